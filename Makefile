@@ -1,0 +1,45 @@
+# The two commands a newcomer needs are `make demo` and `make test`. Both set up .venv by themselves.
+# `make check` is exactly what CI runs.
+
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: setup demo test check lint format types imports crash bench clean
+
+.venv/.ready: uv.lock pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(None if sys.version_info >= (3, 11) else "Silversmith needs Python 3.11 or newer; this is " + sys.version.split()[0] + ". Try: make PYTHON=python3.13 $(MAKECMDGOALS)")'
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check "uv>=0.9"
+	VIRTUAL_ENV="$(CURDIR)/.venv" $(BIN)/uv sync --active --quiet --frozen --inexact --all-groups
+	touch $@
+
+setup: .venv/.ready  ## everything below needs; remade when the lock file changes
+
+demo: setup  ## run the example pipeline over real data and show what came out
+	$(BIN)/python examples/flights/demo.py
+
+test: setup  ## every test
+	$(BIN)/python -m pytest -n 2
+
+lint: setup
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+
+types: setup
+	$(BIN)/mypy
+
+imports: setup
+	$(BIN)/lint-imports
+
+check: lint types imports test  ## exactly what CI runs
+
+format: setup  ## mend what can be mended by machine
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: setup  ## the short form of every benchmark
+	$(BIN)/python bench/patterns.py
+	$(BIN)/python bench/small_files.py
+
+clean:
+	rm -rf .venv dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -1,0 +1,32 @@
+"""The options that several commands share, so that they are named and explained once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+#: Which pipeline, as a command's argument.
+PipelineArgument = Annotated[
+    str, Parameter(help="The pipeline: path/to/file.py, or package.module:attribute.", show_default=True)
+]
+
+#: Which pipeline, for commands whose argument is something else.
+PipelineOption = Annotated[
+    str, Parameter(name="--pipeline", help="The pipeline: path/to/file.py, or package.module:attribute.")
+]
+
+LakeOption = Annotated[Path, Parameter(name="--lake", help="The folder that holds the buckets.")]
+
+JsonOption = Annotated[
+    bool, Parameter(name="--json", negative=(), show_default=False, help="Print one JSON document, and nothing else.")
+]
+
+DryRunOption = Annotated[
+    bool, Parameter(name="--dry-run", negative=(), show_default=False, help="Only say what would be sent.")
+]
+
+#: The defaults, for every command alike.
+PIPELINE = "pipeline.py"
+LAKE = Path("lake")

@@ -1,0 +1,145 @@
+"""``silversmith run``: the whole chain on this machine."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, astuple, dataclass
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+
+from cyclopts import Parameter, validators
+
+from silversmith.cli.opened import load_pipeline
+from silversmith.cli.options import LAKE, PIPELINE, JsonOption, LakeOption, PipelineArgument
+from silversmith.cli.progress import View, summary, view
+from silversmith.cli.screen import say, say_json
+from silversmith.cli.signals import Stop
+from silversmith.cli.text import count, shown
+
+if TYPE_CHECKING:
+    from silversmith.local.engine import Progress
+    from silversmith.local.lake import LakeFolder
+    from silversmith.operations.target import Lately
+    from silversmith.pipeline import Pipeline
+
+#: How many failures the summary names.
+NAMED = 10
+
+
+@dataclass(frozen=True)
+class Result:
+    """How a run ended. ``signal``: the number of the signal that ended it, or None; ``failed``: files that failed."""
+
+    progress: Progress
+    failed: int
+    failures: Sequence[Lately]
+    seconds: float
+    signal: int | None
+
+
+def run(
+    pipeline: PipelineArgument = PIPELINE,
+    /,
+    *,
+    lake: LakeOption = LAKE,
+    until_idle: Annotated[
+        bool,
+        Parameter(negative=(), show_default=False, help="End when nothing is left to do; exit 1 if a file failed."),
+    ] = False,
+    workers: Annotated[
+        int | None,
+        Parameter(validator=validators.Number(gte=1, lte=512), help="Worker processes; else one for each CPU."),
+    ] = None,
+    json: JsonOption = False,
+) -> int:
+    """Run the pipeline on this machine: what lands in bronze comes out in silver.
+
+    Ctrl-C ends it; what is not finished then is finished by the next run. A second Ctrl-C ends it at once.
+    """
+    from silversmith.local.engine import Engine
+    from silversmith.local.lake import LakeFolder
+
+    definition = load_pipeline(pipeline)
+    folder = LakeFolder(lake)
+    shows = view(
+        f"{definition.name}: {folder.bucket(definition.bronze)} → {folder.bucket(definition.silver)}", json=json
+    )
+    began, since = time.monotonic(), time.time()
+    with Stop(lambda number: _end_at_once(shows, number)) as stop:
+        engine = Engine(folder, definition, target=pipeline, workers=workers or _cpus())
+        try:
+            with shows:
+                progress = engine.run(until_idle=until_idle, stopped=stop, tick=shows.tick)
+            failed = engine.failed_files()
+        finally:
+            engine.close()
+    named = _name_failures(folder, definition, since) if failed else []
+    result = Result(progress, failed, named, time.monotonic() - began, stop.asked)
+    if json:
+        say_json(_document(result))
+    else:
+        _show(result, definition)
+    return _exit_code(result, until_idle=until_idle)
+
+
+def _end_at_once(shows: View, number: int) -> NoReturn:
+    """Journal and buckets survive ``kill -9`` at any instruction, so nothing is lost. The terminal is mended first."""
+    shows.__exit__()
+    os._exit(128 + number)
+
+
+def _cpus() -> int:
+    """Those that this process may use: in a container that may be fewer than there are."""
+    affinity = getattr(os, "sched_getaffinity", None)
+    return len(affinity(0)) if affinity else os.cpu_count() or 1
+
+
+def _name_failures(folder: LakeFolder, pipeline: Pipeline, since: float) -> list[Lately]:
+    from silversmith.operations.local import open_lake
+
+    with open_lake(folder, pipeline) as target:
+        return target.lately(since, NAMED)
+
+
+def _exit_code(result: Result, *, until_idle: bool) -> int:
+    """Ctrl-C is how a run without an end ends well; one that should have become idle did not."""
+    if not until_idle:
+        return 0
+    if result.signal is not None:
+        return 128 + result.signal
+    return 1 if result.failed else 0
+
+
+def _document(result: Result) -> dict[str, Any]:
+    return {
+        **asdict(result.progress),
+        "failed_files": result.failed,
+        "failures": [asdict(found) for found in result.failures],
+        "seconds": round(result.seconds, 3),
+        "signal": result.signal,
+    }
+
+
+def _show(result: Result, pipeline: Pipeline) -> None:
+    progress = result.progress
+    say(summary(progress, result.seconds))
+    if not any(astuple(progress)):
+        say(f"nothing new was found in {pipeline.bronze}; put files there with `silversmith put FILE`")
+    if progress.rejected:
+        say("rows that broke the contract, and why: silversmith failures --rejected")
+    if not result.failed:
+        return
+    say()
+    say(f"{count(result.failed, 'file')} failed", style="bold red")
+    for found in result.failures:
+        say(f"  {shown(found.key)}  ({found.transform or 'every transform that matches'})")
+        say(f"    {found.code}: {_last_line(found.message)}", style="red")
+    if result.failed > len(result.failures):
+        say(f"  … and {result.failed - len(result.failures):,} more")
+    say("what to do about each: silversmith failures")
+
+
+def _last_line(message: str) -> str:
+    """Of a traceback, what was raised."""
+    return message.rstrip().rpartition("\n")[2]

@@ -1,0 +1,50 @@
+"""Where the commands write: results to stdout, everything else to stderr. Nothing else in ``cli/`` prints."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+from rich.console import Console
+from rich.text import Text
+
+from silversmith.cli.text import lines, shown
+
+
+def colourful(environment: Mapping[str, str] = os.environ) -> bool:
+    """Whether escape sequences are welcome: a terminal that understands them, and nobody said no (https://no-color.org)."""
+    return sys.stdout.isatty() and not environment.get("NO_COLOR") and environment.get("TERM", "dumb") != "dumb"
+
+
+def console() -> Console:
+    """A console on stdout that reads no markup out of any text, and writes no escape sequence where none is welcome."""
+    if colourful():
+        return Console(markup=False, highlight=False, emoji=False)
+    return Console(markup=False, highlight=False, emoji=False, color_system=None, force_terminal=False)
+
+
+def say(text: object = "", style: str = "") -> None:
+    """One line to stdout, whatever the text holds. ``style`` is Rich's, for terminals."""
+    console().print(Text(shown(text), style=style), soft_wrap=True)
+
+
+def say_lines(text: str, indent: str = "", style: str = "") -> None:
+    """A text of several lines to stdout, indented."""
+    for line in lines(text, indent):
+        say(line, style)
+
+
+def say_json(document: Any) -> None:
+    """One JSON document to stdout, in ASCII: so no text in it can do anything to a terminal."""
+    text = json.dumps(document, indent=2, ensure_ascii=True, allow_nan=False)
+    sys.stdout.write(text.replace("\x7f", "\\u007f") + "\n")
+
+
+def warn(text: str) -> None:
+    """What a person should know, to stderr. Later lines of the text are indented under the first."""
+    first, *rest = lines(f"silversmith: {text}")
+    sys.stderr.write("\n".join([first, *(f"  {line}" if line else "" for line in rest)]) + "\n")
+    sys.stderr.flush()

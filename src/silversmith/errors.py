@@ -1,0 +1,62 @@
+"""Every error that Silversmith raises on purpose. Each says what was wrong, where, and what to do."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+class SilversmithError(Exception):
+    """The root of all of these: its text is meant to be read by a person, without a traceback."""
+
+
+class DefinitionError(SilversmithError, ValueError):
+    """A pipeline is declared in a way that cannot work. Raised where it is declared; exit code 2."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where in an object something is wrong. Lines, rows and columns count from 1.
+
+    ``line`` is a line of text, ``row`` a record (the header is not one), ``column`` a named column or,
+    where there are no names, the position in the line. ``text`` is the offending text, shortened.
+    """
+
+    line: int | None = None
+    row: int | None = None
+    column: str | int | None = None
+    text: str | None = None
+
+
+class DataError(SilversmithError):
+    """The data is at fault: unreadable, of the wrong schema, over a limit. Permanent, so it is never retried.
+
+    ``code`` is a stable CamelCase word for programs (``UnreadableCsv``, ``MissingColumn`` …), ``message`` says what
+    was wrong, ``hint`` what to do about it.
+    """
+
+    def __init__(self, code: str, message: str, *, hint: str = "", place: Place | None = None) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+        self.hint = hint
+        self.place = place or Place()
+
+
+class SourceChanged(SilversmithError):
+    """The bytes of a bronze object changed while they were read (a folder is no S3). Read again."""
+
+
+class PreconditionFailed(SilversmithError):
+    """A conditional put or delete found another object than it named: somebody else was first (HTTP 412 or 409)."""
+
+
+class AccessDenied(SilversmithError):
+    """No policy of the template allows this action on this resource."""
+
+
+class LakeInUse(SilversmithError):
+    """Another engine runs over this lake."""
+
+
+class TransformError(SilversmithError):
+    """The user's own code raised. The text is its traceback, without Silversmith's own frames."""

@@ -1,0 +1,126 @@
+"""Readers and the Parquet writer: one file per format, one shape for all.
+
+>>> table = read(source, Csv(separator=";"), wanted={"flight": pl.Int64()})
+>>> table.rows    # a pl.LazyFrame with every column of the data, and ROW
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+# Polars' CSV reader holds many chunks at once: chunks of 1 MiB rather than 16 save hundreds of MiB, at the same speed.
+os.environ.setdefault("POLARS_CSV_CHUNK_SIZE", str(1024 * 1024))
+
+import polars as pl
+from polars.exceptions import PanicException, PolarsError
+
+from silversmith.errors import DataError
+from silversmith.formats import csv, json, ndjson, parquet
+from silversmith.formats.content import unpack
+from silversmith.formats.csv import Csv
+from silversmith.formats.detect import detect
+from silversmith.formats.json import Json
+from silversmith.formats.scratch import Scratch
+from silversmith.formats.table import MALFORMED, ROW, Table, shorten
+from silversmith.formats.writer import (
+    count_rows,
+    fill_lineage,
+    parquet_bytes,
+    parquet_sink,
+    read_lineage,
+    write_parquet,
+)
+from silversmith.stores import Source
+
+#: What a transform may say of how its bronze objects are read.
+Reader = Csv | Json
+
+_HEAD = 64 * 1024
+
+
+def read(
+    source: Source,
+    reader: Reader | None = None,
+    *,
+    wanted: Mapping[str, pl.DataType] | None = None,
+    scratch: Path | None = None,
+) -> Table:
+    """The rows of a bronze object, in whatever format it is.
+
+    Args:
+        source: the object, open.
+        reader: how to read it; None: found out from its first bytes and its name.
+        wanted: the contract's types. Such columns of a CSV file stay text, so that the contract can name the cell that
+            is not what it should be; the types of all others are inferred without loss.
+        scratch: a folder for temporary files, which are removed with the table; None: the system's.
+
+    Raises:
+        DataError: something is wrong with the bytes. It says what, where, and what to do.
+    """
+    wanted = wanted or {}
+    content = unpack(source, Scratch(scratch))
+    asked = {Csv: "csv", Json: "json"}[type(reader)] if reader is not None else None
+    lines = reader.lines if isinstance(reader, Json) else None
+    kind = detect(content.name, content.head(_HEAD), asked=asked, lines=lines)
+    if kind == "csv":
+        return csv.read(content, reader if isinstance(reader, Csv) else Csv(), wanted)
+    if kind == "json":
+        return json.read(content, reader if isinstance(reader, Json) else Json(), wanted)
+    if kind == "ndjson":
+        return ndjson.read(content, wanted)
+    return parquet.read(content)
+
+
+@contextmanager
+def reading_errors(table: Table) -> Iterator[None]:
+    """Around the collecting of anything made of a table: tells errors of its bytes from errors of the user's code.
+
+    Damage in the middle of a file shows only when its rows are collected, together with what was made of them. When
+    that fails, the rows are read once more, alone: if this fails too, the data is at fault, else the error goes on.
+
+    Raises:
+        DataError: ``UnreadableParquet``, or the like for other formats.
+    """
+    try:
+        yield
+    except (PolarsError, PanicException, OSError) as error:
+        fault = None if table.in_memory else _fault(table)
+        if fault is None:
+            raise
+        raise fault from error
+
+
+def _fault(table: Table) -> DataError | None:
+    """What is wrong with the rows of a table; None if all can be read."""
+    try:
+        for _ in table.rows.collect_batches(engine="streaming"):
+            pass
+    except (PolarsError, PanicException) as error:
+        name = table.format.partition("+")[0]
+        return DataError(
+            f"Unreadable{name.capitalize()}",
+            f"the file cannot be read to its end: {shorten(str(error).strip().partition(chr(10))[0], 200)}",
+            hint="it may have been damaged while it was written or sent: write and put it again",
+        )
+    return None
+
+
+__all__ = [
+    "MALFORMED",
+    "ROW",
+    "Csv",
+    "Json",
+    "Reader",
+    "Table",
+    "count_rows",
+    "fill_lineage",
+    "parquet_bytes",
+    "parquet_sink",
+    "read",
+    "read_lineage",
+    "reading_errors",
+    "write_parquet",
+]

@@ -1,0 +1,361 @@
+"""CSV: whose records are proved regular before Polars reads them, and whose types are inferred without loss."""
+
+from __future__ import annotations
+
+import codecs
+import csv
+import io
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import polars as pl
+
+from silversmith.errors import DataError, DefinitionError, Place
+from silversmith.formats import infer, text
+from silversmith.formats.content import Content
+from silversmith.formats.csv_blocks import BLOCK, Proof, prove
+from silversmith.formats.csv_records import Dialect, Malformed, Record, Records
+from silversmith.formats.table import ROW, Table, checked_names, malformed_frame, row_numbers, shorten
+
+#: Up to this many bytes Python's csv module is done before Polars' has started.
+SMALL = 32 * 1024
+
+_SAMPLE = 64 * 1024
+_SEPARATORS = (",", ";", "\t", "|")
+
+
+@dataclass(frozen=True)
+class Csv:
+    """How to read CSV files that are not as most are.
+
+    Args:
+        separator: between fields: one ASCII character. None: ``\\t`` where the name ends with ``.tsv`` or ``.tab``,
+            ``|`` where it ends with ``.psv``, else found out among ``, ; tab |``.
+        quote: around fields that have separators, quotes or line ends in them; None: quotes mean nothing.
+        header: whether the first record holds the columns' names.
+        columns: the columns' names, instead of the header's; without either they are ``column_1``, ``column_2`` …
+        null_values: texts that mean null, exactly so, besides the empty one.
+        encoding: any that Python knows: ``utf-8``, ``utf-16``, ``cp1252``, ``latin-1`` …
+        skip_lines: so many lines before the header (or the first record) are not read.
+        comment: lines that begin with this are not read.
+        decimal_comma: ``1,5`` means one and a half.
+
+    Raises:
+        DefinitionError: a value cannot be.
+    """
+
+    separator: str | None = None
+    quote: str | None = '"'
+    header: bool = True
+    columns: Sequence[str] | None = None
+    null_values: Collection[str] = ()
+    encoding: str = "utf-8"
+    skip_lines: int = 0
+    comment: str | None = None
+    decimal_comma: bool = False
+
+    def __post_init__(self) -> None:
+        for name, value in (("columns", self.columns), ("null_values", self.null_values)):
+            if isinstance(value, str) or (value is not None and not all(isinstance(item, str) for item in value)):
+                raise DefinitionError(f"Csv({name}={value!r}): give a list of texts, as {name}=['a', 'b']")
+        object.__setattr__(self, "columns", None if self.columns is None else tuple(self.columns))
+        object.__setattr__(self, "null_values", tuple(sorted(self.null_values)))
+        problem = _problem(self)
+        if problem:
+            raise DefinitionError(f"Csv({problem}")
+
+
+def _problem(options: Csv) -> str:
+    """What cannot be; empty if nothing."""
+    given = [("separator", options.separator), ("quote", options.quote)]
+    marks = [
+        f"{name}={mark!r}): must be one ASCII character, and no line end" for name, mark in given if _no_mark(mark)
+    ]
+    names = options.columns
+    checks = (
+        (bool(marks), "".join(marks[:1])),
+        (
+            options.separator is not None and options.separator == options.quote,
+            f"separator={options.separator!r}, quote={options.quote!r}): must differ",
+        ),
+        (
+            options.decimal_comma and options.separator == ",",
+            "decimal_comma=True, separator=','): the comma cannot be both; with decimal commas it mostly is ';'",
+        ),
+        (
+            options.comment is not None and not (isinstance(options.comment, str) and options.comment.strip()),
+            f"comment={options.comment!r}): must be text, such as '#'",
+        ),
+        (
+            not isinstance(options.skip_lines, int) or isinstance(options.skip_lines, bool) or options.skip_lines < 0,
+            f"skip_lines={options.skip_lines!r}): must be a number of lines, 0 or more",
+        ),
+        (
+            names is not None and (not names or "" in names or ROW in names or len(set(names)) < len(names)),
+            f"columns={names!r}): must be names, each once, none of them empty or {ROW!r}",
+        ),
+        (
+            not _is_encoding(options.encoding),
+            f"encoding={options.encoding!r}): Python knows no such encoding; try 'utf-8' or 'cp1252'",
+        ),
+    )
+    return next((problem for wrong, problem in checks if wrong), "")
+
+
+def _no_mark(mark: object) -> bool:
+    return mark is not None and not (
+        isinstance(mark, str) and len(mark) == 1 and mark.isascii() and mark not in "\r\n\0"
+    )
+
+
+def _is_encoding(name: object) -> bool:
+    try:
+        return isinstance(name, str) and codecs.lookup(name)._is_text_encoding
+    except LookupError:
+        return False
+
+
+@dataclass(frozen=True)
+class _Parsed:
+    """The records of a small file: ``numbers`` says which of the file's each of ``rows`` was."""
+
+    names: list[str]
+    rows: list[list[str]]
+    numbers: Sequence[int]
+    malformed: list[tuple[int, str, str]]
+
+
+@dataclass(frozen=True)
+class _Layout:
+    """What the first record says: the names, and where the records after it begin."""
+
+    dialect: Dialect
+    names: list[str]
+    body: int
+    line: int
+
+
+def read(content: Content, options: Csv, wanted: Collection[str], *, small: int = SMALL, block: int = BLOCK) -> Table:
+    """The rows of a CSV file. Columns that are ``wanted`` stay text: the contract says what they should be.
+
+    What is in memory and has at most ``small`` bytes is read by Python's csv module, all else by Polars, after the
+    proof, ``block`` bytes at a time, that it is regular.
+
+    Raises:
+        DataError: ``EmptyFile``, ``UnreadableCsv``, ``DuplicateColumns``, ``NotUtf8`` … : the file cannot be read.
+    """
+    content = text.recode(content, options.encoding)
+    text.refuse_empty(content)
+    if content.data is not None and len(content.data) <= small:
+        return _read_small(content, content.data, options, wanted)
+    return _read_large(content, options, wanted, block)
+
+
+def _read_small(content: Content, data: bytes, options: Csv, wanted: Collection[str]) -> Table:
+    bare = data.removeprefix(text.BOM)
+    decoded = text.decode(bare, offset=len(data) - len(bare))
+    dialect = _dialect(content, decoded, options)
+    parsed = _parse(decoded, dialect, options) or _parse_carefully(content, dialect, options)
+    nulls = {"", *options.null_values}
+    cells = zip(*parsed.rows, strict=True) if parsed.rows else [()] * len(parsed.names)
+    columns = [
+        _column(name, column, nulls, options, keep=name in wanted)
+        for name, column in zip(parsed.names, cells, strict=True)
+    ]
+    frame = pl.DataFrame([*columns, row_numbers(parsed.numbers)])
+    return Table(
+        rows=frame.lazy(),
+        format="csv" + content.packing,
+        frame=frame,
+        malformed=malformed_frame(parsed.malformed),
+        decimal_comma=options.decimal_comma,
+    )
+
+
+def _parse(decoded: str, dialect: Dialect, options: Csv) -> _Parsed | None:
+    """All records at once; None where anything is out of the ordinary."""
+    if options.skip_lines or options.comment:
+        return None
+    try:
+        rows = list(csv.reader(io.StringIO(decoded, newline=""), **dialect.options()))
+    except csv.Error:
+        return None
+    rows = [row for row in rows if row] if [] in rows else rows
+    if not rows or len(set(map(len, rows))) > 1:
+        return None
+    names = _names(rows[0], options, line=1)
+    rows = rows[1:] if options.header else rows
+    return _Parsed(names, rows, range(1, len(rows) + 1), [])
+
+
+def _parse_carefully(content: Content, dialect: Dialect, options: Csv) -> _Parsed:
+    """Record by record, so that what is malformed is known by its line, and the rest is kept."""
+    layout = _layout(content, dialect, options)
+    malformed = Malformed(len(layout.names))
+    rows: list[list[str]] = []
+    numbers: list[int] = []
+    with content.open() as file:
+        file.seek(layout.body)
+        for number, record in enumerate(Records(file, dialect, line=layout.line), 1):
+            fields = malformed.judge(number, record)
+            if fields is not None:
+                rows.append(fields)
+                numbers.append(number)
+    return _Parsed(layout.names, rows, numbers, malformed.records)
+
+
+def _column(name: str, cells: Sequence[str], nulls: set[str], options: Csv, *, keep: bool) -> pl.Series:
+    found: Sequence[str | None] = cells
+    if not nulls.isdisjoint(cells):
+        found = [None if cell in nulls else cell for cell in cells]
+    if keep:
+        return pl.Series(name, found, dtype=pl.String)
+    return infer.column(name, found, decimal_comma=options.decimal_comma)
+
+
+def _dialect(content: Content, sample: str, options: Csv) -> Dialect:
+    name = content.name.lower()
+    if options.separator is not None:
+        separator = options.separator
+    elif name.endswith((".tsv", ".tab")):
+        separator = "\t"
+    elif name.endswith(".psv"):
+        separator = "|"
+    else:
+        separator = _sniff(sample, options)
+    return Dialect(separator, options.quote, options.comment)
+
+
+def _sniff(sample: str, options: Csv) -> str:
+    """The separator: the one that the first record has, and that splits most of the next ones alike."""
+    candidates = [mark for mark in _SEPARATORS if not (mark == "," and options.decimal_comma)]
+    lines = list(io.StringIO(sample, newline=""))[options.skip_lines :]
+    if options.comment:
+        lines = [line for line in lines if not line.startswith(options.comment)]
+    first = next((line for line in lines if line.strip()), "")
+    inside = [mark for mark in candidates if mark in first]
+    if len(inside) < 2:
+        return inside[0] if inside else candidates[0]
+    return max(inside, key=lambda mark: _agreement(lines[:50], Dialect(mark, options.quote)))
+
+
+def _agreement(lines: list[str], dialect: Dialect) -> tuple[float, int]:
+    """Which share of the records has as many fields as the first, and how many that is; one field is no agreement."""
+    widths: list[int] = []
+    try:
+        widths.extend(len(row) for row in csv.reader(lines, **dialect.options()) if row)
+    except csv.Error:
+        return 0.0, 0
+    if not widths or widths[0] < 2:
+        return 0.0, 0
+    return widths.count(widths[0]) / len(widths), widths[0]
+
+
+def _layout(content: Content, dialect: Dialect, options: Csv) -> _Layout:
+    """Read the first record, record by record."""
+    with content.open() as file:
+        start = len(text.BOM) if file.read(3) == text.BOM else 0
+        file.seek(start)
+        for _ in range(options.skip_lines):
+            file.readline()
+        body, line = file.tell(), 1 + options.skip_lines
+        records = Records(file, dialect, line=line)
+        first = next(iter(records), None)
+    if first is None:
+        raise DataError(
+            "EmptyFile",
+            "the file has no record in it, only blank lines, comments or lines to skip",
+            hint="look at the reader's skip_lines and comment" if options.skip_lines or options.comment else "",
+        )
+    if first.fields is None:
+        raise _bad_header(first)
+    names = _names(first.fields, options, line=first.line)
+    return (
+        _Layout(dialect, names, records.position, records.line)
+        if options.header
+        else _Layout(dialect, names, body, line)
+    )
+
+
+def _bad_header(first: Record) -> DataError:
+    return DataError(
+        "UnreadableCsv",
+        f"the first record cannot be read: {first.problem}",
+        hint="mend it, or say how the file is written: Csv(quote=…, separator=…)",
+        place=Place(line=first.line, text=shorten(first.text)),
+    )
+
+
+def _names(first: Sequence[str], options: Csv, *, line: int) -> list[str]:
+    """The names of the columns; one without a name is called ``column_3``, after its position."""
+    if options.columns is not None and len(options.columns) != len(first):
+        raise DataError(
+            "WrongColumns",
+            f"the first record has {len(first)} fields, the reader names {len(options.columns)} columns",
+            hint="name as many columns as the file has: Csv(columns=[…])",
+            place=Place(line=line, text=shorten(" | ".join(first))),
+        )
+    given = options.columns if options.columns is not None else first if options.header else [""] * len(first)
+    return checked_names([name or f"column_{position}" for position, name in enumerate(given, 1)], line=line)
+
+
+def _read_large(content: Content, options: Csv, wanted: Collection[str], block: int) -> Table:
+    """By Polars, after the proof that all records are regular; in memory where the file is."""
+    sample = content.head(_SAMPLE).removeprefix(text.BOM).decode("utf-8", "replace")
+    dialect = _dialect(content, sample, options)
+    layout = _layout(content, dialect, options)
+    proof = prove(content, dialect, len(layout.names), body=layout.body, line=layout.line, block=block)
+    rows = _scan(content, layout, proof, options)
+    if content.data is not None:
+        rows = rows.collect(engine="in-memory").lazy()
+    open_columns = [name for name in layout.names if name not in wanted]
+    found = infer.types(rows, open_columns, decimal_comma=options.decimal_comma) if open_columns else {}
+    rows = rows.with_columns(infer.casts(found, decimal_comma=options.decimal_comma))
+    frame = rows.collect(engine="in-memory") if content.data is not None else None
+    return Table(
+        rows=frame.lazy() if frame is not None else rows,
+        format="csv" + content.packing,
+        frame=frame,
+        malformed=malformed_frame(proof.malformed),
+        decimal_comma=options.decimal_comma,
+        scratch=content.scratch,
+    )
+
+
+def _scan(content: Content, layout: _Layout, proof: Proof, options: Csv) -> pl.LazyFrame:
+    """The proved records, all columns text, with their numbers."""
+    if proof.records == 0:
+        return pl.LazyFrame(schema={**dict.fromkeys(layout.names, pl.String()), ROW: pl.UInt64()})
+    rows = pl.scan_csv(**_source(content, layout, proof), **_scan_options(layout, proof, options))
+    rows = rows.with_columns(pl.col(ROW).cast(pl.UInt64))
+    if proof.malformed:
+        placeholders = pl.Series([number for number, _, _ in proof.malformed], dtype=pl.UInt64)
+        rows = rows.filter(~pl.col(ROW).is_in(placeholders.implode()))
+    if proof.empty_quotes:  # an empty cell is null, quoted or not: CSV has no other way to tell
+        cells = pl.col(layout.names)
+        rows = rows.with_columns(pl.when(cells != "").then(cells))
+    return rows
+
+
+def _scan_options(layout: _Layout, proof: Proof, options: Csv) -> Mapping[str, Any]:
+    return {
+        "has_header": False,
+        "new_columns": layout.names,
+        "separator": layout.dialect.separator,
+        "quote_char": layout.dialect.quote if proof.quoted else None,
+        "null_values": list(options.null_values) or None,
+        "infer_schema": False,
+        "glob": False,
+        "row_index_name": ROW,
+        "row_index_offset": 1,
+    }
+
+
+def _source(content: Content, layout: _Layout, proof: Proof) -> Mapping[str, Any]:
+    """Where Polars shall read: the file after its header, or what was written anew in its place."""
+    if proof.rewritten is not None:
+        return {"source": proof.rewritten}
+    if content.data is not None:
+        return {"source": content.data[layout.body :]}
+    return {"source": content.path, "skip_lines": layout.line - 1}

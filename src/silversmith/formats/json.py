@@ -1,0 +1,198 @@
+"""JSON documents: an array of records, or one record. Large arrays are read in blocks that are proved to be whole."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any, BinaryIO
+
+import polars as pl
+
+from silversmith.errors import DataError, DefinitionError, Place
+from silversmith.formats import text
+from silversmith.formats.content import Content
+from silversmith.formats.json_rows import Block, block_of, frame_of, scan
+from silversmith.formats.json_text import exact, is_doubtful, parse_strictly
+from silversmith.formats.table import Table, malformed_frame, shorten
+
+#: The largest document that is parsed whole, in bytes; it takes some ten times that in memory. Arrays of records may be
+#: larger: no single record of theirs may.
+LARGEST = 32 * 1024 * 1024
+
+#: Bytes of a large array that are parsed at once.
+BLOCK = 4 * 1024 * 1024
+
+#: What JSON takes as blank.
+SPACE = b" \t\r\n"
+
+
+@dataclass(frozen=True)
+class Json:
+    """How to read JSON files where it cannot be seen from them.
+
+    Args:
+        lines: whether each line is a document of its own (NDJSON). None: by the name, ``.ndjson`` or ``.jsonl``, or
+            by the bytes.
+        pointer: where in the document the records are, as a JSON Pointer (RFC 6901): ``/response/items``. Not for
+            NDJSON.
+
+    Raises:
+        DefinitionError: a value cannot be.
+    """
+
+    lines: bool | None = None
+    pointer: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.lines not in (None, True, False):
+            raise DefinitionError(f"Json(lines={self.lines!r}): must be True, False or None (find out)")
+        if self.pointer is not None and not (isinstance(self.pointer, str) and self.pointer.startswith("/")):
+            raise DefinitionError(f"Json(pointer={self.pointer!r}): must begin with '/', as '/response/items' does")
+        if self.pointer is not None and self.lines:
+            raise DefinitionError("Json(lines=True, pointer=…): a pointer leads into one document, and NDJSON has many")
+
+
+def read(content: Content, options: Json, wanted: Mapping[str, pl.DataType], *, block: int = BLOCK) -> Table:
+    """The records of a JSON document as rows: of an array its elements, else the document itself.
+
+    An array that is not in memory is read ``block`` bytes at a time.
+
+    Raises:
+        DataError: ``EmptyFile``, ``UnreadableJson``, ``TooLarge`` … : the file cannot be read.
+    """
+    text.refuse_empty(content)
+    kind = "json" + content.packing
+    if content.data is None and options.pointer is None and _begins_array(content):
+        rows, malformed = scan(lambda: _array_blocks(content, block), wanted, content.scratch)
+        return Table(rows, kind, malformed=malformed, scratch=content.scratch)
+    if content.size > LARGEST:
+        raise too_large(f"the document has {content.size:,} bytes")
+    data = content.read().removeprefix(text.BOM)
+    value = parse_strictly(data)
+    doubtful = is_doubtful(data, [value])
+    if doubtful:
+        value = exact(data)
+    if options.pointer is not None:
+        value = resolve(value, options.pointer)
+    made = block_of(value if isinstance(value, list) else [value], 1, doubtful=doubtful)
+    frame = frame_of(made, wanted)
+    return Table(frame.lazy(), kind, frame, malformed_frame(made.malformed))
+
+
+def too_large(what: str) -> DataError:
+    """The error for JSON that cannot be parsed in bounded memory."""
+    return DataError(
+        "TooLarge",
+        f"{what}, more than the {LARGEST:,} that are parsed at once",
+        hint="put it as NDJSON (one record on each line), which has no limit",
+    )
+
+
+def resolve(value: Any, pointer: str) -> Any:
+    """What a JSON Pointer leads to. Raises DataError ``MissingPointer``. https://www.rfc-editor.org/rfc/rfc6901"""
+    for step in pointer.split("/")[1:]:
+        key = step.replace("~1", "/").replace("~0", "~")
+        if isinstance(value, dict) and key in value:
+            value = value[key]
+        elif isinstance(value, list) and key.isdecimal() and key.isascii() and int(key[:9]) < len(value):
+            value = value[int(key)]
+        else:
+            found = ", ".join(map(shorten, islice(value, 8))) if isinstance(value, dict) else type(value).__name__
+            raise DataError(
+                "MissingPointer",
+                f'the document has nothing at "{pointer}": there is no "{shorten(key)}"; found: {found or "nothing"}',
+                hint="look at the reader's pointer: Json(pointer=…)",
+                place=Place(column=key),
+            )
+    return value
+
+
+def _begins_array(content: Content) -> bool:
+    head = content.head(BLOCK).removeprefix(text.BOM)
+    return head.lstrip(SPACE).startswith(b"[")
+
+
+def _array_blocks(content: Content, size: int) -> Iterator[Block]:
+    """The elements of a large array, in blocks."""
+    number = 1
+    with content.open() as file:
+        for values, doubtful in _Elements(file, size):
+            yield block_of(values, number, doubtful=doubtful)
+            number += len(values)
+
+
+class _Elements:
+    """Cuts an array between elements by guess and proof: if what stands before a comma parses as whole elements, then
+    the comma is between elements, since the grammar of JSON can be read in one way only."""
+
+    def __init__(self, file: BinaryIO, size: int) -> None:
+        self._file = file
+        self._size = size
+        self._line = 1
+
+    def __iter__(self) -> Iterator[tuple[list[Any], bool]]:
+        buffer = self._start()
+        lead = _lead(buffer)
+        cuts = 0
+        while True:
+            more = self._file.read(self._size)
+            buffer += more
+            if not more:
+                break
+            cut, values = self._split(buffer, lead)
+            if values is not None:
+                piece = buffer[:cut]
+                yield self._checked(b"[" + piece + b"]", values)
+                self._line += piece.count(b"\n")
+                buffer = buffer[cut + 1 :]
+                cuts += 1
+            elif len(buffer) > LARGEST:
+                raise too_large("one element of the array has more bytes")
+        # an element must follow a comma, so a 0 stands for those that were cut off
+        values = parse_strictly((b"[0," if cuts else b"[") + buffer, line=self._line)
+        yield self._checked(b"[" + buffer, values[1:] if cuts else values)
+
+    def _start(self) -> bytes:
+        """The first bytes after the bracket."""
+        head = self._file.read(self._size)
+        before, _, after = head.partition(b"[")
+        self._line += before.count(b"\n")
+        return after
+
+    def _split(self, buffer: bytes, lead: bytes) -> tuple[int, list[Any] | None]:
+        """Where the last comma between two elements is, and the elements before it."""
+        for comma in _guesses(buffer, lead):
+            values = parse_strictly(b"[" + buffer[:comma] + b",0]", line=self._line, whole=False)
+            if values is not None:
+                return comma, values[:-1]
+        return 0, None
+
+    @staticmethod
+    def _checked(piece: bytes, values: list[Any]) -> tuple[list[Any], bool]:
+        doubtful = is_doubtful(piece, values)
+        return (exact(piece) if doubtful else values), doubtful
+
+
+def _lead(buffer: bytes) -> bytes:
+    """What the first element begins with, up to the end of its first key: most others begin so, and nothing nested."""
+    head = buffer[:4096].lstrip(SPACE)
+    quote = head.find(b'"', 1)
+    end = head.find(b'"', quote + 1)
+    return head[: end + 1] if head.startswith(b"{") and 0 < quote < end else b""
+
+
+def _guesses(buffer: bytes, lead: bytes) -> Iterator[int]:
+    """Commas that may stand between elements, the likeliest first."""
+    end = len(buffer)
+    for _ in range(3 if lead else 0):
+        end = buffer.rfind(lead, 0, end)
+        before = buffer[max(0, end - 256) : max(0, end)].rstrip(SPACE)
+        if before.endswith(b","):
+            yield max(0, end - 256) + len(before) - 1
+    end = len(buffer)
+    for _ in range(32):
+        end = buffer.rfind(b",", 0, end)
+        if end < 0:
+            return
+        yield end

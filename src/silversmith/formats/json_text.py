@@ -1,0 +1,146 @@
+"""JSON text as values: strict, with the place of an error, and without silent damage.
+
+orjson is fast and strict, but of an object with a repeated key it keeps the last value, and of an integer beyond 64
+bits a float. Where the text may have either, it is parsed again by Python's own parser, which can be told to look.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from itertools import chain
+from typing import Any
+
+import orjson
+
+from silversmith.errors import DataError, Place
+from silversmith.formats import text
+from silversmith.formats.kinds import too_deep
+from silversmith.formats.table import shorten
+
+_DIGITS = bytes.maketrans(b"123456789", b"000000000")
+_SPACED_COLONS = (b" :", b"\t:", b"\n:", b"\r:")
+_KEY_ENDS = re.compile(rb'"[ \t\r\n]*:')
+#: Python converts no longer integers, since that takes quadratic time.
+_MOST_DIGITS = 4000
+
+
+class Repeated(dict[str, Any]):
+    """An object in which one key stands twice, with different values: no row can hold both."""
+
+    def __init__(self, pairs: Sequence[tuple[str, Any]], key: str) -> None:
+        super().__init__(pairs)
+        self.pairs = list(pairs)
+        self.key = key
+
+
+def parse_strictly(data: bytes, *, line: int = 1, whole: bool = True) -> Any:
+    """One JSON document by orjson. ``line``: where in the file it begins.
+
+    ``whole`` False: it may have been cut off too early; then the result is None.
+
+    Raises:
+        DataError: ``UnreadableJson``, ``NotUtf8`` or ``TooDeep``, with the place.
+    """
+    try:
+        return orjson.loads(data)
+    except orjson.JSONDecodeError as error:
+        if not whole and "end of data" in error.msg:
+            return None
+        raise unreadable(data, error, line=line) from None
+
+
+def unreadable(data: bytes, error: orjson.JSONDecodeError, *, line: int = 1, offset: int = 0) -> DataError:
+    """What is wrong with text that is no JSON, and where. ``offset`` counts the bytes before it in the file."""
+    try:
+        data.decode()
+    except UnicodeDecodeError as wrong:
+        return text.not_utf8(data, wrong, offset=offset, line=line)
+    if "depth limit" in error.msg:
+        return too_deep()
+    around = error.doc[max(0, error.pos - 30) : error.pos + 30]
+    return DataError(
+        "UnreadableJson",
+        f"not JSON: {error.msg} (line {line + error.lineno - 1}, column {error.colno})",
+        hint="JSON is RFC 8259: double quotes, no trailing commas, no comments, no NaN",
+        place=Place(line=line + error.lineno - 1, column=error.colno, text=shorten(around)),
+    )
+
+
+def exact(data: bytes) -> Any:
+    """Valid JSON once more, with integers of any size, and :class:`Repeated` objects told from others."""
+    try:
+        return json.loads(data, object_pairs_hook=_object, parse_int=_integer)
+    except RecursionError:
+        raise too_deep() from None
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    made = dict(pairs)
+    if len(made) < len(pairs):
+        for key, value in pairs:
+            if made[key] != value or type(made[key]) is not type(value):
+                return Repeated(pairs, key)
+    return made
+
+
+def _integer(digits: str) -> int:
+    if len(digits) > _MOST_DIGITS:
+        raise DataError(
+            "TooLarge",
+            f"a number has {len(digits):,} digits",
+            hint="put it as text, in quotes",
+            place=Place(text=shorten(digits)),
+        )
+    return int(digits)
+
+
+def is_doubtful(data: bytes, values: Sequence[Any]) -> bool:
+    """Whether the text may have a repeated key, or an integer that orjson made a float of. It may err towards True."""
+    zeros = data.translate(_DIGITS)
+    if b"0" * 20 in zeros or b"-" + b"0" * 19 in zeros:
+        return True
+    if any(mark in data for mark in _SPACED_COLONS):
+        ends = len(_KEY_ENDS.findall(data))
+    else:
+        ends = data.count(b'":')
+        if b'\\\\":' not in data:
+            ends -= data.count(b'\\":')
+    return ends > count_keys(values, enough=ends)
+
+
+def count_keys(values: Sequence[Any], *, enough: int) -> int:
+    """How many keys the objects in the values have, at any depth; the count stops when there are ``enough``."""
+    total = 0
+    while True:
+        objects = [value for value in values if type(value) is dict]
+        lists = [value for value in values if type(value) is list]
+        total += sum(map(len, objects))
+        if total >= enough or not (objects or lists):
+            return total
+        values = list(chain(chain.from_iterable(map(dict.values, objects)), chain.from_iterable(lists)))
+
+
+def repeated_key(value: Any) -> str | None:
+    """The key that stands twice somewhere in the value; None if none does."""
+    pending = [value]
+    while pending:
+        one = pending.pop()
+        if isinstance(one, Repeated):
+            return one.key
+        if isinstance(one, dict):
+            pending.extend(one.values())
+        elif isinstance(one, list):
+            pending.extend(one)
+    return None
+
+
+def render(value: Any) -> str:
+    """A value as JSON again, with repeated keys where they were."""
+    if isinstance(value, dict):
+        pairs = value.pairs if isinstance(value, Repeated) else value.items()
+        return "{" + ",".join(f"{json.dumps(key, ensure_ascii=False)}:{render(inner)}" for key, inner in pairs) + "}"
+    if isinstance(value, list):
+        return "[" + ",".join(map(render, value)) + "]"
+    return json.dumps(value, ensure_ascii=False)

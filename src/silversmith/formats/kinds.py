@@ -1,0 +1,181 @@
+"""What kinds of values a column of JSON has, and the column type that keeps all of them.
+
+The kinds form a lattice: two kinds join to the least one that keeps both, whatever the order they come in. Values that
+no type but text keeps all of (numbers and words, integers beyond 64 bits, objects and lists) become text: words stay as
+they are, everything else is its JSON.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import chain
+from typing import Any, Final
+
+import orjson
+import polars as pl
+
+from silversmith.errors import DataError
+from silversmith.formats.table import MOST_COLUMNS
+
+#: How deep lists and objects may be nested in a record.
+MOST_DEPTH = 64
+
+_LEAST_INT64, _MOST_INT64, _MOST_UINT64 = -(2**63), 2**63 - 1, 2**64 - 1
+#: Integers up to this one, and down to its negative, are exact as Float64.
+_EXACT = 2**53
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One kind of values. ``low`` and ``high`` bound integers, ``item`` is of lists, ``fields`` are of objects."""
+
+    name: str
+    low: int = 0
+    high: int = 0
+    item: Kind | None = None
+    fields: Mapping[str, Kind] = field(default_factory=dict)
+
+
+NULL: Final = Kind("null")
+BOOLEAN: Final = Kind("boolean")
+FLOAT: Final = Kind("float")
+WORDS: Final = Kind("words")
+MIXED: Final = Kind("mixed")
+
+_SCALARS = {bool: BOOLEAN, float: FLOAT, str: WORDS}
+
+
+def kind_of(values: Sequence[Any], depth: int = 1) -> Kind:
+    """The kind that keeps all values of a column, as ``orjson`` or ``json`` parsed them.
+
+    Raises:
+        DataError: ``TooDeep`` or ``TooManyColumns``.
+    """
+    types = set(map(type, values))
+    types.discard(type(None))
+    if not types:
+        return NULL
+    if len(types) > 1:
+        kinds = [kind_of([value for value in values if type(value) is one], depth) for one in types]
+        return _join_all(kinds)
+    (only,) = types
+    if only in _SCALARS:
+        return _SCALARS[only]
+    present = [value for value in values if value is not None]
+    if only is int:
+        return _integers(min(present), max(present))
+    if depth > MOST_DEPTH:
+        raise too_deep()
+    if only is list:
+        return Kind("list", item=kind_of(list(chain.from_iterable(present)), depth + 1))
+    return _objects(present, depth)
+
+
+def too_deep() -> DataError:
+    """The error for records that are nested deeper than any table."""
+    return DataError(
+        "TooDeep",
+        f"the data is nested more than {MOST_DEPTH} deep",
+        hint="put a flatter form of it",
+    )
+
+
+def _objects(present: Sequence[dict[str, Any]], depth: int) -> Kind:
+    gathered: dict[str, list[Any]] = {}
+    for value in present:
+        for name, inner in value.items():
+            gathered.setdefault(name, []).append(inner)
+    if len(gathered) > MOST_COLUMNS:
+        raise DataError(
+            "TooManyColumns",
+            f"objects in one column have more than {MOST_COLUMNS:,} different keys",
+            hint="where keys are data, put a list of objects instead of one object",
+        )
+    return Kind("object", fields={name: kind_of(inner, depth + 1) for name, inner in gathered.items()})
+
+
+def _integers(low: int, high: int) -> Kind:
+    fits = low >= _LEAST_INT64 and (high <= _MOST_INT64 or (low >= 0 and high <= _MOST_UINT64))
+    return Kind("integer", low, high) if fits else MIXED
+
+
+def join(one: Kind, other: Kind) -> Kind:
+    """The least kind that keeps what both keep."""
+    if one == other or other is NULL:
+        return one
+    if one is NULL:
+        return other
+    names = {one.name, other.name}
+    if names == {"integer", "float"}:
+        integers = one if one.name == "integer" else other
+        return FLOAT if integers.low >= -_EXACT and integers.high <= _EXACT else MIXED
+    return _join_alike(one, other) if len(names) == 1 else MIXED
+
+
+def _join_alike(one: Kind, other: Kind) -> Kind:
+    if one.name == "integer":
+        return _integers(min(one.low, other.low), max(one.high, other.high))
+    if one.item and other.item:
+        return Kind("list", item=join(one.item, other.item))
+    fields = {
+        name: join(one.fields.get(name, NULL), other.fields.get(name, NULL)) for name in {**one.fields, **other.fields}
+    }
+    return Kind("object", fields=fields)
+
+
+def _join_all(kinds: Sequence[Kind]) -> Kind:
+    joined = NULL
+    for kind in kinds:
+        joined = join(joined, kind)
+    return joined
+
+
+def type_of(kind: Kind) -> pl.DataType:
+    """The column type that keeps a kind. An object without any key is text: no Parquet file can hold it otherwise."""
+    if kind.name == "integer":
+        return pl.Int64() if kind.high <= _MOST_INT64 else pl.UInt64()
+    if kind.name == "list":
+        assert kind.item is not None
+        return pl.List(type_of(kind.item))
+    if kind.name == "object" and kind.fields:
+        return pl.Struct({name: type_of(inner) for name, inner in kind.fields.items()})
+    return {"boolean": pl.Boolean(), "float": pl.Float64()}.get(kind.name, pl.String())
+
+
+def column(name: str, values: Sequence[Any], kind: Kind) -> pl.Series:
+    """Values as a column of a kind that keeps them all. Strict: nothing that does not fit becomes null."""
+    if _has_text(kind):
+        values = [_converted(value, kind) for value in values]
+    return pl.Series(name, values, dtype=type_of(kind), strict=True)
+
+
+def _has_text(kind: Kind) -> bool:
+    """Whether values somewhere in it must become text first."""
+    if kind.name == "list":
+        return kind.item is not None and _has_text(kind.item)
+    if kind.name == "object":
+        return not kind.fields or any(map(_has_text, kind.fields.values()))
+    return kind == MIXED
+
+
+def _converted(value: Any, kind: Kind) -> Any:
+    if value is None:
+        return None
+    if kind.name == "list":
+        assert kind.item is not None
+        return [_converted(item, kind.item) for item in value]
+    if kind.name == "object" and kind.fields:
+        return {name: _converted(value.get(name), inner) for name, inner in kind.fields.items()}
+    return as_text(value) if kind.name in {"mixed", "object"} else value
+
+
+def as_text(value: Any) -> str:
+    """Words as they are, anything else as its JSON."""
+    if isinstance(value, str):
+        return value
+    try:
+        return orjson.dumps(value).decode()
+    except TypeError:  # an integer beyond 64 bits
+        return json.dumps(value, ensure_ascii=False, separators=(",", ":"))

@@ -1,0 +1,98 @@
+"""What every reader hands over: rows, where they came from, and the records that are no rows."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import polars as pl
+
+from silversmith.errors import DataError, Place
+from silversmith.formats.scratch import Scratch
+
+#: The column that readers add: the number of the record in its file, from 1 (a header is no record). UInt64.
+ROW = "__row__"
+
+#: The columns of :attr:`Table.malformed`.
+MALFORMED = {ROW: pl.UInt64, "text": pl.String, "reason": pl.String}
+
+#: The most columns that a text format may have. Beyond it, what looks like names is nearly always data.
+MOST_COLUMNS = 20_000
+
+#: Offending text in errors and reasons is cut after this many characters.
+LONGEST_TEXT = 100
+
+
+@dataclass(frozen=True, eq=False)
+class Table:
+    """The rows of one bronze object.
+
+    ``rows`` has every column of the data, and :data:`ROW`. ``format`` is the reader's name, with ``+gzip`` where it was
+    compressed. ``frame`` holds the same rows where they are in memory already. ``malformed`` holds the records that
+    cannot be rows (a CSV record with too many fields), with their text and the reason: they are rejected, never lost.
+    ``decimal_comma`` tells that ``1,5`` in a text column means one and a half.
+
+    Temporary files that ``rows`` reads live as long as this object does: keep it until everything is collected.
+    """
+
+    rows: pl.LazyFrame
+    format: str
+    frame: pl.DataFrame | None = None
+    malformed: pl.DataFrame | None = None
+    decimal_comma: bool = False
+    scratch: Scratch | None = field(default=None, repr=False)
+
+    @property
+    def in_memory(self) -> bool:
+        """Whether the rows are parsed already, so that small steps are faster taken at once than planned."""
+        return self.frame is not None
+
+
+def shorten(text: str, length: int = LONGEST_TEXT) -> str:
+    """Text for an error: cut after ``length`` characters, with an ellipsis where it was."""
+    return text if len(text) <= length else text[:length] + "…"
+
+
+def checked_names(names: Sequence[str], *, line: int | None = None) -> list[str]:
+    """The names of columns, proved to be unique, few enough, and none of them :data:`ROW`.
+
+    Raises:
+        DataError: ``DuplicateColumns``, ``ReservedColumn`` or ``TooManyColumns``.
+    """
+    if len(names) > MOST_COLUMNS:
+        raise DataError(
+            "TooManyColumns",
+            f"the data has {len(names):,} columns, more than {MOST_COLUMNS:,}",
+            hint="a table this wide is usually one that was written sideways, or keys that are data: make them rows",
+            place=Place(line=line),
+        )
+    if len(set(names)) != len(names):
+        name = next(name for name, times in Counter(names).items() if times > 1)
+        positions = [str(position) for position, other in enumerate(names, 1) if other == name]
+        raise DataError(
+            "DuplicateColumns",
+            f'{len(positions)} columns have the name "{shorten(name)}": numbers {", ".join(positions[:8])}',
+            hint="give each column its own name, or name them all in the reader: Csv(columns=[…])",
+            place=Place(line=line, column=name),
+        )
+    if ROW in names:
+        raise DataError(
+            "ReservedColumn",
+            f'a column has the name "{ROW}", which Silversmith keeps the number of the record in',
+            hint="rename the column in the data",
+            place=Place(line=line, column=ROW),
+        )
+    return list(names)
+
+
+def row_numbers(numbers: Sequence[int]) -> pl.Series:
+    """The column :data:`ROW` of a frame."""
+    if isinstance(numbers, range):
+        return pl.int_range(numbers.start, numbers.stop, dtype=pl.UInt64, eager=True).alias(ROW)
+    return pl.Series(ROW, numbers, dtype=pl.UInt64)
+
+
+def malformed_frame(records: Sequence[tuple[int, str, str]]) -> pl.DataFrame | None:
+    """Records that are no rows as :attr:`Table.malformed`: (number of the record, its text, the reason)."""
+    return pl.DataFrame(records, schema=MALFORMED, orient="row") if records else None

@@ -1,0 +1,101 @@
+"""Text as UTF-8: proved, or recoded to it."""
+
+from __future__ import annotations
+
+import codecs
+from dataclasses import replace
+from typing import Final
+
+from silversmith.errors import DataError, Place
+from silversmith.formats.content import Collected, Content
+from silversmith.formats.table import shorten
+
+BOM: Final = b"\xef\xbb\xbf"
+_PIECE = 1024 * 1024
+_UTF16_BOMS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+
+
+def refuse_empty(content: Content) -> None:
+    """Raises DataError ``EmptyFile`` where there is nothing but a byte order mark and blank lines."""
+    head = content.head(_PIECE)
+    if len(head) < _PIECE and not head.removeprefix(BOM).strip():
+        raise DataError(
+            "EmptyFile",
+            "the file is empty" if not head else "the file has nothing but blank space in it",
+            hint="put it again with data; a file with a header and no rows is fine",
+        )
+
+
+def decode(data: bytes, *, offset: int = 0, line: int = 1) -> str:
+    """UTF-8 as text. ``offset`` and ``line`` say where in the file the bytes are.
+
+    Raises:
+        DataError: ``NotUtf8`` or ``NulByte``, with the line.
+    """
+    try:
+        text = data.decode()
+    except UnicodeDecodeError as error:
+        raise not_utf8(data, error, offset=offset, line=line) from None
+    if "\0" in text:
+        at = data.index(b"\0")
+        raise DataError(
+            "NulByte",
+            f"byte {offset + at:,} is NUL, which no text has in it",
+            hint='if the file is UTF-16, say so: Csv(encoding="utf-16"); else it is binary, or was cut off by a crash',
+            place=Place(line=line + line_ends(data[:at]), text=_around(data, at)),
+        )
+    return text
+
+
+def not_utf8(data: bytes, error: UnicodeDecodeError, *, offset: int = 0, line: int = 1) -> DataError:
+    """What is wrong with bytes that are no UTF-8, and where."""
+    if offset == 0 and data.startswith(_UTF16_BOMS):
+        hint = 'it looks like UTF-16: write it as UTF-8, or (CSV only) say Csv(encoding="utf-16")'
+    else:
+        hint = 'write it as UTF-8, or (CSV only) say what it is: Csv(encoding="cp1252") or Csv(encoding="latin-1")'
+    return DataError(
+        "NotUtf8",
+        f"byte {offset + error.start:,} (0x{data[error.start]:02x}) is not UTF-8",
+        hint=hint,
+        place=Place(line=line + line_ends(data[: error.start]), text=_around(data, error.start)),
+    )
+
+
+def line_ends(data: bytes) -> int:
+    """How many lines end in the bytes: at LF, CR LF, or CR alone."""
+    return data.count(b"\n") + data.count(b"\r") - data.count(b"\r\n")
+
+
+def _around(data: bytes, at: int) -> str:
+    """The text before and after an offending byte, on its line."""
+    before = data[max(0, at - 30) : at].rpartition(b"\n")[2]
+    after = data[at : at + 30].partition(b"\n")[0]
+    return shorten((before + after).decode("utf-8", "backslashreplace").replace("\0", "\\x00"))
+
+
+def recode(content: Content, encoding: str) -> Content:
+    """The content as UTF-8, from another encoding.
+
+    Raises:
+        DataError: ``WrongEncoding`` where the bytes are not in that encoding.
+    """
+    if codecs.lookup(encoding).name == "utf-8":
+        return content
+    decoder = codecs.getincrementaldecoder(encoding)()
+    collected = Collected(content.scratch, 4 * content.size + _PIECE)
+    offset = 0
+    try:
+        with content.open() as file:
+            while piece := file.read(_PIECE):
+                collected.add(decoder.decode(piece).encode())
+                offset += len(piece)
+            collected.add(decoder.decode(b"", final=True).encode())
+        return replace(collected.content(), name=content.name, packing=content.packing)
+    except UnicodeError as error:
+        raise DataError(
+            "WrongEncoding",
+            f"the file is not {encoding}: {getattr(error, 'reason', error)}, after byte {offset:,}",
+            hint="name the encoding it is in: Csv(encoding=…)",
+        ) from None
+    finally:
+        collected.close()

@@ -1,0 +1,119 @@
+"""The Parquet writer, and the lineage that every file it writes carries.
+
+The lineage of a streaming write says how many rows were written, which is known only afterwards. So its entry in the
+footer is written with room to spare, and :func:`fill_lineage` puts the final text over it: same length, same file.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+
+import polars as pl
+from polars.exceptions import PanicException, PolarsError
+
+from silversmith.lineage import PARQUET_ENTRY
+
+#: Blanks after the lineage of a streaming write: room for what is known only afterwards. JSON allows them.
+ROOM = 160
+
+_MAGIC = b"PAR1"
+
+
+def write_parquet(frame: pl.DataFrame | pl.LazyFrame, path: Path, lineage_json: str) -> None:
+    """Write rows as Zstandard-compressed Parquet, with the lineage in its key-value metadata.
+
+    A LazyFrame is streamed: memory does not grow with it. Its lineage can be replaced with :func:`fill_lineage`.
+
+    Raises:
+        polars.exceptions.PolarsError: the rows cannot be had, or have a type that Parquet has not.
+    """
+    if isinstance(frame, pl.LazyFrame):
+        parquet_sink(frame, path, lineage_json).collect(engine="streaming")
+    else:
+        path.write_bytes(parquet_bytes(frame, lineage_json))
+
+
+def parquet_bytes(frame: pl.DataFrame, lineage_json: str) -> bytes:
+    """The same for a small frame, in memory."""
+    buffer = io.BytesIO()
+    frame.write_parquet(buffer, compression="zstd", metadata={PARQUET_ENTRY: lineage_json})
+    return buffer.getvalue()
+
+
+def parquet_sink(frame: pl.LazyFrame, path: Path, lineage_json: str) -> pl.LazyFrame:
+    """The same as a plan that writes when it is collected, so that ``pl.collect_all`` writes several in one pass."""
+    return frame.sink_parquet(
+        path.absolute(),
+        compression="zstd",
+        metadata={PARQUET_ENTRY: lineage_json + " " * ROOM},
+        lazy=True,
+    )
+
+
+def fill_lineage(path: Path, lineage_json: str) -> None:
+    """Replace the lineage of a file that was written from a LazyFrame; nothing else of the file changes.
+
+    Raises:
+        ValueError: there is none, or no room for the new one.
+    """
+    with path.open("r+b") as file:
+        file.seek(-8, io.SEEK_END)
+        tail = file.read(8)
+        length = int.from_bytes(tail[:4], "little")
+        if tail[4:] != _MAGIC:
+            raise ValueError(f"{path} is no Parquet file")
+        start = file.seek(-8 - length, io.SEEK_END)
+        footer = file.read(length)
+        held = pl.read_parquet_metadata(path).get(PARQUET_ENTRY, "").encode()
+        new = lineage_json.encode()
+        at = _value_at(footer, held)
+        if not held or len(new) > len(held) or at < 0:
+            raise ValueError(f"{path} has no room for a lineage of {len(new)} bytes, only for {len(held)}")
+        file.seek(start + at)
+        file.write(new.ljust(len(held)))
+
+
+def _value_at(footer: bytes, held: bytes) -> int:
+    """Where the entry's value is: Thrift's compact protocol writes a text as its length and its bytes.
+
+    https://github.com/apache/thrift/blob/master/doc/specs/thrift-compact-protocol.md
+    """
+    name = PARQUET_ENTRY.encode()
+    entry = _varint(len(name)) + name + b"\x18" + _varint(len(held)) + held
+    at = footer.find(entry)
+    return at + len(entry) - len(held) if at >= 0 else -1
+
+
+def _varint(number: int) -> bytes:
+    """Seven bits a byte, the lowest first; the high bit says that more follow."""
+    out = bytearray()
+    while number > 127:
+        out.append(number & 127 | 128)
+        number >>= 7
+    return bytes([*out, number])
+
+
+def read_lineage(source: Path | bytes) -> dict[str, str] | None:
+    """The lineage in a Parquet file's metadata; None where there is none, or the bytes are no Parquet.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+    """
+    if isinstance(source, Path) and not source.exists():
+        raise FileNotFoundError(source)
+    try:
+        metadata = pl.read_parquet_metadata(source if isinstance(source, Path) else io.BytesIO(source))
+        entry = json.loads(metadata.get(PARQUET_ENTRY, "null"))
+    except (PolarsError, PanicException, ValueError, OSError):
+        return None
+    if not isinstance(entry, dict):
+        return None
+    return {str(name): str(value) for name, value in entry.items()}
+
+
+def count_rows(path: Path) -> int:
+    """How many rows a Parquet file has, from its footer."""
+    count: int = pl.scan_parquet(path.absolute(), glob=False, hive_partitioning=False).select(pl.len()).collect().item()
+    return count

@@ -1,0 +1,100 @@
+"""What AWS takes as names and numbers. Each function returns what is wrong, and an empty text if nothing is. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+#: Lambda's limit for a function's name, in characters. https://docs.aws.amazon.com/lambda/latest/api/API_CreateFunction.html
+FUNCTION_NAME = 64
+
+
+def pipeline_name(name: object) -> str:
+    """It becomes the stack's name, which takes no underscore. https://docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/cfn-using-console-create-stack-parameters.html"""
+    if isinstance(name, str) and re.fullmatch(r"[a-z][a-z0-9-]{0,39}", name):
+        return ""
+    if isinstance(name, str) and "_" in name:
+        return f"CloudFormation's stack names have no underscore; call it {name.replace('_', '-')!r}"
+    return "its name must be lower-case letters, digits and '-', at most 40, a letter first"
+
+
+def transform_name(pipeline: str, name: object) -> str:
+    """It becomes a prefix of keys and a part of names such as ``{pipeline}_{transform}``."""
+    if name == "<lambda>":
+        return "a lambda has no name: add name=…"
+    if not isinstance(name, str) or not re.fullmatch(r"[a-z][a-z0-9_-]{0,39}", name):
+        return (
+            "its name must be lower-case letters, digits, '_' and '-', at most 40, a letter first; set it with name=…"
+        )
+    length = len(f"{pipeline}_{name}")
+    if length > FUNCTION_NAME:
+        return (
+            f"its function's name {pipeline}_{name} would have {length} characters, and Lambda takes {FUNCTION_NAME}: "
+            "shorten the name of the pipeline or of the transform"
+        )
+    return ""
+
+
+def buckets(names: Mapping[str, str]) -> str:
+    """The three buckets of a pipeline, by what they are for."""
+    for role, name in names.items():
+        problem = bucket_name(name)
+        if problem:
+            return f"the {role} bucket's name {name!r} {problem}"
+    roles: dict[str, str] = {}
+    for role, name in names.items():
+        if name in roles:
+            return f"{roles[name]} and {role} are both {name!r}: what is written would land as new input, for ever"
+        roles[name] = role
+    return ""
+
+
+_RESERVED_PREFIXES = ("xn--", "sthree-", "amzn-s3-demo-")
+_RESERVED_SUFFIXES = ("-s3alias", "--ol-s3", ".mrap", "--x-s3", "--table-s3")
+
+
+def bucket_name(name: object) -> str:
+    """https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucketnamingrules.html"""
+    if not isinstance(name, str) or not 3 <= len(name) <= 63:
+        return "must have 3 to 63 characters"
+    if not re.fullmatch(r"[a-z0-9][a-z0-9.-]*[a-z0-9]", name):
+        return "must be lower-case letters, digits, '-' and '.', a letter or digit first and last"
+    if ".." in name:
+        return "must not have two dots in a row"
+    if re.fullmatch(r"\d+\.\d+\.\d+\.\d+", name):
+        return "must not look like an IP address"
+    if name.startswith(_RESERVED_PREFIXES) or name.endswith(_RESERVED_SUFFIXES):
+        return "begins or ends with what S3 reserves for itself"
+    return ""
+
+
+#: Name of an option: least, most, unit.
+#: https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-parameters.html
+#: https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html
+_RANGES = {
+    "batch_size": (1, 10_000, "messages"),
+    "batch_window": (0, 300, "seconds"),
+    "memory": (128, 10_240, "MB"),
+    "timeout": (1, 900, "seconds"),
+    "maximum_concurrency": (2, 1_000, "invocations"),
+    "max_receive_count": (1, 1_000, "receives"),
+}
+
+
+def options(given: Mapping[str, Any]) -> str:
+    """The options of a transform."""
+    for name, (least, most, unit) in _RANGES.items():
+        value = given[name]
+        if value is None and name == "maximum_concurrency":
+            continue
+        if not isinstance(value, int) or isinstance(value, bool):
+            return f"{name}={value!r} is no whole number of {unit}"
+        if not least <= value <= most:
+            return f"{name}={value} is out of range: AWS takes {least:,} to {most:,} {unit}"
+    if given["batch_size"] > 10 and given["batch_window"] < 1:
+        return (
+            f"batch_size={given['batch_size']} needs batch_window=1 or more: without a window Lambda takes "
+            "at most 10 messages at once"
+        )
+    return ""

@@ -1,0 +1,138 @@
+"""What a silver object says of where it came from, and what follows from it. Pure: no I/O, no clock."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from urllib.parse import quote, unquote
+
+#: The longest key S3 takes, in bytes of UTF-8.
+#: https://docs.aws.amazon.com/AmazonS3/latest/userguide/object-keys.html
+LONGEST_KEY = 1024
+
+#: The name of the entry in the Parquet file's key-value metadata that holds the lineage as JSON.
+PARQUET_ENTRY = "silversmith"
+
+
+@dataclass(frozen=True)
+class Lineage:
+    """Where a silver object came from. Sizes in bytes, ``committed_at`` in ISO 8601 UTC, ``attempt`` from 1."""
+
+    bronze_key: str
+    bronze_etag: str
+    bronze_version: str
+    bronze_size: int
+    sequencer: str
+    transform: str
+    fingerprint: str
+    rows_read: int
+    rows_written: int
+    rows_rejected: int
+    committed_at: str
+    attempt: int
+    format: str = ""
+
+    def to_metadata(self) -> dict[str, str]:
+        """As S3 user metadata: ASCII, names in lower case with dashes, below S3's 2 KB in all.
+
+        https://docs.aws.amazon.com/AmazonS3/latest/userguide/UsingMetadata.html
+        """
+        metadata = {name.replace("_", "-"): str(value) for name, value in vars(self).items()}
+        metadata["bronze-key"] = encode_key(self.bronze_key)
+        return metadata
+
+    @staticmethod
+    def from_metadata(metadata: Mapping[str, str]) -> Lineage | None:
+        """The lineage in S3 user metadata; None if it has none, or one that cannot be read (then it counts as none)."""
+        try:
+            values = {name.replace("-", "_"): value for name, value in metadata.items()}
+            return Lineage(
+                bronze_key=decode_key(values["bronze_key"]),
+                bronze_etag=values["bronze_etag"],
+                bronze_version=values["bronze_version"],
+                bronze_size=int(values["bronze_size"]),
+                sequencer=values["sequencer"],
+                transform=values["transform"],
+                fingerprint=values["fingerprint"],
+                rows_read=int(values["rows_read"]),
+                rows_written=int(values["rows_written"]),
+                rows_rejected=int(values["rows_rejected"]),
+                committed_at=values["committed_at"],
+                attempt=int(values["attempt"]),
+                format=values.get("format", ""),
+            )
+        except (KeyError, ValueError):
+            return None
+
+    def to_json(self) -> str:
+        """As the value of the Parquet file's key-value metadata entry :data:`PARQUET_ENTRY`."""
+        return json.dumps(self.to_metadata())
+
+
+class Decision(StrEnum):
+    """What one (transform, bronze key) needs."""
+
+    DUPLICATE = "duplicate"  #: silver is of this very version, made by this very code: nothing to do
+    MISSING = "missing"  #: there is no silver, or none that says where it came from
+    STALE = "stale"  #: silver was made of other bytes
+    OUTDATED = "outdated"  #: silver was made by other code
+    GONE = "gone"  #: there is no bronze object, and no silver of it
+    ORPHANED = "orphaned"  #: there is no bronze object, but silver that was made of one
+
+
+def decide(bronze_etag: str | None, silver: Lineage | None, fingerprint: str, *, silver_exists: bool) -> Decision:
+    """What to do, from what bronze and silver hold now. ``bronze_etag`` None: there is no bronze object.
+
+    An event plays no part in it: it is only the reason for having looked.
+    """
+    if bronze_etag is None:
+        return Decision.ORPHANED if silver_exists else Decision.GONE
+    if not silver_exists or silver is None:
+        return Decision.MISSING
+    if silver.bronze_etag != bronze_etag:
+        return Decision.STALE
+    return Decision.DUPLICATE if silver.fingerprint == fingerprint else Decision.OUTDATED
+
+
+def silver_key(transform: str, bronze_key: str) -> str:
+    """The one key of the silver object: ``{transform}/{bronze key}.parquet``."""
+    return _derived(transform, bronze_key, ".parquet")
+
+
+def rejected_key(transform: str, bronze_key: str) -> str:
+    """Where the rows that broke the contract are, in the quarantine bucket."""
+    return _derived(transform, bronze_key, ".rejected.parquet")
+
+
+def error_key(transform: str, bronze_key: str) -> str:
+    """Where the error document of a file that cannot become silver is, in the quarantine bucket."""
+    return _derived(transform, bronze_key, ".error.json")
+
+
+def _derived(transform: str, bronze_key: str, ending: str) -> str:
+    """A key too long for its prefix and ending is cut short and made unique again by a digest of the whole."""
+    key = f"{transform}/{bronze_key}{ending}"
+    if len(key.encode()) <= LONGEST_KEY:
+        return key
+    digest = "~" + hashlib.sha256(bronze_key.encode()).hexdigest()
+    room = LONGEST_KEY - len(f"{transform}/{digest}{ending}".encode())
+    return f"{transform}/{bronze_key.encode()[:room].decode(errors='ignore')}{digest}{ending}"
+
+
+def encode_key(key: str) -> str:
+    """A key as ASCII metadata: percent-encoded, or in base64 where that would not fit S3's 2 KB."""
+    quoted = quote(key, safe="/!'()*")
+    if len(quoted) <= LONGEST_KEY:
+        return quoted
+    return "base64:" + base64.urlsafe_b64encode(key.encode()).decode()
+
+
+def decode_key(text: str) -> str:
+    """The inverse of :func:`encode_key`. Raises ValueError on what it cannot have made."""
+    if text.startswith("base64:"):
+        return base64.urlsafe_b64decode(text.removeprefix("base64:")).decode()
+    return unquote(text, errors="strict")

@@ -1,0 +1,55 @@
+"""The bus room: every event is held against the rules, and goes to the targets of those that match.
+
+https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-rules.html
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import orjson
+
+from silversmith import faults
+from silversmith.local.journal import Journal
+from silversmith.local.post import Post, Refused, note, send_on, write
+from silversmith.patterns import Matcher
+
+
+@dataclass(frozen=True)
+class Rule:
+    """One rule of the bus: the events it matches, and the ARNs they go to."""
+
+    name: str
+    arn: str
+    matcher: Matcher
+    targets: tuple[str, ...]
+
+
+class Bus:
+    """The default event bus with its rules."""
+
+    def __init__(self, journal: Journal, *, rules: Sequence[Rule]) -> None:
+        self._journal = journal
+        self._rules = tuple(rules)
+
+    def accept(self, posts: Sequence[Post], now: float) -> list[Refused]:
+        """Send each event on to the targets of the rules it matches. In the caller's transaction."""
+        onward, notes, unmatched = [], [], 0
+        for post in posts:
+            event = orjson.loads(post.body)
+            matched = [rule for rule in self._rules if rule.matcher.matches(event)]
+            unmatched += not matched
+            if not matched:
+                notes.append(note(post.key, post.version, at=now, room="rule", name="-", what="unmatched"))
+            for rule in matched:
+                notes.append(note(post.key, post.version, at=now, room="rule", name=rule.name, what="matched"))
+                onward += [
+                    send_on(post, source=rule.arn, target=target, delivery=rule.arn, now=now) for target in rule.targets
+                ]
+        write(self._journal, posts=onward, notes=notes)
+        self._journal.count("bus.events", len(posts))
+        if unmatched:
+            self._journal.count("bus.unmatched", unmatched)
+        faults.point("bus.before_commit")
+        return []

@@ -1,0 +1,92 @@
+"""Carries posts from room to room: takes what is due in the outbox, has its target accept it, in one transaction.
+
+A crash between two transactions repeats nothing and loses nothing: a post is in the outbox, or its effect is in the
+journal, never both, never neither.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import groupby
+from typing import Protocol
+
+from silversmith import faults
+from silversmith.local.journal import Journal
+from silversmith.local.post import Post, Refused, note, write
+
+
+class Room(Protocol):
+    """What can be the target of a post."""
+
+    def accept(self, posts: Sequence[Post], now: float) -> list[Refused]:
+        """Take the posts, in the transaction that is open, and say which are refused for good, and why."""
+
+
+class DeadLetterQueue(Protocol):
+    """A queue that takes what could not be delivered."""
+
+    def take_dead(self, post: Post, now: float, *, source: str, reason: str) -> None:
+        """Keep the post, in the transaction that is open."""
+
+
+class Courier:
+    """Delivers what lies in the outbox.
+
+    Args:
+        journal: where the outbox is.
+        rooms: what accepts posts, by ARN; the name of each is for the fault points.
+        dead_letters: by the ARN of a rule or subscription, the queue that takes what its target refuses.
+        most: how many posts one transaction carries at the most.
+    """
+
+    def __init__(
+        self,
+        journal: Journal,
+        *,
+        rooms: Mapping[str, tuple[str, Room]],
+        dead_letters: Mapping[str, DeadLetterQueue],
+        most: int = 500,
+    ) -> None:
+        self._journal = journal
+        self._rooms = rooms
+        self._dead_letters = dead_letters
+        self._most = most
+
+    def deliver(self, now: float) -> int:
+        """Deliver all that is due, hop by hop, until nothing is. Returns how many posts were carried."""
+        carried = 0
+        while posts := self._due(now):
+            for target, group in groupby(sorted(posts, key=lambda post: post.target), key=lambda post: post.target):
+                self._hand_over(target, list(group), now)
+            carried += len(posts)
+        return carried
+
+    def _due(self, now: float) -> list[Post]:
+        return [Post(*row) for row in self._journal.rows("due", now=now, most=self._most)]
+
+    def _hand_over(self, target: str, posts: Sequence[Post], now: float) -> None:
+        name, room = self._rooms.get(target, ("", None))
+        with self._journal.transaction():
+            if room is None:
+                refused = [Refused(post, f"there is no such target: {target}") for post in posts]
+            else:
+                refused = room.accept(posts, now)
+            for item in refused:
+                self._bury(item, now)
+            self._journal.change_many("taken", [{"id": post.id} for post in posts])
+        if name:
+            faults.point(f"{name}.after_commit")
+
+    def _bury(self, item: Refused, now: float) -> None:
+        """A refusal by policy is final, as on AWS: no retry would change it, so it goes to the dead-letter queue."""
+        post = item.post
+        queue = self._dead_letters.get(post.delivery)
+        if queue is not None:
+            queue.take_dead(post, now, source=post.delivery, reason=item.reason)
+            return
+        detail = {"reason": item.reason, "from": post.source, "to": post.target}
+        write(
+            self._journal,
+            notes=[note(post.key, post.version, at=now, room="courier", name="-", what="dropped", detail=detail)],
+        )
+        self._journal.count("dropped")

@@ -1,0 +1,120 @@
+"""From the watcher's word that a key may have changed to what the bucket room needs: identity, ETag and size.
+
+Reading a file for its ETag takes time, so it happens beside the engine's loop: small files in one thread in the order
+in which they came, each large one in another.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+from silversmith.errors import SilversmithError
+from silversmith.local.bucket import DOUBTFUL, Landed
+from silversmith.stores import IN_MEMORY
+from silversmith.stores.local import Glance, LocalStore
+
+
+class Inbox:
+    """What landed and was not taken yet.
+
+    Args:
+        store: the bronze bucket's folder.
+        wake: called, from any thread, when there is something to take.
+    """
+
+    def __init__(self, store: LocalStore, wake: Callable[[], None]) -> None:
+        self._store = store
+        self._wake = wake
+        self._ready: queue.SimpleQueue[Landed] = queue.SimpleQueue()
+        self._gone: queue.SimpleQueue[str] = queue.SimpleQueue()
+        self._lock = threading.Lock()
+        self._pending = 0
+        self._small = ThreadPoolExecutor(1, thread_name_prefix="inbox")
+        self._large = ThreadPoolExecutor(1, thread_name_prefix="inbox-large")
+
+    @property
+    def pending(self) -> int:
+        """How many keys were found and are not taken yet."""
+        with self._lock:
+            return self._pending
+
+    def found(self, keys: Sequence[str], *, scanned: bool = False) -> None:
+        """Keys whose files may be new. From any thread; returns at once. ``scanned``: they were only found there."""
+        with self._lock:
+            self._pending += len(keys)
+        self._small.submit(self._look, keys, scanned)
+
+    def gone(self, keys: Sequence[str]) -> None:
+        """Keys whose files were removed. From any thread."""
+        for key in keys:
+            self._gone.put(key)
+        self._wake()
+
+    def folder_gone(self, prefix: str) -> None:
+        """A folder that was moved away, with all that was in it; ``prefix`` ends with a slash. From any thread."""
+        self._gone.put(prefix)
+        self._wake()
+
+    def take(self, most: int) -> list[Landed]:
+        """What is ready, up to ``most``, in the order in which it landed; the newest state of each key, once."""
+        landed: dict[str, Landed] = {}
+        taken = 0
+        while taken < most:
+            try:
+                file = self._ready.get_nowait()
+            except queue.Empty:
+                break
+            landed.pop(file.key, None)
+            landed[file.key] = file
+            taken += 1
+        with self._lock:
+            self._pending -= taken
+        return list(landed.values())
+
+    def take_gone(self) -> list[str]:
+        """The keys that were removed since the last call, and with a slash at the end the folders."""
+        keys = []
+        while True:
+            try:
+                keys.append(self._gone.get_nowait())
+            except queue.Empty:
+                return keys
+
+    def close(self) -> None:
+        """End the threads; what was not looked at yet is found by the next start's scan."""
+        self._small.shutdown(wait=True, cancel_futures=True)
+        self._large.shutdown(wait=True, cancel_futures=True)
+
+    def _look(self, keys: Sequence[str], scanned: bool) -> None:
+        for key in keys:
+            try:
+                glance = self._store.glance(key)
+            except (OSError, SilversmithError):
+                glance = None
+            if glance is not None and glance.size > IN_MEMORY:
+                self._large.submit(self._read, key, glance, scanned)
+            else:
+                self._read(key, glance, scanned)
+
+    def _read(self, key: str, glance: Glance | None, scanned: bool) -> None:
+        """A file that went away meanwhile, or cannot be read, is one the less; its next event or a scan brings it."""
+        try:
+            landed = self._landed(key, glance, scanned) if glance else None
+        except (OSError, SilversmithError):
+            landed = None
+        if landed is None:
+            with self._lock:
+                self._pending -= 1
+        else:
+            self._ready.put(landed)
+        self._wake()
+
+    def _landed(self, key: str, glance: Glance, scanned: bool) -> Landed | None:
+        """The identity was taken first: if the file changes while it is read, its old identity tells the next scan."""
+        head = self._store.head(key)
+        if head is None:
+            return None
+        return Landed(key, glance.identity + DOUBTFUL * glance.racy, head.etag, head.size, scanned)

@@ -1,0 +1,112 @@
+"""The lake on disk: which folder is what."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from silversmith.errors import LakeInUse
+from silversmith.pipeline import Pipeline
+from silversmith.stores import Lake
+from silversmith.stores.local import LocalStore
+
+#: The folder in the lake that is Silversmith's own. It is no bucket.
+STATE = ".silversmith"
+
+
+@dataclass(frozen=True)
+class LakeFolder:
+    """A folder whose folders are the buckets, and Silversmith's own state beside them."""
+
+    path: Path
+
+    @property
+    def state(self) -> Path:
+        """What the engine remembers: journal, lock, logs, temporary files."""
+        return self.path / STATE
+
+    @property
+    def journal(self) -> Path:
+        """The SQLite file of the engine."""
+        return self.state / "journal.db"
+
+    @property
+    def scratch(self) -> Path:
+        """Temporary files, on the buckets' own file system so that they can be moved into place."""
+        return self.state / "scratch"
+
+    @property
+    def locks(self) -> Path:
+        """The lock files that make conditional puts atomic between processes."""
+        return self.state / "locks"
+
+    @property
+    def logs(self) -> Path:
+        """What the functions print."""
+        return self.state / "logs"
+
+    def bucket(self, name: str) -> Path:
+        """The folder of a bucket."""
+        return self.path / name
+
+    def create(self, *buckets: str) -> None:
+        """Make the folders that are not there yet. Raises OSError when the disk does not allow it."""
+        for folder in (self.scratch, self.locks, self.logs, *map(self.bucket, buckets)):
+            folder.mkdir(parents=True, exist_ok=True)
+
+    def store(self, name: str, *, foreign_writers: bool) -> LocalStore:
+        """The store over a bucket's folder. ``foreign_writers``: others write there too, as they do in bronze."""
+        return LocalStore(self.bucket(name), scratch=self.scratch, locks=self.locks, foreign_writers=foreign_writers)
+
+    def stores(self, pipeline: Pipeline) -> Lake:
+        """The three stores of a pipeline."""
+        return Lake(
+            bronze=self.store(pipeline.bronze, foreign_writers=True),
+            silver=self.store(pipeline.silver, foreign_writers=False),
+            quarantine=self.store(pipeline.quarantine, foreign_writers=False),
+        )
+
+
+class LakeLock:
+    """One engine for a lake, by a lock that the system takes back when the process ends, however it ends.
+
+    Raises:
+        LakeInUse: another engine holds it.
+    """
+
+    def __init__(self, lake: LakeFolder) -> None:
+        self._path = lake.state / "engine.lock"
+        self._descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            holder = os.pread(self._descriptor, 32, 0).decode("ascii", "replace").strip() or "unknown"
+            os.close(self._descriptor)
+            raise LakeInUse(
+                f"another engine (process {holder}) runs over {lake.path}. One engine per lake: stop it, or choose "
+                "another folder with --lake."
+            ) from None
+        os.ftruncate(self._descriptor, 0)
+        os.pwrite(self._descriptor, f"{os.getpid()}\n".encode(), 0)
+
+    def release(self) -> None:
+        """Let another engine have the lake."""
+        os.close(self._descriptor)
+
+
+def engine_runs(lake: LakeFolder) -> bool:
+    """Whether an engine holds the lake at this moment."""
+    try:
+        descriptor = os.open(lake.state / "engine.lock", os.O_RDWR | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    else:
+        return False
+    finally:
+        os.close(descriptor)

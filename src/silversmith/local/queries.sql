@@ -1,0 +1,168 @@
+-- Every statement that the rooms run, by name. journal.py loads them.
+
+-- name: object
+SELECT identity, etag, version, sequencer, size FROM objects WHERE bucket = :bucket AND key = :key
+
+-- name: objects_below
+SELECT key FROM objects WHERE bucket = :bucket AND key >= :start AND key < :end
+
+-- name: put_object
+INSERT INTO objects (bucket, key, identity, etag, version, sequencer, size)
+VALUES (:bucket, :key, :identity, :etag, :version, :sequencer, :size)
+ON CONFLICT (bucket, key) DO UPDATE SET
+    identity = excluded.identity, etag = excluded.etag, version = excluded.version,
+    sequencer = excluded.sequencer, size = excluded.size
+
+-- name: forget_object
+DELETE FROM objects WHERE bucket = :bucket AND key = :key
+
+-- name: post
+INSERT INTO outbox (source, target, delivery, key, version, body, created, due)
+VALUES (:source, :target, :delivery, :key, :version, :body, :created, :due)
+
+-- name: due
+SELECT id, source, target, delivery, key, version, body, created FROM outbox
+WHERE due <= :now ORDER BY due, id LIMIT :most
+
+-- name: taken
+DELETE FROM outbox WHERE id = :id
+
+-- name: next_due
+SELECT min(due) FROM outbox
+
+-- name: send
+INSERT INTO messages (message_id, queue, key, version, body, sent, visible, expires, dead_source, dead_reason, dead_at)
+VALUES (:message_id, :queue, :key, :version, :body, :sent, :visible, :expires, :dead_source, :dead_reason, :dead_at)
+
+-- name: receivable
+SELECT id, length(body), receives, visible FROM messages
+WHERE queue = :queue AND visible <= :now AND expires > :now ORDER BY visible, id LIMIT :most
+
+-- name: receive
+UPDATE messages SET visible = :until, receives = receives + 1, receipt = :receipt,
+    first_received = coalesce(first_received, :now)
+WHERE id = :id
+RETURNING id, message_id, key, version, body, sent, receives, first_received, receipt
+
+-- name: delete
+DELETE FROM messages WHERE id = :id AND queue = :queue AND receipt = :receipt
+
+-- name: change_visibility
+UPDATE messages SET visible = :visible WHERE id = :id AND queue = :queue AND receipt = :receipt
+
+-- name: bury
+UPDATE messages SET queue = :dead_letter, visible = :now, receives = 0, first_received = NULL, receipt = NULL,
+    expires = sent + :retention, dead_source = :source, dead_reason = :reason, dead_at = :now
+WHERE id = :id
+RETURNING key, version, message_id
+
+-- name: release_all
+UPDATE messages SET visible = :now WHERE queue = :queue AND visible > :now AND receipt IS NOT NULL
+
+-- name: expire
+DELETE FROM messages WHERE expires <= :now RETURNING queue, key, version
+
+-- name: next_visible
+SELECT min(visible) FROM messages WHERE queue = :queue
+
+-- name: depth
+SELECT count(*), coalesce(sum(visible > :now), 0), min(sent) FROM messages WHERE queue = :queue
+
+-- name: hop
+INSERT INTO hops (key, version, at, room, name, what, detail)
+VALUES (:key, :version, :at, :room, :name, :what, :detail)
+
+-- name: hops
+SELECT id, key, version, at, room, name, what, detail FROM hops WHERE key = :key ORDER BY id
+
+-- name: put_outcome
+INSERT INTO outcomes (transform, key, version, verdict, at, detail)
+VALUES (:transform, :key, :version, :verdict, :at, :detail)
+ON CONFLICT (transform, key) DO UPDATE SET
+    version = excluded.version, verdict = excluded.verdict, at = excluded.at, detail = excluded.detail
+
+-- name: outcome
+SELECT verdict, version, at, detail FROM outcomes WHERE transform = :transform AND key = :key
+
+-- name: failed_outcomes
+SELECT transform, key, version, verdict, at, detail FROM outcomes
+WHERE verdict IN ('quarantined', 'failed') AND (transform, key) > (:transform, :key)
+ORDER BY transform, key LIMIT :most
+
+-- name: dead_messages
+SELECT id, message_id, queue, key, version, body, sent, dead_source, dead_reason, dead_at FROM messages
+WHERE queue = :queue AND id > :after ORDER BY id LIMIT :most
+
+-- name: count
+INSERT INTO counters (name, value) VALUES (:name, :by)
+ON CONFLICT (name) DO UPDATE SET value = value + excluded.value
+
+-- name: set_counter
+INSERT INTO counters (name, value) VALUES (:name, :value)
+ON CONFLICT (name) DO UPDATE SET value = excluded.value
+
+-- name: counter
+SELECT value FROM counters WHERE name = :name
+
+-- name: counters
+SELECT name, value FROM counters ORDER BY name
+
+-- name: unreceive
+UPDATE messages SET visible = :now, receives = receives - 1 WHERE id = :id AND receipt = :receipt
+
+-- name: hasten
+UPDATE messages SET visible = :now WHERE queue = :queue AND visible > :now
+
+-- name: waiting
+SELECT count(*) FROM (SELECT 1 FROM messages WHERE queue = :queue AND visible <= :now LIMIT :most)
+
+-- name: quarantined_since
+SELECT count(*) FROM outcomes WHERE verdict = 'quarantined' AND at >= :since
+
+-- name: dead_since
+SELECT count(*) FROM messages WHERE queue = :queue AND dead_at >= :since
+
+-- name: recent_hops
+SELECT version, at, room, name, what, detail FROM hops WHERE key = :key ORDER BY id DESC LIMIT :most
+
+-- name: last_failure
+SELECT detail FROM hops
+WHERE key = :key AND version = :version AND room = 'function' AND name = :name AND what = 'failed'
+ORDER BY id DESC LIMIT 1
+
+-- name: quarantined_of
+SELECT count(*) FROM outcomes WHERE verdict = 'quarantined' AND transform = :transform
+
+-- name: quarantined_lately
+SELECT transform, key, at, detail FROM outcomes
+WHERE verdict = 'quarantined' AND at >= :since ORDER BY at, transform, key LIMIT :most
+
+-- name: on_the_way
+SELECT count(*) FROM outbox
+
+-- name: queues_in_use
+WITH RECURSIVE found (queue) AS (
+    SELECT min(queue) FROM messages
+    UNION ALL
+    SELECT (SELECT min(queue) FROM messages WHERE queue > found.queue) FROM found WHERE found.queue IS NOT NULL
+)
+SELECT queue FROM found WHERE queue IS NOT NULL
+
+-- name: word_of
+SELECT queue, key, body FROM messages
+WHERE queue IN (SELECT value FROM json_each(:queues)) AND key IN (SELECT value FROM json_each(:keys))
+
+-- name: word_on_the_way
+SELECT target, key, body FROM outbox WHERE key IN (SELECT value FROM json_each(:keys))
+
+-- name: dead_message
+SELECT queue, dead_source FROM messages WHERE message_id = :message_id AND dead_at IS NOT NULL
+
+-- name: redrive
+UPDATE messages SET queue = :queue, message_id = :new_id, sent = :now, visible = :visible, expires = :expires,
+    receives = 0, first_received = NULL, receipt = NULL, dead_source = NULL, dead_reason = NULL, dead_at = NULL
+WHERE message_id = :message_id AND dead_at IS NOT NULL
+RETURNING key, version
+
+-- name: take_dead
+DELETE FROM messages WHERE message_id = :message_id AND dead_at IS NOT NULL RETURNING key, version, body

@@ -1,0 +1,194 @@
+"""The queue room: messages that hide while they are worked on and come back unless they are deleted.
+
+https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-visibility-timeout.html
+https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-dead-letter-queues.html
+"""
+
+from __future__ import annotations
+
+import secrets
+import uuid
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from silversmith import faults
+from silversmith.local.journal import Journal
+from silversmith.local.post import Post, Refused, note, write
+
+#: SQS's longest visibility timeout, in seconds.
+LONGEST_VISIBILITY = 12 * 3600
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """A received message. ``sent`` and ``first_received`` in Unix seconds; ``receives`` counts this one too."""
+
+    id: int
+    message_id: str
+    key: str
+    version: str
+    body: bytes
+    sent: float
+    receives: int
+    first_received: float
+    receipt: str
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the template says of a queue. Times in seconds; ``dead_letter`` is an ARN."""
+
+    name: str
+    arn: str
+    visibility_timeout: float = 30
+    retention: float = 345_600
+    delay: float = 0
+    dead_letter: str | None = None
+    dead_letter_retention: float = 1_209_600
+    max_receives: int = 0
+
+
+class Queue:
+    """One queue. Every call is one transaction unless it says otherwise.
+
+    Args:
+        journal: where the messages are.
+        settings: from the template.
+        refusal: why a source may not send here, or None when the queue's policy allows it.
+    """
+
+    def __init__(
+        self, journal: Journal, settings: Settings, *, refusal: Callable[[str], str | None] = lambda _: None
+    ) -> None:
+        self._journal = journal
+        self._settings = settings
+        self._refusal = refusal
+
+    @property
+    def settings(self) -> Settings:
+        """What the template says of this queue."""
+        return self._settings
+
+    def accept(self, posts: Sequence[Post], now: float) -> list[Refused]:
+        """Take what a topic delivers. In the caller's transaction. Returns what is refused."""
+        refused = [Refused(post, reason) for post in posts if (reason := self._refusal(post.source))]
+        unwanted = {id(item.post) for item in refused}
+        taken = [post for post in posts if id(post) not in unwanted]
+        self._journal.change_many("send", [self._row(post, now) for post in taken])
+        write(
+            self._journal,
+            notes=[
+                note(post.key, post.version, at=now, room="queue", name=self._settings.name, what="queued")
+                for post in taken
+            ],
+        )
+        faults.point("queue.before_commit")
+        return refused
+
+    def take_dead(self, post: Post, now: float, *, source: str, reason: str) -> None:
+        """As a dead-letter queue, take what ``source`` could not deliver. In the caller's transaction."""
+        dead = {"dead_source": source, "dead_reason": reason, "dead_at": now}
+        self._journal.change("send", **{**self._row(post, now), **dead})
+        self._note_death(post.key, post.version, now, reason)
+
+    def _row(self, post: Post, now: float) -> dict[str, object]:
+        return {
+            "message_id": str(uuid.uuid4()),
+            "queue": self._settings.arn,
+            "key": post.key,
+            "version": post.version,
+            "body": post.body,
+            "sent": now,
+            "visible": now + self._settings.delay,
+            "expires": now + self._settings.retention,
+            "dead_source": None,
+            "dead_reason": None,
+            "dead_at": None,
+        }
+
+    def receive(self, most: int, now: float, *, most_bytes: int = 1 << 62) -> list[Message]:
+        """Up to ``most`` visible messages, oldest first, hidden for the visibility timeout.
+
+        A message received ``max_receives`` times before goes to the dead-letter queue instead.
+        """
+        with self._journal.transaction():
+            found = self._journal.rows("receivable", queue=self._settings.arn, now=now, most=most)
+            messages, size = [], 0
+            for row, length, receives, _ in found:
+                if self._settings.dead_letter and receives >= self._settings.max_receives:
+                    self._bury(row, now)
+                    continue
+                size += length
+                if messages and size > most_bytes:
+                    break
+                messages.append(self._hide(row, now))
+        return messages
+
+    def _hide(self, row: int, now: float) -> Message:
+        until = now + self._settings.visibility_timeout
+        receipt = f"{row}-{secrets.token_hex(12)}"
+        return Message(*self._journal.rows("receive", id=row, now=now, until=until, receipt=receipt)[0])
+
+    def _bury(self, row: int, now: float) -> None:
+        reason = f"received {self._settings.max_receives} times without success (maxReceiveCount)"
+        key, version, _ = self._journal.rows(
+            "bury",
+            id=row,
+            now=now,
+            dead_letter=self._settings.dead_letter,
+            retention=self._settings.dead_letter_retention,
+            source=self._settings.arn,
+            reason=reason,
+        )[0]
+        self._note_death(key, version, now, reason)
+
+    def _note_death(self, key: str, version: str, now: float, reason: str) -> None:
+        detail = {"reason": reason}
+        row = note(key, version, at=now, room="queue", name=self._settings.name, what="dead", detail=detail)
+        write(self._journal, notes=[row])
+        self._journal.count("dead", 1)
+
+    def delete(self, receipts: Sequence[str]) -> int:
+        """Delete messages by receipt handle; one whose handle is void (received again since) stays.
+
+        In the caller's transaction. Returns how many went.
+        """
+        return sum(
+            self._journal.change("delete", id=_row(receipt), queue=self._settings.arn, receipt=receipt)
+            for receipt in receipts
+        )
+
+    def change_visibility(self, receipt: str, until: float) -> bool:
+        """Show a received message again at this time, in the caller's transaction. False: void handle."""
+        arn = self._settings.arn
+        return bool(
+            self._journal.change("change_visibility", id=_row(receipt), queue=arn, receipt=receipt, visible=until)
+        )
+
+    def release_all(self, now: float) -> int:
+        """Show every received message again: nobody can be working on them, for this engine has only just started."""
+        return self._journal.change("release_all", queue=self._settings.arn, now=now)
+
+    def next_visible(self) -> float | None:
+        """When the next message may be received, in Unix seconds; None when there is none."""
+        found = self._journal.row("next_visible", queue=self._settings.arn)
+        return found[0] if found else None
+
+    def waiting(self, now: float, most: int) -> int:
+        """How many messages may be received now, counted up to ``most``."""
+        return int(self._journal.rows("waiting", queue=self._settings.arn, now=now, most=most)[0][0])
+
+    def hasten(self, now: float) -> int:
+        """Show every hidden message now, for a run that shall end rather than wait. Nobody may be working on them."""
+        return self._journal.change("hasten", queue=self._settings.arn, now=now)
+
+    def depth(self, now: float) -> tuple[int, int, float | None]:
+        """How many messages there are, how many of them are hidden, and when the oldest was sent."""
+        total, hidden, oldest = self._journal.rows("depth", queue=self._settings.arn, now=now)[0]
+        return total, hidden, oldest
+
+
+def _row(receipt: str) -> int:
+    """The row a receipt handle is of; -1, which no row has, for what is no handle."""
+    head, _, _ = receipt.partition("-")
+    return int(head) if head.isascii() and head.isdigit() and len(head) < 19 else -1

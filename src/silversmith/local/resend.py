@@ -1,0 +1,141 @@
+"""Messages that are sent once more: by the engine's rounds, and by the commands, beside an engine or without one.
+
+All of it is written to the journal; an engine that runs sees it within a fifth of a second, another one at its start.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import orjson
+
+from silversmith.events import NotAnEvent, ObjectEvent, object_created, unwrap
+from silversmith.local.journal import Journal
+from silversmith.local.post import Post, note, write
+from silversmith.local.queue import Queue, Settings
+from silversmith.local.stack import Stack
+
+#: What the trace says of a message, by what it was sent for.
+DONE = {"reconcile": "reconciled", "redrive": "redriven", "replay": "replayed"}
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where the messages of one transform can be: its queue, and the ARNs of all dead-letter queues on the way."""
+
+    queue: Settings
+    dead_letters: tuple[str, ...]
+
+
+def places(stack: Stack) -> dict[str, Places]:
+    """By transform, where its messages can be."""
+    functions = {function.arn: function for function in stack.functions}
+    queues = {queue.arn: queue for queue in stack.queues}
+    of_rules = [target.dead_letter_arn for rule in stack.rules for target in rule.targets]
+    found = {}
+    for mapping in stack.mappings:
+        queue = queues[mapping.queue_arn]
+        after = [item.dead_letter_arn for item in stack.subscriptions if item.queue_arn == queue.arn]
+        dead = dict.fromkeys(arn for arn in (queue.dead_letter_arn, *after, *of_rules) if arn)
+        settings = Settings(queue.name, queue.arn, retention=queue.retention, delay=queue.delay)
+        transform = functions[mapping.function_arn].environment["SILVERSMITH_TRANSFORM"]
+        found[transform] = Places(settings, tuple(dead))
+    return found
+
+
+def bus_arn(stack: Stack) -> str:
+    """The ARN of the bus that the bucket's events go to."""
+    return f"arn:aws:events:{stack.region}:{stack.account}:event-bus/default"
+
+
+def send(journal: Journal, queue: Settings, events: Sequence[ObjectEvent], *, reason: str, now: float) -> None:
+    """Put events in a transform's queue, all of them or none. ``now`` in Unix seconds.
+
+    An event of a version that the bucket room has noticed gets that version's id, so that the trace stays in one piece.
+    """
+    known = [_with_version(journal, event) for event in events]
+    posts = [
+        Post(0, "", queue.arn, "", event.key, event.version, object_created(event, reason=reason), now)
+        for event in known
+    ]
+    with journal.transaction():
+        write(journal, notes=[_note(post.key, post.version, reason, now, to=queue.name) for post in posts])
+        Queue(journal, queue).accept(posts, now)
+        journal.count(f"operations.{DONE[reason]}", len(posts))
+
+
+def _with_version(journal: Journal, event: ObjectEvent) -> ObjectEvent:
+    found = journal.row("object", bucket=event.bucket, key=event.key)
+    if found is None or event.version or event.etag not in {"", found[1]}:
+        return event
+    return replace(event, etag=found[1], version=found[2], sequencer=found[3], size=found[4])
+
+
+def back_to_queue(journal: Journal, message_id: str, queue: Settings, *, now: float) -> bool:
+    """Move a message from its dead-letter queue to a queue, as new. In the caller's transaction. False: it is not dead.
+
+    As on SQS it gets a new id and its retention starts again; body, key and version stay.
+    https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-configure-dead-letter-queue-redrive.html
+    """
+    moved = journal.rows(
+        "redrive",
+        message_id=message_id,
+        new_id=str(uuid.uuid4()),
+        queue=queue.arn,
+        now=now,
+        visible=now + queue.delay,
+        expires=now + queue.retention,
+    )
+    for key, version in moved:
+        _tell(journal, key, version, now, to=queue.name)
+    return bool(moved)
+
+
+def back_to_bus(journal: Journal, message_id: str, *, source: str, bus: str, now: float) -> bool:
+    """Move a message from a rule's dead-letter queue to the bus, where the rules as they are now see it.
+
+    In the caller's transaction. False: it is not dead. ``source`` is the bucket's ARN, ``bus`` the bus's.
+    """
+    taken = journal.rows("take_dead", message_id=message_id)
+    for key, version, body in taken:
+        post = {"source": source, "target": bus, "delivery": "", "key": key, "version": version, "body": body}
+        write(journal, posts=[{**post, "created": now, "due": now}])
+        _tell(journal, key, version, now, to="bus")
+    return bool(taken)
+
+
+def _tell(journal: Journal, key: str, version: str, now: float, *, to: str) -> None:
+    write(journal, notes=[_note(key, version, "redrive", now, to=to)])
+    journal.count(f"operations.{DONE['redrive']}")
+
+
+def _note(key: str, version: str, reason: str, now: float, *, to: str) -> dict[str, object]:
+    return note(key, version, at=now, room="operations", name=reason, what=DONE[reason], detail={"to": to})
+
+
+def waiting(journal: Journal, places: Places, etags: Mapping[str, str]) -> set[str]:
+    """Of these keys, those of which a message is still to be worked on, or lies in a dead-letter queue.
+
+    Args:
+        etags: by key, the etag of the bronze object as it is. A dead message of other bytes does not count.
+    """
+    found: set[str] = set()
+    keys = orjson.dumps(list(etags)).decode()
+    queues = orjson.dumps([places.queue.arn, *places.dead_letters]).decode()
+    for queue, key, body in journal.rows("word_of", queues=queues, keys=keys):
+        if queue == places.queue.arn or etag_in(body) in {"", etags[key]}:
+            found.add(key)
+    for target, key, _ in journal.rows("word_on_the_way", keys=keys):
+        if target == places.queue.arn or ":sqs:" not in target:  # not in another transform's queue, that is
+            found.add(key)
+    return found
+
+
+def etag_in(body: bytes) -> str:
+    """The etag that a message speaks of; empty where it speaks of none."""
+    try:
+        return next((event.etag for event in unwrap(body)), "")
+    except NotAnEvent:
+        return ""

@@ -1,0 +1,81 @@
+-- The journal of one engine: what its rooms know. Version 1 (PRAGMA user_version).
+-- Nothing here is the truth about bronze or silver: that is in the buckets, and the journal can be rebuilt from them.
+
+-- What the bucket room has seen of each object, so that a start finds what changed while nobody watched.
+CREATE TABLE objects (
+    bucket    TEXT NOT NULL,
+    key       TEXT NOT NULL,
+    identity  TEXT NOT NULL,     -- inode, size and times of the file: equal means unchanged
+    etag      TEXT NOT NULL,
+    version   TEXT NOT NULL,
+    sequencer TEXT NOT NULL,
+    size      INTEGER NOT NULL,  -- bytes
+    PRIMARY KEY (bucket, key)
+) WITHOUT ROWID;
+
+-- Messages on their way from one room to the next. Written in the transaction of the room that sends,
+-- removed in the transaction of the room that accepts: so a crash between the two loses nothing.
+CREATE TABLE outbox (
+    id       INTEGER PRIMARY KEY,
+    source   TEXT NOT NULL,      -- ARN of what sends: the bucket, a rule, a topic
+    target   TEXT NOT NULL,      -- ARN of what shall accept: the bus, a topic, a queue
+    delivery TEXT NOT NULL,      -- ARN of the rule or subscription it travels by: its retry policy and DLQ
+    key      TEXT NOT NULL,
+    version  TEXT NOT NULL,
+    body     BLOB NOT NULL,
+    created  REAL NOT NULL,      -- all times are Unix seconds
+    due      REAL NOT NULL
+);
+CREATE INDEX outbox_due ON outbox (due, id);
+
+-- Every queue's messages, dead-letter queues included.
+CREATE TABLE messages (
+    id             INTEGER PRIMARY KEY,
+    message_id     TEXT NOT NULL UNIQUE,
+    queue          TEXT NOT NULL,            -- ARN
+    key            TEXT NOT NULL,
+    version        TEXT NOT NULL,
+    body           BLOB NOT NULL,
+    sent           REAL NOT NULL,
+    visible        REAL NOT NULL,            -- when it may be received (again)
+    expires        REAL NOT NULL,            -- when its retention ends
+    receives       INTEGER NOT NULL DEFAULT 0,
+    first_received REAL,
+    receipt        TEXT,                     -- the latest receipt handle; an older one is void
+    dead_source    TEXT,                     -- ARN of the queue, rule or subscription that gave up on it
+    dead_reason    TEXT,
+    dead_at        REAL
+);
+CREATE INDEX messages_visible ON messages (queue, visible, id);
+CREATE INDEX messages_expires ON messages (expires);
+
+-- The trace: what happened to each version of each object, in order.
+CREATE TABLE hops (
+    id      INTEGER PRIMARY KEY,
+    key     TEXT NOT NULL,
+    version TEXT NOT NULL,
+    at      REAL NOT NULL,
+    room    TEXT NOT NULL,       -- bucket, rule, topic, queue, function, dead-letter queue
+    name    TEXT NOT NULL,       -- which one
+    what    TEXT NOT NULL,       -- what happened there, one word
+    detail  TEXT NOT NULL        -- JSON object
+);
+CREATE INDEX hops_key ON hops (key, id);
+
+-- The last outcome of each transform on each key.
+CREATE TABLE outcomes (
+    transform TEXT NOT NULL,
+    key       TEXT NOT NULL,
+    version   TEXT NOT NULL,
+    verdict   TEXT NOT NULL,     -- committed, quarantined, gone, failed
+    at        REAL NOT NULL,
+    detail    TEXT NOT NULL,     -- JSON object: rows, error
+    PRIMARY KEY (transform, key)
+) WITHOUT ROWID;
+CREATE INDEX outcomes_failed ON outcomes (verdict, transform, key) WHERE verdict IN ('quarantined', 'failed');
+
+-- Totals since the lake was made, and the last sequencer: small numbers that must survive and cost nothing to read.
+CREATE TABLE counters (
+    name  TEXT PRIMARY KEY,
+    value INTEGER NOT NULL
+) WITHOUT ROWID;

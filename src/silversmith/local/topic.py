@@ -1,0 +1,111 @@
+"""The topic room: what is published goes to every subscription whose filter policy it passes.
+
+https://docs.aws.amazon.com/sns/latest/dg/sns-subscription-filter-policies.html
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import orjson
+
+from silversmith import faults
+from silversmith.local.journal import Journal
+from silversmith.local.post import Post, Refused, note, send_on, write
+from silversmith.patterns import Matcher
+
+#: SNS's limit for one message, in bytes.
+LARGEST_MESSAGE = 256 * 1024
+
+
+@dataclass(frozen=True)
+class Subscription:
+    """One queue's subscription. ``raw``: the message itself is delivered, without SNS's envelope."""
+
+    name: str
+    arn: str
+    queue: str
+    raw: bool
+    filter: Matcher | None
+
+
+class Topic:
+    """One topic.
+
+    Args:
+        journal: where the outgoing messages are kept.
+        name: the topic's name.
+        arn: its ARN.
+        subscriptions: who gets what is published.
+        refusal: why a source may not publish here, or None when the topic's policy allows it.
+    """
+
+    def __init__(
+        self,
+        journal: Journal,
+        *,
+        name: str,
+        arn: str,
+        subscriptions: Sequence[Subscription],
+        refusal: Callable[[str], str | None],
+    ) -> None:
+        self._journal = journal
+        self._name = name
+        self._arn = arn
+        self._subscriptions = tuple(subscriptions)
+        self._refusal = refusal
+
+    def accept(self, posts: Sequence[Post], now: float) -> list[Refused]:
+        """Publish each: on to the subscriptions it passes. In the caller's transaction. Returns what is refused."""
+        onward, notes, refused = [], [], []
+        for post in posts:
+            reason = self._refusal(post.source) or _too_large(post)
+            if reason:
+                refused.append(Refused(post, reason))
+                continue
+            passed = self._passed(post)
+            names = [subscription.name for subscription in passed]
+            notes.append(
+                note(
+                    post.key, post.version, at=now, room="topic", name=self._name,
+                    what="published", detail={"subscriptions": names},
+                )
+            )  # fmt: skip
+            for subscription in passed:
+                body = None if subscription.raw else self._envelope(post, now)
+                onward.append(
+                    send_on(
+                        post, source=self._arn, target=subscription.queue,
+                        delivery=subscription.arn, now=now, body=body,
+                    )
+                )  # fmt: skip
+        write(self._journal, posts=onward, notes=notes)
+        self._journal.count("topic.published", len(posts) - len(refused))
+        faults.point("topic.before_commit")
+        return refused
+
+    def _passed(self, post: Post) -> list[Subscription]:
+        message = orjson.loads(post.body)
+        return [found for found in self._subscriptions if found.filter is None or found.filter.matches(message)]
+
+    def _envelope(self, post: Post, now: float) -> bytes:
+        """https://docs.aws.amazon.com/sns/latest/dg/sns-message-and-json-formats.html"""
+        moment = datetime.fromtimestamp(now, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        return orjson.dumps(
+            {
+                "Type": "Notification",
+                "MessageId": str(uuid.uuid4()),
+                "TopicArn": self._arn,
+                "Message": post.body.decode(),
+                "Timestamp": moment,
+            }
+        )
+
+
+def _too_large(post: Post) -> str | None:
+    if len(post.body) <= LARGEST_MESSAGE:
+        return None
+    return f"the message has {len(post.body)} bytes; a topic takes {LARGEST_MESSAGE}"

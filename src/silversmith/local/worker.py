@@ -1,0 +1,155 @@
+"""What runs in a worker process: the handler, with the very event that Lambda would get.
+
+A worker is spawned, never forked: after a fork Polars' threads are gone and it waits for them for ever.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import sys
+import time
+import traceback
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from silversmith.errors import DefinitionError
+from silversmith.handler import Handler, Report
+from silversmith.local import iam
+from silversmith.local.guard import GuardedStore
+from silversmith.local.iam import Policy
+from silversmith.local.lake import LakeFolder
+from silversmith.pipeline import Pipeline, load
+from silversmith.stores import Lake, Store
+
+_PR_SET_PDEATHSIG = 1
+
+
+@dataclass(frozen=True)
+class FunctionConfig:
+    """What a worker must know of one function: its environment, and its role (an ARN) with what that may do."""
+
+    name: str
+    environment: Mapping[str, str]
+    role: str
+    policy: Policy
+
+
+@dataclass(frozen=True)
+class WorkerConfig:
+    """All a worker needs; it crosses the border between processes by pickle."""
+
+    pipeline: str
+    lake: Path
+    functions: tuple[FunctionConfig, ...]
+    parent: int
+
+
+class LocalContext:
+    """Lambda's context object, as far as handlers use it."""
+
+    def __init__(self, name: str, timeout: float, memory: int) -> None:
+        self.function_name = name
+        self.memory_limit_in_mb = str(memory)
+        self._deadline = time.monotonic() + timeout
+
+    def get_remaining_time_in_millis(self) -> int:
+        """Milliseconds until the invocation is ended."""
+        return max(0, int((self._deadline - time.monotonic()) * 1000))
+
+
+def main(connection: Connection, output: Connection, config: WorkerConfig) -> None:
+    """The life of a worker: load the pipeline, say that it is ready, then one invocation after the other."""
+    _die_with_parent(config.parent)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the engine's: it lets the batch end
+    os.dup2(output.fileno(), 1)
+    os.dup2(output.fileno(), 2)
+    output.close()
+    sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
+    try:
+        handlers = _Handlers(connection, config)
+        connection.send_bytes(orjson.dumps({"ready": os.getpid()}))
+    except DefinitionError as error:
+        connection.send_bytes(orjson.dumps({"broken": str(error)}))
+        return
+    while True:
+        try:
+            request = orjson.loads(connection.recv_bytes())
+        except (EOFError, OSError):
+            return
+        handlers.invoke(request)
+
+
+def _die_with_parent(parent: int) -> None:
+    """A worker without an engine would work for nobody; the kernel ends it with the engine, however that ends."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        os._exit(1)
+
+
+class _Handlers:
+    """One handler a function, made from the environment that the template gives it."""
+
+    def __init__(self, connection: Connection, config: WorkerConfig) -> None:
+        self._connection = connection
+        self._lake = LakeFolder(config.lake)
+        pipeline = load(config.pipeline)
+        self._handlers = {function.name: self._build(pipeline, function) for function in config.functions}
+        self._pending: dict[str, Any] = {}
+
+    def _build(self, pipeline: Pipeline, function: FunctionConfig) -> Handler:
+        environment = function.environment
+        stores = self._lake.stores(pipeline)
+        lake = Lake(
+            bronze=self._guarded(stores.bronze, environment["SILVERSMITH_BRONZE"], function),
+            silver=self._guarded(stores.silver, environment["SILVERSMITH_SILVER"], function),
+            quarantine=self._guarded(stores.quarantine, environment["SILVERSMITH_QUARANTINE"], function),
+        )
+        return Handler(
+            pipeline.find(environment["SILVERSMITH_TRANSFORM"]),
+            bucket=environment["SILVERSMITH_BRONZE"],
+            lake=lake,
+            scratch=self._lake.scratch,
+            began=self._began,
+            ended=self._ended,
+            now=lambda: datetime.now(UTC),
+        )
+
+    def _guarded(self, store: Store, bucket: str, function: FunctionConfig) -> GuardedStore:
+        context = {"aws:SecureTransport": "true"}
+
+        def check(action: str, resource: str) -> None:
+            iam.check((function.policy,), action, resource, principal=function.role, context=context)
+
+        return GuardedStore(store, arn=f"arn:aws:s3:::{bucket}", check=check)
+
+    def invoke(self, request: Mapping[str, Any]) -> None:
+        """Run one invocation and send what came of it."""
+        self._pending = {}
+        context = LocalContext(request["function"], request["timeout"], request["memory"])
+        try:
+            response = self._handlers[request["function"]](request["event"], context)
+            answer: dict[str, Any] = {"done": response}
+        except Exception as error:  # noqa: BLE001 -- the handler itself broke: the engine fails the batch, as Lambda would
+            traceback.print_exc()
+            answer = {"error": f"{type(error).__name__}: {error}"}
+        sys.stdout.flush()
+        sys.stderr.flush()
+        self._connection.send_bytes(orjson.dumps({**answer, **self._pending}))
+        self._pending = {}
+
+    def _began(self, message: str) -> None:
+        """One send for each message: that it begins, and with it how the one before ended."""
+        self._connection.send_bytes(orjson.dumps({"began": message, **self._pending}))
+        self._pending = {}
+
+    def _ended(self, report: Report) -> None:
+        self._pending = {"ended": report.message_id, "outcome": report.to_dict()}

@@ -1,0 +1,181 @@
+"""The pool of worker processes: started, fed, watched for time and memory, ended and replaced.
+
+A worker that dies costs the message it was at one attempt. Nothing else notices.
+"""
+
+from __future__ import annotations
+
+import logging
+import multiprocessing
+import os
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from logging.handlers import RotatingFileHandler
+from multiprocessing.connection import Connection
+from multiprocessing.context import SpawnContext, SpawnProcess
+from pathlib import Path
+from typing import Any
+
+import orjson
+import psutil
+
+from silversmith.local.function import Invocation
+from silversmith.local.worker import WorkerConfig, main
+
+#: What all that the functions print may fill on disk: this many bytes, twice.
+LOG_BYTES = 10 * 1024 * 1024
+
+#: How often a busy worker's memory is looked at, in seconds.
+LOOK = 0.05
+
+
+@dataclass(frozen=True)
+class Event:
+    """What a worker tells: ``message`` is its JSON, or None when it has died for the ``reason``."""
+
+    worker: Worker
+    message: dict[str, Any] | None
+    reason: str = ""
+
+
+class Worker:
+    """One worker process. ``invocation`` is what it works on; ``ready`` once it has loaded the pipeline."""
+
+    def __init__(self, context: SpawnContext, config: WorkerConfig, log: logging.Logger) -> None:
+        ours, theirs = context.Pipe()
+        reading, writing = context.Pipe(duplex=False)
+        self.connection: Connection = ours
+        self.invocation: Invocation | None = None
+        self.ready = False
+        self.broken = ""
+        self._end_reason = ""
+        self.process: SpawnProcess = context.Process(target=main, args=(theirs, writing, config), daemon=True)
+        self.process.start()
+        theirs.close()
+        writing.close()
+        self._statistics = psutil.Process(self.process.pid)
+        threading.Thread(target=_drain, args=(reading, log), daemon=True).start()
+
+    def invoke(self, invocation: Invocation) -> None:
+        """Hand it a batch. A worker that has just died is noticed by the next look at its connection."""
+        self.invocation = invocation
+        request = {
+            "function": invocation.settings.name,
+            "event": invocation.event(),
+            "timeout": invocation.settings.timeout,
+            "memory": invocation.settings.memory,
+        }
+        try:
+            self.connection.send_bytes(orjson.dumps(request))
+        except OSError:
+            self.end("the worker had died before it got the batch")
+
+    def end(self, reason: str) -> None:
+        """Kill it, for this reason."""
+        self._end_reason = self._end_reason or reason
+        self.process.kill()
+
+    def death(self) -> str:
+        """Why it is dead, for a person."""
+        self.process.join()
+        if self._end_reason:
+            return self._end_reason
+        code = self.process.exitcode or 0
+        if code < 0:
+            return f"the worker was killed by signal {-code} ({_signal_name(-code)}) while it ran the transform"
+        return f"the worker ended with exit code {code} while it ran the transform"
+
+    def memory(self) -> int:
+        """The bytes it holds for itself alone; 0 when it is gone."""
+        try:
+            found = self._statistics.memory_info()
+        except psutil.NoSuchProcess:
+            return 0
+        return int(found.rss - getattr(found, "shared", 0))
+
+
+class Workers:
+    """A fixed number of workers over one pipeline."""
+
+    def __init__(self, config: WorkerConfig, *, number: int, logs: Path) -> None:
+        self._context = multiprocessing.get_context("spawn")
+        self._config = config
+        self._log = _log(logs / "functions.log")
+        self._workers = [self._start() for _ in range(number)]
+
+    def _start(self) -> Worker:
+        return Worker(self._context, self._config, self._log)
+
+    @property
+    def idle(self) -> list[Worker]:
+        """Those that can take a batch."""
+        return [worker for worker in self._workers if worker.ready and worker.invocation is None]
+
+    @property
+    def busy(self) -> list[Worker]:
+        """Those that work on one."""
+        return [worker for worker in self._workers if worker.invocation is not None]
+
+    @property
+    def connections(self) -> dict[Connection, Worker]:
+        """What to wait on."""
+        return {worker.connection: worker for worker in self._workers}
+
+    def events(self, worker: Worker) -> Iterator[Event]:
+        """What a worker whose connection can be read has to say. A dead one is replaced."""
+        try:
+            while worker.connection.poll():
+                yield Event(worker, orjson.loads(worker.connection.recv_bytes()))
+        except (EOFError, OSError):
+            reason = worker.death()
+            worker.connection.close()
+            self._workers.remove(worker)
+            self._workers.append(self._start())
+            yield Event(worker, None, reason)
+
+    def enforce(self, now: float) -> None:
+        """End every worker that is over its function's timeout or memory."""
+        for worker in self.busy:
+            assert worker.invocation is not None
+            settings = worker.invocation.settings
+            if now >= worker.invocation.deadline:
+                worker.end(f"the function timed out after {settings.timeout:g} s (its timeout)")
+            elif (used := worker.memory()) > settings.memory * 1024 * 1024:
+                worker.end(f"the function used {used // 1024 // 1024} MB of memory; its limit is {settings.memory} MB")
+
+    def stop(self) -> None:
+        """End all of them and wait until they are gone."""
+        for worker in self._workers:
+            worker.process.kill()
+        for worker in self._workers:
+            worker.process.join()
+            worker.connection.close()
+        for handler in list(self._log.handlers):
+            handler.close()
+            self._log.removeHandler(handler)
+
+
+def _log(path: Path) -> logging.Logger:
+    """What functions print, in two files of bounded size."""
+    logger = logging.Logger(f"silversmith.functions.{path}")  # not the process's: this lake's own
+    handler = RotatingFileHandler(path, maxBytes=LOG_BYTES, backupCount=1, encoding="utf-8", errors="backslashreplace")
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    logger.addHandler(handler)
+    return logger
+
+
+def _drain(reading: Connection, log: logging.Logger) -> None:
+    """Move a worker's output to the log, in pieces of bounded size, until the worker is gone."""
+    with reading:
+        while piece := os.read(reading.fileno(), 65536):
+            log.info(piece.decode("utf-8", "backslashreplace").rstrip("\n"))
+
+
+def _signal_name(number: int) -> str:
+    import signal
+
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return "unknown"

@@ -1,0 +1,157 @@
+"""What failed and why: files in quarantine, and messages in dead-letter queues."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, TypeVar
+
+from silversmith.operations.documents import ERROR, REJECTED, ErrorDocument, bronze_key, parse
+from silversmith.operations.rejected import RejectedFile, look
+from silversmith.operations.target import DeadMessage, Target
+from silversmith.operations.times import age, iso, moment
+from silversmith.patterns.keys import KeyPattern
+from silversmith.pipeline import Pipeline
+from silversmith.stores import Store
+
+_Found = TypeVar("_Found")
+_Shown = TypeVar("_Shown")
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """Which failures are asked for: of one transform, of the keys that match, at most so many of each kind."""
+
+    transform: str | None = None
+    pattern: KeyPattern | None = None
+    most: int = 100
+
+    def key(self, key: str) -> bool:
+        """Whether failures of this bronze key are asked for."""
+        return self.pattern is None or self.pattern.matches(key)
+
+
+@dataclass(frozen=True)
+class Failures:
+    """The first so many failures of each kind, and how many there are in all. ``now`` is in Unix seconds."""
+
+    quarantined: Sequence[ErrorDocument]
+    quarantined_total: int
+    dead: Sequence[DeadMessage]
+    dead_total: int
+    now: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON values; each failure with its age in seconds."""
+        return {
+            "quarantined": [
+                {**asdict(found), "age_seconds": age(moment(found.at), self.now)} for found in self.quarantined
+            ],
+            "quarantined_total": self.quarantined_total,
+            "dead": [
+                {
+                    **asdict(found),
+                    "sent": iso(found.sent),
+                    "dead_at": iso(found.dead_at),
+                    "age_seconds": age(found.dead_at if found.dead_at is not None else found.sent, self.now),
+                }
+                for found in self.dead
+            ],
+            "dead_total": self.dead_total,
+        }
+
+
+@dataclass(frozen=True)
+class RejectedFiles:
+    """The first so many files of which rows were rejected, and how many there are in all."""
+
+    files: Sequence[RejectedFile]
+    total: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON values."""
+        return {"rejected": [asdict(found) for found in self.files], "rejected_total": self.total}
+
+
+def failures(pipeline: Pipeline, target: Target, wanted: Wanted, *, now: float) -> Failures:
+    """Everything that failed and was not mended since. The buckets and queues are asked, no memory of them.
+
+    Raises:
+        DefinitionError: the pipeline has no transform of the wanted name.
+    """
+    if wanted.transform is not None:
+        pipeline.find(wanted.transform)
+    quarantine = target.lake.quarantine
+    quarantined, quarantined_total = _take(
+        _documents(quarantine, wanted), wanted.most, lambda found: _document(quarantine, found)
+    )
+    dead, dead_total = _take(_dead(pipeline, target, wanted), wanted.most, lambda found: found)
+    return Failures(quarantined, quarantined_total, dead, dead_total, now)
+
+
+def rejected(pipeline: Pipeline, target: Target, wanted: Wanted) -> RejectedFiles:
+    """The files of which some rows broke the contract. Their other rows are in silver.
+
+    Raises:
+        DefinitionError: the pipeline has no transform of the wanted name.
+    """
+    if wanted.transform is not None:
+        pipeline.find(wanted.transform)
+    quarantine = target.lake.quarantine
+    files, total = _take(_keys(quarantine, wanted, REJECTED), wanted.most, lambda key: look(quarantine, key))
+    return RejectedFiles(files, total)
+
+
+def _take(found: Iterator[_Found], most: int, show: Callable[[_Found], _Shown | None]) -> tuple[list[_Shown], int]:
+    """The first ``most`` as they are shown, and how many there are. What is gone by then does not count."""
+    taken: list[_Shown] = []
+    total = 0
+    for item in found:
+        if len(taken) < most:
+            shown = show(item)
+            if shown is None:
+                continue
+            taken.append(shown)
+        total += 1
+    return taken, total
+
+
+def _documents(quarantine: Store, wanted: Wanted) -> Iterator[str]:
+    return _keys(quarantine, wanted, ERROR)
+
+
+def _document(quarantine: Store, key: str) -> ErrorDocument | None:
+    body = quarantine.read(key)
+    return None if body is None else parse(key, body)
+
+
+def _keys(quarantine: Store, wanted: Wanted, ending: str) -> Iterator[str]:
+    """The keys in quarantine of one kind whose bronze keys are wanted. Streams, and opens only what does not tell."""
+    for head in quarantine.list(f"{wanted.transform}/" if wanted.transform else ""):
+        if head.key.endswith(ending) and (wanted.pattern is None or wanted.key(_about(quarantine, head.key))):
+            yield head.key
+
+
+def _about(quarantine: Store, key: str) -> str:
+    """The bronze key that an object in quarantine is about; where its own key was cut short, it must be asked."""
+    found = bronze_key(key)
+    if found is not None:
+        return found
+    if key.endswith(ERROR):
+        document = _document(quarantine, key)
+        return document.key if document else ""
+    shown = look(quarantine, key)
+    return shown.key if shown else ""
+
+
+def _dead(pipeline: Pipeline, target: Target, wanted: Wanted) -> Iterator[DeadMessage]:
+    for message in target.dead():
+        if wanted.key(message.key) and _concerns(pipeline, message, wanted.transform):
+            yield message
+
+
+def _concerns(pipeline: Pipeline, message: DeadMessage, transform: str | None) -> bool:
+    """A rule's message is every transform's that would have got it."""
+    if transform is None or message.transform == transform:
+        return True
+    return message.transform is None and pipeline.find(transform).pattern.matches(message.key)

@@ -1,0 +1,316 @@
+"""A lake on this machine as a target: its folders, and the engine's journal where there is one."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import islice
+from typing import Any
+
+import orjson
+
+from silversmith.errors import SilversmithError
+from silversmith.events import ObjectEvent
+from silversmith.local import resend
+from silversmith.local.journal import Journal
+from silversmith.local.lake import LakeFolder, engine_runs
+from silversmith.local.stack import Stack, read
+from silversmith.operations import WrongCall
+from silversmith.operations.target import DeadKind, DeadMessage, Depth, Hop, LastOutcome, Lately, TransformQueues
+from silversmith.pipeline import Pipeline
+from silversmith.stores import Lake
+
+#: How many dead messages are read from the journal at a time.
+PAGE = 500
+
+
+class JournalUnreadable(SilversmithError):
+    """The journal's file is damaged, or is no journal."""
+
+
+@contextmanager
+def open_lake(
+    folder: LakeFolder, pipeline: Pipeline, *, writable: bool = False, clock: Callable[[], float] = time.time
+) -> Iterator[LocalTarget]:
+    """The lake as a target, while the block lasts. An engine may be running over it.
+
+    Nothing in it is changed, unless it is opened ``writable``: then messages can be sent.
+
+    Raises:
+        WrongCall: there is no lake in this folder.
+        JournalUnreadable, JournalTooNew: there is a journal that cannot be read.
+    """
+    if not (folder.state.is_dir() or folder.bucket(pipeline.bronze).is_dir()):
+        raise WrongCall(
+            f"there is no lake in {folder.path}: it has no folder {pipeline.bronze}. Name the lake with --lake, or "
+            "make one with `silversmith run` or `silversmith put`."
+        )
+    journal = open_journal(folder, writable=writable)
+    try:
+        yield LocalTarget(folder, pipeline, journal, clock=clock)
+    except sqlite3.DatabaseError as error:
+        raise _unreadable(folder, error) from error
+    finally:
+        if journal is not None:
+            journal.close()
+
+
+def open_journal(folder: LakeFolder, *, writable: bool = False) -> Journal | None:
+    """The engine's journal, only to look at unless it is ``writable``; None where no engine ever ran.
+
+    Raises:
+        JournalUnreadable, JournalTooNew: there is one that cannot be read.
+    """
+    if not folder.journal.is_file():
+        return None
+    try:
+        journal = Journal(folder.journal, readonly=not writable)
+    except sqlite3.DatabaseError as error:
+        raise _unreadable(folder, error) from error
+    try:
+        journal.counter("sequencer")
+    except sqlite3.DatabaseError as error:
+        journal.close()
+        if "no such table" in str(error):  # an engine died in the moment in which it made the file
+            return None
+        raise _unreadable(folder, error) from error
+    return journal
+
+
+def _unreadable(folder: LakeFolder, error: Exception) -> JournalUnreadable:
+    return JournalUnreadable(
+        f"{folder.journal} cannot be read: {error}. If that lasts, stop the engine and move the file away: the next "
+        "`silversmith run` makes a new one from the buckets. History is lost then, and messages in dead-letter queues."
+    )
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What can give up on a message: a queue, a subscription or a rule, and the transform that it works for."""
+
+    kind: DeadKind
+    name: str
+    transform: str | None
+    function: str | None
+
+
+class LocalTarget:
+    """A :class:`~silversmith.operations.target.Target` that is a folder.
+
+    Args:
+        folder: the lake.
+        pipeline: what runs over it.
+        journal: the engine's, or None where none ever ran.
+        clock: the time in Unix seconds.
+    """
+
+    def __init__(
+        self, folder: LakeFolder, pipeline: Pipeline, journal: Journal | None, *, clock: Callable[[], float] = time.time
+    ) -> None:
+        self._folder = folder
+        self._pipeline = pipeline
+        self._journal = journal
+        self._clock = clock
+
+    @property
+    def place(self) -> str:
+        return str(self._folder.path)
+
+    @cached_property
+    def lake(self) -> Lake:
+        return self._folder.stores(self._pipeline)
+
+    @property
+    def remembers(self) -> bool:
+        return self._journal is not None
+
+    def running(self) -> bool:
+        return engine_runs(self._folder)
+
+    @cached_property
+    def _stack(self) -> Stack:
+        """The template's resources. Only for what needs them, because compiling takes a while."""
+        from silversmith.template import compile as compile_template
+
+        return read(compile_template(self._pipeline))
+
+    def _rows(self, query: str, **values: Any) -> list[tuple[Any, ...]]:
+        return self._journal.rows(query, **values) if self._journal is not None else []
+
+    def totals(self) -> Mapping[str, int]:
+        return dict(self._rows("counters"))
+
+    def on_the_way(self) -> int:
+        return sum(count for (count,) in self._rows("on_the_way"))
+
+    def quarantined(self, transform: str) -> int:
+        return sum(count for (count,) in self._rows("quarantined_of", transform=transform))
+
+    def queues(self) -> list[TransformQueues]:
+        stack, transforms = self._stack, self._transforms
+        found = []
+        for queue in stack.queues:
+            if queue.arn not in transforms:
+                continue
+            dead = [queue.dead_letter_arn]
+            dead += [item.dead_letter_arn for item in stack.subscriptions if item.queue_arn == queue.arn]
+            depths = tuple(self._depth(arn) for arn in dict.fromkeys(dead) if arn)
+            found.append(TransformQueues(transforms[queue.arn][0], self._depth(queue.arn), depths))
+        return found
+
+    def rules_dead(self) -> list[Depth]:
+        arns = [target.dead_letter_arn for rule in self._stack.rules for target in rule.targets]
+        return [self._depth(arn) for arn in dict.fromkeys(arns) if arn]
+
+    def hops(self, key: str, most: int) -> list[Hop]:
+        rows = self._rows("recent_hops", key=key, most=most)
+        return [
+            Hop(version, at, room, name, what, _json(detail))
+            for version, at, room, name, what, detail in reversed(rows)
+        ]
+
+    def outcome(self, transform: str, key: str) -> LastOutcome | None:
+        for verdict, version, at, detail in self._rows("outcome", transform=transform, key=key):
+            return LastOutcome(verdict, version, at, _json(detail))
+        return None
+
+    def dead(self) -> Iterator[DeadMessage]:
+        """Also those of queues that the pipeline no longer has: nothing that was given up may be out of sight."""
+        serving = set(self._transforms)
+        for (queue,) in self._rows("queues_in_use"):
+            if queue not in serving:
+                yield from self._dead_in(queue)
+
+    @property
+    def workers(self) -> int:
+        return 1
+
+    def waiting(self, transform: str, etags: Mapping[str, str]) -> Set[str]:
+        if self._journal is None:
+            return set()
+        return resend.waiting(self._journal, self._places[transform], etags)
+
+    def send(self, transform: str, events: Sequence[ObjectEvent], *, reason: str) -> None:
+        queue = self._places[transform].queue
+        resend.send(self._journal_of_an_engine(), queue, events, reason=reason, now=self._clock())
+
+    def redrive(self, messages: Sequence[DeadMessage]) -> int:
+        journal = self._journal_of_an_engine()
+        with journal.transaction():
+            return sum(self._redrive(journal, message.message_id) for message in messages)
+
+    def _redrive(self, journal: Journal, message_id: str) -> bool:
+        """By what the journal says now, not by what it said when the message was listed."""
+        for _, source in journal.rows("dead_message", message_id=message_id):
+            origin = self._origins.get(source or "")
+            if origin is None:
+                return False
+            now = self._clock()
+            if origin.transform is not None:
+                return resend.back_to_queue(journal, message_id, self._places[origin.transform].queue, now=now)
+            if origin.kind is DeadKind.RULE:
+                bucket = next(found.arn for found in self._stack.buckets if found.name == self._pipeline.bronze)
+                return resend.back_to_bus(journal, message_id, source=bucket, bus=resend.bus_arn(self._stack), now=now)
+        return False
+
+    def _journal_of_an_engine(self) -> Journal:
+        if self._journal is None:
+            raise WrongCall(
+                f"no engine ever ran over {self.place}, so there is no queue to send to. Start one with "
+                "`silversmith run`: it finds every file in bronze by itself."
+            )
+        return self._journal
+
+    @cached_property
+    def _places(self) -> Mapping[str, resend.Places]:
+        """By transform, where its messages can be."""
+        return resend.places(self._stack)
+
+    def lately(self, since: float, most: int) -> list[Lately]:
+        found = []
+        for transform, key, _, detail in self._rows("quarantined_lately", since=since, most=most):
+            error = _error(_json(detail))
+            found.append(Lately(transform, key, str(error.get("code", "")), str(error.get("message", ""))))
+        dead = (message for message in self.dead() if message.dead_at is not None and message.dead_at >= since)
+        for message in islice(dead, most - len(found)):
+            error = message.error or {"code": "Undelivered", "message": message.reason}
+            found.append(Lately(message.transform, message.key, str(error.get("code")), str(error.get("message"))))
+        return found
+
+    def _dead_in(self, queue: str) -> Iterator[DeadMessage]:
+        after = 0
+        while rows := self._rows("dead_messages", queue=queue, after=after, most=PAGE):
+            for row, message_id, _, key, version, _, sent, source, reason, dead_at in rows:
+                after = row
+                origin = self._origins.get(source or "", Origin(DeadKind.UNKNOWN, _name(source or ""), None, None))
+                detail = self._last_failure(origin, key, version)
+                yield DeadMessage(
+                    message_id=message_id,
+                    kind=origin.kind,
+                    source=origin.name,
+                    queue=_name(queue),
+                    transform=origin.transform,
+                    key=key,
+                    version=version,
+                    reason=reason or "",
+                    sent=sent,
+                    dead_at=dead_at,
+                    attempts=detail.get("attempt"),
+                    error=_error(detail) or None,
+                )
+
+    def _last_failure(self, origin: Origin, key: str, version: str) -> Mapping[str, Any]:
+        """What the function last said of it. Only what a queue gave up on ever reached a function."""
+        if origin.kind is not DeadKind.QUEUE:
+            return {}
+        for (detail,) in self._rows("last_failure", key=key, version=version, name=origin.function):
+            return _json(detail)
+        return {}
+
+    @cached_property
+    def _transforms(self) -> dict[str, tuple[str, str]]:
+        """By the ARN of a queue that a function is mapped to, the transform and the function's name."""
+        functions = {function.arn: function for function in self._stack.functions}
+        return {
+            mapping.queue_arn: (
+                functions[mapping.function_arn].environment["SILVERSMITH_TRANSFORM"],
+                functions[mapping.function_arn].name,
+            )
+            for mapping in self._stack.mappings
+        }
+
+    @cached_property
+    def _origins(self) -> dict[str, Origin]:
+        """By ARN, everything that can give up on a message."""
+        stack, transforms = self._stack, self._transforms
+        origins = {rule.arn: Origin(DeadKind.RULE, rule.name, None, None) for rule in stack.rules}
+        for found in stack.subscriptions:
+            transform, function = transforms.get(found.queue_arn, (None, None))
+            origins[found.arn] = Origin(DeadKind.SUBSCRIPTION, _name(found.arn), transform, function)
+        for queue in stack.queues:
+            transform, function = transforms.get(queue.arn, (None, None))
+            origins[queue.arn] = Origin(DeadKind.QUEUE, queue.name, transform, function)
+        return origins
+
+    def _depth(self, arn: str) -> Depth:
+        rows = self._rows("depth", queue=arn, now=self._clock()) or [(0, 0, None)]
+        total, hidden, oldest = rows[0]
+        return Depth(_name(arn), total - hidden, hidden, oldest)
+
+
+def _name(arn: str) -> str:
+    return arn.rpartition(":")[2]
+
+
+def _json(text: str) -> dict[str, Any]:
+    found = orjson.loads(text)
+    return found if isinstance(found, dict) else {}
+
+
+def _error(detail: Mapping[str, Any]) -> Mapping[str, Any]:
+    found = detail.get("error")
+    return found if isinstance(found, dict) else {}

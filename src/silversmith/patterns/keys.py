@@ -1,0 +1,97 @@
+r"""The pattern that a user writes for the keys of a bucket: ``flights/*.csv``.
+
+``*`` stands for any run of characters, none and ``/`` too, as in EventBridge. ``\`` before a character makes it stand
+for itself. Other signs that mean something elsewhere (``?``, ``[``, ``**``) are refused rather than taken literally.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from silversmith.patterns.addresses import address
+from silversmith.patterns.conditions import Test
+from silversmith.patterns.errors import InvalidPattern
+from silversmith.patterns.operators import wildcard
+
+#: The longest key S3 takes, in bytes of UTF-8; no pattern needs to be longer.
+#: https://docs.aws.amazon.com/AmazonS3/latest/userguide/object-keys.html
+LONGEST = 1024
+
+_BARE = {
+    "?": r"? would mean one character elsewhere; here only * is special. Write * instead, or \? for a question mark.",
+    "[": r"[ would begin a set of characters elsewhere; here only * is special. Write \[ for a bracket.",
+}
+
+
+@dataclass(frozen=True)
+class KeyPattern:
+    """A parsed key pattern. Two are equal when their texts are. Made by :meth:`parse`."""
+
+    text: str
+    _pieces: tuple[str, ...] = field(repr=False, compare=False)
+    _test: Test = field(repr=False, compare=False)
+
+    @staticmethod
+    def parse(text: str) -> KeyPattern:
+        """Raises InvalidPattern, which says what to write instead."""
+        pieces = _pieces(text)
+        return KeyPattern(text, pieces, wildcard.test(pieces))
+
+    def matches(self, key: str) -> bool:
+        """Whether an object's key, as it is (not encoded), matches. Exactly what :meth:`event_pattern` matches."""
+        return self._test(key)
+
+    @property
+    def literal_prefix(self) -> str:
+        """What every matching key begins with: the text before the first ``*``, the whole key if there is none."""
+        return self._pieces[0]
+
+    @property
+    def literal_suffix(self) -> str:
+        """What every matching key ends with: the text after the last ``*``, the whole key if there is none."""
+        return self._pieces[-1]
+
+    def event_pattern(self) -> list[Any]:
+        """The EventBridge leaf for ``detail.object.key``."""
+        if len(self._pieces) == 1 and address(self._pieces[0]) is None:
+            return [self._pieces[0]]
+        # EventBridge would match an exact IP address in any spelling, so a key that looks like one is no exact match
+        return [{"wildcard": "*".join(map(wildcard.escape, self._pieces))}]
+
+
+def _pieces(text: str) -> tuple[str, ...]:
+    """The literal pieces between the stars."""
+    if not text:
+        raise _refused(text, "it is empty", "Write * for every key.")
+    if text.startswith("/"):
+        raise _refused(text, "it begins with /", r"Keys do not: leave it out, or write \/ if yours really do.")
+    try:
+        size = len(text.encode())
+    except UnicodeEncodeError:
+        raise _refused(text, "it has characters that UTF-8 cannot hold", "No key has them.") from None
+    if size > LONGEST:
+        raise _refused(text[:40] + "…", f"it has {size:,} bytes, a key at most {LONGEST:,}")
+    pieces = [""]
+    characters = iter(text)
+    previous = ""
+    for character in characters:
+        if character == "*":
+            if previous == "*":
+                raise _refused(text, "it has **", "One * already crosses folders: write a single one.")
+            pieces.append("")
+        elif character == "\\":
+            escaped = next(characters, "")
+            if not escaped:
+                raise _refused(text, r"it ends with a single \ ", r"Write \\ for a backslash.")
+            pieces[-1] += escaped
+        elif character in _BARE:
+            raise _refused(text, f"it has a bare {character}", _BARE[character])
+        else:
+            pieces[-1] += character
+        previous = character
+    return tuple(pieces)
+
+
+def _refused(text: str, problem: str, hint: str = "") -> InvalidPattern:
+    return InvalidPattern(problem.strip(), noun=f"key pattern {text!r}", hint=hint)

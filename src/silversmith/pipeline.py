@@ -1,0 +1,330 @@
+"""What the user declares: a pipeline and its transforms. It records and checks, and never acts."""
+
+from __future__ import annotations
+
+import inspect
+import re
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import CodeType
+from typing import Any, NoReturn, TypedDict, TypeVar, Unpack
+
+import polars as pl
+
+from silversmith import limits
+from silversmith.contract import Contract
+from silversmith.errors import DefinitionError
+from silversmith.fingerprint import fingerprint
+from silversmith.formats import Reader
+from silversmith.loading import Target, import_fresh, parse
+from silversmith.patterns import InvalidPattern
+from silversmith.patterns.keys import KeyPattern
+from silversmith.sql import Sql
+
+#: What a transform is: from the good rows of one bronze object to the rows of its silver object.
+Function = Callable[[pl.LazyFrame], pl.LazyFrame]
+
+_F = TypeVar("_F", bound=Function)
+
+
+class Options(TypedDict, total=False):
+    """The options that :meth:`Pipeline.transform` and :meth:`Pipeline.sql` share; the former says what they mean."""
+
+    contract: Contract | None
+    reader: Reader | None
+    batch_size: int
+    batch_window: int
+    memory: int
+    timeout: int
+    maximum_concurrency: int | None
+    max_receive_count: int
+
+
+@dataclass(frozen=True)
+class Transform:
+    """One declared transform. Times in seconds, ``memory`` in MB; ``maximum_concurrency`` None: Lambda's own limit.
+
+    ``fingerprint`` changes when the meaning of its code, contract or reader options does, and only then.
+    """
+
+    name: str
+    pattern: KeyPattern
+    function: Function
+    contract: Contract | None
+    reader: Reader | None
+    batch_size: int
+    batch_window: int
+    memory: int
+    timeout: int
+    maximum_concurrency: int | None
+    max_receive_count: int
+    fingerprint: str
+
+
+class Pipeline:
+    """A pipeline: three buckets, and the transforms that make silver of what lands in bronze.
+
+    Args:
+        name: the name of its CloudFormation stack and the beginning of its resources' names: lower-case letters,
+            digits and ``-``, at most 40 characters, a letter first.
+        bronze: the name of the bucket where files land.
+        silver: the name of the bucket of the results.
+        quarantine: the name of the bucket for what cannot become silver, with the reasons.
+
+    Raises:
+        DefinitionError: the name, or one of the buckets, is not one that AWS takes.
+            https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucketnamingrules.html
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        bronze: str = "dl-bronze-layer",
+        silver: str = "dl-silver-layer",
+        quarantine: str = "dl-quarantine-layer",
+    ) -> None:
+        with_problem = limits.pipeline_name(name) or limits.buckets(
+            {"bronze": bronze, "silver": silver, "quarantine": quarantine}
+        )
+        if with_problem:
+            _refuse(f"the pipeline {name!r} cannot be: {with_problem}")
+        self.name = name
+        self.bronze = bronze
+        self.silver = silver
+        self.quarantine = quarantine
+        self._transforms: dict[str, Transform] = {}
+        self._places: dict[str, str] = {}
+
+    def __repr__(self) -> str:
+        return f"Pipeline({self.name!r}, transforms={list(self._transforms)})"
+
+    @property
+    def transforms(self) -> tuple[Transform, ...]:
+        """The transforms, in the order in which they are declared."""
+        return tuple(self._transforms.values())
+
+    def find(self, name: str) -> Transform:
+        """The transform of that name.
+
+        Raises:
+            DefinitionError: there is none.
+        """
+        if name not in self._transforms:
+            names = ", ".join(self._transforms) or "none"
+            raise DefinitionError(f"the pipeline {self.name!r} has no transform {name!r}; it has: {names}")
+        return self._transforms[name]
+
+    def matching(self, key: str) -> tuple[Transform, ...]:
+        """The transforms whose pattern matches a bronze key: each makes its own silver object of it."""
+        return tuple(transform for transform in self._transforms.values() if transform.pattern.matches(key))
+
+    def transform(
+        self,
+        pattern: str,
+        *,
+        name: str | None = None,
+        contract: Contract | None = None,
+        reader: Reader | None = None,
+        batch_size: int = 10,
+        batch_window: int = 0,
+        memory: int = 512,
+        timeout: int = 300,
+        maximum_concurrency: int | None = None,
+        max_receive_count: int = 5,
+    ) -> Callable[[_F], _F]:
+        """Declare that a function makes silver of the bronze objects whose key matches a pattern.
+
+        The function takes the rows as a ``pl.LazyFrame`` and returns a ``pl.LazyFrame``; it is returned unchanged.
+
+        Args:
+            pattern: which keys: ``*`` is any run of characters, ``/`` too. See docs/pipeline.md.
+            name: the first part of the silver keys, and a part of the AWS resources' names; by default the function's.
+            contract: what the rows must be like; what breaks it goes to quarantine.
+            reader: how to parse the files; by default as the ending of the key says.
+            batch_size: most messages in one invocation, 1 to 10,000.
+            batch_window: the seconds Lambda waits for a batch to fill, 0 to 300; at least 1 when batch_size is over 10.
+            memory: of the function, in MB, 128 to 10,240.
+            timeout: of one invocation, in seconds, 1 to 900.
+            maximum_concurrency: most invocations at once, 2 to 1,000.
+            max_receive_count: how often a message is tried before it goes to the dead-letter queue, 1 to 1,000.
+
+        Raises:
+            DefinitionError: something of it cannot work; with the file and line of the declaration.
+                https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html
+        """
+        if callable(pattern):
+            called = getattr(pattern, "__name__", "orders")
+            _refuse(f'@pipeline.transform needs a key pattern: write @pipeline.transform("{called}/*.csv")')
+        options = Options(
+            contract=contract,
+            reader=reader,
+            batch_size=batch_size,
+            batch_window=batch_window,
+            memory=memory,
+            timeout=timeout,
+            maximum_concurrency=maximum_concurrency,
+            max_receive_count=max_receive_count,
+        )
+        keys = _pattern(pattern)
+
+        def declare(function: _F) -> _F:
+            chosen = name if name is not None else getattr(function, "__name__", "<lambda>")
+            self._declare(chosen, keys, function, options)
+            return function
+
+        return declare
+
+    def sql(self, pattern: str, query: str, *, name: str | None = None, **options: Unpack[Options]) -> None:
+        """Declare a transform that is one SQL query over the table ``rows``, in Polars' dialect.
+
+        Args:
+            pattern: which keys, as in :meth:`transform`.
+            query: a SELECT, or a WITH and a SELECT. https://docs.pola.rs/user-guide/sql/intro/
+            name: by default from what stands before the first ``*`` of the pattern: ``"orders/*.csv"`` is ``orders``.
+            options: as in :meth:`transform`. Where the contract names all columns that there can be, because it drops
+                or rejects the others, the columns of the query are checked too.
+
+        Raises:
+            DefinitionError: the query cannot be parsed or names unknown columns, or as :meth:`transform`.
+        """
+        keys = _pattern(pattern)
+        chosen = name if name is not None else _name_of(keys)
+        contract = options.get("contract")
+        is_known = contract is not None and contract.schema and contract.on_extra_column != "keep"
+        try:
+            function = Sql(query)
+            function.check(contract.schema if contract and is_known else None)
+        except DefinitionError as error:
+            _refuse(f"the query of the transform {chosen!r} cannot be: {error}")
+        self.transform(pattern, name=chosen, **options)(function)
+
+    def _declare(self, name: str, pattern: KeyPattern, function: Function, options: Options) -> None:
+        problem = limits.transform_name(self.name, name) or _function_problem(function) or limits.options(options)
+        if problem:
+            _refuse(f"the transform {name!r} cannot be: {problem}")
+        if name in self._transforms:
+            _refuse(
+                f"there is a transform {name!r} already, declared at {self._places[name]}: "
+                "give this one another name, with name=…"
+            )
+        contract, reader = options["contract"], options["reader"]
+        code = fingerprint(function, contract.fingerprint() if contract else None, reader)
+        self._transforms[name] = Transform(name=name, pattern=pattern, function=function, fingerprint=code, **options)
+        self._places[name] = _place()
+
+
+def _pattern(text: str) -> KeyPattern:
+    try:
+        return KeyPattern.parse(text)
+    except InvalidPattern as error:
+        _refuse(str(error))
+
+
+def _name_of(pattern: KeyPattern) -> str:
+    """A name for what has none of its own, from the pattern's literal prefix."""
+    name = re.sub(r"[^a-z0-9_-]+", "_", pattern.literal_prefix.lower()).strip("_-")
+    if not name:
+        _refuse(f"the query over {pattern.text!r} needs a name: add name=…")
+    return name
+
+
+def _function_problem(function: object) -> str:
+    """What keeps an object from being a transform's function, or nothing."""
+    if not callable(function) or isinstance(function, type):
+        return f"it is put on {type(function).__name__}, not on a function"
+    if inspect.iscoroutinefunction(function):
+        return (
+            "its function is async; a transform only describes what to do, so there is nothing to wait for: drop async"
+        )
+    if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
+        return "its function yields; it must return one pl.LazyFrame"
+    try:
+        inspect.signature(function).bind(object())
+    except TypeError:
+        return f"its function takes {inspect.signature(function)}, but it gets one argument: the rows, a pl.LazyFrame"
+    except ValueError:
+        return ""  # a builtin that does not tell its signature
+    return ""
+
+
+_HERE = str(Path(__file__).parent)
+
+
+def _place() -> str:
+    """File and line of the user's code that is declaring."""
+    frame = sys._getframe(1)
+    while frame.f_back is not None and _is_ours(frame.f_code):
+        frame = frame.f_back
+    path = Path(frame.f_code.co_filename)
+    shown = path.relative_to(Path.cwd()) if path.is_absolute() and path.is_relative_to(Path.cwd()) else path
+    return f"{shown}:{frame.f_lineno}"
+
+
+def _is_ours(code: CodeType) -> bool:
+    return str(Path(code.co_filename).parent) == _HERE
+
+
+def _refuse(problem: str) -> NoReturn:
+    raise DefinitionError(f"{_place()}: {problem}") from None
+
+
+@dataclass(frozen=True)
+class Located:
+    """A loaded pipeline and where it is: ``reference`` is ``module:attribute`` as seen from the folder ``root``."""
+
+    pipeline: Pipeline
+    reference: str
+    root: Path
+
+
+def locate(target: str) -> Located:
+    """Load a pipeline, freshly, and say where it is.
+
+    Args:
+        target: ``path/to/file.py``, ``path/to/file.py:attribute``, ``package.module`` or ``package.module:attribute``.
+            Where no attribute is named, the module must have one pipeline.
+
+    Raises:
+        DefinitionError: there is no such module, its own code fails, or it has no such pipeline.
+    """
+    found = parse(target)
+    module = import_fresh(found)
+    attribute = found.attribute or _only_pipeline(found, vars(module))
+    pipeline = getattr(module, attribute, None)
+    if not isinstance(pipeline, Pipeline):
+        others = ", ".join(_pipelines(vars(module))) or "none"
+        what = f"is a {type(pipeline).__name__}" if hasattr(module, attribute) else "is not there"
+        raise DefinitionError(f"{target}: {attribute!r} {what}, not a Pipeline; pipelines of this module: {others}")
+    return Located(pipeline, f"{found.module}:{attribute}", found.root)
+
+
+def load(target: str) -> Pipeline:
+    """The pipeline that a target names; each call imports it anew. See :func:`locate`."""
+    return locate(target).pipeline
+
+
+def module_reference(target: str) -> str:
+    """``module:attribute`` of the pipeline that a target names, for the Lambda environment. See :func:`locate`."""
+    return locate(target).reference
+
+
+def _pipelines(names: dict[str, Any]) -> Iterator[str]:
+    """The names of the pipelines among a module's names; of two names for one, the first."""
+    seen: set[int] = set()
+    for name, value in names.items():
+        if isinstance(value, Pipeline) and id(value) not in seen:
+            seen.add(id(value))
+            yield name
+
+
+def _only_pipeline(target: Target, names: dict[str, Any]) -> str:
+    found = list(_pipelines(names))
+    if not found:
+        raise DefinitionError(f'{target.text} declares no pipeline; it should say: pipeline = Pipeline("name")')
+    if len(found) > 1:
+        choices = " or ".join(f"{target.text}:{name}" for name in found)
+        raise DefinitionError(f"{target.text} declares {len(found)} pipelines; say which: {choices}")
+    return found[0]

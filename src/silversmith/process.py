@@ -1,0 +1,291 @@
+"""One bronze object becomes one silver object: the heart of Silversmith.
+
+An event is only a hint that a key may have changed. What is done about it is decided from what bronze and silver hold
+now, and becomes true in one instant: the conditional put of the silver object.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from silversmith import faults
+from silversmith.convert import Converted, convert
+from silversmith.errors import DataError, PreconditionFailed, SilversmithError, SourceChanged
+from silversmith.events import ObjectEvent
+from silversmith.lineage import Decision, Lineage, decide, error_key, rejected_key, silver_key
+from silversmith.pipeline import Transform
+from silversmith.stores import Head, Lake, Source
+
+#: How often one call starts again because somebody else was first or the bytes changed, before the queue has to wait.
+TRIES = 8
+
+
+class Contended(SilversmithError):
+    """An object changed, or another worker committed, every time this one tried. The queue will bring it back."""
+
+
+class Verdict(StrEnum):
+    """How the processing of one object ended."""
+
+    COMMITTED = "committed"  #: a new silver object
+    DUPLICATE = "duplicate"  #: silver was already made of this version by this code
+    GONE = "gone"  #: there is no such bronze object (any more)
+    QUARANTINED = "quarantined"  #: the data is at fault: an error document says why
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one object. Sizes in bytes."""
+
+    verdict: Verdict
+    transform: str
+    key: str
+    silver: str
+    etag: str = ""
+    version: str = ""
+    size: int = 0
+    format: str = ""
+    rows_read: int = 0
+    rows_written: int = 0
+    rows_rejected: int = 0
+    error: Mapping[str, Any] | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON values."""
+        return {**vars(self), "verdict": self.verdict.value, "error": dict(self.error) if self.error else None}
+
+
+@dataclass(frozen=True)
+class Work:
+    """One (transform, bronze key), with all that its processing needs. ``attempt`` counts from 1."""
+
+    event: ObjectEvent
+    transform: Transform
+    lake: Lake
+    attempt: int
+    now: Callable[[], datetime]
+    scratch: Path
+
+    @property
+    def key(self) -> str:
+        return self.event.key
+
+    @property
+    def silver(self) -> str:
+        return silver_key(self.transform.name, self.key)
+
+    @property
+    def rejected(self) -> str:
+        return rejected_key(self.transform.name, self.key)
+
+    @property
+    def error(self) -> str:
+        return error_key(self.transform.name, self.key)
+
+    def outcome(self, verdict: Verdict, **more: Any) -> Outcome:
+        return Outcome(verdict, self.transform.name, self.key, self.silver, **more)
+
+
+def process(
+    event: ObjectEvent,
+    transform: Transform,
+    lake: Lake,
+    *,
+    attempt: int,
+    now: Callable[[], datetime],
+    scratch: Path,
+) -> Outcome:
+    """Bring the silver object of ``event.key`` up to date with what bronze holds now.
+
+    Args:
+        event: which key may have changed; nothing else of it is relied upon.
+        transform: what makes silver of it.
+        lake: the buckets.
+        attempt: how often this message has been received, from 1; kept in the lineage.
+        now: the time of day in UTC.
+        scratch: a folder for temporary files, on the buckets' file system where they are local.
+
+    Returns:
+        What was done. Data at fault is an outcome (``QUARANTINED``), not an exception.
+
+    Raises:
+        Contended: somebody else was first every time. Try again later.
+        TransformError: the user's code raised.
+        AccessDenied, OSError: the system is at fault. Try again later.
+    """
+    work = Work(event, transform, lake, attempt, now, scratch)
+    for _ in range(TRIES):
+        try:
+            return _once(work)
+        except (PreconditionFailed, SourceChanged):
+            continue  # what is true has changed: look again
+    raise Contended(f"{event.key} changed, or was committed by another worker, {TRIES} times while it was processed")
+
+
+def _once(work: Work) -> Outcome:
+    """Steps 2 to 6 of the design. The silver object is headed before bronze is read: that order makes the put safe."""
+    head = work.lake.silver.head(work.silver)
+    lineage = Lineage.from_metadata(head.metadata) if head else None
+    if lineage is not None:
+        bronze = work.lake.bronze.head(work.key)
+        decision = decide(bronze.etag if bronze else None, lineage, work.transform.fingerprint, silver_exists=True)
+        if decision is Decision.DUPLICATE and lineage.committed_at >= work.event.made_after:
+            return _duplicate(work, lineage)
+    with work.lake.bronze.open(work.key) as source:
+        if source is None:
+            return _gone(work)
+        faults.point("process.opened")
+        try:
+            return _transform(work, source, head)
+        except DataError as error:
+            work.lake.bronze.verify(source)  # torn bytes are not the data's fault
+            return _quarantine(work, source, error)
+
+
+def _gone(work: Work) -> Outcome:
+    """An error document about an object that is no more asks for nothing that anybody could do."""
+    work.lake.quarantine.delete(work.error)
+    return work.outcome(Verdict.GONE, version=work.event.version)
+
+
+def _transform(work: Work, source: Source, head: Head | None) -> Outcome:
+    made = convert(source, work.transform, _lineage(work, source), work.scratch)
+    faults.point("process.written")
+    work.lake.bronze.verify(source)
+    if made.rejected is not None:
+        _put_rejected(work, made)
+        faults.point("process.rejected")
+    work.lake.silver.put(
+        work.silver,
+        made.silver,
+        metadata=made.lineage.to_metadata(),
+        if_match=head.etag if head else None,
+        if_none_match=head is None,
+    )
+    faults.point("process.committed")
+    _clear(work, keep_rejected=made.rejected is not None)
+    faults.point("process.cleared")
+    return work.outcome(Verdict.COMMITTED, **_rows(made.lineage))
+
+
+def _lineage(work: Work, source: Source) -> Lineage:
+    """All of the lineage that is known before the rows are."""
+    return Lineage(
+        bronze_key=work.key,
+        bronze_etag=source.head.etag,
+        bronze_version=_version(work, source),
+        bronze_size=source.head.size,
+        sequencer=work.event.sequencer if work.event.etag == source.head.etag else "",
+        transform=work.transform.name,
+        fingerprint=work.transform.fingerprint,
+        rows_read=0,
+        rows_written=0,
+        rows_rejected=0,
+        committed_at=work.now().isoformat(timespec="milliseconds"),
+        attempt=work.attempt,
+    )
+
+
+def _version(work: Work, source: Source) -> str:
+    """The version's id: the store's word, or else the event's where it speaks of these very bytes."""
+    if source.head.version:
+        return source.head.version
+    return work.event.version if work.event.etag == source.head.etag else ""
+
+
+def _rows(lineage: Lineage) -> dict[str, Any]:
+    return {
+        "etag": lineage.bronze_etag,
+        "version": lineage.bronze_version,
+        "size": lineage.bronze_size,
+        "format": lineage.format,
+        "rows_read": lineage.rows_read,
+        "rows_written": lineage.rows_written,
+        "rows_rejected": lineage.rows_rejected,
+    }
+
+
+def _put_rejected(work: Work, made: Converted) -> None:
+    """Conditional like the commit, so that a slow worker with an older version cannot put its rows over a newer's."""
+    assert made.rejected is not None
+    existing = work.lake.quarantine.head(work.rejected)
+    work.lake.quarantine.put(
+        work.rejected,
+        made.rejected,
+        metadata=made.lineage.to_metadata(),
+        if_match=existing.etag if existing else None,
+        if_none_match=existing is None,
+    )
+
+
+def _clear(work: Work, *, keep_rejected: bool) -> None:
+    """Remove what an earlier failure, or an earlier version, left in quarantine."""
+    work.lake.quarantine.delete(work.error)
+    if not keep_rejected:
+        work.lake.quarantine.delete(work.rejected)
+
+
+def _duplicate(work: Work, lineage: Lineage) -> Outcome:
+    """Nothing to do; but a worker that died or was too late may have left quarantine unlike what silver says."""
+    head = work.lake.quarantine.head(work.rejected)
+    rejected = Lineage.from_metadata(head.metadata) if head else None
+    agrees = rejected is not None and _same_origin(rejected, lineage)
+    if lineage.rows_rejected and not agrees:
+        return _again(work)
+    _clear(work, keep_rejected=lineage.rows_rejected > 0)
+    return work.outcome(Verdict.DUPLICATE, **_rows(lineage))
+
+
+def _same_origin(one: Lineage, other: Lineage) -> bool:
+    return (one.bronze_etag, one.fingerprint) == (other.bronze_etag, other.fingerprint)
+
+
+def _again(work: Work) -> Outcome:
+    """Make silver and its rejected rows once more: the rows that silver says were rejected are not there."""
+    head = work.lake.silver.head(work.silver)
+    with work.lake.bronze.open(work.key) as source:
+        if source is None:
+            return _gone(work)
+        return _transform(work, source, head)
+
+
+def _quarantine(work: Work, source: Source, error: DataError) -> Outcome:
+    """The error document. If bronze changed meanwhile it speaks of bytes that are no more: take it back, look again."""
+    document = _document(work, source, error)
+    body = json.dumps(document, indent=2, ensure_ascii=False).encode("utf-8", "backslashreplace")
+    etag = work.lake.quarantine.put(work.error, body)
+    faults.point("process.quarantined")
+    bronze = work.lake.bronze.head(work.key)
+    if bronze is None or bronze.etag != source.head.etag:
+        work.lake.quarantine.delete(work.error, if_match=etag)
+        raise SourceChanged(f"{work.key} changed while it was processed")
+    return work.outcome(
+        Verdict.QUARANTINED,
+        etag=source.head.etag,
+        version=_version(work, source),
+        size=source.head.size,
+        error=document["error"],
+    )
+
+
+def _document(work: Work, source: Source, error: DataError) -> dict[str, Any]:
+    place = {name: value for name, value in vars(error.place).items() if value is not None}
+    return {
+        "error": {"code": error.code, "message": error.message, "hint": error.hint, "place": place},
+        "transform": work.transform.name,
+        "bronze": {
+            "key": work.key,
+            "etag": source.head.etag,
+            "version": _version(work, source),
+            "size": source.head.size,
+        },
+        "fingerprint": work.transform.fingerprint,
+        "attempt": work.attempt,
+        "at": work.now().isoformat(timespec="milliseconds"),
+    }

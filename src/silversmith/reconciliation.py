@@ -1,0 +1,167 @@
+"""Bronze against the lineage of silver: what events missed. No clock, and no writing: what is found is only told.
+
+A listing says that an object is there, and of bronze its etag; of which version silver was made only the silver
+object itself can say, so each one is headed. Times are no substitute: S3 dates an object that was uploaded in parts to
+the upload's beginning, and a slow worker writes silver of an old version after the new one landed.
+docs/decisions/0010-reconcile-compares-listings.md
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import orjson
+
+from silversmith.ahead import mapped
+from silversmith.events import ObjectEvent
+from silversmith.lineage import Decision, Lineage, decide, error_key, silver_key
+from silversmith.pairing import ENDING, Pair, overtaken, pairs
+from silversmith.pipeline import Transform
+from silversmith.stores import Head, Lake, Store
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One key of one transform that is not as it should be.
+
+    ``kind`` is MISSING, STALE, OUTDATED, or ORPHANED: silver of a bronze object that is gone, or whose key the
+    transform's pattern does not match any more. ``key`` is the bronze key, ``silver`` the silver key. ``etag``,
+    ``version`` and ``size`` (bytes) are the bronze object's, as far as they are known.
+    """
+
+    transform: str
+    key: str
+    kind: Decision
+    silver: str
+    etag: str = ""
+    version: str = ""
+    size: int | None = None
+
+    def event(self, bucket: str) -> ObjectEvent:
+        """The event that S3 would have sent of the bronze object."""
+        return ObjectEvent(bucket, self.key, etag=self.etag, version=self.version, size=self.size)
+
+
+@dataclass(frozen=True)
+class Looked:
+    """One key was looked at. ``after``: the look can be taken up again here; empty where it cannot."""
+
+    after: str
+    finding: Finding | None
+
+
+def listed_etag(head: Head) -> str:
+    """The etag that the listing told. A folder works it out from the file's bytes when it is asked."""
+    return head.etag
+
+
+def look(
+    transform: Transform,
+    lake: Lake,
+    *,
+    changed: bool = False,
+    after: str = "",
+    settled: datetime | None = None,
+    etag: Callable[[Head], str | None] = listed_etag,
+    workers: int = 1,
+) -> Iterator[Looked]:
+    """Look at every key of a transform, once. Lazy; memory does not grow with the buckets.
+
+    What is in quarantine counts as accounted for where its error document speaks of the same bytes and code.
+
+    Args:
+        transform: which one.
+        lake: the buckets.
+        changed: find silver of other code too.
+        after: go on where an earlier look said that it can be taken up again.
+        settled: leave alone what landed at this time or later: its event may still be on its way.
+        etag: what tells the etag of a listed bronze object; None or an empty one: leave this key alone.
+        workers: how many objects are headed at once. The stores must bear as many threads.
+    """
+    eye = _Eye(transform, lake, changed, settled, etag)
+    bronze = _bronze(transform, lake.bronze, after)
+    silver = lake.silver.list(f"{transform.name}/", start_after=f"{transform.name}/{after}{ENDING}" if after else "")
+    return mapped(eye.look, pairs(transform.name, bronze, silver), workers)
+
+
+def _bronze(transform: Transform, store: Store, after: str) -> Iterator[Head]:
+    """What the transform wants, in the order of keys, without what came before ``after`` in the order of silver."""
+    wants = transform.pattern.matches
+    for key in overtaken(after):
+        head = store.head(key) if wants(key) else None
+        if head is not None:
+            yield head
+    for head in store.list(transform.pattern.literal_prefix, start_after=after):
+        if wants(head.key) and (not after or head.key + ENDING > after + ENDING):
+            yield head
+
+
+@dataclass(frozen=True)
+class _Eye:
+    """What looks at one pair; see :func:`look`."""
+
+    transform: Transform
+    lake: Lake
+    changed: bool
+    settled: datetime | None
+    etag: Callable[[Head], str | None]
+
+    def look(self, pair: Pair) -> Looked:
+        finding = self._orphan(pair) if pair.bronze is None else self._compare(pair, pair.bronze)
+        return Looked(pair.key if pair.paired else "", finding)
+
+    def _compare(self, pair: Pair, bronze: Head) -> Finding | None:
+        if self.settled is not None and bronze.modified >= self.settled:
+            return None
+        etag = self.etag(bronze)
+        if not etag:
+            return None
+        name = silver_key(self.transform.name, pair.key)
+        silver = self.lake.silver.head(name) if pair.silver is not None or not pair.paired else None
+        lineage = Lineage.from_metadata(silver.metadata) if silver else None
+        kind = decide(etag, lineage, self.transform.fingerprint, silver_exists=silver is not None)
+        if kind is Decision.DUPLICATE or (kind is Decision.OUTDATED and not self.changed):
+            return None
+        if self._is_quarantined(pair.key, etag):
+            return None
+        return Finding(self.transform.name, pair.key, kind, name, etag, bronze.version or "", bronze.size)
+
+    def _is_quarantined(self, key: str, etag: str) -> bool:
+        """Whether an error document says that this code can make no silver of these bytes."""
+        body = self.lake.quarantine.read(error_key(self.transform.name, key))
+        return body is not None and speaks_of(body) == (etag, self.transform.fingerprint)
+
+    def _orphan(self, pair: Pair) -> Finding | None:
+        """A bronze object may have landed after its place in the listing was passed: so it is asked for."""
+        assert pair.silver is not None
+        key = pair.key if pair.paired else self._origin(pair.silver)
+        if key is None or (self.transform.pattern.matches(key) and self.lake.bronze.head(key) is not None):
+            return None
+        return Finding(self.transform.name, key, Decision.ORPHANED, pair.silver.key)
+
+    def _origin(self, silver: Head) -> str | None:
+        """The bronze key of a silver object whose own key does not tell it. None: it is no silver object."""
+        head = self.lake.silver.head(silver.key)
+        lineage = Lineage.from_metadata(head.metadata) if head else None
+        if lineage is None or silver_key(self.transform.name, lineage.bronze_key) != silver.key:
+            return None
+        return lineage.bronze_key
+
+
+def speaks_of(document: bytes) -> tuple[str, str]:
+    """The bronze etag and the fingerprint of the code that an error document is about; empty where it does not say."""
+    try:
+        found = orjson.loads(document)
+    except orjson.JSONDecodeError:
+        return "", ""
+    bronze = found.get("bronze") if isinstance(found, dict) else None
+    if not isinstance(bronze, dict):
+        return "", ""
+    return _text(bronze.get("etag")), _text(found.get("fingerprint"))
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else ""

@@ -1,0 +1,95 @@
+"""Where objects are: one small protocol over a folder (local.py) and over S3 (s3.py)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Protocol
+
+#: Objects up to this many bytes are handed to readers as bytes, larger ones as a file.
+IN_MEMORY = 8 * 1024 * 1024
+
+
+@dataclass(frozen=True)
+class Head:
+    """What a HEAD request tells of an object. ``etag`` has no quotes; ``size`` is in bytes; ``modified`` is in UTC.
+
+    ``metadata`` is the user metadata (S3's ``x-amz-meta-*``), its names in lower case. A listing leaves it empty.
+    """
+
+    key: str
+    etag: str
+    size: int
+    modified: datetime
+    version: str | None = None
+    metadata: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Source:
+    """One version of an object, open for reading: ``data`` when it is small, else ``path``; never both.
+
+    Who has read it calls the store's :meth:`Store.verify` before trusting what came of it.
+    """
+
+    head: Head
+    data: bytes | None
+    path: Path | None
+
+
+class Store(Protocol):
+    """A bucket. Keys are S3's: any unicode text of 1 to 1,024 bytes in UTF-8.
+
+    Every method may raise :class:`~silversmith.errors.AccessDenied`, and ``OSError`` (or the SDK's error) when the
+    system is at fault.
+    """
+
+    def head(self, key: str) -> Head | None:
+        """The newest version's head, or None where there is no such object."""
+
+    def open(self, key: str) -> AbstractContextManager[Source | None]:
+        """The newest version, to read: etag and bytes belong together. None where there is no such object."""
+
+    def verify(self, source: Source) -> None:
+        """Raise :class:`~silversmith.errors.SourceChanged` if the bytes behind ``source`` may have changed since."""
+
+    def read(self, key: str) -> bytes | None:
+        """All bytes of a small object (an error document), or None where there is no such object."""
+
+    def put(
+        self,
+        key: str,
+        body: bytes | Path,
+        *,
+        metadata: Mapping[str, str] | None = None,
+        if_match: str | None = None,
+        if_none_match: bool = False,
+    ) -> str:
+        """Write an object, durably and all at once, and return its new etag.
+
+        ``if_match``: only if the object's etag is this one. ``if_none_match``: only if there is no such object
+        (``If-None-Match: *``). Otherwise raises :class:`~silversmith.errors.PreconditionFailed`. ``body`` as a path
+        may be moved away rather than copied.
+        https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-writes.html
+        """
+
+    def delete(self, key: str, *, if_match: str | None = None) -> None:
+        """Delete the object; nothing happens where there is none. ``if_match`` as in :meth:`put`."""
+
+    def list(self, prefix: str = "", *, start_after: str = "") -> Iterator[Head]:
+        """The objects whose key begins with ``prefix``, in the order of their keys' UTF-8 bytes, after ``start_after``.
+
+        Streams: memory does not grow with the bucket.
+        """
+
+
+@dataclass(frozen=True)
+class Lake:
+    """The three buckets of a pipeline."""
+
+    bronze: Store
+    silver: Store
+    quarantine: Store

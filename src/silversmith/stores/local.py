@@ -1,0 +1,389 @@
+"""A folder as a bucket: S3's reads, conditional writes and listing over files.
+
+Every write is made durable in a scratch folder first and then moved into place, so that at any instant, also after
+``kill -9``, the old object or the new one is there, whole. Writers of one key exclude each other with a file lock, so
+that a condition still holds when its write happens. Readers take no lock.
+
+docs/decisions/0004-etags-of-local-files.md, docs/decisions/0005-keys-as-file-names.md
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import io
+import json
+import os
+import shutil
+import time
+import zlib
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from silversmith.errors import PreconditionFailed, SourceChanged
+from silversmith.lineage import PARQUET_ENTRY
+from silversmith.stores import IN_MEMORY, Head, Source, digests, folders, keys, listing
+
+#: How many files the locks of all keys share. More would only mean fewer chance meetings.
+_LOCKS = 64
+
+#: How often a put tries again when the folder that it had found or made was pruned at the same moment.
+_ATTEMPTS = 100
+
+
+def flush(descriptor: int) -> None:
+    """Have the disk hold what was written: fsync, or on macOS, where fsync stops at the drive's cache, F_FULLFSYNC."""
+    full = getattr(fcntl, "F_FULLFSYNC", None)
+    if full is None:
+        os.fsync(descriptor)
+    else:
+        fcntl.fcntl(descriptor, full)
+
+
+@dataclass(frozen=True)
+class _OpenFile(Source):
+    """A large object held open, and what its file was before its bytes were first looked at."""
+
+    file: io.FileIO = field(repr=False)
+    seen: os.stat_result = field(repr=False)
+    racy: bool
+
+
+class _Listed(Head):
+    """A listed head whose etag is worked out when it is first asked for: for many uses of a listing nobody asks."""
+
+    _etag: Callable[[], str]
+
+    def __init__(self, key: str, size: int, modified: datetime, etag: Callable[[], str]) -> None:
+        self.__dict__.update(key=key, size=size, modified=modified, version=None, metadata={}, _etag=etag)
+
+    def __getattr__(self, name: str) -> Any:
+        if name != "etag":
+            raise AttributeError(name)
+        return self.__dict__.setdefault("etag", self._etag())
+
+
+@dataclass(frozen=True)
+class Glance:
+    """A file without its bytes: ``identity`` changes when it is written, ``size`` is in bytes.
+
+    ``racy``: it was changed so lately that another write could leave its identity as it is.
+    """
+
+    identity: str
+    size: int
+    racy: bool
+
+
+class LocalStore:
+    """A bucket that is a folder. A :class:`~silversmith.stores.Store`, for any number of processes at once.
+
+    ``scratch`` and ``locks`` are folders on the same file system, used by nobody else; what a killed process leaves
+    in ``scratch`` may be removed whenever no process writes. ``foreign_writers``: other programs write in this folder
+    as they like, so an etag is the MD5 of the bytes, as S3's is; otherwise every write is one of ours, a rename, and
+    an etag is made of what the rename gives the file. ``fsync`` makes what a descriptor stands for durable.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        *,
+        scratch: Path,
+        locks: Path,
+        foreign_writers: bool,
+        fsync: Callable[[int], None] = flush,
+    ) -> None:
+        for folder in (root, scratch, locks):
+            folder.mkdir(parents=True, exist_ok=True)
+        self._device = scratch.stat().st_dev
+        if self._device != root.stat().st_dev:
+            raise OSError(
+                errno.EXDEV, f"{scratch} must be on the file system of {root}: a file is moved from there at once"
+            )
+        self._root = str(root.absolute())
+        self._scratch = str(scratch.absolute())
+        self._locks = str(locks.absolute())
+        self._foreign = foreign_writers
+        self._fsync = fsync
+        self._digests = digests.Digests()
+
+    def head(self, key: str) -> Head | None:
+        """What the object is. Its metadata is read from the file's own where that is Parquet, else there is none.
+
+        With ``foreign_writers`` the bytes are read for their MD5 unless the file is known and old, and metadata is
+        always empty: nothing is believed that a stranger may have written.
+
+        Raises:
+            InvalidKey: ``key`` is no S3 key.
+        """
+        with self._reading(key) as (path, file):
+            return None if file is None else self._head(key, path, file)
+
+    def glance(self, key: str) -> Glance | None:
+        """What can be told of the object without reading it; None where there is none."""
+        with self._reading(key) as (_, file):
+            if file is None:
+                return None
+            stat = os.fstat(file.fileno())
+            identity = "-".join(map(str, digests.identity(stat)))
+            return Glance(identity, stat.st_size, digests.is_racy(stat, time.time_ns()))
+
+    @contextlib.contextmanager
+    def open(self, key: str) -> Iterator[Source | None]:
+        """The object, to read. A :class:`Source` with a path is good, and can be verified, within the block only."""
+        with self._reading(key) as (path, file):
+            yield None if file is None else self._source(key, path, file)
+
+    def verify(self, source: Source) -> None:
+        """Raise SourceChanged if the file was written or replaced since it was opened. Bytes in memory never change."""
+        if isinstance(source, _OpenFile) and not self._is_unchanged(source):
+            raise SourceChanged(f"{source.head.key} changed while it was read")
+
+    def read(self, key: str) -> bytes | None:
+        """All bytes of the object."""
+        with self._reading(key) as (_, file):
+            return None if file is None else file.read()
+
+    def put(
+        self,
+        key: str,
+        body: bytes | Path,
+        *,
+        metadata: Mapping[str, str] | None = None,  # noqa: ARG002 - a Parquet body carries it, nothing else can
+        if_match: str | None = None,
+        if_none_match: bool = False,
+    ) -> str:
+        """Write the object, durably and at once. ``body`` as a path is moved; from another file system it is copied.
+
+        A file has no room for S3's user metadata, so ``metadata`` is what a Parquet body already holds in its entry
+        :data:`~silversmith.lineage.PARQUET_ENTRY`, from where :meth:`head` reads it; of other bodies it is dropped.
+
+        Raises:
+            InvalidKey: ``key`` is no S3 key.
+            PreconditionFailed: another object is there than ``if_match`` or ``if_none_match`` say.
+        """
+        keys.check(key)
+        with self._durable(body) as (source, etag):
+            with self._locked(key):
+                self._require(key, if_match=if_match, if_none_match=if_none_match)
+                here = self._enter(key, source, exclusive=if_none_match)
+            try:
+                # Not under the lock: who sees the object before it is durable and writes over it syncs it as well.
+                self._fsync(here)
+            finally:
+                os.close(here)
+        return etag
+
+    def delete(self, key: str, *, if_match: str | None = None) -> None:
+        """Delete the object, and the folders that it leaves empty.
+
+        Raises:
+            InvalidKey: ``key`` is no S3 key.
+            PreconditionFailed: the object has another etag than ``if_match``, or there is none.
+        """
+        with self._locked(key):
+            self._require(key, if_match=if_match)
+            # What the first place hides goes first, or it would come to light for a moment.
+            removed = [path for path in reversed(keys.places(key)) if folders.remove(self._root, path)]
+        for path in removed:
+            folders.prune(self._root, path, self._fsync)
+
+    def list(self, prefix: str = "", *, start_after: str = "") -> Iterator[Head]:
+        """The objects in the order of their keys. Links, devices and names that are no keys are left out.
+
+        With ``foreign_writers`` an etag is worked out from the bytes when it is asked for; it is empty if the object
+        is gone by then.
+        """
+        for found in listing.listed(self._root, prefix, start_after):
+            if self._foreign:
+                yield _Listed(found.key, found.stat.st_size, _modified(found.stat), self._etag_later(found.key))
+            else:
+                yield Head(found.key, _etag(found.stat), found.stat.st_size, _modified(found.stat))
+
+    @contextlib.contextmanager
+    def _reading(self, key: str) -> Iterator[tuple[str, io.FileIO | None]]:
+        """The object's file and the path below the root where it was found."""
+        for path in keys.places(key):
+            descriptor = folders.open_file(self._root, path)
+            if descriptor is not None:
+                with os.fdopen(descriptor, "rb", buffering=0) as file:
+                    yield path, file
+                return
+        yield "", None
+
+    def _head(self, key: str, path: str, file: io.FileIO) -> Head:
+        stat = os.fstat(file.fileno())
+        if self._foreign:
+            return Head(key, self._digests.of(path, file), stat.st_size, _modified(stat))
+        return Head(key, _etag(stat), stat.st_size, _modified(stat), metadata=_metadata(key, file))
+
+    def _source(self, key: str, path: str, file: io.FileIO) -> Source:
+        now = time.time_ns()
+        stat = os.fstat(file.fileno())
+        if stat.st_size <= IN_MEMORY:
+            data = _read_up_to(file, IN_MEMORY + 1)
+            if len(data) <= IN_MEMORY:  # else it grew meanwhile
+                etag = digests.md5(data) if self._foreign else _etag(stat)
+                metadata = {} if self._foreign else _metadata(key, file)
+                return Source(Head(key, etag, len(data), _modified(stat), metadata=metadata), data, None)
+        racy = self._foreign and digests.is_racy(stat, now)
+        return _OpenFile(self._head(key, path, file), None, Path(self._root, path), file, stat, racy)
+
+    def _is_unchanged(self, source: _OpenFile) -> bool:
+        """By the file's times; where they are too young to tell, by the bytes once more."""
+        if not self._is_still(source):
+            return False
+        if not source.racy:
+            return True
+        return digests.md5_of_file(source.file) == source.head.etag and self._is_still(source)
+
+    def _is_still(self, source: _OpenFile) -> bool:
+        assert source.path is not None
+        try:
+            stats = [os.fstat(source.file.fileno()), os.lstat(source.path)]
+        except FileNotFoundError:
+            return False
+        identity: Callable[[os.stat_result], object] = digests.identity if self._foreign else _etag
+        return all(identity(stat) == identity(source.seen) for stat in stats)
+
+    def _etag_later(self, key: str) -> Callable[[], str]:
+        def etag() -> str:
+            head = self.head(key)
+            return "" if head is None else head.etag
+
+        return etag
+
+    @contextlib.contextmanager
+    def _durable(self, body: bytes | Path) -> Iterator[tuple[str, str]]:
+        """The body as a file that can be moved into place, and the etag that it will have there."""
+        if isinstance(body, Path) and body.stat().st_dev == self._device:
+            yield str(body), self._finished(os.open(body, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC), body)
+            return
+        path = f"{self._scratch}/{os.urandom(12).hex()}"
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+        try:
+            _write(descriptor, body)
+            yield path, self._finished(descriptor, body)
+        finally:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(path)  # noqa: PTH108 - plain calls here: a small put is as fast as its system calls
+
+    def _finished(self, descriptor: int, body: bytes | Path) -> str:
+        """Make the file durable and close it. The etag that it will have as an object."""
+        with io.FileIO(descriptor) as file:
+            # The kernel's clock for files moves in steps of milliseconds; with this one, a file that is given the
+            # inode number of one just replaced still differs from it.
+            now = time.time_ns()
+            os.utime(descriptor, ns=(now, now))
+            self._fsync(descriptor)
+            if not self._foreign:
+                return _etag(os.fstat(descriptor))
+            return digests.md5(body) if isinstance(body, bytes) else digests.md5_of_file(file)
+
+    @contextlib.contextmanager
+    def _locked(self, key: str) -> Iterator[None]:
+        name = f"{self._locks}/{zlib.crc32(key.encode('utf-8', 'surrogatepass')) % _LOCKS:02}"
+        descriptor = os.open(name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(descriptor)  # which unlocks it
+
+    def _require(self, key: str, *, if_match: str | None = None, if_none_match: bool = False) -> None:
+        if if_match is None and not if_none_match:
+            return
+        with self._reading(key) as (path, file):
+            if if_none_match and file is not None:
+                raise PreconditionFailed(f"{key}: there is such an object already")
+            if if_match is not None and file is None:
+                raise PreconditionFailed(f"{key}: there is no such object, expected one with the etag {if_match}")
+            if if_match is not None and file is not None:
+                found = self._digests.of(path, file) if self._foreign else _etag(os.fstat(file.fileno()))
+                if found != if_match:
+                    raise PreconditionFailed(f"{key}: the object's etag is {found}, expected {if_match}")
+
+    def _enter(self, key: str, source: str, *, exclusive: bool) -> int:
+        """Move the file into the object's place. A descriptor, the caller's to close, of the folder that it is in."""
+        for attempt in range(_ATTEMPTS):
+            try:
+                return self._enter_once(key, source, exclusive=exclusive)
+            except FileNotFoundError:
+                if attempt == _ATTEMPTS - 1 or not os.path.lexists(source):
+                    raise
+        raise AssertionError("unreachable")
+
+    def _enter_once(self, key: str, source: str, *, exclusive: bool) -> int:
+        places = keys.places(key)
+        # It stays in its place, also where a better one is free by now: a reader who has just looked there would miss
+        # it on its way.
+        present = [path for path in places if folders.look(self._root, path) is not None]
+        for path in present[:1] or places:
+            *names, name = path.split("/")
+            try:
+                here = folders.make(self._root, names, self._fsync)
+                try:
+                    folders.enter(source, name, here, exclusive=exclusive)
+                except BaseException:
+                    os.close(here)
+                    raise
+            except folders.Occupied:
+                continue
+            except FileExistsError:
+                raise PreconditionFailed(f"{key}: there is such an object already") from None
+            for hidden in present[1:]:
+                folders.remove(self._root, hidden)
+            return here
+        blocked = f"{self._root}/{keys.RESERVED}"
+        raise FileExistsError(errno.EEXIST, "this must be a folder that only Silversmith writes; move it away", blocked)
+
+
+def _etag(stat: os.stat_result) -> str:
+    """Of a file that is only ever replaced: no two versions of a key have the same inode number, time and size."""
+    return f"{stat.st_ino:x}-{stat.st_mtime_ns:x}-{stat.st_size:x}"
+
+
+def _modified(stat: os.stat_result) -> datetime:
+    try:
+        return datetime.fromtimestamp(stat.st_mtime, UTC)
+    except (OverflowError, ValueError, OSError):  # a file can be given any time, also one beyond the calendar
+        return datetime.fromtimestamp(0, UTC)
+
+
+def _write(descriptor: int, body: bytes | Path) -> None:
+    with io.FileIO(descriptor, "w", closefd=False) as file:
+        if isinstance(body, Path):
+            with body.open("rb") as original, io.BufferedWriter(file) as buffered:
+                shutil.copyfileobj(original, buffered, 1024 * 1024)
+            return
+        rest = memoryview(body)
+        while rest:
+            rest = rest[file.write(rest) :]
+
+
+def _read_up_to(file: io.FileIO, limit: int) -> bytes:
+    parts = []
+    while limit > 0 and (part := file.read(limit)):
+        parts.append(part)
+        limit -= len(part)
+    return b"".join(parts)
+
+
+def _metadata(key: str, file: io.FileIO) -> dict[str, str]:
+    """The entry of a Parquet file that holds its lineage; empty for any other file, and for one that has none."""
+    if not key.endswith(".parquet"):
+        return {}
+    import polars as pl
+
+    try:
+        file.seek(0)
+        entry = json.loads(pl.read_parquet_metadata(file)[PARQUET_ENTRY])
+    except (Exception, pl.exceptions.PanicException):  # noqa: BLE001 - whatever the file is, it has no lineage then
+        return {}
+    if not isinstance(entry, dict):
+        return {}
+    return {name: value for name, value in entry.items() if isinstance(value, str)}

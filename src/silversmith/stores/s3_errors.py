@@ -1,0 +1,80 @@
+"""What S3 and its SDK say when something fails, told so that a person can act on it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from botocore.exceptions import BotoCoreError, ClientError, EndpointConnectionError, NoCredentialsError
+
+from silversmith.errors import AccessDenied, SilversmithError
+
+#: HEAD answers have no body, so that their code is the status.
+MISSING = frozenset({"NoSuchKey", "NotFound", "404"})
+
+#: Somebody else was first. https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-writes.html
+CONFLICT = frozenset({"PreconditionFailed", "412", "ConditionalRequestConflict"})
+
+_DENIED = frozenset({"AccessDenied", "403", "AllAccessDisabled"})
+
+_HINTS = {
+    "NoSuchBucket": "there is no such bucket: was the pipeline deployed, to this account and region?",
+    "PermanentRedirect": "the bucket is in another region: set AWS_REGION, or the profile's region, to the bucket's",
+    "301": "the bucket is in another region: set AWS_REGION, or the profile's region, to the bucket's",
+    "AuthorizationHeaderMalformed": "the bucket is in another region: set AWS_REGION to the bucket's",
+    "ExpiredToken": "the credentials have expired: sign in again",
+    "InvalidAccessKeyId": "these credentials are not known to AWS: look at AWS_PROFILE and the profile's keys",
+    "SignatureDoesNotMatch": "the secret key is not that of the access key: look at AWS_PROFILE and the profile's keys",
+    "RequestTimeTooSkewed": "this machine's clock is wrong: set it",
+    "SlowDown": "S3 asks for fewer requests: fewer workers, or keys with more different beginnings",
+    "KeyTooLongError": "S3 takes keys of 1,024 bytes at most",
+}
+
+
+class S3Failed(SilversmithError, OSError):
+    """S3 did not do what was asked, for all the SDK's own retries. The system is at fault: try again later."""
+
+
+def code(error: ClientError) -> str:
+    """S3's word for what went wrong, or the HTTP status where the answer had no body.
+
+    https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html
+    """
+    return str(error.response.get("Error", {}).get("Code", ""))
+
+
+@contextmanager
+def told(place: str) -> Iterator[None]:
+    """Raise what the SDK raises as our own errors. ``place`` is which object or bucket, for the text.
+
+    Raises:
+        AccessDenied: no policy allows it.
+        S3Failed: anything else.
+    """
+    try:
+        yield
+    except ClientError as error:
+        raise _explained(error, place) from error
+    except NoCredentialsError as error:
+        raise S3Failed(
+            f"{place}: there are no AWS credentials here: set AWS_PROFILE, or run `aws sso login`"
+        ) from error
+    except EndpointConnectionError as error:
+        raise S3Failed(f"{place}: {error}. Is the region right, and the network up?") from error
+    except BotoCoreError as error:
+        raise S3Failed(f"{place}: {error}") from error
+
+
+def _explained(error: ClientError, place: str) -> Exception:
+    word = code(error)
+    if word in _DENIED:
+        return AccessDenied(
+            f"S3 denied {error.operation_name} on {place}: look at the policy of the role, and of the bucket"
+        )
+    said = error.response.get("Error", {}).get("Message", "")
+    meta = error.response.get("ResponseMetadata", {})
+    retries = meta.get("RetryAttempts", 0)
+    after = f" after {retries} retries" if retries else ""
+    request = f" (request {meta['RequestId']})" if meta.get("RequestId") else ""
+    hint = _HINTS.get(word)
+    return S3Failed(f"{place}: {error.operation_name} failed{after}: {word}: {hint or said}{request}")

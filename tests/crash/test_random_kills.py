@@ -1,0 +1,75 @@
+"""The engine is killed at random moments while files keep arriving and are overwritten in place.
+
+The short form runs with the tests; ``make crash`` runs the long one (``SILVERSMITH_CRASH_FILES``, ``_KILLS``,
+``_SEED``).
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import threading
+import time
+from typing import TYPE_CHECKING
+
+import psutil
+
+from tests.crash.conftest import kill
+
+if TYPE_CHECKING:
+    from tests.crash.conftest import Crashable
+
+FILES = int(os.environ.get("SILVERSMITH_CRASH_FILES", "300"))
+KILLS = int(os.environ.get("SILVERSMITH_CRASH_KILLS", "4"))
+SEED = int(os.environ.get("SILVERSMITH_CRASH_SEED", "1"))
+
+
+def test_kill_nine_at_random_moments(crashable: Crashable) -> None:
+    draw = random.Random(SEED)
+    stop = threading.Event()
+    writer = threading.Thread(target=_write, args=(crashable, random.Random(SEED + 1), stop))
+    writer.start()
+    workers_killed = 0
+    try:
+        for _ in range(KILLS):
+            process = crashable.start(until_idle=False, workers=2)
+            workers_killed += _let_live(process.pid, draw)
+            kill(process)
+    finally:
+        stop.set()
+        writer.join()
+    for number in range(FILES):  # every key exists at the end, whatever the writer got to
+        if not (crashable.bronze / _key(number)).exists():
+            crashable.drop(_key(number), [number])
+    crashable.finish()
+    count = crashable.check()
+    print(f"{KILLS} engines and {workers_killed} workers killed, seed {SEED}: {count} silver objects, all right")
+
+
+def _key(number: int) -> str:
+    return f"{'ab'[number % 2]}/{number}.json"
+
+
+def _write(crashable: Crashable, draw: random.Random, stop: threading.Event) -> None:
+    """New files and new versions, as fast as it goes, of very different length so that torn reads would show."""
+    while not stop.is_set():
+        number = draw.randrange(FILES)
+        ids = [draw.randrange(1100) for _ in range(draw.choice([0, 1, 3, 2000]))]
+        crashable.drop(_key(number), ids or [number])
+        stop.wait(0.002)
+
+
+def _let_live(pid: int, draw: random.Random) -> int:
+    """Up to four seconds of life, in which its workers die, too. How many did."""
+    killed = 0
+    end = time.monotonic() + draw.uniform(0.3, 4)
+    while time.monotonic() < end:
+        time.sleep(draw.uniform(0.05, 0.8))
+        try:
+            workers = [child for child in psutil.Process(pid).children() if "spawn_main" in " ".join(child.cmdline())]
+            if workers and draw.random() < 0.5:
+                draw.choice(workers).kill()
+                killed += 1
+        except psutil.NoSuchProcess:
+            continue
+    return killed

@@ -1,0 +1,297 @@
+"""The whole chain on this machine: what lands in bronze comes out in silver."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import polars as pl
+import pytest
+
+from silversmith.errors import LakeInUse
+from silversmith.local.journal import Journal
+
+if TYPE_CHECKING:
+    from tests.engine.conftest import Bench
+
+ORDERS = """
+pipeline = Pipeline("shop")
+
+@pipeline.transform("orders/*.csv", contract=Contract(
+    schema={"id": pl.Int64, "total": pl.Float64}, rules={"total is positive": pl.col("total") > 0},
+))
+def orders(rows):
+    return rows.with_columns(twice=pl.col("total") * 2)
+"""
+
+
+def hops(bench: Bench, key: str) -> list[tuple[str, str]]:
+    journal = Journal(bench.lake.journal, readonly=True)
+    try:
+        return [(row[4], row[6]) for row in journal.rows("hops", key=key)]
+    finally:
+        journal.close()
+
+
+def test_a_file_passes_every_hop_and_becomes_silver(bench: Bench) -> None:
+    bench.define(ORDERS)
+    text = "id,total\n1,2.5\n2,3\n"
+    bench.drop("orders/may.csv", text)
+    progress, failed = bench.run()
+    assert failed == 0
+    assert (progress.found, progress.done, progress.rows, progress.waiting) == (1, 1, 2, 0)
+    assert bench.rows("orders", "orders/may.csv").rows() == [(1, 2.5, 5.0), (2, 3.0, 6.0)]
+    lineage = bench.lineage("orders", "orders/may.csv")
+    assert lineage.bronze_etag == hashlib.md5(text.encode()).hexdigest()
+    assert (lineage.rows_read, lineage.rows_written, lineage.rows_rejected, lineage.attempt) == (2, 2, 0, 1)
+    assert len(lineage.bronze_version) == 32
+    assert hops(bench, "orders/may.csv") == [
+        ("bucket", "created"),
+        ("rule", "matched"),
+        ("topic", "published"),
+        ("queue", "queued"),
+        ("function", "committed"),
+    ]
+
+
+def test_rejected_rows_go_to_quarantine_with_their_reasons(bench: Bench) -> None:
+    bench.define(ORDERS)
+    bench.drop("orders/a.csv", "id,total\n1,2.5\nx,1\n3,-1\n")
+    progress, failed = bench.run()
+    assert (progress.rejected, failed) == (2, 0)
+    assert bench.rows("orders", "orders/a.csv").height == 1
+    rejected = pl.read_parquet(bench.quarantine / "orders/orders/a.csv.rejected.parquet")
+    assert rejected["row"].to_list() == [2, 3]
+    assert "x" in rejected["reasons"][0][0]
+    assert "total is positive" in rejected["reasons"][1][0]
+
+
+def test_a_broken_file_is_quarantined_once_and_never_retried(bench: Bench) -> None:
+    bench.define(ORDERS)
+    bench.drop("orders/a.csv", "name,sum\nx,1\n")
+    bench.drop("orders/b.csv", "id,total\n1,1\n")
+    progress, failed = bench.run()
+    assert (progress.quarantined, progress.done, progress.retries, failed) == (1, 1, 0, 1)
+    document = (bench.quarantine / "orders/orders/a.csv.error.json").read_text()
+    assert "MissingColumn" in document
+    assert not (bench.silver / "orders/orders/a.csv.parquet").exists()
+    _, failed_again = bench.run()
+    assert failed_again == 0, "nothing new went wrong in the second run"
+
+
+def test_a_mended_file_clears_its_error(bench: Bench) -> None:
+    bench.define(ORDERS)
+    bench.drop("orders/a.csv", "name\nx\n")
+    bench.run()
+    bench.drop("orders/a.csv", "id,total\n1,1\n")
+    _, failed = bench.run()
+    assert failed == 0
+    assert list(bench.quarantine.rglob("*.json")) == []
+    assert bench.rows("orders", "orders/a.csv").height == 1
+
+
+def test_the_last_good_silver_stays_when_a_new_version_is_broken(bench: Bench) -> None:
+    bench.define(ORDERS)
+    bench.drop("orders/a.csv", "id,total\n1,1\n")
+    bench.run()
+    bench.drop("orders/a.csv", "name\nx\n")
+    _, failed = bench.run()
+    assert failed == 1
+    assert bench.rows("orders", "orders/a.csv").height == 1
+
+
+def test_one_file_feeds_every_transform_that_matches(bench: Bench) -> None:
+    bench.define(
+        """
+pipeline = Pipeline("shop")
+
+@pipeline.transform("*.csv")
+def every(rows):
+    return rows
+
+pipeline.sql("orders/*", "select count(*) as n from rows", name="counts")
+
+@pipeline.transform("other/*.csv")
+def other(rows):
+    return rows
+"""
+    )
+    bench.drop("orders/a.csv", "x\n1\n2\n")
+    progress, _ = bench.run(workers=2)
+    assert progress.done == 2
+    assert bench.rows("every", "orders/a.csv")["x"].to_list() == [1, 2]
+    assert bench.rows("counts", "orders/a.csv")["n"].to_list() == [2]
+    assert sorted(path.name for path in bench.silver.iterdir()) == ["counts", "every"]
+
+
+def test_what_no_transform_wants_stops_at_the_rule(bench: Bench) -> None:
+    bench.define(ORDERS)
+    bench.drop("elsewhere/a.csv", "id,total\n1,1\n")
+    progress, failed = bench.run()
+    assert (progress.found, progress.done, failed) == (1, 0, 0)
+    assert hops(bench, "elsewhere/a.csv") == [("bucket", "created"), ("rule", "unmatched")]
+
+
+def test_a_bug_in_the_transform_is_retried_and_ends_in_the_dlq(bench: Bench) -> None:
+    bench.define(
+        """
+pipeline = Pipeline("shop")
+
+@pipeline.transform("*.csv", max_receive_count=3)
+def orders(rows):
+    raise RuntimeError("no such thing")
+"""
+    )
+    bench.drop("a.csv", "x\n1\n")
+    progress, failed = bench.run()
+    assert (progress.retries, progress.dead, failed) == (3, 1, 1)
+    journal = Journal(bench.lake.journal, readonly=True)
+    (detail,) = [row[5] for row in journal.rows("failed_outcomes", transform="", key="", most=9)]
+    journal.close()
+    assert "no such thing" in detail
+    assert "pipeline.py" in detail
+    assert "silversmith/convert.py" not in detail
+
+
+def test_json_ndjson_and_parquet(bench: Bench) -> None:
+    bench.define('pipeline = Pipeline("p")\n\n@pipeline.transform("*")\ndef rows(rows):\n    return rows\n')
+    bench.drop("a.json", '[{"x": 1}, {"x": 2}]')
+    bench.drop("b.json", '{"x": 3}')
+    bench.drop("c.ndjson", '{"x": 4}\n{"x": 5}\n')
+    pl.DataFrame({"x": [6]}).write_parquet(bench.bronze / "d.parquet")
+    progress, failed = bench.run()
+    assert (progress.done, failed) == (4, 0)
+    found = [bench.rows("rows", key)["x"].to_list() for key in ("a.json", "b.json", "c.ndjson", "d.parquet")]
+    assert found == [[1, 2], [3], [4, 5], [6]]
+
+
+def test_a_second_run_has_nothing_to_do(bench: Bench) -> None:
+    bench.define(ORDERS)
+    bench.drop("orders/a.csv", "id,total\n1,1\n")
+    bench.run()
+    progress, _ = bench.run()
+    assert (progress.found, progress.done, progress.duplicates) == (0, 0, 0)
+
+
+def test_a_lost_journal_is_found_again_in_the_buckets(bench: Bench) -> None:
+    bench.define(ORDERS)
+    bench.drop("orders/a.csv", "id,total\n1,1\n")
+    bench.run()
+    before = bench.lineage("orders", "orders/a.csv")
+    for path in bench.lake.state.glob("journal.db*"):
+        path.unlink()
+    progress, _ = bench.run()
+    assert (progress.found, progress.duplicates) == (1, 1)
+    assert bench.lineage("orders", "orders/a.csv") == before
+
+
+def test_one_engine_per_lake(bench: Bench) -> None:
+    bench.define(ORDERS)
+    engine = bench.engine()
+    try:
+        with pytest.raises(LakeInUse, match="One engine per lake"):
+            bench.engine()
+    finally:
+        engine.close()
+
+
+def wait_for(path: Path, seconds: float = 30) -> None:
+    """Until a file is there: the engine's own doing, so it is watched for, with a deadline."""
+    deadline = time.monotonic() + seconds
+    while not path.exists():
+        assert time.monotonic() < deadline, f"{path} did not come"
+        time.sleep(0.01)
+
+
+def test_files_that_land_while_it_runs(bench: Bench) -> None:
+    bench.define(ORDERS)
+    silver = bench.silver / "orders/orders"
+    landed = ["a.csv", "new/b.csv"]
+
+    def land() -> None:
+        for name in landed:
+            bench.drop(f"orders/{name}", "id,total\n1,1\n")
+            wait_for(silver / f"{name}.parquet")
+        bench.drop("orders/a.csv", "id,total\n1,1\n2,2\n")
+        deadline = time.monotonic() + 30
+        while pl.read_parquet(silver / "a.csv.parquet").height < 2:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+
+    failures: list[BaseException] = []
+
+    def drive() -> None:
+        try:
+            land()
+        except BaseException as error:  # noqa: BLE001 -- handed to the test's own thread
+            failures.append(error)
+        finally:
+            done.set()
+
+    done = threading.Event()
+    engine = bench.engine()
+    thread = threading.Thread(target=drive)
+    thread.start()
+    try:
+        progress = engine.run(until_idle=False, stopped=done.is_set, tick=lambda _: None)
+    finally:
+        thread.join()
+        engine.close()
+    assert not failures, failures
+    assert progress.found >= 3
+
+
+def test_a_worker_that_dies_charges_only_the_message_it_was_at(bench: Bench) -> None:
+    bench.define(
+        """
+pipeline = Pipeline("shop")
+
+@pipeline.transform("*.csv", max_receive_count=2, batch_size=10)
+def orders(rows):
+    if rows.collect()["x"][0] == 3:
+        os.kill(os.getpid(), signal.SIGSEGV)
+    return rows
+"""
+    )
+    for number in range(6):
+        bench.drop(f"{number}.csv", f"x\n{number}\n")
+    progress, failed = bench.run()
+    assert (progress.done, progress.dead, failed) == (5, 1, 1)
+    assert all(bench.lineage("orders", f"{number}.csv").attempt == 1 for number in (0, 1, 2, 4, 5))
+    assert any("SIGSEGV" in row[1] for row in _details(bench, "3.csv"))
+
+
+def _details(bench: Bench, key: str) -> list[tuple[str, str]]:
+    journal = Journal(bench.lake.journal, readonly=True)
+    try:
+        return [(row[6], row[7]) for row in journal.rows("hops", key=key)]
+    finally:
+        journal.close()
+
+
+def test_timeout_and_memory_are_enforced(bench: Bench) -> None:
+    bench.define(
+        """
+pipeline = Pipeline("shop")
+
+@pipeline.transform("slow/*.csv", max_receive_count=1, timeout=1)
+def slow(rows):
+    while True:
+        pass
+
+@pipeline.transform("big/*.csv", max_receive_count=1, memory=256)
+def big(rows):
+    hoard = []
+    while True:
+        hoard.append(b"x" * 10_000_000)
+"""
+    )
+    bench.drop("slow/a.csv", "x\n1\n")
+    bench.drop("big/a.csv", "x\n1\n")
+    progress, failed = bench.run(workers=2)
+    assert (progress.dead, failed) == (2, 2)
+    assert any("timed out after 1 s" in row[1] for row in _details(bench, "slow/a.csv"))
+    assert any("its limit is 256 MB" in row[1] for row in _details(bench, "big/a.csv"))

@@ -1,0 +1,30 @@
+"""The first signal asks, the second ends."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+import pytest
+
+from silversmith.cli.signals import Stop
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_the_first_signal_asks_and_the_second_ends(number: int) -> None:
+    ended: list[int] = []
+    with Stop(ended.append) as stop:
+        assert not stop()
+        os.kill(os.getpid(), number)
+        assert stop()
+        assert stop.asked == number
+        assert ended == []
+        os.kill(os.getpid(), signal.SIGINT)
+        assert ended == [signal.SIGINT]
+
+
+def test_afterwards_signals_do_what_they_did_before() -> None:
+    before = signal.getsignal(signal.SIGINT)
+    with Stop(lambda _: None):
+        assert signal.getsignal(signal.SIGINT) is not before
+    assert signal.getsignal(signal.SIGINT) is before

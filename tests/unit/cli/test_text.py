@@ -1,0 +1,101 @@
+"""No text can do anything to a terminal, and columns are straight whatever is in them."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from rich.cells import cell_len
+
+from silversmith.cli.text import aligned, count, duration, lines, shown, size
+
+anything = st.text(st.characters())  # lone surrogates too
+
+
+@given(anything)
+def test_what_is_shown_is_one_line_of_visible_characters(text: str) -> None:
+    found = shown(text)
+    assert found.isprintable()
+    assert found.encode().decode() == found
+
+
+@given(anything)
+def test_what_is_shown_can_be_shown_again(text: str) -> None:
+    assert shown(shown(text)) == shown(text)
+
+
+@given(st.text(st.characters(categories=["L", "N", "P", "S"])))
+def test_visible_text_stays_as_it_is(text: str) -> None:
+    assert shown(text) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("a\nb", "a\\nb"),
+        ("\x1b[31mred", "\\x1b[31mred"),
+        ("\x9b31m", "\\x9b31m"),
+        ("\x00\x7f", "\\x00\\x7f"),
+        ("abc\u202etxt.exe", "abc\\u202etxt.exe"),
+        ("\udcff", "\\udcff"),
+        ("\U000e0041", "\\U000e0041"),
+        ("a\u2028b", "a\\u2028b"),
+        ("[red]not markup[/red] :smile:", "[red]not markup[/red] :smile:"),
+        ("naïve/日本語.csv", "naïve/日本語.csv"),
+    ],
+)
+def test_hostile_text_is_spelled_out(text: str, expected: str) -> None:
+    assert shown(text) == expected
+
+
+@given(anything, st.text(" >", max_size=4))
+def test_no_line_of_a_text_begins_before_its_indent(text: str, indent: str) -> None:
+    found = lines(text, indent)
+    assert found
+    assert all(line.startswith(indent) and line.isprintable() for line in found)
+
+
+def test_several_lines_stay_several_lines() -> None:
+    assert lines("one\n\ttwo\nthree", "  ") == ["  one", "      two", "  three"]
+
+
+@given(st.lists(st.tuples(anything, anything, anything), min_size=1, max_size=6))
+def test_columns_begin_below_each_other(rows: list[tuple[str, str, str]]) -> None:
+    found = aligned([(*row, "end") for row in rows])
+    starts = {cell_len(line[: line.rindex("end")]) for line in found}
+    assert len(starts) == 1
+
+
+def test_numbers_are_set_to_the_right() -> None:
+    assert aligned([("name", "rows"), ("a", 5), ("b", 12_345)], right=[1]) == [
+        "name   rows",
+        "a         5",
+        "b     12345",
+    ]
+
+
+def test_counts_know_their_plural() -> None:
+    assert [count(0, "file"), count(1, "file"), count(2000, "file")] == ["0 files", "1 file", "2,000 files"]
+
+
+@pytest.mark.parametrize(
+    ("number", "expected"),
+    [
+        (0, "0 B"),
+        (999, "999 B"),
+        (1000, "1.0 kB"),
+        (3_400_000, "3.4 MB"),
+        (5 * 10**9, "5.0 GB"),
+        (2 * 10**15, "2000.0 TB"),
+    ],
+)
+def test_sizes(number: int, expected: str) -> None:
+    assert size(number) == expected
+
+
+@pytest.mark.parametrize(
+    ("seconds", "expected"),
+    [(None, "-"), (0.42, "0.4 s"), (59, "59 s"), (119, "119 s"), (180, "3 min"), (7200, "2 h"), (200_000, "2 d")],
+)
+def test_durations(seconds: float | None, expected: str) -> None:
+    assert duration(seconds) == expected

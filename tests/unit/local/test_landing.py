@@ -1,0 +1,152 @@
+"""Which files are taken and when they are whole: pure rules, and one look at a real file."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from silversmith.local.landing import Evidence, Refused, Sight, files_below, has_writer, is_temporary, is_whole, see
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        ".hidden", "a/.b.csv.x7Gh2", ".git/config", "a.csv~", "a.tmp", "a.TMP", "a.csv.part", "a.partial", "a.filepart",
+        "a.crdownload", ".a.csv.swp", "a.swx", "#a.csv#", "~$a.xlsx", ".~lock.a.csv#", "new.tmp/a.csv",
+        ".rsync-partial/a.csv", "a/...",
+    ],
+)  # fmt: skip
+def test_names_for_nobody_else(key: str) -> None:
+    assert is_temporary(key)
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "a", "a.csv", "a/b/c.csv.gz", "~a", "tmp", "part/a.csv", "a.tmp.csv", "#", "#a", "a#", "4913/a", "4913", "a/",
+        "..", ".", "../a", "a/./b", "/a", "a//b", "partial", "a.parts", "é.csv", "$a.xlsx",
+    ],
+)  # fmt: skip
+def test_names_as_any_other(key: str) -> None:
+    assert not is_temporary(key)
+
+
+@given(st.text(), st.sampled_from(["~", ".tmp", ".part", ".partial", ".filepart", ".crdownload", ".swp", ".swx"]))
+def test_an_ending_counts_whatever_is_before_it(text: str, ending: str) -> None:
+    assert is_temporary(text + ending)
+    assert is_temporary(text + ending + "/a.csv")
+
+
+def sight(*, writer: bool | None, size: int = 1, links: int = 1) -> Sight:
+    return Sight(writer, size, links, 0.0, ())
+
+
+@given(st.sampled_from(Evidence), st.integers(0, 2), st.booleans())
+def test_what_is_open_for_writing_is_never_whole(evidence: Evidence, size: int, quiet: bool) -> None:
+    assert not is_whole(evidence, sight(writer=True, size=size), quiet=quiet)
+
+
+@pytest.mark.parametrize(
+    ("evidence", "writer", "size", "quiet", "whole"),
+    [
+        (Evidence.CLOSED, False, 0, False, True),
+        (Evidence.CLOSED, None, 1, False, True),
+        (Evidence.FOUND, False, 1, False, True),
+        (Evidence.FOUND, False, 0, False, False),  # it may have been created this instant
+        (Evidence.FOUND, False, 0, True, True),
+        (Evidence.FOUND, None, 1, False, False),
+        (Evidence.FOUND, None, 1, True, True),
+    ],
+)
+def test_when_a_file_is_whole(evidence: Evidence, writer: bool | None, size: int, quiet: bool, whole: bool) -> None:
+    assert is_whole(evidence, sight(writer=writer, size=size), quiet=quiet) is whole
+
+
+def test_a_created_file_waits_to_be_closed_but_a_second_name_of_one_does_not() -> None:
+    assert not is_whole(Evidence.CREATED, sight(writer=False), quiet=False)
+    assert is_whole(Evidence.CREATED, sight(writer=False), quiet=True)
+    assert is_whole(Evidence.CREATED, sight(writer=False, links=2), quiet=False)
+    assert not is_whole(Evidence.CREATED, sight(writer=None, links=2), quiet=False)
+
+
+def test_only_regular_files_are_opened(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.write_bytes(b"12")
+    seen = see(str(file), lambda descriptor: None)
+    assert seen is not None
+    assert (seen.has_writer, seen.size) == (None, 2)
+    (tmp_path / "link").symlink_to(file)
+    os.mkfifo(tmp_path / "pipe")
+    with tempfile.TemporaryDirectory(dir="/tmp") as short, socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(f"{short}/socket")
+        for path, reason in {
+            str(tmp_path / "link"): "a symbolic link",
+            str(tmp_path / "pipe"): "a named pipe",
+            f"{short}/socket": "a socket",
+            "/dev/null": "a device",
+        }.items():
+            with pytest.raises(Refused, match=reason):
+                see(path, has_writer)
+    assert see(str(tmp_path), has_writer) is None
+    assert see(str(tmp_path / "none"), has_writer) is None
+    assert see(str(file / "none"), has_writer) is None
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has leases")
+def test_a_writer_in_any_process_is_seen(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.write_bytes(b"1")
+
+    def written() -> bool | None:
+        found = see(str(file), has_writer)
+        assert found is not None
+        return found.has_writer
+
+    assert written() is False
+    with file.open("ab"):
+        assert written() is True
+    with file.open("rb"):
+        assert written() is False
+    script = "import sys; file = open(sys.argv[1], 'a'); print(flush=True); sys.stdin.read()"
+    with subprocess.Popen(
+        [sys.executable, "-c", script, str(file)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as writer:
+        assert writer.stdout is not None
+        writer.stdout.readline()
+        assert written() is True
+        writer.communicate(b"")
+    assert written() is False
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has leases")
+def test_a_writer_who_comes_during_the_look_is_not_harmed_nor_are_we(tmp_path: Path) -> None:
+    """Opening a leased file signals its holder, by default with a signal that ends it."""
+    file = tmp_path / "file"
+    file.write_bytes(b"1")
+    script = "import os, sys\nfor _ in range(20_000): os.close(os.open(sys.argv[1], os.O_WRONLY))"
+    with subprocess.Popen([sys.executable, "-c", script, str(file)]) as writer:
+        looks = 0
+        while writer.poll() is None:
+            see(str(file), has_writer)
+            looks += 1
+    assert writer.returncode == 0
+    assert looks > 100
+
+
+def test_the_files_below_a_folder(tmp_path: Path) -> None:
+    for path in ("a.csv", "d/b.csv", "d/.x/c.csv", "new.tmp/d.csv", ".silversmith-keys/61.key", "d/e/f"):
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).write_bytes(b"")
+    (tmp_path / "link").symlink_to(tmp_path / "d")
+    found = set(files_below(str(tmp_path), lambda path, reason: pytest.fail(reason)))
+    assert found == {"a.csv", "d/b.csv", "d/e/f", ".silversmith-keys/61.key", "link"}
+    with pytest.raises(FileNotFoundError):
+        list(files_below(str(tmp_path / "none"), lambda path, reason: None))

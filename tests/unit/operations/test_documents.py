@@ -1,0 +1,80 @@
+"""Error documents: read whatever is in them, and which bronze key an object in quarantine is about."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from silversmith.lineage import error_key, rejected_key
+from silversmith.operations.documents import bronze_key, parse
+
+DOCUMENT = {
+    "error": {
+        "code": "MissingColumn",
+        "message": "no column 'a'",
+        "hint": "add it",
+        "place": {"line": 1, "column": "a"},
+    },
+    "transform": "flights",
+    "bronze": {"key": "flights/a.csv", "etag": "e1", "version": "v1", "size": 12},
+    "fingerprint": "f",
+    "attempt": 2,
+    "at": "2026-01-02T03:04:05.678+00:00",
+}
+
+
+def test_a_document_is_read() -> None:
+    found = parse("flights/flights/a.csv.error.json", json.dumps(DOCUMENT).encode())
+    assert (found.transform, found.key, found.code) == ("flights", "flights/a.csv", "MissingColumn")
+    assert (found.message, found.hint, found.place) == ("no column 'a'", "add it", {"line": 1, "column": "a"})
+    assert (found.etag, found.version, found.size, found.attempt, found.at) == ("e1", "v1", 12, 2, DOCUMENT["at"])
+    assert found.document == "flights/flights/a.csv.error.json"
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"{", b"[]", b"{}", b'{"error": 5}', b'{"error": {"x": NaN}}', b"\xff", b"[" * 10**5]
+)
+def test_a_document_that_cannot_be_read_is_a_failure_that_says_so(body: bytes) -> None:
+    found = parse("flights/deep/a.csv.error.json", body)
+    assert (found.transform, found.key, found.code) == ("flights", "deep/a.csv", "UnreadableDocument")
+
+
+values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(), lambda inner: st.dictionaries(st.text(), inner), max_leaves=8
+)
+
+
+@given(st.dictionaries(st.sampled_from(["error", "bronze", "transform", "attempt", "at"]), values))
+def test_whatever_a_document_says_its_key_and_transform_are_texts(document: dict[str, object]) -> None:
+    found = parse("t/k.error.json", json.dumps(document).encode())
+    assert isinstance(found.key, str)
+    assert isinstance(found.transform, str)
+    assert isinstance(found.attempt, int)
+
+
+keys = st.text(min_size=1, max_size=300).filter(lambda text: len(text.encode("utf-8", "surrogatepass")) < 1024)
+
+
+@given(keys, st.sampled_from([error_key, rejected_key]))
+def test_the_name_in_quarantine_tells_the_bronze_key_or_nothing(key: str, derived) -> None:  # type: ignore[no-untyped-def]
+    assert bronze_key(derived("flights", key)) in {key, None}
+
+
+@pytest.mark.parametrize(
+    "key", ["a.csv", "a.error.json", "a.rejected.parquet", "x/y/z", "/", "a.csv.error.json.error.json"]
+)
+def test_a_short_key_is_told_exactly(key: str) -> None:
+    assert bronze_key(error_key("flights", key)) == key
+    assert bronze_key(rejected_key("flights", key)) == key
+
+
+def test_a_key_that_was_cut_short_is_not_guessed() -> None:
+    assert bronze_key(error_key("flights", "k" * 1020)) is None
+
+
+@pytest.mark.parametrize("name", ["no-slash.error.json", "flights/a.csv", "flights/a.csv.parquet", ""])
+def test_what_else_lies_in_quarantine_is_about_no_key(name: str) -> None:
+    assert bronze_key(name) is None

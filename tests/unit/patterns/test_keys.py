@@ -1,0 +1,110 @@
+"""The user's key patterns, and that they are exactly what EventBridge is told."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from silversmith.patterns import InvalidPattern, KeyPattern, compile_pattern
+
+
+@pytest.mark.parametrize(
+    ("text", "hits", "misses"),
+    [
+        ("flights/*.csv", ["flights/a.csv", "flights/.csv", "flights/2013/a.csv"], ["flights.csv", "a/flights/a.csv"]),
+        ("*", ["a", "a/b", ""], []),
+        ("*.csv", ["a.csv", "a/b.csv"], ["a.CSV", "a.csv.gz"]),
+        ("flights/*", ["flights/", "flights/a"], ["flights", "Flights/a"]),
+        ("a*b*c", ["abc", "a/b/c"], ["acb", "abcd"]),
+        ("flights.csv", ["flights.csv"], ["flightsXcsv", "flights.csv.gz"]),
+        (r"a\*b", ["a*b"], ["aab", r"a\*b"]),
+        (r"a\\*", ["a\\", "a\\b"], ["ab"]),
+        (r"what\?", ["what?"], ["what", r"what\?"]),
+        (r"a\[b]", ["a[b]"], ["ab"]),
+        (r"\flights", ["flights"], [r"\flights"]),
+        (r"\/a", ["/a"], ["a"]),
+        (r"\**", ["*", "*a"], ["a"]),
+        ("10.0.0.1", ["10.0.0.1"], ["010.0.0.1"]),
+    ],
+)
+def test_matches(text: str, hits: list[str], misses: list[str]) -> None:
+    pattern = KeyPattern.parse(text)
+    assert [key for key in hits if not pattern.matches(key)] == []
+    assert [key for key in misses if pattern.matches(key)] == []
+
+
+@pytest.mark.parametrize(
+    ("text", "prefix", "suffix", "leaf"),
+    [
+        ("flights/*.csv", "flights/", ".csv", [{"wildcard": "flights/*.csv"}]),
+        ("a*b*c", "a", "c", [{"wildcard": "a*b*c"}]),
+        ("*", "", "", [{"wildcard": "*"}]),
+        ("flights.csv", "flights.csv", "flights.csv", ["flights.csv"]),
+        (r"a\*\?b", "a*?b", "a*?b", ["a*?b"]),
+        (r"a\**\\", "a*", "\\", [{"wildcard": r"a\**\\"}]),
+        (r"\[x]*", "[x]", "", [{"wildcard": "[x]*"}]),
+        ("10.0.0.1", "10.0.0.1", "10.0.0.1", [{"wildcard": "10.0.0.1"}]),
+    ],
+)
+def test_what_aws_is_told(text: str, prefix: str, suffix: str, leaf: list[Any]) -> None:
+    pattern = KeyPattern.parse(text)
+    assert (pattern.text, pattern.literal_prefix, pattern.literal_suffix) == (text, prefix, suffix)
+    assert pattern.event_pattern() == leaf
+
+
+@pytest.mark.parametrize(
+    ("text", "problem", "hint"),
+    [
+        ("", "it is empty", "Write * for every key"),
+        ("/flights/*.csv", "it begins with /", "leave it out"),
+        ("flights/**/*.csv", "it has **", "write a single one"),
+        ("flight?.csv", "it has a bare ?", r"\?"),
+        ("flights[0-9].csv", "it has a bare [", r"\["),
+        ("flights\\", "it ends with a single \\", "\\\\ for a backslash"),
+        ("ä" * 513, "it has 1,026 bytes", ""),
+        ("a\ud800", "UTF-8 cannot hold", ""),
+    ],
+)
+def test_refused(text: str, problem: str, hint: str) -> None:
+    with pytest.raises(InvalidPattern) as caught:
+        KeyPattern.parse(text)
+    assert str(caught.value).startswith("The key pattern ")
+    assert problem in str(caught.value)
+    assert hint in str(caught.value)
+
+
+def test_1024_bytes_are_taken() -> None:
+    assert KeyPattern.parse("ä" * 512).matches("ä" * 512)
+
+
+def test_a_key_pattern_is_a_frozen_value() -> None:
+    pattern = KeyPattern.parse("a*")
+    assert pattern == KeyPattern.parse("a*")
+    assert len({pattern, KeyPattern.parse("a*"), KeyPattern.parse("b*")}) == 2
+    assert repr(pattern) == "KeyPattern(text='a*')"
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        pattern.text = "b"  # type: ignore[misc]
+
+
+TEXTS = st.lists(st.sampled_from(["a", "b", "/", ".", "*", r"\*", r"\\", r"\?", r"\[", "]", "ä", "\n"]), min_size=1)
+
+
+@settings(max_examples=500)
+@given(pieces=TEXTS, key=st.text("ab/.*\\?[]ä\n", max_size=12))
+@example(pieces=["1", ".", "0", ".", "0", ".", "1"], key="01.0.0.1")
+def test_a_key_pattern_is_what_eventbridge_is_told(pieces: list[str], key: str) -> None:
+    text = "".join(pieces)
+    try:
+        pattern = KeyPattern.parse(text)
+    except InvalidPattern:
+        assert text.startswith("/") or "**" in text.replace(r"\\", "").replace(r"\*", "")
+        return
+    told = compile_pattern({"detail": {"object": {"key": pattern.event_pattern()}}})
+    assert told.matches({"detail": {"object": {"key": key}}}) is pattern.matches(key)
+    if pattern.matches(key):
+        assert key.startswith(pattern.literal_prefix)
+        assert key.endswith(pattern.literal_suffix)

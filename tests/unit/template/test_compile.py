@@ -1,0 +1,164 @@
+"""Whole templates: held against golden files, and against cfn-lint.
+
+After a change that is meant, write the golden files anew, look at the difference, and commit it:
+
+    SILVERSMITH_GOLDEN=write python -m pytest tests/unit/template
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+
+from silversmith import Contract, Csv, DefinitionError, Pipeline
+from silversmith.template import compile as compile_template
+
+GOLDEN = Path(__file__).parent / "golden"
+
+
+def flights() -> Pipeline:
+    """The example of the first page."""
+    pipeline = Pipeline("flights")
+    contract = Contract(
+        schema={"flight": pl.Int64, "carrier": pl.String, "distance": pl.Int64},
+        rules={"distance is positive": pl.col("distance") > 0},
+    )
+
+    @pipeline.transform("flights/*.csv", contract=contract)
+    def flights(rows: pl.LazyFrame) -> pl.LazyFrame:
+        return rows.filter(pl.col("carrier").is_not_null())
+
+    return pipeline
+
+
+def options() -> Pipeline:
+    """Every option, and names and patterns that need care."""
+    pipeline = Pipeline("night-shift", bronze="acme-bronze", silver="acme-silver", quarantine="acme-quarantine")
+
+    @pipeline.transform(
+        r"late/\*$1\?/*.csv.gz",
+        name="a-b",
+        reader=Csv(),
+        batch_size=500,
+        batch_window=20,
+        memory=10_240,
+        timeout=900,
+        maximum_concurrency=2,
+        max_receive_count=1,
+    )
+    def late(rows: pl.LazyFrame) -> pl.LazyFrame:
+        return rows
+
+    pipeline.sql("*.json", "SELECT * FROM rows", name="a_b", batch_size=1, memory=128, timeout=1)
+    pipeline.sql("*", "SELECT * FROM rows", name="everything")
+    pipeline.sql("one/file.parquet", "SELECT * FROM rows", name="exactly_one")
+    return pipeline
+
+
+def many() -> Pipeline:
+    """More transforms than the wildcards of one rule can hold."""
+    pipeline = Pipeline("many")
+    for number in range(1, 13):
+        pipeline.sql(f"source{number}/*.csv", "SELECT * FROM rows")
+    return pipeline
+
+
+CASES: dict[str, Callable[[], Pipeline]] = {"flights": flights, "options": options}
+
+
+def text(pipeline: Pipeline) -> str:
+    return json.dumps(compile_template(pipeline, "jobs.lake:pipeline"), indent=2, ensure_ascii=False) + "\n"
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_the_template_is_the_golden_one(case: str) -> None:
+    golden = GOLDEN / f"{case}.json"
+    if os.environ.get("SILVERSMITH_GOLDEN") == "write":
+        golden.write_text(text(CASES[case]()))
+    assert text(CASES[case]()) == golden.read_text()
+
+
+def test_there_is_no_golden_file_without_a_case() -> None:
+    assert {path.stem for path in GOLDEN.iterdir()} == set(CASES)
+
+
+def test_cfn_lint_finds_nothing_wrong(tmp_path: Path) -> None:
+    (tmp_path / "many.json").write_text(text(many()))
+    files = [*sorted(GOLDEN.glob("*.json")), tmp_path / "many.json"]
+    ran = subprocess.run(
+        [sys.executable, "-c", "import sys; from cfnlint.runner import main; sys.exit(main())", *map(str, files)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (ran.returncode, ran.stdout, ran.stderr) == (0, "", "")
+
+
+def test_several_rules_share_the_topic_and_the_dead_letter_queue() -> None:
+    resources = compile_template(many())["Resources"]
+    rules = {name: each for name, each in resources.items() if each["Type"] == "AWS::Events::Rule"}
+    assert list(rules) == ["Rule", "Rule2"]
+    (allow, _) = resources["RuleDLQPolicy"]["Properties"]["PolicyDocument"]["Statement"]
+    arns = [each["Fn::Sub"] for each in allow["Condition"]["ArnEquals"]["aws:SourceArn"]]
+    assert [arn.rpartition("/")[2] for arn in arns] == [rule["Properties"]["Name"] for rule in rules.values()]
+    assert {rule["Properties"]["Targets"][0]["Arn"]["Ref"] for rule in rules.values()} == {"Topic"}
+
+
+def test_the_template_is_the_same_in_every_process() -> None:
+    code = (
+        "import json; from silversmith import Pipeline; from silversmith.template import compile\n"
+        "p = Pipeline('p')\n"
+        "for name in 'cab': p.sql(f'{name}/*.csv', 'SELECT * FROM rows')\n"
+        "print(json.dumps(compile(p)))"
+    )
+    found = {
+        subprocess.run(
+            [sys.executable, "-c", code],
+            env={**os.environ, "PYTHONHASHSEED": seed},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for seed in ("1", "2")
+    }
+    assert len(found) == 1
+
+
+def test_another_transform_changes_nothing_of_those_before_it() -> None:
+    pipeline = Pipeline("p")
+    pipeline.sql("a/*.csv", "SELECT * FROM rows", name="a_b")
+    before: dict[str, Any] = compile_template(pipeline)["Resources"]
+    pipeline.sql("b/*.csv", "SELECT * FROM rows", name="a-b")
+    after: dict[str, Any] = compile_template(pipeline)["Resources"]
+    assert {name for name in before if before[name] != after[name]} == {"Rule"}
+    assert len(after) - len(before) == 14
+
+
+def test_a_batch_window_is_time_that_a_message_may_wait() -> None:
+    pipeline = Pipeline("p")
+    pipeline.sql("a/*.csv", "SELECT * FROM rows", timeout=60, batch_window=30)
+    resources = compile_template(pipeline)["Resources"]
+    assert resources["AQueue"]["Properties"]["VisibilityTimeout"] == 390
+
+
+def test_a_pipeline_without_transforms_is_no_template() -> None:
+    with pytest.raises(DefinitionError, match="'empty' has no transform"):
+        compile_template(Pipeline("empty"))
+
+
+def test_more_than_one_template_can_hold_is_explained() -> None:
+    pipeline = Pipeline("wide")
+    for number in range(34):
+        pipeline.sql(f"s{number}/*.csv", "SELECT * FROM rows")
+    assert len(compile_template(pipeline)["Resources"]) <= 500
+    pipeline.sql("more/*.csv", "SELECT * FROM rows")
+    with pytest.raises(DefinitionError, match=r"35 transforms .* CloudFormation takes 500"):
+        compile_template(pipeline)

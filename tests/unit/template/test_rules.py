@@ -1,0 +1,113 @@
+"""The rules match what the transforms match, in as few event patterns as EventBridge takes."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from silversmith.patterns import MOST_WILDCARD_STATES, Dialect, InvalidPattern, KeyPattern, compile_pattern
+from silversmith.patterns.complexity import wildcard_states
+from silversmith.pipeline import Pipeline
+from silversmith.template.events import LONGEST_EVENT_PATTERN, event_patterns
+from silversmith.template.transform import key_filter
+
+
+def pipeline(*patterns: str) -> Pipeline:
+    found = Pipeline("flights")
+    for number, pattern in enumerate(patterns):
+        found.sql(pattern, "SELECT * FROM rows", name=f"t{number}")
+    return found
+
+
+def event(key: str) -> dict[str, Any]:
+    return {
+        "source": "aws.s3",
+        "detail-type": "Object Created",
+        "detail": {"bucket": {"name": "dl-bronze-layer"}, "object": {"key": key}},
+    }
+
+
+def conditions(pattern: dict[str, Any]) -> list[Any]:
+    found: list[Any] = pattern["detail"]["object"]["key"]
+    return found
+
+
+def fits(pattern: dict[str, Any]) -> bool:
+    wildcards = [each["wildcard"] for each in conditions(pattern) if "wildcard" in each]
+    return len(json.dumps(pattern)) <= LONGEST_EVENT_PATTERN and wildcard_states(wildcards) <= MOST_WILDCARD_STATES
+
+
+def test_one_rule_is_the_union_and_the_same_pattern_is_there_once() -> None:
+    (found,) = event_patterns(pipeline("a/*.csv", "b/one.csv", "a/*.csv"))
+    assert conditions(found) == [{"wildcard": "a/*.csv"}, "b/one.csv"]
+
+
+def test_more_wildcards_than_eventbridge_takes_become_several_rules() -> None:
+    found = event_patterns(pipeline(*(f"folder{number}/*.csv" for number in range(25))))
+    assert len(found) == 3
+    assert all(fits(pattern) for pattern in found)
+    assert sum(len(conditions(pattern)) for pattern in found) == 25
+
+
+def test_longer_than_eventbridge_takes_becomes_several_rules() -> None:
+    found = event_patterns(pipeline(*(f"{letter * 900}/one.csv" for letter in "abcde")))
+    assert len(found) == 3
+    assert all(fits(pattern) for pattern in found)
+
+
+@pytest.mark.parametrize(
+    ("text", "wider"),
+    [
+        ("data/*a*b*c*d*e*f*g*h*i*", {"prefix": "data/"}),
+        ("*a*b*c*d*e*f*g*h*i*.csv", {"suffix": ".csv"}),
+        ("*a*b*c*d*e*f*g*h*i*", {"prefix": ""}),
+        ("ü" * 500 + "*.csv", {"prefix": "ü" * 170}),
+        ("*" + "ü" * 500, {"suffix": "ü" * 170}),
+    ],
+)
+def test_a_pattern_that_eventbridge_would_refuse_is_replaced_by_a_wider_one(text: str, wider: dict[str, str]) -> None:
+    (found,) = event_patterns(pipeline(text))
+    assert conditions(found) == [wider]
+    assert fits(found)
+    assert compile_pattern(found).matches(event(text.replace("*", "")))
+
+
+keys = st.text("ab/.*é", min_size=1, max_size=12)
+texts = st.text("ab/.*\\é", min_size=1, max_size=10)
+
+
+@given(st.lists(texts, min_size=1, max_size=14), keys)
+def test_what_a_transform_matches_a_rule_matches_and_its_subscription_lets_through(found: list[str], key: str) -> None:
+    patterns = []
+    for text in found:
+        try:
+            patterns.append(KeyPattern.parse(text))
+        except InvalidPattern:
+            continue
+    assume(patterns)
+    rules = event_patterns(pipeline(*(pattern.text for pattern in patterns)))
+    assert all(fits(rule) for rule in rules)
+    matched = any(compile_pattern(rule).matches(event(key)) for rule in rules)
+    assert matched or not any(pattern.matches(key) for pattern in patterns)
+    for pattern in patterns:
+        allowed = key_filter(pattern)
+        policy = {"detail": {"object": {"key": allowed}}}
+        through = not allowed or compile_pattern(policy, dialect=Dialect.SNS_MESSAGE_BODY).matches(event(key))
+        assert through or not pattern.matches(key)
+
+
+@pytest.mark.parametrize(
+    ("text", "allowed"),
+    [
+        ("flights/*.csv", [{"prefix": "flights/"}]),
+        ("*.csv", [{"suffix": ".csv"}]),
+        ("one.csv", [{"prefix": "one.csv"}]),
+        ("*", []),
+    ],
+)
+def test_a_subscription_is_narrowed_by_what_sns_can_compare(text: str, allowed: list[Any]) -> None:
+    assert key_filter(KeyPattern.parse(text)) == allowed

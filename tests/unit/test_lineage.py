@@ -1,0 +1,82 @@
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from silversmith.lineage import (
+    LONGEST_KEY,
+    Decision,
+    Lineage,
+    decide,
+    decode_key,
+    encode_key,
+    error_key,
+    rejected_key,
+    silver_key,
+)
+
+keys = st.text(st.characters(codec="utf-8"), min_size=1, max_size=400).filter(lambda key: len(key.encode()) <= 1024)
+transforms = st.from_regex(r"[a-z][a-z0-9_-]{0,39}", fullmatch=True)
+etags = st.sampled_from(["a", "b"])
+
+
+def lineage(key: str = "k", etag: str = "a", fingerprint: str = "f") -> Lineage:
+    return Lineage(key, etag, "v" * 32, 10**13, "0" * 18, "t" * 40, fingerprint, 10**9, 1, 2, "2026-01-02", 3, "csv")
+
+
+@given(keys)
+def test_lineage_survives_metadata_within_s3s_limits(key: str) -> None:
+    metadata = lineage(key, fingerprint="f" * 64).to_metadata()
+    assert all(value.isascii() and value.isprintable() for value in metadata.values())
+    assert sum(len(name) + len(value) for name, value in metadata.items()) <= 2048
+    assert Lineage.from_metadata(metadata) == lineage(key, fingerprint="f" * 64)
+
+
+@given(st.dictionaries(st.sampled_from(list(lineage().to_metadata())), st.text()))
+def test_strange_metadata_is_no_lineage(metadata: dict[str, str]) -> None:
+    found = Lineage.from_metadata(metadata)
+    assert found is None or isinstance(found.rows_read, int)
+
+
+@given(keys)
+def test_keys_survive_encoding(key: str) -> None:
+    assert decode_key(encode_key(key)) == key
+
+
+def test_a_key_of_1024_bytes_fits() -> None:
+    assert len(encode_key("日" * 341)) < 1400
+    assert decode_key(encode_key("日" * 341)) == "日" * 341
+
+
+@given(transforms, keys)
+def test_derived_keys_are_legal_and_their_own(transform: str, key: str) -> None:
+    derived = [silver_key(transform, key), rejected_key(transform, key), error_key(transform, key)]
+    assert len(set(derived)) == 3
+    for found in derived:
+        assert found.startswith(f"{transform}/")
+        assert len(found.encode()) <= LONGEST_KEY
+
+
+@given(transforms, keys, keys)
+def test_two_bronze_keys_never_share_a_silver_key(transform: str, one: str, other: str) -> None:
+    assert (silver_key(transform, one) == silver_key(transform, other)) == (one == other)
+
+
+def test_long_keys_that_differ_only_at_the_end_stay_apart() -> None:
+    one, other = silver_key("t", "x" * 1023 + "a"), silver_key("t", "x" * 1023 + "b")
+    assert one != other
+    assert len(one) == LONGEST_KEY
+
+
+@given(st.none() | etags, st.none() | st.builds(lineage, etag=etags, fingerprint=etags), etags, st.booleans())
+def test_decisions(bronze: str | None, silver: Lineage | None, fingerprint: str, readable: bool) -> None:
+    exists = silver is not None
+    decision = decide(bronze, silver if readable else None, fingerprint, silver_exists=exists)
+    if bronze is None:
+        assert decision is (Decision.ORPHANED if exists else Decision.GONE)
+    elif silver is None or not readable:
+        assert decision is Decision.MISSING
+    elif silver.bronze_etag != bronze:
+        assert decision is Decision.STALE
+    else:
+        assert decision is (Decision.DUPLICATE if silver.fingerprint == fingerprint else Decision.OUTDATED)
