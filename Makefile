@@ -37,6 +37,9 @@ format: setup  ## mend what can be mended by machine
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
+crash: setup  ## the long form of the crash suite: about a quarter of an hour
+	SILVERSMITH_CRASH_FILES=2500 SILVERSMITH_CRASH_KILLS=60 $(BIN)/python -m pytest -q -s tests/crash
+
 bench: setup  ## the short form of every benchmark
 	$(BIN)/python bench/patterns.py
 	$(BIN)/python bench/small_files.py

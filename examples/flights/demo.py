@@ -15,8 +15,8 @@ from pathlib import Path
 
 import polars as pl
 
-HERE = Path(__file__).parent
-PIPELINE = HERE / "pipeline.py"
+HERE = Path(__file__).resolve().parent
+PIPELINE = (HERE / "pipeline.py").relative_to(Path.cwd())
 DEMO = Path("demo")
 INCOMING = DEMO / "incoming"
 LAKE = DEMO / "lake"
@@ -35,14 +35,14 @@ def incoming() -> None:
     for name in ("flights", "weather", "airports", "planes"):
         (INCOMING / name).mkdir(parents=True)
     flights()
-    weather = pl.read_csv(data() / "weather.csv", null_values="NA")
+    weather = pl.read_csv(data() / "weather.csv", null_values="NA", infer_schema_length=None)
     for origin in ("EWR", "JFK", "LGA"):
         weather.filter(pl.col("origin") == origin).write_ndjson(INCOMING / f"weather/{origin}.ndjson")
     airports = INCOMING / "airports/airports.json"
-    pl.read_csv(data() / "airports.csv", null_values="NA").write_json(airports)
+    pl.read_csv(data() / "airports.csv", null_values="NA", infer_schema_length=None).write_json(airports)
     text = airports.read_text()
     (INCOMING / "airports/cut-off.json").write_text(text[: len(text) // 2])
-    pl.read_csv(data() / "planes.csv", null_values="NA").write_parquet(INCOMING / "planes/planes.parquet")
+    pl.read_csv(data() / "planes.csv", null_values="NA", infer_schema_length=None).write_parquet(INCOMING / "planes/planes.parquet")
 
 
 def flights() -> None:
@@ -84,14 +84,14 @@ def main() -> None:
     shutil.rmtree(DEMO, ignore_errors=True)
     incoming()
     lake = ("--lake", str(LAKE))
-    silversmith("put", str(INCOMING), *lake)
+    silversmith("put", str(INCOMING), "--pipeline", str(PIPELINE), *lake)
     # Exit code 1 says that a file ended in quarantine: the one that was cut off.
     silversmith("run", str(PIPELINE), *lake, "--until-idle", allowed=(1,))
     silver()
-    silversmith("failures", str(PIPELINE), *lake)
+    silversmith("failures", "--pipeline", str(PIPELINE), *lake)
     silversmith("trace", "flights/2013-01.csv", "--pipeline", str(PIPELINE), *lake)
     print(f"\nAll of it is in {DEMO}/. Drop a file into {LAKE}/dl-bronze-layer/flights/ while this runs:")
-    print(f"  .venv/bin/silversmith run {PIPELINE.relative_to(Path.cwd())} --lake {LAKE}")
+    print(f"  .venv/bin/silversmith run {PIPELINE} --lake {LAKE}")
 
 
 if __name__ == "__main__":

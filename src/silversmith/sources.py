@@ -113,9 +113,10 @@ def _parse(name: str, file: str, source: str) -> Module | None:
         return None
     definitions: dict[str, list[ast.stmt]] = {}
     package = name if Path(file).name == "__init__.py" else name.rpartition(".")[0]
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and node.level:
+            _make_absolute(node, package)
     for statement in _statements(tree.body):
-        if isinstance(statement, ast.ImportFrom) and statement.level:
-            _make_absolute(statement, package)
         for bound in _bound_by(statement):
             definitions.setdefault(bound, []).append(statement)
     stars = [

@@ -176,18 +176,24 @@ def fix(rows):
 """
 
 
+INSIDE = CLEAN.replace("from .deep import STEP\n", "").replace(
+    "    return rows +", "    from .deep import STEP\n    return rows +"
+)
+
+
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("package", ["", "from . import clean\n"])
-def test_every_way_to_import_is_followed(project: Project, way: str, package: str) -> None:
+@pytest.mark.parametrize("clean", [CLEAN, INSIDE])
+def test_every_way_to_import_is_followed(project: Project, way: str, package: str, clean: str) -> None:
     files = {
         "main_job": f"{way}{USES}{WAYS[way]}\n",
         "acme____init__": package,
-        "acme__clean": CLEAN,
+        "acme__clean": clean,
         "acme__deep": "STEP = 1\n",
     }
     first = project(**files)
     assert first == project(**files)
-    assert first != project(**files | {"acme__clean": CLEAN.replace("rows + STEP", "rows - STEP")})
+    assert first != project(**files | {"acme__clean": clean.replace("rows + STEP", "rows - STEP")})
     assert first != project(**files | {"acme__deep": "STEP = 2\n"})
 
 

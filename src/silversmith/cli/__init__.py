@@ -2,101 +2,15 @@
 
 from __future__ import annotations
 
-import os
-import sqlite3
 import sys
-from collections.abc import Sequence
-from importlib.metadata import version
-
-from cyclopts import App, CycloptsError
-
-from silversmith.cli.screen import console, warn
-from silversmith.errors import SilversmithError
-
-DONE, FAILED, WRONG_CALL, BUG, INTERRUPTED = 0, 1, 2, 70, 130
-
-#: The commands, in the order in which a newcomer meets them: name, where it is, what it does.
-COMMANDS = (
-    ("run", "run:run", "Run the pipeline on this machine: what lands in bronze comes out in silver."),
-    ("put", "put:put", "Put files in bronze."),
-    ("status", "status:status", "Show where everything is."),
-    ("trace", "trace:trace", "Show where one file is, and what happened to it."),
-    ("failures", "failures:failures", "Show what failed, and why."),
-    ("redrive", "redrive:redrive", "Try again what failed."),
-    ("reconcile", "reconcile:reconcile", "Repair what events missed."),
-    ("replay", "replay:replay", "Run files again."),
-    ("template", "template:template", "Print the CloudFormation template of the pipeline."),
-)
-
-
-def application() -> App:
-    """The command line as cyclopts knows it."""
-    app = App(
-        name="silversmith",
-        help="Files land in bronze. Silversmith makes them silver.",
-        version=version("silversmith"),
-        help_format="plaintext",
-        result_action="return_value",
-        suppress_keyboard_interrupt=False,
-    )
-    for position, (name, place, text) in enumerate(COMMANDS):
-        app.command(f"silversmith.cli.{place}", name=name, help=text, sort_key=position)
-    app.register_install_completion_command(add_to_startup=False)
-    return app
 
 
 def main() -> None:
     """What the command ``silversmith`` runs."""
+    try:
+        from silversmith.cli.application import call
+    except KeyboardInterrupt:  # so early that nothing was begun
+        sys.exit(130)
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     sys.exit(call(sys.argv[1:]))
-
-
-def call(arguments: Sequence[str]) -> int:
-    """Run one command and return its exit code: 0 done, 1 the work failed, 2 the call was wrong, 70 a bug of ours."""
-    try:
-        code = application()(list(arguments), console=console(), exit_on_error=False, print_error=False)
-        sys.stdout.flush()
-    except BrokenPipeError:
-        return _reader_is_gone()
-    except KeyboardInterrupt:
-        return INTERRUPTED
-    except Exception as error:  # noqa: BLE001 -- the last one who can tell a person what happened
-        return _explain(error)
-    return code if isinstance(code, int) else DONE
-
-
-def _explain(error: Exception) -> int:
-    """Tell what was wrong, without a traceback, and whose fault it is."""
-    if os.environ.get("SILVERSMITH_DEBUG") == "1":
-        import traceback
-
-        traceback.print_exc()
-    if isinstance(error, CycloptsError):
-        warn(f"{error} Try `silversmith --help`.")
-        return WRONG_CALL
-    if isinstance(error, SilversmithError):
-        warn(str(error))
-        return WRONG_CALL if _is_wrong_call(error) else FAILED
-    if isinstance(error, (OSError, sqlite3.Error)):
-        warn(f"{error}")
-        return FAILED
-    warn(
-        f"this is a bug in Silversmith: {type(error).__name__}: {error}\n"
-        "Please report it, with what you did and what SILVERSMITH_DEBUG=1 adds to this message."
-    )
-    return BUG
-
-
-def _is_wrong_call(error: SilversmithError) -> bool:
-    from silversmith.errors import DefinitionError, LakeInUse
-    from silversmith.operations import WrongCall
-    from silversmith.stores.keys import InvalidKey
-
-    return isinstance(error, (DefinitionError, LakeInUse, WrongCall, InvalidKey))
-
-
-def _reader_is_gone() -> int:
-    """As in ``silversmith failures | head``: the reader has all it wanted. Nothing more may be written at the end."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return DONE

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter, validators
 
+from silversmith.cli.filters import key_pattern
 from silversmith.cli.opened import opened
 from silversmith.cli.options import LAKE, PIPELINE, JsonOption, LakeOption, PipelineOption
 from silversmith.cli.screen import say, say_json, say_lines
@@ -49,16 +50,9 @@ def failures(
 
 
 def _wanted(transform: str | None, key: str | None, limit: int) -> Wanted:
-    from silversmith.operations import WrongCall
     from silversmith.operations.failures import Wanted
-    from silversmith.patterns import InvalidPattern
-    from silversmith.patterns.keys import KeyPattern
 
-    try:
-        pattern = None if key is None else KeyPattern.parse(key)
-    except InvalidPattern as error:
-        raise WrongCall(f"--key: {error}") from None
-    return Wanted(transform, pattern, limit)
+    return Wanted(transform, key_pattern(key, "--key"), limit)
 
 
 def _show(found: Failures) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections import deque
 from collections.abc import Callable
@@ -100,7 +101,10 @@ class Live:
         self._clock = clock
         self._began = clock()
         self._speed = Speed()
-        self._display = Display(console=console(), auto_refresh=False, transient=True)
+        # What is told on stderr meanwhile is drawn above the display, if it goes to the same terminal.
+        self._display = Display(
+            console=console(), auto_refresh=False, transient=True, redirect_stderr=sys.stderr.isatty()
+        )
 
     def __enter__(self) -> Live:
         self._display.start()

@@ -54,7 +54,11 @@ def put(
 
 
 def _tell(found: Put, *, quiet: bool) -> None:
+    from silversmith.local.landing import is_temporary
+
     if not quiet:
         say(f"{found.key}  {size(found.size)}  → {', '.join(found.transforms) or 'nothing'}")
     if not found.transforms:
         warn(f"no transform's pattern matches {found.key}: it lies in bronze, and nothing will be made of it")
+    elif is_temporary(found.key):
+        warn(f"{found.key} is named like a file that is not finished: the engine on this machine leaves it alone")

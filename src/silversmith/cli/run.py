@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 from cyclopts import Parameter, validators
 
+from silversmith.cli.logs import told
 from silversmith.cli.opened import load_pipeline
 from silversmith.cli.options import LAKE, PIPELINE, JsonOption, LakeOption, PipelineArgument
 from silversmith.cli.progress import View, summary, view
@@ -66,7 +67,7 @@ def run(
         f"{definition.name}: {folder.bucket(definition.bronze)} → {folder.bucket(definition.silver)}", json=json
     )
     began, since = time.monotonic(), time.time()
-    with Stop(lambda number: _end_at_once(shows, number)) as stop:
+    with told(), Stop(lambda number: _end_at_once(shows, number)) as stop:
         engine = Engine(folder, definition, target=pipeline, workers=workers or _cpus())
         try:
             with shows:

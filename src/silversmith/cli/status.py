@@ -33,7 +33,7 @@ def status(pipeline: PipelineArgument = PIPELINE, /, *, lake: LakeOption = LAKE,
 
 
 def _show(found: Status) -> None:
-    say(f"pipeline {found.pipeline} over {found.place}: {'an engine runs' if found.running else 'no engine runs'}")
+    say(f"pipeline {found.pipeline} over {found.lake}: {'an engine runs' if found.running else 'no engine runs'}")
     if not found.ran:
         say("no engine ever ran over this lake; start one with `silversmith run`")
     say()

@@ -68,7 +68,7 @@ def _show(found: Trace) -> None:
     else:
         say(f"  bronze  {size(found.bronze.size)}, etag {found.bronze.etag}, modified {found.bronze.modified}")
     if not found.versions:
-        say("  no history: " + ("the engine has not noticed it yet" if found.remembers else "there is no journal"))
+        say(f"  no history: {_why_no_history(found)}")
     if found.older:
         say("  … and older hops, which are not shown")
     for version in found.versions:
@@ -77,6 +77,14 @@ def _show(found: Trace) -> None:
         _show_transform(transform)
     if not any(transform.matches for transform in found.transforms):
         say("  no transform's pattern matches this key")
+
+
+def _why_no_history(found: Trace) -> str:
+    from silversmith.local.landing import is_temporary
+
+    if is_temporary(found.key):
+        return "it is named like a file that is not finished, so the engine leaves it alone"
+    return "the engine has not noticed it yet" if found.remembers else "no engine ever ran over this lake"
 
 
 def _show_version(version: Version) -> None:

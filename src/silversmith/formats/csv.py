@@ -16,7 +16,7 @@ from silversmith.formats import infer, text
 from silversmith.formats.content import Content
 from silversmith.formats.csv_blocks import BLOCK, Proof, prove
 from silversmith.formats.csv_records import Dialect, Malformed, Record, Records
-from silversmith.formats.table import ROW, Table, checked_names, malformed_frame, row_numbers, shorten
+from silversmith.formats.table import ROW, Table, checked_names, col, malformed_frame, row_numbers, shorten
 
 #: Up to this many bytes Python's csv module is done before Polars' has started.
 SMALL = 32 * 1024
@@ -333,8 +333,7 @@ def _scan(content: Content, layout: _Layout, proof: Proof, options: Csv) -> pl.L
         placeholders = pl.Series([number for number, _, _ in proof.malformed], dtype=pl.UInt64)
         rows = rows.filter(~pl.col(ROW).is_in(placeholders.implode()))
     if proof.empty_quotes:  # an empty cell is null, quoted or not: CSV has no other way to tell
-        cells = pl.col(layout.names)
-        rows = rows.with_columns(pl.when(cells != "").then(cells))
+        rows = rows.with_columns(pl.when(col(name) != "").then(col(name)).alias(name) for name in layout.names)
     return rows
 
 

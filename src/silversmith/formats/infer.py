@@ -15,6 +15,8 @@ from typing import Any
 
 import polars as pl
 
+from silversmith.formats.table import col
+
 #: What a column can be besides text, in the order in which it is tried.
 UTC = pl.Datetime("us", "UTC")
 NAIVE = pl.Datetime("us")
@@ -120,14 +122,17 @@ def types(rows: pl.LazyFrame, names: Sequence[str], *, decimal_comma: bool = Fal
 
     The first rows say which type to prove for each column; a column that is text there is not looked at again.
     """
-    sample = rows.select(names).head(_SAMPLE).collect(engine="streaming")
-    candidates = {name: _candidates(sample[name], decimal_comma=decimal_comma) for name in names}
+    sample = rows.select(list(map(col, names))).head(_SAMPLE).collect(engine="streaming")
+    candidates = {
+        name: _candidates(cells, decimal_comma=decimal_comma)
+        for name, cells in zip(names, sample.get_columns(), strict=True)
+    }
     proofs = [
-        _holds(pl.col(name).drop_nulls(), kind, decimal_comma=decimal_comma).alias(f"{position}:{kind}")
+        _holds(col(name).drop_nulls(), kind, decimal_comma=decimal_comma).alias(f"{position}:{kind}")
         for position, name in enumerate(names)
         for kind in candidates[name]
     ]
-    present = [pl.col(name).count().alias(f"{position}") for position, name in enumerate(names) if candidates[name]]
+    present = [col(name).count().alias(f"{position}") for position, name in enumerate(names) if candidates[name]]
     if not proofs:
         return {}
     proved = rows.select(proofs + present).collect(engine="streaming").row(0, named=True)
@@ -204,7 +209,7 @@ def casts(found: Mapping[str, pl.DataType], *, decimal_comma: bool = False) -> l
 
 
 def _cast(name: str, kind: pl.DataType, *, decimal_comma: bool) -> pl.Expr:
-    cells = pl.col(name)
+    cells = col(name)
     if kind == pl.Boolean():
         return cells.is_in([words[0] for words in BOOLEANS])
     if kind == pl.Date():

@@ -114,8 +114,9 @@ def count_keys(values: Sequence[Any], *, enough: int) -> int:
     """How many keys the objects in the values have, at any depth; the count stops when there are ``enough``."""
     total = 0
     while True:
-        objects = [value for value in values if type(value) is dict]
-        lists = [value for value in values if type(value) is list]
+        types = set(map(type, values))
+        objects = [value for value in values if type(value) is dict] if dict in types else []
+        lists = [value for value in values if type(value) is list] if list in types else []
         total += sum(map(len, objects))
         if total >= enough or not (objects or lists):
             return total

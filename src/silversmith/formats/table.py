@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import polars as pl
+from polars import selectors
 
 from silversmith.errors import DataError, Place
 from silversmith.formats.scratch import Scratch
@@ -47,6 +48,11 @@ class Table:
     def in_memory(self) -> bool:
         """Whether the rows are parsed already, so that small steps are faster taken at once than planned."""
         return self.frame is not None
+
+
+def col(name: str) -> pl.Expr:
+    """The column of exactly that name. ``pl.col`` would take ``*`` and ``^…$`` for patterns, and data has such names."""
+    return selectors.by_name(name).as_expr() if name == "*" or name.startswith("^") else pl.col(name)
 
 
 def shorten(text: str, length: int = LONGEST_TEXT) -> str:

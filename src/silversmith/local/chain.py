@@ -138,11 +138,10 @@ def _refusal(stack: Stack, policy: Policy, action: str, resource: str, service: 
 
     def refusal(source: str) -> str | None:
         if source not in known:
-            context = {
-                "aws:SourceArn": source,
-                "aws:SourceAccount": stack.account,
-                "aws:SecureTransport": "true",
-            }
+            # EventBridge tells a topic nothing of the rule it publishes for; SNS does tell a queue.
+            # https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-use-resource-based.html
+            told = {} if action == "sns:Publish" else {"aws:SourceArn": source, "aws:SourceAccount": stack.account}
+            context = {"aws:SecureTransport": "true", **told}
             allowed = policy.allows(action, resource, principal=service, context=context)
             known[source] = None if allowed else f"no policy allows {service} {action} on {resource} for {source}"
         return known[source]

@@ -179,7 +179,7 @@ class Engine:
         )
 
     def _totals(self) -> dict[str, int]:
-        return dict(self._journal.rows("counters"))  # type: ignore[arg-type]
+        return dict(self._journal.rows("counters"))
 
     def _step(self, *, hurry: bool) -> None:
         """One turn: take in, carry, hand out, wait for something to happen."""

@@ -15,7 +15,7 @@ from typing import Any
 from silversmith.errors import AccessDenied, SilversmithError
 
 
-class UnsupportedPolicyError(SilversmithError):
+class UnsupportedPolicy(SilversmithError):
     """A policy says something that is not understood here. It is never taken as an Allow."""
 
 
@@ -80,7 +80,7 @@ class Policy:
         """Compile policy documents, all of their values resolved.
 
         Raises:
-            UnsupportedPolicyError: an operator, principal or element that is not understood here.
+            UnsupportedPolicy: an operator, principal or element that is not understood here.
         """
         found = [
             _statement(name, statement) for document in documents for statement in _list(document.get("Statement", []))
@@ -152,10 +152,10 @@ _ELEMENTS = {"Sid", "Effect", "Action", "NotAction", "Resource", "NotResource", 
 def _statement(policy: str, statement: Mapping[str, Any]) -> Statement:
     unknown = sorted(set(statement) - _ELEMENTS)
     if unknown:
-        raise UnsupportedPolicyError(f"{policy}: a statement has {', '.join(unknown)}, which is not understood here")
+        raise UnsupportedPolicy(f"{policy}: a statement has {', '.join(unknown)}, which is not understood here")
     effect = statement.get("Effect")
     if effect not in {"Allow", "Deny"}:
-        raise UnsupportedPolicyError(f"{policy}: a statement's Effect is {effect!r}, neither Allow nor Deny")
+        raise UnsupportedPolicy(f"{policy}: a statement's Effect is {effect!r}, neither Allow nor Deny")
     conditions = tuple(
         _condition(policy, operator, key, [str(value) for value in _list(values)])
         for operator, block in statement.get("Condition", {}).items()
@@ -175,7 +175,7 @@ def _either(policy: str, statement: Mapping[str, Any], name: str, compiled: Call
     """The test of an element or of its opposite: ``Action`` or ``NotAction``."""
     given = [form for form in (name, f"Not{name}") if form in statement]
     if len(given) != 1:
-        raise UnsupportedPolicyError(f"{policy}: a statement must have one of {name} and Not{name}")
+        raise UnsupportedPolicy(f"{policy}: a statement must have one of {name} and Not{name}")
     tests = [compiled(pattern) for pattern in _list(statement[given[0]])]
     return _any(tests) if given[0] == name else _none(tests)
 
@@ -228,7 +228,7 @@ def _glob(pattern: str, flags: int = 0) -> Test:
         text = token.group()
         if token.group(1) is not None:
             if token.group(1) not in {"*", "?", "$"}:
-                raise UnsupportedPolicyError(f"the policy variable {text} in {pattern!r} is not understood here")
+                raise UnsupportedPolicy(f"the policy variable {text} in {pattern!r} is not understood here")
             expression += re.escape(token.group(1))
         else:
             expression += {"*": ".*", "?": "."}.get(text, re.escape(text))
@@ -243,7 +243,7 @@ def _principals(policy: str, principal: Any) -> frozenset[str]:
     if principal == "*":
         return frozenset("*")
     if not isinstance(principal, Mapping) or not set(principal) <= {"Service", "AWS"}:
-        raise UnsupportedPolicyError(f"{policy}: the principal {principal!r} is not understood here")
+        raise UnsupportedPolicy(f"{policy}: the principal {principal!r} is not understood here")
     return frozenset(str(value) for values in principal.values() for value in _list(values))
 
 
@@ -290,6 +290,6 @@ def _condition(policy: str, operator: str, key: str, values: Sequence[str]) -> C
     negated = plain in _NEGATED
     compiled = _OPERATORS.get(_NEGATED.get(plain, plain))
     if compiled is None:
-        raise UnsupportedPolicyError(f"{policy}: the condition operator {operator} is not understood here")
+        raise UnsupportedPolicy(f"{policy}: the condition operator {operator} is not understood here")
     tests = [compiled(value) for value in values]
     return Condition(key.lower(), _none(tests) if negated else _any(tests), absent=negated or plain != operator)

@@ -15,7 +15,7 @@ from typing import Any
 from silversmith.errors import SilversmithError
 
 
-class UnsupportedTemplateError(SilversmithError):
+class UnsupportedTemplate(SilversmithError):
     """The template holds something that the local engine does not know."""
 
 
@@ -125,7 +125,7 @@ class Template:
         region: such as ``us-east-1``.
 
     Raises:
-        UnsupportedTemplateError: it has a section, a resource type or a property that is not known.
+        UnsupportedTemplate: it has a section, a resource type or a property that is not known.
     """
 
     def __init__(self, template: Mapping[str, Any], *, account: str, region: str) -> None:
@@ -144,7 +144,7 @@ class Template:
             _known(logical, "attribute", resource, _ATTRIBUTES)
             kind = KINDS.get(resource["Type"])
             if kind is None:
-                raise UnsupportedTemplateError(f"{logical}: the local engine knows no resource type {resource['Type']}")
+                raise UnsupportedTemplate(f"{logical}: the local engine knows no resource type {resource['Type']}")
             _known(logical, f"property of {resource['Type']}", resource.get("Properties", {}), kind.read | kind.ignored)
 
     def each(self, kind: str) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -182,7 +182,7 @@ class Template:
             return str(argument[0]).join(str(self.value(item)) for item in argument[1])
         if function == "Fn::Sub" and isinstance(argument, str):
             return re.sub(r"\$\{(!?)([^}]*)\}", self._substitute, argument)
-        raise UnsupportedTemplateError(f"the local engine does not know {function} with {argument!r}")
+        raise UnsupportedTemplate(f"the local engine does not know {function} with {argument!r}")
 
     def _substitute(self, found: re.Match[str]) -> str:
         literal, name = found.groups()
@@ -208,11 +208,11 @@ class Template:
             return kind.arn.format(name=name, **self._place)
         if attribute in {"url", "QueueUrl"} and kind.ref == "url":
             return "https://sqs.{region}.amazonaws.com/{account}/".format(**self._place) + name
-        raise UnsupportedTemplateError(f"the local engine does not know the attribute {attribute} of {logical}")
+        raise UnsupportedTemplate(f"the local engine does not know the attribute {attribute} of {logical}")
 
     def _resource(self, logical: str) -> Mapping[str, Any]:
         if logical not in self._resources:
-            raise UnsupportedTemplateError(f"the template refers to {logical}, which it does not have")
+            raise UnsupportedTemplate(f"the template refers to {logical}, which it does not have")
         return self._resources[logical]
 
     def name(self, logical: str) -> str:
@@ -231,4 +231,4 @@ class Template:
 def _known(where: str, what: str, found: Mapping[str, Any], known: frozenset[str]) -> None:
     unknown = sorted(set(found) - known)
     if unknown:
-        raise UnsupportedTemplateError(f"{where}: the local engine knows no {what} {', '.join(unknown)}")
+        raise UnsupportedTemplate(f"{where}: the local engine knows no {what} {', '.join(unknown)}")

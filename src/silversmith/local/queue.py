@@ -113,7 +113,8 @@ class Queue:
         """
         with self._journal.transaction():
             found = self._journal.rows("receivable", queue=self._settings.arn, now=now, most=most)
-            messages, size = [], 0
+            messages: list[Message] = []
+            size = 0
             for row, length, receives, _ in found:
                 if self._settings.dead_letter and receives >= self._settings.max_receives:
                     self._bury(row, now)

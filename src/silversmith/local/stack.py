@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from silversmith.local.iam import Policy
-from silversmith.local.intrinsics import Template, UnsupportedTemplateError
+from silversmith.local.intrinsics import Template, UnsupportedTemplate
 from silversmith.patterns import Dialect, Matcher, compile_pattern
 
 
@@ -130,8 +130,8 @@ def read(template: Mapping[str, Any], *, account: str = "000000000000", region: 
     """Read a template as if it were deployed in an account and region.
 
     Raises:
-        UnsupportedTemplateError: it holds what the local engine does not know.
-        UnsupportedPolicyError: so does one of its policies.
+        UnsupportedTemplate: it holds what the local engine does not know.
+        UnsupportedPolicy: so does one of its policies.
         InvalidPattern: AWS would refuse one of its patterns.
     """
     found = Template(template, account=account, region=region)
@@ -158,7 +158,7 @@ def _policies(found: Template, kind: str, names: Callable[[Properties], list[str
     for logical, given in found.each(kind):
         for name in names(given):
             if name in policies:
-                raise UnsupportedTemplateError(f"{logical} and {policies[name].name} are both the policy of {name}")
+                raise UnsupportedTemplate(f"{logical} and {policies[name].name} are both the policy of {name}")
             policies[name] = Policy.parse(logical, given["PolicyDocument"])
     return policies
 
@@ -181,7 +181,7 @@ def _buckets(found: Template) -> list[Bucket]:
 
 def _rule(found: Template, logical: str, given: Properties) -> Rule:
     if given.get("State", "ENABLED") != "ENABLED":
-        raise UnsupportedTemplateError(f"{logical}: the local engine knows no rule that is {given['State']}")
+        raise UnsupportedTemplate(f"{logical}: the local engine knows no rule that is {given['State']}")
     return Rule(
         name=found.name(logical),
         arn=found.arn(logical),
@@ -214,7 +214,7 @@ def _topics(found: Template) -> list[Topic]:
 
 def _subscription(logical: str, given: Properties) -> Subscription:
     if given["Protocol"] != "sqs":
-        raise UnsupportedTemplateError(f"{logical}: the local engine knows no subscription by {given['Protocol']}")
+        raise UnsupportedTemplate(f"{logical}: the local engine knows no subscription by {given['Protocol']}")
     scope = given.get("FilterPolicyScope", "MessageAttributes")
     filter_policy = given.get("FilterPolicy")
     return Subscription(

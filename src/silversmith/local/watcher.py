@@ -284,7 +284,7 @@ class Watcher:
                 continue
             verdict = self._judge(path, evidence)
             if verdict is Verdict.WAIT:
-                self._waiting[path] = _Waiting(evidence)
+                self._waiting[path] = _Waiting(Evidence.FOUND if evidence is Evidence.CREATED else evidence)
                 if evidence is Evidence.CLOSED:
                     self._closing.add(path)
                     self._pause = 1

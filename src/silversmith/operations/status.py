@@ -57,7 +57,7 @@ class Status:
     """The whole pipeline. ``ran`` is False where no engine ever ran: then all counts are zero."""
 
     pipeline: str
-    place: str
+    lake: str
     ran: bool
     running: bool
     buckets: Mapping[str, str]
@@ -75,7 +75,7 @@ def status(pipeline: Pipeline, target: Target, *, now: float) -> Status:
     queues = {found.transform: found for found in target.queues()}
     return Status(
         pipeline=pipeline.name,
-        place=target.place,
+        lake=target.place,
         ran=target.remembers,
         running=target.running(),
         buckets={"bronze": pipeline.bronze, "silver": pipeline.silver, "quarantine": pipeline.quarantine},

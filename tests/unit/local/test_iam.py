@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from silversmith.errors import AccessDenied
-from silversmith.local.iam import Policy, UnsupportedPolicyError, Verdict, check
+from silversmith.local.iam import Policy, UnsupportedPolicy, Verdict, check
 
 TOPIC = "arn:aws:sns:us-east-1:000000000000:flights_Topic"
 QUEUE = "arn:aws:sqs:us-east-1:000000000000:flights_orders"
@@ -165,7 +165,7 @@ def test_conditions(condition: dict[str, Any], context: dict[str, str], met: boo
     ],
 )
 def test_what_is_not_understood_is_an_error_and_never_an_allow(wrong: dict[str, Any]) -> None:
-    with pytest.raises(UnsupportedPolicyError) as raised:
+    with pytest.raises(UnsupportedPolicy) as raised:
         policy(statement(**wrong))
     assert "OrdersRole" in str(raised.value) or "aws:username" in str(raised.value)
 

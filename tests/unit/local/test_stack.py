@@ -13,7 +13,7 @@ from silversmith import template
 from silversmith.errors import AccessDenied
 from silversmith.lineage import error_key, rejected_key, silver_key
 from silversmith.local.iam import check
-from silversmith.local.intrinsics import UnsupportedTemplateError
+from silversmith.local.intrinsics import UnsupportedTemplate
 from silversmith.local.stack import Stack, read
 from silversmith.pipeline import Pipeline
 
@@ -170,7 +170,7 @@ def test_a_mapping_and_a_subscription_filter_in_their_own_dialects() -> None:
     ],
 )
 def test_what_is_not_known_is_an_error_that_names_it(wrong: Json, says: str) -> None:
-    with pytest.raises(UnsupportedTemplateError, match=says):
+    with pytest.raises(UnsupportedTemplate, match=says):
         read(wrong)
 
 

@@ -1,0 +1,369 @@
+"""CSV: nothing is shifted, nothing is lost, and what cannot be read says where."""
+
+from __future__ import annotations
+
+import csv as python_csv
+import io
+
+import polars as pl
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from silversmith.errors import DataError, DefinitionError
+from silversmith.formats import ROW, Csv, Table, csv
+from silversmith.formats.content import Content
+from silversmith.formats.csv_records import LONGEST_FIELD, MOST_MALFORMED
+
+
+def by_records(data: bytes, options: Csv | None = None, wanted: tuple[str, ...] = ()) -> Table:
+    """As small files are read."""
+    return csv.read(Content("data.csv", data, None), options or Csv(), wanted, small=len(data))
+
+
+def by_polars(data: bytes, options: Csv | None = None, wanted: tuple[str, ...] = (), block: int = 4096) -> Table:
+    """As large files are read."""
+    return csv.read(Content("data.csv", data, None), options or Csv(), wanted, small=-1, block=block)
+
+
+BOTH = pytest.mark.parametrize("read", [by_records, by_polars])
+
+
+def rows_of(table: Table) -> list[dict[str, object]]:
+    return table.rows.drop(ROW).collect().to_dicts()
+
+
+def numbers_of(table: Table) -> list[int]:
+    return table.rows.collect()[ROW].to_list()
+
+
+def malformed_of(table: Table) -> list[tuple[object, ...]]:
+    return [] if table.malformed is None else table.malformed.rows()
+
+
+@BOTH
+def test_columns_get_types_and_rows_get_numbers(read: type[Table]) -> None:
+    table = read(b"flight,carrier,zip\n1,UA,00501\n2,,10001\n")
+    assert rows_of(table) == [
+        {"flight": 1, "carrier": "UA", "zip": "00501"},
+        {"flight": 2, "carrier": None, "zip": "10001"},
+    ]
+    assert numbers_of(table) == [1, 2]
+    assert table.rows.collect_schema()[ROW] == pl.UInt64
+    assert table.format == "csv"
+    assert table.malformed is None
+    assert table.in_memory
+
+
+@BOTH
+def test_wanted_columns_stay_text(read: type[Table]) -> None:
+    assert rows_of(read(b"a,b\n1,2\n", wanted=("b", "c"))) == [{"a": 1, "b": "2"}]
+
+
+@BOTH
+def test_a_record_of_another_width_is_set_aside_and_the_rest_kept(read: type[Table]) -> None:
+    table = read(b"a,b\n1,2\n3\n4,5,6\n7,8\n")
+    assert rows_of(table) == [{"a": 1, "b": 2}, {"a": 7, "b": 8}]
+    assert numbers_of(table) == [1, 4]
+    assert malformed_of(table) == [
+        (2, "3", "line 3: has 1 field, the header has 2"),
+        (3, "4,5,6", "line 4: has 3 fields, the header has 2"),
+    ]
+
+
+@BOTH
+def test_a_short_record_and_a_long_one_do_not_cancel_out(read: type[Table]) -> None:
+    table = read(b"a,b,c\n1,2\n1,2,3,4\n")
+    assert rows_of(table) == []
+    assert [number for number, _, _ in malformed_of(table)] == [1, 2]
+
+
+@BOTH
+def test_a_stray_quote_is_a_character_and_hides_no_line(read: type[Table]) -> None:
+    table = read(b'part,price\n5" pipe,2\n6" pipe,3\n')
+    assert rows_of(table) == [{"part": '5" pipe', "price": 2}, {"part": '6" pipe', "price": 3}]
+
+
+@BOTH
+def test_text_after_a_closing_quote_is_malformed(read: type[Table]) -> None:
+    table = read(b'a,b\n"x"y,1\n"z",2\n')
+    assert rows_of(table) == [{"a": "z", "b": 2}]
+    assert malformed_of(table) == [(1, '"x"y,1', "line 2: text follows a closing quote")]
+
+
+@BOTH
+def test_quoted_fields_may_hold_anything(read: type[Table]) -> None:
+    table = read(b'a,b\r\n"x, ""y""\r\nz",1\r\n" ",2\r\n')
+    assert rows_of(table) == [{"a": 'x, "y"\r\nz', "b": 1}, {"a": " ", "b": 2}]
+
+
+@BOTH
+@pytest.mark.parametrize("end", [b"\n", b"\r\n", b"\r"])
+def test_every_line_end_and_none_at_the_end(read: type[Table], end: bytes) -> None:
+    assert rows_of(read(end.join([b"a,b", b"1,2", b"3,4"]))) == [{"a": 1, "b": 2}, {"a": 3, "b": 4}]
+
+
+@BOTH
+def test_blank_lines_are_no_records(read: type[Table]) -> None:
+    table = read(b"\n\na\n\n1\n\r\n2\n\n")
+    assert rows_of(table) == [{"a": 1}, {"a": 2}]
+    assert numbers_of(table) == [1, 2]
+
+
+@BOTH
+def test_an_empty_cell_is_null_quoted_or_not(read: type[Table]) -> None:
+    assert rows_of(read(b'a,b\n"",1\n,2\n')) == [{"a": None, "b": 1}, {"a": None, "b": 2}]
+    assert rows_of(read(b'a\n""\nx\n')) == [{"a": None}, {"a": "x"}]
+
+
+@BOTH
+def test_a_header_alone_has_no_rows(read: type[Table]) -> None:
+    table = read(b"a,b\n")
+    assert rows_of(table) == []
+    assert table.rows.collect_schema() == {"a": pl.String, "b": pl.String, ROW: pl.UInt64}
+
+
+@BOTH
+def test_a_byte_order_mark_is_no_part_of_a_name(read: type[Table]) -> None:
+    assert rows_of(read(b"\xef\xbb\xbfa\n1\n")) == [{"a": 1}]
+
+
+@BOTH
+def test_names_that_polars_would_take_for_patterns(read: type[Table]) -> None:
+    table = read(b'*,^a.*$,ab,__row,"x\ny"\n1,2,,z,""\n')
+    assert rows_of(table) == [{"*": 1, "^a.*$": 2, "ab": None, "__row": "z", "x\ny": None}]
+
+
+@BOTH
+def test_columns_without_a_name_are_called_after_their_place(read: type[Table]) -> None:
+    assert rows_of(read(b",a\n0,1\n")) == [{"column_1": 0, "a": 1}]
+
+
+@BOTH
+@pytest.mark.parametrize(
+    ("options", "data", "expected"),
+    [
+        (Csv(separator="::"[0]), b"a:b\n1:2\n", [{"a": 1, "b": 2}]),
+        (Csv(quote="'"), b"a,b\n'x,y','it''s'\n", [{"a": "x,y", "b": "it's"}]),
+        (Csv(quote=None), b'a,b\n"x,y"\n', [{"a": '"x', "b": 'y"'}]),
+        (Csv(header=False), b"1,2\n", [{"column_1": 1, "column_2": 2}]),
+        (Csv(header=False, columns=["x", "y"]), b"1,2\n", [{"x": 1, "y": 2}]),
+        (Csv(columns=["x", "y"]), b"a,b\n1,2\n", [{"x": 1, "y": 2}]),
+        (Csv(null_values=["NA", "-"]), b"a,b\nNA,1\n-,2\nn,-\n", [
+            {"a": None, "b": 1}, {"a": None, "b": 2}, {"a": "n", "b": None},
+        ]),
+        (Csv(encoding="cp1252"), "a\nMünchen €\n".encode("cp1252"), [{"a": "München €"}]),
+        (Csv(encoding="utf-16"), "a\nMünchen\n".encode("utf-16"), [{"a": "München"}]),
+        (Csv(skip_lines=2), b"made by x\n\na,b\n1,2\n", [{"a": 1, "b": 2}]),
+        (Csv(comment="#"), b"# by x\na,b\n1,2\n#3,4\n'#5,6\n", [{"a": "1", "b": 2}, {"a": "'#5", "b": 6}]),
+        (Csv(decimal_comma=True), b"a;b\n1,5;2\n", [{"a": 1.5, "b": 2}]),
+    ],
+)  # fmt: skip
+def test_options(read: type[Table], options: Csv, data: bytes, expected: list[dict[str, object]]) -> None:
+    assert rows_of(read(data, options)) == expected
+
+
+@BOTH
+def test_a_line_within_quotes_is_no_comment(read: type[Table]) -> None:
+    assert rows_of(read(b'a,b\n"x\n#y",1\n', Csv(comment="#"))) == [{"a": "x\n#y", "b": 1}]
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "columns"),
+    [
+        ("x.csv", b"a,b\n1,2\n", ["a", "b"]),
+        ("x.csv", b"a;b\n1,5;2,5\n", ["a", "b"]),
+        ("x.csv", b"a;b,c\n1;2\n3;4\n", ["a", "b,c"]),
+        ("x.csv", b"a|b\n1|2\n", ["a", "b"]),
+        ("x.csv", b"a\tb,c\n1\t2\n", ["a", "b,c"]),
+        ("x.csv", b'"a;b";c\n1;2\n', ["a;b", "c"]),
+        ("x.csv", b"just one\n1\n", ["just one"]),
+        ("x.tsv", b"a,b\tc\n1\t2\n", ["a,b", "c"]),
+        ("x.psv", b"a,b|c\n1|2\n", ["a,b", "c"]),
+    ],
+)
+def test_the_separator_is_found_out(name: str, data: bytes, columns: list[str]) -> None:
+    table = csv.read(Content(name, data, None), Csv(), ())
+    assert table.rows.drop(ROW).collect_schema().names() == columns
+
+
+@BOTH
+@pytest.mark.parametrize(
+    ("data", "code", "line", "text"),
+    [
+        (b"", "EmptyFile", None, None),
+        (b"\xef\xbb\xbf \r\n\n", "EmptyFile", None, None),
+        (b"a,b,a\n1,2,3\n", "DuplicateColumns", 1, None),
+        (b"a,__row__\n1,2\n", "ReservedColumn", 1, None),
+        (b'a,b\n1,2\n1,"2\n3,4\n', "UnreadableCsv", 3, '1,"2'),
+        (b'a,"b\n', "UnreadableCsv", 1, 'a,"b'),
+        (b"a,b\n1,2\n1,\xff\n", "NotUtf8", 3, "1,\\xff"),
+        (b"a,b\n1,2\n1,\x00\n", "NulByte", 3, "1,\\x00"),
+        (b"\xff\xfea\x00\n\x00", "NotUtf8", 1, None),
+    ],
+)
+def test_what_cannot_be_read_says_where(read: type[Table], data: bytes, code: str, line: int, text: str) -> None:
+    with pytest.raises(DataError) as caught:
+        read(data)
+    assert caught.value.code == code
+    assert caught.value.hint
+    assert caught.value.place.line == line
+    if text is not None:
+        assert caught.value.place.text == text
+
+
+def test_a_byte_that_is_not_utf8_is_named_by_its_offset() -> None:
+    with pytest.raises(DataError, match=r"byte 10 \(0xe9\)"):
+        by_polars(b"a,b\n1,2\n1,\xe9\n", block=8)
+
+
+def test_utf16_that_was_not_announced_is_recognized() -> None:
+    with pytest.raises(DataError) as caught:
+        by_records("a,b\n1,2\n".encode("utf-16"))
+    assert "utf-16" in caught.value.hint
+
+
+def test_bytes_that_are_not_in_the_named_encoding() -> None:
+    with pytest.raises(DataError) as caught:
+        by_records(b"a\n\xff\xff\n", Csv(encoding="shift_jis"))
+    assert caught.value.code == "WrongEncoding"
+
+
+def test_names_for_another_number_of_columns() -> None:
+    with pytest.raises(DataError) as caught:
+        by_records(b"a,b\n1,2\n", Csv(columns=["x"]))
+    assert caught.value.code == "WrongColumns"
+
+
+def test_a_quote_that_is_never_closed_does_not_eat_memory() -> None:
+    data = b'a,b\n"1,2\n' + b"3,4\n" * (LONGEST_FIELD // 4)
+    with pytest.raises(DataError) as caught:
+        by_polars(data, block=1024 * 1024)
+    assert caught.value.code == "UnreadableCsv"
+    assert caught.value.place.line == 2
+
+
+def test_a_line_without_end_is_no_csv() -> None:
+    with pytest.raises(DataError, match="longer than"):
+        by_polars(b"a,b\n" + b"x" * (LONGEST_FIELD + 2))
+
+
+def test_a_file_of_malformed_records_is_refused_as_a_whole() -> None:
+    with pytest.raises(DataError) as caught:
+        by_polars(b"a,b\n" + b"1,2,3\n" * (MOST_MALFORMED + 1))
+    assert caught.value.code == "TooManyMalformed"
+
+
+def test_too_many_columns() -> None:
+    with pytest.raises(DataError) as caught:
+        by_polars(b",".join(b"c%d" % number for number in range(30_000)) + b"\n")
+    assert caught.value.code == "TooManyColumns"
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"separator": ""},
+        {"separator": "::"},
+        {"separator": "→"},
+        {"separator": "\n"},
+        {"separator": ";", "quote": ";"},
+        {"quote": "''"},
+        {"columns": []},
+        {"columns": "ab"},
+        {"columns": ["a", "a"]},
+        {"columns": ["a", ROW]},
+        {"columns": [""]},
+        {"null_values": "NA"},
+        {"null_values": [None]},
+        {"encoding": "klingon"},
+        {"encoding": "base64"},
+        {"encoding": None},
+        {"skip_lines": -1},
+        {"skip_lines": True},
+        {"comment": ""},
+        {"comment": 1},
+        {"decimal_comma": True, "separator": ","},
+    ],
+)
+def test_options_that_cannot_be(wrong: dict[str, object]) -> None:
+    with pytest.raises(DefinitionError, match=r"Csv\("):
+        Csv(**wrong)  # type: ignore[arg-type]
+
+
+def test_options_are_values() -> None:
+    assert Csv(columns=["a"], null_values={"x", "y"}) == Csv(columns=("a",), null_values=["y", "x"])
+    assert hash(Csv(null_values=["x"])) == hash(Csv(null_values=("x",)))
+
+
+TEXT = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=6)
+SPIKY = st.text(st.sampled_from('a1",;\n\r# é'), max_size=6)
+
+
+@given(
+    rows=st.integers(1, 4).flatmap(
+        lambda width: st.lists(st.lists(st.one_of(TEXT, SPIKY), min_size=width, max_size=width), min_size=1, max_size=8)
+    ),
+    end=st.sampled_from(["\n", "\r\n"]),
+    quoting=st.sampled_from([python_csv.QUOTE_MINIMAL, python_csv.QUOTE_ALL]),
+    block=st.integers(1, 64),
+)
+@settings(max_examples=150, deadline=None)
+def test_what_a_csv_writer_wrote_is_read_back_as_it_was(
+    rows: list[list[str]], end: str, quoting: int, block: int
+) -> None:
+    if end == "\n" and quoting == python_csv.QUOTE_MINIMAL:  # then Python does not quote a CR, which ends a record
+        rows = [[cell.replace("\r", "") for cell in row] for row in rows]
+    names = [f"column_{place}" for place in range(1, len(rows[0]) + 1)]
+    out = io.StringIO()
+    python_csv.writer(out, lineterminator=end, quoting=quoting).writerows([names, *rows])  # type: ignore[arg-type]
+    expected = [dict(zip(names, [cell or None for cell in row], strict=True)) for row in rows]
+    data, options = out.getvalue().encode(), Csv(separator=",")
+    for table in (by_records(data, options, tuple(names)), by_polars(data, options, tuple(names), block)):
+        assert rows_of(table) == expected
+        assert table.malformed is None
+
+
+PIECES = st.sampled_from(["a", "1", '"', '""', ",", '",', ',"', "\n", '"\n', "\r\n", "\r", " ", "é", "#", "NA"])
+
+
+@given(
+    body=st.lists(PIECES, max_size=30).map("".join),
+    width=st.integers(1, 3),
+    options=st.builds(
+        Csv,
+        separator=st.just(","),
+        quote=st.sampled_from(['"', None]),
+        comment=st.sampled_from([None, "#"]),
+        header=st.booleans(),
+        null_values=st.sampled_from([(), ("NA",)]),
+    ),
+    block=st.integers(1, 64),
+)
+@settings(max_examples=300, deadline=None)
+@example(body='",a",\n"x"', width=2, options=Csv(separator=","), block=3)
+def test_records_and_polars_read_the_same(body: str, width: int, options: Csv, block: int) -> None:
+    data = (",".join(f"c{place}" for place in range(width)) + "\n" + body).encode()
+    outcomes = []
+    for read in (by_records, lambda data, options: by_polars(data, options, block=block)):
+        try:
+            table = read(data, options)
+            frame = table.rows.collect()
+            outcomes.append((frame.select(sorted(frame.columns)).to_dict(as_series=False), malformed_of(table)))
+        except DataError as error:
+            outcomes.append((error.code, error.message, error.place))
+    assert outcomes[0] == outcomes[1]
+
+
+@given(st.binary(max_size=60))
+@settings(max_examples=200, deadline=None)
+def test_no_bytes_at_all_crash_it(data: bytes) -> None:
+    for read in (by_records, by_polars):
+        try:
+            table = read(data)
+        except DataError as error:
+            assert error.code
+            assert error.message
+        else:
+            frame = table.rows.collect()
+            assert frame.height + len(malformed_of(table)) <= data.count(b"\n") + data.count(b"\r") + 1

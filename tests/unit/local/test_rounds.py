@@ -1,0 +1,167 @@
+"""The engine's own reconciliation: a few keys a step, and no file of bronze is read for it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import polars as pl
+import pytest
+
+from silversmith import Contract, Pipeline
+from silversmith.local import resend
+from silversmith.local.bucket import DOUBTFUL, Landed
+from silversmith.local.rounds import Rounds
+from silversmith.stores import Head, Lake
+from silversmith.stores.local import LocalStore
+
+if TYPE_CHECKING:
+    from tests.unit.conftest import Bench
+
+    Make = Callable[[Pipeline], Bench]
+
+
+def shop(bug: str = "") -> Pipeline:
+    pipeline = Pipeline("shop")
+
+    @pipeline.transform("orders/*.csv", contract=Contract(schema={"x": pl.Int64}))
+    def orders(rows: pl.LazyFrame) -> pl.LazyFrame:
+        return rows
+
+    @pipeline.transform("buggy/*.csv")
+    def buggy(rows: pl.LazyFrame) -> pl.LazyFrame:
+        raise RuntimeError(bug)
+
+    return pipeline
+
+
+class Unread(LocalStore):
+    """A folder that may be listed and glanced at; whoever reads a file is caught."""
+
+    def head(self, key: str) -> Head | None:
+        raise AssertionError(f"{key} was read")
+
+
+class Counted(LocalStore):
+    """A folder that counts how many objects were headed."""
+
+    headed = 0
+
+    def head(self, key: str) -> Head | None:
+        self.headed += 1
+        return super().head(key)
+
+
+def store(kind: type[LocalStore], bench: Bench, name: str, *, foreign: bool) -> LocalStore:
+    folder = bench.folder
+    return kind(folder.bucket(name), scratch=folder.scratch, locks=folder.locks, foreign_writers=foreign)
+
+
+def rounds(bench: Bench, *, most: int = 50, silver: LocalStore | None = None) -> Rounds:
+    bronze = store(Unread, bench, "dl-bronze-layer", foreign=True)
+    lake = Lake(bronze, silver or bench.lake.silver, bench.lake.quarantine)
+    places = resend.places(bench.stack)
+    return Rounds(bench.pipeline, lake, bronze, bench.journal, places, every=3600, most=most)
+
+
+def whole(found: Rounds, now: float) -> int:
+    """Take steps until a round has ended. How many were sent."""
+    before, sent = found.finished, 0
+    while found.finished == before:
+        sent += found.step(now)
+    return sent
+
+
+KEYS = [f"orders/{number:02}.csv" for number in range(20)]
+
+
+def test_a_round_repairs_what_events_missed(make: Make) -> None:
+    bench = make(shop())
+    bench.land(*KEYS)
+    assert bench.lose("id % 2 = 0") == 10
+    bench.work()
+    found = rounds(bench, most=3)
+    assert whole(found, bench.now) == 10
+    bench.work()
+    assert all(bench.silver("orders", key) is not None for key in KEYS)
+    assert whole(rounds(bench), bench.now) == 0
+
+
+def test_a_step_looks_at_a_few_keys(make: Make) -> None:
+    bench = make(shop())
+    bench.land(*KEYS)
+    bench.work()
+    silver = store(Counted, bench, "dl-silver-layer", foreign=False)
+    assert isinstance(silver, Counted)
+    found = rounds(bench, most=3, silver=silver)
+    headed = []
+    while not found.finished:
+        found.step(bench.now)
+        headed.append(silver.headed)
+        assert found.busy != bool(found.finished)
+    steps = [after - before for before, after in zip([0, *headed], headed, strict=False)]
+    assert (max(steps), sum(steps)) == (3, 20)
+
+
+def test_the_next_round_begins_when_it_is_due(make: Make) -> None:
+    bench = make(shop())
+    bench.land("orders/a.csv")
+    bench.lose()
+    found = rounds(bench)
+    assert whole(found, 1000) == 1
+    assert [found.step(1000 + later) for later in (0, 1, 3599.9)] == [0, 0, 0]
+    assert (found.finished, found.busy) == (1, False)
+    bench.work()
+    bench.land("orders/b.csv")
+    bench.lose()
+    assert whole(found, 4600) == 1
+    assert found.finished == 2
+
+
+@pytest.mark.parametrize("state", ["never noticed", "changed since"])
+def test_a_file_that_the_bucket_room_does_not_know_as_it_is_is_left_alone(make: Make, state: str) -> None:
+    bench = make(shop())
+    path = bench.folder.bucket("dl-bronze-layer") / "orders/a.csv"
+    if state == "changed since":
+        bench.land("orders/a.csv")
+        bench.lose()
+    path.parent.mkdir(exist_ok=True)
+    path.write_text("x\n1\n2\n3\n")
+    assert whole(rounds(bench), bench.now) == 0
+    bench.notice("orders/a.csv")
+    bench.lose()
+    assert whole(rounds(bench), bench.now) == 1
+
+
+def test_a_doubtful_identity_is_good_enough(make: Make) -> None:
+    bench = make(shop())
+    bench.land("orders/a.csv")
+    bench.lose()
+    bronze = store(LocalStore, bench, "dl-bronze-layer", foreign=True)
+    glance = bronze.glance("orders/a.csv")
+    assert glance is not None
+    bench.chain.bucket.notice([Landed("orders/a.csv", glance.identity + DOUBTFUL, "etag", glance.size)])
+    bench.lose()
+    assert whole(rounds(bench), bench.now) == 1
+
+
+def test_what_failed_is_not_tried_again_by_itself(make: Make) -> None:
+    bench = make(shop("a bug"))
+    bench.land("orders/broken.csv", text="y\n1\n")
+    bench.land("buggy/a.csv")
+    bench.work()
+    assert bench.depths() == {"shop_buggy_DLQ": 1}
+    assert whole(rounds(bench), bench.now) == 0
+    assert bench.depths() == {"shop_buggy_DLQ": 1}
+
+
+def test_silver_without_bronze_is_left(make: Make) -> None:
+    bench = make(shop())
+    bench.land("orders/a.csv")
+    bench.work()
+    (bench.folder.bucket("dl-bronze-layer") / "orders/a.csv").unlink()
+    found = rounds(bench, silver=bench.lake.silver)
+    lake = Lake(store(LocalStore, bench, "dl-bronze-layer", foreign=True), bench.lake.silver, bench.lake.quarantine)
+    found._lake = lake
+    assert whole(found, bench.now) == 0
+    assert bench.silver("orders", "orders/a.csv") is not None

@@ -1,0 +1,237 @@
+"""Events are lost on purpose, and silver is complete all the same."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import polars as pl
+import pytest
+
+from silversmith import Contract, DefinitionError, Pipeline
+from silversmith.lineage import Decision, silver_key
+from silversmith.local.post import Post
+from silversmith.operations import WrongCall
+from silversmith.operations.local import open_lake
+from silversmith.operations.reconcile import reconcile
+from silversmith.reconciliation import Finding
+
+if TYPE_CHECKING:
+    from tests.unit.conftest import Bench
+
+    Make = Callable[[Pipeline], Bench]
+
+
+def shop() -> Pipeline:
+    pipeline = Pipeline("shop")
+
+    @pipeline.transform("orders/*.csv", contract=Contract(schema={"x": pl.Int64}))
+    def orders(rows: pl.LazyFrame) -> pl.LazyFrame:
+        return rows
+
+    @pipeline.transform("*.csv", name="every")
+    def every(rows: pl.LazyFrame) -> pl.LazyFrame:
+        return rows
+
+    return pipeline
+
+
+def shop_with_other_code() -> Pipeline:
+    pipeline = Pipeline("shop")
+
+    @pipeline.transform("orders/*.csv", contract=Contract(schema={"x": pl.Int64}))
+    def orders(rows: pl.LazyFrame) -> pl.LazyFrame:
+        return rows.with_columns(y=1)
+
+    @pipeline.transform("*.csv", name="every")
+    def every(rows: pl.LazyFrame) -> pl.LazyFrame:
+        return rows
+
+    return pipeline
+
+
+KEYS = [f"orders/{number}.csv" for number in range(20)]
+
+
+def run(bench: Bench, *, writable: bool = True, **options: object) -> dict[str, list[Finding]]:
+    """All findings by what was done with them."""
+    found: dict[str, list[Finding]] = {"found": [], "waiting": [], "orphaned": []}
+    with bench.opened(writable=writable) as target:
+        for batch in reconcile(bench.pipeline, target, **options):  # type: ignore[arg-type]
+            for what in found:
+                found[what] += getattr(batch, what)
+    return found
+
+
+def kinds(findings: list[Finding]) -> set[tuple[str, str, Decision]]:
+    return {(finding.transform, finding.key, finding.kind) for finding in findings}
+
+
+def test_every_second_event_is_lost_and_silver_is_complete_all_the_same(make: Make) -> None:
+    bench = make(shop())
+    bench.land(*KEYS)
+    assert bench.lose("id % 2 = 0") == 10
+    bench.work()
+    there = [key for key in KEYS if bench.silver("orders", key) is not None]
+    assert len(there) == 10
+
+    lost = sorted(set(KEYS) - set(there))
+    seen = run(bench, writable=False, dry_run=True)
+    assert sorted(finding.key for finding in seen["found"] if finding.transform == "orders") == lost
+    assert bench.depths() == {}, "a dry run sends nothing"
+
+    sent = run(bench)
+    assert sent == seen
+    assert bench.depths() == {"shop_orders": 10, "shop_every": 10}
+    assert {report.outcomes[0].verdict for report in bench.work()} == {"committed"}
+    assert all(bench.silver(name, key) is not None for name in ("orders", "every") for key in KEYS)
+    assert run(bench) == {"found": [], "waiting": [], "orphaned": []}
+
+
+def test_small_batches_find_the_same(make: Make) -> None:
+    bench = make(shop())
+    bench.land(*KEYS)
+    bench.lose()
+    with bench.opened() as target:
+        batches = list(reconcile(bench.pipeline, target, transform="orders", batch=7))
+    assert [(batch.transform, batch.checked, len(batch.found)) for batch in batches] == [
+        ("orders", 7, 7),
+        ("orders", 7, 7),
+        ("orders", 6, 6),
+    ]
+    assert bench.depths() == {"shop_orders": 20}
+
+
+def test_a_file_that_is_sent_again_keeps_its_version_in_the_trace(make: Make) -> None:
+    bench = make(shop())
+    bench.land("orders/a.csv")
+    bench.lose()
+    run(bench, transform="orders")
+    bench.work()
+    hops = bench.hops("orders/a.csv")
+    assert [(room, what) for _, room, what in hops] == [
+        ("bucket", "created"),
+        ("operations", "reconciled"),
+        ("queue", "queued"),
+        ("function", "committed"),
+    ]
+    assert len({version for version, _, _ in hops}) == 1
+    assert bench.lineage("orders", "orders/a.csv").bronze_version == hops[0][0]
+
+
+def test_a_newer_version_whose_event_was_lost_is_found(make: Make) -> None:
+    bench = make(shop())
+    bench.land("orders/a.csv", "orders/b.csv")
+    bench.work()
+    bench.land("orders/a.csv", text="x\n1\n2\n")
+    bench.lose()
+    found = run(bench)
+    assert kinds(found["found"]) == {
+        ("orders", "orders/a.csv", Decision.STALE),
+        ("every", "orders/a.csv", Decision.STALE),
+    }
+    bench.work()
+    frame = bench.silver("orders", "orders/a.csv")
+    assert frame is not None
+    assert frame.height == 2
+
+
+def test_bytes_that_changed_behind_the_engines_back_are_found(make: Make) -> None:
+    """Even where the journal takes the file for what it was."""
+    bench = make(shop())
+    bench.land("orders/a.csv")
+    bench.work()
+    (bench.folder.bucket("dl-bronze-layer") / "orders/a.csv").write_text("x\n2\n")
+    assert kinds(run(bench, transform="orders")["found"]) == {("orders", "orders/a.csv", Decision.STALE)}
+
+
+def test_what_other_code_made_is_found_only_when_asked_for(make: Make) -> None:
+    bench = make(shop())
+    bench.land("orders/a.csv")
+    bench.work()
+    bench.use(shop_with_other_code())
+    assert run(bench)["found"] == []
+    assert kinds(run(bench, changed=True)["found"]) == {("orders", "orders/a.csv", Decision.OUTDATED)}
+    bench.work()
+    frame = bench.silver("orders", "orders/a.csv")
+    assert frame is not None
+    assert frame.columns == ["x", "y"]
+    assert run(bench, changed=True)["found"] == []
+
+
+def test_what_lies_in_quarantine_is_accounted_for_until_the_code_changes(make: Make) -> None:
+    bench = make(shop())
+    bench.land("orders/a.csv", text="y\nno such column\n")
+    bench.work()
+    assert bench.silver("orders", "orders/a.csv") is None
+    assert run(bench)["found"] == []
+    bench.use(shop_with_other_code())
+    assert kinds(run(bench)["found"]) == {("orders", "orders/a.csv", Decision.MISSING)}
+
+
+def test_what_is_in_a_queue_or_on_the_way_is_not_sent_again(make: Make) -> None:
+    bench = make(shop())
+    bench.land("orders/a.csv")
+    assert len(run(bench)["waiting"]) == 2, "on the way to the bus"
+    bench.chain.courier.deliver(bench.now)
+    found = run(bench)
+    assert (len(found["found"]), len(found["waiting"])) == (0, 2)
+    assert bench.depths() == {"shop_orders": 1, "shop_every": 1}
+
+
+def bury(bench: Bench, key: str) -> None:
+    """Into the transform's dead-letter queue, with the event that would have brought it."""
+    bench.land(key)
+    ((_, _, _, _, _, version, body, _),) = bench.journal.rows("due", now=bench.now, most=9)
+    bench.lose()
+    queue = next(found for found in bench.stack.queues if found.name == "shop_orders")
+    assert queue.dead_letter_arn is not None
+    post = Post(0, "", queue.arn, "", key, version, body, bench.now)
+    with bench.journal.transaction():
+        bench.chain.queues[queue.dead_letter_arn].take_dead(post, bench.now, source=queue.arn, reason="too often")
+
+
+def test_what_lies_in_a_dead_letter_queue_is_left_to_redrive_unless_bronze_has_newer_bytes(make: Make) -> None:
+    bench = make(shop())
+    bury(bench, "orders/a.csv")
+    found = run(bench, transform="orders")
+    assert (len(found["found"]), len(found["waiting"])) == (0, 1)
+    bench.land("orders/a.csv", text="x\n7\n")
+    bench.lose()
+    found = run(bench, transform="orders")
+    assert (len(found["found"]), len(found["waiting"])) == (1, 0)
+
+
+def test_silver_without_bronze_is_told_and_left(make: Make) -> None:
+    bench = make(shop())
+    bench.land("orders/a.csv")
+    bench.work()
+    bench.lake.bronze.delete("orders/a.csv")
+    found = run(bench)
+    assert kinds(found["orphaned"]) == {
+        ("orders", "orders/a.csv", Decision.ORPHANED),
+        ("every", "orders/a.csv", Decision.ORPHANED),
+    }
+    assert found["orphaned"][0].silver == silver_key("orders", "orders/a.csv")
+    assert (found["found"], bench.depths()) == ([], {})
+    assert bench.silver("orders", "orders/a.csv") is not None
+
+
+def test_where_no_engine_ever_ran_it_can_only_look(make: Make) -> None:
+    bench = make(shop())
+    bench.land("orders/a.csv")
+    bench.journal.close()
+    for path in bench.folder.state.glob("journal.db*"):
+        path.unlink()
+    with open_lake(bench.folder, bench.pipeline, writable=True) as target:
+        (looked, *_) = reconcile(bench.pipeline, target, dry_run=True)
+        assert [finding.kind for finding in looked.found] == [Decision.MISSING]
+        with pytest.raises(WrongCall, match="silversmith run"):
+            list(reconcile(bench.pipeline, target))
+    assert not bench.folder.journal.exists()
+
+
+def test_a_transform_that_is_not_there(make: Make) -> None:
+    bench = make(shop())
+    with bench.opened() as target, pytest.raises(DefinitionError, match="it has: orders, every"):
+        list(reconcile(bench.pipeline, target, transform="order"))

@@ -1,0 +1,259 @@
+"""Everything that can fail, tried again: files in quarantine, and messages in every kind of dead-letter queue."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import polars as pl
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from silversmith import Contract, DefinitionError, Pipeline
+from silversmith.local.post import Post
+from silversmith.operations.local import JournalUnreadable
+from silversmith.operations.redrive import Batch, Chosen, Failed, redrive
+from silversmith.patterns import KeyPattern
+
+if TYPE_CHECKING:
+    from tests.unit.conftest import Bench
+
+    Make = Callable[[Pipeline], Bench]
+
+
+def shop(bug: str = "") -> Pipeline:
+    """A pipeline of which one transform is broken, and its contract strict, as long as there is a bug."""
+    pipeline = Pipeline("shop")
+    column = "missing" if bug else "x"
+
+    @pipeline.transform("orders/*.csv", contract=Contract(schema={column: pl.Int64}))
+    def orders(rows: pl.LazyFrame) -> pl.LazyFrame:
+        return rows
+
+    @pipeline.transform("buggy/*.csv", max_receive_count=3)
+    def buggy(rows: pl.LazyFrame) -> pl.LazyFrame:
+        if bug:
+            raise RuntimeError(bug)
+        return rows
+
+    return pipeline
+
+
+def run(bench: Bench, chosen: Chosen | None = None, **options: object) -> tuple[list[Failed], int]:
+    with bench.opened() as target:
+        batches: list[Batch] = list(redrive(bench.pipeline, target, chosen or Chosen(), **options))  # type: ignore[arg-type]
+    return [failed for batch in batches for failed in batch.failed], sum(batch.sent for batch in batches)
+
+
+def post(bench: Bench, key: str) -> Post:
+    """The event of a file that landed, taken off its way."""
+    bench.land(key)
+    (found,) = [Post(*row) for row in bench.journal.rows("due", now=bench.now, most=99) if row[4] == key]
+    bench.lose(f"id = {found.id}")
+    return found
+
+
+def bury(bench: Bench, key: str, *, source: str, queue: str) -> None:
+    found = post(bench, key)
+    with bench.journal.transaction():
+        bench.chain.queues[bench.arn(queue)].take_dead(found, bench.now, source=source, reason="a test said so")
+
+
+def bury_by_subscription(bench: Bench, key: str) -> None:
+    source = next(found.arn for found in bench.stack.subscriptions if "orders" in found.queue_arn)
+    bury(bench, key, source=source, queue="shop_orders_SubscriptionDLQ")
+
+
+def bury_by_rule(bench: Bench, key: str) -> None:
+    bury(bench, key, source=bench.stack.rules[0].arn, queue="shop_RuleDLQ")
+
+
+def test_a_file_in_quarantine_is_tried_again_when_the_code_is_mended(make: Make) -> None:
+    bench = make(shop("a bug"))
+    bench.land("orders/a.csv")
+    bench.work()
+    document = bench.lake.quarantine.read("orders/orders/a.csv.error.json")
+    assert document is not None
+    bench.use(shop())
+    (failed,), sent = run(bench)
+    assert (failed.where, failed.transform, failed.key, failed.code) == (
+        "quarantine",
+        "orders",
+        "orders/a.csv",
+        "MissingColumn",
+    )
+    assert (sent, bench.depths()) == (1, {"shop_orders": 1})
+    bench.work()
+    assert bench.silver("orders", "orders/a.csv") is not None
+    assert bench.lake.quarantine.read("orders/orders/a.csv.error.json") is None
+    hops = bench.hops("orders/a.csv")
+    assert ("operations", "redriven") in [(room, what) for _, room, what in hops]
+    assert len({version for version, _, _ in hops}) == 1
+
+
+def test_what_a_queue_gave_up_on_goes_back_as_new(make: Make) -> None:
+    bench = make(shop("a bug"))
+    bench.land("buggy/a.csv")
+    bench.work()
+    assert bench.depths() == {"shop_buggy_DLQ": 1}
+    bench.now += 3600
+    (failed,), sent = run(bench)
+    assert (failed.where, failed.transform, failed.code, failed.lost) == ("queue", "buggy", "TransformError", False)
+    assert (sent, bench.depths()) == (1, {"shop_buggy": 1})
+    (message,) = bench.chain.queues[bench.arn("shop_buggy")].receive(10, bench.now)
+    assert (message.receives, message.sent, message.first_received) == (1, bench.now, bench.now)
+
+
+def test_what_still_fails_is_dead_again_after_as_many_tries(make: Make) -> None:
+    bench = make(shop("a bug"))
+    bench.land("buggy/a.csv")
+    first = bench.work()
+    run(bench)
+    assert len(bench.work()) == len(first) == 3
+    assert bench.depths() == {"shop_buggy_DLQ": 1}
+
+
+def test_what_a_subscription_gave_up_on_goes_to_the_transforms_queue(make: Make) -> None:
+    bench = make(shop())
+    bury_by_subscription(bench, "orders/a.csv")
+    (failed,), sent = run(bench)
+    assert (failed.where, failed.transform, sent) == ("subscription", "orders", 1)
+    assert bench.depths() == {"shop_orders": 1}
+    bench.work()
+    assert bench.silver("orders", "orders/a.csv") is not None
+
+
+def test_what_a_rule_gave_up_on_goes_to_the_bus_and_every_hop_is_in_one_trace(make: Make) -> None:
+    bench = make(shop())
+    bury_by_rule(bench, "orders/a.csv")
+    (failed,), sent = run(bench)
+    assert (failed.where, failed.transform, sent, bench.depths()) == ("rule", None, 1, {})
+    bench.work()
+    assert bench.silver("orders", "orders/a.csv") is not None
+    hops = bench.hops("orders/a.csv")
+    assert len({version for version, _, _ in hops}) == 1
+    assert [(room, what) for _, room, what in hops] == [
+        ("bucket", "created"),
+        ("queue", "dead"),
+        ("operations", "redriven"),
+        ("rule", "matched"),
+        ("topic", "published"),
+        ("queue", "queued"),
+        ("function", "committed"),
+    ]
+
+
+def test_a_message_is_moved_once_however_often_it_is_asked_for(make: Make) -> None:
+    bench = make(shop())
+    bury_by_subscription(bench, "orders/a.csv")
+    bury_by_rule(bench, "orders/b.csv")
+    with bench.opened() as target:
+        dead = list(target.dead())
+        assert [target.redrive(dead), target.redrive(dead), target.redrive([*dead, *dead])] == [2, 0, 0]
+    bench.work()
+    assert sorted(bench.depths()) == []
+
+
+def test_of_a_batch_all_are_moved_or_none(make: Make) -> None:
+    bench = make(shop())
+    bury_by_subscription(bench, "orders/a.csv")
+    bury_by_rule(bench, "orders/b.csv")
+    with bench.opened() as target:
+        dead = list(target.dead())
+        with pytest.raises(AttributeError):
+            target.redrive([*dead, None])  # type: ignore[list-item]
+    assert bench.depths() == {"shop_orders_SubscriptionDLQ": 1, "shop_RuleDLQ": 1}
+
+
+def test_a_lake_that_is_opened_to_look_takes_no_message(make: Make) -> None:
+    bench = make(shop())
+    bury_by_rule(bench, "orders/b.csv")
+    with pytest.raises(JournalUnreadable, match="readonly"), bench.opened(writable=False) as target:
+        list(redrive(bench.pipeline, target, Chosen()))
+    assert bench.depths() == {"shop_RuleDLQ": 1}
+
+
+def test_a_dry_run_only_tells(make: Make) -> None:
+    bench = make(shop("a bug"))
+    bench.land("orders/a.csv", "buggy/a.csv")
+    bench.work()
+    bury_by_rule(bench, "orders/b.csv")
+    before = bench.depths()
+    with bench.opened(writable=False) as target:
+        (batch,) = redrive(bench.pipeline, target, Chosen(), dry_run=True)
+    assert ([failed.where for failed in batch.failed], batch.sent) == (["quarantine", "rule", "queue"], 0)
+    assert bench.depths() == before
+
+
+def where(bench: Bench, **options: object) -> list[tuple[str, str]]:
+    """What would be tried again."""
+    most = options.pop("most", None)
+    with bench.opened(writable=False) as target:
+        chosen = Chosen(**options)  # type: ignore[arg-type]
+        batches = list(redrive(bench.pipeline, target, chosen, most=most, dry_run=True))  # type: ignore[arg-type]
+    return [(failed.where, failed.key) for batch in batches for failed in batch.failed]
+
+
+def test_filters(make: Make) -> None:
+    bench = make(shop("a bug"))
+    bench.land("orders/a.csv", "buggy/a.csv")
+    bench.work()
+    bench.now += 100
+    bury_by_rule(bench, "orders/b.csv")
+    bury_by_subscription(bench, "orders/c.csv")
+    quarantined, buggy = ("quarantine", "orders/a.csv"), ("queue", "buggy/a.csv")
+    rule, subscription = ("rule", "orders/b.csv"), ("subscription", "orders/c.csv")
+
+    assert sorted(where(bench)) == sorted([quarantined, buggy, rule, subscription])
+    assert sorted(where(bench, transform="orders")) == sorted([quarantined, rule, subscription])
+    assert where(bench, transform="buggy") == [buggy]
+    assert where(bench, pattern=KeyPattern.parse("*/b*")) == [rule]
+    assert sorted(where(bench, pattern=KeyPattern.parse("*/a.csv"))) == sorted([quarantined, buggy])
+    assert where(bench, error="missingcolumn") == [quarantined]
+    assert where(bench, error="TransformError") == [buggy]
+    assert where(bench, error="Missing") == []
+    assert sorted(where(bench, since=bench.now)) == sorted([rule, subscription])
+    assert sorted(where(bench, until=bench.now)) == sorted([quarantined, buggy])
+    assert where(bench, since=bench.now + 1) == []
+    assert len(where(bench, most=3)) == 3
+    with pytest.raises(DefinitionError, match="it has: orders, buggy"):
+        where(bench, transform="other")
+
+
+def test_of_what_the_pipeline_no_longer_has_it_is_told_that_it_is_lost(make: Make) -> None:
+    bench = make(shop("a bug"))
+    bench.land("orders/a.csv", "buggy/a.csv")
+    bench.work()
+    smaller = Pipeline("shop")
+    smaller.transform("*.csv", name="every")(lambda rows: rows)
+    bench.use(smaller)
+    failed, sent = run(bench)
+    assert ([item.where for item in failed], [item.lost for item in failed], sent) == (
+        ["quarantine", "unknown"],
+        [True, True],
+        0,
+    )
+
+
+def test_a_hundred_and_more_are_sent_in_batches(make: Make) -> None:
+    bench = make(shop("a bug"))
+    bench.land(*(f"orders/{number:03}.csv" for number in range(130)))
+    bench.work()
+    with bench.opened() as target:
+        assert [batch.sent for batch in redrive(bench.pipeline, target, Chosen())] == [100, 30]
+    assert bench.depths() == {"shop_orders": 130}
+
+
+times = st.none() | st.floats(0, 10)
+
+
+@given(times, times, times)
+def test_a_failure_fits_a_range_of_time_half_open(at: float | None, since: float | None, until: float | None) -> None:
+    fits = Chosen(since=since, until=until).fits("k", "", at)
+    if since is None and until is None:
+        assert fits
+    elif at is None:
+        assert not fits
+    else:
+        assert fits == ((since is None or at >= since) and (until is None or at < until))
