@@ -103,6 +103,12 @@ def import_fresh(target: Target) -> ModuleType:
         _brought.update(name for name in set(sys.modules) - before if _is_users(name))
 
 
+def imported_files() -> list[Path]:
+    """The files of the user's modules that the last import brought in: when one changes, the definition may have."""
+    found = {getattr(sys.modules.get(name), "__file__", None) for name in _brought}
+    return sorted(Path(file) for file in found if file)
+
+
 def _is_users(name: str) -> bool:
     file = getattr(sys.modules.get(name), "__file__", None)
     return isinstance(file, str) and not library(name, file)

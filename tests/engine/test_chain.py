@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import threading
 import time
-from pathlib import Path
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import polars as pl
@@ -15,6 +15,7 @@ from silversmith.errors import LakeInUse
 from silversmith.local.journal import Journal
 
 if TYPE_CHECKING:
+    from silversmith.local.engine import Progress
     from tests.engine.conftest import Bench
 
 ORDERS = """
@@ -198,50 +199,80 @@ def test_one_engine_per_lake(bench: Bench) -> None:
         engine.close()
 
 
-def wait_for(path: Path, seconds: float = 30) -> None:
-    """Until a file is there: the engine's own doing, so it is watched for, with a deadline."""
+def wait_for(true: Callable[[], bool], seconds: float = 60) -> None:
+    """Until it is so: the engine's own doing, so it is watched for, with a deadline."""
     deadline = time.monotonic() + seconds
-    while not path.exists():
-        assert time.monotonic() < deadline, f"{path} did not come"
+    while not true():
+        assert time.monotonic() < deadline, "it did not happen"
         time.sleep(0.01)
 
 
-def test_files_that_land_while_it_runs(bench: Bench) -> None:
-    bench.define(ORDERS)
-    silver = bench.silver / "orders/orders"
-    landed = ["a.csv", "new/b.csv"]
-
-    def land() -> None:
-        for name in landed:
-            bench.drop(f"orders/{name}", "id,total\n1,1\n")
-            wait_for(silver / f"{name}.parquet")
-        bench.drop("orders/a.csv", "id,total\n1,1\n2,2\n")
-        deadline = time.monotonic() + 30
-        while pl.read_parquet(silver / "a.csv.parquet").height < 2:
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
-
+def drive(bench: Bench, script: Callable[[], None]) -> Progress:
+    """Run an engine without an end, and a script beside it; stop when the script is done."""
+    done = threading.Event()
     failures: list[BaseException] = []
 
-    def drive() -> None:
+    def play() -> None:
         try:
-            land()
+            script()
         except BaseException as error:  # noqa: BLE001 -- handed to the test's own thread
             failures.append(error)
         finally:
             done.set()
 
-    done = threading.Event()
     engine = bench.engine()
-    thread = threading.Thread(target=drive)
+    thread = threading.Thread(target=play)
     thread.start()
     try:
         progress = engine.run(until_idle=False, stopped=done.is_set, tick=lambda _: None)
     finally:
         thread.join()
         engine.close()
-    assert not failures, failures
-    assert progress.found >= 3
+    if failures:
+        raise failures[0]
+    return progress
+
+
+def test_files_that_land_while_it_runs(bench: Bench) -> None:
+    bench.define(ORDERS)
+    silver = bench.silver / "orders/orders"
+
+    def land() -> None:
+        for name in ("a.csv", "new/b.csv"):
+            bench.drop(f"orders/{name}", "id,total\n1,1\n")
+            wait_for((silver / f"{name}.parquet").exists)
+        bench.drop("orders/a.csv", "id,total\n1,1\n2,2\n")
+        wait_for(lambda: pl.read_parquet(silver / "a.csv.parquet").height == 2)
+
+    assert drive(bench, land).found >= 3
+
+
+def test_a_mended_transform_is_picked_up_while_it_runs(bench: Bench) -> None:
+    broken = ORDERS.replace("return rows", 'raise RuntimeError("a bug")\n    return rows')
+    bench.define(broken)
+
+    def mend() -> None:
+        bench.drop("orders/a.csv", "id,total\n1,1\n")
+        wait_for(lambda: ("function", "failed") in hops(bench, "orders/a.csv"))
+        bench.define(ORDERS)
+        wait_for((bench.silver / "orders/orders/a.csv.parquet").exists)
+
+    progress = drive(bench, mend)
+    assert progress.retries >= 1
+    assert bench.lineage("orders", "orders/a.csv").attempt > 1
+
+
+def test_a_definition_that_cannot_be_loaded_is_passed_over(bench: Bench) -> None:
+    bench.define(ORDERS)
+
+    def spoil() -> None:
+        bench.drop("orders/a.csv", "id,total\n1,1\n")
+        wait_for((bench.silver / "orders/orders/a.csv.parquet").exists)
+        bench.pipeline.write_text("this is no Python")
+        bench.drop("orders/b.csv", "id,total\n1,1\n")
+        wait_for((bench.silver / "orders/orders/b.csv.parquet").exists)
+
+    assert drive(bench, spoil).done == 2
 
 
 def test_a_worker_that_dies_charges_only_the_message_it_was_at(bench: Bench) -> None:

@@ -145,10 +145,10 @@ def types(rows: pl.LazyFrame, names: Sequence[str], *, decimal_comma: bool = Fal
 
 
 def _candidates(sample: pl.Series, *, decimal_comma: bool) -> list[pl.DataType]:
-    cells = sample.drop_nulls().to_list()
+    cells = [cell for cell in sample.to_list() if cell is not None]
     if not cells:
         return list(TYPES)
-    kind = column(sample.name, cells, decimal_comma=decimal_comma).dtype
+    kind = column("", cells, decimal_comma=decimal_comma).dtype
     if kind == pl.Int64():
         return [pl.Int64(), pl.Float64()]
     return [] if kind == pl.String() else [kind]

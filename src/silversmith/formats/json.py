@@ -45,7 +45,7 @@ class Json:
     pointer: str | None = None
 
     def __post_init__(self) -> None:
-        if self.lines not in (None, True, False):
+        if self.lines is not None and not isinstance(self.lines, bool):
             raise DefinitionError(f"Json(lines={self.lines!r}): must be True, False or None (find out)")
         if self.pointer is not None and not (isinstance(self.pointer, str) and self.pointer.startswith("/")):
             raise DefinitionError(f"Json(pointer={self.pointer!r}): must begin with '/', as '/response/items' does")
@@ -130,11 +130,12 @@ class _Elements:
         self._file = file
         self._size = size
         self._line = 1
+        self._column = 0
 
     def __iter__(self) -> Iterator[tuple[list[Any], bool]]:
         buffer = self._start()
         lead = _lead(buffer)
-        cuts = 0
+        opening = b"["
         while True:
             more = self._file.read(self._size)
             buffer += more
@@ -143,35 +144,53 @@ class _Elements:
             cut, values = self._split(buffer, lead)
             if values is not None:
                 piece = buffer[:cut]
-                yield self._checked(b"[" + piece + b"]", values)
-                self._line += piece.count(b"\n")
+                yield self._checked(piece + b"]", values)
+                self._pass(buffer[: cut + 1])
                 buffer = buffer[cut + 1 :]
-                cuts += 1
+                opening = b"[0,"  # an element must follow a comma, so a 0 stands for those that were cut off
             elif len(buffer) > LARGEST:
                 raise too_large("one element of the array has more bytes")
-        # an element must follow a comma, so a 0 stands for those that were cut off
-        values = parse_strictly((b"[0," if cuts else b"[") + buffer, line=self._line)
-        yield self._checked(b"[" + buffer, values[1:] if cuts else values)
+        values = self._parse(opening, buffer)
+        yield self._checked(buffer, values[1:] if len(opening) > 1 else values)
 
     def _start(self) -> bytes:
         """The first bytes after the bracket."""
-        head = self._file.read(self._size)
-        before, _, after = head.partition(b"[")
-        self._line += before.count(b"\n")
+        head = self._file.read(self._size).removeprefix(text.BOM)
+        while b"[" not in head:
+            head += self._file.read(self._size)
+        before, bracket, after = head.partition(b"[")
+        self._pass(before + bracket)
         return after
+
+    def _pass(self, text: bytes) -> None:
+        """Keep count of lines and, for the last of them, of characters."""
+        before, end, after = text.rpartition(b"\n")
+        if end:
+            self._line += before.count(b"\n") + 1
+            self._column = 0
+        self._column += len(after.decode())
 
     def _split(self, buffer: bytes, lead: bytes) -> tuple[int, list[Any] | None]:
         """Where the last comma between two elements is, and the elements before it."""
         for comma in _guesses(buffer, lead):
-            values = parse_strictly(b"[" + buffer[:comma] + b",0]", line=self._line, whole=False)
+            values = self._parse(b"[", buffer[:comma], b",0]")
             if values is not None:
                 return comma, values[:-1]
         return 0, None
 
+    def _parse(self, opening: bytes, piece: bytes, closing: bytes = b"") -> Any:
+        """A part of the array, made whole; None where it only was cut in the wrong place."""
+        return parse_strictly(
+            opening + piece + closing,
+            line=self._line,
+            column=self._column - len(opening),
+            added=len(closing),
+        )
+
     @staticmethod
     def _checked(piece: bytes, values: list[Any]) -> tuple[list[Any], bool]:
         doubtful = is_doubtful(piece, values)
-        return (exact(piece) if doubtful else values), doubtful
+        return (exact(b"[" + piece) if doubtful else values), doubtful
 
 
 def _lead(buffer: bytes) -> bytes:

@@ -35,10 +35,11 @@ class Repeated(dict[str, Any]):
         self.key = key
 
 
-def parse_strictly(data: bytes, *, line: int = 1, whole: bool = True) -> Any:
-    """One JSON document by orjson. ``line``: where in the file it begins.
+def parse_strictly(data: bytes, *, line: int = 1, column: int = 0, added: int = 0) -> Any:
+    """One JSON document by orjson.
 
-    ``whole`` False: it may have been cut off too early; then the result is None.
+    ``line`` says where in the file it begins, and ``column`` how many characters stand before it on that line. The
+    last ``added`` characters are not from the file: an error that shows only there makes the result None.
 
     Raises:
         DataError: ``UnreadableJson``, ``NotUtf8`` or ``TooDeep``, with the place.
@@ -46,25 +47,27 @@ def parse_strictly(data: bytes, *, line: int = 1, whole: bool = True) -> Any:
     try:
         return orjson.loads(data)
     except orjson.JSONDecodeError as error:
-        if not whole and "end of data" in error.msg:
+        if added and error.pos >= len(error.doc) - added:
             return None
-        raise unreadable(data, error, line=line) from None
+        raise unreadable(data, error, line=line, column=column) from None
 
 
-def unreadable(data: bytes, error: orjson.JSONDecodeError, *, line: int = 1, offset: int = 0) -> DataError:
-    """What is wrong with text that is no JSON, and where. ``offset`` counts the bytes before it in the file."""
+def unreadable(data: bytes, error: orjson.JSONDecodeError, *, line: int = 1, column: int = 0) -> DataError:
+    """What is wrong with text that is no JSON, and where; ``line`` and ``column`` as in :func:`parse_strictly`."""
     try:
         data.decode()
     except UnicodeDecodeError as wrong:
-        return text.not_utf8(data, wrong, offset=offset, line=line)
+        return text.not_utf8(data, wrong, line=line, offset=None)
     if "depth limit" in error.msg:
         return too_deep()
+    column = error.colno + (column if error.lineno == 1 else 0)
+    line += error.lineno - 1
     around = error.doc[max(0, error.pos - 30) : error.pos + 30]
     return DataError(
         "UnreadableJson",
-        f"not JSON: {error.msg} (line {line + error.lineno - 1}, column {error.colno})",
+        f"not JSON: {error.msg} (line {line}, column {column})",
         hint="JSON is RFC 8259: double quotes, no trailing commas, no comments, no NaN",
-        place=Place(line=line + error.lineno - 1, column=error.colno, text=shorten(around)),
+        place=Place(line=line, column=column, text=shorten(around)),
     )
 
 

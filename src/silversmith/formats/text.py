@@ -47,17 +47,19 @@ def decode(data: bytes, *, offset: int = 0, line: int = 1) -> str:
     return text
 
 
-def not_utf8(data: bytes, error: UnicodeDecodeError, *, offset: int = 0, line: int = 1) -> DataError:
-    """What is wrong with bytes that are no UTF-8, and where."""
+def not_utf8(data: bytes, error: UnicodeDecodeError, *, offset: int | None = 0, line: int = 1) -> DataError:
+    """What is wrong with bytes that are no UTF-8, and where. ``offset`` None: it is not known."""
     if offset == 0 and data.startswith(_UTF16_BOMS):
         hint = 'it looks like UTF-16: write it as UTF-8, or (CSV only) say Csv(encoding="utf-16")'
     else:
         hint = 'write it as UTF-8, or (CSV only) say what it is: Csv(encoding="cp1252") or Csv(encoding="latin-1")'
+    line += line_ends(data[: error.start])
+    where = f"line {line}" if offset is None else f"offset {offset + error.start:,}"
     return DataError(
         "NotUtf8",
-        f"byte {offset + error.start:,} (0x{data[error.start]:02x}) is not UTF-8",
+        f"the byte 0x{data[error.start]:02x} at {where} is not UTF-8",
         hint=hint,
-        place=Place(line=line + line_ends(data[: error.start]), text=_around(data, error.start)),
+        place=Place(line=line, text=_around(data, error.start)),
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from silversmith.errors import AccessDenied
 from silversmith.local import bus, function, queue, topic
 from silversmith.local.bucket import Bucket
 from silversmith.local.courier import Courier, Room
@@ -49,6 +50,7 @@ def build(stack: Stack, journal: Journal, *, bronze: str, clock: Callable[[], fl
         **{found.arn: queues[found.dead_letter_arn] for found in stack.subscriptions if found.dead_letter_arn},
     }  # fmt: skip
     source = next(found for found in stack.buckets if found.name == bronze)
+    _require_open_ends(stack)
     names = {found.dead_letter_arn for found in stack.queues if found.dead_letter_arn}
     ends = names | {queue.settings.arn for queue in dead_letters.values()}
     return Chain(
@@ -130,6 +132,22 @@ def _functions(stack: Stack, journal: Journal, queues: dict[str, Queue]) -> list
         )
         functions.append(Function(journal, settings, queues[mapping.queue_arn]))
     return functions
+
+
+def _require_open_ends(stack: Stack) -> None:
+    """A dead-letter queue that may not be sent to is a hole that messages fall through, on AWS without a sound."""
+    policies = {found.arn: found.policy for found in stack.queues}
+    ends = [
+        *(
+            (target.dead_letter_arn, rule.arn, "events.amazonaws.com")
+            for rule in stack.rules
+            for target in rule.targets
+        ),
+        *((found.dead_letter_arn, found.topic_arn, "sns.amazonaws.com") for found in stack.subscriptions),
+    ]
+    for end, source, service in ends:
+        if end and (reason := _refusal(stack, policies[end], "sqs:SendMessage", end, service)(source)):
+            raise AccessDenied(f"messages would be lost: {reason}, which is a dead-letter queue of it")
 
 
 def _refusal(stack: Stack, policy: Policy, action: str, resource: str, service: str) -> Callable[[str], str | None]:

@@ -14,6 +14,7 @@ from typing import Any
 
 from silversmith.errors import DefinitionError, SilversmithError
 from silversmith.local.chain import Chain, build, worker_functions
+from silversmith.local.definition import Definition
 from silversmith.local.function import Function
 from silversmith.local.inbox import Inbox
 from silversmith.local.journal import Journal
@@ -84,11 +85,15 @@ class Engine:
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._clock = clock
+        self._lake = lake
+        self._number = workers
+        self._bronze = pipeline.bronze
+        self._definition = Definition(target, pipeline)
+        self._successor: Pipeline | None = None
         lake.create(pipeline.bronze, pipeline.silver, pipeline.quarantine)
         self._lock = LakeLock(lake)
+        lake.sweep()
         self._journal = Journal(lake.journal)
-        self._stack = read(compile_template(pipeline))
-        self._chain: Chain = build(self._stack, self._journal, bronze=pipeline.bronze, clock=clock)
         self._wake_reading, self._wake_writing = os.pipe()
         os.set_blocking(self._wake_writing, False)
         self._store = lake.store(pipeline.bronze, foreign_writers=True)
@@ -101,8 +106,7 @@ class Engine:
             on_refused=self._refused,
             on_overflow=self._overflowed,
         )
-        config = WorkerConfig(target, lake.path.resolve(), worker_functions(self._stack), os.getpid())
-        self._workers = Workers(config, number=workers, logs=lake.logs)
+        self._chain, self._workers = self._set_up(pipeline)
         self._ids = itertools.count(1)
         self._rescan = True
         self._told: set[str] = set()
@@ -110,6 +114,14 @@ class Engine:
         self._false_starts = 0
         self._started = clock()
         self._before = self._totals()
+
+    def _set_up(self, pipeline: Pipeline) -> tuple[Chain, Workers]:
+        """The rooms and the workers of a definition."""
+        stack = read(compile_template(pipeline))
+        chain = build(stack, self._journal, bronze=pipeline.bronze, clock=self._clock)
+        functions = worker_functions(stack)
+        config = WorkerConfig(self._definition.target, self._lake.path.resolve(), functions, os.getpid())
+        return chain, Workers(config, number=self._number, logs=self._lake.logs)
 
     def run(self, *, until_idle: bool, stopped: Callable[[], bool], tick: Callable[[Progress], None]) -> Progress:
         """Work until ``stopped()``, or with ``until_idle`` until there is nothing left to do.
@@ -191,6 +203,9 @@ class Engine:
         if abs(now - self._rechecked) >= RECHECK:
             self._rechecked = now
             self._watcher.recheck(now)
+            self._successor = self._definition.changed() or self._successor
+        if self._successor is not None and not self._workers.busy:
+            self._succeed(self._successor)
         self._chain.courier.deliver(now)
         self._hand_out(now, hurry=hurry)
         if hurry and self._only_waits():
@@ -223,8 +238,21 @@ class Engine:
             files = [key for key in gone if not key.endswith("/") and self._store.glance(key) is None]
             self._chain.bucket.forget(files, folders=[key for key in gone if key.endswith("/")])
 
+    def _succeed(self, pipeline: Pipeline) -> None:
+        """Go on with a new definition. No worker is at work; what is queued is done by the new code."""
+        self._successor = None
+        if pipeline.bronze != self._bronze:
+            _log.error("the bronze bucket's name has changed to %s: start the engine again", pipeline.bronze)
+            return
+        self._workers.stop()
+        self._lake.create(pipeline.bronze, pipeline.silver, pipeline.quarantine)
+        self._chain, self._workers = self._set_up(pipeline)
+        _log.warning("the pipeline's definition has changed: going on with the new one")
+
     def _hand_out(self, now: float, *, hurry: bool) -> None:
-        """One batch for each idle worker, the functions taking turns."""
+        """One batch for each idle worker, the functions taking turns; none while a new definition waits."""
+        if self._successor is not None:
+            return
         for worker in self._workers.idle:
             for function in self._turns():
                 invocation = function.poll(next(self._ids), now, hurry=hurry)
@@ -302,7 +330,7 @@ class Engine:
 
     def _idle(self) -> bool:
         """Nothing found, on its way, queued or being worked on. Dead-letter queues may hold what they hold."""
-        if self._inbox.pending or self._workers.busy or self._rescan:
+        if self._inbox.pending or self._workers.busy or self._rescan or self._successor:
             return False
         if (found := self._journal.row("next_due")) and found[0] is not None:
             return False

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -53,19 +54,34 @@ class LakeFolder:
 
     def create(self, *buckets: str) -> None:
         """Make the folders that are not there yet. Raises OSError when the disk does not allow it."""
-        for folder in (self.scratch, self.locks, self.logs, *map(self.bucket, buckets)):
+        for folder in (self.scratch, self.engine_scratch, self.locks, self.logs, *map(self.bucket, buckets)):
             folder.mkdir(parents=True, exist_ok=True)
 
-    def store(self, name: str, *, foreign_writers: bool) -> LocalStore:
-        """The store over a bucket's folder. ``foreign_writers``: others write there too, as they do in bronze."""
-        return LocalStore(self.bucket(name), scratch=self.scratch, locks=self.locks, foreign_writers=foreign_writers)
+    @property
+    def engine_scratch(self) -> Path:
+        """Temporary files of the engine's workers: apart from others', so that a starting engine may remove them."""
+        return self.state / "scratch-engine"
 
-    def stores(self, pipeline: Pipeline) -> Lake:
+    def sweep(self) -> None:
+        """Remove what the workers of a killed engine left. Only for who holds the lake's lock."""
+        for path in self.engine_scratch.iterdir():
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink(missing_ok=True)
+
+    def store(self, name: str, *, foreign_writers: bool, scratch: Path | None = None) -> LocalStore:
+        """The store over a bucket's folder. ``foreign_writers``: others write there too, as they do in bronze."""
+        return LocalStore(
+            self.bucket(name), scratch=scratch or self.scratch, locks=self.locks, foreign_writers=foreign_writers
+        )
+
+    def stores(self, pipeline: Pipeline, *, scratch: Path | None = None) -> Lake:
         """The three stores of a pipeline."""
         return Lake(
-            bronze=self.store(pipeline.bronze, foreign_writers=True),
-            silver=self.store(pipeline.silver, foreign_writers=False),
-            quarantine=self.store(pipeline.quarantine, foreign_writers=False),
+            bronze=self.store(pipeline.bronze, foreign_writers=True, scratch=scratch),
+            silver=self.store(pipeline.silver, foreign_writers=False, scratch=scratch),
+            quarantine=self.store(pipeline.quarantine, foreign_writers=False, scratch=scratch),
         )
 
 

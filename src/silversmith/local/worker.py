@@ -107,7 +107,7 @@ class _Handlers:
 
     def _build(self, pipeline: Pipeline, function: FunctionConfig) -> Handler:
         environment = function.environment
-        stores = self._lake.stores(pipeline)
+        stores = self._lake.stores(pipeline, scratch=self._lake.engine_scratch)
         lake = Lake(
             bronze=self._guarded(stores.bronze, environment["SILVERSMITH_BRONZE"], function),
             silver=self._guarded(stores.silver, environment["SILVERSMITH_SILVER"], function),
@@ -117,7 +117,7 @@ class _Handlers:
             pipeline.find(environment["SILVERSMITH_TRANSFORM"]),
             bucket=environment["SILVERSMITH_BRONZE"],
             lake=lake,
-            scratch=self._lake.scratch,
+            scratch=self._lake.engine_scratch,
             began=self._began,
             ended=self._ended,
             now=lambda: datetime.now(UTC),

@@ -1,0 +1,229 @@
+"""The scheduled reconciliation: over real folders, with queues and invocations that only count."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+import pytest
+
+from silversmith import Pipeline
+from silversmith.events import unwrap
+from silversmith.reconciler import BATCH, BUSY, MESSAGES, NoProgress, NotSent, Reconciler, SqsQueue
+
+if TYPE_CHECKING:
+    from tests.unit.conftest import Bench
+
+    Make = Callable[[Pipeline], Bench]
+
+
+def shop() -> Pipeline:
+    pipeline = Pipeline("shop")
+
+    @pipeline.transform("orders/*.csv")
+    def orders(rows: pl.LazyFrame) -> pl.LazyFrame:
+        return rows
+
+    @pipeline.transform("*.csv", name="every")
+    def every(rows: pl.LazyFrame) -> pl.LazyFrame:
+        return rows
+
+    return pipeline
+
+
+def shop_with_other_code() -> Pipeline:
+    pipeline = Pipeline("shop")
+
+    @pipeline.transform("orders/*.csv")
+    def orders(rows: pl.LazyFrame) -> pl.LazyFrame:
+        return rows.with_columns(y=1)
+
+    return pipeline
+
+
+@dataclass
+class Sent:
+    """A queue that remembers what it was sent."""
+
+    held: int = 0
+    bodies: list[str] = field(default_factory=list)
+
+    def waiting(self) -> int:
+        return self.held + len(self.bodies)
+
+    def send(self, bodies: Sequence[str]) -> None:
+        assert 0 < len(bodies) <= MESSAGES
+        self.bodies += bodies
+
+    @property
+    def keys(self) -> list[str]:
+        return [unwrap(body)[0].key for body in self.bodies]
+
+
+@dataclass
+class Timer:
+    """A context whose time is up after so many looks at it."""
+
+    looks: int
+
+    def get_remaining_time_in_millis(self) -> int:
+        self.looks -= 1
+        return 600_000 if self.looks >= 0 else 10_000
+
+
+@dataclass
+class World:
+    """The function, its queues, and its invocations of itself that nobody has done yet."""
+
+    bench: Bench
+    queues: dict[str, Sent] = field(default_factory=lambda: {"orders": Sent(), "every": Sent()})
+    again: list[dict[str, Any]] = field(default_factory=list)
+    log: list[dict[str, Any]] = field(default_factory=list)
+    later: timedelta = timedelta(hours=1)
+
+    def invoke(self, event: dict[str, Any] | None = None, *, looks: int = 1_000_000) -> dict[str, Any]:
+        reconciler = Reconciler(
+            self.bench.pipeline,
+            bucket="dl-bronze-layer",
+            lake=self.bench.lake,
+            queue=self.queues.__getitem__,
+            again=self.again.append,
+            now=lambda: datetime.now().astimezone() + self.later,
+            log=self.log.append,
+        )
+        return reconciler(event or {"queues": {name: name for name in self.queues}}, Timer(looks))
+
+
+def test_what_events_missed_is_sent_to_each_transforms_queue(make: Make) -> None:
+    bench = make(shop())
+    bench.land("orders/a.csv", "b.csv")
+    bench.work()
+    bench.land("orders/c.csv")
+    world = World(bench)
+    assert world.invoke() == {"done": True}
+    assert (world.queues["orders"].keys, world.queues["every"].keys) == (["orders/c.csv"], ["orders/c.csv"])
+    body = json.loads(world.queues["orders"].bodies[0])
+    assert (body["detail-type"], body["detail"]["reason"], body["detail"]["bucket"]["name"]) == (
+        "Object Created",
+        "reconcile",
+        "dl-bronze-layer",
+    )
+    assert [(told["transform"], told["checked"], told["sent"]) for told in world.log] == [
+        ("orders", 2, 1),
+        ("every", 3, 1),
+    ]
+
+
+def test_what_landed_lately_is_left_to_its_own_event(make: Make) -> None:
+    bench = make(shop())
+    bench.land("orders/a.csv")
+    world = World(bench, later=timedelta(minutes=14))
+    world.invoke()
+    assert world.queues["orders"].keys == []
+
+
+def test_other_code_is_found_when_the_schedule_asks_for_it(make: Make) -> None:
+    bench = make(shop())
+    bench.land("orders/a.csv")
+    bench.work()
+    bench.use(shop_with_other_code())
+    world = World(bench)
+    world.invoke()
+    assert world.queues["orders"].keys == []
+    world.invoke({"queues": {"orders": "orders"}, "changed": True})
+    assert world.queues["orders"].keys == ["orders/a.csv"]
+
+
+def test_a_queue_that_has_much_to_do_is_left_alone(make: Make) -> None:
+    bench = make(shop())
+    bench.land("orders/a.csv")
+    world = World(bench)
+    world.queues["orders"].held = BUSY + 1
+    assert world.invoke() == {"done": True}
+    assert (world.queues["orders"].keys, world.queues["every"].keys) == ([], ["orders/a.csv"])
+    assert world.log[0] == {"transform": "orders", "after": "", "skipped": True, "waiting": BUSY + 1}
+
+
+def test_a_transform_without_a_queue_is_left_out(make: Make) -> None:
+    bench = make(shop())
+    bench.land("orders/a.csv")
+    world = World(bench)
+    assert world.invoke({"queues": {"every": "every"}}) == {"done": True}
+    assert (world.queues["orders"].keys, world.queues["every"].keys) == ([], ["orders/a.csv"])
+
+
+def test_when_the_time_runs_out_another_invocation_goes_on(make: Make) -> None:
+    """Even where what this very round has sent makes the queue look busy."""
+    bench = make(shop())
+    keys = [f"orders/{number:04}.csv" for number in range(2 * BATCH + 10)]
+    for key in keys:
+        path = bench.folder.bucket("dl-bronze-layer") / key
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("x\n1\n")
+    world = World(bench)
+    event: dict[str, Any] | None = {"queues": {"orders": "orders", "every": "every"}, "changed": False}
+    places = []
+    while event is not None:
+        done = world.invoke(event, looks=0)
+        event = world.again.pop() if world.again else None
+        assert done == {"done": event is None}
+        if event is not None:
+            assert event["queues"] == {"orders": "orders", "every": "every"}
+            places.append((event["place"]["transform"], event["place"]["after"]))
+    assert places == [
+        ("orders", keys[BATCH - 1]),
+        ("orders", keys[2 * BATCH - 1]),
+        ("every", keys[BATCH - 1]),
+        ("every", keys[2 * BATCH - 1]),
+    ]
+    assert world.queues["orders"].keys == world.queues["every"].keys == keys
+
+
+def test_an_invocation_that_gets_nowhere_does_not_call_another(make: Make) -> None:
+    """Keys that are cut short in silver have no place to go on from: a batch of nothing else never ends."""
+    bench = make(shop())
+    for number in range(BATCH):
+        bench.lake.bronze.put(f"orders/{'x' * 1005}{number:03}.csv", b"x\n1\n")
+    world = World(bench)
+    assert world.invoke(looks=0) == {"done": False}
+    with pytest.raises(NoProgress, match="orders"):
+        world.invoke(world.again.pop(), looks=0)
+    assert world.again == []
+
+
+class Sqs:
+    """A client of which each call of send_message_batch refuses the messages that a test names."""
+
+    def __init__(self, *refused: set[str]) -> None:
+        self.refused = list(refused)
+        self.sent: list[list[str]] = []
+
+    def send_message_batch(self, **given: Any) -> dict[str, Any]:
+        refused, entries = self.refused.pop(0) if self.refused else set(), given["Entries"]
+        self.sent.append([entry["MessageBody"] for entry in entries])
+        failed = [{"Id": entry["Id"], "Code": "InternalError"} for entry in entries if entry["MessageBody"] in refused]
+        return {"Failed": failed} if failed else {}
+
+    def get_queue_attributes(self, **given: Any) -> dict[str, Any]:
+        return {"Attributes": {name: str(number) for number, name in enumerate(given["AttributeNames"], start=20)}}
+
+
+def test_what_sqs_refuses_of_a_batch_is_sent_once_more() -> None:
+    client = Sqs({"b", "c"}, {"c"})
+    SqsQueue("url", client).send(["a", "b", "c"])
+    assert client.sent == [["a", "b", "c"], ["b", "c"], ["c"]]
+
+
+def test_what_sqs_refuses_again_and_again_is_told() -> None:
+    client = Sqs(*[{"b"}] * 9)
+    with pytest.raises(NotSent, match="did not take 1 messages: InternalError"):
+        SqsQueue("url", client).send(["a", "b"])
+    assert client.sent == [["a", "b"], ["b"], ["b"]]
+
+
+def test_hidden_messages_are_waiting_too() -> None:
+    assert SqsQueue("url", Sqs()).waiting() == 20 + 21
