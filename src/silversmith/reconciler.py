@@ -1,9 +1,10 @@
 """The Lambda entry point of the scheduled reconciliation: looks, and sends what events missed to the queues.
 
 The schedule's input says which queue is whose: ``{"queues": {"orders": "https://sqs…"}}``. With ``"changed": true`` in
-it, what other code made is found, too. When the time runs out, the function invokes itself with the same input and the
-place where it stopped. It remembers nothing between two rounds: an invocation that is lost costs one round, no more.
-docs/reconcile.md
+it, what other code made is found, too; ``"settled_seconds"`` is how long an object is left to its own event.
+
+When the time runs out, the function invokes itself with the same input and the place where it stopped. It remembers
+nothing between two rounds: an invocation that is lost costs one round, no more. docs/reconcile.md
 """
 
 from __future__ import annotations
@@ -28,8 +29,8 @@ from silversmith.pipeline import Pipeline, Transform, load
 from silversmith.reconciliation import Finding, Looked, look
 from silversmith.stores import Lake
 
-#: What landed less than this ago is left to its own event.
-SETTLED_AFTER = timedelta(minutes=15)
+#: What landed less than so many seconds ago is left to its own event, unless the schedule's input says otherwise.
+SETTLED_SECONDS = 900
 
 #: A transform with more messages waiting than this when its turn comes is left for the next round: what it misses is
 #: probably among them, and each round would add another message of it.
@@ -163,7 +164,7 @@ class Reconciler:
             self._lake,
             changed=event.get("changed") is True,
             after=after,
-            settled=self._now() - SETTLED_AFTER,
+            settled=self._now() - timedelta(seconds=event.get("settled_seconds", SETTLED_SECONDS)),
             workers=WORKERS,
         )
         for some in batched(looked, BATCH):

@@ -19,7 +19,7 @@ from polars.exceptions import PanicException, PolarsError
 
 from silversmith.errors import DataError
 from silversmith.formats import csv, json, ndjson, parquet
-from silversmith.formats.content import unpack
+from silversmith.formats.content import Content, unpack
 from silversmith.formats.csv import Csv
 from silversmith.formats.detect import detect
 from silversmith.formats.json import Json
@@ -60,8 +60,15 @@ def read(
     Raises:
         DataError: something is wrong with the bytes. It says what, where, and what to do.
     """
-    wanted = wanted or {}
-    content = unpack(source, Scratch(scratch))
+    files = Scratch(scratch)
+    try:
+        return _read(unpack(source, files), reader, wanted or {})
+    except BaseException:
+        files.remove()
+        raise
+
+
+def _read(content: Content, reader: Reader | None, wanted: Mapping[str, pl.DataType]) -> Table:
     asked = {Csv: "csv", Json: "json"}[type(reader)] if reader is not None else None
     lines = reader.lines if isinstance(reader, Json) else None
     kind = detect(content.name, content.head(_HEAD), asked=asked, lines=lines)

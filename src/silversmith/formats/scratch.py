@@ -6,6 +6,7 @@ import itertools
 import shutil
 import tempfile
 import weakref
+from collections.abc import Callable
 from pathlib import Path
 
 _numbers = itertools.count(1)
@@ -20,10 +21,16 @@ class Scratch:
     def __init__(self, within: Path | None = None) -> None:
         self._within = within
         self._folder: Path | None = None
+        self._finalizer: Callable[[], object] = lambda: None
 
     def file(self, ending: str) -> Path:
         """The path of a new file, which does not exist yet."""
         if self._folder is None:
             self._folder = Path(tempfile.mkdtemp(prefix="silversmith-", dir=self._within))
-            weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)
+            self._finalizer = weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)
         return self._folder / f"{next(_numbers)}{ending}"
+
+    def remove(self) -> None:
+        """Remove the files now."""
+        self._finalizer()
+        self._folder = None

@@ -51,7 +51,7 @@ class Table:
 
 
 def col(name: str) -> pl.Expr:
-    """The column of exactly that name. ``pl.col`` would take ``*`` and ``^…$`` for patterns, and data has such names."""
+    """The column of exactly that name: ``pl.col`` takes ``*`` and ``^…$`` for patterns, and data has such names."""
     return selectors.by_name(name).as_expr() if name == "*" or name.startswith("^") else pl.col(name)
 
 

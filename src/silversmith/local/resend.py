@@ -119,16 +119,18 @@ def waiting(journal: Journal, places: Places, etags: Mapping[str, str]) -> set[s
     """Of these keys, those of which a message is still to be worked on, or lies in a dead-letter queue.
 
     Args:
-        etags: by key, the etag of the bronze object as it is. A dead message of other bytes does not count.
+        etags: by key, the etag of the bronze object as it is. A message of other bytes does not count: it may be dead,
+            or worked on at this moment by somebody who read those.
     """
     found: set[str] = set()
     keys = orjson.dumps(list(etags)).decode()
     queues = orjson.dumps([places.queue.arn, *places.dead_letters]).decode()
-    for queue, key, body in journal.rows("word_of", queues=queues, keys=keys):
-        if queue == places.queue.arn or etag_in(body) in {"", etags[key]}:
-            found.add(key)
-    for target, key, _ in journal.rows("word_on_the_way", keys=keys):
-        if target == places.queue.arn or ":sqs:" not in target:  # not in another transform's queue, that is
+    words = journal.rows("word_of", queues=queues, keys=keys)
+    on_the_way = journal.rows("word_on_the_way", keys=keys)
+    # What is on the way to another transform's queue is no word of this one's.
+    words += [row for row in on_the_way if row[0] == places.queue.arn or ":sqs:" not in row[0]]
+    for _, key, body in words:
+        if etag_in(body) in {"", etags[key]}:
             found.add(key)
     return found
 

@@ -166,8 +166,8 @@ class Watches:
         known = self._folders.get(watch)
         if known is not None and known.path == path:
             return False
-        if known is not None:  # it was moved here, and the event that says so is still to be read
-            self._drop(known, keep=watch)
+        # Known by another path, it was moved here, and the event that says so is still to be read. What was below it
+        # by its old name is dropped then, but for what has been found below the new one.
         self._attach(_Folder(path, watch))
         return True
 
@@ -179,7 +179,6 @@ class Watches:
         above, _, name = folder.path[:-1].rpartition("/")
         parent = self._find(above)
         if parent is not None:
-            self._drop(parent.below.get(name), keep=folder.watch)
             parent.below[name] = folder
 
     def _find(self, path: str) -> _Folder | None:
@@ -188,14 +187,14 @@ class Watches:
             folder = folder and folder.below.get(name)
         return folder
 
-    def _drop(self, folder: _Folder | None, keep: int | None = None) -> None:
-        """Forget a folder and all below it, and end their watches but ``keep``."""
+    def _drop(self, folder: _Folder | None) -> None:
+        """Forget a folder and all below it, and end their watches."""
         assert self._kernel is not None
         todo = [folder] if folder is not None else []
         while todo:
             folder = todo.pop()
             todo.extend(folder.below.values())
-            if folder.watch != keep and self._folders.get(folder.watch) is folder:
+            if self._folders.get(folder.watch) is folder:
                 del self._folders[folder.watch]
                 self._kernel.remove(folder.watch)
 

@@ -35,7 +35,7 @@ def by_expressions(cells: list[str | None], *, decimal_comma: bool = False) -> p
         (["+1"], pl.String),
         ([" 1"], pl.String),
         (["1_0"], pl.String),
-        (["１"], pl.String),
+        (["\uff11"], pl.String),
         (["1."], pl.String),
         ([".5"], pl.String),
         (["1e5"], pl.String),

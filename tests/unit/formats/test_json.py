@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json as python_json
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import polars as pl
@@ -202,12 +203,9 @@ def test_damaged_documents_are_read_right_or_refused(in_file: Opener, values: li
 @given(st.binary(max_size=40))
 @settings(max_examples=200, deadline=None)
 def test_no_bytes_at_all_crash_it(data: bytes) -> None:
-    try:
+    with suppress(DataError):
         table = json.read(Content("x.json", data, None), Json(), {})
-    except DataError as error:
-        assert error.message
-    else:
-        assert table.rows.collect().height >= 0
+        assert table.rows.collect().height <= data.count(b"," if table.format == "json" else b"\n") + 1
 
 
 def test_the_source_is_what_the_readers_take(in_memory: Opener) -> None:

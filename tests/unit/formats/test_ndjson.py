@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json as python_json
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import polars as pl
@@ -131,9 +132,6 @@ def test_blocks_are_what_the_whole_is(in_file: Opener, records: list[dict[str, A
 @given(st.binary(max_size=40))
 @settings(max_examples=200, deadline=None)
 def test_no_bytes_at_all_crash_it(data: bytes) -> None:
-    try:
+    with suppress(DataError):
         table = ndjson.read(Content("x.ndjson", data, None), {})
-    except DataError as error:
-        assert error.message
-    else:
-        assert table.rows.collect().height <= data.count(b"\n") + 1
+        assert table.rows.collect().height <= data.count(b"," if table.format == "json" else b"\n") + 1

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import os
 import shutil
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from watchdog.observers import Observer
 
 from silversmith.local import inotify
@@ -265,6 +261,13 @@ def test_folders_that_are_moved(root: Path, told: Told, tmp_path: Path) -> None:
     (tmp_path / "out/sub/elsewhere").write_bytes(b"1")
     mark(root, told)
     assert told.files[7:] == ["mark"]
+    (root / "a/b/c").mkdir(parents=True)
+    mark(root, told, "second")
+    (root / "a/b/c").rename(root / "c")  # a watch keeps to its folder, wherever that goes
+    (root / "a/b").rename(tmp_path / "b")
+    (tmp_path / "b/x").write_bytes(b"1")
+    (root / "c/y").write_bytes(b"1")
+    told.until(lambda: told.files[8:] == ["second", "c/y"])
 
 
 def test_a_folder_is_hidden_until_it_has_its_lasting_name(root: Path, told: Told) -> None:
@@ -308,60 +311,6 @@ def test_a_storm_of_moves_between_folders(root: Path, told: Told) -> None:
         (root / key).write_bytes(b"2")
     told.until(lambda: expected <= set(told.files))
     assert set(told.files) == expected
-
-
-_NAMES = st.sampled_from(["a", "b", "c"])
-_PATHS = st.lists(_NAMES, min_size=1, max_size=3).map("/".join)
-_STEPS = st.one_of(
-    st.tuples(st.just("make"), _PATHS),
-    st.tuples(st.just("write"), _PATHS),
-    st.tuples(st.just("remove"), _PATHS),
-    st.tuples(st.just("move"), _PATHS, _PATHS),
-    st.tuples(st.just("take out"), _PATHS),
-    st.tuples(st.just("put back"), _PATHS),
-)
-
-
-def do(root: Path, outside: Path, step: tuple[str, ...]) -> None:
-    """One step, if it can be done: folders and files come, go and change places."""
-    kind, path = step[0], root / step[1]
-    with contextlib.suppress(OSError):
-        if kind == "make":
-            path.mkdir(parents=True)
-        elif kind == "write":
-            (path / "file").write_bytes(b"1")
-        elif kind == "remove":
-            shutil.rmtree(path)
-        elif kind == "move":
-            path.rename(root / step[2])
-        elif kind == "take out":
-            path.rename(outside / "folder")
-        else:
-            (outside / "folder").rename(path)
-
-
-@settings(max_examples=60, deadline=None)
-@given(st.lists(_STEPS, min_size=5, max_size=60))
-def test_whatever_folders_do_each_is_watched_where_it_is(steps: list[tuple[str, ...]]) -> None:
-    told = Told()
-    with tempfile.TemporaryDirectory() as folder:
-        root, outside = Path(folder, "root"), Path(folder, "outside")
-        outside.mkdir()
-        root.mkdir()
-        watches = Watches(str(root))
-        with watch(root, told, changes=watches):
-            for step in steps:
-                do(root, outside, step)
-            pass_turn(root, told)
-            folders = {str(path.relative_to(root)) + "/" for path in root.rglob("*") if path.is_dir()}
-            assert {watched.path for watched in watches._folders.values()} == folders | {""}
-            files = {str(path.relative_to(root)) for path in root.rglob("file")}
-            assert files <= set(told.files)
-            told.files.clear()
-            for path in files:
-                (root / path).write_bytes(b"2")
-            pass_turn(root, told)
-            assert {key for key in told.files if not key.startswith("turn-")} == files
 
 
 # Scanning
@@ -442,22 +391,24 @@ def test_what_the_kernel_dropped_is_asked_for(root: Path) -> None:
 
     def slow(files: list[str]) -> None:
         reached.set()
-        blocked.wait(DEADLINE)
+        blocked.wait()
         told.on_files(files)
 
     with watch(root, told, on_files=slow) as watcher:
-        (root / "first").write_bytes(b"1")
+        names = [root / "a", root / "b"]
+        names[0].write_bytes(b"1")
         assert reached.wait(DEADLINE)
         limit = int(Path("/proc/sys/fs/inotify/max_queued_events").read_text())
-        for number in range(limit // 2 + 10):  # two events each
-            (root / f"{number}").write_bytes(b"1")
+        for number in range(limit + 10):  # by turns, for the kernel makes one of two that are alike
+            os.close(os.open(names[number % 2], os.O_WRONLY | os.O_CREAT))
         (root / "unseen/deep").mkdir(parents=True)
+        (root / "c").write_bytes(b"1")
         blocked.set()
         told.until(lambda: told.overflows)
         assert "max_queued_events" in told.overflows[0]
-        assert len(scan(watcher, time.time())) == limit // 2 + 11
-        (root / "unseen/deep/a").write_bytes(b"1")  # its folder's own event was dropped
-        told.until(lambda: "unseen/deep/a" in told.files)
+        assert scan(watcher, time.time() + 3) == ["a", "b", "c"]
+        (root / "unseen/deep/d").write_bytes(b"1")  # its folder's own event was dropped
+        told.until(lambda: "unseen/deep/d" in told.files)
         watcher.recheck(0.0)
 
 

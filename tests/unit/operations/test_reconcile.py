@@ -179,6 +179,17 @@ def test_what_is_in_a_queue_or_on_the_way_is_not_sent_again(make: Make) -> None:
     assert bench.depths() == {"shop_orders": 1, "shop_every": 1}
 
 
+def test_a_message_of_older_bytes_is_no_reason_not_to_send(make: Make) -> None:
+    """Whoever works on it may have read those already."""
+    bench = make(shop())
+    bench.land("orders/a.csv")
+    bench.chain.courier.deliver(bench.now)
+    bench.land("orders/a.csv", text="x\n2\n")
+    bench.lose()
+    found = run(bench)
+    assert (len(found["found"]), len(found["waiting"])) == (2, 0)
+
+
 def bury(bench: Bench, key: str) -> None:
     """Into the transform's dead-letter queue, with the event that would have brought it."""
     bench.land(key)

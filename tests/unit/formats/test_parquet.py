@@ -1,0 +1,104 @@
+"""Parquet: rows as they are; damage is the data's fault, wherever it shows."""
+
+from __future__ import annotations
+
+import io
+import random
+from collections.abc import Callable
+from contextlib import suppress
+from datetime import date
+
+import polars as pl
+import pytest
+
+from silversmith.errors import DataError
+from silversmith.formats import ROW, Table, read, reading_errors
+from silversmith.stores import Source
+
+Opener = Callable[..., Source]
+
+FRAME = pl.DataFrame(
+    {
+        "id": range(2000),
+        "*": [f"name {number}" for number in range(2000)],
+        "day": [date(2013, 1, 1)] * 2000,
+        "tags": [[{"k": number}] for number in range(2000)],
+    }
+)
+
+
+def written(frame: pl.DataFrame) -> bytes:
+    out = io.BytesIO()
+    frame.write_parquet(out)
+    return out.getvalue()
+
+
+def test_rows_come_as_they_are_with_numbers(in_memory: Opener, in_file: Opener) -> None:
+    for opened in (in_memory, in_file):
+        table = read(opened(written(FRAME), "x.parquet"))
+        frame = table.rows.collect()
+        assert frame.drop(ROW).equals(FRAME)
+        assert frame[ROW].to_list() == list(range(1, 2001))
+        assert frame.schema[ROW] == pl.UInt64
+        assert table.format == "parquet"
+        assert table.in_memory is (opened is in_memory)
+
+
+def test_few_bytes_that_stand_for_many_rows_are_not_unpacked_in_memory(in_memory: Opener) -> None:
+    data = written(pl.DataFrame({"a": pl.repeat(1, 5_000_000, eager=True)}))
+    assert len(data) < 100_000
+    assert not read(in_memory(data, "x.parquet")).in_memory
+
+
+def test_a_column_with_the_reserved_name(in_memory: Opener) -> None:
+    with pytest.raises(DataError) as caught:
+        read(in_memory(written(pl.DataFrame({ROW: [1]})), "x.parquet"))
+    assert caught.value.code == "ReservedColumn"
+
+
+@pytest.mark.parametrize("data", [b"", b"PAR1", b"PAR1" * 3, b"PAR1" + b"\xff" * 50 + b"PAR1", b"a,b\n1,2\n"])
+def test_what_is_no_parquet(in_memory: Opener, in_file: Opener, data: bytes) -> None:
+    for opened in (in_memory, in_file):
+        with pytest.raises(DataError) as caught:
+            read(opened(data, "x.parquet"))
+        assert caught.value.code == ("UnreadableParquet" if data else "EmptyFile")
+
+
+def collected(table: Table) -> pl.DataFrame:
+    with reading_errors(table):
+        return table.rows.collect(engine="streaming")
+
+
+def test_no_damage_crashes_it(in_memory: Opener, in_file: Opener) -> None:
+    chance = random.Random(2013)
+    whole = written(FRAME)
+    outcomes = set()
+    for turn in range(150):
+        data = bytearray(whole)
+        for _ in range(chance.randint(1, 4)):
+            start = 0 if turn % 2 else len(data) - 1000
+            data[chance.randrange(start, len(data))] = chance.randrange(256)
+        for opened in (in_memory, in_file):
+            outcomes.add("refused")
+            with suppress(DataError):
+                collected(
+                    read(opened(bytes(data[: chance.randrange(len(data))] if turn % 5 == 0 else data), "x.parquet"))
+                )
+                outcomes.add("read")
+    assert outcomes == {"refused", "read"}
+
+
+def damaged_within(whole: bytes) -> bytes:
+    """A file whose footer is whole, and whose pages are not."""
+    return whole[:4] + b"\xff" * 2000 + whole[2004:]
+
+
+def test_damage_that_shows_when_collected_is_told_from_the_users_mistakes(in_file: Opener) -> None:
+    table = read(in_file(damaged_within(written(FRAME)), "x.parquet"))
+    with pytest.raises(DataError) as caught:
+        collected(table)
+    assert caught.value.code == "UnreadableParquet"
+
+    sound = read(in_file(written(FRAME), "x.parquet"))
+    with pytest.raises(pl.exceptions.InvalidOperationError), reading_errors(sound):
+        sound.rows.select(pl.col("day").cast(pl.Int8).cast(pl.List(pl.Int8)).list.eval(pl.element())).collect()
