@@ -42,7 +42,8 @@ def incoming() -> None:
     pl.read_csv(data() / "airports.csv", null_values="NA", infer_schema_length=None).write_json(airports)
     text = airports.read_text()
     (INCOMING / "airports/cut-off.json").write_text(text[: len(text) // 2])
-    pl.read_csv(data() / "planes.csv", null_values="NA", infer_schema_length=None).write_parquet(INCOMING / "planes/planes.parquet")
+    planes = pl.read_csv(data() / "planes.csv", null_values="NA", infer_schema_length=None)
+    planes.write_parquet(INCOMING / "planes/planes.parquet")
 
 
 def flights() -> None:

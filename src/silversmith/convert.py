@@ -114,7 +114,7 @@ def _applied(transform: Transform, rows: pl.LazyFrame) -> pl.LazyFrame:
         result = transform.function(rows)
     except DataError:
         raise  # the user's own word that the data is at fault
-    except BaseException as error:  # noqa: BLE001 -- sys.exit() and the panics of Polars are bugs of theirs, too
+    except BaseException as error:  # sys.exit() and Polars' panics are bugs of theirs, too
         raise TransformError(_told(transform, error)) from error
     if isinstance(result, pl.DataFrame):
         return result.lazy()
@@ -132,7 +132,7 @@ def _collected(transform: Transform, good: pl.DataFrame) -> pl.DataFrame:
         return result.collect()
     except DataError:
         raise
-    except BaseException as error:  # noqa: BLE001 -- sys.exit() and the panics of Polars are bugs of theirs, too
+    except BaseException as error:  # sys.exit() and Polars' panics are bugs of theirs, too
         raise TransformError(_told(transform, error)) from error
 
 

@@ -326,3 +326,17 @@ def big(rows):
     assert (progress.dead, failed) == (2, 2)
     assert any("timed out after 1 s" in row[1] for row in _details(bench, "slow/a.csv"))
     assert any("its limit is 256 MB" in row[1] for row in _details(bench, "big/a.csv"))
+
+
+def test_a_start_repairs_what_nobody_told(bench: Bench) -> None:
+    """New transforms, and silver that somebody removed: no event speaks of them, a round of reconciliation does."""
+    bench.define(ORDERS)
+    for name in ("a", "b"):
+        bench.drop(f"orders/{name}.csv", "id,total\n1,1\n")
+    bench.run()
+    (bench.silver / "orders/orders/a.csv.parquet").unlink()
+    bench.define(ORDERS + '\npipeline.sql("orders/*", "select count(*) as n from rows", name="counts")\n')
+    progress, failed = bench.run()
+    assert (progress.found, progress.done, failed) == (0, 3, 0)
+    assert bench.rows("counts", "orders/b.csv")["n"].to_list() == [1]
+    assert bench.rows("orders", "orders/a.csv").height == 1

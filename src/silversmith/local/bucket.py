@@ -60,6 +60,7 @@ class Bucket:
         self._region = region
         self._clock = clock
         self._sequencer = journal.counter("sequencer")
+        self._swept = ""
 
     def unchanged(self, key: str, identity: str, *, trusting: bool) -> bool:
         """Whether this very state of the file was noticed before: then a scan has nothing to tell.
@@ -103,6 +104,8 @@ class Bucket:
 
         Their silver stays; ``reconcile`` reports it as orphaned.
         """
+        if not keys and not folders:
+            return
         now = self._clock()
         with self._journal.transaction():
             inside = [
@@ -117,6 +120,17 @@ class Bucket:
                         self._journal,
                         notes=[note(key, found[2], at=now, room="bucket", name=self.name, what="deleted")],
                     )
+
+    def sweep(self, exists: Callable[[str], bool], *, most: int = 200) -> bool:
+        """Forget what was removed while nobody watched: one step through the objects that the journal knows.
+
+        ``exists``: whether there is such a file. Returns whether there are more; the next call after the last step
+        begins anew.
+        """
+        keys = [row[0] for row in self._journal.rows("objects_after", bucket=self.name, after=self._swept, most=most)]
+        self.forget([key for key in keys if not exists(key)])
+        self._swept = keys[-1] if len(keys) == most else ""
+        return bool(self._swept)
 
     def _known(self, file: Landed) -> dict[str, Any] | None:
         """The object as it was noticed before, with the file's identity of now, if its bytes are still the same."""

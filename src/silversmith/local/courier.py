@@ -6,11 +6,12 @@ journal, never both, never neither.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import groupby
 from typing import Protocol
 
 from silversmith import faults
+from silversmith.local.chaos import Chaos
 from silversmith.local.journal import Journal
 from silversmith.local.post import Post, Refused, note, write
 
@@ -37,6 +38,9 @@ class Courier:
         rooms: what accepts posts, by ARN; the name of each is for the fault points.
         dead_letters: by the ARN of a rule or subscription, the queue that takes what its target refuses.
         most: how many posts one transaction carries at the most.
+        dead_letter_refusal: why a post may not be sent to its dead-letter queue, or None when that queue's policy
+            allows it. EventBridge and SNS have no other right to send there.
+        chaos: what disturbs the posts on their way; only in trials.
     """
 
     def __init__(
@@ -46,11 +50,15 @@ class Courier:
         rooms: Mapping[str, tuple[str, Room]],
         dead_letters: Mapping[str, DeadLetterQueue],
         most: int = 500,
+        dead_letter_refusal: Callable[[Post], str | None] = lambda _: None,
+        chaos: Chaos | None = None,
     ) -> None:
         self._journal = journal
         self._rooms = rooms
         self._dead_letters = dead_letters
         self._most = most
+        self._dead_letter_refusal = dead_letter_refusal
+        self._chaos = chaos
 
     def deliver(self, now: float) -> int:
         """Deliver all that is due, hop by hop, until nothing is. Returns how many posts were carried."""
@@ -67,10 +75,11 @@ class Courier:
     def _hand_over(self, target: str, posts: Sequence[Post], now: float) -> None:
         name, room = self._rooms.get(target, ("", None))
         with self._journal.transaction():
+            arrived = posts if self._chaos is None else self._disturb(posts, self._chaos, now)
             if room is None:
-                refused = [Refused(post, f"there is no such target: {target}") for post in posts]
+                refused = [Refused(post, f"there is no such target: {target}") for post in arrived]
             else:
-                refused = room.accept(posts, now)
+                refused = room.accept(arrived, now)
             for item in refused:
                 self._bury(item, now)
             self._journal.change_many("taken", [{"id": post.id} for post in posts])
@@ -78,15 +87,49 @@ class Courier:
             faults.point(f"{name}.after_commit")
 
     def _bury(self, item: Refused, now: float) -> None:
-        """A refusal by policy is final, as on AWS: no retry would change it, so it goes to the dead-letter queue."""
+        """A refusal by policy is final, as on AWS: no retry would change it, so it goes to the dead-letter queue.
+
+        https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-rule-dlq.html
+        https://docs.aws.amazon.com/sns/latest/dg/sns-dead-letter-queues.html
+        """
         post = item.post
         queue = self._dead_letters.get(post.delivery)
-        if queue is not None:
+        refusal = self._dead_letter_refusal(post) if queue is not None else ""
+        if queue is not None and not refusal:
             queue.take_dead(post, now, source=post.delivery, reason=item.reason)
             return
         detail = {"reason": item.reason, "from": post.source, "to": post.target}
-        write(
-            self._journal,
-            notes=[note(post.key, post.version, at=now, room="courier", name="-", what="dropped", detail=detail)],
-        )
+        if refusal:
+            detail["dead_letter_queue"] = refusal
+        self._note(post, "dropped", now, detail)
         self._journal.count("dropped")
+
+    def _disturb(self, posts: Sequence[Post], chaos: Chaos, now: float) -> list[Post]:
+        """The posts that arrive now, in whatever order. What is late goes back to the outbox, what is lost is noted."""
+        arrived: list[Post] = []
+        for post in posts:
+            delays = chaos.arrivals()
+            arrived += [post for delay in delays if not delay]
+            write(self._journal, posts=[_again(post, now + delay) for delay in delays if delay])
+            if not delays:
+                self._note(post, "lost", now, {"from": post.source, "to": post.target})
+                self._journal.count("lost")
+        return chaos.shuffled(arrived)
+
+    def _note(self, post: Post, what: str, now: float, detail: Mapping[str, str]) -> None:
+        row = note(post.key, post.version, at=now, room="courier", name="-", what=what, detail=detail)
+        write(self._journal, notes=[row])
+
+
+def _again(post: Post, due: float) -> dict[str, object]:
+    """The outbox row that brings the post once more, later."""
+    return {
+        "source": post.source,
+        "target": post.target,
+        "delivery": post.delivery,
+        "key": post.key,
+        "version": post.version,
+        "body": post.body,
+        "created": post.created,
+        "due": due,
+    }

@@ -13,12 +13,14 @@ from multiprocessing.connection import Connection, wait
 from typing import Any
 
 from silversmith.errors import DefinitionError, SilversmithError
+from silversmith.local import resend
 from silversmith.local.chain import Chain, build, worker_functions
 from silversmith.local.definition import Definition
 from silversmith.local.function import Function
 from silversmith.local.inbox import Inbox
 from silversmith.local.journal import Journal
 from silversmith.local.lake import LakeFolder, LakeLock
+from silversmith.local.rounds import Rounds
 from silversmith.local.stack import read
 from silversmith.local.watcher import Watcher
 from silversmith.local.worker import WorkerConfig
@@ -106,7 +108,7 @@ class Engine:
             on_refused=self._refused,
             on_overflow=self._overflowed,
         )
-        self._chain, self._workers = self._set_up(pipeline)
+        self._chain, self._workers, self._rounds = self._set_up(pipeline)
         self._ids = itertools.count(1)
         self._rescan = True
         self._told: set[str] = set()
@@ -115,13 +117,14 @@ class Engine:
         self._started = clock()
         self._before = self._totals()
 
-    def _set_up(self, pipeline: Pipeline) -> tuple[Chain, Workers]:
-        """The rooms and the workers of a definition."""
+    def _set_up(self, pipeline: Pipeline) -> tuple[Chain, Workers, Rounds]:
+        """The rooms, the workers and the reconciliation of a definition."""
         stack = read(compile_template(pipeline))
         chain = build(stack, self._journal, bronze=pipeline.bronze, clock=self._clock)
         functions = worker_functions(stack)
         config = WorkerConfig(self._definition.target, self._lake.path.resolve(), functions, os.getpid())
-        return chain, Workers(config, number=self._number, logs=self._lake.logs)
+        rounds = Rounds(pipeline, self._lake.stores(pipeline), self._store, self._journal, resend.places(stack))
+        return chain, Workers(config, number=self._number, logs=self._lake.logs), rounds
 
     def run(self, *, until_idle: bool, stopped: Callable[[], bool], tick: Callable[[Progress], None]) -> Progress:
         """Work until ``stopped()``, or with ``until_idle`` until there is nothing left to do.
@@ -142,7 +145,7 @@ class Engine:
             if time.monotonic() - shown >= 0.2:
                 shown = time.monotonic()
                 tick(self.progress())
-            if until_idle and self._idle() and not self._search(trusting=True):
+            if until_idle and self._idle() and self._rounds.finished and not self._search(trusting=True):
                 break
         self._drain(stopped)
         tick(self.progress())
@@ -206,6 +209,7 @@ class Engine:
             self._successor = self._definition.changed() or self._successor
         if self._successor is not None and not self._workers.busy:
             self._succeed(self._successor)
+        self._rounds.step(now)
         self._chain.courier.deliver(now)
         self._hand_out(now, hurry=hurry)
         if hurry and self._only_waits():
@@ -246,7 +250,7 @@ class Engine:
             return
         self._workers.stop()
         self._lake.create(pipeline.bronze, pipeline.silver, pipeline.quarantine)
-        self._chain, self._workers = self._set_up(pipeline)
+        self._chain, self._workers, self._rounds = self._set_up(pipeline)
         _log.warning("the pipeline's definition has changed: going on with the new one")
 
     def _hand_out(self, now: float, *, hurry: bool) -> None:
@@ -266,6 +270,8 @@ class Engine:
 
     def _pause(self, now: float) -> float:
         """How long nothing can happen but by a wake-up, in seconds."""
+        if self._rounds.busy:
+            return 0.0
         if self._inbox.pending or self._rescan:
             return 0.005
         due = [LOOK + now if self._workers.busy else now + 0.2]

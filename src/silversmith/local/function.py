@@ -7,7 +7,8 @@ https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-errorhandling.html
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -16,9 +17,20 @@ import orjson
 from silversmith import faults
 from silversmith.local.journal import Journal
 from silversmith.local.post import note, write
+from silversmith.patterns import Matcher
 
-#: Lambda's limit for the payload of one invocation, less what the envelope of the records takes.
+#: Lambda's limit for the payload of one invocation, in bytes, less what the first message of a batch may be too large.
+#: https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html
 LARGEST_PAYLOAD = 6 * 1024 * 1024 - 512 * 1024
+
+#: The verdicts that are kept as the last outcome of a key. A duplicate is one: it says that an earlier failure is over.
+KEPT = frozenset({"committed", "duplicate", "quarantined", "gone", "failed"})
+
+#: How often one poll fills up a batch of which the filters dropped some, so that it does not keep the engine for long.
+REFILLS = 10
+
+#: What a record takes beside its body, in bytes: rather too much than too little.
+RECORD = 640
 
 
 class Received(Protocol):
@@ -47,16 +59,22 @@ class Received(Protocol):
 class Polled(Protocol):
     """The queue that a mapping polls."""
 
-    def receive(self, most: int, now: float, *, most_bytes: int) -> Sequence[Received]: ...
+    def receive(
+        self, most: int, now: float, *, most_bytes: int, cost: Callable[[bytes], int]
+    ) -> Sequence[Received]: ...
     def delete(self, receipts: Sequence[str]) -> int: ...
     def change_visibility(self, receipt: str, until: float) -> bool: ...
+    def hand_back(self, receipt: str, now: float) -> bool: ...
     def next_visible(self) -> float | None: ...
-    def waiting(self, now: float, most: int) -> int: ...
+    def waiting(self, now: float, most: int) -> tuple[int, int]: ...
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What the template says of a function and its mapping. Times in seconds, ``memory`` in MB."""
+    """What the template says of a function, its mapping and its queue. Times in seconds, ``memory`` in MB.
+
+    Of ``filters``, if there are any, a message must pass one. ``max_receives`` 0: the queue has no dead-letter queue.
+    """
 
     name: str
     transform: str
@@ -67,6 +85,9 @@ class Settings:
     batch_size: int = 10
     window: float = 0
     maximum_concurrency: int = 0
+    filters: tuple[Matcher, ...] = ()
+    report_batch_item_failures: bool = True
+    max_receives: int = 0
 
 
 @dataclass
@@ -90,25 +111,27 @@ class Invocation:
 
         https://docs.aws.amazon.com/lambda/latest/dg/with-sqs.html
         """
-        return {"Records": [self._record(message) for message in self.messages.values()]}
+        return {"Records": [record(message, self.settings) for message in self.messages.values()]}
 
-    def _record(self, message: Received) -> dict[str, Any]:
-        return {
-            "messageId": message.message_id,
-            "receiptHandle": message.receipt,
-            "body": message.body.decode(),
-            "attributes": {
-                "ApproximateReceiveCount": str(message.receives),
-                "SentTimestamp": str(int(message.sent * 1000)),
-                "SenderId": "SILVERSMITH",
-                "ApproximateFirstReceiveTimestamp": str(int(message.first_received * 1000)),
-            },
-            "messageAttributes": {},
-            "md5OfBody": hashlib.md5(message.body, usedforsecurity=False).hexdigest(),
-            "eventSource": "aws:sqs",
-            "eventSourceARN": self.settings.queue_arn,
-            "awsRegion": self.settings.region,
-        }
+
+def record(message: Received, settings: Settings) -> dict[str, Any]:
+    """A message as it stands in the event."""
+    return {
+        "messageId": message.message_id,
+        "receiptHandle": message.receipt,
+        "body": message.body.decode(),
+        "attributes": {
+            "ApproximateReceiveCount": str(message.receives),
+            "SentTimestamp": str(int(message.sent * 1000)),
+            "SenderId": "SILVERSMITH",
+            "ApproximateFirstReceiveTimestamp": str(int(message.first_received * 1000)),
+        },
+        "messageAttributes": {},
+        "md5OfBody": hashlib.md5(message.body, usedforsecurity=False).hexdigest(),
+        "eventSource": "aws:sqs",
+        "eventSourceARN": settings.queue_arn,
+        "awsRegion": settings.region,
+    }
 
 
 class Function:
@@ -127,14 +150,19 @@ class Function:
         self.running: dict[int, Invocation] = {}
 
     def next_due(self, now: float) -> float | None:
-        """When there may be a batch to invoke, in Unix seconds; None: not before something else happens."""
+        """When there may be a batch to invoke, in Unix seconds; None: not before something else happens.
+
+        A batching window ends when it is over, when the batch has its size, or when its payload has.
+        https://docs.aws.amazon.com/lambda/latest/dg/invocation-eventsourcemapping.html#invocation-eventsourcemapping-batching
+        """
         limit = self.settings.maximum_concurrency
         if limit and len(self.running) >= limit:
             return None
         oldest = self._queue.next_visible()
         if oldest is None or oldest > now or not self.settings.window:
             return oldest
-        full = self._queue.waiting(now, self.settings.batch_size) >= self.settings.batch_size
+        number, size = self._queue.waiting(now, self.settings.batch_size)
+        full = number >= self.settings.batch_size or size + number * RECORD >= LARGEST_PAYLOAD
         return oldest if full else oldest + self.settings.window
 
     def poll(self, invocation_id: int, now: float, *, hurry: bool = False) -> Invocation | None:
@@ -142,7 +170,7 @@ class Function:
         due = self.next_due(now)
         if due is None or (due > now and not hurry):
             return None
-        messages = self._queue.receive(self.settings.batch_size, now, most_bytes=LARGEST_PAYLOAD)
+        messages = self._gather(now)
         if not messages:
             return None
         invocation = Invocation(
@@ -152,15 +180,57 @@ class Function:
         faults.point("function.received")
         return invocation
 
-    def succeed(self, invocation: Invocation, response: object, now: float) -> None:
-        """The handler returned: delete what it did, and leave to the queue what it names in ``batchItemFailures``."""
-        failed = failures(response, invocation.messages)
-        done = [message for message in invocation.messages if message not in failed]
+    def _gather(self, now: float) -> list[Received]:
+        """A batch of messages that pass the filters. Those that do not are deleted, and others take their place.
+
+        https://docs.aws.amazon.com/lambda/latest/dg/with-sqs-filtering.html
+        """
+        wanted: list[Received] = []
+        size = 0
+        for _ in range(REFILLS):
+            most = self.settings.batch_size - len(wanted)
+            received = self._queue.receive(most, now, most_bytes=LARGEST_PAYLOAD - size, cost=record_size)
+            unwanted = [message for message in received if not self._passes(message)]
+            if not unwanted:
+                return [*wanted, *received]
+            self._drop(unwanted, now)
+            dropped = {message.id for message in unwanted}
+            passed = [message for message in received if message.id not in dropped]
+            wanted += passed
+            size += sum(record_size(message.body) for message in passed)
+            if len(wanted) == self.settings.batch_size or size >= LARGEST_PAYLOAD:
+                break
+        return wanted
+
+    def _passes(self, message: Received) -> bool:
+        filters = self.settings.filters
+        if not filters:
+            return True
+        event = record(message, self.settings)
+        with suppress(orjson.JSONDecodeError):
+            event["body"] = orjson.loads(message.body)
+        return any(pattern.matches(event) for pattern in filters)
+
+    def _drop(self, unwanted: Sequence[Received], now: float) -> None:
         with self._journal.transaction():
-            self._queue.delete([invocation.messages[message].receipt for message in done])
+            self._queue.delete([message.receipt for message in unwanted])
+            write(self._journal, notes=[self._note(message, "filtered", {}, now) for message in unwanted])
+
+    def succeed(self, invocation: Invocation, response: object, now: float) -> None:
+        """The handler returned: delete what it did, and leave to the queue what it names in ``batchItemFailures``.
+
+        What it names but has not worked on, because its time was nearly over, is shown again at once; that receive is
+        not counted, as when a worker dies.
+        """
+        failed = failures(response, invocation.messages) if self.settings.report_batch_item_failures else set()
+        untouched = {message for message in failed if invocation.outcomes and message not in invocation.outcomes}
+        with self._journal.transaction():
+            self._queue.delete(
+                [found.receipt for message, found in invocation.messages.items() if message not in failed]
+            )
             for message in failed:
-                self._show_again(invocation, message, now)
-            self._record(invocation, now, failed=failed, reason=None)
+                self._show_again(invocation, message, now, untouched=message in untouched)
+            self._record(invocation, now, failed=failed - untouched, reason=None)
             faults.point("function.before_commit")
         self._end(invocation)
 
@@ -170,32 +240,50 @@ class Function:
         What it had finished is acknowledged; what it was at has failed; what it had not begun is shown again at once,
         and that receive is not counted against it.
         """
-        finished = [message for message in invocation.outcomes if message in invocation.messages]
-        done = [message for message in finished if not invocation.outcomes[message].get("failed")]
-        failed = set(finished) - set(done)
-        if invocation.began is not None and invocation.began not in finished:
-            failed.add(invocation.began)
-        if not invocation.outcomes and invocation.began is None:
+        finished = invocation.outcomes.keys() & invocation.messages.keys()
+        failed = {message for message in finished if invocation.outcomes[message].get("failed")}
+        if invocation.began is not None:
+            failed |= {invocation.began} - finished
+        elif not invocation.outcomes:
             failed = set(invocation.messages)  # it never got as far as a message: the pipeline itself does not start
+        self._settle(invocation, now, failed=failed, reason=reason)
+
+    def abandon(self, invocation: Invocation, now: float) -> None:
+        """The engine ends: what was finished is acknowledged, all else is shown to the next one, and not counted."""
+        finished = invocation.outcomes.keys() & invocation.messages.keys()
+        failed = {message for message in finished if invocation.outcomes[message].get("failed")}
+        self._settle(invocation, now, failed=failed, reason=None)
+
+    def _settle(self, invocation: Invocation, now: float, *, failed: set[str], reason: str | None) -> None:
         with self._journal.transaction():
-            self._queue.delete([invocation.messages[message].receipt for message in done])
             for message, received in invocation.messages.items():
                 if message in failed:
-                    self._queue.change_visibility(received.receipt, now + retry_delay(received.receives))
-                elif message not in finished:
-                    self._journal.change("unreceive", id=received.id, receipt=received.receipt, now=now)
+                    self._queue.change_visibility(received.receipt, now + self._retry_delay(received))
+                elif message in invocation.outcomes:
+                    self._queue.delete([received.receipt])
+                else:
+                    self._queue.hand_back(received.receipt, now)
             self._record(invocation, now, failed=failed, reason=reason)
             faults.point("function.before_commit")
         self._end(invocation)
+
+    def _retry_delay(self, received: Received) -> float:
+        """After the last try at once, so that the queue sees that it was the last (docs/decisions/0007)."""
+        last = self.settings.max_receives and received.receives >= self.settings.max_receives
+        return 0.0 if last else retry_delay(received.receives)
 
     def _end(self, invocation: Invocation) -> None:
         self.running.pop(invocation.id, None)
         faults.point("function.after_commit")
 
-    def _show_again(self, invocation: Invocation, message: str, now: float) -> None:
+    def _show_again(self, invocation: Invocation, message: str, now: float, *, untouched: bool) -> None:
+        """A failure that does not say when it wants to come back does so after the visibility timeout, as on AWS."""
+        receipt = invocation.messages[message].receipt
         delay = invocation.outcomes.get(message, {}).get("retry_in")
-        if delay is not None:
-            self._queue.change_visibility(invocation.messages[message].receipt, now + float(delay))
+        if untouched:
+            self._queue.hand_back(receipt, now)
+        elif delay is not None:
+            self._queue.change_visibility(receipt, now + float(delay))
 
     def _record(self, invocation: Invocation, now: float, *, failed: set[str], reason: str | None) -> None:
         """The trace, the last outcome of each key, and the totals."""
@@ -209,11 +297,8 @@ class Function:
                 detail["error"] = {"code": "FunctionError", "message": reason}
             verdict = "failed" if message in failed else str(detail.get("verdict", "done"))
             detail["attempt"] = received.receives
-            notes.append(
-                note(received.key, received.version, at=now, room="function", name=self.settings.name,
-                     what=verdict, detail=detail)
-            )  # fmt: skip
-            if verdict in {"committed", "quarantined", "gone", "failed"}:
+            notes.append(self._note(received, verdict, detail, now))
+            if verdict in KEPT:
                 outcomes.append(self._outcome(received, verdict, detail, now))
             totals[verdict] = totals.get(verdict, 0) + 1
             totals["rows"] = totals.get("rows", 0) + int(detail.get("rows_written") or 0)
@@ -224,6 +309,10 @@ class Function:
             if value:
                 self._journal.count(f"function.{name}", value)
                 self._journal.count(f"transform.{self.settings.transform}.{name}", value)
+
+    def _note(self, received: Received, what: str, detail: Mapping[str, Any], now: float) -> dict[str, Any]:
+        name = self.settings.name
+        return note(received.key, received.version, at=now, room="function", name=name, what=what, detail=detail)
 
     def _outcome(self, received: Received, verdict: str, detail: Mapping[str, Any], now: float) -> dict[str, Any]:
         return {
@@ -256,6 +345,11 @@ def failures(response: object, messages: Mapping[str, object]) -> set[str]:
     if any(not isinstance(identifier, str) or identifier not in messages for identifier in ids):
         return set(messages)
     return {identifier for identifier in ids if isinstance(identifier, str)}
+
+
+def record_size(body: bytes) -> int:
+    """The bytes that a message takes in the payload of an invocation, by its body."""
+    return RECORD + len(orjson.dumps(body.decode()))
 
 
 def retry_delay(receives: int) -> float:

@@ -2,15 +2,16 @@
 
 Write-ahead logging with ``synchronous=NORMAL``: a killed process loses nothing; a power cut may lose the last
 transactions, never a part of one. That is enough, because silver is a function of bronze: what the journal forgets is
-found again in the buckets (docs/decisions/0006-the-journal-may-forget.md).
+found again in the buckets (docs/decisions/0006-the-journal-may-forget.md). A file that is damaged is forgotten as a
+whole: :func:`open_or_rebuild`.
 """
 
 from __future__ import annotations
 
 import re
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from functools import cache
 from importlib import resources
 from pathlib import Path
@@ -18,12 +19,29 @@ from typing import Any
 
 from silversmith.errors import SilversmithError
 
-#: The schema this code reads and writes (SQLite's PRAGMA user_version).
-VERSION = 1
+#: From nothing to the schema that this code reads and writes: one file for each version, only ever added to.
+MIGRATIONS = ("schema.sql",)
+
+#: The version of that schema (SQLite's PRAGMA user_version).
+VERSION = len(MIGRATIONS)
+
+#: The write-ahead log is cut back to this many bytes after a checkpoint.
+LOG_BYTES = 64 * 1024 * 1024
+
+#: SQLite's files beside the journal's own.
+SIDES = ("-wal", "-shm")
+
+#: SQLite's words for a file that is not what it should be, rather than a disk or a lock that is:
+#: SQLITE_ERROR (a table or column is missing), SQLITE_CORRUPT and SQLITE_NOTADB. https://sqlite.org/rescode.html
+_DAMAGE = frozenset({sqlite3.SQLITE_ERROR, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 
 
 class JournalTooNew(SilversmithError):
     """The journal was written by a newer Silversmith than this one."""
+
+
+class JournalTooOld(SilversmithError):
+    """The journal was written by an older Silversmith, and who only looks at it cannot bring it up to date."""
 
 
 class Journal:
@@ -32,33 +50,52 @@ class Journal:
     Args:
         path: the SQLite file; made when missing, unless ``readonly``.
         readonly: for commands that only look, also while an engine writes.
+        migrations: the SQL that leads to each version from the one before.
+
+    Raises:
+        JournalTooNew, JournalTooOld: another Silversmith wrote it.
+        sqlite3.Error: it is damaged, or cannot be opened.
     """
 
-    def __init__(self, path: Path, *, readonly: bool = False) -> None:
+    def __init__(self, path: Path, *, readonly: bool = False, migrations: Sequence[str] | None = None) -> None:
         self.path = path
         target = f"file:{_uri(path)}?mode={'ro' if readonly else 'rwc'}"
         self._db = sqlite3.connect(target, uri=True, isolation_level=None, timeout=10, cached_statements=64)
-        self._db.execute("PRAGMA busy_timeout = 10000")
-        if not readonly:
-            self._db.execute("PRAGMA journal_mode = WAL")
-            self._db.execute("PRAGMA synchronous = NORMAL")
-            self._db.execute("PRAGMA temp_store = MEMORY")
-            self._db.execute("PRAGMA cache_size = -32000")
-        self._prepare(readonly=readonly)
+        try:
+            self._db.execute("PRAGMA busy_timeout = 10000")
+            if not readonly:
+                self._db.execute("PRAGMA auto_vacuum = INCREMENTAL")  # only a file that is still empty takes this
+                self._db.execute("PRAGMA journal_mode = WAL")
+                self._db.execute("PRAGMA synchronous = NORMAL")
+                self._db.execute("PRAGMA temp_store = MEMORY")
+                self._db.execute("PRAGMA cache_size = -32000")
+                self._db.execute(f"PRAGMA journal_size_limit = {LOG_BYTES}")
+            self._prepare(_migrations() if migrations is None else migrations, readonly=readonly)
+        except BaseException:
+            self._db.close()
+            raise
 
-    def _prepare(self, *, readonly: bool) -> None:
-        found = int(self._db.execute("PRAGMA user_version").fetchone()[0])
-        if found > VERSION:
+    def _prepare(self, migrations: Sequence[str], *, readonly: bool) -> None:
+        found, newest = self._version(), len(migrations)
+        if found > newest:
             raise JournalTooNew(
-                f"{self.path} was written by a newer Silversmith (journal version {found}, this one knows {VERSION}). "
+                f"{self.path} was written by a newer Silversmith (journal version {found}, this one knows {newest}). "
                 "Upgrade Silversmith, or move the file away: the engine then rebuilds it from the buckets."
             )
-        if found < VERSION and not readonly:
+        if readonly and 0 < found < newest:
+            raise JournalTooOld(
+                f"{self.path} was written by an older Silversmith (journal version {found}, this one needs {newest}). "
+                "Start `silversmith run` once: it brings the journal up to date, with all that it holds."
+            )
+        if found < newest and not readonly:
             with self.transaction():
-                for version in range(found + 1, VERSION + 1):
-                    for statement in _migration(version):
+                for script in migrations[self._version() :]:  # asked again: another process may have been first
+                    for statement in _split(script):
                         self._db.execute(statement)
-                self._db.execute(f"PRAGMA user_version = {VERSION}")
+                self._db.execute(f"PRAGMA user_version = {newest}")
+
+    def _version(self) -> int:
+        return int(self._db.execute("PRAGMA user_version").fetchone()[0])
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
@@ -67,26 +104,27 @@ class Journal:
         try:
             yield
         except BaseException:
-            self._db.execute("ROLLBACK")
+            with suppress(sqlite3.Error):  # a full disk has rolled back already: what it says of that is no news
+                self._db.execute("ROLLBACK")
             raise
         self._db.execute("COMMIT")
 
     def rows(self, name: str, /, **values: Any) -> list[tuple[Any, ...]]:
         """Run the statement of this name from queries.sql and return all its rows."""
-        return self._db.execute(_statements()[name], values).fetchall()
+        return self._db.execute(queries()[name], values).fetchall()
 
     def row(self, name: str, /, **values: Any) -> tuple[Any, ...] | None:
         """Run the statement of this name from queries.sql and return its first row, or None."""
-        found: tuple[Any, ...] | None = self._db.execute(_statements()[name], values).fetchone()
+        found: tuple[Any, ...] | None = self._db.execute(queries()[name], values).fetchone()
         return found
 
     def change(self, name: str, /, **values: Any) -> int:
         """Run a statement that changes rows, and return how many it changed."""
-        return self._db.execute(_statements()[name], values).rowcount
+        return self._db.execute(queries()[name], values).rowcount
 
     def change_many(self, name: str, values: Iterable[Mapping[str, Any]]) -> None:
         """Run a statement once for each set of values."""
-        self._db.executemany(_statements()[name], values)
+        self._db.executemany(queries()[name], values)
 
     def count(self, name: str, by: int = 1) -> None:
         """Add to the counter of this name."""
@@ -97,26 +135,126 @@ class Journal:
         found = self.row("counter", name=name)
         return int(found[0]) if found else 0
 
+    def plan(self, name: str) -> list[str]:
+        """How SQLite would run the statement of this name, step by step.
+
+        https://sqlite.org/eqp.html
+        """
+        return [str(row[3]) for row in self._db.execute(f"EXPLAIN QUERY PLAN {queries()[name]}", _Anything())]
+
+    def damage(self) -> str:
+        """What is wrong with the file, found by reading all of it; empty if nothing is."""
+        try:
+            for name in queries():
+                self.plan(name)  # fails where a table or a column is not there
+            found = [str(row[0]) for row in self._db.execute("PRAGMA integrity_check(1)")]
+        except sqlite3.DatabaseError as error:
+            if not _is_damage(error):
+                raise
+            return str(error)
+        return "" if found == ["ok"] else "; ".join(found)
+
+    def shrink(self, pages: int) -> int:
+        """Give back to the file system up to so many pages that nothing is in. Returns how many pages are still free.
+
+        https://sqlite.org/pragma.html#pragma_incremental_vacuum
+        """
+        self._db.execute(f"PRAGMA incremental_vacuum({int(pages)})").fetchall()
+        return int(self._db.execute("PRAGMA freelist_count").fetchone()[0])
+
+    def pages(self) -> tuple[int, int]:
+        """How many pages the file has, and in how many of them nothing is."""
+        total, free = (
+            int(self._db.execute(f"PRAGMA {name}").fetchone()[0]) for name in ("page_count", "freelist_count")
+        )
+        return total, free
+
     def close(self) -> None:
         """Close the connection; what was committed stays."""
         self._db.close()
+
+
+def open_or_rebuild(path: Path, *, tell: Callable[[str], None]) -> Journal:
+    """The engine's journal; one that is damaged is moved aside, and a new one begun. For the only engine of a lake.
+
+    The engine's first search of bronze then finds every object again, and lineage says which are done. Lost are the
+    history, the totals, and what lay in dead-letter queues: reconciliation tries that again.
+
+    Args:
+        path: the SQLite file.
+        tell: told, for a person, what was wrong and where the old file is.
+
+    Raises:
+        JournalTooNew: a newer Silversmith wrote it.
+        sqlite3.Error: it cannot be opened for another reason: a full disk, no permission, a lock.
+    """
+    try:
+        journal = Journal(path)
+    except sqlite3.DatabaseError as error:
+        if not _is_damage(error):
+            raise
+        damage = str(error)
+    else:
+        damage = journal.damage()
+        if not damage:
+            return journal
+        journal.close()
+    aside = _move_aside(path)
+    tell(
+        f"the engine's journal was damaged ({damage}) and is rebuilt from the buckets; the old one is kept as {aside}. "
+        "No file in a bucket is touched by this. History is lost, and what lay in dead-letter queues is tried again."
+    )
+    return Journal(path)
+
+
+def _move_aside(path: Path) -> Path:
+    """Only the last damaged journal is kept. Its write-ahead log goes with it, under the name that SQLite looks for."""
+    aside = path.with_name(f"{path.name}.damaged")
+    for side in SIDES:
+        Path(f"{aside}{side}").unlink(missing_ok=True)
+    path.replace(aside)
+    for side in SIDES:
+        with suppress(FileNotFoundError):
+            Path(f"{path}{side}").replace(f"{aside}{side}")
+    return aside
+
+
+def _is_damage(error: sqlite3.Error) -> bool:
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF in _DAMAGE
 
 
 def _uri(path: Path) -> str:
     return str(path.resolve()).replace("%", "%25").replace("?", "%3f").replace("#", "%23")
 
 
+class _Anything(dict[str, Any]):
+    """A value for every parameter: to explain a statement SQLite needs some, and they do not matter."""
+
+    def __missing__(self, name: str) -> int:
+        return 1
+
+
 @cache
-def _statements() -> dict[str, str]:
+def queries() -> dict[str, str]:
     """The statements of queries.sql by their ``-- name:`` lines."""
     text = resources.files("silversmith.local").joinpath("queries.sql").read_text("utf-8")
     parts = re.split(r"^-- name: (\w+)\n", text, flags=re.MULTILINE)[1:]
     return {name: body.strip() for name, body in zip(parts[::2], parts[1::2], strict=True)}
 
 
-def _migration(version: int) -> list[str]:
-    """The statements that lead from the version before to this one. Version 1 is schema.sql, made from nothing."""
-    file = "schema.sql" if version == 1 else f"migration_{version}.sql"
-    text = resources.files("silversmith.local").joinpath(file).read_text("utf-8")
-    without_comments = re.sub(r"--[^\n]*", "", text)
-    return [statement for part in without_comments.split(";") if (statement := part.strip())]
+@cache
+def _migrations() -> tuple[str, ...]:
+    folder = resources.files("silversmith.local")
+    return tuple(folder.joinpath(file).read_text("utf-8") for file in MIGRATIONS)
+
+
+def _split(script: str) -> Iterator[str]:
+    """The single statements of a script. A trigger is one, with all that stands between its BEGIN and END."""
+    pending = ""
+    for line in script.splitlines(keepends=True):
+        pending += line
+        if sqlite3.complete_statement(pending):
+            yield pending.strip()
+            pending = ""
+    if re.sub(r"--[^\n]*", "", pending).strip():
+        raise ValueError(f"the script's last statement has no end: {pending.strip()!r}")

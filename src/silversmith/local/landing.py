@@ -17,6 +17,9 @@ from silversmith.stores import keys
 #: Where nothing tells that a file is finished, this many seconds without a change must do.
 QUIET = 2.0
 
+#: Between a file's creation and its writer being counted as one are microseconds. To be on the safe side, seconds:
+INSTANT = 0.1
+
 #: What copiers, browsers and editors call a file that is not finished, or not meant to be one.
 _BEGINNINGS = (".", "~$")
 _ENDINGS = ("~", ".tmp", ".part", ".partial", ".filepart", ".crdownload", ".swp", ".swx")
@@ -87,7 +90,8 @@ class Verdict(enum.Enum):
     """What is done about a file."""
 
     TAKE = "take"
-    WAIT = "wait"  #: it is not whole, or may not be read: look again later
+    WAIT = "wait"  #: it is not whole
+    RETRY = "retry"  #: it may not be read, for now
     LEAVE = "leave"  #: it is gone, or no file to take
 
 
@@ -100,11 +104,11 @@ class News:
     refused: list[tuple[str, str]] = field(default_factory=list)  #: path and reason
 
 
-class Lost(Exception):  # noqa: N818 - what happened, as with KeyboardInterrupt
+class Lost(Exception):
     """Some of what happened is not known: all that is there must be looked at. The text says why."""
 
 
-class Refused(Exception):  # noqa: N818 - what happened
+class Refused(Exception):
     """This is no file to take; the text says why. ``for_now``: look at it again later."""
 
     def __init__(self, reason: str, *, for_now: bool = False) -> None:
@@ -127,16 +131,18 @@ class Sight:
     look: tuple[int, ...]
 
 
-def is_whole(evidence: Evidence, sight: Sight, *, quiet: bool) -> bool:
-    """Whether a file can be taken. ``quiet``: it has not changed for :data:`QUIET` seconds."""
+def is_whole(evidence: Evidence, sight: Sight, *, still: float) -> bool:
+    """Whether a file can be taken. ``still``: for how many seconds at least it has not changed."""
     if sight.has_writer:
         return False
-    if evidence is Evidence.CLOSED or quiet:
+    if evidence is Evidence.CLOSED:
         return True
     if evidence is Evidence.CREATED and sight.links == 1:
         return False
+    if sight.has_writer is None:
+        return still >= QUIET
     # An empty file may have been created this instant, by a writer who is just about to be counted as one.
-    return sight.has_writer is False and sight.size > 0
+    return sight.size > 0 or still >= INSTANT
 
 
 def see(path: str, has_writer: Callable[[int], bool | None]) -> Sight | None:

@@ -35,7 +35,7 @@ INSERT INTO messages (message_id, queue, key, version, body, sent, visible, expi
 VALUES (:message_id, :queue, :key, :version, :body, :sent, :visible, :expires, :dead_source, :dead_reason, :dead_at)
 
 -- name: receivable
-SELECT id, length(body), receives, visible FROM messages
+SELECT id, body, receives FROM messages
 WHERE queue = :queue AND visible <= :now AND expires > :now ORDER BY visible, id LIMIT :most
 
 -- name: receive
@@ -60,13 +60,18 @@ RETURNING key, version, message_id
 UPDATE messages SET visible = :now WHERE queue = :queue AND visible > :now AND receipt IS NOT NULL
 
 -- name: expire
-DELETE FROM messages WHERE expires <= :now RETURNING queue, key, version
+DELETE FROM messages WHERE id IN (
+    SELECT id FROM messages WHERE queue = :queue AND expires <= :now ORDER BY expires LIMIT :most
+) RETURNING key, version
 
 -- name: next_visible
 SELECT min(visible) FROM messages WHERE queue = :queue
 
 -- name: depth
-SELECT count(*), coalesce(sum(visible > :now), 0), min(sent) FROM messages WHERE queue = :queue
+SELECT
+    coalesce((SELECT messages FROM depths WHERE queue = :queue), 0),
+    (SELECT count(*) FROM messages WHERE queue = :queue AND visible > :now),
+    (SELECT sent FROM messages WHERE queue = :queue ORDER BY expires LIMIT 1)
 
 -- name: hop
 INSERT INTO hops (key, version, at, room, name, what, detail)
@@ -91,7 +96,7 @@ ORDER BY transform, key LIMIT :most
 
 -- name: dead_messages
 SELECT id, message_id, queue, key, version, body, sent, dead_source, dead_reason, dead_at FROM messages
-WHERE queue = :queue AND id > :after ORDER BY id LIMIT :most
+WHERE queue = :queue AND dead_at IS NOT NULL AND id > :after ORDER BY id LIMIT :most
 
 -- name: count
 INSERT INTO counters (name, value) VALUES (:name, :by)
@@ -108,13 +113,17 @@ SELECT value FROM counters WHERE name = :name
 SELECT name, value FROM counters ORDER BY name
 
 -- name: unreceive
-UPDATE messages SET visible = :now, receives = receives - 1 WHERE id = :id AND receipt = :receipt
+UPDATE messages SET visible = :now, receives = receives - 1,
+    first_received = CASE WHEN receives > 1 THEN first_received END
+WHERE id = :id AND queue = :queue AND receipt = :receipt
 
 -- name: hasten
 UPDATE messages SET visible = :now WHERE queue = :queue AND visible > :now
 
 -- name: waiting
-SELECT count(*) FROM (SELECT 1 FROM messages WHERE queue = :queue AND visible <= :now LIMIT :most)
+SELECT count(*), coalesce(sum(length(body)), 0) FROM (
+    SELECT body FROM messages WHERE queue = :queue AND visible <= :now LIMIT :most
+)
 
 -- name: quarantined_since
 SELECT count(*) FROM outcomes WHERE verdict = 'quarantined' AND at >= :since
@@ -131,7 +140,9 @@ WHERE key = :key AND version = :version AND room = 'function' AND name = :name A
 ORDER BY id DESC LIMIT 1
 
 -- name: quarantined_of
-SELECT count(*) FROM outcomes WHERE verdict = 'quarantined' AND transform = :transform
+-- The IN says nothing new: it is what lets SQLite use that index.
+SELECT count(*) FROM outcomes INDEXED BY outcomes_failed
+WHERE verdict IN ('quarantined', 'failed') AND verdict = 'quarantined' AND transform = :transform
 
 -- name: quarantined_lately
 SELECT transform, key, at, detail FROM outcomes
@@ -149,8 +160,9 @@ WITH RECURSIVE found (queue) AS (
 SELECT queue FROM found WHERE queue IS NOT NULL
 
 -- name: word_of
+-- The plus keeps SQLite from going through all messages of the queues: it shall look up the keys.
 SELECT queue, key, body FROM messages
-WHERE queue IN (SELECT value FROM json_each(:queues)) AND key IN (SELECT value FROM json_each(:keys))
+WHERE +queue IN (SELECT value FROM json_each(:queues)) AND key IN (SELECT value FROM json_each(:keys))
 
 -- name: word_on_the_way
 SELECT target, key, body FROM outbox WHERE key IN (SELECT value FROM json_each(:keys))
@@ -166,3 +178,31 @@ RETURNING key, version
 
 -- name: take_dead
 DELETE FROM messages WHERE message_id = :message_id AND dead_at IS NOT NULL RETURNING key, version, body
+
+-- name: oldest_hops
+DELETE FROM hops WHERE id IN (
+    SELECT id FROM (SELECT id, at FROM hops ORDER BY id LIMIT :most) WHERE at < :before
+)
+
+-- name: newest_hop
+SELECT max(id) FROM hops
+
+-- name: hops_after
+SELECT id, key FROM hops WHERE id > :after ORDER BY id LIMIT :most
+
+-- name: trim_hops
+DELETE FROM hops WHERE id IN (
+    SELECT id FROM hops WHERE key = :key AND id <= (
+        SELECT id FROM hops WHERE key = :key ORDER BY id DESC LIMIT 1 OFFSET :keep
+    ) ORDER BY id LIMIT :most
+)
+
+-- name: outcomes_after
+SELECT transform, key, at FROM outcomes WHERE (transform, key) > (:transform, :key)
+ORDER BY transform, key LIMIT :most
+
+-- name: forget_outcome
+DELETE FROM outcomes WHERE transform = :transform AND key = :key
+
+-- name: objects_after
+SELECT key FROM objects WHERE bucket = :bucket AND key > :after ORDER BY key LIMIT :most

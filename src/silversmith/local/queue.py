@@ -15,8 +15,8 @@ from silversmith import faults
 from silversmith.local.journal import Journal
 from silversmith.local.post import Post, Refused, note, write
 
-#: SQS's longest visibility timeout, in seconds.
-LONGEST_VISIBILITY = 12 * 3600
+#: How many messages whose retention has ended one call deletes at the most.
+EXPIRE = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,20 +106,24 @@ class Queue:
             "dead_at": None,
         }
 
-    def receive(self, most: int, now: float, *, most_bytes: int = 1 << 62) -> list[Message]:
+    def receive(
+        self, most: int, now: float, *, most_bytes: int = 1 << 62, cost: Callable[[bytes], int] = len
+    ) -> list[Message]:
         """Up to ``most`` visible messages, oldest first, hidden for the visibility timeout.
 
-        A message received ``max_receives`` times before goes to the dead-letter queue instead.
+        A message that was received ``max_receives`` times already goes to the dead-letter queue instead, and one whose
+        retention has ended goes nowhere. The batch ends before the message whose ``cost``, by its body, would bring
+        the sum over ``most_bytes``; the first is always in it.
         """
         with self._journal.transaction():
-            found = self._journal.rows("receivable", queue=self._settings.arn, now=now, most=most)
+            expire(self._journal, self._settings.arn, now)
             messages: list[Message] = []
             size = 0
-            for row, length, receives, _ in found:
+            for row, body, receives in self._journal.rows("receivable", queue=self._settings.arn, now=now, most=most):
                 if self._settings.dead_letter and receives >= self._settings.max_receives:
                     self._bury(row, now)
                     continue
-                size += length
+                size += cost(body)
                 if messages and size > most_bytes:
                     break
                 messages.append(self._hide(row, now))
@@ -166,6 +170,15 @@ class Queue:
             self._journal.change("change_visibility", id=_row(receipt), queue=arn, receipt=receipt, visible=until)
         )
 
+    def hand_back(self, receipt: str, now: float) -> bool:
+        """Show a received message again at once, as if it had not been received; in the caller's transaction.
+
+        SQS has no such call. It is for what nobody has begun to work on (docs/decisions/0008). False: void handle.
+        """
+        return bool(
+            self._journal.change("unreceive", id=_row(receipt), queue=self._settings.arn, receipt=receipt, now=now)
+        )
+
     def release_all(self, now: float) -> int:
         """Show every received message again: nobody can be working on them, for this engine has only just started."""
         return self._journal.change("release_all", queue=self._settings.arn, now=now)
@@ -175,18 +188,37 @@ class Queue:
         found = self._journal.row("next_visible", queue=self._settings.arn)
         return found[0] if found else None
 
-    def waiting(self, now: float, most: int) -> int:
-        """How many messages may be received now, counted up to ``most``."""
-        return int(self._journal.rows("waiting", queue=self._settings.arn, now=now, most=most)[0][0])
+    def waiting(self, now: float, most: int) -> tuple[int, int]:
+        """How many messages may be received now, counted up to ``most``, and the bytes of their bodies."""
+        number, size = self._journal.rows("waiting", queue=self._settings.arn, now=now, most=most)[0]
+        return int(number), int(size)
 
     def hasten(self, now: float) -> int:
         """Show every hidden message now, for a run that shall end rather than wait. Nobody may be working on them."""
         return self._journal.change("hasten", queue=self._settings.arn, now=now)
 
     def depth(self, now: float) -> tuple[int, int, float | None]:
-        """How many messages there are, how many of them are hidden, and when the oldest was sent."""
+        """How many messages there are, how many of them are hidden, and when the oldest was sent.
+
+        Costs the more, the more are hidden, but not the more there are.
+        """
         total, hidden, oldest = self._journal.rows("depth", queue=self._settings.arn, now=now)[0]
         return total, hidden, oldest
+
+
+def expire(journal: Journal, queue: str, now: float, most: int = EXPIRE) -> int:
+    """Delete messages of a queue (an ARN) whose retention has ended, in flight or not, in the caller's transaction.
+
+    Returns how many went; as many as ``most``: there may be more. Every receive does this for its own queue.
+    https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-basic-architecture.html
+    """
+    expired = journal.rows("expire", queue=queue, now=now, most=most)
+    if expired:
+        name = queue.rpartition(":")[2]
+        notes = [note(key, version, at=now, room="queue", name=name, what="expired") for key, version in expired]
+        write(journal, notes=notes)
+        journal.count("expired", len(expired))
+    return len(expired)
 
 
 def _row(receipt: str) -> int:

@@ -1,5 +1,7 @@
 -- The journal of one engine: what its rooms know. Version 1 (PRAGMA user_version).
 -- Nothing here is the truth about bronze or silver: that is in the buckets, and the journal can be rebuilt from them.
+-- What grows with every file (hops, outcomes, messages, objects) is kept small by compaction.py; what is counted or
+-- looked up while files pass has an index, so that nothing costs more because more is stored.
 
 -- What the bucket room has seen of each object, so that a start finds what changed while nobody watched.
 CREATE TABLE objects (
@@ -47,7 +49,27 @@ CREATE TABLE messages (
     dead_at        REAL
 );
 CREATE INDEX messages_visible ON messages (queue, visible, id);
-CREATE INDEX messages_expires ON messages (expires);
+CREATE INDEX messages_expires ON messages (queue, expires);
+CREATE INDEX messages_key ON messages (key);
+CREATE INDEX messages_dead ON messages (queue) WHERE dead_at IS NOT NULL;
+
+-- How many messages each queue holds: to count them would take longer the more there are.
+CREATE TABLE depths (
+    queue    TEXT PRIMARY KEY,
+    messages INTEGER NOT NULL
+) WITHOUT ROWID;
+CREATE TRIGGER messages_sent AFTER INSERT ON messages BEGIN
+    INSERT INTO depths (queue, messages) VALUES (NEW.queue, 1)
+    ON CONFLICT (queue) DO UPDATE SET messages = messages + 1;
+END;
+CREATE TRIGGER messages_gone AFTER DELETE ON messages BEGIN
+    UPDATE depths SET messages = messages - 1 WHERE queue = OLD.queue;
+END;
+CREATE TRIGGER messages_moved AFTER UPDATE OF queue ON messages BEGIN
+    UPDATE depths SET messages = messages - 1 WHERE queue = OLD.queue;
+    INSERT INTO depths (queue, messages) VALUES (NEW.queue, 1)
+    ON CONFLICT (queue) DO UPDATE SET messages = messages + 1;
+END;
 
 -- The trace: what happened to each version of each object, in order.
 CREATE TABLE hops (
@@ -67,12 +89,13 @@ CREATE TABLE outcomes (
     transform TEXT NOT NULL,
     key       TEXT NOT NULL,
     version   TEXT NOT NULL,
-    verdict   TEXT NOT NULL,     -- committed, quarantined, gone, failed
+    verdict   TEXT NOT NULL,     -- committed, duplicate, quarantined, gone, failed
     at        REAL NOT NULL,
     detail    TEXT NOT NULL,     -- JSON object: rows, error
     PRIMARY KEY (transform, key)
 ) WITHOUT ROWID;
-CREATE INDEX outcomes_failed ON outcomes (verdict, transform, key) WHERE verdict IN ('quarantined', 'failed');
+CREATE INDEX outcomes_failed ON outcomes (transform, key) WHERE verdict IN ('quarantined', 'failed');
+CREATE INDEX outcomes_quarantined ON outcomes (at) WHERE verdict = 'quarantined';
 
 -- Totals since the lake was made, and the last sequencer: small numbers that must survive and cost nothing to read.
 CREATE TABLE counters (

@@ -9,13 +9,14 @@ import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any
 
 import orjson
 
 from silversmith import faults
 from silversmith.local.journal import Journal
 from silversmith.local.post import Post, Refused, note, send_on, write
-from silversmith.patterns import Matcher
+from silversmith.patterns import Dialect, Matcher
 
 #: SNS's limit for one message, in bytes.
 LARGEST_MESSAGE = 256 * 1024
@@ -74,8 +75,9 @@ class Topic:
                     what="published", detail={"subscriptions": names},
                 )
             )  # fmt: skip
+            message_id = str(uuid.uuid4())  # one for a publish, whoever gets it
             for subscription in passed:
-                body = None if subscription.raw else self._envelope(post, now)
+                body = None if subscription.raw else self._envelope(post, subscription, message_id, now)
                 onward.append(
                     send_on(
                         post, source=self._arn, target=subscription.queue,
@@ -88,21 +90,42 @@ class Topic:
         return refused
 
     def _passed(self, post: Post) -> list[Subscription]:
-        message = orjson.loads(post.body)
-        return [found for found in self._subscriptions if found.filter is None or found.filter.matches(message)]
+        """A message that is no JSON passes no filter policy over its body."""
+        message = _parsed(post.body)
+        return [found for found in self._subscriptions if found.filter is None or _passes(found.filter, message)]
 
-    def _envelope(self, post: Post, now: float) -> bytes:
-        """https://docs.aws.amazon.com/sns/latest/dg/sns-message-and-json-formats.html"""
+    def _envelope(self, post: Post, subscription: Subscription, message_id: str, now: float) -> bytes:
+        """What SNS wraps a message in. Nobody has signed this one, so it says so where the signature would be.
+
+        https://docs.aws.amazon.com/sns/latest/dg/sns-message-and-json-formats.html
+        """
         moment = datetime.fromtimestamp(now, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        host = f"https://sns.{self._arn.split(':')[3]}.amazonaws.com"
         return orjson.dumps(
             {
                 "Type": "Notification",
-                "MessageId": str(uuid.uuid4()),
+                "MessageId": message_id,
                 "TopicArn": self._arn,
                 "Message": post.body.decode(),
                 "Timestamp": moment,
+                "SignatureVersion": "1",
+                "Signature": "UNSIGNED",
+                "SigningCertURL": f"{host}/UNSIGNED.pem",
+                "UnsubscribeURL": f"{host}/?Action=Unsubscribe&SubscriptionArn={subscription.arn}",
             }
         )
+
+
+def _passes(policy: Matcher, message: Any) -> bool:
+    """Whatever EventBridge publishes has no message attributes."""
+    return policy.matches({} if policy.dialect is Dialect.SNS_MESSAGE_ATTRIBUTES else message)
+
+
+def _parsed(body: bytes) -> Any:
+    try:
+        return orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return None
 
 
 def _too_large(post: Post) -> str | None:

@@ -69,7 +69,7 @@ class Watcher:
 
     - ``on_files``: keys of files that were closed by their writer, moved in, or found whole. A key may come again
       without anything new, and a file may have changed again when its key arrives: it is a hint that it may have.
-    - ``on_gone``: keys of files that were removed or moved away.
+    - ``on_gone``: keys of files that were removed or moved away. Others may have come in their place.
     - ``on_folder_gone``: the prefix, with its slash, of a folder that was moved away; what was in it is not known.
     - ``on_refused``: a file that is not taken, by its path for a person to read, and why: a link, a pipe, a device, a
       name that can be no key, a file or folder that may not be read.
@@ -163,10 +163,10 @@ class Watcher:
             if key is None:
                 continue
             verdict = self._judge(path, Evidence.FOUND, now)
-            if verdict is Verdict.WAIT:
-                self._posted.append((path, Evidence.FOUND))
-            elif verdict is Verdict.TAKE:
+            if verdict is Verdict.TAKE:
                 batch.append(key)
+            elif verdict is not Verdict.LEAVE:
+                self._posted.append((path, Evidence.FOUND))
             if len(batch) == _TOGETHER:
                 yield batch
                 batch = []
@@ -203,11 +203,11 @@ class Watcher:
             sight = landing.see(f"{self._root}/{path}", self._has_writer)
         except Refused as refused:
             self._on_refused(keys.printable(path), str(refused))
-            return Verdict.WAIT if refused.for_now else Verdict.LEAVE
+            return Verdict.RETRY if refused.for_now else Verdict.LEAVE
         if sight is None:
             return Verdict.LEAVE
-        quiet = now is not None and now - sight.changed >= landing.QUIET
-        return Verdict.TAKE if landing.is_whole(evidence, sight, quiet=quiet) else Verdict.WAIT
+        still = 0.0 if now is None else now - sight.changed
+        return Verdict.TAKE if landing.is_whole(evidence, sight, still=still) else Verdict.WAIT
 
     # Everything below runs in the watcher's thread.
 
@@ -271,7 +271,7 @@ class Watcher:
             self._waiting.pop(path, None)
             self._closing.discard(path)
             key = self._key(path, tell=False)
-            if key is not None and not os.path.lexists(f"{self._root}/{path}"):
+            if key is not None:
                 gone.append(key)
         if gone:
             self._on_gone(gone)
@@ -283,16 +283,16 @@ class Watcher:
             if key is None:
                 continue
             verdict = self._judge(path, evidence)
-            if verdict is Verdict.WAIT:
-                self._waiting[path] = _Waiting(Evidence.FOUND if evidence is Evidence.CREATED else evidence)
-                if evidence is Evidence.CLOSED:
-                    self._closing.add(path)
-                    self._pause = 1
-                continue
-            self._waiting.pop(path, None)
             self._closing.discard(path)
+            if verdict in {Verdict.TAKE, Verdict.LEAVE}:
+                self._waiting.pop(path, None)
+            else:
+                self._waiting[path] = _Waiting(Evidence.FOUND if evidence is Evidence.CREATED else evidence)
             if verdict is Verdict.TAKE:
                 whole.append(key)
+            elif verdict is Verdict.WAIT and evidence is Evidence.CLOSED:
+                self._closing.add(path)
+                self._pause = 1
         if whole:
             self._on_files(whole)
 
@@ -309,7 +309,7 @@ class Watcher:
         whole: list[str] = []
         for path, waiting in list(self._waiting.items()):
             verdict = self._judge_again(path, waiting, now)
-            if verdict is not Verdict.WAIT:
+            if verdict in {Verdict.TAKE, Verdict.LEAVE}:
                 del self._waiting[path]
             if verdict is Verdict.TAKE:
                 whole.append(keys.key_of(path))
@@ -322,13 +322,13 @@ class Watcher:
         try:
             sight = landing.see(f"{self._root}/{path}", self._has_writer)
         except Refused as refused:
-            return Verdict.WAIT if refused.for_now else Verdict.LEAVE
+            return Verdict.RETRY if refused.for_now else Verdict.LEAVE
         if sight is None:
             return Verdict.LEAVE
         if sight.look != waiting.look:
             waiting.look, waiting.since = sight.look, now
-        quiet = now - waiting.since >= landing.QUIET
-        return Verdict.TAKE if landing.is_whole(waiting.evidence, sight, quiet=quiet) else Verdict.WAIT
+        is_whole = landing.is_whole(waiting.evidence, sight, still=now - waiting.since)
+        return Verdict.TAKE if is_whole else Verdict.WAIT
 
     def _wake(self) -> None:
         with self._ending, contextlib.suppress(BlockingIOError):  # a full pipe wakes as well

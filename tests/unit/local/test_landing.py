@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -49,32 +51,32 @@ def sight(*, writer: bool | None, size: int = 1, links: int = 1) -> Sight:
     return Sight(writer, size, links, 0.0, ())
 
 
-@given(st.sampled_from(Evidence), st.integers(0, 2), st.booleans())
-def test_what_is_open_for_writing_is_never_whole(evidence: Evidence, size: int, quiet: bool) -> None:
-    assert not is_whole(evidence, sight(writer=True, size=size), quiet=quiet)
+@given(st.sampled_from(Evidence), st.integers(0, 2), st.floats(0, 1e9))
+def test_what_is_open_for_writing_is_never_whole(evidence: Evidence, size: int, still: float) -> None:
+    assert not is_whole(evidence, sight(writer=True, size=size), still=still)
 
 
 @pytest.mark.parametrize(
-    ("evidence", "writer", "size", "quiet", "whole"),
+    ("evidence", "writer", "size", "still", "whole"),
     [
-        (Evidence.CLOSED, False, 0, False, True),
-        (Evidence.CLOSED, None, 1, False, True),
-        (Evidence.FOUND, False, 1, False, True),
-        (Evidence.FOUND, False, 0, False, False),  # it may have been created this instant
-        (Evidence.FOUND, False, 0, True, True),
-        (Evidence.FOUND, None, 1, False, False),
-        (Evidence.FOUND, None, 1, True, True),
+        (Evidence.CLOSED, False, 0, 0.0, True),
+        (Evidence.CLOSED, None, 1, 0.0, True),
+        (Evidence.FOUND, False, 1, 0.0, True),
+        (Evidence.FOUND, False, 0, 0.09, False),  # it may have been created this instant
+        (Evidence.FOUND, False, 0, 0.1, True),
+        (Evidence.FOUND, None, 1, 1.9, False),
+        (Evidence.FOUND, None, 1, 2.0, True),
+        (Evidence.FOUND, None, 1, -5.0, False),
     ],
 )
-def test_when_a_file_is_whole(evidence: Evidence, writer: bool | None, size: int, quiet: bool, whole: bool) -> None:
-    assert is_whole(evidence, sight(writer=writer, size=size), quiet=quiet) is whole
+def test_when_a_file_is_whole(evidence: Evidence, writer: bool | None, size: int, still: float, whole: bool) -> None:
+    assert is_whole(evidence, sight(writer=writer, size=size), still=still) is whole
 
 
 def test_a_created_file_waits_to_be_closed_but_a_second_name_of_one_does_not() -> None:
-    assert not is_whole(Evidence.CREATED, sight(writer=False), quiet=False)
-    assert is_whole(Evidence.CREATED, sight(writer=False), quiet=True)
-    assert is_whole(Evidence.CREATED, sight(writer=False, links=2), quiet=False)
-    assert not is_whole(Evidence.CREATED, sight(writer=None, links=2), quiet=False)
+    assert not is_whole(Evidence.CREATED, sight(writer=False), still=0.0)
+    assert is_whole(Evidence.CREATED, sight(writer=False, links=2), still=0.0)
+    assert not is_whole(Evidence.CREATED, sight(writer=None, links=2), still=0.0)
 
 
 def test_only_regular_files_are_opened(tmp_path: Path) -> None:
@@ -139,6 +141,55 @@ def test_a_writer_who_comes_during_the_look_is_not_harmed_nor_are_we(tmp_path: P
             looks += 1
     assert writer.returncode == 0
     assert looks > 100
+
+
+@contextlib.contextmanager
+def as_somebody_else() -> Iterator[None]:
+    """Without root's rights over other people's files."""
+    user = os.geteuid()
+    if user == 0:
+        os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(user)
+
+
+@pytest.fixture
+def public(tmp_path: Path) -> Iterator[Path]:
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        yield Path(folder)
+
+
+def test_a_file_that_may_not_be_read_is_refused_for_now(public: Path) -> None:
+    file = public / "file"
+    file.write_bytes(b"1")
+    file.chmod(0)
+    with as_somebody_else(), pytest.raises(Refused, match="cannot be read: Permission denied") as caught:
+        see(str(file), has_writer)
+    assert caught.value.for_now
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs two users")
+def test_of_other_peoples_files_nothing_tells_the_writers(public: Path) -> None:
+    file = public / "file"
+    file.write_bytes(b"1")
+    file.chmod(0o644)
+    with as_somebody_else():
+        seen = see(str(file), has_writer)
+    assert seen is not None
+    assert seen.has_writer is None
+
+
+def test_a_folder_that_may_not_be_read_is_told_of(public: Path) -> None:
+    (public / "file").write_bytes(b"1")
+    (public / "closed").mkdir(mode=0)
+    refused: list[tuple[str, str]] = []
+    with as_somebody_else():
+        assert list(files_below(str(public), lambda path, reason: refused.append((path, reason)))) == ["file"]
+    assert refused == [("closed/", "the folder cannot be read: Permission denied")]
+    (public / "closed").chmod(0o755)
 
 
 def test_the_files_below_a_folder(tmp_path: Path) -> None:

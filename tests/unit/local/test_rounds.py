@@ -109,13 +109,13 @@ def test_the_next_round_begins_when_it_is_due(make: Make) -> None:
     bench.land("orders/a.csv")
     bench.lose()
     found = rounds(bench)
-    assert whole(found, 1000) == 1
-    assert [found.step(1000 + later) for later in (0, 1, 3599.9)] == [0, 0, 0]
+    assert whole(found, bench.now) == 1
+    assert [found.step(bench.now + later) for later in (0, 1, 3599.9)] == [0, 0, 0]
     assert (found.finished, found.busy) == (1, False)
     bench.work()
     bench.land("orders/b.csv")
     bench.lose()
-    assert whole(found, 4600) == 1
+    assert whole(found, bench.now + 3600) == 1
     assert found.finished == 2
 
 

@@ -16,6 +16,7 @@ import pytest
 from watchdog.observers import Observer
 
 from silversmith.local import inotify
+from silversmith.local.landing import Refused
 from silversmith.local.portable import Portable
 from silversmith.local.watcher import Changes, Watcher, WatcherFailed
 from silversmith.local.watches import Watches, WatchLimitReached
@@ -326,20 +327,21 @@ def test_a_scan_finds_what_is_whole(root: Path) -> None:
         (root / path).write_bytes(b"" if path == "empty" else b"1")
     (root / "link").symlink_to("a")
     told = Told()
+    changed = (root / "empty").stat().st_ctime
     with watch(root, told) as watcher, (root / "open").open("w") as file:
         file.write("half")
         file.flush()
-        assert scan(watcher, time.time()) == ["a", "a//b", "d/b"]  # the empty one may just have been created
+        assert scan(watcher, changed) == ["a", "a//b", "d/b"]  # the empty one may just have been created
         assert told.refused[0][0] == "link"
-        assert scan(watcher, time.time() + 3) == ["a", "a//b", "d/b", "empty"]
+        assert scan(watcher, changed + 1) == ["a", "a//b", "d/b", "empty"]
         watcher.recheck(1_000.0)
-        watcher.recheck(1_001.9)
-        mark(root, told)
-        assert told.files == ["mark"]
-        watcher.recheck(1_002.0)
-        told.until(lambda: told.files == ["mark", "empty"])
+        pass_turn(root, told)
+        assert "empty" not in told.files
+        watcher.recheck(1_001.0)
+        told.until(lambda: "empty" in told.files)
+        assert "open" not in told.files
         file.close()
-        told.until(lambda: told.files[2:] == ["open"])
+        told.until(lambda: told.files[-1] == "open")
 
 
 def test_a_scan_comes_in_batches(root: Path) -> None:
@@ -412,6 +414,26 @@ def test_what_the_kernel_dropped_is_asked_for(root: Path) -> None:
         watcher.recheck(0.0)
 
 
+def test_a_file_that_may_not_be_read_is_told_when_it_may(root: Path) -> None:
+    """That it may not is pretended, for the tests may be run by root."""
+    told = Told()
+    may_read = False
+
+    def look(descriptor: int) -> bool | None:
+        if not may_read:
+            raise Refused("it cannot be read: Permission denied", for_now=True)
+        return False
+
+    with watch(root, told, has_writer=look) as watcher:
+        (root / "a").write_bytes(b"1")
+        told.until(lambda: told.refused)
+        may_read = True
+        watcher.recheck(0.0)
+        told.until(lambda: told.files == ["a"])
+        assert {path for path, _ in told.refused} == {"a"}
+        assert told.overflows == []
+
+
 def test_a_callback_that_fails_loses_nothing(root: Path) -> None:
     told, calls = Told(), 0
 
@@ -471,9 +493,12 @@ def test_a_folder_over_the_limit_is_told_of_and_tried_again(root: Path) -> None:
 
 
 @pytest.mark.parametrize("how", ["removed", "moved"])
-def test_a_root_that_goes_away_is_told(root: Path, how: str) -> None:
+@pytest.mark.parametrize("changes", [Watches, Portable])
+def test_a_root_that_goes_away_is_told(root: Path, how: str, changes: Callable[[str], Changes]) -> None:
+    if changes is Portable and how == "moved":
+        pytest.skip("watchdog does not tell of it on Linux")
     told = Told()
-    watcher = watch(root, told)
+    watcher = watch(root, told, changes=changes(str(root)))
     watcher.start()
     thread = watcher._thread
     assert thread is not None
@@ -507,10 +532,8 @@ def test_nothing_is_left_behind(root: Path) -> None:
     watcher.start()
     watcher.stop()
     watcher.stop()
-    with pytest.raises(WatcherFailed) if watcher._failure else pytest.raises(ZeroDivisionError):
-        _ = 1 / 0
     assert len(list(Path("/proc/self/fd").iterdir())) == before
-    assert threading.active_count() == 1 or not any(t.name == "watcher" for t in threading.enumerate())
+    assert not any(thread.name == "watcher" for thread in threading.enumerate())
 
 
 def test_it_can_be_stopped_in_a_callback(root: Path) -> None:
@@ -557,7 +580,7 @@ def test_with_watchdog_a_quiet_file_is_whole(root: Path, tmp_path: Path) -> None
 
     with watch(root, told, changes=Deaf(str(root), Observer), has_writer=lambda descriptor: None) as watcher:
         (root / "a").write_bytes(b"1")
-        rechecked(lambda: told.files == ["a"])
+        rechecked(lambda: "a" in told.files)
         full = tmp_path / "full"
         full.mkdir()
         (full / "b").write_bytes(b"1")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import polars as pl
@@ -46,27 +47,25 @@ def run(bench: Bench, chosen: Chosen | None = None, **options: object) -> tuple[
     return [failed for batch in batches for failed in batch.failed], sum(batch.sent for batch in batches)
 
 
-def post(bench: Bench, key: str) -> Post:
-    """The event of a file that landed, taken off its way."""
+def bury(bench: Bench, key: str, *, sender: str, source: str, queue: str) -> None:
+    """A file lands, and its event is given up on by ``source`` before any queue has it."""
     bench.land(key)
     (found,) = [Post(*row) for row in bench.journal.rows("due", now=bench.now, most=99) if row[4] == key]
     bench.lose(f"id = {found.id}")
-    return found
-
-
-def bury(bench: Bench, key: str, *, source: str, queue: str) -> None:
-    found = post(bench, key)
+    dead = bench.chain.queues[bench.arn(queue)]
     with bench.journal.transaction():
-        bench.chain.queues[bench.arn(queue)].take_dead(found, bench.now, source=source, reason="a test said so")
+        dead.take_dead(replace(found, source=sender), bench.now, source=source, reason="a test said so")
+    assert bench.depth(queue)
 
 
 def bury_by_subscription(bench: Bench, key: str) -> None:
-    source = next(found.arn for found in bench.stack.subscriptions if "orders" in found.queue_arn)
-    bury(bench, key, source=source, queue="shop_orders_SubscriptionDLQ")
+    source = next(found for found in bench.stack.subscriptions if "orders" in found.queue_arn)
+    bury(bench, key, sender=source.topic_arn, source=source.arn, queue="shop_orders_SubscriptionDLQ")
 
 
 def bury_by_rule(bench: Bench, key: str) -> None:
-    bury(bench, key, source=bench.stack.rules[0].arn, queue="shop_RuleDLQ")
+    rule = bench.stack.rules[0].arn
+    bury(bench, key, sender=rule, source=rule, queue="shop_RuleDLQ")
 
 
 def test_a_file_in_quarantine_is_tried_again_when_the_code_is_mended(make: Make) -> None:
