@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import signal
+import sqlite3
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 import pytest
@@ -23,6 +25,13 @@ def fill(crashable: Crashable, offset: int = 0) -> None:
         crashable.drop(f"{'ab'[number % 2]}/{number}.json", [number + offset, 7, *bad])
 
 
+def workers_killed(crashable: Crashable) -> int:
+    """How many deaths of workers the trace tells of."""
+    with closing(sqlite3.connect(crashable.lake.journal)) as journal:
+        query = "SELECT count(*) FROM hops WHERE what = 'failed' AND detail LIKE '%SIGKILL%'"
+        return int(journal.execute(query).fetchone()[0])
+
+
 @pytest.mark.parametrize("point", ENGINE_POINTS)
 def test_the_engine_is_killed(crashable: Crashable, point: str) -> None:
     fill(crashable)
@@ -40,6 +49,7 @@ def test_every_worker_is_killed_at_its_third_object(crashable: Crashable, point:
     process = crashable.start(fault=f"{point}:3", workers=2)
     _, errors = process.communicate(timeout=240)
     assert process.returncode == 0, errors.decode()
+    assert workers_killed(crashable) > 0, f"{point} was never reached"
     assert crashable.check() == 18
     fill(crashable, offset=100)
     crashable.finish()

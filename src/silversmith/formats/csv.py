@@ -319,6 +319,7 @@ def _read_large(content: Content, options: Csv, wanted: Collection[str], block: 
         frame=frame,
         malformed=malformed_frame(proof.malformed),
         decimal_comma=options.decimal_comma,
+        height=proof.records - len(proof.malformed),
         scratch=content.scratch,
     )
 

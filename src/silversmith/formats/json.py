@@ -64,8 +64,7 @@ def read(content: Content, options: Json, wanted: Mapping[str, pl.DataType], *, 
     text.refuse_empty(content)
     kind = "json" + content.packing
     if content.data is None and options.pointer is None and _begins_array(content):
-        rows, malformed = scan(lambda: _array_blocks(content, block), wanted, content.scratch)
-        return Table(rows, kind, malformed=malformed, scratch=content.scratch)
+        return scan(kind, lambda: _array_blocks(content, block), wanted, content.scratch)
     if content.size > LARGEST:
         raise too_large(f"the document has {content.size:,} bytes")
     data = content.read().removeprefix(text.BOM)

@@ -15,7 +15,7 @@ from silversmith.errors import DataError, Place
 from silversmith.formats.json_text import render, repeated_key
 from silversmith.formats.kinds import NULL, Kind, column, join, kind_of, type_of
 from silversmith.formats.scratch import Scratch
-from silversmith.formats.table import ROW, checked_names, malformed_frame, row_numbers, shorten
+from silversmith.formats.table import ROW, Table, checked_names, malformed_frame, row_numbers, shorten
 
 #: A record that is no object becomes a row with this one column.
 VALUE = "value"
@@ -94,13 +94,17 @@ class _Piece:
     """
 
     path: Path
+    height: int
     kinds: Mapping[str, Kind]
 
 
 def scan(
-    blocks: Callable[[], Iterable[Block]], wanted: Mapping[str, pl.DataType], scratch: Scratch
-) -> tuple[pl.LazyFrame, pl.DataFrame | None]:
-    """Records of a large file as rows and as malformed records, with memory for one block at a time.
+    format: str,  # noqa: A002
+    blocks: Callable[[], Iterable[Block]],
+    wanted: Mapping[str, pl.DataType],
+    scratch: Scratch,
+) -> Table:
+    """The records of a large file as a table, with memory for one block at a time.
 
     Every block is written as columns of the kinds seen so far. Only when a later block has a kind that an earlier
     piece cannot be read as (words among numbers), all are read once more, with all kinds known.
@@ -114,9 +118,11 @@ def scan(
                 piece.path.unlink()
             pieces = list(_write(blocks(), kinds, scratch))
     checked_names(list(kinds))
-    if not pieces:
-        return pl.LazyFrame(schema={**wanted, ROW: pl.UInt64()}), malformed_frame(malformed)
-    return pl.concat([_read(piece, kinds) for piece in pieces], how="vertical"), malformed_frame(malformed)
+    rows = pl.LazyFrame(schema={**wanted, ROW: pl.UInt64()})
+    if pieces:
+        rows = pl.concat([_read(piece, kinds) for piece in pieces], how="vertical")
+    height = sum(piece.height for piece in pieces)
+    return Table(rows, format, malformed=malformed_frame(malformed), height=height, scratch=scratch)
 
 
 @contextmanager
@@ -159,7 +165,7 @@ def _write(blocks: Iterable[Block], kinds: dict[str, Kind], scratch: Scratch) ->
         path = scratch.file(".arrow")
         frame = pl.DataFrame([*made, row_numbers(block.numbers)])
         frame.write_ipc(path, compression="lz4")
-        yield _Piece(path, held)
+        yield _Piece(path, frame.height, held)
 
 
 def _fits(piece: _Piece, kinds: Mapping[str, Kind]) -> bool:

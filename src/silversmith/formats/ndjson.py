@@ -28,8 +28,7 @@ def read(content: Content, wanted: Mapping[str, pl.DataType], *, block: int = BL
     text.refuse_empty(content)
     kind = "ndjson" + content.packing
     if content.data is None:
-        rows, malformed = scan(lambda: _blocks(content, block), wanted, content.scratch)
-        return Table(rows, kind, malformed=malformed, scratch=content.scratch)
+        return scan(kind, lambda: _blocks(content, block), wanted, content.scratch)
     made = _parse(content.data.removeprefix(text.BOM), first=1, line=1)
     frame = frame_of(made, wanted)
     return Table(frame.lazy(), kind, frame, malformed_frame(made.malformed))

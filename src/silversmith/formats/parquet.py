@@ -32,18 +32,15 @@ def read(content: Content) -> Table:
         names = rows.collect_schema().names()
         checked_names([name for name in names if name == ROW])
         rows = rows.with_row_index(ROW, offset=1).with_columns(pl.col(ROW).cast(pl.UInt64))
-        frame = rows.collect() if content.data is not None and _is_small(rows, len(names)) else None
+        height: int = rows.select(pl.len()).collect().item()
+        frame = rows.collect() if content.data is not None and height * len(names) <= MOST_CELLS else None
     return Table(
         frame.lazy() if frame is not None else rows,
         "parquet" + content.packing,
         frame,
+        height=height,
         scratch=content.scratch,
     )
-
-
-def _is_small(rows: pl.LazyFrame, columns: int) -> bool:
-    count: int = rows.select(pl.len()).collect().item()
-    return count * columns <= MOST_CELLS
 
 
 @contextmanager

@@ -32,7 +32,8 @@ class Table:
     ``rows`` has every column of the data, and :data:`ROW`. ``format`` is the reader's name, with ``+gzip`` where it was
     compressed. ``frame`` holds the same rows where they are in memory already. ``malformed`` holds the records that
     cannot be rows (a CSV record with too many fields), with their text and the reason: they are rejected, never lost.
-    ``decimal_comma`` tells that ``1,5`` in a text column means one and a half.
+    ``height`` is how many rows there are, known without another pass. ``decimal_comma`` tells that ``1,5`` in a text
+    column means one and a half.
 
     Temporary files that ``rows`` reads live as long as this object does: keep it until everything is collected.
     """
@@ -42,7 +43,18 @@ class Table:
     frame: pl.DataFrame | None = None
     malformed: pl.DataFrame | None = None
     decimal_comma: bool = False
+    height: int | None = None
     scratch: Scratch | None = field(default=None, repr=False)
+
+    def __post_init__(self) -> None:
+        if self.height is None and self.frame is not None:
+            object.__setattr__(self, "height", self.frame.height)
+
+    @property
+    def records(self) -> int:
+        """How many records the file has: rows, and malformed ones."""
+        assert self.height is not None, "a reader that streams says how many rows there are"
+        return self.height + (0 if self.malformed is None else self.malformed.height)
 
     @property
     def in_memory(self) -> bool:

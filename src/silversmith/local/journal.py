@@ -159,7 +159,7 @@ class Journal:
 
         https://sqlite.org/pragma.html#pragma_incremental_vacuum
         """
-        self._db.execute(f"PRAGMA incremental_vacuum({int(pages)})").fetchall()
+        self._db.executescript(f"PRAGMA incremental_vacuum({int(pages)})")  # execute() would end after the first page
         return int(self._db.execute("PRAGMA freelist_count").fetchone()[0])
 
     def pages(self) -> tuple[int, int]:

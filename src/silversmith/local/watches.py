@@ -215,8 +215,8 @@ def _reason(folder: str, error: OSError) -> str:
     text = f"{keys.printable(folder)} cannot be watched, so files in it are not noticed: "
     if not inotify.is_limit(error):
         return f"{text}{error.strerror}."
-    setting = "max_user_watches" if error.errno == errno.ENOSPC else "max_user_instances"
-    return (
-        f"{text}this machine's limit of inotify watches is reached, and every folder takes one. "
-        f"Raise it: sudo sysctl fs.inotify.{setting}=1048576"
-    )
+    if error.errno == errno.ENOSPC:
+        limit, setting = "watches is reached, and every folder takes one", "max_user_watches=1048576"
+    else:
+        limit, setting = "instances is reached, and every engine takes one", "max_user_instances=1024"
+    return f"{text}this machine's limit of inotify {limit}. Raise it: sudo sysctl fs.inotify.{setting}"

@@ -24,6 +24,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from silversmith import faults
 from silversmith.errors import PreconditionFailed, SourceChanged
 from silversmith.lineage import PARQUET_ENTRY
 from silversmith.stores import IN_MEMORY, Head, Source, digests, folders, keys, listing
@@ -168,9 +169,11 @@ class LocalStore:
         """
         keys.check(key)
         with self._durable(body) as (source, etag):
+            faults.point("store.written")
             with self._locked(key):
                 self._require(key, if_match=if_match, if_none_match=if_none_match)
                 here = self._enter(key, source, exclusive=if_none_match)
+            faults.point("store.placed")
             try:
                 # Not under the lock: who sees the object before it is durable and writes over it syncs it as well.
                 self._fsync(here)
@@ -185,6 +188,8 @@ class LocalStore:
             InvalidKey: ``key`` is no S3 key.
             PreconditionFailed: the object has another etag than ``if_match``, or there is none.
         """
+        if if_match is None and not any(folders.look(self._root, path) for path in keys.places(key)):
+            return  # as nearly always, when what an earlier failure might have left is cleared: no lock for that
         with self._locked(key):
             self._require(key, if_match=if_match)
             # What the first place hides goes first, or it would come to light for a moment.

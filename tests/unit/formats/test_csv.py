@@ -33,7 +33,10 @@ BOTH = pytest.mark.parametrize("read", [by_records, by_polars])
 
 
 def rows_of(table: Table) -> list[dict[str, object]]:
-    return table.rows.drop(ROW).collect().to_dicts()
+    rows = table.rows.drop(ROW).collect()
+    assert table.height == rows.height
+    assert table.records == rows.height + len(malformed_of(table))
+    return rows.to_dicts()
 
 
 def numbers_of(table: Table) -> list[int]:

@@ -28,7 +28,9 @@ def opened(how: str, request: pytest.FixtureRequest) -> Opener:
 
 
 def rows_of(table: Table) -> list[dict[str, Any]]:
-    return table.rows.drop(ROW).collect().to_dicts()
+    rows = table.rows.collect()
+    assert table.height == rows.height
+    return rows.drop(ROW).to_dicts()
 
 
 @HOW

@@ -41,6 +41,7 @@ def test_rows_come_as_they_are_with_numbers(in_memory: Opener, in_file: Opener) 
         assert frame[ROW].to_list() == list(range(1, 2001))
         assert frame.schema[ROW] == pl.UInt64
         assert table.format == "parquet"
+        assert table.height == table.records == 2000
         assert table.in_memory is (opened is in_memory)
 
 

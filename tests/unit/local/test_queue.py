@@ -13,10 +13,11 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from silversmith.local.journal import Journal
 from silversmith.local.post import Post
-from silversmith.local.queue import Message, Queue, Settings
+from silversmith.local.queue import EXPIRE, Message, Queue, Settings, expire
 
 VISIBILITY = 30.0
 RECEIVES = 3
+RETENTION = 900.0
 
 
 def post(number: int) -> Post:
@@ -31,6 +32,7 @@ def make(journal: Journal, delay: float = 0) -> tuple[Queue, Queue]:
             "queue",
             "arn:queue",
             visibility_timeout=VISIBILITY,
+            retention=RETENTION,
             delay=delay,
             dead_letter="arn:dead",
             max_receives=RECEIVES,
@@ -72,7 +74,7 @@ def test_the_handle_of_an_earlier_receive_is_void(journal: Journal) -> None:
     (second,) = queue.receive(1, VISIBILITY)
     assert delete(journal, queue, first.receipt) == 0
     assert delete(journal, queue, second.receipt) == 1
-    assert queue.receive(1, 1000) == []
+    assert queue.receive(1, 500) == []
 
 
 @pytest.mark.parametrize("receipt", ["", "x", "1", "1-", "-1-abc", "9" * 30, "1-" + "0" * 24, "१-x"])
@@ -92,6 +94,7 @@ def test_after_the_last_receive_it_goes_to_the_dead_letter_queue_with_the_reason
     assert queue.receive(1, RECEIVES * VISIBILITY) == []
     assert queue.depth(1e6)[0] == 0
     (buried,) = dead.receive(1, 1e3)
+    assert (buried.sent, buried.receives) == (0, 1)
     assert buried.key == "key-1"
     (row,) = journal.rows("dead_messages", queue="arn:dead", after=0, most=9)
     assert row[7] == "arn:queue"
@@ -113,6 +116,112 @@ def test_a_batch_is_limited_by_its_bytes_but_never_empty(journal: Journal) -> No
     assert len(queue.receive(10, 0, most_bytes=4)) == 2
 
 
+def test_a_batch_is_limited_by_whatever_a_message_costs(journal: Journal) -> None:
+    queue, _ = make(journal)
+    for number in range(3):
+        send(journal, queue, number, 0)
+    assert len(queue.receive(10, 0, most_bytes=250, cost=lambda body: 100 + len(body))) == 2
+
+
+def test_what_is_handed_back_was_never_received(journal: Journal) -> None:
+    queue, _ = make(journal)
+    send(journal, queue, 1, 0)
+    for now in range(2 * RECEIVES):
+        (message,) = queue.receive(1, now)
+        assert (message.receives, message.first_received) == (1, now)
+        with journal.transaction():
+            assert queue.hand_back(message.receipt, now)
+            assert not queue.hand_back("1-void", now)
+    (first,) = queue.receive(1, 10)
+    (second,) = queue.receive(1, 10 + VISIBILITY)
+    with journal.transaction():
+        assert not queue.hand_back(first.receipt, 50)
+        assert queue.hand_back(second.receipt, 50)
+    (third,) = queue.receive(1, 50)
+    assert (third.receives, third.first_received) == (2, 10)
+
+
+def test_waiting_counts_what_may_be_received_and_its_bytes(journal: Journal) -> None:
+    queue, _ = make(journal, delay=5)
+    for number in range(4):
+        send(journal, queue, number, number)
+    assert queue.waiting(4.9, 10) == (0, 0)
+    assert queue.waiting(6, 10) == (2, 4)
+    assert queue.waiting(100, 3) == (3, 6)
+
+
+def test_after_its_retention_a_message_is_gone_and_the_trace_says_so(journal: Journal) -> None:
+    queue, _ = make(journal)
+    send(journal, queue, 1, 0)
+    send(journal, queue, 2, 1)
+    (received,) = queue.receive(1, RETENTION - 1)
+    assert [message.key for message in queue.receive(10, RETENTION)] == ["key-2"]
+    assert delete(journal, queue, received.receipt) == 0, "also in flight it expires"
+    assert queue.receive(10, RETENTION + 1) == []
+    assert (queue.next_visible(), queue.depth(0)[0], journal.counter("expired")) == (None, 0, 2)
+    assert [(row[5], row[6]) for row in journal.rows("hops", key="key-1")] == [
+        ("queue", "queued"),
+        ("queue", "expired"),
+    ]
+
+
+def test_a_dead_message_is_kept_from_when_it_was_first_sent(journal: Journal) -> None:
+    """As on SQS for standard queues: the dead-letter queue's retention counts from the first queue."""
+    queue, dead = make(journal)
+    send(journal, queue, 1, 0)
+    for turn in range(RECEIVES + 1):
+        queue.receive(1, turn * VISIBILITY)
+    assert dead.depth(0) == (1, 0, 0)
+    fortnight = 14 * 86_400
+    with journal.transaction():
+        assert expire(journal, "arn:dead", fortnight - 1) == 0
+        assert expire(journal, "arn:dead", fortnight) == 1
+    assert dead.depth(0) == (0, 0, None)
+
+
+def test_expiry_is_taken_in_slices(journal: Journal) -> None:
+    queue, _ = make(journal)
+    with journal.transaction():
+        queue.accept([post(number) for number in range(EXPIRE + 7)], 0)
+    with journal.transaction():
+        assert expire(journal, "arn:queue", 1e6) == EXPIRE
+        assert expire(journal, "arn:queue", 1e6) == 7
+        assert expire(journal, "arn:other", 1e6) == 0
+
+
+def test_depth_follows_a_message_through_the_queues(journal: Journal) -> None:
+    queue, dead = make(journal)
+    for number in range(5):
+        send(journal, queue, number, number)
+    assert queue.depth(10) == (5, 0, 0)
+    queue.receive(2, 10)
+    assert queue.depth(10) == (5, 2, 0)
+    with journal.transaction():
+        dead.take_dead(post(9), 20, source="arn:rule", reason="why")
+    assert (dead.depth(20), queue.depth(20)[0]) == ((1, 0, 20), 5)
+
+
+def test_a_new_engine_shows_what_the_last_one_worked_on(journal: Journal) -> None:
+    queue, _ = make(journal)
+    for number in range(3):
+        send(journal, queue, number, 0)
+    queue.receive(2, 0)
+    with journal.transaction():
+        assert queue.release_all(1) == 2
+    assert sorted((message.key, message.receives) for message in queue.receive(10, 1)) == [
+        ("key-0", 2), ("key-1", 2), ("key-2", 1),
+    ]  # fmt: skip
+
+
+def test_who_is_in_a_hurry_waits_for_nothing(journal: Journal) -> None:
+    queue, _ = make(journal, delay=50)
+    send(journal, queue, 1, 0)
+    assert queue.next_visible() == 50
+    with journal.transaction():
+        assert queue.hasten(2) == 1
+    assert len(queue.receive(1, 2)) == 1
+
+
 def test_what_the_policy_refuses_is_not_queued(journal: Journal) -> None:
     queue = Queue(journal, Settings("queue", "arn:queue"), refusal=lambda source: f"not from {source}")
     with journal.transaction():
@@ -132,6 +241,7 @@ def test_a_rollback_leaves_nothing(journal: Journal) -> None:
 @dataclass
 class Model:
     visible: float
+    expires: float
     receives: int = 0
     receipt: str = ""
 
@@ -158,10 +268,11 @@ class QueueMachine(RuleBasedStateMachine):
     def send(self) -> None:
         self.sent += 1
         send(self.journal, self.queue, self.sent, self.now)
-        self.alive[f"key-{self.sent}"] = Model(self.now)
+        self.alive[f"key-{self.sent}"] = Model(self.now, self.now + RETENTION)
 
     @rule(most=st.integers(1, 10))
     def receive(self, most: int) -> None:
+        self.alive = {key: model for key, model in self.alive.items() if model.expires > self.now}
         due = sorted((model.visible, int(key[4:])) for key, model in self.alive.items() if model.visible <= self.now)
         expected = []
         for _, number in due[:most]:

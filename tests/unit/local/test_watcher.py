@@ -472,6 +472,12 @@ def test_the_limit_of_watches_is_explained(root: Path) -> None:
         watcher.start()
     watcher.stop()
 
+    def none() -> inotify.Inotify:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    with pytest.raises(WatchLimitReached, match=r"fs.inotify.max_user_instances=1024"):
+        watch(root, Told(), changes=Watches(str(root), none)).start()
+
 
 def test_a_folder_over_the_limit_is_told_of_and_tried_again(root: Path) -> None:
     Short.allowed = 1
