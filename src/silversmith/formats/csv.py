@@ -22,6 +22,7 @@ from silversmith.formats.table import ROW, Table, checked_names, col, malformed_
 SMALL = 32 * 1024
 
 _SAMPLE = 64 * 1024
+_WIDE = 40
 _SEPARATORS = (",", ";", "\t", "|")
 
 
@@ -307,14 +308,16 @@ def _read_large(content: Content, options: Csv, wanted: Collection[str], block: 
     layout = _layout(content, dialect, options)
     proof = prove(content, dialect, len(layout.names), body=layout.body, line=layout.line, block=block)
     rows = _scan(content, layout, proof, options)
-    if content.data is not None:
-        rows = rows.collect(engine="in-memory").lazy()
     open_columns = [name for name in layout.names if name not in wanted]
-    found = infer.types(rows, open_columns, decimal_comma=options.decimal_comma) if open_columns else {}
-    rows = rows.with_columns(infer.casts(found, decimal_comma=options.decimal_comma))
-    frame = rows.collect(engine="in-memory") if content.data is not None else None
+    frame = None
+    if content.data is not None:
+        frame = _inferred(rows.collect(engine="in-memory"), open_columns, options)
+        rows = frame.lazy()
+    elif open_columns:
+        found = infer.types(rows, open_columns, decimal_comma=options.decimal_comma)
+        rows = rows.with_columns(infer.casts(found, decimal_comma=options.decimal_comma))
     return Table(
-        rows=frame.lazy() if frame is not None else rows,
+        rows=rows,
         format="csv" + content.packing,
         frame=frame,
         malformed=malformed_frame(proof.malformed),
@@ -322,6 +325,17 @@ def _read_large(content: Content, options: Csv, wanted: Collection[str], block: 
         height=proof.records - len(proof.malformed),
         scratch=content.scratch,
     )
+
+
+def _inferred(frame: pl.DataFrame, names: list[str], options: Csv) -> pl.DataFrame:
+    """The frame with the types of those columns inferred: by lists where there are many, else by expressions."""
+    if len(names) <= _WIDE:
+        found = infer.types(frame.lazy(), names, decimal_comma=options.decimal_comma) if names else {}
+        return frame.with_columns(infer.casts(found, decimal_comma=options.decimal_comma))
+    columns = {cells.name: cells for cells in frame.get_columns()}
+    for name in names:
+        columns[name] = infer.column(name, columns[name].to_list(), decimal_comma=options.decimal_comma)
+    return pl.DataFrame(list(columns.values()))
 
 
 def _scan(content: Content, layout: _Layout, proof: Proof, options: Csv) -> pl.LazyFrame:

@@ -146,18 +146,18 @@ def type_of(kind: Kind) -> pl.DataType:
 
 def column(name: str, values: Sequence[Any], kind: Kind) -> pl.Series:
     """Values as a column of a kind that keeps them all. Strict: nothing that does not fit becomes null."""
-    if _has_text(kind):
+    if _must_convert(kind):
         values = [_converted(value, kind) for value in values]
     return pl.Series(name, values, dtype=type_of(kind), strict=True)
 
 
-def _has_text(kind: Kind) -> bool:
-    """Whether values somewhere in it must become text first."""
+def _must_convert(kind: Kind, *, nested: bool = False) -> bool:
+    """Whether values somewhere in it must become text first, or integers that are nested among floats floats."""
     if kind.name == "list":
-        return kind.item is not None and _has_text(kind.item)
+        return kind.item is not None and _must_convert(kind.item, nested=True)
     if kind.name == "object":
-        return not kind.fields or any(map(_has_text, kind.fields.values()))
-    return kind == MIXED
+        return not kind.fields or any(_must_convert(inner, nested=True) for inner in kind.fields.values())
+    return kind == MIXED or (nested and kind == FLOAT)
 
 
 def _converted(value: Any, kind: Kind) -> Any:
@@ -168,7 +168,9 @@ def _converted(value: Any, kind: Kind) -> Any:
         return [_converted(item, kind.item) for item in value]
     if kind.name == "object" and kind.fields:
         return {name: _converted(value.get(name), inner) for name, inner in kind.fields.items()}
-    return as_text(value) if kind.name in {"mixed", "object"} else value
+    if kind.name in {"mixed", "object"}:
+        return as_text(value)
+    return float(value) if kind == FLOAT else value
 
 
 def as_text(value: Any) -> str:

@@ -238,9 +238,9 @@ class Engine:
     def _take_in(self) -> None:
         while landed := self._inbox.take(INTAKE):
             self._chain.bucket.notice(landed)
-        if gone := self._inbox.take_gone():
-            files = [key for key in gone if not key.endswith("/") and self._store.glance(key) is None]
-            self._chain.bucket.forget(files, folders=[key for key in gone if key.endswith("/")])
+        gone, folders = self._inbox.take_gone()
+        if gone or folders:
+            self._chain.bucket.forget([key for key in gone if self._store.glance(key) is None], folders=folders)
 
     def _succeed(self, pipeline: Pipeline) -> None:
         """Go on with a new definition. No worker is at work; what is queued is done by the new code."""

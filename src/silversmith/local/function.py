@@ -30,7 +30,7 @@ KEPT = frozenset({"committed", "duplicate", "quarantined", "gone", "failed"})
 REFILLS = 10
 
 #: What a record takes beside its body, in bytes: rather too much than too little.
-RECORD = 640
+RECORD = 512
 
 
 class Received(Protocol):

@@ -30,6 +30,7 @@ class Inbox:
         self._wake = wake
         self._ready: queue.SimpleQueue[Landed] = queue.SimpleQueue()
         self._gone: queue.SimpleQueue[str] = queue.SimpleQueue()
+        self._folders_gone: queue.SimpleQueue[str] = queue.SimpleQueue()
         self._lock = threading.Lock()
         self._pending = 0
         self._small = ThreadPoolExecutor(1, thread_name_prefix="inbox")
@@ -55,7 +56,7 @@ class Inbox:
 
     def folder_gone(self, prefix: str) -> None:
         """A folder that was moved away, with all that was in it; ``prefix`` ends with a slash. From any thread."""
-        self._gone.put(prefix)
+        self._folders_gone.put(prefix)
         self._wake()
 
     def take(self, most: int) -> list[Landed]:
@@ -74,14 +75,9 @@ class Inbox:
             self._pending -= taken
         return list(landed.values())
 
-    def take_gone(self) -> list[str]:
-        """The keys that were removed since the last call, and with a slash at the end the folders."""
-        keys = []
-        while True:
-            try:
-                keys.append(self._gone.get_nowait())
-            except queue.Empty:
-                return keys
+    def take_gone(self) -> tuple[list[str], list[str]]:
+        """The keys that were removed since the last call, and the prefixes of the folders that were moved away."""
+        return _emptied(self._gone), _emptied(self._folders_gone)
 
     def close(self) -> None:
         """End the threads; what was not looked at yet is found by the next start's scan."""
@@ -118,3 +114,12 @@ class Inbox:
         if head is None:
             return None
         return Landed(key, glance.identity + DOUBTFUL * glance.racy, head.etag, head.size, scanned)
+
+
+def _emptied(waiting: queue.SimpleQueue[str]) -> list[str]:
+    found = []
+    while True:
+        try:
+            found.append(waiting.get_nowait())
+        except queue.Empty:
+            return found

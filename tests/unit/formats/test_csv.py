@@ -130,6 +130,19 @@ def test_a_header_alone_has_no_rows(read: Read) -> None:
 
 
 @BOTH
+def test_a_wide_table(read: Read) -> None:
+    names = [f"c{number}" for number in range(250)]
+    cells = [str(number) if number % 2 else f"0{number}" for number in range(250)]
+    rows = rows_of(read(f"{','.join(names)}\n{','.join(cells)}\n".encode(), wanted=("c1",)))
+    assert rows == [
+        {
+            name: int(cell) if at % 2 and at != 1 else cell
+            for at, (name, cell) in enumerate(zip(names, cells, strict=True))
+        }
+    ]
+
+
+@BOTH
 def test_a_byte_order_mark_is_no_part_of_a_name(read: Read) -> None:
     assert rows_of(read(b"\xef\xbb\xbfa\n1\n")) == [{"a": 1}]
 

@@ -93,6 +93,12 @@ def test_one_word_after_the_sample_keeps_the_whole_column_text() -> None:
     assert by_expressions(late).dtype == pl.Int64
 
 
+def test_many_columns_are_proved_in_turns() -> None:
+    columns = {f"c{number}": [str(number), "x" if number % 3 == 0 else "1"] for number in range(250)}
+    found = infer.types(pl.LazyFrame(columns), list(columns))
+    assert found == {f"c{number}": pl.Int64() for number in range(250) if number % 3}
+
+
 CELLS = st.one_of(
     st.integers().map(str),
     st.integers(-(2**64), 2**64).map(str),

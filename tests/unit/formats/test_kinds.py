@@ -58,6 +58,11 @@ def test_the_type_that_keeps_all(values: list[Any], expected: pl.DataType) -> No
     assert type_of(kind_of(values)) == expected
 
 
+def test_integers_among_floats_deep_within() -> None:
+    values = [[{"a": [0, 0.5]}], [{"a": [None, 1, 2.5]}]]
+    assert column("a", values, kind_of(values)).to_list() == values
+
+
 def test_mixed_values_become_text_that_says_the_same() -> None:
     values = ["a", 1, 2.5, True, None, [1, "x"], {"k": 2**70}]
     expected = ["a", "1", "2.5", "true", None, '[1,"x"]', '{"k":1180591620717411303424}']

@@ -1,0 +1,174 @@
+"""The bucket room: what it makes of files, and what it remembers of them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass, field
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from silversmith.events import newer, unwrap
+from silversmith.local.bucket import DOUBTFUL, Bucket, Landed
+from silversmith.local.journal import Journal
+
+NOON = 1_767_355_200.0
+keys = st.text(st.characters(codec="utf-8"), min_size=1, max_size=300).filter(lambda key: len(key.encode()) <= 1024)
+
+
+@dataclass
+class World:
+    journal: Journal
+    now: float = NOON
+    bucket: Bucket = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.restart()
+
+    def restart(self) -> None:
+        self.bucket = Bucket(
+            self.journal,
+            name="bronze",
+            arn="arn:aws:s3:::bronze",
+            bus="arn:bus",
+            account="000000000000",
+            region="eu-central-1",
+            clock=lambda: self.now,
+        )
+
+    def events(self) -> list[dict[str, Any]]:
+        return [orjson.loads(row[6]) for row in self.journal.rows("due", now=self.now, most=1000)]
+
+    def known(self) -> list[str]:
+        return [row[0] for row in self.journal.rows("objects_after", bucket="bronze", after="", most=1000)]
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[World]:
+    with closing(Journal(tmp_path / "journal.db")) as journal:
+        yield World(journal)
+
+
+def landed(key: str, etag: str = "e", *, identity: str = "i", scanned: bool = False) -> Landed:
+    return Landed(key, identity, etag, 5, scanned)
+
+
+def test_the_event_is_the_one_that_s3_sends_by_eventbridge(world: World) -> None:
+    world.bucket.notice([landed("a b+ü/c.csv", "0cc175b9c0f1b6a831c399e269772661")])
+    (event,) = world.events()
+    identifiers = [event.pop("id"), event["detail"].pop("request-id"), event["detail"]["object"].pop("version-id")]
+    assert [bool(re.fullmatch(pattern, found)) for pattern, found in zip(
+        [r"[0-9a-f-]{36}", r"[0-9A-F]{16}", r"[\w-]{32}"], identifiers, strict=True)] == [True] * 3  # fmt: skip
+    assert re.fullmatch(r"[0-9A-F]{18}", event["detail"]["object"].pop("sequencer"))
+    assert event == {
+        "version": "0",
+        "detail-type": "Object Created",
+        "source": "aws.s3",
+        "account": "000000000000",
+        "time": "2026-01-02T12:00:00Z",
+        "region": "eu-central-1",
+        "resources": ["arn:aws:s3:::bronze"],
+        "detail": {
+            "version": "0",
+            "bucket": {"name": "bronze"},
+            "object": {"key": "a b+ü/c.csv", "size": 5, "etag": "0cc175b9c0f1b6a831c399e269772661"},
+            "requester": "000000000000",
+            "source-ip-address": "127.0.0.1",
+            "reason": "PutObject",
+        },
+    }
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(keys)
+def test_a_key_is_data(world: World, key: str) -> None:
+    world.bucket.notice([landed(key)])
+    (found,) = unwrap(orjson.dumps(world.events()[-1]))
+    assert (found.bucket, found.key) == ("bronze", key)
+    world.bucket.forget([key])
+    assert [row[6] for row in world.journal.rows("hops", key=key)][-2:] == ["created", "deleted"]
+
+
+def test_every_notice_is_a_new_version(world: World) -> None:
+    world.bucket.notice([landed("a")])
+    world.bucket.notice([landed("a")])
+    first, second = world.events()
+    assert first["detail"]["object"]["version-id"] != second["detail"]["object"]["version-id"]
+    assert newer(second["detail"]["object"]["sequencer"], first["detail"]["object"]["sequencer"])
+    assert world.journal.counter("bucket.created") == 2
+
+
+def test_a_file_that_was_only_found_is_no_version_if_its_bytes_are_known(world: World) -> None:
+    world.bucket.notice([landed("a", "e1", identity="i1")])
+    world.bucket.notice([landed("a", "e1", identity="i2", scanned=True), landed("b", "e", scanned=True)])
+    assert [event["detail"]["object"]["key"] for event in world.events()] == ["a", "b"]
+    assert world.bucket.unchanged("a", "i2", trusting=False), "the identity of now is known"
+    world.bucket.notice([landed("a", "e2", identity="i3", scanned=True)])
+    assert len(world.events()) == 3
+
+
+def test_a_doubtful_identity_is_believed_only_by_who_trusts(world: World) -> None:
+    world.bucket.notice([landed("a", identity="i" + DOUBTFUL)])
+    assert not world.bucket.unchanged("a", "i", trusting=False)
+    assert world.bucket.unchanged("a", "i", trusting=True)
+    assert not world.bucket.unchanged("a", "other", trusting=True)
+    assert not world.bucket.unchanged("b", "i", trusting=True)
+
+
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(st.tuples(st.floats(-1e6, 1e6), st.booleans()), min_size=2, max_size=12))
+def test_sequencers_rise_whatever_the_clock_does(world: World, steps: list[tuple[float, bool]]) -> None:
+    before = len(world.events())
+    for seconds, restarted in steps:
+        world.now = NOON + seconds
+        if restarted:
+            world.restart()
+        world.bucket.notice([landed("a")])
+    world.now = NOON + 1e7
+    rows = world.journal.rows("due", now=world.now, most=1000)
+    events = [orjson.loads(row[6]) for row in sorted(rows)][before:]
+    sequencers = [event["detail"]["object"]["sequencer"] for event in events]
+    assert len(sequencers) == len(steps)
+    assert all(newer(later, earlier) for earlier, later in pairwise(sequencers))
+
+
+def test_nothing_noticed_is_nothing_written(world: World) -> None:
+    world.bucket.notice([])
+    world.bucket.forget([])
+    assert world.journal.rows("counters") == []
+
+
+def test_a_folder_that_is_gone_takes_what_was_in_it_and_nothing_else(world: World) -> None:
+    names = ["a", "a/1", "a/b/2", "a0", "a-", "b/a/3", "ä/4"]
+    world.bucket.notice([landed(name) for name in names])
+    world.bucket.forget([], folders=["a/"])
+    assert world.known() == sorted(["a", "a0", "a-", "b/a/3", "ä/4"], key=str.encode)
+    world.bucket.forget(["a", "nothing"])
+    assert "a" not in world.known()
+    assert world.journal.rows("hops", key="nothing") == []
+    (_, version, *_) = world.journal.rows("hops", key="a")[0][1:]
+    assert [row[2] for row in world.journal.rows("hops", key="a")] == [version, version]
+
+
+@given(st.sets(st.integers(0, 40)), st.sets(st.integers(0, 40)), st.integers(1, 50))
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_a_sweep_forgets_exactly_what_is_no_more(world: World, known: set[int], there: set[int], most: int) -> None:
+    world.bucket.forget(world.known())
+    world.bucket.notice([landed(f"{number}") for number in known])
+    asked = []
+
+    def exists(key: str) -> bool:
+        asked.append(key)
+        return int(key) in there
+
+    while world.bucket.sweep(exists, most=most):
+        assert len(asked) % most == 0
+    assert set(world.known()) == {str(number) for number in known & there}
+    assert sorted(asked) == sorted(str(number) for number in known), "each was asked for once"

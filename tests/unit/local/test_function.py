@@ -1,0 +1,520 @@
+"""The function room: batches, filters, windows, what a response means, and what a dead worker costs."""
+
+from __future__ import annotations
+
+import hashlib
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+from hypothesis import HealthCheck, given
+from hypothesis import settings as limits
+from hypothesis import strategies as st
+
+from silversmith.local import queue as queues
+from silversmith.local.function import (
+    LARGEST_PAYLOAD,
+    Function,
+    Invocation,
+    Settings,
+    failures,
+    record,
+    record_size,
+    retry_delay,
+)
+from silversmith.local.journal import Journal
+from silversmith.local.post import Post
+from silversmith.local.queue import Queue
+from silversmith.patterns import Dialect, Matcher, compile_pattern
+
+QUEUE = "arn:aws:sqs:eu-central-1:000000000000:shop_orders"
+BASIC = Settings("shop_orders", "orders", QUEUE, "eu-central-1", timeout=60, memory=512, max_receives=3)
+VISIBILITY = 360.0
+
+
+@dataclass
+class World:
+    """A function on its queue, and the time."""
+
+    journal: Journal
+    settings: Settings = BASIC
+    now: float = 1000.0
+    queue: Queue = field(init=False)
+    function: Function = field(init=False)
+    sent: int = 0
+
+    def __post_init__(self) -> None:
+        dead = "arn:dead"
+        given = queues.Settings("shop_orders", QUEUE, VISIBILITY, dead_letter=dead, max_receives=3)
+        self.queue = Queue(self.journal, given)
+        self.function = Function(self.journal, self.settings, self.queue)
+
+    def send(self, *bodies: bytes) -> None:
+        posts = []
+        for body in bodies:
+            posts.append(Post(0, "topic", QUEUE, "sub", f"key-{self.sent}", f"v{self.sent}", body, self.now))
+            self.sent += 1
+        with self.journal.transaction():
+            assert self.queue.accept(posts, self.now) == []
+
+    def poll(self) -> Invocation:
+        found = self.function.poll(1, self.now)
+        assert found is not None
+        return found
+
+    def keys(self) -> list[str]:
+        """What may be received now."""
+        return [message.key for message in self.queue.receive(10_000, self.now)]
+
+    def counts(self) -> dict[str, int]:
+        found = self.journal.rows("counters")
+        return {name.removeprefix("function."): value for name, value in found if name.startswith("function.")}
+
+    def outcome(self, key: str) -> tuple[Any, ...] | None:
+        return self.journal.row("outcome", transform="orders", key=key)
+
+    def hops(self, key: str) -> list[tuple[str, dict[str, Any]]]:
+        return [(row[6], orjson.loads(row[7])) for row in self.journal.rows("hops", key=key) if row[4] == "function"]
+
+
+@pytest.fixture
+def make(tmp_path: Path) -> Iterator[Callable[..., World]]:
+    with closing(Journal(tmp_path / "journal.db")) as journal:
+        yield lambda **changes: World(journal, replace(BASIC, **changes))
+
+
+Make = Callable[..., World]
+
+
+def by_key(invocation: Invocation) -> dict[str, str]:
+    """The ids of the messages by their keys."""
+    return {message.key: name for name, message in invocation.messages.items()}
+
+
+def committed(rows: int = 1) -> dict[str, Any]:
+    return {"verdict": "committed", "rows_written": rows, "rows_rejected": 2, "error": None}
+
+
+def failed(retry_in: float | None) -> dict[str, Any]:
+    error = {"code": "TransformError", "message": "no such thing"}
+    return {"verdict": "failed", "failed": True, "error": error, "retry_in": retry_in}
+
+
+def report(*identifiers: object) -> dict[str, Any]:
+    return {"batchItemFailures": [{"itemIdentifier": found} for found in identifiers]}
+
+
+def test_the_event_is_the_one_that_lambda_passes(make: Make) -> None:
+    world = make()
+    world.send(b'{"a": "\xc3\xbc"}')
+    world.now = 1000.5
+    invocation = world.poll()
+    ((name, message),) = invocation.messages.items()
+    assert invocation.event() == {
+        "Records": [
+            {
+                "messageId": name,
+                "receiptHandle": message.receipt,
+                "body": '{"a": "ü"}',
+                "attributes": {
+                    "ApproximateReceiveCount": "1",
+                    "SentTimestamp": "1000000",
+                    "SenderId": "SILVERSMITH",
+                    "ApproximateFirstReceiveTimestamp": "1000500",
+                },
+                "messageAttributes": {},
+                "md5OfBody": hashlib.md5(b'{"a": "\xc3\xbc"}').hexdigest(),
+                "eventSource": "aws:sqs",
+                "eventSourceARN": QUEUE,
+                "awsRegion": "eu-central-1",
+            }
+        ]
+    }
+    assert invocation.deadline == 1060.5
+
+
+# What a response means ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("response", "expected"),
+    [
+        (None, set()),
+        ({}, set()),
+        ({"batchItemFailures": None}, set()),
+        (report(), set()),
+        ({"statusCode": 200}, set()),
+        (report("a"), {"a"}),
+        (report("a", "a"), {"a"}),
+        (report("a", "b"), {"a", "b"}),
+        (report(""), {"a", "b"}),
+        (report(None), {"a", "b"}),
+        (report("unknown"), {"a", "b"}),
+        (report("a", "unknown"), {"a", "b"}),
+        ({"batchItemFailures": [{"messageId": "a"}]}, {"a", "b"}),
+        ({"batchItemFailures": ["a"]}, {"a", "b"}),
+        ({"batchItemFailures": {"itemIdentifier": "a"}}, {"a", "b"}),
+        ({"batchItemFailures": "a"}, {"a", "b"}),
+        ("fine", {"a", "b"}),
+        ([], {"a", "b"}),
+        (7, {"a", "b"}),
+    ],
+)
+def test_which_messages_a_response_says_failed(response: object, expected: set[str]) -> None:
+    assert failures(response, {"a": 1, "b": 2}) == expected
+
+
+json = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.sampled_from(["a", "b", "c", ""]),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.sampled_from(["batchItemFailures", "itemIdentifier", "x"]), inner, max_size=3)
+    ),
+    max_leaves=8,
+)
+
+
+@given(json)
+def test_any_response_means_some_messages_of_the_batch(response: object) -> None:
+    assert failures(response, {"a": 1, "b": 2}) <= {"a", "b"}
+
+
+def test_what_succeeded_is_deleted_and_what_failed_comes_back_when_it_said(make: Make) -> None:
+    world = make()
+    world.send(b"{}", b"{}", b"{}")
+    invocation = world.poll()
+    names = by_key(invocation)
+    invocation.outcomes = {
+        names["key-0"]: committed(5),
+        names["key-1"]: failed(16),
+        names["key-2"]: {"verdict": "duplicate"},
+    }
+    world.function.succeed(invocation, report(names["key-1"]), world.now)
+    assert world.queue.next_visible() == world.now + 16
+    world.now += 16
+    assert world.keys() == ["key-1"]
+    assert world.counts() == {"committed": 1, "failed": 1, "duplicate": 1, "rows": 5, "rejected": 2}
+    assert world.journal.counter("transform.orders.rows") == 5
+    assert [what for what, _ in world.hops("key-1")] == ["failed"]
+    assert world.function.running == {}
+
+
+def test_a_failure_that_does_not_say_when_comes_back_after_the_visibility_timeout(make: Make) -> None:
+    world = make()
+    world.send(b"{}")
+    invocation = world.poll()
+    (name,) = invocation.messages
+    invocation.outcomes = {name: failed(None)}
+    world.function.succeed(invocation, report(name), world.now)
+    assert world.queue.next_visible() == world.now + VISIBILITY
+
+
+def test_what_was_not_begun_for_want_of_time_comes_back_at_once_and_unharmed(make: Make) -> None:
+    world = make()
+    world.send(b"{}", b"{}")
+    for _ in range(5):  # more often than may be received
+        invocation = world.poll()
+        names = by_key(invocation)
+        assert invocation.messages[names["key-1"]].receives == 1
+        if "key-0" in names:
+            invocation.outcomes = {names["key-0"]: committed()}
+            world.function.succeed(invocation, report(names["key-1"]), world.now)
+        else:
+            world.send(b"{}")
+            with world.journal.transaction():
+                world.queue.hand_back(invocation.messages[names["key-1"]].receipt, world.now)
+    assert world.hops("key-1") == []
+    assert "failed" not in world.counts()
+
+
+def test_a_response_that_makes_no_sense_fails_what_was_done_too(make: Make) -> None:
+    world = make()
+    world.send(b"{}", b"{}")
+    invocation = world.poll()
+    world.function.succeed(invocation, "what?", world.now)
+    assert world.counts() == {"failed": 2}
+    assert world.queue.next_visible() == world.now + VISIBILITY, "and so often counted, it ends in the DLQ"
+
+
+def test_without_partial_responses_a_handler_that_returns_has_done_all(make: Make) -> None:
+    """As on AWS, where FunctionResponseTypes is not set."""
+    world = make(report_batch_item_failures=False)
+    world.send(b"{}", b"{}")
+    invocation = world.poll()
+    world.function.succeed(invocation, report(*invocation.messages), world.now)
+    assert world.queue.depth(world.now)[0] == 0
+
+
+# What a dead worker costs ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("receives", "seconds"), [(1, 1), (2, 4), (3, 16), (4, 64), (5, 256), (6, 900), (99, 900)])
+def test_the_pause_before_the_next_try(receives: int, seconds: float) -> None:
+    assert retry_delay(receives) == seconds
+
+
+def test_a_dead_worker_charges_the_message_it_was_at(make: Make) -> None:
+    world = make()
+    world.send(*[b"{}"] * 4)
+    invocation = world.poll()
+    names = by_key(invocation)
+    invocation.outcomes = {names["key-0"]: committed(), names["key-1"]: failed(1)}
+    invocation.began = names["key-2"]
+    world.function.crash(invocation, "killed by signal 11", world.now)
+    assert world.keys() == ["key-3"]
+    assert world.queue.receive(1, world.now) == []
+    world.now += 1
+    assert [(message.key, message.receives) for message in world.queue.receive(9, world.now)] == [
+        ("key-1", 2),
+        ("key-2", 2),
+    ]
+    assert world.hops("key-2") == [
+        ("failed", {"error": {"code": "FunctionError", "message": "killed by signal 11"}, "attempt": 1})
+    ]
+    assert world.hops("key-1")[0][1]["error"]["code"] == "TransformError", "what it said itself is kept"
+    assert world.hops("key-3") == []
+    assert world.counts() == {"committed": 1, "failed": 2, "rows": 1, "rejected": 2}
+
+
+def test_a_worker_that_dies_before_it_begins_charges_all(make: Make) -> None:
+    world = make()
+    world.send(b"{}", b"{}")
+    invocation = world.poll()
+    world.function.crash(invocation, "out of memory", world.now)
+    assert world.counts() == {"failed": 2}
+    world.now += 1
+    assert [message.receives for message in world.queue.receive(9, world.now)] == [2, 2]
+
+
+def test_after_the_last_try_it_comes_back_at_once_to_be_buried(make: Make) -> None:
+    world = make()
+    world.send(b"{}")
+    for _ in range(3):
+        invocation = world.poll()
+        (invocation.began,) = invocation.messages
+        world.function.crash(invocation, "killed", world.now)
+        world.now = world.queue.next_visible() or 0
+    assert world.now == 1000 + 1 + 4, "no third pause"
+    assert world.function.poll(1, world.now) is None
+    assert Queue(world.journal, queues.Settings("dead", "arn:dead")).depth(world.now)[0] == 1
+
+
+def test_an_engine_that_ends_charges_nobody(make: Make) -> None:
+    world = make()
+    world.send(*[b"{}"] * 4)
+    invocation = world.poll()
+    names = by_key(invocation)
+    invocation.outcomes = {names["key-0"]: committed(), names["key-1"]: failed(1)}
+    invocation.began = names["key-2"]
+    world.function.abandon(invocation, world.now)
+    found = {message.key: message.receives for message in world.queue.receive(9, world.now + 1)}
+    assert found == {"key-1": 2, "key-2": 1, "key-3": 1}
+    assert world.hops("key-2") == []
+    assert world.function.running == {}
+
+
+@given(st.lists(st.sampled_from(["done", "failed", "left"]), min_size=1, max_size=6), st.booleans(), st.data())
+@limits(max_examples=40, deadline=None)
+def test_no_message_is_lost_however_a_batch_ends(plan: list[str], began: bool, data: st.DataObject) -> None:
+    plan = sorted(plan)  # what is left is left at the end
+    with tempfile.TemporaryDirectory() as folder, closing(Journal(Path(folder) / "journal.db")) as journal:
+        world = World(journal)
+        world.send(*[b"{}"] * len(plan))
+        invocation = world.poll()
+        outcomes = {"done": committed(), "failed": failed(2)}
+        for name, found in zip(invocation.messages, plan, strict=True):
+            if found in outcomes:
+                invocation.outcomes[name] = outcomes[found]
+            elif began and invocation.began is None:
+                invocation.began = name
+        end = data.draw(st.sampled_from(["succeed", "crash", "abandon"]))
+        if end == "succeed":
+            bad = [name for name, found in zip(invocation.messages, plan, strict=True) if found != "done"]
+            world.function.succeed(invocation, report(*bad), world.now)
+        elif end == "crash":
+            world.function.crash(invocation, "killed", world.now)
+        else:
+            world.function.abandon(invocation, world.now)
+        world.now += VISIBILITY
+        assert len(world.keys()) == len(plan) - plan.count("done")
+        assert world.function.running == {}
+
+
+# The last outcome of a key --------------------------------------------------------------------------------------------
+
+
+def finish(world: World, outcome: dict[str, Any]) -> None:
+    invocation = world.poll()
+    for name in invocation.messages:
+        invocation.outcomes[name] = outcome
+    bad = [name for name in invocation.messages if outcome.get("failed")]
+    world.function.succeed(invocation, report(*bad), world.now)
+
+
+def test_a_duplicate_says_that_an_earlier_failure_is_over(make: Make) -> None:
+    """A worker may commit and die before it can say so: the next try finds a duplicate."""
+    world = make()
+    world.send(b"{}")
+    invocation = world.poll()
+    (invocation.began,) = invocation.messages
+    world.function.crash(invocation, "killed", world.now)
+    assert (world.outcome("key-0") or [""])[0] == "failed"
+    world.now += 1
+    finish(world, {"verdict": "duplicate"})
+    assert (world.outcome("key-0") or [""])[0] == "duplicate"
+    assert world.journal.rows("failed_outcomes", transform="", key="", most=9) == []
+
+
+def test_failed_and_quarantined_keys_are_found_page_by_page(make: Make) -> None:
+    world = make(batch_size=1)
+    for verdict in ("quarantined", "committed", "quarantined", "gone", "dropped"):
+        world.send(b"{}")
+        finish(world, {"verdict": verdict})
+    (first,) = world.journal.rows("failed_outcomes", transform="", key="", most=1)
+    (second,) = world.journal.rows("failed_outcomes", transform=first[0], key=first[1], most=9)
+    assert [(row[1], row[2], row[3]) for row in (first, second)] == [
+        ("key-0", "v0", "quarantined"),
+        ("key-2", "v2", "quarantined"),
+    ]
+    assert world.outcome("key-4") is None, "a message about another bucket's object is nobody's outcome"
+    assert world.journal.rows("quarantined_of", transform="orders") == [(2,)]
+
+
+# Batches: size, window, concurrency, payload, filters -----------------------------------------------------------------
+
+
+def test_without_a_window_what_is_there_goes_at_once(make: Make) -> None:
+    world = make(batch_size=3)
+    world.send(*[b"{}"] * 4)
+    assert world.function.next_due(world.now) == world.now
+    assert [len(world.poll().messages), len(world.poll().messages)] == [3, 1]
+    assert world.function.poll(3, world.now) is None
+    assert world.function.next_due(world.now) == world.now + VISIBILITY, "when what is hidden may come back"
+
+
+def test_a_window_waits_for_more_until_the_batch_is_full(make: Make) -> None:
+    world = make(batch_size=3, window=20)
+    assert world.function.next_due(world.now) is None
+    world.send(b"{}")
+    world.now += 15
+    world.send(b"{}")
+    assert world.function.next_due(world.now) == 1020
+    assert world.function.poll(1, world.now) is None
+    world.send(b"{}")
+    assert world.function.next_due(world.now) == 1000
+    assert len(world.poll().messages) == 3
+
+
+def test_a_window_ends(make: Make) -> None:
+    world = make(batch_size=3, window=20)
+    world.send(b"{}")
+    world.now += 19.9
+    assert world.function.poll(1, world.now) is None
+    world.now += 0.1
+    assert len(world.poll().messages) == 1
+
+
+def test_a_window_is_for_nothing_when_the_run_is_to_end(make: Make) -> None:
+    world = make(batch_size=3, window=20)
+    world.send(b"{}")
+    found = world.function.poll(1, world.now, hurry=True)
+    assert found is not None
+    assert len(found.messages) == 1
+
+
+def test_a_window_ends_when_the_payload_is_full(make: Make) -> None:
+    world = make(batch_size=10_000, window=300)
+    large = b'"' + b"x" * 250_000 + b'"'
+    world.send(*[large] * 23)
+    assert world.function.poll(1, world.now) is None
+    world.send(large)
+    assert len(orjson.dumps(world.poll().event())) < 6 * 1024 * 1024
+
+
+def test_no_more_run_at_once_than_the_mapping_allows(make: Make) -> None:
+    world = make(batch_size=1, maximum_concurrency=2)
+    world.send(*[b"{}"] * 3)
+    first = world.function.poll(1, world.now)
+    second = world.function.poll(2, world.now)
+    assert first is not None
+    assert second is not None
+    assert world.function.next_due(world.now) is None
+    assert world.function.poll(3, world.now) is None
+    world.function.succeed(first, None, world.now)
+    assert world.function.poll(3, world.now) is not None
+
+
+bodies = st.binary(max_size=80).map(lambda data: orjson.dumps({"x": data.hex(), "y": '"\\\n' * len(data)}))
+
+
+@given(st.lists(bodies, max_size=5), st.integers(1, 3))
+@limits(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_a_record_is_never_larger_than_it_is_taken_for(make: Make, given_bodies: list[bytes], most: int) -> None:
+    world = make(batch_size=most)
+    world.send(*given_bodies)
+    while invocation := world.function.poll(1, world.now):
+        for message in invocation.messages.values():
+            longest = replace(world.settings, queue_arn=QUEUE[:-11] + "q" * 80, region="ap-southeast-99")
+            assert len(orjson.dumps(record(message, longest))) + 1 <= record_size(message.body)
+        world.function.succeed(invocation, None, world.now)
+
+
+def test_a_payload_stays_under_lambdas_limit_also_with_many_small_messages(make: Make) -> None:
+    world = make(batch_size=10_000, window=1)
+    world.send(*[b'{"key": "' + b"v" * 500 + b'"}'] * 10_000)
+    world.now += 1
+    invocation = world.poll()
+    size = len(orjson.dumps(invocation.event()))
+    assert LARGEST_PAYLOAD * 0.8 < size <= LARGEST_PAYLOAD
+    assert len(invocation.messages) < 10_000
+
+
+def pattern(body: object) -> Matcher:
+    return compile_pattern({"body": body}, dialect=Dialect.LAMBDA)
+
+
+WANTED = pattern({"kind": ["wanted"]})
+
+
+def test_what_passes_no_filter_is_deleted_and_others_take_its_place(make: Make) -> None:
+    world = make(batch_size=3, filters=(WANTED, pattern({"kind": ["also"]})))
+    kinds = ["wanted", "no", "also", "no", "no", "wanted", "wanted"]
+    world.send(*[orjson.dumps({"kind": kind}) for kind in kinds])
+    assert [message.key for message in world.poll().messages.values()] == ["key-0", "key-2", "key-5"]
+    assert [message.key for message in world.poll().messages.values()] == ["key-6"]
+    assert world.queue.depth(world.now)[0] == 4, "three of seven are gone from the queue"
+    assert [what for what, _ in world.hops("key-1")] == ["filtered"]
+    assert [what for what, _ in world.hops("key-0")] == []
+
+
+def test_a_queue_of_nothing_wanted_is_emptied_without_an_invocation(make: Make) -> None:
+    world = make(batch_size=2, filters=(WANTED,))
+    world.send(*[b"{}"] * 50)
+    polls = 0
+    while world.queue.depth(world.now)[0]:
+        assert world.function.poll(1, world.now) is None
+        polls += 1
+    assert polls == 3, "and without keeping the engine for long"
+
+
+@pytest.mark.parametrize(
+    ("body", "criterion", "passes"),
+    [
+        (b'{"kind": "wanted"}', {"kind": ["wanted"]}, True),
+        (b'{"kind": "other"}', {"kind": ["wanted"]}, False),
+        (b"plain text", {"kind": ["wanted"]}, False),
+        (b"plain text", [{"prefix": "plain"}], True),
+        (b"other text", [{"prefix": "plain"}], False),
+        (b'{"kind": "wanted"}', [{"prefix": "{"}], False),
+    ],
+)
+def test_the_forms_of_body_and_pattern_must_agree(make: Make, body: bytes, criterion: object, passes: bool) -> None:
+    world = make(filters=(pattern(criterion),))
+    world.send(body)
+    assert (world.function.poll(1, world.now) is not None) is passes
+    assert world.queue.depth(world.now)[0] == int(passes)

@@ -1,0 +1,306 @@
+"""What no event tells: files that were there before, events that were lost, limits, a folder that goes away."""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from watchdog.observers import Observer
+
+from silversmith.local import inotify
+from silversmith.local.landing import Refused
+from silversmith.local.portable import Portable
+from silversmith.local.watcher import Changes, Watcher, WatcherFailed
+from silversmith.local.watches import Watches, WatchLimitReached
+from silversmith.stores.local import LocalStore
+from tests.unit.local.watching import DEADLINE, Told, mark, pass_turn, scan, watch
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="inotify is Linux's")
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    (tmp_path / "bucket").mkdir()
+    return tmp_path / "bucket"
+
+
+def test_a_scan_finds_what_is_whole(root: Path) -> None:
+    for path in ("a", "d/b", "d/.hidden", "x.part", ".silversmith-keys/a-2f-2fb.key", "empty"):
+        (root / path).parent.mkdir(exist_ok=True)
+        (root / path).write_bytes(b"" if path == "empty" else b"1")
+    (root / "link").symlink_to("a")
+    told = Told()
+    changed = (root / "empty").stat().st_ctime
+    with watch(root, told) as watcher, (root / "open").open("w") as file:
+        file.write("half")
+        file.flush()
+        assert scan(watcher, changed) == ["a", "a//b", "d/b"]  # the empty one may just have been created
+        assert told.refused[0][0] == "link"
+        assert scan(watcher, changed + 1) == ["a", "a//b", "d/b", "empty"]
+        watcher.recheck(1_000.0)
+        pass_turn(root, told)
+        assert "empty" not in told.files
+        watcher.recheck(1_001.0)
+        told.until(lambda: "empty" in told.files)
+        assert "open" not in told.files
+        file.close()
+        told.until(lambda: told.files[-1] == "open")
+
+
+def test_a_scan_comes_in_batches(root: Path) -> None:
+    for number in range(2_500):
+        (root / str(number)).write_bytes(b"1")
+    batches = list(watch(root, Told()).scan(time.time()))
+    assert [len(batch) for batch in batches] == [1_000, 1_000, 500]
+    assert len({key for batch in batches for key in batch}) == 2_500
+
+
+def test_where_nothing_tells_of_writers_a_quiet_file_is_whole(root: Path) -> None:
+    (root / "a").write_bytes(b"1")
+    told = Told()
+    with watch(root, told, has_writer=lambda descriptor: None) as watcher:
+        assert scan(watcher, time.time()) == []
+        assert scan(watcher, time.time() + 2.5) == ["a"]
+        (root / "a").write_bytes(b"2")  # that it is closed is told
+        told.until(lambda: told.files == ["a"])
+        os.link(root / "a", root / "linked")
+        pass_turn(root, told)
+        watcher.recheck(10.0)
+        pass_turn(root, told)
+        os.utime(root / "linked", (5, 5))
+        watcher.recheck(12.0)
+        pass_turn(root, told)
+        watcher.recheck(13.9)
+        pass_turn(root, told)
+        assert "linked" not in told.files
+        watcher.recheck(14.0)
+        told.until(lambda: "linked" in told.files)
+
+
+def test_a_file_put_under_a_new_name_is_told_at_the_next_look(root: Path, tmp_path: Path) -> None:
+    """link() is the only event of it; it must not wait for a close that never comes."""
+    store = LocalStore(root, scratch=tmp_path / "scratch", locks=tmp_path / "locks", foreign_writers=True)
+    told = Told()
+    with watch(root, told) as watcher:
+        store.put("a", b"1", if_none_match=True)
+        pass_turn(root, told)
+        watcher.recheck(0.0)
+        told.until(lambda: "a" in told.files)
+
+
+def test_what_the_kernel_dropped_is_asked_for(root: Path) -> None:
+    told, blocked, reached = Told(), threading.Event(), threading.Event()
+
+    def slow(files: list[str]) -> None:
+        reached.set()
+        blocked.wait()
+        told.on_files(files)
+
+    with watch(root, told, on_files=slow) as watcher:
+        names = [root / "a", root / "b"]
+        names[0].write_bytes(b"1")
+        assert reached.wait(DEADLINE)
+        limit = int(Path("/proc/sys/fs/inotify/max_queued_events").read_text())
+        for number in range(limit + 10):  # by turns, for the kernel makes one of two that are alike
+            os.close(os.open(names[number % 2], os.O_WRONLY | os.O_CREAT))
+        (root / "unseen/deep").mkdir(parents=True)
+        (root / "c").write_bytes(b"1")
+        blocked.set()
+        told.until(lambda: told.overflows)
+        assert "max_queued_events" in told.overflows[0]
+        assert scan(watcher, time.time() + 3) == ["a", "b", "c"]
+        (root / "unseen/deep/d").write_bytes(b"1")  # its folder's own event was dropped
+        told.until(lambda: "unseen/deep/d" in told.files)
+        watcher.recheck(0.0)
+
+
+def test_a_file_that_may_not_be_read_is_told_when_it_may(root: Path) -> None:
+    """That it may not is pretended, for the tests may be run by root."""
+    told = Told()
+    may_read = False
+
+    def look(descriptor: int) -> bool | None:
+        if not may_read:
+            raise Refused("it cannot be read: Permission denied", for_now=True)
+        return False
+
+    with watch(root, told, has_writer=look) as watcher:
+        (root / "a").write_bytes(b"1")
+        told.until(lambda: told.refused)
+        may_read = True
+        watcher.recheck(0.0)
+        told.until(lambda: told.files == ["a"])
+        assert {path for path, _ in told.refused} == {"a"}
+        assert told.overflows == []
+
+
+def test_a_callback_that_fails_loses_nothing(root: Path) -> None:
+    told, calls = Told(), 0
+
+    def failing(files: list[str]) -> None:
+        nonlocal calls
+        calls += 1
+        if calls == 1:
+            raise RuntimeError("the journal is locked")
+        told.on_files(files)
+
+    with watch(root, told, on_files=failing) as watcher:
+        (root / "a").write_bytes(b"1")
+        told.until(lambda: told.overflows == ["RuntimeError: the journal is locked"])
+        assert scan(watcher, time.time()) == ["a"]
+        mark(root, told)
+
+
+class Short(inotify.Inotify):
+    """A kernel that allows only so many watches."""
+
+    allowed = 3
+
+    def add(self, folder: str, extra: int = 0) -> int:
+        if Short.allowed == 0:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        Short.allowed -= 1
+        return super().add(folder, extra)
+
+
+def test_the_limit_of_watches_is_explained(root: Path) -> None:
+    for name in "abcd":
+        (root / name).mkdir()
+    Short.allowed = 3
+    watcher = watch(root, Told(), changes=Watches(str(root), Short))
+    with pytest.raises(WatchLimitReached, match=r"sudo sysctl fs.inotify.max_user_watches=1048576"):
+        watcher.start()
+    watcher.stop()
+
+    def none() -> inotify.Inotify:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    with pytest.raises(WatchLimitReached, match=r"fs.inotify.max_user_instances=1024"):
+        watch(root, Told(), changes=Watches(str(root), none)).start()
+
+
+def test_a_folder_over_the_limit_is_told_of_and_tried_again(root: Path) -> None:
+    Short.allowed = 1
+    told = Told()
+    with watch(root, told, changes=Watches(str(root), Short)) as watcher:
+        (root / "a/b").mkdir(parents=True)
+        told.until(lambda: told.refused)
+        assert told.refused[0][0] == "a/"
+        assert "max_user_watches" in told.refused[0][1]
+        (root / "a/b/c").write_bytes(b"1")
+        watcher.recheck(0.0)
+        mark(root, told)
+        assert (told.files, len(told.refused)) == (["mark"], 1)
+        Short.allowed = 10
+        watcher.recheck(1.0)
+        told.until(lambda: told.files == ["mark", "a/b/c"])
+        (root / "a/b/d").write_bytes(b"1")
+        told.until(lambda: told.files[2:] == ["a/b/d"])
+
+
+@pytest.mark.parametrize("how", ["removed", "moved"])
+@pytest.mark.parametrize("changes", [Watches, Portable])
+def test_a_root_that_goes_away_is_told(root: Path, how: str, changes: Callable[[str], Changes]) -> None:
+    if changes is Portable and how == "moved":
+        pytest.skip("watchdog does not tell of it on Linux")
+    told = Told()
+    watcher = watch(root, told, changes=changes(str(root)))
+    watcher.start()
+    thread = watcher._thread
+    assert thread is not None
+    if how == "removed":
+        root.rmdir()
+    else:
+        root.rename(root.with_name("elsewhere"))
+    thread.join(DEADLINE)
+    with pytest.raises(WatcherFailed, match="is no longer watched"):
+        watcher.recheck(0.0)
+    watcher.stop()
+
+
+def test_a_root_that_is_none_is_an_error(root: Path) -> None:
+    (root / "file").write_bytes(b"")
+    for path in (root / "none", root / "file"):
+        with pytest.raises(OSError, match=r"No such file|Not a directory"):
+            Watcher(
+                path, on_files=print, on_gone=print, on_folder_gone=print, on_refused=print, on_overflow=print
+            ).start()
+
+
+def test_nothing_is_left_behind(root: Path) -> None:
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    told = Told()
+    for number in range(5):
+        with watch(root, told):
+            mark(root, told, str(number))
+    watcher = watch(root, told)
+    watcher.stop()
+    watcher.start()
+    watcher.stop()
+    watcher.stop()
+    assert len(list(Path("/proc/self/fd").iterdir())) == before
+    assert not any(thread.name == "watcher" for thread in threading.enumerate())
+
+
+def test_it_can_be_stopped_in_a_callback(root: Path) -> None:
+    stopped = threading.Event()
+
+    def stop(files: list[str]) -> None:
+        watcher.stop()
+        stopped.set()
+
+    watcher = watch(root, Told(), on_files=stop)
+    watcher.start()
+    thread = watcher._thread
+    assert thread is not None
+    (root / "a").write_bytes(b"1")
+    assert stopped.wait(DEADLINE)
+    thread.join(DEADLINE)
+    assert not thread.is_alive()
+    watcher.stop()
+
+
+def test_with_watchdog_a_quiet_file_is_whole(root: Path, tmp_path: Path) -> None:
+    """As on macOS, where nothing is told of a file's end: watchdog's events, but for those that only Linux has."""
+
+    class Deaf(Portable):
+        def dispatch(self, event: object) -> None:
+            if getattr(event, "event_type", "") != "closed":
+                super().dispatch(event)  # type: ignore[arg-type]
+
+    told = Told()
+    now = 0.0
+
+    def rechecked(condition: Callable[[], bool]) -> None:
+        nonlocal now
+        with told.changed:
+            end = time.monotonic() + DEADLINE
+            while not condition():
+                assert time.monotonic() < end, vars(told)
+                now += 1.0
+                watcher.recheck(now)
+                told.changed.wait(0.01)
+
+    with watch(root, told, changes=Deaf(str(root), Observer), has_writer=lambda descriptor: None) as watcher:
+        (root / "a").write_bytes(b"1")
+        rechecked(lambda: "a" in told.files)
+        full = tmp_path / "full"
+        full.mkdir()
+        (full / "b").write_bytes(b"1")
+        full.rename(root / "in")
+        rechecked(lambda: "in/b" in told.files)
+        (root / "a").rename(root / "c")
+        rechecked(lambda: "c" in told.files)
+        assert told.gone == ["a"]
+        (root / "c").unlink()
+        rechecked(lambda: told.gone == ["a", "c"])
+        (root / "in").rename(root / "on")
+        rechecked(lambda: "on/b" in told.files)
+        assert told.folders_gone == ["in/"]
+    assert not any(thread.name == "watcher" for thread in threading.enumerate())

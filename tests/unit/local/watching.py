@@ -1,0 +1,91 @@
+"""A watcher over a folder, and what it told, to wait for."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+from silversmith.local.watcher import Changes, Watcher
+
+#: Seconds after which something that should have been told will not be.
+DEADLINE = 20.0
+
+
+class Told:
+    """What a watcher told, to wait for."""
+
+    def __init__(self) -> None:
+        self.changed = threading.Condition()
+        self.files: list[str] = []
+        self.gone: list[str] = []
+        self.folders_gone: list[str] = []
+        self.refused: list[tuple[str, str]] = []
+        self.overflows: list[str] = []
+
+    def on_files(self, told: list[str]) -> None:
+        with self.changed:
+            self.files += told
+            self.changed.notify_all()
+
+    def on_gone(self, told: list[str]) -> None:
+        with self.changed:
+            self.gone += told
+            self.changed.notify_all()
+
+    def on_folder_gone(self, prefix: str) -> None:
+        with self.changed:
+            self.folders_gone.append(prefix)
+            self.changed.notify_all()
+
+    def on_refused(self, path: str, reason: str) -> None:
+        with self.changed:
+            self.refused.append((path, reason))
+            self.changed.notify_all()
+
+    def on_overflow(self, reason: str) -> None:
+        with self.changed:
+            self.overflows.append(reason)
+            self.changed.notify_all()
+
+    def until(self, condition: Callable[[], object]) -> None:
+        with self.changed:
+            assert self.changed.wait_for(condition, DEADLINE), vars(self)
+
+
+def watch(
+    root: Path,
+    told: Told,
+    *,
+    changes: Changes | None = None,
+    has_writer: Callable[[int], bool | None] | None = None,
+    on_files: Callable[[list[str]], None] | None = None,
+) -> Watcher:
+    root.mkdir(exist_ok=True)
+    extra = {} if has_writer is None else {"has_writer": has_writer}
+    return Watcher(
+        root,
+        on_files=on_files or told.on_files,
+        on_gone=told.on_gone,
+        on_folder_gone=told.on_folder_gone,
+        on_refused=told.on_refused,
+        on_overflow=told.on_overflow,
+        changes=changes,
+        **extra,
+    )
+
+
+def mark(root: Path, told: Told, name: str = "mark") -> None:
+    """Wait until everything that happened so far was told: events come in order."""
+    (root / name).write_bytes(b"")
+    told.until(lambda: name in told.files)
+
+
+def pass_turn(root: Path, told: Told) -> None:
+    """Wait until the watcher has done all that it was asked so far: first in its turn are events, then requests."""
+    for _ in range(2):
+        mark(root, told, f"turn-{len(told.files)}")
+
+
+def scan(watcher: Watcher, now: float) -> list[str]:
+    return sorted(key for batch in watcher.scan(now) for key in batch)
