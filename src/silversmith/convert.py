@@ -65,13 +65,10 @@ def _in_memory(
     table: Table, frame: pl.DataFrame, contract: Contract, transform: Transform, lineage: Lineage
 ) -> Converted:
     good, rejected = contract.split(frame, table)
-    malformed = 0 if table.malformed is None else table.malformed.height
     rows_rejected = 0 if rejected is None else rejected.height
-    contract.judge(frame.height + malformed, rows_rejected)
+    contract.judge(table.records, rows_rejected)
     silver = _collected(transform, good)
-    lineage = replace(
-        lineage, rows_read=frame.height + malformed, rows_written=silver.height, rows_rejected=rows_rejected
-    )
+    lineage = replace(lineage, rows_read=table.records, rows_written=silver.height, rows_rejected=rows_rejected)
     text = lineage.to_json()
     return Converted(
         formats.parquet_bytes(silver, text),
@@ -81,7 +78,7 @@ def _in_memory(
 
 
 def _streaming(table: Table, contract: Contract, transform: Transform, lineage: Lineage, scratch: Scratch) -> Converted:
-    """Silver, rejected rows and the count of all rows in one pass over the file."""
+    """Silver and rejected rows in one pass over the file."""
     with formats.reading_errors(table):
         checked = contract.check(table)
     paths = scratch.file(".parquet"), scratch.file(".rejected.parquet")
@@ -90,19 +87,16 @@ def _streaming(table: Table, contract: Contract, transform: Transform, lineage: 
     plans = [
         formats.parquet_sink(silver, paths[0], text),
         formats.parquet_sink(checked.rejected, paths[1], text),
-        table.rows.select(pl.len()),
     ]
     try:
         with formats.reading_errors(table):
-            counted = pl.collect_all(plans, engine="streaming")[2].item()
+            pl.collect_all(plans, engine="streaming")
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
         raise TransformError(_told(transform, error)) from error
     rejected = formats.count_rows(paths[1])
-    malformed = 0 if table.malformed is None else table.malformed.height
-    contract.judge(counted + malformed, rejected)
-    lineage = replace(
-        lineage, rows_read=counted + malformed, rows_written=formats.count_rows(paths[0]), rows_rejected=rejected
-    )
+    contract.judge(table.records, rejected)
+    written = formats.count_rows(paths[0])
+    lineage = replace(lineage, rows_read=table.records, rows_written=written, rows_rejected=rejected)
     for path in paths:
         formats.fill_lineage(path, lineage.to_json())
     return Converted(paths[0], paths[1] if rejected else None, lineage, scratch)

@@ -6,6 +6,7 @@ now, and becomes true in one instant: the conditional put of the silver object.
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -16,11 +17,11 @@ from typing import Any
 
 from silversmith import faults
 from silversmith.convert import Converted, convert
-from silversmith.errors import DataError, PreconditionFailed, SilversmithError, SourceChanged
+from silversmith.errors import DataError, PreconditionFailed, SilversmithError, SourceChanged, TransformError
 from silversmith.events import ObjectEvent
 from silversmith.lineage import Decision, Lineage, decide, error_key, rejected_key, silver_key
 from silversmith.pipeline import Transform
-from silversmith.stores import Head, Lake, Source
+from silversmith.stores import Head, Lake, Source, Store
 
 #: How often one call starts again because somebody else was first or the bytes changed, before the queue has to wait.
 TRIES = 8
@@ -132,46 +133,74 @@ def _once(work: Work) -> Outcome:
     """Steps 2 to 6 of the design. The silver object is headed before bronze is read: that order makes the put safe."""
     head = work.lake.silver.head(work.silver)
     lineage = Lineage.from_metadata(head.metadata) if head else None
-    if lineage is not None:
-        bronze = work.lake.bronze.head(work.key)
-        decision = decide(bronze.etag if bronze else None, lineage, work.transform.fingerprint, silver_exists=True)
-        if decision is Decision.DUPLICATE and lineage.committed_at >= work.event.made_after:
-            return _duplicate(work, lineage)
+    if head is not None and lineage is not None and _is_settled(work, lineage):
+        _clear(work, lineage, head.etag)
+        return work.outcome(Verdict.DUPLICATE, **_rows(lineage))
     with work.lake.bronze.open(work.key) as source:
         if source is None:
             return _gone(work)
         faults.point("process.opened")
         try:
-            return _transform(work, source, head)
-        except DataError as error:
-            work.lake.bronze.verify(source)  # torn bytes are not the data's fault
-            return _quarantine(work, source, error)
+            made = convert(source, work.transform, _lineage(work, source), work.scratch)
+        except (DataError, TransformError) as error:
+            work.lake.bronze.verify(source)  # torn bytes are nobody's fault
+            if isinstance(error, DataError):
+                return _quarantine(work, source, error)
+            raise
+        faults.point("process.written")
+        work.lake.bronze.verify(source)
+        return _commit(work, made, head)
+
+
+def _is_settled(work: Work, lineage: Lineage) -> bool:
+    """Whether silver is of these bytes and this code, and so are the rejected rows that it speaks of.
+
+    A worker that died, or was too late with an older version, may have left others.
+    """
+    bronze = work.lake.bronze.head(work.key)
+    decision = decide(bronze.etag if bronze else None, lineage, work.transform.fingerprint, silver_exists=True)
+    if decision is not Decision.DUPLICATE or lineage.committed_at < work.event.made_after:
+        return False
+    return not lineage.rows_rejected or _has_origin(work.lake.quarantine.head(work.rejected), lineage)
+
+
+def _has_origin(head: Head | None, lineage: Lineage) -> bool:
+    """Whether an object in quarantine was made of the same bytes by the same code."""
+    found = Lineage.from_metadata(head.metadata) if head else None
+    return found is not None and _origin(found) == _origin(lineage)
+
+
+def _origin(lineage: Lineage) -> tuple[str, str]:
+    return lineage.bronze_etag, lineage.fingerprint
 
 
 def _gone(work: Work) -> Outcome:
     """An error document about an object that is no more asks for nothing that anybody could do."""
-    work.lake.quarantine.delete(work.error)
+    _remove(work, work.error, None)
     return work.outcome(Verdict.GONE, version=work.event.version)
 
 
-def _transform(work: Work, source: Source, head: Head | None) -> Outcome:
-    made = convert(source, work.transform, _lineage(work, source), work.scratch)
-    faults.point("process.written")
-    work.lake.bronze.verify(source)
-    if made.rejected is not None:
-        _put_rejected(work, made)
-        faults.point("process.rejected")
-    work.lake.silver.put(
+def _commit(work: Work, made: Converted, head: Head | None) -> Outcome:
+    """The rejected rows, the silver object, and a look at whether they are still what they should be."""
+    lineage = made.lineage
+    rejected = None if made.rejected is None else _put_rejected(work, made.rejected, lineage)
+    faults.point("process.rejected")
+    silver = work.lake.silver.put(
         work.silver,
         made.silver,
-        metadata=made.lineage.to_metadata(),
+        metadata=lineage.to_metadata(),
         if_match=head.etag if head else None,
         if_none_match=head is None,
     )
     faults.point("process.committed")
-    _clear(work, keep_rejected=made.rejected is not None)
+    if head is not None:
+        # Bronze may be back at what the old silver was made of, and another worker have found nothing to do.
+        _require_bronze(work, lineage.bronze_etag)
+    if rejected is not None:
+        _require(work.lake.quarantine, work.rejected, rejected)
+    _clear(work, lineage, silver)
     faults.point("process.cleared")
-    return work.outcome(Verdict.COMMITTED, **_rows(made.lineage))
+    return work.outcome(Verdict.COMMITTED, **_rows(lineage))
 
 
 def _lineage(work: Work, source: Source) -> Lineage:
@@ -211,60 +240,30 @@ def _rows(lineage: Lineage) -> dict[str, Any]:
     }
 
 
-def _put_rejected(work: Work, made: Converted) -> None:
+def _put_rejected(work: Work, rejected: bytes | Path, lineage: Lineage) -> str:
     """Conditional like the commit, so that a slow worker with an older version cannot put its rows over a newer's."""
-    assert made.rejected is not None
-    existing = work.lake.quarantine.head(work.rejected)
-    work.lake.quarantine.put(
-        work.rejected,
-        made.rejected,
-        metadata=made.lineage.to_metadata(),
-        if_match=existing.etag if existing else None,
-        if_none_match=existing is None,
-    )
+    return _replace(work, work.rejected, rejected, lineage.bronze_etag, lineage.to_metadata())
 
 
-def _clear(work: Work, *, keep_rejected: bool) -> None:
-    """Remove what an earlier failure, or an earlier version, left in quarantine."""
-    work.lake.quarantine.delete(work.error)
-    if not keep_rejected:
-        work.lake.quarantine.delete(work.rejected)
-
-
-def _duplicate(work: Work, lineage: Lineage) -> Outcome:
-    """Nothing to do; but a worker that died or was too late may have left quarantine unlike what silver says."""
-    head = work.lake.quarantine.head(work.rejected)
-    rejected = Lineage.from_metadata(head.metadata) if head else None
-    agrees = rejected is not None and _same_origin(rejected, lineage)
-    if lineage.rows_rejected and not agrees:
-        return _again(work)
-    _clear(work, keep_rejected=lineage.rows_rejected > 0)
-    return work.outcome(Verdict.DUPLICATE, **_rows(lineage))
-
-
-def _same_origin(one: Lineage, other: Lineage) -> bool:
-    return (one.bronze_etag, one.fingerprint) == (other.bronze_etag, other.fingerprint)
-
-
-def _again(work: Work) -> Outcome:
-    """Make silver and its rejected rows once more: the rows that silver says were rejected are not there."""
-    head = work.lake.silver.head(work.silver)
-    with work.lake.bronze.open(work.key) as source:
-        if source is None:
-            return _gone(work)
-        return _transform(work, source, head)
+def _clear(work: Work, lineage: Lineage, silver: str) -> None:
+    """Remove what an earlier failure, or an earlier version, left in quarantine. ``silver`` is the etag of silver."""
+    _remove(work, work.error, lineage.bronze_etag)
+    if not lineage.rows_rejected and _remove(work, work.rejected, lineage.bronze_etag):
+        # They may have been put by who then committed, and who was done before they went.
+        _require(work.lake.silver, work.silver, silver)
 
 
 def _quarantine(work: Work, source: Source, error: DataError) -> Outcome:
     """The error document. If bronze changed meanwhile it speaks of bytes that are no more: take it back, look again."""
     document = _document(work, source, error)
     body = json.dumps(document, indent=2, ensure_ascii=False).encode("utf-8", "backslashreplace")
-    etag = work.lake.quarantine.put(work.error, body)
+    etag = _replace(work, work.error, body, source.head.etag)
     faults.point("process.quarantined")
-    bronze = work.lake.bronze.head(work.key)
-    if bronze is None or bronze.etag != source.head.etag:
+    try:
+        _require_bronze(work, source.head.etag)
+    except SourceChanged:
         work.lake.quarantine.delete(work.error, if_match=etag)
-        raise SourceChanged(f"{work.key} changed while it was processed")
+        raise
     return work.outcome(
         Verdict.QUARANTINED,
         etag=source.head.etag,
@@ -272,6 +271,50 @@ def _quarantine(work: Work, source: Source, error: DataError) -> Outcome:
         size=source.head.size,
         error=document["error"],
     )
+
+
+def _replace(work: Work, key: str, body: bytes | Path, bronze: str, metadata: Mapping[str, str] | None = None) -> str:
+    """Put an object into quarantine, but never over one that tells of a newer version of bronze. Its etag.
+
+    What was there before bronze was seen to be still ours is of our version or an older one.
+    """
+    existing = work.lake.quarantine.head(key)
+    if existing is not None:
+        _require_bronze(work, bronze)
+    return work.lake.quarantine.put(
+        key,
+        body,
+        metadata=metadata,
+        if_match=existing.etag if existing else None,
+        if_none_match=existing is None,
+    )
+
+
+def _remove(work: Work, key: str, bronze: str | None) -> bool:
+    """Remove an object from quarantine, on the same terms. Whether there was one.
+
+    Headed first: mostly there is none, and where the bucket keeps versions a DELETE would leave a marker each time.
+    """
+    existing = work.lake.quarantine.head(key)
+    if existing is None:
+        return False
+    _require_bronze(work, bronze)
+    with contextlib.suppress(PreconditionFailed):  # another has removed or replaced it, on the same terms
+        work.lake.quarantine.delete(key, if_match=existing.etag)
+    return True
+
+
+def _require_bronze(work: Work, etag: str | None) -> None:
+    """``etag`` None: there must be no bronze object."""
+    bronze = work.lake.bronze.head(work.key)
+    if (bronze.etag if bronze else None) != etag:
+        raise SourceChanged(f"{work.key} changed while it was processed")
+
+
+def _require(store: Store, key: str, etag: str) -> None:
+    head = store.head(key)
+    if head is None or head.etag != etag:
+        raise PreconditionFailed(f"{key} is not what it was when it was written")
 
 
 def _document(work: Work, source: Source, error: DataError) -> dict[str, Any]:

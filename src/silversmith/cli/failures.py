@@ -10,7 +10,7 @@ from cyclopts import Parameter, validators
 
 from silversmith.cli.filters import key_pattern
 from silversmith.cli.opened import opened
-from silversmith.cli.options import LAKE, PIPELINE, JsonOption, LakeOption, PipelineOption
+from silversmith.cli.options import LAKE, PIPELINE, JsonOption, LakeOption, PipelineArgument
 from silversmith.cli.screen import say, say_json, say_lines
 from silversmith.cli.text import count, duration, shown
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 
 def failures(
+    pipeline: PipelineArgument = PIPELINE,
     *,
     transform: Annotated[str | None, Parameter(help="Only this transform's.")] = None,
     key: Annotated[str | None, Parameter(help="Only of keys that match, as in 'flights/*.csv'.")] = None,
@@ -31,7 +32,6 @@ def failures(
     rejected: Annotated[
         bool, Parameter(negative=(), show_default=False, help="Show files of which rows were rejected instead.")
     ] = False,
-    pipeline: PipelineOption = PIPELINE,
     lake: LakeOption = LAKE,
     json: JsonOption = False,
 ) -> int:

@@ -7,9 +7,10 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-#: Which pipeline, as a command's argument.
+#: Which pipeline, as a command's argument; as an option it is understood, too, so that all commands are called alike.
 PipelineArgument = Annotated[
-    str, Parameter(help="The pipeline: path/to/file.py, or package.module:attribute.", show_default=True)
+    str,
+    Parameter(name="--pipeline", help="The pipeline: path/to/file.py, or package.module:attribute.", show_default=True),
 ]
 
 #: Which pipeline, for commands whose argument is something else.

@@ -25,7 +25,6 @@ _MEANS = {
 
 def reconcile(
     pipeline: PipelineArgument = PIPELINE,
-    /,
     *,
     transform: Annotated[str | None, Parameter(help="Only this transform's.")] = None,
     changed: Annotated[

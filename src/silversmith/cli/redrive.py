@@ -9,7 +9,7 @@ from cyclopts import Parameter, validators
 
 from silversmith.cli.filters import ago, key_pattern
 from silversmith.cli.opened import opened, tell_nobody_works
-from silversmith.cli.options import LAKE, PIPELINE, DryRunOption, JsonOption, LakeOption, PipelineOption
+from silversmith.cli.options import LAKE, PIPELINE, DryRunOption, JsonOption, LakeOption, PipelineArgument
 from silversmith.cli.screen import say, say_json, warn
 from silversmith.cli.text import count, duration, shown
 
@@ -21,6 +21,7 @@ NAMED = 100
 
 
 def redrive(
+    pipeline: PipelineArgument = PIPELINE,
     *,
     transform: Annotated[str | None, Parameter(help="Only this transform's.")] = None,
     key: Annotated[str | None, Parameter(help="Only of keys that match, as in 'flights/*.csv'.")] = None,
@@ -31,7 +32,6 @@ def redrive(
     newer_than: Annotated[str | None, Parameter(help="Only what failed since then, as in 10m, 2h, 3d.")] = None,
     limit: Annotated[int | None, Parameter(validator=validators.Number(gte=1), help="Not more than so many.")] = None,
     dry_run: DryRunOption = False,
-    pipeline: PipelineOption = PIPELINE,
     lake: LakeOption = LAKE,
     json: JsonOption = False,
 ) -> int:

@@ -41,7 +41,6 @@ class Result:
 
 def run(
     pipeline: PipelineArgument = PIPELINE,
-    /,
     *,
     lake: LakeOption = LAKE,
     until_idle: Annotated[

@@ -19,7 +19,7 @@ _COLUMNS = (
 )  # fmt: skip
 
 
-def status(pipeline: PipelineArgument = PIPELINE, /, *, lake: LakeOption = LAKE, json: JsonOption = False) -> int:
+def status(pipeline: PipelineArgument = PIPELINE, *, lake: LakeOption = LAKE, json: JsonOption = False) -> int:
     """Show where everything is: what waits, what is worked on, what came of it."""
     from silversmith.operations.status import status as look
 

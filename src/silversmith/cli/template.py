@@ -2,29 +2,30 @@
 
 from __future__ import annotations
 
-import json
+import json as text
 from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
 
 from silversmith.cli.opened import load_pipeline
-from silversmith.cli.options import PIPELINE, PipelineArgument
+from silversmith.cli.options import PIPELINE, JsonOption, PipelineArgument
 from silversmith.cli.screen import say_json
 
 
 def template(
     pipeline: PipelineArgument = PIPELINE,
-    /,
     *,
     output: Annotated[Path | None, Parameter(help="Write it to this file; else it is printed.")] = None,
+    json: JsonOption = False,
 ) -> int:
-    """Print the CloudFormation template that the pipeline compiles to, as JSON."""
+    """Print the CloudFormation template that the pipeline compiles to. It is JSON, with ``--json`` and without."""
+    del json
     from silversmith.template import compile as compile_template
 
     compiled = compile_template(load_pipeline(pipeline))
     if output is None:
         say_json(compiled)
     else:
-        output.write_text(json.dumps(compiled, indent=2) + "\n", encoding="ascii")
+        output.write_text(text.dumps(compiled, indent=2) + "\n", encoding="ascii")
     return 0

@@ -54,6 +54,10 @@ class Compression:
         """
         try:
             yield from self.undo(file)
+        except OSError as error:
+            if error.errno is not None:  # the system is at fault, not the bytes
+                raise
+            raise self.unreadable(str(error)) from None
         except _errors() as error:
             raise self.unreadable(str(error)) from None
 
@@ -67,16 +71,12 @@ class Compression:
 
 
 def _errors() -> tuple[type[Exception], ...]:
-    """What the standard library's decompressors raise."""
-    import gzip
+    """What decompressors raise besides OSError."""
     import lzma
     import zlib
 
-    found: list[type[Exception]] = [EOFError, OSError, ValueError, zlib.error, gzip.BadGzipFile, lzma.LZMAError]
-    name = "compression.zstd" if sys.version_info >= (3, 14) else "backports.zstd"
-    if name in sys.modules:
-        found.append(sys.modules[name].ZstdError)
-    return tuple(found)
+    zstd = sys.modules.get("compression.zstd") or sys.modules.get("backports.zstd")
+    return (EOFError, zlib.error, lzma.LZMAError, *([zstd.ZstdError] if zstd else []))
 
 
 def _gzip(file: BinaryIO) -> Iterator[bytes]:
@@ -139,7 +139,7 @@ COMPRESSIONS = (
     Compression(
         "bzip2",
         {".bz2": "", ".bz": "", ".tbz2": ".tar", ".tbz": ".tar"},
-        tuple(b"BZh%d1AY&SY" % level for level in range(1, 10)),
+        tuple(b"BZh%d%b" % (level, first) for level in range(1, 10) for first in (b"1AY&SY", b"\x17rE8P\x90")),
         _bzip2,
     ),
     Compression("xz", {".xz": "", ".txz": ".tar"}, (b"\xfd7zXZ\x00",), _xz),
@@ -159,3 +159,8 @@ def compression_of(content: Content) -> Compression | None:
             if one.stripped(content.name) is not None:
                 raise one.unreadable(f"it does not begin as {one.name} does")
     return found
+
+
+def stripped(name: str) -> str:
+    """A name without the ending that says how it is compressed."""
+    return next((found for one in COMPRESSIONS if (found := one.stripped(name)) is not None), name)

@@ -98,14 +98,12 @@ class Compaction:
         """Each hop is looked at once, soon after it was written: only then can its key have too many."""
         after = self._journal.counter(CURSOR)
         newest = self._journal.rows("newest_hop")[0][0] or 0
-        if newest < after:  # all hops had been removed, so their numbers began anew
+        if newest < after:  # all hops have been removed: the numbers of the next ones begin anew
             after = 0
         looked = self._journal.rows("hops_after", after=after, most=self._most)
-        if not looked:
-            return False
         for key in {key for _, key in looked}:
             self._journal.change("trim_hops", key=key, keep=self._keep.hops, most=self._most)
-        self._journal.change("set_counter", name=CURSOR, value=looked[-1][0])
+        self._journal.change("set_counter", name=CURSOR, value=looked[-1][0] if looked else after)
         return len(looked) >= self._most
 
     def _forget(self) -> bool:

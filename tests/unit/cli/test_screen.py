@@ -1,4 +1,4 @@
-"""What is written is never markup, is plain where nobody wants escapes, and is one JSON document where that is asked for."""
+"""What is shown on the screen and piped elsewhere: escaped, aligned, never interpreted."""
 
 from __future__ import annotations
 

@@ -65,7 +65,7 @@ def test_of_one_key_the_newest_hops_are_kept(journal: Journal) -> None:
 @given(st.lists(st.lists(st.sampled_from("abc"), max_size=12), max_size=8), st.integers(1, 9), st.integers(1, 15))
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_a_key_has_its_newest_hops_and_no_more(journal: Journal, rounds: list[list[str]], keep: int, most: int) -> None:
-    journal.change("oldest_hops", before=float("inf"), most=10**9)
+    run(Compaction(journal, bucket="b", keep=Keep(seconds=-DAY), most=10**9), 0)
     compaction = Compaction(journal, bucket="b", keep=Keep(hops=keep), most=most)
     written = Counter[str]()
     now = 0.0
@@ -83,7 +83,7 @@ def test_it_goes_on_after_all_hops_were_removed_and_their_numbers_begin_anew(jou
     now = run(compaction, 0)
     now = run(compaction, now + 2 * DAY)
     assert trace(journal, "a") == []
-    hops(journal, *["b"] * 5, at=now)
+    hops(journal, *["b"] * 70, at=now)
     run(compaction, now + LATER)
     assert len(trace(journal, "b")) == 2
 

@@ -48,8 +48,8 @@ def test_what_is_worked_on_is_in_flight(world: World, target: LocalTarget) -> No
 
 
 def test_what_came_of_it_is_counted(world: World, target: LocalTarget) -> None:
-    for key, data in {"orders/a.csv": GOOD, "orders/b.csv": PARTLY, "orders/c.csv": BAD, "orders/d.csv": HARMFUL}.items():
-        world.land(key, data)
+    for name, data in {"a": GOOD, "b": PARTLY, "c": BAD, "d": HARMFUL}.items():
+        world.land(f"orders/{name}.csv", data)
     world.work()
     found = of(look(world, target), "orders")
     assert (found.done, found.rows, found.rejected, found.quarantined) == (2, 3, 2, 1)
@@ -101,7 +101,7 @@ def test_a_lake_that_never_ran_says_so(tmp_path: Path) -> None:
 
 
 def test_a_folder_that_is_no_lake_is_a_wrong_call(tmp_path: Path) -> None:
-    with pytest.raises(WrongCall, match="there is no lake in .*--lake"), open_lake(LakeFolder(tmp_path), shop()):
+    with pytest.raises(WrongCall, match=r"there is no lake in .*--lake"), open_lake(LakeFolder(tmp_path), shop()):
         pass
     assert list(tmp_path.iterdir()) == []
 

@@ -1,0 +1,247 @@
+"""Real worker processes: how they work, die, are ended and replaced, and how little their output takes."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from multiprocessing.connection import wait
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from silversmith.events import ObjectEvent, object_created
+from silversmith.local.chain import worker_functions
+from silversmith.local.function import Invocation, Received, Settings
+from silversmith.local.iam import Policy
+from silversmith.local.lake import LakeFolder
+from silversmith.local.queue import Message
+from silversmith.local.stack import read
+from silversmith.local.worker import WorkerConfig
+from silversmith.local.workers import LOG_BYTES, Event, Worker, Workers
+from silversmith.pipeline import load
+from silversmith.template import compile as compile_template
+
+HEADER = """
+import multiprocessing, os, signal, sys, time
+import polars as pl
+from silversmith import Pipeline
+
+IN_WORKER = multiprocessing.parent_process() is not None
+pipeline = Pipeline("p")
+
+@pipeline.transform("*.csv", timeout=30, memory=512)
+def rows(rows):
+    first = rows.collect()["x"][0]
+    {body}
+    return rows
+"""
+
+#: No test waits longer for a process, in seconds.
+PATIENCE = 60
+
+
+class Pool:
+    """Workers over a lake with a pipeline, and what they told so far."""
+
+    def __init__(self, folder: Path, body: str, *, number: int, start: str, policy: Policy | None) -> None:
+        self.lake = LakeFolder(folder / "lake")
+        definition = folder / "pipeline.py"
+        definition.write_text(HEADER.replace("{body}", body))
+        pipeline = load(str(definition))
+        definition.write_text(start + HEADER.replace("{body}", body))
+        self.lake.create(pipeline.bronze, pipeline.silver, pipeline.quarantine)
+        self.bronze = self.lake.bucket(pipeline.bronze)
+        self.silver = self.lake.bucket(pipeline.silver)
+        self.transform = pipeline.transforms[0]
+        functions = worker_functions(read(compile_template(pipeline)))
+        if policy is not None:
+            functions = tuple(replace(function, policy=policy) for function in functions)
+        self.name = functions[0].name
+        config = WorkerConfig(str(definition), self.lake.path, functions, os.getpid())
+        self.events: list[Event] = []
+        self.workers = Workers(config, number=number, logs=self.lake.logs)
+
+    def until(self, true: Callable[[], object], *, now: float | None = None) -> None:
+        """Listen until something is true; ``now``: with an eye on time and memory."""
+        deadline = time.monotonic() + PATIENCE
+        while not true():
+            assert time.monotonic() < deadline, [event.message or event.reason for event in self.events]
+            connections = self.workers.connections
+            for ready in wait(list(connections), timeout=0.05):
+                for event in self.workers.events(connections[ready]):  # type: ignore[index]
+                    event.worker.ready = event.worker.ready or "ready" in (event.message or {})
+                    self.events.append(event)
+            if now is not None:
+                self.workers.enforce(now)
+
+    def ready(self) -> Worker:
+        self.until(lambda: self.workers.idle)
+        return self.workers.idle[0]
+
+    def invocation(self, *values: int) -> Invocation:
+        """A batch with a file for each value."""
+        messages: dict[str, Received] = {}
+        for value in values:
+            key = f"{value}.csv"
+            (self.bronze / key).write_text(f"x\n{value}\n")
+            body = object_created(ObjectEvent("dl-bronze-layer", key), reason="PutObject")
+            messages[key] = Message(value, key, key, "v", body, 0.0, 1, 0.0, f"{value}-receipt")
+        settings = Settings(self.name, "rows", "arn:queue", "eu-central-1", timeout=30, memory=512)
+        return Invocation(1, settings, messages, started=1000.0)
+
+    def told(self, word: str) -> list[Any]:
+        return [event.message[word] for event in self.events if event.message and word in event.message]
+
+    def deaths(self) -> list[str]:
+        return [event.reason for event in self.events if event.message is None]
+
+
+@contextmanager
+def opened(
+    folder: Path, body: str = "pass", *, number: int = 1, start: str = "", policy: Policy | None = None
+) -> Iterator[Pool]:
+    pool = Pool(folder, body, number=number, start=start, policy=policy)
+    try:
+        yield pool
+    finally:
+        pool.workers.stop()
+
+
+def test_a_worker_tells_of_each_message_as_it_begins_and_ends(tmp_path: Path) -> None:
+    with opened(tmp_path) as pool:
+        worker = pool.ready()
+        worker.invoke(pool.invocation(1, 2))
+        assert pool.workers.busy == [worker]
+        assert pool.workers.idle == []
+        pool.until(lambda: pool.told("done"))
+        assert [sorted(event.message or {}) for event in pool.events] == [
+            ["ready"], ["began"], ["began", "ended", "outcome"], ["done", "ended", "outcome"],
+        ]  # fmt: skip
+        assert (pool.told("began"), pool.told("ended")) == (["1.csv", "2.csv"], ["1.csv", "2.csv"])
+        assert pool.told("done") == [{"batchItemFailures": []}]
+        assert [outcome["verdict"] for outcome in pool.told("outcome")] == ["committed", "committed"]
+        assert sorted(path.name for path in (pool.silver / "rows").iterdir()) == ["1.csv.parquet", "2.csv.parquet"]
+        assert list(pool.lake.engine_scratch.iterdir()) == []
+
+
+def test_an_object_of_another_bucket_is_not_looked_at(tmp_path: Path) -> None:
+    with opened(tmp_path) as pool:
+        invocation = pool.invocation(1)
+        body = object_created(ObjectEvent("another-bucket", "1.csv"), reason="PutObject")
+        invocation.messages["1.csv"] = Message(1, "1.csv", "1.csv", "v", body, 0.0, 1, 0.0, "1-receipt")
+        pool.ready().invoke(invocation)
+        pool.until(lambda: pool.told("done"))
+        assert [outcome["verdict"] for outcome in pool.told("outcome")] == ["dropped"]
+        assert list(pool.silver.iterdir()) == []
+
+
+def test_a_function_may_do_what_its_role_allows_and_nothing_else(tmp_path: Path) -> None:
+    with opened(tmp_path, policy=Policy.parse("NothingAllowed")) as pool:
+        pool.ready().invoke(pool.invocation(1))
+        pool.until(lambda: pool.told("done"))
+        (outcome,) = pool.told("outcome")
+        assert (outcome["verdict"], outcome["error"]["code"]) == ("failed", "AccessDenied")
+        assert pool.told("done") == [{"batchItemFailures": [{"itemIdentifier": "1.csv"}]}]
+        assert list(pool.silver.iterdir()) == []
+
+
+def test_a_worker_that_dies_says_how_and_is_replaced(tmp_path: Path) -> None:
+    with opened(
+        tmp_path, "if first == 2: os.kill(os.getpid(), signal.SIGSEGV)\n    if first == 3: os._exit(7)"
+    ) as pool:
+        for value, reason in ((2, "killed by signal 11 (SIGSEGV)"), (3, "exit code 7")):
+            worker = pool.ready()
+            worker.invoke(pool.invocation(1, value, 4))
+            pool.until(pool.deaths)
+            assert reason in pool.deaths()[0]
+            assert pool.events[-1].worker is worker
+            assert worker.invocation is not None
+            assert pool.told("ended") == ["1.csv"]
+            assert pool.told("began")[-1] == f"{value}.csv"
+            pool.events.clear()
+        worker = pool.ready()
+        worker.invoke(pool.invocation(4))
+        pool.until(lambda: pool.told("done"))
+
+
+def test_a_worker_that_had_died_before_it_got_a_batch_is_noticed(tmp_path: Path) -> None:
+    with opened(tmp_path) as pool:
+        worker = pool.ready()
+        worker.process.kill()
+        worker.process.join()
+        worker.invoke(pool.invocation(1))
+        pool.until(pool.deaths)
+        assert "had died before it got the batch" in pool.deaths()[0] or "SIGKILL" in pool.deaths()[0]
+        assert pool.ready() is not worker
+
+
+def test_the_timeout_ends_a_worker(tmp_path: Path) -> None:
+    with opened(tmp_path, "while True: time.sleep(0.01)") as pool:
+        worker = pool.ready()
+        invocation = pool.invocation(1)
+        worker.invoke(invocation)
+        pool.until(lambda: pool.told("began"))
+        pool.workers.enforce(invocation.deadline - 0.001)
+        assert worker.process.is_alive()
+        pool.until(pool.deaths, now=invocation.deadline)
+        assert pool.deaths() == ["the function timed out after 30 s (its timeout)"]
+
+
+def test_the_memory_limit_ends_a_worker(tmp_path: Path) -> None:
+    hoard = "hoard = []\n    while True: hoard.append(b'x' * 10_000_000); time.sleep(0.001)"
+    with opened(tmp_path, hoard) as pool:
+        pool.ready().invoke(pool.invocation(1))
+        pool.until(pool.deaths, now=1000.0)
+        (reason,) = pool.deaths()
+        assert "its limit is 512 MB" in reason
+        used = int(reason.split("used ")[1].split(" MB")[0])
+        assert 512 <= used < 2048
+
+
+def test_a_gigabyte_of_output_takes_little_room(tmp_path: Path) -> None:
+    shout = "for n in range(17_000): os.write(1 + n % 2, b'noise ' * 10_000 + b'\\n')\n    print('the end')"
+    with opened(tmp_path, shout) as pool:
+        before = psutil.Process().memory_info().rss
+        pool.ready().invoke(pool.invocation(1))
+        pool.until(lambda: pool.told("done"))
+        logs = list(pool.lake.logs.iterdir())
+        assert sum(path.stat().st_size for path in logs) <= 2 * LOG_BYTES + 2 * 65_536
+        assert psutil.Process().memory_info().rss - before < 100 * 1024 * 1024
+        newest = pool.lake.logs / "functions.log"
+        pool.until(lambda: newest.read_text("utf-8").endswith("the end\n"))
+
+
+def test_output_that_is_no_text_is_kept_readable(tmp_path: Path) -> None:
+    with opened(tmp_path, r"os.write(2, b'\xff\xfe caf\xc3\xa9 \x00\n')") as pool:
+        pool.ready().invoke(pool.invocation(1))
+        log = pool.lake.logs / "functions.log"
+        pool.until(lambda: log.read_text("utf-8").endswith("\n"))
+        assert log.read_text("utf-8") == "\\xff\\xfe café \x00\n"
+
+
+def test_a_worker_that_cannot_start_dies_unready(tmp_path: Path) -> None:
+    with opened(tmp_path, start="import os\nos._exit(9)\n") as pool:
+        pool.until(lambda: len(pool.deaths()) >= 2)
+        assert all("exit code 9" in reason for reason in pool.deaths())
+        assert not any(event.worker.ready for event in pool.events)
+
+
+def test_a_definition_that_is_broken_by_now_is_told(tmp_path: Path) -> None:
+    with opened(tmp_path, start="raise RuntimeError('broken by now')\n") as pool:
+        pool.until(lambda: pool.told("broken"))
+        assert "broken by now" in pool.told("broken")[0]
+
+
+def test_stop_leaves_no_process(tmp_path: Path) -> None:
+    with opened(tmp_path, "while True: time.sleep(0.01)", number=2) as pool:
+        pool.ready().invoke(pool.invocation(1))
+        pool.until(lambda: pool.told("began"))
+        processes = [worker.process for worker in pool.workers.connections.values()]
+        assert len(processes) == 2
+        pool.workers.stop()
+        assert not any(process.is_alive() for process in processes)
+        pool.workers.stop()
