@@ -114,9 +114,15 @@ def _is_users(name: str) -> bool:
     return isinstance(file, str) and not library(name, file)
 
 
+def _has_no_file(name: str) -> bool:
+    """Whether it is a package without ``__init__.py``: what it remembers is a list of folders, maybe of another root."""
+    module = sys.modules.get(name)
+    return getattr(module, "__file__", None) is None and hasattr(module, "__path__")
+
+
 def _forget(target: Target) -> None:
     top = target.module.partition(".")[0]
-    mine = {name for name in sys.modules if name.partition(".")[0] == top and _is_users(name)}
+    mine = {name for name in sys.modules if name.partition(".")[0] == top and (_is_users(name) or _has_no_file(name))}
     for name in _brought | mine:
         sys.modules.pop(name, None)
     _brought.clear()

@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -107,6 +108,14 @@ def test_two_folders_with_modules_of_the_same_name_do_not_mix(folder: Path) -> N
 
 
 def test_a_module_may_be_named_from_the_current_folder(folder: Path) -> None:
+    write(folder / "acme/__init__.py")
+    write(folder / "acme/lake.py", "VALUE = 1\n")
+    assert import_fresh(parse("acme.lake:pipeline")).VALUE == 1
+
+
+def test_a_folder_without_init_that_was_imported_from_elsewhere_does_not_hide_it(folder: Path, tmp_path: Path) -> None:
+    sys.modules["acme"] = ModuleType("acme")
+    sys.modules["acme"].__path__ = [str(tmp_path / "elsewhere/acme")]
     write(folder / "acme/__init__.py")
     write(folder / "acme/lake.py", "VALUE = 1\n")
     assert import_fresh(parse("acme.lake:pipeline")).VALUE == 1
