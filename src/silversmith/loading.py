@@ -122,7 +122,8 @@ def _has_no_file(name: str) -> bool:
 
 def _forget(target: Target) -> None:
     top = target.module.partition(".")[0]
-    mine = {name for name in sys.modules if name.partition(".")[0] == top and (_is_users(name) or _has_no_file(name))}
+    named = {name for name in sys.modules if name.partition(".")[0] == top}
+    mine = {name for name in named if _is_users(name) or _has_no_file(name)}
     for name in _brought | mine:
         sys.modules.pop(name, None)
     _brought.clear()
