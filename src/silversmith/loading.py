@@ -115,7 +115,7 @@ def _is_users(name: str) -> bool:
 
 
 def _has_no_file(name: str) -> bool:
-    """Whether it is a package without ``__init__.py``: what it remembers is a list of folders, maybe of another root."""
+    """Whether it is a package without ``__init__.py``: it remembers a list of folders, maybe of another root."""
     module = sys.modules.get(name)
     return getattr(module, "__file__", None) is None and hasattr(module, "__path__")
 
