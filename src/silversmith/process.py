@@ -142,8 +142,8 @@ def _once(work: Work) -> Outcome:
         faults.point("process.opened")
         try:
             made = convert(source, work.transform, _lineage(work, source), work.scratch)
-        except (DataError, TransformError) as error:
-            work.lake.bronze.verify(source)  # torn bytes are nobody's fault
+        except (DataError, TransformError, OSError) as error:
+            work.lake.bronze.verify(source)  # what torn bytes lead to is nobody's fault
             if isinstance(error, DataError):
                 return _quarantine(work, source, error)
             raise
@@ -183,8 +183,10 @@ def _gone(work: Work) -> Outcome:
 def _commit(work: Work, made: Converted, head: Head | None) -> Outcome:
     """The rejected rows, the silver object, and a look at whether they are still what they should be."""
     lineage = made.lineage
-    rejected = None if made.rejected is None else _put_rejected(work, made.rejected, lineage)
-    faults.point("process.rejected")
+    rejected = None
+    if made.rejected is not None:
+        rejected = _replace(work, work.rejected, made.rejected, lineage.bronze_etag, lineage.to_metadata())
+        faults.point("process.rejected")
     silver = work.lake.silver.put(
         work.silver,
         made.silver,
@@ -240,11 +242,6 @@ def _rows(lineage: Lineage) -> dict[str, Any]:
     }
 
 
-def _put_rejected(work: Work, rejected: bytes | Path, lineage: Lineage) -> str:
-    """Conditional like the commit, so that a slow worker with an older version cannot put its rows over a newer's."""
-    return _replace(work, work.rejected, rejected, lineage.bronze_etag, lineage.to_metadata())
-
-
 def _clear(work: Work, lineage: Lineage, silver: str) -> None:
     """Remove what an earlier failure, or an earlier version, left in quarantine. ``silver`` is the etag of silver."""
     _remove(work, work.error, lineage.bronze_etag)
@@ -254,16 +251,12 @@ def _clear(work: Work, lineage: Lineage, silver: str) -> None:
 
 
 def _quarantine(work: Work, source: Source, error: DataError) -> Outcome:
-    """The error document. If bronze changed meanwhile it speaks of bytes that are no more: take it back, look again."""
+    """The error document. If bronze changed meanwhile it is about bytes that are no more: the next look removes it."""
     document = _document(work, source, error)
     body = json.dumps(document, indent=2, ensure_ascii=False).encode("utf-8", "backslashreplace")
-    etag = _replace(work, work.error, body, source.head.etag)
+    _replace(work, work.error, body, source.head.etag)
     faults.point("process.quarantined")
-    try:
-        _require_bronze(work, source.head.etag)
-    except SourceChanged:
-        work.lake.quarantine.delete(work.error, if_match=etag)
-        raise
+    _require_bronze(work, source.head.etag)
     return work.outcome(
         Verdict.QUARANTINED,
         etag=source.head.etag,

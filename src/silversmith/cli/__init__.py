@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 
@@ -13,4 +14,4 @@ def main() -> None:
         sys.exit(130)
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
-    sys.exit(call(sys.argv[1:]))
+    sys.exit(call(sys.argv[1:], debug=os.environ.get("SILVERSMITH_DEBUG") == "1"))

@@ -11,6 +11,7 @@ from importlib.metadata import version
 from cyclopts import App, CycloptsError
 
 from silversmith.cli.screen import console, warn
+from silversmith.cli.text import lines
 from silversmith.errors import SilversmithError
 
 DONE, FAILED, WRONG_CALL, BUG, INTERRUPTED = 0, 1, 2, 70, 130
@@ -45,26 +46,27 @@ def application() -> App:
     return app
 
 
-def call(arguments: Sequence[str]) -> int:
-    """Run one command and return its exit code: 0 done, 1 the work failed, 2 the call was wrong, 70 a bug of ours."""
+def call(arguments: Sequence[str], *, app: App | None = None, debug: bool = False) -> int:
+    """Run one command and return its exit code: 0 done, 1 the work failed, 2 the call was wrong, 70 a bug of ours.
+
+    ``debug`` adds the traceback of whatever went wrong.
+    """
     try:
-        code = application()(list(arguments), console=console(), exit_on_error=False, print_error=False)
+        code = (app or application())(list(arguments), console=console(), exit_on_error=False, print_error=False)
         sys.stdout.flush()
     except BrokenPipeError:
         return _reader_is_gone()
     except KeyboardInterrupt:
         return INTERRUPTED
     except Exception as error:  # noqa: BLE001 -- the last one who can tell a person what happened
+        if debug:
+            _trace(error)
         return _explain(error)
     return code if isinstance(code, int) else DONE
 
 
 def _explain(error: Exception) -> int:
     """Tell what was wrong, without a traceback, and whose fault it is."""
-    if os.environ.get("SILVERSMITH_DEBUG") == "1":
-        import traceback
-
-        traceback.print_exc()
     if isinstance(error, CycloptsError):
         warn(f"{error} Try `silversmith --help`.")
         return WRONG_CALL
@@ -82,6 +84,13 @@ def _explain(error: Exception) -> int:
         "Please report it, with what you did and what SILVERSMITH_DEBUG=1 adds to this message."
     )
     return BUG
+
+
+def _trace(error: Exception) -> None:
+    import traceback
+
+    for line in lines("".join(traceback.format_exception(error))):
+        sys.stderr.write(f"{line}\n")
 
 
 def _is_wrong_call(error: SilversmithError) -> bool:

@@ -36,7 +36,7 @@ class Speed:
         while len(self._seen) > 2 and now - self._seen[1][0] >= WINDOW:
             self._seen.popleft()
         since, before = self._seen[0]
-        return (files - before) / (now - since) if now > since else 0.0
+        return (files - before) / max(now - since, 0.1)
 
 
 class View(Protocol):

@@ -19,11 +19,17 @@ def colourful(environment: Mapping[str, str] = os.environ) -> bool:
     return sys.stdout.isatty() and not environment.get("NO_COLOR") and environment.get("TERM", "dumb") != "dumb"
 
 
+class _Console(Console):
+    def on_broken_pipe(self) -> None:
+        """Let the exception through: application.py knows what to do, for every way to write alike."""
+        raise BrokenPipeError
+
+
 def console() -> Console:
     """A console on stdout that reads no markup out of any text, and writes no escape sequence where none is welcome."""
     if colourful():
-        return Console(markup=False, highlight=False, emoji=False)
-    return Console(markup=False, highlight=False, emoji=False, color_system=None, force_terminal=False)
+        return _Console(markup=False, highlight=False, emoji=False)
+    return _Console(markup=False, highlight=False, emoji=False, color_system=None, force_terminal=False)
 
 
 def say(text: object = "", style: str = "") -> None:
@@ -37,9 +43,12 @@ def say_lines(text: str, indent: str = "", style: str = "") -> None:
         say(line, style)
 
 
-def say_json(document: Any) -> None:
-    """One JSON document to stdout, in ASCII: so no text in it can do anything to a terminal."""
-    text = json.dumps(document, indent=2, ensure_ascii=True, allow_nan=False)
+def say_json(document: Any, *, indent: int | None = 2) -> None:
+    """One JSON document to stdout, in ASCII: so no text in it can do anything to a terminal.
+
+    ``indent`` None: on one line.
+    """
+    text = json.dumps(document, indent=indent, ensure_ascii=True, allow_nan=False)
     sys.stdout.write(text.replace("\x7f", "\\u007f") + "\n")
 
 

@@ -100,11 +100,12 @@ class Compaction:
         newest = self._journal.rows("newest_hop")[0][0] or 0
         if newest < after:  # all hops have been removed: the numbers of the next ones begin anew
             after = 0
-        looked = self._journal.rows("hops_after", after=after, most=self._most)
-        for key in {key for _, key in looked}:
+        upto = min(after + self._most, newest)
+        crowded = self._journal.rows("crowded", after=after, upto=upto, keep=self._keep.hops)
+        for key in {row[0] for row in crowded}:
             self._journal.change("trim_hops", key=key, keep=self._keep.hops, most=self._most)
-        self._journal.change("set_counter", name=CURSOR, value=looked[-1][0] if looked else after)
-        return len(looked) >= self._most
+        self._journal.change("set_counter", name=CURSOR, value=upto)
+        return upto < newest
 
     def _forget(self) -> bool:
         """The outcomes of objects that the bucket room does not know any more."""

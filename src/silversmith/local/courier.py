@@ -40,7 +40,7 @@ class Courier:
         most: how many posts one transaction carries at the most.
         dead_letter_refusal: why a post may not be sent to its dead-letter queue, or None when that queue's policy
             allows it. EventBridge and SNS have no other right to send there.
-        chaos: what disturbs the posts on their way; only in trials.
+        chaos: what disturbs the posts on their way; only in trials. May be set later, too.
     """
 
     def __init__(
@@ -58,7 +58,7 @@ class Courier:
         self._dead_letters = dead_letters
         self._most = most
         self._dead_letter_refusal = dead_letter_refusal
-        self._chaos = chaos
+        self.chaos = chaos
 
     def deliver(self, now: float) -> int:
         """Deliver all that is due, hop by hop, until nothing is. Returns how many posts were carried."""
@@ -75,7 +75,7 @@ class Courier:
     def _hand_over(self, target: str, posts: Sequence[Post], now: float) -> None:
         name, room = self._rooms.get(target, ("", None))
         with self._journal.transaction():
-            arrived = posts if self._chaos is None else self._disturb(posts, self._chaos, now)
+            arrived = posts if self.chaos is None else self._disturb(posts, self.chaos, now)
             if room is None:
                 refused = [Refused(post, f"there is no such target: {target}") for post in arrived]
             else:

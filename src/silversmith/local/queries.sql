@@ -187,8 +187,10 @@ DELETE FROM hops WHERE id IN (
 -- name: newest_hop
 SELECT max(id) FROM hops
 
--- name: hops_after
-SELECT id, key FROM hops WHERE id > :after ORDER BY id LIMIT :most
+-- name: crowded
+SELECT key FROM hops AS hop WHERE id > :after AND id <= :upto AND EXISTS (
+    SELECT 1 FROM hops WHERE key = hop.key ORDER BY id DESC LIMIT 1 OFFSET :keep
+)
 
 -- name: trim_hops
 DELETE FROM hops WHERE id IN (

@@ -51,7 +51,7 @@ def plan(paths: Sequence[Path], *, key: str | None = None, prefix: str = "") -> 
     """
     if key is not None:
         return [_checked(Upload(_only_file(paths), key))]
-    uploads = [_checked(Upload(path, _prefixed(prefix, name))) for path, name in _files(paths)]
+    uploads = [_checked(Upload(path, _prefixed(prefix, name))) for path, name in files_of(paths)]
     seen: dict[str, Path] = {}
     for upload in uploads:
         other = seen.setdefault(upload.key, upload.path)
@@ -74,8 +74,12 @@ def _only_file(paths: Sequence[Path]) -> Path:
     return paths[0]
 
 
-def _files(paths: Sequence[Path]) -> Iterator[tuple[Path, str]]:
-    """Every file with the key that its name gives it: below a folder that is its path from there."""
+def files_of(paths: Sequence[Path]) -> Iterator[tuple[Path, str]]:
+    """Every file with the key that its name gives it: below a folder that is its path from there.
+
+    Raises:
+        WrongCall: a path is neither file nor folder.
+    """
     for path in paths:
         if not path.is_dir():
             _require_file(path)

@@ -11,84 +11,88 @@ from silversmith.local.lake import LakeFolder, LakeLock
 from silversmith.operations import WrongCall
 from silversmith.operations.local import JournalUnreadable, LocalTarget, open_lake
 from silversmith.operations.status import Status, TransformStatus, status
-from tests.unit.operations.conftest import BAD, GOOD, HARMFUL, PARTLY, World, shop
+from tests.unit.conftest import Bench
+from tests.unit.operations.conftest import BAD, GOOD, HARMFUL, PARTLY, shop
 
 
-def look(world: World, target: LocalTarget) -> Status:
-    return status(world.pipeline, target, now=world.now)
+def look(bench: Bench, target: LocalTarget) -> Status:
+    return status(bench.pipeline, target, now=bench.now)
 
 
 def of(found: Status, name: str) -> TransformStatus:
     return next(transform for transform in found.transforms if transform.name == name)
 
 
-def test_a_lake_where_nothing_happened_is_all_zeros(world: World, target: LocalTarget) -> None:
-    found = look(world, target)
+def test_a_lake_where_nothing_happened_is_all_zeros(bench: Bench, target: LocalTarget) -> None:
+    found = look(bench, target)
     assert [transform.name for transform in found.transforms] == ["orders", "copies"]
     assert all(transform.waiting == transform.done == transform.dead == 0 for transform in found.transforms)
     assert (found.ran, found.running, found.chain.created) == (True, False, 0)
     assert found.buckets["bronze"] == "dl-bronze-layer"
 
 
-def test_what_waits_is_counted_with_its_age(world: World, target: LocalTarget) -> None:
-    world.land("orders/a.csv", GOOD)
-    world.land("b.csv", GOOD)
-    world.now += 30
-    found = look(world, target)
+def test_what_waits_is_counted_with_its_age(bench: Bench, target: LocalTarget) -> None:
+    bench.land("orders/a.csv", "b.csv", text=GOOD)
+    assert look(bench, target).chain.on_the_way == 2
+    bench.chain.courier.deliver(bench.now)
+    bench.now += 30
+    found = look(bench, target)
     assert (of(found, "orders").waiting, of(found, "copies").waiting) == (1, 2)
     assert of(found, "orders").oldest_seconds == 30
-    assert (found.chain.created, found.chain.events, found.chain.published) == (2, 2, 2)
+    assert (found.chain.created, found.chain.events, found.chain.published, found.chain.on_the_way) == (2, 2, 2, 0)
 
 
-def test_what_is_worked_on_is_in_flight(world: World, target: LocalTarget) -> None:
-    world.land("orders/a.csv", GOOD)
-    assert world.receive("orders") is not None
-    found = of(look(world, target), "orders")
+def test_what_is_worked_on_is_in_flight(bench: Bench, target: LocalTarget) -> None:
+    bench.land("orders/a.csv", text=GOOD)
+    bench.chain.courier.deliver(bench.now)
+    function = next(found for found in bench.chain.functions if found.settings.transform == "orders")
+    assert function.poll(1, bench.now) is not None
+    found = of(look(bench, target), "orders")
     assert (found.waiting, found.in_flight) == (0, 1)
 
 
-def test_what_came_of_it_is_counted(world: World, target: LocalTarget) -> None:
-    for name, data in {"a": GOOD, "b": PARTLY, "c": BAD, "d": HARMFUL}.items():
-        world.land(f"orders/{name}.csv", data)
-    world.work()
-    found = of(look(world, target), "orders")
+def test_what_came_of_it_is_counted(bench: Bench, target: LocalTarget) -> None:
+    for key, text in {"a": GOOD, "b": PARTLY, "c": BAD, "d": HARMFUL}.items():
+        bench.land(f"orders/{key}.csv", text=text)
+    bench.work()
+    found = of(look(bench, target), "orders")
     assert (found.done, found.rows, found.rejected, found.quarantined) == (2, 3, 2, 1)
     assert (found.dead, found.retried, found.waiting, found.in_flight) == (1, 2, 0, 0)
-    assert of(look(world, target), "copies").done == 4
+    assert of(look(bench, target), "copies").done == 4
 
 
-def test_a_mended_file_is_no_longer_in_quarantine(world: World, target: LocalTarget) -> None:
-    world.land("orders/c.csv", BAD)
-    world.work()
-    assert of(look(world, target), "orders").quarantined == 1
-    world.land("orders/c.csv", GOOD)
-    world.work()
-    assert of(look(world, target), "orders").quarantined == 0
+def test_a_mended_file_is_no_longer_in_quarantine(bench: Bench, target: LocalTarget) -> None:
+    bench.land("orders/c.csv", text=BAD)
+    bench.work()
+    assert of(look(bench, target), "orders").quarantined == 1
+    bench.land("orders/c.csv", text=GOOD)
+    bench.work()
+    assert of(look(bench, target), "orders").quarantined == 0
 
 
-def test_an_event_that_no_rule_wants_is_counted(world: World, target: LocalTarget) -> None:
-    world.land("readme.txt", b"hello")
-    assert look(world, target).chain.unmatched == 1
+def test_an_event_that_no_rule_wants_is_counted(bench: Bench, target: LocalTarget) -> None:
+    bench.land("readme.txt")
+    bench.work()
+    assert look(bench, target).chain.unmatched == 1
 
 
-def test_the_same_again_is_a_duplicate(world: World, target: LocalTarget) -> None:
-    world.land("orders/a.csv", GOOD)
-    world.work()
-    world.land("orders/a.csv", GOOD)
-    world.work()
-    found = of(look(world, target), "orders")
+def test_the_same_again_is_a_duplicate(bench: Bench, target: LocalTarget) -> None:
+    for _ in range(2):
+        bench.land("orders/a.csv", text=GOOD)
+        bench.work()
+    found = of(look(bench, target), "orders")
     assert (found.done, found.duplicates) == (1, 1)
 
 
-def test_whether_an_engine_runs_is_told(world: World, target: LocalTarget) -> None:
-    lock = LakeLock(world.folder)
-    assert look(world, target).running
+def test_whether_an_engine_runs_is_told(bench: Bench, target: LocalTarget) -> None:
+    lock = LakeLock(bench.folder)
+    assert look(bench, target).running
     lock.release()
-    assert not look(world, target).running
+    assert not look(bench, target).running
 
 
-def test_it_can_be_printed_as_json(world: World, target: LocalTarget) -> None:
-    assert json.loads(json.dumps(look(world, target).to_dict()))["pipeline"] == "shop"
+def test_it_can_be_printed_as_json(bench: Bench, target: LocalTarget) -> None:
+    assert json.loads(json.dumps(look(bench, target).to_dict()))["pipeline"] == "shop"
 
 
 def test_a_lake_that_never_ran_says_so(tmp_path: Path) -> None:

@@ -1,0 +1,48 @@
+"""Every field of every JSON document, and every command, is in docs/cli.md."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+
+from silversmith.cli.application import COMMANDS
+from silversmith.local.engine import Progress
+from silversmith.operations.documents import ErrorDocument
+from silversmith.operations.put import Put
+from silversmith.operations.rejected import RejectedFile, RejectedRow
+from silversmith.operations.status import ChainStatus, Status, TransformStatus
+from silversmith.operations.target import DeadKind, DeadMessage, LastOutcome, Lately
+from silversmith.operations.trace import Bronze, OfTransform, Silver, Step, Trace, Version
+
+ROOT = Path(__file__).parents[3]
+PAGE = (ROOT / "docs/cli.md").read_text("utf-8")
+
+DOCUMENTS = {
+    "run": (Progress, Lately),
+    "put": (Put,),
+    "status": (Status, ChainStatus, TransformStatus),
+    "trace": (Trace, Bronze, Version, Step, OfTransform, Silver, LastOutcome),
+    "failures": (ErrorDocument, DeadMessage, RejectedFile, RejectedRow),
+}
+
+
+@pytest.mark.parametrize(("command", "document"), [(name, found) for name, all_ in DOCUMENTS.items() for found in all_])
+def test_every_field_is_documented(command: str, document: type) -> None:
+    found = re.search(rf"^\*\*{command}\*\* —(.*?)\n\n", PAGE, re.DOTALL | re.MULTILINE)
+    assert found
+    named = set(re.findall(r"`(\w+)`", found[1]))
+    assert {field.name for field in fields(document)} - named == set()
+
+
+def test_every_command_is_documented() -> None:
+    assert {name for name, _, _ in COMMANDS} <= set(re.findall(r"^\| `(\w+)", PAGE, re.MULTILINE))
+
+
+def test_every_kind_and_state_is_documented() -> None:
+    operations = (ROOT / "docs/operations.md").read_text("utf-8")
+    for state in ("current", "stale", "outdated", "missing", "quarantined", "orphaned", "gone"):
+        assert f"| `{state}` |" in operations
+    assert all(f"`{kind.value}`" in PAGE for kind in DeadKind)

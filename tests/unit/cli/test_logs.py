@@ -1,0 +1,19 @@
+"""What is logged while a command runs is told as everything else is."""
+
+from __future__ import annotations
+
+import logging
+
+import pytest
+
+from silversmith.cli.logs import told
+
+
+def test_a_warning_is_told_escaped_and_only_while_the_command_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    logger = logging.getLogger("silversmith")
+    before = (list(logger.handlers), logger.propagate)
+    with told():
+        logging.getLogger("silversmith.local").warning("%s is not taken", "evil\x1b[2J\nname")
+        logger.info("nobody asked")
+    assert capsys.readouterr() == ("", "silversmith: evil\\x1b[2J\n  name is not taken\n")
+    assert (list(logger.handlers), logger.propagate) == before

@@ -1,0 +1,383 @@
+"""All rooms of the engine over real files and a real journal, worked by hand, with deaths and interruptions."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import orjson
+import polars as pl
+
+from silversmith import Contract, Pipeline
+from silversmith.events import ObjectEvent
+from silversmith.handler import Handler, Report
+from silversmith.lineage import Lineage, error_key, rejected_key, silver_key
+from silversmith.local import iam, resend
+from silversmith.local.bucket import Landed
+from silversmith.local.chain import build, worker_functions
+from silversmith.local.chaos import Chaos
+from silversmith.local.compaction import Compaction, Keep
+from silversmith.local.function import Function, Invocation
+from silversmith.local.guard import GuardedStore
+from silversmith.local.journal import open_or_rebuild
+from silversmith.local.lake import LakeFolder
+from silversmith.local.rounds import Rounds
+from silversmith.local.stack import read
+from silversmith.pipeline import Transform
+from silversmith.stores import Head, Lake, Source, Store
+from silversmith.stores.local import LocalStore
+from silversmith.template import compile as compile_template
+
+KEYS = ("orders/a.json", "orders/b.json", "c.json")
+
+#: By what becomes of them: rows, one of which breaks the contract; no JSON; and 666, on which code 0 raises.
+CONTENTS = (
+    b'[{"x": 1}]',
+    b'[{"x": 2}, {"x": 3}]',
+    b'[{"x": 4}, {"x": -1}]',
+    b'[{"x": 5',
+    b'[{"x": 666}]',
+)
+CODES = 3
+
+
+class Death(BaseException):
+    """The worker is killed here."""
+
+
+def pipeline(code: int) -> Pipeline:
+    """The same pipeline as somebody changed its code: every version of it writes its number."""
+    made = Pipeline("whole")
+    contract = Contract(schema={"x": pl.Int64}, rules={"x is positive": pl.col("x") > 0})
+
+    @made.transform("orders/*", contract=contract, max_receive_count=2, batch_size=3)
+    def orders(rows: pl.LazyFrame) -> pl.LazyFrame:
+        if code == 0 and 666 in rows.collect()["x"]:
+            raise RuntimeError("no such thing")
+        return rows.with_columns(code=pl.lit(code))
+
+    @made.transform("*.json", max_receive_count=2)
+    def copies(rows: pl.LazyFrame) -> pl.LazyFrame:
+        return rows.with_columns(code=pl.lit(code))
+
+    return made
+
+
+PIPELINES = tuple(pipeline(code) for code in range(CODES))
+CODE_OF = {
+    transform.fingerprint: code for code, made in enumerate(PIPELINES) for transform in made.transforms
+}  # fmt: skip
+
+
+def etag(content: bytes) -> str:
+    return hashlib.md5(content).hexdigest()
+
+
+def expected(transform: str, content: bytes) -> tuple[list[int], list[int]] | None:
+    """The good and the rejected values of x; None where the bytes are at fault."""
+    try:
+        values = [row["x"] for row in orjson.loads(content)]
+    except orjson.JSONDecodeError:
+        return None
+    if transform == "copies":
+        return values, []
+    return [value for value in values if value > 0], [value for value in values if value <= 0]
+
+
+class Leisure:
+    """A Lambda context with all the time there is."""
+
+    def get_remaining_time_in_millis(self) -> int:
+        return 300_000
+
+
+@dataclass(frozen=True)
+class Interruptible:
+    """A store at whose every request, before and after it, something else can happen."""
+
+    store: Store
+    point: Callable[[], None]
+
+    def head(self, key: str) -> Head | None:
+        with self._around():
+            return self.store.head(key)
+
+    @contextmanager
+    def open(self, key: str) -> Iterator[Source | None]:
+        self.point()
+        with self.store.open(key) as source:
+            self.point()
+            yield source
+
+    def verify(self, source: Source) -> None:
+        with self._around():
+            self.store.verify(source)
+
+    def read(self, key: str) -> bytes | None:
+        with self._around():
+            return self.store.read(key)
+
+    def put(self, key: str, body: bytes | Path, **conditions: Any) -> str:
+        with self._around():
+            return self.store.put(key, body, **conditions)
+
+    def delete(self, key: str, **conditions: Any) -> None:
+        with self._around():
+            self.store.delete(key, **conditions)
+
+    def list(self, prefix: str = "", *, start_after: str = "") -> Iterator[Head]:
+        return self.store.list(prefix, start_after=start_after)
+
+    @contextmanager
+    def _around(self) -> Iterator[None]:
+        self.point()
+        yield
+        self.point()
+
+
+class World:
+    """A lake with an engine's rooms. ``now`` is what every clock shows, ``working`` the key that was last begun."""
+
+    def __init__(self, folder: Path, chaos: Chaos | None) -> None:
+        self.folder = LakeFolder(folder / "lake")
+        self.folder.create(*self._buckets())
+        self.now = 1_767_355_200.0
+        self.chaos = chaos
+        self.code = 0
+        self.bronze = self._store("dl-bronze-layer", foreign=True)
+        self.lake = Lake(self.bronze, self._store("dl-silver-layer"), self._store("dl-quarantine-layer"))
+        self.flights: list[tuple[Function, Invocation]] = []
+        self.working = ""
+        self._number = 0
+        self._interrupt: tuple[int, Callable[[], None]] | None = None
+        self.start()
+
+    @staticmethod
+    def _buckets() -> tuple[str, str, str]:
+        return "dl-bronze-layer", "dl-silver-layer", "dl-quarantine-layer"
+
+    def _store(self, name: str, *, foreign: bool = False) -> LocalStore:
+        """Without fsync: nobody pulls the plug of this computer."""
+        return LocalStore(
+            self.folder.bucket(name),
+            scratch=self.folder.scratch,
+            locks=self.folder.locks,
+            foreign_writers=foreign,
+            fsync=lambda _: None,
+        )
+
+    @property
+    def pipeline(self) -> Pipeline:
+        return PIPELINES[self.code]
+
+    # The engine's life
+
+    def start(self) -> None:
+        """As an engine starts over what is there."""
+        self.journal = open_or_rebuild(self.folder.journal, tell=_no_damage)
+        self.stack = read(compile_template(self.pipeline))
+        self.chain = build(self.stack, self.journal, bronze="dl-bronze-layer", clock=lambda: self.now)
+        self.chain.courier.chaos = self.chaos
+        self.places = resend.places(self.stack)
+        self.compaction = Compaction(
+            self.journal,
+            bucket="dl-bronze-layer",
+            sweep=lambda: self.chain.bucket.sweep(lambda key: self.bronze.glance(key) is not None),
+            keep=Keep(seconds=float("inf")),  # the trace says what chaos lost
+        )
+        with self.journal.transaction():
+            for queue in self.chain.queues.values():
+                queue.release_all(self.now)
+
+    def die(self) -> None:
+        """As an engine that is killed: what its workers were at is never heard of again."""
+        self.journal.close()
+        self.flights.clear()
+
+    # Bronze
+
+    def land(self, key: str, content: bytes) -> None:
+        path = self.folder.bucket("dl-bronze-layer") / key
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+        glance, head = self.bronze.glance(key), self.bronze.head(key)
+        assert glance is not None
+        assert head is not None
+        self.chain.bucket.notice([Landed(key, glance.identity, head.etag, head.size)])
+
+    def remove(self, key: str) -> None:
+        (self.folder.bucket("dl-bronze-layer") / key).unlink(missing_ok=True)
+        self.chain.bucket.forget([key])
+
+    def content(self, key: str) -> bytes | None:
+        return self.bronze.read(key)
+
+    # The functions
+
+    def poll(self, function: Function) -> tuple[Function, Invocation] | None:
+        self._number += 1
+        invocation = function.poll(self._number, self.now, hurry=True)
+        return (function, invocation) if invocation else None
+
+    def work(self, flight: tuple[Function, Invocation]) -> None:
+        """Run the handler, as a worker would, and tell the function what came of it."""
+        function, invocation = flight
+        outcomes = dict[str, Mapping[str, Any]]()
+
+        def began(message: str) -> None:
+            invocation.outcomes.update(outcomes)  # it is told with the next word: a death in between loses it
+            invocation.began = message
+            self.working = invocation.messages[message].key
+
+        def ended(report: Report) -> None:
+            outcomes[report.message_id] = report.to_dict()
+
+        try:
+            response = self._handler(function.settings.name, began, ended)(invocation.event(), Leisure())
+        except Death:
+            function.crash(invocation, "it was killed", self.now)
+        else:
+            invocation.outcomes.update(outcomes)
+            function.succeed(invocation, response, self.now)
+
+    def _handler(self, name: str, began: Callable[[str], None], ended: Callable[[Report], None]) -> Handler:
+        config = next(found for found in worker_functions(self.stack) if found.name == name)
+
+        def guarded(store: Store, bucket: str) -> Interruptible:
+            def check(action: str, resource: str) -> None:
+                context = {"aws:SecureTransport": "true"}
+                iam.check((config.policy,), action, resource, principal=config.role, context=context)
+
+            return Interruptible(GuardedStore(store, arn=f"arn:aws:s3:::{bucket}", check=check), self._point)
+
+        stores = (self.lake.bronze, self.lake.silver, self.lake.quarantine)
+        return Handler(
+            self.pipeline.find(config.environment["SILVERSMITH_TRANSFORM"]),
+            bucket="dl-bronze-layer",
+            lake=Lake(*map(guarded, stores, self._buckets())),
+            scratch=self.folder.scratch,
+            began=began,
+            ended=ended,
+            now=lambda: datetime.fromtimestamp(self.now, UTC),
+        )
+
+    @contextmanager
+    def interrupted(self, at: int, by: Callable[[], None]) -> Iterator[None]:
+        """Within the block, at this request of a worker (from 0), something happens, once."""
+        self._interrupt = (at, by)
+        try:
+            yield
+        finally:
+            self._interrupt = None
+
+    def _point(self) -> None:
+        if self._interrupt is None:
+            return
+        left, action = self._interrupt
+        self._interrupt = (left - 1, action) if left else None
+        if not left:
+            action()
+
+    def settle(self) -> None:
+        """Until nothing is left to do, however long that takes: without chaos, and with nobody dying."""
+        self.chain.courier.chaos = None
+        while self.flights:
+            self.work(self.flights.pop())
+        for _ in range(10_000):
+            self.chain.courier.deliver(self.now)
+            flights = [flight for function in self.chain.functions if (flight := self.poll(function))]
+            for flight in flights:
+                self.work(flight)
+            if not flights and not self._wait_for_next():
+                return
+        raise AssertionError("it never comes to rest")
+
+    def _wait_for_next(self) -> bool:
+        due = [row[0] for row in self.journal.rows("next_due")]
+        due += [self.chain.queues[function.settings.queue_arn].next_visible() for function in self.chain.functions]
+        times = [time for time in due if time is not None]
+        self.now = max(self.now, min(times, default=self.now))
+        return bool(times)
+
+    # Operations
+
+    def reconcile(self) -> None:
+        """What the engine does at its start and once an hour."""
+        rounds = Rounds(self.pipeline, self.lake, self.bronze, self.journal, self.places)
+        while not rounds.finished:
+            rounds.step(self.now)
+
+    def resend(self) -> None:
+        """An event of every key to every transform that wants it."""
+        for transform in self.pipeline.transforms:
+            for key in KEYS:
+                if transform.pattern.matches(key) and self.content(key) is not None:
+                    event = ObjectEvent("dl-bronze-layer", key)
+                    queue = self.places[transform.name].queue
+                    resend.send(self.journal, queue, [event], reason="reconcile", now=self.now)
+
+    def redrive(self) -> None:
+        transforms = {item.queue.arn: item for item in self.places.values()}
+        with self.journal.transaction():
+            for queue in self.chain.dead_letters:
+                for row in self.journal.rows("dead_messages", queue=queue.settings.arn, after=0, most=1000):
+                    place = transforms[row[7]]
+                    assert resend.back_to_queue(self.journal, row[1], place.queue, now=self.now)
+
+    # What there is
+
+    def wanted(self) -> Iterator[tuple[Transform, str, bytes]]:
+        """Every transform with every bronze object that it matches, and that object's bytes."""
+        for transform in self.pipeline.transforms:
+            for key in KEYS:
+                content = self.content(key)
+                if content is not None and transform.pattern.matches(key):
+                    yield transform, key, content
+
+    def lineage(self, transform: str, key: str) -> Lineage | None:
+        head = self.lake.silver.head(silver_key(transform, key))
+        return Lineage.from_metadata(head.metadata) if head else None
+
+    def error(self, transform: str, key: str) -> dict[str, Any] | None:
+        body = self.lake.quarantine.read(error_key(transform, key))
+        return orjson.loads(body) if body else None
+
+    def rejected(self, transform: str, key: str) -> tuple[Lineage, pl.DataFrame] | None:
+        name = rejected_key(transform, key)
+        head = self.lake.quarantine.head(name)
+        lineage = Lineage.from_metadata(head.metadata) if head else None
+        path = self.folder.bucket("dl-quarantine-layer") / name
+        return (lineage, pl.read_parquet(path)) if lineage else None
+
+    def silver(self, transform: str, key: str) -> pl.DataFrame:
+        return pl.read_parquet(self.folder.bucket("dl-silver-layer") / silver_key(transform, key))
+
+    def dead(self, transform: str, key: str) -> bool:
+        arns = self.places[transform].dead_letters
+        rows = self.journal.rows("word_of", queues=orjson.dumps(arns).decode(), keys=orjson.dumps([key]).decode())
+        return bool(rows)
+
+    def on_its_way(self, transform: str, key: str) -> bool:
+        """Whether a message about the key is queued, in flight, or between two rooms."""
+        place = self.places[transform]
+        queues = orjson.dumps([place.queue.arn]).decode()
+        keys = orjson.dumps([key]).decode()
+        posts = self.journal.rows("word_on_the_way", keys=keys)
+        return bool(
+            self.journal.rows("word_of", queues=queues, keys=keys)
+            or [target for target, _, _ in posts if target == place.queue.arn or ":sqs:" not in target]
+        )
+
+    def fate(self, key: str) -> set[str]:
+        """What happened to the newest version of a key."""
+        found = self.journal.row("object", bucket="dl-bronze-layer", key=key)
+        return {row[6] for row in self.journal.rows("hops", key=key) if found and row[2] == found[2]}
+
+
+def _no_damage(message: str) -> None:
+    raise AssertionError(message)

@@ -1,0 +1,210 @@
+"""Failures are told from quarantine and the dead-letter queues, whoever gave up, and only those that are asked for."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+
+from silversmith import DefinitionError
+from silversmith.local.post import Post
+from silversmith.operations.failures import Failures, Wanted, failures, rejected
+from silversmith.operations.target import DeadKind
+from silversmith.patterns import KeyPattern
+from tests.unit.operations.conftest import BAD, GOOD, HARMFUL, PARTLY
+
+if TYPE_CHECKING:
+    from silversmith.operations.local import LocalTarget
+    from tests.unit.conftest import Bench
+
+
+def look(bench: Bench, target: LocalTarget, wanted: Wanted | None = None) -> Failures:
+    return failures(bench.pipeline, target, wanted or Wanted(), now=bench.now)
+
+
+def give_up(bench: Bench, key: str, *, source: str, queue_arn: str) -> None:
+    """A file lands, and ``source`` cannot deliver its event."""
+    bench.land(key, text=GOOD)
+    (found,) = [Post(*row) for row in bench.journal.rows("due", now=bench.now, most=99) if row[4] == key]
+    bench.lose(f"id = {found.id}")
+    with bench.journal.transaction():
+        bench.chain.queues[queue_arn].take_dead(
+            replace(found, delivery=source), bench.now, source=source, reason="no policy allows it"
+        )
+
+
+def test_nothing_failed(bench: Bench, target: LocalTarget) -> None:
+    bench.land("orders/a.csv", text=GOOD)
+    bench.work()
+    assert look(bench, target) == Failures([], 0, [], 0, bench.now)
+
+
+def test_a_file_in_quarantine_is_told_with_its_reason_and_age(bench: Bench, target: LocalTarget) -> None:
+    bench.land("orders/c.csv", text=BAD)
+    bench.work()
+    bench.now += 90
+    found = look(bench, target)
+    (document,) = found.quarantined
+    assert (document.transform, document.key, document.code) == ("orders", "orders/c.csv", "MissingColumn")
+    assert found.to_dict()["quarantined"][0]["age_seconds"] == 90
+    assert found.quarantined_total == 1
+
+
+def test_quarantine_is_the_truth_and_the_journal_only_a_hint(bench: Bench, target: LocalTarget) -> None:
+    bench.land("orders/c.csv", text=BAD)
+    bench.work()
+    bench.lake.quarantine.delete("orders/orders/c.csv.error.json")
+    assert look(bench, target).quarantined_total == 0
+
+
+def test_a_message_that_was_received_too_often_is_told_with_the_functions_error(
+    bench: Bench, target: LocalTarget
+) -> None:
+    bench.land("orders/d.csv", text=HARMFUL)
+    bench.work()
+    (dead,) = look(bench, target).dead
+    assert (dead.kind, dead.transform, dead.key, dead.attempts) == (DeadKind.QUEUE, "orders", "orders/d.csv", 2)
+    assert dead.error is not None
+    assert "666 is no order" in dead.error["message"]
+    assert "maxReceiveCount" in dead.reason
+
+
+def test_the_error_is_of_the_version_that_died_also_when_a_newer_one_became_silver(
+    bench: Bench, target: LocalTarget
+) -> None:
+    bench.land("orders/d.csv", text=HARMFUL)
+    bench.work()
+    bench.land("orders/d.csv", text=GOOD)
+    bench.work()
+    (dead,) = look(bench, target).dead
+    assert dead.error is not None
+    assert "666 is no order" in dead.error["message"]
+
+
+def test_what_a_rule_or_a_subscription_gave_up_on_is_told(bench: Bench, target: LocalTarget) -> None:
+    rule = bench.stack.rules[0]
+    (rule_queue,) = {found.dead_letter_arn for found in rule.targets}
+    subscription = next(found for found in bench.stack.subscriptions if "orders" in found.queue_arn)
+    assert rule_queue
+    assert subscription.dead_letter_arn
+    give_up(bench, "orders/r.csv", source=rule.arn, queue_arn=rule_queue)
+    give_up(bench, "orders/s.csv", source=subscription.arn, queue_arn=subscription.dead_letter_arn)
+    found = {dead.key: dead for dead in look(bench, target).dead}
+    by_rule, by_subscription = found["orders/r.csv"], found["orders/s.csv"]
+    assert (by_rule.kind, by_rule.transform, by_rule.source) == (DeadKind.RULE, None, rule.name)
+    assert (by_subscription.kind, by_subscription.transform) == (DeadKind.SUBSCRIPTION, "orders")
+    assert by_rule.reason == by_subscription.reason == "no policy allows it"
+    assert (by_rule.attempts, by_rule.error) == (None, None)
+
+
+def test_what_the_pipeline_no_longer_has_is_not_out_of_sight(bench: Bench, target: LocalTarget) -> None:
+    bench.land("orders/d.csv", text=HARMFUL)
+    bench.work()
+    with bench.journal.transaction():
+        gone = "arn:aws:sqs:us-east-1:000000000000:old_DLQ"
+        bench.journal.change_many("send", [_message(gone, "arn:aws:sqs:us-east-1:000000000000:old", bench.now)])
+    found = {dead.key: dead for dead in look(bench, target).dead}
+    assert set(found) == {"orders/d.csv", "old.csv"}
+    assert (found["old.csv"].kind, found["old.csv"].source) == (DeadKind.UNKNOWN, "old")
+    assert found["old.csv"].queue == "old_DLQ"
+
+
+def _message(queue: str, source: str, now: float) -> dict[str, object]:
+    return {
+        "message_id": "m1", "queue": queue, "key": "old.csv", "version": "", "body": b"{}", "sent": now,
+        "visible": now, "expires": now + 99, "dead_source": source, "dead_reason": "it was long ago", "dead_at": now,
+    }  # fmt: skip
+
+
+def test_one_transform_is_asked_for(bench: Bench, target: LocalTarget) -> None:
+    bench.land("orders/c.csv", text=BAD)
+    bench.land("orders/d.csv", text=HARMFUL)
+    bench.land("broken.csv", text='a,b\n"1,2\n')
+    bench.work()
+    orders = look(bench, target, Wanted(transform="orders"))
+    assert ([found.key for found in orders.quarantined], orders.dead_total) == (["orders/c.csv"], 1)
+    copies = look(bench, target, Wanted(transform="copies"))
+    assert ([found.key for found in copies.quarantined], copies.dead_total) == (["broken.csv"], 0)
+
+
+def test_what_a_rule_gave_up_on_is_every_transforms_that_matches(bench: Bench, target: LocalTarget) -> None:
+    rule = bench.stack.rules[0]
+    queue = rule.targets[0].dead_letter_arn
+    assert queue
+    give_up(bench, "elsewhere.csv", source=rule.arn, queue_arn=queue)
+    assert look(bench, target, Wanted(transform="copies")).dead_total == 1
+    assert look(bench, target, Wanted(transform="orders")).dead_total == 0
+
+
+def test_an_unknown_transform_is_an_error_that_names_those_there_are(bench: Bench, target: LocalTarget) -> None:
+    with pytest.raises(DefinitionError, match="'order'; it has: orders, copies"):
+        look(bench, target, Wanted(transform="order"))
+
+
+def test_keys_that_match_are_asked_for(bench: Bench, target: LocalTarget) -> None:
+    long = "orders/" + "k" * 1000 + ".csv"
+    for key in ("orders/1.csv", "orders/2.csv", long):
+        bench.lake.bronze.put(key, BAD.encode())
+        bench.notice(key)
+    bench.work()
+    assert look(bench, target).quarantined_total == 3
+    found = look(bench, target, Wanted(pattern=KeyPattern.parse("orders/*k.csv")))
+    assert [document.key for document in found.quarantined] == [long]
+
+
+def test_not_more_are_shown_than_wanted_but_all_are_counted(bench: Bench, target: LocalTarget) -> None:
+    for number in range(5):
+        bench.land(f"orders/{number}.csv", text=BAD if number < 3 else HARMFUL)
+    bench.work()
+    found = look(bench, target, Wanted(most=2))
+    assert (len(found.quarantined), found.quarantined_total) == (2, 3)
+    assert (len(found.dead), found.dead_total) == (2, 2)
+    assert look(bench, target, Wanted(most=1)).dead_total == 2
+
+
+def test_a_strangers_document_is_told_of_too(bench: Bench, target: LocalTarget) -> None:
+    bench.lake.quarantine.put("orders/orders/x.csv.error.json", b"scribble")
+    (found,) = look(bench, target).quarantined
+    assert (found.code, found.key) == ("UnreadableDocument", "orders/x.csv")
+
+
+def test_rejected_rows_are_told_by_file(bench: Bench, target: LocalTarget) -> None:
+    for key in ("a", "b"):
+        bench.land(f"orders/{key}.csv", text=PARTLY)
+    bench.land("orders/c.csv", text=BAD)
+    bench.work()
+    found = rejected(bench.pipeline, target, Wanted(most=1))
+    assert (len(found.files), found.total) == (1, 2)
+    assert (found.files[0].key, found.files[0].transform, found.files[0].rows) == ("orders/a.csv", "orders", 2)
+    only = rejected(bench.pipeline, target, Wanted(pattern=KeyPattern.parse("*b.csv")))
+    assert [file.key for file in only.files] == ["orders/b.csv"]
+    assert rejected(bench.pipeline, target, Wanted(transform="copies")).total == 0
+
+
+def test_it_can_be_printed_as_json(bench: Bench, target: LocalTarget) -> None:
+    for key, text in {"b": PARTLY, "c": BAD, "d": HARMFUL}.items():
+        bench.land(f"orders/{key}.csv", text=text)
+    bench.work()
+    found = json.loads(json.dumps(look(bench, target).to_dict()))
+    assert found["dead"][0]["kind"] == "queue"
+    assert found["dead"][0]["dead_at"].endswith("+00:00")
+    assert json.loads(json.dumps(rejected(bench.pipeline, target, Wanted()).to_dict()))["rejected_total"] == 1
+
+
+def test_lately_names_what_failed_since(bench: Bench, target: LocalTarget) -> None:
+    bench.land("orders/old.csv", text=BAD)
+    bench.land("orders/older.csv", text=HARMFUL)
+    bench.work()
+    bench.now += 10
+    since = bench.now
+    bench.land("orders/c.csv", text=BAD)
+    bench.land("orders/d.csv", text=HARMFUL)
+    bench.work()
+    found = target.lately(since, 10)
+    assert [(item.key, item.code) for item in found] == [
+        ("orders/c.csv", "MissingColumn"),
+        ("orders/d.csv", "TransformError"),
+    ]
+    assert len(target.lately(0, 3)) == 3

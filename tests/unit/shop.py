@@ -1,0 +1,137 @@
+"""A transform over a lake on disk, whose buckets fail as they are told."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+import polars as pl
+
+from silversmith import Contract, Pipeline
+from silversmith.events import ObjectEvent
+from silversmith.lineage import Lineage, error_key, rejected_key, silver_key
+from silversmith.pipeline import Transform
+from silversmith.process import Outcome, process
+from silversmith.stores import Head, Lake, Source
+from silversmith.stores.local import LocalStore
+
+KEY = "orders/may.csv"
+GOOD = b"id,total\n1,2.5\n2,3\n"
+MIXED = b"id,total\n1,2.5\nx,1\n3,-1\n"
+BROKEN = b"name,sum\nx,1\n"
+NOON = datetime(2026, 1, 2, 12, tzinfo=UTC)
+
+
+def orders(rows: pl.LazyFrame) -> pl.LazyFrame:
+    return rows.with_columns(twice=pl.col("total") * 2)
+
+
+CONTRACT = Contract(schema={"id": pl.Int64, "total": pl.Float64}, rules={"total is positive": pl.col("total") > 0})
+
+
+def declared(function: object = orders) -> Transform:
+    pipeline = Pipeline("shop")
+    pipeline.transform("*", contract=CONTRACT, name="orders")(function)  # type: ignore[type-var]
+    return pipeline.find("orders")
+
+
+ORDERS = declared()
+
+
+class Bucket(LocalStore):
+    """A folder that fails as it is told: ``failures`` names a method and what it raises, once for each entry."""
+
+    failures: list[tuple[str, Exception]]
+    calls: list[str]
+
+    def _called(self, method: str) -> None:
+        self.calls.append(method)
+        for position, (name, error) in enumerate(self.failures):
+            if name == method:
+                del self.failures[position]
+                raise error
+
+    def head(self, key: str) -> Head | None:
+        self._called("head")
+        return super().head(key)
+
+    def verify(self, source: Source) -> None:
+        self._called("verify")
+        super().verify(source)
+
+    def put(
+        self,
+        key: str,
+        body: bytes | Path,
+        *,
+        metadata: Mapping[str, str] | None = None,
+        if_match: str | None = None,
+        if_none_match: bool = False,
+    ) -> str:
+        self._called("put")
+        return super().put(key, body, metadata=metadata, if_match=if_match, if_none_match=if_none_match)
+
+
+@dataclass
+class Shop:
+    """A lake on disk and what is done with it."""
+
+    folder: Path
+    now: datetime = NOON
+    bronze: Bucket = field(init=False)
+    silver: Bucket = field(init=False)
+    quarantine: Bucket = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.bronze, self.silver, self.quarantine = (
+            self._bucket(name, foreign_writers=name == "bronze") for name in ("bronze", "silver", "quarantine")
+        )
+
+    def _bucket(self, name: str, *, foreign_writers: bool) -> Bucket:
+        bucket = Bucket(
+            self.folder / name,
+            scratch=self.folder / "scratch",
+            locks=self.folder / "locks",
+            foreign_writers=foreign_writers,
+            fsync=lambda _: None,
+        )
+        bucket.failures, bucket.calls = [], []
+        return bucket
+
+    def process(
+        self, content: bytes | None = None, transform: Transform = ORDERS, *, event: ObjectEvent | None = None
+    ) -> Outcome:
+        """Put ``content`` into bronze, if any is given, and process its key."""
+        if content is not None:
+            self.bronze.put(KEY, content)
+        lake = Lake(self.bronze, self.silver, self.quarantine)
+        scratch = self.folder / "scratch"
+        outcome = process(
+            event or ObjectEvent("bronze", KEY), transform, lake, attempt=3, now=lambda: self.now, scratch=scratch
+        )
+        assert list(scratch.iterdir()) == [], "temporary files are left"
+        return outcome
+
+    def head(self, key: str = KEY) -> Head:
+        head = self.silver.head(silver_key("orders", key))
+        assert head is not None
+        return head
+
+    def lineage(self) -> Lineage:
+        lineage = Lineage.from_metadata(self.head().metadata)
+        assert lineage is not None
+        return lineage
+
+    def rows(self) -> list[tuple[object, ...]]:
+        return pl.read_parquet(self.folder / "silver" / silver_key("orders", KEY)).rows()
+
+    def rejected(self) -> pl.DataFrame | None:
+        path = self.folder / "quarantine" / rejected_key("orders", KEY)
+        return pl.read_parquet(path) if path.exists() else None
+
+    def error(self) -> dict[str, object] | None:
+        body = self.quarantine.read(error_key("orders", KEY))
+        return None if body is None else json.loads(body)
