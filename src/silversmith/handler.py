@@ -6,25 +6,38 @@ https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-errorhandling.html
 from __future__ import annotations
 
 import json
+import logging
 import os
 import sys
 import tempfile
-import time
-from collections.abc import Callable, Mapping, Sequence
+import zlib
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
 from typing import Any, Protocol
 
+from polars.exceptions import PanicException
+
 from silversmith.errors import SilversmithError
 from silversmith.events import NotAnEvent, ObjectEvent, unwrap
 from silversmith.pipeline import Transform, load
-from silversmith.process import Outcome, process
+from silversmith.process import Outcome, Verdict, process
 from silversmith.stores import Lake
 
-#: Of the function's timeout, the share that is kept free at the end: what cannot begin before that is handed back.
+#: Of the function's timeout, the share that is kept free at the end: what would probably reach into it is handed back.
 RESERVE = 0.1
+
+#: The share of the timeout in which the messages that were tried least come first.
+SURE_ONES_FIRST = 0.25
+
+#: The most messages that SQS deletes at once.
+#: https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_DeleteMessageBatch.html
+DELETED_AT_ONCE = 10
+
+_log = logging.getLogger(__name__)
 
 
 class Context(Protocol):
@@ -38,21 +51,28 @@ class Context(Protocol):
 
 @dataclass(frozen=True)
 class Report:
-    """What became of one message. ``error`` is what went wrong, ``retry_in`` the seconds until it should come back."""
+    """What became of one message. ``error`` is what went wrong, ``key`` with which bronze object (empty: before any),
+    ``retry_in`` the seconds until it should come back."""
 
     message_id: str
     outcomes: tuple[Outcome, ...]
     error: Mapping[str, Any] | None = None
+    key: str = ""
     retry_in: float | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON values; of several objects in one message, the sums of their rows and the worst verdict."""
-        found: dict[str, Any] = self.outcomes[-1].to_dict() if self.outcomes else {"verdict": "dropped"}
+        """As JSON values; of several objects in one message, the sums of their rows and the worst of their outcomes."""
+        worst = min(self.outcomes, key=lambda outcome: _WORST_FIRST.index(outcome.verdict), default=None)
+        found: dict[str, Any] = worst.to_dict() if worst else {"verdict": "dropped"}
         for name in ("rows_read", "rows_written", "rows_rejected"):
             found[name] = sum(getattr(outcome, name) for outcome in self.outcomes)
         if self.error is not None:
-            found |= {"verdict": "failed", "failed": True, "error": dict(self.error), "retry_in": self.retry_in}
+            found |= {"verdict": "failed", "failed": True, "key": self.key}
+            found |= {"error": dict(self.error), "retry_in": self.retry_in}
         return found
+
+
+_WORST_FIRST = [Verdict.QUARANTINED, Verdict.COMMITTED, Verdict.GONE, Verdict.DUPLICATE]
 
 
 class Handler:
@@ -66,6 +86,7 @@ class Handler:
         began: told the id of each message before it is worked on.
         ended: told what became of it.
         release: makes a failed message visible again after so many seconds, by its receipt handle.
+        acknowledge: deletes messages from the queue before the invocation ends, by their receipt handles.
         now: the time of day, in UTC.
     """
 
@@ -79,6 +100,7 @@ class Handler:
         began: Callable[[str], None] = lambda _: None,
         ended: Callable[[Report], None] = lambda _: None,
         release: Callable[[str, float], None] = lambda _receipt, _seconds: None,
+        acknowledge: Callable[[list[str]], None] = lambda _receipts: None,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._transform = transform
@@ -88,43 +110,59 @@ class Handler:
         self._began = began
         self._ended = ended
         self._release = release
+        self._acknowledge = acknowledge
         self._now = now
 
     def __call__(self, event: Mapping[str, Any], context: Context) -> dict[str, Any]:
-        """Process every record; report those to be tried again. Never raises for what one record holds."""
-        records: Sequence[Mapping[str, Any]] = event.get("Records", [])
+        """Process the records; report those to be tried again. Never raises for what one record holds.
+
+        A message that was received before may be the one that killed the function, and nobody knows which it was. So
+        those come last, and what is finished is deleted from the queue before each of them. But where batches are too
+        much for the time, they would be handed back again and again, until the queue gave up on them untried: so after
+        a while the order turns, and those come first that were tried most often.
+        """
+        waiting = deque(sorted(event.get("Records", []), key=_suspicion))
         failed: list[str] = []
-        total = context.get_remaining_time_in_millis()
-        longest = 0.0
-        for position, record in enumerate(records):
-            left = context.get_remaining_time_in_millis()
-            if position and left < max(RESERVE * total, longest * 1000):
-                self._hand_back(records[position:], failed)
-                break
-            began = time.monotonic()
+        finished: list[str] = []
+        total = left = context.get_remaining_time_in_millis()
+        longest = 0
+        while waiting and (not longest or left >= RESERVE * total + longest):
+            record = waiting.popleft() if left > total * (1 - SURE_ONES_FIRST) else waiting.pop()
+            if finished and _receives(record) > 1:
+                _try(self._acknowledge, finished)
+                finished = []
             report = self._handle(record)
-            longest = max(longest, time.monotonic() - began)
-            if report.error is not None:
+            if report.error is None:
+                finished.append(record["receiptHandle"])
+            else:
                 failed.append(report.message_id)
-                self._release(record["receiptHandle"], report.retry_in or 0)
+                _try(self._release, record["receiptHandle"], report.retry_in or 0.0)
             self._ended(report)
+            left, before = context.get_remaining_time_in_millis(), left
+            longest = max(longest, before - left, 1)
+        failed += self._hand_back(waiting)
         return {"batchItemFailures": [{"itemIdentifier": message} for message in failed]}
 
-    def _hand_back(self, records: Sequence[Mapping[str, Any]], failed: list[str]) -> None:
+    def _hand_back(self, records: Iterable[Mapping[str, Any]]) -> list[str]:
         """A timeout would throw away what the batch has done: so what cannot be done in time goes back untouched."""
+        records = list(records)
         for record in records:
-            failed.append(record["messageId"])
-            self._release(record["receiptHandle"], 0)
+            _try(self._release, record["receiptHandle"], 0.0)
+        return [record["messageId"] for record in records]
 
     def _handle(self, record: Mapping[str, Any]) -> Report:
         message: str = record["messageId"]
-        attempt = int(record.get("attributes", {}).get("ApproximateReceiveCount", 1))
+        attempt = _receives(record)
+        outcomes: list[Outcome] = []
+        key = ""
         self._began(message)
         try:
-            outcomes = tuple(self._each(event, attempt) for event in unwrap(record["body"]) if self._wanted(event))
-        except Exception as error:  # noqa: BLE001 -- whatever it is, it is this message's failure and no other's
-            return Report(message, (), error=describe(error), retry_in=self._retry_in(error, attempt))
-        return Report(message, outcomes)
+            for event in filter(self._wanted, unwrap(record["body"])):
+                key = event.key
+                outcomes.append(self._each(event, attempt))
+        except (Exception, PanicException) as error:  # noqa: BLE001 -- it is this message's failure and no other's
+            return Report(message, (), error=describe(error), key=key, retry_in=self._retry_in(error, attempt))
+        return Report(message, tuple(outcomes))
 
     def _each(self, event: ObjectEvent, attempt: int) -> Outcome:
         return process(
@@ -135,7 +173,7 @@ class Handler:
         """The topic's filter is by prefix and suffix; here the pattern is matched exactly."""
         return event.bucket == self._bucket and self._transform.pattern.matches(event.key)
 
-    def _retry_in(self, error: Exception, attempt: int) -> float:
+    def _retry_in(self, error: BaseException, attempt: int) -> float:
         """Sooner than the visibility timeout, which is meant for a function that died: 1, 4, 16, 64 … seconds.
 
         After the last try at once, so that the queue sees that it was the last; likewise for what no retry can mend.
@@ -143,6 +181,26 @@ class Handler:
         if isinstance(error, NotAnEvent) or attempt >= self._transform.max_receive_count:
             return 0.0
         return float(min(900, 4 ** (min(attempt, 8) - 1)))
+
+
+def _receives(record: Mapping[str, Any]) -> int:
+    """How often the message was received, this time included."""
+    return int(record.get("attributes", {}).get("ApproximateReceiveCount", 1))
+
+
+def _suspicion(record: Mapping[str, Any]) -> tuple[int, int]:
+    """The least suspicious first. Messages that died together change places each time, or the first would always be
+    the first, and if it is the one that kills, none of the others would ever be tried."""
+    receives = _receives(record)
+    return receives, zlib.crc32(f"{receives} {record['messageId']}".encode()) if receives > 1 else 0
+
+
+def _try(courtesy: Callable[..., None], *arguments: object) -> None:
+    """What only spares a message some time must not fail the batch: without it the queue does the same, later."""
+    try:
+        courtesy(*arguments)
+    except Exception:  # noqa: BLE001 -- told in the log, and no more than that
+        _log.warning("the queue refused a courtesy", exc_info=True)
 
 
 def describe(error: BaseException) -> dict[str, Any]:
@@ -153,7 +211,8 @@ def describe(error: BaseException) -> dict[str, Any]:
 
 def handler(event: Mapping[str, Any], context: Context) -> dict[str, Any]:
     """What Lambda calls. Configured by the environment that the template sets: ``SILVERSMITH_PIPELINE``,
-    ``SILVERSMITH_TRANSFORM``, ``SILVERSMITH_BRONZE``, ``SILVERSMITH_SILVER``, ``SILVERSMITH_QUARANTINE``."""
+    ``SILVERSMITH_TRANSFORM``, ``SILVERSMITH_BRONZE``, ``SILVERSMITH_SILVER``, ``SILVERSMITH_QUARANTINE``,
+    ``SILVERSMITH_QUEUE`` (its URL)."""
     return _from_environment()(event, context)
 
 
@@ -162,30 +221,45 @@ def _from_environment() -> Handler:
     """Built once per execution environment, so that warm invocations pay nothing for it."""
     import boto3
 
+    from silversmith.stores.s3 import connect
+
+    return build(os.environ, s3=connect(), sqs=boto3.client("sqs"))
+
+
+def build(environment: Mapping[str, str], *, s3: Any, sqs: Any) -> Handler:
+    """The handler that an environment describes. ``s3`` and ``sqs`` are boto3 clients.
+
+    Raises:
+        DefinitionError: ``SILVERSMITH_PIPELINE`` is none, or has no such transform.
+    """
     from silversmith.stores.s3 import S3Store
 
-    sqs = boto3.client("sqs")
-    client = boto3.client("s3")
     scratch = Path(tempfile.gettempdir())
+    queue = environment["SILVERSMITH_QUEUE"]
 
     def bucket(name: str) -> S3Store:
-        return S3Store(os.environ[f"SILVERSMITH_{name}"], client=client, scratch=scratch)
+        return S3Store(environment[f"SILVERSMITH_{name}"], client=s3, scratch=scratch)
 
     def release(receipt: str, seconds: float) -> None:
-        sqs.change_message_visibility(
-            QueueUrl=os.environ["SILVERSMITH_QUEUE"], ReceiptHandle=receipt, VisibilityTimeout=int(seconds)
-        )
+        sqs.change_message_visibility(QueueUrl=queue, ReceiptHandle=receipt, VisibilityTimeout=int(seconds))
+
+    def acknowledge(receipts: Sequence[str]) -> None:
+        for start in range(0, len(receipts), DELETED_AT_ONCE):
+            some = receipts[start : start + DELETED_AT_ONCE]
+            entries = [{"Id": str(number), "ReceiptHandle": receipt} for number, receipt in enumerate(some)]
+            sqs.delete_message_batch(QueueUrl=queue, Entries=entries)  # what it leaves, the end of the invocation takes
 
     def log(report: Report) -> None:
-        json.dump({"level": "ERROR" if report.error else "INFO", **report.to_dict()}, sys.stdout)
+        level = "ERROR" if report.error else "INFO"
+        json.dump({"level": level, "message_id": report.message_id, **report.to_dict()}, sys.stdout)
         sys.stdout.write("\n")
 
-    pipeline = load(os.environ["SILVERSMITH_PIPELINE"])
     return Handler(
-        pipeline.find(os.environ["SILVERSMITH_TRANSFORM"]),
-        bucket=os.environ["SILVERSMITH_BRONZE"],
+        load(environment["SILVERSMITH_PIPELINE"]).find(environment["SILVERSMITH_TRANSFORM"]),
+        bucket=environment["SILVERSMITH_BRONZE"],
         lake=Lake(bucket("BRONZE"), bucket("SILVER"), bucket("QUARANTINE")),
         scratch=scratch,
         ended=log,
         release=release,
+        acknowledge=acknowledge,
     )

@@ -72,7 +72,7 @@ class Compaction:
 
     def step(self, now: float) -> bool:
         """Remove a little, if it is time. ``now`` in Unix seconds. Returns whether a next step is due soon."""
-        if now < self._due:
+        if 0 < self._due - now <= LATER:  # else it is time, or the clock was set back
             return self._due - now <= SOON
         self._now = now
         if not self._searches and now >= self._search_due:

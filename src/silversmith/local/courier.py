@@ -105,9 +105,14 @@ class Courier:
         self._journal.count("dropped")
 
     def _disturb(self, posts: Sequence[Post], chaos: Chaos, now: float) -> list[Post]:
-        """The posts that arrive now, in whatever order. What is late goes back to the outbox, what is lost is noted."""
-        arrived: list[Post] = []
+        """The posts that arrive now, in whatever order. What is late goes back to the outbox, what is lost is noted.
+
+        Each hop disturbs a post once: copies of copies of what is late would never come to an end.
+        """
+        arrived = [post for post in posts if post.late]
         for post in posts:
+            if post.late:
+                continue
             delays = chaos.arrivals()
             arrived += [post for delay in delays if not delay]
             write(self._journal, posts=[_again(post, now + delay) for delay in delays if delay])

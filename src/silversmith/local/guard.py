@@ -35,6 +35,15 @@ class GuardedStore:
         """S3 tells that there is no such object only to those who may list the bucket; others get 403."""
         self._check("s3:ListBucket", self._arn)
 
+    def _comparing(self, key: str, if_match: str | None) -> None:
+        """To compare an object's etag is to read it; whether there is one at all, who writes it may know.
+
+        https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-writes.html
+        https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-delete-enforce.html
+        """
+        if if_match is not None:
+            self._object("s3:GetObject", key)
+
     def head(self, key: str) -> Head | None:
         self._object("s3:GetObject", key)
         found = self._store.head(key)
@@ -70,10 +79,12 @@ class GuardedStore:
         if_none_match: bool = False,
     ) -> str:
         self._object("s3:PutObject", key)
+        self._comparing(key, if_match)
         return self._store.put(key, body, metadata=metadata, if_match=if_match, if_none_match=if_none_match)
 
     def delete(self, key: str, *, if_match: str | None = None) -> None:
         self._object("s3:DeleteObject", key)
+        self._comparing(key, if_match)
         self._store.delete(key, if_match=if_match)
 
     def list(self, prefix: str = "", *, start_after: str = "") -> Iterator[Head]:

@@ -16,7 +16,7 @@ class Post:
     """A message on its way from one room to another, as it lies in the journal's outbox.
 
     ``delivery`` is the ARN of the rule or subscription it travels by, whose dead-letter queue takes it when the target
-    refuses. ``created`` is in Unix seconds.
+    refuses. ``created`` and ``due``, when it may arrive, are in Unix seconds.
     """
 
     id: int
@@ -27,6 +27,12 @@ class Post:
     version: str
     body: bytes
     created: float
+    due: float = 0.0
+
+    @property
+    def late(self) -> bool:
+        """Whether it was held up on its way: all that is sent is due at once."""
+        return self.due > self.created
 
 
 @dataclass(frozen=True, slots=True)

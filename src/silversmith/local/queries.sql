@@ -21,7 +21,7 @@ INSERT INTO outbox (source, target, delivery, key, version, body, created, due)
 VALUES (:source, :target, :delivery, :key, :version, :body, :created, :due)
 
 -- name: due
-SELECT id, source, target, delivery, key, version, body, created FROM outbox
+SELECT id, source, target, delivery, key, version, body, created, due FROM outbox
 WHERE due <= :now ORDER BY due, id LIMIT :most
 
 -- name: taken

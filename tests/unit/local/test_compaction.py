@@ -152,6 +152,14 @@ def test_the_search_for_what_is_gone_is_made_once_an_hour(journal: Journal) -> N
     assert len(steps) == 4
 
 
+def test_a_clock_that_is_set_back_stops_nothing(journal: Journal) -> None:
+    compaction = Compaction(journal, bucket="b", keep=Keep(hops=1))
+    run(compaction, 10 * DAY)
+    hops(journal, *["k"] * 5, at=0)
+    run(compaction, 0)
+    assert len(trace(journal, "k")) == 1
+
+
 def test_one_step_looks_at_a_bounded_number_of_rows(journal: Journal) -> None:
     hops(journal, *["hot"] * 1000, at=0)
     compaction = Compaction(journal, bucket="b", keep=Keep(seconds=DAY, hops=1), most=100)

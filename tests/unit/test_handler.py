@@ -1,0 +1,413 @@
+"""A batch of messages: what is done, in which order, what is reported, and what goes back to the queue when."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, cast
+
+import polars as pl
+import pytest
+from hypothesis import event, given
+from hypothesis import strategies as st
+
+from silversmith import Pipeline
+from silversmith.errors import AccessDenied, DataError, DefinitionError
+from silversmith.events import ObjectEvent, object_created
+from silversmith.handler import DELETED_AT_ONCE, Handler, Report, build
+from silversmith.lineage import error_key, silver_key
+from silversmith.pipeline import Transform
+from silversmith.stores import Lake
+from tests.unit.shop import Shop
+
+GOOD = b"x\n1\n2\n"
+
+
+class Killed(BaseException):
+    """The end of the function, and nobody in it is asked."""
+
+
+@dataclass
+class Bench:
+    """A handler over a lake, a context whose time passes as the transform says, and what the handler told of itself.
+
+    ``deeds``: what happens to the file whose first ``x`` is this number.
+    """
+
+    shop: Shop
+    total: float = 300_000
+    left: float = 300_000
+    deeds: dict[int, Callable[[], object]] = field(default_factory=dict)
+    reports: list[Report] = field(default_factory=list)
+    began: list[str] = field(default_factory=list)
+    released: list[tuple[str, float]] = field(default_factory=list)
+    acknowledged: list[list[str]] = field(default_factory=list)
+    queue_works: bool = True
+    transform: Transform = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.transform = self._transform()
+
+    def get_remaining_time_in_millis(self) -> int:
+        return int(self.left)
+
+    def spend(self, milliseconds: float) -> None:
+        self.left -= milliseconds
+
+    def die(self) -> None:
+        """A transform cannot end the function without going too far; so it ends at its next request."""
+        killed: Any = Killed()
+        self.shop.silver.failures = [("put", killed)]
+
+    def _transform(self) -> Transform:
+        pipeline, deeds = Pipeline("shop"), self.deeds
+
+        @pipeline.transform("orders/*.csv", name="orders")
+        def orders(rows: pl.LazyFrame) -> pl.LazyFrame:
+            deeds.get(rows.collect()["x"][0], lambda: None)()
+            return rows
+
+        return pipeline.find("orders")
+
+    def _release(self, receipt: str, seconds: float) -> None:
+        self.released.append((receipt, seconds))
+        if not self.queue_works:
+            raise OSError("the queue is away")
+
+    def _acknowledge(self, receipts: list[str]) -> None:
+        self.acknowledged.append(receipts)
+        if not self.queue_works:
+            raise OSError("the queue is away")
+
+    def handle(self, *records: dict[str, Any]) -> list[str]:
+        """The ids of the messages that are reported as failed."""
+        handler = Handler(
+            self.transform,
+            bucket="bronze",
+            lake=Lake(self.shop.bronze, self.shop.silver, self.shop.quarantine),
+            scratch=self.shop.folder / "scratch",
+            began=self.began.append,
+            ended=self.reports.append,
+            release=self._release,
+            acknowledge=self._acknowledge,
+            now=lambda: self.shop.now,
+        )
+        response = handler({"Records": list(records)}, self)
+        assert list(response) == ["batchItemFailures"]
+        return [item["itemIdentifier"] for item in response["batchItemFailures"]]
+
+    def land(self, number: int) -> str:
+        key = f"orders/{number}.csv"
+        self.shop.bronze.put(key, f"x\n{number}\n".encode())
+        return key
+
+    def messages(self, *numbers: int, receives: int = 1) -> list[dict[str, Any]]:
+        """One message for each file that holds this number."""
+        return [record(str(number), told(self.land(number)), receives) for number in numbers]
+
+    def silver(self) -> list[str]:
+        return [head.key for head in self.shop.silver.list()]
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Bench:
+    return Bench(Shop(tmp_path))
+
+
+def told(key: str, bucket: str = "bronze") -> str:
+    return object_created(ObjectEvent(bucket, key), reason="PutObject").decode()
+
+
+def record(message: str, body: str, receives: int = 1) -> dict[str, Any]:
+    """A record as Lambda passes it on. https://docs.aws.amazon.com/lambda/latest/dg/with-sqs.html"""
+    return {
+        "messageId": message,
+        "receiptHandle": f"receipt of {message}",
+        "body": body,
+        "attributes": {"ApproximateReceiveCount": str(receives)},
+    }
+
+
+def fail(error: BaseException) -> Callable[[], None]:
+    def deed() -> None:
+        raise error
+
+    return deed
+
+
+def test_all_goes_well(bench: Bench) -> None:
+    assert bench.handle(*bench.messages(1, 2, 3)) == []
+    assert bench.silver() == [silver_key("orders", f"orders/{number}.csv") for number in (1, 2, 3)]
+    assert bench.began == [report.message_id for report in bench.reports] == ["1", "2", "3"]
+    assert [report.to_dict()["verdict"] for report in bench.reports] == ["committed"] * 3
+    assert (bench.released, bench.acknowledged) == ([], [])
+
+
+def test_an_empty_batch(bench: Bench) -> None:
+    assert bench.handle() == []
+
+
+def test_one_failure_is_reported_and_its_neighbours_are_done(bench: Bench) -> None:
+    bench.deeds[2] = fail(KeyError("no such thing"))
+    assert bench.handle(*bench.messages(1, 2, 3)) == ["2"]
+    assert len(bench.silver()) == 2
+    assert bench.released == [("receipt of 2", 1.0)]
+    found = bench.reports[1].to_dict()
+    assert (found["verdict"], found["failed"], found["key"], found["retry_in"]) == ("failed", True, "orders/2.csv", 1.0)
+    assert found["error"]["code"] == "TransformError"
+    assert "KeyError: 'no such thing'" in found["error"]["message"]
+    assert "test_handler.py" in found["error"]["message"]
+    assert json.loads(json.dumps(found)) == found
+
+
+def test_a_panic_of_polars_is_one_messages_failure(bench: Bench) -> None:
+    panic: Any = pl.exceptions.PanicException
+    bench.shop.silver.failures = [("head", panic("index out of bounds"))]
+    assert bench.handle(*bench.messages(1, 2)) == ["1"]
+    assert bench.reports[0].error == {"code": "PanicException", "message": "PanicException: index out of bounds"}
+
+
+def test_the_systems_fault_has_its_own_words(bench: Bench) -> None:
+    bench.shop.silver.failures = [("put", AccessDenied("no policy allows it")), ("put", OSError(28, "No space left"))]
+    assert bench.handle(*bench.messages(1, 2, 3)) == ["1", "2"]
+    assert [report.error for report in bench.reports] == [
+        {"code": "AccessDenied", "message": "no policy allows it"},
+        {"code": "OSError", "message": "OSError: [Errno 28] No space left"},
+        None,
+    ]
+
+
+@pytest.mark.parametrize(
+    ("receives", "seconds"), [(1, 1.0), (2, 4.0), (3, 16.0), (4, 64.0), (5, 0.0), (6, 0.0)]
+)  # the fifth is the last that the queue allows
+def test_what_failed_comes_back_later_each_time(bench: Bench, receives: int, seconds: float) -> None:
+    bench.deeds[1] = fail(ValueError("no"))
+    assert bench.handle(*bench.messages(1, receives=receives)) == ["1"]
+    assert bench.released == [("receipt of 1", seconds)]
+
+
+def test_data_at_fault_is_no_failure(bench: Bench) -> None:
+    bench.deeds[1] = fail(DataError("TooOld", "this file is too old"))
+    assert bench.handle(*bench.messages(1, 2)) == []
+    found = bench.reports[0].to_dict()
+    assert (found["verdict"], found["error"]["code"]) == ("quarantined", "TooOld")
+    assert bench.shop.quarantine.head(error_key("orders", "orders/1.csv")) is not None
+
+
+@pytest.mark.parametrize("body", ["", "no JSON", "[]", "{}", '{"detail": {}}', "\ud800", '{"Message": "{}"}'])
+def test_what_is_no_event_fails_at_once_each_time(bench: Bench, body: str) -> None:
+    assert bench.handle(record("odd", body), *bench.messages(1)) == ["odd"]
+    assert bench.released == [("receipt of odd", 0.0)]
+    assert bench.reports[0].error is not None
+    assert bench.reports[0].error["code"] == "NotAnEvent"
+    assert len(bench.silver()) == 1
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        told("elsewhere/1.csv"),
+        told("orders/1.json"),
+        told("orders/1.csv", bucket="another"),
+        '{"Service": "Amazon S3", "Event": "s3:TestEvent", "Bucket": "bronze"}',
+        '{"Records": []}',
+    ],
+)
+def test_what_nobody_wants_is_dropped(bench: Bench, body: str) -> None:
+    assert bench.handle(record("unwanted", body)) == []
+    assert bench.reports[0].to_dict()["verdict"] == "dropped"
+    assert bench.silver() == []
+
+
+def notification(*keys: str) -> str:
+    """One S3 notification may tell of several objects."""
+    entries = [{"s3": {"bucket": {"name": "bronze"}, "object": {"key": key}}} for key in keys]
+    return json.dumps({"Records": entries})
+
+
+def test_several_objects_in_one_message(bench: Bench) -> None:
+    keys = [bench.land(number) for number in (1, 2, 3)]
+    assert bench.handle(record("m", notification(*keys, "unwanted.csv"))) == []
+    assert len(bench.silver()) == 3
+    found = bench.reports[0].to_dict()
+    assert (found["verdict"], found["rows_read"], found["rows_written"]) == ("committed", 3, 3)
+
+
+@pytest.mark.parametrize("order", [(1, 2, 9), (9, 1, 2), (1, 9, 2)])
+def test_of_several_objects_the_worst_is_told(bench: Bench, order: tuple[int, ...]) -> None:
+    bench.deeds[1] = fail(DataError("TooOld", "this file is too old"))
+    bench.land(1), bench.land(2)  # and 9 is gone
+    bench.handle(record("m", notification(*(f"orders/{number}.csv" for number in order))))
+    found = bench.reports[0].to_dict()
+    assert (found["verdict"], found["key"], found["rows_written"]) == ("quarantined", "orders/1.csv", 1)
+
+
+def test_one_of_several_objects_fails_the_message_and_names_itself(bench: Bench) -> None:
+    bench.deeds[2] = fail(ValueError("no"))
+    body = notification(*(bench.land(number) for number in (1, 2, 3)))
+    assert bench.handle(record("m", body)) == ["m"]
+    assert bench.reports[0].key == "orders/2.csv"
+    bench.deeds.clear()
+    assert bench.handle(record("m", body, 2)) == []
+    assert [outcome.verdict for outcome in bench.reports[1].outcomes] == ["duplicate", "committed", "committed"]
+
+
+def test_time_that_runs_out_hands_the_rest_back_untouched(bench: Bench) -> None:
+    for number in range(10):
+        bench.deeds[number] = lambda: bench.spend(60_000)
+    failed = bench.handle(*bench.messages(*range(10)))
+    assert len(bench.began) == 4, "the fifth would end at the very end"
+    assert sorted(failed + bench.began) == [str(number) for number in range(10)]
+    assert bench.released == [(f"receipt of {message}", 0.0) for message in failed]
+    assert len(bench.reports) == 4, "what was not begun is not reported to have ended"
+
+
+@pytest.mark.parametrize(("last", "failed"), [(90_000, []), (90_001, ["2"])])
+def test_a_tenth_of_the_time_is_kept_free(bench: Bench, last: int, failed: list[str]) -> None:
+    """After the first the order turns; then there is time for one more as long as the longest, or just not."""
+    bench.deeds.update({1: lambda: bench.spend(90_000), 3: lambda: bench.spend(last)})
+    assert bench.handle(*bench.messages(1, 2, 3)) == failed
+
+
+def test_the_first_message_is_always_tried(bench: Bench) -> None:
+    bench.left = 10
+    bench.deeds[1] = lambda: bench.spend(9)
+    assert bench.handle(*bench.messages(1, 2)) == ["2"]
+    assert len(bench.silver()) == 1
+
+
+def test_what_was_received_before_comes_last(bench: Bench) -> None:
+    bench.handle(*bench.messages(1, receives=3), *bench.messages(2), *bench.messages(3, receives=2), *bench.messages(4))
+    assert bench.began == ["2", "4", "3", "1"]
+
+
+def test_what_is_finished_is_acknowledged_before_a_suspect_begins(bench: Bench) -> None:
+    bench.deeds.update({3: fail(ValueError("no")), 5: bench.die})
+    records = [*bench.messages(4, receives=2), *bench.messages(5, receives=3), *bench.messages(1, 2, 3)]
+    with pytest.raises(Killed):
+        bench.handle(*records)
+    assert bench.began == ["1", "2", "3", "4", "5"]
+    assert bench.acknowledged == [["receipt of 1", "receipt of 2"], ["receipt of 4"]], "all that succeeded, once"
+    assert bench.released == [("receipt of 3", 1.0)]
+
+
+def test_what_was_acknowledged_is_no_failure(bench: Bench) -> None:
+    bench.deeds[2] = fail(ValueError("no"))
+    assert bench.handle(*bench.messages(1), *bench.messages(2, 3, receives=2)) == ["2"]
+    assert bench.acknowledged[0] == ["receipt of 1"]
+
+
+def test_a_queue_that_does_not_answer_fails_no_batch(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
+    bench.queue_works = False
+    bench.deeds[1] = fail(ValueError("no"))
+    assert bench.handle(*bench.messages(1, 2), *bench.messages(3, receives=2)) == ["1"]
+    assert len(bench.silver()) == 2
+    assert [entry.levelname for entry in caplog.records] == ["WARNING"] * 2
+
+
+def order(records: Sequence[dict[str, Any]], each: float = 0, total: float = 300_000) -> list[str]:
+    """In which order a handler begins these messages, of which each takes so long. They are about nothing."""
+    began: list[str] = []
+
+    class Clock:
+        def get_remaining_time_in_millis(self) -> int:
+            return int(total - each * len(began))
+
+    pipeline, nowhere = Pipeline("p"), cast("Lake", None)
+    pipeline.transform("*", name="t")(lambda rows: rows)
+    handler = Handler(pipeline.find("t"), bucket="b", lake=nowhere, scratch=Path(), began=began.append)
+    handler({"Records": records}, Clock())
+    return began
+
+
+@given(st.lists(st.uuids().map(str), min_size=10, max_size=10, unique=True), st.integers(0, 9))
+def test_neighbours_of_a_poisonous_message_get_past_it(names: list[str], which: int) -> None:
+    """Ten messages come together, again and again, and one kills the function: it is not always the first."""
+    before = set()
+    for receives in range(2, 6):
+        begun = order([record(name, told("x"), receives) for name in names])
+        assert sorted(begun) == sorted(names)
+        before |= set(begun[: begun.index(names[which])])
+    event(f"{len(before)} of 9 get past it")
+    assert before, "these are acknowledged before it begins"
+
+
+def test_a_backlog_of_slow_files_is_worked_off_before_the_queue_gives_up() -> None:
+    """In each batch of ten there is time for four, or the first five: nearly all are tried within five receives."""
+    chance = random.Random(7)
+    receives = dict.fromkeys(map(str, range(500)), 0)
+    late = 0
+    while receives:
+        batch = chance.sample(sorted(receives), min(10, len(receives)))
+        for name in batch:
+            receives[name] += 1
+        for name in order([record(name, told("x"), receives[name]) for name in batch], each=54_000):
+            late += receives.pop(name) > 5
+    assert late < 15
+
+
+@dataclass
+class Sqs:
+    """What a handler asks of SQS."""
+
+    calls: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
+
+    def change_message_visibility(self, **arguments: object) -> None:
+        self.calls.append(("change_message_visibility", arguments))
+
+    def delete_message_batch(self, **arguments: object) -> dict[str, Any]:
+        self.calls.append(("delete_message_batch", arguments))
+        return {"Failed": [{"Id": "0"}]}
+
+
+@pytest.fixture
+def environment(tmp_path: Path) -> dict[str, str]:
+    (tmp_path / "shop.py").write_text(
+        'from silversmith import Pipeline\npipeline = Pipeline("shop")\n\n'
+        '@pipeline.transform("*.csv")\ndef orders(rows):\n    return rows\n'
+    )
+    return {
+        "SILVERSMITH_PIPELINE": f"{tmp_path}/shop.py:pipeline",
+        "SILVERSMITH_TRANSFORM": "orders",
+        "SILVERSMITH_BRONZE": "b",
+        "SILVERSMITH_SILVER": "s",
+        "SILVERSMITH_QUARANTINE": "q",
+        "SILVERSMITH_QUEUE": "https://sqs.example/orders",
+    }
+
+
+class Leisure:
+    def get_remaining_time_in_millis(self) -> int:
+        return 300_000
+
+
+def test_on_aws_it_is_made_of_its_environment(environment: dict[str, str], capsys: pytest.CaptureFixture[str]) -> None:
+    sqs = Sqs()
+    handler = build(environment, s3=None, sqs=sqs)
+    unwanted = [record(str(number), told("1.json", "b")) for number in range(DELETED_AT_ONCE + 2)]
+    response = handler({"Records": [record("odd", "?", 2), *unwanted]}, Leisure())
+    assert response == {"batchItemFailures": [{"itemIdentifier": "odd"}]}
+    queue = environment["SILVERSMITH_QUEUE"]
+    deleted = [call for name, call in sqs.calls if name == "delete_message_batch"]
+    assert [call["QueueUrl"] for call in deleted] == [queue, queue]
+    assert [len(call["Entries"]) for call in deleted] == [DELETED_AT_ONCE, 2]
+    assert all(len({entry["Id"] for entry in call["Entries"]}) == len(call["Entries"]) for call in deleted)
+    assert [entry["ReceiptHandle"] for call in deleted for entry in call["Entries"]] == [
+        f"receipt of {number}" for number in range(DELETED_AT_ONCE + 2)
+    ]
+    assert sqs.calls[-1] == (
+        "change_message_visibility",
+        {"QueueUrl": queue, "ReceiptHandle": "receipt of odd", "VisibilityTimeout": 0},
+    )
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [line["level"] for line in lines] == ["INFO"] * (DELETED_AT_ONCE + 2) + ["ERROR"]
+    assert lines[-1]["message_id"] == "odd"
+    assert lines[-1]["error"]["code"] == "NotAnEvent"
+
+
+def test_an_environment_that_names_no_transform(environment: dict[str, str]) -> None:
+    with pytest.raises(DefinitionError, match="no transform 'other'"):
+        build({**environment, "SILVERSMITH_TRANSFORM": "other"}, s3=None, sqs=Sqs())
