@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 from dataclasses import dataclass
+
+#: What the system says of a disk that is full, over its quota, or cannot be written.
+UNWRITABLE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS})
 
 
 class SilversmithError(Exception):
@@ -56,6 +60,10 @@ class AccessDenied(SilversmithError):
 
 class LakeInUse(SilversmithError):
     """Another engine runs over this lake."""
+
+
+class LakeUnusable(SilversmithError):
+    """The disk that holds the lake is full, over its quota, or cannot be written."""
 
 
 class TransformError(SilversmithError):

@@ -5,6 +5,7 @@ https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-errorhandling.html
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import os
@@ -21,7 +22,7 @@ from typing import Any, Protocol
 
 from polars.exceptions import PanicException
 
-from silversmith.errors import SilversmithError
+from silversmith.errors import UNWRITABLE, SilversmithError
 from silversmith.events import NotAnEvent, ObjectEvent, unwrap
 from silversmith.pipeline import Transform, load
 from silversmith.process import Outcome, Verdict, process
@@ -204,8 +205,10 @@ def _try(courtesy: Callable[..., None], *arguments: object) -> None:
 
 
 def describe(error: BaseException) -> dict[str, Any]:
-    """An error as JSON values: its kind and the text for a person."""
+    """An error as JSON values: its kind and the text for a person. A disk that cannot be written is a kind."""
     text = str(error) if isinstance(error, SilversmithError) else f"{type(error).__name__}: {error}"
+    if isinstance(error, OSError) and error.errno in UNWRITABLE:
+        return {"code": errno.errorcode[error.errno], "message": text}
     return {"code": type(error).__name__, "message": text[:4000]}
 
 

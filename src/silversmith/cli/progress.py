@@ -15,7 +15,7 @@ from silversmith.cli.text import count, duration, shown
 if TYPE_CHECKING:
     from rich.text import Text
 
-    from silversmith.local.engine import Progress
+    from silversmith.local.progress import Progress
 
 #: Over how many seconds the speed is taken.
 WINDOW = 10.0

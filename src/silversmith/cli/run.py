@@ -17,15 +17,22 @@ from silversmith.cli.progress import View, summary, view
 from silversmith.cli.screen import say, say_json
 from silversmith.cli.signals import Stop
 from silversmith.cli.text import count, shown
+from silversmith.local.chaos import Rates
 
 if TYPE_CHECKING:
-    from silversmith.local.engine import Progress
     from silversmith.local.lake import LakeFolder
+    from silversmith.local.progress import Progress
     from silversmith.operations.target import Lately
     from silversmith.pipeline import Pipeline
 
 #: How many failures the summary names.
 NAMED = 10
+
+#: With ``--chaos``, the longest that a message is late at one hop, in seconds.
+LONGEST_DELAY = 1.0
+
+#: How often something happens to a message: not shown, for it is for tests only (docs/operations.md).
+Share = Annotated[float, Parameter(show=False, validator=validators.Number(gte=0, lte=1))]
 
 
 @dataclass(frozen=True)
@@ -51,15 +58,21 @@ def run(
         int | None,
         Parameter(validator=validators.Number(gte=1, lte=512), help="Worker processes; else one for each CPU."),
     ] = None,
+    chaos: Annotated[int | None, Parameter(show=False, validator=validators.Number(gte=0))] = None,
+    chaos_loss: Share = Rates.loss,
+    chaos_duplicates: Share = Rates.duplicates,
+    chaos_delays: Share = Rates.delays,
     json: JsonOption = False,
 ) -> int:
     """Run the pipeline on this machine: what lands in bronze comes out in silver.
 
     Ctrl-C ends it; what is not finished then is finished by the next run. A second Ctrl-C ends it at once.
     """
+    from silversmith.local.chaos import Chaos
     from silversmith.local.engine import Engine
     from silversmith.local.lake import LakeFolder
 
+    rates = Rates(chaos_loss, chaos_duplicates, chaos_delays, LONGEST_DELAY)
     definition = load_pipeline(pipeline)
     folder = LakeFolder(lake)
     shows = view(
@@ -67,7 +80,13 @@ def run(
     )
     began, since = time.monotonic(), time.time()
     with told(), Stop(lambda number: _end_at_once(shows, number)) as stop:
-        engine = Engine(folder, definition, target=pipeline, workers=workers or _cpus())
+        engine = Engine(
+            folder,
+            definition,
+            target=pipeline,
+            workers=workers or _cpus(),
+            chaos=None if chaos is None else Chaos(chaos, rates),
+        )
         try:
             with shows:
                 progress = engine.run(until_idle=until_idle, stopped=stop, tick=shows.tick)

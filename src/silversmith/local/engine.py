@@ -7,32 +7,31 @@ import logging
 import os
 import time
 from collections.abc import Callable
-from contextlib import suppress
-from dataclasses import dataclass
+from contextlib import ExitStack, suppress
 from multiprocessing.connection import Connection, wait
-from typing import Any
 
-from silversmith.errors import DefinitionError, SilversmithError
 from silversmith.local import resend
 from silversmith.local.chain import Chain, build, worker_functions
+from silversmith.local.chaos import Chaos
+from silversmith.local.clock import TOLERANCE, Clock, move
+from silversmith.local.compaction import Compaction
 from silversmith.local.definition import Definition
 from silversmith.local.function import Function
 from silversmith.local.inbox import Inbox
-from silversmith.local.journal import Journal
+from silversmith.local.journal import open_or_rebuild
 from silversmith.local.lake import LakeFolder, LakeLock
+from silversmith.local.progress import Progress, progress
+from silversmith.local.reports import Reports
 from silversmith.local.rounds import Rounds
 from silversmith.local.stack import read
 from silversmith.local.watcher import Watcher
 from silversmith.local.worker import WorkerConfig
-from silversmith.local.workers import LOOK, Event, Workers
+from silversmith.local.workers import LOOK, Workers
 from silversmith.pipeline import Pipeline
 from silversmith.template import compile as compile_template
 
 #: How many files the bucket room takes in one transaction.
 INTAKE = 500
-
-#: After this many deaths of workers that never got ready, the engine gives up.
-FALSE_STARTS = 5
 
 #: How often files that were not whole are looked at again, in seconds.
 RECHECK = 1.0
@@ -43,26 +42,6 @@ TOLD = 1000
 _log = logging.getLogger("silversmith")
 
 
-class WorkersDie(SilversmithError):
-    """The workers die before they are ready: importing the pipeline kills them."""
-
-
-@dataclass(frozen=True)
-class Progress:
-    """Where everything is. ``rejected`` counts rows, the others files or messages, in this run."""
-
-    found: int
-    waiting: int
-    in_flight: int
-    done: int
-    duplicates: int
-    rows: int
-    rejected: int
-    quarantined: int
-    retries: int
-    dead: int
-
-
 class Engine:
     """Runs a pipeline's template over a lake.
 
@@ -71,7 +50,8 @@ class Engine:
         pipeline: the definition.
         target: where workers load the same definition from (``pipeline.py`` or ``package.module:attribute``).
         workers: how many worker processes.
-        clock: the time in Unix seconds.
+        chaos: what disturbs the messages on their way; only in trials.
+        clock: the time of day.
 
     Raises:
         LakeInUse: another engine runs over this lake.
@@ -84,47 +64,69 @@ class Engine:
         *,
         target: str,
         workers: int,
-        clock: Callable[[], float] = time.time,
+        chaos: Chaos | None = None,
+        clock: Clock | None = None,
     ) -> None:
-        self._clock = clock
-        self._lake = lake
-        self._number = workers
-        self._bronze = pipeline.bronze
-        self._definition = Definition(target, pipeline)
-        self._successor: Pipeline | None = None
-        lake.create(pipeline.bronze, pipeline.silver, pipeline.quarantine)
-        self._lock = LakeLock(lake)
-        lake.sweep()
-        self._journal = Journal(lake.journal)
+        with ExitStack() as closing:
+            self._clock = clock or Clock()
+            self._chaos = chaos
+            self._lake = lake
+            self._number = workers
+            self._bronze = pipeline.bronze
+            self._definition = Definition(target, pipeline)
+            self._successor: Pipeline | None = None
+            lake.create(pipeline.bronze, pipeline.silver, pipeline.quarantine)
+            closing.callback(LakeLock(lake).release)
+            lake.sweep()
+            self._open(closing, pipeline)
+            self._chain, self._workers, self._rounds, self._reports = self._set_up(pipeline)
+            closing.callback(self._stop_workers)
+            self._ids = itertools.count(1)
+            self._rescan = True
+            self._told: set[str] = set()
+            self._rechecked = 0.0
+            self._asked = (-1, -1)
+            self._before = self._totals()
+            self._closing = closing.pop_all()
+
+    def _open(self, closing: ExitStack, pipeline: Pipeline) -> None:
+        """What stays the same when the definition changes: the journal, and what notices files."""
+        self._journal = open_or_rebuild(self._lake.journal, tell=_log.warning)
+        closing.callback(self._journal.close)
+        self._started = self._clock.now()
+        self._set_back()
         self._wake_reading, self._wake_writing = os.pipe()
         os.set_blocking(self._wake_writing, False)
-        self._store = lake.store(pipeline.bronze, foreign_writers=True)
+        closing.callback(os.close, self._wake_reading)
+        closing.callback(os.close, self._wake_writing)
+        self._store = self._lake.store(pipeline.bronze, foreign_writers=True)
         self._inbox = Inbox(self._store, self._wake)
+        closing.callback(self._inbox.close)
         self._watcher = Watcher(
-            lake.bucket(pipeline.bronze),
+            self._lake.bucket(pipeline.bronze),
             on_files=self._inbox.found,
             on_gone=self._inbox.gone,
             on_folder_gone=self._inbox.folder_gone,
             on_refused=self._refused,
             on_overflow=self._overflowed,
         )
-        self._chain, self._workers, self._rounds = self._set_up(pipeline)
-        self._ids = itertools.count(1)
-        self._rescan = True
-        self._told: set[str] = set()
-        self._rechecked = 0.0
-        self._false_starts = 0
-        self._started = clock()
-        self._before = self._totals()
+        closing.callback(self._watcher.stop)
+        self._compaction = Compaction(
+            self._journal,
+            bucket=pipeline.bronze,
+            sweep=lambda: self._chain.bucket.sweep(lambda key: self._store.glance(key) is not None),
+        )
 
-    def _set_up(self, pipeline: Pipeline) -> tuple[Chain, Workers, Rounds]:
-        """The rooms, the workers and the reconciliation of a definition."""
+    def _set_up(self, pipeline: Pipeline) -> tuple[Chain, Workers, Rounds, Reports]:
+        """What a definition needs: the rooms, the workers, reconciliation, and who hears the workers' reports."""
         stack = read(compile_template(pipeline))
-        chain = build(stack, self._journal, bronze=pipeline.bronze, clock=self._clock)
+        chain = build(stack, self._journal, bronze=pipeline.bronze, clock=self._clock.now)
+        chain.courier.chaos = self._chaos
         functions = worker_functions(stack)
         config = WorkerConfig(self._definition.target, self._lake.path.resolve(), functions, os.getpid())
         rounds = Rounds(pipeline, self._lake.stores(pipeline), self._store, self._journal, resend.places(stack))
-        return chain, Workers(config, number=self._number, logs=self._lake.logs), rounds
+        workers = Workers(config, number=self._number, logs=self._lake.logs)
+        return chain, workers, rounds, Reports(chain.functions, self._lake.path)
 
     def run(self, *, until_idle: bool, stopped: Callable[[], bool], tick: Callable[[Progress], None]) -> Progress:
         """Work until ``stopped()``, or with ``until_idle`` until there is nothing left to do.
@@ -134,7 +136,7 @@ class Engine:
             stopped: asked several times a second.
             tick: shown the progress as often.
         """
-        now = self._clock()
+        now = self._clock.now()
         with self._journal.transaction():
             for queue in self._chain.queues.values():
                 queue.release_all(now)
@@ -145,7 +147,7 @@ class Engine:
             if time.monotonic() - shown >= 0.2:
                 shown = time.monotonic()
                 tick(self.progress())
-            if until_idle and self._idle() and self._rounds.finished and not self._search(trusting=True):
+            if until_idle and self._nothing_is_left():
                 break
         self._drain(stopped)
         tick(self.progress())
@@ -160,38 +162,25 @@ class Engine:
         )
         return int(self._journal.rows("quarantined_since", since=since)[0][0] + dead)
 
+    def lost(self) -> int:
+        """How many messages chaos has lost since this engine began."""
+        return self._totals().get("lost", 0) - self._before.get("lost", 0)
+
     def close(self) -> None:
         """Stop everything. What was not finished is finished by the next run."""
-        self._watcher.stop()
-        self._inbox.close()
-        self._workers.stop()
-        self._journal.close()
-        os.close(self._wake_reading)
-        os.close(self._wake_writing)
-        self._lock.release()
+        self._closing.close()
 
     def progress(self) -> Progress:
         """Where everything is now."""
-        now = self._clock()
-        totals = {name: value - self._before.get(name, 0) for name, value in self._totals().items()}
+        now = self._clock.now()
+        counters = {name: value - self._before.get(name, 0) for name, value in self._totals().items()}
         in_flight = sum(
             len(found.messages) for function in self._chain.functions for found in function.running.values()
         )
         queued = sum(
             queue.depth(now)[0] for arn, queue in self._chain.queues.items() if queue not in self._chain.dead_letters
         )
-        return Progress(
-            found=totals.get("bucket.created", 0),
-            waiting=queued - in_flight + self._inbox.pending,
-            in_flight=in_flight,
-            done=totals.get("function.committed", 0),
-            duplicates=totals.get("function.duplicate", 0) + totals.get("function.gone", 0),
-            rows=totals.get("function.rows", 0),
-            rejected=totals.get("function.rejected", 0),
-            quarantined=totals.get("function.quarantined", 0),
-            retries=totals.get("function.failed", 0),
-            dead=totals.get("dead", 0),
-        )
+        return progress(counters, waiting=queued - in_flight + self._inbox.pending, in_flight=in_flight)
 
     def _totals(self) -> dict[str, int]:
         return dict(self._journal.rows("counters"))
@@ -202,7 +191,9 @@ class Engine:
             self._rescan = False
             self._search(trusting=False)
         self._take_in()
-        now = self._clock()
+        if jump := self._clock.jump():
+            self._move_times(jump)
+        now = self._clock.now()
         if abs(now - self._rechecked) >= RECHECK:
             self._rechecked = now
             self._watcher.recheck(now)
@@ -210,13 +201,14 @@ class Engine:
         if self._successor is not None and not self._workers.busy:
             self._succeed(self._successor)
         self._rounds.step(now)
+        self._compaction.step(now)
         self._chain.courier.deliver(now)
         self._hand_out(now, hurry=hurry)
         if hurry and self._only_waits():
             self._hasten(now)
             return
         self._listen(self._pause(now))
-        self._workers.enforce(self._clock())
+        self._workers.enforce(self._clock.now())
 
     def _search(self, *, trusting: bool) -> bool:
         """Look through bronze for files that were not noticed yet: at the start, after lost events, before the end.
@@ -224,7 +216,7 @@ class Engine:
         Only the last may trust, because the watcher was there all the time.
         """
         found = False
-        for batch in self._watcher.scan(self._clock()):
+        for batch in self._watcher.scan(self._clock.now()):
             new = [key for key in batch if not self._known(key, trusting)]
             if new:
                 found = True
@@ -242,6 +234,33 @@ class Engine:
         if gone or folders:
             self._chain.bucket.forget([key for key in gone if self._store.glance(key) is None], folders=folders)
 
+    def _set_back(self) -> None:
+        """While no engine ran the clock may have been set back to before the journal's last word."""
+        newest = self._journal.row("newest_word")
+        if newest and newest[0] > self._started + TOLERANCE:
+            move(self._journal, self._started - newest[0])
+
+    def _move_times(self, jump: float) -> None:
+        """All that waits for a time waits as long as before the clock was set."""
+        _log.warning("the clock was set %s by %.0f s", "forward" if jump > 0 else "back", abs(jump))
+        move(self._journal, jump)
+        self._started += jump
+        for worker in self._workers.busy:
+            assert worker.invocation is not None
+            worker.invocation.started += jump
+
+    def _repaired(self) -> bool:
+        """Under chaos messages get lost: then there is nothing left to do when reconciliation has nothing to send."""
+        if self._chaos is None:
+            return True
+        files = self._journal.counter("bucket.created")
+        if self._asked == (self._rounds.finished - 1, files) and not self._rounds.sent:
+            return True
+        if not self._rounds.busy:
+            self._asked = (self._rounds.finished, files)
+            self._rounds.again()
+        return False
+
     def _succeed(self, pipeline: Pipeline) -> None:
         """Go on with a new definition. No worker is at work; what is queued is done by the new code."""
         self._successor = None
@@ -250,7 +269,7 @@ class Engine:
             return
         self._workers.stop()
         self._lake.create(pipeline.bronze, pipeline.silver, pipeline.quarantine)
-        self._chain, self._workers, self._rounds = self._set_up(pipeline)
+        self._chain, self._workers, self._rounds, self._reports = self._set_up(pipeline)
         _log.warning("the pipeline's definition has changed: going on with the new one")
 
     def _hand_out(self, now: float, *, hurry: bool) -> None:
@@ -286,44 +305,7 @@ class Engine:
                 os.read(self._wake_reading, 65536)
             elif isinstance(ready, Connection):
                 for event in self._workers.events(connections[ready]):
-                    self._hear(event)
-
-    def _hear(self, event: Event) -> None:
-        worker, message = event.worker, event.message
-        if message is None:
-            self._died(event)
-        elif "ready" in message:
-            worker.ready = True
-            self._false_starts = 0
-        elif "broken" in message:
-            raise DefinitionError(message["broken"])
-        elif worker.invocation is not None:
-            self._heard_of(worker.invocation, message, event)
-
-    def _heard_of(self, invocation: Any, message: dict[str, Any], event: Event) -> None:
-        if "ended" in message:
-            invocation.outcomes[message["ended"]] = message["outcome"]
-        if "began" in message:
-            invocation.began = message["began"]
-            return
-        event.worker.invocation = None
-        function = self._function(invocation.settings.name)
-        if "done" in message:
-            function.succeed(invocation, message["done"], self._clock())
-        else:
-            function.crash(invocation, message["error"], self._clock())
-
-    def _died(self, event: Event) -> None:
-        invocation = event.worker.invocation
-        if invocation is not None:
-            self._function(invocation.settings.name).crash(invocation, event.reason, self._clock())
-        elif not event.worker.ready:
-            self._false_starts += 1
-            if self._false_starts >= FALSE_STARTS:
-                raise WorkersDie(f"{FALSE_STARTS} workers died before they were ready; the last one: {event.reason}")
-
-    def _function(self, name: str) -> Function:
-        return next(found for found in self._chain.functions if found.settings.name == name)
+                    self._reports.hear(event, self._clock.now())
 
     def _only_waits(self) -> bool:
         """Whether nothing happens but that messages wait for their time."""
@@ -344,13 +326,20 @@ class Engine:
             self._chain.queues[function.settings.queue_arn].next_visible() is None for function in self._chain.functions
         )
 
+    def _nothing_is_left(self) -> bool:
+        idle = self._idle() and self._rounds.finished and not self._search(trusting=True)
+        return bool(idle and self._repaired())
+
+    def _stop_workers(self) -> None:
+        self._workers.stop()  # those of the latest definition
+
     def _drain(self, stopped: Callable[[], bool]) -> None:
         """Let the batches that are being worked on end, for a little while; the next run does what does not."""
         del stopped
         patience = time.monotonic() + 5
         while self._workers.busy and time.monotonic() < patience:
             self._listen(0.05)
-            self._workers.enforce(self._clock())
+            self._workers.enforce(self._clock.now())
 
     def _overflowed(self, reason: str) -> None:
         _log.warning("looking through all of bronze again: %s", reason)

@@ -208,3 +208,12 @@ DELETE FROM outcomes WHERE transform = :transform AND key = :key
 
 -- name: objects_after
 SELECT key FROM objects WHERE bucket = :bucket AND key > :after ORDER BY key LIMIT :most
+
+-- name: newest_word
+SELECT at FROM hops ORDER BY id DESC LIMIT 1
+
+-- name: move_messages
+UPDATE messages SET sent = sent + :jump, visible = visible + :jump, expires = expires + :jump
+
+-- name: move_outbox
+UPDATE outbox SET created = created + :jump, due = due + :jump

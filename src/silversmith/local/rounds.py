@@ -63,6 +63,7 @@ class Rounds:
         self._round: Iterator[int] | None = None
         self._now = 0.0
         self.finished = 0
+        self.sent = 0
 
     @property
     def busy(self) -> bool:
@@ -72,19 +73,24 @@ class Rounds:
     def step(self, now: float) -> int:
         """Look at the next few keys, if a round is due or under way. Returns how many were sent. ``now``: Unix seconds.
 
-        ``finished`` counts the rounds that ended.
+        ``finished`` counts the rounds that ended, ``sent`` what the last one sent until now.
         """
         if self._round is None:
-            if now < self._due:
+            if 0 < self._due - now <= self._every:  # else it is time, or the clock was set back
                 return 0
-            self._round = self._steps()
+            self._round, self.sent = self._steps(), 0
         self._now = now
         sent = next(self._round, None)
         if sent is None:
             self._round = None
             self._due = now + self._every
             self.finished += 1
+        self.sent += sent or 0
         return sent or 0
+
+    def again(self) -> None:
+        """Begin the next round with the next step."""
+        self._due = float("-inf")
 
     def _steps(self) -> Iterator[int]:
         """Every key of every transform; after some of them, how many were sent."""

@@ -69,6 +69,7 @@ def main(connection: Connection, output: Connection, config: WorkerConfig) -> No
     """The life of a worker: load the pipeline, say that it is ready, then one invocation after the other."""
     _die_with_parent(config.parent)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the engine's: it lets the batch end
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     os.dup2(output.fileno(), 1)
     os.dup2(output.fileno(), 2)
     output.close()

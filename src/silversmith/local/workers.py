@@ -8,8 +8,10 @@ from __future__ import annotations
 import logging
 import multiprocessing
 import os
+import signal
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from logging.handlers import RotatingFileHandler
 from multiprocessing.connection import Connection
@@ -51,7 +53,8 @@ class Worker:
         self.broken = ""
         self._end_reason = ""
         self.process: SpawnProcess = context.Process(target=main, args=(theirs, writing, config), daemon=True)
-        self.process.start()
+        with _without_ctrl_c():
+            self.process.start()
         theirs.close()
         writing.close()
         self._statistics = psutil.Process(self.process.pid)
@@ -156,6 +159,17 @@ class Workers:
             self._log.removeHandler(handler)
 
 
+@contextmanager
+def _without_ctrl_c() -> Iterator[None]:
+    """What is started meanwhile begins deaf to Ctrl-C, which reaches all processes of a terminal: a worker that still
+    imports would end with a traceback. It comes to hear again when it has said that it does not care."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def _log(path: Path) -> logging.Logger:
     """What functions print, in two files of bounded size."""
     logger = logging.Logger(f"silversmith.functions.{path}")  # not the process's: this lake's own
@@ -173,8 +187,6 @@ def _drain(reading: Connection, log: logging.Logger) -> None:
 
 
 def _signal_name(number: int) -> str:
-    import signal
-
     try:
         return signal.Signals(number).name
     except ValueError:

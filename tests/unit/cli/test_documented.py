@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from silversmith.cli.application import COMMANDS
-from silversmith.local.engine import Progress
+from silversmith.local.progress import Progress
 from silversmith.operations.documents import ErrorDocument
 from silversmith.operations.put import Put
 from silversmith.operations.rejected import RejectedFile, RejectedRow

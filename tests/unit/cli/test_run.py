@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import pty
 import signal
@@ -153,3 +154,21 @@ def test_a_terminal_whose_owner_wants_no_colours_gets_no_escapes(folder: Path) -
     assert code == 0
     assert b"\x1b" not in seen
     assert b"1 file done" in seen
+
+
+def test_chaos_changes_nothing_in_the_end(folder: Path, start: Start) -> None:
+    for number in range(20):
+        land(folder, f"fast/{number}.csv")
+    process = start("--until-idle", "--chaos", "3", "--chaos-loss", "0.5", "--chaos-delays", "0", "--json")
+    output, errors = process.communicate(timeout=120)
+    assert process.returncode == 0, errors
+    assert json.loads(output)["failed_files"] == 0
+    assert len(list((folder / "lake/dl-silver-layer/fast/fast").iterdir())) == 20
+
+
+@pytest.mark.parametrize("option", ["--chaos=-1", "--chaos-loss=2", "--chaos-delays=-0.1", "--chaos=x"])
+def test_chaos_that_cannot_be(start: Start, option: str) -> None:
+    process = start("--until-idle", option)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 2
+    assert option.split("=", maxsplit=1)[0] in errors

@@ -193,6 +193,9 @@ SCANS = {
     "counters": "counters",  # a few dozen rows
     "on_the_way": "outbox",  # emptied in every turn of the engine
     "word_on_the_way": "outbox",
+    "newest_word": "hops",  # from the last one, and no further
+    "move_messages": "messages",  # only when somebody sets the clock
+    "move_outbox": "outbox",
     "oldest_hops": "hops",  # in the order of their numbers, and no further than its LIMIT
 }
 TABLES = {"objects", "outbox", "messages", "depths", "hops", "outcomes", "counters"}

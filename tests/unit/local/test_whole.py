@@ -26,7 +26,7 @@ requests = st.integers(0, 11)
 
 
 class Whole(RuleBasedStateMachine):
-    """Everything that can happen to an engine but a power cut."""
+    """Everything that can happen to an engine."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -124,6 +124,13 @@ class Whole(RuleBasedStateMachine):
     def kill_the_engine_and_start_it_again(self) -> None:
         self.world.die()
         self.world.start()
+
+    @rule(seed=st.integers(0, 2**16))
+    def cut_the_power(self, seed: int) -> None:
+        self.world.cut(seed)
+        for key in KEYS:  # what a power cut left of a file that was just being dropped is what the file is now
+            if (content := self.world.content(key)) is not None:
+                self.landed[key].add(content)
 
     @rule(code=st.integers(0, CODES - 1))
     def change_the_code(self, code: int) -> None:

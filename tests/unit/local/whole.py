@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import os
+import random
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -32,6 +34,7 @@ from silversmith.pipeline import Transform
 from silversmith.stores import Head, Lake, Source, Store
 from silversmith.stores.local import LocalStore
 from silversmith.template import compile as compile_template
+from tests.unit.local.power import Plug
 
 KEYS = ("orders/a.json", "orders/b.json", "c.json")
 
@@ -147,6 +150,7 @@ class World:
         self.folder = LakeFolder(folder / "lake")
         self.folder.create(*self._buckets())
         self.now = 1_767_355_200.0
+        self.plug = Plug()
         self.chaos = chaos
         self.code = 0
         self.bronze = self._store("dl-bronze-layer", foreign=True)
@@ -162,13 +166,13 @@ class World:
         return "dl-bronze-layer", "dl-silver-layer", "dl-quarantine-layer"
 
     def _store(self, name: str, *, foreign: bool = False) -> LocalStore:
-        """Without fsync: nobody pulls the plug of this computer."""
+        """Nothing reaches a disk before it is synced: :meth:`cut` pulls the plug."""
         return LocalStore(
             self.folder.bucket(name),
             scratch=self.folder.scratch,
             locks=self.folder.locks,
             foreign_writers=foreign,
-            fsync=lambda _: None,
+            fsync=self.plug.fsync,
         )
 
     @property
@@ -198,6 +202,30 @@ class World:
         """As an engine that is killed: what its workers were at is never heard of again."""
         self.journal.close()
         self.flights.clear()
+
+    def cut(self, seed: int) -> None:
+        """As when the power fails, and an engine starts when it is back: it searches bronze, and compares silver."""
+        draw = random.Random(seed)
+        files = [self.folder.journal, Path(f"{self.folder.journal}-wal")]
+        written = [path.read_bytes() for path in files]
+        self.die()
+        for path, content in zip(files, written, strict=True):  # to close it was to write all of it
+            path.write_bytes(content)
+        os.truncate(files[1], draw.randint(0, len(written[1])))
+        for bucket in self._buckets():
+            self.plug.pull(self.folder.bucket(bucket), draw)
+        self.folder.sweep()
+        self.start()
+        self._search()
+        self.reconcile()
+
+    def _search(self) -> None:
+        for key in KEYS:
+            glance, head = self.bronze.glance(key), self.bronze.head(key)
+            if glance and head and not self.chain.bucket.unchanged(key, glance.identity, trusting=False):
+                self.chain.bucket.notice([Landed(key, glance.identity, head.etag, head.size)])
+        while self.chain.bucket.sweep(lambda key: self.bronze.glance(key) is not None):
+            pass
 
     # Bronze
 

@@ -1,0 +1,87 @@
+"""What the workers report: heard here, and passed on to the functions whose batches they had."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from silversmith.errors import UNWRITABLE, DefinitionError, LakeUnusable, SilversmithError
+from silversmith.local.function import Function, Invocation
+from silversmith.local.workers import Event
+
+#: After this many deaths of workers that never got ready, the engine gives up.
+FALSE_STARTS = 5
+
+_UNWRITABLE = frozenset(errno.errorcode[number] for number in UNWRITABLE)
+
+
+class WorkersDie(SilversmithError):
+    """The workers die before they are ready: importing the pipeline kills them."""
+
+
+class Reports:
+    """Hears the workers.
+
+    Args:
+        functions: those whose batches the workers get.
+        lake: the folder, for messages.
+    """
+
+    def __init__(self, functions: Sequence[Function], lake: Path) -> None:
+        self._functions = {function.settings.name: function for function in functions}
+        self._lake = lake
+        self._false_starts = 0
+
+    def hear(self, event: Event, now: float) -> None:
+        """Do what follows from one report. ``now`` in Unix seconds.
+
+        Raises:
+            DefinitionError: the worker could not load the pipeline.
+            LakeUnusable: the worker could not write to the disk.
+            WorkersDie: too many died before they were ready.
+        """
+        worker, message = event.worker, event.message
+        if message is None:
+            self._died(event, now)
+        elif "ready" in message:
+            worker.ready = True
+            self._false_starts = 0
+        elif "broken" in message:
+            raise DefinitionError(message["broken"])
+        elif worker.invocation is not None:
+            self._told(worker.invocation, message, event, now)
+
+    def _told(self, invocation: Invocation, message: dict[str, Any], event: Event, now: float) -> None:
+        if "ended" in message:
+            self._require_disk(invocation, message["outcome"], now)
+            invocation.outcomes[message["ended"]] = message["outcome"]
+        if "began" in message:
+            invocation.began = message["began"]
+            return
+        event.worker.invocation = None
+        function = self._functions[invocation.settings.name]
+        if "done" in message:
+            function.succeed(invocation, message["done"], now)
+        else:
+            function.crash(invocation, message["error"], now)
+
+    def _require_disk(self, invocation: Invocation, outcome: Mapping[str, Any], now: float) -> None:
+        """A disk that cannot be written is no fault of a file: its attempts would be used up for nothing."""
+        error = outcome.get("error") or {}
+        if error.get("code") in _UNWRITABLE:
+            self._functions[invocation.settings.name].abandon(invocation, now)
+            raise LakeUnusable(
+                f"the disk of {self._lake} cannot be written: {error['message']}. Nothing is lost: mend that, and run "
+                "again."
+            )
+
+    def _died(self, event: Event, now: float) -> None:
+        invocation = event.worker.invocation
+        if invocation is not None:
+            self._functions[invocation.settings.name].crash(invocation, event.reason, now)
+        elif not event.worker.ready:
+            self._false_starts += 1
+            if self._false_starts >= FALSE_STARTS:
+                raise WorkersDie(f"{FALSE_STARTS} workers died before they were ready; the last one: {event.reason}")

@@ -1,0 +1,86 @@
+"""A clock that is set moves what waits with it; one that only runs does not."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from silversmith.local.clock import TOLERANCE, Clock, move, running
+from silversmith.local.journal import Journal
+from silversmith.local.post import Post, send_on, write
+from silversmith.local.queue import Queue, Settings
+
+
+class Times:
+    """The time of day and the steady time, both set by hand."""
+
+    def __init__(self) -> None:
+        self.day = 1_800_000_000.0
+        self.steady = 50.0
+
+    def clock(self) -> Clock:
+        return Clock(lambda: self.day, lambda: self.steady)
+
+    def pass_(self, seconds: float) -> None:
+        self.day += seconds
+        self.steady += seconds
+
+
+@given(st.lists(st.floats(0, 1e6), max_size=5))
+def test_time_that_passes_is_no_jump(passing: list[float]) -> None:
+    times = Times()
+    clock = times.clock()
+    for seconds in passing:
+        times.pass_(seconds)
+        assert clock.jump() == 0.0
+        assert clock.now() == times.day
+
+
+@given(st.floats(TOLERANCE + 0.1, 1e9), st.booleans(), st.floats(0, 100))
+def test_a_jump_is_told_once(size: float, back: bool, passing: float) -> None:
+    times = Times()
+    clock = times.clock()
+    times.pass_(passing)
+    jump = -size if back else size
+    times.day += jump
+    assert clock.jump() == pytest.approx(jump, abs=1e-3)
+    assert clock.jump() == 0.0
+
+
+def test_small_corrections_are_no_jump_until_they_have_added_up() -> None:
+    times = Times()
+    clock = times.clock()
+    found = []
+    for _ in range(10):
+        times.day += TOLERANCE / 4
+        found.append(clock.jump())
+    assert found == [0.0, 0.0, 0.0, TOLERANCE] * 2 + [0.0, 0.0]
+
+
+def test_the_steady_clock_goes_forward() -> None:
+    first = running()
+    assert running() >= first > 0
+
+
+@pytest.mark.parametrize("jump", [86_400 * 365, -86_400 * 365])
+def test_what_waits_waits_as_long_as_before(tmp_path: Path, jump: float) -> None:
+    with closing(Journal(tmp_path / "journal.db")) as journal:
+        queue = Queue(journal, Settings("queue", "arn:queue", visibility_timeout=30, retention=100))
+        with journal.transaction():
+            queue.accept([Post(0, "topic", "arn:queue", "", key, "v", b"{}", 0.0) for key in ("a", "b")], 1000.0)
+            late = send_on(Post(0, "", "", "", "c", "v", b"{}", 0.0), source="", target="t", delivery="", now=1000.0)
+            write(journal, posts=[{**late, "due": 1010.0}])
+        (received,) = queue.receive(1, 1000.0)
+        move(journal, jump)
+        now = 1000.0 + jump
+        (other,) = queue.receive(10, now + 1)
+        assert other.key != received.key, "the received one is hidden still"
+        assert len(queue.receive(10, now + 30.5)) == 1, "until its time has come"
+        assert len(queue.receive(10, now + 99)) == 2, "no retention has ended"
+        assert queue.receive(10, now + 101) == []
+        assert journal.rows("due", now=now + 9, most=10) == []
+        assert len(journal.rows("due", now=now + 10, most=10)) == 1

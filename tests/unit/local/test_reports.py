@@ -1,0 +1,114 @@
+"""What workers report, and what the engine does not charge a file for."""
+
+from __future__ import annotations
+
+import errno
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from silversmith.errors import UNWRITABLE, DefinitionError, LakeUnusable
+from silversmith.handler import describe
+from silversmith.local.reports import FALSE_STARTS, Reports, WorkersDie
+from silversmith.local.workers import Event
+
+
+class Function:
+    """Writes down what it is told."""
+
+    def __init__(self) -> None:
+        self.settings = SimpleNamespace(name="f")
+        self.told: list[tuple[Any, ...]] = []
+
+    def succeed(self, _: object, response: object, now: float) -> None:
+        self.told.append(("succeed", response, now))
+
+    def crash(self, _: object, reason: str, now: float) -> None:
+        self.told.append(("crash", reason, now))
+
+    def abandon(self, invocation: Any, now: float) -> None:
+        self.told.append(("abandon", dict(invocation.outcomes), now))
+
+
+def invocation() -> Any:
+    return SimpleNamespace(settings=SimpleNamespace(name="f"), outcomes={}, began=None)
+
+
+def worker(at_work: bool = True) -> Any:
+    return SimpleNamespace(ready=True, invocation=invocation() if at_work else None)
+
+
+def hear(message: dict[str, Any] | None, found: Any, reason: str = "") -> Function:
+    function: Any = Function()
+    Reports([function], Path("lake")).hear(Event(found, message, reason), 7.0)
+    assert isinstance(function, Function)
+    return function
+
+
+def test_a_batch_ends_well() -> None:
+    at_work = worker()
+    held = at_work.invocation
+    function = hear({"done": {}, "ended": "m", "outcome": {"verdict": "committed"}}, at_work)
+    assert function.told == [("succeed", {}, 7.0)]
+    assert (held.outcomes, at_work.invocation) == ({"m": {"verdict": "committed"}}, None)
+
+
+def test_a_message_begins() -> None:
+    at_work = worker()
+    assert hear({"began": "m"}, at_work).told == []
+    assert at_work.invocation.began == "m"
+
+
+def test_a_handler_breaks() -> None:
+    assert hear({"error": "KeyError: 'x'"}, worker()).told == [("crash", "KeyError: 'x'", 7.0)]
+
+
+def test_a_worker_dies_at_work() -> None:
+    assert hear(None, worker(), "killed").told == [("crash", "killed", 7.0)]
+
+
+def test_a_worker_dies_idle() -> None:
+    assert hear(None, worker(at_work=False), "killed").told == []
+
+
+@pytest.mark.parametrize("number", sorted(UNWRITABLE))
+def test_a_disk_that_cannot_be_written_ends_the_engine_and_charges_nobody(number: int) -> None:
+    outcome = {"failed": True, "error": describe(OSError(number, "so it is"))}
+    function: Any = Function()
+    at_work = worker()
+    with pytest.raises(LakeUnusable, match="so it is"):
+        Reports([function], Path("lake")).hear(Event(at_work, {"began": "n", "ended": "m", "outcome": outcome}), 7.0)
+    assert function.told == [("abandon", {}, 7.0)]
+
+
+def test_other_errors_of_the_system_are_the_messages() -> None:
+    outcome = {"failed": True, "error": describe(OSError(errno.EIO, "bad sector"))}
+    at_work = worker()
+    hear({"began": "n", "ended": "m", "outcome": outcome}, at_work)
+    assert at_work.invocation.outcomes == {"m": outcome}
+
+
+def test_a_definition_that_cannot_be_loaded() -> None:
+    with pytest.raises(DefinitionError, match="no such file"):
+        hear({"broken": "no such file"}, worker(at_work=False))
+
+
+def test_workers_that_never_get_ready() -> None:
+    reports = Reports([], Path("lake"))
+    unready: Any = SimpleNamespace(ready=False, invocation=None)
+    for _ in range(FALSE_STARTS - 1):
+        reports.hear(Event(unready, None, "exit code 1"), 0.0)
+    with pytest.raises(WorkersDie, match="exit code 1"):
+        reports.hear(Event(unready, None, "exit code 1"), 0.0)
+
+
+def test_one_that_gets_ready_begins_the_count_anew() -> None:
+    reports = Reports([], Path("lake"))
+    unready: Any = SimpleNamespace(ready=False, invocation=None)
+    for _ in range(3):
+        for _ in range(FALSE_STARTS - 1):
+            reports.hear(Event(SimpleNamespace(ready=False, invocation=None), None, "x"), 0.0)  # type: ignore[arg-type]
+        reports.hear(Event(unready, {"ready": 1}), 0.0)
+    assert unready.ready
