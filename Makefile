@@ -4,7 +4,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: setup demo test check lint format types imports crash bench clean
+.PHONY: setup demo test check lint format types imports crash soak fuzz bench checkov clean
 
 .venv/.ready: uv.lock pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(None if sys.version_info >= (3, 11) else "Silversmith needs Python 3.11 or newer; this is " + sys.version.split()[0] + ". Try: make PYTHON=python3.13 $(MAKECMDGOALS)")'
@@ -39,6 +39,20 @@ format: setup  ## mend what can be mended by machine
 
 crash: setup  ## the long form of the crash suite: about a quarter of an hour
 	SILVERSMITH_CRASH_FILES=2500 SILVERSMITH_CRASH_KILLS=60 $(BIN)/python -m pytest -q -s tests/crash
+
+fuzz: setup  ## many more examples for what reads strangers' bytes: events, patterns, formats
+	SILVERSMITH_EXAMPLES=10000 $(BIN)/python -m pytest -q -n 2 -o timeout=7200 tests/unit/test_events.py tests/unit/patterns tests/unit/formats
+
+soak: setup  ## 100,000 files, then 24 hours and 20 days of simulated time: about 20 minutes
+	$(BIN)/python bench/soak.py
+
+.venv-checkov/.ready:
+	$(PYTHON) -m venv .venv-checkov
+	.venv-checkov/bin/python -m pip install --quiet --disable-pip-version-check "checkov==3.3.30"
+	touch $@
+
+checkov: setup .venv-checkov/.ready  ## the golden templates against checkov, in an environment of its own
+	SILVERSMITH_CHECKOV="$(CURDIR)/.venv-checkov/bin/checkov" $(BIN)/python -m pytest -q tests/unit/template/test_checkov.py
 
 bench: setup  ## the short form of every benchmark
 	$(BIN)/python bench/patterns.py

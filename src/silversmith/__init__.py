@@ -8,17 +8,45 @@ from silversmith.errors import DataError, DefinitionError
 
 if TYPE_CHECKING:
     from silversmith.contract import Contract
-    from silversmith.formats import Csv, Json
+    from silversmith.deployment import Deployment, Vpc
+    from silversmith.formats import Archive, Arrow, Avro, Csv, Excel, FixedWidth, Json, Lines, Parquet, Xml
     from silversmith.pipeline import Pipeline
 
-__all__ = ["Contract", "Csv", "DataError", "DefinitionError", "Json", "Pipeline"]
+__all__ = [
+    "Archive",
+    "Arrow",
+    "Avro",
+    "Contract",
+    "Csv",
+    "DataError",
+    "DefinitionError",
+    "Deployment",
+    "Excel",
+    "FixedWidth",
+    "Json",
+    "Lines",
+    "Parquet",
+    "Pipeline",
+    "Vpc",
+    "Xml",
+]
 
 #: Where the names are that need Polars: what does without it (most of the local engine) starts without it.
 _LATE = {
+    "Archive": "silversmith.formats",
+    "Arrow": "silversmith.formats",
+    "Avro": "silversmith.formats",
     "Contract": "silversmith.contract",
     "Csv": "silversmith.formats",
+    "Deployment": "silversmith.deployment",
+    "Excel": "silversmith.formats",
+    "FixedWidth": "silversmith.formats",
     "Json": "silversmith.formats",
+    "Lines": "silversmith.formats",
+    "Parquet": "silversmith.formats",
     "Pipeline": "silversmith.pipeline",
+    "Vpc": "silversmith.deployment",
+    "Xml": "silversmith.formats",
 }
 
 

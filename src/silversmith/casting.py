@@ -44,25 +44,29 @@ def cast(cells: pl.Expr, found: pl.DataType, wanted: pl.DataType, *, decimal_com
 
 def failed(before: pl.Expr, after: pl.Expr, found: pl.DataType) -> pl.Expr:
     """Whether a cell that says something came out of a cast as null. Blank text says nothing."""
-    present = before.str.strip_chars() != "" if found == pl.String else before.is_not_null()
-    return (after.is_null() & present).fill_null(value=False)
+    return (after.is_null() & present(before, found)).fill_null(value=False)
+
+
+def present(cells: pl.Expr, found: pl.DataType) -> pl.Expr:
+    """Whether a cell says something. Blank text and null do not; of null text it is null itself."""
+    return cells.str.strip_chars() != "" if found == pl.String else cells.is_not_null()
 
 
 def reason(name: str, before: pl.Expr, found: pl.DataType, wanted: pl.DataType) -> pl.Expr:
     """Text that names a cell that could not be cast: ``distance: "abc" is not Int64``."""
-    return pl.concat_str(pl.lit(f"{name}: "), _shown(before, found), pl.lit(f" is not {wanted}"))
+    return pl.concat_str(pl.lit(f"{name}: "), shown(before, found), pl.lit(f" is not {wanted}"))
 
 
-def _shown(cells: pl.Expr, found: pl.DataType) -> pl.Expr:
+def shown(cells: pl.Expr, found: pl.DataType) -> pl.Expr:
+    """A cell as text for a person: words in quotes, cut short. Null stays null."""
     if isinstance(found, pl.Struct):
-        shown = cells.struct.json_encode()
+        text = cells.struct.json_encode()
     elif found.is_nested() or found in (pl.Binary, pl.Duration, pl.Object):
         return pl.lit(f"a value of type {found}")
     else:
-        shown = cells.cast(pl.String)
-    cut = shown.str.slice(0, LONGEST_TEXT) + pl.when(shown.str.len_chars() > LONGEST_TEXT).then(pl.lit("…")).otherwise(
-        pl.lit("")
-    )
+        text = cells.cast(pl.String)
+    more = pl.when(text.str.len_chars() > LONGEST_TEXT).then(pl.lit("…")).otherwise(pl.lit(""))
+    cut = text.str.slice(0, LONGEST_TEXT) + more
     return pl.lit('"') + cut + pl.lit('"') if found == pl.String else cut
 
 

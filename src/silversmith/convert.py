@@ -6,22 +6,28 @@ Small objects are handled in memory; large ones stream, so that memory does not 
 from __future__ import annotations
 
 import traceback
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import polars as pl
 
-from silversmith import formats
+from silversmith import formats, schemas
 from silversmith.contract import Contract
 from silversmith.errors import DataError, TransformError
 from silversmith.formats.scratch import Scratch
 from silversmith.formats.table import Table
 from silversmith.lineage import Lineage
+from silversmith.schemas import Change, Known
 from silversmith.stores import Source
 
 if TYPE_CHECKING:
     from silversmith.pipeline import Transform
+
+#: Formats that say themselves which types their columns have.
+_TYPED = ("parquet", "arrow", "avro")
 
 #: Of a user's traceback, the innermost frames that are kept.
 FRAMES = 12
@@ -31,16 +37,22 @@ FRAMES = 12
 class Converted:
     """What is to be put: the silver object, the rejected rows if there are any, and the lineage that both carry.
 
+    ``dialect`` is what was found out about how the file is written. ``change`` is to be recorded before silver is put.
+
     Where they are files, they live as long as this object does.
     """
 
     silver: bytes | Path
     rejected: bytes | Path | None
     lineage: Lineage
+    dialect: Mapping[str, object] = field(default_factory=dict)
     scratch: Scratch | None = None
+    change: Change | None = None
 
 
-def convert(source: Source, transform: Transform, lineage: Lineage, scratch: Path) -> Converted:
+def convert(
+    source: Source, transform: Transform, lineage: Lineage, scratch: Path, known: Known | None = None
+) -> Converted:
     """Make the silver object of one bronze object.
 
     Args:
@@ -48,58 +60,159 @@ def convert(source: Source, transform: Transform, lineage: Lineage, scratch: Pat
         transform: its reader, contract and function.
         lineage: all that is known before the rows are; their numbers and the format are filled in.
         scratch: the folder for files that are too large for memory.
+        known: what is recorded of the schema of silver, which this object must go together with; None: any will do.
 
     Raises:
-        DataError: the bytes are not what the reader or the contract demands.
+        DataError: the bytes are not what the reader or the contract demands, or not what silver has.
         TransformError: the user's function raised, or returned what is no frame.
     """
-    contract = transform.contract or Contract()
-    table = formats.read(source, transform.reader, wanted=contract.wanted, scratch=scratch)
-    lineage = replace(lineage, format=table.format)
-    if table.frame is not None:
-        return _in_memory(table, table.frame, contract, transform, lineage)
-    return _streaming(table, contract, transform, lineage, Scratch(scratch))
+    task = _Task(transform, lineage, source.head.modified, known)
+    try:
+        return _converted(source, task, scratch)
+    except schemas.Changed as error:
+        guessed = [name for name in error.columns if name not in task.contract.schema and task.is_text(name)]
+        if set(guessed) != set(error.columns):
+            raise
+        # Where silver has text, "12" is text as well: a reader that was not told took it for a number.
+        try:
+            return _converted(source, task, scratch, dict.fromkeys(guessed, pl.String()))
+        except (DataError, TransformError):
+            raise error from None
 
 
-def _in_memory(
-    table: Table, frame: pl.DataFrame, contract: Contract, transform: Transform, lineage: Lineage
+@dataclass(frozen=True)
+class _Task:
+    """What is to be done, and what is known before. ``landed`` is when the object was put into bronze."""
+
+    transform: Transform
+    lineage: Lineage
+    landed: datetime
+    known: Known | None
+
+    @property
+    def contract(self) -> Contract:
+        return self.transform.contract or Contract()
+
+    @property
+    def recorded(self) -> schemas.Schema | None:
+        return self.known.document.of(self.lineage.fingerprint) if self.known is not None else None
+
+    def is_text(self, name: str) -> bool:
+        """Whether silver has text in this column."""
+        return self.recorded is not None and self.recorded.columns.get(name) == pl.String()
+
+    def guessed(self, table: Table, names: Collection[str]) -> list[str]:
+        """Of the columns of good rows those whose type the reader found out for itself."""
+        if table.format.partition("+")[0] in _TYPED:
+            return []
+        return [name for name in names if name not in self.contract.schema]
+
+    def settled(self, schema: schemas.Schema | None) -> tuple[int, Change | None]:
+        """The version of the schema that the file has, and what is to be recorded for it."""
+        if self.known is None or self.recorded is None:
+            return 0, None
+        if schema is None:
+            return self.recorded.version, None
+        document = self.known.document.changed(schema, key=self.lineage.bronze_key, at=self.lineage.committed_at)
+        return document.of(schema.code).version, Change(self.known, document)
+
+
+def _converted(
+    source: Source, task: _Task, scratch: Path, as_text: Mapping[str, pl.DataType] | None = None
 ) -> Converted:
+    wanted = {**task.contract.wanted, **(as_text or {})}
+    table = formats.read(source, task.transform.reader, wanted=wanted, scratch=scratch)
+    task = replace(task, lineage=replace(task.lineage, format=table.format))
+    if table.frame is not None:
+        return _in_memory(table, table.frame, task)
+    return _streaming(table, task, Scratch(scratch))
+
+
+def _in_memory(table: Table, frame: pl.DataFrame, task: _Task) -> Converted:
+    contract = task.contract
     good, rejected = contract.split(frame, table)
     rows_rejected = 0 if rejected is None else rejected.height
-    contract.judge(table.records, rows_rejected)
-    silver = _collected(transform, good)
-    lineage = replace(lineage, rows_read=table.records, rows_written=silver.height, rows_rejected=rows_rejected)
+    newest = good.select(contract.expectations.newest()).row(0, named=True) if contract.expectations.fresh else None
+    contract.judge(table.records, rows_rejected, newest=newest, landed=task.landed)
+    silver = _collected(task.transform, good)
+    version, change = 0, None
+    if task.recorded is not None:
+        fitted = schemas.fit(silver, dict(silver.schema), task.recorded, task.guessed(table, good.columns))
+        silver = silver if fitted.rows is None else fitted.rows.collect()
+        version, change = task.settled(fitted.schema)
+    lineage = replace(
+        task.lineage,
+        rows_read=table.records,
+        rows_written=silver.height,
+        rows_rejected=rows_rejected,
+        schema=version,
+    )
     text = lineage.to_json()
     return Converted(
         formats.parquet_bytes(silver, text),
         None if rejected is None else formats.parquet_bytes(rejected, text),
         lineage,
+        table.dialect,
+        change=change,
     )
 
 
-def _streaming(table: Table, contract: Contract, transform: Transform, lineage: Lineage, scratch: Scratch) -> Converted:
-    """Silver and rejected rows in one pass over the file."""
+def _streaming(table: Table, task: _Task, scratch: Scratch) -> Converted:
+    """Silver and rejected rows in one pass over the file; silver in another over itself where its values tell that
+    its columns must be of other types."""
+    contract = task.contract
     with formats.reading_errors(table):
-        checked = contract.check(table)
-    paths = scratch.file(".parquet"), scratch.file(".rejected.parquet")
-    text = lineage.to_json()
-    silver = _applied(transform, checked.good)
-    plans = [
-        formats.parquet_sink(silver, paths[0], text),
-        formats.parquet_sink(checked.rejected, paths[1], text),
-    ]
+        checked = contract.check(table, scratch)
+    path, rejected_path = scratch.file(".parquet"), scratch.file(".rejected.parquet")
+    text = task.lineage.to_json()
+    silver = _ahead(task, _applied(task.transform, checked.good))
+    plans = [formats.parquet_sink(silver, path, text), formats.parquet_sink(checked.rejected, rejected_path, text)]
+    if checked.newest is not None:
+        plans.append(checked.newest)
     try:
         with formats.reading_errors(table):
-            pl.collect_all(plans, engine="streaming")
+            collected = pl.collect_all(plans, engine="streaming")
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
-        raise TransformError(_told(transform, error)) from error
-    rejected = formats.count_rows(paths[1])
-    contract.judge(table.records, rejected)
-    written = formats.count_rows(paths[0])
-    lineage = replace(lineage, rows_read=table.records, rows_written=written, rows_rejected=rejected)
-    for path in paths:
-        formats.fill_lineage(path, lineage.to_json())
-    return Converted(paths[0], paths[1] if rejected else None, lineage, scratch)
+        raise TransformError(_told(task.transform, error)) from error
+    rejected = formats.count_rows(rejected_path)
+    newest = collected[2].row(0, named=True) if checked.newest is not None else None
+    contract.judge(table.records, rejected, newest=newest, landed=task.landed)
+    path, version, change = _fitted(path, task, task.guessed(table, checked.good.collect_schema().names()), scratch)
+    lineage = replace(
+        task.lineage,
+        rows_read=table.records,
+        rows_written=formats.count_rows(path),
+        rows_rejected=rejected,
+        schema=version,
+    )
+    for written in (path, rejected_path):
+        formats.fill_lineage(written, lineage.to_json())
+    return Converted(path, rejected_path if rejected else None, lineage, table.dialect, scratch, change)
+
+
+def _ahead(task: _Task, silver: pl.LazyFrame) -> pl.LazyFrame:
+    """The user's plan, with the columns of silver as far as its types tell them."""
+    if task.recorded is None:
+        return silver
+    try:
+        found = dict(silver.collect_schema())
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
+        raise TransformError(_told(task.transform, error)) from error
+    return schemas.ahead(silver, found, task.recorded)
+
+
+def _fitted(path: Path, task: _Task, guessed: Collection[str], scratch: Scratch) -> tuple[Path, int, Change | None]:
+    """Silver's file with the types that its values ask for, its version, and what is to be recorded."""
+    if task.recorded is None:
+        return path, 0, None
+    rows = pl.scan_parquet(path.absolute(), glob=False, hive_partitioning=False)
+    fitted = schemas.fit(rows, dict(rows.collect_schema()), task.recorded, guessed)
+    if fitted.rows is not None:
+        made = scratch.file(".parquet")
+        formats.write_parquet(fitted.rows, made, task.lineage.to_json())
+        path.unlink()
+        path = made
+    return path, *task.settled(fitted.schema)
 
 
 def _applied(transform: Transform, rows: pl.LazyFrame) -> pl.LazyFrame:

@@ -24,6 +24,7 @@ POINTS = (
     "function.after_commit",
     "process.opened",
     "process.written",
+    "process.recorded",
     "process.rejected",
     "process.committed",
     "process.cleared",

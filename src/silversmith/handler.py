@@ -26,6 +26,7 @@ from silversmith.errors import UNWRITABLE, SilversmithError
 from silversmith.events import NotAnEvent, ObjectEvent, unwrap
 from silversmith.pipeline import Transform, load
 from silversmith.process import Outcome, Verdict, process
+from silversmith.schemas import Schemas
 from silversmith.stores import Lake
 
 #: Of the function's timeout, the share that is kept free at the end: what would probably reach into it is handed back.
@@ -113,6 +114,7 @@ class Handler:
         self._release = release
         self._acknowledge = acknowledge
         self._now = now
+        self._schemas = Schemas(lake.silver, transform.name)
 
     def __call__(self, event: Mapping[str, Any], context: Context) -> dict[str, Any]:
         """Process the records; report those to be tried again. Never raises for what one record holds.
@@ -122,6 +124,7 @@ class Handler:
         much for the time, they would be handed back again and again, until the queue gave up on them untried: so after
         a while the order turns, and those come first that were tried most often.
         """
+        self._schemas.look_again()
         waiting = deque(sorted(event.get("Records", []), key=_suspicion))
         failed: list[str] = []
         finished: list[str] = []
@@ -167,8 +170,14 @@ class Handler:
 
     def _each(self, event: ObjectEvent, attempt: int) -> Outcome:
         return process(
-            event, self._transform, self._lake, attempt=attempt, now=self._now, scratch=self._scratch
-        )  # fmt: skip
+            event,
+            self._transform,
+            self._lake,
+            attempt=attempt,
+            now=self._now,
+            scratch=self._scratch,
+            schemas=self._schemas,
+        )
 
     def _wanted(self, event: ObjectEvent) -> bool:
         """The topic's filter is by prefix and suffix; here the pattern is matched exactly."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -20,7 +21,10 @@ PARQUET_ENTRY = "silversmith"
 
 @dataclass(frozen=True)
 class Lineage:
-    """Where a silver object came from. Sizes in bytes, ``committed_at`` in ISO 8601 UTC, ``attempt`` from 1."""
+    """Where a silver object came from. Sizes in bytes, ``committed_at`` in ISO 8601 UTC, ``attempt`` from 1.
+
+    ``schema`` is the version of the transform's recorded schema that it has; 0 where none is recorded.
+    """
 
     bronze_key: str
     bronze_etag: str
@@ -35,6 +39,7 @@ class Lineage:
     committed_at: str
     attempt: int
     format: str = ""
+    schema: int = 0
 
     def to_metadata(self) -> dict[str, str]:
         """As S3 user metadata: ASCII, names in lower case with dashes, below S3's 2 KB in all.
@@ -64,6 +69,7 @@ class Lineage:
                 committed_at=values["committed_at"],
                 attempt=int(values["attempt"]),
                 format=values.get("format", ""),
+                schema=int(values.get("schema", 0)),
             )
         except (KeyError, ValueError):
             return None
@@ -79,14 +85,17 @@ class Decision(StrEnum):
     DUPLICATE = "duplicate"  #: silver is of this very version, made by this very code: nothing to do
     MISSING = "missing"  #: there is no silver, or none that says where it came from
     STALE = "stale"  #: silver was made of other bytes
-    OUTDATED = "outdated"  #: silver was made by other code
+    OUTDATED = "outdated"  #: silver was made by other code, or before its schema was widened
     GONE = "gone"  #: there is no bronze object, and no silver of it
     ORPHANED = "orphaned"  #: there is no bronze object, but silver that was made of one
 
 
-def decide(bronze_etag: str | None, silver: Lineage | None, fingerprint: str, *, silver_exists: bool) -> Decision:
+def decide(
+    bronze_etag: str | None, silver: Lineage | None, fingerprint: str, *, silver_exists: bool, schema: int = 0
+) -> Decision:
     """What to do, from what bronze and silver hold now. ``bronze_etag`` None: there is no bronze object.
 
+    ``schema`` is the version that silver of this code has now: what has an older one is as good as of other code.
     An event plays no part in it: it is only the reason for having looked.
     """
     if bronze_etag is None:
@@ -95,7 +104,8 @@ def decide(bronze_etag: str | None, silver: Lineage | None, fingerprint: str, *,
         return Decision.MISSING
     if silver.bronze_etag != bronze_etag:
         return Decision.STALE
-    return Decision.DUPLICATE if silver.fingerprint == fingerprint else Decision.OUTDATED
+    is_current = silver.fingerprint == fingerprint and (silver.schema >= schema or not silver.schema)
+    return Decision.DUPLICATE if is_current else Decision.OUTDATED
 
 
 def silver_key(transform: str, bronze_key: str) -> str:
@@ -113,10 +123,16 @@ def error_key(transform: str, bronze_key: str) -> str:
     return _derived(transform, bronze_key, ".error.json")
 
 
+_DIGESTED = re.compile(r"~[0-9a-f]{64}\Z")
+
+
 def _derived(transform: str, bronze_key: str, ending: str) -> str:
-    """A key too long for its prefix and ending is cut short and made unique again by a digest of the whole."""
+    """A key too long for its prefix and ending is cut short and made unique again by a digest of the whole.
+
+    So is one that looks as if it had been, whatever its length: or it could be taken for the one that was.
+    """
     key = f"{transform}/{bronze_key}{ending}"
-    if len(key.encode()) <= LONGEST_KEY:
+    if len(key.encode()) <= LONGEST_KEY and not _DIGESTED.search(bronze_key):
         return key
     digest = "~" + hashlib.sha256(bronze_key.encode()).hexdigest()
     room = LONGEST_KEY - len(f"{transform}/{digest}{ending}".encode())

@@ -5,8 +5,8 @@ from __future__ import annotations
 import inspect
 import re
 import sys
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import CodeType
 from typing import Any, NoReturn, TypedDict, TypeVar, Unpack
@@ -15,6 +15,7 @@ import polars as pl
 
 from silversmith import limits
 from silversmith.contract import Contract
+from silversmith.contract.foreign import accepted
 from silversmith.errors import DefinitionError
 from silversmith.fingerprint import fingerprint
 from silversmith.formats import Reader
@@ -32,7 +33,7 @@ _F = TypeVar("_F", bound=Function)
 class Options(TypedDict, total=False):
     """The options that :meth:`Pipeline.transform` and :meth:`Pipeline.sql` share; the former says what they mean."""
 
-    contract: Contract | None
+    contract: Contract | Any | None
     reader: Reader | None
     batch_size: int
     batch_window: int
@@ -126,7 +127,7 @@ class Pipeline:
         pattern: str,
         *,
         name: str | None = None,
-        contract: Contract | None = None,
+        contract: Contract | Any | None = None,
         reader: Reader | None = None,
         batch_size: int = 10,
         batch_window: int = 0,
@@ -142,7 +143,8 @@ class Pipeline:
         Args:
             pattern: which keys: ``*`` is any run of characters, ``/`` too. See docs/pipeline.md.
             name: the first part of the silver keys, and a part of the AWS resources' names; by default the function's.
-            contract: what the rows must be like; what breaks it goes to quarantine.
+            contract: what the rows must be like; what breaks it goes to quarantine. A Dataframely schema, or one of
+                pandera.polars, is taken for one.
             reader: how to parse the files; by default as the ending of the key says.
             batch_size: most messages in one invocation, 1 to 10,000.
             batch_window: the seconds Lambda waits for a batch to fill, 0 to 300; at least 1 when batch_size is over 10.
@@ -159,7 +161,7 @@ class Pipeline:
             called = getattr(pattern, "__name__", "orders")
             _refuse(f'@pipeline.transform needs a key pattern: write @pipeline.transform("{called}/*.csv")')
         options = Options(
-            contract=contract,
+            contract=_contract(contract),
             reader=reader,
             batch_size=batch_size,
             batch_window=batch_window,
@@ -192,7 +194,7 @@ class Pipeline:
         """
         keys = _pattern(pattern)
         chosen = name if name is not None else _name_of(keys)
-        contract = options.get("contract")
+        contract = options["contract"] = _contract(options.get("contract"))
         is_known = contract is not None and contract.schema and contract.on_extra_column != "keep"
         try:
             function = Sql(query)
@@ -211,9 +213,24 @@ class Pipeline:
                 "give this one another name, with name=…"
             )
         contract, reader = options["contract"], options["reader"]
+        if reader is not None and not _is_reader(reader):
+            _refuse(f"the transform {name!r} cannot be: reader={reader!r} is no reader; give one, such as Csv()")
         code = fingerprint(function, contract.fingerprint() if contract else None, reader)
         self._transforms[name] = Transform(name=name, pattern=pattern, function=function, fingerprint=code, **options)
         self._places[name] = _place()
+
+
+def _contract(given: object) -> Contract | None:
+    try:
+        return accepted(given)
+    except DefinitionError as error:
+        _refuse(str(error))
+
+
+def _is_reader(value: object) -> bool:
+    from silversmith.formats import Reader  # with Polars, which most of the local engine starts without
+
+    return isinstance(value, Reader)
 
 
 def _pattern(text: str) -> KeyPattern:
@@ -273,11 +290,13 @@ def _refuse(problem: str) -> NoReturn:
 
 @dataclass(frozen=True)
 class Located:
-    """A loaded pipeline and where it is: ``reference`` is ``module:attribute`` as seen from the folder ``root``."""
+    """A loaded pipeline and where it is: ``reference`` is ``module:attribute`` as seen from the folder ``root``;
+    ``names`` is all that the module declares, deployments among it."""
 
     pipeline: Pipeline
     reference: str
     root: Path
+    names: Mapping[str, object] = field(repr=False, compare=False)
 
 
 def locate(target: str) -> Located:
@@ -298,7 +317,7 @@ def locate(target: str) -> Located:
         others = ", ".join(_pipelines(vars(module))) or "none"
         what = f"is a {type(pipeline).__name__}" if hasattr(module, attribute) else "is not there"
         raise DefinitionError(f"{target}: {attribute!r} {what}, not a Pipeline; pipelines of this module: {others}")
-    return Located(pipeline, f"{found.module}:{attribute}", found.root)
+    return Located(pipeline, f"{found.module}:{attribute}", found.root, vars(module))
 
 
 def load(target: str) -> Pipeline:

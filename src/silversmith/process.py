@@ -21,6 +21,7 @@ from silversmith.errors import DataError, PreconditionFailed, SilversmithError, 
 from silversmith.events import ObjectEvent
 from silversmith.lineage import Decision, Lineage, decide, error_key, rejected_key, silver_key
 from silversmith.pipeline import Transform
+from silversmith.schemas import Known, Schemas
 from silversmith.stores import Head, Lake, Source, Store
 
 #: How often one call starts again because somebody else was first or the bytes changed, before the queue has to wait.
@@ -72,10 +73,16 @@ class Work:
     attempt: int
     now: Callable[[], datetime]
     scratch: Path
+    schemas: Schemas | None = None
 
     @property
     def key(self) -> str:
         return self.event.key
+
+    @property
+    def known(self) -> Known | None:
+        """What is recorded of the schema of silver; None where nothing is to be recorded."""
+        return self.schemas.look() if self.schemas is not None else None
 
     @property
     def silver(self) -> str:
@@ -101,6 +108,7 @@ def process(
     attempt: int,
     now: Callable[[], datetime],
     scratch: Path,
+    schemas: Schemas | None = None,
 ) -> Outcome:
     """Bring the silver object of ``event.key`` up to date with what bronze holds now.
 
@@ -111,6 +119,7 @@ def process(
         attempt: how often this message has been received, from 1; kept in the lineage.
         now: the time of day in UTC.
         scratch: a folder for temporary files, on the buckets' file system where they are local.
+        schemas: where the transform's schema is recorded; None: it is not, and files may differ as they like.
 
     Returns:
         What was done. Data at fault is an outcome (``QUARANTINED``), not an exception.
@@ -120,7 +129,7 @@ def process(
         TransformError: the user's code raised.
         AccessDenied, OSError: the system is at fault. Try again later.
     """
-    work = Work(event, transform, lake, attempt, now, scratch)
+    work = Work(event, transform, lake, attempt, now, scratch, schemas)
     for _ in range(TRIES):
         try:
             return _once(work)
@@ -130,7 +139,10 @@ def process(
 
 
 def _once(work: Work) -> Outcome:
-    """Steps 2 to 6 of the design. The silver object is headed before bronze is read: that order makes the put safe."""
+    """Steps 2 to 6 of the design. The silver object is headed before bronze is read: that order makes the put safe.
+
+    A schema is recorded before silver has it: who dies in between has widened it for nothing, and done no harm.
+    """
     head = work.lake.silver.head(work.silver)
     lineage = Lineage.from_metadata(head.metadata) if head else None
     if head is not None and lineage is not None and _is_settled(work, lineage):
@@ -141,7 +153,7 @@ def _once(work: Work) -> Outcome:
             return _gone(work)
         faults.point("process.opened")
         try:
-            made = convert(source, work.transform, _lineage(work, source), work.scratch)
+            made = convert(source, work.transform, _lineage(work, source), work.scratch, work.known)
         except (DataError, TransformError, OSError) as error:
             work.lake.bronze.verify(source)  # what torn bytes lead to is nobody's fault
             if isinstance(error, DataError):
@@ -149,6 +161,9 @@ def _once(work: Work) -> Outcome:
             raise
         faults.point("process.written")
         work.lake.bronze.verify(source)
+        if work.schemas is not None and made.change is not None:
+            work.schemas.record(made.change)
+        faults.point("process.recorded")
         return _commit(work, made, head)
 
 
@@ -158,7 +173,9 @@ def _is_settled(work: Work, lineage: Lineage) -> bool:
     A worker that died, or was too late with an older version, may have left others.
     """
     bronze = work.lake.bronze.head(work.key)
-    decision = decide(bronze.etag if bronze else None, lineage, work.transform.fingerprint, silver_exists=True)
+    fingerprint = work.transform.fingerprint
+    schema = work.known.document.of(fingerprint).version if work.known is not None else 0
+    decision = decide(bronze.etag if bronze else None, lineage, fingerprint, silver_exists=True, schema=schema)
     if decision is not Decision.DUPLICATE or lineage.committed_at < work.event.made_after:
         return False
     return not lineage.rows_rejected or _has_origin(work.lake.quarantine.head(work.rejected), lineage)

@@ -231,20 +231,26 @@ class SqsQueue:
 def _from_environment() -> Reconciler:
     """Built once per execution environment."""
     import boto3
-    from botocore.config import Config
 
+    from silversmith.stores.s3 import connect
+
+    return build(os.environ, s3=connect(), sqs=boto3.client("sqs"), functions=boto3.client("lambda"))
+
+
+def build(environment: Mapping[str, str], *, s3: Any, sqs: Any, functions: Any) -> Reconciler:
+    """The reconciler that an environment describes. ``s3``, ``sqs`` and ``functions``, of Lambda, are boto3 clients.
+
+    Raises:
+        DefinitionError: ``SILVERSMITH_PIPELINE`` is none.
+    """
     from silversmith.stores.s3 import S3Store
 
-    s3 = boto3.client("s3", config=Config(max_pool_connections=WORKERS))
-    sqs = boto3.client("sqs")
-    functions = boto3.client("lambda")
-
     def bucket(name: str) -> S3Store:
-        return S3Store(os.environ[f"SILVERSMITH_{name}"], client=s3, scratch=Path(tempfile.gettempdir()))
+        return S3Store(environment[f"SILVERSMITH_{name}"], client=s3, scratch=Path(tempfile.gettempdir()))
 
     def again(event: dict[str, Any]) -> None:
         functions.invoke(
-            FunctionName=os.environ["AWS_LAMBDA_FUNCTION_NAME"], InvocationType="Event", Payload=json.dumps(event)
+            FunctionName=environment["AWS_LAMBDA_FUNCTION_NAME"], InvocationType="Event", Payload=json.dumps(event)
         )
 
     def log(told: dict[str, Any]) -> None:
@@ -252,8 +258,8 @@ def _from_environment() -> Reconciler:
         sys.stdout.write("\n")
 
     return Reconciler(
-        load(os.environ["SILVERSMITH_PIPELINE"]),
-        bucket=os.environ["SILVERSMITH_BRONZE"],
+        load(environment["SILVERSMITH_PIPELINE"]),
+        bucket=environment["SILVERSMITH_BRONZE"],
         lake=Lake(bucket("BRONZE"), bucket("SILVER"), bucket("QUARANTINE")),
         queue=lambda url: SqsQueue(url, sqs),
         again=again,

@@ -20,6 +20,7 @@ from silversmith.events import ObjectEvent
 from silversmith.lineage import Decision, Lineage, decide, error_key, silver_key
 from silversmith.pairing import ENDING, Pair, overtaken, pairs
 from silversmith.pipeline import Transform
+from silversmith.schemas import Schemas
 from silversmith.stores import Head, Lake, Store
 
 
@@ -75,13 +76,14 @@ def look(
     Args:
         transform: which one.
         lake: the buckets.
-        changed: find silver of other code too.
+        changed: find silver of other code too, and of an older schema than is recorded.
         after: go on where an earlier look said that it can be taken up again.
         settled: leave alone what landed at this time or later: its event may still be on its way.
         etag: what tells the etag of a listed bronze object; None or an empty one: leave this key alone.
         workers: how many objects are headed at once. The stores must bear as many threads.
     """
-    eye = _Eye(transform, lake, changed, settled, etag)
+    recorded = Schemas(lake.silver, transform.name).look().document.of(transform.fingerprint) if changed else None
+    eye = _Eye(transform, lake, changed, settled, etag, recorded.version if recorded else 0)
     bronze = _bronze(transform, lake.bronze, after)
     silver = lake.silver.list(f"{transform.name}/", start_after=f"{transform.name}/{after}{ENDING}" if after else "")
     return mapped(eye.look, pairs(transform.name, bronze, silver), workers)
@@ -108,6 +110,7 @@ class _Eye:
     changed: bool
     settled: datetime | None
     etag: Callable[[Head], str | None]
+    schema: int
 
     def look(self, pair: Pair) -> Looked:
         finding = self._orphan(pair) if pair.bronze is None else self._compare(pair, pair.bronze)
@@ -122,7 +125,8 @@ class _Eye:
         name = silver_key(self.transform.name, pair.key)
         silver = self.lake.silver.head(name) if pair.silver is not None or not pair.paired else None
         lineage = Lineage.from_metadata(silver.metadata) if silver else None
-        kind = decide(etag, lineage, self.transform.fingerprint, silver_exists=silver is not None)
+        exists = silver is not None
+        kind = decide(etag, lineage, self.transform.fingerprint, silver_exists=exists, schema=self.schema)
         if kind is Decision.DUPLICATE or (kind is Decision.OUTDATED and not self.changed):
             return None
         if self._is_quarantined(pair.key, etag):

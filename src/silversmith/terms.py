@@ -111,6 +111,65 @@ def columns(what: str, given: Collection[str], known: Collection[str]) -> tuple[
     return tuple(dict.fromkeys(given))
 
 
+def mapping(what: str, given: Any, known: Collection[str]) -> dict[str, Any]:
+    """What maps columns of the schema to something, or nothing at all.
+
+    Raises:
+        DefinitionError: it does not.
+    """
+    if given is None:
+        return {}
+    if not isinstance(given, Mapping):
+        raise DefinitionError(f"{what} must map columns of the schema to something; it is {type(given).__name__}")
+    columns(what, list(given), known)
+    return dict(given)
+
+
+def value(what: str, name: str, given: Any, kind: pl.DataType) -> Any:
+    """A value as a column of that type holds it.
+
+    Raises:
+        DefinitionError: such a column cannot hold it.
+    """
+    try:
+        held = pl.Series([given], dtype=kind, strict=True).item()
+    except (pl.exceptions.PolarsError, TypeError, ValueError, OverflowError):
+        held = None
+    if held is None or (isinstance(given, float) and held != given and not isinstance(held, float)):
+        raise DefinitionError(f"{what}: {name!r} has {given!r}, which is no {kind}") from None
+    return held
+
+
+def defaults(given: Mapping[str, Any], kinds: Mapping[str, pl.DataType]) -> dict[str, Any]:
+    """What stands for a null, by column.
+
+    Raises:
+        DefinitionError: a column cannot hold its default.
+    """
+    return {name: value("defaults", name, default, kinds[name]) for name, default in given.items()}
+
+
+def renames(given: Mapping[str, str]) -> dict[str, str]:
+    """Names in the file and what becomes of them.
+
+    Raises:
+        DefinitionError: one is no name, or two become the same.
+    """
+    if not isinstance(given, Mapping):
+        raise DefinitionError(f"rename must map names in the file to new ones; it is {type(given).__name__}")
+    for pair in given.items():
+        if not all(isinstance(name, str) and name and name != ROW for name in pair):
+            raise DefinitionError(f"rename: {pair[0]!r}: {pair[1]!r} are no two names of columns")
+    targets = list(given.values())
+    for old, new in given.items():
+        if targets.count(new) > 1 or new in given:
+            others = [other for other in given if other != old and new in (other, given[other])]
+            raise DefinitionError(
+                f"rename: {old!r} becomes {new!r}, which {others[0] if others else old!r} has to do with"
+            )
+    return dict(given)
+
+
 def choice(what: str, given: _T, allowed: tuple[str, ...]) -> _T:
     """One of the allowed words.
 

@@ -67,9 +67,13 @@ def test_each_reason_is_told() -> None:
     good, rejected = both_ways(FLIGHT, rows)
     assert good["flight"].to_list() == [1, 2]
     assert reasons(rejected) == {
-        2: ['flight: "x" is not Int64', 'day: "2013-02-30" is not Date', "distance is positive: the rule is broken"],
-        3: ["flight: is required, and is null", "distance is positive: the rule is broken"],
-        4: ['distance: "abc" is not Float64', "flight is small: the rule is broken"],
+        2: [
+            'flight: "x" is not Int64',
+            'day: "2013-02-30" is not Date',
+            "distance is positive: the rule is broken by distance -1.0",
+        ],
+        3: ["flight: is required, and is null", "distance is positive: the rule is broken by distance 0.0"],
+        4: ['distance: "abc" is not Float64', "flight is small: the rule is broken by flight 20000"],
         6: ["line 7: has 2 fields, the header has 3"],
     }
     assert rejected is not None
@@ -139,15 +143,15 @@ def test_unique_rows_keep_the_first_that_is_good() -> None:
     assert good.rows() == [(1, "y"), (1, "z"), (3, None), (3, None)]
     assert reasons(rejected) == {
         2: ["a, b: an earlier row has the same"],
-        4: ["b is not x: the rule is broken"],
-        5: ["b is not x: the rule is broken"],
+        4: ['b is not x: the rule is broken by b "x"'],
+        5: ['b is not x: the rule is broken by b "x"'],
     }
 
 
 def test_a_rule_may_compare_a_row_with_all_others() -> None:
     contract = Contract({"a": pl.Int64}, {"no outlier": pl.col("a") <= 2 * pl.col("a").mean()})
     assert reasons(both_ways(contract, table({"a": ["1", "2", "3", "100"]}))[1]) == {
-        4: ["no outlier: the rule is broken"]
+        4: ["no outlier: the rule is broken by a 100"]
     }
 
 

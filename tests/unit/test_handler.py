@@ -109,7 +109,7 @@ class Bench:
         return [record(str(number), told(self.land(number)), receives) for number in numbers]
 
     def silver(self) -> list[str]:
-        return [head.key for head in self.shop.silver.list()]
+        return [head.key for head in self.shop.silver.list("orders/")]
 
 
 @pytest.fixture

@@ -80,3 +80,10 @@ def test_decisions(bronze: str | None, silver: Lineage | None, fingerprint: str,
         assert decision is Decision.STALE
     else:
         assert decision is (Decision.DUPLICATE if silver.fingerprint == fingerprint else Decision.OUTDATED)
+
+
+@given(st.text("ab/日", min_size=1), st.sampled_from(["silver", "orders", "t"]))
+def test_no_short_key_is_taken_for_a_long_one_that_was_cut(tail: str, transform: str) -> None:
+    key = "x" * 1000 + tail[:8]
+    cut = silver_key(transform, key).removeprefix(f"{transform}/").removesuffix(".parquet")
+    assert (silver_key(transform, cut) == silver_key(transform, key)) == (cut == key)

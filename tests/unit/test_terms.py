@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 import polars as pl
@@ -39,7 +40,32 @@ IDS = {"id": pl.Int64}
         ({"schema": IDS, "unique": [3]}, "collection"),
         ({"unique": ["id"]}, "it has none"),
         ({"on_extra_column": "ignore"}, "'keep', 'drop', 'reject'"),
-        ({"on_missing_column": "keep"}, "'reject', 'fill'"),
+        ({"on_missing_column": "drop"}, "'reject', 'keep', 'fill'"),
+        ({"schema": IDS, "allowed": [1]}, "allowed must map columns"),
+        ({"schema": IDS, "allowed": {"it": [1]}}, "no column 'it'"),
+        ({"schema": IDS, "allowed": {"id": []}}, "give the values"),
+        ({"schema": IDS, "allowed": {"id": "12"}}, "give the values"),
+        ({"schema": IDS, "allowed": {"id": [1, "x"]}}, "allowed: 'id' has 'x', which is no Int64"),
+        ({"schema": IDS, "allowed": {"id": [None]}}, "has None, which is no Int64"),
+        ({"schema": IDS, "ranges": {"id": 5}}, "lowest and the highest"),
+        ({"schema": IDS, "ranges": {"id": (None, None)}}, "lowest and the highest"),
+        ({"schema": IDS, "ranges": {"id": (5, 1)}}, "nothing is between"),
+        ({"schema": IDS, "ranges": {"id": (0.5, 1)}}, "has 0.5, which is no Int64"),
+        ({"schema": {"n": pl.String}, "ranges": {"n": ("a", "b")}}, "which has no range"),
+        ({"schema": IDS, "patterns": {"id": "[0-9]"}}, "only pl.String has patterns"),
+        ({"schema": {"n": pl.String}, "patterns": {"n": "("}}, "no regular expression"),
+        ({"schema": {"n": pl.String}, "patterns": {"n": 5}}, "give a regular expression"),
+        ({"rename": ["a"]}, "rename must map"),
+        ({"rename": {"a": ""}}, "no two names"),
+        ({"rename": {"a": "c", "b": "c"}}, "'a' becomes 'c', which 'b' has to do with"),
+        ({"rename": {"a": "b", "b": "c"}}, "'a' becomes 'b', which 'b' has to do with"),
+        ({"schema": IDS, "defaults": {"id": "x"}}, "defaults: 'id' has 'x'"),
+        ({"schema": IDS, "defaults": {"id": None}}, "defaults: 'id' has None"),
+        ({"rows": 5}, "fewest and the most"),
+        ({"rows": (5, 1)}, "fewest and the most"),
+        ({"rows": (-1, None)}, "fewest and the most"),
+        ({"schema": IDS, "fresh": {"id": timedelta(1)}}, "only pl.Date and pl.Datetime"),
+        ({"schema": {"day": pl.Date}, "fresh": {"day": 2}}, "give a timedelta"),
         ({"max_rejected": -1}, "max_rejected"),
         ({"max_rejected": 1.5}, "max_rejected"),
         ({"max_rejected": True}, "max_rejected"),
@@ -83,6 +109,18 @@ def test_the_fingerprint_tells_every_difference() -> None:
         {"on_missing_column": "fill"},
         {"max_rejected": 1},
         {"max_rejected": 1.0},
+        {"allowed": {"id": [1, 2]}},
+        {"allowed": {"id": [1, 3]}},
+        {"ranges": {"id": (1, None)}},
+        {"ranges": {"id": (None, 1)}},
+        {"patterns": {"n": "a"}},
+        {"rename": {"N": "n"}},
+        {"defaults": {"id": 0}},
+        {"defaults": {"n": "0"}},
+        {"rows": (1, None)},
+        {"rows": (None, 1)},
+        {"schema": {"id": pl.Int64, "n": pl.String, "d": pl.Date}},
+        {"schema": {"id": pl.Int64, "n": pl.String, "d": pl.Date}, "fresh": {"d": timedelta(1)}},
     ]
     prints = [Contract(**{**base, **change}).fingerprint() for change in changes]
     assert len(set(prints)) == len(changes)

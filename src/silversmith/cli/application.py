@@ -20,6 +20,7 @@ DONE, FAILED, WRONG_CALL, BUG, INTERRUPTED = 0, 1, 2, 70, 130
 COMMANDS = (
     ("run", "run:run", "Run the pipeline on this machine: what lands in bronze comes out in silver."),
     ("put", "put:put", "Put files in bronze."),
+    ("check", "check:check", "Show what a run would make of files, without a lake."),
     ("status", "status:status", "Show where everything is."),
     ("trace", "trace:trace", "Show where one file is, and what happened to it."),
     ("failures", "failures:failures", "Show what failed, and why."),
@@ -27,6 +28,10 @@ COMMANDS = (
     ("reconcile", "reconcile:reconcile", "Repair what events missed."),
     ("replay", "replay:replay", "Run files again."),
     ("template", "template:template", "Print the CloudFormation template of the pipeline."),
+    ("bundle", "bundle:bundle", "Write the code that Lambda runs into a zip file."),
+    ("deploy", "deploy:deploy", "Create the pipeline on AWS, or update it."),
+    ("diff", "diff:diff", "Show what deploying would change."),
+    ("destroy", "destroy:destroy", "Remove the pipeline from AWS; its data stays."),
 )
 
 
@@ -77,13 +82,19 @@ def _explain(error: Exception) -> int:
         warn(f"{error.filename}: {error.strerror}" if error.filename else str(error))
         return FAILED
     if isinstance(error, sqlite3.Error):
-        warn(f"the engine's journal, .silversmith/journal.db in the lake: {error}")
+        warn(f"the engine's journal, .silversmith/journal.db in the lake: {error}{_hint(error)}")
         return FAILED
     warn(
         f"this is a bug in Silversmith: {type(error).__name__}: {error}\n"
         "Please report it, with what you did and what SILVERSMITH_DEBUG=1 adds to this message."
     )
     return BUG
+
+
+def _hint(error: sqlite3.Error) -> str:
+    if getattr(error, "sqlite_errorcode", 0) & 0xFF in {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR}:
+        return ". Nothing is lost: make room on the disk, and run again."
+    return ""
 
 
 def _trace(error: Exception) -> None:

@@ -10,9 +10,10 @@ from cyclopts import Parameter, validators
 
 from silversmith.cli.filters import key_pattern
 from silversmith.cli.opened import opened
-from silversmith.cli.options import LAKE, PIPELINE, JsonOption, LakeOption, PipelineArgument
+from silversmith.cli.options import PIPELINE, JsonOption, PipelineArgument
 from silversmith.cli.screen import say, say_json, say_lines
 from silversmith.cli.text import count, duration, shown
+from silversmith.cli.where import HERE, Where
 
 if TYPE_CHECKING:
     from silversmith.operations.documents import ErrorDocument
@@ -32,13 +33,13 @@ def failures(
     rejected: Annotated[
         bool, Parameter(negative=(), show_default=False, help="Show files of which rows were rejected instead.")
     ] = False,
-    lake: LakeOption = LAKE,
+    where: Where = HERE,
     json: JsonOption = False,
 ) -> int:
     """Show what failed and why: files in quarantine, and messages in dead-letter queues."""
     from silversmith.operations import failures as operations
 
-    with opened(pipeline, lake) as (definition, target):
+    with opened(pipeline, where) as (definition, target):
         wanted = _wanted(transform, key, limit)
         if rejected:
             files = operations.rejected(definition, target, wanted)

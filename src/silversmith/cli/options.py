@@ -28,6 +28,20 @@ DryRunOption = Annotated[
     bool, Parameter(name="--dry-run", negative=(), show_default=False, help="Only say what would be sent.")
 ]
 
+DeploymentOption = Annotated[
+    str,
+    Parameter(
+        name="--deployment",
+        show_default=False,
+        help="Which of the Deployments in the pipeline's file, by its name there; else the one called `deployment`.",
+    ),
+]
+
+EndpointOption = Annotated[
+    str | None,
+    Parameter(name="--endpoint-url", show_default=False, help="Another place than AWS: the URL of a stand-in for it."),
+]
+
 #: The defaults, for every command alike.
 PIPELINE = "pipeline.py"
 LAKE = Path("lake")

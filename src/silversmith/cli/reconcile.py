@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Parameter, validators
 
 from silversmith.cli.opened import opened, tell_nobody_works
-from silversmith.cli.options import LAKE, PIPELINE, DryRunOption, JsonOption, LakeOption, PipelineArgument
+from silversmith.cli.options import PIPELINE, DryRunOption, JsonOption, PipelineArgument
 from silversmith.cli.screen import say, say_json
 from silversmith.cli.text import count, shown
+from silversmith.cli.where import HERE, Where
 
 if TYPE_CHECKING:
     from silversmith.reconciliation import Finding
@@ -34,7 +35,7 @@ def reconcile(
         int, Parameter(validator=validators.Number(gte=0), help="Name at most so many keys; all are counted and sent.")
     ] = 100,
     dry_run: DryRunOption = False,
-    lake: LakeOption = LAKE,
+    where: Where = HERE,
     json: JsonOption = False,
 ) -> int:
     """Compare bronze with what silver says of itself, and send through the queues again what is missing or stale.
@@ -46,7 +47,7 @@ def reconcile(
     totals = {"checked": 0, "found": 0, "waiting": 0, "orphaned": 0}
     kinds: dict[str, int] = {}
     named: list[tuple[str, Finding]] = []
-    with opened(pipeline, lake, writable=not dry_run) as (definition, target):
+    with opened(pipeline, where, writable=not dry_run) as (definition, target):
         for batch in operation(definition, target, transform=transform, changed=changed, dry_run=dry_run):
             totals["checked"] += batch.checked
             for what in ("found", "waiting", "orphaned"):

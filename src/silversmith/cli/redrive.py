@@ -9,9 +9,10 @@ from cyclopts import Parameter, validators
 
 from silversmith.cli.filters import ago, key_pattern
 from silversmith.cli.opened import opened, tell_nobody_works
-from silversmith.cli.options import LAKE, PIPELINE, DryRunOption, JsonOption, LakeOption, PipelineArgument
+from silversmith.cli.options import PIPELINE, DryRunOption, JsonOption, PipelineArgument
 from silversmith.cli.screen import say, say_json, warn
 from silversmith.cli.text import count, duration, shown
+from silversmith.cli.where import HERE, Where
 
 if TYPE_CHECKING:
     from silversmith.operations.redrive import Chosen, Failed
@@ -32,7 +33,7 @@ def redrive(
     newer_than: Annotated[str | None, Parameter(help="Only what failed since then, as in 10m, 2h, 3d.")] = None,
     limit: Annotated[int | None, Parameter(validator=validators.Number(gte=1), help="Not more than so many.")] = None,
     dry_run: DryRunOption = False,
-    lake: LakeOption = LAKE,
+    where: Where = HERE,
     json: JsonOption = False,
 ) -> int:
     """Try again what failed: files in quarantine, and messages in dead-letter queues.
@@ -52,7 +53,7 @@ def redrive(
     )
     totals = {"found": 0, "sent": 0, "lost": 0}
     named: list[Failed] = []
-    with opened(pipeline, lake, writable=not dry_run) as (definition, target):
+    with opened(pipeline, where, writable=not dry_run) as (definition, target):
         for batch in operation(definition, target, chosen, most=limit, dry_run=dry_run):
             totals["sent"] += batch.sent
             for failed in batch.failed:

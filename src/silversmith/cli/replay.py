@@ -9,9 +9,10 @@ from cyclopts import Parameter
 
 from silversmith.cli.filters import key_pattern, point
 from silversmith.cli.opened import opened, tell_nobody_works
-from silversmith.cli.options import LAKE, PIPELINE, DryRunOption, JsonOption, LakeOption, PipelineOption
+from silversmith.cli.options import PIPELINE, DryRunOption, JsonOption, PipelineOption
 from silversmith.cli.screen import say, say_json, warn
 from silversmith.cli.text import count, shown
+from silversmith.cli.where import HERE, Where
 
 #: How many keys are named.
 NAMED = 100
@@ -35,7 +36,7 @@ def replay(
     transform: Annotated[str | None, Parameter(help="Only by this transform.")] = None,
     dry_run: DryRunOption = False,
     pipeline: PipelineOption = PIPELINE,
-    lake: LakeOption = LAKE,
+    where: Where = HERE,
     json: JsonOption = False,
 ) -> int:
     """Run files in bronze again. Silver stays readable meanwhile, and is replaced at once or not at all.
@@ -52,7 +53,7 @@ def replay(
     wanted = Range(parsed, since=point(since, "--since", now), until=point(until, "--until", now))
     totals: dict[str, int] = {}
     named: list[tuple[str, str]] = []
-    with opened(pipeline, lake, writable=not dry_run) as (definition, target):
+    with opened(pipeline, where, writable=not dry_run) as (definition, target):
         for batch in operation(
             definition,
             target,

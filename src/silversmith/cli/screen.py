@@ -43,6 +43,20 @@ def say_lines(text: str, indent: str = "", style: str = "") -> None:
         say(line, style)
 
 
+def can_ask() -> bool:
+    """Whether somebody is there to be asked: what they type comes from a terminal, and they see the question."""
+    return sys.stdin.isatty() and sys.stderr.isatty()
+
+
+def ask(question: str) -> str | None:
+    """What a person answers, in one line; None where nobody can be asked. The question goes to stderr."""
+    if not can_ask():
+        return None
+    sys.stderr.write(shown(question))
+    sys.stderr.flush()
+    return sys.stdin.readline()
+
+
 def say_json(document: Any, *, indent: int | None = 2) -> None:
     """One JSON document to stdout, in ASCII: so no text in it can do anything to a terminal.
 

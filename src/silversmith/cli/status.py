@@ -6,9 +6,10 @@ import time
 from typing import TYPE_CHECKING
 
 from silversmith.cli.opened import opened
-from silversmith.cli.options import LAKE, PIPELINE, JsonOption, LakeOption, PipelineArgument
+from silversmith.cli.options import PIPELINE, JsonOption, PipelineArgument
 from silversmith.cli.screen import say, say_json
 from silversmith.cli.text import aligned, count, duration
+from silversmith.cli.where import HERE, Where
 
 if TYPE_CHECKING:
     from silversmith.operations.status import ChainStatus, Status, TransformStatus
@@ -19,23 +20,24 @@ _COLUMNS = (
 )  # fmt: skip
 
 
-def status(pipeline: PipelineArgument = PIPELINE, *, lake: LakeOption = LAKE, json: JsonOption = False) -> int:
+def status(pipeline: PipelineArgument = PIPELINE, *, where: Where = HERE, json: JsonOption = False) -> int:
     """Show where everything is: what waits, what is worked on, what came of it."""
     from silversmith.operations.status import status as look
 
-    with opened(pipeline, lake) as (definition, target):
+    with opened(pipeline, where) as (definition, target):
         found = look(definition, target, now=time.time())
     if json:
         say_json(found.to_dict())
     else:
-        _show(found)
+        _show(found, where, target.no_history)
     return 0
 
 
-def _show(found: Status) -> None:
-    say(f"pipeline {found.pipeline} over {found.lake}: {'an engine runs' if found.running else 'no engine runs'}")
+def _show(found: Status, where: Where, no_history: str) -> None:
+    engine = "an engine runs" if found.running else "no engine runs"
+    say(f"pipeline {found.pipeline} over {found.lake}: {'deployed' if where.on_aws else engine}")
     if not found.ran:
-        say("no engine ever ran over this lake; start one with `silversmith run`")
+        say(f"no history: {no_history}" if where.on_aws else f"{no_history}; start one with `silversmith run`")
     say()
     for line in aligned(_chain(found.buckets["bronze"], found.chain)):
         say(line)
@@ -50,6 +52,8 @@ def _show(found: Status) -> None:
 
 
 def _chain(bronze: str, chain: ChainStatus) -> list[tuple[str, str]]:
+    if chain.created is None or chain.events is None:  # where nobody counts
+        return [("bucket", bronze), ("rules", f"DLQ {chain.dead:,}")]
     return [
         ("bucket", f"{bronze}: {count(chain.created, 'version')} landed"),
         ("rules", f"{count(chain.events, 'event')}, {chain.unmatched:,} that no rule matches, DLQ {chain.dead:,}"),
@@ -59,7 +63,7 @@ def _chain(bronze: str, chain: ChainStatus) -> list[tuple[str, str]]:
 
 def _row(found: TransformStatus) -> tuple[str, ...]:
     numbers = (
-        found.done, found.duplicates + found.gone, found.rows, found.rejected,
+        found.done, _sum(found.duplicates, found.gone), found.rows, found.rejected,
         found.quarantined, found.retried, found.dead,
     )  # fmt: skip
     return (
@@ -68,5 +72,9 @@ def _row(found: TransformStatus) -> tuple[str, ...]:
         f"{found.waiting:,}",
         f"{found.in_flight:,}",
         duration(found.oldest_seconds),
-        *(f"{number:,}" for number in numbers),
+        *("-" if number is None else f"{number:,}" for number in numbers),
     )
+
+
+def _sum(one: int | None, other: int | None) -> int | None:
+    return None if one is None or other is None else one + other

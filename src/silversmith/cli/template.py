@@ -8,22 +8,25 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from silversmith.cli.opened import load_pipeline
-from silversmith.cli.options import PIPELINE, JsonOption, PipelineArgument
+from silversmith.cli.opened import locate_pipeline
+from silversmith.cli.options import PIPELINE, DeploymentOption, JsonOption, PipelineArgument
 from silversmith.cli.screen import say_json
 
 
 def template(
     pipeline: PipelineArgument = PIPELINE,
     *,
+    deployment: DeploymentOption = "",
     output: Annotated[Path | None, Parameter(help="Write it to this file; else it is printed.")] = None,
     json: JsonOption = False,
 ) -> int:
     """Print the CloudFormation template that the pipeline compiles to. It is JSON, with ``--json`` and without."""
     del json
+    from silversmith.deployment import named
     from silversmith.template import compile as compile_template
 
-    compiled = compile_template(load_pipeline(pipeline))
+    found = locate_pipeline(pipeline)
+    compiled = compile_template(found.pipeline, found.reference, deployment=named(found.names, deployment))
     if output is None:
         say_json(compiled)
     else:

@@ -9,9 +9,10 @@ from cyclopts import Parameter
 
 from silversmith.cli.failures import show_document, show_rows
 from silversmith.cli.opened import opened
-from silversmith.cli.options import LAKE, PIPELINE, JsonOption, LakeOption, PipelineOption
+from silversmith.cli.options import PIPELINE, JsonOption, PipelineOption
 from silversmith.cli.screen import say, say_json, say_lines, warn
 from silversmith.cli.text import aligned, count, shown, size
+from silversmith.cli.where import HERE, Where
 
 if TYPE_CHECKING:
     from silversmith.operations.trace import OfTransform, Silver, Step, Trace, Version
@@ -33,7 +34,7 @@ def trace(
     /,
     *,
     pipeline: PipelineOption = PIPELINE,
-    lake: LakeOption = LAKE,
+    where: Where = HERE,
     json: JsonOption = False,
 ) -> int:
     """Show where one file is: each hop of each version, and what became of it. Exit code 1 if the key is unknown."""
@@ -41,34 +42,34 @@ def trace(
     from silversmith.stores.keys import check
 
     check(key)
-    with opened(pipeline, lake) as (definition, target):
+    with opened(pipeline, where) as (definition, target):
         found = look(key, definition, target)
     if json:
         say_json(found.to_dict())
     elif found.known:
-        _show(found)
+        _show(found, target.no_history)
     if not found.known:
-        _tell_unknown(found)
+        _tell_unknown(found, target.no_history)
     return 0 if found.known else 1
 
 
-def _tell_unknown(found: Trace) -> None:
+def _tell_unknown(found: Trace, no_history: str) -> None:
     text = f"nothing is known of the key {shown(found.key)}"
     if not found.remembers:
-        text += "; no engine ever ran over this lake"
+        text += f"; {no_history}"
     if found.near:
         text += "\nnear it are: " + ", ".join(map(shown, found.near))
     warn(text)
 
 
-def _show(found: Trace) -> None:
+def _show(found: Trace, no_history: str) -> None:
     say(found.key, style="bold")
     if found.bronze is None:
         say("  bronze  gone")
     else:
         say(f"  bronze  {size(found.bronze.size)}, etag {found.bronze.etag}, modified {found.bronze.modified}")
     if not found.versions:
-        say(f"  no history: {_why_no_history(found)}")
+        say(f"  no history: {_why_no_history(found, no_history)}")
     if found.older:
         say("  … and older hops, which are not shown")
     for version in found.versions:
@@ -79,12 +80,12 @@ def _show(found: Trace) -> None:
         say("  no transform's pattern matches this key")
 
 
-def _why_no_history(found: Trace) -> str:
+def _why_no_history(found: Trace, no_history: str) -> str:
     from silversmith.local.landing import is_temporary
 
     if is_temporary(found.key):
         return "it is named like a file that is not finished, so the engine leaves it alone"
-    return "the engine has not noticed it yet" if found.remembers else "no engine ever ran over this lake"
+    return "the engine has not noticed it yet" if found.remembers else no_history
 
 
 def _show_version(version: Version) -> None:

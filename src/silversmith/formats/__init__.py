@@ -7,8 +7,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 # Polars' CSV reader holds many chunks at once: chunks of 1 MiB rather than 16 save hundreds of MiB, at the same speed.
@@ -18,11 +19,18 @@ import polars as pl
 from polars.exceptions import PanicException, PolarsError
 
 from silversmith.errors import DataError
-from silversmith.formats import csv, json, ndjson, parquet
-from silversmith.formats.content import Content, unpack
-from silversmith.formats.csv import Csv
-from silversmith.formats.detect import detect
+from silversmith.formats import arrow, avro, csv, excel, fixed_width, json, lines, ndjson, parquet, union, xml
+from silversmith.formats.arrow import Arrow
+from silversmith.formats.avro import Avro
+from silversmith.formats.content import Content
+from silversmith.formats.csv_options import Csv
+from silversmith.formats.detect import detect, mismatch
+from silversmith.formats.excel import Excel
+from silversmith.formats.fixed_width import FixedWidth
 from silversmith.formats.json import Json
+from silversmith.formats.lines import Lines
+from silversmith.formats.members import Archive, unpack_all
+from silversmith.formats.parquet import Parquet
 from silversmith.formats.scratch import Scratch
 from silversmith.formats.table import MALFORMED, ROW, Table, shorten
 from silversmith.formats.writer import (
@@ -33,10 +41,24 @@ from silversmith.formats.writer import (
     read_lineage,
     write_parquet,
 )
+from silversmith.formats.xml import Xml
 from silversmith.stores import Source
 
 #: What a transform may say of how its bronze objects are read.
-Reader = Csv | Json
+Reader = Csv | Json | Parquet | Avro | Arrow | Excel | Xml | FixedWidth | Lines | Archive
+
+#: What each of them asks for.
+_ASKED: dict[type, str] = {
+    Csv: "csv",
+    Json: "json",
+    Parquet: "parquet",
+    Avro: "avro",
+    Arrow: "arrow",
+    Excel: "excel",
+    Xml: "xml",
+    FixedWidth: "fixed-width",
+    Lines: "lines",
+}
 
 _HEAD = 64 * 1024
 
@@ -62,23 +84,51 @@ def read(
     """
     files = Scratch(scratch)
     try:
-        return _read(unpack(source, files), reader, wanted or {})
+        archive = reader if isinstance(reader, Archive) else Archive(reader=reader)
+        contents = unpack_all(source, files, archive)
+        kind, read_one = partial(_kind, reader=archive.reader), partial(_read, reader=archive.reader)
+        return union.read_all(contents, kind, read_one, wanted or {})
     except BaseException:
         files.remove()
         raise
 
 
-def _read(content: Content, reader: Reader | None, wanted: Mapping[str, pl.DataType]) -> Table:
-    asked = {Csv: "csv", Json: "json"}[type(reader)] if reader is not None else None
-    lines = reader.lines if isinstance(reader, Json) else None
-    kind = detect(content.name, content.head(_HEAD), asked=asked, lines=lines)
+def _read(content: Content, wanted: Mapping[str, pl.DataType], *, reader: Reader | None) -> Table:
+    kind = _kind(content, reader=reader)
+    if kind in _ALONE:
+        return _ALONE[kind](content)
+    if kind == "ndjson":
+        return ndjson.read(content, wanted)
+    if kind == "excel":
+        return excel.read(content, reader if isinstance(reader, Excel) else Excel())
+    return _read_text(kind, content, wanted, reader)
+
+
+#: Formats that say all themselves.
+_ALONE: dict[str, Callable[[Content], Table]] = {"avro": avro.read, "arrow": arrow.read, "parquet": parquet.read}
+
+
+def _read_text(kind: str, content: Content, wanted: Mapping[str, pl.DataType], reader: Reader | None) -> Table:
+    if isinstance(reader, FixedWidth):
+        return fixed_width.read(content, reader, wanted)
     if kind == "csv":
         return csv.read(content, reader if isinstance(reader, Csv) else Csv(), wanted)
     if kind == "json":
         return json.read(content, reader if isinstance(reader, Json) else Json(), wanted)
-    if kind == "ndjson":
-        return ndjson.read(content, wanted)
-    return parquet.read(content)
+    if kind == "xml":
+        return xml.read(content, reader if isinstance(reader, Xml) else Xml(), wanted)
+    return lines.read(content, reader if isinstance(reader, Lines) else Lines(), wanted)
+
+
+def _kind(content: Content, *, reader: Reader | None) -> str:
+    """The format of a content. A workbook is known for one already, from what its archive holds."""
+    asked = _ASKED[type(reader)] if reader is not None else None
+    if content.kind:
+        if asked not in {None, "excel"}:
+            raise mismatch("an Office document")
+        return "excel"
+    by_line = reader.lines if isinstance(reader, Json) else None
+    return detect(content.name, content.head(_HEAD), asked=asked, lines=by_line)
 
 
 @contextmanager
@@ -118,10 +168,18 @@ def _fault(table: Table) -> DataError | None:
 __all__ = [
     "MALFORMED",
     "ROW",
+    "Archive",
+    "Arrow",
+    "Avro",
     "Csv",
+    "Excel",
+    "FixedWidth",
     "Json",
+    "Lines",
+    "Parquet",
     "Reader",
     "Table",
+    "Xml",
     "count_rows",
     "fill_lineage",
     "parquet_bytes",

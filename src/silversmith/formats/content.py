@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import gzip
 import io
-import zlib
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import IO, BinaryIO, cast
+from typing import BinaryIO
 
 from silversmith.errors import DataError
+from silversmith.formats.compression import compression_of, stripped
 from silversmith.formats.scratch import Scratch
 from silversmith.stores import IN_MEMORY, Source
 
@@ -18,18 +18,20 @@ from silversmith.stores import IN_MEMORY, Source
 LEAST_UNPACKED = 256 * 1024 * 1024
 MOST_RATIO = 100
 
-_PIECE = 1024 * 1024
-_GZIP = b"\x1f\x8b"
-
 
 @dataclass(frozen=True)
 class Content:
-    """``data`` or ``path``, never both. ``name`` is the key without ``.gz``; ``packing`` is ``+gzip`` or empty."""
+    """``data`` or ``path``, never both. ``name`` is the key without ``.gz``; ``packing`` is ``+gzip`` or empty.
+
+    ``kind`` is the format where unpacking has shown it already. ``member`` is the name within an archive.
+    """
 
     name: str
     data: bytes | None
     path: Path | None
     packing: str = ""
+    kind: str = ""
+    member: str = ""
     scratch: Scratch = field(default_factory=Scratch, repr=False)
 
     @property
@@ -66,54 +68,49 @@ class Content:
         return self.data if self.data is not None else self._path.read_bytes()
 
 
+def packed(source: Source, scratch: Scratch) -> Content:
+    """The content of an object as it is."""
+    path = source.path.absolute() if source.path is not None else None
+    return Content(source.head.key, source.data, path, scratch=scratch)
+
+
 def unpack(source: Source, scratch: Scratch) -> Content:
     """The content of an object, without its compression.
 
     Raises:
-        DataError: ``UnreadableGzip``, or ``TooLarge`` for what unpacks to more than a hundred times its size.
+        DataError: ``UnreadableGzip`` and the like, or ``TooLarge`` for what unpacks to more than a hundred times its
+            size.
     """
-    path = source.path.absolute() if source.path is not None else None
-    packed = Content(source.head.key, source.data, path, scratch=scratch)
-    named = source.head.key.lower().endswith(".gz")
-    if packed.head(2) != _GZIP:
-        if named and packed.size:
-            raise _unreadable("it does not begin as gzip does")
-        return replace(packed, name=source.head.key[:-3]) if named else packed
-    name = source.head.key[:-3] if named else source.head.key
-    with packed.open() as file:
-        unpacked = _gunzip(file, packed.size, scratch)
-    return replace(unpacked, name=name, packing="+gzip")
+    content = packed(source, scratch)
+    compression = compression_of(content)
+    if compression is None:
+        return replace(content, name=stripped(content.name))
+    with content.open() as file:
+        return collect(compression.pieces(file), content, name=stripped(content.name), packing="+" + compression.name)
 
 
-def _gunzip(file: BinaryIO, packed: int, scratch: Scratch) -> Content:
-    most = max(LEAST_UNPACKED, MOST_RATIO * packed)
-    collected = Collected(scratch, most)
+def collect(pieces: Iterable[bytes], of: Content, *, name: str, packing: str, used: int = 0) -> Content:
+    """What is unpacked of a content, ``used`` bytes having been unpacked of it before.
+
+    Raises:
+        DataError: ``TooLarge``, or what the pieces raise.
+    """
+    collected = Collected(of.scratch, max(LEAST_UNPACKED, MOST_RATIO * of.size), used)
     try:
-        with gzip.GzipFile(fileobj=cast("IO[bytes]", file), mode="rb") as stream:
-            while piece := stream.read(_PIECE):
-                collected.add(piece)
-        return collected.content()
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise _unreadable(str(error)) from None
+        for piece in pieces:
+            collected.add(piece)
+        return replace(collected.content(), name=name, packing=packing)
     finally:
         collected.close()
-
-
-def _unreadable(why: str) -> DataError:
-    return DataError(
-        "UnreadableGzip",
-        f"the file is not whole gzip: {why}",
-        hint="it may have been cut off while it was written or sent: compress and put it again",
-    )
 
 
 class Collected:
     """Bytes that come in pieces: kept in memory while they are few, in a temporary file from then on."""
 
-    def __init__(self, scratch: Scratch, most: int) -> None:
+    def __init__(self, scratch: Scratch, most: int, used: int = 0) -> None:
         self._scratch = scratch
         self._most = most
-        self._size = 0
+        self._size = used
         self._pieces: list[bytes] = []
         self._path: Path | None = None
         self._file: BinaryIO | None = None
@@ -124,7 +121,7 @@ class Collected:
         if self._size > self._most:
             raise DataError(
                 "TooLarge",
-                f"the file unpacks to more than {self._most:,} bytes, {MOST_RATIO} times its size",
+                f"the file unpacks to more than {self._most:,} bytes; so much packs to so little in bombs only",
                 hint="if this is no mistake, put it uncompressed, or in parts",
             )
         if self._file is None and self._size > IN_MEMORY:

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-import codecs
 import csv
 import io
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import polars as pl
 
-from silversmith.errors import DataError, DefinitionError, Place
+from silversmith.errors import DataError, Place
 from silversmith.formats import infer, text
 from silversmith.formats.content import Content
 from silversmith.formats.csv_blocks import BLOCK, Proof, prove
+from silversmith.formats.csv_numbers import ungroup, ungrouped
+from silversmith.formats.csv_options import Csv
 from silversmith.formats.csv_records import Dialect, Malformed, Record, Records
+from silversmith.formats.csv_sniff import dialect_of
+from silversmith.formats.encoding import in_utf8
 from silversmith.formats.table import ROW, Table, checked_names, col, malformed_frame, row_numbers, shorten
 
 #: Up to this many bytes Python's csv module is done before Polars' has started.
@@ -23,98 +27,6 @@ SMALL = 32 * 1024
 
 _SAMPLE = 64 * 1024
 _WIDE = 40
-_SEPARATORS = (",", ";", "\t", "|")
-
-
-@dataclass(frozen=True)
-class Csv:
-    """How to read CSV files that are not as most are.
-
-    Args:
-        separator: between fields: one ASCII character. None: ``\\t`` where the name ends with ``.tsv`` or ``.tab``,
-            ``|`` where it ends with ``.psv``, else found out among ``, ; tab |``.
-        quote: around fields that have separators, quotes or line ends in them; None: quotes mean nothing.
-        header: whether the first record holds the columns' names.
-        columns: the columns' names, instead of the header's; without either they are ``column_1``, ``column_2`` …
-        null_values: texts that mean null, exactly so, besides the empty one.
-        encoding: any that Python knows: ``utf-8``, ``utf-16``, ``cp1252``, ``latin-1`` …
-        skip_lines: so many lines before the header (or the first record) are not read.
-        comment: lines that begin with this are not read.
-        decimal_comma: ``1,5`` means one and a half.
-
-    Raises:
-        DefinitionError: a value cannot be.
-    """
-
-    separator: str | None = None
-    quote: str | None = '"'
-    header: bool = True
-    columns: Sequence[str] | None = None
-    null_values: Collection[str] = ()
-    encoding: str = "utf-8"
-    skip_lines: int = 0
-    comment: str | None = None
-    decimal_comma: bool = False
-
-    def __post_init__(self) -> None:
-        for name, value in (("columns", self.columns), ("null_values", self.null_values)):
-            if isinstance(value, str) or (value is not None and not all(isinstance(item, str) for item in value)):
-                raise DefinitionError(f"Csv({name}={value!r}): give a list of texts, as {name}=['a', 'b']")
-        object.__setattr__(self, "columns", None if self.columns is None else tuple(self.columns))
-        object.__setattr__(self, "null_values", tuple(sorted(self.null_values)))
-        problem = _problem(self)
-        if problem:
-            raise DefinitionError(f"Csv({problem}")
-
-
-def _problem(options: Csv) -> str:
-    """What cannot be; empty if nothing."""
-    given = [("separator", options.separator), ("quote", options.quote)]
-    marks = [
-        f"{name}={mark!r}): must be one ASCII character, and no line end" for name, mark in given if _no_mark(mark)
-    ]
-    names = options.columns
-    checks = (
-        (bool(marks), "".join(marks[:1])),
-        (
-            options.separator is not None and options.separator == options.quote,
-            f"separator={options.separator!r}, quote={options.quote!r}): must differ",
-        ),
-        (
-            options.decimal_comma and options.separator == ",",
-            "decimal_comma=True, separator=','): the comma cannot be both; with decimal commas it mostly is ';'",
-        ),
-        (
-            options.comment is not None and not (isinstance(options.comment, str) and options.comment.strip()),
-            f"comment={options.comment!r}): must be text, such as '#'",
-        ),
-        (
-            not isinstance(options.skip_lines, int) or isinstance(options.skip_lines, bool) or options.skip_lines < 0,
-            f"skip_lines={options.skip_lines!r}): must be a number of lines, 0 or more",
-        ),
-        (
-            names is not None and (not names or "" in names or ROW in names or len(set(names)) < len(names)),
-            f"columns={names!r}): must be names, each once, none of them empty or {ROW!r}",
-        ),
-        (
-            not _is_encoding(options.encoding),
-            f"encoding={options.encoding!r}): Python knows no such encoding; try 'utf-8' or 'cp1252'",
-        ),
-    )
-    return next((problem for wrong, problem in checks if wrong), "")
-
-
-def _no_mark(mark: object) -> bool:
-    return mark is not None and not (
-        isinstance(mark, str) and len(mark) == 1 and mark.isascii() and mark not in "\r\n\0"
-    )
-
-
-def _is_encoding(name: object) -> bool:
-    try:
-        return isinstance(name, str) and codecs.lookup(name)._is_text_encoding
-    except LookupError:
-        return False
 
 
 @dataclass(frozen=True)
@@ -146,7 +58,10 @@ def read(content: Content, options: Csv, wanted: Collection[str], *, small: int 
     Raises:
         DataError: ``EmptyFile``, ``UnreadableCsv``, ``DuplicateColumns``, ``NotUtf8`` … : the file cannot be read.
     """
-    content = text.recode(content, options.encoding)
+    return in_utf8(content, options.encoding, partial(_read, options=options, wanted=wanted, small=small, block=block))
+
+
+def _read(content: Content, *, options: Csv, wanted: Collection[str], small: int, block: int) -> Table:
     text.refuse_empty(content)
     if content.data is not None and len(content.data) <= small:
         return _read_small(content, content.data, options, wanted)
@@ -156,12 +71,12 @@ def read(content: Content, options: Csv, wanted: Collection[str], *, small: int 
 def _read_small(content: Content, data: bytes, options: Csv, wanted: Collection[str]) -> Table:
     bare = data.removeprefix(text.BOM)
     decoded = text.decode(bare, offset=len(data) - len(bare))
-    dialect = _dialect(content, decoded, options)
+    dialect = dialect_of(content, decoded, options)
     parsed = _parse(decoded, dialect, options) or _parse_carefully(content, dialect, options)
-    nulls = {"", *options.null_values}
+    nulls, counted = {"", *options.null_values}, _counted(wanted)
     cells = zip(*parsed.rows, strict=True) if parsed.rows else [()] * len(parsed.names)
     columns = [
-        _column(name, column, nulls, options, keep=name in wanted)
+        _column(name, column, nulls, options, keep=name in wanted, counted=name in counted)
         for name, column in zip(parsed.names, cells, strict=True)
     ]
     frame = pl.DataFrame([*columns, row_numbers(parsed.numbers)])
@@ -171,12 +86,13 @@ def _read_small(content: Content, data: bytes, options: Csv, wanted: Collection[
         frame=frame,
         malformed=malformed_frame(parsed.malformed),
         decimal_comma=options.decimal_comma,
+        dialect=dialect.told(),
     )
 
 
 def _parse(decoded: str, dialect: Dialect, options: Csv) -> _Parsed | None:
     """All records at once; None where anything is out of the ordinary."""
-    if options.skip_lines or options.comment:
+    if options.skip_lines or options.comment or dialect.escape:
         return None
     try:
         rows = list(csv.reader(io.StringIO(decoded, newline=""), **dialect.options()))
@@ -193,7 +109,7 @@ def _parse(decoded: str, dialect: Dialect, options: Csv) -> _Parsed | None:
 def _parse_carefully(content: Content, dialect: Dialect, options: Csv) -> _Parsed:
     """Record by record, so that what is malformed is known by its line, and the rest is kept."""
     layout = _layout(content, dialect, options)
-    malformed = Malformed(len(layout.names))
+    malformed = Malformed(len(layout.names), ragged=options.ragged)
     rows: list[list[str]] = []
     numbers: list[int] = []
     with content.open() as file:
@@ -203,54 +119,29 @@ def _parse_carefully(content: Content, dialect: Dialect, options: Csv) -> _Parse
             if fields is not None:
                 rows.append(fields)
                 numbers.append(number)
+    malformed.refuse_header(len(rows))
     return _Parsed(layout.names, rows, numbers, malformed.records)
 
 
-def _column(name: str, cells: Sequence[str], nulls: set[str], options: Csv, *, keep: bool) -> pl.Series:
+def _counted(wanted: Collection[str]) -> set[str]:
+    """Which of the columns that stay text are to be numbers."""
+    return {name for name, kind in wanted.items() if kind.is_numeric()} if isinstance(wanted, Mapping) else set()
+
+
+def _column(name: str, cells: Sequence[str], nulls: set[str], options: Csv, *, keep: bool, counted: bool) -> pl.Series:
     found: Sequence[str | None] = cells
     if not nulls.isdisjoint(cells):
         found = [None if cell in nulls else cell for cell in cells]
+    if options.thousands and (counted or not keep):
+        plain = ungroup(found, options.thousands, decimal_comma=options.decimal_comma)
+        if keep:
+            return pl.Series(name, plain, dtype=pl.String)
+        made = infer.column(name, plain, decimal_comma=options.decimal_comma)
+        if made.dtype.is_numeric():
+            return made
     if keep:
         return pl.Series(name, found, dtype=pl.String)
     return infer.column(name, found, decimal_comma=options.decimal_comma)
-
-
-def _dialect(content: Content, sample: str, options: Csv) -> Dialect:
-    name = content.name.lower()
-    if options.separator is not None:
-        separator = options.separator
-    elif name.endswith((".tsv", ".tab")):
-        separator = "\t"
-    elif name.endswith(".psv"):
-        separator = "|"
-    else:
-        separator = _sniff(sample, options)
-    return Dialect(separator, options.quote, options.comment)
-
-
-def _sniff(sample: str, options: Csv) -> str:
-    """The separator: the one that the first record has, and that splits most of the next ones alike."""
-    candidates = [mark for mark in _SEPARATORS if not (mark == "," and options.decimal_comma)]
-    lines = list(io.StringIO(sample, newline=""))[options.skip_lines :]
-    if options.comment:
-        lines = [line for line in lines if not line.startswith(options.comment)]
-    first = next((line for line in lines if line.strip()), "")
-    inside = [mark for mark in candidates if mark in first]
-    if len(inside) < 2:
-        return inside[0] if inside else candidates[0]
-    return max(inside, key=lambda mark: _agreement(lines[:50], Dialect(mark, options.quote)))
-
-
-def _agreement(lines: list[str], dialect: Dialect) -> tuple[float, int]:
-    """Which share of the records has as many fields as the first, and how many that is; one field is no agreement."""
-    widths: list[int] = []
-    try:
-        widths.extend(len(row) for row in csv.reader(lines, **dialect.options()) if row)
-    except csv.Error:
-        return 0.0, 0
-    if not widths or widths[0] < 2:
-        return 0.0, 0
-    return widths.count(widths[0]) / len(widths), widths[0]
 
 
 def _layout(content: Content, dialect: Dialect, options: Csv) -> _Layout:
@@ -304,11 +195,13 @@ def _names(first: Sequence[str], options: Csv, *, line: int) -> list[str]:
 def _read_large(content: Content, options: Csv, wanted: Collection[str], block: int) -> Table:
     """By Polars, after the proof that all records are regular; in memory where the file is."""
     sample = content.head(_SAMPLE).removeprefix(text.BOM).decode("utf-8", "replace")
-    dialect = _dialect(content, sample, options)
+    dialect = dialect_of(content, sample, options)
     layout = _layout(content, dialect, options)
-    proof = prove(content, dialect, len(layout.names), body=layout.body, line=layout.line, block=block)
+    malformed = Malformed(len(layout.names), ragged=options.ragged)
+    proof = prove(content, dialect, malformed, body=layout.body, line=layout.line, block=block)
     rows = _scan(content, layout, proof, options)
     open_columns = [name for name in layout.names if name not in wanted]
+    rows = _without_marks(rows, open_columns, _counted(wanted) & set(layout.names), options)
     frame = None
     if content.data is not None:
         frame = _inferred(rows.collect(engine="in-memory"), open_columns, options)
@@ -322,8 +215,21 @@ def _read_large(content: Content, options: Csv, wanted: Collection[str], block: 
         frame=frame,
         malformed=malformed_frame(proof.malformed),
         decimal_comma=options.decimal_comma,
+        dialect=dialect.told(),
         height=proof.records - len(proof.malformed),
         scratch=content.scratch,
+    )
+
+
+def _without_marks(rows: pl.LazyFrame, names: list[str], counted: Collection[str], options: Csv) -> pl.LazyFrame:
+    """Text columns without marks between thousands: those that are to be numbers, and those that then are."""
+    marks, comma = options.thousands, options.decimal_comma
+    if not marks:
+        return rows
+    plain = {name: ungrouped(col(name), marks, decimal_comma=comma).alias(name) for name in [*names, *counted]}
+    found = infer.types(rows.with_columns(plain[name] for name in names), names, decimal_comma=comma) if names else {}
+    return rows.with_columns(
+        plain[name] for name in plain if name in counted or (name in found and found[name].is_numeric())
     )
 
 
@@ -357,7 +263,7 @@ def _scan_options(layout: _Layout, proof: Proof, options: Csv) -> Mapping[str, A
         "has_header": False,
         "new_columns": layout.names,
         "separator": layout.dialect.separator,
-        "quote_char": layout.dialect.quote if proof.quoted else None,
+        "quote_char": layout.dialect.written_quote if proof.quoted else None,
         "null_values": list(options.null_values) or None,
         "infer_schema": False,
         "glob": False,

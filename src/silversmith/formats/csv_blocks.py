@@ -37,30 +37,33 @@ class Proof:
     malformed: list[tuple[int, str, str]]
 
 
-def prove(content: Content, dialect: Dialect, width: int, *, body: int, line: int, block: int = BLOCK) -> Proof:
+def prove(
+    content: Content, dialect: Dialect, malformed: Malformed, *, body: int, line: int, block: int = BLOCK
+) -> Proof:
     """Prove the records that begin at byte ``body``, on line ``line``, ``block`` bytes at a time.
 
     Raises:
-        DataError: no UTF-8, NUL bytes, a quote that is never closed, or too many malformed records.
+        DataError: no UTF-8, NUL bytes, a quote that is never closed, too many malformed records, or no others.
     """
     with content.open() as file:
-        return _Prover(content, file, dialect, width, block).run(body, line)
+        proof = _Prover(content, file, dialect, malformed, block).run(body, line)
+    malformed.refuse_header(proof.records - len(proof.malformed))
+    return proof
 
 
 class _Prover:
-    def __init__(self, content: Content, file: BinaryIO, dialect: Dialect, width: int, size: int) -> None:
+    def __init__(self, content: Content, file: BinaryIO, dialect: Dialect, malformed: Malformed, size: int) -> None:
         self._file = file
         self._size = size
         self._dialect = dialect
-        self._width = width
-        self._shape = Shape(dialect, width)
-        self._malformed = Malformed(width)
+        self._shape = Shape(dialect, malformed.width)
+        self._malformed = malformed
         self._rewriter = Rewriter(content, dialect)
         self._records = 0
 
     def run(self, body: int, line: int) -> Proof:
         position, quoted, doubled = body, False, False
-        quote = (self._dialect.quote or "").encode()
+        quote = (self._dialect.written_quote or "").encode()
         try:
             while block := self._block(position):
                 cut = self._shape.cut(block, last=len(block) < self._size)
@@ -91,7 +94,7 @@ class _Prover:
         records = Records(self._file, self._dialect, line=line)
         for record in records:
             self._records += 1
-            self._rewriter.record(self._malformed.judge(self._records, record) or ["x"] * self._width)
+            self._rewriter.record(self._malformed.judge(self._records, record) or ["x"] * self._malformed.width)
             if records.position >= until:
                 break
         return records.position, records.line
@@ -104,6 +107,7 @@ class Shape:
         self._separator = dialect.separator.encode()
         self._quote = dialect.quote.encode() if dialect.quote else None
         self._comment = dialect.comment.encode() if dialect.comment else None
+        self._escape = dialect.escape.encode() if dialect.escape else None
         self._width = width
         self._skeleton = self._separator * (width - 1) + b"\n"
         self._flesh = bytes(set(range(256)) - set(self._separator + b"\n"))
@@ -124,6 +128,8 @@ class Shape:
 
     def regular(self, block: bytes) -> int | None:
         """How many records the block has; None if not all of them are regular."""
+        if self._escape and (self._quote is None or self._escape in block):
+            return None
         outside = self._outside(block) if self._quote is not None and self._quote in block else block
         if outside is None or outside.count(b"\r") != outside.count(b"\r\n"):
             return None
@@ -188,12 +194,12 @@ class Rewriter:
         """One record, quoted where it must be."""
         assert self._file is not None
         line = self._dialect.separator.join(map(self._field, fields))
-        if not line and self._dialect.quote:
-            line = 2 * self._dialect.quote  # one empty field, which else would be a blank line
+        if not line and self._dialect.written_quote:
+            line = 2 * self._dialect.written_quote  # one empty field, which else would be a blank line
         self._file.write(f"{line}\n".encode())
 
     def _field(self, field: str) -> str:
-        quote = self._dialect.quote
+        quote = self._dialect.written_quote
         if quote is None or not any(mark in field for mark in (self._dialect.separator, quote, "\n", "\r")):
             return field
         return f"{quote}{field.replace(quote, 2 * quote)}{quote}"

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import re
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, BinaryIO
@@ -31,11 +33,38 @@ class Dialect:
     separator: str
     quote: str | None
     comment: str | None = None
+    escape: str | None = None
+
+    @property
+    def written_quote(self) -> str | None:
+        """The quote of a regular copy: what was escaped in the file has to be quoted there."""
+        return '"' if self.quote is None and self.escape else self.quote
 
     def options(self) -> dict[str, Any]:
         """As arguments of ``csv.reader``. Strict: what RFC 4180 does not allow is told, not guessed at."""
         quoting = csv.QUOTE_MINIMAL if self.quote else csv.QUOTE_NONE
-        return {"delimiter": self.separator, "quotechar": self.quote, "quoting": quoting, "strict": True}
+        return {
+            "delimiter": self.separator,
+            "quotechar": self.quote,
+            "quoting": quoting,
+            "escapechar": self.escape,
+            "strict": True,
+        }
+
+    def told(self) -> dict[str, object]:
+        """For people to see."""
+        found: dict[str, object] = {"separator": self.separator, "quote": self.quote}
+        return {**found, "escape": self.escape} if self.escape else found
+
+
+def spelled(line: str, dialect: Dialect) -> str:
+    """A line as Python's csv module takes it, which leaves out every escape: before what needs none, it is doubled."""
+    escape = dialect.escape
+    if not escape or escape not in line:
+        return line
+    special = {escape, dialect.separator, dialect.quote}
+    shape = re.compile(re.escape(escape) + "(.)")
+    return shape.sub(lambda found: found[0] if found[1] in special else 2 * escape + found[1], line)
 
 
 @dataclass(frozen=True)
@@ -56,6 +85,7 @@ class Records:
 
     def __init__(self, file: BinaryIO, dialect: Dialect, *, line: int = 1) -> None:
         self._file = file
+        self._dialect = dialect
         self._comment = dialect.comment.encode() if dialect.comment else None
         self._reader = csv.reader(self._lines(), **dialect.options())
         self._taken: list[str] = []
@@ -104,15 +134,17 @@ class Records:
                 self.line += 1
                 if self._comment is None or self._taken or not piece.startswith(self._comment):
                     self._taken.append(decoded)
-                    yield decoded
+                    yield spelled(decoded, self._dialect)
 
 
 class Malformed:
     """The records that are no rows, gathered until there are too many: (number of the record, text, reason)."""
 
-    def __init__(self, width: int) -> None:
-        self._width = width
+    def __init__(self, width: int, *, ragged: bool = False) -> None:
+        self.width = width
+        self._ragged = ragged
         self._length = 0
+        self._widths: Counter[int] = Counter()
         self.records: list[tuple[int, str, str]] = []
 
     def judge(self, row: int, record: Record) -> list[str] | None:
@@ -121,9 +153,13 @@ class Malformed:
         Raises:
             DataError: ``TooManyMalformed``.
         """
-        if record.fields is not None and len(record.fields) == self._width:
-            return record.fields
-        reason = record.problem or _wrong_width(len(record.fields or ()), self._width)
+        fields = record.fields
+        if fields is not None and self._ragged and len(fields) != self.width:
+            fields = self._evened(fields)
+        if fields is not None and len(fields) == self.width:
+            return fields
+        self._widths[0 if record.problem else len(fields or ())] += 1
+        reason = record.problem or _wrong_width(len(fields or ()), self.width)
         self.records.append((row, shorten(record.text, LONGEST_MALFORMED), f"line {record.line}: {reason}"))
         self._length += min(len(record.text), LONGEST_MALFORMED)
         if len(self.records) > MOST_MALFORMED or self._length > MOST_MALFORMED_TEXT:
@@ -135,7 +171,32 @@ class Malformed:
             )
         return None
 
+    def _evened(self, fields: list[str]) -> list[str]:
+        """The record with null for what is missing at its end, and without what is there and empty."""
+        if any(fields[self.width :]):
+            return fields
+        return fields[: self.width] + [""] * (self.width - len(fields))
+
+    def refuse_header(self, rows: int) -> None:
+        """Raise DataError ``WrongHeader`` where the records agree, with each other and not with the first one: then
+        that is no header of theirs, and to reject them one by one would be to lose the file in silence."""
+        (width, number), *_ = [*self._widths.most_common(1), (0, 0)]
+        if not width or number < 2 or number <= 2 * rows:
+            return
+        row, text, _ = self.records[0]
+        raise DataError(
+            "WrongHeader",
+            f"{number:,} records have {_fields(width)}, and {rows:,} have as many as the first one, {self.width}",
+            hint="if other lines stand before the header, skip them: Csv(skip_lines=…); "
+            "if records are cut short, or end with separators: Csv(ragged=True)",
+            place=Place(row=row, text=shorten(text)),
+        )
+
 
 def _wrong_width(found: int, expected: int) -> str:
     """What a record says that has more or fewer fields than the header."""
-    return f"has {found} field{'' if found == 1 else 's'}, the header has {expected}"
+    return f"has {_fields(found)}, the header has {expected}"
+
+
+def _fields(number: int) -> str:
+    return "1 field" if number == 1 else f"{number} fields"

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
+
 import orjson
 
 from silversmith.errors import DataError
+from silversmith.formats.csv_sniff import looks_separated
 
 #: Names' endings, in lower case, and the format they mean.
 ENDINGS = {
@@ -17,35 +20,58 @@ ENDINGS = {
     ".jsonl": "ndjson",
     ".parquet": "parquet",
     ".pq": "parquet",
+    ".avro": "avro",
+    ".arrow": "arrow",
+    ".arrows": "arrow",
+    ".feather": "arrow",
+    ".ipc": "arrow",
+    ".xlsx": "excel",
+    ".xlsm": "excel",
+    ".xls": "excel",
+    ".ods": "excel",
+    ".xml": "xml",
+    ".log": "lines",
 }
+
+#: What formats of ours begin with that no text does.
+_MAGICS = (
+    (b"PAR1", "parquet", "Parquet"),
+    (b"Obj\x01", "avro", "Avro"),
+    (b"ARROW1\x00\x00", "arrow", "Arrow"),
+    (b"\xff\xff\xff\xff", "arrow", "an Arrow stream"),
+    (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "excel", "an Excel workbook of before 2007, or another old Office file"),
+)
 
 #: What other formats begin with. No text in any of ours does.
 _FOREIGN = (
-    (b"PK\x03\x04", "a zip archive or an Excel workbook", "unzip it, or save the sheet as CSV"),
-    (b"\xd0\xcf\x11\xe0", "an old Excel or Word file", "save the sheet as CSV"),
-    (b"\x28\xb5\x2f\xfd", "compressed with Zstandard", "put it as gzip, or uncompressed"),
-    (b"BZh91AY&SY", "compressed with bzip2", "put it as gzip, or uncompressed"),
-    (b"\xfd7zXZ\x00", "compressed with xz", "put it as gzip, or uncompressed"),
-    (b"7z\xbc\xaf\x27\x1c", "a 7-Zip archive", "put its files one by one"),
-    (b"Obj\x01", "Avro", "put it as Parquet or NDJSON"),
-    (b"ARROW1\x00\x00", "an Arrow (Feather) file", "put it as Parquet"),
+    (b"7z\xbc\xaf\x27\x1c", "a 7-Zip archive", "put its files one by one, or in a zip archive"),
+    (b"Rar!\x1a\x07", "a RAR archive", "put its files one by one, or in a zip archive"),
+    (b"FEA1\0\0\0\0", "Feather of version 1", "put it as Parquet, or as Feather of version 2"),
     (b"%PDF-", "a PDF document", "put the data it was made from"),
     (b"\x89PNG", "an image", "put the data it was made from"),
     (b"SQLite format 3\x00", "an SQLite database", "export its tables as CSV"),
 )
 
-_PARQUET = b"PAR1"
+#: What documents begin with that come in the place of data when a download fails.
+_PAGES = (b"<!doctype html", b"<html")
+
 _BOM = b"\xef\xbb\xbf"
 _SPACE = b" \t\r\n"
 
+#: What JSON records begin with, and no CSV header does.
+_RECORDS = re.compile(rb"""(?:\[[ \t\r\n]*)?\{[ \t\r\n]*"[^"\r\n]*"[ \t\r\n]*:""")
+_XML = b"<?xml"
+_XML_HEADS = (_XML, b"\xff\xfe" + "<?xml".encode("utf-16-le"), b"\xfe\xff" + "<?xml".encode("utf-16-be"))
+
 
 def detect(name: str, head: bytes, *, asked: str | None = None, lines: bool | None = None) -> str:
-    """The format: ``csv``, ``json``, ``ndjson`` or ``parquet``.
+    """The format: ``csv``, ``json``, ``ndjson``, ``parquet``, ``avro``, ``arrow``, ``excel``, ``xml``, ``lines``, or
+    what was ``asked`` for.
 
     Args:
         name: the object's key, without ``.gz``.
         head: the first kilobytes, at most.
-        asked: what the transform's reader reads (``csv`` or ``json``), if it has one.
+        asked: what the transform's reader reads, if it has one.
         lines: for JSON, whether it is NDJSON; None: find out.
 
     Raises:
@@ -53,16 +79,38 @@ def detect(name: str, head: bytes, *, asked: str | None = None, lines: bool | No
     """
     named = next((kind for ending, kind in ENDINGS.items() if name.lower().endswith(ending)), None)
     _refuse_foreign(head)
-    if head.startswith(_PARQUET) and asked is not None:
-        raise _unknown("it is Parquet, and the transform's reader is not", "leave the reader away, or match its name")
-    if head.startswith(_PARQUET):
-        return "parquet"
+    for magic, kind, called in _MAGICS:
+        if head.startswith(magic) and not _is_header(head):
+            if asked not in {None, kind}:
+                raise mismatch(called)
+            return kind
+    text = head.removeprefix(_BOM).lstrip(_SPACE)
+    if asked is None and text[:20].lower().startswith(_PAGES):
+        raise _unknown("it is an HTML page", "it may say what went wrong when the data was fetched: put the data")
     if asked == "json" or (asked is None and named in {"json", "ndjson"}):
         return _which_json(head, named, lines)
-    if asked is not None or named is not None:
-        return asked or named or ""
-    if head.removeprefix(_BOM).lstrip(_SPACE)[:1] in (b"{", b"["):
-        return _which_json(head, None, lines)
+    if asked is not None:
+        return asked
+    return _of_text(text, head, named)
+
+
+def _is_header(head: bytes) -> bool:
+    """Whether it is the header of a CSV file whose first column is called ``PAR1`` or so: text goes on after it."""
+    return (head.isascii() and head[4:5] >= b" ") or head[4:5] in {b"\t", b"\r", b"\n"}
+
+
+def _of_text(text: bytes, head: bytes, named: str | None) -> str:
+    """The format of what is text, if it is anything; ``text`` is ``head`` without what may come before it."""
+    if text.startswith(_XML) or head.startswith(_XML_HEADS):
+        return "xml"
+    if named == "csv" and _RECORDS.match(text):
+        return _which_json(head, None, None)
+    if named is not None:
+        return named
+    if text[:1] in (b"{", b"["):
+        return _which_json(head, None, None)
+    if looks_separated(text.decode("utf-8", "replace")):
+        return "csv"
     raise _unknown(
         "its name does not say, and it begins as none that is known",
         f"name it {', '.join(ENDINGS)} (with .gz where it is gzip), or give the transform a reader: reader=Csv()",
@@ -90,6 +138,11 @@ def _which_json(head: bytes, named: str | None, lines: bool | None) -> str:
     except orjson.JSONDecodeError:
         return "json"
     return "ndjson"
+
+
+def mismatch(called: str) -> DataError:
+    """The error for a file that is of another format than what the transform's reader reads."""
+    return _unknown(f"it is {called}, and the transform's reader is not", "leave the reader away, or match its name")
 
 
 def _unknown(why: str, hint: str) -> DataError:

@@ -1,16 +1,17 @@
-"""JSON documents: an array of records, or one record. Large arrays are read in blocks that are proved to be whole."""
+"""JSON documents: an array of records, one record, or objects one after the other. Large arrays are read in blocks that
+are proved to be whole."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any, BinaryIO
 
 import polars as pl
 
 from silversmith.errors import DataError, DefinitionError, Place
-from silversmith.formats import text
+from silversmith.formats import json_sequence, text
 from silversmith.formats.content import Content
 from silversmith.formats.json_rows import Block, block_of, frame_of, scan
 from silversmith.formats.json_text import exact, is_doubtful, parse_strictly
@@ -36,6 +37,8 @@ class Json:
             by the bytes.
         pointer: where in the document the records are, as a JSON Pointer (RFC 6901): ``/response/items``. Not for
             NDJSON.
+        concatenated: whether documents of any kind follow one another, with or without blanks between them. Objects
+            that do are found out; arrays are not, since two in one file mostly mean that it is damaged.
 
     Raises:
         DefinitionError: a value cannot be.
@@ -43,6 +46,7 @@ class Json:
 
     lines: bool | None = None
     pointer: str | None = None
+    concatenated: bool = False
 
     def __post_init__(self) -> None:
         if self.lines is not None and not isinstance(self.lines, bool):
@@ -51,6 +55,10 @@ class Json:
             raise DefinitionError(f"Json(pointer={self.pointer!r}): must begin with '/', as '/response/items' does")
         if self.pointer is not None and self.lines:
             raise DefinitionError("Json(lines=True, pointer=…): a pointer leads into one document, and NDJSON has many")
+        if not isinstance(self.concatenated, bool):
+            raise DefinitionError(f"Json(concatenated={self.concatenated!r}): must be True or False")
+        if self.concatenated and (self.lines or self.pointer):
+            raise DefinitionError("Json(concatenated=True): goes with neither lines nor pointer")
 
 
 def read(content: Content, options: Json, wanted: Mapping[str, pl.DataType], *, block: int = BLOCK) -> Table:
@@ -61,14 +69,28 @@ def read(content: Content, options: Json, wanted: Mapping[str, pl.DataType], *, 
     Raises:
         DataError: ``EmptyFile``, ``UnreadableJson``, ``TooLarge`` … : the file cannot be read.
     """
-    text.refuse_empty(content)
-    kind = "json" + content.packing
-    if content.data is None and options.pointer is None and _begins_array(content):
-        return scan(kind, lambda: _array_blocks(content, block), wanted, content.scratch)
+    text.refuse_empty(content, Place(line=1, column=1))
+    if options.concatenated:
+        return _sequence(content, wanted, block, objects=False)
+    begins = _begins_with(content) if content.data is None and options.pointer is None else b""
+    if begins == b"[":
+        found = scan("json" + content.packing, lambda: _array_blocks(content, block), wanted, content.scratch)
+        return replace(found, dialect=_dialect("array"))
     if content.size > LARGEST:
+        if begins == b"{":
+            return _sequence(content, wanted, block, objects=True)
         raise too_large(f"the document has {content.size:,} bytes")
+    return _whole(content, options, wanted, block)
+
+
+def _whole(content: Content, options: Json, wanted: Mapping[str, pl.DataType], block: int) -> Table:
     data = content.read().removeprefix(text.BOM)
-    value = parse_strictly(data)
+    try:
+        value = parse_strictly(data)
+    except DataError as error:
+        if error.code != "UnreadableJson" or options.pointer is not None or not json_sequence.is_sequence(data):
+            raise
+        return _sequence(content, wanted, block, objects=True)
     doubtful = is_doubtful(data, [value])
     if doubtful:
         value = exact(data)
@@ -76,7 +98,21 @@ def read(content: Content, options: Json, wanted: Mapping[str, pl.DataType], *, 
         value = resolve(value, options.pointer)
     made = block_of(value if isinstance(value, list) else [value], 1, doubtful=doubtful)
     frame = frame_of(made, wanted)
-    return Table(frame.lazy(), kind, frame, malformed_frame(made.malformed))
+    layout = "array" if isinstance(value, list) else "document"
+    return Table(
+        frame.lazy(), "json" + content.packing, frame, malformed_frame(made.malformed), dialect=_dialect(layout)
+    )
+
+
+def _sequence(content: Content, wanted: Mapping[str, pl.DataType], block: int, *, objects: bool) -> Table:
+    """Documents one after the other."""
+    kind = "json" + content.packing
+    found = scan(kind, lambda: json_sequence.blocks(content, block, objects=objects), wanted, content.scratch)
+    return replace(found, dialect=_dialect("concatenated"))
+
+
+def _dialect(layout: str) -> Mapping[str, object]:
+    return {**text.UTF8, "layout": layout}
 
 
 def too_large(what: str) -> DataError:
@@ -107,9 +143,9 @@ def resolve(value: Any, pointer: str) -> Any:
     return value
 
 
-def _begins_array(content: Content) -> bool:
-    head = content.head(BLOCK).removeprefix(text.BOM)
-    return head.lstrip(SPACE).startswith(b"[")
+def _begins_with(content: Content) -> bytes:
+    """The first sign of the document."""
+    return content.head(BLOCK).removeprefix(text.BOM).lstrip(SPACE)[:1]
 
 
 def _array_blocks(content: Content, size: int) -> Iterator[Block]:

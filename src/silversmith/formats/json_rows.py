@@ -17,7 +17,7 @@ from silversmith.formats.kinds import NULL, Kind, column, join, kind_of, type_of
 from silversmith.formats.scratch import Scratch
 from silversmith.formats.table import ROW, Table, checked_names, malformed_frame, row_numbers, shorten
 
-#: A record that is no object becomes a row with this one column.
+#: A record that is no object becomes a row with this one column; so do records that all are empty objects.
 VALUE = "value"
 
 #: How many cells a block of records may make. Text of a few megabytes has far fewer values: the rest would be nulls.
@@ -78,7 +78,7 @@ def frame_of(block: Block, wanted: Mapping[str, pl.DataType]) -> pl.DataFrame:
     """All records of a small file as rows, with :data:`ROW`. No records at all have the ``wanted`` columns."""
     if not block.records:
         return pl.DataFrame(schema={**wanted, ROW: pl.UInt64()})
-    columns = _columns(block.records)
+    columns = _columns(block.records) or {VALUE: [None] * len(block.records)}
     checked_names(list(columns))
     made = [column(name, values, kind_of(values)) for name, values in columns.items()]
     made.append(row_numbers(block.numbers))
@@ -118,6 +118,8 @@ def scan(
                 piece.path.unlink()
             pieces = list(_write(blocks(), kinds, scratch))
     checked_names(list(kinds))
+    if pieces and not kinds:
+        kinds[VALUE] = NULL
     rows = pl.LazyFrame(schema={**wanted, ROW: pl.UInt64()})
     if pieces:
         rows = pl.concat([_read(piece, kinds) for piece in pieces], how="vertical")

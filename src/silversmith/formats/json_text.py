@@ -58,10 +58,10 @@ def unreadable(data: bytes, error: orjson.JSONDecodeError, *, line: int = 1, col
         data.decode()
     except UnicodeDecodeError as wrong:
         return text.not_utf8(data, wrong, line=line, offset=None)
-    if "depth limit" in error.msg:
-        return too_deep()
     column = error.colno + (column if error.lineno == 1 else 0)
     line += error.lineno - 1
+    if "depth limit" in error.msg:
+        return too_deep(Place(line=line, column=column))
     around = error.doc[max(0, error.pos - 30) : error.pos + 30]
     return DataError(
         "UnreadableJson",

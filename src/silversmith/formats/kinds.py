@@ -16,7 +16,7 @@ from typing import Any, Final
 import orjson
 import polars as pl
 
-from silversmith.errors import DataError
+from silversmith.errors import DataError, Place
 from silversmith.formats.table import MOST_COLUMNS
 
 #: How deep lists and objects may be nested in a record.
@@ -73,12 +73,13 @@ def kind_of(values: Sequence[Any], depth: int = 1) -> Kind:
     return _objects(present, depth)
 
 
-def too_deep() -> DataError:
+def too_deep(place: Place | None = None) -> DataError:
     """The error for records that are nested deeper than any table."""
     return DataError(
         "TooDeep",
         f"the data is nested more than {MOST_DEPTH} deep",
         hint="put a flatter form of it",
+        place=place,
     )
 
 

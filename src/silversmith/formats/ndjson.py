@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 import orjson
 import polars as pl
 
+from silversmith.errors import Place
 from silversmith.formats import text
 from silversmith.formats.content import Content
 from silversmith.formats.json import LARGEST, SPACE, too_large
@@ -18,6 +20,8 @@ from silversmith.formats.table import Table, malformed_frame
 #: Bytes of a large file that are parsed at once.
 BLOCK = 4 * 1024 * 1024
 
+_DIALECT = {**text.UTF8, "layout": "lines"}
+
 
 def read(content: Content, wanted: Mapping[str, pl.DataType], *, block: int = BLOCK) -> Table:
     """The documents of an NDJSON file as rows. Blank lines are none. What is not in memory is read in blocks.
@@ -25,13 +29,13 @@ def read(content: Content, wanted: Mapping[str, pl.DataType], *, block: int = BL
     Raises:
         DataError: ``EmptyFile``, ``UnreadableJson`` with the line … : the file cannot be read.
     """
-    text.refuse_empty(content)
+    text.refuse_empty(content, Place(line=1, column=1))
     kind = "ndjson" + content.packing
     if content.data is None:
-        return scan(kind, lambda: _blocks(content, block), wanted, content.scratch)
+        return replace(scan(kind, lambda: _blocks(content, block), wanted, content.scratch), dialect=_DIALECT)
     made = _parse(content.data.removeprefix(text.BOM), first=1, line=1)
     frame = frame_of(made, wanted)
-    return Table(frame.lazy(), kind, frame, malformed_frame(made.malformed))
+    return Table(frame.lazy(), kind, frame, malformed_frame(made.malformed), dialect=_DIALECT)
 
 
 def _blocks(content: Content, size: int) -> Iterator[Block]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 import polars as pl
 from polars.exceptions import DuplicateError, PanicException, PolarsError
@@ -14,6 +15,11 @@ from silversmith.formats.table import ROW, Table, checked_names, shorten
 
 #: A file in memory is read at once if it has no more cells than this. A few bytes of Parquet may stand for millions.
 MOST_CELLS = 4_000_000
+
+
+@dataclass(frozen=True)
+class Parquet:
+    """Read as Parquet, whatever the name. Such files say all else themselves."""
 
 
 def read(content: Content) -> Table:
@@ -44,16 +50,16 @@ def read(content: Content) -> Table:
 
 
 @contextmanager
-def unreadable() -> Iterator[None]:
-    """Polars' errors about the bytes of a file, panics among them, as DataError ``UnreadableParquet``."""
+def unreadable(kind: str = "Parquet") -> Iterator[None]:
+    """Polars' errors about the bytes of a file, panics among them, as DataError ``UnreadableParquet`` or the like."""
     try:
         yield
     except DuplicateError as error:
         raise DataError("DuplicateColumns", _first_line(error), hint="give each column its own name") from None
     except (PolarsError, PanicException, OSError) as error:
         raise DataError(
-            "UnreadableParquet",
-            f"the file is not whole Parquet: {_first_line(error)}",
+            f"Unreadable{kind}",
+            f"the file is not whole {kind}: {_first_line(error)}",
             hint="it may have been cut off or damaged while it was written or sent: write and put it again",
         ) from None
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import polars as pl
@@ -33,7 +33,7 @@ class Table:
     compressed. ``frame`` holds the same rows where they are in memory already. ``malformed`` holds the records that
     cannot be rows (a CSV record with too many fields), with their text and the reason: they are rejected, never lost.
     ``height`` is how many rows there are, known without another pass. ``decimal_comma`` tells that ``1,5`` in a text
-    column means one and a half.
+    column means one and a half. ``dialect`` is what was found out about how the file is written, for people to see.
 
     Temporary files that ``rows`` reads live as long as this object does: keep it until everything is collected.
     """
@@ -44,6 +44,7 @@ class Table:
     malformed: pl.DataFrame | None = None
     decimal_comma: bool = False
     height: int | None = None
+    dialect: Mapping[str, object] = field(default_factory=dict)
     scratch: Scratch | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Final
 
@@ -15,7 +16,11 @@ _PIECE = 1024 * 1024
 _UTF16_BOMS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
-def refuse_empty(content: Content) -> None:
+#: What is said of text that is UTF-8: every byte of it was proved.
+UTF8: Final[Mapping[str, object]] = {"encoding": "utf-8", "confidence": 1.0}
+
+
+def refuse_empty(content: Content, place: Place | None = None) -> None:
     """Raises DataError ``EmptyFile`` where there is nothing but a byte order mark and blank lines."""
     head = content.head(_PIECE)
     if len(head) < _PIECE and not head.removeprefix(BOM).strip():
@@ -23,6 +28,7 @@ def refuse_empty(content: Content) -> None:
             "EmptyFile",
             "the file is empty" if not head else "the file has nothing but blank space in it",
             hint="put it again with data; a file with a header and no rows is fine",
+            place=place,
         )
 
 

@@ -71,9 +71,11 @@ def build(stack: Stack, journal: Journal, *, bronze: str, clock: Callable[[], fl
 
 
 def worker_functions(stack: Stack) -> tuple[FunctionConfig, ...]:
-    """What a worker must know of each function of the stack."""
+    """What a worker must know of each transform's function. The reconciler is none: the engine does its own rounds."""
     return tuple(
-        FunctionConfig(found.name, found.environment, found.role_arn, found.policy) for found in stack.functions
+        FunctionConfig(found.name, found.environment, found.role_arn, found.policy)
+        for found in stack.functions
+        if "SILVERSMITH_TRANSFORM" in found.environment
     )
 
 

@@ -22,7 +22,8 @@ class UnsupportedTemplate(SilversmithError):
 @dataclass(frozen=True)
 class Kind:
     """A resource type: the property with its name, its ARN, which of the two (or its URL) ``Ref`` gives, and the
-    properties that are known. Those in ``ignored`` mean nothing on one machine."""
+    properties that are known. Those in ``ignored`` mean nothing on one machine; a version or an alias of a function is
+    there the function itself."""
 
     name: str
     arn: str
@@ -53,7 +54,11 @@ KINDS: Mapping[str, Kind] = {
         ignored=_words("Description"),
     ),
     "AWS::SNS::Topic": Kind(
-        name="TopicName", arn="arn:aws:sns:{region}:{account}:{name}", ref="arn", read=_words("TopicName")
+        name="TopicName",
+        arn="arn:aws:sns:{region}:{account}:{name}",
+        ref="arn",
+        read=_words("TopicName"),
+        ignored=_words("KmsMasterKeyId"),
     ),
     "AWS::SNS::TopicPolicy": Kind(name="", arn="", ref="name", read=_words("Topics PolicyDocument")),
     "AWS::SNS::Subscription": Kind(
@@ -67,29 +72,70 @@ KINDS: Mapping[str, Kind] = {
         arn="arn:aws:sqs:{region}:{account}:{name}",
         ref="url",
         read=_words("QueueName VisibilityTimeout MessageRetentionPeriod DelaySeconds RedrivePolicy"),
-        ignored=_words("SqsManagedSseEnabled"),
+        ignored=_words("SqsManagedSseEnabled KmsMasterKeyId"),
     ),
     "AWS::SQS::QueuePolicy": Kind(name="", arn="", ref="name", read=_words("Queues PolicyDocument")),
     "AWS::IAM::Role": Kind(
         name="RoleName",
         arn="arn:aws:iam::{account}:role/{name}",
         ref="name",
-        read=_words("RoleName Policies"),
-        ignored=_words("AssumeRolePolicyDocument"),
+        read=_words("RoleName Policies ManagedPolicyArns"),
+        ignored=_words("AssumeRolePolicyDocument PermissionsBoundary"),
     ),
+    "AWS::IAM::ManagedPolicy": Kind(
+        name="ManagedPolicyName",
+        arn="arn:aws:iam::{account}:policy/{name}",
+        ref="arn",
+        read=_words("ManagedPolicyName PolicyDocument"),
+        ignored=_words("Description"),
+    ),
+    "AWS::KMS::Key": Kind(
+        name="",
+        arn="arn:aws:kms:{region}:{account}:key/{name}",
+        ref="name",
+        read=_words("KeyPolicy"),
+        ignored=_words("Description EnableKeyRotation"),
+    ),
+    "AWS::KMS::Alias": Kind(name="AliasName", arn="", ref="name", read=_words("AliasName TargetKeyId")),
     "AWS::Logs::LogGroup": Kind(
         name="LogGroupName",
         arn="arn:aws:logs:{region}:{account}:log-group:{name}:*",
         ref="name",
         read=_words("LogGroupName"),
-        ignored=_words("RetentionInDays"),
+        ignored=_words("RetentionInDays KmsKeyId"),
     ),
     "AWS::Lambda::Function": Kind(
         name="FunctionName",
         arn="arn:aws:lambda:{region}:{account}:function:{name}",
         ref="name",
         read=_words("FunctionName Handler MemorySize Timeout Environment Role ReservedConcurrentExecutions"),
-        ignored=_words("Description Runtime Architectures Code LoggingConfig"),
+        ignored=_words(
+            "Description Runtime Architectures Code LoggingConfig EphemeralStorage SnapStart VpcConfig KmsKeyArn "
+            "RecursiveLoop DeadLetterConfig"
+        ),
+    ),
+    "AWS::Lambda::Version": Kind(
+        name="FunctionName", arn="", ref="name", read=_words("FunctionName"), ignored=_words("Description")
+    ),
+    "AWS::Lambda::Alias": Kind(
+        name="FunctionName",
+        arn="",
+        ref="name",
+        read=_words("FunctionName"),
+        ignored=_words("Name FunctionVersion ProvisionedConcurrencyConfig"),
+    ),
+    "AWS::Scheduler::ScheduleGroup": Kind(
+        name="Name",
+        arn="arn:aws:scheduler:{region}:{account}:schedule-group/{name}",
+        ref="name",
+        read=_words("Name"),
+    ),
+    "AWS::Scheduler::Schedule": Kind(
+        name="Name",
+        arn="arn:aws:scheduler:{region}:{account}:schedule/{name}",
+        ref="name",
+        read=_words("Name Target"),
+        ignored=_words("GroupName Description ScheduleExpression FlexibleTimeWindow State"),
     ),
     "AWS::Lambda::EventSourceMapping": Kind(
         name="",
@@ -107,13 +153,16 @@ KINDS: Mapping[str, Kind] = {
         read=_words("AlarmName"),
         ignored=_words(
             "AlarmDescription Namespace MetricName Dimensions Statistic Period EvaluationPeriods Threshold "
-            "ComparisonOperator TreatMissingData"
+            "ComparisonOperator TreatMissingData AlarmActions"
         ),
     ),
 }
 
 _SECTIONS = _words("AWSTemplateFormatVersion Description Parameters Resources Outputs")
 _ATTRIBUTES = _words("Type Properties DependsOn DeletionPolicy UpdateReplacePolicy")
+
+#: Properties that mean nothing on one machine, whatever has them.
+_ALWAYS_IGNORED = _words("Tags")
 
 
 class Template:
@@ -145,17 +194,20 @@ class Template:
             kind = KINDS.get(resource["Type"])
             if kind is None:
                 raise UnsupportedTemplate(f"{logical}: the local engine knows no resource type {resource['Type']}")
-            _known(logical, f"property of {resource['Type']}", resource.get("Properties", {}), kind.read | kind.ignored)
+            _known(
+                logical,
+                f"property of {resource['Type']}",
+                resource.get("Properties", {}),
+                kind.read | kind.ignored | _ALWAYS_IGNORED,
+            )
 
     def each(self, kind: str) -> Iterator[tuple[str, dict[str, Any]]]:
         """Logical id and properties of every resource of a type: references resolved, ignored properties left out."""
         for logical, resource in self._resources.items():
             if resource["Type"] == kind:
                 properties = resource.get("Properties", {})
-                yield (
-                    logical,
-                    {name: self.value(value) for name, value in properties.items() if name not in KINDS[kind].ignored},
-                )
+                read = KINDS[kind].read
+                yield logical, {name: self.value(value) for name, value in properties.items() if name in read}
 
     def outputs(self) -> dict[str, str]:
         """The outputs by name."""

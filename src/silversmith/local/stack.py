@@ -144,7 +144,7 @@ def read(template: Mapping[str, Any], *, account: str = "000000000000", region: 
         buckets=tuple(_buckets(found)),
         rules=tuple(_rule(found, *each) for each in found.each("AWS::Events::Rule")),
         topics=tuple(_topics(found)),
-        subscriptions=tuple(_subscription(*each) for each in found.each("AWS::SNS::Subscription")),
+        subscriptions=tuple(_subscriptions(found)),
         queues=queues,
         functions=functions,
         mappings=tuple(_mapping(given, arns) for _, given in found.each("AWS::Lambda::EventSourceMapping")),
@@ -212,6 +212,12 @@ def _topics(found: Template) -> list[Topic]:
     ]
 
 
+def _subscriptions(found: Template) -> list[Subscription]:
+    """A mail is for alarms, and nothing raises those on one machine."""
+    given = found.each("AWS::SNS::Subscription")
+    return [_subscription(logical, each) for logical, each in given if each["Protocol"] != "email"]
+
+
 def _subscription(logical: str, given: Properties) -> Subscription:
     if given["Protocol"] != "sqs":
         raise UnsupportedTemplate(f"{logical}: the local engine knows no subscription by {given['Protocol']}")
@@ -250,15 +256,25 @@ def _queues(found: Template) -> list[Queue]:
     ]
 
 
+def _roles(found: Template) -> dict[str, Policy]:
+    """What each role may do, by its ARN: by the policies in it and by those that are attached to it."""
+    managed = {found.arn(logical): given["PolicyDocument"] for logical, given in found.each("AWS::IAM::ManagedPolicy")}
+    return {
+        found.arn(logical): Policy.parse(
+            logical,
+            *(policy["PolicyDocument"] for policy in given.get("Policies", [])),
+            *(managed[arn] for arn in given.get("ManagedPolicyArns", [])),
+        )
+        for logical, given in found.each("AWS::IAM::Role")
+    }
+
+
 def _functions(found: Template) -> list[Function]:
     """Memory and timeout as Lambda has them by default.
 
     https://docs.aws.amazon.com/lambda/latest/api/API_CreateFunction.html
     """
-    roles = {
-        found.arn(logical): Policy.parse(logical, *(policy["PolicyDocument"] for policy in given.get("Policies", [])))
-        for logical, given in found.each("AWS::IAM::Role")
-    }
+    roles = _roles(found)
     return [
         Function(
             name=found.name(logical),

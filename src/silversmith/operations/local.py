@@ -128,6 +128,10 @@ class LocalTarget:
     def remembers(self) -> bool:
         return self._journal is not None
 
+    @property
+    def no_history(self) -> str:
+        return "no engine ever ran over this lake"
+
     def running(self) -> bool:
         return engine_runs(self._folder)
 

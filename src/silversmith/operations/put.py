@@ -112,25 +112,29 @@ def _checked(upload: Upload) -> Upload:
     return upload
 
 
-def put(uploads: Sequence[Upload], pipeline: Pipeline, bronze: Store, *, scratch: Path) -> Iterator[Put]:
+def put(uploads: Sequence[Upload], pipeline: Pipeline, bronze: Store, *, scratch: Path | None) -> Iterator[Put]:
     """Put them, one after the other. Each is durable when it is returned.
 
     Args:
         uploads: see :func:`plan`.
         pipeline: whose transforms may take them.
         bronze: the bucket.
-        scratch: a folder for copies of large files, on the bucket's file system where that is local.
+        scratch: a folder for copies of large files, on the bucket's file system, where the bucket is a folder too,
+            which takes the files that it is given; None: it leaves them.
     """
     for upload in uploads:
         size, etag = _put(upload, bronze, scratch)
         yield Put(upload.key, size, etag, [transform.name for transform in pipeline.matching(upload.key)])
 
 
-def _put(upload: Upload, bronze: Store, scratch: Path) -> tuple[int, str]:
+def _put(upload: Upload, bronze: Store, scratch: Path | None) -> tuple[int, str]:
     """A store may move a file that it is given, and this one is the user's: so it gets a copy."""
-    if upload.path.stat().st_size <= IN_MEMORY:
+    size = upload.path.stat().st_size
+    if size <= IN_MEMORY:
         data = upload.path.read_bytes()
         return len(data), bronze.put(upload.key, data)
+    if scratch is None:
+        return size, bronze.put(upload.key, upload.path)
     with tempfile.TemporaryDirectory(dir=scratch, prefix="put-") as folder:
         copy = Path(folder, "body")
         shutil.copyfile(upload.path, copy)

@@ -12,7 +12,8 @@ from silversmith.pipeline import Pipeline, Transform
 
 @dataclass(frozen=True)
 class TransformStatus:
-    """One transform. The first block is how things are now, the second what happened since the journal was made.
+    """One transform. The first block is how things are now, the second what happened since the journal was made: None
+    where nobody counts, as on AWS.
 
     ``waiting``, ``in_flight`` and ``dead`` count messages (``in_flight``: hidden because they are worked on, or until
     their next try), ``oldest_seconds`` is the age of the oldest, ``quarantined`` counts files. ``done``, ``duplicates``
@@ -27,34 +28,35 @@ class TransformStatus:
     dead: int
     quarantined: int
 
-    done: int
-    duplicates: int
-    gone: int
-    rows: int
-    rejected: int
-    retried: int
+    done: int | None
+    duplicates: int | None
+    gone: int | None
+    rows: int | None
+    rejected: int | None
+    retried: int | None
 
 
 @dataclass(frozen=True)
 class ChainStatus:
     """What passed through bucket, rules and topic since the journal was made; ``on_the_way`` and ``dead`` are of now.
+    What nobody counts is None, as on AWS.
 
     ``created``: versions that landed in bronze. ``unmatched``: events that no rule wanted. ``dropped``: messages that
     were refused and had no dead-letter queue to go to. ``dead``: messages in the rules' dead-letter queues.
     """
 
-    created: int
-    events: int
-    unmatched: int
-    published: int
-    dropped: int
-    on_the_way: int
+    created: int | None
+    events: int | None
+    unmatched: int | None
+    published: int | None
+    dropped: int | None
+    on_the_way: int | None
     dead: int
 
 
 @dataclass(frozen=True)
 class Status:
-    """The whole pipeline. ``ran`` is False where no engine ever ran: then all counts are zero."""
+    """The whole pipeline. ``lake`` is the folder, or the stack. ``ran`` is False where there is no history."""
 
     pipeline: str
     lake: str
@@ -86,23 +88,23 @@ def status(pipeline: Pipeline, target: Target, *, now: float) -> Status:
     )
 
 
-def _chain(target: Target, totals: Mapping[str, int]) -> ChainStatus:
+def _chain(target: Target, totals: Mapping[str, int] | None) -> ChainStatus:
     return ChainStatus(
-        created=totals.get("bucket.created", 0),
-        events=totals.get("bus.events", 0),
-        unmatched=totals.get("bus.unmatched", 0),
-        published=totals.get("topic.published", 0),
-        dropped=totals.get("dropped", 0),
+        created=_total(totals, "bucket.created"),
+        events=_total(totals, "bus.events"),
+        unmatched=_total(totals, "bus.unmatched"),
+        published=_total(totals, "topic.published"),
+        dropped=_total(totals, "dropped"),
         on_the_way=target.on_the_way(),
         dead=sum(map(_held, target.rules_dead())),
     )
 
 
 def _transform(
-    transform: Transform, queues: TransformQueues, target: Target, totals: Mapping[str, int], now: float
+    transform: Transform, queues: TransformQueues, target: Target, totals: Mapping[str, int] | None, now: float
 ) -> TransformStatus:
-    def total(what: str) -> int:
-        return totals.get(f"transform.{transform.name}.{what}", 0)
+    def total(what: str) -> int | None:
+        return _total(totals, f"transform.{transform.name}.{what}")
 
     oldest = queues.queue.oldest
     return TransformStatus(
@@ -120,6 +122,10 @@ def _transform(
         rejected=total("rejected"),
         retried=total("failed"),
     )
+
+
+def _total(totals: Mapping[str, int] | None, name: str) -> int | None:
+    return None if totals is None else totals.get(name, 0)
 
 
 def _held(depth: Depth) -> int:

@@ -1,6 +1,6 @@
 """Where a pipeline runs, as far as the operations look at it: its buckets, its queues, what is remembered of the past.
 
-``operations/local.py`` is one. All times are Unix seconds.
+``operations/local.py`` is one, ``operations/aws.py`` another. All times are Unix seconds.
 """
 
 from __future__ import annotations
@@ -107,7 +107,7 @@ class Target(Protocol):
 
     @property
     def place(self) -> str:
-        """Which one it is, for a person: the lake's folder."""
+        """Which one it is, for a person: the lake's folder, or the stack."""
 
     @property
     def lake(self) -> Lake:
@@ -115,16 +115,22 @@ class Target(Protocol):
 
     @property
     def remembers(self) -> bool:
-        """Whether there is any history: False where nothing ever ran."""
+        """Whether there is any history: False where nothing ever ran, and on AWS."""
+
+    @property
+    def no_history(self) -> str:
+        """Why there is no history, for a person, where there is none."""
 
     def running(self) -> bool:
         """Whether anything works on it at this moment."""
 
-    def totals(self) -> Mapping[str, int]:
-        """The counters since it was made, by name: ``bucket.created``, ``transform.{name}.committed`` …"""
+    def totals(self) -> Mapping[str, int] | None:
+        """The counters since it was made, by name: ``bucket.created``, ``transform.{name}.committed`` …
 
-    def on_the_way(self) -> int:
-        """How many messages have left one room and not yet reached the next."""
+        None where nobody counts."""
+
+    def on_the_way(self) -> int | None:
+        """How many messages have left one room and not yet reached the next; None where nobody knows."""
 
     def queues(self) -> list[TransformQueues]:
         """Every transform's queues."""

@@ -86,10 +86,11 @@ class S3Store:
         head, data = first
         s3_ranges.check_room(self._scratch, head)
         with tempfile.NamedTemporaryFile(dir=self._scratch, prefix="bronze-") as file:
-            file.write(data)
+            written = file.write(data)
             file.flush()
+            del first, data  # or they would be held as long as the file is read
             with self._told(key):
-                s3_ranges.fetch(self._getter(head), head, file.fileno(), len(data))
+                s3_ranges.fetch(self._getter(head), head, file.fileno(), written)
             yield Source(head, None, Path(file.name))
 
     def verify(self, source: Source) -> None:

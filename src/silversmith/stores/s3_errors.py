@@ -17,6 +17,9 @@ CONFLICT = frozenset({"PreconditionFailed", "412", "ConditionalRequestConflict"}
 
 _DENIED = frozenset({"AccessDenied", "403", "AllAccessDisabled"})
 
+#: What S3 says of a denial when it does not say why. HEAD answers have no body, so that the SDK puts in the status.
+_SAYS_NOTHING = frozenset({"Access Denied", "Forbidden"})
+
 _HINTS = {
     "NoSuchBucket": "there is no such bucket: was the pipeline deployed, to this account and region?",
     "PermanentRedirect": "the bucket is in another region: set AWS_REGION, or the profile's region, to the bucket's",
@@ -27,6 +30,8 @@ _HINTS = {
     "SignatureDoesNotMatch": "the secret key is not that of the access key: look at AWS_PROFILE and the profile's keys",
     "RequestTimeTooSkewed": "this machine's clock is wrong: set it",
     "SlowDown": "S3 asks for fewer requests: fewer workers, or keys with more different beginnings",
+    "InvalidObjectState": "the object is archived: restore it (`aws s3api restore-object`), then `silversmith redrive`",
+    "KMS.DisabledException": "the KMS key that the object is encrypted with is disabled: enable it, then redrive",
     "KeyTooLongError": "S3 takes keys of 1,024 bytes at most",
 }
 
@@ -66,12 +71,12 @@ def told(place: str) -> Iterator[None]:
 
 
 def _explained(error: ClientError, place: str) -> Exception:
-    word = code(error)
+    word, said = code(error), error.response.get("Error", {}).get("Message", "")
     if word in _DENIED:
+        reason = f": {said}" if said and said not in _SAYS_NOTHING else ""
         return AccessDenied(
-            f"S3 denied {error.operation_name} on {place}: look at the policy of the role, and of the bucket"
+            f"S3 denied {error.operation_name} on {place}: look at the policy of the role, and of the bucket{reason}"
         )
-    said = error.response.get("Error", {}).get("Message", "")
     meta = error.response.get("ResponseMetadata", {})
     retries = meta.get("RetryAttempts", 0)
     after = f" after {retries} retries" if retries else ""

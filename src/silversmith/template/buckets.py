@@ -2,41 +2,52 @@
 
 from __future__ import annotations
 
-from troposphere import s3
+from troposphere import AWSObject, Output, Ref, s3
 
-from silversmith.pipeline import Pipeline
+from silversmith.deployment import ROLES
+from silversmith.template.encryption import of_bucket
+from silversmith.template.plan import Plan, bucket_title
+from silversmith.template.policies import bucket_policy
 
 #: A multipart upload that nobody finished is thrown away after so many days.
 ABANDONED_AFTER_DAYS = 7
 
 
-def buckets(pipeline: Pipeline) -> dict[str, s3.Bucket]:
-    """The buckets by what they are for."""
-    return {
-        "bronze": _bucket(
-            "BronzeBucket",
-            pipeline.bronze,
-            VersioningConfiguration=s3.VersioningConfiguration(Status="Enabled"),
-            NotificationConfiguration=s3.NotificationConfiguration(
-                EventBridgeConfiguration=s3.EventBridgeConfiguration(EventBridgeEnabled=True)
-            ),
-        ),
-        "silver": _bucket("SilverBucket", pipeline.silver),
-        "quarantine": _bucket("QuarantineBucket", pipeline.quarantine),
+def resources(plan: Plan) -> list[AWSObject]:
+    """Those that are not there already, each with its policy. What exists belongs to somebody else: it is not touched,
+    and so EventBridge is switched on in an existing bronze bucket by the deployment, not by the stack."""
+    made = [_bucket(plan, role) for role in ROLES if plan.makes(role)]
+    return [resource for bucket in made for resource in (bucket, bucket_policy(bucket))]
+
+
+def outputs(plan: Plan) -> list[Output]:
+    """The names of all three."""
+    what = {
+        "bronze": "Where files land",
+        "silver": "Where the results are",
+        "quarantine": "What cannot become silver, and why",
     }
+    return [
+        Output(
+            f"{bucket_title(role)}Name",
+            Description=text,
+            Value=Ref(bucket_title(role)) if plan.makes(role) else plan.buckets[role],
+        )
+        for role, text in what.items()
+    ]
 
 
-def _bucket(title: str, name: str, **more: object) -> s3.Bucket:
-    return s3.Bucket(
-        title,
-        BucketName=name,
-        BucketEncryption=s3.BucketEncryption(
-            ServerSideEncryptionConfiguration=[
-                s3.ServerSideEncryptionRule(
-                    ServerSideEncryptionByDefault=s3.ServerSideEncryptionByDefault(SSEAlgorithm="AES256")
-                )
-            ]
+def _bucket(plan: Plan, role: str) -> s3.Bucket:
+    bronze = {
+        "VersioningConfiguration": s3.VersioningConfiguration(Status="Enabled"),
+        "NotificationConfiguration": s3.NotificationConfiguration(
+            EventBridgeConfiguration=s3.EventBridgeConfiguration(EventBridgeEnabled=True)
         ),
+    }
+    return s3.Bucket(
+        bucket_title(role),
+        BucketName=plan.buckets[role],
+        BucketEncryption=of_bucket(plan),
         PublicAccessBlockConfiguration=s3.PublicAccessBlockConfiguration(
             BlockPublicAcls=True, BlockPublicPolicy=True, IgnorePublicAcls=True, RestrictPublicBuckets=True
         ),
@@ -54,5 +65,5 @@ def _bucket(title: str, name: str, **more: object) -> s3.Bucket:
         ),
         DeletionPolicy="Retain",
         UpdateReplacePolicy="Retain",
-        **more,
+        **(bronze if role == "bronze" else {}),
     )

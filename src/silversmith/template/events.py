@@ -6,15 +6,15 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
-from troposphere import AWSObject, GetAtt, Ref, events, sns, sqs
+from troposphere import AWSObject, GetAtt, Ref, Sub, events, sns, sqs
 
 from silversmith.patterns import MOST_WILDCARD_STATES, wildcard_states
 from silversmith.patterns.keys import KeyPattern
-from silversmith.pipeline import Pipeline
 from silversmith.template.alarms import dead_letter_alarm
-from silversmith.template.names import physical
-from silversmith.template.permissions import queue_policy, rule_arn, topic_policy
-from silversmith.template.transform import dead_letter_queue
+from silversmith.template.encryption import of_topic
+from silversmith.template.plan import Plan, arn
+from silversmith.template.policies import queue_policy, topic_policy
+from silversmith.template.queues import dead_letter_queue
 
 #: The longest event pattern that EventBridge takes, in characters of JSON.
 #: https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-quota.html
@@ -26,46 +26,48 @@ RETRY_SECONDS = 86_400
 RETRY_ATTEMPTS = 185
 
 
-def topic(pipeline: Pipeline) -> sns.Topic:
-    """One for the whole pipeline. Any other system may subscribe to it."""
-    return sns.Topic("Topic", TopicName=physical(pipeline.name, kind="Topic"))
-
-
-def resources(pipeline: Pipeline, destination: sns.Topic, *, after: Iterable[str]) -> list[AWSObject]:
+def resources(plan: Plan, *, after: Iterable[str]) -> list[AWSObject]:
     """The topic, its policy, the rules and their dead-letter queue.
 
     The rules are made last, ``after`` all subscriptions: what is published before would reach nobody.
     """
-    patterns = event_patterns(pipeline)
+    topic = sns.Topic("Topic", TopicName=plan.physical(kind="Topic"), **of_topic(plan))
+    patterns = event_patterns(plan.buckets["bronze"], [transform.pattern for transform in plan.transforms])
     kinds = [f"Rule{number}" if number > 1 else "Rule" for number in range(1, len(patterns) + 1)]
-    dead = dead_letter_queue("RuleDLQ", physical(pipeline.name, kind="RuleDLQ"))
-    sources = [rule_arn(physical(pipeline.name, kind=kind)) for kind in kinds]
-    policies = [topic_policy(destination), queue_policy(dead, service="events.amazonaws.com", sources=sources)]
-    first = [*(policy.title for policy in policies), *sorted(after)]
-    target = _target(destination, dead)
-    rules = [
-        _rule(kind, pipeline, pattern, target=target, after=first)
-        for kind, pattern in zip(kinds, patterns, strict=True)
+    dead = dead_letter_queue("RuleDLQ", plan.physical(kind="RuleDLQ"), plan)
+    sources = [Sub(arn("events", f"rule/{plan.physical(kind=kind)}")) for kind in kinds]
+    policies = [
+        topic_policy(topic, "PublishEvents", "events.amazonaws.com"),
+        queue_policy(dead, service="events.amazonaws.com", sources=sources if len(sources) > 1 else sources[0]),
     ]
-    return [destination, dead, *policies, *rules, dead_letter_alarm(dead, "an event did not reach the topic")]
+    first = [*(policy.title for policy in policies), *sorted(after)]
+    target = _target(topic, dead)
+    rules = [
+        _rule(kind, plan, pattern, target=target, after=first) for kind, pattern in zip(kinds, patterns, strict=True)
+    ]
+    meaning = "an event did not reach the topic: see `silversmith failures`, then `silversmith redrive`"
+    return [topic, dead, *policies, *rules, dead_letter_alarm(dead, plan, meaning)]
 
 
-def _target(destination: sns.Topic, dead: sqs.Queue) -> events.Target:
-    """Without a RoleArn: for a topic EventBridge uses the topic's policy."""
+def _target(topic: sns.Topic, dead: sqs.Queue) -> events.Target:
+    """Without a RoleArn: for a topic EventBridge uses the topic's policy, and it tells SNS nothing that a Condition in
+    that could hold on to.
+
+    https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-use-resource-based.html#eb-sns-permissions
+    """
     return events.Target(
         Id="Topic",
-        Arn=Ref(destination),
+        Arn=Ref(topic),
         DeadLetterConfig=events.DeadLetterConfig(Arn=GetAtt(dead, "Arn")),
         RetryPolicy=events.RetryPolicy(MaximumEventAgeInSeconds=RETRY_SECONDS, MaximumRetryAttempts=RETRY_ATTEMPTS),
     )
 
 
-def _rule(
-    kind: str, pipeline: Pipeline, pattern: dict[str, Any], *, target: events.Target, after: list[str]
-) -> events.Rule:
+def _rule(kind: str, plan: Plan, pattern: dict[str, Any], *, target: events.Target, after: list[str]) -> events.Rule:
+    """The policy of the dead-letter queue names the rule, and is there before it: so the rule's name is spelled out."""
     return events.Rule(
         kind,
-        Name=physical(pipeline.name, kind=kind),
+        Name=plan.physical(kind=kind),
         Description="Files in bronze that a transform wants",
         EventPattern=pattern,
         State="ENABLED",
@@ -74,20 +76,20 @@ def _rule(
     )
 
 
-def event_patterns(pipeline: Pipeline) -> list[dict[str, Any]]:
-    """The union of the transforms' patterns, in as few event patterns as fit EventBridge's limits.
+def event_patterns(bucket: str, patterns: Iterable[KeyPattern]) -> list[dict[str, Any]]:
+    """The union of the transforms' key patterns, in as few event patterns as fit EventBridge's limits.
 
     A file that two rules match is published twice; the second makes no difference.
     """
     rules: list[list[Any]] = [[]]
-    for transform in pipeline.transforms:
-        for condition in key_conditions(pipeline.bronze, transform.pattern):
+    for pattern in patterns:
+        for condition in key_conditions(bucket, pattern):
             if any(condition in rule for rule in rules):
                 continue
-            if not _fits(pipeline.bronze, [*rules[-1], condition]):
+            if not _fits(bucket, [*rules[-1], condition]):
                 rules.append([])
             rules[-1].append(condition)
-    return [_event_pattern(pipeline.bronze, rule) for rule in rules]
+    return [_event_pattern(bucket, rule) for rule in rules]
 
 
 def key_conditions(bucket: str, pattern: KeyPattern) -> list[Any]:

@@ -23,6 +23,8 @@ KINDS = (
     "Role",
     "LogGroup",
     "Function",
+    "Version",
+    "Alias",
     "Mapping",
     "QueueDLQAlarm",
     "SubscriptionDLQAlarm",

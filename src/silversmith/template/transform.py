@@ -4,19 +4,18 @@ from __future__ import annotations
 
 from typing import Any
 
-from troposphere import AWSObject, GetAtt, Output, Ref, awslambda, logs, s3, sns, sqs
+from troposphere import AWSObject, GetAtt, Output, Ref, awslambda, iam, logs, sns, sqs
 
 from silversmith.patterns.keys import KeyPattern
-from silversmith.pipeline import Pipeline, Transform
+from silversmith.pipeline import Transform
+from silversmith.template import functions
 from silversmith.template.alarms import age_alarm, dead_letter_alarm
-from silversmith.template.names import logical, physical
-from silversmith.template.permissions import function_role, queue_policy
-
-#: The longest that SQS keeps a message: 14 days.
-LONGEST_RETENTION = 1_209_600
-
-#: How long logs are kept, in days.
-LOG_RETENTION_DAYS = 30
+from silversmith.template.encryption import of_queue
+from silversmith.template.names import logical
+from silversmith.template.plan import Plan
+from silversmith.template.policies import queue_policy
+from silversmith.template.queues import LONGEST_RETENTION, dead_letter_queue
+from silversmith.template.roles import transform_role
 
 HANDLER = "silversmith.handler.handler"
 
@@ -29,57 +28,48 @@ def visibility_timeout(transform: Transform) -> int:
     return 6 * transform.timeout + transform.batch_window
 
 
-def dead_letter_queue(title: str, name: str) -> sqs.Queue:
-    """A queue that only keeps, for as long as SQS does."""
-    return sqs.Queue(title, QueueName=name, MessageRetentionPeriod=LONGEST_RETENTION, SqsManagedSseEnabled=True)
-
-
-def resources(
-    transform: Transform, pipeline: Pipeline, *, topic: sns.Topic, buckets: dict[str, s3.Bucket], reference: str
-) -> list[AWSObject]:
+def resources(transform: Transform, plan: Plan) -> list[AWSObject]:
     """All resources of one transform, in the order in which they build on each other."""
-    dead = dead_letter_queue(logical(transform.name, "QueueDLQ"), physical(pipeline.name, transform.name, "DLQ"))
-    queue = _queue(transform, pipeline, dead)
-    undelivered = dead_letter_queue(
-        logical(transform.name, "SubscriptionDLQ"), physical(pipeline.name, transform.name, "SubscriptionDLQ")
-    )
-    log_group = logs.LogGroup(
-        logical(transform.name, "LogGroup"),
-        LogGroupName=f"/aws/lambda/{physical(pipeline.name, transform.name)}",
-        RetentionInDays=LOG_RETENTION_DAYS,
-    )
-    role = function_role(transform, buckets=buckets, queue=queue, log_group=log_group)
-    function = _function(transform, pipeline, role=role, log_group=log_group, queue=queue, reference=reference)
+    name = transform.name
+    dead = dead_letter_queue(logical(name, "QueueDLQ"), plan.physical(name, "DLQ"), plan)
+    queue = _queue(transform, plan, dead)
+    undelivered = dead_letter_queue(logical(name, "SubscriptionDLQ"), plan.physical(name, "SubscriptionDLQ"), plan)
+    log_group = functions.log_group(logical(name, "LogGroup"), plan, plan.physical(name))
+    role = transform_role(transform, plan, queue=queue, log_group=log_group)
+    function = _function(transform, plan, role=role, log_group=log_group, queue=queue)
+    versions = functions.published(transform, plan, function)
     delivery = [
-        queue_policy(found, service="sns.amazonaws.com", sources=[Ref(topic)]) for found in (queue, undelivered)
+        queue_policy(found, service="sns.amazonaws.com", sources=Ref("Topic")) for found in (queue, undelivered)
     ]
+    again = "see `silversmith failures`, then `silversmith redrive`"
     return [
         dead,
         queue_policy(dead),
         queue,
         undelivered,
         *delivery,
-        _subscription(transform, topic, queue, undelivered, after=delivery),
+        _subscription(transform, queue, undelivered, after=delivery),
         log_group,
         role,
         function,
-        _mapping(transform, queue, function),
-        dead_letter_alarm(dead, f"the transform {transform.name} gave up on a file"),
-        dead_letter_alarm(undelivered, f"an event did not reach the queue of the transform {transform.name}"),
-        age_alarm(logical(transform.name, "QueueAgeAlarm"), queue, visibility_timeout(transform)),
+        *versions,
+        _mapping(transform, plan, queue, versions[-1] if versions else function),
+        dead_letter_alarm(dead, plan, f"the transform {name} gave up on a file: {again}"),
+        dead_letter_alarm(undelivered, plan, f"an event did not reach the queue of the transform {name}: {again}"),
+        age_alarm(logical(name, "QueueAgeAlarm"), queue, plan, visibility_timeout(transform)),
     ]
 
 
-def _queue(transform: Transform, pipeline: Pipeline, dead: sqs.Queue) -> sqs.Queue:
+def _queue(transform: Transform, plan: Plan, dead: sqs.Queue) -> sqs.Queue:
     return sqs.Queue(
         logical(transform.name, "Queue"),
-        QueueName=physical(pipeline.name, transform.name),
+        QueueName=plan.physical(transform.name),
         VisibilityTimeout=visibility_timeout(transform),
         MessageRetentionPeriod=LONGEST_RETENTION,
         RedrivePolicy=sqs.RedrivePolicy(
             deadLetterTargetArn=GetAtt(dead, "Arn"), maxReceiveCount=transform.max_receive_count
         ),
-        SqsManagedSseEnabled=True,
+        **of_queue(plan),
     )
 
 
@@ -95,14 +85,14 @@ def key_filter(pattern: KeyPattern) -> list[Any]:
 
 
 def _subscription(
-    transform: Transform, topic: sns.Topic, queue: sqs.Queue, undelivered: sqs.Queue, *, after: list[sqs.QueuePolicy]
+    transform: Transform, queue: sqs.Queue, undelivered: sqs.Queue, *, after: list[sqs.QueuePolicy]
 ) -> sns.SubscriptionResource:
     """Made after the queues' policies: SNS does not try again what a queue refuses."""
     keys = key_filter(transform.pattern)
     narrowed = {"FilterPolicyScope": "MessageBody", "FilterPolicy": {"detail": {"object": {"key": keys}}}}
     return sns.SubscriptionResource(
         logical(transform.name, "Subscription"),
-        TopicArn=Ref(topic),
+        TopicArn=Ref("Topic"),
         Protocol="sqs",
         Endpoint=GetAtt(queue, "Arn"),
         RawMessageDelivery=True,
@@ -113,36 +103,20 @@ def _subscription(
 
 
 def _function(
-    transform: Transform,
-    pipeline: Pipeline,
-    *,
-    role: AWSObject,
-    log_group: logs.LogGroup,
-    queue: sqs.Queue,
-    reference: str,
+    transform: Transform, plan: Plan, *, role: iam.Role, log_group: logs.LogGroup, queue: sqs.Queue
 ) -> awslambda.Function:
-    return awslambda.Function(
+    return functions.function(
         logical(transform.name, "Function"),
-        FunctionName=physical(pipeline.name, transform.name),
-        Description=f"Makes {pipeline.silver}/{transform.name}/ of what lands in {pipeline.bronze}",
-        Runtime="python3.13",
-        Architectures=["arm64"],
-        Handler=HANDLER,
-        Code=awslambda.Code(S3Bucket=Ref("CodeBucket"), S3Key=Ref("CodeKey")),
+        plan,
+        plan.physical(transform.name),
+        handler=HANDLER,
+        role=role,
+        log_group=log_group,
+        environment={"SILVERSMITH_TRANSFORM": transform.name, "SILVERSMITH_QUEUE": Ref(queue)},
+        Description=f"Makes {plan.buckets['silver']}/{transform.name}/ of what lands in {plan.buckets['bronze']}",
         MemorySize=transform.memory,
         Timeout=transform.timeout,
-        Environment=awslambda.Environment(
-            Variables={
-                "SILVERSMITH_PIPELINE": reference,
-                "SILVERSMITH_TRANSFORM": transform.name,
-                "SILVERSMITH_BRONZE": pipeline.bronze,
-                "SILVERSMITH_SILVER": pipeline.silver,
-                "SILVERSMITH_QUARANTINE": pipeline.quarantine,
-                "SILVERSMITH_QUEUE": Ref(queue),
-            }
-        ),
-        Role=GetAtt(role, "Arn"),
-        LoggingConfig=awslambda.LoggingConfig(LogGroup=Ref(log_group)),
+        **functions.capacity(transform, plan),
     )
 
 
@@ -152,14 +126,18 @@ class _ScalingConfig(awslambda.ScalingConfig):  # type: ignore[misc]
     props = {"MaximumConcurrency": (int, True)}  # noqa: RUF012 -- as its base declares it
 
 
-def _mapping(transform: Transform, queue: sqs.Queue, function: awslambda.Function) -> awslambda.EventSourceMapping:
-    """https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-parameters.html"""
-    limit = transform.maximum_concurrency
-    scaling = {"ScalingConfig": _ScalingConfig(MaximumConcurrency=limit)} if limit else {}
+def _mapping(transform: Transform, plan: Plan, queue: sqs.Queue, invoked: AWSObject) -> awslambda.EventSourceMapping:
+    """``invoked`` is the function or an alias of it. It never gets more at once than is reserved for it: what Lambda
+    refuses counts as received, and would end in the dead-letter queue.
+
+    https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-parameters.html
+    """
+    limit = transform.maximum_concurrency or plan.options.number("reserved_concurrency", transform.name)
+    scaling = {"ScalingConfig": _ScalingConfig(MaximumConcurrency=min(limit, 1_000))} if limit else {}
     return awslambda.EventSourceMapping(
         logical(transform.name, "Mapping"),
         EventSourceArn=GetAtt(queue, "Arn"),
-        FunctionName=Ref(function),
+        FunctionName=Ref(invoked),
         BatchSize=transform.batch_size,
         MaximumBatchingWindowInSeconds=transform.batch_window,
         FunctionResponseTypes=["ReportBatchItemFailures"],
@@ -168,13 +146,16 @@ def _mapping(transform: Transform, queue: sqs.Queue, function: awslambda.Functio
 
 
 def outputs(transform: Transform) -> list[Output]:
-    """Where its messages are."""
+    """Where its messages are, and what works on them."""
     what = {
         "Queue": f"Files for the transform {transform.name}",
         "QueueDLQ": f"Files that the transform {transform.name} gave up on",
         "SubscriptionDLQ": f"Events that did not reach the queue of the transform {transform.name}",
     }
-    return [
+    urls = [
         Output(f"{logical(transform.name, kind)}Url", Description=text, Value=Ref(logical(transform.name, kind)))
         for kind, text in what.items()
     ]
+    function = logical(transform.name, "Function")
+    name = Output(f"{function}Name", Description=f"Runs the transform {transform.name}", Value=Ref(function))
+    return [*urls, name]

@@ -175,6 +175,28 @@ def test_the_template_is_json_and_goes_to_a_file(call: Call, tmp_path: Path) -> 
     assert "AWS::Lambda::Function" in {resource["Type"] for resource in printed["Resources"].values()}
 
 
+def test_the_template_is_that_of_the_deployment_that_is_named(call: Call, tmp_path: Path) -> None:
+    stages = (
+        "from silversmith import Deployment\nprint('noise')\ntest = Deployment(prefix='test')\nlive = Deployment()\n"
+    )
+    (tmp_path / "pipeline.py").write_text(PIPELINE + stages)
+    names = [
+        document(call("template", *option))["Resources"]["Topic"]["Properties"]["TopicName"]
+        for option in (("--deployment", "test"), ("--deployment", "live"))
+    ]
+    assert names == ["test-shop_Topic", "shop_Topic"]
+    for option, says in (((), "say which deployment"), (("--deployment", "prod"), "there are: test, live")):
+        code, out, errors = call("template", *option)
+        assert (code, out) == (2, "")
+        assert says in errors
+
+
+def test_functions_are_told_where_the_pipeline_is(call: Call, tmp_path: Path) -> None:
+    (tmp_path / "jobs.py").write_text(PIPELINE)
+    function = document(call("template", "jobs.py"))["Resources"]["OrdersFunction"]["Properties"]
+    assert function["Environment"]["Variables"]["SILVERSMITH_PIPELINE"] == "jobs:pipeline"
+
+
 def test_no_escape_reaches_a_pipe_and_hostile_names_are_shown_escaped(call: Call, tmp_path: Path) -> None:
     land(tmp_path, "evil\x1b[2J[red]\u202e.csv", "id\n1\n")
     outputs = [

@@ -39,7 +39,7 @@ def rows_of(table: Table) -> list[dict[str, Any]]:
     [
         (b'[{"a":1,"b":"x"},{"a":2}]', [{"a": 1, "b": "x"}, {"a": 2, "b": None}]),
         (b' \n{"a" : 1 }\n', [{"a": 1}]),
-        (b"\xef\xbb\xbf[{}]", [{}]),
+        (b"\xef\xbb\xbf[{}]", [{"value": None}]),
         (b'[{"a":null},{}]', [{"a": None}, {"a": None}]),
         (b"[1,2]", [{"value": 1}, {"value": 2}]),
         (b'["x",null]', [{"value": "x"}, {"value": None}]),
@@ -87,8 +87,8 @@ def test_a_key_that_stands_twice_rejects_its_record(opened: Opener, data: bytes)
 @pytest.mark.parametrize(
     ("data", "code", "line", "column"),
     [
-        (b"", "EmptyFile", None, None),
-        (b" \n\n", "EmptyFile", None, None),
+        (b"", "EmptyFile", 1, 1),
+        (b" \n\n", "EmptyFile", 1, 1),
         (b'[{"a":1},]', "UnreadableJson", 1, 9),
         (b'[,{"a":1}]', "UnreadableJson", 1, 2),
         (b'[{"a":1},,{"a":2}]', "UnreadableJson", 1, 10),
@@ -102,8 +102,8 @@ def test_a_key_that_stands_twice_rejects_its_record(opened: Opener, data: bytes)
         (b'[{"a":1e400}]', "UnreadableJson", 1, 7),
         (b'[{"a":"\x01"}]', "UnreadableJson", 1, 8),
         (b'[{"a":"\xff"}]', "NotUtf8", 1, None),
-        (b"[" * 100_000, "TooDeep", None, None),
-        (b'{"a":' * 100_000 + b"1" + b"}" * 100_000, "TooDeep", None, None),
+        (b"[" * 100_000, "TooDeep", 1, 1026),
+        (b'{"a":' * 100_000 + b"1" + b"}" * 100_000, "TooDeep", 1, 5122),
         (b"[" * 200 + b"]" * 200, "TooDeep", None, None),
         (b'[{"__row__":1}]', "ReservedColumn", None, "__row__"),
         (b'[{"a":' + b"1" * 5000 + b"}]", "UnreadableJson", 1, 7),
@@ -153,10 +153,73 @@ def test_a_document_that_is_no_array_has_a_limit(in_file: Opener) -> None:
         read(in_file(b"[" + data + b"]", "data.json"))
 
 
-@pytest.mark.parametrize("wrong", [{"lines": 1}, {"pointer": "a"}, {"pointer": 3}, {"lines": True, "pointer": "/a"}])
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"lines": 1},
+        {"pointer": "a"},
+        {"pointer": 3},
+        {"lines": True, "pointer": "/a"},
+        {"concatenated": 1},
+        {"concatenated": True, "lines": True},
+        {"concatenated": True, "pointer": "/a"},
+    ],
+)
 def test_options_that_cannot_be(wrong: dict[str, Any]) -> None:
     with pytest.raises(DefinitionError, match=r"Json\("):
         Json(**wrong)
+
+
+@HOW
+@pytest.mark.parametrize(
+    "data",
+    [
+        b'{"a":1}{"a":2}{"a":3}',
+        b'\xef\xbb\xbf {"a":1} \t{"a":2}\r\n{"a":3}\n',
+        b'{\n "a": 1\n}\n{\n "a": 2\n}\n{"a":3}',
+    ],
+)
+def test_objects_one_after_the_other_are_records(opened: Opener, data: bytes) -> None:
+    table = read(opened(data))
+    assert rows_of(table) == [{"a": 1}, {"a": 2}, {"a": 3}]
+    assert (table.format, table.dialect["layout"]) == ("json", "concatenated")
+
+
+@HOW
+def test_anything_else_one_after_the_other_must_be_said(opened: Opener) -> None:
+    for data in (b'[{"a":1}][{"a":2}]', b'{"a":1}[{"a":2}]', b'[{"a":1}]\n{"a":2}'):
+        with pytest.raises(DataError) as caught:
+            read(opened(data))
+        assert caught.value.code == "UnreadableJson"
+        assert caught.value.place.line is not None
+        assert rows_of(read(opened(data), Json(concatenated=True))) == [{"a": 1}, {"a": 2}]
+    assert rows_of(read(opened(b"1 2 true"), Json(concatenated=True))) == [
+        {"value": "1"},
+        {"value": "2"},
+        {"value": "true"},
+    ]
+
+
+@HOW
+@pytest.mark.parametrize(
+    ("data", "code", "line", "column"),
+    [
+        (b'{"a":1}{"a":2}x', "UnreadableJson", 1, 15),
+        (b'{"a":1}\n {"a":}', "UnreadableJson", 2, 7),
+        (b'{"a":1}{"a":NaN}', "UnreadableJson", 1, 13),
+        (b'{"a":1}{"a":2}[3]', "UnreadableJson", 1, 15),
+        (b'{"a":1}{"a":2', "UnreadableJson", 1, 14),
+        (b'{"a":1}\n{"a":"\xff"}', "NotUtf8", 2, None),
+    ],
+)
+def test_what_is_wrong_between_or_in_documents_has_its_place(
+    opened: Opener, data: bytes, code: str, line: int, column: int | None
+) -> None:
+    with pytest.raises(DataError) as caught:
+        read(opened(data))
+    place = caught.value.place
+    assert (caught.value.code, place.line) == (code, line)
+    assert place.column in {column, 7 + column if column else None, 1}
 
 
 JSON: st.SearchStrategy[Any] = st.recursive(
@@ -185,6 +248,21 @@ def test_blocks_of_an_array_are_what_the_whole_is(
     parts = json.read(Content("x.json", None, source.path), Json(), {}, block=block)
     assert parts.rows.collect().equals(whole.rows.collect())
     assert parts.rows.collect_schema() == whole.rows.collect_schema()
+
+
+@given(
+    values=st.lists(st.dictionaries(st.sampled_from(["a", "b}{", '"']), JSON, max_size=2), min_size=2, max_size=6),
+    between=st.sampled_from(["", " ", "\n", "\r\n"]),
+    block=st.integers(1, 40),
+)
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_documents_one_after_the_other_are_the_array_of_them(
+    in_file: Opener, values: list[Any], between: str, block: int
+) -> None:
+    array = json.read(Content("x.json", python_json.dumps(values).encode(), None), Json(), {})
+    source = in_file(between.join(python_json.dumps(value, indent=1) for value in values).encode())
+    sequence = json.read(Content("x.json", None, source.path), Json(), {}, block=block)
+    assert sequence.rows.collect().equals(array.rows.collect())
 
 
 @given(values=st.lists(JSON, min_size=1, max_size=4), cut=st.integers(0, 200), junk=st.sampled_from(',]}[{":x\n\\\xff'))

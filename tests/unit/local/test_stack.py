@@ -101,6 +101,65 @@ def test_what_is_not_said_is_as_aws_has_it_by_default() -> None:
     assert (bucket.arn, bucket.eventbridge, bucket.versioned) == ("arn:aws:s3:::bronze", False, False)
 
 
+def test_what_means_nothing_on_one_machine_may_be_there_and_is_not_read() -> None:
+    found = stack(
+        Plain=queue(Tags=[{"Key": "team", "Value": "lake"}], KmsMasterKeyId={"Fn::GetAtt": ["Key", "Elsewhere"]}),
+        AlarmTopic={"Type": "AWS::SNS::Topic", "Properties": {}},
+        AlarmEmail={"Type": "AWS::SNS::Subscription", "Properties": {"Protocol": "email", "Endpoint": "a@example.com"}},
+    )
+    assert [each.name for each in found.queues] == ["Plain"]
+    assert found.subscriptions == ()
+
+
+def test_an_alias_and_a_version_are_the_function_itself() -> None:
+    function = {"Handler": "a.b", "FunctionName": "late", "Role": {"Fn::GetAtt": ["Role", "Arn"]}}
+    found = stack(
+        Plain=queue(),
+        Role={"Type": "AWS::IAM::Role", "Properties": {}},
+        Function={"Type": "AWS::Lambda::Function", "Properties": function},
+        Version={"Type": "AWS::Lambda::Version", "Properties": {"FunctionName": {"Ref": "Function"}}},
+        Alias={
+            "Type": "AWS::Lambda::Alias",
+            "Properties": {
+                "FunctionName": {"Ref": "Function"},
+                "FunctionVersion": {"Fn::GetAtt": ["Version", "Version"]},
+                "Name": "live",
+            },
+        },
+        Mapping={
+            "Type": "AWS::Lambda::EventSourceMapping",
+            "Properties": {"EventSourceArn": {"Fn::GetAtt": ["Plain", "Arn"]}, "FunctionName": {"Ref": "Alias"}},
+        },
+    )
+    (mapping,) = found.mappings
+    assert mapping.function_arn == found.functions[0].arn
+
+
+def test_a_role_may_do_what_its_own_and_the_attached_policies_allow() -> None:
+    def document(action: str) -> Json:
+        return {"Statement": [{"Sid": "A", "Effect": "Allow", "Action": action, "Resource": "*"}]}
+
+    found = stack(
+        More={"Type": "AWS::IAM::ManagedPolicy", "Properties": {"PolicyDocument": document("s3:PutObject")}},
+        Role={
+            "Type": "AWS::IAM::Role",
+            "Properties": {
+                "Policies": [{"PolicyName": "Needs", "PolicyDocument": document("s3:GetObject")}],
+                "ManagedPolicyArns": [{"Ref": "More"}],
+            },
+        },
+        Function={
+            "Type": "AWS::Lambda::Function",
+            "Properties": {"Handler": "a.b", "Role": {"Fn::GetAtt": ["Role", "Arn"]}},
+        },
+    )
+    policy = found.functions[0].policy
+    allowed = [
+        policy.allows(f"s3:{action}", "arn:aws:s3:::b/k") for action in ("GetObject", "PutObject", "DeleteObject")
+    ]
+    assert allowed == [True, True, False]
+
+
 def test_a_mapping_and_a_subscription_filter_in_their_own_dialects() -> None:
     found = stack(
         Plain=queue(),
@@ -151,8 +210,8 @@ def test_a_mapping_and_a_subscription_filter_in_their_own_dialects() -> None:
             "R: .*no rule that is DISABLED",
         ),
         (
-            {"Resources": {"S": {"Type": "AWS::SNS::Subscription", "Properties": {"Protocol": "email"}}}},
-            "S: .*no subscription by email",
+            {"Resources": {"S": {"Type": "AWS::SNS::Subscription", "Properties": {"Protocol": "https"}}}},
+            "S: .*no subscription by https",
         ),
         (
             {
@@ -302,7 +361,7 @@ def test_nothing_goes_without_tls(compiled: Json) -> None:
         *((each.policy, "s3:GetObject", f"{each.arn}/key") for each in found.buckets),
         *((each.policy, "s3:ListBucket", each.arn) for each in found.buckets),
     ]
-    assert len(asked) == 1 + 7 + 3 + 3
+    assert len(asked) == 1 + 8 + 3 + 3
     for policy, action, resource in asked:
         with pytest.raises(AccessDenied, match=f"a Deny statement of {policy.name} forbids it"):
             check([policy], action, resource, principal="sns.amazonaws.com", context=plain)
@@ -314,7 +373,8 @@ def test_the_compiled_chain_is_connected(compiled: Json) -> None:
     (rule,), (topic,) = found.rules, found.topics
     assert [target.arn for target in rule.targets] == [topic.arn]
     assert {each.topic_arn for each in found.subscriptions} == {topic.arn}
-    assert {each.function_arn for each in found.mappings} == {each.arn for each in found.functions}
+    assert {each.function_arn for each in found.mappings} == {each.arn for each in found.functions[:-1]}
+    assert found.functions[-1].name == "flights_Reconciler"
     for subscription, mapping in zip(found.subscriptions, found.mappings, strict=True):
         assert subscription.queue_arn == mapping.queue_arn
         assert subscription.raw

@@ -23,6 +23,9 @@ from silversmith.stores.s3_errors import S3Failed, told
 
 BUCKET = "dl-silver-layer"
 
+#: One for all tests: each would read the SDK's description of S3 anew.
+SESSION = boto3.session.Session("some", "thing", region_name="us-east-1")
+
 #: A little more than a range beyond what the first answer holds.
 LARGE = bytes(range(256)) * (IN_MEMORY // 256) + b"x" * (s3_ranges.RANGE + 5)
 
@@ -45,7 +48,7 @@ def answer(status: int, word: str) -> Answer:
 @pytest.fixture
 def client() -> Iterator[Any]:
     with mock_aws():
-        found = connect(boto3.session.Session(region_name="us-east-1"))
+        found = connect(SESSION)
         found.create_bucket(Bucket=BUCKET)
         yield found
 
@@ -53,7 +56,7 @@ def client() -> Iterator[Any]:
 @pytest.fixture
 def other(client: Any) -> Any:
     """Somebody else, whose requests no hook of ``client`` sees."""
-    return connect(boto3.session.Session(region_name="us-east-1"))
+    return connect(SESSION)
 
 
 @pytest.fixture
@@ -90,8 +93,7 @@ def test_the_sdk_retries_in_its_adaptive_mode(client: Any) -> None:
 
 
 def test_a_stand_in_is_asked_by_path() -> None:
-    session = boto3.session.Session("some", "thing", region_name="us-east-1")
-    found = connect(session, endpoint_url="http://localhost:4566")
+    found = connect(SESSION, endpoint_url="http://localhost:4566")
     url = found.generate_presigned_url("head_object", Params={"Bucket": BUCKET, "Key": "a"})
     assert url.startswith(f"http://localhost:4566/{BUCKET}/a?")
 
@@ -348,8 +350,19 @@ def test_what_is_no_key_is_refused_before_s3_is_asked(store: S3Store, key: str) 
 
 def test_a_denial_names_the_operation_and_the_object(client: Any, store: S3Store) -> None:
     before(client, "PutObject", lambda _: answer(403, "AccessDenied"))
-    with pytest.raises(AccessDenied, match=f"denied PutObject on s3://{BUCKET}/a: look at the policy of the role"):
+    with pytest.raises(
+        AccessDenied, match=f"denied PutObject on s3://{BUCKET}/a: look at the policy of the role"
+    ) as denied:
         store.put("a", b"")
+    assert str(denied.value).endswith(
+        "and of the bucket: AccessDenied it is"
+    )  # S3 names the action that no policy allows
+
+
+def test_an_archived_object_is_told_with_the_way_out(client: Any, store: S3Store) -> None:
+    before(client, "GetObject", lambda _: answer(403, "InvalidObjectState"))
+    with pytest.raises(S3Failed, match="the object is archived: restore it"):
+        store.read("a")
 
 
 def test_a_missing_bucket_is_not_a_missing_object(client: Any, tmp_path: Path) -> None:

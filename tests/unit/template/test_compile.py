@@ -18,7 +18,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-from silversmith import Contract, Csv, DefinitionError, Pipeline
+from silversmith import Contract, Csv, DefinitionError, Deployment, Pipeline, Vpc
 from silversmith.template import compile as compile_template
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -71,19 +71,51 @@ def long() -> Pipeline:
     return pipeline
 
 
-CASES: dict[str, Callable[[], Pipeline]] = {"flights": flights, "options": options}
+#: What a company with many rules wants.
+STRICT = Deployment(
+    prefix="prod",
+    customer_key=True,
+    tags={"team": "lake", "cost-center": "4711"},
+    log_retention_days=365,
+    alarm_email="ops@example.com",
+    architecture="x86_64",
+    snap_start=True,
+    vpc=Vpc(subnets=("subnet-0123456789abcdef0", "subnet-0123456789abcdef1"), security_groups=("sg-01234567",)),
+    permissions_boundary="arn:aws:iam::123456789012:policy/boundary",
+    reserved_concurrency=20,
+)
+
+#: A lake that was there before, and the options that exclude some of those above.
+EXISTING = Deployment(
+    bronze="acme-raw",
+    existing_buckets=("bronze", "silver"),
+    existing_keys=("arn:aws:kms:eu-central-1:123456789012:key/01234567-89ab-cdef-0123-456789abcdef",),
+    alarm_topic="arn:aws:sns:eu-central-1:123456789012:wake-me",
+    reconcile_hours=1,
+    ephemeral_storage=4096,
+    provisioned_concurrency={"flights": 1},
+)
+
+CASES: dict[str, tuple[Callable[[], Pipeline], Deployment | None]] = {
+    "flights": (flights, None),
+    "options": (options, None),
+    "strict": (flights, STRICT),
+    "existing": (flights, EXISTING),
+}
 
 
-def text(pipeline: Pipeline) -> str:
-    return json.dumps(compile_template(pipeline, "jobs.lake:pipeline"), indent=2, ensure_ascii=False) + "\n"
+def text(pipeline: Pipeline, deployment: Deployment | None = None) -> str:
+    compiled = compile_template(pipeline, "jobs.lake:pipeline", deployment=deployment)
+    return json.dumps(compiled, indent=2, ensure_ascii=False) + "\n"
 
 
 @pytest.mark.parametrize("case", CASES)
 def test_the_template_is_the_golden_one(case: str) -> None:
     golden = GOLDEN / f"{case}.json"
+    declare, deployment = CASES[case]
     if os.environ.get("SILVERSMITH_GOLDEN") == "write":
-        golden.write_text(text(CASES[case]()))
-    assert text(CASES[case]()) == golden.read_text()
+        golden.write_text(text(declare(), deployment))
+    assert text(declare(), deployment) == golden.read_text()
 
 
 def test_there_is_no_golden_file_without_a_case() -> None:
@@ -138,7 +170,8 @@ def test_another_transform_changes_nothing_of_those_before_it() -> None:
     before: dict[str, Any] = compile_template(pipeline)["Resources"]
     pipeline.sql("b/*.csv", "SELECT * FROM rows", name="a-b")
     after: dict[str, Any] = compile_template(pipeline)["Resources"]
-    assert {name for name in before if before[name] != after[name]} == {"Rule"}
+    changed = {name for name in before if before[name] != after[name]}
+    assert changed == {"Rule", "RoleOfReconciler", "Schedule"}  # what must know all of them
     assert len(after) - len(before) == 14
 
 
@@ -156,9 +189,18 @@ def test_a_pipeline_without_transforms_is_no_template() -> None:
 
 def test_more_than_one_template_can_hold_is_explained() -> None:
     pipeline = Pipeline("wide")
-    for number in range(34):
+    for number in range(33):
         pipeline.sql(f"s{number}/*.csv", "SELECT * FROM rows")
     assert len(compile_template(pipeline)["Resources"]) <= 500
     pipeline.sql("more/*.csv", "SELECT * FROM rows")
-    with pytest.raises(DefinitionError, match=r"35 transforms .* CloudFormation takes 500"):
+    with pytest.raises(DefinitionError, match=r"34 transforms .* CloudFormation takes 500"):
         compile_template(pipeline)
+
+
+def test_every_alarm_and_output_is_documented() -> None:
+    page = Path(__file__).parents[3].joinpath("docs/template.md").read_text("utf-8")
+    compiled = compile_template(flights(), deployment=STRICT)
+    alarms = [name for name, each in compiled["Resources"].items() if each["Type"] == "AWS::CloudWatch::Alarm"]
+    assert len(alarms) == 5
+    for name in (*alarms, *compiled["Outputs"]):
+        assert f"`{name.replace('Flights', '…')}`" in page

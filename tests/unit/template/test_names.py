@@ -13,6 +13,9 @@ from silversmith.template.names import KINDS, logical, physical
 #: The logical ids that do not belong to a transform.
 OWN = [f"{role}Bucket{policy}" for role in ("Bronze", "Silver", "Quarantine") for policy in ("", "Policy")]
 OWN += ["Topic", "TopicPolicy", "Rule", "Rule2", "Rule10", "RuleDLQ", "RuleDLQPolicy", "RuleDLQAlarm"]
+OWN += ["Key", "NameOfKey", "AlarmTopic", "AlarmTopicPolicy", "AlarmEmail"]
+OWN += ["Reconciler", "ReconcilerDLQ", "ReconcilerDLQPolicy", "ReconcilerDLQAlarm", "LogGroupOfReconciler"]
+OWN += ["RoleOfReconciler", "PolicyOfReconciler2", "RoleOfSchedule", "ScheduleGroup", "Schedule"]
 
 transforms = st.from_regex(r"[a-z][a-z0-9_-]{0,39}", fullmatch=True)
 likely = st.lists(
@@ -49,7 +52,11 @@ def test_logical_ids_are_readable() -> None:
 
 @given(
     st.tuples(pipelines, transforms, st.sampled_from(["", "DLQ", "SubscriptionDLQ"])),
-    st.tuples(pipelines, transforms | st.just(""), st.sampled_from(["DLQ", "SubscriptionDLQ", "RuleDLQ", "Topic"])),
+    st.tuples(
+        pipelines,
+        transforms | st.just(""),
+        st.sampled_from(["DLQ", "SubscriptionDLQ", "RuleDLQ", "Topic", "Alarms", "Reconciler", "Schedules"]),
+    ),
 )
 def test_physical_names_are_different_and_short_enough(one: tuple[str, str, str], other: tuple[str, str, str]) -> None:
     names = physical(*one), physical(*other)

@@ -11,16 +11,12 @@ from hypothesis import strategies as st
 
 from silversmith.patterns import MOST_WILDCARD_STATES, Dialect, InvalidPattern, KeyPattern, compile_pattern
 from silversmith.patterns.complexity import wildcard_states
-from silversmith.pipeline import Pipeline
 from silversmith.template.events import LONGEST_EVENT_PATTERN, event_patterns
 from silversmith.template.transform import key_filter
 
 
-def pipeline(*patterns: str) -> Pipeline:
-    found = Pipeline("flights")
-    for number, pattern in enumerate(patterns):
-        found.sql(pattern, "SELECT * FROM rows", name=f"t{number}")
-    return found
+def rules_of(*patterns: str) -> list[dict[str, Any]]:
+    return event_patterns("dl-bronze-layer", [KeyPattern.parse(pattern) for pattern in patterns])
 
 
 def event(key: str) -> dict[str, Any]:
@@ -42,19 +38,19 @@ def fits(pattern: dict[str, Any]) -> bool:
 
 
 def test_one_rule_is_the_union_and_the_same_pattern_is_there_once() -> None:
-    (found,) = event_patterns(pipeline("a/*.csv", "b/one.csv", "a/*.csv"))
+    (found,) = rules_of("a/*.csv", "b/one.csv", "a/*.csv")
     assert conditions(found) == [{"wildcard": "a/*.csv"}, "b/one.csv"]
 
 
 def test_more_wildcards_than_eventbridge_takes_become_several_rules() -> None:
-    found = event_patterns(pipeline(*(f"folder{number}/*.csv" for number in range(25))))
+    found = rules_of(*(f"folder{number}/*.csv" for number in range(25)))
     assert len(found) == 3
     assert all(fits(pattern) for pattern in found)
     assert sum(len(conditions(pattern)) for pattern in found) == 25
 
 
 def test_longer_than_eventbridge_takes_becomes_several_rules() -> None:
-    found = event_patterns(pipeline(*(f"{letter * 900}/one.csv" for letter in "abcde")))
+    found = rules_of(*(f"{letter * 900}/one.csv" for letter in "abcde"))
     assert len(found) == 3
     assert all(fits(pattern) for pattern in found)
 
@@ -70,7 +66,7 @@ def test_longer_than_eventbridge_takes_becomes_several_rules() -> None:
     ],
 )
 def test_a_pattern_that_eventbridge_would_refuse_is_replaced_by_a_wider_one(text: str, wider: dict[str, str]) -> None:
-    (found,) = event_patterns(pipeline(text))
+    (found,) = rules_of(text)
     assert conditions(found) == [wider]
     assert fits(found)
     assert compile_pattern(found).matches(event(text.replace("*", "")))
@@ -89,7 +85,7 @@ def test_what_a_transform_matches_a_rule_matches_and_its_subscription_lets_throu
         except InvalidPattern:
             continue
     assume(patterns)
-    rules = event_patterns(pipeline(*(pattern.text for pattern in patterns)))
+    rules = event_patterns("dl-bronze-layer", patterns)
     assert all(fits(rule) for rule in rules)
     matched = any(compile_pattern(rule).matches(event(key)) for rule in rules)
     assert matched or not any(pattern.matches(key) for pattern in patterns)

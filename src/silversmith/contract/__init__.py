@@ -1,0 +1,11 @@
+"""What the rows of a file must be: columns, types, rules. Splits them into good rows and rejected ones.
+
+>>> contract = Contract({"flight": pl.Int64, "day": pl.Date}, required=["flight"], ranges={"flight": (1, 9999)})
+>>> good, rejected = contract.split(frame)
+"""
+
+from silversmith.contract.checking import Checked
+from silversmith.contract.declared import Contract
+from silversmith.contract.layout import REASONS, ROW_NUMBER, TEXT, DataType
+
+__all__ = ["REASONS", "ROW_NUMBER", "TEXT", "Checked", "Contract", "DataType"]

@@ -1,0 +1,270 @@
+"""How a pipeline is deployed, apart from what it does: so that one definition can have several stages."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import NoReturn
+
+from silversmith import limits
+from silversmith.errors import DefinitionError
+
+#: The buckets of a pipeline, by what they are for.
+ROLES = ("bronze", "silver", "quarantine")
+
+#: What CloudWatch Logs takes, in days.
+#: https://docs.aws.amazon.com/AmazonCloudWatchLogs/latest/APIReference/API_PutRetentionPolicy.html
+RETENTIONS = (
+    *(1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 1096, 1827, 2192, 2557, 2922, 3288, 3653),
+)
+
+#: The least ephemeral storage of a function, which costs nothing, and the most, in MB.
+#: https://docs.aws.amazon.com/lambda/latest/dg/configuration-ephemeral-storage.html
+STORAGE = (512, 10_240)
+
+#: How many tags a user may set: S3 takes 50 of a bucket, and two are ours.
+MOST_TAGS = 48
+
+#: A number for all transforms, or for some of them by their names.
+Numbers = int | Mapping[str, int]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Vpc:
+    """Where in a VPC the functions run. There, S3, SQS and Lambda must be within reach: by endpoints or a NAT gateway.
+
+    Args:
+        subnets: ids of subnets, of several Availability Zones: ``("subnet-0a…", "subnet-0b…")``.
+        security_groups: ids of security groups: ``("sg-0c…",)``. They must let HTTPS out.
+
+    Raises:
+        DefinitionError: something of it is no such id. https://docs.aws.amazon.com/lambda/latest/dg/configuration-vpc.html
+    """
+
+    subnets: tuple[str, ...]
+    security_groups: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        for name, prefix in (("subnets", "subnet-"), ("security_groups", "sg-")):
+            ids = getattr(self, name)
+            if isinstance(ids, str) or not ids:
+                _refuse(f'{name}={ids!r} must be one id or more: {name}=("{prefix}0123456789abcdef0",)')
+            for found in ids:
+                if not re.fullmatch(rf"{prefix}([0-9a-f]{{8}}|[0-9a-f]{{17}})", found):
+                    _refuse(f"{name}: {found!r} is no such id: they look like {prefix}0123456789abcdef0")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Deployment:
+    """One deployment of a pipeline: a stage, an account, a set of rules that a company has.
+
+    Args:
+        prefix: put before the name of the stack, of everything in it and of the buckets that it makes: with ``"test"``,
+            the pipeline ``flights`` becomes ``test-flights``. So one account can have several stages.
+        bronze: the name of this deployment's bronze bucket, by default the pipeline's, after the prefix.
+        silver: likewise.
+        quarantine: likewise.
+        existing_buckets: which of ``"bronze"``, ``"silver"``, ``"quarantine"`` are there already. The stack neither
+            makes nor changes them, and their names get no prefix; ``silversmith deploy`` switches EventBridge on in
+            bronze.
+        existing_keys: the ARNs of other KMS keys that objects in the buckets are encrypted with: functions may use
+            them.
+        customer_key: encrypt everything with one KMS key of yours, which the stack makes, instead of AWS's keys.
+        tags: put on everything that takes tags.
+        log_retention_days: how long the functions' logs are kept.
+        alarm_email: who gets the alarms. AWS sends a mail first that asks for consent.
+        alarm_topic: the ARN of an SNS topic that gets the alarms.
+        reconcile_hours: how often bronze and silver are compared; 0: never.
+        architecture: of the functions: ``"arm64"``, which costs a fifth less, or ``"x86_64"``.
+        snap_start: start the functions from a snapshot. Costs more, and starts in less than a second.
+        vpc: run the functions in a VPC.
+        permissions_boundary: the ARN of a policy that bounds what the stack's roles may do.
+        ephemeral_storage: the size of ``/tmp`` in MB, 512 to 10,240: as large as the largest file, and half as much
+            again. A number for all transforms, or a dictionary by their names.
+        reserved_concurrency: so many of the account's concurrent invocations are kept for a transform's function, and
+            it never has more; 2 or more. Likewise.
+        provisioned_concurrency: so many execution environments are kept warm, at a price. Likewise.
+        include: more files that go into the bundle, as patterns below the pipeline's folder: ``("lookup/*.csv",)``. The
+            modules that the pipeline imports, and all files of its packages, are in it anyway.
+        requirements: more packages that go into the bundle, as in a requirements file: ``("fastexcel",)``. What the
+            pipeline imports is in it anyway.
+
+    Raises:
+        DefinitionError: one of them is not what AWS takes, or two of them exclude each other.
+    """
+
+    prefix: str = ""
+    bronze: str = ""
+    silver: str = ""
+    quarantine: str = ""
+    existing_buckets: tuple[str, ...] = ()
+    existing_keys: tuple[str, ...] = ()
+    customer_key: bool = False
+    tags: Mapping[str, str] = field(default_factory=dict)
+    log_retention_days: int = 30
+    alarm_email: str = ""
+    alarm_topic: str = ""
+    reconcile_hours: int = 24
+    architecture: str = "arm64"
+    snap_start: bool = False
+    vpc: Vpc | None = None
+    permissions_boundary: str = ""
+    ephemeral_storage: Numbers = STORAGE[0]
+    reserved_concurrency: Numbers | None = None
+    provisioned_concurrency: Numbers | None = None
+    include: tuple[str, ...] = ()
+    requirements: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        problem = (
+            self._names_problem()
+            or _tags_problem(self.tags)
+            or self._arns_problem()
+            or self._choices_problem()
+            or self._numbers_problem()
+        )
+        if problem:
+            _refuse(problem)
+
+    def name(self, pipeline: str) -> str:
+        """The name of the stack, and the beginning of its resources' names.
+
+        Raises:
+            DefinitionError: with the prefix it is longer than AWS takes.
+        """
+        name = f"{self.prefix}-{pipeline}" if self.prefix else pipeline
+        problem = limits.pipeline_name(name)
+        if problem:
+            _refuse(f"the pipeline {pipeline!r} cannot be deployed as {name!r}: {problem}")
+        return name
+
+    def bucket(self, role: str, name: str) -> str:
+        """The bucket for ``role`` in this deployment, where the pipeline calls it ``name``."""
+        given = getattr(self, role)
+        if isinstance(given, str) and given:
+            return given
+        return name if role in self.existing_buckets or not self.prefix else f"{self.prefix}-{name}"
+
+    def number(self, option: str, transform: str) -> int | None:
+        """What an option such as ``reserved_concurrency`` says of a transform; None if nothing."""
+        given = getattr(self, option)
+        found = given.get(transform) if isinstance(given, Mapping) else given
+        return found if found is None else int(found)
+
+    def _names_problem(self) -> str:
+        if self.prefix and not re.fullmatch(r"[a-z][a-z0-9-]{0,19}(?<!-)", self.prefix):
+            return (
+                f"prefix={self.prefix!r} must be lower-case letters, digits and '-', at most 20, a letter first and no "
+                "'-' last"
+            )
+        for role in ROLES:
+            name = getattr(self, role)
+            problem = limits.bucket_name(name) if name else ""
+            if problem:
+                return f"{role}={name!r} {problem}"
+        for option in ("include", "requirements"):
+            if isinstance(getattr(self, option), str):
+                return f"{option}={getattr(self, option)!r} must be a tuple: {option}=({getattr(self, option)!r},)"
+        if isinstance(self.existing_buckets, str) or not set(self.existing_buckets) <= set(ROLES):
+            return f'existing_buckets={self.existing_buckets!r} must name roles: existing_buckets=("bronze", "silver")'
+        return ""
+
+    def _arns_problem(self) -> str:
+        if isinstance(self.existing_keys, str):
+            return f"existing_keys={self.existing_keys!r} must be a tuple: existing_keys=({self.existing_keys!r},)"
+        wanted = [
+            *(("existing_keys", key, "kms", "key/") for key in self.existing_keys),
+            ("alarm_topic", self.alarm_topic, "sns", ""),
+            ("permissions_boundary", self.permissions_boundary, "iam", "policy/"),
+        ]
+        for name, arn, service, kind in wanted:
+            if arn and not re.fullmatch(rf"arn:[a-z-]+:{service}:[a-z0-9-]*:(\d{{12}}|aws):{kind}\S+", arn):
+                return (
+                    f"{name}: {arn!r} is no ARN of that kind: they look like arn:aws:{service}:…:123456789012:{kind}…"
+                )
+        return ""
+
+    def _choices_problem(self) -> str:
+        if self.architecture not in {"arm64", "x86_64"}:
+            return f'architecture={self.architecture!r} must be "arm64" or "x86_64"'
+        if self.log_retention_days not in RETENTIONS:
+            return f"log_retention_days={self.log_retention_days} is not one that CloudWatch Logs takes: {RETENTIONS}"
+        if self.alarm_email and not re.fullmatch(r"[^@\s]+@[^@\s]+", self.alarm_email):
+            return f"alarm_email={self.alarm_email!r} is no address; write name@example.com"
+        if not _whole(self.reconcile_hours) or not 0 <= self.reconcile_hours <= 24 * 365:
+            return f"reconcile_hours={self.reconcile_hours!r} must be 0 (never) to 8,760"
+        return ""
+
+    def _numbers_problem(self) -> str:
+        return (
+            _out_of_range("ephemeral_storage", self.ephemeral_storage, *STORAGE, "MB")
+            or _out_of_range("reserved_concurrency", self.reserved_concurrency, 2, 100_000, "invocations")
+            or _out_of_range("provisioned_concurrency", self.provisioned_concurrency, 1, 100_000, "environments")
+            or self._snapshot_problem()
+        )
+
+    def _snapshot_problem(self) -> str:
+        """https://docs.aws.amazon.com/lambda/latest/dg/snapstart.html"""
+        if not self.snap_start:
+            return ""
+        if self.provisioned_concurrency is not None:
+            return "snap_start and provisioned_concurrency exclude each other: Lambda takes one of them"
+        if max(_each(self.ephemeral_storage), default=0) > STORAGE[0]:
+            return f"snap_start and ephemeral_storage over {STORAGE[0]} MB exclude each other"
+        return ""
+
+
+def named(attributes: Mapping[str, object], name: str = "") -> Deployment:
+    """The deployment of that name among a module's attributes: ``vars(module)``.
+
+    Without a name it is the one called ``deployment``. Where a module has none at all, every option is as by default.
+
+    Raises:
+        DefinitionError: there is none of that name; or none is named, and the module has some, none of them called
+            ``deployment``: then somebody must say which.
+    """
+    found = {key: value for key, value in attributes.items() if isinstance(value, Deployment)}
+    if not name and not found:
+        return Deployment()
+    if (name or "deployment") in found:
+        return found[name or "deployment"]
+    names = ", ".join(found) or "none"
+    raise DefinitionError(
+        f"there is no deployment {name!r} in the pipeline's module; there are: {names}"
+        if name
+        else f"say which deployment, with --deployment: {names}"
+    )
+
+
+def _tags_problem(tags: Mapping[str, str]) -> str:
+    """https://docs.aws.amazon.com/tag-editor/latest/userguide/best-practices-and-strats.html"""
+    if len(tags) > MOST_TAGS:
+        return f"{len(tags)} tags are too many: at most {MOST_TAGS}"
+    for key, value in tags.items():
+        if not re.fullmatch(r"[\w .:/=+@-]{1,128}", key) or not re.fullmatch(r"[\w .:/=+@-]{0,256}", value):
+            return f"the tag {key!r}={value!r} must be of letters, digits, spaces and . : / = + @ _ -, 128 and 256 long"
+        if key.lower().startswith(("aws:", "silversmith:")):
+            return f"the tag {key!r} begins with what others use: take another name"
+    return ""
+
+
+def _out_of_range(name: str, numbers: Numbers | None, least: int, most: int, unit: str) -> str:
+    for number in _each(numbers):
+        if not _whole(number) or not least <= number <= most:
+            return f"{name}={number!r} is out of range: {least:,} to {most:,} {unit}"
+    return ""
+
+
+def _each(numbers: Numbers | None) -> list[int]:
+    if numbers is None:
+        return []
+    return list(numbers.values()) if isinstance(numbers, Mapping) else [numbers]
+
+
+def _whole(number: object) -> bool:
+    return isinstance(number, int) and not isinstance(number, bool)
+
+
+def _refuse(problem: str) -> NoReturn:
+    raise DefinitionError(f"the deployment cannot be: {problem}")

@@ -1,0 +1,214 @@
+"""The messages of Arrow's IPC formats, proved to lie within the file and to be of bounded size once unpacked.
+
+Polars trusts what messages say of lengths. So they are read here first: as much of FlatBuffers as that takes.
+https://arrow.apache.org/docs/format/Columnar.html#serialization-and-interprocess-communication-ipc
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import BinaryIO
+
+from silversmith.errors import DataError
+from silversmith.formats.table import shorten
+
+#: What a message may have: its metadata, and its body once unpacked, in bytes.
+LONGEST_METADATA = 16 * 1024 * 1024
+LONGEST_BODY = 256 * 1024 * 1024
+
+MOST_MESSAGES = 500_000
+
+#: Rows that a batch may have whatever its size: columns of nothing but nulls take no bytes.
+FREE_ROWS = 1_000_000
+
+_CONTINUED = b"\xff\xff\xff\xff"
+SCHEMA, DICTIONARY, BATCH = 1, 2, 3
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One message: where it begins, how long its metadata (with what stands before it) and its body are, its kind."""
+
+    offset: int
+    metadata: int
+    body: int
+    kind: int
+    rows: int
+
+
+class Flat:
+    """FlatBuffers, every offset checked. https://flatbuffers.dev/internals/"""
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+
+    def _number(self, form: str, at: int) -> int:
+        if at < 0:
+            raise unreadable("an offset in its metadata is below zero")
+        try:
+            (found,) = struct.unpack_from(form, self._data, at)
+        except struct.error:
+            raise unreadable("an offset in its metadata is beyond its end") from None
+        return int(found)
+
+    def root(self) -> int:
+        return self._number("<I", 0)
+
+    def place(self, table: int, field: int) -> int | None:
+        """Where a field of a table is; None where it is left out."""
+        vtable = table - self._number("<i", table)
+        if 4 + 2 * field >= self._number("<H", vtable):
+            return None
+        offset = self._number("<H", vtable + 4 + 2 * field)
+        return table + offset if offset else None
+
+    def number(self, table: int, field: int, form: str) -> int:
+        at = self.place(table, field)
+        return 0 if at is None else self._number(form, at)
+
+    def table(self, table: int, field: int) -> int | None:
+        at = self.place(table, field)
+        return None if at is None else at + self._number("<I", at)
+
+    def structs(self, table: int, field: int, form: str) -> list[tuple[int, ...]]:
+        """A vector of structs, each as its numbers."""
+        at = self.table(table, field)
+        if at is None:
+            return []
+        count, size = self._number("<I", at), struct.calcsize(form)
+        if at + 4 + count * size > len(self._data):
+            raise unreadable("a list in its metadata is beyond its end")
+        return list(struct.iter_unpack(form, self._data[at + 4 : at + 4 + count * size]))
+
+
+def of_stream(file: BinaryIO, size: int) -> Iterator[Message]:
+    """The messages of a stream, to the mark of its end; it may do without.
+
+    Raises:
+        DataError: ``UnreadableArrow``, ``UnsupportedArrow``, ``TooLarge``.
+    """
+    offset, passed = 0, 0
+    while offset < size:
+        passed += 1
+        _check_number(passed)
+        found = _at(file, offset, size)
+        if found is None:
+            return
+        yield found
+        offset += found.metadata + found.body
+
+
+def _check_number(number: int) -> None:
+    if number > MOST_MESSAGES:
+        raise DataError("TooLarge", f"it has more than {MOST_MESSAGES:,} batches", hint="write larger batches")
+
+
+def _at(file: BinaryIO, offset: int, size: int) -> Message | None:
+    """The message that begins there; None for the mark of the end."""
+    file.seek(offset)
+    prefix = file.read(8)
+    lead = 8 if prefix.startswith(_CONTINUED) else 4  # files of before 2019 have no continuation mark
+    length = int.from_bytes(prefix[lead - 4 : lead], "little", signed=True)
+    if len(prefix) < lead:
+        raise unreadable("it ends in the middle")
+    if length == 0:
+        return None
+    if not 0 < length <= LONGEST_METADATA:
+        raise unreadable(f"a message's metadata has {length:,} bytes")
+    file.seek(offset + lead)
+    return _message(Flat(file.read(length)), file, offset, lead + length, size)
+
+
+def _message(flat: Flat, file: BinaryIO, offset: int, metadata: int, size: int) -> Message:
+    root = flat.root()
+    kind, body = flat.number(root, 1, "<B"), flat.number(root, 3, "<q")
+    header = flat.table(root, 2)
+    if header is None or body < 0 or offset + metadata + body > size:
+        raise unreadable("it ends in the middle")
+    if kind == SCHEMA:
+        _check_schema(flat, header)
+        return Message(offset, metadata, body, kind, 0)
+    if kind not in {DICTIONARY, BATCH}:
+        raise unreadable(f"it has a message of the unknown kind {kind}")
+    batch = header if kind == BATCH else flat.table(header, 1)
+    if batch is None:
+        raise unreadable("a dictionary has no values")
+    rows = flat.number(batch, 0, "<q")
+    _check_size(_unpacked(flat, batch, file, offset + metadata, body), rows)
+    return Message(offset, metadata, body, kind, rows)
+
+
+def _check_schema(flat: Flat, schema: int) -> None:
+    if flat.number(schema, 0, "<h"):
+        raise DataError(
+            "UnsupportedArrow",
+            "its numbers have their highest byte first",
+            hint="write it on, or for, a machine of today, which has the lowest byte first",
+        )
+
+
+def _unpacked(flat: Flat, batch: int, file: BinaryIO, start: int, body: int) -> int:
+    """The bytes of a batch's buffers; where they are compressed, each begins with how many it unpacks to."""
+    is_compressed = flat.place(batch, 3) is not None
+    total = 0
+    for begin, length in flat.structs(batch, 2, "<qq"):
+        if begin < 0 or length < 0 or begin + length > body:
+            raise unreadable("a buffer lies beyond its message")
+        told = length
+        if is_compressed and length:
+            file.seek(start + begin)
+            told = int.from_bytes(file.read(min(8, length)), "little", signed=True)
+            told = length if told == -1 else told
+            if told < 0:
+                raise unreadable("a buffer's length is below zero")
+        total += told
+    return total
+
+
+def _check_size(size: int, rows: int) -> None:
+    if size > LONGEST_BODY:
+        raise DataError(
+            "TooLarge",
+            f"a record batch has {size:,} bytes; at most {LONGEST_BODY:,} are read at once",
+            hint="write it in smaller batches",
+        )
+    if not 0 <= rows <= FREE_ROWS + 8 * size:
+        raise unreadable(f"a record batch says that it has {rows:,} rows in {size:,} bytes")
+
+
+def of_file(file: BinaryIO, size: int) -> Iterator[Message]:
+    """The batches and dictionaries of a file in Arrow's file format, whose end says where they are.
+
+    Raises:
+        DataError: ``UnreadableArrow``, ``UnsupportedArrow``, ``TooLarge``.
+    """
+    file.seek(max(0, size - 10))
+    tail = file.read(10)
+    length = int.from_bytes(tail[:4], "little", signed=True)
+    if tail[4:] != b"ARROW1" or not 0 < length <= min(LONGEST_METADATA, size - 10):
+        raise unreadable("it does not end as Arrow does")
+    file.seek(size - 10 - length)
+    flat = Flat(file.read(length))
+    root = flat.root()
+    schema = flat.table(root, 1)
+    if schema is None:
+        raise unreadable("its end has no schema")
+    _check_schema(flat, schema)
+    end = 0
+    for offset, metadata, body in sorted(flat.structs(root, 2, "<qi4xq") + flat.structs(root, 3, "<qi4xq")):
+        found = _at(file, offset, size) if offset >= end else None
+        if found is None or (found.metadata, found.body) != (metadata, body):
+            raise unreadable("its end does not say where its batches are")
+        end = offset + metadata + body
+        yield found
+
+
+def unreadable(why: str) -> DataError:
+    """The error for what is no whole Arrow."""
+    return DataError(
+        "UnreadableArrow",
+        f"the file is not whole Arrow: {shorten(why, 200)}",
+        hint="it may have been cut off or damaged while it was written or sent: write and put it again",
+    )

@@ -1,0 +1,288 @@
+"""The encoding of text that is not UTF-8, with a confidence: taken only where no other encoding explains it as well.
+
+A wrong guess damages data silently, since nearly all bytes are letters in nearly all old encodings. So every encoding
+in use has to explain every word of the file: as letters of one of its languages, in their case and their place. What
+Windows-1252 explains and no other does, or does otherwise, is Windows-1252. Anything else a person has to decide.
+"""
+
+from __future__ import annotations
+
+import codecs
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
+
+from silversmith.errors import DataError
+from silversmith.formats import text
+from silversmith.formats.alphabets import ENCODINGS, JOINING, LATIN, LEADING, SCRIPTS, TRAILING, VOWELS
+from silversmith.formats.content import Content
+from silversmith.formats.table import Table
+
+#: Confidence from which on a guess is taken without asking.
+SURE = 0.9
+
+#: How many different words with bytes beyond ASCII are looked at; the rest of the file only has to decode.
+MOST_WORDS = 20_000
+
+#: From so many words on, the place of a letter among vowels and consonants speaks for or against an encoding.
+_ENOUGH = 3
+
+_PIECE = 1024 * 1024
+_LONGEST_WORD = 40
+_WORD = re.compile(rb"[A-Za-z\x80-\xff]*[\x80-\xff][A-Za-z\x80-\xff]*")
+_UTF8 = re.compile(rb"[\xc2-\xdf][\x80-\xbf]|[\xe0-\xef][\x80-\xbf]{2}|[\xf0-\xf4][\x80-\xbf]{3}")
+_CONTROLS = frozenset(map(chr, range(0x80, 0xA0)))
+
+#: The language of words that no single one has all letters of.
+_SEVERAL = "several languages"
+
+#: Encodings whose words may be of several languages at once: the two that most files of many countries are in.
+_MIXED = ("cp1252", "cp1250")
+
+#: Signs before questions and calls, which other encodings have letters for.
+_SPANISH = frozenset("¿¡")
+
+_LETTERS = r"[^\W\d_ªºµ¹²³¼½¾]+"
+
+#: What a word may look like: letters between signs, and the units of areas and volumes.
+_SHAPE = re.compile(f"[{LEADING}]*(?:{_LETTERS}(?:[{JOINING}]+{_LETTERS})*)?(?:[{TRAILING}]*|(?<=m)[²³])")
+_SIGN = re.compile(f"[{LEADING}{JOINING}{TRAILING}²³]+")
+
+#: Words of English whose apostrophe other encodings have a letter for.
+_CONTRACTION = re.compile(
+    rb"(?i)(?:it|that|he|she|what|there|let|who)\x92s|(?:don|isn|doesn|didn|won|can|wasn|aren|couldn|wouldn)\x92t|"
+    rb"(?:i|we|they|you)\x92(?:m|re|ve|ll|d)"
+)
+_MARKS = (
+    (codecs.BOM_UTF8, "utf-8-sig"),
+    (codecs.BOM_UTF32_LE, "utf-32"),
+    (codecs.BOM_UTF32_BE, "utf-32"),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
+)
+
+
+@dataclass(frozen=True)
+class Guess:
+    """An encoding as Python calls it, how sure that is (0 to 1), and why. ``encoding`` may be empty: none is likely."""
+
+    encoding: str
+    confidence: float
+    why: str
+
+    @property
+    def is_sure(self) -> bool:
+        """Whether it may be taken without asking."""
+        return bool(self.encoding) and self.confidence >= SURE
+
+
+def in_utf8(content: Content, encoding: str | None, read: Callable[[Content], Table]) -> Table:
+    """What ``read`` makes of the content as UTF-8. ``encoding`` None: found out, where the content is not UTF-8.
+
+    Raises:
+        DataError: ``NotUtf8`` where no encoding is sure, with the likeliest; ``WrongEncoding``; what ``read`` raises.
+    """
+    if encoding is not None:
+        table = read(text.recode(content, encoding))
+        return replace(table, dialect={**table.dialect, "encoding": encoding})
+    try:
+        table = read(content)
+        return replace(table, dialect={**table.dialect, **text.UTF8})
+    except DataError as error:
+        if error.code not in {"NotUtf8", "NulByte"}:
+            raise
+        found = guess(content)
+        if not found.is_sure:
+            raise _unsure(error, found) from None
+    table = read(text.recode(content, found.encoding))
+    said = {"encoding": found.encoding, "confidence": found.confidence, "why": found.why}
+    return replace(table, dialect={**table.dialect, **said})
+
+
+def _unsure(error: DataError, found: Guess) -> DataError:
+    likely = f'encoding="{found.encoding}"' if found.encoding else "encoding=…"
+    return DataError(
+        error.code,
+        f"{error.message}; {found.why} (confidence {found.confidence:.0%}, {SURE:.0%} is needed)",
+        hint=f"write it as UTF-8, or say what it is: Csv({likely}), and so with the other readers of text",
+        place=error.place,
+    )
+
+
+def guess(content: Content) -> Guess:
+    """The encoding of text that is known not to be UTF-8."""
+    head = content.head(_PIECE)
+    for mark, name in _MARKS:
+        if head.startswith(mark):
+            return Guess(name, 1.0, "its byte order mark says so")
+    if b"\0" in head:
+        return _of_pairs(content, head)
+    words: Counter[bytes] = Counter()
+    known: set[int] = set()
+    utf8 = 0
+    for piece in _lines(content):
+        if piece.isascii():
+            continue
+        known.update(piece)
+        utf8 += sum(1 for _ in _UTF8.finditer(piece))
+        if len(words) < MOST_WORDS:
+            words.update(_WORD.findall(piece))
+    return weigh(words, bytes(sorted(known)), utf8=utf8)
+
+
+def _lines(content: Content) -> Iterator[bytes]:
+    """Pieces that end where lines do, so that no word is cut; very long lines may be."""
+    rest = b""
+    with content.open() as file:
+        while piece := file.read(_PIECE):
+            whole, end, rest = (rest + piece).rpartition(b"\n")
+            yield whole + end
+            if len(rest) > _PIECE:
+                yield rest
+                rest = b""
+    yield rest
+
+
+def _of_pairs(content: Content, head: bytes) -> Guess:
+    """Text with NUL bytes: UTF-16 without a mark, if every other byte mostly is one, and all of it decodes."""
+    even, odd = head[0::2].count(0), head[1::2].count(0)
+    half = max(1, len(head) // 2)
+    name = "utf-16-le" if odd > even else "utf-16-be"
+    if min(even, odd) > 0.01 * half or max(even, odd) < 0.5 * half or content.size % 2 or not _decodes(content, name):
+        return Guess("", 0.0, "it has NUL bytes, and is no UTF-16: it is binary, or was cut off by a crash")
+    return Guess(name, 0.99, "every other byte is NUL, as in UTF-16")
+
+
+def _decodes(content: Content, encoding: str) -> bool:
+    decoder = codecs.getincrementaldecoder(encoding)()
+    try:
+        with content.open() as file:
+            while piece := file.read(_PIECE):
+                if "\0" in decoder.decode(piece):
+                    return False
+            decoder.decode(b"", final=True)
+    except UnicodeError:
+        return False
+    return True
+
+
+def weigh(words: Counter[bytes], known: bytes, *, utf8: int = 0) -> Guess:
+    """Which encoding explains the words, of a file with these bytes in it and so many letters in good UTF-8. Pure."""
+    if not words:
+        return Guess("", 0.0, "it has no word to tell by")
+    if 10 * utf8 > sum(words.values()):
+        return Guess("", 0.0, "it is UTF-8 in most places, and damaged or something else in others")
+    explained = {name: found for name in ENCODINGS if (found := _explained(words, known, name)) is not None}
+    western = explained.pop("cp1252", None)
+    if western is None:
+        return _other(explained)
+    doubt = 0.5 if western.language == _SEVERAL else 0.2
+    for name, rival in explained.items():
+        if rival.words != western.words:
+            if rival.language == _SEVERAL and western.language not in {"", _SEVERAL}:
+                doubt = 0.5  # one language is likelier than several, the more so the more words there are
+                continue
+            return Guess(
+                "cp1252", 0.5, f"it may be Windows-1252, or {name} ({rival.language}): both make words of all of it"
+            )
+    is_windows = any(0x80 <= byte <= 0x9F for byte in known)  # Latin-1 has nothing there, and the rest is the same
+    called = "Windows-1252" if is_windows else "Latin-1"
+    language = f" ({western.language})" if western.language else ""
+    why = f"{called}{language}: no other encoding makes other words of all of it"
+    return Guess("cp1252" if is_windows else "latin-1", min(0.99, round(1 - doubt / len(words), 2)), why)
+
+
+def _other(explained: dict[str, _Explained]) -> Guess:
+    if not explained:
+        return Guess("", 0.0, "no encoding that is known here makes words of all of it")
+    return Guess(
+        next(iter(explained)),
+        0.5,
+        f"it may be {', or '.join(f'{one} ({how.language})' for one, how in explained.items())}",
+    )
+
+
+@dataclass(frozen=True)
+class _Explained:
+    """The words as an encoding has them, and the language that they are of; empty where they have signs alone."""
+
+    words: tuple[str, ...]
+    language: str
+
+
+def _explained(words: Iterable[bytes], known: bytes, encoding: str) -> _Explained | None:
+    """The words in an encoding, if they are words in it."""
+    try:
+        controls = _CONTROLS & set(known.decode(encoding))
+        decoded = tuple(word.decode(encoding) for word in words)
+    except UnicodeDecodeError:
+        return None
+    contracted = any(map(_CONTRACTION.fullmatch, words)) and b"\x92".decode(encoding) != "\u2019"
+    if controls or contracted or not all(map(_is_word, decoded)):
+        return None
+    letters = {letter for word in decoded for letter in _SIGN.sub("", word).lower() if letter > "\x7f"}
+    if letters and encoding != "cp1252" and all(len(word) == 1 for word in decoded if letters & set(word.lower())):
+        return None  # lone letters are no words: a sign in another encoding is likelier
+    languages = ENCODINGS[encoding]
+    if any(_SPANISH & set(word) for word in decoded):
+        languages = tuple(language for language in languages if language == "Spanish")
+    for language in languages:
+        if _is_written(language, letters) and _sits_well(decoded, language):
+            return _Explained(decoded, language if letters else "")
+    mixed = encoding in _MIXED and all(
+        any(_is_written(language, {letter}) for language in languages) for letter in letters
+    )
+    return _Explained(decoded, _SEVERAL) if mixed and _sits_well(decoded, "") else None
+
+
+def _is_written(language: str, letters: set[str]) -> bool:
+    """Whether a language is written with these letters."""
+    if language in SCRIPTS:
+        first, last = SCRIPTS[language]
+        return all(first <= letter <= last for letter in letters)
+    return letters <= set(LATIN[language])
+
+
+def _is_word(word: str) -> bool:
+    """Whether a word could be one, in any language: letters of one script and in good case, signs only around them."""
+    if len(word) > _LONGEST_WORD or not _SHAPE.fullmatch(word):
+        return False
+    return all(map(_is_cased, filter(None, _SIGN.split(word))))
+
+
+def _is_cased(part: str) -> bool:
+    latin = [letter < "\u0370" for letter in part]
+    if any(latin) and not all(latin):
+        return False
+    caseless = part.lower() == part.upper()
+    return caseless or part.islower() or part.isupper() or part[1:].islower() or _is_compound(part)
+
+
+def _is_compound(part: str) -> bool:
+    """McGregor, DeVito: a capital within a word, but one of ASCII, which any encoding has alike."""
+    return all(letter.isascii() or letter.islower() for letter in part[1:])
+
+
+def _sits_well(words: tuple[str, ...], language: str) -> bool:
+    """Whether letters are where their sound can be: a vowel not mostly between vowels, a consonant not without any.
+
+    It needs several words to tell. Polish ń and German ß have rules that even one word can break.
+    """
+    alone: Counter[str] = Counter()
+    seen: Counter[str] = Counter()
+    for word in map(str.lower, words):
+        for at, letter in enumerate(word):
+            if letter <= "\x7f" or not letter.isalpha() or letter >= "\u0370":
+                continue
+            before, after = word[at - 1 : at], word[at + 1 : at + 2]
+            if letter == "ß" and (not before or before not in VOWELS):
+                return False
+            if letter == "ń" and language == "Polish" and after and after in VOWELS:
+                return False
+            if letter == "ñ" and not (after and after in VOWELS):
+                return False
+            seen[letter] += 1
+            near = sum(1 for one in (before, after) if one and one in VOWELS)
+            alone[letter] += (near == 2) if letter in VOWELS else (near == 0)
+    return not any(number >= _ENOUGH and alone[letter] > 0.5 * number for letter, number in seen.items())

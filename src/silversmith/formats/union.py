@@ -1,0 +1,172 @@
+"""The tables of an archive's members as one: rows one after the other, if they go together without loss."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import ParamSpec, TypeVar
+
+import polars as pl
+
+from silversmith.errors import DataError, Place
+from silversmith.formats import infer, text
+from silversmith.formats.content import Collected, Content
+from silversmith.formats.pieces import IN_MEMORY
+from silversmith.formats.table import ROW, Table, col, shorten
+
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
+
+_PIECE = 1024 * 1024
+
+#: Reads one member; the columns of these names stay text.
+Read = Callable[[Content, Mapping[str, pl.DataType]], Table]
+
+#: Formats whose cells are text, so that a type is only inferred: where members differ, it is inferred anew from all.
+_INFERRED = ("csv", "xml", "fixed-width", "lines")
+
+
+def read_all(
+    contents: Sequence[Content], kind: Callable[[Content], str], read: Read, wanted: Mapping[str, pl.DataType]
+) -> Table:
+    """Read every member, and put their rows one after the other, numbered through. ``kind`` tells a member's format.
+
+    NDJSON files after one another are one. Of other formats all must be of the same, and have the same columns. Where
+    types differ, those of text formats are inferred anew over all members; a column of nulls takes the others' type.
+
+    Raises:
+        DataError: ``MembersDiffer``, or what is wrong with a member, which the message names.
+    """
+    if len(contents) > 1 and all(_named(one, kind, one) == "ndjson" for one in contents):
+        return _joined_lines(contents, read, wanted)
+    tables = [_named(one, read, one, wanted) for one in contents]
+    first = tables[0]
+    if len(tables) == 1:
+        return first
+    _check_alike(contents, tables)
+    schemas = [dict(table.rows.collect_schema()) for table in tables]
+    differing = [name for name in schemas[0] if len({schema[name] for schema in schemas}) > 1]
+    if differing and first.format.partition("+")[0] in _INFERRED:
+        as_text = {**wanted, **dict.fromkeys(differing, pl.String())}
+        tables = [_named(one, read, one, as_text) for one in contents]
+        rows = pl.concat(_numbered(tables, list(schemas[0])), how="vertical")
+        found = infer.types(rows, differing, decimal_comma=first.decimal_comma)
+        rows = rows.with_columns(infer.casts(found, decimal_comma=first.decimal_comma))
+    else:
+        kinds = {name: _kind(name, contents, tables, schemas) for name in differing}
+        casts = [col(name).cast(kind) for name, kind in kinds.items()]
+        rows = pl.concat([one.with_columns(casts) for one in _numbered(tables, list(schemas[0]))], how="vertical")
+    return _joined(tables, contents, rows)
+
+
+def _named(member: Content, act: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:
+    """What is done to a member; what is wrong with it is said with its name."""
+    try:
+        return act(*args, **kwargs)
+    except DataError as error:
+        if not member.member:
+            raise
+        told = f'in the member "{shorten(member.member)}": {error.message}'
+        choose = 'say which ones to read: Archive(members="*.csv"); or ' if error.code == "UnknownFormat" else ""
+        raise DataError(error.code, told, hint=choose + error.hint, place=error.place) from None
+
+
+def _joined_lines(contents: Sequence[Content], read: Read, wanted: Mapping[str, pl.DataType]) -> Table:
+    """Members of lines as one file of lines: keys may be there in some members only, as they may within one."""
+    collected = Collected(contents[0].scratch, sum(content.size + 1 for content in contents))
+    try:
+        for content in contents:
+            with content.open() as file:
+                piece = file.read(_PIECE).removeprefix(text.BOM)
+                while piece:
+                    collected.add(piece)
+                    piece = file.read(_PIECE)
+            collected.add(b"\n")
+        table = read(replace(collected.content(), name=contents[0].name, packing=contents[0].packing), wanted)
+    except DataError:
+        for content in contents:  # one of them is not good by itself: its place in it is of more use
+            _named(content, read, content, wanted)
+        raise
+    finally:
+        collected.close()
+    return replace(table, dialect={**table.dialect, "members": len(contents)})
+
+
+def _check_alike(contents: Sequence[Content], tables: Sequence[Table]) -> None:
+    first = tables[0]
+    names = set(first.rows.collect_schema().names())
+    for content, table in zip(contents, tables, strict=True):
+        if table.format != first.format:
+            raise _differ(contents[0], content, f"is {first.format}", f"is {table.format}")
+        others = set(table.rows.collect_schema().names())
+        for name in sorted(names ^ others):
+            has, has_not = (contents[0], content) if name in names else (content, contents[0])
+            raise _differ(has, has_not, f'has the column "{shorten(name)}"', "has not", column=name)
+
+
+def _differ(one: Content, other: Content, first: str, second: str, column: str | None = None) -> DataError:
+    return DataError(
+        "MembersDiffer",
+        f'the files of the archive do not go together: "{shorten(one.member)}" {first}, "{shorten(other.member)}" '
+        f"{second}",
+        hint='put them in archives of their own, or say which ones to read: Archive(members="data/*.csv")',
+        place=Place(column=column),
+    )
+
+
+def _kind(
+    name: str, contents: Sequence[Content], tables: Sequence[Table], schemas: Sequence[Mapping[str, pl.DataType]]
+) -> pl.DataType:
+    """The one type of a column that is not nothing but nulls."""
+    found: list[tuple[Content, pl.DataType]] = []
+    for content, table, schema in zip(contents, tables, schemas, strict=True):
+        present = table.rows.select(col(name).count()).collect(engine="streaming").item()
+        if present:
+            found.append((content, schema[name]))
+    kinds = {kind for _, kind in found}
+    if len(kinds) > 1:
+        (one, kind), (other, second) = found[0], next(item for item in found if item[1] != found[0][1])
+        label = shorten(name)
+        raise _differ(one, other, f'has "{label}" as {kind}', f"has it as {second}", column=name)
+    return next(iter(kinds), schemas[0][name])
+
+
+def _numbered(tables: Sequence[Table], names: Sequence[str]) -> list[pl.LazyFrame]:
+    """The rows of each, their columns in the order of the first, their numbers following on."""
+    before = 0
+    numbered = []
+    for table in tables:
+        numbered.append(table.rows.select(map(col, names)).with_columns(pl.col(ROW) + pl.lit(before, dtype=pl.UInt64)))
+        before += table.records
+    return numbered
+
+
+def _joined(tables: Sequence[Table], contents: Sequence[Content], rows: pl.LazyFrame) -> Table:
+    frames = [table.frame for table in tables if table.frame is not None]
+    small = len(frames) == len(tables) and sum(frame.estimated_size() for frame in frames) <= IN_MEMORY
+    frame = rows.collect(engine="in-memory") if small else None
+    return replace(
+        tables[0],
+        rows=frame.lazy() if frame is not None else rows,
+        frame=frame,
+        malformed=_malformed(tables, contents),
+        height=sum(table.height or 0 for table in tables),
+        dialect={**tables[0].dialect, "members": len(tables)},
+        scratch=contents[0].scratch,
+    )
+
+
+def _malformed(tables: Sequence[Table], contents: Sequence[Content]) -> pl.DataFrame | None:
+    """The records that are no rows, numbered through, with the name of their member in the reason."""
+    before = 0
+    found = []
+    for table, content in zip(tables, contents, strict=True):
+        if table.malformed is not None:
+            found.append(
+                table.malformed.with_columns(
+                    pl.col(ROW) + pl.lit(before, dtype=pl.UInt64),
+                    (pl.lit(f"{shorten(content.member)}: ") + pl.col("reason")).alias("reason"),
+                )
+            )
+        before += table.records
+    return pl.concat(found) if found else None

@@ -1,0 +1,135 @@
+"""Zip archives: their directory, proved to be small before it is read, and their members, piece by piece."""
+
+from __future__ import annotations
+
+import errno
+import zlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, BinaryIO
+
+from silversmith.errors import DataError
+from silversmith.formats.table import shorten
+
+if TYPE_CHECKING:
+    from zipfile import ZipFile, ZipInfo
+
+    from silversmith.formats.content import Content
+
+#: What a zip archive begins with; the second is an empty one.
+MAGICS = (b"PK\x03\x04", b"PK\x05\x06")
+
+#: The directory of an archive is held in memory whole, so it may have only so many bytes and so many entries.
+MOST_DIRECTORY = 4 * 1024 * 1024
+MOST_ENTRIES = 10_000
+
+_PIECE = 1024 * 1024
+_METHODS = {0: "stored", 8: "deflate", 12: "bzip2"}
+_END, _END64, _LOCATOR64 = b"PK\x05\x06", b"PK\x06\x06", b"PK\x06\x07"
+_LONGEST_END = 22 + 65_535
+
+
+def opened(content: Content, file: BinaryIO) -> ZipFile:
+    """The archive, with its directory read.
+
+    Raises:
+        DataError: ``UnreadableZip``, or ``TooManyMembers`` for a directory that is too large to be one of data files.
+    """
+    from zipfile import ZipFile
+
+    with reading():
+        _check_directory(content)
+        return ZipFile(file)
+
+
+def _check_directory(content: Content) -> None:
+    """The sizes that the records at the end of the archive tell: ``zipfile`` would read as much into memory."""
+    tail = content.tail(_LONGEST_END)
+    at = tail.rfind(_END)
+    if at < 0 or len(tail) - at < 22:
+        raise unreadable("it has no directory at its end")
+    entries, size = int.from_bytes(tail[at + 10 : at + 12], "little"), int.from_bytes(tail[at + 12 : at + 16], "little")
+    if tail[at - 20 : at - 16] == _LOCATOR64:
+        offset = int.from_bytes(tail[at - 12 : at - 4], "little")
+        with content.open() as file:
+            file.seek(min(offset, content.size))
+            record = file.read(56)
+        if record[:4] != _END64 or len(record) < 56:
+            raise unreadable("its directory is not where it says")
+        entries, size = int.from_bytes(record[32:40], "little"), int.from_bytes(record[40:48], "little")
+    if entries > MOST_ENTRIES or size > MOST_DIRECTORY:
+        raise DataError(
+            "TooManyMembers",
+            f"the archive has {entries:,} members, or too long a directory of them; at most {MOST_ENTRIES:,} are read",
+            hint="put the files one by one, or in several archives",
+        )
+
+
+@contextmanager
+def reading() -> Iterator[None]:
+    """Whatever ``zipfile`` raises about the bytes of an archive as DataError ``UnreadableZip``."""
+    from zipfile import BadZipFile
+
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in {None, errno.EINVAL}:  # EINVAL: a directory that points before the beginning
+            raise
+        raise unreadable(str(error)) from None
+    except (BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError, OverflowError) as error:
+        raise unreadable(str(error) or type(error).__name__) from None
+
+
+def unreadable(why: str) -> DataError:
+    """The error for what is no whole archive."""
+    return DataError(
+        "UnreadableZip",
+        f"the file is no whole zip archive: {shorten(why)}",
+        hint="it may have been cut off while it was written or sent: zip and put it again",
+    )
+
+
+def check(member: ZipInfo) -> None:
+    """Raises DataError ``UnreadableZip`` for a member that is encrypted, or compressed in a way that is not read."""
+    if member.flag_bits & 0x1:
+        raise DataError(
+            "UnreadableZip",
+            f'the member "{shorten(member.filename)}" is encrypted',
+            hint="zip it without a password; S3 encrypts what lies in it",
+        )
+    if member.compress_type not in _METHODS:
+        raise DataError(
+            "UnreadableZip",
+            f'the member "{shorten(member.filename)}" is compressed by method {member.compress_type}, '
+            f"which is not read; {', '.join(_METHODS.values())} are",
+            hint="zip it with deflate, which every tool can",
+        )
+
+
+def pieces(archive: ZipFile, member: ZipInfo) -> Iterator[bytes]:
+    """What is in a member, in pieces of bounded size; never more than the directory says.
+
+    Raises:
+        DataError: ``UnreadableZip``.
+    """
+    check(member)
+    with reading(), archive.open(member) as file:
+        while piece := file.read(_PIECE):
+            yield piece
+
+
+def office(names: Sequence[str]) -> str:
+    """Which kind of document made of zipped parts has members of these names; empty if none.
+
+    https://learn.microsoft.com/en-us/openspecs/office_standards/ms-xlsx/
+    """
+    held = set(names)
+    if "xl/workbook.xml" in held:
+        return "xlsx"
+    if "xl/workbook.bin" in held:
+        return "xlsb"
+    if "word/document.xml" in held:
+        return "docx"
+    if "ppt/presentation.xml" in held:
+        return "pptx"
+    return "ods" if {"mimetype", "content.xml"} <= held else ""

@@ -1,0 +1,342 @@
+"""A deployed pipeline as a target: its buckets on S3 and its queues on SQS, found by the outputs of its stack.
+
+AWS keeps no history of single files that could be asked cheaply: what is told comes from the buckets and the queues.
+"""
+
+from __future__ import annotations
+
+import copy
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
+from contextlib import contextmanager
+from functools import cached_property
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+from silversmith.ahead import batched
+from silversmith.aws.account import Account
+from silversmith.aws.stack import Stack
+from silversmith.deployment import ROLES
+from silversmith.events import NotAnEvent, ObjectEvent, object_created, unwrap
+from silversmith.operations import WrongCall
+from silversmith.operations.aws_queues import AT_ONCE, LONG_POLL, Message, QueueFailed, SqsQueue, told
+from silversmith.operations.documents import ERROR
+from silversmith.operations.target import DeadKind, DeadMessage, Depth, Hop, LastOutcome, Lately, TransformQueues
+from silversmith.pipeline import Pipeline
+from silversmith.reconciler import SqsQueue as Outbox
+from silversmith.stores import Lake
+from silversmith.stores.s3 import S3Store
+from silversmith.template.names import logical
+
+#: How many objects are headed at once: the SDK keeps so many connections.
+WORKERS = 10
+
+#: By the end of an output's name, who gives up on what lies in that queue.
+_DEAD = {"SubscriptionDLQUrl": DeadKind.SUBSCRIPTION, "QueueDLQUrl": DeadKind.QUEUE, "RuleDLQUrl": DeadKind.RULE}
+
+_REASONS = {
+    DeadKind.QUEUE: "received as often as the queue allows, without success (maxReceiveCount)",
+    DeadKind.SUBSCRIPTION: "the topic could not deliver it to the transform's queue",
+    DeadKind.RULE: "the event bus could not deliver it to the topic",
+    DeadKind.UNKNOWN: "given up on by what the pipeline no longer has",
+}
+
+
+@contextmanager
+def open_stack(
+    account: Account,
+    name: str,
+    pipeline: Pipeline,
+    *,
+    tell: Callable[[str], None] = lambda _: None,
+    wait: int = LONG_POLL,
+) -> Iterator[tuple[Pipeline, AwsTarget]]:
+    """A deployed pipeline, with the buckets that it has there, and the stack as a target, while the block lasts.
+
+    Args:
+        account: where it is.
+        name: the stack's name.
+        pipeline: what is deployed there.
+        tell: told, for a person, where something could not be seen whole.
+        wait: seconds to wait for a message where there should be one.
+
+    Raises:
+        WrongCall: there is no such stack, or it is another pipeline's.
+        DeployError: AWS does not tell.
+    """
+    state = Stack(account, name).state()
+    if state is None or state.is_husk or state.status in {"REVIEW_IN_PROGRESS", "DELETE_COMPLETE"}:
+        raise WrongCall(
+            f"there is no stack {name} in {account.region} of the account {account.id}: deploy it with "
+            "`silversmith deploy`, or name another --deployment or region"
+        )
+    buckets = {role: state.outputs.get(f"{role.capitalize()}BucketName", "") for role in ROLES}
+    if not all(buckets.values()) or "TopicArn" not in state.outputs:
+        raise WrongCall(f"the stack {name} ({state.status}) has no outputs of a pipeline: `silversmith deploy` first")
+    deployed = copy.copy(pipeline)
+    deployed.bronze, deployed.silver, deployed.quarantine = (buckets[role] for role in ROLES)
+    target = AwsTarget(
+        deployed, state.outputs, account, place=f"stack {name} in {account.region}", tell=tell, wait=wait
+    )
+    try:
+        yield deployed, target
+    finally:
+        target.close()
+
+
+class AwsTarget:
+    """A :class:`~silversmith.operations.target.Target` that is a stack.
+
+    Args:
+        pipeline: what is deployed, with the buckets that it has there.
+        outputs: of its stack.
+        account: where it is.
+        place: which one it is, for a person.
+        tell: see :func:`open_stack`.
+        wait: likewise.
+    """
+
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        outputs: Mapping[str, str],
+        account: Account,
+        *,
+        place: str,
+        tell: Callable[[str], None] = lambda _: None,
+        wait: int = LONG_POLL,
+    ) -> None:
+        self._pipeline = pipeline
+        self._outputs = outputs
+        self._account = account
+        self._place = place
+        self._tell = tell
+        self._wait = wait
+
+    @cached_property
+    def _sqs(self) -> Any:
+        return self._account.client("sqs")
+
+    @property
+    def place(self) -> str:
+        return self._place
+
+    @cached_property
+    def lake(self) -> Lake:
+        client, scratch = self._account.client("s3"), Path(tempfile.gettempdir())
+        bronze, silver, quarantine = (
+            S3Store(getattr(self._pipeline, role), client=client, scratch=scratch) for role in ROLES
+        )
+        return Lake(bronze, silver, quarantine)
+
+    @property
+    def remembers(self) -> bool:
+        return False
+
+    @property
+    def no_history(self) -> str:
+        return "AWS keeps none of single files; the logs of the functions tell what was done"
+
+    def running(self) -> bool:
+        return True
+
+    def totals(self) -> None:
+        return None
+
+    def on_the_way(self) -> None:
+        return None
+
+    @property
+    def workers(self) -> int:
+        return WORKERS
+
+    def quarantined(self, transform: str) -> int:
+        return sum(head.key.endswith(ERROR) for head in self.lake.quarantine.list(f"{transform}/"))
+
+    def queues(self) -> list[TransformQueues]:
+        return [
+            TransformQueues(
+                each.name,
+                self._queue(self._url(each.name)).depth(),
+                tuple(
+                    self._dead[f"{logical(each.name, kind)}Url"].depth()
+                    for kind in ("QueueDLQ", "SubscriptionDLQ")
+                    if f"{logical(each.name, kind)}Url" in self._dead
+                ),
+            )
+            for each in self._pipeline.transforms
+        ]
+
+    def rules_dead(self) -> list[Depth]:
+        return [queue.depth() for output, queue in self._dead.items() if _kind(output) is DeadKind.RULE]
+
+    def hops(self, key: str, most: int) -> list[Hop]:
+        """What lies in the dead-letter queues of it; of the rest AWS keeps no memory."""
+        found = sorted((message for message in self.dead() if message.key == key), key=lambda message: message.sent)
+        return [
+            Hop(dead.version, dead.sent, dead.kind.value, dead.source, "dead", {"reason": dead.reason})
+            for dead in found[-most:]
+        ]
+
+    def outcome(self, transform: str, key: str) -> LastOutcome | None:
+        """Never one: what came of it is in silver, or in quarantine."""
+        del transform, key
+        return None
+
+    def lately(self, since: float, most: int) -> list[Lately]:
+        """None: nothing here remembers."""
+        del since, most
+        return []
+
+    def dead(self) -> Iterator[DeadMessage]:
+        """As :meth:`SqsQueue.messages` says: a queue that is very deep is not seen whole.
+
+        Also those of transforms that the pipeline no longer has: nothing that was given up may be out of sight.
+        """
+        for output, queue in self._dead.items():
+            for message in queue.messages():
+                yield self._told_of(output, queue, message)
+
+    def waiting(self, transform: str, etags: Mapping[str, str]) -> Set[str]:
+        """Those of which a dead-letter queue has a message. What waits in the queue itself AWS does not tell."""
+        known = self._given_up.get(transform, {})
+        return {key for key, etag in etags.items() if known.get(key, set()) & {"", etag}}
+
+    def send(self, transform: str, events: Sequence[ObjectEvent], *, reason: str) -> None:
+        outbox = Outbox(self._url(transform), self._sqs)
+        with told(f"the queue of {transform}"):
+            for some in batched(events, AT_ONCE):
+                outbox.send([object_created(event, reason=reason).decode() for event in some])
+
+    def redrive(self, messages: Sequence[DeadMessage]) -> int:
+        """Each message is sent before it is deleted: what fails between is there twice, and does no harm."""
+        done = 0
+        for dead, some in groupby(messages, key=lambda message: message.queue):
+            queue, output = self._queue_named(dead)
+            held = [found for message in some if (found := queue.held(message.message_id)) is not None]
+            for batch in batched(held, AT_ONCE):
+                if self._give_back(output, [message.body for message in batch]):
+                    queue.delete(batch)
+                    done += len(batch)
+        return done
+
+    def close(self) -> None:
+        """Let go of every message that was looked at."""
+        for queue in self._dead.values():
+            queue.release()
+
+    def _give_back(self, output: str, bodies: list[str]) -> bool:
+        """False: there is nothing any more to give them back to."""
+        kind, transform = _kind(output), self._transform_of.get(output)
+        if kind is DeadKind.RULE:
+            self._publish(bodies)
+            return True
+        if transform is None:
+            return False
+        with told(f"the queue of {transform}"):
+            Outbox(self._url(transform), self._sqs).send(bodies)
+        return True
+
+    def _publish(self, bodies: list[str]) -> None:
+        """To the topic, for nobody but S3 can send its events to the bus: ``PutEvents`` refuses the source ``aws.s3``.
+
+        https://docs.aws.amazon.com/eventbridge/latest/APIReference/API_PutEventsRequestEntry.html
+        """
+        topic = self._outputs["TopicArn"]
+        entries = [{"Id": str(number), "Message": body} for number, body in enumerate(bodies)]
+        with told(f"the topic {topic}"):
+            response = self._account.client("sns").publish_batch(TopicArn=topic, PublishBatchRequestEntries=entries)
+        if refused := response.get("Failed"):
+            raise QueueFailed(f"the topic {topic} did not take {len(refused)} messages: {refused[0].get('Message')}")
+
+    def _told_of(self, output: str, queue: SqsQueue, message: Message) -> DeadMessage:
+        transform = self._transform_of.get(output)
+        kind = _kind(output)
+        if kind is not DeadKind.RULE and transform is None:
+            kind = DeadKind.UNKNOWN
+        event = _event(message)
+        return DeadMessage(
+            message_id=message.id,
+            kind=kind,
+            source=self._source(kind, transform, queue, message),
+            queue=queue.name,
+            transform=transform,
+            key=event.key,
+            version=event.version,
+            reason=_reason(kind, message),
+            sent=message.sent,
+            dead_at=None,
+            attempts=None,
+            error=None,
+        )
+
+    def _source(self, kind: DeadKind, transform: str | None, queue: SqsQueue, message: Message) -> str:
+        if kind is DeadKind.RULE:
+            return message.said.get("RULE_ARN", "").rpartition("/")[2] or "a rule"
+        if kind is DeadKind.SUBSCRIPTION:
+            return self._outputs["TopicArn"].rpartition(":")[2]
+        return self._url(transform).rpartition("/")[2] if transform else queue.name
+
+    @cached_property
+    def _given_up(self) -> Mapping[str, Mapping[str, set[str]]]:
+        """By transform and key, the etags of which the dead-letter queues tell, read once."""
+        found: dict[str, dict[str, set[str]]] = {each.name: {} for each in self._pipeline.transforms}
+        for output, queue in self._dead.items():
+            names = [self._transform_of[output]] if output in self._transform_of else []
+            if _kind(output) is DeadKind.RULE:
+                names = list(found)
+            for message in queue.messages():
+                event = _event(message)
+                for name in names:
+                    found[name].setdefault(event.key, set()).add(event.etag)
+        return found
+
+    @cached_property
+    def _dead(self) -> Mapping[str, SqsQueue]:
+        """The dead-letter queues, by their outputs."""
+        return {output: self._queue(url) for output, url in self._outputs.items() if output.endswith(tuple(_DEAD))}
+
+    @cached_property
+    def _transform_of(self) -> Mapping[str, str]:
+        """By output of a dead-letter queue, whose it is."""
+        return {
+            f"{logical(each.name, kind)}Url": each.name
+            for each in self._pipeline.transforms
+            for kind in ("QueueDLQ", "SubscriptionDLQ")
+        }
+
+    def _queue(self, url: str) -> SqsQueue:
+        return SqsQueue(url, self._sqs, tell=self._tell, wait=self._wait)
+
+    def _queue_named(self, name: str) -> tuple[SqsQueue, str]:
+        return next((queue, output) for output, queue in self._dead.items() if queue.name == name)
+
+    def _url(self, transform: str) -> str:
+        url = self._outputs.get(f"{logical(transform, 'Queue')}Url")
+        if url is None:
+            raise WrongCall(f"the {self.place} has no transform {transform}: run `silversmith deploy` first")
+        return url
+
+
+def _kind(output: str) -> DeadKind:
+    if output == "RuleDLQUrl":
+        return DeadKind.RULE
+    return DeadKind.SUBSCRIPTION if output.endswith("SubscriptionDLQUrl") else DeadKind.QUEUE
+
+
+def _event(message: Message) -> ObjectEvent:
+    """The first object that a message tells of; one without a key where it tells of none."""
+    try:
+        return next(iter(unwrap(message.body)), ObjectEvent("", ""))
+    except NotAnEvent:
+        return ObjectEvent("", "")
+
+
+def _reason(kind: DeadKind, message: Message) -> str:
+    """EventBridge says with the event why it could not deliver it.
+
+    https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-rule-dlq.html
+    """
+    said = [message.said[name] for name in ("ERROR_CODE", "ERROR_MESSAGE") if message.said.get(name)]
+    return f"{_REASONS[kind]}: {', '.join(said)}" if said else _REASONS[kind]

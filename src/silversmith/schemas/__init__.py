@@ -1,0 +1,22 @@
+"""The schema of a transform's silver: recorded beside it, so that what another file changes is widened or refused.
+
+docs/decisions/0031-schema-drift.md
+"""
+
+from silversmith.schemas.document import Document, Entry, Schema, schema_key
+from silversmith.schemas.fitting import Changed, Fitted, ahead, fit
+from silversmith.schemas.recorded import Change, Known, Schemas
+
+__all__ = [
+    "Change",
+    "Changed",
+    "Document",
+    "Entry",
+    "Fitted",
+    "Known",
+    "Schema",
+    "Schemas",
+    "ahead",
+    "fit",
+    "schema_key",
+]

@@ -1,0 +1,107 @@
+"""What is to be made: a pipeline as one deployment of it, under the names that it has there."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from troposphere import AWSHelperFn, GetAtt, Ref, Sub
+
+from silversmith import limits
+from silversmith.deployment import ROLES, Deployment
+from silversmith.errors import DefinitionError
+from silversmith.pipeline import Pipeline, Transform
+from silversmith.template import names
+
+
+@dataclass(frozen=True)
+class Plan:
+    """``name`` begins all names of the stack; ``buckets`` are the buckets' names by what they are for; ``reference`` is
+    ``module:attribute`` of the pipeline in the functions' bundle."""
+
+    name: str
+    buckets: dict[str, str]
+    transforms: tuple[Transform, ...]
+    reference: str
+    options: Deployment
+
+    @staticmethod
+    def of(pipeline: Pipeline, options: Deployment, reference: str) -> Plan:
+        """
+        Raises:
+            DefinitionError: the options speak of a transform that is not there, or together with the pipeline they make
+                what AWS does not take.
+        """
+        name = options.name(pipeline.name)
+        buckets = {role: options.bucket(role, getattr(pipeline, role)) for role in ROLES}
+        problem = limits.buckets(buckets)
+        if problem:
+            raise DefinitionError(f"the pipeline {pipeline.name!r} cannot be deployed: {problem}")
+        for transform in pipeline.transforms:
+            problem = limits.transform_name(name, transform.name) or _numbers_problem(transform, options)
+            if problem:
+                raise DefinitionError(f"the transform {transform.name!r} cannot be deployed: {problem}")
+        _require_known(pipeline, options)
+        return Plan(name, buckets, pipeline.transforms, reference, options)
+
+    def physical(self, transform: str = "", kind: str = "") -> str:
+        """The name that AWS's consoles show."""
+        return names.physical(self.name, transform, kind)
+
+    def makes(self, role: str) -> bool:
+        """Whether the stack makes this bucket."""
+        return role not in self.options.existing_buckets
+
+    def bucket_arn(self, role: str) -> AWSHelperFn:
+        """Where the stack makes the bucket, what refers to it waits for it."""
+        if self.makes(role):
+            return GetAtt(bucket_title(role), "Arn")
+        return Sub(f"arn:${{AWS::Partition}}:s3:::{self.buckets[role]}")
+
+    @property
+    def key(self) -> AWSHelperFn | None:
+        """The ARN of the customer's key; None: AWS's keys are used."""
+        return GetAtt("Key", "Arn") if self.options.customer_key else None
+
+    @property
+    def alarm_actions(self) -> list[AWSHelperFn | str]:
+        """The topics that are told of alarms."""
+        mail = [Ref("AlarmTopic")] if self.options.alarm_email else []
+        return [*mail, *([self.options.alarm_topic] if self.options.alarm_topic else [])]
+
+
+def bucket_title(role: str) -> str:
+    """The logical id of a bucket."""
+    return f"{role.capitalize()}Bucket"
+
+
+def arn(service: str, resource: str) -> str:
+    """An ARN of this account and region, to be put into ``Fn::Sub``. Spelled out where a reference would go round in a
+    circle."""
+    return f"arn:${{AWS::Partition}}:{service}:${{AWS::Region}}:${{AWS::AccountId}}:{resource}"
+
+
+def _require_known(pipeline: Pipeline, options: Deployment) -> None:
+    known = {transform.name for transform in pipeline.transforms}
+    for option in ("ephemeral_storage", "reserved_concurrency", "provisioned_concurrency"):
+        given = getattr(options, option)
+        unknown = sorted(set(given) - known) if isinstance(given, Mapping) else []
+        if unknown:
+            raise DefinitionError(
+                f"the deployment's {option} speaks of {', '.join(unknown)}, and the pipeline {pipeline.name!r} has no "
+                f"such transform; it has: {', '.join(sorted(known))}"
+            )
+
+
+def _numbers_problem(transform: Transform, options: Deployment) -> str:
+    """https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-scaling.html"""
+    reserved = options.number("reserved_concurrency", transform.name)
+    provisioned = options.number("provisioned_concurrency", transform.name)
+    if reserved is not None and (transform.maximum_concurrency or 0) > reserved:
+        return (
+            f"maximum_concurrency={transform.maximum_concurrency} is more than reserved_concurrency={reserved}: Lambda "
+            "would refuse what SQS gives it, and files would end in the dead-letter queue"
+        )
+    if reserved is not None and (provisioned or 0) > reserved:
+        return f"provisioned_concurrency={provisioned} is more than reserved_concurrency={reserved}"
+    return ""

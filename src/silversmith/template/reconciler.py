@@ -1,0 +1,195 @@
+"""The function that compares bronze and silver once in a while, and the schedule that invokes it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+
+from troposphere import AWSObject, GetAtt, Output, Ref, Sub, awslambda, iam, logs, scheduler, sqs
+
+from silversmith.lineage import error_key
+from silversmith.pipeline import Transform
+from silversmith.schemas import schema_key
+from silversmith.template import functions
+from silversmith.template.alarms import dead_letter_alarm
+from silversmith.template.encryption import BUCKETS, QUEUES, key_use
+from silversmith.template.names import logical
+from silversmith.template.plan import Plan, arn
+from silversmith.template.policies import Statement, allow, policy, queue_policy
+from silversmith.template.queues import dead_letter_queue
+from silversmith.template.roles import escaped, known_missing, role, running
+
+HANDLER = "silversmith.reconciler.handler"
+
+#: One whole processor, in MB of memory. https://docs.aws.amazon.com/lambda/latest/dg/configuration-memory.html
+MEMORY = 1_769
+
+#: Lambda's longest, in seconds.
+TIMEOUT = 900
+
+#: A round that did not take place is remembered for as long as that: the next one makes up for it.
+MISSED_RETENTION = 86_400
+
+#: How often the schedule tries to invoke the function, and for how many seconds.
+RETRY_ATTEMPTS = 10
+RETRY_SECONDS = 3_600
+
+#: The longest policies, in characters: of all in a role together, and of one that stands by itself; with room to spare.
+#: https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_iam-quotas.html
+LONGEST_IN_ROLE = 9_500
+LONGEST_MANAGED = 5_900
+
+#: A longer prefix of bronze keys is not spelled out in a policy.
+LONGEST_PREFIX = 100
+
+
+def resources(plan: Plan) -> list[AWSObject]:
+    """The reconciler, or nothing if the deployment wants none."""
+    if plan.options.reconcile_hours == 0:
+        return []
+    name = plan.physical(kind="Reconciler")
+    missed = dead_letter_queue("ReconcilerDLQ", plan.physical(kind="ReconcilerDLQ"), plan, retention=MISSED_RETENTION)
+    log_group = functions.log_group("LogGroupOfReconciler", plan, name)
+    managed, rights = _rights(plan, name, missed, log_group)
+    function_role = role("RoleOfReconciler", plan, "lambda.amazonaws.com", rights, managed=managed)
+    function = functions.function(
+        "Reconciler",
+        plan,
+        name,
+        handler=HANDLER,
+        role=function_role,
+        log_group=log_group,
+        environment={},
+        Description=f"Sends again what did not become silver in {plan.buckets['silver']}",
+        MemorySize=MEMORY,
+        Timeout=TIMEOUT,
+        RecursiveLoop="Allow",  # it invokes itself to go on, and stops by itself where it makes no progress
+        DeadLetterConfig=awslambda.DeadLetterConfig(TargetArn=GetAtt(missed, "Arn")),
+    )
+    meaning = "bronze and silver were not compared: see the logs of the function"
+    return [
+        missed,
+        queue_policy(missed),
+        log_group,
+        *managed,
+        function_role,
+        function,
+        *_schedule(plan, function, missed),
+        dead_letter_alarm(missed, plan, f"{meaning} {name}"),
+    ]
+
+
+def outputs(plan: Plan) -> list[Output]:
+    """What to invoke for a round out of turn."""
+    if plan.options.reconcile_hours == 0:
+        return []
+    return [Output("ReconcilerName", Description="Compares bronze and silver", Value=Ref("Reconciler"))]
+
+
+def _schedule(plan: Plan, function: awslambda.Function, missed: sqs.Queue) -> list[AWSObject]:
+    """A group of its own, because that is the narrowest that its role can be bound to.
+
+    https://docs.aws.amazon.com/scheduler/latest/UserGuide/cross-service-confused-deputy-prevention.html
+    """
+    group_name = plan.physical(kind="Schedules")
+    condition = {
+        "StringEquals": {"aws:SourceAccount": Ref("AWS::AccountId")},
+        "ArnEquals": {"aws:SourceArn": Sub(arn("scheduler", f"schedule-group/{group_name}"))},
+    }
+    group = scheduler.ScheduleGroup("ScheduleGroup", Name=group_name)
+    rights = [
+        allow("InvokeReconciler", "lambda:InvokeFunction", GetAtt(function, "Arn")),
+        allow("BuryRounds", "sqs:SendMessage", GetAtt(missed, "Arn")),
+        *key_use(plan, QUEUES),
+    ]
+    schedule_role = role("RoleOfSchedule", plan, "scheduler.amazonaws.com", rights, condition=condition)
+    hours = plan.options.reconcile_hours
+    schedule = scheduler.Schedule(
+        "Schedule",
+        Name=plan.physical(kind="Reconciler"),
+        GroupName=Ref(group),
+        Description="Compares bronze and silver",
+        ScheduleExpression=f"rate({hours} {'hours' if hours > 1 else 'hour'})",
+        FlexibleTimeWindow=scheduler.FlexibleTimeWindow(Mode="OFF"),
+        State="ENABLED",
+        Target=scheduler.Target(
+            Arn=GetAtt(function, "Arn"),
+            RoleArn=GetAtt(schedule_role, "Arn"),
+            Input=Sub(_input(plan.transforms)),
+            DeadLetterConfig=scheduler.DeadLetterConfig(Arn=GetAtt(missed, "Arn")),
+            RetryPolicy=scheduler.RetryPolicy(
+                MaximumEventAgeInSeconds=RETRY_SECONDS, MaximumRetryAttempts=RETRY_ATTEMPTS
+            ),
+        ),
+    )
+    return [group, schedule_role, schedule]
+
+
+def _input(transforms: Iterable[Transform]) -> str:
+    """The event that the function gets, once ``Fn::Sub`` has put in the URLs."""
+    urls = {transform.name: f"${{{logical(transform.name, 'Queue')}}}" for transform in transforms}
+    return json.dumps({"queues": urls, "changed": False})
+
+
+def _rights(
+    plan: Plan, name: str, missed: sqs.Queue, log_group: logs.LogGroup
+) -> tuple[list[iam.ManagedPolicy], list[Statement]]:
+    """What the function needs: in its role as much as fits there, the rest in policies of their own."""
+    always = [
+        known_missing(plan),
+        allow("GoOn", "lambda:InvokeFunction", Sub(arn("lambda", f"function:{name}"))),
+        allow("BuryRounds", "sqs:SendMessage", GetAtt(missed, "Arn")),
+        *key_use(plan, BUCKETS, QUEUES),
+        *running(plan, name, log_group),
+    ]
+    first, *rest = _parts(plan, LONGEST_IN_ROLE - 2 * _length(always))
+    managed = [
+        iam.ManagedPolicy(
+            f"PolicyOfReconciler{number}",
+            Description=f"More of what {name} needs",
+            PolicyDocument=policy(*_of_transforms(part, plan)),
+        )
+        for number, part in enumerate(rest, start=2)
+    ]
+    return managed, [*_of_transforms(first, plan), *always]
+
+
+def _parts(plan: Plan, room: int) -> Iterator[list[Transform]]:
+    """The transforms in as few parts as fit into policies; ``room`` is that of the first one."""
+    part: list[Transform] = []
+    for transform in plan.transforms:
+        if part and _length(_of_transforms([*part, transform], plan)) > room:
+            yield part
+            part, room = [], LONGEST_MANAGED
+        part.append(transform)
+    yield part
+
+
+def _of_transforms(transforms: Sequence[Transform], plan: Plan) -> list[Statement]:
+    """What the function needs of each transform. It heads files, and reads error documents only.
+
+    All ARNs are spelled out, so that their length is known here; none is longer than it is here.
+    """
+
+    def objects(role: str, keys: Iterable[str]) -> list[Sub]:
+        bucket = plan.buckets[role]
+        found = dict.fromkeys(keys)
+        return [Sub(f"arn:${{AWS::Partition}}:s3:::{bucket}/{key.replace('${', '${!')}") for key in found]
+
+    prefixes = (transform.pattern.literal_prefix[:LONGEST_PREFIX] for transform in transforms)
+    read = [
+        *objects("bronze", (f"{escaped(prefix)}*" for prefix in prefixes)),
+        *objects("silver", (*(f"{transform.name}/*" for transform in transforms), schema_key("*"))),
+        *objects("quarantine", (error_key(transform.name, "*") for transform in transforms)),
+    ]
+    queues = [Sub(arn("sqs", plan.physical(transform.name))) for transform in transforms]
+    return [
+        allow("CompareFiles", "s3:GetObject", read),
+        allow("SendAgain", ["sqs:SendMessage", "sqs:GetQueueAttributes"], queues),
+    ]
+
+
+def _length(statements: Sequence[Statement]) -> int:
+    """IAM does not count white space."""
+    plain = json.dumps(statements, default=lambda found: found.to_dict(), separators=(",", ":"))
+    return len(plain)

@@ -1,0 +1,125 @@
+"""Public collections of good, bad and ugly files, where somebody has them: each file gets an answer, and never harm.
+
+Set ``SILVERSMITH_CORPORA`` to a folder with any of these in it, as their repositories have them, and run with ``-s`` to
+see the report:
+
+- ``JSONTestSuite`` (github.com/nst/JSONTestSuite): ``y_`` is read, ``n_`` is refused with its place, ``i_`` either;
+- ``csv-spectrum`` (github.com/max-mapper/csv-spectrum): every CSV is read as its JSON says;
+- ``parquet-testing`` and ``arrow-testing`` (github.com/apache): whatever is in them;
+- anything else, such as polluted CSV files: whatever is in them.
+
+Crashes, hangs and tracebacks fail the test. Silent damage does, where a collection says what is right.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+
+from silversmith.operations.check import Checked, check, plan
+
+FOLDER = os.environ.get("SILVERSMITH_CORPORA", "")
+
+pytestmark = pytest.mark.skipif(not FOLDER, reason="SILVERSMITH_CORPORA names no folder with public collections")
+
+#: What no file may do to who reads it.
+NEVER = {"Crashed", "TimedOut", "OutOfMemory"}
+
+_ENDINGS = (
+    ".csv", ".tsv", ".json", ".ndjson", ".jsonl", ".parquet", ".arrow", ".arrow_file", ".stream", ".feather", ".avro",
+    ".xlsx", ".xls", ".ods", ".xml", ".gz", ".zip", ".zst", ".bz2", ".xz",
+)  # fmt: skip
+
+
+def collections() -> list[Path]:
+    return sorted(path for path in Path(FOLDER).iterdir() if path.is_dir()) if FOLDER else []
+
+
+def data_files(folder: Path) -> Iterator[Path]:
+    """All that may be data: files with an ending of ours, and those without any, as fuzzers leave them."""
+    for path in sorted(folder.rglob("*")):
+        hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
+        if path.is_file() and not hidden and (path.suffix.lower() in _ENDINGS or not path.suffix):
+            yield path
+
+
+def checked(paths: list[Path]) -> list[Checked]:
+    return list(check(plan(paths, None), None, None)) if paths else []
+
+
+def report(name: str, found: list[Checked]) -> None:
+    outcomes: Counter[str] = Counter()
+    for one in found:
+        if one.error is not None:
+            outcomes[f"{one.outcome}: {one.error['code']}"] += 1
+        else:
+            outcomes["silver, rows rejected" if one.rejected else "silver"] += 1
+        detail = (
+            f"{one.error['code']}: {one.error['message']}" if one.error else f"{one.rows} rows, {one.rejected} rejected"
+        )
+        print(f"{name}: {Path(one.file).name}: {one.outcome}: {detail}"[:240])
+    for outcome, number in outcomes.most_common():
+        print(f"{name}: {number:6,} {outcome}")
+
+
+@pytest.mark.parametrize("folder", collections(), ids=lambda folder: folder.name)
+def test_every_file_gets_an_answer(folder: Path) -> None:
+    found = checked(list(data_files(folder)))
+    report(folder.name, found)
+    for one in found:
+        assert one.outcome in {"silver", "quarantine"}, one
+        if one.error is not None:
+            assert one.error["code"] not in NEVER, one
+            assert one.error["message"], one
+            assert one.error["hint"], one
+            assert "Traceback" not in one.error["message"], one
+        else:
+            assert one.format, one
+
+
+def parsing() -> Path:
+    folder = Path(FOLDER, "JSONTestSuite", "test_parsing")
+    if not folder.is_dir():
+        pytest.skip("JSONTestSuite is not there")
+    return folder
+
+
+def test_json_is_read_or_refused_as_its_standard_says() -> None:
+    found = checked(sorted(parsing().glob("*.json")))
+    wrong = []
+    for one in found:
+        kind = Path(one.file).name[:2]
+        is_read = one.outcome == "silver"
+        if (kind == "y_" and not is_read) or (kind == "n_" and is_read):
+            wrong.append((Path(one.file).name, one.outcome, one.error))
+        if kind == "n_" and one.error is not None and one.error["code"] == "UnreadableJson":
+            assert one.error["place"].get("line"), one
+    assert not wrong
+
+
+def test_csv_spectrum_is_read_as_it_says(tmp_path: Path) -> None:
+    from silversmith.convert import convert
+    from silversmith.operations.check_worker import Job, _lineage, _plain, _source
+
+    folder = Path(FOLDER, "csv-spectrum")
+    if not folder.is_dir():
+        pytest.skip("csv-spectrum is not there")
+    for path in sorted((folder / "csvs").glob("*.csv")):
+        expected = json.loads((folder / "json" / f"{path.stem}.json").read_text())
+        job = Job(str(path), path.name)
+        made = convert(_source(job), _plain(), _lineage(job, _plain()), tmp_path)
+        assert isinstance(made.silver, bytes)
+        rows = pl.read_parquet(made.silver).to_dicts()
+        assert [_texts(row) for row in rows] == [_texts(row) for row in expected], path.name
+
+
+def _texts(row: dict[str, Any]) -> dict[str, str]:
+    """Cells as text: the collection knows no types, and writes nothing as an empty text."""
+    return {name: "" if cell is None else str(cell) for name, cell in row.items()}

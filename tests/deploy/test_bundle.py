@@ -1,0 +1,223 @@
+"""What goes into a bundle, and what does not. Without a network: what is installed is tested in test_lambda.py."""
+
+from __future__ import annotations
+
+import re
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+import silversmith
+from silversmith.aws import tree
+from silversmith.aws.bundle import ENTRIES, Bundle, build
+from silversmith.aws.errors import BundleError
+from silversmith.aws.imports import needs
+from silversmith.aws.install import Runtime, install
+from silversmith.aws.requirements import Requirements, closure, collect
+from silversmith.pipeline import locate
+
+PIPELINE = """
+from silversmith import Pipeline
+pipeline = Pipeline("sales")
+@pipeline.transform("sales/*.csv")
+def sales(rows):
+    return rows
+"""
+
+
+def test_the_bundle_holds_nothing_of_the_commands() -> None:
+    found = needs(ENTRIES, [Path(silversmith.__file__).parents[1]])
+    parts = {name.split(".")[1] for name in found.files if "." in name}
+    assert {"handler", "reconciler", "process", "pipeline", "stores", "formats"} <= parts
+    assert not {"cli", "local", "template", "aws", "operations"} & parts
+    assert {"polars", "orjson", "boto3"} <= found.outside
+    assert not {"rich", "cyclopts", "troposphere", "watchdog", "psutil"} & found.outside
+
+
+def test_imports_are_followed_and_told_apart(tmp_path: Path) -> None:
+    (tmp_path / "a.py").write_text(
+        "import b, polars as pl\nfrom p import q\nfrom typing import TYPE_CHECKING\n"
+        "if TYPE_CHECKING:\n    import never\n"
+        "try:\n    import perhaps\nexcept ImportError:\n    pass\n"
+        "def f():\n    import late\n    import_module('d')\n"
+    )
+    (tmp_path / "b.py").write_text("")
+    (tmp_path / "d.py").write_text("")
+    (tmp_path / "p").mkdir()
+    (tmp_path / "p" / "__init__.py").write_text("")
+    (tmp_path / "p" / "q.py").write_text("from . import r\n")
+    (tmp_path / "p" / "r.py").write_text("")
+    found = needs(["a"], [tmp_path])
+    assert {"a", "b", "d", "p", "p.q", "p.r"} <= set(found.files)
+    assert {"polars", "perhaps", "late"} <= found.outside
+    assert "never" not in found.outside
+    assert found.certain["polars"] == "a.py:1"
+    assert not {"perhaps", "late"} & set(found.certain)
+
+
+@pytest.fixture
+def packages(tmp_path: Path) -> Path:
+    """As an installer leaves them."""
+    root = tmp_path / "packages"
+    for name in (
+        "big/__init__.py",
+        "big/core.so",
+        "big/core.pyi",
+        "big/py.typed",
+        "big/tests/test_it.py",
+        "big/__pycache__/x.pyc",
+        "bin/tool",
+        "big-1.dist-info/METADATA",
+        "big-1.dist-info/INSTALLER",
+        "big-1.dist-info/licenses/LICENSE",
+    ):
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"12345")
+    record = "big/core.so,sha256=x,5\n../bin/tool,sha256=y,5\nbig/__init__.py,,\nbig/core.pyi,,\n"
+    (root / "big-1.dist-info/RECORD").write_text(record)
+    return root
+
+
+def test_what_is_of_no_use_is_trimmed_and_the_record_says_so(packages: Path) -> None:
+    tree.trim(packages)
+    names = ["big-1.dist-info/METADATA", "big-1.dist-info/RECORD", "big/__init__.py", "big/core.so"]
+    assert sorted(tree.files(packages)) == names
+    assert (packages / "big-1.dist-info/RECORD").read_text() == "big/__init__.py,,\nbig/core.so,,\n"
+
+
+def test_the_same_files_make_the_same_bytes(packages: Path, tmp_path: Path) -> None:
+    first, second = tmp_path / "1.zip", tmp_path / "2.zip"
+    found = tree.files(packages)
+    tree.pack(found, first)
+    for path in found.values():
+        path.chmod(0o600)
+        path.touch()
+    tree.pack(dict(reversed(found.items())), second)
+    assert first.read_bytes() == second.read_bytes()
+    assert tree.digest(found) == tree.digest(dict(reversed(found.items())))
+    with zipfile.ZipFile(first) as archive:
+        assert archive.namelist() == sorted(found)
+
+
+def test_a_change_of_content_or_of_name_is_another_digest(packages: Path) -> None:
+    found = tree.files(packages)
+    before = tree.digest(found)
+    (packages / "big/core.so").write_bytes(b"12346")
+    after = tree.digest(found)
+    assert len({before, after, tree.digest(tree.files(packages, "x/"))}) == 3
+
+
+def test_too_large_says_what_is_large(packages: Path) -> None:
+    (packages / "big/core.so").write_bytes(bytes(3 * 2**20))
+    shares = tree.shares([tree.files(packages)])
+    tree.check_size(shares, sum(share.size for share in shares))
+    with pytest.raises(BundleError, match=r"Lambda takes 0 at most. The largest:\n +3.0 MiB  big\n"):
+        tree.check_size(shares, 10)
+
+
+def test_the_layer_is_where_lambda_looks_and_code_changes_leave_it(packages: Path, tmp_path: Path) -> None:
+    code = tmp_path / "pipeline.py"
+    code.write_text("1")
+    runtime = Runtime("x86_64", "3.13")
+    one = Bundle({"pipeline.py": code}, tree.files(packages), runtime, "")
+    assert "python/lib/python3.13/site-packages/big/core.so" in one.layer
+    digests = one.layer_digest, one.function_digest
+    code.write_text("2")
+    other = Bundle({"pipeline.py": code}, tree.files(packages), runtime, "")
+    assert other.layer_digest == digests[0]
+    assert other.function_digest != digests[1]
+    (packages / "big/core.so").write_bytes(b"9")
+    third = Bundle({"pipeline.py": code}, tree.files(packages), runtime, "")
+    assert len({third.function_digest, other.function_digest}) == 2
+
+
+def test_requirements_keep_the_users_and_drop_the_commands(tmp_path: Path) -> None:
+    (tmp_path / "more.txt").write_text("duckdb==1.0\n")
+    (tmp_path / "requirements.txt").write_text(
+        "# frozen\npolars==2.1.0 \\\n    --hash=sha256:abc\nwatchdog==6.0.0  # via silversmith\nsilversmith==0.1.0\n"
+        "boto3==1.40\n-e .\n-r more.txt\n--index-url https://example.com/simple\ncyclopts==4\n"
+    )
+    # cyclopts is one of Silversmith's own, too; but the pipeline imports it.
+    found = collect(tmp_path, {"polars", "boto3"}, {"cyclopts"}, uv=None, extra=["x==1"])
+    assert found.origin == str(tmp_path / "requirements.txt")
+    assert list(found.lines) == [
+        "polars==2.1.0 --hash=sha256:abc",
+        "duckdb==1.0",
+        "--index-url https://example.com/simple",
+        "cyclopts==4",
+        "x==1",
+    ]
+
+
+def test_without_requirements_it_is_what_was_tried_here(tmp_path: Path) -> None:
+    (tmp_path / ".git").mkdir()
+    found = collect(tmp_path, {"orjson", "boto3"}, set(), uv=None)
+    assert [line.partition("==")[0] for line in found.lines] == ["orjson"]
+    assert found.origin == "what is installed here"
+
+
+def test_what_only_another_python_needs_goes_along_with_its_condition(tmp_path: Path) -> None:
+    """Zstandard is in the standard library from Python 3.14 on; Lambda may have an older one than this machine."""
+    (tmp_path / ".git").mkdir()
+    (line,) = collect(tmp_path, {"backports-zstd"}, set(), uv=None).lines
+    assert re.fullmatch(r"backports-zstd(==|>=)[\d.]+; python_version < '3.14'", line)
+
+
+def test_a_lock_file_that_cannot_be_read_says_what_to_do(tmp_path: Path) -> None:
+    (tmp_path / "uv.lock").write_text("")
+    with pytest.raises(BundleError, match="pip install uv"):
+        collect(tmp_path, set(), set(), uv=None)
+    (tmp_path / "uv.lock").unlink()
+    (tmp_path / "poetry.lock").write_text("")
+    with pytest.raises(BundleError, match="poetry export"):
+        collect(tmp_path, set(), set(), uv=None)
+
+
+def test_the_closure_has_what_is_required_but_for_extras() -> None:
+    found = closure({"boto3"})
+    assert {"boto3", "botocore", "s3transfer", "urllib3"} <= found
+    assert "awscrt" not in found
+
+
+def test_without_uv_only_for_a_machine_like_this(tmp_path: Path) -> None:
+    here = f"{sys.version_info.major}.{sys.version_info.minor}"
+    other = "3.13" if here != "3.13" else "3.12"
+    with pytest.raises(BundleError, match="install it with `pip install uv`"):
+        install(Requirements((), (), "x"), tmp_path, Runtime("arm64", other), uv=None)
+
+
+def test_an_unknown_architecture_is_refused() -> None:
+    with pytest.raises(BundleError, match='"arm64" or "x86_64"'):
+        Runtime("arm")
+
+
+def test_a_failed_installation_is_told_with_the_installers_words(tmp_path: Path) -> None:
+    program = tmp_path / "uv"
+    program.write_text("#!/bin/sh\necho 'no wheel for thing' >&2\nexit 1\n")
+    program.chmod(0o755)
+    with pytest.raises(BundleError, match=r"(?s)packages of the lock cannot be installed.*arm64.*no wheel for thing"):
+        install(Requirements(("thing",), (), "the lock"), tmp_path / "t", Runtime(), uv=str(program))
+
+
+def test_what_would_fail_on_lambda_is_told_here(tmp_path: Path) -> None:
+    project = tmp_path / "project"
+    project.mkdir()
+    (project / ".git").mkdir()
+    (project / "nowhere_to_be_had.py").write_text("")
+    (project / "pipeline.py").write_text(f"import nowhere_to_be_had\n{PIPELINE}")
+    located = locate(str(project / "pipeline.py"))
+    (project / "nowhere_to_be_had.py").unlink()
+    with pytest.raises(
+        BundleError, match=r"pipeline.py:1 imports nowhere_to_be_had\nNothing in what is installed here"
+    ):
+        build(located, tmp_path / "work", runtime=Runtime())
+
+
+@pytest.mark.parametrize("pattern", ["../secret", "/etc/passwd", "nothing/*.csv"])
+def test_more_files_come_from_the_pipelines_folder_only(tmp_path: Path, pattern: str) -> None:
+    (tmp_path / "pipeline.py").write_text(PIPELINE)
+    with pytest.raises(BundleError, match=r"must be below|no file in"):
+        build(locate(str(tmp_path / "pipeline.py")), tmp_path / "work", include=[pattern])

@@ -1,0 +1,111 @@
+"""The lines of a diff, and what of it a person is asked about."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from silversmith.aws.changes import Effect, differences, of_change_set, of_new
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(-3, 3) | st.text("ab", max_size=2),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text("abc", min_size=1, max_size=2), inner, max_size=3)
+    ),
+    max_leaves=8,
+)
+
+
+def template(kind: str = "AWS::SQS::Queue", **more: Any) -> dict[str, Any]:
+    return {"Resources": {"Thing": {"Type": kind, **more}}}
+
+
+def change(action: str, kind: str = "AWS::SQS::Queue", **more: Any) -> dict[str, Any]:
+    found = {"Action": action, "LogicalResourceId": "Thing", "ResourceType": kind, "PhysicalResourceId": "url", **more}
+    return {"Type": "Resource", "ResourceChange": found}
+
+
+@pytest.mark.parametrize(
+    ("said", "old", "effect", "loses"),
+    [
+        (change("Add"), {}, Effect.ADD, False),
+        (change("Import"), {}, Effect.ADOPT, False),
+        (change("Modify", Replacement="False"), template(), Effect.CHANGE, False),
+        (change("Modify", Replacement="True"), template(), Effect.REPLACE, True),
+        (change("Modify", Replacement="Conditional"), template(), Effect.PERHAPS_REPLACE, True),
+        (change("Dynamic"), template(), Effect.PERHAPS_REPLACE, True),
+        (change("Remove"), template(), Effect.DELETE, True),
+        (change("Remove"), template(DeletionPolicy="Retain"), Effect.LET_GO, False),
+        (change("Remove", PolicyAction="Retain"), template(), Effect.LET_GO, False),
+        (change("Remove", PolicyAction="Delete"), template(DeletionPolicy="Retain"), Effect.DELETE, True),
+        (change("Modify", "AWS::Lambda::LayerVersion", Replacement="True"), template(), Effect.REPLACE, False),
+        (change("Remove", "AWS::Lambda::Version"), template(), Effect.DELETE, False),
+    ],
+)
+def test_what_happens_to_a_resource(said: dict[str, Any], old: dict[str, Any], effect: Effect, loses: bool) -> None:
+    found = of_change_set([said], old, template())
+    assert [(each.effect, each.loses) for each in found.changes] == [(effect, loses)]
+    assert bool(found.losses) == loses
+    assert ("lost" in found.lines()[0]) == loses
+
+
+def test_lines_tell_what_changes_and_why_a_new_one_is_needed() -> None:
+    old = template(Properties={"QueueName": "a", "DelaySeconds": 1, "Tags": [{"Key": "k", "Value": "v"}]})
+    new = template(Properties={"QueueName": "b", "Tags": [{"Key": "k", "Value": "w"}]})
+    details = [{"Target": {"Attribute": "Properties", "Name": "QueueName", "RequiresRecreation": "Always"}}]
+    found = of_change_set([change("Modify", Replacement="True", Details=details)], old, new)
+    assert found.lines() == [
+        "! replace: Thing (AWS::SQS::Queue) url   ← what it holds is lost",
+        '    QueueName: "a" → "b" (needs a new one)',
+        "    DelaySeconds: 1 → nothing",
+        '    Tags[0].Value: "v" → "w"',
+    ]
+    assert found.to_dict()["changes"][0]["effect"] == "replace"
+
+
+def test_a_new_value_of_a_parameter_is_shown_where_it_is_used() -> None:
+    both = template("AWS::Lambda::Function", Properties={"Code": {"S3Key": {"Ref": "CodeKey"}}})
+    said = change("Modify", "AWS::Lambda::Function", Replacement="False")
+    found = of_change_set([said], both, both, ({"CodeKey": "old.zip"}, {"CodeKey": "new.zip"}))
+    assert found.lines()[1] == '    Code.S3Key: "old.zip" → "new.zip"'
+
+
+def test_a_change_that_only_follows_another_names_it() -> None:
+    said = change("Modify", Replacement="False", Details=[{"CausingEntity": "PackagesLayer", "Target": {}}])
+    assert of_change_set([said], template(), template()).lines()[1] == "    because of PackagesLayer"
+
+
+def test_losses_come_first() -> None:
+    gone = change("Remove")
+    gone["ResourceChange"]["LogicalResourceId"] = "Zulu"
+    found = of_change_set([change("Add"), gone], {}, {})
+    assert [each.logical for each in found.changes] == ["Zulu", "Thing"]
+
+
+def test_of_a_new_stack_everything_is_added() -> None:
+    assert of_new(template()).lines() == ["+ add: Thing (AWS::SQS::Queue)"]
+
+
+def test_no_change_is_said_so() -> None:
+    assert of_change_set([], {}, {}).lines() == ["nothing changes"]
+
+
+@given(JSON, JSON)
+def test_there_are_differences_between_what_differs_and_only_there(one: Any, other: Any) -> None:
+    same = one == other and repr_typed(one) == repr_typed(other)
+    assert (not list(differences(one, other))) == same
+
+
+def repr_typed(value: Any) -> Any:
+    """Told apart also where Python says that they are equal, as 1 and True."""
+    if isinstance(value, dict):
+        return {name: repr_typed(inner) for name, inner in value.items()}
+    return [repr_typed(inner) for inner in value] if isinstance(value, list) else (type(value), value)
+
+
+@given(JSON)
+def test_nothing_differs_from_itself(value: Any) -> None:
+    assert not list(differences(value, value))

@@ -1,0 +1,298 @@
+"""Deploy, diff, destroy against moto: what is made, what is left alone, and what is asked before."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import boto3
+import pytest
+
+from silversmith import Pipeline
+from silversmith.aws.account import Account, open_account
+from silversmith.aws.artefacts import Artefacts, switch_eventbridge_on
+from silversmith.aws.changes import Diff, Effect
+from silversmith.aws.deploy import Release, deploy, diff, status
+from silversmith.aws.destroy import destroy, erase, look
+from silversmith.aws.errors import DeployError, NoAccount
+from silversmith.aws.install import Runtime
+from silversmith.aws.layer import KEY, runtime, with_layer
+from silversmith.template import compile as compile_template
+
+#: Moto leaves files open.
+pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
+
+
+class Http(NamedTuple):
+    """As much of an HTTP response as the SDK's client looks at."""
+
+    status_code: int
+
+
+def yes(_: Diff) -> bool:
+    return True
+
+
+def never(found: Diff) -> bool:
+    raise AssertionError("nothing is to be asked: " + "\n".join(found.lines()))
+
+
+def no_pause(_: float) -> None:
+    """Moto is done at once."""
+
+
+def longer(release: Release) -> Release:
+    """The same with another time in it."""
+    changed = json.loads(json.dumps(release.template))
+    changed["Resources"]["SalesQueue"]["Properties"]["VisibilityTimeout"] = 77
+    return replace(release, template=changed)
+
+
+def visibility(account: Account) -> int:
+    sqs = account.client("sqs")
+    url = sqs.get_queue_url(QueueName="sales_sales")["QueueUrl"]
+    found = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["VisibilityTimeout"])["Attributes"]
+    return int(found["VisibilityTimeout"])
+
+
+def test_the_first_deployment_makes_everything(account: Account, wanted: Release) -> None:
+    told: list[str] = []
+    done = deploy(wanted, account, confirm=yes, tell=told.append, pause=no_pause)
+    assert done.state is not None
+    assert done.state.status == "CREATE_COMPLETE"
+    assert {change.effect for change in done.diff.changes} == {Effect.ADD}
+    function = account.client("lambda").get_function(FunctionName="sales_sales")["Configuration"]
+    assert function["Runtime"] == "python3.13"
+    # Moto gives no function its layers; the last test looks at the template.
+    assert len(account.client("lambda").list_layers()["Layers"]) == 1
+    assert told[0] == "made the bucket silversmith-artefacts-123456789012-eu-central-1 for code and templates"
+    assert any(line.startswith("uploading the packages") for line in told)
+    assert any("CREATE_COMPLETE" in line for line in told)
+    assert status("sales", account) == done.state
+
+
+def test_nothing_is_done_again(account: Account, wanted: Release) -> None:
+    deploy(wanted, account, confirm=yes, pause=no_pause)
+    told: list[str] = []
+    before = status("sales", account)
+    done = deploy(wanted, account, confirm=never, tell=told.append, pause=no_pause)
+    assert not done.diff
+    assert told == ["the packages have not changed", "the code has not changed"]
+    assert status("sales", account) == before
+    left = account.client("cloudformation").list_change_sets(StackName="sales")["Summaries"]
+    assert [each for each in left if each["Status"] == "FAILED"] == []
+
+
+def test_a_change_is_shown_and_made(account: Account, wanted: Release) -> None:
+    deploy(wanted, account, confirm=yes, pause=no_pause)
+    shown: list[str] = []
+
+    def look_at(found: Diff) -> bool:
+        shown.extend(found.lines())
+        return True
+
+    done = deploy(longer(wanted), account, confirm=look_at, pause=no_pause)
+    assert shown[0].startswith("~ change: SalesQueue (AWS::SQS::Queue)")
+    assert shown[1] == "    VisibilityTimeout: 1800 → 77"
+    assert done.state is not None
+    assert done.state.status == "UPDATE_COMPLETE"
+    assert visibility(account) == 77
+
+
+def test_what_is_not_confirmed_is_not_done(account: Account, wanted: Release) -> None:
+    assert deploy(wanted, account, confirm=lambda _: False, pause=no_pause).state is None
+    assert status("sales", account) is None
+    deploy(wanted, account, confirm=yes, pause=no_pause)
+    done = deploy(longer(wanted), account, confirm=lambda _: False, pause=no_pause)
+    assert done.state is None
+    assert done.diff
+    assert visibility(account) == 1800
+
+
+def test_a_diff_changes_nothing(account: Account, wanted: Release) -> None:
+    assert len(diff(wanted, account).changes) == len(wanted.template["Resources"])
+    assert account.client("s3").list_buckets()["Buckets"] == []
+    deploy(wanted, account, confirm=yes, pause=no_pause)
+    assert not diff(wanted, account)
+    assert diff(longer(wanted), account).lines()[1] == "    VisibilityTimeout: 1800 → 77"
+    assert visibility(account) == 1800
+
+
+def test_destroy_keeps_the_data_and_says_what_goes(account: Account, wanted: Release) -> None:
+    deploy(wanted, account, confirm=yes, pause=no_pause)
+    account.client("s3").put_object(Bucket="dl-silver-layer", Key="a", Body=b"1")
+    sqs = account.client("sqs")
+    sqs.send_message(QueueUrl=sqs.get_queue_url(QueueName="sales_sales")["QueueUrl"], MessageBody="x")
+    doomed = look("sales", account)
+    assert doomed is not None
+    assert sorted(doomed.buckets) == ["dl-bronze-layer", "dl-quarantine-layer", "dl-silver-layer"]
+    assert doomed.queued == 1
+    assert "SalesQueue (AWS::SQS::Queue)" in doomed.resources
+    assert not any("AWS::S3::Bucket)" in each for each in doomed.resources)
+    destroy("sales", account, pause=no_pause)
+    destroy("sales", account, pause=no_pause)
+    assert look("sales", account) is None
+    assert account.client("s3").get_object(Bucket="dl-silver-layer", Key="a")["Body"].read() == b"1"
+
+
+def kept(account: Account) -> Any:
+    """A bucket with two versions and a delete marker."""
+    s3 = account.client("s3")
+    where = {"CreateBucketConfiguration": {"LocationConstraint": "eu-central-1"}}
+    s3.create_bucket(Bucket="kept", **where)
+    s3.put_bucket_versioning(Bucket="kept", VersioningConfiguration={"Status": "Enabled"})
+    for body in (b"1", b"2"):
+        s3.put_object(Bucket="kept", Key="a", Body=body)
+    s3.delete_object(Bucket="kept", Key="a")
+    return s3
+
+
+def test_data_is_erased_only_when_asked_twice(account: Account, wanted: Release) -> None:
+    deploy(wanted, account, confirm=yes, pause=no_pause)
+    doomed = look("sales", account)
+    assert doomed is not None
+    doomed = replace(doomed, buckets=("kept",))
+    s3 = kept(account)
+    with pytest.raises(DeployError, match="destroy it first"):
+        erase(doomed, account, asked=True, confirm=lambda _: True)
+    destroy("sales", account, pause=no_pause)
+    with pytest.raises(DeployError, match="only when that is asked for"):
+        erase(doomed, account, asked=False, confirm=lambda _: True)
+    assert erase(doomed, account, asked=True, confirm=lambda bucket: bucket != "kept") == ()
+    assert len(s3.list_object_versions(Bucket="kept")["Versions"]) == 2
+    assert erase(doomed, account, asked=True, confirm=lambda _: True) == ("kept",)
+    assert "kept" not in {bucket["Name"] for bucket in s3.list_buckets()["Buckets"]}
+    assert erase(doomed, account, asked=True, confirm=lambda _: True) == ()
+
+
+def test_the_bucket_of_somebody_else_is_not_used(account: Account) -> None:
+    """Moto takes ExpectedBucketOwner for nothing; AWS answers 403 where it is another."""
+
+    def client(service: str) -> Any:
+        found = account.client(service)
+
+        def check(params: dict[str, Any], **_: Any) -> Any:
+            owner = params["headers"]["x-amz-expected-bucket-owner"]
+            meta = {"HTTPStatusCode": 403, "RequestId": "R"}
+            refused = Http(403), {"Error": {"Code": "403", "Message": "Forbidden"}, "ResponseMetadata": meta}
+            return refused if owner != "999999999999" else None
+
+        found.meta.events.register("before-call.s3.HeadBucket", check)
+        return found
+
+    with pytest.raises(DeployError, match="is another account's"):
+        Artefacts(replace(account, client=client)).ensure_bucket()
+
+
+def test_the_bucket_for_code_is_nobody_elses_and_takes_no_plain_http(account: Account) -> None:
+    policies: list[dict[str, Any]] = []
+
+    def client(service: str) -> Any:
+        found = account.client(service)
+        found.meta.events.register(
+            "provide-client-params.s3.PutBucketPolicy",
+            lambda params, **_: policies.append(json.loads(params["Policy"])),
+        )
+        return found
+
+    artefacts = Artefacts(replace(account, client=client, partition="aws-cn"))
+    assert artefacts.ensure_bucket()
+    assert not artefacts.ensure_bucket()
+    blocked = account.client("s3").get_public_access_block(Bucket=artefacts.bucket)["PublicAccessBlockConfiguration"]
+    assert set(blocked.values()) == {True}
+    ((statement,),) = [policy["Statement"] for policy in policies]
+    assert statement["Condition"] == {"Bool": {"aws:SecureTransport": "false"}}
+    assert statement["Resource"][0] == f"arn:aws-cn:s3:::{artefacts.bucket}"
+
+
+def test_an_existing_bucket_must_be_there_and_in_this_region(account: Account, wanted: Release) -> None:
+    theirs = replace(wanted, existing_bronze="theirs")
+    with pytest.raises(DeployError, match="the bucket theirs, which the deployment says is there already"):
+        deploy(theirs, account, confirm=never, pause=no_pause)
+    north = boto3.session.Session("some", "thing", region_name="eu-north-1").client("s3")
+    north.create_bucket(Bucket="theirs", CreateBucketConfiguration={"LocationConstraint": "eu-north-1"})
+    with pytest.raises(DeployError, match="is in eu-north-1, and the stack would be in eu-central-1"):
+        deploy(theirs, account, confirm=never, pause=no_pause)
+    assert status("sales", account) is None
+
+
+def test_a_stack_of_somebody_elses_is_left_alone(account: Account, wanted: Release) -> None:
+    body = json.dumps({"Resources": {"Q": {"Type": "AWS::SQS::Queue"}}})
+    account.client("cloudformation").create_stack(StackName="sales", TemplateBody=body)
+    with pytest.raises(DeployError, match="and not Silversmith's: give the pipeline another name"):
+        deploy(wanted, account, confirm=never, pause=no_pause)
+    with pytest.raises(DeployError, match="not Silversmith's"):
+        diff(wanted, account, pause=no_pause)
+    with pytest.raises(DeployError, match="not Silversmith's"):
+        look("sales", account)
+
+
+def test_who_goes_away_while_being_asked_leaves_no_change_set(account: Account, wanted: Release) -> None:
+    def interrupt(_: Diff) -> bool:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        deploy(wanted, account, confirm=interrupt, pause=no_pause)
+    assert status("sales", account) is None
+
+
+def test_an_existing_bucket_is_made_to_tell_and_keeps_what_it_told(account: Account) -> None:
+    """Moto does not give EventBridgeConfiguration back, as AWS does: so it is told what was put."""
+    theirs = {"Id": "theirs", "QueueArn": "arn:aws:sqs:eu-central-1:123456789012:q", "Events": ["s3:ObjectRemoved:*"]}
+    held: dict[str, Any] = {"QueueConfigurations": [theirs]}
+    s3 = account.client("s3")
+    s3.create_bucket(Bucket="mine", CreateBucketConfiguration={"LocationConstraint": "eu-central-1"})
+
+    def client(service: str) -> Any:
+        found = account.client(service)
+        events = found.meta.events
+        events.register("after-call.s3.GetBucketNotificationConfiguration", lambda parsed, **_: parsed.update(held))
+        events.register(
+            "provide-client-params.s3.PutBucketNotificationConfiguration",
+            lambda params, **_: held.update(params["NotificationConfiguration"]),
+        )
+        return found
+
+    account.client("sqs").create_queue(QueueName="q")
+    watched = replace(account, client=client)
+    assert switch_eventbridge_on(watched, "mine")
+    assert held == {"QueueConfigurations": [theirs], "EventBridgeConfiguration": {}}
+    assert not switch_eventbridge_on(watched, "mine")
+
+
+def test_without_a_region_there_is_no_account() -> None:
+    class Session:
+        region_name = None
+
+    with pytest.raises(NoAccount, match="AWS_REGION"):
+        open_account(Session())
+
+
+def test_the_layer_is_added_to_every_function_and_nothing_else(sales: Pipeline) -> None:
+    compiled = compile_template(sales)
+    layered = with_layer(compiled, "sales")
+    assert runtime(compiled) == Runtime("arm64", "3.13")
+    functions = [each for each in layered["Resources"].values() if each["Type"] == "AWS::Lambda::Function"]
+    assert functions
+    assert all(each["Properties"]["Layers"] == [{"Ref": "PackagesLayer"}] for each in functions)
+    for each in functions:
+        del each["Properties"]["Layers"]
+    del layered["Resources"]["PackagesLayer"]
+    del layered["Parameters"][KEY]
+    assert layered == compiled
+
+
+def test_a_key_is_kept_as_long_as_what_it_encrypts(account: Account) -> None:
+    body = {
+        "Parameters": {name: {"Type": "String", "Default": "x"} for name in ("CodeBucket", "CodeKey")},
+        "Resources": {
+            "Key": {"Type": "AWS::KMS::Key", "DeletionPolicy": "Retain", "Properties": {"KeyPolicy": {}}},
+            "Queue": {"Type": "AWS::SQS::Queue"},
+        },
+    }
+    account.client("cloudformation").create_stack(StackName="sales", TemplateBody=json.dumps(body))
+    doomed = look("sales", account)
+    assert doomed is not None
+    assert [each.partition(") ")[0] for each in doomed.kept] == ["Key (AWS::KMS::Key"]
+    assert doomed.resources == ("Queue (AWS::SQS::Queue)",)

@@ -1,0 +1,213 @@
+"""The bundle on Lambda: unpacked where nothing else is, and run by AWS's own runtime client."""
+
+from __future__ import annotations
+
+import io
+import json
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+
+from silversmith.aws import tree
+from silversmith.aws.bundle import build
+from silversmith.aws.install import Runtime
+from silversmith.pipeline import locate
+
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
+
+BUCKETS = {"BRONZE": "dl-bronze-layer", "SILVER": "dl-silver-layer", "QUARANTINE": "dl-quarantine-layer"}
+
+#: Seconds that the import of the handler may take on a slow, busy machine. What it takes: docs/decisions/0022.
+SLOWEST_IMPORT = 20
+
+
+#: The numbers of the machines in the head of a library.
+MACHINES = {"x86_64": 62, "arm64": 183}
+
+
+def notice(key: str) -> str:
+    """What EventBridge says of a new object. https://docs.aws.amazon.com/AmazonS3/latest/userguide/ev-events.html"""
+    return json.dumps(
+        {
+            "version": "0",
+            "id": "17793124-05d4-b198-2fde-7ededc63b103",
+            "detail-type": "Object Created",
+            "source": "aws.s3",
+            "account": "123456789012",
+            "time": "2026-01-02T12:00:00Z",
+            "region": "us-east-1",
+            "resources": [f"arn:aws:s3:::{BUCKETS['BRONZE']}"],
+            "detail": {
+                "version": "0",
+                "bucket": {"name": BUCKETS["BRONZE"]},
+                "object": {"key": key, "size": 5, "etag": "b1946ac92492d2347c6235b4d2611184", "sequencer": "00617F08"},
+                "request-id": "N4N7GDK58NMKJ12R",
+                "requester": "123456789012",
+                "source-ip-address": "1.2.3.4",
+                "reason": "PutObject",
+            },
+        }
+    )
+
+
+class Chain:
+    """The buckets and the queue of one transform, and Lambda's side of the queue."""
+
+    def __init__(self, aws: Any) -> None:
+        self.s3, self.sqs = aws.client("s3"), aws.client("sqs")
+        for bucket in BUCKETS.values():
+            self.s3.create_bucket(Bucket=bucket)
+        self.queue = self.sqs.create_queue(QueueName="sales_sales")["QueueUrl"]
+        self.environment = {
+            **aws.environment,
+            **{f"SILVERSMITH_{role}": bucket for role, bucket in BUCKETS.items()},
+            "SILVERSMITH_PIPELINE": "pipeline:pipeline",
+            "SILVERSMITH_TRANSFORM": "sales",
+            "SILVERSMITH_QUEUE": self.queue,
+        }
+
+    def land(self, key: str, body: bytes) -> None:
+        self.s3.put_object(Bucket=BUCKETS["BRONZE"], Key=key, Body=body)
+        self.sqs.send_message(QueueUrl=self.queue, MessageBody=notice(key))
+
+    def batch(self) -> dict[str, Any]:
+        """What the queue holds, as an event source mapping hands it to the function.
+
+        https://docs.aws.amazon.com/lambda/latest/dg/with-sqs.html
+        """
+        found = self.sqs.receive_message(QueueUrl=self.queue, MaxNumberOfMessages=10, AttributeNames=["All"])
+        return {
+            "Records": [
+                {
+                    "messageId": message["MessageId"],
+                    "receiptHandle": message["ReceiptHandle"],
+                    "body": message["Body"],
+                    "attributes": message["Attributes"],
+                    "messageAttributes": {},
+                    "md5OfBody": message["MD5OfBody"],
+                    "eventSource": "aws:sqs",
+                    "eventSourceARN": "arn:aws:sqs:us-east-1:123456789012:sales_sales",
+                    "awsRegion": "us-east-1",
+                }
+                for message in found["Messages"]
+            ]
+        }
+
+    def body(self, role: str, key: str) -> bytes:
+        found: bytes = self.s3.get_object(Bucket=BUCKETS[role], Key=key)["Body"].read()
+        return found
+
+
+@pytest.fixture
+def chain(aws: Any) -> Chain:
+    return Chain(aws)
+
+
+@pytest.fixture(params=["silversmith.handler.handler"])
+def function(request: pytest.FixtureRequest, unpacked: Any, runtime_api: Any, chain: Chain) -> Iterator[Any]:
+    process = unpacked.run(
+        "-m",
+        "awslambdaric",
+        request.param,
+        AWS_LAMBDA_RUNTIME_API=runtime_api.address,
+        AWS_LAMBDA_FUNCTION_NAME="sales_sales",
+        AWS_LAMBDA_FUNCTION_VERSION="$LATEST",
+        AWS_LAMBDA_FUNCTION_MEMORY_SIZE="512",
+        AWS_LAMBDA_LOG_GROUP_NAME="g",
+        AWS_LAMBDA_LOG_STREAM_NAME="s",
+        **chain.environment,
+    )
+    yield runtime_api
+    process.kill()
+    process.communicate()
+
+
+def test_real_batches_are_processed(function: Any, chain: Chain) -> None:
+    chain.land("sales/jan.csv", b"item,price\nbowl,3\nspoon,-1\n")
+    chain.land("sales/feb.csv", b"item,price\nfork,7\n")
+    assert function.invoke(chain.batch()) == ("response", {"batchItemFailures": []})
+    silver = pl.read_parquet(io.BytesIO(chain.body("SILVER", "sales/sales/jan.csv.parquet")))
+    assert silver.rows() == [("bowl", 3, 300)]
+    rejected = pl.read_parquet(io.BytesIO(chain.body("QUARANTINE", "sales/sales/jan.csv.rejected.parquet")))
+    assert rejected.height == 1
+    head = chain.s3.head_object(Bucket=BUCKETS["SILVER"], Key="sales/sales/feb.csv.parquet")
+    assert head["Metadata"]["bronze-key"] == "sales/feb.csv"
+    # The same environment, warm. Zstandard is a package; bad data is no failure, a message that is no event is.
+    chain.land("sales/bad.csv", b"item,price\nbowl,much\n\xff\xfe\x00\n")
+    chain.land("sales/mar.csv.zst", zstd.compress(b"item,price\nknife,5\n"))
+    chain.sqs.send_message(QueueUrl=chain.queue, MessageBody="hello")
+    batch = chain.batch()
+    strange = next(record["messageId"] for record in batch["Records"] if record["body"] == "hello")
+    assert function.invoke(batch) == ("response", {"batchItemFailures": [{"itemIdentifier": strange}]})
+    assert b"bad.csv" in chain.body("QUARANTINE", "sales/sales/bad.csv.error.json")
+    silver = pl.read_parquet(io.BytesIO(chain.body("SILVER", "sales/sales/mar.csv.zst.parquet")))
+    assert silver.rows() == [("knife", 5, 500)]
+
+
+@pytest.mark.parametrize("function", ["silversmith.reconciler.handler"], indirect=True)
+def test_the_reconciler_sends_what_events_missed(function: Any, chain: Chain) -> None:
+    chain.s3.put_object(Bucket=BUCKETS["BRONZE"], Key="sales/lost.csv", Body=b"item,price\nbowl,3\n")
+    answered = function.invoke({"queues": {"sales": chain.queue}, "settled_seconds": 0})
+    assert answered == ("response", {"done": True})
+    (record,) = chain.batch()["Records"]
+    assert json.loads(record["body"])["detail"]["object"]["key"] == "sales/lost.csv"
+
+
+def test_the_same_input_makes_the_same_bundle(unpacked: Any, tmp_path: Path) -> None:
+    bundle = build(locate(str(unpacked.project / "pipeline.py")), tmp_path / "packages", runtime=unpacked.target)
+    layer, function = tree.files(unpacked.opt), tree.files(unpacked.task)
+    assert bundle.layer_digest == tree.digest(layer)
+    assert bundle.function_digest == tree.digest({**layer, **function})
+
+
+def test_the_bundle_for_the_other_architecture_is_made_here_too(
+    unpacked: Any, tmp_path: Path, record_property: Any
+) -> None:
+    other = "x86_64" if unpacked.target.architecture == "arm64" else "arm64"
+    bundle = build(locate(str(unpacked.project / "pipeline.py")), tmp_path / "packages", runtime=Runtime(other))
+    record_property("bytes", bundle.size)
+    machines = {machine(path) for name, path in bundle.packages.items() if ".so" in name}
+    assert machines == {MACHINES[other]}
+    assert {"polars", "_polars_runtime_32", "orjson", "backports"} <= {name.split("/")[0] for name in bundle.packages}
+    assert not {"boto3", "rich", "troposphere", "watchdog"} & {name.split("/")[0] for name in bundle.packages}
+    assert 100 * 2**20 < bundle.size < tree.MOST_BYTES
+
+
+def machine(path: Path) -> int:
+    """For which machine a library is: https://refspecs.linuxfoundation.org/elf/gabi4+/ch4.eheader.html"""
+    with path.open("rb") as file:
+        return int.from_bytes(file.read(20)[18:], "little")
+
+
+def test_the_fingerprint_is_the_one_it_is_here(unpacked: Any) -> None:
+    """Else every object would count as made by older code, as soon as somebody reconciles from a laptop."""
+    here = locate(str(unpacked.project / "pipeline.py")).pipeline.find("sales").fingerprint
+    script = "from silversmith.pipeline import load; print(load('pipeline:pipeline').find('sales').fingerprint)"
+    process = unpacked.run("-c", script)
+    said, _ = process.communicate(timeout=SLOWEST_IMPORT)
+    assert said.strip() == here
+
+
+def test_the_handler_is_imported_from_the_bundle_alone(unpacked: Any, record_property: Any) -> None:
+    script = (
+        "import time; began = time.perf_counter()\n"
+        "import silversmith.handler, polars, orjson\n"
+        "print(time.perf_counter() - began); print(silversmith.__file__); print(polars.__file__)"
+    )
+    process = unpacked.run("-c", script)
+    began = time.monotonic()
+    said, _ = process.communicate(timeout=SLOWEST_IMPORT)
+    assert process.returncode == 0, said
+    seconds, ours, theirs = said.split("\n")[:3]
+    record_property("import_seconds", seconds)
+    assert ours.startswith(str(unpacked.task))
+    assert theirs.startswith(str(unpacked.opt))
+    assert float(seconds) <= time.monotonic() - began

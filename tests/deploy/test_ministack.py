@@ -1,0 +1,325 @@
+"""From end to end on MiniStack: what is deployed there makes of files what the local engine makes of them.
+
+The commands are those that a person would type, the files are put by plain boto3, the functions run in processes of
+their own with the rights that the template gives them, and nobody has more: IAM is enforced. docs/stand-ins.md
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from silversmith.aws.bundle import build
+from silversmith.aws.install import Runtime
+from silversmith.aws.layer import KEY
+from silversmith.cli.application import call
+from silversmith.cli.deploy import deploy_release
+from silversmith.cli.deployed import released
+from silversmith.events import ObjectEvent, object_created
+from silversmith.lineage import Lineage
+from silversmith.local.lake import LakeFolder
+from silversmith.pipeline import load, locate
+from tests.deploy.conftest import lambdas_python
+from tests.deploy.ministack import ACCOUNT, PACKAGES, PATIENCE, REGION, MiniStack, NotInstalled, install
+
+ROOT = Path(__file__).parents[2]
+
+#: Set, and not empty: a machine on which MiniStack cannot be installed fails these tests instead of skipping them.
+DEMANDED = "SILVERSMITH_DEMAND_MINISTACK"
+
+MACHINE = "arm64" if platform.machine().lower() in {"arm64", "aarch64"} else "x86_64"
+
+BUG = """
+    if "poison" in rows.collect()["item"]:
+        raise RuntimeError("poison")"""
+
+PIPELINE = f"""
+import polars as pl
+from silversmith import Contract, Deployment, Pipeline
+
+pipeline = Pipeline("sales")
+deployment = Deployment(architecture="{MACHINE}")
+
+@pipeline.transform("sales/*.csv", max_receive_count=2, maximum_concurrency=2, contract=Contract(
+    schema={{"item": pl.String, "price": pl.Int64}},
+    rules={{"price is positive": pl.col("price") > 0}},
+))
+def sales(rows):{BUG}
+    return rows.with_columns(cents=pl.col("price") * 100)
+"""
+
+FILES = 200
+BRONZE, SILVER, QUARANTINE = "dl-bronze-layer", "dl-silver-layer", "dl-quarantine-layer"
+
+#: What depends on when and how often a file was tried, and on which bucket it came from.
+_OF_THE_TRY = {"committed_at": "", "attempt": 0, "sequencer": "", "bronze_version": ""}
+
+
+@pytest.fixture(scope="session")
+def program() -> Path:
+    """MiniStack, kept for the next time in a folder that git ignores."""
+    python, version = lambdas_python()
+    try:
+        return install(python, ROOT / "build" / f"{PACKAGES[0].replace('==', '-')}-python{version}")
+    except NotInstalled as error:
+        if os.environ.get(DEMANDED):
+            pytest.fail(f"MiniStack cannot be installed, and {DEMANDED} is set: {error}")
+        pytest.skip(f"MiniStack cannot be installed: {error}")
+
+
+@pytest.fixture
+def server(program: Path) -> Iterator[MiniStack]:
+    with tempfile.TemporaryDirectory(prefix="ministack-", ignore_cleanup_errors=True) as folder:
+        found = MiniStack(program, Path(folder, "server"))
+        found.start()
+        yield found
+        found.end(signal.SIGKILL)
+
+
+@dataclass
+class Shop:
+    """The pipeline, deployed or about to be, and the commands over it."""
+
+    server: MiniStack
+    folder: Path
+    monkeypatch: pytest.MonkeyPatch
+    capsys: pytest.CaptureFixture[str]
+
+    def __post_init__(self) -> None:
+        self.folder.mkdir(exist_ok=True)
+        self.pipeline = self.folder / "pipeline.py"
+        self.pipeline.write_text(PIPELINE)
+        self.be(self.server.environment)
+        self.s3, self.sqs = self.server.client("s3"), self.server.client("sqs")
+        self.queue = f"{self.server.url}/{ACCOUNT}/sales_sales"
+
+    def be(self, environment: Mapping[str, str]) -> None:
+        """From now on the commands have these credentials."""
+        for name, value in environment.items():
+            self.monkeypatch.setenv(name, value)
+
+    def run(self, command: str, *arguments: str) -> tuple[int, str]:
+        """A command as it is typed; its exit code, and what it says."""
+        self.capsys.readouterr()
+        given = [command, *arguments, "--pipeline", str(self.pipeline), "--endpoint-url", self.server.url]
+        code = call(given)
+        said = self.capsys.readouterr()
+        return code, said.out + said.err
+
+    def document(self, command: str, *arguments: str) -> Any:
+        code, said = self.run(command, *arguments, "--target", "aws", "--json")
+        assert code == 0, said
+        return json.loads(said)
+
+    def deploy(self) -> None:
+        """Functions run on the Python that MiniStack has. Where that is not Lambda's, packages of its own are taken."""
+        _, version = lambdas_python()
+        if version == Runtime().python:
+            code, said = self.run("deploy", "--yes")
+            assert code == 0, said
+            return
+        lambdas = released(str(self.pipeline), "", self.server.url, quiet=True)
+        with lambdas as (wanted, account), tempfile.TemporaryDirectory() as work:
+            bundle = build(locate(str(self.pipeline)), Path(work, "packages"), runtime=Runtime(MACHINE, version))
+            keys = {"CodeKey": f"sales/{bundle.function_digest}.zip", KEY: f"layers/{bundle.layer_digest}.zip"}
+            ours = replace(wanted, bundle=bundle, parameters={**wanted.parameters, **keys})
+            assert deploy_release(ours, account, yes=True, json=False) == 0
+
+    def put(self, files: Mapping[str, bytes]) -> None:
+        with ThreadPoolExecutor(4) as pool:
+            for _ in pool.map(lambda key: self.s3.put_object(Bucket=BRONZE, Key=key, Body=files[key]), files):
+                pass
+
+    def keys(self, bucket: str) -> set[str]:
+        pages = self.s3.get_paginator("list_objects_v2").paginate(Bucket=bucket)
+        return {each["Key"] for page in pages for each in page.get("Contents", ())}
+
+    def lineage(self, key: str) -> Lineage | None:
+        if f"sales/{key}.parquet" not in self.keys(SILVER):
+            return None
+        return Lineage.from_metadata(self.s3.head_object(Bucket=SILVER, Key=f"sales/{key}.parquet")["Metadata"])
+
+    def body(self, bucket: str, key: str) -> bytes:
+        found: bytes = self.s3.get_object(Bucket=bucket, Key=key)["Body"].read()
+        return found
+
+    def waiting(self, queue: str = "") -> int:
+        """Messages in a queue, those at work too."""
+        names = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"]
+        found = self.sqs.get_queue_attributes(QueueUrl=self.queue + queue, AttributeNames=names)["Attributes"]
+        return sum(int(found[name]) for name in names)
+
+
+@pytest.fixture
+def shop(
+    server: MiniStack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Shop:
+    return Shop(server, tmp_path / "project", monkeypatch, capsys)
+
+
+def files(number: int = FILES) -> dict[str, bytes]:
+    """Of every fifth some rows are rejected; some keys are what people call their files."""
+    names = {3: "sales/año 1+2.csv", 5: "sales/year=2026/month=1/5.csv", 7: "sales/50%25.csv"}
+    return {
+        names.get(each, f"sales/{each:03}.csv"): b"item,price\n"
+        + b"".join(b"item %d,%d\n" % (row, row if each % 5 else row - 2) for row in range(1, each % 40 + 3))
+        for each in range(number)
+    }
+
+
+def silver_of(files: Mapping[str, bytes], shop: Shop, lake: Path) -> LakeFolder:
+    """What the local engine makes of the same files by the same code."""
+    folder = LakeFolder(lake)
+    for key, body in files.items():
+        path = lake / BRONZE / key
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(body)
+    done = subprocess.run(
+        [sys.executable, "-m", "silversmith.cli", "run", "--until-idle", "--lake", str(lake), str(shop.pipeline)],
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+def pages(parquet: bytes) -> bytes:
+    """A Parquet file without its footer, which holds the lineage. https://parquet.apache.org/docs/file-format/"""
+    return parquet[: -8 - int.from_bytes(parquet[-8:-4], "little")]
+
+
+def of_the_file(metadata: Mapping[str, str]) -> Lineage:
+    """The lineage without what is of one try."""
+    found = Lineage.from_metadata(metadata)
+    assert found is not None
+    return replace(found, **_OF_THE_TRY)  # type: ignore[arg-type]
+
+
+def same_silver(shop: Shop, lake: LakeFolder, keys: Iterator[str]) -> None:
+    stores = lake.stores(load(str(shop.pipeline)))
+    for bucket, store, ending in (
+        (SILVER, stores.silver, ".parquet"),
+        (QUARANTINE, stores.quarantine, ".rejected.parquet"),
+    ):
+        for key in keys if bucket == SILVER else sorted(shop.keys(QUARANTINE)):
+            name = f"sales/{key}{ending}" if bucket == SILVER else key
+            here, head = store.read(name), store.head(name)
+            assert here is not None, name
+            assert head is not None, name
+            assert pages(shop.body(bucket, name)) == pages(here), name
+            there = shop.s3.head_object(Bucket=bucket, Key=name)["Metadata"]
+            assert of_the_file(there) == of_the_file(head.metadata), name
+
+
+def operators_policy() -> str:
+    """The one in docs/operations.md, with the names put in."""
+    (text,) = re.findall(r"```json\n(.*?)```", (ROOT / "docs/operations.md").read_text(), re.DOTALL)
+    for name, value in {
+        "REGION": REGION, "ACCOUNT": ACCOUNT, "STACK": "sales",
+        "BRONZE": BRONZE, "SILVER": SILVER, "QUARANTINE": QUARANTINE,
+    }.items():  # fmt: skip
+        text = text.replace(name, value)
+    return str(text)
+
+
+def test_files_become_the_silver_that_the_local_engine_makes(shop: Shop, tmp_path: Path) -> None:
+    shop.deploy()
+    given = files()
+    shop.put(given)
+    lake = silver_of(given, shop, tmp_path / "lake")
+    shop.server.until(lambda: len(shop.keys(SILVER)) == FILES, f"{FILES} files are in silver")
+    assert {f"sales/{key}.parquet" for key in given} == shop.keys(SILVER)
+    same_silver(shop, lake, iter(sorted(given)))
+    assert len(shop.keys(QUARANTINE)) == FILES // 5
+    _duplicates_and_old_versions(shop)
+    shop.be(shop.server.operator(operators_policy()))
+    _failures(shop)
+    shop.be(shop.server.environment)
+    _destroy(shop)
+
+
+def _duplicates_and_old_versions(shop: Shop) -> None:
+    """Events of a version that was made already, and of one that is no longer the newest."""
+    before = shop.s3.head_object(Bucket=SILVER, Key="sales/sales/001.csv.parquet")
+    old = shop.s3.head_object(Bucket=BRONZE, Key="sales/002.csv")
+    shop.put({"sales/002.csv": b"item,price\nnewest,1\n"})
+    shop.server.until(lambda: (found := shop.lineage("sales/002.csv")) and found.rows_read == 1, "the newest is made")
+    newest = shop.s3.head_object(Bucket=SILVER, Key="sales/sales/002.csv.parquet")
+    for key, etag, version in (("sales/001.csv", "", ""), ("sales/002.csv", old["ETag"].strip('"'), old["VersionId"])):
+        event = ObjectEvent(BRONZE, key, etag=etag, version=version)
+        shop.sqs.send_message(QueueUrl=shop.queue, MessageBody=object_created(event, reason="PutObject").decode())
+    shop.server.until(lambda: shop.waiting() == 0, "the queue is empty")
+    after = [shop.s3.head_object(Bucket=SILVER, Key=f"sales/sales/00{number}.csv.parquet") for number in (1, 2)]
+    assert [each["Metadata"] for each in after] == [before["Metadata"], newest["Metadata"]]
+
+
+def _failures(shop: Shop) -> None:
+    """A file that is broken, and one that the code cannot take until it is mended. Done with an operator's rights."""
+    shop.put({"sales/broken.csv": b"what,is\nthis,1\n", "sales/poison.csv": b"item,price\npoison,1\n"})
+    shop.server.until(lambda: shop.waiting("_DLQ") == 1, "the queue gave up on the poison")
+    shop.server.until(lambda: "sales/sales/broken.csv.error.json" in shop.keys(QUARANTINE), "the broken is told")
+    found = shop.document("failures")
+    assert [(each["key"], each["code"]) for each in found["quarantined"]] == [("sales/broken.csv", "MissingColumn")]
+    assert [(each["key"], each["kind"]) for each in found["dead"]] == [("sales/poison.csv", "queue")]
+    (status,) = shop.document("status")["transforms"]
+    assert (status["waiting"], status["dead"], status["quarantined"]) == (0, 1, 1)
+    assert shop.document("trace", "sales/poison.csv")["transforms"][0]["state"] == "missing"
+    _mend(shop)
+    assert shop.document("redrive", "--key", "sales/poison*")["sent"] == 1
+    shop.server.until(lambda: shop.lineage("sales/poison.csv"), "what was poison is made")
+    assert shop.document("failures")["dead"] == []
+    sent = shop.document("reconcile", "--changed")
+    assert (sent["kinds"], sent["sent"]) == ({"outdated": FILES}, FILES)
+    shop.server.until(lambda: shop.waiting() == 0, "all is made again by the mended code")
+    assert shop.document("reconcile", "--changed", "--dry-run")["found"] == 0
+
+
+def _mend(shop: Shop) -> None:
+    """An update of the code, by somebody who may deploy."""
+    operator = {name: os.environ[name] for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")}
+    shop.be(shop.server.environment)
+    shop.pipeline.write_text(PIPELINE.replace(BUG, ""))
+    shop.deploy()
+    shop.be(operator)
+
+
+def _destroy(shop: Shop) -> None:
+    code, said = shop.run("destroy", "--yes")
+    assert code == 0, said
+    assert shop.server.client("lambda").list_functions()["Functions"] == []
+    assert len(shop.keys(SILVER)) == FILES + 1
+    assert shop.run("status", "--target", "aws")[0] == 2
+
+
+def test_killed_in_mid_flow_it_is_made_whole_by_reconcile(shop: Shop) -> None:
+    """MiniStack keeps the objects, and loses every message that waited: worse than AWS ever does."""
+    shop.deploy()
+    shop.server.end()
+    shop.server.start()
+    given = files()
+    shop.put(given)
+    shop.server.until(lambda: len(shop.keys(SILVER)) >= FILES // 10, "the first files are in silver")
+    shop.server.end(signal.SIGKILL)
+    shop.server.start()
+    made = len(shop.keys(SILVER))
+    assert made < FILES, "it was not in mid-flow any more"
+    assert shop.waiting() == 0
+    found = shop.document("reconcile")
+    assert (found["kinds"], found["sent"]) == ({"missing": FILES - made}, FILES - made)
+    shop.server.until(lambda: len(shop.keys(SILVER)) == FILES, "silver is complete")
+    assert shop.document("reconcile", "--dry-run")["found"] == 0

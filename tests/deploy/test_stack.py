@@ -1,0 +1,206 @@
+"""What is said when AWS fails: against a CloudFormation that does as the test's script says."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from botocore.exceptions import ClientError
+
+from silversmith.aws.account import Account
+from silversmith.aws.changes import Diff
+from silversmith.aws.errors import DeployError
+from silversmith.aws.stack import LARGEST_BODY, ChangeSet, Failure, Stack, StackFailed
+
+NOON = datetime(2026, 1, 2, 12, tzinfo=UTC)
+
+
+@dataclass
+class CloudFormation:
+    """One stack. ``script`` is what happens: each step the stack's state, and the events that came before it."""
+
+    status: str = "CREATE_COMPLETE"
+    script: Iterator[tuple[str, list[dict[str, Any]]]] = field(default_factory=lambda: iter(()))
+    events: list[dict[str, Any]] = field(default_factory=list)
+    change_set: dict[str, Any] = field(default_factory=dict)
+    validation: list[dict[str, Any]] = field(default_factory=list)
+    called: list[str] = field(default_factory=list)
+    pages: int = 0
+    sent: list[dict[str, str]] = field(default_factory=list)
+
+    def describe_stacks(self, **asked: str) -> dict[str, Any]:
+        if self.status == "none":
+            error = {"Code": "ValidationError", "Message": f"Stack with id {asked['StackName']} does not exist"}
+            raise ClientError({"Error": error}, "DescribeStacks")
+        outputs = [{"OutputKey": "TopicArn", "OutputValue": "arn"}]
+        found = {"StackId": "id", "StackName": "sales", "StackStatus": self.status, "CreationTime": NOON}
+        return {"Stacks": [{**found, "Outputs": outputs}]}
+
+    def get_paginator(self, name: str) -> Any:
+        assert name == "describe_stack_events"
+        return self
+
+    def paginate(self, **asked: str) -> Iterator[dict[str, Any]]:
+        assert asked == {"StackName": "id"}
+        for each in self.events[::-1]:
+            self.pages += 1
+            yield {"StackEvents": [each]}
+
+    def create_change_set(self, **asked: Any) -> dict[str, Any]:
+        self.sent.append({name: asked[name] for name in asked if name.startswith("Template")})
+        self.called.append(f"create {asked['ChangeSetType']} import={asked['ImportExistingResources']}")
+        return {"Id": "cs", "StackId": "id"}
+
+    def describe_change_set(self, **_: Any) -> dict[str, Any]:
+        return self.change_set
+
+    def describe_events(self, **_: Any) -> dict[str, Any]:
+        return {"OperationEvents": self.validation}
+
+    def delete_change_set(self, **_: Any) -> None:
+        self.called.append("delete change set")
+
+    def execute_change_set(self, **asked: Any) -> None:
+        self.called.append(f"execute retain_except_on_create={asked['RetainExceptOnCreate']}")
+        self.step(0)
+
+    def delete_stack(self, **_: Any) -> None:
+        self.called.append("delete stack")
+        self.step(0)
+
+    def step(self, _: float) -> None:
+        """Time passes."""
+        self.status, fresh = next(self.script, (self.status, []))
+        self.events += fresh
+
+
+def event(number: int, logical: str, status: str, reason: str = "", kind: str = "AWS::SQS::Queue") -> dict[str, Any]:
+    return {
+        "EventId": f"{number}",
+        "LogicalResourceId": logical,
+        "ResourceType": kind,
+        "ResourceStatus": status,
+        "ResourceStatusReason": reason,
+        "Timestamp": NOON + timedelta(seconds=number),
+    }
+
+
+def stack(aws: CloudFormation) -> tuple[Stack, list[str]]:
+    told: list[str] = []
+    account = Account("1" * 12, "eu-central-1", lambda _: aws)
+    return Stack(account, "sales", tell=told.append, pause=aws.step), told
+
+
+def never(template: Any) -> str:
+    raise AssertionError("it is small enough to be sent along")
+
+
+CHANGES = ChangeSet("cs", "id", Diff(()))
+
+OLD = event(1, "SalesQueue", "CREATE_FAILED", "this was last week")
+UNDER_WAY = event(2, "SalesQueue", "UPDATE_IN_PROGRESS")
+CAUSE = event(3, "SalesQueue", "UPDATE_FAILED", "Value 999999 for VisibilityTimeout is invalid (Service: Sqs)")
+FOLLOWER = event(4, "Topic", "UPDATE_FAILED", "Resource update cancelled", "AWS::SNS::Topic")
+WHOLE = event(5, "sales", "UPDATE_ROLLBACK_FAILED", "The following resource(s) failed", "AWS::CloudFormation::Stack")
+
+
+def test_events_are_told_once_and_as_they_come() -> None:
+    done = event(6, "SalesQueue", "UPDATE_COMPLETE")
+    script = iter(
+        [("UPDATE_IN_PROGRESS", [UNDER_WAY]), ("UPDATE_COMPLETE_CLEANUP_IN_PROGRESS", [done]), ("UPDATE_COMPLETE", [])]
+    )
+    aws = CloudFormation(events=[OLD] * 100, script=script)
+    found, told = stack(aws)
+    assert found.execute(CHANGES).outputs == {"TopicArn": "arn"}
+    assert told == [
+        "12:00:02  UPDATE_IN_PROGRESS            SalesQueue (AWS::SQS::Queue)",
+        "12:00:06  UPDATE_COMPLETE               SalesQueue (AWS::SQS::Queue)",
+    ]
+    assert aws.called == ["execute retain_except_on_create=True"]
+    assert aws.pages == 6, "of what was before, only the newest is looked at"
+
+
+@pytest.mark.parametrize(
+    ("status", "after"),
+    [
+        ("UPDATE_ROLLBACK_COMPLETE", "AWS put everything back as it was before"),
+        ("UPDATE_ROLLBACK_FAILED", "continue-update-rollback --stack-name sales"),
+        ("ROLLBACK_COMPLETE", "which the next deploy removes"),
+    ],
+)
+def test_the_cause_is_told_in_its_own_words_and_what_to_do(status: str, after: str) -> None:
+    script = iter([("UPDATE_IN_PROGRESS", [UNDER_WAY]), (status, [CAUSE, FOLLOWER, WHOLE])])
+    found, told = stack(CloudFormation(events=[OLD], script=script))
+    with pytest.raises(StackFailed, match=after) as raised:
+        found.execute(CHANGES)
+    reason = "Value 999999 for VisibilityTimeout is invalid (Service: Sqs)"
+    assert raised.value.failures == (Failure("SalesQueue", "AWS::SQS::Queue", reason),)
+    assert f"  SalesQueue (AWS::SQS::Queue): {reason}\n" in str(raised.value)
+    assert "last week" not in str(raised.value)
+    assert told[1].endswith(reason)
+
+
+def test_a_stack_that_cannot_be_deleted_says_why() -> None:
+    stuck = event(
+        3, "SalesRole", "DELETE_FAILED", "Cannot delete entity, must detach all policies first", "AWS::IAM::Role"
+    )
+    script = iter([("DELETE_IN_PROGRESS", []), ("DELETE_FAILED", [stuck])])
+    found, _ = stack(CloudFormation(script=script))
+    with pytest.raises(StackFailed, match=r"must detach all policies first\nWhat is listed is still there"):
+        found.delete()
+
+
+def test_a_deleted_stack_is_followed_by_its_id_to_the_end() -> None:
+    aws = CloudFormation(script=iter([("DELETE_IN_PROGRESS", []), ("DELETE_COMPLETE", [])]))
+    found, _ = stack(aws)
+    found.delete()
+    assert aws.status == "DELETE_COMPLETE"
+    aws.status = "none"
+    found.delete()
+    assert aws.called == ["delete stack"]
+
+
+def test_a_change_set_that_changes_nothing_is_thrown_away() -> None:
+    reason = "The submitted information didn't contain changes. Submit different information to create a change set."
+    aws = CloudFormation(change_set={"Status": "FAILED", "StatusReason": reason})
+    found, _ = stack(aws)
+    assert found.propose(found.state(), {}, {}, upload=never) is None
+    assert aws.called == ["create UPDATE import=True", "delete change set"]
+
+
+def test_only_a_large_template_is_uploaded_first() -> None:
+    reason = "No updates are to be performed."
+    aws = CloudFormation(change_set={"Status": "FAILED", "StatusReason": reason})
+    found, _ = stack(aws)
+    small = {"Description": "x" * (LARGEST_BODY - len('{"Description":""}'))}
+    found.propose(found.state(), small, {}, upload=never)
+    found.propose(found.state(), {"Description": small["Description"] + "x"}, {}, upload=lambda _: "https://t")
+    assert [sorted(sent) for sent in aws.sent] == [["TemplateBody"], ["TemplateURL"]]
+
+
+def test_what_aws_finds_wrong_before_it_begins_is_looked_up() -> None:
+    aws = CloudFormation(
+        status="REVIEW_IN_PROGRESS",
+        change_set={"Status": "FAILED", "StatusReason": "To troubleshoot use the DescribeEvents API"},
+        validation=[
+            {"LogicalResourceId": "Topic", "ValidationStatus": "FAILED", "ValidationStatusReason": "the name is taken"}
+        ],
+    )
+    found, _ = stack(aws)
+    with pytest.raises(DeployError, match="cannot make the changes to sales: Topic: the name is taken"):
+        found.propose(found.state(), {}, {}, upload=never)
+    assert aws.called == ["create CREATE import=True", "delete change set", "delete stack"]
+
+
+def test_an_error_of_aws_is_told_with_what_was_being_done() -> None:
+    class Refusing(CloudFormation):
+        def describe_stacks(self, **asked: str) -> dict[str, Any]:
+            error = {"Code": "AccessDenied", "Message": "not authorized to perform cloudformation:DescribeStacks"}
+            raise ClientError({"Error": error}, "DescribeStacks")
+
+    found, _ = stack(Refusing())
+    with pytest.raises(DeployError, match=r"the stack sales: DescribeStacks: not authorized .* must allow it"):
+        found.state()

@@ -1,0 +1,130 @@
+"""The commands with ``--target aws``: called as the shell would call them, over moto."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+from moto import mock_aws
+
+from silversmith.aws.account import open_account
+from silversmith.cli.application import call as call_command
+from silversmith.deployment import Deployment
+from tests.deployed import BAD, GOOD, SHOP, Deployed, write
+
+#: Moto leaves files open.
+pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
+
+TEST = 'test = Deployment(prefix="test")\ndeployment = Deployment()\n'
+
+Call = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def deployed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Deployed]:
+    for name, value in (("ACCESS_KEY_ID", "id"), ("SECRET_ACCESS_KEY", "secret"), ("DEFAULT_REGION", "eu-central-1")):
+        monkeypatch.setenv(f"AWS_{name}", value)
+    monkeypatch.setenv("COLUMNS", "200")
+    with mock_aws():
+        yield Deployed(write(tmp_path / "project", SHOP + TEST), open_account(boto3.session.Session()))
+
+
+@pytest.fixture
+def call(deployed: Deployed, capsys: pytest.CaptureFixture[str]) -> Call:
+    pipeline = str(deployed.located.root / "pipeline.py")
+
+    def run(*arguments: str, target: str = "aws") -> tuple[int, str, str]:
+        code = call_command([*arguments, "--pipeline", pipeline, "--target", target])
+        said = capsys.readouterr()
+        return code, said.out, said.err
+
+    return run
+
+
+def test_put_and_status(call: Call, deployed: Deployed, tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_bytes(GOOD)
+    code, out, _ = call("put", str(tmp_path / "a.csv"), "--prefix", "orders")
+    assert (code, out) == (0, "orders/a.csv  17 B  → orders, late_copies\n")
+    code, out, _ = call("status")
+    assert code == 0
+    assert out.startswith("pipeline shop over stack shop in eu-central-1: deployed\nno history: AWS keeps none")
+    assert " -  " in out
+
+
+def test_json_has_the_same_fields_as_locally(call: Call, tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_bytes(GOOD)
+    lake = ("--lake", str(tmp_path / "lake"))
+    for command, rest in (
+        ("put", (str(tmp_path / "a.csv"), "--key", "orders/a.csv")),
+        ("status", ()),
+        ("trace", ("orders/a.csv",)),
+        ("failures", ()),
+        ("failures", ("--rejected",)),
+        ("redrive", ()),
+        ("reconcile", ("--dry-run",)),
+        ("replay", ("orders/*", "--dry-run")),
+    ):
+        code, on_aws, _ = call(command, *rest, "--json")
+        code_here, here, _ = call(command, *rest, "--json", *lake, target="local")
+        assert (code, code_here) == (0, 0)
+        assert shape(json.loads(on_aws)) == shape(json.loads(here)), command
+
+
+def shape(value: Any) -> Any:
+    """The names in a document, at every depth."""
+    if isinstance(value, dict):
+        return {name: shape(each) for name, each in value.items()}
+    return [shape(each) for each in value[:1]] if isinstance(value, list) else None
+
+
+def test_what_failed_is_tried_again(call: Call, deployed: Deployed) -> None:
+    deployed.land("orders/b.csv", BAD)
+    deployed.work("orders")
+    deployed.bury(deployed.url("orders", "QueueDLQ"), "orders/c.csv")
+    _, out, _ = call("failures")
+    assert "MissingColumn" in out
+    assert "orders/c.csv  (orders, queue shop_orders" in out
+    code, out, err = call("redrive", "--key", "orders/c*")
+    assert (code, err) == (0, "")
+    assert "1 failure tried again" in out
+    assert deployed.waiting("orders") == 1
+
+
+def test_trace_of_an_unknown_key(call: Call) -> None:
+    code, _, err = call("trace", "orders/a.csv")
+    assert code == 1
+    assert "nothing is known of the key orders/a.csv; AWS keeps none" in err
+
+
+def test_reconcile_and_replay(call: Call, deployed: Deployed) -> None:
+    deployed.land("orders/a.csv", tell=False)
+    code, out, err = call("reconcile", "--transform", "orders")
+    assert (code, err) == (0, "")
+    assert "1 key looked at, 1 sent" in out
+    deployed.work("orders")
+    code, out, err = call("replay", "orders/*", "--transform", "orders", "--force")
+    assert (code, err) == (0, "")
+    assert "1 file sent" in out
+    assert deployed.work("orders") == 1
+
+
+def test_a_deployment_is_found_by_its_name(call: Call, deployed: Deployed) -> None:
+    code, _, err = call("status", "--deployment", "test")
+    assert code == 2
+    assert "there is no stack test-shop in eu-central-1" in err
+    Deployed(deployed.located, deployed.account, Deployment(prefix="test"))
+    code, out, _ = call("status", "--deployment", "test")
+    assert code == 0
+    assert "test-dl-bronze-layer" in out
+
+
+def test_options_that_exclude_each_other(call: Call) -> None:
+    assert call("status", "--deployment", "test", target="local")[0] == 2
+    assert call("status", "--endpoint-url", "http://127.0.0.1:1", target="local")[0] == 2
+    code, _, err = call("status", "--lake", "elsewhere")
+    assert code == 2
+    assert "--lake is for --target local" in err

@@ -1,0 +1,98 @@
+"""``silversmith check``, as a person or a program calls it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+
+def silversmith(*arguments: str, within: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "silversmith.cli", "check", *arguments],
+        cwd=within,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+        env={**os.environ, "COLUMNS": "200"},
+    )
+
+
+def test_good_files(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_bytes("stadt\nZürich\nKöln\n".encode("latin-1"))
+    done = silversmith("a.csv", within=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("a.csv  silver: 2 rows; csv (")
+    assert "encoding 'latin-1', confidence 0.9" in done.stdout
+
+
+def test_bad_files_say_what_where_and_what_to_do(tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_text("[1,\n2")
+    (tmp_path / "b.csv").write_text("a,b\n1,2\n3\n")
+    done = silversmith(".", within=tmp_path)
+    assert done.returncode == 1
+    assert done.stderr == ""
+    first, *rest = done.stdout.splitlines()
+    assert first == "a.json  quarantine: UnreadableJson"
+    assert "line 2" in done.stdout
+    assert "RFC 8259" in done.stdout
+    assert rest[-2:] == [
+        "b.csv  silver: 1 row, 1 row rejected; csv (separator ',', quote '\"')",
+        "  row 2: line 3: has 1 field, the header has 2",
+    ]
+
+
+EXACT = ["file", "outcome", "rows", "rejected", "error", "format", "dialect"]
+
+
+def test_json_is_an_object_on_a_line_for_each_file(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("a;b\n1;2\n3\n4;5\n")
+    (tmp_path / "b.json").write_text('{"a":1,}')
+    done = silversmith("a.csv", "b.json", "--json", within=tmp_path)
+    assert (done.returncode, done.stderr) == (1, "")
+    good, bad = map(json.loads, done.stdout.splitlines())
+    assert list(good) == list(bad) == EXACT
+    assert {name: good[name] for name in EXACT[:-1]} == {
+        "file": "a.csv", "outcome": "silver", "rows": 2, "rejected": 1, "error": None, "format": "csv",
+    }  # fmt: skip
+    assert good["dialect"]["separator"] == ";"
+    assert (bad["outcome"], bad["rows"], bad["rejected"], bad["format"]) == ("quarantine", 0, 0, None)
+    assert (bad["error"]["code"], bad["error"]["place"]["line"]) == ("UnreadableJson", 1)
+    assert all(bad["error"][name] for name in ("message", "hint"))
+
+
+def test_with_a_pipeline(tmp_path: Path) -> None:
+    (tmp_path / "pipeline.py").write_text(
+        "from silversmith import Pipeline\n"
+        "pipeline = Pipeline('p')\n"
+        "@pipeline.transform('*.csv')\n"
+        "def rows(rows):\n"
+        "    return rows\n"
+    )
+    (tmp_path / "a.csv").write_text("a\n1\n")
+    (tmp_path / "b.json").write_text("[]")
+    done = silversmith("a.csv", "b.json", "--pipeline", "pipeline.py", within=tmp_path)
+    assert done.returncode == 1
+    assert "a.csv  (rows)  silver: 1 row; csv" in done.stdout
+    assert "b.json  quarantine: NoTransform" in done.stdout
+    done = silversmith("a.csv", "b.json", "--pipeline", "pipeline.py", "--json", within=tmp_path)
+    good, bad = map(json.loads, done.stdout.splitlines())
+    assert good == {**good, "file": "a.csv", "outcome": "silver", "rows": 1, "transform": "rows"}
+    assert (bad["outcome"], bad["error"]["code"]) == ("quarantine", "NoTransform")
+
+
+def test_wrong_calls(tmp_path: Path) -> None:
+    for arguments in ((), ("nowhere.csv",), ("--pipeline", "nowhere.py", "."), (str(tmp_path),), ("--nonsense",)):
+        done = silversmith(*arguments, within=tmp_path)
+        assert done.returncode == 2, arguments
+        assert done.stdout == ""
+        assert "Traceback" not in done.stderr
+
+
+def test_hostile_names_are_shown_escaped(tmp_path: Path) -> None:
+    (tmp_path / "a\x1b[2J\n.csv").write_text("a\n1\n")
+    done = silversmith(".", within=tmp_path)
+    assert done.stdout.startswith("a\\x1b[2J\\n.csv  silver")

@@ -1,0 +1,162 @@
+"""Every compression comes undone or is refused; nothing cut off is taken for whole."""
+
+from __future__ import annotations
+
+import bz2
+import errno
+import gzip
+import io
+import lzma
+import sys
+from collections.abc import Callable
+from typing import BinaryIO, cast
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from silversmith.formats.compression import COMPRESSIONS, stripped
+
+from silversmith.errors import DataError
+from silversmith.formats import read
+from silversmith.formats.content import LEAST_UNPACKED, unpack
+from silversmith.formats.scratch import Scratch
+from silversmith.stores import IN_MEMORY, Source
+
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
+
+Opener = Callable[..., Source]
+Pack = Callable[[bytes], bytes]
+
+PACKERS: dict[str, tuple[str, Pack]] = {
+    "gzip": (".gz", gzip.compress),
+    "bzip2": (".bz2", bz2.compress),
+    "xz": (".xz", lzma.compress),
+    "zstd": (".zst", zstd.compress),
+}
+EACH = pytest.mark.parametrize("name", PACKERS)
+
+
+@EACH
+@given(data=st.binary(max_size=300), more=st.binary(max_size=20))
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_it_comes_back(in_memory: Opener, name: str, data: bytes, more: bytes) -> None:
+    ending, pack = PACKERS[name]
+    assert unpack(in_memory(pack(data), "a" + ending), Scratch()).read() == data
+    two = unpack(in_memory(pack(data) + pack(more), "a"), Scratch())  # known by its bytes, whatever its name
+    assert two.read() == data + more
+    assert two.packing == f"+{name}"
+
+
+@EACH
+@given(data=st.binary(min_size=1, max_size=300), cut=st.integers(1, 10_000))
+@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_what_is_cut_off_is_refused(in_memory: Opener, name: str, data: bytes, cut: int) -> None:
+    ending, pack = PACKERS[name]
+    packed = pack(data)
+    with pytest.raises(DataError) as caught:
+        unpack(in_memory(packed[: len(packed) - 1 - cut % (len(packed) - 1)], "a" + ending), Scratch())
+    assert caught.value.code == f"Unreadable{name.capitalize()}"
+    assert caught.value.hint
+
+
+@EACH
+def test_what_follows_must_be_more_of_it(in_memory: Opener, name: str) -> None:
+    ending, pack = PACKERS[name]
+    with pytest.raises(DataError) as caught:
+        unpack(in_memory(pack(b"a,b\n1,2\n") + b"rubbish after the end", "a.csv" + ending), Scratch())
+    assert caught.value.code == f"Unreadable{name.capitalize()}"
+
+
+def test_xz_may_have_zeros_after_it(in_memory: Opener) -> None:
+    packed = lzma.compress(b"one") + bytes(8) + lzma.compress(b"two") + bytes(4)
+    assert unpack(in_memory(packed, "a.xz"), Scratch()).read() == b"onetwo"
+
+
+def test_zstandard_may_begin_with_a_frame_to_skip(in_memory: Opener) -> None:
+    packed = b"\x50\x2a\x4d\x18\x04\x00\x00\x00skip" + zstd.compress(b"data")
+    assert unpack(in_memory(packed, "a.zst"), Scratch()).read() == b"data"
+
+
+@EACH
+def test_a_name_over_other_bytes_is_a_mistake(in_memory: Opener, name: str) -> None:
+    ending, _ = PACKERS[name]
+    with pytest.raises(DataError) as caught:
+        read(in_memory(b"a,b\n1,2\n", "x.csv" + ending))
+    assert caught.value.code == f"Unreadable{name.capitalize()}"
+    with pytest.raises(DataError) as caught:
+        read(in_memory(b"", "x.csv" + ending))
+    assert caught.value.code == "EmptyFile"
+
+
+@EACH
+def test_every_text_format_is_read_from_it(in_memory: Opener, in_file: Opener, name: str) -> None:
+    ending, pack = PACKERS[name]
+    for opened in (in_memory, in_file):
+        assert read(opened(pack(b"a,b\n1,2\n"), "x.csv" + ending)).format == f"csv+{name}"
+        assert read(opened(pack(b'[{"a":1}]'), "x.json" + ending)).format == f"json+{name}"
+        assert read(opened(pack(b'{"a":1}\n'), "x.ndjson" + ending)).format == f"ndjson+{name}"
+        assert read(opened(pack(b"<a><b><c/></b></a>"), "x.xml" + ending)).format == f"xml+{name}"
+
+
+@EACH
+def test_twice_is_too_much(in_memory: Opener, name: str) -> None:
+    ending, pack = PACKERS[name]
+    with pytest.raises(DataError) as caught:
+        read(in_memory(pack(pack(b"a,b\n")), "x.csv" + ending + ending))
+    assert caught.value.code == "NestedArchive"
+
+
+@pytest.mark.parametrize("name", ["bzip2", "xz", "zstd"])
+def test_bombs_are_defused(in_memory: Opener, tmp_path: object, name: str) -> None:
+    _, pack = PACKERS[name]
+    piece = pack(b"0" * IN_MEMORY)
+    bomb = piece * (LEAST_UNPACKED // IN_MEMORY + 1)
+    assert len(bomb) * 100 < LEAST_UNPACKED
+    with pytest.raises(DataError) as caught:
+        unpack(in_memory(bomb, "x"), Scratch())
+    assert caught.value.code == "TooLarge"
+
+
+def test_windows_that_would_take_too_much_memory_are_refused(in_memory: Opener) -> None:
+    big = {"id": lzma.FILTER_LZMA2, "dict_size": 1 << 29}
+    packed = lzma.compress(b"data" * 1000, filters=[big])
+    with pytest.raises(DataError) as caught:
+        unpack(in_memory(packed, "x.xz"), Scratch())
+    assert caught.value.code == "UnreadableXz"
+
+
+class Failing(io.RawIOBase):
+    """A disk that cannot be read."""
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: object) -> int:
+        raise OSError(errno.EIO, "Input/output error")
+
+
+@EACH
+def test_a_failing_disk_is_not_the_data_s_fault(name: str) -> None:
+    compression = next(one for one in COMPRESSIONS if one.name == name)
+    with pytest.raises(OSError, match="Input/output error"):
+        list(compression.pieces(cast("BinaryIO", Failing())))
+
+
+@pytest.mark.parametrize(
+    ("name", "rest"),
+    [
+        ("a.csv.gz", "a.csv"),
+        ("a.CSV.GZ", "a.CSV"),
+        ("a.tgz", "a.tar"),
+        ("a.txz", "a.tar"),
+        ("a.tar.zst", "a.tar"),
+        ("a.csv", "a.csv"),
+        ("gz", "gz"),
+        (".gz", ""),
+    ],
+)
+def test_names_lose_their_ending(name: str, rest: str) -> None:
+    assert stripped(name) == rest

@@ -1,0 +1,176 @@
+"""An encoding is taken only where no other explains the file as well: no guess may damage data."""
+
+# ruff: noqa: RUF001 -- letters and signs that look like others are what this is about
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from silversmith.errors import DataError
+from silversmith.formats import ROW, Csv, FixedWidth, Lines, read
+from silversmith.formats.alphabets import ENCODINGS
+from silversmith.formats.content import Content
+from silversmith.formats.encoding import SURE, Guess, guess, weigh
+from silversmith.stores import Source
+
+Opener = Callable[..., Source]
+
+#: Words of languages, by the encoding that their files were in.
+TEXTS = {
+    "German": ("cp1252", "Zürich Köln Straße Bäcker Öl Übergröße"),
+    "French": ("cp1252", "été père français garçon où forêt hôtel cœur"),
+    "Spanish": ("cp1252", "España año niño corazón café también ¿Dónde ¡Olé"),
+    "Portuguese": ("cp1252", "São coração informações você não açúcar"),
+    "Italian": ("cp1252", "città perché così più università"),
+    "Swedish": ("cp1252", "Malmö Göteborg Västerås Åre Örebro"),
+    "Danish": ("cp1252", "København Århus Ærø Nørrebro smørrebrød"),
+    "English": ("cp1252", "it’s “fine” – don’t worry… café résumé"),
+    "Czech": ("cp1250", "Dvořák Plzeň Přemysl České Budějovice žluťoučký"),
+    "Polish": ("cp1250", "Łódź Gdańsk Wałęsa żaba świętość"),
+    "Hungarian": ("cp1250", "Győr őszinte tűz árvíztűrő tükörfúrógép"),
+    "Romanian": ("cp1250", "Braşov Iaşi Timişoara Bucureşti învăţ"),
+    "Russian": ("cp1251", "Москва Да нет привет мир"),
+    "Russian in KOI8": ("koi8-r", "Москва Да нет привет мир"),
+    "Greek": ("cp1253", "Αθήνα καλημέρα κόσμε"),
+    "Turkish": ("cp1254", "İstanbul Şişli Ağrı Kadıköy güneş"),
+    "Lithuanian": ("cp1257", "Šiauliai ačiū žmogus gražus Kėdainiai"),
+    "German in DOS": ("cp850", "Zürich Köln Straße Bäcker Öl"),
+    "French on a Mac": ("mac_roman", "été père français garçon où"),
+    "Hebrew": ("cp1255", "שלום עולם"),
+    "Arabic": ("cp1256", "مرحبا بالعالم"),
+    "Japanese": ("shift_jis", "日本語 テスト データ"),
+    "Chinese": ("gbk", "中文 测试 数据 文件"),
+    "Korean": ("euc_kr", "한국어 테스트 데이터"),
+}
+
+
+def content(data: bytes) -> Content:
+    return Content("a.csv", data, None)
+
+
+def weighed(text: str, encoding: str) -> Guess:
+    return guess(content(text.replace(" ", "\n").encode(encoding)))
+
+
+@pytest.mark.parametrize("name", TEXTS)
+def test_the_words_of_a_language(name: str) -> None:
+    encoding, text = TEXTS[name]
+    found = weighed(text, encoding)
+    if encoding == "cp1252":
+        assert found.encoding == ("latin-1" if name != "English" and "œ" not in text else "cp1252")
+        assert found.is_sure
+    else:
+        assert not found.is_sure, found
+        assert found.why
+
+
+@given(
+    words=st.lists(st.sampled_from([(name, word) for name in TEXTS for word in TEXTS[name][1].split()]), max_size=6),
+)
+@settings(max_examples=400, deadline=None)
+def test_no_mixture_of_words_is_ever_damaged(words: list[tuple[str, str]]) -> None:
+    """Words of one encoding, whichever and however few: what is taken for sure reads them as they were written."""
+    for encoding in {TEXTS[name][0] for name, _ in words}:
+        text = "\n".join(word for name, word in words if TEXTS[name][0] == encoding)
+        data = text.encode(encoding)
+        if not data.isascii():
+            found = guess(content(data))
+            assert not found.is_sure or data.decode(found.encoding) == text
+
+
+@given(data=st.binary(max_size=200))
+@settings(max_examples=300, deadline=None)
+def test_any_bytes_give_a_guess(data: bytes) -> None:
+    found = guess(content(data))
+    assert 0 <= found.confidence <= 1
+    assert found.why
+    if found.is_sure:
+        data.decode(found.encoding)
+
+
+def test_one_word_is_never_enough() -> None:
+    for _, text in TEXTS.values():
+        for word in text.split():
+            try:
+                data = word.encode("cp1252")
+            except UnicodeEncodeError:
+                continue
+            assert data.isascii() or not guess(content(data)).is_sure
+
+
+def test_more_words_are_surer() -> None:
+    few, many = weighed("Zürich Köln", "cp1252"), weighed("Zürich Köln Straße Bäcker", "cp1252")
+    assert SURE <= few.confidence < many.confidence < 1
+
+
+def test_utf8_in_most_places_is_not_guessed_at() -> None:
+    data = "Zürich\nKöln\nGenève\n".encode() + "Straße\nMünchen\n".encode("latin-1")
+    found = guess(content(data))
+    assert not found.is_sure
+    assert "UTF-8 in most places" in found.why
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-8-sig"])
+def test_unicode_of_other_widths(in_memory: Opener, in_file: Opener, encoding: str) -> None:
+    data = "name,number\nZürich,1\n東京,2\n".encode(encoding)
+    for opened in (in_memory, in_file):
+        if encoding == "utf-16-be":
+            data = "name,number\nZürich,1\nTokyo,2\n".encode(encoding)
+        table = read(opened(data))
+        assert table.rows.drop(ROW).collect()["number"].to_list() == [1, 2]
+        if encoding != "utf-8-sig":
+            assert table.dialect["encoding"] in {encoding, encoding[:6]}
+
+
+def test_nul_bytes_in_other_text_are_no_utf16() -> None:
+    assert not guess(content(b"a,b\n1,\0\n")).is_sure
+    assert not guess(content(b"\0" * 100)).is_sure
+    assert not guess(content("a,b\n".encode("utf-16-le") + b"\0")).is_sure
+
+
+def test_what_was_found_out_is_said(in_memory: Opener, in_file: Opener) -> None:
+    data = "stadt\nZürich\nKöln\n".encode("latin-1")
+    for opened in (in_memory, in_file):
+        for reader in (None, Lines(), FixedWidth({"stadt": (1, 10)}, skip_lines=1, short_lines=True)):
+            table = read(opened(data), reader)
+            assert table.dialect["encoding"] == "latin-1"
+            assert table.dialect["confidence"] == 0.9
+            assert "Latin-1" in str(table.dialect["why"])
+            assert table.rows.collect().to_series(0).to_list()[-2:] == ["Zürich", "Köln"]
+
+
+def test_what_is_not_sure_is_refused_with_the_likeliest(in_memory: Opener) -> None:
+    with pytest.raises(DataError) as caught:
+        read(in_memory("name\nDvořák\nPřemysl\n".encode("cp1250")))
+    error = caught.value
+    assert error.code == "NotUtf8"
+    assert "cp1250 (Czech)" in error.message
+    assert "50%" in error.message
+    assert "encoding=" in error.hint
+    assert error.place.line == 2
+
+
+def test_an_encoding_that_is_named_is_taken(in_memory: Opener) -> None:
+    data = "name\nDvořák\n".encode("cp1250")
+    for reader in (Csv(encoding="cp1250"), Lines(encoding="cp1250")):
+        table = read(in_memory(data), reader)
+        assert table.rows.collect().to_series(0).to_list()[-1] == "Dvořák"
+        assert table.dialect["encoding"] == "cp1250"
+    with pytest.raises(DataError) as caught:
+        read(in_memory("a\nZürich\nKöln\n".encode("cp1252")), Csv(encoding="utf-8"))
+    assert caught.value.code == "NotUtf8"
+
+
+def test_every_encoding_is_one_of_python_s() -> None:
+    for name in ENCODINGS:
+        assert b"a".decode(name) == "a"
+
+
+def test_weighing_is_bounded() -> None:
+    words = Counter(f"w{'a' * (number % 7)}{chr(97 + number % 26)}é".encode("cp1252") for number in range(30_000))
+    assert weigh(words, b"\xe9").is_sure

@@ -1,0 +1,450 @@
+"""Worksheets: every cell is what it is, and no cell becomes null because others are of another kind."""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from datetime import date, datetime, time, timedelta
+from typing import Any
+from xml.sax.saxutils import escape
+
+import polars as pl
+import pytest
+import xlsxwriter  # type: ignore[import-untyped]
+import xlwt  # type: ignore[import-untyped]
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from silversmith.errors import DataError, DefinitionError
+from silversmith.formats import ROW, Csv, Excel, read, sheets
+from silversmith.formats.sheets import as_text, is_builtin_moment, is_moment, moment
+from silversmith.stores import Source
+
+Opener = Callable[..., Source]
+Cells = Sequence[Sequence[Any]]
+Write = Callable[[dict[str, Cells]], bytes]
+
+
+def xlsx(book: dict[str, Cells]) -> bytes:
+    buffer = io.BytesIO()
+    with xlsxwriter.Workbook(buffer, {"in_memory": True, "default_date_format": "yyyy-mm-dd hh:mm"}) as workbook:
+        for name, rows in book.items():
+            sheet = workbook.add_worksheet(name)
+            for number, row in enumerate(rows):
+                for place, cell in enumerate(row):
+                    if isinstance(cell, str) and cell.startswith("#"):
+                        sheet.write_formula(number, place, "=1/0", None, cell)
+                    elif cell is not None and cell != "":
+                        sheet.write(number, place, cell)
+    return buffer.getvalue()
+
+
+def xls(book: dict[str, Cells]) -> bytes:
+    workbook = xlwt.Workbook(encoding="utf-8")
+    codes = {datetime: "YYYY-MM-DD HH:MM", date: "YYYY-MM-DD", time: "HH:MM"}
+    styles = {kind: xlwt.easyxf(num_format_str=code) for kind, code in codes.items()}
+    for name, rows in book.items():
+        sheet = workbook.add_sheet(name)
+        for number, row in enumerate(rows):
+            for place, cell in enumerate(row):
+                if isinstance(cell, str) and cell.startswith("#"):
+                    sheet.row(number).set_cell_error(place, {"#N/A": "#N/A!"}.get(cell, cell))  # as xlwt calls it
+                elif cell is not None and cell != "":
+                    sheet.write(number, place, cell, *([styles[type(cell)]] if type(cell) in styles else []))
+    buffer = io.BytesIO()
+    workbook.save(buffer)
+    return buffer.getvalue()
+
+
+def ods(book: dict[str, Cells]) -> bytes:
+    text = "<office:document-content xmlns:office='o' xmlns:table='t' xmlns:text='x' xmlns:calcext='c'>"
+    for name, rows in book.items():
+        text += f"<table:table table:name='{escape(name)}'>"
+        for row in rows:
+            text += "<table:table-row>" + "".join(map(_ods_cell, row)) + "</table:table-row>"
+        text += "</table:table>"
+    return ods_of(text + "</office:document-content>")
+
+
+def ods_of(content: str) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("mimetype", "application/vnd.oasis.opendocument.spreadsheet")
+        archive.writestr("content.xml", content)
+    return buffer.getvalue()
+
+
+def _ods_cell(cell: Any) -> str:
+    if cell is None or cell == "":
+        return "<table:table-cell/>"
+    if isinstance(cell, bool):
+        kind = f"office:value-type='boolean' office:boolean-value='{str(cell).lower()}'"
+    elif isinstance(cell, int | float):
+        kind = f"office:value-type='float' office:value='{cell!r}'"
+    elif isinstance(cell, date):
+        kind = f"office:value-type='date' office:date-value='{cell.isoformat()}'"
+    elif isinstance(cell, time):
+        kind = f"office:value-type='time' office:time-value='PT{cell:%H}H{cell:%M}M{cell:%S}S'"
+    elif cell.startswith("#"):
+        kind = "office:value-type='string' office:string-value='' calcext:value-type='error'"
+    else:
+        kind = "office:value-type='string'"
+    return f"<table:table-cell {kind}><text:p>{escape(str(cell))}</text:p></table:table-cell>"
+
+
+WRITERS: dict[str, Write] = {"xlsx": xlsx, "xls": xls, "ods": ods}
+EACH = pytest.mark.parametrize("write", WRITERS.values(), ids=WRITERS)
+
+
+def columns(source: Source, reader: Excel | None = None) -> dict[str, list[Any]]:
+    return read(source, reader).rows.drop(ROW).collect().to_dict(as_series=False)
+
+
+def refused(source: Source, reader: Any = None) -> DataError:
+    with pytest.raises(DataError) as caught:
+        read(source, reader)
+    assert caught.value.hint
+    return caught.value
+
+
+@EACH
+def test_every_kind_of_cell(in_memory: Opener, in_file: Opener, write: Write) -> None:
+    rows: list[list[Any]] = [
+        ["whole", "broken", "text", "day", "moment", "clock", "flag", "empty"],
+        [1, 0.1, "a", date(2026, 1, 2), datetime(2026, 1, 2, 3, 4), time(5, 6), True, None],  # noqa: DTZ001
+        [-2, 1e300, " b ", date(1999, 12, 31), datetime(2026, 1, 2), time(23, 59), False, None],  # noqa: DTZ001
+        [None, None, None, None, None, None, None, None],
+        [2**53, 3, "0012", None, None, None, None, None],
+    ]
+    for opened in (in_memory, in_file):
+        table = read(opened(write({"Sheet": rows})))
+        found = table.rows.collect()
+        assert table.format in WRITERS
+        assert table.dialect == {"sheet": "Sheet", "header_row": 1}
+        assert found.schema == {
+            "whole": pl.Int64,
+            "broken": pl.Float64,
+            "text": pl.String,
+            "day": pl.Date,
+            "moment": pl.Datetime("ms"),
+            "clock": pl.Time,
+            "flag": pl.Boolean,
+            "empty": pl.String,
+            ROW: pl.UInt64,
+        }
+        kept = [row for row in rows[1:] if any(cell is not None for cell in row)]
+        found = found.with_columns(pl.col("moment").cast(pl.Datetime("us")))
+        assert [list(row[:-1]) for row in found.iter_rows()] == kept
+        assert found[ROW].to_list() == [1, 2, 3]
+
+
+@EACH
+def test_one_cell_of_another_kind_makes_text_of_all(in_memory: Opener, write: Write) -> None:
+    other = ["n/a", True, date(2026, 1, 2), "#N/A", "#DIV/0!"]
+    said = ["n/a", "true", "2026-01-02", "#N/A", "#DIV/0!"]
+    for cell, text in zip(other, said, strict=True):
+        rows: list[list[Any]] = [["a"], *[[number] for number in range(5000)], [0.5], [cell]]
+        found = columns(in_memory(write({"S": rows})))["a"]
+        assert found == [*[str(row[0]) for row in rows[1:-2]], "0.5", text]
+
+
+CELL = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(-(2**53), 2**53),
+    st.floats(-1e300, 1e300, allow_subnormal=False),
+    st.text(
+        st.characters(codec="utf-8", exclude_categories=("Cc", "Cs"), exclude_characters="\ufffe\uffff#="), max_size=8
+    ),
+    st.datetimes(datetime(1901, 1, 1), datetime(9999, 12, 30)).map(lambda one: one.replace(microsecond=0)),  # noqa: DTZ001
+)
+
+
+@EACH
+@given(rows=st.lists(st.lists(CELL, min_size=3, max_size=3), min_size=1, max_size=6))
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_cells_come_back_or_all_are_text(in_memory: Opener, write: Write, rows: list[list[Any]]) -> None:
+    book = write({"S": [["a", "b", "c"], *rows]})
+    present = [row for row in rows if any(cell is not None and not _is_blank(cell) for cell in row)]
+    if not present:
+        assert read(in_memory(book)).height == 0
+        return
+    found = read(in_memory(book)).rows.drop(ROW).collect()
+    for place, name in enumerate("abc"):
+        cells = [None if row[place] == "" else row[place] for row in present]
+        kinds = {type(cell) for cell in cells if cell is not None}
+        got = found[name].to_list()
+        if kinds <= {int, float}:
+            assert got == [None if cell is None else pytest.approx(cell, rel=1e-15) for cell in cells]
+        elif len(kinds) == 1:
+            assert [_rounded(one) for one in got] == [_rounded(one) for one in cells]
+        else:
+            assert [one is None for one in got] == [one is None for one in cells]
+            assert all(one is None or isinstance(one, str) for one in got)
+
+
+def _is_blank(cell: Any) -> bool:
+    return isinstance(cell, str) and not cell.strip()
+
+
+def _rounded(cell: Any) -> Any:
+    """A day and the moment of its midnight are one."""
+    if isinstance(cell, date) and not isinstance(cell, datetime):
+        return datetime.combine(cell, time(0))
+    return cell
+
+
+@EACH
+def test_which_sheet(in_memory: Opener, write: Write) -> None:
+    book = write({"One": [["a"], [1]], "Empty": [], "Two": [["b"], [2]]})
+    error = refused(in_memory(book))
+    assert error.code == "SeveralSheets"
+    assert '"One", "Two"' in error.message
+    assert columns(in_memory(book), Excel(sheet="Two")) == {"b": [2]}
+    assert columns(in_memory(book), Excel(sheet=1)) == {"a": [1]}
+    assert columns(in_memory(book), Excel(sheet=3)) == {"b": [2]}
+    assert refused(in_memory(book), Excel(sheet=4)).code == "MissingSheet"
+    assert refused(in_memory(book), Excel(sheet="three")).code == "MissingSheet"
+    assert refused(in_memory(book), Excel(sheet="Empty")).code == "EmptyFile"
+    assert columns(in_memory(write({"Empty": [], "Two": [["b"], [2]]}))) == {"b": [2]}
+    assert refused(in_memory(write({"A": [], "B": []}))).code == "EmptyFile"
+
+
+@EACH
+def test_titles_names_and_gaps(in_memory: Opener, write: Write) -> None:
+    rows: list[list[Any]] = [["A title"], [], ["a", None, "b", None], [1, None, 2, 3], [], [4, None, 5, None]]
+    book = in_memory(write({"S": rows}))
+    reader = Excel(skip_rows=1)
+    assert columns(book, reader) == {"a": [1, 4], "b": [2, 5], "column_4": [3, None]}
+    assert read(book, reader).dialect["header_row"] == 3
+    assert columns(book, Excel(skip_rows=3, header=False)) == {
+        "column_1": [1, 4],
+        "column_3": [2, 5],
+        "column_4": [3, None],
+    }
+    assert columns(book, Excel(skip_rows=1, columns=["x", "y", "z"])) == {"x": [1, 4], "y": [2, 5], "z": [3, None]}
+    assert refused(book, Excel(skip_rows=1, columns=["x"])).code == "WrongColumns"
+    assert refused(book, Excel(skip_rows=9)).code == "EmptyFile"
+    assert refused(in_memory(write({"S": [["a", "a"], [1, 2]]}))).code == "DuplicateColumns"
+
+
+def test_hidden_sheets_are_read_when_named(in_memory: Opener) -> None:
+    buffer = io.BytesIO()
+    with xlsxwriter.Workbook(buffer) as workbook:
+        workbook.add_worksheet("Shown").write_column(0, 0, ["a", 1])
+        hidden = workbook.add_worksheet("Hidden")
+        hidden.write_column(0, 0, ["b", 2])
+        hidden.hide()
+    assert columns(in_memory(buffer.getvalue())) == {"a": [1]}
+    assert columns(in_memory(buffer.getvalue()), Excel(sheet="Hidden")) == {"b": [2]}
+
+
+def test_rich_text_escapes_and_elapsed_time(in_memory: Opener) -> None:
+    buffer = io.BytesIO()
+    with xlsxwriter.Workbook(buffer) as workbook:
+        bold, elapsed = workbook.add_format({"bold": True}), workbook.add_format({"num_format": "[h]:mm"})
+        sheet = workbook.add_worksheet()
+        sheet.write_row(0, 0, ["rich", "odd", "long"])
+        sheet.write_rich_string(1, 0, "plain ", bold, "bold", " plain")
+        sheet.write_string(1, 1, "a_x0041_\x07\nb")
+        sheet.write_number(1, 2, 1.5, elapsed)
+    assert columns(in_memory(buffer.getvalue())) == {
+        "rich": ["plain bold plain"],
+        "odd": ["a_x0041_\x07\nb"],
+        "long": [1.5],
+    }
+
+
+def test_days_since_1904(in_memory: Opener) -> None:
+    buffer = io.BytesIO()
+    with xlsxwriter.Workbook(buffer, {"date_1904": True, "default_date_format": "d/m/yy"}) as workbook:
+        workbook.add_worksheet().write_column(0, 0, ["a", date(2026, 1, 2)])
+    assert columns(in_memory(buffer.getvalue())) == {"a": [date(2026, 1, 2)]}
+
+
+def test_words_that_go_on_in_another_record(in_memory: Opener) -> None:
+    """The words of an .xls are cut every 8 KiB, within a word too, and go on in other letters' width."""
+    words = [("short " if number % 3 else "Zürich € ") * (number % 97 + 1) + str(number) for number in range(600)]
+    assert columns(in_memory(xls({"S": [["a"], *[[word] for word in words]]})))["a"] == words
+
+
+def test_what_is_written_many_times(in_memory: Opener) -> None:
+    def table(row: str) -> bytes:
+        head = "<d xmlns:office='o' xmlns:table='t' xmlns:text='x'><table:table table:name='S'>"
+        cell = "<table:table-cell office:value-type='string'><text:p>a</text:p></table:table-cell>"
+        return ods_of(f"{head}<table:table-row>{cell}</table:table-row>{row}</table:table></d>")
+
+    number = "<table:table-cell office:value-type='float' office:value='5'{}/>"
+    wide = " table:number-columns-repeated='16384'"
+    deep = "<table:table-row table:number-rows-repeated='{}'>{}</table:table-row>"
+    assert columns(in_memory(table(deep.format(3, number.format(""))))) == {"a": [5, 5, 5]}
+    empty = deep.format(1_048_000, f"<table:table-cell{wide}/>")
+    assert columns(in_memory(table(empty + deep.format(1, number.format(""))))) == {"a": [5]}
+    assert refused(in_memory(table(deep.format(1_048_000, number.format(wide))))).code == "TooLarge"
+    assert refused(in_memory(table(deep.format("9" * 30, number.format(""))))).code == "UnreadableExcel"
+    assert refused(in_memory(table(deep.format(1, number.format(wide) * 2)))).code == "UnreadableExcel"
+
+
+def test_a_sheet_that_is_too_large(in_memory: Opener) -> None:
+    """Cells far apart would take all the memory there is between them."""
+    assert columns(in_memory(xlsx({"S": [["a"], *[[] for _ in range(1000)], [1]]}))) == {"a": [1]}
+    many = sheets.Columns("S")
+    with pytest.raises(DataError) as caught:
+        for number in range(sheets.MOST_CELLS):
+            many.add({number % 10_000: 1.0})
+    assert caught.value.code == "TooLarge"
+
+
+@EACH
+def test_within_other_packing(in_memory: Opener, write: Write) -> None:
+    import gzip
+
+    book = write({"S": [["a"], [1]]})
+    kind = next(name for name, one in WRITERS.items() if one is write)
+    assert read(in_memory(gzip.compress(book), "x.gz")).format == f"{kind}+gzip"
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        archive.writestr("one", book)
+        archive.writestr("two", write({"S": [["a"], [2]]}))
+    table = read(in_memory(buffer.getvalue(), "x.zip"))
+    assert (table.format, table.rows.collect()["a"].to_list()) == (f"{kind}+zip", [1, 2])
+
+
+@EACH
+def test_another_reader_was_asked_for(in_memory: Opener, write: Write) -> None:
+    assert refused(in_memory(write({"S": [["a"], [1]]})), Csv()).code == "UnknownFormat"
+
+
+def test_what_is_no_workbook(in_memory: Opener) -> None:
+    assert refused(in_memory(b"", "x.xlsx")).code == "EmptyFile"
+    assert refused(in_memory(b"a,b\n1,2\n", "x.xlsx")).code == "UnreadableExcel"
+    assert refused(in_memory(b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(600), "x.xls")).code == "UnreadableExcel"
+    for part, code in (("word/document.xml", "UnknownFormat"), ("xl/workbook.bin", "UnknownFormat")):
+        buffer = io.BytesIO()
+        with zipfile.ZipFile(buffer, "w") as archive:
+            archive.writestr(part, "x")
+        assert refused(in_memory(buffer.getvalue(), "x")).code == code
+
+
+SEEDS = {
+    name: write({"S": [["a", "b", "c"], *[[n, f"w{n}", n / 7] for n in range(20)]]}) for name, write in WRITERS.items()
+}
+
+
+@pytest.mark.parametrize("name", SEEDS)
+@given(at=st.floats(0, 1, exclude_max=True), new=st.binary(max_size=6), gone=st.integers(0, 6))
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_damage_is_an_error_or_does_no_harm(in_memory: Opener, name: str, at: float, new: bytes, gone: int) -> None:
+    seed = SEEDS[name]
+    place = int(at * len(seed))
+    with suppress(DataError):
+        read(in_memory(seed[:place] + new + seed[place + gone :], f"x.{name}"))
+
+
+PARTS = [
+    ("<v>1</v>", "<v>x</v>"),
+    ("<v>1</v>", "<v>NaN</v>"),
+    ("<v>1</v>", "<v>1</v><w>"),
+    ('t="s"', 't="z"'),
+    ("<v>0</v>", "<v>999999</v>"),
+    ("<v>0</v>", "<v>-1</v>"),
+    ('r="A2"', 'r="2A"'),
+    ('r="A2"', 'r="ZZZZ2"'),
+    ('r="A2"', 'r="XFE2"'),
+    ('row r="2"', 'row r="0"'),
+    ('row r="2"', 'row r="9999999"'),
+    ("<worksheet", "<!DOCTYPE a><worksheet"),
+]
+
+
+@pytest.mark.parametrize(("old", "new"), PARTS)
+def test_sheets_that_no_program_writes(in_memory: Opener, old: str, new: str) -> None:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(xlsx({"S": [["a"], [1]]}))) as before, zipfile.ZipFile(buffer, "w") as after:
+        for part in before.namelist():
+            text = before.read(part)
+            if part == "xl/worksheets/sheet1.xml":
+                assert old.encode() in text
+                text = text.replace(old.encode(), new.encode(), 1)
+            after.writestr(part, text)
+    assert refused(in_memory(buffer.getvalue(), "x.xlsx")).code == "UnreadableExcel"
+
+
+@pytest.mark.parametrize(
+    ("code", "expected"),
+    [
+        ("yyyy-mm-dd", True),
+        ("h:mm", True),
+        ('d "of" mmm', True),
+        ("[$-409]d-mmm-yy;@", True),
+        ("General", False),
+        ("0.00", False),
+        ("#,##0", False),
+        ('0 "days"', False),
+        ("[Red]0", False),
+        ("[h]:mm", False),
+        ("[ss].00", False),
+        ("0\\d", False),
+        ("_-* #,##0_d", False),
+    ],
+)
+def test_formats_of_days(code: str, expected: bool) -> None:
+    assert is_moment(code) is expected
+
+
+def test_formats_by_number() -> None:
+    assert [number for number in range(60) if is_builtin_moment(number)] == [
+        *range(14, 23),
+        *range(27, 37),
+        45,
+        47,
+        *range(50, 59),
+    ]
+
+
+def test_numbers_of_days() -> None:
+    assert moment(0.5, since_1904=False) == time(12)
+    assert moment(1, since_1904=False) == datetime(1900, 1, 1)  # noqa: DTZ001
+    assert moment(59, since_1904=False) == datetime(1900, 2, 28)  # noqa: DTZ001
+    assert moment(60, since_1904=False) == 60
+    assert moment(61, since_1904=False) == datetime(1900, 3, 1)  # noqa: DTZ001
+    assert moment(0, since_1904=True) == datetime(1904, 1, 1)  # noqa: DTZ001
+    for serial in (-1, -0.1, 2_958_466, 1e300):
+        assert moment(serial, since_1904=False) == serial
+    assert moment(2_957_004, since_1904=True) == 2_957_004
+
+
+@given(st.datetimes(datetime(1900, 3, 1), datetime(9999, 12, 31)))  # noqa: DTZ001
+def test_moments_come_back_to_the_millisecond(one: datetime) -> None:
+    one = one.replace(microsecond=one.microsecond // 1000 * 1000)
+    serial = (one - datetime(1899, 12, 30)) / timedelta(days=1)  # noqa: DTZ001
+    assert moment(serial, since_1904=False) == one
+
+
+def test_cells_as_text() -> None:
+    cells = [None, "a", True, 1.0, 1.5, 1e300, 2.0**60, date(2026, 1, 2), time(3, 4), datetime(2026, 1, 2)]  # noqa: DTZ001
+    said = [None, "a", "true", "1", "1.5", "1e+300", "1.152921504606847e+18", "2026-01-02", "03:04:00", "2026-01-02"]
+    assert [as_text(cell) for cell in cells] == said
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"sheet": 0},
+        {"sheet": ""},
+        {"sheet": True},
+        {"sheet": 1.5},
+        {"skip_rows": -1},
+        {"skip_rows": "1"},
+        {"columns": "ab"},
+        {"columns": []},
+        {"columns": ["a", "a"]},
+        {"columns": ["a", ""]},
+        {"columns": ["__row__"]},
+    ],
+)
+def test_options_that_cannot_be(options: dict[str, Any]) -> None:
+    with pytest.raises(DefinitionError, match="Excel"):
+        Excel(**options)

@@ -1,0 +1,71 @@
+"""Plain lines: each is a row, whatever is in it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from silversmith.errors import DataError, DefinitionError
+from silversmith.formats import ROW, Lines, lines, read, text_lines
+from silversmith.formats.content import Content
+from silversmith.stores import Source
+
+Opener = Callable[..., Source]
+
+TEXT = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=60)
+
+
+def found(data: bytes, block: int) -> list[str]:
+    content = Content("a.log", data, None)
+    rows = lines.read(content, Lines(), (), block=block).rows.collect()
+    assert rows[ROW].to_list() == list(range(1, rows.height + 1))
+    return rows["line"].to_list()
+
+
+@given(parts=st.lists(st.tuples(TEXT, st.sampled_from(["\n", "\r\n", "\r"])), min_size=1), block=st.integers(1, 50))
+@settings(max_examples=300, deadline=None)
+def test_lines_end_where_they_do_however_they_are_cut(parts: list[tuple[str, str]], block: int) -> None:
+    text = "x\n" + "".join(line + end for line, end in parts)
+    expected = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
+    assert found(text.encode(), block) == expected[:-1]
+    assert found((text + "last").encode(), block) == [*expected[:-1], "last"]
+
+
+def test_empty_lines_are_rows(in_memory: Opener, in_file: Opener) -> None:
+    for opened in (in_memory, in_file):
+        table = read(opened(b"a\n\n b \n", "x.log"))
+        assert table.rows.collect()["line"].to_list() == ["a", "", " b "]
+        assert (table.format, table.height) == ("lines", 3)
+
+
+def test_numbers_stay_text(in_memory: Opener) -> None:
+    assert read(in_memory(b"1\n2\n", "x.log")).rows.collect()["line"].to_list() == ["1", "2"]
+
+
+def test_a_byte_order_mark_is_no_part_of_it(in_memory: Opener) -> None:
+    assert read(in_memory(b"\xef\xbb\xbfa\n", "x.log")).rows.collect()["line"].to_list() == ["a"]
+
+
+@pytest.mark.parametrize(
+    ("data", "code", "line"),
+    [
+        (b"", "EmptyFile", None),
+        (b"a\nb\0\n", "NulByte", 2),
+        (b"a\n\xff\xff\n", "NotUtf8", 2),
+        (b"a\n" + b"x" * (text_lines.LONGEST_LINE + 1) + b"\nb", "TooLarge", 2),
+    ],
+)
+def test_what_cannot_be_read_says_where(in_memory: Opener, data: bytes, code: str, line: int | None) -> None:
+    with pytest.raises(DataError) as caught:
+        read(in_memory(data, "x.log"))
+    assert (caught.value.code, caught.value.place.line) == (code, line)
+    assert caught.value.hint
+
+
+@pytest.mark.parametrize("encoding", ["klingon", "base64", 5])
+def test_an_encoding_that_cannot_be(encoding: str) -> None:
+    with pytest.raises(DefinitionError, match="Lines"):
+        Lines(encoding=encoding)

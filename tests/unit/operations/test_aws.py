@@ -1,0 +1,267 @@
+"""The operations over a deployed pipeline: the same answers as over a lake, from S3 and SQS."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+from moto import mock_aws
+
+from silversmith.aws.account import Account, open_account
+from silversmith.deployment import Deployment
+from silversmith.events import unwrap
+from silversmith.operations import WrongCall
+from silversmith.operations.aws import open_stack
+from silversmith.operations.aws_queues import QueueFailed
+from silversmith.operations.failures import Wanted, failures
+from silversmith.operations.put import plan, put
+from silversmith.operations.reconcile import reconcile
+from silversmith.operations.redrive import Chosen, redrive
+from silversmith.operations.replay import Range, replay
+from silversmith.operations.status import status
+from silversmith.operations.target import DeadKind
+from silversmith.operations.trace import trace
+from silversmith.patterns import KeyPattern
+from silversmith.stores import IN_MEMORY
+from tests.deployed import BAD, GOOD, HARMFUL, Deployed, write
+
+#: Moto leaves files open.
+pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
+
+NOW = 1_800_000_000.0
+
+
+@pytest.fixture
+def account() -> Iterator[Account]:
+    with mock_aws():
+        yield open_account(boto3.session.Session("id", "secret", region_name="eu-central-1"))
+
+
+@pytest.fixture
+def shop(tmp_path: Path, account: Account) -> Deployed:
+    return Deployed(write(tmp_path / "project"), account)
+
+
+def test_without_a_stack_it_says_what_to_do(account: Account, tmp_path: Path) -> None:
+    pipeline = write(tmp_path).pipeline
+    missing = pytest.raises(WrongCall, match=r"no stack shop in eu-central-1.*silversmith deploy")
+    with missing, open_stack(account, "shop", pipeline):
+        pytest.fail("there is none")
+
+
+def test_a_stack_of_something_else_is_refused(account: Account, tmp_path: Path) -> None:
+    other = {"Resources": {"Queue": {"Type": "AWS::SQS::Queue"}}}
+    account.client("cloudformation").create_stack(StackName="shop", TemplateBody=json.dumps(other))
+    foreign = pytest.raises(WrongCall, match="no outputs of a pipeline")
+    with foreign, open_stack(account, "shop", write(tmp_path).pipeline):
+        pytest.fail("it is none")
+
+
+def test_the_buckets_are_those_of_the_deployment(account: Account, tmp_path: Path) -> None:
+    shop = Deployed(write(tmp_path), account, Deployment(prefix="test"))
+    shop.land("orders/a.csv", tell=False)
+    with shop.opened() as (pipeline, target):
+        assert pipeline.bronze == "test-dl-bronze-layer"
+        assert target.place == "stack test-shop in eu-central-1"
+        assert [batch.found for batch in reconcile(pipeline, target)]
+    (message,) = shop.receive("orders")
+    assert unwrap(message["Body"])[0].bucket == "test-dl-bronze-layer"
+    assert shop.pipeline.bronze == "dl-bronze-layer"
+
+
+def test_status(shop: Deployed) -> None:
+    shop.land("orders/a.csv")
+    shop.land("orders/b.csv", BAD)
+    shop.land("orders/c.csv", HARMFUL)
+    shop.work("orders")
+    shop.bury(shop.url("orders", "SubscriptionDLQ"), "orders/d.csv")
+    shop.bury(shop.url("", "RuleDLQ"), "orders/e.csv")
+    with shop.opened() as (pipeline, target):
+        found = status(pipeline, target, now=NOW)
+    orders, copies = found.transforms
+    assert (found.running, found.ran, found.chain.dead, found.chain.created) == (True, False, 1, None)
+    assert (orders.waiting, orders.dead, orders.quarantined, orders.done) == (0, 2, 1, None)
+    assert (copies.waiting, copies.dead, copies.quarantined) == (3, 0, 0)
+
+
+def test_a_transform_that_is_not_deployed_yet(shop: Deployed, tmp_path: Path) -> None:
+    text = (tmp_path / "project/pipeline.py").read_text().replace("late_copies", "later")
+    newer = write(tmp_path / "newer", text).pipeline
+    missing = pytest.raises(WrongCall, match="no transform later: run `silversmith deploy`")
+    with open_stack(shop.account, "shop", newer, wait=0) as (pipeline, target), missing:
+        status(pipeline, target, now=NOW)
+
+
+def test_put(shop: Deployed, tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_bytes(GOOD)
+    large = tmp_path / "large.bin"
+    large.write_bytes(b"x" * (IN_MEMORY + 1))
+    with shop.opened() as (pipeline, target):
+        done = list(put(plan([tmp_path / "a.csv", large], prefix="orders"), pipeline, target.lake.bronze, scratch=None))
+    assert [(each.key, each.size, list(each.transforms)) for each in done] == [
+        ("orders/a.csv", len(GOOD), ["orders", "late_copies"]),
+        ("orders/large.bin", IN_MEMORY + 1, []),
+    ]
+    assert large.exists(), "the file is the user's"
+    stored = shop.s3.head_object(Bucket="dl-bronze-layer", Key="orders/large.bin")
+    assert (stored["ContentLength"], stored["ETag"].strip('"')) == (IN_MEMORY + 1, done[1].etag)
+
+
+def test_trace(shop: Deployed) -> None:
+    shop.land("orders/a.csv")
+    shop.work("orders")
+    shop.bury(shop.url("late_copies", "QueueDLQ"), "orders/a.csv")
+    with shop.opened() as (pipeline, target):
+        found = trace("orders/a.csv", pipeline, target)
+        assert not trace("orders/z.csv", pipeline, target).known
+    orders, copies = found.transforms
+    assert (orders.state, copies.state, found.remembers) == ("current", "missing", False)
+    assert orders.silver is not None
+    assert orders.silver.lineage is not None
+    assert orders.silver.lineage.rows_written == 2
+    ((step,),) = [version.steps for version in found.versions]
+    assert (step.room, step.what, step.name) == ("queue", "dead", "shop_late_copies")
+
+
+def test_failures_are_told_and_stay(shop: Deployed) -> None:
+    shop.land("orders/b.csv", BAD)
+    shop.work("orders")
+    shop.bury(shop.url("orders", "QueueDLQ"), "orders/c.csv")
+    shop.bury(shop.url("orders", "SubscriptionDLQ"), "orders/d.csv")
+    rule = "arn:aws:events:eu-central-1:123456789012:rule/shop_Rule"
+    shop.bury(shop.url("", "RuleDLQ"), "orders/e.csv", RULE_ARN=rule, ERROR_CODE="NO_PERMISSIONS")
+    with shop.opened() as (pipeline, target):
+        found = failures(pipeline, target, Wanted(), now=NOW)
+        again = failures(pipeline, target, Wanted(transform="orders", pattern=KeyPattern.parse("orders/c*")), now=NOW)
+    assert [document.code for document in found.quarantined] == ["MissingColumn"]
+    assert {(dead.kind, dead.key, dead.transform, dead.source) for dead in found.dead} == {
+        (DeadKind.QUEUE, "orders/c.csv", "orders", "shop_orders"),
+        (DeadKind.SUBSCRIPTION, "orders/d.csv", "orders", "shop_Topic"),
+        (DeadKind.RULE, "orders/e.csv", None, "shop_Rule"),
+    }
+    assert next(dead.reason for dead in found.dead if dead.kind is DeadKind.RULE).endswith("NO_PERMISSIONS")
+    assert [dead.key for dead in again.dead] == ["orders/c.csv"]
+    assert [shop.waiting("orders", kind) for kind in ("QueueDLQ", "SubscriptionDLQ")] == [1, 1]
+    assert shop.waiting("", "RuleDLQ") == 1
+
+
+def test_what_is_no_event_and_of_no_transform_is_told_too(shop: Deployed, tmp_path: Path) -> None:
+    shop.sqs.send_message(QueueUrl=shop.url("late_copies", "QueueDLQ"), MessageBody="what?")
+    fewer = write(
+        tmp_path / "fewer", (tmp_path / "project/pipeline.py").read_text().partition('@pipeline.transform("*.csv')[0]
+    )
+    with open_stack(shop.account, "shop", fewer.pipeline, wait=0) as (pipeline, target):
+        (dead,) = failures(pipeline, target, Wanted(), now=NOW).dead
+        assert (dead.kind, dead.key, dead.source) == (DeadKind.UNKNOWN, "", "shop_late_copies_DLQ")
+        assert target.redrive([dead]) == 0
+    assert shop.waiting("late_copies", "QueueDLQ") == 1
+
+
+@pytest.mark.parametrize("kind", ["QueueDLQ", "SubscriptionDLQ"])
+def test_redrive_gives_a_message_back_to_its_queue(shop: Deployed, kind: str) -> None:
+    for key in ("orders/c.csv", "orders/d.csv"):
+        shop.bury(shop.url("orders", kind), key)
+    with shop.opened() as (pipeline, target):
+        (batch,) = redrive(pipeline, target, Chosen(pattern=KeyPattern.parse("orders/c*")))
+    assert batch.sent == 1
+    (message,) = shop.receive("orders")
+    assert unwrap(message["Body"])[0].key == "orders/c.csv"
+    (left,) = shop.receive("orders", kind)
+    assert unwrap(left["Body"])[0].key == "orders/d.csv"
+
+
+def test_redrive_gives_a_rules_message_to_everybody_who_wants_it(shop: Deployed) -> None:
+    shop.bury(shop.url("", "RuleDLQ"), "orders/e.csv")
+    with shop.opened() as (pipeline, target):
+        (batch,) = redrive(pipeline, target, Chosen())
+        assert batch.sent == 1
+        assert list(redrive(pipeline, target, Chosen())) == []
+    assert [len(shop.receive(transform.name)) for transform in shop.pipeline.transforms] == [1, 1]
+    assert shop.waiting("", "RuleDLQ") == 0
+
+
+def test_redrive_of_a_file_in_quarantine(shop: Deployed) -> None:
+    shop.land("orders/b.csv", BAD)
+    shop.work("orders")
+    shop.land("orders/b.csv", GOOD, tell=False)
+    with shop.opened() as (pipeline, target):
+        assert [batch.sent for batch in redrive(pipeline, target, Chosen(error="missingcolumn"))] == [1]
+    assert shop.work("orders") == 1
+    assert shop.silver("orders/orders/b.csv.parquet")
+    with shop.opened() as (pipeline, target):
+        assert failures(pipeline, target, Wanted(), now=NOW).quarantined_total == 0
+
+
+def test_looking_only_sends_nothing(shop: Deployed) -> None:
+    shop.bury(shop.url("orders", "QueueDLQ"), "orders/c.csv")
+    with shop.opened() as (pipeline, target):
+        (batch,) = redrive(pipeline, target, Chosen(), dry_run=True)
+    assert (len(batch.failed), batch.sent) == (1, 0)
+    assert (shop.waiting("orders"), shop.waiting("orders", "QueueDLQ")) == (0, 1)
+
+
+def test_more_than_a_hundred_dead_messages_all_go_back(shop: Deployed) -> None:
+    for number in range(104):
+        shop.bury(shop.url("orders", "QueueDLQ"), f"orders/{number}.csv")
+    with shop.opened() as (pipeline, target):
+        assert sum(batch.sent for batch in redrive(pipeline, target, Chosen())) == 104
+    assert (shop.waiting("orders"), shop.waiting("orders", "QueueDLQ")) == (104, 0)
+
+
+def test_reconcile_sends_what_is_missing_and_not_what_is_dead(shop: Deployed) -> None:
+    for key in ("orders/a.csv", "orders/b.csv", "orders/c.csv"):
+        shop.land(key, tell=False)
+    shop.bury(shop.url("orders", "QueueDLQ"), "orders/b.csv")
+    shop.bury(shop.url("", "RuleDLQ"), "orders/c.csv")
+    with shop.opened() as (pipeline, target):
+        (batch,) = reconcile(pipeline, target, transform="orders")
+    assert [finding.key for finding in batch.found] == ["orders/a.csv"]
+    assert [finding.key for finding in batch.waiting] == ["orders/b.csv", "orders/c.csv"]
+    assert shop.work("orders") == 1
+    assert shop.silver("orders/orders/a.csv.parquet")
+
+
+def test_replay_makes_silver_again(shop: Deployed) -> None:
+    for number in range(12):
+        shop.land(f"orders/{number}.csv")
+    shop.work("orders")
+    before = shop.s3.head_object(Bucket="dl-silver-layer", Key="orders/orders/3.csv.parquet")["Metadata"]
+    with shop.opened() as (pipeline, target):
+        wanted = Range(KeyPattern.parse("orders/*"))
+        (batch,) = replay(pipeline, target, wanted, transform="orders", force=4_000_000_000)
+    assert len(batch.keys) == 12
+    assert shop.work("orders") == 12
+    after = shop.s3.head_object(Bucket="dl-silver-layer", Key="orders/orders/3.csv.parquet")["Metadata"]
+    assert {**after, "committed-at": ""} == {**before, "committed-at": ""}
+    assert after["committed-at"] > before["committed-at"]
+
+
+class Refusing:
+    """A client that refuses part of what it is given."""
+
+    def __init__(self, client: Any) -> None:
+        self._client = client
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._client, name)
+
+    def publish_batch(self, **_: Any) -> dict[str, Any]:
+        return {"Successful": [], "Failed": [{"Id": "0", "Code": "InternalError", "Message": "not now"}]}
+
+
+def test_what_the_topic_does_not_take_stays(shop: Deployed) -> None:
+    shop.bury(shop.url("", "RuleDLQ"), "orders/e.csv")
+
+    def client(service: str) -> Any:
+        found = shop.account.client(service)
+        return Refusing(found) if service == "sns" else found
+
+    account, refused = replace(shop.account, client=client), pytest.raises(QueueFailed, match="1 messages: not now")
+    with open_stack(account, "shop", shop.pipeline, wait=0) as (pipeline, target), refused:
+        list(redrive(pipeline, target, Chosen()))
+    assert shop.waiting("", "RuleDLQ") == 1

@@ -1,0 +1,87 @@
+"""A queue read by receiving: all of it where it can be, nothing lost, and what AWS refuses told so that one can act."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import boto3
+import pytest
+from botocore.exceptions import ClientError, EndpointConnectionError
+from moto import mock_aws
+
+from silversmith.errors import AccessDenied
+from silversmith.operations.aws_queues import QueueFailed, SqsQueue, told
+
+
+@pytest.fixture
+def client() -> Iterator[Any]:
+    with mock_aws():
+        yield boto3.session.Session("id", "secret", region_name="eu-central-1").client("sqs")
+
+
+def filled(client: Any, number: int) -> str:
+    url: str = client.create_queue(QueueName="dead")["QueueUrl"]
+    for each in range(number):
+        client.send_message(QueueUrl=url, MessageBody=str(each))
+    return url
+
+
+def test_all_messages_are_held_and_let_go_of(client: Any) -> None:
+    url = filled(client, 23)
+    queue = SqsQueue(url, client, wait=0)
+    assert {message.body for message in queue.messages()} == set(map(str, range(23)))
+    assert (queue.depth().waiting, queue.depth().in_flight, queue.depth().name) == (0, 23, "dead")
+    assert len(list(queue.messages())) == 23, "what is held is told again"
+    queue.release()
+    assert (queue.depth().waiting, queue.depth().in_flight) == (23, 0)
+    assert queue.held("what") is None
+
+
+def test_what_is_deleted_is_gone(client: Any) -> None:
+    url = filled(client, 12)
+    queue = SqsQueue(url, client, wait=0)
+    messages = list(queue.messages())
+    queue.delete(messages[:11])
+    assert [queue.held(message.id) for message in messages] == [None] * 11 + [messages[11]]
+    queue.release()
+    assert [message.body for message in SqsQueue(url, client, wait=0).messages()] == [messages[11].body]
+
+
+def test_of_a_very_deep_queue_a_part_is_told(client: Any) -> None:
+    said: list[str] = []
+    queue = SqsQueue(filled(client, 25), client, tell=said.append, most=20, wait=0)
+    assert len(list(queue.messages())) == 20
+    assert said == ["the queue dead holds about 5 messages more, which were not looked at"]
+
+
+def test_deleting_makes_room_for_the_rest(client: Any) -> None:
+    queue = SqsQueue(filled(client, 25), client, most=10, wait=0)
+    seen = 0
+    for message in queue.messages():
+        queue.delete([message])
+        seen += 1
+    assert seen == 25
+
+
+def test_a_message_has_its_time(client: Any) -> None:
+    (message,) = SqsQueue(filled(client, 1), client, wait=0).messages()
+    assert message.sent > 1_500_000_000
+
+
+@pytest.mark.parametrize("code", ["AccessDenied", "AccessDeniedException", "AWS.SimpleQueueService.AccessDenied"])
+def test_a_missing_right_is_told(code: str) -> None:
+    with pytest.raises(AccessDenied, match=r"the queue q: ReceiveMessage: no.*docs/operations.md"), told("the queue q"):
+        raise ClientError({"Error": {"Code": code, "Message": "no"}}, "ReceiveMessage")
+
+
+def test_a_queue_that_is_gone(client: Any) -> None:
+    url = filled(client, 0)
+    client.delete_queue(QueueUrl=url)
+    with pytest.raises(QueueFailed, match="the queue dead: GetQueueAttributes"):
+        SqsQueue(url, client).depth()
+
+
+def test_no_network() -> None:
+    with pytest.raises(QueueFailed, match="the queue q: Could not connect"), told("the queue q"):
+        raise EndpointConnectionError(endpoint_url="https://sqs")

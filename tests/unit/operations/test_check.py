@@ -1,0 +1,201 @@
+"""What a run would make of files, without a lake: every file gets an answer, whatever it does to who reads it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from silversmith.operations import WrongCall
+from silversmith.operations.check import Checked, check, plan
+from silversmith.operations.check_worker import Job
+from silversmith.operations.check_worker import check as check_here
+from silversmith.pipeline import Pipeline, load
+
+PIPELINE = """
+import ctypes
+import os
+import time
+
+import polars as pl
+
+from silversmith import Contract, Pipeline
+
+pipeline = Pipeline("shop")
+
+
+@pipeline.transform("orders/*.csv", contract=Contract(schema={"n": pl.Int64}, required=["n"]))
+def orders(rows):
+    print("not for the one who asked")
+    return rows
+
+
+@pipeline.transform("*.csv", timeout=30, memory=512)
+def every(rows):
+    return rows.filter(pl.col("n").is_not_null())
+
+
+@pipeline.transform("bug.json")
+def buggy(rows):
+    return rows.select("no such column")
+
+
+@pipeline.transform("sleep.json", timeout=1)
+def sleepy(rows):
+    time.sleep(600)
+
+
+@pipeline.transform("grow.json", memory=256)
+def greedy(rows):
+    held = []
+    while True:
+        held.append(bytearray(16 * 1024 * 1024))
+        time.sleep(0.01)
+
+
+@pipeline.transform("die.json")
+def deadly(rows):
+    os._exit(3)
+
+
+@pipeline.transform("segfault.json")
+def wild(rows):
+    ctypes.string_at(0)
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Iterator[Path]:
+    before = Path.cwd()
+    (tmp_path / "pipeline.py").write_text(PIPELINE)
+    os.chdir(tmp_path)
+    yield tmp_path
+    os.chdir(before)
+
+
+def put(path: Path, text: str = '{"a":1}') -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+    return path
+
+
+def checked(*paths: Path, pipeline: str | None = None) -> list[Checked]:
+    found = load(pipeline) if pipeline is not None else None
+    return list(check(plan(paths, found), found, pipeline))
+
+
+def test_without_a_pipeline(folder: Path) -> None:
+    good, bad = put(folder / "a.csv", "a;b\n1;2\n3\n"), put(folder / "b.json", "[1,\n2")
+    one, two = checked(good, bad)
+    assert one.to_dict() == {
+        "file": str(good),
+        "outcome": "silver",
+        "rows": 1,
+        "rejected": 1,
+        "error": None,
+        "format": "csv",
+        "dialect": {**one.dialect, "separator": ";"},
+    }
+    assert one.first == [{"row": 2, "reasons": ["line 3: has 1 field, the header has 2"]}]
+    assert (two.outcome, two.rows, two.rejected, two.format) == ("quarantine", 0, 0, None)
+    assert two.error is not None
+    assert two.error["code"] == "UnreadableJson"
+    assert two.error["place"]["line"] == 2
+    assert two.error["hint"]
+
+
+def test_with_a_pipeline_every_transform_that_matches(folder: Path) -> None:
+    put(folder / "orders/a.csv", "n\n1\nx\n")
+    found = checked(Path("orders"), pipeline="pipeline.py")
+    assert [(one.transform, one.outcome, one.rows, one.rejected) for one in found] == [
+        ("orders", "silver", 1, 1),
+        ("every", "silver", 2, 0),
+    ]
+    assert found[0].first[0]["row"] == 2
+    assert "is not Int64" in found[0].first[0]["reasons"][0]
+
+
+def test_a_file_that_no_transform_wants(folder: Path) -> None:
+    (one,) = checked(put(folder / "a.xml"), pipeline="pipeline.py")
+    assert (one.outcome, one.transform) == ("quarantine", None)
+    assert one.error is not None
+    assert one.error["code"] == "NoTransform"
+
+
+def test_the_user_s_own_bug_is_no_fault_of_the_data(folder: Path) -> None:
+    (one,) = checked(put(folder / "bug.json"), pipeline="pipeline.py")
+    assert one.outcome == "quarantine"
+    assert one.error is not None
+    assert one.error["code"] == "TransformError"
+    assert "no such column" in one.error["message"]
+
+
+@pytest.mark.parametrize(
+    ("name", "code", "said"),
+    [
+        ("sleep.json", "TimedOut", "1 s"),
+        ("grow.json", "OutOfMemory", "the limit is 256 MB"),
+        ("die.json", "Crashed", "exit code 3"),
+        ("segfault.json", "Crashed", "SIGSEGV"),
+    ],
+)
+def test_a_process_that_ends_badly_costs_one_file(folder: Path, name: str, code: str, said: str) -> None:
+    paths = [put(folder / "a.csv", "n\n1\n"), put(folder / name), put(folder / "b.csv", "n\n1\n")]
+    before, found, after = checked(*paths, pipeline="pipeline.py")
+    assert (before.outcome, after.outcome) == ("silver", "silver")
+    assert found.outcome == "quarantine"
+    assert found.error is not None
+    assert found.error["code"] == code
+    assert said in found.error["message"]
+
+
+def test_a_file_that_cannot_be_opened(folder: Path) -> None:
+    path = put(folder / "a.csv", "a\n1\n")
+    jobs = plan([path], None)
+    path.unlink()
+    (one,) = check(jobs, None, None)
+    assert (one.outcome, one.error and one.error["code"]) == ("quarantine", "FileNotFoundError")
+
+
+def test_names_that_are_no_text(folder: Path) -> None:
+    path = os.fsencode(folder) + b"/caf\xe9.csv"
+    with open(path, "wb") as file:  # noqa: PTH123 -- a path of bytes
+        file.write(b"a\n1\n")
+    (one,) = checked(Path(os.fsdecode(path)))
+    assert one.outcome == "silver"
+    assert one.file == os.fsdecode(path)
+
+
+def test_nothing_is_left_behind(folder: Path, tmp_path: Path) -> None:
+    put(folder / "data/a.csv", "a\n" + "1\n" * 5_000_000)
+    (one,) = checked(folder / "data")
+    assert (one.outcome, one.rows) == ("silver", 5_000_000)
+    assert sorted(path.name for path in tmp_path.rglob("*") if path.is_file()) == ["a.csv", "pipeline.py"]
+
+
+def test_what_is_to_be_checked(folder: Path) -> None:
+    pipeline = Pipeline("p")
+    for name, pattern in (("by_name", "a.csv"), ("by_path", "data/a.csv"), ("below", "deep/b.csv")):
+        pipeline.transform(pattern, name=name)(lambda rows: rows)
+    put(folder / "data/a.csv")
+    put(folder / "data/deep/b.csv")
+    jobs = plan([Path("data")], pipeline)
+    assert [(job.key, job.transform) for job in jobs] == [
+        ("data/a.csv", "by_path"),
+        ("a.csv", "by_name"),
+        ("deep/b.csv", "below"),
+    ]
+    with pytest.raises(WrongCall, match="does not exist"):
+        plan([folder / "nowhere"], None)
+    (folder / "empty").mkdir()
+    with pytest.raises(WrongCall, match="no files"):
+        plan([folder / "empty"], None)
+
+
+def test_half_characters_in_messages_are_spelled_out(folder: Path) -> None:
+    path = put(folder / "a.json", '{"\\ud800":1,')
+    answer = check_here(Job(str(path), "a.json"), None, folder)
+    str(answer).encode()
+    assert answer["outcome"] == "quarantine"

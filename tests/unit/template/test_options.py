@@ -1,0 +1,355 @@
+"""Each option of a deployment changes what it says, and nothing else."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import pytest
+
+from silversmith import DefinitionError, Deployment, Pipeline, Vpc
+from silversmith.deployment import ROLES
+from silversmith.local.stack import Stack, read
+from silversmith.template import compile as compile_template
+
+Json = dict[str, Any]
+
+VPC = Vpc(subnets=("subnet-01234567", "subnet-89abcdef"), security_groups=("sg-01234567",))
+KEY = "arn:aws:kms:eu-central-1:123456789012:key/01234567-89ab-cdef-0123-456789abcdef"
+BOUNDARY = "arn:aws:iam::123456789012:policy/boundary"
+OPTIONS: dict[str, Deployment] = {
+    "prefix": Deployment(prefix="test"),
+    "buckets": Deployment(bronze="raw", silver="clean", quarantine="bad"),
+    "existing": Deployment(existing_buckets=ROLES, existing_keys=(KEY,)),
+    "customer_key": Deployment(customer_key=True),
+    "tags": Deployment(tags={"team": "lake"}),
+    "log_retention_days": Deployment(log_retention_days=7),
+    "alarm_email": Deployment(alarm_email="ops@example.com"),
+    "alarm_topic": Deployment(alarm_topic="arn:aws:sns:eu-central-1:123456789012:wake-me"),
+    "mailed_with_key": Deployment(alarm_email="ops@example.com", customer_key=True),
+    "no_reconciler": Deployment(reconcile_hours=0),
+    "reconcile_hours": Deployment(reconcile_hours=6),
+    "architecture": Deployment(architecture="x86_64"),
+    "snap_start": Deployment(snap_start=True),
+    "vpc": Deployment(vpc=VPC),
+    "permissions_boundary": Deployment(permissions_boundary=BOUNDARY),
+    "ephemeral_storage": Deployment(ephemeral_storage={"late": 4096}),
+    "reserved_concurrency": Deployment(reserved_concurrency=3),
+    "provisioned_concurrency": Deployment(provisioned_concurrency={"late": 2}),
+}
+
+
+def pipeline() -> Pipeline:
+    found = Pipeline("flights")
+    found.sql("late/*.csv", "SELECT * FROM rows", name="late")
+    found.sql("orders/*.json", "SELECT * FROM rows", name="orders", maximum_concurrency=3)
+    return found
+
+
+def compiled(option: str) -> Json:
+    return compile_template(pipeline(), deployment=OPTIONS[option])
+
+
+PLAIN = compile_template(pipeline())
+
+
+def of_type(template: Json, kind: str) -> dict[str, Json]:
+    return {
+        logical: resource["Properties"]
+        for logical, resource in template["Resources"].items()
+        if resource["Type"] == f"AWS::{kind}"
+    }
+
+
+def changed(before: Json, after: Json, path: str = "") -> Iterator[str]:
+    """Where two templates differ: the paths to the properties, down to the second below a resource."""
+    for name in sorted({*before, *after}):
+        one, other = before.get(name), after.get(name)
+        here = f"{path}{name}"
+        if one == other:
+            continue
+        if here.count(".") < 2 and isinstance(one, dict) and isinstance(other, dict):
+            yield from changed(one, other, f"{here}.")
+        else:
+            yield here
+
+
+def differences(option: str) -> set[str]:
+    """Resource types and their properties that differ from the plain template; whole types, where there are more."""
+    found, after = set(), compiled(option)["Resources"]
+    before = PLAIN["Resources"]
+    for path in changed(before, after):
+        logical, *rest = path.split(".")
+        kind = (after.get(logical) or before[logical])["Type"].removeprefix("AWS::")
+        found.add(".".join([kind, *rest[1:]]))
+    return found
+
+
+FUNCTION, ROLE = "Lambda::Function", "IAM::Role"
+
+
+@pytest.mark.parametrize(
+    ("option", "where"),
+    [
+        ("tags", set()),
+        ("log_retention_days", {"Logs::LogGroup.RetentionInDays"}),
+        ("alarm_topic", {"CloudWatch::Alarm.AlarmActions"}),
+        (
+            "alarm_email",
+            {"CloudWatch::Alarm.AlarmActions", "SNS::Topic", "SNS::TopicPolicy", "SNS::Subscription"},
+        ),
+        (
+            "no_reconciler",
+            {
+                *("SQS::Queue", "SQS::QueuePolicy", "Logs::LogGroup", ROLE, FUNCTION, "CloudWatch::Alarm"),
+                *("Scheduler::ScheduleGroup", "Scheduler::Schedule"),
+            },
+        ),
+        ("reconcile_hours", {"Scheduler::Schedule.ScheduleExpression"}),
+        ("architecture", {f"{FUNCTION}.Architectures"}),
+        (
+            "snap_start",
+            {
+                *(f"{FUNCTION}.SnapStart", "Lambda::Version", "Lambda::Alias"),
+                "Lambda::EventSourceMapping.FunctionName",
+            },
+        ),
+        ("vpc", {f"{FUNCTION}.VpcConfig", f"{ROLE}.Policies"}),
+        ("permissions_boundary", {f"{ROLE}.PermissionsBoundary"}),
+        ("ephemeral_storage", {f"{FUNCTION}.EphemeralStorage"}),
+        (
+            "reserved_concurrency",
+            {f"{FUNCTION}.ReservedConcurrentExecutions", "Lambda::EventSourceMapping.ScalingConfig"},
+        ),
+        (
+            "provisioned_concurrency",
+            {"Lambda::Version", "Lambda::Alias", "Lambda::EventSourceMapping.FunctionName"},
+        ),
+        (
+            "customer_key",
+            {
+                *("KMS::Key", "KMS::Alias", "S3::Bucket.BucketEncryption", "SNS::Topic.KmsMasterKeyId"),
+                *("SQS::Queue.KmsMasterKeyId", "SQS::Queue.SqsManagedSseEnabled", "Logs::LogGroup.KmsKeyId"),
+                *(f"{FUNCTION}.KmsKeyArn", f"{ROLE}.Policies"),
+            },
+        ),
+    ],
+)
+def test_an_option_changes_what_it_is_about(option: str, where: set[str]) -> None:
+    assert {found for found in differences(option) if not found.endswith(".Tags")} == where
+
+
+def used(template: Json) -> set[tuple[str, str]]:
+    """Resource types and their properties."""
+    return {(each["Type"], name) for each in template["Resources"].values() for name in each.get("Properties", {})}
+
+
+@pytest.mark.parametrize("option", OPTIONS)
+def test_what_an_option_makes_is_in_a_golden_template_too(option: str) -> None:
+    """So that cfn-lint and checkov, which are slow, need to look at those only."""
+    golden = [json.loads(path.read_text()) for path in (Path(__file__).parent / "golden").glob("*.json")]
+    assert used(compiled(option)) <= set().union(*map(used, golden))
+
+
+def chain(stack: Stack) -> Json:
+    """Who gives what to whom, and how: what a message on its way could notice."""
+    names = {
+        **{queue.arn: queue.name for queue in stack.queues},
+        **{topic.arn: topic.name for topic in stack.topics},
+        **{function.arn: function.name for function in stack.functions},
+    }
+    found = {
+        "published": [
+            [(names[each.arn], names[each.dead_letter_arn or ""]) for each in rule.targets] for rule in stack.rules
+        ],
+        "delivered": [
+            (names[each.topic_arn], names[each.queue_arn], names[each.dead_letter_arn or ""], each.raw)
+            for each in stack.subscriptions
+        ],
+        "kept": [
+            (each.name, each.visibility_timeout, each.max_receive_count, names.get(each.dead_letter_arn or ""))
+            for each in stack.queues
+            if "Reconciler" not in each.name
+        ],
+        "worked": [
+            (names[each.queue_arn], names[each.function_arn], each.batch_size, each.report_batch_item_failures)
+            for each in stack.mappings
+        ],
+    }
+    unprefixed: Json = json.loads(json.dumps(found).replace('"test-', '"'))
+    return unprefixed
+
+
+@pytest.mark.parametrize("option", OPTIONS)
+def test_the_local_engine_finds_the_same_chain_in_it(option: str) -> None:
+    assert chain(read(compiled(option))) == chain(read(PLAIN))
+
+
+def test_a_prefix_is_before_every_name() -> None:
+    names = {
+        *("BucketName", "TopicName", "QueueName", "FunctionName", "Name", "GroupName", "RuleName", "AliasName"),
+        "LogGroupName",
+    }
+    found = [
+        value.removeprefix("/aws/lambda/")
+        for resource in compiled("prefix")["Resources"].values()
+        for name, value in resource.get("Properties", {}).items()
+        if name in names and isinstance(value, str)
+    ]
+    assert len(found) > 15
+    assert all(value.startswith("test-") for value in found)
+    assert '"flights_' not in json.dumps(compiled("prefix"))
+
+
+def test_functions_and_rules_are_told_of_the_deployment_s_buckets() -> None:
+    found = compiled("buckets")
+    for function in of_type(found, FUNCTION).values():
+        variables = function["Environment"]["Variables"]
+        assert [variables[f"SILVERSMITH_{role.upper()}"] for role in ROLES] == ["raw", "clean", "bad"]
+    assert of_type(found, "Events::Rule")["Rule"]["EventPattern"]["detail"]["bucket"] == {"name": ["raw"]}
+    assert [each["BucketName"] for each in of_type(found, "S3::Bucket").values()] == ["raw", "clean", "bad"]
+
+
+def test_existing_buckets_are_not_touched() -> None:
+    found = compiled("existing")
+    assert not of_type(found, "S3::Bucket")
+    assert not of_type(found, "S3::BucketPolicy")
+    assert "BronzeBucket" not in json.dumps(found["Resources"])
+    assert found["Outputs"]["BronzeBucketName"]["Value"] == "dl-bronze-layer"
+    assert found["Outputs"]["SilverBucketName"]["Value"] == "dl-silver-layer"
+
+
+def test_everything_that_takes_tags_has_them() -> None:
+    found = compiled("tags")
+    tagged = {}
+    for logical, resource in found["Resources"].items():
+        given = {each["Key"]: each["Value"] for each in resource["Properties"].get("Tags", [])}
+        if given:
+            tagged[logical] = given
+    untaggable = {found["Resources"][logical]["Type"] for logical in set(found["Resources"]) - set(tagged)}
+    assert untaggable == {
+        *("AWS::S3::BucketPolicy", "AWS::SNS::TopicPolicy", "AWS::SQS::QueuePolicy", "AWS::SNS::Subscription"),
+        "AWS::Scheduler::Schedule",
+    }
+    assert all(given["team"] == "lake" for given in tagged.values())
+    assert all(given["silversmith:pipeline"] == "flights" for given in tagged.values())
+    assert tagged["LateQueue"]["silversmith:transform"] == "late"
+    assert "silversmith:transform" not in tagged["Topic"]
+
+
+def test_data_and_its_key_are_left_when_the_stack_is_deleted() -> None:
+    kept = {
+        resource["Type"]
+        for resource in compiled("customer_key")["Resources"].values()
+        if resource.get("DeletionPolicy") == resource.get("UpdateReplacePolicy") == "Retain"
+    }
+    assert kept == {"AWS::S3::Bucket", "AWS::KMS::Key"}
+
+
+def test_the_customer_s_key_is_used_by_everything_that_keeps_something() -> None:
+    found = compiled("mailed_with_key")
+    key = {"Fn::GetAtt": ["Key", "Arn"]}
+    used = {
+        "SQS::Queue": "KmsMasterKeyId",
+        "SNS::Topic": "KmsMasterKeyId",
+        "Logs::LogGroup": "KmsKeyId",
+        FUNCTION: "KmsKeyArn",
+    }
+    for kind, name in used.items():
+        assert [each.get(name) for each in of_type(found, kind).values()] == [key] * len(of_type(found, kind))
+    for bucket in of_type(found, "S3::Bucket").values():
+        (rule,) = bucket["BucketEncryption"]["ServerSideEncryptionConfiguration"]
+        assert rule["BucketKeyEnabled"]
+        assert rule["ServerSideEncryptionByDefault"] == {"KMSMasterKeyID": key, "SSEAlgorithm": "aws:kms"}
+    assert found["Outputs"]["KeyArn"]["Value"] == key
+
+
+def test_alarms_go_to_mail_and_topic() -> None:
+    both = Deployment(alarm_email="ops@example.com", alarm_topic="arn:aws:sns:eu-central-1:123456789012:wake-me")
+    found = compile_template(pipeline(), deployment=both)
+    actions = [{"Ref": "AlarmTopic"}, "arn:aws:sns:eu-central-1:123456789012:wake-me"]
+    assert [each["AlarmActions"] for each in of_type(found, "CloudWatch::Alarm").values()] == [actions] * 8
+    assert of_type(found, "SNS::Subscription")["AlarmEmail"]["Endpoint"] == "ops@example.com"
+
+
+def test_numbers_are_those_of_each_transform() -> None:
+    functions = of_type(compiled("ephemeral_storage"), FUNCTION)
+    assert functions["LateFunction"]["EphemeralStorage"] == {"Size": 4096}
+    assert "EphemeralStorage" not in functions["OrdersFunction"]
+    assert "EphemeralStorage" not in functions["Reconciler"]
+
+
+def test_a_queue_gives_no_more_than_is_reserved() -> None:
+    """What Lambda refuses counts as received."""
+    found = compiled("reserved_concurrency")
+    reserved = [each.get("ReservedConcurrentExecutions") for each in of_type(found, FUNCTION).values()]
+    assert reserved == [3, 3, None]
+    mappings = of_type(found, "Lambda::EventSourceMapping").values()
+    assert [each["ScalingConfig"]["MaximumConcurrency"] for each in mappings] == [3, 3]
+    plenty = compile_template(pipeline(), deployment=Deployment(reserved_concurrency={"late": 5000}))
+    more = of_type(plenty, "Lambda::EventSourceMapping")
+    assert more["LateMapping"]["ScalingConfig"] == {"MaximumConcurrency": 1000}
+    assert more["OrdersMapping"]["ScalingConfig"] == {"MaximumConcurrency": 3}
+
+
+def published(deployment: Deployment, memory: int = 512) -> Json:
+    """The description of the published version, which decides whether another one is."""
+    found = Pipeline("flights")
+    found.sql("late/*.csv", "SELECT * FROM rows", name="late", memory=memory)
+    description: Json = compile_template(found, deployment=deployment)["Resources"]["LateVersion"]["Properties"]
+    return description["Description"]  # type: ignore[no-any-return]
+
+
+def test_another_version_is_published_for_other_code_or_another_configuration_and_only_then() -> None:
+    first = published(Deployment(provisioned_concurrency=1))
+    assert "${CodeKey}" in first["Fn::Sub"]
+    for same in (
+        Deployment(provisioned_concurrency=2),
+        Deployment(provisioned_concurrency=1, reserved_concurrency=9),
+        Deployment(provisioned_concurrency=1, tags={"a": "b"}),
+    ):
+        assert published(same) == first
+    assert published(Deployment(provisioned_concurrency=1), memory=513) != first
+    assert published(Deployment(provisioned_concurrency=1, ephemeral_storage=513)) != first
+    assert published(Deployment(snap_start=True)) != first
+
+
+def test_what_is_published_is_what_is_invoked() -> None:
+    found = compiled("provisioned_concurrency")["Resources"]
+    assert found["LateMapping"]["Properties"]["FunctionName"] == {"Ref": "LateAlias"}
+    alias = found["LateAlias"]["Properties"]
+    assert alias["FunctionVersion"] == {"Fn::GetAtt": ["LateVersion", "Version"]}
+    assert alias["ProvisionedConcurrencyConfig"] == {"ProvisionedConcurrentExecutions": 2}
+    assert found["OrdersMapping"]["Properties"]["FunctionName"] == {"Ref": "OrdersFunction"}
+
+
+@pytest.mark.parametrize(
+    ("deployment", "says"),
+    [
+        (
+            Deployment(ephemeral_storage=MappingProxyType({"lat": 1024})),
+            "ephemeral_storage speaks of lat, .* it has: late, orders",
+        ),
+        (Deployment(reserved_concurrency=2), "'orders' cannot .* maximum_concurrency=3 is more than reserved"),
+        (Deployment(reserved_concurrency=3, provisioned_concurrency=4), "provisioned_concurrency=4 is more than"),
+        (Deployment(silver="dl-bronze-layer"), "bronze and silver are both 'dl-bronze-layer'"),
+    ],
+)
+def test_what_does_not_fit_the_pipeline_is_refused(deployment: Deployment, says: str) -> None:
+    with pytest.raises(DefinitionError, match=says):
+        compile_template(pipeline(), deployment=deployment)
+
+
+def test_names_that_get_too_long_by_the_prefix_are_refused() -> None:
+    found = Pipeline("p" * 20)
+    found.sql("late/*.csv", "SELECT * FROM rows", name="t" * 40)
+    assert compile_template(found)["Resources"]
+    with pytest.raises(DefinitionError, match=r"cannot be deployed: its function's name .* Lambda takes 64"):
+        compile_template(found, deployment=Deployment(prefix="stage"))
+    long = Pipeline("flights", bronze="b" * 60)
+    long.sql("late/*.csv", "SELECT * FROM rows", name="late")
+    with pytest.raises(DefinitionError, match=r"the bronze bucket's name 'stage-b.*must have 3 to 63 characters"):
+        compile_template(long, deployment=Deployment(prefix="stage"))

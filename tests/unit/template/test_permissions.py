@@ -1,0 +1,356 @@
+"""Every statement of every policy is needed for something, and none gives more than that.
+
+The template holds all that a deployment can want. What must work is asked of its policies as AWS would ask, and so is
+what must not. Whichever statement is taken out, one of the answers changes.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import pytest
+
+from silversmith import Deployment, Pipeline, Vpc
+from silversmith.errors import AccessDenied
+from silversmith.lineage import error_key, rejected_key, silver_key
+from silversmith.local.iam import Policy, check
+from silversmith.local.intrinsics import Template
+from silversmith.schemas import schema_key
+from silversmith.template import compile as compile_template
+
+Json = dict[str, Any]
+
+ACCOUNT, REGION = "123456789012", "eu-central-1"
+ROOT = f"arn:aws:iam::{ACCOUNT}:root"
+BUCKET_KEY = f"arn:aws:kms:{REGION}:{ACCOUNT}:key/of-quarantine"
+EVERYTHING = Deployment(
+    existing_buckets=("quarantine",),
+    existing_keys=(BUCKET_KEY,),
+    customer_key=True,
+    alarm_email="ops@example.com",
+    vpc=Vpc(subnets=("subnet-01234567",), security_groups=("sg-01234567",)),
+)
+TLS, PLAIN = {"aws:SecureTransport": "true"}, {"aws:SecureTransport": "false"}
+TOPIC = f"arn:aws:sns:{REGION}:{ACCOUNT}:flights_Topic"
+ALARMS = f"arn:aws:sns:{REGION}:{ACCOUNT}:flights_Alarms"
+RULE = f"arn:aws:events:{REGION}:{ACCOUNT}:rule/flights_Rule"
+ALARM = f"arn:aws:cloudwatch:{REGION}:{ACCOUNT}:alarm:flights-RuleDLQAlarm-1"
+BRONZE_KEY = "late/a b.csv"
+
+
+@dataclass(frozen=True)
+class Request:
+    """``policies`` are the logical ids of those that AWS would ask, of an identity and of a resource."""
+
+    policies: tuple[str, ...]
+    action: str
+    resource: str
+    principal: str
+    context: tuple[tuple[str, str], ...] = ()
+
+    def passes(self, policies: Mapping[str, Policy]) -> bool:
+        try:
+            check(
+                [policies[name] for name in self.policies],
+                self.action,
+                self.resource,
+                principal=self.principal,
+                context=dict(self.context),
+            )
+        except AccessDenied:
+            return False
+        return True
+
+
+def ask(*policies: str, do: str, on: str, by: str = "role", **context: str) -> list[Request]:
+    """One request for each action. In the names of the context ``__`` is a colon."""
+    given = tuple((name.replace("__", ":"), value) for name, value in context.items())
+    return [Request(policies, action, on, by, given) for action in do.split()]
+
+
+def queue(name: str) -> str:
+    return f"arn:aws:sqs:{REGION}:{ACCOUNT}:flights_{name}"
+
+
+def function(name: str) -> str:
+    return f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:flights_{name}"
+
+
+def s3(bucket: str, key: str) -> str:
+    return f"arn:aws:s3:::dl-{bucket}-layer/{key}"
+
+
+@cache
+def template() -> Json:
+    pipeline = Pipeline("flights")
+    pipeline.sql("late/*.csv", "SELECT * FROM rows", name="late")
+    pipeline.sql("orders/*.json", "SELECT * FROM rows", name="orders")
+    return compile_template(pipeline, deployment=EVERYTHING)
+
+
+def documents(properties: Json) -> list[Json]:
+    """The policy documents of a resource's properties, those of a role's trust too."""
+    found = [properties[name] for name in ("PolicyDocument", "KeyPolicy") if name in properties]
+    return [*found, *(inline["PolicyDocument"] for inline in properties.get("Policies", []))]
+
+
+def policies(template: Json) -> dict[str, Policy]:
+    """By logical id; a role's trust under ``Trust`` and its logical id."""
+    resolved = Template(template, account=ACCOUNT, region=REGION)
+    found = {}
+    for logical, resource in template["Resources"].items():
+        properties = resource["Properties"]
+        parts = documents(properties)
+        if parts:
+            found[logical] = Policy.parse(logical, *(resolved.value(part) for part in parts))
+        if "AssumeRolePolicyDocument" in properties:
+            trust = resolved.value(properties["AssumeRolePolicyDocument"])
+            trust["Statement"] = [{**statement, "Resource": "*"} for statement in trust["Statement"]]
+            found[f"Trust{logical}"] = Policy.parse(logical, trust)
+    return found
+
+
+def encrypted(by: str, **context: str) -> list[Request]:
+    return ask("Key", do="kms:Decrypt kms:GenerateDataKey", on="the key", by=by, **context)
+
+
+def with_key(role: str, service: str, key: str) -> list[Request]:
+    via = {"kms__ViaService": f"{service}.{REGION}.amazonaws.com"}
+    return ask(role, do="kms:Decrypt kms:GenerateDataKey", on=key, **via)
+
+
+KEY = f"arn:aws:kms:{REGION}:{ACCOUNT}:key/Key"
+LOG_CONTEXT = "kms__EncryptionContext__aws__logs__arn"
+TOPIC_CONTEXT = "kms__EncryptionContext__aws__sns__topicArn"
+LOGS_OF_LATE = f"arn:aws:logs:{REGION}:{ACCOUNT}:log-group:/aws/lambda/flights_late"
+SCHEDULES = f"arn:aws:scheduler:{REGION}:{ACCOUNT}:schedule-group/flights_Schedules"
+TO_VPC = "ec2:CreateNetworkInterface ec2:DeleteNetworkInterface ec2:AssignPrivateIpAddresses"
+
+
+def of_function(role: str, name: str) -> list[Request]:
+    """What every function needs to run, and to use what is encrypted."""
+    interface = f"arn:aws:ec2:{REGION}:{ACCOUNT}:network-interface/*"
+    shared = f"arn:aws:ec2:{REGION}:999999999999:subnet/subnet-01234567"
+    logs = f"arn:aws:logs:{REGION}:{ACCOUNT}:log-group:/aws/lambda/flights_{name}:*"
+    return [
+        *ask(f"Trust{role}", do="sts:AssumeRole", on="it", by="lambda.amazonaws.com"),
+        *ask(role, do="logs:CreateLogStream logs:PutLogEvents", on=logs),
+        *ask(role, do=TO_VPC, on=interface),
+        *ask(role, do="ec2:CreateNetworkInterface", on=shared),
+        *ask(role, do="ec2:DescribeNetworkInterfaces ec2:DescribeSubnets", on="*"),
+        *with_key(role, "s3", KEY),
+        *with_key(role, "sqs", KEY),
+        *with_key(role, "s3", BUCKET_KEY),
+        *(each for bucket in ("bronze", "silver", "quarantine") for each in listing(role, bucket)),
+    ]
+
+
+def listing(role: str, bucket: str) -> list[Request]:
+    return ask(role, do="s3:ListBucket", on=f"arn:aws:s3:::dl-{bucket}-layer", **TLS)
+
+
+def of_transform(role: str, name: str, key: str) -> list[Request]:
+    received = "sqs:ReceiveMessage sqs:DeleteMessage sqs:ChangeMessageVisibility sqs:GetQueueAttributes"
+    bronze, silver = (role, "BronzeBucketPolicy"), (role, "SilverBucketPolicy")
+    write, bury = "s3:GetObject s3:PutObject s3:AbortMultipartUpload", "s3:DeleteObject"
+    return [
+        *ask(*bronze, do="s3:GetObject s3:GetObjectVersion", on=s3("bronze", key), **TLS),
+        *ask(*silver, do=write, on=s3("silver", silver_key(name, key)), **TLS),
+        *ask(*silver, do="s3:GetObject s3:PutObject", on=s3("silver", schema_key(name)), **TLS),
+        *ask(role, do=f"{write} {bury}", on=s3("quarantine", rejected_key(name, key)), **TLS),
+        *ask(role, do=received, on=queue(name), **TLS),
+        *of_function(role, name),
+    ]
+
+
+def of_reconciler() -> list[Request]:
+    role = "RoleOfReconciler"
+    found = [
+        *of_function(role, "Reconciler"),
+        *ask(role, do="lambda:InvokeFunction", on=function("Reconciler")),
+        *ask(role, "ReconcilerDLQPolicy", do="sqs:SendMessage", on=queue("ReconcilerDLQ"), **TLS),
+    ]
+    for name, title, key in (("late", "Late", BRONZE_KEY), ("orders", "Orders", "orders/1.json")):
+        send = "sqs:SendMessage sqs:GetQueueAttributes"
+        found += [
+            *ask(role, "BronzeBucketPolicy", do="s3:GetObject", on=s3("bronze", key), **TLS),
+            *ask(role, "SilverBucketPolicy", do="s3:GetObject", on=s3("silver", silver_key(name, key)), **TLS),
+            *ask(role, "SilverBucketPolicy", do="s3:GetObject", on=s3("silver", schema_key(name)), **TLS),
+            *ask(role, do="s3:GetObject", on=s3("quarantine", error_key(name, key)), **TLS),
+            *ask(role, f"{title}QueuePolicy", do=send, on=queue(name), **TLS),
+        ]
+    return found
+
+
+def needed() -> list[Request]:
+    """What must work."""
+    from_topic, from_rule = TLS | {"aws__SourceArn": TOPIC}, TLS | {"aws__SourceArn": RULE}
+    from_alarm = {"aws__SourceArn": ALARM, "aws__SourceAccount": ACCOUNT}
+    sns, events = "sns.amazonaws.com", "events.amazonaws.com"
+    scheduled = {"aws__SourceArn": SCHEDULES, "aws__SourceAccount": ACCOUNT}
+    logs = "kms:Encrypt kms:Decrypt kms:ReEncryptFrom kms:ReEncryptTo kms:GenerateDataKey kms:DescribeKey"
+    found = [
+        *ask("TopicPolicy", do="sns:Publish", on=TOPIC, by=events, **TLS),
+        *ask("AlarmTopicPolicy", do="sns:Publish", on=ALARMS, by="cloudwatch.amazonaws.com", **TLS, **from_alarm),
+        *ask("RuleDLQPolicy", do="sqs:SendMessage", on=queue("RuleDLQ"), by=events, **from_rule),
+        *ask("Key", do="kms:Decrypt kms:PutKeyPolicy", on="the key", by=ROOT),
+        *encrypted(events, **{TOPIC_CONTEXT: TOPIC}),
+        *encrypted(events, aws__SourceArn=RULE),
+        *encrypted(events, aws__SourceArn=f"{RULE}2"),
+        *encrypted(sns, aws__SourceArn=TOPIC),
+        *encrypted("cloudwatch.amazonaws.com", **from_alarm),
+        *ask("Key", do=logs, on="the key", by=f"logs.{REGION}.amazonaws.com", **{LOG_CONTEXT: LOGS_OF_LATE}),
+        *of_transform("LateRole", "late", BRONZE_KEY),
+        *of_transform("OrdersRole", "orders", "orders/1.json"),
+        *of_reconciler(),
+        *ask("TrustRoleOfSchedule", do="sts:AssumeRole", on="it", by="scheduler.amazonaws.com", **scheduled),
+        *ask("RoleOfSchedule", do="lambda:InvokeFunction", on=function("Reconciler")),
+        *ask("RoleOfSchedule", do="sqs:SendMessage", on=queue("ReconcilerDLQ")),
+        *with_key("RoleOfSchedule", "sqs", KEY),
+    ]
+    for name, title in (("late", "Late"), ("orders", "Orders")):
+        for kind, suffix in (("Queue", ""), ("SubscriptionDLQ", "_SubscriptionDLQ")):
+            to = {"on": queue(name + suffix), "by": sns}
+            found += ask(f"{title}{kind}Policy", do="sqs:SendMessage", **to, **from_topic)
+    return found
+
+
+def refused() -> list[Request]:
+    """What must not."""
+    role, by_code = "LateRole", {"lambda__SourceFunctionArn": function("late")}
+    other, foreign = "arn:aws:sns:eu-central-1:123456789012:flights_Topic2", "999999999999"
+    mine = {"aws__SourceArn": SCHEDULES, "aws__SourceAccount": foreign}
+    return [
+        *ask(role, do="s3:PutObject s3:DeleteObject", on=s3("bronze", BRONZE_KEY), **TLS),
+        *ask(role, do="s3:GetObject", on=s3("bronze", "orders/1.json"), **TLS),
+        *ask(role, do="s3:DeleteObject", on=s3("silver", silver_key("late", BRONZE_KEY)), **TLS),
+        *ask(role, do="s3:PutObject", on=s3("silver", silver_key("orders", BRONZE_KEY)), **TLS),
+        *ask(role, do="s3:PutObject", on=s3("silver", schema_key("orders")), **TLS),
+        *ask(role, do="sqs:SendMessage sqs:PurgeQueue", on=queue("late"), **TLS),
+        *ask(role, do="sqs:ReceiveMessage", on=queue("orders"), **TLS),
+        *ask(role, do="kms:Decrypt", on=KEY),
+        *ask(role, do="kms:ScheduleKeyDeletion", on=KEY, kms__ViaService=f"s3.{REGION}.amazonaws.com"),
+        *with_key(role, "sqs", BUCKET_KEY),
+        *with_key(role, "dynamodb", KEY),
+        *with_key("RoleOfSchedule", "s3", KEY),
+        *(
+            each
+            for role, name in (("LateRole", "late"), ("OrdersRole", "orders"), ("RoleOfReconciler", "Reconciler"))
+            for each in ask(
+                role,
+                do=f"{TO_VPC} ec2:DescribeSubnets",
+                on=f"arn:aws:ec2:{REGION}:{ACCOUNT}:network-interface/*",
+                lambda__SourceFunctionArn=function(name),
+            )
+        ),
+        *ask(role, do="ec2:CreateVpc", on="*", **by_code),
+        *ask("RoleOfReconciler", do="s3:PutObject", on=s3("silver", silver_key("late", BRONZE_KEY)), **TLS),
+        *ask("RoleOfReconciler", do="s3:PutObject", on=s3("silver", schema_key("late")), **TLS),
+        *ask("RoleOfReconciler", do="s3:GetObject", on=s3("quarantine", rejected_key("late", "a")), **TLS),
+        *ask("RoleOfReconciler", do="s3:GetObject", on=s3("silver", "finance/secret.parquet"), **TLS),
+        *ask("RoleOfReconciler", do="sqs:ReceiveMessage sqs:SendMessage", on=queue("late_DLQ"), **TLS),
+        *ask("RoleOfReconciler", do="lambda:InvokeFunction", on=function("late")),
+        *ask("RoleOfSchedule", do="lambda:InvokeFunction", on=function("late")),
+        *ask("TrustRoleOfSchedule", do="sts:AssumeRole", on="it", by="scheduler.amazonaws.com", **mine),
+        *ask("TrustRoleOfSchedule", do="sts:AssumeRole", on="it", by="scheduler.amazonaws.com"),
+        *ask("TrustLateRole", do="sts:AssumeRole", on="it", by="ec2.amazonaws.com"),
+        *ask("LateQueuePolicy", do="sqs:SendMessage", on=queue("late"), by="sns.amazonaws.com", aws__SourceArn=other),
+        *ask("LateQueueDLQPolicy", do="sqs:SendMessage", on=queue("late_DLQ"), by="sns.amazonaws.com"),
+        *ask("AlarmTopicPolicy", do="sns:Publish", on=ALARMS, by="cloudwatch.amazonaws.com", aws__SourceArn=ALARM),
+        *encrypted("events.amazonaws.com"),
+        *encrypted("events.amazonaws.com", **{TOPIC_CONTEXT: other}),
+        *encrypted("sns.amazonaws.com", aws__SourceArn=other),
+        *encrypted("cloudwatch.amazonaws.com", aws__SourceArn=ALARM, aws__SourceAccount=foreign),
+        *encrypted(f"logs.{REGION}.amazonaws.com", **{LOG_CONTEXT: LOGS_OF_LATE.replace("flights_", "other_")}),
+        *encrypted("s3.amazonaws.com"),
+        *_in_plain_text(),
+    ]
+
+
+def _in_plain_text() -> Iterator[Request]:
+    """Whoever may otherwise: without TLS he may not. So it needs somebody who may, such as an administrator."""
+    for logical, resource in template()["Resources"].items():
+        kind = resource["Type"]
+        if kind == "AWS::S3::BucketPolicy":
+            bucket = template()["Resources"][resource["Properties"]["Bucket"]["Ref"]]["Properties"]["BucketName"]
+            yield from ask("Administrator", logical, do="s3:GetObject", on=f"arn:aws:s3:::{bucket}/x", **PLAIN)
+            yield from ask("Administrator", logical, do="s3:ListBucket", on=f"arn:aws:s3:::{bucket}", **PLAIN)
+        elif kind in {"AWS::SQS::QueuePolicy", "AWS::SNS::TopicPolicy"}:
+            (owner,) = resource["Properties"].get("Queues") or resource["Properties"]["Topics"]
+            arn = Template(template(), account=ACCOUNT, region=REGION).arn(owner["Ref"])
+            action = "sqs:SendMessage" if "Queues" in resource["Properties"] else "sns:Publish"
+            yield from ask("Administrator", logical, do=action, on=arn, **PLAIN)
+
+
+ADMINISTRATOR = Policy.parse("Administrator", {"Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}]})
+
+
+def answers(template: Json) -> list[bool]:
+    found = {"Administrator": ADMINISTRATOR, **policies(template)}
+    return [request.passes(found) for request in (*NEEDED, *REFUSED)]
+
+
+NEEDED, REFUSED = tuple(needed()), tuple(refused())
+
+
+def statements() -> list[tuple[str, int, int, str]]:
+    """Where each statement is: logical id, number of the document, number in it; and its Sid."""
+    return [
+        (logical, number, position, statement["Sid"])
+        for logical, resource in template()["Resources"].items()
+        for number, document in enumerate(documents(resource["Properties"]))
+        for position, statement in enumerate(document["Statement"])
+    ]
+
+
+def test_what_is_needed_works() -> None:
+    found = policies(template())
+    assert [request for request in NEEDED if not request.passes(found)] == []
+
+
+def test_what_nothing_needs_is_refused() -> None:
+    found = {"Administrator": ADMINISTRATOR, **policies(template())}
+    assert [request for request in REFUSED if request.passes(found)] == []
+
+
+@pytest.mark.parametrize(("logical", "number", "position", "sid"), statements(), ids=str)
+def test_without_a_statement_something_changes(logical: str, number: int, position: int, sid: str) -> None:
+    changed = copy.deepcopy(template())
+    taken = documents(changed["Resources"][logical]["Properties"])[number]["Statement"].pop(position)
+    assert taken["Sid"] == sid
+    assert answers(changed) != [True] * len(NEEDED) + [False] * len(REFUSED)
+
+
+def allowed() -> Iterator[tuple[str, Json]]:
+    for logical, resource in template()["Resources"].items():
+        for document in documents(resource["Properties"]):
+            yield from ((logical, each) for each in document["Statement"] if each["Effect"] == "Allow")
+
+
+def test_nothing_is_allowed_by_a_wildcard_but_what_aws_has_no_other_form_for() -> None:
+    """A key's own policy says ``*`` for the key; EC2 describes everything or nothing."""
+
+    def listed(value: Any) -> list[Any]:
+        return value if isinstance(value, list) else [value]
+
+    actions = {(logical, action) for logical, each in allowed() for action in listed(each["Action"]) if "*" in action}
+    assert actions == {("Key", "kms:*")}
+    everything = {(logical, each["Sid"]) for logical, each in allowed() if "*" in listed(each["Resource"])}
+    looks = {(role, "SeeNetwork") for role in ("LateRole", "OrdersRole", "RoleOfReconciler")}
+    assert {(logical, sid) for logical, sid in everything if logical != "Key"} == looks
+    anybody = [each for _, each in allowed() if each.get("Principal") == "*"]
+    assert anybody == []
+
+
+def test_every_service_is_bound_to_what_it_acts_for() -> None:
+    """But EventBridge for the topic: with any Condition it could not publish."""
+    services = {
+        (logical, each["Sid"])
+        for logical, each in allowed()
+        if "Service" in each.get("Principal", {}) and "Condition" not in each
+    }
+    assert services == {("TopicPolicy", "PublishEvents")}

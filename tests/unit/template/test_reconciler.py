@@ -1,0 +1,115 @@
+"""The scheduled reconciler: what it is told, and that its rights fit into policies, however many transforms."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from silversmith import Deployment, Pipeline
+from silversmith.lineage import error_key, silver_key
+from silversmith.local.iam import Policy
+from silversmith.local.intrinsics import Template
+from silversmith.local.stack import Stack, read
+from silversmith.reconciler import Place
+from silversmith.template import compile as compile_template
+
+Json = dict[str, Any]
+
+#: https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_iam-quotas.html
+IN_ROLE, MANAGED = 10_240, 6_144
+LONG = "x" * 300
+
+
+def wide(count: int) -> Pipeline:
+    """As many transforms, with names and patterns as long as can be."""
+    pipeline = Pipeline("a-pipeline-with-a-long-name")
+    for number in range(count):
+        name = f"t{number:02}_" + "n" * 32
+        pipeline.sql(f"{number:02}/{LONG}*.csv", "SELECT * FROM rows", name=name)
+    return pipeline
+
+
+def resolved(compiled: Json, value: Any) -> Any:
+    """In a partition, region and account whose names are long."""
+    text = json.dumps(Template(compiled, account="123456789012", region="ap-southeast-1").value(value))
+    return json.loads(text.replace("arn:aws:", "arn:aws-us-gov:"))
+
+
+def sizes(compiled: Json) -> tuple[int, list[int]]:
+    """What the role's own policies and each attached one measure, without white space."""
+
+    def size(document: Json) -> int:
+        return len(json.dumps(resolved(compiled, document), separators=(",", ":")))
+
+    resources = compiled["Resources"].values()
+    role = compiled["Resources"]["RoleOfReconciler"]["Properties"]
+    managed = [each["Properties"] for each in resources if each["Type"] == "AWS::IAM::ManagedPolicy"]
+    own = sum(size(each["PolicyDocument"]) for each in role["Policies"])
+    return own, [size(each["PolicyDocument"]) for each in managed]
+
+
+@pytest.mark.parametrize("count", [1, 10, 20, 31])
+@pytest.mark.parametrize("deployment", [Deployment(), Deployment(customer_key=True)])
+def test_its_rights_fit_into_policies(count: int, deployment: Deployment) -> None:
+    own, managed = sizes(compile_template(wide(count), deployment=deployment))
+    assert own <= IN_ROLE
+    assert all(size <= MANAGED for size in managed)
+    assert len(managed) <= 10
+
+
+def test_few_transforms_need_no_policy_of_their_own() -> None:
+    assert sizes(compile_template(wide(5)))[1] == []
+
+
+def test_it_may_look_at_every_transform_and_send_to_each() -> None:
+    pipeline = wide(31)
+    stack = read(compile_template(pipeline))
+    policy = reconciler(stack)
+    queues = {queue.name: queue.arn for queue in stack.queues}
+    for transform in pipeline.transforms:
+        key = transform.pattern.literal_prefix + "1.csv"
+        assert policy.allows("s3:GetObject", f"arn:aws:s3:::dl-bronze-layer/{key}")
+        assert policy.allows("s3:GetObject", f"arn:aws:s3:::dl-silver-layer/{silver_key(transform.name, key)}")
+        assert policy.allows("s3:GetObject", f"arn:aws:s3:::dl-quarantine-layer/{error_key(transform.name, key)}")
+        assert policy.allows("sqs:SendMessage", queues[f"{pipeline.name}_{transform.name}"])
+    assert not policy.allows("s3:GetObject", "arn:aws:s3:::dl-bronze-layer/31/x.csv")
+    assert not policy.allows("s3:GetObject", "arn:aws:s3:::dl-silver-layer/other/1.parquet")
+
+
+def reconciler(stack: Stack) -> Policy:
+    (found,) = (function.policy for function in stack.functions if "SILVERSMITH_TRANSFORM" not in function.environment)
+    return found
+
+
+def test_keys_that_mean_something_in_policies_and_templates_are_meant_as_they_are() -> None:
+    pipeline = Pipeline("p")
+    pipeline.sql(r"late/\*$1\?${AWS::Region}/*.csv", "SELECT * FROM rows", name="late")
+    policy = reconciler(read(compile_template(pipeline)))
+    assert policy.allows("s3:GetObject", "arn:aws:s3:::dl-bronze-layer/late/*$1?${AWS::Region}/a.csv")
+    assert not policy.allows("s3:GetObject", "arn:aws:s3:::dl-bronze-layer/late/x$1y${AWS::Region}/a.csv")
+
+
+def test_the_schedule_tells_it_whose_queue_is_whose() -> None:
+    compiled = compile_template(wide(2))
+    target = compiled["Resources"]["Schedule"]["Properties"]["Target"]
+    found = json.loads(Template(compiled, account="123456789012", region="eu-central-1").value(target["Input"]))
+    start = "https://sqs.eu-central-1.amazonaws.com/123456789012/"
+    assert found == {
+        "queues": {each.name: f"{start}a-pipeline-with-a-long-name_{each.name}" for each in wide(2).transforms},
+        "changed": False,
+    }
+    assert Place.of(found) is None
+
+
+@pytest.mark.parametrize(("hours", "expression"), [(1, "rate(1 hour)"), (24, "rate(24 hours)")])
+def test_the_schedule_s_rate(hours: int, expression: str) -> None:
+    compiled = compile_template(wide(1), deployment=Deployment(reconcile_hours=hours))
+    assert compiled["Resources"]["Schedule"]["Properties"]["ScheduleExpression"] == expression
+    assert compiled["Outputs"]["ReconcilerName"]["Value"] == {"Ref": "Reconciler"}
+
+
+def test_without_a_schedule_there_is_no_reconciler() -> None:
+    compiled = compile_template(wide(1), deployment=Deployment(reconcile_hours=0))
+    assert not [name for name in (*compiled["Resources"], *compiled["Outputs"]) if "econcil" in name or "Sched" in name]
