@@ -1,6 +1,6 @@
 """What the engine's journal takes for one message, however much it holds already.
 
-    python bench/journal.py [--stored 0 10000 100000] [--large] [--rounds 7]
+    python -m bench.journal [--stored 0 10000 100000] [--large] [--rounds 7]
 
 For each size a journal is filled: so many objects, as many messages in one queue, as many outcomes, and five hops for
 each in the trace. Then the same work is timed on all of them in turns, so that a noisy machine disturbs all alike; the

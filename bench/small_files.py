@@ -1,28 +1,36 @@
-"""Many small files through the whole local chain, beside a bare loop that only reads with Polars and writes Parquet.
+"""Many small JSON files to Parquet: the whole local chain, the limit, and what people use today.
 
-    python bench/small_files.py [--files 2000] [--kilobytes 4] [--workers 2] [--rounds 3]
+    python -m bench.small_files [--files 10000] [--kilobytes 4] [--workers 2] [--runs 3] [--without PEER ...] [--short]
 
-Both sides use the same number of processes and end when the last Parquet file is there. The chain is timed by
-``silversmith run --until-idle`` itself: its start, the import of Polars in every worker, and the final search of the
-bucket included; a second figure leaves out the start, as a running engine would. The bare loop's second variant syncs
-every file to disk as the chain does; it is the limit of what a durable chain could reach.
+The limit is a bare loop in as many processes that reads with Polars and writes Parquet, and its durable form, which
+syncs every file to disk and renames it, as the chain does. Two speeds are shown: of the whole program, with its start,
+the import of its libraries and the search of the folder; and of its work alone, once it runs. For the chain that is
+from the first commit to the last; for the others what the job itself measures. MiniStack's chain is measured with the
+server and the function warm. Whether the peers sync anything to disk is theirs: none is told to.
+
+``--short`` takes 300 files, one run, and neither MiniStack nor Spark.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import multiprocessing
-import os
-import platform
 import random
-import statistics
-import subprocess
 import sys
 import tempfile
-import time
-from multiprocessing.pool import Pool
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+
+from bench import ministack
+from bench.measure import Contender, Measured, in_turns, machine, run
+from bench.peers import PEERS, ROOT
+from bench.tables import mebibytes, number, ratio, table
+
+JOBS = ROOT / "bench/jobs/small_files.py"
+
+#: MiniStack is slow enough for a part of the files to tell its speed.
+MINISTACK_FILES = 300
 
 PIPELINE = """
 import polars as pl
@@ -36,16 +44,16 @@ def rows(rows: pl.LazyFrame) -> pl.LazyFrame:
 """
 
 
-def make_files(folder: Path, number: int, kilobytes: int) -> None:
+def make_files(folder: Path, count: int, kilobytes: int) -> None:
     """JSON arrays of flat records, about this large each, all different."""
     draw = random.Random(7)
     folder.mkdir(parents=True)
-    for index in range(number):
+    for index in range(count):
         records: list[dict[str, object]] = []
         size = 0
         while size < kilobytes * 1024:
             record = {
-                "id": len(records),
+                "number": len(records),
                 "file": index,
                 "track": f"track {draw.randrange(10**9)}",
                 "plays": draw.randrange(10**6),
@@ -57,83 +65,96 @@ def make_files(folder: Path, number: int, kilobytes: int) -> None:
         (folder / f"{index:06d}.json").write_text(json.dumps(records))
 
 
-def convert(paths: tuple[Path, Path, bool]) -> None:
-    """The bare loop's body: what any framework must at least do."""
-    import polars as pl
-
-    source, target, sync = paths
-    frame = pl.read_json(source)
-    if not sync:
-        frame.write_parquet(target, compression="zstd")
-        return
-    temporary = target.with_suffix(".tmp")
-    with temporary.open("wb") as file:
-        frame.write_parquet(file, compression="zstd")
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.rename(target)
-    folder = os.open(target.parent, os.O_RDONLY)
-    os.fsync(folder)
-    os.close(folder)
+def chain(source: Path, workers: int) -> Measured:
+    """``silversmith run --until-idle`` over a lake whose bronze bucket holds the files already."""
+    with tempfile.TemporaryDirectory(dir=source.parent) as name:
+        folder = Path(name)
+        lake = folder / "lake"
+        lake.mkdir()
+        source.rename(lake / "dl-bronze-layer")
+        try:
+            (folder / "pipeline.py").write_text(PIPELINE)
+            command = [sys.executable, "-m", "silversmith.cli", "run", "pipeline.py", "--until-idle"]
+            found = run([*command, "--workers", str(workers)], cwd=folder)
+            times = sorted(path.stat().st_mtime for path in (lake / "dl-silver-layer").rglob("*.parquet"))
+        finally:
+            (lake / "dl-bronze-layer").rename(source)
+    return Measured(found.seconds, times[-1] - times[0], found.peak, found.cpu)
 
 
-def bare_loop(pool: Pool, source: Path, target: Path, *, sync: bool) -> float:
-    """Seconds for all files in the processes of a pool that are warm already."""
-    target.mkdir(parents=True)
-    work = [(path, target / f"{path.name}.parquet", sync) for path in sorted(source.iterdir())]
-    began = time.perf_counter()
-    pool.map(convert, work, chunksize=10)
-    return time.perf_counter() - began
+def job(name: str, source: Path, workers: int) -> Measured:
+    """One of bench/jobs/small_files.py; those that are no peers run in this very environment."""
+    with tempfile.TemporaryDirectory(dir=source.parent) as folder:
+        python, environment = Path(sys.executable), None
+        if name in PEERS:
+            PEERS[name].install()
+            python, environment = PEERS[name].python, PEERS[name].variables()
+        command: list[str | Path] = [python, JOBS, name, source, Path(folder, "target"), str(workers)]
+        return run(command, cwd=Path(folder), environment=environment)
 
 
-def chain(source: Path, folder: Path, workers: int) -> tuple[float, float]:
-    """Seconds for ``run --until-idle``: in all, and between the first and the last commit."""
-    lake = folder / "lake"
-    (lake / "dl-bronze-layer").parent.mkdir(parents=True)
-    source.rename(lake / "dl-bronze-layer")
-    (folder / "pipeline.py").write_text(PIPELINE)
-    command = [sys.executable, "-m", "silversmith.cli", "run", "pipeline.py", "--until-idle", "--workers", str(workers)]
-    began = time.perf_counter()
-    subprocess.run(command, cwd=folder, check=True, stdout=subprocess.DEVNULL)
-    total = time.perf_counter() - began
-    times = sorted(path.stat().st_mtime for path in (lake / "dl-silver-layer").rglob("*.parquet"))
-    (lake / "dl-bronze-layer").rename(source)
-    return total, times[-1] - times[0]
+def contenders(source: Path, some: Path, options: argparse.Namespace) -> list[tuple[Contender, int]]:
+    """Everyone, with how many files they get."""
+    count, workers = options.files, options.workers
+    sides: list[tuple[str, str, Callable[[], Measured], int]] = [
+        ("bare_synced", "bare loop, durable", partial(job, "bare_synced", source, workers), count),
+        ("bare", "bare loop", partial(job, "bare", source, workers), count),
+        ("silversmith", "Silversmith", partial(chain, source, workers), count),
+    ]
+    sides += [
+        (name, PEERS[name].label, partial(job, name, source, workers), count) for name in ("pyspark", "dlt", "pathway")
+    ]
+    few = min(count, MINISTACK_FILES)
+    for function in ministack.FUNCTIONS:
+        label = f"{PEERS['ministack'].label}, {function}"
+        sides.append(("ministack", label, partial(ministack.chain, function, some, workers), few))
+    return [(Contender(label, once), files) for name, label, once, files in sides if name not in options.without]
+
+
+def show(found: list[tuple[Contender, int]]) -> str:
+    """The table. Ratios are to the durable bare loop, by the speed of the work alone."""
+    limit = found[0][1] / found[0][0].median("working")
+    rows = []
+    for contender, files in found:
+        if contender.missing:
+            rows.append([contender.label, contender.missing])
+            continue
+        whole, working = (files / contender.median(what) for what in ("seconds", "working"))
+        peak = mebibytes(contender.median("peak"))
+        rows.append([contender.label, f"{files:,}", number(whole), number(working), ratio(working / limit), peak])
+    return table(["", "files", "files/s, whole", "files/s, working", "of the limit", "peak memory"], rows)
+
+
+def parse(arguments: list[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--files", type=int, default=10_000)
+    parser.add_argument("--kilobytes", type=int, default=4)
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--runs", type=int, default=3)
+    choice = ["pyspark", "dlt", "pathway", "ministack"]
+    parser.add_argument("--without", nargs="*", default=[], choices=choice, metavar="PEER", help=", ".join(choice))
+    parser.add_argument("--short", action="store_true")
+    options = parser.parse_args(arguments)
+    if options.short:
+        options.files, options.runs, options.without = min(options.files, 300), 1, ["pyspark", "ministack"]
+    return options
 
 
 def main() -> None:
-    """Measure in turns, so that a noisy machine disturbs all alike, and print medians."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--files", type=int, default=2000)
-    parser.add_argument("--kilobytes", type=int, default=4)
-    parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--rounds", type=int, default=3)
-    options = parser.parse_args()
-    seconds: dict[str, list[float]] = {
-        "bare loop": [],
-        "bare loop, synced": [],
-        "chain, whole run": [],
-        "chain, running": [],
-    }
-    with tempfile.TemporaryDirectory(dir=Path.cwd()) as name:
-        folder = Path(name)
-        make_files(folder / "source", options.files, options.kilobytes)
-        with multiprocessing.get_context("spawn").Pool(options.workers) as pool:
-            bare_loop(pool, folder / "source", folder / "warm", sync=False)
-            for turn in range(options.rounds):
-                seconds["bare loop"].append(bare_loop(pool, folder / "source", folder / f"bare-{turn}", sync=False))
-                synced = bare_loop(pool, folder / "source", folder / f"synced-{turn}", sync=True)
-                seconds["bare loop, synced"].append(synced)
-                whole, running = chain(folder / "source", folder / f"chain-{turn}", options.workers)
-                seconds["chain, whole run"].append(whole)
-                seconds["chain, running"].append(running)
-    print(f"{options.files} JSON files of {options.kilobytes} KB, {options.workers} processes, {options.rounds} rounds")
-    print(f"Python {platform.python_version()}, {os.cpu_count()} cores, {platform.machine()}")
-    best = statistics.median(seconds["bare loop, synced"])
-    print(f"{'':20}{'files/s':>10}{'of synced':>12}")
-    for label, found in seconds.items():
-        median = statistics.median(found)
-        print(f"{label:20}{options.files / median:10.0f}{best / median:11.0%}")
+    """Measure in turns, and print medians."""
+    options = parse()
+    (ROOT / "build").mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=ROOT / "build") as name:
+        source, some = Path(name) / "source", Path(name) / "some"
+        make_files(source, options.files, options.kilobytes)
+        make_files(some, min(options.files, MINISTACK_FILES), options.kilobytes)
+        found = contenders(source, some, options)
+        in_turns([contender for contender, _ in found], options.runs)
+    print(
+        f"{options.files:,} JSON files of {options.kilobytes} KB, {options.workers} processes, "
+        f"medians of {options.runs} runs"
+    )
+    print(f"{machine()}\n\n{show(found)}")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """A lake over a long time: many small files, then days of more of them, and whether anything grows that should not.
 
-    python bench/soak.py [--files 100000] [--hours 24] [--days 20] [--workers 2]
+    python -m bench.soak [--files 100000] [--hours 24] [--days 20] [--workers 2]
 
 First so many files of 100 bytes are put through the whole chain. Then a clock set by hand lets hours pass: in every
 five minutes of them some files arrive and some change; after that, days pass in which little happens, so that what is

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import cached_property
@@ -190,14 +191,28 @@ def as_record(message: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def known_to_moto(template: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The resources and outputs that moto can make: no functions, which would want Docker, and nothing of those."""
+def operators_policy(stack: str, region: str, account: str) -> dict[str, Any]:
+    """The policy in docs/operations.md, with the names put in; those of the buckets are a pipeline's defaults."""
+    text = (Path(__file__).parents[1] / "docs/operations.md").read_text()
+    (block,) = re.findall(r"```json\n(.*?)```", text, re.DOTALL)
+    names = {"REGION": region, "ACCOUNT": account, "STACK": stack}
+    buckets = {role: f"dl-{role.lower()}-layer" for role in ("BRONZE", "SILVER", "QUARANTINE")}
+    for name, value in {**names, **buckets}.items():
+        block = block.replace(name, value)
+    found: dict[str, Any] = json.loads(block)
+    return found
+
+
+def known_to_moto(
+    template: Mapping[str, Any], *, without: frozenset[str] = frozenset({"AWS::Lambda::Function"})
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The resources and outputs that moto can make, and that refer to nothing else. Whatever invokes a function would
+    want Docker, so that mappings are none of them, nor what is of the types ``without``."""
     resources = template["Resources"]
     left_out = {
         name
         for name, each in resources.items()
-        if each["Type"] in {"AWS::Lambda::Function", "AWS::Lambda::EventSourceMapping"}
-        or not resource_class_from_type(each["Type"])
+        if each["Type"] in {*without, "AWS::Lambda::EventSourceMapping"} or not resource_class_from_type(each["Type"])
     }
 
     def clean(value: Mapping[str, Any]) -> bool:

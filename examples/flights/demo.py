@@ -70,7 +70,7 @@ def silversmith(*arguments: str, allowed: tuple[int, ...] = (0,)) -> None:
 def silver() -> None:
     """Read silver back, as anybody would."""
     print("\nSilver, read back with Polars:")
-    for folder in sorted((LAKE / "dl-silver-layer").iterdir()):
+    for folder in sorted((LAKE / "dl-silver-layer").glob("[a-z]*")):
         rows = pl.scan_parquet(folder / "**/*.parquet").select(pl.len()).collect().item()
         files = len(list(folder.rglob("*.parquet")))
         print(f"  {folder.name:10} {rows:>8,} rows in {files} Parquet {'file' if files == 1 else 'files'}")

@@ -11,6 +11,7 @@ from datetime import date, datetime
 from typing import Any
 
 import polars as pl
+from polars.datatypes import DataTypeClass
 
 from silversmith.formats.infer import DATE_PATTERN, parse_date, parse_time
 from silversmith.formats.table import LONGEST_TEXT
@@ -88,7 +89,23 @@ def _is_castable(found: pl.DataType, wanted: pl.DataType) -> bool:
     if found.is_numeric():
         return wanted.is_numeric() or (wanted == pl.Boolean and found.is_integer())
     bases = found.base_type(), wanted.base_type()
-    return any(all(base in family for base in bases) for family in families)
+    return any(all(base in family for base in bases) for family in families) and _is_alike(found, wanted)
+
+
+def _is_alike(found: pl.DataType, wanted: pl.DataType) -> bool:
+    """Whether nested types are nested alike: where a struct meets a number, Polars does not fail but panics."""
+    if pl.Null in (found, wanted):
+        return True
+    if isinstance(found, pl.List | pl.Array) and isinstance(wanted, pl.List | pl.Array):
+        return _is_alike(_instance(found.inner), _instance(wanted.inner))
+    if isinstance(found, pl.Struct) and isinstance(wanted, pl.Struct):
+        there = {field.name: _instance(field.dtype) for field in found.fields}
+        return all(_is_alike(there.get(field.name, pl.Null()), _instance(field.dtype)) for field in wanted.fields)
+    return not found.is_nested() and not wanted.is_nested()
+
+
+def _instance(kind: pl.DataType | DataTypeClass) -> pl.DataType:
+    return kind if isinstance(kind, pl.DataType) else kind()
 
 
 def _there_and_back(cells: pl.Expr, found: pl.DataType, wanted: pl.DataType) -> pl.Expr:

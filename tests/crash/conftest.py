@@ -15,6 +15,7 @@ import pytest
 
 from silversmith.lineage import Lineage, silver_key
 from silversmith.local.lake import LakeFolder
+from silversmith.schemas import schema_key
 
 PIPELINE = """
 import polars as pl
@@ -80,7 +81,8 @@ class Crashable:
                 expected[silver_key(transform, key)] = (transform, key)
         silver = self.lake.store("dl-silver-layer", foreign_writers=False)
         quarantine = self.lake.store("dl-quarantine-layer", foreign_writers=False)
-        assert [head.key for head in silver.list()] == sorted(expected)
+        schemas = {schema_key(transform) for transform, _ in expected.values()}
+        assert [head.key for head in silver.list()] == sorted({*expected, *schemas})
         rejected = {head.key for head in quarantine.list()}
         for name, (transform, key) in expected.items():
             self._check_one(name, transform, key, rejected)

@@ -26,7 +26,6 @@ _RIGHTS = {
     "SendMessageBatch": "SendMessage",
     "DeleteMessageBatch": "DeleteMessage",
     "ChangeMessageVisibilityBatch": "ChangeMessageVisibility",
-    "PublishBatch": "Publish",
     "Invoke": "InvokeFunction",
 }
 

@@ -6,6 +6,7 @@ import io
 import json
 import sys
 import time
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ import pytest
 
 from silversmith.aws import tree
 from silversmith.aws.bundle import build
-from silversmith.aws.install import Runtime
+from silversmith.cli.application import call
 from silversmith.pipeline import locate
 
 if sys.version_info >= (3, 14):
@@ -168,22 +169,25 @@ def test_the_same_input_makes_the_same_bundle(unpacked: Any, tmp_path: Path) -> 
     assert bundle.function_digest == tree.digest({**layer, **function})
 
 
-def test_the_bundle_for_the_other_architecture_is_made_here_too(
-    unpacked: Any, tmp_path: Path, record_property: Any
+def test_the_command_makes_a_bundle_for_another_machine(
+    unpacked: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     other = "x86_64" if unpacked.target.architecture == "arm64" else "arm64"
-    bundle = build(locate(str(unpacked.project / "pipeline.py")), tmp_path / "packages", runtime=Runtime(other))
-    record_property("bytes", bundle.size)
-    machines = {machine(path) for name, path in bundle.packages.items() if ".so" in name}
-    assert machines == {MACHINES[other]}
-    assert {"polars", "_polars_runtime_32", "orjson", "backports"} <= {name.split("/")[0] for name in bundle.packages}
-    assert not {"boto3", "rich", "troposphere", "watchdog"} & {name.split("/")[0] for name in bundle.packages}
-    assert 100 * 2**20 < bundle.size < tree.MOST_BYTES
+    pipeline = str(unpacked.project / "pipeline.py")
+    assert call(["bundle", pipeline, "--split", str(tmp_path), "--architecture", other, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["architecture"], found["python"]) == (other, "3.13")
+    assert 100 * 2**20 < found["size"] < tree.MOST_BYTES
+    packages = {package["name"] for package in found["packages"]}
+    assert {"silversmith", "pipeline.py", "polars", "_polars_runtime_32", "orjson", "backports"} <= packages
+    assert not {"boto3", "rich", "troposphere", "watchdog"} & packages
+    with zipfile.ZipFile(tmp_path / "layer.zip") as layer:
+        assert {machine(layer, name) for name in layer.namelist() if ".so" in name} == {MACHINES[other]}
 
 
-def machine(path: Path) -> int:
+def machine(archive: zipfile.ZipFile, name: str) -> int:
     """For which machine a library is: https://refspecs.linuxfoundation.org/elf/gabi4+/ch4.eheader.html"""
-    with path.open("rb") as file:
+    with archive.open(name) as file:
         return int.from_bytes(file.read(20)[18:], "little")
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import os
 import platform
-import re
 import signal
 import subprocess
 import sys
@@ -34,6 +33,7 @@ from silversmith.local.lake import LakeFolder
 from silversmith.pipeline import load, locate
 from tests.deploy.conftest import lambdas_python
 from tests.deploy.ministack import ACCOUNT, PACKAGES, PATIENCE, REGION, MiniStack, NotInstalled, install
+from tests.deployed import operators_policy
 
 ROOT = Path(__file__).parents[2]
 
@@ -46,6 +46,11 @@ BUG = """
     if "poison" in rows.collect()["item"]:
         raise RuntimeError("poison")"""
 
+FILES = 200
+
+#: The most functions that run side by side.
+AT_ONCE = 2
+
 PIPELINE = f"""
 import polars as pl
 from silversmith import Contract, Deployment, Pipeline
@@ -53,7 +58,7 @@ from silversmith import Contract, Deployment, Pipeline
 pipeline = Pipeline("sales")
 deployment = Deployment(architecture="{MACHINE}")
 
-@pipeline.transform("sales/*.csv", max_receive_count=2, maximum_concurrency=2, contract=Contract(
+@pipeline.transform("sales/*.csv", max_receive_count=2, maximum_concurrency={AT_ONCE}, contract=Contract(
     schema={{"item": pl.String, "price": pl.Int64}},
     rules={{"price is positive": pl.col("price") > 0}},
 ))
@@ -61,7 +66,6 @@ def sales(rows):{BUG}
     return rows.with_columns(cents=pl.col("price") * 100)
 """
 
-FILES = 200
 BRONZE, SILVER, QUARANTINE = "dl-bronze-layer", "dl-silver-layer", "dl-quarantine-layer"
 
 #: What depends on when and how often a file was tried, and on which bucket it came from.
@@ -144,7 +148,8 @@ class Shop:
                 pass
 
     def keys(self, bucket: str) -> set[str]:
-        pages = self.s3.get_paginator("list_objects_v2").paginate(Bucket=bucket)
+        """Those that are made of files."""
+        pages = self.s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix="sales/")
         return {each["Key"] for page in pages for each in page.get("Contents", ())}
 
     def lineage(self, key: str) -> Lineage | None:
@@ -226,17 +231,6 @@ def same_silver(shop: Shop, lake: LakeFolder, keys: Iterator[str]) -> None:
             assert of_the_file(there) == of_the_file(head.metadata), name
 
 
-def operators_policy() -> str:
-    """The one in docs/operations.md, with the names put in."""
-    (text,) = re.findall(r"```json\n(.*?)```", (ROOT / "docs/operations.md").read_text(), re.DOTALL)
-    for name, value in {
-        "REGION": REGION, "ACCOUNT": ACCOUNT, "STACK": "sales",
-        "BRONZE": BRONZE, "SILVER": SILVER, "QUARANTINE": QUARANTINE,
-    }.items():  # fmt: skip
-        text = text.replace(name, value)
-    return str(text)
-
-
 def test_files_become_the_silver_that_the_local_engine_makes(shop: Shop, tmp_path: Path) -> None:
     shop.deploy()
     given = files()
@@ -247,7 +241,8 @@ def test_files_become_the_silver_that_the_local_engine_makes(shop: Shop, tmp_pat
     same_silver(shop, lake, iter(sorted(given)))
     assert len(shop.keys(QUARANTINE)) == FILES // 5
     _duplicates_and_old_versions(shop)
-    shop.be(shop.server.operator(operators_policy()))
+    shop.be(shop.server.operator(operators_policy("sales", REGION, ACCOUNT)))
+    _undelivered(shop)
     _failures(shop)
     shop.be(shop.server.environment)
     _destroy(shop)
@@ -268,6 +263,40 @@ def _duplicates_and_old_versions(shop: Shop) -> None:
     assert [each["Metadata"] for each in after] == [before["Metadata"], newest["Metadata"]]
 
 
+def _undelivered(shop: Shop) -> None:
+    """The queue refuses what the topic delivers. MiniStack drops that then; what AWS would do is done by hand for two
+    files, the one as the topic, the other as a rule. The third is found by the function that the schedule starts."""
+    found = shop.sqs.get_queue_attributes(QueueUrl=shop.queue, AttributeNames=["Policy"])["Attributes"]["Policy"]
+    shop.sqs.set_queue_attributes(QueueUrl=shop.queue, Attributes={"Policy": found.replace("_Topic", "_Other")})
+    keys = [f"sales/refused{number}.csv" for number in (1, 2, 3)]
+    shop.put(dict.fromkeys(keys, b"item,price\n1,1\n"))
+    shop.sqs.set_queue_attributes(QueueUrl=shop.queue, Attributes={"Policy": found})
+    for key, queue in zip(keys, (f"{shop.queue}_SubscriptionDLQ", f"{shop.queue[:-6]}_RuleDLQ"), strict=False):
+        event = object_created(ObjectEvent(BRONZE, key), reason="PutObject").decode()
+        shop.sqs.send_message(QueueUrl=queue, MessageBody=event)
+    dead = shop.document("failures")["dead"]
+    assert {(each["key"], each["kind"]) for each in dead} == {(keys[0], "subscription"), (keys[1], "rule")}
+    looked = shop.document("reconcile", "--dry-run")
+    assert (looked["found"], looked["waiting"], looked["keys"][0]["key"]) == (1, 2, keys[2])
+    assert shop.document("redrive")["sent"] == 2
+    shop.server.until(lambda: len(shop.keys(SILVER)) == FILES + 2, "what was given back is made")
+    _reconcile_there(shop)
+    shop.server.until(lambda: len(shop.keys(SILVER)) == FILES + 3, "what was missing is made")
+
+
+def _reconcile_there(shop: Shop) -> None:
+    """A round of the deployed reconciler with its schedule's input, now. For batches MiniStack wants one more right."""
+    iam, functions, scheduler = (shop.server.client(name) for name in ("iam", "lambda", "scheduler"))
+    role = functions.get_function_configuration(FunctionName="sales_Reconciler")["Role"].rpartition("/")[2]
+    batches = {"Effect": "Allow", "Action": "sqs:SendMessageBatch", "Resource": "*"}
+    document = json.dumps({"Version": "2012-10-17", "Statement": [batches]})
+    iam.put_role_policy(RoleName=role, PolicyName="Batches", PolicyDocument=document)
+    schedule = scheduler.get_schedule(GroupName="sales_Schedules", Name="sales_Reconciler")
+    event = {**json.loads(schedule["Target"]["Input"]), "settled_seconds": 0}
+    answer = functions.invoke(FunctionName="sales_Reconciler", Payload=json.dumps(event).encode())
+    assert json.loads(answer["Payload"].read()) == {"done": True}, shop.server.log()
+
+
 def _failures(shop: Shop) -> None:
     """A file that is broken, and one that the code cannot take until it is mended. Done with an operator's rights."""
     shop.put({"sales/broken.csv": b"what,is\nthis,1\n", "sales/poison.csv": b"item,price\npoison,1\n"})
@@ -284,7 +313,8 @@ def _failures(shop: Shop) -> None:
     shop.server.until(lambda: shop.lineage("sales/poison.csv"), "what was poison is made")
     assert shop.document("failures")["dead"] == []
     sent = shop.document("reconcile", "--changed")
-    assert (sent["kinds"], sent["sent"]) == ({"outdated": FILES}, FILES)
+    # That the broken file is broken only the old code said: so it is tried again, too.
+    assert (sent["kinds"], sent["sent"]) == ({"outdated": FILES + 3, "missing": 1}, FILES + 4)
     shop.server.until(lambda: shop.waiting() == 0, "all is made again by the mended code")
     assert shop.document("reconcile", "--changed", "--dry-run")["found"] == 0
 
@@ -302,7 +332,7 @@ def _destroy(shop: Shop) -> None:
     code, said = shop.run("destroy", "--yes")
     assert code == 0, said
     assert shop.server.client("lambda").list_functions()["Functions"] == []
-    assert len(shop.keys(SILVER)) == FILES + 1
+    assert len(shop.keys(SILVER)) == FILES + 4
     assert shop.run("status", "--target", "aws")[0] == 2
 
 
@@ -320,6 +350,8 @@ def test_killed_in_mid_flow_it_is_made_whole_by_reconcile(shop: Shop) -> None:
     assert made < FILES, "it was not in mid-flow any more"
     assert shop.waiting() == 0
     found = shop.document("reconcile")
-    assert (found["kinds"], found["sent"]) == ({"missing": FILES - made}, FILES - made)
-    shop.server.until(lambda: len(shop.keys(SILVER)) == FILES, "silver is complete")
+    # An object that was being written has no metadata: MiniStack writes that a moment later. AWS never does so.
+    assert set(found["kinds"]) == {"missing"}
+    assert FILES - made <= found["sent"] <= FILES - made + AT_ONCE
+    shop.server.until(lambda: len(shop.keys(SILVER)) == FILES and shop.waiting() == 0, "silver is complete")
     assert shop.document("reconcile", "--dry-run")["found"] == 0

@@ -6,8 +6,6 @@ the compiled template. What others than our code call with a role's rights is li
 
 from __future__ import annotations
 
-import json
-import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -35,7 +33,7 @@ from silversmith.stores.s3 import S3Store
 from silversmith.stores.s3_parts import WHOLE
 from silversmith.template.names import logical
 from tests.deploy.recorded import Json, Recorder, Right, denied, unused
-from tests.deployed import BAD, GOOD, HARMFUL, SHOP, Deployed, write
+from tests.deployed import BAD, GOOD, HARMFUL, SHOP, Deployed, operators_policy, write
 
 #: Moto leaves files open.
 pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
@@ -148,7 +146,8 @@ def test_the_reconciler(shop: Deployed, recorder: Recorder) -> None:
     s3, sqs, functions = (recorder.watched(shop.account).client(name) for name in ("s3", "sqs", "lambda"))
     environment = {**shop.environment("orders"), "AWS_LAMBDA_FUNCTION_NAME": "shop_Reconciler"}
     run = reconciler.build(environment, s3=s3, sqs=sqs, functions=functions)
-    event = {"queues": {each.name: shop.url(each.name) for each in shop.pipeline.transforms}, "settled_seconds": -60}
+    queues = {each.name: shop.url(each.name) for each in shop.pipeline.transforms}
+    event = {"queues": queues, "settled_seconds": -60, "changed": True}
     with pytest.raises(ClientError, match="Function not found"):
         run(event, Short())
     missed = Right("sqs:SendMessage", f"arn:aws:sqs:{REGION}:{ACCOUNT}:shop_ReconcilerDLQ")
@@ -158,19 +157,6 @@ def test_the_reconciler(shop: Deployed, recorder: Recorder) -> None:
     needed = recorder.rights | logs("shop_Reconciler") | {missed}
     assert denied(document, needed) == []
     assert unused(document, needed) == []
-
-
-def operators_policy() -> Json:
-    """The one in the documentation, with the names put in."""
-    text = (Path(__file__).parents[2] / "docs/operations.md").read_text()
-    (block,) = re.findall(r"```json\n(.*?)```", text, re.DOTALL)
-    for name, value in {
-        "REGION": REGION, "ACCOUNT": ACCOUNT, "STACK": "shop",
-        "BRONZE": "dl-bronze-layer", "SILVER": "dl-silver-layer", "QUARANTINE": "dl-quarantine-layer",
-    }.items():  # fmt: skip
-        block = block.replace(name, value)
-    found: Json = json.loads(block)
-    return found
 
 
 def operate(shop: Deployed, watched: Account, tmp_path: Path) -> None:
@@ -199,7 +185,7 @@ def test_the_operations(shop: Deployed, recorder: Recorder, tmp_path: Path) -> N
     shop.bury(shop.url("", "RuleDLQ"), "orders/e.csv")
     operate(shop, recorder.watched(shop.account), tmp_path)
     in_parts(shop, recorder, "dl-bronze-layer", "orders/large.csv", tmp_path)
-    document = operators_policy()
+    document = operators_policy(shop.name, REGION, ACCOUNT)
     assert denied(document, recorder.rights) == []
     assert unused(document, recorder.rights) == []
 

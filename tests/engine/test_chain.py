@@ -125,7 +125,7 @@ def other(rows):
     assert progress.done == 2
     assert bench.rows("every", "orders/a.csv")["x"].to_list() == [1, 2]
     assert bench.rows("counts", "orders/a.csv")["n"].to_list() == [2]
-    assert sorted(path.name for path in bench.silver.iterdir()) == ["counts", "every"]
+    assert sorted(path.name for path in bench.silver.iterdir()) == ["_schemas", "counts", "every"]
 
 
 def test_what_no_transform_wants_stops_at_the_rule(bench: Bench) -> None:

@@ -15,6 +15,7 @@ from silversmith.events import ObjectEvent
 from silversmith.lineage import Lineage, error_key, rejected_key, silver_key
 from silversmith.pipeline import Transform
 from silversmith.process import Outcome, process
+from silversmith.schemas import Schemas
 from silversmith.stores import Head, Lake, Source
 from silversmith.stores.local import LocalStore
 
@@ -102,15 +103,27 @@ class Shop:
         return bucket
 
     def process(
-        self, content: bytes | None = None, transform: Transform = ORDERS, *, event: ObjectEvent | None = None
+        self,
+        content: bytes | None = None,
+        transform: Transform = ORDERS,
+        *,
+        key: str = KEY,
+        event: ObjectEvent | None = None,
+        schemas: Schemas | None = None,
     ) -> Outcome:
         """Put ``content`` into bronze, if any is given, and process its key."""
         if content is not None:
-            self.bronze.put(KEY, content)
+            self.bronze.put(key, content)
         lake = Lake(self.bronze, self.silver, self.quarantine)
         scratch = self.folder / "scratch"
         outcome = process(
-            event or ObjectEvent("bronze", KEY), transform, lake, attempt=3, now=lambda: self.now, scratch=scratch
+            event or ObjectEvent("bronze", key),
+            transform,
+            lake,
+            attempt=3,
+            now=lambda: self.now,
+            scratch=scratch,
+            schemas=schemas,
         )
         assert list(scratch.iterdir()) == [], "temporary files are left"
         return outcome

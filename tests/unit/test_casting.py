@@ -122,6 +122,9 @@ MOMENT = local(2013, 1, 2, 3, 4, 5, 123456)
         (pl.Struct({"a": pl.Int64}), pl.Struct({"a": pl.Float64}), [({"a": 1}, {"a": 1.0})]),
         (pl.Struct({"a": pl.Int64, "b": pl.Int64}), pl.Struct({"a": pl.Int64}), [({"a": 1, "b": 2}, BAD)]),
         (pl.Struct({"a": pl.Int64}), pl.Int64(), [({"a": 1}, BAD)]),
+        (pl.List(pl.Struct({"x": pl.Int8})), pl.List(pl.Float64), [([{"x": 1}], BAD)]),
+        (pl.List(pl.Float64), pl.List(pl.Struct({"x": pl.Int8})), [([1.0], BAD)]),
+        (pl.Struct({"a": pl.List(pl.Int8)}), pl.Struct({"a": pl.Int64}), [({"a": [1]}, BAD)]),
         (pl.Null(), pl.Int64(), []),
     ],
 )

@@ -316,9 +316,11 @@ def order(records: Sequence[dict[str, Any]], each: float = 0, total: float = 300
         def get_remaining_time_in_millis(self) -> int:
             return int(total - each * len(began))
 
-    pipeline, nowhere = Pipeline("p"), cast("Lake", None)
+    pipeline, nothing = Pipeline("p"), cast("Any", None)
     pipeline.transform("*", name="t")(lambda rows: rows)
-    handler = Handler(pipeline.find("t"), bucket="b", lake=nowhere, scratch=Path(), began=began.append)
+    handler = Handler(
+        pipeline.find("t"), bucket="b", lake=Lake(nothing, nothing, nothing), scratch=Path(), began=began.append
+    )
     handler({"Records": records}, Clock())
     return began
 

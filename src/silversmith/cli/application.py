@@ -18,6 +18,7 @@ DONE, FAILED, WRONG_CALL, BUG, INTERRUPTED = 0, 1, 2, 70, 130
 
 #: The commands, in the order in which a newcomer meets them: name, where it is, what it does.
 COMMANDS = (
+    ("init", "init:init", "Write a new pipeline project."),
     ("run", "run:run", "Run the pipeline on this machine: what lands in bronze comes out in silver."),
     ("put", "put:put", "Put files in bronze."),
     ("check", "check:check", "Show what a run would make of files, without a lake."),
@@ -32,6 +33,7 @@ COMMANDS = (
     ("deploy", "deploy:deploy", "Create the pipeline on AWS, or update it."),
     ("diff", "diff:diff", "Show what deploying would change."),
     ("destroy", "destroy:destroy", "Remove the pipeline from AWS; its data stays."),
+    ("doctor", "doctor:doctor", "Check that everything is there that the pipeline needs."),
 )
 
 

@@ -65,6 +65,7 @@ def write(found: Bundle, output: Path, split: Path | None) -> Sequence[Path]:
 
 
 def show(found: Bundle, written: Sequence[Path]) -> None:
+    """For a person."""
     from silversmith.aws.tree import MOST_BYTES
 
     runtime = found.runtime
@@ -80,6 +81,7 @@ def show(found: Bundle, written: Sequence[Path]) -> None:
 
 
 def document(found: Bundle, written: Sequence[Path]) -> dict[str, Any]:
+    """As JSON values."""
     return {
         "architecture": found.runtime.architecture,
         "python": found.runtime.python,

@@ -48,7 +48,7 @@ def deploy_release(wanted: Release, account: Account, *, yes: bool, json: bool, 
             warn(f"AWS goes on with {wanted.name} by itself; `silversmith deploy` says when it is done")
         raise
     if json:
-        say_json(_document(done, account))
+        say_json(document(done, account))
     else:
         _show(done)
     return 0 if done.state is not None else 1
@@ -100,7 +100,8 @@ def _show(done: Deployed) -> None:
     say("put a file in bronze: silversmith put FILE --target aws")
 
 
-def _document(done: Deployed, account: Account) -> dict[str, Any]:
+def document(done: Deployed, account: Account) -> dict[str, Any]:
+    """As JSON values."""
     return {
         "stack": done.name,
         "account": account.id,

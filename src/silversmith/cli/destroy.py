@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
@@ -130,25 +130,25 @@ def _show(doomed: Doomed, account: Account) -> None:
 
 
 def _sum_up(doomed: Doomed, account: Account, erased: Sequence[str], *, destroyed: bool, json: bool) -> None:
-    left = [bucket for bucket in doomed.buckets if bucket not in erased]
     if json:
-        say_json(
-            {
-                "stack": doomed.name,
-                "account": account.id,
-                "region": account.region,
-                "destroyed": destroyed,
-                "resources": list(doomed.resources),
-                "messages": doomed.queued,
-                "kept": [*left, *doomed.kept],
-                "deleted": list(erased),
-            }
-        )
+        say_json(document(doomed, account, erased, destroyed=destroyed))
     elif destroyed:
         say(f"{doomed.name} is destroyed")
-        for bucket in erased:
-            say(f"  deleted: {bucket}")
-        for bucket in left:
-            say(f"  kept: {bucket}")
+        for bucket in doomed.buckets:
+            say(f"  {'deleted' if bucket in erased else 'kept'}: {bucket}")
     else:
         say("nothing was done")
+
+
+def document(doomed: Doomed, account: Account, erased: Sequence[str], *, destroyed: bool) -> dict[str, Any]:
+    """As JSON values."""
+    return {
+        "stack": doomed.name,
+        "account": account.id,
+        "region": account.region,
+        "destroyed": destroyed,
+        "resources": list(doomed.resources),
+        "messages": doomed.queued,
+        "kept": [*(bucket for bucket in doomed.buckets if bucket not in erased), *doomed.kept],
+        "deleted": list(erased),
+    }

@@ -8,7 +8,7 @@ from __future__ import annotations
 import copy
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cached_property
 from itertools import groupby
 from pathlib import Path
@@ -18,13 +18,14 @@ from silversmith.ahead import batched
 from silversmith.aws.account import Account
 from silversmith.aws.stack import Stack
 from silversmith.deployment import ROLES
+from silversmith.errors import SilversmithError
 from silversmith.events import NotAnEvent, ObjectEvent, object_created, unwrap
 from silversmith.operations import WrongCall
-from silversmith.operations.aws_queues import AT_ONCE, LONG_POLL, Message, QueueFailed, SqsQueue, told
+from silversmith.operations.aws_queues import AT_ONCE, LONG_POLL, Message, Queue, told
 from silversmith.operations.documents import ERROR
 from silversmith.operations.target import DeadKind, DeadMessage, Depth, Hop, LastOutcome, Lately, TransformQueues
 from silversmith.pipeline import Pipeline
-from silversmith.reconciler import SqsQueue as Outbox
+from silversmith.reconciler import SqsQueue
 from silversmith.stores import Lake
 from silversmith.stores.s3 import S3Store
 from silversmith.template.names import logical
@@ -32,8 +33,8 @@ from silversmith.template.names import logical
 #: How many objects are headed at once: the SDK keeps so many connections.
 WORKERS = 10
 
-#: By the end of an output's name, who gives up on what lies in that queue.
-_DEAD = {"SubscriptionDLQUrl": DeadKind.SUBSCRIPTION, "QueueDLQUrl": DeadKind.QUEUE, "RuleDLQUrl": DeadKind.RULE}
+#: What the outputs that tell of a dead-letter queue end in.
+_DEAD = ("SubscriptionDLQUrl", "QueueDLQUrl", "RuleDLQUrl")
 
 _REASONS = {
     DeadKind.QUEUE: "received as often as the queue allows, without success (maxReceiveCount)",
@@ -81,8 +82,11 @@ def open_stack(
     )
     try:
         yield deployed, target
-    finally:
-        target.close()
+    except BaseException:
+        with suppress(SilversmithError):  # what went wrong first is what must be told
+            target.close()
+        raise
+    target.close()
 
 
 class AwsTarget:
@@ -190,7 +194,7 @@ class AwsTarget:
         return []
 
     def dead(self) -> Iterator[DeadMessage]:
-        """As :meth:`SqsQueue.messages` says: a queue that is very deep is not seen whole.
+        """As :meth:`Queue.messages` says: a queue that is very deep is not seen whole.
 
         Also those of transforms that the pipeline no longer has: nothing that was given up may be out of sight.
         """
@@ -204,7 +208,7 @@ class AwsTarget:
         return {key for key, etag in etags.items() if known.get(key, set()) & {"", etag}}
 
     def send(self, transform: str, events: Sequence[ObjectEvent], *, reason: str) -> None:
-        outbox = Outbox(self._url(transform), self._sqs)
+        outbox = SqsQueue(self._url(transform), self._sqs)
         with told(f"the queue of {transform}"):
             for some in batched(events, AT_ONCE):
                 outbox.send([object_created(event, reason=reason).decode() for event in some])
@@ -235,7 +239,7 @@ class AwsTarget:
         if transform is None:
             return False
         with told(f"the queue of {transform}"):
-            Outbox(self._url(transform), self._sqs).send(bodies)
+            SqsQueue(self._url(transform), self._sqs).send(bodies)
         return True
 
     def _publish(self, bodies: list[str]) -> None:
@@ -243,14 +247,12 @@ class AwsTarget:
 
         https://docs.aws.amazon.com/eventbridge/latest/APIReference/API_PutEventsRequestEntry.html
         """
-        topic = self._outputs["TopicArn"]
-        entries = [{"Id": str(number), "Message": body} for number, body in enumerate(bodies)]
-        with told(f"the topic {topic}"):
-            response = self._account.client("sns").publish_batch(TopicArn=topic, PublishBatchRequestEntries=entries)
-        if refused := response.get("Failed"):
-            raise QueueFailed(f"the topic {topic} did not take {len(refused)} messages: {refused[0].get('Message')}")
+        topic, client = self._outputs["TopicArn"], self._account.client("sns")
+        with told(f"the topic {topic.rpartition(':')[2]}"):
+            for body in bodies:
+                client.publish(TopicArn=topic, Message=body)
 
-    def _told_of(self, output: str, queue: SqsQueue, message: Message) -> DeadMessage:
+    def _told_of(self, output: str, queue: Queue, message: Message) -> DeadMessage:
         transform = self._transform_of.get(output)
         kind = _kind(output)
         if kind is not DeadKind.RULE and transform is None:
@@ -271,7 +273,7 @@ class AwsTarget:
             error=None,
         )
 
-    def _source(self, kind: DeadKind, transform: str | None, queue: SqsQueue, message: Message) -> str:
+    def _source(self, kind: DeadKind, transform: str | None, queue: Queue, message: Message) -> str:
         if kind is DeadKind.RULE:
             return message.said.get("RULE_ARN", "").rpartition("/")[2] or "a rule"
         if kind is DeadKind.SUBSCRIPTION:
@@ -293,9 +295,9 @@ class AwsTarget:
         return found
 
     @cached_property
-    def _dead(self) -> Mapping[str, SqsQueue]:
+    def _dead(self) -> Mapping[str, Queue]:
         """The dead-letter queues, by their outputs."""
-        return {output: self._queue(url) for output, url in self._outputs.items() if output.endswith(tuple(_DEAD))}
+        return {output: self._queue(url) for output, url in self._outputs.items() if output.endswith(_DEAD)}
 
     @cached_property
     def _transform_of(self) -> Mapping[str, str]:
@@ -306,10 +308,10 @@ class AwsTarget:
             for kind in ("QueueDLQ", "SubscriptionDLQ")
         }
 
-    def _queue(self, url: str) -> SqsQueue:
-        return SqsQueue(url, self._sqs, tell=self._tell, wait=self._wait)
+    def _queue(self, url: str) -> Queue:
+        return Queue(url, self._sqs, tell=self._tell, wait=self._wait)
 
-    def _queue_named(self, name: str) -> tuple[SqsQueue, str]:
+    def _queue_named(self, name: str) -> tuple[Queue, str]:
         return next((queue, output) for output, queue in self._dead.items() if queue.name == name)
 
     def _url(self, transform: str) -> str:

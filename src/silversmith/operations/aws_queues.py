@@ -47,7 +47,7 @@ class Message:
     said: Mapping[str, str]
 
 
-class SqsQueue:
+class Queue:
     """A queue.
 
     Args:
@@ -93,12 +93,15 @@ class SqsQueue:
         """
         yield from list(self._held.values())
         while len(self._held) < self._most:
-            fresh = [message for message in self._receive() if message.id not in self._held]
-            if not fresh:
+            received = self._receive()
+            if not received:
                 return
-            for message in fresh:
+            for message in received:
+                # Who held it for too long has it again, with another receipt.
+                fresh = message.id not in self._held
                 self._held[message.id] = message
-                yield message
+                if fresh:
+                    yield message
         if left := self.depth().waiting:
             self._tell(f"the queue {self.name} holds about {left:,} messages more, which were not looked at")
 

@@ -10,6 +10,7 @@ import pytest
 
 from silversmith.cli.application import COMMANDS
 from silversmith.local.progress import Progress
+from silversmith.operations.doctor import Finding
 from silversmith.operations.documents import ErrorDocument
 from silversmith.operations.put import Put
 from silversmith.operations.rejected import RejectedFile, RejectedRow
@@ -26,6 +27,7 @@ DOCUMENTS = {
     "status": (Status, ChainStatus, TransformStatus),
     "trace": (Trace, Bronze, Version, Step, OfTransform, Silver, LastOutcome),
     "failures": (ErrorDocument, DeadMessage, RejectedFile, RejectedRow),
+    "doctor": (Finding,),
 }
 
 

@@ -14,10 +14,10 @@ from typing import BinaryIO, cast
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from silversmith.formats.compression import COMPRESSIONS, stripped
 
 from silversmith.errors import DataError
 from silversmith.formats import read
+from silversmith.formats.compression import COMPRESSIONS, stripped
 from silversmith.formats.content import LEAST_UNPACKED, unpack
 from silversmith.formats.scratch import Scratch
 from silversmith.stores import IN_MEMORY, Source

@@ -10,6 +10,7 @@ from typing import Any
 
 import boto3
 import pytest
+from botocore.exceptions import ClientError
 from moto import mock_aws
 
 from silversmith.aws.account import Account, open_account
@@ -241,8 +242,17 @@ def test_replay_makes_silver_again(shop: Deployed) -> None:
     assert after["committed-at"] > before["committed-at"]
 
 
+def test_what_went_wrong_first_is_told(shop: Deployed) -> None:
+    """Even where the messages cannot be let go of."""
+    shop.bury(shop.url("orders", "QueueDLQ"), "orders/c.csv")
+    with pytest.raises(KeyError, match="first"), shop.opened() as (pipeline, target):
+        failures(pipeline, target, Wanted(), now=NOW)
+        shop.sqs.delete_queue(QueueUrl=shop.url("orders", "QueueDLQ"))
+        raise KeyError("first")
+
+
 class Refusing:
-    """A client that refuses part of what it is given."""
+    """A client that publishes nothing."""
 
     def __init__(self, client: Any) -> None:
         self._client = client
@@ -250,8 +260,8 @@ class Refusing:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._client, name)
 
-    def publish_batch(self, **_: Any) -> dict[str, Any]:
-        return {"Successful": [], "Failed": [{"Id": "0", "Code": "InternalError", "Message": "not now"}]}
+    def publish(self, **_: Any) -> None:
+        raise ClientError({"Error": {"Code": "InternalError", "Message": "not now"}}, "Publish")
 
 
 def test_what_the_topic_does_not_take_stays(shop: Deployed) -> None:
@@ -261,7 +271,10 @@ def test_what_the_topic_does_not_take_stays(shop: Deployed) -> None:
         found = shop.account.client(service)
         return Refusing(found) if service == "sns" else found
 
-    account, refused = replace(shop.account, client=client), pytest.raises(QueueFailed, match="1 messages: not now")
+    account, refused = (
+        replace(shop.account, client=client),
+        pytest.raises(QueueFailed, match="the topic shop_Topic: Publish: not now"),
+    )
     with open_stack(account, "shop", shop.pipeline, wait=0) as (pipeline, target), refused:
         list(redrive(pipeline, target, Chosen()))
     assert shop.waiting("", "RuleDLQ") == 1

@@ -1,0 +1,153 @@
+"""What Lambda would cost: GB-seconds and dollars for a GB of CSV, and for a million files of 4 KB.
+
+    python -m bench.cost [--files 300] [--size 0.2] [--runs 3] [--wait 15] [--clock 1.0] [--short]
+
+Measured: the CPU seconds of the handler, and its requests to S3, with S3 (moto's) in another process. Computed from
+them, for each memory size, is what AWS bills for:
+
+    vCPUs = memory / 1769 MB                  Lambda's share of processors, https://docs.aws.amazon.com/lambda/latest/dg/configuration-memory.html
+    duration = CPU seconds / clock / min(vCPUs, threads) + requests x wait
+    GB-seconds = duration x memory / 1024
+
+``threads`` is 1 for small files, and for a large one as many as kept this machine's cores busy. ``--wait`` is the
+milliseconds that S3 takes for a request, ``--clock`` how fast Lambda's processor is, this machine's being 1: neither
+can be measured here. Dollars are the list prices for arm64 in docs/deploy.md, of Lambda alone; S3's requests are
+a column of their own, and what else a file costs is on that page. ``--short`` takes 50 files, 0.02 GB and one run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import statistics
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench import large_file, small_files
+from bench.measure import Measured, machine, progress, run
+from bench.peers import ROOT
+from bench.s3_server import BUCKETS, client, served
+from bench.tables import number, table
+
+MEMORIES = (512, 1769, 3538)
+
+#: MB of memory for one vCPU.
+ONE_CPU = 1769
+
+#: Dollars, as in docs/deploy.md.
+GB_SECOND, INVOCATION = 0.0000133334, 0.20 / 1e6
+PUT, GET = 5.00 / 1e6, 0.40 / 1e6
+
+#: Messages in one invocation, at the most: a transform's own default.
+BATCH = 10
+
+
+@dataclass(frozen=True)
+class Work:
+    """What so much work takes: CPU seconds, on how many threads, invocations, and requests of both prices."""
+
+    name: str
+    cpu: float
+    threads: float
+    invocations: float
+    puts: float
+    gets: float
+
+    def seconds(self, memory: int, wait: float, clock: float) -> float:
+        """How long Lambda is billed for it. ``wait`` in seconds for a request."""
+        return self.cpu / clock / min(memory / ONE_CPU, self.threads) + (self.puts + self.gets) * wait
+
+    def row(self, memory: int, wait: float, clock: float) -> list[str]:
+        seconds = self.seconds(memory, wait, clock)
+        used = seconds * memory / 1024
+        compute = used * GB_SECOND + self.invocations * INVOCATION
+        requests = self.puts * PUT + self.gets * GET
+        return [self.name, f"{memory:,}", number(seconds), number(used), f"{compute:.4f}", f"{requests:.4f}"]
+
+
+def handled(pipeline: Path, transform: str, keys: Sequence[str], environment: Mapping[str, str]) -> Measured:
+    """One process of bench/jobs/handle_on_s3.py; the first key only warms it up."""
+    given = {**os.environ, **environment, "PYTHONPATH": str(ROOT), "BENCH_TRANSFORM": transform}
+    return run(
+        [sys.executable, "-m", "bench.jobs.handle_on_s3", pipeline, *keys], cwd=pipeline.parent, environment=given
+    )
+
+
+def work(name: str, runs: Sequence[Measured], times: float, threads: float, invocations: float) -> Work:
+    """Medians, times as much."""
+    cpu, puts, gets = (
+        statistics.median(float(run.said.get(what, 0)) for run in runs) * times for what in ("cpu", "puts", "gets")
+    )
+    return Work(name, cpu, threads, invocations, puts, gets)
+
+
+def small(folder: Path, files: int, runs: int) -> Work:
+    """A million files of 4 KB, from fewer of them."""
+    small_files.make_files(folder / "small", files + 1, 4)
+    pipeline = folder / "small.py"
+    pipeline.write_text(small_files.PIPELINE)
+    found = []
+    for turn in range(runs):
+        progress(f"small files, run {turn + 1} of {runs}")
+        with served() as environment:
+            s3 = client(environment["AWS_ENDPOINT_URL"], "s3")
+            paths = sorted((folder / "small").iterdir())
+            for path in paths:
+                s3.put_object(Bucket=BUCKETS["BRONZE"], Key=path.name, Body=path.read_bytes())
+            found.append(handled(pipeline, "rows", [path.name for path in paths], environment))
+    return work("1,000,000 files of 4 KB", found, 1e6 / files, 1, 1e6 / BATCH)
+
+
+def large(folder: Path, size: float, runs: int) -> Work:
+    """A GB of lineitem, in files of ``size`` GB."""
+    source = large_file.lineitem(size)
+    pipeline = folder / "large.py"
+    pipeline.write_text(large_file.PIPELINE)
+    found = []
+    for turn in range(runs):
+        progress(f"large file, run {turn + 1} of {runs}")
+        with served() as environment:
+            s3 = client(environment["AWS_ENDPOINT_URL"], "s3")
+            with source.open() as lines:
+                s3.put_object(Bucket=BUCKETS["BRONZE"], Key="warm.csv", Body="".join(next(lines) for _ in range(1000)))
+            s3.upload_file(str(source), BUCKETS["BRONZE"], source.name)
+            found.append(handled(pipeline, "lineitem", ["warm.csv", source.name], environment))
+    busy = statistics.median(run.said["cpu"] / run.said["seconds"] for run in found)
+    times = 1e9 / source.stat().st_size
+    return work(f"1 GB of CSV, in files of {size:g} GB", found, times, max(1.0, busy), times)
+
+
+def parse(arguments: list[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--files", type=int, default=300, help="small files to measure with")
+    parser.add_argument("--size", type=float, default=0.2, metavar="GB", help="the large file")
+    parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--wait", type=float, default=15, metavar="MS", help="of a request to S3")
+    parser.add_argument("--clock", type=float, default=1.0, help="speed of Lambda's processor; this one's is 1")
+    parser.add_argument("--short", action="store_true")
+    options = parser.parse_args(arguments)
+    if options.short:
+        options.files, options.size, options.runs = 50, 0.02, 1
+    return options
+
+
+def main() -> None:
+    options = parse()
+    (ROOT / "build").mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=ROOT / "build") as name:
+        works = [small(Path(name), options.files, options.runs), large(Path(name), options.size, options.runs)]
+    progress("")
+    print(f"Lambda's cost, from CPU time (medians of {options.runs} runs); S3 waits {options.wait:g} ms a request")
+    print(machine() + "\n")
+    for each in works:
+        requests = f"{number(each.puts)} PUT, {number(each.gets)} GET or HEAD"
+        print(f"{each.name}: {number(each.cpu)} CPU s on {each.threads:.1f} threads, {requests}")
+    rows = [each.row(memory, options.wait / 1000, options.clock) for each in works for memory in MEMORIES]
+    print("\n" + table(["", "MB", "s", "GB-seconds", "Lambda $", "S3 requests $"], rows))
+
+
+if __name__ == "__main__":
+    main()

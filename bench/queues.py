@@ -1,0 +1,147 @@
+"""Messages per second of the engine's queue, empty and deep, beside other queues that lie in SQLite.
+
+    python -m bench.queues [--depths 0 1000000] [--messages 5000] [--runs 3] [--without PEER ...] [--short]
+
+Messages of 1 KB are sent, received and deleted: one at a time, each call a transaction of its own, and ours also in
+batches of ten, as SQS has them and as a function gets them; the peers have none. "All three" is the way of a message
+through all of them. The file is new for each run and filled up to its depth first. (The name is plural, because a
+``queue.py`` beside other scripts would stand before Python's own.)
+
+``--short`` takes depths of 0 and 20,000, 2,000 messages and one run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import statistics
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from functools import partial
+from pathlib import Path
+
+from bench.measure import Contender, Measured, in_turns, machine, run
+from bench.peers import PEERS, ROOT
+from bench.tables import number, ratio, table
+from silversmith.local.journal import Journal
+from silversmith.local.post import Post
+from silversmith.local.queue import Queue, Settings
+
+JOBS = ROOT / "bench/jobs/queues.py"
+SETTINGS = Settings("bench", "arn:aws:sqs:us-east-1:000000000000:bench", visibility_timeout=1800)
+NOW = 1_767_355_200.0
+GOAL = "goal: 20,000 messages/s through all three in batches, and the same at any depth"
+OPERATIONS = ("send", "receive", "delete")
+
+
+def post(index: int) -> Post:
+    """A message with a body of 1 KB."""
+    return Post(0, "", SETTINGS.arn, "", f"orders/{index}.csv", "1", b"x" * 1000, NOW)
+
+
+@contextlib.contextmanager
+def filled(depth: int) -> Iterator[tuple[Journal, Queue]]:
+    """A journal with so many messages in the queue."""
+    with tempfile.TemporaryDirectory(dir=ROOT / "build") as name:
+        journal = Journal(Path(name) / "journal.db")
+        try:
+            queue = Queue(journal, SETTINGS)
+            for start in range(0, depth, 5000):
+                with journal.transaction():
+                    queue.accept([post(index) for index in range(start, min(start + 5000, depth))], NOW)
+            yield journal, queue
+        finally:
+            journal.close()
+
+
+def ours(depth: int, messages: int, size: int) -> Measured:
+    """The engine's queue, so many messages in one call."""
+    with filled(depth) as (journal, queue):
+        seconds = {}
+        posts = [post(depth + index) for index in range(messages)]
+        began = time.perf_counter()
+        for start in range(0, messages, size):
+            with journal.transaction():
+                queue.accept(posts[start : start + size], NOW)
+        seconds["send"] = time.perf_counter() - began
+        began = time.perf_counter()
+        batches = [queue.receive(size, NOW + 1) for _ in range(0, messages, size)]
+        seconds["receive"] = time.perf_counter() - began
+        receipts = [[message.receipt for message in batch] for batch in batches]
+        assert sum(map(len, receipts)) >= messages, "a message is missing"
+        began = time.perf_counter()
+        for some in receipts:
+            with journal.transaction():
+                queue.delete(some)
+        seconds["delete"] = time.perf_counter() - began
+    whole = sum(seconds.values())
+    return Measured(whole, whole, said={name: messages / taken for name, taken in seconds.items()})
+
+
+def job(name: str, depth: int, messages: int) -> Measured:
+    """One of bench/jobs/queues.py."""
+    PEERS[name].install()
+    with tempfile.TemporaryDirectory(dir=ROOT / "build") as folder:
+        command: list[str | Path] = [PEERS[name].python, JOBS, name, folder, str(depth), str(messages)]
+        return run(command, cwd=Path(folder), environment=PEERS[name].variables())
+
+
+def contenders(depth: int, options: argparse.Namespace) -> list[Contender]:
+    """Ours first."""
+    found = [
+        Contender("Silversmith, batches of 10", partial(ours, depth, options.messages, 10)),
+        Contender("Silversmith, single", partial(ours, depth, options.messages, 1)),
+    ]
+    names = [name for name in ("litequeue", "persist-queue", "huey") if name not in options.without]
+    return found + [Contender(PEERS[name].label, partial(job, name, depth, options.messages)) for name in names]
+
+
+def rates(contender: Contender) -> list[float]:
+    """Medians of messages per second; last the whole way. An operation that there is not, is 0."""
+    found = [statistics.median(run.said[name] for run in contender.runs) for name in OPERATIONS]
+    return [*found, 1 / sum(1 / rate for rate in found if rate)]
+
+
+def show(depths: Sequence[int], found: Sequence[Sequence[Contender]]) -> str:
+    """For each side a row for each depth. The last column compares the whole way with that of the first depth."""
+    rows = []
+    for sides in zip(*found, strict=True):
+        shallow = 0.0
+        for depth, contender in zip(depths, sides, strict=True):
+            if contender.missing:
+                rows.append([contender.label, contender.missing])
+                continue
+            cells = rates(contender)
+            shallow = shallow or cells[-1]
+            numbers = [number(cell) if cell else "-" for cell in cells]
+            rows.append([contender.label, f"{depth:,}", *numbers, ratio(cells[-1] / shallow)])
+    return table(["messages/s", "depth", *OPERATIONS, "all three", "of the first depth"], rows)
+
+
+def parse(arguments: list[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--depths", type=int, nargs="+", default=[0, 1_000_000])
+    parser.add_argument("--messages", type=int, default=5000)
+    parser.add_argument("--runs", type=int, default=3)
+    choice = ["litequeue", "persist-queue", "huey"]
+    parser.add_argument("--without", nargs="*", default=[], choices=choice, metavar="PEER", help=", ".join(choice))
+    parser.add_argument("--short", action="store_true")
+    options = parser.parse_args(arguments)
+    if options.short:
+        options.depths, options.messages, options.runs = [0, 20_000], 2000, 1
+    return options
+
+
+def main() -> None:
+    """All depths and sides in turns, then the table."""
+    options = parse()
+    (ROOT / "build").mkdir(exist_ok=True)
+    found = [contenders(depth, options) for depth in options.depths]
+    in_turns([contender for sides in found for contender in sides], options.runs)
+    print(f"Queues in SQLite, {options.messages:,} messages of 1 KB, medians of {options.runs} runs; {GOAL}")
+    print(f"{machine()}\n\n{show(options.depths, found)}")
+
+
+if __name__ == "__main__":
+    main()

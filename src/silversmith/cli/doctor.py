@@ -1,0 +1,100 @@
+"""``silversmith doctor``: whether everything is there that a pipeline needs."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import TYPE_CHECKING
+
+from silversmith.cli.opened import load_pipeline
+from silversmith.cli.options import PIPELINE, JsonOption, PipelineArgument
+from silversmith.cli.screen import say, say_json
+from silversmith.cli.where import HERE, Where
+
+if TYPE_CHECKING:
+    from silversmith.operations.doctor import Account, Facts, Report
+    from silversmith.pipeline import Pipeline
+
+_STYLES = {"ok": "green", "warn": "yellow", "fail": "bold red"}
+
+
+def doctor(pipeline: PipelineArgument = PIPELINE, *, where: Where = HERE, json: JsonOption = False) -> int:
+    """Check that everything is there that the pipeline needs, and say what to do where it is not.
+
+    Exit code 0: it can run. 1: a check failed.
+    """
+    from silversmith.operations.doctor import judge
+
+    report = judge(_facts(pipeline, where))
+    if json:
+        say_json(report.to_dict())
+    else:
+        _show(report)
+    return 0 if report.healthy else 1
+
+
+def _facts(named: str, where: Where) -> Facts:
+    from silversmith.operations import doctor_facts as look
+    from silversmith.operations.doctor import Facts
+
+    on_aws = where.on_aws
+    definition, problem = _definition(named)
+    told = (
+        f"{definition.name}, transforms: {', '.join(one.name for one in definition.transforms)}" if definition else None
+    )
+    python = sys.version_info[:3]
+    if on_aws:
+        from silversmith.aws.install import find_uv
+
+        return Facts(
+            python,
+            look.packages(),
+            told,
+            problem,
+            account=_account(where.endpoint_url),
+            has_installer=find_uv() is not None,
+        )
+    bronze = where.lake / (definition.bronze if definition else "dl-bronze-layer")
+    return Facts(
+        python,
+        look.packages(),
+        told,
+        problem,
+        watching=look.watching(bronze),
+        disk=look.disk(where.lake),
+        file_system=look.file_system(where.lake),
+        clock=look.clock(bronze, time.time()),
+        open_files=look.open_files(),
+    )
+
+
+def _definition(named: str) -> tuple[Pipeline | None, str]:
+    """The pipeline, or what is wrong with it: the other checks are made all the same."""
+    from silversmith.errors import DefinitionError
+
+    try:
+        return load_pipeline(named), ""
+    except DefinitionError as error:
+        return None, str(error)
+
+
+def _account(endpoint_url: str | None) -> Account:
+    from silversmith.aws.account import open_account
+    from silversmith.aws.errors import NoAccount
+    from silversmith.operations.doctor import Account
+
+    try:
+        found = open_account(endpoint_url=endpoint_url)
+    except NoAccount as error:
+        return Account(problem=str(error))
+    return Account(found.id, found.region)
+
+
+def _show(report: Report) -> None:
+    for finding in report.findings:
+        first, *rest = finding.found.splitlines() or [""]
+        say(f"{finding.state.value:4}  {finding.name}: {first}", style=_STYLES[finding.state.value])
+        for line in rest:
+            say(f"        {line}")
+        if finding.do:
+            say(f"      → {finding.do}")

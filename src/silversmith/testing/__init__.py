@@ -1,0 +1,42 @@
+"""The test kit: what a pipeline makes of files, in a test, in milliseconds. docs/testing.md
+
+As a pytest plugin it has the fixtures ``pipeline``, ``pipeline_run`` and ``engine_run``. Without pytest, and in tests
+of hypothesis, :func:`run` does the same.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from silversmith.testing.differences import assert_same
+    from silversmith.testing.engine import run_engine
+    from silversmith.testing.files import Content, Files, encode
+    from silversmith.testing.result import Result
+    from silversmith.testing.running import run
+
+__all__ = ["Content", "Files", "Result", "assert_same", "encode", "run", "run_engine"]
+
+#: Where the names are: pytest imports this package to load the plugin, in test runs that want nothing of it, too.
+_LATE = {
+    "Content": "files",
+    "Files": "files",
+    "Result": "result",
+    "assert_same": "differences",
+    "encode": "files",
+    "run": "running",
+    "run_engine": "engine",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _LATE:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    found = globals()[name] = getattr(import_module(f"{__name__}.{_LATE[name]}"), name)
+    return found
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,69 @@
+"""What is found out of this machine, and that nothing is left behind."""
+
+from __future__ import annotations
+
+import os
+import resource
+import sys
+from pathlib import Path
+
+import pytest
+
+from silversmith.operations import doctor_facts as look
+from silversmith.operations.doctor import Clock, Watching, numbers
+
+
+def test_packages_are_those_that_silversmith_requires() -> None:
+    found = {package.name: package for package in look.packages()}
+    assert found["silversmith"].version
+    assert (found["polars"].least, found["cyclopts"].least) == ("2.1", "4")
+    assert all(numbers(package.version or "") >= numbers(package.least) for package in found.values())
+    assert "pytest" not in found
+
+
+def test_folders_are_counted_but_not_links(tmp_path: Path) -> None:
+    limits, bronze = tmp_path / "inotify", tmp_path / "bronze"
+    limits.mkdir()
+    (limits / "max_user_watches").write_text("100\n")
+    assert look.watching(bronze, limits) is None, "a limit is not told"
+    (limits / "max_queued_events").write_text("200\n")
+    assert look.watching(bronze, limits) == Watching(1, 100, 200)
+    (bronze / "a/b").mkdir(parents=True)
+    (bronze / "c").symlink_to(tmp_path)
+    assert look.watching(bronze, limits) == Watching(3, 100, 200)
+
+
+def test_the_newest_file(tmp_path: Path) -> None:
+    assert look.clock(tmp_path / "nothing", 5.0) == Clock(5.0, None)
+    (tmp_path / "a").mkdir()
+    for name, changed in (("a/old", 100), ("a/new", 300), ("middle", 200)):
+        (tmp_path / name).write_bytes(b"")
+        os.utime(tmp_path / name, (changed, changed))
+    assert look.clock(tmp_path, 5.0) == Clock(5.0, 300.0, "a/new")
+
+
+def test_a_disk_that_works(tmp_path: Path) -> None:
+    lake = tmp_path / "lake"
+    assert look.disk(lake / "below").free > 0
+    found = look.file_system(lake)
+    assert (found.place, found.broken, found.apart) == (str(tmp_path), {}, ())
+    assert list(tmp_path.iterdir()) == [], "no lake is made, and nothing is left"
+    (lake / "dl-bronze-layer").mkdir(parents=True)
+    assert look.file_system(lake).place == str(lake)
+    assert [path.name for path in lake.iterdir()] == ["dl-bronze-layer"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has /proc")
+def test_where_nothing_can_be_written() -> None:
+    """/proc is a folder in which nobody may make one, not even root."""
+    found = look.file_system(Path("/proc/self"))
+    assert list(found.broken) == ["write"]
+
+
+def test_the_limit_of_open_files_is_this_processs() -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (200, hard))
+        assert look.open_files() == 200
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))

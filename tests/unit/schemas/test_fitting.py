@@ -1,0 +1,236 @@
+"""Whatever files come one after the other: what becomes silver can be read as one, and says what the files said."""
+
+from __future__ import annotations
+
+import datetime as dt
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+from hypothesis import event, given, settings
+from hypothesis import strategies as st
+
+from silversmith.errors import DataError
+from silversmith.schemas import Changed, Document, Schema, ahead, fit, schema_key
+from silversmith.silver import scan
+
+CODE = "c0de"
+
+
+@dataclass
+class Silver:
+    """The silver of a transform, in a folder, with its recorded schema."""
+
+    folder: Path
+    document: Document = field(default_factory=lambda: Document("t"))
+    files: list[pl.DataFrame] = field(default_factory=list)
+
+    def put(
+        self, frame: pl.DataFrame, guessed: tuple[str, ...] = (), *, streamed: bool = False, code: str = CODE
+    ) -> None:
+        """As a function does it. Raises Changed."""
+        self._write(frame, len(self.files), guessed, streamed=streamed, code=code)
+        self.files.append(frame)
+
+    def _write(self, frame: pl.DataFrame, number: int, guessed: tuple[str, ...], *, streamed: bool, code: str) -> None:
+        recorded = self.document.of(code)
+        rows: pl.LazyFrame | pl.DataFrame = frame
+        if streamed:
+            rows = ahead(frame.lazy(), dict(frame.schema), recorded)
+        fitted = fit(rows, dict(rows.lazy().collect_schema()), recorded, guessed)
+        if fitted.schema is not None:
+            self.document = self.document.changed(fitted.schema, key=f"{number}.csv", at="now")
+            self.document = Document.from_json("t", self.document.to_json())
+        written = (rows.lazy() if fitted.rows is None else fitted.rows).collect()
+        assert written.height == frame.height
+        assert dict(written.schema) == dict(self.document.of(code).columns)
+        path = self.folder / "t" / f"{'ba'[number % 2]}/{number}.csv.parquet"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        written.write_parquet(path)
+        record = self.folder / schema_key("t")
+        record.parent.mkdir(exist_ok=True)
+        record.write_bytes(self.document.to_json())
+
+    def remake(self) -> None:
+        """As `reconcile --changed` has it done."""
+        for number, frame in enumerate(self.files):
+            self._write(frame, number, (), streamed=False, code=CODE)
+
+    def by_polars(self) -> dict[str, list[dict[str, Any]]]:
+        return grouped(scan(self.folder / "t", include_file_paths="path").collect().to_dicts())
+
+    def by_duckdb(self) -> dict[str, list[dict[str, Any]]]:
+        duckdb: Any = import_module("duckdb")
+        glob = f"{self.folder}/t/**/*.parquet"
+        found = duckdb.sql(f"SELECT *, filename AS path FROM read_parquet('{glob}', union_by_name=true)")
+        return grouped([dict(zip(found.columns, row, strict=True)) for row in found.fetchall()])
+
+
+def grouped(rows: list[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
+    """The rows of each file, by its number."""
+    found: dict[str, list[dict[str, Any]]] = {}
+    for row in rows:
+        found.setdefault(Path(row.pop("path")).name.partition(".")[0], []).append(row)
+    return found
+
+
+def says(value: Any, original: Any) -> bool:
+    """Whether what was read back says what the file said; what is new in the meantime says nothing."""
+    if isinstance(original, dict) and isinstance(value, dict):
+        return all(says(value.get(name), original.get(name)) for name in {*value, *original})
+    if isinstance(original, list) and isinstance(value, list):
+        return len(value) == len(original) and all(map(says, value, original))
+    if isinstance(original, float) and math.isnan(original):
+        return isinstance(value, float) and math.isnan(value)
+    if isinstance(original, dt.date) and isinstance(value, dt.datetime) and not isinstance(original, dt.datetime):
+        return value == dt.datetime.combine(original, dt.time())
+    return bool(value == original) and isinstance(value, str) == isinstance(original, str)
+
+
+def holds(found: Mapping[str, list[dict[str, Any]]], files: list[pl.DataFrame]) -> bool:
+    return all(says(found.get(str(number), []), frame.to_dicts()) for number, frame in enumerate(files) if frame.height)
+
+
+def small(kind: Any, low: int, high: int) -> tuple[Any, st.SearchStrategy[Any]]:
+    return kind, st.integers(low, high)
+
+
+EDGES = st.sampled_from([0, 1, -1, 2**53, 2**53 + 1, -(2**53) - 1, 2**63 - 1])
+FLOATS = st.sampled_from([0.0, 1.0, -3.0, 0.5, 1e300, float("nan"), float("inf"), 2.0**53])
+COLUMNS = st.sampled_from(
+    [
+        *(small(pl.Int8, -128, 127), small(pl.Int32, -9, 2**31 - 1), small(pl.UInt8, 0, 255)),
+        *((pl.Int64, EDGES), (pl.UInt64, st.sampled_from([0, 5, 2**63, 2**64 - 1])), (pl.UInt32, st.just(2**32 - 1))),
+        *((pl.Float64, FLOATS), (pl.Float32, st.sampled_from([0.5, 3.0]))),
+        *((pl.String, st.sampled_from(["", "x", "1"])), (pl.Boolean, st.booleans()), (pl.Null, st.none())),
+        (pl.Date, st.just(dt.date(2026, 1, 2))),
+        (pl.Datetime("us"), st.sampled_from([dt.datetime(2026, 1, 2), dt.datetime(2026, 1, 2, 3)])),  # noqa: DTZ001
+        (pl.List(pl.Int32), st.lists(st.integers(0, 9), max_size=2)),
+        (pl.List(pl.Float64), st.lists(FLOATS.filter(lambda number: not math.isnan(number)), max_size=2)),
+        (pl.Struct({"x": pl.Int32}), st.fixed_dictionaries({"x": st.none() | st.integers(0, 9)})),
+        (pl.Struct({"y": pl.String, "x": pl.Int64}), st.fixed_dictionaries({"y": st.just("q"), "x": EDGES})),
+        (pl.List(pl.Struct({"x": pl.Int8})), st.lists(st.fixed_dictionaries({"x": st.integers(0, 9)}), max_size=2)),
+        (pl.List(pl.Struct({"z": pl.Null, "x": pl.Int32})), st.just([{"z": None, "x": 5}])),
+    ]
+)
+
+
+@st.composite
+def frames(draw: st.DrawFn) -> pl.DataFrame:
+    height = draw(st.integers(0, 3))
+    columns = {}
+    for name in draw(st.lists(st.sampled_from(["a", "b", "c"]), unique=True, max_size=3)):
+        kind, values = draw(COLUMNS)
+        cells = draw(st.lists(st.none() | values, min_size=height, max_size=height))
+        columns[name] = pl.Series(name, cells, dtype=kind)
+    return pl.DataFrame(columns)
+
+
+READERS = [Silver.by_polars, *([Silver.by_duckdb] if find_spec("duckdb") else [])]
+
+
+@pytest.mark.parametrize("read", READERS)
+@given(sequence=st.lists(st.tuples(frames(), st.booleans()), min_size=1, max_size=5))
+@settings(max_examples=60, deadline=None)
+def test_all_silver_is_read_as_one(
+    tmp_path_factory: pytest.TempPathFactory,
+    read: Callable[[Silver], dict[str, list[dict[str, Any]]]],
+    sequence: list[tuple[pl.DataFrame, bool]],
+) -> None:
+    silver = Silver(tmp_path_factory.mktemp("silver"))
+    for frame, streamed in sequence:
+        try:
+            silver.put(frame, streamed=streamed)
+        except Changed:
+            event("a file was refused")
+    event(f"{silver.document.version} versions")
+    if read is Silver.by_duckdb and not all(pl.read_parquet_schema(path) for path in silver.folder.rglob("*.parquet")):
+        return  # to DuckDB a file without columns is none
+    assert holds(read(silver), silver.files)
+
+
+@given(sequence=st.lists(frames(), min_size=2, max_size=5))
+@settings(max_examples=40, deadline=None)
+def test_once_it_was_made_anew_no_option_is_needed(
+    tmp_path_factory: pytest.TempPathFactory, sequence: list[pl.DataFrame]
+) -> None:
+    silver = Silver(tmp_path_factory.mktemp("silver"))
+    for frame in sequence:
+        try:
+            silver.put(frame)
+        except Changed:
+            continue
+    before = silver.document
+    silver.remake()
+    assert silver.document == before, "what is made anew changes nothing"
+    found = pl.scan_parquet(silver.folder / "t/**/*.parquet", include_file_paths="path").collect()
+    assert holds(grouped(found.to_dicts()), silver.files)
+
+
+def test_the_usual_file_is_left_as_it_is(tmp_path: Path) -> None:
+    frame = pl.DataFrame({"a": [1], "b": ["x"]})
+    recorded = Schema(CODE, 1, dict(frame.schema))
+    assert fit(frame, dict(frame.schema), recorded, ["b"]).rows is None
+    assert fit(frame, dict(frame.schema), recorded, ["b"]).schema is None
+
+
+def recorded_after(tmp_path: Path, *columns: pl.Series, guessed: tuple[str, ...] = ()) -> Schema:
+    silver = Silver(tmp_path)
+    for column in columns:
+        silver.put(pl.DataFrame({"a": column}), guessed)
+    return silver.document.of(CODE)
+
+
+def test_integers_become_floats_only_where_nothing_is_lost(tmp_path: Path) -> None:
+    floats = pl.Series([0.5])
+    assert recorded_after(tmp_path, pl.Series([1]), floats).columns == {"a": pl.Float64()}
+    with pytest.raises(Changed, match=r"~ a: Int64 → Float64"):
+        recorded_after(tmp_path, pl.Series([1]), pl.Series([2**53 + 1]), floats)
+    assert recorded_after(tmp_path, floats, pl.Series([2**53])).columns == {"a": pl.Float64()}
+    with pytest.raises(Changed, match=r"~ a: Float64 → Int64, such as 9007199254740993"):
+        recorded_after(tmp_path, floats, pl.Series([2**53 + 1]))
+
+
+def test_whole_floats_go_among_integers(tmp_path: Path) -> None:
+    assert recorded_after(tmp_path, pl.Series([1]), pl.Series([2.0, None])).columns == {"a": pl.Int64()}
+
+
+def test_a_column_without_values_waits_for_its_type(tmp_path: Path) -> None:
+    nothing = pl.Series([None, None], dtype=pl.String)
+    found = recorded_after(tmp_path, nothing, pl.Series([1]), nothing, guessed=("a",))
+    assert found.columns == {"a": pl.Int64()}
+    assert found.version == 2
+    with pytest.raises(Changed):
+        recorded_after(tmp_path, nothing, pl.Series([1]))  # who said that it is text meant it
+
+
+def test_an_error_tells_the_whole_difference(tmp_path: Path) -> None:
+    silver = Silver(tmp_path)
+    silver.put(pl.DataFrame({"a": [1], "b": ["x"], "c": [True]}))
+    with pytest.raises(DataError) as caught:
+        silver.put(pl.DataFrame({"a": ["7", "n/a"], "b": ["y", "z"], "d": [1, 2]}))
+    assert caught.value.code == "SchemaChanged"
+    assert caught.value.message.splitlines()[1:] == [
+        '  ~ a: Int64 → String, such as "n/a"',
+        "  - c: Boolean",
+        "  + d: Int64",
+    ]
+    assert "schema={'a': pl.String}" in caught.value.hint
+    assert caught.value.place.text == '"n/a"'
+
+
+def test_another_code_begins_anew_and_both_are_read(tmp_path: Path) -> None:
+    silver = Silver(tmp_path)
+    silver.put(pl.DataFrame({"a": [1], "b": ["x"]}))
+    silver.put(pl.DataFrame({"a": [0.5]}), code="0ther")
+    assert [dict(one.columns) for one in silver.document.schemas] == [
+        {"a": pl.Int64(), "b": pl.String()},
+        {"a": pl.Float64()},
+    ]
+    assert scan(tmp_path / "t").sort("a").collect().rows() == [(0.5, None), (1.0, "x")]

@@ -1,0 +1,97 @@
+"""Frames that differ: the message names the rows and cells, and only those."""
+
+from __future__ import annotations
+
+import polars as pl
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from polars.testing import assert_frame_equal
+
+from silversmith.testing import assert_same
+from silversmith.testing.differences import SHOWN, Terms, differences
+
+FRAME = pl.DataFrame({"id": [1, 2, 3], "name": ["a", "b", "c"], "total": [1.0, 2.0, 3.0]})
+ANY_ORDER = Terms(row_order=False)
+
+
+def told(found: pl.DataFrame, expected: pl.DataFrame, terms: Terms | None = None) -> list[str]:
+    with pytest.raises(AssertionError) as error:
+        assert_same(found, expected, terms, what="silver")
+    first, *rest = str(error.value).splitlines()
+    assert first == "silver is not as expected:"
+    return [line.strip() for line in rest]
+
+
+def test_the_same() -> None:
+    assert_same(FRAME, FRAME)
+    assert_same(FRAME.with_columns(pl.col("total") + 1e-9), FRAME)
+    assert_same(FRAME.reverse(), FRAME, ANY_ORDER)
+    assert_same(FRAME.select("total", "id", "name"), FRAME, Terms(column_order=False))
+    assert_same(FRAME.cast({"id": pl.Int8}), FRAME, Terms(types=False))
+
+
+def test_cells() -> None:
+    other = FRAME.with_columns(total=pl.Series([1.0, 2.5, 3.0]), name=pl.Series(["a", "b", None]))
+    assert told(other, FRAME) == ["""row 2, "total": 2.5, expected 2.0""", """row 3, "name": None, expected 'c'"""]
+
+
+def test_columns() -> None:
+    assert told(FRAME.rename({"id": "key"}), FRAME) == ['column "id" is missing', 'column "key" is not expected']
+    assert told(FRAME.cast({"id": pl.Int8}), FRAME) == ['column "id" is Int8, expected Int64']
+    assert told(FRAME.select("name", "id", "total"), FRAME) == [
+        "the columns are in the order name, id, total; expected id, name, total"
+    ]
+
+
+def test_a_row_too_many_or_too_few_does_not_make_the_others_differ() -> None:
+    assert told(FRAME, FRAME.filter(pl.col("id") != 2)) == [
+        "3 rows, expected 2",
+        "row 2 is not expected: id=2, name='b', total=2.0",
+    ]
+    assert told(FRAME.filter(pl.col("id") != 1), FRAME) == [
+        "2 rows, expected 3",
+        "expected row 1 is missing: id=1, name='a', total=1.0",
+    ]
+
+
+def test_in_any_order() -> None:
+    other = pl.concat([FRAME.filter(pl.col("id") == 3), FRAME.filter(pl.col("id") == 1), FRAME.head(1)])
+    assert told(other, FRAME, ANY_ORDER) == [
+        "a row is not expected: id=1, name='a', total=1.0",
+        "a row is missing: id=2, name='b', total=2.0",
+    ]
+
+
+def test_nested_cells() -> None:
+    one = pl.DataFrame({"tags": [[1.0, 2.0], [3.0]], "by": [{"n": "x"}, {"n": "y"}]})
+    assert_same(one, one)
+    other = pl.DataFrame({"tags": [[1.0, 2.0 + 1e-9], [4.0]], "by": [{"n": "x"}, {"n": "z"}]})
+    assert told(other, one) == [
+        """row 2, "tags": [4.0], expected [3.0]""",
+        """row 2, "by": {'n': 'z'}, expected {'n': 'y'}""",
+    ]
+
+
+def test_many_differences_are_cut_short() -> None:
+    many = pl.DataFrame({"x": range(5_000)})
+    lines = told(many.with_columns(pl.col("x") + 1), many)
+    assert len(lines) == SHOWN + 1
+    assert lines[-1] == f"… and {5_000 - SHOWN:,} more"
+    assert told(many, many.head(4_999)) == ["5,000 rows, expected 4,999", "row 5000 is not expected: x=4999"]
+
+
+FRAMES = st.lists(st.tuples(st.integers(0, 2), st.floats() | st.none()), max_size=5).map(
+    lambda rows: pl.DataFrame(rows, schema={"a": pl.Int64, "b": pl.Float64}, orient="row")
+)
+
+
+@given(FRAMES, FRAMES)
+def test_what_polars_calls_the_same_has_no_differences(one: pl.DataFrame, other: pl.DataFrame) -> None:
+    """And of what it does not, there is at least one."""
+    try:
+        assert_frame_equal(one, other, check_exact=False)
+        same = True
+    except AssertionError:
+        same = False
+    assert same == (differences(one, other, Terms()) == [])
