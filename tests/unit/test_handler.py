@@ -175,7 +175,7 @@ def test_the_systems_fault_has_its_own_words(bench: Bench) -> None:
     assert bench.handle(*bench.messages(1, 2, 3)) == ["1", "2"]
     assert [report.error for report in bench.reports] == [
         {"code": "AccessDenied", "message": "no policy allows it"},
-        {"code": "OSError", "message": "OSError: [Errno 28] No space left"},
+        {"code": "ENOSPC", "message": "OSError: [Errno 28] No space left"},
         None,
     ]
 

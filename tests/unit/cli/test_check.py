@@ -40,7 +40,7 @@ def test_bad_files_say_what_where_and_what_to_do(tmp_path: Path) -> None:
     assert "line 2" in done.stdout
     assert "RFC 8259" in done.stdout
     assert rest[-2:] == [
-        "b.csv  silver: 1 row, 1 row rejected; csv (separator ',', quote '\"')",
+        "b.csv  silver: 1 row, 1 row rejected; csv (separator ',', quote '\"', encoding 'utf-8', confidence 1.0)",
         "  row 2: line 3: has 1 field, the header has 2",
     ]
 
