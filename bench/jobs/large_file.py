@@ -42,7 +42,7 @@ def polars(source: Path, target: Path) -> float:
 
 def duckdb(source: Path, target: Path) -> float:
     """``COPY``."""
-    import duckdb as library  # type: ignore[import-not-found]
+    import duckdb as library
 
     began = time.perf_counter()
     columns = ", ".join(f"'{name}': '{kind}'" for name, kind in KINDS.items())
@@ -56,7 +56,7 @@ def duckdb(source: Path, target: Path) -> float:
 def pandas(source: Path, target: Path) -> float:
     """In chunks, with pyarrow's Parquet writer."""
     import pandas as pd  # type: ignore[import-not-found, import-untyped, unused-ignore]
-    import pyarrow as pa  # type: ignore[import-not-found]
+    import pyarrow as pa
     from pyarrow import parquet
 
     began = time.perf_counter()

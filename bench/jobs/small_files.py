@@ -109,7 +109,7 @@ def pathway(source: Path, target: Path, processes: int) -> float:
     """Its file reader, and a function that writes one Parquet file for each: its own writer, Delta Lake's, asks for a
     licence. It has one thread here: more are set by its launcher, which starts the whole program several times."""
     import pathway as pw  # type: ignore[import-not-found]
-    import pyarrow as pa  # type: ignore[import-not-found]
+    import pyarrow as pa
     from pyarrow import parquet
 
     del processes

@@ -123,9 +123,13 @@ def _converted(
     wanted = {**task.contract.wanted, **(as_text or {})}
     table = formats.read(source, task.transform.reader, wanted=wanted, scratch=scratch)
     task = replace(task, lineage=replace(task.lineage, format=table.format))
-    if table.frame is not None:
-        return _in_memory(table, table.frame, task)
-    return _streaming(table, task, Scratch(scratch))
+    try:
+        if table.frame is not None:
+            return _in_memory(table, table.frame, task)
+        return _streaming(table, task, Scratch(scratch))
+    except DataError as error:
+        error.format, error.dialect = table.format, table.dialect
+        raise
 
 
 def _in_memory(table: Table, frame: pl.DataFrame, task: _Task) -> Converted:

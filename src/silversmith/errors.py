@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 #: What the system says of a disk that is full, over its quota, or cannot be written.
@@ -35,7 +36,8 @@ class DataError(SilversmithError):
     """The data is at fault: unreadable, of the wrong schema, over a limit. Permanent, so it is never retried.
 
     ``code`` is a stable CamelCase word for programs (``UnreadableCsv``, ``MissingColumn`` …), ``message`` says what
-    was wrong, ``hint`` what to do about it.
+    was wrong, ``hint`` what to do about it. ``format`` and ``dialect`` are what was found out of the file before, as in
+    the lineage of one that can be read: a wrong guess can be seen there.
     """
 
     def __init__(self, code: str, message: str, *, hint: str = "", place: Place | None = None) -> None:
@@ -44,6 +46,8 @@ class DataError(SilversmithError):
         self.message = message
         self.hint = hint
         self.place = place or Place()
+        self.format: str | None = None
+        self.dialect: Mapping[str, object] = {}
 
 
 class SourceChanged(SilversmithError):

@@ -95,6 +95,14 @@ def read(
 
 def _read(content: Content, wanted: Mapping[str, pl.DataType], *, reader: Reader | None) -> Table:
     kind = _kind(content, reader=reader)
+    try:
+        return _read_as(kind, content, wanted, reader)
+    except DataError as error:
+        error.format = error.format or kind + content.packing
+        raise
+
+
+def _read_as(kind: str, content: Content, wanted: Mapping[str, pl.DataType], reader: Reader | None) -> Table:
     if kind in _ALONE:
         return _ALONE[kind](content)
     if kind == "ndjson":

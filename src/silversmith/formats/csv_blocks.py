@@ -108,6 +108,7 @@ class Shape:
         self._quote = dialect.quote.encode() if dialect.quote else None
         self._comment = dialect.comment.encode() if dialect.comment else None
         self._escape = dialect.escape.encode() if dialect.escape else None
+        self._padded = dialect.padded
         self._width = width
         self._skeleton = self._separator * (width - 1) + b"\n"
         self._flesh = bytes(set(range(256)) - set(self._separator + b"\n"))
@@ -128,7 +129,7 @@ class Shape:
 
     def regular(self, block: bytes) -> int | None:
         """How many records the block has; None if not all of them are regular."""
-        if self._escape and (self._quote is None or self._escape in block):
+        if self._padded or (self._escape and (self._quote is None or self._escape in block)):
             return None
         outside = self._outside(block) if self._quote is not None and self._quote in block else block
         if outside is None or outside.count(b"\r") != outside.count(b"\r\n"):

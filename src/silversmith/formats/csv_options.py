@@ -38,6 +38,8 @@ class Csv:
             Without it such records are rejected. Records with more fields that say something always are.
         decimal_comma: ``1,5`` means one and a half.
         thousands: what stands between groups of three digits: ``1,234,567`` or ``1.234,5`` or ``1 234``.
+        padded: blanks after a separator are no part of the field, so that it may be quoted: ``"a", "b"``. None: found
+            out, where only that makes regular records of the first ones.
 
     Raises:
         DefinitionError: a value cannot be.
@@ -55,6 +57,7 @@ class Csv:
     ragged: bool = False
     decimal_comma: bool = False
     thousands: str | None = None
+    padded: bool | None = None
 
     def __post_init__(self) -> None:
         for name, value in (("columns", self.columns), ("null_values", self.null_values)):
@@ -92,6 +95,8 @@ def _other_problem(options: Csv) -> str:
     names, lines, comment = options.columns, options.skip_lines, options.comment
     if comment is not None and not (isinstance(comment, str) and comment.strip()):
         return f"comment={comment!r}): must be text, such as '#'"
+    if options.padded not in {None, True, False}:
+        return f"padded={options.padded!r}): must be True, False or None (find out)"
     if not isinstance(lines, int) or isinstance(lines, bool) or lines < 0:
         return f"skip_lines={lines!r}): must be a number of lines, 0 or more"
     if names is not None and (not names or "" in names or ROW in names or len(set(names)) < len(names)):

@@ -28,12 +28,14 @@ csv.field_size_limit(max(csv.field_size_limit(), LONGEST_FIELD))
 
 @dataclass(frozen=True)
 class Dialect:
-    """How fields and records are told apart. ``quote`` None: quotes mean nothing. ``comment``: lines to skip."""
+    """How fields and records are told apart. ``quote`` None: quotes mean nothing. ``comment``: lines to skip.
+    ``padded``: blanks after a separator are no part of the field."""
 
     separator: str
     quote: str | None
     comment: str | None = None
     escape: str | None = None
+    padded: bool = False
 
     @property
     def written_quote(self) -> str | None:
@@ -48,13 +50,15 @@ class Dialect:
             "quotechar": self.quote,
             "quoting": quoting,
             "escapechar": self.escape,
+            "skipinitialspace": self.padded,
             "strict": True,
         }
 
     def told(self) -> dict[str, object]:
         """For people to see."""
         found: dict[str, object] = {"separator": self.separator, "quote": self.quote}
-        return {**found, "escape": self.escape} if self.escape else found
+        found |= {"escape": self.escape} if self.escape else {}
+        return found | ({"padded": True} if self.padded else {})
 
 
 def spelled(line: str, dialect: Dialect) -> str:
@@ -144,6 +148,7 @@ class Malformed:
         self.width = width
         self._ragged = ragged
         self._length = 0
+        self._first = 0
         self._widths: Counter[int] = Counter()
         self.records: list[tuple[int, str, str]] = []
 
@@ -159,6 +164,7 @@ class Malformed:
         if fields is not None and len(fields) == self.width:
             return fields
         self._widths[0 if record.problem else len(fields or ())] += 1
+        self._first = self._first or record.line
         reason = record.problem or _wrong_width(len(fields or ()), self.width)
         self.records.append((row, shorten(record.text, LONGEST_MALFORMED), f"line {record.line}: {reason}"))
         self._length += min(len(record.text), LONGEST_MALFORMED)
@@ -179,17 +185,29 @@ class Malformed:
 
     def refuse_header(self, rows: int) -> None:
         """Raise DataError ``WrongHeader`` where the records agree, with each other and not with the first one: then
-        that is no header of theirs, and to reject them one by one would be to lose the file in silence."""
+        that is no header of theirs, and to reject them one by one would be to lose the file in silence. And so it is
+        where hardly any can be read.
+
+        Raises:
+            DataError: ``WrongHeader``, ``UnreadableCsv``.
+        """
         (width, number), *_ = [*self._widths.most_common(1), (0, 0)]
-        if not width or number < 2 or number <= 2 * rows:
+        if number < 2 or number <= 2 * rows:
             return
-        row, text, _ = self.records[0]
+        row, text, reason = self.records[0]
+        if not width:
+            raise DataError(
+                "UnreadableCsv",
+                f"{number:,} records cannot be read, and {rows:,} can; the first: {reason}",
+                hint="the separator or the quote may be another one: Csv(separator=…, quote=…)",
+                place=Place(line=self._first, row=row, text=shorten(text)),
+            )
         raise DataError(
             "WrongHeader",
             f"{number:,} records have {_fields(width)}, and {rows:,} have as many as the first one, {self.width}",
             hint="if other lines stand before the header, skip them: Csv(skip_lines=…); "
             "if records are cut short, or end with separators: Csv(ragged=True)",
-            place=Place(row=row, text=shorten(text)),
+            place=Place(line=self._first, row=row, text=shorten(text)),
         )
 
 

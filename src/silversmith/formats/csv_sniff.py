@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -12,6 +13,10 @@ from silversmith.formats.csv_options import AUTO, Csv
 from silversmith.formats.csv_records import Dialect, spelled
 
 SEPARATORS = (",", ";", "\t", "|")
+
+#: What a name says by its ending. Where the first record has no such mark in it, and another splits all alike, that
+#: counts more than the name.
+_NAMED = {".tsv": "\t", ".tab": "\t", ".psv": "|"}
 
 #: How many lines are looked at.
 _LINES = 50
@@ -24,12 +29,14 @@ def dialect_of(content: Content, sample: str, options: Csv) -> Dialect:
     lines = _first_lines(sample, options)
     quote = '"' if options.quote == AUTO else options.quote
     escape = None if options.escape == AUTO else options.escape
-    plain = Dialect(_separator(content.name.lower(), lines, options, quote, escape), quote, options.comment, escape)
-    if AUTO not in {options.quote, options.escape}:
+    separator = _separator(content.name.lower(), lines, options, quote, escape)
+    plain = Dialect(separator, quote, options.comment, escape, options.padded is True)
+    padded = replace(plain, padded=True)
+    if options.padded is None and _looks_padded(lines, plain) and _is_regular(lines, padded):
+        return padded
+    if AUTO not in {options.quote, options.escape} or _is_regular(lines, plain):
         return plain
-    if _is_regular(lines, plain):
-        return plain
-    return next((other for other in _others(plain, lines, options) if _is_regular(lines, other)), plain)
+    return next((other for other in _others(plain, lines, options) if _is_table_of(lines, other)), plain)
 
 
 def _first_lines(sample: str, options: Csv) -> list[str]:
@@ -45,14 +52,18 @@ def _separator(name: str, lines: list[str], options: Csv, quote: str | None, esc
     """The separator: the one that the first record has, and that splits most of the next ones alike."""
     if options.separator is not None:
         return options.separator
-    if name.endswith((".tsv", ".tab")):
-        return "\t"
-    if name.endswith(".psv"):
-        return "|"
     inside = _inside(lines, options)
+    named = next((mark for ending, mark in _NAMED.items() if name.endswith(ending)), None)
+    if named is not None:
+        others = [mark for mark in inside if _is_table_of(lines, Dialect(mark, quote, escape=escape))]
+        return named if named in inside or not others else others[0]
     if len(inside) < 2:
         return inside[0] if inside else _candidates(options)[0]
-    return max(inside, key=lambda mark: _agreement(lines, Dialect(mark, quote, escape=escape)))
+    first = _first(lines)
+    return max(
+        inside,
+        key=lambda mark: (*_agreement(lines, Dialect(mark, quote, escape=escape)), f"{mark} " not in first),
+    )
 
 
 def _candidates(options: Csv) -> list[str]:
@@ -60,8 +71,12 @@ def _candidates(options: Csv) -> list[str]:
 
 
 def _inside(lines: list[str], options: Csv) -> list[str]:
-    first = next((line for line in lines if line.strip()), "")
+    first = _first(lines)
     return [mark for mark in _candidates(options) if mark in first]
+
+
+def _first(lines: list[str]) -> str:
+    return next((line for line in lines if line.strip()), "")
 
 
 def _widths(lines: list[str], dialect: Dialect) -> list[int]:
@@ -83,6 +98,18 @@ def _agreement(lines: list[str], dialect: Dialect) -> tuple[float, int]:
 
 def _is_regular(lines: list[str], dialect: Dialect) -> bool:
     return len(set(_widths(lines, dialect))) == 1
+
+
+def _is_table_of(lines: list[str], dialect: Dialect) -> bool:
+    """Whether it is regular, and has columns: what splits nothing splits everything alike."""
+    return _is_regular(lines, dialect) and _widths(lines, dialect)[0] > 1
+
+
+def _looks_padded(lines: list[str], dialect: Dialect) -> bool:
+    """Whether the first record has a quote after a separator and blanks."""
+    return (
+        bool(dialect.quote) and re.search(f"{re.escape(dialect.separator)} +{dialect.quote}", _first(lines)) is not None
+    )
 
 
 def _others(plain: Dialect, lines: list[str], options: Csv) -> Iterator[Dialect]:

@@ -6,8 +6,9 @@ import re
 
 import orjson
 
-from silversmith.errors import DataError
+from silversmith.errors import DataError, Place
 from silversmith.formats.csv_sniff import looks_separated
+from silversmith.formats.table import shorten
 
 #: Names' endings, in lower case, and the format they mean.
 ENDINGS = {
@@ -86,7 +87,10 @@ def detect(name: str, head: bytes, *, asked: str | None = None, lines: bool | No
             return kind
     text = head.removeprefix(_BOM).lstrip(_SPACE)
     if asked is None and text[:20].lower().startswith(_PAGES):
-        raise _unknown("it is an HTML page", "it may say what went wrong when the data was fetched: put the data")
+        hint = "it may say what went wrong when the data was fetched: put the data"
+        raise _unknown(
+            "it is an HTML page", hint, Place(line=1, column=1, text=shorten(text[:40].decode("utf-8", "replace")))
+        )
     if asked == "json" or (asked is None and named in {"json", "ndjson"}):
         return _which_json(head, named, lines)
     if asked is not None:
@@ -111,6 +115,8 @@ def _of_text(text: bytes, head: bytes, named: str | None) -> str:
         return _which_json(head, None, None)
     if looks_separated(text.decode("utf-8", "replace")):
         return "csv"
+    if not head:
+        raise DataError("EmptyFile", "the file is empty", hint="put it again with data")
     raise _unknown(
         "its name does not say, and it begins as none that is known",
         f"name it {', '.join(ENDINGS)} (with .gz where it is gzip), or give the transform a reader: reader=Csv()",
@@ -145,5 +151,5 @@ def mismatch(called: str) -> DataError:
     return _unknown(f"it is {called}, and the transform's reader is not", "leave the reader away, or match its name")
 
 
-def _unknown(why: str, hint: str) -> DataError:
-    return DataError("UnknownFormat", f"the file's format cannot be read: {why}", hint=hint)
+def _unknown(why: str, hint: str, place: Place | None = None) -> DataError:
+    return DataError("UnknownFormat", f"the file's format cannot be read: {why}", hint=hint, place=place)

@@ -79,8 +79,8 @@ class _Documents:
             try:
                 self._buffer += decoder.decode(more, final=not more)
             except UnicodeDecodeError as error:
-                line = self._line + self._buffer.count("\n")
-                raise text.not_utf8(error.object, error, offset=None, line=line) from None
+                self._pass(self._buffer)
+                raise text.not_utf8(error.object, error, offset=None, line=self._line, column=self._column) from None
             documents = list(self._whole(final=not more))
             if documents:
                 yield self._parsed(documents)

@@ -57,7 +57,7 @@ def unreadable(data: bytes, error: orjson.JSONDecodeError, *, line: int = 1, col
     try:
         data.decode()
     except UnicodeDecodeError as wrong:
-        return text.not_utf8(data, wrong, line=line, offset=None)
+        return text.not_utf8(data, wrong, line=line, column=column, offset=None)
     column = error.colno + (column if error.lineno == 1 else 0)
     line += error.lineno - 1
     if "depth limit" in error.msg:

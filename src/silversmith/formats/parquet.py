@@ -10,6 +10,7 @@ import polars as pl
 from polars.exceptions import DuplicateError, PanicException, PolarsError
 
 from silversmith.errors import DataError
+from silversmith.formats import parquet_pages
 from silversmith.formats.content import Content
 from silversmith.formats.table import ROW, Table, checked_names, shorten
 
@@ -39,6 +40,7 @@ def read(content: Content) -> Table:
         checked_names([name for name in names if name == ROW])
         rows = rows.with_row_index(ROW, offset=1).with_columns(pl.col(ROW).cast(pl.UInt64))
         height: int = rows.select(pl.len()).collect().item()
+        parquet_pages.verify(content)
         frame = rows.collect() if content.data is not None and height * len(names) <= MOST_CELLS else None
     return Table(
         frame.lazy() if frame is not None else rows,

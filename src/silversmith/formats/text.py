@@ -48,25 +48,34 @@ def decode(data: bytes, *, offset: int = 0, line: int = 1) -> str:
             "NulByte",
             f"byte {offset + at:,} is NUL, which no text has in it",
             hint='if the file is UTF-16, say so: Csv(encoding="utf-16"); else it is binary, or was cut off by a crash',
-            place=Place(line=line + line_ends(data[:at]), text=_around(data, at)),
+            place=Place(line=line + line_ends(data[:at]), column=_characters(data[:at]) + 1, text=_around(data, at)),
         )
     return text
 
 
-def not_utf8(data: bytes, error: UnicodeDecodeError, *, offset: int | None = 0, line: int = 1) -> DataError:
-    """What is wrong with bytes that are no UTF-8, and where. ``offset`` None: it is not known."""
+def not_utf8(
+    data: bytes, error: UnicodeDecodeError, *, offset: int | None = 0, line: int = 1, column: int = 0
+) -> DataError:
+    """What is wrong with bytes that are no UTF-8, and where. ``offset`` None: it is not known; ``column``: how many
+    characters stand before the bytes on their line."""
     if offset == 0 and data.startswith(_UTF16_BOMS):
         hint = 'it looks like UTF-16: write it as UTF-8, or (CSV only) say Csv(encoding="utf-16")'
     else:
         hint = 'write it as UTF-8, or (CSV only) say what it is: Csv(encoding="cp1252") or Csv(encoding="latin-1")'
-    line += line_ends(data[: error.start])
-    where = f"line {line}" if offset is None else f"offset {offset + error.start:,}"
+    ends = line_ends(data[: error.start])
+    line, column = line + ends, _characters(data[: error.start]) + 1 + (0 if ends else column)
+    where = f"line {line}, column {column}" if offset is None else f"offset {offset + error.start:,}"
     return DataError(
         "NotUtf8",
         f"the byte 0x{data[error.start]:02x} at {where} is not UTF-8",
         hint=hint,
-        place=Place(line=line, text=_around(data, error.start)),
+        place=Place(line=line, column=column, text=_around(data, error.start)),
     )
+
+
+def _characters(before: bytes) -> int:
+    """How many characters of the last line there are."""
+    return len(before[max(before.rfind(b"\n"), before.rfind(b"\r")) + 1 :].decode())
 
 
 def line_ends(data: bytes) -> int:

@@ -58,7 +58,7 @@ def check(job: Job, pipeline: Pipeline | None, scratch: Path) -> dict[str, Any]:
         made = convert(_source(job), transform, _lineage(job, transform), scratch)
         return _silver(made)
     except DataError as error:
-        return _quarantined(described(error))
+        return _quarantined(described(error), error.format, error.dialect)
     except MemoryError:
         return _quarantined(problem("OutOfMemory", "there was not enough memory to read it"))
     except (SilversmithError, OSError) as error:
@@ -128,14 +128,16 @@ def _first(rejected: bytes | Path | None) -> Sequence[Mapping[str, Any]]:
     return [{"row": row, "reasons": reasons} for row, reasons in rows.iter_rows()]
 
 
-def _quarantined(error: dict[str, Any]) -> dict[str, Any]:
+def _quarantined(
+    error: dict[str, Any], kind: str | None = None, dialect: Mapping[str, object] | None = None
+) -> dict[str, Any]:
     return {
         "outcome": "quarantine",
         "rows": 0,
         "rejected": 0,
         "error": error,
-        "format": None,
-        "dialect": {},
+        "format": kind,
+        "dialect": dict(dialect or {}),
         "first": [],
     }
 

@@ -59,7 +59,7 @@ def test_json_is_an_object_on_a_line_for_each_file(tmp_path: Path) -> None:
         "file": "a.csv", "outcome": "silver", "rows": 2, "rejected": 1, "error": None, "format": "csv",
     }  # fmt: skip
     assert good["dialect"]["separator"] == ";"
-    assert (bad["outcome"], bad["rows"], bad["rejected"], bad["format"]) == ("quarantine", 0, 0, None)
+    assert (bad["outcome"], bad["rows"], bad["rejected"], bad["format"]) == ("quarantine", 0, 0, "json")
     assert (bad["error"]["code"], bad["error"]["place"]["line"]) == ("UnreadableJson", 1)
     assert all(bad["error"][name] for name in ("message", "hint"))
 

@@ -200,6 +200,11 @@ def test_a_line_within_quotes_is_no_comment(read: Read) -> None:
         ("x.csv", b"just one\n1\n", ["just one"]),
         ("x.tsv", b"a,b\tc\n1\t2\n", ["a,b", "c"]),
         ("x.psv", b"a,b|c\n1|2\n", ["a,b", "c"]),
+        ("x.tsv", b"a,b\n1,2\n3,4\n", ["a", "b"]),  # what is in the file says more than its name
+        ("x.tsv", b"a, b\nx\ny, z\n", ["a, b"]),
+        ("x.tsv", b"a\n1,5\n", ["a"]),
+        ("x.psv", b"a;b\n1;2\n", ["a", "b"]),
+        ("x.csv", b"a;b, c\nA;x, y\nB;z, w\n", ["a", "b, c"]),  # a blank follows commas within text
     ],
 )
 def test_the_separator_is_found_out(name: str, data: bytes, columns: list[str]) -> None:
@@ -370,6 +375,32 @@ def test_what_is_regular_as_it_stands_is_not_guessed_at(read: Read) -> None:
 
 
 @BOTH
+def test_blanks_before_a_quote_are_found_out(read: Read) -> None:
+    found = read(b'"a", "b", "c"\n"1,5", "x", "2"\n"y ""z""",  "w", 3\n')
+    assert rows_of(found) == [{"a": "1,5", "b": "x", "c": 2}, {"a": 'y "z"', "b": "w", "c": 3}]
+    assert found.dialect["padded"] is True
+    assert rows_of(read(b"a, b\n1, x\n")) == [{"a": 1, " b": " x"}]  # nothing is quoted: blanks are text
+    assert rows_of(read(b"a, b\n1, x\n", Csv(padded=True))) == [{"a": 1, "b": "x"}]
+    assert rows_of(read(b'a, "b"\n1, "x"\n', Csv(padded=False))) == [{"a": 1, ' "b"': ' "x"'}]
+
+
+@BOTH
+def test_what_splits_nothing_is_no_other_dialect(read: Read) -> None:
+    """With ' for a quote each line is one regular field; to take that would lose all columns in silence."""
+    with pytest.raises(DataError, match="text follows a closing quote"):
+        read(b'"a":"b"\n"1":"it\'s"\n')
+
+
+@BOTH
+def test_a_file_of_which_hardly_anything_can_be_read_is_refused(read: Read) -> None:
+    with pytest.raises(
+        DataError, match=r"2 records cannot be read, and 0 can; the first: line 2: text follows"
+    ) as caught:
+        read(b'"a";"b"\n"1","2"\n"3","4"\n')
+    assert (caught.value.code, caught.value.place.line, caught.value.place.row) == ("UnreadableCsv", 2, 1)
+
+
+@BOTH
 def test_ragged_records_where_they_are_allowed(read: Read) -> None:
     data = b"a,b,c\n1\n2,x\n3,y,z\n4,,,\n5,,,,w\n"
     table = read(data, Csv(ragged=True))
@@ -455,6 +486,7 @@ PIECES = st.sampled_from(
         separator=st.just(","),
         quote=st.sampled_from(['"', None, "auto"]),
         escape=st.sampled_from(["auto", "\\", None]),
+        padded=st.sampled_from([None, True, False]),
         ragged=st.booleans(),
         thousands=st.sampled_from([None, ",", "'"]),
         comment=st.sampled_from([None, "#"]),

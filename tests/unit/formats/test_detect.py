@@ -70,7 +70,6 @@ def test_the_reader_comes_first() -> None:
         ("b.csv", b"Obj\x01\x04", "csv", "Avro"),
         ("b.parquet", b"ARROW1\0\0\xff", "parquet", "Arrow"),
         ("b.csv", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "csv", "Excel"),
-        ("b", b"", None, "name"),
         ("b.txt", b"Dear John,\nthanks, bye\n", None, "name"),
         ("b.txt", b"1,2\n3,4\n", None, "name"),
         ("b.txt", b"a,b\n1\n", None, "name"),
@@ -82,3 +81,15 @@ def test_what_is_not_read(name: str, head: bytes, asked: str | None, said: str) 
         detect(name, head, asked=asked)
     assert caught.value.code == "UnknownFormat"
     assert caught.value.hint
+
+
+def test_nothing_at_all_is_an_empty_file_whatever_its_name() -> None:
+    with pytest.raises(DataError) as caught:
+        detect("b", b"")
+    assert caught.value.code == "EmptyFile"
+
+
+def test_a_page_in_the_place_of_data_has_a_place() -> None:
+    with pytest.raises(DataError, match="HTML") as caught:
+        detect("b.json", b"<html><body>no such file")
+    assert (caught.value.place.line, caught.value.place.column) == (1, 1)

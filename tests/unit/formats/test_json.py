@@ -101,7 +101,7 @@ def test_a_key_that_stands_twice_rejects_its_record(opened: Opener, data: bytes)
         (b'[{"a":"\\ud800"}]', "UnreadableJson", 1, 8),
         (b'[{"a":1e400}]', "UnreadableJson", 1, 7),
         (b'[{"a":"\x01"}]', "UnreadableJson", 1, 8),
-        (b'[{"a":"\xff"}]', "NotUtf8", 1, None),
+        (b'[{"a":"\xff"}]', "NotUtf8", 1, 8),
         (b"[" * 100_000, "TooDeep", 1, 1026),
         (b'{"a":' * 100_000 + b"1" + b"}" * 100_000, "TooDeep", 1, 5122),
         (b"[" * 200 + b"]" * 200, "TooDeep", None, None),
@@ -209,7 +209,7 @@ def test_anything_else_one_after_the_other_must_be_said(opened: Opener) -> None:
         (b'{"a":1}{"a":NaN}', "UnreadableJson", 1, 13),
         (b'{"a":1}{"a":2}[3]', "UnreadableJson", 1, 15),
         (b'{"a":1}{"a":2', "UnreadableJson", 1, 14),
-        (b'{"a":1}\n{"a":"\xff"}', "NotUtf8", 2, None),
+        (b'{"a":1}\n{"a":"\xff"}', "NotUtf8", 2, 7),
     ],
 )
 def test_what_is_wrong_between_or_in_documents_has_its_place(

@@ -62,7 +62,7 @@ def test_a_key_that_stands_twice_rejects_its_line(opened: Opener) -> None:
         (b'{"a":\n1}\n', "UnreadableJson", 1, 6),
         (b'{"a":1}\n{"a":2', "UnreadableJson", 2, 7),
         (b'1,2\n[3\n4]', "UnreadableJson", 1, 2),
-        (b'{"a":1}\n{"a":"\xff"}\n', "NotUtf8", 2, None),
+        (b'{"a":1}\n{"a":"\xff"}\n', "NotUtf8", 2, 7),
         (b'{"a":1}\n' + b"[" * 5000, "TooDeep", 2, 1026),
         (b'{"a":1}\n\x0b\n', "UnreadableJson", 2, 1),
     ],

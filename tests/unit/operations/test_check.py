@@ -99,7 +99,7 @@ def test_without_a_pipeline(folder: Path) -> None:
         "dialect": {**one.dialect, "separator": ";"},
     }
     assert one.first == [{"row": 2, "reasons": ["line 3: has 1 field, the header has 2"]}]
-    assert (two.outcome, two.rows, two.rejected, two.format) == ("quarantine", 0, 0, None)
+    assert (two.outcome, two.rows, two.rejected, two.format) == ("quarantine", 0, 0, "json")
     assert two.error is not None
     assert two.error["code"] == "UnreadableJson"
     assert two.error["place"]["line"] == 2
