@@ -305,6 +305,7 @@ def test_too_many_columns() -> None:
         {"encoding": "base64"},
         {"encoding": 8},
         {"skip_lines": -1},
+        {"padded": "yes"},
         {"skip_lines": True},
         {"comment": ""},
         {"comment": 1},
