@@ -22,6 +22,8 @@ COMMANDS = (
     ("run", "run:run", "Run the pipeline on this machine: what lands in bronze comes out in silver."),
     ("put", "put:put", "Put files in bronze."),
     ("check", "check:check", "Show what a run would make of files, without a lake."),
+    ("infer", "infer:infer", "Write a contract that files like these fulfil."),
+    ("schema", "schema:schema", "Show which columns silver has, and how they came to be."),
     ("status", "status:status", "Show where everything is."),
     ("trace", "trace:trace", "Show where one file is, and what happened to it."),
     ("failures", "failures:failures", "Show what failed, and why."),

@@ -55,7 +55,7 @@ def check(job: Job, pipeline: Pipeline | None, scratch: Path) -> dict[str, Any]:
     """What a run would make of a file, as JSON values. Whatever goes wrong is part of the answer."""
     try:
         transform = pipeline.find(job.transform) if pipeline is not None else _plain()
-        made = convert(_source(job), transform, _lineage(job, transform), scratch)
+        made = convert(source(job), transform, _lineage(job, transform), scratch)
         return _silver(made)
     except DataError as error:
         return _quarantined(described(error), error.format, error.dialect)
@@ -81,7 +81,12 @@ def _plain() -> Transform:
     return pipeline.find("check")
 
 
-def _source(job: Job) -> Source:
+def source(job: Job) -> Source:
+    """A file as bronze would hand it over.
+
+    Raises:
+        OSError: it cannot be read.
+    """
     path = Path(job.path)
     stat = path.stat()
     head = Head(job.key, "", stat.st_size, datetime.fromtimestamp(stat.st_mtime, UTC))

@@ -81,6 +81,18 @@ def shape(value: Any) -> Any:
     return [shape(each) for each in value[:1]] if isinstance(value, list) else None
 
 
+def test_the_schema_of_silver(call: Call, deployed: Deployed) -> None:
+    code, _, err = call("schema", "orders")
+    assert code == 1
+    assert "nothing is recorded of orders in stack shop in eu-central-1" in err
+    deployed.land("orders/a.csv")
+    deployed.work("orders")
+    code, out, err = call("schema", "orders")
+    assert (code, err) == (0, "")
+    assert "orders over stack shop in eu-central-1: version 1\n\nthe code that there is now (" in out
+    assert "orders/a.csv\n       + " in out
+
+
 def test_what_failed_is_tried_again(call: Call, deployed: Deployed) -> None:
     deployed.land("orders/b.csv", BAD)
     deployed.work("orders")

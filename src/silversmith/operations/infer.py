@@ -1,0 +1,225 @@
+"""What a contract would have to say of files like these: their columns, and what is true of the values in them."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from silversmith import formats
+from silversmith.errors import DataError, SilversmithError
+from silversmith.formats import ROW, Reader, Table
+from silversmith.formats.table import col
+from silversmith.operations.check_worker import Job, source
+from silversmith.pipeline import Pipeline
+from silversmith.schemas.widening import join
+from silversmith.stores.keys import printable
+
+#: Of so many rows of each file the values are looked at one by one; types, nulls and ranges are of all rows.
+LOOKED_AT = 100_000
+
+#: A column of words with at most so many different ones, each this often on the average, may be a choice among them.
+MOST_CHOICES, LEAST_OFTEN = 12, 4
+
+
+class Unreadable(SilversmithError):
+    """A file of which no contract can be made."""
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column of all the files. ``low`` and ``high`` bound numbers and times; ``choices`` are the only words there
+    are, where that are few; ``missing`` names the files that do not have it."""
+
+    name: str
+    kind: pl.DataType
+    nulls: int = 0
+    unique: bool = False
+    low: Any = None
+    high: Any = None
+    choices: tuple[str, ...] = ()
+    missing: tuple[str, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON values."""
+        return {
+            "name": self.name,
+            "type": repr(self.kind),
+            "nulls": self.nulls,
+            "unique": self.unique,
+            "low": None if self.low is None else str(self.low),
+            "high": None if self.high is None else str(self.high),
+            "choices": list(self.choices),
+            "missing": list(self.missing),
+        }
+
+
+@dataclass(frozen=True)
+class Sampled:
+    """One file: how many rows it has, how many records that are no rows, and how it was read."""
+
+    file: str
+    rows: int
+    malformed: int
+    format: str
+    dialect: dict[str, Any] = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON values."""
+        return dict(vars(self))
+
+
+@dataclass(frozen=True)
+class Inferred:
+    """All files, and their columns in the order in which they were met."""
+
+    files: tuple[Sampled, ...]
+    columns: tuple[Column, ...]
+
+    @property
+    def rows(self) -> int:
+        """Of all files."""
+        return sum(one.rows for one in self.files)
+
+
+def infer(jobs: Sequence[Job], pipeline: Pipeline | None) -> Inferred:
+    """Read files, each as the transform that it is for would, and say what they have in common.
+
+    Args:
+        jobs: see :func:`silversmith.operations.check.plan`. A file is read once, for the first transform of it.
+        pipeline: what they are for, or None: then it is found out how they are to be read.
+
+    Raises:
+        Unreadable: a file cannot be read, or two have columns of one name that nothing holds both of.
+        OSError: a file cannot be opened.
+    """
+    first: dict[str, Job] = {}
+    for job in jobs:
+        first.setdefault(job.path, job)
+    files: list[Sampled] = []
+    columns: dict[str, Column] = {}
+    for job in first.values():
+        wants = pipeline.find(job.transform).reader if pipeline is not None and job.transform != "?" else None
+        file, found = _sampled(job, wants)
+        _add(columns, found, file, files)
+        files.append(file)
+    return Inferred(tuple(files), tuple(columns.values()))
+
+
+def _sampled(job: Job, reader: Reader | None) -> tuple[Sampled, dict[str, Column]]:
+    with tempfile.TemporaryDirectory(prefix="silversmith-infer-") as scratch:
+        try:
+            table = formats.read(source(job), reader, scratch=Path(scratch))
+            with formats.reading_errors(table):
+                found = _columns(table)
+        except DataError as error:
+            hint = f". {error.hint}" if error.hint else ""
+            raise Unreadable(f"{printable(job.path)}: {error.code}: {error.message}{hint}") from None
+        malformed = 0 if table.malformed is None else table.malformed.height
+        return Sampled(job.path, table.records - malformed, malformed, table.format, dict(table.dialect)), found
+
+
+def _columns(table: Table) -> dict[str, Column]:
+    kinds = {name: kind for name, kind in table.rows.collect_schema().items() if name != ROW}
+    names = list(kinds)
+    some = table.rows.head(LOOKED_AT).drop(ROW).collect()
+    facts = [col(name).null_count().alias(f"nulls {place}") for place, name in enumerate(names)]
+    for place, name in enumerate(names):
+        if _has_range(kinds[name]):
+            facts += [col(name).min().alias(f"low {place}"), col(name).max().alias(f"high {place}")]
+    told = table.rows.select(facts).collect(engine="streaming").row(0, named=True) if facts else {}
+    return {
+        name: Column(
+            name,
+            kinds[name],
+            told[f"nulls {place}"],
+            _is_unique(some[name], told[f"nulls {place}"]),
+            told.get(f"low {place}"),
+            told.get(f"high {place}"),
+            _choices(some[name]),
+        )
+        for place, name in enumerate(names)
+    }
+
+
+def _has_range(kind: pl.DataType) -> bool:
+    return kind.is_numeric() or kind.is_temporal()
+
+
+def _is_unique(values: pl.Series, nulls: int) -> bool:
+    """Whether the column may be a key: of few rows nothing can be said."""
+    may_be = not values.dtype.is_nested() and not values.dtype.is_float() and values.dtype != pl.Boolean
+    return may_be and not nulls and len(values) >= 10 and values.n_unique() == len(values)
+
+
+def _choices(values: pl.Series) -> tuple[str, ...]:
+    if values.dtype != pl.String:
+        return ()
+    words = values.drop_nulls()
+    found = words.unique()
+    if not 1 < len(found) <= MOST_CHOICES or len(words) < LEAST_OFTEN * len(found):
+        return ()
+    return tuple(sorted(found))
+
+
+def _add(columns: dict[str, Column], found: dict[str, Column], file: Sampled, before: Sequence[Sampled]) -> None:
+    """Have all that is known of the columns hold for one file more."""
+    for name, column in found.items():
+        columns[name] = (
+            _both(columns[name], column, file)
+            if name in columns
+            else replace(column, missing=tuple(one.file for one in before))
+        )
+    for name in columns.keys() - found.keys():
+        columns[name] = replace(columns[name], missing=(*columns[name].missing, file.file))
+
+
+def _both(one: Column, other: Column, file: Sampled) -> Column:
+    kind = _joined(one.kind, other.kind)
+    if kind is None:
+        raise Unreadable(
+            f'the column "{one.name}" is {other.kind} in {printable(file.file)}, and {one.kind} before: no contract '
+            "holds for both. Infer one for each, or mend the files."
+        )
+    choices = tuple(sorted({*one.choices, *other.choices})) if one.choices and other.choices else ()
+    alike = _has_range(kind)
+    return replace(
+        one,
+        kind=kind,
+        nulls=one.nulls + other.nulls,
+        unique=one.unique and other.unique,
+        low=_least(one.low, other.low) if alike else None,
+        high=_most(one.high, other.high) if alike else None,
+        choices=choices if len(choices) <= MOST_CHOICES else (),
+    )
+
+
+def _joined(one: pl.DataType, other: pl.DataType) -> pl.DataType | None:
+    """The type that holds both: what one can be read as, a float for whole numbers among others, else text."""
+    both = join(one, other)
+    if both is not None:
+        return both
+    if one.is_numeric() and other.is_numeric() and not (one.is_decimal() or other.is_decimal()):
+        return pl.Float64()
+    if {one.base_type(), other.base_type()} == {pl.Date, pl.Datetime}:
+        return one if isinstance(one, pl.Datetime) else other
+    nested = one.is_nested() or other.is_nested() or pl.Binary in (one, other)
+    return None if nested else pl.String()
+
+
+def _least(one: Any, other: Any) -> Any:
+    try:
+        return other if one is None or (other is not None and other < one) else one
+    except TypeError:  # a day and a moment
+        return None
+
+
+def _most(one: Any, other: Any) -> Any:
+    try:
+        return other if one is None or (other is not None and other > one) else one
+    except TypeError:
+        return None

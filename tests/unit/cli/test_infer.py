@@ -1,0 +1,65 @@
+"""``silversmith infer``, as a person or a program calls it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from silversmith.cli.application import call
+
+
+@pytest.fixture
+def sample(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "a.csv"
+    path.write_text("id,name\n1,x\n2,y\n")
+    return path
+
+
+def test_it_is_printed(sample: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert call(["infer", "a.csv"]) == 0
+    out, errors = capsys.readouterr()
+    assert errors == ""
+    names: dict[str, object] = {}
+    exec(compile(out, "a", "exec"), names)
+    assert "contract" in names
+
+
+def test_it_is_written_and_never_over_what_is_there(sample: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert call(["infer", "a.csv", "--output", "orders.py", "--name", "orders"]) == 0
+    out, errors = capsys.readouterr()
+    assert (out, errors) == ("", "silversmith: wrote orders.py; say contract=orders where the transform is declared\n")
+    written = Path("orders.py").read_text()
+    assert "orders = Contract(" in written
+    assert call(["infer", "a.csv", "--output", "orders.py"]) == 2
+    assert "is there already" in capsys.readouterr().err
+    assert Path("orders.py").read_text() == written
+
+
+def test_as_json(sample: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert call(["infer", "a.csv", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert [(one["name"], one["type"]) for one in found["columns"]] == [("id", "Int64"), ("name", "String")]
+    assert found["files"][0] == {**found["files"][0], "file": "a.csv", "rows": 2, "malformed": 0, "format": "csv"}
+    assert found["written"] is None
+    assert "contract = Contract(" in found["source"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        ((), 2, "requires an argument"),
+        (("nowhere.csv",), 2, "does not exist"),
+        (("a.csv", "--name", "class"), 2, "no name of a variable"),
+        (("a.csv", "--name", "a b"), 2, "no name of a variable"),
+        (("bad.json",), 1, "UnreadableJson"),
+    ],
+)
+def test_what_cannot_be(
+    sample: Path, capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...], code: int, said: str
+) -> None:
+    Path("bad.json").write_text("{")
+    assert call(["infer", *arguments]) == code
+    assert said in capsys.readouterr().err
