@@ -10,6 +10,11 @@ from dataclasses import dataclass
 UNWRITABLE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS})
 
 
+def told(text: str) -> str:
+    """The text as UTF-8 can hold it: half of a surrogate pair, which Python allows in a text, becomes an escape."""
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
 class SilversmithError(Exception):
     """The root of all of these: its text is meant to be read by a person, without a traceback."""
 

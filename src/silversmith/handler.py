@@ -22,7 +22,7 @@ from typing import Any, Protocol
 
 from polars.exceptions import PanicException
 
-from silversmith.errors import UNWRITABLE, SilversmithError
+from silversmith.errors import UNWRITABLE, SilversmithError, told
 from silversmith.events import NotAnEvent, ObjectEvent, unwrap
 from silversmith.pipeline import Transform, load
 from silversmith.process import Outcome, Verdict, process
@@ -218,7 +218,7 @@ def describe(error: BaseException) -> dict[str, Any]:
     text = str(error) if isinstance(error, SilversmithError) else f"{type(error).__name__}: {error}"
     if isinstance(error, OSError) and error.errno in UNWRITABLE:
         return {"code": errno.errorcode[error.errno], "message": text}
-    return {"code": type(error).__name__, "message": text[:4000]}
+    return {"code": type(error).__name__, "message": told(text[:4000])}
 
 
 def handler(event: Mapping[str, Any], context: Context) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from typing import Any
 
 from silversmith import faults
 from silversmith.convert import Converted, convert
-from silversmith.errors import DataError, PreconditionFailed, SilversmithError, SourceChanged, TransformError
+from silversmith.errors import DataError, PreconditionFailed, SilversmithError, SourceChanged, TransformError, told
 from silversmith.events import ObjectEvent
 from silversmith.lineage import Decision, Lineage, decide, error_key, rejected_key, silver_key
 from silversmith.pipeline import Transform
@@ -270,7 +270,7 @@ def _clear(work: Work, lineage: Lineage, silver: str) -> None:
 def _quarantine(work: Work, source: Source, error: DataError) -> Outcome:
     """The error document. If bronze changed meanwhile it is about bytes that are no more: the next look removes it."""
     document = _document(work, source, error)
-    body = json.dumps(document, indent=2, ensure_ascii=False).encode("utf-8", "backslashreplace")
+    body = json.dumps(document, indent=2, ensure_ascii=False).encode()
     _replace(work, work.error, body, source.head.etag)
     faults.point("process.quarantined")
     _require_bronze(work, source.head.etag)
@@ -328,9 +328,10 @@ def _require(store: Store, key: str, etag: str) -> None:
 
 
 def _document(work: Work, source: Source, error: DataError) -> dict[str, Any]:
-    place = {name: value for name, value in vars(error.place).items() if value is not None}
+    found = {name: value for name, value in vars(error.place).items() if value is not None}
+    place = {name: told(value) if isinstance(value, str) else value for name, value in found.items()}
     return {
-        "error": {"code": error.code, "message": error.message, "hint": error.hint, "place": place},
+        "error": {"code": told(error.code), "message": told(error.message), "hint": told(error.hint), "place": place},
         "transform": work.transform.name,
         "bronze": {
             "key": work.key,

@@ -41,6 +41,13 @@ DEEDS = {
     "recursion": ("exec('def f(): f()\\nf()', {})", "recursion"),
     "keyboard interrupt": ("raise KeyboardInterrupt", "KeyboardInterrupt"),
     "stop iteration": ("raise StopIteration", "StopIteration"),
+    "an error of many megabytes": ("raise ValueError('far too long ' * 4_000_000)", "far too long"),
+    "an error that is no text": ("raise ValueError('half \\ud800 a pair')", "a pair"),
+    "an error that cannot be told": ("raise type('Mute', (Exception,), {'__str__': lambda _: 1 / 0})()", "Mute"),
+    "an error of its own kind": ("raise type('Odd', (BaseException,), {})('odd')", "odd"),
+    "a child that lives on": (
+        "import subprocess; subprocess.Popen(['sleep', '30']); os.kill(os.getpid(), signal.SIGSEGV)", "SIGSEGV"
+    ),
     "closes every file": ("os.closerange(0, 256); raise OSError('closed')", ""),
 }
 

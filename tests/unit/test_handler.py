@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
+import orjson
 import polars as pl
 import pytest
 from hypothesis import event, given
@@ -161,6 +162,14 @@ def test_one_failure_is_reported_and_its_neighbours_are_done(bench: Bench) -> No
     assert "KeyError: 'no such thing'" in found["error"]["message"]
     assert "test_handler.py" in found["error"]["message"]
     assert json.loads(json.dumps(found)) == found
+
+
+@pytest.mark.parametrize("error", [ValueError("half \ud800 a pair"), DataError("\ud800", "half \ud800 a pair")])
+def test_an_error_that_no_utf_8_can_hold_is_told_all_the_same(bench: Bench, error: Exception) -> None:
+    bench.deeds[2] = fail(error)
+    bench.handle(*bench.messages(1, 2))
+    found = orjson.loads(orjson.dumps(bench.reports[1].to_dict()))
+    assert "half \\ud800 a pair" in found["error"]["message"]
 
 
 def test_a_panic_of_polars_is_one_messages_failure(bench: Bench) -> None:

@@ -232,7 +232,7 @@ def test_mended_code_clears_the_error(shop: Shop) -> None:
         "code": "TooSmall",
         "message": "this file is too small",
         "hint": "send more",
-        "place": {"line": 1, "text": "\ud800"},
+        "place": {"line": 1, "text": "\\ud800"},
     }
     assert shop.process().verdict is Verdict.COMMITTED
     assert shop.error() is None
