@@ -13,15 +13,23 @@ import signal
 POINTS = (
     "bucket.before_commit",
     "bucket.after_commit",
+    "bucket.forgotten",
     "bus.before_commit",
     "bus.after_commit",
     "topic.before_commit",
     "topic.after_commit",
     "queue.before_commit",
     "queue.after_commit",
+    "queue.buried",
     "function.received",
     "function.before_commit",
     "function.after_commit",
+    "resend.before_commit",
+    "resend.after_commit",
+    "redrive.before_commit",
+    "redrive.after_commit",
+    "compaction.before_commit",
+    "journal.migrated",
     "process.opened",
     "process.written",
     "process.recorded",
@@ -31,6 +39,7 @@ POINTS = (
     "process.quarantined",
     "store.written",
     "store.placed",
+    "store.deleted",
 )
 
 _name, _, _count = os.environ.get("SILVERSMITH_FAULT", "").partition(":")

@@ -1,14 +1,16 @@
-"""A lake, engines that can be killed, and the question that counts: is everything accounted for?"""
+"""A lake, engines and commands that can be killed, and the question that counts: is everything accounted for?"""
 
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import signal
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
@@ -31,7 +33,33 @@ def rows(rows):
 @pipeline.transform("a/*", max_receive_count=1000)
 def totals(rows):
     return rows.select(total=pl.col("id").sum())
+
+@pipeline.transform("c/*", max_receive_count=3)
+def fragile(rows):
+    if UNLUCKY in rows.collect()["id"]:
+        raise ValueError("of all numbers this one")
+    return rows
 """
+
+#: The number that ``fragile`` has a bug with.
+UNLUCKY = -13
+
+#: What is no JSON, and cannot become silver.
+BROKEN = '[{"id": 1'
+
+BUCKET = "dl-bronze-layer"
+
+
+@dataclass
+class Accounted:
+    """Where the objects were found, by (transform, key)."""
+
+    silver: set[tuple[str, str]] = field(default_factory=set)
+    quarantined: set[tuple[str, str]] = field(default_factory=set)
+    dead: set[tuple[str, str]] = field(default_factory=set)
+
+    def __str__(self) -> str:
+        return f"{len(self.silver)} in silver, {len(self.quarantined)} in quarantine, {len(self.dead)} in a DLQ"
 
 
 @dataclass
@@ -46,59 +74,99 @@ class Crashable:
 
     @property
     def bronze(self) -> Path:
-        return self.lake.bucket("dl-bronze-layer")
+        return self.lake.bucket(BUCKET)
+
+    def define(self, unlucky: int | None) -> None:
+        """The pipeline; None: its bug is mended."""
+        (self.folder / "pipeline.py").write_text(PIPELINE.replace("UNLUCKY", str(unlucky)))
 
     def drop(self, key: str, ids: list[int]) -> None:
         """Write a file in place, as a careless program would: no rename."""
+        self.write(key, "[" + ",".join(f'{{"id": {number}}}' for number in ids) + "]")
+
+    def write(self, key: str, text: str) -> None:
         path = self.bronze / key
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text("[" + ",".join(f'{{"id": {number}}}' for number in ids) + "]")
+        path.write_text(text)
 
-    def start(self, *, fault: str = "", until_idle: bool = True, workers: int = 1) -> subprocess.Popen[bytes]:
-        """An engine in a process of its own."""
-        command = [sys.executable, "-m", "silversmith.cli", "run", "pipeline.py", "--workers", str(workers)]
-        environment = {**os.environ, "SILVERSMITH_FAULT": fault}
+    def command(self, *arguments: str, fault: str = "") -> subprocess.Popen[bytes]:
+        """A command in a process of its own."""
         return subprocess.Popen(
-            [*command, *(["--until-idle"] if until_idle else [])],
+            [sys.executable, "-m", "silversmith.cli", *arguments],
             cwd=self.folder,
-            env=environment,
-            stdout=subprocess.DEVNULL,
+            env={**os.environ, "SILVERSMITH_FAULT": fault},
+            stdout=subprocess.PIPE if "--json" in arguments else subprocess.DEVNULL,
             stderr=subprocess.PIPE,
         )
 
-    def finish(self) -> None:
-        """Run without any fault until nothing is left to do."""
+    def start(self, *, fault: str = "", until_idle: bool = True, workers: int = 1) -> subprocess.Popen[bytes]:
+        """An engine in a process of its own."""
+        more = ["--until-idle"] if until_idle else []
+        return self.command("run", "pipeline.py", "--workers", str(workers), *more, fault=fault)
+
+    def told(self, *arguments: str) -> Any:
+        """What a command tells with ``--json``. It must have done its work."""
+        found, errors = (process := self.command(*arguments, "--json")).communicate(timeout=240)
+        assert process.returncode == 0, errors.decode()
+        return json.loads(found)
+
+    def finish(self, *, fails: bool = False) -> None:
+        """Run without any fault until nothing is left to do. ``fails``: some files may have failed."""
         process = self.start(workers=2)
         _, errors = process.communicate(timeout=240)
-        assert process.returncode == 0, errors.decode()
+        assert process.returncode in ({0, 1} if fails else {0}), errors.decode()
+        assert b"Traceback" not in errors, errors.decode()
 
-    def check(self) -> int:
-        """Every bronze object is in silver once, from its newest version, with the right rows. How many there are."""
-        expected: dict[str, tuple[str, str]] = {}
+    def check(self, *, unlucky: int | None = UNLUCKY) -> Accounted:
+        """Every bronze object is in silver once, from its newest version, with the right rows; or, of its newest
+        version, in quarantine if it is broken; or in a dead-letter queue if the transform has a bug with it."""
+        found = Accounted()
+        failures = self.told("failures", "--limit", "1000000")
+        quarantined = {(item["transform"], item["key"], item["etag"]) for item in failures["quarantined"]}
+        dead = {(item["transform"], item["key"]) for item in failures["dead"]}
+        rejected = {head.key for head in self.lake.store("dl-quarantine-layer", foreign_writers=False).list()}
         for path in self.bronze.rglob("*.json"):
             key = str(path.relative_to(self.bronze))
-            for transform in ("rows", "totals") if key.startswith("a/") else ("rows",):
-                expected[silver_key(transform, key)] = (transform, key)
-        silver = self.lake.store("dl-silver-layer", foreign_writers=False)
-        quarantine = self.lake.store("dl-quarantine-layer", foreign_writers=False)
-        schemas = {schema_key(transform) for transform, _ in expected.values()}
-        assert [head.key for head in silver.list()] == sorted({*expected, *schemas})
-        rejected = {head.key for head in quarantine.list()}
-        for name, (transform, key) in expected.items():
-            self._check_one(name, transform, key, rejected)
+            content = path.read_bytes()
+            for transform in {"a": ("rows", "totals"), "c": ("rows", "fragile")}.get(key.split("/", 1)[0], ("rows",)):
+                if content == BROKEN.encode():
+                    assert (transform, key, hashlib.md5(content).hexdigest()) in quarantined, f"{key} is nowhere"
+                    found.quarantined.add((transform, key))
+                    rejected -= {f"{transform}/{key}.error.json", f"{transform}/{key}.rejected.parquet"}
+                elif transform == "fragile" and unlucky in (ids := pl.read_json(content)["id"].to_list()):
+                    assert (transform, key) in dead, f"{key} with {ids} is nowhere"
+                    found.dead.add((transform, key))
+                    rejected -= {f"{transform}/{key}.error.json"}  # of an older version: silver's turn has not come
+                else:
+                    self._check_silver(transform, key, content, rejected)
+                    found.silver.add((transform, key))
+        assert dead == found.dead, "what is in silver is in no dead-letter queue"
+        self._check_names(found)
         assert not rejected, f"left in quarantine: {sorted(rejected)}"
-        return len(expected)
+        return found
 
-    def _check_one(self, name: str, transform: str, key: str, quarantined: set[str]) -> None:
-        content = (self.bronze / key).read_bytes()
+    def _check_names(self, found: Accounted) -> None:
+        """Nothing else is in silver, but for what failed files were made into before."""
+        silver = {head.key for head in self.lake.store("dl-silver-layer", foreign_writers=False).list()}
+        good = {silver_key(transform, key) for transform, key in found.silver}
+        may = {silver_key(transform, key) for transform, key in found.quarantined | found.dead}
+        assert good <= silver
+        schemas = {schema_key(transform) for transform in ("rows", "totals", "fragile")}
+        assert silver <= good | may | schemas, "silver of nothing"
+
+    def _check_silver(self, transform: str, key: str, content: bytes, quarantined: set[str]) -> None:
         ids = pl.read_json(content)["id"].to_list()
+        name = silver_key(transform, key)
         head = self.lake.store("dl-silver-layer", foreign_writers=False).head(name)
         lineage = Lineage.from_metadata(head.metadata) if head else None
-        assert lineage is not None
+        assert lineage is not None, f"{key} is nowhere"
         assert (lineage.bronze_etag, lineage.bronze_key) == (hashlib.md5(content).hexdigest(), key)
         found = pl.read_parquet(self.lake.bucket("dl-silver-layer") / name)
         if transform == "totals":
             assert found["total"].to_list() == [sum(ids)]
+            return
+        if transform == "fragile":
+            assert found["id"].to_list() == ids
             return
         good = [number for number in ids if number < 1000]
         assert found.rows() == [(number, number * 2) for number in good]
@@ -113,8 +181,8 @@ class Crashable:
 
 @pytest.fixture
 def crashable(tmp_path: Path) -> Crashable:
-    (tmp_path / "pipeline.py").write_text(PIPELINE)
     found = Crashable(tmp_path)
+    found.define(UNLUCKY)
     found.bronze.mkdir(parents=True)
     return found
 

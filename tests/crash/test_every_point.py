@@ -10,19 +10,36 @@ from typing import TYPE_CHECKING
 import pytest
 
 from silversmith import faults
+from tests.crash.conftest import BROKEN, UNLUCKY
 
 if TYPE_CHECKING:
     from tests.crash.conftest import Crashable
 
+#: Points that only some runs come to, by what makes them: each has a test of its own below.
+GONE = ("bucket.forgotten",)
+DEAD = ("queue.buried",)
+SENT = ("resend.before_commit", "resend.after_commit")
+REDRIVEN = ("redrive.before_commit", "redrive.after_commit")
+FAILED = ("process.quarantined", "store.deleted")
+SPECIAL = {*GONE, *DEAD, *SENT, *REDRIVEN, *FAILED}
+
 WORKER = ("process.", "store.")
-ENGINE_POINTS = [point for point in faults.POINTS if not point.startswith(WORKER)]
-WORKER_POINTS = [point for point in faults.POINTS if point.startswith(WORKER) and point != "process.quarantined"]
+COMMON = [point for point in faults.POINTS if point not in SPECIAL]
+ENGINE_POINTS = [point for point in COMMON if not point.startswith(WORKER)]
+WORKER_POINTS = [point for point in COMMON if point.startswith(WORKER)]
 
 
 def fill(crashable: Crashable, offset: int = 0) -> None:
-    for number in range(12):
-        bad = [5000] if number % 3 == 0 else []
+    for number in range(6):
+        bad = [5000] if number < 4 else []
         crashable.drop(f"{'ab'[number % 2]}/{number}.json", [number + offset, 7, *bad])
+
+
+def is_killed(crashable: Crashable, fault: str, *arguments: str) -> None:
+    """A command, at a point. An engine, unless others are named."""
+    process = crashable.command(*arguments, fault=fault) if arguments else crashable.start(fault=fault)
+    process.communicate(timeout=240)
+    assert process.returncode == -signal.SIGKILL, f"{fault} was never reached"
 
 
 def workers_killed(crashable: Crashable) -> int:
@@ -35,36 +52,101 @@ def workers_killed(crashable: Crashable) -> int:
 @pytest.mark.parametrize("point", ENGINE_POINTS)
 def test_the_engine_is_killed(crashable: Crashable, point: str) -> None:
     fill(crashable)
-    process = crashable.start(fault=point)
-    process.communicate(timeout=120)
-    assert process.returncode == -signal.SIGKILL, f"{point} was never reached"
+    is_killed(crashable, point)
     fill(crashable, offset=100)
     crashable.finish()
-    assert crashable.check() == 18
+    assert len(crashable.check().silver) == 9
 
 
 @pytest.mark.parametrize("point", WORKER_POINTS)
-def test_every_worker_is_killed_at_its_third_object(crashable: Crashable, point: str) -> None:
+def test_every_worker_is_killed_at_its_second_object(crashable: Crashable, point: str) -> None:
     fill(crashable)
-    process = crashable.start(fault=f"{point}:3", workers=2)
+    process = crashable.start(fault=f"{point}:2", workers=2)
     _, errors = process.communicate(timeout=240)
     assert process.returncode == 0, errors.decode()
     assert workers_killed(crashable) > 0, f"{point} was never reached"
-    assert crashable.check() == 18
+    assert len(crashable.check().silver) == 9
     fill(crashable, offset=100)
     crashable.finish()
-    assert crashable.check() == 18
+    assert len(crashable.check().silver) == 9
 
 
-def test_workers_killed_while_they_quarantine(crashable: Crashable) -> None:
+@pytest.mark.parametrize("point", FAILED)
+def test_workers_are_killed_while_they_quarantine_and_while_they_clear_it(crashable: Crashable, point: str) -> None:
     for number in range(5):
-        (crashable.bronze / f"{number}.json").write_text('[{"id": 1')
-    process = crashable.start(fault="process.quarantined:2")
+        crashable.write(f"{number}.json", BROKEN)
+    process = crashable.start(fault=f"{point}:2")
     process.communicate(timeout=240)
     assert process.returncode == 1, "broken files are broken"
-    quarantine = crashable.lake.bucket("dl-quarantine-layer")
-    assert sorted(path.name for path in quarantine.rglob("*.error.json")) == [f"{n}.json.error.json" for n in range(5)]
+    assert len(crashable.check().quarantined) == 5
     for number in range(5):
         crashable.drop(f"{number}.json", [number])
+    process = crashable.start(fault=f"{point}:2")
+    process.communicate(timeout=240)
+    assert process.returncode == 0
+    assert workers_killed(crashable) > 0, f"{point} was never reached"
+    assert len(crashable.check().silver) == 5
+
+
+@pytest.mark.parametrize("point", GONE)
+def test_the_engine_is_killed_while_it_notices_that_files_are_gone(crashable: Crashable, point: str) -> None:
+    fill(crashable)
     crashable.finish()
-    assert crashable.check() == 5
+    gone = [crashable.bronze / key for key in ("a/0.json", "b/1.json")]
+    for path in gone:
+        path.unlink()
+    is_killed(crashable, point)
+    crashable.finish()
+    assert crashable.told("reconcile")["kinds"] == {"orphaned": 3}, "a/0.json feeds two transforms"
+    assert [crashable.told("trace", key)["transforms"][0]["state"] for key in ("a/0.json", "a/2.json")] == [
+        "orphaned",
+        "current",
+    ]
+    fill(crashable, offset=100)
+    crashable.finish()
+    assert len(crashable.check().silver) == 9
+
+
+@pytest.mark.parametrize("point", DEAD)
+def test_the_engine_is_killed_while_it_gives_up_on_a_message(crashable: Crashable, point: str) -> None:
+    for number in range(4):
+        crashable.drop(f"c/{number}.json", [number, UNLUCKY] if number % 2 else [number])
+    is_killed(crashable, point)
+    crashable.finish(fails=True)
+    assert crashable.check().dead == {("fragile", "c/1.json"), ("fragile", "c/3.json")}
+    assert crashable.told("failures")["dead_total"] == 2, "each once"
+
+
+@pytest.mark.parametrize("point", REDRIVEN)
+def test_a_redrive_is_killed(crashable: Crashable, point: str) -> None:
+    for number in range(4):
+        crashable.drop(f"c/{number}.json", [number, UNLUCKY])
+    crashable.finish(fails=True)
+    assert crashable.told("failures")["dead_total"] == 4
+    crashable.define(unlucky=None)
+    is_killed(crashable, point, "redrive")
+    moved = 4 if point == "redrive.after_commit" else 0
+    assert crashable.told("failures")["dead_total"] == 4 - moved, "all of a batch, or none"
+    assert crashable.told("redrive")["sent"] == 4 - moved
+    crashable.finish()
+    assert len(crashable.check(unlucky=None).silver) == 8
+
+
+@pytest.mark.parametrize(
+    ("point", "arguments"),
+    [*((point, ("reconcile",)) for point in SENT), (SENT[0], ("replay", "*", "--force")), (SENT[1], ("redrive",))],
+)
+def test_what_sends_again_is_killed(crashable: Crashable, point: str, arguments: tuple[str, ...]) -> None:
+    fill(crashable)
+    crashable.write("broken.json", BROKEN)
+    crashable.finish(fails=True)
+    for path in crashable.lake.bucket("dl-silver-layer").rglob("*.parquet"):
+        if path.name.startswith(("1", "2")):
+            path.unlink()
+    if arguments == ("redrive",):
+        crashable.drop("broken.json", [1])
+    is_killed(crashable, point, *arguments)
+    crashable.told(*arguments)
+    crashable.finish(fails=True)
+    found = crashable.check()
+    assert (len(found.silver), len(found.quarantined)) == ((10, 0) if arguments == ("redrive",) else (9, 1))

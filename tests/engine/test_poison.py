@@ -46,7 +46,8 @@ DEEDS = {
     "an error that cannot be told": ("raise type('Mute', (Exception,), {'__str__': lambda _: 1 / 0})()", "Mute"),
     "an error of its own kind": ("raise type('Odd', (BaseException,), {})('odd')", "odd"),
     "a child that lives on": (
-        "import subprocess; subprocess.Popen(['sleep', '30']); os.kill(os.getpid(), signal.SIGSEGV)", "SIGSEGV"
+        "import subprocess; subprocess.Popen(['sleep', '30']); os.kill(os.getpid(), signal.SIGSEGV)",
+        "SIGSEGV",
     ),
     "closes every file": ("os.closerange(0, 256); raise OSError('closed')", ""),
 }

@@ -120,6 +120,7 @@ class Bucket:
                         self._journal,
                         notes=[note(key, found[2], at=now, room="bucket", name=self.name, what="deleted")],
                     )
+            faults.point("bucket.forgotten")
 
     def sweep(self, exists: Callable[[str], bool], *, most: int = 200) -> bool:
         """Forget what was removed while nobody watched: one step through the objects that the journal knows.

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from silversmith import faults
 from silversmith.local.journal import Journal
 from silversmith.local.queue import expire
 
@@ -80,6 +81,7 @@ class Compaction:
             self._searches = [self._forget, self._sweep]
         with self._journal.transaction():
             more = [self._expire(), self._age(), self._trim()]
+            faults.point("compaction.before_commit")
         self._searches = [search for search in self._searches if search()]
         more += [bool(self._searches), self._shrink()]
         self._due = now + (SOON if any(more) else LATER)

@@ -17,6 +17,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from silversmith import faults
 from silversmith.errors import SilversmithError
 
 #: From nothing to the schema that this code reads and writes: one file for each version, only ever added to.
@@ -93,6 +94,7 @@ class Journal:
                     for statement in _split(script):
                         self._db.execute(statement)
                 self._db.execute(f"PRAGMA user_version = {newest}")
+                faults.point("journal.migrated")
 
     def _version(self) -> int:
         return int(self._db.execute("PRAGMA user_version").fetchone()[0])

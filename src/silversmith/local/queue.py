@@ -146,6 +146,7 @@ class Queue:
             reason=reason,
         )[0]
         self._note_death(key, version, now, reason)
+        faults.point("queue.buried")
 
     def _note_death(self, key: str, version: str, now: float, reason: str) -> None:
         detail = {"reason": reason}

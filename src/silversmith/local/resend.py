@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 
 import orjson
 
+from silversmith import faults
 from silversmith.events import NotAnEvent, ObjectEvent, object_created, unwrap
 from silversmith.local.journal import Journal
 from silversmith.local.post import Post, note, write
@@ -64,6 +65,8 @@ def send(journal: Journal, queue: Settings, events: Sequence[ObjectEvent], *, re
         write(journal, notes=[_note(post.key, post.version, reason, now, to=queue.name) for post in posts])
         Queue(journal, queue).accept(posts, now)
         journal.count(f"operations.{DONE[reason]}", len(posts))
+        faults.point("resend.before_commit")
+    faults.point("resend.after_commit")
 
 
 def _with_version(journal: Journal, event: ObjectEvent) -> ObjectEvent:
@@ -109,6 +112,7 @@ def back_to_bus(journal: Journal, message_id: str, *, source: str, bus: str, now
 def _tell(journal: Journal, key: str, version: str, now: float, *, to: str) -> None:
     write(journal, notes=[_note(key, version, "redrive", now, to=to)])
     journal.count(f"operations.{DONE['redrive']}")
+    faults.point("redrive.before_commit")
 
 
 def _note(key: str, version: str, reason: str, now: float, *, to: str) -> dict[str, object]:

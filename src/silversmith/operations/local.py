@@ -13,6 +13,7 @@ from typing import Any
 
 import orjson
 
+from silversmith import faults
 from silversmith.errors import SilversmithError
 from silversmith.events import ObjectEvent
 from silversmith.local import resend
@@ -205,7 +206,9 @@ class LocalTarget:
     def redrive(self, messages: Sequence[DeadMessage]) -> int:
         journal = self._journal_of_an_engine()
         with journal.transaction():
-            return sum(self._redrive(journal, message.message_id) for message in messages)
+            moved = sum(self._redrive(journal, message.message_id) for message in messages)
+        faults.point("redrive.after_commit")
+        return moved
 
     def _redrive(self, journal: Journal, message_id: str) -> bool:
         """By what the journal says now, not by what it said when the message was listed."""

@@ -194,6 +194,7 @@ class LocalStore:
             self._require(key, if_match=if_match)
             # What the first place hides goes first, or it would come to light for a moment.
             removed = [path for path in reversed(keys.places(key)) if folders.remove(self._root, path)]
+        faults.point("store.deleted")
         for path in removed:
             folders.prune(self._root, path, self._fsync)
 

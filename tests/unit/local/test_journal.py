@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
+import signal
 import sqlite3
+import subprocess
+import sys
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
@@ -158,6 +162,28 @@ def test_a_migration_that_fails_leaves_the_journal_as_it_was(tmp_path: Path) -> 
     with closing(Journal(path)) as journal:
         assert seen(journal) == (1, 1, 1)
         assert journal.damage() == ""
+
+
+def test_an_upgrade_that_is_killed_leaves_the_journal_as_it_was(tmp_path: Path) -> None:
+    """At its last instruction before the commit. The next one begins it anew, and what was on its way is there."""
+    path = tmp_path / "journal.db"
+    with closing(Journal(path)) as journal:
+        send(journal, 1)
+    script = (
+        "import sys; from pathlib import Path; from silversmith.local.journal import Journal\n"
+        "Journal(Path(sys.argv[1]), migrations=sys.argv[2:])"
+    )
+    killed = subprocess.run(
+        [sys.executable, "-c", script, str(path), *SCHEMA, NEXT],
+        env={**os.environ, "SILVERSMITH_FAULT": "journal.migrated"},
+        check=False,
+    )
+    assert killed.returncode == -signal.SIGKILL
+    assert pragma(path, "user_version") == len(SCHEMA)
+    with closing(Journal(path, migrations=(*SCHEMA, NEXT))) as journal:
+        assert seen(journal) == (1, 1, 1)
+        assert journal.damage() == ""
+    assert pragma(path, "user_version") == len(SCHEMA) + 1
 
 
 def test_a_script_must_end() -> None:
