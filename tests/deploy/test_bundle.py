@@ -57,6 +57,22 @@ def test_imports_are_followed_and_told_apart(tmp_path: Path) -> None:
     assert not {"perhaps", "late"} & set(found.certain)
 
 
+@pytest.mark.parametrize("folder", ["site-packages", "dist-packages"])
+def test_installed_beside_others_only_silversmith_is_its_own(tmp_path: Path, folder: str) -> None:
+    """As after `pip install silversmith`: Polars is in the same folder, and still a package to be had for Lambda."""
+    checkout = Path(silversmith.__file__).parents[1]
+    (tmp_path / folder).mkdir()
+    (tmp_path / folder / "silversmith").symlink_to(checkout / "silversmith")
+    for name in ("polars", "orjson", "boto3"):
+        (tmp_path / folder / name).mkdir()
+        (tmp_path / folder / name / "__init__.py").write_text("import something_of_its_own")
+    (tmp_path / folder / "backports" / "zstd").mkdir(parents=True)
+    (tmp_path / folder / "backports" / "zstd" / "zstd.py").write_text("")
+    installed, here = needs(ENTRIES, [tmp_path / folder]), needs(ENTRIES, [checkout])
+    assert set(installed.files) == set(here.files)
+    assert installed.outside == here.outside
+
+
 @pytest.fixture
 def packages(tmp_path: Path) -> Path:
     """As an installer leaves them."""
@@ -150,6 +166,52 @@ def test_requirements_keep_the_users_and_drop_the_commands(tmp_path: Path) -> No
         "cyclopts==4",
         "x==1",
     ]
+
+
+@pytest.mark.parametrize(
+    ("line", "kept"),
+    [
+        ("silversmith", False),
+        ("Silversmith[excel]>=0.1", False),
+        ("silversmith @ file:///builds/silversmith-0.1.0-py3-none-any.whl", False),
+        ("/builds/silversmith-0.1.0-py3-none-any.whl", False),
+        ("./dist/silversmith-0.1.0-py3-none-any.whl", False),
+        ("git+https://example.com/lake/silversmith.git@v1", False),
+        ("git+https://example.com/lake/silversmith", False),
+        ("https://example.com/silversmith-0.1.0-py3-none-any.whl --hash=sha256:ab", False),
+        ("-e ../silversmith", False),
+        ("silversmith-plugins==2", True),
+        ("/home/silversmith/lookup-1.0-py3-none-any.whl", True),
+        ("--find-links /builds", True),
+    ],
+)
+def test_silversmith_is_never_installed_wherever_it_is_from(tmp_path: Path, line: str, kept: bool) -> None:
+    """It goes in as the files that run here: it may be on no package index, and brings more than a function needs."""
+    (tmp_path / "requirements.txt").write_text(f"{line}\n")
+    assert collect(tmp_path, set(), set(), uv=None).lines == ((line,) if kept else ())
+
+
+def test_a_wheel_of_the_users_is_found_from_anywhere(tmp_path: Path) -> None:
+    (tmp_path / "requirements.txt").write_text("./wheels/lookup-1.0-py3-none-any.whl --hash=sha256:ab\n./src\n")
+    wheel = tmp_path / "wheels/lookup-1.0-py3-none-any.whl"
+    assert collect(tmp_path, set(), set(), uv=None).lines == (f"{wheel} --hash=sha256:ab",)
+
+
+@pytest.mark.parametrize("source", ["../dist/silversmith-0.1.0-py3-none-any.whl", "-e ../silversmith"])
+def test_a_lock_file_may_have_silversmith_from_a_file_or_a_checkout(tmp_path: Path, source: str) -> None:
+    """What uv writes of such a lock: a path is no constraint, and from another folder it would lead nowhere."""
+    (tmp_path / "uv.lock").write_text("")
+    uv = tmp_path / "uv"
+    uv.write_text(
+        "#!/bin/sh\n"
+        f'case "$*" in *--prune*) ;; *) echo "{source}"; echo "orjson==3.11.0 ; python_version > \'3\'";; esac\n'
+        'echo "polars==2.1.0 --hash=sha256:ab"\necho "../lookup-1.0-py3-none-any.whl"\n'
+    )
+    uv.chmod(0o755)
+    found = collect(tmp_path, {"polars", "orjson"}, set(), uv=str(uv))
+    wheel = tmp_path.parent / "lookup-1.0-py3-none-any.whl"
+    assert found.lines == ("polars==2.1.0 --hash=sha256:ab", str(wheel), "orjson")
+    assert found.constraints == ("orjson==3.11.0 ; python_version > '3'", "polars==2.1.0 --hash=sha256:ab")
 
 
 def test_without_requirements_it_is_what_was_tried_here(tmp_path: Path) -> None:

@@ -10,6 +10,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+#: Folders where installers put packages. The second is Debian's.
+_INSTALLED = frozenset({"site-packages", "dist-packages"})
+
 
 @dataclass
 class Needs:
@@ -30,28 +33,43 @@ class _Import:
     certain: bool
 
 
+@dataclass(frozen=True)
+class _Places:
+    """The roots, and which packages are looked for in those where packages are installed."""
+
+    roots: list[Path]
+    tops: frozenset[str]
+
+    def of(self, name: str) -> list[Path]:
+        """Where a module of that name may be."""
+        return self.roots if _top(name) in self.tops else [root for root in self.roots if root.name not in _INSTALLED]
+
+
 def needs(modules: Iterable[str], roots: Iterable[Path]) -> Needs:
     """Everything that these modules need, themselves too. Where a module is not a file below a root, it is outside.
+
+    A root may be where packages are installed. Then only the packages of ``modules`` are looked for in it: what lies
+    beside them is others', is made for this machine, and has more files than those that are imported.
 
     Raises:
         SyntaxError: a module is no Python.
     """
     found = Needs()
-    places = [*roots]
     waiting = [*modules]
+    places = _Places([*roots], frozenset(_top(name) for name in waiting))
     while waiting:
         name = waiting.pop()
         if name in found.files:
             continue
-        file = locate(name, places)
+        file = locate(name, places.of(name))
         if file is None:
             continue
         found.files[name] = file
         for each in _imports(file, name):
-            inside = [part for part in _with_parents(each.name) if locate(part, places)]
+            inside = [part for part in _with_parents(each.name) if locate(part, places.of(part))]
             waiting += inside
-            top = each.name.partition(".")[0]
-            if not inside and not _is_folder(top, places):
+            top = _top(each.name)
+            if not inside and not _is_folder(top, places.of(top)):
                 found.outside.add(top)
                 if each.certain:
                     found.certain.setdefault(top, f"{file.name}:{each.line}")
@@ -66,6 +84,10 @@ def locate(name: str, roots: Iterable[Path]) -> Path | None:
             if file.is_file():
                 return file
     return None
+
+
+def _top(name: str) -> str:
+    return name.partition(".")[0]
 
 
 def _is_folder(name: str, roots: Iterable[Path]) -> bool:

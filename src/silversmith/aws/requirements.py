@@ -20,6 +20,11 @@ IN_RUNTIME = frozenset({"boto3", "botocore"})
 #: Seconds for one call of uv that reads a lock file.
 TIMEOUT = 120
 
+_PINNED = re.compile(r"[A-Za-z0-9._-]+==")
+
+#: A file or an address of Silversmith itself, which is in the bundle as files: ``./dist/silversmith-0.1.0-…whl``.
+_SILVERSMITH = re.compile(r"\S*[/\\]silversmith(?:-\d\S*\.whl|\.git|@|#|\s|$)")
+
 _NAME = re.compile(r"\s*([A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?)")
 
 
@@ -138,8 +143,9 @@ def _locked(folder: Path, handler: set[str], uv: str | None) -> Requirements:
             "write a requirements.txt"
         )
     command = [uv, "export", "--frozen", "--no-dev", "--no-emit-workspace", "--no-header", "--no-annotate", "--quiet"]
-    whole = _export(command, folder)
-    own = _export([*command, "--prune", "silversmith"], folder)
+    # A path or an address cannot be a constraint, and is in no need of one.
+    whole = tuple(line for line in _export(command, folder) if _PINNED.match(line))
+    own = tuple(_absolute(line, folder) for line in _export([*command, "--prune", "silversmith"], folder))
     mentioned = {normal(_name_of(line)) for line in own}
     missing = [
         _conditional(name, _required().get(name, "").partition(";")[2])
@@ -161,7 +167,11 @@ def _listed(file: Path, handler: set[str], users: set[str]) -> Requirements:
     only_commands = (
         closure({"silversmith"}) - closure(handler - IN_RUNTIME) - closure(users - IN_RUNTIME - {"silversmith"})
     )
-    kept = [line for line in _flat(file) if normal(_name_of(line)) not in only_commands | {"silversmith"}]
+    kept = [
+        line
+        for line in _flat(file)
+        if normal(_name_of(line)) not in only_commands | {"silversmith"} and not _SILVERSMITH.match(line)
+    ]
     mentioned = {normal(_name_of(line)) for line in kept}
     pins = [_pin(name) for name in sorted(handler - IN_RUNTIME) if name not in mentioned]
     return Requirements((*kept, *pins), (), str(file))
@@ -174,11 +184,21 @@ def _flat(file: Path) -> list[str]:
         option, _, value = line.partition(" ")
         if option in {"-r", "--requirement"}:
             lines += _flat(file.parent / value.strip())
-        elif option in {"-e", "--editable"} or line.startswith("."):
+        elif option in {"-e", "--editable"} or (line.startswith(".") and not _is_wheel(line)):
             continue  # the user's own code: it goes in as files
         else:
-            lines.append(line)
+            lines.append(_absolute(line, file.parent))
     return lines
+
+
+def _is_wheel(line: str) -> bool:
+    return line.partition(" ")[0].endswith(".whl")
+
+
+def _absolute(line: str, folder: Path) -> str:
+    """A requirement that is a path from ``folder``, as one from anywhere."""
+    place, *rest = line.split(" ", 1)
+    return " ".join([str(folder.joinpath(place).resolve()), *rest]) if line.startswith(".") else line
 
 
 def _logical(text: str) -> list[str]:
