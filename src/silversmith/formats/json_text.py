@@ -141,10 +141,21 @@ def repeated_key(value: Any) -> str | None:
 
 
 def render(value: Any) -> str:
-    """A value as JSON again, with repeated keys where they were."""
+    """A value as JSON again, with repeated keys where they were.
+
+    Raises:
+        DataError: ``TooDeep``.
+    """
+    try:
+        return _rendered(value)
+    except RecursionError:
+        raise too_deep() from None
+
+
+def _rendered(value: Any) -> str:
     if isinstance(value, dict):
         pairs = value.pairs if isinstance(value, Repeated) else value.items()
-        return "{" + ",".join(f"{json.dumps(key, ensure_ascii=False)}:{render(inner)}" for key, inner in pairs) + "}"
+        return "{" + ",".join(f"{json.dumps(key, ensure_ascii=False)}:{_rendered(inner)}" for key, inner in pairs) + "}"
     if isinstance(value, list):
-        return "[" + ",".join(map(render, value)) + "]"
+        return "[" + ",".join(map(_rendered, value)) + "]"
     return json.dumps(value, ensure_ascii=False)

@@ -19,7 +19,7 @@ import polars as pl
 from silversmith.errors import DataError, Place
 from silversmith.formats.table import MOST_COLUMNS
 
-#: How deep lists and objects may be nested in a record.
+#: How deep lists and objects may be nested in a column; a column that has anything deeper becomes text.
 MOST_DEPTH = 64
 
 _LEAST_INT64, _MOST_INT64, _MOST_UINT64 = -(2**63), 2**63 - 1, 2**64 - 1
@@ -47,18 +47,29 @@ MIXED: Final = Kind("mixed")
 _SCALARS = {bool: BOOLEAN, float: FLOAT, str: WORDS}
 
 
-def kind_of(values: Sequence[Any], depth: int = 1) -> Kind:
+class _TooDeep(Exception):
+    """Values are nested deeper than a column can hold."""
+
+
+def kind_of(values: Sequence[Any]) -> Kind:
     """The kind that keeps all values of a column, as ``orjson`` or ``json`` parsed them.
 
     Raises:
-        DataError: ``TooDeep`` or ``TooManyColumns``.
+        DataError: ``TooManyColumns``.
     """
+    try:
+        return _kind_of(values, 1)
+    except _TooDeep:
+        return MIXED
+
+
+def _kind_of(values: Sequence[Any], depth: int) -> Kind:
     types = set(map(type, values))
     types.discard(type(None))
     if not types:
         return NULL
     if len(types) > 1:
-        kinds = [kind_of([value for value in values if type(value) is one], depth) for one in types]
+        kinds = [_kind_of([value for value in values if type(value) is one], depth) for one in types]
         return _join_all(kinds)
     (only,) = types
     if only in _SCALARS:
@@ -67,17 +78,17 @@ def kind_of(values: Sequence[Any], depth: int = 1) -> Kind:
     if only is int:
         return _integers(min(present), max(present))
     if depth > MOST_DEPTH:
-        raise too_deep()
+        raise _TooDeep
     if only is list:
-        return Kind("list", item=kind_of(list(chain.from_iterable(present)), depth + 1))
+        return Kind("list", item=_kind_of(list(chain.from_iterable(present)), depth + 1))
     return _objects(present, depth)
 
 
 def too_deep(place: Place | None = None) -> DataError:
-    """The error for records that are nested deeper than any table."""
+    """The error for JSON that is nested deeper than parsers go."""
     return DataError(
         "TooDeep",
-        f"the data is nested more than {MOST_DEPTH} deep",
+        "the data is nested too deep: parsers go down some hundreds of levels",
         hint="put a flatter form of it",
         place=place,
     )
@@ -94,7 +105,7 @@ def _objects(present: Sequence[dict[str, Any]], depth: int) -> Kind:
             f"objects in one column have more than {MOST_COLUMNS:,} different keys",
             hint="where keys are data, put a list of objects instead of one object",
         )
-    return Kind("object", fields={name: kind_of(inner, depth + 1) for name, inner in gathered.items()})
+    return Kind("object", fields={name: _kind_of(inner, depth + 1) for name, inner in gathered.items()})
 
 
 def _integers(low: int, high: int) -> Kind:
@@ -175,10 +186,18 @@ def _converted(value: Any, kind: Kind) -> Any:
 
 
 def as_text(value: Any) -> str:
-    """Words as they are, anything else as its JSON."""
+    """Words as they are, anything else as its JSON.
+
+    Raises:
+        DataError: ``TooDeep``.
+    """
     if isinstance(value, str):
         return value
     try:
         return orjson.dumps(value).decode()
-    except TypeError:  # an integer beyond 64 bits
+    except TypeError:  # an integer beyond 64 bits, or nested very deep
+        pass
+    try:
         return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    except RecursionError:
+        raise too_deep() from None

@@ -104,7 +104,7 @@ def test_a_key_that_stands_twice_rejects_its_record(opened: Opener, data: bytes)
         (b'[{"a":"\xff"}]', "NotUtf8", 1, 8),
         (b"[" * 100_000, "TooDeep", 1, 1026),
         (b'{"a":' * 100_000 + b"1" + b"}" * 100_000, "TooDeep", 1, 5122),
-        (b"[" * 200 + b"]" * 200, "TooDeep", None, None),
+        (b"[" * 1010 + b"]" * 1010, "TooDeep", None, None),
         (b'[{"__row__":1}]', "ReservedColumn", None, "__row__"),
         (b'[{"a":' + b"1" * 5000 + b"}]", "UnreadableJson", 1, 7),
     ],

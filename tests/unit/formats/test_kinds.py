@@ -76,10 +76,18 @@ def depth(levels: int) -> Any:
     return value
 
 
-def test_there_is_a_limit_to_nesting() -> None:
+@pytest.mark.parametrize("levels", [MOST_DEPTH + 1, 254, 255, 600])
+def test_what_is_nested_deeper_than_a_column_is_text(levels: int) -> None:
     assert column("a", [depth(MOST_DEPTH)], kind_of([depth(MOST_DEPTH)])).to_list() == [depth(MOST_DEPTH)]
-    with pytest.raises(DataError, match="nested"):
-        kind_of([depth(MOST_DEPTH + 1)])
+    values = [[1], depth(levels), None, {"a": depth(levels)}]
+    assert kind_of(values) == MIXED
+    found = column("a", values, MIXED).to_list()
+    assert [None if text is None else json.loads(text) for text in found] == values
+
+
+def test_there_is_an_end_to_nesting() -> None:
+    with pytest.raises(DataError, match="nested too deep"):
+        as_text(depth(100_000))
 
 
 def test_there_is_a_limit_to_keys() -> None:
