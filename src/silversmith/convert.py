@@ -16,6 +16,7 @@ import polars as pl
 
 from silversmith import formats, schemas
 from silversmith.contract import Contract
+from silversmith.contract.origins import with_origins
 from silversmith.errors import DataError, TransformError
 from silversmith.formats.scratch import Scratch
 from silversmith.formats.table import Table
@@ -152,6 +153,8 @@ def _in_memory(table: Table, frame: pl.DataFrame, task: _Task) -> Converted:
         schema=version,
     )
     text = lineage.to_json()
+    if rejected is not None:
+        rejected = with_origins(rejected.lazy(), table).collect()
     return Converted(
         formats.parquet_bytes(silver, text),
         None if rejected is None else formats.parquet_bytes(rejected, text),
@@ -189,6 +192,12 @@ def _streaming(table: Table, task: _Task, scratch: Scratch) -> Converted:
         rows_rejected=rejected,
         schema=version,
     )
+    if rejected and table.origins is not None:
+        rows = pl.scan_parquet(rejected_path.absolute(), glob=False, hive_partitioning=False)
+        told = scratch.file(".told.parquet")
+        formats.write_parquet(with_origins(rows, table), told, text)
+        rejected_path.unlink()
+        rejected_path = told
     for written in (path, rejected_path):
         formats.fill_lineage(written, lineage.to_json())
     return Converted(path, rejected_path if rejected else None, lineage, table.dialect, scratch, change)

@@ -10,9 +10,10 @@ import polars as pl
 from silversmith import casting
 from silversmith.formats.table import ROW, col
 
-#: The columns that a rejected row has besides its own: its number in the file, the reasons against it, and, of a record
-#: that could not become a row, its text.
+#: The columns that a rejected row has besides its own: its number in the file, the line that it begins on there, the
+#: reasons against it, and its text.
 ROW_NUMBER = "row"
+LINE = "line"
 REASONS = "reasons"
 TEXT = "text"
 
@@ -96,11 +97,11 @@ class Layout:
         return [col(self.before.get(name, name)).alias(free) for name, free in self._free_names().items()]
 
     def _free_names(self) -> dict[str, str]:
-        taken = {ROW_NUMBER, REASONS, TEXT} | set(self.kinds)
+        taken = {ROW_NUMBER, LINE, REASONS, TEXT} | set(self.kinds)
         names = {}
         for name in self.kinds:
             free = name
-            while free in {ROW_NUMBER, REASONS, TEXT} or (free != name and free in taken):
+            while free in {ROW_NUMBER, LINE, REASONS, TEXT} or (free != name and free in taken):
                 free += "_"
             taken.add(free)
             names[name] = free

@@ -12,13 +12,13 @@ from typing import Any
 import polars as pl
 
 from silversmith.errors import DataError, Place
-from silversmith.formats import infer, text
+from silversmith.formats import infer, origins, text
 from silversmith.formats.content import Content
-from silversmith.formats.csv_blocks import BLOCK, Proof, prove
+from silversmith.formats.csv_blocks import BLOCK, Proof, Shape, prove
 from silversmith.formats.csv_numbers import ungroup, ungrouped
 from silversmith.formats.csv_options import Csv
 from silversmith.formats.csv_records import Dialect, Malformed, Record, Records
-from silversmith.formats.csv_sniff import dialect_of
+from silversmith.formats.csv_sniff import announced, dialect_of
 from silversmith.formats.encoding import in_utf8
 from silversmith.formats.table import ROW, Table, checked_names, col, malformed_frame, row_numbers, shorten
 
@@ -63,6 +63,7 @@ def read(content: Content, options: Csv, wanted: Collection[str], *, small: int 
 
 def _read(content: Content, *, options: Csv, wanted: Collection[str], small: int, block: int) -> Table:
     text.refuse_empty(content)
+    options = announced(content, options)
     if content.data is not None and len(content.data) <= small:
         return _read_small(content, content.data, options, wanted)
     return _read_large(content, options, wanted, block)
@@ -87,6 +88,7 @@ def _read_small(content: Content, data: bytes, options: Csv, wanted: Collection[
         malformed=malformed_frame(parsed.malformed),
         decimal_comma=options.decimal_comma,
         dialect=dialect.told(),
+        origins=partial(_origins, content, dialect, options),
     )
 
 
@@ -218,7 +220,14 @@ def _read_large(content: Content, options: Csv, wanted: Collection[str], block: 
         dialect=dialect.told(),
         height=proof.records - len(proof.malformed),
         scratch=content.scratch,
+        origins=partial(_origins, content, dialect, options),
     )
+
+
+def _origins(content: Content, dialect: Dialect, options: Csv, numbers: Collection[int]) -> origins.Origins:
+    layout = _layout(content, dialect, options)
+    shape = Shape(dialect, len(layout.names))
+    return origins.of_csv(content, shape, dialect, numbers, body=layout.body, line=layout.line)
 
 
 def _without_marks(rows: pl.LazyFrame, names: list[str], counted: Collection[str], options: Csv) -> pl.LazyFrame:

@@ -11,12 +11,15 @@ from dataclasses import replace
 from silversmith.formats.content import Content
 from silversmith.formats.csv_options import AUTO, Csv
 from silversmith.formats.csv_records import Dialect, spelled
+from silversmith.formats.text import BOM
 
 SEPARATORS = (",", ";", "\t", "|")
 
 #: What a name says by its ending. Where the first record has no such mark in it, and another splits all alike, that
 #: counts more than the name.
 _NAMED = {".tsv": "\t", ".tab": "\t", ".psv": "|"}
+
+_ANNOUNCED = re.compile(rb'"?sep=([!-/:-@\[-`{-~\t ])"?\r?\n')
 
 #: How many lines are looked at.
 _LINES = 50
@@ -37,6 +40,14 @@ def dialect_of(content: Content, sample: str, options: Csv) -> Dialect:
     if AUTO not in {options.quote, options.escape} or _is_regular(lines, plain):
         return plain
     return next((other for other in _others(plain, lines, options) if _is_table_of(lines, other)), plain)
+
+
+def announced(content: Content, options: Csv) -> Csv:
+    """The options, with the separator that a first line such as ``sep=;`` says, as Excel writes and takes it."""
+    found = _ANNOUNCED.match(content.head(16).removeprefix(BOM))
+    if found is None or options.skip_lines or options.separator not in {None, found[1].decode()}:
+        return options
+    return replace(options, separator=found[1].decode(), skip_lines=1)
 
 
 def _first_lines(sample: str, options: Csv) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import pairwise
 
@@ -13,6 +13,7 @@ from silversmith.errors import DataError, DefinitionError
 from silversmith.formats import text, text_lines
 from silversmith.formats.content import Content
 from silversmith.formats.encoding import in_utf8
+from silversmith.formats.origins import of_lines
 from silversmith.formats.table import ROW, Table
 from silversmith.formats.text_rows import Reading, TextBlock, table_of
 
@@ -89,15 +90,19 @@ def _read(content: Content, *, options: FixedWidth, wanted: Collection[str], blo
     table = table_of(_blocks(content, options, block), content, Reading("fixed-width" + content.packing, wanted))
     if not table.records:
         raise DataError("EmptyFile", "the file has no lines after those to skip", hint="look at the reader: skip_lines")
-    return table
+    return replace(table, origins=partial(of_lines, content, _is_record, options.skip_lines))
 
 
 def _blocks(content: Content, options: FixedWidth, size: int) -> Iterator[TextBlock]:
     records = 0
     for found in text_lines.blocks(content, skip=options.skip_lines, size=size):
-        kept = [(number, line) for number, line in enumerate(found.lines, found.first) if line and not line.isspace()]
+        kept = [(number, line) for number, line in enumerate(found.lines, found.first) if _is_record(line)]
         yield _cells(kept, records + 1, options)
         records += len(kept)
+
+
+def _is_record(line: str) -> bool:
+    return bool(line) and not line.isspace()
 
 
 def _cells(numbered: list[tuple[int, str]], first: int, options: FixedWidth) -> TextBlock:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 from silversmith.errors import DefinitionError
 from silversmith.formats import text, text_lines
 from silversmith.formats.content import Content
 from silversmith.formats.encoding import in_utf8
+from silversmith.formats.origins import of_lines
 from silversmith.formats.table import Table
 from silversmith.formats.text_rows import Reading, TextBlock, table_of
 
@@ -47,7 +48,12 @@ def read(content: Content, options: Lines, wanted: Collection[str], *, block: in
 
 def _read(content: Content, *, wanted: Collection[str], block: int) -> Table:
     text.refuse_empty(content)
-    return table_of(_blocks(content, block), content, Reading("lines" + content.packing, wanted, typed=False))
+    table = table_of(_blocks(content, block), content, Reading("lines" + content.packing, wanted, typed=False))
+    return replace(table, origins=partial(of_lines, content, _is_record, 0))
+
+
+def _is_record(_: str) -> bool:
+    return True
 
 
 def _blocks(content: Content, size: int) -> Iterator[TextBlock]:

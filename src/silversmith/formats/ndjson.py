@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import orjson
@@ -15,6 +16,7 @@ from silversmith.formats.content import Content
 from silversmith.formats.json import LARGEST, SPACE, too_large
 from silversmith.formats.json_rows import Block, block_of, frame_of, scan
 from silversmith.formats.json_text import exact, is_doubtful, unreadable
+from silversmith.formats.origins import of_ndjson
 from silversmith.formats.table import Table, malformed_frame
 
 #: Bytes of a large file that are parsed at once.
@@ -32,10 +34,12 @@ def read(content: Content, wanted: Mapping[str, pl.DataType], *, block: int = BL
     text.refuse_empty(content, Place(line=1, column=1))
     kind = "ndjson" + content.packing
     if content.data is None:
-        return replace(scan(kind, lambda: _blocks(content, block), wanted, content.scratch), dialect=_DIALECT)
+        found = scan(kind, lambda: _blocks(content, block), wanted, content.scratch)
+        return replace(found, dialect=_DIALECT, origins=partial(of_ndjson, content))
     made = _parse(content.data.removeprefix(text.BOM), first=1, line=1)
     frame = frame_of(made, wanted)
-    return Table(frame.lazy(), kind, frame, malformed_frame(made.malformed), dialect=_DIALECT)
+    malformed = malformed_frame(made.malformed)
+    return Table(frame.lazy(), kind, frame, malformed, dialect=_DIALECT, origins=partial(of_ndjson, content))
 
 
 def _blocks(content: Content, size: int) -> Iterator[Block]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import polars as pl
@@ -34,6 +34,7 @@ class Table:
     cannot be rows (a CSV record with too many fields), with their text and the reason: they are rejected, never lost.
     ``height`` is how many rows there are, known without another pass. ``decimal_comma`` tells that ``1,5`` in a text
     column means one and a half. ``dialect`` is what was found out about how the file is written, for people to see.
+    ``origins`` finds lines and texts of records again, by their numbers; None: the file is no text, or has no lines.
 
     Temporary files that ``rows`` reads live as long as this object does: keep it until everything is collected.
     """
@@ -46,6 +47,7 @@ class Table:
     height: int | None = None
     dialect: Mapping[str, object] = field(default_factory=dict)
     scratch: Scratch | None = field(default=None, repr=False)
+    origins: Callable[[Collection[int]], Mapping[int, tuple[int, str]]] | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         if self.height is None and self.frame is not None:

@@ -68,7 +68,9 @@ def _named(member: Content, act: Callable[_P, _T], *args: _P.args, **kwargs: _P.
             raise
         told = f'in the member "{shorten(member.member)}": {error.message}'
         choose = 'say which ones to read: Archive(members="*.csv"); or ' if error.code == "UnknownFormat" else ""
-        raise DataError(error.code, told, hint=choose + error.hint, place=error.place) from None
+        named = DataError(error.code, told, hint=choose + error.hint, place=error.place)
+        named.format = error.format
+        raise named from None
 
 
 def _joined_lines(contents: Sequence[Content], read: Read, wanted: Mapping[str, pl.DataType]) -> Table:
@@ -89,7 +91,7 @@ def _joined_lines(contents: Sequence[Content], read: Read, wanted: Mapping[str, 
         raise
     finally:
         collected.close()
-    return replace(table, dialect={**table.dialect, "members": len(contents)})
+    return replace(table, dialect={**table.dialect, "members": len(contents)}, origins=None)
 
 
 def _check_alike(contents: Sequence[Content], tables: Sequence[Table]) -> None:
@@ -153,6 +155,7 @@ def _joined(tables: Sequence[Table], contents: Sequence[Content], rows: pl.LazyF
         height=sum(table.height or 0 for table in tables),
         dialect={**tables[0].dialect, "members": len(tables)},
         scratch=contents[0].scratch,
+        origins=None,
     )
 
 

@@ -1,0 +1,136 @@
+"""Rejected rows say where they stand in the file and what stands there, whatever way they went."""
+
+from __future__ import annotations
+
+import io
+from datetime import UTC, datetime
+from pathlib import Path
+
+import polars as pl
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from silversmith import Contract, Csv, FixedWidth, Json, Lines, Pipeline
+from silversmith.contract.origins import with_origins
+from silversmith.convert import convert
+from silversmith.formats import Reader, origins
+from silversmith.formats.content import Content
+from silversmith.formats.csv_blocks import Shape
+from silversmith.formats.csv_records import Dialect, Records
+from silversmith.formats.table import Table
+from silversmith.lineage import Lineage
+from silversmith.stores import Head, Source
+
+NUMBER = Contract(schema={"n": pl.Int64}, required=["n"])
+
+
+def rejected(
+    folder: Path,
+    key: str,
+    data: bytes,
+    reader: Reader | None = None,
+    contract: Contract = NUMBER,
+    *,
+    large: bool = False,
+) -> pl.DataFrame:
+    """What is put into quarantine of a file; ``large``: it streams."""
+    pipeline = Pipeline("shop")
+    pipeline.transform("*", name="rows", contract=contract, reader=reader)(lambda rows: rows)
+    transform = pipeline.find("rows")
+    lineage = Lineage(key, "etag", "", len(data), "", "rows", transform.fingerprint, 0, 0, 0, "", 1)
+    head = Head(key, "etag", len(data), datetime.now(UTC))
+    path = folder / "body"
+    path.write_bytes(data)
+    source = Source(head, None, path) if large else Source(head, data, None)
+    made = convert(source, transform, lineage, folder)
+    assert made.rejected is not None
+    found = pl.read_parquet(made.rejected).sort("row")
+    assert found.height == made.lineage.rows_rejected
+    return found
+
+
+@pytest.mark.parametrize("large", [False, True])
+@pytest.mark.parametrize(
+    ("key", "data", "reader", "expected"),
+    [
+        (
+            "a.csv",
+            b'n,word\n\n1,a\nx,"two\nlines"\n2,b,c\n3,"d"\n,e\n',
+            None,
+            [(2, 4, 'x,"two\nlines"'), (3, 6, "2,b,c"), (5, 8, ",e")],
+        ),
+        ("a.csv", "sep=;\r\nn;word\r\n1;ä\r\nx;ö\r\n".encode("utf-16"), Csv(encoding="utf-16"), [(2, 4, "x;ö")]),
+        ("a.csv", b"title\nn\n#no\n1\nx\n", Csv(skip_lines=1, comment="#"), [(2, 5, "x")]),
+        ("a.csv", b"x\n1\n", Csv(header=False, columns=["n"]), [(1, 1, "x")]),
+        (
+            "a.ndjson",
+            b'{"n": 1}\n\n{"n": "x"}\r\n{"n":1,"n":2}\n',
+            None,
+            [(2, 3, '{"n": "x"}'), (3, 4, '{"n":1,"n":2}')],
+        ),
+        ("a.txt", b"head\n 1\n\n x\n", FixedWidth(columns={"n": (1, 2)}, skip_lines=1), [(2, 4, " x")]),
+    ],
+)
+def test_line_and_text(
+    tmp_path: Path, key: str, data: bytes, reader: Reader | None, expected: list[tuple[int, int, str]], large: bool
+) -> None:
+    found = rejected(tmp_path, key, data, reader, large=large)
+    assert found.select("row", "line", "text").rows() == expected
+    assert found.columns[:2] == ["row", "line"]
+    assert found.columns[-2:] == ["reasons", "text"]
+    assert all(found["reasons"].list.len())
+
+
+def test_every_line_of_lines_is_one(tmp_path: Path) -> None:
+    found = rejected(
+        tmp_path, "a.log", b"a\n\nb1\n", Lines(), Contract(patterns={"line": "[a-z]*"}, schema={"line": pl.String})
+    )
+    assert found.select("row", "line", "text").rows() == [(3, 3, "b1")]
+
+
+def test_what_is_no_text_has_neither(tmp_path: Path) -> None:
+    assert rejected(tmp_path, "a.json", b'[{"n":1},{"n":"x"}]', Json()).columns == ["row", "n", "reasons"]
+    out = io.BytesIO()
+    pl.DataFrame({"n": [1, None]}).write_parquet(out)
+    assert rejected(tmp_path, "a.parquet", out.getvalue()).columns == ["row", "n", "reasons"]
+
+
+@pytest.mark.parametrize("large", [False, True])
+def test_columns_of_the_same_names_are_left_free(tmp_path: Path, large: bool) -> None:
+    found = rejected(tmp_path, "a.csv", b"line,text,row,n\n7,t,9,x\n1,u,2,3,4\n", large=large)
+    assert found.columns == ["row", "line", "line_", "text_", "row_", "n", "reasons", "text"]
+    assert found.select("line", "line_", "text_", "text").rows() == [
+        (2, 7, "t", "7,t,9,x"),
+        (3, None, None, "1,u,2,3,4"),
+    ]
+
+
+def test_of_very_many_only_the_first_are_told() -> None:
+    rows = pl.LazyFrame({"row": [4, 2, 3], "reasons": [["no"]] * 3}, schema_overrides={"row": pl.UInt64})
+    table = Table(rows, "csv", origins=lambda numbers: {number: (number + 1, "text") for number in numbers})
+    found = with_origins(rows, table, most=2).collect()
+    assert found.rows() == [(4, None, ["no"], None), (2, 3, ["no"], "text"), (3, 4, ["no"], "text")]
+
+
+PIECES = st.sampled_from(["a", "1", '"', '""', ",", '"x\ny"', "\n", "\r\n", "\r", "#", " "])
+
+
+@given(
+    body=st.lists(PIECES, max_size=30).map("".join), width=st.integers(1, 3), size=st.integers(1, 40), data=st.data()
+)
+@settings(max_examples=200, deadline=None)
+def test_the_same_is_found_with_and_without_passing_by(body: str, width: int, size: int, data: st.DataObject) -> None:
+    dialect = Dialect(",", '"')
+    text = body.encode()
+    try:
+        records = {
+            number: (record.line, record.text) for number, record in enumerate(Records(io.BytesIO(text), dialect), 1)
+        }
+    except Exception:  # noqa: BLE001 -- a quote that is never closed: no table comes of it
+        return
+    wanted = data.draw(st.sets(st.sampled_from(sorted(records)))) if records else set()
+    found = origins.of_csv(
+        Content("a.csv", text, None), Shape(dialect, width), dialect, wanted, body=0, line=1, size=size
+    )
+    assert found == {number: records[number] for number in wanted}
