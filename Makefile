@@ -10,7 +10,7 @@ BIN := .venv/bin
 	$(PYTHON) -c 'import sys; sys.exit(None if sys.version_info >= (3, 11) else "Silversmith needs Python 3.11 or newer; this is " + sys.version.split()[0] + ". Try: make PYTHON=python3.13 $(MAKECMDGOALS)")'
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check "uv>=0.9"
-	VIRTUAL_ENV="$(CURDIR)/.venv" $(BIN)/uv sync --active --quiet --frozen --inexact --all-groups
+	VIRTUAL_ENV="$(CURDIR)/.venv" $(BIN)/uv sync --active --quiet --frozen --inexact --all-groups --all-extras
 	touch $@
 
 setup: .venv/.ready  ## everything below needs; remade when the lock file changes

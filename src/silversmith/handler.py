@@ -6,15 +6,13 @@ https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-errorhandling.html
 from __future__ import annotations
 
 import errno
-import json
 import logging
 import os
-import sys
 import tempfile
 import zlib
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
@@ -28,6 +26,8 @@ from silversmith.pipeline import Transform, load
 from silversmith.process import Outcome, Verdict, process
 from silversmith.schemas import Schemas
 from silversmith.stores import Lake
+from silversmith.telemetry.embedded import Tally
+from silversmith.telemetry.lines import request, set_up
 
 #: Of the function's timeout, the share that is kept free at the end: what would probably reach into it is handed back.
 RESERVE = 0.1
@@ -169,7 +169,7 @@ class Handler:
         return Report(message, tuple(outcomes))
 
     def _each(self, event: ObjectEvent, attempt: int) -> Outcome:
-        return process(
+        outcome = process(
             event,
             self._transform,
             self._lake,
@@ -178,6 +178,7 @@ class Handler:
             scratch=self._scratch,
             schemas=self._schemas,
         )
+        return replace(outcome, age=_age(event, self._now()))
 
     def _wanted(self, event: ObjectEvent) -> bool:
         """The topic's filter is by prefix and suffix; here the pattern is matched exactly."""
@@ -191,6 +192,15 @@ class Handler:
         if isinstance(error, NotAnEvent) or attempt >= self._transform.max_receive_count:
             return 0.0
         return float(min(900, 4 ** (min(attempt, 8) - 1)))
+
+
+def _age(event: ObjectEvent, now: datetime) -> float | None:
+    """Seconds since the time that the event tells, which may be anything; None where it tells none."""
+    try:
+        told = datetime.fromisoformat(event.time)
+    except ValueError:
+        return None
+    return max(0.0, round((now - told).total_seconds(), 3)) if told.tzinfo else None
 
 
 def _receives(record: Mapping[str, Any]) -> int:
@@ -221,25 +231,71 @@ def describe(error: BaseException) -> dict[str, Any]:
     return {"code": type(error).__name__, "message": told(text[:4000])}
 
 
+#: At which level a verdict is logged, if not INFO.
+_LEVELS = {"failed": logging.ERROR, Verdict.QUARANTINED.value: logging.WARNING}
+
+
+class Function:
+    """A handler as Lambda runs it: what becomes of each message is logged, and what the invocation did is counted.
+
+    Args:
+        pipeline: the name, for the metrics.
+        transform: likewise.
+        build: makes the handler, from what is to be told of each report.
+        metrics: whether metrics are written.
+        now: the time of day, in UTC.
+    """
+
+    def __init__(
+        self,
+        pipeline: str,
+        transform: str,
+        build: Callable[[Callable[[Report], None]], Handler],
+        *,
+        metrics: bool = True,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self._tally = Tally(pipeline, transform, now=now) if metrics else None
+        self._handler = build(self._ended)
+        self._transform = transform
+
+    def __call__(self, event: Mapping[str, Any], context: Context) -> dict[str, Any]:
+        """As :class:`Handler`."""
+        with request(context):
+            try:
+                return self._handler(event, context)
+            finally:
+                if self._tally is not None:
+                    self._tally.flush()
+
+    def _ended(self, report: Report) -> None:
+        found = {"transform": self._transform, "message_id": report.message_id, **report.to_dict()}
+        _log.log(_LEVELS.get(found["verdict"], logging.INFO), "%s", found["verdict"], extra=found)
+        if self._tally is not None:
+            self._tally.add(report.outcomes, failed=report.error is not None)
+
+
 def handler(event: Mapping[str, Any], context: Context) -> dict[str, Any]:
     """What Lambda calls. Configured by the environment that the template sets: ``SILVERSMITH_PIPELINE``,
     ``SILVERSMITH_TRANSFORM``, ``SILVERSMITH_BRONZE``, ``SILVERSMITH_SILVER``, ``SILVERSMITH_QUARANTINE``,
-    ``SILVERSMITH_QUEUE`` (its URL)."""
+    ``SILVERSMITH_QUEUE`` (its URL). ``SILVERSMITH_LOG_LEVEL`` and ``SILVERSMITH_METRICS`` (``off``) are yours to set:
+    docs/observability.md"""
     return _from_environment()(event, context)
 
 
 @cache
-def _from_environment() -> Handler:
+def _from_environment() -> Function:
     """Built once per execution environment, so that warm invocations pay nothing for it."""
     import boto3
 
     from silversmith.stores.s3 import connect
 
+    set_up()
     return build(os.environ, s3=connect(), sqs=boto3.client("sqs"))
 
 
-def build(environment: Mapping[str, str], *, s3: Any, sqs: Any) -> Handler:
-    """The handler that an environment describes. ``s3`` and ``sqs`` are boto3 clients.
+def build(environment: Mapping[str, str], *, s3: Any, sqs: Any) -> Function:
+    """The function that an environment describes. ``s3`` and ``sqs`` are boto3 clients.
 
     Raises:
         DefinitionError: ``SILVERSMITH_PIPELINE`` is none, or has no such transform.
@@ -261,17 +317,19 @@ def build(environment: Mapping[str, str], *, s3: Any, sqs: Any) -> Handler:
             entries = [{"Id": str(number), "ReceiptHandle": receipt} for number, receipt in enumerate(some)]
             sqs.delete_message_batch(QueueUrl=queue, Entries=entries)  # what it leaves, the end of the invocation takes
 
-    def log(report: Report) -> None:
-        level = "ERROR" if report.error else "INFO"
-        json.dump({"level": level, "message_id": report.message_id, **report.to_dict()}, sys.stdout)
-        sys.stdout.write("\n")
+    pipeline = load(environment["SILVERSMITH_PIPELINE"])
+    transform = pipeline.find(environment["SILVERSMITH_TRANSFORM"])
 
-    return Handler(
-        load(environment["SILVERSMITH_PIPELINE"]).find(environment["SILVERSMITH_TRANSFORM"]),
-        bucket=environment["SILVERSMITH_BRONZE"],
-        lake=Lake(bucket("BRONZE"), bucket("SILVER"), bucket("QUARANTINE")),
-        scratch=scratch,
-        ended=log,
-        release=release,
-        acknowledge=acknowledge,
-    )
+    def handler(ended: Callable[[Report], None]) -> Handler:
+        return Handler(
+            transform,
+            bucket=environment["SILVERSMITH_BRONZE"],
+            lake=Lake(bucket("BRONZE"), bucket("SILVER"), bucket("QUARANTINE")),
+            scratch=scratch,
+            ended=ended,
+            release=release,
+            acknowledge=acknowledge,
+        )
+
+    metrics = environment.get("SILVERSMITH_METRICS", "on").lower() != "off"
+    return Function(pipeline.name, transform.name, handler, metrics=metrics)

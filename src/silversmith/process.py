@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
@@ -23,6 +23,7 @@ from silversmith.lineage import Decision, Lineage, decide, error_key, rejected_k
 from silversmith.pipeline import Transform
 from silversmith.schemas import Known, Schemas
 from silversmith.stores import Head, Lake, Source, Store
+from silversmith.telemetry.stopwatch import Stopwatch
 
 #: How often one call starts again because somebody else was first or the bytes changed, before the queue has to wait.
 TRIES = 8
@@ -43,7 +44,12 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one object. Sizes in bytes."""
+    """What became of one object. Sizes in bytes.
+
+    ``stages``: the seconds that went into ``look`` (what silver and bronze hold now), ``convert`` (read, check,
+    transform, write) and ``commit`` (put, and clear up). ``age``: the seconds from the time in the event to the end, as
+    far as there was one. Two outcomes are the same whatever time they took.
+    """
 
     verdict: Verdict
     transform: str
@@ -57,10 +63,17 @@ class Outcome:
     rows_written: int = 0
     rows_rejected: int = 0
     error: Mapping[str, Any] | None = None
+    stages: Mapping[str, float] = field(default_factory=dict, compare=False)
+    age: float | None = field(default=None, compare=False)
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON values."""
-        return {**vars(self), "verdict": self.verdict.value, "error": dict(self.error) if self.error else None}
+        return {
+            **vars(self),
+            "verdict": self.verdict.value,
+            "error": dict(self.error) if self.error else None,
+            "stages": dict(self.stages),
+        }
 
 
 @dataclass(frozen=True)
@@ -74,6 +87,7 @@ class Work:
     now: Callable[[], datetime]
     scratch: Path
     schemas: Schemas | None = None
+    watch: Stopwatch = field(default_factory=Stopwatch)
 
     @property
     def key(self) -> str:
@@ -97,7 +111,8 @@ class Work:
         return error_key(self.transform.name, self.key)
 
     def outcome(self, verdict: Verdict, **more: Any) -> Outcome:
-        return Outcome(verdict, self.transform.name, self.key, self.silver, **more)
+        self.watch.lap("commit" if verdict in {Verdict.COMMITTED, Verdict.QUARANTINED} else "look")
+        return Outcome(verdict, self.transform.name, self.key, self.silver, stages=self.watch.laps, **more)
 
 
 def process(
@@ -153,12 +168,16 @@ def _once(work: Work) -> Outcome:
             return _gone(work)
         faults.point("process.opened")
         try:
-            made = convert(source, work.transform, _lineage(work, source), work.scratch, work.known)
+            known = work.known
+            work.watch.lap("look")
+            made = convert(source, work.transform, _lineage(work, source), work.scratch, known)
         except (DataError, TransformError, OSError) as error:
+            work.watch.lap("convert")
             work.lake.bronze.verify(source)  # what torn bytes lead to is nobody's fault
             if isinstance(error, DataError):
                 return _quarantine(work, source, error)
             raise
+        work.watch.lap("convert")
         faults.point("process.written")
         work.lake.bronze.verify(source)
         if work.schemas is not None and made.change is not None:

@@ -10,8 +10,8 @@ nothing between two rounds: an invocation that is lost costs one round, no more.
 from __future__ import annotations
 
 import json
+import logging
 import os
-import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -28,6 +28,7 @@ from silversmith.lineage import Decision
 from silversmith.pipeline import Pipeline, Transform, load
 from silversmith.reconciliation import Finding, Looked, look
 from silversmith.stores import Lake
+from silversmith.telemetry.lines import request, set_up
 
 #: What landed less than so many seconds ago is left to its own event, unless the schedule's input says otherwise.
 SETTLED_SECONDS = 900
@@ -45,6 +46,9 @@ BATCH = 500
 
 #: The most that SQS takes at once. https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_SendMessageBatch.html
 MESSAGES = 10
+
+
+_log = logging.getLogger(__name__)
 
 
 class Context(Protocol):
@@ -196,7 +200,8 @@ def _last_place(looked: Sequence[Looked]) -> str:
 def handler(event: Mapping[str, Any], context: Context) -> dict[str, Any]:
     """What Lambda calls. Configured by the environment that the template sets: ``SILVERSMITH_PIPELINE``,
     ``SILVERSMITH_BRONZE``, ``SILVERSMITH_SILVER``, ``SILVERSMITH_QUARANTINE``."""
-    return _from_environment()(event, context)
+    with request(context):
+        return _from_environment()(event, context)
 
 
 class SqsQueue:
@@ -234,6 +239,7 @@ def _from_environment() -> Reconciler:
 
     from silversmith.stores.s3 import connect
 
+    set_up()
     return build(os.environ, s3=connect(), sqs=boto3.client("sqs"), functions=boto3.client("lambda"))
 
 
@@ -254,8 +260,7 @@ def build(environment: Mapping[str, str], *, s3: Any, sqs: Any, functions: Any) 
         )
 
     def log(told: dict[str, Any]) -> None:
-        json.dump({"level": "INFO", **told}, sys.stdout)
-        sys.stdout.write("\n")
+        _log.info("skipped" if told.get("skipped") else "reconciled", extra=told)
 
     return Reconciler(
         load(environment["SILVERSMITH_PIPELINE"]),

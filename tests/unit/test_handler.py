@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import random
+import subprocess
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -391,11 +394,14 @@ def environment(tmp_path: Path) -> dict[str, str]:
 
 
 class Leisure:
+    aws_request_id = ""
+
     def get_remaining_time_in_millis(self) -> int:
         return 300_000
 
 
-def test_on_aws_it_is_made_of_its_environment(environment: dict[str, str], capsys: pytest.CaptureFixture[str]) -> None:
+def test_on_aws_it_is_made_of_its_environment(environment: dict[str, str], caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
     sqs = Sqs()
     handler = build(environment, s3=None, sqs=sqs)
     unwanted = [record(str(number), told("1.json", "b")) for number in range(DELETED_AT_ONCE + 2)]
@@ -413,12 +419,46 @@ def test_on_aws_it_is_made_of_its_environment(environment: dict[str, str], capsy
         "change_message_visibility",
         {"QueueUrl": queue, "ReceiptHandle": "receipt of odd", "VisibilityTimeout": 0},
     )
-    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
-    assert [line["level"] for line in lines] == ["INFO"] * (DELETED_AT_ONCE + 2) + ["ERROR"]
-    assert lines[-1]["message_id"] == "odd"
-    assert lines[-1]["error"]["code"] == "NotAnEvent"
+    told_of = [vars(entry) for entry in caplog.records]
+    assert [entry["levelname"] for entry in told_of] == ["INFO"] * (DELETED_AT_ONCE + 2) + ["ERROR"]
+    assert told_of[-1]["message_id"] == "odd"
+    assert told_of[-1]["error"]["code"] == "NotAnEvent"
 
 
 def test_an_environment_that_names_no_transform(environment: dict[str, str]) -> None:
     with pytest.raises(DefinitionError, match="no transform 'other'"):
         build({**environment, "SILVERSMITH_TRANSFORM": "other"}, s3=None, sqs=Sqs())
+
+
+@pytest.mark.parametrize("metrics", ["on", "off"])
+def test_on_lambda_all_is_json_lines_on_standard_output(environment: dict[str, str], metrics: str) -> None:
+    """In a process of its own, because a process has one root logger. There is no S3, so that every file fails."""
+    key = "a\n\u2028\x1b[31m{}.csv"
+    body = json.dumps({"detail": {"bucket": {"name": "b"}, "object": {"key": key}}})
+    code = f"""
+import os
+from silversmith import handler
+from silversmith.telemetry.lines import set_up
+from tests.unit.test_handler import Leisure, Sqs, record
+
+set_up()
+function = handler.build(os.environ, s3=None, sqs=Sqs())
+Leisure.aws_request_id = "request-1"
+function({{"Records": [record("1", {body!r})]}}, Leisure())
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=Path(__file__).parents[2],
+        env={**os.environ, **environment, "SILVERSMITH_METRICS": metrics},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr
+    lines = [json.loads(line) for line in done.stdout.splitlines()]
+    (failed,) = [line for line in lines if line.get("verdict") == "failed"]
+    assert (failed["key"], failed["level"], failed["requestId"]) == (key, "ERROR", "request-1")
+    assert (failed["message_id"], failed["transform"]) == ("1", "orders")
+    counted = [line for line in lines if "_aws" in line]
+    assert [(line["Pipeline"], line["FilesFailed"]) for line in counted] == [("shop", 1)] * (metrics == "on")

@@ -56,7 +56,10 @@ def test_a_new_file_becomes_silver_with_its_lineage(shop: Shop) -> None:
         "rows_written": 2,
         "rows_rejected": 0,
         "error": None,
+        "stages": dict(outcome.stages),
+        "age": None,
     }
+    assert list(outcome.stages) == ["look", "convert", "commit"]
     assert list(shop.quarantine.list()) == []
 
 
