@@ -58,6 +58,17 @@ def run(
         int | None,
         Parameter(validator=validators.Number(gte=1, lte=512), help="Worker processes; else one for each CPU."),
     ] = None,
+    metrics: Annotated[
+        int | None,
+        Parameter(
+            validator=validators.Number(gte=0, lte=65535),
+            help="Serve metrics for Prometheus on this port of 127.0.0.1; 0: any that is free.",
+        ),
+    ] = None,
+    otel: Annotated[
+        bool,
+        Parameter(negative=(), show_default=False, help="Send OpenTelemetry spans to OTEL_EXPORTER_OTLP_ENDPOINT."),
+    ] = False,
     chaos: Annotated[int | None, Parameter(show=False, validator=validators.Number(gte=0))] = None,
     chaos_loss: Share = Rates.loss,
     chaos_duplicates: Share = Rates.duplicates,
@@ -68,10 +79,12 @@ def run(
 
     Ctrl-C ends it; what is not finished then is finished by the next run. A second Ctrl-C ends it at once.
     """
+    from silversmith.cli.exports import exporting, require
     from silversmith.local.chaos import Chaos
     from silversmith.local.engine import Engine
     from silversmith.local.lake import LakeFolder
 
+    require(metrics=metrics, otel=otel)
     rates = Rates(chaos_loss, chaos_duplicates, chaos_delays, LONGEST_DELAY)
     definition = load_pipeline(pipeline)
     folder = LakeFolder(lake)
@@ -88,7 +101,7 @@ def run(
             chaos=None if chaos is None else Chaos(chaos, rates),
         )
         try:
-            with shows:
+            with exporting(folder, definition, metrics=metrics, otel=otel), shows:
                 progress = engine.run(until_idle=until_idle, stopped=stop, tick=shows.tick)
             failed = engine.failed_files()
         finally:

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import importlib.util
 
-from silversmith.errors import SilversmithError
+from silversmith.operations import WrongCall
 
 
-class NotInstalled(SilversmithError):
+class NotInstalled(WrongCall):
     """An option needs packages that do not come with Silversmith itself."""
 
 

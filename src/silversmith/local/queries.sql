@@ -80,6 +80,9 @@ VALUES (:key, :version, :at, :room, :name, :what, :detail)
 -- name: hops
 SELECT id, key, version, at, room, name, what, detail FROM hops WHERE key = :key ORDER BY id
 
+-- name: hops_after
+SELECT id, key, version, at, room, name, what, detail FROM hops WHERE id > :after ORDER BY id LIMIT :most
+
 -- name: put_outcome
 INSERT INTO outcomes (transform, key, version, verdict, at, detail)
 VALUES (:transform, :key, :version, :verdict, :at, :detail)
