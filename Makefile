@@ -4,7 +4,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: setup demo test check lint format types imports crash soak fuzz bench checkov clean
+.PHONY: setup demo test check lint format types imports crash soak fuzz bench checkov api docs clean
 
 .venv/.ready: uv.lock pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(None if sys.version_info >= (3, 11) else "Silversmith needs Python 3.11 or newer; this is " + sys.version.split()[0] + ". Try: make PYTHON=python3.13 $(MAKECMDGOALS)")'
@@ -33,6 +33,9 @@ imports: setup
 
 check: lint types imports test  ## exactly what CI runs
 
+api: setup  ## write the public API down anew, after a change that is meant
+	$(BIN)/python -m tests.api
+
 format: setup  ## mend what can be mended by machine
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
@@ -57,6 +60,9 @@ checkov: setup .venv-checkov/.ready  ## the golden templates against checkov, in
 bench: setup  ## the short form of every benchmark
 	$(BIN)/python bench/patterns.py
 	$(BIN)/python bench/small_files.py
+
+docs: setup  ## the site, into build/site; a warning is an error
+	$(BIN)/python -m sphinx -q -W --keep-going -b html docs build/site
 
 clean:
 	rm -rf .venv dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
