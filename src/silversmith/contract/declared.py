@@ -10,12 +10,13 @@ from typing import Any, Literal
 import polars as pl
 
 from silversmith import terms
-from silversmith.contract import checking
+from silversmith.contract import checking, rowwise
 from silversmith.contract.checking import Checked
 from silversmith.contract.demands import demands
 from silversmith.contract.expectations import Expectations, Found, row_range
 from silversmith.contract.expectations import fresh as freshness
 from silversmith.contract.layout import ROW_NUMBER, DataType
+from silversmith.contract.rowwise import Rowwise
 from silversmith.formats.scratch import Scratch
 from silversmith.formats.table import Table
 
@@ -151,6 +152,15 @@ class Contract:
         checked = checking.check(self, table, None)
         good, rejected = pl.collect_all([checked.good, checked.rejected])
         return good, rejected.sort(ROW_NUMBER) if rejected.height else None
+
+    def by_row(self, kinds: Mapping[str, pl.DataType], *, decimal_comma: bool = False) -> Rowwise | None:
+        """This contract for a file with such columns, to hold against it part by part; None where it has to see all
+        rows at once.
+
+        Raises:
+            DataError: as :meth:`check`.
+        """
+        return rowwise.rowwise(self, kinds, decimal_comma=decimal_comma)
 
     def judge(
         self,

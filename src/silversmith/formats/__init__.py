@@ -7,8 +7,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -24,6 +25,7 @@ from silversmith.formats.arrow import Arrow
 from silversmith.formats.avro import Avro
 from silversmith.formats.content import Content
 from silversmith.formats.csv_options import Csv
+from silversmith.formats.csv_stream import Stream, Unusual, stream_of
 from silversmith.formats.detect import detect, mismatch
 from silversmith.formats.excel import Excel
 from silversmith.formats.fixed_width import FixedWidth
@@ -82,12 +84,47 @@ def read(
     Raises:
         DataError: something is wrong with the bytes. It says what, where, and what to do.
     """
+    with unpacked(source, reader, scratch=scratch) as opened:
+        return opened.table(wanted or {})
+
+
+@dataclass(frozen=True)
+class Unpacked:
+    """The contents of a bronze object, which are read one way or another."""
+
+    contents: Sequence[Content]
+    reader: Reader | None
+
+    def table(self, wanted: Mapping[str, pl.DataType]) -> Table:
+        """As :func:`read`."""
+        kind, read_one = partial(_kind, reader=self.reader), partial(_read, reader=self.reader)
+        return union.read_all(self.contents, kind, read_one, wanted)
+
+    def stream(self, wanted: Mapping[str, pl.DataType]) -> Stream | None:
+        """The rows as a stream, if this is one large CSV file that can be one.
+
+        Raises:
+            DataError: its beginning cannot be read.
+        """
+        if len(self.contents) > 1 or self.contents[0].path is None or isinstance(self.reader, FixedWidth):
+            return None
+        if _kind(self.contents[0], reader=self.reader) != "csv":
+            return None
+        return stream_of(self.contents[0], self.reader if isinstance(self.reader, Csv) else Csv(), wanted)
+
+
+@contextmanager
+def unpacked(source: Source, reader: Reader | None = None, *, scratch: Path | None = None) -> Iterator[Unpacked]:
+    """The contents of a bronze object. After an error within, their temporary files are gone; else they live as long as
+    what was made of them.
+
+    Raises:
+        DataError: they cannot be had.
+    """
     files = Scratch(scratch)
     try:
         archive = reader if isinstance(reader, Archive) else Archive(reader=reader)
-        contents = unpack_all(source, files, archive)
-        kind, read_one = partial(_kind, reader=archive.reader), partial(_read, reader=archive.reader)
-        return union.read_all(contents, kind, read_one, wanted or {})
+        yield Unpacked(unpack_all(source, files, archive), archive.reader)
     except BaseException:
         files.remove()
         raise
@@ -186,7 +223,10 @@ __all__ = [
     "Lines",
     "Parquet",
     "Reader",
+    "Stream",
     "Table",
+    "Unpacked",
+    "Unusual",
     "Xml",
     "count_rows",
     "fill_lineage",
@@ -195,5 +235,6 @@ __all__ = [
     "read",
     "read_lineage",
     "reading_errors",
+    "unpacked",
     "write_parquet",
 ]

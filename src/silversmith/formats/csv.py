@@ -40,7 +40,7 @@ class _Parsed:
 
 
 @dataclass(frozen=True)
-class _Layout:
+class Layout:
     """What the first record says: the names, and where the records after it begin."""
 
     dialect: Dialect
@@ -110,7 +110,7 @@ def _parse(decoded: str, dialect: Dialect, options: Csv) -> _Parsed | None:
 
 def _parse_carefully(content: Content, dialect: Dialect, options: Csv) -> _Parsed:
     """Record by record, so that what is malformed is known by its line, and the rest is kept."""
-    layout = _layout(content, dialect, options)
+    layout = layout_of(content, dialect, options)
     malformed = Malformed(len(layout.names), ragged=options.ragged)
     rows: list[list[str]] = []
     numbers: list[int] = []
@@ -146,7 +146,7 @@ def _column(name: str, cells: Sequence[str], nulls: set[str], options: Csv, *, k
     return infer.column(name, found, decimal_comma=options.decimal_comma)
 
 
-def _layout(content: Content, dialect: Dialect, options: Csv) -> _Layout:
+def layout_of(content: Content, dialect: Dialect, options: Csv) -> Layout:
     """Read the first record, record by record."""
     with content.open() as file:
         start = len(text.BOM) if file.read(3) == text.BOM else 0
@@ -166,10 +166,18 @@ def _layout(content: Content, dialect: Dialect, options: Csv) -> _Layout:
         raise _bad_header(first)
     names = _names(first.fields, options, line=first.line)
     return (
-        _Layout(dialect, names, records.position, records.line)
-        if options.header
-        else _Layout(dialect, names, body, line)
+        Layout(dialect, names, records.position, records.line) if options.header else Layout(dialect, names, body, line)
     )
+
+
+def large_layout(content: Content, options: Csv) -> Layout:
+    """The layout of a file, whatever its size.
+
+    Raises:
+        DataError: its first record is none, or names no columns.
+    """
+    sample = content.head(_SAMPLE).removeprefix(text.BOM).decode("utf-8", "replace")
+    return layout_of(content, dialect_of(content, sample, options), options)
 
 
 def _bad_header(first: Record) -> DataError:
@@ -196,12 +204,11 @@ def _names(first: Sequence[str], options: Csv, *, line: int) -> list[str]:
 
 def _read_large(content: Content, options: Csv, wanted: Collection[str], block: int) -> Table:
     """By Polars, after the proof that all records are regular; in memory where the file is."""
-    sample = content.head(_SAMPLE).removeprefix(text.BOM).decode("utf-8", "replace")
-    dialect = dialect_of(content, sample, options)
-    layout = _layout(content, dialect, options)
+    layout = large_layout(content, options)
+    dialect = layout.dialect
     malformed = Malformed(len(layout.names), ragged=options.ragged)
     proof = prove(content, dialect, malformed, body=layout.body, line=layout.line, block=block)
-    rows = _scan(content, layout, proof, options)
+    rows = scan(content, layout, proof, options)
     open_columns = [name for name in layout.names if name not in wanted]
     rows = _without_marks(rows, open_columns, _counted(wanted) & set(layout.names), options)
     frame = None
@@ -253,7 +260,7 @@ def _inferred(frame: pl.DataFrame, names: list[str], options: Csv) -> pl.DataFra
     return pl.DataFrame(list(columns.values()))
 
 
-def _scan(content: Content, layout: _Layout, proof: Proof, options: Csv) -> pl.LazyFrame:
+def scan(content: Content, layout: Layout, proof: Proof, options: Csv) -> pl.LazyFrame:
     """The proved records, all columns text, with their numbers."""
     if proof.records == 0:
         return pl.LazyFrame(schema={**dict.fromkeys(layout.names, pl.String()), ROW: pl.UInt64()})
@@ -267,7 +274,7 @@ def _scan(content: Content, layout: _Layout, proof: Proof, options: Csv) -> pl.L
     return rows
 
 
-def _scan_options(layout: _Layout, proof: Proof, options: Csv) -> Mapping[str, Any]:
+def _scan_options(layout: Layout, proof: Proof, options: Csv) -> Mapping[str, Any]:
     return {
         "has_header": False,
         "new_columns": layout.names,
@@ -277,11 +284,11 @@ def _scan_options(layout: _Layout, proof: Proof, options: Csv) -> Mapping[str, A
         "infer_schema": False,
         "glob": False,
         "row_index_name": ROW,
-        "row_index_offset": 1,
+        "row_index_offset": proof.before + 1,
     }
 
 
-def _source(content: Content, layout: _Layout, proof: Proof) -> Mapping[str, Any]:
+def _source(content: Content, layout: Layout, proof: Proof) -> Mapping[str, Any]:
     """Where Polars shall read: the file after its header, or what was written anew in its place."""
     if proof.rewritten is not None:
         return {"source": proof.rewritten}

@@ -23,11 +23,11 @@ BLOCK = 256 * 1024
 
 @dataclass(frozen=True)
 class Proof:
-    """What is known of the records after the header.
+    """What is known of the records after the header, or of some of them: ``before`` is how many come before those.
 
     ``rewritten`` has the regular records without a header, and a placeholder for each malformed one so that the others
     keep their numbers; None where the file itself is regular. ``quoted``: there are quotes; ``empty_quotes``: two in a
-    row.
+    row. The next record begins at byte ``end``, on line ``line``.
     """
 
     records: int
@@ -35,6 +35,9 @@ class Proof:
     empty_quotes: bool
     rewritten: bytes | Path | None
     malformed: list[tuple[int, str, str]]
+    end: int = 0
+    line: int = 1
+    before: int = 0
 
 
 def prove(
@@ -46,26 +49,40 @@ def prove(
         DataError: no UTF-8, NUL bytes, a quote that is never closed, too many malformed records, or no others.
     """
     with content.open() as file:
-        proof = _Prover(content, file, dialect, malformed, block).run(body, line)
+        proof = _Prover(file, Rewriter(content, dialect), malformed, size=block).run(body, line)
     malformed.refuse_header(proof.records - len(proof.malformed))
     return proof
 
 
+def prove_some(
+    file: BinaryIO, dialect: Dialect, malformed: Malformed, *, start: int, until: int, line: int, before: int
+) -> Proof:
+    """The same for the records from byte ``start``, the first of which has the number ``before + 1``, up to ``until``
+    or where the record that this byte is in ends. What is rewritten is in memory. Nothing is said of the header.
+
+    Raises:
+        DataError: as :func:`prove`.
+    """
+    rewriter = Rewriter(Content("", b"", None), dialect)  # of what is in memory, the copy is
+    return _Prover(file, rewriter, malformed, size=BLOCK, before=before).run(start, line, until)
+
+
 class _Prover:
-    def __init__(self, content: Content, file: BinaryIO, dialect: Dialect, malformed: Malformed, size: int) -> None:
+    def __init__(self, file: BinaryIO, rewriter: Rewriter, malformed: Malformed, *, size: int, before: int = 0) -> None:
         self._file = file
         self._size = size
-        self._dialect = dialect
-        self._shape = Shape(dialect, malformed.width)
+        self._dialect = rewriter.dialect
+        self._shape = Shape(rewriter.dialect, malformed.width)
         self._malformed = malformed
-        self._rewriter = Rewriter(content, dialect)
-        self._records = 0
+        self._rewriter = rewriter
+        self._before = self._records = before
 
-    def run(self, body: int, line: int) -> Proof:
+    def run(self, body: int, line: int, until: int | None = None) -> Proof:
         position, quoted, doubled = body, False, False
         quote = (self._dialect.written_quote or "").encode()
+        known = len(self._malformed.records)
         try:
-            while block := self._block(position):
+            while block := self._block(position, until):
                 cut = self._shape.cut(block, last=len(block) < self._size)
                 quoted = quoted or (bool(quote) and quote in block)
                 doubled = doubled or (bool(quote) and 2 * quote in block)
@@ -80,13 +97,22 @@ class _Prover:
                     position, line = position + cut, line + text.line_ends(block[:cut])
             rewritten = self._rewriter.result()
             doubled = doubled or (rewritten is not None and bool(quote))
-            return Proof(self._records, quoted or doubled, doubled, rewritten, self._malformed.records)
+            return Proof(
+                self._records - self._before,
+                quoted or doubled,
+                doubled,
+                rewritten,
+                self._malformed.records[known:],
+                position,
+                line,
+                self._before,
+            )
         finally:
             self._rewriter.close()
 
-    def _block(self, position: int) -> bytes:
+    def _block(self, position: int, until: int | None) -> bytes:
         self._file.seek(position)
-        return self._file.read(self._size)
+        return self._file.read(self._size if until is None else max(0, min(self._size, until - position)))
 
     def _slowly(self, position: int, line: int, until: int) -> tuple[int, int]:
         """Write the records from ``position`` anew, at least up to ``until``; where the next one begins."""
@@ -169,7 +195,7 @@ class Rewriter:
 
     def __init__(self, content: Content, dialect: Dialect) -> None:
         self._content = content
-        self._dialect = dialect
+        self.dialect = dialect
         self._file: BinaryIO | None = None
         self._path: Path | None = None
 
@@ -194,14 +220,14 @@ class Rewriter:
     def record(self, fields: list[str]) -> None:
         """One record, quoted where it must be."""
         assert self._file is not None
-        line = self._dialect.separator.join(map(self._field, fields))
-        if not line and self._dialect.written_quote:
-            line = 2 * self._dialect.written_quote  # one empty field, which else would be a blank line
+        line = self.dialect.separator.join(map(self._field, fields))
+        if not line and self.dialect.written_quote:
+            line = 2 * self.dialect.written_quote  # one empty field, which else would be a blank line
         self._file.write(f"{line}\n".encode())
 
     def _field(self, field: str) -> str:
-        quote = self._dialect.written_quote
-        if quote is None or not any(mark in field for mark in (self._dialect.separator, quote, "\n", "\r")):
+        quote = self.dialect.written_quote
+        if quote is None or not any(mark in field for mark in (self.dialect.separator, quote, "\n", "\r")):
             return field
         return f"{quote}{field.replace(quote, 2 * quote)}{quote}"
 

@@ -1,0 +1,127 @@
+"""A large CSV file held against a contract in one pass: the good rows as a plan, and what was seen of the others."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Generator, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+from polars.io.plugins import register_io_source
+
+from silversmith.contract import Contract
+from silversmith.contract.rowwise import Rowwise
+from silversmith.formats.csv_stream import Part, Stream
+from silversmith.formats.pieces import IN_MEMORY
+from silversmith.formats.scratch import Scratch
+from silversmith.formats.table import col
+
+
+@dataclass
+class Reading:
+    """One pass over a stream, and what was seen on it: complete after :meth:`finish`. ``rejected`` are rows.
+
+    The user's plan may read some of the good rows, all of them, or all of them twice: the first reading is the pass
+    that counts, :meth:`finish` ends it, and any other reading is for the rows alone.
+    """
+
+    stream: Stream
+    rowwise: Rowwise
+    scratch: Scratch
+    records: int = 0
+    rejected: int = 0
+    newest: list[pl.DataFrame] = field(default_factory=list)
+    careful: int = 0
+    _parts: Generator[Part] | None = None
+    _kept: list[pl.DataFrame] = field(default_factory=list)
+    _size: int = 0
+    _paths: list[Path] = field(default_factory=list)
+
+    def good(self) -> pl.LazyFrame:
+        """The good rows. Its pass raises what :meth:`silversmith.formats.csv_stream.Stream.parts` does."""
+        return register_io_source(self._read, schema=self.rowwise.schema, is_pure=True)
+
+    def finish(self) -> None:
+        """Read what the plan has not."""
+        for _ in self._counted():
+            pass
+
+    def newest_values(self) -> dict[str, Any] | None:
+        """The greatest value of each column that must be fresh; None where none must."""
+        if not self.rowwise.contract.expectations.fresh:
+            return None
+        return pl.concat(self.newest).max().row(0, named=True) if self.newest else {}
+
+    def rejected_rows(self) -> pl.LazyFrame | None:
+        """The rejected rows in the order of the file; None where there are none."""
+        if not self.rejected:
+            return None
+        written = [pl.scan_ipc(path, glob=False, hive_partitioning=False) for path in self._paths]
+        return pl.concat([*written, *(frame.lazy() for frame in self._kept)], how="diagonal")
+
+    def close(self) -> None:
+        """Stop reading."""
+        if self._parts is not None:
+            with contextlib.suppress(ValueError):  # a plan that failed may still be reading, in a thread of Polars'
+                self._parts.close()
+
+    def _read(
+        self, columns: list[str] | None, predicate: pl.Expr | None, most: int | None, _size: int | None
+    ) -> Iterator[pl.DataFrame]:
+        """What Polars asks of a source. ``most`` rows are taken before the predicate is."""
+        for frame in self._counted() if self._parts is None else self._again():
+            rows = frame if most is None else frame.head(most)
+            most = None if most is None else most - rows.height
+            rows = rows if predicate is None else rows.filter(predicate)
+            yield rows if columns is None else rows.select(map(col, columns))
+            if most == 0:
+                return
+
+    def _counted(self) -> Iterator[pl.DataFrame]:
+        """The good rows of the pass that counts, from where it is."""
+        if self._parts is None:
+            self._parts = self.stream.parts(self.rowwise.judge)
+        for part in self._parts:
+            self.records += part.records
+            good, rejected = self._divided(part)
+            if part.judged is None:
+                self.careful += 1
+            if rejected is not None:
+                self._keep(rejected)
+            fresh = self.rowwise.contract.expectations.newest()
+            if fresh:
+                self.newest.append(good.select(fresh))
+            yield good
+
+    def _again(self) -> Iterator[pl.DataFrame]:
+        for part in self.stream.parts(self.rowwise.judge):
+            yield self._divided(part)[0]
+
+    def _divided(self, part: Part) -> tuple[pl.DataFrame, pl.DataFrame | None]:
+        if part.judged is not None:
+            return part.judged, None
+        assert part.table is not None, "a part is typed rows or text"
+        return self.rowwise.split(part.table)
+
+    def _keep(self, rejected: pl.DataFrame) -> None:
+        """Rejected rows are kept in memory while they are few."""
+        self.rejected += rejected.height
+        self._kept.append(rejected)
+        self._size += int(rejected.estimated_size())
+        if self._size > IN_MEMORY:
+            path = self.scratch.file(".rejected.arrow")
+            pl.concat(self._kept, how="diagonal").write_ipc(path, compression="lz4")
+            self._paths.append(path)
+            self._kept, self._size = [], 0
+
+
+def reading(stream: Stream, contract: Contract, scratch: Scratch) -> Reading | None:
+    """A reading that has not begun; None where the contract has to see all rows at once.
+
+    Raises:
+        DataError: the columns and the contract do not go together.
+    """
+    found = contract.by_row(stream.kinds, decimal_comma=stream.options.decimal_comma)
+    return None if found is None else Reading(stream, found, scratch)

@@ -1,0 +1,262 @@
+"""A large CSV file in one pass, block by block: typed by Polars' reader where that is proved to be right, else as text.
+
+To read cells as text, to prove them regular and to cast them costs several times what reading them as numbers does. So
+a block is read as what the contract wants first, and that is believed only where nothing else can be meant:
+
+- Polars fails where a record is too long, where a number is none, and where text follows a closing quote.
+- A record that is too short, or blank, has null in its last column. Where there is such a null, the shape of the block
+  is proved as that of any other is, from its bytes.
+- A quote that is none of a field's own remains in the text of a cell. Where there is one, the quotes are proved, too.
+- What Polars takes for a number and a contract may not, an infinite one, is looked for; types of which it takes more
+  than a contract does are read as text.
+
+What is not believed is read by the careful way, which is the only one that rejects anything.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Generator, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import dataclass, field, replace
+from typing import BinaryIO, NamedTuple
+
+import polars as pl
+from polars.exceptions import PanicException, PolarsError
+
+from silversmith.formats import csv, text
+from silversmith.formats.content import Content
+from silversmith.formats.csv_blocks import Proof, Shape, prove_some
+from silversmith.formats.csv_options import Csv
+from silversmith.formats.csv_records import Malformed
+from silversmith.formats.table import Table, col, malformed_frame
+
+#: Bytes read at once. Every irregular record makes this many be read the careful way.
+BLOCK = 1024 * 1024
+
+#: How many blocks are parsed at a time, and how many wait to be taken besides.
+WORKERS = 2
+_WAITING = 2
+
+#: Types whose text Polars' CSV reader takes as a contract does, or fails.
+NATIVE = (pl.Int8, pl.Int16, pl.Int32, pl.Int64, pl.UInt8, pl.UInt16, pl.UInt32, pl.UInt64, pl.Float64)
+
+#: What is made of typed rows, in any thread: None where they have to be looked at as text.
+Judge = Callable[[pl.DataFrame], pl.DataFrame | None]
+
+
+class Unusual(Exception):
+    """The file cannot be read block by block: the careful way says why, or reads it."""
+
+
+class Part(NamedTuple):
+    """The next records of a file: what the judge made of them, or else all of them as text."""
+
+    records: int
+    judged: pl.DataFrame | None
+    table: Table | None
+
+
+class _Block(NamedTuple):
+    start: int
+    end: int
+    judged: Future[pl.DataFrame | None]
+
+
+@dataclass(frozen=True)
+class Stream:
+    """A CSV file on disk, all of whose columns are of known types. ``kinds`` are those that its blocks are read as."""
+
+    content: Content
+    options: Csv
+    layout: csv.Layout
+    kinds: Mapping[str, pl.DataType]
+    block: int = BLOCK
+
+    @property
+    def format(self) -> str:
+        return "csv" + self.content.packing
+
+    @property
+    def dialect(self) -> dict[str, object]:
+        """As :attr:`~silversmith.formats.table.Table.dialect`."""
+        encoding = text.UTF8 if self.options.encoding is None else {"encoding": self.options.encoding}
+        return {**self.layout.dialect.told(), **encoding}
+
+    def parts(self, judge: Judge) -> Generator[Part]:
+        """All records in their order. ``judge`` is called in other threads, for several blocks at a time.
+
+        Raises:
+            Unusual, DataError: this file is to be read the careful way.
+        """
+        reading = _Pass(self, judge, Malformed(len(self.layout.names), ragged=self.options.ragged))
+        with self.content.open() as file, ThreadPoolExecutor(WORKERS) as pool:
+            yield from reading.run(file, pool)
+
+
+def stream_of(content: Content, options: Csv, wanted: Mapping[str, pl.DataType], block: int = BLOCK) -> Stream | None:
+    """The file as a stream; None where it cannot be one.
+
+    Raises:
+        DataError: its first record is none.
+    """
+    if content.path is None or options.comment or options.thousands or options.encoding not in {None, "utf-8"}:
+        return None
+    text.refuse_empty(content)
+    layout = csv.large_layout(content, options)
+    if layout.dialect.escape or layout.dialect.padded or not all(name in wanted for name in layout.names):
+        return None
+    kinds = {name: _kind(wanted[name], options) for name in layout.names}
+    return Stream(content, options, layout, kinds, block)
+
+
+def _kind(wanted: pl.DataType, options: Csv) -> pl.DataType:
+    return wanted if wanted in NATIVE and not options.decimal_comma else pl.String()
+
+
+@dataclass
+class _Pass:
+    """One reading of a stream. ``uncounted`` are the blocks whose line ends nobody has needed to know so far."""
+
+    stream: Stream
+    judge: Judge
+    malformed: Malformed
+    records: int = 0
+    line: int = 0
+    uncounted: list[tuple[int, int]] = field(default_factory=list)
+
+    def run(self, file: BinaryIO, pool: ThreadPoolExecutor) -> Iterator[Part]:
+        position, self.line, end = self.stream.layout.body, self.stream.layout.line, -1
+        while position != end:  # records that end in another block than they seemed to make all after them begin anew
+            end = position
+            with closing(self._ahead(pool, position)) as blocks:
+                for block in blocks:
+                    judged = block.judged.result()
+                    if judged is not None:
+                        self.records += judged.height
+                        self.uncounted.append((block.start, block.end))
+                        position = end = block.end
+                        yield Part(judged.height, judged, None)
+                        continue
+                    proof, table = self._carefully(file, block)
+                    self.records += proof.records
+                    self.line, position, end = proof.line, proof.end, block.end
+                    yield Part(proof.records, None, table)
+                    if position != end:
+                        break
+        self.malformed.refuse_header(self.records - len(self.malformed.records))
+
+    def _ahead(self, pool: ThreadPoolExecutor, position: int) -> Generator[_Block]:
+        """The blocks from a position on, while those after them are read and judged."""
+        waiting: deque[_Block] = deque()
+        try:
+            with self.stream.content.open() as file:
+                file.seek(position)
+                for data in _whole_lines(file, self.stream.block):
+                    judged = pool.submit(self._judged, data)
+                    waiting.append(_Block(position, position + len(data), judged))
+                    position += len(data)
+                    if len(waiting) >= WORKERS + _WAITING:
+                        yield waiting.popleft()
+            while waiting:
+                yield waiting.popleft()
+        finally:
+            for block in waiting:
+                block.judged.cancel()
+
+    def _judged(self, data: bytes) -> pl.DataFrame | None:
+        """What the judge makes of a block; None where it has to be read the careful way."""
+        frame = typed(data, self.stream)
+        return None if frame is None else self.judge(frame)
+
+    def _carefully(self, file: BinaryIO, block: _Block) -> tuple[Proof, Table]:
+        """A block as text, proved or put right."""
+        stream, layout = self.stream, self.stream.layout
+        for start, end in self.uncounted:
+            file.seek(start)
+            self.line += text.line_ends(file.read(end - start))
+        self.uncounted.clear()
+        proof = prove_some(
+            file,
+            layout.dialect,
+            self.malformed,
+            start=block.start,
+            until=block.end,
+            line=self.line,
+            before=self.records,
+        )
+        file.seek(block.start)
+        content = Content("", file.read(proof.end - block.start), None)
+        frame = csv.scan(content, replace(layout, body=0), proof, stream.options).collect(engine="in-memory")
+        malformed = malformed_frame(proof.malformed)
+        table = Table(frame.lazy(), stream.format, frame, malformed, decimal_comma=stream.options.decimal_comma)
+        return proof, table
+
+
+def _whole_lines(file: BinaryIO, size: int) -> Iterator[bytes]:
+    """The file in blocks that end where lines do; without a line end among so many bytes, in the middle of one."""
+    rest = b""
+    while piece := file.read(size):
+        data = rest + piece
+        end = data.rfind(b"\n") + 1 or len(data)
+        yield data[:end]
+        rest = data[end:]
+    if rest:
+        yield rest
+
+
+def typed(data: bytes, stream: Stream) -> pl.DataFrame | None:
+    """A block as Polars reads it into the stream's types; None where that may not be what it says.
+
+    Raises:
+        Unusual: it has bytes that no text in UTF-8 has.
+    """
+    if b"\0" in data or not (data.isascii() or _is_utf8(data)):
+        raise Unusual
+    if b"\r" in data and data.count(b"\r") != data.count(b"\r\n"):
+        return None
+    dialect, names = stream.layout.dialect, stream.layout.names
+    quoted = dialect.quote is not None and dialect.quote.encode() in data
+    try:
+        frame = pl.read_csv(
+            data,
+            has_header=False,
+            schema=stream.kinds,
+            separator=dialect.separator,
+            quote_char=dialect.quote if quoted else None,
+            null_values=list(stream.options.null_values) or None,
+            glob=False,
+        )
+    except (PolarsError, PanicException):
+        return None
+    doubtful = frame.get_column(names[-1]).null_count() or (quoted and _has_quotes(frame, str(dialect.quote)))
+    if doubtful and Shape(dialect, len(names)).regular(data) != frame.height:
+        return None
+    if any(frame.get_column(name).is_infinite().any() for name in names if stream.kinds[name] == pl.Float64):
+        return None
+    return _without_empty(frame) if quoted else frame
+
+
+def _is_utf8(data: bytes) -> bool:
+    try:
+        data.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _texts(frame: pl.DataFrame) -> list[str]:
+    return [name for name, kind in frame.schema.items() if kind == pl.String]
+
+
+def _has_quotes(frame: pl.DataFrame, quote: str) -> bool:
+    """Whether a cell has a quote in its text. To look into all of a column at once takes half the time."""
+    found = [col(name).str.join("").str.contains(quote, literal=True).alias(name) for name in _texts(frame)]
+    return bool(found) and any(frame.select(found).row(0))
+
+
+def _without_empty(frame: pl.DataFrame) -> pl.DataFrame:
+    """The rows with null for an empty cell: quoted or not, CSV has no other way to tell."""
+    empty = [name for name in _texts(frame) if (frame.get_column(name).str.len_bytes() == 0).any()]
+    return frame.with_columns(pl.when(col(name) != "").then(col(name)).alias(name) for name in empty)
