@@ -86,7 +86,7 @@ class _Prover:
                 cut = self._shape.cut(block, last=len(block) < self._size)
                 quoted = quoted or (bool(quote) and quote in block)
                 doubled = doubled or (bool(quote) and 2 * quote in block)
-                records = self._shape.regular(block[:cut]) if cut else None
+                records = self._shape.regular(block[:cut]) if cut and not self._is_within(block, until) else None
                 if records is None:
                     self._rewriter.begin(self._file, body, position)
                     position, line = self._slowly(position, line, position + (cut or len(block)))
@@ -109,6 +109,10 @@ class _Prover:
             )
         finally:
             self._rewriter.close()
+
+    def _is_within(self, block: bytes, until: int | None) -> bool:
+        """Whether a block that was just read ends in the middle of a record, since somebody wanted it to end there."""
+        return until is not None and not block.endswith(b"\n") and len(block) < self._size and bool(self._file.read(1))
 
     def _block(self, position: int, until: int | None) -> bytes:
         self._file.seek(position)

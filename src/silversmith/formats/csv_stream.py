@@ -6,7 +6,8 @@ a block is read as what the contract wants first, and that is believed only wher
 - Polars fails where a record is too long, where a number is none, and where text follows a closing quote.
 - A record that is too short, or blank, has null in its last column. Where there is such a null, the shape of the block
   is proved as that of any other is, from its bytes.
-- A quote that is none of a field's own remains in the text of a cell. Where there is one, the quotes are proved, too.
+- Quotes are a pair around each whole field, with none between them: one regular expression, in one go. Other quotes are
+  proved with the shape of the block; Polars guesses at them.
 - What Polars takes for a number and a contract may not, an infinite one, is looked for; types of which it takes more
   than a contract does are read as text.
 
@@ -15,11 +16,13 @@ What is not believed is read by the careful way, which is the only one that reje
 
 from __future__ import annotations
 
+import re
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field, replace
+from functools import cache
 from typing import BinaryIO, NamedTuple
 
 import polars as pl
@@ -29,7 +32,7 @@ from silversmith.formats import csv, text
 from silversmith.formats.content import Content
 from silversmith.formats.csv_blocks import Proof, Shape, prove_some
 from silversmith.formats.csv_options import Csv
-from silversmith.formats.csv_records import Malformed
+from silversmith.formats.csv_records import Dialect, Malformed
 from silversmith.formats.table import Table, col, malformed_frame
 
 #: Bytes read at once. Every irregular record makes this many be read the careful way.
@@ -153,8 +156,8 @@ class _Pass:
         try:
             with self.stream.content.open() as file:
                 file.seek(position)
-                for data in _whole_lines(file, self.stream.block):
-                    judged = pool.submit(self._judged, data)
+                for data, whole in _lines(file, self.stream.block):
+                    judged = pool.submit(self._judged, data if whole else None)
                     waiting.append(_Block(position, position + len(data), judged))
                     position += len(data)
                     if len(waiting) >= WORKERS + _WAITING:
@@ -165,9 +168,9 @@ class _Pass:
             for block in waiting:
                 block.judged.cancel()
 
-    def _judged(self, data: bytes) -> pl.DataFrame | None:
+    def _judged(self, data: bytes | None) -> pl.DataFrame | None:
         """What the judge makes of a block; None where it has to be read the careful way."""
-        frame = typed(data, self.stream)
+        frame = None if data is None else typed(data, self.stream)
         return None if frame is None else self.judge(frame)
 
     def _carefully(self, file: BinaryIO, block: _Block) -> tuple[Proof, Table]:
@@ -194,16 +197,16 @@ class _Pass:
         return proof, table
 
 
-def _whole_lines(file: BinaryIO, size: int) -> Iterator[bytes]:
-    """The file in blocks that end where lines do; without a line end among so many bytes, in the middle of one."""
+def _lines(file: BinaryIO, size: int) -> Iterator[tuple[bytes, bool]]:
+    """The file in blocks that end where lines do; and whether this one does, for there are long lines."""
     rest = b""
     while piece := file.read(size):
         data = rest + piece
-        end = data.rfind(b"\n") + 1 or len(data)
-        yield data[:end]
-        rest = data[end:]
+        end = data.rfind(b"\n") + 1
+        yield data[: end or len(data)], end > 0
+        rest = data[end:] if end else b""
     if rest:
-        yield rest
+        yield rest, True
 
 
 def typed(data: bytes, stream: Stream) -> pl.DataFrame | None:
@@ -230,7 +233,7 @@ def typed(data: bytes, stream: Stream) -> pl.DataFrame | None:
         )
     except (PolarsError, PanicException):
         return None
-    doubtful = frame.get_column(names[-1]).null_count() or (quoted and _has_quotes(frame, str(dialect.quote)))
+    doubtful = frame.get_column(names[-1]).null_count() or (quoted and not _is_paired(data, dialect))
     if doubtful and Shape(dialect, len(names)).regular(data) != frame.height:
         return None
     if any(frame.get_column(name).is_infinite().any() for name in names if stream.kinds[name] == pl.Float64):
@@ -250,10 +253,17 @@ def _texts(frame: pl.DataFrame) -> list[str]:
     return [name for name, kind in frame.schema.items() if kind == pl.String]
 
 
-def _has_quotes(frame: pl.DataFrame, quote: str) -> bool:
-    """Whether a cell has a quote in its text. To look into all of a column at once takes half the time."""
-    found = [col(name).str.join("").str.contains(quote, literal=True).alias(name) for name in _texts(frame)]
-    return bool(found) and any(frame.select(found).row(0))
+def _is_paired(data: bytes, dialect: Dialect) -> bool:
+    """Whether quotes are nowhere but around whole fields. Nothing is matched twice, so it takes linear time."""
+    return _paired(dialect.separator.encode(), str(dialect.quote).encode()).fullmatch(data) is not None
+
+
+@cache
+def _paired(separator: bytes, quote: bytes) -> re.Pattern[bytes]:
+    separator, quote = re.escape(separator), re.escape(quote)
+    other = b"[^" + quote + b"]*+"
+    opened, closed = b"(?<![^" + separator + rb"\n])" + quote, quote + b"(?![^" + separator + rb"\r\n])"
+    return re.compile(b"(?:" + other + opened + other + closed + b")*+" + other)
 
 
 def _without_empty(frame: pl.DataFrame) -> pl.DataFrame:
