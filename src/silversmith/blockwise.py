@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
+import threading
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,7 +21,8 @@ from silversmith.formats.table import col
 
 @dataclass
 class Reading:
-    """One pass over a stream, and what was seen on it: complete after :meth:`finish`. ``rejected`` are rows.
+    """One pass over a stream, and what was seen on it: complete after :meth:`finish`. ``rejected`` are rows, kept in
+    memory up to ``in_memory`` bytes of them; ``careful`` are blocks that had to be read the careful way.
 
     The user's plan may read some of the good rows, all of them, or all of them twice: the first reading is the pass
     that counts, :meth:`finish` ends it, and any other reading is for the rows alone.
@@ -30,11 +31,15 @@ class Reading:
     stream: Stream
     rowwise: Rowwise
     scratch: Scratch
+    in_memory: int = IN_MEMORY
     records: int = 0
     rejected: int = 0
     newest: list[pl.DataFrame] = field(default_factory=list)
     careful: int = 0
     _parts: Generator[Part] | None = None
+    _begun: bool = False
+    _failure: BaseException | None = None
+    _turn: threading.Lock = field(default_factory=threading.Lock)
     _kept: list[pl.DataFrame] = field(default_factory=list)
     _size: int = 0
     _paths: list[Path] = field(default_factory=list)
@@ -44,9 +49,15 @@ class Reading:
         return register_io_source(self._read, schema=self.rowwise.schema, is_pure=True)
 
     def finish(self) -> None:
-        """Read what the plan has not."""
+        """Read what the plan has not.
+
+        Raises:
+            Unusual, DataError, polars.exceptions.PolarsError: a reading of the pass that counts has failed.
+        """
         for _ in self._counted():
             pass
+        if self._failure is not None:
+            raise self._failure
 
     def newest_values(self) -> dict[str, Any] | None:
         """The greatest value of each column that must be fresh; None where none must."""
@@ -63,15 +74,17 @@ class Reading:
 
     def close(self) -> None:
         """Stop reading."""
-        if self._parts is not None:
-            with contextlib.suppress(ValueError):  # a plan that failed may still be reading, in a thread of Polars'
+        with self._turn:
+            if self._parts is not None:
                 self._parts.close()
 
     def _read(
         self, columns: list[str] | None, predicate: pl.Expr | None, most: int | None, _size: int | None
     ) -> Iterator[pl.DataFrame]:
         """What Polars asks of a source. ``most`` rows are taken before the predicate is."""
-        for frame in self._counted() if self._parts is None else self._again():
+        with self._turn:
+            first, self._begun = not self._begun, True
+        for frame in self._counted() if first else self._again():
             rows = frame if most is None else frame.head(most)
             most = None if most is None else most - rows.height
             rows = rows if predicate is None else rows.filter(predicate)
@@ -81,19 +94,31 @@ class Reading:
 
     def _counted(self) -> Iterator[pl.DataFrame]:
         """The good rows of the pass that counts, from where it is."""
-        if self._parts is None:
-            self._parts = self.stream.parts(self.rowwise.judge)
-        for part in self._parts:
+        while (good := self._next()) is not None:
+            yield good
+
+    def _next(self) -> pl.DataFrame | None:
+        """The next good rows of that pass; None at its end. A plan that has enough may be here still, in a thread of
+        Polars', when :meth:`finish` comes for the rest."""
+        with self._turn:
+            try:
+                if self._parts is None:
+                    self._parts = self.stream.parts(self.rowwise.judge)
+                part = next(self._parts, None)
+                if part is None:
+                    return None
+                good, rejected = self._divided(part)
+            except BaseException as error:
+                self._failure = error  # whoever asked may be gone, and the pass looks as if it had come to its end
+                raise
             self.records += part.records
-            good, rejected = self._divided(part)
-            if part.judged is None:
-                self.careful += 1
+            self.careful += part.judged is None
             if rejected is not None:
                 self._keep(rejected)
             fresh = self.rowwise.contract.expectations.newest()
             if fresh:
                 self.newest.append(good.select(fresh))
-            yield good
+            return good
 
     def _again(self) -> Iterator[pl.DataFrame]:
         for part in self.stream.parts(self.rowwise.judge):
@@ -110,7 +135,7 @@ class Reading:
         self.rejected += rejected.height
         self._kept.append(rejected)
         self._size += int(rejected.estimated_size())
-        if self._size > IN_MEMORY:
+        if self._size > self.in_memory:
             path = self.scratch.file(".rejected.arrow")
             pl.concat(self._kept, how="diagonal").write_ipc(path, compression="lz4")
             self._paths.append(path)

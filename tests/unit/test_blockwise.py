@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Callable
+from datetime import date, timedelta
 from pathlib import Path
 from typing import NamedTuple
 
 import polars as pl
+import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
@@ -198,3 +201,150 @@ def test_any_bytes_are_what_they_are_the_careful_way(data: bytes, block: int) ->
 @given(KINDS, st.lists(CELLS, min_size=1, max_size=8))
 def test_any_cells_alone_on_their_lines(kind: pl.DataType, cells: list[str]) -> None:
     both("\n".join(["a", *cells]).encode(), Contract({"a": kind}))
+
+
+REGULAR = b"a,b,c\n" + b"".join(b"%d,text %d,%d.5\n" % (n, n, n) for n in range(1000))
+
+
+def test_regular_blocks_are_never_read_the_careful_way() -> None:
+    found = seen(REGULAR, Contract(A_TO_C, {"a is small": pl.col("a") < 10_000}), block=512)
+    assert (found.good.height, found.rejected.height, found.careful) == (1000, 0, 0)
+
+
+def test_quotes_and_empty_cells_are_no_reason_to_read_the_careful_way() -> None:
+    rows = b"".join(b'"%d","%s","%d.5"\r\n' % (n, b"a,b\nc" if n % 5 == 0 else b"", n) for n in range(300))
+    found = seen(b"a,b,c\r\n" + rows, Contract(A_TO_C))
+    assert (found.good.height, found.careful) == (300, 0)
+    assert found.good["b"].null_count() == 240
+
+
+def test_days_and_times_are_no_reason_to_read_the_careful_way() -> None:
+    rows = b"".join(b"2024-02-%02d,2024-02-01T10:00:%02d,true\n" % (n % 29 + 1, n % 60) for n in range(5000))
+    found = seen(b"a,b,c\n" + rows, Contract({"a": pl.Date, "b": pl.Datetime("us"), "c": pl.Boolean}))
+    assert (found.good.height, found.careful) == (5000, 0)
+
+
+def test_a_bad_cell_has_its_block_read_the_careful_way_and_no_other() -> None:
+    data = REGULAR.replace(b"500,text 500,500.5", b'500,text 500,"many"').replace(b"900,text 900", b"900")
+    found = seen(data, Contract(A_TO_C), block=512)
+    assert found.records == 1000
+    assert found.careful == 2
+    assert found.rejected["row"].to_list() == [501, 901]
+    assert found.rejected["reasons"].to_list() == [
+        ['c: "many" is not Float64'],
+        ["line 902: has 2 fields, the header has 3"],
+    ]
+
+
+def test_a_broken_rule_rejects_its_row_with_the_text_that_it_had() -> None:
+    data = REGULAR.replace(b"\n7,text 7,7.5", b"\n 007,text 7,7.50")
+    found = seen(data, Contract(A_TO_C, {"a is not 7": pl.col("a") != 7}), block=512)
+    assert found.careful == 1
+    assert found.rejected.row(0, named=True) == {
+        "row": 8,
+        "a": " 007",
+        "b": "text 7",
+        "c": "7.50",
+        "reasons": ["a is not 7: the rule is broken by a 7"],
+    }
+
+
+def test_a_record_over_the_end_of_a_block_has_the_next_one_begin_after_it() -> None:
+    data = b'a,b,c\n1,"' + b"x\n" * 40 + b'",2\n' + b"3,y,4\n" * 40
+    found = seen(data, Contract(A_TO_C), block=32)
+    assert found.good.height == 41
+    assert 0 < found.careful < 10
+
+
+def test_blank_lines_count_as_lines_and_not_as_records() -> None:
+    data = b"a,b,c\n1,x,2\n\n\n3,y\n4,z,5\n"
+    found = seen(data, Contract(A_TO_C))
+    assert found.good["a"].to_list() == [1, 4]
+    assert found.rejected["reasons"].to_list() == [["line 5: has 2 fields, the header has 3"]]
+
+
+def test_very_many_rejected_rows_go_to_disk(tmp_path: Path) -> None:
+    path = tmp_path / "data.csv"
+    path.write_bytes(REGULAR)
+    contract = Contract(A_TO_C, {"a is even": pl.col("a") % 2 == 0})
+    reading = reading_of(path, contract, Csv(), 512)
+    assert reading is not None
+    reading.in_memory = 1000
+    reading.finish()
+    rows = reading.rejected_rows()
+    assert rows is not None
+    assert_frame_equal(rows.collect(), careful(path, contract, Csv()).rejected)
+    assert list(tmp_path.glob("*/*.rejected.arrow"))
+
+
+@pytest.mark.parametrize(
+    "contract",
+    [
+        Contract(A_TO_C, unique=["a"]),
+        Contract(A_TO_C, {"above the mean": pl.col("a") >= pl.col("a").mean() - 10_000}),
+        Contract(A_TO_C, {"rising": (pl.col("a") > pl.col("a").shift()).fill_null(value=True)}),
+        Contract({"a": pl.Int64, "b": pl.String}),
+    ],
+    ids=["unique", "mean", "shift", "a column without a type"],
+)
+def test_what_has_to_see_all_rows_is_left_to_the_careful_way(contract: Contract) -> None:
+    assert both(REGULAR, contract) is None
+
+
+@pytest.mark.parametrize(
+    "data",
+    [b"a,b,c\n1,\xff,2\n", b"a,b,c\n1,\0,2\n", b'a,b,c\n1,"x,2\n', b"a,b,c\n1,2\n3,4\n5,6\n", b"a,b\n", b"\n\n"],
+    ids=["no UTF-8", "NUL", "open quote", "wrong header", "missing column", "empty"],
+)
+def test_what_is_wrong_with_the_whole_file_is_left_to_the_careful_way(data: bytes) -> None:
+    assert both(data, Contract(A_TO_C)) is None
+
+
+def plan_of(tmp_path: Path) -> blockwise.Reading:
+    path = tmp_path / "data.csv"
+    path.write_bytes(REGULAR.replace(b"\n999,", b"\nlast,"))
+    reading = reading_of(path, Contract(A_TO_C), Csv(), 512)
+    assert reading is not None
+    return reading
+
+
+@pytest.mark.parametrize(
+    ("plan", "height"),
+    [
+        (lambda rows: rows.head(3), 3),
+        (lambda rows: rows.filter(pl.col("a") < 7).select("c"), 7),
+        (lambda rows: rows.head(20).filter(pl.col("a") < 7).select("b", "a"), 7),
+        (lambda rows: rows.filter(pl.col("a") < 7).head(2), 2),
+        (lambda rows: pl.LazyFrame({"x": [1, 2]}), 2),
+        (lambda rows: pl.concat([rows, rows.filter(pl.col("a") < 7)]), 999 + 7),
+        (lambda rows: rows.join(rows.group_by("a").agg(pl.len()), on="a"), 999),
+    ],
+    ids=["head", "filter", "head and filter", "filter and head", "none of it", "twice", "joined with itself"],
+)
+def test_whatever_the_transform_takes_all_records_are_counted_once(
+    tmp_path: Path, plan: Callable[[pl.LazyFrame], pl.LazyFrame], height: int
+) -> None:
+    reading = plan_of(tmp_path)
+    assert plan(reading.good()).collect(engine="streaming").height == height
+    reading.finish()
+    assert (reading.records, reading.rejected) == (1000, 1)
+
+
+def test_the_newest_value_is_that_of_all_blocks(tmp_path: Path) -> None:
+    path = tmp_path / "data.csv"
+    path.write_bytes(b"day\n2024-01-03\n2024-01-09\nx\n2024-01-01\n")
+    contract = Contract({"day": pl.Date}, fresh={"day": timedelta(days=1)})
+    reading = reading_of(path, contract, Csv(), 12)
+    assert reading is not None
+    reading.finish()
+    assert reading.newest_values() == {"day": date(2024, 1, 9)}
+
+
+def test_a_failure_that_the_plan_did_not_wait_for_is_told_at_the_end(tmp_path: Path) -> None:
+    path = tmp_path / "data.csv"
+    path.write_bytes(REGULAR + b"1,\xff,2\n")
+    reading = reading_of(path, Contract(A_TO_C), Csv(), 512)
+    assert reading is not None
+    assert reading.good().head(2).collect(engine="streaming").height == 2
+    with pytest.raises(Unusual):
+        reading.finish()
