@@ -88,7 +88,7 @@ def _read_small(content: Content, data: bytes, options: Csv, wanted: Collection[
         malformed=malformed_frame(parsed.malformed),
         decimal_comma=options.decimal_comma,
         dialect=dialect.told(),
-        origins=partial(_origins, content, dialect, options),
+        origins=partial(origins_of, content, dialect, options),
     )
 
 
@@ -227,12 +227,12 @@ def _read_large(content: Content, options: Csv, wanted: Collection[str], block: 
         dialect=dialect.told(),
         height=proof.records - len(proof.malformed),
         scratch=content.scratch,
-        origins=partial(_origins, content, dialect, options),
+        origins=partial(origins_of, content, dialect, options),
     )
 
 
-def _origins(content: Content, dialect: Dialect, options: Csv, numbers: Collection[int]) -> origins.Origins:
-    layout = _layout(content, dialect, options)
+def origins_of(content: Content, dialect: Dialect, options: Csv, numbers: Collection[int]) -> origins.Origins:
+    layout = layout_of(content, dialect, options)
     shape = Shape(dialect, len(layout.names))
     return origins.of_csv(content, shape, dialect, numbers, body=layout.body, line=layout.line)
 

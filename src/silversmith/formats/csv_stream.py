@@ -22,7 +22,7 @@ from collections.abc import Callable, Generator, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field, replace
-from functools import cache
+from functools import cache, partial
 from typing import BinaryIO, NamedTuple
 
 import polars as pl
@@ -33,6 +33,7 @@ from silversmith.formats.content import Content
 from silversmith.formats.csv_blocks import Proof, Shape, prove_some
 from silversmith.formats.csv_options import Csv
 from silversmith.formats.csv_records import Dialect, Malformed
+from silversmith.formats.csv_sniff import announced
 from silversmith.formats.table import Table, col, malformed_frame
 
 #: Bytes read at once. Every irregular record makes this many be read the careful way.
@@ -82,10 +83,17 @@ class Stream:
         return "csv" + self.content.packing
 
     @property
-    def dialect(self) -> dict[str, object]:
-        """As :attr:`~silversmith.formats.table.Table.dialect`."""
+    def table(self) -> Table:
+        """The file without its rows: what else is to be told of it."""
+        dialect = self.layout.dialect
         encoding = text.UTF8 if self.options.encoding is None else {"encoding": self.options.encoding}
-        return {**self.layout.dialect.told(), **encoding}
+        return Table(
+            pl.LazyFrame(),
+            self.format,
+            decimal_comma=self.options.decimal_comma,
+            dialect={**dialect.told(), **encoding},
+            origins=partial(csv.origins_of, self.content, dialect, self.options),
+        )
 
     def parts(self, judge: Judge) -> Generator[Part]:
         """All records in their order. ``judge`` is called in other threads, for several blocks at a time.
@@ -107,6 +115,7 @@ def stream_of(content: Content, options: Csv, wanted: Mapping[str, pl.DataType],
     if content.path is None or options.comment or options.thousands or options.encoding not in {None, "utf-8"}:
         return None
     text.refuse_empty(content)
+    options = announced(content, options)
     layout = csv.large_layout(content, options)
     if layout.dialect.escape or layout.dialect.padded or not all(name in wanted for name in layout.names):
         return None
