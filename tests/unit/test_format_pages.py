@@ -33,7 +33,22 @@ def within(folder: Path) -> Iterator[None]:
 
 def test_there_is_a_page_for_each() -> None:
     names = {page.stem for page in PAGES}
-    assert names >= {"archives", "arrow", "avro", "encodings", "excel", "fixed-width", "lines", "xml"}
+    assert names >= {
+        *(
+            "archives",
+            "arrow",
+            "avro",
+            "csv",
+            "encodings",
+            "excel",
+            "fixed-width",
+            "json",
+            "lines",
+            "ndjson",
+            "parquet",
+            "xml",
+        )
+    }
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
