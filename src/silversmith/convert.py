@@ -20,7 +20,7 @@ from silversmith.contract.origins import with_origins
 from silversmith.errors import DataError, TransformError
 from silversmith.formats.scratch import Scratch
 from silversmith.formats.table import Table
-from silversmith.lineage import Lineage
+from silversmith.lineage import Lineage, brief
 from silversmith.schemas import Change, Known
 from silversmith.stores import Source
 
@@ -102,8 +102,9 @@ class _Task:
         """Whether silver has text in this column."""
         return self.recorded is not None and self.recorded.columns.get(name) == pl.String()
 
-    def of_format(self, format_: str) -> _Task:
-        return replace(self, lineage=replace(self.lineage, format=format_))
+    def of(self, table: Table) -> _Task:
+        """The same, once it is known how the file is written."""
+        return replace(self, lineage=replace(self.lineage, format=table.format, dialect=brief(table.dialect)))
 
     def guessed(self, table: Table, names: Collection[str]) -> list[str]:
         """Of the columns of good rows those whose type the reader found out for itself."""
@@ -130,7 +131,7 @@ def _converted(
         if made is not None:
             return made
         table = opened.table(wanted)
-    task = task.of_format(table.format)
+    task = task.of(table)
     try:
         if table.frame is not None:
             return _in_memory(table, table.frame, task)
@@ -250,7 +251,7 @@ def _by_block(
         reading = blockwise.reading(stream, task.contract, scratch) if stream is not None else None
         if stream is None or reading is None:
             return None
-        task = task.of_format(stream.format)
+        task = task.of(stream.table)
         return _finished(_read(reading, task, scratch), task, scratch)
     except (DataError, TransformError, formats.Unusual, pl.exceptions.PolarsError, pl.exceptions.PanicException):
         return None

@@ -15,6 +15,12 @@ from urllib.parse import quote, unquote
 #: https://docs.aws.amazon.com/AmazonS3/latest/userguide/object-keys.html
 LONGEST_KEY = 1024
 
+#: How much user metadata S3 takes, in bytes. https://docs.aws.amazon.com/AmazonS3/latest/userguide/UsingMetadata.html
+MOST_METADATA = 2048
+
+#: How long a dialect may be.
+LONGEST_DIALECT = 160
+
 #: The name of the entry in the Parquet file's key-value metadata that holds the lineage as JSON.
 PARQUET_ENTRY = "silversmith"
 
@@ -23,7 +29,8 @@ PARQUET_ENTRY = "silversmith"
 class Lineage:
     """Where a silver object came from. Sizes in bytes, ``committed_at`` in ISO 8601 UTC, ``attempt`` from 1.
 
-    ``schema`` is the version of the transform's recorded schema that it has; 0 where none is recorded.
+    ``schema`` is the version of the transform's recorded schema that it has; 0 where none is recorded. ``dialect`` is
+    what was found out about how the file is written, as JSON: a wrong guess can be seen there. See :func:`brief`.
     """
 
     bronze_key: str
@@ -40,14 +47,18 @@ class Lineage:
     attempt: int
     format: str = ""
     schema: int = 0
+    dialect: str = ""
 
     def to_metadata(self) -> dict[str, str]:
-        """As S3 user metadata: ASCII, names in lower case with dashes, below S3's 2 KB in all.
+        """As S3 user metadata: ASCII, names in lower case with dashes, below S3's 2 KB in all, for which the dialect
+        makes room where the key is very long.
 
         https://docs.aws.amazon.com/AmazonS3/latest/userguide/UsingMetadata.html
         """
         metadata = {name.replace("_", "-"): str(value) for name, value in vars(self).items()}
         metadata["bronze-key"] = encode_key(self.bronze_key)
+        if sum(len(name) + len(value) for name, value in metadata.items()) > MOST_METADATA:
+            metadata["dialect"] = ""
         return metadata
 
     @staticmethod
@@ -70,6 +81,7 @@ class Lineage:
                 attempt=int(values["attempt"]),
                 format=values.get("format", ""),
                 schema=int(values.get("schema", 0)),
+                dialect=values.get("dialect", ""),
             )
         except (KeyError, ValueError):
             return None
@@ -77,6 +89,14 @@ class Lineage:
     def to_json(self) -> str:
         """As the value of the Parquet file's key-value metadata entry :data:`PARQUET_ENTRY`."""
         return json.dumps(self.to_metadata())
+
+
+def brief(dialect: Mapping[str, object]) -> str:
+    """A dialect as JSON in ASCII, short enough for a lineage: without explanations; what comes last may be missing."""
+    said = {name: value for name, value in dialect.items() if value is not None and name != "why"}
+    while len(text := json.dumps(said, separators=(",", ":"), default=str)) > LONGEST_DIALECT:
+        said.popitem()
+    return text.replace("\x7f", "\\u007f") if said else ""
 
 
 class Decision(StrEnum):

@@ -1,12 +1,16 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 from hypothesis import given
 from hypothesis import strategies as st
 
 from silversmith.lineage import (
+    LONGEST_DIALECT,
     LONGEST_KEY,
     Decision,
     Lineage,
+    brief,
     decide,
     decode_key,
     encode_key,
@@ -30,6 +34,26 @@ def test_lineage_survives_metadata_within_s3s_limits(key: str) -> None:
     assert all(value.isascii() and value.isprintable() for value in metadata.values())
     assert sum(len(name) + len(value) for name, value in metadata.items()) <= 2048
     assert Lineage.from_metadata(metadata) == lineage(key, fingerprint="f" * 64)
+
+
+@given(keys, st.dictionaries(st.text(max_size=20), st.none() | st.text() | st.floats() | st.integers()))
+def test_a_dialect_is_told_where_there_is_room(key: str, dialect: dict[str, object]) -> None:
+    told = brief({"separator": ";", "why": "x" * 400, **dialect})
+    assert len(told) <= LONGEST_DIALECT + 5 * told.count("\\u007f")
+    metadata = replace(lineage(key, fingerprint="f" * 64), dialect=told).to_metadata()
+    assert all(value.isascii() and value.isprintable() for value in metadata.values())
+    assert sum(len(name) + len(value) for name, value in metadata.items()) <= 2048
+    found = Lineage.from_metadata(metadata)
+    assert found is not None
+    assert found.bronze_key == key
+    assert found.dialect == told or len(encode_key(key)) > 500
+
+
+def test_a_dialect_without_explanations() -> None:
+    assert brief({"separator": ";", "escape": None, "confidence": 0.9, "why": "because"}) == (
+        '{"separator":";","confidence":0.9}'
+    )
+    assert brief({}) == ""
 
 
 @given(st.dictionaries(st.sampled_from(list(lineage().to_metadata())), st.text()))

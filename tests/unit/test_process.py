@@ -42,6 +42,7 @@ def test_a_new_file_becomes_silver_with_its_lineage(shop: Shop) -> None:
         committed_at="2026-01-02T12:00:00.000+00:00",
         attempt=3,
         format="csv",
+        dialect='{"separator":",","quote":"\\"","encoding":"utf-8","confidence":1.0}',
     )
     assert json.loads(json.dumps(outcome.to_dict())) == {
         "verdict": "committed",

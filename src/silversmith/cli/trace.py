@@ -146,7 +146,7 @@ def _show_silver(silver: Silver) -> None:
         return
     say(
         f"      {lineage.rows_read:,} rows read, {lineage.rows_written:,} written, {lineage.rows_rejected:,} rejected; "
-        f"format {lineage.format or '-'}"
+        f"format {lineage.format or '-'}{f' {lineage.dialect}' if lineage.dialect else ''}"
     )
     say(f"      from etag {lineage.bronze_etag}, version {lineage.bronze_version or '-'}, {size(lineage.bronze_size)}")
     say(f"      committed {lineage.committed_at}, attempt {lineage.attempt}, by code {lineage.fingerprint}")
