@@ -1,7 +1,7 @@
 """One table, written in every wrong way that spreadsheets and exports know: no cell ever comes out in another column.
 
-The ways are those of benchmarks of polluted CSV files, such as github.com/HPI-Information-Systems/Pollock. Each cell says
-which column it is of, so that a shift cannot go unseen.
+The ways are those of benchmarks of polluted CSV files, such as github.com/HPI-Information-Systems/Pollock. Each cell
+says which column it is of, so that a shift cannot go unseen.
 """
 
 from __future__ import annotations
