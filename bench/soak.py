@@ -5,12 +5,12 @@
 First so many files of 100 bytes are put through the whole chain, a tenth at a time. Then a clock set by hand lets hours
 pass: in every five minutes of them some files arrive and some change; after that, days pass in which little happens, so
 that what is older than the journal keeps it goes. While that runs, the table grows by a row now and then: the memory of
-the engine and of its workers, the size of the journal, and what a put, a receive (with its delete) and a trace take. At
-the end the journal gets a few minutes to catch up with removing what became too old within a few minutes.
+the engine and of its workers, the size of the journal, and what a put, a receive (with its delete) and a trace take,
+beside a bare write of as many bytes. At the end the journal gets a few minutes to catch up with what became too old.
 
 Exit code 1 if a file is missing in silver, if the last half of the rows has a tenth more memory than the first, if the
-journal is larger at the end than a tenth more than it was when the files were done, or if a put, a receive or a trace
-takes three times as long in the last rows as in the first.
+journal is larger at the end than a tenth more than it was when the files were done, or if a receive, a trace, or a put
+beside a bare write to the disk takes three times as long in the last rows as in the first.
 """
 
 from __future__ import annotations
@@ -59,7 +59,18 @@ PATIENCE = 600.0
 #: Files that arrive in five minutes of simulated time, and how many of them are new.
 ARRIVE, NEW = 20, 5
 
-HEAD = ("simulated", "files", "engine MB", "workers MB", "journal MB", "put ms", "receive ms", "trace ms", "files/s")
+HEAD = (
+    "simulated",
+    "files",
+    "engine MB",
+    "workers MB",
+    "journal MB",
+    "put ms",
+    "bare ms",
+    "receive ms",
+    "trace ms",
+    "files/s",
+)
 
 
 class Row(NamedTuple):
@@ -69,6 +80,7 @@ class Row(NamedTuple):
     memory: float
     journal: float
     put: float
+    bare: float
     receive: float
     trace: float
 
@@ -115,20 +127,25 @@ class Soak:
         workers = [child.memory_info().rss / 1e6 for child in process.children()]
         memory = engine + sum(workers)
         journal = sum(path.stat().st_size for path in self.lake.journal.parent.glob("journal.db*")) / 1e6
-        put, receive, traced = (
-            1000 * statistics.median(found()) for found in (self._puts, self._receives, self._traces)
+        put, bare, receive, traced = (
+            1000 * statistics.median(found()) for found in (self._puts, self._bare, self._receives, self._traces)
         )
-        self.rows.append(Row(self.passed, memory, journal, put, receive, traced))
+        self.rows.append(Row(self.passed, memory, journal, put, bare, receive, traced))
         now, done = time.monotonic(), progress.done
         rate = (done - self._done[1]) / max(now - self._done[0], 1e-9)
         self._done = (now, done)
         simulated = f"{self.passed / 3600:.1f} h"
-        numbers = (engine, sum(workers), journal, put, receive, traced, rate)
+        numbers = (engine, sum(workers), journal, put, bare, receive, traced, rate)
         print(f"{simulated:>10} {self.written:>10,}", *(f"{number:>11,.2f}" for number in numbers), flush=True)
 
     def _puts(self) -> list[float]:
         store = self.lake.store("dl-bronze-layer", foreign_writers=True)
         return [_timed(lambda: store.put("probe.txt", os.urandom(100))) for _ in range(20)]
+
+    def _bare(self) -> list[float]:
+        """What the disk takes for the same bytes at that moment: it is what a put must be compared with."""
+        path = self.lake.path / "bare.txt"
+        return [_timed(lambda: _write_to_disk(path, os.urandom(100))) for _ in range(20)]
 
     def _receives(self) -> list[float]:
         with closing(Journal(self.lake.journal)) as journal:
@@ -139,6 +156,13 @@ class Soak:
         with open_lake(self.lake, self.pipeline) as target:
             keys = [f"{number % 100:02}/{number}.json" for number in range(0, self.written, max(1, self.written // 20))]
             return [_timed(lambda key=key: trace(key, self.pipeline, target)) for key in keys]  # type: ignore[misc]
+
+
+def _write_to_disk(path: Path, data: bytes) -> None:
+    with path.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def _send_and_receive(journal: Journal, queue: Queue) -> None:
@@ -238,9 +262,14 @@ def flat(rows: Sequence[Row]) -> bool:
     filled = max(row.journal for row in rows if not row.passed)
     print(f"journal: {filled:.0f} MB when the files were done, {rows[-1].journal:.0f} MB at the end")
     verdicts = [memory[1] <= memory[0] * 1.1, rows[-1].journal <= filled * 1.1]
-    for name in ("put", "receive", "trace"):
-        first, last = (statistics.median(getattr(row, name) for row in part) for part in (rows[:few], rows[-few:]))
-        print(f"{name}: {first:.2f} ms in the first rows, {last:.2f} ms in the last")
+    costs: dict[str, Callable[[Row], float]] = {
+        "put, in writes to the disk": lambda row: row.put / row.bare,
+        "receive, in ms": lambda row: row.receive,
+        "trace, in ms": lambda row: row.trace,
+    }
+    for name, cost in costs.items():
+        first, last = (statistics.median(map(cost, part)) for part in (rows[:few], rows[-few:]))
+        print(f"{name}: {first:.2f} in the first rows, {last:.2f} in the last")
         verdicts.append(last <= first * 3)
     return all(verdicts)
 

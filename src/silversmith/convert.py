@@ -164,7 +164,7 @@ def _in_memory(table: Table, frame: pl.DataFrame, task: _Task) -> Converted:
     if rejected is not None:
         rejected = with_origins(rejected.lazy(), table).collect()
     return Converted(
-        formats.parquet_bytes(silver, text),
+        _written(task.transform, silver, text),
         None if rejected is None else formats.parquet_bytes(rejected, text),
         lineage,
         table.dialect,
@@ -324,6 +324,13 @@ def _collected(transform: Transform, good: pl.DataFrame) -> pl.DataFrame:
         raise
     except BaseException as error:  # sys.exit() and Polars' panics are bugs of theirs, too
         raise TransformError(_told(transform, error)) from error
+
+
+def _written(transform: Transform, silver: pl.DataFrame, lineage: str) -> bytes:
+    try:
+        return formats.parquet_bytes(silver, lineage)
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
+        raise TransformError(_told(transform, error)) from error  # a type of theirs that Parquet has not
 
 
 def _told(transform: Transform, error: BaseException) -> str:

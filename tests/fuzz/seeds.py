@@ -117,23 +117,23 @@ def _at(place: float, data: bytes) -> int:
     return int(place * len(data))
 
 
-def _written(place: float, new: bytes) -> Damage:
+def written(place: float, new: bytes) -> Damage:
     return lambda data: data[: (at := _at(place, data))] + new + data[at + len(new) :]
 
 
-def _inserted(place: float, new: bytes) -> Damage:
+def inserted(place: float, new: bytes) -> Damage:
     return lambda data: data[: (at := _at(place, data))] + new + data[at:]
 
 
-def _removed(place: float, length: int) -> Damage:
+def removed(place: float, length: int) -> Damage:
     return lambda data: data[: (at := _at(place, data))] + data[at + length :]
 
 
-def _repeated(place: float, length: int, times: int) -> Damage:
+def repeated(place: float, length: int, times: int) -> Damage:
     return lambda data: data[: (at := _at(place, data))] + data[at : at + length] * times + data[at:]
 
 
-def _flipped(place: float, bit: int) -> Damage:
+def flipped(place: float, bit: int) -> Damage:
     def damage(data: bytes) -> bytes:
         at = _at(place, data)
         return data[:at] + bytes(byte ^ 1 << bit for byte in data[at : at + 1]) + data[at + 1 :]
@@ -141,7 +141,7 @@ def _flipped(place: float, bit: int) -> Damage:
     return damage
 
 
-def _spliced(place: float, name: str) -> Damage:
+def spliced(place: float, name: str) -> Damage:
     return lambda data: data[: _at(place, data)] + SEEDS[name][_at(place, SEEDS[name]) :]
 
 
@@ -151,12 +151,12 @@ LENGTHS = st.integers(1, 8) | st.integers(1, 1000)
 
 DAMAGES: st.SearchStrategy[list[Damage]] = st.lists(
     st.one_of(
-        st.builds(_flipped, PLACES, st.integers(0, 7)),
-        st.builds(_written, PLACES, st.sampled_from(NASTY) | st.binary(max_size=8)),
-        st.builds(_inserted, PLACES, st.sampled_from(NASTY) | st.binary(max_size=8)),
-        st.builds(_removed, PLACES, LENGTHS),
-        st.builds(_repeated, PLACES, LENGTHS, st.integers(1, 50)),
-        st.builds(_spliced, PLACES, st.sampled_from(sorted(SEEDS))),
+        st.builds(flipped, PLACES, st.integers(0, 7)),
+        st.builds(written, PLACES, st.sampled_from(NASTY) | st.binary(max_size=8)),
+        st.builds(inserted, PLACES, st.sampled_from(NASTY) | st.binary(max_size=8)),
+        st.builds(removed, PLACES, LENGTHS),
+        st.builds(repeated, PLACES, LENGTHS, st.integers(1, 50)),
+        st.builds(spliced, PLACES, st.sampled_from(sorted(SEEDS))),
     ),
     min_size=1,
     max_size=4,

@@ -34,7 +34,7 @@ from silversmith.formats.lines import Lines
 from silversmith.formats.members import Archive, unpack_all
 from silversmith.formats.parquet import Parquet
 from silversmith.formats.scratch import Scratch
-from silversmith.formats.table import MALFORMED, ROW, Table, shorten
+from silversmith.formats.table import MALFORMED, ROW, Table, shorten, with_fields
 from silversmith.formats.writer import (
     count_rows,
     fill_lineage,
@@ -141,7 +141,7 @@ def _read(content: Content, wanted: Mapping[str, pl.DataType], *, reader: Reader
 
 def _read_as(kind: str, content: Content, wanted: Mapping[str, pl.DataType], reader: Reader | None) -> Table:
     if kind in _ALONE:
-        return _ALONE[kind](content)
+        return with_fields(_ALONE[kind](content))
     if kind == "ndjson":
         return ndjson.read(content, wanted)
     if kind == "excel":
@@ -198,16 +198,18 @@ def reading_errors(table: Table) -> Iterator[None]:
 def _fault(table: Table) -> DataError | None:
     """What is wrong with the rows of a table; None if all can be read."""
     try:
-        for _ in table.rows.collect_batches(engine="streaming"):
-            pass
+        read = sum(batch.height for batch in table.rows.collect_batches(engine="streaming"))
     except (PolarsError, PanicException) as error:
-        name = table.format.partition("+")[0]
-        return DataError(
-            f"Unreadable{name.capitalize()}",
-            f"the file cannot be read to its end: {shorten(str(error).strip().partition(chr(10))[0], 200)}",
-            hint="it may have been damaged while it was written or sent: write and put it again",
-        )
-    return None
+        reason = shorten(str(error).strip().partition("\n")[0], 200)
+    else:
+        if read == table.height:
+            return None
+        reason = f"only {read:,} of its {table.height:,} rows are there"  # how batches end when a thread has panicked
+    return DataError(
+        f"Unreadable{table.format.partition('+')[0].capitalize()}",
+        f"the file cannot be read to its end: {reason}",
+        hint="it may have been damaged while it was written or sent: write and put it again",
+    )
 
 
 __all__ = [

@@ -107,6 +107,29 @@ def checked_names(names: Sequence[str], *, line: int | None = None) -> list[str]
     return list(names)
 
 
+def with_fields(table: Table) -> Table:
+    """The table, proved to have no struct without fields in any column: no Parquet file can hold one.
+
+    Raises:
+        DataError: ``EmptyStruct``.
+    """
+    for name, kind in table.rows.collect_schema().items():
+        if _is_hollow(kind):
+            raise DataError(
+                "EmptyStruct",
+                f'the column "{shorten(name)}" is {shorten(str(kind))}: a struct without fields, which Parquet has not',
+                hint="write the file without that column, or with a field in it",
+                place=Place(column=name),
+            )
+    return table
+
+
+def _is_hollow(kind: pl.DataType) -> bool:
+    if isinstance(kind, pl.Struct):
+        return not kind.fields or any(_is_hollow(inner.dtype) for inner in kind.fields)  # type: ignore[arg-type]
+    return isinstance(kind, pl.List | pl.Array) and _is_hollow(kind.inner)  # type: ignore[arg-type]
+
+
 def row_numbers(numbers: Sequence[int]) -> pl.Series:
     """The column :data:`ROW` of a frame."""
     if isinstance(numbers, range):
