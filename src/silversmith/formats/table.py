@@ -33,8 +33,9 @@ class Table:
     compressed. ``frame`` holds the same rows where they are in memory already. ``malformed`` holds the records that
     cannot be rows (a CSV record with too many fields), with their text and the reason: they are rejected, never lost.
     ``height`` is how many rows there are, known without another pass. ``decimal_comma`` tells that ``1,5`` in a text
-    column means one and a half. ``dialect`` is what was found out about how the file is written, for people to see.
-    ``origins`` finds lines and texts of records again, by their numbers; None: the file is no text, or has no lines.
+    column means one and a half. ``typed`` tells that the types are the file's or its reader's own word, and no guess.
+    ``dialect`` is what was found out about how the file is written, for people to see. ``origins`` finds lines and
+    texts of records again, by their numbers; None: the file is no text, or has no lines.
 
     Temporary files that ``rows`` reads live as long as this object does: keep it until everything is collected.
     """
@@ -45,6 +46,7 @@ class Table:
     malformed: pl.DataFrame | None = None
     decimal_comma: bool = False
     height: int | None = None
+    typed: bool = False
     dialect: Mapping[str, object] = field(default_factory=dict)
     scratch: Scratch | None = field(default=None, repr=False)
     origins: Callable[[Collection[int]], Mapping[int, tuple[int, str]]] | None = field(default=None, repr=False)
