@@ -22,7 +22,6 @@ from polars.exceptions import PanicException
 
 from silversmith.errors import UNWRITABLE, SilversmithError, told
 from silversmith.events import NotAnEvent, ObjectEvent, unwrap
-from silversmith.lookups import Lookups
 from silversmith.pipeline import Transform, load
 from silversmith.process import Outcome, Verdict, process
 from silversmith.schemas import Schemas
@@ -116,7 +115,6 @@ class Handler:
         self._acknowledge = acknowledge
         self._now = now
         self._schemas = Schemas(lake.silver, transform.name)
-        self._lookups = Lookups.of(transform, lake.bronze, scratch)
 
     def __call__(self, event: Mapping[str, Any], context: Context) -> dict[str, Any]:
         """Process the records; report those to be tried again. Never raises for what one record holds.
@@ -127,7 +125,6 @@ class Handler:
         a while the order turns, and those come first that were tried most often.
         """
         self._schemas.look_again()
-        self._lookups.look_again()
         waiting = deque(sorted(event.get("Records", []), key=_suspicion))
         failed: list[str] = []
         finished: list[str] = []
@@ -180,7 +177,6 @@ class Handler:
             now=self._now,
             scratch=self._scratch,
             schemas=self._schemas,
-            lookups=self._lookups,
         )
         return replace(outcome, age=_age(event, self._now()))
 

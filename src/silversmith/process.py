@@ -20,7 +20,6 @@ from silversmith.convert import Converted, convert
 from silversmith.errors import DataError, PreconditionFailed, SilversmithError, SourceChanged, TransformError, told
 from silversmith.events import ObjectEvent
 from silversmith.lineage import Decision, Lineage, decide, error_key, rejected_key, silver_key
-from silversmith.lookups import Lookups
 from silversmith.pipeline import Transform
 from silversmith.schemas import Known, Schemas
 from silversmith.stores import Head, Lake, Source, Store
@@ -87,8 +86,7 @@ class Work:
     attempt: int
     now: Callable[[], datetime]
     scratch: Path
-    schemas: Schemas | None
-    lookups: Lookups
+    schemas: Schemas | None = None
     watch: Stopwatch = field(default_factory=Stopwatch)
 
     @property
@@ -126,7 +124,6 @@ def process(
     now: Callable[[], datetime],
     scratch: Path,
     schemas: Schemas | None = None,
-    lookups: Lookups | None = None,
 ) -> Outcome:
     """Bring the silver object of ``event.key`` up to date with what bronze holds now.
 
@@ -138,7 +135,6 @@ def process(
         now: the time of day in UTC.
         scratch: a folder for temporary files, on the buckets' file system where they are local.
         schemas: where the transform's schema is recorded; None: it is not, and files may differ as they like.
-        lookups: the transform's lookups, as this worker knows them; None: nothing is known of them yet.
 
     Returns:
         What was done. Data at fault is an outcome (``QUARANTINED``), not an exception.
@@ -146,11 +142,9 @@ def process(
     Raises:
         Contended: somebody else was first every time. Try again later.
         TransformError: the user's code raised.
-        LookupMissing, LookupUnusable: a lookup cannot be had. Try again later.
         AccessDenied, OSError: the system is at fault. Try again later.
     """
-    lookups = lookups or Lookups.of(transform, lake.bronze, scratch)
-    work = Work(event, transform, lake, attempt, now, scratch, schemas, lookups)
+    work = Work(event, transform, lake, attempt, now, scratch, schemas)
     for _ in range(TRIES):
         try:
             return _once(work)
@@ -175,10 +169,8 @@ def _once(work: Work) -> Outcome:
         faults.point("process.opened")
         try:
             known = work.known
-            lineage = _lineage(work, source)
             work.watch.lap("look")
-            context = work.lookups.context(source.head)
-            made = convert(source, work.transform, lineage, work.scratch, known, context=context)
+            made = convert(source, work.transform, _lineage(work, source), work.scratch, known)
         except (DataError, TransformError, OSError) as error:
             work.watch.lap("convert")
             work.lake.bronze.verify(source)  # what torn bytes lead to is nobody's fault
@@ -202,14 +194,7 @@ def _is_settled(work: Work, lineage: Lineage) -> bool:
     bronze = work.lake.bronze.head(work.key)
     fingerprint = work.transform.fingerprint
     schema = work.known.document.of(fingerprint).version if work.known is not None else 0
-    decision = decide(
-        bronze.etag if bronze else None,
-        lineage,
-        fingerprint,
-        silver_exists=True,
-        schema=schema,
-        lookups=work.lookups.digest,
-    )
+    decision = decide(bronze.etag if bronze else None, lineage, fingerprint, silver_exists=True, schema=schema)
     if decision is not Decision.DUPLICATE or lineage.committed_at < work.event.made_after:
         return False
     return not lineage.rows_rejected or _has_origin(work.lake.quarantine.head(work.rejected), lineage)
@@ -221,8 +206,8 @@ def _has_origin(head: Head | None, lineage: Lineage) -> bool:
     return found is not None and _origin(found) == _origin(lineage)
 
 
-def _origin(lineage: Lineage) -> tuple[str, str, str]:
-    return lineage.bronze_etag, lineage.fingerprint, lineage.lookups
+def _origin(lineage: Lineage) -> tuple[str, str]:
+    return lineage.bronze_etag, lineage.fingerprint
 
 
 def _gone(work: Work) -> Outcome:
@@ -271,8 +256,6 @@ def _lineage(work: Work, source: Source) -> Lineage:
         rows_rejected=0,
         committed_at=work.now().isoformat(timespec="milliseconds"),
         attempt=work.attempt,
-        lookups=work.lookups.digest,
-        looked_up=work.lookups.etags,
     )
 
 
@@ -376,7 +359,6 @@ def _document(work: Work, source: Source, error: DataError) -> dict[str, Any]:
             "size": source.head.size,
         },
         "fingerprint": work.transform.fingerprint,
-        **({"lookups": work.lookups.digest} if work.transform.lookups else {}),
         "attempt": work.attempt,
         "at": work.now().isoformat(timespec="milliseconds"),
     }

@@ -18,9 +18,7 @@ def init(
     *,
     example: Annotated[
         str | None,
-        Parameter(
-            help="Begin with an example instead: messy-csv, music-api (nested JSON), or meter-readings (binary)."
-        ),
+        Parameter(help="Begin with an example instead: messy-csv, or music-api (nested JSON, two tables)."),
     ] = None,
     json: JsonOption = False,
 ) -> int:

@@ -26,14 +26,12 @@ class Upload:
 
 @dataclass(frozen=True)
 class Put:
-    """A file that is in bronze. ``size`` in bytes; ``transforms`` are the names of those that will take it,
-    ``lookup_of`` of those that read it beside their files."""
+    """A file that is in bronze. ``size`` in bytes; ``transforms`` are the names of those that will take it."""
 
     key: str
     size: int
     etag: str
     transforms: Sequence[str]
-    lookup_of: Sequence[str] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON values."""
@@ -126,9 +124,7 @@ def put(uploads: Sequence[Upload], pipeline: Pipeline, bronze: Store, *, scratch
     """
     for upload in uploads:
         size, etag = _put(upload, bronze, scratch)
-        takers = [transform.name for transform in pipeline.matching(upload.key)]
-        readers = [transform.name for transform in pipeline.transforms if upload.key in transform.lookups]
-        yield Put(upload.key, size, etag, takers, readers)
+        yield Put(upload.key, size, etag, [transform.name for transform in pipeline.matching(upload.key)])
 
 
 def _put(upload: Upload, bronze: Store, scratch: Path | None) -> tuple[int, str]:

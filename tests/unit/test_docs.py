@@ -1,0 +1,97 @@
+"""Every page does what it says: its commands and code are run, its links lead somewhere. tests/markdown.py says how."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from tests.markdown import ROOT, Block, anchors, blocks, commands, links, name, pages
+
+#: Pages that another test runs, which must speak of them.
+ELSEWHERE = {
+    "README.md": "tests/unit/test_readme.py",
+    "docs/testing.md": "tests/unit/testing/test_page.py",
+    "docs/deploy.md": "tests/deploy/test_pages.py",
+    "docs/patterns.md": "tests/unit/patterns/test_docs.py",
+}
+
+#: What is not run, and is not to be checked otherwise: for reading, for other programs, or for the site.
+READ_ONLY = {"", "text", "csv", "xml", "sql", "yaml", "{toctree}", "{eval-rst}"}
+
+
+def elsewhere(page: Path) -> bool:
+    return name(page) in ELSEWHERE or page.parent == ROOT / "docs/formats"  # test_format_pages.py
+
+
+#: A decision shows what was when it was made; the examples have tests of their own, which run them from `init` on.
+RUN = [page for page in pages() if not elsewhere(page) and not name(page).startswith(("docs/decisions/", "examples/"))]
+
+
+@pytest.mark.parametrize("page", RUN, ids=name)
+def test_what_a_page_shows_is_so(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, object] = {"__name__": "page"}
+    for block in blocks(page.read_text("utf-8")):
+        if "file" in block.options:
+            path = tmp_path / block.options["file"]
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(block.text, "utf-8")
+        elif block.language == "console":
+            run(block, tmp_path)
+        elif block.language == "python":
+            exec(compile(block.text, name(page), "exec"), names)
+        elif block.language == "json":
+            json.loads(block.text)
+        elif block.language == "toml":
+            tomllib.loads(block.text)
+        else:
+            assert block.language in READ_ONLY, f"what is a {block.language!r} block? tests/markdown.py"
+
+
+def run(block: Block, folder: Path) -> None:
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    for command in commands(block):
+        done = subprocess.run(
+            ["bash", "-c", command.line],
+            cwd=folder,
+            env={**os.environ, "PATH": path, "COLUMNS": "120"},
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=120,
+        )
+        shown = done.stdout + done.stderr
+        assert done.returncode == 0, f"$ {command.line}\n{shown}"
+        for line in command.shows:
+            assert line in shown, f"$ {command.line}\n{shown}"
+
+
+@pytest.mark.parametrize("page", pages(), ids=name)
+def test_every_link_leads_somewhere(page: Path) -> None:
+    for link in links(page.read_text("utf-8")):
+        if re.match(r"https://|mailto:", link):
+            continue
+        path, _, anchor = link.partition("#")
+        target = (page.parent / path).resolve() if path else page
+        assert target.is_relative_to(ROOT), link
+        assert target.exists(), link
+        if anchor and target.suffix == ".md":
+            assert anchor in anchors(target.read_text("utf-8")), f"{link}: there is no such heading"
+
+
+@pytest.mark.parametrize(("page", "test"), ELSEWHERE.items())
+def test_what_is_run_elsewhere_is(page: str, test: str) -> None:
+    assert page.rpartition("/")[2] in (ROOT / test).read_text("utf-8")
+
+
+def test_there_is_a_page_of_each_kind() -> None:
+    assert {f"docs/{kind}.md" for kind in ("tutorial", "explanation", "comparison", "reference", "index")} <= {
+        name(page) for page in pages()
+    }
