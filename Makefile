@@ -41,7 +41,7 @@ format: setup  ## mend what can be mended by machine
 	$(BIN)/ruff check --fix .
 
 crash: setup  ## the long form of the crash suite: about a quarter of an hour
-	SILVERSMITH_CRASH_FILES=2500 SILVERSMITH_CRASH_KILLS=60 $(BIN)/python -m pytest -q -s tests/crash
+	SILVERSMITH_CRASH_FILES=2500 SILVERSMITH_CRASH_KILLS=60 $(BIN)/python -m pytest -q -s -o timeout=7200 tests/crash
 
 fuzz: setup  ## many more examples for what reads strangers' bytes: events, patterns, formats
 	SILVERSMITH_EXAMPLES=10000 $(BIN)/python -m pytest -q -n 2 -o timeout=7200 tests/unit/test_events.py tests/unit/patterns tests/unit/formats
