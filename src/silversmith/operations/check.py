@@ -29,7 +29,7 @@ from silversmith.stores.keys import printable
 #: The limits of a file where no transform says others, in seconds and MB. Large files get more time: as much as it
 #: takes to read so many bytes in a second.
 SECONDS, MEGABYTES = 60.0, 512
-BYTES_A_SECOND = 5_000_000
+BYTES_A_SECOND = 1_000_000
 
 #: How often the process's time and memory are looked at, in seconds.
 LOOK = 0.05
