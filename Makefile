@@ -57,9 +57,11 @@ soak: setup  ## 100,000 files, then 24 hours and 20 days of simulated time: abou
 checkov: setup .venv-checkov/.ready  ## the golden templates against checkov, in an environment of its own
 	SILVERSMITH_CHECKOV="$(CURDIR)/.venv-checkov/bin/checkov" $(BIN)/python -m pytest -q tests/unit/template/test_checkov.py
 
-bench: setup  ## the short form of every benchmark
-	$(BIN)/python bench/patterns.py
-	$(BIN)/python bench/small_files.py
+BENCHES := small_files latency large_file patterns queues handler_start cost
+
+bench: setup  ## the short form of every benchmark, some minutes; peers are installed into .venv-bench
+	for name in $(BENCHES); do echo; echo "## $$name"; echo; $(BIN)/python -m bench.$$name --short || exit 1; done
+	$(BIN)/python -m bench.journal --stored 0 10000 --rounds 3
 
 docs: setup  ## the site, into build/site; a warning is an error
 	$(BIN)/python -m sphinx -q -W --keep-going -b html docs build/site

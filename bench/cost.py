@@ -6,18 +6,23 @@ Measured: the CPU seconds of the handler, and its requests to S3, with S3 (moto'
 them, for each memory size, is what AWS bills for:
 
     vCPUs = memory / 1769 MB                  Lambda's share of processors, https://docs.aws.amazon.com/lambda/latest/dg/configuration-memory.html
-    duration = CPU seconds / clock / min(vCPUs, threads) + requests x wait
+    computing = CPU seconds / clock / min(vCPUs, threads)
+    duration = computing + requests x wait                                    of a large file, alone in its invocation
+    duration = max(n x computing + waiting, rounds x (computing + waiting))   of n small files in one invocation
     GB-seconds = duration x memory / 1024
 
-``threads`` is 1 for small files, and for a large one as many as kept this machine's cores busy. ``--wait`` is the
-milliseconds that S3 takes for a request, ``--clock`` how fast Lambda's processor is, this machine's being 1: neither
-can be measured here. Dollars are the list prices for arm64 in docs/deploy.md, of Lambda alone; S3's requests are
-a column of their own, and what else a file costs is on that page. ``--short`` takes 50 files, 0.02 GB and one run.
+Small files wait for S3 side by side, as many as the handler has lanes: so there are n / lanes rounds, rounded up, but
+computing is one after the other. ``threads`` is 1 for small files, and for a large one as many as kept this machine's
+cores busy. ``--wait`` is the milliseconds that S3 takes for a request, ``--clock`` how fast Lambda's processor is, this
+machine's being 1: neither can be measured here. Dollars are the list prices for arm64 in docs/deploy.md, of Lambda
+alone; S3's requests are a column of their own, and what else a file costs is on that page. ``--short`` takes 50 files,
+0.02 GB and one run.
 """
 
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import statistics
 import sys
@@ -31,6 +36,7 @@ from bench.measure import Measured, machine, progress, run
 from bench.peers import ROOT
 from bench.s3_server import BUCKETS, client, served
 from bench.tables import number, table
+from silversmith.handler import LANES
 
 MEMORIES = (512, 1769, 3538)
 
@@ -47,7 +53,10 @@ BATCH = 10
 
 @dataclass(frozen=True)
 class Work:
-    """What so much work takes: CPU seconds, on how many threads, invocations, and requests of both prices."""
+    """What so much work takes: CPU seconds, on how many threads, invocations, and requests of both prices.
+
+    ``files`` in one invocation, of which ``lanes`` wait for S3 at once.
+    """
 
     name: str
     cpu: float
@@ -55,10 +64,16 @@ class Work:
     invocations: float
     puts: float
     gets: float
+    files: int = 1
+    lanes: int = 1
 
     def seconds(self, memory: int, wait: float, clock: float) -> float:
         """How long Lambda is billed for it. ``wait`` in seconds for a request."""
-        return self.cpu / clock / min(memory / ONE_CPU, self.threads) + (self.puts + self.gets) * wait
+        every = self.invocations * self.files
+        computing = self.cpu / every / clock / min(memory / ONE_CPU, self.threads)
+        waiting = (self.puts + self.gets) / every * wait
+        rounds = math.ceil(self.files / self.lanes)
+        return self.invocations * max(self.files * computing + waiting, rounds * (computing + waiting))
 
     def row(self, memory: int, wait: float, clock: float) -> list[str]:
         seconds = self.seconds(memory, wait, clock)
@@ -76,12 +91,14 @@ def handled(pipeline: Path, transform: str, keys: Sequence[str], environment: Ma
     )
 
 
-def work(name: str, runs: Sequence[Measured], times: float, threads: float, invocations: float) -> Work:
+def work(
+    name: str, runs: Sequence[Measured], times: float, *, threads: float, invocations: float, files: int, lanes: int
+) -> Work:
     """Medians, times as much."""
     cpu, puts, gets = (
         statistics.median(float(run.said.get(what, 0)) for run in runs) * times for what in ("cpu", "puts", "gets")
     )
-    return Work(name, cpu, threads, invocations, puts, gets)
+    return Work(name, cpu, threads, invocations, puts, gets, files, lanes)
 
 
 def small(folder: Path, files: int, runs: int) -> Work:
@@ -98,7 +115,9 @@ def small(folder: Path, files: int, runs: int) -> Work:
             for path in paths:
                 s3.put_object(Bucket=BUCKETS["BRONZE"], Key=path.name, Body=path.read_bytes())
             found.append(handled(pipeline, "rows", [path.name for path in paths], environment))
-    return work("1,000,000 files of 4 KB", found, 1e6 / files, 1, 1e6 / BATCH)
+    return work(
+        "1,000,000 files of 4 KB", found, 1e6 / files, threads=1, invocations=1e6 / BATCH, files=BATCH, lanes=LANES
+    )
 
 
 def large(folder: Path, size: float, runs: int) -> Work:
@@ -117,7 +136,15 @@ def large(folder: Path, size: float, runs: int) -> Work:
             found.append(handled(pipeline, "lineitem", ["warm.csv", source.name], environment))
     busy = statistics.median(run.said["cpu"] / run.said["seconds"] for run in found)
     times = 1e9 / source.stat().st_size
-    return work(f"1 GB of CSV, in files of {size:g} GB", found, times, max(1.0, busy), times)
+    return work(
+        f"1 GB of CSV, in files of {size:g} GB",
+        found,
+        times,
+        threads=max(1.0, busy),
+        invocations=times,
+        files=1,
+        lanes=1,
+    )
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:

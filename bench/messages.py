@@ -10,14 +10,14 @@ from typing import Any
 from silversmith.events import ObjectEvent, object_created
 
 
-def batch(bucket: str, keys: Sequence[str]) -> dict[str, Any]:
-    """A batch of an SQS queue, a message for each key. https://docs.aws.amazon.com/lambda/latest/dg/with-sqs.html"""
-    return {"Records": [_record(bucket, key) for key in keys]}
+def batch(bucket: str, keys: Sequence[str], *, size: int | None = None) -> dict[str, Any]:
+    """A batch of an SQS queue, a message for each key, each told to be of so many bytes. https://docs.aws.amazon.com/lambda/latest/dg/with-sqs.html"""
+    return {"Records": [_record(bucket, key, size) for key in keys]}
 
 
-def _record(bucket: str, key: str) -> dict[str, Any]:
+def _record(bucket: str, key: str, size: int | None) -> dict[str, Any]:
     time = datetime.now(UTC).isoformat()
-    event = ObjectEvent(bucket=bucket, key=key, id=str(uuid.uuid4()), time=time)
+    event = ObjectEvent(bucket=bucket, key=key, size=size, id=str(uuid.uuid4()), time=time)
     return {
         "messageId": event.id,
         "receiptHandle": event.id,

@@ -42,7 +42,8 @@ def main() -> None:
         requests.clear()
         cpu, began = cpu_seconds(), time.perf_counter()
         for start in range(0, len(keys), 10):
-            handler(batch(bucket, keys[start : start + 10]), Context())
+            some = keys[start : start + 10]
+            handler(batch(bucket, some, size=None if len(keys) == 1 else 4096), Context())
         cpu, seconds = cpu_seconds() - cpu, time.perf_counter() - began
     done = log.getvalue().count('"verdict": "committed"')
     if done != len(keys) + 1:

@@ -22,6 +22,7 @@ from silversmith.formats.scratch import Scratch
 from silversmith.formats.table import Table
 from silversmith.lineage import Lineage, brief
 from silversmith.schemas import Change, Known
+from silversmith.stages import Stages
 from silversmith.stores import Source
 
 if TYPE_CHECKING:
@@ -29,6 +30,9 @@ if TYPE_CHECKING:
 
 #: Formats that say themselves which types their columns have.
 _TYPED = ("parquet", "arrow", "avro")
+
+#: The contract of a transform that has none.
+_ANYTHING = Contract()
 
 #: Of a user's traceback, the innermost frames that are kept.
 FRAMES = 12
@@ -52,7 +56,13 @@ class Converted:
 
 
 def convert(
-    source: Source, transform: Transform, lineage: Lineage, scratch: Path, known: Known | None = None
+    source: Source,
+    transform: Transform,
+    lineage: Lineage,
+    scratch: Path,
+    known: Known | None = None,
+    *,
+    stages: Stages | None = None,
 ) -> Converted:
     """Make the silver object of one bronze object.
 
@@ -62,12 +72,13 @@ def convert(
         lineage: all that is known before the rows are; their numbers and the format are filled in.
         scratch: the folder for files that are too large for memory.
         known: what is recorded of the schema of silver, which this object must go together with; None: any will do.
+        stages: told when each stage has ended.
 
     Raises:
         DataError: the bytes are not what the reader or the contract demands, or not what silver has.
         TransformError: the user's function raised, or returned what is no frame.
     """
-    task = _Task(transform, lineage, source.head.modified, known)
+    task = _Task(transform, lineage, source.head.modified, known, stages or Stages())
     try:
         return _converted(source, task, scratch)
     except schemas.Changed as error:
@@ -89,10 +100,11 @@ class _Task:
     lineage: Lineage
     landed: datetime
     known: Known | None
+    stages: Stages
 
     @property
     def contract(self) -> Contract:
-        return self.transform.contract or Contract()
+        return self.transform.contract or _ANYTHING
 
     @property
     def recorded(self) -> schemas.Schema | None:
@@ -132,6 +144,7 @@ def _converted(
             return made
         table = opened.table(wanted)
     task = task.of(table)
+    task.stages.end("parse")
     try:
         if table.frame is not None:
             return _in_memory(table, table.frame, task)
@@ -147,7 +160,9 @@ def _in_memory(table: Table, frame: pl.DataFrame, task: _Task) -> Converted:
     rows_rejected = 0 if rejected is None else rejected.height
     newest = good.select(contract.expectations.newest()).row(0, named=True) if contract.expectations.fresh else None
     contract.judge(table.records, rows_rejected, newest=newest, landed=task.landed)
+    task.stages.end("contract")
     silver = _collected(task.transform, good)
+    task.stages.end("transform")
     version, change = 0, None
     if task.recorded is not None:
         fitted = schemas.fit(silver, dict(silver.schema), task.recorded, task.guessed(table, good.columns))
@@ -163,13 +178,10 @@ def _in_memory(table: Table, frame: pl.DataFrame, task: _Task) -> Converted:
     text = lineage.to_json()
     if rejected is not None:
         rejected = with_origins(rejected.lazy(), table).collect()
-    return Converted(
-        formats.parquet_bytes(silver, text),
-        None if rejected is None else formats.parquet_bytes(rejected, text),
-        lineage,
-        table.dialect,
-        change=change,
-    )
+    made = formats.parquet_bytes(silver, text)
+    rejects = None if rejected is None else formats.parquet_bytes(rejected, text)
+    task.stages.end("write")
+    return Converted(made, rejects, lineage, table.dialect, change=change)
 
 
 def _streaming(table: Table, task: _Task, scratch: Scratch) -> Converted:
@@ -189,6 +201,7 @@ def _streaming(table: Table, task: _Task, scratch: Scratch) -> Converted:
             collected = pl.collect_all(plans, engine="streaming")
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
         raise TransformError(_told(task.transform, error)) from error
+    task.stages.end("one pass")
     rejected = formats.count_rows(rejected_path)
     newest = collected[2].row(0, named=True) if checked.newest is not None else None
     names = checked.good.collect_schema().names()
@@ -224,6 +237,7 @@ def _finished(written: _Written, task: _Task, scratch: Scratch) -> Converted:
     for file in (path, rejected):
         if file is not None:
             formats.fill_lineage(file, lineage.to_json())
+    task.stages.end("write")
     return Converted(path, rejected, lineage, written.table.dialect, scratch, change)
 
 
@@ -252,7 +266,9 @@ def _by_block(
         if stream is None or reading is None:
             return None
         task = task.of(stream.table)
-        return _finished(_read(reading, task, scratch), task, scratch)
+        written = _read(reading, task, scratch)
+        task.stages.end("one pass")
+        return _finished(written, task, scratch)
     except (DataError, TransformError, formats.Unusual, pl.exceptions.PolarsError, pl.exceptions.PanicException):
         return None
 
@@ -317,7 +333,10 @@ def _applied(transform: Transform, rows: pl.LazyFrame) -> pl.LazyFrame:
 
 
 def _collected(transform: Transform, good: pl.DataFrame) -> pl.DataFrame:
-    result = _applied(transform, good.lazy())
+    rows = good.lazy()
+    result = _applied(transform, rows)
+    if result is rows:
+        return good  # a transform that leaves all to its contract
     try:
         return result.collect()
     except DataError:

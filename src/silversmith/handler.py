@@ -9,58 +9,50 @@ import errno
 import logging
 import os
 import tempfile
-import zlib
-from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from polars.exceptions import PanicException
 
+from silversmith.batch import Batch, Context, calm_key, receives
+from silversmith.convert import Converted
 from silversmith.errors import UNWRITABLE, SilversmithError, told
 from silversmith.events import NotAnEvent, ObjectEvent, unwrap
+from silversmith.lanes import Lanes
 from silversmith.pipeline import Transform, load
-from silversmith.process import Outcome, Verdict, process
+from silversmith.process import Outcome, Run, Verdict, call, process
 from silversmith.schemas import Schemas
+from silversmith.stages import STAGES
 from silversmith.stores import Lake
 from silversmith.telemetry.embedded import Tally
 from silversmith.telemetry.lines import request, set_up
-
-#: Of the function's timeout, the share that is kept free at the end: what would probably reach into it is handed back.
-RESERVE = 0.1
-
-#: The share of the timeout in which the messages that were tried least come first.
-SURE_ONES_FIRST = 0.25
 
 #: The most messages that SQS deletes at once.
 #: https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_DeleteMessageBatch.html
 DELETED_AT_ONCE = 10
 
+#: How many messages wait for buckets side by side: on a disk they are synced together, and S3 answers them at once.
+LANES = 4
+
 _log = logging.getLogger(__name__)
-
-
-class Context(Protocol):
-    """What Lambda tells a handler of its invocation.
-
-    https://docs.aws.amazon.com/lambda/latest/dg/python-context.html
-    """
-
-    def get_remaining_time_in_millis(self) -> int: ...
 
 
 @dataclass(frozen=True)
 class Report:
     """What became of one message. ``error`` is what went wrong, ``key`` with which bronze object (empty: before any),
-    ``retry_in`` the seconds until it should come back."""
+    ``retry_in`` the seconds until it should come back, ``waited`` those in which others of its batch came first."""
 
     message_id: str
     outcomes: tuple[Outcome, ...]
     error: Mapping[str, Any] | None = None
     key: str = ""
     retry_in: float | None = None
+    waited: float = 0.0
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON values; of several objects in one message, the sums of their rows and the worst of their outcomes."""
@@ -68,13 +60,25 @@ class Report:
         found: dict[str, Any] = worst.to_dict() if worst else {"verdict": "dropped"}
         for name in ("rows_read", "rows_written", "rows_rejected"):
             found[name] = sum(getattr(outcome, name) for outcome in self.outcomes)
+        found["seconds"] = self._seconds()
         if self.error is not None:
             found |= {"verdict": "failed", "failed": True, "key": self.key}
             found |= {"error": dict(self.error), "retry_in": self.retry_in}
         return found
 
+    def _seconds(self) -> dict[str, float]:
+        """By stage, in the order of :data:`~silversmith.stages.STAGES`; of what failed only the waiting is known."""
+        total = Counter({"batch": self.waited})
+        for outcome in self.outcomes:
+            total.update(outcome.seconds)
+        return {stage: round(total[stage], 6) for stage in STAGES if stage in total}
+
 
 _WORST_FIRST = [Verdict.QUARANTINED, Verdict.COMMITTED, Verdict.GONE, Verdict.DUPLICATE]
+
+
+class _NoTime(BaseException):
+    """What is not begun would not be done before the deadline."""
 
 
 class Handler:
@@ -90,6 +94,7 @@ class Handler:
         release: makes a failed message visible again after so many seconds, by its receipt handle.
         acknowledge: deletes messages from the queue before the invocation ends, by their receipt handles.
         now: the time of day, in UTC.
+        lanes: how many messages wait for buckets side by side. Conversions are one after the other all the same.
     """
 
     def __init__(
@@ -104,6 +109,7 @@ class Handler:
         release: Callable[[str, float], None] = lambda _receipt, _seconds: None,
         acknowledge: Callable[[list[str]], None] = lambda _receipts: None,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        lanes: int = 1,
     ) -> None:
         self._transform = transform
         self._bucket = bucket
@@ -115,60 +121,102 @@ class Handler:
         self._acknowledge = acknowledge
         self._now = now
         self._schemas = Schemas(lake.silver, transform.name)
+        self._lanes: Lanes[Report | None] | None = Lanes(lanes) if lanes > 1 else None
 
     def __call__(self, event: Mapping[str, Any], context: Context) -> dict[str, Any]:
         """Process the records; report those to be tried again. Never raises for what one record holds.
 
         A message that was received before may be the one that killed the function, and nobody knows which it was. So
-        those come last, and what is finished is deleted from the queue before each of them. But where batches are too
-        much for the time, they would be handed back again and again, until the queue gave up on them untried: so after
-        a while the order turns, and those come first that were tried most often.
+        those come last, each alone, and what is finished is deleted from the queue before each of them. But where
+        batches are too much for the time, they would be handed back again and again, until the queue gave up on them
+        untried: so after a while the order turns, and those come first that were tried most often.
         """
         self._schemas.look_again()
-        waiting = deque(sorted(event.get("Records", []), key=_suspicion))
-        failed: list[str] = []
-        finished: list[str] = []
-        total = left = context.get_remaining_time_in_millis()
-        longest = 0
-        while waiting and (not longest or left >= RESERVE * total + longest):
-            record = waiting.popleft() if left > total * (1 - SURE_ONES_FIRST) else waiting.pop()
-            if finished and _receives(record) > 1:
-                _try(self._acknowledge, finished)
-                finished = []
-            report = self._handle(record)
-            if report.error is None:
-                finished.append(record["receiptHandle"])
-            else:
-                failed.append(report.message_id)
-                _try(self._release, record["receiptHandle"], report.retry_in or 0.0)
-            self._ended(report)
-            left, before = context.get_remaining_time_in_millis(), left
-            longest = max(longest, before - left, 1)
-        failed += self._hand_back(waiting)
-        return {"batchItemFailures": [{"itemIdentifier": message} for message in failed]}
-
-    def _hand_back(self, records: Iterable[Mapping[str, Any]]) -> list[str]:
-        """A timeout would throw away what the batch has done: so what cannot be done in time goes back untouched."""
-        records = list(records)
-        for record in records:
+        batch = Batch(event.get("Records", []), context)
+        try:
+            while batch.waiting and batch.has_time():
+                self._next(batch)
+            while self._lanes is not None and self._lanes.under_way:
+                self._settle(batch, self._lanes.finished())
+        except BaseException:
+            if self._lanes is not None:
+                self._lanes.abandon()
+            raise
+        for record in batch.untouched():
+            # A timeout would throw away what the batch has done: so what cannot be done in time goes back.
             _try(self._release, record["receiptHandle"], 0.0)
-        return [record["messageId"] for record in records]
+            batch.failed.append(record["messageId"])
+        return {"batchItemFailures": [{"itemIdentifier": message} for message in batch.failed]}
 
-    def _handle(self, record: Mapping[str, Any]) -> Report:
+    def _next(self, batch: Batch) -> None:
+        """Begin with one more message, once there is room for it beside those that are under way."""
+        record = batch.take()
+        lanes, key = self._lanes, calm_key(record)
+        is_alone = key is None or key in batch.keys.values() or len(batch.records) == 1
+        while lanes is not None and lanes.under_way >= (1 if is_alone else lanes.most):
+            self._settle(batch, lanes.finished())
+        if not batch.has_time():
+            batch.waiting.appendleft(record)
+        elif lanes is None or key is None or is_alone:
+            if batch.finished and receives(record) > 1:
+                _try(self._acknowledge, batch.finished)
+                batch.finished = []
+            self._began(record["messageId"])
+            with batch.timed():
+                report = self._handle(record, batch.waited())
+            self._settle(batch, report)
+        else:
+            batch.keys[record["messageId"]] = key
+            lanes.start(partial(self._beside, batch, record, lanes))
+
+    def _settle(self, batch: Batch, report: Report | None) -> None:
+        """Note what became of a message; None: there was no time for it."""
+        if report is None:
+            return
+        record = batch.records[report.message_id]
+        batch.keys.pop(report.message_id, None)
+        batch.touched.add(report.message_id)
+        if report.error is None:
+            batch.finished.append(record["receiptHandle"])
+        else:
+            batch.failed.append(report.message_id)
+            _try(self._release, record["receiptHandle"], report.retry_in or 0.0)
+        self._ended(report)
+
+    def _beside(self, batch: Batch, record: Mapping[str, Any], lanes: Lanes[Report | None]) -> Report | None:
+        """In a lane: all of it but the conversion."""
+        waited = batch.waited()
+
+        def run(step: Callable[[], Converted]) -> Converted:
+            def here() -> Converted:
+                if not batch.has_time():
+                    raise _NoTime
+                self._began(record["messageId"])
+                with batch.timed():
+                    return step()
+
+            return lanes.here(here)
+
+        try:
+            return self._handle(record, waited, run)
+        except _NoTime:
+            return None
+
+    def _handle(self, record: Mapping[str, Any], waited: float, run: Run = call) -> Report:
         message: str = record["messageId"]
-        attempt = _receives(record)
+        attempt = receives(record)
         outcomes: list[Outcome] = []
         key = ""
-        self._began(message)
         try:
             for event in filter(self._wanted, unwrap(record["body"])):
                 key = event.key
-                outcomes.append(self._each(event, attempt))
+                outcomes.append(self._each(event, attempt, run))
         except (Exception, PanicException) as error:  # noqa: BLE001 -- it is this message's failure and no other's
-            return Report(message, (), error=describe(error), key=key, retry_in=self._retry_in(error, attempt))
-        return Report(message, tuple(outcomes))
+            retry_in = self._retry_in(error, attempt)
+            return Report(message, (), error=describe(error), key=key, retry_in=retry_in, waited=waited)
+        return Report(message, tuple(outcomes), waited=waited)
 
-    def _each(self, event: ObjectEvent, attempt: int) -> Outcome:
+    def _each(self, event: ObjectEvent, attempt: int, run: Run) -> Outcome:
         outcome = process(
             event,
             self._transform,
@@ -177,6 +225,7 @@ class Handler:
             now=self._now,
             scratch=self._scratch,
             schemas=self._schemas,
+            run=run,
         )
         return replace(outcome, age=_age(event, self._now()))
 
@@ -201,18 +250,6 @@ def _age(event: ObjectEvent, now: datetime) -> float | None:
     except ValueError:
         return None
     return max(0.0, round((now - told).total_seconds(), 3)) if told.tzinfo else None
-
-
-def _receives(record: Mapping[str, Any]) -> int:
-    """How often the message was received, this time included."""
-    return int(record.get("attributes", {}).get("ApproximateReceiveCount", 1))
-
-
-def _suspicion(record: Mapping[str, Any]) -> tuple[int, int]:
-    """The least suspicious first. Messages that died together change places each time, or the first would always be
-    the first, and if it is the one that kills, none of the others would ever be tried."""
-    receives = _receives(record)
-    return receives, zlib.crc32(f"{receives} {record['messageId']}".encode()) if receives > 1 else 0
 
 
 def _try(courtesy: Callable[..., None], *arguments: object) -> None:
@@ -329,6 +366,7 @@ def build(environment: Mapping[str, str], *, s3: Any, sqs: Any) -> Function:
             ended=ended,
             release=release,
             acknowledge=acknowledge,
+            lanes=LANES,
         )
 
     metrics = environment.get("SILVERSMITH_METRICS", "on").lower() != "off"

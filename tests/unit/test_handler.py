@@ -7,6 +7,7 @@ import os
 import random
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -50,6 +51,7 @@ class Bench:
     released: list[tuple[str, float]] = field(default_factory=list)
     acknowledged: list[list[str]] = field(default_factory=list)
     queue_works: bool = True
+    lanes: int = 1
     transform: Transform = field(init=False)
 
     def __post_init__(self) -> None:
@@ -98,6 +100,7 @@ class Bench:
             release=self._release,
             acknowledge=self._acknowledge,
             now=lambda: self.shop.now,
+            lanes=self.lanes,
         )
         response = handler({"Records": list(records)}, self)
         assert list(response) == ["batchItemFailures"]
@@ -123,6 +126,11 @@ def bench(tmp_path: Path) -> Bench:
 
 def told(key: str, bucket: str = "bronze") -> str:
     return object_created(ObjectEvent(bucket, key), reason="PutObject").decode()
+
+
+def small(key: str) -> str:
+    """As AWS tells of it, with its size: such a message may be under way beside others."""
+    return object_created(ObjectEvent("bronze", key, size=10), reason="PutObject").decode()
 
 
 def record(message: str, body: str, receives: int = 1) -> dict[str, Any]:
@@ -318,6 +326,83 @@ def test_a_queue_that_does_not_answer_fails_no_batch(bench: Bench, caplog: pytes
     assert bench.handle(*bench.messages(1, 2), *bench.messages(3, receives=2)) == ["1"]
     assert len(bench.silver()) == 2
     assert [entry.levelname for entry in caplog.records] == ["WARNING"] * 2
+
+
+def beside(bench: Bench, *numbers: int) -> list[dict[str, Any]]:
+    bench.lanes = 4
+    return [record(str(number), small(bench.land(number))) for number in numbers]
+
+
+def test_messages_side_by_side_are_each_reported(bench: Bench) -> None:
+    """One fails, one is at fault, one is gone; each message ends once, and what follows does not suffer."""
+    records = beside(bench, *range(20))
+    bench.deeds.update({3: fail(KeyError("no")), 5: fail(DataError("TooOld", "this file is too old"))})
+    bench.shop.bronze.delete("orders/7.csv")
+    assert bench.handle(*records, *beside(bench, 20)) == ["3"]
+    assert sorted(int(report.message_id) for report in bench.reports) == list(range(21))
+    found = {report.message_id: report.to_dict()["verdict"] for report in bench.reports}
+    assert {found.pop("3"), found.pop("5"), found.pop("7")} == {"failed", "quarantined", "gone"}
+    assert set(found.values()) == {"committed"}
+    assert len(bench.silver()) == 18
+    assert bench.released == [("receipt of 3", 1.0)]
+    assert "7" not in bench.began, "of what is gone nothing is converted"
+
+
+def test_transforms_run_one_at_a_time_and_in_the_thread_of_the_batch(bench: Bench) -> None:
+    records = beside(bench, *range(12))
+    at_work, threads = threading.Lock(), set[int]()
+
+    def deed() -> None:
+        assert at_work.acquire(blocking=False)
+        threads.add(threading.get_ident())
+        at_work.release()
+
+    bench.deeds.update(dict.fromkeys(range(12), deed))
+    assert bench.handle(*records) == []
+    assert threads == {threading.get_ident()}
+
+
+def test_side_by_side_what_has_no_time_goes_back_untouched(bench: Bench) -> None:
+    records = beside(bench, *range(10))
+    bench.deeds.update({number: lambda: bench.spend(60_000) for number in range(10)})
+    failed = bench.handle(*records)
+    assert 1 <= len(bench.began) <= 4, "the fifth would end at the very end"
+    assert sorted(failed + bench.began) == [str(number) for number in range(10)]
+    assert bench.left >= 0.1 * bench.total
+    assert sorted(report.message_id for report in bench.reports) == sorted(bench.began)
+    assert sorted(bench.released) == sorted((f"receipt of {message}", 0.0) for message in failed)
+
+
+def test_suspects_and_large_files_are_alone(bench: Bench) -> None:
+    """A suspect begins when all others are done and acknowledged."""
+    records = beside(bench, *range(6))
+    suspects = [record("s", small(bench.land(50)), 2), record("t", small(bench.land(51)), 3)]
+    large = record(
+        "l", object_created(ObjectEvent("bronze", bench.land(60), size=1 << 30), reason="PutObject").decode()
+    )
+    assert bench.handle(*suspects, large, *records) == []
+    assert bench.began[-2:] == ["s", "t"]
+    assert bench.acknowledged == [[f"receipt of {m}" for m in _ids(bench)[:7]], ["receipt of s"]]
+
+
+def _ids(bench: Bench) -> list[str]:
+    return [report.message_id for report in bench.reports]
+
+
+def test_copies_of_one_message_do_not_compete(bench: Bench) -> None:
+    (first,) = beside(bench, 1)
+    copies = [{**first, "messageId": f"copy {number}"} for number in range(5)]
+    assert bench.handle(*copies) == []
+    assert bench.began[:1] == ["copy 0"]
+    assert [report.to_dict()["verdict"] for report in bench.reports] == ["committed"] + ["duplicate"] * 4
+
+
+def test_a_function_that_ends_in_a_lane_ends(bench: Bench) -> None:
+    records = beside(bench, *range(8))
+    bench.deeds[2] = bench.die
+    with pytest.raises(Killed):
+        bench.handle(*records)
+    assert len(bench.reports) < 8
 
 
 def order(records: Sequence[dict[str, Any]], each: float = 0, total: float = 300_000) -> list[str]:

@@ -13,6 +13,7 @@ from cyclopts import Parameter, validators
 from silversmith.cli.logs import told
 from silversmith.cli.opened import load_pipeline
 from silversmith.cli.options import LAKE, PIPELINE, JsonOption, LakeOption, PipelineArgument
+from silversmith.cli.profiled import documents, show_profile
 from silversmith.cli.progress import View, summary, view
 from silversmith.cli.screen import say, say_json
 from silversmith.cli.signals import Stop
@@ -21,6 +22,7 @@ from silversmith.local.chaos import Rates
 
 if TYPE_CHECKING:
     from silversmith.local.lake import LakeFolder
+    from silversmith.local.profile import Measured
     from silversmith.local.progress import Progress
     from silversmith.operations.target import Lately
     from silversmith.pipeline import Pipeline
@@ -37,13 +39,15 @@ Share = Annotated[float, Parameter(show=False, validator=validators.Number(gte=0
 
 @dataclass(frozen=True)
 class Result:
-    """How a run ended. ``signal``: the number of the signal that ended it, or None; ``failed``: files that failed."""
+    """How a run ended. ``signal``: the number of the signal that ended it, or None; ``failed``: files that failed;
+    ``profile``: where their time went, if somebody asked."""
 
     progress: Progress
     failed: int
     failures: Sequence[Lately]
     seconds: float
     signal: int | None
+    profile: Sequence[Measured] | None = None
 
 
 def run(
@@ -69,6 +73,9 @@ def run(
         bool,
         Parameter(negative=(), show_default=False, help="Send OpenTelemetry spans to OTEL_EXPORTER_OTLP_ENDPOINT."),
     ] = False,
+    profile: Annotated[
+        bool, Parameter(negative=(), show_default=False, help="Tell at the end where the time went, by stage.")
+    ] = False,
     chaos: Annotated[int | None, Parameter(show=False, validator=validators.Number(gte=0))] = None,
     chaos_loss: Share = Rates.loss,
     chaos_duplicates: Share = Rates.duplicates,
@@ -83,8 +90,10 @@ def run(
     from silversmith.local.chaos import Chaos
     from silversmith.local.engine import Engine
     from silversmith.local.lake import LakeFolder
+    from silversmith.local.profile import Profile
 
     require(metrics=metrics, otel=otel)
+    stages = Profile() if profile else None
     rates = Rates(chaos_loss, chaos_duplicates, chaos_delays, LONGEST_DELAY)
     definition = load_pipeline(pipeline)
     folder = LakeFolder(lake)
@@ -99,6 +108,7 @@ def run(
             target=pipeline,
             workers=workers or _cpus(),
             chaos=None if chaos is None else Chaos(chaos, rates),
+            profile=stages,
         )
         try:
             with exporting(folder, definition, metrics=metrics, otel=otel), shows:
@@ -107,11 +117,13 @@ def run(
         finally:
             engine.close()
     named = _name_failures(folder, definition, since) if failed else []
-    result = Result(progress, failed, named, time.monotonic() - began, stop.asked)
+    result = Result(progress, failed, named, time.monotonic() - began, stop.asked, stages.stages() if stages else None)
     if json:
         say_json(_document(result))
     else:
         _show(result, definition)
+        if result.profile is not None:
+            show_profile(result.profile)
     return _exit_code(result, until_idle=until_idle)
 
 
@@ -150,6 +162,7 @@ def _document(result: Result) -> dict[str, Any]:
         "failures": [asdict(found) for found in result.failures],
         "seconds": round(result.seconds, 3),
         "signal": result.signal,
+        **({} if result.profile is None else {"profile": documents(result.profile)}),
     }
 
 

@@ -6,7 +6,7 @@ import itertools
 import logging
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack, suppress
 from multiprocessing.connection import Connection, wait
 
@@ -16,10 +16,11 @@ from silversmith.local.chaos import Chaos
 from silversmith.local.clock import TOLERANCE, Clock, move
 from silversmith.local.compaction import Compaction
 from silversmith.local.definition import Definition
-from silversmith.local.function import Function
+from silversmith.local.function import Function, Invocation
 from silversmith.local.inbox import Inbox
 from silversmith.local.journal import open_or_rebuild
 from silversmith.local.lake import LakeFolder, LakeLock
+from silversmith.local.profile import RECENT, Profile, waiting
 from silversmith.local.progress import Progress, progress
 from silversmith.local.reports import Reports
 from silversmith.local.rounds import Rounds
@@ -52,6 +53,7 @@ class Engine:
         workers: how many worker processes.
         chaos: what disturbs the messages on their way; only in trials.
         clock: the time of day.
+        profile: where the stages of all files are added up; None: nowhere.
 
     Raises:
         LakeInUse: another engine runs over this lake.
@@ -66,10 +68,12 @@ class Engine:
         workers: int,
         chaos: Chaos | None = None,
         clock: Clock | None = None,
+        profile: Profile | None = None,
     ) -> None:
         with ExitStack() as closing:
             self._clock = clock or Clock()
             self._chaos = chaos
+            self._profile = profile
             self._lake = lake
             self._number = workers
             self._bronze = pipeline.bronze
@@ -126,7 +130,17 @@ class Engine:
         config = WorkerConfig(self._definition.target, self._lake.path.resolve(), functions, os.getpid())
         rounds = Rounds(pipeline, self._lake.stores(pipeline), self._store, self._journal, resend.places(stack))
         workers = Workers(config, number=self._number, logs=self._lake.logs)
-        return chain, workers, rounds, Reports(chain.functions, self._lake.path)
+        return chain, workers, rounds, Reports(chain.functions, self._lake.path, self._measured)
+
+    def _measured(self, invocation: Invocation, message: str, seconds: Mapping[str, float]) -> None:
+        """What a file has waited for on its way is in the trace."""
+        received = invocation.messages.get(message)
+        if self._profile is None or received is None:
+            return
+        waits = waiting(
+            self._journal.rows("recent_hops", key=received.key, most=RECENT), received.version, until=invocation.started
+        )
+        self._profile.add(invocation.settings.transform, received.key, {**waits, **seconds})
 
     def run(self, *, until_idle: bool, stopped: Callable[[], bool], tick: Callable[[Progress], None]) -> Progress:
         """Work until ``stopped()``, or with ``until_idle`` until there is nothing left to do.
@@ -299,13 +313,22 @@ class Engine:
         return max(0.0, min(due) - now)
 
     def _listen(self, pause: float) -> None:
-        connections = self._workers.connections
-        for ready in wait([*connections, self._wake_reading], timeout=pause):
-            if ready == self._wake_reading:
-                os.read(self._wake_reading, 65536)
-            elif isinstance(ready, Connection):
-                for event in self._workers.events(connections[ready]):
-                    self._reports.hear(event, self._clock.now())
+        """Hear the workers for so long, in seconds, or until there is something to do: a worker has become free or has
+        died, or something landed. That a worker has come to its next file is only noted."""
+        end = time.monotonic() + pause
+        heard = False
+        while not heard:
+            connections = self._workers.connections
+            ready = wait([*connections, self._wake_reading], timeout=max(0.0, end - time.monotonic()))
+            heard = not ready or time.monotonic() >= end
+            for found in ready:
+                if found == self._wake_reading:
+                    os.read(self._wake_reading, 65536)
+                    heard = True
+                elif isinstance(found, Connection):
+                    for event in self._workers.events(connections[found]):
+                        self._reports.hear(event, self._clock.now())
+                        heard |= event.message is None or event.worker.invocation is None
 
     def _only_waits(self) -> bool:
         """Whether nothing happens but that messages wait for their time."""

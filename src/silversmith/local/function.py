@@ -237,15 +237,15 @@ class Function:
     def crash(self, invocation: Invocation, reason: str, now: float) -> None:
         """The worker died, or was ended for its time or memory.
 
-        What it had finished is acknowledged; what it was at has failed; what it had not begun is shown again at once,
-        and that receive is not counted against it.
+        What it had finished is acknowledged; what it was at, the last that it began to convert, has failed; what it had
+        not finished else is shown again at once, and that receive is not counted against it.
         """
         finished = invocation.outcomes.keys() & invocation.messages.keys()
         failed = {message for message in finished if invocation.outcomes[message].get("failed")}
-        if invocation.began is not None:
-            failed |= {invocation.began} - finished
-        elif not invocation.outcomes:
-            failed = set(invocation.messages)  # it never got as far as a message: the pipeline itself does not start
+        at = {message for message in invocation.messages if message == invocation.began} - finished
+        # Where it was at none, nobody knows which message it was. Then all that were not finished have failed, or it
+        # would go on for ever: the pipeline itself does not start, or a file is never converted that kills before.
+        failed |= at or invocation.messages.keys() - finished
         self._settle(invocation, now, failed=failed, reason=reason)
 
     def abandon(self, invocation: Invocation, now: float) -> None:

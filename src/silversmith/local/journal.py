@@ -29,6 +29,10 @@ VERSION = len(MIGRATIONS)
 #: The write-ahead log is cut back to this many bytes after a checkpoint.
 LOG_BYTES = 64 * 1024 * 1024
 
+#: After so many pages of 4 KiB in the write-ahead log they are moved into the file, which syncs both. Most pages are
+#: written again and again meanwhile, and are moved once. https://sqlite.org/wal.html#performance_considerations
+CHECKPOINT_PAGES = 8000
+
 #: SQLite's files beside the journal's own.
 SIDES = ("-wal", "-shm")
 
@@ -70,6 +74,7 @@ class Journal:
                 self._db.execute("PRAGMA synchronous = NORMAL")
                 self._db.execute("PRAGMA temp_store = MEMORY")
                 self._db.execute("PRAGMA cache_size = -32000")
+                self._db.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}")
                 self._db.execute(f"PRAGMA journal_size_limit = {LOG_BYTES}")
             self._prepare(_migrations() if migrations is None else migrations, readonly=readonly)
         except BaseException:
@@ -124,9 +129,9 @@ class Journal:
         """Run a statement that changes rows, and return how many it changed."""
         return self._db.execute(queries()[name], values).rowcount
 
-    def change_many(self, name: str, values: Iterable[Mapping[str, Any]]) -> None:
-        """Run a statement once for each set of values."""
-        self._db.executemany(queries()[name], values)
+    def change_many(self, name: str, values: Iterable[Mapping[str, Any]]) -> int:
+        """Run a statement that changes rows once for each set of values, and return how many rows it changed in all."""
+        return max(0, self._db.executemany(queries()[name], values).rowcount)
 
     def count(self, name: str, by: int = 1) -> None:
         """Add to the counter of this name."""

@@ -35,14 +35,13 @@ INSERT INTO messages (message_id, queue, key, version, body, sent, visible, expi
 VALUES (:message_id, :queue, :key, :version, :body, :sent, :visible, :expires, :dead_source, :dead_reason, :dead_at)
 
 -- name: receivable
-SELECT id, body, receives FROM messages
+SELECT id, message_id, key, version, body, sent, receives, first_received FROM messages
 WHERE queue = :queue AND visible <= :now AND expires > :now ORDER BY visible, id LIMIT :most
 
 -- name: receive
 UPDATE messages SET visible = :until, receives = receives + 1, receipt = :receipt,
     first_received = coalesce(first_received, :now)
 WHERE id = :id
-RETURNING id, message_id, key, version, body, sent, receives, first_received, receipt
 
 -- name: delete
 DELETE FROM messages WHERE id = :id AND queue = :queue AND receipt = :receipt

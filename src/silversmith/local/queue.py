@@ -10,6 +10,7 @@ import secrets
 import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from silversmith import faults
 from silversmith.local.journal import Journal
@@ -119,20 +120,19 @@ class Queue:
             expire(self._journal, self._settings.arn, now)
             messages: list[Message] = []
             size = 0
-            for row, body, receives in self._journal.rows("receivable", queue=self._settings.arn, now=now, most=most):
+            for row in self._journal.rows("receivable", queue=self._settings.arn, now=now, most=most):
+                number, body, receives = row[0], row[4], row[6]
                 if self._settings.dead_letter and receives >= self._settings.max_receives:
-                    self._bury(row, now)
+                    self._bury(number, now)
                     continue
                 size += cost(body)
                 if messages and size > most_bytes:
                     break
-                messages.append(self._hide(row, now))
+                messages.append(_received(row, now))
+            until = now + self._settings.visibility_timeout
+            hidden = [{"id": found.id, "receipt": found.receipt, "now": now, "until": until} for found in messages]
+            self._journal.change_many("receive", hidden)
         return messages
-
-    def _hide(self, row: int, now: float) -> Message:
-        until = now + self._settings.visibility_timeout
-        receipt = f"{row}-{secrets.token_hex(12)}"
-        return Message(*self._journal.rows("receive", id=row, now=now, until=until, receipt=receipt)[0])
 
     def _bury(self, row: int, now: float) -> None:
         reason = f"received {self._settings.max_receives} times without success (maxReceiveCount)"
@@ -159,9 +159,9 @@ class Queue:
 
         In the caller's transaction. Returns how many went.
         """
-        return sum(
-            self._journal.change("delete", id=_row(receipt), queue=self._settings.arn, receipt=receipt)
-            for receipt in receipts
+        arn = self._settings.arn
+        return self._journal.change_many(
+            "delete", [{"id": _row(receipt), "queue": arn, "receipt": receipt} for receipt in receipts]
         )
 
     def change_visibility(self, receipt: str, until: float) -> bool:
@@ -205,6 +205,14 @@ class Queue:
         """
         total, hidden, oldest = self._journal.rows("depth", queue=self._settings.arn, now=now)[0]
         return total, hidden, oldest
+
+
+def _received(row: tuple[Any, ...], now: float) -> Message:
+    """A message as it is once it has been received now, from its row of ``receivable``."""
+    number, message_id, key, version, body, sent, receives, first = row
+    receipt = f"{number}-{secrets.token_hex(12)}"
+    first = now if first is None else first
+    return Message(number, message_id, key, version, body, sent, receives + 1, first, receipt)
 
 
 def expire(journal: Journal, queue: str, now: float, most: int = EXPIRE) -> int:

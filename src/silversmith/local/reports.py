@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,11 +27,18 @@ class Reports:
     Args:
         functions: those whose batches the workers get.
         lake: the folder, for messages.
+        measured: told, of each message that has ended, the seconds that its stages took.
     """
 
-    def __init__(self, functions: Sequence[Function], lake: Path) -> None:
+    def __init__(
+        self,
+        functions: Sequence[Function],
+        lake: Path,
+        measured: Callable[[Invocation, str, Mapping[str, float]], None] = lambda *_: None,
+    ) -> None:
         self._functions = {function.settings.name: function for function in functions}
         self._lake = lake
+        self._measured = measured
         self._false_starts = 0
 
     def hear(self, event: Event, now: float) -> None:
@@ -54,9 +61,10 @@ class Reports:
             self._told(worker.invocation, message, event, now)
 
     def _told(self, invocation: Invocation, message: dict[str, Any], event: Event, now: float) -> None:
-        if "ended" in message:
-            self._require_disk(invocation, message["outcome"], now)
-            invocation.outcomes[message["ended"]] = message["outcome"]
+        for ended, outcome in message["ended"].items():
+            self._require_disk(invocation, outcome, now)
+            self._measured(invocation, ended, outcome.pop("seconds", {}))
+            invocation.outcomes[ended] = outcome
         if "began" in message:
             invocation.began = message["began"]
             return

@@ -33,7 +33,7 @@ CREATE INDEX outbox_due ON outbox (due, id);
 -- Every queue's messages, dead-letter queues included.
 CREATE TABLE messages (
     id             INTEGER PRIMARY KEY,
-    message_id     TEXT NOT NULL UNIQUE,
+    message_id     TEXT NOT NULL,
     queue          TEXT NOT NULL,            -- ARN
     key            TEXT NOT NULL,
     version        TEXT NOT NULL,
@@ -52,6 +52,8 @@ CREATE INDEX messages_visible ON messages (queue, visible, id);
 CREATE INDEX messages_expires ON messages (queue, expires);
 CREATE INDEX messages_key ON messages (key);
 CREATE INDEX messages_dead ON messages (queue) WHERE dead_at IS NOT NULL;
+-- Ids are random, so an index over all of them would be written all over; they are asked for of the dead only.
+CREATE UNIQUE INDEX messages_dead_id ON messages (message_id) WHERE dead_at IS NOT NULL;
 
 -- How many messages each queue holds: to count them would take longer the more there are.
 CREATE TABLE depths (

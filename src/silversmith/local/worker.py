@@ -21,7 +21,7 @@ from typing import Any
 import orjson
 
 from silversmith.errors import DefinitionError
-from silversmith.handler import Handler, Report
+from silversmith.handler import LANES, Handler, Report
 from silversmith.local import iam
 from silversmith.local.guard import GuardedStore
 from silversmith.local.iam import Policy
@@ -104,7 +104,7 @@ class _Handlers:
         self._lake = LakeFolder(config.lake)
         pipeline = load(config.pipeline)
         self._handlers = {function.name: self._build(pipeline, function) for function in config.functions}
-        self._pending: dict[str, Any] = {}
+        self._ended: dict[str, Any] = {}
 
     def _build(self, pipeline: Pipeline, function: FunctionConfig) -> Handler:
         environment = function.environment
@@ -120,8 +120,9 @@ class _Handlers:
             lake=lake,
             scratch=self._lake.engine_scratch,
             began=self._began,
-            ended=self._ended,
+            ended=self._end,
             now=lambda: datetime.now(UTC),
+            lanes=LANES,
         )
 
     def _guarded(self, store: Store, bucket: str, function: FunctionConfig) -> GuardedStore:
@@ -134,7 +135,7 @@ class _Handlers:
 
     def invoke(self, request: Mapping[str, Any]) -> None:
         """Run one invocation and send what came of it."""
-        self._pending = {}
+        self._ended = {}
         context = LocalContext(request["function"], request["timeout"], request["memory"])
         try:
             response = self._handlers[request["function"]](request["event"], context)
@@ -144,13 +145,13 @@ class _Handlers:
             answer = {"error": f"{type(error).__name__}: {error}"}
         sys.stdout.flush()
         sys.stderr.flush()
-        self._connection.send_bytes(orjson.dumps({**answer, **self._pending}))
-        self._pending = {}
+        self._connection.send_bytes(orjson.dumps({**answer, "ended": self._ended}))
+        self._ended = {}
 
     def _began(self, message: str) -> None:
-        """One send for each message: that it begins, and with it how the one before ended."""
-        self._connection.send_bytes(orjson.dumps({"began": message, **self._pending}))
-        self._pending = {}
+        """One send for each message: that it begins, and with it how those before ended."""
+        self._connection.send_bytes(orjson.dumps({"began": message, "ended": self._ended}))
+        self._ended = {}
 
-    def _ended(self, report: Report) -> None:
-        self._pending = {"ended": report.message_id, "outcome": report.to_dict()}
+    def _end(self, report: Report) -> None:
+        self._ended[report.message_id] = report.to_dict()

@@ -6,6 +6,7 @@ late looks again, and mostly finds that there is nothing left to record.
 
 from __future__ import annotations
 
+import threading
 from dataclasses import dataclass
 
 from silversmith.schemas.document import Document, schema_key
@@ -29,7 +30,7 @@ class Change:
 
 
 class Schemas:
-    """What is recorded of one transform's silver.
+    """What is recorded of one transform's silver. Threads may share one.
 
     Args:
         silver: the bucket.
@@ -42,6 +43,7 @@ class Schemas:
         self._key = schema_key(transform)
         self._known: Known | None = None
         self._is_fresh = False
+        self._lock = threading.Lock()
 
     def look_again(self) -> None:
         """Have the next look ask the bucket whether what is known is still so."""
@@ -49,10 +51,11 @@ class Schemas:
 
     def look(self) -> Known:
         """What is recorded. At most one request, or two where it is another than before."""
-        if self._known is None or not self._is_fresh:
-            self._known = self._asked()
-            self._is_fresh = True
-        return self._known
+        with self._lock:
+            if self._known is None or not self._is_fresh:
+                self._known = self._asked()
+                self._is_fresh = True
+            return self._known
 
     def _asked(self) -> Known:
         head = self._silver.head(self._key)
@@ -71,6 +74,7 @@ class Schemas:
             PreconditionFailed: another was recorded since; what is known now will be looked at again.
         """
         body, before = change.document.to_json(), change.known.etag
-        self._is_fresh = False
-        etag = self._silver.put(self._key, body, if_match=before, if_none_match=before is None)
-        self._known, self._is_fresh = Known(change.document, etag), True
+        with self._lock:
+            self._is_fresh = False
+            etag = self._silver.put(self._key, body, if_match=before, if_none_match=before is None)
+            self._known, self._is_fresh = Known(change.document, etag), True

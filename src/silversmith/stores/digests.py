@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import io
 import os
+import threading
 import time
 from collections.abc import Callable
 
@@ -49,12 +50,13 @@ def is_racy(stat: os.stat_result, now_ns: int) -> bool:
 class Digests:
     """MD5s by path, of files whose times can be trusted. The newest :data:`_REMEMBERED` are kept.
 
-    ``clock`` tells the nanoseconds since 1970.
+    ``clock`` tells the nanoseconds since 1970. Threads may share one.
     """
 
     def __init__(self, clock: Callable[[], int] = time.time_ns) -> None:
         self._clock = clock
         self._known: dict[str, tuple[Identity, str]] = {}
+        self._lock = threading.Lock()
 
     def of(self, path: str, file: io.FileIO) -> str:
         """The MD5 of the open file that was found at ``path``."""
@@ -69,7 +71,8 @@ class Digests:
         return digest
 
     def _remember(self, path: str, seen: Identity, digest: str) -> None:
-        self._known.pop(path, None)
-        self._known[path] = (seen, digest)
-        if len(self._known) > _REMEMBERED:
-            self._known.pop(next(iter(self._known)), None)
+        with self._lock:
+            self._known.pop(path, None)
+            self._known[path] = (seen, digest)
+            if len(self._known) > _REMEMBERED:
+                self._known.pop(next(iter(self._known)))

@@ -172,3 +172,28 @@ def test_chaos_that_cannot_be(start: Start, option: str) -> None:
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 2
     assert option.split("=", maxsplit=1)[0] in errors
+
+
+def test_a_profile_tells_where_the_time_went(folder: Path, start: Start) -> None:
+    for number in range(3):
+        land(folder, f"fast/{number}.csv")
+    output, errors = start("--until-idle", "--profile", "--json").communicate(timeout=120)
+    assert errors == ""
+    found = {stage["stage"]: stage for stage in json.loads(output)["profile"]}
+    waits, work = ["rule", "topic", "queue", "function", "batch", "read"], ["parse", "contract", "transform", "write"]
+    assert list(found) == [*waits, "turn", *work, "commit"]
+    assert {(stage["transform"], stage["files"]) for stage in found.values()} == {("fast", 3)}
+    assert all(stage["total"] > 0 for stage in map(found.__getitem__, [*work, "commit"]))
+    assert sum(stage["share"] for stage in found.values()) == pytest.approx(1.0, abs=0.001)
+    assert {stage["slowest"] for stage in found.values()} <= {f"fast/{number}.csv" for number in range(3)}
+
+
+def test_a_profile_is_a_table_for_people(folder: Path, start: Start) -> None:
+    land(folder, "fast/1.csv")
+    output, _ = start("--until-idle", "--profile").communicate(timeout=120)
+    assert "where the time of fast went: 1 file" in output
+    header, *rows = output.partition("1 file\n")[2].splitlines()
+    assert header.split() == ["stage", "share", "total", "s", "p50", "ms", "p99", "ms", "most", "ms", "slowest"]
+    assert [row.split()[0] for row in rows][-5:] == ["parse", "contract", "transform", "write", "commit"]
+    output, _ = start("--until-idle", "--profile").communicate(timeout=120)
+    assert "nothing to profile" in output, "the second run finds it done"

@@ -281,6 +281,24 @@ def test_a_dead_worker_charges_the_message_it_was_at(make: Make) -> None:
     assert world.counts() == {"committed": 1, "failed": 2, "rows": 1, "rejected": 2}
 
 
+def test_a_death_while_several_wait_and_the_last_begun_is_finished_charges_all_that_are_not(make: Make) -> None:
+    """Otherwise a message that kills before it is converted would come back uncounted for ever."""
+    world = make()
+    world.send(*[b"{}"] * 3)
+    invocation = world.poll()
+    names = by_key(invocation)
+    invocation.outcomes = {names["key-0"]: committed()}
+    invocation.began = names["key-0"]
+    world.function.crash(invocation, "killed by signal 9", world.now)
+    assert world.keys() == []
+    assert world.counts() == {"committed": 1, "failed": 2, "rows": 1, "rejected": 2}
+    world.now += 1
+    assert [(message.key, message.receives) for message in world.queue.receive(9, world.now)] == [
+        ("key-1", 2),
+        ("key-2", 2),
+    ]
+
+
 def test_a_worker_that_dies_before_it_begins_charges_all(make: Make) -> None:
     world = make()
     world.send(b"{}", b"{}")

@@ -50,19 +50,19 @@ def hear(message: dict[str, Any] | None, found: Any, reason: str = "") -> Functi
 def test_a_batch_ends_well() -> None:
     at_work = worker()
     held = at_work.invocation
-    function = hear({"done": {}, "ended": "m", "outcome": {"verdict": "committed"}}, at_work)
+    function = hear({"done": {}, "ended": {"m": {"verdict": "committed"}}}, at_work)
     assert function.told == [("succeed", {}, 7.0)]
     assert (held.outcomes, at_work.invocation) == ({"m": {"verdict": "committed"}}, None)
 
 
 def test_a_message_begins() -> None:
     at_work = worker()
-    assert hear({"began": "m"}, at_work).told == []
+    assert hear({"began": "m", "ended": {}}, at_work).told == []
     assert at_work.invocation.began == "m"
 
 
 def test_a_handler_breaks() -> None:
-    assert hear({"error": "KeyError: 'x'"}, worker()).told == [("crash", "KeyError: 'x'", 7.0)]
+    assert hear({"error": "KeyError: 'x'", "ended": {}}, worker()).told == [("crash", "KeyError: 'x'", 7.0)]
 
 
 def test_a_worker_dies_at_work() -> None:
@@ -79,14 +79,14 @@ def test_a_disk_that_cannot_be_written_ends_the_engine_and_charges_nobody(number
     function: Any = Function()
     at_work = worker()
     with pytest.raises(LakeUnusable, match="so it is"):
-        Reports([function], Path("lake")).hear(Event(at_work, {"began": "n", "ended": "m", "outcome": outcome}), 7.0)
+        Reports([function], Path("lake")).hear(Event(at_work, {"began": "n", "ended": {"m": outcome}}), 7.0)
     assert function.told == [("abandon", {}, 7.0)]
 
 
 def test_other_errors_of_the_system_are_the_messages() -> None:
     outcome = {"failed": True, "error": describe(OSError(errno.EIO, "bad sector"))}
     at_work = worker()
-    hear({"began": "n", "ended": "m", "outcome": outcome}, at_work)
+    hear({"began": "n", "ended": {"m": outcome}}, at_work)
     assert at_work.invocation.outcomes == {"m": outcome}
 
 

@@ -1,0 +1,101 @@
+"""The messages of one invocation: in which order they are worked on, whether there is time for one more, what became
+of them."""
+
+from __future__ import annotations
+
+import time
+import zlib
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, Protocol
+
+from silversmith.errors import SilversmithError
+from silversmith.events import unwrap
+from silversmith.stores import IN_MEMORY
+
+#: Of the function's timeout, the share that is kept free at the end: what would probably reach into it is handed back.
+RESERVE = 0.1
+
+#: The share of the timeout in which the messages that were tried least come first.
+SURE_ONES_FIRST = 0.25
+
+
+class Context(Protocol):
+    """What Lambda tells a handler of its invocation.
+
+    https://docs.aws.amazon.com/lambda/latest/dg/python-context.html
+    """
+
+    def get_remaining_time_in_millis(self) -> int: ...
+
+
+class Batch:
+    """The messages of one invocation, and what became of them so far. ``keys``: of those under way beside
+    others, by the id of the message.
+
+    Args:
+        records: as SQS has them.
+        context: tells the milliseconds that are left.
+    """
+
+    def __init__(self, records: Sequence[Mapping[str, Any]], context: Context) -> None:
+        self.waiting = deque(sorted(records, key=suspicion))
+        self.records = {record["messageId"]: record for record in self.waiting}
+        self.touched: set[str] = set()
+        self.failed: list[str] = []
+        self.finished: list[str] = []
+        self.keys: dict[str, str] = {}
+        self._left = context.get_remaining_time_in_millis
+        self._total = self._left()
+        self._longest = 0
+        self._began = time.perf_counter()
+
+    def waited(self) -> float:
+        """The seconds since the batch came."""
+        return time.perf_counter() - self._began
+
+    def has_time(self) -> bool:
+        """Whether one more, if it takes as long as the longest so far, is done before the reserve begins."""
+        return not self._longest or self._left() >= RESERVE * self._total + self._longest
+
+    def take(self) -> Mapping[str, Any]:
+        """The record whose turn it is."""
+        is_early = self._left() > self._total * (1 - SURE_ONES_FIRST)
+        return self.waiting.popleft() if is_early else self.waiting.pop()
+
+    @contextmanager
+    def timed(self) -> Iterator[None]:
+        """Around the work on one message."""
+        before = self._left()
+        try:
+            yield
+        finally:
+            self._longest = max(self._longest, before - self._left(), 1)
+
+    def untouched(self) -> list[Mapping[str, Any]]:
+        """The records that were not worked on."""
+        return [record for message, record in self.records.items() if message not in self.touched]
+
+
+def calm_key(record: Mapping[str, Any]) -> str | None:
+    """The key of a message that may be under way beside others; None for one that shall be alone: it was received
+    before, it is large and would need much room on the disk, or it is no event of a single object."""
+    try:
+        (event,) = unwrap(record["body"])
+    except (ValueError, SilversmithError):
+        return None
+    is_small = event.size is not None and event.size <= IN_MEMORY
+    return event.key if is_small and receives(record) <= 1 else None
+
+
+def receives(record: Mapping[str, Any]) -> int:
+    """How often the message was received, this time included."""
+    return int(record.get("attributes", {}).get("ApproximateReceiveCount", 1))
+
+
+def suspicion(record: Mapping[str, Any]) -> tuple[int, int]:
+    """The least suspicious first. Messages that died together change places each time, or the first would always be
+    the first, and if it is the one that kills, none of the others would ever be tried."""
+    times = receives(record)
+    return times, zlib.crc32(f"{times} {record['messageId']}".encode()) if times > 1 else 0
