@@ -26,9 +26,13 @@ def orders(rows):
 
 
 def schema(bench: Bench, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return command(bench, "schema", "orders", *arguments)
+
+
+def command(bench: Bench, *arguments: str) -> subprocess.CompletedProcess[str]:
     lake = (f"--pipeline={bench.pipeline}", f"--lake={bench.lake.path}")
     return subprocess.run(
-        [sys.executable, "-m", "silversmith.cli", "schema", "orders", *lake, *arguments],
+        [sys.executable, "-m", "silversmith.cli", *arguments, *lake],
         check=False,
         capture_output=True,
         text=True,
@@ -55,6 +59,9 @@ def test_columns_that_change(bench: Bench) -> None:
     error = json.loads((bench.quarantine / error_key("orders", "3.csv")).read_text())["error"]
     assert error["code"] == "SchemaChanged"
     assert '~ a: Float64 → String, such as "word"' in error["message"]
+
+    told = command(bench, "failures").stdout.splitlines()
+    assert any(line.strip() == '~ a: Float64 → String, such as "word"' for line in told), "a difference has lines"
 
     found = json.loads(schema(bench, "--json").stdout)
     (now,) = found["schemas"]

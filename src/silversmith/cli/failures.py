@@ -85,7 +85,7 @@ def show_document(document: ErrorDocument, now: float, indent: str = "  ") -> No
     since = age(moment(document.at), now)
     ago = f", {duration(since)} ago" if since is not None else ""
     say(f"{indent}{shown(document.key)}  ({document.transform}{ago})")
-    say(f"{indent}  {document.code}: {document.message}", style="red")
+    say_lines(f"{document.code}: {document.message}", f"{indent}  ", style="red")
     if place := describe(document.place):
         say(f"{indent}  at {place}")
     if document.hint:
