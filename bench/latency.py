@@ -46,7 +46,16 @@ class Lake:
         (folder / "pipeline.py").write_text(PIPELINE)
         make_files(folder / "bodies", 50, 4)
         self._bodies = [path.read_bytes() for path in sorted((folder / "bodies").iterdir())]
-        command = [sys.executable, "-m", "silversmith.cli", "run", "pipeline.py", "--workers", str(workers)]
+        command = [
+            sys.executable,
+            "-m",
+            "silversmith.cli",
+            "run",
+            "pipeline.py",
+            "--no-page",
+            "--workers",
+            str(workers),
+        ]
         self._log = (folder / "log").open("wb")
         self.engine = subprocess.Popen(command, cwd=folder, stdout=self._log, stderr=self._log)
 

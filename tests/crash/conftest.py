@@ -89,8 +89,24 @@ class Crashable:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
 
+<<<<<<< HEAD
     def command(self, *arguments: str, fault: str = "") -> subprocess.Popen[bytes]:
         """A command in a process of its own."""
+=======
+    def start(self, *, fault: str = "", until_idle: bool = True, workers: int = 1) -> subprocess.Popen[bytes]:
+        """An engine in a process of its own."""
+        command = [
+            sys.executable,
+            "-m",
+            "silversmith.cli",
+            "run",
+            "pipeline.py",
+            "--no-page",
+            "--workers",
+            str(workers),
+        ]
+        environment = {**os.environ, "SILVERSMITH_FAULT": fault}
+>>>>>>> 25a31ff (The page: a pipeline in a browser, beside the engine or over a deployed stack)
         return subprocess.Popen(
             [sys.executable, "-m", "silversmith.cli", *arguments],
             cwd=self.folder,

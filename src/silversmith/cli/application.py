@@ -20,6 +20,7 @@ DONE, FAILED, WRONG_CALL, BUG, INTERRUPTED = 0, 1, 2, 70, 130
 COMMANDS = (
     ("init", "init:init", "Write a new pipeline project."),
     ("run", "run:run", "Run the pipeline on this machine: what lands in bronze comes out in silver."),
+    ("page", "page:page", "Show the pipeline in a browser: a lake without an engine, or on AWS."),
     ("put", "put:put", "Put files in bronze."),
     ("check", "check:check", "Show what a run would make of files, without a lake."),
     ("infer", "infer:infer", "Write a contract that files like these fulfil."),
@@ -111,9 +112,10 @@ def _trace(error: Exception) -> None:
 def _is_wrong_call(error: SilversmithError) -> bool:
     from silversmith.errors import DefinitionError, LakeInUse
     from silversmith.operations import WrongCall
+    from silversmith.page.address import NoPort
     from silversmith.stores.keys import InvalidKey
 
-    return isinstance(error, (DefinitionError, LakeInUse, WrongCall, InvalidKey))
+    return isinstance(error, (DefinitionError, LakeInUse, NoPort, WrongCall, InvalidKey))
 
 
 def _reader_is_gone() -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, astuple, dataclass
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
@@ -15,7 +16,7 @@ from silversmith.cli.opened import load_pipeline
 from silversmith.cli.options import LAKE, PIPELINE, JsonOption, LakeOption, PipelineArgument
 from silversmith.cli.profiled import documents, show_profile
 from silversmith.cli.progress import View, summary, view
-from silversmith.cli.screen import say, say_json
+from silversmith.cli.screen import say, say_json, warn
 from silversmith.cli.signals import Stop
 from silversmith.cli.text import count, shown
 from silversmith.local.chaos import Rates
@@ -76,6 +77,17 @@ def run(
     profile: Annotated[
         bool, Parameter(negative=(), show_default=False, help="Tell at the end where the time went, by stage.")
     ] = False,
+    page: Annotated[
+        int | None,
+        Parameter(
+            validator=validators.Number(gte=0, lte=65535),
+            show_default=False,
+            help="The port of the page that shows the run in a browser; else 8320, or any that is free.",
+        ),
+    ] = None,
+    no_page: Annotated[
+        bool, Parameter(negative=(), show_default=False, help="No page; with --until-idle there is none unless asked.")
+    ] = False,
     chaos: Annotated[int | None, Parameter(show=False, validator=validators.Number(gte=0))] = None,
     chaos_loss: Share = Rates.loss,
     chaos_duplicates: Share = Rates.duplicates,
@@ -101,6 +113,7 @@ def run(
         f"{definition.name}: {folder.bucket(definition.bronze)} → {folder.bucket(definition.silver)}", json=json
     )
     began, since = time.monotonic(), time.time()
+    serves = not no_page and (page is not None or not until_idle)
     with told(), Stop(lambda number: _end_at_once(shows, number)) as stop:
         engine = Engine(
             folder,
@@ -111,7 +124,11 @@ def run(
             profile=stages,
         )
         try:
-            with exporting(folder, definition, metrics=metrics, otel=otel), shows:
+            with (
+                exporting(folder, definition, metrics=metrics, otel=otel),
+                _page(folder, pipeline, page, quiet=json) if serves else nullcontext(),
+                shows,
+            ):
                 progress = engine.run(until_idle=until_idle, stopped=stop, tick=shows.tick)
             failed = engine.failed_files()
         finally:
@@ -125,6 +142,23 @@ def run(
         if result.profile is not None:
             show_profile(result.profile)
     return _exit_code(result, until_idle=until_idle)
+
+
+def _page(folder: LakeFolder, pipeline: str, port: int | None, *, quiet: bool) -> AbstractContextManager[object]:
+    """The page beside the engine. A run does not fail for want of one that nobody asked for."""
+    from silversmith.page.address import NoPort, listen
+    from silversmith.page.beside import Beside
+    from silversmith.page.gate import new_token
+
+    try:
+        beside = Beside(folder, pipeline, listen(port), new_token())
+    except (NoPort, OSError) as error:
+        if port is not None:
+            raise
+        warn(f"there is no page: {error}")
+        return nullcontext()
+    (warn if quiet else say)(f"the page: {beside.url}")
+    return beside
 
 
 def _end_at_once(shows: View, number: int) -> NoReturn:

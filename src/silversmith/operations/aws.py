@@ -23,7 +23,7 @@ from silversmith.events import NotAnEvent, ObjectEvent, object_created, unwrap
 from silversmith.operations import WrongCall
 from silversmith.operations.aws_queues import AT_ONCE, LONG_POLL, Message, Queue, told
 from silversmith.operations.documents import ERROR
-from silversmith.operations.target import DeadKind, DeadMessage, Depth, Hop, LastOutcome, Lately, TransformQueues
+from silversmith.operations.target import DeadKind, DeadMessage, Depth, Hop, LastOutcome, Lately, News, TransformQueues
 from silversmith.pipeline import Pipeline
 from silversmith.reconciler import SqsQueue
 from silversmith.stores import Lake
@@ -182,6 +182,14 @@ class AwsTarget:
             Hop(dead.version, dead.sent, dead.kind.value, dead.source, "dead", {"reason": dead.reason})
             for dead in found[-most:]
         ]
+
+    def newest(self) -> int:
+        return 0
+
+    def news(self, after: int, most: int) -> list[News]:
+        """None: nothing here remembers."""
+        del after, most
+        return []
 
     def outcome(self, transform: str, key: str) -> LastOutcome | None:
         """Never one: what came of it is in silver, or in quarantine."""

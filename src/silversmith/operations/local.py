@@ -21,7 +21,7 @@ from silversmith.local.journal import Journal
 from silversmith.local.lake import LakeFolder, engine_runs
 from silversmith.local.stack import Stack, read
 from silversmith.operations import WrongCall
-from silversmith.operations.target import DeadKind, DeadMessage, Depth, Hop, LastOutcome, Lately, TransformQueues
+from silversmith.operations.target import DeadKind, DeadMessage, Depth, Hop, LastOutcome, Lately, News, TransformQueues
 from silversmith.pipeline import Pipeline
 from silversmith.stores import Lake
 
@@ -176,6 +176,15 @@ class LocalTarget:
         return [
             Hop(version, at, room, name, what, _json(detail))
             for version, at, room, name, what, detail in reversed(rows)
+        ]
+
+    def newest(self) -> int:
+        return max((number or 0 for (number,) in self._rows("newest_hop")), default=0)
+
+    def news(self, after: int, most: int) -> list[News]:
+        return [
+            News(number, key, Hop(version, at, room, name, what, _json(detail)))
+            for number, key, version, at, room, name, what, detail in self._rows("hops_after", after=after, most=most)
         ]
 
     def outcome(self, transform: str, key: str) -> LastOutcome | None:

@@ -127,6 +127,17 @@ def put(uploads: Sequence[Upload], pipeline: Pipeline, bronze: Store, *, scratch
         yield Put(upload.key, size, etag, [transform.name for transform in pipeline.matching(upload.key)])
 
 
+def put_own(path: Path, key: str, pipeline: Pipeline, bronze: Store) -> Put:
+    """Put one file that nobody else needs: the store may move it. Durable when it returns.
+
+    Raises:
+        InvalidKey: the key can be none.
+    """
+    size = path.stat().st_size
+    etag = bronze.put(key, path.read_bytes() if size <= IN_MEMORY else path)
+    return Put(key, size, etag, [transform.name for transform in pipeline.matching(key)])
+
+
 def _put(upload: Upload, bronze: Store, scratch: Path | None) -> tuple[int, str]:
     """A store may move a file that it is given, and this one is the user's: so it gets a copy."""
     size = upload.path.stat().st_size

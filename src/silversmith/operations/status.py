@@ -16,7 +16,8 @@ class TransformStatus:
     where nobody counts, as on AWS.
 
     ``waiting``, ``in_flight`` and ``dead`` count messages (``in_flight``: hidden because they are worked on, or until
-    their next try), ``oldest_seconds`` is the age of the oldest, ``quarantined`` counts files. ``done``, ``duplicates``
+    their next try), ``dead_letters`` those of each of its dead-letter queues, ``oldest_seconds`` is the
+    age of the oldest, ``quarantined`` counts files. ``done``, ``duplicates``
     and ``gone`` count files, ``rows`` and ``rejected`` rows, ``retried`` failed tries.
     """
 
@@ -27,6 +28,7 @@ class TransformStatus:
     oldest_seconds: float | None
     dead: int
     quarantined: int
+    dead_letters: Mapping[str, int]
 
     done: int | None
     duplicates: int | None
@@ -115,6 +117,7 @@ def _transform(
         oldest_seconds=None if oldest is None else max(0.0, round(now - oldest, 3)),
         dead=queues.dead,
         quarantined=target.quarantined(transform.name),
+        dead_letters={depth.name: _held(depth) for depth in queues.dead_letters},
         done=total("committed"),
         duplicates=total("duplicate"),
         gone=total("gone"),

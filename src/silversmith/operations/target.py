@@ -51,6 +51,15 @@ class Hop:
 
 
 @dataclass(frozen=True)
+class News:
+    """A hop as it is read in the order in which all hops happened. ``number`` only rises."""
+
+    number: int
+    key: str
+    hop: Hop
+
+
+@dataclass(frozen=True)
 class LastOutcome:
     """What a transform last made of a key. ``verdict``: committed, quarantined, gone, failed."""
 
@@ -143,6 +152,13 @@ class Target(Protocol):
 
     def hops(self, key: str, most: int) -> list[Hop]:
         """The newest ``most`` things that happened to any version of the key, in the order in which they did."""
+
+    def newest(self) -> int:
+        """The number of the newest hop of all; 0 where nothing is remembered."""
+
+    def news(self, after: int, most: int) -> list[News]:
+        """Up to ``most`` hops of any key whose number is above ``after``, in order. What they cost does not grow with
+        what is remembered."""
 
     def outcome(self, transform: str, key: str) -> LastOutcome | None:
         """What the transform made of the key when it last had to do with it."""

@@ -38,9 +38,19 @@ class KeyPattern:
         pieces = _pieces(text)
         return KeyPattern(text, pieces, wildcard.test(pieces))
 
+    @staticmethod
+    def exactly(key: str) -> KeyPattern:
+        """The pattern of this one key, whatever signs it has."""
+        return KeyPattern(key, (key,), key.__eq__)
+
     def matches(self, key: str) -> bool:
         """Whether an object's key, as it is (not encoded), matches. Exactly what :meth:`event_pattern` matches."""
         return self._test(key)
+
+    @property
+    def pieces(self) -> tuple[str, ...]:
+        """The literal texts before, between and after the stars."""
+        return self._pieces
 
     @property
     def literal_prefix(self) -> str:

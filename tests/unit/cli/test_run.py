@@ -45,7 +45,7 @@ def start(folder: Path) -> Iterator[Start]:
 
         def run(*options: str) -> subprocess.Popen[str]:
             process = subprocess.Popen(
-                [sys.executable, "-m", "silversmith.cli", "run", "--workers", "1", *options],
+                [sys.executable, "-m", "silversmith.cli", "run", "--no-page", "--workers", "1", *options],
                 cwd=folder,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,

@@ -1,0 +1,180 @@
+"""Who may see the page: this machine's browser that was given the token, and no other site's pages.
+
+The token comes in the URL, as Jupyter's does, and stays in a cookie. https://jupyter-server.readthedocs.io/en/latest/operators/security.html
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass
+from urllib.parse import parse_qsl, urlencode, urlsplit
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import cookie_parser
+from starlette.responses import HTMLResponse, RedirectResponse, Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+#: The names by which a browser on this machine may call it. A site that had its own name point here would send its
+#: own: that is DNS rebinding, and it is refused.
+NAMES = frozenset({"127.0.0.1", "localhost", "::1"})
+
+#: Methods that change nothing.
+SAFE = frozenset({"GET", "HEAD"})
+
+#: What every answer says to the browser: no script, style or frame but ours, nothing kept, nothing told to others.
+#: https://developer.mozilla.org/en-US/docs/Web/HTTP/Guides/CSP
+HEADERS = {
+    "content-security-policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
+        "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+    ),
+    "x-content-type-options": "nosniff",
+    "x-frame-options": "DENY",
+    "referrer-policy": "no-referrer",
+    "cross-origin-opener-policy": "same-origin",
+    "cross-origin-resource-policy": "same-origin",
+    "permissions-policy": "camera=(), geolocation=(), microphone=(), usb=()",
+    "cache-control": "no-store",
+}
+
+
+def new_token() -> str:
+    """A token that nobody guesses."""
+    return secrets.token_urlsafe(24)
+
+
+def csrf_token(token: str) -> str:
+    """What a form must bring that changes anything. Made of the token, and does not tell it."""
+    return hmac.new(token.encode(), b"silversmith form", hashlib.sha256).hexdigest()
+
+
+def same(one: str, other: str) -> bool:
+    """Whether two texts are the same, in a time that does not tell where they differ."""
+    return hmac.compare_digest(one.encode("utf-8", "surrogatepass"), other.encode("utf-8", "surrogatepass"))
+
+
+@dataclass(frozen=True)
+class Refused:
+    """An answer that is no page. ``why`` is for a person."""
+
+    status: int
+    why: str
+
+
+@dataclass(frozen=True)
+class Enter:
+    """The token was right: keep it as a cookie, and go on to ``location``, which does not have it."""
+
+    location: str
+
+
+@dataclass(frozen=True)
+class Caller:
+    """What a request says of who makes it."""
+
+    method: str
+    path: str
+    query: str
+    headers: Mapping[str, str]
+    cookies: Mapping[str, str]
+
+
+def judge(caller: Caller, *, token: str, cookie: str) -> Refused | Enter | None:
+    """None: let it pass. Pure."""
+    host = caller.headers.get("host", "")
+    if _name(host) not in NAMES:
+        return Refused(421, "This page answers only to 127.0.0.1 and localhost.")
+    if caller.method not in SAFE and not _is_own_origin(caller.headers, host):
+        return Refused(403, "The request comes from another site, and was refused.")
+    if caller.path.startswith("/static/"):
+        return None
+    if same(caller.cookies.get(cookie, ""), token):
+        return None if "token=" not in caller.query else _enter(caller, token)
+    return _enter(caller, token) or Refused(
+        403, "Open the page by the URL that silversmith printed: its token lets you in. Each start prints a new one."
+    )
+
+
+def _enter(caller: Caller, token: str) -> Enter | None:
+    """With the right token in the URL: to the same URL without it."""
+    query = parse_qsl(caller.query, keep_blank_values=True)
+    if caller.method not in SAFE or not any(name == "token" and same(value, token) for name, value in query):
+        return None
+    rest = urlencode([(name, value) for name, value in query if name != "token"])
+    path = "/" + caller.path.lstrip("/\\")  # "//elsewhere" would be another host
+    return Enter(f"{path}?{rest}" if rest else path)
+
+
+def _name(host: str) -> str:
+    try:
+        return urlsplit(f"//{host}").hostname or ""
+    except ValueError:
+        return ""
+
+
+def _is_own_origin(headers: Mapping[str, str], host: str) -> bool:
+    """A browser names the origin of every request that can change something.
+
+    https://cheatsheetseries.owasp.org/cheatsheets/Cross-Site_Request_Forgery_Prevention_Cheat_Sheet.html
+    """
+    if headers.get("sec-fetch-site", "same-origin") != "same-origin":
+        return False
+    return headers.get("origin", "") == f"http://{host}"
+
+
+class Gate:
+    """Asks :func:`judge` about every request, and sets :data:`HEADERS` on every answer.
+
+    Args:
+        app: what is behind it.
+        token: what lets in.
+        cookie: the name of the cookie that keeps it. Cookies do not know of ports, so it should name the port.
+    """
+
+    def __init__(self, app: ASGIApp, *, token: str, cookie: str) -> None:
+        self._app = app
+        self._token = token
+        self._cookie = cookie
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            if scope["type"] == "lifespan":
+                await self._app(scope, receive, send)
+            return  # a websocket: there is none
+
+        async def guarded(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                for name, value in HEADERS.items():
+                    headers.setdefault(name, value)
+            await send(message)
+
+        headers = Headers(scope=scope)
+        caller = Caller(
+            scope["method"],
+            scope["path"],
+            scope["query_string"].decode("latin-1"),
+            headers,
+            cookie_parser(headers.get("cookie", "")),
+        )
+        verdict = judge(caller, token=self._token, cookie=self._cookie)
+        answer = self._app if verdict is None else self._answer(verdict)
+        await answer(scope, receive, guarded)
+
+    def _answer(self, verdict: Refused | Enter) -> Response:
+        if isinstance(verdict, Refused):
+            return HTMLResponse(REFUSED.format(why=verdict.why), verdict.status)
+        response = RedirectResponse(verdict.location, 303)
+        response.set_cookie(self._cookie, self._token, httponly=True, samesite="strict", path="/")
+        return response
+
+
+#: ``why`` is always a text of ours.
+REFUSED = """<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><title>Silversmith</title>
+<link rel="stylesheet" href="/static/page.css"></head>
+<body class="alone"><main><h1>Silversmith</h1><p>{why}</p></main></body></html>
+"""

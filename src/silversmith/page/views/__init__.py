@@ -1,0 +1,1 @@
+"""What is behind each URL. One file, one part of the page."""

@@ -1,0 +1,175 @@
+"""Looks at the pipeline again and again, in a thread of its own, and tells who watches that there is something new."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from silversmith.operations.status import Status, status
+from silversmith.operations.target import Target
+from silversmith.page.flow import Moment, moment
+from silversmith.page.history import History, Point, Span
+from silversmith.page.places import Place
+from silversmith.page.rates import Rates
+from silversmith.page.seen import LastFiles, Seen
+from silversmith.pipeline import Pipeline
+
+#: So many hops are read at a time; and so many back from the newest when the page starts.
+BATCH = 5000
+BACK = 150_000
+
+_log = logging.getLogger("silversmith.page")
+
+
+@dataclass(frozen=True)
+class Glance:
+    """What was there at one look. ``problem``: why nothing could be seen."""
+
+    number: int
+    at: float
+    status: Status | None
+    moment: Moment
+    remembers: bool
+    problem: str = ""
+
+
+@dataclass
+class _Memory:
+    """What the news told so far. Kept apart, so that a journal that was begun anew begins a new one."""
+
+    files: LastFiles = field(default_factory=LastFiles)
+    history: History = field(default_factory=History)
+    after: int = 0
+
+
+class Watch:
+    """The latest look at a place, and what the looks before it gathered. Its methods may be called from any thread.
+
+    Args:
+        place: what to look at.
+        clock: the time in Unix seconds.
+    """
+
+    def __init__(self, place: Place, *, clock: Callable[[], float] = time.time) -> None:
+        self._place = place
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._memory = _Memory()
+        self._rates = Rates()
+        self._wake = threading.Event()
+        self._ended = threading.Event()
+        self._looked = threading.Event()
+        self._listeners: dict[int, Callable[[], None]] = {}
+        self._glance = Glance(0, clock(), None, Moment({}, {}), remembers=False, problem="not looked yet")
+        self._thread = threading.Thread(target=self._run, name="watch", daemon=True)
+
+    def start(self) -> None:
+        """Begin to look."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Look no more."""
+        self._ended.set()
+        self._wake.set()
+
+    @property
+    def glance(self) -> Glance:
+        """The latest look."""
+        return self._glance
+
+    @property
+    def ended(self) -> bool:
+        """Whether it was stopped."""
+        return self._ended.is_set()
+
+    def hear(self, listener: Callable[[], None]) -> Callable[[], None]:
+        """Have ``listener`` called after every look, from the looking thread. Returns what ends that."""
+        with self._lock:
+            number = max(self._listeners, default=0) + 1
+            self._listeners[number] = listener
+        self._wake.set()
+
+        def end() -> None:
+            with self._lock:
+                self._listeners.pop(number, None)
+
+        return end
+
+    def newest(self, most: int, *, before: int | None = None, wanted: Mapping[str, str] | None = None) -> list[Seen]:
+        """As :meth:`LastFiles.newest`."""
+        with self._lock:
+            return self._memory.files.newest(most, before=before, wanted=wanted)
+
+    def since(self, number: int) -> list[Seen]:
+        """As :meth:`LastFiles.since`."""
+        with self._lock:
+            return self._memory.files.since(number)
+
+    def keys(self, text: str, most: int) -> list[str]:
+        """As :meth:`LastFiles.keys`."""
+        with self._lock:
+            return self._memory.files.keys(text, most)
+
+    def points(self, span: Span) -> list[Point]:
+        """As :meth:`History.points`, until now."""
+        with self._lock:
+            return self._memory.history.points(span, self._clock())
+
+    def first(self, patience: float = 10.0) -> Glance:
+        """The latest look; waits for the first one, but not for ever."""
+        self._looked.wait(patience)
+        return self._glance
+
+    def look(self) -> Glance:
+        """Look once, now."""
+        now = self._clock()
+        try:
+            self._place.refresh()
+            with self._place.opened() as (pipeline, target):
+                found = status(pipeline, target, now=now)
+                self._read(pipeline, target)
+                self._rates.add(now, target.totals() or {})
+                remembers = target.remembers
+        except Exception as error:  # noqa: BLE001 -- whatever it is, the page says so, and looks again
+            _log.warning("the pipeline could not be looked at: %s", error)
+            self._glance = Glance(
+                self._glance.number + 1, now, None, Moment({}, {}), remembers=False, problem=str(error)
+            )
+        else:
+            with self._lock:
+                self._memory.history.depth(now, sum(each.waiting for each in found.transforms))
+            self._glance = Glance(self._glance.number + 1, now, found, moment(found, self._rates), remembers)
+        self._looked.set()
+        for listener in self._each():
+            listener()
+        return self._glance
+
+    def _read(self, pipeline: Pipeline, target: Target) -> None:
+        newest = target.newest()
+        if newest < self._memory.after:
+            self._memory = _Memory()
+        if not self._memory.after:
+            self._memory.after = max(0, newest - BACK)
+        if newest <= self._memory.after:
+            return
+        transforms = {f"{pipeline.name}_{transform.name}": transform.name for transform in pipeline.transforms}
+        while news := target.news(self._memory.after, BATCH):
+            with self._lock:
+                self._memory.history.add(self._memory.files.take(news, transforms))
+            self._memory.after = news[-1].number
+            if len(news) < BATCH or self.ended:
+                return
+
+    def _each(self) -> Sequence[Callable[[], None]]:
+        with self._lock:
+            return list(self._listeners.values())
+
+    def _run(self) -> None:
+        while not self.ended:
+            self.look()
+            self._wake.clear()
+            pause = self._place.every if self._each() else self._place.every_unwatched
+            self._wake.wait(pause)
