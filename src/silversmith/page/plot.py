@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 #: The inside of every plot, in SVG's units.
 WIDTH, HEIGHT = 480.0, 120.0
+
+#: Less than this is as good as nothing.
+LEAST = 1e-9
 
 
 @dataclass(frozen=True)
@@ -47,12 +51,8 @@ def ceiling(highest: float) -> float:
     """The next round number: 1, 2 or 5 times a power of ten. 1.0 for nothing."""
     if highest <= 0:
         return 1.0
-    power = 1.0
-    while power * 10 <= highest:
-        power *= 10
-    while power > highest:
-        power /= 10
-    return next(factor * power for factor in (1, 2, 5, 10) if factor * power >= highest * 0.999999)
+    power = 10.0 ** math.floor(math.log10(max(highest, LEAST)))
+    return next((factor * power for factor in (1, 2, 5) if factor * power >= highest), 10 * power)
 
 
 def across(top: float, write: Callable[[float], str]) -> list[Mark]:

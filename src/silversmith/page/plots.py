@@ -60,4 +60,10 @@ def millis(value: float) -> str:
     """A short length of time for a person: ``0.4 ms``, ``85 ms``, ``1.2 s``, ``3 min``."""
     if value < 1000:
         return f"{value:.0f} ms" if value >= 10 or not value else f"{value:.1f} ms"
-    return f"{value / 1000:.3g} s" if value < 120_000 else f"{value / 60_000:.0f} min"
+    return (
+        f"{value / 1000:.2g} s"
+        if value < 10_000
+        else f"{value / 1000:.0f} s"
+        if value < 120_000
+        else f"{value / 60_000:.0f} min"
+    )

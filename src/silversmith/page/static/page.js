@@ -5,13 +5,15 @@ const MOST_ROWS = 60;
 const find = (selector, within = document) => within.querySelector(selector);
 const all = (selector, within = document) => [...within.querySelectorAll(selector)];
 
-// Times are written in UTC; a person wants their own.
+// Times are written in UTC; a person wants their own. To make a format takes long, so it is done once.
+const timeOfDay = new Intl.DateTimeFormat([], { hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23" });
+const dateAndTime = new Intl.DateTimeFormat([], { dateStyle: "medium", timeStyle: "medium" });
 function localTimes(within) {
   for (const time of all("time[datetime]", within)) {
     const at = new Date(time.dateTime);
     if (isNaN(at) || !/^\d{2}:\d{2}:\d{2}$/.test(time.textContent)) continue;
-    time.textContent = at.toLocaleTimeString([], { hourCycle: "h23" });
-    time.title = at.toLocaleString();
+    time.textContent = timeOfDay.format(at);
+    time.title = dateAndTime.format(at);
   }
 }
 
@@ -94,6 +96,21 @@ function listen(live) {
   addEventListener("pageshow", (event) => event.persisted && open());
 }
 
+// Of a long list only what is near is in the document: the rest is kept aside, and its place kept free.
+const near = "IntersectionObserver" in window && new IntersectionObserver((entries) => {
+  for (const { target: piece, isIntersecting } of entries) {
+    if (isIntersecting && piece.kept) {
+      piece.append(...piece.kept);
+      piece.kept = null;
+      piece.style.height = "";
+    } else if (!isIntersecting && !piece.kept && !piece.contains(document.activeElement)) {
+      piece.style.height = `${piece.offsetHeight}px`;
+      piece.kept = [...piece.children];
+      piece.replaceChildren();
+    }
+  }
+}, { rootMargin: "3000px" });
+
 // The next piece of a long list, when somebody gets near its end.
 function grow() {
   const link = find("[data-older]");
@@ -107,7 +124,10 @@ function grow() {
     given.innerHTML = await answer.text();
     localTimes(given.content);
     const next = find(".older", given.content);
-    find("#files").append(...all(".piece", given.content));
+    for (const piece of all(".piece", given.content)) {
+      find("#files").append(piece);
+      near.observe(piece);
+    }
     if (next) link.parentElement.replaceWith(next);
     else link.parentElement.remove();
     grow();

@@ -16,7 +16,7 @@ from silversmith.pipeline import Pipeline
 from silversmith.stores.keys import InvalidKey, check
 
 #: So many files are in one piece of the list; the browser asks for the next when somebody gets there.
-PIECE = 200
+PIECE = 100
 
 #: So many keys a search finds.
 MOST_FOUND = 200

@@ -1,0 +1,173 @@
+"""Each part of the page, clicked through in a real browser."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.page.conftest import HOSTILE, Site
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Page
+
+PATIENCE = 60_000  # milliseconds: a worker that starts on a busy machine takes its time
+
+
+def row(tab: Page, key: str) -> str:
+    return f'#rows .row:has(.key:has-text("{key}"))'
+
+
+def test_the_flow_lives_and_files_come_by_themselves(tab: Page, site: Site) -> None:
+    tab.wait_for_selector(row(tab, "orders/good.csv"), timeout=PATIENCE)
+    before = int(tab.text_content("tspan[data-live='orders.done']") or "-1")
+    site.drop("orders/late.csv", "id,total\n9,9\n")
+    tab.wait_for_selector(row(tab, "orders/late.csv"), timeout=PATIENCE)
+    tab.wait_for_function(
+        "before => Number(document.querySelector(\"tspan[data-live='orders.done']\").textContent) > before",
+        arg=before, timeout=PATIENCE,
+    )  # fmt: skip
+    assert tab.text_content("[data-live=engine]") == "the engine runs"
+    assert "silver" in (tab.text_content(row(tab, "orders/late.csv")) or "")
+    assert tab.locator(".plot").count() == 3
+    tab.click("text=24 hours")
+    assert "24 hours" in (tab.text_content(".plot-throughput") or "")
+
+
+def test_a_file_s_story(tab: Page) -> None:
+    tab.wait_for_selector(row(tab, "orders/mixed.csv"), timeout=PATIENCE)
+    tab.keyboard.press("/")
+    tab.keyboard.type("orders/mixed.csv")
+    tab.keyboard.press("Enter")
+    tab.wait_for_selector("h1:has-text('orders/mixed.csv')")
+    text = tab.inner_text("main")
+    assert "total is positive" in text
+    assert "Silver rows: 1 of 1 rows" in text
+    assert "3 rows read, 1 written, 2 rejected" in text
+    assert [each for each in ("bucket", "rule", "topic", "queue", "function") if each not in text] == []
+
+
+def test_a_search_that_is_no_key_finds_those_that_begin_so(tab: Page) -> None:
+    tab.wait_for_selector(row(tab, "orders/good.csv"), timeout=PATIENCE)
+    tab.fill("#search", "orders/")
+    tab.press("#search", "Enter")
+    tab.click("main >> text=orders/good.csv")
+    tab.wait_for_selector("h1:has-text('orders/good.csv')")
+
+
+def test_failures_are_grouped_and_tried_again(tab: Page, site: Site) -> None:
+    tab.wait_for_selector(row(tab, "bug/one.csv"), timeout=PATIENCE)
+    tab.wait_for_selector("a.pill[data-mark='fragile.dead'][data-on]", timeout=PATIENCE)
+    tab.click("nav >> text=Failures")
+    assert "not mended yet" in tab.inner_text("main")
+    assert "UnreadableCsv" in tab.inner_text("main")
+    (site.folder / "mended").touch()
+    cause = tab.locator(".cause", has_text="not mended yet")
+    cause.locator("a.button").click()
+    assert "bug/one.csv" in tab.inner_text("main")
+    assert "orders/broken.csv" not in tab.inner_text("main")
+    tab.click("button.main")
+    tab.wait_for_selector("text=1 failure tried again")
+    tab.click("nav >> text=Flow")
+    tab.wait_for_selector('#rows .row:has(.key:has-text("bug/one.csv")):has(.committed)', timeout=PATIENCE)
+    assert not (site.folder / "lake/.silversmith/logs/page.log").read_text()
+
+
+def test_a_transform_and_the_pattern_tester(tab: Page) -> None:
+    tab.wait_for_selector(row(tab, "orders/good.csv"), timeout=PATIENCE)
+    tab.click("nav >> text=Transforms")
+    tab.click("main >> text=orders")
+    text = tab.inner_text("main")
+    assert "def orders(rows: pl.LazyFrame)" in text
+    assert "total is positive" in text
+    assert "+ id: Int64" in text
+    tab.click("nav >> text=Pattern tester")
+    tab.fill("#text", "orders/may.txt")
+    tab.click("button.main")
+    assert "the key does not end with .csv" in tab.inner_text("main")
+    event = '{"detail-type": "Object Deleted", "source": "aws.s3", "detail": {"bucket": {"name": "dl-bronze-layer"}, '
+    tab.fill("#text", event + '"object": {"key": "orders/may.csv"}}}')
+    tab.click("button.main")
+    assert "detail-type" in tab.inner_text(".answers")
+
+
+def test_a_file_is_dropped_and_chosen(tab: Page, site: Site, tmp_path: Path) -> None:
+    tab.fill("#prefix", "orders/")
+    drop = """() => {
+        const given = new DataTransfer();
+        given.items.add(new File(["id,total\\n5,5\\n"], "dropped é.csv"));
+        document.body.dispatchEvent(new DragEvent("drop", {dataTransfer: given, bubbles: true, cancelable: true}));
+    }"""
+    tab.evaluate(drop)
+    tab.wait_for_selector("#puts .good:has-text('dropped é.csv')", timeout=PATIENCE)
+    large = tmp_path / "large.csv"
+    large.write_text("id,total\n" + "1,2.5\n" * 2_000_000)
+    tab.set_input_files("#chosen", large)
+    tab.wait_for_selector("#puts .good:has-text('large.csv')", timeout=PATIENCE)
+    assert (site.folder / "lake/dl-bronze-layer/orders/large.csv").stat().st_size == large.stat().st_size
+    tab.wait_for_selector(row(tab, "dropped é.csv"), timeout=PATIENCE)
+    assert list((site.folder / "lake/.silversmith/scratch").glob("page-*")) == []
+
+
+def test_hostile_keys_and_contents_are_text(tab: Page, site: Site) -> None:
+    tab.wait_for_selector(row(tab, "onerror"), timeout=PATIENCE)
+    assert "\\u202ecsv" in tab.inner_text(row(tab, "onerror") + " .key")
+    tab.click(row(tab, "onerror") + " .key a")
+    tab.wait_for_selector("h1:has-text('onerror')")
+    assert "\u202e" not in tab.inner_text("main")
+    assert "<script>" in tab.inner_text("main"), "the rejected cell, as text"
+    assert "owned" not in tab.title().partition("=")[0]
+    assert tab.locator("main img, main script").count() == 0
+    assert HOSTILE in {path.relative_to(site.folder / "lake/dl-bronze-layer").as_posix()
+                       for path in (site.folder / "lake/dl-bronze-layer").rglob("*.csv")}  # fmt: skip
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_contrast_is_enough_everywhere(tab: Page, scheme: str) -> None:
+    """https://www.w3.org/TR/WCAG22/#contrast-minimum"""
+    tab.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
+    tab.wait_for_selector(row(tab, "orders/broken.csv"), timeout=PATIENCE)
+    tab.wait_for_timeout(2600)  # what came just now is lit up for as long
+    assert tab.evaluate(CONTRAST) == []
+
+
+def test_it_is_operable_by_the_keyboard_and_has_names(tab: Page) -> None:
+    tab.keyboard.press("Tab")
+    assert tab.evaluate("document.activeElement.className") == "skip"
+    tab.keyboard.press("Enter")
+    assert tab.evaluate("document.activeElement.id") == "main"
+    assert tab.locator("header, main, footer, nav").count() >= 4
+    assert tab.locator("h1").count() == 1
+    unnamed = (
+        "[...document.querySelectorAll('input:not([type=hidden]), select, textarea')].filter(e => !e.labels.length)"
+    )
+    assert tab.evaluate(f"{unnamed}.length") == 0
+    tab.emulate_media(reduced_motion="reduce")
+    moving = "[...document.querySelectorAll('*')].some(e => getComputedStyle(e).animationName !== 'none')"
+    assert tab.evaluate(moving) is False
+
+
+#: Every text whose colour does not stand out from the ground behind it, in HTML.
+CONTRAST = """() => {
+  const numbers = (text) => (text.match(/[\\d.]+/g) || []).map(Number);
+  const light = ([r, g, b]) => [r, g, b].map((c) => c / 255)
+    .map((c) => (c <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4))
+    .reduce((sum, c, at) => sum + c * [0.2126, 0.7152, 0.0722][at], 0);
+  const ground = (element) => {
+    for (let each = element; each; each = each.parentElement) {
+      const found = numbers(getComputedStyle(each).backgroundColor);
+      if (found.length === 3 || found[3] > 0) return found;
+    }
+    return [255, 255, 255];
+  };
+  const poor = [];
+  for (const element of document.querySelectorAll("body *:not(svg *)")) {
+    const own = [...element.childNodes].some((node) => node.nodeType === 3 && node.textContent.trim());
+    if (!own || !element.getClientRects().length) continue;
+    const [one, other] = [light(numbers(getComputedStyle(element).color)), light(ground(element))];
+    const ratio = (Math.max(one, other) + 0.05) / (Math.min(one, other) + 0.05);
+    if (ratio < 4.5) poor.push(`${element.className} ${element.textContent.trim().slice(0, 20)} ${ratio.toFixed(2)}`);
+  }
+  return poor;
+}"""

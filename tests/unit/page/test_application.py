@@ -1,0 +1,167 @@
+"""Every page over a lake in which everything happened."""
+
+from __future__ import annotations
+
+import html
+
+import pytest
+
+from tests.unit.operations.conftest import BAD, GOOD, HARMFUL, PARTLY
+from tests.unit.page.conftest import HOST, Visitor
+
+HOSTILE = "orders/<script>alert(1)</script>\u202e\x1b.csv"
+
+
+def everything(visitor: Visitor) -> None:
+    bench = visitor.bench
+    bench.land("orders/good.csv", text=GOOD)
+    bench.land("orders/partly.csv", text=PARTLY)
+    bench.land("orders/bad.csv", HOSTILE, text=BAD)
+    bench.land("orders/harmful.csv", text=HARMFUL)
+    bench.work()
+
+
+def test_a_lake_where_nothing_happened(visitor: Visitor) -> None:
+    assert "Nothing yet" in visitor.get("/")
+    assert "Nothing failed" in visitor.get("/failures")
+    assert "no engine runs" in visitor.get("/")
+
+
+def test_the_overview_tells_what_happened(visitor: Visitor) -> None:
+    everything(visitor)
+    text = visitor.get("/")
+    assert '<tspan data-live="orders.done">2</tspan>' in text
+    assert '<tspan data-live="orders.dead">1</tspan>' in text
+    assert '<tspan data-live="orders.quarantined">2</tspan>' in text
+    assert "orders/partly.csv" in text
+
+
+@pytest.mark.parametrize("path", ["/", "/files", "/failures", "/search?q=orders/", "/redrive"])
+def test_a_hostile_key_is_text(visitor: Visitor, path: str) -> None:
+    everything(visitor)
+    text = visitor.get(path)
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;\\u202e\\x1b.csv" in text
+    assert "<script>alert" not in text
+    assert "\u202e" not in text
+    assert "\x1b" not in text
+
+
+def test_a_hostile_file_has_its_story(visitor: Visitor) -> None:
+    everything(visitor)
+    answer = visitor.client.get("/file", params={"key": HOSTILE})
+    assert answer.status_code == 200
+    assert "MissingColumn" in answer.text
+    assert "<script>alert" not in answer.text
+
+
+def test_a_story_has_silver_rejected_rows_and_hops(visitor: Visitor) -> None:
+    everything(visitor)
+    text = html.unescape(visitor.get("/file?key=orders/partly.csv"))
+    assert "Rejected rows: 2 of 2 rows" in text
+    assert "total is positive" in text
+    assert "Silver rows: 1 of 1 rows" in text
+    assert "committed" in text
+    assert "Nothing is known" in visitor.get("/file?key=orders/none.csv", 404)
+
+
+def test_search(visitor: Visitor) -> None:
+    everything(visitor)
+    visitor.get("/search?q=orders/good.csv", 303)
+    assert "orders/good.csv" in visitor.get("/search?q=orders/g")
+    assert "No key in bronze" in visitor.get("/search?q=zzzzzz")
+    assert "1,024" in visitor.get("/search?q=" + "a" * 1100)
+
+
+def test_files_are_filtered_and_come_in_pieces(visitor: Visitor) -> None:
+    everything(visitor)
+    text = visitor.get("/files?outcome=quarantined&q=bad")
+    assert "orders/bad.csv" in text
+    assert "orders/good.csv" not in text
+    assert "<html" not in visitor.get("/files?piece=1&before=999999")
+    assert "orders/good.csv" in visitor.get("/files?before=nonsense")
+
+
+def test_failures_are_grouped_and_redriven_only_with_the_form(visitor: Visitor) -> None:
+    everything(visitor)
+    text = visitor.get("/failures")
+    assert "MissingColumn" in text
+    assert "666 is no order" in text
+    asked = visitor.get("/redrive?transform=orders&error=TransformError")
+    assert "orders/harmful.csv" in asked
+    assert "orders/bad.csv" not in asked
+    assert visitor.bench.depth("shop_orders") == 0, "asking does nothing"
+    visitor.post("/redrive", 403, csrf="wrong", transform="orders", error="TransformError")
+    visitor.post("/redrive", 403, origin="http://evil.example", transform="orders", error="TransformError")
+    assert visitor.bench.depth("shop_orders") == 0
+    visitor.post("/redrive", transform="orders", error="TransformError")
+    assert visitor.bench.depth("shop_orders") == 1
+
+
+def test_one_file_is_redriven(visitor: Visitor) -> None:
+    everything(visitor)
+    visitor.post("/redrive", transform="orders", key=HOSTILE)
+    assert visitor.bench.depth("shop_orders") == 1
+
+
+def test_transforms(visitor: Visitor) -> None:
+    everything(visitor)
+    assert "orders/*.csv" in visitor.get("/transforms")
+    text = html.unescape(visitor.get("/transforms/orders"))
+    assert '"""What was ordered."""' in text
+    assert "total is positive" in text
+    assert "+ id: Int64" in text
+    assert "select id from rows" in visitor.get("/transforms/ids")
+    visitor.get("/transforms/none", 404)
+
+
+def test_patterns(visitor: Visitor) -> None:
+    assert "takes it" in visitor.post("/patterns", 200, text="orders/a.csv")
+    assert "does not begin with sql/" in visitor.post("/patterns", 200, text="orders/a.csv")
+    assert "no S3 event" in visitor.post("/patterns", 200, text="{}")
+
+
+def test_upload(visitor: Visitor) -> None:
+    key = "orders/new é<b>.csv"
+    answer = visitor.client.post(
+        "/upload",
+        params={"key": key},
+        content=b"id,total\n1,1\n",
+        headers={"origin": HOST, "x-csrf-token": visitor.csrf},
+    )
+    assert answer.json()["transforms"] == ["orders"]
+    assert visitor.bench.lake.bronze.read(key) == b"id,total\n1,1\n"
+
+
+@pytest.mark.parametrize("key", ["../../out.csv", "/etc/x", "a\0b", "x" * 1024])
+def test_no_key_escapes_the_bucket(visitor: Visitor, key: str) -> None:
+    headers = {"origin": HOST, "x-csrf-token": visitor.csrf}
+    answer = visitor.client.post("/upload", params={"key": key}, content=b"x", headers=headers)
+    assert answer.status_code == 200
+    assert visitor.bench.lake.bronze.read(key) == b"x"
+    bucket = visitor.bench.folder.bucket("dl-bronze-layer")
+    assert [path for path in visitor.bench.folder.path.parent.rglob("*out.csv*") if bucket not in path.parents] == []
+
+
+def test_an_upload_needs_a_key_and_the_token(visitor: Visitor) -> None:
+    headers = {"origin": HOST, "x-csrf-token": visitor.csrf}
+    assert visitor.client.post("/upload", params={"key": ""}, content=b"x", headers=headers).status_code == 400
+    assert (
+        visitor.client.post("/upload", params={"key": "a"}, content=b"x", headers={"origin": HOST}).status_code == 403
+    )
+
+
+def test_a_form_that_is_too_long_is_refused(visitor: Visitor) -> None:
+    visitor.post("/patterns", 413, text="x" * 1_100_000)
+
+
+def test_only_what_is_static_is_served(visitor: Visitor) -> None:
+    assert visitor.client.get("/static/page.css").headers["content-type"] == "text/css; charset=utf-8"
+    visitor.get("/static/nothing", 404)
+    visitor.get("/static/..%2fgate.py", 404)
+
+
+def test_what_cannot_be_read_is_said(visitor: Visitor) -> None:
+    visitor.bench.folder.journal.write_bytes(b"no journal at all, but long enough to be looked at" * 100)
+    visitor.get("/")
+    assert "cannot be read" in visitor.watch.glance.problem
+    assert "cannot be read" in visitor.get("/failures", 400)

@@ -1,0 +1,50 @@
+"""The page beside an engine: a process of its own that ends with it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import time
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+from silversmith.local.lake import LakeFolder
+from silversmith.page.address import NoPort, listen, url
+from silversmith.page.beside import Beside
+from tests.unit.page.conftest import DEFINED
+
+
+def start(tmp_path: Path) -> Beside:
+    (tmp_path / "pipeline.py").write_text(DEFINED)
+    return Beside(LakeFolder(tmp_path / "lake"), str(tmp_path / "pipeline.py"), listen(0), "token")
+
+
+def test_it_serves_and_ends(tmp_path: Path) -> None:
+    with start(tmp_path) as beside:
+        opener = urllib.request.build_opener(urllib.request.HTTPCookieProcessor())
+        assert b"no engine runs" in opener.open(beside.url, timeout=60).read()
+        assert os.getpriority(os.PRIO_PROCESS, beside.pid) == os.getpriority(os.PRIO_PROCESS, 0) + 10
+        began = time.monotonic()
+    assert time.monotonic() - began < 10
+    with pytest.raises(OSError, match="refused"):
+        urllib.request.urlopen(beside.url, timeout=5)
+    assert (tmp_path / "lake/.silversmith/logs/page.log").read_text() == ""
+
+
+def test_its_death_is_nobody_s_concern(tmp_path: Path) -> None:
+    with start(tmp_path) as beside:
+        os.kill(beside.pid, signal.SIGKILL)
+
+
+def test_ports() -> None:
+    with listen(0) as one:
+        assert one.getsockname()[0] == "127.0.0.1"
+        assert url(one, "t").endswith("/?token=t")
+        with pytest.raises(NoPort, match="something else listens there"):
+            listen(one.getsockname()[1])
+    with listen(None) as first, listen(None) as second:
+        assert isinstance(second, socket.socket)
+        assert first.getsockname() != second.getsockname()
