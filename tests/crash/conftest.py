@@ -89,24 +89,8 @@ class Crashable:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
 
-<<<<<<< HEAD
     def command(self, *arguments: str, fault: str = "") -> subprocess.Popen[bytes]:
         """A command in a process of its own."""
-=======
-    def start(self, *, fault: str = "", until_idle: bool = True, workers: int = 1) -> subprocess.Popen[bytes]:
-        """An engine in a process of its own."""
-        command = [
-            sys.executable,
-            "-m",
-            "silversmith.cli",
-            "run",
-            "pipeline.py",
-            "--no-page",
-            "--workers",
-            str(workers),
-        ]
-        environment = {**os.environ, "SILVERSMITH_FAULT": fault}
->>>>>>> 25a31ff (The page: a pipeline in a browser, beside the engine or over a deployed stack)
         return subprocess.Popen(
             [sys.executable, "-m", "silversmith.cli", *arguments],
             cwd=self.folder,
@@ -118,7 +102,7 @@ class Crashable:
     def start(self, *, fault: str = "", until_idle: bool = True, workers: int = 1) -> subprocess.Popen[bytes]:
         """An engine in a process of its own."""
         more = ["--until-idle"] if until_idle else []
-        return self.command("run", "pipeline.py", "--workers", str(workers), *more, fault=fault)
+        return self.command("run", "pipeline.py", "--no-page", "--workers", str(workers), *more, fault=fault)
 
     def told(self, *arguments: str) -> Any:
         """What a command tells with ``--json``. It must have done its work."""

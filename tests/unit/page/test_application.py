@@ -161,6 +161,7 @@ def test_only_what_is_static_is_served(visitor: Visitor) -> None:
 
 
 def test_what_cannot_be_read_is_said(visitor: Visitor) -> None:
+    visitor.bench.journal.close()
     visitor.bench.folder.journal.write_bytes(b"no journal at all, but long enough to be looked at" * 100)
     visitor.get("/")
     assert "cannot be read" in visitor.watch.glance.problem
