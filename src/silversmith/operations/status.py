@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from silversmith.operations.target import Depth, Target, TransformQueues
@@ -28,7 +28,6 @@ class TransformStatus:
     oldest_seconds: float | None
     dead: int
     quarantined: int
-    dead_letters: Mapping[str, int]
 
     done: int | None
     duplicates: int | None
@@ -36,6 +35,8 @@ class TransformStatus:
     rows: int | None
     rejected: int | None
     retried: int | None
+
+    dead_letters: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
