@@ -3,6 +3,8 @@
 
 PYTHON ?= python3
 BIN := .venv/bin
+EXAMPLES ?= 10000
+FUZZED ?= tests/fuzz tests/unit/test_events.py tests/unit/patterns tests/unit/formats
 
 .PHONY: setup demo test check lint format types imports crash soak fuzz bench checkov api docs clean
 
@@ -43,8 +45,8 @@ format: setup  ## mend what can be mended by machine
 crash: setup  ## the long form of the crash suite: about a quarter of an hour
 	SILVERSMITH_CRASH_FILES=2500 SILVERSMITH_CRASH_KILLS=60 $(BIN)/python -m pytest -q -s -o timeout=7200 tests/crash
 
-fuzz: setup  ## many more examples for what reads strangers' bytes: events, patterns, formats
-	SILVERSMITH_EXAMPLES=10000 $(BIN)/python -m pytest -q -n 2 -o timeout=7200 tests/unit/test_events.py tests/unit/patterns tests/unit/formats
+fuzz: setup  ## damaged files of every format, damaged events, patterns: many more examples than the tests take
+	SILVERSMITH_EXAMPLES=$(EXAMPLES) $(BIN)/python -m pytest -q -n 2 -o timeout=7200 $(FUZZED)
 
 soak: setup  ## 100,000 files, then 24 hours and 20 days of simulated time: about 20 minutes
 	$(BIN)/python bench/soak.py

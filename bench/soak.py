@@ -2,28 +2,34 @@
 
     python -m bench.soak [--files 100000] [--hours 24] [--days 20] [--workers 2]
 
-First so many files of 100 bytes are put through the whole chain. Then a clock set by hand lets hours pass: in every
-five minutes of them some files arrive and some change; after that, days pass in which little happens, so that what is
-older than the journal keeps it goes. While that runs, the table grows by a row now and then: the memory of the engine
-and of its workers, the size of the journal, and what a put, a receive (with its delete) and a trace take.
+First so many files of 100 bytes are put through the whole chain, a tenth at a time. Then a clock set by hand lets hours
+pass: in every five minutes of them some files arrive and some change; after that, days pass in which little happens, so
+that what is older than the journal keeps it goes. While that runs, the table grows by a row now and then: the memory of
+the engine and of its workers, the size of the journal, and what a put, a receive (with its delete) and a trace take,
+beside a bare write of as many bytes. At the end the journal gets a few minutes to catch up with what became too old.
 
-Exit code 1 if a file is missing in silver, or if the second half of the time took a tenth more memory than the first.
+Exit code 1 if a file is missing in silver, if the last half of the rows has a tenth more memory than the first, if the
+journal is larger at the end than a tenth more than it was when the files were done, or if a receive, a trace, or a put
+beside a bare write to the disk takes three times as long in the last rows as in the first.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
+import sqlite3
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
+from typing import NamedTuple
 
 import psutil
 
 from silversmith.local.clock import Clock
+from silversmith.local.compaction import FREE_PAGES, FREE_SHARE, Keep
 from silversmith.local.engine import Engine
 from silversmith.local.journal import Journal
 from silversmith.local.lake import LakeFolder
@@ -47,10 +53,36 @@ def rows(rows):
 #: A queue of our own in the engine's journal: its messages lie among all the others.
 PROBE = Settings("probe", "arn:aws:sqs:us-east-1:000000000000:probe", visibility_timeout=30)
 
+#: How long the journal may take at the end to get small again, in seconds.
+PATIENCE = 600.0
+
 #: Files that arrive in five minutes of simulated time, and how many of them are new.
 ARRIVE, NEW = 20, 5
 
-HEAD = ("simulated", "files", "engine MB", "workers MB", "journal MB", "put ms", "receive ms", "trace ms", "files/s")
+HEAD = (
+    "simulated",
+    "files",
+    "engine MB",
+    "workers MB",
+    "journal MB",
+    "put ms",
+    "bare ms",
+    "receive ms",
+    "trace ms",
+    "files/s",
+)
+
+
+class Row(NamedTuple):
+    """What is judged of a row: how much time has passed in seconds, sizes in MB, times in milliseconds."""
+
+    passed: float
+    memory: float
+    journal: float
+    put: float
+    bare: float
+    receive: float
+    trace: float
 
 
 class Soak:
@@ -65,7 +97,7 @@ class Soak:
         self.pipeline: Pipeline = load(self.target)
         self.passed = 0.0
         self.written = 0
-        self.memory: list[float] = []
+        self.rows: list[Row] = []
         clock = Clock(lambda: time.time() + self.passed, lambda: time.monotonic() + self.passed)
         self.engine = Engine(self.lake, self.pipeline, target=self.target, workers=workers, clock=clock)
         self._done = (time.monotonic(), 0)
@@ -93,21 +125,27 @@ class Soak:
         process = psutil.Process()
         engine = process.memory_info().rss / 1e6
         workers = [child.memory_info().rss / 1e6 for child in process.children()]
-        self.memory.append(engine + sum(workers))
+        memory = engine + sum(workers)
         journal = sum(path.stat().st_size for path in self.lake.journal.parent.glob("journal.db*")) / 1e6
-        put, receive, traced = (
-            1000 * statistics.median(found()) for found in (self._puts, self._receives, self._traces)
+        put, bare, receive, traced = (
+            1000 * statistics.median(found()) for found in (self._puts, self._bare, self._receives, self._traces)
         )
+        self.rows.append(Row(self.passed, memory, journal, put, bare, receive, traced))
         now, done = time.monotonic(), progress.done
         rate = (done - self._done[1]) / max(now - self._done[0], 1e-9)
         self._done = (now, done)
         simulated = f"{self.passed / 3600:.1f} h"
-        numbers = (engine, sum(workers), journal, put, receive, traced, rate)
+        numbers = (engine, sum(workers), journal, put, bare, receive, traced, rate)
         print(f"{simulated:>10} {self.written:>10,}", *(f"{number:>11,.2f}" for number in numbers), flush=True)
 
     def _puts(self) -> list[float]:
         store = self.lake.store("dl-bronze-layer", foreign_writers=True)
         return [_timed(lambda: store.put("probe.txt", os.urandom(100))) for _ in range(20)]
+
+    def _bare(self) -> list[float]:
+        """What the disk takes for the same bytes at that moment: it is what a put must be compared with."""
+        path = self.lake.path / "bare.txt"
+        return [_timed(lambda: _write_to_disk(path, os.urandom(100))) for _ in range(20)]
 
     def _receives(self) -> list[float]:
         with closing(Journal(self.lake.journal)) as journal:
@@ -118,6 +156,13 @@ class Soak:
         with open_lake(self.lake, self.pipeline) as target:
             keys = [f"{number % 100:02}/{number}.json" for number in range(0, self.written, max(1, self.written // 20))]
             return [_timed(lambda key=key: trace(key, self.pipeline, target)) for key in keys]  # type: ignore[misc]
+
+
+def _write_to_disk(path: Path, data: bytes) -> None:
+    with path.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def _send_and_receive(journal: Journal, queue: Queue) -> None:
@@ -134,16 +179,17 @@ def _timed(action: Callable[[], object]) -> float:
 
 
 def first_many(soak: Soak, files: int) -> Callable[[Progress], bool]:
-    """Drop the files, and wait until all are done, with some ten rows of the table on the way."""
-    for number in range(files):
-        soak.drop(number, 0)
-    shown = 0
+    """Drop the files in ten parts, each when the one before is done; a row of the table for each: so the rows show
+    what a put, a receive and a trace take beside how much is stored."""
+    part = max(1, files // 10)
 
     def turn(progress: Progress) -> bool:
-        nonlocal shown
-        if progress.done * 10 // files > shown:
-            shown = progress.done * 10 // files
+        if progress.done < soak.written:
+            return False
+        if soak.written:
             soak.row(progress)
+        for number in range(soak.written, min(files, soak.written + part)):
+            soak.drop(number, 0)
         return progress.done >= files
 
     return turn
@@ -173,6 +219,29 @@ def then_time(soak: Soak, hours: float, days: float) -> Callable[[Progress], boo
     return turn
 
 
+def then_compaction(soak: Soak) -> Callable[[Progress], bool]:
+    """Wait until the journal has removed what it need not keep, and given back the room; but not for ever."""
+    patience = 0.0
+
+    def turn(progress: Progress) -> bool:
+        nonlocal patience
+        patience = patience or time.monotonic() + PATIENCE
+        if not _is_compact(soak) and time.monotonic() < patience:
+            return False
+        soak.row(progress)
+        return True
+
+    return turn
+
+
+def _is_compact(soak: Soak) -> bool:
+    with closing(sqlite3.connect(soak.lake.journal)) as journal:
+        oldest = journal.execute("SELECT at FROM hops ORDER BY id LIMIT 1").fetchone()
+        total, free = (journal.execute(f"PRAGMA {name}").fetchone()[0] for name in ("page_count", "freelist_count"))
+    is_old = oldest is not None and oldest[0] < time.time() + soak.passed - Keep().seconds - 60
+    return not is_old and free <= max(FREE_PAGES, total * FREE_SHARE)
+
+
 def _steps(hours: float, days: float) -> Iterator[tuple[float, int]]:
     """How much time passes at once, in seconds, and how many files arrive then."""
     yield from [(300.0, ARRIVE)] * int(hours * 12)
@@ -183,6 +252,26 @@ def complete(soak: Soak) -> bool:
     silver = count_silver(soak.lake.bucket("dl-silver-layer"))
     print(f"{soak.written:,} files in bronze, {silver:,} in silver")
     return silver == soak.written
+
+
+def flat(rows: Sequence[Row]) -> bool:
+    """Whether nothing grew that should not; prints what it is judged by."""
+    half, few = len(rows) // 2, max(1, len(rows) // 5)
+    memory = [max(row.memory for row in part) for part in (rows[:half], rows[half:])]
+    print(f"memory at most: {memory[0]:.0f} MB in the first half of the rows, {memory[1]:.0f} MB in the second")
+    filled = max(row.journal for row in rows if not row.passed)
+    print(f"journal: {filled:.0f} MB when the files were done, {rows[-1].journal:.0f} MB at the end")
+    verdicts = [memory[1] <= memory[0] * 1.1, rows[-1].journal <= filled * 1.1]
+    costs: dict[str, Callable[[Row], float]] = {
+        "put, in writes to the disk": lambda row: row.put / row.bare,
+        "receive, in ms": lambda row: row.receive,
+        "trace, in ms": lambda row: row.trace,
+    }
+    for name, cost in costs.items():
+        first, last = (statistics.median(map(cost, part)) for part in (rows[:few], rows[-few:]))
+        print(f"{name}: {first:.2f} in the first rows, {last:.2f} in the last")
+        verdicts.append(last <= first * 3)
+    return all(verdicts)
 
 
 def count_silver(folder: Path) -> int:
@@ -200,13 +289,12 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         soak = Soak(Path(folder), options.workers)
         try:
-            soak.run(first_many(soak, options.files), then_time(soak, options.hours, options.days))
+            soak.run(
+                first_many(soak, options.files), then_time(soak, options.hours, options.days), then_compaction(soak)
+            )
         finally:
             soak.engine.close()
-        half = len(soak.memory) // 2
-        before, after = max(soak.memory[:half]), max(soak.memory[half:])
-        print(f"memory at most: {before:.0f} MB in the first half, {after:.0f} MB in the second")
-        return 0 if complete(soak) and after <= before * 1.1 else 1
+        return 0 if all([complete(soak), flat(soak.rows)]) else 1
 
 
 if __name__ == "__main__":

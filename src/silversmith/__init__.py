@@ -9,15 +9,32 @@ from silversmith.errors import DataError, DefinitionError
 if TYPE_CHECKING:
     from silversmith.contract import Contract
     from silversmith.deployment import Deployment, Vpc
-    from silversmith.formats import Archive, Arrow, Avro, Csv, Excel, FixedWidth, Json, Lines, Parquet, Xml
+    from silversmith.formats import (
+        Archive,
+        Arrow,
+        Avro,
+        Csv,
+        CustomReader,
+        Excel,
+        FixedWidth,
+        Json,
+        Lines,
+        Parquet,
+        Xml,
+    )
+    from silversmith.lookups import Context
     from silversmith.pipeline import Pipeline
+    from silversmith.writers import CustomWriter
 
 __all__ = [
     "Archive",
     "Arrow",
     "Avro",
+    "Context",
     "Contract",
     "Csv",
+    "CustomReader",
+    "CustomWriter",
     "DataError",
     "DefinitionError",
     "Deployment",
@@ -36,8 +53,11 @@ _LATE = {
     "Archive": "silversmith.formats",
     "Arrow": "silversmith.formats",
     "Avro": "silversmith.formats",
+    "Context": "silversmith.lookups",
     "Contract": "silversmith.contract",
     "Csv": "silversmith.formats",
+    "CustomReader": "silversmith.formats",
+    "CustomWriter": "silversmith.writers",
     "Deployment": "silversmith.deployment",
     "Excel": "silversmith.formats",
     "FixedWidth": "silversmith.formats",

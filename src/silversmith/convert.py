@@ -5,7 +5,7 @@ Small objects are handled in memory; large ones stream, so that memory does not 
 
 from __future__ import annotations
 
-import traceback
+import io
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -17,13 +17,16 @@ import polars as pl
 from silversmith import blockwise, formats, schemas
 from silversmith.contract import Contract
 from silversmith.contract.origins import with_origins
-from silversmith.errors import DataError, TransformError
+from silversmith.errors import DataError, SilversmithError, TransformError
 from silversmith.formats.scratch import Scratch
 from silversmith.formats.table import Table
 from silversmith.lineage import Lineage, brief
+from silversmith.lookups import Context, alone
 from silversmith.schemas import Change, Known
 from silversmith.stages import Stages
 from silversmith.stores import Source
+from silversmith.tracebacks import told
+from silversmith.writers import write
 
 if TYPE_CHECKING:
     from silversmith.pipeline import Transform
@@ -33,9 +36,6 @@ _TYPED = ("parquet", "arrow", "avro")
 
 #: The contract of a transform that has none.
 _ANYTHING = Contract()
-
-#: Of a user's traceback, the innermost frames that are kept.
-FRAMES = 12
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class Converted:
     rejected: bytes | Path | None
     lineage: Lineage
     dialect: Mapping[str, object] = field(default_factory=dict)
-    scratch: Scratch | None = None
+    scratches: tuple[Scratch, ...] = ()
     change: Change | None = None
 
 
@@ -63,6 +63,7 @@ def convert(
     known: Known | None = None,
     *,
     stages: Stages | None = None,
+    context: Context | None = None,
 ) -> Converted:
     """Make the silver object of one bronze object.
 
@@ -73,23 +74,26 @@ def convert(
         scratch: the folder for files that are too large for memory.
         known: what is recorded of the schema of silver, which this object must go together with; None: any will do.
         stages: told when each stage has ended.
+        context: what the function may know beside its rows; None: there are no lookups.
 
     Raises:
         DataError: the bytes are not what the reader or the contract demands, or not what silver has.
-        TransformError: the user's function raised, or returned what is no frame.
+        TransformError: the user's function, reader or writer raised, or gave what it must not.
+        SilversmithError: a lookup cannot be had.
     """
-    task = _Task(transform, lineage, source.head.modified, known, stages or Stages())
+    task = _Task(transform, lineage, source.head.modified, known, context or alone(source.head), stages or Stages())
     try:
-        return _converted(source, task, scratch)
+        made = _converted(source, task, scratch)
     except schemas.Changed as error:
         guessed = [name for name in error.columns if name not in task.contract.schema and task.is_text(name)]
         if set(guessed) != set(error.columns):
             raise
         # Where silver has text, "12" is text as well: a reader that was not told took it for a number.
         try:
-            return _converted(source, task, scratch, dict.fromkeys(guessed, pl.String()))
+            made = _converted(source, task, scratch, dict.fromkeys(guessed, pl.String()))
         except (DataError, TransformError):
             raise error from None
+    return _rewritten(made, task, scratch)
 
 
 @dataclass(frozen=True)
@@ -100,6 +104,7 @@ class _Task:
     lineage: Lineage
     landed: datetime
     known: Known | None
+    context: Context
     stages: Stages
 
     @property
@@ -120,7 +125,7 @@ class _Task:
 
     def guessed(self, table: Table, names: Collection[str]) -> list[str]:
         """Of the columns of good rows those whose type the reader found out for itself."""
-        if table.format.partition("+")[0] in _TYPED:
+        if table.typed or table.format.partition("+")[0] in _TYPED:
             return []
         return [name for name in names if name not in self.contract.schema]
 
@@ -161,7 +166,7 @@ def _in_memory(table: Table, frame: pl.DataFrame, task: _Task) -> Converted:
     newest = good.select(contract.expectations.newest()).row(0, named=True) if contract.expectations.fresh else None
     contract.judge(table.records, rows_rejected, newest=newest, landed=task.landed)
     task.stages.end("contract")
-    silver = _collected(task.transform, good)
+    silver = _collected(task, good)
     task.stages.end("transform")
     version, change = 0, None
     if task.recorded is not None:
@@ -178,7 +183,7 @@ def _in_memory(table: Table, frame: pl.DataFrame, task: _Task) -> Converted:
     text = lineage.to_json()
     if rejected is not None:
         rejected = with_origins(rejected.lazy(), table).collect()
-    made = formats.parquet_bytes(silver, text)
+    made = _written(task.transform, silver, text)
     rejects = None if rejected is None else formats.parquet_bytes(rejected, text)
     task.stages.end("write")
     return Converted(made, rejects, lineage, table.dialect, change=change)
@@ -192,7 +197,7 @@ def _streaming(table: Table, task: _Task, scratch: Scratch) -> Converted:
         checked = contract.check(table, scratch)
     path, rejected_path = scratch.file(".parquet"), scratch.file(".rejected.parquet")
     text = task.lineage.to_json()
-    silver = _ahead(task, _applied(task.transform, checked.good))
+    silver = _ahead(task, _applied(task, checked.good))
     plans = [formats.parquet_sink(silver, path, text), formats.parquet_sink(checked.rejected, rejected_path, text)]
     if checked.newest is not None:
         plans.append(checked.newest)
@@ -238,7 +243,7 @@ def _finished(written: _Written, task: _Task, scratch: Scratch) -> Converted:
         if file is not None:
             formats.fill_lineage(file, lineage.to_json())
     task.stages.end("write")
-    return Converted(path, rejected, lineage, written.table.dialect, scratch, change)
+    return Converted(path, rejected, lineage, written.table.dialect, (scratch,), change)
 
 
 def _with_origins(written: _Written, task: _Task, scratch: Scratch) -> Path:
@@ -277,7 +282,7 @@ def _read(reading: blockwise.Reading, task: _Task, scratch: Scratch) -> _Written
     path, rejected_path = scratch.file(".parquet"), scratch.file(".rejected.parquet")
     text = task.lineage.to_json()
     try:
-        silver = _ahead(task, _applied(task.transform, reading.good()))
+        silver = _ahead(task, _applied(task, reading.good()))
         formats.write_parquet(silver, path, text)
         reading.finish()
     finally:
@@ -314,14 +319,27 @@ def _fitted(path: Path, task: _Task, guessed: Collection[str], scratch: Scratch)
     return path, *task.settled(fitted.schema)
 
 
-def _applied(transform: Transform, rows: pl.LazyFrame) -> pl.LazyFrame:
+def _rewritten(made: Converted, task: _Task, scratch: Path) -> Converted:
+    """Silver as the transform's own writer writes it, if it has one."""
+    writer = task.transform.writer
+    if writer is None:
+        return made
+    files = Scratch(scratch)
+    path = files.file(".parquet")
+    held = io.BytesIO(made.silver) if isinstance(made.silver, bytes) else made.silver.absolute()
+    write(writer, pl.scan_parquet(held, glob=False, hive_partitioning=False), path.absolute(), made.lineage)
+    return replace(made, silver=path, scratches=(*made.scratches, files))
+
+
+def _applied(task: _Task, rows: pl.LazyFrame) -> pl.LazyFrame:
     """The user's plan."""
+    transform = task.transform
     try:
-        result = transform.function(rows)
-    except DataError:
-        raise  # the user's own word that the data is at fault
+        result = transform.apply(rows, task.context)
+    except SilversmithError:
+        raise  # the user's own word that the data is at fault; or a lookup that cannot be had
     except BaseException as error:  # sys.exit() and Polars' panics are bugs of theirs, too
-        raise TransformError(_told(transform, error)) from error
+        raise TransformError(_told(task.transform, error)) from error
     if isinstance(result, pl.DataFrame):
         return result.lazy()
     if not isinstance(result, pl.LazyFrame):
@@ -332,9 +350,9 @@ def _applied(transform: Transform, rows: pl.LazyFrame) -> pl.LazyFrame:
     return result
 
 
-def _collected(transform: Transform, good: pl.DataFrame) -> pl.DataFrame:
+def _collected(task: _Task, good: pl.DataFrame) -> pl.DataFrame:
     rows = good.lazy()
-    result = _applied(transform, rows)
+    result = _applied(task, rows)
     if result is rows:
         return good  # a transform that leaves all to its contract
     try:
@@ -342,15 +360,16 @@ def _collected(transform: Transform, good: pl.DataFrame) -> pl.DataFrame:
     except DataError:
         raise
     except BaseException as error:  # sys.exit() and Polars' panics are bugs of theirs, too
-        raise TransformError(_told(transform, error)) from error
+        raise TransformError(_told(task.transform, error)) from error
+
+
+def _written(transform: Transform, silver: pl.DataFrame, lineage: str) -> bytes:
+    try:
+        return formats.parquet_bytes(silver, lineage)
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
+        raise TransformError(_told(transform, error)) from error  # a type of theirs that Parquet has not
 
 
 def _told(transform: Transform, error: BaseException) -> str:
-    """The user's traceback: their frames alone, the innermost last, and the error."""
-    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not frame.filename.startswith(_FOREIGN)]
-    lines = traceback.format_list(frames[-FRAMES:]) + traceback.format_exception_only(error)
-    return f"the transform {transform.name!r} failed:\n{''.join(lines).rstrip()}"
-
-
-#: Frames of Silversmith's and Polars' own, which are of no use to who looks for a bug of theirs.
-_FOREIGN = (str(Path(__file__).parent), str(Path(pl.__file__).parent))
+    """The user's traceback."""
+    return told(f"the transform {transform.name!r}", error)

@@ -3,7 +3,8 @@
 It is taken from the syntax tree of the function and, from there, of every function, class and constant of the user's
 own modules that it refers to. Comments, docstrings, annotations of functions and layout are not in it, and nothing
 that differs between machines, processes or versions of Python: no paths, no bytecode, no ``repr`` of objects. What
-installed packages do is not in it either: a new version of a library makes no silver outdated.
+installed packages do is not in it either: a new version of a library makes no silver outdated. But for the packages of
+custom readers and writers: a reader that is mended must make what it had read wrongly outdated.
 """
 
 from __future__ import annotations
@@ -31,9 +32,12 @@ from silversmith.sources import (
 )
 
 
-def fingerprint(function: object, *parts: object) -> str:
-    """32 hexadecimal digits for a transform's function and ``parts``: whatever else decides what its silver is."""
-    walk = _Walk()
+def fingerprint(function: object, *parts: object, followed: tuple[object, ...] = ()) -> str:
+    """32 hexadecimal digits for a transform's function and ``parts``: whatever else decides what its silver is.
+
+    ``followed`` are objects, readers and writers of others, whose own packages' code counts though it be installed.
+    """
+    walk = _Walk(frozenset(type(one).__module__.partition(".")[0] for one in followed))
     values = [walk.value(function), *(walk.value(part) for part in parts)]
     digest = hashlib.sha256(json.dumps([values, sorted(walk.definitions)]).encode())
     return digest.hexdigest()[:32]
@@ -42,11 +46,12 @@ def fingerprint(function: object, *parts: object) -> str:
 class _Walk:
     """One walk over everything that a function refers to. ``definitions`` is what was found on the way."""
 
-    def __init__(self) -> None:
+    def __init__(self, packages: frozenset[str] = frozenset()) -> None:
         self.definitions: set[str] = set()
         self._seen: set[tuple[str, str]] = set()
         self._values: set[int] = set()
         self._own: str | None = None
+        self._packages = packages - {"silversmith"}
 
     def value(self, value: object) -> Any:
         """A value as JSON that says what it is, and what code it leads to is noted in ``definitions``."""
@@ -113,7 +118,8 @@ class _Walk:
         return [[name, self.value(cell.cell_contents)] for name, cell in cells]
 
     def _is_own(self, name: str, file: str) -> bool:
-        return name.partition(".")[0] == self._own or not library(name, file)
+        top = name.partition(".")[0]
+        return top == self._own or top in self._packages or not library(name, file)
 
     def _follow_all(self, module: Module, node: ast.AST) -> None:
         inside = local_imports(node)

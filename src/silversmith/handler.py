@@ -24,6 +24,7 @@ from silversmith.convert import Converted
 from silversmith.errors import UNWRITABLE, SilversmithError, told
 from silversmith.events import NotAnEvent, ObjectEvent, unwrap
 from silversmith.lanes import Lanes
+from silversmith.lookups import Lookups
 from silversmith.pipeline import Transform, load
 from silversmith.process import Outcome, Run, Verdict, call, process
 from silversmith.schemas import Schemas
@@ -122,6 +123,7 @@ class Handler:
         self._now = now
         self._schemas = Schemas(lake.silver, transform.name)
         self._lanes: Lanes[Report | None] | None = Lanes(lanes) if lanes > 1 else None
+        self._lookups = Lookups.of(transform, lake.bronze, scratch)
 
     def __call__(self, event: Mapping[str, Any], context: Context) -> dict[str, Any]:
         """Process the records; report those to be tried again. Never raises for what one record holds.
@@ -132,6 +134,7 @@ class Handler:
         untried: so after a while the order turns, and those come first that were tried most often.
         """
         self._schemas.look_again()
+        self._lookups.look_again()
         batch = Batch(event.get("Records", []), context)
         try:
             while batch.waiting and batch.has_time():
@@ -226,6 +229,7 @@ class Handler:
             scratch=self._scratch,
             schemas=self._schemas,
             run=run,
+            lookups=self._lookups,
         )
         return replace(outcome, age=_age(event, self._now()))
 

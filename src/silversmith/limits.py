@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 #: Lambda's limit for a function's name, in characters. https://docs.aws.amazon.com/lambda/latest/api/API_CreateFunction.html
@@ -96,5 +96,30 @@ def options(given: Mapping[str, Any]) -> str:
         return (
             f"batch_size={given['batch_size']} needs batch_window=1 or more: without a window Lambda takes "
             "at most 10 messages at once"
+        )
+    return ""
+
+
+#: The most lookups of one transform, and the bytes of their keys together: they must fit into its role's policy, which
+#: takes 10,240 characters. https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_iam-quotas.html
+LOOKUPS, LOOKUP_BYTES = 20, 2_000
+
+
+def lookups(given: object, *, takes_context: bool) -> str:
+    """The keys in bronze that a transform may ask for, and whether its function can."""
+    if isinstance(given, str) or not isinstance(given, Sequence) or not all(isinstance(key, str) for key in given):
+        return f'lookups={given!r} must be a list of keys in bronze, such as lookups=["lookup/countries.csv"]'
+    for key in given:
+        if not key or key.startswith("/") or "*" in key or not key.isprintable():
+            return f"lookups: {key!r} must be one whole key in bronze, with no * and no / at its beginning"
+    if len(given) > LOOKUPS or sum(len(key.encode()) for key in given) > LOOKUP_BYTES:
+        return (
+            f"lookups: {len(given)} are too many, or their keys too long, for a role's policy: at most {LOOKUPS}, with "
+            f"{LOOKUP_BYTES:,} bytes together. Put some of them in one file"
+        )
+    if given and not takes_context:
+        return (
+            "it declares lookups, and its function has no second parameter to read them by: "
+            'def orders(rows, context): … context.read("lookup/countries.csv")'
         )
     return ""

@@ -7,7 +7,7 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from urllib.parse import quote, unquote
 
@@ -24,6 +24,9 @@ LONGEST_DIALECT = 160
 #: The name of the entry in the Parquet file's key-value metadata that holds the lineage as JSON.
 PARQUET_ENTRY = "silversmith"
 
+#: What is written only where there is any.
+_SELDOM = frozenset({"lookups", "looked_up"})
+
 
 @dataclass(frozen=True)
 class Lineage:
@@ -31,6 +34,8 @@ class Lineage:
 
     ``schema`` is the version of the transform's recorded schema that it has; 0 where none is recorded. ``dialect`` is
     what was found out about how the file is written, as JSON: a wrong guess can be seen there. See :func:`brief`.
+    ``lookups`` is a digest of the keys and etags of the transform's lookups, empty where it has none; ``looked_up`` are
+    these, which only the Parquet file has room for.
     """
 
     bronze_key: str
@@ -48,6 +53,8 @@ class Lineage:
     format: str = ""
     schema: int = 0
     dialect: str = ""
+    lookups: str = ""
+    looked_up: Mapping[str, str] = field(default_factory=dict)
 
     def to_metadata(self) -> dict[str, str]:
         """As S3 user metadata: ASCII, names in lower case with dashes, below S3's 2 KB in all, for which the dialect
@@ -55,7 +62,9 @@ class Lineage:
 
         https://docs.aws.amazon.com/AmazonS3/latest/userguide/UsingMetadata.html
         """
-        metadata = {name.replace("_", "-"): str(value) for name, value in vars(self).items()}
+        values = {name: value for name, value in vars(self).items() if name not in _SELDOM or value}
+        values.pop("looked_up", None)
+        metadata = {name.replace("_", "-"): str(value) for name, value in values.items()}
         metadata["bronze-key"] = encode_key(self.bronze_key)
         if sum(len(name) + len(value) for name, value in metadata.items()) > MOST_METADATA:
             metadata["dialect"] = ""
@@ -82,13 +91,17 @@ class Lineage:
                 format=values.get("format", ""),
                 schema=int(values.get("schema", 0)),
                 dialect=values.get("dialect", ""),
+                lookups=values.get("lookups", ""),
             )
         except (KeyError, ValueError):
             return None
 
     def to_json(self) -> str:
         """As the value of the Parquet file's key-value metadata entry :data:`PARQUET_ENTRY`."""
-        return json.dumps(self.to_metadata())
+        metadata = self.to_metadata()
+        if self.looked_up:
+            metadata["looked-up"] = json.dumps(dict(self.looked_up))
+        return json.dumps(metadata)
 
 
 def brief(dialect: Mapping[str, object]) -> str:
@@ -105,17 +118,24 @@ class Decision(StrEnum):
     DUPLICATE = "duplicate"  #: silver is of this very version, made by this very code: nothing to do
     MISSING = "missing"  #: there is no silver, or none that says where it came from
     STALE = "stale"  #: silver was made of other bytes
-    OUTDATED = "outdated"  #: silver was made by other code, or before its schema was widened
+    OUTDATED = "outdated"  #: silver was made by other code or with other lookups, or before its schema was widened
     GONE = "gone"  #: there is no bronze object, and no silver of it
     ORPHANED = "orphaned"  #: there is no bronze object, but silver that was made of one
 
 
 def decide(
-    bronze_etag: str | None, silver: Lineage | None, fingerprint: str, *, silver_exists: bool, schema: int = 0
+    bronze_etag: str | None,
+    silver: Lineage | None,
+    fingerprint: str,
+    *,
+    silver_exists: bool,
+    schema: int = 0,
+    lookups: str = "",
 ) -> Decision:
     """What to do, from what bronze and silver hold now. ``bronze_etag`` None: there is no bronze object.
 
     ``schema`` is the version that silver of this code has now: what has an older one is as good as of other code.
+    ``lookups`` is the digest of what the transform's lookups are now: so is what was made with others.
     An event plays no part in it: it is only the reason for having looked.
     """
     if bronze_etag is None:
@@ -125,6 +145,7 @@ def decide(
     if silver.bronze_etag != bronze_etag:
         return Decision.STALE
     is_current = silver.fingerprint == fingerprint and (silver.schema >= schema or not silver.schema)
+    is_current = is_current and silver.lookups == lookups
     return Decision.DUPLICATE if is_current else Decision.OUTDATED
 
 

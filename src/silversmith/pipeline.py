@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import re
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import CodeType
@@ -13,19 +13,21 @@ from typing import Any, NoReturn, TypedDict, TypeVar, Unpack
 
 import polars as pl
 
-from silversmith import limits
+from silversmith import limits, writers
 from silversmith.contract import Contract
 from silversmith.contract.foreign import accepted
 from silversmith.errors import DefinitionError
 from silversmith.fingerprint import fingerprint
 from silversmith.formats import Reader
 from silversmith.loading import Target, import_fresh, parse
+from silversmith.lookups import Context
 from silversmith.patterns import InvalidPattern
 from silversmith.patterns.keys import KeyPattern
 from silversmith.sql import Sql
+from silversmith.writers import CustomWriter
 
-#: What a transform is: from the good rows of one bronze object to the rows of its silver object.
-Function = Callable[[pl.LazyFrame], pl.LazyFrame]
+#: What a transform is: from the good rows of one bronze object, and maybe its context, to the rows of silver.
+Function = Callable[[pl.LazyFrame], pl.LazyFrame] | Callable[[pl.LazyFrame, Context], pl.LazyFrame]
 
 _F = TypeVar("_F", bound=Function)
 
@@ -34,7 +36,9 @@ class Options(TypedDict, total=False):
     """The options that :meth:`Pipeline.transform` and :meth:`Pipeline.sql` share; the former says what they mean."""
 
     contract: Contract | Any | None
-    reader: Reader | None
+    reader: Reader | str | None
+    writer: CustomWriter | str | None
+    lookups: Sequence[str]
     batch_size: int
     batch_window: int
     memory: int
@@ -47,12 +51,14 @@ class Options(TypedDict, total=False):
 class Transform:
     """One declared transform. Times in seconds, ``memory`` in MB; ``maximum_concurrency`` None: Lambda's own limit.
 
-    ``fingerprint`` changes when the meaning of its code, contract or reader options does, and only then.
+    ``lookups`` are keys in bronze. ``takes_context`` tells whether the function takes two arguments.
+
+    ``fingerprint`` changes when the meaning of its code, contract, reader or writer does, and only then.
     """
 
     name: str
     pattern: KeyPattern
-    function: Function
+    function: Callable[..., pl.LazyFrame]
     contract: Contract | None
     reader: Reader | None
     batch_size: int
@@ -62,6 +68,13 @@ class Transform:
     maximum_concurrency: int | None
     max_receive_count: int
     fingerprint: str
+    writer: CustomWriter | None = None
+    lookups: tuple[str, ...] = ()
+    takes_context: bool = False
+
+    def apply(self, rows: pl.LazyFrame, context: Context) -> pl.LazyFrame:
+        """What the function makes of rows, or whatever else it returns."""
+        return self.function(rows, context) if self.takes_context else self.function(rows)
 
 
 class Pipeline:
@@ -128,7 +141,9 @@ class Pipeline:
         *,
         name: str | None = None,
         contract: Contract | Any | None = None,
-        reader: Reader | None = None,
+        reader: Reader | str | None = None,
+        writer: CustomWriter | str | None = None,
+        lookups: Sequence[str] = (),
         batch_size: int = 10,
         batch_window: int = 0,
         memory: int = 512,
@@ -138,14 +153,18 @@ class Pipeline:
     ) -> Callable[[_F], _F]:
         """Declare that a function makes silver of the bronze objects whose key matches a pattern.
 
-        The function takes the rows as a ``pl.LazyFrame`` and returns a ``pl.LazyFrame``; it is returned unchanged.
+        The function takes the rows as a ``pl.LazyFrame``, and if it has a second parameter a :class:`Context`; it
+        returns a ``pl.LazyFrame``. The decorator returns it unchanged.
 
         Args:
             pattern: which keys: ``*`` is any run of characters, ``/`` too. See docs/pipeline.md.
             name: the first part of the silver keys, and a part of the AWS resources' names; by default the function's.
             contract: what the rows must be like; what breaks it goes to quarantine. A Dataframely schema, or one of
                 pandera.polars, is taken for one.
-            reader: how to parse the files; by default as the ending of the key says.
+            reader: how to parse the files, by one of Silversmith's readers, one of your own (:class:`CustomReader`), or
+                the name of one that an installed package offers; by default as the ending of the key says.
+            writer: how to write silver's Parquet file: one of your own (:class:`CustomWriter`), or a package's name.
+            lookups: keys in bronze that the function may ask its context for. docs/lookups.md
             batch_size: most messages in one invocation, 1 to 10,000.
             batch_window: the seconds Lambda waits for a batch to fill, 0 to 300; at least 1 when batch_size is over 10.
             memory: of the function, in MB, 128 to 10,240.
@@ -162,7 +181,9 @@ class Pipeline:
             _refuse(f'@pipeline.transform needs a key pattern: write @pipeline.transform("{called}/*.csv")')
         options = Options(
             contract=_contract(contract),
-            reader=reader,
+            reader=_reader(reader),
+            writer=_writer(writer),
+            lookups=lookups,
             batch_size=batch_size,
             batch_window=batch_window,
             memory=memory,
@@ -204,7 +225,13 @@ class Pipeline:
         self.transform(pattern, name=chosen, **options)(function)
 
     def _declare(self, name: str, pattern: KeyPattern, function: Function, options: Options) -> None:
-        problem = limits.transform_name(self.name, name) or _function_problem(function) or limits.options(options)
+        takes_context = _takes_context(function)
+        problem = (
+            limits.transform_name(self.name, name)
+            or _function_problem(function)
+            or limits.options(options)
+            or limits.lookups(options["lookups"], takes_context=takes_context)
+        )
         if problem:
             _refuse(f"the transform {name!r} cannot be: {problem}")
         if name in self._transforms:
@@ -212,11 +239,19 @@ class Pipeline:
                 f"there is a transform {name!r} already, declared at {self._places[name]}: "
                 "give this one another name, with name=…"
             )
-        contract, reader = options["contract"], options["reader"]
-        if reader is not None and not _is_reader(reader):
-            _refuse(f"the transform {name!r} cannot be: reader={reader!r} is no reader; give one, such as Csv()")
-        code = fingerprint(function, contract.fingerprint() if contract else None, reader)
-        self._transforms[name] = Transform(name=name, pattern=pattern, function=function, fingerprint=code, **options)
+        contract, reader, writer = options["contract"], options["reader"], options["writer"]
+        if problem := _reader_problem(reader) or _writer_problem(writer):
+            _refuse(f"the transform {name!r} cannot be: {problem}")
+        options["lookups"] = tuple(dict.fromkeys(options["lookups"]))
+        code = _fingerprint(function, contract, reader, writer)
+        self._transforms[name] = Transform(
+            name=name,
+            pattern=pattern,
+            function=function,
+            fingerprint=code,
+            takes_context=takes_context,
+            **options,  # type: ignore[arg-type]  # by now readers and writers are objects
+        )
         self._places[name] = _place()
 
 
@@ -227,10 +262,53 @@ def _contract(given: object) -> Contract | None:
         _refuse(str(error))
 
 
-def _is_reader(value: object) -> bool:
-    from silversmith.formats import Reader  # with Polars, which most of the local engine starts without
+def _reader(given: Reader | str | None) -> Reader | None:
+    from silversmith.formats import custom
 
-    return isinstance(value, Reader)
+    try:
+        return custom.named(given) if isinstance(given, str) else given
+    except DefinitionError as error:
+        _refuse(str(error))
+
+
+def _writer(given: CustomWriter | str | None) -> CustomWriter | None:
+    try:
+        return writers.named(given) if isinstance(given, str) else given
+    except DefinitionError as error:
+        _refuse(str(error))
+
+
+def _reader_problem(reader: object) -> str:
+    from silversmith.formats import CUSTOMARY, custom
+
+    if reader is None or isinstance(reader, CUSTOMARY):
+        return ""
+    problem = custom.problem_of(reader)
+    return f"reader={reader!r} is no reader: {problem}. Give one, such as Csv()" if problem else ""
+
+
+def _writer_problem(writer: object) -> str:
+    problem = writers.problem_of(writer) if writer is not None else ""
+    return f"writer={writer!r} is no writer: {problem}" if problem else ""
+
+
+def _fingerprint(function: object, contract: Contract | None, reader: object, writer: object) -> str:
+    from silversmith.formats import CUSTOMARY, Archive
+
+    parts = [contract.fingerprint() if contract else None, reader, *([writer] if writer is not None else [])]
+    inner = reader.reader if isinstance(reader, Archive) else reader
+    others = tuple(one for one in (inner, writer) if one is not None and not isinstance(one, CUSTOMARY))
+    return fingerprint(function, *parts, followed=others)
+
+
+def _takes_context(function: object) -> bool:
+    """Whether a function has a second parameter that must be given, or one of the name ``context``."""
+    try:
+        parameters = list(inspect.signature(function).parameters.values())  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        return False
+    plain = [one for one in parameters if one.kind in {one.POSITIONAL_ONLY, one.POSITIONAL_OR_KEYWORD}]
+    return len(plain) > 1 and (plain[1].default is plain[1].empty or plain[1].name == "context")
 
 
 def _pattern(text: str) -> KeyPattern:
@@ -259,9 +337,13 @@ def _function_problem(function: object) -> str:
     if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
         return "its function yields; it must return one pl.LazyFrame"
     try:
-        inspect.signature(function).bind(object())
+        given = [object(), object()] if _takes_context(function) else [object()]
+        inspect.signature(function).bind(*given)
     except TypeError:
-        return f"its function takes {inspect.signature(function)}, but it gets one argument: the rows, a pl.LazyFrame"
+        return (
+            f"its function takes {inspect.signature(function)}, but it gets the rows, a pl.LazyFrame, and if it has a "
+            "second parameter a silversmith.Context"
+        )
     except ValueError:
         return ""  # a builtin that does not tell its signature
     return ""

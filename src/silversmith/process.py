@@ -21,6 +21,7 @@ from silversmith.convert import Converted, convert
 from silversmith.errors import DataError, PreconditionFailed, SilversmithError, SourceChanged, TransformError, told
 from silversmith.events import ObjectEvent
 from silversmith.lineage import Decision, Lineage, decide, error_key, rejected_key, silver_key
+from silversmith.lookups import Lookups
 from silversmith.pipeline import Transform
 from silversmith.schemas import Known, Schemas
 from silversmith.stages import Stages
@@ -101,7 +102,8 @@ class Work:
     attempt: int
     now: Callable[[], datetime]
     scratch: Path
-    schemas: Schemas | None = None
+    schemas: Schemas | None
+    lookups: Lookups
     watch: Stopwatch = field(default_factory=Stopwatch)
     run: Run = call
     stages: Stages = field(default_factory=Stages)
@@ -142,6 +144,7 @@ def process(
     scratch: Path,
     schemas: Schemas | None = None,
     run: Run = call,
+    lookups: Lookups | None = None,
 ) -> Outcome:
     """Bring the silver object of ``event.key`` up to date with what bronze holds now.
 
@@ -154,6 +157,7 @@ def process(
         scratch: a folder for temporary files, on the buckets' file system where they are local.
         schemas: where the transform's schema is recorded; None: it is not, and files may differ as they like.
         run: runs the conversion; so that several objects may be under way at once, but only one be converted.
+        lookups: the transform's lookups, as this worker knows them; None: nothing is known of them yet.
 
     Returns:
         What was done. Data at fault is an outcome (``QUARANTINED``), not an exception.
@@ -161,9 +165,11 @@ def process(
     Raises:
         Contended: somebody else was first every time. Try again later.
         TransformError: the user's code raised.
+        LookupMissing, LookupUnusable: a lookup cannot be had. Try again later.
         AccessDenied, OSError: the system is at fault. Try again later.
     """
-    work = Work(event, transform, lake, attempt, now, scratch, schemas, run=run)
+    lookups = lookups or Lookups.of(transform, lake.bronze, scratch)
+    work = Work(event, transform, lake, attempt, now, scratch, schemas, lookups, run=run)
     for _ in range(TRIES):
         try:
             outcome = _once(work)
@@ -205,7 +211,15 @@ def _convert(work: Work, source: Source) -> Converted:
     known = work.known
     work.watch.lap("look")
     work.stages.end("turn")
-    made = convert(source, work.transform, _lineage(work, source), work.scratch, known, stages=work.stages)
+    made = convert(
+        source,
+        work.transform,
+        _lineage(work, source),
+        work.scratch,
+        known,
+        context=work.lookups.context(source.head),
+        stages=work.stages,
+    )
     work.watch.lap("convert")
     faults.point("process.written")
     work.lake.bronze.verify(source)
@@ -223,7 +237,14 @@ def _is_settled(work: Work, lineage: Lineage) -> bool:
     bronze = work.lake.bronze.head(work.key)
     fingerprint = work.transform.fingerprint
     schema = work.known.document.of(fingerprint).version if work.known is not None else 0
-    decision = decide(bronze.etag if bronze else None, lineage, fingerprint, silver_exists=True, schema=schema)
+    decision = decide(
+        bronze.etag if bronze else None,
+        lineage,
+        fingerprint,
+        silver_exists=True,
+        schema=schema,
+        lookups=work.lookups.digest,
+    )
     if decision is not Decision.DUPLICATE or lineage.committed_at < work.event.made_after:
         return False
     return not lineage.rows_rejected or _has_origin(work.lake.quarantine.head(work.rejected), lineage)
@@ -235,8 +256,8 @@ def _has_origin(head: Head | None, lineage: Lineage) -> bool:
     return found is not None and _origin(found) == _origin(lineage)
 
 
-def _origin(lineage: Lineage) -> tuple[str, str]:
-    return lineage.bronze_etag, lineage.fingerprint
+def _origin(lineage: Lineage) -> tuple[str, str, str]:
+    return lineage.bronze_etag, lineage.fingerprint, lineage.lookups
 
 
 def _gone(work: Work) -> Outcome:
@@ -285,6 +306,8 @@ def _lineage(work: Work, source: Source) -> Lineage:
         rows_rejected=0,
         committed_at=work.now().isoformat(timespec="milliseconds"),
         attempt=work.attempt,
+        lookups=work.lookups.digest,
+        looked_up=work.lookups.etags,
     )
 
 
@@ -388,6 +411,7 @@ def _document(work: Work, source: Source, error: DataError) -> dict[str, Any]:
             "size": source.head.size,
         },
         "fingerprint": work.transform.fingerprint,
+        **({"lookups": work.lookups.digest} if work.transform.lookups else {}),
         "attempt": work.attempt,
         "at": work.now().isoformat(timespec="milliseconds"),
     }

@@ -18,6 +18,7 @@ import orjson
 from silversmith.ahead import mapped
 from silversmith.events import ObjectEvent
 from silversmith.lineage import Decision, Lineage, decide, error_key, silver_key
+from silversmith.lookups import current_digest
 from silversmith.pairing import ENDING, Pair, overtaken, pairs
 from silversmith.pipeline import Transform
 from silversmith.schemas import Schemas
@@ -76,14 +77,15 @@ def look(
     Args:
         transform: which one.
         lake: the buckets.
-        changed: find silver of other code too, and of an older schema than is recorded.
+        changed: find silver of other code and of other lookups too, and of an older schema than is recorded.
         after: go on where an earlier look said that it can be taken up again.
         settled: leave alone what landed at this time or later: its event may still be on its way.
         etag: what tells the etag of a listed bronze object; None or an empty one: leave this key alone.
         workers: how many objects are headed at once. The stores must bear as many threads.
     """
     recorded = Schemas(lake.silver, transform.name).look().document.of(transform.fingerprint) if changed else None
-    eye = _Eye(transform, lake, changed, settled, etag, recorded.version if recorded else 0)
+    lookups = current_digest(lake.bronze, transform.lookups) if changed else None
+    eye = _Eye(transform, lake, changed, settled, etag, recorded.version if recorded else 0, lookups)
     bronze = _bronze(transform, lake.bronze, after)
     silver = lake.silver.list(f"{transform.name}/", start_after=f"{transform.name}/{after}{ENDING}" if after else "")
     return mapped(eye.look, pairs(transform.name, bronze, silver), workers)
@@ -111,6 +113,7 @@ class _Eye:
     settled: datetime | None
     etag: Callable[[Head], str | None]
     schema: int
+    lookups: str | None
 
     def look(self, pair: Pair) -> Looked:
         finding = self._orphan(pair) if pair.bronze is None else self._compare(pair, pair.bronze)
@@ -126,7 +129,10 @@ class _Eye:
         silver = self.lake.silver.head(name) if pair.silver is not None or not pair.paired else None
         lineage = Lineage.from_metadata(silver.metadata) if silver else None
         exists = silver is not None
-        kind = decide(etag, lineage, self.transform.fingerprint, silver_exists=exists, schema=self.schema)
+        found = lineage.lookups if lineage is not None and self.lookups is None else self.lookups or ""
+        kind = decide(
+            etag, lineage, self.transform.fingerprint, silver_exists=exists, schema=self.schema, lookups=found
+        )
         if kind is Decision.DUPLICATE or (kind is Decision.OUTDATED and not self.changed):
             return None
         if self._is_quarantined(pair.key, etag):
@@ -136,7 +142,9 @@ class _Eye:
     def _is_quarantined(self, key: str, etag: str) -> bool:
         """Whether an error document says that this code can make no silver of these bytes."""
         body = self.lake.quarantine.read(error_key(self.transform.name, key))
-        return body is not None and speaks_of(body) == (etag, self.transform.fingerprint)
+        if body is None or speaks_of(body) != (etag, self.transform.fingerprint):
+            return False
+        return self.lookups is None or lookups_of(body) == self.lookups
 
     def _orphan(self, pair: Pair) -> Finding | None:
         """A bronze object may have landed after its place in the listing was passed: so it is asked for."""
@@ -165,6 +173,15 @@ def speaks_of(document: bytes) -> tuple[str, str]:
     if not isinstance(bronze, dict):
         return "", ""
     return _text(bronze.get("etag")), _text(found.get("fingerprint"))
+
+
+def lookups_of(document: bytes) -> str:
+    """The digest of the lookups that an error document was made with; empty where there were none."""
+    try:
+        found = orjson.loads(document)
+    except orjson.JSONDecodeError:
+        return ""
+    return _text(found.get("lookups")) if isinstance(found, dict) else ""
 
 
 def _text(value: Any) -> str:

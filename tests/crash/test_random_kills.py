@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import os
 import random
+import sqlite3
 import threading
 import time
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 import psutil
@@ -34,14 +36,17 @@ def test_kill_nine_at_random_moments(crashable: Crashable) -> None:
     try:
         for _ in range(KILLS):
             process = crashable.start(until_idle=False, workers=2)
+            workers_killed += _let_live(crashable, process.pid, draw)
             command = crashable.command(draw.choice(["redrive", "reconcile"]))
-            workers_killed += _let_live(process.pid, draw)
+            time.sleep(draw.uniform(0.2, 2))
             commands_killed += command.poll() is None
             for each in draw.sample([process, command], 2):
                 kill(each)
     finally:
         stop.set()
         writer.join()
+    done = _committed(crashable)
+    assert done, "or nobody lived long enough for anything to be lost"
     for number in range(FILES):  # every key exists at the end, whatever the writer got to
         if not (crashable.bronze / _key(number)).exists():
             crashable.drop(_key(number), [number])
@@ -51,7 +56,7 @@ def test_kill_nine_at_random_moments(crashable: Crashable) -> None:
     found = crashable.check()
     print(
         f"{KILLS} engines, {workers_killed} workers and {commands_killed} commands killed, "
-        f"{FILES} keys, seed {SEED}: {found}"
+        f"{done:,} objects done between them, {FILES:,} keys, seed {SEED}: {found}"
     )
     crashable.define(unlucky=None)
     for number in range(FILES):
@@ -82,15 +87,34 @@ def _write(crashable: Crashable, draw: random.Random, stop: threading.Event) -> 
         stop.wait(0.002)
 
 
-def _let_live(pid: int, draw: random.Random) -> int:
-    """Up to four seconds of life, in which its workers die, too. How many did."""
-    killed = 0
-    end = time.monotonic() + draw.uniform(0.3, 4)
+def _committed(crashable: Crashable) -> int:
+    """How many silver objects engines have told the journal of."""
+    if not crashable.lake.journal.exists():
+        return 0
+    with closing(sqlite3.connect(f"file:{crashable.lake.journal}?mode=ro", uri=True)) as journal:
+        try:
+            found = journal.execute("SELECT value FROM counters WHERE name = 'function.committed'").fetchone()
+        except sqlite3.OperationalError:  # there is a file, and no table yet
+            return 0
+    return int(found[0]) if found else 0
+
+
+def _let_live(crashable: Crashable, pid: int, draw: random.Random) -> int:
+    """A few seconds of life, in which its workers die, too. How many did.
+
+    One life in four ends while it begins. The others count from their first silver, so that a busy machine makes none
+    of them too short to do harm.
+    """
+    killed, before = 0, _committed(crashable)
+    begins = draw.random() < 0.75
+    end = time.monotonic() + (90 if begins else draw.uniform(0.3, 4))
     while time.monotonic() < end:
-        time.sleep(draw.uniform(0.05, 0.8))
+        time.sleep(draw.uniform(0.05, 0.5))
+        if begins and _committed(crashable) > before:
+            begins, end = False, time.monotonic() + draw.uniform(0.3, 4)
         try:
             workers = [child for child in psutil.Process(pid).children() if "spawn_main" in " ".join(child.cmdline())]
-            if workers and draw.random() < 0.5:
+            if workers and not begins and draw.random() < 0.5:
                 draw.choice(workers).kill()
                 killed += 1
         except psutil.NoSuchProcess:

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from silversmith.aws.install import find_uv
+from silversmith.project import EXAMPLES, SKIPPED
 
 ROOT = Path(__file__).parents[2]
 
@@ -95,6 +96,12 @@ def test_the_wheel_has_all_that_is_in_the_source_and_nothing_else(installed: Ins
         for path in (ROOT / "src/silversmith").rglob("*")
         if path.is_file() and "__pycache__" not in path.parts
     }
+    source |= {
+        f"silversmith/project/{path.relative_to(ROOT / 'examples').as_posix()}"
+        for folder, _ in EXAMPLES.values()
+        for path in (ROOT / "examples" / folder).rglob("*")
+        if path.is_file() and not SKIPPED & set(path.parts)
+    }
     with zipfile.ZipFile(installed.wheel) as wheel:
         names = {name for name in wheel.namelist() if ".dist-info/" not in name}
     assert "silversmith/py.typed" in names
@@ -129,6 +136,15 @@ def test_the_command_works(installed: Installed, tmp_path: Path) -> None:
     done = run(command, "run", "--until-idle", folder=tmp_path / "shop")
     assert "silversmith put" in done.stdout + done.stderr
     assert run(command, "--help", folder=tmp_path).returncode == 0
+
+
+def test_an_example_is_in_the_wheel_and_runs(installed: Installed, tmp_path: Path) -> None:
+    command, folder = installed.python.with_name("silversmith"), tmp_path / "meters"
+    assert run(command, "init", "meters", "--example", "meter-readings", folder=tmp_path).returncode == 0
+    assert run(command, "put", "data", folder=folder).returncode == 0
+    done = run(command, "run", "--until-idle", "--workers", "1", folder=folder)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "47 rows" in done.stdout
 
 
 def checked(installed: Installed, program: str, folder: Path) -> str:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import os
+import socket
+import stat
 import struct
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -36,6 +40,12 @@ def _gzip_bomb(path: Path) -> None:
             file.write(b"0" * 1_000_000)
 
 
+def _zip_bomb(path: Path) -> None:
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive, archive.open("a.csv", "w") as file:
+        for _ in range(LONG // 1_000_000 * 4):
+            file.write(b"0" * 1_000_000)
+
+
 def _one_long_line(path: Path) -> None:
     with path.open("wb") as file:
         file.write(b"a,b\n")
@@ -58,6 +68,7 @@ def _huge_footer(path: Path) -> None:
 
 FILES: dict[str, Callable[[Path], object]] = {
     "bomb.csv.gz": _gzip_bomb,
+    "bomb.zip": _zip_bomb,
     "long.csv": _one_long_line,
     "deep.json": lambda path: path.write_text("[" * 100_000 + "]" * 100_000),
     "deep-objects.json": lambda path: path.write_text('{"a":' * 100_000 + "1" + "}" * 100_000),
@@ -126,7 +137,9 @@ def test_hostile_names_are_names(bench: Bench) -> None:
     assert {path for path in bench.folder.iterdir() if path != bench.lake.path} == before
 
 
-@pytest.mark.parametrize("name", ["../escape.csv", "a//b.csv", "a/./b.csv", "a\0b.csv", "/etc/passwd.csv", "日" * 340])
+@pytest.mark.parametrize(
+    "name", ["../escape.csv", "a//b.csv", "a/./b.csv", "a\0b.csv", "/etc/passwd.csv", "日" * 341 + "x"]
+)
 def test_keys_that_no_file_can_have_pass_by_the_store(bench: Bench, name: str) -> None:
     bench.define(ALL_CSV)
     store = bench.lake.store("dl-bronze-layer", foreign_writers=True)
@@ -155,6 +168,10 @@ def test_links_pipes_and_devices_are_not_taken(bench: Bench) -> None:
     (bench.bronze / "link.csv").symlink_to(secret)
     (bench.bronze / "folder").symlink_to(bench.folder)
     os.mkfifo(bench.bronze / "pipe.csv")
+    with contextlib.suppress(PermissionError):  # only root may make devices
+        os.mknod(bench.bronze / "zeros.csv", stat.S_IFCHR | 0o600, os.makedev(1, 5))
+    with contextlib.closing(socket.socket(socket.AF_UNIX)) as listener:
+        listener.bind(os.path.relpath(bench.bronze / "socket.csv"))
     os.link(secret, bench.bronze / "hard.csv")
     bench.drop("good.csv", "x\n1\n")
     progress, failed = bench.run()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 from typing import TYPE_CHECKING
 
 import orjson
@@ -71,8 +72,10 @@ def test_it_ends_in_the_dlq_with_a_reason_and_its_neighbours_in_silver(bench: Be
 def test_gigabytes_of_output_fill_no_disk(bench: Bench) -> None:
     bench.define(POISON.format(deed="exec(\"for n in range(300): os.write(1, b'x' * 1_000_000)\")"))
     bench.drop("3.csv", "x\n3\n")
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     progress, failed = bench.run()
     assert (progress.done, failed) == (1, 0)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100_000, "kB: the engine keeps none of it"
     assert sum(path.stat().st_size for path in bench.lake.logs.iterdir()) <= 21 * 1024 * 1024
 
 

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from silversmith import Contract, Csv, DefinitionError, Json, Pipeline
+from silversmith import Context, Contract, Csv, DefinitionError, Json, Pipeline
 from silversmith.limits import bucket_name
 from silversmith.pipeline import load, locate, module_reference
 
@@ -192,7 +192,7 @@ def without() -> pl.LazyFrame:
     return pl.LazyFrame()
 
 
-def with_two(rows: pl.LazyFrame, other: pl.LazyFrame) -> pl.LazyFrame:
+def with_three(rows: pl.LazyFrame, context: Context, other: pl.LazyFrame) -> pl.LazyFrame:
     return rows
 
 
@@ -210,8 +210,8 @@ def with_default(rows: pl.LazyFrame, factor: int = 1) -> pl.LazyFrame:
         (asynchronous, "async"),
         (generator, "yields"),
         (without, "takes () -> "),
-        (with_two, "but it gets one argument"),
-        (by_keyword, "but it gets one argument"),
+        (with_three, "but it gets the rows"),
+        (by_keyword, "but it gets the rows"),
         ("not a function", "it is put on str"),
         (Pipeline, "not on a function"),
     ],

@@ -335,3 +335,11 @@ def test_schemas_may_change_from_version_to_version(shop: Shop) -> None:
     shop.process(GOOD, wide)
     shop.process(b"note,id,total\nx,1,1\n", wide)
     assert pl.read_parquet(shop.folder / "silver" / silver_key("orders", KEY)).columns == ["id", "total", "note"]
+
+
+def test_a_column_that_parquet_has_not_is_the_transforms_fault(shop: Shop) -> None:
+    def hollow(rows: pl.LazyFrame) -> pl.LazyFrame:
+        return rows.with_columns(nothing=pl.lit(None, dtype=pl.Struct([])))
+
+    with pytest.raises(TransformError, match="struct type with no child field"):
+        shop.process(GOOD, declared(hollow))

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
+from silversmith.cli.options import LAKE
 from silversmith.cli.screen import say, say_json, say_lines
 from silversmith.cli.text import count, shown
 
@@ -20,6 +21,7 @@ def check(
         str | None,
         Parameter(help="Check against this pipeline's transforms; else files are only read, with no contract."),
     ] = None,
+    lake: Annotated[Path, Parameter(help="The folder that holds the buckets: lookups are read from there.")] = LAKE,
     json: Annotated[
         bool,
         Parameter(
@@ -38,7 +40,7 @@ def check(
     definition = load_pipeline(pipeline) if pipeline is not None else None
     jobs = plan(files, definition)
     good = True
-    for found in check_files(jobs, definition, pipeline):
+    for found in check_files(jobs, definition, pipeline, lake):
         good = good and found.outcome == "silver"
         if json:
             say_json(found.to_dict(), indent=None)

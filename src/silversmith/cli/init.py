@@ -18,7 +18,9 @@ def init(
     *,
     example: Annotated[
         str | None,
-        Parameter(help="Begin with an example instead: messy-csv, or music-api (nested JSON, two tables)."),
+        Parameter(
+            help="Begin with an example instead: messy-csv, music-api (nested JSON), or meter-readings (binary)."
+        ),
     ] = None,
     json: JsonOption = False,
 ) -> int:

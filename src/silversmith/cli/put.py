@@ -65,12 +65,16 @@ def _put(uploads: Sequence[Upload], pipeline: str, where: Where) -> Iterator[Put
     yield from put_files(uploads, definition, bronze, scratch=folder.scratch)
 
 
+def _uses(found: Put) -> list[str]:
+    return [*found.transforms, *(f"lookup of {name}" for name in found.lookup_of)]
+
+
 def _tell(found: Put, where: Where, *, quiet: bool) -> None:
     from silversmith.local.landing import is_temporary
 
     if not quiet:
-        say(f"{found.key}  {size(found.size)}  → {', '.join(found.transforms) or 'nothing'}")
-    if not found.transforms:
+        say(f"{found.key}  {size(found.size)}  → {', '.join(_uses(found)) or 'nothing'}")
+    if not found.transforms and not found.lookup_of:
         warn(f"no transform's pattern matches {found.key}: it lies in bronze, and nothing will be made of it")
     elif is_temporary(found.key) and not where.on_aws:
         warn(f"{found.key} is named like a file that is not finished: the engine on this machine leaves it alone")

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import TypeGuard
 
 # Polars' CSV reader holds many chunks at once: chunks of 1 MiB rather than 16 save hundreds of MiB, at the same speed.
 os.environ.setdefault("POLARS_CSV_CHUNK_SIZE", str(1024 * 1024))
@@ -20,12 +21,13 @@ import polars as pl
 from polars.exceptions import PanicException, PolarsError
 
 from silversmith.errors import DataError
-from silversmith.formats import arrow, avro, csv, excel, fixed_width, json, lines, ndjson, parquet, union, xml
+from silversmith.formats import arrow, avro, csv, custom, excel, fixed_width, json, lines, ndjson, parquet, union, xml
 from silversmith.formats.arrow import Arrow
 from silversmith.formats.avro import Avro
 from silversmith.formats.content import Content
 from silversmith.formats.csv_options import Csv
 from silversmith.formats.csv_stream import Stream, Unusual, stream_of
+from silversmith.formats.custom import CustomReader
 from silversmith.formats.detect import detect, mismatch
 from silversmith.formats.excel import Excel
 from silversmith.formats.fixed_width import FixedWidth
@@ -34,7 +36,7 @@ from silversmith.formats.lines import Lines
 from silversmith.formats.members import Archive, unpack_all
 from silversmith.formats.parquet import Parquet
 from silversmith.formats.scratch import Scratch
-from silversmith.formats.table import MALFORMED, ROW, Table, shorten
+from silversmith.formats.table import MALFORMED, ROW, Table, shorten, with_fields
 from silversmith.formats.writer import (
     count_rows,
     fill_lineage,
@@ -47,9 +49,12 @@ from silversmith.formats.xml import Xml
 from silversmith.stores import Source
 
 #: What a transform may say of how its bronze objects are read.
-Reader = Csv | Json | Parquet | Avro | Arrow | Excel | Xml | FixedWidth | Lines | Archive
+Reader = Csv | Json | Parquet | Avro | Arrow | Excel | Xml | FixedWidth | Lines | Archive | CustomReader
 
-#: What each of them asks for.
+#: Silversmith's own readers.
+CUSTOMARY = (Csv, Json, Parquet, Avro, Arrow, Excel, Xml, FixedWidth, Lines, Archive)
+
+#: What each of ours asks for.
 _ASKED: dict[type, str] = {
     Csv: "csv",
     Json: "json",
@@ -76,13 +81,14 @@ def read(
 
     Args:
         source: the object, open.
-        reader: how to read it; None: found out from its first bytes and its name.
+        reader: how to read it, one of ours or another's; None: found out from its first bytes and its name.
         wanted: the contract's types. Such columns of a CSV file stay text, so that the contract can name the cell that
             is not what it should be; the types of all others are inferred without loss.
         scratch: a folder for temporary files, which are removed with the table; None: the system's.
 
     Raises:
         DataError: something is wrong with the bytes. It says what, where, and what to do.
+        TransformError: a custom reader failed.
     """
     with unpacked(source, reader, scratch=scratch) as opened:
         return opened.table(wanted or {})
@@ -140,8 +146,10 @@ def _read(content: Content, wanted: Mapping[str, pl.DataType], *, reader: Reader
 
 
 def _read_as(kind: str, content: Content, wanted: Mapping[str, pl.DataType], reader: Reader | None) -> Table:
+    if _is_custom(reader):
+        return custom.read(content, reader)
     if kind in _ALONE:
-        return _ALONE[kind](content)
+        return with_fields(_ALONE[kind](content))
     if kind == "ndjson":
         return ndjson.read(content, wanted)
     if kind == "excel":
@@ -165,8 +173,14 @@ def _read_text(kind: str, content: Content, wanted: Mapping[str, pl.DataType], r
     return lines.read(content, reader if isinstance(reader, Lines) else Lines(), wanted)
 
 
+def _is_custom(reader: Reader | None) -> TypeGuard[CustomReader]:
+    return reader is not None and type(reader) not in _ASKED
+
+
 def _kind(content: Content, *, reader: Reader | None) -> str:
     """The format of a content. A workbook is known for one already, from what its archive holds."""
+    if _is_custom(reader):
+        return reader.name
     asked = _ASKED[type(reader)] if reader is not None else None
     if content.kind:
         if asked not in {None, "excel"}:
@@ -198,25 +212,29 @@ def reading_errors(table: Table) -> Iterator[None]:
 def _fault(table: Table) -> DataError | None:
     """What is wrong with the rows of a table; None if all can be read."""
     try:
-        for _ in table.rows.collect_batches(engine="streaming"):
-            pass
+        read = sum(batch.height for batch in table.rows.collect_batches(engine="streaming"))
     except (PolarsError, PanicException) as error:
-        name = table.format.partition("+")[0]
-        return DataError(
-            f"Unreadable{name.capitalize()}",
-            f"the file cannot be read to its end: {shorten(str(error).strip().partition(chr(10))[0], 200)}",
-            hint="it may have been damaged while it was written or sent: write and put it again",
-        )
-    return None
+        reason = shorten(str(error).strip().partition("\n")[0], 200)
+    else:
+        if read == table.height:
+            return None
+        reason = f"only {read:,} of its {table.height:,} rows are there"  # how batches end when a thread has panicked
+    return DataError(
+        f"Unreadable{table.format.partition('+')[0].capitalize()}",
+        f"the file cannot be read to its end: {reason}",
+        hint="it may have been damaged while it was written or sent: write and put it again",
+    )
 
 
 __all__ = [
+    "CUSTOMARY",
     "MALFORMED",
     "ROW",
     "Archive",
     "Arrow",
     "Avro",
     "Csv",
+    "CustomReader",
     "Excel",
     "FixedWidth",
     "Json",

@@ -107,6 +107,8 @@ def _check_number(number: int) -> None:
 
 def _at(file: BinaryIO, offset: int, size: int) -> Message | None:
     """The message that begins there; None for the mark of the end."""
+    if not 0 <= offset <= size:  # no file can be so long, and the system would say so in words of its own
+        raise unreadable("a batch lies beyond its end")
     file.seek(offset)
     prefix = file.read(8)
     lead = 8 if prefix.startswith(_CONTINUED) else 4  # files of before 2019 have no continuation mark

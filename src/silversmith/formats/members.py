@@ -105,7 +105,7 @@ def _unzip(content: Content, chosen: Archive) -> list[Content]:
         found = [
             (member.filename, partial(zips.pieces, archive, member))
             for member in archive.infolist()
-            if not member.is_dir()
+            if not member.filename.endswith("/")  # is_dir() fails where there is no name at all
         ]
         return _gather(found, content, chosen, "+zip")
 

@@ -14,8 +14,11 @@ from silversmith.formats.table import ROW, Table
 IN_MEMORY = 32 * 1024 * 1024
 
 
-def table_of(frames: Iterable[pl.DataFrame], kind: str, scratch: Scratch) -> Table:
-    """Frames of one schema, at least one of them, as a table with :data:`ROW`, whatever their size together."""
+def table_of(frames: Iterable[pl.DataFrame], kind: str, scratch: Scratch, *, typed: bool = False) -> Table:
+    """Frames of one schema, at least one of them, as a table with :data:`ROW`, whatever their size together.
+
+    ``typed``: their types are no guess.
+    """
     kept: list[pl.DataFrame] = []
     paths: list[Path] = []
     height = size = 0
@@ -29,10 +32,10 @@ def table_of(frames: Iterable[pl.DataFrame], kind: str, scratch: Scratch) -> Tab
             kept = []
     if not paths:
         whole = pl.concat(kept, how="vertical")
-        return Table(whole.lazy(), kind, whole, scratch=scratch)
+        return Table(whole.lazy(), kind, whole, typed=typed, scratch=scratch)
     rows = pl.concat([pl.scan_ipc(path, glob=False, hive_partitioning=False) for path in paths], how="vertical")
     rows = pl.concat([rows, *(frame.lazy() for frame in kept)], how="vertical")
-    return Table(rows, kind, height=height, scratch=scratch)
+    return Table(rows, kind, height=height, typed=typed, scratch=scratch)
 
 
 def _written(frame: pl.DataFrame, scratch: Scratch) -> Path:

@@ -33,8 +33,9 @@ class Table:
     compressed. ``frame`` holds the same rows where they are in memory already. ``malformed`` holds the records that
     cannot be rows (a CSV record with too many fields), with their text and the reason: they are rejected, never lost.
     ``height`` is how many rows there are, known without another pass. ``decimal_comma`` tells that ``1,5`` in a text
-    column means one and a half. ``dialect`` is what was found out about how the file is written, for people to see.
-    ``origins`` finds lines and texts of records again, by their numbers; None: the file is no text, or has no lines.
+    column means one and a half. ``typed`` tells that the types are the file's or its reader's own word, and no guess.
+    ``dialect`` is what was found out about how the file is written, for people to see. ``origins`` finds lines and
+    texts of records again, by their numbers; None: the file is no text, or has no lines.
 
     Temporary files that ``rows`` reads live as long as this object does: keep it until everything is collected.
     """
@@ -45,6 +46,7 @@ class Table:
     malformed: pl.DataFrame | None = None
     decimal_comma: bool = False
     height: int | None = None
+    typed: bool = False
     dialect: Mapping[str, object] = field(default_factory=dict)
     scratch: Scratch | None = field(default=None, repr=False)
     origins: Callable[[Collection[int]], Mapping[int, tuple[int, str]]] | None = field(default=None, repr=False)
@@ -105,6 +107,29 @@ def checked_names(names: Sequence[str], *, line: int | None = None) -> list[str]
             place=Place(line=line, column=ROW),
         )
     return list(names)
+
+
+def with_fields(table: Table) -> Table:
+    """The table, proved to have no struct without fields in any column: no Parquet file can hold one.
+
+    Raises:
+        DataError: ``EmptyStruct``.
+    """
+    for name, kind in table.rows.collect_schema().items():
+        if _is_hollow(kind):
+            raise DataError(
+                "EmptyStruct",
+                f'the column "{shorten(name)}" is {shorten(str(kind))}: a struct without fields, which Parquet has not',
+                hint="write the file without that column, or with a field in it",
+                place=Place(column=name),
+            )
+    return table
+
+
+def _is_hollow(kind: pl.DataType) -> bool:
+    if isinstance(kind, pl.Struct):
+        return not kind.fields or any(_is_hollow(inner.dtype) for inner in kind.fields)  # type: ignore[arg-type]
+    return isinstance(kind, pl.List | pl.Array) and _is_hollow(kind.inner)  # type: ignore[arg-type]
 
 
 def row_numbers(numbers: Sequence[int]) -> pl.Series:

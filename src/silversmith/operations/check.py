@@ -112,16 +112,19 @@ def _key(name: str) -> str:
     return os.fsencode(name).decode("utf-8", "backslashreplace")
 
 
-def check(jobs: Sequence[Job], pipeline: Pipeline | None, reference: str | None) -> Iterator[Checked]:
+def check(
+    jobs: Sequence[Job], pipeline: Pipeline | None, reference: str | None, lake: Path = Path("lake")
+) -> Iterator[Checked]:
     """Check the files, one after the other.
 
     Args:
         jobs: see :func:`plan`.
         pipeline: what they are for, or None.
         reference: where the pipeline is, so that another process can load it: as on the command line.
+        lake: where the lookups are that the transforms read.
     """
     with tempfile.TemporaryDirectory(prefix="silversmith-check-") as scratch:
-        process = _Process(reference, Path(scratch))
+        process = _Process(reference, Path(scratch), lake)
         try:
             for job in jobs:
                 yield _checked(job, process, pipeline)
@@ -152,10 +155,11 @@ def _size(job: Job) -> int:
 class _Process:
     """The process that reads files. It is started when there is a file, and again after it died."""
 
-    def __init__(self, reference: str | None, scratch: Path) -> None:
+    def __init__(self, reference: str | None, scratch: Path, lake: Path) -> None:
         self._context = multiprocessing.get_context("spawn")
         self._reference = reference
         self._scratch = scratch
+        self._lake = lake
         self._process: SpawnProcess | None = None
         self._connection: Connection | None = None
 
@@ -184,7 +188,7 @@ class _Process:
     def _started(self) -> tuple[SpawnProcess, Connection]:
         if self._process is None or self._connection is None:
             ours, theirs = self._context.Pipe()
-            process = self._context.Process(target=main, args=(theirs, self._reference), daemon=True)
+            process = self._context.Process(target=main, args=(theirs, self._reference, str(self._lake)), daemon=True)
             process.start()
             theirs.close()
             self._process, self._connection = process, ours

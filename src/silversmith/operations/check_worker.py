@@ -18,6 +18,8 @@ from silversmith.contract import REASONS, ROW_NUMBER
 from silversmith.convert import Converted, convert
 from silversmith.errors import DataError, SilversmithError
 from silversmith.lineage import Lineage
+from silversmith.local.lake import LakeFolder
+from silversmith.lookups import Context, Lookups
 from silversmith.pipeline import Pipeline, Transform, load
 from silversmith.stores import IN_MEMORY, Head, Source
 
@@ -34,7 +36,7 @@ class Job:
     transform: str = ""
 
 
-def main(connection: Connection, pipeline: str | None) -> None:
+def main(connection: Connection, pipeline: str | None, lake: str) -> None:
     """Check the files that are named through the connection, and answer each with its result."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for who asked
     quiet = os.open(os.devnull, os.O_WRONLY)
@@ -48,14 +50,19 @@ def main(connection: Connection, pipeline: str | None) -> None:
         except (EOFError, OSError):
             return
         job = Job(os.fsdecode(bytes.fromhex(request["path"])), request["key"], request["transform"])
-        connection.send_bytes(orjson.dumps(check(job, found, Path(request["scratch"]))))
+        connection.send_bytes(orjson.dumps(check(job, found, Path(request["scratch"]), Path(lake))))
 
 
-def check(job: Job, pipeline: Pipeline | None, scratch: Path) -> dict[str, Any]:
-    """What a run would make of a file, as JSON values. Whatever goes wrong is part of the answer."""
+def check(job: Job, pipeline: Pipeline | None, scratch: Path, lake: Path = Path("lake")) -> dict[str, Any]:
+    """What a run would make of a file, as JSON values. Whatever goes wrong is part of the answer.
+
+    ``lake`` is where lookups are: what they say decides, too, what a file becomes.
+    """
     try:
         transform = pipeline.find(job.transform) if pipeline is not None else _plain()
-        made = convert(source(job), transform, _lineage(job, transform), scratch)
+        opened = source(job)
+        context = _context(transform, pipeline, lake, opened) if pipeline is not None else None
+        made = convert(opened, transform, _lineage(job, transform), scratch, context=context)
         return _silver(made)
     except DataError as error:
         return _quarantined(described(error), error.format, error.dialect)
@@ -68,6 +75,13 @@ def check(job: Job, pipeline: Pipeline | None, scratch: Path) -> dict[str, Any]:
     except BaseException as error:  # noqa: BLE001 -- a bug of ours, or of a library: it is this file's, and no other's
         told = f"{type(error).__name__}: {str(error).partition(chr(10))[0][:500]}"
         return _quarantined(problem("Crashed", told, hint="this is a bug in Silversmith: please report it"))
+
+
+def _context(transform: Transform, pipeline: Pipeline, lake: Path, opened: Source) -> Context | None:
+    if not transform.lookups:
+        return None
+    bronze = LakeFolder(lake).store(pipeline.bronze, foreign_writers=True)
+    return Lookups.of(transform, bronze, None).context(opened.head)
 
 
 def _text(error: Exception) -> str:

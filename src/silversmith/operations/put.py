@@ -26,12 +26,14 @@ class Upload:
 
 @dataclass(frozen=True)
 class Put:
-    """A file that is in bronze. ``size`` in bytes; ``transforms`` are the names of those that will take it."""
+    """A file that is in bronze. ``size`` in bytes; ``transforms`` are the names of those that will take it,
+    ``lookup_of`` of those that read it beside their files."""
 
     key: str
     size: int
     etag: str
     transforms: Sequence[str]
+    lookup_of: Sequence[str] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON values."""
@@ -124,7 +126,9 @@ def put(uploads: Sequence[Upload], pipeline: Pipeline, bronze: Store, *, scratch
     """
     for upload in uploads:
         size, etag = _put(upload, bronze, scratch)
-        yield Put(upload.key, size, etag, [transform.name for transform in pipeline.matching(upload.key)])
+        takers = [transform.name for transform in pipeline.matching(upload.key)]
+        readers = [transform.name for transform in pipeline.transforms if upload.key in transform.lookups]
+        yield Put(upload.key, size, etag, takers, readers)
 
 
 def put_own(path: Path, key: str, pipeline: Pipeline, bronze: Store) -> Put:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from silversmith.ahead import batched, mapped
 from silversmith.events import ObjectEvent
 from silversmith.lineage import Lineage, silver_key
+from silversmith.lookups import current_digest
 from silversmith.operations.target import Target
 from silversmith.operations.times import iso
 from silversmith.patterns.keys import KeyPattern
@@ -64,7 +65,7 @@ def replay(
         target: where it runs.
         wanted: which objects.
         transform: only this one.
-        changed: only objects whose silver was made by other code than the pipeline's.
+        changed: only objects whose silver was made by other code than the pipeline's, or with other lookups.
         force: make silver again that was made before this time (Unix seconds), of whatever and by whatever it was.
         dry_run: send nothing.
 
@@ -76,7 +77,7 @@ def replay(
     for each in [pipeline.find(transform)] if transform is not None else pipeline.transforms:
         heads = _heads(target.lake.bronze, each, wanted)
         if changed:
-            heads = _outdated(heads, target.lake.silver, each, target.workers)
+            heads = _outdated(heads, target.lake.silver, target.lake.bronze, each, target.workers)
         for batch in batched(heads, BATCH):
             if not dry_run:
                 events = [_event(pipeline.bronze, head, made_after) for head in batch]
@@ -98,10 +99,15 @@ def _heads(bronze: Store, transform: Transform, wanted: Range) -> Iterator[Head]
             yield head
 
 
-def _outdated(heads: Iterator[Head], silver: Store, transform: Transform, workers: int) -> Iterator[Head]:
+def _outdated(
+    heads: Iterator[Head], silver: Store, bronze: Store, transform: Transform, workers: int
+) -> Iterator[Head]:
+    lookups = current_digest(bronze, transform.lookups)
+
     def look(head: Head) -> tuple[Head, bool]:
         found = silver.head(silver_key(transform.name, head.key))
         lineage = Lineage.from_metadata(found.metadata) if found else None
-        return head, lineage is not None and lineage.fingerprint != transform.fingerprint
+        made_by = (lineage.fingerprint, lineage.lookups) if lineage is not None else None
+        return head, made_by is not None and made_by != (transform.fingerprint, lookups)
 
     return (head for head, outdated in mapped(look, heads, workers) if outdated)

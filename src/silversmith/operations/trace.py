@@ -9,6 +9,7 @@ from itertools import chain, islice
 from typing import Any
 
 from silversmith.lineage import Decision, Lineage, decide, error_key, rejected_key, silver_key
+from silversmith.lookups import current_digest
 from silversmith.operations.documents import ErrorDocument, parse
 from silversmith.operations.rejected import RejectedFile, look
 from silversmith.operations.target import Hop, LastOutcome, Target
@@ -164,7 +165,13 @@ def _of_transform(transform: Transform, key: str, bronze: Head | None, target: T
     head = lake.silver.head(silver_key(transform.name, key))
     lineage = Lineage.from_metadata(head.metadata) if head else None
     error = _error(lake.quarantine, transform, key)
-    decision = decide(bronze.etag if bronze else None, lineage, transform.fingerprint, silver_exists=head is not None)
+    decision = decide(
+        bronze.etag if bronze else None,
+        lineage,
+        transform.fingerprint,
+        silver_exists=head is not None,
+        lookups=current_digest(lake.bronze, transform.lookups),
+    )
     found = OfTransform(
         transform=transform.name,
         state=_state(decision, bronze, error),

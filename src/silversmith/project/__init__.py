@@ -23,6 +23,7 @@ _CHECKOUT = _HERE.parents[2] / "examples"
 EXAMPLES: Mapping[str, tuple[str, str]] = {
     "messy-csv": ("messy_csv", "CSV exports that are not as they should be, and contracts for them"),
     "music-api": ("music_api", "nested JSON of an API, flattened into two silver tables"),
+    "meter-readings": ("meter_readings", "a binary format by a custom reader, joined with a lookup"),
 }
 
 #: What every project gets.
@@ -34,7 +35,8 @@ _DOTTED = {"gitignore": ".gitignore", "github": ".github"}
 #: The name that stands in ``common/`` and ``orders/``; in an example, it is the example's.
 _OURS = "my-project"
 
-_SKIPPED = frozenset({"__pycache__", "lake", ".pytest_cache", ".hypothesis"})
+#: What running a project leaves in its folder.
+SKIPPED = frozenset({"__pycache__", "lake", ".pytest_cache", ".hypothesis"})
 
 
 @dataclass(frozen=True)
@@ -106,7 +108,7 @@ def _example(name: str) -> Path:
 
 def _below(template: Path) -> list[Path]:
     found = (path for path in template.rglob("*") if path.is_file())
-    return sorted(path for path in found if not _SKIPPED & set(path.relative_to(template).parts))
+    return sorted(path for path in found if not SKIPPED & set(path.relative_to(template).parts))
 
 
 def _dotted(path: str) -> str:

@@ -179,6 +179,7 @@ def _of_transforms(transforms: Sequence[Transform], plan: Plan) -> list[Statemen
     prefixes = (transform.pattern.literal_prefix[:LONGEST_PREFIX] for transform in transforms)
     read = [
         *objects("bronze", (f"{escaped(prefix)}*" for prefix in prefixes)),
+        *objects("bronze", (escaped(key) for transform in transforms for key in transform.lookups)),
         *objects("silver", (*(f"{transform.name}/*" for transform in transforms), schema_key("*"))),
         *objects("quarantine", (error_key(transform.name, "*") for transform in transforms)),
     ]

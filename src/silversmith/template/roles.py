@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from troposphere import GetAtt, Join, Sub, iam, logs, sqs
@@ -65,13 +65,21 @@ def _objects(transform: Transform, plan: Plan) -> list[Statement]:
         return allow(sid, [f"s3:{action}" for action in actions], Join("", [plan.bucket_arn(bucket), f"/{prefix}*"]))
 
     own = f"{transform.name}/"
+    lookups = lookup_arns([transform], plan)
     schema = Join("", [plan.bucket_arn("silver"), f"/{schema_key(transform.name)}"])
     return [
         on("ReadBronze", "bronze", escaped(transform.pattern.literal_prefix), "GetObject", "GetObjectVersion"),
+        *([allow("ReadLookups", ["s3:GetObject", "s3:GetObjectVersion"], lookups)] if lookups else []),
         on("WriteSilver", "silver", own, "GetObject", "PutObject", "AbortMultipartUpload"),
         allow("RecordSchema", ["s3:GetObject", "s3:PutObject"], schema),
         on("WriteQuarantine", "quarantine", own, "GetObject", "PutObject", "DeleteObject", "AbortMultipartUpload"),
     ]
+
+
+def lookup_arns(transforms: Iterable[Transform], plan: Plan) -> list[Join]:
+    """The lookups that transforms declare: whole keys, not prefixes."""
+    keys = dict.fromkeys(key for transform in transforms for key in transform.lookups)
+    return [Join("", [plan.bucket_arn("bronze"), f"/{escaped(key)}"]) for key in keys]
 
 
 def known_missing(plan: Plan) -> Statement:

@@ -9,13 +9,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from silversmith.testing.context import context
     from silversmith.testing.differences import assert_same
     from silversmith.testing.engine import run_engine
     from silversmith.testing.files import Content, Files, encode
     from silversmith.testing.result import Result
     from silversmith.testing.running import run
 
-__all__ = ["Content", "Files", "Result", "assert_same", "encode", "run", "run_engine"]
+__all__ = ["Content", "Files", "Result", "assert_same", "context", "encode", "run", "run_engine"]
 
 #: Where the names are: pytest imports this package to load the plugin, in test runs that want nothing of it, too.
 _LATE = {
@@ -23,6 +24,7 @@ _LATE = {
     "Files": "files",
     "Result": "result",
     "assert_same": "differences",
+    "context": "context",
     "encode": "files",
     "run": "running",
     "run_engine": "engine",

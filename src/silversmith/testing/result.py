@@ -73,7 +73,7 @@ class Result:
         errors: the error documents of files that cannot become silver.
         lineage: where each silver object came from, and how many rows were read, written and rejected.
         failures: what is no fault of the data: the transform raised. ``code`` and ``message``, which has its traceback.
-        unmatched: the keys that no transform's pattern matches.
+        unmatched: the keys that no transform's pattern matches, and that are no lookups.
     """
 
     def __init__(self, contents: Contents, unmatched: tuple[str, ...] = ()) -> None:
@@ -187,7 +187,8 @@ def collect(
     for key in keys:
         for transform in pipeline.matching(key):
             _read(lake, transform.name, key, contents)
-    return Result(contents, tuple(key for key in keys if not pipeline.matching(key)))
+    lookups = {key for transform in pipeline.transforms for key in transform.lookups}
+    return Result(contents, tuple(key for key in keys if not pipeline.matching(key) and key not in lookups))
 
 
 def _read(lake: Lake, transform: str, key: str, contents: Contents) -> None:

@@ -15,7 +15,7 @@ from silversmith.project import EXAMPLES
 from tests.unit.kit import LOAD
 
 #: What a run over the sample data ends with: one example has a file that is beyond repair, and says so.
-CODES = {None: 0, "messy-csv": 1, "music-api": 0}
+CODES = {None: 0, "messy-csv": 1, "music-api": 0, "meter-readings": 0}
 
 SILVER = {
     None: ["orders/orders/2026-01.csv.parquet"],
@@ -25,6 +25,7 @@ SILVER = {
         "sales/tills/2026-01-31.csv.parquet",
     ],
     "music-api": [f"{table}/albums/page-{page}.json.parquet" for table in ("albums", "tracks") for page in (1, 2)],
+    "meter-readings": ["readings/meters/2026-01-31.mtr.parquet"],
 }
 
 

@@ -151,3 +151,25 @@ def test_rows_that_no_bytes_could_hold(in_memory: Opener) -> None:
     for rows in (2**40, -1):
         lying = data.replace(number, rows.to_bytes(8, "little", signed=True))
         assert refused(lying, in_memory).code == "UnreadableArrow"
+
+
+@pytest.mark.parametrize("kind", [pl.Struct([]), pl.List(pl.Struct([])), pl.Struct({"b": pl.Struct([])})], ids=str)
+def test_a_struct_without_fields_is_refused_because_parquet_has_none(in_memory: Opener, kind: pl.DataType) -> None:
+    buffer = io.BytesIO()
+    pl.DataFrame({"id": [1], "a": pl.Series([None], dtype=kind)}).write_ipc(buffer)
+    error = refused(buffer.getvalue(), in_memory)
+    assert (error.code, error.place.column) == ("EmptyStruct", "a")
+
+
+def test_a_place_where_no_file_ends_is_damage(in_file: Opener) -> None:
+    """As found by tests/fuzz: the system refuses to go there, and that is not the system's fault."""
+    buffer = io.BytesIO()
+    pl.DataFrame({"a": range(3)}).write_ipc(buffer)
+    data = buffer.getvalue()
+    length = int.from_bytes(data[-10:-6], "little")
+    footer = data[-10 - length : -10]
+    blocks = [at for at in range(length - 8) if 0 < int.from_bytes(footer[at : at + 8], "little") < len(data)]
+    for at in blocks:
+        damaged = footer[:at] + (1 << 63 - 8).to_bytes(8, "little") + footer[at + 8 :]
+        with suppress(DataError):
+            read(in_file(data[: -10 - length] + damaged + data[-10:], "x.arrow"))

@@ -70,7 +70,7 @@ def test_members_come_back_whatever_they_are_called(in_memory: Opener, pack: Pac
     goes into another."""
     plain = {name.replace("\0", "").strip("/"): b"-" + data for name, data in members.items()}
     plain = {name: data for name, data in plain.items() if name and not name.startswith(("./", "__MACOSX", "._"))}
-    packed = ("z", ".zst", ".zstd", ".bz2")  # names that say that something is packed
+    packed = ("z", "zst", ".zstd", "bz2", ".gzip")  # names that say that something is packed
     plain = {name: data for name, data in plain.items() if "/._" not in name and not name.lower().endswith(packed)}
     plain = {name: data for name, data in plain.items() if name.rpartition("/")[2] not in NOISE}
     if not plain or office(list(plain)):  # a zip archive with the parts of a workbook is one

@@ -18,7 +18,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-from silversmith import Contract, Csv, DefinitionError, Deployment, Pipeline, Vpc
+from silversmith import Context, Contract, Csv, DefinitionError, Deployment, Pipeline, Vpc
 from silversmith.template import compile as compile_template
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -53,8 +53,9 @@ def options() -> Pipeline:
         timeout=900,
         maximum_concurrency=2,
         max_receive_count=1,
+        lookups=["lookup/r$tes?.csv", "lookup/airlines.csv"],
     )
-    def late(rows: pl.LazyFrame) -> pl.LazyFrame:
+    def late(rows: pl.LazyFrame, context: Context) -> pl.LazyFrame:
         return rows
 
     pipeline.sql("*.json", "SELECT * FROM rows", name="a_b", batch_size=1, memory=128, timeout=1)

@@ -40,6 +40,7 @@ ALARMS = f"arn:aws:sns:{REGION}:{ACCOUNT}:flights_Alarms"
 RULE = f"arn:aws:events:{REGION}:{ACCOUNT}:rule/flights_Rule"
 ALARM = f"arn:aws:cloudwatch:{REGION}:{ACCOUNT}:alarm:flights-RuleDLQAlarm-1"
 BRONZE_KEY = "late/a b.csv"
+LOOKUP = "lookup/airlines.csv"
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,7 @@ def s3(bucket: str, key: str) -> str:
 @cache
 def template() -> Json:
     pipeline = Pipeline("flights")
-    pipeline.sql("late/*.csv", "SELECT * FROM rows", name="late")
+    pipeline.transform("late/*.csv", name="late", lookups=[LOOKUP])(lambda rows, context: rows)
     pipeline.sql("orders/*.json", "SELECT * FROM rows", name="orders")
     return compile_template(pipeline, deployment=EVERYTHING)
 
@@ -171,6 +172,7 @@ def of_reconciler() -> list[Request]:
     role = "RoleOfReconciler"
     found = [
         *of_function(role, "Reconciler"),
+        *ask(role, "BronzeBucketPolicy", do="s3:GetObject", on=s3("bronze", LOOKUP), **TLS),
         *ask(role, do="lambda:InvokeFunction", on=function("Reconciler")),
         *ask(role, "ReconcilerDLQPolicy", do="sqs:SendMessage", on=queue("ReconcilerDLQ"), **TLS),
     ]
@@ -205,6 +207,7 @@ def needed() -> list[Request]:
         *encrypted("cloudwatch.amazonaws.com", **from_alarm),
         *ask("Key", do=logs, on="the key", by=f"logs.{REGION}.amazonaws.com", **{LOG_CONTEXT: LOGS_OF_LATE}),
         *of_transform("LateRole", "late", BRONZE_KEY),
+        *ask("LateRole", "BronzeBucketPolicy", do="s3:GetObject s3:GetObjectVersion", on=s3("bronze", LOOKUP), **TLS),
         *of_transform("OrdersRole", "orders", "orders/1.json"),
         *of_reconciler(),
         *ask("TrustRoleOfSchedule", do="sts:AssumeRole", on="it", by="scheduler.amazonaws.com", **scheduled),
@@ -227,6 +230,10 @@ def refused() -> list[Request]:
     return [
         *ask(role, do="s3:PutObject s3:DeleteObject", on=s3("bronze", BRONZE_KEY), **TLS),
         *ask(role, do="s3:GetObject", on=s3("bronze", "orders/1.json"), **TLS),
+        *ask(role, do="s3:GetObject", on=s3("bronze", "lookup/salaries.csv"), **TLS),
+        *ask(role, do="s3:GetObject", on=s3("bronze", f"{LOOKUP}.old"), **TLS),
+        *ask(role, do="s3:PutObject", on=s3("bronze", LOOKUP), **TLS),
+        *ask("OrdersRole", do="s3:GetObject", on=s3("bronze", LOOKUP), **TLS),
         *ask(role, do="s3:DeleteObject", on=s3("silver", silver_key("late", BRONZE_KEY)), **TLS),
         *ask(role, do="s3:PutObject", on=s3("silver", silver_key("orders", BRONZE_KEY)), **TLS),
         *ask(role, do="s3:PutObject", on=s3("silver", schema_key("orders")), **TLS),

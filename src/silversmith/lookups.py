@@ -1,0 +1,178 @@
+"""What a transform may know beside its rows: which bronze object they are of, and lookups, small tables in bronze.
+
+The lookups that a transform declares are part of what its silver is a function of. So their etags are in the lineage:
+those of the very bytes that were read. docs/lookups.md
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import polars as pl
+
+from silversmith import formats
+from silversmith.errors import DataError, DefinitionError, SilversmithError, SourceChanged
+from silversmith.formats import Reader
+from silversmith.formats.table import ROW, Table
+from silversmith.stores import Head, Store
+
+if TYPE_CHECKING:
+    from silversmith.pipeline import Transform
+
+
+class LookupMissing(SilversmithError):
+    """A lookup that a transform reads is not in bronze. No fault of the file's: it is tried again."""
+
+
+class LookupUnusable(SilversmithError):
+    """A lookup cannot be read as a table. No fault of the file's that asked for it: it is tried again."""
+
+
+@dataclass(frozen=True)
+class Context:
+    """What a transform that takes a second argument is told of the bronze object whose rows it gets.
+
+    Attributes:
+        key: its key.
+        etag: of the bytes that are read.
+        size: in bytes.
+        modified: when it was put, in UTC.
+    """
+
+    key: str
+    etag: str
+    size: int
+    modified: datetime
+    _read: Callable[[str, Reader | None], Table] = field(repr=False, compare=False)
+    _held: list[Table] = field(default_factory=list, repr=False, compare=False)
+
+    def read(self, key: str, reader: Reader | None = None) -> pl.LazyFrame:
+        """The rows of a lookup: an object in bronze that the transform declares, ``lookups=["lookup/countries.csv"]``.
+
+        It is read once in a worker, and again when it is another one.
+
+        Args:
+            key: its key in bronze.
+            reader: how to read it; None: found out, as for any file.
+
+        Raises:
+            DefinitionError: the transform does not declare it.
+            LookupMissing, LookupUnusable: see there. What asks for it fails, comes back, and goes to the dead-letter
+                queue in the end: put the lookup, then ``silversmith redrive``.
+        """
+        table = self._read(key, reader)
+        self._held.append(table)  # its temporary files live as long as it does
+        return table.rows.drop(ROW)
+
+
+def alone(head: Head) -> Context:
+    """The context of a bronze object where there are no lookups."""
+    return Context(head.key, head.etag, head.size, head.modified, _none)
+
+
+def _none(key: str, _: Reader | None) -> Table:
+    raise LookupMissing(f"there is no lookup {key!r} here")
+
+
+def lookups_digest(etags: Mapping[str, str]) -> str:
+    """32 hexadecimal digits for the keys and etags of lookups; empty where there are none."""
+    if not etags:
+        return ""
+    return hashlib.sha256(json.dumps(sorted(etags.items())).encode()).hexdigest()[:32]
+
+
+def current_digest(bronze: Store, keys: Sequence[str]) -> str:
+    """The digest of what the lookups are now: one HEAD request for each."""
+    return Lookups(bronze, keys).digest
+
+
+class Lookups:
+    """The lookups of one transform, as a worker knows them: looked at once in a batch, read once while they stay.
+
+    Args:
+        bronze: the bucket.
+        keys: the declared ones.
+        scratch: a folder for temporary files; None: the system's.
+        name: the transform's, for errors.
+    """
+
+    def __init__(self, bronze: Store, keys: Sequence[str], scratch: Path | None = None, *, name: str = "") -> None:
+        self._bronze = bronze
+        self._keys = tuple(keys)
+        self._scratch = scratch
+        self._name = name
+        self._etags: dict[str, str] | None = None
+        self._tables: dict[str, tuple[str, Reader | None, Table]] = {}
+
+    @staticmethod
+    def of(transform: Transform, bronze: Store, scratch: Path | None) -> Lookups:
+        """Those of a transform."""
+        return Lookups(bronze, transform.lookups, scratch, name=transform.name)
+
+    def look_again(self) -> None:
+        """Have the next look ask the bucket what the lookups are now."""
+        self._etags = None
+
+    @property
+    def etags(self) -> Mapping[str, str]:
+        """By key; empty for one that is not there."""
+        found = self._etags  # another lane may have it looked at again meanwhile
+        if found is None:
+            heads = {key: self._bronze.head(key) for key in self._keys}
+            found = self._etags = {key: head.etag if head else "" for key, head in heads.items()}
+        return found
+
+    @property
+    def digest(self) -> str:
+        """As it stands in the lineage."""
+        return lookups_digest(self.etags)
+
+    def context(self, head: Head) -> Context:
+        """The context for the rows of a bronze object."""
+        return Context(head.key, head.etag, head.size, head.modified, self._table)
+
+    def _table(self, key: str, reader: Reader | None) -> Table:
+        if key not in self._keys:
+            declared = json.dumps([*self._keys, key], ensure_ascii=False)
+            raise DefinitionError(
+                f"the transform {self._name!r} reads the lookup {key!r} and does not declare it, so that its role may "
+                f"not read it, and nobody would know that silver depends on it: add lookups={declared}"
+            )
+        etag = self.etags[key]
+        known = self._tables.get(key)
+        if known is not None and known[:2] == (etag, reader):
+            return known[2]
+        self._tables.pop(key, None)
+        table = self._opened(key, etag, reader)
+        self._tables[key] = etag, reader, table
+        return table
+
+    def _opened(self, key: str, etag: str, reader: Reader | None) -> Table:
+        """Read the bytes that the lineage will speak of, no others."""
+        with self._bronze.open(key) as source:
+            if (source.head.etag if source else "") != etag:
+                self.look_again()
+                raise SourceChanged(f"the lookup {key} changed while it was read")
+            if source is None:
+                raise LookupMissing(
+                    f"the lookup {key!r} of the transform {self._name!r} is not in bronze: put it, then redrive"
+                )
+            try:
+                table = formats.read(source, reader, scratch=self._scratch)
+                # The source goes when the block ends; a lookup stays.
+                if table.frame is None:
+                    frame = table.rows.collect(engine="streaming")
+                    table = Table(frame.lazy(), table.format, frame, malformed=table.malformed)
+            except DataError as error:
+                raise LookupUnusable(f"the lookup {key!r} cannot be read: {error.message}. {error.hint}") from None
+            self._bronze.verify(source)
+        if table.malformed is not None:
+            number, _, reason = table.malformed.row(0)
+            raise LookupUnusable(f"the lookup {key!r} has records that are no rows: number {number} {reason}")
+        return table

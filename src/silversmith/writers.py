@@ -1,0 +1,98 @@
+"""Writers that others write: how the rows of silver become its Parquet file.
+
+Silver is Parquet, with its lineage in it, whoever wrote it: what a writer decides is how. Sorted or clustered, row
+groups of another size, another compression, metadata that other programs ask for (GeoParquet's ``geo``).
+docs/decisions/0091-writers-write-parquet.md
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Protocol, runtime_checkable
+
+import polars as pl
+
+from silversmith import entry_points
+from silversmith.errors import TransformError
+from silversmith.formats import count_rows, read_lineage
+from silversmith.lineage import PARQUET_ENTRY, Lineage
+from silversmith.tracebacks import told
+
+#: The group of entry points under which packages offer writers.
+GROUP = "silversmith.writers"
+
+
+@runtime_checkable
+class CustomWriter(Protocol):
+    """How a silver object's Parquet file is written. Its options, if it has any, are best a frozen dataclass's.
+
+    Attributes:
+        name: what it is called in errors: lower-case letters, digits, ``-``.
+    """
+
+    @property
+    def name(self) -> str: ...
+
+    def write(self, rows: pl.LazyFrame, path: Path, metadata: Mapping[str, str]) -> None:
+        """Write the rows as a Parquet file.
+
+        Args:
+            rows: all of silver's. Who streams them, by ``sink_parquet``, writes files of any size in bounded memory.
+            path: of the file, which does not exist yet.
+            metadata: what the file's key-value metadata must have; more may be added.
+
+        Whatever is raised counts as a bug of the writer's, or of the system's: the file is tried again.
+        """
+
+
+def named(name: str) -> CustomWriter:
+    """The writer that an installed package offers under a name.
+
+    Raises:
+        DefinitionError: there is none, there are two, or what is there is none.
+    """
+    found: CustomWriter = entry_points.named(GROUP, name, problem_of)
+    return found
+
+
+def problem_of(value: object) -> str:
+    """What keeps an object from being a writer, or nothing."""
+    return entry_points.problem_of(value, "write", "write(rows, path, metadata), which writes a Parquet file")
+
+
+def write(writer: CustomWriter, rows: pl.LazyFrame, path: Path, lineage: Lineage) -> None:
+    """Have a writer write a silver object's file, and prove that it is what it must be.
+
+    Raises:
+        TransformError: the writer failed; or the file is no Parquet, has other rows or columns than it was given, or
+            has no lineage.
+    """
+    who = f"the writer {writer.name!r}"
+    wanted = lineage.to_json()
+    schema = dict(rows.collect_schema())
+    try:
+        writer.write(rows, path, {PARQUET_ENTRY: wanted})
+    except BaseException as error:  # sys.exit() and Polars' panics are bugs of theirs, too
+        raise TransformError(told(who, error)) from error
+    problem = _problem(path, schema, lineage)
+    if problem:
+        raise TransformError(f"{who} {problem}")
+
+
+def _problem(path: Path, schema: Mapping[str, pl.DataType], lineage: Lineage) -> str:
+    if not path.is_file():
+        return "wrote no file at the path that it was given"
+    try:
+        written = dict(pl.scan_parquet(path, glob=False, hive_partitioning=False).collect_schema())
+        height = count_rows(path)
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError) as error:
+        return f"wrote a file that is no Parquet: {str(error).partition(chr(10))[0][:200]}"
+    if read_lineage(path) != json.loads(lineage.to_json()):
+        return "left the lineage away: the file's key-value metadata must have all that `metadata` has"
+    if height != lineage.rows_written:
+        return f"wrote {height:,} rows of {lineage.rows_written:,}: a writer must write all, and no others"
+    if set(written) != set(schema):
+        return f"wrote the columns {', '.join(written)}, and was given {', '.join(schema)}"
+    return ""
