@@ -15,6 +15,8 @@ from silversmith.local.iam import Policy
 
 Json = dict[str, Any]
 
+ACCOUNT = "123456789012"
+
 #: Whose rights are not those of their own name. A conditional write needs the right to read, too:
 #: https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-writes.html
 _RIGHTS = {
@@ -98,10 +100,10 @@ class Recorder:
         raise AssertionError(f"a call of {service} is not foreseen here: {dict(params)}")
 
 
-def denied(document: Json, rights: Iterable[Right]) -> list[Right]:
-    """Those that a policy document does not allow."""
-    policy = Policy.parse("policy", document)
-    return sorted(right for right in rights if not policy.allows(right.action, right.resource))
+def denied(document: Json, rights: Iterable[Right], *, account: str = ACCOUNT) -> list[Right]:
+    """Those that a policy document does not allow, where all belongs to ``account``."""
+    policy, context = Policy.parse("policy", document), {"aws:ResourceAccount": account}
+    return sorted(right for right in rights if not policy.allows(right.action, right.resource, context=context))
 
 
 def unused(document: Json, rights: Iterable[Right]) -> list[str]:

@@ -40,6 +40,9 @@ ROOT = Path(__file__).parents[2]
 #: Set, and not empty: a machine on which MiniStack cannot be installed fails these tests instead of skipping them.
 DEMANDED = "SILVERSMITH_DEMAND_MINISTACK"
 
+#: Each of these tests is many minutes of AWS's in one, and takes two of its own on a busy machine.
+pytestmark = pytest.mark.timeout(600)
+
 MACHINE = "arm64" if platform.machine().lower() in {"arm64", "aarch64"} else "x86_64"
 
 BUG = """

@@ -32,13 +32,13 @@ from silversmith.stores import IN_MEMORY
 from silversmith.stores.s3 import S3Store
 from silversmith.stores.s3_parts import WHOLE
 from silversmith.template.names import logical
-from tests.deploy.recorded import Json, Recorder, Right, denied, unused
+from tests.deploy.recorded import ACCOUNT, Json, Recorder, Right, denied, unused
 from tests.deployed import BAD, GOOD, HARMFUL, SHOP, Deployed, operators_policy, write
 
 #: Moto leaves files open.
 pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
 
-REGION, ACCOUNT = "eu-central-1", "123456789012"
+REGION = "eu-central-1"
 
 #: No two patterns overlap: or what one is allowed, the other would be, too.
 TEXT = SHOP.replace('"*.csv"', '"late/*.csv"')
@@ -120,6 +120,8 @@ def test_the_handler(shop: Deployed, recorder: Recorder, tmp_path: Path) -> None
     document = role(shop, logical("orders", "Role"))
     assert denied(document, needed) == []
     assert unused(document, needed) == []
+    elsewhere = {right.action for right in denied(document, needed, account="999999999999")}
+    assert elsewhere == {right.action for right in needed if right.action.startswith("s3:")}, "the buckets are others'"
     others = role(shop, logical("late_copies", "Role"))
     assert {right.action for right in denied(others, recorder.rights)} >= {"s3:PutObject", "s3:DeleteObject"}
 

@@ -126,7 +126,7 @@ class _Handlers:
         )
 
     def _guarded(self, store: Store, bucket: str, function: FunctionConfig) -> GuardedStore:
-        context = {"aws:SecureTransport": "true"}
+        context = {"aws:SecureTransport": "true", "aws:ResourceAccount": function.role.split(":")[4]}
 
         def check(action: str, resource: str) -> None:
             iam.check((function.policy,), action, resource, principal=function.role, context=context)

@@ -17,7 +17,7 @@ from silversmith.template.names import logical
 from silversmith.template.plan import Plan, arn
 from silversmith.template.policies import Statement, allow, policy, queue_policy
 from silversmith.template.queues import dead_letter_queue
-from silversmith.template.roles import escaped, known_missing, role, running
+from silversmith.template.roles import escaped, known_missing, ours, role, running
 
 HANDLER = "silversmith.reconciler.handler"
 
@@ -185,7 +185,7 @@ def _of_transforms(transforms: Sequence[Transform], plan: Plan) -> list[Statemen
     ]
     queues = [Sub(arn("sqs", plan.physical(transform.name))) for transform in transforms]
     return [
-        allow("CompareFiles", "s3:GetObject", read),
+        allow("CompareFiles", "s3:GetObject", read, condition=ours()),
         allow("SendAgain", ["sqs:SendMessage", "sqs:GetQueueAttributes"], queues),
     ]
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from troposphere import GetAtt, Join, Sub, iam, logs, sqs
+from troposphere import GetAtt, Join, Ref, Sub, iam, logs, sqs
 
 from silversmith.pipeline import Transform
 from silversmith.schemas import schema_key
@@ -62,7 +62,8 @@ def _objects(transform: Transform, plan: Plan) -> list[Statement]:
     """
 
     def on(sid: str, bucket: str, prefix: str, *actions: str) -> Statement:
-        return allow(sid, [f"s3:{action}" for action in actions], Join("", [plan.bucket_arn(bucket), f"/{prefix}*"]))
+        resource = Join("", [plan.bucket_arn(bucket), f"/{prefix}*"])
+        return allow(sid, [f"s3:{action}" for action in actions], resource, condition=ours())
 
     own = f"{transform.name}/"
     lookups = lookup_arns([transform], plan)
@@ -71,7 +72,7 @@ def _objects(transform: Transform, plan: Plan) -> list[Statement]:
         on("ReadBronze", "bronze", escaped(transform.pattern.literal_prefix), "GetObject", "GetObjectVersion"),
         *([allow("ReadLookups", ["s3:GetObject", "s3:GetObjectVersion"], lookups)] if lookups else []),
         on("WriteSilver", "silver", own, "GetObject", "PutObject", "AbortMultipartUpload"),
-        allow("RecordSchema", ["s3:GetObject", "s3:PutObject"], schema),
+        allow("RecordSchema", ["s3:GetObject", "s3:PutObject"], schema, condition=ours()),
         on("WriteQuarantine", "quarantine", own, "GetObject", "PutObject", "DeleteObject", "AbortMultipartUpload"),
     ]
 
@@ -88,7 +89,17 @@ def known_missing(plan: Plan) -> Statement:
 
     https://docs.aws.amazon.com/AmazonS3/latest/API/API_HeadObject.html
     """
-    return allow("KnowWhatIsMissing", "s3:ListBucket", [plan.bucket_arn(bucket) for bucket in plan.buckets])
+    buckets = [plan.bucket_arn(bucket) for bucket in plan.buckets]
+    return allow("KnowWhatIsMissing", "s3:ListBucket", buckets, condition=ours())
+
+
+def ours() -> dict[str, Any]:
+    """Only while the buckets are this account's: an ARN of S3 names no account, and the name of a bucket that is
+    deleted is anybody's to take.
+
+    https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_condition-keys.html#condition-keys-resourceaccount
+    """
+    return {"StringEquals": {"aws:ResourceAccount": Ref("AWS::AccountId")}}
 
 
 def running(plan: Plan, name: str, log_group: logs.LogGroup) -> list[Statement]:

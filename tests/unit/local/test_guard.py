@@ -26,6 +26,7 @@ from tests.unit.shop import Shop
 
 BUCKET = "arn:aws:s3:::bucket"
 ROLE = "arn:aws:iam::000000000000:role/OrdersRole"
+OURS = {"aws:SecureTransport": "true", "aws:ResourceAccount": "000000000000"}
 
 
 @dataclass
@@ -121,7 +122,7 @@ class Compiled:
 
     def guard(self, name: str, store: LocalStore) -> GuardedStore:
         def check(action: str, resource: str) -> None:
-            iam.check((self.policy,), action, resource, principal=ROLE, context={"aws:SecureTransport": "true"})
+            iam.check((self.policy,), action, resource, principal=ROLE, context=OURS)
 
         return GuardedStore(store, arn=f"arn:aws:s3:::dl-{name}-layer", check=check)
 

@@ -236,7 +236,7 @@ def test_what_is_not_known_is_an_error_that_names_it(wrong: Json, says: str) -> 
 # --- the compiled template allows what the chain does -----------------------------------------------------------------
 
 KEY = "late/$1?*/a b.csv"
-TLS = {"aws:SecureTransport": "true"}
+TLS = {"aws:SecureTransport": "true", "aws:ResourceAccount": "000000000000"}
 
 
 @pytest.fixture(scope="module")

@@ -278,7 +278,7 @@ class World:
 
         def guarded(store: Store, bucket: str) -> Interruptible:
             def check(action: str, resource: str) -> None:
-                context = {"aws:SecureTransport": "true"}
+                context = {"aws:SecureTransport": "true", "aws:ResourceAccount": config.role.split(":")[4]}
                 iam.check((config.policy,), action, resource, principal=config.role, context=context)
 
             return Interruptible(GuardedStore(store, arn=f"arn:aws:s3:::{bucket}", check=check), self._point)

@@ -148,7 +148,7 @@ def deployed(tmp_path: Path) -> Iterator[Deployed]:
 
 def assert_matches(function: Function, needs: set[tuple[str, str]], template: dict[str, Any]) -> None:
     """The role allows each of them, and by no statement an action that none of them is."""
-    secure = {"aws:SecureTransport": "true"}
+    secure = {"aws:SecureTransport": "true", "aws:ResourceAccount": ACCOUNT}
     refused = [need for need in sorted(needs) if not function.policy.allows(*need, context=secure)]
     assert refused == []
     resolved = Template(template, account=ACCOUNT, region=REGION)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
 
@@ -34,7 +34,8 @@ EVERYTHING = Deployment(
     alarm_email="ops@example.com",
     vpc=Vpc(subnets=("subnet-01234567",), security_groups=("sg-01234567",)),
 )
-TLS, PLAIN = {"aws:SecureTransport": "true"}, {"aws:SecureTransport": "false"}
+TLS = {"aws:SecureTransport": "true", "aws:ResourceAccount": ACCOUNT}
+PLAIN = TLS | {"aws:SecureTransport": "false"}
 TOPIC = f"arn:aws:sns:{REGION}:{ACCOUNT}:flights_Topic"
 ALARMS = f"arn:aws:sns:{REGION}:{ACCOUNT}:flights_Alarms"
 RULE = f"arn:aws:events:{REGION}:{ACCOUNT}:rule/flights_Rule"
@@ -275,7 +276,17 @@ def refused() -> list[Request]:
         *encrypted(f"logs.{REGION}.amazonaws.com", **{LOG_CONTEXT: LOGS_OF_LATE.replace("flights_", "other_")}),
         *encrypted("s3.amazonaws.com"),
         *_in_plain_text(),
+        *_in_buckets_of_others(),
     ]
+
+
+def _in_buckets_of_others() -> Iterator[Request]:
+    """Somebody deleted a bucket, and somebody else took its name."""
+    for request in needed():
+        if request.action.startswith("s3:"):
+            yield replace(
+                request, context=tuple({**dict(request.context), "aws:ResourceAccount": "999999999999"}.items())
+            )
 
 
 def _in_plain_text() -> Iterator[Request]:

@@ -15,6 +15,8 @@ from silversmith.local.stack import Stack, read
 from silversmith.reconciler import Place
 from silversmith.template import compile as compile_template
 
+OURS = {"aws:ResourceAccount": "000000000000"}
+
 Json = dict[str, Any]
 
 #: https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_iam-quotas.html
@@ -70,12 +72,16 @@ def test_it_may_look_at_every_transform_and_send_to_each() -> None:
     queues = {queue.name: queue.arn for queue in stack.queues}
     for transform in pipeline.transforms:
         key = transform.pattern.literal_prefix + "1.csv"
-        assert policy.allows("s3:GetObject", f"arn:aws:s3:::dl-bronze-layer/{key}")
-        assert policy.allows("s3:GetObject", f"arn:aws:s3:::dl-silver-layer/{silver_key(transform.name, key)}")
-        assert policy.allows("s3:GetObject", f"arn:aws:s3:::dl-quarantine-layer/{error_key(transform.name, key)}")
+        assert policy.allows("s3:GetObject", context=OURS, resource=f"arn:aws:s3:::dl-bronze-layer/{key}")
+        assert policy.allows(
+            "s3:GetObject", context=OURS, resource=f"arn:aws:s3:::dl-silver-layer/{silver_key(transform.name, key)}"
+        )
+        assert policy.allows(
+            "s3:GetObject", context=OURS, resource=f"arn:aws:s3:::dl-quarantine-layer/{error_key(transform.name, key)}"
+        )
         assert policy.allows("sqs:SendMessage", queues[f"{pipeline.name}_{transform.name}"])
-    assert not policy.allows("s3:GetObject", "arn:aws:s3:::dl-bronze-layer/31/x.csv")
-    assert not policy.allows("s3:GetObject", "arn:aws:s3:::dl-silver-layer/other/1.parquet")
+    assert not policy.allows("s3:GetObject", context=OURS, resource="arn:aws:s3:::dl-bronze-layer/31/x.csv")
+    assert not policy.allows("s3:GetObject", context=OURS, resource="arn:aws:s3:::dl-silver-layer/other/1.parquet")
 
 
 def reconciler(stack: Stack) -> Policy:
@@ -87,8 +93,12 @@ def test_keys_that_mean_something_in_policies_and_templates_are_meant_as_they_ar
     pipeline = Pipeline("p")
     pipeline.sql(r"late/\*$1\?${AWS::Region}/*.csv", "SELECT * FROM rows", name="late")
     policy = reconciler(read(compile_template(pipeline)))
-    assert policy.allows("s3:GetObject", "arn:aws:s3:::dl-bronze-layer/late/*$1?${AWS::Region}/a.csv")
-    assert not policy.allows("s3:GetObject", "arn:aws:s3:::dl-bronze-layer/late/x$1y${AWS::Region}/a.csv")
+    assert policy.allows(
+        "s3:GetObject", context=OURS, resource="arn:aws:s3:::dl-bronze-layer/late/*$1?${AWS::Region}/a.csv"
+    )
+    assert not policy.allows(
+        "s3:GetObject", context=OURS, resource="arn:aws:s3:::dl-bronze-layer/late/x$1y${AWS::Region}/a.csv"
+    )
 
 
 def test_the_schedule_tells_it_whose_queue_is_whose() -> None:
