@@ -12,6 +12,7 @@ suppress_warnings = [
     "misc.highlighting_failure",
 ]
 
+napoleon_use_ivar = True  # else what a class's docstring lists would be described twice
 autodoc_typehints = "none"  # the signatures are short; types are in the docstrings where they are not obvious
 autodoc_member_order = "bysource"
 autodoc_default_options = {"members": True, "undoc-members": False}

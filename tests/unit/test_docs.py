@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tomllib
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -38,7 +39,8 @@ RUN = [page for page in pages() if not elsewhere(page) and not name(page).starts
 @pytest.mark.parametrize("page", RUN, ids=name)
 def test_what_a_page_shows_is_so(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    names: dict[str, object] = {"__name__": "page"}
+    module = ModuleType("page")
+    monkeypatch.setitem(sys.modules, "page", module)  # where dataclasses look for their module
     for block in blocks(page.read_text("utf-8")):
         if "file" in block.options:
             path = tmp_path / block.options["file"]
@@ -47,7 +49,7 @@ def test_what_a_page_shows_is_so(page: Path, tmp_path: Path, monkeypatch: pytest
         elif block.language == "console":
             run(block, tmp_path)
         elif block.language == "python":
-            exec(compile(block.text, name(page), "exec"), names)
+            exec(compile(block.text, name(page), "exec"), vars(module))
         elif block.language == "json":
             json.loads(block.text)
         elif block.language == "toml":
