@@ -70,7 +70,11 @@ def _objects(transform: Transform, plan: Plan) -> list[Statement]:
     schema = Join("", [plan.bucket_arn("silver"), f"/{schema_key(transform.name)}"])
     return [
         on("ReadBronze", "bronze", escaped(transform.pattern.literal_prefix), "GetObject", "GetObjectVersion"),
-        *([allow("ReadLookups", ["s3:GetObject", "s3:GetObjectVersion"], lookups)] if lookups else []),
+        *(
+            [allow("ReadLookups", ["s3:GetObject", "s3:GetObjectVersion"], lookups, condition=ours())]
+            if lookups
+            else []
+        ),
         on("WriteSilver", "silver", own, "GetObject", "PutObject", "AbortMultipartUpload"),
         allow("RecordSchema", ["s3:GetObject", "s3:PutObject"], schema, condition=ours()),
         on("WriteQuarantine", "quarantine", own, "GetObject", "PutObject", "DeleteObject", "AbortMultipartUpload"),
