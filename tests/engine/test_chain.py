@@ -290,7 +290,8 @@ def orders(rows):
     for number in range(6):
         bench.drop(f"{number}.csv", f"x\n{number}\n")
     progress, failed = bench.run()
-    assert (progress.done, progress.dead, failed) == (5, 1, 1)
+    # one that was being committed beside it may be in silver before its report is out: it is found to be done
+    assert (progress.done + progress.duplicates, progress.dead, failed) == (5, 1, 1)
     assert all(bench.lineage("orders", f"{number}.csv").attempt == 1 for number in (0, 1, 2, 4, 5))
     assert any("SIGSEGV" in row[1] for row in _details(bench, "3.csv"))
 
