@@ -10,7 +10,7 @@ from cyclopts import Parameter
 from silversmith.cli.failures import show_document, show_rows
 from silversmith.cli.opened import opened
 from silversmith.cli.options import PIPELINE, JsonOption, PipelineOption
-from silversmith.cli.screen import say, say_json, say_lines, warn, width
+from silversmith.cli.screen import say, say_json, say_lines, warn
 from silversmith.cli.text import aligned, count, shown, size
 from silversmith.cli.where import HERE, Where
 
@@ -92,7 +92,7 @@ def _show_version(version: Version) -> None:
     say()
     say(f"  version {version.version or '-'}", style="bold")
     rows = [_step(step) for step in version.steps]
-    for step, line in zip(version.steps, aligned(rows, right=[1], width=width()), strict=True):
+    for step, line in zip(version.steps, aligned(rows, right=[1]), strict=True):
         say("    " + line)
         error = step.detail.get("error")
         if isinstance(error, dict):
