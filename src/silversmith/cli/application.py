@@ -10,7 +10,8 @@ from importlib.metadata import version
 
 from cyclopts import App, CycloptsError
 
-from silversmith.cli.screen import console, warn
+from silversmith.cli.examples import epilogue
+from silversmith.cli.screen import console, hush, warn
 from silversmith.cli.text import lines
 from silversmith.errors import SilversmithError
 
@@ -51,7 +52,7 @@ def application() -> App:
         suppress_keyboard_interrupt=False,
     )
     for position, (name, place, text) in enumerate(COMMANDS):
-        app.command(f"silversmith.cli.{place}", name=name, help=text, sort_key=position)
+        app.command(f"silversmith.cli.{place}", name=name, help=text, sort_key=position, help_epilogue=epilogue(name))
     app.register_install_completion_command(add_to_startup=False)
     return app
 
@@ -61,6 +62,7 @@ def call(arguments: Sequence[str], *, app: App | None = None, debug: bool = Fals
 
     ``debug`` adds the traceback of whatever went wrong.
     """
+    hush(False)
     try:
         code = (app or application())(list(arguments), console=console(), exit_on_error=False, print_error=False)
         sys.stdout.flush()

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from cyclopts import Parameter
 
 from silversmith.cli.deployed import chosen
-from silversmith.cli.options import PIPELINE, DeploymentOption, JsonOption, PipelineArgument
-from silversmith.cli.screen import say, say_json
+from silversmith.cli.options import PIPELINE, DeploymentOption, JsonOption, PipelineArgument, QuietOption
+from silversmith.cli.screen import hush, say, say_json
 from silversmith.cli.text import aligned, size
 
 if TYPE_CHECKING:
@@ -34,9 +34,11 @@ def bundle(
         Literal["arm64", "x86_64"] | None, Parameter(help="Lambda's machine; else what the deployment says.")
     ] = None,
     python: Annotated[Literal["3.12", "3.13", "3.14"], Parameter(help="Lambda's Python.")] = "3.13",
+    quiet: QuietOption = False,
     json: JsonOption = False,
 ) -> int:
     """Gather the code that Lambda runs, with its packages, into a zip file. `silversmith deploy` does it by itself."""
+    hush(quiet)
     from silversmith.operations import WrongCall
 
     if output is not None and split is not None:

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from silversmith.cli.options import LAKE
-from silversmith.cli.screen import say, say_json, say_lines
+from silversmith.cli.bar import bar
+from silversmith.cli.options import LAKE, QuietOption
+from silversmith.cli.screen import hush, say, say_json, say_lines
 from silversmith.cli.text import count, shown
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ def check(
         Parameter(help="Check against this pipeline's transforms; else files are only read, with no contract."),
     ] = None,
     lake: Annotated[Path, Parameter(help="The folder that holds the buckets: lookups are read from there.")] = LAKE,
+    quiet: QuietOption = False,
     json: Annotated[
         bool,
         Parameter(
@@ -33,6 +35,7 @@ def check(
 
     Exit code 0: all would become silver. 1: one would not.
     """
+    hush(quiet)
     from silversmith.cli.opened import load_pipeline
     from silversmith.operations.check import check as check_files
     from silversmith.operations.check import plan
@@ -40,12 +43,14 @@ def check(
     definition = load_pipeline(pipeline) if pipeline is not None else None
     jobs = plan(files, definition)
     good = True
-    for found in check_files(jobs, definition, pipeline, lake):
-        good = good and found.outcome == "silver"
-        if json:
-            say_json(found.to_dict(), indent=None)
-        else:
-            _tell(found)
+    with bar("files", len(jobs), json=json) as advance:
+        for found in check_files(jobs, definition, pipeline, lake):
+            good = good and found.outcome == "silver"
+            if json:
+                say_json(found.to_dict(), indent=None)
+            else:
+                _tell(found)
+            advance(1)
     return 0 if good else 1
 
 

@@ -9,8 +9,8 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from silversmith.cli.options import JsonOption
-from silversmith.cli.screen import say, say_json
+from silversmith.cli.options import JsonOption, QuietOption
+from silversmith.cli.screen import hush, say, say_json
 
 
 def init(
@@ -22,9 +22,11 @@ def init(
             help="Begin with an example instead: messy-csv, music-api (nested JSON), or meter-readings (binary)."
         ),
     ] = None,
+    quiet: QuietOption = False,
     json: JsonOption = False,
 ) -> int:
     """Write a new pipeline project: a pipeline, tests, sample data, and a CI workflow. Overwrites nothing."""
+    hush(quiet)
     from silversmith.project import plan, write
 
     project = plan(folder, example, ending=os.urandom(4).hex())

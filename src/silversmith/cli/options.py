@@ -24,6 +24,16 @@ JsonOption = Annotated[
     bool, Parameter(name="--json", negative=(), show_default=False, help="Print one JSON document, and nothing else.")
 ]
 
+QuietOption = Annotated[
+    bool,
+    Parameter(
+        name=["--quiet", "-q"],
+        negative=(),
+        show_default=False,
+        help="Say nothing but what went wrong; the exit code tells the rest.",
+    ),
+]
+
 DryRunOption = Annotated[
     bool, Parameter(name="--dry-run", negative=(), show_default=False, help="Only say what would be sent.")
 ]

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
+from silversmith.cli.bar import bar
 from silversmith.cli.opened import load_pipeline, opened
-from silversmith.cli.options import PIPELINE, JsonOption, PipelineOption
-from silversmith.cli.screen import say, say_json, warn
+from silversmith.cli.options import PIPELINE, JsonOption, PipelineOption, QuietOption
+from silversmith.cli.screen import hush, say, say_json, warn
 from silversmith.cli.text import size
 from silversmith.cli.where import HERE, Where
 
@@ -26,12 +27,14 @@ def put(
     prefix: Annotated[str, Parameter(help="Goes before every key, with one / between.", show_default=False)] = "",
     pipeline: PipelineOption = PIPELINE,
     where: Where = HERE,
+    quiet: QuietOption = False,
     json: JsonOption = False,
 ) -> int:
     """Put files in bronze. Each is there at once and durably, or not at all.
 
     The key of a file is its name; of a file in a folder that is named, its path from that folder.
     """
+    hush(quiet)
     from silversmith.operations import WrongCall
     from silversmith.operations.put import plan
 
@@ -39,9 +42,11 @@ def put(
         raise WrongCall("--key is the whole key; --prefix has nothing to go before. Give one of them.")
     uploads = plan(files, key=key, prefix=prefix)
     done = []
-    for found in _put(uploads, pipeline, where):
-        done.append(found)
-        _tell(found, where, quiet=json)
+    with bar("bytes", sum(upload.path.stat().st_size for upload in uploads), json=json) as advance:
+        for found in _put(uploads, pipeline, where):
+            done.append(found)
+            _tell(found, where, quiet=json)
+            advance(found.size)
     if json:
         say_json({"put": [found.to_dict() for found in done]})
     elif not done:

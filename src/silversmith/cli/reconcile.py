@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter, validators
 
+from silversmith.cli.bar import bar
 from silversmith.cli.opened import opened, tell_nobody_works
-from silversmith.cli.options import PIPELINE, DryRunOption, JsonOption, PipelineArgument
-from silversmith.cli.screen import say, say_json
+from silversmith.cli.options import PIPELINE, DryRunOption, JsonOption, PipelineArgument, QuietOption
+from silversmith.cli.screen import hush, say, say_json
 from silversmith.cli.text import count, shown
 from silversmith.cli.where import HERE, Where
 
@@ -36,20 +37,23 @@ def reconcile(
     ] = 100,
     dry_run: DryRunOption = False,
     where: Where = HERE,
+    quiet: QuietOption = False,
     json: JsonOption = False,
 ) -> int:
     """Compare bronze with what silver says of itself, and send through the queues again what is missing or stale.
 
     Silver without a bronze object is named; nothing is done about it.
     """
+    hush(quiet)
     from silversmith.operations.reconcile import reconcile as operation
 
     totals = {"checked": 0, "found": 0, "waiting": 0, "orphaned": 0}
     kinds: dict[str, int] = {}
     named: list[tuple[str, Finding]] = []
-    with opened(pipeline, where, writable=not dry_run) as (definition, target):
+    with opened(pipeline, where, writable=not dry_run) as (definition, target), bar("keys", json=json) as advance:
         for batch in operation(definition, target, transform=transform, changed=changed, dry_run=dry_run):
             totals["checked"] += batch.checked
+            advance(batch.checked)
             for what in ("found", "waiting", "orphaned"):
                 findings = getattr(batch, what)
                 totals[what] += len(findings)

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter, validators
 
+from silversmith.cli.bar import bar
 from silversmith.cli.filters import ago, key_pattern
 from silversmith.cli.opened import opened, tell_nobody_works
-from silversmith.cli.options import PIPELINE, DryRunOption, JsonOption, PipelineArgument
-from silversmith.cli.screen import say, say_json, warn
+from silversmith.cli.options import PIPELINE, DryRunOption, JsonOption, PipelineArgument, QuietOption
+from silversmith.cli.screen import hush, say, say_json, warn
 from silversmith.cli.text import count, duration, shown
 from silversmith.cli.where import HERE, Where
 
@@ -34,12 +35,14 @@ def redrive(
     limit: Annotated[int | None, Parameter(validator=validators.Number(gte=1), help="Not more than so many.")] = None,
     dry_run: DryRunOption = False,
     where: Where = HERE,
+    quiet: QuietOption = False,
     json: JsonOption = False,
 ) -> int:
     """Try again what failed: files in quarantine, and messages in dead-letter queues.
 
     An error document stays until its file succeeds. A message leaves its dead-letter queue at once.
     """
+    hush(quiet)
     from silversmith.operations.redrive import Chosen
     from silversmith.operations.redrive import redrive as operation
 
@@ -53,9 +56,10 @@ def redrive(
     )
     totals = {"found": 0, "sent": 0, "lost": 0}
     named: list[Failed] = []
-    with opened(pipeline, where, writable=not dry_run) as (definition, target):
+    with opened(pipeline, where, writable=not dry_run) as (definition, target), bar("failures", json=json) as advance:
         for batch in operation(definition, target, chosen, most=limit, dry_run=dry_run):
             totals["sent"] += batch.sent
+            advance(len(batch.failed))
             for failed in batch.failed:
                 totals["found"] += 1
                 totals["lost"] += failed.lost

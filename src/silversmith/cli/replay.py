@@ -7,10 +7,11 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from silversmith.cli.bar import bar
 from silversmith.cli.filters import key_pattern, point
 from silversmith.cli.opened import opened, tell_nobody_works
-from silversmith.cli.options import PIPELINE, DryRunOption, JsonOption, PipelineOption
-from silversmith.cli.screen import say, say_json, warn
+from silversmith.cli.options import PIPELINE, DryRunOption, JsonOption, PipelineOption, QuietOption
+from silversmith.cli.screen import hush, say, say_json, warn
 from silversmith.cli.text import count, shown
 from silversmith.cli.where import HERE, Where
 
@@ -37,6 +38,7 @@ def replay(
     dry_run: DryRunOption = False,
     pipeline: PipelineOption = PIPELINE,
     where: Where = HERE,
+    quiet: QuietOption = False,
     json: JsonOption = False,
 ) -> int:
     """Run files in bronze again. Silver stays readable meanwhile, and is replaced at once or not at all.
@@ -44,6 +46,7 @@ def replay(
     What the same code made of the same bytes is left as it is, unless --force says that it would become another one:
     because the transform looks something up elsewhere that has changed, say.
     """
+    hush(quiet)
     from silversmith.operations.replay import Range
     from silversmith.operations.replay import replay as operation
 
@@ -53,7 +56,7 @@ def replay(
     wanted = Range(parsed, since=point(since, "--since", now), until=point(until, "--until", now))
     totals: dict[str, int] = {}
     named: list[tuple[str, str]] = []
-    with opened(pipeline, where, writable=not dry_run) as (definition, target):
+    with opened(pipeline, where, writable=not dry_run) as (definition, target), bar("files", json=json) as advance:
         for batch in operation(
             definition,
             target,
@@ -63,6 +66,7 @@ def replay(
             force=now if force else None,
             dry_run=dry_run,
         ):
+            advance(len(batch.keys))
             totals[batch.transform] = totals.get(batch.transform, 0) + len(batch.keys)
             for key in batch.keys[: NAMED - len(named)]:
                 named.append((batch.transform, key))

@@ -13,10 +13,10 @@ from cyclopts import Parameter, validators
 
 from silversmith.cli.logs import told
 from silversmith.cli.opened import load_pipeline
-from silversmith.cli.options import LAKE, PIPELINE, JsonOption, LakeOption, PipelineArgument
+from silversmith.cli.options import LAKE, PIPELINE, JsonOption, LakeOption, PipelineArgument, QuietOption
 from silversmith.cli.profiled import documents, show_profile
 from silversmith.cli.progress import View, summary, view
-from silversmith.cli.screen import say, say_json, warn
+from silversmith.cli.screen import hush, say, say_json, warn
 from silversmith.cli.signals import Stop
 from silversmith.cli.text import count, shown
 from silversmith.local.chaos import Rates
@@ -92,12 +92,14 @@ def run(
     chaos_loss: Share = Rates.loss,
     chaos_duplicates: Share = Rates.duplicates,
     chaos_delays: Share = Rates.delays,
+    quiet: QuietOption = False,
     json: JsonOption = False,
 ) -> int:
     """Run the pipeline on this machine: what lands in bronze comes out in silver.
 
     Ctrl-C ends it; what is not finished then is finished by the next run. A second Ctrl-C ends it at once.
     """
+    hush(quiet)
     from silversmith.cli.exports import exporting, require
     from silversmith.local.chaos import Chaos
     from silversmith.local.engine import Engine
@@ -110,7 +112,8 @@ def run(
     definition = load_pipeline(pipeline)
     folder = LakeFolder(lake)
     shows = view(
-        f"{definition.name}: {folder.bucket(definition.bronze)} → {folder.bucket(definition.silver)}", json=json
+        f"{definition.name}: {folder.bucket(definition.bronze)} → {folder.bucket(definition.silver)}",
+        json=json or quiet,
     )
     began, since = time.monotonic(), time.time()
     serves = not no_page and (page is not None or not until_idle)

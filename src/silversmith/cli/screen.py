@@ -32,8 +32,29 @@ def console() -> Console:
     return _Console(markup=False, highlight=False, emoji=False, color_system=None, force_terminal=False)
 
 
+def width() -> int | None:
+    """The terminal's width in cells; None where output is piped, so that nothing is cut."""
+    return console().width if sys.stdout.isatty() else None
+
+
+_quiet = False
+
+
+def hush(quiet: bool) -> None:
+    """Whether :func:`say` says nothing from now on. JSON, warnings and errors come all the same."""
+    global _quiet  # noqa: PLW0603 -- one process is one call of a command
+    _quiet = quiet
+
+
+def is_quiet() -> bool:
+    """Whether nothing is to be said but what went wrong."""
+    return _quiet
+
+
 def say(text: object = "", style: str = "") -> None:
-    """One line to stdout, whatever the text holds. ``style`` is Rich's, for terminals."""
+    """One line to stdout, whatever the text holds, unless it should be quiet. ``style`` is Rich's, for terminals."""
+    if _quiet:
+        return
     console().print(Text(shown(text), style=style), soft_wrap=True)
 
 

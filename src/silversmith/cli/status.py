@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from silversmith.cli.opened import opened
 from silversmith.cli.options import PIPELINE, JsonOption, PipelineArgument
-from silversmith.cli.screen import say, say_json
+from silversmith.cli.screen import say, say_json, width
 from silversmith.cli.text import aligned, count, duration
 from silversmith.cli.where import HERE, Where
 
@@ -42,7 +42,7 @@ def _show(found: Status, where: Where, no_history: str) -> None:
     for line in aligned(_chain(found.buckets["bronze"], found.chain)):
         say(line)
     say()
-    header, *rows = aligned([_COLUMNS, *map(_row, found.transforms)], right=range(2, len(_COLUMNS)))
+    header, *rows = aligned([_COLUMNS, *map(_row, found.transforms)], right=range(2, len(_COLUMNS)), width=width())
     say(header, style="bold")
     for row in rows:
         say(row)

@@ -1,0 +1,89 @@
+"""Bars are for terminals; what they say of rates."""
+
+from __future__ import annotations
+
+import os
+import pty
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from rich.cells import cell_len
+
+from silversmith.cli.bar import bar, rate
+from silversmith.cli.text import aligned, cut
+
+
+def test_what_is_piped_has_no_bar(capsys: pytest.CaptureFixture[str]) -> None:
+    with bar("files", 10) as advance:
+        advance(10)
+    assert capsys.readouterr() == ("", "")
+
+
+def test_a_rate_says_how_far_it_is_where_the_end_is_not_known() -> None:
+    assert rate(1200, 4.0, "keys", total=None) == "1,200 keys, 300/s, 4.0 s"
+    assert rate(10, 2.0, "files", total=20) == "5/s files"
+    assert rate(0, None, "keys", total=None) == "0 keys, 0/s, -"
+
+
+def in_a_terminal(code: str, folder: Path, **environment: str) -> str:
+    """What a terminal gets."""
+    ours, theirs = pty.openpty()
+    env = {**os.environ, "TERM": "xterm", "COLUMNS": "80", **environment}
+    process = subprocess.Popen([sys.executable, "-c", code], cwd=folder, env=env, stdout=theirs, stderr=theirs)
+    os.close(theirs)
+    found = b""
+    while True:
+        try:
+            part = os.read(ours, 65536)
+        except OSError:  # on Linux that is how a terminal ends
+            break
+        if not part:
+            break
+        found += part
+    os.close(ours)
+    assert process.wait(60) == 0, found
+    return found.decode()
+
+
+CODE = """
+from silversmith.cli.bar import bar
+from silversmith.cli.screen import say
+with bar("files", 4) as advance:
+    for number in range(4):
+        say(f"file {number}")
+        advance(1)
+"""
+
+
+def test_a_terminal_sees_it_below_what_is_said(tmp_path: Path) -> None:
+    shown = in_a_terminal(CODE, tmp_path, NO_COLOR="")
+    assert "4/4" in shown
+    assert "/s files" in shown
+    assert [f"file {number}" in shown for number in range(4)] == [True] * 4
+    assert "\x1b[" in shown
+
+
+def test_no_color_means_no_bar_and_no_escape(tmp_path: Path) -> None:
+    shown = in_a_terminal(CODE, tmp_path, NO_COLOR="1")
+    assert shown.replace("\r", "") == "file 0\nfile 1\nfile 2\nfile 3\n"
+
+
+@given(st.text(), st.integers(1, 40))
+def test_what_is_cut_fits_and_what_fits_is_left(text: str, width: int) -> None:
+    found = cut(text, width)
+    assert cell_len(found) <= width or found == text
+    assert found == text or "…" in found
+    assert (found == text) == (cell_len(text) <= width)
+
+
+def test_tables_fit_the_terminal_and_numbers_stay_whole() -> None:
+    rows = [("transform", "pattern", "done"), ("orders", "very/long/pattern/of/keys/*.csv.gz", "1,234,567")]
+    lines = aligned(rows, right=[2], width=40)
+    assert all(cell_len(line) <= 40 for line in lines)
+    assert "1,234,567" in lines[1]
+    assert "…" in lines[1]
+    assert aligned(rows, right=[2])[1].endswith("*.csv.gz  1,234,567")
