@@ -61,17 +61,17 @@ class Report:
         found: dict[str, Any] = worst.to_dict() if worst else {"verdict": "dropped"}
         for name in ("rows_read", "rows_written", "rows_rejected"):
             found[name] = sum(getattr(outcome, name) for outcome in self.outcomes)
-        found["seconds"] = self._seconds()
+        found["stages"] = self._stages()
         if self.error is not None:
             found |= {"verdict": "failed", "failed": True, "key": self.key}
             found |= {"error": dict(self.error), "retry_in": self.retry_in}
         return found
 
-    def _seconds(self) -> dict[str, float]:
+    def _stages(self) -> dict[str, float]:
         """By stage, in the order of :data:`~silversmith.stages.STAGES`; of what failed only the waiting is known."""
         total = Counter({"batch": self.waited})
         for outcome in self.outcomes:
-            total.update(outcome.seconds)
+            total.update(outcome.stages)
         return {stage: round(total[stage], 6) for stage in STAGES if stage in total}
 
 

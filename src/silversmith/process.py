@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from functools import partial
@@ -26,7 +26,6 @@ from silversmith.pipeline import Transform
 from silversmith.schemas import Known, Schemas
 from silversmith.stages import Stages
 from silversmith.stores import Head, Lake, Source, Store
-from silversmith.telemetry.stopwatch import Stopwatch
 
 #: How often one call starts again because somebody else was first or the bytes changed, before the queue has to wait.
 TRIES = 8
@@ -49,10 +48,8 @@ class Verdict(StrEnum):
 class Outcome:
     """What became of one object. Sizes in bytes.
 
-    ``stages``: the seconds that went into ``look`` (what silver and bronze hold now), ``convert`` (read, check,
-    transform, write) and ``commit`` (put, and clear up). ``age``: the seconds from the time in the event to the end, as
-    far as there was one. ``seconds``: by finer stages (:data:`silversmith.stages.STAGES`). Two outcomes are the same
-    whatever time they took.
+    ``stages``: the seconds that went into each of :data:`silversmith.stages.STAGES`. ``age``: the seconds from the time
+    in the event to the end, as far as there was one. Two outcomes are the same whatever time they took.
     """
 
     verdict: Verdict
@@ -69,12 +66,11 @@ class Outcome:
     error: Mapping[str, Any] | None = None
     stages: Mapping[str, float] = field(default_factory=dict, compare=False)
     age: float | None = field(default=None, compare=False)
-    seconds: Mapping[str, float] = field(default_factory=dict, compare=False)
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON values; without ``seconds``."""
+        """As JSON values."""
         return {
-            **{name: value for name, value in vars(self).items() if name != "seconds"},
+            **vars(self),
             "verdict": self.verdict.value,
             "error": dict(self.error) if self.error else None,
             "stages": dict(self.stages),
@@ -104,7 +100,6 @@ class Work:
     scratch: Path
     schemas: Schemas | None
     lookups: Lookups
-    watch: Stopwatch = field(default_factory=Stopwatch)
     run: Run = call
     stages: Stages = field(default_factory=Stages)
 
@@ -130,8 +125,8 @@ class Work:
         return error_key(self.transform.name, self.key)
 
     def outcome(self, verdict: Verdict, **more: Any) -> Outcome:
-        self.watch.lap("commit" if verdict in {Verdict.COMMITTED, Verdict.QUARANTINED} else "look")
-        return Outcome(verdict, self.transform.name, self.key, self.silver, stages=self.watch.laps, **more)
+        self.stages.end("commit" if verdict in {Verdict.COMMITTED, Verdict.QUARANTINED} else "read")
+        return Outcome(verdict, self.transform.name, self.key, self.silver, stages=self.stages.seconds, **more)
 
 
 def process(
@@ -172,9 +167,7 @@ def process(
     work = Work(event, transform, lake, attempt, now, scratch, schemas, lookups, run=run)
     for _ in range(TRIES):
         try:
-            outcome = _once(work)
-            work.stages.end("commit")
-            return replace(outcome, seconds=work.stages.seconds)
+            return _once(work)
         except (PreconditionFailed, SourceChanged):
             continue  # what is true has changed: look again
     raise Contended(f"{event.key} changed, or was committed by another worker, {TRIES} times while it was processed")
@@ -198,7 +191,6 @@ def _once(work: Work) -> Outcome:
         try:
             made = work.run(partial(_convert, work, source))
         except (DataError, TransformError, OSError) as error:
-            work.watch.lap("convert")
             work.lake.bronze.verify(source)  # what torn bytes lead to is nobody's fault
             if isinstance(error, DataError):
                 return _quarantine(work, source, error)
@@ -209,7 +201,6 @@ def _once(work: Work) -> Outcome:
 def _convert(work: Work, source: Source) -> Converted:
     """What is to be put, and its schema recorded: the next object shall be read with that in mind."""
     known = work.known
-    work.watch.lap("look")
     work.stages.end("turn")
     made = convert(
         source,
@@ -220,7 +211,6 @@ def _convert(work: Work, source: Source) -> Converted:
         context=work.lookups.context(source.head),
         stages=work.stages,
     )
-    work.watch.lap("convert")
     faults.point("process.written")
     work.lake.bronze.verify(source)
     if work.schemas is not None and made.change is not None:

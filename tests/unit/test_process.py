@@ -60,7 +60,7 @@ def test_a_new_file_becomes_silver_with_its_lineage(shop: Shop) -> None:
         "stages": dict(outcome.stages),
         "age": None,
     }
-    assert list(outcome.stages) == ["look", "convert", "commit"]
+    assert list(outcome.stages) == ["read", "turn", "parse", "contract", "transform", "write", "commit"]
     assert list(shop.quarantine.list()) == []
 
 

@@ -165,8 +165,11 @@ class Spans:
 
 
 def _stages(detail: Mapping[str, object]) -> dict[str, float]:
+    """Those of the work itself: what a message waited for its turn in the batch came before."""
     found = detail.get("stages")
-    return {str(name): float(seconds) for name, seconds in found.items()} if isinstance(found, dict) else {}
+    if not isinstance(found, dict):
+        return {}
+    return {str(name): float(seconds) for name, seconds in found.items() if name != "batch"}
 
 
 def _nanoseconds(seconds: float) -> int:

@@ -63,7 +63,7 @@ class Reports:
     def _told(self, invocation: Invocation, message: dict[str, Any], event: Event, now: float) -> None:
         for ended, outcome in message["ended"].items():
             self._require_disk(invocation, outcome, now)
-            self._measured(invocation, ended, outcome.pop("seconds", {}))
+            self._measured(invocation, ended, outcome.get("stages", {}))
             invocation.outcomes[ended] = outcome
         if "began" in message:
             invocation.began = message["began"]

@@ -28,7 +28,7 @@ outcomes = st.builds(
     rows_read=st.integers(0, 10**9),
     rows_written=st.integers(0, 10**9),
     rows_rejected=st.integers(0, 10**9),
-    stages=st.fixed_dictionaries({"look": st.floats(0, 100), "convert": st.floats(0, 800)}),
+    stages=st.fixed_dictionaries({"read": st.floats(0, 100), "parse": st.floats(0, 800)}),
     age=st.none() | st.floats(0, 10**7),
 )
 
@@ -85,7 +85,7 @@ def test_the_lines_sum_up_to_what_happened(messages: list[tuple[list[Outcome], b
 def test_many_files_take_several_lines_and_none_is_lost() -> None:
     lines: list[str] = []
     tally = Tally("shop", "orders", now=lambda: NOW, write=lines.append)
-    one = Outcome(Verdict.COMMITTED, "orders", "k", "s", rows_written=1, stages={"convert": 0.25}, age=1.5)
+    one = Outcome(Verdict.COMMITTED, "orders", "k", "s", rows_written=1, stages={"parse": 0.25}, age=1.5)
     tally.add([one] * (2 * MOST_VALUES + 1), failed=False)
     tally.flush()
     roots = [*map(assert_follows_the_specification, lines)]
