@@ -31,7 +31,7 @@ def readings(rows: pl.LazyFrame, context: Context) -> pl.LazyFrame:
     """Each reading with its customer and tariff; of a meter that nobody knows, without."""
     meters = context.read(METERS).with_columns(pl.col("meter").cast(pl.UInt32))
     return (
-        rows.join(meters, on="meter", how="left")
+        rows.join(meters, on="meter", how="left", maintain_order="left")
         .with_columns(kilowatthours=pl.col("watthours") / 1000, fetched=pl.lit(context.modified.date()))
         .drop("tampered", "watthours")
         .sort("meter", "at")

@@ -61,7 +61,9 @@ def test_it_ends_in_the_dlq_with_a_reason_and_its_neighbours_in_silver(bench: Be
     for number in range(6):
         bench.drop(f"{number}.csv", f"x\n{number}\n")
     progress, failed = bench.run()
-    assert (progress.done, progress.dead, failed) == (5, 1, 1)
+    # what was being committed when the worker died may be found to be done already
+    assert (progress.done + progress.duplicates, progress.dead, failed) == (5, 1, 1)
+    assert {len(bench.rows("rows", f"{number}.csv")) for number in (0, 1, 2, 4, 5)} == {1}
     journal = Journal(bench.lake.journal, readonly=True)
     ((_, key, _, verdict, _, detail),) = journal.rows("failed_outcomes", transform="", key="", most=9)
     journal.close()

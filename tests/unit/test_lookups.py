@@ -25,7 +25,7 @@ KEY = "lookup/countries.csv"
 
 
 def joined(rows: pl.LazyFrame, context: Context) -> pl.LazyFrame:
-    return rows.join(context.read(KEY), on="code", how="left")
+    return rows.join(context.read(KEY), on="code", how="left", maintain_order="left")
 
 
 def pipeline(function: Any = joined, lookups: Sequence[str] = (KEY,)) -> Pipeline:
