@@ -17,13 +17,17 @@ from silversmith.pipeline import Pipeline
 #: How many are sent at a time.
 BATCH = 100
 
+#: Where a failure is that is no dead message.
+QUARANTINE = "quarantine"
+
 
 @dataclass(frozen=True)
 class Chosen:
     """Which failures to try again. What is None chooses nothing out.
 
     ``error`` is the stable word of an error (``MissingColumn``, ``TransformError`` …), in capitals or not.
-    ``since`` and ``until`` are Unix seconds: it failed at ``since`` or later, and before ``until``.
+    ``since`` and ``until`` are Unix seconds: it failed at ``since`` or later, and before ``until``. ``where`` as
+    :class:`Failed` has it.
     """
 
     transform: str | None = None
@@ -31,6 +35,7 @@ class Chosen:
     error: str | None = None
     since: float | None = None
     until: float | None = None
+    where: str | None = None
 
     def fits(self, key: str, code: str, at: float | None) -> bool:
         """Whether a failure is chosen, by all but its transform. One whose time is not known is of no time."""
@@ -89,7 +94,10 @@ def redrive(
     """
     if chosen.transform is not None:
         pipeline.find(chosen.transform)
-    found = chain(_quarantined(pipeline, target, chosen), _dead(pipeline, target, chosen))
+    found = chain(
+        _quarantined(pipeline, target, chosen) if chosen.where in {None, QUARANTINE} else (),
+        _dead(pipeline, target, chosen) if chosen.where != QUARANTINE else (),
+    )
     for batch in batched(islice(found, most), BATCH):
         sent = 0 if dry_run else _send(pipeline, target, [origin for failed, origin in batch if not failed.lost])
         yield Batch([failed for failed, _ in batch], sent)
@@ -124,11 +132,13 @@ def _quarantined(pipeline: Pipeline, target: Target, chosen: Chosen) -> Iterator
         at = moment(found.at)
         if chosen.fits(found.key, found.code, at):
             lost = found.transform not in transforms
-            yield Failed(found.transform, found.key, found.version, "quarantine", found.code, at, lost), found
+            yield Failed(found.transform, found.key, found.version, QUARANTINE, found.code, at, lost), found
 
 
 def _dead(pipeline: Pipeline, target: Target, chosen: Chosen) -> Iterator[tuple[Failed, Origin]]:
     for message in target.dead():
+        if chosen.where not in {None, message.kind.value}:
+            continue
         code = str((message.error or {}).get("code", ""))
         at = message.dead_at if message.dead_at is not None else message.sent
         if _concerns(pipeline, message, chosen.transform) and chosen.fits(message.key, code, at):

@@ -7,6 +7,15 @@ from dataclasses import dataclass, field
 
 from silversmith.operations.failures import Failures
 
+#: What a cause is called of which no code is known, by who gave up.
+TITLES = {
+    "quarantine": "Without a code",
+    "queue": "Received too often",
+    "subscription": "Undelivered by the topic",
+    "rule": "Undelivered by the rule",
+    "unknown": "Of what is no more",
+}
+
 
 @dataclass
 class Cause:
@@ -22,6 +31,11 @@ class Cause:
     hint: str
     count: int = 0
     keys: list[str] = field(default_factory=list)
+
+    @property
+    def title(self) -> str:
+        """What it is called: by its code, or where nobody told one, by who gave up."""
+        return self.code or TITLES[self.where]
 
     @property
     def can_redrive(self) -> bool:

@@ -13,7 +13,7 @@ from starlette.responses import HTMLResponse
 
 from silversmith.operations.target import Target
 from silversmith.page.gate import same
-from silversmith.page.places import Place
+from silversmith.page.places import Place, quiet
 from silversmith.page.rendering import render
 from silversmith.page.watch import Glance, Watch
 from silversmith.pipeline import Pipeline
@@ -43,18 +43,24 @@ class Desk:
         assert isinstance(desk, Desk)
         return desk
 
-    async def ask(self, question: Callable[[Pipeline, Target], _Found], *, writable: bool = False) -> _Found:
-        """Ask the operations something, in a thread."""
+    async def ask(
+        self,
+        question: Callable[[Pipeline, Target], _Found],
+        *,
+        writable: bool = False,
+        tell: Callable[[str], None] = quiet,
+    ) -> _Found:
+        """Ask the operations something, in a thread. ``writable`` and ``tell`` as :meth:`Place.opened` has them."""
 
         def asked() -> _Found:
-            with self.place.opened(writable=writable) as (pipeline, target):
+            with self.place.opened(writable=writable, tell=tell) as (pipeline, target):
                 return question(pipeline, target)
 
         return await run_in_threadpool(asked)
 
     async def look(self) -> Glance:
-        """Look now; only for who cannot wait for the first look."""
-        return await run_in_threadpool(self.watch.first)
+        """As :meth:`Watch.recent`, in a thread."""
+        return await run_in_threadpool(self.watch.recent)
 
     def answer(self, request: Request, template: str, values: Mapping[str, Any], *, status: int = 200) -> HTMLResponse:
         """A page. To the values come those that every page shows."""

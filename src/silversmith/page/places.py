@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, redirect_stdout
 from pathlib import Path
 from typing import Protocol
@@ -17,6 +17,11 @@ from silversmith.operations.target import Target
 from silversmith.pipeline import Pipeline, load, locate
 
 
+def quiet(text: str) -> None:
+    """Tell nobody."""
+    del text
+
+
 class Place(Protocol):
     """Where a pipeline is. Any thread may call."""
 
@@ -26,6 +31,10 @@ class Place(Protocol):
     @property
     def every_unwatched(self) -> float | None: ...
 
+    # Whether what works there is a copy of the definition, which may be older than the one here.
+    @property
+    def deployed(self) -> bool: ...
+
     @property
     def pipeline(self) -> Pipeline:
         """The definition as it is now, with the names of the buckets that it has there."""
@@ -33,8 +42,11 @@ class Place(Protocol):
     def refresh(self) -> None:
         """Take a definition that has changed. One that cannot be loaded is reported, and passed over."""
 
-    def opened(self, *, writable: bool = False) -> AbstractContextManager[tuple[Pipeline, Target]]:
-        """The pipeline and its target, while the block lasts. ``writable``: to send messages."""
+    def opened(
+        self, *, writable: bool = False, tell: Callable[[str], None] = quiet
+    ) -> AbstractContextManager[tuple[Pipeline, Target]]:
+        """The pipeline and its target, while the block lasts. ``writable``: to send messages. ``tell``: told, for a
+        person, where something could not be seen whole."""
 
     @contextmanager
     def scratch(self) -> Iterator[Path]:
@@ -55,6 +67,7 @@ class LocalPlace:
 
     every = 1.0
     every_unwatched = 5.0
+    deployed = False
 
     def __init__(self, folder: LakeFolder, target: str) -> None:
         self._folder = folder
@@ -72,9 +85,12 @@ class LocalPlace:
             self._pipeline = self._definition.changed() or self._pipeline
 
     @contextmanager
-    def opened(self, *, writable: bool = False) -> Iterator[tuple[Pipeline, Target]]:
+    def opened(
+        self, *, writable: bool = False, tell: Callable[[str], None] = quiet
+    ) -> Iterator[tuple[Pipeline, Target]]:
         from silversmith.operations.local import open_lake
 
+        del tell  # a lake is always seen whole
         pipeline = self._pipeline
         with open_lake(self._folder, pipeline, writable=writable) as target:
             yield pipeline, target
@@ -92,6 +108,7 @@ class AwsPlace:
         named: the pipeline, as the command line names it.
         chosen: the name of its deployment, or empty.
         endpoint_url: of a stand-in for AWS.
+        wait: seconds to wait for a message where there should be one.
 
     Raises:
         DefinitionError: there is no such pipeline or deployment.
@@ -101,13 +118,15 @@ class AwsPlace:
 
     every = 10.0
     every_unwatched = None
+    deployed = True
 
-    def __init__(self, named: str, chosen: str, endpoint_url: str | None) -> None:
+    def __init__(self, named: str, chosen: str, endpoint_url: str | None, *, wait: int = 1) -> None:
         with redirect_stdout(sys.stderr):
             located = locate(named)
         self._declared = located.pipeline
         self._stack = deployment.named(located.names, chosen).name(located.pipeline.name)
         self._endpoint_url = endpoint_url
+        self._wait = wait
         with self.opened() as (deployed, _):
             self._pipeline = deployed
 
@@ -119,13 +138,15 @@ class AwsPlace:
         """What is deployed does not change with the file."""
 
     @contextmanager
-    def opened(self, *, writable: bool = False) -> Iterator[tuple[Pipeline, Target]]:
+    def opened(
+        self, *, writable: bool = False, tell: Callable[[str], None] = quiet
+    ) -> Iterator[tuple[Pipeline, Target]]:
         from silversmith.aws.account import open_account
         from silversmith.operations.aws import open_stack
 
         del writable
         account = open_account(endpoint_url=self._endpoint_url)
-        with open_stack(account, self._stack, self._declared) as found:
+        with open_stack(account, self._stack, self._declared, tell=tell, wait=self._wait) as found:
             yield found
 
     @contextmanager

@@ -26,7 +26,8 @@ _log = logging.getLogger("silversmith.page")
 
 @dataclass(frozen=True)
 class Glance:
-    """What was there at one look. ``problem``: why nothing could be seen."""
+    """What was there at one look. ``problem``: why nothing could be seen; ``no_history``: why
+    nothing is remembered, where it is so."""
 
     number: int
     at: float
@@ -34,6 +35,7 @@ class Glance:
     moment: Moment
     remembers: bool
     problem: str = ""
+    no_history: str = ""
 
 
 @dataclass
@@ -118,9 +120,15 @@ class Watch:
         with self._lock:
             return self._memory.history.points(span, self._clock())
 
-    def first(self, patience: float = 10.0) -> Glance:
-        """The latest look; waits for the first one, but not for ever."""
+    def recent(self, patience: float = 10.0) -> Glance:
+        """The latest look. Where nobody looks unless somebody watches, and nobody did, a new one. Waits for the first
+        one, or the new one, but not for ever."""
         self._looked.wait(patience)
+        if self._place.every_unwatched is None and self._clock() - self._glance.at > 2 * self._place.every:
+            looked = threading.Event()
+            end = self.hear(looked.set)
+            looked.wait(patience)
+            end()
         return self._glance
 
     def look(self) -> Glance:
@@ -132,7 +140,7 @@ class Watch:
                 found = status(pipeline, target, now=now)
                 self._read(pipeline, target)
                 self._rates.add(now, target.totals() or {})
-                remembers = target.remembers
+                remembers, no_history = target.remembers, target.no_history
         except Exception as error:  # noqa: BLE001 -- whatever it is, the page says so, and looks again
             _log.warning("the pipeline could not be looked at: %s", error)
             self._glance = Glance(
@@ -141,7 +149,10 @@ class Watch:
         else:
             with self._lock:
                 self._memory.history.depth(now, sum(each.waiting for each in found.transforms))
-            self._glance = Glance(self._glance.number + 1, now, found, moment(found, self._rates), remembers)
+            told = "" if remembers else no_history
+            self._glance = Glance(
+                self._glance.number + 1, now, found, moment(found, self._rates), remembers, no_history=told
+            )
         self._looked.set()
         for listener in self._each():
             listener()

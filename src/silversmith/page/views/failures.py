@@ -39,7 +39,8 @@ async def failures(request: Request) -> Response:
         now = time.time()
         return look(pipeline, target, Wanted(most=MOST), now=now), look_rejected(pipeline, target, Wanted(most=100))
 
-    found, rejected = await desk.ask(ask)
+    notes = list[str]()
+    found, rejected = await desk.ask(ask, tell=notes.append)
     again = request.query_params.get("sent", "")
     values = {
         "title": "Failures",
@@ -47,6 +48,8 @@ async def failures(request: Request) -> Response:
         "causes": causes(found),
         "rejected": rejected,
         "most": MOST,
+        "notes": notes,
+        "deployed": desk.place.deployed,
         "sent": int(again) if again.isascii() and again.isdigit() else None,
         "running": desk.watch.glance.status is not None and desk.watch.glance.status.running,
     }
@@ -54,7 +57,7 @@ async def failures(request: Request) -> Response:
 
 
 async def redrive(request: Request) -> Response:
-    """``/redrive?transform=&error=&key=``: asked first, and only then done."""
+    """``/redrive?transform=&error=&where=&key=``: asked first, and only then done."""
     desk = Desk.of(request)
     if request.method == "POST":
         chosen = _chosen(await desk.form(request))
@@ -65,7 +68,7 @@ async def redrive(request: Request) -> Response:
     named, total, lost = await desk.ask(lambda pipeline, target: _count(pipeline, target, chosen))
     values = {
         "title": "Try again",
-        "fields": {name: fields[name] for name in ("transform", "error", "key") if name in fields},
+        "fields": {name: fields[name] for name in ("transform", "error", "where", "key") if name in fields},
         "named": named,
         "total": total,
         "lost": lost,
@@ -80,6 +83,7 @@ def _chosen(fields: dict[str, str]) -> Chosen:
         transform=None if transform == NONE else transform,
         pattern=KeyPattern.exactly(key) if key else None,
         error="" if error == NONE else error,
+        where=fields.get("where"),
     )
 
 

@@ -35,14 +35,13 @@ async def files(request: Request) -> Response:
     if glance.remembers:
         found = desk.watch.newest(PIECE + 1, before=number, wanted=wanted)
     else:
-        listed = await desk.ask(lambda pipeline, target: stored(pipeline, target, PIECE))
-        found = [seen for seen in listed if wanted["q"] in seen.key and wanted["transform"] in {"", seen.transform}]
+        found = await desk.ask(lambda pipeline, target: stored(pipeline, target, PIECE, wanted=wanted))
     shown = found[:PIECE]
     older = link("/files", **wanted, before=shown[-1].number) if len(found) > PIECE else None
     values = {"files": shown, "older": older}
     if "piece" in query:
         return HTMLResponse(render("_piece.html", values))
-    shared = {"title": "Files", "wanted": wanted, "outcomes": OUTCOMES, "remembers": glance.remembers}
+    shared = {"title": "Files", "wanted": wanted, "outcomes": OUTCOMES, "no_history": glance.no_history}
     return desk.answer(request, "files.html", {**values, **shared})
 
 

@@ -25,11 +25,12 @@ async def overview(request: Request) -> Response:
     """``/``"""
     desk = Desk.of(request)
     watch, span = desk.watch, span_of(request)
-    glance = watch.glance if watch.glance.number else await desk.look()
+    glance = await desk.look()
     last = watch.newest(FEW) if glance.remembers or glance.status is None else await desk.ask(partial(stored, most=FEW))
     values = {
         "title": desk.place.pipeline.name,
         "glance": glance,
+        "deployed": desk.place.deployed,
         "files": last,
         "newest": max((seen.number for seen in last), default=0),
         "plots": draw(watch.points(span), span, counted=glance.remembers),

@@ -29,6 +29,7 @@ async def transform(request: Request) -> Response:
     values = {
         "title": name,
         "transform": found,
+        "deployed": desk.place.deployed,
         "code": declared.code(found),
         "columns": declared.columns(contract) if contract else [],
         "rules": [(rule, str(expr)) for rule, expr in contract.rules.items()] if contract else [],

@@ -1,0 +1,320 @@
+"""The page over a deployed pipeline: AWS is moto's server, asked over HTTP as the real one would be."""
+
+from __future__ import annotations
+
+import html
+import json
+import os
+import signal
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from moto.server import ThreadedMotoServer
+from starlette.testclient import TestClient
+
+from silversmith.aws.account import open_account
+from silversmith.deployment import Deployment
+from silversmith.operations import WrongCall
+from silversmith.page.application import application
+from silversmith.page.gate import csrf_token
+from silversmith.page.places import AwsPlace
+from silversmith.page.watch import Watch
+from tests.deployed import BAD, GOOD, HARMFUL, SHOP, Deployed, write
+from tests.unit.operations.conftest import PARTLY
+from tests.unit.page.conftest import HOST, TOKEN
+
+#: Moto leaves files open.
+pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
+
+CREDENTIALS = {"AWS_ACCESS_KEY_ID": "id", "AWS_SECRET_ACCESS_KEY": "secret", "AWS_DEFAULT_REGION": "eu-central-1"}
+
+#: Seconds for whatever a test waits for.
+PATIENCE = 60
+
+HOSTILE = "orders/<script>alert(1)</script>\u202e\x1b.csv"
+
+
+@pytest.fixture(scope="module")
+def endpoint() -> Iterator[str]:
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    # What an earlier test left: all servers of one process share it.
+    urllib.request.urlopen(f"http://{host}:{port}/moto-api/reset", data=b"", timeout=PATIENCE).close()
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in CREDENTIALS.items():
+            patch.setenv(name, value)
+        yield f"http://{host}:{port}"
+    server.stop()
+
+
+def deploy(folder: Path, endpoint: str, prefix: str = "") -> Deployed:
+    """A stack, in which nothing happened yet."""
+    chosen = Deployment(prefix=prefix)
+    located = write(folder, f'{SHOP}\nchosen = Deployment(prefix="{prefix}")\n')
+    return Deployed(located, open_account(endpoint_url=endpoint), chosen)
+
+
+def place(shop: Deployed, endpoint: str) -> AwsPlace:
+    return AwsPlace(str(shop.located.root / "pipeline.py"), "chosen", endpoint, wait=0)
+
+
+class Visitor:
+    """A browser that has the token's cookie."""
+
+    def __init__(self, shop: Deployed, endpoint: str) -> None:
+        self.shop = shop
+        where = place(shop, endpoint)
+        self.watch = Watch(where)
+        self.watch.look()
+        self.client = TestClient(
+            application(where, self.watch, token=TOKEN, cookie="c"), base_url=HOST, follow_redirects=False
+        )
+        self.client.cookies.set("c", TOKEN)
+        self.csrf = csrf_token(TOKEN)
+
+    def get(self, path: str, status: int = 200, /, **query: str) -> str:
+        answer = self.client.get(path, params=query or None)
+        assert answer.status_code == status, answer.text
+        return html.unescape(answer.text)
+
+    def post(self, path: str, status: int = 303, /, **fields: str) -> str:
+        answer = self.client.post(path, data={"csrf": self.csrf, **fields}, headers={"origin": HOST})
+        assert answer.status_code == status, answer.text
+        return html.unescape(answer.text) or answer.headers["location"]
+
+
+@pytest.fixture
+def shop(endpoint: str, tmp_path: Path, request: pytest.FixtureRequest) -> Deployed:
+    """A stack for this test alone."""
+    prefix = f"t{list(request.session.items).index(request.node)}"
+    return deploy(tmp_path / "project", endpoint, prefix)
+
+
+@pytest.fixture
+def visitor(shop: Deployed, endpoint: str) -> Visitor:
+    return Visitor(shop, endpoint)
+
+
+@pytest.fixture(scope="module")
+def busy(endpoint: str, tmp_path_factory: pytest.TempPathFactory) -> Visitor:
+    """One that everything happened to, only to be looked at."""
+    shop = deploy(tmp_path_factory.mktemp("busy"), endpoint)
+    everything(shop)
+    return Visitor(shop, endpoint)
+
+
+def everything(shop: Deployed) -> None:
+    """Silver, rejected rows, files in quarantine, and a message in each dead-letter queue."""
+    shop.land("orders/good.csv")
+    shop.land("orders/partly.csv", PARTLY.encode())
+    shop.land("orders/bad.csv", BAD)
+    shop.land(HOSTILE, BAD)
+    shop.work("orders")
+    shop.land("orders/harmful.csv", HARMFUL, tell=False)
+    shop.bury(shop.url("orders", "QueueDLQ"), "orders/harmful.csv")
+    shop.bury(shop.url("orders", "SubscriptionDLQ"), "orders/undelivered.csv")
+    shop.bury(shop.url("", "RuleDLQ"), "orders/denied.csv", ERROR_CODE="NO_PERMISSIONS")
+
+
+def dead(shop: Deployed) -> tuple[int, int, int]:
+    """How many messages lie in the dead-letter queues of the queue, the subscription, the rule, for all to receive."""
+    return (
+        shop.waiting("orders", "QueueDLQ"),
+        shop.waiting("orders", "SubscriptionDLQ"),
+        shop.waiting("", "RuleDLQ"),
+    )
+
+
+def test_a_stack_where_nothing_happened(visitor: Visitor) -> None:
+    text = visitor.get("/")
+    assert "deployed" in text
+    assert f"over <code>stack {visitor.shop.name} in eu-central-1</code>" in text
+    assert "Nothing yet" in text
+    assert "Nothing failed" in visitor.get("/failures")
+    assert "This code has not made any silver yet" in visitor.get("/transforms/orders")
+
+
+def test_the_first_page_tells_what_aws_tells_and_no_more(busy: Visitor) -> None:
+    text = busy.get("/")
+    told = {
+        "orders.waiting": "0",
+        "late_copies.waiting": "4",
+        "orders.dead": "1",
+        "orders.undelivered": "1",
+        "rule.dead": "1",
+        "orders.quarantined": "2",
+        "orders.done": "-",
+        "orders.rows": "-",
+        "orders.rate": "-",
+        "bucket.created": "-",
+        "late_copies.oldest": "-",
+    }
+    for name, value in told.items():
+        assert f'<tspan data-live="{name}">{value}</tspan>' in text, name
+    assert "A dash is what is not told: AWS keeps none of single files" in text
+    assert "orders/good.csv" in text
+    assert "orders/bad.csv" not in text, "it is not in silver"
+    assert "Throughput" not in text
+    assert "at the most 4." in text
+
+
+def test_files_are_those_in_silver_and_filtered(busy: Visitor) -> None:
+    text = busy.get("/files")
+    assert "These are the newest 100 that fit" in text
+    assert "orders/good.csv" in text
+    assert "orders/partly.csv" in text
+    assert 'name="outcome"' not in text, "there are no others"
+    assert "orders/good.csv" not in busy.get("/files", q="part")
+    assert "Nothing yet" in busy.get("/files", transform="late_copies")
+    assert "Nothing yet" in busy.get("/files", outcome="failed")
+
+
+def test_search(busy: Visitor) -> None:
+    busy.get("/search", 303, q="orders/good.csv")
+    text = busy.get("/search", q="orders/")
+    assert "5 keys for" in text
+    assert "<script>alert(1)</script>\\u202e\\x1b.csv" in text
+    assert "orders/partly.csv" in busy.get("/search", q="ordrs/partly.csv"), "nearly"
+    assert "No key in bronze" in busy.get("/search", q="zzz")
+
+
+def test_a_story_has_silver_and_rejected_rows(busy: Visitor) -> None:
+    text = busy.get("/file", key="orders/partly.csv")
+    assert "3 rows read, 1 written, 2 rejected" in text
+    assert "Rejected rows: 2 of 2 rows" in text
+    assert "the rule is broken by total" in text
+    assert "Silver rows: 1 of 1 rows" in text
+    assert "No history: AWS keeps none of single files" in text
+    assert "Nothing is known" in busy.get("/file", 404, key="orders/none.csv")
+
+
+def test_a_story_has_the_error_or_what_gave_up(busy: Visitor) -> None:
+    text = busy.get("/file", key=HOSTILE)
+    assert "MissingColumn" in text
+    assert "Try again …" in text
+    text = busy.get("/file", key="orders/harmful.csv")
+    assert "<code>shop_orders</code>: received as often as the queue allows" in text
+    assert text.count("Try again …") == 1
+    assert dead(busy.shop) == (1, 1, 1), "what was looked at is let go"
+
+
+def test_failures_are_grouped_by_cause(busy: Visitor) -> None:
+    text = busy.get("/failures")
+    assert "2 files in quarantine, 3 messages in dead-letter queues" in text
+    for title in ("MissingColumn", "Received too often", "Undelivered by the topic", "Undelivered by the rule"):
+        assert f">{title}</h2>" in text
+    assert "NO_PERMISSIONS" in text
+    assert "total is positive: the rule is broken by total -3" in text
+    assert "the log of the transform's function tells" in text
+    assert dead(busy.shop) == (1, 1, 1)
+
+
+def test_what_failed_is_tried_again_cause_by_cause(visitor: Visitor, shop: Deployed) -> None:
+    everything(shop)
+    left = [(0, 1, 1), (0, 0, 1), (0, 0, 0)]
+    for where, transform, after in zip(("queue", "subscription", "rule"), ("orders", "orders", "-"), left, strict=True):
+        cause, before = {"transform": transform, "error": "-", "where": where}, dead(shop)
+        assert f"transform={transform}&error=-&where={where}" in visitor.get("/failures")
+        assert "1 failure</strong> will be sent" in visitor.get("/redrive", **cause)
+        visitor.post("/redrive", 403, csrf="wrong", **cause)
+        assert dead(shop) == before, "asking does nothing"
+        assert visitor.post("/redrive", **cause) == "/failures?sent=1"
+        assert dead(shop) == after
+    assert "1 failure tried again" in visitor.get("/failures", sent="1")
+    shop.work("orders")
+    assert "Nothing is known" in visitor.get("/file", 404, key="orders/denied.csv"), "it never landed"
+
+    shop.land("orders/bad.csv", tell=False)
+    text = visitor.get("/redrive", transform="orders", error="MissingColumn", where="quarantine")
+    assert "2 failures</strong> will be sent" in text
+    visitor.post("/redrive", transform="orders", key="orders/bad.csv")
+    assert shop.work("orders") == 1
+    assert "Silver rows: 2 of 2 rows" in visitor.get("/file", key="orders/bad.csv")
+
+
+def test_transforms(busy: Visitor) -> None:
+    assert "late_copies" in busy.get("/transforms")
+    text = busy.get("/transforms/orders")
+    assert "raise RuntimeError" in text
+    assert "+ id: Int64" in text
+    assert "what is deployed may be older" in text
+
+
+def test_the_deployed_bucket_is_meant(visitor: Visitor, shop: Deployed) -> None:
+    """By the pattern tester, and by a file that is put."""
+
+    def tried(bucket: str) -> str:
+        detail = {"bucket": {"name": bucket}, "object": {"key": "orders/a.csv"}}
+        event = {"source": "aws.s3", "detail-type": "Object Created", "detail": detail}
+        return visitor.post("/patterns", 200, text=json.dumps(event))
+
+    assert tried(shop.buckets["bronze"]).count(" takes it") == 2
+    assert "the rule wants" in tried("dl-bronze-layer")
+
+    headers = {"origin": HOST, "x-csrf-token": visitor.csrf}
+    answer = visitor.client.post("/upload", params={"key": HOSTILE}, content=GOOD, headers=headers)
+    assert answer.json()["transforms"] == ["orders", "late_copies"]
+    assert shop.s3.get_object(Bucket=shop.buckets["bronze"], Key=HOSTILE)["Body"].read() == GOOD
+
+
+def test_there_is_no_such_stack(endpoint: str, tmp_path: Path) -> None:
+    located = write(tmp_path, SHOP.replace('"shop"', '"other"'))
+    with pytest.raises(WrongCall, match="there is no stack other"):
+        AwsPlace(str(located.root / "pipeline.py"), "", endpoint)
+
+
+def test_what_cannot_be_seen_is_said(visitor: Visitor, shop: Deployed) -> None:
+    shop.account.client("cloudformation").delete_stack(StackName=shop.name)
+    assert f"there is no stack {shop.name}" in visitor.watch.look().problem
+    assert f"there is no stack {shop.name}" in visitor.get("/")
+    assert f"there is no stack {shop.name}" in visitor.get("/failures", 400)
+
+
+def test_what_nobody_looked_at_for_long_is_looked_at_anew(shop: Deployed, endpoint: str) -> None:
+    now = [1_800_000_000.0]
+    watch = Watch(place(shop, endpoint), clock=lambda: now[0])
+    watch.start()
+    try:
+        assert watch.recent().number == 1
+        now[0] += 19
+        assert watch.recent().number == 1
+        now[0] += 2
+        shop.bury(shop.url("orders", "QueueDLQ"), "orders/harmful.csv")
+        glance = watch.recent()
+    finally:
+        watch.stop()
+    assert (glance.number, glance.moment.values["orders.dead"]) == (2, "1")
+
+
+def test_the_command(shop: Deployed, endpoint: str) -> None:
+    """As the shell calls it, and as a browser watches it."""
+    shop.land("orders/good.csv")
+    pipeline = str(shop.located.root / "pipeline.py")
+    command = [sys.executable, "-m", "silversmith.cli", "page", pipeline, "--port", "0"]
+    there = ("--target", "aws", "--deployment", "chosen", "--endpoint-url", endpoint)
+    process = subprocess.Popen(
+        [*command, *there],
+        stdout=subprocess.PIPE,
+        env={**os.environ, **CREDENTIALS},
+        text=True,
+    )
+    try:
+        assert process.stdout is not None
+        url = process.stdout.readline().removeprefix("the page: ").strip()
+        opener = urllib.request.build_opener(urllib.request.HTTPCookieProcessor())
+        assert f"stack {shop.name} in eu-central-1" in opener.open(url, timeout=PATIENCE).read().decode()
+        with opener.open(url.replace("?", "live?"), timeout=PATIENCE) as events:
+            data = next(line for line in events if line.startswith(b"data: "))
+        found = json.loads(data.removeprefix(b"data: "))
+        assert (found["values"]["orders.waiting"], found["problem"], found["ended"]) == ("1", "", 0)
+        assert "Waiting" in found["plots"]
+        process.send_signal(signal.SIGINT)
+        assert process.wait(PATIENCE) == 0
+    finally:
+        process.kill()
+        process.communicate()
