@@ -123,6 +123,8 @@ class Watch:
     def recent(self, patience: float = 10.0) -> Glance:
         """The latest look. Where nobody looks unless somebody watches, and nobody did, a new one. Waits for the first
         one, or the new one, but not for ever."""
+        if not self._thread.is_alive():
+            return self._glance  # nobody will look
         self._looked.wait(patience)
         if self._place.every_unwatched is None and self._clock() - self._glance.at > 2 * self._place.every:
             looked = threading.Event()

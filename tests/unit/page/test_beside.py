@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import time
 import urllib.request
 from pathlib import Path
@@ -12,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from silversmith.local.lake import LakeFolder
-from silversmith.page.address import NoPort, listen, url
+from silversmith.page.address import listen
 from silversmith.page.beside import Beside
 from tests.unit.page.conftest import DEFINED
 
@@ -37,14 +36,3 @@ def test_it_serves_and_ends(tmp_path: Path) -> None:
 def test_its_death_is_nobody_s_concern(tmp_path: Path) -> None:
     with start(tmp_path) as beside:
         os.kill(beside.pid, signal.SIGKILL)
-
-
-def test_ports() -> None:
-    with listen(0) as one:
-        assert one.getsockname()[0] == "127.0.0.1"
-        assert url(one, "t").endswith("/?token=t")
-        with pytest.raises(NoPort, match="something else listens there"):
-            listen(one.getsockname()[1])
-    with listen(None) as first, listen(None) as second:
-        assert isinstance(second, socket.socket)
-        assert first.getsockname() != second.getsockname()

@@ -1,0 +1,30 @@
+"""Where the page listens."""
+
+from __future__ import annotations
+
+import socket
+
+import pytest
+
+from silversmith.page.address import NoPort, listen, url
+
+
+def test_it_listens_on_this_machine_only() -> None:
+    with listen(0) as found:
+        host, port = found.getsockname()
+        assert host == "127.0.0.1"
+        assert url(found, "secret") == f"http://127.0.0.1:{port}/?token=secret"
+        with socket.create_connection((host, port), timeout=10):
+            pass
+
+
+def test_a_port_that_is_taken_is_said() -> None:
+    with listen(0) as found:
+        port = found.getsockname()[1]
+        with pytest.raises(NoPort, match=f"port {port}: something else listens there. Name another one"):
+            listen(port)
+
+
+def test_where_the_usual_port_is_taken_it_takes_another() -> None:
+    with listen(None) as first, listen(None) as second:
+        assert first.getsockname() != second.getsockname()

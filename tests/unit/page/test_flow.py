@@ -1,0 +1,59 @@
+"""The numbers of the picture."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from silversmith.operations.status import ChainStatus, Status, TransformStatus
+from silversmith.page.flow import dead_letters, moment
+from silversmith.page.rates import Rates
+
+ORDERS = TransformStatus(
+    "orders", "*", 1200, 2, 90.0, 5, 1, 3000, 0, 0, 70_000, 4, 6,
+    dead_letters={"shop_orders_DLQ": 3, "shop_orders_SubscriptionDLQ": 2},
+)  # fmt: skip
+HERE = Status("shop", "lake", True, True, {}, ChainStatus(5000, 4000, 3, 2000, 0, 7, 1), [ORDERS])
+
+ON_AWS = replace(
+    HERE,
+    ran=False,
+    chain=ChainStatus(None, None, None, None, None, None, 0),
+    transforms=[replace(ORDERS, oldest_seconds=None, done=None, rows=None, rejected=None, retried=None)],
+)
+
+
+def rates() -> Rates:
+    found = Rates()
+    found.add(0, {"bucket.created": 0, "transform.orders.committed": 0})
+    found.add(2, {"bucket.created": 20, "transform.orders.committed": 3})
+    return found
+
+
+def test_what_is_counted() -> None:
+    shown = moment(HERE, rates())
+    expected = {
+        "engine": "the engine runs", "bucket.created": "5,000", "bucket.rate": "10/s", "rule.dead": "1",
+        "topic.way": "7", "orders.waiting": "1,200", "orders.oldest": "90 s", "orders.dead": "3",
+        "orders.undelivered": "2", "orders.rate": "1.5/s", "orders.rows": "70,000", "orders.quarantined": "1",
+    }  # fmt: skip
+    assert {name: shown.values[name] for name in expected} == expected
+    assert shown.marks["rule.bad"]
+    assert shown.marks["bucket.busy"]
+    assert not shown.marks["rule.busy"]
+    assert not shown.marks["topic.bad"]
+
+
+def test_what_nobody_counts_is_a_dash() -> None:
+    values = moment(ON_AWS, Rates()).values
+    dashes = {name for name, value in values.items() if value == "-"}
+    assert dashes == {
+        "bucket.created", "bucket.rate", "rule.unmatched", "rule.rate", "topic.published", "topic.rate", "topic.way",
+        "topic.dropped", "orders.oldest", "orders.done", "orders.rate", "orders.rows", "orders.retried",
+        "orders.rejected",
+    }  # fmt: skip
+    assert values["engine"] == "deployed"
+
+
+def test_dead_letters_are_told_apart() -> None:
+    assert dead_letters(ORDERS) == (2, 3)
+    assert dead_letters(replace(ORDERS, dead=0, dead_letters={})) == (0, 0)
