@@ -8,7 +8,7 @@ from typing import Any
 
 from silversmith.operations.target import Target
 from silversmith.pipeline import Transform
-from silversmith.schemas import Schemas
+from silversmith.schemas import Entry, Schemas
 
 
 @dataclass(frozen=True)
@@ -23,17 +23,6 @@ class OfCode:
 
 
 @dataclass(frozen=True)
-class Version:
-    """One step of the history: which bronze ``key`` changed what, ``at`` which time (ISO 8601, UTC), by which code."""
-
-    version: int
-    at: str
-    key: str
-    code: str
-    changes: Sequence[str]
-
-
-@dataclass(frozen=True)
 class History:
     """All that is recorded of a transform, the oldest first. ``version`` 0: nothing is."""
 
@@ -41,14 +30,14 @@ class History:
     lake: str
     version: int
     schemas: Sequence[OfCode]
-    history: Sequence[Version]
+    history: Sequence[Entry]
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON values."""
         return {
             **vars(self),
             "schemas": [vars(one) for one in self.schemas],
-            "history": [vars(one) for one in self.history],
+            "history": [{**vars(one), "changes": list(one.changes)} for one in self.history],
         }
 
 
@@ -72,5 +61,5 @@ def history(transform: Transform, target: Target) -> History:
             )
             for one in document.schemas
         ],
-        [Version(one.version, one.at, one.key, one.code, list(one.changes)) for one in document.history],
+        document.history,
     )

@@ -15,10 +15,10 @@ from silversmith.operations.documents import ErrorDocument
 from silversmith.operations.put import Put
 from silversmith.operations.rejected import RejectedFile, RejectedRow
 from silversmith.operations.schema import History, OfCode
-from silversmith.operations.schema import Version as SchemaVersion
 from silversmith.operations.status import ChainStatus, Status, TransformStatus
 from silversmith.operations.target import DeadKind, DeadMessage, LastOutcome, Lately
 from silversmith.operations.trace import Bronze, OfTransform, Silver, Step, Trace, Version
+from silversmith.schemas import Entry
 
 ROOT = Path(__file__).parents[3]
 PAGE = (ROOT / "docs/cli.md").read_text("utf-8")
@@ -26,7 +26,7 @@ PAGE = (ROOT / "docs/cli.md").read_text("utf-8")
 DOCUMENTS = {
     "run": (Progress, Lately),
     "put": (Put,),
-    "schema": (History, OfCode, SchemaVersion),
+    "schema": (History, OfCode, Entry),
     "status": (Status, ChainStatus, TransformStatus),
     "trace": (Trace, Bronze, Version, Step, OfTransform, Silver, LastOutcome),
     "failures": (ErrorDocument, DeadMessage, RejectedFile, RejectedRow),
