@@ -11,8 +11,9 @@ from contextlib import contextmanager
 from typing import Any, Protocol
 
 from silversmith.errors import SilversmithError
-from silversmith.events import unwrap
+from silversmith.events import ObjectEvent, unwrap
 from silversmith.stores import IN_MEMORY
+from silversmith.work import Ready
 
 #: Of the function's timeout, the share that is kept free at the end: what would probably reach into it is handed back.
 RESERVE = 0.1
@@ -31,8 +32,8 @@ class Context(Protocol):
 
 
 class Batch:
-    """The messages of one invocation, and what became of them so far. ``keys``: of those under way beside
-    others, by the id of the message.
+    """The messages of one invocation, and what became of them so far. By the ids of messages: ``keys`` of those under
+    way beside others, and ``ready``, with the seconds they had waited, what is to be committed together.
 
     Args:
         records: as SQS has them.
@@ -46,6 +47,7 @@ class Batch:
         self.failed: list[str] = []
         self.finished: list[str] = []
         self.keys: dict[str, str] = {}
+        self.ready: dict[str, tuple[Ready, float]] = {}
         self._left = context.get_remaining_time_in_millis
         self._total = self._left()
         self._longest = 0
@@ -64,6 +66,11 @@ class Batch:
         is_early = self._left() > self._total * (1 - SURE_ONES_FIRST)
         return self.waiting.popleft() if is_early else self.waiting.pop()
 
+    def is_full(self, together: int) -> bool:
+        """Whether so many are ready that no more shall wait with them, by their number or by what they hold."""
+        held = sum(len(one.made.silver) for one, _ in self.ready.values() if isinstance(one.made.silver, bytes))
+        return len(self.ready) >= together or held >= IN_MEMORY
+
     @contextmanager
     def timed(self) -> Iterator[None]:
         """Around the work on one message."""
@@ -78,15 +85,16 @@ class Batch:
         return [record for message, record in self.records.items() if message not in self.touched]
 
 
-def calm_key(record: Mapping[str, Any]) -> str | None:
-    """The key of a message that may be under way beside others; None for one that shall be alone: it was received
+def calm(record: Mapping[str, Any]) -> ObjectEvent | None:
+    """The event of a message that may be under way beside others; None for one that shall be alone: it was received
     before, it is large and would need much room on the disk, or it is no event of a single object."""
+    if receives(record) > 1:
+        return None
     try:
         (event,) = unwrap(record["body"])
     except (ValueError, SilversmithError):
         return None
-    is_small = event.size is not None and event.size <= IN_MEMORY
-    return event.key if is_small and receives(record) <= 1 else None
+    return event if event.size is not None and event.size <= IN_MEMORY else None
 
 
 def receives(record: Mapping[str, Any]) -> int:

@@ -5,33 +5,34 @@ https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-errorhandling.html
 
 from __future__ import annotations
 
-import errno
 import logging
 import os
 import tempfile
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import cache, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from polars.exceptions import PanicException
 
-from silversmith.batch import Batch, Context, calm_key, receives
+from silversmith.batch import Batch, Context, calm, receives
+from silversmith.commit import commit_all
 from silversmith.convert import Converted
-from silversmith.errors import UNWRITABLE, SilversmithError, told
+from silversmith.errors import PreconditionFailed, SourceChanged
 from silversmith.events import NotAnEvent, ObjectEvent, unwrap
 from silversmith.lanes import Lanes
 from silversmith.lookups import Lookups
+from silversmith.outcome import Outcome, Verdict
 from silversmith.pipeline import Transform, load
-from silversmith.process import Outcome, Run, Verdict, call, process
+from silversmith.process import complete, prepare_simple
+from silversmith.report import Report, describe
 from silversmith.schemas import Schemas
-from silversmith.stages import STAGES
 from silversmith.stores import Lake
 from silversmith.telemetry.embedded import Tally
 from silversmith.telemetry.lines import request, set_up
+from silversmith.work import Ready, Run, Work, call
 
 #: The most messages that SQS deletes at once.
 #: https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_DeleteMessageBatch.html
@@ -43,39 +44,7 @@ LANES = 4
 _log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class Report:
-    """What became of one message. ``error`` is what went wrong, ``key`` with which bronze object (empty: before any),
-    ``retry_in`` the seconds until it should come back, ``waited`` those in which others of its batch came first."""
-
-    message_id: str
-    outcomes: tuple[Outcome, ...]
-    error: Mapping[str, Any] | None = None
-    key: str = ""
-    retry_in: float | None = None
-    waited: float = 0.0
-
-    def to_dict(self) -> dict[str, Any]:
-        """As JSON values; of several objects in one message, the sums of their rows and the worst of their outcomes."""
-        worst = min(self.outcomes, key=lambda outcome: _WORST_FIRST.index(outcome.verdict), default=None)
-        found: dict[str, Any] = worst.to_dict() if worst else {"verdict": "dropped"}
-        for name in ("rows_read", "rows_written", "rows_rejected"):
-            found[name] = sum(getattr(outcome, name) for outcome in self.outcomes)
-        found["stages"] = self._stages()
-        if self.error is not None:
-            found |= {"verdict": "failed", "failed": True, "key": self.key}
-            found |= {"error": dict(self.error), "retry_in": self.retry_in}
-        return found
-
-    def _stages(self) -> dict[str, float]:
-        """By stage, in the order of :data:`~silversmith.stages.STAGES`; of what failed only the waiting is known."""
-        total = Counter({"batch": self.waited})
-        for outcome in self.outcomes:
-            total.update(outcome.stages)
-        return {stage: round(total[stage], 6) for stage in STAGES if stage in total}
-
-
-_WORST_FIRST = [Verdict.QUARANTINED, Verdict.COMMITTED, Verdict.GONE, Verdict.DUPLICATE]
+_Found = TypeVar("_Found")
 
 
 class _NoTime(BaseException):
@@ -96,6 +65,8 @@ class Handler:
         acknowledge: deletes messages from the queue before the invocation ends, by their receipt handles.
         now: the time of day, in UTC.
         lanes: how many messages wait for buckets side by side. Conversions are one after the other all the same.
+        together: how many small objects are committed at once, which a folder as a bucket does for the price of about
+            one; a message is reported when its own is.
     """
 
     def __init__(
@@ -111,6 +82,7 @@ class Handler:
         acknowledge: Callable[[list[str]], None] = lambda _receipts: None,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
         lanes: int = 1,
+        together: int = 1,
     ) -> None:
         self._transform = transform
         self._bucket = bucket
@@ -123,6 +95,7 @@ class Handler:
         self._now = now
         self._schemas = Schemas(lake.silver, transform.name)
         self._lanes: Lanes[Report | None] | None = Lanes(lanes) if lanes > 1 else None
+        self._together = together
         self._lookups = Lookups.of(transform, lake.bronze, scratch)
 
     def __call__(self, event: Mapping[str, Any], context: Context) -> dict[str, Any]:
@@ -139,6 +112,7 @@ class Handler:
         try:
             while batch.waiting and batch.has_time():
                 self._next(batch)
+            self._commit(batch)
             while self._lanes is not None and self._lanes.under_way:
                 self._settle(batch, self._lanes.finished())
         except BaseException:
@@ -154,13 +128,17 @@ class Handler:
     def _next(self, batch: Batch) -> None:
         """Begin with one more message, once there is room for it beside those that are under way."""
         record = batch.take()
-        lanes, key = self._lanes, calm_key(record)
-        is_alone = key is None or key in batch.keys.values() or len(batch.records) == 1
+        lanes, event = self._lanes, calm(record)
+        is_alone = event is None or event.key in batch.keys.values() or len(batch.records) == 1
         while lanes is not None and lanes.under_way >= (1 if is_alone else lanes.most):
             self._settle(batch, lanes.finished())
+        if is_alone or batch.is_full(self._together):
+            self._commit(batch)
         if not batch.has_time():
             batch.waiting.appendleft(record)
-        elif lanes is None or key is None or is_alone:
+        elif event is not None and not is_alone and self._together > 1 and self._wanted(event):
+            self._prepare(batch, record, event)
+        elif lanes is None or event is None or is_alone:
             if batch.finished and receives(record) > 1:
                 _try(self._acknowledge, batch.finished)
                 batch.finished = []
@@ -169,8 +147,33 @@ class Handler:
                 report = self._handle(record, batch.waited())
             self._settle(batch, report)
         else:
-            batch.keys[record["messageId"]] = key
+            batch.keys[record["messageId"]] = event.key
             lanes.start(partial(self._beside, batch, record, lanes))
+
+    def _prepare(self, batch: Batch, record: Mapping[str, Any], event: ObjectEvent) -> None:
+        """All of a message but its commit, which waits for others'."""
+        message = record["messageId"]
+        waited = batch.waited()
+        self._began(message)
+        with batch.timed():
+            found = _attempt(prepare_simple, self._work(event, receives(record)))
+        if isinstance(found, Ready):
+            batch.keys[message] = event.key
+            batch.ready[message] = (found, waited)
+        else:
+            self._settle(batch, self._report(record, event, waited, found))
+
+    def _commit(self, batch: Batch) -> None:
+        """What is ready becomes true; what others were faster with is begun anew."""
+        if not batch.ready:
+            return
+        ready = dict(batch.ready)
+        batch.ready.clear()
+        outcomes = commit_all(self._lake.silver, [one for one, _ in ready.values()])
+        for (message, (one, waited)), found in zip(ready.items(), outcomes, strict=True):
+            again = isinstance(found, PreconditionFailed | SourceChanged)
+            ended = _attempt(complete, one.work) if again else found
+            self._settle(batch, self._report(batch.records[message], one.work.event, waited, ended))
 
     def _settle(self, batch: Batch, report: Report | None) -> None:
         """Note what became of a message; None: there was no time for it."""
@@ -206,31 +209,39 @@ class Handler:
             return None
 
     def _handle(self, record: Mapping[str, Any], waited: float, run: Run = call) -> Report:
-        message: str = record["messageId"]
-        attempt = receives(record)
         outcomes: list[Outcome] = []
-        key = ""
+        event = ObjectEvent("", "")
         try:
             for event in filter(self._wanted, unwrap(record["body"])):
-                key = event.key
-                outcomes.append(self._each(event, attempt, run))
+                outcomes.append(self._aged(complete(self._work(event, receives(record), run)), event))
         except (Exception, PanicException) as error:  # noqa: BLE001 -- it is this message's failure and no other's
-            retry_in = self._retry_in(error, attempt)
-            return Report(message, (), error=describe(error), key=key, retry_in=retry_in, waited=waited)
-        return Report(message, tuple(outcomes), waited=waited)
+            return self._report(record, event, waited, error)
+        return Report(record["messageId"], tuple(outcomes), waited=waited)
 
-    def _each(self, event: ObjectEvent, attempt: int, run: Run) -> Outcome:
-        outcome = process(
+    def _work(self, event: ObjectEvent, attempt: int, run: Run = call) -> Work:
+        return Work(
             event,
             self._transform,
             self._lake,
-            attempt=attempt,
-            now=self._now,
-            scratch=self._scratch,
-            schemas=self._schemas,
+            attempt,
+            self._now,
+            self._scratch,
+            self._schemas,
+            self._lookups,
             run=run,
-            lookups=self._lookups,
         )
+
+    def _report(
+        self, record: Mapping[str, Any], event: ObjectEvent, waited: float, found: Outcome | BaseException
+    ) -> Report:
+        """What a message about one object came to."""
+        message: str = record["messageId"]
+        if isinstance(found, Outcome):
+            return Report(message, (self._aged(found, event),), waited=waited)
+        retry_in = self._retry_in(found, receives(record))
+        return Report(message, (), error=describe(found), key=event.key, retry_in=retry_in, waited=waited)
+
+    def _aged(self, outcome: Outcome, event: ObjectEvent) -> Outcome:
         return replace(outcome, age=_age(event, self._now()))
 
     def _wanted(self, event: ObjectEvent) -> bool:
@@ -245,6 +256,14 @@ class Handler:
         if isinstance(error, NotAnEvent) or attempt >= self._transform.max_receive_count:
             return 0.0
         return float(min(900, 4 ** (min(attempt, 8) - 1)))
+
+
+def _attempt(act: Callable[[Work], _Found], work: Work) -> _Found | BaseException:
+    """What an act came to, or what it failed with: that is this message's failure and no other's."""
+    try:
+        return act(work)
+    except (Exception, PanicException) as error:  # noqa: BLE001 -- see above
+        return error
 
 
 def _age(event: ObjectEvent, now: datetime) -> float | None:
@@ -262,14 +281,6 @@ def _try(courtesy: Callable[..., None], *arguments: object) -> None:
         courtesy(*arguments)
     except Exception:  # noqa: BLE001 -- told in the log, and no more than that
         _log.warning("the queue refused a courtesy", exc_info=True)
-
-
-def describe(error: BaseException) -> dict[str, Any]:
-    """An error as JSON values: its kind and the text for a person. A disk that cannot be written is a kind."""
-    text = str(error) if isinstance(error, SilversmithError) else f"{type(error).__name__}: {error}"
-    if isinstance(error, OSError) and error.errno in UNWRITABLE:
-        return {"code": errno.errorcode[error.errno], "message": text}
-    return {"code": type(error).__name__, "message": told(text[:4000])}
 
 
 #: At which level a verdict is logged, if not INFO.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,10 +13,11 @@ import polars as pl
 from silversmith import Contract, Pipeline
 from silversmith.events import ObjectEvent
 from silversmith.lineage import Lineage, error_key, rejected_key, silver_key
+from silversmith.outcome import Outcome
 from silversmith.pipeline import Transform
-from silversmith.process import Outcome, process
+from silversmith.process import process
 from silversmith.schemas import Schemas
-from silversmith.stores import Head, Lake, Source
+from silversmith.stores import Head, Lake, Put, Source
 from silversmith.stores.local import LocalStore
 
 KEY = "orders/may.csv"
@@ -43,9 +44,13 @@ ORDERS = declared()
 
 
 class Bucket(LocalStore):
-    """A folder that fails as it is told: ``failures`` names a method and what it raises, once for each entry."""
+    """A folder that fails as it is told.
+
+    ``failures`` names a method and what it raises, once for each entry; ``refused`` what several puts come to, by key.
+    """
 
     failures: list[tuple[str, Exception]]
+    refused: dict[str, Exception]
     calls: list[str]
 
     def _called(self, method: str) -> None:
@@ -75,6 +80,12 @@ class Bucket(LocalStore):
         self._called("put")
         return super().put(key, body, metadata=metadata, if_match=if_match, if_none_match=if_none_match)
 
+    def put_all(self, puts: Sequence[Put]) -> list[str | Exception]:
+        self._called("put_all")
+        wanted = [put for put in puts if put.key not in self.refused]
+        made = iter(super().put_all(wanted))
+        return [self.refused[put.key] if put.key in self.refused else next(made) for put in puts]
+
 
 @dataclass
 class Shop:
@@ -99,7 +110,7 @@ class Shop:
             foreign_writers=foreign_writers,
             fsync=lambda _: None,
         )
-        bucket.failures, bucket.calls = [], []
+        bucket.failures, bucket.calls, bucket.refused = [], [], {}
         return bucket
 
     def process(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import random
@@ -22,9 +23,10 @@ from hypothesis import strategies as st
 from silversmith import Pipeline
 from silversmith.errors import AccessDenied, DataError, DefinitionError
 from silversmith.events import ObjectEvent, object_created
-from silversmith.handler import DELETED_AT_ONCE, Handler, Report, build
+from silversmith.handler import DELETED_AT_ONCE, Handler, build
 from silversmith.lineage import error_key, silver_key
 from silversmith.pipeline import Transform
+from silversmith.report import Report
 from silversmith.stores import Lake
 from tests.unit.shop import Shop
 
@@ -52,6 +54,7 @@ class Bench:
     acknowledged: list[list[str]] = field(default_factory=list)
     queue_works: bool = True
     lanes: int = 1
+    together: int = 1
     transform: Transform = field(init=False)
 
     def __post_init__(self) -> None:
@@ -101,6 +104,7 @@ class Bench:
             acknowledge=self._acknowledge,
             now=lambda: self.shop.now,
             lanes=self.lanes,
+            together=self.together,
         )
         response = handler({"Records": list(records)}, self)
         assert list(response) == ["batchItemFailures"]
@@ -328,28 +332,36 @@ def test_a_queue_that_does_not_answer_fails_no_batch(bench: Bench, caplog: pytes
     assert [entry.levelname for entry in caplog.records] == ["WARNING"] * 2
 
 
+@pytest.fixture(params=["lanes", "together"])
+def sided(request: pytest.FixtureRequest, bench: Bench) -> Bench:
+    """A handler with several messages under way: as it is over S3, and as it is over folders."""
+    if request.param == "lanes":
+        bench.lanes = 4
+    else:
+        bench.together = 3
+    return bench
+
+
 def beside(bench: Bench, *numbers: int) -> list[dict[str, Any]]:
-    bench.lanes = 4
     return [record(str(number), small(bench.land(number))) for number in numbers]
 
 
-def test_messages_side_by_side_are_each_reported(bench: Bench) -> None:
+def test_messages_side_by_side_are_each_reported(sided: Bench) -> None:
     """One fails, one is at fault, one is gone; each message ends once, and what follows does not suffer."""
-    records = beside(bench, *range(20))
-    bench.deeds.update({3: fail(KeyError("no")), 5: fail(DataError("TooOld", "this file is too old"))})
-    bench.shop.bronze.delete("orders/7.csv")
-    assert bench.handle(*records, *beside(bench, 20)) == ["3"]
-    assert sorted(int(report.message_id) for report in bench.reports) == list(range(21))
-    found = {report.message_id: report.to_dict()["verdict"] for report in bench.reports}
+    records = beside(sided, *range(20))
+    sided.deeds.update({3: fail(KeyError("no")), 5: fail(DataError("TooOld", "this file is too old"))})
+    sided.shop.bronze.delete("orders/7.csv")
+    assert sided.handle(*records, *beside(sided, 20)) == ["3"]
+    assert sorted(int(report.message_id) for report in sided.reports) == list(range(21))
+    found = {report.message_id: report.to_dict()["verdict"] for report in sided.reports}
     assert {found.pop("3"), found.pop("5"), found.pop("7")} == {"failed", "quarantined", "gone"}
     assert set(found.values()) == {"committed"}
-    assert len(bench.silver()) == 18
-    assert bench.released == [("receipt of 3", 1.0)]
-    assert "7" not in bench.began, "of what is gone nothing is converted"
+    assert len(sided.silver()) == 18
+    assert sided.released == [("receipt of 3", 1.0)]
 
 
-def test_transforms_run_one_at_a_time_and_in_the_thread_of_the_batch(bench: Bench) -> None:
-    records = beside(bench, *range(12))
+def test_transforms_run_one_at_a_time_and_in_the_thread_of_the_batch(sided: Bench) -> None:
+    records = beside(sided, *range(12))
     at_work, threads = threading.Lock(), set[int]()
 
     def deed() -> None:
@@ -357,52 +369,79 @@ def test_transforms_run_one_at_a_time_and_in_the_thread_of_the_batch(bench: Benc
         threads.add(threading.get_ident())
         at_work.release()
 
-    bench.deeds.update(dict.fromkeys(range(12), deed))
-    assert bench.handle(*records) == []
+    sided.deeds.update(dict.fromkeys(range(12), deed))
+    assert sided.handle(*records) == []
     assert threads == {threading.get_ident()}
 
 
-def test_side_by_side_what_has_no_time_goes_back_untouched(bench: Bench) -> None:
-    records = beside(bench, *range(10))
-    bench.deeds.update({number: lambda: bench.spend(60_000) for number in range(10)})
-    failed = bench.handle(*records)
-    assert 1 <= len(bench.began) <= 4, "the fifth would end at the very end"
-    assert sorted(failed + bench.began) == [str(number) for number in range(10)]
-    assert bench.left >= 0.1 * bench.total
-    assert sorted(report.message_id for report in bench.reports) == sorted(bench.began)
-    assert sorted(bench.released) == sorted((f"receipt of {message}", 0.0) for message in failed)
+def test_side_by_side_what_has_no_time_goes_back_untouched(sided: Bench) -> None:
+    records = beside(sided, *range(10))
+    sided.deeds.update({number: lambda: sided.spend(60_000) for number in range(10)})
+    failed = sided.handle(*records)
+    assert 1 <= len(sided.began) <= 4, "the fifth would end at the very end"
+    assert sorted(failed + sided.began) == [str(number) for number in range(10)]
+    assert sided.left >= 0.1 * sided.total
+    assert sorted(report.message_id for report in sided.reports) == sorted(sided.began)
+    assert sorted(sided.released) == sorted((f"receipt of {message}", 0.0) for message in failed)
 
 
-def test_suspects_and_large_files_are_alone(bench: Bench) -> None:
+def test_suspects_and_large_files_are_alone(sided: Bench) -> None:
     """A suspect begins when all others are done and acknowledged."""
-    records = beside(bench, *range(6))
-    suspects = [record("s", small(bench.land(50)), 2), record("t", small(bench.land(51)), 3)]
+    records = beside(sided, *range(6))
+    suspects = [record("s", small(sided.land(50)), 2), record("t", small(sided.land(51)), 3)]
     large = record(
-        "l", object_created(ObjectEvent("bronze", bench.land(60), size=1 << 30), reason="PutObject").decode()
+        "l", object_created(ObjectEvent("bronze", sided.land(60), size=1 << 30), reason="PutObject").decode()
     )
-    assert bench.handle(*suspects, large, *records) == []
-    assert bench.began[-2:] == ["s", "t"]
-    assert bench.acknowledged == [[f"receipt of {m}" for m in _ids(bench)[:7]], ["receipt of s"]]
+    assert sided.handle(*suspects, large, *records) == []
+    assert sided.began[-2:] == ["s", "t"]
+    assert sided.acknowledged == [[f"receipt of {m}" for m in _ids(sided)[:7]], ["receipt of s"]]
 
 
 def _ids(bench: Bench) -> list[str]:
     return [report.message_id for report in bench.reports]
 
 
-def test_copies_of_one_message_do_not_compete(bench: Bench) -> None:
-    (first,) = beside(bench, 1)
+def test_copies_of_one_message_do_not_compete(sided: Bench) -> None:
+    (first,) = beside(sided, 1)
     copies = [{**first, "messageId": f"copy {number}"} for number in range(5)]
-    assert bench.handle(*copies) == []
-    assert bench.began[:1] == ["copy 0"]
-    assert [report.to_dict()["verdict"] for report in bench.reports] == ["committed"] + ["duplicate"] * 4
+    assert sided.handle(*copies) == []
+    assert sided.began[:1] == ["copy 0"]
+    assert [report.to_dict()["verdict"] for report in sided.reports] == ["committed"] + ["duplicate"] * 4
 
 
-def test_a_function_that_ends_in_a_lane_ends(bench: Bench) -> None:
-    records = beside(bench, *range(8))
-    bench.deeds[2] = bench.die
+def test_a_function_that_ends_in_the_middle_ends(sided: Bench) -> None:
+    records = beside(sided, *range(8))
+    killed: Any = Killed()
+    sided.shop.silver.failures = [("put" if sided.lanes > 1 else "put_all", killed)]
     with pytest.raises(Killed):
-        bench.handle(*records)
-    assert len(bench.reports) < 8
+        sided.handle(*records)
+    assert len(sided.reports) < 8
+
+
+def test_together_each_message_ends_by_its_own_put(bench: Bench) -> None:
+    """Another worker was faster with one of them, the disk is full for another: the rest go on."""
+    bench.together = 5
+    records = beside(bench, *range(5))
+    other, key = bench.shop.silver.put, silver_key("orders", "orders/1.csv")
+    bench.deeds[2] = lambda: other(key, b"somebody else's")
+    bench.shop.silver.refused[silver_key("orders", "orders/3.csv")] = OSError(errno.ENOSPC, "no space")
+    assert bench.handle(*records) == ["3"]
+    found = {report.message_id: report.to_dict() for report in bench.reports}
+    assert {name: one["verdict"] for name, one in found.items()} == {
+        **dict.fromkeys("0124", "committed"), "3": "failed"
+    }  # fmt: skip
+    assert found["3"]["error"]["code"] == "ENOSPC"
+    assert bench.shop.silver.read(key) != b"somebody else's", "it was of no bytes of bronze, so it was made anew"
+    assert bench.shop.silver.calls.count("put_all") == 1
+
+
+def test_together_no_more_wait_than_shall(bench: Bench) -> None:
+    bench.together = 3
+    seen: list[int] = []
+    bench.deeds.update(dict.fromkeys(range(8), lambda: seen.append(len(bench.reports))))
+    assert bench.handle(*beside(bench, *range(8))) == []
+    assert seen == [0, 0, 0, 3, 3, 3, 6, 6]
+    assert _ids(bench) == [str(number) for number in range(8)]
 
 
 def order(records: Sequence[dict[str, Any]], each: float = 0, total: float = 300_000) -> list[str]:

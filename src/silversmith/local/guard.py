@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from silversmith.stores import Head, Source, Store
+from silversmith.errors import AccessDenied
+from silversmith.stores import Head, Put, Source, Store
 
 #: Raises AccessDenied unless the action (``s3:GetObject``) is allowed on the resource (an ARN).
 Check = Callable[[str, str], None]
@@ -81,6 +82,20 @@ class GuardedStore:
         self._object("s3:PutObject", key)
         self._comparing(key, if_match)
         return self._store.put(key, body, metadata=metadata, if_match=if_match, if_none_match=if_none_match)
+
+    def put_all(self, puts: Sequence[Put]) -> list[str | Exception]:
+        refusals = [self._refusal(put) for put in puts]
+        allowed = [put for put, refusal in zip(puts, refusals, strict=True) if refusal is None]
+        made = iter(self._store.put_all(allowed))
+        return [next(made) if refusal is None else refusal for refusal in refusals]
+
+    def _refusal(self, put: Put) -> AccessDenied | None:
+        try:
+            self._object("s3:PutObject", put.key)
+            self._comparing(put.key, put.if_match)
+        except AccessDenied as error:
+            return error
+        return None
 
     def delete(self, key: str, *, if_match: str | None = None) -> None:
         self._object("s3:DeleteObject", key)

@@ -21,15 +21,19 @@ from typing import Any
 import orjson
 
 from silversmith.errors import DefinitionError
-from silversmith.handler import LANES, Handler, Report
+from silversmith.handler import Handler
 from silversmith.local import iam
 from silversmith.local.guard import GuardedStore
 from silversmith.local.iam import Policy
 from silversmith.local.lake import LakeFolder
 from silversmith.pipeline import Pipeline, load
+from silversmith.report import Report
 from silversmith.stores import Lake, Store
 
 _PR_SET_PDEATHSIG = 1
+
+#: How many small objects are committed at once: SQS's own size of a batch. Larger batches gain little more.
+TOGETHER = 10
 
 
 @dataclass(frozen=True)
@@ -122,7 +126,7 @@ class _Handlers:
             began=self._began,
             ended=self._end,
             now=lambda: datetime.now(UTC),
-            lanes=LANES,
+            together=TOGETHER,
         )
 
     def _guarded(self, store: Store, bucket: str, function: FunctionConfig) -> GuardedStore:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -38,6 +38,17 @@ class Source:
     head: Head
     data: bytes | None
     path: Path | None
+
+
+@dataclass(frozen=True)
+class Put:
+    """A small object to be written, as :meth:`Store.put` has it."""
+
+    key: str
+    body: bytes
+    metadata: Mapping[str, str] | None = None
+    if_match: str | None = None
+    if_none_match: bool = False
 
 
 class Store(Protocol):
@@ -76,6 +87,9 @@ class Store(Protocol):
         https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-writes.html
         """
 
+    def put_all(self, puts: Sequence[Put]) -> list[str | Exception]:
+        """As :meth:`put`, several objects, each of its own: what is returned or raised there, of each."""
+
     def delete(self, key: str, *, if_match: str | None = None) -> None:
         """Delete the object; nothing happens where there is none. ``if_match`` as in :meth:`put`."""
 
@@ -84,6 +98,25 @@ class Store(Protocol):
 
         Streams: memory does not grow with the bucket.
         """
+
+
+def one_by_one(store: Store, puts: Sequence[Put]) -> list[str | Exception]:
+    """:meth:`Store.put_all` where nothing is gained by knowing all of them."""
+    found: list[str | Exception] = []
+    for put in puts:
+        try:
+            found.append(
+                store.put(
+                    put.key,
+                    put.body,
+                    metadata=put.metadata,
+                    if_match=put.if_match,
+                    if_none_match=put.if_none_match,
+                )
+            )
+        except Exception as error:  # noqa: BLE001 -- it is this one's, and the others go on
+            found.append(error)
+    return found
 
 
 @dataclass(frozen=True)

@@ -13,36 +13,25 @@ import contextlib
 import errno
 import fcntl
 import io
-import json
 import os
-import shutil
 import time
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from silversmith import faults
-from silversmith.errors import PreconditionFailed, SourceChanged
-from silversmith.lineage import PARQUET_ENTRY
-from silversmith.stores import IN_MEMORY, Head, Source, digests, folders, keys, listing
+from silversmith.errors import PreconditionFailed, SilversmithError, SourceChanged
+from silversmith.stores import IN_MEMORY, Head, Put, Source, digests, files, folders, keys, listing
 
 #: How many files the locks of all keys share. More would only mean fewer chance meetings.
 _LOCKS = 64
 
 #: How often a put tries again when the folder that it had found or made was pruned at the same moment.
 _ATTEMPTS = 100
-
-
-def flush(descriptor: int) -> None:
-    """Have the disk hold what was written: fsync, or on macOS, where fsync stops at the drive's cache, F_FULLFSYNC."""
-    full = getattr(fcntl, "F_FULLFSYNC", None)
-    if full is None:
-        os.fsync(descriptor)
-    else:
-        fcntl.fcntl(descriptor, full)
 
 
 @dataclass(frozen=True)
@@ -52,6 +41,33 @@ class _OpenFile(Source):
     file: io.FileIO = field(repr=False)
     seen: os.stat_result = field(repr=False)
     racy: bool
+
+
+@dataclass
+class _Draft:
+    """One of several objects that are put together, on its way. ``file`` is a descriptor, ``place`` the folder that it
+    has come to, ``failure`` what has kept it."""
+
+    put: Put
+    path: str
+    file: int = -1
+    etag: str = ""
+    place: tuple[int, int] | None = None
+    failure: Exception | None = None
+
+    def attempt(self, step: Callable[[_Draft], None]) -> None:
+        if self.failure is None:
+            try:
+                step(self)
+            except (SilversmithError, OSError) as error:
+                self.failure = error
+
+    def discard(self) -> None:
+        """What has not come to its place goes."""
+        if self.file >= 0:
+            os.close(self.file)
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(self.path)  # noqa: PTH108 - plain calls here: a small put is as fast as its system calls
 
 
 class _Listed(Head):
@@ -96,7 +112,7 @@ class LocalStore:
         scratch: Path,
         locks: Path,
         foreign_writers: bool,
-        fsync: Callable[[int], None] = flush,
+        fsync: Callable[[int], None] = files.flush,
     ) -> None:
         for folder in (root, scratch, locks):
             folder.mkdir(parents=True, exist_ok=True)
@@ -181,6 +197,30 @@ class LocalStore:
                 os.close(here)
         return etag
 
+    def put_all(self, puts: Sequence[Put]) -> list[str | Exception]:
+        """As :meth:`put`, several small objects: their files are synced together, and each folder once."""
+        drafts = [_Draft(put, self._scratch_path()) for put in puts]
+        places: dict[tuple[int, int], int] = {}
+        try:
+            for draft in drafts:
+                draft.attempt(self._draft)
+            for draft in drafts:
+                draft.attempt(self._sync)
+            for draft in drafts:
+                draft.attempt(partial(self._place, places))
+            for place, descriptor in places.items():
+                try:
+                    self._fsync(descriptor)
+                except OSError as error:
+                    for draft in drafts:
+                        draft.failure = error if draft.place == place else draft.failure
+        finally:
+            for draft in drafts:
+                draft.discard()
+            for descriptor in places.values():
+                os.close(descriptor)
+        return [draft.failure or draft.etag for draft in drafts]
+
     def delete(self, key: str, *, if_match: str | None = None) -> None:
         """Delete the object, and the folders that it leaves empty.
 
@@ -206,9 +246,9 @@ class LocalStore:
         """
         for found in listing.listed(self._root, prefix, start_after):
             if self._foreign:
-                yield _Listed(found.key, found.stat.st_size, _modified(found.stat), self._etag_later(found.key))
+                yield _Listed(found.key, found.stat.st_size, files.modified(found.stat), self._etag_later(found.key))
             else:
-                yield Head(found.key, _etag(found.stat), found.stat.st_size, _modified(found.stat))
+                yield Head(found.key, files.etag(found.stat), found.stat.st_size, files.modified(found.stat))
 
     @contextlib.contextmanager
     def _reading(self, key: str) -> Iterator[tuple[str, io.FileIO | None]]:
@@ -224,18 +264,18 @@ class LocalStore:
     def _head(self, key: str, path: str, file: io.FileIO) -> Head:
         stat = os.fstat(file.fileno())
         if self._foreign:
-            return Head(key, self._digests.of(path, file), stat.st_size, _modified(stat))
-        return Head(key, _etag(stat), stat.st_size, _modified(stat), metadata=_metadata(key, file))
+            return Head(key, self._digests.of(path, file), stat.st_size, files.modified(stat))
+        return Head(key, files.etag(stat), stat.st_size, files.modified(stat), metadata=files.metadata(key, file))
 
     def _source(self, key: str, path: str, file: io.FileIO) -> Source:
         now = time.time_ns()
         stat = os.fstat(file.fileno())
         if stat.st_size <= IN_MEMORY:
-            data = _read_up_to(file, IN_MEMORY + 1)
+            data = files.read_up_to(file, IN_MEMORY + 1)
             if len(data) <= IN_MEMORY:  # else it grew meanwhile
-                etag = digests.md5(data) if self._foreign else _etag(stat)
-                metadata = {} if self._foreign else _metadata(key, file)
-                return Source(Head(key, etag, len(data), _modified(stat), metadata=metadata), data, None)
+                etag = digests.md5(data) if self._foreign else files.etag(stat)
+                metadata = {} if self._foreign else files.metadata(key, file)
+                return Source(Head(key, etag, len(data), files.modified(stat), metadata=metadata), data, None)
         racy = self._foreign and digests.is_racy(stat, now)
         return _OpenFile(self._head(key, path, file), None, Path(self._root, path), file, stat, racy)
 
@@ -253,7 +293,7 @@ class LocalStore:
             stats = [os.fstat(source.file.fileno()), os.lstat(source.path)]
         except FileNotFoundError:
             return False
-        identity: Callable[[os.stat_result], object] = digests.identity if self._foreign else _etag
+        identity: Callable[[os.stat_result], object] = digests.identity if self._foreign else files.etag
         return all(identity(stat) == identity(source.seen) for stat in stats)
 
     def _etag_later(self, key: str) -> Callable[[], str]:
@@ -263,16 +303,47 @@ class LocalStore:
 
         return etag
 
+    def _draft(self, draft: _Draft) -> None:
+        """The body as a file in the scratch folder, not yet durable."""
+        keys.check(draft.put.key)
+        draft.file = os.open(draft.path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+        files.write(draft.file, draft.put.body)
+        files.set_time(draft.file)
+        files.begin_writing(draft.file)
+
+    def _sync(self, draft: _Draft) -> None:
+        self._fsync(draft.file)
+        stat = os.fstat(draft.file)
+        draft.etag = digests.md5(draft.put.body) if self._foreign else files.etag(stat)
+
+    def _place(self, places: dict[tuple[int, int], int], draft: _Draft) -> None:
+        """Move the file into place. ``places`` are descriptors of the folders that are to be synced."""
+        faults.point("store.written")
+        put = draft.put
+        with self._locked(put.key):
+            self._require(put.key, if_match=put.if_match, if_none_match=put.if_none_match)
+            here = self._enter(put.key, draft.path, exclusive=put.if_none_match)
+        stat = os.fstat(here)
+        draft.place = (stat.st_dev, stat.st_ino)
+        if draft.place in places:
+            os.close(here)
+        else:
+            places[draft.place] = here
+        faults.point("store.placed")
+
+    def _scratch_path(self) -> str:
+        return f"{self._scratch}/{os.urandom(12).hex()}"
+
     @contextlib.contextmanager
     def _durable(self, body: bytes | Path) -> Iterator[tuple[str, str]]:
         """The body as a file that can be moved into place, and the etag that it will have there."""
         if isinstance(body, Path) and body.stat().st_dev == self._device:
             yield str(body), self._finished(os.open(body, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC), body)
             return
-        path = f"{self._scratch}/{os.urandom(12).hex()}"
+        path = self._scratch_path()
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
         try:
-            _write(descriptor, body)
+            files.write(descriptor, body)
             yield path, self._finished(descriptor, body)
         finally:
             with contextlib.suppress(FileNotFoundError):
@@ -281,13 +352,10 @@ class LocalStore:
     def _finished(self, descriptor: int, body: bytes | Path) -> str:
         """Make the file durable and close it. The etag that it will have as an object."""
         with io.FileIO(descriptor) as file:
-            # The kernel's clock for files moves in steps of milliseconds; with this one, a file that is given the
-            # inode number of one just replaced still differs from it.
-            now = time.time_ns()
-            os.utime(descriptor, ns=(now, now))
+            files.set_time(descriptor)
             self._fsync(descriptor)
             if not self._foreign:
-                return _etag(os.fstat(descriptor))
+                return files.etag(os.fstat(descriptor))
             return digests.md5(body) if isinstance(body, bytes) else digests.md5_of_file(file)
 
     @contextlib.contextmanager
@@ -309,7 +377,7 @@ class LocalStore:
             if if_match is not None and file is None:
                 raise PreconditionFailed(f"{key}: there is no such object, expected one with the etag {if_match}")
             if if_match is not None and file is not None:
-                found = self._digests.of(path, file) if self._foreign else _etag(os.fstat(file.fileno()))
+                found = self._digests.of(path, file) if self._foreign else files.etag(os.fstat(file.fileno()))
                 if found != if_match:
                     raise PreconditionFailed(f"{key}: the object's etag is {found}, expected {if_match}")
 
@@ -346,50 +414,3 @@ class LocalStore:
             return here
         blocked = f"{self._root}/{keys.RESERVED}"
         raise FileExistsError(errno.EEXIST, "this must be a folder that only Silversmith writes; move it away", blocked)
-
-
-def _etag(stat: os.stat_result) -> str:
-    """Of a file that is only ever replaced: no two versions of a key have the same inode number, time and size."""
-    return f"{stat.st_ino:x}-{stat.st_mtime_ns:x}-{stat.st_size:x}"
-
-
-def _modified(stat: os.stat_result) -> datetime:
-    try:
-        return datetime.fromtimestamp(stat.st_mtime, UTC)
-    except (OverflowError, ValueError, OSError):  # a file can be given any time, also one beyond the calendar
-        return datetime.fromtimestamp(0, UTC)
-
-
-def _write(descriptor: int, body: bytes | Path) -> None:
-    with io.FileIO(descriptor, "w", closefd=False) as file:
-        if isinstance(body, Path):
-            with body.open("rb") as original, io.BufferedWriter(file) as buffered:
-                shutil.copyfileobj(original, buffered, 1024 * 1024)
-            return
-        rest = memoryview(body)
-        while rest:
-            rest = rest[file.write(rest) :]
-
-
-def _read_up_to(file: io.FileIO, limit: int) -> bytes:
-    parts = []
-    while limit > 0 and (part := file.read(limit)):
-        parts.append(part)
-        limit -= len(part)
-    return b"".join(parts)
-
-
-def _metadata(key: str, file: io.FileIO) -> dict[str, str]:
-    """The entry of a Parquet file that holds its lineage; empty for any other file, and for one that has none."""
-    if not key.endswith(".parquet"):
-        return {}
-    import polars as pl
-
-    try:
-        file.seek(0)
-        entry = json.loads(pl.read_parquet_metadata(file)[PARQUET_ENTRY])
-    except (Exception, pl.exceptions.PanicException):  # noqa: BLE001 - whatever the file is, it has no lineage then
-        return {}
-    if not isinstance(entry, dict):
-        return {}
-    return {name: value for name, value in entry.items() if isinstance(value, str)}

@@ -7,7 +7,7 @@ https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-requests.html
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,7 +17,7 @@ from botocore.config import Config
 from botocore.exceptions import ClientError
 
 from silversmith.errors import PreconditionFailed, SourceChanged
-from silversmith.stores import IN_MEMORY, Head, Source, keys, s3_parts, s3_ranges
+from silversmith.stores import IN_MEMORY, Head, Put, Source, keys, one_by_one, s3_parts, s3_ranges
 from silversmith.stores.s3_errors import CONFLICT, MISSING, code, told
 
 #: How often the SDK sends a request in all, before it gives up.
@@ -124,6 +124,10 @@ class S3Store:
                     raise self._beaten(key) from error
                 raise
         return _etag(response)
+
+    def put_all(self, puts: Sequence[Put]) -> list[str | Exception]:
+        """S3 has no request for several objects: these are put one after the other."""
+        return one_by_one(self, puts)
 
     def delete(self, key: str, *, if_match: str | None = None) -> None:
         keys.check(key)

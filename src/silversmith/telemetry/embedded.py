@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from silversmith.process import Outcome, Verdict
+from silversmith.outcome import Outcome, Verdict
 
 NAMESPACE = "Silversmith"
 

@@ -9,8 +9,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from silversmith.handler import Handler, Report
+from silversmith.handler import Handler
 from silversmith.pipeline import Pipeline, Transform
+from silversmith.report import Report
 from silversmith.stores import Lake
 from silversmith.stores.local import LocalStore
 from silversmith.testing.events import Context, eventbridge, sqs

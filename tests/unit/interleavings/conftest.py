@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -20,9 +20,10 @@ import pytest
 from silversmith import Contract, Pipeline
 from silversmith.errors import DataError, PreconditionFailed
 from silversmith.events import ObjectEvent
+from silversmith.outcome import Outcome
 from silversmith.pipeline import Transform
-from silversmith.process import Contended, Outcome, process
-from silversmith.stores import Head, Lake, Source
+from silversmith.process import Contended, process
+from silversmith.stores import Head, Lake, Put, Source, one_by_one
 
 KEY = "k.csv"
 
@@ -114,6 +115,9 @@ class MemoryStore:
         self._require(key, if_match, if_none_match)
         self.objects[key] = body, dict(metadata or {})
         return etag_of(body)
+
+    def put_all(self, puts: Sequence[Put]) -> list[str | Exception]:
+        return one_by_one(self, puts)
 
     def delete(self, key: str, *, if_match: str | None = None) -> None:
         self._ask("delete", key)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from silversmith.process import TRIES, Verdict
+from silversmith.outcome import Verdict
+from silversmith.process import TRIES
 from tests.unit.interleavings.conftest import (
     BETTER,
     BROKEN,

@@ -17,8 +17,9 @@ from silversmith.local import iam
 from silversmith.local.guard import GuardedStore
 from silversmith.local.iam import Policy
 from silversmith.local.stack import read
+from silversmith.outcome import Verdict
 from silversmith.pipeline import Transform
-from silversmith.process import Verdict, process
+from silversmith.process import process
 from silversmith.stores import Lake
 from silversmith.stores.local import LocalStore
 from silversmith.template import compile as compile_template

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from silversmith.errors import UNWRITABLE, DefinitionError, LakeUnusable
-from silversmith.handler import describe
 from silversmith.local.reports import FALSE_STARTS, Reports, WorkersDie
 from silversmith.local.workers import Event
+from silversmith.report import describe
 
 
 class Function:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import random
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -17,7 +17,7 @@ import polars as pl
 
 from silversmith import Contract, Pipeline
 from silversmith.events import ObjectEvent
-from silversmith.handler import Handler, Report
+from silversmith.handler import Handler
 from silversmith.lineage import Lineage, error_key, rejected_key, silver_key
 from silversmith.local import iam, resend
 from silversmith.local.bucket import Landed
@@ -30,8 +30,10 @@ from silversmith.local.journal import open_or_rebuild
 from silversmith.local.lake import LakeFolder
 from silversmith.local.rounds import Rounds
 from silversmith.local.stack import read
+from silversmith.local.worker import TOGETHER
 from silversmith.pipeline import Transform
-from silversmith.stores import Head, Lake, Source, Store
+from silversmith.report import Report
+from silversmith.stores import Head, Lake, Put, Source, Store
 from silversmith.stores.local import LocalStore
 from silversmith.template import compile as compile_template
 from tests.unit.local.power import Plug
@@ -128,6 +130,10 @@ class Interruptible:
     def put(self, key: str, body: bytes | Path, **conditions: Any) -> str:
         with self._around():
             return self.store.put(key, body, **conditions)
+
+    def put_all(self, puts: Sequence[Put]) -> list[str | Exception]:
+        with self._around():
+            return self.store.put_all(puts)
 
     def delete(self, key: str, **conditions: Any) -> None:
         with self._around():
@@ -292,6 +298,7 @@ class World:
             began=began,
             ended=ended,
             now=lambda: datetime.fromtimestamp(self.now, UTC),
+            together=TOGETHER,
         )
 
     @contextmanager

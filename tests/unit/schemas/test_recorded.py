@@ -12,8 +12,8 @@ import pytest
 from silversmith import Contract, Pipeline
 from silversmith.errors import PreconditionFailed
 from silversmith.lineage import error_key, silver_key
+from silversmith.outcome import Verdict
 from silversmith.pipeline import Transform
-from silversmith.process import Verdict
 from silversmith.schemas import Document, Schemas, schema_key
 from silversmith.silver import NotRecorded, scan
 from silversmith.stores import IN_MEMORY

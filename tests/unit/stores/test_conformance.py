@@ -21,7 +21,8 @@ from moto import mock_aws
 
 from silversmith.errors import PreconditionFailed
 from silversmith.lineage import PARQUET_ENTRY
-from silversmith.stores import IN_MEMORY, Store
+from silversmith.stores import IN_MEMORY, Put, Store
+from silversmith.stores.keys import InvalidKey
 from silversmith.stores.local import LocalStore
 from silversmith.stores.s3 import S3Store, connect
 
@@ -104,6 +105,26 @@ def test_what_was_put_is_read(store: Store) -> None:
         assert source is not None
         assert (source.head, source.data, source.path) == (head, b"one", None)
         store.verify(source)
+
+
+def test_of_several_that_are_put_each_is_its_own(store: Store) -> None:
+    old = store.put("taken", b"old")
+    puts = [
+        Put("one", b"1", metadata={"a": "b"}, if_none_match=True),
+        Put("taken", b"2", if_none_match=True),
+        Put("taken", b"3", if_match="another"),
+        Put("x" * 2000, b"4"),
+        Put("taken", b"5", if_match=old),
+        Put("folder/two", b"6"),
+    ]
+    first, second, third, fourth, fifth, sixth = store.put_all(puts)
+    assert isinstance(second, PreconditionFailed)
+    assert isinstance(third, PreconditionFailed)
+    assert isinstance(fourth, InvalidKey)
+    etags = {head.key: head.etag for head in store.list()}
+    assert etags == {"one": first, "taken": fifth, "folder/two": sixth}
+    assert [store.read(key) for key in etags] == [b"6", b"1", b"5"]
+    assert store.put_all([]) == []
 
 
 def test_what_is_not_there_is_none(store: Store) -> None:
@@ -301,6 +322,17 @@ class Machine(RuleBasedStateMachine):
         else:
             with pytest.raises(PreconditionFailed):
                 self.store.put(key, body, if_match=etag)
+
+    @rule(puts=st.lists(st.tuples(key, body, st.booleans()), max_size=4))
+    def put_several(self, puts: list[tuple[str, bytes, bool]]) -> None:
+        """Some only where there is no such object: of the same key, all but the first fail."""
+        found = self.store.put_all([Put(key, body, if_none_match=new) for key, body, new in puts])
+        for (key, body, new), etag in zip(puts, found, strict=True):
+            if new and key in self.model:
+                assert isinstance(etag, PreconditionFailed)
+            else:
+                assert isinstance(etag, str)
+                self.model[key] = body, etag
 
     @rule(key=key)
     def delete(self, key: str) -> None:

@@ -1,0 +1,86 @@
+"""What the processing of one object needs, and what it has come to when all but the commit is done."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Protocol
+
+from silversmith.convert import Converted
+from silversmith.events import ObjectEvent
+from silversmith.lineage import error_key, rejected_key, silver_key
+from silversmith.lookups import Lookups
+from silversmith.outcome import Outcome, Verdict
+from silversmith.pipeline import Transform
+from silversmith.schemas import Known, Schemas
+from silversmith.stages import Stages
+from silversmith.stores import Head, Lake, Source
+
+
+class Run(Protocol):
+    """How the one part of the work is run that is no waiting for buckets: reading, checking, transforming, writing."""
+
+    def __call__(self, step: Callable[[], Converted], /) -> Converted: ...
+
+
+def call(step: Callable[[], Converted], /) -> Converted:
+    """At once, in this thread."""
+    return step()
+
+
+@dataclass(frozen=True)
+class Work:
+    """One (transform, bronze key), with all that its processing needs. ``attempt`` counts from 1."""
+
+    event: ObjectEvent
+    transform: Transform
+    lake: Lake
+    attempt: int
+    now: Callable[[], datetime]
+    scratch: Path
+    schemas: Schemas | None
+    lookups: Lookups
+    run: Run = call
+    stages: Stages = field(default_factory=Stages)
+
+    @property
+    def key(self) -> str:
+        return self.event.key
+
+    @property
+    def known(self) -> Known | None:
+        """What is recorded of the schema of silver; None where nothing is to be recorded."""
+        return self.schemas.look() if self.schemas is not None else None
+
+    @property
+    def silver(self) -> str:
+        return silver_key(self.transform.name, self.key)
+
+    @property
+    def rejected(self) -> str:
+        return rejected_key(self.transform.name, self.key)
+
+    @property
+    def error(self) -> str:
+        return error_key(self.transform.name, self.key)
+
+    def outcome(self, verdict: Verdict, **more: Any) -> Outcome:
+        self.stages.end("commit" if verdict in {Verdict.COMMITTED, Verdict.QUARANTINED} else "read")
+        return Outcome(verdict, self.transform.name, self.key, self.silver, stages=self.stages.seconds, **more)
+
+    def version(self, source: Source) -> str:
+        """The version's id: the store's word, or else the event's where it speaks of these very bytes."""
+        if source.head.version:
+            return source.head.version
+        return self.event.version if self.event.etag == source.head.etag else ""
+
+
+@dataclass(frozen=True)
+class Ready:
+    """What only has to be committed. ``head`` is what silver was before bronze was read."""
+
+    work: Work
+    made: Converted
+    head: Head | None
