@@ -88,7 +88,7 @@ class Reading:
             rows = frame if most is None else frame.head(most)
             most = None if most is None else most - rows.height
             rows = rows if predicate is None else rows.filter(predicate)
-            yield rows if columns is None else rows.select(map(col, columns))
+            yield rows if columns is None or columns == rows.columns else rows.select(map(col, columns))
             if most == 0:
                 return
 

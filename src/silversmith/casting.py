@@ -13,6 +13,7 @@ from typing import Any
 import polars as pl
 from polars.datatypes import DataTypeClass
 
+from silversmith import days
 from silversmith.formats.infer import DATE_PATTERN, parse_date, parse_time
 from silversmith.formats.table import LONGEST_TEXT
 
@@ -24,10 +25,6 @@ _OFFSET = r"(?:Z|[+-][0-9]{2}:[0-9]{2})"
 
 #: Integers up to this one, and down to its negative, are exact as Float64.
 _EXACT = 2**53
-
-#: The shape of a day, and the table that makes it of one.
-_DAY = b"0000-00-00"
-_AS_DIGITS = bytes.maketrans(b"123456789", b"000000000")
 
 #: Up to this many cells a list is faster than an expression.
 _FEW = 2000
@@ -197,22 +194,11 @@ def _text_quickly(cells: pl.Series, wanted: pl.DataType) -> pl.Series | None:
         made = cells.cast(wanted, strict=False)
         return made if made.max() != float("inf") and made.min() != float("-inf") else None
     if wanted == pl.Date and len(cells) > _FEW:
-        return _days(cells)
+        return days.days(cells)
     if len(cells) <= _FEW and wanted in (pl.Boolean(), pl.Date(), pl.Datetime("us")):
         values = _values(cells.to_list(), wanted)
         return None if values is None else pl.Series(cells.name, values, dtype=wanted)
     return None
-
-
-def _days(cells: pl.Series) -> pl.Series | None:
-    """Text as days, if all cells look as :data:`DATE_PATTERN` says: all bytes of a column at once, which takes half of
-    the pattern's time."""
-    number = len(cells) - cells.null_count()
-    together = str(cells.str.join("").item()).encode() if number else b""
-    if together.translate(_AS_DIGITS) != _DAY * number or not (cells.str.len_bytes() == len(_DAY)).all():
-        return None
-    days = cells.str.to_date("%Y-%m-%d", strict=False, cache=False)
-    return None if (days < date.min).any() else days
 
 
 def _values(cells: list[str | None], wanted: pl.DataType) -> list[Any] | None:
