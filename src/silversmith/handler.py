@@ -66,7 +66,7 @@ class Handler:
         now: the time of day, in UTC.
         lanes: how many messages wait for buckets side by side. Conversions are one after the other all the same.
         together: how many small objects are committed at once, which a folder as a bucket does for the price of about
-            one; a message is reported when its own is.
+            one; a message is reported when its own is. It may be set between batches.
     """
 
     def __init__(
@@ -95,7 +95,7 @@ class Handler:
         self._now = now
         self._schemas = Schemas(lake.silver, transform.name)
         self._lanes: Lanes[Report | None] | None = Lanes(lanes) if lanes > 1 else None
-        self._together = together
+        self.together = together
         self._lookups = Lookups.of(transform, lake.bronze, scratch)
 
     def __call__(self, event: Mapping[str, Any], context: Context) -> dict[str, Any]:
@@ -132,11 +132,11 @@ class Handler:
         is_alone = event is None or event.key in batch.keys.values() or len(batch.records) == 1
         while lanes is not None and lanes.under_way >= (1 if is_alone else lanes.most):
             self._settle(batch, lanes.finished())
-        if is_alone or batch.is_full(self._together):
+        if is_alone or batch.is_full(self.together):
             self._commit(batch)
         if not batch.has_time():
             batch.waiting.appendleft(record)
-        elif event is not None and not is_alone and self._together > 1 and self._wanted(event):
+        elif event is not None and not is_alone and self.together > 1 and self._wanted(event):
             self._prepare(batch, record, event)
         elif lanes is None or event is None or is_alone:
             if batch.finished and receives(record) > 1:

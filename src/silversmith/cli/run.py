@@ -105,6 +105,7 @@ def run(
     from silversmith.local.engine import Engine
     from silversmith.local.lake import LakeFolder
     from silversmith.local.profile import Profile
+    from silversmith.local.workers import usable_cpus
 
     require(metrics=metrics, otel=otel)
     stages = Profile() if profile else None
@@ -122,7 +123,7 @@ def run(
             folder,
             definition,
             target=pipeline,
-            workers=workers or _cpus(),
+            workers=workers or usable_cpus(),
             chaos=None if chaos is None else Chaos(chaos, rates),
             profile=stages,
         )
@@ -168,12 +169,6 @@ def _end_at_once(shows: View, number: int) -> NoReturn:
     """Journal and buckets survive ``kill -9`` at any instruction, so nothing is lost. The terminal is mended first."""
     shows.__exit__()
     os._exit(128 + number)
-
-
-def _cpus() -> int:
-    """Those that this process may use: in a container that may be fewer than there are."""
-    affinity = getattr(os, "sched_getaffinity", None)
-    return len(affinity(0)) if affinity else os.cpu_count() or 1
 
 
 def _name_failures(folder: LakeFolder, pipeline: Pipeline, since: float) -> list[Lately]:

@@ -294,7 +294,8 @@ class Engine:
             for function in self._turns():
                 invocation = function.poll(next(self._ids), now, hurry=hurry)
                 if invocation is not None:
-                    worker.invoke(invocation)
+                    wide = self._workers.for_large() if invocation.is_large else None
+                    (wide or worker).invoke(invocation)
                     break
 
     def _turns(self) -> list[Function]:

@@ -7,6 +7,7 @@ https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-errorhandling.html
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -18,6 +19,7 @@ from silversmith import faults
 from silversmith.local.journal import Journal
 from silversmith.local.post import note, write
 from silversmith.patterns import Matcher
+from silversmith.stores import IN_MEMORY
 
 #: Lambda's limit for the payload of one invocation, in bytes, less what the first message of a batch may be too large.
 #: https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html
@@ -31,6 +33,10 @@ REFILLS = 10
 
 #: What a record takes beside its body, in bytes: rather too much than too little.
 RECORD = 512
+
+
+#: The size of an object in an event, as EventBridge has it, if it has so many digits. A key has no bare quotes in JSON.
+_SIZE = re.compile(rb'"size":\s*([0-9]{7,18})\b')
 
 
 class Received(Protocol):
@@ -105,6 +111,12 @@ class Invocation:
     def deadline(self) -> float:
         """When Lambda would end it, in Unix seconds."""
         return self.started + self.settings.timeout
+
+    @property
+    def is_large(self) -> bool:
+        """Whether an object that it is about has more bytes than are held in memory, as far as its event tells."""
+        sizes = [_SIZE.search(message.body) for message in self.messages.values()]
+        return any(int(found[1]) > IN_MEMORY for found in sizes if found)
 
     def event(self) -> dict[str, Any]:
         """The very event that Lambda passes to a handler.

@@ -126,7 +126,6 @@ class _Handlers:
             began=self._began,
             ended=self._end,
             now=lambda: datetime.now(UTC),
-            together=TOGETHER,
         )
 
     def _guarded(self, store: Store, bucket: str, function: FunctionConfig) -> GuardedStore:
@@ -141,8 +140,10 @@ class _Handlers:
         """Run one invocation and send what came of it."""
         self._ended = {}
         context = LocalContext(request["function"], request["timeout"], request["memory"])
+        handler = self._handlers[request["function"]]
+        handler.together = 1 if request["careful"] else TOGETHER
         try:
-            response = self._handlers[request["function"]](request["event"], context)
+            response = handler(request["event"], context)
             answer: dict[str, Any] = {"done": response}
         except Exception as error:  # noqa: BLE001 -- the handler itself broke: the engine fails the batch, as Lambda would
             traceback.print_exc()

@@ -28,6 +28,13 @@ from silversmith.local.worker import WorkerConfig, main
 #: What all that the functions print may fill on disk: this many bytes, twice.
 LOG_BYTES = 10 * 1024 * 1024
 
+#: Where Polars looks, when it is imported, for how many threads it shall have.
+_POLARS = "POLARS_MAX_THREADS"
+
+#: For so many batches a worker that replaces a dead one is careful: else one that always dies at its second file, say,
+#: would finish none.
+CAREFUL = 10
+
 #: How often a busy worker's memory is looked at, in seconds.
 LOOK = 0.05
 
@@ -42,18 +49,24 @@ class Event:
 
 
 class Worker:
-    """One worker process. ``invocation`` is what it works on; ``ready`` once it has loaded the pipeline."""
+    """One worker process. ``invocation`` is what it works on; ``ready`` once it has loaded the pipeline.
 
-    def __init__(self, context: SpawnContext, config: WorkerConfig, log: logging.Logger) -> None:
+    ``threads`` is how many Polars may have in it. ``careful`` is for how many batches it commits every file before it
+    begins the next: what a worker dies of takes with it what was not committed yet.
+    """
+
+    def __init__(
+        self, context: SpawnContext, config: WorkerConfig, log: logging.Logger, *, threads: int, careful: int = 0
+    ) -> None:
         ours, theirs = context.Pipe()
         reading, writing = context.Pipe(duplex=False)
         self.connection: Connection = ours
         self.invocation: Invocation | None = None
         self.ready = False
-        self.broken = ""
+        self._careful = careful
         self._end_reason = ""
         self.process: SpawnProcess = context.Process(target=main, args=(theirs, writing, config), daemon=True)
-        with _without_ctrl_c():
+        with _without_ctrl_c(), _with_threads(threads):
             self.process.start()
         theirs.close()
         writing.close()
@@ -68,7 +81,9 @@ class Worker:
             "event": invocation.event(),
             "timeout": invocation.settings.timeout,
             "memory": invocation.settings.memory,
+            "careful": self._careful > 0,
         }
+        self._careful -= 1
         try:
             self.connection.send_bytes(orjson.dumps(request))
         except OSError:
@@ -99,16 +114,36 @@ class Worker:
 
 
 class Workers:
-    """A fixed number of workers over one pipeline."""
+    """A fixed number of workers over one pipeline, which share the CPUs; and one more that may use all of them, begun
+    when there is a large file for it.
 
-    def __init__(self, config: WorkerConfig, *, number: int, logs: Path) -> None:
+    Many small files are converted fastest where Polars does not spread each over threads that the other workers use,
+    and one large file where it may use all CPUs (docs/decisions/0066-threads-of-workers.md).
+    """
+
+    def __init__(self, config: WorkerConfig, *, number: int, logs: Path, cpus: int | None = None) -> None:
         self._context = multiprocessing.get_context("spawn")
         self._config = config
         self._log = _log(logs / "functions.log")
-        self._workers = [self._start() for _ in range(number)]
+        self._cpus = cpus or usable_cpus()
+        self._threads = max(1, self._cpus // number)
+        self._workers = [self._start(self._threads) for _ in range(number)]
+        self._wide: Worker | None = None
 
-    def _start(self) -> Worker:
-        return Worker(self._context, self._config, self._log)
+    def _start(self, threads: int, *, careful: int = 0) -> Worker:
+        return Worker(self._context, self._config, self._log, threads=threads, careful=careful)
+
+    @property
+    def _all(self) -> list[Worker]:
+        return [*self._workers, *([self._wide] if self._wide else [])]
+
+    def for_large(self) -> Worker | None:
+        """One that may use all CPUs, also if it is yet to begin; None where it is busy, or the others may, too."""
+        if self._threads >= self._cpus:
+            return None
+        if self._wide is None:
+            self._wide = self._start(self._cpus)
+        return self._wide if self._wide.invocation is None else None
 
     @property
     def idle(self) -> list[Worker]:
@@ -118,12 +153,12 @@ class Workers:
     @property
     def busy(self) -> list[Worker]:
         """Those that work on one."""
-        return [worker for worker in self._workers if worker.invocation is not None]
+        return [worker for worker in self._all if worker.invocation is not None]
 
     @property
     def connections(self) -> dict[Connection, Worker]:
         """What to wait on."""
-        return {worker.connection: worker for worker in self._workers}
+        return {worker.connection: worker for worker in self._all}
 
     def events(self, worker: Worker) -> Iterator[Event]:
         """What a worker whose connection can be read has to say. A dead one is replaced."""
@@ -133,8 +168,11 @@ class Workers:
         except (EOFError, OSError):
             reason = worker.death()
             worker.connection.close()
-            self._workers.remove(worker)
-            self._workers.append(self._start())
+            if worker is self._wide:
+                self._wide = None
+            else:
+                self._workers.remove(worker)
+                self._workers.append(self._start(self._threads, careful=CAREFUL))
             yield Event(worker, None, reason)
 
     def enforce(self, now: float) -> None:
@@ -149,9 +187,9 @@ class Workers:
 
     def stop(self) -> None:
         """End all of them and wait until they are gone."""
-        for worker in self._workers:
+        for worker in self._all:
             worker.process.kill()
-        for worker in self._workers:
+        for worker in self._all:
             worker.process.join()
             worker.connection.close()
         for handler in list(self._log.handlers):
@@ -168,6 +206,28 @@ def _without_ctrl_c() -> Iterator[None]:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextmanager
+def _with_threads(number: int) -> Iterator[None]:
+    """What is started meanwhile gives Polars so many threads, unless somebody has said how many it shall have.
+
+    https://docs.pola.rs/api/python/stable/reference/api/polars.thread_pool_size.html
+    """
+    if _POLARS in os.environ:
+        yield
+        return
+    os.environ[_POLARS] = str(number)
+    try:
+        yield
+    finally:
+        del os.environ[_POLARS]
+
+
+def usable_cpus() -> int:
+    """Those that this process may use: in a container that may be fewer than there are."""
+    affinity = getattr(os, "sched_getaffinity", None)
+    return len(affinity(0)) if affinity else os.cpu_count() or 1
 
 
 def _log(path: Path) -> logging.Logger:

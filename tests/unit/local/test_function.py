@@ -16,11 +16,13 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as limits
 from hypothesis import strategies as st
 
+from silversmith.events import ObjectEvent, object_created
 from silversmith.local import queue as queues
 from silversmith.local.function import (
     LARGEST_PAYLOAD,
     Function,
     Invocation,
+    Received,
     Settings,
     failures,
     record,
@@ -29,12 +31,30 @@ from silversmith.local.function import (
 )
 from silversmith.local.journal import Journal
 from silversmith.local.post import Post
-from silversmith.local.queue import Queue
+from silversmith.local.queue import Message, Queue
 from silversmith.patterns import Dialect, Matcher, compile_pattern
+from silversmith.stores import IN_MEMORY
 
 QUEUE = "arn:aws:sqs:eu-central-1:000000000000:shop_orders"
 BASIC = Settings("shop_orders", "orders", QUEUE, "eu-central-1", timeout=60, memory=512, max_receives=3)
 VISIBILITY = 360.0
+
+
+def test_a_batch_is_large_where_an_object_is_larger_than_what_is_held_in_memory() -> None:
+    def invocation(*bodies: bytes) -> Invocation:
+        messages = {
+            str(number): Message(number, "", "", "", body, 0.0, 1, 0.0, "") for number, body in enumerate(bodies)
+        }
+        return Invocation(1, BASIC, dict[str, Received](messages), started=0.0)
+
+    def event(key: str, size: int | None) -> bytes:
+        return object_created(ObjectEvent("bronze", key, size=size), reason="PutObject")
+
+    assert not invocation().is_large
+    assert not invocation(event("a", 1), event("b", IN_MEMORY), event("c", None), b"no event").is_large
+    assert invocation(event("a", 1), event("b", IN_MEMORY + 1)).is_large
+    assert invocation(event("a", 5 * 2**40)).is_large
+    assert not invocation(event('"size":99999999', 1)).is_large, "it only is called so"
 
 
 @dataclass

@@ -47,7 +47,9 @@ PATIENCE = 60
 class Pool:
     """Workers over a lake with a pipeline, and what they told so far."""
 
-    def __init__(self, folder: Path, body: str, *, number: int, start: str, policy: Policy | None) -> None:
+    def __init__(
+        self, folder: Path, body: str, *, number: int, start: str, policy: Policy | None, cpus: int | None
+    ) -> None:
         self.lake = LakeFolder(folder / "lake")
         definition = folder / "pipeline.py"
         definition.write_text(HEADER.replace("{body}", body))
@@ -63,7 +65,7 @@ class Pool:
         self.name = functions[0].name
         config = WorkerConfig(str(definition), self.lake.path, functions, os.getpid())
         self.events: list[Event] = []
-        self.workers = Workers(config, number=number, logs=self.lake.logs)
+        self.workers = Workers(config, number=number, logs=self.lake.logs, cpus=cpus)
 
     def until(self, true: Callable[[], object], *, now: float | None = None) -> None:
         """Listen until something is true; ``now``: with an eye on time and memory."""
@@ -82,13 +84,13 @@ class Pool:
         self.until(lambda: self.workers.idle)
         return self.workers.idle[0]
 
-    def invocation(self, *values: int) -> Invocation:
-        """A batch with a file for each value."""
+    def invocation(self, *values: int, size: int | None = None) -> Invocation:
+        """A batch with a file for each value; events that tell a ``size`` may be worked on beside others."""
         messages: dict[str, Received] = {}
         for value in values:
             key = f"{value}.csv"
             (self.bronze / key).write_text(f"x\n{value}\n")
-            body = object_created(ObjectEvent("dl-bronze-layer", key), reason="PutObject")
+            body = object_created(ObjectEvent("dl-bronze-layer", key, size=size), reason="PutObject")
             messages[key] = Message(value, key, key, "v", body, 0.0, 1, 0.0, f"{value}-receipt")
         settings = Settings(self.name, "rows", "arn:queue", "eu-central-1", timeout=30, memory=512)
         return Invocation(1, settings, messages, started=1000.0)
@@ -100,15 +102,25 @@ class Pool:
         """What became of the messages that have ended, by their ids, in the order in which they did."""
         return {message: outcome for told in self.told("ended") for message, outcome in told.items()}
 
+    def log(self) -> str:
+        """What the transforms have printed."""
+        return (self.lake.logs / "functions.log").read_text()
+
     def deaths(self) -> list[str]:
         return [event.reason for event in self.events if event.message is None]
 
 
 @contextmanager
 def opened(
-    folder: Path, body: str = "pass", *, number: int = 1, start: str = "", policy: Policy | None = None
+    folder: Path,
+    body: str = "pass",
+    *,
+    number: int = 1,
+    start: str = "",
+    policy: Policy | None = None,
+    cpus: int | None = None,
 ) -> Iterator[Pool]:
-    pool = Pool(folder, body, number=number, start=start, policy=policy)
+    pool = Pool(folder, body, number=number, start=start, policy=policy, cpus=cpus)
     try:
         yield pool
     finally:
@@ -170,6 +182,40 @@ def test_a_worker_that_dies_says_how_and_is_replaced(tmp_path: Path) -> None:
         worker = pool.ready()
         worker.invoke(pool.invocation(4))
         pool.until(lambda: pool.told("done"))
+
+
+def test_many_workers_share_the_cpus_and_one_more_has_all_for_what_is_large(tmp_path: Path) -> None:
+    with opened(tmp_path, "print('threads:', first, pl.thread_pool_size())", number=2, cpus=4) as pool:
+        pool.ready().invoke(pool.invocation(1))
+        wide = pool.workers.for_large()
+        assert wide is not None
+        wide.invoke(pool.invocation(2))
+        assert pool.workers.for_large() is None, "it is at work"
+        pool.until(lambda: len(pool.told("done")) == 2)
+        wide.invocation = None
+        assert pool.workers.for_large() is wide
+        assert wide not in pool.workers.idle, "it is kept for what is large"
+        wide.process.kill()
+        pool.until(pool.deaths)
+        again = pool.workers.for_large()
+        assert again not in {None, wide}
+        pool.until(lambda: {"threads: 1 2", "threads: 2 4"} <= set(pool.log().splitlines()))
+
+
+def test_where_each_worker_has_all_cpus_there_is_no_other(tmp_path: Path) -> None:
+    with opened(tmp_path, number=1, cpus=4) as pool:
+        assert pool.workers.for_large() is None
+
+
+def test_who_replaces_a_dead_worker_finishes_each_file_before_the_next(tmp_path: Path) -> None:
+    """Else the first of two files would never be done where the second always kills."""
+    with opened(tmp_path, "if first == 2: os._exit(7)") as pool:
+        for done in ([], ["1.csv"]):
+            worker = pool.ready()
+            worker.invoke(pool.invocation(1, 2, size=4))
+            pool.until(pool.deaths)
+            assert list(pool.ended()) == done
+            pool.events.clear()
 
 
 def test_a_worker_that_had_died_before_it_got_a_batch_is_noticed(tmp_path: Path) -> None:
