@@ -18,7 +18,7 @@ from silversmith.contract.expectations import fresh as freshness
 from silversmith.contract.layout import ROW_NUMBER, DataType
 from silversmith.contract.rowwise import Rowwise
 from silversmith.formats.scratch import Scratch
-from silversmith.formats.table import Table
+from silversmith.formats.table import ROW, Table
 
 
 class Contract:
@@ -87,6 +87,8 @@ class Contract:
         self.expectations = Expectations(
             self.max_rejected, row_range(rows), freshness(terms.mapping("fresh", fresh, self.schema), self.schema)
         )
+        of_columns = self.schema, self.rename, self.defaults, self.demands
+        self._takes_any_row = not any((*of_columns, self.rules, self.required, self.unique))
 
     def __repr__(self) -> str:
         return f"Contract({dict(self.schema)!r}, rules={list(self.rules)})"
@@ -141,6 +143,11 @@ class Contract:
         Raises:
             DataError: as :meth:`check`.
         """
+        if self._takes_any_row and (table is None or table.malformed is None):
+            rows = frame.clone()
+            if ROW in rows.columns:
+                rows.drop_in_place(ROW)
+            return rows, None
         given = table or Table(frame.lazy(), "")
         table = checking.renamed(Table(frame.lazy(), given.format, frame, given.malformed, given.decimal_comma), self)
         assert table.frame is not None

@@ -7,7 +7,6 @@ bits a float. Where the text may have either, it is parsed again by Python's own
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Sequence
 from itertools import chain
 from typing import Any
@@ -20,8 +19,6 @@ from silversmith.formats.kinds import too_deep
 from silversmith.formats.table import shorten
 
 _DIGITS = bytes.maketrans(b"123456789", b"000000000")
-_SPACED_COLONS = (b" :", b"\t:", b"\n:", b"\r:")
-_KEY_ENDS = re.compile(rb'"[ \t\r\n]*:')
 #: Python converts no longer integers, since that takes quadratic time.
 _MOST_DIGITS = 4000
 
@@ -104,12 +101,10 @@ def is_doubtful(data: bytes, values: Sequence[Any]) -> bool:
     zeros = data.translate(_DIGITS)
     if b"0" * 20 in zeros or b"-" + b"0" * 19 in zeros:
         return True
-    if any(mark in data for mark in _SPACED_COLONS):
-        ends = len(_KEY_ENDS.findall(data))
-    else:
-        ends = data.count(b'":')
-        if b'\\\\":' not in data:
-            ends -= data.count(b'\\":')
+    dense = data.translate(None, b" \t\r\n")
+    ends = dense.count(b'":')
+    if b'\\\\":' not in dense:
+        ends -= dense.count(b'\\":')
     return ends > count_keys(values, enough=ends)
 
 

@@ -44,7 +44,12 @@ FLOAT: Final = Kind("float")
 WORDS: Final = Kind("words")
 MIXED: Final = Kind("mixed")
 
+_PLAIN = frozenset({"null", "boolean", "integer", "float", "words"})
 _SCALARS = {bool: BOOLEAN, float: FLOAT, str: WORDS}
+
+
+_TEXT: Final = pl.String()
+_TYPES: Final[Mapping[str, pl.DataType]] = {"boolean": pl.Boolean(), "float": pl.Float64()}
 
 
 class _TooDeep(Exception):
@@ -153,7 +158,7 @@ def type_of(kind: Kind) -> pl.DataType:
         return pl.List(type_of(kind.item))
     if kind.name == "object" and kind.fields:
         return pl.Struct({name: type_of(inner) for name, inner in kind.fields.items()})
-    return {"boolean": pl.Boolean(), "float": pl.Float64()}.get(kind.name, pl.String())
+    return _TYPES.get(kind.name, _TEXT)
 
 
 def column(name: str, values: Sequence[Any], kind: Kind) -> pl.Series:
@@ -161,6 +166,11 @@ def column(name: str, values: Sequence[Any], kind: Kind) -> pl.Series:
     if _must_convert(kind):
         values = [_converted(value, kind) for value in values]
     return pl.Series(name, values, dtype=type_of(kind), strict=True)
+
+
+def is_plain(kind: Kind) -> bool:
+    """Whether values of the kind are neither nested nor to be made text first."""
+    return kind.name in _PLAIN
 
 
 def _must_convert(kind: Kind, *, nested: bool = False) -> bool:

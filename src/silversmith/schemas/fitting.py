@@ -26,6 +26,9 @@ _EXACT = 2**53
 #: Integers that a Float64 always holds.
 _SMALL = (pl.Int8(), pl.Int16(), pl.Int32(), pl.UInt8(), pl.UInt16(), pl.UInt32())
 
+#: Up to so many numbers are looked at faster in a list.
+_FEW = 2000
+
 #: So many differences are told in an error.
 _TOLD = 20
 
@@ -98,6 +101,8 @@ class Values:
 
 def _is_large(numbers: pl.Series) -> bool:
     """Directly: an expression would cost more than all the rest of a small file's fitting."""
+    if len(numbers) <= _FEW:
+        return any(not -_EXACT <= number <= _EXACT for number in numbers.to_list() if number is not None)
     low, high = numbers.min(), numbers.max()
     return isinstance(low, int) and isinstance(high, int) and not -_EXACT <= low <= high <= _EXACT
 
