@@ -98,7 +98,8 @@ class Settings:
 
 @dataclass
 class Invocation:
-    """One batch in the hands of a worker. ``began`` is the message it is at, ``outcomes`` what it reported so far."""
+    """One batch in the hands of a worker. ``outcomes`` is what it reported so far, ``began`` what it was at when it
+    died."""
 
     id: int
     settings: Settings

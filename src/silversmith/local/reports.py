@@ -65,8 +65,7 @@ class Reports:
             self._require_disk(invocation, outcome, now)
             self._measured(invocation, ended, outcome.get("stages", {}))
             invocation.outcomes[ended] = outcome
-        if "began" in message:
-            invocation.began = message["began"]
+        if "done" not in message and "error" not in message:
             return
         event.worker.invocation = None
         function = self._functions[invocation.settings.name]

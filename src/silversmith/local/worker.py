@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import orjson
 
@@ -34,6 +34,12 @@ _PR_SET_PDEATHSIG = 1
 
 #: How many small objects are committed at once: SQS's own size of a batch. Larger batches gain little more.
 TOGETHER = 10
+
+
+class Place(Protocol):
+    """An integer in memory that the engine and a worker share: at which message of its batch the worker is, from 0."""
+
+    value: int
 
 
 @dataclass(frozen=True)
@@ -69,7 +75,7 @@ class LocalContext:
         return max(0, int((self._deadline - time.monotonic()) * 1000))
 
 
-def main(connection: Connection, output: Connection, config: WorkerConfig) -> None:
+def main(connection: Connection, output: Connection, place: Place, config: WorkerConfig) -> None:
     """The life of a worker: load the pipeline, say that it is ready, then one invocation after the other."""
     _die_with_parent(config.parent)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the engine's: it lets the batch end
@@ -79,7 +85,7 @@ def main(connection: Connection, output: Connection, config: WorkerConfig) -> No
     output.close()
     sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
     try:
-        handlers = _Handlers(connection, config)
+        handlers = _Handlers(connection, place, config)
         connection.send_bytes(orjson.dumps({"ready": os.getpid()}))
     except DefinitionError as error:
         connection.send_bytes(orjson.dumps({"broken": str(error)}))
@@ -103,8 +109,10 @@ def _die_with_parent(parent: int) -> None:
 class _Handlers:
     """One handler a function, made from the environment that the template gives it."""
 
-    def __init__(self, connection: Connection, config: WorkerConfig) -> None:
+    def __init__(self, connection: Connection, place: Place, config: WorkerConfig) -> None:
         self._connection = connection
+        self._place = place
+        self._places: dict[str, int] = {}
         self._lake = LakeFolder(config.lake)
         pipeline = load(config.pipeline)
         self._handlers = {function.name: self._build(pipeline, function) for function in config.functions}
@@ -139,6 +147,7 @@ class _Handlers:
     def invoke(self, request: Mapping[str, Any]) -> None:
         """Run one invocation and send what came of it."""
         self._ended = {}
+        self._places = {record["messageId"]: place for place, record in enumerate(request["event"]["Records"])}
         context = LocalContext(request["function"], request["timeout"], request["memory"])
         handler = self._handlers[request["function"]]
         handler.together = 1 if request["careful"] else TOGETHER
@@ -154,9 +163,12 @@ class _Handlers:
         self._ended = {}
 
     def _began(self, message: str) -> None:
-        """One send for each message: that it begins, and with it how those before ended."""
-        self._connection.send_bytes(orjson.dumps({"began": message, "ended": self._ended}))
-        self._ended = {}
+        """How those before ended is told before the next begins, which may kill. That it has begun is written where
+        the engine looks if the worker dies."""
+        if self._ended:
+            self._connection.send_bytes(orjson.dumps({"ended": self._ended}))
+            self._ended = {}
+        self._place.value = self._places[message]
 
     def _end(self, report: Report) -> None:
         self._ended[report.message_id] = report.to_dict()

@@ -23,13 +23,16 @@ import orjson
 import psutil
 
 from silversmith.local.function import Invocation
-from silversmith.local.worker import WorkerConfig, main
+from silversmith.local.worker import Place, WorkerConfig, main
 
 #: What all that the functions print may fill on disk: this many bytes, twice.
 LOG_BYTES = 10 * 1024 * 1024
 
 #: Where Polars looks, when it is imported, for how many threads it shall have.
 _POLARS = "POLARS_MAX_THREADS"
+
+#: The place of a worker that has begun with no message yet.
+_NOWHERE = -1
 
 #: For so many batches a worker that replaces a dead one is careful: else one that always dies at its second file, say,
 #: would finish none.
@@ -60,12 +63,15 @@ class Worker:
     ) -> None:
         ours, theirs = context.Pipe()
         reading, writing = context.Pipe(duplex=False)
+        self._place: Place = context.RawValue("i", _NOWHERE)
         self.connection: Connection = ours
         self.invocation: Invocation | None = None
         self.ready = False
         self._careful = careful
         self._end_reason = ""
-        self.process: SpawnProcess = context.Process(target=main, args=(theirs, writing, config), daemon=True)
+        self.process: SpawnProcess = context.Process(
+            target=main, args=(theirs, writing, self._place, config), daemon=True
+        )
         with _without_ctrl_c(), _with_threads(threads):
             self.process.start()
         theirs.close()
@@ -84,10 +90,17 @@ class Worker:
             "careful": self._careful > 0,
         }
         self._careful -= 1
+        self._place.value = _NOWHERE
         try:
             self.connection.send_bytes(orjson.dumps(request))
         except OSError:
             self.end("the worker had died before it got the batch")
+
+    @property
+    def at(self) -> str | None:
+        """The id of the message that it has begun last; None: of none."""
+        place = self._place.value
+        return None if self.invocation is None or place == _NOWHERE else [*self.invocation.messages][place]
 
     def end(self, reason: str) -> None:
         """Kill it, for this reason."""
@@ -168,6 +181,8 @@ class Workers:
         except (EOFError, OSError):
             reason = worker.death()
             worker.connection.close()
+            if worker.invocation is not None:
+                worker.invocation.began = worker.at
             if worker is self._wide:
                 self._wide = None
             else:

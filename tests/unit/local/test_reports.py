@@ -55,10 +55,10 @@ def test_a_batch_ends_well() -> None:
     assert (held.outcomes, at_work.invocation) == ({"m": {"verdict": "committed"}}, None)
 
 
-def test_a_message_begins() -> None:
+def test_a_message_ends_and_the_batch_goes_on() -> None:
     at_work = worker()
-    assert hear({"began": "m", "ended": {}}, at_work).told == []
-    assert at_work.invocation.began == "m"
+    assert hear({"ended": {"m": {"verdict": "gone"}}}, at_work).told == []
+    assert at_work.invocation.outcomes == {"m": {"verdict": "gone"}}
 
 
 def test_a_handler_breaks() -> None:
@@ -79,14 +79,14 @@ def test_a_disk_that_cannot_be_written_ends_the_engine_and_charges_nobody(number
     function: Any = Function()
     at_work = worker()
     with pytest.raises(LakeUnusable, match="so it is"):
-        Reports([function], Path("lake")).hear(Event(at_work, {"began": "n", "ended": {"m": outcome}}), 7.0)
+        Reports([function], Path("lake")).hear(Event(at_work, {"ended": {"m": outcome}}), 7.0)
     assert function.told == [("abandon", {}, 7.0)]
 
 
 def test_other_errors_of_the_system_are_the_messages() -> None:
     outcome = {"failed": True, "error": describe(OSError(errno.EIO, "bad sector"))}
     at_work = worker()
-    hear({"began": "n", "ended": {"m": outcome}}, at_work)
+    hear({"ended": {"m": outcome}}, at_work)
     assert at_work.invocation.outcomes == {"m": outcome}
 
 
