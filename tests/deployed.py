@@ -145,7 +145,7 @@ class Deployed:
 
     def work(self, transform: str, *, s3: Any = None, sqs: Any = None) -> int:
         """What Lambda does until the queue is empty; how many messages it was. A failed one goes to the DLQ at once."""
-        handler = build(self.environment(transform), s3=s3 or self.s3, sqs=sqs or self.sqs)
+        handler = build(self.environment(transform), s3=s3 or self.s3, sqs=lambda: sqs or self.sqs)
         done = 0
         while records := self.receive(transform):
             answer = handler({"Records": [as_record(each) for each in records]}, Clock())

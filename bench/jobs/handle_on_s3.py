@@ -35,7 +35,8 @@ def main() -> None:
 
     s3.meta.events.register("before-call.s3", count)
     names = {"SILVERSMITH_PIPELINE": target, "SILVERSMITH_TRANSFORM": os.environ["BENCH_TRANSFORM"]}
-    handler = build({**os.environ, **names}, s3=s3, sqs=boto3.client("sqs"))
+    sqs = boto3.client("sqs")
+    handler = build({**os.environ, **names}, s3=s3, sqs=lambda: sqs)
     bucket = os.environ["SILVERSMITH_BRONZE"]
     with contextlib.redirect_stdout(io.StringIO()) as log:
         handler(batch(bucket, [warm]), Context())

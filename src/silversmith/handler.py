@@ -343,11 +343,12 @@ def _from_environment() -> Function:
     from silversmith.stores.s3 import connect
 
     set_up()
-    return build(os.environ, s3=connect(), sqs=boto3.client("sqs"))
+    return build(os.environ, s3=connect(), sqs=cache(lambda: boto3.client("sqs")))
 
 
-def build(environment: Mapping[str, str], *, s3: Any, sqs: Any) -> Function:
-    """The function that an environment describes. ``s3`` and ``sqs`` are boto3 clients.
+def build(environment: Mapping[str, str], *, s3: Any, sqs: Callable[[], Any]) -> Function:
+    """The function that an environment describes. ``s3`` is a boto3 client, ``sqs`` gives one. That takes a tenth of a
+    second to make, and most invocations do not need it: SQS itself deletes what succeeds.
 
     Raises:
         DefinitionError: ``SILVERSMITH_PIPELINE`` is none, or has no such transform.
@@ -361,13 +362,14 @@ def build(environment: Mapping[str, str], *, s3: Any, sqs: Any) -> Function:
         return S3Store(environment[f"SILVERSMITH_{name}"], client=s3, scratch=scratch)
 
     def release(receipt: str, seconds: float) -> None:
-        sqs.change_message_visibility(QueueUrl=queue, ReceiptHandle=receipt, VisibilityTimeout=int(seconds))
+        sqs().change_message_visibility(QueueUrl=queue, ReceiptHandle=receipt, VisibilityTimeout=int(seconds))
 
     def acknowledge(receipts: Sequence[str]) -> None:
         for start in range(0, len(receipts), DELETED_AT_ONCE):
             some = receipts[start : start + DELETED_AT_ONCE]
             entries = [{"Id": str(number), "ReceiptHandle": receipt} for number, receipt in enumerate(some)]
-            sqs.delete_message_batch(QueueUrl=queue, Entries=entries)  # what it leaves, the end of the invocation takes
+            # What it leaves, the end of the invocation takes.
+            sqs().delete_message_batch(QueueUrl=queue, Entries=entries)
 
     pipeline = load(environment["SILVERSMITH_PIPELINE"])
     transform = pipeline.find(environment["SILVERSMITH_TRANSFORM"])

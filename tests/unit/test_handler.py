@@ -527,7 +527,7 @@ class Leisure:
 def test_on_aws_it_is_made_of_its_environment(environment: dict[str, str], caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO")
     sqs = Sqs()
-    handler = build(environment, s3=None, sqs=sqs)
+    handler = build(environment, s3=None, sqs=lambda: sqs)
     unwanted = [record(str(number), told("1.json", "b")) for number in range(DELETED_AT_ONCE + 2)]
     response = handler({"Records": [record("odd", "?", 2), *unwanted]}, Leisure())
     assert response == {"batchItemFailures": [{"itemIdentifier": "odd"}]}
@@ -551,7 +551,7 @@ def test_on_aws_it_is_made_of_its_environment(environment: dict[str, str], caplo
 
 def test_an_environment_that_names_no_transform(environment: dict[str, str]) -> None:
     with pytest.raises(DefinitionError, match="no transform 'other'"):
-        build({**environment, "SILVERSMITH_TRANSFORM": "other"}, s3=None, sqs=Sqs())
+        build({**environment, "SILVERSMITH_TRANSFORM": "other"}, s3=None, sqs=Sqs)
 
 
 @pytest.mark.parametrize("metrics", ["on", "off"])
@@ -566,7 +566,7 @@ from silversmith.telemetry.lines import set_up
 from tests.unit.test_handler import Leisure, Sqs, record
 
 set_up()
-function = handler.build(os.environ, s3=None, sqs=Sqs())
+function = handler.build(os.environ, s3=None, sqs=Sqs)
 Leisure.aws_request_id = "request-1"
 function({{"Records": [record("1", {body!r})]}}, Leisure())
 """

@@ -194,7 +194,8 @@ class Time:
 def test_a_transform_s_function_asks_for_what_its_role_allows(deployed: Deployed) -> None:
     function = deployed.function("shop_orders")
     url = function.environment["SILVERSMITH_QUEUE"]
-    work = handler.build(function.environment, s3=connect(deployed.session), sqs=deployed.session.client("sqs"))
+    queue = deployed.session.client("sqs")
+    work = handler.build(function.environment, s3=connect(deployed.session), sqs=lambda: queue)
     bodies = {
         "good": b"id\n1\n",
         "partly": b"id\n1\n2000000\n",
