@@ -6,7 +6,7 @@ Small objects are handled in memory; large ones stream, so that memory does not 
 from __future__ import annotations
 
 import io
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
@@ -64,24 +64,28 @@ def convert(
     *,
     stages: Stages | None = None,
     context: Context | None = None,
+    identified: Callable[[Lineage], Lineage] = lambda lineage: lineage,
 ) -> Converted:
     """Make the silver object of one bronze object.
 
     Args:
         source: the object's bytes.
         transform: its reader, contract and function.
-        lineage: all that is known before the rows are; their numbers and the format are filled in.
+        lineage: all that is known before the rows are; their numbers and the format are filled in. As long as it will
+            be at most, but for these and an etag.
         scratch: the folder for files that are too large for memory.
         known: what is recorded of the schema of silver, which this object must go together with; None: any will do.
         stages: told when each stage has ended.
         context: what the function may know beside its rows; None: there are no lookups.
+        identified: gives the lineage with what is known once the object's etag is, and waits for that.
 
     Raises:
         DataError: the bytes are not what the reader or the contract demands, or not what silver has.
         TransformError: the user's function, reader or writer raised, or gave what it must not.
         SilversmithError: a lookup cannot be had.
     """
-    task = _Task(transform, lineage, source.head.modified, known, context or alone(source.head), stages or Stages())
+    context, stages = context or alone(source.head), stages or Stages()
+    task = _Task(transform, lineage, source.head.modified, known, context, stages, identified)
     try:
         made = _converted(source, task, scratch)
     except schemas.Changed as error:
@@ -106,6 +110,7 @@ class _Task:
     known: Known | None
     context: Context
     stages: Stages
+    identified: Callable[[Lineage], Lineage]
 
     @property
     def contract(self) -> Contract:
@@ -174,7 +179,7 @@ def _in_memory(table: Table, frame: pl.DataFrame, task: _Task) -> Converted:
         silver = silver if fitted.rows is None else fitted.rows.collect()
         version, change = task.settled(fitted.schema)
     lineage = replace(
-        task.lineage,
+        task.identified(task.lineage),
         rows_read=table.records,
         rows_written=silver.height,
         rows_rejected=rows_rejected,
@@ -232,7 +237,7 @@ def _finished(written: _Written, task: _Task, scratch: Scratch) -> Converted:
     task.contract.judge(written.records, written.rows_rejected, newest=written.newest, landed=task.landed)
     path, version, change = _fitted(written.silver, task, written.guessed, scratch)
     lineage = replace(
-        task.lineage,
+        task.identified(task.lineage),
         rows_read=written.records,
         rows_written=formats.count_rows(path),
         rows_rejected=written.rows_rejected,

@@ -45,12 +45,25 @@ class Context:
         modified: when it was put, in UTC.
     """
 
-    key: str
-    etag: str
-    size: int
-    modified: datetime
+    _head: Head
     _read: Callable[[str, Reader | None], Table] = field(repr=False, compare=False)
     _held: list[Table] = field(default_factory=list, repr=False, compare=False)
+
+    @property
+    def key(self) -> str:
+        return self._head.key
+
+    @property
+    def etag(self) -> str:
+        return self._head.etag  # of a large file it may still be being worked out
+
+    @property
+    def size(self) -> int:
+        return self._head.size
+
+    @property
+    def modified(self) -> datetime:
+        return self._head.modified
 
     def read(self, key: str, reader: Reader | None = None) -> pl.LazyFrame:
         """The rows of a lookup: an object in bronze that the transform declares, ``lookups=["lookup/countries.csv"]``.
@@ -73,7 +86,7 @@ class Context:
 
 def alone(head: Head) -> Context:
     """The context of a bronze object where there are no lookups."""
-    return Context(head.key, head.etag, head.size, head.modified, _none)
+    return Context(head, _none)
 
 
 def _none(key: str, _: Reader | None) -> Table:
@@ -135,7 +148,7 @@ class Lookups:
 
     def context(self, head: Head) -> Context:
         """The context for the rows of a bronze object."""
-        return Context(head.key, head.etag, head.size, head.modified, self._table)
+        return Context(head, self._table)
 
     def _table(self, key: str, reader: Reader | None) -> Table:
         if key not in self._keys:

@@ -7,6 +7,7 @@ now, and becomes true in one instant: the conditional put of the silver object.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -130,6 +131,7 @@ def _convert(work: Work, source: Source) -> Converted:
         known,
         context=work.lookups.context(source.head),
         stages=work.stages,
+        identified=partial(_identified, work, source),
     )
     faults.point("process.written")
     work.lake.bronze.verify(source)
@@ -171,13 +173,13 @@ def _origin(lineage: Lineage) -> tuple[str, str, str]:
 
 
 def _lineage(work: Work, source: Source) -> Lineage:
-    """All of the lineage that is known before the rows are."""
+    """All of the lineage that is known before the rows are, as if the event spoke of these very bytes."""
     return Lineage(
         bronze_key=work.key,
-        bronze_etag=source.head.etag,
-        bronze_version=work.version(source),
+        bronze_etag="",
+        bronze_version=source.head.version or work.event.version,
         bronze_size=source.head.size,
-        sequencer=work.event.sequencer if work.event.etag == source.head.etag else "",
+        sequencer=work.event.sequencer,
         transform=work.transform.name,
         fingerprint=work.transform.fingerprint,
         rows_read=0,
@@ -188,3 +190,10 @@ def _lineage(work: Work, source: Source) -> Lineage:
         lookups=work.lookups.digest,
         looked_up=work.lookups.etags,
     )
+
+
+def _identified(work: Work, source: Source, lineage: Lineage) -> Lineage:
+    """The lineage with what is to be said of these very bytes."""
+    etag = source.head.etag
+    sequencer = work.event.sequencer if work.event.etag == etag else ""
+    return replace(lineage, bronze_etag=etag, bronze_version=work.version(source), sequencer=sequencer)

@@ -307,6 +307,20 @@ def test_a_large_file_streams_and_leaves_no_temporary_files(shop: Shop) -> None:
     assert shop.process(b"name,sum\n" + b"x,1\n" * (IN_MEMORY // 4)).verdict is Verdict.QUARANTINED
 
 
+@pytest.mark.parametrize("known", [True, False])
+def test_what_an_event_says_of_a_large_file_is_believed_if_it_is_of_these_bytes(shop: Shop, known: bool) -> None:
+    """Its etag is known only when its rows are written already, and stands in the file all the same."""
+    shop.bronze.put(KEY, b"id,total,note\n" + b"1,2.5,x\n" * (IN_MEMORY // 8))
+    head = shop.bronze.head(KEY)
+    assert head is not None
+    event = ObjectEvent("bronze", KEY, etag=head.etag if known else "another", version="v1", sequencer="01" * 8)
+    outcome = shop.process(event=event)
+    lineage = shop.lineage()
+    assert (lineage.bronze_etag, outcome.etag) == (head.etag, head.etag)
+    assert (lineage.bronze_version, lineage.sequencer) == (("v1", "01" * 8) if known else ("", ""))
+    assert shop.process().verdict is Verdict.DUPLICATE
+
+
 def test_a_transform_that_deletes_its_input(shop: Shop) -> None:
     path = shop.folder / "bronze" / KEY
 

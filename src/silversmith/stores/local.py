@@ -18,14 +18,14 @@ import time
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from silversmith import faults
 from silversmith.errors import PreconditionFailed, SilversmithError, SourceChanged
 from silversmith.stores import IN_MEMORY, Head, Put, Source, digests, files, folders, keys, listing
+from silversmith.stores.file_clock import FileClock
+from silversmith.stores.later import LaterHead, Underway
 
 #: How many files the locks of all keys share. More would only mean fewer chance meetings.
 _LOCKS = 64
@@ -40,7 +40,8 @@ class _OpenFile(Source):
 
     file: io.FileIO = field(repr=False)
     seen: os.stat_result = field(repr=False)
-    racy: bool
+    racy: bool = False
+    underway: Underway | None = field(default=None, repr=False)
 
 
 @dataclass
@@ -70,20 +71,6 @@ class _Draft:
                 os.unlink(self.path)  # noqa: PTH108 - plain calls here: a small put is as fast as its system calls
 
 
-class _Listed(Head):
-    """A listed head whose etag is worked out when it is first asked for: for many uses of a listing nobody asks."""
-
-    _etag: Callable[[], str]
-
-    def __init__(self, key: str, size: int, modified: datetime, etag: Callable[[], str]) -> None:
-        self.__dict__.update(key=key, size=size, modified=modified, version=None, metadata={}, _etag=etag)
-
-    def __getattr__(self, name: str) -> Any:
-        if name != "etag":
-            raise AttributeError(name)
-        return self.__dict__.setdefault("etag", self._etag())
-
-
 @dataclass(frozen=True)
 class Glance:
     """A file without its bytes: ``identity`` changes when it is written, ``size`` is in bytes.
@@ -101,8 +88,9 @@ class LocalStore:
 
     ``scratch`` and ``locks`` are folders on the same file system, used by nobody else; what a killed process leaves
     in ``scratch`` may be removed whenever no process writes. ``foreign_writers``: other programs write in this folder
-    as they like, so an etag is the MD5 of the bytes, as S3's is; otherwise every write is one of ours, a rename, and
-    an etag is made of what the rename gives the file. ``fsync`` makes what a descriptor stands for durable.
+    as they like, so an etag is the MD5 of the bytes, as S3's is, or another digest where they are many; otherwise every
+    write is one of ours, a rename, and an etag is made of what the rename gives the file. ``fsync`` makes what a
+    descriptor stands for durable. ``passed`` is as :class:`~silversmith.stores.digests.Digests` has it.
     """
 
     def __init__(
@@ -113,6 +101,7 @@ class LocalStore:
         locks: Path,
         foreign_writers: bool,
         fsync: Callable[[int], None] = files.flush,
+        passed: Callable[[os.stat_result], bool] | None = None,
     ) -> None:
         for folder in (root, scratch, locks):
             folder.mkdir(parents=True, exist_ok=True)
@@ -126,12 +115,12 @@ class LocalStore:
         self._locks = str(locks.absolute())
         self._foreign = foreign_writers
         self._fsync = fsync
-        self._digests = digests.Digests()
+        self._digests = digests.Digests(passed=passed or FileClock(scratch.absolute()).has_passed)
 
     def head(self, key: str) -> Head | None:
         """What the object is. Its metadata is read from the file's own where that is Parquet, else there is none.
 
-        With ``foreign_writers`` the bytes are read for their MD5 unless the file is known and old, and metadata is
+        With ``foreign_writers`` the bytes are read for their digest unless the file is known and old, and metadata is
         always empty: nothing is believed that a stranger may have written.
 
         Raises:
@@ -153,7 +142,12 @@ class LocalStore:
     def open(self, key: str) -> Iterator[Source | None]:
         """The object, to read. A :class:`Source` with a path is good, and can be verified, within the block only."""
         with self._reading(key) as (path, file):
-            yield None if file is None else self._source(key, path, file)
+            source = None if file is None else self._source(key, path, file)
+            try:
+                yield source
+            finally:
+                if isinstance(source, _OpenFile) and source.underway is not None:
+                    source.underway.stop()
 
     def verify(self, source: Source) -> None:
         """Raise SourceChanged if the file was written or replaced since it was opened. Bytes in memory never change."""
@@ -246,7 +240,7 @@ class LocalStore:
         """
         for found in listing.listed(self._root, prefix, start_after):
             if self._foreign:
-                yield _Listed(found.key, found.stat.st_size, files.modified(found.stat), self._etag_later(found.key))
+                yield LaterHead(found.key, found.stat.st_size, files.modified(found.stat), self._etag_later(found.key))
             else:
                 yield Head(found.key, files.etag(found.stat), found.stat.st_size, files.modified(found.stat))
 
@@ -268,7 +262,6 @@ class LocalStore:
         return Head(key, files.etag(stat), stat.st_size, files.modified(stat), metadata=files.metadata(key, file))
 
     def _source(self, key: str, path: str, file: io.FileIO) -> Source:
-        now = time.time_ns()
         stat = os.fstat(file.fileno())
         if stat.st_size <= IN_MEMORY:
             data = files.read_up_to(file, IN_MEMORY + 1)
@@ -276,16 +269,27 @@ class LocalStore:
                 etag = digests.md5(data) if self._foreign else files.etag(stat)
                 metadata = {} if self._foreign else files.metadata(key, file)
                 return Source(Head(key, etag, len(data), files.modified(stat), metadata=metadata), data, None)
-        racy = self._foreign and digests.is_racy(stat, now)
-        return _OpenFile(self._head(key, path, file), None, Path(self._root, path), file, stat, racy)
+        return self._large(key, path, file, stat)
+
+    def _large(self, key: str, path: str, file: io.FileIO, stat: os.stat_result) -> _OpenFile:
+        """Its etag is worked out while it is read, if its times will tell whether it was the same all the while."""
+        place = Path(self._root, path)
+        if not self._foreign or self._digests.known(path, stat) is not None:
+            return _OpenFile(self._head(key, path, file), None, place, file, stat)
+        if self._digests.is_racy(stat):
+            return _OpenFile(self._head(key, path, file), None, place, file, stat, racy=True)
+        underway = self._digests.underway(path, file, stat)
+        head = LaterHead(key, stat.st_size, files.modified(stat), underway.etag)
+        return _OpenFile(head, None, place, file, stat, underway=underway)
 
     def _is_unchanged(self, source: _OpenFile) -> bool:
         """By the file's times; where they are too young to tell, by the bytes once more."""
+        etag = source.head.etag  # all that is read for it is read before the times are looked at
         if not self._is_still(source):
             return False
         if not source.racy:
             return True
-        return digests.md5_of_file(source.file) == source.head.etag and self._is_still(source)
+        return digests.of_file(source.file, source.seen.st_size) == etag and self._is_still(source)
 
     def _is_still(self, source: _OpenFile) -> bool:
         assert source.path is not None
@@ -314,7 +318,7 @@ class LocalStore:
     def _sync(self, draft: _Draft) -> None:
         self._fsync(draft.file)
         stat = os.fstat(draft.file)
-        draft.etag = digests.md5(draft.put.body) if self._foreign else files.etag(stat)
+        draft.etag = digests.of_data(draft.put.body) if self._foreign else files.etag(stat)
 
     def _place(self, places: dict[tuple[int, int], int], draft: _Draft) -> None:
         """Move the file into place. ``places`` are descriptors of the folders that are to be synced."""
@@ -356,7 +360,9 @@ class LocalStore:
             self._fsync(descriptor)
             if not self._foreign:
                 return files.etag(os.fstat(descriptor))
-            return digests.md5(body) if isinstance(body, bytes) else digests.md5_of_file(file)
+            if isinstance(body, bytes):
+                return digests.of_data(body)
+            return digests.of_file(file, os.fstat(descriptor).st_size)
 
     @contextlib.contextmanager
     def _locked(self, key: str) -> Iterator[None]:

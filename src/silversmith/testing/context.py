@@ -10,6 +10,7 @@ import polars as pl
 from silversmith.formats import ROW, Reader
 from silversmith.formats.table import Table
 from silversmith.lookups import Context, LookupMissing
+from silversmith.stores import Head
 
 _MODIFIED = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -36,4 +37,4 @@ def context(
         frame = frames[name].with_row_index(ROW, offset=1)
         return Table(frame.lazy(), "test", frame)
 
-    return Context(key, etag, size, modified, read)
+    return Context(Head(key, etag, size, modified), read)

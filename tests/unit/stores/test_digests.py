@@ -1,4 +1,4 @@
-"""When an MD5 may be remembered, with the time passed in."""
+"""Etags of files, and when they may be remembered, with the time passed in."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from silversmith.stores.digests import RACY, Digests, identity, is_racy
+from silversmith.stores import IN_MEMORY
+from silversmith.stores.digests import RACY, Digests, identity, is_racy, of_data, of_file
 
 
 class Counted(Digests):
@@ -22,6 +23,18 @@ class Counted(Digests):
     def _remember(self, path: str, seen: tuple[int, int, int, int, int], digest: str) -> None:
         self.remembered += 1
         super()._remember(path, seen, digest)
+
+
+@pytest.mark.parametrize(("size", "parts"), [(0, 0), (5, 0), (IN_MEMORY, 0), (IN_MEMORY + 1, 2), (2 * IN_MEMORY, 2)])
+def test_an_etag_has_the_shape_of_s3s(tmp_path: Path, size: int, parts: int) -> None:
+    data = b"0123456789abcde\n" * (size // 16) + b"x" * (size % 16)
+    (tmp_path / "a").write_bytes(data)
+    with (tmp_path / "a").open("rb", buffering=0) as file:
+        file.seek(3)
+        found = of_file(file, size)
+        assert file.tell() == 3, "others read it, too"
+    expected = f"{hashlib.sha256(data).hexdigest()[:32]}-{parts}" if parts else hashlib.md5(data).hexdigest()
+    assert found == of_data(data) == expected
 
 
 def digest_of(digests: Digests, file: Path, path: str = "a") -> str:
@@ -60,6 +73,35 @@ def test_the_digest_of_a_young_file_is_not_remembered(tmp_path: Path) -> None:
     os.utime(file, (0, 0))  # what anybody can set does not count alone
     digest_of(digests, file)
     assert digests.remembered == 0
+
+
+def test_the_digest_of_a_young_file_that_the_clock_has_passed_is_remembered_if_it_is_large(tmp_path: Path) -> None:
+    asked: list[int] = []
+
+    def passed(stat: os.stat_result) -> bool:
+        asked.append(stat.st_size)
+        return True
+
+    digests = Digests(passed=passed)
+    for size, known in ((1, False), (IN_MEMORY + 1, True)):
+        file = tmp_path / f"{size}"
+        file.write_bytes(b"x" * size)
+        found = digest_of(digests, file, f"{size}")
+        assert (digests.known(f"{size}", file.stat()) == found) is known
+    assert asked == [IN_MEMORY + 1]
+
+
+def test_an_etag_underway_is_remembered_if_the_file_is_still_the_same(tmp_path: Path) -> None:
+    digests = Digests()
+    file = tmp_path / "a"
+    file.write_bytes(b"x" * 10_000_000)
+    with file.open("rb", buffering=0) as opened:
+        stat = file.stat()
+        found = digests.underway("a", opened, stat).etag()
+        assert found == digests.known("a", stat) == of_data(file.read_bytes())
+        os.utime(file, (0, 0))
+        digests.underway("b", opened, stat).etag()
+        assert digests.known("b", stat) is None
 
 
 def test_only_so_many_digests_are_remembered(tmp_path: Path) -> None:
