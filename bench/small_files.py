@@ -3,7 +3,8 @@
     python -m bench.small_files [--files 10000] [--kilobytes 4] [--workers 2] [--runs 3] [--without PEER ...] [--short]
 
 The limit is a bare loop in as many processes that reads with Polars and writes Parquet, and its durable form, which
-syncs every file to disk and renames it, as the chain does. Two speeds are shown: of the whole program, with its start,
+syncs every file to disk and renames it, as the chain does; this also with one thread of Polars in each process, as the
+chain's workers have it where there are as many as CPUs. Two speeds are shown: of the whole program, with its start,
 the import of its libraries and the search of the folder; and of its work alone, once it runs. For the chain that is
 from the first commit to the last; for the others what the job itself measures. MiniStack's chain is measured with the
 server and the function warm. Whether the peers sync anything to disk is theirs: none is told to.
@@ -15,6 +16,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import random
 import sys
 import tempfile
@@ -67,30 +69,35 @@ def make_files(folder: Path, count: int, kilobytes: int) -> None:
 
 def chain(source: Path, workers: int) -> Measured:
     """``silversmith run --until-idle`` over a lake whose bronze bucket holds the files already."""
-    with tempfile.TemporaryDirectory(dir=source.parent) as name:
-        folder = Path(name)
-        lake = folder / "lake"
-        lake.mkdir()
-        source.rename(lake / "dl-bronze-layer")
-        try:
-            (folder / "pipeline.py").write_text(PIPELINE)
-            command = [sys.executable, "-m", "silversmith.cli", "run", "pipeline.py", "--until-idle"]
-            found = run([*command, "--workers", str(workers)], cwd=folder)
-            times = sorted(path.stat().st_mtime for path in (lake / "dl-silver-layer").rglob("*.parquet"))
-        finally:
-            (lake / "dl-bronze-layer").rename(source)
+    folder = fresh(source)
+    lake = folder / "lake"
+    lake.mkdir()
+    source.rename(lake / "dl-bronze-layer")
+    try:
+        (folder / "pipeline.py").write_text(PIPELINE)
+        command = [sys.executable, "-m", "silversmith.cli", "run", "pipeline.py", "--until-idle"]
+        found = run([*command, "--workers", str(workers)], cwd=folder)
+        times = sorted(path.stat().st_mtime for path in (lake / "dl-silver-layer").rglob("*.parquet"))
+    finally:
+        (lake / "dl-bronze-layer").rename(source)
     return Measured(found.seconds, times[-1] - times[0], found.peak, found.cpu)
 
 
-def job(name: str, source: Path, workers: int) -> Measured:
+def fresh(source: Path) -> Path:
+    """A new folder beside the source. It stays until all is measured: ext4 gives the inodes of deleted files to others
+    only after some minutes, and to look past them would slow down whoever is next."""
+    return Path(tempfile.mkdtemp(dir=source.parent))
+
+
+def job(name: str, source: Path, workers: int, **more: str) -> Measured:
     """One of bench/jobs/small_files.py; those that are no peers run in this very environment."""
-    with tempfile.TemporaryDirectory(dir=source.parent) as folder:
-        python, environment = Path(sys.executable), None
-        if name in PEERS:
-            PEERS[name].install()
-            python, environment = PEERS[name].python, PEERS[name].variables()
-        command: list[str | Path] = [python, JOBS, name, source, Path(folder, "target"), str(workers)]
-        return run(command, cwd=Path(folder), environment=environment)
+    folder = fresh(source)
+    python, environment = Path(sys.executable), None
+    if name in PEERS:
+        PEERS[name].install()
+        python, environment = PEERS[name].python, PEERS[name].variables()
+    command: list[str | Path] = [python, JOBS, name, source, folder / "target", str(workers)]
+    return run(command, cwd=folder, environment={**(environment or os.environ), **more})
 
 
 def contenders(source: Path, some: Path, options: argparse.Namespace) -> list[tuple[Contender, int]]:
@@ -99,6 +106,12 @@ def contenders(source: Path, some: Path, options: argparse.Namespace) -> list[tu
     sides: list[tuple[str, str, Callable[[], Measured], int]] = [
         ("bare_synced", "bare loop, durable", partial(job, "bare_synced", source, workers), count),
         ("bare", "bare loop", partial(job, "bare", source, workers), count),
+        (
+            "bare_synced",
+            "bare loop, durable, 1 thread",
+            partial(job, "bare_synced", source, workers, POLARS_MAX_THREADS="1"),
+            count,
+        ),
         ("silversmith", "Silversmith", partial(chain, source, workers), count),
     ]
     sides += [
