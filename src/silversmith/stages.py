@@ -8,9 +8,10 @@ from collections.abc import Callable
 #: The stages in which a worker has a file, in their order.
 #:
 #: ``batch``: waiting for those before it in its batch. ``read``: silver headed, bronze headed and read. ``turn``:
-#: waiting until no other file is being converted, or until others can be committed with it. ``parse``, ``contract``, ``transform``, ``write`` (Parquet, and
-#: fitting the recorded schema): in memory. ``one pass``: all of these four, where a large file streams through them at
-#: once. ``commit``: the conditional put, made durable, and what is cleared afterwards.
+#: waiting until no other file is being converted, or until others can be committed with it. ``parse``, ``contract``,
+#: ``transform``, ``write`` (Parquet, and fitting the recorded schema): in memory. ``one pass``: all these four, where a
+#: large file streams through them at once. ``commit``: the conditional put, made durable, and what is cleared
+#: afterwards.
 STAGES = ("batch", "read", "turn", "parse", "contract", "transform", "one pass", "write", "commit")
 
 

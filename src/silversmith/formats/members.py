@@ -81,6 +81,11 @@ def unpack_all(source: Source, scratch: Scratch, chosen: Archive | None = None) 
     content = packed(source, scratch)
     compression = compression_of(content)
     name, packing = stripped(content.name), "+" + compression.name if compression else ""
+    if compression is None:
+        content = content if name == content.name else replace(content, name=name)
+        head = content.head(_HEAD)
+        if not head.startswith(zips.MAGICS) and not tars.is_tar(head, name):
+            return [content]  # as most are
     chosen = chosen or Archive()
     with content.open() as file:
         stream = tars.Stream(compression.pieces(file) if compression else iter(partial(file.read, _PIECE), b""))
@@ -89,9 +94,7 @@ def unpack_all(source: Source, scratch: Scratch, chosen: Archive | None = None) 
         if compression is not None:
             content = collect(stream.rest(), content, name=name, packing=packing)
     content = replace(content, name=name)
-    if not content.head(4).startswith(zips.MAGICS):
-        return [_alone(content) if compression else content]
-    return _unzip(content, chosen)
+    return _unzip(content, chosen) if content.head(4).startswith(zips.MAGICS) else [_alone(content)]
 
 
 def _unzip(content: Content, chosen: Archive) -> list[Content]:
