@@ -12,6 +12,7 @@ import pytest
 
 from silversmith.local.journal import Journal
 from silversmith.local.lake import LakeFolder
+from silversmith.local.post import note, write
 from silversmith.page.address import listen, url
 from silversmith.page.places import LocalPlace
 from silversmith.page.server import serve
@@ -59,15 +60,15 @@ def address(tmp_path: Path) -> Iterator[str]:
     journal = Journal(tmp_path / "lake/.silversmith/journal.db")
     with journal.transaction():
         hops = [
-            {"key": f"{number:05}.csv", "version": "v", "at": 1e9 + number + late, "room": room, "name": name,
-             "what": what, "detail": '{"rows_written": 3, "rows_rejected": 0, "attempt": 1}'}
+            note(f"{number:05}.csv", "v", at=1e9 + number + late, room=room, name=name, what=what,
+                 detail={"rows_written": 3, "rows_rejected": 0, "attempt": 1})
             for number in range(FILES)
             for late, room, name, what in (
                 (0.0, "bucket", "dl-bronze-layer", "created"), (0.1, "queue", "many_rows", "queued"),
                 (0.5, "function", "many_rows", "committed"),
             )
         ]  # fmt: skip
-        journal.change_many("hop", hops)
+        write(journal, notes=hops)
     journal.close()
     ends: list[Callable[[], None]] = []
     listening: socket.socket = listen(0)

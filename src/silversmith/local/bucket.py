@@ -16,7 +16,7 @@ import orjson
 
 from silversmith import faults
 from silversmith.local.journal import Journal
-from silversmith.local.post import note, write
+from silversmith.local.post import Outgoing, note, write
 
 #: Ends the identity of a file that was noticed so soon after it was written that it could change and keep it.
 DOUBTFUL = "?"
@@ -156,17 +156,8 @@ class Bucket:
             "size": file.size,
         }
 
-    def _post(self, key: str, version: str, event: bytes, now: float) -> dict[str, Any]:
-        return {
-            "source": self._arn,
-            "target": self._bus,
-            "delivery": "",
-            "key": key,
-            "version": version,
-            "body": event,
-            "created": now,
-            "due": now,
-        }
+    def _post(self, key: str, version: str, event: bytes, now: float) -> Outgoing:
+        return self._arn, self._bus, "", key, version, event, now, now
 
     def _event(self, file: Landed, version: str, sequencer: str, now: float, reason: str) -> bytes:
         moment = datetime.fromtimestamp(now, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

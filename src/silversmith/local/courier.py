@@ -13,7 +13,7 @@ from typing import Protocol
 from silversmith import faults
 from silversmith.local.chaos import Chaos
 from silversmith.local.journal import Journal
-from silversmith.local.post import Post, Refused, note, write
+from silversmith.local.post import Outgoing, Post, Refused, note, write
 
 
 class Room(Protocol):
@@ -70,7 +70,7 @@ class Courier:
         return carried
 
     def _due(self, now: float) -> list[Post]:
-        return [Post(*row) for row in self._journal.rows("due", now=now, most=self._most)]
+        return [Post._make(row) for row in self._journal.rows("due", now=now, most=self._most)]
 
     def _hand_over(self, target: str, posts: Sequence[Post], now: float) -> None:
         name, room = self._rooms.get(target, ("", None))
@@ -82,7 +82,7 @@ class Courier:
                 refused = room.accept(arrived, now)
             for item in refused:
                 self._bury(item, now)
-            self._journal.change_many("taken", [{"id": post.id} for post in posts])
+            self._journal.change_many("taken", [(post.id,) for post in posts])
         if name:
             faults.point(f"{name}.after_commit")
 
@@ -126,15 +126,6 @@ class Courier:
         write(self._journal, notes=[row])
 
 
-def _again(post: Post, due: float) -> dict[str, object]:
+def _again(post: Post, due: float) -> Outgoing:
     """The outbox row that brings the post once more, later."""
-    return {
-        "source": post.source,
-        "target": post.target,
-        "delivery": post.delivery,
-        "key": post.key,
-        "version": post.version,
-        "body": post.body,
-        "created": post.created,
-        "due": due,
-    }
+    return post.source, post.target, post.delivery, post.key, post.version, post.body, post.created, due

@@ -22,6 +22,7 @@ from silversmith.local.journal import open_or_rebuild
 from silversmith.local.lake import LakeFolder, LakeLock
 from silversmith.local.profile import RECENT, Profile, waiting
 from silversmith.local.progress import Progress, progress
+from silversmith.local.queue import recount
 from silversmith.local.reports import Reports
 from silversmith.local.rounds import Rounds
 from silversmith.local.stack import read
@@ -152,6 +153,7 @@ class Engine:
         """
         now = self._clock.now()
         with self._journal.transaction():
+            recount(self._journal)
             for queue in self._chain.queues.values():
                 queue.release_all(now)
         self._watcher.start()

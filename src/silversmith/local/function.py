@@ -17,7 +17,7 @@ import orjson
 
 from silversmith import faults
 from silversmith.local.journal import Journal
-from silversmith.local.post import note, write
+from silversmith.local.post import Note, note, write
 from silversmith.patterns import Matcher
 from silversmith.stores import IN_MEMORY
 
@@ -323,7 +323,7 @@ class Function:
                 self._journal.count(f"function.{name}", value)
                 self._journal.count(f"transform.{self.settings.transform}.{name}", value)
 
-    def _note(self, received: Received, what: str, detail: Mapping[str, Any], now: float) -> dict[str, Any]:
+    def _note(self, received: Received, what: str, detail: Mapping[str, Any], now: float) -> Note:
         name = self.settings.name
         return note(received.key, received.version, at=now, room="function", name=name, what=what, detail=detail)
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 import sqlite3
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import cache
@@ -70,8 +71,11 @@ class Journal:
             self._db.execute("PRAGMA busy_timeout = 10000")
             if not readonly:
                 self._db.execute("PRAGMA auto_vacuum = INCREMENTAL")  # only a file that is still empty takes this
-                self._db.execute("PRAGMA journal_mode = WAL")
+                self._write_ahead()
                 self._db.execute("PRAGMA synchronous = NORMAL")
+                self._db.execute(
+                    "PRAGMA secure_delete = OFF"
+                )  # on, as Debian has it, every page that is freed is written
                 self._db.execute("PRAGMA temp_store = MEMORY")
                 self._db.execute("PRAGMA cache_size = -32000")
                 self._db.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}")
@@ -80,6 +84,19 @@ class Journal:
         except BaseException:
             self._db.close()
             raise
+
+    def _write_ahead(self) -> None:
+        """Several who open a new file at once get in each other's way here, and SQLite does not wait by itself."""
+        patience = time.monotonic() + 10
+        while True:
+            try:
+                self._db.execute("PRAGMA journal_mode = WAL")
+            except sqlite3.OperationalError as error:
+                if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > patience:
+                    raise
+                time.sleep(0.001)
+            else:
+                return
 
     def _prepare(self, migrations: Sequence[str], *, readonly: bool) -> None:
         found, newest = self._version(), len(migrations)
@@ -129,7 +146,7 @@ class Journal:
         """Run a statement that changes rows, and return how many it changed."""
         return self._db.execute(queries()[name], values).rowcount
 
-    def change_many(self, name: str, values: Iterable[Mapping[str, Any]]) -> int:
+    def change_many(self, name: str, values: Iterable[Mapping[str, Any] | Sequence[Any]]) -> int:
         """Run a statement that changes rows once for each set of values, and return how many rows it changed in all."""
         return max(0, self._db.executemany(queries()[name], values).rowcount)
 
@@ -147,7 +164,9 @@ class Journal:
 
         https://sqlite.org/eqp.html
         """
-        return [str(row[3]) for row in self._db.execute(f"EXPLAIN QUERY PLAN {queries()[name]}", _Anything())]
+        statement = queries()[name]
+        values = [1] * statement.count("?") or _Anything()
+        return [str(row[3]) for row in self._db.execute(f"EXPLAIN QUERY PLAN {statement}", values)]
 
     def damage(self, *, thorough: bool = True) -> str:
         """What is wrong with the file, found by reading all of it; empty if nothing is.
@@ -180,6 +199,13 @@ class Journal:
             int(self._db.execute(f"PRAGMA {name}").fetchone()[0]) for name in ("page_count", "freelist_count")
         )
         return total, free
+
+    def checkpoint(self) -> None:
+        """Move what is in the write-ahead log into the file, as far as no reader still needs it there.
+
+        https://sqlite.org/pragma.html#pragma_wal_checkpoint
+        """
+        self._db.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
 
     def close(self) -> None:
         """Close the connection; what was committed stays."""

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 
 from silversmith.local.journal import Journal
 
+#: A row of the outbox: source, target, delivery, key, version, body, created, due (schema.sql).
+Outgoing = tuple[str, str, str, str, str, bytes, float, float]
 
-@dataclass(frozen=True, slots=True)
-class Post:
+#: A row of the trace: key, version, at, room, name, what, detail, message (schema.sql).
+Note = tuple[str, str, float, str, str, str, str, int | None]
+
+
+class Post(NamedTuple):
     """A message on its way from one room to another, as it lies in the journal's outbox.
 
     ``delivery`` is the ARN of the rule or subscription it travels by, whose dead-letter queue takes it when the target
@@ -43,33 +48,30 @@ class Refused:
     reason: str
 
 
-def send_on(
-    post: Post, *, source: str, target: str, delivery: str, now: float, body: bytes | None = None
-) -> dict[str, Any]:
+def send_on(post: Post, *, source: str, target: str, delivery: str, now: float, body: bytes | None = None) -> Outgoing:
     """The outbox row that carries a post one room further. To be written in the room's own transaction."""
-    return {
-        "source": source,
-        "target": target,
-        "delivery": delivery,
-        "key": post.key,
-        "version": post.version,
-        "body": post.body if body is None else body,
-        "created": now,
-        "due": now,
-    }
+    return source, target, delivery, post.key, post.version, post.body if body is None else body, now, now
 
 
 def note(
-    key: str, version: str, *, at: float, room: str, name: str, what: str, detail: Mapping[str, Any] | None = None
-) -> dict[str, Any]:
-    """The trace's row for one thing that happened to one version of an object."""
-    text = orjson.dumps(detail).decode() if detail else "{}"
-    return {"key": key, "version": version, "at": at, "room": room, "name": name, "what": what, "detail": text}
+    key: str,
+    version: str,
+    *,
+    at: float,
+    room: str,
+    name: str,
+    what: str,
+    detail: Mapping[str, Any] | None = None,
+    message: int | None = None,
+) -> Note:
+    """The trace's row for one thing that happened to one version of an object.
+
+    ``message``: the row of the message that came to a queue by this. By it messages are found by their key.
+    """
+    return key, version, at, room, name, what, orjson.dumps(detail).decode() if detail else "{}", message
 
 
-def write(
-    journal: Journal, *, posts: Sequence[Mapping[str, Any]] = (), notes: Sequence[Mapping[str, Any]] = ()
-) -> None:
+def write(journal: Journal, *, posts: Sequence[Outgoing] = (), notes: Sequence[Note] = ()) -> None:
     """Write a room's outgoing posts and its notes, in the transaction that is open."""
     if posts:
         journal.change_many("post", posts)

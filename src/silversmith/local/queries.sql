@@ -17,50 +17,58 @@ ON CONFLICT (bucket, key) DO UPDATE SET
 DELETE FROM objects WHERE bucket = :bucket AND key = :key
 
 -- name: post
-INSERT INTO outbox (source, target, delivery, key, version, body, created, due)
-VALUES (:source, :target, :delivery, :key, :version, :body, :created, :due)
+INSERT INTO outbox (source, target, delivery, key, version, body, created, due) VALUES (?, ?, ?, ?, ?, ?, ?, ?)
 
 -- name: due
 SELECT id, source, target, delivery, key, version, body, created, due FROM outbox
 WHERE due <= :now ORDER BY due, id LIMIT :most
 
 -- name: taken
-DELETE FROM outbox WHERE id = :id
+DELETE FROM outbox WHERE id = ?
 
 -- name: next_due
 SELECT min(due) FROM outbox
 
 -- name: send
-INSERT INTO messages (message_id, queue, key, version, body, sent, visible, expires, dead_source, dead_reason, dead_at)
-VALUES (:message_id, :queue, :key, :version, :body, :sent, :visible, :expires, :dead_source, :dead_reason, :dead_at)
+INSERT INTO messages (id, message_id, queue, key, version, body, sent, visible, expires)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
+
+-- name: send_dead
+INSERT INTO messages (id, message_id, queue, key, version, body, sent, visible, expires, dead_source, dead_reason, dead_at)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+
+-- name: newest_message
+SELECT max(id) FROM messages
 
 -- name: receivable
 SELECT id, message_id, key, version, body, sent, receives, first_received FROM messages
 WHERE queue = :queue AND visible <= :now AND expires > :now ORDER BY visible, id LIMIT :most
 
 -- name: receive
-UPDATE messages SET visible = :until, receives = receives + 1, receipt = :receipt,
-    first_received = coalesce(first_received, :now)
-WHERE id = :id
+UPDATE messages SET visible = ?, receives = receives + 1, receipt = ?, first_received = coalesce(first_received, ?)
+WHERE id = ?
 
 -- name: delete
-DELETE FROM messages WHERE id = :id AND queue = :queue AND receipt = :receipt
+DELETE FROM messages WHERE id = ? AND queue = ? AND receipt = ?
 
 -- name: change_visibility
 UPDATE messages SET visible = :visible WHERE id = :id AND queue = :queue AND receipt = :receipt
 
 -- name: bury
-UPDATE messages SET queue = :dead_letter, visible = :now, receives = 0, first_received = NULL, receipt = NULL,
-    expires = sent + :retention, dead_source = :source, dead_reason = :reason, dead_at = :now
+UPDATE messages SET queue = (SELECT id FROM queues WHERE arn = :dead_letter), visible = :now, receives = 0,
+    first_received = NULL, receipt = NULL, expires = sent + :retention,
+    dead_source = :source, dead_reason = :reason, dead_at = :now
 WHERE id = :id
-RETURNING key, version, message_id
+RETURNING key, version
 
 -- name: release_all
 UPDATE messages SET visible = :now WHERE queue = :queue AND visible > :now AND receipt IS NOT NULL
 
 -- name: expire
 DELETE FROM messages WHERE id IN (
-    SELECT id FROM messages WHERE queue = :queue AND expires <= :now ORDER BY expires LIMIT :most
+    SELECT id FROM messages
+    WHERE queue = (SELECT id FROM queues WHERE arn = :queue) AND expires <= :now
+    ORDER BY expires LIMIT :most
 ) RETURNING key, version
 
 -- name: next_visible
@@ -68,13 +76,19 @@ SELECT min(visible) FROM messages WHERE queue = :queue
 
 -- name: depth
 SELECT
-    coalesce((SELECT messages FROM depths WHERE queue = :queue), 0),
-    (SELECT count(*) FROM messages WHERE queue = :queue AND visible > :now),
-    (SELECT sent FROM messages WHERE queue = :queue ORDER BY expires LIMIT 1)
+    messages,
+    (SELECT count(*) FROM messages WHERE queue = queues.id AND visible > :now),
+    (SELECT sent FROM messages WHERE queue = queues.id ORDER BY expires LIMIT 1)
+FROM queues WHERE arn = :queue
+
+-- name: deepen
+UPDATE queues SET messages = messages + :by WHERE arn = :queue
+
+-- name: count_depths
+UPDATE queues SET messages = (SELECT count(*) FROM messages WHERE queue = queues.id)
 
 -- name: hop
-INSERT INTO hops (key, version, at, room, name, what, detail)
-VALUES (:key, :version, :at, :room, :name, :what, :detail)
+INSERT INTO hops (key, version, at, room, name, what, detail, message) VALUES (?, ?, ?, ?, ?, ?, ?, ?)
 
 -- name: hops
 SELECT id, key, version, at, room, name, what, detail FROM hops WHERE key = :key ORDER BY id
@@ -97,8 +111,8 @@ WHERE verdict IN ('quarantined', 'failed') AND (transform, key) > (:transform, :
 ORDER BY transform, key LIMIT :most
 
 -- name: dead_messages
-SELECT id, message_id, queue, key, version, body, sent, dead_source, dead_reason, dead_at FROM messages
-WHERE queue = :queue AND dead_at IS NOT NULL AND id > :after ORDER BY id LIMIT :most
+SELECT id, message_id, :queue, key, version, body, sent, dead_source, dead_reason, dead_at FROM messages
+WHERE queue = (SELECT id FROM queues WHERE arn = :queue) AND dead_at IS NOT NULL AND id > :after ORDER BY id LIMIT :most
 
 -- name: count
 INSERT INTO counters (name, value) VALUES (:name, :by)
@@ -131,7 +145,7 @@ SELECT count(*), coalesce(sum(length(body)), 0) FROM (
 SELECT count(*) FROM outcomes WHERE verdict = 'quarantined' AND at >= :since
 
 -- name: dead_since
-SELECT count(*) FROM messages WHERE queue = :queue AND dead_at >= :since
+SELECT count(*) FROM messages WHERE queue = (SELECT id FROM queues WHERE arn = :queue) AND dead_at >= :since
 
 -- name: recent_hops
 SELECT version, at, room, name, what, detail FROM hops WHERE key = :key ORDER BY id DESC LIMIT :most
@@ -154,29 +168,34 @@ WHERE verdict = 'quarantined' AND at >= :since ORDER BY at, transform, key LIMIT
 SELECT count(*) FROM outbox
 
 -- name: queues_in_use
-WITH RECURSIVE found (queue) AS (
-    SELECT min(queue) FROM messages
-    UNION ALL
-    SELECT (SELECT min(queue) FROM messages WHERE queue > found.queue) FROM found WHERE found.queue IS NOT NULL
-)
-SELECT queue FROM found WHERE queue IS NOT NULL
+SELECT arn FROM queues WHERE EXISTS (SELECT 1 FROM messages WHERE queue = queues.id)
+
+-- name: queue
+SELECT id FROM queues WHERE arn = :arn
+
+-- name: put_queue
+INSERT INTO queues (arn) VALUES (:arn) ON CONFLICT (arn) DO NOTHING
 
 -- name: word_of
--- The plus keeps SQLite from going through all messages of the queues: it shall look up the keys.
-SELECT queue, key, body FROM messages
-WHERE +queue IN (SELECT value FROM json_each(:queues)) AND key IN (SELECT value FROM json_each(:keys))
+-- Every message has left its row in the trace, by the hop that brought it to its queue; both are kept for 14 days.
+SELECT queues.arn, messages.key, messages.body
+FROM hops CROSS JOIN messages ON messages.id = hops.message AND messages.key = hops.key
+    CROSS JOIN queues ON queues.id = messages.queue
+WHERE hops.key IN (SELECT value FROM json_each(:keys)) AND queues.arn IN (SELECT value FROM json_each(:queues))
 
 -- name: word_on_the_way
 SELECT target, key, body FROM outbox WHERE key IN (SELECT value FROM json_each(:keys))
 
 -- name: dead_message
-SELECT queue, dead_source FROM messages WHERE message_id = :message_id AND dead_at IS NOT NULL
+SELECT (SELECT arn FROM queues WHERE id = messages.queue), dead_source FROM messages
+WHERE message_id = :message_id AND dead_at IS NOT NULL
 
 -- name: redrive
-UPDATE messages SET queue = :queue, message_id = :new_id, sent = :now, visible = :visible, expires = :expires,
+UPDATE messages SET queue = (SELECT id FROM queues WHERE arn = :queue), message_id = :new_id,
+    sent = :now, visible = :visible, expires = :expires,
     receives = 0, first_received = NULL, receipt = NULL, dead_source = NULL, dead_reason = NULL, dead_at = NULL
 WHERE message_id = :message_id AND dead_at IS NOT NULL
-RETURNING key, version
+RETURNING key, version, id
 
 -- name: take_dead
 DELETE FROM messages WHERE message_id = :message_id AND dead_at IS NOT NULL RETURNING key, version, body

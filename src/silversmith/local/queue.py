@@ -6,22 +6,23 @@ https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-d
 
 from __future__ import annotations
 
-import secrets
-import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from silversmith import faults
+from silversmith.local.identifiers import tokens, uuids
 from silversmith.local.journal import Journal
-from silversmith.local.post import Post, Refused, note, write
+from silversmith.local.post import Note, Post, Refused, note, write
+
+#: A row of ``send``: id, message_id, queue, key, version, body, sent, visible, expires.
+_Row = tuple[int, str, int, str, str, bytes, float, float, float]
 
 #: How many messages whose retention has ended one call deletes at the most.
 EXPIRE = 500
 
 
-@dataclass(frozen=True, slots=True)
-class Message:
+class Message(NamedTuple):
     """A received message. ``sent`` and ``first_received`` in Unix seconds; ``receives`` counts this one too."""
 
     id: int
@@ -53,7 +54,7 @@ class Queue:
     """One queue. Every call is one transaction unless it says otherwise.
 
     Args:
-        journal: where the messages are.
+        journal: where the messages are, and whom the queue is made known to.
         settings: from the template.
         refusal: why a source may not send here, or None when the queue's policy allows it.
     """
@@ -64,6 +65,7 @@ class Queue:
         self._journal = journal
         self._settings = settings
         self._refusal = refusal
+        self._id = known(journal, settings.arn)
 
     @property
     def settings(self) -> Settings:
@@ -75,37 +77,30 @@ class Queue:
         refused = [Refused(post, reason) for post in posts if (reason := self._refusal(post.source))]
         unwanted = {id(item.post) for item in refused}
         taken = [post for post in posts if id(post) not in unwanted]
-        self._journal.change_many("send", [self._row(post, now) for post in taken])
-        write(
-            self._journal,
-            notes=[
-                note(post.key, post.version, at=now, room="queue", name=self._settings.name, what="queued")
-                for post in taken
-            ],
-        )
+        rows = self._rows(taken, now)
+        self._journal.change_many("send", rows)
+        deepen(self._journal, self._settings.arn, len(rows))
+        name = self._settings.name
+        notes: list[Note] = [(row[3], row[4], now, "queue", name, "queued", "{}", row[0]) for row in rows]
+        write(self._journal, notes=notes)
         faults.point("queue.before_commit")
         return refused
 
     def take_dead(self, post: Post, now: float, *, source: str, reason: str) -> None:
         """As a dead-letter queue, take what ``source`` could not deliver. In the caller's transaction."""
-        dead = {"dead_source": source, "dead_reason": reason, "dead_at": now}
-        self._journal.change("send", **{**self._row(post, now), **dead})
-        self._note_death(post.key, post.version, now, reason)
+        (row,) = self._rows([post], now)
+        self._journal.change_many("send_dead", [(*row, source, reason, now)])
+        deepen(self._journal, self._settings.arn, 1)
+        self._note_death(post.key, post.version, now, reason, row=row[0])
 
-    def _row(self, post: Post, now: float) -> dict[str, object]:
-        return {
-            "message_id": str(uuid.uuid4()),
-            "queue": self._settings.arn,
-            "key": post.key,
-            "version": post.version,
-            "body": post.body,
-            "sent": now,
-            "visible": now + self._settings.delay,
-            "expires": now + self._settings.retention,
-            "dead_source": None,
-            "dead_reason": None,
-            "dead_at": None,
-        }
+    def _rows(self, posts: Sequence[Post], now: float) -> list[_Row]:
+        """The posts as rows of ``send``, numbered after the newest message that there is."""
+        first = (self._journal.rows("newest_message")[0][0] or 0) + 1
+        queue, visible, expires = self._id, now + self._settings.delay, now + self._settings.retention
+        return [
+            (number, identifier, queue, post.key, post.version, post.body, now, visible, expires)
+            for number, (identifier, post) in enumerate(zip(uuids(len(posts)), posts, strict=True), first)
+        ]
 
     def receive(
         self, most: int, now: float, *, most_bytes: int = 1 << 62, cost: Callable[[bytes], int] = len
@@ -120,7 +115,8 @@ class Queue:
             expire(self._journal, self._settings.arn, now)
             messages: list[Message] = []
             size = 0
-            for row in self._journal.rows("receivable", queue=self._settings.arn, now=now, most=most):
+            (token,) = tokens(1, 12)
+            for row in self._journal.rows("receivable", queue=self._id, now=now, most=most):
                 number, body, receives = row[0], row[4], row[6]
                 if self._settings.dead_letter and receives >= self._settings.max_receives:
                     self._bury(number, now)
@@ -128,15 +124,17 @@ class Queue:
                 size += cost(body)
                 if messages and size > most_bytes:
                     break
-                messages.append(_received(row, now))
+                messages.append(_received(row, now, token))
             until = now + self._settings.visibility_timeout
-            hidden = [{"id": found.id, "receipt": found.receipt, "now": now, "until": until} for found in messages]
+            hidden = [(until, found.receipt, now, found.id) for found in messages]
             self._journal.change_many("receive", hidden)
         return messages
 
     def _bury(self, row: int, now: float) -> None:
         reason = f"received {self._settings.max_receives} times without success (maxReceiveCount)"
-        key, version, _ = self._journal.rows(
+        assert self._settings.dead_letter
+        known(self._journal, self._settings.dead_letter)
+        ((key, version),) = self._journal.rows(
             "bury",
             id=row,
             now=now,
@@ -144,14 +142,16 @@ class Queue:
             retention=self._settings.dead_letter_retention,
             source=self._settings.arn,
             reason=reason,
-        )[0]
-        self._note_death(key, version, now, reason)
+        )
+        deepen(self._journal, self._settings.arn, -1)
+        deepen(self._journal, self._settings.dead_letter, 1)
+        self._note_death(key, version, now, reason, row=row)
         faults.point("queue.buried")
 
-    def _note_death(self, key: str, version: str, now: float, reason: str) -> None:
-        detail = {"reason": reason}
-        row = note(key, version, at=now, room="queue", name=self._settings.name, what="dead", detail=detail)
-        write(self._journal, notes=[row])
+    def _note_death(self, key: str, version: str, now: float, reason: str, *, row: int) -> None:
+        name, detail = self._settings.name, {"reason": reason}
+        death = note(key, version, at=now, room="queue", name=name, what="dead", detail=detail, message=row)
+        write(self._journal, notes=[death])
         self._journal.count("dead", 1)
 
     def delete(self, receipts: Sequence[str]) -> int:
@@ -159,16 +159,14 @@ class Queue:
 
         In the caller's transaction. Returns how many went.
         """
-        arn = self._settings.arn
-        return self._journal.change_many(
-            "delete", [{"id": _row(receipt), "queue": arn, "receipt": receipt} for receipt in receipts]
-        )
+        gone = self._journal.change_many("delete", [(_row(receipt), self._id, receipt) for receipt in receipts])
+        deepen(self._journal, self._settings.arn, -gone)
+        return gone
 
     def change_visibility(self, receipt: str, until: float) -> bool:
         """Show a received message again at this time, in the caller's transaction. False: void handle."""
-        arn = self._settings.arn
         return bool(
-            self._journal.change("change_visibility", id=_row(receipt), queue=arn, receipt=receipt, visible=until)
+            self._journal.change("change_visibility", id=_row(receipt), queue=self._id, receipt=receipt, visible=until)
         )
 
     def hand_back(self, receipt: str, now: float) -> bool:
@@ -176,27 +174,25 @@ class Queue:
 
         SQS has no such call. It is for what nobody has begun to work on (docs/decisions/0008). False: void handle.
         """
-        return bool(
-            self._journal.change("unreceive", id=_row(receipt), queue=self._settings.arn, receipt=receipt, now=now)
-        )
+        return bool(self._journal.change("unreceive", id=_row(receipt), queue=self._id, receipt=receipt, now=now))
 
     def release_all(self, now: float) -> int:
         """Show every received message again: nobody can be working on them, for this engine has only just started."""
-        return self._journal.change("release_all", queue=self._settings.arn, now=now)
+        return self._journal.change("release_all", queue=self._id, now=now)
 
     def next_visible(self) -> float | None:
         """When the next message may be received, in Unix seconds; None when there is none."""
-        found = self._journal.row("next_visible", queue=self._settings.arn)
+        found = self._journal.row("next_visible", queue=self._id)
         return found[0] if found else None
 
     def waiting(self, now: float, most: int) -> tuple[int, int]:
         """How many messages may be received now, counted up to ``most``, and the bytes of their bodies."""
-        number, size = self._journal.rows("waiting", queue=self._settings.arn, now=now, most=most)[0]
+        number, size = self._journal.rows("waiting", queue=self._id, now=now, most=most)[0]
         return int(number), int(size)
 
     def hasten(self, now: float) -> int:
         """Show every hidden message now, for a run that shall end rather than wait. Nobody may be working on them."""
-        return self._journal.change("hasten", queue=self._settings.arn, now=now)
+        return self._journal.change("hasten", queue=self._id, now=now)
 
     def depth(self, now: float) -> tuple[int, int, float | None]:
         """How many messages there are, how many of them are hidden, and when the oldest was sent.
@@ -207,12 +203,11 @@ class Queue:
         return total, hidden, oldest
 
 
-def _received(row: tuple[Any, ...], now: float) -> Message:
+def _received(row: tuple[Any, ...], now: float, token: str) -> Message:
     """A message as it is once it has been received now, from its row of ``receivable``."""
     number, message_id, key, version, body, sent, receives, first = row
-    receipt = f"{number}-{secrets.token_hex(12)}"
     first = now if first is None else first
-    return Message(number, message_id, key, version, body, sent, receives + 1, first, receipt)
+    return Message(number, message_id, key, version, body, sent, receives + 1, first, f"{number}-{token}")
 
 
 def expire(journal: Journal, queue: str, now: float, most: int = EXPIRE) -> int:
@@ -223,11 +218,60 @@ def expire(journal: Journal, queue: str, now: float, most: int = EXPIRE) -> int:
     """
     expired = journal.rows("expire", queue=queue, now=now, most=most)
     if expired:
+        deepen(journal, queue, -len(expired))
         name = queue.rpartition(":")[2]
         notes = [note(key, version, at=now, room="queue", name=name, what="expired") for key, version in expired]
         write(journal, notes=notes)
         journal.count("expired", len(expired))
     return len(expired)
+
+
+def redrive(journal: Journal, message_id: str, queue: Settings, *, now: float) -> list[tuple[str, str, int]]:
+    """Move a dead message to a queue, as new, in the caller's transaction. Its key, version and row; none: not dead."""
+    found = journal.row("dead_message", message_id=message_id)
+    if found is None:
+        return []
+    known(journal, queue.arn)
+    deepen(journal, found[0], -1)
+    deepen(journal, queue.arn, 1)
+    return journal.rows(
+        "redrive",
+        message_id=message_id,
+        new_id=uuids(1)[0],
+        queue=queue.arn,
+        now=now,
+        visible=now + queue.delay,
+        expires=now + queue.retention,
+    )
+
+
+def take_dead(journal: Journal, message_id: str) -> list[tuple[str, str, bytes]]:
+    """Take a dead message out of its queue, in the caller's transaction. Its key, version and body; none: not dead."""
+    found = journal.row("dead_message", message_id=message_id)
+    if found is None:
+        return []
+    deepen(journal, found[0], -1)
+    return journal.rows("take_dead", message_id=message_id)
+
+
+def known(journal: Journal, arn: str) -> int:
+    """The number of a queue in the journal; from now on it has one."""
+    found = journal.row("queue", arn=arn)
+    if found is None:
+        journal.change("put_queue", arn=arn)  # another process may have been first
+        found = journal.rows("queue", arn=arn)[0]
+    return int(found[0])
+
+
+def deepen(journal: Journal, arn: str, by: int) -> None:
+    """Note that a queue has so many messages more, in the transaction in which that is so."""
+    if by:
+        journal.change("deepen", queue=arn, by=by)
+
+
+def recount(journal: Journal) -> None:
+    """Count the messages of all queues anew: whatever was noted is forgotten."""
+    journal.change("count_depths")
 
 
 def _row(receipt: str) -> int:

@@ -5,7 +5,6 @@ All of it is written to the journal; an engine that runs sees it within a fifth 
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -14,8 +13,8 @@ import orjson
 from silversmith import faults
 from silversmith.events import NotAnEvent, ObjectEvent, object_created, unwrap
 from silversmith.local.journal import Journal
-from silversmith.local.post import Post, note, write
-from silversmith.local.queue import Queue, Settings
+from silversmith.local.post import Note, Post, note, write
+from silversmith.local.queue import Queue, Settings, redrive, take_dead
 from silversmith.local.stack import Stack
 
 #: What the trace says of a message, by what it was sent for.
@@ -82,17 +81,9 @@ def back_to_queue(journal: Journal, message_id: str, queue: Settings, *, now: fl
     As on SQS it gets a new id and its retention starts again; body, key and version stay.
     https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-configure-dead-letter-queue-redrive.html
     """
-    moved = journal.rows(
-        "redrive",
-        message_id=message_id,
-        new_id=str(uuid.uuid4()),
-        queue=queue.arn,
-        now=now,
-        visible=now + queue.delay,
-        expires=now + queue.retention,
-    )
-    for key, version in moved:
-        _tell(journal, key, version, now, to=queue.name)
+    moved = redrive(journal, message_id, queue, now=now)
+    for key, version, row in moved:
+        _tell(journal, key, version, now, to=queue.name, message=row)
     return bool(moved)
 
 
@@ -101,22 +92,22 @@ def back_to_bus(journal: Journal, message_id: str, *, source: str, bus: str, now
 
     In the caller's transaction. False: it is not dead. ``source`` is the bucket's ARN, ``bus`` the bus's.
     """
-    taken = journal.rows("take_dead", message_id=message_id)
+    taken = take_dead(journal, message_id)
     for key, version, body in taken:
-        post = {"source": source, "target": bus, "delivery": "", "key": key, "version": version, "body": body}
-        write(journal, posts=[{**post, "created": now, "due": now}])
+        write(journal, posts=[(source, bus, "", key, version, body, now, now)])
         _tell(journal, key, version, now, to="bus")
     return bool(taken)
 
 
-def _tell(journal: Journal, key: str, version: str, now: float, *, to: str) -> None:
-    write(journal, notes=[_note(key, version, "redrive", now, to=to)])
+def _tell(journal: Journal, key: str, version: str, now: float, *, to: str, message: int | None = None) -> None:
+    write(journal, notes=[_note(key, version, "redrive", now, to=to, message=message)])
     journal.count(f"operations.{DONE['redrive']}")
     faults.point("redrive.before_commit")
 
 
-def _note(key: str, version: str, reason: str, now: float, *, to: str) -> dict[str, object]:
-    return note(key, version, at=now, room="operations", name=reason, what=DONE[reason], detail={"to": to})
+def _note(key: str, version: str, reason: str, now: float, *, to: str, message: int | None = None) -> Note:
+    detail = {"to": to}
+    return note(key, version, at=now, room="operations", name=reason, what=DONE[reason], detail=detail, message=message)
 
 
 def waiting(journal: Journal, places: Places, etags: Mapping[str, str]) -> set[str]:

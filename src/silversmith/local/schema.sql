@@ -30,11 +30,19 @@ CREATE TABLE outbox (
 );
 CREATE INDEX outbox_due ON outbox (due, id);
 
+-- Every queue, and how many messages it holds: to count them would take longer the more there are. Kept by queue.py.
+-- Its ARN stands here alone, because in every message and twice in its indexes it would be most of what is written.
+CREATE TABLE queues (
+    id       INTEGER PRIMARY KEY,
+    arn      TEXT NOT NULL UNIQUE,
+    messages INTEGER NOT NULL DEFAULT 0
+);
+
 -- Every queue's messages, dead-letter queues included.
 CREATE TABLE messages (
     id             INTEGER PRIMARY KEY,
     message_id     TEXT NOT NULL,
-    queue          TEXT NOT NULL,            -- ARN
+    queue          INTEGER NOT NULL,         -- which of the queues
     key            TEXT NOT NULL,
     version        TEXT NOT NULL,
     body           BLOB NOT NULL,
@@ -48,30 +56,12 @@ CREATE TABLE messages (
     dead_reason    TEXT,
     dead_at        REAL
 );
-CREATE INDEX messages_visible ON messages (queue, visible, id);
+CREATE INDEX messages_visible ON messages (queue, visible);
 CREATE INDEX messages_expires ON messages (queue, expires);
-CREATE INDEX messages_key ON messages (key);
 CREATE INDEX messages_dead ON messages (queue) WHERE dead_at IS NOT NULL;
 -- Ids are random, so an index over all of them would be written all over; they are asked for of the dead only.
 CREATE UNIQUE INDEX messages_dead_id ON messages (message_id) WHERE dead_at IS NOT NULL;
-
--- How many messages each queue holds: to count them would take longer the more there are.
-CREATE TABLE depths (
-    queue    TEXT PRIMARY KEY,
-    messages INTEGER NOT NULL
-) WITHOUT ROWID;
-CREATE TRIGGER messages_sent AFTER INSERT ON messages BEGIN
-    INSERT INTO depths (queue, messages) VALUES (NEW.queue, 1)
-    ON CONFLICT (queue) DO UPDATE SET messages = messages + 1;
-END;
-CREATE TRIGGER messages_gone AFTER DELETE ON messages BEGIN
-    UPDATE depths SET messages = messages - 1 WHERE queue = OLD.queue;
-END;
-CREATE TRIGGER messages_moved AFTER UPDATE OF queue ON messages BEGIN
-    UPDATE depths SET messages = messages - 1 WHERE queue = OLD.queue;
-    INSERT INTO depths (queue, messages) VALUES (NEW.queue, 1)
-    ON CONFLICT (queue) DO UPDATE SET messages = messages + 1;
-END;
+-- There is none by key, for the same reason: the trace has one, and its hops know their messages.
 
 -- The trace: what happened to each version of each object, in order.
 CREATE TABLE hops (
@@ -82,9 +72,10 @@ CREATE TABLE hops (
     room    TEXT NOT NULL,       -- bucket, rule, topic, queue, function, dead-letter queue
     name    TEXT NOT NULL,       -- which one
     what    TEXT NOT NULL,       -- what happened there, one word
-    detail  TEXT NOT NULL        -- JSON object
+    detail  TEXT NOT NULL,       -- JSON object
+    message INTEGER              -- the row of the message that came to a queue by this, else NULL
 );
-CREATE INDEX hops_key ON hops (key, id);
+CREATE INDEX hops_key ON hops (key);
 
 -- The last outcome of each transform on each key.
 CREATE TABLE outcomes (

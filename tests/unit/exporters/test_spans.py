@@ -17,6 +17,7 @@ from opentelemetry.trace import StatusCode
 from silversmith.exporters.following import following
 from silversmith.exporters.spans import Spans
 from silversmith.local.journal import Journal
+from silversmith.local.post import note, write
 from silversmith.operations.target import Hop
 
 STAGES = {"look": 0.1, "convert": 0.5, "commit": 0.2}
@@ -119,27 +120,15 @@ def test_what_is_written_to_the_journal_is_told_once_and_in_order(tmp_path: Path
     journal = Journal(tmp_path / "journal.db")
     told: list[tuple[str, Hop]] = []
 
-    def note(number: int) -> None:
+    def happens(number: int) -> None:
+        hop = note(str(number), "v", at=1.0, room="bucket", name="b", what="created", detail={"size": 1})
         with journal.transaction():
-            journal.change_many(
-                "hop",
-                [
-                    {
-                        "key": str(number),
-                        "version": "v",
-                        "at": 1.0,
-                        "room": "bucket",
-                        "name": "b",
-                        "what": "created",
-                        "detail": '{"size":1}',
-                    }
-                ],
-            )
+            write(journal, notes=[hop])
 
-    note(0)
+    happens(0)
     with following(journal.path, lambda key, hop: told.append((key, hop))):
         for number in range(1, 4):
-            note(number)
+            happens(number)
     assert [key for key, _ in told] == ["1", "2", "3"]
     assert told[0][1] == Hop("v", 1.0, "bucket", "b", "created", {"size": 1})
     journal.close()

@@ -73,7 +73,7 @@ def test_what_waits_waits_as_long_as_before(tmp_path: Path, jump: float) -> None
         with journal.transaction():
             queue.accept([Post(0, "topic", "arn:queue", "", key, "v", b"{}", 0.0) for key in ("a", "b")], 1000.0)
             late = send_on(Post(0, "", "", "", "c", "v", b"{}", 0.0), source="", target="t", delivery="", now=1000.0)
-            write(journal, posts=[{**late, "due": 1010.0}])
+            write(journal, posts=[(*late[:-1], 1010.0)])
         (received,) = queue.receive(1, 1000.0)
         move(journal, jump)
         now = 1000.0 + jump

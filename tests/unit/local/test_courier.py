@@ -54,8 +54,8 @@ def journal(tmp_path: Path) -> Iterator[Journal]:
 
 
 def post(journal: Journal, *keys: str, target: str = "a", due: float = 0, delivery: str = "to-a") -> None:
-    first = Post(0, "start", target, delivery, "", "v", b"{}", 0)
-    rows = [{**send_on(first, source="start", target=target, delivery=delivery, now=due), "key": key} for key in keys]
+    posts = [Post(0, "start", target, delivery, key, "v", b"{}", 0) for key in keys]
+    rows = [send_on(post, source="start", target=target, delivery=delivery, now=due) for post in posts]
     with journal.transaction():
         write(journal, posts=rows)
 

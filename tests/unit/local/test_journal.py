@@ -219,12 +219,14 @@ SCANS = {
     "counters": "counters",  # a few dozen rows
     "on_the_way": "outbox",  # emptied in every turn of the engine
     "word_on_the_way": "outbox",
+    "queues_in_use": "queues",  # a few dozen rows
+    "count_depths": "queues",  # and their messages by an index; once at the start
     "newest_word": "hops",  # from the last one, and no further
     "move_messages": "messages",  # only when somebody sets the clock
     "move_outbox": "outbox",
     "oldest_hops": "hops",  # in the order of their numbers, and no further than its LIMIT
 }
-TABLES = {"objects", "outbox", "messages", "depths", "hops", "outcomes", "counters"}
+TABLES = {"objects", "outbox", "queues", "messages", "hops", "outcomes", "counters"}
 
 
 @pytest.mark.parametrize("name", sorted(queries()))
@@ -242,6 +244,26 @@ def test_every_statement_is_used() -> None:
     assert unused == {"hops", "failed_outcomes"}, "these two are for tests only"
 
 
+def test_what_changes_how_many_messages_a_queue_has_is_run_in_one_file(tmp_path: Path) -> None:
+    """There the number is kept: nowhere else must a message be added, removed, or moved."""
+    change = re.compile(
+        r"INSERT INTO messages|DELETE FROM messages|UPDATE messages SET[^;]*?\bqueue = .*?WHERE", re.DOTALL
+    )
+    changing = {name for name, statement in queries().items() if change.search(statement)}
+    assert changing == {"send", "send_dead", "bury", "delete", "expire", "redrive", "take_dead"}
+    folder = Path(module.__file__).parents[1]
+    for path in folder.rglob("*.py"):
+        text = path.read_text("utf-8")
+        by_journal = set(re.findall(r"\.(?:rows|row|change|change_many)\(\s*\"(\w+)\"", text))
+        assert path == folder / "local/queue.py" or not by_journal & changing, path
+
+
+def test_pages_that_are_freed_are_not_written_once_more(tmp_path: Path) -> None:
+    """Debian's SQLite would overwrite what is deleted with zeros, and so write every freed page to the log."""
+    with closing(Counting(tmp_path / "journal.db")) as journal:
+        assert journal.pragma("secure_delete") == 0
+
+
 class Counting(Journal):
     """A journal that counts the steps of SQLite's machine: what a statement costs, whatever the computer does."""
 
@@ -253,6 +275,9 @@ class Counting(Journal):
     def _tick(self) -> int:
         self.steps += 1
         return 0
+
+    def pragma(self, name: str) -> Any:
+        return self._db.execute(f"PRAGMA {name}").fetchone()[0]
 
 
 def cost(journal: Counting, work: Callable[[], object]) -> int:
@@ -399,7 +424,7 @@ def test_a_journal_without_one_of_its_tables_is_begun_anew(tmp_path: Path) -> No
     with closing(Journal(path)) as journal:
         send(journal, 1)
     with closing(sqlite3.connect(path)) as connection:
-        connection.execute("DROP TABLE depths")
+        connection.execute("DROP TABLE queues")
     told: list[str] = []
     assert works(path, told) == (0, 0, 0)
     assert "no such table: " in told[0]

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import sqlite3
 import tempfile
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
+import orjson
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -13,7 +16,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from silversmith.local.journal import Journal
 from silversmith.local.post import Post
-from silversmith.local.queue import EXPIRE, Message, Queue, Settings, expire
+from silversmith.local.queue import EXPIRE, Message, Queue, Settings, expire, recount, redrive, take_dead
 
 VISIBILITY = 30.0
 RECEIVES = 3
@@ -201,6 +204,17 @@ def test_depth_follows_a_message_through_the_queues(journal: Journal) -> None:
     assert (dead.depth(20), queue.depth(20)[0]) == ((1, 0, 20), 5)
 
 
+def test_a_number_that_is_wrong_does_not_stay_so(tmp_path: Path) -> None:
+    with closing(Journal(tmp_path / "journal.db")) as journal:
+        queue, dead = make(journal)
+        send(journal, queue, 1, 0)
+        with closing(sqlite3.connect(journal.path)) as connection, connection:
+            connection.execute("UPDATE queues SET messages = 7")
+        assert (queue.depth(0)[0], dead.depth(0)[0]) == (7, 7)
+        recount(journal)
+        assert (queue.depth(0)[0], dead.depth(0)[0]) == (1, 0)
+
+
 def test_a_new_engine_shows_what_the_last_one_worked_on(journal: Journal) -> None:
     queue, _ = make(journal)
     for number in range(3):
@@ -313,6 +327,44 @@ class QueueMachine(RuleBasedStateMachine):
                 assert self.queue.change_visibility(receipt, self.now + seconds) == valid
             if valid:
                 self.alive[key].visible = self.now + seconds
+
+    @rule(pick=st.integers(0, 1000))
+    def redrive(self, pick: int) -> None:
+        dead = self.journal.rows("dead_messages", queue="arn:dead", after=0, most=99)
+        if dead:
+            message_id, key = dead[pick % len(dead)][1], dead[pick % len(dead)][3]
+            with self.journal.transaction():
+                ((moved, _, _),) = redrive(self.journal, message_id, self.queue.settings, now=self.now)
+                assert redrive(self.journal, message_id, self.queue.settings, now=self.now) == []
+            assert moved == key
+            self.buried -= 1
+            self.alive[key] = Model(self.now, self.now + RETENTION)
+
+    @rule(pick=st.integers(0, 1000))
+    def take_dead(self, pick: int) -> None:
+        dead = self.journal.rows("dead_messages", queue="arn:dead", after=0, most=99)
+        if dead:
+            message_id, key = dead[pick % len(dead)][1], dead[pick % len(dead)][3]
+            with self.journal.transaction():
+                assert take_dead(self.journal, message_id) == [(key, "v", b"{}")]
+                assert take_dead(self.journal, message_id) == []
+            self.buried -= 1
+
+    @invariant()
+    def messages_are_found_by_their_keys(self) -> None:
+        """Those whose retention has ended are there until somebody receives."""
+        keys = [f"key-{number}" for number in range(1, self.sent + 1)]
+        queues = orjson.dumps(["arn:queue", "arn:dead"]).decode()
+        found = self.journal.rows("word_of", queues=queues, keys=orjson.dumps(keys).decode())
+        assert {key for _, key, _ in found if key in self.alive} == set(self.alive)
+        assert len({key for queue, key, _ in found if queue == "arn:dead"}) == self.buried
+
+    @invariant()
+    def what_is_noted_is_what_there_is(self) -> None:
+        noted = [queue.depth(self.now)[0] for queue in (self.queue, self.dead)]
+        with self.journal.transaction():
+            recount(self.journal)
+        assert noted == [queue.depth(self.now)[0] for queue in (self.queue, self.dead)]
 
     @invariant()
     def nothing_is_lost(self) -> None:

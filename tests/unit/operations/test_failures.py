@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 
 from silversmith import DefinitionError
 from silversmith.local.post import Post
+from silversmith.local.queue import Queue, Settings
 from silversmith.operations.failures import Failures, Wanted, failures, rejected
 from silversmith.operations.target import DeadKind
 from silversmith.patterns import KeyPattern
@@ -31,7 +31,7 @@ def give_up(bench: Bench, key: str, *, source: str, queue_arn: str) -> None:
     bench.lose(f"id = {found.id}")
     with bench.journal.transaction():
         bench.chain.queues[queue_arn].take_dead(
-            replace(found, delivery=source), bench.now, source=source, reason="no policy allows it"
+            found._replace(delivery=source), bench.now, source=source, reason="no policy allows it"
         )
 
 
@@ -103,19 +103,13 @@ def test_what_the_pipeline_no_longer_has_is_not_out_of_sight(bench: Bench, targe
     bench.land("orders/d.csv", text=HARMFUL)
     bench.work()
     with bench.journal.transaction():
-        gone = "arn:aws:sqs:us-east-1:000000000000:old_DLQ"
-        bench.journal.change_many("send", [_message(gone, "arn:aws:sqs:us-east-1:000000000000:old", bench.now)])
+        gone = Queue(bench.journal, Settings("old_DLQ", "arn:aws:sqs:us-east-1:000000000000:old_DLQ"))
+        post = Post(0, "", "", "", "old.csv", "", b"{}", bench.now)
+        gone.take_dead(post, bench.now, source="arn:aws:sqs:us-east-1:000000000000:old", reason="it was long ago")
     found = {dead.key: dead for dead in look(bench, target).dead}
     assert set(found) == {"orders/d.csv", "old.csv"}
     assert (found["old.csv"].kind, found["old.csv"].source) == (DeadKind.UNKNOWN, "old")
     assert found["old.csv"].queue == "old_DLQ"
-
-
-def _message(queue: str, source: str, now: float) -> dict[str, object]:
-    return {
-        "message_id": "m1", "queue": queue, "key": "old.csv", "version": "", "body": b"{}", "sent": now,
-        "visible": now, "expires": now + 99, "dead_source": source, "dead_reason": "it was long ago", "dead_at": now,
-    }  # fmt: skip
 
 
 def test_one_transform_is_asked_for(bench: Bench, target: LocalTarget) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import polars as pl
@@ -54,7 +53,7 @@ def bury(bench: Bench, key: str, *, sender: str, source: str, queue: str) -> Non
     bench.lose(f"id = {found.id}")
     dead = bench.chain.queues[bench.arn(queue)]
     with bench.journal.transaction():
-        dead.take_dead(replace(found, source=sender), bench.now, source=source, reason="a test said so")
+        dead.take_dead(found._replace(source=sender), bench.now, source=source, reason="a test said so")
     assert bench.depth(queue)
 
 
