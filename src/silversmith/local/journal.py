@@ -73,9 +73,7 @@ class Journal:
                 self._db.execute("PRAGMA auto_vacuum = INCREMENTAL")  # only a file that is still empty takes this
                 self._write_ahead()
                 self._db.execute("PRAGMA synchronous = NORMAL")
-                self._db.execute(
-                    "PRAGMA secure_delete = OFF"
-                )  # on, as Debian has it, every page that is freed is written
+                self._db.execute("PRAGMA secure_delete = OFF")  # on, as Debian has it, freed pages are written, too
                 self._db.execute("PRAGMA temp_store = MEMORY")
                 self._db.execute("PRAGMA cache_size = -32000")
                 self._db.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}")
