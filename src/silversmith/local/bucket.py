@@ -62,14 +62,18 @@ class Bucket:
         self._sequencer = journal.counter("sequencer")
         self._swept = ""
 
-    def unchanged(self, key: str, identity: str, *, trusting: bool) -> bool:
-        """Whether this very state of the file was noticed before: then a scan has nothing to tell.
+    def unchanged(self, key: str, identity: Callable[[], str | None], *, trusting: bool) -> bool:
+        """Whether this very state of the file was noticed before, or there is no file: then a scan has nothing to tell.
 
-        An identity that was :data:`DOUBTFUL` is believed only when ``trusting``: by a scan whose findings an event of
-        the watcher would have told, too.
+        ``identity`` tells the file's, None where there is none; it is not asked about a key that is new. One that was
+        :data:`DOUBTFUL` is believed only when ``trusting``: by a scan whose findings an event of the watcher would have
+        told, too.
         """
         found = self._journal.row("object", bucket=self.name, key=key)
-        return found is not None and (found[0] == identity or (trusting and found[0] == identity + DOUBTFUL))
+        if found is None:
+            return False
+        seen = identity()
+        return seen is None or found[0] == seen or (trusting and found[0] == seen + DOUBTFUL)
 
     def notice(self, landed: Sequence[Landed], *, reason: str = "PutObject") -> None:
         """Make each a new version of its object and post its ``Object Created`` event, in one transaction."""

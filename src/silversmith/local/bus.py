@@ -12,7 +12,7 @@ import orjson
 
 from silversmith import faults
 from silversmith.local.journal import Journal
-from silversmith.local.post import Post, Refused, note, send_on, write
+from silversmith.local.post import Accepted, Post, note, send_on, write
 from silversmith.patterns import Matcher
 
 
@@ -33,8 +33,8 @@ class Bus:
         self._journal = journal
         self._rules = tuple(rules)
 
-    def accept(self, posts: Sequence[Post], now: float) -> list[Refused]:
-        """Send each event on to the targets of the rules it matches. In the caller's transaction."""
+    def accept(self, posts: Sequence[Post], now: float) -> Accepted:
+        """Each event goes on to the targets of the rules it matches. In the caller's transaction."""
         onward, notes, unmatched = [], [], 0
         for post in posts:
             event = orjson.loads(post.body)
@@ -47,9 +47,9 @@ class Bus:
                 onward += [
                     send_on(post, source=rule.arn, target=target, delivery=rule.arn, now=now) for target in rule.targets
                 ]
-        write(self._journal, posts=onward, notes=notes)
+        write(self._journal, notes=notes)
         self._journal.count("bus.events", len(posts))
         if unmatched:
             self._journal.count("bus.unmatched", unmatched)
         faults.point("bus.before_commit")
-        return []
+        return Accepted(onward=onward)

@@ -1,7 +1,8 @@
-"""Carries posts from room to room: takes what is due in the outbox, has its target accept it, in one transaction.
+"""Carries posts from room to room: takes what is due in the outbox, and has one room after the other accept it.
 
-A crash between two transactions repeats nothing and loses nothing: a post is in the outbox, or its effect is in the
-journal, never both, never neither.
+All hops of some posts are one transaction, and nothing lies in the outbox between them. A crash repeats nothing and
+loses nothing: a post is in the outbox, or its effect is in the journal, never both, never neither. Under chaos each hop
+is a transaction of its own, and what goes on lies in the outbox, where it can be late.
 """
 
 from __future__ import annotations
@@ -13,14 +14,14 @@ from typing import Protocol
 from silversmith import faults
 from silversmith.local.chaos import Chaos
 from silversmith.local.journal import Journal
-from silversmith.local.post import Outgoing, Post, Refused, note, write
+from silversmith.local.post import Accepted, Outgoing, Post, Refused, note, write
 
 
 class Room(Protocol):
     """What can be the target of a post."""
 
-    def accept(self, posts: Sequence[Post], now: float) -> list[Refused]:
-        """Take the posts, in the transaction that is open, and say which are refused for good, and why."""
+    def accept(self, posts: Sequence[Post], now: float) -> Accepted:
+        """Take the posts, in the transaction that is open; say which are refused for good, and what goes on."""
 
 
 class DeadLetterQueue(Protocol):
@@ -64,27 +65,44 @@ class Courier:
         """Deliver all that is due, hop by hop, until nothing is. Returns how many posts were carried."""
         carried = 0
         while posts := self._due(now):
-            for target, group in groupby(sorted(posts, key=lambda post: post.target), key=lambda post: post.target):
-                self._hand_over(target, list(group), now)
-            carried += len(posts)
+            carried += self._carry(posts, now)
         return carried
 
     def _due(self, now: float) -> list[Post]:
         return [Post._make(row) for row in self._journal.rows("due", now=now, most=self._most)]
 
-    def _hand_over(self, target: str, posts: Sequence[Post], now: float) -> None:
-        name, room = self._rooms.get(target, ("", None))
+    def _carry(self, posts: Sequence[Post], now: float) -> int:
+        """All hops of these posts, or under chaos one. Returns how many there were."""
+        passed: dict[str, None] = {}
+        carried = 0
         with self._journal.transaction():
-            arrived = posts if self.chaos is None else self._disturb(posts, self.chaos, now)
-            if room is None:
-                refused = [Refused(post, f"there is no such target: {target}") for post in arrived]
-            else:
-                refused = room.accept(arrived, now)
-            for item in refused:
-                self._bury(item, now)
             self._journal.change_many("taken", [(post.id,) for post in posts])
-        if name:
+            while posts:
+                carried += len(posts)
+                onward: list[Outgoing] = []
+                for target, group in groupby(sorted(posts, key=_target), key=_target):
+                    name, sent = self._hand_over(target, list(group), now)
+                    passed |= {name: None}
+                    onward += sent
+                if self.chaos is not None:
+                    write(self._journal, posts=onward)
+                    onward = []
+                posts = [Post(0, *row) for row in onward]
+        for name in filter(None, passed):
             faults.point(f"{name}.after_commit")
+        return carried
+
+    def _hand_over(self, target: str, posts: Sequence[Post], now: float) -> tuple[str, Sequence[Outgoing]]:
+        """The name of the room that was the target, and what goes on from there."""
+        name, room = self._rooms.get(target, ("", None))
+        arrived = posts if self.chaos is None else self._disturb(posts, self.chaos, now)
+        if room is None:
+            accepted = Accepted([Refused(post, f"there is no such target: {target}") for post in arrived])
+        else:
+            accepted = room.accept(arrived, now)
+        for item in accepted.refused:
+            self._bury(item, now)
+        return name, accepted.onward
 
     def _bury(self, item: Refused, now: float) -> None:
         """A refusal by policy is final, as on AWS: no retry would change it, so it goes to the dead-letter queue.
@@ -124,6 +142,10 @@ class Courier:
     def _note(self, post: Post, what: str, now: float, detail: Mapping[str, str]) -> None:
         row = note(post.key, post.version, at=now, room="courier", name="-", what=what, detail=detail)
         write(self._journal, notes=[row])
+
+
+def _target(post: Post) -> str:
+    return post.target
 
 
 def _again(post: Post, due: float) -> Outgoing:

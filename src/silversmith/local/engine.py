@@ -38,6 +38,10 @@ INTAKE = 500
 #: How often files that were not whole are looked at again, in seconds.
 RECHECK = 1.0
 
+#: Reconciliation begins when what there was to do at the start is done, or so many seconds after it: while files are on
+#: their way, it would mostly look at what is about to be done.
+LATEST_ROUND = 60.0
+
 #: Of how many refused files the engine tells, at the most.
 TOLD = 1000
 
@@ -216,7 +220,8 @@ class Engine:
             self._successor = self._definition.changed() or self._successor
         if self._successor is not None and not self._workers.busy:
             self._succeed(self._successor)
-        self._rounds.step(now)
+        if self._rounds.finished or self._rounds.busy or now - self._started >= LATEST_ROUND or self._idle():
+            self._rounds.step(now)
         self._compaction.step(now)
         self._chain.courier.deliver(now)
         self._hand_out(now, hurry=hurry)
@@ -240,8 +245,11 @@ class Engine:
         return found
 
     def _known(self, key: str, trusting: bool) -> bool:
-        glance = self._store.glance(key)
-        return glance is None or self._chain.bucket.unchanged(key, glance.identity, trusting=trusting)
+        def identity() -> str | None:
+            glance = self._store.glance(key)
+            return glance.identity if glance is not None else None
+
+        return self._chain.bucket.unchanged(key, identity, trusting=trusting)
 
     def _take_in(self) -> None:
         while landed := self._inbox.take(INTAKE):

@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from silversmith.errors import SilversmithError
 from silversmith.local.bucket import DOUBTFUL, Landed
-from silversmith.stores import IN_MEMORY
+from silversmith.stores import Head
 from silversmith.stores.local import Glance, LocalStore
 
 
@@ -87,33 +87,34 @@ class Inbox:
     def _look(self, keys: Sequence[str], scanned: bool) -> None:
         for key in keys:
             try:
-                glance = self._store.glance(key)
+                found = self._store.look(key)
             except (OSError, SilversmithError):
-                glance = None
-            if glance is not None and glance.size > IN_MEMORY:
-                self._large.submit(self._read, key, glance, scanned)
+                found = None
+            if found is not None and found[1] is None:
+                self._large.submit(self._read, key, found[0], scanned)
             else:
-                self._read(key, glance, scanned)
+                self._put(key, found, scanned)
 
-    def _read(self, key: str, glance: Glance | None, scanned: bool) -> None:
-        """A file that went away meanwhile, or cannot be read, is one the less; its next event or a scan brings it."""
+    def _read(self, key: str, glance: Glance, scanned: bool) -> None:
         try:
-            landed = self._landed(key, glance, scanned) if glance else None
+            head = self._store.head(key)
         except (OSError, SilversmithError):
-            landed = None
-        if landed is None:
+            head = None
+        self._put(key, (glance, head), scanned)
+
+    def _put(self, key: str, found: tuple[Glance, Head | None] | None, scanned: bool) -> None:
+        """A file that went away meanwhile, or cannot be read, is one the less; its next event or a scan brings it.
+
+        Its identity was taken before it was read: if it changes meanwhile, its old identity tells the next scan.
+        """
+        glance, head = found or (None, None)
+        if glance is None or head is None:
             with self._lock:
                 self._pending -= 1
         else:
-            self._ready.put(landed)
+            identity = glance.identity + DOUBTFUL * glance.racy
+            self._ready.put(Landed(key, identity, head.etag, head.size, scanned))
         self._wake()
-
-    def _landed(self, key: str, glance: Glance, scanned: bool) -> Landed | None:
-        """The identity was taken first: if the file changes while it is read, its old identity tells the next scan."""
-        head = self._store.head(key)
-        if head is None:
-            return None
-        return Landed(key, glance.identity + DOUBTFUL * glance.racy, head.etag, head.size, scanned)
 
 
 def _emptied(waiting: queue.SimpleQueue[str]) -> list[str]:

@@ -48,8 +48,15 @@ class Refused:
     reason: str
 
 
+class Accepted(NamedTuple):
+    """What a room made of posts: those it will never take, and what goes on from it, which the courier sees to."""
+
+    refused: Sequence[Refused] = ()
+    onward: Sequence[Outgoing] = ()
+
+
 def send_on(post: Post, *, source: str, target: str, delivery: str, now: float, body: bytes | None = None) -> Outgoing:
-    """The outbox row that carries a post one room further. To be written in the room's own transaction."""
+    """The outbox row that carries a post one room further."""
     return source, target, delivery, post.key, post.version, post.body if body is None else body, now, now
 
 

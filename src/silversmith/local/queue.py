@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from silversmith import faults
 from silversmith.local.identifiers import tokens, uuids
 from silversmith.local.journal import Journal
-from silversmith.local.post import Note, Post, Refused, note, write
+from silversmith.local.post import Accepted, Note, Post, Refused, note, write
 
 #: A row of ``send``: id, message_id, queue, key, version, body, sent, visible, expires.
 _Row = tuple[int, str, int, str, str, bytes, float, float, float]
@@ -72,8 +72,8 @@ class Queue:
         """What the template says of this queue."""
         return self._settings
 
-    def accept(self, posts: Sequence[Post], now: float) -> list[Refused]:
-        """Take what a topic delivers. In the caller's transaction. Returns what is refused."""
+    def accept(self, posts: Sequence[Post], now: float) -> Accepted:
+        """Take what a topic delivers. In the caller's transaction."""
         refused = [Refused(post, reason) for post in posts if (reason := self._refusal(post.source))]
         unwanted = {id(item.post) for item in refused}
         taken = [post for post in posts if id(post) not in unwanted]
@@ -84,7 +84,7 @@ class Queue:
         notes: list[Note] = [(row[3], row[4], now, "queue", name, "queued", "{}", row[0]) for row in rows]
         write(self._journal, notes=notes)
         faults.point("queue.before_commit")
-        return refused
+        return Accepted(refused)
 
     def take_dead(self, post: Post, now: float, *, source: str, reason: str) -> None:
         """As a dead-letter queue, take what ``source`` could not deliver. In the caller's transaction."""

@@ -15,7 +15,7 @@ import orjson
 
 from silversmith import faults
 from silversmith.local.journal import Journal
-from silversmith.local.post import Post, Refused, note, send_on, write
+from silversmith.local.post import Accepted, Post, Refused, note, send_on, write
 from silversmith.patterns import Dialect, Matcher
 
 #: SNS's limit for one message, in bytes.
@@ -59,8 +59,8 @@ class Topic:
         self._subscriptions = tuple(subscriptions)
         self._refusal = refusal
 
-    def accept(self, posts: Sequence[Post], now: float) -> list[Refused]:
-        """Publish each: on to the subscriptions it passes. In the caller's transaction. Returns what is refused."""
+    def accept(self, posts: Sequence[Post], now: float) -> Accepted:
+        """Publish each: on to the subscriptions it passes. In the caller's transaction."""
         onward, notes, refused = [], [], []
         for post in posts:
             reason = self._refusal(post.source) or _too_large(post)
@@ -84,10 +84,10 @@ class Topic:
                         delivery=subscription.arn, now=now, body=body,
                     )
                 )  # fmt: skip
-        write(self._journal, posts=onward, notes=notes)
+        write(self._journal, notes=notes)
         self._journal.count("topic.published", len(posts) - len(refused))
         faults.point("topic.before_commit")
-        return refused
+        return Accepted(refused, onward)
 
     def _passed(self, post: Post) -> list[Subscription]:
         """A message that is no JSON passes no filter policy over its body."""

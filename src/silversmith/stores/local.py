@@ -132,11 +132,15 @@ class LocalStore:
     def glance(self, key: str) -> Glance | None:
         """What can be told of the object without reading it; None where there is none."""
         with self._reading(key) as (_, file):
+            return None if file is None else _glance(file)
+
+    def look(self, key: str) -> tuple[Glance, Head | None] | None:
+        """:meth:`glance` and then :meth:`head` by opening it once; a large object is not read, and has no head here."""
+        with self._reading(key) as (path, file):
             if file is None:
                 return None
-            stat = os.fstat(file.fileno())
-            identity = "-".join(map(str, digests.identity(stat)))
-            return Glance(identity, stat.st_size, digests.is_racy(stat, time.time_ns()))
+            glance = _glance(file)
+            return glance, self._head(key, path, file) if glance.size <= IN_MEMORY else None
 
     @contextlib.contextmanager
     def open(self, key: str) -> Iterator[Source | None]:
@@ -420,3 +424,8 @@ class LocalStore:
             return here
         blocked = f"{self._root}/{keys.RESERVED}"
         raise FileExistsError(errno.EEXIST, "this must be a folder that only Silversmith writes; move it away", blocked)
+
+
+def _glance(file: io.FileIO) -> Glance:
+    stat = os.fstat(file.fileno())
+    return Glance("-".join(map(str, digests.identity(stat))), stat.st_size, digests.is_racy(stat, time.time_ns()))

@@ -109,17 +109,18 @@ def test_a_file_that_was_only_found_is_no_version_if_its_bytes_are_known(world: 
     world.bucket.notice([landed("a", "e1", identity="i1")])
     world.bucket.notice([landed("a", "e1", identity="i2", scanned=True), landed("b", "e", scanned=True)])
     assert [event["detail"]["object"]["key"] for event in world.events()] == ["a", "b"]
-    assert world.bucket.unchanged("a", "i2", trusting=False), "the identity of now is known"
+    assert world.bucket.unchanged("a", lambda: "i2", trusting=False), "the identity of now is known"
     world.bucket.notice([landed("a", "e2", identity="i3", scanned=True)])
     assert len(world.events()) == 3
 
 
 def test_a_doubtful_identity_is_believed_only_by_who_trusts(world: World) -> None:
     world.bucket.notice([landed("a", identity="i" + DOUBTFUL)])
-    assert not world.bucket.unchanged("a", "i", trusting=False)
-    assert world.bucket.unchanged("a", "i", trusting=True)
-    assert not world.bucket.unchanged("a", "other", trusting=True)
-    assert not world.bucket.unchanged("b", "i", trusting=True)
+    assert not world.bucket.unchanged("a", lambda: "i", trusting=False)
+    assert world.bucket.unchanged("a", lambda: "i", trusting=True)
+    assert not world.bucket.unchanged("a", lambda: "other", trusting=True)
+    assert world.bucket.unchanged("a", lambda: None, trusting=False), "it is gone"
+    assert not world.bucket.unchanged("b", pytest.fail, trusting=True), "a new key's file need not be looked at"
 
 
 @settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

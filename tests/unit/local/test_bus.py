@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from silversmith.local.bus import Bus, Rule
 from silversmith.local.journal import Journal
-from silversmith.local.post import Post
+from silversmith.local.post import Post, write
 from silversmith.patterns import compile_pattern
 
 
@@ -35,7 +35,9 @@ def event(key: str, number: int = 1) -> Post:
 
 def accept(journal: Journal, bus: Bus, *posts: Post) -> None:
     with journal.transaction():
-        assert bus.accept(posts, 7.0) == []
+        accepted = bus.accept(posts, 7.0)
+        assert not accepted.refused
+        write(journal, posts=accepted.onward)
 
 
 def onward(journal: Journal) -> list[tuple[object, ...]]:

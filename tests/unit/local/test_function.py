@@ -80,7 +80,7 @@ class World:
             posts.append(Post(0, "topic", QUEUE, "sub", f"key-{self.sent}", f"v{self.sent}", body, self.now))
             self.sent += 1
         with self.journal.transaction():
-            assert self.queue.accept(posts, self.now) == []
+            assert not self.queue.accept(posts, self.now).refused
 
     def poll(self) -> Invocation:
         found = self.function.poll(1, self.now)

@@ -46,7 +46,7 @@ def make(journal: Journal, delay: float = 0) -> tuple[Queue, Queue]:
 
 def send(journal: Journal, queue: Queue, number: int, now: float) -> None:
     with journal.transaction():
-        assert queue.accept([post(number)], now) == []
+        assert not queue.accept([post(number)], now).refused
 
 
 def delete(journal: Journal, queue: Queue, receipt: str) -> int:
@@ -239,7 +239,7 @@ def test_who_is_in_a_hurry_waits_for_nothing(journal: Journal) -> None:
 def test_what_the_policy_refuses_is_not_queued(journal: Journal) -> None:
     queue = Queue(journal, Settings("queue", "arn:queue"), refusal=lambda source: f"not from {source}")
     with journal.transaction():
-        (refused,) = queue.accept([post(1)], 0)
+        ((refused,), _) = queue.accept([post(1)], 0)
     assert refused.reason == "not from topic"
     assert queue.depth(0)[0] == 0
 

@@ -12,7 +12,7 @@ import pytest
 
 from silversmith.events import unwrap
 from silversmith.local.journal import Journal
-from silversmith.local.post import Post, Refused
+from silversmith.local.post import Post, Refused, write
 from silversmith.local.topic import LARGEST_MESSAGE, Subscription, Topic
 from silversmith.patterns import Dialect, compile_pattern
 
@@ -46,7 +46,9 @@ def message(key: str = "a/b.csv", body: bytes | None = None) -> Post:
 
 def publish(journal: Journal, room: Topic, *posts: Post) -> list[Refused]:
     with journal.transaction():
-        return room.accept(posts, NOW)
+        accepted = room.accept(posts, NOW)
+        write(journal, posts=accepted.onward)
+    return list(accepted.refused)
 
 
 def delivered(journal: Journal) -> dict[str, bytes]:
@@ -109,7 +111,7 @@ def test_without_raw_delivery_the_message_is_in_an_envelope(journal: Journal) ->
 def test_a_timestamp_has_milliseconds_also_on_the_full_second(journal: Journal) -> None:
     room = topic(journal, subscription("one", raw=False))
     with journal.transaction():
-        room.accept([message()], 1_767_355_200)
+        write(journal, posts=room.accept([message()], 1_767_355_200).onward)
     assert orjson.loads(delivered(journal)["one"])["Timestamp"] == "2026-01-02T12:00:00.000Z"
 
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -228,7 +229,7 @@ class World:
     def _search(self) -> None:
         for key in KEYS:
             glance, head = self.bronze.glance(key), self.bronze.head(key)
-            if glance and head and not self.chain.bucket.unchanged(key, glance.identity, trusting=False):
+            if glance and head and not self.chain.bucket.unchanged(key, partial(str, glance.identity), trusting=False):
                 self.chain.bucket.notice([Landed(key, glance.identity, head.etag, head.size)])
         while self.chain.bucket.sweep(lambda key: self.bronze.glance(key) is not None):
             pass
