@@ -6,7 +6,7 @@ a block is read as what the contract wants first, and that is believed only wher
 - Polars fails where a record is too long, where a number is none, and where text follows a closing quote.
 - A record that is too short, or blank, has null in its last column. Where there is such a null, the shape of the block
   is proved as that of any other is, from its bytes.
-- Quotes are a pair around each whole field, with none between them: one regular expression, in one go. Other quotes are
+- Quotes are a pair around each whole field, with none between them: what is beside each is looked at. Other quotes are
   proved with the shape of the block; Polars guesses at them.
 - What Polars takes for a number and a contract may not, an infinite one, is looked for; types of which it takes more
   than a contract does are read as text.
@@ -17,13 +17,12 @@ What is not believed is read by the careful way, which is the only one that reje
 from __future__ import annotations
 
 import os
-import re
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import closing
 from dataclasses import dataclass, field, replace
-from functools import cache, partial
+from functools import partial
 from typing import BinaryIO, NamedTuple
 
 import polars as pl
@@ -40,12 +39,15 @@ from silversmith.formats.table import Table, col, malformed_frame
 #: Bytes read at once. Every irregular record makes this many be read the careful way; a block costs some 3 ms besides.
 BLOCK = 4 * 1024 * 1024
 
-#: How many blocks are parsed at a time, and how many wait to be taken besides.
-WORKERS = 2
+#: How many blocks are parsed at a time for each of Polars' threads, and at most: while one waits for Python's lock or
+#: for Polars, another goes on. And how many wait to be taken besides.
+WORKERS, _MOST_WORKERS = 2, 8
 _WAITING = 2
 
 #: Bytes at the end of a block in which a line's end is looked for first.
 _LOOK = 64 * 1024
+
+_NEWLINE, _RETURN = ord("\n"), ord("\r")
 
 #: Types whose text Polars' CSV reader takes as a contract does, or fails.
 NATIVE = (pl.Int8, pl.Int16, pl.Int32, pl.Int64, pl.UInt8, pl.UInt16, pl.UInt32, pl.UInt64, pl.Float64)
@@ -106,7 +108,7 @@ class Stream:
             Unusual, DataError: this file is to be read the careful way.
         """
         reading = _Pass(self, judge, Malformed(len(self.layout.names), ragged=self.options.ragged))
-        with self.content.open() as file, ThreadPoolExecutor(WORKERS) as pool:
+        with self.content.open() as file, ThreadPoolExecutor(_workers()) as pool:
             yield from reading.run(file, pool)
 
 
@@ -125,6 +127,10 @@ def stream_of(content: Content, options: Csv, wanted: Mapping[str, pl.DataType],
         return None
     kinds = {name: _kind(wanted[name], options) for name in layout.names}
     return Stream(content, options, layout, kinds, block)
+
+
+def _workers() -> int:
+    return min(WORKERS * pl.thread_pool_size(), _MOST_WORKERS)
 
 
 def _kind(wanted: pl.DataType, options: Csv) -> pl.DataType:
@@ -171,7 +177,7 @@ class _Pass:
                 for start, end, whole in _lines(file.fileno(), position, self.stream.block):
                     judged = pool.submit(self._judged, file.fileno(), start, end, whole=whole)
                     waiting.append(_Block(start, end, judged))
-                    if len(waiting) >= WORKERS + _WAITING:
+                    if len(waiting) >= _workers() + _WAITING:
                         yield waiting.popleft()
                 while waiting:
                     yield waiting.popleft()
@@ -283,16 +289,28 @@ def _texts(frame: pl.DataFrame) -> list[str]:
 
 
 def _is_paired(data: bytes, dialect: Dialect) -> bool:
-    """Whether quotes are nowhere but around whole fields. Nothing is matched twice, so it takes linear time."""
-    return _paired(dialect.separator.encode(), str(dialect.quote).encode()).fullmatch(data) is not None
+    """Whether quotes are nowhere but around whole fields: each odd one where a field begins, each even one where it
+    ends. All bytes are compared at once, with no lock of Python's held."""
+    separator, quote = dialect.separator.encode(), str(dialect.quote).encode()
+    if len(separator) != 1 or len(quote) != 1:
+        return False
+    bytes_of = pl.Series([data]).cast(pl.List(pl.UInt8)).explode()
+    quotes = bytes_of == quote[0]
+    before = _with_edge(bytes_of.head(-1).filter(quotes.slice(1)), first=bool(quotes[0]))
+    after = _with_edge(bytes_of.slice(1).filter(quotes.head(-1)), last=bool(quotes[-1]))
+    opening, closing = before.gather_every(2), after.gather_every(2, offset=1)
+    return (
+        len(before) % 2 == 0
+        and ((opening == separator[0]) | (opening == _NEWLINE)).all()
+        and ((closing == separator[0]) | (closing == _NEWLINE) | (closing == _RETURN)).all()
+    )
 
 
-@cache
-def _paired(separator: bytes, quote: bytes) -> re.Pattern[bytes]:
-    separator, quote = re.escape(separator), re.escape(quote)
-    other = b"[^" + quote + b"]*+"
-    opened, closed = b"(?<![^" + separator + rb"\n])" + quote, quote + b"(?![^" + separator + rb"\r\n])"
-    return re.compile(b"(?:" + other + opened + other + closed + b")*+" + other)
+def _with_edge(neighbours: pl.Series, *, first: bool = False, last: bool = False) -> pl.Series:
+    """The neighbours of quotes, with line ends for those that lie beyond the data."""
+    edge = pl.Series([_NEWLINE], dtype=pl.UInt8)
+    parts = [*[edge] * first, neighbours, *[edge] * last]
+    return pl.concat(parts) if len(parts) > 1 else neighbours
 
 
 def _without_empty(frame: pl.DataFrame) -> pl.DataFrame:

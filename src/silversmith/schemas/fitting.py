@@ -7,8 +7,10 @@ column of integers becomes one of floats if none that it has had so far is beyon
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+import operator
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
+from functools import reduce
 from typing import Literal
 
 import polars as pl
@@ -63,6 +65,8 @@ class Values:
         """Those of the columns of integers that have one which no Float64 gives back."""
         if self._frame is not None:
             return {name for name in names if _is_large(self._frame[name])}
+        if not self._any(((col(name) > _EXACT) | (col(name) < -_EXACT)) for name in names):
+            return set()
         return self._which({name: (col(name).max() > _EXACT) | (col(name).min() < -_EXACT) for name in names})
 
     def fit(self, name: str, wanted: pl.DataType) -> bool:
@@ -90,6 +94,12 @@ class Values:
     def _misfits(self, name: str, wanted: pl.DataType) -> pl.Expr:
         found = self._found[name]
         return casting.failed(col(name), casting.cast(col(name), found, wanted), found)
+
+    def _any(self, questions: Iterable[pl.Expr]) -> bool:
+        """Whether a row answers any of the questions with yes. Of a Parquet file its statistics tell that, mostly, and
+        none of its values is read."""
+        some = reduce(operator.or_, questions, pl.lit(value=False))
+        return self._rows.filter(some).head(1).collect(engine=self._engine).height > 0
 
     def _which(self, questions: Mapping[str, pl.Expr]) -> set[str]:
         if not questions:

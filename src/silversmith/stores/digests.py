@@ -27,7 +27,8 @@ _REMEMBERED = 65_536
 #: https://docs.aws.amazon.com/cli/latest/topic/s3-config.html
 _PART = 8 * 1024 * 1024
 
-_PIECE = 1024 * 1024
+#: Bytes that are read and hashed at once: between two of them Python's lock is waited for.
+_PIECE = 2 * 1024 * 1024
 
 Identity = tuple[int, int, int, int, int]
 

@@ -1,0 +1,39 @@
+"""What is proved of the bytes of a block of CSV, against a regular expression that says the same."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from silversmith.formats.csv_records import Dialect
+from silversmith.formats.csv_stream import _is_paired
+
+PAIRED = re.compile(rb'(?:[^"]*+(?<![^,\n])"[^"]*+"(?![^,\r\n]))*+[^"]*+')
+COMMA = Dialect(",", '"')
+
+FIELD = st.sampled_from(["a", "", '"a"', '""', '"a,b"', '"a\nb"', '"', 'a"', '"a""b"', '"a"b', 'a"b"', '"\r"', "ü"])
+RECORD = st.tuples(st.lists(FIELD, min_size=1), st.sampled_from(["\n", "\r\n", "\r", ""]))
+
+
+@given(
+    st.one_of(
+        st.text(alphabet='",\n\ra', min_size=1),
+        st.lists(RECORD, min_size=1).map(lambda records: "".join(",".join(fields) + end for fields, end in records)),
+    ).filter(bool)
+)
+def test_quotes_around_whole_fields_and_no_others(text: str) -> None:
+    data = text.encode()
+    assert _is_paired(data, COMMA) is (PAIRED.fullmatch(data) is not None)
+
+
+@pytest.mark.parametrize("separator", ["\t", ";", "|"])
+def test_with_another_separator(separator: str) -> None:
+    assert _is_paired(f'a{separator}"b"\n'.encode(), Dialect(separator, '"'))
+    assert not _is_paired(b'a,"b"\n', Dialect(separator, '"'))
+
+
+def test_a_quote_of_several_bytes_proves_nothing() -> None:
+    assert not _is_paired("«a«,b\n".encode(), Dialect(",", "«"))
