@@ -53,7 +53,7 @@ def _some_days(cells: pl.Series) -> pl.Series | None:
     low, high = places.min(), places.max()
     if not isinstance(low, int) or not isinstance(high, int) or low < FIRST * _YEAR or high >= (LAST + 1) * _YEAR:
         return None
-    made = shaped.calendar.gather(places - FIRST * _YEAR)
+    made = shaped.calendar[places - FIRST * _YEAR]
     return None if made.null_count() else made.alias(cells.name)
 
 

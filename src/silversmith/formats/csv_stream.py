@@ -22,7 +22,7 @@ from collections.abc import Callable, Generator, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import closing
 from dataclasses import dataclass, field, replace
-from functools import partial
+from functools import lru_cache, partial
 from typing import BinaryIO, NamedTuple
 
 import polars as pl
@@ -264,12 +264,13 @@ def typed(data: bytes, stream: Stream) -> pl.DataFrame | None:
         )
     except (PolarsError, PanicException):
         return None
-    doubtful = frame.get_column(names[-1]).null_count() or (quoted and not _is_paired(data, dialect))
+    quotes = quotes_of(data, dialect) if quoted else _Quotes(paired=True, hollow=False)
+    doubtful = frame.get_column(names[-1]).null_count() or not quotes.paired
     if doubtful and Shape(dialect, len(names)).regular(data) != frame.height:
         return None
     if any(_has_infinity(frame.get_column(name)) for name in names if stream.kinds[name] == pl.Float64):
         return None
-    return _without_empty(frame) if quoted else frame
+    return _without_empty(frame) if quotes.hollow else frame
 
 
 def _has_infinity(floats: pl.Series) -> bool:
@@ -288,22 +289,30 @@ def _texts(frame: pl.DataFrame) -> list[str]:
     return [name for name, kind in frame.schema.items() if kind == pl.String]
 
 
-def _is_paired(data: bytes, dialect: Dialect) -> bool:
-    """Whether quotes are nowhere but around whole fields: each odd one where a field begins, each even one where it
-    ends. All bytes are compared at once, with no lock of Python's held."""
+class _Quotes(NamedTuple):
+    """What the quotes of a block are: ``paired``, nowhere but around whole fields; ``hollow``, some with nothing
+    between them."""
+
+    paired: bool
+    hollow: bool = True
+
+
+def quotes_of(data: bytes, dialect: Dialect) -> _Quotes:
+    """Paired where each odd one is where a field begins, each even one where it ends. All bytes are compared at once,
+    with no lock of Python's held, and with as few calls of Polars' engine as can be: each costs as much as a MB."""
     separator, quote = dialect.separator.encode(), str(dialect.quote).encode()
     if len(separator) != 1 or len(quote) != 1:
-        return False
-    bytes_of = pl.Series([data]).cast(pl.List(pl.UInt8)).explode()
+        return _Quotes(paired=False)
+    bytes_of: pl.Series = pl.Series([data]).cast(pl.List(pl.UInt8)).item()
     quotes = bytes_of == quote[0]
     before = _with_edge(bytes_of.head(-1).filter(quotes.slice(1)), first=bool(quotes[0]))
     after = _with_edge(bytes_of.slice(1).filter(quotes.head(-1)), last=bool(quotes[-1]))
-    opening, closing = before.gather_every(2), after.gather_every(2, offset=1)
-    return (
-        len(before) % 2 == 0
-        and ((opening == separator[0]) | (opening == _NEWLINE)).all()
-        and ((closing == separator[0]) | (closing == _NEWLINE) | (closing == _RETURN)).all()
-    )
+    if len(before) % 2:
+        return _Quotes(paired=False)
+    opening = _alternating(1 << len(before).bit_length()).head(len(before))
+    opens = (before == separator[0]) | (before == _NEWLINE) | ~opening
+    closes = (after == separator[0]) | (after == _NEWLINE) | (after == _RETURN) | opening
+    return _Quotes(bool((opens & closes).all()), bool(((after == quote[0]) & opening).any()))
 
 
 def _with_edge(neighbours: pl.Series, *, first: bool = False, last: bool = False) -> pl.Series:
@@ -311,6 +320,12 @@ def _with_edge(neighbours: pl.Series, *, first: bool = False, last: bool = False
     edge = pl.Series([_NEWLINE], dtype=pl.UInt8)
     parts = [*[edge] * first, neighbours, *[edge] * last]
     return pl.concat(parts) if len(parts) > 1 else neighbours
+
+
+@lru_cache(2)
+def _alternating(count: int) -> pl.Series:
+    """True, false, true, and so on."""
+    return pl.int_range(count, eager=True) % 2 == 0
 
 
 def _without_empty(frame: pl.DataFrame) -> pl.DataFrame:

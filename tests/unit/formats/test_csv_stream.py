@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from silversmith.formats.csv_records import Dialect
-from silversmith.formats.csv_stream import _is_paired
+from silversmith.formats.csv_stream import quotes_of
 
 PAIRED = re.compile(rb'(?:[^"]*+(?<![^,\n])"[^"]*+"(?![^,\r\n]))*+[^"]*+')
 COMMA = Dialect(",", '"')
@@ -26,14 +26,22 @@ RECORD = st.tuples(st.lists(FIELD, min_size=1), st.sampled_from(["\n", "\r\n", "
 )
 def test_quotes_around_whole_fields_and_no_others(text: str) -> None:
     data = text.encode()
-    assert _is_paired(data, COMMA) is (PAIRED.fullmatch(data) is not None)
+    assert quotes_of(data, COMMA).paired is (PAIRED.fullmatch(data) is not None)
+
+
+@given(st.lists(RECORD, min_size=1))
+def test_fields_of_nothing_but_quotes(records: list[tuple[list[str], str]]) -> None:
+    data = "".join(",".join(fields) + end for fields, end in records).encode()
+    found = quotes_of(data, COMMA) if data else None
+    if found is not None and found.paired:
+        assert found.hollow is (b'""' in data)
 
 
 @pytest.mark.parametrize("separator", ["\t", ";", "|"])
 def test_with_another_separator(separator: str) -> None:
-    assert _is_paired(f'a{separator}"b"\n'.encode(), Dialect(separator, '"'))
-    assert not _is_paired(b'a,"b"\n', Dialect(separator, '"'))
+    assert quotes_of(f'a{separator}"b"\n'.encode(), Dialect(separator, '"')).paired
+    assert not quotes_of(b'a,"b"\n', Dialect(separator, '"')).paired
 
 
 def test_a_quote_of_several_bytes_proves_nothing() -> None:
-    assert not _is_paired("«a«,b\n".encode(), Dialect(",", "«"))
+    assert not quotes_of("«a«,b\n".encode(), Dialect(",", "«")).paired
