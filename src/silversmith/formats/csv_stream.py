@@ -39,9 +39,9 @@ from silversmith.formats.table import Table, col, malformed_frame
 #: Bytes read at once. Every irregular record makes this many be read the careful way; a block costs some 3 ms besides.
 BLOCK = 4 * 1024 * 1024
 
-#: How many blocks are parsed at a time for each of Polars' threads, and at most: while one waits for Python's lock or
-#: for Polars, another goes on. And how many wait to be taken besides.
-WORKERS, _MOST_WORKERS = 2, 8
+#: How many blocks are parsed at a time at most, else one more than Polars has threads: while one waits for Python's
+#: lock or for Polars, another goes on. And how many wait to be taken besides.
+_MOST_WORKERS = 8
 _WAITING = 2
 
 #: Bytes at the end of a block in which a line's end is looked for first.
@@ -130,7 +130,7 @@ def stream_of(content: Content, options: Csv, wanted: Mapping[str, pl.DataType],
 
 
 def _workers() -> int:
-    return min(WORKERS * pl.thread_pool_size(), _MOST_WORKERS)
+    return min(pl.thread_pool_size() + 1, _MOST_WORKERS)
 
 
 def _kind(wanted: pl.DataType, options: Csv) -> pl.DataType:
