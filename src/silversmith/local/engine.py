@@ -28,7 +28,7 @@ from silversmith.local.rounds import Rounds
 from silversmith.local.stack import read
 from silversmith.local.watcher import Watcher
 from silversmith.local.worker import WorkerConfig
-from silversmith.local.workers import LOOK, Workers
+from silversmith.local.workers import LOOK, Worker, Workers
 from silversmith.pipeline import Pipeline
 from silversmith.template import compile as compile_template
 
@@ -92,6 +92,7 @@ class Engine:
             closing.callback(self._stop_workers)
             self._ids = itertools.count(1)
             self._rescan = True
+            self._hurry = False
             self._told: set[str] = set()
             self._rechecked = 0.0
             self._asked = (-1, -1)
@@ -135,7 +136,7 @@ class Engine:
         config = WorkerConfig(self._definition.target, self._lake.path.resolve(), functions, os.getpid())
         rounds = Rounds(pipeline, self._lake.stores(pipeline), self._store, self._journal, resend.places(stack))
         workers = Workers(config, number=self._number, logs=self._lake.logs)
-        return chain, workers, rounds, Reports(chain.functions, self._lake.path, self._measured)
+        return chain, workers, rounds, Reports(chain.functions, self._lake.path, self._measured, self._feed)
 
     def _measured(self, invocation: Invocation, message: str, seconds: Mapping[str, float]) -> None:
         """What a file has waited for on its way is in the trace."""
@@ -156,6 +157,7 @@ class Engine:
             tick: shown the progress as often.
         """
         now = self._clock.now()
+        self._hurry = until_idle
         with self._journal.transaction():
             recount(self._journal)
             for queue in self._chain.queues.values():
@@ -163,7 +165,7 @@ class Engine:
         self._watcher.start()
         shown = 0.0
         while not stopped():
-            self._step(hurry=until_idle)
+            self._step()
             if time.monotonic() - shown >= 0.2:
                 shown = time.monotonic()
                 tick(self.progress())
@@ -205,7 +207,7 @@ class Engine:
     def _totals(self) -> dict[str, int]:
         return dict(self._journal.rows("counters"))
 
-    def _step(self, *, hurry: bool) -> None:
+    def _step(self) -> None:
         """One turn: take in, carry, hand out, wait for something to happen."""
         if self._rescan:
             self._rescan = False
@@ -224,8 +226,8 @@ class Engine:
             self._rounds.step(now)
         self._compaction.step(now)
         self._chain.courier.deliver(now)
-        self._hand_out(now, hurry=hurry)
-        if hurry and self._only_waits():
+        self._hand_out(now)
+        if self._hurry and self._only_waits():
             self._hasten(now)
             return
         self._listen(self._pause(now))
@@ -296,17 +298,21 @@ class Engine:
         self._chain, self._workers, self._rounds, self._reports = self._set_up(pipeline)
         _log.warning("the pipeline's definition has changed: going on with the new one")
 
-    def _hand_out(self, now: float, *, hurry: bool) -> None:
-        """One batch for each idle worker, the functions taking turns; none while a new definition waits."""
-        if self._successor is not None:
-            return
+    def _hand_out(self, now: float) -> None:
+        """One batch for each idle worker."""
         for worker in self._workers.idle:
-            for function in self._turns():
-                invocation = function.poll(next(self._ids), now, hurry=hurry)
-                if invocation is not None:
-                    wide = self._workers.for_large() if invocation.is_large else None
-                    (wide or worker).invoke(invocation)
-                    break
+            self._feed(worker, now)
+
+    def _feed(self, worker: Worker, now: float) -> None:
+        """One batch for this worker, the functions taking turns; none while a new definition waits."""
+        if self._successor is not None or worker not in self._workers.idle:
+            return
+        for function in self._turns():
+            invocation = function.poll(next(self._ids), now, hurry=self._hurry)
+            if invocation is not None:
+                wide = self._workers.for_large() if invocation.is_large else None
+                (wide or worker).invoke(invocation)
+                break
 
     def _turns(self) -> list[Function]:
         """Those with the fewest running batches first, so that no function starves another."""

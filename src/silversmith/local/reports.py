@@ -9,7 +9,7 @@ from typing import Any
 
 from silversmith.errors import UNWRITABLE, DefinitionError, LakeUnusable, SilversmithError
 from silversmith.local.function import Function, Invocation
-from silversmith.local.workers import Event
+from silversmith.local.workers import Event, Worker
 
 #: After this many deaths of workers that never got ready, the engine gives up.
 FALSE_STARTS = 5
@@ -28,6 +28,7 @@ class Reports:
         functions: those whose batches the workers get.
         lake: the folder, for messages.
         measured: told, of each message that has ended, the seconds that its stages took.
+        freed: told of a worker that has ended its batch, before what came of it is written: so that it need not wait.
     """
 
     def __init__(
@@ -35,10 +36,12 @@ class Reports:
         functions: Sequence[Function],
         lake: Path,
         measured: Callable[[Invocation, str, Mapping[str, float]], None] = lambda *_: None,
+        freed: Callable[[Worker, float], None] = lambda *_: None,
     ) -> None:
         self._functions = {function.settings.name: function for function in functions}
         self._lake = lake
         self._measured = measured
+        self._freed = freed
         self._false_starts = 0
 
     def hear(self, event: Event, now: float) -> None:
@@ -68,6 +71,7 @@ class Reports:
         if "done" not in message and "error" not in message:
             return
         event.worker.invocation = None
+        self._freed(event.worker, now)
         function = self._functions[invocation.settings.name]
         if "done" in message:
             function.succeed(invocation, message["done"], now)

@@ -61,6 +61,16 @@ def test_a_message_ends_and_the_batch_goes_on() -> None:
     assert at_work.invocation.outcomes == {"m": {"verdict": "gone"}}
 
 
+def test_who_has_ended_a_batch_can_take_another_before_its_outcome_is_written() -> None:
+    function: Any = Function()
+    at_work = worker()
+    seen: list[tuple[Any, list[Any]]] = []
+    reports = Reports([function], Path("lake"), freed=lambda free, _: seen.append((free.invocation, [*function.told])))
+    reports.hear(Event(at_work, {"done": {}, "ended": {}}), 7.0)
+    assert seen == [(None, [])]
+    assert function.told == [("succeed", {}, 7.0)]
+
+
 def test_a_handler_breaks() -> None:
     assert hear({"error": "KeyError: 'x'", "ended": {}}, worker()).told == [("crash", "KeyError: 'x'", 7.0)]
 
