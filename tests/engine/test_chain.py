@@ -58,6 +58,15 @@ def test_a_file_passes_every_hop_and_becomes_silver(bench: Bench) -> None:
     ]
 
 
+def test_what_waits_at_the_start_is_done_once(bench: Bench) -> None:
+    """Reconciliation finds none of it missing while it is on its way."""
+    bench.define(ORDERS)
+    for number in range(120):
+        bench.drop(f"orders/{number}.csv", f"id,total\n{number},1\n")
+    progress, failed = bench.run()
+    assert (progress.done, progress.duplicates, failed) == (120, 0, 0)
+
+
 def test_rejected_rows_go_to_quarantine_with_their_reasons(bench: Bench) -> None:
     bench.define(ORDERS)
     bench.drop("orders/a.csv", "id,total\n1,2.5\nx,1\n3,-1\n")

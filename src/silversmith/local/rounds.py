@@ -1,4 +1,4 @@
-"""Reconciliation beside the engine's loop: once at the start and then every so often, a few keys at a time.
+"""Reconciliation beside the engine's loop: at first soon after the start, then every so often, a few keys at a time.
 
 A round reads no file of bronze: of which bytes one is, the journal knows since the bucket room noticed it. A file that
 the bucket room does not know as it is now is on its way there, and left alone. So a round never waits for more than a
