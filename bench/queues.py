@@ -33,6 +33,8 @@ JOBS = ROOT / "bench/jobs/queues.py"
 SETTINGS = Settings("bench", "arn:aws:sqs:us-east-1:000000000000:bench", visibility_timeout=1800)
 NOW = 1_767_355_200.0
 GOAL = "goal: 20,000 messages/s through all three in batches, and the same at any depth"
+#: Seconds for one run of a peer: at a depth of a million some would take hours.
+PATIENCE = 300
 OPERATIONS = ("send", "receive", "delete")
 
 
@@ -86,7 +88,7 @@ def job(name: str, depth: int, messages: int) -> Measured:
     PEERS[name].install()
     with tempfile.TemporaryDirectory(dir=ROOT / "build") as folder:
         command: list[str | Path] = [PEERS[name].python, JOBS, name, folder, str(depth), str(messages)]
-        return run(command, cwd=Path(folder), environment=PEERS[name].variables())
+        return run(command, cwd=Path(folder), environment=PEERS[name].variables(), timeout=PATIENCE)
 
 
 def contenders(depth: int, options: argparse.Namespace) -> list[Contender]:
