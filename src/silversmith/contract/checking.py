@@ -263,7 +263,7 @@ def _by_expression(cells: pl.Series, layout: Layout, wanted: pl.DataType) -> pl.
 def _obeyed(contract: Contract, rows: pl.DataFrame) -> bool:
     demands = [demand.holds for demand in contract.demands if demand.column in rows.columns]
     try:
-        answers = rows.select(
+        answers = rows.select_seq(
             answer.alias(f"{place}") for place, answer in enumerate([*demands, *contract.rules.values()])
         )
     except pl.exceptions.PolarsError:
