@@ -18,6 +18,10 @@ from silversmith.lineage import PARQUET_ENTRY
 #: Blanks after the lineage of a streaming write: room for what is known only afterwards. JSON allows them.
 ROOM = 160
 
+#: Rows that a streaming write encodes together, half of what Polars would take: the last ones, for which all else has
+#: to wait, are sooner done, and files come out a little smaller.
+_ROWS = 131_072
+
 _MAGIC = b"PAR1"
 
 
@@ -47,6 +51,7 @@ def parquet_sink(frame: pl.LazyFrame, path: Path, lineage_json: str) -> pl.LazyF
     return frame.sink_parquet(
         path.absolute(),
         compression="zstd",
+        row_group_size=_ROWS,
         metadata={PARQUET_ENTRY: lineage_json + " " * ROOM},
         lazy=True,
     )
