@@ -181,6 +181,7 @@ OPTIONS = st.builds(
 @given(files(), contracts(), OPTIONS, BLOCKS)
 @example(b'a,b,c\n1,"x,"y",z",2\n', Contract(dict.fromkeys("abc", pl.String)), Csv(), 1024)
 @example(b"a,b,c\n1,x,2\n\n3,y,4\n", Contract(A_TO_C), Csv(), 1024)
+@example(b"a,b,c\n1,x,2\n\xef\xbb\xbfy,z,4\n", Contract(dict.fromkeys("abc", pl.String)), Csv(), 6)
 @example(b'a,b,c\n1,"x\ny",2\n3,"z\n",4\n', Contract(A_TO_C), Csv(), 9)
 def test_any_records_are_what_they_are_the_careful_way(
     data: bytes, contract: Contract, options: Csv, block: int
@@ -194,6 +195,8 @@ def test_any_text_is_what_it_is_the_careful_way(text: str, contract: Contract, o
 
 
 @given(st.binary(max_size=60), BLOCKS)
+@example(b"\xef\xbb\xbf", 7)
+@example(b"1,x\n\xef\xbb\xbf2,y\n", 4)
 def test_any_bytes_are_what_they_are_the_careful_way(data: bytes, block: int) -> None:
     both(b"a,b\n" + data, Contract({"a": pl.Int64, "b": pl.String}), Csv(), block)
 

@@ -209,6 +209,8 @@ class _Pass:
         )
         file.seek(block.start)
         content = Content("", file.read(proof.end - block.start), None)
+        if content.head(len(text.BOM)) == text.BOM:
+            raise Unusual
         frame = csv.scan(content, replace(layout, body=0), proof, stream.options).collect(engine="in-memory")
         malformed = malformed_frame(proof.malformed)
         table = Table(frame.lazy(), stream.format, frame, malformed, decimal_comma=stream.options.decimal_comma)
@@ -244,12 +246,14 @@ def typed(data: bytes, stream: Stream) -> pl.DataFrame | None:
     """A block as Polars reads it into the stream's types; None where that may not be what it says.
 
     Raises:
-        Unusual: it has bytes that no text in UTF-8 has.
+        Unusual: it has bytes that no text in UTF-8 has, or begins with a byte order mark.
     """
     if b"\0" in data or not (data.isascii() or _is_utf8(data)):
         raise Unusual
     if b"\r" in data and data.count(b"\r") != data.count(b"\r\n"):
         return None
+    if data.startswith(text.BOM):
+        raise Unusual  # it is a record's, not the file's, and Polars would drop it
     dialect, names = stream.layout.dialect, stream.layout.names
     quoted = dialect.quote is not None and dialect.quote.encode() in data
     try:
