@@ -100,7 +100,7 @@ def convert(
     return _rewritten(made, task, scratch)
 
 
-@dataclass(frozen=True)
+@dataclass
 class _Task:
     """What is to be done, and what is known before. ``landed`` is when the object was put into bronze."""
 
@@ -124,9 +124,9 @@ class _Task:
         """Whether silver has text in this column."""
         return self.recorded is not None and self.recorded.columns.get(name) == pl.String()
 
-    def of(self, table: Table) -> _Task:
-        """The same, once it is known how the file is written."""
-        return replace(self, lineage=replace(self.lineage, format=table.format, dialect=brief(table.dialect)))
+    def tell(self, table: Table) -> None:
+        """Now it is known how the file is written."""
+        self.lineage = replace(self.lineage, format=table.format, dialect=brief(table.dialect))
 
     def guessed(self, table: Table, names: Collection[str]) -> list[str]:
         """Of the columns of good rows those whose type the reader found out for itself."""
@@ -153,7 +153,7 @@ def _converted(
         if made is not None:
             return made
         table = opened.table(wanted)
-    task = task.of(table)
+    task.tell(table)
     task.stages.end("parse")
     try:
         if table.frame is not None:
@@ -275,7 +275,7 @@ def _by_block(
         reading = blockwise.reading(stream, task.contract, scratch) if stream is not None else None
         if stream is None or reading is None:
             return None
-        task = task.of(stream.table)
+        task.tell(stream.table)
         written = _read(reading, task, scratch)
         task.stages.end("one pass")
         return _finished(written, task, scratch)

@@ -9,7 +9,6 @@ import logging
 import os
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from datetime import UTC, datetime
 from functools import cache, partial
 from pathlib import Path
@@ -213,7 +212,7 @@ class Handler:
         event = ObjectEvent("", "")
         try:
             for event in filter(self._wanted, unwrap(record["body"])):
-                outcomes.append(self._aged(complete(self._work(event, receives(record), run)), event))
+                outcomes.append(complete(self._work(event, receives(record), run)))
         except (Exception, PanicException) as error:  # noqa: BLE001 -- it is this message's failure and no other's
             return self._report(record, event, waited, error)
         return Report(record["messageId"], tuple(outcomes), waited=waited)
@@ -237,12 +236,9 @@ class Handler:
         """What a message about one object came to."""
         message: str = record["messageId"]
         if isinstance(found, Outcome):
-            return Report(message, (self._aged(found, event),), waited=waited)
+            return Report(message, (found,), waited=waited)
         retry_in = self._retry_in(found, receives(record))
         return Report(message, (), error=describe(found), key=event.key, retry_in=retry_in, waited=waited)
-
-    def _aged(self, outcome: Outcome, event: ObjectEvent) -> Outcome:
-        return replace(outcome, age=_age(event, self._now()))
 
     def _wanted(self, event: ObjectEvent) -> bool:
         """The topic's filter is by prefix and suffix; here the pattern is matched exactly."""
@@ -264,15 +260,6 @@ def _attempt(act: Callable[[Work], _Found], work: Work) -> _Found | BaseExceptio
         return act(work)
     except (Exception, PanicException) as error:  # noqa: BLE001 -- see above
         return error
-
-
-def _age(event: ObjectEvent, now: datetime) -> float | None:
-    """Seconds since the time that the event tells, which may be anything; None where it tells none."""
-    try:
-        told = datetime.fromisoformat(event.time)
-    except ValueError:
-        return None
-    return max(0.0, round((now - told).total_seconds(), 3)) if told.tzinfo else None
 
 
 def _try(courtesy: Callable[..., None], *arguments: object) -> None:

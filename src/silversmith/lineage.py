@@ -7,8 +7,9 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from enum import StrEnum
+from functools import cached_property
 from urllib.parse import quote, unquote
 
 #: The longest key S3 takes, in bytes of UTF-8.
@@ -25,7 +26,7 @@ LONGEST_DIALECT = 160
 PARQUET_ENTRY = "silversmith"
 
 #: What is written only where there is any.
-_SELDOM = frozenset({"lookups", "looked_up"})
+_SELDOM = frozenset({"lookups"})
 
 
 @dataclass(frozen=True)
@@ -62,11 +63,17 @@ class Lineage:
 
         https://docs.aws.amazon.com/AmazonS3/latest/userguide/UsingMetadata.html
         """
-        values = {name: value for name, value in vars(self).items() if name not in _SELDOM or value}
-        values.pop("looked_up", None)
-        metadata = {name.replace("_", "-"): str(value) for name, value in values.items()}
+        return dict(self._metadata)
+
+    @cached_property
+    def _metadata(self) -> Mapping[str, str]:
+        metadata = {
+            dashed: str(value)
+            for name, dashed in _NAMES.items()
+            if (value := getattr(self, name)) or name not in _SELDOM
+        }
         metadata["bronze-key"] = encode_key(self.bronze_key)
-        if sum(len(name) + len(value) for name, value in metadata.items()) > MOST_METADATA:
+        if len("".join((*metadata, *metadata.values()))) > MOST_METADATA:
             metadata["dialect"] = ""
         return metadata
 
@@ -102,6 +109,10 @@ class Lineage:
         if self.looked_up:
             metadata["looked-up"] = json.dumps(dict(self.looked_up))
         return json.dumps(metadata)
+
+
+#: The names in metadata of what all of it has room for.
+_NAMES = {field.name: field.name.replace("_", "-") for field in fields(Lineage) if field.name != "looked_up"}
 
 
 def brief(dialect: Mapping[str, object]) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -54,21 +55,29 @@ class Work:
         """What is recorded of the schema of silver; None where nothing is to be recorded."""
         return self.schemas.look() if self.schemas is not None else None
 
-    @property
+    @cached_property
     def silver(self) -> str:
         return silver_key(self.transform.name, self.key)
 
-    @property
+    @cached_property
     def rejected(self) -> str:
         return rejected_key(self.transform.name, self.key)
 
-    @property
+    @cached_property
     def error(self) -> str:
         return error_key(self.transform.name, self.key)
 
     def outcome(self, verdict: Verdict, **more: Any) -> Outcome:
         self.stages.end("commit" if verdict in {Verdict.COMMITTED, Verdict.QUARANTINED} else "read")
-        return Outcome(verdict, self.transform.name, self.key, self.silver, stages=self.stages.seconds, **more)
+        return Outcome(
+            verdict,
+            self.transform.name,
+            self.key,
+            self.silver,
+            stages=self.stages.seconds,
+            age=_age(self.event, self.now()),
+            **more,
+        )
 
     def version(self, source: Source) -> str:
         """The version's id: the store's word, or else the event's where it speaks of these very bytes."""
@@ -84,3 +93,12 @@ class Ready:
     work: Work
     made: Converted
     head: Head | None
+
+
+def _age(event: ObjectEvent, now: datetime) -> float | None:
+    """Seconds since the time that the event tells, which may be anything; None where it tells none."""
+    try:
+        told = datetime.fromisoformat(event.time)
+    except ValueError:
+        return None
+    return max(0.0, round((now - told).total_seconds(), 3)) if told.tzinfo else None

@@ -154,7 +154,7 @@ def compression_of(content: Content) -> Compression | None:
     """
     head = content.head(16)
     found = next((one for one in COMPRESSIONS if head.startswith(one.magics)), None)
-    if found is None and head:
+    if found is None and head and _is_called_so(content.name):
         for one in COMPRESSIONS:
             if one.stripped(content.name) is not None:
                 raise one.unreadable(f"it does not begin as {one.name} does")
@@ -163,4 +163,14 @@ def compression_of(content: Content) -> Compression | None:
 
 def stripped(name: str) -> str:
     """A name without the ending that says how it is compressed."""
+    if not _is_called_so(name):
+        return name
     return next((found for one in COMPRESSIONS if (found := one.stripped(name)) is not None), name)
+
+
+_ENDINGS = tuple(ending for one in COMPRESSIONS for ending in one.endings)
+
+
+def _is_called_so(name: str) -> bool:
+    """Whether a name says that its content is compressed."""
+    return name.lower().endswith(_ENDINGS)

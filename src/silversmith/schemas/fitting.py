@@ -112,7 +112,8 @@ class Values:
 def _is_large(numbers: pl.Series) -> bool:
     """Directly: an expression would cost more than all the rest of a small file's fitting."""
     if len(numbers) <= _FEW:
-        return any(not -_EXACT <= number <= _EXACT for number in numbers.to_list() if number is not None)
+        present = [number for number in numbers.to_list() if number is not None]
+        return bool(present) and not -_EXACT <= min(present) <= max(present) <= _EXACT
     low, high = numbers.min(), numbers.max()
     return isinstance(low, int) and isinstance(high, int) and not -_EXACT <= low <= high <= _EXACT
 

@@ -11,11 +11,9 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import io
 import os
 import time
-import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -26,12 +24,7 @@ from silversmith.errors import PreconditionFailed, SilversmithError, SourceChang
 from silversmith.stores import IN_MEMORY, Head, Put, Source, digests, files, folders, keys, listing
 from silversmith.stores.file_clock import FileClock
 from silversmith.stores.later import LaterHead, Underway
-
-#: How many files the locks of all keys share. More would only mean fewer chance meetings.
-_LOCKS = 64
-
-#: How often a put tries again when the folder that it had found or made was pruned at the same moment.
-_ATTEMPTS = 100
+from silversmith.stores.placing import Placing
 
 
 @dataclass(frozen=True)
@@ -111,8 +104,9 @@ class LocalStore:
                 errno.EXDEV, f"{scratch} must be on the file system of {root}: a file is moved from there at once"
             )
         self._root = str(root.absolute())
+        self._reserved = f"{self._root}/{keys.RESERVED}"
         self._scratch = str(scratch.absolute())
-        self._locks = str(locks.absolute())
+        self._placing = Placing(self._root, str(locks.absolute()), fsync)
         self._foreign = foreign_writers
         self._fsync = fsync
         self._digests = digests.Digests(passed=passed or FileClock(scratch.absolute()).has_passed)
@@ -126,27 +120,41 @@ class LocalStore:
         Raises:
             InvalidKey: ``key`` is no S3 key.
         """
-        with self._reading(key) as (path, file):
-            return None if file is None else self._head(key, path, file)
+        found = self._opened(key)
+        if found is None:
+            return None
+        path, file = found
+        with file:
+            return self._head(key, path, file)
 
     def glance(self, key: str) -> Glance | None:
         """What can be told of the object without reading it; None where there is none."""
-        with self._reading(key) as (_, file):
-            return None if file is None else _glance(file)
+        found = self._opened(key)
+        if found is None:
+            return None
+        with found[1] as file:
+            return _glance(file)
 
     def look(self, key: str) -> tuple[Glance, Head | None] | None:
         """:meth:`glance` and then :meth:`head` by opening it once; a large object is not read, and has no head here."""
-        with self._reading(key) as (path, file):
-            if file is None:
-                return None
+        found = self._opened(key)
+        if found is None:
+            return None
+        path, file = found
+        with file:
             glance = _glance(file)
             return glance, self._head(key, path, file) if glance.size <= IN_MEMORY else None
 
     @contextlib.contextmanager
     def open(self, key: str) -> Iterator[Source | None]:
         """The object, to read. A :class:`Source` with a path is good, and can be verified, within the block only."""
-        with self._reading(key) as (path, file):
-            source = None if file is None else self._source(key, path, file)
+        found = self._opened(key)
+        if found is None:
+            yield None
+            return
+        path, file = found
+        with file:
+            source = self._source(key, path, file)
             try:
                 yield source
             finally:
@@ -160,8 +168,11 @@ class LocalStore:
 
     def read(self, key: str) -> bytes | None:
         """All bytes of the object."""
-        with self._reading(key) as (_, file):
-            return None if file is None else file.read()
+        found = self._opened(key)
+        if found is None:
+            return None
+        with found[1] as file:
+            return file.read()
 
     def put(
         self,
@@ -184,9 +195,9 @@ class LocalStore:
         keys.check(key)
         with self._durable(body) as (source, etag):
             faults.point("store.written")
-            with self._locked(key):
-                self._require(key, if_match=if_match, if_none_match=if_none_match)
-                here = self._enter(key, source, exclusive=if_none_match)
+            with self._placing.locked(key):
+                self._require(key, if_match)
+                here = self._placing.enter(key, source, exclusive=if_none_match)
             faults.point("store.placed")
             try:
                 # Not under the lock: who sees the object before it is durable and writes over it syncs it as well.
@@ -228,8 +239,8 @@ class LocalStore:
         """
         if if_match is None and not any(folders.look(self._root, path) for path in keys.places(key)):
             return  # as nearly always, when what an earlier failure might have left is cleared: no lock for that
-        with self._locked(key):
-            self._require(key, if_match=if_match)
+        with self._placing.locked(key):
+            self._require(key, if_match)
             # What the first place hides goes first, or it would come to light for a moment.
             removed = [path for path in reversed(keys.places(key)) if folders.remove(self._root, path)]
         faults.point("store.deleted")
@@ -248,16 +259,20 @@ class LocalStore:
             else:
                 yield Head(found.key, files.etag(found.stat), found.stat.st_size, files.modified(found.stat))
 
-    @contextlib.contextmanager
-    def _reading(self, key: str) -> Iterator[tuple[str, io.FileIO | None]]:
-        """The object's file and the path below the root where it was found."""
-        for path in keys.places(key):
+    def _opened(self, key: str) -> tuple[str, io.FileIO] | None:
+        """The object's file, the caller's to close, and the path below the root where it was found."""
+        for path in self._places(key):
             descriptor = folders.open_file(self._root, path)
             if descriptor is not None:
-                with os.fdopen(descriptor, "rb", buffering=0) as file:
-                    yield path, file
-                return
-        yield "", None
+                return path, io.FileIO(descriptor)
+        return None
+
+    def _places(self, key: str) -> tuple[str, ...]:
+        """Where the object may be. Mostly there is no reserved folder, and nothing in it need be spelled out."""
+        keys.check(key)
+        if keys.is_plain(key) and not os.path.lexists(self._reserved):
+            return (key,)
+        return keys.places(key)
 
     def _head(self, key: str, path: str, file: io.FileIO) -> Head:
         stat = os.fstat(file.fileno())
@@ -328,9 +343,9 @@ class LocalStore:
         """Move the file into place. ``places`` are descriptors of the folders that are to be synced."""
         faults.point("store.written")
         put = draft.put
-        with self._locked(put.key):
-            self._require(put.key, if_match=put.if_match, if_none_match=put.if_none_match)
-            here = self._enter(put.key, draft.path, exclusive=put.if_none_match)
+        with self._placing.locked(put.key):
+            self._require(put.key, put.if_match)
+            here = self._placing.enter(put.key, draft.path, exclusive=put.if_none_match)
         stat = os.fstat(here)
         draft.place = (stat.st_dev, stat.st_ino)
         if draft.place in places:
@@ -368,62 +383,18 @@ class LocalStore:
                 return digests.of_data(body)
             return digests.of_file(file, os.fstat(descriptor).st_size)
 
-    @contextlib.contextmanager
-    def _locked(self, key: str) -> Iterator[None]:
-        name = f"{self._locks}/{zlib.crc32(key.encode('utf-8', 'surrogatepass')) % _LOCKS:02}"
-        descriptor = os.open(name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-            yield
-        finally:
-            os.close(descriptor)  # which unlocks it
-
-    def _require(self, key: str, *, if_match: str | None = None, if_none_match: bool = False) -> None:
-        if if_match is None and not if_none_match:
+    def _require(self, key: str, if_match: str | None) -> None:
+        """Whether there is no such object is seen when it is to be put."""
+        if if_match is None:
             return
-        with self._reading(key) as (path, file):
-            if if_none_match and file is not None:
-                raise PreconditionFailed(f"{key}: there is such an object already")
-            if if_match is not None and file is None:
-                raise PreconditionFailed(f"{key}: there is no such object, expected one with the etag {if_match}")
-            if if_match is not None and file is not None:
-                found = self._digests.of(path, file) if self._foreign else files.etag(os.fstat(file.fileno()))
-                if found != if_match:
-                    raise PreconditionFailed(f"{key}: the object's etag is {found}, expected {if_match}")
-
-    def _enter(self, key: str, source: str, *, exclusive: bool) -> int:
-        """Move the file into the object's place. A descriptor, the caller's to close, of the folder that it is in."""
-        for attempt in range(_ATTEMPTS):
-            try:
-                return self._enter_once(key, source, exclusive=exclusive)
-            except FileNotFoundError:
-                if attempt == _ATTEMPTS - 1 or not os.path.lexists(source):
-                    raise
-        raise AssertionError("unreachable")
-
-    def _enter_once(self, key: str, source: str, *, exclusive: bool) -> int:
-        places = keys.places(key)
-        # It stays in its place, also where a better one is free by now: a reader who has just looked there would miss
-        # it on its way.
-        present = [path for path in places if folders.look(self._root, path) is not None]
-        for path in present[:1] or places:
-            *names, name = path.split("/")
-            try:
-                here = folders.make(self._root, names, self._fsync)
-                try:
-                    folders.enter(source, name, here, exclusive=exclusive)
-                except BaseException:
-                    os.close(here)
-                    raise
-            except folders.Occupied:
-                continue
-            except FileExistsError:
-                raise PreconditionFailed(f"{key}: there is such an object already") from None
-            for hidden in present[1:]:
-                folders.remove(self._root, hidden)
-            return here
-        blocked = f"{self._root}/{keys.RESERVED}"
-        raise FileExistsError(errno.EEXIST, "this must be a folder that only Silversmith writes; move it away", blocked)
+        found = self._opened(key)
+        if found is None:
+            raise PreconditionFailed(f"{key}: there is no such object, expected one with the etag {if_match}")
+        path, file = found
+        with file:
+            etag = self._digests.of(path, file) if self._foreign else files.etag(os.fstat(file.fileno()))
+        if etag != if_match:
+            raise PreconditionFailed(f"{key}: the object's etag is {etag}, expected {if_match}")
 
 
 def _glance(file: io.FileIO) -> Glance:

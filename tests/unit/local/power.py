@@ -35,9 +35,18 @@ class Plug:
         found = os.fstat(descriptor)
         if stat.S_ISDIR(found.st_mode):
             path = Path(f"/proc/self/fd/{descriptor}").readlink()
-            self._folders[str(path)] = self._entries(path)
+            entries = self._entries(path)
+            gone = [name for name, entry in self._folders.get(str(path), {}).items() if entries.get(name) != entry]
+            for name in gone:
+                self._forget(path / name)
+            self._folders[str(path)] = entries
         else:
             self._synced.add(_identity(found))
+
+    def _forget(self, path: Path) -> None:
+        """A folder that is made where another was does not have what was in that one."""
+        for known in [known for known in self._folders if Path(known).is_relative_to(path)]:
+            del self._folders[known]
 
     def pull(self, folder: Path, draw: random.Random) -> None:
         """Leave in the folder what a power cut might leave there."""

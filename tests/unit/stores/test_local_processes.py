@@ -109,7 +109,7 @@ def test_a_body_on_another_file_system_is_copied(store: LocalStore) -> None:
         store.put("a", body)
         assert store.read("a") == b"elsewhere"
         with pytest.raises(OSError, match="must be on the file system of"):
-            LocalStore(shared, scratch=Path(store._scratch), locks=Path(store._locks), foreign_writers=False)
+            LocalStore(shared, scratch=Path(store._scratch), locks=Path(store._placing._locks), foreign_writers=False)
     finally:
         body.unlink()
 
