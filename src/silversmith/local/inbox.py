@@ -16,6 +16,10 @@ from silversmith.local.bucket import DOUBTFUL, Landed
 from silversmith.stores import Head
 from silversmith.stores.local import Glance, LocalStore
 
+#: How many small files, if so many were found at once, there are to take when the engine is woken: each time it is, it
+#: makes several transactions.
+AT_ONCE = 64
+
 
 class Inbox:
     """What landed and was not taken yet.
@@ -85,7 +89,7 @@ class Inbox:
         self._large.shutdown(wait=True, cancel_futures=True)
 
     def _look(self, keys: Sequence[str], scanned: bool) -> None:
-        for key in keys:
+        for number, key in enumerate(keys, 1):
             try:
                 found = self._store.look(key)
             except (OSError, SilversmithError):
@@ -94,6 +98,8 @@ class Inbox:
                 self._large.submit(self._read, key, found[0], scanned)
             else:
                 self._put(key, found, scanned)
+            if number % AT_ONCE == 0 or number == len(keys):
+                self._wake()
 
     def _read(self, key: str, glance: Glance, scanned: bool) -> None:
         try:
@@ -101,6 +107,7 @@ class Inbox:
         except (OSError, SilversmithError):
             head = None
         self._put(key, (glance, head), scanned)
+        self._wake()
 
     def _put(self, key: str, found: tuple[Glance, Head | None] | None, scanned: bool) -> None:
         """A file that went away meanwhile, or cannot be read, is one the less; its next event or a scan brings it.
@@ -114,7 +121,6 @@ class Inbox:
         else:
             identity = glance.identity + DOUBTFUL * glance.racy
             self._ready.put(Landed(key, identity, head.etag, head.size, scanned))
-        self._wake()
 
 
 def _emptied(waiting: queue.SimpleQueue[str]) -> list[str]:
