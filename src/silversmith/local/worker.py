@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import orjson
 
@@ -26,6 +26,7 @@ from silversmith.local import iam
 from silversmith.local.guard import GuardedStore
 from silversmith.local.iam import Policy
 from silversmith.local.lake import LakeFolder
+from silversmith.local.place import Place
 from silversmith.pipeline import Pipeline, load
 from silversmith.report import Report
 from silversmith.stores import Lake, Store
@@ -34,12 +35,6 @@ _PR_SET_PDEATHSIG = 1
 
 #: How many small objects are committed at once: SQS's own size of a batch. Larger batches gain little more.
 TOGETHER = 10
-
-
-class Place(Protocol):
-    """An integer in memory that the engine and a worker share: at which message of its batch the worker is, from 0."""
-
-    value: int
 
 
 @dataclass(frozen=True)
@@ -75,8 +70,11 @@ class LocalContext:
         return max(0, int((self._deadline - time.monotonic()) * 1000))
 
 
-def main(connection: Connection, output: Connection, place: Place, config: WorkerConfig) -> None:
-    """The life of a worker: load the pipeline, say that it is ready, then one invocation after the other."""
+def main(connection: Connection, output: Connection, place: Path, config: WorkerConfig) -> None:
+    """The life of a worker: load the pipeline, say that it is ready, then one invocation after the other.
+
+    ``place`` is the file of its :class:`~silversmith.local.place.Place`.
+    """
     _die_with_parent(config.parent)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the engine's: it lets the batch end
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
@@ -85,7 +83,7 @@ def main(connection: Connection, output: Connection, place: Place, config: Worke
     output.close()
     sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
     try:
-        handlers = _Handlers(connection, place, config)
+        handlers = _Handlers(connection, Place(place, new=False), config)
         connection.send_bytes(orjson.dumps({"ready": os.getpid()}))
     except DefinitionError as error:
         connection.send_bytes(orjson.dumps({"broken": str(error)}))

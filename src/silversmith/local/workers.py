@@ -23,16 +23,15 @@ import orjson
 import psutil
 
 from silversmith.local.function import Invocation
-from silversmith.local.worker import Place, WorkerConfig, main
+from silversmith.local.lake import LakeFolder
+from silversmith.local.place import NOWHERE, Place
+from silversmith.local.worker import WorkerConfig, main
 
 #: What all that the functions print may fill on disk: this many bytes, twice.
 LOG_BYTES = 10 * 1024 * 1024
 
 #: Where Polars looks, when it is imported, for how many threads it shall have.
 _POLARS = "POLARS_MAX_THREADS"
-
-#: The place of a worker that has begun with no message yet.
-_NOWHERE = -1
 
 #: For so many batches a worker that replaces a dead one is careful: else one that always dies at its second file, say,
 #: would finish none.
@@ -63,15 +62,14 @@ class Worker:
     ) -> None:
         ours, theirs = context.Pipe()
         reading, writing = context.Pipe(duplex=False)
-        self._place: Place = context.RawValue("i", _NOWHERE)
+        place = LakeFolder(config.lake).engine_scratch / f"place-{os.urandom(8).hex()}"
+        self._place = Place(place, new=True)
         self.connection: Connection = ours
         self.invocation: Invocation | None = None
         self.ready = False
         self._careful = careful
         self._end_reason = ""
-        self.process: SpawnProcess = context.Process(
-            target=main, args=(theirs, writing, self._place, config), daemon=True
-        )
+        self.process: SpawnProcess = context.Process(target=main, args=(theirs, writing, place, config), daemon=True)
         with _without_ctrl_c(), _with_threads(threads):
             self.process.start()
         theirs.close()
@@ -90,7 +88,7 @@ class Worker:
             "careful": self._careful > 0,
         }
         self._careful -= 1
-        self._place.value = _NOWHERE
+        self._place.value = NOWHERE
         try:
             self.connection.send_bytes(orjson.dumps(request))
         except OSError:
@@ -100,7 +98,7 @@ class Worker:
     def at(self) -> str | None:
         """The id of the message that it has begun last; None: of none."""
         place = self._place.value
-        return None if self.invocation is None or place == _NOWHERE else [*self.invocation.messages][place]
+        return None if self.invocation is None or place == NOWHERE else [*self.invocation.messages][place]
 
     def end(self, reason: str) -> None:
         """Kill it, for this reason."""
@@ -250,6 +248,7 @@ def _log(path: Path) -> logging.Logger:
     logger = logging.Logger(f"silversmith.functions.{path}")  # not the process's: this lake's own
     handler = RotatingFileHandler(path, maxBytes=LOG_BYTES, backupCount=1, encoding="utf-8", errors="backslashreplace")
     handler.setFormatter(logging.Formatter("%(message)s"))
+    handler.terminator = ""  # pieces end anywhere, also in the middle of a line
     logger.addHandler(handler)
     return logger
 
@@ -258,7 +257,7 @@ def _drain(reading: Connection, log: logging.Logger) -> None:
     """Move a worker's output to the log, in pieces of bounded size, until the worker is gone."""
     with reading:
         while piece := os.read(reading.fileno(), 65536):
-            log.info(piece.decode("utf-8", "backslashreplace").rstrip("\n"))
+            log.info(piece.decode("utf-8", "backslashreplace"))
 
 
 def _signal_name(number: int) -> str:

@@ -138,6 +138,8 @@ def _alike(our: Any, their: Any, terms: Terms) -> bool:
     if isinstance(our, float) and isinstance(their, float):
         if math.isnan(our) or math.isnan(their):
             return math.isnan(our) and math.isnan(their)
+        if math.isinf(our) or math.isinf(their):
+            return our == their  # to any tolerance, everything else is infinitely far away
         return our == their or abs(our - their) <= terms.absolute + terms.relative * abs(their)
     if isinstance(our, list) and isinstance(their, list):
         return len(our) == len(their) and all(_alike(*pair, terms) for pair in zip(our, their, strict=True))
