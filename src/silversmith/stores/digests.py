@@ -13,6 +13,8 @@ import threading
 import time
 from collections.abc import Callable
 
+import xxhash
+
 from silversmith.stores import IN_MEMORY
 from silversmith.stores.later import Underway
 
@@ -50,18 +52,18 @@ def of_file(file: io.FileIO | io.BytesIO, size: int, stopped: Callable[[], bool]
     """The etag of an open file of so many bytes, read from its beginning without holding it in memory.
 
     S3's etag of a large object, put in parts, is no MD5 of its bytes: 32 hexadecimal digits, a dash, and the number of
-    parts. So are these, of SHA-256, for which processors have instructions: it takes half of MD5's time.
+    parts. So are these, of XXH3 with 128 bits, which takes a thirtieth of MD5's time.
     ``stopped`` tells that nobody needs it any more.
 
     https://docs.aws.amazon.com/AmazonS3/latest/userguide/checking-object-integrity-upload.html
     """
-    digest = hashlib.sha256() if size > IN_MEMORY else hashlib.md5(usedforsecurity=False)
+    digest = xxhash.xxh3_128() if size > IN_MEMORY else hashlib.md5(usedforsecurity=False)
     piece = memoryview(bytearray(min(_PIECE, size + 1)))
     at = 0
     while not stopped() and (read := _read_at(file, piece, at)):
         digest.update(piece[:read])
         at += read
-    return digest.hexdigest() if size <= IN_MEMORY else f"{digest.hexdigest()[:32]}-{-(-size // _PART)}"
+    return digest.hexdigest() if size <= IN_MEMORY else f"{digest.hexdigest()}-{-(-size // _PART)}"
 
 
 def _read_at(file: io.FileIO | io.BytesIO, piece: memoryview, at: int) -> int:
