@@ -331,7 +331,7 @@ class Engine:
 
     def _listen(self, pause: float) -> None:
         """Hear the workers for so long, in seconds, or until there is something to do: a worker has become free or has
-        died, or something landed. That a worker has come to its next file is only noted."""
+        died, or something landed and there is one for it. Else what landed is taken in with what lands meanwhile."""
         end = time.monotonic() + pause
         heard = False
         while not heard:
@@ -341,7 +341,7 @@ class Engine:
             for found in ready:
                 if found == self._wake_reading:
                     os.read(self._wake_reading, 65536)
-                    heard = True
+                    heard |= bool(self._workers.idle)
                 elif isinstance(found, Connection):
                     for event in self._workers.events(connections[found]):
                         self._reports.hear(event, self._clock.now())
