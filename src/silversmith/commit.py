@@ -15,7 +15,7 @@ from silversmith import faults
 from silversmith.errors import DataError, PreconditionFailed, SourceChanged, told
 from silversmith.lineage import Lineage
 from silversmith.outcome import Outcome, Verdict
-from silversmith.stores import Put, Source, Store
+from silversmith.stores import Put, Source, Store, as_seen
 from silversmith.work import Ready, Work
 
 
@@ -35,8 +35,7 @@ def commit(ready: Ready) -> Outcome:
         work.silver,
         made.silver,
         metadata=made.lineage.to_metadata(),
-        if_match=ready.head.etag if ready.head else None,
-        if_none_match=ready.head is None,
+        **as_seen(ready.head),
     )
     return _committed(ready, silver, rejected)
 
@@ -60,8 +59,7 @@ def commit_all(silver: Store, readies: Sequence[Ready]) -> list[Outcome | Except
                 ready.work.silver,
                 ready.made.silver,
                 metadata=ready.made.lineage.to_metadata(),
-                if_match=ready.head.etag if ready.head else None,
-                if_none_match=ready.head is None,
+                **as_seen(ready.head),
             )
         )
     found: list[Outcome | Exception] = []
@@ -143,13 +141,7 @@ def _replace(work: Work, key: str, body: bytes | Path, bronze: str, metadata: Ma
     existing = work.lake.quarantine.head(key)
     if existing is not None:
         _require_bronze(work, bronze)
-    return work.lake.quarantine.put(
-        key,
-        body,
-        metadata=metadata,
-        if_match=existing.etag if existing else None,
-        if_none_match=existing is None,
-    )
+    return work.lake.quarantine.put(key, body, metadata=metadata, **as_seen(existing))
 
 
 def _remove(work: Work, key: str, bronze: str | None) -> bool:

@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypedDict
 
 #: Objects up to this many bytes are handed to readers as bytes, larger ones as a file.
 IN_MEMORY = 8 * 1024 * 1024
@@ -38,6 +38,18 @@ class Source:
     head: Head
     data: bytes | None
     path: Path | None
+
+
+class Condition(TypedDict):
+    """Under which an object is written, as :meth:`Store.put` has it."""
+
+    if_match: str | None
+    if_none_match: bool
+
+
+def as_seen(head: Head | None) -> Condition:
+    """That the object is still what a HEAD told, or that there still is none."""
+    return {"if_match": head.etag if head is not None else None, "if_none_match": head is None}
 
 
 @dataclass(frozen=True)
