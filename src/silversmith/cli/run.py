@@ -123,7 +123,7 @@ def run(
             folder,
             definition,
             target=pipeline,
-            workers=workers or usable_cpus(),
+            workers=workers or len(usable_cpus()),
             chaos=None if chaos is None else Chaos(chaos, rates),
             profile=stages,
         )

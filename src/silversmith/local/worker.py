@@ -81,7 +81,8 @@ def main(connection: Connection, output: Connection, place: Path, config: Worker
     os.dup2(output.fileno(), 1)
     os.dup2(output.fileno(), 2)
     output.close()
-    sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
+    # Each line in one piece, also under PYTHONUNBUFFERED: else those of two workers get into each other in the log.
+    sys.stdout.reconfigure(line_buffering=True, write_through=False)  # type: ignore[union-attr]
     try:
         handlers = _Handlers(connection, Place(place, new=False), config)
         connection.send_bytes(orjson.dumps({"ready": os.getpid()}))

@@ -42,6 +42,14 @@ LOOK = 0.05
 
 
 @dataclass(frozen=True)
+class Share:
+    """What one worker may use: this many threads of Polars, on these CPUs; None: on any."""
+
+    threads: int
+    cpus: frozenset[int] | None = None
+
+
+@dataclass(frozen=True)
 class Event:
     """What a worker tells: ``message`` is its JSON, or None when it has died for the ``reason``."""
 
@@ -53,12 +61,12 @@ class Event:
 class Worker:
     """One worker process. ``invocation`` is what it works on; ``ready`` once it has loaded the pipeline.
 
-    ``threads`` is how many Polars may have in it. ``careful`` is for how many batches it commits every file before it
+    ``share`` is what it may use of the CPUs. ``careful`` is for how many batches it commits every file before it
     begins the next: what a worker dies of takes with it what was not committed yet.
     """
 
     def __init__(
-        self, context: SpawnContext, config: WorkerConfig, log: logging.Logger, *, threads: int, careful: int = 0
+        self, context: SpawnContext, config: WorkerConfig, log: logging.Logger, *, share: Share, careful: int = 0
     ) -> None:
         ours, theirs = context.Pipe()
         reading, writing = context.Pipe(duplex=False)
@@ -67,10 +75,11 @@ class Worker:
         self.connection: Connection = ours
         self.invocation: Invocation | None = None
         self.ready = False
+        self.share = share
         self._careful = careful
         self._end_reason = ""
         self.process: SpawnProcess = context.Process(target=main, args=(theirs, writing, place, config), daemon=True)
-        with _without_ctrl_c(), _with_threads(threads):
+        with _without_ctrl_c(), _with(share):
             self.process.start()
         theirs.close()
         writing.close()
@@ -129,20 +138,19 @@ class Workers:
     when there is a large file for it.
 
     Many small files are converted fastest where Polars does not spread each over threads that the other workers use,
-    and one large file where it may use all CPUs (docs/decisions/0066-threads-of-workers.md).
+    and one large file where it may use all CPUs (docs/decisions/0066-small-files-are-committed-together.md).
     """
 
-    def __init__(self, config: WorkerConfig, *, number: int, logs: Path, cpus: int | None = None) -> None:
+    def __init__(self, config: WorkerConfig, *, number: int, logs: Path, cpus: frozenset[int] | None = None) -> None:
         self._context = multiprocessing.get_context("spawn")
         self._config = config
         self._log = _log(logs / "functions.log")
         self._cpus = cpus or usable_cpus()
-        self._threads = max(1, self._cpus // number)
-        self._workers = [self._start(self._threads) for _ in range(number)]
+        self._workers = [self._start(share) for share in shares(number, self._cpus)]
         self._wide: Worker | None = None
 
-    def _start(self, threads: int, *, careful: int = 0) -> Worker:
-        return Worker(self._context, self._config, self._log, threads=threads, careful=careful)
+    def _start(self, share: Share, *, careful: int = 0) -> Worker:
+        return Worker(self._context, self._config, self._log, share=share, careful=careful)
 
     @property
     def _all(self) -> list[Worker]:
@@ -150,10 +158,10 @@ class Workers:
 
     def for_large(self) -> Worker | None:
         """One that may use all CPUs, also if it is yet to begin; None where it is busy, or the others may, too."""
-        if self._threads >= self._cpus:
+        if all(worker.share.threads >= len(self._cpus) for worker in self._workers):
             return None
         if self._wide is None:
-            self._wide = self._start(self._cpus)
+            self._wide = self._start(Share(len(self._cpus)))
         return self._wide if self._wide.invocation is None else None
 
     @property
@@ -185,7 +193,7 @@ class Workers:
                 self._wide = None
             else:
                 self._workers.remove(worker)
-                self._workers.append(self._start(self._threads, careful=CAREFUL))
+                self._workers.append(self._start(worker.share, careful=CAREFUL))
             yield Event(worker, None, reason)
 
     def enforce(self, now: float) -> None:
@@ -222,25 +230,51 @@ def _without_ctrl_c() -> Iterator[None]:
 
 
 @contextmanager
-def _with_threads(number: int) -> Iterator[None]:
-    """What is started meanwhile gives Polars so many threads, unless somebody has said how many it shall have.
+def _with(share: Share) -> Iterator[None]:
+    """What is started meanwhile has this share, unless somebody has said how many threads Polars shall have.
 
     https://docs.pola.rs/api/python/stable/reference/api/polars.thread_pool_size.html
     """
     if _POLARS in os.environ:
         yield
         return
-    os.environ[_POLARS] = str(number)
+    os.environ[_POLARS] = str(share.threads)
     try:
-        yield
+        with _on(share.cpus):
+            yield
     finally:
         del os.environ[_POLARS]
 
 
-def usable_cpus() -> int:
-    """Those that this process may use: in a container that may be fewer than there are."""
+@contextmanager
+def _on(cpus: frozenset[int] | None) -> Iterator[None]:
+    """What this thread starts meanwhile runs on these CPUs, where the system lets one say so (Linux does)."""
+    if cpus is None or not hasattr(os, "sched_setaffinity"):
+        yield
+        return
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, cpus)
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
+
+
+def shares(number: int, cpus: frozenset[int]) -> list[Share]:
+    """Divide the CPUs among so many workers. One that gets a single thread of Polars stays on one CPU: a file goes
+    through several threads all the same, which take turns, and to wake one on another CPU takes longer than its work.
+    """
+    threads = max(1, len(cpus) // number)
+    if threads > 1:
+        return [Share(threads)] * number
+    order = sorted(cpus)
+    return [Share(1, frozenset({order[place % len(order)]})) for place in range(number)]
+
+
+def usable_cpus() -> frozenset[int]:
+    """The numbers of those that this process may use: in a container that may be fewer than there are."""
     affinity = getattr(os, "sched_getaffinity", None)
-    return len(affinity(0)) if affinity else os.cpu_count() or 1
+    return frozenset(affinity(0) if affinity else range(os.cpu_count() or 1))
 
 
 def _log(path: Path) -> logging.Logger:

@@ -12,6 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from silversmith.events import ObjectEvent, object_created
 from silversmith.local.chain import worker_functions
@@ -21,7 +24,7 @@ from silversmith.local.lake import LakeFolder
 from silversmith.local.queue import Message
 from silversmith.local.stack import read
 from silversmith.local.worker import WorkerConfig
-from silversmith.local.workers import LOG_BYTES, Event, Worker, Workers
+from silversmith.local.workers import LOG_BYTES, Event, Worker, Workers, shares, usable_cpus
 from silversmith.pipeline import load
 from silversmith.template import compile as compile_template
 
@@ -48,7 +51,7 @@ class Pool:
     """Workers over a lake with a pipeline, and what they told so far."""
 
     def __init__(
-        self, folder: Path, body: str, *, number: int, start: str, policy: Policy | None, cpus: int | None
+        self, folder: Path, body: str, *, number: int, start: str, policy: Policy | None, cpus: frozenset[int] | None
     ) -> None:
         self.lake = LakeFolder(folder / "lake")
         definition = folder / "pipeline.py"
@@ -118,7 +121,7 @@ def opened(
     number: int = 1,
     start: str = "",
     policy: Policy | None = None,
-    cpus: int | None = None,
+    cpus: frozenset[int] | None = None,
 ) -> Iterator[Pool]:
     pool = Pool(folder, body, number=number, start=start, policy=policy, cpus=cpus)
     try:
@@ -185,7 +188,9 @@ def test_a_worker_that_dies_says_how_and_is_replaced(tmp_path: Path) -> None:
 
 
 def test_many_workers_share_the_cpus_and_one_more_has_all_for_what_is_large(tmp_path: Path) -> None:
-    with opened(tmp_path, "print('threads:', first, pl.thread_pool_size())", number=2, cpus=4) as pool:
+    with opened(
+        tmp_path, "print('threads:', first, pl.thread_pool_size())", number=2, cpus=frozenset(range(4))
+    ) as pool:
         pool.ready().invoke(pool.invocation(1))
         wide = pool.workers.for_large()
         assert wide is not None
@@ -203,8 +208,36 @@ def test_many_workers_share_the_cpus_and_one_more_has_all_for_what_is_large(tmp_
 
 
 def test_where_each_worker_has_all_cpus_there_is_no_other(tmp_path: Path) -> None:
-    with opened(tmp_path, number=1, cpus=4) as pool:
+    with opened(tmp_path, number=1, cpus=frozenset(range(4))) as pool:
         assert pool.workers.for_large() is None
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this system does not let one choose CPUs")
+def test_a_worker_with_one_thread_stays_on_one_cpu_and_so_does_who_replaces_it(tmp_path: Path) -> None:
+    usable = usable_cpus()
+    number = len(usable) + 1
+    with opened(tmp_path, number=number) as pool:
+        pool.ready().process.kill()
+        pool.until(pool.deaths)
+        pool.until(lambda: len(pool.workers.idle) == number)
+        found = [psutil.Process(worker.process.pid).cpu_affinity() for worker in pool.workers.idle]
+        assert sorted(found) == sorted([cpu] for cpu in [*usable, min(usable)])
+    assert usable_cpus() == usable, "the engine itself may go on anywhere"
+
+
+@given(st.integers(1, 40), st.frozensets(st.integers(0, 200), min_size=1, max_size=40))
+def test_shares_use_every_cpu_and_none_more_than_another(number: int, cpus: frozenset[int]) -> None:
+    found = shares(number, cpus)
+    assert len(found) == number
+    assert all(share.threads == max(1, len(cpus) // number) for share in found)
+    pinned = [cpu for share in found if share.cpus is not None for cpu in share.cpus]
+    if found[0].threads > 1:
+        assert not pinned, "with room for more than one thread each may go anywhere"
+    else:
+        assert len(pinned) == number
+        assert set(pinned) <= cpus
+        counts = [pinned.count(cpu) for cpu in cpus]
+        assert max(counts) - min(counts) <= 1
 
 
 def test_who_replaces_a_dead_worker_finishes_each_file_before_the_next(tmp_path: Path) -> None:
