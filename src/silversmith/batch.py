@@ -10,6 +10,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Protocol
 
+import polars as pl
+
 from silversmith.errors import SilversmithError
 from silversmith.events import ObjectEvent, unwrap
 from silversmith.stores import IN_MEMORY
@@ -68,7 +70,7 @@ class Batch:
 
     def is_full(self, together: int) -> bool:
         """Whether so many are ready that no more shall wait with them, by their number or by what they hold."""
-        held = sum(len(one.made.silver) for one, _ in self.ready.values() if isinstance(one.made.silver, bytes))
+        held = sum(_held(one) for one, _ in self.ready.values())
         return len(self.ready) >= together or held >= IN_MEMORY
 
     @contextmanager
@@ -83,6 +85,14 @@ class Batch:
     def untouched(self) -> list[Mapping[str, Any]]:
         """The records that were not worked on."""
         return [record for message, record in self.records.items() if message not in self.touched]
+
+
+def _held(one: Ready) -> int:
+    """The bytes of memory that it takes while it waits."""
+    silver = one.made.silver
+    if isinstance(silver, bytes):
+        return len(silver)
+    return int(silver.estimated_size()) if isinstance(silver, pl.DataFrame) else 0
 
 
 def calm(record: Mapping[str, Any]) -> ObjectEvent | None:

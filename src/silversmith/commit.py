@@ -11,8 +11,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import polars as pl
+
 from silversmith import faults
-from silversmith.errors import DataError, PreconditionFailed, SourceChanged, told
+from silversmith.convert import write_all
+from silversmith.errors import DataError, PreconditionFailed, SourceChanged, TransformError, told
 from silversmith.lineage import Lineage
 from silversmith.outcome import Outcome, Verdict
 from silversmith.stores import Put, Source, Store, as_seen
@@ -26,6 +29,7 @@ def commit(ready: Ready) -> Outcome:
         PreconditionFailed, SourceChanged: what is true has changed. Nothing was put that is not true.
     """
     work, made = ready.work, ready.made
+    assert not isinstance(made.silver, pl.DataFrame), "only simple ones are left to be written with others"
     rejected = None
     if made.rejected is not None:
         metadata = made.lineage.to_metadata()
@@ -42,7 +46,7 @@ def commit(ready: Ready) -> Outcome:
 
 def is_simple(ready: Ready) -> bool:
     """Whether it is one small object that can be committed together with others."""
-    return ready.made.rejected is None and isinstance(ready.made.silver, bytes)
+    return ready.made.rejected is None and not isinstance(ready.made.silver, Path)
 
 
 def commit_all(silver: Store, readies: Sequence[Ready]) -> list[Outcome | Exception]:
@@ -50,25 +54,39 @@ def commit_all(silver: Store, readies: Sequence[Ready]) -> list[Outcome | Except
 
     ``silver`` is the store that all of them have.
     """
-    puts = []
     for ready in readies:
         ready.work.stages.end("turn")
-        assert isinstance(ready.made.silver, bytes), "a simple one"
-        puts.append(
-            Put(
-                ready.work.silver,
-                ready.made.silver,
-                metadata=ready.made.lineage.to_metadata(),
-                **as_seen(ready.head),
-            )
-        )
+    bodies = _written(readies)
+    puts = [
+        Put(ready.work.silver, body, metadata=ready.made.lineage.to_metadata(), **as_seen(ready.head))
+        for ready, body in zip(readies, bodies, strict=True)
+        if isinstance(body, bytes)
+    ]
+    put = iter(silver.put_all(puts))
     found: list[Outcome | Exception] = []
-    for ready, put in zip(readies, silver.put_all(puts), strict=True):
+    for ready, body in zip(readies, bodies, strict=True):
         try:
-            found.append(_committed(ready, put, None) if isinstance(put, str) else put)
+            done = next(put) if isinstance(body, bytes) else body
+            found.append(_committed(ready, done, None) if isinstance(done, str) else done)
         except Exception as error:  # noqa: BLE001 -- it is this one's, and the others go on
             found.append(error)
     return found
+
+
+def _written(readies: Sequence[Ready]) -> list[bytes | TransformError]:
+    """The bodies of silver objects that are simple. What was left to be written with others is written now."""
+    bodies: dict[int, bytes | TransformError] = {}
+    rows = []
+    for place, ready in enumerate(readies):
+        assert not isinstance(ready.made.silver, Path), "a simple one"
+        if isinstance(ready.made.silver, bytes):
+            bodies[place] = ready.made.silver
+        else:
+            rows.append((place, (ready.work.transform, ready.made.silver, ready.made.lineage)))
+    for (place, _), body in zip(rows, write_all([one for _, one in rows]), strict=True):
+        bodies[place] = body
+        readies[place].work.stages.end("write")
+    return [bodies[place] for place in range(len(readies))]
 
 
 def _committed(ready: Ready, silver: str, rejected: str | None) -> Outcome:

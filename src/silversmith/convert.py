@@ -6,7 +6,7 @@ Small objects are handled in memory; large ones stream, so that memory does not 
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
@@ -44,10 +44,11 @@ class Converted:
 
     ``dialect`` is what was found out about how the file is written. ``change`` is to be recorded before silver is put.
 
-    Where they are files, they live as long as this object does.
+    Where they are files, they live as long as this object does. Where silver is still rows, :func:`write_all` makes
+    Parquet of it.
     """
 
-    silver: bytes | Path
+    silver: bytes | Path | pl.DataFrame
     rejected: bytes | Path | None
     lineage: Lineage
     dialect: Mapping[str, object] = field(default_factory=dict)
@@ -65,6 +66,7 @@ def convert(
     stages: Stages | None = None,
     context: Context | None = None,
     identified: Callable[[Lineage], Lineage] = lambda lineage: lineage,
+    later: bool = False,
 ) -> Converted:
     """Make the silver object of one bronze object.
 
@@ -78,6 +80,7 @@ def convert(
         stages: told when each stage has ended.
         context: what the function may know beside its rows; None: there are no lookups.
         identified: gives the lineage with what is known once the object's etag is, and waits for that.
+        later: the rows of a small object that is put alone, and changes no schema, are left to be written with others'.
 
     Raises:
         DataError: the bytes are not what the reader or the contract demands, or not what silver has.
@@ -85,7 +88,8 @@ def convert(
         SilversmithError: a lookup cannot be had.
     """
     context, stages = context or alone(source.head), stages or Stages()
-    task = _Task(transform, lineage, source.head.modified, known, context, stages, identified)
+    later = later and transform.writer is None
+    task = _Task(transform, lineage, source.head.modified, known, context, stages, identified, later)
     try:
         made = _converted(source, task, scratch)
     except schemas.Changed as error:
@@ -111,6 +115,7 @@ class _Task:
     context: Context
     stages: Stages
     identified: Callable[[Lineage], Lineage]
+    later: bool
 
     @property
     def contract(self) -> Contract:
@@ -185,6 +190,8 @@ def _in_memory(table: Table, frame: pl.DataFrame, task: _Task) -> Converted:
         rows_rejected=rows_rejected,
         schema=version,
     )
+    if task.later and rejected is None and change is None:
+        return Converted(silver, None, lineage, table.dialect)
     text = lineage.to_json()
     if rejected is not None:
         rejected = with_origins(rejected.lazy(), table).collect()
@@ -331,6 +338,7 @@ def _rewritten(made: Converted, task: _Task, scratch: Path) -> Converted:
         return made
     files = Scratch(scratch)
     path = files.file(".parquet")
+    assert not isinstance(made.silver, pl.DataFrame), "with a writer it is not left for later"
     held = io.BytesIO(made.silver) if isinstance(made.silver, bytes) else made.silver.absolute()
     write(writer, pl.scan_parquet(held, glob=False, hive_partitioning=False), path.absolute(), made.lineage)
     return replace(made, silver=path, scratches=(*made.scratches, files))
@@ -373,6 +381,24 @@ def _written(transform: Transform, silver: pl.DataFrame, lineage: str) -> bytes:
         return formats.parquet_bytes(silver, lineage)
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
         raise TransformError(_told(transform, error)) from error  # a type of theirs that Parquet has not
+
+
+def write_all(rows: Sequence[tuple[Transform, pl.DataFrame, Lineage]]) -> list[bytes | TransformError]:
+    """The Parquet of several small objects whose rows were left for later, or what is wrong with one."""
+    if not rows:
+        return []
+    texts = [(frame, lineage.to_json()) for _, frame, lineage in rows]
+    try:
+        return list(formats.all_parquet_bytes(texts))
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException):
+        return [_written_or_not(transform, *text) for (transform, *_), text in zip(rows, texts, strict=True)]
+
+
+def _written_or_not(transform: Transform, silver: pl.DataFrame, lineage: str) -> bytes | TransformError:
+    try:
+        return _written(transform, silver, lineage)
+    except TransformError as error:
+        return error
 
 
 def _told(transform: Transform, error: BaseException) -> str:

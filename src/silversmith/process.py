@@ -84,7 +84,7 @@ def complete(work: Work) -> Outcome:
 def prepare_simple(work: Work) -> Outcome | Ready:
     """As :func:`complete`, but what can be committed together with others is left at that."""
     try:
-        found = prepare(work)
+        found = prepare(work, later=True)
         if isinstance(found, Outcome) or commit.is_simple(found):
             return found
         return commit.commit(found)
@@ -92,9 +92,9 @@ def prepare_simple(work: Work) -> Outcome | Ready:
         return complete(work)
 
 
-def prepare(work: Work) -> Outcome | Ready:
+def prepare(work: Work, *, later: bool = False) -> Outcome | Ready:
     """All but the commit: steps 2 to 5 of the design. The silver object is headed before bronze is read: that order
-    makes the put safe.
+    makes the put safe. ``later``: as :func:`~silversmith.convert.convert` has it.
 
     A schema is recorded before silver has it: who dies in between has widened it for nothing, and done no harm.
 
@@ -111,7 +111,7 @@ def prepare(work: Work) -> Outcome | Ready:
         work.stages.end("read")
         faults.point("process.opened")
         try:
-            return Ready(work, work.run(partial(_convert, work, source)), head)
+            return Ready(work, work.run(partial(_convert, work, source, later)), head)
         except (DataError, TransformError, OSError) as error:
             work.lake.bronze.verify(source)  # what torn bytes lead to is nobody's fault
             if isinstance(error, DataError):
@@ -119,7 +119,7 @@ def prepare(work: Work) -> Outcome | Ready:
             raise
 
 
-def _convert(work: Work, source: Source) -> Converted:
+def _convert(work: Work, source: Source, later: bool) -> Converted:
     """What is to be put, and its schema recorded: the next object shall be read with that in mind."""
     known = work.known
     work.stages.end("turn")
@@ -132,6 +132,7 @@ def _convert(work: Work, source: Source) -> Converted:
         context=work.lookups.context(source.head),
         stages=work.stages,
         identified=partial(_identified, work, source),
+        later=later,
     )
     faults.point("process.written")
     work.lake.bronze.verify(source)

@@ -116,6 +116,7 @@ def test_no_cell_is_in_another_column(
         return
     made = converted(tmp_path, name, written.encode(), large=large)
     assert (made.lineage.rows_written, made.lineage.rows_rejected) == (rows, rejected)
+    assert not isinstance(made.silver, pl.DataFrame)
     silver = pl.read_parquet(made.silver)
     assert silver.columns == NAMES
     clean = set(map(tuple, ROWS))

@@ -11,7 +11,7 @@ import pytest
 from polars.testing import assert_frame_equal
 
 from silversmith import Contract, Pipeline
-from silversmith.convert import Converted, convert
+from silversmith.convert import Converted, convert, write_all
 from silversmith.errors import DataError, TransformError
 from silversmith.formats import read_lineage
 from silversmith.lineage import Lineage
@@ -97,3 +97,18 @@ def test_too_many_rejected_rows_refuse_the_file(tmp_path: Path) -> None:
     with pytest.raises(DataError) as caught:
         converted(large(tmp_path), Contract(SCHEMA, RULES, max_rejected=5))
     assert caught.value.code == "TooManyRejected"
+
+
+def test_written_together_one_that_parquet_cannot_hold_fails_alone() -> None:
+    pipeline = Pipeline("p")
+    pipeline.transform("*.csv", name="rows")(lambda rows: rows)
+    good = pl.DataFrame({"x": [1, 2]})
+    bad = pl.DataFrame({"x": pl.Series([object()], dtype=pl.Object)})
+    rows = [(pipeline.transforms[0], frame, LINEAGE) for frame in (good, bad, good)]
+    first, failed, last = write_all(rows)
+    assert isinstance(failed, TransformError)
+    assert "the transform 'rows'" in str(failed)
+    assert isinstance(first, bytes)
+    assert first == last
+    assert pl.read_parquet(first).equals(good)
+    assert write_all([]) == []

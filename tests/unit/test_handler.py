@@ -435,6 +435,18 @@ def test_together_each_message_ends_by_its_own_put(bench: Bench) -> None:
     assert bench.shop.silver.calls.count("put_all") == 1
 
 
+def test_together_or_alone_silver_is_the_same(tmp_path: Path) -> None:
+    found = []
+    for together in (1, 4):
+        bench = Bench(Shop(tmp_path / str(together)), together=together)
+        assert bench.handle(*beside(bench, *range(6))) == []
+        found.append({key: bench.shop.silver.read(key) for key in bench.silver()})
+        stages = [outcome.stages for report in bench.reports for outcome in report.outcomes]
+        assert all(one["write"] > 0 for one in stages)
+    assert len(found[0]) == 6
+    assert found[0] == found[1]
+
+
 def test_together_no_more_wait_than_shall(bench: Bench) -> None:
     bench.together = 3
     seen: list[int] = []

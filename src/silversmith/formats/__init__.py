@@ -38,6 +38,7 @@ from silversmith.formats.parquet import Parquet
 from silversmith.formats.scratch import Scratch
 from silversmith.formats.table import MALFORMED, ROW, Table, shorten, with_fields
 from silversmith.formats.writer import (
+    all_parquet_bytes,
     count_rows,
     fill_lineage,
     parquet_bytes,
@@ -246,6 +247,7 @@ __all__ = [
     "Unpacked",
     "Unusual",
     "Xml",
+    "all_parquet_bytes",
     "count_rows",
     "fill_lineage",
     "parquet_bytes",

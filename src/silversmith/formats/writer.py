@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import polars as pl
@@ -41,9 +42,24 @@ def write_parquet(frame: pl.DataFrame | pl.LazyFrame, path: Path, lineage_json: 
 
 def parquet_bytes(frame: pl.DataFrame, lineage_json: str) -> bytes:
     """The same for a small frame, in memory."""
-    buffer = io.BytesIO()
-    frame.write_parquet(buffer, compression="zstd", metadata={PARQUET_ENTRY: lineage_json})
-    return buffer.getvalue()
+    return all_parquet_bytes([(frame, lineage_json)])[0]
+
+
+def all_parquet_bytes(frames: Sequence[tuple[pl.DataFrame, str]]) -> list[bytes]:
+    """The same for several small frames, each with its lineage: each gets the very bytes that it would get alone.
+
+    One plan with many sinks, because what Polars does once for each plan takes longer than to encode a few rows.
+
+    Raises:
+        polars.exceptions.PolarsError: one of them has a type that Parquet has not; nobody knows which.
+    """
+    buffers = [io.BytesIO() for _ in frames]
+    sinks = [
+        frame.lazy().sink_parquet(buffer, compression="zstd", metadata={PARQUET_ENTRY: lineage_json}, lazy=True)
+        for buffer, (frame, lineage_json) in zip(buffers, frames, strict=True)
+    ]
+    pl.collect_all(sinks, engine="streaming", optimizations=pl.QueryOptFlags.none())
+    return [buffer.getvalue() for buffer in buffers]
 
 
 def parquet_sink(frame: pl.LazyFrame, path: Path, lineage_json: str) -> pl.LazyFrame:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from silversmith.formats import (
+    all_parquet_bytes,
     count_rows,
     fill_lineage,
     parquet_bytes,
@@ -48,6 +50,36 @@ def test_a_frame_and_its_lineage_come_back(tmp_path: Path) -> None:
     assert held == read_lineage(path.read_bytes()) == lineage(read=5).to_metadata()
     assert Lineage.from_metadata(held) == lineage(read=5)
     assert count_rows(path) == 1000
+
+
+VALUES = {
+    pl.Int64(): st.integers(-(2**63), 2**63 - 1),
+    pl.String(): st.text(max_size=20),
+    pl.Float64(): st.floats(allow_nan=False),
+    pl.Boolean(): st.booleans(),
+    pl.List(pl.Int64()): st.lists(st.integers(0, 9), max_size=3),
+}
+
+
+@st.composite
+def frames(draw: st.DrawFn) -> pl.DataFrame:
+    height = draw(st.integers(0, 12))
+    kinds = draw(st.lists(st.sampled_from(list(VALUES)), min_size=1, max_size=4))
+    columns = [
+        pl.Series(f"c{place}", draw(st.lists(st.none() | VALUES[kind], min_size=height, max_size=height)), dtype=kind)
+        for place, kind in enumerate(kinds)
+    ]
+    return pl.DataFrame(columns)
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.tuples(frames(), st.text(st.characters(codec="utf-8"), max_size=30)), max_size=6))
+def test_written_together_each_is_what_it_would_be_alone(some: list[tuple[pl.DataFrame, str]]) -> None:
+    written = all_parquet_bytes(some)
+    assert written == [parquet_bytes(frame, text) for frame, text in some]
+    for (frame, text), body in zip(some, written, strict=True):
+        assert pl.read_parquet(body).equals(frame)
+        assert pl.read_parquet_metadata(io.BytesIO(body))[PARQUET_ENTRY] == text
 
 
 def test_a_stream_is_filled_in_afterwards(tmp_path: Path) -> None:
