@@ -44,6 +44,12 @@ class Reading:
     _size: int = 0
     _paths: list[Path] = field(default_factory=list)
 
+    def begin(self) -> None:
+        """Read the first rows, in other threads, while it is found out what is to be done with them."""
+        with self._turn:
+            if self._parts is None:
+                self._parts = self.stream.parts(self.rowwise.judge)
+
     def good(self) -> pl.LazyFrame:
         """The good rows. Its pass raises what :meth:`silversmith.formats.csv_stream.Stream.parts` does."""
         return register_io_source(self._read, schema=self.rowwise.schema, is_pure=True)

@@ -294,6 +294,7 @@ def _read(reading: blockwise.Reading, task: _Task, scratch: Scratch) -> _Written
     path, rejected_path = scratch.file(".parquet"), scratch.file(".rejected.parquet")
     text = task.lineage.to_json()
     try:
+        reading.begin()
         silver = _ahead(task, _applied(task, reading.good()))
         formats.write_parquet(silver, path, text)
         reading.finish()

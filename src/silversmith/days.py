@@ -6,8 +6,10 @@ is one comparison, and the sum of the digits, weighted, is the day's place in a 
 
 from __future__ import annotations
 
+import calendar
 from datetime import date
 from functools import cache
+from threading import Lock
 from typing import NamedTuple
 
 import polars as pl
@@ -66,21 +68,30 @@ class _Shaped(NamedTuple):
     calendar: pl.Series
 
 
-@cache
 def _shaped() -> _Shaped:
-    zeros, most = _repeated(_SHAPE, pl.UInt8), _repeated(_MOST, pl.UInt8)
-    weights = _repeated(b"".join(weight.to_bytes(4, "little") for weight in _WEIGHTS), pl.UInt32)
-    return _Shaped(zeros, most, weights, _calendar())
+    with _ONCE:  # for several threads at a time it would be made several times
+        return _made()
 
 
-def _repeated(row: bytes, kind: type[pl.DataType]) -> pl.Series:
-    rows = pl.repeat(row, _AT_ONCE, dtype=pl.Binary, eager=True)
-    return rows.bin.reinterpret(dtype=pl.Array(kind, _WIDTH)).reshape((-1,))
+_ONCE = Lock()
+
+
+@cache
+def _made() -> _Shaped:
+    rows = [pl.Series([row * _AT_ONCE]).cast(pl.List(pl.UInt8)).item() for row in (_SHAPE, _MOST)]
+    row = b"".join(weight.to_bytes(4, "little") for weight in _WEIGHTS)
+    weights = (
+        pl.Series([row]).new_from_index(0, _AT_ONCE).bin.reinterpret(dtype=pl.Array(pl.UInt32, _WIDTH)).reshape((-1,))
+    )
+    return _Shaped(rows[0], rows[1], weights, _calendar())
 
 
 def _calendar() -> pl.Series:
-    all_days = pl.date_range(date(FIRST, 1, 1), date(LAST, 12, 31), eager=True)
-    year, month, day = all_days.dt.year().cast(pl.Int32), all_days.dt.month(), all_days.dt.day()
-    places = (year - FIRST) * _YEAR + month.cast(pl.Int32) * _MONTH + day.cast(pl.Int32)
+    """The days by their places, month by month: within one, places follow each other as days do."""
+    firsts = [date(year, month, 1) for year in range(FIRST, LAST + 1) for month in range(1, 13)]
+    places = [(first.year - FIRST) * _YEAR + first.month * _MONTH + first.day for first in firsts]
+    lengths = [calendar.monthrange(first.year, first.month)[1] for first in firsts]
+    months = pl.DataFrame({"day": pl.Series(firsts).to_physical(), "place": places, "length": lengths})
+    ranges = months.select(pl.int_ranges(name, pl.col(name) + pl.col("length")).explode() for name in ("day", "place"))
     numbers = pl.repeat(None, (LAST + 1 - FIRST) * _YEAR, dtype=pl.Int32, eager=True)
-    return numbers.scatter(places, all_days.to_physical()).cast(pl.Date)
+    return numbers.scatter(ranges["place"], ranges["day"].cast(pl.Int32)).cast(pl.Date)

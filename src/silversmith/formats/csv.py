@@ -14,7 +14,7 @@ import polars as pl
 from silversmith.errors import DataError, Place
 from silversmith.formats import infer, origins, text
 from silversmith.formats.content import Content
-from silversmith.formats.csv_blocks import BLOCK, Proof, Shape, prove
+from silversmith.formats.csv_blocks import BLOCK, Proof, Shape, looks_packed, prove
 from silversmith.formats.csv_numbers import ungroup, ungrouped
 from silversmith.formats.csv_options import Csv
 from silversmith.formats.csv_records import Dialect, Malformed, Record, Records
@@ -291,7 +291,8 @@ def _scan_options(layout: Layout, proof: Proof, options: Csv) -> Mapping[str, An
 def _source(content: Content, layout: Layout, proof: Proof) -> Mapping[str, Any]:
     """Where Polars shall read: the file after its header, or what was written anew in its place."""
     if proof.rewritten is not None:
-        return {"source": proof.rewritten}
+        return {"source": proof.rewritten, "skip_lines": 1}
     if content.data is not None:
-        return {"source": content.data[layout.body :]}
+        body = content.data[layout.body :]
+        return {"source": b"\n" + body, "skip_lines": 1} if looks_packed(body) else {"source": body}
     return {"source": content.path, "skip_lines": layout.line - 1}

@@ -20,14 +20,23 @@ from silversmith.formats.csv_records import Dialect, Malformed, Records
 #: Bytes proved at once. One irregular record makes this many be read slowly.
 BLOCK = 256 * 1024
 
+#: What text may begin with and Polars takes for zlib's compression; other compressions begin as no UTF-8 does.
+#: https://www.rfc-editor.org/rfc/rfc1950
+_PACKED = (b"x\x01", b"x\x5e", b"x\x9c", b"x\xda")
+
+
+def looks_packed(data: bytes) -> bool:
+    """Whether Polars would unpack this text, which is not packed. A blank line before it keeps Polars from that."""
+    return data.startswith(_PACKED)
+
 
 @dataclass(frozen=True)
 class Proof:
     """What is known of the records after the header, or of some of them: ``before`` is how many come before those.
 
-    ``rewritten`` has the regular records without a header, and a placeholder for each malformed one so that the others
-    keep their numbers; None where the file itself is regular. ``quoted``: there are quotes; ``empty_quotes``: two in a
-    row. The next record begins at byte ``end``, on line ``line``.
+    ``rewritten`` has a blank line, the regular records without a header, and a placeholder for each malformed one so
+    that the others keep their numbers; None where the file itself is regular. ``quoted``: there are quotes;
+    ``empty_quotes``: two in a row. The next record begins at byte ``end``, on line ``line``.
     """
 
     records: int
@@ -48,8 +57,11 @@ def prove(
     Raises:
         DataError: no UTF-8, NUL bytes, a quote that is never closed, too many malformed records, or no others.
     """
+    rewriter = Rewriter(content, dialect)
     with content.open() as file:
-        proof = _Prover(file, Rewriter(content, dialect), malformed, size=block).run(body, line)
+        if content.data is None and looks_packed(content.head(2)):
+            rewriter.begin(file, body, body)
+        proof = _Prover(file, rewriter, malformed, size=block).run(body, line)
     malformed.refuse_header(proof.records - len(proof.malformed))
     return proof
 
@@ -212,6 +224,7 @@ class Rewriter:
             self._file = self._path.open("w+b")
         else:
             self._file = io.BytesIO()
+        self._file.write(b"\n")
         file.seek(start)
         while piece := file.read(min(BLOCK, end - file.tell())):
             self._file.write(piece)

@@ -3,7 +3,8 @@
 To read cells as text, to prove them regular and to cast them costs several times what reading them as numbers does. So
 a block is read as what the contract wants first, and that is believed only where nothing else can be meant:
 
-- Polars fails where a record is too long, where a number is none, and where text follows a closing quote.
+- Polars fails where a record is too long, where a number is none, where text follows a closing quote, and where bytes
+  are no UTF-8.
 - A record that is too short, or blank, has null in its last column. Where there is such a null, the shape of the block
   is proved as that of any other is, from its bytes.
 - Quotes are a pair around each whole field, with none between them: what is beside each is looked at. Other quotes are
@@ -23,14 +24,15 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from functools import lru_cache, partial
-from typing import BinaryIO, NamedTuple
+from itertools import islice
+from typing import BinaryIO, NamedTuple, cast
 
 import polars as pl
 from polars.exceptions import PanicException, PolarsError
 
 from silversmith.formats import csv, text
 from silversmith.formats.content import Content
-from silversmith.formats.csv_blocks import Proof, Shape, prove_some
+from silversmith.formats.csv_blocks import Proof, Shape, looks_packed, prove_some
 from silversmith.formats.csv_options import Csv
 from silversmith.formats.csv_records import Dialect, Malformed
 from silversmith.formats.csv_sniff import announced
@@ -102,14 +104,27 @@ class Stream:
         )
 
     def parts(self, judge: Judge) -> Generator[Part]:
-        """All records in their order. ``judge`` is called in other threads, for several blocks at a time.
+        """All records in their order; the first of them are being read when this returns. ``judge`` is called in other
+        threads, for several blocks at a time.
 
         Raises:
-            Unusual, DataError: this file is to be read the careful way.
+            Unusual, DataError: this file is to be read the careful way. From the generator.
         """
-        reading = _Pass(self, judge, Malformed(len(self.layout.names), ragged=self.options.ragged))
-        with self.content.open() as file, ThreadPoolExecutor(_workers()) as pool:
-            yield from reading.run(file, pool)
+        parts = self._parts(judge)
+        next(parts)  # what a generator that has begun holds is let go of when it is closed
+        return cast("Generator[Part]", parts)
+
+    def _parts(self, judge: Judge) -> Generator[Part | None]:
+        """None once the first blocks are being read, then the parts."""
+        work = partial(_judged, self, judge)
+        reading = _Pass(self, Malformed(len(self.layout.names), ragged=self.options.ragged))
+        with (
+            self.content.open() as file,
+            ThreadPoolExecutor(_workers()) as pool,
+            closing(_Ahead(file.fileno(), pool, work, self.layout.body, self.block)) as blocks,
+        ):
+            yield None
+            yield from reading.run(file, blocks)
 
 
 def stream_of(content: Content, options: Csv, wanted: Mapping[str, pl.DataType], block: int = BLOCK) -> Stream | None:
@@ -137,59 +152,70 @@ def _kind(wanted: pl.DataType, options: Csv) -> pl.DataType:
     return wanted if wanted in NATIVE and not options.decimal_comma else pl.String()
 
 
+class _Ahead:
+    """The blocks of a file from a position on, read and judged while those before them are looked at."""
+
+    def __init__(
+        self, file: int, pool: ThreadPoolExecutor, work: Callable[..., pl.DataFrame | None], start: int, size: int
+    ) -> None:
+        self._file, self._pool, self._work, self._size = file, pool, work, size
+        self._waiting: deque[_Block] = deque()
+        self._lines = _lines(file, start, size)
+        self._fill()
+
+    def __iter__(self) -> Iterator[_Block]:
+        while self._waiting:
+            yield self._waiting.popleft()
+            self._fill()
+
+    def _fill(self) -> None:
+        for start, end, whole in islice(self._lines, _workers() + _WAITING - len(self._waiting)):
+            self._waiting.append(_Block(start, end, self._pool.submit(self._work, self._file, start, end, whole=whole)))
+
+    def begin_anew(self, position: int) -> None:
+        """Go on with the blocks from there."""
+        self.close()
+        self._lines = _lines(self._file, position, self._size)
+
+    def close(self) -> None:
+        for block in self._waiting:
+            block.judged.cancel()
+        wait(block.judged for block in self._waiting)  # they read the file
+        self._waiting.clear()
+
+
+def _judged(stream: Stream, judge: Judge, file: int, start: int, end: int, *, whole: bool) -> pl.DataFrame | None:
+    """What the judge makes of a block; None where it has to be read the careful way."""
+    frame = typed(os.pread(file, end - start, start), stream) if whole else None
+    return None if frame is None else judge(frame)
+
+
 @dataclass
 class _Pass:
     """One reading of a stream. ``uncounted`` are the blocks whose line ends nobody has needed to know so far."""
 
     stream: Stream
-    judge: Judge
     malformed: Malformed
     records: int = 0
     line: int = 0
     uncounted: list[tuple[int, int]] = field(default_factory=list)
 
-    def run(self, file: BinaryIO, pool: ThreadPoolExecutor) -> Iterator[Part]:
-        position, self.line, end = self.stream.layout.body, self.stream.layout.line, -1
-        while position != end:  # records that end in another block than they seemed to make all after them begin anew
-            end = position
-            with closing(self._ahead(pool, position)) as blocks:
-                for block in blocks:
-                    judged = block.judged.result()
-                    if judged is not None:
-                        self.records += judged.height
-                        self.uncounted.append((block.start, block.end))
-                        position = end = block.end
-                        yield Part(judged.height, judged, None)
-                        continue
-                    proof, table = self._carefully(file, block)
-                    self.records += proof.records
-                    self.line, position, end = proof.line, proof.end, block.end
-                    yield Part(proof.records, None, table)
-                    if position != end:
-                        break
+    def run(self, file: BinaryIO, blocks: _Ahead) -> Iterator[Part]:
+        self.line = self.stream.layout.line
+        for block in blocks:
+            judged = block.judged.result()
+            if judged is not None:
+                self.records += judged.height
+                self.uncounted.append((block.start, block.end))
+                yield Part(judged.height, judged, None)
+                continue
+            proof, table = self._carefully(file, block)
+            self.records += proof.records
+            self.line = proof.line
+            if proof.end != block.end:  # its last record ends in another block than it seemed to
+                blocks.begin_anew(proof.end)
+            yield Part(proof.records, None, table)
         self.malformed.refuse_header(self.records - len(self.malformed.records))
-
-    def _ahead(self, pool: ThreadPoolExecutor, position: int) -> Generator[_Block]:
-        """The blocks from a position on, while those after them are read and judged."""
-        waiting: deque[_Block] = deque()
-        with self.stream.content.open() as file:
-            try:
-                for start, end, whole in _lines(file.fileno(), position, self.stream.block):
-                    judged = pool.submit(self._judged, file.fileno(), start, end, whole=whole)
-                    waiting.append(_Block(start, end, judged))
-                    if len(waiting) >= _workers() + _WAITING:
-                        yield waiting.popleft()
-                while waiting:
-                    yield waiting.popleft()
-            finally:
-                for block in waiting:
-                    block.judged.cancel()
-                wait(block.judged for block in waiting)  # they read this file
-
-    def _judged(self, file: int, start: int, end: int, *, whole: bool) -> pl.DataFrame | None:
-        """What the judge makes of a block; None where it has to be read the careful way."""
-        frame = typed(os.pread(file, end - start, start), self.stream) if whole else None
-        return None if frame is None else self.judge(frame)
 
     def _carefully(self, file: BinaryIO, block: _Block) -> tuple[Proof, Table]:
         """A block as text, proved or put right."""
@@ -246,14 +272,16 @@ def typed(data: bytes, stream: Stream) -> pl.DataFrame | None:
     """A block as Polars reads it into the stream's types; None where that may not be what it says.
 
     Raises:
-        Unusual: it has bytes that no text in UTF-8 has, or begins with a byte order mark.
+        Unusual: it has a NUL, or begins with a byte order mark.
     """
-    if b"\0" in data or not (data.isascii() or _is_utf8(data)):
+    if b"\0" in data:
         raise Unusual
     if b"\r" in data and data.count(b"\r") != data.count(b"\r\n"):
         return None
     if data.startswith(text.BOM):
         raise Unusual  # it is a record's, not the file's, and Polars would drop it
+    if looks_packed(data):
+        return None
     dialect, names = stream.layout.dialect, stream.layout.names
     quoted = dialect.quote is not None and dialect.quote.encode() in data
     try:
@@ -266,7 +294,7 @@ def typed(data: bytes, stream: Stream) -> pl.DataFrame | None:
             null_values=list(stream.options.null_values) or None,
             glob=False,
         )
-    except (PolarsError, PanicException):
+    except (PolarsError, PanicException, OSError):  # the last where it takes text that is no UTF-8 for packed
         return None
     quotes = quotes_of(data, dialect) if quoted else _Quotes(paired=True, hollow=False)
     doubtful = frame.get_column(names[-1]).null_count() or not quotes.paired
@@ -279,14 +307,6 @@ def typed(data: bytes, stream: Stream) -> pl.DataFrame | None:
 
 def _has_infinity(floats: pl.Series) -> bool:
     return floats.max() == float("inf") or floats.min() == float("-inf")
-
-
-def _is_utf8(data: bytes) -> bool:
-    try:
-        data.decode()
-    except UnicodeDecodeError:
-        return False
-    return True
 
 
 def _texts(frame: pl.DataFrame) -> list[str]:

@@ -23,6 +23,9 @@ ROOM = 160
 #: to wait, are sooner done, and files come out a little smaller.
 _ROWS = 131_072
 
+#: Zstandard's level. The default, 3, takes a tenth longer for the whole file and makes it 3 % smaller.
+_LEVEL = 2
+
 _MAGIC = b"PAR1"
 
 
@@ -55,7 +58,13 @@ def all_parquet_bytes(frames: Sequence[tuple[pl.DataFrame, str]]) -> list[bytes]
     """
     buffers = [io.BytesIO() for _ in frames]
     sinks = [
-        frame.lazy().sink_parquet(buffer, compression="zstd", metadata={PARQUET_ENTRY: lineage_json}, lazy=True)
+        frame.lazy().sink_parquet(
+            buffer,
+            compression="zstd",
+            compression_level=_LEVEL,
+            metadata={PARQUET_ENTRY: lineage_json},
+            lazy=True,
+        )
         for buffer, (frame, lineage_json) in zip(buffers, frames, strict=True)
     ]
     pl.collect_all(sinks, engine="streaming", optimizations=pl.QueryOptFlags.none())
@@ -67,6 +76,7 @@ def parquet_sink(frame: pl.LazyFrame, path: Path, lineage_json: str) -> pl.LazyF
     return frame.sink_parquet(
         path.absolute(),
         compression="zstd",
+        compression_level=_LEVEL,
         row_group_size=_ROWS,
         metadata={PARQUET_ENTRY: lineage_json + " " * ROOM},
         lazy=True,

@@ -6,6 +6,7 @@ import csv as python_csv
 import io
 from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import polars as pl
@@ -17,6 +18,7 @@ from silversmith.errors import DataError, DefinitionError
 from silversmith.formats import ROW, Csv, Table, csv
 from silversmith.formats.content import Content
 from silversmith.formats.csv_records import LONGEST_FIELD, MOST_MALFORMED
+from silversmith.formats.scratch import Scratch
 
 
 def by_records(data: bytes, options: Csv | None = None, wanted: tuple[str, ...] = ()) -> Table:
@@ -46,6 +48,25 @@ def numbers_of(table: Table) -> list[int]:
 
 def malformed_of(table: Table) -> list[tuple[object, ...]]:
     return [] if table.malformed is None else table.malformed.rows()
+
+
+@pytest.mark.parametrize("start", ["x^", "x\x01", "x\u0680"])
+@pytest.mark.parametrize("records", ["{},1\nb,2\n", "{},1\nb,2\nc\n", "a,1\n{},2\n"])
+@pytest.mark.parametrize("header", ["{},n\n", "a,n\n", ""])
+@pytest.mark.parametrize("in_memory", [True, False])
+def test_text_that_begins_as_packed_data_does_is_text(
+    start: str, records: str, header: str, in_memory: bool, tmp_path: Path
+) -> None:
+    data = (header + records).replace("{}", start).encode()
+    path = tmp_path / "data.csv"
+    path.write_bytes(data)
+    content = (
+        Content("data.csv", data, None) if in_memory else Content("data.csv", None, path, scratch=Scratch(tmp_path))
+    )
+    options = Csv(header=bool(header))
+    table, expected = csv.read(content, options, (), small=-1, block=8), by_records(data, options)
+    assert (numbers_of(table), rows_of(table)) == (numbers_of(expected), rows_of(expected))
+    assert malformed_of(table) == malformed_of(expected)
 
 
 @BOTH
