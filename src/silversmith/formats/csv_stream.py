@@ -31,6 +31,7 @@ import polars as pl
 from polars.exceptions import PanicException, PolarsError
 
 from silversmith.formats import csv, text
+from silversmith.formats.byte_column import byte_column
 from silversmith.formats.content import Content
 from silversmith.formats.csv_blocks import Proof, Shape, looks_packed, prove_some
 from silversmith.formats.csv_options import Csv
@@ -327,7 +328,7 @@ def quotes_of(data: bytes, dialect: Dialect) -> _Quotes:
     separator, quote = dialect.separator.encode(), str(dialect.quote).encode()
     if len(separator) != 1 or len(quote) != 1:
         return _Quotes(paired=False)
-    bytes_of: pl.Series = pl.Series([data]).cast(pl.List(pl.UInt8)).item()
+    bytes_of = byte_column(data)
     quotes = bytes_of == quote[0]
     before = _with_edge(bytes_of.head(-1).filter(quotes.slice(1)), first=bool(quotes[0]))
     after = _with_edge(bytes_of.slice(1).filter(quotes.head(-1)), last=bool(quotes[-1]))
