@@ -42,8 +42,8 @@ from silversmith.formats.table import Table, col, malformed_frame
 #: Bytes read at once. Every irregular record makes this many be read the careful way; a block costs some 3 ms besides.
 BLOCK = 4 * 1024 * 1024
 
-#: How many blocks are parsed at a time at most, else one more than Polars has threads: while one waits for Python's
-#: lock or for Polars, another goes on. And how many wait to be taken besides.
+#: How many blocks are parsed at a time at most, else two more than Polars has threads: while some are proved and judged
+#: in Python's threads, there is enough to parse for Polars'. And how many wait to be taken besides.
 _MOST_WORKERS = 8
 _WAITING = 2
 
@@ -146,7 +146,7 @@ def stream_of(content: Content, options: Csv, wanted: Mapping[str, pl.DataType],
 
 
 def _workers() -> int:
-    return min(pl.thread_pool_size() + 1, _MOST_WORKERS)
+    return min(pl.thread_pool_size() + 2, _MOST_WORKERS)
 
 
 def _kind(wanted: pl.DataType, options: Csv) -> pl.DataType:
