@@ -7,7 +7,8 @@ syncs every file to disk and renames it, as the chain does; this also with one t
 chain's workers have it where there are as many as CPUs. Two speeds are shown: of the whole program, with its start,
 the import of its libraries and the search of the folder; and of its work alone, once it runs. For the chain that is
 from the first commit to the last; for the others what the job itself measures. MiniStack's chain is measured with the
-server and the function warm. Whether the peers sync anything to disk is theirs: none is told to.
+server and the function warm. Whether the peers sync anything to disk is theirs: none is told to. Pathway writes what a
+function of its user writes, so it is there twice: as is, and with a function that is as durable as the loop.
 
 ``--short`` takes 300 files, one run, and neither MiniStack nor Spark.
 """
@@ -89,13 +90,14 @@ def fresh(source: Path) -> Path:
     return Path(tempfile.mkdtemp(dir=source.parent))
 
 
-def job(name: str, source: Path, workers: int, **more: str) -> Measured:
-    """One of bench/jobs/small_files.py; those that are no peers run in this very environment."""
+def job(name: str, source: Path, workers: int, *, peer: str | None = None, **more: str) -> Measured:
+    """One of bench/jobs/small_files.py. ``peer``: in whose environment, if it is not named like the job; those that
+    are no peers run in this very environment."""
     folder = fresh(source)
     python, environment = Path(sys.executable), None
-    if name in PEERS:
-        PEERS[name].install()
-        python, environment = PEERS[name].python, PEERS[name].variables()
+    if (of := PEERS.get(peer or name)) is not None:
+        of.install()
+        python, environment = of.python, of.variables()
     command: list[str | Path] = [python, JOBS, name, source, folder / "target", str(workers)]
     return run(command, cwd=folder, environment={**(environment or os.environ), **more})
 
@@ -117,6 +119,8 @@ def contenders(source: Path, some: Path, options: argparse.Namespace) -> list[tu
     sides += [
         (name, PEERS[name].label, partial(job, name, source, workers), count) for name in ("pyspark", "dlt", "pathway")
     ]
+    durable = partial(job, "pathway_synced", source, workers, peer="pathway")
+    sides.append(("pathway", f"{PEERS['pathway'].label}, durable", durable, count))
     few = min(count, MINISTACK_FILES)
     for function in ministack.FUNCTIONS:
         label = f"{PEERS['ministack'].label}, {function}"

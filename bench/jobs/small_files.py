@@ -13,8 +13,9 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 SCHEMA = "number bigint, file bigint, track string, plays bigint, score double, day string"
 
@@ -47,9 +48,16 @@ def _convert(paths: tuple[Path, Path, bool]) -> None:
     if not sync:
         frame.write_parquet(target, compression="zstd")
         return
+    with _durably(target) as file:
+        frame.write_parquet(file, compression="zstd")
+
+
+@contextmanager
+def _durably(target: Path) -> Iterator[BinaryIO]:
+    """A file that is there whole or not at all, and once it is there stays."""
     temporary = target.with_suffix(".tmp")
     with temporary.open("wb") as file:
-        frame.write_parquet(file, compression="zstd")
+        yield file
         file.flush()
         os.fsync(file.fileno())
     temporary.rename(target)
@@ -108,17 +116,29 @@ def dlt(source: Path, target: Path, processes: int) -> float:
 def pathway(source: Path, target: Path, processes: int) -> float:
     """Its file reader, and a function that writes one Parquet file for each: its own writer, Delta Lake's, asks for a
     licence. It has one thread here: more are set by its launcher, which starts the whole program several times."""
+    del processes
+    return _pathway(source, target, sync=False)
+
+
+def pathway_synced(source: Path, target: Path, processes: int) -> float:
+    """The same with a function that writes as the durable loop does."""
+    del processes
+    return _pathway(source, target, sync=True)
+
+
+def _pathway(source: Path, target: Path, *, sync: bool) -> float:
     import pathway as pw  # type: ignore[import-not-found]
     import pyarrow as pa
     from pyarrow import parquet
 
-    del processes
     target.mkdir()
 
     def convert(data: bytes, metadata: Any) -> int:
         name = Path(metadata["path"].as_str()).name
         rows = pa.Table.from_pylist(json.loads(data))
-        parquet.write_table(rows, target / f"{name}.parquet", compression="zstd")
+        path = target / f"{name}.parquet"
+        with _durably(path) if sync else path.open("wb") as file:
+            parquet.write_table(rows, file, compression="zstd")
         return int(rows.num_rows)
 
     began = time.perf_counter()
@@ -134,6 +154,7 @@ JOBS: dict[str, Callable[[Path, Path, int], float]] = {
     "pyspark": pyspark,
     "dlt": dlt,
     "pathway": pathway,
+    "pathway_synced": pathway_synced,
 }
 
 if __name__ == "__main__":
