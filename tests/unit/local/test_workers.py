@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -205,6 +206,25 @@ def test_many_workers_share_the_cpus_and_one_more_has_all_for_what_is_large(tmp_
         again = pool.workers.for_large()
         assert again not in {None, wide}
         pool.until(lambda: {"threads: 1 2", "threads: 2 4"} <= set(pool.log().splitlines()))
+
+
+def test_a_printed_line_comes_in_one_piece_whatever_python_was_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else lines of two workers, which share a log, would get into each other."""
+    monkeypatch.setenv("PYTHONUNBUFFERED", "1")
+    pieces: list[str] = []
+
+    class Keep(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            pieces.append(record.getMessage())
+
+    with opened(tmp_path, "for number in range(200): print('one', 'line', number)") as pool:
+        logs = pool.workers._log  # what comes of it in the file is one text, however it came
+        logs.addHandler(Keep())
+        pool.ready().invoke(pool.invocation(1))
+        pool.until(lambda: "line 199\n" in "".join(pieces[-3:]))
+    assert all(piece.endswith("\n") for piece in pieces)
 
 
 def test_where_each_worker_has_all_cpus_there_is_no_other(tmp_path: Path) -> None:
