@@ -11,7 +11,7 @@ import os
 import signal
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from logging.handlers import RotatingFileHandler
 from multiprocessing.connection import Connection
@@ -248,16 +248,19 @@ def _with(share: Share) -> Iterator[None]:
 
 @contextmanager
 def _on(cpus: frozenset[int] | None) -> Iterator[None]:
-    """What this thread starts meanwhile runs on these CPUs, where the system lets one say so (Linux does)."""
+    """What this thread starts meanwhile runs on these CPUs, where the system lets one say so (Linux does). Else, or
+    where a container has lost them in the meantime, it runs anywhere."""
     if cpus is None or not hasattr(os, "sched_setaffinity"):
         yield
         return
     before = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, cpus)
+    with suppress(OSError):
+        os.sched_setaffinity(0, cpus)
     try:
         yield
     finally:
-        os.sched_setaffinity(0, before)
+        with suppress(OSError):
+            os.sched_setaffinity(0, before)
 
 
 def shares(number: int, cpus: frozenset[int]) -> list[Share]:

@@ -245,6 +245,14 @@ def test_a_worker_with_one_thread_stays_on_one_cpu_and_so_does_who_replaces_it(t
     assert usable_cpus() == usable, "the engine itself may go on anywhere"
 
 
+def test_a_worker_whose_cpu_is_not_to_be_had_works_on_another(tmp_path: Path) -> None:
+    usable = usable_cpus()
+    with opened(tmp_path, number=1, cpus=frozenset({1000})) as pool:
+        pool.ready().invoke(pool.invocation(1))
+        pool.until(lambda: pool.told("done"))
+    assert usable_cpus() == usable
+
+
 @given(st.integers(1, 40), st.frozensets(st.integers(0, 200), min_size=1, max_size=40))
 def test_shares_use_every_cpu_and_none_more_than_another(number: int, cpus: frozenset[int]) -> None:
     found = shares(number, cpus)
