@@ -346,7 +346,7 @@ def test_the_newest_value_is_that_of_all_blocks(tmp_path: Path) -> None:
 
 def test_a_failure_that_the_plan_did_not_wait_for_is_told_at_the_end(tmp_path: Path) -> None:
     path = tmp_path / "data.csv"
-    path.write_bytes(REGULAR + b"1,\0,2\n")
+    path.write_bytes(REGULAR + b"1,\xff,2\n")
     reading = reading_of(path, Contract(A_TO_C), Csv(), 512)
     assert reading is not None
     assert reading.good().head(2).collect(engine="streaming").height == 2

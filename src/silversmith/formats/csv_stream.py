@@ -3,8 +3,7 @@
 To read cells as text, to prove them regular and to cast them costs several times what reading them as numbers does. So
 a block is read as what the contract wants first, and that is believed only where nothing else can be meant:
 
-- Polars fails where a record is too long, where a number is none, where text follows a closing quote, and where bytes
-  are no UTF-8.
+- Polars fails where a record is too long, where a number is none, and where text follows a closing quote.
 - A record that is too short, or blank, has null in its last column. Where there is such a null, the shape of the block
   is proved as that of any other is, from its bytes.
 - Quotes are a pair around each whole field, with none between them: what is beside each is looked at. Other quotes are
@@ -273,9 +272,9 @@ def typed(data: bytes, stream: Stream) -> pl.DataFrame | None:
     """A block as Polars reads it into the stream's types; None where that may not be what it says.
 
     Raises:
-        Unusual: it has a NUL, or begins with a byte order mark.
+        Unusual: it has bytes that no text in UTF-8 has, or begins with a byte order mark.
     """
-    if b"\0" in data:
+    if b"\0" in data or not (data.isascii() or _is_utf8(data)):
         raise Unusual
     if b"\r" in data and data.count(b"\r") != data.count(b"\r\n"):
         return None
@@ -295,7 +294,7 @@ def typed(data: bytes, stream: Stream) -> pl.DataFrame | None:
             null_values=list(stream.options.null_values) or None,
             glob=False,
         )
-    except (PolarsError, PanicException, OSError):  # the last where it takes text that is no UTF-8 for packed
+    except (PolarsError, PanicException):
         return None
     quotes = quotes_of(data, dialect) if quoted else _Quotes(paired=True, hollow=False)
     doubtful = frame.get_column(names[-1]).null_count() or not quotes.paired
@@ -308,6 +307,14 @@ def typed(data: bytes, stream: Stream) -> pl.DataFrame | None:
 
 def _has_infinity(floats: pl.Series) -> bool:
     return floats.max() == float("inf") or floats.min() == float("-inf")
+
+
+def _is_utf8(data: bytes) -> bool:
+    try:
+        data.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def _texts(frame: pl.DataFrame) -> list[str]:
