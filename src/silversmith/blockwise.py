@@ -47,8 +47,12 @@ class Reading:
     def begin(self) -> None:
         """Read the first rows, in other threads, while it is found out what is to be done with them."""
         with self._turn:
-            if self._parts is None:
-                self._parts = self.stream.parts(self.rowwise.judge)
+            self._begun_parts()
+
+    def _begun_parts(self) -> Generator[Part]:
+        if self._parts is None:
+            self._parts = self.stream.parts(self.rowwise.judge)
+        return self._parts
 
     def good(self) -> pl.LazyFrame:
         """The good rows. Its pass raises what :meth:`silversmith.formats.csv_stream.Stream.parts` does."""
@@ -108,9 +112,7 @@ class Reading:
         Polars', when :meth:`finish` comes for the rest."""
         with self._turn:
             try:
-                if self._parts is None:
-                    self._parts = self.stream.parts(self.rowwise.judge)
-                part = next(self._parts, None)
+                part = next(self._begun_parts(), None)
                 if part is None:
                     return None
                 good, rejected = self._divided(part)

@@ -75,18 +75,15 @@ def commit_all(silver: Store, readies: Sequence[Ready]) -> list[Outcome | Except
 
 def _written(readies: Sequence[Ready]) -> list[bytes | TransformError]:
     """The bodies of silver objects that are simple. What was left to be written with others is written now."""
-    bodies: dict[int, bytes | TransformError] = {}
-    rows = []
-    for place, ready in enumerate(readies):
-        assert not isinstance(ready.made.silver, Path), "a simple one"
-        if isinstance(ready.made.silver, bytes):
-            bodies[place] = ready.made.silver
-        else:
-            rows.append((place, (ready.work.transform, ready.made.silver, ready.made.lineage)))
-    for (place, _), body in zip(rows, write_all([one for _, one in rows]), strict=True):
-        bodies[place] = body
-        readies[place].work.stages.end("write")
-    return [bodies[place] for place in range(len(readies))]
+    waiting = [
+        (ready, (ready.work.transform, ready.made.silver, ready.made.lineage))
+        for ready in readies
+        if isinstance(ready.made.silver, pl.DataFrame)
+    ]
+    written = iter(write_all([rows for _, rows in waiting]))
+    for ready, _ in waiting:
+        ready.work.stages.end("write")
+    return [ready.made.silver if isinstance(ready.made.silver, bytes) else next(written) for ready in readies]
 
 
 def _committed(ready: Ready, silver: str, rejected: str | None) -> Outcome:

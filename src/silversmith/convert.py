@@ -191,6 +191,7 @@ def _in_memory(table: Table, frame: pl.DataFrame, task: _Task) -> Converted:
         schema=version,
     )
     if task.later and rejected is None and change is None:
+        task.stages.end("write")  # the schema was fitted; the rest of this stage comes later
         return Converted(silver, None, lineage, table.dialect)
     text = lineage.to_json()
     if rejected is not None:

@@ -11,7 +11,7 @@ from collections.abc import Callable
 #: waiting until no other file is being converted, or until others can be committed with it. ``parse``, ``contract``,
 #: ``transform``, ``write`` (Parquet, and fitting the recorded schema): in memory. ``one pass``: all these four, where a
 #: large file streams through them at once. ``commit``: the conditional put, made durable, and what is cleared
-#: afterwards.
+#: afterwards. Files that are written and committed together each have the time that all of them took.
 STAGES = ("batch", "read", "turn", "parse", "contract", "transform", "one pass", "write", "commit")
 
 

@@ -57,28 +57,26 @@ def all_parquet_bytes(frames: Sequence[tuple[pl.DataFrame, str]]) -> list[bytes]
         polars.exceptions.PolarsError: one of them has a type that Parquet has not; nobody knows which.
     """
     buffers = [io.BytesIO() for _ in frames]
-    sinks = [
-        frame.lazy().sink_parquet(
-            buffer,
-            compression="zstd",
-            compression_level=_LEVEL,
-            metadata={PARQUET_ENTRY: lineage_json},
-            lazy=True,
-        )
-        for buffer, (frame, lineage_json) in zip(buffers, frames, strict=True)
-    ]
+    sinks = [_sink(frame.lazy(), buffer, text) for buffer, (frame, text) in zip(buffers, frames, strict=True)]
     pl.collect_all(sinks, engine="streaming", optimizations=pl.QueryOptFlags.none())
     return [buffer.getvalue() for buffer in buffers]
 
 
 def parquet_sink(frame: pl.LazyFrame, path: Path, lineage_json: str) -> pl.LazyFrame:
     """The same as a plan that writes when it is collected, so that ``pl.collect_all`` writes several in one pass."""
+    return _sink(frame, path.absolute(), lineage_json + " " * ROOM, rows=_ROWS)
+
+
+def _sink(
+    frame: pl.LazyFrame, target: Path | io.BytesIO, lineage_json: str, *, rows: int | None = None
+) -> pl.LazyFrame:
+    """``rows``: how many are encoded together; None: as many as Polars likes."""
     return frame.sink_parquet(
-        path.absolute(),
+        target,
         compression="zstd",
         compression_level=_LEVEL,
-        row_group_size=_ROWS,
-        metadata={PARQUET_ENTRY: lineage_json + " " * ROOM},
+        row_group_size=rows,
+        metadata={PARQUET_ENTRY: lineage_json},
         lazy=True,
     )
 
