@@ -25,6 +25,7 @@ from silversmith.local.progress import Progress, progress
 from silversmith.local.queue import recount
 from silversmith.local.reports import Reports
 from silversmith.local.rounds import Rounds
+from silversmith.local.search import Search
 from silversmith.local.stack import read
 from silversmith.local.watcher import Watcher
 from silversmith.local.worker import WorkerConfig
@@ -91,7 +92,6 @@ class Engine:
             self._chain, self._workers, self._rounds, self._reports = self._set_up(pipeline)
             closing.callback(self._stop_workers)
             self._ids = itertools.count(1)
-            self._rescan = True
             self._hurry = False
             self._told: set[str] = set()
             self._rechecked = 0.0
@@ -121,6 +121,12 @@ class Engine:
             on_overflow=self._overflowed,
         )
         closing.callback(self._watcher.stop)
+        self._search = Search(
+            self._watcher,
+            self._store,
+            self._inbox,
+            lambda key, identity, *, trusting: self._chain.bucket.unchanged(key, identity, trusting=trusting),
+        )
         self._compaction = Compaction(
             self._journal,
             bucket=pipeline.bronze,
@@ -134,7 +140,8 @@ class Engine:
         chain.courier.chaos = self._chaos
         functions = worker_functions(stack)
         config = WorkerConfig(self._definition.target, self._lake.path.resolve(), functions, os.getpid())
-        rounds = Rounds(pipeline, self._lake.stores(pipeline), self._store, self._journal, resend.places(stack))
+        lake, places = self._lake.stores(pipeline), resend.places(stack)
+        rounds = Rounds(pipeline, lake, self._store, self._journal, places, since=self._since)
         workers = Workers(config, number=self._number, logs=self._lake.logs)
         return chain, workers, rounds, Reports(chain.functions, self._lake.path, self._measured, self._feed)
 
@@ -209,9 +216,7 @@ class Engine:
 
     def _step(self) -> None:
         """One turn: take in, carry, hand out, wait for something to happen."""
-        if self._rescan:
-            self._rescan = False
-            self._search(trusting=False)
+        self._search.step(self._clock.now())
         self._take_in()
         if jump := self._clock.jump():
             self._move_times(jump)
@@ -233,26 +238,6 @@ class Engine:
         self._listen(self._pause(now))
         self._workers.enforce(self._clock.now())
 
-    def _search(self, *, trusting: bool) -> bool:
-        """Look through bronze for files that were not noticed yet: at the start, after lost events, before the end.
-
-        Only the last may trust, because the watcher was there all the time.
-        """
-        found = False
-        for batch in self._watcher.scan(self._clock.now()):
-            new = [key for key in batch if not self._known(key, trusting)]
-            if new:
-                found = True
-                self._inbox.found(new, scanned=True)
-        return found
-
-    def _known(self, key: str, trusting: bool) -> bool:
-        def identity() -> str | None:
-            glance = self._store.glance(key)
-            return glance.identity if glance is not None else None
-
-        return self._chain.bucket.unchanged(key, identity, trusting=trusting)
-
     def _take_in(self) -> None:
         while landed := self._inbox.take(INTAKE):
             self._chain.bucket.notice(landed)
@@ -262,9 +247,10 @@ class Engine:
 
     def _set_back(self) -> None:
         """While no engine ran the clock may have been set back to before the journal's last word."""
-        newest = self._journal.row("newest_word")
-        if newest and newest[0] > self._started + TOLERANCE:
-            move(self._journal, self._started - newest[0])
+        newest, *_ = self._journal.row("newest_word") or (self._started,)
+        self._since = max(self._started, newest)
+        if newest > self._started + TOLERANCE:
+            move(self._journal, self._started - newest)
 
     def _move_times(self, jump: float) -> None:
         """All that waits for a time waits as long as before the clock was set."""
@@ -299,15 +285,22 @@ class Engine:
         _log.warning("the pipeline's definition has changed: going on with the new one")
 
     def _hand_out(self, now: float) -> None:
-        """One batch for each idle worker."""
-        for worker in self._workers.idle:
+        """One batch for each worker that has none, and then one for each to go on with."""
+        for worker in [*self._workers.idle, *self._workers.takers]:
             self._feed(worker, now)
 
     def _feed(self, worker: Worker, now: float) -> None:
-        """One batch for this worker, the functions taking turns; none while a new definition waits."""
-        if self._successor is not None or worker not in self._workers.idle:
+        """One batch for this worker, the functions taking turns; none while a new definition waits.
+
+        Where batches are quick and all workers have one, it is one to go on with: else each would wait, after every
+        batch, for whatever the engine is at.
+        """
+        is_ahead = worker.invocation is not None
+        if self._successor is not None or worker not in self._workers.takers or (is_ahead and self._workers.idle):
             return
         for function in self._turns():
+            if is_ahead and not function.is_quick:
+                continue
             invocation = function.poll(next(self._ids), now, hurry=self._hurry)
             if invocation is not None:
                 wide = self._workers.for_large() if invocation.is_large else None
@@ -322,7 +315,9 @@ class Engine:
         """How long nothing can happen but by a wake-up, in seconds."""
         if self._rounds.busy:
             return 0.0
-        if self._inbox.pending or self._rescan:
+        if self._search.ready:
+            return 0.0
+        if self._inbox.pending:
             return 0.005
         due = [LOOK + now if self._workers.busy else now + 0.2]
         if self._workers.idle:
@@ -358,7 +353,7 @@ class Engine:
 
     def _idle(self) -> bool:
         """Nothing found, on its way, queued or being worked on. Dead-letter queues may hold what they hold."""
-        if self._inbox.pending or self._workers.busy or self._rescan or self._successor:
+        if self._inbox.pending or self._workers.busy or self._search.busy or self._successor:
             return False
         if (found := self._journal.row("next_due")) and found[0] is not None:
             return False
@@ -367,7 +362,7 @@ class Engine:
         )
 
     def _nothing_is_left(self) -> bool:
-        idle = self._idle() and self._rounds.finished and not self._search(trusting=True)
+        idle = self._idle() and self._rounds.finished and not self._search.last(self._clock.now())
         return bool(idle and self._repaired())
 
     def _stop_workers(self) -> None:
@@ -383,7 +378,7 @@ class Engine:
 
     def _overflowed(self, reason: str) -> None:
         _log.warning("looking through all of bronze again: %s", reason)
-        self._rescan = True
+        self._search.again()
         self._wake()
 
     def _refused(self, path: str, reason: str) -> None:

@@ -31,6 +31,9 @@ KEPT = frozenset({"committed", "duplicate", "quarantined", "gone", "failed"})
 #: How often one poll fills up a batch of which the filters dropped some, so that it does not keep the engine for long.
 REFILLS = 10
 
+#: Batches that take less than this many seconds are quick: a worker may be given one ahead.
+QUICK = 0.1
+
 #: What a record takes beside its body, in bytes: rather too much than too little.
 RECORD = 512
 
@@ -161,6 +164,8 @@ class Function:
         self.settings = settings
         self._queue = queue
         self.running: dict[int, Invocation] = {}
+        #: Whether the latest batch that ended well was so quick that another may wait behind one like it.
+        self.is_quick = False
 
     def next_due(self, now: float) -> float | None:
         """When there may be a batch to invoke, in Unix seconds; None: not before something else happens.
@@ -235,6 +240,7 @@ class Function:
         What it names but has not worked on, because its time was nearly over, is shown again at once; that receive is
         not counted, as when a worker dies.
         """
+        self.is_quick = now - invocation.started < QUICK
         failed = failures(response, invocation.messages) if self.settings.report_batch_item_failures else set()
         untouched = {message for message in failed if invocation.outcomes and message not in invocation.outcomes}
         with self._journal.transaction():
@@ -262,7 +268,8 @@ class Function:
         self._settle(invocation, now, failed=failed, reason=reason)
 
     def abandon(self, invocation: Invocation, now: float) -> None:
-        """The engine ends: what was finished is acknowledged, all else is shown to the next one, and not counted."""
+        """Nobody goes on with it, as the engine ends or the worker has died before: what was finished is acknowledged,
+        all else is shown again, and not counted."""
         finished = invocation.outcomes.keys() & invocation.messages.keys()
         failed = {message for message in finished if invocation.outcomes[message].get("failed")}
         self._settle(invocation, now, failed=failed, reason=None)

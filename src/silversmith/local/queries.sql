@@ -105,6 +105,11 @@ ON CONFLICT (transform, key) DO UPDATE SET
 -- name: outcome
 SELECT verdict, version, at, detail FROM outcomes WHERE transform = :transform AND key = :key
 
+-- name: done_since
+SELECT 1 FROM outcomes JOIN objects ON objects.bucket = :bucket AND objects.key = outcomes.key
+WHERE outcomes.transform = :transform AND outcomes.key = :key AND outcomes.version = objects.version
+    AND outcomes.verdict IN ('committed', 'duplicate') AND outcomes.at > :since
+
 -- name: failed_outcomes
 SELECT transform, key, version, verdict, at, detail FROM outcomes
 WHERE verdict IN ('quarantined', 'failed') AND (transform, key) > (:transform, :key)

@@ -28,7 +28,8 @@ class Reports:
         functions: those whose batches the workers get.
         lake: the folder, for messages.
         measured: told, of each message that has ended, the seconds that its stages took.
-        freed: told of a worker that has ended its batch, before what came of it is written: so that it need not wait.
+        freed: told of a worker that has ended its batch, before what came of it is written: so that it need not wait
+            for another.
     """
 
     def __init__(
@@ -70,7 +71,7 @@ class Reports:
             invocation.outcomes[ended] = outcome
         if "done" not in message and "error" not in message:
             return
-        event.worker.invocation = None
+        event.worker.ended(now)
         self._freed(event.worker, now)
         function = self._functions[invocation.settings.name]
         if "done" in message:
@@ -89,7 +90,9 @@ class Reports:
             )
 
     def _died(self, event: Event, now: float) -> None:
-        invocation = event.worker.invocation
+        invocation, following = event.worker.invocation, event.worker.following
+        if following is not None:  # it has not begun with it
+            self._functions[following.settings.name].abandon(following, now)
         if invocation is not None:
             self._functions[invocation.settings.name].crash(invocation, event.reason, now)
         elif not event.worker.ready:

@@ -4,11 +4,15 @@ A round reads no file of bronze: of which bytes one is, the journal knows since 
 the bucket room does not know as it is now is on its way there, and left alone. So a round never waits for more than a
 few small reads. What the journal takes for unchanged because a file's times say so, only ``silversmith reconcile``,
 which reads the bytes, can find.
+
+The first round is about what happened while no engine ran. What this one has brought into silver since, it does not ask
+silver about: that would take it longer than all else it does at its end.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 
 from silversmith.ahead import batched
 from silversmith.lineage import Decision
@@ -37,6 +41,7 @@ class Rounds:
         bronze: the folder of the bronze bucket.
         journal: the engine's; steps are to be taken in its thread.
         places: by transform, where its messages can be; see :func:`silversmith.local.resend.places`.
+        since: what the journal says was done later than this, in Unix seconds, the first round believes.
         every: seconds between two rounds.
         most: how many keys one step looks at.
     """
@@ -49,6 +54,7 @@ class Rounds:
         journal: Journal,
         places: Mapping[str, Places],
         *,
+        since: float = float("inf"),
         every: float = EVERY,
         most: int = MOST,
     ) -> None:
@@ -57,6 +63,7 @@ class Rounds:
         self._bronze = bronze
         self._journal = journal
         self._places = places
+        self._since = since
         self._every = every
         self._most = most
         self._due = float("-inf")
@@ -84,6 +91,7 @@ class Rounds:
         if sent is None:
             self._round = None
             self._due = now + self._every
+            self._since = float("inf")
             self.finished += 1
         self.sent += sent or 0
         return sent or 0
@@ -95,11 +103,14 @@ class Rounds:
     def _steps(self) -> Iterator[int]:
         """Every key of every transform; after some of them, how many were sent."""
         for transform in self._pipeline.transforms:
-            for some in batched(look(transform, self._lake, etag=self._etag), self._most):
+            for some in batched(look(transform, self._lake, etag=partial(self._etag, transform.name)), self._most):
                 yield self._send(transform.name, some)
 
-    def _etag(self, head: Head) -> str | None:
-        found = self._journal.row("object", bucket=self._pipeline.bronze, key=head.key)
+    def _etag(self, transform: str, head: Head) -> str | None:
+        bucket = self._pipeline.bronze
+        if self._journal.row("done_since", bucket=bucket, key=head.key, transform=transform, since=self._since):
+            return None
+        found = self._journal.row("object", bucket=bucket, key=head.key)
         glance = self._bronze.glance(head.key)
         if found is None or glance is None or found[0].removesuffix(DOUBTFUL) != glance.identity:
             return None

@@ -19,8 +19,8 @@ from silversmith.local import landing
 from silversmith.local.landing import Evidence, Lost, News, Refused, Verdict, is_temporary
 from silversmith.stores import keys
 
-#: How many keys are told of at once.
-_TOGETHER = 1_000
+#: How many keys a search tells of at once: some milliseconds.
+_TOGETHER = 100
 
 #: The kernel tells that a file is closed a moment before it no longer counts the writer. So a file that was closed
 #: and seems to have a writer is looked at again after 1 ms, 2 ms, 4 ms, and so on up to this. Milliseconds.

@@ -26,7 +26,7 @@ from silversmith.local import iam
 from silversmith.local.guard import GuardedStore
 from silversmith.local.iam import Policy
 from silversmith.local.lake import LakeFolder
-from silversmith.local.place import Place
+from silversmith.local.place import NOWHERE, Place
 from silversmith.pipeline import Pipeline, load
 from silversmith.report import Report
 from silversmith.stores import Lake, Store
@@ -158,6 +158,7 @@ class _Handlers:
             answer = {"error": f"{type(error).__name__}: {error}"}
         sys.stdout.flush()
         sys.stderr.flush()
+        self._place.value = NOWHERE  # who reads it after this report takes it for a place in the next batch
         self._connection.send_bytes(orjson.dumps({**answer, "ended": self._ended}))
         self._ended = {}
 

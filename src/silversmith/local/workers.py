@@ -9,6 +9,7 @@ import logging
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -37,6 +38,11 @@ _POLARS = "POLARS_MAX_THREADS"
 #: would finish none.
 CAREFUL = 10
 
+#: So many bytes can be sent to a worker that does not read them yet. Linux has room for three times as much; elsewhere
+#: it may be less, and who sends more waits for who reads, who may be waiting for the sender.
+#: https://man7.org/linux/man-pages/man7/socket.7.html (wmem_default)
+_ROOM = 65_536 if sys.platform == "linux" else 0
+
 #: How often a busy worker's memory is looked at, in seconds.
 LOOK = 0.05
 
@@ -59,7 +65,8 @@ class Event:
 
 
 class Worker:
-    """One worker process. ``invocation`` is what it works on; ``ready`` once it has loaded the pipeline.
+    """One worker process. ``invocation`` is what it works on, and ``following`` what it goes on with when it has ended
+    that; ``ready`` once it has loaded the pipeline.
 
     ``share`` is what it may use of the CPUs. ``careful`` is for how many batches it commits every file before it
     begins the next: what a worker dies of takes with it what was not committed yet.
@@ -74,9 +81,11 @@ class Worker:
         self._place = Place(place, new=True)
         self.connection: Connection = ours
         self.invocation: Invocation | None = None
+        self.following: Invocation | None = None
         self.ready = False
         self.share = share
         self._careful = careful
+        self._unsent = b""
         self._end_reason = ""
         self.process: SpawnProcess = context.Process(target=main, args=(theirs, writing, place, config), daemon=True)
         with _without_ctrl_c(), _with(share):
@@ -87,19 +96,39 @@ class Worker:
         threading.Thread(target=_drain, args=(reading, log), daemon=True).start()
 
     def invoke(self, invocation: Invocation) -> None:
-        """Hand it a batch. A worker that has just died is noticed by the next look at its connection."""
-        self.invocation = invocation
-        request = {
-            "function": invocation.settings.name,
-            "event": invocation.event(),
-            "timeout": invocation.settings.timeout,
-            "memory": invocation.settings.memory,
-            "careful": self._careful > 0,
-        }
+        """Hand it a batch, to begin with or to go on with. A worker that has just died is noticed by the next look at
+        its connection."""
+        request = orjson.dumps(
+            {
+                "function": invocation.settings.name,
+                "event": invocation.event(),
+                "timeout": invocation.settings.timeout,
+                "memory": invocation.settings.memory,
+                "careful": self._careful > 0,
+            }
+        )
         self._careful -= 1
-        self._place.value = NOWHERE
+        if self.invocation is None:
+            self.invocation = invocation
+            self._send(request)
+        elif len(request) <= _ROOM:
+            self.following = invocation
+            self._send(request)
+        else:
+            self.following, self._unsent = invocation, request
+
+    def ended(self, now: float) -> None:
+        """It has ended its batch and goes on with the following one, if it has any. ``now``: Unix seconds."""
+        self.invocation, self.following = self.following, None
+        if self.invocation is not None:
+            self.invocation.started = now
+        if self._unsent:
+            request, self._unsent = self._unsent, b""
+            self._send(request)
+
+    def _send(self, request: bytes) -> None:
         try:
-            self.connection.send_bytes(orjson.dumps(request))
+            self.connection.send_bytes(request)
         except OSError:
             self.end("the worker had died before it got the batch")
 
@@ -168,6 +197,11 @@ class Workers:
     def idle(self) -> list[Worker]:
         """Those that can take a batch."""
         return [worker for worker in self._workers if worker.ready and worker.invocation is None]
+
+    @property
+    def takers(self) -> list[Worker]:
+        """Those that can take a batch, to begin with or to go on with; not the one that is kept for large files."""
+        return [worker for worker in self._workers if worker.ready and worker.following is None]
 
     @property
     def busy(self) -> list[Worker]:

@@ -128,12 +128,12 @@ class LocalStore:
             return self._head(key, path, file)
 
     def glance(self, key: str) -> Glance | None:
-        """What can be told of the object without reading it; None where there is none."""
-        found = self._opened(key)
-        if found is None:
-            return None
-        with found[1] as file:
-            return _glance(file)
+        """What can be told of the object without opening it; None where there is none."""
+        for path in self._places(key):
+            stat = folders.look(self._root, path)
+            if stat is not None:
+                return _glance(stat)
+        return None
 
     def look(self, key: str) -> tuple[Glance, Head | None] | None:
         """:meth:`glance` and then :meth:`head` by opening it once; a large object is not read, and has no head here."""
@@ -142,7 +142,7 @@ class LocalStore:
             return None
         path, file = found
         with file:
-            glance = _glance(file)
+            glance = _glance(os.fstat(file.fileno()))
             return glance, self._head(key, path, file) if glance.size <= IN_MEMORY else None
 
     @contextlib.contextmanager
@@ -397,6 +397,5 @@ class LocalStore:
             raise PreconditionFailed(f"{key}: the object's etag is {etag}, expected {if_match}")
 
 
-def _glance(file: io.FileIO) -> Glance:
-    stat = os.fstat(file.fileno())
+def _glance(stat: os.stat_result) -> Glance:
     return Glance("-".join(map(str, digests.identity(stat))), stat.st_size, digests.is_racy(stat, time.time_ns()))
