@@ -53,6 +53,7 @@ class Batch:
         self._left = context.get_remaining_time_in_millis
         self._total = self._left()
         self._longest = 0
+        self._held = 0
         self._began = time.perf_counter()
 
     def waited(self) -> float:
@@ -70,8 +71,17 @@ class Batch:
 
     def is_full(self, together: int) -> bool:
         """Whether so many are ready that no more shall wait with them, by their number or by what they hold."""
-        held = sum(_held(one) for one, _ in self.ready.values())
-        return len(self.ready) >= together or held >= IN_MEMORY
+        return len(self.ready) >= together or self._held >= IN_MEMORY
+
+    def add(self, message: str, ready: Ready, waited: float) -> None:
+        """This one is to be committed with others. ``waited``: the seconds that it had waited before."""
+        self.ready[message] = ready, waited
+        self._held += _held(ready)
+
+    def take_ready(self) -> dict[str, tuple[Ready, float]]:
+        """What is to be committed now; from then on it is not ready any more."""
+        ready, self.ready, self._held = self.ready, {}, 0
+        return ready
 
     @contextmanager
     def timed(self) -> Iterator[None]:

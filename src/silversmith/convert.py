@@ -65,7 +65,7 @@ def convert(
     *,
     stages: Stages | None = None,
     context: Context | None = None,
-    identified: Callable[[Lineage], Lineage] = lambda lineage: lineage,
+    identified: Callable[[], Mapping[str, str]] = dict,
     later: bool = False,
 ) -> Converted:
     """Make the silver object of one bronze object.
@@ -79,7 +79,7 @@ def convert(
         known: what is recorded of the schema of silver, which this object must go together with; None: any will do.
         stages: told when each stage has ended.
         context: what the function may know beside its rows; None: there are no lookups.
-        identified: gives the lineage with what is known once the object's etag is, and waits for that.
+        identified: gives what the lineage says once the object's etag is known, by the names of fields; waits for it.
         later: the rows of a small object that is put alone, and changes no schema, are left to be written with others'.
 
     Raises:
@@ -114,8 +114,9 @@ class _Task:
     known: Known | None
     context: Context
     stages: Stages
-    identified: Callable[[Lineage], Lineage]
+    identified: Callable[[], Mapping[str, str]]
     later: bool
+    told: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def contract(self) -> Contract:
@@ -131,7 +132,23 @@ class _Task:
 
     def tell(self, table: Table) -> None:
         """Now it is known how the file is written."""
-        self.lineage = replace(self.lineage, format=table.format, dialect=brief(table.dialect))
+        self.told = {"format": table.format, "dialect": brief(table.dialect)}
+
+    def text(self) -> str:
+        """The lineage as far as it is known, for a file that is written before the rest is."""
+        return replace(self.lineage, **self.told).to_json()  # type: ignore[arg-type]
+
+    def finished(self, *, read: int, written: int, rejected: int, version: int) -> Lineage:
+        """The whole lineage, with the numbers of rows and the version of the schema."""
+        return replace(
+            self.lineage,
+            **self.told,  # type: ignore[arg-type]
+            **self.identified(),  # type: ignore[arg-type]
+            rows_read=read,
+            rows_written=written,
+            rows_rejected=rejected,
+            schema=version,
+        )
 
     def guessed(self, table: Table, names: Collection[str]) -> list[str]:
         """Of the columns of good rows those whose type the reader found out for itself."""
@@ -180,16 +197,11 @@ def _in_memory(table: Table, frame: pl.DataFrame, task: _Task) -> Converted:
     task.stages.end("transform")
     version, change = 0, None
     if task.recorded is not None:
-        fitted = schemas.fit(silver, dict(silver.schema), task.recorded, task.guessed(table, good.columns))
+        found = dict(zip(silver.columns, silver.dtypes, strict=True))
+        fitted = schemas.fit(silver, found, task.recorded, task.guessed(table, good.columns))
         silver = silver if fitted.rows is None else fitted.rows.collect()
         version, change = task.settled(fitted.schema)
-    lineage = replace(
-        task.identified(task.lineage),
-        rows_read=table.records,
-        rows_written=silver.height,
-        rows_rejected=rows_rejected,
-        schema=version,
-    )
+    lineage = task.finished(read=table.records, written=silver.height, rejected=rows_rejected, version=version)
     if task.later and rejected is None and change is None:
         task.stages.end("write")  # the schema was fitted; the rest of this stage comes later
         return Converted(silver, None, lineage, table.dialect)
@@ -209,7 +221,7 @@ def _streaming(table: Table, task: _Task, scratch: Scratch) -> Converted:
     with formats.reading_errors(table):
         checked = contract.check(table, scratch)
     path, rejected_path = scratch.file(".parquet"), scratch.file(".rejected.parquet")
-    text = task.lineage.to_json()
+    text = task.text()
     silver = _ahead(task, _applied(task, checked.good))
     plans = [formats.parquet_sink(silver, path, text), formats.parquet_sink(checked.rejected, rejected_path, text)]
     if checked.newest is not None:
@@ -244,12 +256,8 @@ def _finished(written: _Written, task: _Task, scratch: Scratch) -> Converted:
     """The file as a whole is judged, and the lineage filled in."""
     task.contract.judge(written.records, written.rows_rejected, newest=written.newest, landed=task.landed)
     path, version, change = _fitted(written.silver, task, written.guessed, scratch)
-    lineage = replace(
-        task.identified(task.lineage),
-        rows_read=written.records,
-        rows_written=formats.count_rows(path),
-        rows_rejected=written.rows_rejected,
-        schema=version,
+    lineage = task.finished(
+        read=written.records, written=formats.count_rows(path), rejected=written.rows_rejected, version=version
     )
     rejected = _with_origins(written, task, scratch) if written.rows_rejected else None
     for file in (path, rejected):
@@ -265,7 +273,7 @@ def _with_origins(written: _Written, task: _Task, scratch: Scratch) -> Path:
         return written.rejected
     rows = pl.scan_parquet(written.rejected.absolute(), glob=False, hive_partitioning=False)
     told = scratch.file(".told.parquet")
-    formats.write_parquet(with_origins(rows, written.table), told, task.lineage.to_json())
+    formats.write_parquet(with_origins(rows, written.table), told, task.text())
     written.rejected.unlink()
     return told
 
@@ -293,7 +301,7 @@ def _by_block(
 
 def _read(reading: blockwise.Reading, task: _Task, scratch: Scratch) -> _Written:
     path, rejected_path = scratch.file(".parquet"), scratch.file(".rejected.parquet")
-    text = task.lineage.to_json()
+    text = task.text()
     try:
         reading.begin()
         silver = _ahead(task, _applied(task, reading.good()))
@@ -327,7 +335,7 @@ def _fitted(path: Path, task: _Task, guessed: Collection[str], scratch: Scratch)
     fitted = schemas.fit(rows, dict(rows.collect_schema()), task.recorded, guessed)
     if fitted.rows is not None:
         made = scratch.file(".parquet")
-        formats.write_parquet(fitted.rows, made, task.lineage.to_json())
+        formats.write_parquet(fitted.rows, made, task.text())
         path.unlink()
         path = made
     return path, *task.settled(fitted.schema)

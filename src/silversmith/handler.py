@@ -158,16 +158,15 @@ class Handler:
             found = _attempt(prepare_simple, self._work(event, receives(record)))
         if isinstance(found, Ready):
             batch.keys[message] = event.key
-            batch.ready[message] = (found, waited)
+            batch.add(message, found, waited)
         else:
             self._settle(batch, self._report(record, event, waited, found))
 
     def _commit(self, batch: Batch) -> None:
         """What is ready becomes true; what others were faster with is begun anew."""
-        if not batch.ready:
+        ready = batch.take_ready()
+        if not ready:
             return
-        ready = dict(batch.ready)
-        batch.ready.clear()
         outcomes = commit_all(self._lake.silver, [one for one, _ in ready.values()])
         for (message, (one, waited)), found in zip(ready.items(), outcomes, strict=True):
             again = isinstance(found, PreconditionFailed | SourceChanged)

@@ -7,7 +7,6 @@ now, and becomes true in one instant: the conditional put of the silver object.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -193,8 +192,8 @@ def _lineage(work: Work, source: Source) -> Lineage:
     )
 
 
-def _identified(work: Work, source: Source, lineage: Lineage) -> Lineage:
-    """The lineage with what is to be said of these very bytes."""
+def _identified(work: Work, source: Source) -> dict[str, str]:
+    """What the lineage is to say of these very bytes."""
     etag = source.head.etag
     sequencer = work.event.sequencer if work.event.etag == etag else ""
-    return replace(lineage, bronze_etag=etag, bronze_version=work.version(source), sequencer=sequencer)
+    return {"bronze_etag": etag, "bronze_version": work.version(source), "sequencer": sequencer}

@@ -54,10 +54,10 @@ class Statement:
     principals: frozenset[str] | None
     conditions: tuple[Condition, ...]
 
-    def applies(self, resource: str, principal: str | None, context: Mapping[str, str]) -> bool:
-        """Whether it applies to a request for an action that it names."""
+    def applies(self, action: str, principal: str | None, context: Mapping[str, str]) -> bool:
+        """Whether it applies to a request on any of its resources."""
         return (
-            self.resource(resource)
+            self.action(action)
             and _includes(self.principals, principal)
             and all(condition.met(context) for condition in self.conditions)
         )
@@ -73,7 +73,6 @@ class Policy:
     name: str
     documents: tuple[Mapping[str, Any], ...]
     statements: tuple[Statement, ...] = field(compare=False, repr=False)
-    _by_action: dict[str, tuple[Statement, ...]] = field(default_factory=dict, compare=False, repr=False)
 
     @staticmethod
     def parse(name: str, *documents: Mapping[str, Any]) -> Policy:
@@ -97,17 +96,22 @@ class Policy:
 
         The names of ``context`` are in any case. https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_condition-keys.html
         """
-        statements = self._by_action.get(action)
-        if statements is None:
-            statements = tuple(found for found in self.statements if found.action(action))
-            self._by_action[action] = statements
+        return self.on(action, principal=principal, context=context)(resource)
+
+    def on(
+        self, action: str, *, principal: str | None = None, context: Mapping[str, str] | None = None
+    ) -> Callable[[str], Verdict]:
+        """:meth:`verdict` by the resource: for who asks of many, all that does not depend on it is decided once."""
         given = {key.lower(): value for key, value in context.items()} if context else {}
-        verdict = Verdict.SILENT
-        for statement in statements:
-            if statement.applies(resource, principal, given):
-                if not statement.allow:
-                    return Verdict.DENIED
-                verdict = Verdict.ALLOWED
+        applying = [found for found in self.statements if found.applies(action, principal, given)]
+        denied = _any([found.resource for found in applying if not found.allow])
+        allowed = _any([found.resource for found in applying if found.allow])
+
+        def verdict(resource: str) -> Verdict:
+            if denied(resource):
+                return Verdict.DENIED
+            return Verdict.ALLOWED if allowed(resource) else Verdict.SILENT
+
         return verdict
 
     def allows(
@@ -206,6 +210,10 @@ def _arn(pattern: str) -> Test:
         return lambda _: True
     parts = pattern.split(":", 5)
     tests = [_glob(part) for part in parts]
+    *beginning, _ = parts
+    if len(parts) == 6 and not re.search(r"[*?$]", "".join(beginning)):
+        begins, last = ":".join(beginning) + ":", tests[-1]
+        return lambda arn: arn.startswith(begins) and last(arn[len(begins) :])
 
     def same(arn: str) -> bool:
         found = arn.split(":", 5)

@@ -28,8 +28,8 @@ _EXACT = 2**53
 #: Integers that a Float64 always holds.
 _SMALL = (pl.Int8(), pl.Int16(), pl.Int32(), pl.UInt8(), pl.UInt16(), pl.UInt32())
 
-#: Up to so many numbers are looked at faster in a list.
-_FEW = 2000
+#: Integers that it may not hold.
+_LARGEST = (pl.Int64(), pl.UInt64())
 
 #: So many differences are told in an error.
 _TOLD = 20
@@ -111,9 +111,6 @@ class Values:
 
 def _is_large(numbers: pl.Series) -> bool:
     """Directly: an expression would cost more than all the rest of a small file's fitting."""
-    if len(numbers) <= _FEW:
-        present = [number for number in numbers.to_list() if number is not None]
-        return bool(present) and not -_EXACT <= min(present) <= max(present) <= _EXACT
     low, high = numbers.min(), numbers.max()
     return isinstance(low, int) and isinstance(high, int) and not -_EXACT <= low <= high <= _EXACT
 
@@ -133,7 +130,7 @@ def fit(
         DataError: ``SchemaChanged``.
     """
     values = Values(rows, found)
-    watched = [name for name, kind in found.items() if kind in (pl.Int64(), pl.UInt64()) and name not in recorded.large]
+    watched = [name for name, kind in found.items() if kind in _LARGEST and name not in recorded.large]
     large = recorded.large | values.large(watched)
     is_same = recorded.version > 0 and list(found.items()) == list(recorded.columns.items())
     if is_same and large == recorded.large:
@@ -213,7 +210,7 @@ def _by_value(
 ) -> pl.DataType | None:
     if _may_fit(found, kind) and values.fit(name, kind):
         return kind
-    if found.is_float() and (kind in _SMALL or (kind in (pl.Int64(), pl.UInt64()) and name not in large)):
+    if found.is_float() and (kind in _SMALL or (kind in _LARGEST and name not in large)):
         return pl.Float64()
     return None
 

@@ -58,14 +58,24 @@ def _is_name(name: str) -> bool:
 
 
 @functools.lru_cache(maxsize=4096)
+def is_path(key: str) -> bool:
+    """Whether the key's own path is the first place where its object may be.
+
+    Raises:
+        InvalidKey: see :func:`check`.
+    """
+    check(key)
+    return is_plain(key)
+
+
+@functools.lru_cache(maxsize=4096)
 def places(key: str) -> tuple[str, ...]:
     """The paths where the object of a key may be, the one that wins first. Relative to the bucket's folder.
 
     Raises:
         InvalidKey: see :func:`check`.
     """
-    check(key)
-    return (key, escaped(key)) if is_plain(key) else (escaped(key),)
+    return (key, escaped(key)) if is_path(key) else (escaped(key),)
 
 
 def key_of(path: str) -> str:

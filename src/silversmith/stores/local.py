@@ -24,7 +24,7 @@ from silversmith.errors import PreconditionFailed, SilversmithError, SourceChang
 from silversmith.stores import IN_MEMORY, Head, Put, Source, digests, files, folders, keys, listing
 from silversmith.stores.file_clock import FileClock
 from silversmith.stores.later import LaterHead, Underway
-from silversmith.stores.placing import Placing
+from silversmith.stores.placing import Opened, Placing
 
 
 @dataclass(frozen=True)
@@ -39,14 +39,14 @@ class _OpenFile(Source):
 
 @dataclass
 class _Draft:
-    """One of several objects that are put together, on its way. ``file`` is a descriptor, ``place`` the folder that it
-    has come to, ``failure`` what has kept it."""
+    """One of several objects that are put together, on its way. ``file`` is a descriptor, ``folder`` the one that
+    it has come to, ``failure`` what has kept it."""
 
     put: Put
     path: str
     file: int = -1
     etag: str = ""
-    place: tuple[int, int] | None = None
+    folder: str | None = None
     failure: Exception | None = None
 
     def attempt(self, step: Callable[[_Draft], None]) -> None:
@@ -60,8 +60,9 @@ class _Draft:
         """What has not come to its place goes."""
         if self.file >= 0:
             os.close(self.file)
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(self.path)  # noqa: PTH108 - plain calls here: a small put is as fast as its system calls
+            if self.folder is None:
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(self.path)  # noqa: PTH108 - plain calls here: a small put is as fast as its system calls
 
 
 @dataclass(frozen=True)
@@ -195,39 +196,35 @@ class LocalStore:
         keys.check(key)
         with self._durable(body) as (source, etag):
             faults.point("store.written")
-            with self._placing.locked(key):
-                self._require(key, if_match)
-                here = self._placing.enter(key, source, exclusive=if_none_match)
-            faults.point("store.placed")
-            try:
+            with Opened() as opened:
+                with self._placing.locked(key):
+                    self._require(key, if_match)
+                    folder = self._placing.enter(key, source, opened, exclusive=if_none_match)
+                faults.point("store.placed")
                 # Not under the lock: who sees the object before it is durable and writes over it syncs it as well.
-                self._fsync(here)
-            finally:
-                os.close(here)
+                self._fsync(opened.by_path[folder])
         return etag
 
     def put_all(self, puts: Sequence[Put]) -> list[str | Exception]:
         """As :meth:`put`, several small objects: their files are synced together, and each folder once."""
         drafts = [_Draft(put, self._scratch_path()) for put in puts]
-        places: dict[tuple[int, int], int] = {}
         try:
             for draft in drafts:
                 draft.attempt(self._draft)
             for draft in drafts:
                 draft.attempt(self._sync)
-            for draft in drafts:
-                draft.attempt(partial(self._place, places))
-            for place, descriptor in places.items():
-                try:
-                    self._fsync(descriptor)
-                except OSError as error:
-                    for draft in drafts:
-                        draft.failure = error if draft.place == place else draft.failure
+            with Opened() as opened:
+                for draft in drafts:
+                    draft.attempt(partial(self._place, opened))
+                for folder, descriptor in opened.by_path.items():
+                    try:
+                        self._fsync(descriptor)
+                    except OSError as error:
+                        for draft in drafts:
+                            draft.failure = error if draft.folder == folder else draft.failure
         finally:
             for draft in drafts:
                 draft.discard()
-            for descriptor in places.values():
-                os.close(descriptor)
         return [draft.failure or draft.etag for draft in drafts]
 
     def delete(self, key: str, *, if_match: str | None = None) -> None:
@@ -267,12 +264,13 @@ class LocalStore:
                 return path, io.FileIO(descriptor)
         return None
 
-    def _places(self, key: str) -> tuple[str, ...]:
-        """Where the object may be. Mostly there is no reserved folder, and nothing in it need be spelled out."""
-        keys.check(key)
-        if keys.is_plain(key) and not os.path.lexists(self._reserved):
-            return (key,)
-        return keys.places(key)
+    def _places(self, key: str) -> Iterator[str]:
+        """Where the object may be. Mostly there is no reserved folder to look in."""
+        if keys.is_path(key):
+            yield key
+            if not os.path.lexists(self._reserved):
+                return
+        yield keys.escaped(key)
 
     def _head(self, key: str, path: str, file: io.FileIO) -> Head:
         stat = os.fstat(file.fileno())
@@ -339,19 +337,13 @@ class LocalStore:
         stat = os.fstat(draft.file)
         draft.etag = digests.of_data(draft.put.body) if self._foreign else files.etag(stat)
 
-    def _place(self, places: dict[tuple[int, int], int], draft: _Draft) -> None:
-        """Move the file into place. ``places`` are descriptors of the folders that are to be synced."""
+    def _place(self, opened: Opened, draft: _Draft) -> None:
+        """Move the file into place. The folders ``opened`` are to be synced."""
         faults.point("store.written")
         put = draft.put
         with self._placing.locked(put.key):
             self._require(put.key, put.if_match)
-            here = self._placing.enter(put.key, draft.path, exclusive=put.if_none_match)
-        stat = os.fstat(here)
-        draft.place = (stat.st_dev, stat.st_ino)
-        if draft.place in places:
-            os.close(here)
-        else:
-            places[draft.place] = here
+            draft.folder = self._placing.enter(put.key, draft.path, opened, exclusive=put.if_none_match)
         faults.point("store.placed")
 
     def _scratch_path(self) -> str:
