@@ -6,7 +6,6 @@ https://docs.aws.amazon.com/AmazonS3/latest/userguide/ev-events.html
 from __future__ import annotations
 
 import secrets
-import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -15,8 +14,12 @@ from typing import Any
 import orjson
 
 from silversmith import faults
+from silversmith.local.identifiers import tokens, uuids
 from silversmith.local.journal import Journal
 from silversmith.local.post import Outgoing, note, write
+
+#: Takes events on, in the transaction that is open, at a time in Unix seconds. Says which rooms have them then.
+Carry = Callable[[Sequence[Outgoing], float], Sequence[str]]
 
 #: Ends the identity of a file that was noticed so soon after it was written that it could change and keep it.
 DOUBTFUL = "?"
@@ -75,18 +78,22 @@ class Bucket:
         seen = identity()
         return seen is None or found[0] == seen or (trusting and found[0] == seen + DOUBTFUL)
 
-    def notice(self, landed: Sequence[Landed], *, reason: str = "PutObject") -> None:
-        """Make each a new version of its object and post its ``Object Created`` event, in one transaction."""
+    def notice(self, landed: Sequence[Landed], *, reason: str = "PutObject", carry: Carry | None = None) -> None:
+        """Make each a new version of its object and send its ``Object Created`` event, in one transaction.
+
+        The events go with ``carry``, at once; None: they lie in the outbox then.
+        """
         if not landed:
             return
         now = self._clock()
+        moment = datetime.fromtimestamp(now, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
         objects, posts, notes = [], [], []
         for file in landed:
             if file.scanned and (known := self._known(file)):
                 objects.append(known)
                 continue
             version, sequencer = secrets.token_urlsafe(24), self._next_sequencer(now)
-            event = self._event(file, version, sequencer, now, reason)
+            event = self._event(file, version, sequencer, moment, reason)
             objects.append(self._object(file, version, sequencer))
             posts.append(self._post(file.key, version, event, now))
             notes.append(
@@ -99,9 +106,11 @@ class Bucket:
             self._journal.change_many("put_object", objects)
             self._journal.change("set_counter", name="sequencer", value=self._sequencer)
             self._journal.count("bucket.created", len(posts))
-            write(self._journal, posts=posts, notes=notes)
+            write(self._journal, posts=posts if carry is None else (), notes=notes)
+            passed = carry(posts, now) if carry is not None else ()
             faults.point("bucket.before_commit")
-        faults.point("bucket.after_commit")
+        for name in ("bucket", *passed):
+            faults.point(f"{name}.after_commit")
 
     def forget(self, keys: Sequence[str], *, folders: Sequence[str] = ()) -> None:
         """Note that these objects are gone from bronze, and all in these folders, whose names end with a slash.
@@ -163,12 +172,12 @@ class Bucket:
     def _post(self, key: str, version: str, event: bytes, now: float) -> Outgoing:
         return self._arn, self._bus, "", key, version, event, now, now
 
-    def _event(self, file: Landed, version: str, sequencer: str, now: float, reason: str) -> bytes:
-        moment = datetime.fromtimestamp(now, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    def _event(self, file: Landed, version: str, sequencer: str, moment: str, reason: str) -> bytes:
+        (identifier,), (request,) = uuids(1), tokens(1, 8)
         return orjson.dumps(
             {
                 "version": "0",
-                "id": str(uuid.uuid4()),
+                "id": identifier,
                 "detail-type": "Object Created",
                 "source": "aws.s3",
                 "account": self._account,
@@ -185,7 +194,7 @@ class Bucket:
                         "version-id": version,
                         "sequencer": sequencer,
                     },
-                    "request-id": secrets.token_hex(8).upper(),
+                    "request-id": request.upper(),
                     "requester": self._account,
                     "source-ip-address": "127.0.0.1",
                     "reason": reason,

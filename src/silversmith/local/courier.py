@@ -68,29 +68,44 @@ class Courier:
             carried += self._carry(posts, now)
         return carried
 
+    def carry(self, sent: Sequence[Outgoing], now: float) -> list[str]:
+        """Deliver what a room sends in the transaction that is open: without chaos it need not lie in the outbox.
+
+        Returns the names of the rooms that have it when that is committed.
+        """
+        if self.chaos is None:
+            return self._hop([Post(0, *row) for row in sent], now)[1]
+        write(self._journal, posts=sent)
+        return []
+
     def _due(self, now: float) -> list[Post]:
         return [Post._make(row) for row in self._journal.rows("due", now=now, most=self._most)]
 
     def _carry(self, posts: Sequence[Post], now: float) -> int:
         """All hops of these posts, or under chaos one. Returns how many there were."""
-        passed: dict[str, None] = {}
-        carried = 0
         with self._journal.transaction():
             self._journal.change_many("taken", [(post.id,) for post in posts])
-            while posts:
-                carried += len(posts)
-                onward: list[Outgoing] = []
-                for target, group in groupby(sorted(posts, key=_target), key=_target):
-                    name, sent = self._hand_over(target, list(group), now)
-                    passed |= {name: None}
-                    onward += sent
-                if self.chaos is not None:
-                    write(self._journal, posts=onward)
-                    onward = []
-                posts = [Post(0, *row) for row in onward]
-        for name in filter(None, passed):
+            carried, passed = self._hop(posts, now)
+        for name in passed:
             faults.point(f"{name}.after_commit")
         return carried
+
+    def _hop(self, posts: Sequence[Post], now: float) -> tuple[int, list[str]]:
+        """As :meth:`_carry`, in the transaction that is open. How many hops there were, and the rooms' names."""
+        passed: dict[str, None] = {}
+        carried = 0
+        while posts:
+            carried += len(posts)
+            onward: list[Outgoing] = []
+            for target, group in groupby(sorted(posts, key=_target), key=_target):
+                name, sent = self._hand_over(target, list(group), now)
+                passed |= {name: None}
+                onward += sent
+            if self.chaos is not None:
+                write(self._journal, posts=onward)
+                onward = []
+            posts = [Post(0, *row) for row in onward]
+        return carried, list(filter(None, passed))
 
     def _hand_over(self, target: str, posts: Sequence[Post], now: float) -> tuple[str, Sequence[Outgoing]]:
         """The name of the room that was the target, and what goes on from there."""

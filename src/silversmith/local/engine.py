@@ -240,7 +240,7 @@ class Engine:
 
     def _take_in(self) -> None:
         while landed := self._inbox.take(INTAKE):
-            self._chain.bucket.notice(landed)
+            self._chain.bucket.notice(landed, carry=self._chain.courier.carry)
         gone, folders = self._inbox.take_gone()
         if gone or folders:
             self._chain.bucket.forget([key for key in gone if self._store.glance(key) is None], folders=folders)

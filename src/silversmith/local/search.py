@@ -7,6 +7,7 @@ and it does not go ahead of what is taken in, so that memory does not grow with 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Protocol
 
 from silversmith.local.inbox import Inbox
@@ -64,29 +65,25 @@ class Search:
             return
         if self._batches is None:
             self._wanted = False
-            self._batches = self._watcher.scan(now)
+            self._batches = self._watcher.scan(now, known=self._known)
         batch = next(self._batches, None)
         if batch is None:
             self._batches = None
-        else:
-            self._found(batch, trusting=False)
+        elif batch:
+            self._inbox.found(batch, scanned=True)
 
     def last(self, now: float) -> bool:
         """Look at everything at once, and trust the watcher, which was there all the time. Whether there was more."""
         found = False
-        for batch in self._watcher.scan(now):
-            found |= self._found(batch, trusting=True)
+        for batch in self._watcher.scan(now, known=partial(self._known, trusting=True)):
+            if batch:
+                self._inbox.found(batch, scanned=True)
+                found = True
         return found
 
-    def _found(self, batch: list[str], *, trusting: bool) -> bool:
-        new = [key for key in batch if not self._known(key, trusting)]
-        if new:
-            self._inbox.found(new, scanned=True)
-        return bool(new)
-
-    def _known(self, key: str, trusting: bool) -> bool:
-        def identity() -> str | None:
+    def _known(self, key: str, *, trusting: bool = False) -> bool:
+        def identity() -> str:
             glance = self._store.glance(key)
-            return glance.identity if glance is not None else None
+            return glance.identity if glance is not None else ""  # gone, or no file to take: the watcher says which
 
         return self._unchanged(key, identity, trusting=trusting)

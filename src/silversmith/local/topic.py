@@ -5,7 +5,6 @@ https://docs.aws.amazon.com/sns/latest/dg/sns-subscription-filter-policies.html
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -14,6 +13,7 @@ from typing import Any
 import orjson
 
 from silversmith import faults
+from silversmith.local.identifiers import uuids
 from silversmith.local.journal import Journal
 from silversmith.local.post import Accepted, Post, Refused, note, send_on, write
 from silversmith.patterns import Dialect, Matcher
@@ -62,7 +62,7 @@ class Topic:
     def accept(self, posts: Sequence[Post], now: float) -> Accepted:
         """Publish each: on to the subscriptions it passes. In the caller's transaction."""
         onward, notes, refused = [], [], []
-        for post in posts:
+        for post, message_id in zip(posts, uuids(len(posts)), strict=True):  # one for a publish, whoever gets it
             reason = self._refusal(post.source) or _too_large(post)
             if reason:
                 refused.append(Refused(post, reason))
@@ -75,7 +75,6 @@ class Topic:
                     what="published", detail={"subscriptions": names},
                 )
             )  # fmt: skip
-            message_id = str(uuid.uuid4())  # one for a publish, whoever gets it
             for subscription in passed:
                 body = None if subscription.raw else self._envelope(post, subscription, message_id, now)
                 onward.append(

@@ -19,7 +19,7 @@ from silversmith.local import landing
 from silversmith.local.landing import Evidence, Lost, News, Refused, Verdict, is_temporary
 from silversmith.stores import keys
 
-#: How many keys a search tells of at once: some milliseconds.
+#: So many files are looked at together in a search: some milliseconds.
 _TOGETHER = 100
 
 #: The kernel tells that a file is closed a moment before it no longer counts the writer. So a file that was closed
@@ -151,27 +151,26 @@ class Watcher:
     ) -> None:
         self.stop()
 
-    def scan(self, now: float) -> Iterator[list[str]]:
-        """The keys of all files that are there and whole, in batches. ``now``: seconds since 1970.
+    def scan(self, now: float, *, known: Callable[[str], bool] = lambda _: False) -> Iterator[list[str]]:
+        """The keys of all files that are there and whole, and not ``known``. ``now``: seconds since 1970.
 
-        What is being written is left to its end: the watcher tells of it then. Call it after :meth:`start`, and from
-        any thread but the watcher's.
+        In batches, of those that were looked at together: some may be empty. What is being written is left to its end:
+        the watcher tells of it then. Call it after :meth:`start`, and from any thread but the watcher's.
         """
         batch: list[str] = []
-        for path in landing.files_below(self._root, self._on_refused):
+        for number, path in enumerate(landing.files_below(self._root, self._on_refused), 1):
+            if number % _TOGETHER == 0:
+                yield batch
+                batch = []
             key = self._key(path)
-            if key is None:
+            if key is None or known(key):
                 continue
             verdict = self._judge(path, Evidence.FOUND, now)
             if verdict is Verdict.TAKE:
                 batch.append(key)
             elif verdict is not Verdict.LEAVE:
                 self._posted.append((path, Evidence.FOUND))
-            if len(batch) == _TOGETHER:
-                yield batch
-                batch = []
-        if batch:
-            yield batch
+        yield batch
 
     def recheck(self, now: float) -> None:
         """Look again at what was not whole or could not be read. Call it about once a second; it only leaves word.
