@@ -8,8 +8,9 @@ import fcntl
 import os
 import signal
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from itertools import islice
 
 from silversmith.lineage import LONGEST_KEY
 from silversmith.stores import keys
@@ -19,6 +20,9 @@ QUIET = 2.0
 
 #: Between a file's creation and its writer being counted as one are microseconds. To be on the safe side, seconds:
 INSTANT = 0.1
+
+#: So many entries of a folder are brought into order together: some megabytes.
+_SORTED = 100_000
 
 #: What copiers, browsers and editors call a file that is not finished, or not meant to be one.
 _BEGINNINGS = (".", "~$")
@@ -55,6 +59,7 @@ def is_ignored(folder: str) -> bool:
 def files_below(root: str, on_refused: Callable[[str, str], None]) -> Iterator[str]:
     """The paths of all that is no folder below ``root``, relative to it, but for what is in ignored folders.
 
+    Those of one folder come in order: what the journal writes of keys that are neighbours goes to the same pages.
     ``on_refused`` is told of folders that cannot be read. Raises OSError where ``root`` itself cannot.
     """
     todo = [""]
@@ -62,7 +67,7 @@ def files_below(root: str, on_refused: Callable[[str, str], None]) -> Iterator[s
         folder = todo.pop()
         try:
             with os.scandir(f"{root}/{folder}") as entries:
-                for entry in entries:
+                for entry in _sorted(entries):
                     path = folder + entry.name
                     if not entry.is_dir(follow_symlinks=False):
                         yield path
@@ -75,6 +80,17 @@ def files_below(root: str, on_refused: Callable[[str, str], None]) -> Iterator[s
             if not folder:
                 raise
             on_refused(keys.printable(folder), f"the folder cannot be read: {error.strerror}")
+
+
+def _sorted(entries: Iterable[os.DirEntry[str]]) -> Iterator[os.DirEntry[str]]:
+    """By their names; of a very large folder so many at a time, so that memory is bounded."""
+    rest = iter(entries)
+    while some := list(islice(rest, _SORTED)):
+        yield from sorted(some, key=_name)
+
+
+def _name(entry: os.DirEntry[str]) -> str:
+    return entry.name
 
 
 class Evidence(enum.Enum):
