@@ -101,3 +101,27 @@ def test_schemas_may_change_from_file_to_file(bench: Bench) -> None:
     assert sorted(bench.rows("rows", "b.json").columns) == ["x", "y"]
     (document,) = bench.quarantine.rglob("*.error.json")
     assert "Struct" in orjson.loads(document.read_bytes())["error"]["message"]
+
+
+def test_a_worker_that_dies_costs_nothing_to_the_batch_it_was_given_ahead(bench: Bench) -> None:
+    """Batches are quick, so each worker has another waiting. One file kills the first worker that has it."""
+    bench.define(
+        """
+from pathlib import Path
+pipeline = Pipeline("ahead")
+
+@pipeline.transform("*.csv", max_receive_count=5, batch_size=4)
+def rows(rows):
+    marker = Path(__file__).parent / "killed"
+    if rows.collect()["x"][0] == 50 and not marker.exists():
+        marker.write_text("")
+        os._exit(7)
+    return rows
+"""
+    )
+    for number in range(100):
+        bench.drop(f"{number:02}.csv", f"x\n{number}\n")
+    progress, failed = bench.run(workers=2)
+    assert (progress.done + progress.duplicates, progress.dead, failed) == (100, 0, 0)
+    attempts = {number: bench.lineage("rows", f"{number:02}.csv").attempt for number in range(100)}
+    assert {number for number, attempt in attempts.items() if attempt > 1} == {50}

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+import sqlite3
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -18,6 +19,7 @@ from hypothesis import strategies as st
 from silversmith.events import newer, unwrap
 from silversmith.local.bucket import DOUBTFUL, Bucket, Landed
 from silversmith.local.journal import Journal
+from silversmith.local.post import Outgoing
 
 NOON = 1_767_355_200.0
 keys = st.text(st.characters(codec="utf-8"), min_size=1, max_size=300).filter(lambda key: len(key.encode()) <= 1024)
@@ -84,6 +86,30 @@ def test_the_event_is_the_one_that_s3_sends_by_eventbridge(world: World) -> None
             "reason": "PutObject",
         },
     }
+
+
+def test_events_may_go_on_in_the_same_transaction(world: World) -> None:
+    carried: list[tuple[list[str], float]] = []
+
+    def carry(posts: Sequence[Outgoing], now: float) -> list[str]:
+        with pytest.raises(sqlite3.OperationalError), world.journal.transaction():
+            pass  # one is open
+        carried.append(([post[3] for post in posts], now))
+        return ["bus"]
+
+    world.bucket.notice([landed("a"), landed("b")], carry=carry)
+    assert carried == [(["a", "b"], NOON)]
+    assert world.events() == [], "nothing lies in the outbox"
+    assert world.known() == ["a", "b"]
+
+
+def test_what_cannot_go_on_was_not_noticed(world: World) -> None:
+    def carry(posts: Sequence[Outgoing], now: float) -> list[str]:
+        raise OSError("disk full")
+
+    with pytest.raises(OSError, match="disk full"):
+        world.bucket.notice([landed("a")], carry=carry)
+    assert (world.known(), world.journal.rows("hops", key="a")) == ([], [])
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -72,6 +72,23 @@ def test_all_hops_are_made_in_one_delivery_in_order(journal: Journal) -> None:
     assert courier.deliver(0) == 0
 
 
+@pytest.mark.parametrize("disturbed", [False, True])
+def test_what_a_room_sends_is_carried_in_its_own_transaction_but_under_chaos(journal: Journal, disturbed: bool) -> None:
+    a, b = Station(journal, "a", next="b"), Station(journal, "b")
+    chaos = Chaos(1, Rates(0.0, 0.0, 0.0, 1.0)) if disturbed else None
+    courier = Courier(journal, rooms={"a": ("one", a), "b": ("two", b)}, dead_letters={}, chaos=chaos)
+    sent = [send_on(Post(0, "start", "a", "d", key, "v", b"{}", 0), source="s", target="a", delivery="d", now=3)
+            for key in "xyz"]  # fmt: skip
+    with journal.transaction():
+        passed = courier.carry(sent, 3)
+    if disturbed:
+        assert (passed, a.got, on_the_way(journal)) == ([], [], 3)
+        courier.deliver(3)
+    else:
+        assert passed == ["one", "two"]
+    assert (sorted(a.got), sorted(b.got), on_the_way(journal)) == (["x", "y", "z"], ["x", "y", "z"], 0)
+
+
 def test_what_is_not_due_waits(journal: Journal) -> None:
     a = Station(journal, "a")
     courier = Courier(journal, rooms={"a": ("", a)}, dead_letters={})

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from silversmith.errors import AccessDenied
+from silversmith.local import iam
 from silversmith.local.iam import Policy, UnsupportedPolicy, Verdict, check
 
 TOPIC = "arn:aws:sns:us-east-1:000000000000:flights_Topic"
@@ -29,6 +30,20 @@ def statement(effect: str = "Allow", **elements: Any) -> dict[str, Any]:
 def test_nothing_is_allowed_that_no_statement_allows() -> None:
     assert policy().verdict("s3:GetObject", "arn:aws:s3:::bronze/a") is Verdict.SILENT
     assert not policy().allows("s3:GetObject", "arn:aws:s3:::bronze/a")
+
+
+PARTS = st.sampled_from(["arn", "aws", "s3", "", "a", "*", "a*", "?", "${*}", "a:b", "*/x"])
+
+
+@given(st.lists(PARTS, min_size=1, max_size=7), st.lists(PARTS, min_size=1, max_size=7))
+def test_an_arn_whose_beginning_is_literal_is_compared_like_any_other(pattern: list[str], found: list[str]) -> None:
+    """``${*}`` is a star itself: with it in front no beginning is taken for literal, and nothing else is different."""
+    text, arn = ":".join(pattern), ":".join(found)
+    said = policy(statement(Resource=text)).allows("s3:GetObject", arn)
+    parts, other = text.split(":", 5), arn.split(":", 5)
+    tests = [iam._glob(part) for part in parts]
+    slow = len(parts) == len(other) and all(test(part) for test, part in zip(tests, other, strict=True))
+    assert said is (text == "*" or slow)
 
 
 def test_an_allow_allows_its_actions_on_its_resources_only() -> None:

@@ -15,6 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from silversmith.local import landing
 from silversmith.local.landing import Evidence, Refused, Sight, files_below, has_writer, is_temporary, is_whole, see
 
 
@@ -182,6 +183,18 @@ def test_of_other_peoples_files_nothing_tells_the_writers(public: Path) -> None:
         seen = see(str(file), has_writer)
     assert seen is not None
     assert seen.has_writer is None
+
+
+def test_the_entries_of_a_large_folder_are_sorted_some_at_a_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(landing, "_SORTED", 7)
+    for number in range(40):
+        (tmp_path / f"{number * 7 % 40:02}").write_bytes(b"")
+    found = list(files_below(str(tmp_path), lambda path, reason: pytest.fail(reason)))
+    assert sorted(found) == [f"{number:02}" for number in range(40)]
+    runs = [found[start : start + 7] for start in range(0, 40, 7)]
+    assert all(run == sorted(run) for run in runs)
 
 
 def test_a_folder_that_may_not_be_read_is_told_of(public: Path) -> None:

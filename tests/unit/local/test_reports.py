@@ -36,8 +36,18 @@ def invocation() -> Any:
     return SimpleNamespace(settings=SimpleNamespace(name="f"), outcomes={}, began=None)
 
 
-def worker(at_work: bool = True) -> Any:
-    return SimpleNamespace(ready=True, invocation=invocation() if at_work else None)
+class Worker(SimpleNamespace):
+    """One that is at a batch, or not, and has another to go on with, or not."""
+
+    invocation: Any
+    following: Any
+
+    def ended(self, _: float) -> None:
+        self.invocation, self.following = self.following, None
+
+
+def worker(at_work: bool = True, *, ahead: bool = False, ready: bool = True) -> Any:
+    return Worker(ready=ready, invocation=invocation() if at_work else None, following=invocation() if ahead else None)
 
 
 def hear(message: dict[str, Any] | None, found: Any, reason: str = "") -> Function:
@@ -69,6 +79,19 @@ def test_who_has_ended_a_batch_can_take_another_before_its_outcome_is_written() 
     reports.hear(Event(at_work, {"done": {}, "ended": {}}), 7.0)
     assert seen == [(None, [])]
     assert function.told == [("succeed", {}, 7.0)]
+
+
+def test_who_has_another_batch_goes_on_with_it() -> None:
+    at_work = worker(ahead=True)
+    following = at_work.following
+    assert hear({"done": {}, "ended": {}}, at_work).told == [("succeed", {}, 7.0)]
+    assert (at_work.invocation, at_work.following) == (following, None)
+    assert hear({"done": {}, "ended": {"m": {"verdict": "committed"}}}, at_work).told == [("succeed", {}, 7.0)]
+    assert (following.outcomes, at_work.invocation) == ({"m": {"verdict": "committed"}}, None)
+
+
+def test_what_a_dead_worker_had_not_begun_is_charged_to_nobody() -> None:
+    assert hear(None, worker(ahead=True), "killed").told == [("abandon", {}, 7.0), ("crash", "killed", 7.0)]
 
 
 def test_a_handler_breaks() -> None:
@@ -107,7 +130,7 @@ def test_a_definition_that_cannot_be_loaded() -> None:
 
 def test_workers_that_never_get_ready() -> None:
     reports = Reports([], Path("lake"))
-    unready: Any = SimpleNamespace(ready=False, invocation=None)
+    unready = worker(at_work=False, ready=False)
     for _ in range(FALSE_STARTS - 1):
         reports.hear(Event(unready, None, "exit code 1"), 0.0)
     with pytest.raises(WorkersDie, match="exit code 1"):
@@ -116,9 +139,9 @@ def test_workers_that_never_get_ready() -> None:
 
 def test_one_that_gets_ready_begins_the_count_anew() -> None:
     reports = Reports([], Path("lake"))
-    unready: Any = SimpleNamespace(ready=False, invocation=None)
+    unready = worker(at_work=False, ready=False)
     for _ in range(3):
         for _ in range(FALSE_STARTS - 1):
-            reports.hear(Event(SimpleNamespace(ready=False, invocation=None), None, "x"), 0.0)  # type: ignore[arg-type]
+            reports.hear(Event(worker(at_work=False, ready=False), None, "x"), 0.0)
         reports.hear(Event(unready, {"ready": 1}), 0.0)
     assert unready.ready

@@ -58,11 +58,11 @@ def store(kind: type[LocalStore], bench: Bench, name: str, *, foreign: bool) -> 
     return kind(folder.bucket(name), scratch=folder.scratch, locks=folder.locks, foreign_writers=foreign)
 
 
-def rounds(bench: Bench, *, most: int = 50, silver: LocalStore | None = None) -> Rounds:
+def rounds(bench: Bench, *, most: int = 50, silver: LocalStore | None = None, since: float = float("inf")) -> Rounds:
     bronze = store(Unread, bench, "dl-bronze-layer", foreign=True)
     lake = Lake(bronze, silver or bench.lake.silver, bench.lake.quarantine)
     places = resend.places(bench.stack)
-    return Rounds(bench.pipeline, lake, bronze, bench.journal, places, every=3600, most=most)
+    return Rounds(bench.pipeline, lake, bronze, bench.journal, places, since=since, every=3600, most=most)
 
 
 def whole(found: Rounds, now: float) -> int:
@@ -102,6 +102,43 @@ def test_a_step_looks_at_a_few_keys(make: Make) -> None:
         assert found.busy != bool(found.finished)
     steps = [after - before for before, after in zip([0, *headed], headed, strict=False)]
     assert (max(steps), sum(steps)) == (3, 20)
+
+
+def test_the_first_round_believes_what_was_done_since_the_engine_began_and_no_other_does(make: Make) -> None:
+    bench = make(shop("a bug"))
+    bench.land(*KEYS[:5])
+    bench.work()
+    bench.now += 10
+    bench.land(*KEYS[5:], "buggy/a.csv")
+    bench.land("orders/broken.csv", text="y\n1\n")
+    bench.work()
+    silver = store(Counted, bench, "dl-silver-layer", foreign=False)
+    assert isinstance(silver, Counted)
+    found = rounds(bench, silver=silver, since=bench.now - 1)
+    assert whole(found, bench.now) == 0
+    assert silver.headed == 5, "those that were done before"
+    assert whole(found, bench.now + 3600) == 0
+    assert silver.headed == 5 + 20
+
+
+def test_what_was_done_to_an_older_version_is_not_believed(make: Make) -> None:
+    bench = make(shop())
+    bench.land("orders/a.csv")
+    bench.work()
+    bench.land("orders/a.csv", text="x\n2\n")
+    bench.lose()
+    assert whole(rounds(bench, since=bench.now - 1), bench.now) == 1
+
+
+def test_what_was_done_when_the_clock_was_ahead_is_not_believed(make: Make) -> None:
+    """``since`` is not before the journal's last word."""
+    bench = make(shop())
+    bench.now += 5000
+    bench.land("orders/a.csv")
+    bench.work()
+    (bench.folder.bucket("dl-silver-layer") / "orders/orders/a.csv.parquet").unlink()
+    newest, *_ = bench.journal.rows("newest_word")[0]
+    assert whole(rounds(bench, since=newest), bench.now) == 1
 
 
 def test_the_next_round_begins_when_it_is_due(make: Make) -> None:

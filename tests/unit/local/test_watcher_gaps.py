@@ -53,12 +53,28 @@ def test_a_scan_finds_what_is_whole(root: Path) -> None:
         told.until(lambda: told.files[-1] == "open")
 
 
-def test_a_scan_comes_in_batches(root: Path) -> None:
-    for number in range(2_500):
-        (root / str(number)).write_bytes(b"1")
+def test_a_scan_comes_in_batches_and_in_order(root: Path) -> None:
+    names = [f"{number:03}" for number in range(250)]
+    for name in reversed(names):
+        (root / name).write_bytes(b"1")
     batches = list(watch(root, Told()).scan(time.time()))
-    assert [len(batch) for batch in batches] == [1_000, 1_000, 500]
-    assert len({key for batch in batches for key in batch}) == 2_500
+    assert max(map(len, batches)) <= 100
+    assert [key for batch in batches for key in batch] == names
+
+
+def test_a_scan_leaves_out_what_is_known_and_stops_after_as_many_all_the_same(root: Path) -> None:
+    for number in range(250):
+        (root / f"{number:03}").write_bytes(b"1")
+    asked: list[str] = []
+
+    def known(key: str) -> bool:
+        asked.append(key)
+        return key != "200"
+
+    scan = watch(root, Told()).scan(time.time(), known=known)
+    steps = [(len(asked), batch) for batch in scan]
+    assert [len(batch) for _, batch in steps] == [0, 0, 1]
+    assert [number for number, _ in steps] == [99, 199, 250]
 
 
 def test_where_nothing_tells_of_writers_a_quiet_file_is_whole(root: Path) -> None:

@@ -18,6 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from silversmith.events import ObjectEvent, object_created
+from silversmith.local import workers
 from silversmith.local.chain import worker_functions
 from silversmith.local.function import Invocation, Received, Settings
 from silversmith.local.iam import Policy
@@ -141,11 +142,44 @@ def test_a_worker_tells_of_each_message_as_it_begins_and_ends(tmp_path: Path) ->
         assert [sorted(event.message or {}) for event in pool.events] == [
             ["ready"], ["ended"], ["done", "ended"],
         ]  # fmt: skip
-        assert (list(pool.ended()), worker.at) == (["1.csv", "2.csv"], "2.csv")
+        assert (list(pool.ended()), worker.at) == (["1.csv", "2.csv"], None)
         assert pool.told("done") == [{"batchItemFailures": []}]
         assert [outcome["verdict"] for outcome in pool.ended().values()] == ["committed", "committed"]
         assert sorted(path.name for path in (pool.silver / "rows").iterdir()) == ["1.csv.parquet", "2.csv.parquet"]
         assert list(pool.lake.engine_scratch.iterdir()) == []
+
+
+@pytest.mark.parametrize("room", [0, 65_536])
+def test_a_worker_goes_on_with_the_batch_it_was_given_ahead(
+    tmp_path: Path, room: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whether it has it already, or there was no room for it in the pipe."""
+    monkeypatch.setattr(workers, "_ROOM", room)
+    with opened(tmp_path) as pool:
+        worker = pool.ready()
+        first, second = pool.invocation(1, 2), pool.invocation(3)
+        worker.invoke(first)
+        assert pool.workers.takers == [worker]
+        worker.invoke(second)
+        assert (worker.invocation, worker.following, pool.workers.takers) == (first, second, [])
+        pool.until(lambda: pool.told("done"))
+        worker.ended(1007.0)
+        assert (worker.invocation, worker.following, second.started) == (second, None, 1007.0)
+        pool.until(lambda: len(pool.told("done")) == 2)
+        worker.ended(1008.0)
+        assert (worker.invocation, pool.workers.idle) == (None, [worker])
+        assert list(pool.ended()) == ["1.csv", "2.csv", "3.csv"]
+
+
+def test_who_dies_with_a_batch_ahead_was_at_none_of_it(tmp_path: Path) -> None:
+    with opened(tmp_path, "if first == 2: os._exit(7)") as pool:
+        worker = pool.ready()
+        worker.invoke(pool.invocation(1, 2))
+        worker.invoke(pool.invocation(3, 4, 5))
+        pool.until(pool.deaths)
+        assert worker.invocation is not None
+        assert worker.following is not None
+        assert (worker.invocation.began, worker.following.began) == ("2.csv", None)
 
 
 def test_an_object_of_another_bucket_is_not_looked_at(tmp_path: Path) -> None:
