@@ -100,43 +100,47 @@ def run(
     Ctrl-C ends it; what is not finished then is finished by the next run. A second Ctrl-C ends it at once.
     """
     hush(quiet)
-    from silversmith.cli.exports import exporting, require
-    from silversmith.local.chaos import Chaos
-    from silversmith.local.engine import Engine
-    from silversmith.local.lake import LakeFolder
-    from silversmith.local.profile import Profile
-    from silversmith.local.workers import usable_cpus
+    from silversmith.local.spawning import Spares, usable_cpus
 
-    require(metrics=metrics, otel=otel)
-    stages = Profile() if profile else None
+    number = workers or len(usable_cpus())
     rates = Rates(chaos_loss, chaos_duplicates, chaos_delays, LONGEST_DELAY)
-    definition = load_pipeline(pipeline)
-    folder = LakeFolder(lake)
-    shows = view(
-        f"{definition.name}: {folder.bucket(definition.bronze)} → {folder.bucket(definition.silver)}",
-        json=json or quiet,
-    )
-    began, since = time.monotonic(), time.time()
     serves = not no_page and (page is not None or not until_idle)
-    with told(), Stop(lambda number: _end_at_once(shows, number)) as stop:
-        engine = Engine(
-            folder,
-            definition,
-            target=pipeline,
-            workers=workers or len(usable_cpus()),
-            chaos=None if chaos is None else Chaos(chaos, rates),
-            profile=stages,
+    with Spares(number) as spares:  # they load what takes long while the same is loaded here
+        from silversmith.cli.exports import exporting, require
+        from silversmith.local.chaos import Chaos
+        from silversmith.local.engine import Engine
+        from silversmith.local.lake import LakeFolder
+        from silversmith.local.profile import Profile
+
+        require(metrics=metrics, otel=otel)
+        stages = Profile() if profile else None
+        definition = load_pipeline(pipeline)
+        folder = LakeFolder(lake)
+        shows = view(
+            f"{definition.name}: {folder.bucket(definition.bronze)} → {folder.bucket(definition.silver)}",
+            json=json or quiet,
         )
-        try:
-            with (
-                exporting(folder, definition, metrics=metrics, otel=otel),
-                _page(folder, pipeline, page, quiet=json) if serves else nullcontext(),
-                shows,
-            ):
-                progress = engine.run(until_idle=until_idle, stopped=stop, tick=shows.tick)
-            failed = engine.failed_files()
-        finally:
-            engine.close()
+        began, since = time.monotonic(), time.time()
+        with told(), Stop(lambda number: _end_at_once(shows, number)) as stop:
+            engine = Engine(
+                folder,
+                definition,
+                target=pipeline,
+                workers=number,
+                chaos=None if chaos is None else Chaos(chaos, rates),
+                profile=stages,
+                spares=spares,
+            )
+            try:
+                with (
+                    exporting(folder, definition, metrics=metrics, otel=otel),
+                    _page(folder, pipeline, page, quiet=json) if serves else nullcontext(),
+                    shows,
+                ):
+                    progress = engine.run(until_idle=until_idle, stopped=stop, tick=shows.tick)
+                failed = engine.failed_files()
+            finally:
+                engine.close()
     named = _name_failures(folder, definition, since) if failed else []
     result = Result(progress, failed, named, time.monotonic() - began, stop.asked, stages.stages() if stages else None)
     if json:

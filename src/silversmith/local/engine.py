@@ -26,6 +26,7 @@ from silversmith.local.queue import recount
 from silversmith.local.reports import Reports
 from silversmith.local.rounds import Rounds
 from silversmith.local.search import Search
+from silversmith.local.spawning import Spares
 from silversmith.local.stack import read
 from silversmith.local.watcher import Watcher
 from silversmith.local.worker import WorkerConfig
@@ -60,6 +61,7 @@ class Engine:
         chaos: what disturbs the messages on their way; only in trials.
         clock: the time of day.
         profile: where the stages of all files are added up; None: nowhere.
+        spares: processes that were begun to be its workers; None: there are none.
 
     Raises:
         LakeInUse: another engine runs over this lake.
@@ -75,6 +77,7 @@ class Engine:
         chaos: Chaos | None = None,
         clock: Clock | None = None,
         profile: Profile | None = None,
+        spares: Spares | None = None,
     ) -> None:
         with ExitStack() as closing:
             self._clock = clock or Clock()
@@ -82,6 +85,7 @@ class Engine:
             self._profile = profile
             self._lake = lake
             self._number = workers
+            self._spares = spares
             self._bronze = pipeline.bronze
             self._definition = Definition(target, pipeline)
             self._successor: Pipeline | None = None
@@ -139,10 +143,10 @@ class Engine:
         chain = build(stack, self._journal, bronze=pipeline.bronze, clock=self._clock.now)
         chain.courier.chaos = self._chaos
         functions = worker_functions(stack)
-        config = WorkerConfig(self._definition.target, self._lake.path.resolve(), functions, os.getpid())
+        config = WorkerConfig(self._definition.target, self._lake.path.resolve(), functions)
         lake, places = self._lake.stores(pipeline), resend.places(stack)
         rounds = Rounds(pipeline, lake, self._store, self._journal, places, since=self._since)
-        workers = Workers(config, number=self._number, logs=self._lake.logs)
+        workers = Workers(config, number=self._number, logs=self._lake.logs, spares=self._spares)
         return chain, workers, rounds, Reports(chain.functions, self._lake.path, self._measured, self._feed)
 
     def _measured(self, invocation: Invocation, message: str, seconds: Mapping[str, float]) -> None:

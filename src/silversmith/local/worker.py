@@ -1,11 +1,7 @@
-"""What runs in a worker process: the handler, with the very event that Lambda would get.
-
-A worker is spawned, never forked: after a fork Polars' threads are gone and it waits for them for ever.
-"""
+"""What runs in a worker process: the handler, with the very event that Lambda would get."""
 
 from __future__ import annotations
 
-import ctypes
 import os
 import signal
 import sys
@@ -32,8 +28,6 @@ from silversmith.pipeline import Pipeline, load
 from silversmith.report import Report
 from silversmith.stores import Lake, Store
 
-_PR_SET_PDEATHSIG = 1
-
 #: How many small objects are committed at once: SQS's own size of a batch. Larger batches gain little more.
 TOGETHER = 10
 
@@ -55,7 +49,6 @@ class WorkerConfig:
     pipeline: str
     lake: Path
     functions: tuple[FunctionConfig, ...]
-    parent: int
 
 
 class LocalContext:
@@ -71,17 +64,13 @@ class LocalContext:
         return max(0, int((self._deadline - time.monotonic()) * 1000))
 
 
-def main(connection: Connection, output: Connection, place: Path, config: WorkerConfig) -> None:
+def main(connection: Connection, place: Path, config: WorkerConfig) -> None:
     """The life of a worker: load the pipeline, say that it is ready, then one invocation after the other.
 
     ``place`` is the file of its :class:`~silversmith.local.place.Place`.
     """
-    _die_with_parent(config.parent)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the engine's: it lets the batch end
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
-    os.dup2(output.fileno(), 1)
-    os.dup2(output.fileno(), 2)
-    output.close()
     # Each line in one piece, also under PYTHONUNBUFFERED: else those of two workers get into each other in the log.
     sys.stdout.reconfigure(line_buffering=True, write_through=False)  # type: ignore[union-attr]
     try:
@@ -96,14 +85,6 @@ def main(connection: Connection, output: Connection, place: Path, config: Worker
         except (EOFError, OSError):
             return
         handlers.invoke(request)
-
-
-def _die_with_parent(parent: int) -> None:
-    """A worker without an engine would work for nobody; the kernel ends it with the engine, however that ends."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:
-        os._exit(1)
 
 
 class _Handlers:

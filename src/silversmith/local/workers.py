@@ -6,17 +6,16 @@ A worker that dies costs the message it was at one attempt. Nothing else notices
 from __future__ import annotations
 
 import logging
-import multiprocessing
 import os
 import signal
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from logging.handlers import RotatingFileHandler
 from multiprocessing.connection import Connection
-from multiprocessing.context import SpawnContext, SpawnProcess
+from multiprocessing.context import SpawnProcess
 from pathlib import Path
 from typing import Any
 
@@ -26,13 +25,11 @@ import psutil
 from silversmith.local.function import Invocation
 from silversmith.local.lake import LakeFolder
 from silversmith.local.place import NOWHERE, Place
-from silversmith.local.worker import WorkerConfig, main
+from silversmith.local.spawning import Share, Spares, Spawned, shares, spawn, usable_cpus
+from silversmith.local.worker import WorkerConfig
 
 #: What all that the functions print may fill on disk: this many bytes, twice.
 LOG_BYTES = 10 * 1024 * 1024
-
-#: Where Polars looks, when it is imported, for how many threads it shall have.
-_POLARS = "POLARS_MAX_THREADS"
 
 #: For so many batches a worker that replaces a dead one is careful: else one that always dies at its second file, say,
 #: would finish none.
@@ -45,14 +42,6 @@ _ROOM = 65_536 if sys.platform == "linux" else 0
 
 #: How often a busy worker's memory is looked at, in seconds.
 LOOK = 0.05
-
-
-@dataclass(frozen=True)
-class Share:
-    """What one worker may use: this many threads of Polars, on these CPUs; None: on any."""
-
-    threads: int
-    cpus: frozenset[int] | None = None
 
 
 @dataclass(frozen=True)
@@ -72,28 +61,21 @@ class Worker:
     begins the next: what a worker dies of takes with it what was not committed yet.
     """
 
-    def __init__(
-        self, context: SpawnContext, config: WorkerConfig, log: logging.Logger, *, share: Share, careful: int = 0
-    ) -> None:
-        ours, theirs = context.Pipe()
-        reading, writing = context.Pipe(duplex=False)
+    def __init__(self, spawned: Spawned, config: WorkerConfig, log: logging.Logger, *, careful: int = 0) -> None:
         place = LakeFolder(config.lake).engine_scratch / f"place-{os.urandom(8).hex()}"
         self._place = Place(place, new=True)
-        self.connection: Connection = ours
+        self.connection: Connection = spawned.connection
         self.invocation: Invocation | None = None
         self.following: Invocation | None = None
         self.ready = False
-        self.share = share
+        self.share = spawned.share
         self._careful = careful
         self._unsent = b""
         self._end_reason = ""
-        self.process: SpawnProcess = context.Process(target=main, args=(theirs, writing, place, config), daemon=True)
-        with _without_ctrl_c(), _with(share):
-            self.process.start()
-        theirs.close()
-        writing.close()
-        self._statistics = psutil.Process(self.process.pid)
-        threading.Thread(target=_drain, args=(reading, log), daemon=True).start()
+        self.process: SpawnProcess = spawned.process
+        self._statistics = _statistics(self.process.pid)
+        threading.Thread(target=_drain, args=(spawned.output, log), daemon=True).start()
+        spawned.employ(place, config)
 
     def invoke(self, invocation: Invocation) -> None:
         """Hand it a batch, to begin with or to go on with. A worker that has just died is noticed by the next look at
@@ -156,8 +138,10 @@ class Worker:
     def memory(self) -> int:
         """The bytes it holds for itself alone; 0 when it is gone."""
         try:
-            found = self._statistics.memory_info()
+            found = self._statistics.memory_info() if self._statistics is not None else None
         except psutil.NoSuchProcess:
+            found = None
+        if found is None:
             return 0
         return int(found.rss - getattr(found, "shared", 0))
 
@@ -170,16 +154,25 @@ class Workers:
     and one large file where it may use all CPUs (docs/decisions/0066-small-files-are-committed-together.md).
     """
 
-    def __init__(self, config: WorkerConfig, *, number: int, logs: Path, cpus: frozenset[int] | None = None) -> None:
-        self._context = multiprocessing.get_context("spawn")
+    def __init__(
+        self,
+        config: WorkerConfig,
+        *,
+        number: int,
+        logs: Path,
+        cpus: frozenset[int] | None = None,
+        spares: Spares | None = None,
+    ) -> None:
         self._config = config
+        self._spares = spares
         self._log = _log(logs / "functions.log")
         self._cpus = cpus or usable_cpus()
         self._workers = [self._start(share) for share in shares(number, self._cpus)]
         self._wide: Worker | None = None
 
     def _start(self, share: Share, *, careful: int = 0) -> Worker:
-        return Worker(self._context, self._config, self._log, share=share, careful=careful)
+        spare = self._spares.take(share) if self._spares is not None else None
+        return Worker(spare or spawn(share), self._config, self._log, careful=careful)
 
     @property
     def _all(self) -> list[Worker]:
@@ -252,66 +245,11 @@ class Workers:
             self._log.removeHandler(handler)
 
 
-@contextmanager
-def _without_ctrl_c() -> Iterator[None]:
-    """What is started meanwhile begins deaf to Ctrl-C, which reaches all processes of a terminal: a worker that still
-    imports would end with a traceback. It comes to hear again when it has said that it does not care."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-@contextmanager
-def _with(share: Share) -> Iterator[None]:
-    """What is started meanwhile has this share, unless somebody has said how many threads Polars shall have.
-
-    https://docs.pola.rs/api/python/stable/reference/api/polars.thread_pool_size.html
-    """
-    if _POLARS in os.environ:
-        yield
-        return
-    os.environ[_POLARS] = str(share.threads)
-    try:
-        with _on(share.cpus):
-            yield
-    finally:
-        del os.environ[_POLARS]
-
-
-@contextmanager
-def _on(cpus: frozenset[int] | None) -> Iterator[None]:
-    """What this thread starts meanwhile runs on these CPUs, where the system lets one say so (Linux does). Else, or
-    where a container has lost them in the meantime, it runs anywhere."""
-    if cpus is None or not hasattr(os, "sched_setaffinity"):
-        yield
-        return
-    before = os.sched_getaffinity(0)
-    with suppress(OSError):
-        os.sched_setaffinity(0, cpus)
-    try:
-        yield
-    finally:
-        with suppress(OSError):
-            os.sched_setaffinity(0, before)
-
-
-def shares(number: int, cpus: frozenset[int]) -> list[Share]:
-    """Divide the CPUs among so many workers. One that gets a single thread of Polars stays on one CPU: a file goes
-    through several threads all the same, which take turns, and to wake one on another CPU takes longer than its work.
-    """
-    threads = max(1, len(cpus) // number)
-    if threads > 1:
-        return [Share(threads)] * number
-    order = sorted(cpus)
-    return [Share(1, frozenset({order[place % len(order)]})) for place in range(number)]
-
-
-def usable_cpus() -> frozenset[int]:
-    """The numbers of those that this process may use: in a container that may be fewer than there are."""
-    affinity = getattr(os, "sched_getaffinity", None)
-    return frozenset(affinity(0) if affinity else range(os.cpu_count() or 1))
+def _statistics(pid: int | None) -> psutil.Process | None:
+    """None: it is gone, which a spare may be before anybody needs it."""
+    with suppress(psutil.NoSuchProcess):
+        return psutil.Process(pid)
+    return None
 
 
 def _log(path: Path) -> logging.Logger:

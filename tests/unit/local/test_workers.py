@@ -14,8 +14,6 @@ from typing import Any
 
 import psutil
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from silversmith.events import ObjectEvent, object_created
 from silversmith.local import workers
@@ -24,9 +22,10 @@ from silversmith.local.function import Invocation, Received, Settings
 from silversmith.local.iam import Policy
 from silversmith.local.lake import LakeFolder
 from silversmith.local.queue import Message
+from silversmith.local.spawning import Spares, usable_cpus
 from silversmith.local.stack import read
 from silversmith.local.worker import WorkerConfig
-from silversmith.local.workers import LOG_BYTES, Event, Worker, Workers, shares, usable_cpus
+from silversmith.local.workers import LOG_BYTES, Event, Worker, Workers
 from silversmith.pipeline import load
 from silversmith.template import compile as compile_template
 
@@ -53,7 +52,15 @@ class Pool:
     """Workers over a lake with a pipeline, and what they told so far."""
 
     def __init__(
-        self, folder: Path, body: str, *, number: int, start: str, policy: Policy | None, cpus: frozenset[int] | None
+        self,
+        folder: Path,
+        body: str,
+        *,
+        number: int,
+        start: str,
+        policy: Policy | None,
+        cpus: frozenset[int] | None,
+        spares: Spares | None,
     ) -> None:
         self.lake = LakeFolder(folder / "lake")
         definition = folder / "pipeline.py"
@@ -68,9 +75,9 @@ class Pool:
         if policy is not None:
             functions = tuple(replace(function, policy=policy) for function in functions)
         self.name = functions[0].name
-        config = WorkerConfig(str(definition), self.lake.path, functions, os.getpid())
+        config = WorkerConfig(str(definition), self.lake.path, functions)
         self.events: list[Event] = []
-        self.workers = Workers(config, number=number, logs=self.lake.logs, cpus=cpus)
+        self.workers = Workers(config, number=number, logs=self.lake.logs, cpus=cpus, spares=spares)
 
     def until(self, true: Callable[[], object], *, now: float | None = None) -> None:
         """Listen until something is true; ``now``: with an eye on time and memory."""
@@ -124,8 +131,9 @@ def opened(
     start: str = "",
     policy: Policy | None = None,
     cpus: frozenset[int] | None = None,
+    spares: Spares | None = None,
 ) -> Iterator[Pool]:
-    pool = Pool(folder, body, number=number, start=start, policy=policy, cpus=cpus)
+    pool = Pool(folder, body, number=number, start=start, policy=policy, cpus=cpus, spares=spares)
     try:
         yield pool
     finally:
@@ -180,6 +188,39 @@ def test_who_dies_with_a_batch_ahead_was_at_none_of_it(tmp_path: Path) -> None:
         assert worker.invocation is not None
         assert worker.following is not None
         assert (worker.invocation.began, worker.following.began) == ("2.csv", None)
+
+
+def spawned() -> list[psutil.Process]:
+    """The children of this process that were spawned to be workers."""
+    return [child for child in psutil.Process().children() if any("spawn_main" in word for word in child.cmdline())]
+
+
+def test_workers_are_made_of_spares_as_long_as_there_are_any(tmp_path: Path) -> None:
+    with Spares(1) as spares, opened(tmp_path, spares=spares) as pool:
+        assert spares.left == 0
+        first = pool.ready()
+        first.invoke(pool.invocation(1))
+        pool.until(lambda: pool.told("done"))
+        first.process.kill()
+        pool.until(pool.deaths)
+        second = pool.ready()
+        second.invoke(pool.invocation(2))
+        pool.until(lambda: len(pool.told("done")) == 2)
+        assert list(pool.ended()) == ["1.csv", "2.csv"]
+
+
+def test_a_spare_that_has_died_is_replaced(tmp_path: Path) -> None:
+    children = spawned()
+    with Spares(1) as spares:
+        assert spares.left == 1
+        before = {child.pid for child in children}
+        (child,) = (child for child in spawned() if child.pid not in before)
+        child.kill()
+        child.wait()
+        with opened(tmp_path, spares=spares) as pool:
+            pool.ready().invoke(pool.invocation(1))
+            pool.until(lambda: pool.told("done"))
+            assert len(pool.deaths()) == 1
 
 
 def test_an_object_of_another_bucket_is_not_looked_at(tmp_path: Path) -> None:
@@ -285,21 +326,6 @@ def test_a_worker_whose_cpu_is_not_to_be_had_works_on_another(tmp_path: Path) ->
         pool.ready().invoke(pool.invocation(1))
         pool.until(lambda: pool.told("done"))
     assert usable_cpus() == usable
-
-
-@given(st.integers(1, 40), st.frozensets(st.integers(0, 200), min_size=1, max_size=40))
-def test_shares_use_every_cpu_and_none_more_than_another(number: int, cpus: frozenset[int]) -> None:
-    found = shares(number, cpus)
-    assert len(found) == number
-    assert all(share.threads == max(1, len(cpus) // number) for share in found)
-    pinned = [cpu for share in found if share.cpus is not None for cpu in share.cpus]
-    if found[0].threads > 1:
-        assert not pinned, "with room for more than one thread each may go anywhere"
-    else:
-        assert len(pinned) == number
-        assert set(pinned) <= cpus
-        counts = [pinned.count(cpu) for cpu in cpus]
-        assert max(counts) - min(counts) <= 1
 
 
 def test_who_replaces_a_dead_worker_finishes_each_file_before_the_next(tmp_path: Path) -> None:
