@@ -16,7 +16,7 @@ from silversmith.handler import Handler
 from silversmith.lineage import Lineage, silver_key
 from silversmith.local.bucket import Landed
 from silversmith.local.chain import Chain, build
-from silversmith.local.function import Invocation
+from silversmith.local.invocation import Invocation
 from silversmith.local.journal import Journal
 from silversmith.local.lake import LakeFolder
 from silversmith.local.stack import Stack, read

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from silversmith.errors import AccessDenied
-from silversmith.local import bus, function, queue, topic
+from silversmith.local import bus, invocation, queue, topic
 from silversmith.local.bucket import Bucket
 from silversmith.local.courier import Courier, Room
 from silversmith.local.function import Function
@@ -121,7 +121,7 @@ def _functions(stack: Stack, journal: Journal, queues: dict[str, Queue]) -> list
     functions = []
     for mapping in stack.mappings:
         target = found[mapping.function_arn]
-        settings = function.Settings(
+        settings = invocation.Settings(
             name=target.name,
             transform=target.environment["SILVERSMITH_TRANSFORM"],
             queue_arn=mapping.queue_arn,

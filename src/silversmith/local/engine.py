@@ -16,8 +16,9 @@ from silversmith.local.chaos import Chaos
 from silversmith.local.clock import TOLERANCE, Clock, move
 from silversmith.local.compaction import Compaction
 from silversmith.local.definition import Definition
-from silversmith.local.function import Function, Invocation
+from silversmith.local.function import Function
 from silversmith.local.inbox import Inbox
+from silversmith.local.invocation import Invocation
 from silversmith.local.journal import open_or_rebuild
 from silversmith.local.lake import LakeFolder, LakeLock
 from silversmith.local.profile import RECENT, Profile, waiting
@@ -28,6 +29,7 @@ from silversmith.local.rounds import Rounds
 from silversmith.local.search import Search
 from silversmith.local.spawning import Spares
 from silversmith.local.stack import read
+from silversmith.local.trip import Trip
 from silversmith.local.watcher import Watcher
 from silversmith.local.worker import WorkerConfig
 from silversmith.local.workers import LOOK, Worker, Workers
@@ -147,7 +149,12 @@ class Engine:
         lake, places = self._lake.stores(pipeline), resend.places(stack)
         rounds = Rounds(pipeline, lake, self._store, self._journal, places, since=self._since)
         workers = Workers(config, number=self._number, logs=self._lake.logs, spares=self._spares)
-        return chain, workers, rounds, Reports(chain.functions, self._lake.path, self._measured, self._feed)
+        return (
+            chain,
+            workers,
+            rounds,
+            Reports(chain.functions, self._lake.path, self._measured, self._feed),
+        )
 
     def _measured(self, invocation: Invocation, message: str, seconds: Mapping[str, float]) -> None:
         """What a file has waited for on its way is in the trace."""
@@ -262,8 +269,8 @@ class Engine:
         move(self._journal, jump)
         self._started += jump
         for worker in self._workers.busy:
-            assert worker.invocation is not None
-            worker.invocation.started += jump
+            assert worker.trip is not None
+            worker.trip.started += jump
 
     def _repaired(self) -> bool:
         """Under chaos messages get lost: then there is nothing left to do when reconciliation has nothing to send."""
@@ -294,21 +301,23 @@ class Engine:
             self._feed(worker, now)
 
     def _feed(self, worker: Worker, now: float) -> None:
-        """One batch for this worker, the functions taking turns; none while a new definition waits.
+        """Something to do for this worker, the functions taking turns; nothing while a new definition waits.
 
-        Where batches are quick and all workers have one, it is one to go on with: else each would wait, after every
-        batch, for whatever the engine is at.
+        Where batches are quick and all workers have some, it is something to go on with: else each would wait, after
+        every batch, for whatever the engine is at.
         """
-        is_ahead = worker.invocation is not None
+        is_ahead = worker.trip is not None
         if self._successor is not None or worker not in self._workers.takers or (is_ahead and self._workers.idle):
             return
         for function in self._turns():
-            if is_ahead and not function.is_quick:
+            if is_ahead and not function.at_once:
                 continue
-            invocation = function.poll(next(self._ids), now, hurry=self._hurry)
-            if invocation is not None:
-                wide = self._workers.for_large() if invocation.is_large else None
-                (wide or worker).invoke(invocation)
+            most = 1 if worker.is_careful else max(1, function.at_once)
+            invocations = function.poll_some(self._ids, now, most=most, hurry=self._hurry)
+            if invocations:
+                trip = Trip(invocations)
+                wide = self._workers.for_large() if trip.is_large else None
+                (wide or worker).send(trip)
                 break
 
     def _turns(self) -> list[Function]:
@@ -344,7 +353,7 @@ class Engine:
                 elif isinstance(found, Connection):
                     for event in self._workers.events(connections[found]):
                         self._reports.hear(event, self._clock.now())
-                        heard |= event.message is None or event.worker.invocation is None
+                        heard |= event.message is None or event.worker.trip is None
 
     def _only_waits(self) -> bool:
         """Whether nothing happens but that messages wait for their time."""

@@ -6,20 +6,18 @@ https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-errorhandling.html
 
 from __future__ import annotations
 
-import hashlib
-import re
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
-from typing import Any, Protocol
+from itertools import chain, repeat
+from typing import Any, NamedTuple, Protocol
 
 import orjson
 
 from silversmith import faults
+from silversmith.local.invocation import RECORD, Invocation, Received, Settings, record, record_size
 from silversmith.local.journal import Journal
 from silversmith.local.post import Note, note, write
-from silversmith.patterns import Matcher
-from silversmith.stores import IN_MEMORY
 
 #: Lambda's limit for the payload of one invocation, in bytes, less what the first message of a batch may be too large.
 #: https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html
@@ -31,38 +29,11 @@ KEPT = frozenset({"committed", "duplicate", "quarantined", "gone", "failed"})
 #: How often one poll fills up a batch of which the filters dropped some, so that it does not keep the engine for long.
 REFILLS = 10
 
-#: Batches that take less than this many seconds are quick: a worker may be given one ahead.
+#: Where batches take less than this many seconds, a worker is given as many at once as take so long, and as many ahead.
 QUICK = 0.1
 
-#: What a record takes beside its body, in bytes: rather too much than too little.
-RECORD = 512
-
-
-#: The size of an object in an event, as EventBridge has it, if it has so many digits. A key has no bare quotes in JSON.
-_SIZE = re.compile(rb'"size":\s*([0-9]{7,18})\b')
-
-
-class Received(Protocol):
-    """A message as a queue hands it out; times in Unix seconds."""
-
-    @property
-    def id(self) -> int: ...
-    @property
-    def message_id(self) -> str: ...
-    @property
-    def key(self) -> str: ...
-    @property
-    def version(self) -> str: ...
-    @property
-    def body(self) -> bytes: ...
-    @property
-    def sent(self) -> float: ...
-    @property
-    def receives(self) -> int: ...
-    @property
-    def first_received(self) -> float: ...
-    @property
-    def receipt(self) -> str: ...
+#: But no more than so many at once.
+MOST_AT_ONCE = 10
 
 
 class Polled(Protocol):
@@ -76,78 +47,6 @@ class Polled(Protocol):
     def hand_back(self, receipt: str, now: float) -> bool: ...
     def next_visible(self) -> float | None: ...
     def waiting(self, now: float, most: int) -> tuple[int, int]: ...
-
-
-@dataclass(frozen=True)
-class Settings:
-    """What the template says of a function, its mapping and its queue. Times in seconds, ``memory`` in MB.
-
-    Of ``filters``, if there are any, a message must pass one. ``max_receives`` 0: the queue has no dead-letter queue.
-    """
-
-    name: str
-    transform: str
-    queue_arn: str
-    region: str
-    timeout: float
-    memory: int
-    batch_size: int = 10
-    window: float = 0
-    maximum_concurrency: int = 0
-    filters: tuple[Matcher, ...] = ()
-    report_batch_item_failures: bool = True
-    max_receives: int = 0
-
-
-@dataclass
-class Invocation:
-    """One batch in the hands of a worker. ``outcomes`` is what it reported so far, ``began`` what it was at when it
-    died."""
-
-    id: int
-    settings: Settings
-    messages: dict[str, Received]
-    started: float
-    began: str | None = None
-    outcomes: dict[str, Mapping[str, Any]] = field(default_factory=dict)
-
-    @property
-    def deadline(self) -> float:
-        """When Lambda would end it, in Unix seconds."""
-        return self.started + self.settings.timeout
-
-    @property
-    def is_large(self) -> bool:
-        """Whether an object that it is about has more bytes than are held in memory, as far as its event tells."""
-        sizes = [_SIZE.search(message.body) for message in self.messages.values()]
-        return any(int(found[1]) > IN_MEMORY for found in sizes if found)
-
-    def event(self) -> dict[str, Any]:
-        """The very event that Lambda passes to a handler.
-
-        https://docs.aws.amazon.com/lambda/latest/dg/with-sqs.html
-        """
-        return {"Records": [record(message, self.settings) for message in self.messages.values()]}
-
-
-def record(message: Received, settings: Settings) -> dict[str, Any]:
-    """A message as it stands in the event."""
-    return {
-        "messageId": message.message_id,
-        "receiptHandle": message.receipt,
-        "body": message.body.decode(),
-        "attributes": {
-            "ApproximateReceiveCount": str(message.receives),
-            "SentTimestamp": str(int(message.sent * 1000)),
-            "SenderId": "SILVERSMITH",
-            "ApproximateFirstReceiveTimestamp": str(int(message.first_received * 1000)),
-        },
-        "messageAttributes": {},
-        "md5OfBody": hashlib.md5(message.body, usedforsecurity=False).hexdigest(),
-        "eventSource": "aws:sqs",
-        "eventSourceARN": settings.queue_arn,
-        "awsRegion": settings.region,
-    }
 
 
 class Function:
@@ -164,8 +63,8 @@ class Function:
         self.settings = settings
         self._queue = queue
         self.running: dict[int, Invocation] = {}
-        #: Whether the latest batch that ended well was so quick that another may wait behind one like it.
-        self.is_quick = False
+        #: How many seconds each of the latest batches took; until one has ended, too many.
+        self.pace = float("inf")
 
     def next_due(self, now: float) -> float | None:
         """When there may be a batch to invoke, in Unix seconds; None: not before something else happens.
@@ -183,31 +82,48 @@ class Function:
         full = number >= self.settings.batch_size or size + number * RECORD >= LARGEST_PAYLOAD
         return oldest if full else oldest + self.settings.window
 
+    @property
+    def at_once(self) -> int:
+        """How many batches a worker may have at the same time; 0: it shall not have one ahead either, behind which
+        others would wait too long."""
+        return int(min(MOST_AT_ONCE, QUICK / self.pace)) if self.pace > 0 else MOST_AT_ONCE
+
     def poll(self, invocation_id: int, now: float, *, hurry: bool = False) -> Invocation | None:
         """Receive one batch, if there is one to invoke now. ``hurry``: do not wait for the batching window to end."""
+        return next(iter(self.poll_some(repeat(invocation_id), now, most=1, hurry=hurry)), None)
+
+    def poll_some(self, ids: Iterator[int], now: float, *, most: int, hurry: bool = False) -> list[Invocation]:
+        """As :meth:`poll`, up to so many batches at once; ``ids`` are for them. All but the last are full."""
         due = self.next_due(now)
         if due is None or (due > now and not hurry):
-            return None
-        messages = self._gather(now)
-        if not messages:
-            return None
-        invocation = Invocation(
-            invocation_id, self.settings, {message.message_id: message for message in messages}, started=now
-        )
-        self.running[invocation_id] = invocation
-        faults.point("function.received")
-        return invocation
+            return []
+        if self.settings.maximum_concurrency:
+            most = min(most, self.settings.maximum_concurrency - len(self.running))
+        size = self.settings.batch_size
+        messages = self._gather(now, size * most)
+        invocations = [
+            Invocation(
+                next(ids),
+                self.settings,
+                {message.message_id: message for message in messages[start : start + size]},
+                started=now,
+            )
+            for start in range(0, len(messages), size)
+        ]
+        self.running |= {invocation.id: invocation for invocation in invocations}
+        if invocations:
+            faults.point("function.received")
+        return invocations
 
-    def _gather(self, now: float) -> list[Received]:
-        """A batch of messages that pass the filters. Those that do not are deleted, and others take their place.
+    def _gather(self, now: float, most: int) -> list[Received]:
+        """So many messages that pass the filters. Those that do not are deleted, and others take their place.
 
         https://docs.aws.amazon.com/lambda/latest/dg/with-sqs-filtering.html
         """
         wanted: list[Received] = []
         size = 0
         for _ in range(REFILLS):
-            most = self.settings.batch_size - len(wanted)
-            received = self._queue.receive(most, now, most_bytes=LARGEST_PAYLOAD - size, cost=record_size)
+            received = self._queue.receive(most - len(wanted), now, most_bytes=LARGEST_PAYLOAD - size, cost=record_size)
             unwanted = [message for message in received if not self._passes(message)]
             if not unwanted:
                 return [*wanted, *received]
@@ -216,7 +132,7 @@ class Function:
             passed = [message for message in received if message.id not in dropped]
             wanted += passed
             size += sum(record_size(message.body) for message in passed)
-            if len(wanted) == self.settings.batch_size or size >= LARGEST_PAYLOAD:
+            if len(wanted) == most or size >= LARGEST_PAYLOAD:
                 break
         return wanted
 
@@ -240,18 +156,27 @@ class Function:
         What it names but has not worked on, because its time was nearly over, is shown again at once; that receive is
         not counted, as when a worker dies.
         """
-        self.is_quick = now - invocation.started < QUICK
-        failed = failures(response, invocation.messages) if self.settings.report_batch_item_failures else set()
-        untouched = {message for message in failed if invocation.outcomes and message not in invocation.outcomes}
+        self.succeed_all([(invocation, response)], now)
+
+    def succeed_all(self, ended: Sequence[tuple[Invocation, object]], now: float) -> None:
+        """:meth:`succeed`, of several invocations with the response of each, in one transaction."""
+        done: list[str] = []
+        told: list[_Told] = []
+        again: list[tuple[Invocation, str, bool]] = []
+        for invocation, response in ended:
+            failed = failures(response, invocation.messages) if self.settings.report_batch_item_failures else set()
+            untouched = {message for message in failed if invocation.outcomes and message not in invocation.outcomes}
+            done += [found.receipt for message, found in invocation.messages.items() if message not in failed]
+            again += [(invocation, message, message in untouched) for message in failed]
+            told.append(_Told(invocation, failed - untouched, None))
         with self._journal.transaction():
-            self._queue.delete(
-                [found.receipt for message, found in invocation.messages.items() if message not in failed]
-            )
-            for message in failed:
-                self._show_again(invocation, message, now, untouched=message in untouched)
-            self._record(invocation, now, failed=failed - untouched, reason=None)
+            self._queue.delete(done)
+            for invocation, message, untouched_ in again:
+                self._show_again(invocation, message, now, untouched=untouched_)
+            self._record(told, now)
             faults.point("function.before_commit")
-        self._end(invocation)
+        for invocation, _ in ended:
+            self._end(invocation)
 
     def crash(self, invocation: Invocation, reason: str, now: float) -> None:
         """The worker died, or was ended for its time or memory.
@@ -283,7 +208,7 @@ class Function:
                     self._queue.delete([received.receipt])
                 else:
                     self._queue.hand_back(received.receipt, now)
-            self._record(invocation, now, failed=failed, reason=reason)
+            self._record([_Told(invocation, failed, reason)], now)
             faults.point("function.before_commit")
         self._end(invocation)
 
@@ -305,24 +230,16 @@ class Function:
         elif delay is not None:
             self._queue.change_visibility(receipt, now + float(delay))
 
-    def _record(self, invocation: Invocation, now: float, *, failed: set[str], reason: str | None) -> None:
+    def _record(self, told: Sequence[_Told], now: float) -> None:
         """The trace, the last outcome of each key, and the totals."""
-        notes, outcomes, totals = [], [], dict[str, int]()
-        for message, received in invocation.messages.items():
-            found = invocation.outcomes.get(message)
-            if found is None and message not in failed:
-                continue  # not begun
-            detail = dict(found or {})
-            if message in failed and reason and "error" not in detail:
-                detail["error"] = {"code": "FunctionError", "message": reason}
-            verdict = "failed" if message in failed else str(detail.get("verdict", "done"))
-            detail["attempt"] = received.receives
+        notes, outcomes, totals = [], [], Counter[str]()
+        for received, verdict, detail in chain.from_iterable(map(_verdicts, told)):
             notes.append(self._note(received, verdict, detail, now))
             if verdict in KEPT:
                 outcomes.append(self._outcome(received, verdict, detail, now))
-            totals[verdict] = totals.get(verdict, 0) + 1
-            totals["rows"] = totals.get("rows", 0) + int(detail.get("rows_written") or 0)
-            totals["rejected"] = totals.get("rejected", 0) + int(detail.get("rows_rejected") or 0)
+            totals[verdict] += 1
+            totals["rows"] += int(detail.get("rows_written") or 0)
+            totals["rejected"] += int(detail.get("rows_rejected") or 0)
         write(self._journal, notes=notes)
         self._journal.change_many("put_outcome", outcomes)
         for name, value in totals.items():
@@ -345,6 +262,28 @@ class Function:
         }
 
 
+class _Told(NamedTuple):
+    """What is known of an invocation that has ended: which messages have failed, and why if it is the same for all."""
+
+    invocation: Invocation
+    failed: set[str]
+    reason: str | None
+
+
+def _verdicts(told: _Told) -> Iterator[tuple[Received, str, dict[str, Any]]]:
+    """Of each message that was begun, what became of it, in a word and in detail."""
+    invocation, failed, reason = told
+    for message, received in invocation.messages.items():
+        found = invocation.outcomes.get(message)
+        if found is None and message not in failed:
+            continue  # not begun
+        detail = dict(found or {})
+        if message in failed and reason and "error" not in detail:
+            detail["error"] = {"code": "FunctionError", "message": reason}
+        detail["attempt"] = received.receives
+        yield received, "failed" if message in failed else str(detail.get("verdict", "done")), detail
+
+
 def failures(response: object, messages: Mapping[str, object]) -> set[str]:
     """The ids of the messages that a handler's response reports as failed, by Lambda's rules.
 
@@ -365,11 +304,6 @@ def failures(response: object, messages: Mapping[str, object]) -> set[str]:
     if any(not isinstance(identifier, str) or identifier not in messages for identifier in ids):
         return set(messages)
     return {identifier for identifier in ids if isinstance(identifier, str)}
-
-
-def record_size(body: bytes) -> int:
-    """The bytes that a message takes in the payload of an invocation, by its body."""
-    return RECORD + len(orjson.dumps(body.decode()))
 
 
 def retry_delay(receives: int) -> float:

@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from silversmith.errors import UNWRITABLE, DefinitionError, LakeUnusable, SilversmithError
-from silversmith.local.function import Function, Invocation
+from silversmith.local.function import Function
+from silversmith.local.invocation import Invocation
+from silversmith.local.trip import Trip
 from silversmith.local.workers import Event, Worker
 
 #: After this many deaths of workers that never got ready, the engine gives up.
@@ -61,40 +63,52 @@ class Reports:
             self._false_starts = 0
         elif "broken" in message:
             raise DefinitionError(message["broken"])
-        elif worker.invocation is not None:
-            self._told(worker.invocation, message, event, now)
+        elif worker.trip is not None:
+            self._told(worker.trip, message, event, now)
 
-    def _told(self, invocation: Invocation, message: dict[str, Any], event: Event, now: float) -> None:
+    def _told(self, trip: Trip, message: dict[str, Any], event: Event, now: float) -> None:
         for ended, outcome in message["ended"].items():
-            self._require_disk(invocation, outcome, now)
-            self._measured(invocation, ended, outcome.get("stages", {}))
-            invocation.outcomes[ended] = outcome
+            self._require_disk(trip, outcome, now)
+            self._measured(trip.of(ended), ended, outcome.get("stages", {}))
+            trip.of(ended).outcomes[ended] = outcome
         if "done" not in message and "error" not in message:
             return
+        function = self._functions[trip.settings.name]
+        function.pace = (now - trip.started) / len(trip.invocations)
         event.worker.ended(now)
         self._freed(event.worker, now)
-        function = self._functions[invocation.settings.name]
         if "done" in message:
-            function.succeed(invocation, message["done"], now)
+            function.succeed_all(list(zip(trip.invocations, message["done"], strict=True)), now)
         else:
-            function.crash(invocation, message["error"], now)
+            for invocation in trip.invocations:
+                function.crash(invocation, message["error"], now)
 
-    def _require_disk(self, invocation: Invocation, outcome: Mapping[str, Any], now: float) -> None:
+    def _require_disk(self, trip: Trip, outcome: Mapping[str, Any], now: float) -> None:
         """A disk that cannot be written is no fault of a file: its attempts would be used up for nothing."""
         error = outcome.get("error") or {}
         if error.get("code") in _UNWRITABLE:
-            self._functions[invocation.settings.name].abandon(invocation, now)
+            self._abandon(trip, now)
             raise LakeUnusable(
                 f"the disk of {self._lake} cannot be written: {error['message']}. Nothing is lost: mend that, and run "
                 "again."
             )
 
+    def _abandon(self, trip: Trip, now: float) -> None:
+        for invocation in trip.invocations:
+            self._functions[trip.settings.name].abandon(invocation, now)
+
     def _died(self, event: Event, now: float) -> None:
-        invocation, following = event.worker.invocation, event.worker.following
+        trip, following = event.worker.trip, event.worker.following
         if following is not None:  # it has not begun with it
-            self._functions[following.settings.name].abandon(following, now)
-        if invocation is not None:
-            self._functions[invocation.settings.name].crash(invocation, event.reason, now)
+            self._abandon(following, now)
+        if trip is not None:
+            function = self._functions[trip.settings.name]
+            for invocation in trip.invocations:
+                if trip.began is None or trip.began in invocation.messages:
+                    invocation.began = trip.began
+                    function.crash(invocation, event.reason, now)
+                else:
+                    function.abandon(invocation, now)
         elif not event.worker.ready:
             self._false_starts += 1
             if self._false_starts >= FALSE_STARTS:

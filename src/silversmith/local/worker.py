@@ -24,12 +24,13 @@ from silversmith.local.guard import GuardedStore
 from silversmith.local.iam import Policy
 from silversmith.local.lake import LakeFolder
 from silversmith.local.place import NOWHERE, Place
+from silversmith.local.trip import split
 from silversmith.pipeline import Pipeline, load
 from silversmith.report import Report
 from silversmith.stores import Lake, Store
 
-#: How many small objects are committed at once: SQS's own size of a batch. Larger batches gain little more.
-TOGETHER = 10
+#: How many small objects are committed at once. The disk is waited for once for all of them; what they hold is bounded.
+TOGETHER = 100
 
 
 @dataclass(frozen=True)
@@ -131,15 +132,16 @@ class _Handlers:
         return GuardedStore(store, arn=f"arn:aws:s3:::{bucket}", check=check)
 
     def invoke(self, request: Mapping[str, Any]) -> None:
-        """Run one invocation and send what came of it."""
+        """Run one invocation, or several together, and send what came of it."""
         self._ended = {}
-        self._places = {record["messageId"]: place for place, record in enumerate(request["event"]["Records"])}
+        records = [record for event in request["events"] for record in event["Records"]]
+        self._places = {record["messageId"]: place for place, record in enumerate(records)}
         context = LocalContext(request["function"], request["timeout"], request["memory"])
         handler = self._handlers[request["function"]]
         handler.together = 1 if request["careful"] else TOGETHER
         try:
-            response = handler(request["event"], context)
-            answer: dict[str, Any] = {"done": response}
+            response = handler({"Records": records}, context)
+            answer: dict[str, Any] = {"done": split(response, request["events"])}
         except Exception as error:  # noqa: BLE001 -- the handler itself broke: the engine fails the batch, as Lambda would
             traceback.print_exc()
             answer = {"error": f"{type(error).__name__}: {error}"}

@@ -22,10 +22,10 @@ from typing import Any
 import orjson
 import psutil
 
-from silversmith.local.function import Invocation
 from silversmith.local.lake import LakeFolder
 from silversmith.local.place import NOWHERE, Place
 from silversmith.local.spawning import Share, Spares, Spawned, shares, spawn, usable_cpus
+from silversmith.local.trip import Trip
 from silversmith.local.worker import WorkerConfig
 
 #: What all that the functions print may fill on disk: this many bytes, twice.
@@ -35,10 +35,10 @@ LOG_BYTES = 10 * 1024 * 1024
 #: would finish none.
 CAREFUL = 10
 
-#: So many bytes can be sent to a worker that does not read them yet. Linux has room for three times as much; elsewhere
+#: So many bytes can be sent to a worker that does not read them yet. Linux has room for half as much again; elsewhere
 #: it may be less, and who sends more waits for who reads, who may be waiting for the sender.
 #: https://man7.org/linux/man-pages/man7/socket.7.html (wmem_default)
-_ROOM = 65_536 if sys.platform == "linux" else 0
+_ROOM = 131_072 if sys.platform == "linux" else 0
 
 #: How often a busy worker's memory is looked at, in seconds.
 LOOK = 0.05
@@ -54,19 +54,19 @@ class Event:
 
 
 class Worker:
-    """One worker process. ``invocation`` is what it works on, and ``following`` what it goes on with when it has ended
-    that; ``ready`` once it has loaded the pipeline.
+    """One worker process. ``trip`` is what it works on, and ``following`` what it goes on with when it has ended that;
+    ``ready`` once it has loaded the pipeline.
 
-    ``share`` is what it may use of the CPUs. ``careful`` is for how many batches it commits every file before it
-    begins the next: what a worker dies of takes with it what was not committed yet.
+    ``share`` is what it may use of the CPUs. ``careful`` is for how many batches it gets one at a time, and
+    commits every file before it begins the next: what a worker dies of takes with it what was not committed yet.
     """
 
     def __init__(self, spawned: Spawned, config: WorkerConfig, log: logging.Logger, *, careful: int = 0) -> None:
         place = LakeFolder(config.lake).engine_scratch / f"place-{os.urandom(8).hex()}"
         self._place = Place(place, new=True)
         self.connection: Connection = spawned.connection
-        self.invocation: Invocation | None = None
-        self.following: Invocation | None = None
+        self.trip: Trip | None = None
+        self.following: Trip | None = None
         self.ready = False
         self.share = spawned.share
         self._careful = careful
@@ -77,36 +77,33 @@ class Worker:
         threading.Thread(target=_drain, args=(spawned.output, log), daemon=True).start()
         spawned.employ(place, config)
 
-    def invoke(self, invocation: Invocation) -> None:
-        """Hand it a batch, to begin with or to go on with. A worker that has just died is noticed by the next look at
+    def send(self, trip: Trip) -> None:
+        """Hand it something to begin with, or to go on with. A worker that has just died is noticed by the next look at
         its connection."""
-        request = orjson.dumps(
-            {
-                "function": invocation.settings.name,
-                "event": invocation.event(),
-                "timeout": invocation.settings.timeout,
-                "memory": invocation.settings.memory,
-                "careful": self._careful > 0,
-            }
-        )
-        self._careful -= 1
-        if self.invocation is None:
-            self.invocation = invocation
+        request = orjson.dumps(trip.request(careful=self.is_careful))
+        self._careful -= len(trip.invocations)
+        if self.trip is None:
+            self.trip = trip
             self._send(request)
         elif len(request) <= _ROOM:
-            self.following = invocation
+            self.following = trip
             self._send(request)
         else:
-            self.following, self._unsent = invocation, request
+            self.following, self._unsent = trip, request
 
     def ended(self, now: float) -> None:
-        """It has ended its batch and goes on with the following one, if it has any. ``now``: Unix seconds."""
-        self.invocation, self.following = self.following, None
-        if self.invocation is not None:
-            self.invocation.started = now
+        """It has ended what it was at and goes on with what follows, if anything does. ``now``: Unix seconds."""
+        self.trip, self.following = self.following, None
+        if self.trip is not None:
+            self.trip.started = now
         if self._unsent:
             request, self._unsent = self._unsent, b""
             self._send(request)
+
+    @property
+    def is_careful(self) -> bool:
+        """Whether it is to have one batch at a time, and to finish each file of it before it begins the next."""
+        return self._careful > 0
 
     def _send(self, request: bytes) -> None:
         try:
@@ -118,7 +115,7 @@ class Worker:
     def at(self) -> str | None:
         """The id of the message that it has begun last; None: of none."""
         place = self._place.value
-        return None if self.invocation is None or place == NOWHERE else [*self.invocation.messages][place]
+        return None if self.trip is None or place == NOWHERE else self.trip.messages[place]
 
     def end(self, reason: str) -> None:
         """Kill it, for this reason."""
@@ -184,12 +181,12 @@ class Workers:
             return None
         if self._wide is None:
             self._wide = self._start(Share(len(self._cpus)))
-        return self._wide if self._wide.invocation is None else None
+        return self._wide if self._wide.trip is None else None
 
     @property
     def idle(self) -> list[Worker]:
         """Those that can take a batch."""
-        return [worker for worker in self._workers if worker.ready and worker.invocation is None]
+        return [worker for worker in self._workers if worker.ready and worker.trip is None]
 
     @property
     def takers(self) -> list[Worker]:
@@ -199,7 +196,7 @@ class Workers:
     @property
     def busy(self) -> list[Worker]:
         """Those that work on one."""
-        return [worker for worker in self._all if worker.invocation is not None]
+        return [worker for worker in self._all if worker.trip is not None]
 
     @property
     def connections(self) -> dict[Connection, Worker]:
@@ -214,8 +211,8 @@ class Workers:
         except (EOFError, OSError):
             reason = worker.death()
             worker.connection.close()
-            if worker.invocation is not None:
-                worker.invocation.began = worker.at
+            if worker.trip is not None:
+                worker.trip.began = worker.at
             if worker is self._wide:
                 self._wide = None
             else:
@@ -226,9 +223,9 @@ class Workers:
     def enforce(self, now: float) -> None:
         """End every worker that is over its function's timeout or memory."""
         for worker in self.busy:
-            assert worker.invocation is not None
-            settings = worker.invocation.settings
-            if now >= worker.invocation.deadline:
+            assert worker.trip is not None
+            settings = worker.trip.settings
+            if now >= worker.trip.deadline:
                 worker.end(f"the function timed out after {settings.timeout:g} s (its timeout)")
             elif (used := worker.memory()) > settings.memory * 1024 * 1024:
                 worker.end(f"the function used {used // 1024 // 1024} MB of memory; its limit is {settings.memory} MB")

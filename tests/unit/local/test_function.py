@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import orjson
 import pytest
@@ -18,17 +19,8 @@ from hypothesis import strategies as st
 
 from silversmith.events import ObjectEvent, object_created
 from silversmith.local import queue as queues
-from silversmith.local.function import (
-    LARGEST_PAYLOAD,
-    Function,
-    Invocation,
-    Received,
-    Settings,
-    failures,
-    record,
-    record_size,
-    retry_delay,
-)
+from silversmith.local.function import LARGEST_PAYLOAD, MOST_AT_ONCE, QUICK, Function, failures, retry_delay
+from silversmith.local.invocation import Invocation, Received, Settings, record, record_size
 from silversmith.local.journal import Journal
 from silversmith.local.post import Post
 from silversmith.local.queue import Message, Queue
@@ -556,3 +548,50 @@ def test_the_forms_of_body_and_pattern_must_agree(make: Make, body: bytes, crite
     world.send(body)
     assert (world.function.poll(1, world.now) is not None) is passes
     assert world.queue.depth(world.now)[0] == int(passes)
+
+
+def test_several_batches_are_polled_at_once_and_each_is_as_large_as_the_mapping_says(make: Make) -> None:
+    world = make(batch_size=4)
+    world.send(*[b"{}"] * 10)
+    found = world.function.poll_some(itertools.count(7), world.now, most=5)
+    assert [(one.id, len(one.messages)) for one in found] == [(7, 4), (8, 4), (9, 2)]
+    assert list(world.function.running) == [7, 8, 9]
+    assert [message.key for one in found for message in one.messages.values()] == [f"key-{n}" for n in range(10)]
+    assert world.function.poll_some(itertools.count(), world.now, most=5) == []
+
+
+def test_several_batches_are_not_more_than_the_mapping_allows(make: Make) -> None:
+    world = make(batch_size=2, maximum_concurrency=3)
+    world.send(*[b"{}"] * 20)
+    first = world.function.poll_some(itertools.count(), world.now, most=2)
+    second = world.function.poll_some(itertools.count(2), world.now, most=10)
+    assert [len(first), len(second)] == [2, 1]
+    assert world.function.poll_some(itertools.count(3), world.now, most=10) == []
+
+
+@given(st.floats(0, 1e6, allow_subnormal=True))
+def test_batches_go_together_as_long_as_they_take_a_tenth_of_a_second(pace: float) -> None:
+    function = Function(cast("Any", None), BASIC, cast("Any", None))
+    assert function.at_once == 0, "nothing is known of them yet"
+    function.pace = pace
+    assert 0 <= function.at_once <= MOST_AT_ONCE
+    assert function.at_once * pace <= QUICK * 1.001
+    assert (function.at_once + 1) * pace > QUICK * 0.999 or function.at_once == MOST_AT_ONCE
+
+
+def test_several_invocations_end_in_one_transaction_each_by_its_own_response(make: Make) -> None:
+    world = make(batch_size=2)
+    world.send(*[b"{}"] * 4)
+    first, second = world.function.poll_some(itertools.count(), world.now, most=2)
+    for invocation in (first, second):
+        for message in invocation.messages:
+            invocation.outcomes[message] = committed()
+    bad = by_key(second)["key-3"]
+    second.outcomes[bad] = failed(4.0)
+    world.function.succeed_all([(first, report()), (second, report(bad))], world.now)
+    assert world.function.running == {}
+    assert world.counts() == {"committed": 3, "failed": 1, "rows": 3, "rejected": 6}
+    assert world.keys() == []
+    world.now += 4
+    assert world.keys() == ["key-3"]
+    assert [what for what, _ in world.hops("key-0")] == ["committed"]

@@ -18,12 +18,13 @@ import pytest
 from silversmith.events import ObjectEvent, object_created
 from silversmith.local import workers
 from silversmith.local.chain import worker_functions
-from silversmith.local.function import Invocation, Received, Settings
 from silversmith.local.iam import Policy
+from silversmith.local.invocation import Invocation, Received, Settings
 from silversmith.local.lake import LakeFolder
 from silversmith.local.queue import Message
 from silversmith.local.spawning import Spares, usable_cpus
 from silversmith.local.stack import read
+from silversmith.local.trip import Trip
 from silversmith.local.worker import WorkerConfig
 from silversmith.local.workers import LOG_BYTES, Event, Worker, Workers
 from silversmith.pipeline import load
@@ -107,6 +108,10 @@ class Pool:
         settings = Settings(self.name, "rows", "arn:queue", "eu-central-1", timeout=30, memory=512)
         return Invocation(1, settings, messages, started=1000.0)
 
+    def trip(self, *values: int, size: int | None = None) -> Trip:
+        """One such batch."""
+        return Trip([self.invocation(*values, size=size)])
+
     def told(self, word: str) -> list[Any]:
         return [event.message[word] for event in self.events if event.message and word in event.message]
 
@@ -143,7 +148,7 @@ def opened(
 def test_a_worker_tells_of_each_message_as_it_begins_and_ends(tmp_path: Path) -> None:
     with opened(tmp_path) as pool:
         worker = pool.ready()
-        worker.invoke(pool.invocation(1, 2))
+        worker.send(pool.trip(1, 2))
         assert pool.workers.busy == [worker]
         assert pool.workers.idle == []
         pool.until(lambda: pool.told("done"))
@@ -151,7 +156,7 @@ def test_a_worker_tells_of_each_message_as_it_begins_and_ends(tmp_path: Path) ->
             ["ready"], ["ended"], ["done", "ended"],
         ]  # fmt: skip
         assert (list(pool.ended()), worker.at) == (["1.csv", "2.csv"], None)
-        assert pool.told("done") == [{"batchItemFailures": []}]
+        assert pool.told("done") == [[{"batchItemFailures": []}]]
         assert [outcome["verdict"] for outcome in pool.ended().values()] == ["committed", "committed"]
         assert sorted(path.name for path in (pool.silver / "rows").iterdir()) == ["1.csv.parquet", "2.csv.parquet"]
         assert list(pool.lake.engine_scratch.iterdir()) == []
@@ -165,29 +170,56 @@ def test_a_worker_goes_on_with_the_batch_it_was_given_ahead(
     monkeypatch.setattr(workers, "_ROOM", room)
     with opened(tmp_path) as pool:
         worker = pool.ready()
-        first, second = pool.invocation(1, 2), pool.invocation(3)
-        worker.invoke(first)
+        first, second = pool.trip(1, 2), pool.trip(3)
+        worker.send(first)
         assert pool.workers.takers == [worker]
-        worker.invoke(second)
-        assert (worker.invocation, worker.following, pool.workers.takers) == (first, second, [])
+        worker.send(second)
+        assert (worker.trip, worker.following, pool.workers.takers) == (first, second, [])
         pool.until(lambda: pool.told("done"))
         worker.ended(1007.0)
-        assert (worker.invocation, worker.following, second.started) == (second, None, 1007.0)
+        assert (worker.trip, worker.following, second.started) == (second, None, 1007.0)
         pool.until(lambda: len(pool.told("done")) == 2)
         worker.ended(1008.0)
-        assert (worker.invocation, pool.workers.idle) == (None, [worker])
+        assert (worker.trip, pool.workers.idle) == (None, [worker])
         assert list(pool.ended()) == ["1.csv", "2.csv", "3.csv"]
+
+
+def test_several_batches_at_once_end_together_and_each_by_itself(tmp_path: Path) -> None:
+    with opened(tmp_path, "if first == 4: raise ValueError('four')") as pool:
+        worker = pool.ready()
+        batches = [pool.invocation(1, 2), pool.invocation(3, 4), pool.invocation(5)]
+        worker.send(Trip(batches))
+        pool.until(lambda: pool.told("done"))
+        assert pool.told("done") == [
+            [
+                {"batchItemFailures": []},
+                {"batchItemFailures": [{"itemIdentifier": "4.csv"}]},
+                {"batchItemFailures": []},
+            ]
+        ]
+        assert sorted(path.name for path in (pool.silver / "rows").iterdir()) == [
+            f"{number}.csv.parquet" for number in (1, 2, 3, 5)
+        ]
+
+
+def test_who_dies_with_several_batches_was_at_one_message(tmp_path: Path) -> None:
+    with opened(tmp_path, "if first == 4: os._exit(7)") as pool:
+        worker = pool.ready()
+        worker.send(Trip([pool.invocation(1, 2), pool.invocation(3, 4), pool.invocation(5)]))
+        pool.until(pool.deaths)
+        assert worker.trip is not None
+        assert worker.trip.began == "4.csv"
 
 
 def test_who_dies_with_a_batch_ahead_was_at_none_of_it(tmp_path: Path) -> None:
     with opened(tmp_path, "if first == 2: os._exit(7)") as pool:
         worker = pool.ready()
-        worker.invoke(pool.invocation(1, 2))
-        worker.invoke(pool.invocation(3, 4, 5))
+        worker.send(pool.trip(1, 2))
+        worker.send(pool.trip(3, 4, 5))
         pool.until(pool.deaths)
-        assert worker.invocation is not None
+        assert worker.trip is not None
         assert worker.following is not None
-        assert (worker.invocation.began, worker.following.began) == ("2.csv", None)
+        assert (worker.trip.began, worker.following.began) == ("2.csv", None)
 
 
 def spawned() -> list[psutil.Process]:
@@ -199,12 +231,12 @@ def test_workers_are_made_of_spares_as_long_as_there_are_any(tmp_path: Path) -> 
     with Spares(1) as spares, opened(tmp_path, spares=spares) as pool:
         assert spares.left == 0
         first = pool.ready()
-        first.invoke(pool.invocation(1))
+        first.send(pool.trip(1))
         pool.until(lambda: pool.told("done"))
         first.process.kill()
         pool.until(pool.deaths)
         second = pool.ready()
-        second.invoke(pool.invocation(2))
+        second.send(pool.trip(2))
         pool.until(lambda: len(pool.told("done")) == 2)
         assert list(pool.ended()) == ["1.csv", "2.csv"]
 
@@ -218,7 +250,7 @@ def test_a_spare_that_has_died_is_replaced(tmp_path: Path) -> None:
         child.kill()
         child.wait()
         with opened(tmp_path, spares=spares) as pool:
-            pool.ready().invoke(pool.invocation(1))
+            pool.ready().send(pool.trip(1))
             pool.until(lambda: pool.told("done"))
             assert len(pool.deaths()) == 1
 
@@ -228,7 +260,7 @@ def test_an_object_of_another_bucket_is_not_looked_at(tmp_path: Path) -> None:
         invocation = pool.invocation(1)
         body = object_created(ObjectEvent("another-bucket", "1.csv"), reason="PutObject")
         invocation.messages["1.csv"] = Message(1, "1.csv", "1.csv", "v", body, 0.0, 1, 0.0, "1-receipt")
-        pool.ready().invoke(invocation)
+        pool.ready().send(Trip([invocation]))
         pool.until(lambda: pool.told("done"))
         assert [outcome["verdict"] for outcome in pool.ended().values()] == ["dropped"]
         assert list(pool.silver.iterdir()) == []
@@ -236,11 +268,11 @@ def test_an_object_of_another_bucket_is_not_looked_at(tmp_path: Path) -> None:
 
 def test_a_function_may_do_what_its_role_allows_and_nothing_else(tmp_path: Path) -> None:
     with opened(tmp_path, policy=Policy.parse("NothingAllowed")) as pool:
-        pool.ready().invoke(pool.invocation(1))
+        pool.ready().send(pool.trip(1))
         pool.until(lambda: pool.told("done"))
         (outcome,) = pool.ended().values()
         assert (outcome["verdict"], outcome["error"]["code"]) == ("failed", "AccessDenied")
-        assert pool.told("done") == [{"batchItemFailures": [{"itemIdentifier": "1.csv"}]}]
+        assert pool.told("done") == [[{"batchItemFailures": [{"itemIdentifier": "1.csv"}]}]]
         assert list(pool.silver.iterdir()) == []
 
 
@@ -250,16 +282,16 @@ def test_a_worker_that_dies_says_how_and_is_replaced(tmp_path: Path) -> None:
     ) as pool:
         for value, reason in ((2, "killed by signal 11 (SIGSEGV)"), (3, "exit code 7")):
             worker = pool.ready()
-            worker.invoke(pool.invocation(1, value, 4))
+            worker.send(pool.trip(1, value, 4))
             pool.until(pool.deaths)
             assert reason in pool.deaths()[0]
             assert pool.events[-1].worker is worker
-            assert worker.invocation is not None
+            assert worker.trip is not None
             assert list(pool.ended()) == ["1.csv"]
-            assert worker.invocation.began == f"{value}.csv"
+            assert worker.trip.began == f"{value}.csv"
             pool.events.clear()
         worker = pool.ready()
-        worker.invoke(pool.invocation(4))
+        worker.send(pool.trip(4))
         pool.until(lambda: pool.told("done"))
 
 
@@ -267,13 +299,13 @@ def test_many_workers_share_the_cpus_and_one_more_has_all_for_what_is_large(tmp_
     with opened(
         tmp_path, "print('threads:', first, pl.thread_pool_size())", number=2, cpus=frozenset(range(4))
     ) as pool:
-        pool.ready().invoke(pool.invocation(1))
+        pool.ready().send(pool.trip(1))
         wide = pool.workers.for_large()
         assert wide is not None
-        wide.invoke(pool.invocation(2))
+        wide.send(pool.trip(2))
         assert pool.workers.for_large() is None, "it is at work"
         pool.until(lambda: len(pool.told("done")) == 2)
-        wide.invocation = None
+        wide.trip = None
         assert pool.workers.for_large() is wide
         assert wide not in pool.workers.idle, "it is kept for what is large"
         wide.process.kill()
@@ -297,7 +329,7 @@ def test_a_printed_line_comes_in_one_piece_whatever_python_was_told(
     with opened(tmp_path, "for number in range(200): print('one', 'line', number)") as pool:
         logs = pool.workers._log  # what comes of it in the file is one text, however it came
         logs.addHandler(Keep())
-        pool.ready().invoke(pool.invocation(1))
+        pool.ready().send(pool.trip(1))
         pool.until(lambda: "line 199\n" in "".join(pieces[-3:]))
     assert all(piece.endswith("\n") for piece in pieces)
 
@@ -323,7 +355,7 @@ def test_a_worker_with_one_thread_stays_on_one_cpu_and_so_does_who_replaces_it(t
 def test_a_worker_whose_cpu_is_not_to_be_had_works_on_another(tmp_path: Path) -> None:
     usable = usable_cpus()
     with opened(tmp_path, number=1, cpus=frozenset({1000})) as pool:
-        pool.ready().invoke(pool.invocation(1))
+        pool.ready().send(pool.trip(1))
         pool.until(lambda: pool.told("done"))
     assert usable_cpus() == usable
 
@@ -333,7 +365,7 @@ def test_who_replaces_a_dead_worker_finishes_each_file_before_the_next(tmp_path:
     with opened(tmp_path, "if first == 2: os._exit(7)") as pool:
         for done in ([], ["1.csv"]):
             worker = pool.ready()
-            worker.invoke(pool.invocation(1, 2, size=4))
+            worker.send(pool.trip(1, 2, size=4))
             pool.until(pool.deaths)
             assert list(pool.ended()) == done
             pool.events.clear()
@@ -344,7 +376,7 @@ def test_a_worker_that_had_died_before_it_got_a_batch_is_noticed(tmp_path: Path)
         worker = pool.ready()
         worker.process.kill()
         worker.process.join()
-        worker.invoke(pool.invocation(1))
+        worker.send(pool.trip(1))
         pool.until(pool.deaths)
         assert "had died before it got the batch" in pool.deaths()[0] or "SIGKILL" in pool.deaths()[0]
         assert pool.ready() is not worker
@@ -353,19 +385,19 @@ def test_a_worker_that_had_died_before_it_got_a_batch_is_noticed(tmp_path: Path)
 def test_the_timeout_ends_a_worker(tmp_path: Path) -> None:
     with opened(tmp_path, "while True: time.sleep(0.01)") as pool:
         worker = pool.ready()
-        invocation = pool.invocation(1)
-        worker.invoke(invocation)
+        trip = pool.trip(1)
+        worker.send(trip)
         pool.until(lambda: worker.at)
-        pool.workers.enforce(invocation.deadline - 0.001)
+        pool.workers.enforce(trip.deadline - 0.001)
         assert worker.process.is_alive()
-        pool.until(pool.deaths, now=invocation.deadline)
+        pool.until(pool.deaths, now=trip.deadline)
         assert pool.deaths() == ["the function timed out after 30 s (its timeout)"]
 
 
 def test_the_memory_limit_ends_a_worker(tmp_path: Path) -> None:
     hoard = "hoard = []\n    while True: hoard.append(b'x' * 10_000_000); time.sleep(0.001)"
     with opened(tmp_path, hoard) as pool:
-        pool.ready().invoke(pool.invocation(1))
+        pool.ready().send(pool.trip(1))
         pool.until(pool.deaths, now=1000.0)
         (reason,) = pool.deaths()
         assert "its limit is 512 MB" in reason
@@ -377,7 +409,7 @@ def test_a_gigabyte_of_output_takes_little_room(tmp_path: Path) -> None:
     shout = "for n in range(17_000): os.write(1 + n % 2, b'noise ' * 10_000 + b'\\n')\n    print('the end')"
     with opened(tmp_path, shout) as pool:
         before = psutil.Process().memory_info().rss
-        pool.ready().invoke(pool.invocation(1))
+        pool.ready().send(pool.trip(1))
         pool.until(lambda: pool.told("done"))
         logs = list(pool.lake.logs.iterdir())
         assert sum(path.stat().st_size for path in logs) <= 2 * LOG_BYTES + 2 * 65_536
@@ -388,7 +420,7 @@ def test_a_gigabyte_of_output_takes_little_room(tmp_path: Path) -> None:
 
 def test_output_that_is_no_text_is_kept_readable(tmp_path: Path) -> None:
     with opened(tmp_path, r"os.write(2, b'\xff\xfe caf\xc3\xa9 \x00\n')") as pool:
-        pool.ready().invoke(pool.invocation(1))
+        pool.ready().send(pool.trip(1))
         log = pool.lake.logs / "functions.log"
         pool.until(lambda: log.read_text("utf-8").endswith("\n"))
         assert log.read_text("utf-8") == "\\xff\\xfe café \x00\n"
@@ -410,7 +442,7 @@ def test_a_definition_that_is_broken_by_now_is_told(tmp_path: Path) -> None:
 def test_stop_leaves_no_process(tmp_path: Path) -> None:
     with opened(tmp_path, "while True: time.sleep(0.01)", number=2) as pool:
         worker = pool.ready()
-        worker.invoke(pool.invocation(1))
+        worker.send(pool.trip(1))
         pool.until(lambda: worker.at)
         processes = [worker.process for worker in pool.workers.connections.values()]
         assert len(processes) == 2

@@ -25,8 +25,9 @@ from silversmith.local.bucket import Landed
 from silversmith.local.chain import build, worker_functions
 from silversmith.local.chaos import Chaos
 from silversmith.local.compaction import Compaction, Keep
-from silversmith.local.function import Function, Invocation
+from silversmith.local.function import Function
 from silversmith.local.guard import GuardedStore
+from silversmith.local.invocation import Invocation
 from silversmith.local.journal import open_or_rebuild
 from silversmith.local.lake import LakeFolder
 from silversmith.local.rounds import Rounds
