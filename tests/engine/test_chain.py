@@ -350,3 +350,27 @@ def test_a_start_repairs_what_nobody_told(bench: Bench) -> None:
     assert (progress.found, progress.done, failed) == (0, 3, 0)
     assert bench.rows("counts", "orders/b.csv")["n"].to_list() == [1]
     assert bench.rows("orders", "orders/a.csv").height == 1
+
+
+def test_many_quick_files_do_not_wait_behind_a_large_one(bench: Bench) -> None:
+    """Several batches go to a worker at once; one that holds a large file goes to the worker for those alone."""
+    bench.define(
+        """
+from pathlib import Path
+pipeline = Pipeline("mixed")
+
+@pipeline.transform("*.csv", batch_size=1)
+def rows(rows):
+    first = rows.select("x").head(1).collect().item()
+    if first == 1:  # the large file ends when all others are done
+        silver = Path(__file__).parent / "lake/dl-silver-layer/rows"
+        while len(list(silver.glob("*.parquet"))) < 80:
+            time.sleep(0.01)
+    return rows
+"""
+    )
+    for number in range(80):
+        bench.drop(f"{number:02}.csv", f"x\n{number + 2}\n")
+    bench.drop("40-large.csv", "x\n" + "1\n" * 4_500_000)
+    progress, failed = bench.run(workers=2)
+    assert (progress.done, failed) == (81, 0)

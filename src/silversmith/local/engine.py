@@ -149,12 +149,8 @@ class Engine:
         lake, places = self._lake.stores(pipeline), resend.places(stack)
         rounds = Rounds(pipeline, lake, self._store, self._journal, places, since=self._since)
         workers = Workers(config, number=self._number, logs=self._lake.logs, spares=self._spares)
-        return (
-            chain,
-            workers,
-            rounds,
-            Reports(chain.functions, self._lake.path, self._measured, self._feed),
-        )
+        reports = Reports(chain.functions, self._lake.path, self._measured, self._feed)
+        return chain, workers, rounds, reports
 
     def _measured(self, invocation: Invocation, message: str, seconds: Mapping[str, float]) -> None:
         """What a file has waited for on its way is in the trace."""
@@ -315,10 +311,20 @@ class Engine:
             most = 1 if worker.is_careful else max(1, function.at_once)
             invocations = function.poll_some(self._ids, now, most=most, hurry=self._hurry)
             if invocations:
-                trip = Trip(invocations)
-                wide = self._workers.for_large() if trip.is_large else None
-                (wide or worker).send(trip)
+                self._send(worker, invocations)
                 break
+
+    def _send(self, worker: Worker, invocations: list[Invocation]) -> None:
+        """What is large goes to the worker for that, if there is one; else nothing shall wait behind it."""
+        large = [invocation for invocation in invocations if invocation.is_large]
+        small = [invocation for invocation in invocations if invocation not in large]
+        wide = self._workers.for_large() if large else None
+        if wide is not None:
+            wide.send(Trip(large))
+        else:
+            small += large
+        if small:
+            worker.send(Trip(small))
 
     def _turns(self) -> list[Function]:
         """Those with the fewest running batches first, so that no function starves another."""

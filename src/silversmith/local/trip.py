@@ -44,11 +44,6 @@ class Trip:
         return self.invocations[0].deadline
 
     @property
-    def is_large(self) -> bool:
-        """As :attr:`~silversmith.local.function.Invocation.is_large`, of any of them."""
-        return any(invocation.is_large for invocation in self.invocations)
-
-    @property
     def messages(self) -> list[str]:
         """The ids of all messages, as the worker gets them."""
         return list(self._of)

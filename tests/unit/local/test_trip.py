@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -12,14 +11,13 @@ from silversmith.events import ObjectEvent, object_created
 from silversmith.local.invocation import Invocation, Settings
 from silversmith.local.queue import Message
 from silversmith.local.trip import Trip, split
-from silversmith.stores import IN_MEMORY
 
 SETTINGS = Settings("shop_orders", "orders", "arn:queue", "eu-central-1", timeout=60, memory=512)
 
 
-def batch(*names: str, size: int = 1) -> Invocation:
+def batch(*names: str) -> Invocation:
     def message(name: str) -> Message:
-        body = object_created(ObjectEvent("bronze", name, size=size), reason="PutObject")
+        body = object_created(ObjectEvent("bronze", name, size=1), reason="PutObject")
         return Message(1, name, f"{name}.csv", "v", body, 0.0, 1, 0.0, f"1-{name}")
 
     return Invocation(1, SETTINGS, {name: message(name) for name in names}, started=5.0)
@@ -43,11 +41,6 @@ def test_all_begin_when_the_worker_does() -> None:
     assert (trip.started, trip.deadline) == (5.0, 65.0)
     trip.started = 9.0
     assert [found.deadline for found in trip.invocations] == [69.0, 69.0]
-
-
-@pytest.mark.parametrize("sizes", [(1, 1), (1, IN_MEMORY + 1), (IN_MEMORY + 1, 1)])
-def test_it_is_large_if_any_file_of_it_is(sizes: tuple[int, int]) -> None:
-    assert Trip([batch("a", size=sizes[0]), batch("b", size=sizes[1])]).is_large is (max(sizes) > IN_MEMORY)
 
 
 @given(st.lists(st.lists(st.booleans(), max_size=4), max_size=5))
