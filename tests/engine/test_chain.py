@@ -284,6 +284,21 @@ def test_a_definition_that_cannot_be_loaded_is_passed_over(bench: Bench) -> None
     assert drive(bench, spoil).done == 2
 
 
+def test_another_silver_bucket_gets_what_this_very_run_has_put_into_the_old_one(bench: Bench) -> None:
+    """The first round of reconciliation believes what was done since the definition is this one, and nothing before."""
+    bench.define(ORDERS)
+    there = bench.lake.bucket("elsewhere") / "orders/orders/a.csv.parquet"
+
+    def move() -> None:
+        bench.drop("orders/a.csv", "id,total\n1,1\n")
+        wait_for((bench.silver / "orders/orders/a.csv.parquet").exists)
+        bench.define(ORDERS.replace('Pipeline("shop")', 'Pipeline("shop", silver="elsewhere")'))
+        wait_for(there.exists)
+
+    drive(bench, move)
+    assert there.exists()
+
+
 def test_a_worker_that_dies_charges_only_the_message_it_was_at(bench: Bench) -> None:
     bench.define(
         """
