@@ -287,9 +287,8 @@ class Engine:
             _log.error("the bronze bucket's name has changed to %s: start the engine again", pipeline.bronze)
             return
         self._workers.stop()
-        self._since = max(
-            self._since, self._clock.now()
-        )  # what the old one has done may not be what the new one asks for
+        # What the old one has done may not be what this one asks for.
+        self._since = max(self._since, self._clock.now())
         self._lake.create(pipeline.bronze, pipeline.silver, pipeline.quarantine)
         self._chain, self._workers, self._rounds, self._reports = self._set_up(pipeline)
         _log.warning("the pipeline's definition has changed: going on with the new one")
