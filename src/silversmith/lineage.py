@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from enum import StrEnum
-from functools import cached_property
+from functools import cached_property, lru_cache
 from urllib.parse import quote, unquote
 
 #: The longest key S3 takes, in bytes of UTF-8.
@@ -117,6 +117,17 @@ _NAMES = {field.name: field.name.replace("_", "-") for field in fields(Lineage) 
 
 def brief(dialect: Mapping[str, object]) -> str:
     """A dialect as JSON in ASCII, short enough for a lineage: without explanations; what comes last may be missing."""
+    items = tuple((name, type(value), value) for name, value in dialect.items())
+    try:
+        return _brief(items)
+    except TypeError:  # a list is in it, which nobody can remember anything by
+        return _brief.__wrapped__(items)
+
+
+@lru_cache(maxsize=64)
+def _brief(items: tuple[tuple[str, type, object], ...]) -> str:
+    """The files of one transform are mostly written alike. Types are told apart, for 1 is as good as True."""
+    dialect = {name: value for name, _, value in items}
     said = {name: value for name, value in dialect.items() if value is not None and name != "why"}
     while len(text := json.dumps(said, separators=(",", ":"), default=str)) > LONGEST_DIALECT:
         said.popitem()

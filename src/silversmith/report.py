@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -39,9 +38,10 @@ class Report:
 
     def _stages(self) -> dict[str, float]:
         """By stage, in the order of :data:`~silversmith.stages.STAGES`; of what failed only the waiting is known."""
-        total = Counter({"batch": self.waited})
+        total = {"batch": self.waited}
         for outcome in self.outcomes:
-            total.update(outcome.stages)
+            for stage, seconds in outcome.stages.items():
+                total[stage] = total.get(stage, 0.0) + seconds
         return {stage: round(total[stage], 6) for stage in STAGES if stage in total}
 
 

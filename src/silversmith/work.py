@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
-from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -45,6 +44,10 @@ class Work:
     lookups: Lookups
     run: Run = call
     stages: Stages = field(default_factory=Stages)
+    silver: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "silver", silver_key(self.transform.name, self.key))
 
     @property
     def key(self) -> str:
@@ -55,15 +58,11 @@ class Work:
         """What is recorded of the schema of silver; None where nothing is to be recorded."""
         return self.schemas.look() if self.schemas is not None else None
 
-    @cached_property
-    def silver(self) -> str:
-        return silver_key(self.transform.name, self.key)
-
-    @cached_property
+    @property
     def rejected(self) -> str:
         return rejected_key(self.transform.name, self.key)
 
-    @cached_property
+    @property
     def error(self) -> str:
         return error_key(self.transform.name, self.key)
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 from hypothesis import given
@@ -111,3 +112,25 @@ def test_no_short_key_is_taken_for_a_long_one_that_was_cut(tail: str, transform:
     key = "x" * 1000 + tail[:8]
     cut = silver_key(transform, key).removeprefix(f"{transform}/").removesuffix(".parquet")
     assert (silver_key(transform, cut) == silver_key(transform, key)) == (cut == key)
+
+
+@given(
+    st.lists(
+        st.dictionaries(
+            st.sampled_from(["a", "b", "why", "ü"]),
+            st.none()
+            | st.booleans()
+            | st.integers(0, 1)
+            | st.sampled_from([0.0, 1.0, "1"])
+            | st.lists(st.integers(0, 1)),
+        ),
+        max_size=8,
+    )
+)
+def test_a_dialect_is_told_the_same_however_often_and_beside_whichever_others(
+    dialects: list[dict[str, object]],
+) -> None:
+    for dialect in dialects:
+        told = brief(dialect)
+        said = {name: value for name, value in dialect.items() if value is not None and name != "why"}
+        assert told == (json.dumps(said, separators=(",", ":")) if said else "")
