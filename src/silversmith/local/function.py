@@ -171,8 +171,8 @@ class Function:
             told.append(_Told(invocation, failed - untouched, None))
         with self._journal.transaction():
             self._queue.delete(done)
-            for invocation, message, untouched_ in again:
-                self._show_again(invocation, message, now, untouched=untouched_)
+            for invocation, message, is_untouched in again:
+                self._show_again(invocation, message, now, untouched=is_untouched)
             self._record(told, now)
             faults.point("function.before_commit")
         for invocation, _ in ended:

@@ -10,8 +10,9 @@ import signal
 import stat
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from itertools import islice
+from operator import attrgetter
 
+from silversmith.ahead import batched
 from silversmith.lineage import LONGEST_KEY
 from silversmith.stores import keys
 
@@ -84,13 +85,8 @@ def files_below(root: str, on_refused: Callable[[str, str], None]) -> Iterator[s
 
 def _sorted(entries: Iterable[os.DirEntry[str]]) -> Iterator[os.DirEntry[str]]:
     """By their names; of a very large folder so many at a time, so that memory is bounded."""
-    rest = iter(entries)
-    while some := list(islice(rest, _SORTED)):
-        yield from sorted(some, key=_name)
-
-
-def _name(entry: os.DirEntry[str]) -> str:
-    return entry.name
+    for some in batched(entries, _SORTED):
+        yield from sorted(some, key=attrgetter("name"))
 
 
 class Evidence(enum.Enum):

@@ -91,7 +91,6 @@ class Rounds:
         if sent is None:
             self._round = None
             self._due = now + self._every
-            self._since = float("inf")
             self.finished += 1
         self.sent += sent or 0
         return sent or 0
@@ -108,7 +107,9 @@ class Rounds:
 
     def _etag(self, transform: str, head: Head) -> str | None:
         bucket = self._pipeline.bronze
-        if self._journal.row("done_since", bucket=bucket, key=head.key, transform=transform, since=self._since):
+        if not self.finished and self._journal.row(
+            "done_since", bucket=bucket, key=head.key, transform=transform, since=self._since
+        ):
             return None
         found = self._journal.row("object", bucket=bucket, key=head.key)
         glance = self._bronze.glance(head.key)

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from silversmith.local.invocation import Invocation, Received, Settings
+from silversmith.local.invocation import Invocation, Settings
 
 
 class Trip:
@@ -51,10 +51,6 @@ class Trip:
     def of(self, message: str) -> Invocation:
         """The invocation that a message belongs to."""
         return self._of[message]
-
-    def received(self, message: str) -> Received:
-        """The message of this id."""
-        return self._of[message].messages[message]
 
     def request(self, *, careful: bool) -> dict[str, Any]:
         """What the worker is sent. ``careful``: it shall finish each file before it begins the next."""

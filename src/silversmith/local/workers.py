@@ -134,13 +134,11 @@ class Worker:
 
     def memory(self) -> int:
         """The bytes it holds for itself alone; 0 when it is gone."""
-        try:
-            found = self._statistics.memory_info() if self._statistics is not None else None
-        except psutil.NoSuchProcess:
-            found = None
-        if found is None:
-            return 0
-        return int(found.rss - getattr(found, "shared", 0))
+        with suppress(psutil.NoSuchProcess):
+            if self._statistics is not None:
+                found = self._statistics.memory_info()
+                return int(found.rss - getattr(found, "shared", 0))
+        return 0
 
 
 class Workers:
