@@ -24,7 +24,7 @@ from silversmith.events import NotAnEvent, ObjectEvent, unwrap
 from silversmith.lanes import Lanes
 from silversmith.lookups import Lookups
 from silversmith.outcome import Outcome, Verdict
-from silversmith.pipeline import Transform, load
+from silversmith.pipeline import Pipeline, Transform, load
 from silversmith.process import complete, prepare_simple
 from silversmith.report import Report, describe
 from silversmith.schemas import Schemas
@@ -324,17 +324,21 @@ def handler(event: Mapping[str, Any], context: Context) -> dict[str, Any]:
 @cache
 def _from_environment() -> Function:
     """Built once per execution environment, so that warm invocations pay nothing for it."""
-    import boto3
-
-    from silversmith.stores.s3 import connect
+    from silversmith.stores.s3 import aws_client
 
     set_up()
-    return build(os.environ, s3=connect(), sqs=cache(lambda: boto3.client("sqs")))
+    pipeline = load(os.environ["SILVERSMITH_PIPELINE"])
+    seconds = pipeline.find(os.environ["SILVERSMITH_TRANSFORM"]).timeout
+    sqs = cache(partial(aws_client, "sqs", time_limit=seconds))
+    return build(os.environ, s3=aws_client("s3", time_limit=seconds), sqs=sqs, pipeline=pipeline)
 
 
-def build(environment: Mapping[str, str], *, s3: Any, sqs: Callable[[], Any]) -> Function:
+def build(
+    environment: Mapping[str, str], *, s3: Any, sqs: Callable[[], Any], pipeline: Pipeline | None = None
+) -> Function:
     """The function that an environment describes. ``s3`` is a boto3 client, ``sqs`` gives one. That takes a tenth of a
-    second to make, and most invocations do not need it: SQS itself deletes what succeeds.
+    second to make, and most invocations do not need it: SQS itself deletes what succeeds. ``pipeline`` is the one that
+    the environment names; None: it is imported.
 
     Raises:
         DefinitionError: ``SILVERSMITH_PIPELINE`` is none, or has no such transform.
@@ -357,7 +361,7 @@ def build(environment: Mapping[str, str], *, s3: Any, sqs: Callable[[], Any]) ->
             # What it leaves, the end of the invocation takes.
             sqs().delete_message_batch(QueueUrl=queue, Entries=entries)
 
-    pipeline = load(environment["SILVERSMITH_PIPELINE"])
+    pipeline = pipeline or load(environment["SILVERSMITH_PIPELINE"])
     transform = pipeline.find(environment["SILVERSMITH_TRANSFORM"])
 
     def handler(ended: Callable[[Report], None]) -> Handler:

@@ -235,12 +235,11 @@ class SqsQueue:
 @cache
 def _from_environment() -> Reconciler:
     """Built once per execution environment."""
-    import boto3
-
-    from silversmith.stores.s3 import connect
+    from silversmith.stores.s3 import aws_client
 
     set_up()
-    return build(os.environ, s3=connect(), sqs=boto3.client("sqs"), functions=boto3.client("lambda"))
+    # Its timeout is Lambda's longest: one request with all its retries takes less.
+    return build(os.environ, s3=aws_client("s3"), sqs=aws_client("sqs"), functions=aws_client("lambda"))
 
 
 def build(environment: Mapping[str, str], *, s3: Any, sqs: Any, functions: Any) -> Reconciler:

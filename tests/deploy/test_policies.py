@@ -30,7 +30,7 @@ from silversmith.operations.trace import trace
 from silversmith.patterns import KeyPattern
 from silversmith.stores import IN_MEMORY
 from silversmith.stores.s3 import S3Store
-from silversmith.stores.s3_parts import WHOLE
+from silversmith.stores.s3_transfer import LARGEST_PUT
 from silversmith.template.names import logical
 from tests.deploy.recorded import ACCOUNT, Json, Recorder, Right, denied, unused
 from tests.deployed import BAD, GOOD, HARMFUL, SHOP, Deployed, operators_policy, write
@@ -89,7 +89,7 @@ def in_parts(shop: Deployed, recorder: Recorder, bucket: str, key: str, scratch:
     client = recorder.watched(shop.account).client("s3")
     large = scratch / "large"
     with large.open("wb") as file:
-        file.truncate(WHOLE + 1)
+        file.truncate(LARGEST_PUT + 1)
     store = S3Store(bucket, client=client, scratch=scratch)
     store.put(key, large, if_none_match=True)
     with pytest.raises(PreconditionFailed):

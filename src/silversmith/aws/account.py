@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from boto3.exceptions import Boto3Error
-from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, NoRegionError, ProfileNotFound
 
 from silversmith.aws.errors import DeployError, NoAccount
+from silversmith.stores.s3 import aws_client
 
 
 @dataclass(frozen=True)
@@ -41,13 +41,9 @@ def open_account(session: Any = None, *, endpoint_url: str | None = None) -> Acc
     """
     try:
         found = _session(session)
-        config = Config(
-            retries={"mode": "adaptive", "total_max_attempts": 8},
-            s3={"addressing_style": "path"} if endpoint_url else None,
-        )
 
         def client(service: str) -> Any:
-            return found.client(service, endpoint_url=endpoint_url, config=config)
+            return aws_client(service, found, endpoint_url=endpoint_url)
 
         identity = client("sts").get_caller_identity()
     except ProfileNotFound as error:

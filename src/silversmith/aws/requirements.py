@@ -14,8 +14,8 @@ from pathlib import Path
 
 from silversmith.aws.errors import BundleError
 
-#: Lambda's Python runtime has them. https://docs.aws.amazon.com/lambda/latest/dg/lambda-python.html
-IN_RUNTIME = frozenset({"boto3", "botocore"})
+#: Lambda's Python runtime has them, urllib3 for botocore. https://docs.aws.amazon.com/lambda/latest/dg/lambda-python.html
+IN_RUNTIME = frozenset({"boto3", "botocore", "urllib3"})
 
 #: Seconds for one call of uv that reads a lock file.
 TIMEOUT = 120

@@ -15,6 +15,7 @@ from collections.abc import Callable
 
 import xxhash
 
+from silversmith.errors import SourceChanged
 from silversmith.stores import IN_MEMORY
 from silversmith.stores.later import Underway
 
@@ -31,6 +32,9 @@ _PART = 8 * 1024 * 1024
 
 #: Bytes that are read and hashed at once: between two of them Python's lock is waited for.
 _PIECE = 2 * 1024 * 1024
+
+#: How often a file is read for its etag that gets shorter meanwhile.
+_TRIES = 8
 
 Identity = tuple[int, int, int, int, int]
 
@@ -53,14 +57,22 @@ def of_file(file: io.FileIO | io.BytesIO, size: int, stopped: Callable[[], bool]
 
     S3's etag of a large object, put in parts, is no MD5 of its bytes: 32 hexadecimal digits, a dash, and the number of
     parts. So are these, of XXH3 with 128 bits, which takes a thirtieth of MD5's time.
-    ``stopped`` tells that nobody needs it any more.
+    ``stopped`` tells that nobody needs it any more: then what is returned is no etag.
+
+    Raises:
+        SourceChanged: the file has fewer bytes.
 
     https://docs.aws.amazon.com/AmazonS3/latest/userguide/checking-object-integrity-upload.html
     """
     digest = xxhash.xxh3_128() if size > IN_MEMORY else hashlib.md5(usedforsecurity=False)
     piece = memoryview(bytearray(min(_PIECE, size + 1)))
     at = 0
-    while not stopped() and (read := _read_at(file, piece, at)):
+    while not stopped():
+        read = _read_at(file, piece, at)
+        if not read:
+            if at < size:
+                raise SourceChanged(f"a file of {size:,} bytes ended after {at:,} when it was read")
+            break
         digest.update(piece[:read])
         at += read
     return digest.hexdigest() if size <= IN_MEMORY else f"{digest.hexdigest()}-{-(-size // _PART)}"
@@ -107,11 +119,23 @@ class Digests:
         return is_racy(stat, self._clock()) and not (stat.st_size > IN_MEMORY and self._passed(stat))
 
     def of(self, path: str, file: io.FileIO) -> str:
-        """The etag of the open file that was found at ``path``."""
+        """The etag of the open file that was found at ``path``.
+
+        Raises:
+            SourceChanged: the file got shorter, each time it was read.
+        """
+        for _ in range(_TRIES - 1):
+            try:
+                return self._of(path, file)
+            except SourceChanged:
+                continue
+        return self._of(path, file)
+
+    def _of(self, path: str, file: io.FileIO) -> str:
         stat = os.fstat(file.fileno())
-        found = self.known(path, stat)
-        if found is not None:
-            return found
+        known = self.known(path, stat)
+        if known is not None:
+            return known
         racy = self.is_racy(stat)
         digest = of_file(file, stat.st_size)
         if not racy:

@@ -8,41 +8,130 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from botocore.config import Config
-from botocore.exceptions import ClientError
+from botocore.exceptions import ClientError, IncompleteReadError
 
-from silversmith.errors import PreconditionFailed, SourceChanged
-from silversmith.stores import IN_MEMORY, Head, Put, Source, keys, one_by_one, s3_parts, s3_ranges
-from silversmith.stores.s3_errors import CONFLICT, MISSING, code, told
+from silversmith.errors import PreconditionFailed
+from silversmith.stores import IN_MEMORY, Head, Put, Source, keys, one_by_one
+from silversmith.stores.s3_errors import CONFLICT, MISSING, code, translate_aws_errors
+from silversmith.stores.s3_transfer import (
+    DOWNLOADS,
+    LARGEST_PUT,
+    Checksum,
+    Hasher,
+    TornBody,
+    check_room,
+    checksum_of,
+    download,
+    persistent,
+    pieces,
+    upload,
+    whole_answer,
+)
 
-#: How often the SDK sends a request in all, before it gives up.
-ATTEMPTS = 8
+#: How often the SDK sends a request in all, before it gives up, where there is time for that.
+ATTEMPTS = 5
+
+#: How long it waits for a connection and for the next bytes of an answer, in seconds, where there is time for that.
+CONNECT_TIMEOUT, READ_TIMEOUT = 5.0, 60.0
+
+#: Rather than wait for less than so many seconds, it tries less often.
+_SHORTEST = 10.0
 
 
-def connect(session: Any = None, *, endpoint_url: str | None = None) -> Any:
-    """A boto3 client for S3 that retries in the SDK's adaptive mode: it slows down when S3 asks it to.
+def client_config(time_limit: float | None = None, **more: Any) -> Config:
+    """How every client of ours behaves: the SDK's standard retries, which wait only after an error.
 
-    ``session`` is a boto3 session, by default the default one; ``endpoint_url`` is another place than AWS.
+    The adaptive mode holds back all requests of a client after a few that were throttled.
     https://docs.aws.amazon.com/sdkref/latest/guide/feature-retry-behavior.html
+
+    Args:
+        time_limit: the seconds after which Lambda ends the function. One request with all its retries takes less.
+        more: options of botocore's ``Config``.
+    """
+    attempts, seconds = _patience(time_limit)
+    connect = min(CONNECT_TIMEOUT, seconds / 3)
+    return Config(
+        retries={"mode": "standard", "total_max_attempts": attempts},
+        connect_timeout=connect,
+        read_timeout=seconds - connect,
+        max_pool_connections=4 * DOWNLOADS,
+        **more,
+    )
+
+
+def _patience(time_limit: float | None) -> tuple[int, float]:
+    """How many attempts, and how many seconds for each: connecting and reading together."""
+    longest = CONNECT_TIMEOUT + READ_TIMEOUT
+    if time_limit is None:
+        return ATTEMPTS, longest
+    budget = 0.8 * time_limit
+    for attempts in range(ATTEMPTS, 1, -1):
+        seconds = (budget - longest_backoff(attempts)) / attempts
+        if seconds >= _SHORTEST:
+            return attempts, min(seconds, longest)
+    return 1, budget
+
+
+def longest_backoff(attempts: int) -> float:
+    """The most seconds that the SDK pauses between so many attempts: up to 1, 2, 4 …, 20, and 5 more if AWS says so."""
+    return sum(min(2.0**retry, 20.0) + 5.0 for retry in range(attempts - 1))
+
+
+def aws_client(
+    service: str, session: Any = None, *, endpoint_url: str | None = None, time_limit: float | None = None
+) -> Any:
+    """A boto3 client that takes no answer for whole whose end is missing.
+
+    Args:
+        service: AWS's name for it: ``s3``, ``sqs`` …
+        session: a boto3 session, by default the default one.
+        endpoint_url: another place than AWS.
+        time_limit: as :func:`client_config` has it.
     """
     if session is None:
         import boto3
 
         session = boto3.session.Session()
-    config = Config(
-        retries={"mode": "adaptive", "total_max_attempts": ATTEMPTS},
-        connect_timeout=5,
-        read_timeout=60,
-        max_pool_connections=4 * s3_ranges.THREADS,
-        # A stand-in for AWS is rarely found under a name that begins with the bucket's.
-        s3={"addressing_style": "path"} if endpoint_url else None,
-    )
-    return session.client("s3", endpoint_url=endpoint_url, config=config)
+    # A stand-in for AWS is rarely found under a name that begins with the bucket's.
+    config = client_config(time_limit, s3={"addressing_style": "path"} if endpoint_url else None)
+    client = session.client(service, endpoint_url=endpoint_url, config=config)
+    client.meta.events.register("before-parse", _require_whole)
+    return client
+
+
+def connect(session: Any = None, *, endpoint_url: str | None = None, time_limit: float | None = None) -> Any:
+    """The client for S3, as :func:`aws_client` makes it."""
+    return aws_client("s3", session, endpoint_url=endpoint_url, time_limit=time_limit)
+
+
+def _require_whole(operation_model: Any, response_dict: Mapping[str, Any], **_: Any) -> None:
+    """Botocore would parse a listing without its body as an empty one.
+
+    The SDK retries answers from 500 on by their status. Bodies that are streamed are read by others.
+    """
+    body, length = response_dict["body"], response_dict["headers"].get("content-length")
+    if operation_model.http["method"] == "HEAD" or not isinstance(body, bytes) or response_dict["status_code"] >= 500:
+        return
+    if length is not None and int(length) != len(body):
+        raise IncompleteReadError(actual_bytes=len(body), expected_bytes=int(length))
+
+
+@dataclass(frozen=True)
+class _Beginning:
+    """The first bytes of an object, all of them where there are few, and what S3 says of the whole."""
+
+    head: Head
+    data: bytes
+    checksum: Checksum | None
 
 
 class S3Store:
@@ -63,7 +152,7 @@ class S3Store:
 
     def head(self, key: str) -> Head | None:
         keys.check(key)
-        with self._told(key):
+        with self._translated(key):
             try:
                 response = self._client.head_object(**self._where(key))
             except ClientError as error:
@@ -74,27 +163,33 @@ class S3Store:
 
     @contextmanager
     def open(self, key: str) -> Iterator[Source | None]:
-        """The newest version, to read: small ones are in the first answer; of large ones the rest is fetched to a file.
+        """The newest version, to read. Its bytes are proven to be the object's before they are handed out.
+
+        Small ones are in the first answer; of large ones the rest is fetched to a file.
 
         Raises:
             SourceChanged: the object was replaced or deleted before all of it was fetched.
+            S3Failed: its bytes did not arrive whole, or are not those of which S3 has the checksum.
         """
-        first = self._beginning(key)
-        if first is None or first[0].size <= IN_MEMORY:
-            yield Source(*first, None) if first else None
+        keys.check(key)
+        with self._translated(key):
+            first = persistent(self._place(key), partial(self._beginning, key))
+        if first is None or first.head.size <= IN_MEMORY:
+            yield Source(first.head, first.data, None) if first else None
             return
-        head, data = first
-        s3_ranges.check_room(self._scratch, head)
+        head, checksum = first.head, first.checksum
+        check_room(self._scratch, head)
         with tempfile.NamedTemporaryFile(dir=self._scratch, prefix="bronze-") as file:
-            written = file.write(data)
+            file.write(first.data)
             file.flush()
-            del first, data  # or they would be held as long as the file is read
-            with self._told(key):
-                s3_ranges.fetch(self._getter(head), head, file.fileno(), written)
+            starts = iter((len(first.data),))  # what does not match its checksum is fetched from 0
+            del first  # or its bytes would be held as long as the file is read
+            with self._translated(key):
+                persistent(self._place(key), lambda: self._fetch(head, checksum, file.fileno(), next(starts, 0)))
             yield Source(head, None, Path(file.name))
 
     def verify(self, source: Source) -> None:
-        """Nothing to do: every byte came from one version, whatever is written meanwhile."""
+        """Nothing to do: all bytes are of one version, and proven, whatever is written meanwhile."""
 
     def read(self, key: str) -> bytes | None:
         with self.open(key) as source:
@@ -116,7 +211,7 @@ class S3Store:
         first = CONFLICT | (MISSING if if_match is not None else set())
         # An upload that is gone at its end was perhaps completed by a request whose answer was lost: look, too.
         first |= {"NoSuchUpload"} if condition else set()
-        with self._told(key):
+        with self._translated(key):
             try:
                 response = self._send(key, body, dict(metadata or {}), condition)
             except ClientError as error:
@@ -132,7 +227,7 @@ class S3Store:
     def delete(self, key: str, *, if_match: str | None = None) -> None:
         keys.check(key)
         condition = _if_match(if_match) if if_match is not None else {}
-        with self._told(key):
+        with self._translated(key):
             try:
                 self._client.delete_object(**self._where(key), **condition)
             except ClientError as error:
@@ -142,70 +237,91 @@ class S3Store:
                     raise
 
     def list(self, prefix: str = "", *, start_after: str = "") -> Iterator[Head]:
-        pages = self._client.get_paginator("list_objects_v2").paginate(
-            Bucket=self._bucket, Prefix=prefix, StartAfter=start_after
-        )
-        with self._told(prefix):
-            for page in pages:
-                for found in page.get("Contents", ()):
-                    yield Head(found["Key"], _etag(found), found["Size"], _modified(found))
+        after: dict[str, Any] = {"StartAfter": start_after}
+        while after:
+            with self._translated(prefix):
+                request = partial(self._client.list_objects_v2, Bucket=self._bucket, Prefix=prefix, **after)
+                page = persistent(self._place(prefix), partial(whole_answer, request))
+            for item in page.get("Contents", ()):
+                yield Head(item["Key"], _etag(item), item["Size"], _modified(item))
+            after = {"ContinuationToken": page.get("NextContinuationToken")} if page.get("IsTruncated") else {}
 
     def _where(self, key: str) -> dict[str, str]:
         return {"Bucket": self._bucket, "Key": key}
 
-    def _told(self, key: str) -> Any:
-        return told(f"s3://{self._bucket}/{keys.printable(key)}")
+    def _place(self, key: str) -> str:
+        return f"s3://{self._bucket}/{keys.printable(key)}"
+
+    def _translated(self, key: str) -> AbstractContextManager[None]:
+        return translate_aws_errors(self._place(key))
 
     def _beaten(self, key: str) -> PreconditionFailed:
         return PreconditionFailed(f"{self._bucket}/{keys.printable(key)} is not what it was when it was looked at")
 
-    def _beginning(self, key: str) -> tuple[Head, bytes] | None:
-        """The head of the newest version and its first bytes, of one answer; all of them where there are few."""
-        keys.check(key)
+    def _beginning(self, key: str) -> _Beginning | None:
+        """The newest version's first bytes; all of them, and proven, where there are few. None: there is none.
 
-        def attempt() -> tuple[Head, bytes]:
-            response = self._first_answer(key)
-            with response["Body"] as body:
-                return _head(key, response, _whole_size(response)), body.read()
-
-        with self._told(key):
-            try:
-                return s3_ranges.persistent(attempt)
-            except ClientError as error:
-                if code(error) in MISSING:
-                    return None
-                raise
-
-    def _first_answer(self, key: str) -> Any:
+        The whole object is asked for, because S3 says its checksum only then, and no more than the beginning is read.
+        """
         try:
-            return self._client.get_object(**self._where(key), Range=f"bytes=0-{IN_MEMORY - 1}")
+            response = self._client.get_object(**self._where(key), ChecksumMode="ENABLED")
         except ClientError as error:
-            if code(error) not in {"InvalidRange", "416"}:
-                raise
-        response = self._client.get_object(**self._where(key))  # of no bytes there is no range
-        if response["ContentLength"] > IN_MEMORY:
-            response["Body"].close()
-            raise SourceChanged(f"{keys.printable(key)} was replaced while it was read")
-        return response
+            if code(error) in MISSING:
+                return None
+            raise
+        head = _head(key, response, response["ContentLength"])
+        data = b"".join(pieces(response["Body"], min(head.size, IN_MEMORY)))
+        first = _Beginning(head, data, checksum_of(response))
+        if len(data) == head.size and (hasher := self._hasher(head, first.checksum)) is not None:
+            hasher.update(data)
+            _require_match(head, first.checksum, hasher)
+        return first
 
-    def _getter(self, head: Head) -> s3_ranges.Get:
+    def _fetch(self, head: Head, checksum: Checksum | None, file: int, start: int) -> None:
+        """Fetch an object's bytes from ``start`` on into a file, and prove that the file is the object."""
+        hasher = self._hasher(head, checksum, guess=start > 0)
+        get = partial(self._client.get_object, **self._same(head))
+        download(lambda text: get(Range=text), head, file, start, hasher, place=self._place(head.key))
+        if hasher is not None:
+            _require_match(head, checksum, hasher)
+
+    def _hasher(self, head: Head, checksum: Checksum | None, *, guess: bool = True) -> Hasher | None:
+        """Computes the checksum of an object; None where only its length can be compared."""
+        if checksum is None:
+            return None
+        sizes = self._part_sizes(head, checksum.parts, guess=guess) if checksum.parts else []
+        return checksum.hasher(sizes) if sum(sizes) == head.size or not checksum.parts else None
+
+    def _part_sizes(self, head: Head, parts: int, *, guess: bool) -> Sequence[int]:
+        """The bytes of each part of an object. ``guess``: only the first is asked for, if all can be as large.
+
+        https://docs.aws.amazon.com/AmazonS3/latest/API/API_HeadObject.html
+        """
+
+        def size(number: int) -> int:
+            response = self._client.head_object(**self._same(head), PartNumber=number)
+            return int(response["ContentLength"])
+
+        first = size(1)
+        last = head.size - first * (parts - 1)
+        if guess and 0 < last <= first:
+            return [first] * (parts - 1) + [last]
+        with ThreadPoolExecutor(DOWNLOADS, thread_name_prefix="s3-part-size") as pool:
+            return list(pool.map(size, range(1, parts + 1)))
+
+    def _same(self, head: Head) -> dict[str, str]:
         """By version where the bucket keeps them: then it stays what it is, even when a newer one is put meanwhile."""
         version = {"VersionId": head.version} if head.version else {}
-        same = {**self._where(head.key), **_if_match(head.etag), **version}
-
-        def get(first: int, last: int) -> Any:
-            return self._client.get_object(**same, Range=f"bytes={first}-{last}")
-
-        return get
+        return {**self._where(head.key), **_if_match(head.etag), **version}
 
     def _send(self, key: str, body: bytes | Path, metadata: dict[str, str], condition: dict[str, str]) -> Any:
         where = self._where(key)
         if isinstance(body, bytes):
             return self._client.put_object(**where, Body=body, Metadata=metadata, **condition)
         with body.open("rb") as file:
-            if body.stat().st_size <= s3_parts.WHOLE:
+            if body.stat().st_size <= LARGEST_PUT:
                 return self._client.put_object(**where, Body=file, Metadata=metadata, **condition)
-            return s3_parts.upload(self._client, where, file.fileno(), metadata=metadata, condition=condition)
+            return upload(self._client, where, file.fileno(), metadata=metadata, condition=condition)
 
 
 def _if_match(etag: str) -> dict[str, str]:
@@ -230,10 +346,9 @@ def _modified(response: Mapping[str, Any]) -> datetime:
     return modified.astimezone(UTC)
 
 
-def _whole_size(response: Mapping[str, Any]) -> int:
-    """Of the whole object, also where the answer is a part of it: ``bytes 0-99/1234``."""
-    said = response.get("ContentRange")
-    return int(said.rpartition("/")[2]) if said else int(response["ContentLength"])
+def _require_match(head: Head, checksum: Checksum | None, hasher: Hasher) -> None:
+    if checksum is not None and not checksum.matches(hasher):
+        raise TornBody(f"the bytes of {head.etag} have another {checksum.algorithm} than S3 says")
 
 
 def _etag(response: Mapping[str, Any]) -> str:

@@ -1,11 +1,14 @@
-"""What S3 and its SDK say when something fails, told so that a person can act on it."""
+"""What S3 and its SDK say when something fails, in words that a person can act on."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from http.client import HTTPException
 
 from botocore.exceptions import BotoCoreError, ClientError, EndpointConnectionError, NoCredentialsError
+from botocore.parsers import ResponseParserError
+from urllib3.exceptions import HTTPError
 
 from silversmith.errors import AccessDenied, SilversmithError
 
@@ -36,6 +39,18 @@ _HINTS = {
 }
 
 
+#: All that comes out of the SDK beside S3's own errors, the particular before the general, and the text for it.
+#: Errors of urllib3 and of http.client come out of it while a body is read.
+_SDK_ERRORS: dict[type[Exception], str] = {
+    NoCredentialsError: "there are no AWS credentials here: set AWS_PROFILE, or run `aws sso login`",
+    EndpointConnectionError: "{error}. Is the region right, and the network up?",
+    BotoCoreError: "{error}",
+    ResponseParserError: "the answer could not be understood, perhaps it was cut off: {error}",
+    HTTPError: "the connection broke: {error!r}",
+    HTTPException: "the connection broke: {error!r}",
+}
+
+
 class S3Failed(SilversmithError, OSError):
     """S3 did not do what was asked, for all the SDK's own retries. The system is at fault: try again later."""
 
@@ -49,8 +64,8 @@ def code(error: ClientError) -> str:
 
 
 @contextmanager
-def told(place: str) -> Iterator[None]:
-    """Raise what the SDK raises as our own errors. ``place`` is which object or bucket, for the text.
+def translate_aws_errors(place: str) -> Iterator[None]:
+    """Raise what the SDK raises as our own errors. ``place`` is which object, bucket or queue, for the text.
 
     Raises:
         AccessDenied: no policy allows it.
@@ -60,14 +75,9 @@ def told(place: str) -> Iterator[None]:
         yield
     except ClientError as error:
         raise _explained(error, place) from error
-    except NoCredentialsError as error:
-        raise S3Failed(
-            f"{place}: there are no AWS credentials here: set AWS_PROFILE, or run `aws sso login`"
-        ) from error
-    except EndpointConnectionError as error:
-        raise S3Failed(f"{place}: {error}. Is the region right, and the network up?") from error
-    except BotoCoreError as error:
-        raise S3Failed(f"{place}: {error}") from error
+    except tuple(_SDK_ERRORS) as error:
+        text = next(text for kind, text in _SDK_ERRORS.items() if isinstance(error, kind))
+        raise S3Failed(f"{place}: {text.format(error=error)}") from error
 
 
 def _explained(error: ClientError, place: str) -> Exception:
