@@ -25,6 +25,7 @@ from silversmith.stores import IN_MEMORY, Put, Store
 from silversmith.stores.keys import InvalidKey
 from silversmith.stores.local import LocalStore
 from silversmith.stores.s3 import S3Store, connect
+from tests.stand_in import S3Server
 
 SESSION = boto3.session.Session("some", "thing", region_name="us-east-1")
 
@@ -64,6 +65,18 @@ def _s3(*, versions: bool) -> Iterator[Store]:
         yield S3Store("bucket", client=client, scratch=Path(scratch))
 
 
+@contextlib.contextmanager
+def _socket(*, versions: bool) -> Iterator[Store]:
+    """On the stand-in, over a socket."""
+    with S3Server() as server, tempfile.TemporaryDirectory() as scratch:
+        server.bucket("bucket", versioned=versions)
+        client = server.client()
+        client.meta.events.register(
+            "provide-client-params.s3.ListObjectsV2", lambda params, **_: {**params, "MaxKeys": S3_PAGE}
+        )
+        yield S3Store("bucket", client=client, scratch=Path(scratch))
+
+
 #: Each opens an empty bucket. Moto cannot do the odder keys (``///.`` is no URL to it), nor thousands of calls soon: so
 #: only folders get whatever hypothesis thinks of.
 FOLDERS: dict[str, Callable[[], AbstractContextManager[Store]]] = {
@@ -74,6 +87,8 @@ STORES: dict[str, Callable[[], AbstractContextManager[Store]]] = {
     **FOLDERS,
     "s3": lambda: _s3(versions=False),
     "s3-versioned": lambda: _s3(versions=True),
+    "s3-socket": lambda: _socket(versions=False),
+    "s3-socket-versioned": lambda: _socket(versions=True),
 }
 
 #: Keys that get in each other's way as paths, and ones that are no paths.
