@@ -26,6 +26,7 @@ test: setup  ## every test
 lint: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
+	$(BIN)/python tools/lint_bodies.py src bench examples
 
 types: setup
 	$(BIN)/mypy

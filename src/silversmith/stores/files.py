@@ -11,6 +11,7 @@ import time
 from datetime import UTC, datetime
 from pathlib import Path
 
+from silversmith.errors import SourceChanged
 from silversmith.lineage import PARQUET_ENTRY
 
 
@@ -52,6 +53,13 @@ def read_up_to(file: io.FileIO, limit: int) -> bytes:
         parts.append(part)
         limit -= len(part)
     return b"".join(parts)
+
+
+def require_whole(key: str, file: io.FileIO, data: bytes) -> None:
+    """Raise SourceChanged if ``data``, read from a file to its end, is not as long as the file is."""
+    size = os.fstat(file.fileno()).st_size
+    if len(data) != size:
+        raise SourceChanged(f"{key} has {size:,} bytes, and {len(data):,} were read")
 
 
 def metadata(key: str, file: io.FileIO) -> dict[str, str]:

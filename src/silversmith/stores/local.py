@@ -178,7 +178,7 @@ class LocalStore:
             return None
         with found[1] as file:
             data = file.read()
-            _require_whole(key, file, data)
+            files.require_whole(key, file, data)
             return data
 
     def put(
@@ -289,7 +289,7 @@ class LocalStore:
         if stat.st_size <= IN_MEMORY:
             data = files.read_up_to(file, IN_MEMORY + 1)
             if len(data) <= IN_MEMORY:  # else it grew meanwhile
-                _require_whole(key, file, data)
+                files.require_whole(key, file, data)
                 etag = digests.md5(data) if self._foreign else files.etag(stat)
                 metadata = {} if self._foreign else files.metadata(key, file)
                 return Source(Head(key, etag, len(data), files.modified(stat), metadata=metadata), data, None)
@@ -398,10 +398,3 @@ class LocalStore:
 
 def _glance(stat: os.stat_result) -> Glance:
     return Glance("-".join(map(str, digests.identity(stat))), stat.st_size, digests.is_racy(stat, time.time_ns()))
-
-
-def _require_whole(key: str, file: io.FileIO, data: bytes) -> None:
-    """Raise SourceChanged if what was read is not all that the file has."""
-    size = os.fstat(file.fileno()).st_size
-    if len(data) != size:
-        raise SourceChanged(f"{key} has {size:,} bytes, and {len(data):,} were read")

@@ -172,8 +172,9 @@ class S3Store:
             S3Failed: its bytes did not arrive whole, or are not those of which S3 has the checksum.
         """
         keys.check(key)
+        guesses = iter((True,))
         with self._translated(key):
-            first = persistent(self._place(key), partial(self._beginning, key))
+            first = persistent(self._place(key), lambda: self._beginning(key, guess=next(guesses, False)))
         if first is None or first.head.size <= IN_MEMORY:
             yield Source(first.head, first.data, None) if first else None
             return
@@ -258,7 +259,7 @@ class S3Store:
     def _beaten(self, key: str) -> PreconditionFailed:
         return PreconditionFailed(f"{self._bucket}/{keys.printable(key)} is not what it was when it was looked at")
 
-    def _beginning(self, key: str) -> _Beginning | None:
+    def _beginning(self, key: str, *, guess: bool) -> _Beginning | None:
         """The newest version's first bytes; all of them, and proven, where there are few. None: there is none.
 
         The whole object is asked for, because S3 says its checksum only then, and no more than the beginning is read.
@@ -272,7 +273,7 @@ class S3Store:
         head = _head(key, response, response["ContentLength"])
         data = b"".join(pieces(response["Body"], min(head.size, IN_MEMORY)))
         first = _Beginning(head, data, checksum_of(response))
-        if len(data) == head.size and (hasher := self._hasher(head, first.checksum)) is not None:
+        if len(data) == head.size and (hasher := self._hasher(head, first.checksum, guess=guess)) is not None:
             hasher.update(data)
             _require_match(head, first.checksum, hasher)
         return first
@@ -285,8 +286,11 @@ class S3Store:
         if hasher is not None:
             _require_match(head, checksum, hasher)
 
-    def _hasher(self, head: Head, checksum: Checksum | None, *, guess: bool = True) -> Hasher | None:
-        """Computes the checksum of an object; None where only its length can be compared."""
+    def _hasher(self, head: Head, checksum: Checksum | None, *, guess: bool) -> Hasher | None:
+        """Computes the checksum of an object; None where only its length can be compared.
+
+        ``guess`` as :meth:`_part_sizes` has it: what does not match then may only have been guessed wrong.
+        """
         if checksum is None:
             return None
         sizes = self._part_sizes(head, checksum.parts, guess=guess) if checksum.parts else []

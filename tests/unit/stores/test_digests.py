@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import os
 import time
 from pathlib import Path
@@ -10,8 +11,10 @@ from pathlib import Path
 import pytest
 import xxhash
 
+from silversmith.errors import SourceChanged
 from silversmith.stores import IN_MEMORY
 from silversmith.stores.digests import RACY, Digests, identity, is_racy, of_data, of_file
+from silversmith.stores.files import require_whole
 
 
 class Counted(Digests):
@@ -124,3 +127,38 @@ def test_how_old_is_old(tmp_path: Path, nanoseconds: int, racy: bool) -> None:
     file.write_bytes(b"")
     stat = file.stat()
     assert is_racy(stat, max(stat.st_mtime_ns, stat.st_ctime_ns) + nanoseconds) is racy
+
+
+@pytest.mark.parametrize("size", [IN_MEMORY, IN_MEMORY + 1])
+def test_a_file_that_gets_shorter_while_it_is_read_has_no_etag(tmp_path: Path, size: int) -> None:
+    file = tmp_path / "a"
+    file.write_bytes(b"x" * size)
+
+    def cut() -> bool:
+        os.truncate(file, size // 2)
+        return False
+
+    with file.open("rb", buffering=0) as opened, pytest.raises(SourceChanged, match=f"a file of {size:,} bytes ended"):
+        of_file(opened, size, cut)
+
+
+def test_the_etag_that_is_worked_out_beside_the_reading_is_none_of_a_part(tmp_path: Path) -> None:
+    file = tmp_path / "a"
+    file.write_bytes(b"x" * (IN_MEMORY + 1))
+    with file.open("rb", buffering=0) as opened:
+        stat = os.fstat(opened.fileno())
+        os.truncate(file, IN_MEMORY)
+        underway = Digests().underway("a", opened, stat)
+        with pytest.raises(SourceChanged):
+            underway.etag()
+
+
+def test_what_was_read_must_be_all_of_a_file(tmp_path: Path) -> None:
+    file = tmp_path / "a"
+    file.write_bytes(b"123")
+    with file.open("rb", buffering=0) as opened:
+        assert isinstance(opened, io.FileIO)
+        require_whole("a", opened, b"123")
+        for data in (b"12", b"1234"):
+            with pytest.raises(SourceChanged, match=f"a has 3 bytes, and {len(data)} were read"):
+                require_whole("a", opened, data)

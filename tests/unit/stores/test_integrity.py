@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from http.client import IncompleteRead
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,7 @@ from silversmith.stores.s3 import S3Store, client_config, connect, longest_backo
 from silversmith.stores.s3_errors import S3Failed, translate_aws_errors
 from silversmith.stores.s3_transfer import ALGORITHMS, PART, RANGE, TRIES, Checksum
 from tests.stand_in import Fault, Flip, Request, S3Server, Tear
+from tests.stand_in.server import Answer
 from tests.unit.conftest import Leisure
 
 SMALL = b"id,n\n" + b"".join(b"%d,%d\n" % (number, number % 7) for number in range(1_000))
@@ -379,3 +380,75 @@ def test_no_request_takes_as_long_as_its_function_may(seconds: int) -> None:
 def test_without_a_function_there_is_patience() -> None:
     config = client_config()
     assert (config.retries["total_max_attempts"], config.connect_timeout, config.read_timeout) == (5, 5, 60)
+
+
+class WithParts(S3Server):
+    """It knows what parts an object was put in."""
+
+    sizes: Sequence[int] = ()
+
+    def perform(self, request: Request, *, lag: int = 0) -> Answer:
+        number = request.query.get("partNumber")
+        if request.operation != "HeadObject" or number is None or not self.sizes:
+            return super().perform(request, lag=lag)
+        version = self.buckets[request.bucket].find(request.key)
+        headers = {"ETag": f'"{version.etag}"', "Last-Modified": "Mon, 30 Nov 2026 00:00:00 GMT"}
+        return Answer(206, b"x" * self.sizes[int(number) - 1], headers)
+
+
+@pytest.fixture(scope="module")
+def parted() -> Iterator[Room]:
+    with WithParts() as server:
+        yield Room(server)
+
+
+@pytest.mark.parametrize("unit", [100, 1_000_000], ids=["small", "large"])
+@pytest.mark.parametrize(
+    ("sizes", "heads"),
+    [([6, 6, 5], 1), ([6, 6, 6], 1), ([17], 1), ([3, 9, 8], 1 + 3), ([9, 4, 6], 1 + 1 + 3)],
+    ids=["as large", "all as large", "one", "of all sizes", "looking as large"],
+)
+def test_an_object_of_parts_is_proven_by_the_checksums_of_parts(
+    parted: Room, tmp_path: Path, sizes: list[int], heads: int, unit: int
+) -> None:
+    lengths = [size * unit for size in sizes]
+    body = (LARGE * 2)[: sum(lengths)]
+    server = parted.server
+    assert isinstance(server, WithParts)
+    server.plan = lambda _: None
+    server.bucket("bronze", checksum=None)
+    put_in_parts(parted.client, body, lengths)
+    server.sizes = lengths
+    server.log.clear()
+    store = parted.store("bronze", tmp_path)
+    assert store.read("a") == body
+    assert [request.operation for request, _ in server.log].count("HeadObject") == heads
+    server.plan = Hits(Flip(12), lambda request: request.operation == "GetObject")
+    with pytest.raises(S3Failed, match="another crc32 than S3 says"):
+        store.read("a")
+
+
+def test_where_parts_are_unknown_the_length_is_compared(parted: Room, tmp_path: Path) -> None:
+    """A server with S3's interface that does not know of single parts: the object is not refused for that."""
+    server = parted.server
+    assert isinstance(server, WithParts)
+    server.bucket("bronze", checksum=None)
+    server.sizes = ()
+    put_in_parts(parted.client, SMALL, [100, len(SMALL) - 100])
+    server.plan = lambda _: None
+    assert parted.store("bronze", tmp_path).read("a") == SMALL
+    server.plan = Hits(Tear(50), gets("a"))
+    with pytest.raises(S3Failed, match="50 read"):
+        parted.store("bronze", tmp_path).read("a")
+
+
+def put_in_parts(client: Any, body: bytes, lengths: Sequence[int]) -> None:
+    """As boto3's own ``upload_file`` does."""
+    where = {"Bucket": "bronze", "Key": "a"}
+    upload = {**where, "UploadId": client.create_multipart_upload(**where, ChecksumAlgorithm="CRC32")["UploadId"]}
+    parts = []
+    for number, length in enumerate(lengths, start=1):
+        part = body[sum(lengths[: number - 1]) :][:length]
+        etag = client.upload_part(**upload, PartNumber=number, Body=part, ChecksumAlgorithm="CRC32")["ETag"]
+        parts.append({"PartNumber": number, "ETag": etag})
+    client.complete_multipart_upload(**upload, MultipartUpload={"Parts": parts})

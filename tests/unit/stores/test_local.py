@@ -307,6 +307,15 @@ def test_a_large_file_written_in_place_is_noticed(bronze: LocalStore, large: Pat
             bronze.verify(source)
 
 
+def test_a_large_file_that_gets_shorter_is_noticed(bronze: LocalStore, large: Path) -> None:
+    """Also while its etag is worked out: that of a part would be another file's."""
+    with bronze.open("large") as source:
+        assert source is not None
+        os.truncate(large, IN_MEMORY // 2)
+        with pytest.raises(SourceChanged):
+            bronze.verify(source)
+
+
 def test_a_large_file_written_in_place_without_a_trace_is_noticed(large: Path, tmp_path: Path) -> None:
     """The times a file shows may be the same after a write within the same tick; here they are made so."""
     store = make(tmp_path, foreign=True, passed=lambda stat: False)
