@@ -38,6 +38,9 @@ DOWNLOADS = 8
 #: A body goes to the file in pieces of so many bytes: fetching takes DOWNLOADS of them in memory.
 _PIECE = 256 * 1024
 
+#: Bytes that are read and hashed at once: between two of them Python's lock is waited for.
+_HASHED = 2 * 1024 * 1024
+
 #: How often a body is asked for that does not arrive whole. The SDK retries requests, but not what it hands out.
 TRIES = 4
 
@@ -250,8 +253,8 @@ def download(
 def _hash(file: int, span: range, hasher: Hasher | None) -> None:
     """Give the hasher what the file holds, which has just been written: it is read from memory."""
     if hasher is not None:
-        for at in span[::_PIECE]:
-            hasher.update(_read_at(file, at, min(_PIECE, span.stop - at)))
+        for at in span[::_HASHED]:
+            hasher.update(_read_at(file, at, min(_HASHED, span.stop - at)))
 
 
 def _read_at(file: int, at: int, size: int) -> bytes:
