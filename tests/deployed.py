@@ -140,6 +140,8 @@ class Deployed:
             "SILVERSMITH_PIPELINE": str(self.located.root / "pipeline.py"),
             "SILVERSMITH_TRANSFORM": transform,
             "SILVERSMITH_QUEUE": self.url(transform),
+            "SILVERSMITH_STACK": self.name,
+            "SILVERSMITH_FINGERPRINT": json.loads(self.outputs[logical(transform, "Code")])["fingerprint"],
             **{f"SILVERSMITH_{role.upper()}": bucket for role, bucket in self.buckets.items()},
         }
 

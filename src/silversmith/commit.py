@@ -18,6 +18,7 @@ from silversmith.convert import write_all
 from silversmith.errors import DataError, PreconditionFailed, SourceChanged, TransformError, told
 from silversmith.lineage import Lineage
 from silversmith.outcome import Outcome, Verdict
+from silversmith.schemas.ownership import object_owner
 from silversmith.stores import Put, Source, Store, as_seen
 from silversmith.work import Ready, Work
 
@@ -155,6 +156,7 @@ def _replace(work: Work, key: str, body: bytes | Path, bronze: str, metadata: Ma
     """
     existing = work.lake.quarantine.head(key)
     if existing is not None:
+        work.require_ours(object_owner(work.lake.quarantine, key), bucket="quarantine", key=key)
         _require_bronze(work, bronze)
     return work.lake.quarantine.put(key, body, metadata=metadata, **as_seen(existing))
 
@@ -165,7 +167,7 @@ def _remove(work: Work, key: str, bronze: str | None) -> bool:
     Headed first: mostly there is none, and where the bucket keeps versions a DELETE would leave a marker each time.
     """
     existing = work.lake.quarantine.head(key)
-    if existing is None:
+    if existing is None or not work.is_ours(object_owner(work.lake.quarantine, key)):
         return False
     _require_bronze(work, bronze)
     with contextlib.suppress(PreconditionFailed):  # another has removed or replaced it, on the same terms
@@ -192,6 +194,7 @@ def _document(work: Work, source: Source, error: DataError) -> dict[str, Any]:
     return {
         "error": {"code": told(error.code), "message": told(error.message), "hint": told(error.hint), "place": place},
         "transform": work.transform.name,
+        **({"owner": work.owner.name} if work.owner is not None else {}),
         "bronze": {
             "key": work.key,
             "etag": source.head.etag,

@@ -63,6 +63,11 @@ class PreconditionFailed(SilversmithError):
     """A conditional put or delete found another object than it named: somebody else was first (HTTP 412 or 409)."""
 
 
+class NotOurs(SilversmithError):
+    """Silver or quarantine belongs to another pipeline, and is left as it is. The configuration is at fault, not the
+    data."""
+
+
 class AccessDenied(SilversmithError):
     """No policy of the template allows this action on this resource."""
 

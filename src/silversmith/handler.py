@@ -27,7 +27,7 @@ from silversmith.outcome import Outcome, Verdict
 from silversmith.pipeline import Pipeline, Transform, load
 from silversmith.process import complete, prepare_simple
 from silversmith.report import Report, describe
-from silversmith.schemas import Schemas
+from silversmith.schemas import Owner, Schemas
 from silversmith.stores import Lake
 from silversmith.telemetry.embedded import Tally
 from silversmith.telemetry.lines import request, set_up
@@ -64,6 +64,7 @@ class Handler:
         acknowledge: deletes messages from the queue before the invocation ends, by their receipt handles.
         now: the time of day, in UTC.
         lanes: how many messages wait for buckets side by side. Conversions are one after the other all the same.
+        owner: for whom silver is made; None: nobody minds whose it is.
         together: how many small objects are committed at once, which a folder as a bucket does for the price of about
             one; a message is reported when its own is. It may be set between batches.
     """
@@ -82,6 +83,7 @@ class Handler:
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
         lanes: int = 1,
         together: int = 1,
+        owner: Owner | None = None,
     ) -> None:
         self._transform = transform
         self._bucket = bucket
@@ -92,7 +94,7 @@ class Handler:
         self._release = release
         self._acknowledge = acknowledge
         self._now = now
-        self._schemas = Schemas(lake.silver, transform.name)
+        self._schemas = Schemas(lake.silver, transform.name, owner)
         self._lanes: Lanes[Report | None] | None = Lanes(lanes) if lanes > 1 else None
         self.together = together
         self._lookups = Lookups.of(transform, lake.bronze, scratch)
@@ -316,7 +318,8 @@ class Function:
 def handler(event: Mapping[str, Any], context: Context) -> dict[str, Any]:
     """What Lambda calls. Configured by the environment that the template sets: ``SILVERSMITH_PIPELINE``,
     ``SILVERSMITH_TRANSFORM``, ``SILVERSMITH_BRONZE``, ``SILVERSMITH_SILVER``, ``SILVERSMITH_QUARANTINE``,
-    ``SILVERSMITH_QUEUE`` (its URL). ``SILVERSMITH_LOG_LEVEL`` and ``SILVERSMITH_METRICS`` (``off``) are yours to set:
+    ``SILVERSMITH_QUEUE`` (its URL), ``SILVERSMITH_STACK`` (whose silver it is), ``SILVERSMITH_FINGERPRINT`` (of the
+    code that was deployed). ``SILVERSMITH_LOG_LEVEL`` and ``SILVERSMITH_METRICS`` (``off``) are yours to set:
     docs/observability.md"""
     return _from_environment()(event, context)
 
@@ -363,6 +366,7 @@ def build(
 
     pipeline = pipeline or load(environment["SILVERSMITH_PIPELINE"])
     transform = pipeline.find(environment["SILVERSMITH_TRANSFORM"])
+    _compare(transform, environment.get("SILVERSMITH_FINGERPRINT", ""))
 
     def handler(ended: Callable[[Report], None]) -> Handler:
         return Handler(
@@ -374,7 +378,18 @@ def build(
             release=release,
             acknowledge=acknowledge,
             lanes=LANES,
+            owner=Owner.of(environment),
         )
 
     metrics = environment.get("SILVERSMITH_METRICS", "on").lower() != "off"
     return Function(pipeline.name, transform.name, handler, metrics=metrics)
+
+
+def _compare(transform: Transform, deployed: str) -> None:
+    """Silver says what this code is. The commands compare it with what the template says, so that must be the same."""
+    if deployed not in {"", transform.fingerprint}:
+        _log.warning(
+            "the code of the transform %s has the fingerprint %s, and the template says %s: `silversmith reconcile "
+            "--changed` takes what this code makes for outdated. Deploy both together: `silversmith deploy`",
+            transform.name, transform.fingerprint, deployed,
+        )  # fmt: skip

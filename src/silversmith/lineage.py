@@ -6,7 +6,7 @@ import base64
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, fields
 from enum import StrEnum
 from functools import cached_property, lru_cache
@@ -26,7 +26,7 @@ LONGEST_DIALECT = 160
 PARQUET_ENTRY = "silversmith"
 
 #: What is written only where there is any.
-_SELDOM = frozenset({"lookups"})
+_SELDOM = frozenset({"lookups", "owner"})
 
 
 @dataclass(frozen=True)
@@ -35,6 +35,7 @@ class Lineage:
 
     ``schema`` is the version of the transform's recorded schema that it has; 0 where none is recorded. ``dialect`` is
     what was found out about how the file is written, as JSON: a wrong guess can be seen there. See :func:`brief`.
+    ``owner`` is the name of the stack that made it, of the pipeline where it was made locally; empty where nobody said.
     ``lookups`` is a digest of the keys and etags of the transform's lookups, empty where it has none; ``looked_up`` are
     these, which only the Parquet file has room for.
     """
@@ -56,10 +57,11 @@ class Lineage:
     dialect: str = ""
     lookups: str = ""
     looked_up: Mapping[str, str] = field(default_factory=dict)
+    owner: str = ""
 
     def to_metadata(self) -> dict[str, str]:
-        """As S3 user metadata: ASCII, names in lower case with dashes, below S3's 2 KB in all, for which the dialect
-        makes room where the key is very long.
+        """As S3 user metadata: ASCII, names in lower case with dashes, below S3's 2 KB in all, for which the dialect,
+        then the owner make room where the key is very long: the schema document names the owner, too.
 
         https://docs.aws.amazon.com/AmazonS3/latest/userguide/UsingMetadata.html
         """
@@ -73,8 +75,9 @@ class Lineage:
             if (value := getattr(self, name)) or name not in _SELDOM
         }
         metadata["bronze-key"] = encode_key(self.bronze_key)
-        if len("".join((*metadata, *metadata.values()))) > MOST_METADATA:
-            metadata["dialect"] = ""
+        for name in ("dialect", "owner"):
+            if name in metadata and len("".join((*metadata, *metadata.values()))) > MOST_METADATA:
+                metadata[name] = ""
         return metadata
 
     @staticmethod
@@ -99,6 +102,7 @@ class Lineage:
                 schema=int(values.get("schema", 0)),
                 dialect=values.get("dialect", ""),
                 lookups=values.get("lookups", ""),
+                owner=values.get("owner", ""),
             )
         except (KeyError, ValueError):
             return None
@@ -143,6 +147,7 @@ class Decision(StrEnum):
     OUTDATED = "outdated"  #: silver was made by other code or with other lookups, or before its schema was widened
     GONE = "gone"  #: there is no bronze object, and no silver of it
     ORPHANED = "orphaned"  #: there is no bronze object, but silver that was made of one
+    FOREIGN = "foreign"  #: another pipeline made silver: it is left as it is
 
 
 def decide(
@@ -153,13 +158,17 @@ def decide(
     silver_exists: bool,
     schema: int = 0,
     lookups: str = "",
+    owners: Collection[str] | None = None,
 ) -> Decision:
     """What to do, from what bronze and silver hold now. ``bronze_etag`` None: there is no bronze object.
 
     ``schema`` is the version that silver of this code has now: what has an older one is as good as of other code.
     ``lookups`` is the digest of what the transform's lookups are now: so is what was made with others.
+    ``owners`` are those whose silver may be replaced, an empty name for silver that names none; None: anybody's.
     An event plays no part in it: it is only the reason for having looked.
     """
+    if owners is not None and silver is not None and silver.owner not in owners:
+        return Decision.FOREIGN
     if bronze_etag is None:
         return Decision.ORPHANED if silver_exists else Decision.GONE
     if not silver_exists or silver is None:

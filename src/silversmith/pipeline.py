@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 import re
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import CodeType
@@ -16,6 +17,7 @@ import polars as pl
 from silversmith import limits, writers
 from silversmith.contract import Contract
 from silversmith.contract.foreign import accepted
+from silversmith.deployment import ROLES
 from silversmith.errors import DefinitionError
 from silversmith.fingerprint import fingerprint
 from silversmith.formats import Reader
@@ -253,6 +255,14 @@ class Pipeline:
             **options,  # type: ignore[arg-type]  # by now readers and writers are objects
         )
         self._places[name] = _place()
+
+
+def as_deployed(pipeline: Pipeline, buckets: Mapping[str, str], transforms: Iterable[Transform]) -> Pipeline:
+    """The same pipeline with other buckets, by what they are for, and with these transforms in place of its own."""
+    deployed = copy.copy(pipeline)
+    deployed.bronze, deployed.silver, deployed.quarantine = (buckets[role] for role in ROLES)
+    deployed._transforms = {transform.name: transform for transform in transforms}
+    return deployed
 
 
 def _contract(given: object) -> Contract | None:

@@ -63,6 +63,7 @@ def process(
         Contended: somebody else was first every time. Try again later.
         TransformError: the user's code raised.
         LookupMissing, LookupUnusable: a lookup cannot be had. Try again later.
+        NotOurs: silver or quarantine is another pipeline's. Nothing was written.
         AccessDenied, OSError: the system is at fault. Try again later.
     """
     lookups = lookups or Lookups.of(transform, lake.bronze, scratch)
@@ -100,8 +101,12 @@ def prepare(work: Work, *, later: bool = False) -> Outcome | Ready:
     Raises:
         PreconditionFailed, SourceChanged: what is true has changed meanwhile. Or as :func:`process`.
     """
+    if work.schemas is not None:
+        work.schemas.own()
     head = work.lake.silver.head(work.silver)
     lineage = Lineage.from_metadata(head.metadata) if head else None
+    if lineage is not None:
+        work.require_ours(lineage.owner, bucket="silver", key=work.silver)
     if head is not None and lineage is not None and _is_settled(work, lineage):
         return commit.settled(work, lineage, head.etag)
     with work.lake.bronze.open(work.key) as source:
@@ -189,6 +194,7 @@ def _lineage(work: Work, source: Source) -> Lineage:
         attempt=work.attempt,
         lookups=work.lookups.digest,
         looked_up=work.lookups.etags,
+        owner=work.owner.name if work.owner is not None else "",
     )
 
 

@@ -22,11 +22,12 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from silversmith.ahead import batched
-from silversmith.errors import SilversmithError
+from silversmith.errors import NotOurs, SilversmithError
 from silversmith.events import ObjectEvent, object_created
 from silversmith.lineage import Decision
 from silversmith.pipeline import Pipeline, Transform, load
 from silversmith.reconciliation import Finding, Looked, look
+from silversmith.schemas import Owner
 from silversmith.stores import Lake
 from silversmith.telemetry.lines import request, set_up
 
@@ -104,6 +105,7 @@ class Reconciler:
         bucket: the bronze bucket's name.
         lake: the buckets.
         queue: opens a queue by its URL.
+        owner: whose silver it should be; None: nobody minds.
         again: invokes this function once more, asynchronously, with an event.
         now: the time of day, in UTC.
         log: told what was done, as JSON values.
@@ -117,6 +119,7 @@ class Reconciler:
         lake: Lake,
         queue: Callable[[str], Queue],
         again: Callable[[dict[str, Any]], None],
+        owner: Owner | None = None,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
         log: Callable[[dict[str, Any]], None] = lambda _: None,
     ) -> None:
@@ -125,6 +128,7 @@ class Reconciler:
         self._lake = lake
         self._queue = queue
         self._again = again
+        self._owner = owner
         self._now = now
         self._log = log
 
@@ -162,31 +166,41 @@ class Reconciler:
         if not after and (waiting := queue.waiting()) > BUSY:  # later they may be what this very round has sent
             self._log({**told, "skipped": True, "waiting": waiting})
             return None
-        checked, found, orphaned = 0, 0, 0
-        looked = look(
-            transform,
-            self._lake,
-            changed=event.get("changed") is True,
-            after=after,
-            settled=self._now() - timedelta(seconds=event.get("settled_seconds", SETTLED_SECONDS)),
-            workers=WORKERS,
-        )
+        checked, found, orphaned, foreign = 0, 0, 0, 0
+        try:
+            looked = look(
+                transform,
+                self._lake,
+                changed=event.get("changed") is True,
+                after=after,
+                settled=self._now() - timedelta(seconds=event.get("settled_seconds", SETTLED_SECONDS)),
+                workers=WORKERS,
+                owner=self._owner,
+            )
+        except NotOurs as error:  # nothing that is sent would be done
+            self._log({**told, "skipped": True, "error": str(error)})
+            return None
         for some in batched(looked, BATCH):
             findings = [item.finding for item in some if item.finding is not None]
-            wrong = [finding for finding in findings if finding.kind is not Decision.ORPHANED]
+            wrong = [finding for finding in findings if finding.is_to_be_sent]
             self._send(queue, wrong)
             checked, found = checked + len(some), found + len(wrong)
-            orphaned += len(findings) - len(wrong)
+            orphaned += sum(finding.kind is Decision.ORPHANED for finding in findings)
+            foreign += sum(finding.kind is Decision.FOREIGN for finding in findings)
             after = _last_place(some) or after
             if len(some) == BATCH and context.get_remaining_time_in_millis() < RESERVE:
-                self._log({**told, "checked": checked, "sent": found, "orphaned": orphaned, "stopped": after})
+                self._log({**told, **_totals(checked, found, orphaned, foreign), "stopped": after})
                 return Place(transform.name, after)
-        self._log({**told, "checked": checked, "sent": found, "orphaned": orphaned})
+        self._log({**told, **_totals(checked, found, orphaned, foreign)})
         return None
 
     def _send(self, queue: Queue, findings: Sequence[Finding]) -> None:
         for some in batched(findings, MESSAGES):
             queue.send([_body(finding.event(self._bucket)) for finding in some])
+
+
+def _totals(checked: int, sent: int, orphaned: int, foreign: int) -> dict[str, int]:
+    return {"checked": checked, "sent": sent, "orphaned": orphaned, **({"foreign": foreign} if foreign else {})}
 
 
 def _body(event: ObjectEvent) -> str:
@@ -259,7 +273,8 @@ def build(environment: Mapping[str, str], *, s3: Any, sqs: Any, functions: Any) 
         )
 
     def log(told: dict[str, Any]) -> None:
-        _log.info("skipped" if told.get("skipped") else "reconciled", extra=told)
+        level = logging.ERROR if "error" in told else logging.INFO
+        _log.log(level, "skipped" if told.get("skipped") else "reconciled", extra=told)
 
     return Reconciler(
         load(environment["SILVERSMITH_PIPELINE"]),
@@ -267,5 +282,6 @@ def build(environment: Mapping[str, str], *, s3: Any, sqs: Any, functions: Any) 
         lake=Lake(bucket("BRONZE"), bucket("SILVER"), bucket("QUARANTINE")),
         queue=lambda url: SqsQueue(url, sqs),
         again=again,
+        owner=Owner.of(environment),
         log=log,
     )

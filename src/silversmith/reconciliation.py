@@ -8,7 +8,7 @@ docs/decisions/0010-reconcile-compares-listings.md
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -21,7 +21,7 @@ from silversmith.lineage import Decision, Lineage, decide, error_key, silver_key
 from silversmith.lookups import current_digest
 from silversmith.pairing import ENDING, Pair, overtaken, pairs
 from silversmith.pipeline import Transform
-from silversmith.schemas import Schemas
+from silversmith.schemas import Owner, Schemas
 from silversmith.stores import Head, Lake, Store
 
 
@@ -30,8 +30,9 @@ class Finding:
     """One key of one transform that is not as it should be.
 
     ``kind`` is MISSING, STALE, OUTDATED, or ORPHANED: silver of a bronze object that is gone, or whose key the
-    transform's pattern does not match any more. ``key`` is the bronze key, ``silver`` the silver key. ``etag``,
-    ``version`` and ``size`` (bytes) are the bronze object's, as far as they are known.
+    transform's pattern does not match any more; or FOREIGN: another pipeline made its silver. ``key`` is the bronze
+    key, ``silver`` the silver key. ``etag``, ``version`` and ``size`` (bytes) are the bronze object's, as far as they
+    are known.
     """
 
     transform: str
@@ -41,6 +42,11 @@ class Finding:
     etag: str = ""
     version: str = ""
     size: int | None = None
+
+    @property
+    def is_to_be_sent(self) -> bool:
+        """Whether the transform can mend it."""
+        return self.kind not in {Decision.ORPHANED, Decision.FOREIGN}
 
     def event(self, bucket: str) -> ObjectEvent:
         """The event that S3 would have sent of the bronze object."""
@@ -69,6 +75,7 @@ def look(
     settled: datetime | None = None,
     etag: Callable[[Head], str | None] = listed_etag,
     workers: int = 1,
+    owner: Owner | None = None,
 ) -> Iterator[Looked]:
     """Look at every key of a transform, once. Lazy; memory does not grow with the buckets.
 
@@ -82,10 +89,19 @@ def look(
         settled: leave alone what landed at this time or later: its event may still be on its way.
         etag: what tells the etag of a listed bronze object; None or an empty one: leave this key alone.
         workers: how many objects are headed at once. The stores must bear as many threads.
+        owner: whose silver it should be; None: nobody minds.
+
+    Raises:
+        NotOurs: all of the transform's silver is another pipeline's.
     """
-    recorded = Schemas(lake.silver, transform.name).look().document.of(transform.fingerprint) if changed else None
+    document = Schemas(lake.silver, transform.name).look().document if changed or owner is not None else None
+    recorded = document.of(transform.fingerprint) if document is not None and changed else None
+    owners = None
+    if owner is not None and document is not None:
+        owner.require(document)
+        owners = document.owners(owner.name)
     lookups = current_digest(lake.bronze, transform.lookups) if changed else None
-    eye = _Eye(transform, lake, changed, settled, etag, recorded.version if recorded else 0, lookups)
+    eye = _Eye(transform, lake, changed, settled, etag, recorded.version if recorded else 0, lookups, owners)
     bronze = _bronze(transform, lake.bronze, after)
     silver = lake.silver.list(f"{transform.name}/", start_after=f"{transform.name}/{after}{ENDING}" if after else "")
     return mapped(eye.look, pairs(transform.name, bronze, silver), workers)
@@ -114,6 +130,7 @@ class _Eye:
     etag: Callable[[Head], str | None]
     schema: int
     lookups: str | None
+    owners: Collection[str] | None
 
     def look(self, pair: Pair) -> Looked:
         finding = self._orphan(pair) if pair.bronze is None else self._compare(pair, pair.bronze)
@@ -131,11 +148,17 @@ class _Eye:
         exists = silver is not None
         found = lineage.lookups if lineage is not None and self.lookups is None else self.lookups or ""
         kind = decide(
-            etag, lineage, self.transform.fingerprint, silver_exists=exists, schema=self.schema, lookups=found
+            etag,
+            lineage,
+            self.transform.fingerprint,
+            silver_exists=exists,
+            schema=self.schema,
+            lookups=found,
+            owners=self.owners,
         )
         if kind is Decision.DUPLICATE or (kind is Decision.OUTDATED and not self.changed):
             return None
-        if self._is_quarantined(pair.key, etag):
+        if kind is not Decision.FOREIGN and self._is_quarantined(pair.key, etag):
             return None
         return Finding(self.transform.name, pair.key, kind, name, etag, bronze.version or "", bronze.size)
 

@@ -14,7 +14,7 @@ from silversmith.lineage import error_key, rejected_key, silver_key
 from silversmith.lookups import Lookups
 from silversmith.outcome import Outcome, Verdict
 from silversmith.pipeline import Transform
-from silversmith.schemas import Known, Schemas
+from silversmith.schemas import Known, Owner, Schemas
 from silversmith.stages import Stages
 from silversmith.stores import Head, Lake, Source
 
@@ -57,6 +57,25 @@ class Work:
     def known(self) -> Known | None:
         """What is recorded of the schema of silver; None where nothing is to be recorded."""
         return self.schemas.look() if self.schemas is not None else None
+
+    @property
+    def owner(self) -> Owner | None:
+        """For whom silver is made; None where nobody minds."""
+        return self.schemas.owner if self.schemas is not None else None
+
+    def require_ours(self, maker: str, *, bucket: str, key: str) -> None:
+        """
+        Raises:
+            NotOurs: another pipeline, the ``maker``, made this object of the ``bucket`` (silver or quarantine).
+        """
+        if self.owner is not None and not self.is_ours(maker):
+            raise self.owner.refusal(self.transform.name, maker, getattr(self.owner, bucket), key)
+
+    def is_ours(self, maker: str) -> bool:
+        """Whether what this one made may be replaced; an empty name for what does not say."""
+        if self.schemas is None or self.owner is None:
+            return True
+        return maker in self.schemas.look().document.owners(self.owner.name)
 
     @property
     def rejected(self) -> str:

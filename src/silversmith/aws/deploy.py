@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from silversmith.aws import silver
 from silversmith.aws.account import Account
 from silversmith.aws.artefacts import Artefacts, require_bucket, switch_eventbridge_on
 from silversmith.aws.bundle import Bundle, build
@@ -24,7 +25,8 @@ from silversmith.aws.layer import KEY, runtime, with_layer
 from silversmith.aws.stack import ChangeSet, Pause, Stack, State, Tell
 from silversmith.aws.tree import pack
 from silversmith.deployment import Deployment
-from silversmith.pipeline import Located
+from silversmith.pipeline import Located, Transform
+from silversmith.schemas import Owner
 from silversmith.template import compile as compile_template
 
 #: As :func:`silversmith.aws.bundle.build`.
@@ -38,13 +40,15 @@ Confirm = Callable[[Diff], bool]
 class Release:
     """What is to be deployed: the name of the stack, its template and the code.
 
-    ``existing_bronze`` is the bronze bucket where it is not the stack's.
+    ``existing_bronze`` is the bronze bucket where it is not the stack's. ``transforms`` make silver for ``owner``.
     """
 
     name: str
     template: Mapping[str, Any]
     bundle: Bundle
     parameters: Mapping[str, str]
+    owner: Owner
+    transforms: tuple[Transform, ...]
     existing_bronze: str = ""
 
 
@@ -94,7 +98,15 @@ def release(
         KEY: f"layers/{bundle.layer_digest}.zip",
     }
     bronze = chosen.bucket("bronze", located.pipeline.bronze) if "bronze" in chosen.existing_buckets else ""
-    return Release(name, with_layer(compiled, name), bundle, parameters, bronze)
+    return Release(
+        name,
+        with_layer(compiled, name),
+        bundle,
+        parameters,
+        silver.owner(located.pipeline, chosen),
+        located.pipeline.transforms,
+        bronze,
+    )
 
 
 def deploy(
@@ -117,8 +129,10 @@ def deploy(
     Raises:
         StackFailed: AWS could not do it, and put everything back.
         DeployError: AWS refused, or the stack is in no state for it.
+        NotOurs: another pipeline has the silver of a transform. Nothing was changed.
     """
     stack = Stack(account, wanted.name, tell=tell, pause=pause)
+    silver.refuse_others(account, wanted.owner, wanted.transforms, tell)
     state = _ready(stack, tell)
     if wanted.existing_bronze:
         require_bucket(account, wanted.existing_bronze)

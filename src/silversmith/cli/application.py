@@ -32,6 +32,7 @@ COMMANDS = (
     ("redrive", "redrive:redrive", "Try again what failed."),
     ("reconcile", "reconcile:reconcile", "Repair what events missed."),
     ("replay", "replay:replay", "Run files again."),
+    ("take-over", "take_over:take_over", "Make silver that another pipeline made this one's."),
     ("template", "template:template", "Print the CloudFormation template of the pipeline."),
     ("bundle", "bundle:bundle", "Write the code that Lambda runs into a zip file."),
     ("deploy", "deploy:deploy", "Create the pipeline on AWS, or update it."),

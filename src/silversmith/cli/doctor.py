@@ -6,7 +6,7 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
-from silversmith.cli.opened import load_pipeline
+from silversmith.cli.opened import load_pipeline, locate_pipeline
 from silversmith.cli.options import PIPELINE, JsonOption, PipelineArgument
 from silversmith.cli.screen import say, say_json
 from silversmith.cli.where import HERE, Where
@@ -52,6 +52,7 @@ def _facts(named: str, where: Where) -> Facts:
             told,
             problem,
             account=_account(where.endpoint_url),
+            owners=_owners(named, where) if definition else None,
             has_installer=find_uv() is not None,
         )
     bronze = where.lake / (definition.bronze if definition else "dl-bronze-layer")
@@ -65,7 +66,27 @@ def _facts(named: str, where: Where) -> Facts:
         file_system=look.file_system(where.lake),
         clock=look.clock(bronze, time.time()),
         open_files=look.open_files(),
+        owners=_owners(named, where) if definition else None,
     )
+
+
+def _owners(named: str, where: Where) -> dict[str, str] | None:
+    """By transform, which other pipeline has its silver; None where that cannot be seen, or there is no lake yet."""
+    from silversmith.cli.take_over import opened
+    from silversmith.errors import SilversmithError
+    from silversmith.local.lake import LakeFolder
+    from silversmith.schemas.ownership import others
+
+    if not where.on_aws and not LakeFolder(where.lake).state.is_dir():
+        return None  # to look would make its folders
+    try:
+        located = locate_pipeline(named)
+        owner, silver, quarantine = opened(located, where)
+        names = [each.name for each in located.pipeline.transforms]
+        found = {name: " and ".join(others(silver, quarantine, name, owner)) for name in names}
+    except SilversmithError:
+        return None
+    return {name: other for name, other in found.items() if other}
 
 
 def _definition(named: str) -> tuple[Pipeline | None, str]:

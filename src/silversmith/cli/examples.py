@@ -31,6 +31,7 @@ EXAMPLES: Mapping[str, Sequence[str]] = {
         "silversmith replay 'orders/2026-*.csv'",
         "silversmith replay '*' --changed --dry-run",
     ),
+    "take-over": ("silversmith take-over", "silversmith take-over --target aws --yes"),
     "template": ("silversmith template --output template.json",),
     "bundle": ("silversmith bundle --output code.zip",),
     "deploy": ("silversmith deploy", "silversmith deploy --yes --json"),

@@ -22,6 +22,7 @@ _MEANS = {
     "stale": "silver was made of other bytes",
     "outdated": "silver was made by other code",
     "orphaned": "silver without bronze",
+    "foreign": "silver was made by another pipeline",
 }
 
 
@@ -42,19 +43,20 @@ def reconcile(
 ) -> int:
     """Compare bronze with what silver says of itself, and send through the queues again what is missing or stale.
 
-    Silver without a bronze object is named; nothing is done about it.
+    Silver without a bronze object, or of another pipeline, is named; nothing is done about it. Exit code 1: some is
+    another pipeline's.
     """
     hush(quiet)
     from silversmith.operations.reconcile import reconcile as operation
 
-    totals = {"checked": 0, "found": 0, "waiting": 0, "orphaned": 0}
+    totals = {"checked": 0, "found": 0, "waiting": 0, "orphaned": 0, "foreign": 0}
     kinds: dict[str, int] = {}
     named: list[tuple[str, Finding]] = []
     with opened(pipeline, where, writable=not dry_run) as (definition, target), bar("keys", json=json) as advance:
         for batch in operation(definition, target, transform=transform, changed=changed, dry_run=dry_run):
             totals["checked"] += batch.checked
             advance(batch.checked)
-            for what in ("found", "waiting", "orphaned"):
+            for what in ("found", "waiting", "orphaned", "foreign"):
                 findings = getattr(batch, what)
                 totals[what] += len(findings)
                 for finding in findings:
@@ -67,14 +69,14 @@ def reconcile(
         say_json(_document(totals, kinds, named, dry_run=dry_run))
     else:
         _sum_up(totals, kinds, len(named), dry_run=dry_run, running=running)
-    return 0
+    return 1 if totals["foreign"] else 0
 
 
 def _tell(what: str, finding: Finding, *, dry_run: bool, quiet: bool) -> None:
     if quiet:
         return
     found = "not sent" if dry_run else "sent"
-    done = {"found": found, "waiting": "a message of it exists already", "orphaned": finding.silver}[what]
+    done = {"found": found, "waiting": "a message of it exists already"}.get(what, finding.silver)
     say(f"{finding.kind.value:9} {finding.transform}  {shown(finding.key)}  ({done})")
 
 
@@ -85,6 +87,8 @@ def _sum_up(totals: dict[str, int], kinds: dict[str, int], named: int, *, dry_ru
         say()
     for kind, number in kinds.items():
         say(f"{number:,} {kind}: {_MEANS[kind]}")
+    if totals["foreign"]:
+        say("what another pipeline made is left as it is; if that is gone, take it over: `silversmith take-over`")
     if totals["waiting"]:
         say(
             f"{totals['waiting']:,} of them have a message already, on its way or in a dead-letter queue: not sent. "
@@ -103,7 +107,7 @@ def _document(
         "dry_run": dry_run,
         "checked": totals["checked"],
         "sent": 0 if dry_run else totals["found"],
-        **{what: totals[what] for what in ("found", "waiting", "orphaned")},
+        **{what: totals[what] for what in ("found", "waiting", "orphaned", "foreign")},
         "kinds": kinds,
         "keys": [
             {

@@ -44,7 +44,8 @@ def schema(
 
 
 def _show(found: History) -> None:
-    say(f"{found.transform} over {found.lake}: version {found.version}", style="bold")
+    whose = f", of {found.owner}" if found.owner else ""
+    say(f"{found.transform} over {found.lake}: version {found.version}{whose}", style="bold")
     for one in found.schemas:
         say()
         whose = "the code that there is now" if one.current else "other code"

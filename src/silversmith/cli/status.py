@@ -46,6 +46,14 @@ def _show(found: Status, where: Where, no_history: str) -> None:
     say(header, style="bold")
     for row in rows:
         say(row)
+    for transform in found.transforms:
+        if transform.owner:
+            say()
+            say(
+                f"the silver of {transform.name} is {transform.owner}'s, and files fail; rename the transform, or see "
+                "`silversmith take-over --help`",
+                style="bold red",
+            )
     if any(transform.quarantined or transform.dead for transform in found.transforms) or found.chain.dead:
         say()
         say("what failed, and why: silversmith failures")

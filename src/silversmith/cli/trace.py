@@ -24,6 +24,7 @@ _STATES = {
     "outdated": "silver was made by other code than the pipeline's",
     "missing": "there is no silver object",
     "quarantined": "this version cannot become silver",
+    "foreign": "another pipeline made silver, and it is left as it is",
     "orphaned": "silver is of a bronze object that is gone",
     "gone": "there is neither bronze nor silver",
 }
@@ -126,6 +127,8 @@ def _show_transform(found: OfTransform) -> None:
     say(f"  transform {found.transform}: {found.state}, {_STATES.get(found.state, '')}", style="bold")
     if not found.matches:
         say("    its pattern does not match this key (any more)")
+    if found.owner:
+        say(f"    the silver of this transform is {found.owner}'s; see `silversmith take-over --help`", style="red")
     if found.silver is not None:
         _show_silver(found.silver)
     if found.rejected is not None:
@@ -149,4 +152,5 @@ def _show_silver(silver: Silver) -> None:
         f"format {lineage.format or '-'}{f' {lineage.dialect}' if lineage.dialect else ''}"
     )
     say(f"      from etag {lineage.bronze_etag}, version {lineage.bronze_version or '-'}, {size(lineage.bronze_size)}")
-    say(f"      committed {lineage.committed_at}, attempt {lineage.attempt}, by code {lineage.fingerprint}")
+    whose = f" of {lineage.owner}" if lineage.owner else ""
+    say(f"      committed {lineage.committed_at}, attempt {lineage.attempt}, by code {lineage.fingerprint}{whose}")

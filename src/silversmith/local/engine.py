@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from contextlib import ExitStack, suppress
 from multiprocessing.connection import Connection, wait
 
+from silversmith.errors import NotOurs
 from silversmith.local import resend
 from silversmith.local.chain import Chain, build, worker_functions
 from silversmith.local.chaos import Chaos
@@ -34,6 +35,7 @@ from silversmith.local.watcher import Watcher
 from silversmith.local.worker import WorkerConfig
 from silversmith.local.workers import LOOK, Worker, Workers
 from silversmith.pipeline import Pipeline
+from silversmith.schemas.ownership import require_ours
 from silversmith.template import compile as compile_template
 
 #: How many files the bucket room takes in one transaction.
@@ -67,6 +69,7 @@ class Engine:
 
     Raises:
         LakeInUse: another engine runs over this lake.
+        NotOurs: another pipeline has the silver of a transform here. Nothing was done.
     """
 
     def __init__(
@@ -93,6 +96,7 @@ class Engine:
             self._successor: Pipeline | None = None
             lake.create(pipeline.bronze, pipeline.silver, pipeline.quarantine)
             closing.callback(LakeLock(lake).release)
+            _require_ours(lake, pipeline)
             lake.sweep()
             self._open(closing, pipeline)
             self._chain, self._workers, self._rounds, self._reports = self._set_up(pipeline)
@@ -286,10 +290,15 @@ class Engine:
         if pipeline.bronze != self._bronze:
             _log.error("the bronze bucket's name has changed to %s: start the engine again", pipeline.bronze)
             return
+        self._lake.create(pipeline.bronze, pipeline.silver, pipeline.quarantine)
+        try:
+            _require_ours(self._lake, pipeline)
+        except NotOurs as error:
+            _log.error("the pipeline's new definition is not taken: %s, and start the engine again", error)
+            return
         self._workers.stop()
         # What the old one has done may not be what this one asks for.
         self._since = max(self._since, self._clock.now())
-        self._lake.create(pipeline.bronze, pipeline.silver, pipeline.quarantine)
         self._chain, self._workers, self._rounds, self._reports = self._set_up(pipeline)
         _log.warning("the pipeline's definition has changed: going on with the new one")
 
@@ -411,3 +420,12 @@ class Engine:
     def _wake(self) -> None:
         with suppress(BlockingIOError):  # then it is awake already
             os.write(self._wake_writing, b"w")
+
+
+def _require_ours(lake: LakeFolder, pipeline: Pipeline) -> None:
+    """
+    Raises:
+        NotOurs: another pipeline has the silver of a transform in this lake.
+    """
+    stores = lake.stores(pipeline)
+    require_ours(lake.owner(pipeline), stores.silver, stores.quarantine, pipeline.transforms)

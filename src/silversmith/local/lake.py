@@ -10,6 +10,7 @@ from pathlib import Path
 
 from silversmith.errors import LakeInUse
 from silversmith.pipeline import Pipeline
+from silversmith.schemas import Owner
 from silversmith.stores import Lake
 from silversmith.stores.local import LocalStore
 
@@ -75,6 +76,10 @@ class LakeFolder:
         return LocalStore(
             self.bucket(name), scratch=scratch or self.scratch, locks=self.locks, foreign_writers=foreign_writers
         )
+
+    def owner(self, pipeline: Pipeline) -> Owner:
+        """Whose silver a pipeline makes here: the template of a pipeline without a deployment has its name."""
+        return Owner(pipeline.name, pipeline.silver, pipeline.quarantine)
 
     def stores(self, pipeline: Pipeline, *, scratch: Path | None = None) -> Lake:
         """The three stores of a pipeline."""

@@ -15,7 +15,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 
 from silversmith.ahead import batched
-from silversmith.lineage import Decision
 from silversmith.local import resend
 from silversmith.local.bucket import DOUBTFUL
 from silversmith.local.journal import Journal
@@ -118,7 +117,7 @@ class Rounds:
         return str(found[1])
 
     def _send(self, transform: str, looked: Sequence[Looked]) -> int:
-        findings = [item.finding for item in looked if item.finding and item.finding.kind is not Decision.ORPHANED]
+        findings = [item.finding for item in looked if item.finding and item.finding.is_to_be_sent]
         if not findings:
             return 0
         places = self._places[transform]

@@ -27,6 +27,7 @@ from silversmith.local.place import NOWHERE, Place
 from silversmith.local.trip import split
 from silversmith.pipeline import Pipeline, load
 from silversmith.report import Report
+from silversmith.schemas import Owner
 from silversmith.stores import Lake, Store
 
 #: How many small objects are committed at once. The disk is waited for once for all of them; what they hold is bounded.
@@ -116,6 +117,7 @@ class _Handlers:
             began=self._began,
             ended=self._end,
             now=lambda: datetime.now(UTC),
+            owner=Owner.of(environment),
         )
 
     def _guarded(self, store: Store, bucket: str, function: FunctionConfig) -> GuardedStore:

@@ -5,10 +5,11 @@ AWS keeps no history of single files that could be asked cheaply: what is told c
 
 from __future__ import annotations
 
-import copy
+import json
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from functools import cached_property
 from itertools import groupby
 from pathlib import Path
@@ -24,11 +25,14 @@ from silversmith.operations import WrongCall
 from silversmith.operations.aws_queues import AT_ONCE, LONG_POLL, Message, Queue, told
 from silversmith.operations.documents import ERROR
 from silversmith.operations.target import DeadKind, DeadMessage, Depth, Hop, LastOutcome, Lately, News, TransformQueues
-from silversmith.pipeline import Pipeline
+from silversmith.patterns.keys import KeyPattern
+from silversmith.pipeline import Pipeline, Transform, as_deployed
 from silversmith.reconciler import SqsQueue
+from silversmith.schemas import Owner
 from silversmith.stores import Lake
 from silversmith.stores.s3 import S3Store
 from silversmith.template.names import logical
+from silversmith.template.transform import CODE
 
 #: How many objects are headed at once: the SDK keeps so many connections.
 WORKERS = 10
@@ -55,11 +59,15 @@ def open_stack(
 ) -> Iterator[tuple[Pipeline, AwsTarget]]:
     """A deployed pipeline, with the buckets that it has there, and the stack as a target, while the block lasts.
 
+    Its transforms have the fingerprint, the pattern and the lookups that are deployed, whatever is checked out: silver
+    is compared with the code that makes it.
+
     Args:
         account: where it is.
         name: the stack's name.
         pipeline: what is deployed there.
-        tell: told, for a person, where something could not be seen whole.
+        tell: told, for a person, where something could not be seen whole, and which transforms differ from what is
+            deployed.
         wait: seconds to wait for a message where there should be one.
 
     Raises:
@@ -75,10 +83,9 @@ def open_stack(
     buckets = {role: state.outputs.get(f"{role.capitalize()}BucketName", "") for role in ROLES}
     if not all(buckets.values()) or "TopicArn" not in state.outputs:
         raise WrongCall(f"the stack {name} ({state.status}) has no outputs of a pipeline: `silversmith deploy` first")
-    deployed = copy.copy(pipeline)
-    deployed.bronze, deployed.silver, deployed.quarantine = (buckets[role] for role in ROLES)
+    deployed = as_deployed(pipeline, buckets, [_deployed(each, state.outputs, tell) for each in pipeline.transforms])
     target = AwsTarget(
-        deployed, state.outputs, account, place=f"stack {name} in {account.region}", tell=tell, wait=wait
+        deployed, state.outputs, account, name=name, place=f"stack {name} in {account.region}", tell=tell, wait=wait
     )
     try:
         yield deployed, target
@@ -96,6 +103,7 @@ class AwsTarget:
         pipeline: what is deployed, with the buckets that it has there.
         outputs: of its stack.
         account: where it is.
+        name: of the stack.
         place: which one it is, for a person.
         tell: see :func:`open_stack`.
         wait: likewise.
@@ -107,6 +115,7 @@ class AwsTarget:
         outputs: Mapping[str, str],
         account: Account,
         *,
+        name: str,
         place: str,
         tell: Callable[[str], None] = lambda _: None,
         wait: int = LONG_POLL,
@@ -114,6 +123,7 @@ class AwsTarget:
         self._pipeline = pipeline
         self._outputs = outputs
         self._account = account
+        self._name = name
         self._place = place
         self._tell = tell
         self._wait = wait
@@ -133,6 +143,10 @@ class AwsTarget:
             S3Store(getattr(self._pipeline, role), client=client, scratch=scratch) for role in ROLES
         )
         return Lake(bronze, silver, quarantine)
+
+    @property
+    def owner(self) -> Owner:
+        return Owner(self._name, self._pipeline.silver, self._pipeline.quarantine)
 
     @property
     def remembers(self) -> bool:
@@ -327,6 +341,37 @@ class AwsTarget:
         if url is None:
             raise WrongCall(f"the {self.place} has no transform {transform}: run `silversmith deploy` first")
         return url
+
+
+def _deployed(transform: Transform, outputs: Mapping[str, str], tell: Callable[[str], None]) -> Transform:
+    """The transform with what the stack's output says of it. Without one it is taken as it is checked out: it is not
+    deployed yet, or was by a Silversmith that did not tell."""
+    text = outputs.get(logical(transform.name, CODE))
+    if text is None:
+        if f"{logical(transform.name, 'Queue')}Url" in outputs:
+            tell(
+                f"{transform.name}: the stack does not say which code is deployed, so it is compared with the "
+                "checkout's; the next `silversmith deploy` records it"
+            )
+        return transform
+    said = json.loads(text)
+    deployed = replace(
+        transform,
+        fingerprint=said["fingerprint"],
+        pattern=KeyPattern.parse(said["pattern"]),
+        lookups=tuple(said["lookups"]),
+    )
+    differs = [
+        what
+        for what, name in (("code", "fingerprint"), ("pattern", "pattern"), ("lookups", "lookups"))
+        if getattr(deployed, name) != getattr(transform, name)
+    ]
+    if differs:
+        tell(
+            f"{transform.name}: the checkout differs from what is deployed ({', '.join(differs)}), and what is "
+            "deployed counts: `silversmith diff`, `silversmith deploy`"
+        )
+    return deployed
 
 
 def _kind(output: str) -> DeadKind:

@@ -109,7 +109,8 @@ class Account:
 
 @dataclass(frozen=True)
 class Facts:
-    """Everything that was found out. What is None was not looked at, because it does not matter there."""
+    """Everything that was found out. What is None was not looked at, because it does not matter there. ``owners``: by
+    transform, which other pipeline has its silver."""
 
     python: tuple[int, ...]
     packages: tuple[Package, ...]
@@ -122,6 +123,7 @@ class Facts:
     open_files: int | None = None
     account: Account | None = None
     has_installer: bool | None = None
+    owners: Mapping[str, str] | None = None
 
 
 @dataclass(frozen=True)
@@ -147,6 +149,8 @@ def judge(facts: Facts) -> Report:
         found.append(_account(facts.account))
     if facts.has_installer is not None:
         found.append(_installer(facts.has_installer))
+    if facts.owners is not None:
+        found.append(_owners(facts.owners))
     if facts.file_system is not None:
         found.append(_file_system(facts.file_system))
     if facts.disk is not None:
@@ -213,6 +217,16 @@ def _installer(there: bool) -> Finding:
     return Finding(
         "uv", State.WARN, "not found: bundles can only be made of packages for a machine and Python like this",
         "pip install uv",
+    )  # fmt: skip
+
+
+def _owners(owners: Mapping[str, str]) -> Finding:
+    if not owners:
+        return Finding("silver", State.OK, "no other pipeline has it")
+    told = "; ".join(f"{transform}: it is {owner}'s" for transform, owner in owners.items())
+    return Finding(
+        "silver", State.FAIL, told,
+        "rename the transform, or use another bucket; if that pipeline is gone: silversmith take-over",
     )  # fmt: skip
 
 

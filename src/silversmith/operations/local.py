@@ -23,6 +23,7 @@ from silversmith.local.stack import Stack, read
 from silversmith.operations import WrongCall
 from silversmith.operations.target import DeadKind, DeadMessage, Depth, Hop, LastOutcome, Lately, News, TransformQueues
 from silversmith.pipeline import Pipeline
+from silversmith.schemas import Owner
 from silversmith.stores import Lake
 
 #: How many dead messages are read from the journal at a time.
@@ -124,6 +125,10 @@ class LocalTarget:
     @cached_property
     def lake(self) -> Lake:
         return self._folder.stores(self._pipeline)
+
+    @property
+    def owner(self) -> Owner:
+        return self._folder.owner(self._pipeline)
 
     @property
     def remembers(self) -> bool:

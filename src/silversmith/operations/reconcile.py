@@ -21,7 +21,8 @@ class Batch:
 
     ``checked`` counts the keys. ``found`` is what is missing, stale or outdated: sent, unless only looked at;
     ``waiting`` what is so too, but a message of it is on its way or in a dead-letter queue, so that it was not sent;
-    ``orphaned`` is silver that nothing in bronze explains. Nothing is done about it.
+    ``orphaned`` is silver that nothing in bronze explains, ``foreign`` silver that another pipeline made. Nothing is
+    done about either.
     """
 
     transform: str
@@ -29,6 +30,7 @@ class Batch:
     found: Sequence[Finding]
     waiting: Sequence[Finding]
     orphaned: Sequence[Finding]
+    foreign: Sequence[Finding] = ()
 
 
 def reconcile(
@@ -54,10 +56,11 @@ def reconcile(
 
     Raises:
         DefinitionError: the pipeline has no such transform.
+        NotOurs: a transform's silver is another pipeline's.
         WrongCall: there is something to send, and nowhere to send it.
     """
     for each in [pipeline.find(transform)] if transform is not None else pipeline.transforms:
-        looked = look(each, target.lake, changed=changed, workers=target.workers)
+        looked = look(each, target.lake, changed=changed, workers=target.workers, owner=target.owner)
         for some in batched(looked, batch):
             found = _sorted_out(each.name, some, target)
             if found.found and not dry_run:
@@ -68,7 +71,7 @@ def reconcile(
 
 def _sorted_out(transform: str, looked: Sequence[Looked], target: Target) -> Batch:
     findings = [item.finding for item in looked if item.finding is not None]
-    wrong = {finding.key: finding for finding in findings if finding.kind is not Decision.ORPHANED}
+    wrong = {finding.key: finding for finding in findings if finding.is_to_be_sent}
     waiting = target.waiting(transform, {key: finding.etag for key, finding in wrong.items()}) if wrong else set()
     return Batch(
         transform,
@@ -76,4 +79,5 @@ def _sorted_out(transform: str, looked: Sequence[Looked], target: Target) -> Bat
         found=[finding for key, finding in wrong.items() if key not in waiting],
         waiting=[finding for key, finding in wrong.items() if key in waiting],
         orphaned=[finding for finding in findings if finding.kind is Decision.ORPHANED],
+        foreign=[finding for finding in findings if finding.kind is Decision.FOREIGN],
     )

@@ -13,6 +13,7 @@ from silversmith.operations.target import DeadKind, DeadMessage, Target
 from silversmith.operations.times import moment
 from silversmith.patterns.keys import KeyPattern
 from silversmith.pipeline import Pipeline
+from silversmith.schemas.ownership import require_ours
 
 #: How many are sent at a time.
 BATCH = 100
@@ -90,6 +91,7 @@ def redrive(
 
     Raises:
         DefinitionError: the pipeline has no transform of the chosen name.
+        NotOurs: the silver of a transform with failures is another pipeline's: they would fail again.
         WrongCall: there is something to send, and nowhere to send it.
     """
     if chosen.transform is not None:
@@ -98,7 +100,13 @@ def redrive(
         _quarantined(pipeline, target, chosen) if chosen.where in {None, QUARANTINE} else (),
         _dead(pipeline, target, chosen) if chosen.where != QUARANTINE else (),
     )
+    ours: set[str] = set()
     for batch in batched(islice(found, most), BATCH):
+        names = {failed.transform for failed, _ in batch if failed.transform is not None and not failed.lost}
+        if not dry_run:
+            unseen = [pipeline.find(name) for name in sorted(names - ours)]
+            require_ours(target.owner, target.lake.silver, None, unseen)
+            ours |= names
         sent = 0 if dry_run else _send(pipeline, target, [origin for failed, origin in batch if not failed.lost])
         yield Batch([failed for failed, _ in batch], sent)
 

@@ -13,6 +13,7 @@ from silversmith.operations.target import Target
 from silversmith.operations.times import iso
 from silversmith.patterns.keys import KeyPattern
 from silversmith.pipeline import Pipeline, Transform
+from silversmith.schemas.ownership import require_ours
 from silversmith.stores import Head, Store
 
 #: How many are sent at a time.
@@ -71,10 +72,12 @@ def replay(
 
     Raises:
         DefinitionError: the pipeline has no such transform.
+        NotOurs: the transform's silver is another pipeline's.
         WrongCall: there is something to send, and nowhere to send it.
     """
     made_after = iso(force) or ""
     for each in [pipeline.find(transform)] if transform is not None else pipeline.transforms:
+        require_ours(target.owner, target.lake.silver, None, [each])
         heads = _heads(target.lake.bronze, each, wanted)
         if changed:
             heads = _outdated(heads, target.lake.silver, target.lake.bronze, each, target.workers)

@@ -24,13 +24,15 @@ class OfCode:
 
 @dataclass(frozen=True)
 class History:
-    """All that is recorded of a transform, the oldest first. ``version`` 0: nothing is."""
+    """All that is recorded of a transform, the oldest first. ``version`` 0: nothing is. ``owner``: whose silver it is;
+    empty: nobody said."""
 
     transform: str
     lake: str
     version: int
     schemas: Sequence[OfCode]
     history: Sequence[Entry]
+    owner: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON values."""
@@ -62,4 +64,5 @@ def history(transform: Transform, target: Target) -> History:
             for one in document.schemas
         ],
         document.history,
+        document.owner,
     )

@@ -8,6 +8,7 @@ from typing import Any
 
 from silversmith.operations.target import Depth, Target, TransformQueues
 from silversmith.pipeline import Pipeline, Transform
+from silversmith.schemas.ownership import others
 
 
 @dataclass(frozen=True)
@@ -18,7 +19,8 @@ class TransformStatus:
     ``waiting``, ``in_flight`` and ``dead`` count messages (``in_flight``: hidden because they are worked on, or until
     their next try), ``dead_letters`` those of each of its dead-letter queues, ``oldest_seconds`` is the
     age of the oldest, ``quarantined`` counts files. ``done``, ``duplicates``
-    and ``gone`` count files, ``rows`` and ``rejected`` rows, ``retried`` failed tries.
+    and ``gone`` count files, ``rows`` and ``rejected`` rows, ``retried`` failed tries. ``owner`` is who has its silver,
+    where that is another pipeline; else empty.
     """
 
     name: str
@@ -37,6 +39,7 @@ class TransformStatus:
     retried: int | None
 
     dead_letters: Mapping[str, int] = field(default_factory=dict)
+    owner: str = ""
 
 
 @dataclass(frozen=True)
@@ -118,6 +121,7 @@ def _transform(
         oldest_seconds=None if oldest is None else max(0.0, round(now - oldest, 3)),
         dead=queues.dead,
         quarantined=target.quarantined(transform.name),
+        owner=next(iter(others(target.lake.silver, None, transform.name, target.owner)), ""),
         dead_letters={depth.name: _held(depth) for depth in queues.dead_letters},
         done=total("committed"),
         duplicates=total("duplicate"),

@@ -11,6 +11,7 @@ from enum import StrEnum
 from typing import Any, Protocol
 
 from silversmith.events import ObjectEvent
+from silversmith.schemas import Owner
 from silversmith.stores import Lake
 
 
@@ -121,6 +122,10 @@ class Target(Protocol):
     @property
     def lake(self) -> Lake:
         """The three buckets."""
+
+    @property
+    def owner(self) -> Owner:
+        """Whose silver it is to be."""
 
     @property
     def remembers(self) -> bool:

@@ -15,6 +15,7 @@ from silversmith.operations.rejected import RejectedFile, look
 from silversmith.operations.target import Hop, LastOutcome, Target
 from silversmith.operations.times import iso
 from silversmith.pipeline import Pipeline, Transform
+from silversmith.schemas.ownership import read_document
 from silversmith.stores import Head, Lake, Store
 
 #: How many hops of one key are shown at the most, the newest: several hundred versions.
@@ -70,7 +71,8 @@ class OfTransform:
 
     ``state`` is ``current`` (silver is of this very version, made by this very code), ``stale`` (of other bytes),
     ``outdated`` (made by other code), ``missing``, ``quarantined`` (an error document speaks of this very version),
-    ``orphaned`` (silver without bronze) or ``gone`` (neither). ``matches``: whether the transform's pattern does.
+    ``orphaned`` (silver without bronze), ``foreign`` (another pipeline made silver) or ``gone`` (neither). ``matches``:
+    whether the transform's pattern does. ``owner``: who has the transform's silver, where that is another pipeline.
     """
 
     transform: str
@@ -80,6 +82,7 @@ class OfTransform:
     rejected: RejectedFile | None
     error: ErrorDocument | None
     last: LastOutcome | None
+    owner: str = ""
 
 
 @dataclass(frozen=True)
@@ -165,12 +168,14 @@ def _of_transform(transform: Transform, key: str, bronze: Head | None, target: T
     head = lake.silver.head(silver_key(transform.name, key))
     lineage = Lineage.from_metadata(head.metadata) if head else None
     error = _error(lake.quarantine, transform, key)
+    document, _ = read_document(lake.silver, transform.name)
     decision = decide(
         bronze.etag if bronze else None,
         lineage,
         transform.fingerprint,
         silver_exists=head is not None,
         lookups=current_digest(lake.bronze, transform.lookups),
+        owners=document.owners(target.owner.name),
     )
     found = OfTransform(
         transform=transform.name,
@@ -180,6 +185,7 @@ def _of_transform(transform: Transform, key: str, bronze: Head | None, target: T
         rejected=look(lake.quarantine, rejected_key(transform.name, key)),
         error=error,
         last=target.outcome(transform.name, key),
+        owner=document.owner if document.owner != target.owner.name else "",
     )
     return found if found.matches or _has_trace(found) else None
 
@@ -197,6 +203,8 @@ def _error(quarantine: Store, transform: Transform, key: str) -> ErrorDocument |
 def _state(decision: Decision, bronze: Head | None, error: ErrorDocument | None) -> str:
     if decision is Decision.DUPLICATE:
         return "current"
+    if decision is Decision.FOREIGN:
+        return decision.value
     if bronze is not None and error is not None and error.etag == bronze.etag:
         return "quarantined"
     return decision.value

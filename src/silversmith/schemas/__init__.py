@@ -5,6 +5,7 @@ docs/decisions/0031-schema-drift.md
 
 from silversmith.schemas.document import Document, Entry, Schema, schema_key
 from silversmith.schemas.fitting import Changed, Fitted, ahead, fit
+from silversmith.schemas.ownership import Owner
 from silversmith.schemas.recorded import Change, Known, Schemas
 
 __all__ = [
@@ -14,6 +15,7 @@ __all__ = [
     "Entry",
     "Fitted",
     "Known",
+    "Owner",
     "Schema",
     "Schemas",
     "ahead",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import polars as pl
@@ -51,11 +51,22 @@ class Entry:
 
 @dataclass(frozen=True)
 class Document:
-    """All that is recorded of one transform. The schema whose code was first seen last is the last."""
+    """All that is recorded of one transform. The schema whose code was first seen last is the last.
+
+    ``owner`` is the name of the stack whose silver it is, of the pipeline where it runs locally; empty: nobody's yet.
+    ``former`` are the names from which it was taken over: their objects are the owner's now.
+    """
 
     transform: str
     schemas: tuple[Schema, ...] = ()
     history: tuple[Entry, ...] = ()
+    owner: str = ""
+    former: tuple[str, ...] = ()
+
+    def owners(self, name: str) -> frozenset[str]:
+        """Whose objects the stack ``name`` may replace, an empty name for objects that name nobody; none of them where
+        this is another's."""
+        return frozenset({"", name, *self.former}) if self.owner in {"", name} else frozenset()
 
     @property
     def version(self) -> int:
@@ -91,11 +102,13 @@ class Document:
             schemas = tuple(made if one.code == made.code else one for one in self.schemas)
         else:
             schemas = (*self.schemas, made)[-MOST_CODES:]
-        return Document(self.transform, schemas, history)
+        return replace(self, schemas=schemas, history=history)
 
     def to_json(self) -> bytes:
         content = {
             "transform": self.transform,
+            **({"owner": self.owner} if self.owner else {}),
+            **({"former": list(self.former)} if self.former else {}),
             "version": self.version,
             "schemas": [
                 {
@@ -112,9 +125,12 @@ class Document:
 
     @staticmethod
     def from_json(transform: str, body: bytes) -> Document:
-        """The document that was recorded. One that cannot be read counts as none: the next file records it anew."""
+        """The document that was recorded. One that cannot be read counts as none: the next file records it anew; but
+        its owner stays where that can be read."""
+        owner, former = _owners({})
         try:
             found: dict[str, Any] = json.loads(body)
+            owner, former = _owners(found)
             schemas = tuple(
                 Schema(
                     str(one["code"]),
@@ -129,8 +145,15 @@ class Document:
                 for one in found["history"]
             )
         except (KeyError, TypeError, ValueError, AttributeError):
-            return Document(transform)
-        return Document(transform, schemas, history)
+            return Document(transform, owner=owner, former=former)
+        return Document(transform, schemas, history, owner, former)
+
+
+def _owners(content: Mapping[str, Any]) -> tuple[str, tuple[str, ...]]:
+    """Owner and former owners, as far as they are texts."""
+    owner, former = content.get("owner"), content.get("former")
+    names = former if isinstance(former, list) else []
+    return owner if isinstance(owner, str) else "", tuple(name for name in names if isinstance(name, str))
 
 
 def differences(before: Mapping[str, pl.DataType], after: Mapping[str, pl.DataType]) -> dict[str, str]:

@@ -7,9 +7,10 @@ late looks again, and mostly finds that there is nothing left to record.
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from silversmith.schemas.document import Document, schema_key
+from silversmith.schemas.ownership import Owner, owner_of_objects
 from silversmith.stores import Store
 
 
@@ -35,9 +36,11 @@ class Schemas:
     Args:
         silver: the bucket.
         transform: its name.
+        owner: for whom silver is written; None: nothing is written, or nobody minds whose it is.
     """
 
-    def __init__(self, silver: Store, transform: str) -> None:
+    def __init__(self, silver: Store, transform: str, owner: Owner | None = None) -> None:
+        self.owner = owner
         self._silver = silver
         self._transform = transform
         self._key = schema_key(transform)
@@ -56,6 +59,27 @@ class Schemas:
                 self._known = self._asked()
                 self._is_fresh = True
             return self._known
+
+    def own(self) -> None:
+        """Be sure that the transform's silver is the owner's. Silver that is nobody's yet becomes his, for all keys by
+        one conditional put. Asks the bucket no more than :meth:`look`.
+
+        Raises:
+            NotOurs: it is another's.
+            PreconditionFailed: somebody else recorded something at this moment: look again.
+        """
+        if self.owner is None:
+            return
+        known = self.look()
+        document = known.document
+        if document.owner == self.owner.name:
+            return
+        if document.owner:
+            raise self.owner.refusal(self._transform, document.owner, self.owner.silver, self._key)
+        other, key = owner_of_objects(self._silver, self._transform)
+        if other not in document.owners(self.owner.name):
+            raise self.owner.refusal(self._transform, other, self.owner.silver, key)
+        self.record(Change(known, replace(document, owner=self.owner.name)))
 
     def _asked(self) -> Known:
         head = self._silver.head(self._key)

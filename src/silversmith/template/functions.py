@@ -59,7 +59,14 @@ def function(
         Architectures=[plan.options.architecture],
         Handler=handler,
         Code=awslambda.Code(S3Bucket=Ref("CodeBucket"), S3Key=Ref("CodeKey")),
-        Environment=awslambda.Environment(Variables={"SILVERSMITH_PIPELINE": plan.reference, **buckets, **environment}),
+        Environment=awslambda.Environment(
+            Variables={
+                "SILVERSMITH_PIPELINE": plan.reference,
+                "SILVERSMITH_STACK": plan.name,
+                **buckets,
+                **environment,
+            }
+        ),
         Role=GetAtt(role, "Arn"),
         LoggingConfig=awslambda.LoggingConfig(LogGroup=Ref(log_group)),
         **of_function(plan),

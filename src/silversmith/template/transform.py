@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from troposphere import AWSObject, GetAtt, Output, Ref, awslambda, iam, logs, sns, sqs
@@ -16,6 +17,9 @@ from silversmith.template.plan import Plan
 from silversmith.template.policies import queue_policy
 from silversmith.template.queues import LONGEST_RETENTION, dead_letter_queue
 from silversmith.template.roles import transform_role
+
+#: What the output that tells what is deployed ends in.
+CODE = "Code"
 
 HANDLER = "silversmith.handler.handler"
 
@@ -112,7 +116,11 @@ def _function(
         handler=HANDLER,
         role=role,
         log_group=log_group,
-        environment={"SILVERSMITH_TRANSFORM": transform.name, "SILVERSMITH_QUEUE": Ref(queue)},
+        environment={
+            "SILVERSMITH_TRANSFORM": transform.name,
+            "SILVERSMITH_QUEUE": Ref(queue),
+            "SILVERSMITH_FINGERPRINT": transform.fingerprint,
+        },
         Description=f"Makes {plan.buckets['silver']}/{transform.name}/ of what lands in {plan.buckets['bronze']}",
         MemorySize=transform.memory,
         Timeout=transform.timeout,
@@ -158,4 +166,19 @@ def outputs(transform: Transform) -> list[Output]:
     ]
     function = logical(transform.name, "Function")
     name = Output(f"{function}Name", Description=f"Runs the transform {transform.name}", Value=Ref(function))
-    return [*urls, name]
+    code = Output(
+        logical(transform.name, CODE),
+        Description=f"What is deployed of the transform {transform.name}",
+        Value=declared(transform),
+    )
+    return [*urls, name, code]
+
+
+def declared(transform: Transform) -> str:
+    """What commands over AWS must know of the transform that is deployed, whatever is checked out; as JSON."""
+    values = {
+        "fingerprint": transform.fingerprint,
+        "pattern": transform.pattern.text,
+        "lookups": list(transform.lookups),
+    }
+    return json.dumps(values)
