@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
@@ -145,9 +145,12 @@ class Deployed:
             **{f"SILVERSMITH_{role.upper()}": bucket for role, bucket in self.buckets.items()},
         }
 
-    def work(self, transform: str, *, s3: Any = None, sqs: Any = None) -> int:
-        """What Lambda does until the queue is empty; how many messages it was. A failed one goes to the DLQ at once."""
-        handler = build(self.environment(transform), s3=s3 or self.s3, sqs=lambda: sqs or self.sqs)
+    def work(self, transform: str, *, s3: Any = None, sqs: Any = None, without: Collection[str] = ()) -> int:
+        """What Lambda does until the queue is empty; how many messages it was. A failed one goes to the DLQ at once.
+
+        ``without``: names of the function's environment that an older template did not set."""
+        environment = {name: value for name, value in self.environment(transform).items() if name not in without}
+        handler = build(environment, s3=s3 or self.s3, sqs=lambda: sqs or self.sqs)
         done = 0
         while records := self.receive(transform):
             answer = handler({"Records": [as_record(each) for each in records]}, Clock())

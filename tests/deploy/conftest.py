@@ -33,6 +33,8 @@ from silversmith.aws.bundle import Bundle, build
 from silversmith.aws.deploy import Release
 from silversmith.aws.install import Runtime, find_uv
 from silversmith.aws.layer import KEY, with_layer
+from silversmith.aws.silver import owner
+from silversmith.deployment import Deployment
 from silversmith.pipeline import locate
 from silversmith.template import compile as compile_template
 
@@ -299,4 +301,6 @@ def wanted(account: Account, sales: Pipeline, tmp_path: Path) -> Release:
         _template(sales),
         bundle,
         {"CodeBucket": Artefacts(account).bucket, "CodeKey": "sales/1.zip", KEY: "layers/1.zip"},
+        owner(sales, Deployment()),
+        sales.transforms,
     )

@@ -110,6 +110,7 @@ class Bench:
             scratch=self.folder.scratch,
             ended=ended,
             now=lambda: datetime.fromtimestamp(self.now, UTC),
+            owner=self.folder.owner(self.pipeline),
         )
 
     def opened(self, *, writable: bool = True) -> AbstractContextManager[LocalTarget]:

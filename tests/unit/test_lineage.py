@@ -50,6 +50,37 @@ def test_a_dialect_is_told_where_there_is_room(key: str, dialect: dict[str, obje
     assert found.dialect == told or len(encode_key(key)) > 500
 
 
+@given(keys, st.from_regex(r"[a-z][a-z0-9-]{0,60}", fullmatch=True))
+def test_the_owner_is_told_where_there_is_room(key: str, owner: str) -> None:
+    made = replace(lineage(key, fingerprint="f" * 64), owner=owner, dialect="x" * LONGEST_DIALECT, lookups="l" * 32)
+    metadata = made.to_metadata()
+    assert sum(len(name) + len(value) for name, value in metadata.items()) <= 2048
+    found = Lineage.from_metadata(metadata)
+    assert found is not None
+    assert found.owner == owner or len(encode_key(key)) > 1024
+    assert replace(found, owner=owner, dialect=made.dialect) == made
+
+
+@given(keys)
+def test_lineage_of_before_has_no_owner(key: str) -> None:
+    metadata = lineage(key).to_metadata()
+    assert "owner" not in metadata
+    assert Lineage.from_metadata(metadata) == lineage(key)
+
+
+@given(
+    st.none() | etags,
+    st.sampled_from(["", "shop", "old", "other"]),
+    st.frozensets(st.sampled_from(["", "shop", "old"])),
+)
+def test_what_another_made_is_foreign(bronze: str | None, owner: str, owners: frozenset[str]) -> None:
+    silver = replace(lineage(), owner=owner)
+    decision = decide(bronze, silver, "f", silver_exists=True, owners=owners)
+    assert (decision is Decision.FOREIGN) == (owner not in owners)
+    if owner in owners:
+        assert decision is decide(bronze, silver, "f", silver_exists=True)
+
+
 def test_a_dialect_without_explanations() -> None:
     assert brief({"separator": ";", "escape": None, "confidence": 0.9, "why": "because"}) == (
         '{"separator":";","confidence":0.9}'
