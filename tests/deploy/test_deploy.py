@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -18,6 +19,10 @@ from silversmith.aws.destroy import destroy, erase, look
 from silversmith.aws.errors import DeployError, NoAccount
 from silversmith.aws.install import Runtime
 from silversmith.aws.layer import KEY, runtime, with_layer
+from silversmith.aws.silver import refuse_others
+from silversmith.errors import NotOurs
+from silversmith.lineage import Lineage
+from silversmith.schemas import Document
 from silversmith.template import compile as compile_template
 
 #: Moto leaves files open.
@@ -117,6 +122,70 @@ def test_a_diff_changes_nothing(account: Account, wanted: Release) -> None:
     assert not diff(wanted, account)
     assert diff(longer(wanted), account).lines()[1] == "    VisibilityTimeout: 1800 → 77"
     assert visibility(account) == 1800
+
+
+def silver_of(account: Account, key: str, body: bytes = b"", **metadata: str) -> None:
+    """A bucket of before with this in it."""
+    s3 = account.client("s3")
+    for bucket in ("dl-silver-layer", "dl-quarantine-layer"):
+        s3.create_bucket(Bucket=bucket, CreateBucketConfiguration={"LocationConstraint": account.region})
+    s3.put_object(Bucket=key.partition("/")[0], Key=key.partition("/")[2], Body=body, Metadata=metadata)
+
+
+MADE = Lineage("sales/a.csv", "e", "", 1, "", "sales", "f", 1, 1, 0, "2026-01-01", 1, owner="other").to_metadata()
+
+
+@pytest.mark.parametrize(
+    ("key", "body", "metadata"),
+    [
+        ("dl-silver-layer/_schemas/sales.json", Document("sales", owner="other").to_json(), {}),
+        ("dl-silver-layer/sales/sales/a.csv.parquet", b"", MADE),
+        ("dl-quarantine-layer/sales/sales/a.csv.rejected.parquet", b"", MADE),
+        ("dl-quarantine-layer/sales/sales/a.csv.error.json", b'{"owner": "other"}', {}),
+    ],
+)
+def test_the_silver_of_another_pipeline_is_refused_before_anything_is_changed(
+    account: Account, wanted: Release, key: str, body: bytes, metadata: dict[str, str]
+) -> None:
+    silver_of(account, key, body, **metadata)
+    with pytest.raises(NotOurs, match=rf"{re.escape(key)} belongs to the pipeline other, and this is sales"):
+        deploy(wanted, account, confirm=never, pause=no_pause)
+    assert status("sales", account) is None
+    assert len(account.client("s3").list_buckets()["Buckets"]) == 2
+
+
+def test_silver_that_is_nobodys_ours_or_taken_over_is_not_refused(account: Account, wanted: Release) -> None:
+    refuse_others(account, wanted.owner, wanted.transforms, pytest.fail)
+    for document in (
+        Document("sales"),
+        Document("sales", owner="sales"),
+        Document("sales", owner="sales", former=("other",)),
+    ):
+        silver_of(account, "dl-silver-layer/_schemas/sales.json", document.to_json())
+        refuse_others(account, wanted.owner, wanted.transforms, pytest.fail)
+        for bucket in account.client("s3").list_buckets()["Buckets"]:
+            empty(account, bucket["Name"])
+
+
+def empty(account: Account, bucket: str) -> None:
+    s3 = account.client("s3")
+    for each in s3.list_objects_v2(Bucket=bucket).get("Contents", ()):
+        s3.delete_object(Bucket=bucket, Key=each["Key"])
+    s3.delete_bucket(Bucket=bucket)
+
+
+def test_who_may_not_look_into_silver_deploys_all_the_same(account: Account, wanted: Release) -> None:
+    """The functions look by themselves."""
+    told: list[str] = []
+    forbidden = replace(account, client=lambda service: refusing(account.client(service)))
+    refuse_others(forbidden, wanted.owner, wanted.transforms, told.append)
+    assert told[0].startswith("whose silver it is cannot be seen, so the functions will look: the bucket dl-")
+
+
+def refusing(client: Any) -> Any:
+    answer = {"Error": {"Code": "403", "Message": "Forbidden"}, "ResponseMetadata": {"HTTPStatusCode": 403}}
+    client.meta.events.register("before-call.s3", lambda **_: (Http(403), answer))
+    return client
 
 
 def test_destroy_keeps_the_data_and_says_what_goes(account: Account, wanted: Release) -> None:

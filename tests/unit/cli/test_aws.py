@@ -89,7 +89,7 @@ def test_the_schema_of_silver(call: Call, deployed: Deployed) -> None:
     deployed.work("orders")
     code, out, err = call("schema", "orders")
     assert (code, err) == (0, "")
-    assert "orders over stack shop in eu-central-1: version 1\n\nthe code that there is now (" in out
+    assert "orders over stack shop in eu-central-1: version 1, of shop\n\nthe code that there is now (" in out
     assert "orders/a.csv\n       + " in out
 
 
@@ -140,3 +140,39 @@ def test_options_that_exclude_each_other(call: Call) -> None:
     code, _, err = call("status", "--lake", "elsewhere")
     assert code == 2
     assert "--lake is for --target local" in err
+
+
+def test_take_over_before_there_is_a_stack(
+    deployed: Deployed, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """A pipeline that was renamed finds the buckets that its old stack left."""
+    deployed.land("orders/a.csv")
+    deployed.work("orders")
+    capsys.readouterr()
+    renamed = write(tmp_path / "renamed", SHOP.replace('Pipeline("shop"', 'Pipeline("store"'))
+    arguments = ["--pipeline", str(renamed.root / "pipeline.py"), "--target", "aws", "--json"]
+    assert call_command(["doctor", *arguments]) == 1
+    checks = {check["name"]: check for check in json.loads(capsys.readouterr().out)["checks"]}
+    assert checks["silver"]["found"] == "orders: it is shop's"
+    assert call_command(["take-over", *arguments]) == 2
+    capsys.readouterr()
+    assert call_command(["take-over", *arguments, "--yes"]) == 0
+    assert json.loads(capsys.readouterr().out) == {
+        "owner": "store",
+        "done": True,
+        "taken": [{"transform": "orders", "from": ["shop"]}],
+    }
+    assert call_command(["doctor", *arguments]) == 0
+    deployed.land("orders/b.csv")
+    deployed.work("orders")
+    assert deployed.waiting("orders", "QueueDLQ") == 1, "the old one is refused now"
+
+
+def test_a_checkout_that_is_not_deployed(call: Call, deployed: Deployed) -> None:
+    deployed.land("orders/a.csv")
+    deployed.work("orders")
+    path = deployed.located.root / "pipeline.py"
+    path.write_text(path.read_text().replace("    return rows\n", "    return rows.reverse()\n", 1))
+    code, out, err = call("reconcile", "--changed", "--transform", "orders")
+    assert (code, out.splitlines()[-1]) == (0, "1 key looked at, 0 sent")
+    assert "orders: the checkout differs from what is deployed (code)" in err

@@ -43,11 +43,11 @@ def test_every_field_is_documented(command: str, document: type) -> None:
 
 
 def test_every_command_is_documented() -> None:
-    assert {name for name, _, _ in COMMANDS} <= set(re.findall(r"^\| `(\w+)", PAGE, re.MULTILINE))
+    assert {name for name, _, _ in COMMANDS} <= set(re.findall(r"^\| `([\w-]+)", PAGE, re.MULTILINE))
 
 
 def test_every_kind_and_state_is_documented() -> None:
     operations = (ROOT / "docs/operations.md").read_text("utf-8")
-    for state in ("current", "stale", "outdated", "missing", "quarantined", "orphaned", "gone"):
+    for state in ("current", "stale", "outdated", "missing", "quarantined", "orphaned", "foreign", "gone"):
         assert f"| `{state}` |" in operations
     assert all(f"`{kind.value}`" in PAGE for kind in DeadKind)
