@@ -60,11 +60,9 @@ def _names(tree: ast.Module) -> set[str]:
     """The names that a body is assigned to."""
     names: set[str] = set()
     for node in ast.walk(tree):
-        value = node.value if isinstance(node, ast.Assign | ast.AnnAssign | ast.NamedExpr) else None
-        if value is None or not _is_body(value, set()):
-            continue
-        targets = node.targets if isinstance(node, ast.Assign) else [node.target]
-        names |= {target.id for target in targets if isinstance(target, ast.Name)}
+        if isinstance(node, ast.Assign | ast.AnnAssign | ast.NamedExpr) and node.value and _is_body(node.value, set()):
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            names |= {target.id for target in targets if isinstance(target, ast.Name)}
     return names
 
 
