@@ -31,6 +31,7 @@ from silversmith.stores.s3_transfer import (
     check_room,
     checksum_of,
     download,
+    of_one_version,
     persistent,
     pieces,
     upload,
@@ -303,8 +304,8 @@ class S3Store:
         """
 
         def size(number: int) -> int:
-            response = self._client.head_object(**self._same(head), PartNumber=number)
-            return int(response["ContentLength"])
+            with of_one_version(self._place(head.key)):
+                return int(self._client.head_object(**self._same(head), PartNumber=number)["ContentLength"])
 
         first = size(1)
         last = head.size - first * (parts - 1)

@@ -16,7 +16,7 @@ import re
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from functools import reduce
 from pathlib import Path
@@ -279,8 +279,15 @@ def _fetch(get: Callable[[str], Any], head: Head, file: int, span: range, place:
             _write_at(file, piece, at)
             at += len(piece)
 
-    try:
+    with of_one_version(place):
         persistent(f"{place}, bytes {first}-{last}", attempt)
+
+
+@contextmanager
+def of_one_version(place: str) -> Iterator[None]:
+    """Raise SourceChanged if the version that a request names is not there any more."""
+    try:
+        yield
     except ClientError as error:
         if code(error) in CONFLICT | MISSING | {"NoSuchVersion", "InvalidRange", "416"}:
             raise SourceChanged(f"{place} was replaced or deleted while it was read") from error

@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 from urllib3.exceptions import ProtocolError, SSLError
 
 from silversmith import Context, Contract, Pipeline
+from silversmith.errors import SourceChanged
 from silversmith.handler import Handler
 from silversmith.report import Report
 from silversmith.silver import scan
@@ -28,7 +29,7 @@ from silversmith.stores import IN_MEMORY, Lake
 from silversmith.stores.s3 import S3Store, client_config, connect, longest_backoff
 from silversmith.stores.s3_errors import S3Failed, translate_aws_errors
 from silversmith.stores.s3_transfer import ALGORITHMS, PART, RANGE, TRIES, Checksum
-from tests.stand_in import Fault, Flip, Request, S3Server, Tear
+from tests.stand_in import Fault, Flip, Refuse, Request, S3Server, Tear
 from tests.stand_in.server import Answer
 from tests.unit.conftest import Leisure
 
@@ -439,6 +440,15 @@ def test_where_parts_are_unknown_the_length_is_compared(parted: Room, tmp_path: 
     assert parted.store("bronze", tmp_path).read("a") == SMALL
     server.plan = Hits(Tear(50), gets("a"))
     with pytest.raises(S3Failed, match="50 read"):
+        parted.store("bronze", tmp_path).read("a")
+
+
+def test_parts_of_an_object_that_was_replaced_are_asked_for_in_vain(parted: Room, tmp_path: Path) -> None:
+    server = parted.server
+    server.bucket("bronze", checksum=None)
+    put_in_parts(parted.client, SMALL, [100, len(SMALL) - 100])
+    server.plan = lambda request: Refuse(412, "PreconditionFailed") if request.operation == "HeadObject" else None
+    with pytest.raises(SourceChanged, match="s3://bronze/a was replaced"):
         parted.store("bronze", tmp_path).read("a")
 
 
