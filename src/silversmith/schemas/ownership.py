@@ -16,7 +16,7 @@ from typing import Protocol
 from silversmith.errors import NotOurs
 from silversmith.lineage import Lineage
 from silversmith.schemas.document import Document, schema_key
-from silversmith.stores import Store
+from silversmith.stores import Head, Store
 
 #: The ending of the error documents in quarantine.
 _ERROR = ".error.json"
@@ -70,18 +70,19 @@ def owner_of_objects(store: Store, transform: str) -> tuple[str, str]:
     """Who made the first objects of a transform in silver or in quarantine, and the key of one of his; empty: nobody
     said."""
     for listed in islice(store.list(f"{transform}/"), _LOOKED_AT):
-        owner = object_owner(store, listed.key)
+        head = store.head(listed.key)  # a listing tells no metadata
+        owner = object_owner(store, head) if head is not None else ""
         if owner:
             return owner, listed.key
     return "", ""
 
 
-def object_owner(store: Store, key: str) -> str:
-    """Who made an object in silver or quarantine; empty where there is none, or it does not say."""
-    if key.endswith(_ERROR):
-        return document_owner(store.read(key) or b"")
-    head = store.head(key)
-    lineage = Lineage.from_metadata(head.metadata) if head else None
+def object_owner(store: Store, head: Head) -> str:
+    """Who made an object in silver or quarantine that was headed; empty where it does not say. An error document is
+    read for it."""
+    if head.key.endswith(_ERROR):
+        return document_owner(store.read(head.key) or b"")
+    lineage = Lineage.from_metadata(head.metadata)
     return lineage.owner if lineage is not None else ""
 
 
