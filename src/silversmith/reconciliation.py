@@ -42,6 +42,7 @@ class Finding:
     etag: str = ""
     version: str = ""
     size: int | None = None
+    modified: datetime | None = None
 
     @property
     def is_to_be_sent(self) -> bool:
@@ -160,7 +161,9 @@ class _Eye:
             return None
         if kind is not Decision.FOREIGN and self._is_quarantined(pair.key, etag):
             return None
-        return Finding(self.transform.name, pair.key, kind, name, etag, bronze.version or "", bronze.size)
+        return Finding(
+            self.transform.name, pair.key, kind, name, etag, bronze.version or "", bronze.size, bronze.modified
+        )
 
     def _is_quarantined(self, key: str, etag: str) -> bool:
         """Whether an error document says that this code can make no silver of these bytes."""

@@ -11,6 +11,7 @@ from botocore.exceptions import ClientError
 
 from silversmith.aws.account import Account, told
 from silversmith.aws.errors import DeployError
+from silversmith.hops import eventbridge_is_on
 
 _MISSING = {"404", "NoSuchBucket", "NoSuchKey", "NotFound"}
 
@@ -134,10 +135,17 @@ def require_bucket(account: Account, bucket: str) -> None:
         )
 
 
-def switch_eventbridge_on(account: Account, bucket: str) -> bool:
-    """Have a bucket that the stack does not make tell EventBridge of its objects; whether it did not before.
+def tells_eventbridge(account: Account, bucket: str) -> bool:
+    """Whether a bucket tells EventBridge of its objects now, whatever the stack once made of it."""
+    with told(f"the notifications of the bucket {bucket}"):
+        return eventbridge_is_on(account.client("s3"), bucket, ExpectedBucketOwner=account.id)
 
-    What else the bucket notifies of stays as it is.
+
+def switch_eventbridge_on(account: Account, bucket: str) -> bool:
+    """Have a bucket tell EventBridge of its objects; whether it did not before.
+
+    What else the bucket notifies of stays as it is. CloudFormation does not see that somebody replaced the
+    configuration of a bucket which it made, and would leave it so.
     https://docs.aws.amazon.com/AmazonS3/latest/userguide/enable-event-notifications-eventbridge.html
     """
     s3 = account.client("s3")

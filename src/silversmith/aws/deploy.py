@@ -12,14 +12,16 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from silversmith.aws import silver
 from silversmith.aws.account import Account
-from silversmith.aws.artefacts import Artefacts, require_bucket, switch_eventbridge_on
+from silversmith.aws.afterwards import Round, arrange, concerns_events
+from silversmith.aws.artefacts import Artefacts, require_bucket, switch_eventbridge_on, tells_eventbridge
 from silversmith.aws.bundle import Bundle, build
-from silversmith.aws.changes import Diff, of_new
+from silversmith.aws.changes import Change, Diff, Effect, of_new
 from silversmith.aws.errors import DeployError
 from silversmith.aws.layer import KEY, runtime, with_layer
 from silversmith.aws.stack import ChangeSet, Pause, Stack, State, Tell
@@ -56,13 +58,15 @@ class Release:
 class Deployed:
     """What became of it. ``state`` is None where it was not confirmed; ``changed`` is whether anything was done.
 
-    What changed may be no resource, and ``diff`` empty: an output, a description.
+    What changed may be no resource, and ``diff`` empty: an output, a description. ``round`` is the reconciliation that
+    follows, where events may have been lost meanwhile.
     """
 
     name: str
     diff: Diff
     state: State | None
     changed: bool
+    round: Round | None = None
 
 
 def release(
@@ -116,8 +120,9 @@ def deploy(
     confirm: Confirm,
     tell: Tell = lambda _: None,
     pause: Pause = time.sleep,
+    now: Callable[[], datetime] = lambda: datetime.now(UTC),
 ) -> Deployed:
-    """Create the stack, or update it, and wait until that is done. A bronze bucket of before comes to tell EventBridge.
+    """Create the stack, or update it, and wait until that is done. Bronze comes to tell EventBridge, if it does not.
 
     Args:
         wanted: from :func:`release`.
@@ -125,6 +130,7 @@ def deploy(
         confirm: asked before anything is changed.
         tell: gets the progress, a line at a time.
         pause: waits so many seconds.
+        now: the time of day, in UTC.
 
     Raises:
         StackFailed: AWS could not do it, and put everything back.
@@ -142,13 +148,17 @@ def deploy(
     _upload(wanted, artefacts, tell)
     change_set = stack.propose(state, wanted.template, wanted.parameters, upload=_uploader(wanted, artefacts))
     if change_set is None:
-        _tell_eventbridge(account, wanted.existing_bronze, tell)
-        return Deployed(wanted.name, Diff(()), state, changed=False)
+        on = _tell_eventbridge(account, _bronze(wanted, state), tell)
+        later = arrange(account, wanted.name, state.outputs if state else {}, now()) if on else None
+        return Deployed(wanted.name, Diff(()), state, changed=on, round=later)
     if not _confirmed(stack, change_set, confirm):
         return Deployed(wanted.name, change_set.diff, None, changed=False)
     done = stack.execute(change_set)
-    _tell_eventbridge(account, wanted.existing_bronze, tell)
-    return Deployed(wanted.name, change_set.diff, done, changed=True)
+    on = _tell_eventbridge(account, _bronze(wanted, done), tell)
+    later = None
+    if on or concerns_events(change_set.diff, wanted.template):
+        later = arrange(account, wanted.name, done.outputs, now())
+    return Deployed(wanted.name, change_set.diff, done, changed=True, round=later)
 
 
 def _confirmed(stack: Stack, change_set: ChangeSet, confirm: Confirm) -> bool:
@@ -176,10 +186,10 @@ def diff(wanted: Release, account: Account, *, pause: Pause = time.sleep) -> Dif
         return of_new(wanted.template)
     upload = _uploader(wanted, Artefacts(account))
     change_set = stack.propose(state, wanted.template, wanted.parameters, upload=upload)
-    if change_set is None:
-        return Diff(())
-    stack.discard(change_set.arn)
-    return change_set.diff
+    if change_set is not None:
+        stack.discard(change_set.arn)
+    changes = change_set.diff.changes if change_set is not None else ()
+    return Diff((*changes, *_drift(account, _bronze(wanted, state))))
 
 
 def status(name: str, account: Account) -> State | None:
@@ -243,6 +253,22 @@ def _uploader(wanted: Release, artefacts: Artefacts) -> Callable[[Mapping[str, A
     return upload
 
 
-def _tell_eventbridge(account: Account, bronze: str, tell: Tell) -> None:
-    if bronze and switch_eventbridge_on(account, bronze):
-        tell(f"the bucket {bronze} now tells EventBridge of its objects")
+def _bronze(wanted: Release, state: State | None) -> str:
+    """The bronze bucket, where there is one yet."""
+    return wanted.existing_bronze or (state.outputs.get("BronzeBucketName", "") if state else "")
+
+
+def _tell_eventbridge(account: Account, bronze: str, tell: Tell) -> bool:
+    """Whether it did not before."""
+    if not bronze or not switch_eventbridge_on(account, bronze):
+        return False
+    tell(f"the bucket {bronze} now tells EventBridge of its objects")
+    return True
+
+
+def _drift(account: Account, bronze: str) -> tuple[Change, ...]:
+    """What a deploy mends of what others changed."""
+    if not bronze or tells_eventbridge(account, bronze):
+        return ()
+    said = "NotificationConfiguration: EventBridge is switched off, and deploying switches it on"
+    return (Change(Effect.CHANGE, "BronzeBucket", "AWS::S3::Bucket", bronze, (said,)),)

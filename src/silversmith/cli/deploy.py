@@ -11,6 +11,7 @@ from silversmith.cli.text import aligned, count
 
 if TYPE_CHECKING:
     from silversmith.aws.account import Account
+    from silversmith.aws.afterwards import Round
     from silversmith.aws.changes import Diff
     from silversmith.aws.deploy import Deployed, Release
     from silversmith.aws.stack import Pause
@@ -94,10 +95,20 @@ def _show(done: Deployed) -> None:
         say(f"{done.name} is as it should be: nothing was to be done")
         return
     say(f"{done.name} is {done.state.status}")
+    if done.round is not None:
+        say(_of_round(done.round))
     if done.state.outputs:
         for line in aligned(sorted(done.state.outputs.items())):
             say(f"  {line}")
     say("put a file in bronze: silversmith put FILE --target aws")
+
+
+def _of_round(later: Round) -> str:
+    at = f"{later.at:%H:%M} UTC"
+    why = "AWS takes up to 15 minutes to send events by a new way"
+    if later.problem:
+        return f"{why}: run `silversmith reconcile --target aws` at {at}, because {later.problem}"
+    return f"{why}: bronze and silver are compared at {at}, and what was missed is sent"
 
 
 def document(done: Deployed, account: Account) -> dict[str, Any]:
@@ -111,4 +122,5 @@ def document(done: Deployed, account: Account) -> dict[str, Any]:
         "status": done.state.status if done.state else None,
         **done.diff.to_dict(),
         "outputs": dict(done.state.outputs) if done.state else {},
+        "round": {"at": done.round.at.isoformat(), "problem": done.round.problem} if done.round else None,
     }

@@ -12,7 +12,7 @@ from silversmith.cli.screen import say, say_json
 from silversmith.cli.where import HERE, Where
 
 if TYPE_CHECKING:
-    from silversmith.operations.doctor import Account, Facts, Report
+    from silversmith.operations.doctor import Account, Chain, Facts, Report
     from silversmith.pipeline import Pipeline
 
 _STYLES = {"ok": "green", "warn": "yellow", "fail": "bold red"}
@@ -46,14 +46,16 @@ def _facts(named: str, where: Where) -> Facts:
     if on_aws:
         from silversmith.aws.install import find_uv
 
+        account = _account(where.endpoint_url)
         return Facts(
             python,
             look.packages(),
             told,
             problem,
-            account=_account(where.endpoint_url),
+            account=account,
             owners=_owners(named, where) if definition else None,
             has_installer=find_uv() is not None,
+            chain=_chain(named, where) if definition and not account.problem else None,
         )
     bronze = where.lake / (definition.bronze if definition else "dl-bronze-layer")
     return Facts(
@@ -109,6 +111,25 @@ def _account(endpoint_url: str | None) -> Account:
     except NoAccount as error:
         return Account(problem=str(error))
     return Account(found.id, found.region)
+
+
+def _chain(named: str, where: Where) -> Chain:
+    from silversmith.aws.account import open_account
+    from silversmith.aws.errors import DeployError
+    from silversmith.cli.deployed import chosen
+    from silversmith.errors import DefinitionError
+    from silversmith.hops import Problem
+    from silversmith.operations.doctor import Chain
+    from silversmith.operations.doctor_facts import chain
+
+    try:
+        located, how = chosen(named, where.deployment)
+        return chain(open_account(endpoint_url=where.endpoint_url), how.name(located.pipeline.name))
+    except DefinitionError as error:
+        return Chain(broken=(Problem(str(error), "mend it, or name another with --deployment"),))
+    except DeployError as error:
+        do = "the policy of who looks must allow it: docs/operations.md#rights"
+        return Chain(broken=(Problem(str(error), do, is_known=False),))
 
 
 def _show(report: Report) -> None:

@@ -9,7 +9,10 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from silversmith.hops import Problem
 
 #: The oldest Python that is supported.
 PYTHON = (3, 11)
@@ -108,6 +111,17 @@ class Account:
 
 
 @dataclass(frozen=True)
+class Chain:
+    """The deployed way of events, from bronze to the functions, as ``shown`` to a person; empty: nothing is deployed.
+
+    ``broken`` is what is not as it was deployed.
+    """
+
+    shown: str = ""
+    broken: tuple[Problem, ...] = ()
+
+
+@dataclass(frozen=True)
 class Facts:
     """Everything that was found out. What is None was not looked at, because it does not matter there. ``owners``: by
     transform, which other pipeline has its silver."""
@@ -124,6 +138,7 @@ class Facts:
     account: Account | None = None
     has_installer: bool | None = None
     owners: Mapping[str, str] | None = None
+    chain: Chain | None = None
 
 
 @dataclass(frozen=True)
@@ -151,6 +166,8 @@ def judge(facts: Facts) -> Report:
         found.append(_installer(facts.has_installer))
     if facts.owners is not None:
         found.append(_owners(facts.owners))
+    if facts.chain is not None:
+        found += _chain(facts.chain)
     if facts.file_system is not None:
         found.append(_file_system(facts.file_system))
     if facts.disk is not None:
@@ -209,6 +226,12 @@ def _account(account: Account) -> Finding:
     if account.problem:
         return Finding("account", State.FAIL, account.problem, "sign in, and run `silversmith doctor` again")
     return Finding("account", State.OK, f"{account.id} in {account.region}")
+
+
+def _chain(chain: Chain) -> list[Finding]:
+    if not chain.broken:
+        return [Finding("chain", State.OK, chain.shown or "nothing is deployed yet")]
+    return [Finding("chain", State.FAIL if each.is_known else State.WARN, each.found, each.do) for each in chain.broken]
 
 
 def _installer(there: bool) -> Finding:

@@ -12,8 +12,13 @@ import tempfile
 from collections.abc import Callable, Iterator
 from importlib import metadata
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from silversmith.operations.doctor import Clock, Disk, FileSystem, Package, Watching
+from silversmith.operations.doctor import Chain, Clock, Disk, FileSystem, Package, Watching
+
+if TYPE_CHECKING:
+    from silversmith.aws.account import Account
+    from silversmith.hops import Hops
 
 #: Where Linux tells its inotify limits.
 _INOTIFY = Path("/proc/sys/fs/inotify")
@@ -37,6 +42,52 @@ def _version(name: str) -> str | None:
         return metadata.version(name)
     except metadata.PackageNotFoundError:
         return None
+
+
+def chain(account: Account, name: str) -> Chain:
+    """The hops of the stack of that name, each asked of AWS.
+
+    Raises:
+        DeployError: AWS does not tell of the stack.
+    """
+    from silversmith.hops import check
+
+    hops = _hops(account, name)
+    if hops is None:
+        return Chain()
+    return Chain(f"EventBridge is on for {hops.bronze}; {hops} as deployed", tuple(check(hops, account.client)))
+
+
+def _hops(account: Account, name: str) -> Hops | None:
+    """What the stack was deployed with; None: there is none, or nothing is in it yet."""
+    from silversmith.aws.stack import Stack
+    from silversmith.hops import Hops, Subscription
+
+    stack = Stack(account, name)
+    state = stack.state()
+    if state is None or not {"BronzeBucketName", "TopicArn"} <= set(state.outputs):
+        return None
+    template: dict[str, Any] = stack.template()["Resources"]
+    ids = {each["LogicalResourceId"]: each.get("PhysicalResourceId", "") for each in stack.resources()}
+
+    def of(kind: str) -> list[tuple[str, dict[str, Any]]]:
+        return [(logical, each["Properties"]) for logical, each in template.items() if each["Type"] == kind]
+
+    def arn(queue: str) -> str:
+        return f"arn:{account.partition}:sqs:{account.region}:{account.id}:{ids.get(queue, queue).rpartition('/')[2]}"
+
+    subscriptions = (
+        Subscription(arn(each["Endpoint"]["Fn::GetAtt"][0]), each.get("FilterPolicy"))
+        for _, each in of("AWS::SNS::Subscription")
+        if each["Protocol"] == "sqs"
+    )
+    return Hops(
+        state.outputs["BronzeBucketName"],
+        state.outputs["TopicArn"],
+        tuple(each.get("Name", ids.get(logical, "")) for logical, each in of("AWS::Events::Rule")),
+        tuple(subscriptions),
+        tuple(ids[logical] for logical, _ in of("AWS::Lambda::EventSourceMapping") if ids.get(logical)),
+    )
 
 
 def watching(bronze: Path, limits: Path = _INOTIFY) -> Watching | None:

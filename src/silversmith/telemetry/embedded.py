@@ -33,7 +33,14 @@ UNITS: Mapping[str, str] = {
     "Bytes": "Bytes",
     "Duration": "Milliseconds",
     "Age": "Milliseconds",
+    "Missing": "Count",
+    "ChainBroken": "Count",
 }
+
+
+def printed(line: str) -> None:
+    """Write a line to Lambda's log."""
+    print(line, file=sys.stdout, flush=True)  # noqa: T201
 
 
 class Tally:
@@ -52,7 +59,7 @@ class Tally:
         transform: str,
         *,
         now: Callable[[], datetime],
-        write: Callable[[str], None] = lambda line: print(line, file=sys.stdout, flush=True),  # noqa: T201 -- Lambda's log
+        write: Callable[[str], None] = printed,
     ) -> None:
         self._dimensions = {"Pipeline": pipeline, "Transform": transform}
         self._now = now
@@ -102,7 +109,7 @@ def _lines(counts: Mapping[str, int], values: Mapping[str, Sequence[float]]) -> 
 
 
 def document(
-    metrics: Mapping[str, int | list[float]], dimensions: Mapping[str, str], *, at: datetime
+    metrics: Mapping[str, int] | Mapping[str, int | list[float]], dimensions: Mapping[str, str], *, at: datetime
 ) -> dict[str, Any]:
     """A line as JSON values: the metrics by name, one value or up to 100, and what CloudWatch needs to know of them."""
     directive = {

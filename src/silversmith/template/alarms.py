@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from troposphere import AWSObject, GetAtt, Ref, Sub, cloudwatch, sns, sqs
+from troposphere import AWSObject, GetAtt, Ref, Sub, awslambda, cloudwatch, sns, sqs
 
+from silversmith.telemetry.embedded import NAMESPACE
 from silversmith.template.encryption import of_topic
 from silversmith.template.plan import Plan, arn
 from silversmith.template.policies import topic_policy
@@ -33,6 +34,31 @@ def age_alarm(title: str, queue: sqs.Queue, plan: Plan, visibility_timeout: int)
         metric="ApproximateAgeOfOldestMessage",
         threshold=max(LATE, 2 * visibility_timeout),
         description="a file has been waiting too long to become silver: see `silversmith status`",
+    )
+
+
+def round_alarm(
+    title: str, function: awslambda.Function, plan: Plan, *, metric: str, description: str
+) -> cloudwatch.Alarm:
+    """What the last round of reconciliation found. Rounds are hours apart: until the next one, what the last one said
+    stays so.
+
+    https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/alarms-and-missing-data.html
+    """
+    actions = plan.alarm_actions
+    return cloudwatch.Alarm(
+        title,
+        AlarmDescription=description,
+        Namespace=NAMESPACE,
+        MetricName=metric,
+        Dimensions=[cloudwatch.MetricDimension(Name="FunctionName", Value=Ref(function))],
+        Statistic="Maximum",
+        Period=300,
+        EvaluationPeriods=1,
+        Threshold=1,
+        ComparisonOperator="GreaterThanOrEqualToThreshold",
+        TreatMissingData="ignore",
+        **({"AlarmActions": actions} if actions else {}),
     )
 
 

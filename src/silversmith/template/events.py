@@ -32,8 +32,8 @@ def resources(plan: Plan, *, after: Iterable[str]) -> list[AWSObject]:
     The rules are made last, ``after`` all subscriptions: what is published before would reach nobody.
     """
     topic = sns.Topic("Topic", TopicName=plan.physical(kind="Topic"), **of_topic(plan))
-    patterns = event_patterns(plan.buckets["bronze"], [transform.pattern for transform in plan.transforms])
-    kinds = [f"Rule{number}" if number > 1 else "Rule" for number in range(1, len(patterns) + 1)]
+    patterns = _patterns(plan)
+    kinds = rule_titles(plan)
     dead = dead_letter_queue("RuleDLQ", plan.physical(kind="RuleDLQ"), plan)
     sources = [Sub(arn("events", f"rule/{plan.physical(kind=kind)}")) for kind in kinds]
     policies = [
@@ -47,6 +47,15 @@ def resources(plan: Plan, *, after: Iterable[str]) -> list[AWSObject]:
     ]
     meaning = "an event did not reach the topic: see `silversmith failures`, then `silversmith redrive`"
     return [topic, dead, *policies, *rules, dead_letter_alarm(dead, plan, meaning)]
+
+
+def rule_titles(plan: Plan) -> list[str]:
+    """The logical ids of the rules; they are the ends of their names, too."""
+    return [f"Rule{number}" if number > 1 else "Rule" for number in range(1, len(_patterns(plan)) + 1)]
+
+
+def _patterns(plan: Plan) -> list[dict[str, Any]]:
+    return event_patterns(plan.buckets["bronze"], [transform.pattern for transform in plan.transforms])
 
 
 def _target(topic: sns.Topic, dead: sqs.Queue) -> events.Target:

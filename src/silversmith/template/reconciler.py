@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
-from troposphere import AWSObject, GetAtt, Output, Ref, Sub, awslambda, iam, logs, scheduler, sqs
+from troposphere import AWSObject, GetAtt, Join, Output, Ref, Sub, awslambda, iam, logs, scheduler, sqs
 
+from silversmith.lease import lease_key
 from silversmith.lineage import error_key
 from silversmith.pipeline import Transform
 from silversmith.schemas import schema_key
 from silversmith.template import functions
-from silversmith.template.alarms import dead_letter_alarm
+from silversmith.template.alarms import dead_letter_alarm, round_alarm
 from silversmith.template.encryption import BUCKETS, QUEUES, key_use
+from silversmith.template.events import rule_titles
 from silversmith.template.names import logical
 from silversmith.template.plan import Plan, arn
 from silversmith.template.policies import Statement, allow, policy, queue_policy
 from silversmith.template.queues import dead_letter_queue
 from silversmith.template.roles import escaped, known_missing, ours, role, running
+from silversmith.template.transform import filter_policy
 
 HANDLER = "silversmith.reconciler.handler"
 
@@ -76,6 +80,20 @@ def resources(plan: Plan) -> list[AWSObject]:
         function,
         *_schedule(plan, function, missed),
         dead_letter_alarm(missed, plan, f"{meaning} {name}"),
+        round_alarm(
+            "MissingAlarm",
+            function,
+            plan,
+            metric="Missing",
+            description="events were lost, and their files were sent again: see `silversmith doctor --target aws`",
+        ),
+        round_alarm(
+            "ChainBrokenAlarm",
+            function,
+            plan,
+            metric="ChainBroken",
+            description="files do not reach the functions: `silversmith doctor --target aws` says which hop is broken",
+        ),
     ]
 
 
@@ -115,7 +133,7 @@ def _schedule(plan: Plan, function: awslambda.Function, missed: sqs.Queue) -> li
         Target=scheduler.Target(
             Arn=GetAtt(function, "Arn"),
             RoleArn=GetAtt(schedule_role, "Arn"),
-            Input=Sub(_input(plan.transforms)),
+            Input=Sub(_input(plan)),
             DeadLetterConfig=scheduler.DeadLetterConfig(Arn=GetAtt(missed, "Arn")),
             RetryPolicy=scheduler.RetryPolicy(
                 MaximumEventAgeInSeconds=RETRY_SECONDS, MaximumRetryAttempts=RETRY_ATTEMPTS
@@ -125,10 +143,32 @@ def _schedule(plan: Plan, function: awslambda.Function, missed: sqs.Queue) -> li
     return [group, schedule_role, schedule]
 
 
-def _input(transforms: Iterable[Transform]) -> str:
-    """The event that the function gets, once ``Fn::Sub`` has put in the URLs."""
-    urls = {transform.name: f"${{{logical(transform.name, 'Queue')}}}" for transform in transforms}
-    return json.dumps({"queues": urls, "changed": False})
+def _input(plan: Plan) -> str:
+    """The event that the function gets, once ``Fn::Sub`` has put in URLs and ARNs, and the scheduler its keywords.
+
+    The round's name is the same however often the scheduler and Lambda try.
+    https://docs.aws.amazon.com/scheduler/latest/UserGuide/managing-schedule-context-attributes.html
+    """
+    names = [transform.name for transform in plan.transforms]
+    event = {
+        "queues": {name: f"${{{logical(name, 'Queue')}}}" for name in names},
+        "dead": {name: f"${{{logical(name, 'QueueDLQ')}}}" for name in names},
+        "changed": False,
+        "round": "<aws.scheduler.schedule-arn> <aws.scheduler.scheduled-time>",
+        "hops": {
+            "topic": "${Topic}",
+            "rules": [f"${{{title}}}" for title in rule_titles(plan)],
+            "subscriptions": [_subscription(transform) for transform in plan.transforms],
+            "mappings": [f"${{{logical(name, 'Mapping')}}}" for name in names],
+        },
+    }
+    return json.dumps(event)
+
+
+def _subscription(transform: Transform) -> dict[str, Any]:
+    """What a key pattern has of ``${`` is no reference."""
+    policy = json.dumps(filter_policy(transform.pattern)).replace("${", "${!")
+    return {"queue": f"${{{logical(transform.name, 'Queue')}.Arn}}", "filter": json.loads(policy)}
 
 
 def _rights(
@@ -139,6 +179,9 @@ def _rights(
         known_missing(plan),
         allow("GoOn", "lambda:InvokeFunction", Sub(arn("lambda", f"function:{name}"))),
         allow("BuryRounds", "sqs:SendMessage", GetAtt(missed, "Arn")),
+        allow("MeasureQueues", "sqs:GetQueueAttributes", Sub(arn("sqs", f"{plan.name}_*"))),
+        _lease(plan, name),
+        *_hops(plan),
         *key_use(plan, BUCKETS, QUEUES),
         *running(plan, name, log_group),
     ]
@@ -186,7 +229,38 @@ def _of_transforms(transforms: Sequence[Transform], plan: Plan) -> list[Statemen
     queues = [Sub(arn("sqs", plan.physical(transform.name))) for transform in transforms]
     return [
         allow("CompareFiles", "s3:GetObject", read, condition=ours()),
-        allow("SendAgain", ["sqs:SendMessage", "sqs:GetQueueAttributes"], queues),
+        allow("SendAgain", "sqs:SendMessage", queues),
+    ]
+
+
+def _lease(plan: Plan, name: str) -> Statement:
+    """A conditional put needs s3:GetObject too.
+
+    https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-writes.html
+    """
+    key = Join("", [plan.bucket_arn("quarantine"), f"/{lease_key(name)}"])
+    return allow("HoldLease", ["s3:GetObject", "s3:PutObject"], key, condition=ours())
+
+
+def _hops(plan: Plan) -> list[Statement]:
+    """What it takes to see whether events can reach the functions. A subscription's ARN begins with its topic's.
+
+    https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazonsns.html
+    https://docs.aws.amazon.com/service-authorization/latest/reference/list_awslambda.html
+    """
+    topic = arn("sns", plan.physical(kind="Topic"))
+    rules = [Sub(arn("events", f"rule/{plan.physical(kind=title)}")) for title in rule_titles(plan)]
+    return [
+        allow("SeeNotifications", "s3:GetBucketNotification", plan.bucket_arn("bronze"), condition=ours()),
+        allow("SeeRules", ["events:DescribeRule", "events:ListTargetsByRule"], rules),
+        allow("SeeSubscriptions", "sns:ListSubscriptionsByTopic", Sub(topic)),
+        allow("SeeFilters", "sns:GetSubscriptionAttributes", [Sub(topic), Sub(f"{topic}:*")]),
+        allow(
+            "SeeMappings",
+            "lambda:GetEventSourceMapping",
+            Sub(arn("lambda", "event-source-mapping:*")),
+            condition={"ArnLike": {"lambda:FunctionArn": Sub(arn("lambda", f"function:{plan.name}_*"))}},
+        ),
     ]
 
 

@@ -88,19 +88,24 @@ def key_filter(pattern: KeyPattern) -> list[Any]:
     return [{"suffix": pattern.literal_suffix}] if pattern.literal_suffix else []
 
 
+def filter_policy(pattern: KeyPattern) -> dict[str, Any] | None:
+    """The subscription's filter policy, on the message's body; None: it gets everything."""
+    keys = key_filter(pattern)
+    return {"detail": {"object": {"key": keys}}} if keys else None
+
+
 def _subscription(
     transform: Transform, queue: sqs.Queue, undelivered: sqs.Queue, *, after: list[sqs.QueuePolicy]
 ) -> sns.SubscriptionResource:
     """Made after the queues' policies: SNS does not try again what a queue refuses."""
-    keys = key_filter(transform.pattern)
-    narrowed = {"FilterPolicyScope": "MessageBody", "FilterPolicy": {"detail": {"object": {"key": keys}}}}
+    narrow = filter_policy(transform.pattern)
     return sns.SubscriptionResource(
         logical(transform.name, "Subscription"),
         TopicArn=Ref("Topic"),
         Protocol="sqs",
         Endpoint=GetAtt(queue, "Arn"),
         RawMessageDelivery=True,
-        **(narrowed if keys else {}),
+        **({"FilterPolicyScope": "MessageBody", "FilterPolicy": narrow} if narrow else {}),
         RedrivePolicy={"deadLetterTargetArn": GetAtt(undelivered, "Arn")},
         DependsOn=[policy.title for policy in after],
     )

@@ -113,11 +113,26 @@ class Deployed:
             case "ChangeMessageVisibility" | "GetQueueAttributes":
                 yield f"sqs:{operation}", queue
             case _:
-                raise AssertionError(f"which right does {operation} need?")
+                yield _need_of_hop(operation, params)
         if "IfMatch" in params and operation != "GetObject":
             yield "s3:GetObject", key  # to compare an object's etag is to read it
-        if status == 404:
+        if status == 404 and "Bucket" in params:
             yield "s3:ListBucket", bucket  # without it the answer would be 403
+
+
+def _need_of_hop(operation: str, params: dict[str, Any]) -> tuple[str, str]:
+    """https://docs.aws.amazon.com/service-authorization/latest/reference/reference_policies_actions-resources-contextkeys.html"""
+    here = f"{REGION}:{ACCOUNT}"
+    match operation:
+        case "GetBucketNotificationConfiguration":
+            return "s3:GetBucketNotification", f"arn:aws:s3:::{params['Bucket']}"
+        case "DescribeRule" | "ListTargetsByRule":
+            return f"events:{operation}", f"arn:aws:events:{here}:rule/{params.get('Name', params.get('Rule'))}"
+        case "ListSubscriptionsByTopic" | "GetSubscriptionAttributes":
+            return f"sns:{operation}", str(params.get("TopicArn", params.get("SubscriptionArn")))
+        case "GetEventSourceMapping":
+            return f"lambda:{operation}", f"arn:aws:lambda:{here}:event-source-mapping:{params['UUID']}"
+    raise AssertionError(f"which right does {operation} need?")
 
 
 @pytest.fixture
@@ -149,6 +164,7 @@ def deployed(tmp_path: Path) -> Iterator[Deployed]:
 def assert_matches(function: Function, needs: set[tuple[str, str]], template: dict[str, Any]) -> None:
     """The role allows each of them, and by no statement an action that none of them is."""
     secure = {"aws:SecureTransport": "true", "aws:ResourceAccount": ACCOUNT}
+    secure |= {"lambda:FunctionArn": f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:shop_orders"}
     refused = [need for need in sorted(needs) if not function.policy.allows(*need, context=secure)]
     assert refused == []
     resolved = Template(template, account=ACCOUNT, region=REGION)
@@ -224,14 +240,23 @@ def test_the_reconciler_asks_for_what_its_role_allows(deployed: Deployed) -> Non
     functions = deployed.session.client("lambda")
     environment = {**function.environment, "AWS_LAMBDA_FUNCTION_NAME": function.name}
     work = reconciler.build(
-        environment, s3=connect(deployed.session), sqs=deployed.session.client("sqs"), functions=functions
+        environment,
+        s3=connect(deployed.session),
+        sqs=deployed.session.client("sqs"),
+        functions=functions,
+        client=deployed.session.client,
     )
+    events, sns = deployed.session.client("events"), deployed.session.client("sns")
+    topic = sns.create_topic(Name="shop_Topic")["TopicArn"]
+    sns.subscribe(TopicArn=topic, Protocol="sqs", Endpoint=f"arn:aws:sqs:{REGION}:{ACCOUNT}:shop_orders")
+    events.put_rule(Name="shop_Rule", EventPattern="{}")
     for number in range(reconciler.BATCH + 1):
         deployed.s3.put_object(Bucket=BRONZE, Key=f"orders/{number:03}.csv", Body=b"id\n1\n")
     deployed.s3.put_object(Bucket=SILVER, Key="orders/orders/000.csv.parquet", Body=b"")
     deployed.s3.put_object(Bucket=QUARANTINE, Key=error_key("orders", "orders/001.csv"), Body=b"{}")
     target = deployed.template["Resources"]["Schedule"]["Properties"]["Target"]
     given = json.loads(Template(deployed.template, account=ACCOUNT, region=REGION).value(target["Input"]))
+    given["hops"]["mappings"] = ["fa123456-14a1-4fd2-9fec-83de64ad683d"]  # here a Ref to it is its logical id
     deployed.recorded.calls.clear()
     with Stubber(functions) as stubber:
         asked = {"FunctionName": function.name, "InvocationType": "Event", "Payload": ANY}

@@ -16,6 +16,7 @@ import pytest
 
 from silversmith import Deployment, Pipeline, Vpc
 from silversmith.errors import AccessDenied
+from silversmith.lease import lease_key
 from silversmith.lineage import error_key, rejected_key, silver_key
 from silversmith.local.iam import Policy, check
 from silversmith.local.intrinsics import Template
@@ -40,6 +41,8 @@ TOPIC = f"arn:aws:sns:{REGION}:{ACCOUNT}:flights_Topic"
 ALARMS = f"arn:aws:sns:{REGION}:{ACCOUNT}:flights_Alarms"
 RULE = f"arn:aws:events:{REGION}:{ACCOUNT}:rule/flights_Rule"
 ALARM = f"arn:aws:cloudwatch:{REGION}:{ACCOUNT}:alarm:flights-RuleDLQAlarm-1"
+MAPPING = f"arn:aws:lambda:{REGION}:{ACCOUNT}:event-source-mapping:fa123456-14a1-4fd2-9fec-83de64ad683d"
+OTHERS = f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:other_late"
 BRONZE_KEY = "late/a b.csv"
 LOOKUP = "lookup/airlines.csv"
 
@@ -176,9 +179,16 @@ def of_reconciler() -> list[Request]:
         *ask(role, "BronzeBucketPolicy", do="s3:GetObject", on=s3("bronze", LOOKUP), **TLS),
         *ask(role, do="lambda:InvokeFunction", on=function("Reconciler")),
         *ask(role, "ReconcilerDLQPolicy", do="sqs:SendMessage", on=queue("ReconcilerDLQ"), **TLS),
+        *ask(role, do="s3:GetObject s3:PutObject", on=s3("quarantine", lease_key("flights_Reconciler")), **TLS),
+        *ask(role, "BronzeBucketPolicy", do="s3:GetBucketNotification", on="arn:aws:s3:::dl-bronze-layer", **TLS),
+        *ask(role, do="events:DescribeRule events:ListTargetsByRule", on=RULE),
+        *ask(role, do="sns:ListSubscriptionsByTopic sns:GetSubscriptionAttributes", on=TOPIC),
+        *ask(role, do="sns:GetSubscriptionAttributes", on=f"{TOPIC}:c8c7d8"),
+        *ask(role, do="lambda:GetEventSourceMapping", on=MAPPING, lambda__FunctionArn=function("late")),
     ]
     for name, title, key in (("late", "Late", BRONZE_KEY), ("orders", "Orders", "orders/1.json")):
         send = "sqs:SendMessage sqs:GetQueueAttributes"
+        found += ask(role, do="sqs:GetQueueAttributes", on=queue(f"{name}_DLQ"), **TLS)
         found += [
             *ask(role, "BronzeBucketPolicy", do="s3:GetObject", on=s3("bronze", key), **TLS),
             *ask(role, "SilverBucketPolicy", do="s3:GetObject", on=s3("silver", silver_key(name, key)), **TLS),
@@ -260,6 +270,11 @@ def refused() -> list[Request]:
         *ask("RoleOfReconciler", do="s3:PutObject", on=s3("silver", schema_key("late")), **TLS),
         *ask("RoleOfReconciler", do="s3:GetObject", on=s3("quarantine", rejected_key("late", "a")), **TLS),
         *ask("RoleOfReconciler", do="s3:GetObject", on=s3("silver", "finance/secret.parquet"), **TLS),
+        *ask("RoleOfReconciler", do="s3:PutObject", on=s3("quarantine", lease_key("other_Reconciler")), **TLS),
+        *ask("RoleOfReconciler", do="s3:PutBucketNotification", on="arn:aws:s3:::dl-bronze-layer", **TLS),
+        *ask("RoleOfReconciler", do="lambda:GetEventSourceMapping", on=MAPPING, lambda__FunctionArn=OTHERS),
+        *ask("RoleOfReconciler", do="sqs:GetQueueAttributes", on=queue("late").replace("flights", "other"), **TLS),
+        *ask("RoleOfReconciler", do="sns:GetSubscriptionAttributes", on=f"{TOPIC}2:c8c7d8"),
         *ask("RoleOfReconciler", do="sqs:ReceiveMessage sqs:SendMessage", on=queue("late_DLQ"), **TLS),
         *ask("RoleOfReconciler", do="lambda:InvokeFunction", on=function("late")),
         *ask("RoleOfSchedule", do="lambda:InvokeFunction", on=function("late")),

@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 
 from silversmith import Deployment, Pipeline
+from silversmith.hops import Hops, Subscription
 from silversmith.lineage import error_key, silver_key
 from silversmith.local.iam import Policy
 from silversmith.local.intrinsics import Template
 from silversmith.local.stack import Stack, read
-from silversmith.reconciler import Place
 from silversmith.template import compile as compile_template
 
 OURS = {"aws:ResourceAccount": "000000000000"}
@@ -106,11 +106,38 @@ def test_the_schedule_tells_it_whose_queue_is_whose() -> None:
     target = compiled["Resources"]["Schedule"]["Properties"]["Target"]
     found = json.loads(Template(compiled, account="123456789012", region="eu-central-1").value(target["Input"]))
     start = "https://sqs.eu-central-1.amazonaws.com/123456789012/"
+    queues = {each.name: f"{start}a-pipeline-with-a-long-name_{each.name}" for each in wide(2).transforms}
+    hops = found.pop("hops")
     assert found == {
-        "queues": {each.name: f"{start}a-pipeline-with-a-long-name_{each.name}" for each in wide(2).transforms},
+        "queues": queues,
+        "dead": {name: f"{url}_DLQ" for name, url in queues.items()},
         "changed": False,
+        "round": "<aws.scheduler.schedule-arn> <aws.scheduler.scheduled-time>",
     }
-    assert Place.of(found) is None
+    stack = read(compiled, account="123456789012", region="eu-central-1")
+    assert Hops.of(hops, "bronze") == Hops(
+        "bronze",
+        stack.topics[0].arn,
+        tuple(rule.name for rule in stack.rules),
+        tuple(
+            Subscription(each.queue_arn, compiled["Resources"][name]["Properties"]["FilterPolicy"])
+            for each in stack.subscriptions
+            for name in [each.arn.rpartition(":")[2]]
+        ),
+        tuple(
+            name for name, each in compiled["Resources"].items() if each["Type"] == "AWS::Lambda::EventSourceMapping"
+        ),
+    )
+
+
+def test_a_filter_that_looks_like_a_reference_is_none() -> None:
+    pipeline = Pipeline("p")
+    pipeline.sql("late/${AWS::Region}/*.csv", "SELECT * FROM rows", name="late")
+    compiled = compile_template(pipeline)
+    target = compiled["Resources"]["Schedule"]["Properties"]["Target"]
+    found = json.loads(Template(compiled, account="123456789012", region="eu-central-1").value(target["Input"]))
+    (subscription,) = found["hops"]["subscriptions"]
+    assert subscription["filter"] == {"detail": {"object": {"key": [{"prefix": "late/${AWS::Region}/"}]}}}
 
 
 @pytest.mark.parametrize(("hours", "expression"), [(1, "rate(1 hour)"), (24, "rate(24 hours)")])
