@@ -274,20 +274,58 @@ def _template(pipeline: Pipeline) -> dict[str, Any]:
     return {**found, "Resources": known, "Outputs": outputs}
 
 
+@dataclass
+class Notifications:
+    """What S3 says that a bucket notifies of. Moto does not give back that EventBridge is on, and its CloudFormation
+    does not switch it on."""
+
+    held: dict[str, Any] = field(default_factory=lambda: {"EventBridgeConfiguration": {}})
+    puts: list[dict[str, Any]] = field(default_factory=list)
+
+    def watch(self, client: Any) -> None:
+        events = client.meta.events
+        events.register("after-call.s3.GetBucketNotificationConfiguration", self._get)
+        events.register("provide-client-params.s3.PutBucketNotificationConfiguration", self._put)
+
+    def _get(self, parsed: dict[str, Any], **_: Any) -> None:
+        parsed.update(self.held)
+
+    def _put(self, params: dict[str, Any], **_: Any) -> None:
+        self.held = params["NotificationConfiguration"]
+        self.puts.append(self.held)
+
+
 @pytest.fixture
-def account() -> Iterator[Account]:
+def notifications() -> Notifications:
+    return Notifications()
+
+
+@pytest.fixture
+def account(notifications: Notifications) -> Iterator[Account]:
     """An account on moto, in this process."""
     with mock_aws():
         found = open_account(SESSION)
-        yield replace(found, client=lambda service: _client(found, service))
+        yield replace(found, client=lambda service: _client(found, service, notifications))
 
 
-def _client(account: Account, service: str) -> Any:
+def _client(account: Account, service: str, notifications: Notifications) -> Any:
     """Moto denies all that a bucket's policy denies on a condition, whether that holds or not: so it gets no policy."""
     found = account.client(service)
     done = _Http(204), {"ResponseMetadata": {"HTTPStatusCode": 204}}
     found.meta.events.register("before-call.s3.PutBucketPolicy", lambda **_: done)
+    notifications.watch(found)
+    found.meta.events.register("after-call.cloudformation.DescribeStacks", _with_outputs)
     return found
+
+
+#: Moto's change sets make stacks without outputs.
+OUTPUTS = {"BronzeBucketName": "dl-bronze-layer", "ReconcilerName": "sales_Reconciler"}
+
+
+def _with_outputs(parsed: dict[str, Any], **_: Any) -> None:
+    for stack in parsed.get("Stacks", ()):
+        if stack["StackStatus"] in {"CREATE_COMPLETE", "UPDATE_COMPLETE"} and not stack.get("Outputs"):
+            stack["Outputs"] = [{"OutputKey": key, "OutputValue": value} for key, value in OUTPUTS.items()]
 
 
 @pytest.fixture

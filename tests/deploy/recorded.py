@@ -29,6 +29,7 @@ _RIGHTS = {
     "DeleteMessageBatch": "DeleteMessage",
     "ChangeMessageVisibilityBatch": "ChangeMessageVisibility",
     "Invoke": "InvokeFunction",
+    "GetBucketNotificationConfiguration": "GetBucketNotification",
 }
 
 #: Calls for which nobody needs a right. https://docs.aws.amazon.com/STS/latest/APIReference/API_GetCallerIdentity.html
@@ -92,24 +93,31 @@ class Recorder:
         if service == "sqs":
             return f"arn:aws:sqs:{here}:{params['QueueUrl'].rpartition('/')[2]}"
         if service == "sns":
-            return str(params["TopicArn"])
+            return str(params.get("TopicArn") or params["SubscriptionArn"])
+        if service == "events":
+            return f"arn:aws:events:{here}:rule/{params.get('Name') or params['Rule']}"
         if service == "lambda":
-            return f"arn:aws:lambda:{here}:function:{params['FunctionName']}"
+            mapping = f"event-source-mapping:{params.get('UUID')}"
+            return f"arn:aws:lambda:{here}:" + (mapping if "UUID" in params else f"function:{params['FunctionName']}")
         if service == "cloudformation":
             return f"arn:aws:cloudformation:{here}:stack/{params['StackName']}/4ae5a768"
         raise AssertionError(f"a call of {service} is not foreseen here: {dict(params)}")
 
 
-def denied(document: Json, rights: Iterable[Right], *, account: str = ACCOUNT) -> list[Right]:
-    """Those that a policy document does not allow, where all belongs to ``account``."""
-    policy, context = Policy.parse("policy", document), {"aws:ResourceAccount": account}
+def denied(document: Json, rights: Iterable[Right], *, account: str = ACCOUNT, function: str = "other") -> list[Right]:
+    """Those that a policy document does not allow, where all belongs to ``account``, and mappings to ``function``."""
+    policy = Policy.parse("policy", document)
+    context = {
+        "aws:ResourceAccount": account,
+        "lambda:FunctionArn": f"arn:aws:lambda:eu-central-1:{account}:function:{function}",
+    }
     return sorted(right for right in rights if not policy.allows(right.action, right.resource, context=context))
 
 
-def unused(document: Json, rights: Iterable[Right]) -> list[str]:
+def unused(document: Json, rights: Iterable[Right], *, function: str = "other") -> list[str]:
     """What could be taken out of a policy document, and all would be allowed as before: actions, resources."""
     wanted = [*rights]
-    return [what for what, smaller in _smaller(document) if not denied(smaller, wanted)]
+    return [what for what, smaller in _smaller(document) if not denied(smaller, wanted, function=function)]
 
 
 def _smaller(document: Json) -> Iterator[tuple[str, Json]]:

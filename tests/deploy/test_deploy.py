@@ -24,6 +24,7 @@ from silversmith.errors import NotOurs
 from silversmith.lineage import Lineage
 from silversmith.schemas import Document
 from silversmith.template import compile as compile_template
+from tests.deploy.conftest import Notifications
 
 #: Moto leaves files open.
 pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
@@ -306,28 +307,17 @@ def test_who_goes_away_while_being_asked_leaves_no_change_set(account: Account, 
     assert status("sales", account) is None
 
 
-def test_an_existing_bucket_is_made_to_tell_and_keeps_what_it_told(account: Account) -> None:
-    """Moto does not give EventBridgeConfiguration back, as AWS does: so it is told what was put."""
+def test_an_existing_bucket_is_made_to_tell_and_keeps_what_it_told(
+    account: Account, notifications: Notifications
+) -> None:
     theirs = {"Id": "theirs", "QueueArn": "arn:aws:sqs:eu-central-1:123456789012:q", "Events": ["s3:ObjectRemoved:*"]}
-    held: dict[str, Any] = {"QueueConfigurations": [theirs]}
+    notifications.held = {"QueueConfigurations": [theirs]}
     s3 = account.client("s3")
     s3.create_bucket(Bucket="mine", CreateBucketConfiguration={"LocationConstraint": "eu-central-1"})
-
-    def client(service: str) -> Any:
-        found = account.client(service)
-        events = found.meta.events
-        events.register("after-call.s3.GetBucketNotificationConfiguration", lambda parsed, **_: parsed.update(held))
-        events.register(
-            "provide-client-params.s3.PutBucketNotificationConfiguration",
-            lambda params, **_: held.update(params["NotificationConfiguration"]),
-        )
-        return found
-
     account.client("sqs").create_queue(QueueName="q")
-    watched = replace(account, client=client)
-    assert switch_eventbridge_on(watched, "mine")
-    assert held == {"QueueConfigurations": [theirs], "EventBridgeConfiguration": {}}
-    assert not switch_eventbridge_on(watched, "mine")
+    assert switch_eventbridge_on(account, "mine")
+    assert notifications.held == {"QueueConfigurations": [theirs], "EventBridgeConfiguration": {}}
+    assert not switch_eventbridge_on(account, "mine")
 
 
 def test_without_a_region_there_is_no_account() -> None:

@@ -147,9 +147,17 @@ def test_the_reconciler(shop: Deployed, recorder: Recorder) -> None:
     shop.s3.put_object(Bucket="dl-bronze-layer", Key="orders/" + "x" * 1010 + ".csv", Body=b"x")
     s3, sqs, functions = (recorder.watched(shop.account).client(name) for name in ("s3", "sqs", "lambda"))
     environment = {**shop.environment("orders"), "AWS_LAMBDA_FUNCTION_NAME": "shop_Reconciler"}
-    run = reconciler.build(environment, s3=s3, sqs=sqs, functions=functions)
-    queues = {each.name: shop.url(each.name) for each in shop.pipeline.transforms}
-    event = {"queues": queues, "settled_seconds": -60, "changed": True}
+    run = reconciler.build(
+        environment, s3=s3, sqs=sqs, functions=functions, client=recorder.watched(shop.account).client
+    )  # fmt: skip
+    names = [each.name for each in shop.pipeline.transforms]
+    hops = {
+        "topic": shop.outputs["TopicArn"],
+        "rules": ["shop_Rule"],
+        "subscriptions": [{"queue": shop.arn(name, "Queue"), "filter": None} for name in names],
+        "mappings": ["fa123456-14a1-4fd2-9fec-83de64ad683d"],
+    }
+    event = {"queues": {name: shop.url(name) for name in names}, "settled_seconds": -60, "changed": True, "hops": hops}
     with pytest.raises(ClientError, match="Function not found"):
         run(event, Short())
     missed = Right("sqs:SendMessage", f"arn:aws:sqs:{REGION}:{ACCOUNT}:shop_ReconcilerDLQ")
@@ -157,8 +165,9 @@ def test_the_reconciler(shop: Deployed, recorder: Recorder) -> None:
     # What Lambda gives up on it sends to the function's own dead-letter queue, with the function's rights:
     # https://docs.aws.amazon.com/lambda/latest/dg/invocation-async-retain-records.html#invocation-dlq
     needed = recorder.rights | logs("shop_Reconciler") | {missed}
-    assert denied(document, needed) == []
-    assert unused(document, needed) == []
+    assert denied(document, needed, function="shop_orders") == []
+    assert unused(document, needed, function="shop_orders") == []
+    assert [right.action for right in denied(document, needed)] == ["lambda:GetEventSourceMapping"], "of our functions"
 
 
 def operate(shop: Deployed, watched: Account, tmp_path: Path) -> None:

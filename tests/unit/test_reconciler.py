@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -13,6 +14,9 @@ import pytest
 
 from silversmith import Pipeline
 from silversmith.events import unwrap
+from silversmith.hops import Problem
+from silversmith.lease import Lease, Phase, lease_key
+from silversmith.lineage import error_key
 from silversmith.reconciler import BATCH, BUSY, MESSAGES, NoProgress, NotSent, Reconciler, SqsQueue
 
 if TYPE_CHECKING:
@@ -83,13 +87,22 @@ class World:
     queues: dict[str, Sent] = field(default_factory=lambda: {"orders": Sent(), "every": Sent()})
     again: list[dict[str, Any]] = field(default_factory=list)
     log: list[dict[str, Any]] = field(default_factory=list)
+    measured: list[tuple[str, int]] = field(default_factory=list)
+    broken: list[Problem] = field(default_factory=list)
     later: timedelta = timedelta(hours=1)
+
+    def missing(self) -> int:
+        """What the newest round measured."""
+        return [value for name, value in self.measured if name == "Missing"][-1]
 
     def invoke(self, event: dict[str, Any] | None = None, *, looks: int = 1_000_000) -> dict[str, Any]:
         reconciler = Reconciler(
             self.bench.pipeline,
             bucket="dl-bronze-layer",
             lake=self.bench.lake,
+            lease=lease_key("shop_Reconciler"),
+            check=lambda _: self.broken,
+            measure=lambda values: self.measured.extend(values.items()),
             queue=self.queues.__getitem__,
             again=self.again.append,
             now=lambda: datetime.now().astimezone() + self.later,
@@ -121,7 +134,7 @@ def test_what_events_missed_is_sent_to_each_transforms_queue(make: Make) -> None
 def test_what_landed_lately_is_left_to_its_own_event(make: Make) -> None:
     bench = make(shop())
     bench.land("orders/a.csv")
-    world = World(bench, later=timedelta(minutes=14))
+    world = World(bench, later=timedelta(minutes=59))
     world.invoke()
     assert world.queues["orders"].keys == []
 
@@ -173,7 +186,8 @@ def test_when_the_time_runs_out_another_invocation_goes_on(make: Make) -> None:
         assert done == {"done": event is None}
         if event is not None:
             assert event["queues"] == {"orders": "orders", "every": "every"}
-            places.append((event["place"]["transform"], event["place"]["after"]))
+            place = lease_of(world).progress["place"]
+            places.append((place["transform"], place["after"]))
     assert places == [
         ("orders", keys[BATCH - 1]),
         ("orders", keys[2 * BATCH - 1]),
@@ -193,6 +207,146 @@ def test_an_invocation_that_gets_nowhere_does_not_call_another(make: Make) -> No
     with pytest.raises(NoProgress, match="orders"):
         world.invoke(world.again.pop(), looks=0)
     assert world.again == []
+
+
+def lease_of(world: World) -> Lease:
+    body = world.bench.lake.quarantine.read(lease_key("shop_Reconciler"))
+    assert body is not None
+    found = Lease.from_json(body)
+    assert found is not None
+    return found
+
+
+def test_an_invocation_that_comes_twice_does_nothing(make: Make) -> None:
+    bench = make(shop())
+    bench.land("orders/a.csv")
+    world = World(bench)
+    event = {"queues": {"orders": "orders"}, "round": "schedule 12:00"}
+    assert world.invoke(event) == {"done": True}
+    assert world.invoke(event) == {"refused": "this round is done"}
+    assert world.queues["orders"].keys == ["orders/a.csv"]
+    assert world.log[-1] == {"refused": "this round is done", "round": "schedule 12:00", "step": 0}
+    assert world.invoke({**event, "round": "schedule 13:00", "step": 1})["refused"].startswith("the lease is with")
+
+
+def test_what_the_scheduler_did_not_put_in_names_no_round(make: Make) -> None:
+    world = World(make(shop()))
+    event = {"queues": {}, "round": "<aws.scheduler.schedule-arn> <aws.scheduler.scheduled-time>"}
+    assert [world.invoke(event), world.invoke(event)] == [{"done": True}, {"done": True}]
+
+
+class Full(Sent):
+    """A queue that takes nothing."""
+
+    def send(self, bodies: Sequence[str]) -> None:
+        raise NotSent("full")
+
+
+def test_a_step_that_failed_may_be_tried_again(make: Make) -> None:
+    bench = make(shop())
+    bench.land("orders/a.csv")
+    world = World(bench)
+    world.queues["orders"] = Full()
+    event = {"queues": {"orders": "orders"}, "round": "one"}
+    with pytest.raises(NotSent):
+        world.invoke(event)
+    assert lease_of(world).phase is Phase.FAILED
+    world.queues["orders"] = Sent()
+    assert world.invoke(event) == {"done": True}
+    assert world.queues["orders"].keys == ["orders/a.csv"]
+
+
+@pytest.mark.parametrize("body", [b"", b"no JSON", b"[]", b"{}", b'{"round": 1}', b"\xff", b"[" * 100_000])
+def test_bytes_that_are_no_lease_bind_nobody(make: Make, body: bytes) -> None:
+    world = World(make(shop()))
+    world.bench.lake.quarantine.put(lease_key("shop_Reconciler"), body)
+    assert world.invoke({"queues": {}, "round": "one"}) == {"done": True}
+    assert lease_of(world).round == "one"
+
+
+def test_hops_that_are_broken_are_logged_and_counted(make: Make) -> None:
+    world = World(make(shop()), broken=[Problem("off", "on"), Problem("no answer", "", is_known=False)])
+    world.invoke({"queues": {}, "hops": {}})
+    assert [told["hop"]["found"] for told in world.log] == ["off", "no answer"]
+    assert world.measured == [("ChainBroken", 1), ("Missing", 0)]
+
+
+def a_round(world: World, hours: int, **more: Any) -> int:
+    """A round, so many hours from now; how many files it calls missing."""
+    world.later = timedelta(hours=hours)
+    for queue in world.queues.values():
+        queue.bodies.clear()
+    world.invoke({"queues": {name: name for name in world.queues}, "round": str(hours), **more})
+    return world.missing()
+
+
+def test_a_lost_event_is_counted_once(make: Make) -> None:
+    bench = make(shop())
+    world = World(bench)
+    assert a_round(world, 0) == 0
+    bench.land("orders/a.csv")
+    bench.work()
+    bench.land("orders/b.csv", "orders/c.csv")
+    assert a_round(world, 24) == 4, "two files, of two transforms each"
+    assert a_round(world, 48) == 0, "they are in their queues, or in dead-letter queues, and told of there"
+
+
+def test_what_landed_before_a_transform_wanted_it_is_not_missing(make: Make) -> None:
+    bench = make(shop())
+    world = World(bench)
+    bench.land("orders/a.csv")
+    assert a_round(world, 24) == 0, "the first round of all"
+    assert world.queues["orders"].keys == ["orders/a.csv"], "it is sent all the same"
+
+
+def test_another_pattern_begins_anew(make: Make) -> None:
+    narrow = Pipeline("shop")
+    narrow.sql("other/*.csv", "SELECT * FROM rows", name="orders")
+    bench = make(narrow)
+    world = World(bench)
+    assert a_round(world, 0) == 0
+    bench.use(shop())
+    bench.land("orders/a.csv")
+    assert a_round(world, 24) == 0
+    bench.land("orders/b.csv")
+    tomorrow = (datetime.now().astimezone() + timedelta(hours=30)).timestamp()
+    os.utime(bench.folder.bucket("dl-bronze-layer") / "orders/b.csv", (tomorrow, tomorrow))
+    assert a_round(world, 48, queues={"orders": "orders"}) == 1
+
+
+def test_messages_that_wait_or_are_dead_may_be_theirs(make: Make) -> None:
+    bench = make(shop())
+    world = World(bench)
+    a_round(world, 0)
+    bench.land("orders/a.csv", "orders/b.csv", "orders/c.csv")
+    world.queues |= {"orders": Sent(held=1), "every": Sent(held=2), "dead": Sent(held=1)}
+    assert a_round(world, 24, dead={"orders": "dead", "every": "dead"}) == 1
+
+
+def test_a_busy_transform_s_files_are_counted_by_the_next_round(make: Make) -> None:
+    bench = make(shop())
+    world = World(bench)
+    a_round(world, 0)
+    bench.land("orders/a.csv")
+    world.queues["orders"] = Sent(held=BUSY + 1)
+    assert a_round(world, 24) == 1, "of the other transform"
+    world.queues["orders"] = Sent()
+    assert a_round(world, 48) == 1
+
+
+def test_a_file_that_other_code_refused_is_not_missing(make: Make) -> None:
+    """Its event came: the error document speaks of these bytes."""
+    bench = make(shop())
+    world = World(bench)
+    a_round(world, 0)
+    bench.land("orders/a.csv")
+    head = bench.lake.bronze.head("orders/a.csv")
+    assert head is not None
+    for name in ("orders", "every"):
+        said = {"bronze": {"etag": head.etag}, "fingerprint": "other"}
+        bench.lake.quarantine.put(error_key(name, "orders/a.csv"), json.dumps(said).encode())
+    assert a_round(world, 24) == 0
+    assert world.queues["orders"].keys == ["orders/a.csv"]
 
 
 class Sqs:

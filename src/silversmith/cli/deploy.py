@@ -96,14 +96,15 @@ def _show(done: Deployed) -> None:
         return
     say(f"{done.name} is {done.state.status}")
     if done.round is not None:
-        say(_of_round(done.round))
+        say(round_line(done.round))
     if done.state.outputs:
         for line in aligned(sorted(done.state.outputs.items())):
             say(f"  {line}")
     say("put a file in bronze: silversmith put FILE --target aws")
 
 
-def _of_round(later: Round) -> str:
+def round_line(later: Round) -> str:
+    """What follows the deploy, for a person."""
     at = f"{later.at:%H:%M} UTC"
     why = "AWS takes up to 15 minutes to send events by a new way"
     if later.problem:

@@ -52,13 +52,13 @@ def chain(account: Account, name: str) -> Chain:
     """
     from silversmith.hops import check
 
-    hops = _hops(account, name)
-    if hops is None:
+    there = hops(account, name)
+    if there is None:
         return Chain()
-    return Chain(f"EventBridge is on for {hops.bronze}; {hops} as deployed", tuple(check(hops, account.client)))
+    return Chain(f"EventBridge is on for {there.bronze}; {there} as deployed", tuple(check(there, account.client)))
 
 
-def _hops(account: Account, name: str) -> Hops | None:
+def hops(account: Account, name: str) -> Hops | None:
     """What the stack was deployed with; None: there is none, or nothing is in it yet."""
     from silversmith.aws.stack import Stack
     from silversmith.hops import Hops, Subscription

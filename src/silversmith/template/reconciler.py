@@ -243,7 +243,8 @@ def _lease(plan: Plan, name: str) -> Statement:
 
 
 def _hops(plan: Plan) -> list[Statement]:
-    """What it takes to see whether events can reach the functions. A subscription's ARN begins with its topic's.
+    """What it takes to see whether events can reach the functions. A subscription's ARN begins with its topic's;
+    AWS names the topic as what the right to see a subscription is about.
 
     https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazonsns.html
     https://docs.aws.amazon.com/service-authorization/latest/reference/list_awslambda.html
@@ -253,8 +254,11 @@ def _hops(plan: Plan) -> list[Statement]:
     return [
         allow("SeeNotifications", "s3:GetBucketNotification", plan.bucket_arn("bronze"), condition=ours()),
         allow("SeeRules", ["events:DescribeRule", "events:ListTargetsByRule"], rules),
-        allow("SeeSubscriptions", "sns:ListSubscriptionsByTopic", Sub(topic)),
-        allow("SeeFilters", "sns:GetSubscriptionAttributes", [Sub(topic), Sub(f"{topic}:*")]),
+        allow(
+            "SeeSubscriptions",
+            ["sns:ListSubscriptionsByTopic", "sns:GetSubscriptionAttributes"],
+            [Sub(topic), Sub(f"{topic}:*")],
+        ),
         allow(
             "SeeMappings",
             "lambda:GetEventSourceMapping",

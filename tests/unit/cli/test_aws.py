@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import boto3
+import botocore.handlers
 import pytest
 from moto import mock_aws
 
@@ -31,6 +32,16 @@ def deployed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Deploy
     monkeypatch.setenv("COLUMNS", "200")
     with mock_aws():
         yield Deployed(write(tmp_path / "project", SHOP + TEST), open_account(boto3.session.Session()))
+
+
+@pytest.fixture
+def notifications(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """What S3 says that buckets notify of, to every session that begins later: moto does not give back that EventBridge
+    is on."""
+    held: dict[str, Any] = {"EventBridgeConfiguration": {}}
+    answer = ("after-call.s3.GetBucketNotificationConfiguration", lambda parsed, **_: parsed.update(held))
+    monkeypatch.setattr(botocore.handlers, "BUILTIN_HANDLERS", [*botocore.handlers.BUILTIN_HANDLERS, answer])
+    return held
 
 
 @pytest.fixture
@@ -132,6 +143,36 @@ def test_a_deployment_is_found_by_its_name(call: Call, deployed: Deployed) -> No
     code, out, _ = call("status", "--deployment", "test")
     assert code == 0
     assert "test-dl-bronze-layer" in out
+
+
+def test_doctor_says_which_hop_is_broken(call: Call, deployed: Deployed, notifications: dict[str, Any]) -> None:
+    """Moto's CloudFormation makes neither subscriptions nor mappings."""
+    code, out, _ = call("doctor", "--json")
+    checks = {each["name"]: each for each in json.loads(out)["checks"]}
+    assert code == 0
+    assert checks["chain"]["found"] == (
+        "EventBridge is on for dl-bronze-layer; 1 rule, 0 subscriptions, 0 event source mappings as deployed"
+    )
+    notifications.clear()
+    deployed.account.client("events").disable_rule(Name="shop_Rule")
+    code, out, _ = call("doctor")
+    assert code == 1
+    assert "fail  chain: EventBridge is switched off for the bucket dl-bronze-layer" in out
+    assert "→ silversmith deploy switches it on again" in out
+    assert "fail  chain: the rule shop_Rule is disabled" in out
+    assert "→ aws events enable-rule --name shop_Rule" in out
+
+
+def test_doctor_before_the_first_deploy(call: Call) -> None:
+    code, out, _ = call("doctor", "--deployment", "test")
+    assert code == 0
+    assert "ok    chain: nothing is deployed yet" in out
+
+
+def test_doctor_of_an_unknown_deployment(call: Call) -> None:
+    code, out, _ = call("doctor", "--deployment", "other")
+    assert code == 1
+    assert "fail  chain: there is no deployment 'other'" in out
 
 
 def test_options_that_exclude_each_other(call: Call) -> None:

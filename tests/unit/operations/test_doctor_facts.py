@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import os
 import resource
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from silversmith import Deployment, Pipeline
+from silversmith.aws.account import Account
+from silversmith.hops import Hops
+from silversmith.local.intrinsics import Template
 from silversmith.operations import doctor_facts as look
 from silversmith.operations.doctor import Clock, Watching, numbers
+from silversmith.template import compile as compile_template
 
 
 def test_packages_are_those_that_silversmith_requires() -> None:
@@ -67,3 +74,38 @@ def test_the_limit_of_open_files_is_this_processs() -> None:
         assert look.open_files() == 200
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+class CloudFormation:
+    """A stack of a template, whose resources have the ids that a Ref gives."""
+
+    def __init__(self, template: dict[str, Any], resolved: Template) -> None:
+        self._template = template
+        self._resolved = resolved
+
+    def describe_stacks(self, **_: str) -> dict[str, Any]:
+        outputs = [{"OutputKey": key, "OutputValue": value} for key, value in self._resolved.outputs().items()]
+        stack = {"StackId": "id", "StackName": "shop", "StackStatus": "CREATE_COMPLETE", "CreationTime": None}
+        return {"Stacks": [{**stack, "Outputs": outputs}]}
+
+    def get_template(self, **_: str) -> dict[str, Any]:
+        return {"TemplateBody": self._template}
+
+    def get_paginator(self, _: str) -> CloudFormation:
+        return self
+
+    def paginate(self, **_: str) -> list[dict[str, Any]]:
+        ids = ((name, self._resolved.value({"Ref": name})) for name in self._template["Resources"])
+        return [{"StackResourceSummaries": [{"LogicalResourceId": name, "PhysicalResourceId": it} for name, it in ids]}]
+
+
+def test_the_hops_of_a_stack_are_those_that_its_reconciler_checks() -> None:
+    pipeline = Pipeline("shop")
+    pipeline.sql("orders/*.csv", "SELECT * FROM rows", name="orders")
+    pipeline.sql("*", "SELECT * FROM rows", name="every_thing")
+    template = compile_template(pipeline, deployment=Deployment(alarm_email="ops@example.com"))
+    resolved = Template(template, account="123456789012", region="eu-central-1")
+    event = json.loads(resolved.value(template["Resources"]["Schedule"]["Properties"]["Target"]["Input"]))
+    account = Account("123456789012", "eu-central-1", lambda _: CloudFormation(template, resolved))
+    assert look.hops(account, "shop") == Hops.of(event["hops"], "dl-bronze-layer")
+    assert {each.filter is None for each in Hops.of(event["hops"], "").subscriptions} == {True, False}

@@ -1,0 +1,160 @@
+"""After a deploy: EventBridge is on, and a round follows where events may have been lost meanwhile."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from botocore.exceptions import ClientError
+
+from silversmith import Pipeline
+from silversmith.aws.account import Account
+from silversmith.aws.afterwards import Round, arrange, concerns_events
+from silversmith.aws.changes import Change, Diff, Effect
+from silversmith.aws.deploy import Deployed, Release, deploy, diff
+from silversmith.cli.deploy import round_line
+from silversmith.template import compile as compile_template
+from tests.deploy.conftest import Notifications
+
+#: Moto leaves files open.
+pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
+
+NOON = datetime(2026, 11, 30, 12, 0, 7, 500, tzinfo=UTC)
+AT = datetime(2026, 11, 30, 12, 20, 7, 500, tzinfo=UTC)
+INPUT = json.dumps({"queues": {"sales": "url"}, "round": "<aws.scheduler.schedule-arn>"})
+TARGET = {
+    "Arn": "arn:aws:lambda:eu-central-1:123456789012:function:sales_Reconciler",
+    "RoleArn": "arn:aws:iam::123456789012:role/schedule",
+    "Input": INPUT,
+    "RetryPolicy": {"MaximumEventAgeInSeconds": 3600, "MaximumRetryAttempts": 10},
+}
+
+
+def run(wanted: Release, account: Account, at: datetime = NOON) -> Deployed:
+    return deploy(wanted, account, confirm=lambda _: True, pause=lambda _: None, now=lambda: at)
+
+
+@pytest.fixture
+def scheduler(account: Account) -> Any:
+    """With the stack's own schedule, which moto's CloudFormation does not make."""
+    found = account.client("scheduler")
+    found.create_schedule_group(Name="sales_Schedules")
+    found.create_schedule(
+        Name="sales_Reconciler",
+        GroupName="sales_Schedules",
+        ScheduleExpression="rate(24 hours)",
+        FlexibleTimeWindow={"Mode": "OFF"},
+        Target=TARGET,
+    )
+    return found
+
+
+def once(scheduler: Any) -> dict[str, Any] | None:
+    try:
+        found: dict[str, Any] = scheduler.get_schedule(Name="sales_AfterDeploy", GroupName="sales_Schedules")
+    except ClientError:
+        return None
+    return found
+
+
+def changed(release: Release, resource: str, name: str, value: Any) -> Release:
+    template = json.loads(json.dumps(release.template))
+    template["Resources"][resource]["Properties"][name] = value
+    return replace(release, template=template)
+
+
+def test_the_first_deploy_is_followed_by_a_round(account: Account, wanted: Release, scheduler: Any) -> None:
+    assert run(wanted, account).round == Round(AT)
+    found = once(scheduler)
+    assert found is not None
+    assert found["ScheduleExpression"] == "at(2026-11-30T12:20:07)"
+    assert found["ScheduleExpressionTimezone"] == "UTC"
+    assert found["ActionAfterCompletion"] == "DELETE"
+    given = json.loads(found["Target"].pop("Input"))
+    assert given == {**json.loads(INPUT), "settled_seconds": 300, "follow": True}
+    assert found["Target"] == {name: value for name, value in TARGET.items() if name != "Input"}
+
+
+def test_what_does_not_concern_events_is_followed_by_none(account: Account, wanted: Release, scheduler: Any) -> None:
+    run(wanted, account)
+    scheduler.delete_schedule(Name="sales_AfterDeploy", GroupName="sales_Schedules")
+    assert run(changed(wanted, "SalesQueue", "VisibilityTimeout", 77), account).round is None
+    assert run(changed(wanted, "SalesQueue", "VisibilityTimeout", 77), account).round is None, "nothing changed"
+    assert once(scheduler) is None
+
+
+def test_a_second_deploy_puts_the_round_off(account: Account, wanted: Release, scheduler: Any) -> None:
+    run(wanted, account)
+    pattern = json.loads(json.dumps(wanted.template["Resources"]["Rule"]["Properties"]["EventPattern"]))
+    pattern["detail"]["object"]["key"] = [{"prefix": "more/"}]
+    later = NOON.replace(hour=13)
+    assert run(changed(wanted, "Rule", "EventPattern", pattern), account, later).round == Round(AT.replace(hour=13))
+    found = once(scheduler)
+    assert found is not None
+    assert found["ScheduleExpression"] == "at(2026-11-30T13:20:07)"
+
+
+def test_where_the_stack_has_no_schedule_a_person_is_told(account: Account) -> None:
+    found = arrange(account, "sales", {"BronzeBucketName": "bronze"}, NOON)
+    assert found == Round(AT, "the deployment has no schedule: reconcile_hours=0")
+    assert "run `silversmith reconcile --target aws` at 12:20 UTC" in round_line(found)
+    assert "are compared at 12:20 UTC" in round_line(Round(AT))
+
+
+def test_where_the_round_cannot_be_arranged_the_deploy_is_done_all_the_same(account: Account, wanted: Release) -> None:
+    done = run(wanted, account)
+    assert done.state is not None
+    assert done.round is not None
+    assert done.round.problem.startswith("the schedule of a round after the deploy of sales: GetSchedule:")
+
+
+def test_what_another_owner_switched_off_is_seen_and_mended(
+    account: Account, wanted: Release, scheduler: Any, notifications: Notifications
+) -> None:
+    """The stack's own bucket: CloudFormation sees no difference."""
+    run(wanted, account)
+    assert not diff(wanted, account, pause=lambda _: None)
+    theirs = {
+        "QueueConfigurations": [
+            {"QueueArn": "arn:aws:sqs:eu-central-1:123456789012:q", "Events": ["s3:ObjectRemoved:*"]}
+        ]
+    }
+    account.client("sqs").create_queue(QueueName="q")
+    notifications.held = {**theirs}
+    seen = diff(wanted, account, pause=lambda _: None)
+    assert [change.lines() for change in seen.changes] == [
+        [
+            "~ change: BronzeBucket (AWS::S3::Bucket) dl-bronze-layer",
+            "    NotificationConfiguration: EventBridge is switched off, and deploying switches it on",
+        ]
+    ]
+    assert notifications.puts == []
+    done = run(wanted, account, NOON.replace(hour=14))
+    assert (done.changed, done.round) == (True, Round(AT.replace(hour=14)))
+    assert notifications.held == {**theirs, "EventBridgeConfiguration": {}}
+    assert not run(wanted, account).changed
+
+
+def test_which_changes_concern_events() -> None:
+    pipeline = Pipeline("sales")
+    pipeline.sql("sales/*.csv", "SELECT * FROM rows", name="sales")
+    template = compile_template(pipeline)
+    template["Resources"]["AlarmEmail"] = {"Type": "AWS::SNS::Subscription", "Properties": {"Protocol": "email"}}
+
+    def concerns(effect: Effect, logical: str, *details: str) -> bool:
+        kind = template["Resources"].get(logical, {"Type": "AWS::SNS::Subscription"})["Type"]
+        return concerns_events(Diff((Change(effect, logical, kind, details=details),)), template)
+
+    assert concerns(Effect.ADD, "SalesSubscription")
+    assert concerns(Effect.CHANGE, "SalesSubscription", "FilterPolicy.detail")
+    assert concerns(Effect.REPLACE, "Rule")
+    assert concerns(Effect.ADOPT, "BronzeBucket")
+    assert concerns(Effect.CHANGE, "BronzeBucket", "NotificationConfiguration.EventBridgeConfiguration")
+    assert not concerns(Effect.CHANGE, "BronzeBucket", "Tags[0].Value")
+    assert not concerns(Effect.ADD, "SilverBucket")
+    assert not concerns(Effect.DELETE, "OldSubscription")
+    assert not concerns(Effect.ADD, "AlarmEmail")
+    assert not concerns(Effect.CHANGE, "SalesFunction", "Code.S3Key")

@@ -1,0 +1,178 @@
+"""The way of events, checked hop by hop against moto: whatever somebody does to a hop is found, and nothing else."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import boto3
+import pytest
+from botocore.exceptions import ClientError, ConnectTimeoutError
+from moto import mock_aws
+
+from silversmith.hops import Hops, Problem, Subscription, check
+
+REGION, ACCOUNT = "eu-central-1", "123456789012"
+QUEUE = f"arn:aws:sqs:{REGION}:{ACCOUNT}:shop_orders"
+FILTER = {"detail": {"object": {"key": [{"prefix": "orders/"}]}}}
+ON: dict[str, Any] = {"EventBridgeConfiguration": {}}
+
+
+class Aws:
+    """Clients of moto, and hops that are as they should be. Moto does not give back that EventBridge is on, and makes
+    mappings only with Docker: so these two answers are the test's."""
+
+    def __init__(self) -> None:
+        self.session = boto3.Session("id", "secret", region_name=REGION)
+        self.notifications: dict[str, Any] = {**ON}
+        self.mapping: dict[str, Any] = {"State": "Enabled"}
+        s3, events, sns, sqs = (self.session.client(name) for name in ("s3", "events", "sns", "sqs"))
+        s3.create_bucket(Bucket="bronze", CreateBucketConfiguration={"LocationConstraint": REGION})
+        self.topic = sns.create_topic(Name="shop_Topic")["TopicArn"]
+        events.put_rule(Name="shop_Rule", EventPattern=json.dumps({"source": ["aws.s3"]}), State="ENABLED")
+        events.put_targets(Rule="shop_Rule", Targets=[{"Id": "Topic", "Arn": self.topic}])
+        sqs.create_queue(QueueName="shop_orders")
+        attributes = {"FilterPolicy": json.dumps(FILTER), "FilterPolicyScope": "MessageBody"}
+        self.subscription = sns.subscribe(
+            TopicArn=self.topic, Protocol="sqs", Endpoint=QUEUE, Attributes=attributes, ReturnSubscriptionArn=True
+        )["SubscriptionArn"]
+        self.hops = Hops("bronze", self.topic, ("shop_Rule",), (Subscription(QUEUE, FILTER),), ("a-mapping",))
+
+    def client(self, service: str) -> Any:
+        if service == "lambda":
+            return self
+        found = self.session.client(service)
+        if service == "s3":
+            found.meta.events.register(
+                "after-call.s3.GetBucketNotificationConfiguration",
+                lambda parsed, **_: parsed.update(self.notifications),
+            )
+        return found
+
+    def get_event_source_mapping(self, **asked: str) -> dict[str, Any]:
+        if not self.mapping:
+            raise ClientError({"Error": {"Code": "ResourceNotFoundException"}}, "GetEventSourceMapping")
+        function = f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:shop_orders"
+        return {"UUID": asked["UUID"], "FunctionArn": function, **self.mapping}
+
+    def check(self) -> list[Problem]:
+        return check(self.hops, self.client)
+
+
+@pytest.fixture
+def aws() -> Iterator[Aws]:
+    with mock_aws():
+        yield Aws()
+
+
+def test_hops_that_are_well(aws: Aws) -> None:
+    assert aws.check() == []
+    assert str(aws.hops) == "1 rule, 1 subscription, 1 event source mapping"
+
+
+def replace_notifications(aws: Aws) -> None:
+    """Another owner puts a configuration of its own."""
+    aws.notifications = {"QueueConfigurations": [{"QueueArn": QUEUE, "Events": ["s3:ObjectCreated:*"]}]}
+
+
+def delete_bucket(aws: Aws) -> None:
+    aws.client("s3").delete_bucket(Bucket="bronze")
+
+
+def disable_rule(aws: Aws) -> None:
+    aws.client("events").disable_rule(Name="shop_Rule")
+
+
+def remove_target(aws: Aws) -> None:
+    aws.client("events").remove_targets(Rule="shop_Rule", Ids=["Topic"])
+
+
+def delete_rule(aws: Aws) -> None:
+    remove_target(aws)
+    aws.client("events").delete_rule(Name="shop_Rule")
+
+
+def unsubscribe(aws: Aws) -> None:
+    aws.client("sns").unsubscribe(SubscriptionArn=aws.subscription)
+
+
+def change_filter(aws: Aws) -> None:
+    policy = json.dumps({"detail": {"object": {"key": [{"prefix": "other/"}]}}})
+    aws.client("sns").set_subscription_attributes(
+        SubscriptionArn=aws.subscription, AttributeName="FilterPolicy", AttributeValue=policy
+    )
+
+
+def change_scope(aws: Aws) -> None:
+    aws.client("sns").set_subscription_attributes(
+        SubscriptionArn=aws.subscription, AttributeName="FilterPolicyScope", AttributeValue="MessageAttributes"
+    )
+
+
+def delete_topic(aws: Aws) -> None:
+    aws.client("sns").delete_topic(TopicArn=aws.topic)
+
+
+def disable_mapping(aws: Aws) -> None:
+    aws.mapping = {"State": "Disabled"}
+
+
+def delete_mapping(aws: Aws) -> None:
+    aws.mapping = {}
+
+
+@pytest.mark.parametrize(
+    ("meddle", "found"),
+    [
+        (replace_notifications, "EventBridge is switched off for the bucket bronze"),
+        (delete_bucket, "there is no bucket bronze"),
+        (disable_rule, "the rule shop_Rule is disabled"),
+        (remove_target, "the rule shop_Rule does not send to the topic shop_Topic"),
+        (delete_rule, "there is no rule shop_Rule"),
+        (unsubscribe, "the queue shop_orders is not subscribed to the topic"),
+        (change_filter, "the subscription of the queue shop_orders has another filter than was deployed"),
+        (change_scope, "the filter of the queue shop_orders is not about the message's body"),
+        (disable_mapping, "the event source mapping of shop_orders is Disabled"),
+        (delete_mapping, "there is no event source mapping a-mapping"),
+    ],
+)
+def test_what_somebody_does_to_a_hop_is_found(aws: Aws, meddle: Callable[[Aws], None], found: str) -> None:
+    meddle(aws)
+    (problem,) = aws.check()
+    assert problem.found.startswith(found)
+    assert problem.is_known
+    assert problem.do
+
+
+def test_without_a_topic_nobody_is_subscribed(aws: Aws) -> None:
+    delete_topic(aws)
+    assert len(aws.check()) == 1
+
+
+def test_a_subscription_that_nobody_confirmed_is_none(aws: Aws) -> None:
+    pending = {"Subscriptions": [{"Endpoint": QUEUE, "SubscriptionArn": "PendingConfirmation"}]}
+    sns = aws.client("sns")
+    sns.meta.events.register("after-call.sns.ListSubscriptionsByTopic", lambda parsed, **_: parsed.update(pending))
+    (problem,) = check(aws.hops, lambda service: sns if service == "sns" else aws.client(service))
+    assert problem.found == "the queue shop_orders has a subscription that nobody confirmed"
+
+
+def test_what_does_not_answer_or_refuses_may_be_well(aws: Aws) -> None:
+    """In a VPC there may be no way to EventBridge; a boundary may deny what the role allows."""
+
+    class Silent:
+        def describe_rule(self, **_: str) -> None:
+            raise ConnectTimeoutError(endpoint_url="https://events")
+
+    class Refusing:
+        def get_event_source_mapping(self, **_: str) -> None:
+            raise ClientError({"Error": {"Code": "AccessDeniedException"}}, "GetEventSourceMapping")
+
+    others: dict[str, Any] = {"events": Silent(), "lambda": Refusing()}
+    problems = check(aws.hops, lambda service: others.get(service) or aws.client(service))
+    assert [problem.found.partition(":")[0] for problem in problems] == [
+        "events could not be asked",
+        "lambda could not be asked",
+    ]
+    assert not any(problem.is_known for problem in problems)
