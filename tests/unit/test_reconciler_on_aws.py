@@ -42,6 +42,7 @@ def aws(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
         "AWS_DEFAULT_REGION": "us-east-1",
         "AWS_ACCESS_KEY_ID": "testing",
         "AWS_SECRET_ACCESS_KEY": "testing",
+        "AWS_LAMBDA_FUNCTION_NAME": "shop_Reconciler",
         "SILVERSMITH_PIPELINE": str(tmp_path / "shop_pipeline.py"),
         "SILVERSMITH_BRONZE": "bronze",
         "SILVERSMITH_SILVER": "silver",
@@ -100,3 +101,24 @@ def test_missing_and_stale_objects_are_sent_and_the_others_are_not(aws: str, tmp
         "orders/stale.csv": etags["stale"],
         "orders/missing.csv": etags["missing"],
     }
+
+
+def test_an_invocation_that_comes_twice_and_a_hop_that_is_broken(
+    aws: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Moto does not say that EventBridge is on: as if another owner's configuration had switched it off."""
+    store("bronze", tmp_path).put("orders/a.csv", b"x")
+    topic = boto3.client("sns").create_topic(Name="shop_Topic")["TopicArn"]
+    hops = {"topic": topic, "rules": [], "subscriptions": [], "mappings": []}
+    event = {"queues": {"orders": aws}, "settled_seconds": -60, "round": "noon", "hops": hops}
+    assert reconciler.handler(event, Leisure()) == {"done": True}
+    assert reconciler.handler(event, Leisure()) == {"refused": "this round is done"}
+    assert [each.key for each in received(aws)] == ["orders/a.csv"]
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    metrics = [line for line in lines if "_aws" in line]
+    assert [{name: line[name] for name in ("ChainBroken", "Missing") if name in line} for line in metrics] == [
+        {"ChainBroken": 1},
+        {"Missing": 0},
+    ]
+    assert {line["FunctionName"] for line in metrics} == {"shop_Reconciler"}
+    assert any("EventBridge is switched off for the bucket bronze" in str(line.get("message")) for line in lines)
