@@ -14,6 +14,7 @@ import polars as pl
 
 from silversmith.errors import SilversmithError
 from silversmith.events import ObjectEvent, unwrap
+from silversmith.report import Report
 from silversmith.stores import IN_MEMORY
 from silversmith.work import Ready
 
@@ -47,6 +48,7 @@ class Batch:
         self.records = {record["messageId"]: record for record in self.waiting}
         self.touched: set[str] = set()
         self.failed: list[str] = []
+        self.failures: list[Report] = []
         self.finished: list[str] = []
         self.keys: dict[str, str] = {}
         self.ready: dict[str, tuple[Ready, float]] = {}
@@ -77,6 +79,11 @@ class Batch:
         """This one is to be committed with others. ``waited``: the seconds that it had waited before."""
         self.ready[message] = ready, waited
         self._held += _held(ready)
+
+    def system_fault(self) -> Report | None:
+        """The first failure, where the system failed everything that was begun; else None."""
+        all_of_them = len(self.failures) == len(self.touched) and all(report.system for report in self.failures)
+        return self.failures[0] if self.failures and all_of_them else None
 
     def take_ready(self) -> dict[str, tuple[Ready, float]]:
         """What is to be committed now; from then on it is not ready any more."""

@@ -110,6 +110,7 @@ def settled(work: Work, lineage: Lineage, silver: str) -> Outcome:
 def gone(work: Work) -> Outcome:
     """An error document about an object that is no more asks for nothing that anybody could do."""
     _remove(work, work.error, None)
+    _forget_tries(work, None)
     return work.outcome(Verdict.GONE, version=work.event.version)
 
 
@@ -128,9 +129,16 @@ def _rows(lineage: Lineage) -> dict[str, Any]:
 def _clear(work: Work, lineage: Lineage, silver: str) -> None:
     """Remove what an earlier failure, or an earlier version, left in quarantine. ``silver`` is the etag of silver."""
     _remove(work, work.error, lineage.bronze_etag)
+    _forget_tries(work, lineage.bronze_etag)
     if not lineage.rows_rejected and _remove(work, work.rejected, lineage.bronze_etag):
         # They may have been put by who then committed, and who was done before they went.
         _require(work.lake.silver, work.silver, silver)
+
+
+def _forget_tries(work: Work, bronze: str | None) -> None:
+    """Not asked for where there can be none: a request for each file would be one too many."""
+    if work.tries is not None and work.tries.may_be_there:
+        _remove(work, work.failed, bronze)
 
 
 def quarantine(work: Work, source: Source, error: DataError) -> Outcome:
@@ -140,6 +148,7 @@ def quarantine(work: Work, source: Source, error: DataError) -> Outcome:
     _replace(work, work.error, body, source.head.etag)
     faults.point("process.quarantined")
     _require_bronze(work, source.head.etag)
+    _forget_tries(work, source.head.etag)
     return work.outcome(
         Verdict.QUARANTINED,
         etag=source.head.etag,

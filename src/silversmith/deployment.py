@@ -75,6 +75,8 @@ class Deployment:
         log_retention_days: how long the functions' logs are kept.
         alarm_email: who gets the alarms. AWS sends a mail first that asks for consent.
         alarm_topic: the ARN of an SNS topic that gets the alarms.
+        alarm_bad_share: raise an alarm when, of what came within an hour, more than this share of a transform's files
+            went to quarantine, or of its rows was rejected: ``0.05`` for a twentieth; 0: never.
         reconcile_hours: how often bronze and silver are compared; 0: never.
         architecture: of the functions: ``"arm64"``, which costs a fifth less, or ``"x86_64"``.
         snap_start: start the functions from a snapshot. Costs more, and starts in less than a second.
@@ -105,6 +107,7 @@ class Deployment:
     log_retention_days: int = 30
     alarm_email: str = ""
     alarm_topic: str = ""
+    alarm_bad_share: float = 0.0
     reconcile_hours: int = 24
     architecture: str = "arm64"
     snap_start: bool = False
@@ -192,6 +195,9 @@ class Deployment:
             return f"log_retention_days={self.log_retention_days} is not one that CloudWatch Logs takes: {RETENTIONS}"
         if self.alarm_email and not re.fullmatch(r"[^@\s]+@[^@\s]+", self.alarm_email):
             return f"alarm_email={self.alarm_email!r} is no address; write name@example.com"
+        share = self.alarm_bad_share
+        if isinstance(share, bool) or not isinstance(share, int | float) or not 0 <= share < 1:
+            return f"alarm_bad_share={share!r} must be a share of all: 0 (no alarm) or more, and less than 1"
         if not _whole(self.reconcile_hours) or not 0 <= self.reconcile_hours <= 24 * 365:
             return f"reconcile_hours={self.reconcile_hours!r} must be 0 (never) to 8,760"
         return ""

@@ -55,20 +55,24 @@ class DataError(SilversmithError):
         self.dialect: Mapping[str, object] = {}
 
 
-class SourceChanged(SilversmithError):
+class SystemFault(SilversmithError):
+    """The system is at fault, not the file and not the user's code: tried again for about a day."""
+
+
+class SourceChanged(SystemFault):
     """The bytes of a bronze object changed while they were read (a folder is no S3). Read again."""
 
 
-class PreconditionFailed(SilversmithError):
+class PreconditionFailed(SystemFault):
     """A conditional put or delete found another object than it named: somebody else was first (HTTP 412 or 409)."""
 
 
-class NotOurs(SilversmithError):
+class NotOurs(SystemFault):
     """Silver or quarantine belongs to another pipeline, and is left as it is. The configuration is at fault, not the
     data."""
 
 
-class AccessDenied(SilversmithError):
+class AccessDenied(SystemFault):
     """No policy of the template allows this action on this resource."""
 
 

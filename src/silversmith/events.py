@@ -7,13 +7,16 @@ https://docs.aws.amazon.com/AmazonS3/latest/userguide/notification-content-struc
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, cast
 from urllib.parse import unquote_plus
 
 import orjson
 
 from silversmith.errors import SilversmithError
+
+#: What our own commands and the reconciler send events for, where S3 says ``PutObject`` and the like.
+RESENT = frozenset({"reconcile", "redrive", "replay"})
 
 
 class NotAnEvent(SilversmithError):
@@ -25,8 +28,8 @@ class ObjectEvent:
     """S3's word that a key may have changed. Only ``bucket`` and ``key`` are relied upon; the rest is for the trace.
 
     ``deleted`` tells an ``Object Deleted`` from an ``Object Created``. Absent texts are empty, ``size`` is in bytes.
-    ``made_after``, which S3 never says: silver committed before this time (ISO 8601, UTC, milliseconds) shall be made
-    again, even of the same bytes by the same code.
+    ``reason`` says what it was sent for. ``made_after``, which S3 never says: silver committed before this time
+    (ISO 8601, UTC, milliseconds) shall be made again, even of the same bytes by the same code.
     """
 
     bucket: str
@@ -39,6 +42,12 @@ class ObjectEvent:
     id: str = ""
     deleted: bool = False
     made_after: str = ""
+    reason: str = field(default="", compare=False)
+
+    @property
+    def resent(self) -> bool:
+        """Whether Silversmith itself sent it: then there may be something left of an earlier failure of these bytes."""
+        return self.reason in RESENT
 
 
 def unwrap(body: str | bytes) -> list[ObjectEvent]:
@@ -88,6 +97,7 @@ def _from_eventbridge(event: Mapping[str, Any]) -> ObjectEvent:
         id=_text(event, "id"),
         deleted=event.get("detail-type") == "Object Deleted",
         made_after=_text(_mapping(event, "silversmith", required=False), "made_after"),
+        reason=_text(detail, "reason"),
     )
 
 

@@ -17,9 +17,10 @@ from typing import Any, TypeVar
 from polars.exceptions import PanicException
 
 from silversmith.batch import Batch, Context, calm, receives
+from silversmith.budgets import is_system_fault, wait_for_system, wait_for_user
 from silversmith.commit import commit_all
 from silversmith.convert import Converted
-from silversmith.errors import PreconditionFailed, SourceChanged
+from silversmith.errors import PreconditionFailed, SourceChanged, SystemFault
 from silversmith.events import NotAnEvent, ObjectEvent, unwrap
 from silversmith.lanes import Lanes
 from silversmith.lookups import Lookups
@@ -31,11 +32,20 @@ from silversmith.schemas import Owner, Schemas
 from silversmith.stores import Lake
 from silversmith.telemetry.embedded import Tally
 from silversmith.telemetry.lines import request, set_up
+from silversmith.tries import Message, Tries, TriesSpent
 from silversmith.work import Ready, Run, Work, call
 
 #: The most messages that SQS deletes at once.
 #: https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_DeleteMessageBatch.html
 DELETED_AT_ONCE = 10
+
+#: The attributes that a message has in the dead-letter queue if the function gave up on it: the code of its last error,
+#: and the id that it had in the transform's queue.
+ERROR_CODE, MESSAGE_ID = "ERROR_CODE", "MESSAGE_ID"
+
+#: The most attributes that a message may have.
+#: https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-message-metadata.html
+MOST_ATTRIBUTES = 10
 
 #: How many messages wait for buckets side by side: on a disk they are synced together, and S3 answers them at once.
 LANES = 4
@@ -44,6 +54,20 @@ _log = logging.getLogger(__name__)
 
 
 _Found = TypeVar("_Found")
+
+
+class SystemUnavailable(SystemFault):
+    """The system failed everything that an invocation began. Raised, so that Lambda's poller slows down and the metric
+    ``Errors`` shows it. When each message comes back was said to the queue before.
+
+    https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-errorhandling.html
+
+    ``response`` is what would have been returned: the local engine goes by it.
+    """
+
+    def __init__(self, message: str, response: dict[str, Any]) -> None:
+        super().__init__(message)
+        self.response = response
 
 
 class _NoTime(BaseException):
@@ -61,6 +85,7 @@ class Handler:
         began: told the id of each message before it is worked on.
         ended: told what became of it.
         release: makes a failed message visible again after so many seconds, by its receipt handle.
+        bury: sends a message, by its record, to the dead-letter queue, with its last error.
         acknowledge: deletes messages from the queue before the invocation ends, by their receipt handles.
         now: the time of day, in UTC.
         lanes: how many messages wait for buckets side by side. Conversions are one after the other all the same.
@@ -79,6 +104,7 @@ class Handler:
         began: Callable[[str], None] = lambda _: None,
         ended: Callable[[Report], None] = lambda _: None,
         release: Callable[[str, float], None] = lambda _receipt, _seconds: None,
+        bury: Callable[[Mapping[str, Any], Mapping[str, Any]], None] = lambda _record, _error: None,
         acknowledge: Callable[[list[str]], None] = lambda _receipts: None,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
         lanes: int = 1,
@@ -92,21 +118,30 @@ class Handler:
         self._began = began
         self._ended = ended
         self._release = release
+        self._bury = bury
         self._acknowledge = acknowledge
         self._now = now
         self._schemas = Schemas(lake.silver, transform.name, owner)
         self._lanes: Lanes[Report | None] | None = Lanes(lanes) if lanes > 1 else None
         self.together = together
         self._lookups = Lookups.of(transform, lake.bronze, scratch)
+        self._log: dict[str, str | None] = {}
 
     def __call__(self, event: Mapping[str, Any], context: Context) -> dict[str, Any]:
         """Process the records; report those to be tried again. Never raises for what one record holds.
+
+        What the user's code failed as often as it may goes to the dead-letter queue, and is done. What the system
+        failed comes back for a day (docs/decisions/0107-two-budgets.md).
 
         A message that was received before may be the one that killed the function, and nobody knows which it was. So
         those come last, each alone, and what is finished is deleted from the queue before each of them. But where
         batches are too much for the time, they would be handed back again and again, until the queue gave up on them
         untried: so after a while the order turns, and those come first that were tried most often.
+
+        Raises:
+            SystemUnavailable: the system failed all that was begun.
         """
+        self._log = _log_of(context)
         self._schemas.look_again()
         self._lookups.look_again()
         batch = Batch(event.get("Records", []), context)
@@ -124,7 +159,15 @@ class Handler:
             # A timeout would throw away what the batch has done: so what cannot be done in time goes back.
             _try(self._release, record["receiptHandle"], 0.0)
             batch.failed.append(record["messageId"])
-        return {"batchItemFailures": [{"itemIdentifier": message} for message in batch.failed]}
+        response = {"batchItemFailures": [{"itemIdentifier": message} for message in batch.failed]}
+        if first := batch.system_fault():
+            error = first.error or {}
+            raise SystemUnavailable(
+                f"the system failed all {len(batch.failures)} messages of this invocation, the first by "
+                f"{error.get('code')}: {error.get('message')}",
+                response,
+            )
+        return response
 
     def _next(self, batch: Batch) -> None:
         """Begin with one more message, once there is room for it beside those that are under way."""
@@ -157,12 +200,13 @@ class Handler:
         waited = batch.waited()
         self._began(message)
         with batch.timed():
-            found = _attempt(prepare_simple, self._work(event, receives(record)))
+            work = self._work(event, record)
+            found = _attempt(prepare_simple, work)
         if isinstance(found, Ready):
             batch.keys[message] = event.key
             batch.add(message, found, waited)
         else:
-            self._settle(batch, self._report(record, event, waited, found))
+            self._settle(batch, self._report(record, work, waited, found))
 
     def _commit(self, batch: Batch) -> None:
         """What is ready becomes true; what others were faster with is begun anew."""
@@ -173,7 +217,7 @@ class Handler:
         for (message, (one, waited)), found in zip(ready.items(), outcomes, strict=True):
             again = isinstance(found, PreconditionFailed | SourceChanged)
             ended = _attempt(complete, one.work) if again else found
-            self._settle(batch, self._report(batch.records[message], one.work.event, waited, ended))
+            self._settle(batch, self._report(batch.records[message], one.work, waited, ended))
 
     def _settle(self, batch: Batch, report: Report | None) -> None:
         """Note what became of a message; None: there was no time for it."""
@@ -182,10 +226,16 @@ class Handler:
         record = batch.records[report.message_id]
         batch.keys.pop(report.message_id, None)
         batch.touched.add(report.message_id)
-        if report.error is None:
+        if report.dead and report.error is not None:
+            try:
+                self._bury(record, report.error)
+            except Exception as error:  # noqa: BLE001 -- the message stays where it is
+                report = self._failed(record, report.key, report.waited, error, system=True)
+        if report.error is None or report.dead:
             batch.finished.append(record["receiptHandle"])
         else:
             batch.failed.append(report.message_id)
+            batch.failures.append(report)
             _try(self._release, record["receiptHandle"], report.retry_in or 0.0)
         self._ended(report)
 
@@ -210,49 +260,82 @@ class Handler:
 
     def _handle(self, record: Mapping[str, Any], waited: float, run: Run = call) -> Report:
         outcomes: list[Outcome] = []
-        event = ObjectEvent("", "")
+        work = None
         try:
             for event in filter(self._wanted, unwrap(record["body"])):
-                outcomes.append(complete(self._work(event, receives(record), run)))
+                work = self._work(event, record, run)
+                outcomes.append(complete(work))
         except (Exception, PanicException) as error:  # noqa: BLE001 -- it is this message's failure and no other's
-            return self._report(record, event, waited, error)
+            return self._report(record, work, waited, error)
         return Report(record["messageId"], tuple(outcomes), waited=waited)
 
-    def _work(self, event: ObjectEvent, attempt: int, run: Run = call) -> Work:
+    def _work(self, event: ObjectEvent, record: Mapping[str, Any], run: Run = call) -> Work:
+        times = receives(record)
+        was_dead = ERROR_CODE in record.get("messageAttributes", {})
+        message = Message(record["messageId"], times, seek=event.resent or was_dead, log=self._log)
         return Work(
             event,
             self._transform,
             self._lake,
-            attempt,
+            times,
             self._now,
             self._scratch,
             self._schemas,
             self._lookups,
             run=run,
+            tries=Tries(message),
         )
 
     def _report(
-        self, record: Mapping[str, Any], event: ObjectEvent, waited: float, found: Outcome | BaseException
+        self, record: Mapping[str, Any], work: Work | None, waited: float, found: Outcome | BaseException
     ) -> Report:
-        """What a message about one object came to."""
-        message: str = record["messageId"]
+        """What a message about one object came to. ``work`` None: it is about none."""
         if isinstance(found, Outcome):
-            return Report(message, (found,), waited=waited)
-        retry_in = self._retry_in(found, receives(record))
-        return Report(message, (), error=describe(found), key=event.key, retry_in=retry_in, waited=waited)
+            return Report(record["messageId"], (found,), waited=waited)
+        key = work.key if work is not None else ""
+        if is_system_fault(found):
+            if work is not None and work.tries is not None:
+                _try(work.tries.set_back, work)
+            return self._failed(record, key, waited, found, system=True)
+        if work is None or work.tries is None:
+            # There is no file to count by; and no retry makes an event of what is none.
+            return self._failed(record, key, waited, found, dead=isinstance(found, NotAnEvent))
+        if isinstance(found, TriesSpent):
+            return Report(record["messageId"], (), error=found.error, key=key, waited=waited, dead=True)
+        try:
+            tries = work.tries.fail(work, describe(found))
+        except Exception as error:  # noqa: BLE001 -- what cannot be counted does not count
+            return self._failed(record, key, waited, error, system=True)
+        return self._failed(record, key, waited, found, tries=tries, dead=tries >= self._transform.max_receive_count)
+
+    def _failed(
+        self,
+        record: Mapping[str, Any],
+        key: str,
+        waited: float,
+        error: BaseException,
+        *,
+        tries: int = 0,
+        system: bool = False,
+        dead: bool = False,
+    ) -> Report:
+        """``tries``: how often the user's code has failed; 0: nobody counts, and each receive is taken for a try."""
+        message, times = record["messageId"], receives(record)
+        retry_in = 0.0 if dead else wait_for_system(times, message) if system else wait_for_user(tries or times)
+        return Report(
+            message,
+            (),
+            error=describe(error),
+            key=key,
+            retry_in=retry_in,
+            waited=waited,
+            system=system,
+            dead=dead,
+        )
 
     def _wanted(self, event: ObjectEvent) -> bool:
         """The topic's filter is by prefix and suffix; here the pattern is matched exactly."""
         return event.bucket == self._bucket and self._transform.pattern.matches(event.key)
-
-    def _retry_in(self, error: BaseException, attempt: int) -> float:
-        """Sooner than the visibility timeout, which is meant for a function that died: 1, 4, 16, 64 … seconds.
-
-        After the last try at once, so that the queue sees that it was the last; likewise for what no retry can mend.
-        """
-        if isinstance(error, NotAnEvent) or attempt >= self._transform.max_receive_count:
-            return 0.0
-        return float(min(900, 4 ** (min(attempt, 8) - 1)))
 
 
 def _attempt(act: Callable[[Work], _Found], work: Work) -> _Found | BaseException:
@@ -261,6 +344,12 @@ def _attempt(act: Callable[[Work], _Found], work: Work) -> _Found | BaseExceptio
         return act(work)
     except (Exception, PanicException) as error:  # noqa: BLE001 -- see above
         return error
+
+
+def _log_of(context: Context) -> dict[str, str | None]:
+    """Where the log of an invocation is. https://docs.aws.amazon.com/lambda/latest/dg/python-context.html"""
+    names = {"group": "log_group_name", "stream": "log_stream_name", "request": "aws_request_id"}
+    return {name: getattr(context, attribute, None) for name, attribute in names.items()}
 
 
 def _try(courtesy: Callable[..., None], *arguments: object) -> None:
@@ -318,9 +407,9 @@ class Function:
 def handler(event: Mapping[str, Any], context: Context) -> dict[str, Any]:
     """What Lambda calls. Configured by the environment that the template sets: ``SILVERSMITH_PIPELINE``,
     ``SILVERSMITH_TRANSFORM``, ``SILVERSMITH_BRONZE``, ``SILVERSMITH_SILVER``, ``SILVERSMITH_QUARANTINE``,
-    ``SILVERSMITH_QUEUE`` (its URL), ``SILVERSMITH_STACK`` (whose silver it is), ``SILVERSMITH_FINGERPRINT`` (of the
-    code that was deployed). ``SILVERSMITH_LOG_LEVEL`` and ``SILVERSMITH_METRICS`` (``off``) are yours to set:
-    docs/observability.md"""
+    ``SILVERSMITH_QUEUE`` and ``SILVERSMITH_DLQ`` (their URLs), ``SILVERSMITH_STACK`` (whose silver it is),
+    ``SILVERSMITH_FINGERPRINT`` (of the code that was deployed). ``SILVERSMITH_LOG_LEVEL`` and ``SILVERSMITH_METRICS``
+    (``off``) are yours to set: docs/observability.md"""
     return _from_environment()(event, context)
 
 
@@ -349,13 +438,17 @@ def build(
     from silversmith.stores.s3 import S3Store
 
     scratch = Path(tempfile.gettempdir())
-    queue = environment["SILVERSMITH_QUEUE"]
+    queue, dead_letters = environment["SILVERSMITH_QUEUE"], environment["SILVERSMITH_DLQ"]
 
     def bucket(name: str) -> S3Store:
         return S3Store(environment[f"SILVERSMITH_{name}"], client=s3, scratch=scratch)
 
     def release(receipt: str, seconds: float) -> None:
         sqs().change_message_visibility(QueueUrl=queue, ReceiptHandle=receipt, VisibilityTimeout=int(seconds))
+
+    def bury(record: Mapping[str, Any], error: Mapping[str, Any]) -> None:
+        attributes = attributes_of_dead(record, error)
+        sqs().send_message(QueueUrl=dead_letters, MessageBody=record["body"], MessageAttributes=attributes)
 
     def acknowledge(receipts: Sequence[str]) -> None:
         for start in range(0, len(receipts), DELETED_AT_ONCE):
@@ -376,6 +469,7 @@ def build(
             scratch=scratch,
             ended=ended,
             release=release,
+            bury=bury,
             acknowledge=acknowledge,
             lanes=LANES,
             owner=Owner.of(environment),
@@ -393,3 +487,18 @@ def _compare(transform: Transform, deployed: str) -> None:
             "--changed` takes what this code makes for outdated. Deploy both together: `silversmith deploy`",
             transform.name, transform.fingerprint, deployed,
         )  # fmt: skip
+
+
+def attributes_of_dead(record: Mapping[str, Any], error: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """The attributes of a message in the dead-letter queue, as SQS takes them: those that it had, and what it died of.
+
+    https://docs.aws.amazon.com/lambda/latest/dg/with-sqs.html
+    https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_MessageAttributeValue.html
+    """
+    own = {ERROR_CODE: str(error.get("code") or "Unknown"), MESSAGE_ID: str(record["messageId"])}
+    found = {name: {"DataType": "String", "StringValue": value} for name, value in own.items()}
+    for name, value in record.get("messageAttributes", {}).items():
+        if name in found or len(found) == MOST_ATTRIBUTES or not value.get("stringValue"):
+            continue
+        found[name] = {"DataType": value.get("dataType", "String"), "StringValue": value["stringValue"]}
+    return found

@@ -195,6 +195,11 @@ def error_key(transform: str, bronze_key: str) -> str:
     return _derived(transform, bronze_key, ".error.json")
 
 
+def failed_key(transform: str, bronze_key: str) -> str:
+    """Where the failed tries of a file that the transform's code cannot do are counted, in the quarantine bucket."""
+    return _derived(transform, bronze_key, ".failed.json")
+
+
 _DIGESTED = re.compile(r"~[0-9a-f]{64}\Z")
 
 

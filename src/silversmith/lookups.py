@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from silversmith import formats
-from silversmith.errors import DataError, DefinitionError, SilversmithError, SourceChanged
+from silversmith.errors import DataError, DefinitionError, SourceChanged, SystemFault
 from silversmith.formats import Reader
 from silversmith.formats.table import ROW, Table
 from silversmith.stores import Head, Store
@@ -26,11 +26,11 @@ if TYPE_CHECKING:
     from silversmith.pipeline import Transform
 
 
-class LookupMissing(SilversmithError):
+class LookupMissing(SystemFault):
     """A lookup that a transform reads is not in bronze. No fault of the file's: it is tried again."""
 
 
-class LookupUnusable(SilversmithError):
+class LookupUnusable(SystemFault):
     """A lookup cannot be read as a table. No fault of the file's that asked for it: it is tried again."""
 
 

@@ -51,7 +51,7 @@ class Options(TypedDict, total=False):
 
 @dataclass(frozen=True)
 class Transform:
-    """One declared transform. Times in seconds, ``memory`` in MB; ``maximum_concurrency`` None: Lambda's own limit.
+    """One declared transform. Times in seconds, ``memory`` in MB; ``maximum_concurrency`` None: the template's default.
 
     ``lookups`` are keys in bronze. ``takes_context`` tells whether the function takes two arguments.
 
@@ -171,8 +171,9 @@ class Pipeline:
             batch_window: the seconds Lambda waits for a batch to fill, 0 to 300; at least 1 when batch_size is over 10.
             memory: of the function, in MB, 128 to 10,240.
             timeout: of one invocation, in seconds, 1 to 900.
-            maximum_concurrency: most invocations at once, 2 to 1,000.
-            max_receive_count: how often a message is tried before it goes to the dead-letter queue, 1 to 1,000.
+            maximum_concurrency: most invocations at once, 2 to 1,000; None: 100, or what the deployment reserves.
+            max_receive_count: how often a message is tried before it goes to the dead-letter queue, 1 to 950. What is
+                the system's fault does not count.
 
         Raises:
             DefinitionError: something of it cannot work; with the file and line of the declaration.

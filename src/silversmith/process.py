@@ -11,9 +11,12 @@ from datetime import datetime
 from functools import partial
 from pathlib import Path
 
+from polars.exceptions import PanicException
+
 from silversmith import commit, faults
+from silversmith.budgets import is_system_fault
 from silversmith.convert import Converted, convert
-from silversmith.errors import DataError, PreconditionFailed, SilversmithError, SourceChanged, TransformError
+from silversmith.errors import DataError, PreconditionFailed, SourceChanged, SystemFault, TransformError
 from silversmith.events import ObjectEvent
 from silversmith.lineage import Decision, Lineage, decide
 from silversmith.lookups import Lookups
@@ -27,7 +30,7 @@ from silversmith.work import Ready, Run, Work, call
 TRIES = 8
 
 
-class Contended(SilversmithError):
+class Contended(SystemFault):
     """An object changed, or another worker committed, every time this one tried. The queue will bring it back."""
 
 
@@ -114,12 +117,17 @@ def prepare(work: Work, *, later: bool = False) -> Outcome | Ready:
             return commit.gone(work)
         work.stages.end("read")
         faults.point("process.opened")
+        if work.tries is not None:
+            work.tries.begin(work, source.head)
         try:
             return Ready(work, work.run(partial(_convert, work, source, later)), head)
-        except (DataError, TransformError, OSError) as error:
-            work.lake.bronze.verify(source)  # what torn bytes lead to is nobody's fault
+        except (Exception, PanicException) as error:
+            if isinstance(error, DataError | TransformError | OSError):
+                work.lake.bronze.verify(source)  # what torn bytes lead to is nobody's fault
             if isinstance(error, DataError):
                 return commit.quarantine(work, source, error)
+            if work.tries is not None and not is_system_fault(error):
+                work.tries.note(source.head)
             raise
 
 

@@ -15,7 +15,9 @@ from silversmith.stages import STAGES
 @dataclass(frozen=True)
 class Report:
     """What became of one message. ``error`` is what went wrong, ``key`` with which bronze object (empty: before any),
-    ``retry_in`` the seconds until it should come back, ``waited`` those in which others of its batch came first."""
+    ``retry_in`` the seconds until it should come back, ``waited`` those in which others of its batch came first.
+    ``system``: the system is at fault, nothing is charged to the file. ``dead``: it was the last try, and the message
+    goes to the dead-letter queue."""
 
     message_id: str
     outcomes: tuple[Outcome, ...]
@@ -23,6 +25,8 @@ class Report:
     key: str = ""
     retry_in: float | None = None
     waited: float = 0.0
+    system: bool = False
+    dead: bool = False
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON values; of several objects in one message, the sums of their rows and the worst of their outcomes."""
@@ -33,7 +37,7 @@ class Report:
         found["stages"] = self._stages()
         if self.error is not None:
             found |= {"verdict": "failed", "failed": True, "key": self.key}
-            found |= {"error": dict(self.error), "retry_in": self.retry_in}
+            found |= {"error": dict(self.error), "retry_in": self.retry_in, "system": self.system, "dead": self.dead}
         return found
 
     def _stages(self) -> dict[str, float]:

@@ -10,13 +10,14 @@ from typing import Any, Protocol
 
 from silversmith.convert import Converted
 from silversmith.events import ObjectEvent
-from silversmith.lineage import error_key, rejected_key, silver_key
+from silversmith.lineage import error_key, failed_key, rejected_key, silver_key
 from silversmith.lookups import Lookups
 from silversmith.outcome import Outcome, Verdict
 from silversmith.pipeline import Transform
 from silversmith.schemas import Known, Owner, Schemas
 from silversmith.stages import Stages
 from silversmith.stores import Head, Lake, Source
+from silversmith.tries import Tries
 
 
 class Run(Protocol):
@@ -32,7 +33,8 @@ def call(step: Callable[[], Converted], /) -> Converted:
 
 @dataclass(frozen=True)
 class Work:
-    """One (transform, bronze key), with all that its processing needs. ``attempt`` counts from 1."""
+    """One (transform, bronze key), with all that its processing needs. ``attempt`` counts from 1. ``tries`` None:
+    nobody counts failures."""
 
     event: ObjectEvent
     transform: Transform
@@ -43,6 +45,7 @@ class Work:
     schemas: Schemas | None
     lookups: Lookups
     run: Run = call
+    tries: Tries | None = None
     stages: Stages = field(default_factory=Stages)
     silver: str = field(init=False)
 
@@ -84,6 +87,10 @@ class Work:
     @property
     def error(self) -> str:
         return error_key(self.transform.name, self.key)
+
+    @property
+    def failed(self) -> str:
+        return failed_key(self.transform.name, self.key)
 
     def outcome(self, verdict: Verdict, **more: Any) -> Outcome:
         self.stages.end("commit" if verdict in {Verdict.COMMITTED, Verdict.QUARANTINED} else "read")

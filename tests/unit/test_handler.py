@@ -9,7 +9,7 @@ import random
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 from silversmith import Pipeline
 from silversmith.errors import AccessDenied, DataError, DefinitionError
 from silversmith.events import ObjectEvent, object_created
-from silversmith.handler import DELETED_AT_ONCE, Handler, build
+from silversmith.handler import DELETED_AT_ONCE, ERROR_CODE, MESSAGE_ID, Handler, SystemUnavailable, build
 from silversmith.lineage import error_key, silver_key
 from silversmith.pipeline import Transform
 from silversmith.report import Report
@@ -52,6 +52,8 @@ class Bench:
     began: list[str] = field(default_factory=list)
     released: list[tuple[str, float]] = field(default_factory=list)
     acknowledged: list[list[str]] = field(default_factory=list)
+    buried: list[tuple[str, str]] = field(default_factory=list)
+    raised: SystemUnavailable | None = None
     queue_works: bool = True
     lanes: int = 1
     together: int = 1
@@ -86,6 +88,11 @@ class Bench:
         if not self.queue_works:
             raise OSError("the queue is away")
 
+    def _bury(self, record: Mapping[str, Any], error: Mapping[str, Any]) -> None:
+        if not self.queue_works:
+            raise OSError("the queue is away")
+        self.buried.append((record["messageId"], error["code"]))
+
     def _acknowledge(self, receipts: list[str]) -> None:
         self.acknowledged.append(receipts)
         if not self.queue_works:
@@ -101,12 +108,17 @@ class Bench:
             began=self.began.append,
             ended=self.reports.append,
             release=self._release,
+            bury=self._bury,
             acknowledge=self._acknowledge,
             now=lambda: self.shop.now,
             lanes=self.lanes,
             together=self.together,
         )
-        response = handler({"Records": list(records)}, self)
+        self.raised = None
+        try:
+            response = handler({"Records": list(records)}, self)
+        except SystemUnavailable as error:
+            self.raised, response = error, error.response
         assert list(response) == ["batchItemFailures"]
         return [item["itemIdentifier"] for item in response["batchItemFailures"]]
 
@@ -205,12 +217,20 @@ def test_the_systems_fault_has_its_own_words(bench: Bench) -> None:
 
 
 @pytest.mark.parametrize(
-    ("receives", "seconds"), [(1, 1.0), (2, 4.0), (3, 16.0), (4, 64.0), (5, 0.0), (6, 0.0)]
-)  # the fifth is the last that the queue allows
-def test_what_failed_comes_back_later_each_time(bench: Bench, receives: int, seconds: float) -> None:
+    "receives", [(1, 2, 3, 4, 5), (1, 3, 4, 9, 30)]
+)  # however often the system failed in between
+def test_what_the_code_fails_comes_back_later_each_time_and_dies_at_the_last_try(
+    bench: Bench, receives: Sequence[int]
+) -> None:
     bench.deeds[1] = fail(ValueError("no"))
-    assert bench.handle(*bench.messages(1, receives=receives)) == ["1"]
-    assert bench.released == [("receipt of 1", seconds)]
+    for number in receives[:-1]:
+        assert bench.handle(*bench.messages(1, receives=number)) == ["1"]
+        assert bench.raised is None, "it is the code's fault"
+    assert bench.released == [("receipt of 1", seconds) for seconds in (1.0, 4.0, 16.0, 64.0)]
+    assert bench.buried == []
+    assert bench.handle(*bench.messages(1, receives=receives[-1])) == []
+    assert bench.buried == [("1", "TransformError")]
+    assert bench.reports[-1].dead
 
 
 def test_data_at_fault_is_no_failure(bench: Bench) -> None:
@@ -222,9 +242,9 @@ def test_data_at_fault_is_no_failure(bench: Bench) -> None:
 
 
 @pytest.mark.parametrize("body", ["", "no JSON", "[]", "{}", '{"detail": {}}', "\ud800", '{"Message": "{}"}'])
-def test_what_is_no_event_fails_at_once_each_time(bench: Bench, body: str) -> None:
-    assert bench.handle(record("odd", body), *bench.messages(1)) == ["odd"]
-    assert bench.released == [("receipt of odd", 0.0)]
+def test_what_is_no_event_is_dead_at_once(bench: Bench, body: str) -> None:
+    assert bench.handle(record("odd", body), *bench.messages(1)) == []
+    assert (bench.released, bench.buried) == ([], [("odd", "NotAnEvent")])
     assert bench.reports[0].error is not None
     assert bench.reports[0].error["code"] == "NotAnEvent"
     assert len(bench.silver()) == 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from silversmith.budgets import transform_tries
 from silversmith.errors import AccessDenied
 from silversmith.local import bus, invocation, queue, topic
 from silversmith.local.bucket import Bucket
@@ -72,8 +73,15 @@ def build(stack: Stack, journal: Journal, *, bronze: str, clock: Callable[[], fl
 
 def worker_functions(stack: Stack) -> tuple[FunctionConfig, ...]:
     """What a worker must know of each transform's function. The reconciler is none: the engine does its own rounds."""
+    arns = {queue.url: queue.arn for queue in stack.queues}
     return tuple(
-        FunctionConfig(found.name, found.environment, found.role_arn, found.policy)
+        FunctionConfig(
+            found.name,
+            found.environment,
+            found.role_arn,
+            found.policy,
+            arns[found.environment["SILVERSMITH_DLQ"]],
+        )
         for found in stack.functions
         if "SILVERSMITH_TRANSFORM" in found.environment
     )
@@ -131,6 +139,7 @@ def _functions(stack: Stack, journal: Journal, queues: dict[str, Queue]) -> list
             batch_size=mapping.batch_size,
             window=mapping.window,
             maximum_concurrency=mapping.maximum_concurrency or 0,
+            tries=transform_tries(most) if (most := queues[mapping.queue_arn].settings.max_receives) else 0,
         )
         functions.append(Function(journal, settings, queues[mapping.queue_arn]))
     return functions

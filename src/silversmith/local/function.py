@@ -15,6 +15,7 @@ from typing import Any, NamedTuple, Protocol
 import orjson
 
 from silversmith import faults
+from silversmith.budgets import wait_for_user
 from silversmith.local.invocation import RECORD, Invocation, Received, Settings, record, record_size
 from silversmith.local.journal import Journal
 from silversmith.local.post import Note, note, write
@@ -44,6 +45,7 @@ class Polled(Protocol):
     ) -> Sequence[Received]: ...
     def delete(self, receipts: Sequence[str]) -> int: ...
     def change_visibility(self, receipt: str, until: float) -> bool: ...
+    def bury(self, receipt: str, now: float, *, reason: str) -> bool: ...
     def hand_back(self, receipt: str, now: float) -> bool: ...
     def next_visible(self) -> float | None: ...
     def waiting(self, now: float, most: int) -> tuple[int, int]: ...
@@ -151,7 +153,8 @@ class Function:
             write(self._journal, notes=[self._note(message, "filtered", {}, now) for message in unwanted])
 
     def succeed(self, invocation: Invocation, response: object, now: float) -> None:
-        """The handler returned: delete what it did, and leave to the queue what it names in ``batchItemFailures``.
+        """The handler returned: delete what it did, move what it gave up on to the dead-letter queue, and leave to the
+        queue what it names in ``batchItemFailures``.
 
         What it names but has not worked on, because its time was nearly over, is shown again at once; that receive is
         not counted, as when a worker dies.
@@ -160,17 +163,17 @@ class Function:
 
     def succeed_all(self, ended: Sequence[tuple[Invocation, object]], now: float) -> None:
         """:meth:`succeed`, of several invocations with the response of each, in one transaction."""
-        done: list[str] = []
+        done: list[tuple[Invocation, str]] = []
         told: list[_Told] = []
         again: list[tuple[Invocation, str, bool]] = []
         for invocation, response in ended:
             failed = failures(response, invocation.messages) if self.settings.report_batch_item_failures else set()
             untouched = {message for message in failed if invocation.outcomes and message not in invocation.outcomes}
-            done += [found.receipt for message, found in invocation.messages.items() if message not in failed]
+            done += [(invocation, message) for message in invocation.messages if message not in failed]
             again += [(invocation, message, message in untouched) for message in failed]
             told.append(_Told(invocation, failed - untouched, None))
         with self._journal.transaction():
-            self._queue.delete(done)
+            self._finish(done, now)
             for invocation, message, is_untouched in again:
                 self._show_again(invocation, message, now, untouched=is_untouched)
             self._record(told, now)
@@ -185,7 +188,7 @@ class Function:
         not finished else is shown again at once, and that receive is not counted against it.
         """
         finished = invocation.outcomes.keys() & invocation.messages.keys()
-        failed = {message for message in finished if invocation.outcomes[message].get("failed")}
+        failed = {message for message in finished if _has_failed(invocation, message)}
         at = {message for message in invocation.messages if message == invocation.began} - finished
         # Where it was at none, nobody knows which message it was. Then all that were not finished have failed, or it
         # would go on for ever: the pipeline itself does not start, or a file is never converted that kills before.
@@ -196,26 +199,41 @@ class Function:
         """Nobody goes on with it, as the engine ends or the worker has died before: what was finished is acknowledged,
         all else is shown again, and not counted."""
         finished = invocation.outcomes.keys() & invocation.messages.keys()
-        failed = {message for message in finished if invocation.outcomes[message].get("failed")}
+        failed = {message for message in finished if _has_failed(invocation, message)}
         self._settle(invocation, now, failed=failed, reason=None)
 
     def _settle(self, invocation: Invocation, now: float, *, failed: set[str], reason: str | None) -> None:
         with self._journal.transaction():
             for message, received in invocation.messages.items():
                 if message in failed:
-                    self._queue.change_visibility(received.receipt, now + self._retry_delay(received))
-                elif message in invocation.outcomes:
-                    self._queue.delete([received.receipt])
-                else:
+                    self._queue.change_visibility(received.receipt, now + self._retry_delay(invocation, message))
+                elif message not in invocation.outcomes:
                     self._queue.hand_back(received.receipt, now)
+            finished = invocation.outcomes.keys() & invocation.messages.keys() - failed
+            self._finish([(invocation, message) for message in finished], now)
             self._record([_Told(invocation, failed, reason)], now)
             faults.point("function.before_commit")
         self._end(invocation)
 
-    def _retry_delay(self, received: Received) -> float:
-        """After the last try at once, so that the queue sees that it was the last (docs/decisions/0007)."""
-        last = self.settings.max_receives and received.receives >= self.settings.max_receives
-        return 0.0 if last else retry_delay(received.receives)
+    def _finish(self, done: Sequence[tuple[Invocation, str]], now: float) -> None:
+        """Delete messages that were worked on. A message that the handler gave up on goes to the dead-letter queue; on
+        AWS the handler sends it there itself."""
+        deleted = []
+        for invocation, message in done:
+            receipt, outcome = invocation.messages[message].receipt, invocation.outcomes.get(message, {})
+            reason = f"the function gave up on it: {(outcome.get('error') or {}).get('code', '')}"
+            if not outcome.get("dead") or not self._queue.bury(receipt, now, reason=reason):
+                deleted.append(receipt)
+        self._queue.delete(deleted)
+
+    def _retry_delay(self, invocation: Invocation, message: str) -> float:
+        """What said itself when it wants to come back does so then; who died with the worker after as long as a failure
+        of the user's code. The last death is followed at once by a receive, which only says that it was the last."""
+        said = invocation.outcomes.get(message, {}).get("retry_in")
+        receives = invocation.messages[message].receives
+        if said is not None:
+            return float(said)
+        return 0.0 if self.settings.tries and receives > self.settings.tries else wait_for_user(receives)
 
     def _end(self, invocation: Invocation) -> None:
         self.running.pop(invocation.id, None)
@@ -262,6 +280,12 @@ class Function:
         }
 
 
+def _has_failed(invocation: Invocation, message: str) -> bool:
+    """Whether a message that was finished shall come back. What the handler gave up on does not."""
+    outcome = invocation.outcomes[message]
+    return bool(outcome.get("failed")) and not outcome.get("dead")
+
+
 class _Told(NamedTuple):
     """What is known of an invocation that has ended: which messages have failed, and why if it is the same for all."""
 
@@ -304,8 +328,3 @@ def failures(response: object, messages: Mapping[str, object]) -> set[str]:
     if any(not isinstance(identifier, str) or identifier not in messages for identifier in ids):
         return set(messages)
     return {identifier for identifier in ids if isinstance(identifier, str)}
-
-
-def retry_delay(receives: int) -> float:
-    """Seconds until the next try of what failed for the n-th time: 1, 4, 16, 64 … up to 15 minutes."""
-    return float(min(900, 4 ** (min(receives, 8) - 1)))

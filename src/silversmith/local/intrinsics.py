@@ -72,7 +72,7 @@ KINDS: Mapping[str, Kind] = {
         arn="arn:aws:sqs:{region}:{account}:{name}",
         ref="url",
         read=_words("QueueName VisibilityTimeout MessageRetentionPeriod DelaySeconds RedrivePolicy"),
-        ignored=_words("SqsManagedSseEnabled KmsMasterKeyId"),
+        ignored=_words("SqsManagedSseEnabled KmsMasterKeyId RedriveAllowPolicy"),
     ),
     "AWS::SQS::QueuePolicy": Kind(name="", arn="", ref="name", read=_words("Queues PolicyDocument")),
     "AWS::IAM::Role": Kind(
@@ -153,7 +153,7 @@ KINDS: Mapping[str, Kind] = {
         read=_words("AlarmName"),
         ignored=_words(
             "AlarmDescription Namespace MetricName Dimensions Statistic Period EvaluationPeriods Threshold "
-            "ComparisonOperator TreatMissingData AlarmActions"
+            "ComparisonOperator TreatMissingData AlarmActions DatapointsToAlarm Metrics"
         ),
     ),
 }

@@ -50,7 +50,8 @@ class Received(Protocol):
 class Settings:
     """What the template says of a function, its mapping and its queue. Times in seconds, ``memory`` in MB.
 
-    Of ``filters``, if there are any, a message must pass one. ``max_receives`` 0: the queue has no dead-letter queue.
+    Of ``filters``, if there are any, a message must pass one. ``tries`` is how often the user's code may fail; 0: as
+    often as it likes, for the queue has no dead-letter queue.
     """
 
     name: str
@@ -64,7 +65,7 @@ class Settings:
     maximum_concurrency: int = 0
     filters: tuple[Matcher, ...] = ()
     report_batch_item_failures: bool = True
-    max_receives: int = 0
+    tries: int = 0
 
 
 @dataclass

@@ -51,12 +51,15 @@ WHERE id = ?
 -- name: delete
 DELETE FROM messages WHERE id = ? AND queue = ? AND receipt = ?
 
+-- name: received
+SELECT id FROM messages WHERE id = :id AND queue = :queue AND receipt = :receipt
+
 -- name: change_visibility
 UPDATE messages SET visible = :visible WHERE id = :id AND queue = :queue AND receipt = :receipt
 
 -- name: bury
 UPDATE messages SET queue = (SELECT id FROM queues WHERE arn = :dead_letter), visible = :now, receives = 0,
-    first_received = NULL, receipt = NULL, expires = sent + :retention,
+    first_received = NULL, receipt = NULL, expires = :expires,
     dead_source = :source, dead_reason = :reason, dead_at = :now
 WHERE id = :id
 RETURNING key, version

@@ -117,9 +117,10 @@ class Queue:
             size = 0
             (token,) = tokens(1, 12)
             for row in self._journal.rows("receivable", queue=self._id, now=now, most=most):
-                number, body, receives = row[0], row[4], row[6]
+                number, body, sent, receives = row[0], row[4], row[5], row[6]
                 if self._settings.dead_letter and receives >= self._settings.max_receives:
-                    self._bury(number, now)
+                    reason = f"received {self._settings.max_receives} times without success (maxReceiveCount)"
+                    self._bury(number, now, reason, expires=sent + self._settings.dead_letter_retention)
                     continue
                 size += cost(body)
                 if messages and size > most_bytes:
@@ -130,8 +131,7 @@ class Queue:
             self._journal.change_many("receive", hidden)
         return messages
 
-    def _bury(self, row: int, now: float) -> None:
-        reason = f"received {self._settings.max_receives} times without success (maxReceiveCount)"
+    def _bury(self, row: int, now: float, reason: str, *, expires: float) -> None:
         assert self._settings.dead_letter
         known(self._journal, self._settings.dead_letter)
         ((key, version),) = self._journal.rows(
@@ -139,7 +139,7 @@ class Queue:
             id=row,
             now=now,
             dead_letter=self._settings.dead_letter,
-            retention=self._settings.dead_letter_retention,
+            expires=expires,
             source=self._settings.arn,
             reason=reason,
         )
@@ -162,6 +162,16 @@ class Queue:
         gone = self._journal.change_many("delete", [(_row(receipt), self._id, receipt) for receipt in receipts])
         deepen(self._journal, self._settings.arn, -gone)
         return gone
+
+    def bury(self, receipt: str, now: float, *, reason: str) -> bool:
+        """Move a received message to the dead-letter queue, as who works on it asks: there it is kept as long as one
+        that is sent now. In the caller's transaction. False: the handle is void, or there is no such queue.
+        """
+        row = self._journal.row("received", id=_row(receipt), queue=self._id, receipt=receipt)
+        if row is None or not self._settings.dead_letter:
+            return False
+        self._bury(row[0], now, reason, expires=now + self._settings.dead_letter_retention)
+        return True
 
     def change_visibility(self, receipt: str, until: float) -> bool:
         """Show a received message again at this time, in the caller's transaction. False: void handle."""

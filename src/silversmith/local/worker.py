@@ -10,7 +10,7 @@ import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import cache
+from functools import cache, partial
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from typing import Any
 import orjson
 
 from silversmith.errors import DefinitionError
-from silversmith.handler import Handler
+from silversmith.handler import Handler, SystemUnavailable
 from silversmith.local import iam
 from silversmith.local.guard import GuardedStore
 from silversmith.local.iam import Policy
@@ -36,12 +36,14 @@ TOGETHER = 100
 
 @dataclass(frozen=True)
 class FunctionConfig:
-    """What a worker must know of one function: its environment, and its role (an ARN) with what that may do."""
+    """What a worker must know of one function: its environment, its role (an ARN) with what that may do, and the ARN of
+    the queue that its environment calls ``SILVERSMITH_DLQ``."""
 
     name: str
     environment: Mapping[str, str]
     role: str
     policy: Policy
+    dead_letters: str
 
 
 @dataclass(frozen=True)
@@ -114,14 +116,21 @@ class _Handlers:
             bucket=environment["SILVERSMITH_BRONZE"],
             lake=lake,
             scratch=self._lake.engine_scratch,
+            bury=partial(self._bury, function),
             began=self._began,
             ended=self._end,
             now=lambda: datetime.now(UTC),
             owner=Owner.of(environment),
         )
 
+    def _bury(self, function: FunctionConfig, record: Mapping[str, Any], error: Mapping[str, Any]) -> None:
+        """The engine moves it, with all else that comes of the batch. Here it is asked whether the role allows that."""
+        del record, error
+        queue = function.dead_letters
+        iam.check((function.policy,), "sqs:SendMessage", queue, principal=function.role, context=_context(function))
+
     def _guarded(self, store: Store, bucket: str, function: FunctionConfig) -> GuardedStore:
-        context = {"aws:SecureTransport": "true", "aws:ResourceAccount": function.role.split(":")[4]}
+        context = _context(function)
 
         @cache
         def verdict(action: str) -> Callable[[str], iam.Verdict]:
@@ -144,6 +153,8 @@ class _Handlers:
         try:
             response = handler({"Records": records}, context)
             answer: dict[str, Any] = {"done": split(response, request["events"])}
+        except SystemUnavailable as error:  # the messages come back when they said, and the worker goes on
+            answer = {"done": split(error.response, request["events"])}
         except Exception as error:  # noqa: BLE001 -- the handler itself broke: the engine fails the batch, as Lambda would
             traceback.print_exc()
             answer = {"error": f"{type(error).__name__}: {error}"}
@@ -163,3 +174,8 @@ class _Handlers:
 
     def _end(self, report: Report) -> None:
         self._ended[report.message_id] = report.to_dict()
+
+
+def _context(function: FunctionConfig) -> dict[str, str]:
+    """What IAM is told of a request of a function."""
+    return {"aws:SecureTransport": "true", "aws:ResourceAccount": function.role.split(":")[4]}

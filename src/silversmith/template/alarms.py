@@ -1,6 +1,8 @@
-"""What a person should look at: a message in a dead-letter queue, or one that has been waiting too long."""
+"""What a person should look at: dead messages and old ones, functions that fail or are throttled, bad data."""
 
 from __future__ import annotations
+
+from typing import Any
 
 from troposphere import AWSObject, GetAtt, Ref, Sub, awslambda, cloudwatch, sns, sqs
 
@@ -12,6 +14,10 @@ from silversmith.template.policies import topic_policy
 #: A queue is late when its oldest message is older than this, in seconds, and than two tries take.
 LATE = 3600
 
+#: A function is in trouble when in so many periods of five minutes, within two hours, something went wrong. What the
+#: system failed comes back every half hour at last, so that a shorter look would see an outage come and go.
+TROUBLED, OF = 3, 24
+
 
 def dead_letter_alarm(queue: sqs.Queue, plan: Plan, description: str) -> cloudwatch.Alarm:
     """Something lies in a dead-letter queue; ``description`` says what that means and what to do."""
@@ -19,7 +25,7 @@ def dead_letter_alarm(queue: sqs.Queue, plan: Plan, description: str) -> cloudwa
         f"{queue.title}Alarm",
         queue,
         plan,
-        metric="ApproximateNumberOfMessagesVisible",
+        "ApproximateNumberOfMessagesVisible",
         threshold=1,
         description=description,
     )
@@ -31,9 +37,90 @@ def age_alarm(title: str, queue: sqs.Queue, plan: Plan, visibility_timeout: int)
         title,
         queue,
         plan,
-        metric="ApproximateAgeOfOldestMessage",
+        "ApproximateAgeOfOldestMessage",
         threshold=max(LATE, 2 * visibility_timeout),
-        description="a file has been waiting too long to become silver: see `silversmith status`",
+        description="a file has been waiting too long to become silver: see `silversmith status`, and whether the "
+        "mapping of the function is enabled",
+    )
+
+
+def function_alarms(title: str, function: awslambda.Function, plan: Plan) -> list[cloudwatch.Alarm]:
+    """The function fails, or Lambda refuses to run it. The age of the oldest message does not tell that: SQS leaves out
+    what was received more than three times.
+
+    https://docs.aws.amazon.com/lambda/latest/dg/monitoring-metrics-types.html
+    https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-available-cloudwatch-metrics.html
+    """
+    meanings = {
+        "Errors": "the function fails as a whole: the system is at fault (S3, KMS, access rights, a lookup that is not "
+        "there), or it runs out of time or memory: see its log. Files wait and are tried for a day",
+        "Throttles": "Lambda refuses to run the function, because the account's concurrency is used up: see "
+        "`silversmith doctor --target aws`",
+    }
+    return [_function_alarm(f"{title}{metric}Alarm", function, plan, metric, text) for metric, text in meanings.items()]
+
+
+def _function_alarm(
+    title: str, function: awslambda.Function, plan: Plan, metric: str, description: str
+) -> cloudwatch.Alarm:
+    return cloudwatch.Alarm(
+        title,
+        AlarmDescription=description,
+        Namespace="AWS/Lambda",
+        MetricName=metric,
+        Dimensions=[cloudwatch.MetricDimension(Name="FunctionName", Value=Ref(function))],
+        Statistic="Sum",
+        Period=300,
+        EvaluationPeriods=OF,
+        DatapointsToAlarm=TROUBLED,
+        Threshold=1,
+        ComparisonOperator="GreaterThanOrEqualToThreshold",
+        TreatMissingData="notBreaching",
+        **_actions(plan),
+    )
+
+
+def bad_data_alarms(transform: str, title: str, plan: Plan) -> list[cloudwatch.Alarm]:
+    """Of what came within an hour, more than the share that the deployment allows was bad; none where it names none.
+
+    The metrics are those that the functions write: docs/observability.md.
+    """
+    share = plan.options.alarm_bad_share
+    if not share:
+        return []
+    kinds = {
+        "Quarantine": ("FilesQuarantined", "FilesCommitted", "files went to quarantine: see `silversmith failures`"),
+        "Rejected": ("RowsRejected", "RowsWritten", "rows were rejected: see `silversmith failures --rejected`"),
+    }
+    return [
+        cloudwatch.Alarm(
+            f"{title}{kind}Alarm",
+            AlarmDescription=f"more than {share:.2%} of the {text}",
+            Metrics=[
+                cloudwatch.MetricDataQuery(
+                    Id="share", Expression="FILL(bad, 0) / (FILL(bad, 0) + FILL(good, 0))", ReturnData=True
+                ),
+                _sum("bad", bad, transform, plan),
+                _sum("good", good, transform, plan),
+            ],
+            EvaluationPeriods=1,
+            Threshold=share,
+            ComparisonOperator="GreaterThanThreshold",
+            TreatMissingData="notBreaching",
+            **_actions(plan),
+        )
+        for kind, (bad, good, text) in kinds.items()
+    ]
+
+
+def _sum(name: str, metric: str, transform: str, plan: Plan) -> cloudwatch.MetricDataQuery:
+    dimensions = [
+        cloudwatch.MetricDimension(Name="Pipeline", Value=plan.pipeline),
+        cloudwatch.MetricDimension(Name="Transform", Value=transform),
+    ]
+    found = cloudwatch.Metric(Namespace=NAMESPACE, MetricName=metric, Dimensions=dimensions)
+    return cloudwatch.MetricDataQuery(
+        Id=name, ReturnData=False, MetricStat=cloudwatch.MetricStat(Metric=found, Period=3600, Stat="Sum")
     )
 
 
@@ -45,7 +132,6 @@ def round_alarm(
 
     https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/alarms-and-missing-data.html
     """
-    actions = plan.alarm_actions
     return cloudwatch.Alarm(
         title,
         AlarmDescription=description,
@@ -58,7 +144,7 @@ def round_alarm(
         Threshold=1,
         ComparisonOperator="GreaterThanOrEqualToThreshold",
         TreatMissingData="ignore",
-        **({"AlarmActions": actions} if actions else {}),
+        **_actions(plan),
     )
 
 
@@ -81,10 +167,9 @@ def mail(plan: Plan) -> list[AWSObject]:
 
 
 def _alarm(
-    title: str, queue: sqs.Queue, plan: Plan, *, metric: str, threshold: int, description: str
+    title: str, queue: sqs.Queue, plan: Plan, metric: str, *, threshold: int, description: str
 ) -> cloudwatch.Alarm:
     """https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-available-cloudwatch-metrics.html"""
-    actions = plan.alarm_actions
     return cloudwatch.Alarm(
         title,
         AlarmDescription=description,
@@ -97,5 +182,9 @@ def _alarm(
         Threshold=threshold,
         ComparisonOperator="GreaterThanOrEqualToThreshold",
         TreatMissingData="notBreaching",
-        **({"AlarmActions": actions} if actions else {}),
+        **_actions(plan),
     )
+
+
+def _actions(plan: Plan) -> dict[str, Any]:
+    return {"AlarmActions": plan.alarm_actions} if plan.alarm_actions else {}

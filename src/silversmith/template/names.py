@@ -29,6 +29,10 @@ KINDS = (
     "QueueDLQAlarm",
     "SubscriptionDLQAlarm",
     "QueueAgeAlarm",
+    "FunctionErrorsAlarm",
+    "FunctionThrottlesAlarm",
+    "QuarantineAlarm",
+    "RejectedAlarm",
 )
 
 

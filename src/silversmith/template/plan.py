@@ -16,14 +16,15 @@ from silversmith.template import names
 
 @dataclass(frozen=True)
 class Plan:
-    """``name`` begins all names of the stack; ``buckets`` are the buckets' names by what they are for; ``reference`` is
-    ``module:attribute`` of the pipeline in the functions' bundle."""
+    """``name`` begins all names of the stack, and ``pipeline`` is the pipeline's own; ``buckets`` are the names of the
+    buckets by what they are for; ``reference`` is ``module:attribute`` of the pipeline in the functions' bundle."""
 
     name: str
     buckets: dict[str, str]
     transforms: tuple[Transform, ...]
     reference: str
     options: Deployment
+    pipeline: str
 
     @staticmethod
     def of(pipeline: Pipeline, options: Deployment, reference: str) -> Plan:
@@ -42,7 +43,7 @@ class Plan:
             if problem:
                 raise DefinitionError(f"the transform {transform.name!r} cannot be deployed: {problem}")
         _require_known(pipeline, options)
-        return Plan(name, buckets, pipeline.transforms, reference, options)
+        return Plan(name, buckets, pipeline.transforms, reference, options, pipeline.name)
 
     def physical(self, transform: str = "", kind: str = "") -> str:
         """The name that AWS's consoles show."""

@@ -42,13 +42,16 @@ def role(
     )
 
 
-def transform_role(transform: Transform, plan: Plan, *, queue: sqs.Queue, log_group: logs.LogGroup) -> iam.Role:
-    """What one transform needs."""
+def transform_role(
+    transform: Transform, plan: Plan, *, queue: sqs.Queue, dead: sqs.Queue, log_group: logs.LogGroup
+) -> iam.Role:
+    """What one transform needs. What it gives up on it sends to the dead-letter queue itself."""
     actions = ("ReceiveMessage", "DeleteMessage", "ChangeMessageVisibility", "GetQueueAttributes")
     statements = [
         *_objects(transform, plan),
         known_missing(plan),
         allow("ReceiveMessages", [f"sqs:{action}" for action in actions], GetAtt(queue, "Arn")),
+        allow("GiveUpMessages", "sqs:SendMessage", GetAtt(dead, "Arn")),
         *key_use(plan, BUCKETS, QUEUES),
         *running(plan, plan.physical(transform.name), log_group),
     ]

@@ -7,21 +7,26 @@ from typing import Any
 
 from troposphere import AWSObject, GetAtt, Output, Ref, awslambda, iam, logs, sns, sqs
 
+from silversmith.budgets import queue_receives
 from silversmith.patterns.keys import KeyPattern
 from silversmith.pipeline import Transform
 from silversmith.template import functions
-from silversmith.template.alarms import age_alarm, dead_letter_alarm
+from silversmith.template.alarms import age_alarm, bad_data_alarms, dead_letter_alarm, function_alarms
 from silversmith.template.encryption import of_queue
 from silversmith.template.names import logical
 from silversmith.template.plan import Plan
 from silversmith.template.policies import queue_policy
-from silversmith.template.queues import LONGEST_RETENTION, dead_letter_queue
+from silversmith.template.queues import SOURCE_RETENTION, dead_letter_queue
 from silversmith.template.roles import transform_role
 
 #: What the output that tells what is deployed ends in.
 CODE = "Code"
 
 HANDLER = "silversmith.handler.handler"
+
+#: A tenth of what an account has by default, so many invocations of a transform at once if nothing else is said.
+#: https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html
+DEFAULT_CONCURRENCY = 100
 
 
 def visibility_timeout(transform: Transform) -> int:
@@ -35,12 +40,12 @@ def visibility_timeout(transform: Transform) -> int:
 def resources(transform: Transform, plan: Plan) -> list[AWSObject]:
     """All resources of one transform, in the order in which they build on each other."""
     name = transform.name
-    dead = dead_letter_queue(logical(name, "QueueDLQ"), plan.physical(name, "DLQ"), plan)
+    dead = dead_letter_queue(logical(name, "QueueDLQ"), plan.physical(name, "DLQ"), plan, source=plan.physical(name))
     queue = _queue(transform, plan, dead)
     undelivered = dead_letter_queue(logical(name, "SubscriptionDLQ"), plan.physical(name, "SubscriptionDLQ"), plan)
     log_group = functions.log_group(logical(name, "LogGroup"), plan, plan.physical(name))
-    role = transform_role(transform, plan, queue=queue, log_group=log_group)
-    function = _function(transform, plan, role=role, log_group=log_group, queue=queue)
+    role = transform_role(transform, plan, queue=queue, dead=dead, log_group=log_group)
+    function = _function(transform, plan, role=role, log_group=log_group, queue=queue, dead=dead)
     versions = functions.published(transform, plan, function)
     delivery = [
         queue_policy(found, service="sns.amazonaws.com", sources=Ref("Topic")) for found in (queue, undelivered)
@@ -61,6 +66,8 @@ def resources(transform: Transform, plan: Plan) -> list[AWSObject]:
         dead_letter_alarm(dead, plan, f"the transform {name} gave up on a file: {again}"),
         dead_letter_alarm(undelivered, plan, f"an event did not reach the queue of the transform {name}: {again}"),
         age_alarm(logical(name, "QueueAgeAlarm"), queue, plan, visibility_timeout(transform)),
+        *function_alarms(logical(name, "Function"), function, plan),
+        *bad_data_alarms(name, logical(name, ""), plan),
     ]
 
 
@@ -69,9 +76,9 @@ def _queue(transform: Transform, plan: Plan, dead: sqs.Queue) -> sqs.Queue:
         logical(transform.name, "Queue"),
         QueueName=plan.physical(transform.name),
         VisibilityTimeout=visibility_timeout(transform),
-        MessageRetentionPeriod=LONGEST_RETENTION,
+        MessageRetentionPeriod=SOURCE_RETENTION,
         RedrivePolicy=sqs.RedrivePolicy(
-            deadLetterTargetArn=GetAtt(dead, "Arn"), maxReceiveCount=transform.max_receive_count
+            deadLetterTargetArn=GetAtt(dead, "Arn"), maxReceiveCount=queue_receives(transform.max_receive_count)
         ),
         **of_queue(plan),
     )
@@ -112,7 +119,7 @@ def _subscription(
 
 
 def _function(
-    transform: Transform, plan: Plan, *, role: iam.Role, log_group: logs.LogGroup, queue: sqs.Queue
+    transform: Transform, plan: Plan, *, role: iam.Role, log_group: logs.LogGroup, queue: sqs.Queue, dead: sqs.Queue
 ) -> awslambda.Function:
     return functions.function(
         logical(transform.name, "Function"),
@@ -124,6 +131,7 @@ def _function(
         environment={
             "SILVERSMITH_TRANSFORM": transform.name,
             "SILVERSMITH_QUEUE": Ref(queue),
+            "SILVERSMITH_DLQ": Ref(dead),
             "SILVERSMITH_FINGERPRINT": transform.fingerprint,
         },
         Description=f"Makes {plan.buckets['silver']}/{transform.name}/ of what lands in {plan.buckets['bronze']}",
@@ -141,12 +149,13 @@ class _ScalingConfig(awslambda.ScalingConfig):  # type: ignore[misc]
 
 def _mapping(transform: Transform, plan: Plan, queue: sqs.Queue, invoked: AWSObject) -> awslambda.EventSourceMapping:
     """``invoked`` is the function or an alias of it. It never gets more at once than is reserved for it: what Lambda
-    refuses counts as received, and would end in the dead-letter queue.
+    refuses counts as received, and would end in the dead-letter queue. For the same reason there is a limit by default:
+    one transform with much to do must not take all that the account has.
 
     https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-parameters.html
     """
-    limit = transform.maximum_concurrency or plan.options.number("reserved_concurrency", transform.name)
-    scaling = {"ScalingConfig": _ScalingConfig(MaximumConcurrency=min(limit, 1_000))} if limit else {}
+    reserved = plan.options.number("reserved_concurrency", transform.name)
+    limit = min(transform.maximum_concurrency or reserved or DEFAULT_CONCURRENCY, 1_000)
     return awslambda.EventSourceMapping(
         logical(transform.name, "Mapping"),
         EventSourceArn=GetAtt(queue, "Arn"),
@@ -154,7 +163,7 @@ def _mapping(transform: Transform, plan: Plan, queue: sqs.Queue, invoked: AWSObj
         BatchSize=transform.batch_size,
         MaximumBatchingWindowInSeconds=transform.batch_window,
         FunctionResponseTypes=["ReportBatchItemFailures"],
-        **scaling,
+        ScalingConfig=_ScalingConfig(MaximumConcurrency=limit),
     )
 
 

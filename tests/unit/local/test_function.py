@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from silversmith.events import ObjectEvent, object_created
 from silversmith.local import queue as queues
-from silversmith.local.function import LARGEST_PAYLOAD, MOST_AT_ONCE, QUICK, Function, failures, retry_delay
+from silversmith.local.function import LARGEST_PAYLOAD, MOST_AT_ONCE, QUICK, Function, failures
 from silversmith.local.invocation import Invocation, Received, Settings, record, record_size
 from silversmith.local.journal import Journal
 from silversmith.local.post import Post
@@ -28,7 +28,7 @@ from silversmith.patterns import Dialect, Matcher, compile_pattern
 from silversmith.stores import IN_MEMORY
 
 QUEUE = "arn:aws:sqs:eu-central-1:000000000000:shop_orders"
-BASIC = Settings("shop_orders", "orders", QUEUE, "eu-central-1", timeout=60, memory=512, max_receives=3)
+BASIC = Settings("shop_orders", "orders", QUEUE, "eu-central-1", timeout=60, memory=512, tries=3)
 VISIBILITY = 360.0
 
 
@@ -263,11 +263,6 @@ def test_without_partial_responses_a_handler_that_returns_has_done_all(make: Mak
 
 
 # What a dead worker costs ---------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(("receives", "seconds"), [(1, 1), (2, 4), (3, 16), (4, 64), (5, 256), (6, 900), (99, 900)])
-def test_the_pause_before_the_next_try(receives: int, seconds: float) -> None:
-    assert retry_delay(receives) == seconds
 
 
 def test_a_dead_worker_charges_the_message_it_was_at(make: Make) -> None:
