@@ -40,6 +40,7 @@ def served() -> Iterator[dict[str, str]]:
             "AWS_SECRET_ACCESS_KEY": "test",
             **{f"SILVERSMITH_{role}": bucket for role, bucket in BUCKETS.items()},
             "SILVERSMITH_QUEUE": sqs.create_queue(QueueName="bench")["QueueUrl"],
+            "SILVERSMITH_DLQ": sqs.create_queue(QueueName="bench_DLQ")["QueueUrl"],
         }
     finally:
         process.terminate()

@@ -15,7 +15,7 @@ from moto.cloudformation.parsing import resource_class_from_type
 from silversmith.aws.account import Account
 from silversmith.deployment import Deployment
 from silversmith.events import ObjectEvent, object_created
-from silversmith.handler import build
+from silversmith.handler import SystemUnavailable, build
 from silversmith.operations.aws import AwsTarget, open_stack
 from silversmith.pipeline import Located, Pipeline, locate
 from silversmith.template import compile as compile_template
@@ -142,6 +142,7 @@ class Deployed:
             "SILVERSMITH_QUEUE": self.url(transform),
             "SILVERSMITH_STACK": self.name,
             "SILVERSMITH_FINGERPRINT": json.loads(self.outputs[logical(transform, "Code")])["fingerprint"],
+            "SILVERSMITH_DLQ": self.url(transform, "QueueDLQ"),
             **{f"SILVERSMITH_{role.upper()}": bucket for role, bucket in self.buckets.items()},
         }
 
@@ -153,7 +154,10 @@ class Deployed:
         handler = build(environment, s3=s3 or self.s3, sqs=lambda: sqs or self.sqs)
         done = 0
         while records := self.receive(transform):
-            answer = handler({"Records": [as_record(each) for each in records]}, Clock())
+            try:
+                answer = handler({"Records": [as_record(each) for each in records]}, Clock())
+            except SystemUnavailable as error:
+                answer = error.response
             failed = {each["itemIdentifier"] for each in answer["batchItemFailures"]}
             for each in records:
                 if each["MessageId"] in failed:

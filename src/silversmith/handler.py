@@ -353,11 +353,11 @@ def _log_of(context: Context) -> dict[str, str | None]:
 
 
 def _try(courtesy: Callable[..., None], *arguments: object) -> None:
-    """What only spares a message some time must not fail the batch: without it the queue does the same, later."""
+    """What only spares a message some time, or a try, must not fail the batch."""
     try:
         courtesy(*arguments)
     except Exception:  # noqa: BLE001 -- told in the log, and no more than that
-        _log.warning("the queue refused a courtesy", exc_info=True)
+        _log.warning("a message may come back later than it could, or has a try less", exc_info=True)
 
 
 #: At which level a verdict is logged, if not INFO.

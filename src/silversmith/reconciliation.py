@@ -17,12 +17,13 @@ import orjson
 
 from silversmith.ahead import mapped
 from silversmith.events import ObjectEvent
-from silversmith.lineage import Decision, Lineage, decide, error_key, silver_key
+from silversmith.lineage import Decision, Lineage, decide, error_key, failed_key, silver_key
 from silversmith.lookups import current_digest
 from silversmith.pairing import ENDING, Pair, overtaken, pairs
 from silversmith.pipeline import Transform
 from silversmith.schemas import Owner, Schemas
 from silversmith.stores import Head, Lake, Store
+from silversmith.tries import parse
 
 
 @dataclass(frozen=True)
@@ -56,10 +57,12 @@ class Finding:
 
 @dataclass(frozen=True)
 class Looked:
-    """One key was looked at. ``after``: the look can be taken up again here; empty where it cannot."""
+    """One key was looked at. ``after``: the look can be taken up again here; empty where it cannot. ``given_up``: what
+    is left alone, because this code has failed on these bytes as often as it may."""
 
     after: str
     finding: Finding | None
+    given_up: Finding | None = None
 
 
 def listed_etag(head: Head) -> str:
@@ -77,10 +80,12 @@ def look(
     etag: Callable[[Head], str | None] = listed_etag,
     workers: int = 1,
     owner: Owner | None = None,
+    dead: bool = False,
 ) -> Iterator[Looked]:
     """Look at every key of a transform, once. Lazy; memory does not grow with the buckets.
 
-    What is in quarantine counts as accounted for where its error document speaks of the same bytes and code.
+    What is in quarantine counts as accounted for where its error document speaks of the same bytes and code. So does
+    what the code has failed on as often as it may: another message would only be another one in the dead-letter queue.
 
     Args:
         transform: which one.
@@ -91,6 +96,7 @@ def look(
         etag: what tells the etag of a listed bronze object; None or an empty one: leave this key alone.
         workers: how many objects are headed at once. The stores must bear as many threads.
         owner: whose silver it should be; None: nobody minds.
+        dead: find what the code has failed on as often as it may, too.
 
     Raises:
         NotOurs: all of the transform's silver is another pipeline's.
@@ -102,7 +108,7 @@ def look(
         owner.require(document)
         owners = document.owners(owner.name)
     lookups = current_digest(lake.bronze, transform.lookups) if changed else None
-    eye = _Eye(transform, lake, changed, settled, etag, recorded.version if recorded else 0, lookups, owners)
+    eye = _Eye(transform, lake, changed, settled, etag, recorded.version if recorded else 0, lookups, owners, dead)
     bronze = _bronze(transform, lake.bronze, after)
     silver = lake.silver.list(f"{transform.name}/", start_after=f"{transform.name}/{after}{ENDING}" if after else "")
     return mapped(eye.look, pairs(transform.name, bronze, silver), workers)
@@ -132,10 +138,14 @@ class _Eye:
     schema: int
     lookups: str | None
     owners: Collection[str] | None
+    dead: bool
 
     def look(self, pair: Pair) -> Looked:
         finding = self._orphan(pair) if pair.bronze is None else self._compare(pair, pair.bronze)
-        return Looked(pair.key if pair.paired else "", finding)
+        after = pair.key if pair.paired else ""
+        if finding is not None and pair.bronze is not None and not self.dead and self._is_given_up(finding):
+            return Looked(after, None, given_up=finding)
+        return Looked(after, finding)
 
     def _compare(self, pair: Pair, bronze: Head) -> Finding | None:
         if self.settled is not None and bronze.modified >= self.settled:
@@ -168,9 +178,19 @@ class _Eye:
     def _is_quarantined(self, key: str, etag: str) -> bool:
         """Whether an error document says that this code can make no silver of these bytes."""
         body = self.lake.quarantine.read(error_key(self.transform.name, key))
-        if body is None or speaks_of(body) != (etag, self.transform.fingerprint):
+        return body is not None and self._is_about(body, etag)
+
+    def _is_given_up(self, finding: Finding) -> bool:
+        """Whether this code has failed on these bytes as often as it may."""
+        body = self.lake.quarantine.read(failed_key(self.transform.name, finding.key))
+        document = parse(body) if body is not None else None
+        return body is not None and document is not None and document["dead"] and self._is_about(body, finding.etag)
+
+    def _is_about(self, document: bytes, etag: str) -> bool:
+        """Whether a document in quarantine speaks of these bytes and this code, and of these lookups if they matter."""
+        if speaks_of(document) != (etag, self.transform.fingerprint):
             return False
-        return self.lookups is None or lookups_of(body) == self.lookups
+        return self.lookups is None or lookups_of(document) == self.lookups
 
     def _orphan(self, pair: Pair) -> Finding | None:
         """A bronze object may have landed after its place in the listing was passed: so it is asked for."""

@@ -26,11 +26,11 @@ from silversmith import Contract, Pipeline
 pipeline = Pipeline("crash")
 
 @pipeline.transform("*.json", contract=Contract(schema={"id": pl.Int64}, rules={"id is small": pl.col("id") < 1000}),
-                    max_receive_count=1000)
+                    max_receive_count=950)
 def rows(rows):
     return rows.with_columns(double=pl.col("id") * 2)
 
-@pipeline.transform("a/*", max_receive_count=1000)
+@pipeline.transform("a/*", max_receive_count=950)
 def totals(rows):
     return rows.select(total=pl.col("id").sum())
 

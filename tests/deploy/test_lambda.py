@@ -73,6 +73,7 @@ class Chain:
             "SILVERSMITH_PIPELINE": "pipeline:pipeline",
             "SILVERSMITH_TRANSFORM": "sales",
             "SILVERSMITH_QUEUE": self.queue,
+            "SILVERSMITH_DLQ": self.sqs.create_queue(QueueName="sales_sales_DLQ")["QueueUrl"],
         }
 
     def land(self, key: str, body: bytes) -> None:

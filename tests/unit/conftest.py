@@ -12,7 +12,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from silversmith.handler import Handler
+from silversmith.handler import Handler, SystemUnavailable
 from silversmith.lineage import Lineage, silver_key
 from silversmith.local.bucket import Landed
 from silversmith.local.chain import Chain, build
@@ -94,7 +94,10 @@ class Bench:
                 invocation = function.poll(1, self.now)
                 if invocation is not None:
                     busy = True
-                    response = self._handler(invocation, reports)(invocation.event(), Leisure())
+                    try:
+                        response = self._handler(invocation, reports)(invocation.event(), Leisure())
+                    except SystemUnavailable as error:  # as a worker does
+                        response = error.response
                     function.succeed(invocation, response, self.now)
         return reports
 

@@ -216,9 +216,7 @@ def test_the_systems_fault_has_its_own_words(bench: Bench) -> None:
     ]
 
 
-@pytest.mark.parametrize(
-    "receives", [(1, 2, 3, 4, 5), (1, 3, 4, 9, 30)]
-)  # however often the system failed in between
+@pytest.mark.parametrize("receives", [(1, 2, 3, 4, 5), (1, 3, 4, 9, 30)])  # however often the system failed in between
 def test_what_the_code_fails_comes_back_later_each_time_and_dies_at_the_last_try(
     bench: Bench, receives: Sequence[int]
 ) -> None:
@@ -528,6 +526,9 @@ class Sqs:
     def change_message_visibility(self, **arguments: object) -> None:
         self.calls.append(("change_message_visibility", arguments))
 
+    def send_message(self, **arguments: object) -> None:
+        self.calls.append(("send_message", arguments))
+
     def delete_message_batch(self, **arguments: object) -> dict[str, Any]:
         self.calls.append(("delete_message_batch", arguments))
         return {"Failed": [{"Id": "0"}]}
@@ -546,6 +547,7 @@ def environment(tmp_path: Path) -> dict[str, str]:
         "SILVERSMITH_SILVER": "s",
         "SILVERSMITH_QUARANTINE": "q",
         "SILVERSMITH_QUEUE": "https://sqs.example/orders",
+        "SILVERSMITH_DLQ": "https://sqs.example/orders_DLQ",
     }
 
 
@@ -561,8 +563,9 @@ def test_on_aws_it_is_made_of_its_environment(environment: dict[str, str], caplo
     sqs = Sqs()
     handler = build(environment, s3=None, sqs=lambda: sqs)
     unwanted = [record(str(number), told("1.json", "b")) for number in range(DELETED_AT_ONCE + 2)]
-    response = handler({"Records": [record("odd", "?", 2), *unwanted]}, Leisure())
-    assert response == {"batchItemFailures": [{"itemIdentifier": "odd"}]}
+    given = {"trace": {"stringValue": "t1", "dataType": "String"}, "bin": {"binaryValue": "eA==", "dataType": "Binary"}}
+    odd = {**record("odd", "?", 2), "messageAttributes": given}
+    assert handler({"Records": [odd, *unwanted]}, Leisure()) == {"batchItemFailures": []}
     queue = environment["SILVERSMITH_QUEUE"]
     deleted = [call for name, call in sqs.calls if name == "delete_message_batch"]
     assert [call["QueueUrl"] for call in deleted] == [queue, queue]
@@ -571,9 +574,16 @@ def test_on_aws_it_is_made_of_its_environment(environment: dict[str, str], caplo
     assert [entry["ReceiptHandle"] for call in deleted for entry in call["Entries"]] == [
         f"receipt of {number}" for number in range(DELETED_AT_ONCE + 2)
     ]
+    attributes = {ERROR_CODE: "NotAnEvent", MESSAGE_ID: "odd", "trace": "t1"}
     assert sqs.calls[-1] == (
-        "change_message_visibility",
-        {"QueueUrl": queue, "ReceiptHandle": "receipt of odd", "VisibilityTimeout": 0},
+        "send_message",
+        {
+            "QueueUrl": environment["SILVERSMITH_DLQ"],
+            "MessageBody": "?",
+            "MessageAttributes": {
+                name: {"DataType": "String", "StringValue": value} for name, value in attributes.items()
+            },
+        },
     )
     told_of = [vars(entry) for entry in caplog.records]
     assert [entry["levelname"] for entry in told_of] == ["INFO"] * (DELETED_AT_ONCE + 2) + ["ERROR"]
@@ -592,7 +602,7 @@ def test_on_lambda_all_is_json_lines_on_standard_output(environment: dict[str, s
     key = "a\n\u2028\x1b[31m{}.csv"
     body = json.dumps({"detail": {"bucket": {"name": "b"}, "object": {"key": key}}})
     code = f"""
-import os
+import contextlib, os
 from silversmith import handler
 from silversmith.telemetry.lines import set_up
 from tests.unit.test_handler import Leisure, Sqs, record
@@ -600,7 +610,8 @@ from tests.unit.test_handler import Leisure, Sqs, record
 set_up()
 function = handler.build(os.environ, s3=None, sqs=Sqs)
 Leisure.aws_request_id = "request-1"
-function({{"Records": [record("1", {body!r})]}}, Leisure())
+with contextlib.suppress(handler.SystemUnavailable):
+    function({{"Records": [record("1", {body!r})]}}, Leisure())
 """
     done = subprocess.run(
         [sys.executable, "-c", code],

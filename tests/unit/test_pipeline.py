@@ -149,8 +149,8 @@ def test_two_transforms_of_one_name_are_refused_with_both_places() -> None:
         ({"batch_window": -1}, "AWS takes 0 to 300 seconds"),
         ({"maximum_concurrency": 1}, "AWS takes 2 to 1,000 invocations"),
         ({"maximum_concurrency": 1001}, "AWS takes 2 to 1,000 invocations"),
-        ({"max_receive_count": 0}, "AWS takes 1 to 1,000 receives"),
-        ({"max_receive_count": 1001}, "AWS takes 1 to 1,000 receives"),
+        ({"max_receive_count": 0}, "AWS takes 1 to 950 tries"),
+        ({"max_receive_count": 951}, "AWS takes 1 to 950 tries"),
         ({"memory": "512"}, "memory='512' is no whole number of MB"),
         ({"timeout": 1.5}, "timeout=1.5 is no whole number of seconds"),
         ({"batch_size": True}, "batch_size=True is no whole number"),
@@ -166,7 +166,7 @@ def test_options_must_be_what_aws_takes(option: dict[str, Any], says: str) -> No
     [
         {"memory": 128, "timeout": 1, "batch_size": 1, "maximum_concurrency": 2, "max_receive_count": 1},
         {"memory": 10_240, "timeout": 900, "batch_size": 10_000, "batch_window": 300, "maximum_concurrency": 1000},
-        {"max_receive_count": 1000, "batch_size": 11, "batch_window": 1},
+        {"max_receive_count": 950, "batch_size": 11, "batch_window": 1},
     ],
 )
 def test_options_at_the_limits_are_taken(option: dict[str, Any]) -> None:

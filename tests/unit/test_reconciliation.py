@@ -284,7 +284,7 @@ def test_nothing_is_asked_of_silver_that_the_listing_has_told() -> None:
     for at in range(50):
         buckets.bronze.put(f"a{at}")
     assert len(buckets.found()) == 50
-    assert (buckets.silver.headed, buckets.bronze.headed, buckets.quarantine.read_) == (0, 0, 50)
+    assert (buckets.silver.headed, buckets.bronze.headed, buckets.quarantine.read_) == (0, 0, 2 * 50)
 
 
 def test_the_pipelines_pattern_decides_not_its_prefix() -> None:

@@ -112,6 +112,8 @@ def _show_dead(message: DeadMessage, now: float) -> None:
         tries = f" after {count(message.attempts, 'attempt')}" if message.attempts else ""
         say(f"    the last error{tries}: {message.error.get('code', '')}")
         say_lines(str(message.error.get("message", "")), indent="      ")
+    if message.log_stream:
+        say(f"    its log: {message.log_group}, stream {message.log_stream}, request {message.request_id}")
 
 
 def show_rows(file: RejectedFile, indent: str) -> None:

@@ -33,6 +33,10 @@ def reconcile(
     changed: Annotated[
         bool, Parameter(negative=(), show_default=False, help="Find silver too that was made by other code.")
     ] = False,
+    dead: Annotated[
+        bool,
+        Parameter(negative=(), show_default=False, help="Send too what the code has failed on as often as it may."),
+    ] = False,
     limit: Annotated[
         int, Parameter(validator=validators.Number(gte=0), help="Name at most so many keys; all are counted and sent.")
     ] = 100,
@@ -44,19 +48,20 @@ def reconcile(
     """Compare bronze with what silver says of itself, and send through the queues again what is missing or stale.
 
     Silver without a bronze object, or of another pipeline, is named; nothing is done about it. Exit code 1: some is
-    another pipeline's.
+    another pipeline's. Files on which the transform's code has failed as often as it may are left alone, until the file
+    or the code is another.
     """
     hush(quiet)
     from silversmith.operations.reconcile import reconcile as operation
 
-    totals = {"checked": 0, "found": 0, "waiting": 0, "orphaned": 0, "foreign": 0}
+    totals = {"checked": 0, "found": 0, "waiting": 0, "orphaned": 0, "foreign": 0, "given_up": 0}
     kinds: dict[str, int] = {}
     named: list[tuple[str, Finding]] = []
     with opened(pipeline, where, writable=not dry_run) as (definition, target), bar("keys", json=json) as advance:
-        for batch in operation(definition, target, transform=transform, changed=changed, dry_run=dry_run):
+        for batch in operation(definition, target, transform=transform, changed=changed, dead=dead, dry_run=dry_run):
             totals["checked"] += batch.checked
             advance(batch.checked)
-            for what in ("found", "waiting", "orphaned", "foreign"):
+            for what in ("found", "waiting", "orphaned", "foreign", "given_up"):
                 findings = getattr(batch, what)
                 totals[what] += len(findings)
                 for finding in findings:
@@ -76,7 +81,11 @@ def _tell(what: str, finding: Finding, *, dry_run: bool, quiet: bool) -> None:
     if quiet:
         return
     found = "not sent" if dry_run else "sent"
-    done = {"found": found, "waiting": "a message of it exists already"}.get(what, finding.silver)
+    done = {
+        "found": found,
+        "waiting": "a message of it exists already",
+        "given_up": "the code failed on it too often: not sent",
+    }.get(what, finding.silver)
     say(f"{finding.kind.value:9} {finding.transform}  {shown(finding.key)}  ({done})")
 
 
@@ -94,6 +103,11 @@ def _sum_up(totals: dict[str, int], kinds: dict[str, int], named: int, *, dry_ru
             f"{totals['waiting']:,} of them have a message already, on its way or in a dead-letter queue: not sent. "
             "Those in a dead-letter queue go back with `silversmith redrive`."
         )
+    if totals["given_up"]:
+        say(
+            f"{totals['given_up']:,} of them are left alone: the transform's code failed on them as often as it may. "
+            "See `silversmith failures`; mend the cause, then `silversmith reconcile --dead`."
+        )
     sent = "would be sent" if dry_run else "sent"
     say(f"{count(totals['checked'], 'key')} looked at, {totals['found']:,} {sent}")
     if totals["found"] and not dry_run and not running:
@@ -107,7 +121,7 @@ def _document(
         "dry_run": dry_run,
         "checked": totals["checked"],
         "sent": 0 if dry_run else totals["found"],
-        **{what: totals[what] for what in ("found", "waiting", "orphaned", "foreign")},
+        **{what: totals[what] for what in ("found", "waiting", "orphaned", "foreign", "given_up")},
         "kinds": kinds,
         "keys": [
             {

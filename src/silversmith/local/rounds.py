@@ -99,9 +99,11 @@ class Rounds:
         self._due = float("-inf")
 
     def _steps(self) -> Iterator[int]:
-        """Every key of every transform; after some of them, how many were sent."""
+        """Every key of every transform; after some of them, how many were sent. Of what lies in a dead-letter queue the
+        journal knows, so that nothing else is left alone."""
         for transform in self._pipeline.transforms:
-            for some in batched(look(transform, self._lake, etag=partial(self._etag, transform.name)), self._most):
+            looked = look(transform, self._lake, etag=partial(self._etag, transform.name), dead=True)
+            for some in batched(looked, self._most):
                 yield self._send(transform.name, some)
 
     def _etag(self, transform: str, head: Head) -> str | None:

@@ -21,10 +21,12 @@ from silversmith.aws.stack import Stack
 from silversmith.deployment import ROLES
 from silversmith.errors import SilversmithError
 from silversmith.events import NotAnEvent, ObjectEvent, object_created, unwrap
+from silversmith.handler import ERROR_CODE
 from silversmith.operations import WrongCall
 from silversmith.operations.aws_queues import AT_ONCE, LONG_POLL, Message, Queue, told
-from silversmith.operations.documents import ERROR
+from silversmith.operations.documents import ERROR, failed_tries
 from silversmith.operations.target import DeadKind, DeadMessage, Depth, Hop, LastOutcome, Lately, News, TransformQueues
+from silversmith.operations.times import moment
 from silversmith.patterns.keys import KeyPattern
 from silversmith.pipeline import Pipeline, Transform, as_deployed
 from silversmith.reconciler import SqsQueue
@@ -206,9 +208,14 @@ class AwsTarget:
         return []
 
     def outcome(self, transform: str, key: str) -> LastOutcome | None:
-        """Never one: what came of it is in silver, or in quarantine."""
-        del transform, key
-        return None
+        """That the transform's code failed on it, as far as the document in quarantine speaks of what bronze has now.
+        What came of it else is in silver, or in quarantine."""
+        document = failed_tries(self.lake.quarantine, transform, key)
+        bronze = self.lake.bronze.head(key) if document is not None else None
+        if document is None or bronze is None or document["bronze"]["etag"] != bronze.etag:
+            return None
+        detail = {name: document[name] for name in ("error", "tries", "dead", "log")}
+        return LastOutcome("failed", document["bronze"]["version"], moment(document["at"]) or 0.0, detail)
 
     def lately(self, since: float, most: int) -> list[Lately]:
         """None: nothing here remembers."""
@@ -389,9 +396,11 @@ def _event(message: Message) -> ObjectEvent:
 
 
 def _reason(kind: DeadKind, message: Message) -> str:
-    """EventBridge says with the event why it could not deliver it.
+    """EventBridge says with the event why it could not deliver it, and the function why it gave up.
 
     https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-rule-dlq.html
     """
+    if kind is DeadKind.QUEUE and message.said.get(ERROR_CODE):
+        return f"the function gave up on it: {message.said[ERROR_CODE]}"
     said = [message.said[name] for name in ("ERROR_CODE", "ERROR_MESSAGE") if message.said.get(name)]
     return f"{_REASONS[kind]}: {', '.join(said)}" if said else _REASONS[kind]

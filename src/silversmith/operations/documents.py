@@ -1,17 +1,23 @@
-"""The error documents in quarantine: one for each file that cannot become silver. They are the truth about failures."""
+"""The documents in quarantine: one for each file that cannot become silver, one for each that the code failed on."""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from silversmith.lineage import error_key, rejected_key
+from silversmith import tries
+from silversmith.errors import PreconditionFailed
+from silversmith.lineage import error_key, failed_key, rejected_key
+from silversmith.operations.target import DeadKind, DeadMessage
+from silversmith.stores import Store
 
 ERROR = ".error.json"
 REJECTED = ".rejected.parquet"
+FAILED = ".failed.json"
 
 #: What lineage.py puts at the end of a key that it had to cut short.
 _CUT = re.compile(r"~[0-9a-f]{64}\Z")
@@ -74,12 +80,45 @@ def parse(document: str, body: bytes) -> ErrorDocument:
 
 def bronze_key(quarantine_key: str) -> str | None:
     """The bronze key that an object in quarantine is about; None where its name does not tell (it was cut short)."""
-    for ending, derived in ((ERROR, error_key), (REJECTED, rejected_key)):
+    for ending, derived in ((ERROR, error_key), (REJECTED, rejected_key), (FAILED, failed_key)):
         transform, slash, rest = quarantine_key.partition("/")
         if slash and rest.endswith(ending):
             key = rest.removesuffix(ending)
             return None if _CUT.search(key) or derived(transform, key) != quarantine_key else key
     return None
+
+
+def failed_tries(quarantine: Store, transform: str, key: str) -> dict[str, Any] | None:
+    """The document that counts the failed tries of the transform's code on a file; None where there is none."""
+    body = quarantine.read(failed_key(transform, key))
+    return tries.parse(body) if body is not None else None
+
+
+def explained(quarantine: Store, message: DeadMessage) -> DeadMessage:
+    """A dead message with its last error, from the document, where nothing nearer told it."""
+    if message.error is not None or message.transform is None or message.kind is not DeadKind.QUEUE or not message.key:
+        return message
+    document = failed_tries(quarantine, message.transform, message.key)
+    if document is None or (message.version and document["bronze"]["version"] not in {"", message.version}):
+        return message  # it is about another version
+    return replace(
+        message,
+        error=document["error"],
+        attempts=document["tries"],
+        log_group=document["log"]["group"],
+        log_stream=document["log"]["stream"],
+        request_id=document["log"]["request"],
+    )
+
+
+def forget_tries(quarantine: Store, message: DeadMessage) -> None:
+    """The failed tries of a dead message count no more: it is given back, and its tries begin again."""
+    if message.transform is None or message.kind is not DeadKind.QUEUE or not message.key:
+        return
+    head = quarantine.head(failed_key(message.transform, message.key))
+    if head is not None:
+        with contextlib.suppress(PreconditionFailed):  # somebody works on the file and has just written another
+            quarantine.delete(head.key, if_match=head.etag)
 
 
 def _refuse(constant: str) -> None:

@@ -6,13 +6,15 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, TypeVar
 
-from silversmith.operations.documents import ERROR, REJECTED, ErrorDocument, bronze_key, parse
+from silversmith.lineage import Lineage, silver_key
+from silversmith.operations.documents import ERROR, FAILED, REJECTED, ErrorDocument, bronze_key, explained, parse
 from silversmith.operations.rejected import RejectedFile, look
 from silversmith.operations.target import DeadMessage, Target
 from silversmith.operations.times import age, iso, moment
 from silversmith.patterns.keys import KeyPattern
 from silversmith.pipeline import Pipeline
 from silversmith.stores import Store
+from silversmith.tries import parse as parse_tries
 
 _Found = TypeVar("_Found")
 _Shown = TypeVar("_Shown")
@@ -79,13 +81,15 @@ def failures(pipeline: Pipeline, target: Target, wanted: Wanted, *, now: float) 
     Raises:
         DefinitionError: the pipeline has no transform of the wanted name.
     """
-    if wanted.transform is not None:
-        pipeline.find(wanted.transform)
+    transform = pipeline.find(wanted.transform) if wanted.transform is not None else None
     quarantine = target.lake.quarantine
     quarantined, quarantined_total = _take(
-        _documents(quarantine, wanted), wanted.most, lambda found: _document(quarantine, found)
+        _quarantined(pipeline, target, wanted),
+        wanted.most,
+        lambda found: _document(quarantine, found) if isinstance(found, str) else found,
     )
-    dead, dead_total = _take(_dead(pipeline, target, wanted), wanted.most, lambda found: found)
+    messages = (each for each in target.dead() if wanted.key(each.key) and each.concerns(transform))
+    dead, dead_total = _take(messages, wanted.most, lambda found: explained(quarantine, found))
     return Failures(quarantined, quarantined_total, dead, dead_total, now)
 
 
@@ -116,8 +120,34 @@ def _take(found: Iterator[_Found], most: int, show: Callable[[_Found], _Shown | 
     return taken, total
 
 
-def _documents(quarantine: Store, wanted: Wanted) -> Iterator[str]:
-    return _keys(quarantine, wanted, ERROR)
+def _quarantined(pipeline: Pipeline, target: Target, wanted: Wanted) -> Iterator[str | ErrorDocument]:
+    """The keys of error documents; and, as documents, what the code has failed on as often as it may and of which no
+    dead message is left, for queues do not keep them for ever."""
+    for key in _keys(target.lake.quarantine, wanted, ERROR, FAILED):
+        if key.endswith(ERROR):
+            yield key
+        elif document := _without_message(pipeline, target, key):
+            yield document
+
+
+def _without_message(pipeline: Pipeline, target: Target, name: str) -> ErrorDocument | None:
+    found = parse_tries(target.lake.quarantine.read(name) or b"")
+    if found is None or not found["dead"] or found["transform"] not in {each.name for each in pipeline.transforms}:
+        return None
+    transform, key, etag = found["transform"], found["bronze"]["key"], found["bronze"]["etag"]
+    bronze = target.lake.bronze.head(key)
+    silver = target.lake.silver.head(silver_key(transform, key))
+    lineage = Lineage.from_metadata(silver.metadata) if silver is not None else None
+    is_over = bronze is None or bronze.etag != etag or (lineage is not None and lineage.bronze_etag == etag)
+    if is_over or target.waiting(transform, {key: etag}):
+        return None
+    return ErrorDocument(
+        transform, key,
+        code=found["error"]["code"], message=found["error"]["message"],
+        hint="No message of it is left: mend the cause, then `silversmith reconcile --dead`.",
+        at=found["at"], etag=etag, version=found["bronze"]["version"], size=found["bronze"]["size"],
+        attempt=found["tries"], document=name,
+    )  # fmt: skip
 
 
 def _document(quarantine: Store, key: str) -> ErrorDocument | None:
@@ -125,10 +155,10 @@ def _document(quarantine: Store, key: str) -> ErrorDocument | None:
     return None if body is None else parse(key, body)
 
 
-def _keys(quarantine: Store, wanted: Wanted, ending: str) -> Iterator[str]:
-    """The keys in quarantine of one kind whose bronze keys are wanted. Streams, and opens only what does not tell."""
+def _keys(quarantine: Store, wanted: Wanted, *endings: str) -> Iterator[str]:
+    """The keys in quarantine of some kinds whose bronze keys are wanted. Streams, and opens only what does not tell."""
     for head in quarantine.list(f"{wanted.transform}/" if wanted.transform else ""):
-        if head.key.endswith(ending) and (wanted.pattern is None or wanted.key(_about(quarantine, head.key))):
+        if head.key.endswith(endings) and (wanted.pattern is None or wanted.key(_about(quarantine, head.key))):
             yield head.key
 
 
@@ -140,18 +170,8 @@ def _about(quarantine: Store, key: str) -> str:
     if key.endswith(ERROR):
         document = _document(quarantine, key)
         return document.key if document else ""
+    if key.endswith(FAILED):
+        tries = parse_tries(quarantine.read(key) or b"")
+        return str(tries["bronze"]["key"]) if tries is not None else ""
     shown = look(quarantine, key)
     return shown.key if shown else ""
-
-
-def _dead(pipeline: Pipeline, target: Target, wanted: Wanted) -> Iterator[DeadMessage]:
-    for message in target.dead():
-        if wanted.key(message.key) and _concerns(pipeline, message, wanted.transform):
-            yield message
-
-
-def _concerns(pipeline: Pipeline, message: DeadMessage, transform: str | None) -> bool:
-    """A rule's message is every transform's that would have got it."""
-    if transform is None or message.transform == transform:
-        return True
-    return message.transform is None and pipeline.find(transform).pattern.matches(message.key)

@@ -22,7 +22,8 @@ class Batch:
     ``checked`` counts the keys. ``found`` is what is missing, stale or outdated: sent, unless only looked at;
     ``waiting`` what is so too, but a message of it is on its way or in a dead-letter queue, so that it was not sent;
     ``orphaned`` is silver that nothing in bronze explains, ``foreign`` silver that another pipeline made. Nothing is
-    done about either.
+    done about either. ``given_up`` is left alone, because this code has failed on these bytes as often as it may, and
+    no dead message of it is left.
     """
 
     transform: str
@@ -31,6 +32,7 @@ class Batch:
     waiting: Sequence[Finding]
     orphaned: Sequence[Finding]
     foreign: Sequence[Finding] = ()
+    given_up: Sequence[Finding] = ()
 
 
 def reconcile(
@@ -39,6 +41,7 @@ def reconcile(
     *,
     transform: str | None = None,
     changed: bool = False,
+    dead: bool = False,
     dry_run: bool = False,
     batch: int = BATCH,
 ) -> Iterator[Batch]:
@@ -51,6 +54,7 @@ def reconcile(
         target: where it runs.
         transform: only this one.
         changed: also what other code made.
+        dead: also what the code has failed on as often as it may.
         dry_run: send nothing.
         batch: how many keys to look at at a time.
 
@@ -60,7 +64,7 @@ def reconcile(
         WrongCall: there is something to send, and nowhere to send it.
     """
     for each in [pipeline.find(transform)] if transform is not None else pipeline.transforms:
-        looked = look(each, target.lake, changed=changed, workers=target.workers, owner=target.owner)
+        looked = look(each, target.lake, changed=changed, dead=dead, workers=target.workers, owner=target.owner)
         for some in batched(looked, batch):
             found = _sorted_out(each.name, some, target)
             if found.found and not dry_run:
@@ -72,12 +76,15 @@ def reconcile(
 def _sorted_out(transform: str, looked: Sequence[Looked], target: Target) -> Batch:
     findings = [item.finding for item in looked if item.finding is not None]
     wrong = {finding.key: finding for finding in findings if finding.is_to_be_sent}
-    waiting = target.waiting(transform, {key: finding.etag for key, finding in wrong.items()}) if wrong else set()
+    given_up = {item.given_up.key: item.given_up for item in looked if item.given_up is not None}
+    asked = {key: finding.etag for key, finding in (wrong | given_up).items()}
+    waiting = target.waiting(transform, asked) if asked else set()
     return Batch(
         transform,
         len(looked),
         found=[finding for key, finding in wrong.items() if key not in waiting],
-        waiting=[finding for key, finding in wrong.items() if key in waiting],
+        waiting=[finding for key, finding in (wrong | given_up).items() if key in waiting],
         orphaned=[finding for finding in findings if finding.kind is Decision.ORPHANED],
         foreign=[finding for finding in findings if finding.kind is Decision.FOREIGN],
+        given_up=[finding for key, finding in given_up.items() if key not in waiting],
     )

@@ -8,11 +8,11 @@ from itertools import chain, groupby, islice
 
 from silversmith.ahead import batched
 from silversmith.events import ObjectEvent
-from silversmith.operations.documents import ERROR, ErrorDocument, bronze_key, parse
+from silversmith.operations.documents import ERROR, ErrorDocument, bronze_key, explained, forget_tries, parse
 from silversmith.operations.target import DeadKind, DeadMessage, Target
 from silversmith.operations.times import moment
 from silversmith.patterns.keys import KeyPattern
-from silversmith.pipeline import Pipeline
+from silversmith.pipeline import Pipeline, Transform
 from silversmith.schemas.ownership import require_ours
 
 #: How many are sent at a time.
@@ -79,6 +79,7 @@ def redrive(
 ) -> Iterator[Batch]:
     """Try again what is chosen. Each batch is sent before it is returned; memory is bounded.
 
+    What the transform's code has failed on may be tried as often as a new file: what was counted is forgotten before.
     Of a file in quarantine a new event goes to its transform's queue; the error document goes when that succeeds. A
     dead message goes back to what gave up on it, at once in one place and no longer in the other.
 
@@ -94,11 +95,10 @@ def redrive(
         NotOurs: the silver of a transform with failures is another pipeline's: they would fail again.
         WrongCall: there is something to send, and nowhere to send it.
     """
-    if chosen.transform is not None:
-        pipeline.find(chosen.transform)
+    transform = pipeline.find(chosen.transform) if chosen.transform is not None else None
     found = chain(
         _quarantined(pipeline, target, chosen) if chosen.where in {None, QUARANTINE} else (),
-        _dead(pipeline, target, chosen) if chosen.where != QUARANTINE else (),
+        _dead(transform, target, chosen) if chosen.where != QUARANTINE else (),
     )
     ours: set[str] = set()
     for batch in batched(islice(found, most), BATCH):
@@ -119,6 +119,8 @@ def _send(pipeline: Pipeline, target: Target, failures: Sequence[Origin]) -> int
     messages = [found for found in failures if isinstance(found, DeadMessage)]
     for transform, some in groupby(documents, key=lambda document: document.transform):
         target.send(transform, [_event(pipeline.bronze, document) for document in some], reason="redrive")
+    for message in messages:
+        forget_tries(target.lake.quarantine, message)
     return len(documents) + (target.redrive(messages) if messages else 0)
 
 
@@ -143,19 +145,13 @@ def _quarantined(pipeline: Pipeline, target: Target, chosen: Chosen) -> Iterator
             yield Failed(found.transform, found.key, found.version, QUARANTINE, found.code, at, lost), found
 
 
-def _dead(pipeline: Pipeline, target: Target, chosen: Chosen) -> Iterator[tuple[Failed, Origin]]:
-    for message in target.dead():
-        if chosen.where not in {None, message.kind.value}:
+def _dead(transform: Transform | None, target: Target, chosen: Chosen) -> Iterator[tuple[Failed, Origin]]:
+    for found in target.dead():
+        if chosen.where not in {None, found.kind.value} or not found.concerns(transform):
             continue
+        message = explained(target.lake.quarantine, found)
         code = str((message.error or {}).get("code", ""))
         at = message.dead_at if message.dead_at is not None else message.sent
-        if _concerns(pipeline, message, chosen.transform) and chosen.fits(message.key, code, at):
+        if chosen.fits(message.key, code, at):
             lost = message.kind is DeadKind.UNKNOWN
             yield Failed(message.transform, message.key, message.version, message.kind.value, code, at, lost), message
-
-
-def _concerns(pipeline: Pipeline, message: DeadMessage, transform: str | None) -> bool:
-    """A rule's message is every transform's that would have got it."""
-    if transform is None or message.transform == transform:
-        return True
-    return message.kind is DeadKind.RULE and pipeline.find(transform).pattern.matches(message.key)

@@ -11,6 +11,7 @@ from enum import StrEnum
 from typing import Any, Protocol
 
 from silversmith.events import ObjectEvent
+from silversmith.pipeline import Transform
 from silversmith.schemas import Owner
 from silversmith.stores import Lake
 
@@ -84,8 +85,8 @@ class DeadMessage:
     """A message in a dead-letter queue.
 
     ``source`` is the name of what gave up on it and ``reason`` what that said; ``transform`` is None where all that
-    match are meant (a rule's). ``error`` is the function's last error and ``attempts`` how often it was received,
-    where known.
+    match are meant (a rule's). ``error`` is the function's last error, ``attempts`` how often it was tried, and
+    ``log_group``, ``log_stream`` and ``request_id`` where the log of the last try is, where known.
     """
 
     message_id: str
@@ -100,6 +101,16 @@ class DeadMessage:
     dead_at: float | None
     attempts: int | None
     error: Mapping[str, Any] | None
+    log_group: str | None = None
+    log_stream: str | None = None
+    request_id: str | None = None
+
+    def concerns(self, transform: Transform | None) -> bool:
+        """Whether it is one of this transform's; None: of any. What is nobody's own, as a rule's is, is every
+        transform's that would have got it."""
+        if transform is None or self.transform == transform.name:
+            return True
+        return self.transform is None and transform.pattern.matches(self.key)
 
 
 @dataclass(frozen=True)

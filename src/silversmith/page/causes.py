@@ -62,7 +62,9 @@ def causes(found: Failures) -> list[Cause]:
         add(document.transform, document.code, "quarantine", told, document.key)
     for message in found.dead:
         error = message.error or {}
-        told = (str(error.get("message") or message.reason), str(error.get("hint") or ""))
+        log = f"Its log: {message.log_group}, stream {message.log_stream}, request {message.request_id}"
+        hint = str(error.get("hint") or "") or (log if message.log_stream else "")
+        told = (str(error.get("message") or message.reason), hint)
         add(message.transform, str(error.get("code", "")), message.kind.value, told, message.key)
     return ordered(groups.values())
 

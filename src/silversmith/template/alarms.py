@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from troposphere import AWSObject, GetAtt, Ref, Sub, awslambda, cloudwatch, sns, sqs
@@ -44,83 +45,25 @@ def age_alarm(title: str, queue: sqs.Queue, plan: Plan, visibility_timeout: int)
     )
 
 
-def function_alarms(title: str, function: awslambda.Function, plan: Plan) -> list[cloudwatch.Alarm]:
+def function_alarm(title: str, function: awslambda.Function, plan: Plan) -> cloudwatch.Alarm:
     """The function fails, or Lambda refuses to run it. The age of the oldest message does not tell that: SQS leaves out
     what was received more than three times.
 
     https://docs.aws.amazon.com/lambda/latest/dg/monitoring-metrics-types.html
     https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-available-cloudwatch-metrics.html
     """
-    meanings = {
-        "Errors": "the function fails as a whole: the system is at fault (S3, KMS, access rights, a lookup that is not "
-        "there), or it runs out of time or memory: see its log. Files wait and are tried for a day",
-        "Throttles": "Lambda refuses to run the function, because the account's concurrency is used up: see "
-        "`silversmith doctor --target aws`",
-    }
-    return [_function_alarm(f"{title}{metric}Alarm", function, plan, metric, text) for metric, text in meanings.items()]
-
-
-def _function_alarm(
-    title: str, function: awslambda.Function, plan: Plan, metric: str, description: str
-) -> cloudwatch.Alarm:
-    return cloudwatch.Alarm(
+    of_function = {"FunctionName": Ref(function)}
+    return _math_alarm(
         title,
-        AlarmDescription=description,
-        Namespace="AWS/Lambda",
-        MetricName=metric,
-        Dimensions=[cloudwatch.MetricDimension(Name="FunctionName", Value=Ref(function))],
-        Statistic="Sum",
-        Period=300,
+        plan,
+        "FILL(errors, 0) + FILL(throttles, 0)",
+        _sum("errors", "AWS/Lambda", "Errors", of_function, seconds=300),
+        _sum("throttles", "AWS/Lambda", "Throttles", of_function, seconds=300),
+        threshold=0,
+        description="a function fails as a whole or Lambda refuses to run it: see its log, and `silversmith doctor "
+        "--target aws`. Files wait meanwhile, and are tried for a day",
         EvaluationPeriods=OF,
         DatapointsToAlarm=TROUBLED,
-        Threshold=1,
-        ComparisonOperator="GreaterThanOrEqualToThreshold",
-        TreatMissingData="notBreaching",
-        **_actions(plan),
-    )
-
-
-def bad_data_alarms(transform: str, title: str, plan: Plan) -> list[cloudwatch.Alarm]:
-    """Of what came within an hour, more than the share that the deployment allows was bad; none where it names none.
-
-    The metrics are those that the functions write: docs/observability.md.
-    """
-    share = plan.options.alarm_bad_share
-    if not share:
-        return []
-    kinds = {
-        "Quarantine": ("FilesQuarantined", "FilesCommitted", "files went to quarantine: see `silversmith failures`"),
-        "Rejected": ("RowsRejected", "RowsWritten", "rows were rejected: see `silversmith failures --rejected`"),
-    }
-    return [
-        cloudwatch.Alarm(
-            f"{title}{kind}Alarm",
-            AlarmDescription=f"more than {share:.2%} of the {text}",
-            Metrics=[
-                cloudwatch.MetricDataQuery(
-                    Id="share", Expression="FILL(bad, 0) / (FILL(bad, 0) + FILL(good, 0))", ReturnData=True
-                ),
-                _sum("bad", bad, transform, plan),
-                _sum("good", good, transform, plan),
-            ],
-            EvaluationPeriods=1,
-            Threshold=share,
-            ComparisonOperator="GreaterThanThreshold",
-            TreatMissingData="notBreaching",
-            **_actions(plan),
-        )
-        for kind, (bad, good, text) in kinds.items()
-    ]
-
-
-def _sum(name: str, metric: str, transform: str, plan: Plan) -> cloudwatch.MetricDataQuery:
-    dimensions = [
-        cloudwatch.MetricDimension(Name="Pipeline", Value=plan.pipeline),
-        cloudwatch.MetricDimension(Name="Transform", Value=transform),
-    ]
-    found = cloudwatch.Metric(Namespace=NAMESPACE, MetricName=metric, Dimensions=dimensions)
-    return cloudwatch.MetricDataQuery(
-        Id=name, ReturnData=False, MetricStat=cloudwatch.MetricStat(Metric=found, Period=3600, Stat="Sum")
     )
 
 
@@ -164,6 +107,66 @@ def mail(plan: Plan) -> list[AWSObject]:
         "AlarmEmail", TopicArn=Ref(topic), Protocol="email", Endpoint=plan.options.alarm_email
     )
     return [topic, topic_policy(topic, "PublishAlarms", "cloudwatch.amazonaws.com", condition=condition), email]
+
+
+def bad_data_alarms(transform: str, title: str, plan: Plan) -> list[cloudwatch.Alarm]:
+    """Of what came within an hour, more than the share that the deployment allows was bad; none where it names none.
+
+    The metrics are those that the functions write: docs/observability.md.
+    """
+    share = plan.options.alarm_bad_share
+    if not share:
+        return []
+    kinds = {
+        "Quarantine": ("FilesQuarantined", "FilesCommitted", "files went to quarantine: see `silversmith failures`"),
+        "Rejected": ("RowsRejected", "RowsWritten", "rows were rejected: see `silversmith failures --rejected`"),
+    }
+    of_transform = {"Pipeline": plan.pipeline, "Transform": transform}
+    return [
+        _math_alarm(
+            f"{title}{kind}Alarm",
+            plan,
+            "FILL(bad, 0) / (FILL(bad, 0) + FILL(good, 0))",
+            _sum("bad", NAMESPACE, bad, of_transform, seconds=3600),
+            _sum("good", NAMESPACE, good, of_transform, seconds=3600),
+            threshold=share,
+            description=f"more than {share:.2%} of the {text}",
+            EvaluationPeriods=1,
+        )
+        for kind, (bad, good, text) in kinds.items()
+    ]
+
+
+def _math_alarm(
+    title: str,
+    plan: Plan,
+    expression: str,
+    *metrics: cloudwatch.MetricDataQuery,
+    threshold: float,
+    description: str,
+    **more: int,
+) -> cloudwatch.Alarm:
+    """https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/using-metric-math.html"""
+    return cloudwatch.Alarm(
+        title,
+        AlarmDescription=description,
+        Metrics=[cloudwatch.MetricDataQuery(Id="told", Expression=expression, ReturnData=True), *metrics],
+        Threshold=threshold,
+        ComparisonOperator="GreaterThanThreshold",
+        TreatMissingData="notBreaching",
+        **more,
+        **_actions(plan),
+    )
+
+
+def _sum(
+    name: str, namespace: str, metric: str, dimensions: Mapping[str, Any], *, seconds: int
+) -> cloudwatch.MetricDataQuery:
+    given = [cloudwatch.MetricDimension(Name=key, Value=value) for key, value in dimensions.items()]
+    found = cloudwatch.Metric(Namespace=namespace, MetricName=metric, Dimensions=given)
+    return cloudwatch.MetricDataQuery(
+        Id=name, ReturnData=False, MetricStat=cloudwatch.MetricStat(Metric=found, Period=seconds, Stat="Sum")
+    )
 
 
 def _alarm(

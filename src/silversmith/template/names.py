@@ -29,8 +29,7 @@ KINDS = (
     "QueueDLQAlarm",
     "SubscriptionDLQAlarm",
     "QueueAgeAlarm",
-    "FunctionErrorsAlarm",
-    "FunctionThrottlesAlarm",
+    "FunctionAlarm",
     "QuarantineAlarm",
     "RejectedAlarm",
 )

@@ -9,7 +9,7 @@ from typing import Any
 from troposphere import AWSObject, GetAtt, Join, Output, Ref, Sub, awslambda, iam, logs, scheduler, sqs
 
 from silversmith.lease import lease_key
-from silversmith.lineage import error_key
+from silversmith.lineage import error_key, failed_key
 from silversmith.pipeline import Transform
 from silversmith.schemas import schema_key
 from silversmith.template import functions
@@ -209,7 +209,7 @@ def _parts(plan: Plan, room: int) -> Iterator[list[Transform]]:
 
 
 def _of_transforms(transforms: Sequence[Transform], plan: Plan) -> list[Statement]:
-    """What the function needs of each transform. It heads files, and reads error documents only.
+    """What the function needs of each transform. It heads files, and reads documents in quarantine only.
 
     All ARNs are spelled out, so that their length is known here; none is longer than it is here.
     """
@@ -224,7 +224,9 @@ def _of_transforms(transforms: Sequence[Transform], plan: Plan) -> list[Statemen
         *objects("bronze", (f"{escaped(prefix)}*" for prefix in prefixes)),
         *objects("bronze", (escaped(key) for transform in transforms for key in transform.lookups)),
         *objects("silver", (*(f"{transform.name}/*" for transform in transforms), schema_key("*"))),
-        *objects("quarantine", (error_key(transform.name, "*") for transform in transforms)),
+        *objects(
+            "quarantine", (key(transform.name, "*") for transform in transforms for key in (error_key, failed_key))
+        ),
     ]
     queues = [Sub(arn("sqs", plan.physical(transform.name))) for transform in transforms]
     return [

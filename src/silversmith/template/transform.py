@@ -11,7 +11,7 @@ from silversmith.budgets import queue_receives
 from silversmith.patterns.keys import KeyPattern
 from silversmith.pipeline import Transform
 from silversmith.template import functions
-from silversmith.template.alarms import age_alarm, bad_data_alarms, dead_letter_alarm, function_alarms
+from silversmith.template.alarms import age_alarm, bad_data_alarms, dead_letter_alarm, function_alarm
 from silversmith.template.encryption import of_queue
 from silversmith.template.names import logical
 from silversmith.template.plan import Plan
@@ -66,7 +66,7 @@ def resources(transform: Transform, plan: Plan) -> list[AWSObject]:
         dead_letter_alarm(dead, plan, f"the transform {name} gave up on a file: {again}"),
         dead_letter_alarm(undelivered, plan, f"an event did not reach the queue of the transform {name}: {again}"),
         age_alarm(logical(name, "QueueAgeAlarm"), queue, plan, visibility_timeout(transform)),
-        *function_alarms(logical(name, "Function"), function, plan),
+        function_alarm(logical(name, "FunctionAlarm"), function, plan),
         *bad_data_alarms(name, logical(name, ""), plan),
     ]
 

@@ -208,4 +208,8 @@ def test_where_no_engine_ever_ran(bench: Bench, command: Command) -> None:
         path.unlink()
     command("reconcile", code=2)
     assert "it finds every file in bronze by itself" in command.err
-    assert command.json("reconcile", "--dry-run")["found"] == 2
+    found = command.json("reconcile", "--dry-run")
+    assert (found["found"], found["given_up"]) == (1, 1), "the code failed on the other one"
+    found = command.json("reconcile", "--dry-run", "--dead")
+    assert (found["found"], found["given_up"]) == (2, 0)
+    assert "1 of them are left alone" in command("reconcile", "--dry-run")

@@ -17,13 +17,14 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as limits
 from hypothesis import strategies as st
 
+from silversmith.budgets import queue_receives
 from silversmith.events import ObjectEvent, object_created
 from silversmith.local import queue as queues
 from silversmith.local.function import LARGEST_PAYLOAD, MOST_AT_ONCE, QUICK, Function, failures
 from silversmith.local.invocation import Invocation, Received, Settings, record, record_size
 from silversmith.local.journal import Journal
 from silversmith.local.post import Post
-from silversmith.local.queue import Message, Queue
+from silversmith.local.queue import Message, Queue, expire
 from silversmith.patterns import Dialect, Matcher, compile_pattern
 from silversmith.stores import IN_MEMORY
 
@@ -62,7 +63,9 @@ class World:
 
     def __post_init__(self) -> None:
         dead = "arn:dead"
-        given = queues.Settings("shop_orders", QUEUE, VISIBILITY, dead_letter=dead, max_receives=3)
+        given = queues.Settings(
+            "shop_orders", QUEUE, VISIBILITY, retention=2_000_000, dead_letter=dead, max_receives=queue_receives(3)
+        )
         self.queue = Queue(self.journal, given)
         self.function = Function(self.journal, self.settings, self.queue)
 
@@ -82,6 +85,10 @@ class World:
     def keys(self) -> list[str]:
         """What may be received now."""
         return [message.key for message in self.queue.receive(10_000, self.now)]
+
+    def dead(self) -> list[str]:
+        """The keys of the messages in the dead-letter queue."""
+        return [row[3] for row in self.journal.rows("dead_messages", queue="arn:dead", after=0, most=9)]
 
     def counts(self) -> dict[str, int]:
         found = self.journal.rows("counters")
@@ -316,17 +323,56 @@ def test_a_worker_that_dies_before_it_begins_charges_all(make: Make) -> None:
     assert [message.receives for message in world.queue.receive(9, world.now)] == [2, 2]
 
 
-def test_after_the_last_try_it_comes_back_at_once_to_be_buried(make: Make) -> None:
+def test_after_the_last_death_it_comes_back_at_once_and_the_handler_gives_up_on_it(make: Make) -> None:
+    """Three tries are allowed, and of the first death the handler knows nothing."""
     world = make()
     world.send(b"{}")
-    for _ in range(3):
+    for _ in range(4):
         invocation = world.poll()
         (invocation.began,) = invocation.messages
         world.function.crash(invocation, "killed", world.now)
         world.now = world.queue.next_visible() or 0
-    assert world.now == 1000 + 1 + 4, "no third pause"
-    assert world.function.poll(1, world.now) is None
-    assert Queue(world.journal, queues.Settings("dead", "arn:dead")).depth(world.now)[0] == 1
+    assert world.now == 1000 + 1 + 4 + 16, "no fourth pause"
+    invocation = world.poll()
+    (name,) = invocation.messages
+    invocation.outcomes = {name: failed(0) | {"dead": True}}
+    world.function.succeed(invocation, report(), world.now)
+    assert world.dead() == ["key-0"]
+    assert world.queue.depth(world.now)[0] == 0
+    assert world.hops("key-0")[-1][0] == "failed"
+
+
+def test_what_the_handler_gave_up_on_is_dead_even_if_the_worker_dies_or_the_engine_ends(make: Make) -> None:
+    world = make()
+    world.send(*[b"{}"] * 4)
+    for number in range(2):
+        invocation = world.poll()
+        name = by_key(invocation)[f"key-{number}"]
+        invocation.outcomes = {name: failed(0) | {"dead": True}}
+        if number:
+            world.function.abandon(invocation, world.now)
+        else:
+            world.function.crash(invocation, "killed", world.now)
+        world.now += 10
+    assert world.dead() == ["key-0", "key-1"]
+    assert world.keys() == ["key-2", "key-3"]
+
+
+def test_what_the_handler_gave_up_on_is_kept_as_if_sent_then(make: Make) -> None:
+    world = make()
+    world.send(b"{}")
+    world.now += 1_000_000
+    invocation = world.poll()
+    (name,) = invocation.messages
+    invocation.outcomes = {name: failed(0) | {"dead": True}}
+    world.function.succeed(invocation, report(), world.now)
+    assert world.journal.rows("dead_messages", queue="arn:dead", after=0, most=9)[0][8:] == (
+        "the function gave up on it: TransformError",
+        world.now,
+    )
+    world.now += 1_209_599
+    assert expire(world.journal, "arn:dead", world.now) == 0
+    assert expire(world.journal, "arn:dead", world.now + 1) == 1
 
 
 def test_an_engine_that_ends_charges_nobody(make: Make) -> None:

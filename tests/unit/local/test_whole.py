@@ -180,6 +180,7 @@ class Whole(RuleBasedStateMachine):
                 or (error is not None and error["bronze"]["etag"] == etag(content))
                 or self.world.on_its_way(name, key)
                 or self.world.dead(name, key)
+                or self.world.given_up(name, key) == etag(content)
                 or self.world.fate(key) & {"lost", "expired"}
             ), f"{key} is nowhere for {name}: {self.world.fate(key)}"
 

@@ -18,8 +18,8 @@ import polars as pl
 
 from silversmith import Contract, Pipeline
 from silversmith.events import ObjectEvent
-from silversmith.handler import Handler
-from silversmith.lineage import Lineage, error_key, rejected_key, silver_key
+from silversmith.handler import Handler, SystemUnavailable
+from silversmith.lineage import Lineage, error_key, failed_key, rejected_key, silver_key
 from silversmith.local import iam, resend
 from silversmith.local.bucket import Landed
 from silversmith.local.chain import build, worker_functions
@@ -38,6 +38,7 @@ from silversmith.report import Report
 from silversmith.stores import Head, Lake, Put, Source, Store
 from silversmith.stores.local import LocalStore
 from silversmith.template import compile as compile_template
+from silversmith.tries import parse
 from tests.unit.local.power import Plug
 
 KEYS = ("orders/a.json", "orders/b.json", "c.json")
@@ -277,6 +278,9 @@ class World:
             response = self._handler(function.settings.name, began, ended)(invocation.event(), Leisure())
         except Death:
             function.crash(invocation, "it was killed", self.now)
+        except SystemUnavailable as error:
+            invocation.outcomes.update(outcomes)
+            function.succeed(invocation, error.response, self.now)
         else:
             invocation.outcomes.update(outcomes)
             function.succeed(invocation, response, self.now)
@@ -383,6 +387,11 @@ class World:
     def error(self, transform: str, key: str) -> dict[str, Any] | None:
         body = self.lake.quarantine.read(error_key(transform, key))
         return orjson.loads(body) if body else None
+
+    def given_up(self, transform: str, key: str) -> str:
+        """The etag of the bytes that the document says the code has failed on as often as it may; empty: of none."""
+        document = parse(self.lake.quarantine.read(failed_key(transform, key)) or b"")
+        return str(document["bronze"]["etag"]) if document is not None and document["dead"] else ""
 
     def rejected(self, transform: str, key: str) -> tuple[Lineage, pl.DataFrame] | None:
         name = rejected_key(transform, key)

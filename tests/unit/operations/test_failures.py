@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from tests.unit.conftest import Bench
 
 
+DEAD = "arn:aws:sqs:us-east-1:000000000000:shop_orders_DLQ"
+
+
 def look(bench: Bench, target: LocalTarget, wanted: Wanted | None = None) -> Failures:
     return failures(bench.pipeline, target, wanted or Wanted(), now=bench.now)
 
@@ -68,7 +71,28 @@ def test_a_message_that_was_received_too_often_is_told_with_the_functions_error(
     assert (dead.kind, dead.transform, dead.key, dead.attempts) == (DeadKind.QUEUE, "orders", "orders/d.csv", 2)
     assert dead.error is not None
     assert "666 is no order" in dead.error["message"]
-    assert "maxReceiveCount" in dead.reason
+    assert dead.reason == "the function gave up on it: TransformError"
+
+
+def test_what_no_queue_keeps_any_more_is_told_all_the_same(bench: Bench, target: LocalTarget) -> None:
+    """A dead-letter queue keeps a message for 14 days, and a journal may be lost."""
+    bench.land("orders/d.csv", text=HARMFUL)
+    bench.land("orders/e.csv", text=HARMFUL)
+    bench.work()
+    assert (look(bench, target).quarantined_total, look(bench, target).dead_total) == (0, 2)
+    for row in bench.journal.rows("dead_messages", queue=DEAD, after=0, most=9):
+        with bench.journal.transaction():
+            bench.journal.rows("take_dead", message_id=row[1])
+    found = look(bench, target)
+    assert (found.quarantined_total, found.dead_total) == (2, 0)
+    assert [(each.key, each.code, each.attempt) for each in found.quarantined] == [
+        ("orders/d.csv", "TransformError", 2), ("orders/e.csv", "TransformError", 2)
+    ]  # fmt: skip
+    assert "reconcile --dead" in found.quarantined[0].hint
+    assert look(bench, target, Wanted(pattern=KeyPattern.parse("*d.csv"))).quarantined_total == 1
+    bench.land("orders/e.csv", text=GOOD)
+    bench.work()
+    assert [each.key for each in look(bench, target).quarantined] == ["orders/d.csv"]
 
 
 def test_the_error_is_of_the_version_that_died_also_when_a_newer_one_became_silver(

@@ -79,6 +79,7 @@ STRICT = Deployment(
     tags={"team": "lake", "cost-center": "4711"},
     log_retention_days=365,
     alarm_email="ops@example.com",
+    alarm_bad_share=0.05,
     architecture="x86_64",
     snap_start=True,
     vpc=Vpc(subnets=("subnet-0123456789abcdef0", "subnet-0123456789abcdef1"), security_groups=("sg-01234567",)),
@@ -173,7 +174,7 @@ def test_another_transform_changes_nothing_of_those_before_it() -> None:
     after: dict[str, Any] = compile_template(pipeline)["Resources"]
     changed = {name for name in before if before[name] != after[name]}
     assert changed == {"Rule", "RoleOfReconciler", "Schedule"}  # what must know all of them
-    assert len(after) - len(before) == 14
+    assert len(after) - len(before) == 15
 
 
 def test_a_batch_window_is_time_that_a_message_may_wait() -> None:
@@ -190,11 +191,11 @@ def test_a_pipeline_without_transforms_is_no_template() -> None:
 
 def test_more_than_one_template_can_hold_is_explained() -> None:
     pipeline = Pipeline("wide")
-    for number in range(33):
+    for number in range(31):
         pipeline.sql(f"s{number}/*.csv", "SELECT * FROM rows")
     assert len(compile_template(pipeline)["Resources"]) <= 500
     pipeline.sql("more/*.csv", "SELECT * FROM rows")
-    with pytest.raises(DefinitionError, match=r"34 transforms .* CloudFormation takes 500"):
+    with pytest.raises(DefinitionError, match=r"32 transforms .* CloudFormation takes 500"):
         compile_template(pipeline)
 
 
@@ -202,6 +203,6 @@ def test_every_alarm_and_output_is_documented() -> None:
     page = Path(__file__).parents[3].joinpath("docs/template.md").read_text("utf-8")
     compiled = compile_template(flights(), deployment=STRICT)
     alarms = [name for name, each in compiled["Resources"].items() if each["Type"] == "AWS::CloudWatch::Alarm"]
-    assert len(alarms) == 7
+    assert len(alarms) == 8
     for name in (*alarms, *compiled["Outputs"]):
         assert f"`{name.replace('Flights', '…')}`" in page

@@ -37,6 +37,7 @@ OPTIONS: dict[str, Deployment] = {
     "vpc": Deployment(vpc=VPC),
     "permissions_boundary": Deployment(permissions_boundary=BOUNDARY),
     "ephemeral_storage": Deployment(ephemeral_storage={"late": 4096}),
+    "alarm_bad_share": Deployment(alarm_bad_share=0.05),
     "reserved_concurrency": Deployment(reserved_concurrency=3),
     "provisioned_concurrency": Deployment(provisioned_concurrency={"late": 2}),
 }
@@ -97,6 +98,7 @@ FUNCTION, ROLE = "Lambda::Function", "IAM::Role"
         ("tags", set()),
         ("log_retention_days", {"Logs::LogGroup.RetentionInDays"}),
         ("alarm_topic", {"CloudWatch::Alarm.AlarmActions"}),
+        ("alarm_bad_share", {"CloudWatch::Alarm"}),
         (
             "alarm_email",
             {"CloudWatch::Alarm.AlarmActions", "SNS::Topic", "SNS::TopicPolicy", "SNS::Subscription"},

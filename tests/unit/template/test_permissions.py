@@ -17,7 +17,7 @@ import pytest
 from silversmith import Deployment, Pipeline, Vpc
 from silversmith.errors import AccessDenied
 from silversmith.lease import lease_key
-from silversmith.lineage import error_key, rejected_key, silver_key
+from silversmith.lineage import error_key, failed_key, rejected_key, silver_key
 from silversmith.local.iam import Policy, check
 from silversmith.local.intrinsics import Template
 from silversmith.schemas import schema_key
@@ -167,7 +167,9 @@ def of_transform(role: str, name: str, key: str) -> list[Request]:
         *ask(*silver, do=write, on=s3("silver", silver_key(name, key)), **TLS),
         *ask(*silver, do="s3:GetObject s3:PutObject", on=s3("silver", schema_key(name)), **TLS),
         *ask(role, do=f"{write} {bury}", on=s3("quarantine", rejected_key(name, key)), **TLS),
+        *ask(role, do=f"{write} {bury}", on=s3("quarantine", failed_key(name, key)), **TLS),
         *ask(role, do=received, on=queue(name), **TLS),
+        *ask(role, f"{name.title()}QueueDLQPolicy", do="sqs:SendMessage", on=queue(f"{name}_DLQ"), **TLS),
         *of_function(role, name),
     ]
 
@@ -194,6 +196,7 @@ def of_reconciler() -> list[Request]:
             *ask(role, "SilverBucketPolicy", do="s3:GetObject", on=s3("silver", silver_key(name, key)), **TLS),
             *ask(role, "SilverBucketPolicy", do="s3:GetObject", on=s3("silver", schema_key(name)), **TLS),
             *ask(role, do="s3:GetObject", on=s3("quarantine", error_key(name, key)), **TLS),
+            *ask(role, do="s3:GetObject", on=s3("quarantine", failed_key(name, key)), **TLS),
             *ask(role, f"{title}QueuePolicy", do=send, on=queue(name), **TLS),
         ]
     return found
@@ -250,6 +253,8 @@ def refused() -> list[Request]:
         *ask(role, do="s3:PutObject", on=s3("silver", schema_key("orders")), **TLS),
         *ask(role, do="sqs:SendMessage sqs:PurgeQueue", on=queue("late"), **TLS),
         *ask(role, do="sqs:ReceiveMessage", on=queue("orders"), **TLS),
+        *ask(role, do="sqs:ReceiveMessage sqs:PurgeQueue", on=queue("late_DLQ"), **TLS),
+        *ask(role, do="sqs:SendMessage", on=queue("orders_DLQ"), **TLS),
         *ask(role, do="kms:Decrypt", on=KEY),
         *ask(role, do="kms:ScheduleKeyDeletion", on=KEY, kms__ViaService=f"s3.{REGION}.amazonaws.com"),
         *with_key(role, "sqs", BUCKET_KEY),

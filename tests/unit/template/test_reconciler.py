@@ -52,7 +52,7 @@ def sizes(compiled: Json) -> tuple[int, list[int]]:
     return own, [size(each["PolicyDocument"]) for each in managed]
 
 
-@pytest.mark.parametrize("count", [1, 10, 20, 31])
+@pytest.mark.parametrize("count", [1, 10, 20, 29])
 @pytest.mark.parametrize("deployment", [Deployment(), Deployment(customer_key=True)])
 def test_its_rights_fit_into_policies(count: int, deployment: Deployment) -> None:
     own, managed = sizes(compile_template(wide(count), deployment=deployment))
@@ -66,7 +66,7 @@ def test_few_transforms_need_no_policy_of_their_own() -> None:
 
 
 def test_it_may_look_at_every_transform_and_send_to_each() -> None:
-    pipeline = wide(31)
+    pipeline = wide(29)
     stack = read(compile_template(pipeline))
     policy = reconciler(stack)
     queues = {queue.name: queue.arn for queue in stack.queues}
@@ -80,7 +80,7 @@ def test_it_may_look_at_every_transform_and_send_to_each() -> None:
             "s3:GetObject", context=OURS, resource=f"arn:aws:s3:::dl-quarantine-layer/{error_key(transform.name, key)}"
         )
         assert policy.allows("sqs:SendMessage", queues[f"{pipeline.name}_{transform.name}"])
-    assert not policy.allows("s3:GetObject", context=OURS, resource="arn:aws:s3:::dl-bronze-layer/31/x.csv")
+    assert not policy.allows("s3:GetObject", context=OURS, resource="arn:aws:s3:::dl-bronze-layer/29/x.csv")
     assert not policy.allows("s3:GetObject", context=OURS, resource="arn:aws:s3:::dl-silver-layer/other/1.parquet")
 
 
