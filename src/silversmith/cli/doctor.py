@@ -6,14 +6,14 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
-from silversmith.cli.opened import load_pipeline, locate_pipeline
+from silversmith.cli.opened import locate_pipeline
 from silversmith.cli.options import PIPELINE, JsonOption, PipelineArgument
 from silversmith.cli.screen import say, say_json
 from silversmith.cli.where import HERE, Where
 
 if TYPE_CHECKING:
-    from silversmith.operations.doctor import Account, Chain, Facts, Report
-    from silversmith.pipeline import Pipeline
+    from silversmith.operations.doctor import Account, Chain, Concurrency, Facts, Report
+    from silversmith.pipeline import Located
 
 _STYLES = {"ok": "green", "warn": "yellow", "fail": "bold red"}
 
@@ -38,7 +38,8 @@ def _facts(named: str, where: Where) -> Facts:
     from silversmith.operations.doctor import Facts
 
     on_aws = where.on_aws
-    definition, problem = _definition(named)
+    located, problem = _located(named)
+    definition = located.pipeline if located else None
     told = (
         f"{definition.name}, transforms: {', '.join(one.name for one in definition.transforms)}" if definition else None
     )
@@ -53,7 +54,8 @@ def _facts(named: str, where: Where) -> Facts:
             told,
             problem,
             account=account,
-            owners=_owners(named, where) if definition else None,
+            owners=_owners(located, where) if located else None,
+            concurrency=_concurrency(located, where) if located else None,
             has_installer=find_uv() is not None,
             chain=_chain(named, where) if definition and not account.problem else None,
         )
@@ -68,11 +70,11 @@ def _facts(named: str, where: Where) -> Facts:
         file_system=look.file_system(where.lake),
         clock=look.clock(bronze, time.time()),
         open_files=look.open_files(),
-        owners=_owners(named, where) if definition else None,
+        owners=_owners(located, where) if located else None,
     )
 
 
-def _owners(named: str, where: Where) -> dict[str, str] | None:
+def _owners(located: Located, where: Where) -> dict[str, str] | None:
     """By transform, which other pipeline has its silver; None where that cannot be seen, or there is no lake yet."""
     from silversmith.cli.take_over import opened
     from silversmith.errors import SilversmithError
@@ -82,7 +84,6 @@ def _owners(named: str, where: Where) -> dict[str, str] | None:
     if not where.on_aws and not LakeFolder(where.lake).state.is_dir():
         return None  # to look would make its folders
     try:
-        located = locate_pipeline(named)
         owner, silver, quarantine = opened(located, where)
         names = [each.name for each in located.pipeline.transforms]
         found = {name: " and ".join(others(silver, quarantine, name, owner)) for name in names}
@@ -91,14 +92,30 @@ def _owners(named: str, where: Where) -> dict[str, str] | None:
     return {name: other for name, other in found.items() if other}
 
 
-def _definition(named: str) -> tuple[Pipeline | None, str]:
+def _located(named: str) -> tuple[Located | None, str]:
     """The pipeline, or what is wrong with it: the other checks are made all the same."""
     from silversmith.errors import DefinitionError
 
     try:
-        return load_pipeline(named), ""
+        return locate_pipeline(named), ""
     except DefinitionError as error:
         return None, str(error)
+
+
+def _concurrency(located: Located, where: Where) -> Concurrency | None:
+    """None: there is no account to ask, or the deployment is none, which other commands say."""
+    from silversmith import deployment
+    from silversmith.aws.account import open_account
+    from silversmith.aws.errors import NoAccount
+    from silversmith.errors import DefinitionError
+    from silversmith.operations.doctor_facts import concurrency
+
+    try:
+        options = deployment.named(located.names, where.deployment)
+        client = open_account(endpoint_url=where.endpoint_url).client("lambda")
+    except (DefinitionError, NoAccount):
+        return None
+    return concurrency(located.pipeline, options, client)
 
 
 def _account(endpoint_url: str | None) -> Account:

@@ -32,6 +32,10 @@ QUEUE = 16_384
 #: Descriptors that the engine needs itself, whatever it runs, and those that let it breathe.
 FEWEST_FILES, ENOUGH_FILES = 256, 1024
 
+#: So many of an account's concurrent invocations cannot be reserved.
+#: https://docs.aws.amazon.com/lambda/latest/dg/configuration-concurrency.html
+UNRESERVED = 100
+
 #: How far in the future a file's time may be without meaning anything, in seconds: clocks of other machines differ.
 AHEAD = 60.0
 
@@ -122,6 +126,18 @@ class Chain:
 
 
 @dataclass(frozen=True)
+class Concurrency:
+    """Invocations at once: what the transforms may come to together, how many of these are reserved for them, and what
+    the account allows, of which some must stay unreserved. ``limit`` None: it could not be asked, and ``problem`` says
+    why."""
+
+    wanted: int
+    reserved: int
+    limit: int | None
+    problem: str = ""
+
+
+@dataclass(frozen=True)
 class Facts:
     """Everything that was found out. What is None was not looked at, because it does not matter there. ``owners``: by
     transform, which other pipeline has its silver."""
@@ -136,6 +152,7 @@ class Facts:
     clock: Clock | None = None
     open_files: int | None = None
     account: Account | None = None
+    concurrency: Concurrency | None = None
     has_installer: bool | None = None
     owners: Mapping[str, str] | None = None
     chain: Chain | None = None
@@ -162,6 +179,8 @@ def judge(facts: Facts) -> Report:
     found = [_python(facts.python), _packages(facts.packages), _pipeline(facts)]
     if facts.account is not None:
         found.append(_account(facts.account))
+    if facts.concurrency is not None:
+        found.append(_concurrency(facts.concurrency))
     if facts.has_installer is not None:
         found.append(_installer(facts.has_installer))
     if facts.owners is not None:
@@ -232,6 +251,26 @@ def _chain(chain: Chain) -> list[Finding]:
     if not chain.broken:
         return [Finding("chain", State.OK, chain.shown or "nothing is deployed yet")]
     return [Finding("chain", State.FAIL if each.is_known else State.WARN, each.found, each.do) for each in chain.broken]
+
+
+def _concurrency(found: Concurrency) -> Finding:
+    """https://docs.aws.amazon.com/lambda/latest/dg/lambda-concurrency.html"""
+    if found.limit is None:
+        return Finding(
+            "concurrency", State.WARN, f"the account's limit could not be asked: {found.problem}",
+            "let who runs this call lambda:GetAccountSettings",
+        )  # fmt: skip
+    told = f"up to {found.wanted:,} invocations at once; the account allows {found.limit:,}"
+    more = "ask AWS for more (Service Quotas, Lambda, Concurrent executions)"
+    if found.reserved and found.reserved > found.limit - UNRESERVED:
+        told += f", of which {UNRESERVED} must not be reserved, and {found.reserved:,} are reserved"
+        return Finding("concurrency", State.FAIL, told, f"reserve less, or {more}")
+    if found.wanted > found.limit:
+        return Finding(
+            "concurrency", State.WARN, f"{told}: under load Lambda refuses some, here and in the rest of the account",
+            f"lower maximum_concurrency of transforms, reserve some for those that matter, or {more}",
+        )  # fmt: skip
+    return Finding("concurrency", State.OK, told)
 
 
 def _installer(there: bool) -> Finding:

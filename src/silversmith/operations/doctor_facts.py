@@ -14,7 +14,11 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from silversmith.operations.doctor import Chain, Clock, Disk, FileSystem, Package, Watching
+from botocore.exceptions import BotoCoreError, ClientError
+
+from silversmith.deployment import Deployment
+from silversmith.operations.doctor import Chain, Clock, Concurrency, Disk, FileSystem, Package, Watching
+from silversmith.pipeline import Pipeline
 
 if TYPE_CHECKING:
     from silversmith.aws.account import Account
@@ -97,6 +101,20 @@ def watching(bronze: Path, limits: Path = _INOTIFY) -> Watching | None:
     except (OSError, ValueError):
         return None
     return Watching(1 + sum(1 for _ in _entries(bronze, folders=True)), watches, queued)
+
+
+def concurrency(pipeline: Pipeline, options: Deployment, functions: Any) -> Concurrency:
+    """What the transforms of a deployment may come to, and what the account allows. ``functions``: a boto3 client of
+    Lambda. https://docs.aws.amazon.com/lambda/latest/api/API_GetAccountSettings.html"""
+    from silversmith.template.transform import concurrency as most
+
+    wanted = sum(most(transform, options) for transform in pipeline.transforms)
+    reserved = sum(options.number("reserved_concurrency", each.name) or 0 for each in pipeline.transforms)
+    try:
+        limit = functions.get_account_settings()["AccountLimit"]["ConcurrentExecutions"]
+    except (BotoCoreError, ClientError) as error:
+        return Concurrency(wanted, reserved, None, str(error))
+    return Concurrency(wanted, reserved, int(limit))
 
 
 def disk(lake: Path) -> Disk:

@@ -8,6 +8,7 @@ from typing import Any
 from troposphere import AWSObject, GetAtt, Output, Ref, awslambda, iam, logs, sns, sqs
 
 from silversmith.budgets import queue_receives
+from silversmith.deployment import Deployment
 from silversmith.patterns.keys import KeyPattern
 from silversmith.pipeline import Transform
 from silversmith.template import functions
@@ -35,6 +36,17 @@ def visibility_timeout(transform: Transform) -> int:
     https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-configure.html
     """
     return 6 * transform.timeout + transform.batch_window
+
+
+def concurrency(transform: Transform, options: Deployment) -> int:
+    """How many invocations a transform has at once at the most. Never more than are reserved for it: what Lambda
+    refuses counts as received. For the same reason there is a limit by default: one transform with much to do must not
+    take all that the account has.
+
+    https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-parameters.html
+    """
+    reserved = options.number("reserved_concurrency", transform.name)
+    return min(transform.maximum_concurrency or reserved or DEFAULT_CONCURRENCY, 1_000)
 
 
 def resources(transform: Transform, plan: Plan) -> list[AWSObject]:
@@ -148,14 +160,7 @@ class _ScalingConfig(awslambda.ScalingConfig):  # type: ignore[misc]
 
 
 def _mapping(transform: Transform, plan: Plan, queue: sqs.Queue, invoked: AWSObject) -> awslambda.EventSourceMapping:
-    """``invoked`` is the function or an alias of it. It never gets more at once than is reserved for it: what Lambda
-    refuses counts as received, and would end in the dead-letter queue. For the same reason there is a limit by default:
-    one transform with much to do must not take all that the account has.
-
-    https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-parameters.html
-    """
-    reserved = plan.options.number("reserved_concurrency", transform.name)
-    limit = min(transform.maximum_concurrency or reserved or DEFAULT_CONCURRENCY, 1_000)
+    """``invoked`` is the function or an alias of it."""
     return awslambda.EventSourceMapping(
         logical(transform.name, "Mapping"),
         EventSourceArn=GetAtt(queue, "Arn"),
@@ -163,7 +168,7 @@ def _mapping(transform: Transform, plan: Plan, queue: sqs.Queue, invoked: AWSObj
         BatchSize=transform.batch_size,
         MaximumBatchingWindowInSeconds=transform.batch_window,
         FunctionResponseTypes=["ReportBatchItemFailures"],
-        ScalingConfig=_ScalingConfig(MaximumConcurrency=limit),
+        ScalingConfig=_ScalingConfig(MaximumConcurrency=concurrency(transform, plan.options)),
     )
 
 

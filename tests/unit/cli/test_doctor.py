@@ -54,7 +54,7 @@ def test_the_account(doctor: Call, monkeypatch: pytest.MonkeyPatch) -> None:
     with mock_aws():
         code, out = doctor("--target", "aws", "--json")
     checks = {check["name"]: check for check in json.loads(out)["checks"]}
-    assert list(checks) == ["python", "packages", "pipeline", "account", "uv", "silver", "chain"]
+    assert list(checks) == ["python", "packages", "pipeline", "account", "concurrency", "uv", "silver", "chain"]
     assert (code, checks["account"]["found"]) == (0, "123456789012 in eu-central-1")
 
 

@@ -10,6 +10,7 @@ import pytest
 from silversmith.operations.doctor import (
     Account,
     Clock,
+    Concurrency,
     Disk,
     Facts,
     FileSystem,
@@ -30,6 +31,7 @@ GOOD = Facts(
     clock=Clock(1_767_355_200.0, 1_767_355_199.0, "orders/1.csv"),
     open_files=1024,
     account=Account("123456789012", "eu-central-1"),
+    concurrency=Concurrency(wanted=200, reserved=20, limit=1000),
     has_installer=True,
 )
 
@@ -38,7 +40,7 @@ def test_all_is_well() -> None:
     report = judge(GOOD)
     assert report.healthy
     assert {finding.state for finding in report.findings} == {State.OK}
-    assert len(report.findings) == 10
+    assert len(report.findings) == 11
     assert json.loads(json.dumps(report.to_dict()))["checks"][0] == {
         "name": "python", "state": "ok", "found": "3.13.1", "do": "",
     }  # fmt: skip
@@ -52,6 +54,11 @@ def test_what_was_not_looked_at_is_not_judged() -> None:
 @pytest.mark.parametrize(
     ("changed", "check", "state", "told"),
     [
+        ({"concurrency": Concurrency(1000, 900, 1000)}, "concurrency", "ok", "up to 1,000 invocations at once"),
+        ({"concurrency": Concurrency(1001, 0, 1000)}, "concurrency", "warn", "Lambda refuses some"),
+        ({"concurrency": Concurrency(901, 901, 1000)}, "concurrency", "fail", "100 must not be reserved"),
+        ({"concurrency": Concurrency(100, 0, 10)}, "concurrency", "warn", "the account allows 10"),
+        ({"concurrency": Concurrency(100, 0, None, "denied")}, "concurrency", "warn", "could not be asked: denied"),
         ({"python": (3, 10, 9)}, "python", "fail", "needs Python 3.11 or newer"),
         ({"python": (3, 11, 0)}, "python", "ok", ""),
         ({"packages": (Package("boto3", None, "1.40"),)}, "packages", "fail", "boto3: not installed"),

@@ -9,14 +9,16 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import boto3
 import pytest
+from botocore.stub import Stubber
 
 from silversmith import Deployment, Pipeline
 from silversmith.aws.account import Account
 from silversmith.hops import Hops
 from silversmith.local.intrinsics import Template
 from silversmith.operations import doctor_facts as look
-from silversmith.operations.doctor import Clock, Watching, numbers
+from silversmith.operations.doctor import Clock, Concurrency, Watching, numbers
 from silversmith.template import compile as compile_template
 
 
@@ -109,3 +111,19 @@ def test_the_hops_of_a_stack_are_those_that_its_reconciler_checks() -> None:
     account = Account("123456789012", "eu-central-1", lambda _: CloudFormation(template, resolved))
     assert look.hops(account, "shop") == Hops.of(event["hops"], "dl-bronze-layer")
     assert {each.filter is None for each in Hops.of(event["hops"], "").subscriptions} == {True, False}
+
+
+def test_what_the_transforms_may_come_to_together_and_what_the_account_allows() -> None:
+    pipeline = Pipeline("shop")
+    pipeline.sql("a/*", "SELECT * FROM rows", name="by_default")
+    pipeline.sql("b/*", "SELECT * FROM rows", name="bounded", maximum_concurrency=7)
+    pipeline.sql("c/*", "SELECT * FROM rows", name="reserved")
+    options = Deployment(reserved_concurrency={"reserved": 20})
+    functions = boto3.client("lambda", region_name="eu-central-1", aws_access_key_id="x", aws_secret_access_key="x")
+    with Stubber(functions) as stubber:
+        limits = {"ConcurrentExecutions": 1000, "UnreservedConcurrentExecutions": 1000}
+        stubber.add_response("get_account_settings", {"AccountLimit": limits})
+        stubber.add_client_error("get_account_settings", "AccessDeniedException", "no")
+        assert look.concurrency(pipeline, options, functions) == Concurrency(127, 20, 1000)
+        found = look.concurrency(pipeline, options, functions)
+    assert (found.limit, "AccessDenied" in found.problem) == (None, True)
