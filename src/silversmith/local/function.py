@@ -19,6 +19,7 @@ from silversmith.budgets import wait_for_user
 from silversmith.local.invocation import RECORD, Invocation, Received, Settings, record, record_size
 from silversmith.local.journal import Journal
 from silversmith.local.post import Note, note, write
+from silversmith.tries import DIED
 
 #: Lambda's limit for the payload of one invocation, in bytes, less what the first message of a batch may be too large.
 #: https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html
@@ -252,6 +253,7 @@ class Function:
         """The trace, the last outcome of each key, and the totals."""
         notes, outcomes, totals = [], [], Counter[str]()
         for received, verdict, detail in chain.from_iterable(map(_verdicts, told)):
+            self._name_the_death(received, detail)
             notes.append(self._note(received, verdict, detail, now))
             if verdict in KEPT:
                 outcomes.append(self._outcome(received, verdict, detail, now))
@@ -264,6 +266,14 @@ class Function:
             if value:
                 self._journal.count(f"function.{name}", value)
                 self._journal.count(f"transform.{self.settings.transform}.{name}", value)
+
+    def _name_the_death(self, received: Received, detail: dict[str, Any]) -> None:
+        """That the last try was a death the handler finds at the next receive. Of what, the engine has written down."""
+        if not detail.get("dead") or (detail.get("error") or {}).get("code") != DIED["code"]:
+            return
+        last = self._journal.row("outcome", transform=self.settings.transform, key=received.key)
+        if last is not None and last[:2] == ("failed", received.version):
+            detail["error"] = orjson.loads(last[3]).get("error", detail["error"])
 
     def _note(self, received: Received, what: str, detail: Mapping[str, Any], now: float) -> Note:
         name = self.settings.name
