@@ -4,9 +4,10 @@
 PYTHON ?= python3
 BIN := .venv/bin
 EXAMPLES ?= 10000
+SEEDS ?= 100
 FUZZED ?= tests/fuzz tests/unit/test_events.py tests/unit/patterns tests/unit/formats
 
-.PHONY: setup demo test check lint format types imports crash soak fuzz bench checkov api docs clean
+.PHONY: setup demo test check lint format types imports crash chaos soak fuzz bench checkov api docs clean
 
 .venv/.ready: uv.lock pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(None if sys.version_info >= (3, 11) else "Silversmith needs Python 3.11 or newer; this is " + sys.version.split()[0] + ". Try: make PYTHON=python3.13 $(MAKECMDGOALS)")'
@@ -45,6 +46,9 @@ format: setup  ## mend what can be mended by machine
 
 crash: setup  ## the long form of the crash suite: about a quarter of an hour
 	SILVERSMITH_CRASH_FILES=2500 SILVERSMITH_CRASH_KILLS=60 $(BIN)/python -m pytest -q -s -o timeout=7200 tests/crash
+
+chaos: setup  ## the long form of the fault suite: 80 files and 60 overwrites for each of so many seeds
+	SILVERSMITH_CHAOS_SEEDS=$(SEEDS) $(BIN)/python -m pytest -q -s -o timeout=7200 tests/faults
 
 fuzz: setup  ## damaged files of every format, damaged events, patterns: many more examples than the tests take
 	SILVERSMITH_EXAMPLES=$(EXAMPLES) $(BIN)/python -m pytest -q -n 2 -o timeout=7200 $(FUZZED)

@@ -1,23 +1,51 @@
 """Whatever S3 answers, nothing is lost: seeds of faults, each reproducible by its number.
 
-``make chaos`` runs many; SILVERSMITH_CHAOS_SEEDS says how many, SILVERSMITH_CHAOS_SEED runs one alone.
+``make chaos`` is the long form. SILVERSMITH_CHAOS_SEEDS: how many seeds of it; SILVERSMITH_CHAOS_SEED: one alone.
 """
 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.faults.world import World
+from tests.faults.world import Result, World, table
 
+LONG = int(os.environ.get("SILVERSMITH_CHAOS_SEEDS", "0"))
 ONE = os.environ.get("SILVERSMITH_CHAOS_SEED")
-SEEDS = [int(ONE)] if ONE else range(int(os.environ.get("SILVERSMITH_CHAOS_SEEDS", "3")))
+SEEDS = [int(ONE)] if ONE else range(LONG or 3)
+
+#: How many files land, and how many of them are replaced.
+KEYS, OVERWRITES = (80, 60) if LONG or ONE else (30, 20)
+
+
+@pytest.fixture(scope="module")
+def results() -> Iterator[list[Result]]:
+    """Those of all seeds, printed as a table in the end."""
+    results: list[Result] = []
+    yield results
+    print(f"\n\n{table(results)}")
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-def test_one_right_silver_object_for_each_file(seed: int, tmp_path: Path) -> None:
-    result = World(seed, tmp_path).run()
-    print(result)
+def test_each_file_has_one_right_silver_object(seed: int, results: list[Result], tmp_path: Path) -> None:
+    result = World(seed, tmp_path, keys=KEYS, overwrites=OVERWRITES).run()
+    results.append(result)
     assert not result.problems
+
+
+@pytest.mark.parametrize("seed", [SEEDS[0]])
+def test_functions_with_several_lanes_lose_nothing(seed: int, results: list[Result], tmp_path: Path) -> None:
+    result = World(seed, tmp_path, keys=KEYS, overwrites=OVERWRITES, lanes=4).run()
+    results.append(result)
+    assert not result.problems
+
+
+def test_a_seed_gives_the_same_faults_each_time(tmp_path: Path) -> None:
+    first, second = (World(7, tmp_path, keys=12, overwrites=8, large=False) for _ in range(2))
+    first.run()
+    second.run()
+    assert first.story() == second.story()
+    assert len(first.story()) > 100

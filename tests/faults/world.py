@@ -15,14 +15,15 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from random import Random
-from threading import RLock
+from threading import RLock, current_thread, main_thread
 from typing import Any
 
 import polars as pl
 
+from silversmith.budgets import queue_receives
 from silversmith.errors import SilversmithError
 from silversmith.events import ObjectEvent, object_created, unwrap
-from silversmith.handler import Handler
+from silversmith.handler import Handler, SystemUnavailable
 from silversmith.lineage import PARQUET_ENTRY, Lineage, error_key, rejected_key, silver_key
 from silversmith.reconciler import Reconciler
 from silversmith.schemas.document import schema_key
@@ -50,7 +51,7 @@ DEATHS, OTHERS = 0.006, 0.06
 MOST_DEATHS = 3
 
 #: How often the SDK sends a request, and how many seconds it waits for an answer.
-ATTEMPTS, READ_TIMEOUT = 3, 0.3
+ATTEMPTS, READ_TIMEOUT = 2, 0.3
 
 
 class Died(BaseException):
@@ -97,6 +98,7 @@ class World:
         keys: how many files land.
         overwrites: how many of them are replaced, some more than once.
         lanes: as a handler has it. With more than one the order of requests is the threads'.
+        large: whether one of the files is large, so that its ranges are fetched in threads.
     """
 
     def __init__(
@@ -107,6 +109,7 @@ class World:
         keys: int = KEYS,
         overwrites: int = OVERWRITES,
         lanes: int = 1,
+        large: bool = True,
     ) -> None:
         self.now = NOON
         self.pipeline = pipeline()
@@ -122,22 +125,29 @@ class World:
         self._died: Counter[str] = Counter()
         self._idle: list[Function] = []
         self._depth = 0
+        self._rounds = 0
         self._newest: dict[str, File] = {}
         self._silent: set[str] = set()
-        self.queue = Queue(self._random, visibility=6 * self.transform.timeout, most_receives=self._most_receives())
+        most = queue_receives(self.transform.max_receive_count)
+        self.queue = Queue(self._random, visibility=6 * self.transform.timeout, most_receives=most)
         encryption = "aws:kms" if seed % 2 else "AES256"
         for name in BUCKETS:
             self.server.bucket(name, versioned=name == "bronze" or seed % 3 == 0, encryption=encryption)
         self._bronze = self.server.buckets["bronze"]
-        self._landings = self._plan_landings(keys, overwrites)
-
-    def _most_receives(self) -> int:
-        return self.transform.max_receive_count
+        self._landings = self._plan_landings(keys, overwrites, large=large)
 
     def run(self) -> Result:
         """Storm, calm, reconciliation; then the result."""
         with self.server:
             return self._run()
+
+    def story(self) -> list[tuple[str, str, str, str]]:
+        """The requests of the functions, in their order, and what each met."""
+        return [
+            (request.operation, request.bucket, request.key, str(fault))
+            for request, fault in self.server.log
+            if not request.headers["x-client"]
+        ]
 
     def _run(self) -> Result:
         reconciled = self.now + 1.5 * 3600
@@ -170,10 +180,10 @@ class World:
 
     # What lands
 
-    def _plan_landings(self, keys: int, overwrites: int) -> list[tuple[float, File]]:
+    def _plan_landings(self, keys: int, overwrites: int, *, large: bool) -> list[tuple[float, File]]:
         names = [f"in/{number:03} ü.csv" for number in range(keys)]
         all_names = names + self._random.choices(names, k=overwrites)
-        files = [file(self._random, name, large=name == names[0]) for name in all_names]
+        files = [file(self._random, name, large=large and name == names[0]) for name in all_names]
         return sorted(((NOON + self._random.uniform(0, LANDING), file) for file in files), key=lambda item: item[0])
 
     def _land(self) -> None:
@@ -220,6 +230,8 @@ class World:
             self.deaths += 1
             self._died.update(message.id for message in batch)
             return
+        except SystemUnavailable:
+            response = {"batchItemFailures": [{"itemIdentifier": message.id} for message in batch]}
         finally:
             self._depth -= 1
         self._idle.append(function)
@@ -231,9 +243,9 @@ class World:
     def before_request(self, function: Function) -> None:
         """Something may happen first: the function dies, a file lands, another function runs."""
         with self._lock:
-            self.now += REQUEST
-            if self.weather.is_over:
+            if self.weather.is_over or self._is_beside():
                 return
+            self.now += REQUEST
             self.maybe_die(function)
             if self._random.random() < OTHERS:
                 if self._landings and self._random.random() < 0.3:
@@ -243,12 +255,19 @@ class World:
 
     def maybe_die(self, function: Function) -> None:
         with self._lock:
-            if function.may_die and not self.weather.is_over and self._random.random() < DEATHS / 2:
+            may_die = function.may_die and not self.weather.is_over and not self._is_beside()
+            if may_die and self._random.random() < DEATHS / 2:
                 raise Died
+
+    def _is_beside(self) -> bool:
+        """In a thread that fetches a range, where order is by chance."""
+        return self._lanes == 1 and current_thread() is not main_thread()
 
     def _reconcile(self) -> None:
         """The scheduled function. What fails of it in a storm is done by the next round."""
-        client = connect(self.server)
+        # It heads objects in threads and stops at a failure: how many it has asked for by then must decide nothing.
+        self._rounds += 1
+        client = connect(self.server, name=f"round {self._rounds}")
         reconciler = Reconciler(
             self.pipeline,
             bucket="bronze",
@@ -284,6 +303,7 @@ class World:
             lake=self.lake(client),
             scratch=self._scratch,
             release=lambda receipt, seconds: self.queue.change_visibility(receipt, self.now + seconds),
+            bury=lambda record, error: self.queue.bury(record["body"], str(error["code"])),
             acknowledge=lambda receipts: [self.queue.delete(receipt) for receipt in receipts] and None,
             now=self.time,
             lanes=self._lanes,
@@ -362,8 +382,11 @@ class Function:
         self.handler = world.handler(client)
 
 
-def connect(server: S3Server) -> Any:
-    """A client whose retries take no time: in the place of the SDK's own, which wait."""
+def connect(server: S3Server, name: str = "") -> Any:
+    """A client whose retries take no time: in the place of the SDK's own, which wait. ``name`` tells it from others."""
+
+    def sign(request: Any, **_: Any) -> None:
+        request.headers["x-client"] = name
 
     def retry(attempts: int, response: Any, **_: Any) -> float | None:
         failed = response is None or response[0].status_code >= 500
@@ -375,6 +398,7 @@ def connect(server: S3Server) -> Any:
         max_pool_connections=32,
     )
     client.meta.events.register("needs-retry.s3", retry)
+    client.meta.events.register("before-send.s3", sign)
     return client
 
 
@@ -382,6 +406,25 @@ def _has_rows(parquet: bytes, newest: File) -> bool:
     rows = pl.read_parquet(io.BytesIO(parquet)).select("n", "text", "twice").rows()
     said = pl.read_parquet_metadata(io.BytesIO(parquet)).get(PARQUET_ENTRY, "{}")
     return rows == newest.good and json.loads(said).get("rows-written") == str(len(rows))
+
+
+def table(results: Sequence[Result]) -> str:
+    """What happened and what came of it, a line for each seed and one for all; then the faults by their kind."""
+    numbers = ["seed", "files", "faults", "deaths", "requests", "receives", "right"]
+    kinds = ["lost", "false", "dead", "wrongly_quarantined", "unacknowledged", "unexplained"]
+    lines = [[str(result.seed), *map(str, _row(result))] for result in results]
+    lines.append(["all", *map(str, map(sum, zip(*map(_row, results), strict=True)))])
+    faults = sum((result.faults for result in results), Counter[str]())
+    rows = [numbers + [kind.replace("_", " ") for kind in kinds], ["---:"] * (len(numbers) + len(kinds)), *lines]
+    counted = ["| fault | times |", "| --- | ---: |", *(f"| {kind} | {n} |" for kind, n in faults.most_common())]
+    return "\n".join([*(f"| {' | '.join(row)} |" for row in rows), "", *counted])
+
+
+def _row(result: Result) -> list[int]:
+    deaths = result.faults["death"]
+    counted = [result.files, result.faults.total() - deaths, deaths, result.requests, result.receives]
+    kinds = (result.right, result.lost, result.false, result.dead, result.wrongly_quarantined)
+    return counted + [len(kind) for kind in (*kinds, result.unacknowledged, result.unexplained)]
 
 
 def _kind(fault: Any) -> str:

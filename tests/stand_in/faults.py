@@ -10,8 +10,8 @@ from dataclasses import dataclass
 class Request:
     """A request as the server has read it. Of a listing ``key`` is the prefix; ``range`` is the header's text.
 
-    ``nth`` counts from 1 the requests of this operation for this bucket, key and range. A plan that looks only at these
-    decides the same however threads take turns.
+    ``nth`` counts from 1 the requests of this operation for this bucket, key and range, by this client where the header
+    ``x-client`` names one. A plan that looks only at these decides the same however threads take turns.
     """
 
     operation: str
@@ -22,6 +22,11 @@ class Request:
     query: Mapping[str, str]
     headers: Mapping[str, str]
     body: bytes
+
+    @property
+    def which(self) -> tuple[str, ...]:
+        """What its number is counted by."""
+        return self.operation, self.bucket, self.key, self.range, self.headers.get("x-client", "")
 
 
 @dataclass(frozen=True)

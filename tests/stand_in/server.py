@@ -19,7 +19,7 @@ import xml.etree.ElementTree as ET
 from collections import Counter
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from email.utils import formatdate
 from functools import cache
 from http import HTTPStatus
@@ -105,12 +105,11 @@ class S3Server:
             config=Config(**{**defaults, **config}, s3={"addressing_style": "path"}),
         )
 
-    def decide(self, request: dict[str, Any]) -> tuple[Request, Fault | None]:
+    def decide(self, request: Request) -> tuple[Request, Fault | None]:
         """The request with its number, and what shall happen to it."""
         with self._lock:
-            which = tuple(request[name] for name in ("operation", "bucket", "key", "range"))
-            self._counts[which] += 1
-            numbered = Request(**request, nth=self._counts[which])
+            self._counts[request.which] += 1
+            numbered = replace(request, nth=self._counts[request.which])
             fault = self.plan(numbered)
             self.log.append((numbered, fault))
             return numbered, fault
@@ -122,6 +121,8 @@ class S3Server:
         bucket = self.buckets[request.bucket]
         if request.operation == "ListObjectsV2":
             return _list(bucket, request, lag)
+        if request.operation not in OPERATIONS:
+            raise S3Error(501, "NotImplemented", f"the stand-in has no {request.operation}")
         return OPERATIONS[request.operation](bucket, request)
 
 
@@ -243,7 +244,13 @@ def _abort_upload(bucket: Bucket, request: Request) -> Answer:
     return Answer(204)
 
 
+def _head_bucket(bucket: Bucket, request: Request) -> Answer:
+    """The SDK asks for a bucket's region when a HEAD was refused: its answer has no body to say why."""
+    return Answer(headers={"x-amz-bucket-region": "us-east-1"})
+
+
 OPERATIONS: Mapping[str, Callable[[Bucket, Request], Answer]] = {
+    "HeadBucket": _head_bucket,
     "GetObject": _get,
     "HeadObject": _get,
     "PutObject": _put,
@@ -257,7 +264,7 @@ OPERATIONS: Mapping[str, Callable[[Bucket, Request], Answer]] = {
 
 def _operation(method: str, query: Mapping[str, str], key: str) -> str:
     if not key:
-        return "ListObjectsV2" if method == "GET" and query.get("list-type") == "2" else f"{method} of a bucket"
+        return "ListObjectsV2" if method == "GET" else f"{method.title()}Bucket"
     if "uploads" in query:
         return "CreateMultipartUpload"
     if "uploadId" in query:
@@ -408,7 +415,7 @@ class _Connection(BaseHTTPRequestHandler):
             answer.body = answer.body[:at] + bytes([answer.body[at] ^ 1]) + answer.body[at + 1 :]
         self._send(request, answer, tear=fault if isinstance(fault, Tear) else None)
 
-    def _read(self) -> dict[str, Any]:
+    def _read(self) -> Request:
         path, _, text = self.path.partition("?")
         query = dict(parse_qsl(text, keep_blank_values=True))
         headers = {name.lower(): value for name, value in self.headers.items()}
@@ -419,15 +426,16 @@ class _Connection(BaseHTTPRequestHandler):
             body = self.rfile.read(int(headers.get("content-length", 0)))
         if "aws-chunked" in headers.get("content-encoding", ""):
             body = _unchunked(io.BytesIO(body), headers)
-        return {
-            "operation": _operation(self.command, query, key),
-            "bucket": bucket,
-            "key": unquote(key) or query.get("prefix", ""),
-            "range": headers.get("range", ""),
-            "query": query,
-            "headers": headers,
-            "body": body,
-        }
+        return Request(
+            _operation(self.command, query, key),
+            bucket,
+            unquote(key) or query.get("prefix", ""),
+            headers.get("range", ""),
+            nth=0,
+            query=query,
+            headers=headers,
+            body=body,
+        )
 
     def _perform(self, request: Request, *, lag: int = 0) -> Answer:
         try:

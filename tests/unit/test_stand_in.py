@@ -199,6 +199,13 @@ def test_a_flipped_byte(server: S3Server, bucket: Bucket, client: Any) -> None:
     assert client.get_object(Bucket="bronze", Key="a", Range="bytes=0-")["Body"].read() == b"12245"
 
 
+def test_a_head_that_is_refused_has_the_sdk_ask_for_the_region(server: S3Server, bucket: Bucket, client: Any) -> None:
+    once(server, "HeadObject", KMS_DISABLED)
+    assert refused(lambda: client.head_object(Bucket="bronze", Key="a")) == (404, "404")
+    assert [request.operation for request, _ in server.log] == ["HeadObject", "HeadBucket", "HeadObject"]
+    assert refused(lambda: client.delete_bucket(Bucket="bronze")) == (501, "NotImplemented")
+
+
 def test_a_late_answer(server: S3Server, bucket: Bucket) -> None:
     once(server, "PutObject", Delay(0.3))
     with pytest.raises(ReadTimeoutError):
