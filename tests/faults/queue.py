@@ -5,6 +5,7 @@ https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/stand
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import count
 from random import Random
@@ -72,9 +73,10 @@ class Queue:
         self.receives += len(received)
         return received
 
-    def delete(self, receipt: str) -> None:
+    def delete(self, receipts: Iterable[str]) -> None:
         """An older receipt does it, too."""
-        self.messages.pop(receipt.partition("/")[0], None)
+        for receipt in receipts:
+            self.messages.pop(receipt.partition("/")[0], None)
 
     def change_visibility(self, receipt: str, until: float) -> None:
         message = self.messages.get(receipt.partition("/")[0])

@@ -236,9 +236,7 @@ class World:
             self._depth -= 1
         self._idle.append(function)
         failed = {item["itemIdentifier"] for item in response["batchItemFailures"]}
-        for message in batch:
-            if message.id not in failed:
-                self.queue.delete(message.receipt)
+        self.queue.delete(message.receipt for message in batch if message.id not in failed)
 
     def before_request(self, function: Function) -> None:
         """Something may happen first: the function dies, a file lands, another function runs."""
@@ -304,7 +302,7 @@ class World:
             scratch=self._scratch,
             release=lambda receipt, seconds: self.queue.change_visibility(receipt, self.now + seconds),
             bury=lambda record, error: self.queue.bury(record["body"], str(error["code"])),
-            acknowledge=lambda receipts: [self.queue.delete(receipt) for receipt in receipts] and None,
+            acknowledge=self.queue.delete,
             now=self.time,
             lanes=self._lanes,
         )
