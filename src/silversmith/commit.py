@@ -5,7 +5,6 @@ docs/decisions/0011-quarantine-follows-silver.md
 
 from __future__ import annotations
 
-import contextlib
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -179,8 +178,13 @@ def _remove(work: Work, key: str, bronze: str | None) -> bool:
     if existing is None or not work.is_ours(_maker(work, existing)):
         return False
     _require_bronze(work, bronze)
-    with contextlib.suppress(PreconditionFailed):  # another has removed or replaced it, on the same terms
+    try:
         work.lake.quarantine.delete(key, if_match=existing.etag)
+    except PreconditionFailed:
+        # Another has removed or replaced it, on the same terms. But S3's 409 says only that another was about to.
+        left = work.lake.quarantine.head(key)
+        if left is not None and left.etag == existing.etag:
+            raise
     return True
 
 
