@@ -24,6 +24,7 @@ from silversmith.budgets import queue_receives
 from silversmith.errors import SilversmithError
 from silversmith.events import ObjectEvent, object_created, unwrap
 from silversmith.handler import Handler, SystemUnavailable
+from silversmith.lease import lease_key
 from silversmith.lineage import PARQUET_ENTRY, Lineage, error_key, rejected_key, silver_key
 from silversmith.reconciler import Reconciler
 from silversmith.schemas.document import schema_key
@@ -270,6 +271,7 @@ class World:
             self.pipeline,
             bucket="bronze",
             lake=self.lake(client),
+            lease=lease_key("reconciler"),
             queue=lambda _: self,
             again=lambda event: None,
             now=self.time,
@@ -335,6 +337,7 @@ class World:
             lineage = Lineage.from_metadata(silver.metadata) if silver else None
             if silver and lineage and lineage.bronze_etag == etag and not _has_rows(silver.content, newest):
                 result.false.append(key)
+        names["quarantine"].add(lease_key("reconciler"))
         for name, expected in names.items():
             found = {version.key for version in self.server.buckets[name].objects()}
             result.unexplained += [f"{name}/{key}" for key in sorted(found - expected)]
