@@ -241,9 +241,9 @@ class World:
 
     def before_request(self, function: Function) -> None:
         """Something may happen first: the function dies, a file lands, another function runs."""
+        if self.weather.is_over or self._is_beside():
+            return
         with self._lock:
-            if self.weather.is_over or self._is_beside():
-                return
             self.now += REQUEST
             self.maybe_die(function)
             if self._random.random() < OTHERS:
@@ -253,13 +253,14 @@ class World:
                     self._invoke()
 
     def maybe_die(self, function: Function) -> None:
+        if self.weather.is_over or not function.may_die or self._is_beside():
+            return
         with self._lock:
-            may_die = function.may_die and not self.weather.is_over and not self._is_beside()
-            if may_die and self._random.random() < DEATHS / 2:
+            if self._random.random() < DEATHS / 2:
                 raise Died
 
     def _is_beside(self) -> bool:
-        """In a thread that fetches a range, where order is by chance."""
+        """In a thread that fetches a range: there order is by chance, and whoever waits for it may have the lock."""
         return self._lanes == 1 and current_thread() is not main_thread()
 
     def _reconcile(self) -> None:
