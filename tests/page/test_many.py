@@ -13,8 +13,8 @@ import pytest
 from silversmith.local.journal import Journal
 from silversmith.local.lake import LakeFolder
 from silversmith.local.post import note, write
-from silversmith.page.address import listen, url
-from silversmith.page.places import LocalPlace
+from silversmith.page.backend import LocalBackend
+from silversmith.page.process import listen, url
 from silversmith.page.server import serve
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ SCROLL = """async () => {
 @pytest.fixture
 def address(tmp_path: Path) -> Iterator[str]:
     (tmp_path / "pipeline.py").write_text(PIPELINE)
-    place = LocalPlace(LakeFolder(tmp_path / "lake"), str(tmp_path / "pipeline.py"))
+    place = LocalBackend(LakeFolder(tmp_path / "lake"), str(tmp_path / "pipeline.py"))
     journal = Journal(tmp_path / "lake/.silversmith/journal.db")
     with journal.transaction():
         hops = [

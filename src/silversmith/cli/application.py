@@ -12,8 +12,8 @@ from cyclopts import App, CycloptsError
 
 from silversmith.cli.examples import epilogue
 from silversmith.cli.screen import console, hush, warn
-from silversmith.cli.text import lines
 from silversmith.errors import SilversmithError
+from silversmith.operations.text import lines
 
 DONE, FAILED, WRONG_CALL, BUG, INTERRUPTED = 0, 1, 2, 70, 130
 
@@ -115,7 +115,7 @@ def _trace(error: Exception) -> None:
 def _is_wrong_call(error: SilversmithError) -> bool:
     from silversmith.errors import DefinitionError, LakeInUse
     from silversmith.operations import WrongCall
-    from silversmith.page.address import NoPort
+    from silversmith.page.process import NoPort
     from silversmith.stores.keys import InvalidKey
 
     return isinstance(error, (DefinitionError, LakeInUse, NoPort, WrongCall, InvalidKey))

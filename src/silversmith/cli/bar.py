@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from silversmith.cli.screen import colourful, console, is_quiet
-from silversmith.cli.text import duration
+from silversmith.operations.text import duration
 
 if TYPE_CHECKING:
     from rich.progress import Progress, Task

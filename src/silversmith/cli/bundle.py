@@ -12,7 +12,8 @@ from cyclopts import Parameter
 from silversmith.cli.deployed import chosen
 from silversmith.cli.options import PIPELINE, DeploymentOption, JsonOption, PipelineArgument, QuietOption
 from silversmith.cli.screen import hush, say, say_json
-from silversmith.cli.text import aligned, size
+from silversmith.cli.text import aligned
+from silversmith.operations.text import size
 
 if TYPE_CHECKING:
     from silversmith.aws.bundle import Bundle

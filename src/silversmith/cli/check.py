@@ -10,7 +10,7 @@ from cyclopts import Parameter
 from silversmith.cli.bar import bar
 from silversmith.cli.options import LAKE, QuietOption
 from silversmith.cli.screen import hush, say, say_json, say_lines
-from silversmith.cli.text import count, shown
+from silversmith.operations.text import count, shown
 
 if TYPE_CHECKING:
     from silversmith.operations.check import Checked

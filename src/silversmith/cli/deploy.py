@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 from silversmith.cli.deployed import YesOption, agreed, hush, released, tell
 from silversmith.cli.options import PIPELINE, DeploymentOption, EndpointOption, JsonOption, PipelineArgument
 from silversmith.cli.screen import say, say_json, warn
-from silversmith.cli.text import aligned, count
+from silversmith.cli.text import aligned
+from silversmith.operations.text import count
 
 if TYPE_CHECKING:
     from silversmith.aws.account import Account

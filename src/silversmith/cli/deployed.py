@@ -11,7 +11,7 @@ from cyclopts import Parameter
 
 from silversmith.cli.opened import locate_pipeline
 from silversmith.cli.screen import ask, say
-from silversmith.cli.text import shown
+from silversmith.operations.text import shown
 
 if TYPE_CHECKING:
     from silversmith.aws.account import Account

@@ -10,7 +10,7 @@ from cyclopts import Parameter
 from silversmith.cli.deployed import YesOption, agreed, chosen, hush, place, tell, typed
 from silversmith.cli.options import PIPELINE, DeploymentOption, EndpointOption, JsonOption, PipelineArgument
 from silversmith.cli.screen import can_ask, say, say_json
-from silversmith.cli.text import count, shown
+from silversmith.operations.text import count, shown
 
 if TYPE_CHECKING:
     from silversmith.aws.account import Account

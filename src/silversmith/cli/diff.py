@@ -8,7 +8,7 @@ from silversmith.cli.deploy import show_diff
 from silversmith.cli.deployed import released
 from silversmith.cli.options import PIPELINE, DeploymentOption, EndpointOption, JsonOption, PipelineArgument
 from silversmith.cli.screen import say, say_json
-from silversmith.cli.text import count
+from silversmith.operations.text import count
 
 if TYPE_CHECKING:
     from silversmith.aws.account import Account

@@ -12,8 +12,8 @@ from silversmith.cli.filters import key_pattern
 from silversmith.cli.opened import opened
 from silversmith.cli.options import PIPELINE, JsonOption, PipelineArgument
 from silversmith.cli.screen import say, say_json, say_lines
-from silversmith.cli.text import count, duration, shown
 from silversmith.cli.where import HERE, Where
+from silversmith.operations.text import count, duration, shown
 
 if TYPE_CHECKING:
     from silversmith.operations.documents import ErrorDocument
@@ -80,7 +80,7 @@ def _more(number: int) -> None:
 
 def show_document(document: ErrorDocument, now: float, indent: str = "  ") -> None:
     """Why a file cannot become silver, in a few lines."""
-    from silversmith.operations.times import age, moment
+    from silversmith.operations.text import age, moment
 
     since = age(moment(document.at), now)
     ago = f", {duration(since)} ago" if since is not None else ""
@@ -102,7 +102,7 @@ def describe(place: Mapping[str, Any]) -> str:
 
 
 def _show_dead(message: DeadMessage, now: float) -> None:
-    from silversmith.operations.times import age
+    from silversmith.operations.text import age
 
     since = age(message.dead_at if message.dead_at is not None else message.sent, now)
     whose = message.transform or "every transform that matches"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from silversmith.operations import WrongCall
-from silversmith.operations.times import length, moment
+from silversmith.operations.text import length, moment
 
 if TYPE_CHECKING:
     from silversmith.patterns.keys import KeyPattern

@@ -12,7 +12,7 @@ from silversmith.cli.screen import say
 from silversmith.cli.where import HERE, Where
 
 if TYPE_CHECKING:
-    from silversmith.page.places import Place
+    from silversmith.page.backend import Backend
 
 
 def page(
@@ -30,26 +30,26 @@ def page(
 
     `silversmith run` serves one by itself.
     """
-    from silversmith.page.address import listen, url
-    from silversmith.page.gate import new_token
+    from silversmith.page.auth import new_token
+    from silversmith.page.process import listen, url
     from silversmith.page.server import serve
 
-    place = _place(pipeline, where)
+    backend = _backend(pipeline, where)
     token = new_token()
     with listen(port) as listening:
         say(f"the page: {url(listening, token)}")
-        serve(place, listening, token, began=_no_more)
+        serve(backend, listening, token, began=_no_more)
     return 0
 
 
-def _place(pipeline: str, where: Where) -> Place:
-    from silversmith.page.places import AwsPlace, LocalPlace
+def _backend(pipeline: str, where: Where) -> Backend:
+    from silversmith.page.backend import AwsBackend, LocalBackend
 
     if where.on_aws:
-        return AwsPlace(pipeline, where.deployment, where.endpoint_url)
+        return AwsBackend(pipeline, where.deployment, where.endpoint_url)
     from silversmith.local.lake import LakeFolder
 
-    return LocalPlace(LakeFolder(where.lake), pipeline)
+    return LocalBackend(LakeFolder(where.lake), pipeline)
 
 
 def _no_more(end: Callable[[], None]) -> None:

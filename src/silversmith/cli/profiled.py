@@ -8,7 +8,8 @@ from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 from silversmith.cli.screen import say
-from silversmith.cli.text import aligned, count, shown
+from silversmith.cli.text import aligned
+from silversmith.operations.text import count, shown
 
 if TYPE_CHECKING:
     from silversmith.local.profile import Measured

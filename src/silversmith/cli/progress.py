@@ -10,7 +10,7 @@ from dataclasses import astuple
 from typing import TYPE_CHECKING, Protocol
 
 from silversmith.cli.screen import colourful, console, say
-from silversmith.cli.text import count, duration, shown
+from silversmith.operations.text import count, duration, shown
 
 if TYPE_CHECKING:
     from rich.text import Text

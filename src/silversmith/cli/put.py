@@ -12,8 +12,8 @@ from silversmith.cli.bar import bar
 from silversmith.cli.opened import load_pipeline, opened
 from silversmith.cli.options import PIPELINE, JsonOption, PipelineOption, QuietOption
 from silversmith.cli.screen import hush, say, say_json, warn
-from silversmith.cli.text import size
 from silversmith.cli.where import HERE, Where
+from silversmith.operations.text import size
 
 if TYPE_CHECKING:
     from silversmith.operations.put import Put, Upload

@@ -10,8 +10,8 @@ from silversmith.cli.bar import bar
 from silversmith.cli.opened import opened, tell_nobody_works
 from silversmith.cli.options import PIPELINE, DryRunOption, JsonOption, PipelineArgument, QuietOption
 from silversmith.cli.screen import hush, say, say_json
-from silversmith.cli.text import count, shown
 from silversmith.cli.where import HERE, Where
+from silversmith.operations.text import count, shown
 
 if TYPE_CHECKING:
     from silversmith.reconciliation import Finding

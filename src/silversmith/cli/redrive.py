@@ -12,8 +12,8 @@ from silversmith.cli.filters import ago, key_pattern
 from silversmith.cli.opened import opened, tell_nobody_works
 from silversmith.cli.options import PIPELINE, DryRunOption, JsonOption, PipelineArgument, QuietOption
 from silversmith.cli.screen import hush, say, say_json, warn
-from silversmith.cli.text import count, duration, shown
 from silversmith.cli.where import HERE, Where
+from silversmith.operations.text import count, duration, shown
 
 if TYPE_CHECKING:
     from silversmith.operations.redrive import Chosen, Failed
@@ -83,7 +83,7 @@ def _tell(failed: Failed, now: float, *, quiet: bool) -> None:
 
 
 def _failure(failed: Failed) -> dict[str, Any]:
-    from silversmith.operations.times import iso
+    from silversmith.operations.text import iso
 
     return {**vars(failed), "at": iso(failed.at)}
 

@@ -12,8 +12,8 @@ from silversmith.cli.filters import key_pattern, point
 from silversmith.cli.opened import opened, tell_nobody_works
 from silversmith.cli.options import PIPELINE, DryRunOption, JsonOption, PipelineOption, QuietOption
 from silversmith.cli.screen import hush, say, say_json, warn
-from silversmith.cli.text import count, shown
 from silversmith.cli.where import HERE, Where
+from silversmith.operations.text import count, shown
 
 #: How many keys are named.
 NAMED = 100

@@ -18,8 +18,8 @@ from silversmith.cli.profiled import documents, show_profile
 from silversmith.cli.progress import View, summary, view
 from silversmith.cli.screen import hush, say, say_json, warn
 from silversmith.cli.signals import Stop
-from silversmith.cli.text import count, shown
 from silversmith.local.chaos import Rates
+from silversmith.operations.text import count, shown
 
 if TYPE_CHECKING:
     from silversmith.local.lake import LakeFolder
@@ -154,12 +154,11 @@ def run(
 
 def _page(folder: LakeFolder, pipeline: str, port: int | None, *, quiet: bool) -> AbstractContextManager[object]:
     """The page beside the engine. A run does not fail for want of one that nobody asked for."""
-    from silversmith.page.address import NoPort, listen
-    from silversmith.page.beside import Beside
-    from silversmith.page.gate import new_token
+    from silversmith.page.auth import new_token
+    from silversmith.page.process import NoPort, PageProcess, listen
 
     try:
-        beside = Beside(folder, pipeline, listen(port), new_token())
+        beside = PageProcess(folder, pipeline, listen(port), new_token())
     except (NoPort, OSError) as error:
         if port is not None:
             raise

@@ -9,8 +9,9 @@ from cyclopts import Parameter
 from silversmith.cli.opened import opened
 from silversmith.cli.options import PIPELINE, JsonOption, PipelineOption
 from silversmith.cli.screen import say, say_json, warn
-from silversmith.cli.text import aligned, shown
+from silversmith.cli.text import aligned
 from silversmith.cli.where import HERE, Where
+from silversmith.operations.text import shown
 
 if TYPE_CHECKING:
     from silversmith.operations.schema import History

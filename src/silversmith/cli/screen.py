@@ -11,7 +11,7 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
-from silversmith.cli.text import lines, shown
+from silversmith.operations.text import lines, shown
 
 
 def colourful(environment: Mapping[str, str] = os.environ) -> bool:

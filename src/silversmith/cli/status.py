@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 from silversmith.cli.opened import opened
 from silversmith.cli.options import PIPELINE, JsonOption, PipelineArgument
 from silversmith.cli.screen import say, say_json, width
-from silversmith.cli.text import aligned, count, duration
+from silversmith.cli.text import aligned
 from silversmith.cli.where import HERE, Where
+from silversmith.operations.text import count, duration
 
 if TYPE_CHECKING:
     from silversmith.operations.status import ChainStatus, Status, TransformStatus

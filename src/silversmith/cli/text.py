@@ -6,29 +6,10 @@ from collections.abc import Collection, Iterable, Sequence
 
 from rich.cells import cell_len, set_cell_size
 
+from silversmith.operations.text import shown
+
 #: No column of a table is cut to less.
 NARROWEST = 8
-
-
-def shown(text: object) -> str:
-    """A text on one line, of visible characters only; the others as escapes: ``\\n``, ``\\x1b``, ``\\u202e``.
-
-    A key, a file's name or an error message is data that strangers write. ``shown(shown(text)) == shown(text)``.
-    """
-    found = str(text)
-    return found if found.isprintable() else "".join(map(_visible, found))
-
-
-def _visible(character: str) -> str:
-    if character.isprintable():
-        return character
-    # "unicode_escape" knows every code point, lone surrogates too.
-    return character.encode("unicode_escape").decode("ascii")
-
-
-def lines(text: str, indent: str = "") -> list[str]:
-    """A text of several lines, each shown and indented, so that no line of it can pass for one of ours."""
-    return [indent + shown(line) for line in text.expandtabs(4).splitlines() or [""]]
 
 
 def aligned(rows: Iterable[Sequence[object]], right: Iterable[int] = (), *, width: int | None = None) -> list[str]:
@@ -71,30 +52,3 @@ def cut(text: str, width: int) -> str:
 def _cell(text: str, width: int, to_the_right: bool) -> str:
     space = " " * (width - cell_len(text))
     return space + text if to_the_right else text + space
-
-
-def count(number: int, noun: str, plural: str = "") -> str:
-    """``1 file``, ``2,000 files``."""
-    return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
-
-
-def size(number: int) -> str:
-    """Bytes for a person: ``812 B``, ``3.4 MB``."""
-    value = float(number)
-    for unit in ("B", "kB", "MB", "GB"):
-        if value < 1000:
-            return f"{value:.0f} B" if unit == "B" else f"{value:.1f} {unit}"
-        value /= 1000
-    return f"{value:.1f} TB"
-
-
-def duration(seconds: float | None) -> str:
-    """A length of time for a person: ``0.4 s``, ``12 s``, ``3 min``, ``5 h``, ``2 d``; ``-`` where it is not known."""
-    if seconds is None:
-        return "-"
-    if seconds < 10:
-        return f"{seconds:.1f} s"
-    for unit, length, up_to in (("s", 1, 120), ("min", 60, 7200), ("h", 3600, 172_800)):
-        if seconds < up_to:
-            return f"{seconds / length:.0f} {unit}"
-    return f"{seconds / 86400:.0f} d"

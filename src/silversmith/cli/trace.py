@@ -11,8 +11,9 @@ from silversmith.cli.failures import show_document, show_rows
 from silversmith.cli.opened import opened
 from silversmith.cli.options import PIPELINE, JsonOption, PipelineOption
 from silversmith.cli.screen import say, say_json, say_lines, warn
-from silversmith.cli.text import aligned, count, shown, size
+from silversmith.cli.text import aligned
 from silversmith.cli.where import HERE, Where
+from silversmith.operations.text import count, shown, size
 
 if TYPE_CHECKING:
     from silversmith.operations.trace import OfTransform, Silver, Step, Trace, Version

@@ -10,7 +10,7 @@ from silversmith.lineage import Lineage, silver_key
 from silversmith.operations.documents import ERROR, FAILED, REJECTED, ErrorDocument, bronze_key, explained, parse
 from silversmith.operations.rejected import RejectedFile, look
 from silversmith.operations.target import DeadMessage, Target
-from silversmith.operations.times import age, iso, moment
+from silversmith.operations.text import age, iso, moment
 from silversmith.patterns.keys import KeyPattern
 from silversmith.pipeline import Pipeline
 from silversmith.stores import Store

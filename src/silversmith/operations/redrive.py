@@ -10,7 +10,7 @@ from silversmith.ahead import batched
 from silversmith.events import ObjectEvent
 from silversmith.operations.documents import ERROR, ErrorDocument, bronze_key, explained, forget_tries, parse
 from silversmith.operations.target import DeadKind, DeadMessage, Target
-from silversmith.operations.times import moment
+from silversmith.operations.text import moment
 from silversmith.patterns.keys import KeyPattern
 from silversmith.pipeline import Pipeline, Transform
 from silversmith.schemas.ownership import require_ours

@@ -10,7 +10,7 @@ from silversmith.events import ObjectEvent
 from silversmith.lineage import Lineage, silver_key
 from silversmith.lookups import current_digest
 from silversmith.operations.target import Target
-from silversmith.operations.times import iso
+from silversmith.operations.text import iso
 from silversmith.patterns.keys import KeyPattern
 from silversmith.pipeline import Pipeline, Transform
 from silversmith.schemas.ownership import require_ours

@@ -13,7 +13,7 @@ from silversmith.lookups import current_digest
 from silversmith.operations.documents import ErrorDocument, parse
 from silversmith.operations.rejected import RejectedFile, look
 from silversmith.operations.target import Hop, LastOutcome, Target
-from silversmith.operations.times import iso
+from silversmith.operations.text import iso
 from silversmith.pipeline import Pipeline, Transform
 from silversmith.schemas.ownership import read_document
 from silversmith.stores import Head, Lake, Store

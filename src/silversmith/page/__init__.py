@@ -1,5 +1,5 @@
 """The page: a pipeline in a browser, on this machine or on AWS, read through ``silversmith.operations``.
 
-It is served by a process of its own (``beside.py``), so that whatever becomes of it, an engine does not notice. Whoever
-may see it is decided in ``gate.py``; every text is shown escaped (``rendering.py``).
+A process of its own serves it (``process.py``), so that an engine does not notice what happens to the page. ``auth.py``
+decides who may see it; ``context.py`` shows every text escaped.
 """

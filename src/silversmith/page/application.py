@@ -12,10 +12,10 @@ from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from silversmith.errors import SilversmithError
-from silversmith.page.desk import Desk
-from silversmith.page.gate import Gate, csrf_token
-from silversmith.page.places import Place
-from silversmith.page.views import failures, file, files, live, overview, patterns, transforms, upload
+from silversmith.page import failures, files, overview, pattern_tester, transforms
+from silversmith.page.auth import AuthMiddleware, csrf_token
+from silversmith.page.backend import Backend
+from silversmith.page.context import ViewContext
 from silversmith.page.watch import Watch
 
 #: What is served as it is.
@@ -27,27 +27,27 @@ STATIC = {
 
 ROUTES = [
     Route("/", overview.overview),
-    Route("/live", live.live),
+    Route("/live", overview.live),
     Route("/files", files.files),
     Route("/search", files.search),
-    Route("/file", file.file),
+    Route("/file", files.file),
     Route("/failures", failures.failures),
     Route("/redrive", failures.redrive, methods=["GET", "POST"]),
     Route("/transforms", transforms.transforms),
     Route("/transforms/{name}", transforms.transform),
-    Route("/patterns", patterns.patterns, methods=["GET", "POST"]),
-    Route("/upload", upload.upload, methods=["POST"]),
+    Route("/patterns", pattern_tester.patterns, methods=["GET", "POST"]),
+    Route("/upload", files.upload, methods=["POST"]),
 ]
 
 
-def application(place: Place, watch: Watch, *, token: str, cookie: str) -> ASGIApp:
-    """The page of a place. ``token`` and ``cookie``: see :class:`Gate`."""
+def application(backend: Backend, watch: Watch, *, token: str, cookie: str) -> ASGIApp:
+    """The page of a place. ``token`` and ``cookie``: see :class:`AuthMiddleware`."""
     app = Starlette(
         routes=[*ROUTES, Route("/static/{name}", static)],
         exception_handlers={SilversmithError: _refused, HTTPException: _refused, Exception: _broken},
     )
-    app.state.desk = Desk(place, watch, csrf_token(token))
-    return Gate(app, token=token, cookie=cookie)
+    app.state.context = ViewContext(backend, watch, csrf_token(token))
+    return AuthMiddleware(app, token=token, cookie=cookie)
 
 
 async def static(request: Request) -> Response:
@@ -62,12 +62,16 @@ async def static(request: Request) -> Response:
 async def _refused(request: Request, error: Exception) -> Response:
     """What was wrong with the question, or could not be done."""
     status = error.status_code if isinstance(error, HTTPException) else 400
-    told = {404: "There is no such page.", 405: "This cannot be asked for in this way."}
-    text = told.get(status) or (error.detail if isinstance(error, HTTPException) else str(error))
-    return Desk.of(request).answer(request, "problem.html", {"title": "Not possible", "text": text}, status=status)
+    texts = {404: "There is no such page.", 405: "This cannot be asked for in this way."}
+    text = texts.get(status) or (error.detail if isinstance(error, HTTPException) else str(error))
+    return ViewContext.of(request).answer(
+        request, "problem.html", {"title": "Not possible", "text": text}, status=status
+    )
 
 
 async def _broken(request: Request, error: Exception) -> Response:
     """A bug of ours, or AWS does not answer: no traceback, and the next page works."""
     text = f"{type(error).__name__}: {error}"
-    return Desk.of(request).answer(request, "problem.html", {"title": "That went wrong", "text": text}, status=500)
+    return ViewContext.of(request).answer(
+        request, "problem.html", {"title": "That went wrong", "text": text}, status=500
+    )

@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from silversmith.cli.text import duration
 from silversmith.operations.status import Status, TransformStatus
+from silversmith.operations.text import duration
 from silversmith.page.plots import rate
-from silversmith.page.rates import Rates
+from silversmith.page.recent import Rates
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ def _add(transform: TransformStatus, rates: Rates, values: dict[str, str], marks
 
 def dead_letters(transform: TransformStatus) -> tuple[int, int]:
     """How many messages the topic could not deliver, and how many the queue gave up on."""
-    subscription = sum(held for name, held in transform.dead_letters.items() if name.endswith("SubscriptionDLQ"))
+    subscription = sum(depth for name, depth in transform.dead_letters.items() if name.endswith("SubscriptionDLQ"))
     return subscription, transform.dead - subscription
 
 

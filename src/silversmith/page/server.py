@@ -8,25 +8,27 @@ from collections.abc import Callable
 import uvicorn
 
 from silversmith.page.application import application
-from silversmith.page.places import Place
+from silversmith.page.backend import Backend
 from silversmith.page.watch import Watch
 
 #: A browser that watches holds one connection; so many in all are served at a time.
 MOST_CONNECTIONS = 200
 
 
-def serve(place: Place, listening: socket.socket, token: str, *, began: Callable[[Callable[[], None]], None]) -> None:
+def serve(
+    backend: Backend, listening: socket.socket, token: str, *, began: Callable[[Callable[[], None]], None]
+) -> None:
     """Serve until the server ends: by a signal, or by what ``began`` was given.
 
     Args:
-        place: what the page shows.
+        backend: what the page shows.
         listening: where browsers connect to.
         token: what lets them in.
         began: called before the serving begins, with what ends it, from any thread.
     """
-    watch = Watch(place)
+    watch = Watch(backend)
     port = listening.getsockname()[1]
-    app = application(place, watch, token=token, cookie=f"silversmith-{port}")
+    app = application(backend, watch, token=token, cookie=f"silversmith-{port}")
     config = uvicorn.Config(
         app,
         log_level="warning",

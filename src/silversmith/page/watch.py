@@ -10,11 +10,9 @@ from dataclasses import dataclass, field
 
 from silversmith.operations.status import Status, status
 from silversmith.operations.target import Target
+from silversmith.page.backend import Backend
 from silversmith.page.flow import Moment, moment
-from silversmith.page.history import History, Point, Span
-from silversmith.page.places import Place
-from silversmith.page.rates import Rates
-from silversmith.page.seen import LastFiles, Seen
+from silversmith.page.recent import FileEvent, History, LastFiles, Point, Rates, Span
 from silversmith.pipeline import Pipeline
 
 #: So many hops are read at a time; and so many back from the newest when the page starts.
@@ -51,12 +49,12 @@ class Watch:
     """The latest look at a place, and what the looks before it gathered. Its methods may be called from any thread.
 
     Args:
-        place: what to look at.
+        backend: what to look at.
         clock: the time in Unix seconds.
     """
 
-    def __init__(self, place: Place, *, clock: Callable[[], float] = time.time) -> None:
-        self._place = place
+    def __init__(self, backend: Backend, *, clock: Callable[[], float] = time.time) -> None:
+        self._backend = backend
         self._clock = clock
         self._lock = threading.Lock()
         self._memory = _Memory()
@@ -100,12 +98,14 @@ class Watch:
 
         return end
 
-    def newest(self, most: int, *, before: int | None = None, wanted: Mapping[str, str] | None = None) -> list[Seen]:
+    def newest(
+        self, most: int, *, before: int | None = None, chosen: Mapping[str, str] | None = None
+    ) -> list[FileEvent]:
         """As :meth:`LastFiles.newest`."""
         with self._lock:
-            return self._memory.files.newest(most, before=before, wanted=wanted)
+            return self._memory.files.newest(most, before=before, chosen=chosen)
 
-    def since(self, number: int) -> list[Seen]:
+    def since(self, number: int) -> list[FileEvent]:
         """As :meth:`LastFiles.since`."""
         with self._lock:
             return self._memory.files.since(number)
@@ -126,7 +126,7 @@ class Watch:
         if not self._thread.is_alive():
             return self._glance  # nobody will look
         self._looked.wait(patience)
-        if self._place.every_unwatched is None and self._clock() - self._glance.at > 2 * self._place.every:
+        if self._backend.every_unwatched is None and self._clock() - self._glance.at > 2 * self._backend.every:
             looked = threading.Event()
             end = self.hear(looked.set)
             looked.wait(patience)
@@ -137,9 +137,9 @@ class Watch:
         """Look once, now."""
         now = self._clock()
         try:
-            self._place.refresh()
-            with self._place.opened() as (pipeline, target):
-                found = status(pipeline, target, now=now)
+            self._backend.refresh()
+            with self._backend.opened() as (pipeline, target):
+                current = status(pipeline, target, now=now)
                 self._read(pipeline, target)
                 self._rates.add(now, target.totals() or {})
                 remembers, no_history = target.remembers, target.no_history
@@ -150,10 +150,10 @@ class Watch:
             )
         else:
             with self._lock:
-                self._memory.history.depth(now, sum(each.waiting for each in found.transforms))
-            told = "" if remembers else no_history
+                self._memory.history.depth(now, sum(each.waiting for each in current.transforms))
+            why = "" if remembers else no_history
             self._glance = Glance(
-                self._glance.number + 1, now, found, moment(found, self._rates), remembers, no_history=told
+                self._glance.number + 1, now, current, moment(current, self._rates), remembers, no_history=why
             )
         self._looked.set()
         for listener in self._each():
@@ -184,5 +184,5 @@ class Watch:
         while not self.ended:
             self.look()
             self._wake.clear()
-            pause = self._place.every if self._each() else self._place.every_unwatched
+            pause = self._backend.every if self._each() else self._backend.every_unwatched
             self._wake.wait(pause)

@@ -10,8 +10,8 @@ from starlette.testclient import TestClient
 
 from silversmith import Pipeline
 from silversmith.page.application import application
-from silversmith.page.gate import csrf_token
-from silversmith.page.places import LocalPlace
+from silversmith.page.auth import csrf_token
+from silversmith.page.backend import LocalBackend
 from silversmith.page.watch import Watch
 from tests.unit.conftest import Bench
 
@@ -35,7 +35,7 @@ pipeline.sql("sql/*.csv", "select id from rows", name="ids")
 class Visitor:
     """A browser that has the token's cookie, unless it is told otherwise."""
 
-    def __init__(self, bench: Bench, place: LocalPlace) -> None:
+    def __init__(self, bench: Bench, place: LocalBackend) -> None:
         self.bench = bench
         self.watch = Watch(place, clock=lambda: bench.now)
         self.client = TestClient(
@@ -63,7 +63,7 @@ def visitor(tmp_path: Path, make: Callable[[Pipeline], Bench]) -> Iterator[Visit
     from silversmith.pipeline import load
 
     bench = make(load(str(tmp_path / "pipeline.py")))
-    found = Visitor(bench, LocalPlace(bench.folder, str(tmp_path / "pipeline.py")))
+    found = Visitor(bench, LocalBackend(bench.folder, str(tmp_path / "pipeline.py")))
     with found.client:
         yield found
     bench.journal.close()

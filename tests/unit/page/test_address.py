@@ -6,7 +6,7 @@ import socket
 
 import pytest
 
-from silversmith.page.address import NoPort, listen, url
+from silversmith.page.process import NoPort, listen, url
 
 
 def test_it_listens_on_this_machine_only() -> None:

@@ -157,7 +157,7 @@ def test_a_form_that_is_too_long_is_refused(visitor: Visitor) -> None:
 def test_only_what_is_static_is_served(visitor: Visitor) -> None:
     assert visitor.client.get("/static/page.css").headers["content-type"] == "text/css; charset=utf-8"
     visitor.get("/static/nothing", 404)
-    visitor.get("/static/..%2fgate.py", 404)
+    visitor.get("/static/..%2fauth.py", 404)
 
 
 def test_what_cannot_be_read_is_said(visitor: Visitor) -> None:

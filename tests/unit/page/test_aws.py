@@ -20,8 +20,8 @@ from silversmith.aws.account import open_account
 from silversmith.deployment import Deployment
 from silversmith.operations import WrongCall
 from silversmith.page.application import application
-from silversmith.page.gate import csrf_token
-from silversmith.page.places import AwsPlace
+from silversmith.page.auth import csrf_token
+from silversmith.page.backend import AwsBackend
 from silversmith.page.watch import Watch
 from tests.deployed import BAD, GOOD, HARMFUL, SHOP, Deployed, write
 from tests.unit.operations.conftest import PARTLY
@@ -59,8 +59,8 @@ def deploy(folder: Path, endpoint: str, prefix: str = "") -> Deployed:
     return Deployed(located, open_account(endpoint_url=endpoint), chosen)
 
 
-def place(shop: Deployed, endpoint: str) -> AwsPlace:
-    return AwsPlace(str(shop.located.root / "pipeline.py"), "chosen", endpoint, wait=0)
+def place(shop: Deployed, endpoint: str) -> AwsBackend:
+    return AwsBackend(str(shop.located.root / "pipeline.py"), "chosen", endpoint, wait=0)
 
 
 class Visitor:
@@ -265,7 +265,7 @@ def test_the_deployed_bucket_is_meant(visitor: Visitor, shop: Deployed) -> None:
 def test_there_is_no_such_stack(endpoint: str, tmp_path: Path) -> None:
     located = write(tmp_path, SHOP.replace('"shop"', '"other"'))
     with pytest.raises(WrongCall, match="there is no stack other"):
-        AwsPlace(str(located.root / "pipeline.py"), "", endpoint)
+        AwsBackend(str(located.root / "pipeline.py"), "", endpoint)
 
 
 def test_what_cannot_be_seen_is_said(visitor: Visitor, shop: Deployed) -> None:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from silversmith.operations.failures import Failures
 from silversmith.operations.target import DeadKind, DeadMessage
-from silversmith.page.causes import NAMED, causes
+from silversmith.page.failures import NAMED, causes
 
 Dead = tuple[DeadKind, str | None, str]
 

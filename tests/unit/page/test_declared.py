@@ -5,7 +5,7 @@ from __future__ import annotations
 import polars as pl
 
 from silversmith import Contract, Pipeline
-from silversmith.page.declared import code, columns, expectations, options
+from silversmith.page.transforms import code, columns, expectations, options
 
 CONTRACT = Contract(
     {"id": pl.Int64, "total": pl.Int64},

@@ -6,7 +6,7 @@ from urllib.parse import urlencode
 
 import pytest
 
-from silversmith.page.desk import LONGEST_FORM
+from silversmith.page.context import LONGEST_FORM
 from tests.unit.page.conftest import HOST, Visitor
 
 HEADERS = {"origin": HOST, "content-type": "application/x-www-form-urlencoded"}

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from silversmith.operations.status import ChainStatus, Status, TransformStatus
 from silversmith.page.flow import dead_letters, moment
-from silversmith.page.rates import Rates
+from silversmith.page.recent import Rates
 
 ORDERS = TransformStatus(
     "orders", "*", 1200, 2, 90.0, 5, 1, 3000, 0, 0, 70_000, 4, 6,

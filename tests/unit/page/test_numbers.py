@@ -5,18 +5,15 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from silversmith.page.history import SPANS, History, quantile
-from silversmith.page.plot import HEIGHT, bars, ceiling, line
-from silversmith.page.plots import draw, millis, rate
-from silversmith.page.rates import Rates
-from silversmith.page.seen import Seen
+from silversmith.page.plots import HEIGHT, bars, ceiling, draw, line, millis, rate
+from silversmith.page.recent import SPANS, FileEvent, History, Rates, quantile
 
 NOW = 1_767_355_205.0
 SPAN = SPANS["10m"]
 
 
-def seen(at: float, outcome: str = "committed", total: float | None = 5.0) -> Seen:
-    return Seen(1, "k", "v", "t", outcome, at, 1, 0, 1, 1, "", (), total)
+def seen(at: float, outcome: str = "committed", total: float | None = 5.0) -> FileEvent:
+    return FileEvent(1, "k", "v", "t", outcome, at, 1, 0, 1, 1, "", (), total)
 
 
 def test_a_rate_is_over_the_last_seconds() -> None:

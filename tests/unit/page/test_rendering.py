@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from jinja2 import UndefinedError
 
-from silversmith.cli.text import shown
-from silversmith.page.rendering import block, clock, instant, link, number, render
+from silversmith.operations.text import shown
+from silversmith.page.context import block, clock, instant, link, number, render
 
 HOSTILE = "<img src=x onerror=alert(1)>\"'&\u202e\x1b[2J\n\x00\ud800"
 

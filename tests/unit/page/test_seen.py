@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from silversmith.operations.target import Hop, News
-from silversmith.page.seen import MOST, LastFiles
+from silversmith.page.recent import MOST, LastFiles
 
 NAMES = {"shop_orders": "orders"}
 
@@ -38,5 +38,5 @@ def test_they_are_bounded_and_the_newest_come_first() -> None:
     assert [seen.number for seen in files.newest(2)] == [MOST + 9, MOST + 8]
     assert [seen.number for seen in files.newest(1, before=MOST)] == [MOST - 1]
     assert [seen.key for seen in files.since(MOST + 8)] == [f"{MOST + 9}"]
-    assert files.newest(5, wanted={"outcome": "failed"}) == []
+    assert files.newest(5, chosen={"outcome": "failed"}) == []
     assert files.keys("9999", 3) == ["9999"]

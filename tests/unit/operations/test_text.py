@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from silversmith.operations.times import age, iso, length, moment
+from silversmith.operations.text import age, iso, length, moment
 
 
 @given(st.integers(0, 4_000_000_000_000))

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from silversmith.page.gate import HEADERS, Caller, Enter, Refused, csrf_token, judge
+from silversmith.page.auth import HEADERS, Caller, Enter, Refused, authorize, csrf_token
 from tests.unit.page.conftest import HOST, TOKEN, Visitor
 
 
@@ -19,7 +19,7 @@ def ask(
     **more: str,
 ) -> Refused | Enter | None:
     headers = {"host": host, **{name.replace("_", "-"): value for name, value in more.items()}}
-    return judge(Caller(method, path, query, headers, {"c": cookie}), token=TOKEN, cookie="c")
+    return authorize(Caller(method, path, query, headers, {"c": cookie}), token=TOKEN, cookie="c")
 
 
 def status(found: Refused | Enter | None) -> int | None:

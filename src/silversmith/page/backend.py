@@ -1,5 +1,7 @@
-"""Where the pipeline is that the page shows: a lake on this machine, or a stack. Opened anew for every question, so
-that no thread shares a connection with another, and what a question holds back is let go with its answer."""
+"""Where the pipeline of the page is: a lake on this machine, or a stack on AWS.
+
+Each question opens its own connection, so that no thread shares one with another.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,7 @@ def quiet(text: str) -> None:
     del text
 
 
-class Place(Protocol):
+class Backend(Protocol):
     """Where a pipeline is. Any thread may call."""
 
     # Seconds from one look to the next, while somebody watches, and while nobody does (None: then not at all).
@@ -54,7 +56,7 @@ class Place(Protocol):
         yield Path()
 
 
-class LocalPlace:
+class LocalBackend:
     """A lake.
 
     Args:
@@ -101,7 +103,7 @@ class LocalPlace:
             yield Path(folder)
 
 
-class AwsPlace:
+class AwsBackend:
     """A stack. Looked at less often, and only while somebody watches, for every look asks AWS.
 
     Args:
@@ -146,8 +148,8 @@ class AwsPlace:
 
         del writable
         account = open_account(endpoint_url=self._endpoint_url)
-        with open_stack(account, self._stack, self._declared, tell=tell, wait=self._wait) as found:
-            yield found
+        with open_stack(account, self._stack, self._declared, tell=tell, wait=self._wait) as opened_stack:
+            yield opened_stack
 
     @contextmanager
     def scratch(self) -> Iterator[Path]:

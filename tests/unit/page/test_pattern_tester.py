@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from silversmith import Pipeline
 from silversmith.events import ObjectEvent, object_created
-from silversmith.page.matching import NothingToTry, tried, why_not
+from silversmith.page.pattern_tester import NothingToTry, tried, why_not
 from silversmith.patterns.keys import KeyPattern
 
 PIPELINE = Pipeline("shop")

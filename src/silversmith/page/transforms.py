@@ -1,4 +1,4 @@
-"""What a transform is declared as, for a person to read: its code, its contract, its options."""
+"""The transforms: their code, contract and options, and the history of their silver's schema."""
 
 from __future__ import annotations
 
@@ -6,8 +6,14 @@ import inspect
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+
 from silversmith.contract import Contract
+from silversmith.page.context import ViewContext
 from silversmith.pipeline import Transform
+from silversmith.schemas import Schemas
 from silversmith.sql import Sql
 
 
@@ -46,10 +52,10 @@ def code(transform: Transform) -> Code:
 def columns(contract: Contract) -> list[Column]:
     """The contract's schema, with what it demands of each column."""
     old = {new: name for name, new in contract.rename.items()}
-    found = []
+    described = []
     for name, kind in contract.schema.items():
         demands = [demand.text for demand in contract.demands if demand.column == name]
-        found.append(
+        described.append(
             Column(
                 name,
                 str(kind),
@@ -66,24 +72,24 @@ def columns(contract: Contract) -> list[Column]:
                 ],
             )
         )
-    return found
+    return described
 
 
 def expectations(contract: Contract) -> list[tuple[str, str]]:
     """What it demands of a whole file."""
     expected = contract.expectations
     least, most = expected.rows
-    found = [
+    described = [
         ("a column it does not name", contract.on_extra_column),
         ("a column that is missing", contract.on_missing_column),
         ("rejected rows at the most", "any number" if contract.max_rejected is None else _share(contract.max_rejected)),
     ]
     if least is not None or most is not None:
-        found.append(
+        described.append(
             ("good rows", f"{'0' if least is None else f'{least:,}'} to {'any' if most is None else f'{most:,}'}")
         )
-    found += [(f"newest {name} not older than", str(age)) for name, age in expected.fresh.items()]
-    return found
+    described += [(f"newest {name} not older than", str(age)) for name, age in expected.fresh.items()]
+    return described
 
 
 def _share(value: float) -> str:
@@ -103,3 +109,33 @@ def options(transform: Transform) -> list[tuple[str, str]]:
         ("tries", f"{transform.max_receive_count:,}"),
         ("fingerprint", transform.fingerprint),
     ]
+
+
+async def transforms(request: Request) -> Response:
+    """``/transforms``"""
+    context = ViewContext.of(request)
+    return context.answer(request, "transforms.html", {"title": "Transforms"})
+
+
+async def transform(request: Request) -> Response:
+    """``/transforms/{name}``"""
+    context = ViewContext.of(request)
+    name = request.path_params["name"]
+    chosen = next((each for each in context.backend.pipeline.transforms if each.name == name), None)
+    if chosen is None:
+        raise HTTPException(404)
+    document = await context.ask(lambda _, target: Schemas(target.lake.silver, name).look().document)
+    contract = chosen.contract
+    values = {
+        "title": name,
+        "transform": chosen,
+        "deployed": context.backend.deployed,
+        "code": code(chosen),
+        "columns": columns(contract) if contract else [],
+        "rules": [(rule, str(expr)) for rule, expr in contract.rules.items()] if contract else [],
+        "expectations": expectations(contract) if contract else [],
+        "options": options(chosen),
+        "schema": document.of(chosen.fingerprint),
+        "history": list(reversed(document.history)),
+    }
+    return context.answer(request, "transform.html", values)

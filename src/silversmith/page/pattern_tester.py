@@ -1,4 +1,4 @@
-"""The pattern tester: which transforms take a key or an event, and why the others do not. Pure."""
+"""The pattern tester: which transforms take a key or an event, and why the others do not."""
 
 from __future__ import annotations
 
@@ -7,8 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import orjson
+from starlette.requests import Request
+from starlette.responses import Response
 
 from silversmith.events import NotAnEvent, ObjectEvent, object_created, unwrap
+from silversmith.page.context import ViewContext
 from silversmith.patterns import compile_pattern
 from silversmith.patterns.keys import KeyPattern
 from silversmith.pipeline import Pipeline, Transform
@@ -75,10 +78,10 @@ def _of_event(event: ObjectEvent, whole: Mapping[str, Any], pipeline: Pipeline) 
 
 
 def _as_event(event: ObjectEvent) -> dict[str, Any]:
-    found: dict[str, Any] = orjson.loads(object_created(event, reason="PutObject"))
+    body: dict[str, Any] = orjson.loads(object_created(event, reason="PutObject"))
     if event.deleted:
-        found["detail-type"] = "Object Deleted"
-    return found
+        body["detail-type"] = "Object Deleted"
+    return body
 
 
 def _answer(transform: Transform, pipeline: Pipeline, key: str, event: Mapping[str, Any]) -> Answer:
@@ -96,8 +99,8 @@ def _reasons(pattern: Mapping[str, Any], event: Mapping[str, Any], keys: KeyPatt
         if path == ("detail", "object", "key"):
             yield why_not(keys, key)
         else:
-            found = orjson.dumps(_at(event, path)).decode()
-            yield f"{'.'.join(path)} is {found}, and the rule wants {' or '.join(map(_told, leaf))}"
+            value = orjson.dumps(_at(event, path)).decode()
+            yield f"{'.'.join(path)} is {value}, and the rule wants {' or '.join(map(_told, leaf))}"
 
 
 def why_not(pattern: KeyPattern, key: str) -> str:
@@ -109,10 +112,10 @@ def why_not(pattern: KeyPattern, key: str) -> str:
         return f"the key does not begin with {pieces[0]}"
     at = len(pieces[0])
     for piece in pieces[1:-1]:
-        found = key.find(piece, at)
-        if found < 0:
+        index = key.find(piece, at)
+        if index < 0:
             return f"after {key[:at]} there is no {piece} in the key"
-        at = found + len(piece)
+        at = index + len(piece)
     if not key.endswith(pieces[-1]):
         return f"the key does not end with {pieces[-1]}"
     return f"after {key[:at]} there is no room for {pieces[-1]} at the end"
@@ -140,3 +143,18 @@ def _at(event: Any, path: Sequence[str]) -> Any:
 
 def _told(condition: Any) -> str:
     return str(orjson.dumps(condition).decode())
+
+
+async def patterns(request: Request) -> Response:
+    """``/patterns``: a key in the URL (``?text=``), or what was pasted into the form."""
+    context = ViewContext.of(request)
+    fields = await context.form(request) if request.method == "POST" else request.query_params
+    text = fields.get("text", "")
+    problem, attempts = "", list[Tried]()
+    if text:
+        try:
+            attempts = tried(text, context.backend.pipeline)
+        except NothingToTry as error:
+            problem = str(error)
+    values = {"title": "Pattern tester", "text": text, "tried": attempts, "problem": problem}
+    return context.answer(request, "patterns.html", values)

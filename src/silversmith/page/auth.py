@@ -1,6 +1,7 @@
-"""Who may see the page: this machine's browser that was given the token, and no other site's pages.
+"""Who may see the page: the browser of this machine that has the token, and no other site's pages.
 
-The token comes in the URL, as Jupyter's does, and stays in a cookie. https://jupyter-server.readthedocs.io/en/latest/operators/security.html
+The token comes in the URL, as Jupyter's does, and stays in a cookie.
+https://jupyter-server.readthedocs.io/en/latest/operators/security.html
 """
 
 from __future__ import annotations
@@ -82,7 +83,7 @@ class Caller:
     cookies: Mapping[str, str]
 
 
-def judge(caller: Caller, *, token: str, cookie: str) -> Refused | Enter | None:
+def authorize(caller: Caller, *, token: str, cookie: str) -> Refused | Enter | None:
     """None: let it pass. Pure."""
     host = caller.headers.get("host", "")
     if _name(host) not in NAMES:
@@ -125,8 +126,8 @@ def _is_own_origin(headers: Mapping[str, str], host: str) -> bool:
     return headers.get("origin", "") == f"http://{host}"
 
 
-class Gate:
-    """Asks :func:`judge` about every request, and sets :data:`HEADERS` on every answer.
+class AuthMiddleware:
+    """Asks :func:`authorize` about every request, and sets :data:`HEADERS` on every answer.
 
     Args:
         app: what is behind it.
@@ -160,7 +161,7 @@ class Gate:
             headers,
             cookie_parser(headers.get("cookie", "")),
         )
-        verdict = judge(caller, token=self._token, cookie=self._cookie)
+        verdict = authorize(caller, token=self._token, cookie=self._cookie)
         answer = self._app if verdict is None else self._answer(verdict)
         await answer(scope, receive, guarded)
 

@@ -11,14 +11,13 @@ from pathlib import Path
 import pytest
 
 from silversmith.local.lake import LakeFolder
-from silversmith.page.address import listen
-from silversmith.page.beside import Beside
+from silversmith.page.process import PageProcess, listen
 from tests.unit.page.conftest import DEFINED
 
 
-def start(tmp_path: Path) -> Beside:
+def start(tmp_path: Path) -> PageProcess:
     (tmp_path / "pipeline.py").write_text(DEFINED)
-    return Beside(LakeFolder(tmp_path / "lake"), str(tmp_path / "pipeline.py"), listen(0), "token")
+    return PageProcess(LakeFolder(tmp_path / "lake"), str(tmp_path / "pipeline.py"), listen(0), "token")
 
 
 def test_it_serves_and_ends(tmp_path: Path) -> None:

@@ -1,0 +1,167 @@
+"""Failures grouped by cause, and the redrive of one cause. Failures that one change would repair stand together."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from itertools import islice
+from urllib.parse import parse_qs
+
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+
+from silversmith.operations.failures import Failures, RejectedFiles, Wanted
+from silversmith.operations.failures import failures as look
+from silversmith.operations.failures import rejected as look_rejected
+from silversmith.operations.redrive import Chosen, Failed
+from silversmith.operations.redrive import redrive as operation
+from silversmith.operations.target import Target
+from silversmith.page.context import ViewContext, link
+from silversmith.patterns.keys import KeyPattern
+from silversmith.pipeline import Pipeline
+
+#: What a cause is called of which no code is known, by who gave up.
+TITLES = {
+    "quarantine": "Without a code",
+    "queue": "Received too often",
+    "subscription": "Undelivered by the topic",
+    "rule": "Undelivered by the rule",
+    "unknown": "Of what is no more",
+}
+
+
+@dataclass
+class Cause:
+    """Failures of one transform with one code. ``transform`` None: what a rule gave up on, whoever wants it.
+
+    ``where`` as ``Failed`` has it. ``message`` and ``hint`` are of the first; ``keys`` are the first few.
+    """
+
+    transform: str | None
+    code: str
+    where: str
+    message: str
+    hint: str
+    count: int = 0
+    keys: list[str] = field(default_factory=list)
+
+    @property
+    def title(self) -> str:
+        """What it is called: by its code, or where nobody told one, by who gave up."""
+        return self.code or TITLES[self.where]
+
+    @property
+    def can_redrive(self) -> bool:
+        """Whether there is something to give it back to."""
+        return self.where != "unknown"
+
+
+#: So many keys are named of each.
+NAMED = 20
+
+
+def causes(failed: Failures) -> list[Cause]:
+    """Grouped, the most frequent first."""
+    groups: dict[tuple[str | None, str, str], Cause] = {}
+
+    def add(transform: str | None, code: str, where: str, explanation: tuple[str, str], key: str) -> None:
+        cause = groups.setdefault((transform, code, where), Cause(transform, code, where, *explanation))
+        cause.count += 1
+        if len(cause.keys) < NAMED:
+            cause.keys.append(key)
+
+    for document in failed.quarantined:
+        explanation = (document.message, document.hint)
+        add(document.transform, document.code, "quarantine", explanation, document.key)
+    for message in failed.dead:
+        error = message.error or {}
+        log = f"Its log: {message.log_group}, stream {message.log_stream}, request {message.request_id}"
+        hint = str(error.get("hint") or "") or (log if message.log_stream else "")
+        explanation = (str(error.get("message") or message.reason), hint)
+        add(message.transform, str(error.get("code", "")), message.kind.value, explanation, message.key)
+    return ordered(groups.values())
+
+
+def ordered(groups: Iterable[Cause]) -> list[Cause]:
+    """The most frequent first, then by name."""
+    return sorted(groups, key=lambda cause: (-cause.count, cause.transform or "", cause.code))
+
+
+#: So many failures are read, of each kind.
+MOST = 2000
+
+#: So many are named before they are tried again.
+LISTED = 50
+
+#: What a cause without a code, or without a transform, is called in a URL: nothing else is.
+NONE = "-"
+
+
+async def failures(request: Request) -> Response:
+    """``/failures``"""
+    context = ViewContext.of(request)
+
+    def ask(pipeline: Pipeline, target: Target) -> tuple[Failures, RejectedFiles]:
+        now = time.time()
+        return look(pipeline, target, Wanted(most=MOST), now=now), look_rejected(pipeline, target, Wanted(most=100))
+
+    notes = list[str]()
+    failed, rejected = await context.ask(ask, tell=notes.append)
+    again = request.query_params.get("sent", "")
+    values = {
+        "title": "Failures",
+        "failed": failed,
+        "causes": causes(failed),
+        "rejected": rejected,
+        "most": MOST,
+        "notes": notes,
+        "deployed": context.backend.deployed,
+        "sent": int(again) if again.isascii() and again.isdigit() else None,
+        "running": context.watch.glance.status is not None and context.watch.glance.status.running,
+    }
+    return context.answer(request, "failures.html", values)
+
+
+async def redrive(request: Request) -> Response:
+    """``/redrive?transform=&error=&where=&key=``: asked first, and only then done."""
+    context = ViewContext.of(request)
+    if request.method == "POST":
+        chosen = _chosen(await context.form(request))
+        sent = await context.ask(lambda pipeline, target: _send(pipeline, target, chosen), writable=True)
+        return RedirectResponse(link("/failures", sent=sent), 303)
+    fields = {name: values[0] for name, values in parse_qs(request.url.query).items()}
+    chosen = _chosen(fields)
+    named, total, lost = await context.ask(lambda pipeline, target: _count(pipeline, target, chosen))
+    values = {
+        "title": "Try again",
+        "fields": {name: fields[name] for name in ("transform", "error", "where", "key") if name in fields},
+        "named": named,
+        "total": total,
+        "lost": lost,
+    }
+    return context.answer(request, "redrive.html", values)
+
+
+def _chosen(fields: dict[str, str]) -> Chosen:
+    key, error = fields.get("key"), fields.get("error")
+    transform = fields.get("transform")
+    return Chosen(
+        transform=None if transform == NONE else transform,
+        pattern=KeyPattern.exactly(key) if key else None,
+        error="" if error == NONE else error,
+        where=fields.get("where"),
+    )
+
+
+def _send(pipeline: Pipeline, target: Target, chosen: Chosen) -> int:
+    return sum(batch.sent for batch in operation(pipeline, target, chosen))
+
+
+def _count(pipeline: Pipeline, target: Target, chosen: Chosen) -> tuple[list[Failed], int, int]:
+    total, lost, named = 0, 0, list[Failed]()
+    for batch in operation(pipeline, target, chosen, dry_run=True):
+        total += len(batch.failed)
+        lost += sum(failed.lost for failed in batch.failed)
+        named += islice(batch.failed, max(0, LISTED - len(named)))
+    return named, total, lost

@@ -1,1 +1,0 @@
-"""What is behind each URL. One file, one part of the page."""
