@@ -58,8 +58,7 @@ def _spans(stack: ExitStack, folder: LakeFolder, pipeline: Pipeline) -> None:
     from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
     from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
-    from silversmith.exporters.following import following
-    from silversmith.exporters.spans import Spans
+    from silversmith.exporters.spans import Spans, following
 
     spans = Spans(pipeline.name, pipeline.bronze, BatchSpanProcessor(OTLPSpanExporter()))
     stack.callback(spans.close)

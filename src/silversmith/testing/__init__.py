@@ -9,25 +9,22 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from silversmith.testing.context import context
-    from silversmith.testing.differences import assert_same
-    from silversmith.testing.engine import run_engine
-    from silversmith.testing.files import Content, Files, encode
+    from silversmith.testing.comparing import assert_same
     from silversmith.testing.result import Result
-    from silversmith.testing.running import run
+    from silversmith.testing.running import Content, Files, context, encode, run, run_engine
 
 __all__ = ["Content", "Files", "Result", "assert_same", "context", "encode", "run", "run_engine"]
 
 #: Where the names are: pytest imports this package to load the plugin, in test runs that want nothing of it, too.
 _LATE = {
-    "Content": "files",
-    "Files": "files",
+    "Content": "running",
+    "Files": "running",
     "Result": "result",
-    "assert_same": "differences",
-    "context": "context",
-    "encode": "files",
+    "assert_same": "comparing",
+    "context": "running",
+    "encode": "running",
     "run": "running",
-    "run_engine": "engine",
+    "run_engine": "running",
 }
 
 

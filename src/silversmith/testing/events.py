@@ -16,7 +16,7 @@ import orjson
 
 from silversmith.events import ObjectEvent, object_created, unwrap
 
-__all__ = ["Context", "eventbridge", "s3", "s3_test", "sns", "sqs", "unwrap"]
+__all__ = ["LambdaContext", "eventbridge", "s3", "s3_test", "sns", "sqs", "unwrap"]
 
 #: What the builders say where nobody says otherwise.
 REGION = "eu-central-1"
@@ -25,7 +25,7 @@ TIME = "2026-01-02T12:00:00Z"
 
 
 @dataclass
-class Context:
+class LambdaContext:
     """What Lambda tells a handler of its invocation: ``seconds`` are left, always as many.
 
     https://docs.aws.amazon.com/lambda/latest/dg/python-context.html

@@ -12,7 +12,7 @@ import polars as pl
 from silversmith.lineage import Lineage, error_key, rejected_key, silver_key
 from silversmith.pipeline import Pipeline
 from silversmith.stores import Lake
-from silversmith.testing.differences import Terms, assert_same
+from silversmith.testing.comparing import Terms, assert_same
 
 _T = TypeVar("_T")
 

@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 
 from silversmith import Contract
 from silversmith.formats.table import ROW
-from silversmith.testing.files import encode_frame
-from silversmith.testing.values import CHARACTERS, Bounds, Values, of_type
+from silversmith.testing.comparing import CHARACTERS, Bounds, Values, of_type
+from silversmith.testing.running import encode_frame
 
 __all__ = ["files", "frames"]
 

@@ -14,8 +14,7 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import StatusCode
 
-from silversmith.exporters.following import following
-from silversmith.exporters.spans import Spans
+from silversmith.exporters.spans import Spans, following
 from silversmith.local.journal import Journal
 from silversmith.local.post import note, write
 from silversmith.operations.target import Hop

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
 from silversmith.testing import assert_same
-from silversmith.testing.differences import SHOWN, Terms, differences
+from silversmith.testing.comparing import SHOWN, Terms, differences
 
 FRAME = pl.DataFrame({"id": [1, 2, 3], "name": ["a", "b", "c"], "total": [1.0, 2.0, 3.0]})
 ANY_ORDER = Terms(row_order=False)

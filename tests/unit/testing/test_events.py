@@ -7,7 +7,7 @@ import json
 from hypothesis import given
 from hypothesis import strategies as st
 
-from silversmith.testing.events import Context, eventbridge, s3, s3_test, sns, sqs, unwrap
+from silversmith.testing.events import LambdaContext, eventbridge, s3, s3_test, sns, sqs, unwrap
 
 KEYS = st.text(st.characters(codec="utf-8"), min_size=1)
 
@@ -41,4 +41,4 @@ def test_a_batch() -> None:
 
 
 def test_the_context_of_an_invocation() -> None:
-    assert Context(2.5).get_remaining_time_in_millis() == 2500
+    assert LambdaContext(2.5).get_remaining_time_in_millis() == 2500

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from silversmith.testing import run_engine
-from silversmith.testing.engine import NotIdle
+from silversmith.testing.running import NotIdle
 from tests.unit.kit import LOAD
 
 pytest_plugins = ["pytester"]

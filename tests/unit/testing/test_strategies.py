@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from silversmith import Contract, Pipeline
 from silversmith.testing import Result, encode, run
+from silversmith.testing.comparing import of_type
 from silversmith.testing.strategies import files, frames
-from silversmith.testing.values import of_type
 
 FORMATS = ("csv", "ndjson", "json", "parquet")
 
