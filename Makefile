@@ -24,10 +24,11 @@ demo: setup  ## run the example pipeline over real data and show what came out
 test: setup  ## every test
 	$(BIN)/python -m pytest -n 2
 
-lint: setup
+lint: setup  ## format, lint, and the size budget
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/python tools/lint_bodies.py src bench examples
+	$(BIN)/python tools/budget.py
 
 types: setup
 	$(BIN)/mypy
