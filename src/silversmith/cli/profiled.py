@@ -12,7 +12,7 @@ from silversmith.cli.text import aligned
 from silversmith.operations.text import count, shown
 
 if TYPE_CHECKING:
-    from silversmith.local.profile import Measured
+    from silversmith.local.progress import Measured
 
 _COLUMNS = ("stage", "share", "total s", "p50 ms", "p99 ms", "most ms", "slowest")
 

@@ -23,8 +23,7 @@ from silversmith.operations.text import count, shown
 
 if TYPE_CHECKING:
     from silversmith.local.lake import LakeFolder
-    from silversmith.local.profile import Measured
-    from silversmith.local.progress import Progress
+    from silversmith.local.progress import Measured, Progress
     from silversmith.operations.target import Lately
     from silversmith.pipeline import Pipeline
 
@@ -110,7 +109,7 @@ def run(
         from silversmith.local.chaos import Chaos
         from silversmith.local.engine import Engine
         from silversmith.local.lake import LakeFolder
-        from silversmith.local.profile import Profile
+        from silversmith.local.progress import Profile
 
         require(metrics=metrics, otel=otel)
         stages = Profile() if profile else None

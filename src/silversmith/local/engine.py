@@ -12,26 +12,24 @@ from multiprocessing.connection import Connection, wait
 
 from silversmith.errors import NotOurs
 from silversmith.local import resend
+from silversmith.local.bucket import Inbox
 from silversmith.local.chain import Chain, build, worker_functions
 from silversmith.local.chaos import Chaos
 from silversmith.local.clock import TOLERANCE, Clock, move
 from silversmith.local.compaction import Compaction
 from silversmith.local.definition import Definition
 from silversmith.local.function import Function
-from silversmith.local.inbox import Inbox
 from silversmith.local.invocation import Invocation
 from silversmith.local.journal import open_or_rebuild
 from silversmith.local.lake import LakeFolder, LakeLock
-from silversmith.local.profile import RECENT, Profile, waiting
-from silversmith.local.progress import Progress, progress
+from silversmith.local.progress import RECENT, Profile, Progress, progress, waiting
 from silversmith.local.queue import recount
 from silversmith.local.reports import Reports
 from silversmith.local.rounds import Rounds
-from silversmith.local.search import Search
 from silversmith.local.spawning import Spares
 from silversmith.local.stack import read
 from silversmith.local.trip import Trip
-from silversmith.local.watcher import Watcher
+from silversmith.local.watcher import Search, Watcher
 from silversmith.local.worker import WorkerConfig
 from silversmith.local.workers import LOOK, Worker, Workers
 from silversmith.pipeline import Pipeline

@@ -11,9 +11,8 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from silversmith import faults
-from silversmith.local.identifiers import tokens, uuids
 from silversmith.local.journal import Journal
-from silversmith.local.post import Accepted, Note, Post, Refused, note, write
+from silversmith.local.post import Accepted, Note, Post, Refused, note, tokens, uuids, write
 
 #: A row of ``send``: id, message_id, queue, key, version, body, sent, visible, expires.
 _Row = tuple[int, str, int, str, str, bytes, float, float, float]

@@ -46,8 +46,8 @@ class Spawned:
     share: Share
 
     def employ(self, place: Path, config: WorkerConfig) -> None:
-        """Tell it. ``place`` is the file of its :class:`~silversmith.local.place.Place`. One that has died is noticed
-        by the next look at its connection."""
+        """Tell the process what to run; ``place`` is the file of its Position. A dead process is noticed by the next
+        look at its connection."""
         with suppress(OSError):
             self.connection.send((place, config))
 

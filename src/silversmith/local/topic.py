@@ -13,9 +13,8 @@ from typing import Any
 import orjson
 
 from silversmith import faults
-from silversmith.local.identifiers import uuids
 from silversmith.local.journal import Journal
-from silversmith.local.post import Accepted, Post, Refused, note, send_on, write
+from silversmith.local.post import Accepted, Post, Refused, note, send_on, uuids, write
 from silversmith.patterns import Dialect, Matcher
 
 #: SNS's limit for one message, in bytes.

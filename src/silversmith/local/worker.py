@@ -1,7 +1,8 @@
-"""What runs in a worker process: the handler, with the very event that Lambda would get."""
+"""The worker process: it runs the handler with the very event that Lambda would get."""
 
 from __future__ import annotations
 
+import mmap
 import os
 import signal
 import sys
@@ -23,12 +24,45 @@ from silversmith.local import iam
 from silversmith.local.guard import GuardedStore
 from silversmith.local.iam import Policy
 from silversmith.local.lake import LakeFolder
-from silversmith.local.place import NOWHERE, Place
 from silversmith.local.trip import split
 from silversmith.pipeline import Pipeline, load
 from silversmith.report import Report
 from silversmith.schemas import Owner
 from silversmith.stores import Lake, Store
+
+#: Of no message yet.
+NOWHERE = -1
+
+
+class Position:
+    """An integer in memory that two processes share, by a file that both have mapped.
+
+    Args:
+        path: the file. Who makes it must do so before the other opens it; the other removes it.
+        new: whether this is who makes it.
+    """
+
+    def __init__(self, path: Path, *, new: bool) -> None:
+        descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC | (os.O_CREAT | os.O_EXCL if new else 0), 0o600)
+        try:
+            if new:
+                os.ftruncate(descriptor, mmap.PAGESIZE)
+            else:
+                path.unlink()
+            self._numbers = memoryview(mmap.mmap(descriptor, mmap.PAGESIZE)).cast("i")
+        finally:
+            os.close(descriptor)
+        if new:
+            self.value = NOWHERE
+
+    @property
+    def value(self) -> int:
+        return int(self._numbers[0])
+
+    @value.setter
+    def value(self, value: int) -> None:
+        self._numbers[0] = value
+
 
 #: How many small objects are committed at once. The disk is waited for once for all of them; what they hold is bounded.
 TOGETHER = 100
@@ -71,14 +105,14 @@ class LocalContext:
 def main(connection: Connection, place: Path, config: WorkerConfig) -> None:
     """The life of a worker: load the pipeline, say that it is ready, then one invocation after the other.
 
-    ``place`` is the file of its :class:`~silversmith.local.place.Place`.
+    ``place`` is the file of its :class:`~silversmith.local.worker.Position`.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the engine's: it lets the batch end
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     # Each line in one piece, also under PYTHONUNBUFFERED: else those of two workers get into each other in the log.
     sys.stdout.reconfigure(line_buffering=True, write_through=False)  # type: ignore[union-attr]
     try:
-        handlers = _Handlers(connection, Place(place, new=False), config)
+        handlers = _Handlers(connection, Position(place, new=False), config)
         connection.send_bytes(orjson.dumps({"ready": os.getpid()}))
     except DefinitionError as error:
         connection.send_bytes(orjson.dumps({"broken": str(error)}))
@@ -94,7 +128,7 @@ def main(connection: Connection, place: Path, config: WorkerConfig) -> None:
 class _Handlers:
     """One handler a function, made from the environment that the template gives it."""
 
-    def __init__(self, connection: Connection, place: Place, config: WorkerConfig) -> None:
+    def __init__(self, connection: Connection, place: Position, config: WorkerConfig) -> None:
         self._connection = connection
         self._place = place
         self._places: dict[str, int] = {}

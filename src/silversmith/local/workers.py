@@ -23,10 +23,9 @@ import orjson
 import psutil
 
 from silversmith.local.lake import LakeFolder
-from silversmith.local.place import NOWHERE, Place
 from silversmith.local.spawning import Share, Spares, Spawned, shares, spawn, usable_cpus
 from silversmith.local.trip import Trip
-from silversmith.local.worker import WorkerConfig
+from silversmith.local.worker import NOWHERE, Position, WorkerConfig
 
 #: What all that the functions print may fill on disk: this many bytes, twice.
 LOG_BYTES = 10 * 1024 * 1024
@@ -63,7 +62,7 @@ class Worker:
 
     def __init__(self, spawned: Spawned, config: WorkerConfig, log: logging.Logger, *, careful: int = 0) -> None:
         place = LakeFolder(config.lake).engine_scratch / f"place-{os.urandom(8).hex()}"
-        self._place = Place(place, new=True)
+        self._place = Position(place, new=True)
         self.connection: Connection = spawned.connection
         self.trip: Trip | None = None
         self.following: Trip | None = None

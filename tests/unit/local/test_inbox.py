@@ -11,8 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from silversmith.local.bucket import DOUBTFUL, Landed
-from silversmith.local.inbox import Inbox
+from silversmith.local.bucket import DOUBTFUL, Inbox, Landed
 from silversmith.local.lake import LakeFolder
 from silversmith.stores import IN_MEMORY, Head
 from silversmith.stores.local import LocalStore

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from silversmith.local.profile import HOPS, Profile, waiting
+from silversmith.local.progress import HOPS, Profile, waiting
 
 
 def hop(version: str, at: float, room: str) -> tuple[str, float, str, str, str, str]:

@@ -9,10 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from silversmith.local import search
-from silversmith.local.bucket import Landed
-from silversmith.local.inbox import Inbox
-from silversmith.local.search import Search
+from silversmith.local import watcher as search
+from silversmith.local.bucket import Inbox, Landed
+from silversmith.local.watcher import Search
 from silversmith.stores.local import LocalStore
 from tests.unit.local.watching import Told, watch
 

@@ -13,11 +13,10 @@ from pathlib import Path
 import pytest
 from watchdog.observers import Observer
 
-from silversmith.local import inotify
+from silversmith.local import notifications as inotify
 from silversmith.local.landing import Refused
-from silversmith.local.portable import Portable
+from silversmith.local.notifications import Portable, Watches, WatchLimitReached
 from silversmith.local.watcher import Changes, Watcher, WatcherFailed
-from silversmith.local.watches import Watches, WatchLimitReached
 from silversmith.stores.local import LocalStore
 from tests.unit.local.watching import DEADLINE, Told, mark, pass_turn, scan, watch
 

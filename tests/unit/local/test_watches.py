@@ -13,7 +13,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from silversmith.local.landing import Evidence
-from silversmith.local.watches import Watches
+from silversmith.local.notifications import Watches
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="inotify is Linux's")
 

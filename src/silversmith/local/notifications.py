@@ -1,22 +1,199 @@
-"""A folder and all folders below it, watched with inotify, also those that come later.
+"""File notifications of a folder and all folders below it: inotify on Linux, watchdog (FSEvents) on macOS.
 
-inotify watches single folders, so each new one is given a watch and only then looked through: what was in it before
-the watch is found, what comes after it is told. A folder that is moved loses the watches below it and is new where it
-went, so a watch never has two paths.
+Watchdog is not used on Linux: it does not report when the kernel drops events or refuses another watch, so that files
+would be missed, and it delays all events for half a second after each file that is moved away. inotify watches single
+folders, so a new folder gets a watch first and is listed then: the listing has what came before the watch, events have
+what came after. A folder that is moved loses its watches and is new where it went, so a watch never has two paths.
+https://man7.org/linux/man-pages/man7/inotify.7.html
 """
 
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import errno
 import os
+import struct
+from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+from watchdog.events import FileClosedEvent, FileSystemEvent, FileSystemEventHandler
+from watchdog.observers import Observer
+from watchdog.observers.api import BaseObserver
 
 from silversmith.errors import SilversmithError
-from silversmith.local import inotify
-from silversmith.local.landing import Evidence, Lost, News, is_ignored
+from silversmith.local.landing import Evidence, Lost, News, files_below, is_ignored
 from silversmith.stores import keys
+
+CLOSE_WRITE = 0x8
+MOVED_FROM = 0x40
+MOVED_TO = 0x80
+CREATE = 0x100
+DELETE = 0x200
+DELETE_SELF = 0x400
+MOVE_SELF = 0x800
+UNMOUNT = 0x2000
+OVERFLOW = 0x4000
+IGNORED = 0x8000
+IS_FOLDER = 0x4000_0000
+
+_ONLY_FOLDERS = 0x0100_0000
+_NO_LINKS = 0x0200_0000
+_NOT_UNLINKED = 0x0400_0000
+_WATCHED = CLOSE_WRITE | MOVED_FROM | MOVED_TO | CREATE | DELETE | _ONLY_FOLDERS | _NO_LINKS | _NOT_UNLINKED
+
+#: A read takes up to this many bytes: about as many events as the kernel queues.
+_BUFFER = 512 * 1024
+
+_HEADER = struct.Struct("iIII")
+
+
+class Event(NamedTuple):
+    """Something happened to ``name`` in the watched folder, or to the folder itself where ``name`` is empty."""
+
+    watch: int
+    mask: int
+    name: str
+
+
+class Inotify:
+    """One queue of events of any number of folders. Every method may raise OSError."""
+
+    def __init__(self) -> None:
+        self._libc = ctypes.CDLL(None, use_errno=True)
+        self._descriptor = _checked(self._libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC))
+
+    def fileno(self) -> int:
+        """The descriptor to wait on."""
+        return self._descriptor
+
+    def add(self, folder: str, extra: int = 0) -> int:
+        """Watch a folder, not a link to one. The number of its watch: the same one while it is watched already."""
+        return _checked(self._libc.inotify_add_watch(self._descriptor, os.fsencode(folder), _WATCHED | extra))
+
+    def remove(self, watch: int) -> None:
+        """End a watch; nothing happens where it has ended already."""
+        self._libc.inotify_rm_watch(self._descriptor, watch)
+
+    def read(self) -> list[Event]:
+        """The events that are waiting; none if none are."""
+        try:
+            data = os.read(self._descriptor, _BUFFER)
+        except BlockingIOError:
+            return []
+        events = []
+        at = 0
+        while at < len(data):
+            watch, mask, _, length = _HEADER.unpack_from(data, at)
+            at += _HEADER.size
+            events.append(Event(watch, mask, os.fsdecode(data[at : at + length].rstrip(b"\0"))))
+            at += length
+        return events
+
+    def close(self) -> None:
+        """End all watches."""
+        os.close(self._descriptor)
+
+
+def _checked(result: int) -> int:
+    if result < 0:
+        code = ctypes.get_errno()
+        raise OSError(code, os.strerror(code))
+    return result
+
+
+def is_limit(error: OSError) -> bool:
+    """Whether the machine allows no further watch (ENOSPC) or queue (EMFILE)."""
+    return error.errno in {errno.ENOSPC, errno.EMFILE}
+
+
+_CHANGES = frozenset({"created", "modified", "moved", "deleted", "closed"})
+
+
+class Portable(FileSystemEventHandler):
+    """What happens below ``root``. ``observer`` makes one of watchdog's; it calls back in its own thread."""
+
+    def __init__(self, root: str, observer: Callable[[], BaseObserver] = Observer) -> None:
+        self._root = os.path.realpath(root)
+        self._make = observer
+        self._observer: BaseObserver | None = None
+        self._events: deque[FileSystemEvent] = deque()
+        self._wake: Callable[[], None] = lambda: None
+
+    def start(self, wake: Callable[[], None]) -> News:
+        """Watch. Raises OSError if ``root`` cannot be watched."""
+        self._wake = wake
+        return self.restart()
+
+    def restart(self) -> News:
+        """Watch anew."""
+        self.close()
+        Path(self._root).stat()
+        observer = self._make()
+        observer.schedule(self, self._root, recursive=True)
+        observer.start()
+        self._observer = observer
+        return News()
+
+    def fileno(self) -> int | None:
+        """None: the observer's thread wakes the reader."""
+        return None
+
+    def close(self) -> None:
+        """End, and wait for the observer's thread to."""
+        if self._observer is not None:
+            self._observer.stop()
+            self._observer.join()
+            self._observer = None
+        self._events.clear()
+
+    def retry(self) -> Iterator[News]:
+        """Nothing to do."""
+        return iter(())
+
+    def dispatch(self, event: FileSystemEvent) -> None:
+        """Called by watchdog."""
+        if event.event_type in _CHANGES and not (event.is_directory and event.event_type == "modified"):
+            self._events.append(event)
+            self._wake()
+
+    def read(self) -> Iterator[News]:
+        """What happened. Raises Lost when the folder itself is gone."""
+        news = News()
+        while self._events:
+            event = self._events.popleft()
+            if event.event_type in {"moved", "deleted"}:
+                self._leave(self._relative(event.src_path), event, news)
+            if event.event_type != "deleted":
+                path = event.dest_path if event.event_type == "moved" else event.src_path
+                self._arrive(self._relative(path), event, news)
+        yield news
+
+    def _leave(self, path: str, event: FileSystemEvent, news: News) -> None:
+        if path == "":
+            raise Lost(f"the folder {self._root} was moved or removed")
+        if not event.is_directory:
+            news.files[path] = Evidence.GONE
+        elif event.event_type == "moved":
+            news.folders_gone.append(f"{path}/")
+
+    def _arrive(self, path: str, event: FileSystemEvent, news: News) -> None:
+        if not event.is_directory:
+            news.files[path] = Evidence.CLOSED if isinstance(event, FileClosedEvent) else Evidence.FOUND
+            return
+        try:
+            for name in files_below(f"{self._root}/{path}", lambda *_: None):
+                news.files.setdefault(f"{path}/{name}", Evidence.FOUND)
+        except OSError:  # gone again
+            return
+
+    def _relative(self, path: bytes | str) -> str:
+        relative = os.path.relpath(os.fsdecode(path), self._root)
+        return "" if relative == "." else relative
+
 
 #: How many files are told of at once.
 _TOGETHER = 1_000
@@ -38,10 +215,10 @@ class _Folder:
 class Watches:
     """What happens below ``root``, read by one thread. ``kernel`` opens a queue of the kernel's events."""
 
-    def __init__(self, root: str, kernel: Callable[[], inotify.Inotify] = inotify.Inotify) -> None:
+    def __init__(self, root: str, kernel: Callable[[], Inotify] = Inotify) -> None:
         self._prefix = root + "/"
         self._open = kernel
-        self._kernel: inotify.Inotify | None = None
+        self._kernel: Inotify | None = None
         self._folders: dict[int, _Folder] = {}
         self._root: _Folder | None = None
         self._unwatched: set[str] = set()
@@ -70,7 +247,7 @@ class Watches:
                 pass
         except OSError as error:
             self.close()
-            if inotify.is_limit(error):
+            if is_limit(error):
                 raise WatchLimitReached(_reason(self._prefix, error)) from None
             raise
         return news
@@ -97,29 +274,29 @@ class Watches:
         assert self._kernel is not None
         news = News()
         for event in self._kernel.read():
-            if event.mask & inotify.OVERFLOW:
+            if event.mask & OVERFLOW:
                 raise Lost("more happened at once than the kernel keeps (fs.inotify.max_queued_events)")
             folder = self._folders.get(event.watch)
             if folder is None:
                 continue  # of a watch that has ended
-            if event.mask & (inotify.IGNORED | inotify.UNMOUNT):
+            if event.mask & (IGNORED | UNMOUNT):
                 self._folders.pop(event.watch)
                 if folder is self._root:
                     raise Lost(f"the folder {self._prefix} was removed")
-            elif event.mask & (inotify.DELETE_SELF | inotify.MOVE_SELF):
+            elif event.mask & (DELETE_SELF | MOVE_SELF):
                 raise Lost(f"the folder {self._prefix} was moved or removed")
-            elif event.mask & inotify.IS_FOLDER:
+            elif event.mask & IS_FOLDER:
                 yield from self._apply_to_folder(folder, event, news)
             else:
                 news.files[folder.path + event.name] = _evidence(event.mask)
         yield news
 
-    def _apply_to_folder(self, above: _Folder, event: inotify.Event, news: News) -> Iterator[News]:
+    def _apply_to_folder(self, above: _Folder, event: Event, news: News) -> Iterator[News]:
         path = f"{above.path}{event.name}/"
-        if event.mask & (inotify.MOVED_FROM | inotify.DELETE):
+        if event.mask & (MOVED_FROM | DELETE):
             self._unwatched.discard(path)
             self._drop(above.below.pop(event.name, None))
-            if event.mask & inotify.MOVED_FROM and not is_ignored(path):
+            if event.mask & MOVED_FROM and not is_ignored(path):
                 news.folders_gone.append(path)
         else:
             yield from self._enter(path, news, tell_files=True)
@@ -151,7 +328,7 @@ class Watches:
         """Whether the folder is watched now and was not before."""
         assert self._kernel is not None
         try:
-            watch = self._kernel.add(self._prefix + path, inotify.DELETE_SELF | inotify.MOVE_SELF if not path else 0)
+            watch = self._kernel.add(self._prefix + path, DELETE_SELF | MOVE_SELF if not path else 0)
         except OSError as error:
             if not path:
                 raise
@@ -159,7 +336,7 @@ class Watches:
                 self._unwatched.discard(path)  # gone again, or not a folder any more: its own events tell
             elif path not in self._unwatched:
                 self._unwatched.add(path)
-                self._is_short |= inotify.is_limit(error)
+                self._is_short |= is_limit(error)
                 news.refused.append((path, _reason(self._prefix + path, error)))
             return False
         self._unwatched.discard(path)
@@ -200,9 +377,9 @@ class Watches:
 
 
 def _evidence(mask: int) -> Evidence:
-    if mask & (inotify.CLOSE_WRITE | inotify.MOVED_TO):
+    if mask & (CLOSE_WRITE | MOVED_TO):
         return Evidence.CLOSED
-    return Evidence.CREATED if mask & inotify.CREATE else Evidence.GONE
+    return Evidence.CREATED if mask & CREATE else Evidence.GONE
 
 
 def _entries(folder: str) -> Iterator[tuple[str, bool]]:
@@ -213,7 +390,7 @@ def _entries(folder: str) -> Iterator[tuple[str, bool]]:
 
 def _reason(folder: str, error: OSError) -> str:
     text = f"{keys.printable(folder)} cannot be watched, so files in it are not noticed: "
-    if not inotify.is_limit(error):
+    if not is_limit(error):
         return f"{text}{error.strerror}."
     if error.errno == errno.ENOSPC:
         limit, setting = "watches is reached, and every folder takes one", "max_user_watches=1048576"

@@ -7,14 +7,14 @@ import subprocess
 import sys
 from pathlib import Path
 
-from silversmith.local.place import NOWHERE, Place
+from silversmith.local.worker import NOWHERE, Position
 
 WRITER = """
 import os, signal, sys
 from pathlib import Path
-from silversmith.local.place import Place
+from silversmith.local.worker import Position
 
-place = Place(Path(sys.argv[1]), new=False)
+place = Position(Path(sys.argv[1]), new=False)
 for number in range(7):
     place.value = number
 os.kill(os.getpid(), signal.SIGKILL)
@@ -23,7 +23,7 @@ os.kill(os.getpid(), signal.SIGKILL)
 
 def test_what_a_killed_process_has_written_is_read(tmp_path: Path) -> None:
     path = tmp_path / "place"
-    place = Place(path, new=True)
+    place = Position(path, new=True)
     assert place.value == NOWHERE
     done = subprocess.run([sys.executable, "-c", WRITER, path], check=False)
     assert done.returncode == -signal.SIGKILL
