@@ -25,7 +25,7 @@ from silversmith.lookups import Context, alone
 from silversmith.schemas import Change, Known
 from silversmith.stages import Stages
 from silversmith.stores import Source
-from silversmith.tracebacks import told
+from silversmith.usercode.loading import user_traceback
 from silversmith.writers import write
 
 if TYPE_CHECKING:
@@ -413,4 +413,4 @@ def _written_or_not(transform: Transform, silver: pl.DataFrame, lineage: str) ->
 
 def _told(transform: Transform, error: BaseException) -> str:
     """The user's traceback."""
-    return told(f"the transform {transform.name!r}", error)
+    return user_traceback(f"the transform {transform.name!r}", error)

@@ -19,13 +19,13 @@ from silversmith.contract import Contract
 from silversmith.contract.foreign import accepted
 from silversmith.deployment import ROLES
 from silversmith.errors import DefinitionError
-from silversmith.fingerprint import fingerprint
 from silversmith.formats import Reader
-from silversmith.loading import Target, import_fresh, parse
 from silversmith.lookups import Context
 from silversmith.patterns import InvalidPattern
 from silversmith.patterns.keys import KeyPattern
 from silversmith.sql import Sql
+from silversmith.usercode.fingerprint import fingerprint
+from silversmith.usercode.loading import Target, import_fresh, parse
 from silversmith.writers import CustomWriter
 
 #: What a transform is: from the good rows of one bronze object, and maybe its context, to the rows of silver.

@@ -18,7 +18,7 @@ from silversmith import entry_points
 from silversmith.errors import TransformError
 from silversmith.formats import count_rows, read_lineage
 from silversmith.lineage import PARQUET_ENTRY, Lineage
-from silversmith.tracebacks import told
+from silversmith.usercode.loading import user_traceback
 
 #: The group of entry points under which packages offer writers.
 GROUP = "silversmith.writers"
@@ -75,7 +75,7 @@ def write(writer: CustomWriter, rows: pl.LazyFrame, path: Path, lineage: Lineage
     try:
         writer.write(rows, path, {PARQUET_ENTRY: wanted})
     except BaseException as error:  # sys.exit() and Polars' panics are bugs of theirs, too
-        raise TransformError(told(who, error)) from error
+        raise TransformError(user_traceback(who, error)) from error
     problem = _problem(path, schema, lineage)
     if problem:
         raise TransformError(f"{who} {problem}")

@@ -13,10 +13,10 @@ import silversmith
 from silversmith.aws import tree
 from silversmith.aws.bundle import ENTRIES, Bundle, build
 from silversmith.aws.errors import BundleError
-from silversmith.aws.imports import needs
 from silversmith.aws.install import Runtime, install
 from silversmith.aws.requirements import Requirements, closure, collect
 from silversmith.pipeline import locate
+from silversmith.usercode.imports import needs
 
 PIPELINE = """
 from silversmith import Pipeline

@@ -15,10 +15,10 @@ from pathlib import Path
 import silversmith
 from silversmith.aws import tree
 from silversmith.aws.errors import BundleError
-from silversmith.aws.imports import Needs, needs
 from silversmith.aws.install import Runtime, find_uv, install
 from silversmith.aws.requirements import IN_RUNTIME, collect, distributions, for_other_pythons
 from silversmith.pipeline import Located
+from silversmith.usercode.imports import Needs, needs
 
 #: What the template's functions call.
 ENTRIES = ("silversmith.handler", "silversmith.reconciler")

@@ -12,7 +12,7 @@ from silversmith.errors import DataError, TransformError
 from silversmith.formats.content import Content
 from silversmith.formats.pieces import table_of
 from silversmith.formats.table import Table, checked_names
-from silversmith.tracebacks import told
+from silversmith.usercode.loading import user_traceback
 
 #: The group of entry points under which packages offer readers.
 GROUP = "silversmith.readers"
@@ -86,7 +86,7 @@ def _frames(reader: CustomReader, file: BinaryIO) -> Iterator[object]:
     except BaseException as error:  # sys.exit() and Polars' panics are bugs of theirs, too
         if isinstance(error, GeneratorExit):
             raise
-        raise TransformError(told(who, error)) from error
+        raise TransformError(user_traceback(who, error)) from error
 
 
 def _checked(frames: Iterator[object], reader: CustomReader) -> Iterator[pl.DataFrame]:

@@ -6,8 +6,8 @@ import logging
 from pathlib import Path
 
 from silversmith.errors import DefinitionError
-from silversmith.loading import imported_files
 from silversmith.pipeline import Pipeline, load
+from silversmith.usercode.loading import imported_files
 
 _log = logging.getLogger("silversmith")
 

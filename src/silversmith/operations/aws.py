@@ -26,7 +26,7 @@ from silversmith.operations import WrongCall
 from silversmith.operations.aws_queues import AT_ONCE, LONG_POLL, Message, Queue, told
 from silversmith.operations.documents import ERROR, failed_tries
 from silversmith.operations.target import DeadKind, DeadMessage, Depth, Hop, LastOutcome, Lately, News, TransformQueues
-from silversmith.operations.times import moment
+from silversmith.operations.text import moment
 from silversmith.patterns.keys import KeyPattern
 from silversmith.pipeline import Pipeline, Transform, as_deployed
 from silversmith.reconciler import SqsQueue

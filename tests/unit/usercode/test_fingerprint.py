@@ -14,8 +14,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from silversmith.fingerprint import fingerprint
-from silversmith.loading import import_fresh, parse
+from silversmith.usercode.fingerprint import fingerprint
+from silversmith.usercode.loading import import_fresh, parse
 
 Project = Callable[..., str]
 
@@ -336,7 +336,8 @@ def test_it_is_the_same_in_every_process_and_version_of_python(project: Project,
     expected = "50c8e94fa990ca862d072874422b8dd9"
     assert project(main_job=STABLE) == expected
     code = (
-        "import sys; from silversmith.loading import *; from silversmith.fingerprint import fingerprint;"
+        "import sys; from silversmith.usercode.loading import *;"
+        "from silversmith.usercode.fingerprint import fingerprint;"
         "print(fingerprint(import_fresh(parse(sys.argv[1])).transform))"
     )
     for seed in ("1", "2"):

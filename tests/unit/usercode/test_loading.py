@@ -11,7 +11,7 @@ from types import ModuleType
 import pytest
 
 from silversmith.errors import DefinitionError
-from silversmith.loading import import_fresh, parse
+from silversmith.usercode.loading import import_fresh, parse
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from dataclasses import fields, is_dataclass
 from types import CodeType, FunctionType, MethodType
 from typing import Any
 
-from silversmith.sources import (
+from silversmith.usercode.sources import (
     Module,
     Name,
     declares,

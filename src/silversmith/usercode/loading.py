@@ -1,4 +1,7 @@
-"""Imports the module that a user names on the command line, fresh each time, and says plainly what is wrong with it."""
+"""Import the module that a user names on the command line, fresh each time, and explain what is wrong with it.
+
+Errors of the user's code carry the user's own frames, without those of Silversmith, Polars and the import machinery.
+"""
 
 from __future__ import annotations
 
@@ -11,8 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 
+import polars as pl
+
 from silversmith.errors import DefinitionError
-from silversmith.sources import library
+from silversmith.usercode.sources import library
 
 #: The user's modules that earlier imports brought in: they are forgotten before the next, so that edits take effect.
 _brought: set[str] = set()
@@ -131,9 +136,23 @@ def _forget(target: Target) -> None:
 
 def _explain(target: Target, error: BaseException) -> str:
     """The error with the lines of the user's code that led to it, without those of the machinery of import."""
-    here = str(Path(__file__).parent)
+    here = str(Path(__file__).parents[1])
     trace = traceback.TracebackException.from_exception(error, limit=-50)
     frames = [frame for frame in trace.stack if not frame.filename.startswith((here, "<frozen importlib"))]
     frames = [frame for frame in frames if frame.filename != importlib.__file__]
     lines = [*traceback.StackSummary.from_list(frames).format(), *trace.format_exception_only()]
     return f"{target.text} cannot be imported:\n\n" + "".join(lines).rstrip()
+
+
+#: Of a user's traceback, the innermost frames that are kept.
+FRAMES = 12
+
+#: Frames of Silversmith's and Polars' own, which are of no use to who looks for a bug of theirs.
+_FOREIGN = (str(Path(__file__).parents[1]), str(Path(pl.__file__).parent))
+
+
+def user_traceback(who: str, error: BaseException) -> str:
+    """The error of the user's code as text: ``who`` failed, the user's frames with the innermost last, the error."""
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not frame.filename.startswith(_FOREIGN)]
+    lines = traceback.format_list(frames[-FRAMES:]) + traceback.format_exception_only(error)
+    return f"{who} failed:\n{''.join(lines).rstrip()}"

@@ -1,0 +1,1 @@
+"""The code that users write: loading it, reading its source, its fingerprint. Nothing here runs a transform."""
