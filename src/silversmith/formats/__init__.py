@@ -22,9 +22,11 @@ from polars.exceptions import PanicException, PolarsError
 
 from silversmith.errors import DataError
 from silversmith.formats import arrow, avro, csv, custom, excel, fixed_width, json, lines, ndjson, parquet, union, xml
+from silversmith.formats.archives.content import Content
+from silversmith.formats.archives.members import Archive, unpack_all
+from silversmith.formats.archives.scratch import Scratch
 from silversmith.formats.arrow import Arrow
 from silversmith.formats.avro import Avro
-from silversmith.formats.content import Content
 from silversmith.formats.csv_options import Csv
 from silversmith.formats.csv_stream import Stream, Unusual, stream_of
 from silversmith.formats.custom import CustomReader
@@ -33,9 +35,7 @@ from silversmith.formats.excel import Excel
 from silversmith.formats.fixed_width import FixedWidth
 from silversmith.formats.json import Json
 from silversmith.formats.lines import Lines
-from silversmith.formats.members import Archive, unpack_all
 from silversmith.formats.parquet import Parquet
-from silversmith.formats.scratch import Scratch
 from silversmith.formats.table import MALFORMED, ROW, Table, shorten, with_fields
 from silversmith.formats.writer import (
     all_parquet_bytes,

@@ -11,8 +11,8 @@ import polars as pl
 
 from silversmith.errors import DataError
 from silversmith.formats import pieces
+from silversmith.formats.archives.content import Content
 from silversmith.formats.arrow_messages import BATCH, SCHEMA, Message, of_file, of_stream, unreadable
-from silversmith.formats.content import Content
 from silversmith.formats.parquet import MOST_CELLS
 from silversmith.formats.parquet import unreadable as reading
 from silversmith.formats.table import ROW, Table, checked_names

@@ -16,9 +16,9 @@ from polars.exceptions import PanicException, PolarsError
 
 from silversmith.errors import DataError
 from silversmith.formats import pieces
+from silversmith.formats.archives.compression import MOST_WINDOW, errors, zstd_decompressor
+from silversmith.formats.archives.content import Content
 from silversmith.formats.avro_schema import Prepared, prepare, unsupported
-from silversmith.formats.compression import MOST_WINDOW, errors, zstd_decompressor
-from silversmith.formats.content import Content
 from silversmith.formats.table import Table, checked_names, col, shorten
 
 MAGIC = b"Obj\x01"

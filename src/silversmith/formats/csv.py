@@ -13,7 +13,7 @@ import polars as pl
 
 from silversmith.errors import DataError, Place
 from silversmith.formats import infer, origins, text
-from silversmith.formats.content import Content
+from silversmith.formats.archives.content import Content
 from silversmith.formats.csv_blocks import BLOCK, Proof, Shape, looks_packed, prove
 from silversmith.formats.csv_numbers import ungroup, ungrouped
 from silversmith.formats.csv_options import Csv

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from silversmith.formats import text
-from silversmith.formats.content import Content
+from silversmith.formats.archives.content import Content
 from silversmith.formats.csv_records import Dialect, Malformed, Records
 
 #: Bytes proved at once. One irregular record makes this many be read slowly.

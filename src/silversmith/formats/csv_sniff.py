@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import replace
 
-from silversmith.formats.content import Content
+from silversmith.formats.archives.content import Content
 from silversmith.formats.csv_options import AUTO, Csv
 from silversmith.formats.csv_records import Dialect, spelled
 from silversmith.formats.text import BOM

@@ -30,8 +30,8 @@ import polars as pl
 from polars.exceptions import PanicException, PolarsError
 
 from silversmith.formats import csv, text
+from silversmith.formats.archives.content import Content
 from silversmith.formats.byte_column import byte_column
-from silversmith.formats.content import Content
 from silversmith.formats.csv_blocks import Proof, Shape, looks_packed, prove_some
 from silversmith.formats.csv_options import Csv
 from silversmith.formats.csv_records import Dialect, Malformed

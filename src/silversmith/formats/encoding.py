@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from silversmith.errors import DataError
 from silversmith.formats import text
 from silversmith.formats.alphabets import ENCODINGS, JOINING, LATIN, LEADING, SCRIPTS, TRAILING, VOWELS
-from silversmith.formats.content import Content
+from silversmith.formats.archives.content import Content
 from silversmith.formats.table import Table
 
 #: Confidence from which on a guess is taken without asking.

@@ -11,7 +11,7 @@ import polars as pl
 
 from silversmith.errors import DataError, DefinitionError
 from silversmith.formats import text, text_lines
-from silversmith.formats.content import Content
+from silversmith.formats.archives.content import Content
 from silversmith.formats.encoding import in_utf8
 from silversmith.formats.origins import of_lines
 from silversmith.formats.table import ROW, Table

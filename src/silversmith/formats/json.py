@@ -12,7 +12,7 @@ import polars as pl
 
 from silversmith.errors import DataError, DefinitionError, Place
 from silversmith.formats import json_sequence, text
-from silversmith.formats.content import Content
+from silversmith.formats.archives.content import Content
 from silversmith.formats.json_rows import Block, block_of, frame_of, scan
 from silversmith.formats.json_text import exact, is_doubtful, parse_strictly
 from silversmith.formats.table import Table, malformed_frame, shorten

@@ -8,7 +8,7 @@ from functools import partial
 
 from silversmith.errors import DefinitionError
 from silversmith.formats import text, text_lines
-from silversmith.formats.content import Content
+from silversmith.formats.archives.content import Content
 from silversmith.formats.encoding import in_utf8
 from silversmith.formats.origins import of_lines
 from silversmith.formats.table import Table

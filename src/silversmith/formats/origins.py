@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Mapping
 
 from silversmith.formats import text, text_lines
-from silversmith.formats.content import Content
+from silversmith.formats.archives.content import Content
 from silversmith.formats.csv_blocks import BLOCK, Shape
 from silversmith.formats.csv_records import Dialect, Records
 from silversmith.formats.table import shorten

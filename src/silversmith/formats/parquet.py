@@ -11,7 +11,7 @@ from polars.exceptions import DuplicateError, PanicException, PolarsError
 
 from silversmith.errors import DataError
 from silversmith.formats import parquet_pages
-from silversmith.formats.content import Content
+from silversmith.formats.archives.content import Content
 from silversmith.formats.table import ROW, Table, checked_names, shorten
 
 #: A file in memory is read at once if it has no more cells than this. A few bytes of Parquet may stand for millions.

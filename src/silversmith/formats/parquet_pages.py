@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from typing import Any, BinaryIO, NamedTuple
 
 from silversmith.errors import DataError, Place
-from silversmith.formats.content import Content
+from silversmith.formats.archives.content import Content
 from silversmith.formats.table import shorten
 
 _MAGIC = b"PAR1"

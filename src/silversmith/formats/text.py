@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Final
 
 from silversmith.errors import DataError, Place
-from silversmith.formats.content import Collected, Content
+from silversmith.formats.archives.content import Collected, Content
 from silversmith.formats.table import shorten
 
 BOM: Final = b"\xef\xbb\xbf"

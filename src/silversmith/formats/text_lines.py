@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from silversmith.errors import DataError, Place
 from silversmith.formats import text
-from silversmith.formats.content import Content
+from silversmith.formats.archives.content import Content
 from silversmith.formats.table import shorten
 
 #: Bytes that are split into lines at once.

@@ -10,7 +10,7 @@ import polars as pl
 
 from silversmith.errors import DataError, Place
 from silversmith.formats import infer
-from silversmith.formats.content import Content
+from silversmith.formats.archives.content import Content
 from silversmith.formats.table import (
     ROW,
     Table,

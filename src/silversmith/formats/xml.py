@@ -9,7 +9,7 @@ from typing import BinaryIO
 
 from silversmith.errors import DataError, DefinitionError, Place
 from silversmith.formats import text
-from silversmith.formats.content import Content
+from silversmith.formats.archives.content import Content
 from silversmith.formats.table import MOST_COLUMNS, Table, shorten
 from silversmith.formats.text_rows import Reading, TextBlock, refuse_sparse, table_of
 

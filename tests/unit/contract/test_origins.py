@@ -15,7 +15,7 @@ from silversmith import Contract, Csv, FixedWidth, Json, Lines, Pipeline
 from silversmith.contract.origins import with_origins
 from silversmith.convert import convert
 from silversmith.formats import Reader, origins
-from silversmith.formats.content import Content
+from silversmith.formats.archives.content import Content
 from silversmith.formats.csv_blocks import Shape
 from silversmith.formats.csv_records import Dialect, Records
 from silversmith.formats.table import Table

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from silversmith.errors import DataError
 from silversmith.formats import ROW, Arrow, arrow, arrow_messages, read
-from silversmith.formats.content import Content
+from silversmith.formats.archives.content import Content
 from silversmith.stores import Source
 
 Opener = Callable[..., Source]

@@ -17,9 +17,9 @@ from hypothesis import strategies as st
 
 from silversmith.errors import DataError
 from silversmith.formats import read
-from silversmith.formats.compression import COMPRESSIONS, stripped
-from silversmith.formats.content import LEAST_UNPACKED, unpack
-from silversmith.formats.scratch import Scratch
+from silversmith.formats.archives.compression import COMPRESSIONS, stripped
+from silversmith.formats.archives.content import LEAST_UNPACKED, unpack
+from silversmith.formats.archives.scratch import Scratch
 from silversmith.stores import IN_MEMORY, Source
 
 if sys.version_info >= (3, 14):

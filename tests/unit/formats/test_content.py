@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 
 from silversmith.errors import DataError
 from silversmith.formats import ROW, Csv, read
-from silversmith.formats.content import LEAST_UNPACKED, unpack
-from silversmith.formats.scratch import Scratch
+from silversmith.formats.archives.content import LEAST_UNPACKED, unpack
+from silversmith.formats.archives.scratch import Scratch
 from silversmith.stores import IN_MEMORY, Source
 
 Opener = Callable[..., Source]

@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 
 from silversmith.errors import DataError, DefinitionError
 from silversmith.formats import ROW, Csv, Table, csv
-from silversmith.formats.content import Content
+from silversmith.formats.archives.content import Content
+from silversmith.formats.archives.scratch import Scratch
 from silversmith.formats.csv_records import LONGEST_FIELD, MOST_MALFORMED
-from silversmith.formats.scratch import Scratch
 
 
 def by_records(data: bytes, options: Csv | None = None, wanted: tuple[str, ...] = ()) -> Table:

@@ -18,8 +18,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from silversmith.errors import DataError, DefinitionError
-from silversmith.formats import ROW, Csv, Excel, read, sheets
-from silversmith.formats.sheets import as_text, is_builtin_moment, is_moment, moment
+from silversmith.formats import ROW, Csv, Excel, read
+from silversmith.formats.excel import sheets
+from silversmith.formats.excel.sheets import as_text, is_builtin_moment, is_moment, moment
 from silversmith.stores import Source
 
 Opener = Callable[..., Source]

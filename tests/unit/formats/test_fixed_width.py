@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from silversmith.errors import DataError, DefinitionError
 from silversmith.formats import ROW, FixedWidth, fixed_width, read
-from silversmith.formats.content import Content
+from silversmith.formats.archives.content import Content
 from silversmith.stores import Source
 
 Opener = Callable[..., Source]

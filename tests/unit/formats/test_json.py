@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from silversmith.errors import DataError, DefinitionError
 from silversmith.formats import ROW, Json, Table, json, read
-from silversmith.formats.content import Content
+from silversmith.formats.archives.content import Content
 from silversmith.stores import Source
 
 Opener = Callable[..., Source]

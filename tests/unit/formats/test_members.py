@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 
 from silversmith.errors import DataError, DefinitionError
 from silversmith.formats import Archive, Csv, read
-from silversmith.formats.content import LEAST_UNPACKED
-from silversmith.formats.members import MOST_MEMBERS, NOISE, unpack_all
-from silversmith.formats.scratch import Scratch
-from silversmith.formats.zips import MOST_ENTRIES, office
+from silversmith.formats.archives.content import LEAST_UNPACKED
+from silversmith.formats.archives.members import MOST_MEMBERS, NOISE, unpack_all
+from silversmith.formats.archives.scratch import Scratch
+from silversmith.formats.archives.zips import MOST_ENTRIES, office
 from silversmith.stores import IN_MEMORY, Source
 
 Opener = Callable[..., Source]

@@ -13,7 +13,7 @@ from pyarrow import parquet as pq
 
 from silversmith.errors import DataError
 from silversmith.formats import parquet_pages
-from silversmith.formats.content import Content
+from silversmith.formats.archives.content import Content
 
 ROWS = pa.table(
     {"n": list(range(5000)), "s": [f"s{n % 40}" for n in range(5000)], "l": [[n] * (n % 3) for n in range(5000)]}

@@ -14,7 +14,7 @@ from silversmith.formats.table import shorten
 if TYPE_CHECKING:
     from zipfile import ZipFile, ZipInfo
 
-    from silversmith.formats.content import Content
+    from silversmith.formats.archives.content import Content
 
 #: What a zip archive begins with; the second is an empty one.
 MAGICS = (b"PK\x03\x04", b"PK\x05\x06")

@@ -12,9 +12,9 @@ from math import inf, isfinite
 from pyexpat import XMLParserType
 from typing import TYPE_CHECKING
 
-from silversmith.formats import ooxml
-from silversmith.formats.ooxml import local, unreadable
-from silversmith.formats.sheets import Cell, Row, is_builtin_moment, is_moment, moment
+from silversmith.formats.excel import ooxml
+from silversmith.formats.excel.ooxml import local, unreadable
+from silversmith.formats.excel.sheets import Cell, Row, is_builtin_moment, is_moment, moment
 from silversmith.formats.table import shorten
 
 if TYPE_CHECKING:

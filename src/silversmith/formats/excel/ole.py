@@ -9,7 +9,7 @@ import struct
 from array import array
 from collections.abc import Iterator
 
-from silversmith.formats.ooxml import unreadable
+from silversmith.formats.excel.ooxml import unreadable
 
 MAGIC = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
 

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import BinaryIO
 
 from silversmith.errors import DataError
-from silversmith.formats.compression import compression_of, stripped
-from silversmith.formats.scratch import Scratch
+from silversmith.formats.archives.compression import compression_of, stripped
+from silversmith.formats.archives.scratch import Scratch
 from silversmith.stores import IN_MEMORY, Source
 
 #: What is unpacked may grow to this many bytes, or to MOST_RATIO times its packed size where that is more. Text seldom

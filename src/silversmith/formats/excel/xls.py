@@ -10,10 +10,10 @@ from collections.abc import Callable, Iterator
 from math import isfinite
 
 from silversmith.errors import DataError
-from silversmith.formats.content import Content
-from silversmith.formats.ole import Compound
-from silversmith.formats.ooxml import unreadable
-from silversmith.formats.sheets import Cell, Row, is_builtin_moment, is_moment, moment
+from silversmith.formats.archives.content import Content
+from silversmith.formats.excel.ole import Compound
+from silversmith.formats.excel.ooxml import unreadable
+from silversmith.formats.excel.sheets import Cell, Row, is_builtin_moment, is_moment, moment
 
 #: The largest workbook, in bytes: it is held in memory.
 LARGEST = 64 * 1024 * 1024

@@ -12,9 +12,9 @@ from math import isfinite
 from pyexpat import XMLParserType
 from typing import TYPE_CHECKING
 
-from silversmith.formats import ooxml
-from silversmith.formats.ooxml import unreadable
-from silversmith.formats.sheets import Cell, Row, time_of_day
+from silversmith.formats.excel import ooxml
+from silversmith.formats.excel.ooxml import unreadable
+from silversmith.formats.excel.sheets import Cell, Row, time_of_day
 from silversmith.formats.table import shorten
 
 if TYPE_CHECKING:

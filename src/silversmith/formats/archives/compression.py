@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
 from silversmith.errors import DataError
 
 if TYPE_CHECKING:
-    from silversmith.formats.content import Content
+    from silversmith.formats.archives.content import Content
 
 _PIECE = 1024 * 1024
 

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from silversmith.errors import DataError, DefinitionError
-from silversmith.formats import ooxml
-from silversmith.formats.content import Content
-from silversmith.formats.sheets import Row, is_blank, sheet
+from silversmith.formats.archives.content import Content
+from silversmith.formats.excel import ooxml
+from silversmith.formats.excel.sheets import Row, is_blank, sheet
 from silversmith.formats.table import ROW, Table, shorten
 
 _OLD = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
@@ -104,7 +104,7 @@ def read(content: Content, options: Excel) -> Table:
 @contextmanager
 def _opened(content: Content, kind: str) -> Iterator[_Workbook]:
     if kind == "xls":
-        from silversmith.formats.xls import Workbook as OldWorkbook
+        from silversmith.formats.excel.xls import Workbook as OldWorkbook
 
         yield OldWorkbook(content)
         return
@@ -112,11 +112,11 @@ def _opened(content: Content, kind: str) -> Iterator[_Workbook]:
         raise ooxml.unreadable("it begins as no workbook does; its name may be wrong")
     with ooxml.opened(content) as archive:
         if kind == "ods":
-            from silversmith.formats.ods import Workbook as OpenWorkbook
+            from silversmith.formats.excel.ods import Workbook as OpenWorkbook
 
             yield OpenWorkbook(archive)
         else:
-            from silversmith.formats.xlsx import Workbook
+            from silversmith.formats.excel.xlsx import Workbook
 
             yield Workbook(archive)
 

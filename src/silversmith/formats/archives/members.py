@@ -13,10 +13,10 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from silversmith.errors import DataError, DefinitionError
-from silversmith.formats import tars, zips
-from silversmith.formats.compression import compression_of, stripped
-from silversmith.formats.content import Content, collect, packed
-from silversmith.formats.scratch import Scratch
+from silversmith.formats.archives import tars, zips
+from silversmith.formats.archives.compression import compression_of, stripped
+from silversmith.formats.archives.content import Content, collect, packed
+from silversmith.formats.archives.scratch import Scratch
 from silversmith.formats.table import shorten
 from silversmith.patterns import InvalidPattern
 from silversmith.patterns.keys import KeyPattern

@@ -8,8 +8,8 @@ from pyexpat import ExpatError, ParserCreate, XMLParserType
 from typing import TYPE_CHECKING
 
 from silversmith.errors import DataError
-from silversmith.formats import zips
-from silversmith.formats.content import LEAST_UNPACKED, MOST_RATIO, Content
+from silversmith.formats.archives import zips
+from silversmith.formats.archives.content import LEAST_UNPACKED, MOST_RATIO, Content
 from silversmith.formats.table import shorten
 
 if TYPE_CHECKING:

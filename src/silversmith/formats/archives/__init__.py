@@ -1,0 +1,1 @@
+"""Objects unpacked: compressions, zip and tar archives, and the bytes that readers get."""
