@@ -20,7 +20,8 @@ from hypothesis import strategies as st
 from silversmith.errors import DataError, DefinitionError
 from silversmith.formats import ROW, Csv, Excel, read
 from silversmith.formats.excel import sheets
-from silversmith.formats.excel.sheets import as_text, is_builtin_moment, is_moment, moment
+from silversmith.formats.excel.sheets import as_text, moment
+from silversmith.formats.excel.xlsx import is_builtin_moment, is_moment
 from silversmith.stores import Source
 
 Opener = Callable[..., Source]
@@ -60,13 +61,23 @@ def xls(book: dict[str, Cells]) -> bytes:
 
 
 def ods(book: dict[str, Cells]) -> bytes:
-    text = "<office:document-content xmlns:office='o' xmlns:table='t' xmlns:text='x' xmlns:calcext='c'>"
+    text = ODS_HEAD
     for name, rows in book.items():
         text += f"<table:table table:name='{escape(name)}'>"
         for row in rows:
             text += "<table:table-row>" + "".join(map(_ods_cell, row)) + "</table:table-row>"
         text += "</table:table>"
-    return ods_of(text + "</office:document-content>")
+    return ods_of(text + ODS_TAIL)
+
+
+ODS_HEAD = (
+    "<office:document-content xmlns:office='urn:oasis:names:tc:opendocument:xmlns:office:1.0' "
+    "xmlns:table='urn:oasis:names:tc:opendocument:xmlns:table:1.0' "
+    "xmlns:text='urn:oasis:names:tc:opendocument:xmlns:text:1.0' "
+    "xmlns:calcext='urn:org:documentfoundation:names:experimental:calc:xmlns:calcext:1.0'>"
+    "<office:body><office:spreadsheet>"
+)
+ODS_TAIL = "</office:spreadsheet></office:body></office:document-content>"
 
 
 def ods_of(content: str) -> bytes:
@@ -273,9 +284,9 @@ def test_words_that_go_on_in_another_record(in_memory: Opener) -> None:
 
 def test_what_is_written_many_times(in_memory: Opener) -> None:
     def table(row: str) -> bytes:
-        head = "<d xmlns:office='o' xmlns:table='t' xmlns:text='x'><table:table table:name='S'>"
+        head = f"{ODS_HEAD}<table:table table:name='S'>"
         cell = "<table:table-cell office:value-type='string'><text:p>a</text:p></table:table-cell>"
-        return ods_of(f"{head}<table:table-row>{cell}</table:table-row>{row}</table:table></d>")
+        return ods_of(f"{head}<table:table-row>{cell}</table:table-row>{row}</table:table>{ODS_TAIL}")
 
     number = "<table:table-cell office:value-type='float' office:value='5'{}/>"
     wide = " table:number-columns-repeated='16384'"
@@ -322,7 +333,7 @@ def test_what_is_no_workbook(in_memory: Opener) -> None:
     assert refused(in_memory(b"", "x.xlsx")).code == "EmptyFile"
     assert refused(in_memory(b"a,b\n1,2\n", "x.xlsx")).code == "UnreadableExcel"
     assert refused(in_memory(b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(600), "x.xls")).code == "UnreadableExcel"
-    for part, code in (("word/document.xml", "UnknownFormat"), ("xl/workbook.bin", "UnknownFormat")):
+    for part, code in (("word/document.xml", "UnknownFormat"), ("xl/workbook.bin", "UnreadableExcel")):
         buffer = io.BytesIO()
         with zipfile.ZipFile(buffer, "w") as archive:
             archive.writestr(part, "x")
@@ -425,8 +436,19 @@ def test_moments_come_back_to_the_millisecond(one: datetime) -> None:
 
 
 def test_cells_as_text() -> None:
-    cells = [None, "a", True, 1.0, 1.5, 1e300, 2.0**60, date(2026, 1, 2), time(3, 4), datetime(2026, 1, 2)]  # noqa: DTZ001
-    said = [None, "a", "true", "1", "1.5", "1e+300", "1.152921504606847e+18", "2026-01-02", "03:04:00", "2026-01-02"]
+    cells = [
+        None,
+        "a",
+        True,
+        1.0,
+        1.5,
+        1e300,
+        2.0**60,
+        time(3, 4),
+        datetime(2026, 1, 2),
+        timedelta(hours=30, seconds=1.5),
+    ]
+    said = [None, "a", "true", "1", "1.5", "1e+300", "1.152921504606847e+18", "03:04:00", "2026-01-02", "30:00:01.5"]
     assert [as_text(cell) for cell in cells] == said
 
 

@@ -19,6 +19,11 @@ LEAST_UNPACKED = 256 * 1024 * 1024
 MOST_RATIO = 100
 
 
+def unpacked_limit(packed_size: int) -> int:
+    """How many bytes may come out of so many."""
+    return max(LEAST_UNPACKED, MOST_RATIO * packed_size)
+
+
 @dataclass(frozen=True)
 class Content:
     """``data`` or ``path``, never both. ``name`` is the key without ``.gz``; ``packing`` is ``+gzip`` or empty.
@@ -95,7 +100,7 @@ def collect(pieces: Iterable[bytes], of: Content, *, name: str, packing: str, us
     Raises:
         DataError: ``TooLarge``, or what the pieces raise.
     """
-    collected = Collected(of.scratch, max(LEAST_UNPACKED, MOST_RATIO * of.size), used)
+    collected = Collected(of.scratch, unpacked_limit(of.size), used)
     try:
         for piece in pieces:
             collected.add(piece)

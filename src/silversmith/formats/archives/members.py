@@ -100,7 +100,7 @@ def unpack_all(source: Source, scratch: Scratch, chosen: Archive | None = None) 
 def _unzip(content: Content, chosen: Archive) -> list[Content]:
     """A workbook is a zip archive, too: that one is a file."""
     with content.open() as file, closing(zips.opened(content, file)) as archive:
-        kind = zips.office(archive.namelist())
+        kind = zips.office(archive)
         if kind:
             return [replace(content, kind=kind)]
         if content.packing:
@@ -148,7 +148,7 @@ def _alone(content: Content) -> Content:
     """A file that came out of one packing, proved to be in no other. A workbook in an archive is no archive."""
     if content.head(4).startswith(zips.MAGICS):
         with content.open() as file, closing(zips.opened(content, file)) as archive:
-            kind = zips.office(archive.namelist())
+            kind = zips.office(archive)
         if not kind:
             raise _nested(_called(content, "a zip archive"))
         return replace(content, kind=kind)

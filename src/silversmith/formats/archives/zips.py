@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -118,18 +118,38 @@ def pieces(archive: ZipFile, member: ZipInfo) -> Iterator[bytes]:
             yield piece
 
 
-def office(names: Sequence[str]) -> str:
-    """Which kind of document made of zipped parts has members of these names; empty if none.
+def office(archive: ZipFile) -> str:
+    """The kind of office document that the archive is: ``xlsx``, ``xlsb``, ``docx``, ``pptx``, ``ods``; empty if none.
 
     https://learn.microsoft.com/en-us/openspecs/office_standards/ms-xlsx/
     """
-    held = set(names)
-    if "xl/workbook.xml" in held:
-        return "xlsx"
-    if "xl/workbook.bin" in held:
-        return "xlsb"
-    if "word/document.xml" in held:
-        return "docx"
-    if "ppt/presentation.xml" in held:
-        return "pptx"
-    return "ods" if {"mimetype", "content.xml"} <= held else ""
+    members = {member.filename.replace("\\", "/").casefold(): member for member in archive.infolist()}
+    for part, kind in _MAIN_PARTS.items():
+        if part in members:
+            return kind
+    if "content.xml" in members and ("mimetype" in members or "meta-inf/manifest.xml" in members):
+        return "ods"
+    types = members.get("[content_types].xml")
+    if types is None or "_rels/.rels" not in members or types.file_size > _MOST_TYPES:
+        return ""
+    listed = b"".join(pieces(archive, types))
+    return next((kind for mark, kind in _CONTENT_TYPES.items() if mark in listed), "")
+
+
+#: The part that makes a document of a kind, where all programs but a few have it.
+_MAIN_PARTS = {
+    "xl/workbook.xml": "xlsx",
+    "xl/workbook.bin": "xlsb",
+    "word/document.xml": "docx",
+    "ppt/presentation.xml": "pptx",
+}
+
+#: Its type, where the part is elsewhere.
+_CONTENT_TYPES = {
+    b"spreadsheetml.sheet.main+xml": "xlsx",
+    b"spreadsheetml.template.main+xml": "xlsx",
+    b"ms-excel.sheet.macroEnabled.main+xml": "xlsx",
+    b"wordprocessingml.document.main+xml": "docx",
+    b"presentationml.presentation.main+xml": "pptx",
+}
+_MOST_TYPES = 1024 * 1024

@@ -1,23 +1,27 @@
-"""Worksheets of Excel and LibreOffice: one sheet of a workbook as rows, its cells as what they are."""
+"""Worksheets of Excel and LibreOffice: one sheet of a workbook as rows, each cell with the type that it has.
+
+``.xlsx`` is read by our own reader, ``.xls``, ``.xlsb`` and ``.ods`` by calamine.
+docs/decisions/0114-workbooks-by-calamine.md
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from typing import Protocol
 
 from silversmith.errors import DataError, DefinitionError
+from silversmith.formats.archives import zips
 from silversmith.formats.archives.content import Content
-from silversmith.formats.excel import ooxml
-from silversmith.formats.excel.sheets import Row, is_blank, sheet
+from silversmith.formats.excel.sheets import Row, SheetInfo, is_blank, sheet, unreadable
 from silversmith.formats.table import ROW, Table, shorten
 
-_OLD = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
+#: The first bytes of a compound file: an .xls, or any workbook with a password.
+_COMPOUND = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
 
-#: What documents in zip archives are which are no workbooks that are read.
+#: Documents in zip archives that are no workbooks.
 _FOREIGN = {
-    "xlsb": "an Excel workbook in binary form",
     "docx": "a Word document",
     "pptx": "a PowerPoint presentation",
 }
@@ -28,8 +32,8 @@ class Excel:
     """Which sheet of a workbook to read, and how.
 
     Args:
-        sheet: its name, or its number from 1 among all sheets, as the tabs stand. None: the only one that is shown and
-            has anything in it; where there are several the file is refused, so that none is left out unnoticed.
+        sheet: its name, or its number from 1 among all sheets, as the tabs stand. None: the only sheet that is shown
+            and has anything in it; where there are several the file is refused, so that none is left out unnoticed.
         header: whether the first row that has anything in it holds the columns' names.
         skip_rows: so many rows of the sheet, from its top, are not read: titles, for example.
         columns: the columns' names, instead of the header's.
@@ -67,10 +71,8 @@ def _problem(options: Excel) -> str:
 
 class _Workbook(Protocol):
     @property
-    def names(self) -> list[str]: ...
-    @property
-    def visible(self) -> list[str]: ...
-    def rows(self, name: str) -> Iterator[Row]: ...
+    def sheets(self) -> list[SheetInfo]: ...
+    def rows(self, index: int) -> Iterator[Row]: ...
 
 
 def read(content: Content, options: Excel) -> Table:
@@ -81,7 +83,7 @@ def read(content: Content, options: Excel) -> Table:
     """
     if content.size == 0:
         raise DataError("EmptyFile", "the file is empty", hint="put it again with data")
-    kind = content.kind or ("xls" if content.head(len(_OLD)) == _OLD else "")
+    kind = content.kind or ("xls" if content.head(len(_COMPOUND)) == _COMPOUND else "")
     if kind in _FOREIGN:
         raise DataError(
             "UnknownFormat",
@@ -89,55 +91,53 @@ def read(content: Content, options: Excel) -> Table:
             hint="save the sheet as .xlsx or as CSV",
         )
     with _opened(content, kind) as workbook:
-        name = _chosen(workbook, options)
-        found = sheet(
+        index = _chosen(workbook, options)
+        name = workbook.sheets[index].name
+        read_sheet = sheet(
             name,
-            workbook.rows(name),
+            workbook.rows(index),
             header=options.header,
             skip_rows=options.skip_rows,
             names=options.columns,
         )
-    dialect = {"sheet": name, "header_row": found.header if options.header else None}
-    return Table(found.frame.lazy(), kind + content.packing, found.frame, dialect=dialect)
+    frame = read_sheet.frame
+    dialect = {"sheet": name, "header_row": read_sheet.header if options.header else None}
+    return Table(frame.lazy(), kind + content.packing, frame, dialect=dialect)
 
 
 @contextmanager
 def _opened(content: Content, kind: str) -> Iterator[_Workbook]:
-    if kind == "xls":
-        from silversmith.formats.excel.xls import Workbook as OldWorkbook
+    if kind == "xlsx":
+        from silversmith.formats.excel.xlsx import Workbook
 
-        yield OldWorkbook(content)
-        return
-    if kind not in {"xlsx", "ods"}:
-        raise ooxml.unreadable("it begins as no workbook does; its name may be wrong")
-    with ooxml.opened(content) as archive:
-        if kind == "ods":
-            from silversmith.formats.excel.ods import Workbook as OpenWorkbook
-
-            yield OpenWorkbook(archive)
-        else:
-            from silversmith.formats.excel.xlsx import Workbook
-
+        with content.open() as file, closing(zips.opened(content, file)) as archive:
             yield Workbook(archive)
+    elif kind in {"xls", "xlsb", "ods"}:
+        from silversmith.formats.excel import calamine
+
+        with closing(calamine.Workbook(content, kind)) as workbook:
+            yield workbook
+    else:
+        raise unreadable("it begins as no workbook does; its name may be wrong")
 
 
-def _chosen(workbook: _Workbook, options: Excel) -> str:
-    """The name of the sheet to read."""
-    names, chosen = workbook.names, options.sheet
+def _chosen(workbook: _Workbook, options: Excel) -> int:
+    """The index of the sheet to read, from 0."""
+    names, chosen = [one.name for one in workbook.sheets], options.sheet
     if isinstance(chosen, int):
         if chosen > len(names):
             raise _missing(f"number {chosen}", names)
-        return names[chosen - 1]
+        return chosen - 1
     if chosen is not None:
         if chosen not in names:
             raise _missing(f'called "{shorten(chosen)}"', names)
-        return chosen
-    filled = [name for name in workbook.visible if not _is_empty(workbook, name)]
+        return names.index(chosen)
+    filled = [i for i, one in enumerate(workbook.sheets) if one.visible and not _is_empty(workbook, i)]
     if len(filled) > 1:
         raise DataError(
             "SeveralSheets",
-            f"the workbook has {len(filled)} sheets with something in them: {_listed(filled)}",
-            hint=f"say which one to read: Excel(sheet={filled[0]!r})",
+            f"the workbook has {len(filled)} sheets with something in them: {_listed([names[i] for i in filled])}",
+            hint=f"say which one to read: Excel(sheet={names[filled[0]]!r})",
         )
     if not filled:
         raise DataError(
@@ -148,8 +148,8 @@ def _chosen(workbook: _Workbook, options: Excel) -> str:
     return filled[0]
 
 
-def _is_empty(workbook: _Workbook, name: str) -> bool:
-    return all(is_blank(cells) for _, cells in workbook.rows(name))
+def _is_empty(workbook: _Workbook, index: int) -> bool:
+    return all(is_blank(cells) for _, cells in workbook.rows(index))
 
 
 def _missing(what: str, names: list[str]) -> DataError:

@@ -1,13 +1,12 @@
-"""The cells of a worksheet as columns with types: a column has a type only if every cell of it has that one.
+"""The cells of a worksheet as columns with types: a column has a type only if every cell of it has that type.
 
-Libraries make nulls of the cells that are not like most. Here a column of numbers with one "n/a" or one #DIV/0! in it
-is text, all of it, so that nothing is lost and a contract can name the cell.
+A column of numbers with one "n/a" or one #DIV/0! in it is text, all of it, so that nothing is lost and a contract can
+name the cell. Most libraries make such cells null.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
 
@@ -25,18 +24,29 @@ MOST_TEXT = 128 * 1024 * 1024
 #: Rows of a sheet that become a piece of each column at once.
 _ROWS = 4096
 
+#: So many cells become pieces of columns even if they are fewer rows.
+_CELLS = 200_000
+
 #: Integers up to this one are exact in the numbers of worksheets, which are all floating.
 _EXACT = 2**53
 
-#: A cell: nothing, text, a number, true or false, a moment, a day or a time of day. Errors are their text: #N/A.
-Cell = str | float | bool | datetime | date | time | None
+#: Milliseconds of a day.
+_DAY = 86_400_000
 
-#: A row of a sheet: its number, from 1, and its cells by column, from 0. Empty rows may be left out.
+#: A cell: empty, text, a number, true or false, a moment, a time of day, or a length of time. Errors are their text:
+#: ``#N/A``. A day is the moment at which it begins.
+Cell = str | float | bool | datetime | time | timedelta | None
+
+#: A row of a sheet: its number, from 1, and its cells by column, from 0. Empty rows and cells are left out.
 Row = tuple[int, dict[int, Cell]]
 
-_BUILTIN_MOMENTS = frozenset([*range(14, 23), *range(27, 37), 45, 47, *range(50, 59)])
-_QUOTED = re.compile(r'"[^"]*"|\\.|_.|\*.|\[(?!h+\]|m+\]|s+\])[^\]]*\]', flags=re.IGNORECASE)
-_ELAPSED = re.compile(r"\[(?:h+|m+|s+)\]", flags=re.IGNORECASE)
+
+@dataclass(frozen=True)
+class SheetInfo:
+    """A worksheet as the workbook lists it. ``visible``: its tab is shown."""
+
+    name: str
+    visible: bool
 
 
 @dataclass(frozen=True)
@@ -47,26 +57,28 @@ class Sheet:
     header: int
 
 
-def is_moment(format_code: str) -> bool:
-    """Whether a number format of one's own shows a day or a time. Elapsed time, ``[h]:mm``, is a number of days."""
-    if _ELAPSED.search(format_code):
-        return False
-    bare = _QUOTED.sub("", format_code.partition(";")[0])
-    return "general" not in bare.lower() and bool(re.search(r"[ymdhs]", bare, flags=re.IGNORECASE))
+def unreadable(why: str) -> DataError:
+    """The error for a file that is no whole workbook."""
+    return DataError(
+        "UnreadableExcel",
+        f"the workbook cannot be read: {shorten(why, 200)}",
+        hint="open it and save it again; if that does not help, save the sheet as CSV",
+    )
 
 
-def is_builtin_moment(number: int) -> bool:
-    """The same for the formats that have numbers instead of codes; 46 is elapsed time.
-
-    https://learn.microsoft.com/en-us/dotnet/api/documentformat.openxml.spreadsheet.numberingformat
-    """
-    return number in _BUILTIN_MOMENTS
+def encrypted() -> DataError:
+    """The error for a workbook that needs a password."""
+    return DataError(
+        "UnreadableExcel",
+        "the workbook cannot be read: it is encrypted",
+        hint="save it without a password; S3 encrypts every object that lies in it",
+    )
 
 
 def moment(serial: float, *, since_1904: bool) -> Cell:
     """A number of days as a moment, to the millisecond; below one it is a time of day. What is no day stays a number:
     what is below zero, after the year 9999, or 60, for the 29th of February 1900, which never was."""
-    days, rest = divmod(round(serial * 86_400_000), 86_400_000)
+    days, rest = divmod(round(serial * _DAY), _DAY)
     if days < 0 or (days == 60 and not since_1904):
         return serial
     if days == 0 and not since_1904:
@@ -89,9 +101,10 @@ class Columns:
     def __init__(self, name: str) -> None:
         self._sheet = name
         self._waiting: list[dict[int, Cell]] = []
+        self._waiting_cells = 0
         self._pieces: list[dict[int, pl.Series]] = []
         self._heights: list[int] = []
-        self._cells = self._text = self._rows = 0
+        self._cells = self._characters = self._rows = 0
         self._places: set[int] = set()
         self.width = 0
 
@@ -99,51 +112,59 @@ class Columns:
         """One row.
 
         Raises:
-            DataError: ``TooLarge``, ``TooManyColumns``.
+            DataError: ``TooLarge``.
         """
-        self.width = max(self.width, max(cells, default=-1) + 1)
-        self._places.update(cells)
-        self._rows += 1
-        self._cells += len(cells)
-        self._text += sum(len(cell) for cell in cells.values() if type(cell) is str)
+        self._waiting.append(cells)
+        self._waiting_cells += len(cells)
+        if len(self._waiting) == _ROWS or self._waiting_cells > _CELLS:
+            self._flush()
+
+    def _flush(self) -> None:
+        rows, self._waiting, self._waiting_cells = self._waiting, [], 0
+        if not rows:
+            return
+        places = sorted(set[int]().union(*rows))
+        self._rows += len(rows)
+        self._cells += sum(map(len, rows))
+        self._places.update(places)
+        self.width = max(self.width, *(place + 1 for place in places), 0)
+        self._check(0)
+        pieces = {place: _series([row.get(place) for row in rows]) for place in places}
+        self._check(sum(int(one.str.len_chars().sum()) for one in pieces.values() if one.dtype == pl.String))
+        self._pieces.append(pieces)
+        self._heights.append(len(rows))
+
+    def _check(self, characters: int) -> None:
+        self._characters += characters
         many = self._cells > MOST_CELLS or len(self._places) * self._rows > 4 * MOST_CELLS
-        if many or len(self._places) > MOST_COLUMNS or self._text > MOST_TEXT:
+        if many or len(self._places) > MOST_COLUMNS or self._characters > MOST_TEXT:
             raise DataError(
                 "TooLarge",
                 f'the sheet "{shorten(self._sheet)}" has more than {MOST_CELLS:,} cells, {MOST_TEXT:,} characters or '
                 f"{MOST_COLUMNS:,} columns: worksheets are read in memory",
                 hint="save it as CSV, which has no limit",
             )
-        self._waiting.append(cells)
-        if len(self._waiting) == _ROWS:
-            self._flush()
 
-    def _flush(self) -> None:
-        rows, self._waiting = self._waiting, []
-        if not rows:
-            return
-        places = sorted({place for row in rows for place in row})
-        self._pieces.append({place: _series([row.get(place) for row in rows]) for place in places})
-        self._heights.append(len(rows))
-
-    def series(self) -> list[pl.Series]:
-        """The columns, each of the one type that all of its cells have."""
+    def series(self, width: int = 0) -> list[pl.Series]:
+        """The columns, at least ``width``, each of the one type that all of its cells have."""
         self._flush()
-        return [self._column(place) for place in range(self.width)]
+        return [self._column(place) for place in range(max(width, self.width))]
 
     def _column(self, place: int) -> pl.Series:
         pieces = [piece.get(place) for piece in self._pieces]
-        kinds = {piece.dtype for piece in pieces if piece is not None and piece.dtype != pl.Null}
-        kind = _joined(kinds)
-        made = [
-            pl.Series([None], dtype=kind).new_from_index(0, height) if piece is None else _as(piece, kind)
+        dtype = _joined({piece.dtype for piece in pieces if piece is not None and piece.dtype != pl.Null})
+        parts = [
+            pl.Series([None], dtype=dtype).new_from_index(0, height) if piece is None else _cast(piece, dtype)
             for piece, height in zip(pieces, self._heights, strict=True)
         ]
-        return pl.concat(made) if made else pl.Series([], dtype=kind)
+        if not parts:
+            return pl.Series([], dtype=dtype)
+        column = pl.concat(parts)
+        return _times(column) if column.dtype == pl.Duration("ms") else column
 
 
 def _series(cells: list[Cell]) -> pl.Series:
-    kinds = {type(cell) for cell in cells}
+    kinds = set(map(type, cells))
     kinds.discard(type(None))
     if not kinds:
         return pl.Series(cells, dtype=pl.Null)
@@ -155,7 +176,23 @@ def _series(cells: list[Cell]) -> pl.Series:
     if only is datetime:
         moments = pl.Series(cells, dtype=pl.Datetime("ms"))
         return moments.cast(pl.Date) if (moments.drop_nulls().dt.time() == time(0)).all() else moments
-    return pl.Series(cells, dtype={str: pl.String, bool: pl.Boolean, date: pl.Date, time: pl.Time}[only])
+    return pl.Series(cells, dtype=_DTYPES[only])
+
+
+_DTYPES: dict[type, pl.DataType] = {
+    str: pl.String(),
+    bool: pl.Boolean(),
+    time: pl.Time(),
+    timedelta: pl.Duration("ms"),
+}
+
+
+def _times(lengths: pl.Series) -> pl.Series:
+    """Lengths of time, if all of them are within a day, as times of day; else as numbers of days."""
+    milliseconds = lengths.cast(pl.Int64)
+    if milliseconds.is_between(0, _DAY - 1).all():
+        return (milliseconds * 1_000_000).cast(pl.Time)
+    return _numbers(milliseconds / _DAY)
 
 
 def _numbers(numbers: pl.Series) -> pl.Series:
@@ -165,20 +202,20 @@ def _numbers(numbers: pl.Series) -> pl.Series:
     return numbers.cast(pl.Int64) if whole.all() else numbers
 
 
-def _joined(kinds: set[pl.DataType]) -> pl.DataType:
-    if not kinds:
+def _joined(dtypes: set[pl.DataType]) -> pl.DataType:
+    if not dtypes:
         return pl.String()
-    if len(kinds) == 1:
-        return next(iter(kinds))
-    if kinds == {pl.Int64(), pl.Float64()}:
+    if len(dtypes) == 1:
+        return next(iter(dtypes))
+    if dtypes == {pl.Int64(), pl.Float64()}:
         return pl.Float64()
-    return pl.Datetime("ms") if kinds == {pl.Date(), pl.Datetime("ms")} else pl.String()
+    return pl.Datetime("ms") if dtypes == {pl.Date(), pl.Datetime("ms")} else pl.String()
 
 
-def _as(piece: pl.Series, kind: pl.DataType) -> pl.Series:
-    if kind != pl.String() or piece.dtype in {pl.String(), pl.Null()}:
-        return piece.cast(kind)
-    if piece.dtype in {pl.Float64(), pl.Datetime("ms"), pl.Time()}:
+def _cast(piece: pl.Series, dtype: pl.DataType) -> pl.Series:
+    if dtype != pl.String() or piece.dtype in {pl.String(), pl.Null()}:
+        return piece.cast(dtype)
+    if piece.dtype in {pl.Float64(), pl.Datetime("ms"), pl.Time(), pl.Duration("ms")}:
         return pl.Series([as_text(cell) for cell in piece.to_list()], dtype=pl.String)
     return piece.cast(pl.String)
 
@@ -193,17 +230,27 @@ def as_text(cell: Cell) -> str | None:
         return str(int(cell)) if cell.is_integer() and abs(cell) <= _EXACT else repr(cell)
     if isinstance(cell, datetime) and cell.time() == time(0):
         return cell.date().isoformat()
+    if isinstance(cell, timedelta):
+        return _length_as_text(cell)
     return cell.isoformat(sep=" ") if isinstance(cell, datetime) else cell.isoformat()
 
 
+def _length_as_text(length: timedelta) -> str:
+    """As ``[hh]:mm:ss`` shows it."""
+    seconds = abs(length) // timedelta(seconds=1)
+    rest = f"{abs(length) % timedelta(seconds=1) / timedelta(seconds=1):.3f}"[1:].rstrip("0").rstrip(".")
+    sign = "-" if length < timedelta(0) else ""
+    return f"{sign}{seconds // 3600:02}:{seconds // 60 % 60:02}:{seconds % 60:02}{rest}"
+
+
 def sheet(name: str, rows: Iterable[Row], *, header: bool, skip_rows: int, names: Sequence[str] | None) -> Sheet:
-    """The rows of a sheet under their names. Empty rows are none, and columns without name and cells are none.
+    """The rows of a sheet under their names. Empty rows do not count, and columns without name and cells do not either.
 
     Raises:
         DataError: ``EmptyFile``, ``DuplicateColumns``, ``WrongColumns``, ``TooLarge`` … .
     """
-    found = _present(rows, skip_rows)
-    first = next(found, None)
+    filled = ((number, cells) for number, cells in rows if number > skip_rows and not is_blank(cells))
+    first = next(filled, None)
     if first is None:
         raise DataError(
             "EmptyFile",
@@ -215,12 +262,10 @@ def sheet(name: str, rows: Iterable[Row], *, header: bool, skip_rows: int, names
     heads = {place: as_text(cell) or "" for place, cell in first[1].items()} if header else {}
     if not header:
         columns.add(first[1])
-    for _, cells in found:
+    for _, cells in filled:
         columns.add(cells)
-    width = max(columns.width, max(heads, default=-1) + 1)
-    columns.width = width
-    series = columns.series()
-    used = [place for place in range(width) if heads.get(place) or series[place].null_count() < series[place].len()]
+    series = columns.series(max(heads, default=-1) + 1)
+    used = [place for place, one in enumerate(series) if heads.get(place) or one.null_count() < one.len()]
     if names is not None and len(names) != len(used):
         raise DataError(
             "WrongColumns",
@@ -228,20 +273,13 @@ def sheet(name: str, rows: Iterable[Row], *, header: bool, skip_rows: int, names
             hint="name as many columns as the sheet has: Excel(columns=[…])",
             place=Place(row=first[0]),
         )
-    called = list(names) if names is not None else [heads.get(place) or f"column_{place + 1}" for place in used]
-    checked_names(called)
-    made = [series[place].alias(label) for place, label in zip(used, called, strict=True)]
-    height = made[0].len() if made else 0
-    return Sheet(pl.DataFrame([*made, row_numbers(range(1, height + 1))]), first[0])
+    labels = list(names) if names is not None else [heads.get(place) or f"column_{place + 1}" for place in used]
+    checked_names(labels)
+    data = [series[place].alias(label) for place, label in zip(used, labels, strict=True)]
+    height = data[0].len() if data else 0
+    return Sheet(pl.DataFrame([*data, row_numbers(range(1, height + 1))]), first[0])
 
 
 def is_blank(cells: dict[int, Cell]) -> bool:
     """Whether a row has nothing in it but blanks."""
-    return all(cell is None or (isinstance(cell, str) and not cell.strip()) for cell in cells.values())
-
-
-def _present(rows: Iterable[Row], skip_rows: int) -> Iterator[Row]:
-    """Rows with anything in them, after those to skip. An empty text is as good as nothing."""
-    for number, cells in rows:
-        if number > skip_rows and not is_blank(cells):
-            yield number, {place: cell for place, cell in cells.items() if cell != ""}
+    return all(isinstance(cell, str) and not cell.strip() for cell in cells.values())

@@ -1,158 +1,259 @@
-"""Workbooks of Excel since 2007 (.xlsx, .xlsm): their sheets, row by row, with memory for one row and the words.
+"""Workbooks of Excel since 2007 (.xlsx, .xlsm), read row by row, in memory for one row and the shared strings.
 
-https://learn.microsoft.com/en-us/openspecs/office_standards/ms-oi29500/
+A workbook is a zip archive of XML parts. Relationships say which part is what, so that no part is known by its path.
+An element counts only with the namespace and the depth that the schema gives it: extensions repeat its names elsewhere.
+https://ecma-international.org/publications-and-standards/standards/ecma-376/
 """
 
 from __future__ import annotations
 
+import posixpath
 import re
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from math import inf, isfinite
-from pyexpat import XMLParserType
+from pyexpat import ExpatError, ParserCreate, XMLParserType
 from typing import TYPE_CHECKING
 
-from silversmith.formats.excel import ooxml
-from silversmith.formats.excel.ooxml import local, unreadable
-from silversmith.formats.excel.sheets import Cell, Row, is_builtin_moment, is_moment, moment
+from silversmith.errors import DataError
+from silversmith.formats.archives import zips
+from silversmith.formats.archives.content import unpacked_limit
+from silversmith.formats.excel.sheets import Cell, Row, SheetInfo, moment, unreadable
 from silversmith.formats.table import shorten
 
 if TYPE_CHECKING:
-    from zipfile import ZipFile
+    from zipfile import ZipFile, ZipInfo
 
 #: The largest sheet that Excel knows.
-MOST_ROWS, MOST_PLACES = 1_048_576, 16_384
+MOST_ROWS, MOST_COLUMNS = 1_048_576, 16_384
+
+#: The most XML of a part that is held in memory, such as the shared strings, in bytes.
+MOST_PART = 128 * 1024 * 1024
+
+#: The namespaces of the transitional and of the strict form, of elements and of references to relationships.
+_MAIN = ("http://schemas.openxmlformats.org/spreadsheetml/2006/main", "http://purl.oclc.org/ooxml/spreadsheetml/main")
+_REFERENCES = (
+    "http://schemas.openxmlformats.org/officeDocument/2006/relationships",
+    "http://purl.oclc.org/ooxml/officeDocument/relationships",
+)
+_PACKAGE = ("http://schemas.openxmlformats.org/package/2006/relationships",)
+
+#: Number formats that have numbers instead of codes and show a day or a time; 46 is elapsed time.
+#: https://learn.microsoft.com/en-us/dotnet/api/documentformat.openxml.spreadsheet.numberingformat
+_BUILTIN_MOMENTS = frozenset([*range(14, 23), *range(27, 37), 45, 47, *range(50, 59)])
+_QUOTED = re.compile(r'"[^"]*"|\\.|_.|\*.|\[(?!h+\]|m+\]|s+\])[^\]]*\]', flags=re.IGNORECASE)
+_ELAPSED = re.compile(r"\[(?:h+|m+|s+)\]", flags=re.IGNORECASE)
 
 _ESCAPED = re.compile(r"_x([0-9A-Fa-f]{4})_")
-_REFERENCE = re.compile(r"[A-Z]{1,3}[0-9]+")
+_REFERENCE = re.compile(r"[A-Za-z]{1,3}[0-9]+")
 
 
 class Workbook:
-    """A workbook's sheets by name. ``visible`` are those that are shown."""
+    """The worksheets of a workbook.
+
+    Raises:
+        DataError: ``UnreadableExcel``, ``TooLarge``.
+    """
 
     def __init__(self, archive: ZipFile) -> None:
-        self._archive = archive
-        for part in ("xl/workbook.xml", "xl/_rels/workbook.xml.rels", "xl/styles.xml", "xl/sharedStrings.xml"):
-            ooxml.check_size(archive, part, ooxml.MOST_PARTS)
-        targets = _targets(archive)
-        self._parts: dict[str, str] = {}
+        self._package = _Package(archive)
+        part = self._package.main_part()
+        related = self._package.relationships(part)
+        targets = {identifier: target for identifier, kind, target in related if kind == "worksheet"}
+        self._styles_part = next((target for _, kind, target in related if kind == "styles"), None)
+        self._strings_part = next((target for _, kind, target in related if kind == "sharedStrings"), None)
+        self._parts: list[str] = []
         self._since_1904 = False
-        self.visible: list[str] = []
-        for name, attributes in _elements(archive, "xl/workbook.xml"):
-            if name == "workbookPr":
-                self._since_1904 = attributes.get("date1904") in {"1", "true"}
-            elif name == "sheet":
-                self._note(attributes, targets)
-        self._words: list[str] | None = None
-        self._moments: list[bool] | None = None
+        self._strings: list[str] | None = None
+        self._days: dict[str, bool] = {}
+        self.sheets: list[SheetInfo] = []
+        for path, attributes in self._package.elements(part, _MAIN):
+            if path == "workbook/workbookPr":
+                self._since_1904 = attributes.get("date1904") in {"1", "true", "on"}
+            elif path == "workbook/sheets/sheet":
+                target = targets.get(
+                    next((attributes[f"{one} id"] for one in _REFERENCES if f"{one} id" in attributes), "")
+                )
+                if target is not None:
+                    self._parts.append(target)
+                    shown = attributes.get("state") not in {"hidden", "veryHidden"}
+                    self.sheets.append(SheetInfo(attributes.get("name", ""), shown))
 
-    def _note(self, attributes: dict[str, str], targets: dict[str, str]) -> None:
-        identifier = next((value for key, value in attributes.items() if local(key) == "id" and ":" in key), "")
-        name, target = attributes.get("name", ""), targets.get(identifier)
-        if target is not None:
-            self._parts[name] = target
-            if attributes.get("state", "visible") == "visible":
-                self.visible.append(name)
-
-    @property
-    def names(self) -> list[str]:
-        """All worksheets, hidden ones too."""
-        return list(self._parts)
-
-    def rows(self, name: str) -> Iterator[Row]:
+    def rows(self, index: int) -> Iterator[Row]:
         """The rows of a sheet.
 
         Raises:
             DataError: ``UnreadableExcel``, ``TooLarge``.
         """
-        if self._words is None:
-            self._words = _shared_strings(self._archive)
-        if self._moments is None:
-            self._moments = _styles(self._archive)
-        part = self._parts[name]
-        ooxml.check_size(self._archive, part)
-        rows = _Rows(self._words, self._moments, since_1904=self._since_1904)
-        for _ in ooxml.parse(self._archive, part, rows.prepare):
-            yield from rows.taken()
+        if self._strings is None:
+            self._strings = _shared_strings(self._package, self._strings_part)
+            self._days = _moment_styles(self._package, self._styles_part)
+        decoder = _SheetDecoder(self._strings, self._days, since_1904=self._since_1904)
+        for _ in self._package.parse(self._parts[index], decoder.prepare, limit=None):
+            yield from decoder.take()
 
 
-def _targets(archive: ZipFile) -> dict[str, str]:
-    """The parts of the worksheets, by the ids that the workbook has for them."""
-    found = {}
-    for name, attributes in _elements(archive, "xl/_rels/workbook.xml.rels"):
-        if name == "Relationship" and attributes.get("Type", "").endswith("/worksheet"):
-            target = attributes.get("Target", "")
-            found[attributes.get("Id", "")] = target[1:] if target.startswith("/") else f"xl/{target}"
-    return found
+class _Package:
+    """The parts of an Office document. Names are compared without case, and a backslash counts as a slash."""
+
+    def __init__(self, archive: ZipFile) -> None:
+        self._archive = archive
+        self._members = {_folded(member.filename): member for member in reversed(archive.infolist())}
+
+    def main_part(self) -> str:
+        """The workbook's part: the root's relationships name it."""
+        if _folded("_rels/.rels") in self._members:
+            for _, kind, target in self.relationships(""):
+                if kind == "officeDocument":
+                    return target
+        return "xl/workbook.xml"
+
+    def relationships(self, part: str) -> list[tuple[str, str, str]]:
+        """Id, last word of the type, and target of each relationship of a part; ``""`` is the package itself."""
+        folder, name = posixpath.split(part)
+        found = []
+        for path, attributes in self.elements(posixpath.join(folder, "_rels", f"{name}.rels"), _PACKAGE):
+            if path == "Relationships/Relationship" and attributes.get("TargetMode") != "External":
+                target = posixpath.normpath(
+                    posixpath.join("/", folder, attributes.get("Target", "").replace("\\", "/"))
+                )
+                kind = attributes.get("Type", "").rpartition("/")[2]
+                found.append((attributes.get("Id", ""), kind, target.lstrip("/")))
+        return found
+
+    def has(self, part: str) -> bool:
+        return _folded(part) in self._members
+
+    def elements(self, part: str, namespaces: tuple[str, ...]) -> Iterator[tuple[str, dict[str, str]]]:
+        """The path of local names and the attributes of each element of these namespaces, as they begin. Where an
+        element of another namespace is among those around it, the path says so with a ``*``."""
+        begun: list[tuple[str, dict[str, str]]] = []
+        path: list[str] = []
+
+        def start(name: str, attributes: dict[str, str]) -> None:
+            namespace, _, local = name.rpartition(" ")
+            path.append(local if namespace in namespaces else "*")
+            begun.append(("/".join(path[-8:]), attributes))
+
+        def end(_: str) -> None:
+            path.pop()
+
+        def prepare(parser: XMLParserType) -> None:
+            parser.StartElementHandler, parser.EndElementHandler = start, end
+
+        for _ in self.parse(part, prepare, limit=MOST_PART):
+            yield from begun
+            begun.clear()
+
+    def parse(self, part: str, prepare: Callable[[XMLParserType], None], *, limit: int | None) -> Iterator[None]:
+        """Parse a part, a piece at a time. ``prepare`` sets the handlers; names are ``namespace local``. ``limit`` is
+        in bytes of XML; None: what any object may unpack to.
+
+        Raises:
+            DataError: ``UnreadableExcel``, ``TooLarge``.
+        """
+        member = self._members.get(_folded(part))
+        if member is None:
+            raise unreadable(f'it has no part "{shorten(part)}"')
+        check_size(member, limit)
+        parser = ParserCreate(namespace_separator=" ")
+        parser.buffer_text = True
+        parser.StartDoctypeDeclHandler = refuse_doctype
+        prepare(parser)
+        try:
+            for piece in zips.pieces(self._archive, member):
+                parser.Parse(piece, False)
+                yield
+            parser.Parse(b"", True)
+            yield
+        except (ExpatError, ValueError, LookupError) as error:
+            raise unreadable(f'its part "{shorten(part)}" is not XML: {error}') from None
 
 
-def _elements(archive: ZipFile, part: str) -> Iterator[tuple[str, dict[str, str]]]:
-    """The elements of a small part as they begin."""
-    found: list[tuple[str, dict[str, str]]] = []
+def check_size(member: ZipInfo, limit: int | None = None) -> None:
+    """Raise DataError ``TooLarge`` for a part with more bytes than ``limit``; None: than any object may unpack to. No
+    more than its directory says is ever unpacked of a part."""
+    limit = unpacked_limit(member.compress_size) if limit is None else limit
+    if member.file_size > limit:
+        raise DataError(
+            "TooLarge",
+            f'the part "{shorten(member.filename)}" of the document has {member.file_size:,} bytes; {limit:,} are read',
+            hint="save the sheet as CSV, which has no limit",
+        )
 
-    def prepare(parser: XMLParserType) -> None:
-        parser.StartElementHandler = lambda name, attributes: found.append((local(name), attributes))
 
-    for _ in ooxml.parse(archive, part, prepare):
-        yield from found
-        found.clear()
+def _folded(name: str) -> str:
+    return name.replace("\\", "/").lstrip("/").casefold()
 
 
-def _styles(archive: ZipFile) -> list[bool]:
-    """For each style of cells, whether numbers in it are moments."""
-    if "xl/styles.xml" not in archive.NameToInfo:
-        return []
+def refuse_doctype(*_: object) -> None:
+    """A handler of expat: entities, which a DOCTYPE declares, could make gigabytes of a few bytes."""
+    raise unreadable("it has a DOCTYPE, which no such document has")
+
+
+def is_moment(format_code: str) -> bool:
+    """Whether a number format of the workbook's own shows a day or a time. Elapsed time, ``[h]:mm``, is a number."""
+    if _ELAPSED.search(format_code):
+        return False
+    bare = _QUOTED.sub("", format_code.partition(";")[0])
+    return "general" not in bare.lower() and bool(re.search(r"[ymdhs]", bare, flags=re.IGNORECASE))
+
+
+def is_builtin_moment(number: int) -> bool:
+    """The same for the formats that have numbers instead of codes."""
+    return number in _BUILTIN_MOMENTS
+
+
+def _moment_styles(package: _Package, part: str | None) -> dict[str, bool]:
+    """For each style of cells, by its number as text, whether numbers in it are days or times."""
+    if part is None or not package.has(part):
+        return {}
     codes: dict[str, str] = {}
-    styles: list[str] = []
-    within = ""
-    for name, attributes in _elements(archive, "xl/styles.xml"):
-        if name == "numFmt":
+    formats: list[str] = []
+    for path, attributes in package.elements(part, _MAIN):
+        if path == "styleSheet/numFmts/numFmt":
             codes[attributes.get("numFmtId", "")] = attributes.get("formatCode", "")
-        elif name in {"cellXfs", "cellStyleXfs", "cellStyles", "dxfs"}:
-            within = name
-        elif name == "xf" and within == "cellXfs":
-            styles.append(attributes.get("numFmtId", "0"))
-    return [is_moment(codes[one]) if one in codes else is_builtin_moment(_integer(one)) for one in styles]
+        elif path == "styleSheet/cellXfs/xf":
+            formats.append(attributes.get("numFmtId", "0"))
+    return {
+        str(index): is_moment(codes[one]) if one in codes else is_builtin_moment(_integer(one))
+        for index, one in enumerate(formats)
+    }
 
 
 def _integer(digits: str) -> int:
+    """A number of at most nine digits; -1 for any other text."""
     return int(digits) if digits.isascii() and digits.isdigit() and len(digits) < 10 else -1
 
 
-def _shared_strings(archive: ZipFile) -> list[str]:
-    """The words of all sheets, which cells name by their number."""
-    part = "xl/sharedStrings.xml"
-    if part not in archive.NameToInfo:
+def _shared_strings(package: _Package, part: str | None) -> list[str]:
+    """The texts of all sheets, which cells name by their number. Phonetic runs are no part of a text."""
+    if part is None or not package.has(part):
         return []
-    words: list[str] = []
+    strings: list[str] = []
     text: list[str] = []
-    listening = phonetic = False
+    path: list[str] = []
 
     def prepare(parser: XMLParserType) -> None:
         def start(name: str, _: dict[str, str]) -> None:
-            nonlocal listening, phonetic
-            name = local(name)
-            if name == "si":
+            namespace, _sep, local = name.rpartition(" ")
+            path.append(local if namespace in _MAIN else "*")
+            if local == "si" and len(path) == 2:
                 text.clear()
-            elif name == "rPh":
-                phonetic = True
-            listening = name == "t" and not phonetic
+            is_text = local == "t" and path in (["sst", "si", "t"], ["sst", "si", "r", "t"])
+            parser.CharacterDataHandler = text.append if is_text else None
 
-        def end(name: str) -> None:
-            nonlocal listening, phonetic
-            name = local(name)
-            listening = False
-            if name == "si":
-                words.append(unescaped("".join(text)))
-            elif name == "rPh":
-                phonetic = False
+        def end(_: str) -> None:
+            parser.CharacterDataHandler = None
+            if path == ["sst", "si"]:
+                strings.append(unescaped("".join(text)))
+            path.pop()
 
         parser.StartElementHandler, parser.EndElementHandler = start, end
-        parser.CharacterDataHandler = lambda data: text.append(data) if listening else None
 
-    for _ in ooxml.parse(archive, part, prepare):
+    for _ in package.parse(part, prepare, limit=MOST_PART):
         pass
-    return words
+    return strings
 
 
 def unescaped(text: str) -> str:
@@ -160,117 +261,188 @@ def unescaped(text: str) -> str:
     return _ESCAPED.sub(_character, text) if "_x" in text else text
 
 
-def _character(found: re.Match[str]) -> str:
-    code = int(found[1], 16)
-    return found[0] if 0xD800 <= code <= 0xDFFF else chr(code)  # half of a pair is no character
+def _character(match: re.Match[str]) -> str:
+    code = int(match[1], 16)
+    return match[0] if 0xD800 <= code <= 0xDFFF else chr(code)  # half of a surrogate pair is no character
 
 
-class _Rows:
-    """Makes rows of what the parser hears."""
+class _SheetDecoder:
+    """Rows out of the elements of a worksheet: ``worksheet / sheetData / row / c / v``, or ``is`` with text inside.
 
-    def __init__(self, words: list[str], moments: list[bool], *, since_1904: bool) -> None:
-        self._words = words
-        self._moments = moments
+    The handlers run once for each element of each cell, so they are closures over a few local variables.
+    """
+
+    def __init__(self, strings: list[str], days: dict[str, bool], *, since_1904: bool) -> None:
+        self._strings = strings
+        self._days = days
         self._since_1904 = since_1904
         self._rows: list[Row] = []
-        self._number = 0
-        self._cells: dict[int, Cell] = {}
-        self._place = -1
-        self._kind = self._style = ""
         self._text: list[str] = []
-        self._listening = False
-        self._places: dict[str, int] = {}
+        self._columns: dict[str, int] = {}
+        self._number = 0
 
-    def prepare(self, parser: XMLParserType) -> None:
-        parser.StartElementHandler = self._start
-        parser.EndElementHandler = self._end
-        parser.CharacterDataHandler = self._characters
-
-    def taken(self) -> list[Row]:
+    def take(self) -> list[Row]:
         """The rows that are whole, to be taken once."""
-        rows, self._rows = self._rows, []
+        rows = self._rows[:]
+        self._rows.clear()
         return rows
 
-    def _start(self, name: str, attributes: dict[str, str]) -> None:
-        name = local(name)
-        if name == "c":
-            self._place = self._where(attributes.get("r"))
-            self._kind, self._style = attributes.get("t", "n"), attributes.get("s", "")
-            self._text = []
-        elif name in {"v", "t"}:
-            self._listening = True
-        elif name == "row":
-            told = attributes.get("r")
-            self._number = self._number + 1 if told is None else _integer(told)
-            if not 1 <= self._number <= MOST_ROWS:
-                raise unreadable(f"a row has the number {told!r}")
-            self._cells, self._place = {}, -1
-        elif name == "rPh":
-            self._listening = False
+    def prepare(self, parser: XMLParserType) -> None:
+        """Look for the rows; nothing else of the sheet is heard."""
+        depth = 0
 
-    def _where(self, reference: str | None) -> int:
-        """The column of a cell, from 0; a cell that does not say is beside the one before."""
-        if reference is None:
-            return self._place + 1
-        letters = reference.rstrip("0123456789")
-        place = self._places.get(letters)
-        if place is None:
-            if not _REFERENCE.fullmatch(reference):
-                raise unreadable(f"a cell is at {reference!r}")
-            place = -1
-            for letter in letters:
-                place = (place + 1) * 26 + ord(letter) - ord("A")
-            if place >= MOST_PLACES:
-                raise unreadable(f"a cell is at {reference!r}")
-            self._places[letters] = place
-        return place
+        def start(name: str, _: dict[str, str]) -> None:
+            nonlocal depth
+            depth += 1
+            if depth == 2 and name in _SHEET_DATA:
+                self._enter(parser, name.rpartition(" ")[0], leave)
 
-    def _characters(self, data: str) -> None:
-        if self._listening:
-            self._text.append(data)
+        def end(_: str) -> None:
+            nonlocal depth
+            depth -= 1
 
-    def _end(self, name: str) -> None:
-        name = local(name)
-        if name in {"v", "t"}:
-            self._listening = False
-        elif name == "c":
-            if self._text:
-                self._cells[self._place] = self._cell("".join(self._text))
-        elif name == "row" and self._cells:
-            self._rows.append((self._number, self._cells))
+        def leave() -> None:
+            nonlocal depth
+            depth -= 1
+            parser.StartElementHandler, parser.EndElementHandler = start, end
 
-    def _cell(self, text: str) -> Cell:
-        read = _KINDS.get(self._kind)
-        if read is not None:
-            return read(text)
-        if self._kind == "s":
-            at = _integer(text.strip())
-            if not 0 <= at < len(self._words):
-                raise unreadable(f"a cell in row {self._number} names a word that is not there")
-            return self._words[at]
-        if self._kind != "n":
-            raise unreadable(f"a cell in row {self._number} is of the unknown kind {self._kind!r}")
-        try:
-            number = float(text)
-        except ValueError:
-            number = inf
-        if not isfinite(number):
-            raise unreadable(f"a cell in row {self._number} has the number {shorten(text)!r}")
-        style = _integer(self._style)
-        is_day = 0 <= style < len(self._moments) and self._moments[style]
-        return moment(number, since_1904=self._since_1904) if is_day else number
+        parser.StartElementHandler, parser.EndElementHandler = start, end
+
+    def _enter(self, parser: XMLParserType, namespace: str, leave: Callable[[], None]) -> None:  # noqa: C901, PLR0915
+        row_name, cell_name, value_name, inline_name, run_name, text_name = (
+            f"{namespace} {local}" for local in ("row", "c", "v", "is", "r", "t")
+        )
+        text, rows, columns, decode = self._text, self._rows, self._columns, self._decode
+        depth, in_row, in_cell, in_inline, in_run, in_text = 0, False, False, False, False, False
+        cells: dict[int, Cell] = {}
+        column = -1
+        kind: str | None = None
+        style: str | None = None
+        value: str | None = None
+        inline = ""
+
+        def start(name: str, attributes: dict[str, str]) -> None:
+            nonlocal depth, in_row, in_cell, in_inline, in_run, in_text, cells, column, kind, style, value, inline
+            depth += 1
+            if depth == 3:
+                if in_cell:
+                    if name == value_name:
+                        text.clear()
+                        parser.CharacterDataHandler = text.append
+                    elif name == inline_name:
+                        in_inline, inline = True, ""
+            elif depth == 2:
+                if in_row and name == cell_name:
+                    in_cell = True
+                    get = attributes.get
+                    reference = get("r")
+                    if reference is None:
+                        column += 1
+                    else:
+                        letters = reference.rstrip("0123456789")
+                        column = columns[letters] if letters in columns else self._column(letters, reference)
+                    kind, style, value = get("t"), get("s"), None
+            elif depth == 1:
+                if name == row_name:
+                    self._number = self._row_number(attributes.get("r"))
+                    in_row, cells, column = True, {}, -1
+            elif in_inline:
+                in_run = name == run_name if depth == 4 else in_run
+                if name == text_name and (depth == 4 or (depth == 5 and in_run)):
+                    in_text = True
+                    text.clear()
+                    parser.CharacterDataHandler = text.append
+
+        def end(name: str) -> None:
+            nonlocal depth, in_row, in_cell, in_inline, in_run, in_text, value, inline
+            depth -= 1
+            if depth == 2:
+                if in_cell and name == value_name:
+                    value = text[0] if len(text) == 1 else "".join(text)
+                    parser.CharacterDataHandler = None
+                elif in_inline:
+                    in_inline = False
+                    value = inline if kind == "inlineStr" else value
+            elif depth == 1:
+                in_cell = False
+                if value:
+                    cell = decode(kind, style, value)
+                    if cell != "":
+                        cells[column] = cell
+                    value = None
+            elif depth == 0:
+                if in_row and cells:
+                    rows.append((self._number, cells))
+                in_row = False
+            elif depth < 0:
+                leave()
+            elif in_text:
+                inline += "".join(text)
+                in_text = False
+                parser.CharacterDataHandler = None
+
+        parser.StartElementHandler, parser.EndElementHandler = start, end
+
+    def _row_number(self, written: str | None) -> int:
+        """A row that does not say its number is the one after the row before."""
+        number = self._number + 1 if written is None else _integer(written)
+        if not 1 <= number <= MOST_ROWS:
+            raise unreadable(f"a row has the number {written!r}")
+        return number
+
+    def _column(self, letters: str, reference: str) -> int:
+        """The column of a reference such as ``B7``, from 0."""
+        if not _REFERENCE.fullmatch(reference):
+            raise unreadable(f"a cell is at {reference!r}")
+        column = -1
+        for letter in letters.upper():
+            column = (column + 1) * 26 + ord(letter) - ord("A")
+        if column >= MOST_COLUMNS:
+            raise unreadable(f"a cell is at {reference!r}")
+        self._columns[letters] = column
+        return column
+
+    def _decode(self, kind: str | None, style: str | None, text: str) -> Cell:
+        if kind == "s":
+            index = _integer(text.strip())
+            if not 0 <= index < len(self._strings):
+                raise unreadable(f"a cell in row {self._number} names a shared string that is not there")
+            return self._strings[index]
+        if kind is None or kind == "n":
+            try:
+                number = float(text)
+            except ValueError:
+                number = inf
+            if not isfinite(number):
+                raise unreadable(f"a cell in row {self._number} has the number {shorten(text)!r}")
+            if style is None or not self._is_day(style):
+                return number
+            return moment(number, since_1904=self._since_1904)
+        decode = _DECODERS.get(kind)
+        if decode is None:
+            raise unreadable(f"a cell in row {self._number} is of the unknown kind {kind!r}")
+        return decode(text)
+
+    def _is_day(self, style: str) -> bool:
+        """A style that is not there is the default one."""
+        is_day = self._days.get(style)
+        if is_day is None:
+            is_day = self._days[style] = self._days.get(str(_integer(style)), False)
+        return is_day
 
 
 def _iso(text: str) -> Cell:
-    """A moment in ISO 8601; what is none stays text."""
+    """A moment in ISO 8601; any other text stays text."""
     try:
-        found = datetime.fromisoformat(text)
+        value = datetime.fromisoformat(text)
     except ValueError:
         return text
-    return found if found.tzinfo is None else found.astimezone(UTC).replace(tzinfo=None)
+    return value if value.tzinfo is None else value.astimezone(UTC).replace(tzinfo=None)
 
 
-_KINDS: dict[str, Callable[[str], Cell]] = {
+_SHEET_DATA = frozenset(f"{namespace} sheetData" for namespace in _MAIN)
+
+_DECODERS: dict[str, Callable[[str], Cell]] = {
     "str": unescaped,
     "inlineStr": unescaped,
     "e": str,

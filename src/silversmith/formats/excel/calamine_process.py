@@ -1,0 +1,297 @@
+"""The process in which calamine reads a workbook. It runs as a script and imports neither Silversmith nor Polars.
+
+calamine is fast, and it trusts its input: a few bytes can make it ask for more memory than there is, which aborts the
+process, and damage can make it panic. In a process of its own, under a limit of memory and of processor time, either
+is an answer about that one file.
+
+Requests and replies: one line of JSON on standard input, one pickle with its length before it on standard output. The
+first request opens the workbook and is answered with its worksheets; each further one names a sheet and the chunk of
+its rows that is wanted next, and is answered with rows. A reply that is a text is an error, one of :data:`ERRORS`.
+"""
+
+from __future__ import annotations
+
+import json
+import pickle
+import re
+import resource
+import struct
+import sys
+from collections.abc import Callable, Iterator
+from datetime import date, datetime, time, timedelta
+from typing import Any, BinaryIO
+
+#: What a reply may say instead of giving rows, each followed by ``:`` and the reason in words.
+ERRORS = ("encrypted", "memory", "unreadable", "broken")
+
+#: A chunk of rows ends after so many cells or characters of text.
+CHUNK_CELLS, CHUNK_TEXT = 50_000, 4_000_000
+
+#: Seconds of processor time that a workbook may take.
+MOST_SECONDS = 300
+
+#: https://learn.microsoft.com/en-us/openspecs/office_file_formats/ms-xls/33fa0f47-0f8e-4d5d-a18c-0c8a4d1c3b5c
+_ERROR_CODES = {
+    0x00: "#NULL!", 0x07: "#DIV/0!", 0x0F: "#VALUE!", 0x17: "#REF!", 0x1D: "#NAME?", 0x24: "#NUM!", 0x2A: "#N/A",
+    0x2B: "#GETTING_DATA",
+}  # fmt: skip
+
+#: The texts of the error cells of each sheet, by its number: by row, then by column, all from 0. calamine's Python
+#: binding gives such cells as empty.
+ErrorCells = dict[int, dict[int, dict[int, str]]]
+
+
+#: calamine leaves out what stands beyond this column of an .ods, LibreOffice's last one.
+ODS_COLUMNS = 16_384
+
+
+class _Unreadable(Exception):
+    """A document that would be read wrongly. The text says why."""
+
+
+class _Rows:
+    """The worksheets of one workbook, their rows in chunks."""
+
+    def __init__(self, path: str, kind: str) -> None:
+        from python_calamine import CalamineWorkbook, SheetTypeEnum, SheetVisibleEnum
+
+        self._kind = kind
+        self._workbook = CalamineWorkbook.from_path(path)
+        self._errors = ERROR_CELLS[kind](path) if kind in ERROR_CELLS else {}
+        self.sheets = [
+            (index, sheet.name, sheet.visible == SheetVisibleEnum.Visible)
+            for index, sheet in enumerate(self._workbook.sheets_metadata)
+            if sheet.typ == SheetTypeEnum.WorkSheet
+        ]
+        self._position = (-1, -1)
+        self._iterator: Iterator[list[Any]] = iter(())
+
+    def chunk(self, index: int, number: int) -> list[tuple[int, dict[int, Any]]]:
+        """Chunk ``number`` of the rows of a sheet, from 0; empty after the last. Chunks are asked for in order."""
+        if self._position != (index, number):
+            self._iterator = self._chunks(index)
+            self._position = (index, 0)
+        self._position = (index, number + 1)
+        return next(self._iterator, [])
+
+    def _chunks(self, index: int) -> Iterator[list[tuple[int, dict[int, Any]]]]:
+        rows: list[tuple[int, dict[int, Any]]] = []
+        cells = characters = 0
+        for number, row in self._rows(index):
+            rows.append((number, row))
+            cells += len(row)
+            characters += sum(len(cell) for cell in row.values() if type(cell) is str)
+            if cells >= CHUNK_CELLS or characters >= CHUNK_TEXT:
+                yield rows
+                rows, cells, characters = [], 0, 0
+        if rows:
+            yield rows
+
+    def _rows(self, index: int) -> Iterator[tuple[int, dict[int, Any]]]:
+        """Each row that has a cell in it: its number, from 1, and its cells by column."""
+        errors = self._errors.get(index, {})
+        sheet = self._workbook.get_sheet_by_index(index)
+        convert = _ods_cell if self._kind == "ods" else _excel_cell
+        plain = _PLAIN_ODS if self._kind == "ods" else _PLAIN
+        _, left = sheet.start or (0, 0)
+        _, last = sheet.end or (0, 0)
+        if self._kind == "ods" and last + 1 >= ODS_COLUMNS:
+            raise _Unreadable(f"a row has {ODS_COLUMNS:,} cells or more")
+        number = -1
+        for number, row in enumerate(sheet.iter_rows()):
+            cells = {column: cell for column, cell in enumerate(row, left) if cell != ""}
+            for column, cell in cells.items():
+                if type(cell) not in plain:
+                    cells[column] = convert(cell)
+            if number in errors:
+                cells.update(errors[number])
+            if cells:
+                yield number + 1, cells
+        for below in sorted(row for row in errors if row > number):
+            yield below + 1, errors[below]
+
+
+#: Types of cells that stay as they are.
+_PLAIN = frozenset({str, float, bool, datetime, time})
+_PLAIN_ODS = frozenset({float, bool, datetime})
+
+_DURATION = re.compile(r"(-?)PT(\d{1,6})H(\d{1,2})M(\d{1,2}(?:[.,]\d+)?)S")
+
+
+def _excel_cell(cell: Any) -> Any:
+    """Numbers are floating, a day is the moment at which it begins, and a length of time is a number of days."""
+    if isinstance(cell, int):
+        return float(cell)
+    if isinstance(cell, timedelta):
+        return cell / timedelta(days=1)
+    return datetime.combine(cell, time(0)) if isinstance(cell, date) else str(cell)
+
+
+def _ods_cell(cell: Any) -> Any:
+    """As :func:`_excel_cell`, but times are lengths of time. Over a day calamine gives them as ISO 8601."""
+    if isinstance(cell, time):
+        return timedelta(hours=cell.hour, minutes=cell.minute, seconds=cell.second, microseconds=cell.microsecond)
+    if isinstance(cell, timedelta):
+        return cell
+    if not isinstance(cell, str):
+        return _excel_cell(cell)
+    match = _DURATION.fullmatch(cell) if "PT" in cell[:3] else None
+    if match is None:
+        return cell
+    length = timedelta(hours=int(match[2]), minutes=int(match[3]), seconds=float(match[4].replace(",", ".")))
+    return -length if match[1] else length
+
+
+def _xls_errors(path: str) -> ErrorCells:
+    """Of an .xls: records ``BoolErr``, and ``Formula`` whose cached result is an error."""
+    import olefile  # type: ignore[import-untyped]
+
+    with olefile.OleFileIO(path) as document:
+        name = next((name for name in ("Workbook", "Book") if document.exists(name)), None)
+        stream = document.openstream(name).read() if name else b""
+    if not _PERHAPS_ERRORS.search(stream):
+        return {}
+    sheets = [struct.unpack_from("<I", data)[0] for kind, data in _biff(stream, 0) if kind == 0x85]
+    return {index: _xls_sheet_errors(stream, at) for index, at in enumerate(sheets)}
+
+
+def _xls_sheet_errors(stream: bytes, at: int) -> dict[int, dict[int, str]]:
+    errors: dict[int, dict[int, str]] = {}
+    for kind, data in _biff(stream, at):
+        if kind == 0x0205 and data[7]:
+            code = data[6]
+        elif kind in {0x0006, 0x0206, 0x0406} and data[12:14] == b"\xff\xff" and data[6] == 2:
+            code = data[8]
+        else:
+            continue
+        row, column = struct.unpack_from("<HH", data)
+        errors.setdefault(row, {})[column] = _ERROR_CODES.get(code, "#ERROR!")
+    return errors
+
+
+#: Whether there can be such a record at all: most workbooks have none, and are not walked.
+_PERHAPS_ERRORS = re.compile(rb"\x05\x02\x08\x00.{7}[^\x00]|\x06[\x00\x02\x04].{8}\x02.{5}\xff\xff", re.DOTALL)
+
+
+def _biff(stream: bytes, at: int) -> Iterator[tuple[int, bytes]]:
+    """The records of one substream, from its BOF to its EOF; charts within it are left out."""
+    depth = 0
+    while at + 4 <= len(stream):
+        kind, length = struct.unpack_from("<HH", stream, at)
+        depth += {0x0809: 1, 0x000A: -1}.get(kind, 0)
+        if depth <= 0:
+            return
+        if depth == 1:
+            yield kind, stream[at + 4 : at + 4 + length]
+        at += 4 + length
+
+
+def _xlsb_errors(path: str) -> ErrorCells:
+    """Of an .xlsb: records ``BrtCellError`` and ``BrtFmlaError``."""
+    import posixpath
+    from xml.etree.ElementTree import fromstring
+    from zipfile import ZipFile
+
+    with ZipFile(path) as archive:
+        related = fromstring(archive.read("xl/_rels/workbook.bin.rels"))  # noqa: S314 -- of limited size and memory
+        targets = {one.get("Id"): one.get("Target", "") for one in related}
+        sheets = []
+        for kind, data in _biff12(archive.read("xl/workbook.bin")):
+            if kind == 156:  # BrtBundleSh
+                length = struct.unpack_from("<I", data, 8)[0]
+                target = targets[data[12 : 12 + 2 * length].decode("utf-16-le")]
+                sheets.append(posixpath.normpath(posixpath.join("/xl", target)).lstrip("/"))
+        return {index: _xlsb_sheet_errors(archive.read(part)) for index, part in enumerate(sheets)}
+
+
+def _xlsb_sheet_errors(stream: bytes) -> dict[int, dict[int, str]]:
+    errors: dict[int, dict[int, str]] = {}
+    row = 0
+    for kind, data in _biff12(stream):
+        if kind == 0:  # BrtRowHdr
+            row = struct.unpack_from("<I", data)[0]
+        elif kind in {3, 11}:
+            errors.setdefault(row, {})[struct.unpack_from("<I", data)[0]] = _ERROR_CODES.get(data[8], "#ERROR!")
+    return errors
+
+
+def _biff12(stream: bytes) -> Iterator[tuple[int, bytes]]:
+    """Records, whose kinds and lengths are numbers of seven bits a byte."""
+    at = 0
+    while at < len(stream):
+        kind, at = _varint(stream, at, keep=True)
+        length, at = _varint(stream, at, keep=False)
+        yield kind, stream[at : at + length]
+        at += length
+
+
+def _varint(stream: bytes, at: int, *, keep: bool) -> tuple[int, int]:
+    """A number and the place after it. A kind keeps the bit that says that it goes on: none has more than two bytes."""
+    number = 0
+    for shift in range(2 if keep else 4):
+        byte = stream[at + shift]
+        number |= (byte & 0x7F) << 7 * shift
+        if not byte & 0x80:
+            return number, at + shift + 1
+    return number, at + (2 if keep else 4)
+
+
+#: How each format tells of its error cells; of an .ods they are texts already, see ``opendocument``.
+ERROR_CELLS: dict[str, Callable[[str], ErrorCells]] = {"xls": _xls_errors, "xlsb": _xlsb_errors}
+
+
+def _answer(request: dict[str, Any], workbooks: list[_Rows]) -> Any:
+    if "path" in request:
+        sys.path[:] = request["modules"]
+        for limit, most in (
+            (resource.RLIMIT_AS, request["memory"]),
+            (resource.RLIMIT_CPU, MOST_SECONDS),
+            (resource.RLIMIT_CORE, 0),
+        ):
+            _, hard = resource.getrlimit(limit)
+            resource.setrlimit(limit, (most if hard == resource.RLIM_INFINITY else min(most, hard), hard))
+        if request["kind"] == "xls" and _is_encrypted_package(request["path"]):
+            return "encrypted:"
+        workbooks[:] = [_Rows(request["path"], request["kind"])]
+        return workbooks[0].sheets
+    return workbooks[0].chunk(request["sheet"], request["chunk"])
+
+
+def _is_encrypted_package(path: str) -> bool:
+    """Whether a compound file is an .xlsx with a password."""
+    import olefile
+
+    with olefile.OleFileIO(path) as document:
+        return bool(document.exists("EncryptedPackage"))
+
+
+def failure(error: BaseException) -> str:
+    names = {one.__name__ for one in type(error).__mro__}
+    if "PasswordError" in names:
+        return "encrypted:"
+    if isinstance(error, MemoryError):
+        return "memory:"
+    if isinstance(error, ImportError):
+        return f"broken:{error}"
+    if isinstance(error, _Unreadable):
+        return f"unreadable:{error}"
+    if "CalamineError" in names:
+        return "memory:" if "limit exceeded" in str(error) else f"unreadable:{error}"
+    return "unreadable:a part of it is damaged"  # a panic, whose text says nothing to a user
+
+
+def main(requests: BinaryIO, replies: BinaryIO) -> None:
+    """Answer requests until there are no more."""
+    workbooks: list[_Rows] = []
+    while line := requests.readline():
+        try:
+            reply = pickle.dumps(_answer(json.loads(line), workbooks), pickle.HIGHEST_PROTOCOL)
+        except BaseException as error:  # noqa: BLE001 -- a panic of Rust is a BaseException
+            reply = pickle.dumps(failure(error))
+        replies.write(struct.pack("<Q", len(reply)))
+        replies.write(reply)
+        replies.flush()
+
+
+if __name__ == "__main__":
+    main(sys.stdin.buffer, sys.stdout.buffer)

@@ -1,0 +1,347 @@
+"""Workbooks that were read wrongly once, or that calamine alone would read wrongly; and hostile ones."""
+
+from __future__ import annotations
+
+import io
+import os
+import struct
+import subprocess
+import sys
+import time as clock
+import zipfile
+from collections.abc import Callable, Mapping
+from datetime import date, time
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+import xlwt  # type: ignore[import-untyped]
+
+from silversmith.errors import DataError
+from silversmith.formats import ROW, Excel, read
+from silversmith.formats.archives.content import Content
+from silversmith.formats.excel import calamine, calamine_process
+from silversmith.stores import Source
+
+Opener = Callable[..., Source]
+
+FAULTS = Path(__file__).parents[2] / "data" / "faults"
+
+DAY = date(2009, 7, 6)
+
+RIGHT: dict[str, dict[str, list[Any]]] = {
+    # an element is what its namespace and its place say, never its local name alone
+    "x1_1904_ext.xlsx": {"d": [date(2013, 7, 7)]},
+    "x5_phonetic.xlsx": {"d": ["東京"]},
+    # the workbook's own stream, not that of an object within it
+    "s1_embedded.xls": {"a": [1]},
+    # parts are found by relationships, names compare without case, a backslash counts as a slash
+    "x6_styles_elsewhere.xlsx": {"d": [DAY]},
+    "x7_SharedStrings_case.xlsx": {"d": [DAY]},
+    "x9_backslash.xlsx": {"d": [DAY]},
+    "x9b_workbook_elsewhere.xlsx": {"d": [DAY]},
+    "o5_nomime.ods": {"a": ["x"]},
+    # Excel itself opens these
+    "x8_lower.xlsx": {"d": [1]},
+    "x11_state_show.xlsx": {"d": [DAY]},
+    # cells in any order, a style that is not there, a stream's name in capitals
+    "s2_columnwise.xls": {"a": [1], "b": [2]},
+    "s3_style_out_of_range.xls": {"a": [1]},
+    "s4_capitals.xls": {"a": [1]},
+}
+
+
+def columns(source: Source, reader: Excel | None = None) -> dict[str, list[Any]]:
+    return read(source, reader).rows.drop(ROW).collect().to_dict(as_series=False)
+
+
+def refused(source: Source, reader: Excel | None = None) -> DataError:
+    with pytest.raises(DataError) as caught:
+        read(source, reader)
+    assert caught.value.hint
+    assert "panic" not in caught.value.message
+    return caught.value
+
+
+@pytest.mark.parametrize("name", RIGHT)
+def test_what_is_right(in_memory: Opener, in_file: Opener, name: str) -> None:
+    data = (FAULTS / name).read_bytes()
+    assert columns(in_memory(data, name)) == RIGHT[name]
+    assert columns(in_file(data, name)) == RIGHT[name]
+
+
+@pytest.mark.parametrize("name", ["x10_encrypted.xlsx", "o7_encrypted.ods"])
+def test_a_password_is_named_as_the_reason(in_memory: Opener, name: str) -> None:
+    error = refused(in_memory((FAULTS / name).read_bytes(), name))
+    assert error.code == "UnreadableExcel"
+    assert "encrypted" in error.message
+    assert "password" in error.hint
+
+
+def test_many_sheets_cost_no_more_than_their_cells(in_memory: Opener) -> None:
+    """Each sheet is asked whether it is empty; the document is unpacked and parsed once for all of them."""
+    source = in_memory((FAULTS / "many_sheets.ods").read_bytes(), "many_sheets.ods")
+    begun = clock.process_time() + os.times().children_user
+    assert refused(source).code == "SeveralSheets"
+    assert clock.process_time() + os.times().children_user - begun < 5
+    assert columns(source, Excel(sheet="S7"))
+
+
+def xlsx(sheet: str, **parts: str) -> bytes:
+    """A workbook with one sheet, whose XML inside ``sheetData`` is given."""
+    main = 'xmlns="http://schemas.openxmlformats.org/spreadsheetml/2006/main"'
+    kinds = "http://schemas.openxmlformats.org/officeDocument/2006/relationships"
+    related = "<Relationships xmlns='http://schemas.openxmlformats.org/package/2006/relationships'>{}</Relationships>"
+    one = f"<Relationship Id='{{}}' Type='{kinds}/{{}}' Target='{{}}'/>"
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        archive.writestr("_rels/.rels", related.format(one.format("a", "officeDocument", "xl/workbook.xml")))
+        archive.writestr(
+            "xl/_rels/workbook.xml.rels",
+            related.format(
+                one.format("s", "worksheet", "worksheets/sheet1.xml") + one.format("w", "sharedStrings", "words.xml")
+            ),
+        )
+        archive.writestr(
+            "xl/workbook.xml",
+            f"<workbook {main} xmlns:r='{kinds}'><sheets><sheet name='S' r:id='s'/></sheets></workbook>",
+        )
+        archive.writestr("xl/worksheets/sheet1.xml", f"<worksheet {main}><sheetData>{sheet}</sheetData></worksheet>")
+        for name, text in parts.items():
+            archive.writestr(f"xl/{name}.xml", text.replace("MAIN", main))
+    return buffer.getvalue()
+
+
+HEAD = "<row><c t='inlineStr'><is><t>a</t></is></c></row>"
+
+
+@pytest.mark.parametrize(
+    ("row", "expected"),
+    [
+        ("<row><c><v>1</v></c></row>", [1]),
+        ("<row>\n <c>\n  <f>0+1</f>\n  <v>1</v>\n </c>\n</row>", [1]),
+        ("<row><c><v>1</v><e:v xmlns:e='other'>2</e:v></c></row>", [1]),
+        ("<row><c><e:v xmlns:e='other'>2</e:v></c><c r='A2'><v>1</v></c></row>", [1]),
+        ("<row><c><extLst><ext><v>2</v></ext></extLst><v>1</v></c></row>", [1]),
+        ("<e:row xmlns:e='other'><c><v>2</v></c></e:row><row><c><v>1</v></c></row>", [1]),
+        ("<row><c t='str'><v>x &amp; <![CDATA[<y>]]></v></c></row>", ["x & <y>"]),
+        ("<row><c t='inlineStr'><is><r><t>x</t></r><r><rPr><b/></rPr><t> y</t></r></is></c></row>", ["x y"]),
+        ("<row><c t='inlineStr'><is><t>x</t><rPh sb='0' eb='1'><t>z</t></rPh></is></c></row>", ["x"]),
+        ("<row><c t='e'><f>1/0</f><v>#DIV/0!</v></c></row>", ["#DIV/0!"]),
+        ("<row><c s='99'><v>40000</v></c></row>", [40000]),
+    ],
+)
+def test_where_an_element_stands_counts(in_memory: Opener, row: str, expected: list[Any]) -> None:
+    assert columns(in_memory(xlsx(HEAD + row), "x.xlsx")) == {"a": expected}
+
+
+def test_the_strict_form_is_read(in_memory: Opener) -> None:
+    book, strict = xlsx(HEAD + "<row><c><v>1</v></c></row>"), io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(book)) as old, zipfile.ZipFile(strict, "w") as new:
+        for part in old.namelist():
+            text = old.read(part).replace(
+                b"http://schemas.openxmlformats.org/spreadsheetml/2006/main",
+                b"http://purl.oclc.org/ooxml/spreadsheetml/main",
+            )
+            new.writestr(
+                part,
+                text.replace(
+                    b"http://schemas.openxmlformats.org/officeDocument/2006/relationships",
+                    b"http://purl.oclc.org/ooxml/officeDocument/relationships",
+                ),
+            )
+    assert columns(in_memory(strict.getvalue(), "x.xlsx")) == {"a": [1]}
+
+
+SPACES = {
+    "office": "urn:oasis:names:tc:opendocument:xmlns:office:1.0",
+    "table": "urn:oasis:names:tc:opendocument:xmlns:table:1.0",
+    "text": "urn:oasis:names:tc:opendocument:xmlns:text:1.0",
+    "draw": "urn:oasis:names:tc:opendocument:xmlns:drawing:1.0",
+    "style": "urn:oasis:names:tc:opendocument:xmlns:style:1.0",
+    "calcext": "urn:org:documentfoundation:names:experimental:calc:xmlns:calcext:1.0",
+}
+
+
+def ods(tables: str, styles: str = "", spaces: Mapping[str, str] = SPACES) -> bytes:
+    declared = " ".join(f'xmlns:{prefix}="{one}"' for prefix, one in spaces.items())
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("mimetype", "application/vnd.oasis.opendocument.spreadsheet")
+        archive.writestr(
+            "content.xml",
+            f"<office:document-content {declared}><office:automatic-styles>{styles}</office:automatic-styles>"
+            f"<office:body><office:spreadsheet>{tables}</office:spreadsheet></office:body></office:document-content>",
+        )
+    return buffer.getvalue()
+
+
+def ods_rows(*cells: str) -> str:
+    rows = "".join(f"<table:table-row>{cell}</table:table-row>" for cell in cells)
+    return f"<table:table table:name='S'>{rows}</table:table>"
+
+
+def ods_text(inner: str) -> str:
+    return f"<table:table-cell office:value-type='string'>{inner}</table:table-cell>"
+
+
+ODS_HEAD = ods_text("<text:p>a</text:p>")
+
+
+@pytest.mark.parametrize(
+    ("inner", "expected"),
+    [
+        ("<text:p>x<text:s text:c='2'/>y</text:p>", "x  y"),
+        ("<text:p>x<text:tab/>y<text:line-break/>z</text:p>", "x\ty\nz"),
+        ("<text:p>x</text:p><text:p>y &amp; z</text:p>", "x\ny & z"),
+        ("<text:p>x <text:span>y</text:span><text:a>z</text:a></text:p>", "x yz"),
+        ("<office:annotation><text:p>note</text:p></office:annotation><text:p>x</text:p>", "x"),
+        ("<draw:frame><draw:text-box><text:p>shape</text:p></draw:text-box></draw:frame><text:p>x</text:p>", "x"),
+        (
+            "<draw:frame><draw:image><text:p/></draw:image></draw:frame><text:p>x &lt; &#65;<text:tab/></text:p>",
+            "x < A\t",
+        ),
+    ],
+)
+def test_the_text_of_an_ods_cell(in_memory: Opener, inner: str, expected: str) -> None:
+    assert columns(in_memory(ods(ods_rows(ODS_HEAD, ods_text(inner))), "x.ods")) == {"a": [expected]}
+
+
+def test_an_ods_knows_its_elements_by_namespace(in_memory: Opener) -> None:
+    plain = ods_rows(ODS_HEAD, ods_text("<text:p>x</text:p>"))
+    other = plain.replace("table:", "t:").replace("text:", "x:")
+    spaces = {"office": SPACES["office"], "t": SPACES["table"], "x": SPACES["text"]}
+    assert columns(in_memory(ods(other, spaces=spaces), "x.ods")) == {"a": ["x"]}
+
+
+def test_lengths_of_time_have_their_value(in_memory: Opener) -> None:
+    def length(value: str) -> str:
+        kind = f"office:value-type='time' office:time-value='{value}'"
+        return f"<table:table-cell {kind}><text:p>?</text:p></table:table-cell>"
+
+    short = ods(ods_rows(ODS_HEAD, length("PT05H06M00S"), length("PT23H59M59.5S")))
+    assert columns(in_memory(short, "x.ods")) == {"a": [time(5, 6), time(23, 59, 59, 500_000)]}
+    long = ods(ods_rows(ODS_HEAD, length("PT36H00M00S"), length("PT12H00M00S"), length("-PT06H00M00S")))
+    assert columns(in_memory(long, "x.ods")) == {"a": [1.5, 0.5, -0.25]}
+    mixed = ods(ods_rows(ODS_HEAD, length("PT36H00M01.25S"), ods_text("<text:p>x</text:p>")))
+    assert columns(in_memory(mixed, "x.ods")) == {"a": ["36:00:01.25", "x"]}
+
+
+def test_hidden_sheets_of_an_ods(in_memory: Opener) -> None:
+    styles = (
+        "<style:style style:name='h' style:family='table'><style:table-properties table:display='false'/></style:style>"
+    )
+    shown = ods_rows(ODS_HEAD, ods_text("<text:p>x</text:p>"))
+    hidden = shown.replace("name='S'", "name='H' table:style-name='h'")
+    assert columns(in_memory(ods(hidden + shown, styles), "x.ods")) == {"a": ["x"]}
+    assert columns(in_memory(ods(hidden + shown, styles), "x.ods"), Excel(sheet="H")) == {"a": ["x"]}
+
+
+def record(kind: int, data: bytes) -> bytes:
+    """A record of an .xlsb."""
+    size = len(data)
+    return (bytes([kind]) if kind < 128 else bytes([kind & 0x7F | 0x80, kind >> 7])) + bytes([size]) + data
+
+
+def wide(text: str) -> bytes:
+    return struct.pack("<I", len(text)) + text.encode("utf-16-le")
+
+
+def xlsb() -> bytes:
+    """A binary workbook: ``a`` over the numbers 1 and 2.5, an error, and a formula with an error."""
+
+    def cell(kind: int, data: bytes) -> bytes:
+        return record(kind, struct.pack("<II", 0, 0) + data)
+
+    rows = [cell(6, wide("a")), cell(5, struct.pack("<d", 1)), cell(5, struct.pack("<d", 2.5))]
+    rows += [cell(3, b"\x07"), cell(11, b"\x2a" + struct.pack("<HII", 0, 0, 0))]
+    data = b"".join(record(0, struct.pack("<I", row) + bytes(21)) + one for row, one in enumerate(rows))
+    sheet = record(129, b"") + record(148, struct.pack("<IIII", 0, 4, 0, 0)) + record(145, b"") + data
+    book = record(131, b"") + record(143, b"") + record(156, struct.pack("<II", 0, 1) + wide("rId1") + wide("S"))
+    kinds = "http://schemas.openxmlformats.org/officeDocument/2006/relationships"
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        archive.writestr("xl/workbook.bin", book + record(144, b"") + record(132, b""))
+        archive.writestr(
+            "xl/_rels/workbook.bin.rels",
+            "<Relationships xmlns='http://schemas.openxmlformats.org/package/2006/relationships'>"
+            f"<Relationship Id='rId1' Type='{kinds}/worksheet' Target='worksheets/sheet1.bin'/></Relationships>",
+        )
+        archive.writestr("xl/worksheets/sheet1.bin", sheet + record(146, b"") + record(130, b""))
+    return buffer.getvalue()
+
+
+def test_a_binary_workbook_and_its_errors(in_memory: Opener) -> None:
+    table = read(in_memory(xlsb(), "x.xlsb"))
+    assert table.format == "xlsb"
+    assert table.rows.drop(ROW).collect().to_dict(as_series=False) == {"a": ["1", "2.5", "#DIV/0!", "#N/A"]}
+
+
+def xls(*cells: tuple[int, int, Any]) -> bytes:
+    workbook = xlwt.Workbook()
+    sheet = workbook.add_sheet("S")
+    for row, column, value in cells:
+        sheet.write(row, column, value)
+    buffer = io.BytesIO()
+    workbook.save(buffer)
+    return buffer.getvalue()
+
+
+def test_cells_far_apart_end_in_an_answer() -> None:
+    """calamine takes memory for all that lies between them: without a limit, a gigabyte."""
+    content = Content("x.xls", xls((0, 0, "a"), (65_535, 255, 1)), None)
+    with pytest.raises(DataError, match="memory") as caught:
+        calamine.Workbook(content, "xls", memory=256 * 1024 * 1024)
+    assert caught.value.code == "TooLarge"
+    assert caught.value.hint
+
+
+def test_a_bomb_of_repeated_cells_ends_in_an_answer(in_memory: Opener) -> None:
+    row = "<table:table-row table:number-rows-repeated='6000'><table:table-cell office:value-type='float' "
+    row += "office:value='1' table:number-columns-repeated='16000'/></table:table-row>"
+    error = refused(in_memory(ods(f"<table:table table:name='S'>{row}</table:table>"), "x.ods"))
+    assert error.code == "TooLarge"
+
+
+def test_a_panic_is_said_to_be_damage_and_nothing_else() -> None:
+    class PanicException(BaseException):
+        pass
+
+    failure = calamine_process.failure(PanicException("called `Result::unwrap()` on an `Err` value"))
+    assert failure == "unreadable:a part of it is damaged"
+    assert calamine_process.failure(MemoryError()) == "memory:"
+
+
+def test_a_process_that_dies_is_an_answer() -> None:
+    workbook = calamine.Workbook(Content("x.xls", xls((0, 0, "a"), (1, 0, 1.0)), None), "xls")
+    try:
+        assert [sheet.name for sheet in workbook.sheets] == ["S"]
+        workbook.process.kill()
+        workbook.process.wait()
+        with pytest.raises(DataError, match="memory"):
+            list(workbook.rows(0))
+    finally:
+        workbook.close()
+
+
+def test_the_process_needs_no_polars() -> None:
+    """It starts in a few hundredths of a second, and all its memory is for the workbook."""
+    code = f"import runpy, sys; runpy.run_path({calamine_process.__file__!r}); "
+    code += "print({'polars', 'silversmith'} & {*sys.modules})"
+    done = subprocess.run([sys.executable, "-I", "-S", "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"
+
+
+def test_memory_is_what_the_function_has_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "4096")
+    assert 2 * 1024**3 < calamine.memory_left() < 4 * 1024**3
+    monkeypatch.setenv("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "128")
+    assert calamine.memory_left() == calamine.LEAST_MEMORY
+    monkeypatch.delenv("AWS_LAMBDA_FUNCTION_MEMORY_SIZE")
+    assert calamine.memory_left() == calamine.MEMORY
+
+
+def test_numbers_of_an_xls_are_as_those_of_an_xlsx(in_memory: Opener) -> None:
+    table = read(in_memory(xls((0, 0, "a"), (1, 0, 1), (2, 0, 2**40)), "x.xls"))
+    assert table.rows.collect().schema["a"] == pl.Int64
