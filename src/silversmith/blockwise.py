@@ -13,7 +13,7 @@ from polars.io.plugins import register_io_source
 
 from silversmith.contract import Contract
 from silversmith.contract.rowwise import Rowwise
-from silversmith.formats.archives.scratch import Scratch
+from silversmith.formats.archives.content import Scratch
 from silversmith.formats.csv_stream import Part, Stream
 from silversmith.formats.pieces import IN_MEMORY
 from silversmith.formats.table import col

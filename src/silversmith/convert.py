@@ -18,7 +18,7 @@ from silversmith import blockwise, formats, schemas
 from silversmith.contract import Contract
 from silversmith.contract.origins import with_origins
 from silversmith.errors import DataError, SilversmithError, TransformError
-from silversmith.formats.archives.scratch import Scratch
+from silversmith.formats.archives.content import Scratch
 from silversmith.formats.table import Table
 from silversmith.lineage import Lineage, brief
 from silversmith.lookups import Context, alone

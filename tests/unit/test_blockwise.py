@@ -17,8 +17,7 @@ from polars.testing import assert_frame_equal
 from silversmith import Contract, blockwise
 from silversmith.errors import DataError
 from silversmith.formats import Csv, Unusual, csv
-from silversmith.formats.archives.content import Content
-from silversmith.formats.archives.scratch import Scratch
+from silversmith.formats.archives.content import Content, Scratch
 from silversmith.formats.csv_stream import stream_of
 
 A_TO_C = {"a": pl.Int64, "b": pl.String, "c": pl.Float64}

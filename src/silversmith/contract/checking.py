@@ -11,7 +11,7 @@ import polars as pl
 from silversmith import casting
 from silversmith.contract import distinct, problems
 from silversmith.contract.layout import REASONS, ROW_NUMBER, TEXT, Layout
-from silversmith.formats.archives.scratch import Scratch
+from silversmith.formats.archives.content import Scratch
 from silversmith.formats.table import ROW, Table, col
 
 if TYPE_CHECKING:

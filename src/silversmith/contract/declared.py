@@ -17,7 +17,7 @@ from silversmith.contract.expectations import Expectations, Found, row_range
 from silversmith.contract.expectations import fresh as freshness
 from silversmith.contract.layout import ROW_NUMBER, DataType
 from silversmith.contract.rowwise import Rowwise
-from silversmith.formats.archives.scratch import Scratch
+from silversmith.formats.archives.content import Scratch
 from silversmith.formats.table import ROW, Table
 
 

@@ -22,9 +22,9 @@ from polars.exceptions import PanicException, PolarsError
 
 from silversmith.errors import DataError
 from silversmith.formats import arrow, avro, csv, custom, excel, fixed_width, json, lines, ndjson, parquet, union, xml
-from silversmith.formats.archives.content import Content
-from silversmith.formats.archives.members import Archive, unpack_all
-from silversmith.formats.archives.scratch import Scratch
+from silversmith.formats.archives.content import Content, Scratch
+from silversmith.formats.archives.members import unpack_all
+from silversmith.formats.archives.options import Archive, FileReader
 from silversmith.formats.arrow import Arrow
 from silversmith.formats.avro import Avro
 from silversmith.formats.csv_options import Csv
@@ -50,7 +50,7 @@ from silversmith.formats.xml import Xml
 from silversmith.stores import Source
 
 #: What a transform may say of how its bronze objects are read.
-Reader = Csv | Json | Parquet | Avro | Arrow | Excel | Xml | FixedWidth | Lines | Archive | CustomReader
+Reader = FileReader | Archive
 
 #: Silversmith's own readers.
 CUSTOMARY = (Csv, Json, Parquet, Avro, Arrow, Excel, Xml, FixedWidth, Lines, Archive)
@@ -131,7 +131,7 @@ def unpacked(source: Source, reader: Reader | None = None, *, scratch: Path | No
     files = Scratch(scratch)
     try:
         archive = reader if isinstance(reader, Archive) else Archive(reader=reader)
-        yield Unpacked(unpack_all(source, files, archive), archive.reader)
+        yield Unpacked(unpack_all(source, files, archive.members), archive.reader)
     except BaseException:
         files.remove()
         raise

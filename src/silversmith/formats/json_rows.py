@@ -12,7 +12,7 @@ from typing import Any
 import polars as pl
 
 from silversmith.errors import DataError, Place
-from silversmith.formats.archives.scratch import Scratch
+from silversmith.formats.archives.content import Scratch
 from silversmith.formats.json_text import render, repeated_key
 from silversmith.formats.kinds import NULL, Kind, column, is_plain, join, kind_of, type_of
 from silversmith.formats.table import ROW, Table, checked_names, malformed_frame, row_numbers, shorten

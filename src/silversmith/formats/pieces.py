@@ -7,7 +7,7 @@ from pathlib import Path
 
 import polars as pl
 
-from silversmith.formats.archives.scratch import Scratch
+from silversmith.formats.archives.content import Scratch
 from silversmith.formats.table import ROW, Table
 
 #: Frames together are kept in memory up to so many bytes.

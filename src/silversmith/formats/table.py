@@ -11,7 +11,7 @@ import polars as pl
 from polars import selectors
 
 from silversmith.errors import DataError, Place
-from silversmith.formats.archives.scratch import Scratch
+from silversmith.formats.archives.content import Scratch
 
 #: The column that readers add: the number of the record in its file, from 1 (a header is no record). UInt64.
 ROW = "__row__"

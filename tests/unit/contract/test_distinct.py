@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from silversmith import Contract
 from silversmith.contract import checking, distinct
 from silversmith.errors import DataError
-from silversmith.formats.archives.scratch import Scratch
+from silversmith.formats.archives.content import Scratch
 from silversmith.formats.table import ROW, Table
 from tests.unit.test_contract import both_ways, table
 

@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 from silversmith.errors import DataError
 from silversmith.formats import read
 from silversmith.formats.archives.compression import COMPRESSIONS, stripped
-from silversmith.formats.archives.content import LEAST_UNPACKED, unpack
-from silversmith.formats.archives.scratch import Scratch
+from silversmith.formats.archives.content import LEAST_UNPACKED, Content, Scratch
+from silversmith.formats.archives.members import unpack_all
 from silversmith.stores import IN_MEMORY, Source
 
 if sys.version_info >= (3, 14):
@@ -37,6 +37,11 @@ PACKERS: dict[str, tuple[str, Pack]] = {
     "zstd": (".zst", zstd.compress),
 }
 EACH = pytest.mark.parametrize("name", PACKERS)
+
+
+def unpack(source: Source, scratch: Scratch) -> Content:
+    (content,) = unpack_all(source, scratch)
+    return content
 
 
 @EACH

@@ -16,11 +16,16 @@ from hypothesis import strategies as st
 
 from silversmith.errors import DataError
 from silversmith.formats import ROW, Csv, read
-from silversmith.formats.archives.content import LEAST_UNPACKED, unpack
-from silversmith.formats.archives.scratch import Scratch
+from silversmith.formats.archives.content import LEAST_UNPACKED, Content, Scratch
+from silversmith.formats.archives.members import unpack_all
 from silversmith.stores import IN_MEMORY, Source
 
 Opener = Callable[..., Source]
+
+
+def unpack(source: Source, scratch: Scratch) -> Content:
+    (content,) = unpack_all(source, scratch)
+    return content
 
 
 @given(data=st.binary(max_size=200), cut=st.integers(0, 99), hit=st.integers(0, 99))

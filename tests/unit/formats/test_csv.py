@@ -16,8 +16,7 @@ from hypothesis import strategies as st
 
 from silversmith.errors import DataError, DefinitionError
 from silversmith.formats import ROW, Csv, Table, csv
-from silversmith.formats.archives.content import Content
-from silversmith.formats.archives.scratch import Scratch
+from silversmith.formats.archives.content import Content, Scratch
 from silversmith.formats.csv_records import LONGEST_FIELD, MOST_MALFORMED
 
 

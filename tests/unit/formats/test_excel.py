@@ -445,7 +445,7 @@ def test_cells_as_text() -> None:
         1e300,
         2.0**60,
         time(3, 4),
-        datetime(2026, 1, 2),
+        datetime(2026, 1, 2),  # noqa: DTZ001
         timedelta(hours=30, seconds=1.5),
     ]
     said = [None, "a", "true", "1", "1.5", "1e+300", "1.152921504606847e+18", "03:04:00", "2026-01-02", "30:00:01.5"]

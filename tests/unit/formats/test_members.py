@@ -15,9 +15,8 @@ from hypothesis import strategies as st
 
 from silversmith.errors import DataError, DefinitionError
 from silversmith.formats import Archive, Csv, read
-from silversmith.formats.archives.content import LEAST_UNPACKED
+from silversmith.formats.archives.content import LEAST_UNPACKED, Scratch
 from silversmith.formats.archives.members import MOST_MEMBERS, NOISE, unpack_all
-from silversmith.formats.archives.scratch import Scratch
 from silversmith.formats.archives.zips import MOST_ENTRIES, office
 from silversmith.stores import IN_MEMORY, Source
 
@@ -217,6 +216,31 @@ def test_a_tar_must_end(in_memory: Opener) -> None:
     packed = tarred({"a.csv": CSV})
     for length in (512, 700, 1024):
         assert refused(in_memory(packed[:length], "x.tar")).code == "UnreadableTar"
+
+
+@pytest.mark.parametrize("style", [tarfile.PAX_FORMAT, tarfile.GNU_FORMAT, tarfile.USTAR_FORMAT])
+def test_a_damaged_header_is_not_the_end(in_memory: Opener, style: int) -> None:
+    """``tarfile`` alone takes it for the end, and the members after it would be lost unnoticed."""
+    packed = bytearray(tarred({"a.csv": CSV, "b.csv": CSV}, style))
+    packed[packed.index(b"b.csv")] ^= 1
+    assert refused(in_memory(bytes(packed), "x.tar")).code == "UnreadableTar"
+
+
+@pytest.mark.parametrize("value", [b"-1", b"1e3", b"99999999999999999999999"])
+def test_a_size_that_no_member_has(in_memory: Opener, value: bytes) -> None:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w", format=tarfile.PAX_FORMAT) as archive:
+        member = tarfile.TarInfo("a.csv")
+        member.size, member.pax_headers = len(CSV), {"size": value.decode()}
+        archive.addfile(member, io.BytesIO(CSV))
+    assert refused(in_memory(buffer.getvalue(), "x.tar")).code == "UnreadableTar"
+
+
+def test_extended_headers_without_end(in_memory: Opener) -> None:
+    header = tarfile.TarInfo("x")
+    header.type = b"L"
+    packed = header.tobuf(tarfile.GNU_FORMAT) * 5000
+    assert refused(in_memory(packed, "x.tar")).code == "UnreadableTar"
 
 
 def test_a_tar_with_a_header_that_is_too_long(in_memory: Opener) -> None:

@@ -1,16 +1,13 @@
-"""Compressions: what they begin with, what names end with, and how they come undone, a piece at a time."""
+"""Compressions: the bytes they begin with, the endings of names, and how to decompress a file, a piece at a time."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
+from typing import Any, BinaryIO, Protocol
 
 from silversmith.errors import DataError
-
-if TYPE_CHECKING:
-    from silversmith.formats.archives.content import Content
 
 _PIECE = 1024 * 1024
 
@@ -19,7 +16,7 @@ MOST_WINDOW = 128 * 1024 * 1024
 
 
 class _Decompressor(Protocol):
-    """What ``bz2``, ``lzma`` and ``compression.zstd`` have in common: one stream, undone in pieces."""
+    """The interface that ``bz2``, ``lzma`` and ``compression.zstd`` share: one stream, decompressed in pieces."""
 
     @property
     def eof(self) -> bool: ...
@@ -32,7 +29,7 @@ class _Decompressor(Protocol):
 
 @dataclass(frozen=True)
 class Compression:
-    """One way to compress. ``endings`` of names, in lower case, and what is left of each; ``magics`` of content."""
+    """One way to compress. ``endings`` of names, in lower case, and what replaces each; ``magics``: the first bytes."""
 
     name: str
     endings: dict[str, str]
@@ -47,7 +44,7 @@ class Compression:
         return None
 
     def pieces(self, file: BinaryIO) -> Iterator[bytes]:
-        """What is in it, in pieces of bounded size. Several streams, one after the other, are one.
+        """The decompressed bytes, in pieces of bounded size. Several streams, one after the other, are one.
 
         Raises:
             DataError: ``UnreadableGzip`` and the like.
@@ -62,7 +59,7 @@ class Compression:
             raise self.unreadable(str(error)) from None
 
     def unreadable(self, why: str) -> DataError:
-        """The error for what is not whole."""
+        """The error for a file that is not whole."""
         return DataError(
             f"Unreadable{self.name.capitalize()}",
             f"the file is not whole {self.name}: {why}",
@@ -71,7 +68,7 @@ class Compression:
 
 
 def errors() -> tuple[type[BaseException], ...]:
-    """What decompressors raise."""
+    """The errors of decompressors."""
     import lzma
     import zlib
 
@@ -146,26 +143,25 @@ COMPRESSIONS = (
 )
 
 
-def compression_of(content: Content) -> Compression | None:
-    """How a content is compressed, by what it begins with; None: not at all.
+def compression_of(head: bytes, name: str) -> Compression | None:
+    """How a file is compressed, by its first 16 bytes; None: not at all.
 
     Raises:
-        DataError: its name says that it is, and it is not.
+        DataError: ``UnreadableGzip`` and the like: its name says that it is compressed, and it is not.
     """
-    head = content.head(16)
-    found = next((one for one in COMPRESSIONS if head.startswith(one.magics)), None)
-    if found is None and head and _is_called_so(content.name):
+    compression = next((one for one in COMPRESSIONS if head.startswith(one.magics)), None)
+    if compression is None and head and _is_called_so(name):
         for one in COMPRESSIONS:
-            if one.stripped(content.name) is not None:
+            if one.stripped(name) is not None:
                 raise one.unreadable(f"it does not begin as {one.name} does")
-    return found
+    return compression
 
 
 def stripped(name: str) -> str:
     """A name without the ending that says how it is compressed."""
     if not _is_called_so(name):
         return name
-    return next((found for one in COMPRESSIONS if (found := one.stripped(name)) is not None), name)
+    return next((rest for one in COMPRESSIONS if (rest := one.stripped(name)) is not None), name)
 
 
 _ENDINGS = tuple(ending for one in COMPRESSIONS for ending in one.endings)

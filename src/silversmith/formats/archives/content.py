@@ -1,22 +1,54 @@
-"""The bytes of an object as readers want them: unpacked, in memory when small, else in a file."""
+"""The bytes of an object as readers take them: unpacked, in memory when small, else in a temporary file.
+
+Polars scans a file by its path, and late: so a temporary file has a name, and lives as long as the table does.
+"""
 
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable
+import itertools
+import shutil
+import tempfile
+import weakref
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import BinaryIO
 
 from silversmith.errors import DataError
-from silversmith.formats.archives.compression import compression_of, stripped
-from silversmith.formats.archives.scratch import Scratch
 from silversmith.stores import IN_MEMORY, Source
 
-#: What is unpacked may grow to this many bytes, or to MOST_RATIO times its packed size where that is more. Text seldom
+#: An object may unpack to this many bytes, or to MOST_RATIO times its packed size where that is more. Text seldom
 #: packs to less than a fiftieth; a bomb packs to a thousandth.
 LEAST_UNPACKED = 256 * 1024 * 1024
 MOST_RATIO = 100
+
+
+_numbers = itertools.count(1)
+
+
+class Scratch:
+    """A folder for temporary files, created with the first one and removed with this object.
+
+    A scan reads its files late, so the table that scans them keeps this object.
+    """
+
+    def __init__(self, within: Path | None = None) -> None:
+        self._within = within
+        self._folder: Path | None = None
+        self._finalizer: Callable[[], object] = lambda: None
+
+    def file(self, ending: str) -> Path:
+        """The path of a new file, which does not exist yet."""
+        if self._folder is None:
+            self._folder = Path(tempfile.mkdtemp(prefix="silversmith-", dir=self._within))
+            self._finalizer = weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)
+        return self._folder / f"{next(_numbers)}{ending}"
+
+    def remove(self) -> None:
+        """Remove the files now."""
+        self._finalizer()
+        self._folder = None
 
 
 def unpacked_limit(packed_size: int) -> int:
@@ -79,23 +111,8 @@ def packed(source: Source, scratch: Scratch) -> Content:
     return Content(source.head.key, source.data, path, scratch=scratch)
 
 
-def unpack(source: Source, scratch: Scratch) -> Content:
-    """The content of an object, without its compression.
-
-    Raises:
-        DataError: ``UnreadableGzip`` and the like, or ``TooLarge`` for what unpacks to more than a hundred times its
-            size.
-    """
-    content = packed(source, scratch)
-    compression = compression_of(content)
-    if compression is None:
-        return replace(content, name=stripped(content.name))
-    with content.open() as file:
-        return collect(compression.pieces(file), content, name=stripped(content.name), packing="+" + compression.name)
-
-
 def collect(pieces: Iterable[bytes], of: Content, *, name: str, packing: str, used: int = 0) -> Content:
-    """What is unpacked of a content, ``used`` bytes having been unpacked of it before.
+    """The unpacked bytes as a content; ``used`` bytes were unpacked of the same object before.
 
     Raises:
         DataError: ``TooLarge``, or what the pieces raise.
