@@ -17,6 +17,8 @@ from typing import Any
 import polars as pl
 import pytest
 import xlwt  # type: ignore[import-untyped]
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from silversmith.errors import DataError
 from silversmith.formats import ROW, Excel, read
@@ -134,6 +136,81 @@ HEAD = "<row><c t='inlineStr'><is><t>a</t></is></c></row>"
 )
 def test_where_an_element_stands_counts(in_memory: Opener, row: str, expected: list[Any]) -> None:
     assert columns(in_memory(xlsx(HEAD + row), "x.xlsx")) == {"a": expected}
+
+
+CELLS = st.one_of(
+    st.tuples(st.just(""), st.from_regex(r"<v>-?[0-9]{1,5}(\\.[0-9]{1,3})?</v>", fullmatch=True)),
+    st.tuples(st.sampled_from([" t='b'", ' t="b"']), st.sampled_from(["<v>0</v>", "<v>1</v>", "<v> 1 </v>", "<v/>"])),
+    st.tuples(
+        st.sampled_from([' t="str"', ' t="e"', ' t="inlineStr"', ' s="0" t="str"']),
+        st.builds(
+            "".join,
+            st.lists(
+                st.sampled_from(
+                    [
+                        "<v>",
+                        "</v>",
+                        "<is><t>",
+                        "</t></is>",
+                        '<is><t xml:space="preserve">',
+                        "<f>",
+                        "</f>",
+                        "x",
+                        " ",
+                        "&lt;",
+                        "é",
+                        "_x0041_",
+                        "\n",
+                        "\r",
+                        "#N/A",
+                        "]]",
+                        "<row ",
+                        "</row>",
+                        "<e xmlns='o'/>",
+                        "<v xmlns='o'>",
+                    ]
+                ),
+                max_size=5,
+            ),
+        ),
+    ),
+)
+
+
+@given(
+    rows=st.lists(
+        st.tuples(st.sampled_from(["", " spans='1:2'", " xmlns='o'", "/"]), st.lists(CELLS, max_size=3)), max_size=5
+    ),
+    around=st.sampled_from(["", "\n", "<x/>", "<x><row r='1'>", "</x>"]),
+)
+@settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_rows_that_are_taken_before_the_parser_are_as_it_reads_them(
+    in_memory: Opener, rows: list[tuple[str, list[tuple[str, str]]]], around: str
+) -> None:
+    """After a comment all rows go through the parser."""
+    sheet = '<row r="1"><c r="A1" t="str"><v>a</v></c></row>'
+    for number, (attributes, cells) in enumerate(rows, 2):
+        inner = "".join(f'<c r="{"ABC"[i]}{number}"{kind}>{text}</c>' for i, (kind, text) in enumerate(cells))
+        sheet += f'{around}<row r="{number}"{attributes}>{inner}</row>'
+
+    def outcome(text: str) -> Any:
+        try:
+            return columns(in_memory(xlsx(text), "x.xlsx"))
+        except DataError as error:
+            return error.code
+
+    assert outcome(sheet) == outcome("<!-- -->" + sheet)
+
+
+def test_rows_in_pieces_come_back(in_memory: Opener) -> None:
+    """Pieces end within rows, and rows that are plain stand among others."""
+    odd = ["<v>{0}</v>", "<v><![CDATA[{0}]]></v>", "<v>{0}&#x2e;5</v>", "<f>&lt;</f><v>{0}</v>"]
+    for kinds in (odd[:1], odd[:1] + odd[2:], odd):
+        rows = "".join(
+            f'<row r="{n}"><c r="A{n}">{kinds[n % len(kinds)].format(n)}</c></row>' for n in range(2, 60_000)
+        )
+        got = columns(in_memory(xlsx(HEAD.replace("<row>", '<row r="1">') + rows), "x.xlsx"))["a"]
+        assert got == [n + 0.5 if "2e" in kinds[n % len(kinds)] else n for n in range(2, 60_000)]
 
 
 def test_the_strict_form_is_read(in_memory: Opener) -> None:

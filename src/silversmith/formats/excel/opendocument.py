@@ -8,7 +8,6 @@ https://docs.oasis-open.org/office/OpenDocument/v1.3/os/part3-schema/OpenDocumen
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -42,7 +41,17 @@ _LEFT_OUT = frozenset({"office:annotation", "office:forms", "table:shapes", "tab
 _CELLS = frozenset({"table:table-cell", "table:covered-table-cell"})
 
 #: Marks of a document that has to be written anew; a reference to a character may be a part of one.
-_MARKS = re.compile(rb"draw:|text:tab|text:line-break|text:note|text:ruby|tracked-changes|error|&#|is-sub-table")
+_MARKS = (
+    b"draw:",
+    b"text:tab",
+    b"text:line-",
+    b"text:note",
+    b"text:ruby",
+    b"tracked-",
+    b"error",
+    b"&#",
+    b"is-sub-table",
+)
 _USUAL = tuple(f'xmlns:{prefix}="{namespace}"'.encode() for namespace, prefix in _PREFIXES.items())[:3]
 
 #: A mark is found where it begins in one piece and ends in the next.
@@ -76,21 +85,24 @@ def write_plain(content: Content, path: Path) -> None:
             raise encrypted()
         plain.writestr("mimetype", _MIMETYPE)
         plain.writestr("META-INF/manifest.xml", _MANIFEST)
-        rewrite = _is_unusual(zips.pieces(archive, cells))
         with plain.open(ZipInfo("content.xml"), "w", force_zip64=True) as target:
-            pieces = zips.pieces(archive, cells)
-            for piece in _rewritten(pieces) if rewrite else pieces:
+            for piece in _plain(archive, cells):
                 target.write(piece)
 
 
-def _is_unusual(pieces: Iterator[bytes]) -> bool:
-    """Whether a document has to be written anew."""
-    for number, piece in enumerate(_overlapping(pieces)):
-        if number == 0 and not all(declaration in piece.replace(b"'", b'"') for declaration in _USUAL):
-            return True
-        if _MARKS.search(piece):
-            return True
-    return False
+def _plain(archive: ZipFile, member: ZipInfo) -> Iterator[bytes]:
+    """The document, written anew if it has to be."""
+    unusual = any(
+        _is_unusual(piece, first=n == 0) for n, piece in enumerate(_overlapping(zips.pieces(archive, member)))
+    )
+    pieces = zips.pieces(archive, member)
+    return _rewritten(pieces) if unusual else pieces
+
+
+def _is_unusual(piece: bytes, *, first: bool) -> bool:
+    if first and not all(one in piece.replace(b"'", b'"') for one in _USUAL):
+        return True
+    return any(mark in piece for mark in _MARKS)
 
 
 def _overlapping(pieces: Iterator[bytes]) -> Iterator[bytes]:
