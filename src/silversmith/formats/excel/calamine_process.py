@@ -30,7 +30,7 @@ CHUNK_CELLS, CHUNK_TEXT = 50_000, 4_000_000
 #: Seconds of processor time that a workbook may take.
 MOST_SECONDS = 300
 
-#: https://learn.microsoft.com/en-us/openspecs/office_file_formats/ms-xls/33fa0f47-0f8e-4d5d-a18c-0c8a4d1c3b5c
+#: https://learn.microsoft.com/en-us/openspecs/office_file_formats/ms-xls/
 _ERROR_CODES = {
     0x00: "#NULL!", 0x07: "#DIV/0!", 0x0F: "#VALUE!", 0x17: "#REF!", 0x1D: "#NAME?", 0x24: "#NUM!", 0x2A: "#N/A",
     0x2B: "#GETTING_DATA",
