@@ -21,7 +21,7 @@ import polars as pl
 from polars.exceptions import PanicException, PolarsError
 
 from silversmith.errors import DataError
-from silversmith.formats import arrow, avro, csv, custom, excel, fixed_width, json, lines, ndjson, parquet, union, xml
+from silversmith.formats import arrow, avro, csv, custom, excel, fixed_width, lines, parquet, union, xml
 from silversmith.formats.archives.content import Content, Scratch
 from silversmith.formats.archives.members import unpack_all
 from silversmith.formats.archives.options import Archive, FileReader
@@ -33,7 +33,8 @@ from silversmith.formats.custom import CustomReader
 from silversmith.formats.detect import detect, mismatch
 from silversmith.formats.excel import Excel
 from silversmith.formats.fixed_width import FixedWidth
-from silversmith.formats.json import Json
+from silversmith.formats.json import Json, document
+from silversmith.formats.json import lines as ndjson
 from silversmith.formats.lines import Lines
 from silversmith.formats.parquet import Parquet
 from silversmith.formats.table import MALFORMED, ROW, Table, shorten, with_fields
@@ -168,7 +169,7 @@ def _read_text(kind: str, content: Content, wanted: Mapping[str, pl.DataType], r
     if kind == "csv":
         return csv.read(content, reader if isinstance(reader, Csv) else Csv(), wanted)
     if kind == "json":
-        return json.read(content, reader if isinstance(reader, Json) else Json(), wanted)
+        return document.read(content, reader if isinstance(reader, Json) else Json(), wanted)
     if kind == "xml":
         return xml.read(content, reader if isinstance(reader, Xml) else Xml(), wanted)
     return lines.read(content, reader if isinstance(reader, Lines) else Lines(), wanted)

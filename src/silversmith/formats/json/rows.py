@@ -13,8 +13,8 @@ import polars as pl
 
 from silversmith.errors import DataError, Place
 from silversmith.formats.archives.content import Scratch
-from silversmith.formats.json_text import render, repeated_key
-from silversmith.formats.kinds import NULL, Kind, column, is_plain, join, kind_of, type_of
+from silversmith.formats.json.kinds import NULL, Kind, column, is_plain, join, kind_of, type_of
+from silversmith.formats.json.parse import render, repeated_key
 from silversmith.formats.table import ROW, Table, checked_names, malformed_frame, row_numbers, shorten
 
 #: A record that is no object becomes a row with this one column; so do records that all are empty objects.

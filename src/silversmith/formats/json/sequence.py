@@ -16,9 +16,9 @@ import orjson
 from silversmith.errors import DataError, Place
 from silversmith.formats import text
 from silversmith.formats.archives.content import Content
-from silversmith.formats.json_rows import Block, block_of
-from silversmith.formats.json_text import exact, is_doubtful, parse_strictly, unreadable
-from silversmith.formats.kinds import too_deep
+from silversmith.formats.json.kinds import too_deep
+from silversmith.formats.json.parse import exact, is_doubtful, parse_strictly, unreadable
+from silversmith.formats.json.rows import Block, block_of
 from silversmith.formats.table import shorten
 
 #: The longest document, in characters.

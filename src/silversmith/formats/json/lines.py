@@ -13,9 +13,9 @@ import polars as pl
 from silversmith.errors import Place
 from silversmith.formats import text
 from silversmith.formats.archives.content import Content
-from silversmith.formats.json import LARGEST, SPACE, too_large
-from silversmith.formats.json_rows import Block, block_of, frame_of, scan
-from silversmith.formats.json_text import exact, is_doubtful, unreadable
+from silversmith.formats.json.document import LARGEST, SPACE, too_large
+from silversmith.formats.json.parse import exact, is_doubtful, unreadable
+from silversmith.formats.json.rows import Block, block_of, frame_of, scan
 from silversmith.formats.origins import of_ndjson
 from silversmith.formats.table import Table, malformed_frame
 

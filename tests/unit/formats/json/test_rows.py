@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from silversmith.formats.json_rows import block_of, frame_of
+from silversmith.formats.json.rows import block_of, frame_of
 from silversmith.formats.table import ROW
 
 SCALARS = (

@@ -11,10 +11,11 @@ from typing import Any, BinaryIO
 import polars as pl
 
 from silversmith.errors import DataError, DefinitionError, Place
-from silversmith.formats import json_sequence, text
+from silversmith.formats import text
 from silversmith.formats.archives.content import Content
-from silversmith.formats.json_rows import Block, block_of, frame_of, scan
-from silversmith.formats.json_text import exact, is_doubtful, parse_strictly
+from silversmith.formats.json import sequence
+from silversmith.formats.json.parse import exact, is_doubtful, parse_strictly
+from silversmith.formats.json.rows import Block, block_of, frame_of, scan
 from silversmith.formats.table import Table, malformed_frame, shorten
 
 #: The largest document that is parsed whole, in bytes; it takes some ten times that in memory. Arrays of records may be
@@ -88,7 +89,7 @@ def _whole(content: Content, options: Json, wanted: Mapping[str, pl.DataType], b
     try:
         value = parse_strictly(data)
     except DataError as error:
-        if error.code != "UnreadableJson" or options.pointer is not None or not json_sequence.is_sequence(data):
+        if error.code != "UnreadableJson" or options.pointer is not None or not sequence.is_sequence(data):
             raise
         return _sequence(content, wanted, block, objects=True)
     doubtful = is_doubtful(data, [value])
@@ -107,7 +108,7 @@ def _whole(content: Content, options: Json, wanted: Mapping[str, pl.DataType], b
 def _sequence(content: Content, wanted: Mapping[str, pl.DataType], block: int, *, objects: bool) -> Table:
     """Documents one after the other."""
     kind = "json" + content.packing
-    found = scan(kind, lambda: json_sequence.blocks(content, block, objects=objects), wanted, content.scratch)
+    found = scan(kind, lambda: sequence.blocks(content, block, objects=objects), wanted, content.scratch)
     return replace(found, dialect=_dialect("concatenated"))
 
 

@@ -15,7 +15,7 @@ import orjson
 
 from silversmith.errors import DataError, Place
 from silversmith.formats import text
-from silversmith.formats.kinds import too_deep
+from silversmith.formats.json.kinds import too_deep
 from silversmith.formats.table import shorten
 
 _DIGITS = bytes.maketrans(b"123456789", b"000000000")

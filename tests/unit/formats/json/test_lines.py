@@ -13,8 +13,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from silversmith.errors import DataError
-from silversmith.formats import ROW, Json, Table, ndjson, read
+from silversmith.formats import ROW, Json, Table, read
 from silversmith.formats.archives.content import Content
+from silversmith.formats.json import lines
 from silversmith.stores import Source
 
 Opener = Callable[..., Source]
@@ -83,9 +84,9 @@ def test_json_by_name_may_be_lines_and_the_reader_may_say_so(opened: Opener) -> 
 
 
 def test_later_words_among_numbers_make_all_text(in_file: Opener) -> None:
-    lines = [{"a": 1, "b": {"c": 1}}, {"a": 2}, {"a": "x"}, {"b": {"c": "y", "d": None}}]
-    data = b"".join(python_json.dumps(line).encode() + b"\n" for line in lines)
-    table = ndjson.read(Content("x.ndjson", None, in_file(data).path), {}, block=20)
+    records = [{"a": 1, "b": {"c": 1}}, {"a": 2}, {"a": "x"}, {"b": {"c": "y", "d": None}}]
+    data = b"".join(python_json.dumps(line).encode() + b"\n" for line in records)
+    table = lines.read(Content("x.ndjson", None, in_file(data).path), {}, block=20)
     assert rows_of(table) == [
         {"a": "1", "b": {"c": "1", "d": None}},
         {"a": "2", "b": None},
@@ -123,8 +124,8 @@ RECORDS = st.lists(
 @settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_blocks_are_what_the_whole_is(in_file: Opener, records: list[dict[str, Any]], block: int) -> None:
     data = "\n".join(map(python_json.dumps, [*records, {}])).encode()
-    whole = ndjson.read(Content("x.ndjson", data, None), {})
-    parts = ndjson.read(Content("x.ndjson", None, in_file(data).path), {}, block=block)
+    whole = lines.read(Content("x.ndjson", data, None), {})
+    parts = lines.read(Content("x.ndjson", None, in_file(data).path), {}, block=block)
     assert parts.rows.collect_schema() == whole.rows.collect_schema()
     assert parts.rows.collect().equals(whole.rows.collect())
     assert whole.rows.select(pl.len()).collect().item() == len(records) + 1
@@ -134,5 +135,5 @@ def test_blocks_are_what_the_whole_is(in_file: Opener, records: list[dict[str, A
 @settings(max_examples=200, deadline=None)
 def test_no_bytes_at_all_crash_it(data: bytes) -> None:
     with suppress(DataError):
-        table = ndjson.read(Content("x.ndjson", data, None), {})
+        table = lines.read(Content("x.ndjson", data, None), {})
         assert table.rows.collect().height <= data.count(b"," if table.format == "json" else b"\n") + 1
