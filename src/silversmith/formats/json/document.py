@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import islice
 from typing import Any, BinaryIO
 
@@ -14,19 +15,19 @@ from silversmith.errors import DataError, DefinitionError, Place
 from silversmith.formats import text
 from silversmith.formats.archives.content import Content
 from silversmith.formats.json import sequence
-from silversmith.formats.json.parse import exact, is_doubtful, parse_strictly
+from silversmith.formats.json.columns import ColumnReader, Columns, elements_as_lines
+from silversmith.formats.json.kinds import Kind
+from silversmith.formats.json.lines import sampled_columns
+from silversmith.formats.json.parse import LARGEST, SPACE, exact, is_doubtful, parse_strictly, too_large
 from silversmith.formats.json.rows import Block, block_of, frame_of, scan
 from silversmith.formats.table import Table, malformed_frame, shorten
-
-#: The largest document that is parsed whole, in bytes; it takes some ten times that in memory. Arrays of records may be
-#: larger: no single record of theirs may.
-LARGEST = 32 * 1024 * 1024
 
 #: Bytes of a large array that are parsed at once.
 BLOCK = 4 * 1024 * 1024
 
-#: What JSON takes as blank.
-SPACE = b" \t\r\n"
+
+#: Bytes of it that are parsed first, to know what kinds of values the columns have.
+_FIRST = 64 * 1024
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,7 @@ class Json:
             raise DefinitionError("Json(concatenated=True): goes with neither lines nor pointer")
 
 
-def read(content: Content, options: Json, wanted: Mapping[str, pl.DataType], *, block: int = BLOCK) -> Table:
+def read(content: Content, options: Json, schema: Mapping[str, pl.DataType], *, block: int = BLOCK) -> Table:
     """The records of a JSON document as rows: of an array its elements, else the document itself.
 
     An array that is not in memory is read ``block`` bytes at a time.
@@ -72,57 +73,61 @@ def read(content: Content, options: Json, wanted: Mapping[str, pl.DataType], *, 
     """
     text.refuse_empty(content, Place(line=1, column=1))
     if options.concatenated:
-        return _sequence(content, wanted, block, objects=False)
+        return _sequence(content, schema, block, objects=False)
     begins = _begins_with(content) if content.data is None and options.pointer is None else b""
     if begins == b"[":
-        found = scan("json" + content.packing, lambda: _array_blocks(content, block), wanted, content.scratch)
-        return replace(found, dialect=_dialect("array"))
+        with content.open() as file:
+            table = scan("json" + content.packing, partial(_array_blocks, file, block), schema, content.scratch)
+        return replace(table, dialect=_dialect("array"))
     if content.size > LARGEST:
         if begins == b"{":
-            return _sequence(content, wanted, block, objects=True)
+            return _sequence(content, schema, block, objects=True)
         raise too_large(f"the document has {content.size:,} bytes")
-    return _whole(content, options, wanted, block)
+    return _whole(content, options, schema, block)
 
 
-def _whole(content: Content, options: Json, wanted: Mapping[str, pl.DataType], block: int) -> Table:
+def _whole(content: Content, options: Json, schema: Mapping[str, pl.DataType], block: int) -> Table:
     data = content.read().removeprefix(text.BOM)
+    columns = _small_array(data) if options.pointer is None else None
+    if columns is not None:
+        frame = frame_of(columns, schema)
+        return Table(frame.lazy(), "json" + content.packing, frame, dialect=_dialect("array"))
     try:
         value = parse_strictly(data)
     except DataError as error:
         if error.code != "UnreadableJson" or options.pointer is not None or not sequence.is_sequence(data):
             raise
-        return _sequence(content, wanted, block, objects=True)
+        return _sequence(content, schema, block, objects=True)
     doubtful = is_doubtful(data, [value])
     if doubtful:
         value = exact(data)
     if options.pointer is not None:
         value = resolve(value, options.pointer)
-    made = block_of(value if isinstance(value, list) else [value], 1, doubtful=doubtful)
-    frame = frame_of(made, wanted)
+    records = block_of(value if isinstance(value, list) else [value], 1, doubtful=doubtful)
+    frame = frame_of(records, schema)
     layout = "array" if isinstance(value, list) else "document"
     return Table(
-        frame.lazy(), "json" + content.packing, frame, malformed_frame(made.malformed), dialect=_dialect(layout)
+        frame.lazy(), "json" + content.packing, frame, malformed_frame(records.malformed), dialect=_dialect(layout)
     )
 
 
-def _sequence(content: Content, wanted: Mapping[str, pl.DataType], block: int, *, objects: bool) -> Table:
+def _small_array(data: bytes) -> Columns | None:
+    """The elements of an array as columns, if it has many and nothing but objects."""
+    inner = data.strip(SPACE)
+    if not (inner.startswith(b"[") and inner.endswith(b"]")):
+        return None
+    return sampled_columns(elements_as_lines(inner[1:-1]))
+
+
+def _sequence(content: Content, schema: Mapping[str, pl.DataType], block: int, *, objects: bool) -> Table:
     """Documents one after the other."""
     kind = "json" + content.packing
-    found = scan(kind, lambda: sequence.blocks(content, block, objects=objects), wanted, content.scratch)
-    return replace(found, dialect=_dialect("concatenated"))
+    table = scan(kind, lambda _: sequence.blocks(content, block, objects=objects), schema, content.scratch)
+    return replace(table, dialect=_dialect("concatenated"))
 
 
 def _dialect(layout: str) -> Mapping[str, object]:
     return {**text.UTF8, "layout": layout}
-
-
-def too_large(what: str) -> DataError:
-    """The error for JSON that cannot be parsed in bounded memory."""
-    return DataError(
-        "TooLarge",
-        f"{what}, more than the {LARGEST:,} that are parsed at once",
-        hint="put it as NDJSON (one record on each line), which has no limit",
-    )
 
 
 def resolve(value: Any, pointer: str) -> Any:
@@ -134,10 +139,10 @@ def resolve(value: Any, pointer: str) -> Any:
         elif isinstance(value, list) and key.isdecimal() and key.isascii() and int(key[:9]) < len(value):
             value = value[int(key)]
         else:
-            found = ", ".join(map(shorten, islice(value, 8))) if isinstance(value, dict) else type(value).__name__
+            keys = ", ".join(map(shorten, islice(value, 8))) if isinstance(value, dict) else type(value).__name__
             raise DataError(
                 "MissingPointer",
-                f'the document has nothing at "{pointer}": there is no "{shorten(key)}"; found: {found or "nothing"}',
+                f'the document has nothing at "{pointer}": there is no "{shorten(key)}"; found: {keys or "nothing"}',
                 hint="look at the reader's pointer: Json(pointer=…)",
                 place=Place(column=key),
             )
@@ -149,49 +154,53 @@ def _begins_with(content: Content) -> bytes:
     return content.head(BLOCK).removeprefix(text.BOM).lstrip(SPACE)[:1]
 
 
-def _array_blocks(content: Content, size: int) -> Iterator[Block]:
+def _array_blocks(file: BinaryIO, size: int, kinds: Mapping[str, Kind]) -> Iterator[Block | Columns]:
     """The elements of a large array, in blocks."""
-    number = 1
-    with content.open() as file:
-        for values, doubtful in _Elements(file, size):
-            yield block_of(values, number, doubtful=doubtful)
-            number += len(values)
+    file.seek(0)
+    return iter(_Elements(file, size, kinds))
 
 
 class _Elements:
     """Cuts an array between elements by guess and proof: if what stands before a comma parses as whole elements, then
     the comma is between elements, since the grammar of JSON can be read in one way only."""
 
-    def __init__(self, file: BinaryIO, size: int) -> None:
+    def __init__(self, file: BinaryIO, size: int, kinds: Mapping[str, Kind]) -> None:
         self._file = file
         self._size = size
+        self._reader = ColumnReader(kinds)
+        self._number = 1
         self._line = 1
         self._column = 0
 
-    def __iter__(self) -> Iterator[tuple[list[Any], bool]]:
+    def __iter__(self) -> Iterator[Block | Columns]:
         buffer = self._start()
         lead = _lead(buffer)
         opening = b"["
+        length = min(self._size, _FIRST)
         while True:
-            more = self._file.read(self._size)
+            more = self._file.read(length)
+            length = self._size
             buffer += more
             if not more:
                 break
-            cut, values = self._split(buffer, lead)
-            if values is not None:
-                piece = buffer[:cut]
-                yield self._checked(piece + b"]", values)
+            cut, block = self._split(buffer, lead)
+            if block is not None:
+                yield block
                 self._pass(buffer[: cut + 1])
                 buffer = buffer[cut + 1 :]
                 opening = b"[0,"  # an element must follow a comma, so a 0 stands for those that were cut off
             elif len(buffer) > LARGEST:
                 raise too_large("one element of the array has more bytes")
+        columns = self._columns(buffer.rstrip(SPACE)[:-1]) if buffer.rstrip(SPACE).endswith(b"]") else None
+        if columns is not None:
+            yield columns
+            return
         values = self._parse(opening, buffer)
-        yield self._checked(buffer, values[1:] if len(opening) > 1 else values)
+        yield self._block(buffer, values[1:] if len(opening) > 1 else values)
 
     def _start(self) -> bytes:
         """The first bytes after the bracket."""
-        head = self._file.read(self._size).removeprefix(text.BOM)
+        head = self._file.read(min(self._size, _FIRST)).removeprefix(text.BOM)
         while b"[" not in head:
             head += self._file.read(self._size)
         before, bracket, after = head.partition(b"[")
@@ -206,13 +215,26 @@ class _Elements:
             self._column = 0
         self._column += len(after.decode())
 
-    def _split(self, buffer: bytes, lead: bytes) -> tuple[int, list[Any] | None]:
+    def _split(self, buffer: bytes, lead: bytes) -> tuple[int, Block | Columns | None]:
         """Where the last comma between two elements is, and the elements before it."""
         for comma in _guesses(buffer, lead):
+            columns = self._columns(buffer[:comma])
+            if columns is not None:
+                return comma, columns
             values = self._parse(b"[", buffer[:comma], b",0]")
             if values is not None:
-                return comma, values[:-1]
+                return comma, self._block(buffer[:comma] + b"]", values[:-1])
         return 0, None
+
+    def _columns(self, piece: bytes) -> Columns | None:
+        """Whole elements by the faster way, if all are objects and this can be proved."""
+        if self._reader.is_idle:
+            return None
+        lines = elements_as_lines(piece)
+        numbers = range(self._number, self._number + lines.count(b"\n") + 1)
+        columns = self._reader.read(lines, numbers)
+        self._number = self._number if columns is None else numbers.stop
+        return columns
 
     def _parse(self, opening: bytes, piece: bytes, closing: bytes = b"") -> Any:
         """A part of the array, made whole; None where it only was cut in the wrong place."""
@@ -223,10 +245,11 @@ class _Elements:
             added=len(closing),
         )
 
-    @staticmethod
-    def _checked(piece: bytes, values: list[Any]) -> tuple[list[Any], bool]:
+    def _block(self, piece: bytes, values: list[Any]) -> Block:
         doubtful = is_doubtful(piece, values)
-        return (exact(b"[" + piece) if doubtful else values), doubtful
+        block = block_of(exact(b"[" + piece) if doubtful else values, self._number, doubtful=doubtful)
+        self._number += len(values)
+        return block
 
 
 def _lead(buffer: bytes) -> bytes:

@@ -24,7 +24,7 @@ MOST_DEPTH = 64
 
 _LEAST_INT64, _MOST_INT64, _MOST_UINT64 = -(2**63), 2**63 - 1, 2**64 - 1
 #: Integers up to this one, and down to its negative, are exact as Float64.
-_EXACT = 2**53
+EXACT = 2**53
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ def _kind_of(values: Sequence[Any], depth: int) -> Kind:
         return _SCALARS[only]
     present = [value for value in values if value is not None]
     if only is int:
-        return _integers(min(present), max(present))
+        return integers(min(present), max(present))
     if depth > MOST_DEPTH:
         raise _TooDeep
     if only is list:
@@ -113,7 +113,8 @@ def _objects(present: Sequence[dict[str, Any]], depth: int) -> Kind:
     return Kind("object", fields={name: _kind_of(inner, depth + 1) for name, inner in gathered.items()})
 
 
-def _integers(low: int, high: int) -> Kind:
+def integers(low: int, high: int) -> Kind:
+    """The kind of integers from ``low`` to ``high``: text where no type of 64 bits has room for both."""
     fits = low >= _LEAST_INT64 and (high <= _MOST_INT64 or (low >= 0 and high <= _MOST_UINT64))
     return Kind("integer", low, high) if fits else MIXED
 
@@ -127,13 +128,13 @@ def join(one: Kind, other: Kind) -> Kind:
     names = {one.name, other.name}
     if names == {"integer", "float"}:
         integers = one if one.name == "integer" else other
-        return FLOAT if integers.low >= -_EXACT and integers.high <= _EXACT else MIXED
+        return FLOAT if integers.low >= -EXACT and integers.high <= EXACT else MIXED
     return _join_alike(one, other) if len(names) == 1 else MIXED
 
 
 def _join_alike(one: Kind, other: Kind) -> Kind:
     if one.name == "integer":
-        return _integers(min(one.low, other.low), max(one.high, other.high))
+        return integers(min(one.low, other.low), max(one.high, other.high))
     if one.item and other.item:
         return Kind("list", item=join(one.item, other.item))
     fields = {

@@ -10,23 +10,33 @@ from typing import Any
 import orjson
 import polars as pl
 
-from silversmith.errors import Place
+from silversmith.errors import DataError, Place
 from silversmith.formats import text
 from silversmith.formats.archives.content import Content
-from silversmith.formats.json.document import LARGEST, SPACE, too_large
-from silversmith.formats.json.parse import exact, is_doubtful, unreadable
-from silversmith.formats.json.rows import Block, block_of, frame_of, scan
+from silversmith.formats.json.columns import ColumnReader, Columns, read_objects
+from silversmith.formats.json.kinds import Kind
+from silversmith.formats.json.parse import LARGEST, SPACE, exact, is_doubtful, too_large, unreadable
+from silversmith.formats.json.rows import Block, block_of, frame_of, kinds_of, scan
 from silversmith.formats.origins import of_ndjson
 from silversmith.formats.table import Table, malformed_frame
 
 #: Bytes of a large file that are parsed at once.
 BLOCK = 4 * 1024 * 1024
 
+#: So many lines are parsed first, to know what kinds of values the columns have.
+SAMPLE = 200
+
+#: Text that is shorter is read sooner without Polars.
+LEAST_BYTES = 16 * 1024
+
 _DIALECT = {**text.UTF8, "layout": "lines"}
 
 
-def read(content: Content, wanted: Mapping[str, pl.DataType], *, block: int = BLOCK) -> Table:
-    """The documents of an NDJSON file as rows. Blank lines are none. What is not in memory is read in blocks.
+def read(content: Content, schema: Mapping[str, pl.DataType], *, block: int = BLOCK) -> Table:
+    """The documents of an NDJSON file as rows. Blank lines are none. Without rows, there are the columns of
+    ``schema``.
+
+    A file that is not in memory is read ``block`` bytes at a time.
 
     Raises:
         DataError: ``EmptyFile``, ``UnreadableJson`` with the line … : the file cannot be read.
@@ -34,33 +44,72 @@ def read(content: Content, wanted: Mapping[str, pl.DataType], *, block: int = BL
     text.refuse_empty(content, Place(line=1, column=1))
     kind = "ndjson" + content.packing
     if content.data is None:
-        found = scan(kind, lambda: _blocks(content, block), wanted, content.scratch)
-        return replace(found, dialect=_DIALECT, origins=partial(of_ndjson, content))
-    made = _parse(content.data.removeprefix(text.BOM), first=1, line=1)
-    frame = frame_of(made, wanted)
-    malformed = malformed_frame(made.malformed)
+        table = scan(kind, partial(_blocks, content, block), schema, content.scratch)
+        return replace(table, dialect=_DIALECT, origins=partial(of_ndjson, content))
+    data = content.data.removeprefix(text.BOM)
+    records = sampled_columns(data) or _parse(data, first=1, line=1)
+    frame = frame_of(records, schema)
+    malformed = malformed_frame(records.malformed) if isinstance(records, Block) else None
     return Table(frame.lazy(), kind, frame, malformed, dialect=_DIALECT, origins=partial(of_ndjson, content))
 
 
-def _blocks(content: Content, size: int) -> Iterator[Block]:
-    number, line, rest = 1, 1, b""
+def sampled_columns(data: bytes, *, least: int = LEAST_BYTES) -> Columns | None:
+    """Lines as columns, all at once: the kinds that the first ones have mostly are the kinds of all.
+
+    None: they are not, or the lines are no objects, or have fewer than ``least`` bytes.
+    """
+    if len(data) < least:
+        return None
+    try:
+        kinds = kinds_of(_parse(_head(data), first=1, line=1))
+    except DataError:
+        return None
+    return read_objects(data, range(1, _count(data) + 1), kinds)
+
+
+def _blocks(content: Content, size: int, kinds: Mapping[str, Kind]) -> Iterator[Block | Columns]:
+    number, line = 1, 1
+    reader = ColumnReader(kinds)
+    for data in _whole_lines(content, size):
+        head = b"" if kinds else _head(data)
+        for part in filter(None, (head, data[len(head) :])):
+            numbers = range(number, number + _count(part))
+            yield reader.read(part, numbers) or _parse(part, first=number, line=line)
+            number = numbers.stop
+            line += part.count(b"\n")
+
+
+def _head(data: bytes) -> bytes:
+    """The first lines."""
+    end = 0
+    for _ in range(SAMPLE):
+        end = data.find(b"\n", end) + 1
+        if not end:
+            return data
+    return data[:end]
+
+
+def _count(data: bytes) -> int:
+    """How many lines have something on them."""
+    return sum(1 for line in data.split(b"\n") if line.strip(SPACE))
+
+
+def _whole_lines(content: Content, size: int) -> Iterator[bytes]:
+    line, rest = 1, b""
     with content.open() as file:
         if file.read(len(text.BOM)) != text.BOM:
             file.seek(0)
-        while True:
-            more = file.read(size)
+        while more := file.read(size):
             rest += more
-            end = rest.rfind(b"\n") + 1 if more else len(rest)
+            end = rest.rfind(b"\n") + 1
             if end:
-                made = _parse(rest[:end], first=number, line=line)
-                yield made
-                number += len(made.numbers) + len(made.malformed)
+                yield rest[:end]
                 line += rest.count(b"\n", 0, end)
                 rest = rest[end:]
             elif len(rest) > LARGEST:
                 raise too_large(f"line {line} has more bytes")
-            if not more:
-                return
+    if rest:
+        yield rest
 
 
 def _parse(data: bytes, *, first: int, line: int) -> Block:

@@ -18,6 +18,13 @@ from silversmith.formats import text
 from silversmith.formats.json.kinds import too_deep
 from silversmith.formats.table import shorten
 
+#: The largest document that is parsed whole, in bytes; it takes some ten times that in memory. Arrays of records may be
+#: larger: no single record of theirs may.
+LARGEST = 32 * 1024 * 1024
+
+#: What JSON takes as blank.
+SPACE = b" \t\r\n"
+
 _DIGITS = bytes.maketrans(b"123456789", b"000000000")
 #: Python converts no longer integers, since that takes quadratic time.
 _MOST_DIGITS = 4000
@@ -65,6 +72,15 @@ def unreadable(data: bytes, error: orjson.JSONDecodeError, *, line: int = 1, col
         f"not JSON: {error.msg} (line {line}, column {column})",
         hint="JSON is RFC 8259: double quotes, no trailing commas, no comments, no NaN",
         place=Place(line=line, column=column, text=shorten(around)),
+    )
+
+
+def too_large(what: str) -> DataError:
+    """The error for JSON that cannot be parsed in bounded memory."""
+    return DataError(
+        "TooLarge",
+        f"{what}, more than the {LARGEST:,} that are parsed at once",
+        hint="put it as NDJSON (one record on each line), which has no limit",
     )
 
 

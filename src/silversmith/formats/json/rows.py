@@ -13,15 +13,13 @@ import polars as pl
 
 from silversmith.errors import DataError, Place
 from silversmith.formats.archives.content import Scratch
+from silversmith.formats.json.columns import MOST_CELLS, Columns
 from silversmith.formats.json.kinds import NULL, Kind, column, is_plain, join, kind_of, type_of
 from silversmith.formats.json.parse import render, repeated_key
 from silversmith.formats.table import ROW, Table, checked_names, malformed_frame, row_numbers, shorten
 
 #: A record that is no object becomes a row with this one column; so do records that all are empty objects.
 VALUE = "value"
-
-#: How many cells a block of records may make. Text of a few megabytes has far fewer values: the rest would be nulls.
-MOST_CELLS = 20_000_000
 
 #: Up to so many cells records are faster taken as they are than column by column.
 FEW_CELLS = 2000
@@ -77,64 +75,61 @@ def _columns(records: Sequence[dict[str, Any]]) -> dict[str, Sequence[Any]]:
     return {name: [record.get(name) for record in records] for name in names}
 
 
-def frame_of(block: Block, wanted: Mapping[str, pl.DataType], *, few: int = FEW_CELLS) -> pl.DataFrame:
-    """All records of a small file as rows, with :data:`ROW`. No records at all have the ``wanted`` columns.
+def kinds_of(block: Block) -> dict[str, Kind]:
+    """The kinds of a block's columns."""
+    return {name: kind_of(values) for name, values in _columns(block.records).items()}
+
+
+def frame_of(block: Block | Columns, schema: Mapping[str, pl.DataType], *, few: int = FEW_CELLS) -> pl.DataFrame:
+    """All records of a small file as rows, with :data:`ROW`. No records at all have the columns of ``schema``.
 
     Up to ``few`` cells are taken record by record; what comes of it is the same.
     """
+    if isinstance(block, Columns):
+        return block.frame.insert_column(block.frame.width, row_numbers(block.numbers))
     if not block.records:
-        return pl.DataFrame(schema={**wanted, ROW: pl.UInt64()})
+        return pl.DataFrame(schema={**schema, ROW: pl.UInt64()})
     columns = _columns(block.records) or {VALUE: [None] * len(block.records)}
     checked_names(list(columns))
     kinds = {name: kind_of(values) for name, values in columns.items()}
     if len(columns) * len(block.records) <= few and all(map(is_plain, kinds.values())):
-        schema = {name: type_of(kind) for name, kind in kinds.items()}
-        return pl.from_dicts(block.records, schema=schema).insert_column(len(schema), row_numbers(block.numbers))
-    made = [column(name, values, kinds[name]) for name, values in columns.items()]
-    made.append(row_numbers(block.numbers))
+        types = {name: type_of(kind) for name, kind in kinds.items()}
+        return pl.from_dicts(block.records, schema=types).insert_column(len(types), row_numbers(block.numbers))
+    series = [column(name, values, kinds[name]) for name, values in columns.items()]
+    series.append(row_numbers(block.numbers))
     # an empty name would be taken for none where there is a list of columns; a list is faster
-    return pl.DataFrame(made) if "" not in columns else pl.DataFrame({one.name: one for one in made})
+    return pl.DataFrame(series) if "" not in columns else pl.DataFrame({one.name: one for one in series})
 
 
-@dataclass(frozen=True)
-class _Piece:
-    """One block's rows in a temporary file, and the kinds of its columns; those of nothing but nulls are left out.
-
-    In the file columns are named by their place: Arrow files do not keep every name that JSON may have.
-    """
-
-    path: Path
-    height: int
-    kinds: Mapping[str, Kind]
+#: Makes the blocks of a file, from its beginning each time it is called. It may look at the kinds that columns have so
+#: far, which grow with each block that is taken.
+Blocks = Callable[[Mapping[str, Kind]], Iterable[Block | Columns]]
 
 
 def scan(
     format: str,  # noqa: A002
-    blocks: Callable[[], Iterable[Block]],
-    wanted: Mapping[str, pl.DataType],
+    blocks: Blocks,
+    schema: Mapping[str, pl.DataType],
     scratch: Scratch,
 ) -> Table:
-    """The records of a large file as a table, with memory for one block at a time.
+    """The records of a large file as a table, with memory for one block at a time. Without records it has ``schema``.
 
     Every block is written as columns of the kinds seen so far. Only when a later block has a kind that an earlier
     piece cannot be read as (words among numbers), all are read once more, with all kinds known.
     """
-    kinds: dict[str, Kind] = {}
+    spill = Spill(scratch)
     malformed: list[tuple[int, str, str]] = []
     with _no_collection():
-        pieces = list(_write(_noted(blocks(), malformed), kinds, scratch))
-        if not all(_fits(piece, kinds) for piece in pieces):
-            for piece in pieces:
-                piece.path.unlink()
-            pieces = list(_write(blocks(), kinds, scratch))
-    checked_names(list(kinds))
-    if pieces and not kinds:
-        kinds[VALUE] = NULL
-    rows = pl.LazyFrame(schema={**wanted, ROW: pl.UInt64()})
-    if pieces:
-        rows = pl.concat([_read(piece, kinds) for piece in pieces], how="vertical")
-    height = sum(piece.height for piece in pieces)
-    return Table(rows, format, malformed=malformed_frame(malformed), height=height, scratch=scratch)
+        for block in blocks(spill.kinds):
+            if isinstance(block, Block):
+                _note(malformed, block)
+            spill.append(block)
+        if not spill.is_exact():
+            spill.clear()
+            for block in blocks(spill.kinds):
+                spill.append(block)
+    rows = spill.rows() if spill.height else pl.LazyFrame(schema={**schema, ROW: pl.UInt64()})
+    return Table(rows, format, malformed=malformed_frame(malformed), height=spill.height, scratch=scratch)
 
 
 @contextmanager
@@ -149,35 +144,78 @@ def _no_collection() -> Iterator[None]:
             gc.enable()
 
 
-def _noted(blocks: Iterable[Block], malformed: list[tuple[int, str, str]]) -> Iterator[Block]:
-    for block in blocks:
-        malformed.extend(block.malformed)
-        if len(malformed) > _MOST_MALFORMED:
-            number, text, reason = malformed[-1]
-            raise DataError(
-                "TooManyMalformed",
-                f"more than {_MOST_MALFORMED:,} records are malformed; the last: {reason}",
-                hint="mend what writes the file",
-                place=Place(row=number, text=shorten(text)),
-            )
-        yield block
+def _note(malformed: list[tuple[int, str, str]], block: Block) -> None:
+    malformed.extend(block.malformed)
+    if len(malformed) > _MOST_MALFORMED:
+        number, text, reason = malformed[-1]
+        raise DataError(
+            "TooManyMalformed",
+            f"more than {_MOST_MALFORMED:,} records are malformed; the last: {reason}",
+            hint="mend what writes the file",
+            place=Place(row=number, text=shorten(text)),
+        )
 
 
-def _write(blocks: Iterable[Block], kinds: dict[str, Kind], scratch: Scratch) -> Iterator[_Piece]:
-    """Write blocks as pieces; ``kinds`` grows to what keeps all of them."""
-    for block in blocks:
-        if not block.records:
-            continue
-        columns = _columns(block.records)
-        for name, values in columns.items():
-            kinds[name] = join(kinds.get(name, NULL), kind_of(values))
-        checked_names(list(kinds))
-        held = {name: kinds[name] for name in columns if kinds[name] != NULL}
-        made = [column(str(place), columns[name], kind) for place, (name, kind) in enumerate(held.items())]
-        path = scratch.file(".arrow")
-        frame = pl.DataFrame([*made, row_numbers(block.numbers)])
+@dataclass(frozen=True)
+class _Piece:
+    """One block's rows in a temporary file, and the kinds of its columns; those of nothing but nulls are left out.
+
+    In the file columns are named by their position: Arrow files do not keep every name that JSON may have.
+    """
+
+    path: Path
+    kinds: Mapping[str, Kind]
+
+
+class Spill:
+    """Rows of blocks in temporary files, whose columns grow with the blocks: append them, then scan them all."""
+
+    def __init__(self, scratch: Scratch) -> None:
+        self._scratch = scratch
+        self._pieces: list[_Piece] = []
+        #: The kinds that keep every value appended so far, by column.
+        self.kinds: dict[str, Kind] = {}
+        #: How many rows were appended.
+        self.height = 0
+
+    def append(self, block: Block | Columns) -> None:
+        """Write one block, whose row numbers follow those before.
+
+        Raises:
+            DataError: ``TooManyColumns``, ``ReservedColumn``.
+        """
+        if not block.numbers:
+            return
+        columns = {} if isinstance(block, Columns) else _columns(block.records)
+        kinds = block.kinds if isinstance(block, Columns) else {name: kind_of(cells) for name, cells in columns.items()}
+        for name, kind in kinds.items():
+            self.kinds[name] = join(self.kinds.get(name, NULL), kind)
+        checked_names(list(self.kinds))
+        kinds = {name: self.kinds[name] for name in kinds if self.kinds[name] != NULL}
+        if isinstance(block, Columns):
+            series = [block.frame[name].alias(str(position)) for position, name in enumerate(kinds)]
+        else:
+            series = [column(str(position), columns[name], kind) for position, (name, kind) in enumerate(kinds.items())]
+        frame = pl.DataFrame([*series, row_numbers(block.numbers)])
+        path = self._scratch.file(".arrow")
         frame.write_ipc(path, compression="lz4")
-        yield _Piece(path, frame.height, held)
+        self._pieces.append(_Piece(path, kinds))
+        self.height += frame.height
+
+    def is_exact(self) -> bool:
+        """Whether every piece can be read as the kinds of all without loss."""
+        return all(_fits(piece, self.kinds) for piece in self._pieces)
+
+    def clear(self) -> None:
+        """Remove the rows; the kinds stay known, so that what is appended next is written as them."""
+        for piece in self._pieces:
+            piece.path.unlink()
+        self._pieces, self.height = [], 0
+
+    def rows(self) -> pl.LazyFrame:
+        """All rows, at least one, with :data:`ROW`."""
+        kinds = self.kinds or {VALUE: NULL}
+        return pl.concat([_read(piece, kinds) for piece in self._pieces], how="vertical")
 
 
 def _fits(piece: _Piece, kinds: Mapping[str, Kind]) -> bool:

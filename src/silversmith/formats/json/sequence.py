@@ -40,8 +40,8 @@ def is_sequence(data: bytes) -> bool:
 
 
 def _after_blank(decoded: str, at: int) -> int:
-    found = _BLANK.match(decoded, at)
-    return found.end() if found else at
+    blank = _BLANK.match(decoded, at)
+    return blank.end() if blank else at
 
 
 def blocks(content: Content, size: int, *, objects: bool) -> Iterator[Block]:

@@ -16,6 +16,7 @@ from silversmith.errors import DataError, DefinitionError
 from silversmith.formats import ROW, Json, Table, read
 from silversmith.formats.archives.content import Content
 from silversmith.formats.json import document
+from silversmith.formats.json.parse import LARGEST
 from silversmith.stores import Source
 
 Opener = Callable[..., Source]
@@ -146,7 +147,7 @@ def test_where_keys_are_data_it_says_so(in_memory: Opener) -> None:
 
 
 def test_a_document_that_is_no_array_has_a_limit(in_file: Opener) -> None:
-    data = b'{"a":"' + b"x" * document.LARGEST + b'"}'
+    data = b'{"a":"' + b"x" * LARGEST + b'"}'
     with pytest.raises(DataError) as caught:
         read(in_file(data, "data.json"))
     assert caught.value.code == "TooLarge"
