@@ -37,7 +37,7 @@ from silversmith.formats.json import Json, document
 from silversmith.formats.json import lines as ndjson
 from silversmith.formats.lines import Lines
 from silversmith.formats.parquet import Parquet
-from silversmith.formats.table import MALFORMED, ROW, Table, shorten, with_fields
+from silversmith.formats.table import MALFORMED, ROW, Table, with_fields
 from silversmith.formats.writer import (
     all_parquet_bytes,
     count_rows,
@@ -213,17 +213,16 @@ def reading_errors(table: Table) -> Iterator[None]:
 
 def _fault(table: Table) -> DataError | None:
     """What is wrong with the rows of a table; None if all can be read."""
+    kind = table.format.partition("+")[0].capitalize()
     try:
         read = sum(batch.height for batch in table.rows.collect_batches(engine="streaming"))
     except (PolarsError, PanicException) as error:
-        reason = shorten(str(error).strip().partition("\n")[0], 200)
-    else:
-        if read == table.height:
-            return None
-        reason = f"only {read:,} of its {table.height:,} rows are there"  # how batches end when a thread has panicked
+        return parquet.fault_of(error, kind)
+    if read == table.height:
+        return None
     return DataError(
-        f"Unreadable{table.format.partition('+')[0].capitalize()}",
-        f"the file cannot be read to its end: {reason}",
+        f"Unreadable{kind}",  # how batches end when a thread has panicked
+        f"the file cannot be read to its end: only {read:,} of its {table.height:,} rows are there",
         hint="it may have been damaged while it was written or sent: write and put it again",
     )
 

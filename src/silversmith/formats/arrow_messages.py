@@ -1,18 +1,20 @@
-"""The messages of Arrow's IPC formats, proved to lie within the file and to be of bounded size once unpacked.
+"""The messages of Arrow's IPC formats: that they lie within the file, and are of bounded size once unpacked.
 
-Polars trusts what messages say of lengths. So they are read here first: as much of FlatBuffers as that takes.
+Polars believes what messages say. So they are read here first, as much of FlatBuffers as that takes: without this
+module dup.arrow and listview.arrow of tests/data/faults end in a panic, time24.arrow has nulls where it had values, and
+a file of a few kilobytes may take gigabytes of memory.
 https://arrow.apache.org/docs/format/Columnar.html#serialization-and-interprocess-communication-ipc
 """
 
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import BinaryIO
 
-from silversmith.errors import DataError
-from silversmith.formats.table import shorten
+from silversmith.errors import DataError, Place
+from silversmith.formats.table import checked_names, shorten
 
 #: What a message may have: its metadata, and its body once unpacked, in bytes.
 LONGEST_METADATA = 16 * 1024 * 1024
@@ -23,19 +25,39 @@ MOST_MESSAGES = 500_000
 #: Rows that a batch may have whatever its size: columns of nothing but nulls take no bytes.
 FREE_ROWS = 1_000_000
 
+#: How deep types may be nested, and how many there may be.
+MOST_DEPTH = 64
+MOST_TYPES = 100_000
+
+#: Types that Polars does not have, by their number in Arrow's schema.
+_UNSUPPORTED = {
+    11: "an interval of months, days and nanoseconds",
+    14: "a union",
+    22: "run-end encoded",
+    25: "a list view",
+    26: "a large list view",
+}
+_DECIMAL, _TIME = 7, 9
+
 _CONTINUED = b"\xff\xff\xff\xff"
 SCHEMA, DICTIONARY, BATCH = 1, 2, 3
 
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One message: where it begins, how long its metadata (with what stands before it) and its body are, its kind."""
+    """One message: where it begins, how long its metadata (with what stands before it) and its body are, its kind.
+
+    ``times`` is of a schema: the columns that hold times of day, and the place of each among the nodes of a batch.
+    ``nulls`` is of a batch: how many nulls each node has.
+    """
 
     offset: int
     metadata: int
     body: int
     kind: int
     rows: int
+    times: Mapping[str, int] = field(default_factory=dict)
+    nulls: Sequence[int] = ()
 
 
 class Flat:
@@ -48,10 +70,10 @@ class Flat:
         if at < 0:
             raise unreadable("an offset in its metadata is below zero")
         try:
-            (found,) = struct.unpack_from(form, self._data, at)
+            (number,) = struct.unpack_from(form, self._data, at)
         except struct.error:
             raise unreadable("an offset in its metadata is beyond its end") from None
-        return int(found)
+        return int(number)
 
     def root(self) -> int:
         return self._number("<I", 0)
@@ -82,6 +104,22 @@ class Flat:
             raise unreadable("a list in its metadata is beyond its end")
         return list(struct.iter_unpack(form, self._data[at + 4 : at + 4 + count * size]))
 
+    def text(self, table: int, field: int) -> str:
+        """A text; empty where it is left out."""
+        at = self.table(table, field)
+        if at is None:
+            return ""
+        length = self._number("<I", at)
+        if at + 4 + length > len(self._data):
+            raise unreadable("a name in its metadata is beyond its end")
+        return self._data[at + 4 : at + 4 + length].decode("utf-8", "replace")
+
+    def tables(self, table: int, field: int) -> list[int]:
+        """A vector of tables: where each is."""
+        at = self.table(table, field)
+        offsets = self.structs(table, field, "<I")
+        return [] if at is None else [at + 4 + 4 * place + offset for place, (offset,) in enumerate(offsets)]
+
 
 def of_stream(file: BinaryIO, size: int) -> Iterator[Message]:
     """The messages of a stream, to the mark of its end; it may do without.
@@ -93,11 +131,11 @@ def of_stream(file: BinaryIO, size: int) -> Iterator[Message]:
     while offset < size:
         passed += 1
         _check_number(passed)
-        found = _at(file, offset, size)
-        if found is None:
+        message = _at(file, offset, size)
+        if message is None:
             return
-        yield found
-        offset += found.metadata + found.body
+        yield message
+        offset += message.metadata + message.body
 
 
 def _check_number(number: int) -> None:
@@ -130,8 +168,7 @@ def _message(flat: Flat, file: BinaryIO, offset: int, metadata: int, size: int) 
     if header is None or body < 0 or offset + metadata + body > size:
         raise unreadable("it ends in the middle")
     if kind == SCHEMA:
-        _check_schema(flat, header)
-        return Message(offset, metadata, body, kind, 0)
+        return Message(offset, metadata, body, kind, 0, _times(flat, header))
     if kind not in {DICTIONARY, BATCH}:
         raise unreadable(f"it has a message of the unknown kind {kind}")
     batch = header if kind == BATCH else flat.table(header, 1)
@@ -139,16 +176,61 @@ def _message(flat: Flat, file: BinaryIO, offset: int, metadata: int, size: int) 
         raise unreadable("a dictionary has no values")
     rows = flat.number(batch, 0, "<q")
     _check_size(_unpacked(flat, batch, file, offset + metadata, body), rows)
-    return Message(offset, metadata, body, kind, rows)
+    nulls = [count for _, count in flat.structs(batch, 1, "<qq")] if kind == BATCH else []
+    return Message(offset, metadata, body, kind, rows, nulls=nulls)
 
 
-def _check_schema(flat: Flat, schema: int) -> None:
+def _times(flat: Flat, schema: int) -> dict[str, int]:
+    """The columns that hold times of day, and the node of each.
+
+    Raises:
+        DataError: ``UnsupportedArrow``, ``DuplicateColumns``, ``ReservedColumn``, ``TooManyColumns``.
+    """
     if flat.number(schema, 0, "<h"):
         raise DataError(
             "UnsupportedArrow",
             "its numbers have their highest byte first",
             hint="write it on, or for, a machine of today, which has the lowest byte first",
         )
+    fields = flat.tables(schema, 1)
+    checked_names([flat.text(one, 0) for one in fields])
+    times, nodes = {}, 0
+    for one in fields:
+        name = flat.text(one, 0)
+        if flat.number(one, 2, "<B") == _TIME:
+            times[name] = nodes
+        nodes += _nodes(flat, one, name, 1)
+        if nodes > MOST_TYPES:
+            raise _unsupported(name, "is one of too many columns")
+    return times
+
+
+def _nodes(flat: Flat, one: int, column: str, depth: int) -> int:
+    """How many nodes a field has in a batch, its own and those of the fields within it."""
+    kind = flat.number(one, 2, "<B")
+    if kind in _UNSUPPORTED:
+        raise _unsupported(column, f"is, or has in it, {_UNSUPPORTED[kind]}")
+    if kind == _TIME and depth > 1:
+        raise _unsupported(column, "has times of day in a list or a struct: they cannot be proved to be kept")
+    if kind == _DECIMAL and (place := flat.table(one, 3)) is not None and flat.number(place, 2, "<i") > 128:
+        raise _unsupported(column, "has decimals of 256 bits")
+    if depth > MOST_DEPTH:
+        raise _unsupported(column, f"is nested more than {MOST_DEPTH} deep")
+    nodes = 1
+    for inner in flat.tables(one, 5):
+        nodes += _nodes(flat, inner, column, depth + 1)
+        if nodes > MOST_TYPES:
+            raise _unsupported(column, "has too many fields")
+    return nodes if flat.place(one, 4) is None else 1
+
+
+def _unsupported(column: str, what: str) -> DataError:
+    return DataError(
+        "UnsupportedArrow",
+        f'the column "{shorten(column)}" {what}, which is not read',
+        hint="write it with plain types: numbers, text, timestamps, lists, structs",
+        place=Place(column=column),
+    )
 
 
 def _unpacked(flat: Flat, batch: int, file: BinaryIO, start: int, body: int) -> int:
@@ -158,14 +240,14 @@ def _unpacked(flat: Flat, batch: int, file: BinaryIO, start: int, body: int) -> 
     for begin, length in flat.structs(batch, 2, "<qq"):
         if begin < 0 or length < 0 or begin + length > body:
             raise unreadable("a buffer lies beyond its message")
-        told = length
+        unpacked = length
         if is_compressed and length:
             file.seek(start + begin)
-            told = int.from_bytes(file.read(min(8, length)), "little", signed=True)
-            told = length if told == -1 else told
-            if told < 0:
+            unpacked = int.from_bytes(file.read(min(8, length)), "little", signed=True)
+            unpacked = length if unpacked == -1 else unpacked
+            if unpacked < 0:
                 raise unreadable("a buffer's length is below zero")
-        total += told
+        total += unpacked
     return total
 
 
@@ -181,7 +263,7 @@ def _check_size(size: int, rows: int) -> None:
 
 
 def of_file(file: BinaryIO, size: int) -> Iterator[Message]:
-    """The batches and dictionaries of a file in Arrow's file format, whose end says where they are.
+    """The schema, batches and dictionaries of a file in Arrow's file format, whose end says where they are.
 
     Raises:
         DataError: ``UnreadableArrow``, ``UnsupportedArrow``, ``TooLarge``.
@@ -197,14 +279,27 @@ def of_file(file: BinaryIO, size: int) -> Iterator[Message]:
     schema = flat.table(root, 1)
     if schema is None:
         raise unreadable("its end has no schema")
-    _check_schema(flat, schema)
+    yield Message(0, 0, 0, SCHEMA, 0, _times(flat, schema))
     end = 0
     for offset, metadata, body in sorted(flat.structs(root, 2, "<qi4xq") + flat.structs(root, 3, "<qi4xq")):
-        found = _at(file, offset, size) if offset >= end else None
-        if found is None or (found.metadata, found.body) != (metadata, body):
+        message = _at(file, offset, size) if offset >= end else None
+        if message is None or (message.metadata, message.body) != (metadata, body):
             raise unreadable("its end does not say where its batches are")
         end = offset + metadata + body
-        yield found
+        yield message
+
+
+def check_times(times: Mapping[str, int], batches: Sequence[Message], nulls: Mapping[str, int]) -> None:
+    """Compare the nulls that batches say that their times of day have with those that were read: Polars makes null of a
+    time that is not between 00:00 and 24:00.
+
+    Raises:
+        DataError: ``UnsupportedArrow``.
+    """
+    for name, node in times.items():
+        expected = sum(batch.nulls[node] if node < len(batch.nulls) else 0 for batch in batches)
+        if nulls[name] != expected:
+            raise _unsupported(name, "has times of day that are not between 00:00 and 24:00")
 
 
 def unreadable(why: str) -> DataError:

@@ -19,6 +19,7 @@ from silversmith.formats import pieces
 from silversmith.formats.archives.compression import MOST_WINDOW, errors, zstd_decompressor
 from silversmith.formats.archives.content import Content
 from silversmith.formats.avro_schema import Prepared, prepare, unsupported
+from silversmith.formats.parquet import reason_of
 from silversmith.formats.table import Table, checked_names, col, shorten
 
 MAGIC = b"Obj\x01"
@@ -49,9 +50,12 @@ class _Header:
     codec: str
     sync: bytes
 
-    def bytes(self) -> bytes:
-        """A header for the blocks that Polars gets: unpacked, but for Snappy, which it unpacks itself."""
-        codec = b"snappy" if self.codec == "snappy" else b"null"
+    def bytes(self, *, blocks: bool = True) -> bytes:
+        """A header for the blocks that Polars gets: unpacked, but for Snappy, which it unpacks itself.
+
+        Without ``blocks`` there is nothing to unpack: Polars panics over a file of Snappy that has none.
+        """
+        codec = b"snappy" if self.codec == "snappy" and blocks else b"null"
         entries = {b"avro.schema": orjson.dumps(self.prepared.schema), b"avro.codec": codec}
         told = b"".join(_long(len(key)) + key + _long(len(value)) + value for key, value in entries.items())
         return MAGIC + _long(len(entries)) + told + _long(0) + self.sync
@@ -165,15 +169,17 @@ def _frames(file: _File, header: _Header, size: int) -> Iterator[pl.DataFrame]:
         held += [_long(count), _long(len(data)), data, header.sync]
         records += count
         waiting += length
-    if records or not yielded:
+    if records:
         yield _decoded(held, records, prepared)
+    elif not yielded:
+        yield _decoded([header.bytes(blocks=False)], 0, prepared)
 
 
 def _decoded(held: list[bytes], records: int, prepared: Prepared) -> pl.DataFrame:
     try:
         frame = pl.read_avro(io.BytesIO(b"".join(held)))
     except (PolarsError, PanicException, OSError, ValueError) as error:
-        raise unreadable(str(error).strip().partition("\n")[0]) from None
+        raise unreadable(reason_of(error)) from None
     if frame.height != records:
         raise unreadable(f"{records:,} records are told, and {frame.height:,} are there")
     return frame.select(_column(name, prepared, frame) for name in prepared.names)

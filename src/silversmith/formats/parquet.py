@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -9,13 +10,23 @@ from dataclasses import dataclass
 import polars as pl
 from polars.exceptions import DuplicateError, PanicException, PolarsError
 
-from silversmith.errors import DataError
-from silversmith.formats import parquet_pages
+from silversmith.errors import DataError, Place
 from silversmith.formats.archives.content import Content
-from silversmith.formats.table import ROW, Table, checked_names, shorten
+from silversmith.formats.parquet_metadata import Footer, Leaf, read_footer, verify
+from silversmith.formats.table import ROW, Table, checked_names, col, shorten
 
 #: A file in memory is read at once if it has no more cells than this. A few bytes of Parquet may stand for millions.
 MOST_CELLS = 4_000_000
+
+
+#: Nor if its pages have more bytes than this, once they are unpacked.
+MOST_BYTES = 32 * 1024 * 1024
+
+#: The latest timestamp in nanoseconds, which Polars makes of all that are out of reach.
+_LATEST = 2**63 - 1
+
+_UNSUPPORTED = re.compile(r"not (?:yet )?(?:implemented|supported)|unsupported", re.IGNORECASE)
+_PANIC = re.compile(r"Result::unwrap|Option::unwrap|JoinError|panicked|assertion|out of range for slice|ErrString")
 
 
 @dataclass(frozen=True)
@@ -27,21 +38,27 @@ def read(content: Content) -> Table:
     """The rows of a Parquet file.
 
     Raises:
-        DataError: ``UnreadableParquet``, ``EmptyFile`` … : the file cannot be read. Damage within its pages shows only
-            when the rows are collected: see :func:`silversmith.formats.reading_errors`.
+        DataError: ``UnreadableParquet``, ``UnsupportedParquet``, ``EmptyFile`` … : the file cannot be read. Damage
+            within its pages shows only when the rows are collected: see :func:`silversmith.formats.reading_errors`.
     """
     if content.size == 0:
         raise DataError("EmptyFile", "the file is empty", hint="put it again with data")
+    footer = read_footer(content)
+    if footer is not None:
+        _check_types(footer)
     with unreadable():
         source = content.data if content.data is not None else content.path
         assert source is not None
         rows = pl.scan_parquet(source, glob=False, hive_partitioning=False)
         names = rows.collect_schema().names()
         checked_names([name for name in names if name == ROW])
+        if footer is not None:
+            verify(content, footer)
+            _check_values(rows, footer)
         rows = rows.with_row_index(ROW, offset=1).with_columns(pl.col(ROW).cast(pl.UInt64))
         height: int = rows.select(pl.len()).collect().item()
-        parquet_pages.verify(content)
-        frame = rows.collect() if content.data is not None and height * len(names) <= MOST_CELLS else None
+        is_small = footer is not None and footer.unpacked <= MOST_BYTES and height * len(names) <= MOST_CELLS
+        frame = rows.collect() if content.data is not None and is_small else None
     return Table(
         frame.lazy() if frame is not None else rows,
         "parquet" + content.packing,
@@ -51,20 +68,77 @@ def read(content: Content) -> Table:
     )
 
 
+def _check_types(footer: Footer) -> None:
+    for leaf in footer.leaves:
+        if leaf.unknown_type:
+            raise _unsupported(leaf, f"has the type {leaf.unknown_type}, which is not read", "write it as another type")
+        if leaf.repetition and (leaf.is_time or leaf.is_int96):
+            what = "times of day" if leaf.is_time else "timestamps of 96 bits (INT96)"
+            hint = "write them as timestamps in microseconds, or as text"
+            raise _unsupported(leaf, f"has {what} in a list: they cannot be proved to be kept", hint)
+
+
+def _check_values(rows: pl.LazyFrame, footer: Footer) -> None:
+    """Polars makes null of a time of day beyond 24 hours, and of an old timestamp beyond its type the latest one."""
+    int96 = [leaf for leaf in footer.leaves if leaf.is_int96]
+    times = [leaf for leaf in footer.leaves if leaf.is_time]
+    counts = [_path(leaf).cast(pl.Datetime("ns")).to_physical().eq(_LATEST).sum() for leaf in int96]
+    counts += [_path(leaf).null_count() for leaf in times]
+    if not counts:
+        return
+    named = [count.alias(str(place)) for place, count in enumerate(counts)]
+    numbers = rows.select(named).collect(engine="streaming").row(0)
+    for leaf, number in zip(int96, numbers, strict=False):
+        if number:
+            hint = "write timestamps in microseconds; in Spark: spark.sql.parquet.outputTimestampType=TIMESTAMP_MICROS"
+            raise _unsupported(leaf, "has timestamps of 96 bits (INT96) before 1677 or after 2262", hint)
+    for leaf, number in zip(times, numbers[len(int96) :], strict=True):
+        if number and number != footer.nulls(leaf):
+            hint = "write it as a duration, or as text; if there are none, write statistics with the file"
+            raise _unsupported(leaf, "has, or may have, times of day that are not between 00:00 and 24:00", hint)
+
+
+def _path(leaf: Leaf) -> pl.Expr:
+    cells = col(leaf.path[0])
+    for name in leaf.path[1:]:
+        cells = cells.struct.field(name)
+    return cells
+
+
+def _unsupported(leaf: Leaf, what: str, hint: str) -> DataError:
+    place = Place(column=".".join(leaf.path))
+    return DataError("UnsupportedParquet", f'the column "{leaf.label}" {what}', hint=hint, place=place)
+
+
 @contextmanager
 def unreadable(kind: str = "Parquet") -> Iterator[None]:
     """Polars' errors about the bytes of a file, panics among them, as DataError ``UnreadableParquet`` or the like."""
     try:
         yield
     except DuplicateError as error:
-        raise DataError("DuplicateColumns", _first_line(error), hint="give each column its own name") from None
+        raise DataError("DuplicateColumns", reason_of(error), hint="give each column its own name") from None
     except (PolarsError, PanicException, OSError) as error:
-        raise DataError(
-            f"Unreadable{kind}",
-            f"the file is not whole {kind}: {_first_line(error)}",
-            hint="it may have been cut off or damaged while it was written or sent: write and put it again",
-        ) from None
+        raise fault_of(error, kind) from None
 
 
-def _first_line(error: BaseException) -> str:
-    return shorten(str(error).strip().partition("\n")[0], 200)
+def fault_of(error: BaseException, kind: str) -> DataError:
+    """An error of Polars about the bytes of a file, as DataError ``UnreadableParquet`` or ``UnsupportedParquet``."""
+    if _UNSUPPORTED.search(str(error)):
+        return DataError(
+            f"Unsupported{kind}",
+            f"the file has something that is not read: {reason_of(error)}",
+            hint="write it with plain types: numbers, text, timestamps, lists, structs",
+        )
+    return DataError(
+        f"Unreadable{kind}",
+        f"the file is not whole {kind}: {reason_of(error)}",
+        hint="it may have been cut off or damaged while it was written or sent: write and put it again",
+    )
+
+
+def reason_of(error: BaseException) -> str:
+    """The first line of what an error says, for people: nothing of a panic, whose words are for Polars' authors."""
+    reason = str(error).strip().partition("\n")[0]
+    if isinstance(error, PanicException) or _PANIC.search(reason):
+        return "a part of it cannot be decoded"
+    return shorten(reason, 200)

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from pyarrow import parquet as pq
 
 from silversmith.errors import DataError
-from silversmith.formats import parquet_pages
 from silversmith.formats.archives.content import Content
+from silversmith.formats.parquet_metadata import read_footer, verify
 
 ROWS = pa.table(
     {"n": list(range(5000)), "s": [f"s{n % 40}" for n in range(5000)], "l": [[n] * (n % 3) for n in range(5000)]}
@@ -26,8 +26,11 @@ def written(**options: object) -> bytes:
     return out.getvalue()
 
 
-def content(data: bytes) -> Content:
-    return Content("rows.parquet", data, None)
+def check(data: bytes) -> None:
+    content = Content("rows.parquet", data, None)
+    footer = read_footer(content)
+    if footer is not None:
+        verify(content, footer)
 
 
 PAGES = ("1.0", "2.0")
@@ -38,8 +41,8 @@ BARE = written()
 @pytest.mark.parametrize("version", PAGES)
 @pytest.mark.parametrize("compression", ["none", "snappy", "zstd"])
 def test_what_was_written_is_as_it_was_written(version: str, compression: str) -> None:
-    parquet_pages.verify(content(written(write_page_checksum=True, data_page_version=version, compression=compression)))
-    parquet_pages.verify(content(BARE))
+    check(written(write_page_checksum=True, data_page_version=version, compression=compression))
+    check(BARE)
 
 
 @pytest.mark.parametrize("version", PAGES)
@@ -47,7 +50,7 @@ def test_a_changed_byte_is_found_and_its_column_named(version: str) -> None:
     data = bytearray(SUMMED[version])
     data[100] ^= 1  # within the dictionary of the first column
     with pytest.raises(DataError, match=r'page 1 of the column "n", at byte \d+, is not what was written') as caught:
-        parquet_pages.verify(content(bytes(data)))
+        check(bytes(data))
     assert (caught.value.code, caught.value.place.column) == ("UnreadableParquet", "n")
 
 
@@ -62,10 +65,10 @@ def test_no_page_changes_unnoticed(version: str, share: float, bit: int) -> None
     except OSError as error:
         if "CRC" in str(error):  # else it is the header of a page that changed, which no checksum covers
             with pytest.raises(DataError, match="not what was written"):
-                parquet_pages.verify(content(bytes(data)))
+                check(bytes(data))
         return
     if read.equals(ROWS):
-        parquet_pages.verify(content(bytes(data)))
+        check(bytes(data))
 
 
 @given(data=st.binary(max_size=400), footer=st.booleans())
@@ -74,7 +77,7 @@ def test_no_bytes_at_all_crash_it(data: bytes, footer: bool) -> None:
     if footer:
         data = b"PAR1" + data + len(data).to_bytes(4, "little") + b"PAR1"
     with suppress(DataError):
-        parquet_pages.verify(content(data))
+        check(data)
 
 
 @given(share=st.floats(0, 1), value=st.integers(0, 255))
@@ -84,4 +87,31 @@ def test_no_changed_footer_crashes_it(share: float, value: int) -> None:
     footer = int.from_bytes(data[-8:-4], "little")
     data[len(data) - 8 - footer + int(share * (footer - 1))] = value
     with suppress(DataError):
-        parquet_pages.verify(content(bytes(data)))
+        check(bytes(data))
+
+
+NESTED = st.lists(st.none() | st.lists(st.none() | st.integers(0, 3), max_size=3), min_size=1, max_size=60)
+
+
+@given(rows=NESTED, flat=st.lists(st.none() | st.booleans(), min_size=60, max_size=60))
+@settings(max_examples=60, deadline=None)
+def test_right_counts_of_nulls_are_taken_for_right(
+    rows: list[list[int | None] | None], flat: list[bool | None]
+) -> None:
+    out = io.BytesIO()
+    table = pa.table({"l": pa.array(rows, pa.list_(pa.int64())), "b": flat[: len(rows)]})
+    pq.write_table(table, out, data_page_version="2.0", data_page_size=64, write_batch_size=8)
+    check(out.getvalue())
+
+
+def test_counts_that_disagree_are_noticed() -> None:
+    out = io.BytesIO()
+    pq.write_table(pa.table({"a": [1] * 5000}), out, write_statistics=False, use_dictionary=False)
+    data = out.getvalue()
+    rows = b"\x16" + b"\x90\x4e"  # a field of 64 bits, and 5,000 in zigzag
+    assert data.count(rows) >= 2
+    at = data.index(rows)
+    wrong = data[:at] + b"\x16\x92\x4e" + data[at + 3 :]
+    with pytest.raises(DataError, match=r"5,00[01]") as caught:
+        check(wrong)
+    assert caught.value.code == "UnreadableParquet"
