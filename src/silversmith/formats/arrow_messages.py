@@ -117,6 +117,8 @@ class Flat:
     def tables(self, table: int, field: int) -> list[int]:
         """A vector of tables: where each is."""
         at = self.table(table, field)
+        if at is not None and self._number("<I", at) > MOST_TYPES:
+            raise unreadable("its schema has too many types")
         offsets = self.structs(table, field, "<I")
         return [] if at is None else [at + 4 + 4 * place + offset for place, (offset,) in enumerate(offsets)]
 

@@ -62,7 +62,11 @@ _SPACE = b" \t\r\n"
 #: What JSON records begin with, and no CSV header does.
 _RECORDS = re.compile(rb"""(?:\[[ \t\r\n]*)?\{[ \t\r\n]*"[^"\r\n]*"[ \t\r\n]*:""")
 _XML = b"<?xml"
-_XML_HEADS = (_XML, b"\xff\xfe" + "<?xml".encode("utf-16-le"), b"\xfe\xff" + "<?xml".encode("utf-16-be"))
+_XML_HEADS = (
+    _XML,
+    b"\x84\x31\x95\x33" + _XML,
+    *("\ufeff<?xml".encode(name) for name in ("utf-16-le", "utf-16-be", "utf-32-le", "utf-32-be")),
+)
 
 
 def detect(name: str, head: bytes, *, asked: str | None = None, lines: bool | None = None) -> str:

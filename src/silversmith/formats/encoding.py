@@ -54,12 +54,26 @@ _CONTRACTION = re.compile(
     rb"(?i)(?:it|that|he|she|what|there|let|who)\x92s|(?:don|isn|doesn|didn|won|can|wasn|aren|couldn|wouldn)\x92t|"
     rb"(?:i|we|they|you)\x92(?:m|re|ve|ll|d)"
 )
+#: Byte order marks, and the encoding that each means. The mark of UTF-7 is text, too, so it is taken only alone.
 _MARKS = (
     (codecs.BOM_UTF8, "utf-8-sig"),
     (codecs.BOM_UTF32_LE, "utf-32"),
     (codecs.BOM_UTF32_BE, "utf-32"),
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
+    (b"\x84\x31\x95\x33", "gb18030"),
+    (b"+/v8-", "utf-7"),
+)
+
+_UTF7_MARK = _MARKS[-1][0]
+_LONGEST_MARK = max(len(mark) for mark, _ in _MARKS)
+
+#: Byte order marks of encodings that Python does not know.
+_UNKNOWN_MARKS = (
+    (b"\xf7\x64\x4c", "UTF-1"),
+    (b"\xdd\x73\x66\x73", "UTF-EBCDIC"),
+    (b"\x0e\xfe\xff", "SCSU"),
+    (b"\xfb\xee\x28", "BOCU-1"),
 )
 
 
@@ -86,36 +100,47 @@ def in_utf8(content: Content, encoding: str | None, read: Callable[[Content], Ta
     if encoding is not None:
         table = read(text.recode(content, encoding))
         return replace(table, dialect={**table.dialect, "encoding": encoding})
+    if content.head(_LONGEST_MARK).startswith(_UTF7_MARK):
+        return in_utf8(content, "utf-7", read)
     try:
         table = read(content)
         return replace(table, dialect={**table.dialect, **text.UTF8})
     except DataError as error:
         if error.code not in {"NotUtf8", "NulByte"}:
             raise
-        found = guess(content)
-        if not found.is_sure:
-            raise _unsure(error, found) from None
-    table = read(text.recode(content, found.encoding))
-    said = {"encoding": found.encoding, "confidence": found.confidence, "why": found.why}
-    return replace(table, dialect={**table.dialect, **said})
+        likely = guess(content)
+        if not likely.is_sure:
+            raise _unsure(error, likely) from None
+    table = read(text.recode(content, likely.encoding))
+    encoded = {"encoding": likely.encoding, "confidence": likely.confidence, "why": likely.why}
+    return replace(table, dialect={**table.dialect, **encoded})
 
 
-def _unsure(error: DataError, found: Guess) -> DataError:
-    likely = f'encoding="{found.encoding}"' if found.encoding else "encoding=…"
+def _unsure(error: DataError, likely: Guess) -> DataError:
+    option = f'encoding="{likely.encoding}"' if likely.encoding else "encoding=…"
     return DataError(
         error.code,
-        f"{error.message}; {found.why} (confidence {found.confidence:.0%}, {SURE:.0%} is needed)",
-        hint=f"write it as UTF-8, or say what it is: Csv({likely}), and so with the other readers of text",
+        f"{error.message}; {likely.why} (confidence {likely.confidence:.0%}, {SURE:.0%} is needed)",
+        hint=f"write it as UTF-8, or say what it is: Csv({option}), and so with the other readers of text",
         place=error.place,
     )
 
 
+def encoding_of_mark(content: Content) -> str:
+    """The encoding that a byte order mark says, as Python calls it; empty where there is none."""
+    head = content.head(_LONGEST_MARK)
+    return next((name for mark, name in _MARKS if head.startswith(mark)), "")
+
+
 def guess(content: Content) -> Guess:
     """The encoding of text that is known not to be UTF-8."""
+    marked = encoding_of_mark(content)
+    if marked:
+        return Guess(marked, 1.0, "its byte order mark says so")
     head = content.head(_PIECE)
-    for mark, name in _MARKS:
+    for mark, name in _UNKNOWN_MARKS:
         if head.startswith(mark):
-            return Guess(name, 1.0, "its byte order mark says so")
+            return Guess("", 0.0, f"its byte order mark says that it is {name}, which is not read")
     if b"\0" in head:
         return _of_pairs(content, head)
     words: Counter[bytes] = Counter()
@@ -173,7 +198,7 @@ def weigh(words: Counter[bytes], known: bytes, *, utf8: int = 0) -> Guess:
         return Guess("", 0.0, "it has no word to tell by")
     if 10 * utf8 > sum(words.values()):
         return Guess("", 0.0, "it is UTF-8 in most places, and damaged or something else in others")
-    explained = {name: found for name in ENCODINGS if (found := _explained(words, known, name)) is not None}
+    explained = {name: words_in for name in ENCODINGS if (words_in := _explained(words, known, name)) is not None}
     western = explained.pop("cp1252", None)
     if western is None:
         return _other(explained)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import codecs
+import re
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pyexpat import ExpatError, ParserCreate, XMLParserType
@@ -10,7 +12,9 @@ from typing import BinaryIO
 from silversmith.errors import DataError, DefinitionError, Place
 from silversmith.formats import text
 from silversmith.formats.archives.content import Content
+from silversmith.formats.encoding import encoding_of_mark
 from silversmith.formats.table import MOST_COLUMNS, Table, shorten
+from silversmith.formats.text_lines import encoding_problem
 from silversmith.formats.text_rows import Reading, TextBlock, refuse_sparse, table_of
 
 #: How deep elements may be nested.
@@ -25,6 +29,7 @@ _PIECE = 256 * 1024
 _BLOCK = 4 * 1024 * 1024
 
 _NIL = "xsi:nil"
+_DECLARATION = re.compile(rb"""<\?xml\s[^>]*?encoding\s*=\s*["']([A-Za-z][A-Za-z0-9._-]*)["']""")
 
 
 @dataclass(frozen=True)
@@ -52,17 +57,20 @@ class Xml:
             )
 
 
-def read(content: Content, options: Xml, wanted: Collection[str]) -> Table:
+def read(content: Content, options: Xml, as_text: Collection[str]) -> Table:
     """The records of an XML document as rows. A record's attributes and elements are its columns.
+
+    Columns named in ``as_text`` stay text; the types of the others are inferred.
 
     Raises:
         DataError: ``EmptyFile``, ``UnreadableXml`` with the line, ``DtdRefused``, ``NotFlat``, ``MissingRecord``,
             ``OtherData``, ``TooDeep``, ``TooLarge``: the file cannot be read.
     """
     text.refuse_empty(content)
-    path = options.record or _found(content)
-    records = _Records(path, strict=options.record is None)
-    reading = Reading("xml" + content.packing, wanted, dialect={"record": path})
+    content, encoding = _for_expat(content)
+    path = options.record or _record_path(content, encoding)
+    records = _Records(path, encoding, strict=options.record is None)
+    reading = Reading("xml" + content.packing, as_text, dialect={"record": path})
     table = table_of(_blocks(content, records), content, reading)
     if not records.number:
         raise DataError(
@@ -80,6 +88,32 @@ def read(content: Content, options: Xml, wanted: Collection[str]) -> Table:
     return table
 
 
+def _for_expat(content: Content) -> tuple[Content, str | None]:
+    """The content as UTF-8 where it is in an encoding that expat does not know, and then the name of that: UTF-8.
+
+    Expat knows UTF-8, UTF-16 and encodings of one byte; a declaration of its own would mislead it after recoding.
+    """
+    encoding = encoding_of_mark(content) or _declared(content)
+    if not encoding or _is_known(encoding):
+        return content, None
+    try:
+        return text.recode(content, encoding), "utf-8"
+    except DataError as error:
+        raise DataError("UnreadableXml", f"not XML: {error.message}", hint="write it as UTF-8") from None
+
+
+def _declared(content: Content) -> str:
+    """The encoding that the XML declaration names; empty without one, or where Python knows no such encoding."""
+    match = _DECLARATION.match(content.head(1024))
+    encoding = match[1].decode() if match else ""
+    return "" if encoding_problem(encoding) else encoding
+
+
+def _is_known(encoding: str) -> bool:
+    name = codecs.lookup(encoding).name
+    return name.startswith(("utf-8", "utf-16")) or len(bytes(range(256)).decode(name, "replace")) == 256
+
+
 def _blocks(content: Content, records: _Records) -> Iterator[TextBlock]:
     begun = 0
     with content.open() as file:
@@ -95,8 +129,8 @@ class _Elements:
 
     heard = 0
 
-    def __init__(self) -> None:
-        self.parser: XMLParserType = ParserCreate()
+    def __init__(self, encoding: str | None) -> None:
+        self.parser: XMLParserType = ParserCreate(encoding)
         self.parser.buffer_text = True
         self.parser.ordered_attributes = True
         self.parser.StartElementHandler = self.start
@@ -171,7 +205,7 @@ def _too_large(what: str, line: int) -> DataError:
     )
 
 
-class _Found(Exception):
+class _FirstLeaf(Exception):
     """The first element without elements in it: its path is known, so that the rest need not be parsed."""
 
 
@@ -185,18 +219,18 @@ class _First(_Elements):
         self.has_attributes = any(not _is_namespace(key) for key in attributes[::2])
 
     def end(self, name: str) -> None:  # noqa: ARG002
-        raise _Found
+        raise _FirstLeaf
 
 
-def _found(content: Content) -> str:
+def _record_path(content: Content, encoding: str | None) -> str:
     """The path of the records: they are what holds the first element without elements. Attributes make it one itself
     where it is a child of the root."""
-    first = _First()
+    first = _First(encoding)
     try:
         with content.open() as file:
             for _ in _parse(file, first):
                 pass
-    except _Found:
+    except _FirstLeaf:
         pass
     depth = len(first.path)
     is_record = depth == 2 and first.has_attributes
@@ -206,9 +240,9 @@ def _found(content: Content) -> str:
 class _Records(_Elements):
     """Gathers records. ``strict``: data outside of them is an error."""
 
-    def __init__(self, path: str, *, strict: bool) -> None:
-        super().__init__()
-        self._wanted = path
+    def __init__(self, path: str, encoding: str | None, *, strict: bool) -> None:
+        super().__init__(encoding)
+        self._record = path
         self._is_path = path.startswith("/")
         self._strict = strict
         self._depth = 0
@@ -227,7 +261,7 @@ class _Records(_Elements):
     def start(self, name: str, attributes: list[str]) -> None:
         super().start(name, attributes)
         if not self._depth:
-            if ("/" + "/".join(self.path) if self._is_path else name) == self._wanted:
+            if ("/" + "/".join(self.path) if self._is_path else name) == self._record:
                 self._begin(attributes)
             elif self._strict and not self._is_around(attributes):
                 raise self._other(f"<{name}>")
@@ -239,7 +273,7 @@ class _Records(_Elements):
     def _is_around(self, attributes: list[str]) -> bool:
         """Whether an element is only around records: nothing is lost with it. What the root says of itself may be."""
         silent = len(self.path) == 1 or all(map(_is_namespace, attributes[::2]))
-        return silent and self._wanted.startswith("/" + "/".join(self.path) + "/")
+        return silent and self._record.startswith("/" + "/".join(self.path) + "/")
 
     def _begin(self, attributes: list[str]) -> None:
         self.number += 1
@@ -308,7 +342,7 @@ class _Records(_Elements):
         line = self.parser.CurrentLineNumber
         return DataError(
             "OtherData",
-            f"beside the records {self._wanted} the document has {what} (line {line})",
+            f"beside the records {self._record} the document has {what} (line {line})",
             hint="say which elements are the records, and the rest is not read: Xml(record=…)",
             place=Place(line=line),
         )
@@ -321,7 +355,7 @@ class _Records(_Elements):
         refuse_sparse(len(names), len(kept))
         columns = {name: [cells.get(name) for _, cells in kept] for name in names}
         if not columns and kept:
-            columns = {self._wanted.rpartition("/")[2]: [None] * len(kept)}
+            columns = {self._record.rpartition("/")[2]: [None] * len(kept)}
         texts = [(number, _slice(content, begin, end), reason) for number, begin, end, reason in malformed]
         return TextBlock(columns, [number for number, _ in kept], texts)
 

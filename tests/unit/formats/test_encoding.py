@@ -174,3 +174,32 @@ def test_every_encoding_is_one_of_python_s() -> None:
 def test_weighing_is_bounded() -> None:
     words = Counter(f"w{'a' * (number % 7)}{chr(97 + number % 26)}é".encode("cp1252") for number in range(30_000))
     assert weigh(words, b"\xe9").is_sure
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16-le", "utf-16-be", "utf-32-le", "utf-32-be", "gb18030"])
+def test_every_byte_order_mark_that_python_knows(in_memory: Opener, in_file: Opener, encoding: str) -> None:
+    data = "\ufeffname,n\n東京,1\n".encode(encoding)
+    for opened in (in_memory, in_file):
+        assert read(opened(data)).rows.drop(ROW).collect().to_dicts() == [{"name": "東京", "n": 1}]
+
+
+def test_the_mark_of_utf7_is_one_only_if_nothing_else_is_in_it(in_memory: Opener) -> None:
+    table = read(in_memory(b"+/v8-name,n\n" + "東京".encode("utf-7") + b",1\n"))
+    assert table.rows.drop(ROW).collect().to_dicts() == [{"name": "東京", "n": 1}]
+    assert table.dialect["encoding"] == "utf-7"
+    assert read(in_memory(b"+/v8name,n\nx,1\n")).rows.collect().columns[0] == "+/v8name"
+
+
+@pytest.mark.parametrize(
+    ("mark", "name"),
+    [
+        (b"\xf7\x64\x4c", "UTF-1"),
+        (b"\xdd\x73\x66\x73", "UTF-EBCDIC"),
+        (b"\x0e\xfe\xff", "SCSU"),
+        (b"\xfb\xee\x28", "BOCU-1"),
+    ],
+)
+def test_marks_of_encodings_that_nobody_reads_are_named(in_memory: Opener, mark: bytes, name: str) -> None:
+    with pytest.raises(DataError, match=name) as caught:
+        read(in_memory(mark + b"a,b\n1,2\n"))
+    assert caught.value.code == "NotUtf8"

@@ -144,7 +144,8 @@ def test_none_is_flat(in_memory: Opener) -> None:
         (b"<l>&nbsp;</l>", "UnreadableXml", 1),
         (b"<l>\xff</l>", "UnreadableXml", 1),
         (b"<?xml version='1.0' encoding='klingon'?><l/>", "UnreadableXml", None),
-        (b"<?xml version='1.0' encoding='shift_jis'?><l/>", "UnreadableXml", None),
+        (b"<?xml version='1.0' encoding='rot13'?><l/>", "UnreadableXml", None),
+        (b"<?xml version='1.0' encoding='shift_jis'?><l>\x81</l>", "UnreadableXml", None),
         (b"<l/><l/>", "UnreadableXml", 1),
         (b"text", "UnreadableXml", 1),
         (b"<!DOCTYPE l><l/>", "DtdRefused", 1),
@@ -175,9 +176,27 @@ def test_any_bytes_give_rows_or_an_error(in_memory: Opener, data: bytes, at: int
         assert table.records >= 1
 
 
-@pytest.mark.parametrize("encoding", ["utf-16", "latin-1", "windows-1251", "utf-8-sig"])
+WORDS = {"latin-1": "Zürich", "shift_jis": "東京", "euc-jp": "東京", "big5": "台北", "euc-kr": "서울"}
+
+
+@pytest.mark.parametrize(
+    "encoding",
+    [
+        "utf-16",
+        "utf-32",
+        "latin-1",
+        "windows-1251",
+        "utf-8-sig",
+        "shift_jis",
+        "euc-jp",
+        "gb18030",
+        "gbk",
+        "big5",
+        "euc-kr",
+    ],
+)
 def test_encodings_are_as_declared(in_memory: Opener, encoding: str) -> None:
-    word = "Москва" if encoding != "latin-1" else "Zürich"
+    word = WORDS.get(encoding, "Москва")
     text = f"<?xml version='1.0' encoding='{encoding.removesuffix('-sig')}'?><l><r><a>{word}</a></r></l>"
     assert rows(in_memory(text.encode(encoding), "x")) == [{"a": word}]
 
@@ -200,3 +219,10 @@ def test_names_that_are_data_are_refused(in_memory: Opener) -> None:
 def test_options_that_cannot_be(record: str) -> None:
     with pytest.raises(DefinitionError, match="Xml"):
         Xml(record=record)
+
+
+def test_a_rejected_record_is_shown_in_letters_whatever_its_encoding(in_file: Opener) -> None:
+    text = "<?xml version='1.0' encoding='shift_jis'?>\n<l><r><a>東京</a></r>\n<r><a>東</a><a>京</a></r></l>"
+    table = read(in_file(text.encode("shift_jis"), "x.xml"))
+    assert table.malformed is not None
+    assert table.malformed.rows() == [(2, "<r><a>東</a><a>京</a></r>", "line 3: has <a> twice")]

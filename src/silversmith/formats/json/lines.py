@@ -132,5 +132,18 @@ def _parse_carefully(data: bytes, line: int) -> list[Any]:
             try:
                 values.append(orjson.loads(one))
             except orjson.JSONDecodeError as error:
-                raise unreadable(one, error, line=number) from None
+                fault = unreadable(one, error, line=number)
+                if not values and fault.code == "UnreadableJson" and error.pos >= len(error.doc):
+                    fault = _goes_on(fault)
+                raise fault from None
     return values
+
+
+def _goes_on(fault: DataError) -> DataError:
+    """The error for a first document that does not end with its line."""
+    return DataError(
+        fault.code,
+        f"{fault.message}: the document does not end on its line, so this is JSON and not NDJSON, or was cut off",
+        hint="if it is JSON, name it .json, or say so: Json(lines=False)",
+        place=fault.place,
+    )
