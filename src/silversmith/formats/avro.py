@@ -6,8 +6,8 @@ https://avro.apache.org/docs/1.12.0/specification/#object-container-files
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any, BinaryIO
 
 import orjson
@@ -18,9 +18,8 @@ from silversmith.errors import DataError
 from silversmith.formats import pieces
 from silversmith.formats.archives.compression import MOST_WINDOW, errors, zstd_decompressor
 from silversmith.formats.archives.content import Content
-from silversmith.formats.avro_schema import Prepared, prepare, unsupported
 from silversmith.formats.parquet import reason_of
-from silversmith.formats.table import Table, checked_names, col, shorten
+from silversmith.formats.table import MOST_COLUMNS, Table, checked_names, col, shorten
 
 MAGIC = b"Obj\x01"
 
@@ -38,6 +37,16 @@ MOST_ENTRIES = 1000
 
 _SYNC = 16
 
+#: How deep types may be nested, and how many there may be once every name is spelled out.
+MOST_DEPTH = 64
+MOST_TYPES = 2 * MOST_COLUMNS
+
+#: Primitive types, and the fewest bytes a value takes.
+_PRIMITIVES = {"null": 0, "boolean": 1, "int": 1, "long": 1, "float": 4, "double": 8, "bytes": 1, "string": 1}
+
+#: The most digits and the most bytes of a decimal number that a column holds.
+_MOST_DIGITS, _MOST_DECIMAL_BYTES = 38, 16
+
 
 @dataclass(frozen=True)
 class Avro:
@@ -45,8 +54,20 @@ class Avro:
 
 
 @dataclass(frozen=True)
+class _Prepared:
+    """A schema for Polars; ``names`` are all fields in order, ``nulls`` those that are left out since they take no
+    bytes, ``enums`` the words of those that are decoded as numbers. A record takes ``least`` bytes or more."""
+
+    schema: Mapping[str, Any]
+    names: tuple[str, ...]
+    nulls: frozenset[str]
+    enums: Mapping[str, tuple[str, ...]]
+    least: int
+
+
+@dataclass(frozen=True)
 class _Header:
-    prepared: Prepared
+    prepared: _Prepared
     codec: str
     sync: bytes
 
@@ -57,8 +78,8 @@ class _Header:
         """
         codec = b"snappy" if self.codec == "snappy" and blocks else b"null"
         entries = {b"avro.schema": orjson.dumps(self.prepared.schema), b"avro.codec": codec}
-        told = b"".join(_long(len(key)) + key + _long(len(value)) + value for key, value in entries.items())
-        return MAGIC + _long(len(entries)) + told + _long(0) + self.sync
+        entries_bytes = b"".join(_long(len(key)) + key + _long(len(value)) + value for key, value in entries.items())
+        return MAGIC + _long(len(entries)) + entries_bytes + _long(0) + self.sync
 
 
 def read(content: Content, *, block: int = BLOCK) -> Table:
@@ -83,20 +104,20 @@ class _File:
         self._file = file
 
     def at_end(self) -> bool:
-        found = not self._file.read(1)
-        if not found:
+        is_end = not self._file.read(1)
+        if not is_end:
             self._file.seek(-1, io.SEEK_CUR)
-        return found
+        return is_end
 
     def take(self, length: int) -> bytes:
         if length < 0:
-            raise unreadable("a length is below zero")
+            raise _unreadable("a length is below zero")
         if length > LONGEST:
             raise _too_large(length)
-        found = self._file.read(length)
-        if len(found) < length:
-            raise unreadable("it ends in the middle")
-        return found
+        data = self._file.read(length)
+        if len(data) < length:
+            raise _unreadable("it ends in the middle")
+        return data
 
     def unsigned(self) -> int:
         """Seven bits a byte, the lowest first."""
@@ -106,7 +127,7 @@ class _File:
             number |= (byte & 127) << shift
             if byte < 128:
                 return number
-        raise unreadable("a number has more than 64 bits")
+        raise _unreadable("a number has more than 64 bits")
 
     def long(self) -> int:
         """The same with a sign, in the lowest bit."""
@@ -128,14 +149,14 @@ def _long(number: int) -> bytes:
 
 def _read_header(file: _File) -> _Header:
     if file.take(len(MAGIC)) != MAGIC:
-        raise unreadable("it does not begin as Avro does")
+        raise _unreadable("it does not begin as Avro does")
     entries: dict[bytes, bytes] = {}
     while count := file.long():
         if count < 0:
             count = -count
             file.long()  # how many bytes the entries take
         if count + len(entries) > MOST_ENTRIES:
-            raise unreadable("its header has no end")
+            raise _unreadable("its header has no end")
         for _ in range(count):
             key = file.text()
             entries[key] = file.text()
@@ -143,49 +164,49 @@ def _read_header(file: _File) -> _Header:
     try:
         schema = orjson.loads(entries.get(b"avro.schema", b""))
     except orjson.JSONDecodeError as error:
-        raise unreadable(f"its schema is not JSON: {error}") from None
-    return _Header(prepare(schema), entries.get(b"avro.codec", b"null").decode("utf-8", "replace"), sync)
+        raise _unreadable(f"its schema is not JSON: {error}") from None
+    return _Header(_prepare(schema), entries.get(b"avro.codec", b"null").decode("utf-8", "replace"), sync)
 
 
 def _frames(file: _File, header: _Header, size: int) -> Iterator[pl.DataFrame]:
     """Blocks, some at a time, as frames; at least one."""
     prepared = header.prepared
     start = header.bytes()
-    held, records, waiting = [start], 0, 0
+    pending, records, waiting = [start], 0, 0
     yielded = False
     while not file.at_end():
         count, packed = file.long(), file.text()
         if file.take(_SYNC) != header.sync:
-            raise unreadable("a block does not end where it says")
+            raise _unreadable("a block does not end where it says")
         data, length = _unpacked(packed, header.codec)
         if count < 0 or count * prepared.least > length:
-            raise unreadable(f"a block says that it has {count:,} records in {length:,} bytes")
+            raise _unreadable(f"a block says that it has {count:,} records in {length:,} bytes")
         cells = (records + count) * len(prepared.names)
         if count * len(prepared.names) > MOST_CELLS:
             raise _too_large(length)
         if records and (waiting + length > size or cells > MOST_CELLS):
-            yield _decoded(held, records, prepared)
-            held, records, waiting, yielded = [start], 0, 0, True
-        held += [_long(count), _long(len(data)), data, header.sync]
+            yield _decoded(pending, records, prepared)
+            pending, records, waiting, yielded = [start], 0, 0, True
+        pending += [_long(count), _long(len(data)), data, header.sync]
         records += count
         waiting += length
     if records:
-        yield _decoded(held, records, prepared)
+        yield _decoded(pending, records, prepared)
     elif not yielded:
         yield _decoded([header.bytes(blocks=False)], 0, prepared)
 
 
-def _decoded(held: list[bytes], records: int, prepared: Prepared) -> pl.DataFrame:
+def _decoded(pending: list[bytes], records: int, prepared: _Prepared) -> pl.DataFrame:
     try:
-        frame = pl.read_avro(io.BytesIO(b"".join(held)))
+        frame = pl.read_avro(io.BytesIO(b"".join(pending)))
     except (PolarsError, PanicException, OSError, ValueError) as error:
-        raise unreadable(reason_of(error)) from None
+        raise _unreadable(reason_of(error)) from None
     if frame.height != records:
-        raise unreadable(f"{records:,} records are told, and {frame.height:,} are there")
+        raise _unreadable(f"its blocks say that they have {records:,} records, and {frame.height:,} are there")
     return frame.select(_column(name, prepared, frame) for name in prepared.names)
 
 
-def _column(name: str, prepared: Prepared, frame: pl.DataFrame) -> pl.Expr:
+def _column(name: str, prepared: _Prepared, frame: pl.DataFrame) -> pl.Expr:
     if name in prepared.nulls:
         return pl.lit(None, dtype=pl.String).alias(name)
     if frame.schema[name] == pl.Categorical:
@@ -195,7 +216,7 @@ def _column(name: str, prepared: Prepared, frame: pl.DataFrame) -> pl.Expr:
     words = prepared.enums[name]
     numbers = frame[name].drop_nulls()
     if numbers.len() and (int(numbers.min()) < 0 or int(numbers.max()) >= len(words)):  # type: ignore[arg-type]
-        raise unreadable(f'"{shorten(name)}" has a number that stands for none of its words')
+        raise _unreadable(f'"{shorten(name)}" has a number that stands for none of its words')
     return col(name).replace_strict(range(len(words)), words, return_dtype=pl.String)
 
 
@@ -210,11 +231,11 @@ def _unpacked(data: bytes, codec: str) -> tuple[bytes, int]:
         return data, length
     if codec not in _CODECS:
         known = ", ".join(["null", "snappy", *_CODECS])
-        raise unsupported(f"its blocks are compressed with {shorten(codec)}, which is not read; {known} are")
+        raise _unsupported(f"its blocks are compressed with {shorten(codec)}, which is not read; {known} are")
     try:
         undone = _undone(_CODECS[codec](), data)
     except errors() as error:
-        raise unreadable(f"a block is damaged: {error}") from None
+        raise _unreadable(f"a block is damaged: {error}") from None
     return undone, len(undone)
 
 
@@ -223,7 +244,7 @@ def _undone(decompressor: Any, data: bytes) -> bytes:
     if len(undone) > LONGEST:
         raise _too_large(len(undone))
     if not decompressor.eof:
-        raise unreadable("a block is damaged: it ends in the middle")
+        raise _unreadable("a block is damaged: it ends in the middle")
     return undone
 
 
@@ -256,10 +277,212 @@ def _too_large(length: int) -> DataError:
     )
 
 
-def unreadable(why: str) -> DataError:
+def _unreadable(why: str) -> DataError:
     """The error for what is no whole Avro."""
     return DataError(
         "UnreadableAvro",
         f"the file is not whole Avro: {shorten(why, 200)}",
         hint="it may have been cut off or damaged while it was written or sent: write and put it again",
+    )
+
+
+# Schemas as Polars can decode them: the same bytes, in words that it knows. A map has the bytes of an array of its
+# entries, an enum those of an int, a union of one type those of the type, and a null has none.
+
+
+def _prepare(schema: object) -> _Prepared:
+    """A file's schema, spelled ready.
+
+    Raises:
+        DataError: ``UnsupportedAvro`` where no table can hold what it describes, or Polars cannot decode it.
+    """
+    if not isinstance(schema, dict) or schema.get("type") != "record":
+        raise _unsupported("it is not of records")
+    preparation = _Preparation()
+    fields, nulls, enums, least = [], set(), {}, 0
+    names = [_name(one) for one in _fields(schema)]
+    preparation.define(schema, depth=1)
+    for name, one in zip(names, _fields(schema), strict=True):
+        kind = one.get("type")
+        symbols = preparation.nullable_enum(kind, schema.get("namespace", ""))
+        if symbols is not None and isinstance(kind, list):
+            enums[name] = symbols
+            kind = ["int" if item != "null" else item for item in kind]
+        spelled, size = preparation.type(kind, schema.get("namespace", ""), 2)
+        least += size
+        if spelled == "null":
+            nulls.add(name)
+        else:
+            fields.append({"name": name, "type": spelled})
+    if not fields:
+        raise _unsupported("its records have no fields")
+    return _Prepared(
+        {"type": "record", "name": "record", "fields": fields}, tuple(names), frozenset(nulls), enums, max(1, least)
+    )
+
+
+@dataclass
+class _Preparation:
+    """Spells types out. ``named`` holds the types that have names; None while one is being spelled out itself."""
+
+    named: dict[str, Any] = field(default_factory=dict)
+    types: int = 0
+
+    def define(self, schema: Mapping[str, Any], depth: int) -> None:
+        """Note that a named type is under way: if it refers to itself now, it is endless."""
+        self.named[_full(schema, "")] = None
+        self._count(depth)
+
+    def _count(self, depth: int) -> None:
+        self.types += 1
+        if depth > MOST_DEPTH or self.types > MOST_TYPES:
+            raise _unsupported("its types are nested too deep, or too many")
+
+    def nullable_enum(self, kind: object, namespace: str) -> tuple[str, ...] | None:
+        """The words of a type that is an enum or null."""
+        if not (isinstance(kind, list) and len(kind) == 2 and "null" in kind):
+            return None
+        (other,) = [item for item in kind if item != "null"] or [None]
+        definition = self.named.get(_qualified(other, namespace)) if isinstance(other, str) else other
+        if isinstance(definition, dict) and definition.get("type") == "enum":
+            self.type(other, namespace, 2)  # it may be referred to later
+            return tuple(map(str, definition.get("symbols", ())))
+        return None
+
+    def type(self, kind: object, namespace: str, depth: int) -> tuple[Any, int]:
+        """A type for Polars, and the fewest bytes a value of it takes."""
+        self._count(depth)
+        if isinstance(kind, str):
+            return self._by_name(kind, namespace, depth)
+        if isinstance(kind, list):
+            return self._union(kind, namespace, depth)
+        if not isinstance(kind, dict):
+            raise _unsupported(f"{shorten(repr(kind))} is no type")
+        if isinstance(kind.get("type"), dict | list):
+            return self.type(kind["type"], namespace, depth + 1)
+        return self._complex(kind, namespace, depth)
+
+    def _complex(self, kind: dict[str, Any], namespace: str, depth: int) -> tuple[Any, int]:
+        """A type that is said by an object."""
+        name = kind.get("type")
+        if name == "array":
+            spelled, size = self.type(kind.get("items"), namespace, depth + 1)
+            return {"type": "array", "items": _nested(spelled, size)}, 1
+        if name == "map":
+            spelled, size = self.type(kind.get("values"), namespace, depth + 1)
+            entry = [{"name": "key", "type": "string"}, {"name": "value", "type": _nested(spelled, size)}]
+            return {"type": "array", "items": {"type": "record", "name": "entry", "fields": entry}}, 1
+        if name in {"record", "enum", "fixed"}:
+            return self._defined(kind, namespace, depth)
+        if name in _PRIMITIVES:
+            _check_decimal(kind, 0)
+            kept = {key: kind[key] for key in ("type", "logicalType", "precision", "scale") if key in kind}
+            return (kept if "logicalType" in kept else name), _PRIMITIVES[name]
+        return self._by_name(str(name), namespace, depth)
+
+    def _by_name(self, name: str, namespace: str, depth: int) -> tuple[Any, int]:
+        if name in _PRIMITIVES:
+            return name, _PRIMITIVES[name]
+        full = _qualified(name, namespace)
+        definition = self.named.get(full, self.named.get(name, ...))
+        if definition is ...:
+            raise _unsupported(f'it names a type "{shorten(name)}" that it does not define')
+        if definition is None:
+            raise _unsupported(f'its type "{shorten(name)}" holds itself, which no column can')
+        return self._defined(definition, namespace, depth)
+
+    def _defined(self, kind: dict[str, Any], namespace: str, depth: int) -> tuple[Any, int]:
+        full = _full(kind, namespace)
+        if kind["type"] == "enum":
+            self.named[full] = kind
+            return {"type": "enum", "name": "e", "symbols": _symbols(kind)}, 1
+        if kind["type"] == "fixed":
+            self.named[full] = kind
+            size = kind.get("size")
+            if not isinstance(size, int) or isinstance(size, bool) or not 0 <= size < 2**31:
+                raise _unsupported(f'the size of "{shorten(full)}" is no number of bytes')
+            if kind.get("logicalType") == "duration":
+                raise _unsupported("durations of months, days and milliseconds are no column type")
+            _check_decimal(kind, size)
+            kept = {key: kind[key] for key in ("type", "size", "logicalType", "precision", "scale") if key in kind}
+            return {**kept, "name": "f"}, size
+        self.named[full] = None
+        inner = full.rpartition(".")[0]
+        fields, least = [], 0
+        for one in _fields(kind):
+            spelled, size = self.type(one.get("type"), inner, depth + 1)
+            fields.append({"name": _name(one), "type": _nested(spelled, 1)})
+            least += size
+        self.named[full] = kind
+        return {"type": "record", "name": "r", "fields": fields}, least
+
+    def _union(self, kinds: list[Any], namespace: str, depth: int) -> tuple[Any, int]:
+        others = [kind for kind in kinds if kind != "null"]
+        if len(kinds) == 1:
+            # one type alone still writes its number, a zero, before the value
+            raise _unsupported("it has a union of one type")
+        if len(kinds) != 2 or len(others) != 1:
+            raise _unsupported(f"it has a union of {len(kinds)} types; only null and one other make a column")
+        spelled, _ = self.type(others[0], namespace, depth + 1)
+        if isinstance(spelled, dict) and spelled["type"] == "enum":
+            raise _unsupported("it has an enum within a list or a record")
+        return [spelled if kind != "null" else kind for kind in kinds], 1
+
+
+def _nested(spelled: Any, size: int) -> Any:
+    """A type within another. It must take bytes: else a few bytes could stand for any number of values. Polars decodes
+    enums only as columns."""
+    if isinstance(spelled, dict) and spelled["type"] == "enum":
+        raise _unsupported("it has an enum within a list or a record")
+    if spelled == "null" or size == 0:
+        raise _unsupported("it has lists or records of what takes no bytes")
+    return spelled
+
+
+def _check_decimal(kind: Mapping[str, Any], size: int) -> None:
+    if kind.get("logicalType") != "decimal":
+        return
+    precision, scale = kind.get("precision"), kind.get("scale", 0)
+    if not (isinstance(precision, int) and isinstance(scale, int) and 1 <= precision <= _MOST_DIGITS >= scale >= 0):
+        raise _unsupported(f"decimals have {precision!r} digits; a column holds {_MOST_DIGITS}")
+    if size > _MOST_DECIMAL_BYTES:
+        raise _unsupported(f"decimals have {size} bytes; a column holds {_MOST_DECIMAL_BYTES}")
+
+
+def _symbols(kind: Mapping[str, Any]) -> list[str]:
+    symbols = kind.get("symbols")
+    if not isinstance(symbols, list) or not symbols or not all(isinstance(one, str) for one in symbols):
+        raise _unsupported("an enum has no symbols")
+    return symbols
+
+
+def _fields(record: Mapping[str, Any]) -> list[dict[str, Any]]:
+    fields = record.get("fields")
+    if not isinstance(fields, list) or not all(isinstance(one, dict) for one in fields):
+        raise _unsupported("a record has no list of fields")
+    return fields
+
+
+def _name(one: Mapping[str, Any]) -> str:
+    name = one.get("name")
+    if not isinstance(name, str):
+        raise _unsupported("a field has no name")
+    return name
+
+
+def _full(kind: Mapping[str, Any], namespace: str) -> str:
+    name, own = str(kind.get("name", "")), kind.get("namespace", namespace)
+    return name if "." in name or not own else f"{own}.{name}"
+
+
+def _qualified(name: str, namespace: str) -> str:
+    return name if "." in name or not namespace else f"{namespace}.{name}"
+
+
+def _unsupported(why: str) -> DataError:
+    """The error for what cannot become a table."""
+    return DataError(
+        "UnsupportedAvro",
+        f"the file's schema cannot be a table: {why}",
+        hint="write records of plain types, with unions only of null and one other; or put it as NDJSON",
     )

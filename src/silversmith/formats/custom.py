@@ -50,8 +50,8 @@ def named(name: str) -> CustomReader:
     Raises:
         DefinitionError: there is none, there are two, or what is there is none.
     """
-    found: CustomReader = entry_points.named(GROUP, name, problem_of)
-    return found
+    reader: CustomReader = entry_points.named(GROUP, name, problem_of)
+    return reader
 
 
 def problem_of(value: object) -> str:
@@ -75,12 +75,12 @@ def _frames(reader: CustomReader, file: BinaryIO) -> Iterator[object]:
     """What the reader yields; what it raises is told as its own."""
     who = f"the reader {reader.name!r}"
     try:
-        found = reader.read(file)
-        if isinstance(found, pl.DataFrame | pl.LazyFrame) or not isinstance(found, Iterable):
+        frames = reader.read(file)
+        if isinstance(frames, pl.DataFrame | pl.LazyFrame) or not isinstance(frames, Iterable):
             raise TransformError(
-                f"{who} returned {type(found).__name__}; it must yield DataFrames: `yield frame` in place of `return`"
+                f"{who} returned {type(frames).__name__}; it must yield DataFrames: `yield frame` in place of `return`"
             )
-        yield from found
+        yield from frames
     except (DataError, TransformError):
         raise
     except BaseException as error:  # sys.exit() and Polars' panics are bugs of theirs, too
@@ -103,8 +103,9 @@ def _checked(frames: Iterator[object], reader: CustomReader) -> Iterator[pl.Data
             _check_schema(schema, reader)
         elif schema != first:
             raise TransformError(
-                f"the reader {reader.name!r} yielded frames of different columns: number {number} has {_told(schema)}, "
-                f"the first has {_told(first)}. Give the frames a schema: pl.DataFrame(rows, schema={{…}})"
+                f"the reader {reader.name!r} yielded frames of different columns: number {number} has "
+                f"{_shown(schema)}, the first has {_shown(first)}. Give the frames a schema: "
+                "pl.DataFrame(rows, schema={…})"
             )
         yield frame
     if first is None:
@@ -116,12 +117,12 @@ def _checked(frames: Iterator[object], reader: CustomReader) -> Iterator[pl.Data
 
 def _check_schema(schema: dict[str, pl.DataType], reader: CustomReader) -> None:
     checked_names(list(schema))
-    held = [name for name, kind in schema.items() if kind in (pl.Object, pl.Unknown)]
-    if held or not schema:
-        what = f"a column of Python objects, {held[0]!r}" if held else "a frame without columns"
+    objects = [name for name, kind in schema.items() if kind in (pl.Object, pl.Unknown)]
+    if objects or not schema:
+        what = f"a column of Python objects, {objects[0]!r}" if objects else "a frame without columns"
         raise TransformError(f"the reader {reader.name!r} yielded {what}, which no Parquet file can hold")
 
 
-def _told(schema: dict[str, pl.DataType]) -> str:
+def _shown(schema: dict[str, pl.DataType]) -> str:
     shown = ", ".join(f"{name}: {kind}" for name, kind in list(schema.items())[:8])
     return "{" + shown + (", …}" if len(schema) > 8 else "}")

@@ -5,6 +5,8 @@ in use has to explain every word of the file: as letters of one of its languages
 Windows-1252 explains and no other does, or does otherwise, is Windows-1252. Anything else a person has to decide.
 """
 
+# ruff: noqa: RUF001 -- letters and signs that look like others are what this is about
+
 from __future__ import annotations
 
 import codecs
@@ -15,9 +17,77 @@ from dataclasses import dataclass, replace
 
 from silversmith.errors import DataError
 from silversmith.formats import text
-from silversmith.formats.alphabets import ENCODINGS, JOINING, LATIN, LEADING, SCRIPTS, TRAILING, VOWELS
 from silversmith.formats.archives.content import Content
 from silversmith.formats.table import Table
+
+#: Letters beyond a to z, in lower case, of languages in Latin script.
+_LATIN = {
+    "Catalan": "àçèéíïòóúü",
+    "Croatian": "čćđšž",
+    "Czech": "áčďéěíňóřšťúůýž",
+    "Danish": "åæøé",
+    "Dutch": "áéèëïóöü",
+    "Estonian": "äõöüšž",
+    "Finnish": "åäö",
+    "French": "àâæçèéêëîïôœùûüÿ",
+    "German": "äöüß",
+    "Hungarian": "áéíóöőúüű",
+    "Icelandic": "áæðéíóöþúý",
+    "Italian": "àèéìíîòóùú",
+    "Latvian": "āčēģīķļņōŗšūž",
+    "Lithuanian": "ąčęėįšųūž",
+    "Norwegian": "åæøéòóôêà",
+    "Polish": "ąćęłńóśźż",
+    "Portuguese": "àáâãçéêíóôõúü",
+    "Romanian": "ăâîşţșț",
+    "Slovak": "áäčďéíĺľňóôŕšťúýž",
+    "Spanish": "áéíñóúü",
+    "Swedish": "åäöé",
+    "Turkish": "âçğıîöşûüi̇",
+}
+
+#: Letters of other scripts, by the range of their code points: no word mixes them with a to z.
+_SCRIPTS = {
+    "Arabic": ("\u0600", "\u06ff"),
+    "Cyrillic": ("\u0400", "\u045f"),
+    "Greek": ("\u0370", "\u03ff"),
+    "Hebrew": ("\u0590", "\u05ff"),
+}
+
+_WESTERN = (
+    "German", "French", "Spanish", "Portuguese", "Italian", "Danish", "Norwegian", "Swedish", "Finnish", "Dutch",
+    "Icelandic", "Catalan",
+)  # fmt: skip
+_CENTRAL = ("Croatian", "Czech", "German", "Hungarian", "Polish", "Romanian", "Slovak")
+_BALTIC = ("Estonian", "Latvian", "Lithuanian")
+
+#: The encodings that files are in which are not UTF-8, as Python calls them, and the languages each is used for.
+ENCODINGS: dict[str, tuple[str, ...]] = {
+    "cp1252": _WESTERN,
+    "cp1250": _CENTRAL,
+    "iso8859-2": _CENTRAL,
+    "cp1254": ("Turkish",),
+    "cp1257": _BALTIC,
+    "mac_roman": _WESTERN,
+    "cp850": _WESTERN,
+    "cp437": ("French", "German", "Italian", "Spanish", "Swedish"),
+    "cp852": _CENTRAL,
+    "cp1251": ("Cyrillic",),
+    "koi8-r": ("Cyrillic",),
+    "iso8859-5": ("Cyrillic",),
+    "cp866": ("Cyrillic",),
+    "cp1253": ("Greek",),
+    "iso8859-7": ("Greek",),
+    "cp1255": ("Hebrew",),
+    "cp1256": ("Arabic",),
+}
+
+#: What is no letter and yet stands in text: before words, between their parts, after them.
+_LEADING = "“„«‘’‚‹¿¡£€¥¢§©±°µ¼½¾†‡•–—…×\u00a0"
+_JOINING = "’‘·–—…•×½\u00a0"
+_TRAILING = "”“’‘»›…™®©°ªº†‡•£€¥¢¼½¾–—\u00a0"
+
+_VOWELS = "aeiouyàáâãäåæèéêëìíîïòóôõöøùúûüýÿœăąęěőůűāēīūōėįųı"
 
 #: Confidence from which on a guess is taken without asking.
 SURE = 0.9
@@ -46,8 +116,8 @@ _SPANISH = frozenset("¿¡")
 _LETTERS = r"[^\W\d_ªºµ¹²³¼½¾]+"
 
 #: What a word may look like: letters between signs, and the units of areas and volumes.
-_SHAPE = re.compile(f"[{LEADING}]*(?:{_LETTERS}(?:[{JOINING}]+{_LETTERS})*)?(?:[{TRAILING}]*|(?<=m)[²³])")
-_SIGN = re.compile(f"[{LEADING}{JOINING}{TRAILING}²³]+")
+_SHAPE = re.compile(f"[{_LEADING}]*(?:{_LETTERS}(?:[{_JOINING}]+{_LETTERS})*)?(?:[{_TRAILING}]*|(?<=m)[²³])")
+_SIGN = re.compile(f"[{_LEADING}{_JOINING}{_TRAILING}²³]+")
 
 #: Words of English whose apostrophe other encodings have a letter for.
 _CONTRACTION = re.compile(
@@ -263,10 +333,10 @@ def _explained(words: Iterable[bytes], known: bytes, encoding: str) -> _Explaine
 
 def _is_written(language: str, letters: set[str]) -> bool:
     """Whether a language is written with these letters."""
-    if language in SCRIPTS:
-        first, last = SCRIPTS[language]
+    if language in _SCRIPTS:
+        first, last = _SCRIPTS[language]
         return all(first <= letter <= last for letter in letters)
-    return letters <= set(LATIN[language])
+    return letters <= set(_LATIN[language])
 
 
 def _is_word(word: str) -> bool:
@@ -301,13 +371,13 @@ def _sits_well(words: tuple[str, ...], language: str) -> bool:
             if letter <= "\x7f" or not letter.isalpha() or letter >= "\u0370":
                 continue
             before, after = word[at - 1 : at], word[at + 1 : at + 2]
-            if letter == "ß" and (not before or before not in VOWELS):
+            if letter == "ß" and (not before or before not in _VOWELS):
                 return False
-            if letter == "ń" and language == "Polish" and after and after in VOWELS:
+            if letter == "ń" and language == "Polish" and after and after in _VOWELS:
                 return False
-            if letter == "ñ" and not (after and after in VOWELS):
+            if letter == "ñ" and not (after and after in _VOWELS):
                 return False
             seen[letter] += 1
-            near = sum(1 for one in (before, after) if one and one in VOWELS)
-            alone[letter] += (near == 2) if letter in VOWELS else (near == 0)
+            near = sum(1 for one in (before, after) if one and one in _VOWELS)
+            alone[letter] += (near == 2) if letter in _VOWELS else (near == 0)
     return not any(number >= _ENOUGH and alone[letter] > 0.5 * number for letter, number in seen.items())

@@ -27,7 +27,7 @@ _INFERRED = ("csv", "xml", "fixed-width", "lines")
 
 
 def read_all(
-    contents: Sequence[Content], kind: Callable[[Content], str], read: Read, wanted: Mapping[str, pl.DataType]
+    contents: Sequence[Content], kind: Callable[[Content], str], read: Read, schema: Mapping[str, pl.DataType]
 ) -> Table:
     """Read every member, and put their rows one after the other, numbered through. ``kind`` tells a member's format.
 
@@ -38,8 +38,8 @@ def read_all(
         DataError: ``MembersDiffer``, or what is wrong with a member, which the message names.
     """
     if len(contents) > 1 and all(_named(one, kind, one) == "ndjson" for one in contents):
-        return _joined_lines(contents, read, wanted)
-    tables = [_named(one, read, one, wanted) for one in contents]
+        return _joined_lines(contents, read, schema)
+    tables = [_named(one, read, one, schema) for one in contents]
     first = tables[0]
     if len(tables) == 1:
         return first
@@ -47,11 +47,11 @@ def read_all(
     schemas = [dict(table.rows.collect_schema()) for table in tables]
     differing = [name for name in schemas[0] if len({schema[name] for schema in schemas}) > 1]
     if differing and first.format.partition("+")[0] in _INFERRED:
-        as_text = {**wanted, **dict.fromkeys(differing, pl.String())}
+        as_text = {**schema, **dict.fromkeys(differing, pl.String())}
         tables = [_named(one, read, one, as_text) for one in contents]
         rows = pl.concat(_numbered(tables, list(schemas[0])), how="vertical")
-        found = infer.types(rows, differing, decimal_comma=first.decimal_comma)
-        rows = rows.with_columns(infer.casts(found, decimal_comma=first.decimal_comma))
+        types = infer.types(rows, differing, decimal_comma=first.decimal_comma)
+        rows = rows.with_columns(infer.casts(types, decimal_comma=first.decimal_comma))
     else:
         kinds = {name: _kind(name, contents, tables, schemas) for name in differing}
         casts = [col(name).cast(kind) for name, kind in kinds.items()]
@@ -66,14 +66,14 @@ def _named(member: Content, act: Callable[_P, _T], *args: _P.args, **kwargs: _P.
     except DataError as error:
         if not member.member:
             raise
-        told = f'in the member "{shorten(member.member)}": {error.message}'
+        message = f'in the member "{shorten(member.member)}": {error.message}'
         choose = 'say which ones to read: Archive(members="*.csv"); or ' if error.code == "UnknownFormat" else ""
-        named = DataError(error.code, told, hint=choose + error.hint, place=error.place)
+        named = DataError(error.code, message, hint=choose + error.hint, place=error.place)
         named.format = error.format
         raise named from None
 
 
-def _joined_lines(contents: Sequence[Content], read: Read, wanted: Mapping[str, pl.DataType]) -> Table:
+def _joined_lines(contents: Sequence[Content], read: Read, schema: Mapping[str, pl.DataType]) -> Table:
     """Members of lines as one file of lines: keys may be there in some members only, as they may within one."""
     collected = Collected(contents[0].scratch, sum(content.size + 1 for content in contents))
     try:
@@ -84,10 +84,10 @@ def _joined_lines(contents: Sequence[Content], read: Read, wanted: Mapping[str, 
                     collected.add(piece)
                     piece = file.read(_PIECE)
             collected.add(b"\n")
-        table = read(replace(collected.content(), name=contents[0].name, packing=contents[0].packing), wanted)
+        table = read(replace(collected.content(), name=contents[0].name, packing=contents[0].packing), schema)
     except DataError:
         for content in contents:  # one of them is not good by itself: its place in it is of more use
-            _named(content, read, content, wanted)
+            _named(content, read, content, schema)
         raise
     finally:
         collected.close()
@@ -120,14 +120,14 @@ def _kind(
     name: str, contents: Sequence[Content], tables: Sequence[Table], schemas: Sequence[Mapping[str, pl.DataType]]
 ) -> pl.DataType:
     """The one type of a column that is not nothing but nulls."""
-    found: list[tuple[Content, pl.DataType]] = []
+    typed: list[tuple[Content, pl.DataType]] = []
     for content, table, schema in zip(contents, tables, schemas, strict=True):
         present = table.rows.select(col(name).count()).collect(engine="streaming").item()
         if present:
-            found.append((content, schema[name]))
-    kinds = {kind for _, kind in found}
+            typed.append((content, schema[name]))
+    kinds = {kind for _, kind in typed}
     if len(kinds) > 1:
-        (one, kind), (other, second) = found[0], next(item for item in found if item[1] != found[0][1])
+        (one, kind), (other, second) = typed[0], next(item for item in typed if item[1] != typed[0][1])
         label = shorten(name)
         raise _differ(one, other, f'has "{label}" as {kind}', f"has it as {second}", column=name)
     return next(iter(kinds), schemas[0][name])
@@ -162,14 +162,14 @@ def _joined(tables: Sequence[Table], contents: Sequence[Content], rows: pl.LazyF
 def _malformed(tables: Sequence[Table], contents: Sequence[Content]) -> pl.DataFrame | None:
     """The records that are no rows, numbered through, with the name of their member in the reason."""
     before = 0
-    found = []
+    frames = []
     for table, content in zip(tables, contents, strict=True):
         if table.malformed is not None:
-            found.append(
+            frames.append(
                 table.malformed.with_columns(
                     pl.col(ROW) + pl.lit(before, dtype=pl.UInt64),
                     (pl.lit(f"{shorten(content.member)}: ") + pl.col("reason")).alias("reason"),
                 )
             )
         before += table.records
-    return pl.concat(found) if found else None
+    return pl.concat(frames) if frames else None

@@ -95,24 +95,24 @@ def fill_lineage(path: Path, lineage_json: str) -> None:
             raise ValueError(f"{path} is no Parquet file")
         start = file.seek(-8 - length, io.SEEK_END)
         footer = file.read(length)
-        held = pl.read_parquet_metadata(path).get(PARQUET_ENTRY, "").encode()
+        entry_value = pl.read_parquet_metadata(path).get(PARQUET_ENTRY, "").encode()
         new = lineage_json.encode()
-        at = _value_at(footer, held)
-        if not held or len(new) > len(held) or at < 0:
-            raise ValueError(f"{path} has no room for a lineage of {len(new)} bytes, only for {len(held)}")
+        at = _value_at(footer, entry_value)
+        if not entry_value or len(new) > len(entry_value) or at < 0:
+            raise ValueError(f"{path} has no room for a lineage of {len(new)} bytes, only for {len(entry_value)}")
         file.seek(start + at)
-        file.write(new.ljust(len(held)))
+        file.write(new.ljust(len(entry_value)))
 
 
-def _value_at(footer: bytes, held: bytes) -> int:
+def _value_at(footer: bytes, entry_value: bytes) -> int:
     """Where the entry's value is: Thrift's compact protocol writes a text as its length and its bytes.
 
     https://github.com/apache/thrift/blob/master/doc/specs/thrift-compact-protocol.md
     """
     name = PARQUET_ENTRY.encode()
-    entry = _varint(len(name)) + name + b"\x18" + _varint(len(held)) + held
+    entry = _varint(len(name)) + name + b"\x18" + _varint(len(entry_value)) + entry_value
     at = footer.find(entry)
-    return at + len(entry) - len(held) if at >= 0 else -1
+    return at + len(entry) - len(entry_value) if at >= 0 else -1
 
 
 def _varint(number: int) -> bytes:

@@ -14,7 +14,6 @@ from silversmith.formats import text
 from silversmith.formats.archives.content import Content
 from silversmith.formats.encoding import encoding_of_mark
 from silversmith.formats.table import MOST_COLUMNS, Table, shorten
-from silversmith.formats.text_lines import encoding_problem
 from silversmith.formats.text_rows import Reading, TextBlock, refuse_sparse, table_of
 
 #: How deep elements may be nested.
@@ -105,8 +104,10 @@ def _for_expat(content: Content) -> tuple[Content, str | None]:
 def _declared(content: Content) -> str:
     """The encoding that the XML declaration names; empty without one, or where Python knows no such encoding."""
     match = _DECLARATION.match(content.head(1024))
-    encoding = match[1].decode() if match else ""
-    return "" if encoding_problem(encoding) else encoding
+    try:
+        return match[1].decode() if match and codecs.lookup(match[1].decode())._is_text_encoding else ""
+    except LookupError:
+        return ""
 
 
 def _is_known(encoding: str) -> bool:

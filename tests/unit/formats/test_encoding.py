@@ -13,9 +13,8 @@ from hypothesis import strategies as st
 
 from silversmith.errors import DataError
 from silversmith.formats import ROW, Csv, FixedWidth, Lines, read
-from silversmith.formats.alphabets import ENCODINGS
 from silversmith.formats.archives.content import Content
-from silversmith.formats.encoding import SURE, Guess, guess, weigh
+from silversmith.formats.encoding import ENCODINGS, SURE, Guess, guess, weigh
 from silversmith.stores import Source
 
 Opener = Callable[..., Source]

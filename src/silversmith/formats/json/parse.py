@@ -93,12 +93,12 @@ def exact(data: bytes) -> Any:
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    made = dict(pairs)
-    if len(made) < len(pairs):
+    by_key = dict(pairs)
+    if len(by_key) < len(pairs):
         for key, value in pairs:
-            if made[key] != value or type(made[key]) is not type(value):
+            if by_key[key] != value or type(by_key[key]) is not type(value):
                 return Repeated(pairs, key)
-    return made
+    return by_key
 
 
 def _integer(digits: str) -> int:
