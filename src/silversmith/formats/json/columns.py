@@ -84,10 +84,13 @@ class ColumnReader:
 def elements_as_lines(data: bytes) -> bytes:
     """The elements of an array, without its brackets, as lines of objects, where there can be objects only.
 
-    A line end that stood in the data becomes a tab: both are blanks between values, and both are forbidden within a
-    string. A cut in the wrong place, in a string or a list within an object, leaves two lines that are no JSON.
+    What stands between the first two is taken to stand between all. A line end that stood in the data becomes a tab:
+    both are blanks between values, and both are forbidden within a string. A cut in the wrong place, in a string or a
+    list within an object, leaves two lines that are no JSON, and a cut too few leaves one.
     """
-    return _BETWEEN.sub(b"}\n{", data.replace(b"\n", b"\t"))
+    data = data.replace(b"\n", b"\t")
+    between = _BETWEEN.search(data)
+    return data.replace(between[0], b"}\n{") if between else data
 
 
 def read_objects(data: bytes, numbers: range, kinds: Mapping[str, Kind]) -> Columns | None:
