@@ -1,11 +1,11 @@
-"""How fast patterns are: events matched per second, by kind of rule, and by number of rules.
+"""How fast patterns are: events matched per second, by kind of rule.
 
     python -m bench.patterns [--events 200000] [--runs 3] [--short]
 
 The events are made up after the city lots of San Francisco, the data that EventBridge's own matcher is measured with:
-about 900 bytes of JSON each, with an array of coordinates three levels deep. They are already parsed. The second table
-puts the index over many rules beside a loop over them; "cost" is the time of an event, of that with one rule: it must
-grow slower than the number of rules. ``--short`` takes 20,000 events and one run.
+about 900 bytes of JSON each, with an array of coordinates three levels deep. They are already parsed.
+
+``--short`` takes 20,000 events and one run.
 """
 
 from __future__ import annotations
@@ -15,13 +15,12 @@ import json
 import random
 import statistics
 from collections.abc import Callable, Sequence
-from functools import partial
 from time import perf_counter
 from typing import Any
 
 from bench.measure import machine, progress
-from bench.tables import number, ratio, table
-from silversmith.patterns import Matcher, compile_pattern, compile_patterns
+from bench.tables import number, table
+from silversmith.patterns import compile_pattern
 
 Event = dict[str, Any]
 
@@ -74,20 +73,6 @@ def _lot(number: int, chance: random.Random) -> Event:
     }
 
 
-def rules(count: int) -> dict[str, Any]:
-    """Different rules of all kinds that share some fields, as the rules of one bus do."""
-    leaves: list[Callable[[int], Any]] = [
-        lambda n: f"{n:04}001",
-        lambda n: {"prefix": f"{n:04}"},
-        lambda n: {"suffix": f"{n:04}"},
-        lambda n: {"wildcard": f"{n:04}*5"},
-    ]
-    return {
-        f"rule {number}": {"type": ["Feature"], "properties": {"MAPBLKLOT": [leaves[number % 4](number)]}}
-        for number in range(count)
-    }
-
-
 def rate(match: Callable[[Event], Any], events: Sequence[Event], runs: int) -> tuple[float, float]:
     """Events per second, the median of the runs, and the share of them for which there was a match."""
     seconds = []
@@ -99,37 +84,14 @@ def rate(match: Callable[[Event], Any], events: Sequence[Event], runs: int) -> t
     return len(events) / statistics.median(seconds), hits / len(events)
 
 
-def one_by_one(matchers: Sequence[Matcher], event: Event) -> list[Matcher]:
-    """What there would be without an index."""
-    return [matcher for matcher in matchers if matcher.matches(event)]
-
-
 def kinds(events: Sequence[Event], runs: int) -> str:
-    """A rule of each kind, and all of them together."""
+    """A rule of each kind."""
     rows = []
-    sides = {kind: compile_pattern(pattern).matches for kind, pattern in KINDS.items()}
-    together: Callable[[Event], Any] = compile_patterns(KINDS).matching
-    for kind, match in {**sides, "all of them together": together}.items():
+    for kind, pattern in KINDS.items():
         progress(kind)
-        speed, share = rate(match, events, runs)
+        speed, share = rate(compile_pattern(pattern).matches, events, runs)
         rows.append([kind, number(speed), f"{share:.1%}"])
     return table(["one rule", "events/s", "matched"], rows)
-
-
-def growth(events: Sequence[Event], runs: int) -> str:
-    """More and more rules."""
-    rows = []
-    first = 0.0
-    for count in (1, 10, 100, 1000):
-        progress(f"{count} rules")
-        patterns = rules(count)
-        matchers = [compile_pattern(pattern) for pattern in patterns.values()]
-        together, _ = rate(compile_patterns(patterns).matching, events, runs)
-        first = first or together
-        few = events[: max(200, len(events) // count // 2)]
-        alone, _ = rate(partial(one_by_one, matchers), few, runs)
-        rows.append([f"{count:,}", number(together), ratio(first / together), number(alone), ratio(together / alone)])
-    return table(["rules", "events/s", "cost", "one by one", "times faster"], rows)
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -144,14 +106,14 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
 
 
 def main() -> None:
-    """Two tables."""
+    """One table."""
     options = parse()
     events = lots(options.events)
     size = sum(len(json.dumps(event, separators=(",", ":"))) for event in events[:1000]) / len(events[:1000])
-    found = [kinds(events, options.runs), growth(events, options.runs)]
+    rows = kinds(events, options.runs)
     progress("")
     print(f"{len(events):,} parsed events of {size:,.0f} bytes, medians of {options.runs} runs; goal: 150,000 events/s")
-    print("\n\n".join([machine(), *found]))
+    print(f"{machine()}\n\n{rows}")
 
 
 if __name__ == "__main__":

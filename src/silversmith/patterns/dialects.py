@@ -1,4 +1,4 @@
-"""Which rules each AWS service has for the patterns it takes: one language, small differences."""
+"""What each AWS service takes as a pattern, one language with small differences, and the error for what it refuses."""
 
 from __future__ import annotations
 
@@ -8,7 +8,40 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
+from silversmith.errors import SilversmithError
+
 _COMMON = frozenset({"anything-but", "cidr", "equals-ignore-case", "exists", "numeric", "prefix", "suffix"})
+
+
+class InvalidPattern(SilversmithError, ValueError):
+    """A pattern that AWS would refuse: ``problem`` says why, ``at`` where in the pattern, ``hint`` the remedy."""
+
+    def __init__(self, problem: str, *, noun: str = "event pattern", at: str = "", hint: str = "") -> None:
+        place = f", at {at}" if at else ""
+        super().__init__(f"The {noun} is not valid{place}: {problem}." + (f" {hint}" if hint else ""))
+        self.problem = problem
+        self.at = at
+        self.hint = hint
+
+
+@dataclass(frozen=True, slots=True)
+class Where:
+    """A place in a pattern. ``noun`` is the service's word for the pattern: event pattern, filter policy."""
+
+    noun: str
+    at: str = ""
+
+    def key(self, name: str) -> Where:
+        """The place of one key of the object here."""
+        return Where(self.noun, f"{self.at}.{name}" if self.at else name)
+
+    def item(self, index: int) -> Where:
+        """The place of one item of the array here; items count from 0."""
+        return Where(self.noun, f"{self.at}[{index}]")
+
+    def refuse(self, problem: str, hint: str = "") -> InvalidPattern:
+        """The error to raise for this place."""
+        return InvalidPattern(problem, noun=self.noun, at=self.at, hint=hint)
 
 
 class Dialect(StrEnum):
@@ -88,7 +121,7 @@ def attributes_as_event(attributes: Mapping[str, Mapping[str, Any]]) -> dict[str
 
 
 def _json(value: object) -> object:
-    """What a JSON text says; any other value as it is, None for text that is not JSON."""
+    """The value of a JSON text; None if the text is not JSON, any other value as it is."""
     if not isinstance(value, str):
         return value
     try:

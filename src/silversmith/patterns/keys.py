@@ -2,21 +2,37 @@ r"""The pattern that a user writes for the keys of a bucket: ``flights/*.csv``.
 
 ``*`` stands for any run of characters, none and ``/`` too, as in EventBridge. ``\`` before a character makes it stand
 for itself. Other signs that mean something elsewhere (``?``, ``[``, ``**``) are refused rather than taken literally.
+
+AWS may find the wildcards of one field too complex ("Rule is too complex - try using fewer wildcards"). It documents
+that there is such a limit, not which. EventBridge's own matcher counts how many beginnings of wildcards one value can
+match at the same time, over all wildcards of the field; the patterns that AWS is known to accept and to refuse agree
+with a limit of 10. Every value begins with a quotation mark, so more than ten wildcards in one field are always too
+many. Nothing here refuses a pattern: the maker of a rule splits it, or uses ``prefix`` and ``suffix``.
+https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-create-pattern-operators.html#eb-filtering-wildcard-matching-complexity
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from silversmith.patterns.addresses import address
-from silversmith.patterns.conditions import Test
-from silversmith.patterns.errors import InvalidPattern
-from silversmith.patterns.operators import wildcard
+from silversmith.patterns.dialects import InvalidPattern, Where
+from silversmith.patterns.operators import Test, address, wildcard_escape, wildcard_pieces, wildcard_test
 
 #: The longest key S3 takes, in bytes of UTF-8; no pattern needs to be longer.
 #: https://docs.aws.amazon.com/AmazonS3/latest/userguide/object-keys.html
 LONGEST = 1024
+
+#: The largest :func:`wildcard_states` of a field that AWS is known to accept; all that it is known to refuse are above.
+MOST_WILDCARD_STATES = 10
+
+_STAR = 256
+_OTHER = 257  # any byte that no wildcard has
+_ENOUGH = 20_000  # sets of states that are looked at before the answer is taken to be "too many"
+
+#: The wildcard, and how many of its tokens a value has matched.
+_State = tuple[int, int]
 
 _BARE = {
     "?": r"? would mean one character elsewhere; here only * is special. Write * instead, or \? for a question mark.",
@@ -36,7 +52,7 @@ class KeyPattern:
     def parse(text: str) -> KeyPattern:
         """Raises InvalidPattern, which says what to write instead."""
         pieces = _pieces(text)
-        return KeyPattern(text, pieces, wildcard.test(pieces))
+        return KeyPattern(text, pieces, wildcard_test(pieces))
 
     @staticmethod
     def exactly(key: str) -> KeyPattern:
@@ -67,7 +83,7 @@ class KeyPattern:
         if len(self._pieces) == 1 and address(self._pieces[0]) is None:
             return [self._pieces[0]]
         # EventBridge would match an exact IP address in any spelling, so a key that looks like one is no exact match
-        return [{"wildcard": "*".join(map(wildcard.escape, self._pieces))}]
+        return [{"wildcard": "*".join(map(wildcard_escape, self._pieces))}]
 
 
 def _pieces(text: str) -> tuple[str, ...]:
@@ -105,3 +121,46 @@ def _pieces(text: str) -> tuple[str, ...]:
 
 def _refused(text: str, problem: str, hint: str = "") -> InvalidPattern:
     return InvalidPattern(problem.strip(), noun=f"key pattern {text!r}", hint=hint)
+
+
+def wildcard_states(wildcards: Iterable[str]) -> int:
+    """How many beginnings of these wildcards (EventBridge's escapes) one value can match at once, at worst.
+
+    Counting ends above :data:`MOST_WILDCARD_STATES`: any number above it only means "too many".
+    """
+    patterns = tuple(_tokens(text) for text in dict.fromkeys(wildcards))
+    alphabet = {token for tokens in patterns for token in tokens if token != _STAR} | {_OTHER}
+    pending = [frozenset((number, 0) for number in range(len(patterns)))]
+    seen = set(pending)
+    most = 0
+    while pending and most <= MOST_WILDCARD_STATES:
+        states = pending.pop()
+        for byte in alphabet:
+            following = _after(states, byte, patterns)
+            most = max(most, len(following))
+            if following and following not in seen:
+                seen.add(following)
+                pending.append(following)
+        if len(seen) > _ENOUGH:
+            return MOST_WILDCARD_STATES + 1
+    return most
+
+
+def _after(states: frozenset[_State], byte: int, patterns: tuple[tuple[int, ...], ...]) -> frozenset[_State]:
+    following: set[_State] = set()
+    for number, done in states:
+        tokens = patterns[number]
+        if done and tokens[done - 1] == _STAR:
+            following.add((number, done))
+        if done < len(tokens) and tokens[done] == byte:
+            following.add((number, done + 1))
+            if done + 1 < len(tokens) and tokens[done + 1] == _STAR:  # a star matches nothing, too
+                following.add((number, done + 2))
+    return frozenset(following)
+
+
+def _tokens(text: str) -> tuple[int, ...]:
+    tokens: list[int] = [ord('"')]
+    for index, piece in enumerate(wildcard_pieces(text, Where("wildcard"))):
+        tokens += [_STAR] * bool(index) + list(piece.encode("utf-8", "surrogatepass"))
+    return (*tokens, ord('"'))

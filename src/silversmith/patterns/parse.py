@@ -1,4 +1,6 @@
-"""A pattern as rules: each a conjunction of fields, together a disjunction. This is where AWS's refusals are made.
+"""A pattern, text or dict, as rules: each a conjunction of fields, together a disjunction. AWS's refusals too.
+
+A key that occurs twice in the JSON text is kept twice, because AWS reads some of them and refuses others.
 
 ``$or`` is multiplied out, as EventBridge does it: https://github.com/aws/event-ruler#and-and-or-relationship-among-fields-with-ruler
 """
@@ -6,16 +8,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import math
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from math import prod
-from typing import Any
+from typing import Any, NoReturn
 
-from silversmith.patterns import json_text
-from silversmith.patterns.conditions import Condition
-from silversmith.patterns.dialects import RULES, Dialect, Rules
-from silversmith.patterns.errors import InvalidPattern, Where
-from silversmith.patterns.operators import PARSERS, exact
+from silversmith.patterns.dialects import RULES, Dialect, InvalidPattern, Rules, Where
+from silversmith.patterns.operators import PARSERS, Condition, exact
 
 #: The most rules that the use of ``$or`` may multiply out to.
 MOST_RULES = 1000
@@ -55,7 +55,7 @@ def parse(pattern: str | bytes | Mapping[str, Any], dialect: Dialect) -> tuple[R
     """The rules of which an event must meet one. Raises InvalidPattern for what AWS would refuse."""
     rules = RULES[dialect]
     try:
-        root = json_text.read(pattern, rules.noun)
+        root = _read(pattern, rules.noun)
         if not root and rules.empty_matches_all:
             return ((),)
         if rules.most_keys is not None and len(root) > rules.most_keys:
@@ -82,7 +82,7 @@ def _with_or_without(root: dict[str, Any], rules: Rules) -> list[dict[str, Field
 
 def _names(value: Any) -> set[str]:
     if isinstance(value, dict):
-        return set(value).union(*(_names(item) for _, item in json_text.items(value)))
+        return set(value).union(*(_names(item) for _, item in _items(value)))
     return set().union(*map(_names, value)) if isinstance(value, list) else set()
 
 
@@ -128,7 +128,7 @@ class _Reader:
         if path and not self.rules.nested:
             problem = "Filter policy scope MessageAttributes does not support nested filter policy"
             raise where.refuse(problem, 'Give the subscription the FilterPolicyScope "MessageBody".')
-        for name, item in json_text.items(value):
+        for name, item in _items(value):
             place = where.key(name)
             if name == "$or" and self.or_is_operator:
                 branches = self._or(item, place, branches, path)
@@ -182,7 +182,7 @@ class _Reader:
                 problem, "An array in an event is matched by its elements: write them without a second [."
             )
         if not isinstance(value, dict):
-            return exact.parse(value)
+            return exact(value)
         if not value:
             raise where.refuse("Match expression name not found", 'Write one operator: {"prefix": "a"}.')
         if len(value) > 1 or _repeats(value):
@@ -196,4 +196,73 @@ class _Reader:
 
 
 def _repeats(value: Any) -> bool:
-    return isinstance(value, json_text.Repeated) or (isinstance(value, dict) and any(map(_repeats, value.values())))
+    return isinstance(value, _Repeated) or (isinstance(value, dict) and any(map(_repeats, value.values())))
+
+
+class _Repeated(dict[str, Any]):
+    """A JSON object in which a key occurs more than once. As a dict the last one wins, ``pairs`` has them all."""
+
+    pairs: list[tuple[str, Any]]
+
+
+def _items(value: dict[str, Any]) -> Iterable[tuple[str, Any]]:
+    """The keys and values of a JSON object in the order in which they are written, repeated ones too."""
+    return value.pairs if isinstance(value, _Repeated) else value.items()
+
+
+def _read(pattern: str | bytes | Mapping[str, Any], noun: str) -> dict[str, Any]:
+    """The pattern's JSON object. Raises InvalidPattern for text that is not JSON and values that JSON does not have."""
+    value: Any = pattern
+    if isinstance(pattern, str | bytes | bytearray):
+        value = _decoded(pattern, noun)
+    if not isinstance(value, Mapping):
+        raise InvalidPattern("Filter is not an object", noun=noun, hint='Write an object: {"source": ["aws.s3"]}.')
+    return value if isinstance(value, dict) and value is not pattern else _object(value, Where(noun))
+
+
+def _decoded(text: str | bytes | bytearray, noun: str) -> Any:
+    try:
+        decoded = text if isinstance(text, str) else text.decode()
+        return json.loads(decoded, object_pairs_hook=_pairs, parse_constant=_refuse_constant)
+    except UnicodeDecodeError as error:
+        raise InvalidPattern(f"it is not UTF-8 text: byte {error.start + 1} cannot be read", noun=noun) from None
+    except json.JSONDecodeError as error:
+        problem = f"it is not JSON: {error.msg} at line {error.lineno}, column {error.colno}"
+        raise InvalidPattern(problem, noun=noun) from None
+    except ValueError as error:  # NaN, Infinity, and integers of thousands of digits
+        raise InvalidPattern(f"it is not JSON: {error}", noun=noun) from None
+
+
+def _pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    value = dict(pairs)
+    if len(value) == len(pairs):
+        return value
+    repeated = _Repeated(value)
+    repeated.pairs = pairs
+    return repeated
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no JSON number")
+
+
+def _object(value: Mapping[Any, Any], where: Where) -> dict[str, Any]:
+    """A copy in which everything is JSON: a dict of the caller may hold anything."""
+    copy: dict[str, Any] = {}
+    for name, item in value.items():
+        if not isinstance(name, str):
+            raise where.refuse(f"the key {name!r} is not a string")
+        copy[name] = _value(item, where.key(name))
+    return copy
+
+
+def _value(value: Any, where: Where) -> Any:
+    if isinstance(value, Mapping):
+        return _object(value, where)
+    if isinstance(value, list | tuple):
+        return [_value(item, where.item(index)) for index, item in enumerate(value)]
+    if value is None or isinstance(value, str | bool | int):
+        return value
+    if isinstance(value, float) and math.isfinite(value):
+        return value
+    raise where.refuse(f"{value!r} is no JSON value", "Write strings, numbers, true, false, null, arrays or objects.")

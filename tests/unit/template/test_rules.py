@@ -9,8 +9,14 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from silversmith.patterns import MOST_WILDCARD_STATES, Dialect, InvalidPattern, KeyPattern, compile_pattern
-from silversmith.patterns.complexity import wildcard_states
+from silversmith.patterns import (
+    MOST_WILDCARD_STATES,
+    Dialect,
+    InvalidPattern,
+    KeyPattern,
+    compile_pattern,
+    wildcard_states,
+)
 from silversmith.template.events import LONGEST_EVENT_PATTERN, event_patterns
 from silversmith.template.transform import key_filter
 
