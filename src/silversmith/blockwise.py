@@ -14,8 +14,8 @@ from polars.io.plugins import register_io_source
 from silversmith.contract import Contract
 from silversmith.contract.rowwise import Rowwise
 from silversmith.formats.archives.content import Scratch
-from silversmith.formats.csv_stream import Part, Stream
-from silversmith.formats.pieces import IN_MEMORY
+from silversmith.formats.csv import Part, Stream
+from silversmith.formats.spill import IN_MEMORY
 from silversmith.formats.table import col
 
 
@@ -55,14 +55,14 @@ class Reading:
         return self._parts
 
     def good(self) -> pl.LazyFrame:
-        """The good rows. Its pass raises what :meth:`silversmith.formats.csv_stream.Stream.parts` does."""
+        """The good rows. Its pass raises what :meth:`silversmith.formats.csv.Stream.parts` does."""
         return register_io_source(self._read, schema=self.rowwise.schema, is_pure=True)
 
     def finish(self) -> None:
         """Read what the plan has not.
 
         Raises:
-            Unusual, DataError, polars.exceptions.PolarsError: a reading of the pass that counts has failed.
+            DataError, polars.exceptions.PolarsError: a reading of the pass that counts has failed.
         """
         for _ in self._counted():
             pass
@@ -156,5 +156,5 @@ def reading(stream: Stream, contract: Contract, scratch: Scratch) -> Reading | N
     Raises:
         DataError: the columns and the contract do not go together.
     """
-    found = contract.by_row(stream.kinds, decimal_comma=stream.options.decimal_comma)
+    found = contract.by_row(stream.dtypes, decimal_comma=stream.options.decimal_comma)
     return None if found is None else Reading(stream, found, scratch)

@@ -19,6 +19,7 @@ from silversmith.contract import Contract
 from silversmith.contract.origins import with_origins
 from silversmith.errors import DataError, SilversmithError, TransformError
 from silversmith.formats.archives.content import Scratch
+from silversmith.formats.csv import described
 from silversmith.formats.table import Table
 from silversmith.lineage import Lineage, brief
 from silversmith.lookups import Context, alone
@@ -291,11 +292,11 @@ def _by_block(
         reading = blockwise.reading(stream, task.contract, scratch) if stream is not None else None
         if stream is None or reading is None:
             return None
-        task.tell(stream.table)
+        task.tell(described(stream))
         written = _read(reading, task, scratch)
         task.stages.end("one pass")
         return _finished(written, task, scratch)
-    except (DataError, TransformError, formats.Unusual, pl.exceptions.PolarsError, pl.exceptions.PanicException):
+    except (DataError, TransformError, pl.exceptions.PolarsError, pl.exceptions.PanicException):
         return None
 
 
@@ -312,7 +313,7 @@ def _read(reading: blockwise.Reading, task: _Task, scratch: Scratch) -> _Written
     rejected = reading.rejected_rows()
     if rejected is not None:
         formats.write_parquet(rejected, rejected_path, text)
-    newest, table = reading.newest_values(), reading.stream.table
+    newest, table = reading.newest_values(), described(reading.stream)
     return _Written(table, path, rejected_path, reading.records, reading.rejected, newest, ())
 
 

@@ -16,9 +16,8 @@ from polars.testing import assert_frame_equal
 
 from silversmith import Contract, blockwise
 from silversmith.errors import DataError
-from silversmith.formats import Csv, Unusual, csv
+from silversmith.formats import Csv, csv
 from silversmith.formats.archives.content import Content, Scratch
-from silversmith.formats.csv_stream import stream_of
 
 A_TO_C = {"a": pl.Int64, "b": pl.String, "c": pl.Float64}
 
@@ -41,7 +40,7 @@ def careful(path: Path, contract: Contract, options: Csv) -> Found:
 
 
 def reading_of(path: Path, contract: Contract, options: Csv, block: int) -> blockwise.Reading | None:
-    stream = stream_of(Content("data.csv", None, path), options, contract.wanted, block=block)
+    stream = csv.stream_of(Content("data.csv", None, path), options, contract.wanted, block=block)
     return None if stream is None else blockwise.reading(stream, contract, Scratch(path.parent))
 
 
@@ -53,7 +52,7 @@ def by_block(path: Path, contract: Contract, options: Csv, block: int) -> Found 
             return None
         good = reading.good().collect(engine="streaming")
         reading.finish()
-    except (Unusual, DataError, pl.exceptions.PolarsError):
+    except (DataError, pl.exceptions.PolarsError):
         return None
     rows = reading.rejected_rows()
     rejected = pl.DataFrame() if rows is None else rows.collect()
@@ -349,5 +348,5 @@ def test_a_failure_that_the_plan_did_not_wait_for_is_told_at_the_end(tmp_path: P
     reading = reading_of(path, Contract(A_TO_C), Csv(), 512)
     assert reading is not None
     assert reading.good().head(2).collect(engine="streaming").height == 2
-    with pytest.raises(Unusual):
+    with pytest.raises(DataError):
         reading.finish()

@@ -21,21 +21,19 @@ import polars as pl
 from polars.exceptions import PanicException, PolarsError
 
 from silversmith.errors import DataError
-from silversmith.formats import arrow, avro, csv, custom, excel, fixed_width, lines, parquet, union, xml
+from silversmith.formats import arrow, avro, csv, custom, excel, lines, parquet, union, xml
 from silversmith.formats.archives.content import Content, Scratch
 from silversmith.formats.archives.members import unpack_all
 from silversmith.formats.archives.options import Archive, FileReader
 from silversmith.formats.arrow import Arrow
 from silversmith.formats.avro import Avro
-from silversmith.formats.csv_options import Csv
-from silversmith.formats.csv_stream import Stream, Unusual, stream_of
+from silversmith.formats.csv import Csv, Stream, stream_of
 from silversmith.formats.custom import CustomReader
 from silversmith.formats.detect import detect, mismatch
 from silversmith.formats.excel import Excel
-from silversmith.formats.fixed_width import FixedWidth
 from silversmith.formats.json import Json, document
 from silversmith.formats.json import lines as ndjson
-from silversmith.formats.lines import Lines
+from silversmith.formats.lines import FixedWidth, Lines
 from silversmith.formats.parquet import Parquet
 from silversmith.formats.table import MALFORMED, ROW, Table, with_fields
 from silversmith.formats.writer import (
@@ -165,14 +163,14 @@ _ALONE: dict[str, Callable[[Content], Table]] = {"avro": avro.read, "arrow": arr
 
 def _read_text(kind: str, content: Content, wanted: Mapping[str, pl.DataType], reader: Reader | None) -> Table:
     if isinstance(reader, FixedWidth):
-        return fixed_width.read(content, reader, wanted)
+        return lines.read_fixed_width(content, reader, wanted)
     if kind == "csv":
         return csv.read(content, reader if isinstance(reader, Csv) else Csv(), wanted)
     if kind == "json":
         return document.read(content, reader if isinstance(reader, Json) else Json(), wanted)
     if kind == "xml":
         return xml.read(content, reader if isinstance(reader, Xml) else Xml(), wanted)
-    return lines.read(content, reader if isinstance(reader, Lines) else Lines(), wanted)
+    return lines.read_lines(content, reader if isinstance(reader, Lines) else Lines(), wanted)
 
 
 def _is_custom(reader: Reader | None) -> TypeGuard[CustomReader]:
@@ -245,7 +243,6 @@ __all__ = [
     "Stream",
     "Table",
     "Unpacked",
-    "Unusual",
     "Xml",
     "all_parquet_bytes",
     "count_rows",

@@ -10,7 +10,7 @@ from typing import BinaryIO
 import polars as pl
 
 from silversmith.errors import DataError
-from silversmith.formats import pieces
+from silversmith.formats import spill
 from silversmith.formats.archives.content import Content
 from silversmith.formats.arrow_messages import BATCH, SCHEMA, Message, check_times, of_file, of_stream, unreadable
 from silversmith.formats.parquet import MOST_CELLS
@@ -42,7 +42,7 @@ def read(content: Content, *, block: int = BLOCK) -> Table:
         messages = list(of_stream(file, content.size))
         if not messages or messages[0].kind != SCHEMA:
             raise unreadable("it does not begin with a schema")
-        return pieces.table_of(_frames(file, messages, block), "arrow-stream" + content.packing, content.scratch)
+        return spill.table_of(_frames(file, messages, block), "arrow-stream" + content.packing, content.scratch)
 
 
 def _read_file(content: Content, messages: Sequence[Message]) -> Table:

@@ -15,7 +15,7 @@ import polars as pl
 from polars.exceptions import PanicException, PolarsError
 
 from silversmith.errors import DataError
-from silversmith.formats import pieces
+from silversmith.formats import spill
 from silversmith.formats.archives.compression import MOST_WINDOW, errors, zstd_decompressor
 from silversmith.formats.archives.content import Content
 from silversmith.formats.parquet import reason_of
@@ -94,7 +94,7 @@ def read(content: Content, *, block: int = BLOCK) -> Table:
         file = _File(opened)
         header = _read_header(file)
         checked_names(header.prepared.names)
-        return pieces.table_of(_frames(file, header, block), "avro" + content.packing, content.scratch)
+        return spill.table_of(_frames(file, header, block), "avro" + content.packing, content.scratch)
 
 
 class _File:

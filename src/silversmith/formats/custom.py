@@ -10,7 +10,7 @@ import polars as pl
 from silversmith import entry_points
 from silversmith.errors import DataError, TransformError
 from silversmith.formats.archives.content import Content
-from silversmith.formats.pieces import table_of
+from silversmith.formats.spill import table_of
 from silversmith.formats.table import Table, checked_names
 from silversmith.usercode.loading import user_traceback
 

@@ -7,7 +7,7 @@ import re
 import orjson
 
 from silversmith.errors import DataError, Place
-from silversmith.formats.csv_sniff import looks_separated
+from silversmith.formats.csv import looks_separated
 from silversmith.formats.table import shorten
 
 #: Names' endings, in lower case, and the format they mean.

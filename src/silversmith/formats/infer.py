@@ -228,3 +228,21 @@ def _cast(name: str, kind: pl.DataType, *, decimal_comma: bool) -> pl.Expr:
         return parse_time(cells, "us", "UTC" if kind == UTC else None)
     plain = cells.str.replace(",", ".", literal=True) if decimal_comma else cells
     return plain.cast(kind)
+
+
+def _grouped(thousands: str, *, decimal_comma: bool) -> str:
+    """The pattern of a number with marks: groups of three digits after the first one, and decimals after all."""
+    mark, point = re.escape(thousands), "," if decimal_comma else r"\."
+    return rf"^-?[1-9][0-9]{{0,2}}(?:{mark}[0-9]{{3}})+(?:{point}[0-9]+)?$"
+
+
+def ungroup(cells: Sequence[str | None], thousands: str, *, decimal_comma: bool) -> list[str | None]:
+    """Cells of a column, the numbers among them without marks."""
+    shape = re.compile(_grouped(thousands, decimal_comma=decimal_comma)[1:-1])
+    return [cell.replace(thousands, "") if cell and shape.fullmatch(cell) else cell for cell in cells]
+
+
+def ungrouped(cells: pl.Expr, thousands: str, *, decimal_comma: bool) -> pl.Expr:
+    """The same for a text column."""
+    grouped = cells.str.contains(_grouped(thousands, decimal_comma=decimal_comma))
+    return pl.when(grouped).then(cells.str.replace_all(thousands, "", literal=True)).otherwise(cells)

@@ -116,3 +116,13 @@ def recode(content: Content, encoding: str) -> Content:
         ) from None
     finally:
         collected.close()
+
+
+def encoding_problem(encoding: object) -> str:
+    """What is wrong with an option ``encoding``; empty if nothing. None lets the file decide."""
+    try:
+        if encoding is None or (isinstance(encoding, str) and codecs.lookup(encoding)._is_text_encoding):
+            return ""
+    except LookupError:
+        pass
+    return f"encoding={encoding!r}): Python knows no such encoding; try 'utf-8' or 'cp1252'"

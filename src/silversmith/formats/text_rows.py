@@ -1,16 +1,17 @@
-"""Rows whose cells are text, block by block: in memory at once, or through temporary files; then their types."""
+"""Rows whose cells are text, block by block, and the types that are inferred for them."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import polars as pl
 
 from silversmith.errors import DataError, Place
 from silversmith.formats import infer
 from silversmith.formats.archives.content import Content
+from silversmith.formats.spill import Spill
 from silversmith.formats.table import (
     ROW,
     Table,
@@ -23,6 +24,9 @@ from silversmith.formats.table import (
 
 #: Bytes of a file that are made rows of at once.
 BLOCK = 4 * 1024 * 1024
+
+#: Bytes of rows that are kept in memory, if the file itself is not.
+_IN_MEMORY = 1024 * 1024
 
 #: How many cells a block may make. Text of a few megabytes has far fewer: the rest would be nulls.
 MOST_CELLS = 20_000_000
@@ -56,32 +60,33 @@ class Reading:
 def table_of(blocks: Iterable[TextBlock], content: Content, reading: Reading) -> Table:
     """The rows of a file. A column that a block does not have is null there.
 
-    Where the content is in memory, so are the rows; else they go through temporary files.
+    Where the content is in memory, so are the rows; else many of them go through temporary files.
 
     Raises:
         DataError: ``TooManyMalformed``, ``TooManyColumns`` …, or what the blocks raise.
     """
     names: dict[str, None] = {}
-    parts: list[tuple[pl.DataFrame | Path, int]] = []
     malformed: list[tuple[int, str, str]] = []
+    spill = Spill(content.scratch, in_memory=_IN_MEMORY if content.data is None else math.inf)
     for block in blocks:
         _note(malformed, block)
         names |= dict.fromkeys(block.columns)
         checked_names(list(names))
-        frame = _frame(block)
-        if frame.height:
-            parts.append((frame if content.data is not None else _written(frame, content), frame.height))
-    rows = [_whole(part, list(names)) for part, _ in parts]
-    found = pl.concat(rows, how="vertical") if rows else pl.LazyFrame(schema=_schema(names))
-    whole = found.collect(engine="in-memory") if content.data is not None else None
+        spill.add(_frame(block))
+    if not spill.height:
+        spill.add(pl.DataFrame(schema={**dict.fromkeys(names, pl.String()), ROW: pl.UInt64}))
+    in_order = [*map(col, names), pl.col(ROW)]
+    frame = spill.frame()
+    frame = None if frame is None else frame.select(in_order)
+    rows = spill.rows().select(in_order) if frame is None else frame.lazy()
     if reading.typed:
-        found, whole = _typed(found, whole, [name for name in names if name not in reading.wanted])
+        rows, frame = _typed(rows, frame, [name for name in names if name not in reading.wanted])
     return Table(
-        whole.lazy() if whole is not None else found,
+        rows,
         reading.format,
-        whole,
+        frame,
         malformed=malformed_frame(malformed),
-        height=sum(height for _, height in parts),
+        height=spill.height,
         dialect=reading.dialect,
         scratch=content.scratch,
     )
@@ -110,34 +115,17 @@ def refuse_sparse(columns: int, records: int) -> None:
 
 
 def _frame(block: TextBlock) -> pl.DataFrame:
-    made = [pl.Series(name, cells, dtype=pl.String) for name, cells in block.columns.items()]
-    return pl.DataFrame([*made, row_numbers(block.numbers)])
-
-
-def _written(frame: pl.DataFrame, content: Content) -> Path:
-    path = content.scratch.file(".arrow")
-    frame.write_ipc(path, compression="lz4")
-    return path
-
-
-def _whole(part: pl.DataFrame | Path, names: Sequence[str]) -> pl.LazyFrame:
-    rows = pl.scan_ipc(part, glob=False, hive_partitioning=False) if isinstance(part, Path) else part.lazy()
-    held = set(rows.collect_schema().names())
-    nothing = pl.lit(None, dtype=pl.String)
-    return rows.select([*(col(name) if name in held else nothing.alias(name) for name in names), pl.col(ROW)])
-
-
-def _schema(names: Iterable[str]) -> dict[str, pl.DataType]:
-    return {**dict.fromkeys(names, pl.String()), ROW: pl.UInt64()}
+    columns = [pl.Series(name, cells, dtype=pl.String) for name, cells in block.columns.items()]
+    return pl.DataFrame([*columns, row_numbers(block.numbers)])
 
 
 def _typed(
     rows: pl.LazyFrame, frame: pl.DataFrame | None, names: Sequence[str]
 ) -> tuple[pl.LazyFrame, pl.DataFrame | None]:
+    """The rows with the types of those columns inferred; as a frame too, if they are one."""
     if frame is not None and frame.height * len(names) <= _FEW_CELLS:
         frame = frame.with_columns([infer.column(name, frame[name].to_list()) for name in names])
         return frame.lazy(), frame
-    source = rows if frame is None else frame.lazy()
-    found = infer.types(source, names) if names else {}
-    source = source.with_columns(infer.casts(found))
-    return source, None if frame is None else source.collect(engine="in-memory")
+    rows = rows.with_columns(infer.casts(infer.types(rows, names) if names else {}))
+    frame = None if frame is None else rows.collect(engine="in-memory")
+    return rows if frame is None else frame.lazy(), frame

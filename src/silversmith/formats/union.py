@@ -11,7 +11,7 @@ import polars as pl
 from silversmith.errors import DataError, Place
 from silversmith.formats import infer, text
 from silversmith.formats.archives.content import Collected, Content
-from silversmith.formats.pieces import IN_MEMORY
+from silversmith.formats.spill import IN_MEMORY
 from silversmith.formats.table import ROW, Table, col, shorten
 
 _P = ParamSpec("_P")

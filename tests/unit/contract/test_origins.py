@@ -14,10 +14,11 @@ from hypothesis import strategies as st
 from silversmith import Contract, Csv, FixedWidth, Json, Lines, Pipeline
 from silversmith.contract.origins import with_origins
 from silversmith.convert import convert
-from silversmith.formats import Reader, origins
+from silversmith.formats import Reader
 from silversmith.formats.archives.content import Content
-from silversmith.formats.csv_blocks import Shape
-from silversmith.formats.csv_records import Dialect, Records
+from silversmith.formats.csv.dialect import Dialect
+from silversmith.formats.csv.reader import origins_of
+from silversmith.formats.csv.records import Layout, Records
 from silversmith.formats.table import Table
 from silversmith.lineage import Lineage
 from silversmith.stores import Head, Source
@@ -130,7 +131,6 @@ def test_the_same_is_found_with_and_without_passing_by(body: str, width: int, si
     except Exception:  # noqa: BLE001 -- a quote that is never closed: no table comes of it
         return
     wanted = data.draw(st.sets(st.sampled_from(sorted(records)))) if records else set()
-    found = origins.of_csv(
-        Content("a.csv", text, None), Shape(dialect, width), dialect, wanted, body=0, line=1, size=size
-    )
+    layout = Layout(dialect, [f"c{place}" for place in range(width)], body=0, line=1)
+    found = origins_of(Content("a.csv", text, None), layout, wanted, size=size)
     assert found == {number: records[number] for number in wanted}

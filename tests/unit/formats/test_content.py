@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import gzip
 import os
 import zlib
@@ -79,17 +78,6 @@ def test_a_bomb_is_defused(in_memory: Opener, tmp_path: Path) -> None:
         read(in_memory(bomb, "x.csv.gz"), scratch=tmp_path)
     assert caught.value.code == "TooLarge"
     assert not list(tmp_path.iterdir())
-
-
-def test_temporary_files_live_as_long_as_the_table(in_file: Opener, tmp_path: Path) -> None:
-    scratch = tmp_path / "scratch"
-    scratch.mkdir()
-    table = read(in_file(b"a,b\n1,2\n1\n3,4\n"), scratch=scratch)
-    assert list(scratch.rglob("*.csv"))
-    assert table.rows.collect().height == 2
-    del table
-    gc.collect()
-    assert not list(scratch.iterdir())
 
 
 def test_recoding_a_file(in_file: Opener) -> None:

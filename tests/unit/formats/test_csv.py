@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from silversmith.errors import DataError, DefinitionError
 from silversmith.formats import ROW, Csv, Table, csv
 from silversmith.formats.archives.content import Content, Scratch
-from silversmith.formats.csv_records import LONGEST_FIELD, MOST_MALFORMED
+from silversmith.formats.csv.records import LONGEST_FIELD, MOST_MALFORMED
 
 
 def by_records(data: bytes, options: Csv | None = None, wanted: tuple[str, ...] = ()) -> Table:

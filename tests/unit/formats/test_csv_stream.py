@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from silversmith.formats.csv_records import Dialect
-from silversmith.formats.csv_stream import quotes_of
+from silversmith.formats.csv.blocks import quotes_of
+from silversmith.formats.csv.dialect import Dialect
 
 PAIRED = re.compile(rb'(?:[^"]*+(?<![^,\n])"[^"]*+"(?![^,\r\n]))*+[^"]*+')
 COMMA = Dialect(",", '"')

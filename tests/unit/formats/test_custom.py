@@ -18,7 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from silversmith import Archive, Contract, CustomReader, DataError, DefinitionError, Pipeline
-from silversmith.formats import custom, pieces
+from silversmith.formats import custom
 from silversmith.testing import run
 from silversmith.testing.result import Result
 
@@ -74,12 +74,6 @@ def test_what_it_yields_is_silver_whatever_the_size_of_the_frames(numbers: list[
     found = result(Pairs(at_once), content)
     assert found.silver["t", "a.bin"]["n"].to_list() == numbers
     assert found.lineage["t", "a.bin"].format == "pairs"
-
-
-def test_what_is_too_much_for_memory_goes_to_disk(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pieces, "IN_MEMORY", 1000)
-    found = result(Pairs(100), b"\0\7" * 5000, contract=Contract(schema=SCHEMA))
-    assert found.silver["t", "a.bin"]["n"].to_list() == [7] * 5000
 
 
 def test_rows_are_numbered_for_the_contract() -> None:

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from silversmith.errors import DataError, DefinitionError
-from silversmith.formats import ROW, FixedWidth, fixed_width, read
+from silversmith.formats import ROW, FixedWidth, lines, read
 from silversmith.formats.archives.content import Content
 from silversmith.stores import Source
 
@@ -24,7 +24,7 @@ CELL = st.text(st.characters(codec="utf-8", exclude_categories=("Cc", "Zs", "Zl"
 @settings(max_examples=200, deadline=None)
 def test_what_was_put_in_its_place_is_found_there(cells: list[tuple[str, int]], block: int) -> None:
     text = "".join(f"{name:<5}~{number:>4}\n" for name, number in cells)
-    rows = fixed_width.read(Content("a", text.encode(), None), PLACES, {"name"}, block=block).rows.collect()
+    rows = lines.read_fixed_width(Content("a", text.encode(), None), PLACES, {"name"}, block=block).rows.collect()
     assert rows["name"].to_list() == [name or None for name, _ in cells]
     assert rows["number"].to_list() == [number for _, number in cells]
     assert rows[ROW].to_list() == list(range(1, len(cells) + 1))

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from silversmith.errors import DataError, DefinitionError
-from silversmith.formats import ROW, Lines, lines, read, text_lines
+from silversmith.formats import ROW, Lines, lines, read
 from silversmith.formats.archives.content import Content
 from silversmith.stores import Source
 
@@ -20,7 +20,7 @@ TEXT = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=6
 
 def found(data: bytes, block: int) -> list[str]:
     content = Content("a.log", data, None)
-    rows = lines.read(content, Lines(), (), block=block).rows.collect()
+    rows = lines.read_lines(content, Lines(), (), block=block).rows.collect()
     assert rows[ROW].to_list() == list(range(1, rows.height + 1))
     return rows["line"].to_list()
 
@@ -55,7 +55,7 @@ def test_a_byte_order_mark_is_no_part_of_it(in_memory: Opener) -> None:
         (b"", "EmptyFile", None),
         (b"a\nb\0\n", "NulByte", 2),
         (b"a\n\xff\xff\n", "NotUtf8", 2),
-        (b"a\n" + b"x" * (text_lines.LONGEST_LINE + 1) + b"\nb", "TooLarge", 2),
+        (b"a\n" + b"x" * (lines.LONGEST_LINE + 1) + b"\nb", "TooLarge", 2),
     ],
 )
 def test_what_cannot_be_read_says_where(in_memory: Opener, data: bytes, code: str, line: int | None) -> None:
