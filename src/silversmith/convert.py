@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from silversmith import blockwise, formats, schemas
+from silversmith import formats, schemas
 from silversmith.contract import Contract
-from silversmith.contract.origins import with_origins
+from silversmith.contract.layout import with_origins
+from silversmith.contract.streaming import OnePass, one_pass
 from silversmith.errors import DataError, SilversmithError, TransformError
 from silversmith.formats.archives.content import Scratch
 from silversmith.formats.csv import described
@@ -289,7 +290,7 @@ def _by_block(
     """
     try:
         stream = opened.stream(wanted)
-        reading = blockwise.reading(stream, task.contract, scratch) if stream is not None else None
+        reading = one_pass(stream, task.contract, scratch) if stream is not None else None
         if stream is None or reading is None:
             return None
         task.tell(described(stream))
@@ -300,7 +301,7 @@ def _by_block(
         return None
 
 
-def _read(reading: blockwise.Reading, task: _Task, scratch: Scratch) -> _Written:
+def _read(reading: OnePass, task: _Task, scratch: Scratch) -> _Written:
     path, rejected_path = scratch.file(".parquet"), scratch.file(".rejected.parquet")
     text = task.text()
     try:

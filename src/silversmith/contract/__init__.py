@@ -4,8 +4,7 @@
 >>> good, rejected = contract.split(frame)
 """
 
-from silversmith.contract.checking import Checked
-from silversmith.contract.declared import Contract
+from silversmith.contract.contract import Checked, Contract
 from silversmith.contract.layout import REASONS, ROW_NUMBER, TEXT, DataType
 
 __all__ = ["REASONS", "ROW_NUMBER", "TEXT", "Checked", "Contract", "DataType"]

@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 
 import polars as pl
 
-from silversmith.contract.declared import Contract
+from silversmith.contract.contract import Contract
 from silversmith.errors import DefinitionError
 from silversmith.formats.table import col
 
@@ -44,9 +44,9 @@ def _dataframely(schema: Any) -> Contract:
         for rule, expression in column.validation_rules(col(name)).items():
             if rule != "nullability":
                 rules[f"{name} {rule}"] = expression
-    for rule, made in schema._schema_validation_rules().items():
+    for rule, definition in schema._schema_validation_rules().items():
         if rule != "primary_key":
-            rules[rule] = made.expr
+            rules[rule] = definition.expr
     return Contract(
         {name: column.dtype for name, column in columns.items()},
         rules,

@@ -1,14 +1,16 @@
-"""The columns of one table beside those of a contract, and names for what a check adds to them."""
+"""The columns of one table beside those of a contract, those that a check adds, and the errors where they differ."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
+from difflib import get_close_matches
 from typing import Any
 
 import polars as pl
 
-from silversmith import casting
-from silversmith.formats.table import ROW, col
+from silversmith.contract import casting
+from silversmith.errors import DataError, Place
+from silversmith.formats.table import ROW, Table, col, shorten
 
 #: The columns that a rejected row has besides its own: its number in the file, the line that it begins on there, the
 #: reasons against it, and its text.
@@ -28,7 +30,7 @@ class Layout:
         kinds: the table's, without the row number.
         defaults: what stands for a null, by column.
         dropped: the table's columns that no good row has.
-        absent: the contract's columns that no good row has either: the table does not have them, and none are made.
+        absent: the contract's columns that no good row has either: the table does not have them, and no rows get them.
         decimal_comma: ``1,5`` in text means one and a half.
     """
 
@@ -60,7 +62,7 @@ class Layout:
         self.twice = f"{self._prefix}twice"
 
     def rule(self, name: str) -> str:
-        """Where what a rule says of a row is kept."""
+        """The column with the answers of a rule."""
         return f"{self._prefix}rule {name}"
 
     def filled(self) -> dict[str, pl.DataType]:
@@ -68,7 +70,7 @@ class Layout:
         return {name: kind for name, kind in self.schema.items() if name not in self.kinds}
 
     def default(self, name: str) -> pl.Expr:
-        """What stands for a null in a column, which is null itself where the contract does not say."""
+        """The value that stands for a null in a column: null, if the contract has no other."""
         return pl.lit(self._defaults.get(name), dtype=self.schema[name])
 
     def casts(self) -> list[pl.Expr]:
@@ -78,11 +80,11 @@ class Layout:
         ]
 
     def _cast(self, name: str, place: str) -> pl.Expr:
-        cells, found = pl.col(place), self.kinds[name]
-        made = casting.cast(cells, found, self.schema[name], decimal_comma=self.decimal_comma)
+        cells, source = pl.col(place), self.kinds[name]
+        value = casting.cast(cells, source, self.schema[name], decimal_comma=self.decimal_comma)
         if name not in self._defaults:
-            return made
-        return pl.when(casting.present(cells, found)).then(made).otherwise(self.default(name))
+            return value
+        return pl.when(casting.present(cells, source)).then(value).otherwise(self.default(name))
 
     def names(self) -> list[str]:
         """The columns of good rows: the contract's in its order, then the table's others in theirs."""
@@ -106,3 +108,98 @@ class Layout:
             taken.add(free)
             names[name] = free
         return names
+
+
+#: Of so many rejected rows of a file, the first ones get their line and text; the others have nulls there.
+MOST_WITH_ORIGINS = 100_000
+
+#: How much text that may be in all, in characters.
+MOST_TEXT = 64 * 1024 * 1024
+
+
+def with_origins(rejected: pl.LazyFrame, table: Table, most: int = MOST_WITH_ORIGINS) -> pl.LazyFrame:
+    """Rejected rows of a table, with the columns ``line`` and ``text``; as they are if the file has no lines."""
+    if table.origins is None:
+        return rejected
+    names = rejected.collect_schema().names()
+    first = rejected.select(pl.col(ROW_NUMBER).bottom_k(most)).collect(engine="streaming").to_series().to_list()
+    origins = table.origins(first)
+    numbers, lines, texts, length = [], [], [], 0
+    for number, (line, text) in sorted(origins.items()):
+        length += len(text)
+        if length > MOST_TEXT:
+            break
+        numbers.append(number)
+        lines.append(line)
+        texts.append(text)
+    known = pl.col(TEXT) if TEXT in names else pl.lit(None, dtype=pl.String)
+    columns = [
+        _looked_up(numbers, pl.Series(lines, dtype=pl.UInt64)).alias(LINE),
+        pl.coalesce(_looked_up(numbers, pl.Series(texts, dtype=pl.String)), known).alias(TEXT),
+    ]
+    others = [col(name) for name in names if name not in {ROW_NUMBER, REASONS, TEXT}]
+    return rejected.select(pl.col(ROW_NUMBER), columns[0], *others, pl.col(REASONS), columns[1])
+
+
+def _looked_up(numbers: list[int], values: pl.Series) -> pl.Expr:
+    if not numbers:
+        return pl.lit(None, dtype=values.dtype)
+    keys = pl.Series(numbers, dtype=pl.UInt64)
+    return pl.col(ROW_NUMBER).replace_strict(keys, values, default=None, return_dtype=values.dtype)
+
+
+def missing(name: str, names: list[str]) -> DataError:
+    near = get_close_matches(name, names, n=1) or [other for other in names if other.lower() == name.lower()]
+    shown = ", ".join(f'"{shorten(other)}"' for other in names[:12]) + (" …" if len(names) > 12 else "")
+    return DataError(
+        "MissingColumn",
+        f'the column "{name}" is missing; the file has {shown or "no columns"}',
+        hint=(f'did the sender rename it to "{near[0]}"? Then: rename={{"{near[0]}": "{name}"}}. Or ' if near else "")
+        + "mend the file, change the contract, or set on_missing_column='fill' if it may be missing",
+        place=Place(column=name),
+    )
+
+
+def unknown(names: Sequence[str]) -> DataError:
+    return DataError(
+        "ExtraColumn",
+        f'the contract does not know the column "{shorten(names[0])}"'
+        + (f" and {len(names) - 1} more" if len(names) > 1 else ""),
+        hint="add it to the schema, or set on_extra_column to 'keep' or 'drop'",
+        place=Place(column=names[0]),
+    )
+
+
+def renamed_onto(old: str, new: str) -> DataError:
+    return DataError(
+        "DuplicateColumns",
+        f'the file has both "{shorten(old)}", which the contract renames to "{new}", and a column "{new}"',
+        hint="mend the file, or take the one that is not meant out of it; the contract cannot know which that is",
+        place=Place(column=old),
+    )
+
+
+def not_a_verdict(name: str, kind: pl.DataType) -> DataError:
+    return DataError(
+        "BrokenRule",
+        f'the rule "{name}" is {kind} over this file, where it should be true or false for each row',
+        hint="compare it with something: pl.col('distance') > 0",
+    )
+
+
+def broken_rule(name: str, rule: pl.Expr, layout: Layout, error: Exception) -> DataError:
+    known = {*layout.kinds, *layout.schema}
+    strange = [column for column in rule.meta.root_names() if column not in known]
+    if strange:
+        error_of_column = missing(strange[0], list(layout.kinds))
+        return DataError(
+            "MissingColumn",
+            f'{error_of_column.message}, and the rule "{name}" needs it',
+            hint=error_of_column.hint,
+            place=error_of_column.place,
+        )
+    return DataError(
+        "BrokenRule",
+        f'the rule "{name}" cannot be computed over this file: {str(error).strip().partition(chr(10))[0]}',
+        hint="name the columns of the rule in the contract's schema, so that they have the type that it needs",
+    )

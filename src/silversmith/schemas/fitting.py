@@ -15,7 +15,7 @@ from typing import Literal
 
 import polars as pl
 
-from silversmith import casting
+from silversmith.contract import casting
 from silversmith.errors import DataError, Place
 from silversmith.formats.table import col, shorten
 from silversmith.schemas import kinds

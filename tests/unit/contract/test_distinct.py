@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from silversmith import Contract
-from silversmith.contract import checking, distinct
+from silversmith.contract import contract
 from silversmith.errors import DataError
 from silversmith.formats.archives.content import Scratch
 from silversmith.formats.table import ROW, Table
@@ -30,7 +30,7 @@ def test_as_in_memory(tmp_path_factory: pytest.TempPathFactory, rows: list[tuple
     good, rejected = both_ways(CONTRACT, small)
     large = Table(small.rows, "csv", height=small.height)
     folder = tmp_path_factory.mktemp("scratch")
-    checked = checking.check(CONTRACT, large, Scratch(folder), at_once)
+    checked = contract.check(CONTRACT, large, Scratch(folder), at_once)
     plans = pl.collect_all([checked.good, checked.rejected], engine="streaming")
     assert plans[0].equals(good)
     assert plans[1].sort("row").rows() == ([] if rejected is None else rejected.rows())
@@ -38,10 +38,10 @@ def test_as_in_memory(tmp_path_factory: pytest.TempPathFactory, rows: list[tuple
 
 
 def test_of_too_many_repetitions_nothing_good_is_to_be_expected(tmp_path: Path) -> None:
-    height = distinct.MOST_REPEATED + 2
+    height = contract.MOST_REPEATED + 2
     rows = pl.LazyFrame({"a": [1]}).select(pl.col("a").repeat_by(height).explode()).with_row_index(ROW, 1)
     rows = rows.with_columns(pl.col(ROW).cast(pl.UInt64))
     with pytest.raises(DataError, match="the same key") as caught:
-        distinct.repeated(rows, [pl.col("a")], tmp_path / "keys", height=height)
+        contract.repeated(rows, [pl.col("a")], tmp_path / "keys", height=height)
     assert caught.value.code == "TooManyRepeated"
     assert caught.value.place.row is not None

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from silversmith import Contract, Csv, FixedWidth, Json, Lines, Pipeline
-from silversmith.contract.origins import with_origins
+from silversmith.contract.layout import with_origins
 from silversmith.convert import convert
 from silversmith.formats import Reader
 from silversmith.formats.archives.content import Content

@@ -5,7 +5,7 @@ from __future__ import annotations
 import polars as pl
 import pytest
 
-from silversmith.contract.rowwise import is_of_single_rows
+from silversmith.contract.streaming import is_of_single_rows
 
 A, B, S, D = pl.col("a"), pl.col("b"), pl.col("s"), pl.col("d")
 

@@ -2,6 +2,6 @@
 
 from silversmith.formats.csv.blocks import Part, Stream
 from silversmith.formats.csv.dialect import Csv, looks_separated
-from silversmith.formats.csv.reader import described, read, stream_of
+from silversmith.formats.csv.reader import chosen, described, read, stream_of
 
-__all__ = ["Csv", "Part", "Stream", "described", "looks_separated", "read", "stream_of"]
+__all__ = ["Csv", "Part", "Stream", "chosen", "described", "looks_separated", "read", "stream_of"]

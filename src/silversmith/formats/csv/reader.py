@@ -231,19 +231,17 @@ def _frames(
     """The rows as Polars asks a source for them. ``most`` rows are taken before the predicate is."""
     for part in stream.texts():
         assert part.frame is not None
-        yield from chosen(part.frame, columns, predicate, most)
+        yield chosen(part.frame, columns, predicate, most)
         most = None if most is None else max(0, most - part.frame.height)
         if most == 0:
             return
 
 
-def chosen(
-    frame: pl.DataFrame, columns: list[str] | None, predicate: pl.Expr | None, most: int | None
-) -> Iterator[pl.DataFrame]:
+def chosen(frame: pl.DataFrame, columns: list[str] | None, predicate: pl.Expr | None, most: int | None) -> pl.DataFrame:
     """The rows and columns that Polars asks a source for, of one frame of it."""
     rows = frame if most is None else frame.head(most)
     rows = rows if predicate is None else rows.filter(predicate)
-    yield rows if columns is None or columns == rows.columns else rows.select(map(col, columns))
+    return rows if columns is None or columns == rows.columns else rows.select(map(col, columns))
 
 
 def _ungrouped(rows: pl.LazyFrame, names: list[str], counted: Collection[str], options: Csv) -> pl.LazyFrame:

@@ -14,10 +14,12 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
-from silversmith import Contract, blockwise
+from silversmith import Contract
+from silversmith.contract.streaming import OnePass, one_pass
 from silversmith.errors import DataError
 from silversmith.formats import Csv, csv
 from silversmith.formats.archives.content import Content, Scratch
+from silversmith.formats.spill import IN_MEMORY
 
 A_TO_C = {"a": pl.Int64, "b": pl.String, "c": pl.Float64}
 
@@ -39,9 +41,9 @@ def careful(path: Path, contract: Contract, options: Csv) -> Found:
     return Found(good, rejected.sort("row"), table.records, 0)
 
 
-def reading_of(path: Path, contract: Contract, options: Csv, block: int) -> blockwise.Reading | None:
+def reading_of(path: Path, contract: Contract, options: Csv, block: int, in_memory: int = IN_MEMORY) -> OnePass | None:
     stream = csv.stream_of(Content("data.csv", None, path), options, contract.wanted, block=block)
-    return None if stream is None else blockwise.reading(stream, contract, Scratch(path.parent))
+    return None if stream is None else one_pass(stream, contract, Scratch(path.parent), in_memory=in_memory)
 
 
 def by_block(path: Path, contract: Contract, options: Csv, block: int) -> Found | None:
@@ -269,9 +271,8 @@ def test_very_many_rejected_rows_go_to_disk(tmp_path: Path) -> None:
     path = tmp_path / "data.csv"
     path.write_bytes(REGULAR)
     contract = Contract(A_TO_C, {"a is even": pl.col("a") % 2 == 0})
-    reading = reading_of(path, contract, Csv(), 512)
+    reading = reading_of(path, contract, Csv(), 512, in_memory=1000)
     assert reading is not None
-    reading.in_memory = 1000
     reading.finish()
     rows = reading.rejected_rows()
     assert rows is not None
@@ -302,7 +303,7 @@ def test_what_is_wrong_with_the_whole_file_is_left_to_the_careful_way(data: byte
     assert both(data, Contract(A_TO_C)) is None
 
 
-def plan_of(tmp_path: Path) -> blockwise.Reading:
+def plan_of(tmp_path: Path) -> OnePass:
     path = tmp_path / "data.csv"
     path.write_bytes(REGULAR.replace(b"\n999,", b"\nlast,"))
     reading = reading_of(path, Contract(A_TO_C), Csv(), 512)

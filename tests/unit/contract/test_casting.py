@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from silversmith import casting
+from silversmith.contract import casting
 
 BAD = object()  #: a cell that has no value of the type
 

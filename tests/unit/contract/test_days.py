@@ -9,11 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from silversmith import days
+from silversmith.contract import casting
+from silversmith.contract.casting import _AT_ONCE
 from silversmith.formats.infer import DATE_PATTERN, parse_date
 
 CELLS = st.one_of(
-    st.dates(date(days.FIRST, 1, 1), date(days.LAST, 12, 31)).map(date.isoformat),
+    st.dates(date(casting.FIRST, 1, 1), date(casting.LAST, 12, 31)).map(date.isoformat),
     st.dates().map(date.isoformat),
     st.from_regex(r"\A[0-9]{4}-[0-9]{2}-[0-9]{2}\Z"),
     st.from_regex(r"\A[12][09][0-9]{2}[-/.:0][01][0-9][-/.:0][0-3][0-9]\Z"),
@@ -29,35 +30,35 @@ def parsed(cells: pl.Series) -> pl.Series:
 @given(st.lists(st.none() | CELLS, min_size=1))
 def test_days_are_those_of_the_parser_or_nothing_is_said(cells: list[str | None]) -> None:
     text = pl.Series("cells", cells, dtype=pl.String)
-    expected, made = parsed(text), days.days(text)
+    expected, made = parsed(text), casting.days(text)
     if made is not None:
         assert made.equals(expected, check_names=True)
         assert made.dtype == pl.Date
     elif expected.null_count() == text.null_count():
-        assert any(day is not None and not days.FIRST <= day.year <= days.LAST for day in expected)
+        assert any(day is not None and not casting.FIRST <= day.year <= casting.LAST for day in expected)
 
 
-@pytest.mark.parametrize("count", [1, days._AT_ONCE - 1, days._AT_ONCE, days._AT_ONCE + 1, 2 * days._AT_ONCE + 5])
+@pytest.mark.parametrize("count", [1, _AT_ONCE - 1, _AT_ONCE, _AT_ONCE + 1, 2 * _AT_ONCE + 5])
 def test_every_day_of_the_calendar_however_many_there_are(count: int) -> None:
-    first, number = date(days.FIRST, 1, 1), (date(days.LAST, 12, 31) - date(days.FIRST, 1, 1)).days + 1
+    first, number = date(casting.FIRST, 1, 1), (date(casting.LAST, 12, 31) - date(casting.FIRST, 1, 1)).days + 1
     all_days = [first + timedelta(place % number) for place in range(count)]
-    made = days.days(pl.Series("cells", [day.isoformat() for day in all_days]))
+    made = casting.days(pl.Series("cells", [day.isoformat() for day in all_days]))
     assert made is not None
     assert made.equals(pl.Series("cells", all_days), check_names=True)
 
 
-@pytest.mark.parametrize("at", [0, days._AT_ONCE - 1, days._AT_ONCE])
+@pytest.mark.parametrize("at", [0, casting._AT_ONCE - 1, casting._AT_ONCE])
 @pytest.mark.parametrize(
     "bad",
     ["2023-02-29", "2023-13-01", "2023-00-10", "2023-01-00", "2023-04-31", "2023-1-01", "29-02-2024", "2023-01-0:", ""],
 )
 def test_one_that_is_no_day_is_seen(bad: str, at: int) -> None:
-    cells = ["2024-02-29"] * (days._AT_ONCE + 1)
+    cells = ["2024-02-29"] * (casting._AT_ONCE + 1)
     cells[at] = bad
-    assert days.days(pl.Series(cells)) is None
+    assert casting.days(pl.Series(cells)) is None
 
 
 def test_null_stays_null() -> None:
-    made = days.days(pl.Series([None, "2024-02-29", None]))
+    made = casting.days(pl.Series([None, "2024-02-29", None]))
     assert made is not None
     assert made.to_list() == [None, date(2024, 2, 29), None]

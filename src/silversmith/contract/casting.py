@@ -1,0 +1,315 @@
+"""From what was read to what the contract demands: lenient about blanks, exact about values.
+
+A cast gives null where a cell has no such value. Between typed columns a value must survive the way there and back, so
+3.0 is an integer and 3.5 is none. Only floats may round: that is what floats do. Pure: expressions, and the same by
+direct casts for small frames.
+
+Text as days, many at once, is arithmetic on bytes, in a third of the time that a pattern and a parser take. A day has
+ten bytes. So a column of days is a table of bytes, ten wide: one comparison says that each is a digit or a dash where
+it must be, and the sum of the digits, weighted, is the day's place in a calendar.
+"""
+
+from __future__ import annotations
+
+import calendar
+from datetime import date, datetime
+from functools import cache
+from threading import Lock
+from typing import Any, NamedTuple
+
+import polars as pl
+from polars.datatypes import DataTypeClass
+
+from silversmith.formats.infer import DATE_PATTERN, parse_date, parse_time
+from silversmith.formats.table import LONGEST_TEXT
+
+_TRUE, _FALSE = ("true", "1"), ("false", "0")
+_WORDS = {**dict.fromkeys(_TRUE, True), **dict.fromkeys(_FALSE, False)}
+_FRACTIONS = {"ms": 3, "us": 6, "ns": 9}
+_CLOCK = r"(?:[01][0-9]|2[0-3]):[0-5][0-9](?::[0-5][0-9](?:\.[0-9]{{1,{digits}}}0*)?)?"
+_OFFSET = r"(?:Z|[+-][0-9]{2}:[0-9]{2})"
+
+#: Integers up to this one, and down to its negative, are exact as Float64.
+_EXACT = 2**53
+
+#: The years in the calendar. Other days are read by a pattern and a parser.
+FIRST, LAST = 1900, 2099
+
+_SHAPE = b"0000-00-00"
+_WIDTH = len(_SHAPE)
+
+#: The greatest digit in each place: what would be a month or a day beyond these is none.
+_MOST = bytes((9, 9, 9, 9, 0, 1, 9, 0, 3, 9))
+
+#: A calendar has room for 20 months of 40 days in each year: so no two texts of that shape have the same place.
+_YEAR, _MONTH = 20 * 40, 40
+_WEIGHTS = (1000 * _YEAR, 100 * _YEAR, 10 * _YEAR, _YEAR, 0, 10 * _MONTH, _MONTH, 0, 10, 1)
+
+#: How many cells are read at once. What they are compared with takes 60 bytes for each.
+_AT_ONCE = 65_536
+
+#: Up to this many cells a list is faster than an expression.
+_FEW = 2000
+
+
+def cast(cells: pl.Expr, source: pl.DataType, target: pl.DataType, *, decimal_comma: bool = False) -> pl.Expr:
+    """The cells in the target type; null where a cell has no such value."""
+    if source == target:
+        return cells
+    if source == pl.String:
+        return _from_text(cells, target, decimal_comma=decimal_comma)
+    if not _is_castable(source, target):
+        return pl.lit(None, dtype=target)
+    if isinstance(source, pl.Datetime) and isinstance(target, pl.Datetime) and source.time_zone is None:
+        moved = cells.dt.replace_time_zone(target.time_zone, ambiguous="null", non_existent="null")
+        return _there_and_back(moved, pl.Datetime(source.time_unit, target.time_zone), target)
+    return _there_and_back(cells, source, target)
+
+
+def failed(before: pl.Expr, after: pl.Expr, source: pl.DataType) -> pl.Expr:
+    """Whether a cell that says something came out of a cast as null. Blank text says nothing."""
+    return (after.is_null() & present(before, source)).fill_null(value=False)
+
+
+def present(cells: pl.Expr, source: pl.DataType) -> pl.Expr:
+    """Whether a cell says something. Blank text and null do not; of null text it is null itself."""
+    return cells.str.strip_chars() != "" if source == pl.String else cells.is_not_null()
+
+
+def reason(name: str, before: pl.Expr, source: pl.DataType, target: pl.DataType) -> pl.Expr:
+    """Text that names a cell that could not be cast: ``distance: "abc" is not Int64``."""
+    return pl.concat_str(pl.lit(f"{name}: "), shown(before, source), pl.lit(f" is not {target}"))
+
+
+def shown(cells: pl.Expr, source: pl.DataType) -> pl.Expr:
+    """A cell as text for a person: words in quotes, cut short. Null stays null."""
+    if isinstance(source, pl.Struct):
+        text = cells.struct.json_encode()
+    elif source.is_nested() or source in (pl.Binary, pl.Duration, pl.Object):
+        return pl.lit(f"a value of type {source}")
+    else:
+        text = cells.cast(pl.String)
+    more = pl.when(text.str.len_chars() > LONGEST_TEXT).then(pl.lit("…")).otherwise(pl.lit(""))
+    cut = text.str.slice(0, LONGEST_TEXT) + more
+    return pl.lit('"') + cut + pl.lit('"') if source == pl.String else cut
+
+
+def _is_castable(source: pl.DataType, target: pl.DataType) -> bool:
+    """Whether the two types can mean the same: numbers and times, say, cannot."""
+    if source == pl.Null:
+        return True
+    if isinstance(source, pl.Datetime) and isinstance(target, pl.Datetime):
+        return source.time_zone is None or target.time_zone is not None
+    if target == pl.String:
+        return not source.is_nested() and source not in (pl.Binary, pl.Duration, pl.Object)
+    families = (
+        (pl.Date, pl.Datetime),
+        (pl.Duration,),
+        (pl.String, pl.Categorical, pl.Enum),
+        (pl.List, pl.Array),
+        (pl.Struct,),
+    )
+    if source.is_numeric():
+        return target.is_numeric() or (target == pl.Boolean and source.is_integer())
+    bases = source.base_type(), target.base_type()
+    return any(all(base in family for base in bases) for family in families) and _is_alike(source, target)
+
+
+def _is_alike(source: pl.DataType, target: pl.DataType) -> bool:
+    """Whether nested types are nested alike: where a struct meets a number, Polars does not fail but panics."""
+    if pl.Null in (source, target):
+        return True
+    if isinstance(source, pl.List | pl.Array) and isinstance(target, pl.List | pl.Array):
+        return _is_alike(_instance(source.inner), _instance(target.inner))
+    if isinstance(source, pl.Struct) and isinstance(target, pl.Struct):
+        there = {field.name: _instance(field.dtype) for field in source.fields}
+        return all(_is_alike(there.get(field.name, pl.Null()), _instance(field.dtype)) for field in target.fields)
+    return not source.is_nested() and not target.is_nested()
+
+
+def _instance(kind: pl.DataType | DataTypeClass) -> pl.DataType:
+    return kind if isinstance(kind, pl.DataType) else kind()
+
+
+def _there_and_back(cells: pl.Expr, source: pl.DataType, target: pl.DataType) -> pl.Expr:
+    there = cells.cast(target, strict=False)
+    if target == pl.String:
+        return there
+    if source.is_float() and target.is_float():
+        return pl.when(there.is_infinite() <= cells.is_infinite()).then(there)
+    return pl.when(there.cast(source, strict=False).eq_missing(cells)).then(there)
+
+
+def _from_text(cells: pl.Expr, target: pl.DataType, *, decimal_comma: bool) -> pl.Expr:
+    text = cells.str.strip_chars()
+    if target.is_numeric():
+        if decimal_comma:
+            text = pl.when(~text.str.contains(".", literal=True)).then(text.str.replace(",", ".", literal=True))
+        return _number(text, target)
+    if isinstance(target, pl.Datetime):
+        return _moment(text, target)
+    if isinstance(target, pl.Enum | pl.Categorical | pl.Binary):
+        return cells.cast(target, strict=False)
+    word = text.str.to_lowercase()
+    forms = {
+        pl.Boolean: pl.when(word.is_in(_TRUE) | word.is_in(_FALSE)).then(word.is_in(_TRUE)),
+        pl.Date: parse_date(pl.when(text.str.contains(DATE_PATTERN)).then(text)),
+        pl.Time: _time(text),
+    }
+    return forms.get(target.base_type(), pl.lit(None, dtype=target))
+
+
+def _number(text: pl.Expr, target: pl.DataType) -> pl.Expr:
+    if target.is_integer():
+        # a tool that knows no null among integers writes 12.0
+        return pl.coalesce(text.cast(target, strict=False), text.str.strip_suffix(".0").cast(target, strict=False))
+    if isinstance(target, pl.Decimal):
+        fits = text.str.contains(rf"^[+-]?(?:[0-9]+(?:\.[0-9]{{0,{target.scale}}}0*)?|\.[0-9]{{1,{target.scale}}}0*)$")
+        return pl.when(fits).then(text).cast(target, strict=False)
+    number = text.cast(target, strict=False)
+    return pl.when(~number.is_infinite() | text.str.contains("(?i)inf")).then(number)
+
+
+def _moment(text: pl.Expr, target: pl.Datetime) -> pl.Expr:
+    """ISO 8601. Text without an offset is the time in the type's zone; text with one is no value of a type without."""
+    clock = _CLOCK.format(digits=_FRACTIONS[target.time_unit])
+    naive = DATE_PATTERN[:-1] + f"(?:[T ]{clock})?"
+    full = pl.when(text.str.contains(DATE_PATTERN)).then(text + "T00:00:00").otherwise(text)
+    local = parse_time(pl.when(text.str.contains(naive + "$")).then(full), target.time_unit, None)
+    if target.time_zone is None:
+        return local
+    offset = pl.when(text.str.contains(DATE_PATTERN[:-1] + f"[T ]{clock}{_OFFSET}$")).then(text)
+    return pl.coalesce(
+        local.dt.replace_time_zone(target.time_zone, ambiguous="null", non_existent="null"),
+        parse_time(offset, target.time_unit, "UTC").dt.convert_time_zone(target.time_zone),
+    )
+
+
+def _time(text: pl.Expr) -> pl.Expr:
+    shaped = pl.when(text.str.contains("^" + _CLOCK.format(digits=9) + "$")).then(text)
+    full = pl.when(shaped.str.len_bytes() == 5).then(shaped + ":00").otherwise(shaped)
+    return full.str.to_time("%H:%M:%S%.f", strict=False)
+
+
+def quickly(cells: pl.Series, target: pl.DataType) -> pl.Series | None:
+    """The cells in the target type, if that can be had without an expression and no cell is lost; else None."""
+    if cells.dtype == target:
+        return cells
+    result = None
+    if cells.dtype == pl.String:
+        result = _text_quickly(cells, target)
+    elif cells.dtype.is_integer() and (target.is_integer() or (target == pl.Float64 and _are_exact(cells))):
+        result = cells.cast(target, strict=False)
+    return result if result is not None and result.null_count() == cells.null_count() else None
+
+
+def _are_exact(cells: pl.Series) -> bool:
+    """Whether integers are exact as Float64."""
+    low, high = cells.min(), cells.max()
+    return low is None or (int(str(low)) >= -_EXACT and int(str(high)) <= _EXACT)
+
+
+def _text_quickly(cells: pl.Series, target: pl.DataType) -> pl.Series | None:
+    if target.is_integer():
+        return cells.cast(target, strict=False)
+    if target.is_float():
+        result = cells.cast(target, strict=False)
+        return result if result.max() != float("inf") and result.min() != float("-inf") else None
+    if target == pl.Date and len(cells) > _FEW:
+        return days(cells)
+    if len(cells) <= _FEW and target in (pl.Boolean(), pl.Date(), pl.Datetime("us")):
+        values = _values(cells.to_list(), target)
+        return None if values is None else pl.Series(cells.name, values, dtype=target)
+    return None
+
+
+def _values(cells: list[str | None], target: pl.DataType) -> list[Any] | None:
+    try:
+        if target == pl.Boolean:
+            return [None if cell is None else _WORDS[cell] for cell in cells]
+        if target == pl.Date:
+            return [None if cell is None else _day(cell) for cell in cells]
+        return [None if cell is None else _second(cell) for cell in cells]
+    except (KeyError, ValueError):
+        return None
+
+
+def _day(cell: str) -> date:
+    """Python reads forms of ISO 8601 that are not for us; so the day must read as it was written."""
+    day = date.fromisoformat(cell)
+    if day.isoformat() != cell:
+        raise ValueError(cell)
+    return day
+
+
+def _second(cell: str) -> datetime:
+    moment = datetime.fromisoformat(cell)
+    if moment.isoformat() != cell or moment.tzinfo is not None:
+        raise ValueError(cell)
+    return moment
+
+
+def days(cells: pl.Series) -> pl.Series | None:
+    """Text as days; None if a cell is none, or one of another century. Null stays null."""
+    parts = [_some_days(cells.slice(start, _AT_ONCE)) for start in range(0, len(cells), _AT_ONCE)]
+    read = [part for part in parts if part is not None]
+    return pl.concat(read) if read and len(read) == len(parts) else None
+
+
+def _some_days(cells: pl.Series) -> pl.Series | None:
+    if cells.null_count():
+        result = _some_days(cells.fill_null(f"{FIRST}-01-01"))
+        return None if result is None else result.zip_with(cells.is_not_null(), pl.Series([None], dtype=pl.Date))
+    # of bytes that are not as many as there should be this makes null
+    table = cells.cast(pl.Binary).bin.reinterpret(dtype=pl.Array(pl.UInt8, _WIDTH))
+    if table.null_count():
+        return None
+    tables, size = _once(), len(cells) * _WIDTH
+    digits = table.reshape((-1,)) ^ tables.zeros.head(size)
+    if not (digits <= tables.most.head(size)).all():
+        return None
+    weighted = digits.cast(pl.UInt32) * tables.weights.head(size)
+    places = weighted.reshape((len(cells), _WIDTH)).arr.sum()
+    low, high = places.min(), places.max()
+    if not isinstance(low, int) or not isinstance(high, int) or low < FIRST * _YEAR or high >= (LAST + 1) * _YEAR:
+        return None
+    result = tables.calendar[places - FIRST * _YEAR]
+    return None if result.null_count() else result.alias(cells.name)
+
+
+class _Tables(NamedTuple):
+    """For as many cells as are read at once: what their bytes are compared with; and the days by their places."""
+
+    zeros: pl.Series
+    most: pl.Series
+    weights: pl.Series
+    calendar: pl.Series
+
+
+def _once() -> _Tables:
+    with _ONCE:  # for several threads at a time it would be result several times
+        return _tables()
+
+
+_ONCE = Lock()
+
+
+@cache
+def _tables() -> _Tables:
+    rows = [pl.Series([row * _AT_ONCE]).cast(pl.List(pl.UInt8)).item() for row in (_SHAPE, _MOST)]
+    row = b"".join(weight.to_bytes(4, "little") for weight in _WEIGHTS)
+    weights = (
+        pl.Series([row]).new_from_index(0, _AT_ONCE).bin.reinterpret(dtype=pl.Array(pl.UInt32, _WIDTH)).reshape((-1,))
+    )
+    return _Tables(rows[0], rows[1], weights, _calendar())
+
+
+def _calendar() -> pl.Series:
+    """The days by their places, month by month: within one, places follow each other as days do."""
+    firsts = [date(year, month, 1) for year in range(FIRST, LAST + 1) for month in range(1, 13)]
+    places = [(first.year - FIRST) * _YEAR + first.month * _MONTH + first.day for first in firsts]
+    lengths = [calendar.monthrange(first.year, first.month)[1] for first in firsts]
+    months = pl.DataFrame({"day": pl.Series(firsts).to_physical(), "place": places, "length": lengths})
+    ranges = months.select(pl.int_ranges(name, pl.col(name) + pl.col("length")).explode() for name in ("day", "place"))
+    numbers = pl.repeat(None, (LAST + 1 - FIRST) * _YEAR, dtype=pl.Int32, eager=True)
+    return numbers.scatter(ranges["place"], ranges["day"].cast(pl.Int32)).cast(pl.Date)
