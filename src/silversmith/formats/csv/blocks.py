@@ -37,9 +37,11 @@ from silversmith.formats.csv.dialect import Csv, Dialect
 from silversmith.formats.csv.records import Layout, Malformed, Records, Shape, rows_of
 from silversmith.formats.table import Table, col, malformed_frame, row_numbers
 
-#: Bytes read at once; a block costs some 3 ms besides. And bytes of a block that are read record by record, if one of
-#: their records is irregular.
+#: Bytes read at once: as typed columns, and as text, which takes several times the memory. A block costs 3 ms besides.
 BLOCK = 4 * 1024 * 1024
+TEXT_BLOCK = 1024 * 1024
+
+#: So many bytes are read record by record, if one of their records is irregular.
 _PIECE = 256 * 1024
 
 #: How many blocks are parsed at a time at most, else two more than Polars has threads: while some are proved and judged

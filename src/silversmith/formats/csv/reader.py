@@ -16,7 +16,7 @@ from polars.io.plugins import register_io_source
 
 from silversmith.formats import infer, text
 from silversmith.formats.archives.content import Content
-from silversmith.formats.csv.blocks import BLOCK, NATIVE, Stream
+from silversmith.formats.csv.blocks import BLOCK, NATIVE, TEXT_BLOCK, Stream
 from silversmith.formats.csv.dialect import Csv, Dialect, announced, dialect_of
 from silversmith.formats.csv.records import Layout, Malformed, Records, Shape, layout_of, names_of, rows_of
 from silversmith.formats.encoding import in_utf8
@@ -31,7 +31,9 @@ _WIDE = 40
 _ORIGINS = 256 * 1024
 
 
-def read(content: Content, options: Csv, declared: Collection[str], *, small: int = SMALL, block: int = BLOCK) -> Table:
+def read(
+    content: Content, options: Csv, declared: Collection[str], *, small: int = SMALL, block: int = TEXT_BLOCK
+) -> Table:
     """The rows of a CSV file.
 
     Args:
