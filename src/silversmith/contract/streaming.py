@@ -19,7 +19,7 @@ from silversmith.contract import contract as whole
 from silversmith.contract.contract import Contract
 from silversmith.contract.layout import Layout
 from silversmith.formats.archives.content import Scratch
-from silversmith.formats.csv import Part, Stream, chosen
+from silversmith.formats.csv import CsvStream, Part, chosen
 from silversmith.formats.spill import IN_MEMORY, Spill
 from silversmith.formats.table import Table
 
@@ -75,7 +75,7 @@ class OnePass:
     that counts, :meth:`finish` ends it, and any other reading is for the rows alone.
     """
 
-    stream: Stream
+    stream: CsvStream
     rowwise: Rowwise
     scratch: Scratch
     in_memory: int = IN_MEMORY
@@ -106,7 +106,7 @@ class OnePass:
         return self._parts
 
     def good(self) -> pl.LazyFrame:
-        """The good rows. Its pass raises what :meth:`silversmith.formats.csv.Stream.parts` does."""
+        """The good rows. Its pass raises what :meth:`silversmith.formats.csv.CsvStream.parts` does."""
         return register_io_source(self._read, schema=self.rowwise.schema, is_pure=True)
 
     def finish(self) -> None:
@@ -185,7 +185,7 @@ class OnePass:
         return self.rowwise.split(part.table)
 
 
-def one_pass(stream: Stream, contract: Contract, scratch: Scratch, *, in_memory: int = IN_MEMORY) -> OnePass | None:
+def one_pass(stream: CsvStream, contract: Contract, scratch: Scratch, *, in_memory: int = IN_MEMORY) -> OnePass | None:
     """A pass that has not begun; None where the contract has to see all rows at once.
 
     Raises:

@@ -27,7 +27,7 @@ from silversmith.formats.archives.members import unpack_all
 from silversmith.formats.archives.options import Archive, FileReader
 from silversmith.formats.arrow import Arrow
 from silversmith.formats.avro import Avro
-from silversmith.formats.csv import Csv, Stream, stream_of
+from silversmith.formats.csv import Csv, CsvStream, stream_of
 from silversmith.formats.custom import CustomReader
 from silversmith.formats.detect import detect, mismatch
 from silversmith.formats.excel import Excel
@@ -106,7 +106,7 @@ class Unpacked:
         kind, read_one = partial(_kind, reader=self.reader), partial(_read, reader=self.reader)
         return union.read_all(self.contents, kind, read_one, wanted)
 
-    def stream(self, wanted: Mapping[str, pl.DataType]) -> Stream | None:
+    def stream(self, wanted: Mapping[str, pl.DataType]) -> CsvStream | None:
         """The rows as a stream, if this is one large CSV file that can be one.
 
         Raises:
@@ -233,6 +233,7 @@ __all__ = [
     "Arrow",
     "Avro",
     "Csv",
+    "CsvStream",
     "CustomReader",
     "Excel",
     "FixedWidth",
@@ -240,7 +241,6 @@ __all__ = [
     "Lines",
     "Parquet",
     "Reader",
-    "Stream",
     "Table",
     "Unpacked",
     "Xml",

@@ -124,11 +124,11 @@ def types(rows: pl.LazyFrame, names: Sequence[str], *, decimal_comma: bool = Fal
     The first rows say which type to prove for each column; a column that is text there is not looked at again. Of a
     wide table a hundred columns are proved in one pass: Polars takes quadratic time to plan for many.
     """
-    found: dict[str, pl.DataType] = {}
+    dtypes: dict[str, pl.DataType] = {}
     for start in range(0, len(names), _AT_ONCE):
         some = names[start : start + _AT_ONCE]
-        found |= _types_of_some(rows.select(list(map(col, some))), some, decimal_comma=decimal_comma)
-    return found
+        dtypes |= _types_of_some(rows.select(list(map(col, some))), some, decimal_comma=decimal_comma)
+    return dtypes
 
 
 def _types_of_some(rows: pl.LazyFrame, names: Sequence[str], *, decimal_comma: bool) -> dict[str, pl.DataType]:
@@ -146,12 +146,12 @@ def _types_of_some(rows: pl.LazyFrame, names: Sequence[str], *, decimal_comma: b
         return {}
     present = [col(name).count().alias(f"{position}") for position, name in enumerate(names) if candidates[name]]
     proved = rows.select(proofs + present).collect(engine="streaming").row(0, named=True)
-    found = {}
+    dtypes = {}
     for position, name in enumerate(names):
         kinds = [kind for kind in candidates[name] if proved[f"{position}:{kind}"] and proved[f"{position}"]]
         if kinds:
-            found[name] = kinds[0]
-    return found
+            dtypes[name] = kinds[0]
+    return dtypes
 
 
 def _candidates(sample: pl.Series, *, decimal_comma: bool) -> list[pl.DataType]:
@@ -213,9 +213,9 @@ def parse_time(cells: pl.Expr, unit: str, zone: str | None) -> pl.Expr:
     )
 
 
-def casts(found: Mapping[str, pl.DataType], *, decimal_comma: bool = False) -> list[pl.Expr]:
-    """The expressions that make of text columns what :func:`types` found."""
-    return [_cast(name, kind, decimal_comma=decimal_comma) for name, kind in found.items()]
+def casts(dtypes: Mapping[str, pl.DataType], *, decimal_comma: bool = False) -> list[pl.Expr]:
+    """The expressions that cast text columns to the types that :func:`types` gives."""
+    return [_cast(name, kind, decimal_comma=decimal_comma) for name, kind in dtypes.items()]
 
 
 def _cast(name: str, kind: pl.DataType, *, decimal_comma: bool) -> pl.Expr:

@@ -110,18 +110,18 @@ class Lines:
             raise DefinitionError(f"Lines({problem}")
 
 
-def read_lines(content: Content, options: Lines, wanted: Collection[str], *, block: int = BLOCK) -> Table:
+def read_lines(content: Content, options: Lines, declared: Collection[str], *, block: int = BLOCK) -> Table:
     """The lines of a text as rows.
 
     Raises:
         DataError: ``EmptyFile``, ``NotUtf8``, ``NulByte``, ``TooLarge``.
     """
-    return in_utf8(content, options.encoding, partial(_read_lines, wanted=wanted, block=block))
+    return in_utf8(content, options.encoding, partial(_read_lines, declared=declared, block=block))
 
 
-def _read_lines(content: Content, *, wanted: Collection[str], block: int) -> Table:
+def _read_lines(content: Content, *, declared: Collection[str], block: int) -> Table:
     text.refuse_empty(content)
-    table = table_of(_rows_of_lines(content, block), content, Reading("lines" + content.packing, wanted, typed=False))
+    table = table_of(_rows_of_lines(content, block), content, Reading("lines" + content.packing, declared, typed=False))
     return replace(table, origins=partial(_origins, content, _any, 0))
 
 
@@ -192,19 +192,21 @@ def _is_place(place: object) -> bool:
     return isinstance(first, int) and isinstance(last, int) and 1 <= first <= last
 
 
-def read_fixed_width(content: Content, options: FixedWidth, wanted: Collection[str], *, block: int = BLOCK) -> Table:
+def read_fixed_width(content: Content, options: FixedWidth, declared: Collection[str], *, block: int = BLOCK) -> Table:
     """The lines of a file as rows. Blank lines are none. Types are inferred as they are of CSV.
 
     Raises:
         DataError: ``EmptyFile``, ``NotUtf8``, ``NulByte``, ``TooLarge``, ``TooManyMalformed``.
     """
-    return in_utf8(content, options.encoding, partial(_read_fixed_width, options=options, wanted=wanted, block=block))
+    return in_utf8(
+        content, options.encoding, partial(_read_fixed_width, options=options, declared=declared, block=block)
+    )
 
 
-def _read_fixed_width(content: Content, *, options: FixedWidth, wanted: Collection[str], block: int) -> Table:
+def _read_fixed_width(content: Content, *, options: FixedWidth, declared: Collection[str], block: int) -> Table:
     text.refuse_empty(content)
     table = table_of(
-        _rows_of_places(content, options, block), content, Reading("fixed-width" + content.packing, wanted)
+        _rows_of_places(content, options, block), content, Reading("fixed-width" + content.packing, declared)
     )
     if not table.records:
         raise DataError("EmptyFile", "the file has no lines after those to skip", hint="look at the reader: skip_lines")

@@ -49,10 +49,10 @@ class TextBlock:
 
 @dataclass(frozen=True)
 class Reading:
-    """How blocks become a table. Columns that are ``wanted`` stay text, or all of them where ``typed`` is False."""
+    """How blocks become a table. Columns that are ``declared`` stay text, or all of them where ``typed`` is False."""
 
     format: str
-    wanted: Collection[str]
+    declared: Collection[str]
     typed: bool = True
     dialect: Mapping[str, object] = field(default_factory=dict)
 
@@ -80,7 +80,7 @@ def table_of(blocks: Iterable[TextBlock], content: Content, reading: Reading) ->
     frame = None if frame is None else frame.select(in_order)
     rows = spill.rows().select(in_order) if frame is None else frame.lazy()
     if reading.typed:
-        rows, frame = _typed(rows, frame, [name for name in names if name not in reading.wanted])
+        rows, frame = _typed(rows, frame, [name for name in names if name not in reading.declared])
     return Table(
         rows,
         reading.format,

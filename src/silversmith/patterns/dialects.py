@@ -25,19 +25,19 @@ class InvalidPattern(SilversmithError, ValueError):
 
 
 @dataclass(frozen=True, slots=True)
-class Where:
+class Location:
     """A place in a pattern. ``noun`` is the service's word for the pattern: event pattern, filter policy."""
 
     noun: str
     at: str = ""
 
-    def key(self, name: str) -> Where:
+    def key(self, name: str) -> Location:
         """The place of one key of the object here."""
-        return Where(self.noun, f"{self.at}.{name}" if self.at else name)
+        return Location(self.noun, f"{self.at}.{name}" if self.at else name)
 
-    def item(self, index: int) -> Where:
+    def item(self, index: int) -> Location:
         """The place of one item of the array here; items count from 0."""
-        return Where(self.noun, f"{self.at}[{index}]")
+        return Location(self.noun, f"{self.at}[{index}]")
 
     def refuse(self, problem: str, hint: str = "") -> InvalidPattern:
         """The error to raise for this place."""
@@ -45,7 +45,7 @@ class Where:
 
 
 class Dialect(StrEnum):
-    """Where a pattern is used. The two of SNS have the names that ``FilterPolicyScope`` has.
+    """Location a pattern is used. The two of SNS have the names that ``FilterPolicyScope`` has.
 
     https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-create-pattern-operators.html
     https://docs.aws.amazon.com/sns/latest/dg/sns-subscription-filter-policies.html

@@ -17,7 +17,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from silversmith.patterns.dialects import InvalidPattern, Where
+from silversmith.patterns.dialects import InvalidPattern, Location
 from silversmith.patterns.operators import Test, address, wildcard_escape, wildcard_pieces, wildcard_test
 
 #: The longest key S3 takes, in bytes of UTF-8; no pattern needs to be longer.
@@ -161,6 +161,6 @@ def _after(states: frozenset[_State], byte: int, patterns: tuple[tuple[int, ...]
 
 def _tokens(text: str) -> tuple[int, ...]:
     tokens: list[int] = [ord('"')]
-    for index, piece in enumerate(wildcard_pieces(text, Where("wildcard"))):
+    for index, piece in enumerate(wildcard_pieces(text, Location("wildcard"))):
         tokens += [_STAR] * bool(index) + list(piece.encode("utf-8", "surrogatepass"))
     return (*tokens, ord('"'))

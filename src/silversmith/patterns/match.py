@@ -99,7 +99,7 @@ def _shared(paths: list[str]) -> dict[str, int]:
 _Meets = Callable[[dict[str, Any]], bool | None]
 
 
-class _Way(Enum):
+class _Miss(Enum):
     """What following a path may give instead of a value."""
 
     NOWHERE = "there is no value"
@@ -107,7 +107,7 @@ class _Way(Enum):
     SHARED = "there is an array on the way that other fields share"
 
 
-_NOWHERE, _ARRAY, _SHARED = _Way  # to look up a member of an enumeration takes longer than all the rest
+_NOWHERE, _ARRAY, _SHARED = _Miss  # to look up a member of an enumeration takes longer than all the rest
 
 
 class _Step(NamedTuple):
@@ -138,7 +138,7 @@ class _Path:
         self._joined = _SHARED if shared else _ARRAY
 
     def straight(self, event: dict[str, Any]) -> Any:
-        """The value at the path if only objects are on the way, as nearly always; else a :class:`_Way`."""
+        """The value at the path if only objects are on the way, as nearly always; else a :class:`_Miss`."""
         node: Any = event
         for name, longer, shared, last in self.steps:
             for joined in longer:
@@ -155,7 +155,7 @@ class _Path:
     def values(self, event: dict[str, Any]) -> Iterable[Any]:
         """The values at the path: strings, numbers, booleans and nulls, in arrays too."""
         value = self.straight(event)
-        if value.__class__ is not _Way:
+        if value.__class__ is not _Miss:
             return (value,)
         return () if value is _NOWHERE else self._walk(event)
 
@@ -202,7 +202,7 @@ def _meets(field: Field, shared: int) -> _Meets:
 
     def met(event: dict[str, Any]) -> bool | None:
         value = path.straight(event)
-        if value.__class__ is not _Way:
+        if value.__class__ is not _Miss:
             return test(value)
         if value is _NOWHERE:
             return absent
@@ -224,7 +224,7 @@ def _of_top_level(name: str, test: Test, otherwise: _Meets) -> _Meets:
 #: The arrays a value is in, from the outermost: the number of the array, and the position of the element.
 _Place = tuple[tuple[int, int], ...]
 
-#: _Places by array, then by position, so that a choice leads straight to those that agree with it.
+#: _FieldPlaces by array, then by position, so that a choice leads straight to those that agree with it.
 #: ``_HERE`` marks where a place ends.
 _Tree = dict[int, "Mapping[int, _Tree]"]
 
@@ -232,7 +232,7 @@ _HERE = -1
 
 
 @dataclass(slots=True)
-class _Places:
+class _FieldPlaces:
     """The places of the values of one field: of those that meet it, of all, and the arrays in any of them."""
 
     hits: _Tree = field(default_factory=dict)
@@ -279,9 +279,9 @@ def _nodes(paths: Sequence[str]) -> _Node:
     return nodes[()]
 
 
-def _collect(event: dict[str, Any], root: _Node, tests: Sequence[Test], absent: Sequence[bool]) -> list[_Places]:
+def _collect(event: dict[str, Any], root: _Node, tests: Sequence[Test], absent: Sequence[bool]) -> list[_FieldPlaces]:
     """All values of all fields in one walk. An array is met only once, so a counter is enough to tell arrays apart."""
-    places = [_Places() for _ in tests]
+    places = [_FieldPlaces() for _ in tests]
     pending: list[tuple[Any, _Node, _Place]] = [(event, root, ())]
     arrays = 0
     while pending:
@@ -310,7 +310,7 @@ def _add(tree: _Tree, place: _Place) -> None:
     tree[_HERE] = {}
 
 
-def _choose(places: Sequence[_Places], absent: Sequence[bool]) -> bool:
+def _choose(places: Sequence[_FieldPlaces], absent: Sequence[bool]) -> bool:
     """Whether a value can be chosen for each field.
 
     A choice is remembered only as far as a later field can disagree with it, so arrays side by side do not multiply.

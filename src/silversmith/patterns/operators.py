@@ -21,14 +21,14 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, ip_network
 from typing import Any
 
-from silversmith.patterns.dialects import Rules, Where
+from silversmith.patterns.dialects import Location, Rules
 
 #: Whether a leaf value of an event (a string, number, boolean or null; never an object or an array) matches.
 Test = Callable[[Any], bool]
 
 
 @dataclass(frozen=True, slots=True)
-class Condition:
+class Alternative:
     """One alternative. ``absent``: it is met where there is no value; then ``test`` never is.
 
     ``literal`` is the string or number that an exact match is for.
@@ -39,7 +39,7 @@ class Condition:
     absent: bool = False
 
 
-def any_of(conditions: Iterable[Condition]) -> Test:
+def any_of(conditions: Iterable[Alternative]) -> Test:
     """One test for all alternatives: strings and numbers are looked up, the rest is tried in turn."""
     strings: set[str] = set()
     numbers: set[int | float] = set()
@@ -81,19 +81,19 @@ def _first_of(tests: tuple[Test, ...]) -> Test:
     return test
 
 
-def exact(value: str | int | float | bool | None) -> Condition:
+def exact(value: str | int | float | bool | None) -> Alternative:
     """The condition for one value that the pattern states itself."""
     if value is None or isinstance(value, bool):
-        return Condition(lambda leaf: leaf is value)
+        return Alternative(lambda leaf: leaf is value)
     if isinstance(value, str):
         if address(value) is not None:
-            return Condition(_same_address(value))
-        return Condition(lambda leaf: bool(leaf == value), literal=value)
+            return Alternative(_same_address(value))
+        return Alternative(lambda leaf: bool(leaf == value), literal=value)
     number = value
-    return Condition(lambda leaf: type(leaf) in {int, float} and leaf == number, literal=number)
+    return Alternative(lambda leaf: type(leaf) in {int, float} and leaf == number, literal=number)
 
 
-def _exactly(operand: Any, where: Where, _rules: Rules) -> Condition:
+def _exactly(operand: Any, where: Location, _rules: Rules) -> Alternative:
     """``{"exactly": "text"}``."""
     if not isinstance(operand, str):
         raise where.refuse("exact match pattern must be a string", 'Write other values without "exactly".')
@@ -105,12 +105,12 @@ def _same_address(text: str) -> Test:
     return lambda leaf: isinstance(leaf, str) and (leaf == text or address(leaf) == expected)
 
 
-def _exists(operand: Any, where: Where, _rules: Rules) -> Condition:
+def _exists(operand: Any, where: Location, _rules: Rules) -> Alternative:
     """``{"exists": true}`` and ``{"exists": false}``."""
     if not isinstance(operand, bool):
         hint = 'Write {"exists": true} or {"exists": false}, without quotation marks around the value.'
         raise where.refuse("exists match pattern must be either true or false", hint)
-    return Condition(_always) if operand else Condition(_never, absent=True)
+    return Alternative(_always) if operand else Alternative(_never, absent=True)
 
 
 def _always(_leaf: Any) -> bool:
@@ -121,12 +121,12 @@ def _never(_leaf: Any) -> bool:
     return False
 
 
-def _equals_ignore_case(operand: Any, where: Where, _rules: Rules) -> Condition:
+def _equals_ignore_case(operand: Any, where: Location, _rules: Rules) -> Alternative:
     """``{"equals-ignore-case": "text"}``."""
     if not isinstance(operand, str):
         hint = 'Write one object for each: [{"equals-ignore-case": "a"}, {"equals-ignore-case": "b"}].'
         raise where.refuse("equals-ignore-case match pattern must be a string", hint)
-    return Condition(_equals_in_any_case(operand))
+    return Alternative(_equals_in_any_case(operand))
 
 
 def _equals_in_any_case(text: str) -> Test:
@@ -169,12 +169,12 @@ def _either_case(text: str, *, backwards: bool = False) -> re.Pattern[str]:
     return re.compile("".join(f"(?:{part})" for part in parts), re.DOTALL)
 
 
-def _prefix(operand: Any, where: Where, rules: Rules) -> Condition:
+def _prefix(operand: Any, where: Location, rules: Rules) -> Alternative:
     """``{"prefix": "text"}``, ``{"prefix": {"equals-ignore-case": "text"}}``. An empty text matches every string."""
     folded = _text_in_any_case("prefix", operand, where, rules)
     if folded is not None:
-        return Condition(_begins_in_any_case(folded))
-    return Condition(_begins(operand))
+        return Alternative(_begins_in_any_case(folded))
+    return Alternative(_begins(operand))
 
 
 def _begins(text: str) -> Test:
@@ -182,7 +182,7 @@ def _begins(text: str) -> Test:
     return lambda leaf: isinstance(leaf, str) and leaf.startswith(text)
 
 
-def _text_in_any_case(operator: str, operand: Any, where: Where, rules: Rules) -> str | None:
+def _text_in_any_case(operator: str, operand: Any, where: Location, rules: Rules) -> str | None:
     """The text in ``{"equals-ignore-case": text}``, None where the operand is a string of its own. Else raises."""
     if isinstance(operand, str):
         return None
@@ -200,12 +200,12 @@ def _text_in_any_case(operator: str, operand: Any, where: Where, rules: Rules) -
     return text
 
 
-def _suffix(operand: Any, where: Where, rules: Rules) -> Condition:
+def _suffix(operand: Any, where: Location, rules: Rules) -> Alternative:
     """``{"suffix": "text"}``, ``{"suffix": {"equals-ignore-case": "text"}}``. An empty text matches every string."""
     folded = _text_in_any_case("suffix", operand, where, rules)
     if folded is not None:
-        return Condition(_ends_in_any_case(folded))
-    return Condition(_ends(operand))
+        return Alternative(_ends_in_any_case(folded))
+    return Alternative(_ends(operand))
 
 
 def _ends(text: str) -> Test:
@@ -217,7 +217,7 @@ _LIMIT = 5e9
 _HOW_NUMERIC = 'Write ["=", 5], ["<", 5], [">", 0] or a range, lower bound first: [">", 0, "<=", 5].'
 
 
-def _numeric(operand: Any, where: Where, rules: Rules) -> Condition:
+def _numeric(operand: Any, where: Location, rules: Rules) -> Alternative:
     """``{"numeric": [">", 0, "<=", 5]}``: equal to a number, or within a range. Empty ranges are refused, as AWS does.
 
     https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-create-pattern-operators.html#filtering-numeric-matching
@@ -243,17 +243,17 @@ def _numeric(operand: Any, where: Where, rules: Rules) -> Condition:
         raise where.refuse("Too many terms in numeric range expression", _HOW_NUMERIC)
     if number >= above:
         raise where.refuse("Bottom must be less than top", f"No number is {operator} {number} and {second} {above}.")
-    return Condition(_between(number, operator == ">=", above, second == "<="))
+    return Alternative(_between(number, operator == ">=", above, second == "<="))
 
 
-def _bound(operator: str, values: list[Any], where: Where, rules: Rules) -> int | float:
+def _bound(operator: str, values: list[Any], where: Location, rules: Rules) -> int | float:
     """The number that follows an operator, refused if there is none or AWS does not compare with such."""
     if not values or isinstance(values[0], bool) or not isinstance(values[0], int | float):
         raise where.refuse(f"Value of {operator} must be numeric", _HOW_NUMERIC)
     return _in_limits(values[0], where, rules)
 
 
-def _in_limits(number: int | float, where: Where, rules: Rules) -> int | float:
+def _in_limits(number: int | float, where: Location, rules: Rules) -> int | float:
     """The number itself, refused if the dialect does not compare with such."""
     if not -rules.number_limit <= number <= rules.number_limit:
         limit = int(rules.number_limit)
@@ -264,14 +264,14 @@ def _in_limits(number: int | float, where: Where, rules: Rules) -> int | float:
     return number
 
 
-def _one_bound(operator: str, number: int | float, where: Where) -> Condition:
+def _one_bound(operator: str, number: int | float, where: Location) -> Alternative:
     if operator == "=":
-        return Condition(_between(number, True, number, True))
+        return Alternative(_between(number, True, number, True))
     if (operator, number) in {(">", _LIMIT), ("<", -_LIMIT)}:
         raise where.refuse("Bottom must be less than top", f"AWS compares no number that is {operator} {number}.")
     if operator in {">", ">="}:
-        return Condition(_between(number, operator == ">=", _LIMIT, True))
-    return Condition(_between(-_LIMIT, True, number, operator == "<="))
+        return Alternative(_between(number, operator == ">=", _LIMIT, True))
+    return Alternative(_between(-_LIMIT, True, number, operator == "<="))
 
 
 def _between(low: float, with_low: bool, high: float, with_high: bool) -> Test:
@@ -284,15 +284,15 @@ def _between(low: float, with_low: bool, high: float, with_high: bool) -> Test:
     return lambda leaf: (type(leaf) is int or type(leaf) is float) and low < leaf < high
 
 
-def _wildcard(operand: Any, where: Where, _rules: Rules) -> Condition:
+def _wildcard(operand: Any, where: Location, _rules: Rules) -> Alternative:
     """``{"wildcard": "a*b"}``."""
     if not isinstance(operand, str):
         hint = 'Write one object for each: [{"wildcard": "a*"}, {"wildcard": "b*"}].'
         raise where.refuse("wildcard match pattern must be a string", hint)
-    return Condition(wildcard_test(wildcard_pieces(operand, where)))
+    return Alternative(wildcard_test(wildcard_pieces(operand, where)))
 
 
-def wildcard_pieces(text: str, where: Where) -> tuple[str, ...]:
+def wildcard_pieces(text: str, where: Location) -> tuple[str, ...]:
     """The literal pieces between the stars, escapes undone: one more than there are stars. Raises on bad escapes."""
     pieces = [""]
     characters = iter(enumerate(text))
@@ -355,7 +355,7 @@ def wildcard_escape(literal: str) -> str:
 _HOW_ANYTHING_BUT = 'Write a string, a number, a list of strings or a list of numbers: {"anything-but": ["a", "b"]}.'
 
 
-def _anything_but(operand: Any, where: Where, rules: Rules) -> Condition:
+def _anything_but(operand: Any, where: Location, rules: Rules) -> Alternative:
     """``{"anything-but": …}``: any value but these."""
     inner = where.key("anything-but")
     if isinstance(operand, dict):
@@ -364,10 +364,10 @@ def _anything_but(operand: Any, where: Where, rules: Rules) -> Condition:
     kinds = {_kind(value) for value in values}
     if kinds == {"string"}:
         strings = frozenset(values)
-        return Condition(lambda leaf: not (isinstance(leaf, str) and leaf in strings))
+        return Alternative(lambda leaf: not (isinstance(leaf, str) and leaf in strings))
     if kinds == {"number"}:
         numbers = frozenset(_in_limits(value, inner, rules) for value in values)
-        return Condition(lambda leaf: not ((type(leaf) is int or type(leaf) is float) and leaf in numbers))
+        return Alternative(lambda leaf: not ((type(leaf) is int or type(leaf) is float) and leaf in numbers))
     if kinds == {"string", "number"}:
         problem = "Inside anything-but list, either all values are number or string, mixed type is not supported"
     elif not values:
@@ -386,7 +386,7 @@ def _kind(value: Any) -> str:
 
 
 #: How each operator inside tests whether a value is excluded.
-_EXCLUDED: Mapping[str, Callable[[str, Where], Test]] = {
+_EXCLUDED: Mapping[str, Callable[[str, Location], Test]] = {
     "equals-ignore-case": lambda text, _where: _equals_in_any_case(text),
     "prefix": lambda text, _where: _begins(text),
     "suffix": lambda text, _where: _ends(text),
@@ -394,7 +394,7 @@ _EXCLUDED: Mapping[str, Callable[[str, Where], Test]] = {
 }
 
 
-def _anything_but_operator(operand: Mapping[str, Any], where: Where, rules: Rules) -> Condition:
+def _anything_but_operator(operand: Mapping[str, Any], where: Location, rules: Rules) -> Alternative:
     if len(operand) != 1:
         problem = "Only one key allowed in match expression" if operand else "Anything-But expression name not found"
         raise where.refuse(problem, 'Write one operator inside: {"anything-but": {"prefix": "a"}}.')
@@ -419,7 +419,7 @@ def _anything_but_operator(operand: Mapping[str, Any], where: Where, rules: Rule
     def test(leaf: Any) -> bool:
         return not any(excluded(leaf) for excluded in tests)
 
-    return Condition(test)
+    return Alternative(test)
 
 
 _FOUR = re.compile(r"([0-9]+)\.([0-9]+)\.([0-9]+)\.([0-9]+)")
@@ -443,7 +443,7 @@ def address(text: str) -> IPv4Address | IPv6Address | None:
 _HOW_CIDR = 'Write an address, a slash and the number of leading bits: "10.0.0.0/24" or "2001:db8::/32".'
 
 
-def _cidr(operand: Any, where: Where, _rules: Rules) -> Condition:
+def _cidr(operand: Any, where: Location, _rules: Rules) -> Alternative:
     """``{"cidr": "10.0.0.0/24"}``: an address in a block. Bits of the address behind the mask do not matter."""
     if not isinstance(operand, str):
         raise where.refuse("cidr match pattern must be a string", _HOW_CIDR)
@@ -465,11 +465,11 @@ def _cidr(operand: Any, where: Where, _rules: Rules) -> Condition:
         candidate = address(leaf) if isinstance(leaf, str) else None
         return candidate is not None and candidate.version == version and low <= int(candidate) <= high
 
-    return Condition(test)
+    return Alternative(test)
 
 
 #: What reads the operand of an operator.
-Parser = Callable[[Any, Where, Rules], Condition]
+Parser = Callable[[Any, Location, Rules], Alternative]
 
 PARSERS: Mapping[str, Parser] = {
     "anything-but": _anything_but,

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from math import prod
 from typing import Any, NoReturn
 
-from silversmith.patterns.dialects import RULES, Dialect, InvalidPattern, Rules, Where
-from silversmith.patterns.operators import PARSERS, Condition, exact
+from silversmith.patterns.dialects import RULES, Dialect, InvalidPattern, Location, Rules
+from silversmith.patterns.operators import PARSERS, Alternative, exact
 
 #: The most rules that the use of ``$or`` may multiply out to.
 MOST_RULES = 1000
@@ -43,7 +43,7 @@ class Field:
     """
 
     path: str
-    conditions: tuple[Condition, ...]
+    conditions: tuple[Alternative, ...]
     depth: int = 1
 
 
@@ -70,12 +70,12 @@ def parse(pattern: str | bytes | Mapping[str, Any], dialect: Dialect) -> tuple[R
 def _with_or_without(root: dict[str, Any], rules: Rules) -> list[dict[str, Field]]:
     """``$or`` is an operator wherever that gives a valid pattern; if it does not, all of them are names of fields."""
     try:
-        return _Reader(rules, or_is_operator=True).object(root, Where(rules.noun))
+        return _Reader(rules, or_is_operator=True).object(root, Location(rules.noun))
     except InvalidPattern as error:
         if "$or" not in _names(root):
             raise
         try:
-            return _Reader(rules, or_is_operator=False).object(root, Where(rules.noun))
+            return _Reader(rules, or_is_operator=False).object(root, Location(rules.noun))
         except InvalidPattern:
             raise error from None
 
@@ -113,7 +113,7 @@ class _Reader:
     def object(
         self,
         value: dict[str, Any],
-        where: Where,
+        where: Location,
         branches: list[dict[str, Field]] | None = None,
         path: tuple[str, ...] = (),
         *,
@@ -146,7 +146,7 @@ class _Reader:
         return branches
 
     def _or(
-        self, value: Any, where: Where, branches: list[dict[str, Field]], path: tuple[str, ...]
+        self, value: Any, where: Location, branches: list[dict[str, Field]], path: tuple[str, ...]
     ) -> list[dict[str, Field]]:
         hint = 'Write {"$or": [{"a": [1]}, {"b": [2]}]}.'
         if not isinstance(value, list):
@@ -164,7 +164,7 @@ class _Reader:
                 raise where.refuse(problem, "Alternatives are multiplied: use several rules instead.")
         return together
 
-    def _leaf(self, values: list[Any], where: Where, path: tuple[str, ...]) -> Field:
+    def _leaf(self, values: list[Any], where: Location, path: tuple[str, ...]) -> Field:
         if not values:
             raise where.refuse("Empty arrays are not allowed", 'Write the values to match: ["a", "b"].')
         joined = ".".join(path)
@@ -175,7 +175,7 @@ class _Reader:
         conditions = tuple(self._condition(value, where.item(index)) for index, value in enumerate(values))
         return Field(joined, conditions, len(path))
 
-    def _condition(self, value: Any, where: Where) -> Condition:
+    def _condition(self, value: Any, where: Location) -> Alternative:
         if isinstance(value, list):
             problem = "Match value must be String, number, true, false, or null"
             raise where.refuse(
@@ -217,7 +217,7 @@ def _read(pattern: str | bytes | Mapping[str, Any], noun: str) -> dict[str, Any]
         value = _decoded(pattern, noun)
     if not isinstance(value, Mapping):
         raise InvalidPattern("Filter is not an object", noun=noun, hint='Write an object: {"source": ["aws.s3"]}.')
-    return value if isinstance(value, dict) and value is not pattern else _object(value, Where(noun))
+    return value if isinstance(value, dict) and value is not pattern else _object(value, Location(noun))
 
 
 def _decoded(text: str | bytes | bytearray, noun: str) -> Any:
@@ -246,7 +246,7 @@ def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is no JSON number")
 
 
-def _object(value: Mapping[Any, Any], where: Where) -> dict[str, Any]:
+def _object(value: Mapping[Any, Any], where: Location) -> dict[str, Any]:
     """A copy in which everything is JSON: a dict of the caller may hold anything."""
     copy: dict[str, Any] = {}
     for name, item in value.items():
@@ -256,7 +256,7 @@ def _object(value: Mapping[Any, Any], where: Where) -> dict[str, Any]:
     return copy
 
 
-def _value(value: Any, where: Where) -> Any:
+def _value(value: Any, where: Location) -> Any:
     if isinstance(value, Mapping):
         return _object(value, where)
     if isinstance(value, list | tuple):

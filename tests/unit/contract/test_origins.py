@@ -16,9 +16,9 @@ from silversmith.contract.layout import with_origins
 from silversmith.convert import convert
 from silversmith.formats import Reader
 from silversmith.formats.archives.content import Content
-from silversmith.formats.csv.dialect import Dialect
+from silversmith.formats.csv.dialect import CsvDialect
 from silversmith.formats.csv.reader import origins_of
-from silversmith.formats.csv.records import Layout, Records
+from silversmith.formats.csv.records import Header, Records
 from silversmith.formats.table import Table
 from silversmith.lineage import Lineage
 from silversmith.stores import Head, Source
@@ -122,7 +122,7 @@ PIECES = st.sampled_from(["a", "1", '"', '""', ",", '"x\ny"', "\n", "\r\n", "\r"
 )
 @settings(max_examples=200, deadline=None)
 def test_the_same_is_found_with_and_without_passing_by(body: str, width: int, size: int, data: st.DataObject) -> None:
-    dialect = Dialect(",", '"')
+    dialect = CsvDialect(",", '"')
     text = body.encode()
     try:
         records = {
@@ -131,6 +131,6 @@ def test_the_same_is_found_with_and_without_passing_by(body: str, width: int, si
     except Exception:  # noqa: BLE001 -- a quote that is never closed: no table comes of it
         return
     wanted = data.draw(st.sets(st.sampled_from(sorted(records)))) if records else set()
-    layout = Layout(dialect, [f"c{place}" for place in range(width)], body=0, line=1)
-    found = origins_of(Content("a.csv", text, None), layout, wanted, size=size)
+    header = Header(dialect, [f"c{place}" for place in range(width)], body=0, line=1)
+    found = origins_of(Content("a.csv", text, None), header, wanted, size=size)
     assert found == {number: records[number] for number in wanted}

@@ -33,8 +33,8 @@ from polars.exceptions import PanicException, PolarsError
 
 from silversmith.formats import text
 from silversmith.formats.archives.content import Content
-from silversmith.formats.csv.dialect import Csv, Dialect
-from silversmith.formats.csv.records import Layout, Malformed, Records, Shape, rows_of
+from silversmith.formats.csv.dialect import Csv, CsvDialect
+from silversmith.formats.csv.records import Header, Malformed, Records, Shape, rows_of
 from silversmith.formats.table import Table, col, malformed_frame, row_numbers
 
 #: Bytes read at once: as typed columns, and as text, which takes several times the memory. A block costs 3 ms besides.
@@ -51,6 +51,9 @@ _WAITING = 2
 
 #: Bytes at the end of a block in which a line's end is looked for first.
 _LOOK = 64 * 1024
+
+#: Bytes whose quotes are looked at in one column.
+_COMPARED = 256 * 1024
 
 _NEWLINE, _RETURN = ord("\n"), ord("\r")
 
@@ -74,12 +77,12 @@ class Part(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Stream:
+class CsvStream:
     """A CSV file whose blocks are read as columns of these ``dtypes``, by their names."""
 
     content: Content
     options: Csv
-    layout: Layout
+    header: Header
     dtypes: Mapping[str, pl.DataType]
     block: int = BLOCK
 
@@ -106,7 +109,7 @@ class Stream:
             DataError: as :meth:`parts`.
         """
         number = 1
-        plain = replace(self, dtypes=dict.fromkeys(self.layout.names, pl.String()))
+        plain = replace(self, dtypes=dict.fromkeys(self.header.names, pl.String()))
         for part in plain.parts(_unchanged):
             if part.judged is None:
                 assert part.table is not None, "a part is judged or text"
@@ -126,7 +129,7 @@ class Stream:
         with (
             closing(_Bytes(self.content)) as source,
             ThreadPoolExecutor(min(pl.thread_pool_size() + 2, _MOST_WORKERS)) as pool,
-            closing(_Ahead(source, pool, partial(_judged, self, judge), self.layout.body, self.block)) as blocks,
+            closing(_Ahead(source, pool, partial(_judged, self, judge), self.header.body, self.block)) as blocks,
         ):
             yield None
             yield from _Pass(self, source, blocks).run()
@@ -136,7 +139,9 @@ def _unchanged(frame: pl.DataFrame) -> pl.DataFrame:
     return frame
 
 
-def _judged(stream: Stream, judge: Judge, source: _Bytes, start: int, end: int, *, whole: bool) -> pl.DataFrame | None:
+def _judged(
+    stream: CsvStream, judge: Judge, source: _Bytes, start: int, end: int, *, whole: bool
+) -> pl.DataFrame | None:
     """A block as the judge answers; None where it has to be read as text."""
     frame = frame_of(source.read(start, end), stream) if whole else None
     return None if frame is None else judge(frame)
@@ -231,18 +236,18 @@ def _line_end(source: _Bytes, start: int, end: int) -> int | None:
 class _Pass:
     """One reading of a stream. ``uncounted`` are the blocks whose line ends nobody has needed to know so far."""
 
-    stream: Stream
+    stream: CsvStream
     source: _Bytes
     blocks: _Ahead
     records: int = 0
     uncounted: list[tuple[int, int]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        layout = self.stream.layout
-        self.line = layout.line
-        self.malformed = Malformed(len(layout.names), ragged=self.stream.options.ragged)
-        self.shape = Shape(layout.dialect, len(layout.names))
-        self.plain = replace(self.stream, dtypes=dict.fromkeys(layout.names, pl.String()))
+        header = self.stream.header
+        self.line = header.line
+        self.malformed = Malformed(len(header.names), ragged=self.stream.options.ragged)
+        self.shape = Shape(header.dialect, len(header.names))
+        self.plain = replace(self.stream, dtypes=dict.fromkeys(header.names, pl.String()))
 
     def run(self) -> Iterator[Part]:
         for block in self.blocks:
@@ -286,24 +291,24 @@ class _Pass:
     def _records(self, position: int, until: int) -> tuple[pl.DataFrame, int]:
         """The records from there up to a byte at least, one by one."""
         self.source.file.seek(position)
-        layout = self.stream.layout
-        records = Records(self.source.file, layout.dialect, line=self.line)
+        header = self.stream.header
+        records = Records(self.source.file, header.dialect, line=self.line)
         rows, numbers, self.records = rows_of(records, self.malformed, self.records, until)
         self.line = records.line
         nulls = {"", *self.stream.options.null_values}
-        cells = zip(*rows, strict=True) if rows else [()] * len(layout.names)
+        cells = zip(*rows, strict=True) if rows else [()] * len(header.names)
         columns = [
             pl.Series(name, [None if cell in nulls else cell for cell in column], dtype=pl.String)
-            for name, column in zip(layout.names, cells, strict=True)
+            for name, column in zip(header.names, cells, strict=True)
         ]
         return pl.DataFrame([*columns, row_numbers(numbers)]), records.position
 
 
-def frame_of(data: bytes, stream: Stream) -> pl.DataFrame | None:
+def frame_of(data: bytes, stream: CsvStream) -> pl.DataFrame | None:
     """A block as Polars reads it into the stream's types; None where that may not be right."""
     if b"\0" in data or not (data.isascii() or _is_utf8(data)):
         return None
-    dialect, names, options = stream.layout.dialect, stream.layout.names, stream.options
+    dialect, names, options = stream.header.dialect, stream.header.names, stream.options
     quoted = dialect.quote is not None and dialect.quote.encode() in data
     misread = data.startswith(_MISREAD)
     try:
@@ -358,19 +363,17 @@ class _Quotes(NamedTuple):
     hollow: bool = True
 
 
-def quotes_of(data: bytes, dialect: Dialect) -> _Quotes:
+def quotes_of(data: bytes, dialect: CsvDialect) -> _Quotes:
     """Paired where each odd one is where a field begins, each even one where it ends.
 
-    All bytes are compared at once, with no lock of Python's held, and with as few calls of Polars' engine as can be:
-    each costs as much as a MB.
+    The bytes beside all quotes are compared at once, with no lock of Python's held. They become columns in pieces:
+    memory for a large one is mapped anew each time, which costs more than the pieces do.
     """
     separator, quote = dialect.separator.encode(), str(dialect.quote).encode()
     if len(separator) != 1 or len(quote) != 1:
         return _Quotes(paired=False)
-    column = pl.Series([data]).cast(pl.List(pl.UInt8)).item()
-    quotes = column == quote[0]
-    before = _with_edge(column.head(-1).filter(quotes.slice(1)), first=bool(quotes[0]))
-    after = _with_edge(column.slice(1).filter(quotes.head(-1)), last=bool(quotes[-1]))
+    sides = [_beside(data, start, quote[0]) for start in range(0, len(data), _COMPARED)]
+    before, after = pl.concat([one for one, _ in sides]), pl.concat([other for _, other in sides])
     if len(before) % 2:
         return _Quotes(paired=False)
     opening = _alternating(1 << len(before).bit_length()).head(len(before))
@@ -379,11 +382,14 @@ def quotes_of(data: bytes, dialect: Dialect) -> _Quotes:
     return _Quotes(bool((opens & closes).all()), bool(((after == quote[0]) & opening).any()))
 
 
-def _with_edge(neighbours: pl.Series, *, first: bool = False, last: bool = False) -> pl.Series:
-    """The neighbours of quotes, with line ends for those that lie beyond the data."""
-    edge = pl.Series([_NEWLINE], dtype=pl.UInt8)
-    parts = [*[edge] * first, neighbours, *[edge] * last]
-    return pl.concat(parts) if len(parts) > 1 else neighbours
+def _beside(data: bytes, start: int, quote: int) -> tuple[pl.Series, pl.Series]:
+    """The bytes before and after each quote of a piece of the data, which stands between line ends."""
+    piece = data[max(0, start - 1) : start + _COMPARED + 1]
+    piece = piece if start else b"\n" + piece
+    piece = piece + b"\n" if start + _COMPARED >= len(data) else piece
+    column = pl.Series([piece]).cast(pl.List(pl.UInt8)).item()
+    quotes = column.slice(1, len(column) - 2) == quote
+    return column.head(-2).filter(quotes), column.slice(2).filter(quotes)
 
 
 @lru_cache(2)

@@ -112,7 +112,7 @@ def _other_problem(options: Csv) -> str:
 
 
 @dataclass(frozen=True)
-class Dialect:
+class CsvDialect:
     """How fields and records are told apart.
 
     ``quote`` None: quotes mean nothing. ``comment``: lines that begin with it are skipped. ``padded``: blanks after a
@@ -144,7 +144,7 @@ class Dialect:
         return description | ({"padded": True} if self.padded else {})
 
 
-def spelled(line: str, dialect: Dialect) -> str:
+def spelled(line: str, dialect: CsvDialect) -> str:
     """A line as Python's csv module takes it, which leaves out every escape: before what needs none, it is doubled."""
     escape = dialect.escape
     if not escape or escape not in line:
@@ -168,13 +168,13 @@ _RECORDS = 50
 _LONGEST_NAME = 64
 
 
-def dialect_of(name: str, sample: str, options: Csv, *, is_whole: bool) -> Dialect:
+def dialect_of(name: str, sample: str, options: Csv, *, is_whole: bool) -> CsvDialect:
     """The dialect of a file; ``sample`` is the text that it begins with, or all of it."""
     first = _Sample(sample, options, is_whole=is_whole)
     quote = '"' if options.quote == AUTO else options.quote
     escape = None if options.escape == AUTO else options.escape
     separator = _separator(name.lower(), first, options, quote, escape)
-    plain = Dialect(separator, quote, options.comment, escape, options.padded is True)
+    plain = CsvDialect(separator, quote, options.comment, escape, options.padded is True)
     padded = replace(plain, padded=True)
     if options.padded is None and first.looks_padded(plain) and first.is_regular(padded):
         return padded
@@ -202,7 +202,7 @@ class _Sample:
             lines = [line for line in lines if not line.startswith(options.comment)]
         self._lines = lines
         self._is_whole = is_whole
-        self._widths: dict[Dialect, list[int]] = {}
+        self._widths: dict[CsvDialect, list[int]] = {}
         self.text = "".join(lines[:_RECORDS])
 
     def first(self, quote: str | None) -> str:
@@ -214,13 +214,13 @@ class _Sample:
                 return record
         return lines[0] if lines else ""
 
-    def widths(self, dialect: Dialect) -> list[int]:
+    def widths(self, dialect: CsvDialect) -> list[int]:
         """How many fields each of the first records has; none where a record cannot be read."""
         if dialect not in self._widths:
             self._widths[dialect] = self._counted(dialect)
         return self._widths[dialect]
 
-    def _counted(self, dialect: Dialect) -> list[int]:
+    def _counted(self, dialect: CsvDialect) -> list[int]:
         records = csv.reader((spelled(line, dialect) for line in self._lines), **dialect.options())
         widths: list[int] = []
         try:
@@ -231,27 +231,27 @@ class _Sample:
             return widths if "end of data" in str(error) and not self._is_whole else []
         return widths
 
-    def agreement(self, dialect: Dialect) -> tuple[float, int]:
+    def agreement(self, dialect: CsvDialect) -> tuple[float, int]:
         """Which share of the records has as many fields as the first, and how many that is; one field is none."""
         widths = self.widths(dialect)
         if not widths or widths[0] < 2:
             return 0.0, 0
         return widths.count(widths[0]) / len(widths), widths[0]
 
-    def table_below(self, dialect: Dialect) -> tuple[float, int]:
+    def table_below(self, dialect: CsvDialect) -> tuple[float, int]:
         """The same of the records after the first, if most of them agree: then the first is a title."""
         width, records = ([*Counter(self.widths(dialect)[1:]).most_common(1), (0, 0)])[0]
         share = records / max(1, len(self.widths(dialect)) - 1)
         return (share, width) if width > 1 and records > 1 and share > 0.5 else (0.0, 0)
 
-    def is_regular(self, dialect: Dialect) -> bool:
+    def is_regular(self, dialect: CsvDialect) -> bool:
         return len(set(self.widths(dialect))) == 1
 
-    def is_table(self, dialect: Dialect) -> bool:
+    def is_table(self, dialect: CsvDialect) -> bool:
         """Whether the records are regular and have columns: a separator that splits nothing splits all alike."""
         return self.is_regular(dialect) and self.widths(dialect)[0] > 1
 
-    def looks_padded(self, dialect: Dialect) -> bool:
+    def looks_padded(self, dialect: CsvDialect) -> bool:
         """Whether the first record has a quote after a separator and blanks."""
         if not dialect.quote:
             return False
@@ -264,7 +264,7 @@ def _separator(name: str, sample: _Sample, options: Csv, quote: str | None, esca
         return options.separator
     first = sample.first(quote)
     inside = _inside(first, options)
-    dialects = {mark: Dialect(mark, quote, escape=escape) for mark in _candidates(options)}
+    dialects = {mark: CsvDialect(mark, quote, escape=escape) for mark in _candidates(options)}
     named = next((mark for ending, mark in _NAMED.items() if name.endswith(ending)), None)
     if named is not None:
         others = [mark for mark in inside if sample.is_table(dialects[mark])]
@@ -276,7 +276,7 @@ def _separator(name: str, sample: _Sample, options: Csv, quote: str | None, esca
     return max(inside, key=lambda mark: (*sample.agreement(dialects[mark]), f"{mark} " not in first))
 
 
-def _below_title(sample: _Sample, dialects: Mapping[str, Dialect]) -> str:
+def _below_title(sample: _Sample, dialects: Mapping[str, CsvDialect]) -> str:
     """The separator of the records after the first one, which has none: it may be a title, or name the one column.
 
     Marks that a blank follows are those of sentences.
@@ -294,7 +294,7 @@ def _inside(first: str, options: Csv) -> list[str]:
     return [mark for mark in _candidates(options) if mark in first]
 
 
-def _others(plain: Dialect, sample: _Sample, options: Csv) -> Iterator[Dialect]:
+def _others(plain: CsvDialect, sample: _Sample, options: Csv) -> Iterator[CsvDialect]:
     """Other dialects that the lines have signs of, the likeliest first."""
     separators = dict.fromkeys(
         [plain.separator, *([] if options.separator else _inside(sample.first(plain.quote), options))]
@@ -312,10 +312,10 @@ def looks_separated(text: str) -> bool:
     """Whether text is CSV, if its name says nothing: short names in the first record, each once, and as many fields
     in each of the next."""
     sample = _Sample(text, Csv(), is_whole=False)
-    return any(_names_a_table(sample, Dialect(separator, '"')) for separator in SEPARATORS)
+    return any(_names_a_table(sample, CsvDialect(separator, '"')) for separator in SEPARATORS)
 
 
-def _names_a_table(sample: _Sample, dialect: Dialect) -> bool:
+def _names_a_table(sample: _Sample, dialect: CsvDialect) -> bool:
     if len(sample.widths(dialect)) < 2 or not sample.is_table(dialect):
         return False
     names = next(csv.reader(io.StringIO(sample.first(dialect.quote), newline=""), **dialect.options()), [])

@@ -16,9 +16,9 @@ from polars.io.plugins import register_io_source
 
 from silversmith.formats import infer, text
 from silversmith.formats.archives.content import Content
-from silversmith.formats.csv.blocks import BLOCK, NATIVE, TEXT_BLOCK, Stream
-from silversmith.formats.csv.dialect import Csv, Dialect, announced, dialect_of
-from silversmith.formats.csv.records import Layout, Malformed, Records, Shape, layout_of, names_of, rows_of
+from silversmith.formats.csv.blocks import BLOCK, NATIVE, TEXT_BLOCK, CsvStream
+from silversmith.formats.csv.dialect import Csv, CsvDialect, announced, dialect_of
+from silversmith.formats.csv.records import Header, Malformed, Records, Shape, header_of, names_of, rows_of
 from silversmith.formats.encoding import in_utf8
 from silversmith.formats.origins import LONGEST, Origins
 from silversmith.formats.table import ROW, Table, col, malformed_frame, row_numbers, shorten
@@ -59,7 +59,9 @@ def _read(content: Content, *, options: Csv, declared: Collection[str], small: i
     return _read_large(content, options, declared, block)
 
 
-def stream_of(content: Content, options: Csv, schema: Mapping[str, pl.DataType], block: int = BLOCK) -> Stream | None:
+def stream_of(
+    content: Content, options: Csv, schema: Mapping[str, pl.DataType], block: int = BLOCK
+) -> CsvStream | None:
     """A file on disk as a stream of blocks whose columns have the contract's types; None where it cannot be one.
 
     Raises:
@@ -69,33 +71,33 @@ def stream_of(content: Content, options: Csv, schema: Mapping[str, pl.DataType],
         return None
     text.refuse_empty(content)
     options = announced(content, options)
-    layout = _layout(content, options)
-    if layout.dialect.escape or layout.dialect.padded or not all(name in schema for name in layout.names):
+    header = _header(content, options)
+    if header.dialect.escape or header.dialect.padded or not all(name in schema for name in header.names):
         return None
-    dtypes = {name: _read_as(schema[name], options) for name in layout.names}
-    return Stream(content, options, layout, dtypes, block)
+    dtypes = {name: _read_as(schema[name], options) for name in header.names}
+    return CsvStream(content, options, header, dtypes, block)
 
 
 def _read_as(dtype: pl.DataType, options: Csv) -> pl.DataType:
     return dtype if dtype in NATIVE and not options.decimal_comma else pl.String()
 
 
-def described(stream: Stream) -> Table:
+def described(stream: CsvStream) -> Table:
     """The table of a stream without its rows: its format, its dialect, and the places of its records."""
     encoding = text.UTF8 if stream.options.encoding is None else {"encoding": stream.options.encoding}
     return Table(
         pl.LazyFrame(),
         stream.format,
         decimal_comma=stream.options.decimal_comma,
-        dialect={**stream.layout.dialect.describe(), **encoding},
-        origins=partial(origins_of, stream.content, stream.layout),
+        dialect={**stream.header.dialect.describe(), **encoding},
+        origins=partial(origins_of, stream.content, stream.header),
     )
 
 
-def _layout(content: Content, options: Csv) -> Layout:
+def _header(content: Content, options: Csv) -> Header:
     sample = content.head(_SAMPLE).removeprefix(text.BOM).decode("utf-8", "replace")
     dialect = dialect_of(content.name, sample, options, is_whole=content.size <= _SAMPLE)
-    return layout_of(content, dialect, options)
+    return header_of(content, dialect, options)
 
 
 # Small files.
@@ -134,7 +136,7 @@ def _read_small(content: Content, data: bytes, options: Csv, declared: Collectio
     )
 
 
-def _parse(decoded: str, dialect: Dialect, options: Csv) -> _Parsed | None:
+def _parse(decoded: str, dialect: CsvDialect, options: Csv) -> _Parsed | None:
     """All records at once; None where anything is out of the ordinary."""
     if options.skip_lines or options.comment or dialect.escape:
         return None
@@ -150,15 +152,15 @@ def _parse(decoded: str, dialect: Dialect, options: Csv) -> _Parsed | None:
     return _Parsed(names, rows, range(1, len(rows) + 1), [])
 
 
-def _parse_carefully(content: Content, dialect: Dialect, options: Csv) -> _Parsed:
+def _parse_carefully(content: Content, dialect: CsvDialect, options: Csv) -> _Parsed:
     """Record by record, so that each malformed one is known by its line, and the rest is kept."""
-    layout = layout_of(content, dialect, options)
-    malformed = Malformed(len(layout.names), ragged=options.ragged)
+    header = header_of(content, dialect, options)
+    malformed = Malformed(len(header.names), ragged=options.ragged)
     with content.open() as file:
-        file.seek(layout.body)
-        rows, numbers, _ = rows_of(Records(file, dialect, line=layout.line), malformed)
+        file.seek(header.body)
+        rows, numbers, _ = rows_of(Records(file, dialect, line=header.line), malformed)
     malformed.refuse_header(len(rows))
-    return _Parsed(layout.names, rows, numbers, malformed.records)
+    return _Parsed(header.names, rows, numbers, malformed.records)
 
 
 def _numeric(declared: Collection[str]) -> set[str]:
@@ -190,9 +192,9 @@ def _read_large(content: Content, options: Csv, declared: Collection[str], block
 
     A file on disk is read again for each use of its rows.
     """
-    layout = _layout(content, options)
-    texts = dict.fromkeys(layout.names, pl.String())
-    stream = Stream(content, options, layout, texts, block)
+    header = _header(content, options)
+    texts = dict.fromkeys(header.names, pl.String())
+    stream = CsvStream(content, options, header, texts, block)
     malformed, frames, height = [], [pl.DataFrame(schema={**texts, ROW: pl.UInt64})], 0
     for part in stream.texts():
         assert part.frame is not None
@@ -205,8 +207,8 @@ def _read_large(content: Content, options: Csv, declared: Collection[str], block
         rows = pl.concat(frames).lazy()
     else:
         rows = register_io_source(partial(_frames, stream), schema=frames[0].schema, is_pure=True)
-    undeclared = [name for name in layout.names if name not in declared]
-    rows = _ungrouped(rows, undeclared, _numeric(declared) & set(layout.names), options)
+    undeclared = [name for name in header.names if name not in declared]
+    rows = _ungrouped(rows, undeclared, _numeric(declared) & set(header.names), options)
     frame = None
     if content.data is not None:
         frame = _inferred(rows.collect(engine="in-memory"), undeclared, options)
@@ -220,15 +222,15 @@ def _read_large(content: Content, options: Csv, declared: Collection[str], block
         frame=frame,
         malformed=pl.concat(malformed) if malformed else None,
         decimal_comma=options.decimal_comma,
-        dialect=layout.dialect.describe(),
+        dialect=header.dialect.describe(),
         height=height,
         scratch=content.scratch,
-        origins=partial(origins_of, content, layout),
+        origins=partial(origins_of, content, header),
     )
 
 
 def _frames(
-    stream: Stream, columns: list[str] | None, predicate: pl.Expr | None, most: int | None, _size: int | None
+    stream: CsvStream, columns: list[str] | None, predicate: pl.Expr | None, most: int | None, _size: int | None
 ) -> Iterator[pl.DataFrame]:
     """The rows as Polars asks a source for them. ``most`` rows are taken before the predicate is."""
     for part in stream.texts():
@@ -272,14 +274,14 @@ def _inferred(frame: pl.DataFrame, names: list[str], options: Csv) -> pl.DataFra
 # The places of records, for the few that a contract rejects.
 
 
-def _origins_of_small(content: Content, dialect: Dialect, options: Csv, numbers: Collection[int]) -> Origins:
-    return origins_of(content, layout_of(content, dialect, options), numbers)
+def _origins_of_small(content: Content, dialect: CsvDialect, options: Csv, numbers: Collection[int]) -> Origins:
+    return origins_of(content, header_of(content, dialect, options), numbers)
 
 
-def origins_of(content: Content, layout: Layout, numbers: Collection[int], *, size: int = _ORIGINS) -> Origins:
+def origins_of(content: Content, header: Header, numbers: Collection[int], *, size: int = _ORIGINS) -> Origins:
     """The lines and texts of records, by their numbers. Regular blocks without any of them are only counted."""
     origins: dict[int, tuple[int, str]] = {}
-    shape, body, line, passed = Shape(layout.dialect, len(layout.names)), layout.body, layout.line, 0
+    shape, body, line, passed = Shape(header.dialect, len(header.names)), header.body, header.line, 0
     remaining = sorted(numbers, reverse=True)
     with content.open() as file:
         while remaining:
@@ -293,7 +295,7 @@ def origins_of(content: Content, layout: Layout, numbers: Collection[int], *, si
                 passed, body, line = passed + records, body + cut, line + text.line_ends(block[:cut])
                 continue
             file.seek(body)
-            reader = Records(file, layout.dialect, line=line)
+            reader = Records(file, header.dialect, line=line)
             for record in reader:
                 passed += 1
                 if remaining and passed == remaining[-1]:

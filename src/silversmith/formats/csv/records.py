@@ -11,7 +11,7 @@ from typing import BinaryIO
 from silversmith.errors import DataError, Place
 from silversmith.formats import text
 from silversmith.formats.archives.content import Content
-from silversmith.formats.csv.dialect import Csv, Dialect, spelled
+from silversmith.formats.csv.dialect import Csv, CsvDialect, spelled
 from silversmith.formats.table import checked_names, shorten
 
 #: The longest line, and the longest field, that is read record by record, in bytes or characters. A longer one nearly
@@ -43,7 +43,7 @@ class Records:
     After each record, ``position`` (in bytes) and ``line`` say where the next one begins.
     """
 
-    def __init__(self, file: BinaryIO, dialect: Dialect, *, line: int = 1) -> None:
+    def __init__(self, file: BinaryIO, dialect: CsvDialect, *, line: int = 1) -> None:
         self._file = file
         self._dialect = dialect
         self._comment = dialect.comment.encode() if dialect.comment else None
@@ -100,16 +100,16 @@ class Records:
 
 
 @dataclass(frozen=True)
-class Layout:
+class Header:
     """The names of the columns, and where the records after the header begin: at byte ``body``, on line ``line``."""
 
-    dialect: Dialect
+    dialect: CsvDialect
     names: list[str]
     body: int
     line: int
 
 
-def layout_of(content: Content, dialect: Dialect, options: Csv) -> Layout:
+def header_of(content: Content, dialect: CsvDialect, options: Csv) -> Header:
     """Read the first record, record by record."""
     with content.open() as file:
         start = len(text.BOM) if file.read(3) == text.BOM else 0
@@ -129,7 +129,7 @@ def layout_of(content: Content, dialect: Dialect, options: Csv) -> Layout:
         raise _bad_header(first)
     names = names_of(first.fields, options, line=first.line)
     return (
-        Layout(dialect, names, records.position, records.line) if options.header else Layout(dialect, names, body, line)
+        Header(dialect, names, records.position, records.line) if options.header else Header(dialect, names, body, line)
     )
 
 
@@ -260,7 +260,7 @@ def rows_of(
 class Shape:
     """What regular records look like: ``width`` fields each."""
 
-    def __init__(self, dialect: Dialect, width: int) -> None:
+    def __init__(self, dialect: CsvDialect, width: int) -> None:
         self._separator = dialect.separator.encode()
         self._quote = dialect.quote.encode() if dialect.quote else None
         self._comment = dialect.comment.encode() if dialect.comment else None

@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from silversmith.formats.csv.blocks import quotes_of
-from silversmith.formats.csv.dialect import Dialect
+from silversmith.formats.csv.blocks import _COMPARED, quotes_of
+from silversmith.formats.csv.dialect import CsvDialect
 
 PAIRED = re.compile(rb'(?:[^"]*+(?<![^,\n])"[^"]*+"(?![^,\r\n]))*+[^"]*+')
-COMMA = Dialect(",", '"')
+COMMA = CsvDialect(",", '"')
 
 FIELD = st.sampled_from(["a", "", '"a"', '""', '"a,b"', '"a\nb"', '"', 'a"', '"a""b"', '"a"b', 'a"b"', '"\r"', "ü"])
 RECORD = st.tuples(st.lists(FIELD, min_size=1), st.sampled_from(["\n", "\r\n", "\r", ""]))
@@ -37,11 +37,18 @@ def test_fields_of_nothing_but_quotes(records: list[tuple[list[str], str]]) -> N
         assert found.hollow is (b'""' in data)
 
 
+@pytest.mark.parametrize("cell", ['"a"', '""', 'a"b', '"a', '"\n"'])
+@pytest.mark.parametrize("place", range(-8, 8))
+def test_at_the_ends_of_the_pieces_that_are_compared(cell: str, place: int) -> None:
+    data = b"x" * (_COMPARED + place - 3) + b",y," + cell.encode() + b',"z"\n' + b'"w",v\n' * 100
+    assert quotes_of(data, COMMA).paired is (PAIRED.fullmatch(data) is not None)
+
+
 @pytest.mark.parametrize("separator", ["\t", ";", "|"])
 def test_with_another_separator(separator: str) -> None:
-    assert quotes_of(f'a{separator}"b"\n'.encode(), Dialect(separator, '"')).paired
-    assert not quotes_of(b'a,"b"\n', Dialect(separator, '"')).paired
+    assert quotes_of(f'a{separator}"b"\n'.encode(), CsvDialect(separator, '"')).paired
+    assert not quotes_of(b'a,"b"\n', CsvDialect(separator, '"')).paired
 
 
 def test_a_quote_of_several_bytes_proves_nothing() -> None:
-    assert not quotes_of("«a«,b\n".encode(), Dialect(",", "«")).paired
+    assert not quotes_of("«a«,b\n".encode(), CsvDialect(",", "«")).paired
