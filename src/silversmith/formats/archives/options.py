@@ -7,12 +7,11 @@ from dataclasses import dataclass
 from silversmith.errors import DefinitionError
 from silversmith.formats.arrow import Arrow
 from silversmith.formats.avro import Avro
-from silversmith.formats.csv_options import Csv
+from silversmith.formats.csv import Csv
 from silversmith.formats.custom import CustomReader
 from silversmith.formats.excel import Excel
-from silversmith.formats.fixed_width import FixedWidth
 from silversmith.formats.json import Json
-from silversmith.formats.lines import Lines
+from silversmith.formats.lines import FixedWidth, Lines
 from silversmith.formats.parquet import Parquet
 from silversmith.formats.xml import Xml
 from silversmith.patterns import InvalidPattern
