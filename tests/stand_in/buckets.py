@@ -27,7 +27,7 @@ class Version:
     """One version of an object; ``body`` None: a delete marker. ``id`` is empty where the bucket did not keep versions.
 
     ``checksum`` has an algorithm as headers name it and the value in base64; ``kind`` is FULL_OBJECT or COMPOSITE.
-    ``number`` counts the writes of the bucket.
+    ``number`` counts the writes of the bucket; ``parts`` are the sizes of the parts that it was uploaded in.
     """
 
     key: str
@@ -40,6 +40,7 @@ class Version:
     checksum: tuple[str, str] | None = None
     kind: str = "FULL_OBJECT"
     encryption: str = "AES256"
+    parts: tuple[int, ...] = ()
 
     @property
     def content(self) -> bytes:
@@ -178,6 +179,7 @@ class Bucket:
                 checksum=upload.algorithm and _of_parts(upload, parts),
                 kind=upload.kind,
                 encryption=upload.encryption,
+                parts=tuple(map(len, parts)),
             )
 
     def upload(self, upload_id: str) -> Upload:

@@ -143,6 +143,8 @@ def _get(bucket: Bucket, request: Request) -> Answer:
         "Accept-Ranges": "bytes",
         **{f"x-amz-meta-{name}": value for name, value in version.metadata.items()},
     }
+    if "partNumber" in request.query:
+        return _part(version, int(request.query["partNumber"]), headers)
     if request.range:
         first, last = _range(request.range, len(version.content))
         headers["Content-Range"] = f"bytes {first}-{last}/{len(version.content)}"
@@ -152,6 +154,22 @@ def _get(bucket: Bucket, request: Request) -> Answer:
     if version.checksum and request.headers.get("x-amz-checksum-mode") == "ENABLED":
         headers |= _checksum(version)
     return Answer(200, version.content, headers)
+
+
+def _part(version: Version, number: int, headers: dict[str, str]) -> Answer:
+    """One part of an object; all of it is the first part of what was uploaded at once.
+
+    https://docs.aws.amazon.com/AmazonS3/latest/API/API_GetObject.html
+    """
+    sizes = version.parts or (len(version.content),)
+    if not 1 <= number <= len(sizes):
+        raise S3Error(416, "InvalidPartNumber", "The requested partnumber is not satisfiable")
+    first = sum(sizes[: number - 1])
+    body = version.content[first : first + sizes[number - 1]]
+    headers["Content-Range"] = f"bytes {first}-{first + len(body) - 1}/{len(version.content)}"
+    if version.parts:
+        headers["x-amz-mp-parts-count"] = str(len(sizes))
+    return Answer(206, body, headers)
 
 
 def _range(text: str, size: int) -> tuple[int, int]:

@@ -141,6 +141,10 @@ def test_an_upload_in_parts(bucket: Bucket, client: Any, kind: str) -> None:
     head = client.head_object(**where, ChecksumMode="ENABLED")
     assert (head["ChecksumType"], head["ChecksumCRC32"].endswith("-2")) == (kind, kind == "COMPOSITE")
     assert client.get_object(**where, ChecksumMode="ENABLED")["Body"].read() == b"".join(parts)
+    first = client.head_object(**where, PartNumber=1)
+    assert (first["ContentLength"], first["PartsCount"]) == (5 * MB, 2)
+    assert client.get_object(**where, PartNumber=2)["Body"].read() == b"b"
+    assert refused(lambda: client.head_object(**where, PartNumber=3)) == (416, "416")
     aborted = client.create_multipart_upload(**where)["UploadId"]
     client.abort_multipart_upload(**where, UploadId=aborted)
     assert bucket.uploads == {}
