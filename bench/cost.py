@@ -36,7 +36,7 @@ from bench.measure import Measured, machine, progress, run
 from bench.peers import ROOT
 from bench.s3_server import BUCKETS, client, served
 from bench.tables import number, table
-from silversmith.handler import LANES
+from silversmith.function.handler import LANES
 
 MEMORIES = (512, 1769, 3538)
 

@@ -58,7 +58,7 @@ def handler(event, context):
 #: The sides of the comparison: what is imported, and which handler is booted.
 SIDES = {
     "least: polars, boto3": ("polars, boto3", "least.handler"),
-    "Silversmith": ("silversmith.handler, boto3", "silversmith.handler.handler"),
+    "Silversmith": ("silversmith.function.handler, boto3", "silversmith.function.handler.handler"),
 }
 
 

@@ -13,11 +13,11 @@ from typing import Any
 from moto.cloudformation.parsing import resource_class_from_type
 
 from silversmith.aws.account import Account
-from silversmith.deployment import Deployment
 from silversmith.events import ObjectEvent, object_created
-from silversmith.handler import SystemUnavailable, build
+from silversmith.function.handler import SystemUnavailable, build
 from silversmith.operations.aws import AwsTarget, open_stack
 from silversmith.pipeline import Located, Pipeline, locate
+from silversmith.pipeline.deployment import Deployment
 from silversmith.template import compile as compile_template
 from silversmith.template.names import logical
 

@@ -15,7 +15,7 @@ PACKAGE = "silversmith"
 SOURCE = Path(__file__).resolve().parents[1] / "src"
 
 #: What a Lambda function starts with: its bundle needs these modules and all that they import.
-ENTRY_POINTS = ("silversmith.handler", "silversmith.reconciler")
+ENTRY_POINTS = ("silversmith.function.handler", "silversmith.reconcile.handler")
 
 #: What is counted, the most that there may be, and why it is that much.
 LIMITS = {

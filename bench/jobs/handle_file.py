@@ -13,10 +13,10 @@ import time
 from pathlib import Path
 
 from bench.messages import Context, batch
-from silversmith.handler import Handler
+from silversmith.function.handler import Handler
+from silversmith.function.outcome import Report
 from silversmith.local.lake import LakeFolder
 from silversmith.pipeline import load
-from silversmith.report import Report
 
 
 def main() -> None:

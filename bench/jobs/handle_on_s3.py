@@ -21,7 +21,7 @@ import boto3
 
 from bench.measure import cpu_seconds
 from bench.messages import Context, batch
-from silversmith.handler import build
+from silversmith.function.handler import build
 from silversmith.stores.s3 import connect
 
 

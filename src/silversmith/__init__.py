@@ -8,7 +8,6 @@ from silversmith.errors import DataError, DefinitionError
 
 if TYPE_CHECKING:
     from silversmith.contract import Contract
-    from silversmith.deployment import Deployment, Vpc
     from silversmith.formats import (
         Archive,
         Arrow,
@@ -22,9 +21,10 @@ if TYPE_CHECKING:
         Parquet,
         Xml,
     )
-    from silversmith.lookups import Context
     from silversmith.pipeline import Pipeline
-    from silversmith.writers import CustomWriter
+    from silversmith.pipeline.deployment import Deployment, Vpc
+    from silversmith.pipeline.lookups import Context
+    from silversmith.pipeline.writers import CustomWriter
 
 __all__ = [
     "Archive",
@@ -53,19 +53,19 @@ _LATE = {
     "Archive": "silversmith.formats",
     "Arrow": "silversmith.formats",
     "Avro": "silversmith.formats",
-    "Context": "silversmith.lookups",
+    "Context": "silversmith.pipeline.lookups",
     "Contract": "silversmith.contract",
     "Csv": "silversmith.formats",
     "CustomReader": "silversmith.formats",
-    "CustomWriter": "silversmith.writers",
-    "Deployment": "silversmith.deployment",
+    "CustomWriter": "silversmith.pipeline.writers",
+    "Deployment": "silversmith.pipeline.deployment",
     "Excel": "silversmith.formats",
     "FixedWidth": "silversmith.formats",
     "Json": "silversmith.formats",
     "Lines": "silversmith.formats",
     "Parquet": "silversmith.formats",
     "Pipeline": "silversmith.pipeline",
-    "Vpc": "silversmith.deployment",
+    "Vpc": "silversmith.pipeline.deployment",
     "Xml": "silversmith.formats",
 }
 

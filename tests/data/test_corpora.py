@@ -105,7 +105,7 @@ def test_json_is_read_or_refused_as_its_standard_says() -> None:
 
 
 def test_csv_spectrum_is_read_as_it_says(tmp_path: Path) -> None:
-    from silversmith.convert import convert
+    from silversmith.function.convert import convert
     from silversmith.operations.check_worker import Job, _lineage, _plain, source
 
     folder = Path(FOLDER, "csv-spectrum")

@@ -14,8 +14,8 @@ import polars as pl
 import pytest
 
 from silversmith import Pipeline
-from silversmith.convert import Converted, convert
 from silversmith.errors import DataError
+from silversmith.function.convert import Converted, convert
 from silversmith.lineage import Lineage
 from silversmith.stores import Head, Source
 

@@ -34,8 +34,8 @@ from silversmith.aws.deploy import Release
 from silversmith.aws.install import Runtime, find_uv
 from silversmith.aws.layer import KEY, with_layer
 from silversmith.aws.silver import owner
-from silversmith.deployment import Deployment
 from silversmith.pipeline import locate
+from silversmith.pipeline.deployment import Deployment
 from silversmith.template import compile as compile_template
 
 PIPELINE = """

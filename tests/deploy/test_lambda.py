@@ -113,7 +113,7 @@ def chain(aws: Any) -> Chain:
     return Chain(aws)
 
 
-@pytest.fixture(params=["silversmith.handler.handler"])
+@pytest.fixture(params=["silversmith.function.handler.handler"])
 def function(request: pytest.FixtureRequest, unpacked: Any, runtime_api: Any, chain: Chain) -> Iterator[Any]:
     process = unpacked.run(
         "-m",
@@ -154,7 +154,7 @@ def test_real_batches_are_processed(function: Any, chain: Chain) -> None:
     assert silver.rows() == [("knife", 5, 500)]
 
 
-@pytest.mark.parametrize("function", ["silversmith.reconciler.handler"], indirect=True)
+@pytest.mark.parametrize("function", ["silversmith.reconcile.handler.handler"], indirect=True)
 def test_the_reconciler_sends_what_events_missed(function: Any, chain: Chain) -> None:
     chain.s3.put_object(Bucket=BUCKETS["BRONZE"], Key="sales/lost.csv", Body=b"item,price\nbowl,3\n")
     answered = function.invoke({"queues": {"sales": chain.queue}, "settled_seconds": 0})
@@ -204,7 +204,7 @@ def test_the_fingerprint_is_the_one_it_is_here(unpacked: Any) -> None:
 def test_the_handler_is_imported_from_the_bundle_alone(unpacked: Any, record_property: Any) -> None:
     script = (
         "import time; began = time.perf_counter()\n"
-        "import silversmith.handler, polars, orjson\n"
+        "import silversmith.function.handler, polars, orjson\n"
         "print(time.perf_counter() - began); print(silversmith.__file__); print(polars.__file__)"
     )
     process = unpacked.run("-c", script)

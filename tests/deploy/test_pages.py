@@ -32,8 +32,8 @@ from silversmith.cli.bundle import document as of_bundle
 from silversmith.cli.deploy import document as of_deployment
 from silversmith.cli.destroy import document as of_destroyed
 from silversmith.events import ObjectEvent
-from silversmith.outcome import Verdict
-from silversmith.process import process
+from silversmith.function.outcome import Verdict
+from silversmith.function.process import process
 from silversmith.stores import Lake
 from silversmith.stores.s3 import S3Store, connect
 from silversmith.template import compile as compile_template

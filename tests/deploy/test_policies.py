@@ -15,7 +15,6 @@ import pytest
 from botocore.exceptions import ClientError
 from moto import mock_aws
 
-from silversmith import reconciler
 from silversmith.aws.account import Account, open_account
 from silversmith.errors import PreconditionFailed
 from silversmith.local.intrinsics import Template
@@ -28,6 +27,7 @@ from silversmith.operations.replay import Range, replay
 from silversmith.operations.status import status
 from silversmith.operations.trace import trace
 from silversmith.patterns import KeyPattern
+from silversmith.reconcile import handler as reconciler
 from silversmith.stores import IN_MEMORY
 from silversmith.stores.s3 import S3Store
 from silversmith.stores.s3_transfer import LARGEST_PUT

@@ -163,7 +163,7 @@ def orders(rows):
     journal.close()
     assert "no such thing" in detail
     assert "pipeline.py" in detail
-    assert "silversmith/convert.py" not in detail
+    assert "silversmith/function/convert.py" not in detail
 
 
 def test_json_ndjson_and_parquet(bench: Bench) -> None:

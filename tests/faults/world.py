@@ -20,13 +20,13 @@ from typing import Any
 
 import polars as pl
 
-from silversmith.budgets import queue_receives
 from silversmith.errors import SilversmithError
 from silversmith.events import ObjectEvent, object_created, unwrap
-from silversmith.handler import Handler, SystemUnavailable
-from silversmith.lease import lease_key
+from silversmith.function.handler import Handler, SystemUnavailable
+from silversmith.function.retries import queue_receives
 from silversmith.lineage import PARQUET_ENTRY, Lineage, error_key, rejected_key, silver_key
-from silversmith.reconciler import Reconciler
+from silversmith.reconcile.handler import Reconciler
+from silversmith.reconcile.lease import lease_key
 from silversmith.schemas.document import schema_key
 from silversmith.stores import IN_MEMORY, Lake
 from silversmith.stores.s3 import S3Store

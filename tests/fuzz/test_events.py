@@ -21,10 +21,10 @@ from hypothesis import strategies as st
 
 from silversmith import Pipeline
 from silversmith.events import ObjectEvent, object_created
-from silversmith.handler import Handler
+from silversmith.function.handler import Handler
+from silversmith.function.outcome import Report
 from silversmith.lineage import silver_key
 from silversmith.pipeline import Transform
-from silversmith.report import Report
 from silversmith.stores import Lake
 from tests.unit.shop import Shop
 

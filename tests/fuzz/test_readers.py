@@ -18,8 +18,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from silversmith import Pipeline
-from silversmith.convert import convert
 from silversmith.errors import DataError
+from silversmith.function.convert import convert
 from silversmith.lineage import Lineage
 from silversmith.pipeline import Transform
 from silversmith.stores import Head, Source

@@ -12,7 +12,8 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from silversmith.handler import Handler, SystemUnavailable
+from silversmith.function.handler import Handler, SystemUnavailable
+from silversmith.function.outcome import Report
 from silversmith.lineage import Lineage, silver_key
 from silversmith.local.bucket import Landed
 from silversmith.local.chain import Chain, build
@@ -22,7 +23,6 @@ from silversmith.local.lake import LakeFolder
 from silversmith.local.stack import Stack, read
 from silversmith.operations.local import LocalTarget, open_lake
 from silversmith.pipeline import Pipeline
-from silversmith.report import Report
 from silversmith.stores import Lake
 from silversmith.template import compile as compile_template
 

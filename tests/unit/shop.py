@@ -12,10 +12,10 @@ import polars as pl
 
 from silversmith import Contract, Pipeline
 from silversmith.events import ObjectEvent
+from silversmith.function.outcome import Outcome
+from silversmith.function.process import process
 from silversmith.lineage import Lineage, error_key, rejected_key, silver_key
-from silversmith.outcome import Outcome
 from silversmith.pipeline import Transform
-from silversmith.process import process
 from silversmith.schemas import Schemas
 from silversmith.stores import Head, Lake, Put, Source
 from silversmith.stores.local import LocalStore

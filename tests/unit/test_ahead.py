@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from silversmith.ahead import batched, mapped
+from silversmith.stores import batched, mapped
 
 
 @given(st.lists(st.integers()), st.integers(1, 4))

@@ -17,15 +17,6 @@ from hypothesis import event, example, given, settings
 from hypothesis import strategies as st
 
 from silversmith import Pipeline
-from silversmith.budgets import (
-    JITTER,
-    SYSTEM_WAITS,
-    is_system_fault,
-    queue_receives,
-    transform_tries,
-    wait_for_system,
-    wait_for_user,
-)
 from silversmith.errors import (
     AccessDenied,
     DefinitionError,
@@ -34,15 +25,26 @@ from silversmith.errors import (
     TransformError,
 )
 from silversmith.events import NotAnEvent, ObjectEvent, object_created
-from silversmith.handler import ERROR_CODE, Handler, SystemUnavailable
+from silversmith.function.handler import ERROR_CODE, Handler, SystemUnavailable
+from silversmith.function.outcome import Report
+from silversmith.function.process import Contended
+from silversmith.function.retries import (
+    DIED,
+    JITTER,
+    MESSAGES,
+    SYSTEM_WAITS,
+    is_system_fault,
+    parse,
+    queue_receives,
+    transform_tries,
+    wait_for_system,
+    wait_for_user,
+)
 from silversmith.lineage import error_key, failed_key, silver_key
-from silversmith.lookups import LookupMissing, LookupUnusable
-from silversmith.process import Contended
-from silversmith.reconciliation import look
-from silversmith.report import Report
+from silversmith.pipeline.lookups import LookupMissing, LookupUnusable
+from silversmith.reconcile.compare import look
 from silversmith.stores import Lake
-from silversmith.stores.s3_errors import S3Failed
-from silversmith.tries import DIED, MESSAGES, parse
+from silversmith.stores.s3_transfer import S3Failed
 from tests.unit.local.whole import Interruptible
 from tests.unit.shop import NOON, Shop
 

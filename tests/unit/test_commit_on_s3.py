@@ -9,8 +9,8 @@ import polars as pl
 
 from silversmith import Pipeline
 from silversmith.events import ObjectEvent
-from silversmith.outcome import Verdict
-from silversmith.process import process
+from silversmith.function.outcome import Verdict
+from silversmith.function.process import process
 from silversmith.stores import Lake
 from silversmith.stores.s3 import S3Store
 from tests.stand_in import S3Server

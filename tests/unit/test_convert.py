@@ -11,9 +11,9 @@ import pytest
 from polars.testing import assert_frame_equal
 
 from silversmith import Contract, Pipeline
-from silversmith.convert import Converted, convert, write_all
 from silversmith.errors import DataError, TransformError
 from silversmith.formats import read_lineage
+from silversmith.function.convert import Converted, convert, write_all
 from silversmith.lineage import Lineage
 from silversmith.stores import Head, Source
 

@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from silversmith import DefinitionError, Deployment, Pipeline, Vpc
-from silversmith.deployment import ROLES, named
-from silversmith.limits import bucket_name, pipeline_name
+from silversmith.pipeline.deployment import ROLES, named
+from silversmith.pipeline.limits import bucket_name, pipeline_name
 
 SUBNET, GROUP = "subnet-0123456789abcdef0", "sg-01234567"
 KEY = "arn:aws:kms:eu-central-1:123456789012:key/01234567"

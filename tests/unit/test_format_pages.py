@@ -12,7 +12,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from silversmith.convert import convert
+from silversmith.function.convert import convert
 from silversmith.lineage import Lineage
 from silversmith.pipeline import Pipeline
 from silversmith.stores import Head, Source

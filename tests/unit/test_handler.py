@@ -23,10 +23,10 @@ from hypothesis import strategies as st
 from silversmith import Pipeline
 from silversmith.errors import AccessDenied, DataError, DefinitionError
 from silversmith.events import ObjectEvent, object_created
-from silversmith.handler import DELETED_AT_ONCE, ERROR_CODE, MESSAGE_ID, Handler, SystemUnavailable, build
+from silversmith.function.handler import DELETED_AT_ONCE, ERROR_CODE, MESSAGE_ID, Handler, SystemUnavailable, build
+from silversmith.function.outcome import Report
 from silversmith.lineage import error_key, silver_key
 from silversmith.pipeline import Transform
-from silversmith.report import Report
 from silversmith.stores import Lake
 from tests.unit.shop import Shop
 
@@ -603,8 +603,8 @@ def test_on_lambda_all_is_json_lines_on_standard_output(environment: dict[str, s
     body = json.dumps({"detail": {"bucket": {"name": "b"}, "object": {"key": key}}})
     code = f"""
 import contextlib, os
-from silversmith import handler
-from silversmith.telemetry.lines import set_up
+from silversmith.function import handler
+from silversmith.function.telemetry import set_up
 from tests.unit.test_handler import Leisure, Sqs, record
 
 set_up()

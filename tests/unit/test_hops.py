@@ -11,7 +11,7 @@ import pytest
 from botocore.exceptions import ClientError, ConnectTimeoutError
 from moto import mock_aws
 
-from silversmith.hops import Hops, Problem, Subscription, check
+from silversmith.reconcile.hops import Hops, Problem, Subscription, check
 
 REGION, ACCOUNT = "eu-central-1", "123456789012"
 QUEUE = f"arn:aws:sqs:{REGION}:{ACCOUNT}:shop_orders"

@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from silversmith.lanes import Closed, Lanes
+from silversmith.function.batch import Closed, Lanes
 
 
 def test_tasks_are_under_way_at_once() -> None:

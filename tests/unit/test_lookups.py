@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from silversmith import Context, Csv, DefinitionError, Pipeline
 from silversmith.formats import read_lineage
 from silversmith.lineage import Decision, error_key, silver_key
-from silversmith.lookups import Lookups, lookups_digest
-from silversmith.reconciliation import look
+from silversmith.pipeline.lookups import Lookups, lookups_digest
+from silversmith.reconcile.compare import look
 from silversmith.stores.local import LocalStore
 from silversmith.testing import run
 from tests.unit.conftest import Bench

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from silversmith.lineage import silver_key
-from silversmith.pairing import Pair, overtaken, pairs
+from silversmith.reconcile.compare import Pair, overtaken, pairs
 from silversmith.stores import Head
 
 NOON = datetime(2026, 1, 2, 12, tzinfo=UTC)

@@ -16,8 +16,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from silversmith import Context, Contract, Csv, DefinitionError, Json, Pipeline
-from silversmith.limits import bucket_name
 from silversmith.pipeline import load, locate, module_reference
+from silversmith.pipeline.limits import bucket_name
 
 
 def same(rows: pl.LazyFrame) -> pl.LazyFrame:

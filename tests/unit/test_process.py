@@ -12,9 +12,9 @@ import pytest
 
 from silversmith.errors import AccessDenied, DataError, Place, PreconditionFailed, SourceChanged, TransformError
 from silversmith.events import ObjectEvent
+from silversmith.function.outcome import Verdict
+from silversmith.function.process import TRIES, Contended
 from silversmith.lineage import Lineage, rejected_key, silver_key
-from silversmith.outcome import Verdict
-from silversmith.process import TRIES, Contended
 from silversmith.stores import IN_MEMORY
 from tests.unit.shop import BROKEN, GOOD, KEY, MIXED, ORDERS, Bucket, Shop, declared
 

@@ -14,10 +14,10 @@ import pytest
 
 from silversmith import Pipeline
 from silversmith.events import unwrap
-from silversmith.hops import Problem
-from silversmith.lease import Lease, Phase, lease_key
 from silversmith.lineage import error_key
-from silversmith.reconciler import BATCH, BUSY, MESSAGES, NoProgress, NotSent, Reconciler, SqsQueue
+from silversmith.reconcile.handler import BATCH, BUSY, MESSAGES, NoProgress, NotSent, Reconciler, SqsQueue
+from silversmith.reconcile.hops import Problem
+from silversmith.reconcile.lease import Lease, Phase, lease_key
 
 if TYPE_CHECKING:
     from tests.unit.conftest import Bench

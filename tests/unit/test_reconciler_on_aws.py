@@ -10,10 +10,10 @@ import boto3
 import pytest
 from moto import mock_aws
 
-from silversmith import reconciler
 from silversmith.events import ObjectEvent, unwrap
 from silversmith.lineage import Lineage, error_key, silver_key
 from silversmith.pipeline import load
+from silversmith.reconcile import handler as reconciler
 from silversmith.stores.s3 import S3Store
 
 PIPELINE = """

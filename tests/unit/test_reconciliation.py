@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from silversmith import Pipeline
 from silversmith.lineage import Decision, Lineage, error_key, silver_key
 from silversmith.pipeline import Transform
-from silversmith.reconciliation import Looked, look, speaks_of
+from silversmith.reconcile.compare import Looked, look, speaks_of
 from silversmith.stores import Head, Lake, Store
 
 NOON = datetime(2026, 1, 2, 12, tzinfo=UTC)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from silversmith.stages import Stages
+from silversmith.function.outcome import Stages
 
 
 def test_each_stage_has_the_time_since_the_one_before() -> None:

@@ -11,7 +11,7 @@ from botocore.exceptions import ClientError
 
 from silversmith.aws.account import Account, told
 from silversmith.aws.errors import DeployError
-from silversmith.hops import eventbridge_is_on
+from silversmith.reconcile.hops import eventbridge_is_on
 
 _MISSING = {"404", "NoSuchBucket", "NoSuchKey", "NotFound"}
 

@@ -21,7 +21,7 @@ from silversmith.pipeline import Located
 from silversmith.usercode.imports import Needs, needs
 
 #: What the template's functions call.
-ENTRIES = ("silversmith.handler", "silversmith.reconciler")
+ENTRIES = ("silversmith.function.handler", "silversmith.reconcile.handler")
 
 #: Where Lambda's Python looks for packages in a layer.
 #: https://docs.aws.amazon.com/lambda/latest/dg/packaging-layers.html

@@ -26,8 +26,8 @@ from silversmith.aws.errors import DeployError
 from silversmith.aws.layer import KEY, runtime, with_layer
 from silversmith.aws.stack import ChangeSet, Pause, Stack, State, Tell
 from silversmith.aws.tree import pack
-from silversmith.deployment import Deployment
 from silversmith.pipeline import Located, Transform
+from silversmith.pipeline.deployment import Deployment
 from silversmith.schemas import Owner
 from silversmith.template import compile as compile_template
 

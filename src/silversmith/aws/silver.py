@@ -11,12 +11,12 @@ from botocore.exceptions import ClientError
 from silversmith.aws.account import Account, told
 from silversmith.aws.errors import DeployError
 from silversmith.aws.stack import Tell
-from silversmith.deployment import Deployment
 from silversmith.errors import AccessDenied
 from silversmith.pipeline import Pipeline, Transform
-from silversmith.schemas.ownership import Owner, require_ours
+from silversmith.pipeline.deployment import Deployment
+from silversmith.schemas.recorded import Owner, require_ours
 from silversmith.stores.s3 import S3Store
-from silversmith.stores.s3_errors import MISSING, S3Failed, code
+from silversmith.stores.s3_transfer import MISSING, S3Failed, code
 
 
 def owner(pipeline: Pipeline, deployment: Deployment) -> Owner:

@@ -16,8 +16,8 @@ from silversmith.operations.text import shown
 if TYPE_CHECKING:
     from silversmith.aws.account import Account
     from silversmith.aws.deploy import Release
-    from silversmith.deployment import Deployment
     from silversmith.pipeline import Located
+    from silversmith.pipeline.deployment import Deployment
 
 YesOption = Annotated[
     bool, Parameter(name="--yes", negative=(), show_default=False, help="Do not ask: for scripts, after a `diff`.")
@@ -30,7 +30,7 @@ def chosen(pipeline: str, deployment: str) -> tuple[Located, Deployment]:
     Raises:
         DefinitionError: there is no such pipeline or deployment.
     """
-    from silversmith.deployment import named
+    from silversmith.pipeline.deployment import named
 
     located = locate_pipeline(pipeline)
     return located, named(located.names, deployment)

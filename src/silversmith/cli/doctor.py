@@ -79,7 +79,7 @@ def _owners(located: Located, where: Where) -> dict[str, str] | None:
     from silversmith.cli.take_over import opened
     from silversmith.errors import SilversmithError
     from silversmith.local.lake import LakeFolder
-    from silversmith.schemas.ownership import others
+    from silversmith.schemas.recorded import others
 
     if not where.on_aws and not LakeFolder(where.lake).state.is_dir():
         return None  # to look would make its folders
@@ -104,11 +104,11 @@ def _located(named: str) -> tuple[Located | None, str]:
 
 def _concurrency(located: Located, where: Where) -> Concurrency | None:
     """None: there is no account to ask, or the deployment is none, which other commands say."""
-    from silversmith import deployment
     from silversmith.aws.account import open_account
     from silversmith.aws.errors import NoAccount
     from silversmith.errors import DefinitionError
     from silversmith.operations.doctor_facts import concurrency
+    from silversmith.pipeline import deployment
 
     try:
         options = deployment.named(located.names, where.deployment)
@@ -135,9 +135,9 @@ def _chain(named: str, where: Where) -> Chain:
     from silversmith.aws.errors import DeployError
     from silversmith.cli.deployed import chosen
     from silversmith.errors import DefinitionError
-    from silversmith.hops import Problem
     from silversmith.operations.doctor import Chain
     from silversmith.operations.doctor_facts import chain
+    from silversmith.reconcile.hops import Problem
 
     try:
         located, how = chosen(named, where.deployment)

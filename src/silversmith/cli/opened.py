@@ -57,9 +57,9 @@ def opened(named: str, where: Where, *, writable: bool = False) -> Iterator[tupl
 
 @contextmanager
 def _opened_stack(named: str, where: Where) -> Iterator[tuple[Pipeline, Target]]:
-    from silversmith import deployment
     from silversmith.aws.account import open_account
     from silversmith.operations.aws import open_stack
+    from silversmith.pipeline import deployment
 
     located = locate_pipeline(named)
     pipeline = located.pipeline

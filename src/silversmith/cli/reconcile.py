@@ -14,7 +14,7 @@ from silversmith.cli.where import HERE, Where
 from silversmith.operations.text import count, shown
 
 if TYPE_CHECKING:
-    from silversmith.reconciliation import Finding
+    from silversmith.reconcile.compare import Finding
 
 #: What each kind of finding means to a person.
 _MEANS = {

@@ -31,8 +31,8 @@ def take_over(
     The pipeline that has it now can write none of it any more. Exit code 1: nobody agreed.
     """
     from silversmith.operations import WrongCall
-    from silversmith.schemas.ownership import others
-    from silversmith.schemas.ownership import take_over as take
+    from silversmith.schemas.recorded import others
+    from silversmith.schemas.recorded import take_over as take
 
     located = locate_pipeline(pipeline)
     definition = located.pipeline
@@ -74,10 +74,10 @@ def opened(located: Located, where: Where) -> tuple[Owner, Store | None, Store |
         NoAccount: there are no credentials for AWS.
     """
     if where.on_aws:
-        from silversmith import deployment
         from silversmith.aws.account import open_account
         from silversmith.aws.silver import existing
         from silversmith.aws.silver import owner as owner_on_aws
+        from silversmith.pipeline import deployment
 
         account = open_account(endpoint_url=where.endpoint_url)
         owner = owner_on_aws(located.pipeline, deployment.named(located.names, where.deployment))

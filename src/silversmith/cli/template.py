@@ -22,7 +22,7 @@ def template(
 ) -> int:
     """Print the CloudFormation template that the pipeline compiles to. It is JSON, with ``--json`` and without."""
     del json
-    from silversmith.deployment import named
+    from silversmith.pipeline.deployment import named
     from silversmith.template import compile as compile_template
 
     found = locate_pipeline(pipeline)

@@ -7,11 +7,11 @@ from typing import BinaryIO, Protocol, runtime_checkable
 
 import polars as pl
 
-from silversmith import entry_points
 from silversmith.errors import DataError, TransformError
 from silversmith.formats.archives.content import Content
 from silversmith.formats.spill import table_of
 from silversmith.formats.table import Table, checked_names
+from silversmith.usercode import plugins as entry_points
 from silversmith.usercode.loading import user_traceback
 
 #: The group of entry points under which packages offer readers.

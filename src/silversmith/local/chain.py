@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from silversmith.budgets import transform_tries
 from silversmith.errors import AccessDenied
+from silversmith.function.retries import transform_tries
 from silversmith.local import bus, invocation, queue, topic
 from silversmith.local.bucket import Bucket
 from silversmith.local.courier import Courier, Room

@@ -33,7 +33,7 @@ from silversmith.local.watcher import Search, Watcher
 from silversmith.local.worker import WorkerConfig
 from silversmith.local.workers import LOOK, Worker, Workers
 from silversmith.pipeline import Pipeline
-from silversmith.schemas.ownership import require_ours
+from silversmith.schemas.recorded import require_ours
 from silversmith.template import compile as compile_template
 
 #: How many files the bucket room takes in one transaction.

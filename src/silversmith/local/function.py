@@ -15,11 +15,10 @@ from typing import Any, NamedTuple, Protocol
 import orjson
 
 from silversmith import faults
-from silversmith.budgets import wait_for_user
+from silversmith.function.retries import DIED, wait_for_user
 from silversmith.local.invocation import RECORD, Invocation, Received, Settings, record, record_size
 from silversmith.local.journal import Journal
 from silversmith.local.post import Note, note, write
-from silversmith.tries import DIED
 
 #: Lambda's limit for the payload of one invocation, in bytes, less what the first message of a batch may be too large.
 #: https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html

@@ -12,9 +12,8 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from operator import attrgetter
 
-from silversmith.ahead import batched
 from silversmith.lineage import LONGEST_KEY
-from silversmith.stores import keys
+from silversmith.stores import batched, keys
 
 #: Where nothing tells that a file is finished, this many seconds without a change must do.
 QUIET = 2.0

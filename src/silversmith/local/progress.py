@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from silversmith.stages import STAGES
+from silversmith.function.outcome import STAGES
 
 
 @dataclass(frozen=True)

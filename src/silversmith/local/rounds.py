@@ -14,14 +14,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 
-from silversmith.ahead import batched
 from silversmith.local import resend
 from silversmith.local.bucket import DOUBTFUL
 from silversmith.local.journal import Journal
 from silversmith.local.resend import Places
 from silversmith.pipeline import Pipeline
-from silversmith.reconciliation import Looked, look
-from silversmith.stores import Head, Lake
+from silversmith.reconcile.compare import Looked, look
+from silversmith.stores import Head, Lake, batched
 from silversmith.stores.local import LocalStore
 
 #: The pause between the end of one round and the beginning of the next, in seconds.

@@ -19,14 +19,14 @@ from typing import Any
 import orjson
 
 from silversmith.errors import DefinitionError
-from silversmith.handler import Handler, SystemUnavailable
+from silversmith.function.handler import Handler, SystemUnavailable
+from silversmith.function.outcome import Report
 from silversmith.local import iam
 from silversmith.local.guard import GuardedStore
 from silversmith.local.iam import Policy
 from silversmith.local.lake import LakeFolder
 from silversmith.local.trip import split
 from silversmith.pipeline import Pipeline, load
-from silversmith.report import Report
 from silversmith.schemas import Owner
 from silversmith.stores import Lake, Store
 

@@ -15,13 +15,11 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from silversmith.ahead import batched
 from silversmith.aws.account import Account
 from silversmith.aws.stack import Stack
-from silversmith.deployment import ROLES
 from silversmith.errors import SilversmithError
 from silversmith.events import NotAnEvent, ObjectEvent, object_created, unwrap
-from silversmith.handler import ERROR_CODE
+from silversmith.function.handler import ERROR_CODE
 from silversmith.operations import WrongCall
 from silversmith.operations.aws_queues import AT_ONCE, LONG_POLL, Message, Queue, told
 from silversmith.operations.documents import ERROR, failed_tries
@@ -29,9 +27,10 @@ from silversmith.operations.target import DeadKind, DeadMessage, Depth, Hop, Las
 from silversmith.operations.text import moment
 from silversmith.patterns.keys import KeyPattern
 from silversmith.pipeline import Pipeline, Transform, as_deployed
-from silversmith.reconciler import SqsQueue
+from silversmith.pipeline.deployment import ROLES
+from silversmith.reconcile.handler import SqsQueue
 from silversmith.schemas import Owner
-from silversmith.stores import Lake
+from silversmith.stores import Lake, batched
 from silversmith.stores.s3 import S3Store
 from silversmith.template.names import logical
 from silversmith.template.transform import CODE

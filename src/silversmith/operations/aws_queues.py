@@ -13,9 +13,9 @@ from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from silversmith.ahead import batched
 from silversmith.errors import AccessDenied, SilversmithError
 from silversmith.operations.target import Depth
+from silversmith.stores import batched
 
 #: The most messages that SQS and SNS take or give at once.
 #: https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/quotas-messages.html

@@ -15,12 +15,12 @@ import orjson
 import polars as pl
 
 from silversmith.contract import REASONS, ROW_NUMBER
-from silversmith.convert import Converted, convert
 from silversmith.errors import DataError, SilversmithError
+from silversmith.function.convert import Converted, convert
 from silversmith.lineage import Lineage
 from silversmith.local.lake import LakeFolder
-from silversmith.lookups import Context, Lookups
 from silversmith.pipeline import Pipeline, Transform, load
+from silversmith.pipeline.lookups import Context, Lookups
 from silversmith.stores import IN_MEMORY, Head, Source
 
 #: How many rejected rows are shown of a file.

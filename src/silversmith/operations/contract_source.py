@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 import polars as pl
 
 from silversmith.operations.infer import Column, Inferred
-from silversmith.schemas import kinds
+from silversmith.schemas.document import dtype_code
 from silversmith.stores.keys import printable
 
 _LONGEST = 60
@@ -97,7 +97,7 @@ def _max_rejected(found: Inferred) -> list[str]:
 
 
 def _kind(column: Column) -> str:
-    return "pl.String" if column.kind == pl.Null() else _bare(kinds.python(column.kind))
+    return "pl.String" if column.kind == pl.Null() else _bare(dtype_code(column.kind))
 
 
 def _bare(code: str) -> str:

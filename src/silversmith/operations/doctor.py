@@ -12,7 +12,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from silversmith.hops import Problem
+    from silversmith.reconcile.hops import Problem
 
 #: The oldest Python that is supported.
 PYTHON = (3, 11)

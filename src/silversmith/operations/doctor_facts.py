@@ -16,13 +16,13 @@ from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from silversmith.deployment import Deployment
 from silversmith.operations.doctor import Chain, Clock, Concurrency, Disk, FileSystem, Package, Watching
 from silversmith.pipeline import Pipeline
+from silversmith.pipeline.deployment import Deployment
 
 if TYPE_CHECKING:
     from silversmith.aws.account import Account
-    from silversmith.hops import Hops
+    from silversmith.reconcile.hops import Hops
 
 #: Where Linux tells its inotify limits.
 _INOTIFY = Path("/proc/sys/fs/inotify")
@@ -54,7 +54,7 @@ def chain(account: Account, name: str) -> Chain:
     Raises:
         DeployError: AWS does not tell of the stack.
     """
-    from silversmith.hops import check
+    from silversmith.reconcile.hops import check
 
     there = hops(account, name)
     if there is None:
@@ -65,7 +65,7 @@ def chain(account: Account, name: str) -> Chain:
 def hops(account: Account, name: str) -> Hops | None:
     """What the stack was deployed with; None: there is none, or nothing is in it yet."""
     from silversmith.aws.stack import Stack
-    from silversmith.hops import Hops, Subscription
+    from silversmith.reconcile.hops import Hops, Subscription
 
     stack = Stack(account, name)
     state = stack.state()

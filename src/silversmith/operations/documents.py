@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from silversmith import tries
 from silversmith.errors import PreconditionFailed
+from silversmith.function import retries
 from silversmith.lineage import error_key, failed_key, rejected_key
 from silversmith.operations.target import DeadKind, DeadMessage
 from silversmith.stores import Store
@@ -91,7 +91,7 @@ def bronze_key(quarantine_key: str) -> str | None:
 def failed_tries(quarantine: Store, transform: str, key: str) -> dict[str, Any] | None:
     """The document that counts the failed tries of the transform's code on a file; None where there is none."""
     body = quarantine.read(failed_key(transform, key))
-    return tries.parse(body) if body is not None else None
+    return retries.parse(body) if body is not None else None
 
 
 def explained(quarantine: Store, message: DeadMessage) -> DeadMessage:

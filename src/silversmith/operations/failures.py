@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, TypeVar
 
+from silversmith.function.retries import parse as parse_tries
 from silversmith.lineage import Lineage, silver_key
 from silversmith.operations.documents import ERROR, FAILED, REJECTED, ErrorDocument, bronze_key, explained, parse
 from silversmith.operations.rejected import RejectedFile, look
@@ -14,7 +15,6 @@ from silversmith.operations.text import age, iso, moment
 from silversmith.patterns.keys import KeyPattern
 from silversmith.pipeline import Pipeline
 from silversmith.stores import Store
-from silversmith.tries import parse as parse_tries
 
 _Found = TypeVar("_Found")
 _Shown = TypeVar("_Shown")

@@ -16,7 +16,7 @@ from silversmith.formats import ROW, Reader, Table
 from silversmith.formats.table import col
 from silversmith.operations.check_worker import Job, source
 from silversmith.pipeline import Pipeline
-from silversmith.schemas.widening import join
+from silversmith.schemas.document import join
 from silversmith.stores.keys import printable
 
 #: Of so many rows of each file the values are looked at one by one; types, nulls and ranges are of all rows.

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from silversmith.ahead import batched
 from silversmith.lineage import Decision
 from silversmith.operations.target import Target
 from silversmith.pipeline import Pipeline
-from silversmith.reconciliation import Finding, Looked, look
+from silversmith.reconcile.compare import Finding, Looked, look
+from silversmith.stores import batched
 
 #: How many keys are looked at before what was found is sent.
 BATCH = 500

@@ -6,14 +6,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain, groupby, islice
 
-from silversmith.ahead import batched
 from silversmith.events import ObjectEvent
 from silversmith.operations.documents import ERROR, ErrorDocument, bronze_key, explained, forget_tries, parse
 from silversmith.operations.target import DeadKind, DeadMessage, Target
 from silversmith.operations.text import moment
 from silversmith.patterns.keys import KeyPattern
 from silversmith.pipeline import Pipeline, Transform
-from silversmith.schemas.ownership import require_ours
+from silversmith.schemas.recorded import require_ours
+from silversmith.stores import batched
 
 #: How many are sent at a time.
 BATCH = 100

@@ -5,16 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from silversmith.ahead import batched, mapped
 from silversmith.events import ObjectEvent
 from silversmith.lineage import Lineage, silver_key
-from silversmith.lookups import current_digest
 from silversmith.operations.target import Target
 from silversmith.operations.text import iso
 from silversmith.patterns.keys import KeyPattern
 from silversmith.pipeline import Pipeline, Transform
-from silversmith.schemas.ownership import require_ours
-from silversmith.stores import Head, Store
+from silversmith.pipeline.lookups import current_digest
+from silversmith.schemas.recorded import require_ours
+from silversmith.stores import Head, Store, batched, mapped
 
 #: How many are sent at a time.
 BATCH = 500

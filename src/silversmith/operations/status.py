@@ -8,7 +8,7 @@ from typing import Any
 
 from silversmith.operations.target import Depth, Target, TransformQueues
 from silversmith.pipeline import Pipeline, Transform
-from silversmith.schemas.ownership import others
+from silversmith.schemas.recorded import others
 
 
 @dataclass(frozen=True)

@@ -9,13 +9,13 @@ from itertools import chain, islice
 from typing import Any
 
 from silversmith.lineage import Decision, Lineage, decide, error_key, rejected_key, silver_key
-from silversmith.lookups import current_digest
 from silversmith.operations.documents import ErrorDocument, parse
 from silversmith.operations.rejected import RejectedFile, look
 from silversmith.operations.target import Hop, LastOutcome, Target
 from silversmith.operations.text import iso
 from silversmith.pipeline import Pipeline, Transform
-from silversmith.schemas.ownership import read_document
+from silversmith.pipeline.lookups import current_digest
+from silversmith.schemas.recorded import read_document
 from silversmith.stores import Head, Lake, Store
 
 #: How many hops of one key are shown at the most, the newest: several hundred versions.

@@ -12,11 +12,10 @@ from contextlib import AbstractContextManager, contextmanager, redirect_stdout
 from pathlib import Path
 from typing import Protocol
 
-from silversmith import deployment
 from silversmith.local.definition import Definition
 from silversmith.local.lake import LakeFolder
 from silversmith.operations.target import Target
-from silversmith.pipeline import Pipeline, load, locate
+from silversmith.pipeline import Pipeline, deployment, load, locate
 
 
 def quiet(text: str) -> None:

@@ -12,9 +12,8 @@ from starlette.responses import Response
 
 from silversmith.contract import Contract
 from silversmith.page.context import ViewContext
-from silversmith.pipeline import Transform
+from silversmith.pipeline import Sql, Transform
 from silversmith.schemas import Schemas
-from silversmith.sql import Sql
 
 
 @dataclass(frozen=True)

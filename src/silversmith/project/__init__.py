@@ -11,8 +11,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from silversmith import limits
 from silversmith.operations import WrongCall
+from silversmith.pipeline import limits
 
 _HERE = Path(__file__).parent
 

@@ -5,8 +5,7 @@ docs/decisions/0031-schema-drift.md
 
 from silversmith.schemas.document import Document, Entry, Schema, schema_key
 from silversmith.schemas.fitting import Changed, Fitted, ahead, fit
-from silversmith.schemas.ownership import Owner
-from silversmith.schemas.recorded import Change, Known, Schemas
+from silversmith.schemas.recorded import Change, Known, Owner, Schemas
 
 __all__ = [
     "Change",

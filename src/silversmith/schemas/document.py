@@ -1,16 +1,148 @@
-"""What is recorded of a transform's silver: the schema that each code gives it, and how it became what it is. Pure."""
+"""The schema document of a transform: the columns that each code gives silver, their history, the owner. Pure."""
 
 from __future__ import annotations
 
+import ast
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import polars as pl
+from polars.datatypes import DataTypeClass
 
-from silversmith.schemas import kinds
-from silversmith.schemas.widening import join
+#: The types that are their name alone.
+_PLAIN = {
+    kind.__name__: kind()
+    for kind in (
+        *(pl.Int8, pl.Int16, pl.Int32, pl.Int64, pl.Int128, pl.UInt8, pl.UInt16, pl.UInt32, pl.UInt64, pl.UInt128),
+        *(pl.Float16, pl.Float32, pl.Float64, pl.Boolean, pl.String, pl.Binary, pl.Date, pl.Time, pl.Null),
+        pl.Categorical,
+    )
+}
+
+#: Those that say more.
+_CALLED = {
+    kind.__name__: kind for kind in (pl.Datetime, pl.Duration, pl.Decimal, pl.Enum, pl.List, pl.Array, pl.Struct)
+}
+
+
+def dtype_text(kind: pl.DataType) -> str:
+    """A type as text that :func:`parse_dtype` understands."""
+    return repr(kind)
+
+
+def parse_dtype(text: str) -> pl.DataType:
+    """The type that a text says. Nothing else can be said by it: names and calls are looked up, never run.
+
+    Raises:
+        ValueError: it says none.
+    """
+    try:
+        made = _made(ast.parse(text, mode="eval").body)
+    except (SyntaxError, TypeError, ValueError, KeyError, RecursionError, MemoryError) as error:
+        raise ValueError(f"{text!r} is no type of a column") from error
+    if not isinstance(made, pl.DataType):
+        raise ValueError(f"{text!r} is no type of a column")
+    return made
+
+
+def _made(node: ast.expr) -> Any:
+    if isinstance(node, ast.Name):
+        return _PLAIN[node.id]
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+        named = {str(item.arg): _made(item.value) for item in node.keywords}
+        return _CALLED[node.func.id](*map(_made, node.args), **named)
+    if isinstance(node, ast.Dict):
+        return {ast.literal_eval(key): _made(value) for key, value in zip(node.keys, node.values, strict=True) if key}
+    return ast.literal_eval(node)
+
+
+def dtype_code(kind: pl.DataType) -> str:
+    """A type as Python code over ``polars as pl``: ``pl.List(pl.Int64)``."""
+    tree = ast.parse(dtype_text(kind), mode="eval")
+    return ast.unparse(_Prefixed().visit(tree))
+
+
+class _Prefixed(ast.NodeTransformer):
+    def visit_Name(self, node: ast.Name) -> ast.AST:
+        return ast.Attribute(ast.Name("pl", ast.Load()), node.id, ast.Load())
+
+
+_SIGNED: dict[int, pl.DataType] = {8: pl.Int8(), 16: pl.Int16(), 32: pl.Int32(), 64: pl.Int64()}
+_UNSIGNED: dict[int, pl.DataType] = {8: pl.UInt8(), 16: pl.UInt16(), 32: pl.UInt32(), 64: pl.UInt64()}
+_BITS: dict[pl.DataType, int] = {kind: bits for kinds in (_SIGNED, _UNSIGNED) for bits, kind in kinds.items()}
+
+
+def join(one: pl.DataType, other: pl.DataType) -> pl.DataType | None:
+    """The least type that both are read as without loss; None where there is none."""
+    if one == other or pl.Null() in (one, other):
+        return other if one == pl.Null() else one
+    if one in _BITS and other in _BITS:
+        return _integer(one, other)
+    if one.is_float() and other.is_float():
+        return one if _precision(one) >= _precision(other) else other
+    if isinstance(one, pl.Struct) and isinstance(other, pl.Struct):
+        return _struct(one, other)
+    if isinstance(one, pl.List) and isinstance(other, pl.List):
+        inner = join(_inner(one), _inner(other))
+        return None if inner is None else pl.List(inner)
+    return None
+
+
+def _integer(one: pl.DataType, other: pl.DataType) -> pl.DataType | None:
+    signed = [kind for kind in (one, other) if kind in _SIGNED.values()]
+    if len(signed) != 1:
+        return one if _BITS[one] >= _BITS[other] else other
+    unsigned = other if signed[0] == one else one
+    return _SIGNED.get(max(_BITS[signed[0]], 2 * _BITS[unsigned]))
+
+
+def _precision(kind: pl.DataType) -> int:
+    return {"Float16": 16, "Float32": 32}.get(repr(kind), 64)
+
+
+def _struct(one: pl.Struct, other: pl.Struct) -> pl.DataType | None:
+    """The fields of the first in its order, then those that only the other has."""
+    fields, others = _fields(one), _fields(other)
+    joined: dict[str, pl.DataType] = {}
+    for name in {**fields, **others}:
+        kind = join(fields.get(name, pl.Null()), others.get(name, pl.Null()))
+        if kind is None:
+            return None
+        joined[name] = kind
+    return pl.Struct(joined)
+
+
+def _fields(kind: pl.Struct) -> dict[str, pl.DataType]:
+    return {field.name: _instance(field.dtype) for field in kind.fields}
+
+
+def _inner(kind: pl.List) -> pl.DataType:
+    return _instance(kind.inner)
+
+
+def _instance(kind: pl.DataType | DataTypeClass) -> pl.DataType:
+    return kind if isinstance(kind, pl.DataType) else kind()
+
+
+def widened(cells: pl.Expr, found: pl.DataType, wanted: pl.DataType) -> pl.Expr:
+    """Cells of one type in one that :func:`join` made of it. Polars' own cast puts a struct's fields by place."""
+    if found == wanted:
+        return cells
+    if isinstance(found, pl.Struct) and isinstance(wanted, pl.Struct):
+        there = _fields(found)
+        fields = [
+            (widened(cells.struct.field(name), there[name], kind) if name in there else pl.lit(None, dtype=kind)).alias(
+                name
+            )
+            for name, kind in _fields(wanted).items()
+        ]
+        return pl.when(cells.is_not_null()).then(pl.struct(fields))
+    if isinstance(found, pl.List) and isinstance(wanted, pl.List):
+        return cells.list.eval(widened(pl.element(), _inner(found), _inner(wanted)))
+    return cells.cast(wanted)
+
 
 #: Of how many codes the schemas are kept, and how many changes.
 MOST_CODES = 8
@@ -114,7 +246,7 @@ class Document:
                 {
                     "code": schema.code,
                     "version": schema.version,
-                    "columns": {name: kinds.text_of(kind) for name, kind in schema.columns.items()},
+                    "columns": {name: dtype_text(kind) for name, kind in schema.columns.items()},
                     "large": sorted(schema.large),
                 }
                 for schema in self.schemas
@@ -135,7 +267,7 @@ class Document:
                 Schema(
                     str(one["code"]),
                     int(one["version"]),
-                    {str(name): kinds.parse(text) for name, text in one["columns"].items()},
+                    {str(name): parse_dtype(text) for name, text in one["columns"].items()},
                     frozenset(one["large"]),
                 )
                 for one in found["schemas"]

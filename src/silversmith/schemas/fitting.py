@@ -18,9 +18,7 @@ import polars as pl
 from silversmith.contract import casting
 from silversmith.errors import DataError, Place
 from silversmith.formats.table import col, shorten
-from silversmith.schemas import kinds
-from silversmith.schemas.document import Schema, differences
-from silversmith.schemas.widening import join, widened
+from silversmith.schemas.document import Schema, differences, dtype_code, join, widened
 
 #: Integers up to this one, and down to its negative, are exact as Float64.
 _EXACT = 2**53
@@ -240,7 +238,7 @@ def _changed(recorded: Schema, given: Mapping[str, pl.DataType], bad: Mapping[st
         f"there is (version {recorded.version}): no reader of all silver could follow. From silver's columns to this "
         "file's:\n" + "\n".join(f"  {line}" for line in shown),
         hint=f"mend the file; or say in the contract which type it is to be, such as schema={{{name!r}: "
-        f"{kinds.python(wider)}}}, and run `silversmith reconcile --changed`, which makes all silver anew",
+        f"{dtype_code(wider)}}}, and run `silversmith reconcile --changed`, which makes all silver anew",
         place=Place(column=name, text=bad[name].removeprefix(", such as ") or None),
     )
     error.columns = tuple(bad)

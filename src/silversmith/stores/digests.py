@@ -1,7 +1,7 @@
-"""The etag of a file that others may write in place: a digest of its bytes. docs/decisions/0004-etags-of-local-files.md
+"""The ETag of a file that others may write in place: a digest of its bytes, worked out once.
 
-A file's times are too coarse to tell two writes of the same size apart, its bytes are not. Where the times are old
-enough to be trusted, a digest is remembered.
+A file's times are too coarse to tell two writes of the same size apart; its bytes are not. Where the times are old
+enough to be trusted, a digest is remembered. docs/decisions/0004-etags-of-local-files.md
 """
 
 from __future__ import annotations
@@ -12,12 +12,101 @@ import os
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import Future
+from datetime import datetime
+from pathlib import Path
+from typing import Any
 
 import xxhash
 
 from silversmith.errors import SourceChanged
-from silversmith.stores import IN_MEMORY
-from silversmith.stores.later import Underway
+from silversmith.stores import IN_MEMORY, Head
+
+
+class LaterHead(Head):
+    """A head whose etag is worked out when it is first asked for: for many uses nobody asks, or not soon."""
+
+    _etag: Callable[[], str]
+
+    def __init__(self, key: str, size: int, modified: datetime, etag: Callable[[], str]) -> None:
+        self.__dict__.update(key=key, size=size, modified=modified, version=None, metadata={}, _etag=etag)
+
+    def __getattr__(self, name: str) -> Any:
+        if name != "etag":
+            raise AttributeError(name)
+        return self.__dict__.setdefault("etag", self._etag())
+
+
+class Underway:
+    """An etag that a thread works out meanwhile.
+
+    Args:
+        work: works it out; asks now and then whether it may stop, and gives what it likes then.
+    """
+
+    def __init__(self, work: Callable[[Callable[[], bool]], str]) -> None:
+        self._stopped = threading.Event()
+        self._found: Future[str] = Future()
+        self._thread = threading.Thread(target=self._run, args=(work,), name="etag", daemon=True)
+        self._thread.start()
+
+    def etag(self) -> str:
+        """Waits for it.
+
+        Raises:
+            OSError: the file cannot be read.
+        """
+        return self._found.result()
+
+    def stop(self) -> None:
+        """Nobody needs it any more. When this returns, nothing is read any more."""
+        self._stopped.set()
+        self._thread.join()
+
+    def _run(self, work: Callable[[Callable[[], bool]], str]) -> None:
+        try:
+            self._found.set_result(work(self._stopped.is_set))
+        except BaseException as error:  # noqa: BLE001 -- it is raised where the etag is asked for
+            self._found.set_exception(error)
+
+
+#: How long, in seconds, and how often it is waited for the clock's next step. Linux' moves every 1 to 10 ms.
+_PAUSE, _TIMES = 0.005, 10
+
+
+class FileClock:
+    """The clock of the file system that ``folder``, which may be written to, is on. ``sleep`` takes seconds."""
+
+    def __init__(self, folder: Path, sleep: Callable[[float], None] = time.sleep) -> None:
+        self._folder = folder
+        self._sleep = sleep
+
+    def has_passed(self, stat: os.stat_result) -> bool:
+        """Whether the clock is past the time at which a file was last changed: then whoever writes to it from now on
+        leaves another time. Waits for that, but for 50 ms at most.
+
+        False, too, where the file is on another file system, or its time lies in the future. It is the inode's time
+        that counts: only the kernel sets it.
+        """
+        for _ in range(_TIMES):
+            now = self._now()
+            if now.st_dev != stat.st_dev:
+                return False
+            if now.st_ctime_ns > stat.st_ctime_ns:
+                return True
+            self._sleep(_PAUSE)
+        return False
+
+    def _now(self) -> os.stat_result:
+        """What a file that is made now is stamped with."""
+        path = self._folder / os.urandom(12).hex()
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        try:
+            return os.fstat(descriptor)
+        finally:
+            os.close(descriptor)
+            path.unlink(missing_ok=True)
+
 
 #: A file changed less than this many nanoseconds ago can change again and look the same: no file system in use
 #: counts time more coarsely (FAT: two seconds).
@@ -100,7 +189,7 @@ class Digests:
     """Etags by path, of files whose times can be trusted. The newest :data:`_REMEMBERED` are kept.
 
     ``clock`` tells the nanoseconds since 1970. ``passed`` tells of a young file that it has been found, and taken some
-    trouble, to be old enough all the same (:class:`~silversmith.stores.file_clock.FileClock`): asked about large ones
+    trouble, to be old enough all the same (:class:`~silversmith.stores.digests.FileClock`): asked about large ones
     only, which take longer to read again than that. Threads may share one.
     """
 

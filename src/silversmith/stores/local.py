@@ -11,20 +11,108 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import io
 import os
 import time
+import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import Self
 
 from silversmith import faults
 from silversmith.errors import PreconditionFailed, SilversmithError, SourceChanged
-from silversmith.stores import IN_MEMORY, Head, Put, Source, digests, files, folders, keys, listing
-from silversmith.stores.file_clock import FileClock
-from silversmith.stores.later import LaterHead, Underway
-from silversmith.stores.placing import Opened, Placing
+from silversmith.stores import IN_MEMORY, Head, Put, Source, digests, files, keys
+from silversmith.stores.digests import FileClock, LaterHead, Underway
+
+#: How many files the locks of all keys share. More would only mean fewer chance meetings.
+_LOCKS = 64
+
+#: How often a put tries again when the folder that it had found or made was pruned at the same moment.
+_ATTEMPTS = 100
+
+
+class Opened:
+    """Descriptors of the folders in which files were placed, by their paths below the root; closed with the block."""
+
+    def __init__(self) -> None:
+        self.by_path: dict[str, int] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for folder in list(self.by_path):
+            self.forget(folder)
+
+    def forget(self, folder: str) -> None:
+        """Close this one, if it is open."""
+        descriptor = self.by_path.pop(folder, None)
+        if descriptor is not None:
+            os.close(descriptor)
+
+
+class Placing:
+    """Moves files into place below ``root``; ``locks`` is a folder for the locks of keys, ``fsync`` makes durable."""
+
+    def __init__(self, root: str, locks: str, fsync: Callable[[int], None]) -> None:
+        self._root = root
+        self._locks = locks
+        self._fsync = fsync
+
+    @contextlib.contextmanager
+    def locked(self, key: str) -> Iterator[None]:
+        """Nobody else changes the object while the block lasts."""
+        name = f"{self._locks}/{zlib.crc32(key.encode('utf-8', 'surrogatepass')) % _LOCKS:02}"
+        descriptor = os.open(name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(descriptor)  # which unlocks it
+
+    def enter(self, key: str, source: str, opened: Opened, *, exclusive: bool) -> str:
+        """Move the file into the object's place. The folder that it is in, which is one of those ``opened`` then."""
+        for attempt in range(_ATTEMPTS):
+            try:
+                return self._enter_once(key, source, opened, exclusive=exclusive)
+            except FileNotFoundError:
+                if attempt == _ATTEMPTS - 1 or not os.path.lexists(source):
+                    raise
+        raise AssertionError("unreachable")
+
+    def _enter_once(self, key: str, source: str, opened: Opened, *, exclusive: bool) -> str:
+        places = keys.places(key)
+        # It stays in its place, also where a better one is free by now: a reader who has just looked there would miss
+        # it on its way.
+        present = [path for path in places if files.look(self._root, path) is not None]
+        if present and exclusive:
+            raise PreconditionFailed(f"{key}: there is such an object already")
+        for path in present[:1] or places:
+            folder, _, name = path.rpartition("/")
+            try:
+                files.enter(source, name, self._open(folder, opened), exclusive=exclusive)
+            except FileNotFoundError:
+                opened.forget(folder)  # it was pruned, and another may be there by now
+                raise
+            except files.Occupied:
+                continue
+            except FileExistsError:
+                raise PreconditionFailed(f"{key}: there is such an object already") from None
+            for hidden in present[1:]:
+                files.remove(self._root, hidden)
+            return folder
+        blocked = f"{self._root}/{keys.RESERVED}"
+        raise FileExistsError(errno.EEXIST, "this must be a folder that only Silversmith writes; move it away", blocked)
+
+    def _open(self, folder: str, opened: Opened) -> int:
+        descriptor = opened.by_path.get(folder)
+        if descriptor is None:
+            names = folder.split("/") if folder else []
+            descriptor = opened.by_path[folder] = files.make(self._root, names, self._fsync)
+        return descriptor
 
 
 @dataclass(frozen=True)
@@ -131,7 +219,7 @@ class LocalStore:
     def glance(self, key: str) -> Glance | None:
         """What can be told of the object without opening it; None where there is none."""
         for path in self._places(key):
-            stat = folders.look(self._root, path)
+            stat = files.look(self._root, path)
             if stat is not None:
                 return _glance(stat)
         return None
@@ -240,15 +328,15 @@ class LocalStore:
             InvalidKey: ``key`` is no S3 key.
             PreconditionFailed: the object has another etag than ``if_match``, or there is none.
         """
-        if if_match is None and not any(folders.look(self._root, path) for path in keys.places(key)):
+        if if_match is None and not any(files.look(self._root, path) for path in keys.places(key)):
             return  # as nearly always, when what an earlier failure might have left is cleared: no lock for that
         with self._placing.locked(key):
             self._require(key, if_match)
             # What the first place hides goes first, or it would come to light for a moment.
-            removed = [path for path in reversed(keys.places(key)) if folders.remove(self._root, path)]
+            removed = [path for path in reversed(keys.places(key)) if files.remove(self._root, path)]
         faults.point("store.deleted")
         for path in removed:
-            folders.prune(self._root, path, self._fsync)
+            files.prune(self._root, path, self._fsync)
 
     def list(self, prefix: str = "", *, start_after: str = "") -> Iterator[Head]:
         """The objects in the order of their keys. Links, devices and names that are no keys are left out.
@@ -256,7 +344,7 @@ class LocalStore:
         With ``foreign_writers`` an etag is worked out from the bytes when it is asked for; it is empty if the object
         is gone by then.
         """
-        for found in listing.listed(self._root, prefix, start_after):
+        for found in files.listed(self._root, prefix, start_after):
             if self._foreign:
                 yield LaterHead(found.key, found.stat.st_size, files.modified(found.stat), self._etag_later(found.key))
             else:
@@ -265,7 +353,7 @@ class LocalStore:
     def _opened(self, key: str) -> tuple[str, io.FileIO] | None:
         """The object's file, the caller's to close, and the path below the root where it was found."""
         for path in self._places(key):
-            descriptor = folders.open_file(self._root, path)
+            descriptor = files.open_file(self._root, path)
             if descriptor is not None:
                 return path, io.FileIO(descriptor)
         return None

@@ -21,19 +21,22 @@ from botocore.exceptions import ClientError, IncompleteReadError
 
 from silversmith.errors import PreconditionFailed
 from silversmith.stores import IN_MEMORY, Head, Put, Source, keys, one_by_one
-from silversmith.stores.s3_errors import CONFLICT, MISSING, code, translate_aws_errors
 from silversmith.stores.s3_transfer import (
+    CONFLICT,
     DOWNLOADS,
     LARGEST_PUT,
+    MISSING,
     Checksum,
     Hasher,
     TornBody,
     check_room,
     checksum_of,
+    code,
     download,
     of_one_version,
     persistent,
     pieces,
+    translate_aws_errors,
     upload,
     whole_answer,
 )
@@ -138,7 +141,7 @@ class _Beginning:
 class S3Store:
     """A :class:`~silversmith.stores.Store` over a bucket on S3. Threads may share one.
 
-    What S3 does not do, after the SDK's retries, is raised as :class:`~silversmith.stores.s3_errors.S3Failed`.
+    What S3 does not do, after the SDK's retries, is raised as :class:`~silversmith.stores.s3_transfer.S3Failed`.
 
     Args:
         bucket: the bucket's name.

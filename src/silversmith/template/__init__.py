@@ -7,9 +7,9 @@ from typing import Any, cast
 
 from troposphere import AWSObject, GetAtt, Output, Parameter, Ref, Tags, Template
 
-from silversmith.deployment import Deployment
 from silversmith.errors import DefinitionError
 from silversmith.pipeline import Pipeline
+from silversmith.pipeline.deployment import Deployment
 from silversmith.template import alarms, buckets, encryption, events, reconciler, transform
 from silversmith.template.functions import LONGEST_CODE_KEY
 from silversmith.template.plan import Plan

@@ -7,7 +7,7 @@ from typing import Any
 
 from troposphere import AWSObject, GetAtt, Ref, Sub, awslambda, cloudwatch, sns, sqs
 
-from silversmith.telemetry.embedded import NAMESPACE
+from silversmith.function.telemetry import NAMESPACE
 from silversmith.template.encryption import of_topic
 from silversmith.template.plan import Plan, arn
 from silversmith.template.policies import topic_policy

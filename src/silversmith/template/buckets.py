@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from troposphere import AWSObject, Output, Ref, s3
 
-from silversmith.deployment import ROLES
+from silversmith.pipeline.deployment import ROLES
 from silversmith.template.encryption import of_bucket
 from silversmith.template.plan import Plan, bucket_title
 from silversmith.template.policies import bucket_policy

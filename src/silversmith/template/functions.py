@@ -8,8 +8,8 @@ from typing import Any
 
 from troposphere import AWSObject, GetAtt, Ref, Sub, awslambda, iam, logs
 
-from silversmith.deployment import STORAGE
 from silversmith.pipeline import Transform
+from silversmith.pipeline.deployment import STORAGE
 from silversmith.template.encryption import of_function, of_log_group
 from silversmith.template.names import logical
 from silversmith.template.plan import Plan

@@ -7,10 +7,9 @@ from dataclasses import dataclass
 
 from troposphere import AWSHelperFn, GetAtt, Ref, Sub
 
-from silversmith import limits
-from silversmith.deployment import ROLES, Deployment
 from silversmith.errors import DefinitionError
-from silversmith.pipeline import Pipeline, Transform
+from silversmith.pipeline import Pipeline, Transform, limits
+from silversmith.pipeline.deployment import ROLES, Deployment
 from silversmith.template import names
 
 

@@ -8,9 +8,9 @@ from typing import Any
 
 from troposphere import AWSObject, GetAtt, Join, Output, Ref, Sub, awslambda, iam, logs, scheduler, sqs
 
-from silversmith.lease import lease_key
 from silversmith.lineage import error_key, failed_key
 from silversmith.pipeline import Transform
+from silversmith.reconcile.lease import lease_key
 from silversmith.schemas import schema_key
 from silversmith.template import functions
 from silversmith.template.alarms import dead_letter_alarm, round_alarm
@@ -23,7 +23,7 @@ from silversmith.template.queues import dead_letter_queue
 from silversmith.template.roles import escaped, known_missing, ours, role, running
 from silversmith.template.transform import filter_policy
 
-HANDLER = "silversmith.reconciler.handler"
+HANDLER = "silversmith.reconcile.handler.handler"
 
 #: One whole processor, in MB of memory. https://docs.aws.amazon.com/lambda/latest/dg/configuration-memory.html
 MEMORY = 1_769

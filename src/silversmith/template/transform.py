@@ -7,10 +7,10 @@ from typing import Any
 
 from troposphere import AWSObject, GetAtt, Output, Ref, awslambda, iam, logs, sns, sqs
 
-from silversmith.budgets import queue_receives
-from silversmith.deployment import Deployment
+from silversmith.function.retries import queue_receives
 from silversmith.patterns.keys import KeyPattern
 from silversmith.pipeline import Transform
+from silversmith.pipeline.deployment import Deployment
 from silversmith.template import functions
 from silversmith.template.alarms import age_alarm, bad_data_alarms, dead_letter_alarm, function_alarm
 from silversmith.template.encryption import of_queue
@@ -23,7 +23,7 @@ from silversmith.template.roles import transform_role
 #: What the output that tells what is deployed ends in.
 CODE = "Code"
 
-HANDLER = "silversmith.handler.handler"
+HANDLER = "silversmith.function.handler.handler"
 
 #: A tenth of what an account has by default, so many invocations of a transform at once if nothing else is said.
 #: https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html

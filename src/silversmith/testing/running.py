@@ -16,10 +16,10 @@ import polars as pl
 
 from silversmith.formats import ROW, Reader
 from silversmith.formats.table import Table
-from silversmith.handler import Handler
-from silversmith.lookups import Context, LookupMissing
+from silversmith.function.handler import Handler
+from silversmith.function.outcome import Report
 from silversmith.pipeline import Pipeline, Transform, load
-from silversmith.report import Report
+from silversmith.pipeline.lookups import Context, LookupMissing
 from silversmith.stores import Head, Lake
 from silversmith.stores.local import LocalStore
 from silversmith.testing.events import LambdaContext, eventbridge, sqs
@@ -42,7 +42,7 @@ def context(
     """What a transform with a second parameter gets: ``orders(rows, context({"lookup/countries.csv": countries}))``.
 
     Args:
-        lookups: their rows by key. A read of another one raises :class:`~silversmith.lookups.LookupMissing`.
+        lookups: their rows by key. A read of another one raises :class:`~silversmith.pipeline.lookups.LookupMissing`.
         key, etag, size, modified: of the bronze object, see :class:`~silversmith.Context`.
     """
     frames = dict(lookups or {})

@@ -14,7 +14,7 @@ from moto import mock_aws
 
 from silversmith.aws.account import open_account
 from silversmith.cli.application import call as call_command
-from silversmith.deployment import Deployment
+from silversmith.pipeline.deployment import Deployment
 from tests.deployed import BAD, GOOD, SHOP, Deployed, write
 
 #: Moto leaves files open.

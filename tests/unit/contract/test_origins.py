@@ -13,13 +13,13 @@ from hypothesis import strategies as st
 
 from silversmith import Contract, Csv, FixedWidth, Json, Lines, Pipeline
 from silversmith.contract.layout import with_origins
-from silversmith.convert import convert
 from silversmith.formats import Reader
 from silversmith.formats.archives.content import Content
 from silversmith.formats.csv.dialect import CsvDialect
 from silversmith.formats.csv.reader import origins_of
 from silversmith.formats.csv.records import Header, Records
 from silversmith.formats.table import Table
+from silversmith.function.convert import convert
 from silversmith.lineage import Lineage
 from silversmith.stores import Head, Source
 

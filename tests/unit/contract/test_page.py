@@ -10,7 +10,7 @@ from pathlib import Path
 import polars as pl
 
 from silversmith import Contract, Pipeline
-from silversmith.convert import convert
+from silversmith.function.convert import convert
 from silversmith.lineage import Lineage
 from silversmith.stores import Head, Source
 

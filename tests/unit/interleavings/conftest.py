@@ -20,9 +20,9 @@ import pytest
 from silversmith import Contract, Pipeline
 from silversmith.errors import DataError, PreconditionFailed
 from silversmith.events import ObjectEvent
-from silversmith.outcome import Outcome
+from silversmith.function.outcome import Outcome
+from silversmith.function.process import Contended, process
 from silversmith.pipeline import Transform
-from silversmith.process import Contended, process
 from silversmith.stores import Head, Lake, Put, Source, one_by_one
 
 KEY = "k.csv"

@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 
 from silversmith.errors import NotOurs
 from silversmith.events import ObjectEvent
+from silversmith.function.outcome import Outcome
+from silversmith.function.process import Contended, process
 from silversmith.lineage import Lineage, silver_key
-from silversmith.outcome import Outcome
-from silversmith.process import Contended, process
 from silversmith.schemas import Document, Owner, Schemas, schema_key
 from silversmith.stores import Lake
 from tests.unit.interleavings.conftest import BROKEN, CONTENTS, GOOD, KEY, REJECTS, TRANSFORMS, MemoryStore, Message

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from silversmith.outcome import Verdict
-from silversmith.process import TRIES
+from silversmith.function.outcome import Verdict
+from silversmith.function.process import TRIES
 from tests.unit.interleavings.conftest import (
     BETTER,
     BROKEN,

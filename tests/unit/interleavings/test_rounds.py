@@ -17,9 +17,9 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from silversmith import Pipeline
 from silversmith.errors import PreconditionFailed
 from silversmith.events import unwrap
-from silversmith.lease import LEASE, Lease, Phase, lease_key
-from silversmith.outcome import Outcome
-from silversmith.reconciler import Reconciler
+from silversmith.function.outcome import Outcome
+from silversmith.reconcile.handler import Reconciler
+from silversmith.reconcile.lease import LEASE, Lease, Phase, lease_key
 from silversmith.stores import Head, Lake
 from tests.unit.interleavings.conftest import MemoryStore, Message, Worker
 

@@ -17,8 +17,8 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as limits
 from hypothesis import strategies as st
 
-from silversmith.budgets import queue_receives
 from silversmith.events import ObjectEvent, object_created
+from silversmith.function.retries import queue_receives
 from silversmith.local import queue as queues
 from silversmith.local.function import LARGEST_PAYLOAD, MOST_AT_ONCE, QUICK, Function, failures
 from silversmith.local.invocation import Invocation, Received, Settings, record, record_size

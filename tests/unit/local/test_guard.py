@@ -12,14 +12,14 @@ import pytest
 from silversmith import Pipeline
 from silversmith.errors import AccessDenied
 from silversmith.events import ObjectEvent
+from silversmith.function.outcome import Verdict
+from silversmith.function.process import process
 from silversmith.lineage import silver_key
 from silversmith.local import iam
 from silversmith.local.guard import GuardedStore
 from silversmith.local.iam import Policy
 from silversmith.local.stack import read
-from silversmith.outcome import Verdict
 from silversmith.pipeline import Transform
-from silversmith.process import process
 from silversmith.stores import Lake
 from silversmith.stores.local import LocalStore
 from silversmith.template import compile as compile_template

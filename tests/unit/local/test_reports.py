@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 
 from silversmith.errors import UNWRITABLE, DefinitionError, LakeUnusable
+from silversmith.function.outcome import describe
 from silversmith.local.reports import FALSE_STARTS, Reports, WorkersDie
 from silversmith.local.trip import Trip
 from silversmith.local.workers import Event
-from silversmith.report import describe
 
 
 class Function:

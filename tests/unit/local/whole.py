@@ -18,7 +18,9 @@ import polars as pl
 
 from silversmith import Contract, Pipeline
 from silversmith.events import ObjectEvent
-from silversmith.handler import Handler, SystemUnavailable
+from silversmith.function.handler import Handler, SystemUnavailable
+from silversmith.function.outcome import Report
+from silversmith.function.retries import parse
 from silversmith.lineage import Lineage, error_key, failed_key, rejected_key, silver_key
 from silversmith.local import iam, resend
 from silversmith.local.bucket import Landed
@@ -34,11 +36,9 @@ from silversmith.local.rounds import Rounds
 from silversmith.local.stack import read
 from silversmith.local.worker import TOGETHER
 from silversmith.pipeline import Transform
-from silversmith.report import Report
 from silversmith.stores import Head, Lake, Put, Source, Store
 from silversmith.stores.local import LocalStore
 from silversmith.template import compile as compile_template
-from silversmith.tries import parse
 from tests.unit.local.power import Plug
 
 KEYS = ("orders/a.json", "orders/b.json", "c.json")

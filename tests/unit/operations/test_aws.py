@@ -14,7 +14,6 @@ from botocore.exceptions import ClientError
 from moto import mock_aws
 
 from silversmith.aws.account import Account, open_account
-from silversmith.deployment import Deployment
 from silversmith.events import unwrap
 from silversmith.operations import WrongCall
 from silversmith.operations.aws import open_stack
@@ -28,6 +27,7 @@ from silversmith.operations.status import status
 from silversmith.operations.target import DeadKind
 from silversmith.operations.trace import trace
 from silversmith.patterns import KeyPattern
+from silversmith.pipeline.deployment import Deployment
 from silversmith.stores import IN_MEMORY
 from tests.deployed import BAD, GOOD, HARMFUL, Deployed, write
 

@@ -15,10 +15,10 @@ from botocore.stub import Stubber
 
 from silversmith import Deployment, Pipeline
 from silversmith.aws.account import Account
-from silversmith.hops import Hops
 from silversmith.local.intrinsics import Template
 from silversmith.operations import doctor_facts as look
 from silversmith.operations.doctor import Clock, Concurrency, Watching, numbers
+from silversmith.reconcile.hops import Hops
 from silversmith.template import compile as compile_template
 
 

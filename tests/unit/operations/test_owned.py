@@ -12,7 +12,6 @@ import pytest
 from moto import mock_aws
 
 from silversmith.aws.account import Account, open_account
-from silversmith.deployment import Deployment
 from silversmith.errors import NotOurs
 from silversmith.operations.aws import open_stack
 from silversmith.operations.reconcile import reconcile
@@ -23,9 +22,10 @@ from silversmith.operations.status import status
 from silversmith.operations.trace import trace
 from silversmith.patterns import KeyPattern
 from silversmith.pipeline import Pipeline
-from silversmith.reconciler import build as build_reconciler
-from silversmith.reconciliation import look
-from silversmith.schemas.ownership import take_over
+from silversmith.pipeline.deployment import Deployment
+from silversmith.reconcile.compare import look
+from silversmith.reconcile.handler import build as build_reconciler
+from silversmith.schemas.recorded import take_over
 from tests.deployed import BAD, SHOP, Clock, Deployed, write
 
 #: Moto leaves files open.
@@ -243,7 +243,7 @@ def test_a_pattern_that_is_not_deployed_resends_nothing(shop: Deployed, tmp_path
 
 
 def test_the_function_says_when_its_code_is_not_the_templates(shop: Deployed, caplog: pytest.LogCaptureFixture) -> None:
-    from silversmith.handler import build
+    from silversmith.function.handler import build
 
     environment = shop.environment("orders")
     build(environment, s3=shop.s3, sqs=lambda: shop.sqs)

@@ -13,7 +13,7 @@ from silversmith.lineage import Decision, silver_key
 from silversmith.operations import WrongCall
 from silversmith.operations.local import open_lake
 from silversmith.operations.reconcile import reconcile
-from silversmith.reconciliation import Finding
+from silversmith.reconcile.compare import Finding
 
 if TYPE_CHECKING:
     from tests.unit.conftest import Bench

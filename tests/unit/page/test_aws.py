@@ -17,12 +17,12 @@ from moto.server import ThreadedMotoServer
 from starlette.testclient import TestClient
 
 from silversmith.aws.account import open_account
-from silversmith.deployment import Deployment
 from silversmith.operations import WrongCall
 from silversmith.page.application import application
 from silversmith.page.auth import csrf_token
 from silversmith.page.backend import AwsBackend
 from silversmith.page.watch import Watch
+from silversmith.pipeline.deployment import Deployment
 from tests.deployed import BAD, GOOD, HARMFUL, SHOP, Deployed, write
 from tests.unit.operations.conftest import PARTLY
 from tests.unit.page.conftest import HOST, TOKEN

@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from silversmith import Pipeline, limits
+from silversmith import Pipeline
 from silversmith.operations import WrongCall
+from silversmith.pipeline import limits
 from silversmith.project import EXAMPLES, name_of, plan, write
 
 EVERY = [None, *EXAMPLES]

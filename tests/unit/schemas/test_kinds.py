@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from silversmith.schemas import kinds
+from silversmith.schemas import document as kinds
 
 PLAIN = st.sampled_from(
     [
@@ -30,13 +30,13 @@ KINDS = st.recursive(
 @given(KINDS)
 @settings(max_examples=100, deadline=None)
 def test_there_and_back(kind: pl.DataType) -> None:
-    assert kinds.parse(kinds.text_of(kind)) == kind
+    assert kinds.parse_dtype(kinds.dtype_text(kind)) == kind
 
 
 @given(KINDS)
 @settings(max_examples=50, deadline=None)
 def test_as_python_it_is_the_same_type(kind: pl.DataType) -> None:
-    made = eval(kinds.python(kind), {"pl": pl})
+    made = eval(kinds.dtype_code(kind), {"pl": pl})
     assert (made() if isinstance(made, type) else made) == kind
 
 
@@ -46,4 +46,4 @@ def test_as_python_it_is_the_same_type(kind: pl.DataType) -> None:
 )
 def test_what_is_no_type(text: str) -> None:
     with pytest.raises(ValueError, match="no type of a column"):
-        kinds.parse(text)
+        kinds.parse_dtype(text)

@@ -13,10 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from silversmith.errors import NotOurs, PreconditionFailed
+from silversmith.function.outcome import Verdict
 from silversmith.lineage import error_key, rejected_key
-from silversmith.outcome import Verdict
 from silversmith.schemas import Document, Owner, Schemas, schema_key
-from silversmith.schemas.ownership import document_owner, object_owner, others, require_ours, take_over
+from silversmith.schemas.recorded import document_owner, object_owner, others, require_ours, take_over
 from tests.unit.shop import BROKEN, GOOD, KEY, MIXED, ORDERS, Shop
 
 SHOP, OTHER = (Owner(name, "silver", "quarantine") for name in ("shop", "other"))

@@ -11,8 +11,8 @@ import pytest
 
 from silversmith import Contract, Pipeline
 from silversmith.errors import PreconditionFailed
+from silversmith.function.outcome import Verdict
 from silversmith.lineage import error_key, silver_key
-from silversmith.outcome import Verdict
 from silversmith.pipeline import Transform
 from silversmith.schemas import Document, Schemas, schema_key
 from silversmith.silver import NotRecorded, scan

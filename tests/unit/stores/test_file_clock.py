@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from silversmith.stores.file_clock import FileClock
+from silversmith.stores.digests import FileClock
 
 
 def test_a_file_written_just_now_is_waited_for_until_a_write_would_show(tmp_path: Path) -> None:

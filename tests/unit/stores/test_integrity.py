@@ -22,13 +22,12 @@ from urllib3.exceptions import ProtocolError, SSLError
 
 from silversmith import Context, Contract, Pipeline
 from silversmith.errors import SourceChanged
-from silversmith.handler import Handler, SystemUnavailable
-from silversmith.report import Report
+from silversmith.function.handler import Handler, SystemUnavailable
+from silversmith.function.outcome import Report
 from silversmith.silver import scan
 from silversmith.stores import IN_MEMORY, Lake
 from silversmith.stores.s3 import S3Store, client_config, connect, longest_backoff
-from silversmith.stores.s3_errors import S3Failed, translate_aws_errors
-from silversmith.stores.s3_transfer import ALGORITHMS, PART, RANGE, TRIES, Checksum
+from silversmith.stores.s3_transfer import ALGORITHMS, PART, RANGE, TRIES, Checksum, S3Failed, translate_aws_errors
 from tests.stand_in import Fault, Flip, Refuse, Request, S3Server, Tear
 from tests.stand_in.server import Answer
 from tests.unit.conftest import Leisure

@@ -18,7 +18,7 @@ from silversmith.errors import AccessDenied, PreconditionFailed, SourceChanged
 from silversmith.stores import IN_MEMORY, s3_transfer
 from silversmith.stores.keys import InvalidKey
 from silversmith.stores.s3 import S3Store, connect
-from silversmith.stores.s3_errors import S3Failed, translate_aws_errors
+from silversmith.stores.s3_transfer import S3Failed, translate_aws_errors
 
 BUCKET = "dl-silver-layer"
 

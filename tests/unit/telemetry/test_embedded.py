@@ -10,8 +10,8 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from silversmith.outcome import Outcome, Verdict
-from silversmith.telemetry.embedded import MOST_VALUES, UNITS, Tally
+from silversmith.function.outcome import Outcome, Verdict
+from silversmith.function.telemetry import MOST_VALUES, UNITS, Tally
 
 NOW = datetime(2026, 11, 28, 12, tzinfo=UTC)
 

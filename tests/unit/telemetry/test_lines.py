@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from silversmith.telemetry.lines import JsonLines, request, set_up
+from silversmith.function.telemetry import JsonLines, request, set_up
 
 
 def written(**attributes: Any) -> dict[str, Any]:
@@ -84,6 +84,7 @@ def test_from_info_on_unless_told_otherwise(wanted: str) -> None:
 def test_the_handler_brings_nothing_of_what_is_only_for_laptops() -> None:
     """A cold start pays for every import."""
     names = "opentelemetry prometheus_client rich cyclopts sqlite3 watchdog troposphere silversmith.exporters"
-    code = f"import sys, silversmith.handler, silversmith.reconciler; print(*set({names.split()}) & set(sys.modules))"
+    ours = "silversmith.function.handler, silversmith.reconcile.handler"
+    code = f"import sys, {ours}; print(*set({names.split()}) & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
     assert done.stdout.split() == []

@@ -17,13 +17,14 @@ import pytest
 from botocore.stub import ANY, Stubber
 from moto import mock_aws
 
-from silversmith import handler, reconciler
 from silversmith.events import ObjectEvent, object_created
+from silversmith.function import handler
 from silversmith.lineage import error_key
 from silversmith.local.iam import Policy
 from silversmith.local.intrinsics import Template
 from silversmith.local.stack import Function, Stack, read
 from silversmith.pipeline import load
+from silversmith.reconcile import handler as reconciler
 from silversmith.stores import IN_MEMORY
 from silversmith.stores.s3 import connect
 from silversmith.template import compile as compile_template

@@ -7,7 +7,7 @@ import re
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from silversmith.limits import pipeline_name, transform_name
+from silversmith.pipeline.limits import pipeline_name, transform_name
 from silversmith.template.names import KINDS, logical, physical
 
 #: The logical ids that do not belong to a transform.

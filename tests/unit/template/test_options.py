@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from silversmith import DefinitionError, Deployment, Pipeline, Vpc
-from silversmith.deployment import ROLES
 from silversmith.local.stack import Stack, read
+from silversmith.pipeline.deployment import ROLES
 from silversmith.template import compile as compile_template
 
 Json = dict[str, Any]

@@ -31,13 +31,13 @@ def test_a_bundle_holds_what_its_entry_points_reach(tmp_path: Path) -> None:
         tmp_path,
         handler="from silversmith.stores.s3 import S3\n",
         reconciler="",
-        cli="from silversmith.handler import handler\n",
+        cli="from silversmith.function.handler import handler\n",
         **{"stores.__init__": "X = 1\n", "stores.s3": "import os\n\nS3 = os\n"},
     )
     graph = modules(source)
-    assert reached(graph, ["silversmith.handler"]) == {
+    assert reached(graph, ["silversmith.function.handler"]) == {
         "silversmith",
-        "silversmith.handler",
+        "silversmith.function.handler",
         "silversmith.stores",
         "silversmith.stores.s3",
     }

@@ -17,7 +17,7 @@ def named(group: str, name: str, problem_of: Callable[[object], str]) -> Any:
     """The object that an installed package offers in a group; of a class, an object made without arguments.
 
     Args:
-        group: ``silversmith.readers`` or ``silversmith.writers``.
+        group: ``silversmith.readers`` or ``silversmith.pipeline.writers``.
         name: of the entry point.
         problem_of: what keeps an object from being one of the group, or nothing.
 

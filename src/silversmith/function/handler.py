@@ -16,24 +16,19 @@ from typing import Any, TypeVar
 
 from polars.exceptions import PanicException
 
-from silversmith.batch import Batch, Context, calm, receives
-from silversmith.budgets import is_system_fault, wait_for_system, wait_for_user
-from silversmith.commit import commit_all
-from silversmith.convert import Converted
 from silversmith.errors import PreconditionFailed, SourceChanged, SystemFault
 from silversmith.events import NotAnEvent, ObjectEvent, unwrap
-from silversmith.lanes import Lanes
-from silversmith.lookups import Lookups
-from silversmith.outcome import Outcome, Verdict
+from silversmith.function.batch import Batch, Context, Lanes, calm, receives
+from silversmith.function.convert import Converted
+from silversmith.function.outcome import Outcome, Report, Verdict, describe
+from silversmith.function.process import commit_all, complete, prepare_simple
+from silversmith.function.retries import Message, Tries, TriesSpent, is_system_fault, wait_for_system, wait_for_user
+from silversmith.function.task import Ready, Run, Work, call
+from silversmith.function.telemetry import Tally, request, set_up
 from silversmith.pipeline import Pipeline, Transform, load
-from silversmith.process import complete, prepare_simple
-from silversmith.report import Report, describe
+from silversmith.pipeline.lookups import Lookups
 from silversmith.schemas import Owner, Schemas
 from silversmith.stores import Lake
-from silversmith.telemetry.embedded import Tally
-from silversmith.telemetry.lines import request, set_up
-from silversmith.tries import Message, Tries, TriesSpent
-from silversmith.work import Ready, Run, Work, call
 
 #: The most messages that SQS deletes at once.
 #: https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_DeleteMessageBatch.html

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import polars as pl
 
@@ -22,8 +22,14 @@ from silversmith.formats import Reader
 from silversmith.formats.table import ROW, Table
 from silversmith.stores import Head, Store
 
-if TYPE_CHECKING:
-    from silversmith.pipeline import Transform
+
+class Declared(Protocol):
+    """A transform, as far as its lookups matter."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def lookups(self) -> Sequence[str]: ...
 
 
 class LookupMissing(SystemFault):
@@ -124,7 +130,7 @@ class Lookups:
         self._tables: dict[str, tuple[str, Reader | None, Table]] = {}
 
     @staticmethod
-    def of(transform: Transform, bronze: Store, scratch: Path | None) -> Lookups:
+    def of(transform: Declared, bronze: Store, scratch: Path | None) -> Lookups:
         """Those of a transform."""
         return Lookups(bronze, transform.lookups, scratch, name=transform.name)
 

@@ -14,14 +14,14 @@ from typing import Protocol, runtime_checkable
 
 import polars as pl
 
-from silversmith import entry_points
 from silversmith.errors import TransformError
 from silversmith.formats import count_rows, read_lineage
 from silversmith.lineage import PARQUET_ENTRY, Lineage
+from silversmith.usercode import plugins as entry_points
 from silversmith.usercode.loading import user_traceback
 
 #: The group of entry points under which packages offer writers.
-GROUP = "silversmith.writers"
+GROUP = "silversmith.pipeline.writers"
 
 
 @runtime_checkable

@@ -1,23 +1,21 @@
-"""What the processing of one object needs, and what it has come to when all but the commit is done."""
+"""One (transform, bronze key) with all that its processing needs, and what only has to be committed."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Protocol
 
-from silversmith.convert import Converted
 from silversmith.events import ObjectEvent
+from silversmith.function.convert import Converted
+from silversmith.function.outcome import Outcome, Stages, Verdict
 from silversmith.lineage import error_key, failed_key, rejected_key, silver_key
-from silversmith.lookups import Lookups
-from silversmith.outcome import Outcome, Verdict
 from silversmith.pipeline import Transform
+from silversmith.pipeline.lookups import Lookups
 from silversmith.schemas import Known, Owner, Schemas
-from silversmith.stages import Stages
 from silversmith.stores import Head, Lake, Source
-from silversmith.tries import Tries
 
 
 class Run(Protocol):
@@ -29,6 +27,17 @@ class Run(Protocol):
 def call(step: Callable[[], Converted], /) -> Converted:
     """At once, in this thread."""
     return step()
+
+
+class TryCounter(Protocol):
+    """Counts the tries of the user's code on a file; see :class:`silversmith.function.retries.Tries`."""
+
+    @property
+    def may_be_there(self) -> bool: ...
+    def begin(self, work: Work, head: Head) -> None: ...
+    def note(self, head: Head) -> None: ...
+    def fail(self, work: Work, error: Mapping[str, Any]) -> int: ...
+    def set_back(self, work: Work) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -45,7 +54,7 @@ class Work:
     schemas: Schemas | None
     lookups: Lookups
     run: Run = call
-    tries: Tries | None = None
+    tries: TryCounter | None = None
     stages: Stages = field(default_factory=Stages)
     silver: str = field(init=False)
 

@@ -13,20 +13,65 @@ from types import CodeType
 from typing import Any, NoReturn, TypedDict, TypeVar, Unpack
 
 import polars as pl
+from polars.exceptions import PolarsError
 
-from silversmith import limits, writers
 from silversmith.contract import Contract
 from silversmith.contract.foreign import accepted
-from silversmith.deployment import ROLES
 from silversmith.errors import DefinitionError
 from silversmith.formats import Reader
-from silversmith.lookups import Context
 from silversmith.patterns import InvalidPattern
 from silversmith.patterns.keys import KeyPattern
-from silversmith.sql import Sql
+from silversmith.pipeline import limits, writers
+from silversmith.pipeline.deployment import ROLES
+from silversmith.pipeline.lookups import Context
+from silversmith.pipeline.writers import CustomWriter
 from silversmith.usercode.fingerprint import fingerprint
 from silversmith.usercode.loading import Target, import_fresh, parse
-from silversmith.writers import CustomWriter
+
+_COMMENTS = re.compile(r"\s+|--[^\n]*|/\*.*?\*/", re.DOTALL)
+
+
+@dataclass(frozen=True)
+class Sql:
+    """A query over the table ``rows``, to be called like a transform's function."""
+
+    query: str
+
+    def __call__(self, rows: pl.LazyFrame) -> pl.LazyFrame:
+        return pl.SQLContext(rows=rows, eager=False).execute(inspect.cleandoc(self.query))
+
+    def check(self, schema: Mapping[str, pl.DataType | type[pl.DataType]] | None) -> None:
+        """Look for what would fail at every file; ``schema`` is that of ``rows``, None where it is not known.
+
+        Raises:
+            DefinitionError: it is no SELECT, cannot be parsed, or names an unknown table, function or column.
+        """
+        if not isinstance(self.query, str):
+            raise DefinitionError(f"it is a {type(self.query).__name__}, not a text")
+        start = 0
+        while comment := _COMMENTS.match(self.query, start):
+            start = comment.end()
+        if not re.match(r"(select|with)\b", self.query[start:], re.IGNORECASE):
+            raise DefinitionError("it must be one SELECT, or WITH … SELECT: it makes rows of rows, and changes nothing")
+        try:
+            made = self(pl.LazyFrame(schema=schema or {}))
+        except PolarsError as error:
+            raise DefinitionError(_first_line(error)) from None
+        try:
+            made.collect_schema()
+        except PolarsError as error:
+            if schema is not None or _FAILS_ALWAYS.match(str(error)):
+                raise DefinitionError(_first_line(error)) from None
+
+
+#: What is said of names other than columns: without a schema all columns are unknown, which says nothing.
+_FAILS_ALWAYS = re.compile(r"relation '|unsupported function")
+
+
+def _first_line(error: PolarsError) -> str:
+    line = str(error).strip().partition("\n")[0]
+    return f"{line} (the table is called rows)" if line.startswith("relation") else line
+
 
 #: What a transform is: from the good rows of one bronze object, and maybe its context, to the rows of silver.
 Function = Callable[[pl.LazyFrame], pl.LazyFrame] | Callable[[pl.LazyFrame, Context], pl.LazyFrame]

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import NoReturn
 
-from silversmith import limits
 from silversmith.errors import DefinitionError
+from silversmith.pipeline import limits
 
 #: The buckets of a pipeline, by what they are for.
 ROLES = ("bronze", "silver", "quarantine")

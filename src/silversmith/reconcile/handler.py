@@ -26,20 +26,18 @@ from itertools import count, dropwhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from silversmith.ahead import batched
 from silversmith.errors import NotOurs, SilversmithError
 from silversmith.events import ObjectEvent, object_created
-from silversmith.lease import Keeper, Lease, NotNext, lease_key
+from silversmith.function.telemetry import document, printed, request, set_up
 from silversmith.lineage import Decision, error_key
 from silversmith.pipeline import Pipeline, Transform, load
-from silversmith.reconciliation import Finding, Looked, look, speaks_of
+from silversmith.reconcile.compare import Finding, Looked, look, speaks_of
+from silversmith.reconcile.lease import Keeper, Lease, NotNext, lease_key
 from silversmith.schemas import Owner
-from silversmith.stores import Lake
-from silversmith.telemetry.embedded import document, printed
-from silversmith.telemetry.lines import request, set_up
+from silversmith.stores import Lake, batched
 
 if TYPE_CHECKING:
-    from silversmith.hops import Client, Problem
+    from silversmith.reconcile.hops import Client, Problem
 
 #: What landed less than so many seconds ago is left to its own event, unless the schedule's input says otherwise.
 SETTLED_SECONDS = 3_600
@@ -456,7 +454,7 @@ def build(
     Raises:
         DefinitionError: ``SILVERSMITH_PIPELINE`` is none.
     """
-    from silversmith.hops import Hops, check
+    from silversmith.reconcile.hops import Hops, check
     from silversmith.stores.s3 import S3Store
 
     function, bronze = environment["AWS_LAMBDA_FUNCTION_NAME"], environment["SILVERSMITH_BRONZE"]

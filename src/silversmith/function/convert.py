@@ -23,13 +23,13 @@ from silversmith.errors import DataError, SilversmithError, TransformError
 from silversmith.formats.archives.content import Scratch
 from silversmith.formats.csv import described
 from silversmith.formats.table import Table
+from silversmith.function.outcome import Stages
 from silversmith.lineage import Lineage, brief
-from silversmith.lookups import Context, alone
+from silversmith.pipeline.lookups import Context, alone
+from silversmith.pipeline.writers import write
 from silversmith.schemas import Change, Known
-from silversmith.stages import Stages
 from silversmith.stores import Source
 from silversmith.usercode.loading import user_traceback
-from silversmith.writers import write
 
 if TYPE_CHECKING:
     from silversmith.pipeline import Transform

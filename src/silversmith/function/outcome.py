@@ -1,0 +1,130 @@
+"""What the processing of one object and of one message came to, and the stages whose time is measured."""
+
+from __future__ import annotations
+
+import errno
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from silversmith.errors import UNWRITABLE, SilversmithError, told
+
+#: The stages in which a worker has a file, in their order.
+#:
+#: ``batch``: waiting for those before it in its batch. ``read``: silver headed, bronze headed and read. ``turn``:
+#: waiting until no other file is being converted, or until others can be committed with it. ``parse``, ``contract``,
+#: ``transform``, ``write`` (Parquet, and fitting the recorded schema): in memory. ``one pass``: all these four, where a
+#: large file streams through them at once. ``commit``: the conditional put, made durable, and what is cleared
+#: afterwards. Files that are written and committed together each have the time that all of them took.
+STAGES = ("batch", "read", "turn", "parse", "contract", "transform", "one pass", "write", "commit")
+
+
+class Stages:
+    """Adds up seconds by stage, for one file in one thread at a time.
+
+    Args:
+        clock: seconds since whenever.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.perf_counter) -> None:
+        self.seconds: dict[str, float] = {}
+        self._clock = clock
+        self._since = clock()
+
+    def end(self, stage: str) -> None:
+        """What has passed since the end of the stage before was this stage."""
+        now = self._clock()
+        self.seconds[stage] = self.seconds.get(stage, 0.0) + now - self._since
+        self._since = now
+
+
+class Verdict(StrEnum):
+    """How the processing of one object ended."""
+
+    COMMITTED = "committed"  #: a new silver object
+    DUPLICATE = "duplicate"  #: silver was already made of this version by this code
+    GONE = "gone"  #: there is no such bronze object (any more)
+    QUARANTINED = "quarantined"  #: the data is at fault: an error document says why
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one object. Sizes in bytes.
+
+    ``stages``: the seconds that each of :data:`STAGES` took. ``age``: the seconds from the event's time to the end;
+    None where the event has no time. Two outcomes are the same whatever time they took.
+    """
+
+    verdict: Verdict
+    transform: str
+    key: str
+    silver: str
+    etag: str = ""
+    version: str = ""
+    size: int = 0
+    format: str = ""
+    rows_read: int = 0
+    rows_written: int = 0
+    rows_rejected: int = 0
+    error: Mapping[str, Any] | None = None
+    stages: Mapping[str, float] = field(default_factory=dict, compare=False)
+    age: float | None = field(default=None, compare=False)
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON values."""
+        return {
+            **vars(self),
+            "verdict": self.verdict.value,
+            "error": dict(self.error) if self.error else None,
+            "stages": dict(self.stages),
+        }
+
+
+@dataclass(frozen=True)
+class Report:
+    """What became of one message. ``error`` is what went wrong, ``key`` with which bronze object (empty: before any),
+    ``retry_in`` the seconds until it should come back, ``waited`` those in which others of its batch came first.
+    ``system``: the system is at fault, nothing is charged to the file. ``dead``: it was the last try, and the message
+    goes to the dead-letter queue."""
+
+    message_id: str
+    outcomes: tuple[Outcome, ...]
+    error: Mapping[str, Any] | None = None
+    key: str = ""
+    retry_in: float | None = None
+    waited: float = 0.0
+    system: bool = False
+    dead: bool = False
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON values; of several objects in one message, the sums of their rows and the worst of their outcomes."""
+        worst = min(self.outcomes, key=lambda outcome: _WORST_FIRST.index(outcome.verdict), default=None)
+        found: dict[str, Any] = worst.to_dict() if worst else {"verdict": "dropped"}
+        for name in ("rows_read", "rows_written", "rows_rejected"):
+            found[name] = sum(getattr(outcome, name) for outcome in self.outcomes)
+        found["stages"] = self._stages()
+        if self.error is not None:
+            found |= {"verdict": "failed", "failed": True, "key": self.key}
+            found |= {"error": dict(self.error), "retry_in": self.retry_in, "system": self.system, "dead": self.dead}
+        return found
+
+    def _stages(self) -> dict[str, float]:
+        """By stage, in the order of :data:`STAGES`; a failed file has only the time that it waited."""
+        total = {"batch": self.waited}
+        for outcome in self.outcomes:
+            for stage, seconds in outcome.stages.items():
+                total[stage] = total.get(stage, 0.0) + seconds
+        return {stage: round(total[stage], 6) for stage in STAGES if stage in total}
+
+
+_WORST_FIRST = [Verdict.QUARANTINED, Verdict.COMMITTED, Verdict.GONE, Verdict.DUPLICATE]
+
+
+def describe(error: BaseException) -> dict[str, Any]:
+    """An error as JSON values: its kind and the text for a person. A disk that cannot be written is a kind."""
+    text = str(error) if isinstance(error, SilversmithError) else f"{type(error).__name__}: {error}"
+    if isinstance(error, OSError) and error.errno in UNWRITABLE:
+        return {"code": errno.errorcode[error.errno], "message": text}
+    return {"code": type(error).__name__, "message": told(text[:4000])}
