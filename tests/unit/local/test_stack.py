@@ -380,11 +380,11 @@ def test_the_compiled_chain_is_connected(compiled: Json) -> None:
         assert subscription.raw
         assert mapping.report_batch_item_failures
         fed = arns[subscription.queue_arn]
-        assert (fed.visibility_timeout, fed.retention, fed.max_receive_count) == (1800, 1_209_600, 5)
+        assert (fed.visibility_timeout, fed.retention, fed.max_receive_count) == (1800, 604_800, 55)
         assert fed.dead_letter_arn in arns
         assert subscription.dead_letter_arn in arns
     assert rule.targets[0].dead_letter_arn in arns
-    assert [each.maximum_concurrency for each in found.mappings] == [None, 3]
+    assert [each.maximum_concurrency for each in found.mappings] == [100, 3]
 
 
 def event(key: str, bucket: str = "dl-bronze-layer", kind: str = "Object Created") -> Json:
