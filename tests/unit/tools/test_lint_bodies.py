@@ -8,7 +8,7 @@ import pytest
 
 from tools.lint_bodies import lint, main
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 @pytest.mark.parametrize(
