@@ -18,11 +18,9 @@ from silversmith.aws.artefacts import Artefacts
 from silversmith.aws.bundle import Bundle
 from silversmith.aws.deploy import Release, status
 from silversmith.aws.install import Runtime
-from silversmith.cli import bundle as bundling
+from silversmith.cli import deploy as bundling
 from silversmith.cli.application import FAILED, WRONG_CALL, call
-from silversmith.cli.deploy import deploy_release
-from silversmith.cli.destroy import Data, destroy_stack
-from silversmith.cli.diff import diff_release
+from silversmith.cli.deploy import Data, deploy_release, destroy_stack, diff_release
 from silversmith.operations import WrongCall
 
 #: Moto leaves files open.
@@ -213,13 +211,13 @@ def on_a_terminal(script: str, types: str) -> str:
 
 @pytest.mark.parametrize(("types", "agrees"), [("y\n", True), ("YES\n", True), ("\n", False), ("no\n", False)])
 def test_a_person_is_asked(types: str, agrees: bool) -> None:
-    script = "from silversmith.cli.deployed import agreed; print(agreed('Do it?', yes=False))"
+    script = "from silversmith.cli.deploy import agreed; print(agreed('Do it?', yes=False))"
     assert on_a_terminal(script, types) == str(agrees)
 
 
 @pytest.mark.parametrize(("types", "agrees"), [("dl-bronze-layer\n", True), ("y\n", False)])
 def test_a_buckets_name_is_typed(types: str, agrees: bool) -> None:
-    script = "from silversmith.cli.destroy import Data; print(Data(wanted=True, named=()).confirm('dl-bronze-layer'))"
+    script = "from silversmith.cli.deploy import Data; print(Data(wanted=True, named=()).confirm('dl-bronze-layer'))"
     assert on_a_terminal(script, types) == str(agrees)
 
 
@@ -244,7 +242,7 @@ def test_a_bundle_is_written_whole_or_in_two(tiny: Bundle, tmp_path: Path, capsy
     assert "  … and 2 smaller ones" in out
     assert "0.0 MiB unzipped, of 250 that Lambda takes" in out
     assert f"written: {tmp_path / 'split/layer.zip'}" in out
-    found = bundling.document(tiny, split)
+    found = bundling.bundle_document(tiny, split)
     assert found["size"] == sum(package["size"] for package in found["packages"])
     assert [Path(each["path"]).name for each in found["written"]] == ["function.zip", "layer.zip"]
 

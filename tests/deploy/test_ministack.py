@@ -25,8 +25,7 @@ from silversmith.aws.bundle import build
 from silversmith.aws.install import Runtime
 from silversmith.aws.layer import KEY
 from silversmith.cli.application import call
-from silversmith.cli.deploy import deploy_release
-from silversmith.cli.deployed import released
+from silversmith.cli.deploy import deploy_release, released
 from silversmith.events import ObjectEvent, object_created
 from silversmith.lineage import Lineage
 from silversmith.local.lake import LakeFolder

@@ -28,9 +28,9 @@ from silversmith.aws.destroy import destroy, erase, look
 from silversmith.aws.install import Runtime
 from silversmith.aws.layer import with_layer
 from silversmith.cli.application import application
-from silversmith.cli.bundle import document as of_bundle
-from silversmith.cli.deploy import document as of_deployment
-from silversmith.cli.destroy import document as of_destroyed
+from silversmith.cli.deploy import bundle_document as of_bundle
+from silversmith.cli.deploy import deploy_document as of_deployment
+from silversmith.cli.deploy import destroy_document as of_destroyed
 from silversmith.events import ObjectEvent
 from silversmith.function.outcome import Verdict
 from silversmith.function.process import process

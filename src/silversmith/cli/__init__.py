@@ -1,4 +1,4 @@
-"""The command line. One file a command; a command is imported when it is called, and what is slow when it is needed."""
+"""The command line. The module of a command is imported when it is called, and slow modules when they are needed."""
 
 from __future__ import annotations
 

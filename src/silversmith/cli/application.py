@@ -1,44 +1,86 @@
-"""The commands by name, and what becomes of what they raise: a message for a person, and an exit code."""
+"""The commands by name, with examples for their help, and the exit code and message for whatever they raise."""
 
 from __future__ import annotations
 
 import os
 import sqlite3
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 
 from cyclopts import App, CycloptsError
 
-from silversmith.cli.examples import epilogue
 from silversmith.cli.screen import console, hush, warn
 from silversmith.errors import SilversmithError
 from silversmith.operations.text import lines
+
+EXAMPLES: Mapping[str, Sequence[str]] = {
+    "init": ("silversmith init shop", "silversmith init meters --example meter-readings"),
+    "run": (
+        "silversmith run",
+        "silversmith run --until-idle --workers 4",
+        "silversmith run jobs/shop.py --lake /data/lake",
+    ),
+    "page": ("silversmith page", "silversmith page --target aws"),
+    "put": (
+        "silversmith put orders.csv --prefix orders",
+        "silversmith put data --target aws",
+    ),
+    "check": ("silversmith check orders.csv", "silversmith check data --pipeline pipeline.py --json"),
+    "infer": ("silversmith infer orders.csv", "silversmith infer data --output contract.py"),
+    "schema": ("silversmith schema orders",),
+    "status": ("silversmith status", "silversmith status --target aws --json"),
+    "trace": ("silversmith trace orders/2026-01.csv",),
+    "failures": ("silversmith failures", "silversmith failures --rejected"),
+    "redrive": (
+        "silversmith redrive --dry-run",
+        "silversmith redrive --transform orders --newer-than 2h",
+    ),
+    "reconcile": ("silversmith reconcile --dry-run", "silversmith reconcile --changed --target aws"),
+    "replay": (
+        "silversmith replay 'orders/2026-*.csv'",
+        "silversmith replay '*' --changed --dry-run",
+    ),
+    "take-over": ("silversmith take-over", "silversmith take-over --target aws --yes"),
+    "template": ("silversmith template --output template.json",),
+    "bundle": ("silversmith bundle --output code.zip",),
+    "deploy": ("silversmith deploy", "silversmith deploy --yes --json"),
+    "diff": ("silversmith diff",),
+    "destroy": ("silversmith destroy",),
+    "doctor": ("silversmith doctor", "silversmith doctor --target aws"),
+}
+
+
+def epilogue(command: str) -> str:
+    """The examples of a command as its help shows them; empty where there are none."""
+    lines = EXAMPLES.get(command, ())
+    return "Examples:\n\n" + "\n\n".join(f"  {line}" for line in lines) if lines else ""
+
 
 DONE, FAILED, WRONG_CALL, BUG, INTERRUPTED = 0, 1, 2, 70, 130
 
 #: The commands, in the order in which a newcomer meets them: name, where it is, what it does.
 COMMANDS = (
-    ("init", "init:init", "Write a new pipeline project."),
+    ("init", "develop:init", "Write a new pipeline project."),
     ("run", "run:run", "Run the pipeline on this machine: what lands in bronze comes out in silver."),
-    ("page", "page:page", "Show the pipeline in a browser: a lake without an engine, or on AWS."),
-    ("put", "put:put", "Put files in bronze."),
-    ("check", "check:check", "Show what a run would make of files, without a lake."),
-    ("infer", "infer:infer", "Write a contract that files like these fulfil."),
-    ("schema", "schema:schema", "Show which columns silver has, and how they came to be."),
-    ("status", "status:status", "Show where everything is."),
-    ("trace", "trace:trace", "Show where one file is, and what happened to it."),
-    ("failures", "failures:failures", "Show what failed, and why."),
-    ("redrive", "redrive:redrive", "Try again what failed."),
-    ("reconcile", "reconcile:reconcile", "Repair what events missed."),
-    ("replay", "replay:replay", "Run files again."),
-    ("take-over", "take_over:take_over", "Make silver that another pipeline made this one's."),
-    ("template", "template:template", "Print the CloudFormation template of the pipeline."),
-    ("bundle", "bundle:bundle", "Write the code that Lambda runs into a zip file."),
+    ("page", "run:page", "Show the pipeline in a browser: a lake without an engine, or on AWS."),
+    ("put", "send:put", "Put files in bronze."),
+    ("check", "develop:check", "Show what a run would make of files, without a lake."),
+    ("infer", "develop:infer", "Write a contract that files like these fulfil."),
+    ("schema", "inspect:schema", "Show which columns silver has, and how they came to be."),
+    ("status", "inspect:status", "Show where everything is."),
+    ("trace", "inspect:trace", "Show where one file is, and what happened to it."),
+    ("failures", "inspect:failures", "Show what failed, and why."),
+    ("redrive", "send:redrive", "Try again what failed."),
+    ("reconcile", "send:reconcile", "Repair what events missed."),
+    ("replay", "send:replay", "Run files again."),
+    ("take-over", "deploy:take_over", "Make silver that another pipeline made this one's."),
+    ("template", "deploy:template", "Print the CloudFormation template of the pipeline."),
+    ("bundle", "deploy:bundle", "Write the code that Lambda runs into a zip file."),
     ("deploy", "deploy:deploy", "Create the pipeline on AWS, or update it."),
-    ("diff", "diff:diff", "Show what deploying would change."),
-    ("destroy", "destroy:destroy", "Remove the pipeline from AWS; its data stays."),
-    ("doctor", "doctor:doctor", "Check that everything is there that the pipeline needs."),
+    ("diff", "deploy:diff", "Show what deploying would change."),
+    ("destroy", "deploy:destroy", "Remove the pipeline from AWS; its data stays."),
+    ("doctor", "develop:doctor", "Check that everything is there that the pipeline needs."),
 )
 
 

@@ -1,21 +1,23 @@
-"""How a run shows where it is: a display that changes in place on a terminal, lines that come anew elsewhere."""
+"""A run's progress, as a display that changes in place or as lines, and the table of ``run --profile``."""
 
 from __future__ import annotations
 
 import sys
 import time
 from collections import deque
-from collections.abc import Callable
-from dataclasses import astuple
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, astuple
+from itertools import groupby
+from typing import TYPE_CHECKING, Any, Protocol
 
-from silversmith.cli.screen import colourful, console, say
+from silversmith.cli.screen import aligned, colourful, console, say
 from silversmith.operations.text import count, duration, shown
 
 if TYPE_CHECKING:
     from rich.text import Text
 
-    from silversmith.local.progress import Progress
+    from silversmith.local.progress import Measured, Progress
+
 
 #: Over how many seconds the speed is taken.
 WINDOW = 10.0
@@ -167,3 +169,33 @@ def summary(progress: Progress, seconds: float) -> str:
         f"{progress.waiting + progress.in_flight:,} left" if progress.waiting + progress.in_flight else "",
     ]
     return ", ".join(filter(None, parts)) + f", in {duration(seconds)}"
+
+
+_COLUMNS = ("stage", "share", "total s", "p50 ms", "p99 ms", "most ms", "slowest")
+
+
+def show_profile(found: Sequence[Measured]) -> None:
+    """One table for each transform, to stdout."""
+    if not found:
+        say("no file was worked on: there is nothing to profile")
+    for transform, group in groupby(found, key=lambda stage: stage.transform):
+        stages = list(group)
+        say()
+        say(f"where the time of {transform} went: {count(max(stage.files for stage in stages), 'file')}", style="bold")
+        header, *rows = aligned([_COLUMNS, *map(_row, stages)], right=range(1, 6))
+        say(header, style="bold")
+        for row in rows:
+            say(row)
+
+
+def documents(found: Sequence[Measured]) -> list[dict[str, Any]]:
+    """The same as JSON values, in seconds."""
+    return [
+        {name: round(value, 6) if isinstance(value, float) else value for name, value in asdict(stage).items()}
+        for stage in found
+    ]
+
+
+def _row(stage: Measured) -> tuple[str, ...]:
+    times = (f"{seconds * 1000:,.1f}" for seconds in (stage.p50, stage.p99, stage.most))
+    return (stage.stage, f"{stage.share:.0%}", f"{stage.total:,.2f}", *times, shown(stage.slowest))

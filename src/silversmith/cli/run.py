@@ -1,31 +1,40 @@
-"""``silversmith run``: the whole chain on this machine."""
+"""``silversmith run`` and ``silversmith page``."""
 
 from __future__ import annotations
 
 import os
 import time
-from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import asdict, astuple, dataclass
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 from cyclopts import Parameter, validators
 
-from silversmith.cli.logs import told
-from silversmith.cli.opened import load_pipeline
-from silversmith.cli.options import LAKE, PIPELINE, JsonOption, LakeOption, PipelineArgument, QuietOption
-from silversmith.cli.profiled import documents, show_profile
-from silversmith.cli.progress import View, summary, view
-from silversmith.cli.screen import hush, say, say_json, warn
-from silversmith.cli.signals import Stop
+from silversmith.cli.options import (
+    HERE,
+    LAKE,
+    PIPELINE,
+    JsonOption,
+    LakeOption,
+    PipelineArgument,
+    QuietOption,
+    Where,
+    load_pipeline,
+)
+from silversmith.cli.progress import View, documents, show_profile, summary, view
+from silversmith.cli.screen import Stop, hush, say, say_json, told, warn
 from silversmith.local.chaos import Rates
 from silversmith.operations.text import count, shown
 
 if TYPE_CHECKING:
     from silversmith.local.lake import LakeFolder
     from silversmith.local.progress import Measured, Progress
+    from silversmith.operations.status import Status
     from silversmith.operations.target import Lately
+    from silversmith.page.backend import Backend
     from silversmith.pipeline import Pipeline
+
 
 #: How many failures the summary names.
 NAMED = 10
@@ -105,7 +114,7 @@ def run(
     rates = Rates(chaos_loss, chaos_duplicates, chaos_delays, LONGEST_DELAY)
     serves = not no_page and (page is not None or not until_idle)
     with Spares(number) as spares:  # they load what takes long while the same is loaded here
-        from silversmith.cli.exports import exporting, require
+        from silversmith.cli.run import exporting, require
         from silversmith.local.chaos import Chaos
         from silversmith.local.engine import Engine
         from silversmith.local.lake import LakeFolder
@@ -222,3 +231,96 @@ def _show(result: Result, pipeline: Pipeline) -> None:
 def _last_line(message: str) -> str:
     """Of a traceback, what was raised."""
     return message.rstrip().rpartition("\n")[2]
+
+
+def require(*, metrics: int | None, otel: bool) -> None:
+    """Have what the options need, before anything is begun.
+
+    Raises:
+        NotInstalled: an optional package is missing.
+    """
+    from silversmith import exporters
+
+    if metrics is not None:
+        exporters.require("prometheus_client", extra="prometheus", option="--metrics")
+    if otel:
+        exporters.require("opentelemetry.exporter.otlp.proto.http", extra="otel", option="--otel")
+
+
+@contextmanager
+def exporting(folder: LakeFolder, pipeline: Pipeline, *, metrics: int | None, otel: bool) -> Iterator[None]:
+    """While the block lasts, whatever the options ask for. The engine must have made its journal."""
+    with ExitStack() as stack:
+        if metrics is not None:
+            _metrics(stack, folder, pipeline, metrics)
+        if otel:
+            _spans(stack, folder, pipeline)
+        yield
+
+
+def _metrics(stack: ExitStack, folder: LakeFolder, pipeline: Pipeline, port: int) -> None:
+    import time
+
+    from silversmith.exporters.prometheus import serve
+    from silversmith.operations.local import open_lake
+    from silversmith.operations.status import status
+
+    def look() -> Status:
+        with open_lake(folder, pipeline) as target:
+            return status(pipeline, target, now=time.time())
+
+    address = stack.enter_context(serve(port, look))
+    warn(f"metrics for Prometheus: {address}")
+
+
+def _spans(stack: ExitStack, folder: LakeFolder, pipeline: Pipeline) -> None:
+    from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+    from opentelemetry.sdk.trace.export import BatchSpanProcessor
+
+    from silversmith.exporters.spans import Spans, following
+
+    spans = Spans(pipeline.name, pipeline.bronze, BatchSpanProcessor(OTLPSpanExporter()))
+    stack.callback(spans.close)
+    stack.enter_context(following(folder.journal, spans.tell))
+
+
+def page(
+    pipeline: PipelineArgument = PIPELINE,
+    *,
+    port: Annotated[
+        int | None,
+        Parameter(
+            validator=validators.Number(gte=0, lte=65535), show_default=False, help="Where; else 8320, or any free one."
+        ),
+    ] = None,
+    where: Where = HERE,
+) -> int:
+    """Serve a page that shows the pipeline in a browser on this machine. Ctrl-C ends it.
+
+    `silversmith run` serves one by itself.
+    """
+    from silversmith.page.auth import new_token
+    from silversmith.page.process import listen, url
+    from silversmith.page.server import serve
+
+    backend = _backend(pipeline, where)
+    token = new_token()
+    with listen(port) as listening:
+        say(f"the page: {url(listening, token)}")
+        serve(backend, listening, token, began=_no_more)
+    return 0
+
+
+def _backend(pipeline: str, where: Where) -> Backend:
+    from silversmith.page.backend import AwsBackend, LocalBackend
+
+    if where.on_aws:
+        return AwsBackend(pipeline, where.deployment, where.endpoint_url)
+    from silversmith.local.lake import LakeFolder
+
+    return LocalBackend(LakeFolder(where.lake), pipeline)
+
+
+def _no_more(end: Callable[[], None]) -> None:
+    """Nothing but a signal ends it."""
+    del end

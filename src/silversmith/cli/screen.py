@@ -1,17 +1,71 @@
-"""Where the commands write: results to stdout, everything else to stderr. Nothing else in ``cli/`` prints."""
+"""What a command shows: results to stdout, everything else to stderr; tables, bars, questions, signals."""
 
 from __future__ import annotations
 
 import json
+import logging
 import os
+import signal
 import sys
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from types import FrameType
+from typing import TYPE_CHECKING, Any
 
+from rich.cells import cell_len, set_cell_size
 from rich.console import Console
 from rich.text import Text
 
-from silversmith.operations.text import lines, shown
+from silversmith.operations.text import duration, lines, shown
+
+if TYPE_CHECKING:
+    from rich.progress import Progress, Task
+
+
+#: No column of a table is cut to less.
+NARROWEST = 8
+
+
+def aligned(rows: Iterable[Sequence[object]], right: Iterable[int] = (), *, width: int | None = None) -> list[str]:
+    """Rows as lines with straight columns, two spaces between; the columns named in ``right`` are set to the right.
+
+    ``width``: of the terminal, in cells. What is wider is cut in its widest columns, where ``…`` stands for what is
+    missing; numbers never are. None: nothing is cut.
+    """
+    cells = [[shown(cell) for cell in row] for row in rows]
+    numbers = set(right)
+    widths = [max(map(cell_len, column)) for column in zip(*cells, strict=True)]
+    if width is not None:
+        widths = _fitted(widths, numbers, width)
+        cells = [[cell if at in numbers else cut(cell, widths[at]) for at, cell in enumerate(row)] for row in cells]
+    return ["  ".join(_cell(cell, widths[at], at in numbers) for at, cell in enumerate(row)).rstrip() for row in cells]
+
+
+def _fitted(widths: Sequence[int], fixed: Collection[int], width: int) -> list[int]:
+    """Narrower columns, the widest first, until they fit or none is left that may be."""
+    fitted = list(widths)
+    while sum(fitted) + 2 * (len(fitted) - 1) > width:
+        at = max((at for at in range(len(fitted)) if at not in fixed), key=lambda at: fitted[at], default=None)
+        if at is None or fitted[at] <= NARROWEST:
+            break
+        fitted[at] -= 1
+    return fitted
+
+
+def cut(text: str, width: int) -> str:
+    """A text of at most so many cells: the middle of a longer one is left out, because keys differ at their ends."""
+    if cell_len(text) <= width:
+        return text
+    head = set_cell_size(text, (width - 1) // 2).rstrip()
+    tail = text
+    while cell_len(head) + 1 + cell_len(tail) > width:
+        tail = tail[1:]
+    return f"{head}…{tail}"
+
+
+def _cell(text: str, width: int, to_the_right: bool) -> str:
+    space = " " * (width - cell_len(text))
+    return space + text if to_the_right else text + space
 
 
 def colourful(environment: Mapping[str, str] = os.environ) -> bool:
@@ -92,3 +146,110 @@ def warn(text: str) -> None:
     first, *rest = lines(f"silversmith: {text}")
     sys.stderr.write("\n".join([first, *(f"  {line}" if line else "" for line in rest)]) + "\n")
     sys.stderr.flush()
+
+
+#: Told that so much more is done.
+Advance = Callable[[float], None]
+
+
+@contextmanager
+def bar(unit: str, total: float | None = None, *, json: bool = False) -> Iterator[Advance]:
+    """Shows a bar while the block lasts, below what is said meanwhile; nothing where output is piped, quiet or JSON.
+
+    Args:
+        unit: what is counted, as in ``files``; ``bytes`` are shown as sizes.
+        total: how many there are; None: nobody knows, so there is a rate and no time left.
+        json: one document is asked for, and nothing else.
+    """
+    if json or is_quiet() or not colourful():
+        yield lambda _: None
+        return
+    with _progress(unit, known=total is not None) as progress:
+        task = progress.add_task("", total=total)
+        yield lambda more: progress.advance(task, more)
+
+
+def _progress(unit: str, *, known: bool) -> Progress:
+    from rich.progress import (
+        BarColumn,
+        DownloadColumn,
+        MofNCompleteColumn,
+        Progress,
+        ProgressColumn,
+        TimeRemainingColumn,
+        TransferSpeedColumn,
+    )
+    from rich.text import Text
+
+    class Rate(ProgressColumn):
+        def render(self, task: Task) -> Text:
+            return Text(rate(task.completed, task.elapsed, unit, total=task.total))
+
+    if unit == "bytes":
+        columns = [BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn()]
+        return Progress(*columns, console=console(), transient=True)
+    if known:
+        return Progress(
+            BarColumn(), MofNCompleteColumn(), Rate(), TimeRemainingColumn(), console=console(), transient=True
+        )
+    return Progress(BarColumn(), Rate(), console=console(), transient=True)
+
+
+def rate(done: float, seconds: float | None, unit: str, *, total: float | None) -> str:
+    """How fast it goes, and how far it is where that is not known otherwise: ``1,200 keys, 300/s, 4.0 s``."""
+    speed = f"{done / max(seconds or 0.0, 0.1):,.0f}/s"
+    return f"{speed} {unit}" if total is not None else f"{done:,.0f} {unit}, {speed}, {duration(seconds)}"
+
+
+class _Told(logging.Handler):
+    def emit(self, record: logging.LogRecord) -> None:
+        warn(record.getMessage())
+
+
+@contextmanager
+def told() -> Iterator[None]:
+    """While the block lasts, warnings of the logger ``silversmith`` go to stderr, and nowhere else."""
+    logger = logging.getLogger("silversmith")
+    handler, before = _Told(logging.WARNING), logger.propagate
+    logger.addHandler(handler)
+    logger.propagate = False
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.propagate = before
+
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+class Stop:
+    """While the block lasts, a signal only makes :attr:`asked` true. Call it to know.
+
+    Args:
+        at_once: what the second signal does, given its number.
+    """
+
+    def __init__(self, at_once: Callable[[int], None]) -> None:
+        self.asked: int | None = None
+        self._at_once = at_once
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> Stop:
+        for number in _SIGNALS:
+            if signal.getsignal(number) != signal.SIG_IGN:  # nohup, for one, wants it to stay ignored
+                self._before[number] = signal.signal(number, self._heard)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def __call__(self) -> bool:
+        """Whether the run shall end."""
+        return self.asked is not None
+
+    def _heard(self, number: int, _frame: FrameType | None) -> None:
+        if self.asked is not None:
+            self._at_once(number)
+        self.asked = number

@@ -13,8 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
-from silversmith.cli.bar import bar, rate
-from silversmith.cli.text import aligned, cut
+from silversmith.cli.screen import aligned, bar, cut, rate
 
 
 def test_what_is_piped_has_no_bar(capsys: pytest.CaptureFixture[str]) -> None:
@@ -50,7 +49,7 @@ def in_a_terminal(code: str, folder: Path, **environment: str) -> str:
 
 
 CODE = """
-from silversmith.cli.bar import bar
+from silversmith.cli.screen import bar
 from silversmith.cli.screen import say
 with bar("files", 4) as advance:
     for number in range(4):

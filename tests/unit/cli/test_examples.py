@@ -7,8 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from silversmith.cli.application import COMMANDS, application, call
-from silversmith.cli.examples import EXAMPLES
+from silversmith.cli.application import COMMANDS, EXAMPLES, application, call
 
 LINES = [line for lines in EXAMPLES.values() for line in lines]
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from silversmith.cli.filters import ago, key_pattern, point
+from silversmith.cli.options import ago, key_pattern, point
 from silversmith.operations import WrongCall
 
 NOON = 1_767_355_200.0

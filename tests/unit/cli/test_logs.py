@@ -6,7 +6,7 @@ import logging
 
 import pytest
 
-from silversmith.cli.logs import told
+from silversmith.cli.screen import told
 
 
 def test_a_warning_is_told_escaped_and_only_while_the_command_runs(capsys: pytest.CaptureFixture[str]) -> None:

@@ -7,7 +7,7 @@ import signal
 
 import pytest
 
-from silversmith.cli.signals import Stop
+from silversmith.cli.screen import Stop
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
-from silversmith.cli.text import aligned
+from silversmith.cli.screen import aligned
 from silversmith.operations.text import count, duration, lines, shown, size
 
 anything = st.text(st.characters())  # lone surrogates too
