@@ -37,7 +37,7 @@ from silversmith.local.post import Post
 from silversmith.local.progress import Progress
 from silversmith.local.queue import Queue, Settings
 from silversmith.operations.local import open_lake
-from silversmith.operations.trace import trace
+from silversmith.operations.reports import trace
 from silversmith.pipeline import Pipeline, load
 
 PIPELINE = """

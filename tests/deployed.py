@@ -19,7 +19,7 @@ from silversmith.operations.aws import AwsTarget, open_stack
 from silversmith.pipeline import Located, Pipeline, locate
 from silversmith.pipeline.deployment import Deployment
 from silversmith.template import compile as compile_template
-from silversmith.template.names import logical
+from silversmith.template.plan import logical
 
 SHOP = """
 import polars as pl

@@ -21,17 +21,14 @@ from silversmith.local.intrinsics import Template
 from silversmith.operations.aws import open_stack
 from silversmith.operations.failures import Wanted, failures, rejected
 from silversmith.operations.put import plan, put
-from silversmith.operations.reconcile import reconcile
-from silversmith.operations.redrive import Chosen, redrive
-from silversmith.operations.replay import Range, replay
-from silversmith.operations.status import status
-from silversmith.operations.trace import trace
+from silversmith.operations.reports import status, trace
+from silversmith.operations.resend import Chosen, Range, reconcile, redrive, replay
 from silversmith.patterns import KeyPattern
 from silversmith.reconcile import handler as reconciler
 from silversmith.stores import IN_MEMORY
 from silversmith.stores.s3 import S3Store
 from silversmith.stores.s3_transfer import LARGEST_PUT
-from silversmith.template.names import logical
+from silversmith.template.plan import logical
 from tests.deploy.recorded import ACCOUNT, Json, Recorder, Right, denied, unused
 from tests.deployed import BAD, GOOD, HARMFUL, SHOP, Deployed, operators_policy, write
 

@@ -20,7 +20,7 @@ from botocore.exceptions import ClientError
 from silversmith.aws.account import Account, told
 from silversmith.aws.changes import Change, Diff, Effect
 from silversmith.aws.errors import DeployError
-from silversmith.template.names import physical
+from silversmith.template.plan import physical
 
 #: How long after the deploy: longer than the longest of the times above, with what the round leaves alone.
 DELAY = timedelta(minutes=20)

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from silversmith.aws.install import Runtime
-from silversmith.template.names import physical
+from silversmith.template.plan import physical
 
 #: The logical id of the layer, and the parameter with its zip's key.
 LAYER = "PackagesLayer"

@@ -149,8 +149,8 @@ def infer(
     from silversmith.cli.options import load_pipeline
     from silversmith.operations import WrongCall
     from silversmith.operations.check import plan
-    from silversmith.operations.contract_source import python
     from silversmith.operations.infer import infer as look
+    from silversmith.operations.infer import python
 
     if not name.isidentifier() or keyword.iskeyword(name):
         raise WrongCall(f"--name {name!r} is no name of a variable in Python")

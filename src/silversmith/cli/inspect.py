@@ -22,13 +22,19 @@ from silversmith.cli.screen import aligned, say, say_json, say_lines, warn, widt
 from silversmith.operations.text import count, duration, shown, size
 
 if TYPE_CHECKING:
-    from silversmith.operations.documents import ErrorDocument
-    from silversmith.operations.failures import Failures, RejectedFiles, Wanted
-    from silversmith.operations.rejected import RejectedFile
-    from silversmith.operations.schema import History
-    from silversmith.operations.status import ChainStatus, Status, TransformStatus
-    from silversmith.operations.target import DeadMessage
-    from silversmith.operations.trace import OfTransform, Silver, Step, Trace, Version
+    from silversmith.operations.failures import Failures, RejectedFile, RejectedFiles, Wanted
+    from silversmith.operations.reports import (
+        ChainStatus,
+        History,
+        OfTransform,
+        Silver,
+        Status,
+        Step,
+        Trace,
+        TransformStatus,
+        Version,
+    )
+    from silversmith.operations.target import DeadMessage, ErrorDocument
 
 
 _COLUMNS = (
@@ -39,7 +45,7 @@ _COLUMNS = (
 
 def status(pipeline: PipelineArgument = PIPELINE, *, where: Where = HERE, json: JsonOption = False) -> int:
     """Show where everything is: what waits, what is worked on, what came of it."""
-    from silversmith.operations.status import status as look
+    from silversmith.operations.reports import status as look
 
     with opened(pipeline, where) as (definition, target):
         found = look(definition, target, now=time.time())
@@ -242,7 +248,7 @@ def trace(
     json: JsonOption = False,
 ) -> int:
     """Show where one file is: each hop of each version, and what became of it. Exit code 1 if the key is unknown."""
-    from silversmith.operations.trace import trace as look
+    from silversmith.operations.reports import trace as look
     from silversmith.stores.keys import check
 
     check(key)
@@ -374,7 +380,7 @@ def schema(
 
     Exit code 1: nothing was made yet, so nothing is recorded.
     """
-    from silversmith.operations.schema import history
+    from silversmith.operations.reports import history
 
     with opened(pipeline, where) as (definition, target):
         found = history(definition.find(transform), target)

@@ -30,7 +30,7 @@ from silversmith.operations.text import count, shown
 if TYPE_CHECKING:
     from silversmith.local.lake import LakeFolder
     from silversmith.local.progress import Measured, Progress
-    from silversmith.operations.status import Status
+    from silversmith.operations.reports import Status
     from silversmith.operations.target import Lately
     from silversmith.page.backend import Backend
     from silversmith.pipeline import Pipeline
@@ -263,7 +263,7 @@ def _metrics(stack: ExitStack, folder: LakeFolder, pipeline: Pipeline, port: int
 
     from silversmith.exporters.prometheus import serve
     from silversmith.operations.local import open_lake
-    from silversmith.operations.status import status
+    from silversmith.operations.reports import status
 
     def look() -> Status:
         with open_lake(folder, pipeline) as target:

@@ -30,7 +30,7 @@ from silversmith.operations.text import count, duration, shown, size
 
 if TYPE_CHECKING:
     from silversmith.operations.put import Put, Upload
-    from silversmith.operations.redrive import Chosen, Failed
+    from silversmith.operations.resend import Chosen, Failed
     from silversmith.reconcile.compare import Finding
 
 
@@ -125,8 +125,8 @@ def redrive(
     An error document stays until its file succeeds. A message leaves its dead-letter queue at once.
     """
     hush(quiet)
-    from silversmith.operations.redrive import Chosen
-    from silversmith.operations.redrive import redrive as operation
+    from silversmith.operations.resend import Chosen
+    from silversmith.operations.resend import redrive as operation
 
     now = time.time()
     chosen = Chosen(
@@ -171,7 +171,7 @@ def _failure(failed: Failed) -> dict[str, Any]:
 
 
 def _sum_up_redrive(totals: dict[str, int], named: int, chosen: Chosen, *, dry_run: bool, running: bool) -> None:
-    from silversmith.operations.redrive import Chosen
+    from silversmith.operations.resend import Chosen
 
     if not totals["found"]:
         say("nothing failed" if chosen == Chosen() else "nothing failed that these options choose")
@@ -219,8 +219,8 @@ def replay(
     because the transform looks something up elsewhere that has changed, say.
     """
     hush(quiet)
-    from silversmith.operations.replay import Range
-    from silversmith.operations.replay import replay as operation
+    from silversmith.operations.resend import Range
+    from silversmith.operations.resend import replay as operation
 
     now = time.time()
     parsed = key_pattern(pattern, "PATTERN")
@@ -303,7 +303,7 @@ def reconcile(
     or the code is another.
     """
     hush(quiet)
-    from silversmith.operations.reconcile import reconcile as operation
+    from silversmith.operations.resend import reconcile as operation
 
     totals = {"checked": 0, "found": 0, "waiting": 0, "orphaned": 0, "foreign": 0, "given_up": 0}
     kinds: dict[str, int] = {}

@@ -16,7 +16,7 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from silversmith.operations import WrongCall
-from silversmith.operations.status import Status, TransformStatus
+from silversmith.operations.reports import Status, TransformStatus
 
 HOST = "127.0.0.1"
 

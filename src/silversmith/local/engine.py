@@ -11,7 +11,7 @@ from contextlib import ExitStack, suppress
 from multiprocessing.connection import Connection, wait
 
 from silversmith.errors import NotOurs
-from silversmith.local import resend
+from silversmith.local import rounds as resend
 from silversmith.local.bucket import Inbox
 from silversmith.local.chain import Chain, build, worker_functions
 from silversmith.local.chaos import Chaos

@@ -22,8 +22,7 @@ from silversmith.errors import DefinitionError
 from silversmith.function.handler import Handler, SystemUnavailable
 from silversmith.function.outcome import Report
 from silversmith.local import iam
-from silversmith.local.guard import GuardedStore
-from silversmith.local.iam import Policy
+from silversmith.local.iam import GuardedStore, Policy
 from silversmith.local.lake import LakeFolder
 from silversmith.local.trip import split
 from silversmith.pipeline import Pipeline, load

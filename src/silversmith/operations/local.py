@@ -16,7 +16,7 @@ import orjson
 from silversmith import faults
 from silversmith.errors import SilversmithError
 from silversmith.events import ObjectEvent
-from silversmith.local import resend
+from silversmith.local import rounds as resend
 from silversmith.local.journal import Journal
 from silversmith.local.lake import LakeFolder, engine_runs
 from silversmith.local.stack import Stack, read

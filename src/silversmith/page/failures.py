@@ -14,8 +14,8 @@ from starlette.responses import RedirectResponse, Response
 from silversmith.operations.failures import Failures, RejectedFiles, Wanted
 from silversmith.operations.failures import failures as look
 from silversmith.operations.failures import rejected as look_rejected
-from silversmith.operations.redrive import Chosen, Failed
-from silversmith.operations.redrive import redrive as operation
+from silversmith.operations.resend import Chosen, Failed
+from silversmith.operations.resend import redrive as operation
 from silversmith.operations.target import Target
 from silversmith.page.context import ViewContext, link
 from silversmith.patterns.keys import KeyPattern

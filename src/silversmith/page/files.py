@@ -19,8 +19,8 @@ from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Re
 from silversmith.contract import REASONS, ROW_NUMBER
 from silversmith.lineage import rejected_key, silver_key
 from silversmith.operations.put import put_own
+from silversmith.operations.reports import OfTransform, Trace, near, trace
 from silversmith.operations.target import Target
-from silversmith.operations.trace import OfTransform, Trace, near, trace
 from silversmith.page.context import ViewContext, link, render
 from silversmith.page.recent import stored
 from silversmith.pipeline import Pipeline

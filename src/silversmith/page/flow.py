@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from silversmith.operations.status import Status, TransformStatus
+from silversmith.operations.reports import Status, TransformStatus
 from silversmith.operations.text import duration
 from silversmith.page.plots import rate
 from silversmith.page.recent import Rates

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from silversmith.operations.status import Status, status
+from silversmith.operations.reports import Status, status
 from silversmith.operations.target import Target
 from silversmith.page.backend import Backend
 from silversmith.page.flow import Moment, moment

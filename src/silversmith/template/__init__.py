@@ -11,8 +11,8 @@ from silversmith.errors import DefinitionError
 from silversmith.pipeline import Pipeline
 from silversmith.pipeline.deployment import Deployment
 from silversmith.template import alarms, buckets, encryption, events, reconciler, transform
-from silversmith.template.functions import LONGEST_CODE_KEY
 from silversmith.template.plan import Plan
+from silversmith.template.transform import LONGEST_CODE_KEY
 
 #: CloudFormation's limit for one template.
 #: https://docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/cloudformation-limits.html

@@ -12,12 +12,11 @@ from silversmith.lineage import error_key, failed_key
 from silversmith.pipeline import Transform
 from silversmith.reconcile.lease import lease_key
 from silversmith.schemas import schema_key
-from silversmith.template import functions
+from silversmith.template import transform as functions
 from silversmith.template.alarms import dead_letter_alarm, round_alarm
 from silversmith.template.encryption import BUCKETS, QUEUES, key_use
 from silversmith.template.events import rule_titles
-from silversmith.template.names import logical
-from silversmith.template.plan import Plan, arn
+from silversmith.template.plan import Plan, arn, logical
 from silversmith.template.policies import Statement, allow, policy, queue_policy
 from silversmith.template.queues import dead_letter_queue
 from silversmith.template.roles import escaped, known_missing, ours, role, running

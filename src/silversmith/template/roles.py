@@ -11,8 +11,7 @@ from troposphere import GetAtt, Join, Ref, Sub, iam, logs, sqs
 from silversmith.pipeline import Transform
 from silversmith.schemas import schema_key
 from silversmith.template.encryption import BUCKETS, QUEUES, key_use
-from silversmith.template.names import logical
-from silversmith.template.plan import Plan, arn
+from silversmith.template.plan import Plan, arn, logical
 from silversmith.template.policies import Statement, allow, policy
 
 

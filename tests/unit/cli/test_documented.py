@@ -11,13 +11,22 @@ import pytest
 from silversmith.cli.application import COMMANDS
 from silversmith.local.progress import Progress
 from silversmith.operations.doctor import Finding
-from silversmith.operations.documents import ErrorDocument
+from silversmith.operations.failures import RejectedFile, RejectedRow
 from silversmith.operations.put import Put
-from silversmith.operations.rejected import RejectedFile, RejectedRow
-from silversmith.operations.schema import History, OfCode
-from silversmith.operations.status import ChainStatus, Status, TransformStatus
-from silversmith.operations.target import DeadKind, DeadMessage, LastOutcome, Lately
-from silversmith.operations.trace import Bronze, OfTransform, Silver, Step, Trace, Version
+from silversmith.operations.reports import (
+    Bronze,
+    ChainStatus,
+    History,
+    OfCode,
+    OfTransform,
+    Silver,
+    Status,
+    Step,
+    Trace,
+    TransformStatus,
+    Version,
+)
+from silversmith.operations.target import DeadKind, DeadMessage, ErrorDocument, LastOutcome, Lately
 from silversmith.schemas import Entry
 
 ROOT = Path(__file__).parents[3]

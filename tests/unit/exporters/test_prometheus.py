@@ -16,7 +16,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from silversmith.exporters.prometheus import StatusCollector, serve
 from silversmith.operations import WrongCall
-from silversmith.operations.status import ChainStatus, Status, TransformStatus
+from silversmith.operations.reports import ChainStatus, Status, TransformStatus
 
 numbers = st.integers(0, 10**12)
 transforms = st.builds(

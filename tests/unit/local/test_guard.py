@@ -16,8 +16,7 @@ from silversmith.function.outcome import Verdict
 from silversmith.function.process import process
 from silversmith.lineage import silver_key
 from silversmith.local import iam
-from silversmith.local.guard import GuardedStore
-from silversmith.local.iam import Policy
+from silversmith.local.iam import GuardedStore, Policy
 from silversmith.local.stack import read
 from silversmith.pipeline import Transform
 from silversmith.stores import Lake

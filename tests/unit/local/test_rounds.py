@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 
 from silversmith import Contract, Pipeline
-from silversmith.local import resend
+from silversmith.local import rounds as resend
 from silversmith.local.bucket import DOUBTFUL, Landed
 from silversmith.local.rounds import Rounds
 from silversmith.stores import Head, Lake

@@ -22,13 +22,14 @@ from silversmith.function.handler import Handler, SystemUnavailable
 from silversmith.function.outcome import Report
 from silversmith.function.retries import parse
 from silversmith.lineage import Lineage, error_key, failed_key, rejected_key, silver_key
-from silversmith.local import iam, resend
+from silversmith.local import iam
+from silversmith.local import rounds as resend
 from silversmith.local.bucket import Landed
 from silversmith.local.chain import build, worker_functions
 from silversmith.local.chaos import Chaos
 from silversmith.local.compaction import Compaction, Keep
 from silversmith.local.function import Function
-from silversmith.local.guard import GuardedStore
+from silversmith.local.iam import GuardedStore
 from silversmith.local.invocation import Invocation
 from silversmith.local.journal import open_or_rebuild
 from silversmith.local.lake import LakeFolder

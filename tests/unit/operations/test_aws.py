@@ -16,16 +16,12 @@ from moto import mock_aws
 from silversmith.aws.account import Account, open_account
 from silversmith.events import unwrap
 from silversmith.operations import WrongCall
-from silversmith.operations.aws import open_stack
-from silversmith.operations.aws_queues import QueueFailed
+from silversmith.operations.aws import QueueFailed, open_stack
 from silversmith.operations.failures import Wanted, failures
 from silversmith.operations.put import plan, put
-from silversmith.operations.reconcile import reconcile
-from silversmith.operations.redrive import Chosen, redrive
-from silversmith.operations.replay import Range, replay
-from silversmith.operations.status import status
+from silversmith.operations.reports import status, trace
+from silversmith.operations.resend import Chosen, Range, reconcile, redrive, replay
 from silversmith.operations.target import DeadKind
-from silversmith.operations.trace import trace
 from silversmith.patterns import KeyPattern
 from silversmith.pipeline.deployment import Deployment
 from silversmith.stores import IN_MEMORY

@@ -11,7 +11,7 @@ from botocore.exceptions import ClientError, EndpointConnectionError
 from moto import mock_aws
 
 from silversmith.errors import AccessDenied
-from silversmith.operations.aws_queues import Queue, QueueFailed, told
+from silversmith.operations.aws import Queue, QueueFailed, told
 
 
 @pytest.fixture

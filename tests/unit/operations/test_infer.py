@@ -14,8 +14,7 @@ from hypothesis import strategies as st
 
 from silversmith import Contract, formats
 from silversmith.operations.check import plan
-from silversmith.operations.contract_source import python
-from silversmith.operations.infer import Inferred, Unreadable, infer
+from silversmith.operations.infer import Inferred, Unreadable, infer, python
 from silversmith.pipeline import load
 from silversmith.stores import Head, Source
 

@@ -14,12 +14,8 @@ from moto import mock_aws
 from silversmith.aws.account import Account, open_account
 from silversmith.errors import NotOurs
 from silversmith.operations.aws import open_stack
-from silversmith.operations.reconcile import reconcile
-from silversmith.operations.redrive import Chosen, redrive
-from silversmith.operations.replay import Range, replay
-from silversmith.operations.schema import history
-from silversmith.operations.status import status
-from silversmith.operations.trace import trace
+from silversmith.operations.reports import history, status, trace
+from silversmith.operations.resend import Chosen, Range, reconcile, redrive, replay
 from silversmith.patterns import KeyPattern
 from silversmith.pipeline import Pipeline
 from silversmith.pipeline.deployment import Deployment

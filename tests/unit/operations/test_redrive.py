@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from silversmith import Contract, DefinitionError, Pipeline
 from silversmith.local.post import Post
 from silversmith.operations.local import JournalUnreadable
-from silversmith.operations.redrive import Batch, Chosen, Failed, redrive
+from silversmith.operations.resend import Chosen, Failed, RedriveBatch, redrive
 from silversmith.patterns import KeyPattern
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ def shop(bug: str = "") -> Pipeline:
 
 def run(bench: Bench, chosen: Chosen | None = None, **options: object) -> tuple[list[Failed], int]:
     with bench.opened() as target:
-        batches: list[Batch] = list(redrive(bench.pipeline, target, chosen or Chosen(), **options))  # type: ignore[arg-type]
+        batches: list[RedriveBatch] = list(redrive(bench.pipeline, target, chosen or Chosen(), **options))  # type: ignore[arg-type]
     return [failed for batch in batches for failed in batch.failed], sum(batch.sent for batch in batches)
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import polars as pl
 import pytest
 
-from silversmith.operations.rejected import look
+from silversmith.operations.failures import look
 
 if TYPE_CHECKING:
     from tests.unit.conftest import Bench

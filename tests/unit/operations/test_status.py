@@ -10,7 +10,7 @@ import pytest
 from silversmith.local.lake import LakeFolder, LakeLock
 from silversmith.operations import WrongCall
 from silversmith.operations.local import JournalUnreadable, LocalTarget, open_lake
-from silversmith.operations.status import Status, TransformStatus, status
+from silversmith.operations.reports import Status, TransformStatus, status
 from tests.unit.conftest import Bench
 from tests.unit.operations.conftest import BAD, GOOD, HARMFUL, PARTLY, shop
 

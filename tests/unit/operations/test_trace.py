@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from silversmith import Pipeline
+from silversmith.operations.reports import OfTransform, Trace, trace, versions
 from silversmith.operations.target import Hop
-from silversmith.operations.trace import OfTransform, Trace, trace, versions
 from silversmith.stores.keys import InvalidKey
 from tests.unit.operations.conftest import BAD, GOOD, HARMFUL, PARTLY
 

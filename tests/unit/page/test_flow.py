@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from silversmith.operations.status import ChainStatus, Status, TransformStatus
+from silversmith.operations.reports import ChainStatus, Status, TransformStatus
 from silversmith.page.flow import dead_letters, moment
 from silversmith.page.recent import Rates
 

@@ -8,7 +8,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from silversmith.pipeline.limits import pipeline_name, transform_name
-from silversmith.template.names import KINDS, logical, physical
+from silversmith.template.plan import KINDS, logical, physical
 
 #: The logical ids that do not belong to a transform.
 OWN = [f"{role}Bucket{policy}" for role in ("Bronze", "Silver", "Quarantine") for policy in ("", "Policy")]

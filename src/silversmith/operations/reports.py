@@ -1,22 +1,152 @@
-"""Where one file is: what happened to each of its versions, and what there is of it now."""
+"""Where everything is, where one file is, and which columns silver has."""
 
 from __future__ import annotations
 
 import difflib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from itertools import chain, islice
 from typing import Any
 
 from silversmith.lineage import Decision, Lineage, decide, error_key, rejected_key, silver_key
-from silversmith.operations.documents import ErrorDocument, parse
-from silversmith.operations.rejected import RejectedFile, look
-from silversmith.operations.target import Hop, LastOutcome, Target
+from silversmith.operations.failures import RejectedFile, look
+from silversmith.operations.target import Depth, ErrorDocument, Hop, LastOutcome, Target, TransformQueues, parse
 from silversmith.operations.text import iso
 from silversmith.pipeline import Pipeline, Transform
 from silversmith.pipeline.lookups import current_digest
-from silversmith.schemas.recorded import read_document
+from silversmith.schemas import Entry, Schemas
+from silversmith.schemas.recorded import others, read_document
 from silversmith.stores import Head, Lake, Store
+
+
+@dataclass(frozen=True)
+class TransformStatus:
+    """One transform. The first block is how things are now, the second what happened since the journal was made: None
+    where nobody counts, as on AWS.
+
+    ``waiting``, ``in_flight`` and ``dead`` count messages (``in_flight``: hidden because they are worked on, or until
+    their next try), ``dead_letters`` those of each of its dead-letter queues, ``oldest_seconds`` is the
+    age of the oldest, ``quarantined`` counts files. ``done``, ``duplicates``
+    and ``gone`` count files, ``rows`` and ``rejected`` rows, ``retried`` failed tries. ``owner`` is who has its silver,
+    where that is another pipeline; else empty.
+    """
+
+    name: str
+    pattern: str
+    waiting: int
+    in_flight: int
+    oldest_seconds: float | None
+    dead: int
+    quarantined: int
+
+    done: int | None
+    duplicates: int | None
+    gone: int | None
+    rows: int | None
+    rejected: int | None
+    retried: int | None
+
+    dead_letters: Mapping[str, int] = field(default_factory=dict)
+    owner: str = ""
+
+
+@dataclass(frozen=True)
+class ChainStatus:
+    """What passed through bucket, rules and topic since the journal was made; ``on_the_way`` and ``dead`` are of now.
+    What nobody counts is None, as on AWS.
+
+    ``created``: versions that landed in bronze. ``unmatched``: events that no rule wanted. ``dropped``: messages that
+    were refused and had no dead-letter queue to go to. ``dead``: messages in the rules' dead-letter queues.
+    """
+
+    created: int | None
+    events: int | None
+    unmatched: int | None
+    published: int | None
+    dropped: int | None
+    on_the_way: int | None
+    dead: int
+
+
+@dataclass(frozen=True)
+class Status:
+    """The whole pipeline. ``lake`` is the folder, or the stack. ``ran`` is False where there is no history."""
+
+    pipeline: str
+    lake: str
+    ran: bool
+    running: bool
+    buckets: Mapping[str, str]
+    chain: ChainStatus
+    transforms: Sequence[TransformStatus]
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON values."""
+        return asdict(self)
+
+
+def status(pipeline: Pipeline, target: Target, *, now: float) -> Status:
+    """Look at everything once. ``now`` in Unix seconds."""
+    totals = target.totals()
+    queues = {found.transform: found for found in target.queues()}
+    return Status(
+        pipeline=pipeline.name,
+        lake=target.place,
+        ran=target.remembers,
+        running=target.running(),
+        buckets={"bronze": pipeline.bronze, "silver": pipeline.silver, "quarantine": pipeline.quarantine},
+        chain=_chain(target, totals),
+        transforms=[
+            _transform(transform, queues[transform.name], target, totals, now) for transform in pipeline.transforms
+        ],
+    )
+
+
+def _chain(target: Target, totals: Mapping[str, int] | None) -> ChainStatus:
+    return ChainStatus(
+        created=_total(totals, "bucket.created"),
+        events=_total(totals, "bus.events"),
+        unmatched=_total(totals, "bus.unmatched"),
+        published=_total(totals, "topic.published"),
+        dropped=_total(totals, "dropped"),
+        on_the_way=target.on_the_way(),
+        dead=sum(map(_held, target.rules_dead())),
+    )
+
+
+def _transform(
+    transform: Transform, queues: TransformQueues, target: Target, totals: Mapping[str, int] | None, now: float
+) -> TransformStatus:
+    def total(what: str) -> int | None:
+        return _total(totals, f"transform.{transform.name}.{what}")
+
+    oldest = queues.queue.oldest
+    return TransformStatus(
+        name=transform.name,
+        pattern=transform.pattern.text,
+        waiting=queues.queue.waiting,
+        in_flight=queues.queue.in_flight,
+        oldest_seconds=None if oldest is None else max(0.0, round(now - oldest, 3)),
+        dead=queues.dead,
+        quarantined=target.quarantined(transform.name),
+        owner=next(iter(others(target.lake.silver, None, transform.name, target.owner)), ""),
+        dead_letters={depth.name: _held(depth) for depth in queues.dead_letters},
+        done=total("committed"),
+        duplicates=total("duplicate"),
+        gone=total("gone"),
+        rows=total("rows"),
+        rejected=total("rejected"),
+        retried=total("failed"),
+    )
+
+
+def _total(totals: Mapping[str, int] | None, name: str) -> int | None:
+    return None if totals is None else totals.get(name, 0)
+
+
+def _held(depth: Depth) -> int:
+    return depth.waiting + depth.in_flight
+
 
 #: How many hops of one key are shown at the most, the newest: several hundred versions.
 MOST_HOPS = 2000
@@ -222,3 +352,60 @@ def near(key: str, lake: Lake, *, most: int = 5) -> list[str]:
 
 def _names(store: Store, prefix: str) -> Iterator[str]:
     return (head.key for head in store.list(prefix))
+
+
+@dataclass(frozen=True)
+class OfCode:
+    """The columns, with their types, that one code's silver has since ``version``. ``current``: it is the code that
+    the pipeline has now."""
+
+    code: str
+    version: int
+    current: bool
+    columns: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class History:
+    """All that is recorded of a transform, the oldest first. ``version`` 0: nothing is. ``owner``: whose silver it is;
+    empty: nobody said."""
+
+    transform: str
+    lake: str
+    version: int
+    schemas: Sequence[OfCode]
+    history: Sequence[Entry]
+    owner: str = ""
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON values."""
+        return {
+            **vars(self),
+            "schemas": [vars(one) for one in self.schemas],
+            "history": [{**vars(one), "changes": list(one.changes)} for one in self.history],
+        }
+
+
+def history(transform: Transform, target: Target) -> History:
+    """What is recorded of a transform's silver.
+
+    Raises:
+        AccessDenied, OSError: silver cannot be read.
+    """
+    document = Schemas(target.lake.silver, transform.name).look().document
+    return History(
+        transform.name,
+        target.place,
+        document.version,
+        [
+            OfCode(
+                one.code,
+                one.version,
+                one.code == transform.fingerprint,
+                {name: repr(kind) for name, kind in one.columns.items()},
+            )
+            for one in document.schemas
+        ],
+        document.history,
+        document.owner,
+    )
