@@ -7,7 +7,7 @@ EXAMPLES ?= 10000
 SEEDS ?= 100
 FUZZED ?= tests/fuzz tests/unit/test_events.py tests/unit/patterns tests/unit/formats
 
-.PHONY: setup demo test check lint format types imports crash chaos soak fuzz bench checkov api docs clean
+.PHONY: setup demo test test-full check lint format types imports crash chaos soak fuzz bench checkov api docs clean
 
 .venv/.ready: uv.lock pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(None if sys.version_info >= (3, 11) else "Silversmith needs Python 3.11 or newer; this is " + sys.version.split()[0] + ". Try: make PYTHON=python3.13 $(MAKECMDGOALS)")'
@@ -21,8 +21,11 @@ setup: .venv/.ready  ## everything below needs; remade when the lock file change
 demo: setup  ## run the example pipeline over real data and show what came out
 	$(BIN)/python examples/flights/demo.py
 
-test: setup  ## every test
-	$(BIN)/python -m pytest -n 2
+test: setup  ## the fast tier: every rule once
+	$(BIN)/python -m pytest -n 2 -m "not full"
+
+test-full: setup  ## the rest: engines, kills, deployments, a browser, corpora
+	$(BIN)/python -m pytest -n 2 -m full
 
 lint: setup  ## format, lint, and the size budget
 	$(BIN)/ruff format --check .
@@ -36,7 +39,7 @@ types: setup
 imports: setup
 	$(BIN)/lint-imports
 
-check: lint types imports test  ## exactly what CI runs
+check: lint types imports test test-full  ## exactly what CI runs
 
 api: setup  ## write the public API down anew, after a change that is meant
 	$(BIN)/python -m tests.api
