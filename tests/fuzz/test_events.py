@@ -120,8 +120,9 @@ class Unhurried:
         return 900_000
 
 
-def handled(shop: Shop, bodies: Sequence[str]) -> tuple[set[str], list[Report]]:
-    """The ids of the messages that failed, and what was said of each."""
+def handled(shop: Shop, bodies: Sequence[str]) -> tuple[set[str], list[str], list[Report]]:
+    """The ids of the messages that come back, those of the messages in the dead-letter queue, and all reports."""
+    buried: list[str] = []
     reports: list[Report] = []
     handler = Handler(
         TRANSFORM,
@@ -129,11 +130,12 @@ def handled(shop: Shop, bodies: Sequence[str]) -> tuple[set[str], list[Report]]:
         lake=Lake(shop.bronze, shop.silver, shop.quarantine),
         scratch=shop.folder / "scratch",
         ended=reports.append,
+        bury=lambda record, _: buried.append(record["messageId"]),
         now=partial(datetime.now, UTC),
     )
     records = [{"messageId": str(n), "receiptHandle": f"r{n}", "body": body} for n, body in enumerate(bodies)]
     response = handler({"Records": records}, Unhurried())
-    return {item["itemIdentifier"] for item in response["batchItemFailures"]}, reports
+    return {item["itemIdentifier"] for item in response["batchItemFailures"]}, buried, reports
 
 
 @given(st.lists(bodies() | st.text(), min_size=1, max_size=4))
@@ -143,9 +145,11 @@ def test_any_batch_is_answered_and_good_neighbours_are_done(strangers: list[str]
         shop.bronze.put(KEY, b"x\n1\n")
         shop.bronze.put("in/neighbour.csv", b"x\n2\n")
         neighbour = object_created(ObjectEvent("bronze", "in/neighbour.csv"), reason="PutObject").decode()
-        failed, reports = handled(shop, [*strangers, neighbour])
+        failed, buried, reports = handled(shop, [*strangers, neighbour])
         assert len(reports) == len(strangers) + 1, "each has its report"
-        assert failed == {report.message_id for report in reports if report.error is not None}
+        assert failed == {report.message_id for report in reports if report.error is not None and not report.dead}
+        assert buried == [report.message_id for report in reports if report.dead], "what is no event is dead at once"
+        assert all(report.error["code"] == "NotAnEvent" for report in reports if report.dead and report.error)
         assert str(len(strangers)) not in failed
         assert shop.silver.head(silver_key("orders", "in/neighbour.csv")) is not None
         for report in reports:
