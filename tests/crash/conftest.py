@@ -15,7 +15,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-from silversmith.lineage import Lineage, silver_key
+from silversmith.lineage import Lineage, failed_key, silver_key
 from silversmith.local.lake import LakeFolder
 from silversmith.schemas import schema_key
 
@@ -26,11 +26,11 @@ from silversmith import Contract, Pipeline
 pipeline = Pipeline("crash")
 
 @pipeline.transform("*.json", contract=Contract(schema={"id": pl.Int64}, rules={"id is small": pl.col("id") < 1000}),
-                    max_receive_count=950)
+                    max_receive_count=PATIENCE)
 def rows(rows):
     return rows.with_columns(double=pl.col("id") * 2)
 
-@pipeline.transform("a/*", max_receive_count=950)
+@pipeline.transform("a/*", max_receive_count=PATIENCE)
 def totals(rows):
     return rows.select(total=pl.col("id").sum())
 
@@ -76,9 +76,10 @@ class Crashable:
     def bronze(self) -> Path:
         return self.lake.bucket(BUCKET)
 
-    def define(self, unlucky: int | None) -> None:
-        """The pipeline; None: its bug is mended."""
-        (self.folder / "pipeline.py").write_text(PIPELINE.replace("UNLUCKY", str(unlucky)))
+    def define(self, unlucky: int | None, *, patience: int = 950) -> None:
+        """The pipeline. ``unlucky`` None: its bug is mended. ``patience``: of the transforms without one."""
+        text = PIPELINE.replace("UNLUCKY", str(unlucky)).replace("PATIENCE", str(patience))
+        (self.folder / "pipeline.py").write_text(text)
 
     def drop(self, key: str, ids: list[int]) -> None:
         """Write a file in place, as a careless program would: no rename."""
@@ -137,6 +138,7 @@ class Crashable:
                     assert (transform, key) in dead, f"{key} with {ids} is nowhere"
                     found.dead.add((transform, key))
                     rejected -= {f"{transform}/{key}.error.json"}  # of an older version: silver's turn has not come
+                    self._check_given_up(transform, key, content, rejected)
                 else:
                     self._check_silver(transform, key, content, rejected)
                     found.silver.add((transform, key))
@@ -144,6 +146,14 @@ class Crashable:
         self._check_names(found)
         assert not rejected, f"left in quarantine: {sorted(rejected)}"
         return found
+
+    def _check_given_up(self, transform: str, key: str, content: bytes, quarantined: set[str]) -> None:
+        """What is dead of the code's bug says so in quarantine, or the next reconciliation would send it again."""
+        name = failed_key(transform, key)
+        assert name in quarantined, f"nothing says that {transform} gave up on {key}"
+        document = json.loads((self.lake.bucket("dl-quarantine-layer") / name).read_bytes())
+        assert (document["dead"], document["bronze"]["etag"]) == (True, hashlib.md5(content).hexdigest())
+        quarantined.discard(name)
 
     def _check_names(self, found: Accounted) -> None:
         """Nothing else is in silver, but for what failed files were made into before."""

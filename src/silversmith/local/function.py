@@ -27,6 +27,9 @@ LARGEST_PAYLOAD = 6 * 1024 * 1024 - 512 * 1024
 #: The verdicts that are kept as the last outcome of a key. A duplicate is one: it says that an earlier failure is over.
 KEPT = frozenset({"committed", "duplicate", "quarantined", "gone", "failed"})
 
+#: The handler cannot count a message's first death; and one more may be the receive that only says that it is dead.
+UNCOUNTED_DEATHS = 2
+
 #: How often one poll fills up a batch of which the filters dropped some, so that it does not keep the engine for long.
 REFILLS = 10
 
@@ -46,6 +49,7 @@ class Polled(Protocol):
     def delete(self, receipts: Sequence[str]) -> int: ...
     def change_visibility(self, receipt: str, until: float) -> bool: ...
     def bury(self, receipt: str, now: float, *, reason: str) -> bool: ...
+    def died(self, receipt: str) -> int: ...
     def hand_back(self, receipt: str, now: float) -> bool: ...
     def next_visible(self) -> float | None: ...
     def waiting(self, now: float, most: int) -> tuple[int, int]: ...
@@ -206,7 +210,7 @@ class Function:
         with self._journal.transaction():
             for message, received in invocation.messages.items():
                 if message in failed:
-                    self._queue.change_visibility(received.receipt, now + self._retry_delay(invocation, message))
+                    self._come_back(invocation, message, now)
                 elif message not in invocation.outcomes:
                     self._queue.hand_back(received.receipt, now)
             finished = invocation.outcomes.keys() & invocation.messages.keys() - failed
@@ -226,14 +230,23 @@ class Function:
                 deleted.append(receipt)
         self._queue.delete(deleted)
 
-    def _retry_delay(self, invocation: Invocation, message: str) -> float:
-        """What said itself when it wants to come back does so then; who died with the worker after as long as a failure
-        of the user's code. The last death is followed at once by a receive, which only says that it was the last."""
-        said = invocation.outcomes.get(message, {}).get("retry_in")
-        receives = invocation.messages[message].receives
-        if said is not None:
-            return float(said)
-        return 0.0 if self.settings.tries and receives > self.settings.tries else wait_for_user(receives)
+    def _come_back(self, invocation: Invocation, message: str, now: float) -> None:
+        """A failed message comes back when its handler said; one that the worker died of, as late as if the user's code
+        had failed.
+
+        The handler writes each try down before it converts, and gives up at the receive after the last: so that comes
+        at once. Where the worker dies of that one too, it dies before anything is written down, and no handler will
+        ever give up: then the engine does.
+        """
+        receipt, tries = invocation.messages[message].receipt, self.settings.tries
+        retry_in = invocation.outcomes.get(message, {}).get("retry_in")
+        if retry_in is None:
+            deaths = self._queue.died(receipt)
+            reason = f"{deaths} workers died of it"
+            if tries and deaths >= tries + UNCOUNTED_DEATHS and self._queue.bury(receipt, now, reason=reason):
+                return
+            retry_in = 0.0 if tries and deaths > tries else wait_for_user(max(1, deaths))
+        self._queue.change_visibility(receipt, now + float(retry_in))
 
     def _end(self, invocation: Invocation) -> None:
         self.running.pop(invocation.id, None)

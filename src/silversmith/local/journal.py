@@ -22,7 +22,7 @@ from silversmith import faults
 from silversmith.errors import SilversmithError
 
 #: From nothing to the schema that this code reads and writes: one file for each version, only ever added to.
-MIGRATIONS = ("schema.sql",)
+MIGRATIONS = ("schema.sql", "schema_2.sql")
 
 #: The version of that schema (SQLite's PRAGMA user_version).
 VERSION = len(MIGRATIONS)

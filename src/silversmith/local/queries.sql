@@ -59,10 +59,13 @@ UPDATE messages SET visible = :visible WHERE id = :id AND queue = :queue AND rec
 
 -- name: bury
 UPDATE messages SET queue = (SELECT id FROM queues WHERE arn = :dead_letter), visible = :now, receives = 0,
-    first_received = NULL, receipt = NULL, expires = :expires,
+    deaths = 0, first_received = NULL, receipt = NULL, expires = :expires,
     dead_source = :source, dead_reason = :reason, dead_at = :now
 WHERE id = :id
 RETURNING key, version
+
+-- name: died
+UPDATE messages SET deaths = deaths + 1 WHERE id = :id AND queue = :queue AND receipt = :receipt RETURNING deaths
 
 -- name: release_all
 UPDATE messages SET visible = :now WHERE queue = :queue AND visible > :now AND receipt IS NOT NULL

@@ -178,6 +178,14 @@ class Queue:
             self._journal.change("change_visibility", id=_row(receipt), queue=self._id, receipt=receipt, visible=until)
         )
 
+    def died(self, receipt: str) -> int:
+        """Count that a worker died of a received message, in the caller's transaction. How often; 0: void handle.
+
+        SQS has no such count: there a death is a receive without an end.
+        """
+        found = self._journal.rows("died", id=_row(receipt), queue=self._id, receipt=receipt)
+        return int(found[0][0]) if found else 0
+
     def hand_back(self, receipt: str, now: float) -> bool:
         """Show a received message again at once, as if it had not been received; in the caller's transaction.
 

@@ -24,7 +24,7 @@ from silversmith.local.function import LARGEST_PAYLOAD, MOST_AT_ONCE, QUICK, Fun
 from silversmith.local.invocation import Invocation, Received, Settings, record, record_size
 from silversmith.local.journal import Journal
 from silversmith.local.post import Post
-from silversmith.local.queue import Message, Queue, expire
+from silversmith.local.queue import Message, Queue, expire, redrive
 from silversmith.patterns import Dialect, Matcher, compile_pattern
 from silversmith.stores import IN_MEMORY
 
@@ -340,6 +340,34 @@ def test_after_the_last_death_it_comes_back_at_once_and_the_handler_gives_up_on_
     assert world.dead() == ["key-0"]
     assert world.queue.depth(world.now)[0] == 0
     assert world.hops("key-0")[-1][0] == "failed"
+
+
+def test_where_the_receive_after_the_last_death_is_another_the_engine_gives_up(make: Make) -> None:
+    """The worker dies before the handler has counted anything. Receives that the system failed are no deaths."""
+    world = make()
+    world.send(b"{}")
+    invocation = world.poll()
+    invocation.outcomes = {name: failed(10) for name in invocation.messages}
+    world.function.succeed(invocation, report(*invocation.messages), world.now)
+    world.now += 10
+    began = world.now
+    for _ in range(5):
+        assert world.dead() == []
+        invocation = world.poll()
+        (invocation.began,) = invocation.messages
+        world.function.crash(invocation, "killed", world.now)
+        world.now = max(world.now, world.queue.next_visible() or 0)
+    assert world.now == began + 1 + 4 + 16
+    assert world.dead() == ["key-0"]
+    assert world.queue.depth(world.now)[0] == 0
+    (dead,) = world.journal.rows("dead_messages", queue="arn:dead", after=0, most=9)
+    assert dead[8] == "5 workers died of it"
+    with world.journal.transaction():
+        redrive(world.journal, dead[1], world.queue.settings, now=world.now)
+    invocation = world.poll()
+    (invocation.began,) = invocation.messages
+    world.function.crash(invocation, "killed", world.now)
+    assert world.queue.next_visible() == world.now + 1, "a redriven message begins again"
 
 
 def test_what_the_handler_gave_up_on_is_dead_even_if_the_worker_dies_or_the_engine_ends(make: Make) -> None:
