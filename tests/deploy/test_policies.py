@@ -106,6 +106,7 @@ def test_the_handler(shop: Deployed, recorder: Recorder, tmp_path: Path) -> None
     shop.land("orders/e.csv", large_csv())
     shop.land("orders/gone.csv")
     shop.s3.delete_object(Bucket="dl-bronze-layer", Key="orders/gone.csv")
+    shop.sqs.send_message(QueueUrl=shop.url("orders"), MessageBody="no event: the function gives it up at once")
     work()
     shop.land("orders/a.csv", GOOD + b"3,4\n")
     shop.land("orders/b.csv")
@@ -187,8 +188,8 @@ def operate(shop: Deployed, watched: Account, tmp_path: Path) -> None:
 def test_the_operations(shop: Deployed, recorder: Recorder, tmp_path: Path) -> None:
     shop.land("orders/a.csv")
     shop.land("orders/b.csv", BAD)
+    shop.land("orders/c.csv", HARMFUL)
     shop.work("orders")
-    shop.bury(shop.url("orders", "QueueDLQ"), "orders/c.csv")
     shop.bury(shop.url("orders", "SubscriptionDLQ"), "late/stays.csv")
     shop.bury(shop.url("", "RuleDLQ"), "orders/e.csv")
     operate(shop, recorder.watched(shop.account), tmp_path)
