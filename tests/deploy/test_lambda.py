@@ -66,14 +66,16 @@ class Chain:
         self.s3, self.sqs = aws.client("s3"), aws.client("sqs")
         for bucket in BUCKETS.values():
             self.s3.create_bucket(Bucket=bucket)
-        self.queue = self.sqs.create_queue(QueueName="sales_sales")["QueueUrl"]
+        self.queue, self.dead_letters = (
+            self.sqs.create_queue(QueueName=f"sales_sales{ending}")["QueueUrl"] for ending in ("", "_DLQ")
+        )
         self.environment = {
             **aws.environment,
             **{f"SILVERSMITH_{role}": bucket for role, bucket in BUCKETS.items()},
             "SILVERSMITH_PIPELINE": "pipeline:pipeline",
             "SILVERSMITH_TRANSFORM": "sales",
             "SILVERSMITH_QUEUE": self.queue,
-            "SILVERSMITH_DLQ": self.sqs.create_queue(QueueName="sales_sales_DLQ")["QueueUrl"],
+            "SILVERSMITH_DLQ": self.dead_letters,
         }
 
     def land(self, key: str, body: bytes) -> None:
@@ -102,6 +104,19 @@ class Chain:
                 for message in found["Messages"]
             ]
         }
+
+    def dead(self) -> list[tuple[str, dict[str, str]]]:
+        """The bodies of what the function gave up on, with their attributes."""
+        received = self.sqs.receive_message(
+            QueueUrl=self.dead_letters, MaxNumberOfMessages=10, MessageAttributeNames=["All"]
+        )
+        return [
+            (
+                message["Body"],
+                {name: each["StringValue"] for name, each in message.get("MessageAttributes", {}).items()},
+            )
+            for message in received.get("Messages", ())
+        ]
 
     def body(self, role: str, key: str) -> bytes:
         found: bytes = self.s3.get_object(Bucket=BUCKETS[role], Key=key)["Body"].read()
@@ -142,16 +157,32 @@ def test_real_batches_are_processed(function: Any, chain: Chain) -> None:
     assert rejected.height == 1
     head = chain.s3.head_object(Bucket=BUCKETS["SILVER"], Key="sales/sales/feb.csv.parquet")
     assert head["Metadata"]["bronze-key"] == "sales/feb.csv"
-    # The same environment, warm. Zstandard is a package; bad data is no failure, a message that is no event is.
+    # The same environment, warm. Zstandard is a package; bad data is no failure, and a message that is no event goes to
+    # the dead-letter queue at once, with its error.
     chain.land("sales/bad.csv", b"item,price\nbowl,much\n\xff\xfe\x00\n")
     chain.land("sales/mar.csv.zst", zstd.compress(b"item,price\nknife,5\n"))
     chain.sqs.send_message(QueueUrl=chain.queue, MessageBody="hello")
     batch = chain.batch()
     strange = next(record["messageId"] for record in batch["Records"] if record["body"] == "hello")
-    assert function.invoke(batch) == ("response", {"batchItemFailures": [{"itemIdentifier": strange}]})
+    assert function.invoke(batch) == ("response", {"batchItemFailures": []})
+    assert chain.dead() == [("hello", {"ERROR_CODE": "NotAnEvent", "MESSAGE_ID": strange})]
     assert b"bad.csv" in chain.body("QUARANTINE", "sales/sales/bad.csv.error.json")
     silver = pl.read_parquet(io.BytesIO(chain.body("SILVER", "sales/sales/mar.csv.zst.parquet")))
     assert silver.rows() == [("knife", 5, 500)]
+
+
+def test_what_the_system_failed_is_an_error_of_the_invocation(function: Any, chain: Chain) -> None:
+    """So that Lambda's poller slows down. The messages stay in the queue, and nothing is dead."""
+    chain.land("sales/jan.csv", b"item,price\nbowl,3\n")
+    batch = chain.batch()
+    chain.s3.delete_bucket(Bucket=BUCKETS["SILVER"])
+    kind, error = function.invoke(batch)
+    assert (kind, error["errorType"]) == ("error", "SystemUnavailable")
+    assert "all 1 messages" in error["errorMessage"]
+    assert chain.dead() == []
+    chain.s3.create_bucket(Bucket=BUCKETS["SILVER"])
+    assert function.invoke(batch) == ("response", {"batchItemFailures": []})
+    assert pl.read_parquet(io.BytesIO(chain.body("SILVER", "sales/sales/jan.csv.parquet"))).height == 1
 
 
 @pytest.mark.parametrize("function", ["silversmith.reconcile.handler.handler"], indirect=True)
