@@ -34,6 +34,9 @@ from silversmith.aws.install import find_uv
 #: MiniStack pins botocore; boto3, which Lambda's own Python has, is of the same version.
 PACKAGES = ("ministack==1.5.33", "boto3==1.43.106")
 
+#: MiniStack's program, as the tests need it.
+SERVER = Path(__file__).with_name("ministack_server.py")
+
 REGION, ACCOUNT = "eu-central-1", "123456789012"
 
 #: Credentials that are a number of twelve digits are those of that account's root.
@@ -153,7 +156,7 @@ class MiniStack:
         }  # fmt: skip
         with (self.folder / "log").open("ab") as log:
             self.process = subprocess.Popen(
-                [str(self.program)],
+                [str(self.program.with_name("python")), "-P", str(SERVER)],  # -P: beside it is a module ``ministack``
                 env={"PATH": f"{self.program.parent}{os.pathsep}{os.defpath}", "HOME": str(self.folder), **options},
                 cwd=self.folder,
                 stdout=log,
