@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
@@ -482,6 +483,53 @@ def test_a_file_that_succeeds_at_once_costs_no_request_more(tmp_path: Path) -> N
     world.run()
     assert world.shop.quarantine.calls == ["head", "head"]
     assert {bucket: asked.count(bucket) / 2 for bucket in asked} == {"silver": 3, "bronze": 2, "quarantine": 2}
+
+
+def _again(world: World, how: str) -> None:
+    """The file failed before; now its code or its bytes are good, and it is tried again."""
+    if "overwritten" in how:
+        world.land("1", message="overwritten")
+    if "console" in how:
+        (dead,) = world.dead
+        world.queue.append(Message("again", dead.body, world.now, attributes=dead.attributes))
+    if "command" in how:
+        world.send("1", message="again", reason="reconcile")
+
+
+@pytest.mark.parametrize(
+    ("how", "tries"),
+    [
+        ("mended", 9),
+        ("overwritten", 9),
+        ("mended, by the console", 1),
+        ("overwritten, by a command", 1),
+    ],
+)
+def test_what_is_silver_leaves_no_document_wherever_the_function_is_killed(
+    tmp_path: Path, how: str, tries: int
+) -> None:
+    """Before and after every request to a bucket."""
+    for kill_at in itertools.count(1):
+        world = World(tmp_path / str(kill_at), tries=tries, act=bug)
+        world.land("1")
+        world.invoke()
+        assert world.document() is not None
+        assert bool(world.dead) is (tries == 1)
+        world.act = lambda _: None
+        left = itertools.count(kill_at, -1)
+
+        def kill(_: str, left: Iterator[int] = left) -> None:
+            if next(left) == 1:
+                raise Killed
+
+        world.point = kill
+        _again(world, how)
+        world.run()
+        assert world.has_silver()
+        assert world.document() is None
+        if not world.deaths:
+            assert kill_at > 10, "requests were counted"
+            return
 
 
 # Reconciliation -------------------------------------------------------------------------------------------------------
