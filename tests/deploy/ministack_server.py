@@ -1,7 +1,7 @@
 """MiniStack, which takes alarms over a metric math expression for alarms over the first metric of the expression.
 
-CloudWatch there evaluates no expressions, and CloudFormation there refuses a template that has one. With this the
-template for AWS itself is deployed there; nobody reads what the alarm says. docs/stand-ins.md
+CloudWatch there evaluates no expressions, and CloudFormation there refuses a template that has one. So the template for
+AWS is deployed there as it is; no test asks what the alarm says. docs/stand-ins.md
 
 It runs in MiniStack's own environment, in place of its program ``ministack``: nothing of ours can be imported here.
 """

@@ -235,6 +235,7 @@ def same_silver(shop: Shop, lake: LakeFolder, keys: Iterator[str]) -> None:
 
 def test_files_become_the_silver_that_the_local_engine_makes(shop: Shop, tmp_path: Path) -> None:
     shop.deploy()
+    _afterwards(shop)
     given = files()
     shop.put(given)
     lake = silver_of(given, shop, tmp_path / "lake")
@@ -248,6 +249,18 @@ def test_files_become_the_silver_that_the_local_engine_makes(shop: Shop, tmp_pat
     _failures(shop)
     shop.be(shop.server.environment)
     _destroy(shop)
+
+
+def _afterwards(shop: Shop) -> None:
+    """The round after the deploy is arranged: it starts what the stack's own schedule starts, with the same rights."""
+    scheduler = shop.server.client("scheduler")
+    own, once = (
+        scheduler.get_schedule(GroupName="sales_Schedules", Name=f"sales_{kind}")
+        for kind in ("Reconciler", "AfterDeploy")
+    )
+    assert once["ScheduleExpression"].startswith("at(")
+    assert {**once["Target"], "Input": ""} == {**own["Target"], "Input": ""}
+    assert json.loads(once["Target"]["Input"]).items() > json.loads(own["Target"]["Input"]).items()
 
 
 def _duplicates_and_old_versions(shop: Shop) -> None:
@@ -306,13 +319,16 @@ def _failures(shop: Shop) -> None:
     shop.server.until(lambda: "sales/sales/broken.csv.error.json" in shop.keys(QUARANTINE), "the broken is told")
     found = shop.document("failures")
     assert [(each["key"], each["code"]) for each in found["quarantined"]] == [("sales/broken.csv", "MissingColumn")]
-    assert [(each["key"], each["kind"]) for each in found["dead"]] == [("sales/poison.csv", "queue")]
+    (dead,) = found["dead"]
+    assert (dead["key"], dead["kind"], dead["error"]["code"]) == ("sales/poison.csv", "queue", "TransformError")
+    assert "sales/sales/poison.csv.failed.json" in shop.keys(QUARANTINE)
     (status,) = shop.document("status")["transforms"]
     assert (status["waiting"], status["dead"], status["quarantined"]) == (0, 1, 1)
     assert shop.document("trace", "sales/poison.csv")["transforms"][0]["state"] == "missing"
     _mend(shop)
     assert shop.document("redrive", "--key", "sales/poison*")["sent"] == 1
     shop.server.until(lambda: shop.lineage("sales/poison.csv"), "what was poison is made")
+    assert "sales/sales/poison.csv.failed.json" not in shop.keys(QUARANTINE), "its tries began again"
     assert shop.document("failures")["dead"] == []
     sent = shop.document("reconcile", "--changed")
     # That the broken file is broken only the old code said: so it is tried again, too.
@@ -334,6 +350,7 @@ def _destroy(shop: Shop) -> None:
     code, said = shop.run("destroy", "--yes")
     assert code == 0, said
     assert shop.server.client("lambda").list_functions()["Functions"] == []
+    assert shop.server.client("scheduler").list_schedules()["Schedules"] == []
     assert len(shop.keys(SILVER)) == FILES + 4
     assert shop.run("status", "--target", "aws")[0] == 2
 
