@@ -98,3 +98,9 @@ def test_there_is_a_page_of_each_kind() -> None:
     assert {f"docs/{kind}.md" for kind in ("tutorial", "explanation", "comparison", "reference", "index")} <= {
         name(page) for page in pages()
     }
+
+
+def test_every_test_that_the_invariants_name_is_there() -> None:
+    named = re.findall(r"`((?:bench|docs|tests)/[^`]*)`", (ROOT / "INVARIANTS.md").read_text("utf-8"))
+    assert len(named) > 40
+    assert [path for path in named if not (ROOT / path.partition("::")[0]).exists()] == []

@@ -78,7 +78,7 @@ _RANGES = {
     "memory": (128, 10_240, "MB"),
     "timeout": (1, 900, "seconds"),
     "maximum_concurrency": (2, 1_000, "invocations"),
-    "max_receive_count": (1, 950, "tries"),  # SQS takes 1,000 receives, and 50 are the system's (budgets.py)
+    "max_receive_count": (1, 950, "tries"),  # SQS takes 1,000 receives, and 50 are the system's: retries.py
 }
 
 

@@ -1,8 +1,8 @@
 """The columns of one file beside those that silver has: which type each gets, or why the two do not go together.
 
-What is decided by types alone is in widening.py. Where types differ in kind the values decide: a file of whole numbers
-goes into a column of floats if each is exact as one, and floats into a column of integers if all of them are whole. A
-column of integers becomes one of floats if none that it has had so far is beyond what a float gives back.
+Where types differ in kind the values decide: a file of whole numbers goes into a column of floats if each is exact as
+one, and floats into a column of integers if all of them are whole. A column of integers becomes one of floats if none
+that it has had so far is beyond what a float gives back.
 """
 
 from __future__ import annotations
