@@ -19,13 +19,13 @@ ENTRY_POINTS = ("silversmith.function.handler", "silversmith.reconcile.handler")
 
 #: What is counted, the most that there may be, and why it is that much.
 LIMITS = {
-    "lines": (46_000, "moving down to 29,000"),
-    "modules": (300, "moving down to 170"),
-    "lines in a bundle": (22_500, "moving down to 12,000"),
+    "lines": (43_400, "to come down to 29,000, or 33,000 with gold and logs"),
+    "modules": (210, "to come down to 170, or 200 with gold and logs"),
+    "lines in a bundle": (21_000, "to come down to 12,000"),
     "lines in one module": (700, "what a reader reads in one sitting"),
-    "files at the top": (40, "moving down to 8"),
+    "files at the top": (8, "what a newcomer takes in at a glance"),
     "folders at the top": (18, "the nouns of the README"),
-    "import cycles": (10, "moving down to 0"),
+    "import cycles": (0, "a circle has no layer"),
 }
 
 
