@@ -5,11 +5,11 @@ from __future__ import annotations
 import itertools
 import json
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, cast
 
 import polars as pl
 import pytest
@@ -44,7 +44,7 @@ from silversmith.function.retries import (
 from silversmith.lineage import error_key, failed_key, silver_key
 from silversmith.pipeline.lookups import LookupMissing, LookupUnusable
 from silversmith.reconcile.compare import look
-from silversmith.stores import Lake
+from silversmith.stores import Lake, Store
 from silversmith.stores.s3_transfer import S3Failed
 from tests.unit.local.whole import Interruptible
 from tests.unit.shop import NOON, Shop
@@ -102,7 +102,11 @@ class World:
             return rows
 
         self.transform = pipeline.find("orders")
-        self.handler = Handler(
+        self.handler = self.build()
+
+    def build(self) -> Handler:
+        """The function over the lake as it is."""
+        return Handler(
             self.transform,
             bucket="bronze",
             lake=self.lake,
@@ -298,6 +302,57 @@ def test_an_outage_in_the_middle_of_each_try_counts_nothing(tmp_path: Path) -> N
     world.run()
     assert world.has_silver()
     assert world.dead == []
+
+
+@dataclass
+class Deaf:
+    """A store that does what it is asked to put, and whose answer to that is lost each time."""
+
+    store: Store
+    error: Exception
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.store, name)
+
+    def put(self, key: str, body: bytes | Path, **conditions: Any) -> str:
+        self.store.put(key, body, **conditions)
+        raise self.error
+
+
+@pytest.mark.parametrize("error", [PreconditionFailed("our own write"), S3Failed("no answer")])
+def test_lost_answers_in_the_middle_of_each_try_count_nothing(tmp_path: Path, error: Exception) -> None:
+    """The SDK's own retry of a conditional put is refused by what the lost one has written; or no answer ever comes."""
+    world = World(tmp_path)
+    world.land("1")
+    quarantine = world.lake.quarantine
+    for _ in range(2 * world.tries):
+        world.shop.silver.failures = [("put", S3Failed("KMS is away"))]
+        world.lake = replace(world.lake, quarantine=cast("Store", Deaf(quarantine, error)))
+        world.handler = world.build()
+        world.now = max(world.now, min(each.visible for each in world.queue))
+        world.invoke()
+    world.shop.silver.failures = []
+    world.lake = replace(world.lake, quarantine=quarantine)
+    world.handler = world.build()
+    world.run()
+    assert world.has_silver()
+    assert world.dead == []
+
+
+@pytest.mark.parametrize("tries", [1, 2, 5])
+def test_a_failure_whose_writing_down_has_no_answer_counts_once(tmp_path: Path, tries: int) -> None:
+    calls: list[str] = []
+
+    def act(name: str) -> None:
+        calls.append(name)
+        bug(name)
+
+    world = World(tmp_path, tries=tries, act=act)
+    world.lake = replace(world.lake, quarantine=cast("Store", Deaf(world.lake.quarantine, PreconditionFailed("ours"))))
+    world.handler = world.build()
+    world.land("1")
+    world.run()
+    assert (len(calls), len(world.dead)) == (tries, 1)
 
 
 def test_where_one_file_succeeds_nothing_is_raised(tmp_path: Path) -> None:

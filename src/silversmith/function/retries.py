@@ -147,8 +147,13 @@ class Tries:
             assert document is not None
             self._write(work, seen, document | {"dead": True})
             raise TriesSpent(document["error"])
-        self._write(work, seen, self._counted(work, document, tries + 1, DIED))
+        # Noted first: what was written although the answer was lost must be taken back, too.
         self._begun, self._before = (head.etag, tries), document
+        try:
+            self._write(work, seen, self._counted(work, document, tries + 1, DIED))
+        except PreconditionFailed:
+            self._begun = None
+            raise
 
     def note(self, head: Head) -> None:
         """The try failed on these bytes. The etag of a large local file can be told only while it is open."""
@@ -222,8 +227,17 @@ class Tries:
         return seen, document if same else None
 
     def _write(self, work: Work, seen: Head | None, document: Mapping[str, Any]) -> None:
+        """
+        Raises:
+            PreconditionFailed: another worker changed the document since it was read.
+        """
         body = json.dumps(document, indent=2, ensure_ascii=False).encode()
-        work.lake.quarantine.put(work.failed, body, **as_seen(seen))
+        try:
+            work.lake.quarantine.put(work.failed, body, **as_seen(seen))
+        except PreconditionFailed:
+            # The SDK sends a request again whose answer was lost, and is then refused by what it has written itself.
+            if work.lake.quarantine.read(work.failed) != body:
+                raise
 
     def _counted(
         self, work: Work, document: Mapping[str, Any] | None, tries: int, error: Mapping[str, Any]
