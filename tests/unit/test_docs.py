@@ -89,6 +89,18 @@ def test_every_link_leads_somewhere(page: Path) -> None:
             assert anchor in anchors(target.read_text("utf-8")), f"{link}: there is no such heading"
 
 
+def test_every_test_that_enforces_an_invariant_is_there() -> None:
+    """A name without a folder is a file beside the one before it."""
+    folder = ROOT
+    text = (ROOT / "INVARIANTS.md").read_text("utf-8")
+    for path in re.findall(r"`((?:(?:tests|bench)/)?[\w/]+(?:\.py)?)`", text):
+        if path.startswith(("tests/", "bench/")):
+            assert (ROOT / path).exists(), path
+            folder = (ROOT / path).parent
+        elif path.startswith("test_"):
+            assert (folder / path).exists(), f"{path} beside {folder}"
+
+
 @pytest.mark.parametrize(("page", "test"), ELSEWHERE.items())
 def test_what_is_run_elsewhere_is(page: str, test: str) -> None:
     assert page.rpartition("/")[2] in (ROOT / test).read_text("utf-8")
