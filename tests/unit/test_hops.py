@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any
 
 import boto3
 import pytest
 from botocore.exceptions import ClientError, ConnectTimeoutError
+from botocore.parsers import ResponseParserError
 from moto import mock_aws
 
+from silversmith.reconcile.handler import quick_client
 from silversmith.reconcile.hops import Hops, Problem, Subscription, check
 
 REGION, ACCOUNT = "eu-central-1", "123456789012"
@@ -176,3 +180,46 @@ def test_what_does_not_answer_or_refuses_may_be_well(aws: Aws) -> None:
         "lambda could not be asked",
     ]
     assert not any(problem.is_known for problem in problems)
+
+
+def test_an_answer_that_cannot_be_understood_ends_no_round(aws: Aws) -> None:
+    class Garbled:
+        def get_event_source_mapping(self, **_: str) -> None:
+            raise ResponseParserError("cut off")
+
+    (problem,) = check(aws.hops, lambda service: Garbled() if service == "lambda" else aws.client(service))
+    assert (problem.found, problem.is_known) == ("lambda could not be asked: cut off", False)
+
+
+class _Torn(BaseHTTPRequestHandler):
+    """The beginning of an answer: it has a length, and then nothing comes."""
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.send_header("Content-Length", "200")
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+def test_an_answer_without_its_body_is_no_word_that_eventbridge_is_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    with HTTPServer(("127.0.0.1", 0), _Torn) as server:
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+        monkeypatch.setenv("AWS_ENDPOINT_URL_S3", f"http://127.0.0.1:{server.server_port}")
+        for name, value in (("ACCESS_KEY_ID", "id"), ("SECRET_ACCESS_KEY", "secret"), ("DEFAULT_REGION", REGION)):
+            monkeypatch.setenv(f"AWS_{name}", value)
+        hops = Hops("bronze", "a-topic", (), (), ())
+        problems = check(hops, lambda service: quick_client(service) if service == "s3" else _Well())
+        server.shutdown()
+    assert [problem.is_known for problem in problems] == [False]
+
+
+class _Well:
+    """A topic to which nobody is subscribed."""
+
+    def get_paginator(self, _: str) -> _Well:
+        return self
+
+    def paginate(self, **_: str) -> list[dict[str, Any]]:
+        return []

@@ -10,6 +10,7 @@ from typing import Any
 
 from boto3.exceptions import Boto3Error
 from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, NoRegionError, ProfileNotFound
+from botocore.parsers import ResponseParserError
 
 from silversmith.aws.errors import DeployError, NoAccount
 from silversmith.stores.s3 import aws_client
@@ -83,5 +84,5 @@ def told(what: str) -> Iterator[None]:
         code, said = details.get("Code", ""), details.get("Message", str(error))
         hint = " The policy of who deploys must allow it." if code in {"AccessDenied", "AccessDeniedException"} else ""
         raise DeployError(f"{what}: {error.operation_name}: {said}{hint}") from error
-    except (BotoCoreError, Boto3Error) as error:
+    except (BotoCoreError, Boto3Error, ResponseParserError) as error:
         raise DeployError(f"{what}: {error}") from error

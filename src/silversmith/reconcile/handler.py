@@ -478,18 +478,21 @@ def build(
         queue=lambda url: SqsQueue(url, sqs),
         again=again,
         owner=Owner.of(environment),
-        check=lambda hops: check(Hops.of(hops, bronze), client or _quick),
+        check=lambda hops: check(Hops.of(hops, bronze), client or quick_client),
         measure=measure,
         log=_tell,
     )
 
 
-def _quick(service: str) -> Any:
-    import boto3
-    from botocore.config import Config
+#: As many seconds a check of a hop may take as a function of that timeout would give one request: two short attempts.
+_QUICK = 35.0
 
-    patience = Config(connect_timeout=3, read_timeout=10, retries={"mode": "standard", "total_max_attempts": 2})
-    return boto3.client(service, config=patience)
+
+def quick_client(service: str) -> Any:
+    """A client to check hops with, which does not wait long: in a VPC a service may be out of reach."""
+    from silversmith.stores.s3 import aws_client
+
+    return aws_client(service, time_limit=_QUICK)
 
 
 def _tell(told: dict[str, Any]) -> None:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
+from botocore.parsers import ResponseParserError
 
 #: What the services answer of something that is not there.
 _GONE = frozenset({"ResourceNotFoundException", "NotFound", "NotFoundException", "NoSuchBucket", "404"})
@@ -94,7 +95,7 @@ def check(hops: Hops, client: Client) -> list[Problem]:
     for service, look in services.items():
         try:
             problems += look(hops, client(service))
-        except (ClientError, BotoCoreError) as error:
+        except (ClientError, BotoCoreError, ResponseParserError) as error:
             do = "allow it, or have the service within reach: docs/operations.md#rights, docs/template.md#options"
             problems.append(Problem(f"{service} could not be asked: {error}", do, is_known=False))
     return problems
