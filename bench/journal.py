@@ -21,14 +21,17 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from silversmith.local import stack as stacks
 from silversmith.local.bucket import Bucket, Landed
 from silversmith.local.compaction import Compaction
+from silversmith.local.iam import Policy
 from silversmith.local.journal import Journal
 from silversmith.local.post import Post, note, write
-from silversmith.local.queue import Queue, Settings
+from silversmith.local.queue import Queue
 
 NOW = 1_767_355_200.0
-QUEUE = Settings("bench", "arn:aws:sqs:us-east-1:000000000000:bench_rows", visibility_timeout=1800)
+BUCKET = stacks.Bucket("bronze", "arn:aws:s3:::bronze", eventbridge=True, versioned=True, policy=Policy.parse(""))
+QUEUE = stacks.Queue("bench", "arn:aws:sqs:us-east-1:000000000000:bench_rows", visibility_timeout=1800)
 ROOMS = ("bucket", "rule", "topic", "queue", "function")
 
 #: Of each operation, so many are timed together.
@@ -44,7 +47,7 @@ class Filled:
         self.journal = Journal(path)
         self.queue = Queue(self.journal, QUEUE)
         self.bucket = Bucket(
-            self.journal, name="bronze", arn="arn:aws:s3:::bronze", bus="arn:bus", account="0" * 12, region="us-east-1",
+            self.journal, BUCKET, bus="arn:bus", account="0" * 12, region="us-east-1",
             clock=lambda: NOW,
         )  # fmt: skip
         self.compaction = Compaction(self.journal, bucket="bronze")

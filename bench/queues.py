@@ -25,12 +25,13 @@ from pathlib import Path
 from bench.measure import Contender, Measured, in_turns, machine, run
 from bench.peers import PEERS, ROOT
 from bench.tables import number, ratio, table
+from silversmith.local import stack as stacks
 from silversmith.local.journal import Journal
 from silversmith.local.post import Post
-from silversmith.local.queue import Queue, Settings
+from silversmith.local.queue import Queue
 
 JOBS = ROOT / "bench/jobs/queues.py"
-SETTINGS = Settings("bench", "arn:aws:sqs:us-east-1:000000000000:bench", visibility_timeout=1800)
+SETTINGS = stacks.Queue("bench", "arn:aws:sqs:us-east-1:000000000000:bench", visibility_timeout=1800)
 NOW = 1_767_355_200.0
 GOAL = "goal: 20,000 messages/s through all three in batches, and the same at any depth"
 #: Seconds for one run of a peer: at a depth of a million some would take hours.

@@ -28,6 +28,7 @@ from typing import NamedTuple
 
 import psutil
 
+from silversmith.local import stack as stacks
 from silversmith.local.clock import Clock
 from silversmith.local.compaction import FREE_PAGES, FREE_SHARE, Keep
 from silversmith.local.engine import Engine
@@ -35,7 +36,7 @@ from silversmith.local.journal import Journal
 from silversmith.local.lake import LakeFolder
 from silversmith.local.post import Post
 from silversmith.local.progress import Progress
-from silversmith.local.queue import Queue, Settings
+from silversmith.local.queue import Queue
 from silversmith.operations.local import open_lake
 from silversmith.operations.reports import trace
 from silversmith.pipeline import Pipeline, load
@@ -51,7 +52,7 @@ def rows(rows):
 """
 
 #: A queue of our own in the engine's journal: its messages lie among all the others.
-PROBE = Settings("probe", "arn:aws:sqs:us-east-1:000000000000:probe", visibility_timeout=30)
+PROBE = stacks.Queue("probe", "arn:aws:sqs:us-east-1:000000000000:probe", visibility_timeout=30)
 
 #: How long the journal may take at the end to get small again, in seconds.
 PATIENCE = 600.0

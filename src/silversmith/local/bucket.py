@@ -20,6 +20,7 @@ import orjson
 
 from silversmith import faults
 from silversmith.errors import SilversmithError
+from silversmith.local import stack
 from silversmith.local.journal import Journal
 from silversmith.local.post import Outgoing, note, tokens, uuids, write
 from silversmith.stores import Head
@@ -167,8 +168,7 @@ class Bucket:
 
     Args:
         journal: where versions and outgoing events are kept.
-        name: the bucket's name.
-        arn: its ARN, the source of its events.
+        settings: from the template.
         bus: the ARN of the event bus.
         account: the account's number, twelve digits.
         region: the region's name.
@@ -176,11 +176,19 @@ class Bucket:
     """
 
     def __init__(
-        self, journal: Journal, *, name: str, arn: str, bus: str, account: str, region: str, clock: Callable[[], float]
+        self,
+        journal: Journal,
+        settings: stack.Bucket,
+        *,
+        bus: str,
+        account: str,
+        region: str,
+        clock: Callable[[], float],
     ) -> None:
         self._journal = journal
-        self.name = name
-        self._arn = arn
+        self._settings = settings
+        self.name = settings.name
+        self._arn = settings.arn
         self._bus = bus
         self._account = account
         self._region = region
@@ -216,9 +224,10 @@ class Bucket:
                 objects.append(known)
                 continue
             version, sequencer = secrets.token_urlsafe(24), self._next_sequencer(now)
-            event = self._event(file, version, sequencer, moment, reason)
             objects.append(self._object(file, version, sequencer))
-            posts.append(self._post(file.key, version, event, now))
+            if self._settings.eventbridge:
+                event = self._event(file, version, sequencer, moment, reason)
+                posts.append(self._post(file.key, version, event, now))
             notes.append(
                 note(
                     file.key, version, at=now, room="bucket", name=self.name, what="created",
@@ -228,7 +237,7 @@ class Bucket:
         with self._journal.transaction():
             self._journal.change_many("put_object", objects)
             self._journal.change("set_counter", name="sequencer", value=self._sequencer)
-            self._journal.count("bucket.created", len(posts))
+            self._journal.count("bucket.created", len(notes))
             write(self._journal, posts=posts if carry is None else (), notes=notes)
             passed = carry(posts, now) if carry is not None else ()
             faults.point("bucket.before_commit")
@@ -314,7 +323,7 @@ class Bucket:
                         "key": file.key,
                         "size": file.size,
                         "etag": file.etag,
-                        "version-id": version,
+                        **({"version-id": version} if self._settings.versioned else {}),
                         "sequencer": sequencer,
                     },
                     "request-id": request.upper(),

@@ -6,24 +6,13 @@ https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-rules.html
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import orjson
 
 from silversmith import faults
 from silversmith.local.journal import Journal
 from silversmith.local.post import Accepted, Post, note, send_on, write
-from silversmith.patterns import Matcher
-
-
-@dataclass(frozen=True)
-class Rule:
-    """One rule of the bus: the events it matches, and the ARNs they go to."""
-
-    name: str
-    arn: str
-    matcher: Matcher
-    targets: tuple[str, ...]
+from silversmith.local.stack import Rule
 
 
 class Bus:
@@ -45,7 +34,8 @@ class Bus:
             for rule in matched:
                 notes.append(note(post.key, post.version, at=now, room="rule", name=rule.name, what="matched"))
                 onward += [
-                    send_on(post, source=rule.arn, target=target, delivery=rule.arn, now=now) for target in rule.targets
+                    send_on(post, source=rule.arn, target=target.arn, delivery=rule.arn, now=now)
+                    for target in rule.targets
                 ]
         write(self._journal, notes=notes)
         self._journal.count("bus.events", len(posts))

@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import TypeVar
 
 from silversmith.errors import AccessDenied
-from silversmith.function.retries import transform_tries
-from silversmith.local import bus, invocation, queue, topic
+from silversmith.local import iam
+from silversmith.local import stack as stacks
 from silversmith.local.bucket import Bucket
+from silversmith.local.bus import Bus
 from silversmith.local.courier import Courier, Room
 from silversmith.local.function import Function
 from silversmith.local.iam import Policy
+from silversmith.local.intrinsics import UnsupportedTemplate
+from silversmith.local.invocation import Settings
 from silversmith.local.journal import Journal
 from silversmith.local.queue import Queue
+from silversmith.local.rounds import bus_arn
 from silversmith.local.stack import Stack
+from silversmith.local.topic import Topic
 from silversmith.local.worker import FunctionConfig
+
+#: What a role must be allowed, or Lambda makes no mapping for its function.
+#: https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-configure.html
+POLLING = ("sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes")
 
 
 @dataclass(frozen=True)
@@ -37,29 +47,30 @@ def build(stack: Stack, journal: Journal, *, bronze: str, clock: Callable[[], fl
         journal: where the rooms keep what they know.
         bronze: the name of the bucket whose events start everything.
         clock: the time in Unix seconds.
+
+    Raises:
+        UnsupportedTemplate: something refers to what the template does not have.
+        AccessDenied: a role may not receive from its function's queue, or a dead-letter queue may not be sent to.
     """
-    queues = {found.arn: _queue(stack, journal, found.arn) for found in stack.queues}
-    bus_arn = f"arn:aws:events:{stack.region}:{stack.account}:event-bus/default"
-    rooms: dict[str, tuple[str, Room]] = {bus_arn: ("bus", _bus(stack, journal))}
-    for found in stack.topics:
-        rooms[found.arn] = ("topic", _topic(stack, journal, found.arn))
+    queues = {item.arn: _queue(stack, journal, item) for item in stack.queues}
+    rooms: dict[str, tuple[str, Room]] = {bus_arn(stack): ("bus", Bus(journal, rules=stack.rules))}
+    for topic in stack.topics:
+        rooms[topic.arn] = ("topic", _topic(stack, journal, topic))
     for arn, room in queues.items():
         rooms[arn] = ("queue", room)
-    dead_letters = {
-        **{rule.arn: queues[target.dead_letter_arn] for rule in stack.rules for target in rule.targets
-           if target.dead_letter_arn},
-        **{found.arn: queues[found.dead_letter_arn] for found in stack.subscriptions if found.dead_letter_arn},
-    }  # fmt: skip
-    source = next(found for found in stack.buckets if found.name == bronze)
+    ends = [
+        *((rule.arn, target.dead_letter_arn) for rule in stack.rules for target in rule.targets),
+        *((item.arn, item.dead_letter_arn) for item in stack.subscriptions),
+    ]
+    dead_letters = {source: _find(queues, end, source) for source, end in ends if end}
     _require_open_ends(stack)
-    names = {found.dead_letter_arn for found in stack.queues if found.dead_letter_arn}
-    ends = names | {queue.settings.arn for queue in dead_letters.values()}
+    names = {item.dead_letter_arn for item in stack.queues if item.dead_letter_arn}
+    names |= {queue.settings.arn for queue in dead_letters.values()}
     return Chain(
         bucket=Bucket(
             journal,
-            name=source.name,
-            arn=source.arn,
-            bus=bus_arn,
+            _find({item.name: item for item in stack.buckets}, bronze, "the pipeline"),
+            bus=bus_arn(stack),
             account=stack.account,
             region=stack.region,
             clock=clock,
@@ -67,82 +78,69 @@ def build(stack: Stack, journal: Journal, *, bronze: str, clock: Callable[[], fl
         courier=Courier(journal, rooms=rooms, dead_letters=dead_letters),
         queues=queues,
         functions=tuple(_functions(stack, journal, queues)),
-        dead_letters=tuple(queues[arn] for arn in sorted(ends)),
+        dead_letters=tuple(queues[arn] for arn in sorted(names)),
     )
 
 
 def worker_functions(stack: Stack) -> tuple[FunctionConfig, ...]:
-    """What a worker must know of each transform's function. The reconciler is none: the engine does its own rounds."""
-    arns = {queue.url: queue.arn for queue in stack.queues}
+    """What a worker must know of each transform's function. The reconciler is none: the engine does its own rounds.
+
+    Raises:
+        UnsupportedTemplate: a function's environment names a queue or a bucket that the template does not have.
+    """
+    queues = {queue.url: queue for queue in stack.queues}
+    buckets = {bucket.name: bucket for bucket in stack.buckets}
+    functions = [item for item in stack.functions if "SILVERSMITH_TRANSFORM" in item.environment]
+    for function in functions:
+        for name in ("SILVERSMITH_BRONZE", "SILVERSMITH_SILVER", "SILVERSMITH_QUARANTINE"):
+            _find(buckets, function.environment.get(name, ""), f"{name} of {function.name}")
     return tuple(
         FunctionConfig(
-            found.name,
-            found.environment,
-            found.role_arn,
-            found.policy,
-            arns[found.environment["SILVERSMITH_DLQ"]],
+            item.name,
+            item.environment,
+            item.role_arn,
+            item.policy,
+            _find(queues, item.environment.get("SILVERSMITH_DLQ", ""), f"SILVERSMITH_DLQ of {item.name}"),
+            buckets,
         )
-        for found in stack.functions
-        if "SILVERSMITH_TRANSFORM" in found.environment
+        for item in functions
     )
 
 
-def _queue(stack: Stack, journal: Journal, arn: str) -> Queue:
-    found = next(item for item in stack.queues if item.arn == arn)
-    retention = {item.arn: item.retention for item in stack.queues}
-    settings = queue.Settings(
-        name=found.name,
-        arn=found.arn,
-        visibility_timeout=found.visibility_timeout,
-        retention=found.retention,
-        delay=found.delay,
-        dead_letter=found.dead_letter_arn,
-        dead_letter_retention=retention.get(found.dead_letter_arn or "", 1_209_600),
-        max_receives=found.max_receive_count or 0,
-    )
-    return Queue(journal, settings, refusal=_refusal(stack, found.policy, "sqs:SendMessage", arn, "sns.amazonaws.com"))
+_T = TypeVar("_T")
 
 
-def _bus(stack: Stack, journal: Journal) -> bus.Bus:
-    return bus.Bus(
-        journal,
-        rules=[
-            bus.Rule(rule.name, rule.arn, rule.matcher, tuple(target.arn for target in rule.targets))
-            for rule in stack.rules
-        ],
-    )
+def _find(items: Mapping[str, _T], name: str, where: str) -> _T:
+    if name not in items:
+        raise UnsupportedTemplate(f"{where} refers to {name!r}, which the template does not have")
+    return items[name]
 
 
-def _topic(stack: Stack, journal: Journal, arn: str) -> topic.Topic:
-    found = next(item for item in stack.topics if item.arn == arn)
-    subscriptions = [
-        topic.Subscription(item.arn.rpartition(":")[2], item.arn, item.queue_arn, item.raw, item.filter)
-        for item in stack.subscriptions
-        if item.topic_arn == arn
-    ]
-    refusal = _refusal(stack, found.policy, "sns:Publish", arn, "events.amazonaws.com")
-    return topic.Topic(journal, name=found.name, arn=arn, subscriptions=subscriptions, refusal=refusal)
+def _queue(stack: Stack, journal: Journal, queue: stacks.Queue) -> Queue:
+    refusal = _refusal(stack, queue.policy, "sqs:SendMessage", queue.arn, "sns.amazonaws.com")
+    return Queue(journal, queue, refusal=refusal)
 
 
-def _functions(stack: Stack, journal: Journal, queues: dict[str, Queue]) -> list[Function]:
-    found = {item.arn: item for item in stack.functions}
-    functions = []
+def _topic(stack: Stack, journal: Journal, topic: stacks.Topic) -> Topic:
+    subscriptions = [item for item in stack.subscriptions if item.topic_arn == topic.arn]
+    refusal = _refusal(stack, topic.policy, "sns:Publish", topic.arn, "events.amazonaws.com")
+    return Topic(journal, name=topic.name, arn=topic.arn, subscriptions=subscriptions, refusal=refusal)
+
+
+def _functions(stack: Stack, journal: Journal, queues: Mapping[str, Queue]) -> Iterator[Function]:
+    transforms = {item.arn: item for item in stack.functions if "SILVERSMITH_TRANSFORM" in item.environment}
     for mapping in stack.mappings:
-        target = found[mapping.function_arn]
-        settings = invocation.Settings(
-            name=target.name,
-            transform=target.environment["SILVERSMITH_TRANSFORM"],
-            queue_arn=mapping.queue_arn,
-            region=stack.region,
-            timeout=target.timeout,
-            memory=target.memory,
-            batch_size=mapping.batch_size,
-            window=mapping.window,
-            maximum_concurrency=mapping.maximum_concurrency or 0,
-            tries=transform_tries(most) if (most := queues[mapping.queue_arn].settings.max_receives) else 0,
-        )
-        functions.append(Function(journal, settings, queues[mapping.queue_arn]))
-    return functions
+        function = _find(transforms, mapping.function_arn, f"the mapping of {mapping.queue_arn}")
+        queue = _find(queues, mapping.queue_arn, f"the mapping of {function.name}")
+        for action in POLLING:
+            iam.check(
+                (function.policy, queue.settings.policy),
+                action,
+                mapping.queue_arn,
+                principal=function.role_arn,
+                context={"aws:SecureTransport": "true", "aws:ResourceAccount": stack.account},
+            )
+        yield Function(journal, Settings(function, mapping, queue.settings), queue)
 
 
 def _require_open_ends(stack: Stack) -> None:

@@ -78,15 +78,14 @@ class Function:
         A batching window ends when it is over, when the batch has its size, or when its payload has.
         https://docs.aws.amazon.com/lambda/latest/dg/invocation-eventsourcemapping.html#invocation-eventsourcemapping-batching
         """
-        limit = self.settings.maximum_concurrency
-        if limit and len(self.running) >= limit:
+        if len(self.running) >= self.settings.maximum_concurrency:
             return None
         oldest = self._queue.next_visible()
-        if oldest is None or oldest > now or not self.settings.window:
+        if oldest is None or oldest > now or not self.settings.mapping.window:
             return oldest
-        number, size = self._queue.waiting(now, self.settings.batch_size)
-        full = number >= self.settings.batch_size or size + number * RECORD >= LARGEST_PAYLOAD
-        return oldest if full else oldest + self.settings.window
+        number, size = self._queue.waiting(now, self.settings.mapping.batch_size)
+        full = number >= self.settings.mapping.batch_size or size + number * RECORD >= LARGEST_PAYLOAD
+        return oldest if full else oldest + self.settings.mapping.window
 
     @property
     def at_once(self) -> int:
@@ -103,9 +102,8 @@ class Function:
         due = self.next_due(now)
         if due is None or (due > now and not hurry):
             return []
-        if self.settings.maximum_concurrency:
-            most = min(most, self.settings.maximum_concurrency - len(self.running))
-        size = self.settings.batch_size
+        most = int(min(most, self.settings.maximum_concurrency - len(self.running)))
+        size = self.settings.mapping.batch_size
         messages = self._gather(now, size * most)
         invocations = [
             Invocation(
@@ -143,7 +141,7 @@ class Function:
         return wanted
 
     def _passes(self, message: Received) -> bool:
-        filters = self.settings.filters
+        filters = self.settings.mapping.filters
         if not filters:
             return True
         event = record(message, self.settings)
@@ -171,7 +169,7 @@ class Function:
         told: list[_Told] = []
         again: list[tuple[Invocation, str, bool]] = []
         for invocation, response in ended:
-            failed = failures(response, invocation.messages) if self.settings.report_batch_item_failures else set()
+            failed = failures(response, invocation.messages)
             untouched = {message for message in failed if invocation.outcomes and message not in invocation.outcomes}
             done += [(invocation, message) for message in invocation.messages if message not in failed]
             again += [(invocation, message, message in untouched) for message in failed]

@@ -8,7 +8,7 @@ https://docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/intrinsic-functio
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,8 +22,8 @@ class UnsupportedTemplate(SilversmithError):
 @dataclass(frozen=True)
 class Kind:
     """A resource type: the property with its name, its ARN, which of the two (or its URL) ``Ref`` gives, and the
-    properties that are known. Those in ``ignored`` mean nothing on one machine; a version or an alias of a function is
-    there the function itself."""
+    properties that are known. The engine obeys each in ``read``; those in ``ignored`` mean nothing on one machine, and
+    docs/template.md lists them. A version or an alias of a function is there the function itself."""
 
     name: str
     arn: str
@@ -93,25 +93,27 @@ KINDS: Mapping[str, Kind] = {
         name="",
         arn="arn:aws:kms:{region}:{account}:key/{name}",
         ref="name",
-        read=_words("KeyPolicy"),
-        ignored=_words("Description EnableKeyRotation"),
+        read=frozenset(),
+        ignored=_words("Description EnableKeyRotation KeyPolicy"),
     ),
-    "AWS::KMS::Alias": Kind(name="AliasName", arn="", ref="name", read=_words("AliasName TargetKeyId")),
+    "AWS::KMS::Alias": Kind(
+        name="AliasName", arn="", ref="name", read=frozenset(), ignored=_words("AliasName TargetKeyId")
+    ),
     "AWS::Logs::LogGroup": Kind(
         name="LogGroupName",
         arn="arn:aws:logs:{region}:{account}:log-group:{name}:*",
         ref="name",
-        read=_words("LogGroupName"),
-        ignored=_words("RetentionInDays KmsKeyId"),
+        read=frozenset(),
+        ignored=_words("LogGroupName RetentionInDays KmsKeyId"),
     ),
     "AWS::Lambda::Function": Kind(
         name="FunctionName",
         arn="arn:aws:lambda:{region}:{account}:function:{name}",
         ref="name",
-        read=_words("FunctionName Handler MemorySize Timeout Environment Role ReservedConcurrentExecutions"),
+        read=_words("FunctionName MemorySize Timeout Environment Role ReservedConcurrentExecutions"),
         ignored=_words(
-            "Description Runtime Architectures Code LoggingConfig EphemeralStorage SnapStart VpcConfig KmsKeyArn "
-            "RecursiveLoop DeadLetterConfig"
+            "Description Handler Runtime Architectures Code LoggingConfig EphemeralStorage SnapStart VpcConfig "
+            "KmsKeyArn RecursiveLoop DeadLetterConfig"
         ),
     ),
     "AWS::Lambda::Version": Kind(
@@ -128,14 +130,15 @@ KINDS: Mapping[str, Kind] = {
         name="Name",
         arn="arn:aws:scheduler:{region}:{account}:schedule-group/{name}",
         ref="name",
-        read=_words("Name"),
+        read=frozenset(),
+        ignored=_words("Name"),
     ),
     "AWS::Scheduler::Schedule": Kind(
         name="Name",
         arn="arn:aws:scheduler:{region}:{account}:schedule/{name}",
         ref="name",
-        read=_words("Name Target"),
-        ignored=_words("GroupName Description ScheduleExpression FlexibleTimeWindow State"),
+        read=frozenset(),
+        ignored=_words("Name Target GroupName Description ScheduleExpression FlexibleTimeWindow State"),
     ),
     "AWS::Lambda::EventSourceMapping": Kind(
         name="",
@@ -150,9 +153,9 @@ KINDS: Mapping[str, Kind] = {
         name="AlarmName",
         arn="arn:aws:cloudwatch:{region}:{account}:alarm:{name}",
         ref="name",
-        read=_words("AlarmName"),
+        read=frozenset(),
         ignored=_words(
-            "AlarmDescription Namespace MetricName Dimensions Statistic Period EvaluationPeriods Threshold "
+            "AlarmName AlarmDescription Namespace MetricName Dimensions Statistic Period EvaluationPeriods Threshold "
             "ComparisonOperator TreatMissingData AlarmActions DatapointsToAlarm Metrics"
         ),
     ),
@@ -178,7 +181,7 @@ class Template:
     """
 
     def __init__(self, template: Mapping[str, Any], *, account: str, region: str) -> None:
-        _known("the template", "section", template, _SECTIONS)
+        require_known("the template", "section", template, _SECTIONS)
         self._resources: Mapping[str, Mapping[str, Any]] = template.get("Resources", {})
         self._parameters: Mapping[str, Mapping[str, Any]] = template.get("Parameters", {})
         self._outputs: Mapping[str, Mapping[str, Any]] = template.get("Outputs", {})
@@ -190,11 +193,11 @@ class Template:
             "AWS::URLSuffix": "amazonaws.com",
         }
         for logical, resource in self._resources.items():
-            _known(logical, "attribute", resource, _ATTRIBUTES)
+            require_known(logical, "attribute", resource, _ATTRIBUTES)
             kind = KINDS.get(resource["Type"])
             if kind is None:
                 raise UnsupportedTemplate(f"{logical}: the local engine knows no resource type {resource['Type']}")
-            _known(
+            require_known(
                 logical,
                 f"property of {resource['Type']}",
                 resource.get("Properties", {}),
@@ -280,7 +283,8 @@ class Template:
         return self._attribute(logical, "url")
 
 
-def _known(where: str, what: str, found: Mapping[str, Any], known: frozenset[str]) -> None:
-    unknown = sorted(set(found) - known)
+def require_known(where: str, what: str, given: Mapping[str, Any], known: Collection[str]) -> None:
+    """Raise UnsupportedTemplate where something has keys that the engine does not know; ``what`` the keys are."""
+    unknown = sorted(set(given).difference(known))
     if unknown:
         raise UnsupportedTemplate(f"{where}: the local engine knows no {what} {', '.join(unknown)}")

@@ -9,11 +9,14 @@ import hashlib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
+from math import inf
 from typing import Any, Protocol
 
 import orjson
 
-from silversmith.patterns import Matcher
+from silversmith.function.retries import transform_tries
+from silversmith.local.stack import EventSourceMapping, Function, Queue
 from silversmith.stores import IN_MEMORY
 
 #: What a record takes beside its body, in bytes: rather too much than too little.
@@ -48,24 +51,40 @@ class Received(Protocol):
 
 @dataclass(frozen=True)
 class Settings:
-    """What the template says of a function, its mapping and its queue. Times in seconds, ``memory`` in MB.
+    """A function with the mapping that polls a queue for it."""
 
-    Of ``filters``, if there are any, a message must pass one. ``tries`` is how often the user's code may fail; 0: as
-    often as it likes, for the queue has no dead-letter queue.
-    """
+    function: Function
+    mapping: EventSourceMapping
+    queue: Queue
 
-    name: str
-    transform: str
-    queue_arn: str
-    region: str
-    timeout: float
-    memory: int
-    batch_size: int = 10
-    window: float = 0
-    maximum_concurrency: int = 0
-    filters: tuple[Matcher, ...] = ()
-    report_batch_item_failures: bool = True
-    tries: int = 0
+    @property
+    def name(self) -> str:
+        """The function's."""
+        return self.function.name
+
+    @cached_property
+    def transform(self) -> str:
+        """The name of the transform that the function runs."""
+        return self.function.environment["SILVERSMITH_TRANSFORM"]
+
+    @property
+    def queue_arn(self) -> str:
+        """The ARN of the queue that feeds it."""
+        return self.queue.arn
+
+    @cached_property
+    def maximum_concurrency(self) -> float:
+        """How many invocations there may be at once: the function's reserved concurrency bounds what its mapping has.
+
+        https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-scaling.html
+        """
+        limits = (self.mapping.maximum_concurrency, self.function.reserved_concurrency)
+        return min((limit for limit in limits if limit is not None), default=inf)
+
+    @cached_property
+    def tries(self) -> int:
+        """How often the user's code may fail; 0: as often as it likes, for the queue has no dead-letter queue."""
+        return transform_tries(self.queue.max_receive_count) if self.queue.dead_letter_arn else 0
 
 
 @dataclass
@@ -83,7 +102,7 @@ class Invocation:
     @property
     def deadline(self) -> float:
         """When Lambda would end it, in Unix seconds."""
-        return self.started + self.settings.timeout
+        return self.started + self.settings.function.timeout
 
     @property
     def is_large(self) -> bool:
@@ -115,7 +134,7 @@ def record(message: Received, settings: Settings) -> dict[str, Any]:
         "md5OfBody": hashlib.md5(message.body, usedforsecurity=False).hexdigest(),
         "eventSource": "aws:sqs",
         "eventSourceARN": settings.queue_arn,
-        "awsRegion": settings.region,
+        "awsRegion": settings.queue_arn.split(":")[3],
     }
 
 

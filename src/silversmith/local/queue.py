@@ -7,10 +7,10 @@ https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-d
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from silversmith import faults
+from silversmith.local import stack
 from silversmith.local.journal import Journal
 from silversmith.local.post import Accepted, Note, Post, Refused, note, tokens, uuids, write
 
@@ -35,20 +35,6 @@ class Message(NamedTuple):
     receipt: str
 
 
-@dataclass(frozen=True)
-class Settings:
-    """What the template says of a queue. Times in seconds; ``dead_letter`` is an ARN."""
-
-    name: str
-    arn: str
-    visibility_timeout: float = 30
-    retention: float = 345_600
-    delay: float = 0
-    dead_letter: str | None = None
-    dead_letter_retention: float = 1_209_600
-    max_receives: int = 0
-
-
 class Queue:
     """One queue. Every call is one transaction unless it says otherwise.
 
@@ -59,7 +45,7 @@ class Queue:
     """
 
     def __init__(
-        self, journal: Journal, settings: Settings, *, refusal: Callable[[str], str | None] = lambda _: None
+        self, journal: Journal, settings: stack.Queue, *, refusal: Callable[[str], str | None] = lambda _: None
     ) -> None:
         self._journal = journal
         self._settings = settings
@@ -67,7 +53,7 @@ class Queue:
         self._id = known(journal, settings.arn)
 
     @property
-    def settings(self) -> Settings:
+    def settings(self) -> stack.Queue:
         """What the template says of this queue."""
         return self._settings
 
@@ -106,9 +92,9 @@ class Queue:
     ) -> list[Message]:
         """Up to ``most`` visible messages, oldest first, hidden for the visibility timeout.
 
-        A message that was received ``max_receives`` times already goes to the dead-letter queue instead, and one whose
-        retention has ended goes nowhere. The batch ends before the message whose ``cost``, by its body, would bring
-        the sum over ``most_bytes``; the first is always in it.
+        A message that was received ``max_receive_count`` times already goes to the dead-letter queue instead, and one
+        whose retention has ended goes nowhere. The batch ends before the message whose ``cost``, by its body, would
+        bring the sum over ``most_bytes``; the first is always in it.
         """
         with self._journal.transaction():
             expire(self._journal, self._settings.arn, now)
@@ -117,8 +103,8 @@ class Queue:
             (token,) = tokens(1, 12)
             for row in self._journal.rows("receivable", queue=self._id, now=now, most=most):
                 number, body, sent, receives = row[0], row[4], row[5], row[6]
-                if self._settings.dead_letter and receives >= self._settings.max_receives:
-                    reason = f"received {self._settings.max_receives} times without success (maxReceiveCount)"
+                if self._settings.dead_letter_arn and receives >= self._settings.max_receive_count:
+                    reason = f"received {self._settings.max_receive_count} times without success (maxReceiveCount)"
                     self._bury(number, now, reason, expires=sent + self._settings.dead_letter_retention)
                     continue
                 size += cost(body)
@@ -131,19 +117,19 @@ class Queue:
         return messages
 
     def _bury(self, row: int, now: float, reason: str, *, expires: float) -> None:
-        assert self._settings.dead_letter
-        known(self._journal, self._settings.dead_letter)
+        assert self._settings.dead_letter_arn
+        known(self._journal, self._settings.dead_letter_arn)
         ((key, version),) = self._journal.rows(
             "bury",
             id=row,
             now=now,
-            dead_letter=self._settings.dead_letter,
+            dead_letter=self._settings.dead_letter_arn,
             expires=expires,
             source=self._settings.arn,
             reason=reason,
         )
         deepen(self._journal, self._settings.arn, -1)
-        deepen(self._journal, self._settings.dead_letter, 1)
+        deepen(self._journal, self._settings.dead_letter_arn, 1)
         self._note_death(key, version, now, reason, row=row)
         faults.point("queue.buried")
 
@@ -167,7 +153,7 @@ class Queue:
         that is sent now. In the caller's transaction. False: the handle is void, or there is no such queue.
         """
         row = self._journal.row("received", id=_row(receipt), queue=self._id, receipt=receipt)
-        if row is None or not self._settings.dead_letter:
+        if row is None or not self._settings.dead_letter_arn:
             return False
         self._bury(row[0], now, reason, expires=now + self._settings.dead_letter_retention)
         return True
@@ -243,7 +229,7 @@ def expire(journal: Journal, queue: str, now: float, most: int = EXPIRE) -> int:
     return len(expired)
 
 
-def redrive(journal: Journal, message_id: str, queue: Settings, *, now: float) -> list[tuple[str, str, int]]:
+def redrive(journal: Journal, message_id: str, queue: stack.Queue, *, now: float) -> list[tuple[str, str, int]]:
     """Move a dead message to a queue, as new, in the caller's transaction. Its key, version and row; none: not dead."""
     found = journal.row("dead_message", message_id=message_id)
     if found is None:

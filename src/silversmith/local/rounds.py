@@ -13,10 +13,11 @@ import orjson
 
 from silversmith import faults
 from silversmith.events import NotAnEvent, ObjectEvent, object_created, unwrap
+from silversmith.local import stack as stacks
 from silversmith.local.bucket import DOUBTFUL
 from silversmith.local.journal import Journal
 from silversmith.local.post import Note, Post, note, write
-from silversmith.local.queue import Queue, Settings, redrive, take_dead
+from silversmith.local.queue import Queue, redrive, take_dead
 from silversmith.local.stack import Stack
 from silversmith.pipeline import Pipeline
 from silversmith.reconcile.compare import Looked, look
@@ -31,7 +32,7 @@ DONE = {"reconcile": "reconciled", "redrive": "redriven", "replay": "replayed"}
 class Places:
     """Where the messages of one transform can be: its queue, and the ARNs of all dead-letter queues on the way."""
 
-    queue: Settings
+    queue: stacks.Queue
     dead_letters: tuple[str, ...]
 
 
@@ -45,9 +46,8 @@ def places(stack: Stack) -> dict[str, Places]:
         queue = queues[mapping.queue_arn]
         after = [item.dead_letter_arn for item in stack.subscriptions if item.queue_arn == queue.arn]
         dead = dict.fromkeys(arn for arn in (queue.dead_letter_arn, *after, *of_rules) if arn)
-        settings = Settings(queue.name, queue.arn, retention=queue.retention, delay=queue.delay)
         transform = functions[mapping.function_arn].environment["SILVERSMITH_TRANSFORM"]
-        found[transform] = Places(settings, tuple(dead))
+        found[transform] = Places(queue, tuple(dead))
     return found
 
 
@@ -56,7 +56,7 @@ def bus_arn(stack: Stack) -> str:
     return f"arn:aws:events:{stack.region}:{stack.account}:event-bus/default"
 
 
-def send(journal: Journal, queue: Settings, events: Sequence[ObjectEvent], *, reason: str, now: float) -> None:
+def send(journal: Journal, queue: stacks.Queue, events: Sequence[ObjectEvent], *, reason: str, now: float) -> None:
     """Put events in a transform's queue, all of them or none. ``now`` in Unix seconds.
 
     An event of a version that the bucket room has noticed gets that version's id, so that the trace stays in one piece.
@@ -81,7 +81,7 @@ def _with_version(journal: Journal, event: ObjectEvent) -> ObjectEvent:
     return replace(event, etag=found[1], version=found[2], sequencer=found[3], size=found[4])
 
 
-def back_to_queue(journal: Journal, message_id: str, queue: Settings, *, now: float) -> bool:
+def back_to_queue(journal: Journal, message_id: str, queue: stacks.Queue, *, now: float) -> bool:
     """Move a message from its dead-letter queue to a queue, as new. In the caller's transaction. False: it is not dead.
 
     As on SQS it gets a new id and its retention starts again; body, key and version stay.

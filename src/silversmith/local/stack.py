@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from silversmith.local.iam import Policy
-from silversmith.local.intrinsics import Template, UnsupportedTemplate
+from silversmith.local.intrinsics import Template, UnsupportedTemplate, require_known
 from silversmith.patterns import Dialect, Matcher, compile_pattern
 
 
 @dataclass(frozen=True)
 class Bucket:
-    """A bucket. ``eventbridge``: it tells the bus of its objects; ``policy`` is its own, beside those of roles."""
+    """A bucket. ``eventbridge``: it sends events to the bus; ``versioned``: they tell the object's version; ``policy``
+    is its own, beside those of roles."""
 
     name: str
     arn: str
@@ -24,12 +25,10 @@ class Bucket:
 
 @dataclass(frozen=True)
 class Target:
-    """Where a rule sends events, and how long it tries."""
+    """Where a rule sends events."""
 
     arn: str
-    dead_letter_arn: str | None
-    maximum_attempts: int
-    maximum_age_seconds: int
+    dead_letter_arn: str | None = None
 
 
 @dataclass(frozen=True)
@@ -60,23 +59,32 @@ class Subscription:
     queue_arn: str
     raw: bool
     filter: Matcher | None
-    scope: str
-    dead_letter_arn: str | None
+    dead_letter_arn: str | None = None
+
+    @property
+    def name(self) -> str:
+        """The last part of its ARN."""
+        return self.arn.rpartition(":")[2]
 
 
 @dataclass(frozen=True)
 class Queue:
-    """A queue. Times in seconds; its policy says who may send."""
+    """A queue. Times in seconds, as SQS has them by default; its policy says who may send. ``dead_letter_retention`` is
+    how long its dead-letter queue keeps a message, and ``max_receive_count`` 0 where it has none.
+
+    https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_CreateQueue.html
+    """
 
     name: str
     arn: str
-    url: str
-    visibility_timeout: int
-    retention: int
-    delay: int
-    dead_letter_arn: str | None
-    max_receive_count: int | None
-    policy: Policy
+    visibility_timeout: float = 30
+    retention: float = 345_600
+    delay: float = 0
+    dead_letter_arn: str | None = None
+    dead_letter_retention: float = 345_600
+    max_receive_count: int = 0
+    url: str = ""
+    policy: Policy = field(default_factory=lambda: Policy.parse(""))
 
 
 @dataclass(frozen=True)
@@ -85,9 +93,8 @@ class Function:
 
     name: str
     arn: str
-    handler: str
     memory: int
-    timeout: int
+    timeout: float
     environment: Mapping[str, str]
     policy: Policy
     reserved_concurrency: int | None
@@ -100,11 +107,10 @@ class EventSourceMapping:
 
     queue_arn: str
     function_arn: str
-    batch_size: int
-    window: int
-    maximum_concurrency: int | None
-    report_batch_item_failures: bool
-    filters: tuple[Matcher, ...]
+    batch_size: int = 10
+    window: float = 0
+    maximum_concurrency: int | None = None
+    filters: tuple[Matcher, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -147,7 +153,7 @@ def read(template: Mapping[str, Any], *, account: str = "000000000000", region: 
         subscriptions=tuple(_subscriptions(found)),
         queues=queues,
         functions=functions,
-        mappings=tuple(_mapping(given, arns) for _, given in found.each("AWS::Lambda::EventSourceMapping")),
+        mappings=tuple(_mapping(*each, arns) for each in found.each("AWS::Lambda::EventSourceMapping")),
         outputs=found.outputs(),
     )
 
@@ -163,45 +169,68 @@ def _policies(found: Template, kind: str, names: Callable[[Properties], list[str
     return policies
 
 
+def _part(where: str, given: Properties, name: str, known: str) -> Properties:
+    """A property that is an object of its own; ``known`` are the keys that it may have.
+
+    Raises:
+        UnsupportedTemplate: it has another.
+    """
+    part: Properties = given.get(name, {})
+    require_known(f"{where}.{name}", "property", part, known.split())
+    return part
+
+
 def _buckets(found: Template) -> list[Bucket]:
     policies = _policies(found, "AWS::S3::BucketPolicy", lambda given: [given["Bucket"]])
     return [
         Bucket(
             name=found.name(logical),
             arn=found.arn(logical),
-            eventbridge=given.get("NotificationConfiguration", {})
-            .get("EventBridgeConfiguration", {})
-            .get("EventBridgeEnabled", False),
-            versioned=given.get("VersioningConfiguration", {}).get("Status") == "Enabled",
+            eventbridge=_sends_events(logical, given),
+            versioned=_is_versioned(logical, given),
             policy=policies.get(found.name(logical)) or Policy.parse(logical),
         )
         for logical, given in found.each("AWS::S3::Bucket")
     ]
 
 
+def _sends_events(logical: str, given: Properties) -> bool:
+    """https://docs.aws.amazon.com/AWSCloudFormation/latest/TemplateReference/aws-properties-s3-bucket-eventbridgeconfiguration.html"""
+    notified = _part(logical, given, "NotificationConfiguration", "EventBridgeConfiguration")
+    eventbridge = _part(logical, notified, "EventBridgeConfiguration", "EventBridgeEnabled")
+    return bool(eventbridge.get("EventBridgeEnabled", "EventBridgeConfiguration" in notified))
+
+
+def _is_versioned(logical: str, given: Properties) -> bool:
+    versioning = _part(logical, given, "VersioningConfiguration", "Status")
+    if versioning and versioning.get("Status") != "Enabled":
+        raise UnsupportedTemplate(f"{logical}: the local engine knows no versioning that is {versioning.get('Status')}")
+    return bool(versioning)
+
+
 def _rule(found: Template, logical: str, given: Properties) -> Rule:
     if given.get("State", "ENABLED") != "ENABLED":
         raise UnsupportedTemplate(f"{logical}: the local engine knows no rule that is {given['State']}")
+    targets = tuple(_target(logical, target) for target in given.get("Targets", []))
+    if len({target.dead_letter_arn for target in targets}) > 1:
+        raise UnsupportedTemplate(f"{logical}: the local engine knows one dead-letter queue for all targets of a rule")
     return Rule(
         name=found.name(logical),
         arn=found.arn(logical),
         matcher=compile_pattern(given["EventPattern"], dialect=Dialect.EVENTBRIDGE),
-        targets=tuple(_target(target) for target in given.get("Targets", [])),
+        targets=targets,
     )
 
 
-def _target(given: Properties) -> Target:
-    """Times as EventBridge has them by default.
+def _target(logical: str, given: Properties) -> Target:
+    """Its retries mean nothing here: a target takes an event at once, or refuses it for good, which EventBridge does
+    not try again either.
 
     https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-rule-retry-policy.html
     """
-    retry = given.get("RetryPolicy", {})
-    return Target(
-        arn=given["Arn"],
-        dead_letter_arn=given.get("DeadLetterConfig", {}).get("Arn"),
-        maximum_attempts=retry.get("MaximumRetryAttempts", 185),
-        maximum_age_seconds=retry.get("MaximumEventAgeInSeconds", 86_400),
-    )
+    require_known(f"{logical}.Targets", "property", given, ("Id", "Arn", "DeadLetterConfig", "RetryPolicy"))
+    _part(logical, given, "RetryPolicy", "MaximumRetryAttempts MaximumEventAgeInSeconds")
+    return Target(arn=given["Arn"], dead_letter_arn=_part(logical, given, "DeadLetterConfig", "Arn").get("Arn"))
 
 
 def _topics(found: Template) -> list[Topic]:
@@ -229,8 +258,7 @@ def _subscription(logical: str, given: Properties) -> Subscription:
         queue_arn=given["Endpoint"],
         raw=given.get("RawMessageDelivery", False),
         filter=compile_pattern(filter_policy, dialect=Dialect(scope)) if filter_policy else None,
-        scope=scope,
-        dead_letter_arn=given.get("RedrivePolicy", {}).get("deadLetterTargetArn"),
+        dead_letter_arn=_part(logical, given, "RedrivePolicy", "deadLetterTargetArn").get("deadLetterTargetArn"),
     )
 
 
@@ -240,20 +268,32 @@ def _queues(found: Template) -> list[Queue]:
     https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_CreateQueue.html
     """
     policies = _policies(found, "AWS::SQS::QueuePolicy", lambda given: given["Queues"])
-    return [
-        Queue(
-            name=found.name(logical),
-            arn=found.arn(logical),
-            url=found.url(logical),
-            visibility_timeout=given.get("VisibilityTimeout", 30),
-            retention=given.get("MessageRetentionPeriod", 345_600),
-            delay=given.get("DelaySeconds", 0),
-            dead_letter_arn=given.get("RedrivePolicy", {}).get("deadLetterTargetArn"),
-            max_receive_count=given.get("RedrivePolicy", {}).get("maxReceiveCount"),
-            policy=policies.get(found.url(logical)) or Policy.parse(logical),
-        )
+    retention = {
+        found.arn(logical): given.get("MessageRetentionPeriod", 345_600)
         for logical, given in found.each("AWS::SQS::Queue")
-    ]
+    }
+    queues = []
+    for logical, given in found.each("AWS::SQS::Queue"):
+        redrive = _part(logical, given, "RedrivePolicy", "deadLetterTargetArn maxReceiveCount")
+        if redrive and (redrive.get("deadLetterTargetArn") not in retention or not redrive.get("maxReceiveCount")):
+            raise UnsupportedTemplate(
+                f"{logical}: a RedrivePolicy needs a maxReceiveCount and a dead-letter queue of the same template"
+            )
+        queues.append(
+            Queue(
+                name=found.name(logical),
+                arn=found.arn(logical),
+                url=found.url(logical),
+                visibility_timeout=given.get("VisibilityTimeout", 30),
+                retention=retention[found.arn(logical)],
+                delay=given.get("DelaySeconds", 0),
+                dead_letter_arn=redrive.get("deadLetterTargetArn"),
+                dead_letter_retention=retention.get(redrive.get("deadLetterTargetArn", ""), 345_600),
+                max_receive_count=redrive.get("maxReceiveCount", 0),
+                policy=policies.get(found.url(logical)) or Policy.parse(logical),
+            )
+        )
+    return queues
 
 
 def _roles(found: Template) -> dict[str, Policy]:
@@ -279,10 +319,12 @@ def _functions(found: Template) -> list[Function]:
         Function(
             name=found.name(logical),
             arn=found.arn(logical),
-            handler=given["Handler"],
             memory=given.get("MemorySize", 128),
             timeout=given.get("Timeout", 3),
-            environment={name: str(value) for name, value in given.get("Environment", {}).get("Variables", {}).items()},
+            environment={
+                name: str(value)
+                for name, value in _part(logical, given, "Environment", "Variables").get("Variables", {}).items()
+            },
             policy=roles[given["Role"]],
             reserved_concurrency=given.get("ReservedConcurrentExecutions"),
             role_arn=given["Role"],
@@ -291,15 +333,25 @@ def _functions(found: Template) -> list[Function]:
     ]
 
 
-def _mapping(given: Properties, functions: Mapping[str, str]) -> EventSourceMapping:
-    """A function is named by its name or its ARN. https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-parameters.html"""
-    patterns = [item["Pattern"] for item in given.get("FilterCriteria", {}).get("Filters", [])]
+def _mapping(logical: str, given: Properties, functions: Mapping[str, str]) -> EventSourceMapping:
+    """A function is named by its name or its ARN. https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-parameters.html
+
+    Without ``ReportBatchItemFailures`` Lambda would not read what the handler answers, and delete what has failed.
+    https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-errorhandling.html
+    """
+    if given.get("FunctionResponseTypes") != ["ReportBatchItemFailures"]:
+        raise UnsupportedTemplate(
+            f"{logical}: without ReportBatchItemFailures in FunctionResponseTypes, what failed would be deleted"
+        )
+    filters = _part(logical, given, "FilterCriteria", "Filters").get("Filters", [])
+    for item in filters:
+        require_known(f"{logical}.FilterCriteria", "property", item, ("Pattern",))
+    patterns = [item["Pattern"] for item in filters]
     return EventSourceMapping(
         queue_arn=given["EventSourceArn"],
         function_arn=functions.get(given["FunctionName"], given["FunctionName"]),
         batch_size=given.get("BatchSize", 10),
         window=given.get("MaximumBatchingWindowInSeconds", 0),
-        maximum_concurrency=given.get("ScalingConfig", {}).get("MaximumConcurrency"),
-        report_batch_item_failures="ReportBatchItemFailures" in given.get("FunctionResponseTypes", []),
+        maximum_concurrency=_part(logical, given, "ScalingConfig", "MaximumConcurrency").get("MaximumConcurrency"),
         filters=tuple(compile_pattern(pattern, dialect=Dialect.LAMBDA) for pattern in patterns),
     )

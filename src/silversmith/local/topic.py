@@ -6,7 +6,6 @@ https://docs.aws.amazon.com/sns/latest/dg/sns-subscription-filter-policies.html
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -15,21 +14,11 @@ import orjson
 from silversmith import faults
 from silversmith.local.journal import Journal
 from silversmith.local.post import Accepted, Post, Refused, note, send_on, uuids, write
+from silversmith.local.stack import Subscription
 from silversmith.patterns import Dialect, Matcher
 
 #: SNS's limit for one message, in bytes.
 LARGEST_MESSAGE = 256 * 1024
-
-
-@dataclass(frozen=True)
-class Subscription:
-    """One queue's subscription. ``raw``: the message itself is delivered, without SNS's envelope."""
-
-    name: str
-    arn: str
-    queue: str
-    raw: bool
-    filter: Matcher | None
 
 
 class Topic:
@@ -78,7 +67,7 @@ class Topic:
                 body = None if subscription.raw else self._envelope(post, subscription, message_id, now)
                 onward.append(
                     send_on(
-                        post, source=self._arn, target=subscription.queue,
+                        post, source=self._arn, target=subscription.queue_arn,
                         delivery=subscription.arn, now=now, body=body,
                     )
                 )  # fmt: skip

@@ -57,8 +57,8 @@ class Trip:
         return {
             "function": self.settings.name,
             "events": [invocation.event() for invocation in self.invocations],
-            "timeout": self.settings.timeout,
-            "memory": self.settings.memory,
+            "timeout": self.settings.function.timeout,
+            "memory": self.settings.function.memory,
             "careful": careful,
         }
 

@@ -24,6 +24,7 @@ from silversmith.function.outcome import Report
 from silversmith.local import iam
 from silversmith.local.iam import GuardedStore, Policy
 from silversmith.local.lake import LakeFolder
+from silversmith.local.stack import Bucket, Queue
 from silversmith.local.trip import split
 from silversmith.pipeline import Pipeline, load
 from silversmith.schemas import Owner
@@ -69,14 +70,15 @@ TOGETHER = 100
 
 @dataclass(frozen=True)
 class FunctionConfig:
-    """What a worker must know of one function: its environment, its role (an ARN) with what that may do, and the ARN of
-    the queue that its environment calls ``SILVERSMITH_DLQ``."""
+    """What a worker must know of one function: its environment, its role (an ARN) with what that may do, the queue that
+    its environment calls ``SILVERSMITH_DLQ``, and by name the buckets."""
 
     name: str
     environment: Mapping[str, str]
     role: str
     policy: Policy
-    dead_letters: str
+    dead_letters: Queue
+    buckets: Mapping[str, Bucket]
 
 
 @dataclass(frozen=True)
@@ -160,18 +162,21 @@ class _Handlers:
         """The engine moves it, with all else that comes of the batch. Here it is asked whether the role allows that."""
         del record, error
         queue = function.dead_letters
-        iam.check((function.policy,), "sqs:SendMessage", queue, principal=function.role, context=_context(function))
+        policies = (function.policy, queue.policy)
+        iam.check(policies, "sqs:SendMessage", queue.arn, principal=function.role, context=_context(function))
 
     def _guarded(self, store: Store, bucket: str, function: FunctionConfig) -> GuardedStore:
         context = _context(function)
+        policies = (function.policy, function.buckets[bucket].policy)
 
         @cache
-        def verdict(action: str) -> Callable[[str], iam.Verdict]:
-            return function.policy.on(action, principal=function.role, context=context)
+        def asked(action: str) -> list[Callable[[str], iam.Verdict]]:
+            return [policy.on(action, principal=function.role, context=context) for policy in policies]
 
         def check(action: str, resource: str) -> None:
-            if verdict(action)(resource) is not iam.Verdict.ALLOWED:  # then it says why
-                iam.check((function.policy,), action, resource, principal=function.role, context=context)
+            verdicts = [verdict(resource) for verdict in asked(action)]
+            if iam.Verdict.DENIED in verdicts or iam.Verdict.ALLOWED not in verdicts:  # then it says why
+                iam.check(policies, action, resource, principal=function.role, context=context)
 
         return GuardedStore(store, arn=f"arn:aws:s3:::{bucket}", check=check)
 

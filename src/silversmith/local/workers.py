@@ -221,11 +221,11 @@ class Workers:
         """End every worker that is over its function's timeout or memory."""
         for worker in self.busy:
             assert worker.trip is not None
-            settings = worker.trip.settings
+            function = worker.trip.settings.function
             if now >= worker.trip.deadline:
-                worker.end(f"the function timed out after {settings.timeout:g} s (its timeout)")
-            elif (used := worker.memory()) > settings.memory * 1024 * 1024:
-                worker.end(f"the function used {used // 1024 // 1024} MB of memory; its limit is {settings.memory} MB")
+                worker.end(f"the function timed out after {function.timeout:g} s (its timeout)")
+            elif (used := worker.memory()) > function.memory * 1024 * 1024:
+                worker.end(f"the function used {used // 1024 // 1024} MB of memory; its limit is {function.memory} MB")
 
     def stop(self) -> None:
         """End all of them and wait until they are gone."""

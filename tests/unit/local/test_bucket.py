@@ -16,7 +16,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from silversmith.events import newer, unwrap
+from silversmith.local import stack as stacks
 from silversmith.local.bucket import DOUBTFUL, Bucket, Landed
+from silversmith.local.iam import Policy
 from silversmith.local.journal import Journal
 from silversmith.local.post import Outgoing
 
@@ -36,8 +38,7 @@ class World:
     def restart(self) -> None:
         self.bucket = Bucket(
             self.journal,
-            name="bronze",
-            arn="arn:aws:s3:::bronze",
+            stacks.Bucket("bronze", "arn:aws:s3:::bronze", eventbridge=True, versioned=True, policy=Policy.parse("")),
             bus="arn:bus",
             account="000000000000",
             region="eu-central-1",

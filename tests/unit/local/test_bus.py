@@ -11,9 +11,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from silversmith.local.bus import Bus, Rule
+from silversmith.local.bus import Bus
 from silversmith.local.journal import Journal
 from silversmith.local.post import Post, write
+from silversmith.local.stack import Rule, Target
 from silversmith.patterns import compile_pattern
 
 
@@ -25,7 +26,9 @@ def journal(tmp_path: Path) -> Iterator[Journal]:
 
 def rule(name: str, prefix: str, *targets: str) -> Rule:
     pattern = {"source": ["aws.s3"], "detail": {"object": {"key": [{"prefix": prefix}]}}}
-    return Rule(name, f"arn:rule/{name}", compile_pattern(pattern), targets or (f"arn:topic:{name}",))
+    return Rule(
+        name, f"arn:rule/{name}", compile_pattern(pattern), tuple(map(Target, targets or (f"arn:topic:{name}",)))
+    )
 
 
 def event(key: str, number: int = 1) -> Post:

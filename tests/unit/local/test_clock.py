@@ -9,10 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from silversmith.local import stack as stacks
 from silversmith.local.clock import TOLERANCE, Clock, move, running
 from silversmith.local.journal import Journal
 from silversmith.local.post import Post, send_on, write
-from silversmith.local.queue import Queue, Settings
+from silversmith.local.queue import Queue
 
 
 class Times:
@@ -69,7 +70,7 @@ def test_the_steady_clock_goes_forward() -> None:
 @pytest.mark.parametrize("jump", [86_400 * 365, -86_400 * 365])
 def test_what_waits_waits_as_long_as_before(tmp_path: Path, jump: float) -> None:
     with closing(Journal(tmp_path / "journal.db")) as journal:
-        queue = Queue(journal, Settings("queue", "arn:queue", visibility_timeout=30, retention=100))
+        queue = Queue(journal, stacks.Queue("queue", "arn:queue", visibility_timeout=30, retention=100))
         with journal.transaction():
             queue.accept([Post(0, "topic", "arn:queue", "", key, "v", b"{}", 0.0) for key in ("a", "b")], 1000.0)
             late = send_on(Post(0, "", "", "", "c", "v", b"{}", 0.0), source="", target="t", delivery="", now=1000.0)

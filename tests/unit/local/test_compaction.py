@@ -11,10 +11,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from silversmith.local import stack as stacks
 from silversmith.local.compaction import LATER, SEARCH, SOON, Compaction, Keep
 from silversmith.local.journal import Journal
 from silversmith.local.post import Post, note, write
-from silversmith.local.queue import Queue, Settings
+from silversmith.local.queue import Queue
 
 DAY = 86_400.0
 
@@ -91,7 +92,7 @@ def test_it_goes_on_after_all_hops_were_removed_and_their_numbers_begin_anew(jou
 def test_messages_expire_in_every_queue_also_in_forgotten_ones(journal: Journal) -> None:
     with journal.transaction():
         for name, retention in (("short", 60.0), ("long", 10 * DAY)):
-            room = Queue(journal, Settings(name, f"arn:{name}", retention=retention))
+            room = Queue(journal, stacks.Queue(name, f"arn:{name}", retention=retention))
             room.accept([Post(0, "", "", "", f"{name}-{n}", "v", b"", 0.0) for n in range(25)], 0.0)
     compaction = Compaction(journal, bucket="b", most=10)
     run(compaction, 61)

@@ -13,11 +13,12 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from silversmith.local import stack as stacks
 from silversmith.local.chaos import Chaos, Rates
 from silversmith.local.courier import Courier
 from silversmith.local.journal import Journal
 from silversmith.local.post import Accepted, Post, Refused, send_on, write
-from silversmith.local.queue import Queue, Settings
+from silversmith.local.queue import Queue
 
 EXAMPLES = itertools.count()
 
@@ -111,7 +112,7 @@ def test_a_room_that_breaks_loses_nothing(journal: Journal) -> None:
 
 
 def dead(journal: Journal) -> tuple[Queue, list[tuple[str, str, str]]]:
-    queue = Queue(journal, Settings("dead", "arn:dead"))
+    queue = Queue(journal, stacks.Queue("dead", "arn:dead"))
     return queue, [(row[3], row[7], row[8]) for row in journal.rows("dead_messages", queue="arn:dead", after=0, most=9)]
 
 

@@ -7,7 +7,7 @@ import itertools
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import closing
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
@@ -18,8 +18,6 @@ from hypothesis import settings as limits
 from hypothesis import strategies as st
 
 from silversmith.events import ObjectEvent, object_created
-from silversmith.function.retries import queue_receives
-from silversmith.local import queue as queues
 from silversmith.local.function import LARGEST_PAYLOAD, MOST_AT_ONCE, QUICK, Function, failures
 from silversmith.local.invocation import Invocation, Received, Settings, record, record_size
 from silversmith.local.journal import Journal
@@ -27,9 +25,9 @@ from silversmith.local.post import Post
 from silversmith.local.queue import Message, Queue, expire, redrive
 from silversmith.patterns import Dialect, Matcher, compile_pattern
 from silversmith.stores import IN_MEMORY
+from tests.unit.local.settings import QUEUE, function_settings
 
-QUEUE = "arn:aws:sqs:eu-central-1:000000000000:shop_orders"
-BASIC = Settings("shop_orders", "orders", QUEUE, "eu-central-1", timeout=60, memory=512, tries=3)
+BASIC = function_settings(tries=3)
 VISIBILITY = 360.0
 
 
@@ -62,11 +60,7 @@ class World:
     sent: int = 0
 
     def __post_init__(self) -> None:
-        dead = "arn:dead"
-        given = queues.Settings(
-            "shop_orders", QUEUE, VISIBILITY, retention=2_000_000, dead_letter=dead, max_receives=queue_receives(3)
-        )
-        self.queue = Queue(self.journal, given)
+        self.queue = Queue(self.journal, self.settings.queue)
         self.function = Function(self.journal, self.settings, self.queue)
 
     def send(self, *bodies: bytes) -> None:
@@ -104,7 +98,7 @@ class World:
 @pytest.fixture
 def make(tmp_path: Path) -> Iterator[Callable[..., World]]:
     with closing(Journal(tmp_path / "journal.db")) as journal:
-        yield lambda **changes: World(journal, replace(BASIC, **changes))
+        yield lambda **changes: World(journal, function_settings(**{"tries": 3, **changes}))
 
 
 Make = Callable[..., World]
@@ -258,15 +252,6 @@ def test_a_response_that_makes_no_sense_fails_what_was_done_too(make: Make) -> N
     world.function.succeed(invocation, "what?", world.now)
     assert world.counts() == {"failed": 2}
     assert world.queue.next_visible() == world.now + VISIBILITY, "and so often counted, it ends in the DLQ"
-
-
-def test_without_partial_responses_a_handler_that_returns_has_done_all(make: Make) -> None:
-    """As on AWS, where FunctionResponseTypes is not set."""
-    world = make(report_batch_item_failures=False)
-    world.send(b"{}", b"{}")
-    invocation = world.poll()
-    world.function.succeed(invocation, report(*invocation.messages), world.now)
-    assert world.queue.depth(world.now)[0] == 0
 
 
 # What a dead worker costs ---------------------------------------------------------------------------------------------
@@ -558,7 +543,7 @@ def test_a_record_is_never_larger_than_it_is_taken_for(make: Make, given_bodies:
     world.send(*given_bodies)
     while invocation := world.function.poll(1, world.now):
         for message in invocation.messages.values():
-            longest = replace(world.settings, queue_arn=QUEUE[:-11] + "q" * 80, region="ap-southeast-99")
+            longest = function_settings(queue_arn="arn:aws:sqs:ap-southeast-99:000000000000:" + "q" * 80)
             assert len(orjson.dumps(record(message, longest))) + 1 <= record_size(message.body)
         world.function.succeed(invocation, None, world.now)
 

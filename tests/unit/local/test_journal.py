@@ -22,9 +22,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from silversmith.local import journal as module
+from silversmith.local import stack as stacks
 from silversmith.local.journal import Journal, JournalTooNew, JournalTooOld, open_or_rebuild, queries
 from silversmith.local.post import Post, note, write
-from silversmith.local.queue import Queue, Settings
+from silversmith.local.queue import Queue
 
 SCHEMA = tuple(
     resources.files("silversmith.local").joinpath(file).read_text("utf-8") for file in module.MIGRATIONS
@@ -42,13 +43,13 @@ def send(journal: Journal, number: int) -> None:
     """A message, its hop and a counter, in one transaction: they belong together."""
     with journal.transaction():
         post = Post(number, "topic", "queue", "subscription", f"key-{number}", "v", b"{}" * 100, 0.0)
-        Queue(journal, Settings("queue", "arn:queue")).accept([post], 0.0)
+        Queue(journal, stacks.Queue("queue", "arn:queue")).accept([post], 0.0)
         journal.count("sent")
 
 
 def seen(journal: Journal) -> tuple[int, int, int]:
     """The same number three times, if no transaction was torn."""
-    messages = Queue(journal, Settings("queue", "arn:queue")).receive(10_000, 1.0)
+    messages = Queue(journal, stacks.Queue("queue", "arn:queue")).receive(10_000, 1.0)
     hops = sum(len(journal.rows("hops", key=message.key)) for message in messages)
     return len(messages), hops, journal.counter("sent")
 
@@ -291,7 +292,7 @@ def cost(journal: Counting, work: Callable[[], object]) -> int:
 
 def test_send_receive_delete_and_trace_cost_the_same_however_much_is_stored(tmp_path: Path) -> None:
     journal = Counting(tmp_path / "journal.db")
-    queue = Queue(journal, Settings("queue", "arn:queue"))
+    queue = Queue(journal, stacks.Queue("queue", "arn:queue"))
 
     def delete() -> None:
         (found,) = queue.receive(1, 1.0)

@@ -14,9 +14,10 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
+from silversmith.local import stack as stacks
 from silversmith.local.journal import Journal
 from silversmith.local.post import Post
-from silversmith.local.queue import EXPIRE, Message, Queue, Settings, expire, recount, redrive, take_dead
+from silversmith.local.queue import EXPIRE, Message, Queue, expire, recount, redrive, take_dead
 
 VISIBILITY = 30.0
 RECEIVES = 3
@@ -28,17 +29,17 @@ def post(number: int) -> Post:
 
 
 def make(journal: Journal, delay: float = 0) -> tuple[Queue, Queue]:
-    dead = Queue(journal, Settings("dead", "arn:dead"))
+    dead = Queue(journal, stacks.Queue("dead", "arn:dead"))
     queue = Queue(
         journal,
-        Settings(
+        stacks.Queue(
             "queue",
             "arn:queue",
             visibility_timeout=VISIBILITY,
             retention=RETENTION,
             delay=delay,
-            dead_letter="arn:dead",
-            max_receives=RECEIVES,
+            dead_letter_arn="arn:dead",
+            max_receive_count=RECEIVES,
         ),
     )
     return queue, dead
@@ -237,7 +238,7 @@ def test_who_is_in_a_hurry_waits_for_nothing(journal: Journal) -> None:
 
 
 def test_what_the_policy_refuses_is_not_queued(journal: Journal) -> None:
-    queue = Queue(journal, Settings("queue", "arn:queue"), refusal=lambda source: f"not from {source}")
+    queue = Queue(journal, stacks.Queue("queue", "arn:queue"), refusal=lambda source: f"not from {source}")
     with journal.transaction():
         ((refused,), _) = queue.accept([post(1)], 0)
     assert refused.reason == "not from topic"

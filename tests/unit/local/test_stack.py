@@ -66,7 +66,11 @@ def test_what_is_not_said_is_as_aws_has_it_by_default() -> None:
         },
         Mapping={
             "Type": "AWS::Lambda::EventSourceMapping",
-            "Properties": {"EventSourceArn": {"Fn::GetAtt": ["Plain", "Arn"]}, "FunctionName": {"Ref": "Function"}},
+            "Properties": {
+                "EventSourceArn": {"Fn::GetAtt": ["Plain", "Arn"]},
+                "FunctionName": {"Ref": "Function"},
+                "FunctionResponseTypes": ["ReportBatchItemFailures"],
+            },
         },
         Topic={"Type": "AWS::SNS::Topic", "Properties": {}},
         Subscription={
@@ -85,18 +89,17 @@ def test_what_is_not_said_is_as_aws_has_it_by_default() -> None:
     )
     (plain,) = found.queues
     assert (plain.visibility_timeout, plain.retention, plain.delay) == (30, 345_600, 0)
-    assert (plain.dead_letter_arn, plain.max_receive_count) == (None, None)
+    assert (plain.dead_letter_arn, plain.max_receive_count) == (None, 0)
     assert not plain.policy.allows("sqs:SendMessage", plain.arn, principal="sns.amazonaws.com")
     (function,) = found.functions
     assert (function.memory, function.timeout, function.reserved_concurrency) == (128, 3, None)
     (mapping,) = found.mappings
     assert (mapping.function_arn, mapping.queue_arn) == (function.arn, plain.arn)
     assert (mapping.batch_size, mapping.window, mapping.maximum_concurrency, mapping.filters) == (10, 0, None, ())
-    assert not mapping.report_batch_item_failures
     (subscription,) = found.subscriptions
-    assert (subscription.raw, subscription.filter, subscription.scope) == (False, None, "MessageAttributes")
+    assert (subscription.raw, subscription.filter) == (False, None)
     (rule,) = found.rules
-    assert (rule.targets[0].maximum_attempts, rule.targets[0].maximum_age_seconds) == (185, 86_400)
+    assert [(target.arn, target.dead_letter_arn) for target in rule.targets] == [(found.topics[0].arn, None)]
     (bucket,) = found.buckets
     assert (bucket.arn, bucket.eventbridge, bucket.versioned) == ("arn:aws:s3:::bronze", False, False)
 
@@ -128,7 +131,11 @@ def test_an_alias_and_a_version_are_the_function_itself() -> None:
         },
         Mapping={
             "Type": "AWS::Lambda::EventSourceMapping",
-            "Properties": {"EventSourceArn": {"Fn::GetAtt": ["Plain", "Arn"]}, "FunctionName": {"Ref": "Alias"}},
+            "Properties": {
+                "EventSourceArn": {"Fn::GetAtt": ["Plain", "Arn"]},
+                "FunctionName": {"Ref": "Alias"},
+                "FunctionResponseTypes": ["ReportBatchItemFailures"],
+            },
         },
     )
     (mapping,) = found.mappings
@@ -191,7 +198,6 @@ def test_a_mapping_and_a_subscription_filter_in_their_own_dialects() -> None:
     assert not subscription.filter.matches({"detail": {"object": {"key": "b/1"}}})
     assert [each.matches({"body": {"kind": "x"}}) for each in mapping.filters] == [True]
     assert (mapping.function_arn, mapping.maximum_concurrency) == ("elsewhere", 7)
-    assert mapping.report_batch_item_failures
 
 
 @pytest.mark.parametrize(
@@ -378,7 +384,6 @@ def test_the_compiled_chain_is_connected(compiled: Json) -> None:
     for subscription, mapping in zip(found.subscriptions, found.mappings, strict=True):
         assert subscription.queue_arn == mapping.queue_arn
         assert subscription.raw
-        assert mapping.report_batch_item_failures
         fed = arns[subscription.queue_arn]
         assert (fed.visibility_timeout, fed.retention, fed.max_receive_count) == (1800, 604_800, 55)
         assert fed.dead_letter_arn in arns

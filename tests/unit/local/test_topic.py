@@ -13,7 +13,8 @@ import pytest
 from silversmith.events import unwrap
 from silversmith.local.journal import Journal
 from silversmith.local.post import Post, Refused, write
-from silversmith.local.topic import LARGEST_MESSAGE, Subscription, Topic
+from silversmith.local.stack import Subscription
+from silversmith.local.topic import LARGEST_MESSAGE, Topic
 from silversmith.patterns import Dialect, compile_pattern
 
 TOPIC = "arn:aws:sns:eu-central-1:000000000000:shop_Topic"
@@ -30,7 +31,7 @@ def subscription(
     name: str, policy: Mapping[str, Any] | None = None, *, raw: bool = True, scope: str = "MessageBody"
 ) -> Subscription:
     matcher = None if policy is None else compile_pattern(policy, dialect=Dialect(scope))
-    return Subscription(name, f"{TOPIC}:{name}", f"arn:queue:{name}", raw, matcher)
+    return Subscription(f"{TOPIC}:{name}", TOPIC, f"arn:queue:{name}", raw, matcher)
 
 
 def topic(

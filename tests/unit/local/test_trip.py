@@ -8,11 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from silversmith.events import ObjectEvent, object_created
-from silversmith.local.invocation import Invocation, Settings
+from silversmith.local.invocation import Invocation
 from silversmith.local.queue import Message
 from silversmith.local.trip import Trip, split
+from tests.unit.local.settings import function_settings
 
-SETTINGS = Settings("shop_orders", "orders", "arn:queue", "eu-central-1", timeout=60, memory=512)
+SETTINGS = function_settings()
 
 
 def batch(*names: str) -> Invocation:

@@ -19,7 +19,7 @@ from silversmith.events import ObjectEvent, object_created
 from silversmith.local import workers
 from silversmith.local.chain import worker_functions
 from silversmith.local.iam import Policy
-from silversmith.local.invocation import Invocation, Received, Settings
+from silversmith.local.invocation import Invocation, Received
 from silversmith.local.lake import LakeFolder
 from silversmith.local.queue import Message
 from silversmith.local.spawning import Spares, usable_cpus
@@ -29,6 +29,7 @@ from silversmith.local.worker import WorkerConfig
 from silversmith.local.workers import LOG_BYTES, Event, Worker, Workers
 from silversmith.pipeline import load
 from silversmith.template import compile as compile_template
+from tests.unit.local.settings import function_settings
 
 HEADER = """
 import multiprocessing, os, signal, sys, time
@@ -105,7 +106,7 @@ class Pool:
             (self.bronze / key).write_text(f"x\n{value}\n")
             body = object_created(ObjectEvent("dl-bronze-layer", key, size=size), reason="PutObject")
             messages[key] = Message(value, key, key, "v", body, 0.0, 1, 0.0, f"{value}-receipt")
-        settings = Settings(self.name, "rows", "arn:queue", "eu-central-1", timeout=30, memory=512)
+        settings = function_settings(self.name, "rows", timeout=30)
         return Invocation(1, settings, messages, started=1000.0)
 
     def trip(self, *values: int, size: int | None = None) -> Trip:

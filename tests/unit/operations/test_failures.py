@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from silversmith import DefinitionError
+from silversmith.local import stack as stacks
 from silversmith.local.post import Post
-from silversmith.local.queue import Queue, Settings
+from silversmith.local.queue import Queue
 from silversmith.operations.failures import Failures, Wanted, failures, rejected
 from silversmith.operations.target import DeadKind
 from silversmith.patterns import KeyPattern
@@ -127,7 +128,7 @@ def test_what_the_pipeline_no_longer_has_is_not_out_of_sight(bench: Bench, targe
     bench.land("orders/d.csv", text=HARMFUL)
     bench.work()
     with bench.journal.transaction():
-        gone = Queue(bench.journal, Settings("old_DLQ", "arn:aws:sqs:us-east-1:000000000000:old_DLQ"))
+        gone = Queue(bench.journal, stacks.Queue("old_DLQ", "arn:aws:sqs:us-east-1:000000000000:old_DLQ"))
         post = Post(0, "", "", "", "old.csv", "", b"{}", bench.now)
         gone.take_dead(post, bench.now, source="arn:aws:sqs:us-east-1:000000000000:old", reason="it was long ago")
     found = {dead.key: dead for dead in look(bench, target).dead}

@@ -177,8 +177,7 @@ def chain(stack: Stack) -> Json:
             if "Reconciler" not in each.name
         ],
         "worked": [
-            (names[each.queue_arn], names[each.function_arn], each.batch_size, each.report_batch_item_failures)
-            for each in stack.mappings
+            (names[each.queue_arn], names[each.function_arn], each.batch_size, each.window) for each in stack.mappings
         ],
     }
     unprefixed: Json = json.loads(json.dumps(found).replace('"test-', '"'))
