@@ -129,9 +129,19 @@ def _topic(stack: Stack, journal: Journal, topic: stacks.Topic) -> Topic:
 
 def _functions(stack: Stack, journal: Journal, queues: Mapping[str, Queue]) -> Iterator[Function]:
     transforms = {item.arn: item for item in stack.functions if "SILVERSMITH_TRANSFORM" in item.environment}
+    urls = {item.url: item.arn for item in stack.queues}
     for mapping in stack.mappings:
-        function = _find(transforms, mapping.function_arn, f"the mapping of {mapping.queue_arn}")
+        if mapping.function_arn not in transforms:
+            raise UnsupportedTemplate(
+                f"the mapping of {mapping.queue_arn} needs a transform's function that no other mapping has, and "
+                f"{mapping.function_arn} is none"
+            )
+        function = transforms.pop(mapping.function_arn)
         queue = _find(queues, mapping.queue_arn, f"the mapping of {function.name}")
+        if urls.get(function.environment.get("SILVERSMITH_DLQ", "")) != queue.settings.dead_letter_arn:
+            raise UnsupportedTemplate(
+                f"{function.name}: its SILVERSMITH_DLQ is not the dead-letter queue of {queue.settings.name}"
+            )
         for action in POLLING:
             iam.check(
                 (function.policy, queue.settings.policy),

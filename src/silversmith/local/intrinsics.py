@@ -117,7 +117,7 @@ KINDS: Mapping[str, Kind] = {
         ),
     ),
     "AWS::Lambda::Version": Kind(
-        name="FunctionName", arn="", ref="name", read=_words("FunctionName"), ignored=_words("Description")
+        name="FunctionName", arn="", ref="name", read=frozenset(), ignored=_words("FunctionName Description")
     ),
     "AWS::Lambda::Alias": Kind(
         name="FunctionName",

@@ -299,14 +299,16 @@ def _queues(found: Template) -> list[Queue]:
 def _roles(found: Template) -> dict[str, Policy]:
     """What each role may do, by its ARN: by the policies in it and by those that are attached to it."""
     managed = {found.arn(logical): given["PolicyDocument"] for logical, given in found.each("AWS::IAM::ManagedPolicy")}
-    return {
-        found.arn(logical): Policy.parse(
-            logical,
-            *(policy["PolicyDocument"] for policy in given.get("Policies", [])),
-            *(managed[arn] for arn in given.get("ManagedPolicyArns", [])),
-        )
-        for logical, given in found.each("AWS::IAM::Role")
-    }
+    roles = {}
+    for logical, given in found.each("AWS::IAM::Role"):
+        for policy in given.get("Policies", []):
+            require_known(f"{logical}.Policies", "property", policy, ("PolicyName", "PolicyDocument"))
+        attached = given.get("ManagedPolicyArns", [])
+        if unknown := [arn for arn in attached if arn not in managed]:
+            raise UnsupportedTemplate(f"{logical}: the template does not have the policy {unknown[0]}")
+        documents = [policy["PolicyDocument"] for policy in given.get("Policies", [])]
+        roles[found.arn(logical)] = Policy.parse(logical, *documents, *(managed[arn] for arn in attached))
+    return roles
 
 
 def _functions(found: Template) -> list[Function]:
@@ -315,6 +317,9 @@ def _functions(found: Template) -> list[Function]:
     https://docs.aws.amazon.com/lambda/latest/api/API_CreateFunction.html
     """
     roles = _roles(found)
+    for logical, given in found.each("AWS::Lambda::Function"):
+        if given["Role"] not in roles:
+            raise UnsupportedTemplate(f"{logical}: the template does not have the role {given['Role']}")
     return [
         Function(
             name=found.name(logical),

@@ -25,9 +25,6 @@ def function_settings(
 ) -> Settings:
     """``tries`` 0: the queue has no dead-letter queue. ``mapping``: properties of the event source mapping."""
     arn = f"arn:aws:lambda:eu-central-1:000000000000:function:{name}"
-    redrive: dict[str, Any] = (
-        {"dead_letter_arn": "arn:dead", "max_receive_count": queue_receives(tries)} if tries else {}
-    )
     environment = {"SILVERSMITH_TRANSFORM": transform}
     return Settings(
         Function(name, arn, memory, timeout, environment, Policy.parse(""), reserved_concurrency, "arn:role"),
@@ -37,7 +34,8 @@ def function_settings(
             queue_arn,
             visibility_timeout=360,
             retention=2_000_000,
+            dead_letter_arn="arn:dead" if tries else None,
             dead_letter_retention=1_209_600,
-            **redrive,
+            max_receive_count=queue_receives(tries) if tries else 0,
         ),
     )

@@ -39,6 +39,7 @@ def make(journal: Journal, delay: float = 0) -> tuple[Queue, Queue]:
             retention=RETENTION,
             delay=delay,
             dead_letter_arn="arn:dead",
+            dead_letter_retention=1_209_600,
             max_receive_count=RECEIVES,
         ),
     )
