@@ -159,6 +159,13 @@ def allowed(action: str, arn: str | None = None) -> bool:
     )
 
 
+def test_who_deploys_may_see_whose_silver_it_is() -> None:
+    """Without that right a deploy only says that it cannot see it, and never refuses another pipeline's silver."""
+    for key in ("silver/_schemas/orders.json", "silver/orders/1.csv.parquet", "quarantine/orders/1.csv.error.json"):
+        assert allowed("s3:GetObject", f"arn:aws:s3:::example-{key}")
+    assert not allowed("s3:GetObject", "arn:aws:s3:::example-bronze/orders/1.csv")
+
+
 def listed(value: str | list[str]) -> list[str]:
     return [value] if isinstance(value, str) else value
 
