@@ -26,7 +26,7 @@ else:
 
 BUCKETS = {"BRONZE": "dl-bronze-layer", "SILVER": "dl-silver-layer", "QUARANTINE": "dl-quarantine-layer"}
 
-#: Seconds that the import of the handler may take on a slow, busy machine. What it takes: docs/decisions/0022.
+#: Seconds that the import of the handler may take on a slow, busy machine. What it takes: bench/notes/0022-bundle.md.
 SLOWEST_IMPORT = 20
 
 

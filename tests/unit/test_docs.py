@@ -76,7 +76,7 @@ def run(block: Block, folder: Path) -> None:
             assert line in shown, f"$ {command.line}\n{shown}"
 
 
-@pytest.mark.parametrize("page", pages(), ids=name)
+@pytest.mark.parametrize("page", [*pages(), *ROOT.glob("bench/**/*.md")], ids=name)
 def test_every_link_leads_somewhere(page: Path) -> None:
     for link in links(page.read_text("utf-8")):
         if re.match(r"https://|mailto:", link):
@@ -116,3 +116,17 @@ def test_every_test_that_the_invariants_name_is_there() -> None:
     named = re.findall(r"`((?:bench|docs|tests)/[^`]*)`", (ROOT / "INVARIANTS.md").read_text("utf-8"))
     assert len(named) > 40
     assert [path for path in named if not (ROOT / path.partition("::")[0]).exists()] == []
+
+
+@pytest.mark.parametrize("page", sorted(ROOT.glob("docs/decisions/*.md")), ids=name)
+def test_a_decision_is_half_a_page(page: Path) -> None:
+    text = page.read_text("utf-8")
+    assert len(text.split()) <= 250, "measurements go to bench/notes/"
+    assert text.startswith(f"# {int(page.name[:4])}. "), "the heading is the number and the decision in words"
+    assert "**Decision" in text
+
+
+def test_every_note_is_in_the_index() -> None:
+    notes = ROOT / "bench/notes"
+    listed = links((notes / "README.md").read_text("utf-8"))
+    assert sorted(listed) == sorted(path.name for path in notes.glob("0*.md"))
