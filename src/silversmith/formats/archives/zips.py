@@ -118,12 +118,18 @@ def pieces(archive: ZipFile, member: ZipInfo) -> Iterator[bytes]:
             yield piece
 
 
+def folded(archive: ZipFile) -> dict[str, ZipInfo]:
+    """The members by name, in lower case and with slashes; of several the first."""
+    members = reversed(archive.infolist())
+    return {member.filename.replace("\\", "/").lstrip("/").casefold(): member for member in members}
+
+
 def office(archive: ZipFile) -> str:
     """The kind of office document that the archive is: ``xlsx``, ``xlsb``, ``docx``, ``pptx``, ``ods``; empty if none.
 
     https://learn.microsoft.com/en-us/openspecs/office_standards/ms-xlsx/
     """
-    members = {member.filename.replace("\\", "/").casefold(): member for member in archive.infolist()}
+    members = folded(archive)
     for part, kind in _MAIN_PARTS.items():
         if part in members:
             return kind

@@ -1,20 +1,15 @@
-"""Worksheets of Excel and LibreOffice: one sheet of a workbook as rows, each cell with the type that it has.
-
-``.xlsx`` is read by our own reader, ``.xls``, ``.xlsb`` and ``.ods`` by calamine.
-docs/decisions/0114-workbooks-by-calamine.md
-"""
+"""Worksheets of Excel and LibreOffice: one sheet of a workbook as rows, each cell with the type that it has."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass
-from typing import Protocol
 
 from silversmith.errors import DataError, DefinitionError
-from silversmith.formats.archives import zips
 from silversmith.formats.archives.content import Content
-from silversmith.formats.excel.sheets import Row, SheetInfo, is_blank, sheet, unreadable
+from silversmith.formats.excel.calamine import Workbook
+from silversmith.formats.excel.sheets import is_blank, sheet, unreadable
 from silversmith.formats.table import ROW, Table, shorten
 
 #: The first bytes of a compound file: an .xls, or any workbook with a password.
@@ -69,12 +64,6 @@ def _problem(options: Excel) -> str:
     return ""
 
 
-class _Workbook(Protocol):
-    @property
-    def sheets(self) -> list[SheetInfo]: ...
-    def rows(self, index: int) -> Iterator[Row]: ...
-
-
 def read(content: Content, options: Excel) -> Table:
     """The rows of one sheet.
 
@@ -90,7 +79,9 @@ def read(content: Content, options: Excel) -> Table:
             f"the file's format cannot be read: it is {_FOREIGN[kind]}",
             hint="save the sheet as .xlsx or as CSV",
         )
-    with _opened(content, kind) as workbook:
+    if kind not in {"xls", "xlsx", "xlsb", "ods"}:
+        raise unreadable("it begins as no workbook does; its name may be wrong")
+    with closing(Workbook(content, kind)) as workbook:
         index = _chosen(workbook, options)
         name = workbook.sheets[index].name
         read_sheet = sheet(
@@ -105,23 +96,7 @@ def read(content: Content, options: Excel) -> Table:
     return Table(frame.lazy(), kind + content.packing, frame, dialect=dialect)
 
 
-@contextmanager
-def _opened(content: Content, kind: str) -> Iterator[_Workbook]:
-    if kind == "xlsx":
-        from silversmith.formats.excel.xlsx import Workbook
-
-        with content.open() as file, closing(zips.opened(content, file)) as archive:
-            yield Workbook(archive)
-    elif kind in {"xls", "xlsb", "ods"}:
-        from silversmith.formats.excel import calamine
-
-        with closing(calamine.Workbook(content, kind)) as workbook:
-            yield workbook
-    else:
-        raise unreadable("it begins as no workbook does; its name may be wrong")
-
-
-def _chosen(workbook: _Workbook, options: Excel) -> int:
+def _chosen(workbook: Workbook, options: Excel) -> int:
     """The index of the sheet to read, from 0."""
     names, chosen = [one.name for one in workbook.sheets], options.sheet
     if isinstance(chosen, int):
@@ -148,7 +123,7 @@ def _chosen(workbook: _Workbook, options: Excel) -> int:
     return filled[0]
 
 
-def _is_empty(workbook: _Workbook, index: int) -> bool:
+def _is_empty(workbook: Workbook, index: int) -> bool:
     return all(is_blank(cells) for _, cells in workbook.rows(index))
 
 

@@ -14,19 +14,13 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import closing
 from pathlib import Path
 from typing import IO, Any
 
 from silversmith.errors import DataError
-from silversmith.formats.archives import zips
 from silversmith.formats.archives.content import Content
-from silversmith.formats.excel import calamine_process, opendocument
+from silversmith.formats.excel import calamine_process, plain
 from silversmith.formats.excel.sheets import Row, SheetInfo, encrypted, unreadable
-from silversmith.formats.excel.xlsx import check_size
-
-#: The largest .xls, in bytes: it is held in memory.
-LARGEST_XLS = 64 * 1024 * 1024
 
 #: Memory for the process where no function's memory is known, in bytes, and the least that it gets.
 MEMORY = 1024 * 1024 * 1024
@@ -41,7 +35,7 @@ class Workbook:
 
     Args:
         content: the file.
-        kind: ``xls``, ``xlsb`` or ``ods``.
+        kind: ``xls``, ``xlsx``, ``xlsb`` or ``ods``.
         memory: for the process, in bytes; None: what is left of the function's.
 
     Raises:
@@ -49,7 +43,7 @@ class Workbook:
     """
 
     def __init__(self, content: Content, kind: str, memory: int | None = None) -> None:
-        path = _prepared(content, kind)
+        path = plain.prepare(content, kind)
         self._memory = memory or memory_left()
         self._complaints: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 -- closed by close()
         self.process = subprocess.Popen(  # noqa: S603 -- our own script
@@ -124,7 +118,7 @@ class Workbook:
         return DataError(
             "TooLarge",
             f"the workbook takes more than {self._memory // 1024 // 1024:,} MB of memory to read",
-            hint="save it as .xlsx or CSV, or give the transform more memory: memory=…",
+            hint="save it as CSV, or give the transform more memory: memory=…",
         )
 
 
@@ -147,26 +141,3 @@ def memory_left() -> int:
         return MEMORY
     used = int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
     return max(LEAST_MEMORY, whole - used)
-
-
-def _prepared(content: Content, kind: str) -> Path:
-    """The file for calamine, its sizes checked."""
-    path = content.scratch.file(f".{kind}")  # calamine goes by the ending
-    if kind == "ods":
-        opendocument.write_plain(content, path)
-        return path
-    if kind == "xlsb":
-        with content.open() as file, closing(zips.opened(content, file)) as archive:
-            for member in archive.infolist():
-                check_size(member)
-    elif content.size > LARGEST_XLS:
-        raise DataError(
-            "TooLarge",
-            f"the workbook has {content.size:,} bytes; {LARGEST_XLS:,} are read, in memory",
-            hint="save it as .xlsx or CSV",
-        )
-    if content.path is not None:
-        path.symlink_to(content.path)
-    else:
-        path.write_bytes(content.read())
-    return path

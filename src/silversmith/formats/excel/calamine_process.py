@@ -99,11 +99,11 @@ class _Rows:
             raise _Unreadable(f"a row has {ODS_COLUMNS:,} cells or more")
         number = -1
         for number, row in enumerate(sheet.iter_rows()):
-            cells = {column: cell for column, cell in enumerate(row, left) if cell != ""}
+            cells = dict(enumerate(row, left))
+            if "" in row:
+                cells = {column: cell for column, cell in cells.items() if cell != ""}
             if not plain.issuperset(map(type, row)):
-                for column, cell in cells.items():
-                    if type(cell) not in plain:
-                        cells[column] = convert(cell)
+                cells.update({column: convert(cell) for column, cell in cells.items() if type(cell) not in plain})
             if number in errors:
                 cells.update(errors[number])
             if cells:
@@ -121,11 +121,11 @@ _DURATION = re.compile(r"(-?)PT(\d{1,6})H(\d{1,2})M(\d{1,2}(?:[.,]\d+)?)S")
 
 def _excel_cell(cell: Any) -> Any:
     """Numbers are floating, a day is the moment at which it begins, and a length of time is a number of days."""
+    if isinstance(cell, date):
+        return datetime(cell.year, cell.month, cell.day)  # noqa: DTZ001
     if isinstance(cell, int):
         return float(cell)
-    if isinstance(cell, timedelta):
-        return cell / timedelta(days=1)
-    return datetime.combine(cell, time(0)) if isinstance(cell, date) else str(cell)
+    return cell / timedelta(days=1) if isinstance(cell, timedelta) else str(cell)
 
 
 def _ods_cell(cell: Any) -> Any:
@@ -237,7 +237,7 @@ def _varint(stream: bytes, at: int, *, keep: bool) -> tuple[int, int]:
     return number, at + (2 if keep else 4)
 
 
-#: How each format tells of its error cells; of an .ods they are texts already, see ``opendocument``.
+#: How to find the error cells of a format; those of .xlsx and .ods are texts already, see ``plain.py``.
 ERROR_CELLS: dict[str, Callable[[str], ErrorCells]] = {"xls": _xls_errors, "xlsb": _xlsb_errors}
 
 

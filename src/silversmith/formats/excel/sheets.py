@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime, time, timedelta
+from datetime import datetime, time, timedelta
 
 import polars as pl
 
@@ -73,26 +73,6 @@ def encrypted() -> DataError:
         "the workbook cannot be read: it is encrypted",
         hint="save it without a password; S3 encrypts every object that lies in it",
     )
-
-
-def moment(serial: float, *, since_1904: bool) -> Cell:
-    """A number of days as a moment, to the millisecond; below one it is a time of day. What is no day stays a number:
-    what is below zero, after the year 9999, or 60, for the 29th of February 1900, which never was."""
-    days, rest = divmod(round(serial * _DAY), _DAY)
-    if days < 0 or (days == 60 and not since_1904):
-        return serial
-    if days == 0 and not since_1904:
-        return time_of_day(timedelta(milliseconds=rest))
-    first = date(1904, 1, 1) if since_1904 else date(1899, 12, 31 if days < 60 else 30)
-    try:
-        return datetime.combine(first, time(0)) + timedelta(days=days, milliseconds=rest)
-    except OverflowError:
-        return serial
-
-
-def time_of_day(since_midnight: timedelta) -> time:
-    """What a clock shows so long after midnight, on the same day."""
-    return (datetime.combine(date(2000, 1, 1), time(0)) + since_midnight).time()
 
 
 class Columns:
