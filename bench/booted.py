@@ -22,7 +22,7 @@ from typing import Any
 
 from bench.peers import NotAvailable
 from silversmith.aws.bundle import build
-from silversmith.aws.install import Runtime, find_uv
+from silversmith.aws.packages import Runtime, find_uv
 from silversmith.pipeline import locate
 
 #: Seconds for whatever is waited for.

@@ -18,7 +18,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from silversmith.aws.install import find_uv
+from silversmith.aws.packages import find_uv
 
 ROOT = Path(__file__).parents[1]
 FOLDER = ROOT / ".venv-bench"

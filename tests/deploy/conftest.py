@@ -30,10 +30,8 @@ from silversmith import Pipeline
 from silversmith.aws.account import Account, open_account
 from silversmith.aws.artefacts import Artefacts
 from silversmith.aws.bundle import Bundle, build
-from silversmith.aws.deploy import Release
-from silversmith.aws.install import Runtime, find_uv
-from silversmith.aws.layer import KEY, with_layer
-from silversmith.aws.silver import owner
+from silversmith.aws.deploy import LAYER_KEY, Release, owner, with_layer
+from silversmith.aws.packages import Runtime, find_uv
 from silversmith.pipeline import locate
 from silversmith.pipeline.deployment import Deployment
 from silversmith.template import compile as compile_template
@@ -338,7 +336,7 @@ def wanted(account: Account, sales: Pipeline, tmp_path: Path) -> Release:
         "sales",
         _template(sales),
         bundle,
-        {"CodeBucket": Artefacts(account).bucket, "CodeKey": "sales/1.zip", KEY: "layers/1.zip"},
+        {"CodeBucket": Artefacts(account).bucket, "CodeKey": "sales/1.zip", LAYER_KEY: "layers/1.zip"},
         owner(sales, Deployment()),
         sales.transforms,
     )

@@ -29,7 +29,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from silversmith.aws.install import find_uv
+from silversmith.aws.packages import find_uv
 
 #: MiniStack pins botocore; boto3, which Lambda's own Python has, is of the same version.
 PACKAGES = ("ministack==1.5.33", "boto3==1.43.106")

@@ -12,9 +12,8 @@ from botocore.exceptions import ClientError
 
 from silversmith import Pipeline
 from silversmith.aws.account import Account
-from silversmith.aws.afterwards import Round, arrange, concerns_events
 from silversmith.aws.changes import Change, Diff, Effect
-from silversmith.aws.deploy import Deployed, Release, deploy, diff
+from silversmith.aws.deploy import Deployed, Release, ScheduledRound, concerns_events, deploy, diff, schedule_round
 from silversmith.cli.deploy import round_line
 from silversmith.template import compile as compile_template
 from tests.deploy.conftest import Notifications
@@ -67,7 +66,7 @@ def changed(release: Release, resource: str, name: str, value: Any) -> Release:
 
 
 def test_the_first_deploy_is_followed_by_a_round(account: Account, wanted: Release, scheduler: Any) -> None:
-    assert run(wanted, account).round == Round(AT)
+    assert run(wanted, account).round == ScheduledRound(AT)
     found = once(scheduler)
     assert found is not None
     assert found["ScheduleExpression"] == "at(2026-11-30T12:20:07)"
@@ -91,17 +90,19 @@ def test_a_second_deploy_puts_the_round_off(account: Account, wanted: Release, s
     pattern = json.loads(json.dumps(wanted.template["Resources"]["Rule"]["Properties"]["EventPattern"]))
     pattern["detail"]["object"]["key"] = [{"prefix": "more/"}]
     later = NOON.replace(hour=13)
-    assert run(changed(wanted, "Rule", "EventPattern", pattern), account, later).round == Round(AT.replace(hour=13))
+    assert run(changed(wanted, "Rule", "EventPattern", pattern), account, later).round == ScheduledRound(
+        AT.replace(hour=13)
+    )
     found = once(scheduler)
     assert found is not None
     assert found["ScheduleExpression"] == "at(2026-11-30T13:20:07)"
 
 
 def test_where_the_stack_has_no_schedule_a_person_is_told(account: Account) -> None:
-    found = arrange(account, "sales", {"BronzeBucketName": "bronze"}, NOON)
-    assert found == Round(AT, "the deployment has no schedule: reconcile_hours=0")
+    found = schedule_round(account, "sales", {"BronzeBucketName": "bronze"}, NOON)
+    assert found == ScheduledRound(AT, "the deployment has no schedule: reconcile_hours=0")
     assert "run `silversmith reconcile --target aws` at 12:20 UTC" in round_line(found)
-    assert "are compared at 12:20 UTC" in round_line(Round(AT))
+    assert "are compared at 12:20 UTC" in round_line(ScheduledRound(AT))
 
 
 def test_where_the_round_cannot_be_arranged_the_deploy_is_done_all_the_same(account: Account, wanted: Release) -> None:
@@ -133,7 +134,7 @@ def test_what_another_owner_switched_off_is_seen_and_mended(
     ]
     assert notifications.puts == []
     done = run(wanted, account, NOON.replace(hour=14))
-    assert (done.changed, done.round) == (True, Round(AT.replace(hour=14)))
+    assert (done.changed, done.round) == (True, ScheduledRound(AT.replace(hour=14)))
     assert notifications.held == {**theirs, "EventBridgeConfiguration": {}}
     assert not run(wanted, account).changed
 

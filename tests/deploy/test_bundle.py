@@ -10,13 +10,11 @@ from pathlib import Path
 import pytest
 
 import silversmith
-from silversmith.aws import tree
-from silversmith.aws.bundle import ENTRIES, Bundle, build
-from silversmith.aws.errors import BundleError
-from silversmith.aws.install import Runtime, install
-from silversmith.aws.requirements import Requirements, closure, collect
+from silversmith.aws import bundle as bundles
+from silversmith.aws.account import BundleError
+from silversmith.aws.bundle import ENTRIES, Bundle, build, needs
+from silversmith.aws.packages import Requirements, Runtime, closure, collect, install
 from silversmith.pipeline import locate
-from silversmith.usercode.imports import needs
 
 PIPELINE = """
 from silversmith import Pipeline
@@ -102,55 +100,55 @@ def packages(tmp_path: Path) -> Path:
 
 
 def test_what_is_of_no_use_is_trimmed_and_the_record_says_so(packages: Path) -> None:
-    tree.trim(packages)
+    bundles.trim(packages)
     names = ["big-1.dist-info/METADATA", "big-1.dist-info/RECORD", "big/__init__.py", "big/core.so"]
-    assert sorted(tree.files(packages)) == names
+    assert sorted(bundles.files(packages)) == names
     assert (packages / "big-1.dist-info/RECORD").read_text() == "big/__init__.py,,\nbig/core.so,,\n"
 
 
 def test_the_same_files_make_the_same_bytes(packages: Path, tmp_path: Path) -> None:
     first, second = tmp_path / "1.zip", tmp_path / "2.zip"
-    found = tree.files(packages)
-    tree.pack(found, first)
+    found = bundles.files(packages)
+    bundles.pack(found, first)
     for path in found.values():
         path.chmod(0o600)
         path.touch()
-    tree.pack(dict(reversed(found.items())), second)
+    bundles.pack(dict(reversed(found.items())), second)
     assert first.read_bytes() == second.read_bytes()
-    assert tree.digest(found) == tree.digest(dict(reversed(found.items())))
+    assert bundles.digest(found) == bundles.digest(dict(reversed(found.items())))
     with zipfile.ZipFile(first) as archive:
         assert archive.namelist() == sorted(found)
 
 
 def test_a_change_of_content_or_of_name_is_another_digest(packages: Path) -> None:
-    found = tree.files(packages)
-    before = tree.digest(found)
+    found = bundles.files(packages)
+    before = bundles.digest(found)
     (packages / "big/core.so").write_bytes(b"12346")
-    after = tree.digest(found)
-    assert len({before, after, tree.digest(tree.files(packages, "x/"))}) == 3
+    after = bundles.digest(found)
+    assert len({before, after, bundles.digest(bundles.files(packages, "x/"))}) == 3
 
 
 def test_too_large_says_what_is_large(packages: Path) -> None:
     (packages / "big/core.so").write_bytes(bytes(3 * 2**20))
-    shares = tree.shares([tree.files(packages)])
-    tree.check_size(shares, sum(share.size for share in shares))
+    shares = bundles.shares([bundles.files(packages)])
+    bundles.check_size(shares, sum(share.size for share in shares))
     with pytest.raises(BundleError, match=r"Lambda takes 0 at most. The largest:\n +3.0 MiB  big\n"):
-        tree.check_size(shares, 10)
+        bundles.check_size(shares, 10)
 
 
 def test_the_layer_is_where_lambda_looks_and_code_changes_leave_it(packages: Path, tmp_path: Path) -> None:
     code = tmp_path / "pipeline.py"
     code.write_text("1")
     runtime = Runtime("x86_64", "3.13")
-    one = Bundle({"pipeline.py": code}, tree.files(packages), runtime, "")
+    one = Bundle({"pipeline.py": code}, bundles.files(packages), runtime, "")
     assert "python/lib/python3.13/site-packages/big/core.so" in one.layer
     digests = one.layer_digest, one.function_digest
     code.write_text("2")
-    other = Bundle({"pipeline.py": code}, tree.files(packages), runtime, "")
+    other = Bundle({"pipeline.py": code}, bundles.files(packages), runtime, "")
     assert other.layer_digest == digests[0]
     assert other.function_digest != digests[1]
     (packages / "big/core.so").write_bytes(b"9")
-    third = Bundle({"pipeline.py": code}, tree.files(packages), runtime, "")
+    third = Bundle({"pipeline.py": code}, bundles.files(packages), runtime, "")
     assert len({third.function_digest, other.function_digest}) == 2
 
 

@@ -17,7 +17,7 @@ from silversmith.aws.account import Account
 from silversmith.aws.artefacts import Artefacts
 from silversmith.aws.bundle import Bundle
 from silversmith.aws.deploy import Release, status
-from silversmith.aws.install import Runtime
+from silversmith.aws.packages import Runtime
 from silversmith.cli import deploy as bundling
 from silversmith.cli.application import FAILED, WRONG_CALL, call
 from silversmith.cli.deploy import Data, deploy_release, destroy_stack, diff_release

@@ -11,15 +11,12 @@ import boto3
 import pytest
 
 from silversmith import Pipeline
-from silversmith.aws.account import Account, open_account
+from silversmith.aws.account import Account, DeployError, NoAccount, open_account
 from silversmith.aws.artefacts import Artefacts, switch_eventbridge_on
 from silversmith.aws.changes import Diff, Effect
-from silversmith.aws.deploy import Release, deploy, diff, status
-from silversmith.aws.destroy import destroy, erase, look
-from silversmith.aws.errors import DeployError, NoAccount
-from silversmith.aws.install import Runtime
-from silversmith.aws.layer import KEY, runtime, with_layer
-from silversmith.aws.silver import refuse_others
+from silversmith.aws.deploy import LAYER_KEY, Release, deploy, diff, refuse_foreign_silver, runtime, status, with_layer
+from silversmith.aws.destroy import destroy, erase, take_inventory
+from silversmith.aws.packages import Runtime
 from silversmith.errors import NotOurs
 from silversmith.lineage import Lineage
 from silversmith.schemas import Document
@@ -156,14 +153,14 @@ def test_the_silver_of_another_pipeline_is_refused_before_anything_is_changed(
 
 
 def test_silver_that_is_nobodys_ours_or_taken_over_is_not_refused(account: Account, wanted: Release) -> None:
-    refuse_others(account, wanted.owner, wanted.transforms, pytest.fail)
+    refuse_foreign_silver(account, wanted.owner, wanted.transforms, pytest.fail)
     for document in (
         Document("sales"),
         Document("sales", owner="sales"),
         Document("sales", owner="sales", former=("other",)),
     ):
         silver_of(account, "dl-silver-layer/_schemas/sales.json", document.to_json())
-        refuse_others(account, wanted.owner, wanted.transforms, pytest.fail)
+        refuse_foreign_silver(account, wanted.owner, wanted.transforms, pytest.fail)
         for bucket in account.client("s3").list_buckets()["Buckets"]:
             empty(account, bucket["Name"])
 
@@ -179,7 +176,7 @@ def test_who_may_not_look_into_silver_deploys_all_the_same(account: Account, wan
     """The functions look by themselves."""
     told: list[str] = []
     forbidden = replace(account, client=lambda service: refusing(account.client(service)))
-    refuse_others(forbidden, wanted.owner, wanted.transforms, told.append)
+    refuse_foreign_silver(forbidden, wanted.owner, wanted.transforms, told.append)
     assert told[0].startswith("whose silver it is cannot be seen, so the functions will look: the bucket dl-")
 
 
@@ -194,15 +191,15 @@ def test_destroy_keeps_the_data_and_says_what_goes(account: Account, wanted: Rel
     account.client("s3").put_object(Bucket="dl-silver-layer", Key="a", Body=b"1")
     sqs = account.client("sqs")
     sqs.send_message(QueueUrl=sqs.get_queue_url(QueueName="sales_sales")["QueueUrl"], MessageBody="x")
-    doomed = look("sales", account)
-    assert doomed is not None
-    assert sorted(doomed.buckets) == ["dl-bronze-layer", "dl-quarantine-layer", "dl-silver-layer"]
-    assert doomed.queued == 1
-    assert "SalesQueue (AWS::SQS::Queue)" in doomed.resources
-    assert not any("AWS::S3::Bucket)" in each for each in doomed.resources)
+    inventory = take_inventory("sales", account)
+    assert inventory is not None
+    assert sorted(inventory.buckets) == ["dl-bronze-layer", "dl-quarantine-layer", "dl-silver-layer"]
+    assert inventory.queued == 1
+    assert "SalesQueue (AWS::SQS::Queue)" in inventory.resources
+    assert not any("AWS::S3::Bucket)" in each for each in inventory.resources)
     destroy("sales", account, pause=no_pause)
     destroy("sales", account, pause=no_pause)
-    assert look("sales", account) is None
+    assert take_inventory("sales", account) is None
     assert account.client("s3").get_object(Bucket="dl-silver-layer", Key="a")["Body"].read() == b"1"
 
 
@@ -220,20 +217,20 @@ def kept(account: Account) -> Any:
 
 def test_data_is_erased_only_when_asked_twice(account: Account, wanted: Release) -> None:
     deploy(wanted, account, confirm=yes, pause=no_pause)
-    doomed = look("sales", account)
-    assert doomed is not None
-    doomed = replace(doomed, buckets=("kept",))
+    inventory = take_inventory("sales", account)
+    assert inventory is not None
+    inventory = replace(inventory, buckets=("kept",))
     s3 = kept(account)
     with pytest.raises(DeployError, match="destroy it first"):
-        erase(doomed, account, asked=True, confirm=lambda _: True)
+        erase(inventory, account, asked=True, confirm=lambda _: True)
     destroy("sales", account, pause=no_pause)
     with pytest.raises(DeployError, match="only when that is asked for"):
-        erase(doomed, account, asked=False, confirm=lambda _: True)
-    assert erase(doomed, account, asked=True, confirm=lambda bucket: bucket != "kept") == ()
+        erase(inventory, account, asked=False, confirm=lambda _: True)
+    assert erase(inventory, account, asked=True, confirm=lambda bucket: bucket != "kept") == ()
     assert len(s3.list_object_versions(Bucket="kept")["Versions"]) == 2
-    assert erase(doomed, account, asked=True, confirm=lambda _: True) == ("kept",)
+    assert erase(inventory, account, asked=True, confirm=lambda _: True) == ("kept",)
     assert "kept" not in {bucket["Name"] for bucket in s3.list_buckets()["Buckets"]}
-    assert erase(doomed, account, asked=True, confirm=lambda _: True) == ()
+    assert erase(inventory, account, asked=True, confirm=lambda _: True) == ()
 
 
 def test_the_bucket_of_somebody_else_is_not_used(account: Account) -> None:
@@ -295,7 +292,7 @@ def test_a_stack_of_somebody_elses_is_left_alone(account: Account, wanted: Relea
     with pytest.raises(DeployError, match="not Silversmith's"):
         diff(wanted, account, pause=no_pause)
     with pytest.raises(DeployError, match="not Silversmith's"):
-        look("sales", account)
+        take_inventory("sales", account)
 
 
 def test_who_goes_away_while_being_asked_leaves_no_change_set(account: Account, wanted: Release) -> None:
@@ -338,7 +335,7 @@ def test_the_layer_is_added_to_every_function_and_nothing_else(sales: Pipeline) 
     for each in functions:
         del each["Properties"]["Layers"]
     del layered["Resources"]["PackagesLayer"]
-    del layered["Parameters"][KEY]
+    del layered["Parameters"][LAYER_KEY]
     assert layered == compiled
 
 
@@ -351,7 +348,7 @@ def test_a_key_is_kept_as_long_as_what_it_encrypts(account: Account) -> None:
         },
     }
     account.client("cloudformation").create_stack(StackName="sales", TemplateBody=json.dumps(body))
-    doomed = look("sales", account)
-    assert doomed is not None
-    assert [each.partition(") ")[0] for each in doomed.kept] == ["Key (AWS::KMS::Key"]
-    assert doomed.resources == ("Queue (AWS::SQS::Queue)",)
+    inventory = take_inventory("sales", account)
+    assert inventory is not None
+    assert [each.partition(") ")[0] for each in inventory.kept] == ["Key (AWS::KMS::Key"]
+    assert inventory.resources == ("Queue (AWS::SQS::Queue)",)

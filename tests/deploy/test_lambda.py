@@ -14,7 +14,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-from silversmith.aws import tree
+from silversmith.aws import bundle as bundles
 from silversmith.aws.bundle import build
 from silversmith.cli.application import call
 from silversmith.pipeline import locate
@@ -196,9 +196,9 @@ def test_the_reconciler_sends_what_events_missed(function: Any, chain: Chain) ->
 
 def test_the_same_input_makes_the_same_bundle(unpacked: Any, tmp_path: Path) -> None:
     bundle = build(locate(str(unpacked.project / "pipeline.py")), tmp_path / "packages", runtime=unpacked.target)
-    layer, function = tree.files(unpacked.opt), tree.files(unpacked.task)
-    assert bundle.layer_digest == tree.digest(layer)
-    assert bundle.function_digest == tree.digest({**layer, **function})
+    layer, function = bundles.files(unpacked.opt), bundles.files(unpacked.task)
+    assert bundle.layer_digest == bundles.digest(layer)
+    assert bundle.function_digest == bundles.digest({**layer, **function})
 
 
 def test_the_command_makes_a_bundle_for_another_machine(
@@ -209,7 +209,7 @@ def test_the_command_makes_a_bundle_for_another_machine(
     assert call(["bundle", pipeline, "--split", str(tmp_path), "--architecture", other, "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert (found["architecture"], found["python"]) == (other, "3.13")
-    assert 100 * 2**20 < found["size"] < tree.MOST_BYTES
+    assert 100 * 2**20 < found["size"] < bundles.MOST_BYTES
     packages = {package["name"] for package in found["packages"]}
     assert {"silversmith", "pipeline.py", "polars", "_polars_runtime_32", "orjson", "backports"} <= packages
     assert not {"boto3", "rich", "troposphere", "watchdog"} & packages

@@ -22,8 +22,8 @@ from typing import Any
 import pytest
 
 from silversmith.aws.bundle import build
-from silversmith.aws.install import Runtime
-from silversmith.aws.layer import KEY
+from silversmith.aws.deploy import LAYER_KEY
+from silversmith.aws.packages import Runtime
 from silversmith.cli.application import call
 from silversmith.cli.deploy import deploy_release, released
 from silversmith.events import ObjectEvent, object_created
@@ -140,7 +140,7 @@ class Shop:
         lambdas = released(str(self.pipeline), "", self.server.url, quiet=True)
         with lambdas as (wanted, account), tempfile.TemporaryDirectory() as work:
             bundle = build(locate(str(self.pipeline)), Path(work, "packages"), runtime=Runtime(MACHINE, version))
-            keys = {"CodeKey": f"sales/{bundle.function_digest}.zip", KEY: f"layers/{bundle.layer_digest}.zip"}
+            keys = {"CodeKey": f"sales/{bundle.function_digest}.zip", LAYER_KEY: f"layers/{bundle.layer_digest}.zip"}
             ours = replace(wanted, bundle=bundle, parameters={**wanted.parameters, **keys})
             assert deploy_release(ours, account, yes=True, json=False) == 0
 

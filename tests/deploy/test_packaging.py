@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from silversmith.aws.install import find_uv
+from silversmith.aws.packages import find_uv
 from silversmith.project import EXAMPLES, SKIPPED
 
 ROOT = Path(__file__).parents[2]

@@ -23,10 +23,9 @@ from moto import mock_aws
 from silversmith import Deployment, Pipeline
 from silversmith.aws.account import Account
 from silversmith.aws.bundle import Bundle
-from silversmith.aws.deploy import Deployed, Release, deploy, diff
-from silversmith.aws.destroy import destroy, erase, look
-from silversmith.aws.install import Runtime
-from silversmith.aws.layer import with_layer
+from silversmith.aws.deploy import Deployed, Release, deploy, diff, with_layer
+from silversmith.aws.destroy import destroy, erase, take_inventory
+from silversmith.aws.packages import Runtime
 from silversmith.cli.application import application
 from silversmith.cli.deploy import bundle_document as of_bundle
 from silversmith.cli.deploy import deploy_document as of_deployment
@@ -212,10 +211,10 @@ def test_who_deploys_may_call_all_that_we_call(account: Account, wanted: Release
     deploy(wanted, watched, confirm=lambda _: True, pause=lambda _: None)
     account.client("s3").put_object(Bucket="dl-silver-layer", Key="a", Body=b"1")
     diff(wanted, watched, pause=lambda _: None)
-    doomed = look("sales", watched)
-    assert doomed is not None
+    inventory = take_inventory("sales", watched)
+    assert inventory is not None
     destroy("sales", watched, pause=lambda _: None)
-    assert len(erase(doomed, watched, asked=True, confirm=lambda _: True)) == 3
+    assert len(erase(inventory, watched, asked=True, confirm=lambda _: True)) == 3
     assert len(called) > 15
     assert {call for call in called if not allowed(CALLS.get(call, call))} == set()
 
@@ -264,14 +263,14 @@ def test_a_small_file_takes_as_many_requests_as_the_sums_say(tmp_path: Path) -> 
 
 def test_every_field_of_a_document_is_named(account: Account, wanted: Release, tmp_path: Path) -> None:
     done: Deployed = deploy(wanted, account, confirm=lambda _: True, pause=lambda _: None)
-    doomed = look("sales", account)
-    assert doomed is not None
+    inventory = take_inventory("sales", account)
+    assert inventory is not None
     (tmp_path / "zip").write_bytes(b"")
     bundle = Bundle({}, wanted.bundle.packages, Runtime(), "")
     documents = {
         "bundle": of_bundle(bundle, [tmp_path / "zip"]),
         "deploy": of_deployment(done, account),
-        "destroy": of_destroyed(doomed, account, (), destroyed=True),
+        "destroy": of_destroyed(inventory, account, (), destroyed=True),
     }
     for command, document in documents.items():
         section = re.search(rf"\*\*{command}\*\*.*? —(.*?)\n\n", CLI, re.DOTALL)

@@ -10,9 +10,8 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from silversmith.aws.account import Account
+from silversmith.aws.account import Account, DeployError
 from silversmith.aws.changes import Diff
-from silversmith.aws.errors import DeployError
 from silversmith.aws.stack import LARGEST_BODY, ChangeSet, Failure, Stack, StackFailed
 
 NOON = datetime(2026, 1, 2, 12, tzinfo=UTC)

@@ -1,4 +1,4 @@
-"""An AWS account in one region, by boto3's normal chain of credentials, and the clients for it."""
+"""An AWS account in one region, by boto3's normal chain of credentials; and the errors of working with it."""
 
 from __future__ import annotations
 
@@ -12,14 +12,32 @@ from boto3.exceptions import Boto3Error
 from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, NoRegionError, ProfileNotFound
 from botocore.parsers import ResponseParserError
 
-from silversmith.aws.errors import DeployError, NoAccount
+from silversmith.errors import SilversmithError
 from silversmith.stores.s3 import aws_client
+
+#: Takes progress, a line at a time.
+Tell = Callable[[str], None]
+
+#: Waits so many seconds.
+Pause = Callable[[float], None]
+
+
+class BundleError(SilversmithError):
+    """The bundle for Lambda cannot be made as things are."""
+
+
+class DeployError(SilversmithError):
+    """AWS refused a request, or is in no state for it."""
+
+
+class NoAccount(DeployError):
+    """There are no credentials or no region, or AWS does not take them."""
 
 
 @dataclass(frozen=True)
 class Account:
-    """``client`` makes a boto3 client of a service: for this account, region and endpoint. ``partition`` is how ARNs
-    begin there: ``aws``, ``aws-cn`` …"""
+    """``client`` makes a boto3 client of a service, for this account, region and endpoint. ARNs begin with
+    ``partition``: ``aws``, ``aws-cn`` …"""
 
     id: str
     region: str
@@ -35,16 +53,18 @@ def open_account(session: Any = None, *, endpoint_url: str | None = None) -> Acc
         session: a boto3 session, by default one that looks where boto3 always does.
             https://boto3.amazonaws.com/v1/documentation/api/latest/guide/credentials.html
             ``AWS_REGION`` counts, too.
-        endpoint_url: another place than AWS: a stand-in's.
+        endpoint_url: the address of a stand-in for AWS.
 
     Raises:
         NoAccount: there are no credentials or no region, or AWS does not take them.
     """
     try:
-        found = _session(session)
+        session = session or _default_session()
+        if not session.region_name:
+            raise NoRegionError
 
         def client(service: str) -> Any:
-            return aws_client(service, found, endpoint_url=endpoint_url)
+            return aws_client(service, session, endpoint_url=endpoint_url)
 
         identity = client("sts").get_caller_identity()
     except ProfileNotFound as error:
@@ -54,35 +74,31 @@ def open_account(session: Any = None, *, endpoint_url: str | None = None) -> Acc
     except NoCredentialsError as error:
         raise NoAccount("there are no AWS credentials: set AWS_PROFILE, or run `aws sso login`") from error
     except ClientError as error:
-        said = error.response.get("Error", {}).get("Message", error)
-        raise NoAccount(f"AWS does not take these credentials: {said}. Sign in again, or set AWS_PROFILE.") from error
+        reason = error.response.get("Error", {}).get("Message", error)
+        raise NoAccount(f"AWS does not take these credentials: {reason}. Sign in again, or set AWS_PROFILE.") from error
     except BotoCoreError as error:
         raise NoAccount(f"AWS cannot be asked: {error}") from error
     partition = identity["Arn"].split(":")[1]
-    return Account(identity["Account"], found.region_name, client, endpoint_url, partition)
+    return Account(identity["Account"], session.region_name, client, endpoint_url, partition)
 
 
-def _session(session: Any) -> Any:
-    if session is None:
-        import boto3
+def _default_session() -> Any:
+    import boto3
 
-        # AWS's other tools read AWS_REGION, boto3 does not.
-        # https://docs.aws.amazon.com/sdkref/latest/guide/feature-region.html
-        session = boto3.session.Session(region_name=os.environ.get("AWS_REGION") or None)
-    if not session.region_name:
-        raise NoRegionError
-    return session
+    # AWS's other tools read AWS_REGION, boto3 does not.
+    # https://docs.aws.amazon.com/sdkref/latest/guide/feature-region.html
+    return boto3.session.Session(region_name=os.environ.get("AWS_REGION") or None)
 
 
 @contextmanager
-def told(what: str) -> Iterator[None]:
-    """Raise what the SDK raises as a :class:`DeployError` that says ``what`` was being done."""
+def translate_errors(subject: str) -> Iterator[None]:
+    """Raise the SDK's errors as a :class:`DeployError` that begins with ``subject``: the stack, bucket or queue."""
     try:
         yield
     except ClientError as error:
         details = error.response.get("Error", {})
-        code, said = details.get("Code", ""), details.get("Message", str(error))
+        code, reason = details.get("Code", ""), details.get("Message", str(error))
         hint = " The policy of who deploys must allow it." if code in {"AccessDenied", "AccessDeniedException"} else ""
-        raise DeployError(f"{what}: {error.operation_name}: {said}{hint}") from error
+        raise DeployError(f"{subject}: {error.operation_name}: {reason}{hint}") from error
     except (BotoCoreError, Boto3Error, ResponseParserError) as error:
-        raise DeployError(f"{what}: {error}") from error
+        raise DeployError(f"{subject}: {error}") from error

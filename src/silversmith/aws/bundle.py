@@ -6,65 +6,83 @@ bytes for the same input. docs/decisions/0022-what-is-in-a-bundle.md
 
 from __future__ import annotations
 
+import ast
+import hashlib
+import shutil
 import sys
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+import zipfile
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
+from importlib.util import decode_source
+from pathlib import Path, PurePosixPath
 
 import silversmith
-from silversmith.aws import tree
-from silversmith.aws.errors import BundleError
-from silversmith.aws.install import Runtime, find_uv, install
-from silversmith.aws.requirements import IN_RUNTIME, collect, distributions, for_other_pythons
+from silversmith.aws.account import BundleError
+from silversmith.aws.packages import IN_RUNTIME, Runtime, collect, distributions, find_uv, for_other_pythons, install
 from silversmith.pipeline import Located
-from silversmith.usercode.imports import Needs, needs
+from silversmith.usercode.analysis import INSTALLED, parse_module
 
-#: What the template's functions call.
+#: The modules that the template's functions call.
 ENTRIES = ("silversmith.function.handler", "silversmith.reconcile.handler")
 
 #: Where Lambda's Python looks for packages in a layer.
 #: https://docs.aws.amazon.com/lambda/latest/dg/packaging-layers.html
 LAYER = "python/lib/python{}/site-packages/"
 
-#: What comes with boto3.
+#: The most bytes that function and layer may have, unzipped.
+#: https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html
+MOST_BYTES = 250 * 1024 * 1024
+
+#: Packages that come with boto3.
 _WITH_SDK = frozenset({"s3transfer", "jmespath", "dateutil", "six", "urllib3", "awslambdaric", "snapshot_restore_py"})
+
+#: Never of use on Lambda: caches, stubs and sources of compiled modules.
+_USELESS_SUFFIXES = frozenset({".pyc", ".pyo", ".pyi", ".pyx", ".pxd", ".c", ".cpp", ".h", ".hpp", ".a", ".orig"})
+_USELESS_FOLDERS = frozenset({"__pycache__", "tests"})
+
+#: The files of an installed package that importlib.metadata and the fingerprint of transforms read.
+_METADATA = frozenset({"METADATA", "RECORD", "entry_points.txt", "top_level.txt"})
+
+#: The earliest time that a zip can hold.
+_TIME = (1980, 1, 1, 0, 0, 0)
+
+#: Files by their path in the zip, which has ``/``.
+Tree = Mapping[str, Path]
 
 
 @dataclass(frozen=True)
 class Bundle:
-    """What was gathered. ``function`` and ``packages`` are files by their path in a zip; ``origin`` is where the
-    versions of the packages come from."""
+    """The files of a bundle: those of the function and those of the packages.
 
-    function: tree.Tree
-    packages: tree.Tree
+    ``origin`` says where the versions of the packages come from.
+    """
+
+    function: Tree
+    packages: Tree
     runtime: Runtime
     origin: str
 
     @property
-    def layer(self) -> tree.Tree:
-        """The packages where a layer has them."""
+    def layer(self) -> Tree:
+        """The packages, at the paths that they have in a layer."""
         return {LAYER.format(self.runtime.python) + name: path for name, path in self.packages.items()}
-
-    @property
-    def whole(self) -> tree.Tree:
-        """Everything for one zip without a layer."""
-        return {**self.packages, **self.function}
 
     @cached_property
     def layer_digest(self) -> str:
         """Of the layer's content."""
-        return tree.digest(self.layer)
+        return digest(self.layer)
 
     @cached_property
     def function_digest(self) -> str:
-        """Of all the code, the layer too: so that other packages make it another function."""
-        return tree.digest({**self.layer, **self.function})
+        """Of all the code, the layer's too: with other packages it is another function."""
+        return digest({**self.layer, **self.function})
 
     @cached_property
-    def shares(self) -> list[tree.Share]:
-        """What takes how much, unzipped, the largest first."""
-        return tree.shares([self.function, self.packages])
+    def shares(self) -> list[Share]:
+        """The packages with their sizes, unzipped, the largest first."""
+        return shares([self.function, self.packages])
 
     @property
     def size(self) -> int:
@@ -75,14 +93,14 @@ class Bundle:
         """Write ``function.zip`` and ``layer.zip`` into a folder, and return their paths."""
         folder.mkdir(parents=True, exist_ok=True)
         function, layer = folder / "function.zip", folder / "layer.zip"
-        tree.pack(self.function, function)
-        tree.pack(self.layer, layer)
+        pack(self.function, function)
+        pack(self.layer, layer)
         return function, layer
 
     def write_whole(self, path: Path) -> None:
-        """Write one zip with everything."""
+        """Write one zip with everything, for a function without a layer."""
         path.parent.mkdir(parents=True, exist_ok=True)
-        tree.pack(self.whole, path)
+        pack({**self.packages, **self.function}, path)
 
 
 def build(
@@ -92,9 +110,9 @@ def build(
     runtime: Runtime | None = None,
     include: Sequence[str] = (),
     extra: Sequence[str] = (),
-    most_bytes: int = tree.MOST_BYTES,
+    most_bytes: int = MOST_BYTES,
 ) -> Bundle:
-    """Gather what a pipeline needs on Lambda.
+    """Gather all that a pipeline needs on Lambda.
 
     Args:
         located: the pipeline and where it is, from :func:`silversmith.pipeline.locate`.
@@ -105,84 +123,277 @@ def build(
         most_bytes: the most that the bundle may have unzipped.
 
     Raises:
-        BundleError: a package cannot be had, an import would fail on Lambda, or it is larger than Lambda takes.
+        BundleError: a package cannot be had, an import would fail on Lambda, or the bundle is larger than Lambda takes.
     """
     target = runtime or Runtime()
-    mine = needs(ENTRIES, [Path(silversmith.__file__).parents[1]])
-    function = {f"{name}": path for name, path in _ours(mine)}
-    users = _needs_of(located)
+    root = Path(silversmith.__file__).parents[1]
+    handlers, users = needs(ENTRIES, [root]), _needs_of(located)
+    function = {path.relative_to(root).as_posix(): path for path in handlers.files.values()}
     function |= _users_files(located.root, users) | _included(located.root, include)
-    wanted = collect(
+    requirements = collect(
         located.root,
-        distributions(_packages(mine)) | for_other_pythons(),
+        distributions(_packages(handlers)) | for_other_pythons(),
         distributions(_packages(users)),
         uv=find_uv(),
         extra=extra,
     )
-    install(wanted, work, target, uv=find_uv())
-    tree.trim(work)
-    packages = tree.files(work)
-    _check_imports(users, packages, wanted.origin)
-    bundle = Bundle(function, packages, target, wanted.origin)
-    tree.check_size(bundle.shares, most_bytes)
+    install(requirements, work, target, uv=find_uv())
+    trim(work)
+    packages = files(work)
+    _check_imports(users, packages, requirements.origin)
+    bundle = Bundle(function, packages, target, requirements.origin)
+    check_size(bundle.shares, most_bytes)
     return bundle
 
 
-def _packages(found: Needs) -> set[str]:
-    return found.outside - sys.stdlib_module_names - {"silversmith"}
-
-
-def _ours(mine: Needs) -> Iterable[tuple[str, Path]]:
-    root = Path(silversmith.__file__).parents[1]
-    for path in mine.files.values():
-        yield path.relative_to(root).as_posix(), path
+def _packages(modules: Needs) -> set[str]:
+    return modules.outside - sys.stdlib_module_names - {"silversmith"}
 
 
 def _needs_of(located: Located) -> Needs:
     module = located.reference.partition(":")[0]
-    found = needs([module], [located.root])
-    if module not in found.files:
+    modules = needs([module], [located.root])
+    if module not in modules.files:
         raise BundleError(
             f"the module {module!r} is not below {located.root}: name the pipeline by its file, path/to/pipeline.py"
         )
-    return found
+    return modules
 
 
 def _users_files(root: Path, users: Needs) -> dict[str, Path]:
     """A module by itself; of a package all its files, for it may read data that lies in it."""
-    found: dict[str, Path] = {}
+    chosen: dict[str, Path] = {}
     for name, path in users.files.items():
         top = name.partition(".")[0]
         if (root / top).is_dir() and path.is_relative_to(root / top):
-            found |= {name: file for name, file in tree.files(root / top, f"{top}/").items() if _is_code(name)}
+            chosen |= {name: file for name, file in files(root / top, f"{top}/").items() if _is_code(name)}
         else:
-            found[path.relative_to(root).as_posix()] = path
-    return found
+            chosen[path.relative_to(root).as_posix()] = path
+    return chosen
 
 
 def _is_code(name: str) -> bool:
     parts = name.split("/")
     hidden = any(part.startswith(".") for part in parts)
-    return not hidden and not {"__pycache__", "tests"} & set(parts) and not name.endswith(".pyc")
+    return not hidden and not _USELESS_FOLDERS & set(parts) and not name.endswith(".pyc")
 
 
 def _included(root: Path, patterns: Sequence[str]) -> dict[str, Path]:
-    found: dict[str, Path] = {}
+    chosen: dict[str, Path] = {}
     for pattern in patterns:
         if Path(pattern).is_absolute() or ".." in Path(pattern).parts:
             raise BundleError(f"{pattern!r} must be below {root}, the pipeline's folder")
         matching = [path for path in root.glob(pattern) if path.is_file()]
         if not matching:
             raise BundleError(f"no file in {root} matches {pattern!r}")
-        found |= {path.relative_to(root).as_posix(): path for path in matching}
-    return found
+        chosen |= {path.relative_to(root).as_posix(): path for path in matching}
+    return chosen
 
 
-def _check_imports(users: Needs, packages: tree.Tree, origin: str) -> None:
-    """What cannot be imported would make every invocation fail: so it is said now."""
-    there = {name.partition("/")[0].partition(".")[0] for name in packages}
-    there |= {"silversmith", *sys.stdlib_module_names, *IN_RUNTIME, *_WITH_SDK}
-    missing = {name: place for name, place in users.certain.items() if name not in there}
+def _check_imports(users: Needs, packages: Tree, origin: str) -> None:
+    """A module that cannot be imported would make every invocation fail."""
+    available = {name.partition("/")[0].partition(".")[0] for name in packages}
+    available |= {"silversmith", *sys.stdlib_module_names, *IN_RUNTIME, *_WITH_SDK}
+    missing = {name: place for name, place in users.certain.items() if name not in available}
     if missing:
-        told = "\n".join(f"  {place} imports {name}" for name, place in sorted(missing.items()))
-        raise BundleError(f"this would fail on Lambda:\n{told}\nNothing in {origin} brings it: add the package there.")
+        lines = "\n".join(f"  {place} imports {name}" for name, place in sorted(missing.items()))
+        raise BundleError(f"this would fail on Lambda:\n{lines}\nNothing in {origin} brings it: add the package there.")
+
+
+@dataclass
+class Needs:
+    """The modules that some modules need. ``files`` lie below the roots, by dotted name; ``outside`` are the top-level
+    names of the others.
+
+    ``certain`` are those of ``outside`` without which the import of a module fails, with the place that imports them.
+    """
+
+    files: dict[str, Path] = field(default_factory=dict)
+    outside: set[str] = field(default_factory=set)
+    certain: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class _Import:
+    name: str
+    line: int
+    certain: bool = False
+
+
+def needs(modules: Iterable[str], roots: Iterable[Path]) -> Needs:
+    """Everything that these modules need, themselves too, found by reading: nothing is run.
+
+    Imports inside functions count as well; those under ``if TYPE_CHECKING`` do not. A root may be a folder where
+    packages are installed. Only the packages of ``modules`` are looked for in it: those beside them are made for this
+    machine, and have more files than those that are imported.
+
+    Raises:
+        SyntaxError: a module is no Python.
+    """
+    needed = Needs()
+    waiting = [*modules]
+    own = {name.partition(".")[0] for name in waiting}
+    all_roots = [*roots]
+    users_roots = [root for root in all_roots if root.name not in INSTALLED]
+    while waiting:
+        name = waiting.pop()
+        file = _locate(name, all_roots if name.partition(".")[0] in own else users_roots)
+        if name in needed.files or file is None:
+            continue
+        needed.files[name] = file
+        module = parse_module(name, str(file), decode_source(file.read_bytes()))
+        for imported in _imports(module.tree, certain=True):
+            top = imported.name.partition(".")[0]
+            places = all_roots if top in own else users_roots
+            parts = imported.name.split(".")  # importing a.b.c imports a and a.b, too
+            inside = [part for end in range(len(parts)) if _locate(part := ".".join(parts[: end + 1]), places)]
+            waiting += inside
+            if not inside and not _is_namespace(top, places):
+                needed.outside.add(top)
+                if imported.certain:
+                    needed.certain.setdefault(top, f"{file.name}:{imported.line}")
+    return needed
+
+
+def _locate(name: str, roots: Iterable[Path]) -> Path | None:
+    """The file of a module below one of the roots."""
+    for root in roots:
+        path = root.joinpath(*name.split("."))
+        for file in (path / "__init__.py", path.with_name(f"{path.name}.py")):
+            if file.is_file():
+                return file
+    return None
+
+
+def _is_namespace(name: str, roots: Iterable[Path]) -> bool:
+    """Whether it is a package without ``__init__.py``."""
+    return any((root / name).is_dir() and next((root / name).rglob("*.py"), None) for root in roots)
+
+
+def _imports(node: ast.AST, *, certain: bool) -> Iterator[_Import]:
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.Import):
+            yield from (_Import(alias.name, child.lineno, certain) for alias in child.names)
+        elif isinstance(child, ast.ImportFrom):
+            yield _Import(child.module or "", child.lineno, certain)
+            # each may be a module of its own
+            yield from (_Import(f"{child.module}.{alias.name}", child.lineno) for alias in child.names)
+        elif isinstance(child, ast.If) and "TYPE_CHECKING" in ast.unparse(child.test):
+            yield from _imports(ast.Module(child.orelse, []), certain=certain)
+        else:
+            yield from (_Import(name, getattr(child, "lineno", 0)) for name in _late_imports(child))
+            deferred = isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda | ast.Try | ast.If)
+            yield from _imports(child, certain=certain and not deferred)
+
+
+def _late_imports(node: ast.AST) -> list[str]:
+    """``import_module("x")``, or a table of modules that are imported late: ``{"Csv": "silversmith.formats"}``."""
+    if isinstance(node, ast.Call):
+        called = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+        values = node.args[:1] if called == "import_module" else []
+    elif isinstance(node, ast.Dict | ast.Tuple):
+        values = node.values if isinstance(node, ast.Dict) else node.elts
+    else:
+        return []
+    names = [value.value for value in values if isinstance(value, ast.Constant) and isinstance(value.value, str)]
+    is_table = len(names) == len(values) and all(name.startswith("silversmith.") for name in names)
+    return names if isinstance(node, ast.Call) or is_table else []
+
+
+def files(root: Path, below: str = "") -> dict[str, Path]:
+    """Every file of a folder by its path, with ``below`` before it."""
+    return {f"{below}{path.relative_to(root).as_posix()}": path for path in root.rglob("*") if path.is_file()}
+
+
+def trim(root: Path) -> None:
+    """Remove from a folder of installed packages all that no function needs, and adapt the packages' records."""
+    for name in ("bin", "Scripts", ".lock"):
+        _remove(root / name)
+    for path in sorted(root.rglob("*"), reverse=True):
+        if _is_useless(path.relative_to(root), is_folder=path.is_dir()):
+            _remove(path)
+    for record in sorted(root.glob("*.dist-info/RECORD")):
+        # Only which files there are: no sizes, and nothing of where and by what they were installed.
+        lines = record.read_text("utf-8").splitlines()
+        names = (line.rpartition(",")[0].rpartition(",")[0].strip('"') for line in lines)
+        kept = sorted(name for name in names if name and not name.startswith("..") and (root / name).is_file())
+        record.write_text("".join(f"{name},,\n" for name in kept), "utf-8")
+
+
+def _is_useless(path: Path, *, is_folder: bool) -> bool:
+    if path.parts[0].endswith(".dist-info") and len(path.parts) > 1:
+        return len(path.parts) > 2 or is_folder or path.name not in _METADATA
+    if is_folder:
+        return path.name in _USELESS_FOLDERS
+    return path.suffix in _USELESS_SUFFIXES or path.name == "py.typed"
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def digest(tree: Tree) -> str:
+    """32 hex digits for the content of files, however they are packed."""
+    whole = hashlib.sha256()
+    for name, path in sorted(tree.items()):
+        with path.open("rb") as file:
+            inner = hashlib.file_digest(file, "sha256").hexdigest()
+        whole.update(f"{inner} {name}\n".encode())
+    return whole.hexdigest()[:32]
+
+
+def pack(tree: Tree, target: Path) -> None:
+    """Write a zip: sorted, without times, owners or modes of this machine. Whole, or not at all."""
+    unfinished = target.with_name(f"{target.name}.unfinished")
+    try:
+        with zipfile.ZipFile(unfinished, "w", zipfile.ZIP_DEFLATED, compresslevel=6) as archive:
+            for name, path in sorted(tree.items()):
+                entry = zipfile.ZipInfo(name, _TIME)
+                entry.compress_type = zipfile.ZIP_DEFLATED
+                entry.create_system = 3
+                entry.external_attr = 0o100644 << 16
+                entry.file_size = path.stat().st_size
+                with path.open("rb") as source, archive.open(entry, "w") as packed:
+                    shutil.copyfileobj(source, packed, 1024 * 1024)
+        unfinished.replace(target)
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+@dataclass(frozen=True)
+class Share:
+    """A package and its size in bytes."""
+
+    name: str
+    size: int
+
+
+def shares(trees: Iterable[Tree]) -> list[Share]:
+    """The packages in some trees with their sizes, the largest first."""
+    sizes: Counter[str] = Counter()
+    for tree in trees:
+        for name, path in tree.items():
+            parts = PurePosixPath(name).parts
+            sizes[parts[parts.index("site-packages") + 1] if "site-packages" in parts else parts[0]] += (
+                path.stat().st_size
+            )
+    return [Share(name, size) for name, size in sizes.most_common()]
+
+
+def check_size(packages: Sequence[Share], most: int = MOST_BYTES) -> None:
+    """Refuse a bundle that Lambda would refuse, and say what is large in it.
+
+    Raises:
+        BundleError: it is too large.
+    """
+    size = sum(share.size for share in packages)
+    if size <= most:
+        return
+    largest = "\n".join(f"  {share.size / 2**20:8.1f} MiB  {share.name}" for share in packages[:8])
+    raise BundleError(
+        f"the bundle has {size / 2**20:.1f} MiB unzipped, and Lambda takes {most / 2**20:.0f} at most. The largest:\n"
+        f"{largest}\nTake out what the transforms do not need: out of the requirements, or of the pipeline's folder."
+    )

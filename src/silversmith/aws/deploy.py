@@ -10,37 +10,59 @@ import hashlib
 import json
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from silversmith.aws import silver
-from silversmith.aws.account import Account
-from silversmith.aws.afterwards import Round, arrange, concerns_events
-from silversmith.aws.artefacts import Artefacts, require_bucket, switch_eventbridge_on, tells_eventbridge
-from silversmith.aws.bundle import Bundle, build
+from botocore.exceptions import ClientError
+
+from silversmith.aws.account import Account, DeployError, Pause, Tell, translate_errors
+from silversmith.aws.artefacts import (
+    Artefacts,
+    existing_bucket,
+    require_bucket,
+    switch_eventbridge_on,
+    tells_eventbridge,
+)
+from silversmith.aws.bundle import Bundle, build, pack
 from silversmith.aws.changes import Change, Diff, Effect, of_new
-from silversmith.aws.errors import DeployError
-from silversmith.aws.layer import KEY, runtime, with_layer
-from silversmith.aws.stack import ChangeSet, Pause, Stack, State, Tell
-from silversmith.aws.tree import pack
-from silversmith.pipeline import Located, Transform
+from silversmith.aws.packages import Runtime
+from silversmith.aws.stack import ChangeSet, Stack, State
+from silversmith.errors import AccessDenied
+from silversmith.pipeline import Located, Pipeline, Transform
 from silversmith.pipeline.deployment import Deployment
 from silversmith.schemas import Owner
+from silversmith.schemas.recorded import require_ours
+from silversmith.stores.s3_transfer import S3Failed
 from silversmith.template import compile as compile_template
+from silversmith.template.plan import physical
 
-#: As :func:`silversmith.aws.bundle.build`.
+#: :func:`silversmith.aws.bundle.build`, or another function like it.
 Build = Callable[..., Bundle]
 
-#: Whether to go on, given what would change.
+#: Asked before anything is changed, with what would change.
 Confirm = Callable[[Diff], bool]
+
+#: The logical id of the layer with the packages, and the parameter with the key of its zip.
+LAYER = "PackagesLayer"
+LAYER_KEY = "LayerKey"
+
+#: When a round of reconciliation follows a deploy that changes how events find their way. Until AWS has the change
+#: everywhere, events go nowhere and nobody is told: EventBridge takes about five minutes after it is switched on for a
+#: bucket, a filter policy of a subscription up to fifteen. docs/decisions/0110-a-round-after-a-deploy.md
+#: https://docs.aws.amazon.com/AmazonS3/latest/userguide/enable-event-notifications-eventbridge.html
+#: https://docs.aws.amazon.com/sns/latest/dg/message-filtering-apply.html
+ROUND_DELAY = timedelta(minutes=20)
+
+#: The round leaves files that landed less than so many seconds before it to their own events.
+SETTLED_SECONDS = 300
 
 
 @dataclass(frozen=True)
 class Release:
-    """What is to be deployed: the name of the stack, its template and the code.
+    """All that is to be deployed: the name of the stack, its template and the code.
 
     ``existing_bronze`` is the bronze bucket where it is not the stack's. ``transforms`` make silver for ``owner``.
     """
@@ -55,10 +77,18 @@ class Release:
 
 
 @dataclass(frozen=True)
-class Deployed:
-    """What became of it. ``state`` is None where it was not confirmed; ``changed`` is whether anything was done.
+class ScheduledRound:
+    """A round of reconciliation at a time, in UTC. ``problem``: why the stack does not do it by itself, if so."""
 
-    What changed may be no resource, and ``diff`` empty: an output, a description. ``round`` is the reconciliation that
+    at: datetime
+    problem: str = ""
+
+
+@dataclass(frozen=True)
+class Deployed:
+    """The result of a deploy. ``state`` is None where it was not confirmed; ``changed`` is whether anything was done.
+
+    ``diff`` may be empty although the stack changed: an output is no resource. ``round`` is the reconciliation that
     follows, where events may have been lost meanwhile.
     """
 
@@ -66,7 +96,7 @@ class Deployed:
     diff: Diff
     state: State | None
     changed: bool
-    round: Round | None = None
+    round: ScheduledRound | None = None
 
 
 def release(
@@ -83,38 +113,86 @@ def release(
         located: the pipeline and where it is, from :func:`silversmith.pipeline.locate`.
         account: where to.
         work: an empty folder for the packages; the release refers to files in it.
-        deployment: how; without one, as every option is by default.
+        deployment: how; by default, every option has its default.
         build: gathers the code.
 
     Raises:
         DefinitionError: the definition cannot be deployed.
         BundleError: the bundle cannot be made.
     """
-    chosen = deployment or Deployment()
-    compiled = compile_template(located.pipeline, located.reference, deployment=chosen)
-    bundle = build(
-        located, work, runtime=runtime(compiled), include=chosen.include, extra=chosen.requirements
-    )  # fmt: skip
-    name = chosen.name(located.pipeline.name)
+    options = deployment or Deployment()
+    template = compile_template(located.pipeline, located.reference, deployment=options)
+    bundle = build(located, work, runtime=runtime(template), include=options.include, extra=options.requirements)
+    name = options.name(located.pipeline.name)
     parameters = {
         "CodeBucket": Artefacts(account).bucket,
         "CodeKey": f"{name}/{bundle.function_digest}.zip",
-        KEY: f"layers/{bundle.layer_digest}.zip",
+        LAYER_KEY: f"layers/{bundle.layer_digest}.zip",
     }
-    bronze = chosen.bucket("bronze", located.pipeline.bronze) if "bronze" in chosen.existing_buckets else ""
+    bronze = options.bucket("bronze", located.pipeline.bronze) if "bronze" in options.existing_buckets else ""
     return Release(
         name,
-        with_layer(compiled, name),
+        with_layer(template, name),
         bundle,
         parameters,
-        silver.owner(located.pipeline, chosen),
+        owner(located.pipeline, options),
         located.pipeline.transforms,
         bronze,
     )
 
 
+def owner(pipeline: Pipeline, deployment: Deployment) -> Owner:
+    """For whom a deployment of a pipeline writes silver: its stack.
+
+    Raises:
+        DefinitionError: AWS does not take the stack's name.
+    """
+    silver, quarantine = (deployment.bucket(role, getattr(pipeline, role)) for role in ("silver", "quarantine"))
+    return Owner(deployment.name(pipeline.name), silver, quarantine)
+
+
+def with_layer(template: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """A copy of the template in which every function has the layer with the packages. ``name`` is the stack's.
+
+    docs/decisions/0023-packages-are-a-layer.md
+    """
+    functions = _functions(template)
+    properties = [resource["Properties"] for resource in functions.values()]
+    layer = {
+        "Type": "AWS::Lambda::LayerVersion",
+        "Properties": {
+            "LayerName": physical(name, kind="Packages"),
+            "Description": "What the handler and the pipeline import",
+            "CompatibleRuntimes": sorted({function["Runtime"] for function in properties}),
+            "CompatibleArchitectures": sorted({each for function in properties for each in function["Architectures"]}),
+            "Content": {"S3Bucket": {"Ref": "CodeBucket"}, "S3Key": {"Ref": LAYER_KEY}},
+        },
+    }
+    layered = {
+        logical: {**resource, "Properties": {**resource["Properties"], "Layers": [{"Ref": LAYER}]}}
+        for logical, resource in functions.items()
+    }
+    parameter = {"Type": "String", "Description": "The key of the zip file with the packages"}
+    return {
+        **template,
+        "Parameters": {**template.get("Parameters", {}), LAYER_KEY: parameter},
+        "Resources": {**template["Resources"], **layered, LAYER: layer},
+    }
+
+
+def runtime(template: Mapping[str, Any]) -> Runtime:
+    """The machine and Python of a template's functions."""
+    properties = next(iter(_functions(template).values()))["Properties"]
+    return Runtime(properties["Architectures"][0], properties["Runtime"].removeprefix("python"))
+
+
+def _functions(template: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    resources = template["Resources"].items()
+    return {logical: resource for logical, resource in resources if resource["Type"] == "AWS::Lambda::Function"}
+
+
 def deploy(
-    wanted: Release,
+    release: Release,
     account: Account,
     *,
     confirm: Confirm,
@@ -122,10 +200,10 @@ def deploy(
     pause: Pause = time.sleep,
     now: Callable[[], datetime] = lambda: datetime.now(UTC),
 ) -> Deployed:
-    """Create the stack, or update it, and wait until that is done. Bronze comes to tell EventBridge, if it does not.
+    """Create the stack, or update it, and wait until that is done. EventBridge is switched on in bronze, if it is off.
 
     Args:
-        wanted: from :func:`release`.
+        release: from :func:`release`.
         account: where to.
         confirm: asked before anything is changed.
         tell: gets the progress, a line at a time.
@@ -137,71 +215,79 @@ def deploy(
         DeployError: AWS refused, or the stack is in no state for it.
         NotOurs: another pipeline has the silver of a transform. Nothing was changed.
     """
-    stack = Stack(account, wanted.name, tell=tell, pause=pause)
-    silver.refuse_others(account, wanted.owner, wanted.transforms, tell)
-    state = _ready(stack, tell)
-    if wanted.existing_bronze:
-        require_bucket(account, wanted.existing_bronze)
+    stack = Stack(account, release.name, tell=tell, pause=pause)
+    refuse_foreign_silver(account, release.owner, release.transforms, tell)
+    state = _ready_state(stack, tell)
+    if release.existing_bronze:
+        require_bucket(account, release.existing_bronze)
     artefacts = Artefacts(account)
     if artefacts.ensure_bucket():
         tell(f"made the bucket {artefacts.bucket} for code and templates")
-    _upload(wanted, artefacts, tell)
-    change_set = stack.propose(state, wanted.template, wanted.parameters, upload=_uploader(wanted, artefacts))
-    if change_set is None:
-        on = _tell_eventbridge(account, _bronze(wanted, state), tell)
-        later = arrange(account, wanted.name, state.outputs if state else {}, now()) if on else None
-        return Deployed(wanted.name, Diff(()), state, changed=on, round=later)
-    if not _confirmed(stack, change_set, confirm):
-        return Deployed(wanted.name, change_set.diff, None, changed=False)
-    done = stack.execute(change_set)
-    on = _tell_eventbridge(account, _bronze(wanted, done), tell)
-    later = None
-    if on or concerns_events(change_set.diff, wanted.template):
-        later = arrange(account, wanted.name, done.outputs, now())
-    return Deployed(wanted.name, change_set.diff, done, changed=True, round=later)
+    _upload(release, artefacts, tell)
+    change_set = stack.propose(state, release.template, release.parameters, upload=_uploader(release, artefacts))
+    diff = change_set.diff if change_set is not None else Diff(())
+    if change_set is not None:
+        if not _confirmed(stack, change_set, confirm):
+            return Deployed(release.name, diff, None, changed=False)
+        state = stack.execute(change_set)
+    bronze = _bronze(release, state)
+    switched_on = bool(bronze) and switch_eventbridge_on(account, bronze)
+    if switched_on:
+        tell(f"the bucket {bronze} now tells EventBridge of its objects")
+    scheduled = None
+    if switched_on or concerns_events(diff, release.template):
+        scheduled = schedule_round(account, release.name, state.outputs if state else {}, now())
+    return Deployed(release.name, diff, state, changed=change_set is not None or switched_on, round=scheduled)
 
 
-def _confirmed(stack: Stack, change_set: ChangeSet, confirm: Confirm) -> bool:
-    """Whatever else comes of asking, no change set stays behind that nobody will execute."""
-    confirmed = False
-    try:
-        confirmed = confirm(change_set.diff)
-    finally:
-        if not confirmed:
-            stack.discard(change_set.arn)
-    return confirmed
-
-
-def diff(wanted: Release, account: Account, *, pause: Pause = time.sleep) -> Diff:
-    """What :func:`deploy` would change. The stack is not touched; of the code nothing is uploaded.
+def diff(release: Release, account: Account, *, pause: Pause = time.sleep) -> Diff:
+    """What :func:`deploy` would change. The stack is not touched, and no code is uploaded.
 
     Raises:
         DeployError: AWS refused, or the stack is in no state for it.
     """
-    stack = Stack(account, wanted.name, pause=pause)
+    stack = Stack(account, release.name, pause=pause)
     state = stack.state()
     if state is not None:
         _refuse_unready(state)
-    if state is None or state.is_husk or state.status == "REVIEW_IN_PROGRESS":
-        return of_new(wanted.template)
-    upload = _uploader(wanted, Artefacts(account))
-    change_set = stack.propose(state, wanted.template, wanted.parameters, upload=upload)
+    if state is None or state.is_empty or state.status == "REVIEW_IN_PROGRESS":
+        return of_new(release.template)
+    upload = _uploader(release, Artefacts(account))
+    change_set = stack.propose(state, release.template, release.parameters, upload=upload)
     if change_set is not None:
         stack.discard(change_set.arn)
     changes = change_set.diff.changes if change_set is not None else ()
-    return Diff((*changes, *_drift(account, _bronze(wanted, state))))
+    bronze = _bronze(release, state)
+    if not bronze or tells_eventbridge(account, bronze):
+        return Diff(changes)
+    detail = "NotificationConfiguration: EventBridge is switched off, and deploying switches it on"
+    return Diff((*changes, Change(Effect.CHANGE, "BronzeBucket", "AWS::S3::Bucket", bronze, (detail,))))
 
 
 def status(name: str, account: Account) -> State | None:
-    """What the stack is like; None where it was never deployed, or destroyed."""
+    """The state of the stack; None where it was never deployed, or destroyed."""
     return Stack(account, name).state()
 
 
-def _ready(stack: Stack, tell: Tell) -> State | None:
+def refuse_foreign_silver(account: Account, owner: Owner, transforms: Sequence[Transform], tell: Tell) -> None:
+    """Before a stack is made or changed: its functions would do nothing over the silver of another pipeline. A person
+    who may not look into the buckets is told so, and may deploy all the same, for the functions look themselves.
+
+    Raises:
+        NotOurs: a transform's silver or quarantine is another pipeline's.
+    """
+    try:
+        silver, quarantine = existing_bucket(account, owner.silver), existing_bucket(account, owner.quarantine)
+        require_ours(owner, silver, quarantine, transforms)
+    except (AccessDenied, DeployError, S3Failed) as error:
+        tell(f"whose silver it is cannot be seen, so the functions will look: {error}")
+
+
+def _ready_state(stack: Stack, tell: Tell) -> State | None:
     state = stack.state()
     if state is not None:
         _refuse_unready(state)
-    if state is not None and state.is_husk:
+    if state is not None and state.is_empty:
         tell(f"the stack {stack.name} is {state.status}: what is left of it is removed first")
         stack.delete()
         return None
@@ -227,48 +313,99 @@ def _refuse_unready(state: State) -> None:
         raise DeployError(f"the stack {state.name} could not be deleted whole: run destroy again first")
 
 
-def _upload(wanted: Release, artefacts: Artefacts, tell: Tell) -> None:
+def _upload(release: Release, artefacts: Artefacts, tell: Tell) -> None:
     with tempfile.TemporaryDirectory() as folder:
-        for key, tree, what in (
-            (wanted.parameters[KEY], wanted.bundle.layer, "packages"),
-            (wanted.parameters["CodeKey"], wanted.bundle.function, "code"),
+        for key, tree, content, verb in (
+            (release.parameters[LAYER_KEY], release.bundle.layer, "packages", "have"),
+            (release.parameters["CodeKey"], release.bundle.function, "code", "has"),
         ):
 
-            def make(tree: Mapping[str, Path] = tree, what: str = what) -> Path:
-                path = Path(folder, f"{what}.zip")
+            def make(tree: Mapping[str, Path] = tree, content: str = content) -> Path:
+                path = Path(folder, f"{content}.zip")
                 pack(tree, path)
-                tell(f"uploading the {what}: {path.stat().st_size / 1e6:.1f} MB")
+                tell(f"uploading the {content}: {path.stat().st_size / 1e6:.1f} MB")
                 return path
 
             if not artefacts.upload(key, make):
-                tell(f"the {what} have not changed" if what == "packages" else f"the {what} has not changed")
+                tell(f"the {content} {verb} not changed")
 
 
-def _uploader(wanted: Release, artefacts: Artefacts) -> Callable[[Mapping[str, Any]], str]:
+def _uploader(release: Release, artefacts: Artefacts) -> Callable[[Mapping[str, Any]], str]:
     def upload(template: Mapping[str, Any]) -> str:
         artefacts.ensure_bucket()
         digest = hashlib.sha256(json.dumps(template, sort_keys=True).encode()).hexdigest()[:32]
-        return artefacts.put_template(f"{wanted.name}/{digest}.template.json", {**template})
+        return artefacts.put_template(f"{release.name}/{digest}.template.json", {**template})
 
     return upload
 
 
-def _bronze(wanted: Release, state: State | None) -> str:
+def _confirmed(stack: Stack, change_set: ChangeSet, confirm: Confirm) -> bool:
+    """However asking ends, no change set stays behind that nobody will execute."""
+    confirmed = False
+    try:
+        confirmed = confirm(change_set.diff)
+    finally:
+        if not confirmed:
+            stack.discard(change_set.arn)
+    return confirmed
+
+
+def _bronze(release: Release, state: State | None) -> str:
     """The bronze bucket, where there is one yet."""
-    return wanted.existing_bronze or (state.outputs.get("BronzeBucketName", "") if state else "")
+    return release.existing_bronze or (state.outputs.get("BronzeBucketName", "") if state else "")
 
 
-def _tell_eventbridge(account: Account, bronze: str, tell: Tell) -> bool:
-    """Whether it did not before."""
-    if not bronze or not switch_eventbridge_on(account, bronze):
+def concerns_events(diff: Diff, template: Mapping[str, Any]) -> bool:
+    """Whether a change takes AWS time during which events may be lost: of bronze, a rule, a filter, a subscription.
+
+    ``template`` is the new one.
+    """
+    return any(_concerns_events(change, template["Resources"].get(change.logical, {})) for change in diff.changes)
+
+
+def _concerns_events(change: Change, resource: Mapping[str, Any]) -> bool:
+    if change.effect in {Effect.DELETE, Effect.LET_GO}:
         return False
-    tell(f"the bucket {bronze} now tells EventBridge of its objects")
-    return True
+    if change.kind == "AWS::S3::Bucket":
+        notifies = any(detail.startswith("NotificationConfiguration") for detail in change.details)
+        return change.logical == "BronzeBucket" and (change.effect is not Effect.CHANGE or notifies)
+    if change.kind == "AWS::SNS::Subscription":
+        return bool(resource.get("Properties", {}).get("Protocol") == "sqs")
+    return change.kind == "AWS::Events::Rule"
 
 
-def _drift(account: Account, bronze: str) -> tuple[Change, ...]:
-    """What a deploy mends of what others changed."""
-    if not bronze or tells_eventbridge(account, bronze):
-        return ()
-    said = "NotificationConfiguration: EventBridge is switched off, and deploying switches it on"
-    return (Change(Effect.CHANGE, "BronzeBucket", "AWS::S3::Bucket", bronze, (said,)),)
+def schedule_round(account: Account, name: str, outputs: Mapping[str, str], now: datetime) -> ScheduledRound:
+    """Have the stack of that name do a round after :data:`ROUND_DELAY`; an earlier deploy's time for it gives way.
+
+    The schedule is like the stack's own, with its role and its dead-letter queue, but runs once. It is in the stack's
+    group, goes when it is done, and goes with the group.
+    https://docs.aws.amazon.com/scheduler/latest/UserGuide/managing-schedule-delete.html
+    """
+    at = now + ROUND_DELAY
+    if "ReconcilerName" not in outputs:
+        return ScheduledRound(at, "the deployment has no schedule: reconcile_hours=0")
+    group = physical(name, kind="Schedules")
+    try:
+        with translate_errors(f"the schedule of a round after the deploy of {name}"):
+            scheduler = account.client("scheduler")
+            target = scheduler.get_schedule(Name=physical(name, kind="Reconciler"), GroupName=group)["Target"]
+            event = {**json.loads(target["Input"]), "settled_seconds": SETTLED_SECONDS, "follow": True}
+            schedule = {
+                "Name": physical(name, kind="AfterDeploy"),
+                "GroupName": group,
+                "Description": "Compares bronze and silver once, after a deploy",
+                "ScheduleExpression": f"at({at:%Y-%m-%dT%H:%M:%S})",
+                "ScheduleExpressionTimezone": "UTC",
+                "FlexibleTimeWindow": {"Mode": "OFF"},
+                "ActionAfterCompletion": "DELETE",
+                "Target": {**target, "Input": json.dumps(event)},
+            }
+            try:
+                scheduler.create_schedule(**schedule)
+            except ClientError as error:
+                if error.response["Error"]["Code"] != "ConflictException":
+                    raise
+                scheduler.update_schedule(**schedule)
+    except DeployError as error:
+        return ScheduledRound(at, str(error))
+    return ScheduledRound(at)

@@ -16,9 +16,8 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
-from silversmith.aws.account import Account, told
+from silversmith.aws.account import Account, DeployError, Pause, Tell, translate_errors
 from silversmith.aws.changes import Diff, of_change_set
-from silversmith.aws.errors import DeployError
 
 #: The most that a request takes of a template, in bytes; it is ASCII.
 #: https://docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/cloudformation-limits.html
@@ -32,16 +31,13 @@ LONGEST_CHANGE_SET = 300
 
 _NO_CHANGES = ("didn't contain changes", "No updates are to be performed")
 
-#: What resources say that were only stopped because another had failed.
-_FOLLOWERS = ("cancelled", "canceled")
-
-Tell = Callable[[str], None]
-Pause = Callable[[float], None]
+#: The reasons of resources that were only stopped because another had failed.
+_STOPPED = ("cancelled", "canceled")
 
 
 @dataclass(frozen=True)
 class State:
-    """What a stack is like. ``parameters`` and ``outputs`` by name; ``changed`` is when it last changed, in UTC."""
+    """The state of a stack. ``parameters`` and ``outputs`` by name; ``changed`` is when it last changed, in UTC."""
 
     id: str
     name: str
@@ -57,13 +53,13 @@ class State:
         return self.status.endswith("_IN_PROGRESS") and self.status != "REVIEW_IN_PROGRESS"
 
     @property
-    def is_husk(self) -> bool:
+    def is_empty(self) -> bool:
         """Its creation failed: nothing is in it, and all that can be done with it is to delete it."""
         return self.status in {"ROLLBACK_COMPLETE", "CREATE_FAILED", "ROLLBACK_FAILED"}
 
     @property
     def is_ours(self) -> bool:
-        """Whether it was made from a template of Silversmith's. Of a stack that was never executed nobody knows."""
+        """Whether it was made from a template of Silversmith's. A stack that was never executed counts as ours."""
         return {"CodeBucket", "CodeKey"} <= set(self.parameters) or self.status == "REVIEW_IN_PROGRESS"
 
 
@@ -77,7 +73,7 @@ class Failure:
 
 
 class StackFailed(DeployError):
-    """CloudFormation gave up. ``failures`` are the resources that were the cause, the first one first."""
+    """CloudFormation gave up. ``failures`` are the resources that were the cause, the earliest first."""
 
     def __init__(self, message: str, failures: tuple[Failure, ...]) -> None:
         super().__init__(message)
@@ -103,35 +99,35 @@ class Stack:
         self._pause = pause
 
     def state(self, identity: str = "") -> State | None:
-        """What it is like; None where there is none. By its id also after it was deleted."""
-        with told(f"the stack {self.name}"):
+        """The stack's state; None where there is no stack. By its id also after it was deleted."""
+        with translate_errors(f"the stack {self.name}"):
             try:
-                found = self._client.describe_stacks(StackName=identity or self.name)["Stacks"][0]
+                stack = self._client.describe_stacks(StackName=identity or self.name)["Stacks"][0]
             except ClientError as error:
                 if "does not exist" in str(error):
                     return None
                 raise
         return State(
-            found["StackId"],
-            found["StackName"],
-            found["StackStatus"],
-            found.get("StackStatusReason", ""),
-            found.get("LastUpdatedTime") or found["CreationTime"],
-            {each["ParameterKey"]: each.get("ParameterValue", "") for each in found.get("Parameters", ())},
-            {each["OutputKey"]: each["OutputValue"] for each in found.get("Outputs", ())},
+            stack["StackId"],
+            stack["StackName"],
+            stack["StackStatus"],
+            stack.get("StackStatusReason", ""),
+            stack.get("LastUpdatedTime") or stack["CreationTime"],
+            {each["ParameterKey"]: each.get("ParameterValue", "") for each in stack.get("Parameters", ())},
+            {each["OutputKey"]: each["OutputValue"] for each in stack.get("Outputs", ())},
         )
 
     def template(self) -> dict[str, Any]:
         """The template that is deployed."""
-        with told(f"the stack {self.name}"):
-            found = self._client.get_template(StackName=self.name, TemplateStage="Original")["TemplateBody"]
-        if not isinstance(found, Mapping):
+        with translate_errors(f"the stack {self.name}"):
+            body = self._client.get_template(StackName=self.name, TemplateStage="Original")["TemplateBody"]
+        if not isinstance(body, Mapping):
             raise DeployError(f"the stack {self.name} was not deployed by Silversmith: its template is no JSON")
-        return {**found}
+        return {**body}
 
     def resources(self) -> list[dict[str, Any]]:
-        """What is in it: as ListStackResources tells it."""
-        with told(f"the stack {self.name}"):
+        """The resources in it, as ListStackResources gives them."""
+        with translate_errors(f"the stack {self.name}"):
             pages = self._client.get_paginator("list_stack_resources").paginate(StackName=self.name)
             return [resource for page in pages for resource in page["StackResourceSummaries"]]
 
@@ -145,61 +141,54 @@ class Stack:
     ) -> ChangeSet | None:
         """Have AWS work out what would change; None if nothing would. Nothing is changed yet.
 
-        ``upload`` puts a template where CloudFormation finds it, and returns the URL: for one that is too large to be
-        sent along.
+        ``upload`` puts a template that is too large to be sent along where CloudFormation finds it, and returns the
+        URL.
         """
         body = json.dumps(template, separators=(",", ":"))
-        sent = {"TemplateBody": body} if len(body) <= LARGEST_BODY else {"TemplateURL": upload(template)}
-        new = state is None or state.status == "REVIEW_IN_PROGRESS"
-        with told(f"the change set for {self.name}"):
-            made = self._proposed(
-                StackName=self.name,
-                ChangeSetName=f"silversmith-{uuid.uuid4().hex}",
-                ChangeSetType="CREATE" if new else "UPDATE",
-                **sent,
-                Parameters=[{"ParameterKey": key, "ParameterValue": value} for key, value in parameters.items()],
-                Capabilities=["CAPABILITY_IAM", "CAPABILITY_NAMED_IAM"],
-                # Buckets that an earlier stack left behind, with their data, become this one's.
-                ImportExistingResources=True,
-            )
-            if made is None:
-                return None
-            status, reason, changes = self._described(made["Id"])
+        source = {"TemplateBody": body} if len(body) <= LARGEST_BODY else {"TemplateURL": upload(template)}
+        is_new = state is None or state.status == "REVIEW_IN_PROGRESS"
+        with translate_errors(f"the change set for {self.name}"):
+            try:
+                created = self._client.create_change_set(
+                    StackName=self.name,
+                    ChangeSetName=f"silversmith-{uuid.uuid4().hex}",
+                    ChangeSetType="CREATE" if is_new else "UPDATE",
+                    **source,
+                    Parameters=[{"ParameterKey": key, "ParameterValue": value} for key, value in parameters.items()],
+                    Capabilities=["CAPABILITY_IAM", "CAPABILITY_NAMED_IAM"],
+                    # Buckets that an earlier stack left behind, with their data, become this one's.
+                    ImportExistingResources=True,
+                )
+            except ClientError as error:  # AWS makes a change set that failed where nothing would change; moto refuses
+                if any(text in str(error) for text in _NO_CHANGES):
+                    return None
+                raise
+            status, reason, changes = self._description(created["Id"])
         if status == "FAILED":
-            why = self._validation(made["Id"]) or reason
-            self.discard(made["Id"])
+            problem = self._validation(created["Id"]) or reason
+            self.discard(created["Id"])
             if any(text in reason for text in _NO_CHANGES):
                 return None
-            raise DeployError(f"AWS cannot make the changes to {self.name}: {why}")
-        old = {} if new or state is None else self.template()
-        before = {} if new or state is None else state.parameters
-        return ChangeSet(made["Id"], made["StackId"], of_change_set(changes, old, template, (before, parameters)))
+            raise DeployError(f"AWS cannot make the changes to {self.name}: {problem}")
+        old = {} if is_new or state is None else self.template()
+        before = {} if is_new or state is None else state.parameters
+        return ChangeSet(created["Id"], created["StackId"], of_change_set(changes, old, template, (before, parameters)))
 
-    def _proposed(self, **wanted: Any) -> Any:
-        """AWS makes a change set that failed where nothing would change; moto refuses to make one."""
-        try:
-            return self._client.create_change_set(**wanted)
-        except ClientError as error:
-            if any(text in str(error) for text in _NO_CHANGES):
-                return None
-            raise
-
-    def _described(self, arn: str) -> tuple[str, str, list[dict[str, Any]]]:
+    def _description(self, arn: str) -> tuple[str, str, list[dict[str, Any]]]:
+        """The status, reason and changes of a change set, once AWS has made it."""
         for _ in range(int(LONGEST_CHANGE_SET / POLL)):
-            found = self._client.describe_change_set(ChangeSetName=arn, StackName=self.name)
-            if found["Status"] not in {"CREATE_PENDING", "CREATE_IN_PROGRESS"}:
+            page = self._client.describe_change_set(ChangeSetName=arn, StackName=self.name)
+            if page["Status"] not in {"CREATE_PENDING", "CREATE_IN_PROGRESS"}:
                 break
             self._pause(POLL)
-        changes = list(found.get("Changes", ()))
-        while found.get("NextToken"):
-            found = self._client.describe_change_set(
-                ChangeSetName=arn, StackName=self.name, NextToken=found["NextToken"]
-            )
-            changes += found.get("Changes", ())
-        return found["Status"], found.get("StatusReason", ""), changes
+        changes = list(page.get("Changes", ()))
+        while token := page.get("NextToken"):
+            page = self._client.describe_change_set(ChangeSetName=arn, StackName=self.name, NextToken=token)
+            changes += page.get("Changes", ())
+        return page["Status"], page.get("StatusReason", ""), changes
 
     def _validation(self, arn: str) -> str:
-        """What AWS found wrong before it began: it does not say so in the change set's own reason.
+        """The errors that AWS found before it began: the change set's own reason does not have them.
 
         https://docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/validate-stack-deployments.html
         """
@@ -216,7 +205,7 @@ class Stack:
 
     def discard(self, arn: str) -> None:
         """Delete a change set, and the empty stack that AWS made for it, if it did."""
-        with told(f"the change set for {self.name}"):
+        with translate_errors(f"the change set for {self.name}"):
             self._client.delete_change_set(ChangeSetName=arn, StackName=self.name)
             state = self.state()
             if state is not None and state.status == "REVIEW_IN_PROGRESS":
@@ -229,7 +218,7 @@ class Stack:
             StackFailed: a resource failed, and AWS took everything back.
         """
         seen = self._newest_event(change_set.stack_id)
-        with told(f"the stack {self.name}"):
+        with translate_errors(f"the stack {self.name}"):
             self._client.execute_change_set(
                 ChangeSetName=change_set.arn,
                 StackName=self.name,
@@ -239,11 +228,11 @@ class Stack:
             )
         state, failures = self._follow(change_set.stack_id, seen)
         if state is None or state.status not in {"CREATE_COMPLETE", "UPDATE_COMPLETE", "IMPORT_COMPLETE"}:
-            raise StackFailed(_explained(self.name, state, failures), failures)
+            raise StackFailed(_explain(self.name, state, failures), failures)
         return state
 
     def delete(self) -> None:
-        """Delete the stack and wait. What its template says must be retained stays: the buckets.
+        """Delete the stack and wait. The resources that its template retains stay: the buckets.
 
         Raises:
             StackFailed: a resource could not be deleted.
@@ -252,15 +241,14 @@ class Stack:
         if state is None:
             return
         seen = self._newest_event(state.id)
-        with told(f"the stack {self.name}"):
+        with translate_errors(f"the stack {self.name}"):
             self._client.delete_stack(StackName=self.name, ClientRequestToken=uuid.uuid4().hex)
         after, failures = self._follow(state.id, seen)
         if after is not None and after.status != "DELETE_COMPLETE":
-            raise StackFailed(_explained(self.name, after, failures), failures)
+            raise StackFailed(_explain(self.name, after, failures), failures)
 
     def _follow(self, stack_id: str, seen: str) -> tuple[State | None, tuple[Failure, ...]]:
-        """Tell of each event after ``seen`` until AWS is done. The state is looked at before the events, so that none
-        is missed."""
+        """Tell of each event after ``seen`` until AWS is done. Asking for the state first misses no event."""
         failures: list[Failure] = []
         while True:
             state = self.state(stack_id)
@@ -281,7 +269,7 @@ class Stack:
 
     def _events(self, stack_id: str) -> Iterator[dict[str, Any]]:
         """The newest first, a page at a time: a stack that was updated often has thousands."""
-        with told(f"the events of {self.name}"):
+        with translate_errors(f"the events of {self.name}"):
             try:
                 for page in self._client.get_paginator("describe_stack_events").paginate(StackName=stack_id):
                     yield from page["StackEvents"]
@@ -293,8 +281,8 @@ class Stack:
 def _line(event: Mapping[str, Any]) -> str:
     reason = event.get("ResourceStatusReason", "")
     at = event["Timestamp"].strftime("%H:%M:%S")
-    said = f": {reason}" if reason and "FAILED" in event["ResourceStatus"] else ""
-    return f"{at}  {event['ResourceStatus']:<28}  {event['LogicalResourceId']} ({event['ResourceType']}){said}"
+    detail = f": {reason}" if reason and "FAILED" in event["ResourceStatus"] else ""
+    return f"{at}  {event['ResourceStatus']:<28}  {event['LogicalResourceId']} ({event['ResourceType']}){detail}"
 
 
 def _failure(event: Mapping[str, Any]) -> Iterator[Failure]:
@@ -302,28 +290,28 @@ def _failure(event: Mapping[str, Any]) -> Iterator[Failure]:
     is_stack = event["ResourceType"] == "AWS::CloudFormation::Stack"
     if not event["ResourceStatus"].endswith("_FAILED") or is_stack or not reason:
         return
-    if not any(word in reason.lower() for word in _FOLLOWERS):
+    if not any(word in reason.lower() for word in _STOPPED):
         yield Failure(event["LogicalResourceId"], event["ResourceType"], reason)
 
 
-def _explained(name: str, state: State | None, failures: tuple[Failure, ...]) -> str:
-    causes = "\n".join(f"  {each.logical} ({each.kind}): {each.reason}" for each in failures)
+def _explain(name: str, state: State | None, failures: tuple[Failure, ...]) -> str:
+    causes = "\n".join(f"  {failure.logical} ({failure.kind}): {failure.reason}" for failure in failures)
     status = state.status if state else "gone"
-    why = causes or (f"  {state.reason}" if state and state.reason else "  AWS says no more")
-    return f"the stack {name} is now {status}, because of:\n{why}\n{_after(status, name)}"
+    reason = causes or (f"  {state.reason}" if state and state.reason else "  AWS says no more")
+    return f"the stack {name} is now {status}, because of:\n{reason}\n{_NEXT_STEPS.get(status, _REMOVED).format(name)}"
 
 
-def _after(status: str, name: str) -> str:
-    """What the state means, and what to do next."""
-    if status == "UPDATE_ROLLBACK_COMPLETE":
-        return "AWS put everything back as it was before: the pipeline runs on. Mend the cause and deploy again."
-    if status == "UPDATE_ROLLBACK_FAILED":
-        return (
-            "AWS could not put everything back. Mend the cause, then run `aws cloudformation continue-update-rollback "
-            f"--stack-name {name}` until it is UPDATE_ROLLBACK_COMPLETE, and deploy again."
-        )
-    if status == "DELETE_FAILED":
-        return "What is listed is still there, the rest is deleted. Mend the cause and run destroy again."
-    return (
-        "AWS took away all that it had made; nothing of it is left but the empty stack, which the next deploy removes."
-    )
+#: The meaning of a state, and what to do next.
+_NEXT_STEPS = {
+    "UPDATE_ROLLBACK_COMPLETE": (
+        "AWS put everything back as it was before: the pipeline runs on. Mend the cause and deploy again."
+    ),
+    "UPDATE_ROLLBACK_FAILED": (
+        "AWS could not put everything back. Mend the cause, then run `aws cloudformation continue-update-rollback "
+        "--stack-name {}` until it is UPDATE_ROLLBACK_COMPLETE, and deploy again."
+    ),
+    "DELETE_FAILED": "What is listed is still there, the rest is deleted. Mend the cause and run destroy again.",
+}
+_REMOVED = (
+    "AWS took away all that it had made; nothing of it is left but the empty stack, which the next deploy removes."
+)

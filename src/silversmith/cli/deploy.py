@@ -27,13 +27,11 @@ from silversmith.cli.screen import aligned, ask, can_ask, hush, say, say_json, w
 from silversmith.operations.text import count, shown, size
 
 if TYPE_CHECKING:
-    from silversmith.aws.account import Account
-    from silversmith.aws.afterwards import Round
+    from silversmith.aws.account import Account, Pause
     from silversmith.aws.bundle import Bundle
     from silversmith.aws.changes import Diff
-    from silversmith.aws.deploy import Deployed, Release
-    from silversmith.aws.destroy import Doomed
-    from silversmith.aws.stack import Pause
+    from silversmith.aws.deploy import Deployed, Release, ScheduledRound
+    from silversmith.aws.destroy import Inventory
     from silversmith.pipeline import Located
     from silversmith.pipeline.deployment import Deployment
     from silversmith.schemas import Owner
@@ -170,7 +168,7 @@ def bundle(
         raise WrongCall("--output writes one file, --split two. Give one of them.")
     located, how = chosen(pipeline, deployment)
     from silversmith.aws.bundle import build
-    from silversmith.aws.install import Runtime
+    from silversmith.aws.packages import Runtime
 
     runtime = Runtime(architecture or how.architecture, python)
     with tempfile.TemporaryDirectory(prefix="silversmith-") as work:
@@ -193,7 +191,7 @@ def write(found: Bundle, output: Path, split: Path | None) -> Sequence[Path]:
 
 def show(found: Bundle, written: Sequence[Path]) -> None:
     """For a person."""
-    from silversmith.aws.tree import MOST_BYTES
+    from silversmith.aws.bundle import MOST_BYTES
 
     runtime = found.runtime
     say(f"for Lambda's Python {runtime.python} on {runtime.architecture}; versions: {found.origin}")
@@ -306,7 +304,7 @@ def _show_deploy(done: Deployed) -> None:
     say("put a file in bronze: silversmith put FILE --target aws")
 
 
-def round_line(later: Round) -> str:
+def round_line(later: ScheduledRound) -> str:
     """What follows the deploy, for a person."""
     at = f"{later.at:%H:%M} UTC"
     why = "AWS takes up to 15 minutes to send events by a new way"
@@ -401,7 +399,7 @@ class Data:
     def wanted(self) -> bool:
         return self._wanted
 
-    def check(self, doomed: Doomed) -> None:
+    def check(self, doomed: Inventory) -> None:
         """Before anything is deleted: is it clear what is to be done?
 
         Raises:
@@ -435,7 +433,7 @@ def destroy_stack(name: str, account: Account, data: Data, *, yes: bool, json: b
 
     from silversmith.aws import destroy as aws
 
-    doomed = aws.look(name, account)
+    doomed = aws.take_inventory(name, account)
     if doomed is None:
         return _nothing(name, account, json=json)
     data.check(doomed)
@@ -459,7 +457,7 @@ def _nothing(name: str, account: Account, *, json: bool) -> int:
     return 0
 
 
-def _show_destroy(doomed: Doomed, account: Account) -> None:
+def _show_destroy(doomed: Inventory, account: Account) -> None:
     say(f"{doomed.name} in the account {place(account)}: to be deleted, {count(len(doomed.resources), 'resource')}")
     for resource in doomed.resources:
         say(f"  - {resource}")
@@ -469,7 +467,7 @@ def _show_destroy(doomed: Doomed, account: Account) -> None:
         say(f"  stays: {kept}")
 
 
-def _sum_up(doomed: Doomed, account: Account, erased: Sequence[str], *, destroyed: bool, json: bool) -> None:
+def _sum_up(doomed: Inventory, account: Account, erased: Sequence[str], *, destroyed: bool, json: bool) -> None:
     if json:
         say_json(destroy_document(doomed, account, erased, destroyed=destroyed))
     elif destroyed:
@@ -480,7 +478,7 @@ def _sum_up(doomed: Doomed, account: Account, erased: Sequence[str], *, destroye
         say("nothing was done")
 
 
-def destroy_document(doomed: Doomed, account: Account, erased: Sequence[str], *, destroyed: bool) -> dict[str, Any]:
+def destroy_document(doomed: Inventory, account: Account, erased: Sequence[str], *, destroyed: bool) -> dict[str, Any]:
     """As JSON values."""
     return {
         "stack": doomed.name,
@@ -551,13 +549,13 @@ def opened(located: Located, where: Where) -> tuple[Owner, Store | None, Store |
     """
     if where.on_aws:
         from silversmith.aws.account import open_account
-        from silversmith.aws.silver import existing
-        from silversmith.aws.silver import owner as owner_on_aws
+        from silversmith.aws.artefacts import existing_bucket
+        from silversmith.aws.deploy import owner as owner_on_aws
         from silversmith.pipeline import deployment
 
         account = open_account(endpoint_url=where.endpoint_url)
         owner = owner_on_aws(located.pipeline, deployment.named(located.names, where.deployment))
-        return owner, existing(account, owner.silver), existing(account, owner.quarantine)
+        return owner, existing_bucket(account, owner.silver), existing_bucket(account, owner.quarantine)
     from silversmith.local.lake import LakeFolder
     from silversmith.operations.local import open_lake
 

@@ -207,7 +207,7 @@ def _facts(named: str, where: Where) -> Facts:
     )
     python = sys.version_info[:3]
     if on_aws:
-        from silversmith.aws.install import find_uv
+        from silversmith.aws.packages import find_uv
 
         account = _account(where.endpoint_url)
         return Facts(
@@ -266,8 +266,7 @@ def _located(named: str) -> tuple[Located | None, str]:
 
 def _concurrency(located: Located, where: Where) -> Concurrency | None:
     """None: there is no account to ask, or the deployment is none, which other commands say."""
-    from silversmith.aws.account import open_account
-    from silversmith.aws.errors import NoAccount
+    from silversmith.aws.account import NoAccount, open_account
     from silversmith.errors import DefinitionError
     from silversmith.operations.doctor_facts import concurrency
     from silversmith.pipeline import deployment
@@ -281,8 +280,7 @@ def _concurrency(located: Located, where: Where) -> Concurrency | None:
 
 
 def _account(endpoint_url: str | None) -> Account:
-    from silversmith.aws.account import open_account
-    from silversmith.aws.errors import NoAccount
+    from silversmith.aws.account import NoAccount, open_account
     from silversmith.operations.doctor import Account
 
     try:
@@ -293,8 +291,7 @@ def _account(endpoint_url: str | None) -> Account:
 
 
 def _chain(named: str, where: Where) -> Chain:
-    from silversmith.aws.account import open_account
-    from silversmith.aws.errors import DeployError
+    from silversmith.aws.account import DeployError, open_account
     from silversmith.cli.deploy import chosen
     from silversmith.errors import DefinitionError
     from silversmith.operations.doctor import Chain

@@ -11,8 +11,7 @@ from silversmith.errors import DataError, TransformError
 from silversmith.formats.archives.content import Content
 from silversmith.formats.spill import table_of
 from silversmith.formats.table import Table, checked_names
-from silversmith.usercode import plugins as entry_points
-from silversmith.usercode.loading import user_traceback
+from silversmith.usercode.loading import load_plugin, plugin_problem, user_traceback
 
 #: The group of entry points under which packages offer readers.
 GROUP = "silversmith.readers"
@@ -50,13 +49,13 @@ def named(name: str) -> CustomReader:
     Raises:
         DefinitionError: there is none, there are two, or what is there is none.
     """
-    reader: CustomReader = entry_points.named(GROUP, name, problem_of)
+    reader: CustomReader = load_plugin(GROUP, name, problem_of)
     return reader
 
 
 def problem_of(value: object) -> str:
     """What keeps an object from being a custom reader, or nothing."""
-    return entry_points.problem_of(value, "read", "read(file), which yields Polars DataFrames")
+    return plugin_problem(value, "read", "read(file), which yields Polars DataFrames")
 
 
 def read(content: Content, reader: CustomReader) -> Table:

@@ -240,7 +240,7 @@ def open_stack(
         DeployError: AWS does not tell.
     """
     state = Stack(account, name).state()
-    if state is None or state.is_husk or state.status in {"REVIEW_IN_PROGRESS", "DELETE_COMPLETE"}:
+    if state is None or state.is_empty or state.status in {"REVIEW_IN_PROGRESS", "DELETE_COMPLETE"}:
         raise WrongCall(
             f"there is no stack {name} in {account.region} of the account {account.id}: deploy it with "
             "`silversmith deploy`, or name another --deployment or region"

@@ -17,8 +17,15 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from silversmith.patterns.dialects import InvalidPattern, Location
-from silversmith.patterns.operators import Test, address, wildcard_escape, wildcard_pieces, wildcard_test
+from silversmith.patterns.operators import (
+    InvalidPattern,
+    Location,
+    Test,
+    address,
+    wildcard_escape,
+    wildcard_pieces,
+    wildcard_test,
+)
 
 #: The longest key S3 takes, in bytes of UTF-8; no pattern needs to be longer.
 #: https://docs.aws.amazon.com/AmazonS3/latest/userguide/object-keys.html

@@ -1,26 +1,61 @@
-"""A pattern, compiled: :func:`compile_pattern` gives the :class:`Matcher` that tells which events match.
+"""A pattern, read and compiled: :func:`compile_pattern` gives the :class:`Matcher` that tells which events match.
 
-Each field is looked up in the event without flattening it. EventBridge joins the names on the way to a value with dots
-and crushes arrays: the path ``a.b`` leads to the values in ``{"a": {"b": 1}}``, ``{"a": [{"b": 1}, {"b": 2}]}`` and
-``{"a.b": 1}``.
+A pattern is read as rules, of which an event must meet one. ``$or`` is multiplied out, as EventBridge does it:
+https://github.com/aws/event-ruler#and-and-or-relationship-among-fields-with-ruler
+A key that occurs twice in the JSON text is kept twice, because AWS reads some of them and refuses others.
 
-The values that meet several fields may not come from different elements of one array. The rule is EventBridge's: each
-value carries the arrays it is in and its position in each, and two values go together unless they are at different
-positions of an array. Values that stand in an array themselves (not in an object in it) carry no position for that
-array. The fields are taken in the order of their paths; a field that must be absent is, if no value of it goes together
-with those chosen so far. https://github.com/aws/event-ruler#json-array-matching
+EventBridge joins the names on the way to a value with dots and crushes arrays: the path ``a.b`` leads to the values in
+``{"a": {"b": 1}}``, ``{"a": [{"b": 1}, {"b": 2}]}`` and ``{"a.b": 1}``. The values that meet several fields may not
+come from different elements of one array: each value carries the arrays that it is in, with its position in each, and
+two values go together unless they are at different positions of an array. Values that stand in an array themselves (not
+in an object in it) carry no position for that array. The fields are taken in the order of their paths; a field that
+must be absent is absent if no value of it goes together with those chosen so far.
+https://github.com/aws/event-ruler#json-array-matching
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+import json
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from enum import Enum
-from typing import Any, NamedTuple
+from math import prod
+from typing import Any, NoReturn, cast
 
-from silversmith.patterns.dialects import Dialect
-from silversmith.patterns.operators import Test, any_of
-from silversmith.patterns.parse import Field, Rule, parse
+from silversmith.patterns.operators import PARSERS, RULES, Dialect, InvalidPattern, Location, Rules, Test, absent, exact
+
+#: The most rules that the use of ``$or`` may multiply out to.
+MOST_RULES = 1000
+
+#: The most fields in one of them.
+MOST_FIELDS = 256
+
+#: The most names that a path may have. AWS has no such limit, but its patterns of 2,048 characters make none so long.
+MOST_NAMES = 100
+
+#: Names that an object inside ``$or`` may not have for a field, used or kept for later by EventBridge.
+_RESERVED = frozenset(
+    {"=", "<", "<=", ">", ">=", "html", "regex", "not-wildcard", "not-equals-ignore-case", "date-after"}
+    | {"date-on-or-after", "date-before", "date-on-or-before", "in-date-range", "ip-address-in-range"}
+    | {"ip-address-not-in-range", *PARSERS}
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """A leaf of the pattern: a value at ``path`` must meet one of ``tests``. ``depth``: how many objects it is in.
+
+    ``path`` joins the names with dots; names that have dots themselves cannot be told from nested ones, also not in
+    AWS.
+    """
+
+    path: str
+    tests: tuple[Test, ...]
+    depth: int = 1
+
+
+#: Fields that must all be met.
+Rule = tuple[Field, ...]
 
 
 class Matcher:
@@ -29,16 +64,12 @@ class Matcher:
     __slots__ = ("_rules", "dialect")
 
     def __init__(self, rules: tuple[Rule, ...], dialect: Dialect) -> None:
-        self._rules = tuple(_compile_rule(rule) for rule in rules)
+        self._rules = tuple(_CompiledRule(rule) for rule in rules)
         self.dialect = dialect
 
     def matches(self, event: Mapping[str, Any]) -> bool:
         """Whether the event, parsed JSON, matches. Never raises: anything but a JSON object does not match."""
-        if isinstance(event, dict):
-            for matches in self._rules:
-                if matches(event):
-                    return True
-        return False
+        return isinstance(event, dict) and any(rule.matches(event) for rule in self._rules)
 
 
 def compile_pattern(
@@ -52,197 +83,224 @@ def compile_pattern(
         InvalidPattern: AWS would refuse the pattern. The text says where, why, and the remedy.
     """
     chosen = Dialect(dialect)
-    return Matcher(parse(pattern, chosen), chosen)
+    rules = RULES[chosen]
+    try:
+        return Matcher(_parse(_read_json(pattern, rules.noun), rules), chosen)
+    except RecursionError:
+        raise InvalidPattern("it is nested too deeply", noun=rules.noun) from None
 
 
-def _compile_rule(rule: Rule) -> Callable[[dict[str, Any]], bool]:
-    """The function that tells whether an event meets all fields of a rule.
-
-    Each field is looked at on its own first, the shortest paths before the others. Only where an array is on the way
-    of several fields are these looked at together.
-    """
-    shared = _shared([field.path for field in rule])
-    alone = sorted(rule, key=lambda field: field.path.count("."))
-    each = tuple(_meets(field, shared[field.path]) for field in alone)
-    together = _consistent([field for field in rule if shared[field.path]])
-    if len(each) == 1:
-        (only,) = each
-        return lambda event: only(event) is True
-
-    def matches(event: dict[str, Any]) -> bool:
-        depends = False
-        for met in each:
-            result = met(event)
-            if not result:
-                if result is False:
-                    return False
-                depends = True
-        return not depends or together(event)
-
-    return matches
+def _parse(root: dict[str, Any], rules: Rules) -> tuple[Rule, ...]:
+    if not root and rules.empty_matches_all:
+        return ((),)
+    if rules.most_keys is not None and len(root) > rules.most_keys:
+        hint = "Put several under one parent, or filter later." if rules.nested else "Filter later."
+        problem = f"Filter policy can not have more than {rules.most_keys} keys: it has {len(root)}"
+        raise InvalidPattern(problem, noun=rules.noun, hint=hint)
+    branches = _branches(root, rules)
+    most = rules.most_value_combinations
+    if most is not None:
+        total = sum(prod(len(leaf.tests) * leaf.depth for leaf in branch.values()) for branch in branches)
+        if total > most:
+            problem = f"Filter policy is too complex: {total} combinations of values, at most {most}"
+            hint = "Each array counts its values, times how deep it is nested; these are multiplied, $or adds them up."
+            raise InvalidPattern(problem, noun=rules.noun, hint=hint)
+    for branch in branches:
+        if len(branch) > MOST_FIELDS:
+            raise InvalidPattern(f"it has {len(branch)} fields, at most {MOST_FIELDS}", noun=rules.noun)
+    return tuple(tuple(branch[path] for path in sorted(branch, key=_order)) for branch in branches)
 
 
-def _shared(paths: list[str]) -> dict[str, int]:
-    """How many names, from the first, each path has in common with any other."""
-    names = [path.split(".") for path in paths]
-    shared = dict.fromkeys(paths, 0)
-    for index, one in enumerate(names):
-        for other in names[:index]:
-            common = next((at for at, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), None)
-            length = min(len(one), len(other)) if common is None else common
-            for path in (".".join(one), ".".join(other)):
-                shared[path] = max(shared[path], length)
-    return shared
+def _branches(root: dict[str, Any], rules: Rules) -> list[dict[str, Field]]:
+    """``$or`` is an operator wherever that gives a valid pattern; if it does not, all of them are names of fields."""
+    try:
+        return _Reader(rules, or_is_operator=True).object(root, Location(rules.noun))
+    except InvalidPattern as error:
+        if "$or" not in _names(root):
+            raise
+        try:
+            return _Reader(rules, or_is_operator=False).object(root, Location(rules.noun))
+        except InvalidPattern:
+            raise error from None
 
 
-#: Whether an event meets a field. None: it depends on other fields, because an array is on the way that they share.
-_Meets = Callable[[dict[str, Any]], bool | None]
+def _names(value: Any) -> set[str]:
+    if isinstance(value, dict):
+        return set(value).union(*(_names(item) for _, item in _items(value)))
+    return set().union(*map(_names, value)) if isinstance(value, list) else set()
 
 
-class _Miss(Enum):
-    """What following a path may give instead of a value."""
-
-    NOWHERE = "there is no value"
-    ARRAY = "there is an array, or a name with dots, on the way"
-    SHARED = "there is an array on the way that other fields share"
+def _order(path: str) -> bytes:
+    """EventBridge takes the fields in this order, which matters to ``exists: false`` in arrays: by UTF-16 code unit."""
+    return path.encode("utf-16-be", "surrogatepass")
 
 
-_NOWHERE, _ARRAY, _SHARED = _Miss  # to look up a member of an enumeration takes longer than all the rest
+@dataclass(frozen=True)
+class _Reader:
+    rules: Rules
+    or_is_operator: bool
+
+    def object(
+        self,
+        value: dict[str, Any],
+        where: Location,
+        branches: list[dict[str, Field]] | None = None,
+        path: tuple[str, ...] = (),
+        *,
+        in_or: bool = False,
+    ) -> list[dict[str, Field]]:
+        """The branches, each with the fields of this object added: the last one wins where a path occurs twice."""
+        branches = [{}] if branches is None else branches
+        if not value:
+            raise where.refuse(
+                "Empty objects are not allowed", "Leave the key out: what is not named matches anything."
+            )
+        if path and not self.rules.nested:
+            problem = "Filter policy scope MessageAttributes does not support nested filter policy"
+            raise where.refuse(problem, 'Give the subscription the FilterPolicyScope "MessageBody".')
+        for name, item in _items(value):
+            place = where.key(name)
+            if name == "$or" and self.or_is_operator:
+                branches = self._or(item, place, branches, path)
+            elif in_or and name in _RESERVED:
+                raise place.refuse(f"{name} is a reserved field name which cannot be used inside $or")
+            elif isinstance(item, dict):
+                branches = self.object(item, place, branches, (*path, name), in_or=in_or)
+            elif isinstance(item, list):
+                leaf = self._leaf(item, place, (*path, name))
+                for branch in branches:
+                    branch[leaf.path] = leaf
+            else:
+                hint = f'Write the values to match in an array: "{name}": [{json.dumps(item, ensure_ascii=False)}].'
+                raise place.refuse(f'"{name}" must be an object or an array', hint)
+        return branches
+
+    def _or(
+        self, value: Any, where: Location, branches: list[dict[str, Field]], path: tuple[str, ...]
+    ) -> list[dict[str, Field]]:
+        hint = 'Write {"$or": [{"a": [1]}, {"b": [2]}]}.'
+        if not isinstance(value, list):
+            raise where.refuse("$or must be an array", hint)
+        if len(value) < 2:
+            raise where.refuse("There must be at least 2 objects in $or", hint)
+        together: list[dict[str, Field]] = []
+        for index, item in enumerate(value):
+            if not isinstance(item, dict):
+                raise where.item(index).refuse("Only JSON objects are allowed in the array of $or", hint)
+            copies = [dict(branch) for branch in branches]
+            together += self.object(item, where.item(index), copies, path, in_or=True)
+            if len(together) > MOST_RULES:
+                problem = f"The use of $or results in over {MOST_RULES} rule combinations"
+                raise where.refuse(problem, "Alternatives are multiplied: use several rules instead.")
+        return together
+
+    def _leaf(self, values: list[Any], where: Location, path: tuple[str, ...]) -> Field:
+        if not values:
+            raise where.refuse("Empty arrays are not allowed", 'Write the values to match: ["a", "b"].')
+        joined = ".".join(path)
+        if joined.count(".") >= MOST_NAMES:
+            raise InvalidPattern(
+                f"it is nested too deeply: over {MOST_NAMES} names", noun=where.noun, at=joined[:40] + "…"
+            )
+        return Field(joined, tuple(self._test(value, where.item(at)) for at, value in enumerate(values)), len(path))
+
+    def _test(self, value: Any, where: Location) -> Test:
+        if isinstance(value, list):
+            problem = "Match value must be String, number, true, false, or null"
+            raise where.refuse(
+                problem, "An array in an event is matched by its elements: write them without a second [."
+            )
+        if not isinstance(value, dict):
+            return exact(value)
+        if not value:
+            raise where.refuse("Match expression name not found", 'Write one operator: {"prefix": "a"}.')
+        if len(value) > 1 or _repeats(value):
+            hint = "Each operator stands in an object of its own; the objects of an array are alternatives."
+            raise where.refuse(f"Only one key allowed in match expression: {', '.join(value)}", hint)
+        ((operator, operand),) = value.items()
+        if operator not in self.rules.operators:
+            known = ", ".join(sorted(self.rules.operators - {"exactly"}))
+            raise where.refuse(f"Unrecognized match type {operator}", f"The operators are {known}.")
+        return PARSERS[operator](operand, where, self.rules)
 
 
-class _Step(NamedTuple):
-    """One name of a path. ``longer`` are the names that reach further in one step, ``shared``: with other fields."""
+class _Repeated(dict[str, Any]):
+    """A JSON object in which a key occurs more than once. As a dict the last one wins, ``pairs`` has them all."""
 
-    name: str
-    longer: tuple[str, ...]
-    shared: bool
-    last: bool
+    pairs: list[tuple[str, Any]]
 
 
-class _Path:
-    """A path, ready to be followed. ``shared`` is how many of its names it has in common with another field's."""
-
-    __slots__ = ("_joined", "reach", "steps")
-
-    def __init__(self, text: str, shared: int = 0) -> None:
-        names = text.split(".")
-        ends = range(1, len(names) + 1)
-        #: from each depth: the names to look for, and the depth each leads to
-        self.reach = tuple(
-            tuple((".".join(names[start:end]), end) for end in ends if end > start) for start in range(len(names))
-        )
-        self.steps = tuple(
-            _Step(name, tuple(joined for joined, _ in self.reach[start][1:]), start < shared, start + 1 == len(names))
-            for start, name in enumerate(names)
-        )
-        self._joined = _SHARED if shared else _ARRAY
-
-    def straight(self, event: dict[str, Any]) -> Any:
-        """The value at the path if only objects are on the way, as nearly always; else a :class:`_Miss`."""
-        node: Any = event
-        for name, longer, shared, last in self.steps:
-            for joined in longer:
-                if joined in node:
-                    return self._joined
-            node = node.get(name, _NOWHERE)
-            if node.__class__ is not dict:
-                if isinstance(node, list):
-                    return _SHARED if shared else _ARRAY
-                if not isinstance(node, dict):
-                    return node if last else _NOWHERE
-        return _NOWHERE  # an object is no value
-
-    def values(self, event: dict[str, Any]) -> Iterable[Any]:
-        """The values at the path: strings, numbers, booleans and nulls, in arrays too."""
-        value = self.straight(event)
-        if value.__class__ is not _Miss:
-            return (value,)
-        return () if value is _NOWHERE else self._walk(event)
-
-    def _walk(self, event: dict[str, Any]) -> Iterator[Any]:
-        pending: list[tuple[Any, int]] = [(event, 0)]
-        last = len(self.reach)
-        while pending:
-            node, depth = pending.pop()
-            if isinstance(node, list):
-                if depth == last:
-                    yield from _leaves(node)
-                else:
-                    pending.extend((item, depth) for item in node)
-            elif not isinstance(node, dict):
-                if depth == last:
-                    yield node
-            elif depth < last:
-                pending.extend((node[name], end) for name, end in self.reach[depth] if name in node)
+def _repeats(value: Any) -> bool:
+    return isinstance(value, _Repeated) or (isinstance(value, dict) and any(map(_repeats, value.values())))
 
 
-def _leaves(array: list[Any]) -> Iterator[Any]:
-    """The values in an array and in the arrays in it, objects left out."""
-    pending = [array]
-    for values in pending:
-        for value in values:
-            if isinstance(value, list):
-                pending.append(value)
-            elif not isinstance(value, dict):
-                yield value
+def _items(value: dict[str, Any]) -> Iterable[tuple[str, Any]]:
+    return value.pairs if isinstance(value, _Repeated) else value.items()
 
 
-def _meets(field: Field, shared: int) -> _Meets:
-    """The function that tells whether an event meets the field; ``shared`` as in :class:`_Path`."""
-    test, absent = any_of(field.conditions), any(condition.absent for condition in field.conditions)
-    path = _Path(field.path, shared)
-
-    def anywhere(event: dict[str, Any]) -> bool:
-        none = True
-        for value in path.values(event):
-            if test(value):
-                return True
-            none = False
-        return absent and none
-
-    def met(event: dict[str, Any]) -> bool | None:
-        value = path.straight(event)
-        if value.__class__ is not _Miss:
-            return test(value)
-        if value is _NOWHERE:
-            return absent
-        return None if value is _SHARED else anywhere(event)
-
-    return _of_top_level(field.path, test, met) if len(path.steps) == 1 else met
+def _read_json(pattern: str | bytes | Mapping[str, Any], noun: str) -> dict[str, Any]:
+    """The pattern's JSON object. Raises InvalidPattern for text that is not JSON and values that JSON does not have."""
+    value: Any = pattern
+    if isinstance(pattern, str | bytes | bytearray):
+        value = _decoded(pattern, noun)
+    if not isinstance(value, Mapping):
+        raise InvalidPattern("Filter is not an object", noun=noun, hint='Write an object: {"source": ["aws.s3"]}.')
+    return cast("dict[str, Any]", _json_copy(value, Location(noun)) if value is pattern else value)
 
 
-def _of_top_level(name: str, test: Test, otherwise: _Meets) -> _Meets:
-    """The commonest case, and the shortest way to it: a string in the event itself."""
+def _decoded(text: str | bytes | bytearray, noun: str) -> Any:
+    try:
+        decoded = text if isinstance(text, str) else text.decode()
+        return json.loads(decoded, object_pairs_hook=_pairs, parse_constant=_refuse_constant)
+    except UnicodeDecodeError as error:
+        raise InvalidPattern(f"it is not UTF-8 text: byte {error.start + 1} cannot be read", noun=noun) from None
+    except json.JSONDecodeError as error:
+        problem = f"it is not JSON: {error.msg} at line {error.lineno}, column {error.colno}"
+        raise InvalidPattern(problem, noun=noun) from None
+    except ValueError as error:  # NaN, Infinity, and integers of thousands of digits
+        raise InvalidPattern(f"it is not JSON: {error}", noun=noun) from None
 
-    def met(event: dict[str, Any]) -> bool | None:
-        value = event.get(name)
-        return test(value) if value.__class__ is str else otherwise(event)
 
-    return met
+def _pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    value = dict(pairs)
+    if len(value) == len(pairs):
+        return value
+    repeated = _Repeated(value)
+    repeated.pairs = pairs
+    return repeated
 
 
-#: The arrays a value is in, from the outermost: the number of the array, and the position of the element.
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no JSON number")
+
+
+def _json_copy(value: Any, where: Location) -> Any:
+    """A copy in which everything is JSON: a dict of the caller may hold anything."""
+    if isinstance(value, Mapping):
+        for name in value:
+            if not isinstance(name, str):
+                raise where.refuse(f"the key {name!r} is not a string")
+        return {name: _json_copy(item, where.key(name)) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_json_copy(item, where.item(index)) for index, item in enumerate(value)]
+    if value is None or isinstance(value, str | bool | int) or (isinstance(value, float) and math.isfinite(value)):
+        return value
+    raise where.refuse(f"{value!r} is no JSON value", "Write strings, numbers, true, false, null, arrays or objects.")
+
+
+#: The arrays that a value is in, from the outermost: the number of the array, and the position of the element.
 _Place = tuple[tuple[int, int], ...]
 
-#: _FieldPlaces by array, then by position, so that a choice leads straight to those that agree with it.
-#: ``_HERE`` marks where a place ends.
+#: Places by array, then by position, so that a choice leads straight to those that agree with it. ``_HERE`` marks where
+#: a place ends.
 _Tree = dict[int, "Mapping[int, _Tree]"]
 
 _HERE = -1
 
 
 @dataclass(slots=True)
-class _FieldPlaces:
-    """The places of the values of one field: of those that meet it, of all, and the arrays in any of them."""
-
-    hits: _Tree = field(default_factory=dict)
-    present: _Tree = field(default_factory=dict)
-    arrays: set[int] = field(default_factory=set)
-
-
-@dataclass(slots=True)
 class _Node:
-    """A prefix of some paths. ``reach`` leads to all longer ones, with the name to look up in an object.
+    """A prefix of some paths. ``reach`` leads to all longer prefixes, with the name to look up in an object.
 
     ``number`` is that of the field whose path ends here.
     """
@@ -251,19 +309,55 @@ class _Node:
     number: int | None = None
 
 
-def _consistent(fields: Sequence[Field]) -> Callable[[dict[str, Any]], bool]:
-    """The function that tells whether values of an event meet all fields together. The fields are in order."""
-    root = _nodes([one.path for one in fields])
-    tests = [any_of(one.conditions) for one in fields]
-    absent = [any(condition.absent for condition in one.conditions) for one in fields]
+@dataclass(slots=True)
+class _Values:
+    """Where an event has values of one field: those that meet it, and if it may be absent, all."""
 
-    def together(event: dict[str, Any]) -> bool:
-        places = _collect(event, root, tests, absent)
-        if any(not one.hits and not may_be_absent for one, may_be_absent in zip(places, absent, strict=True)):
-            return False
-        return _choose(places, absent)
+    hits: list[_Place] = field(default_factory=list)
+    present: list[_Place] = field(default_factory=list)
 
-    return together
+
+class _CompiledRule:
+    """The fields of a rule, ready to be looked up in one walk over an event."""
+
+    __slots__ = ("_may_be_absent", "_root", "_tests")
+
+    def __init__(self, rule: Rule) -> None:
+        self._root = _nodes([leaf.path for leaf in rule])
+        self._tests = [leaf.tests for leaf in rule]
+        self._may_be_absent = [absent in leaf.tests for leaf in rule]
+
+    def matches(self, event: dict[str, Any]) -> bool:
+        values, has_arrays = self._collect(event)
+        for number, value in enumerate(values):
+            if not value.hits and (not self._may_be_absent[number] or (value.present and not has_arrays)):
+                return False
+        return not has_arrays or _choose(values, self._may_be_absent)
+
+    def _collect(self, event: dict[str, Any]) -> tuple[list[_Values], bool]:
+        """All values of all fields, and whether an array is on the way. A counter is enough to tell arrays apart."""
+        values = [_Values() for _ in self._tests]
+        pending: list[tuple[Any, _Node, _Place]] = [(event, self._root, ())]
+        arrays = 0
+        while pending:
+            value, node, place = pending.pop()
+            if isinstance(value, dict):
+                for name, longer in node.reach:
+                    if name in value:
+                        pending.append((value[name], longer, place))
+            elif isinstance(value, list):
+                for position, item in enumerate(value):
+                    inside = isinstance(item, dict | list)
+                    pending.append((item, node, (*place, (arrays, position)) if inside else place))
+                arrays += 1
+            elif node.number is not None:
+                for test in self._tests[node.number]:
+                    if test(value):
+                        values[node.number].hits.append(place)
+                        break
+                if self._may_be_absent[node.number]:
+                    values[node.number].present.append(place)
+        return values, arrays > 0
 
 
 def _nodes(paths: Sequence[str]) -> _Node:
@@ -279,58 +373,38 @@ def _nodes(paths: Sequence[str]) -> _Node:
     return nodes[()]
 
 
-def _collect(event: dict[str, Any], root: _Node, tests: Sequence[Test], absent: Sequence[bool]) -> list[_FieldPlaces]:
-    """All values of all fields in one walk. An array is met only once, so a counter is enough to tell arrays apart."""
-    places = [_FieldPlaces() for _ in tests]
-    pending: list[tuple[Any, _Node, _Place]] = [(event, root, ())]
-    arrays = 0
-    while pending:
-        value, node, place = pending.pop()
-        if isinstance(value, dict):
-            pending.extend((value[name], longer, place) for name, longer in node.reach if name in value)
-        elif isinstance(value, list):
-            for position, item in enumerate(value):
-                inside = isinstance(item, dict | list)
-                pending.append((item, node, (*place, (arrays, position)) if inside else place))
-            arrays += 1
-        elif node.number is not None:
-            one = places[node.number]
-            if tests[node.number](value):
-                _add(one.hits, place)
-                one.arrays.update(array for array, _ in place)
-            if absent[node.number]:
-                _add(one.present, place)
-                one.arrays.update(array for array, _ in place)
-    return places
+def _tree(places: Iterable[_Place]) -> _Tree:
+    root: _Tree = {}
+    for place in places:
+        node = root
+        for array, position in place:
+            node = node.setdefault(array, {}).setdefault(position, {})  # type: ignore[attr-defined]
+        node[_HERE] = {}
+    return root
 
 
-def _add(tree: _Tree, place: _Place) -> None:
-    for array, position in place:
-        tree = tree.setdefault(array, {}).setdefault(position, {})  # type: ignore[attr-defined]
-    tree[_HERE] = {}
-
-
-def _choose(places: Sequence[_FieldPlaces], absent: Sequence[bool]) -> bool:
-    """Whether a value can be chosen for each field.
+def _choose(values: Sequence[_Values], may_be_absent: Sequence[bool]) -> bool:
+    """Whether a value can be chosen for each field so that all go together.
 
     A choice is remembered only as far as a later field can disagree with it, so arrays side by side do not multiply.
     """
+    trees = [(_tree(value.hits), _tree(value.present)) for value in values]
     later: list[set[int]] = [set()]
-    for one in reversed(places[1:]):
-        later.append(later[-1] | one.arrays)
+    for value in reversed(values[1:]):
+        later.append(later[-1] | {array for place in (*value.hits, *value.present) for array, _ in place})
     later.reverse()
     pending: list[tuple[int, dict[int, int]]] = [(0, {})]
     seen: set[tuple[int, frozenset[tuple[int, int]]]] = set()
     while pending:
         index, chosen = pending.pop()
-        if index == len(places):
+        if index == len(values):
             return True
-        one = places[index]
-        choices = list(_agreeing(one.hits, chosen))
-        if absent[index] and next(_agreeing(one.present, chosen), None) is None:
+        hits, present = trees[index]
+        choices = list(_agreeing(hits, chosen))
+        if may_be_absent[index] and next(_agreeing(present, chosen), None) is None:
             choices.append(())
-        for more in choices:
-            both = {array: at for array, at in (*chosen.items(), *more) if array in later[index]}
+        for choice in choices:
+            both = {array: at for array, at in (*chosen.items(), *choice) if array in later[index]}
             key = (index + 1, frozenset(both.items()))
             if key not in seen:
                 seen.add(key)

@@ -1,164 +1,151 @@
-r"""The operators of patterns: each makes a condition of its operand, or refuses it as AWS does.
+r"""The operators of the pattern language, and which of them each AWS service takes.
 
 How values compare:
 
-* Numbers match by value (300, 300.0 and 3.0e2 are one); true is not 1. AWS compares numbers between -5e9 and 5e9 only.
-* A string that is an IP address matches every spelling of it.
-* In any case means each character of the pattern in its lower and in its upper case, and nothing else: "ß" matches "ß"
-  and "SS" but not "ss", and no look-alike such as the Kelvin sign matches "k".
-* In a wildcard ``*`` is any run of characters, none too; ``\*`` and ``\\`` are the characters themselves.
-* ``anything-but`` matches any value, null too, except those named. A field without a value does not match.
+* Numbers match by value (300, 300.0 and 3.0e2 are equal); true is not 1. AWS compares only numbers from -5e9 to 5e9.
+* A string that is an IP address matches every spelling of that address.
+* Ignoring case, a character of the pattern matches its lower and its upper case, and nothing else: "ß" matches "ß" and
+  "SS" but not "ss", and no look-alike such as the Kelvin sign matches "k".
+* In a wildcard ``*`` is any run of characters, also an empty one; ``\*`` and ``\\`` are the characters themselves.
+* ``anything-but`` matches every value, null too, except the named ones. A field without a value does not match.
 * ``exists`` asks whether a field has a value, null too. Objects are no values.
 
 https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-create-pattern-operators.html
+https://docs.aws.amazon.com/sns/latest/dg/sns-subscription-filter-policies.html
+https://docs.aws.amazon.com/lambda/latest/dg/invocation-eventfiltering.html
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from enum import StrEnum
 from ipaddress import IPv4Address, IPv6Address, ip_network
 from typing import Any
 
-from silversmith.patterns.dialects import Location, Rules
+from silversmith.errors import SilversmithError
 
 #: Whether a leaf value of an event (a string, number, boolean or null; never an object or an array) matches.
 Test = Callable[[Any], bool]
 
 
+class InvalidPattern(SilversmithError, ValueError):
+    """A pattern that AWS would refuse: ``problem`` says why, ``at`` where in the pattern, ``hint`` the remedy."""
+
+    def __init__(self, problem: str, *, noun: str = "event pattern", at: str = "", hint: str = "") -> None:
+        place = f", at {at}" if at else ""
+        super().__init__(f"The {noun} is not valid{place}: {problem}." + (f" {hint}" if hint else ""))
+        self.problem = problem
+        self.at = at
+        self.hint = hint
+
+
 @dataclass(frozen=True, slots=True)
-class Alternative:
-    """One alternative. ``absent``: it is met where there is no value; then ``test`` never is.
+class Location:
+    """A place in a pattern. ``noun`` is the service's word for the pattern: event pattern, filter policy."""
 
-    ``literal`` is the string or number that an exact match is for.
-    """
+    noun: str
+    at: str = ""
 
-    test: Test
-    literal: str | int | float | None = None
-    absent: bool = False
+    def key(self, name: str) -> Location:
+        """The location of one key of the object here."""
+        return Location(self.noun, f"{self.at}.{name}" if self.at else name)
 
+    def item(self, index: int) -> Location:
+        """The location of one item of the array here; items count from 0."""
+        return Location(self.noun, f"{self.at}[{index}]")
 
-def any_of(conditions: Iterable[Alternative]) -> Test:
-    """One test for all alternatives: strings and numbers are looked up, the rest is tried in turn."""
-    strings: set[str] = set()
-    numbers: set[int | float] = set()
-    tests: list[Test] = []
-    for condition in conditions:
-        if isinstance(condition.literal, str):
-            strings.add(condition.literal)
-        elif condition.literal is not None:
-            numbers.add(condition.literal)
-        elif not condition.absent:
-            tests.append(condition.test)
-    if numbers:
-        tests.insert(0, _one_of_numbers(frozenset(numbers)))
-    if strings:
-        tests.insert(0, _one_of_strings(frozenset(strings)))
-    if not tests:
-        return _never
-    return tests[0] if len(tests) == 1 else _first_of(tuple(tests))
+    def refuse(self, problem: str, hint: str = "") -> InvalidPattern:
+        """The error to raise for this location."""
+        return InvalidPattern(problem, noun=self.noun, at=self.at, hint=hint)
 
 
-def _one_of_strings(strings: frozenset[str]) -> Test:
-    if len(strings) == 1:
-        (only,) = strings
-        return lambda value: bool(value == only)
-    return lambda value: isinstance(value, str) and value in strings
+class Dialect(StrEnum):
+    """The service that uses a pattern. The two of SNS have the names that ``FilterPolicyScope`` has."""
+
+    EVENTBRIDGE = "EventBridge"  #: the pattern of an EventBridge rule
+    SNS_MESSAGE_BODY = "MessageBody"  #: a filter policy of an SNS subscription, over the JSON object in the message
+    SNS_MESSAGE_ATTRIBUTES = "MessageAttributes"  #: a filter policy of an SNS subscription, over message attributes
+    LAMBDA = "Lambda"  #: a pattern in the FilterCriteria of a Lambda event source mapping
 
 
-def _one_of_numbers(numbers: frozenset[int | float]) -> Test:
-    return lambda value: (type(value) is int or type(value) is float) and value in numbers
+_COMMON = frozenset({"anything-but", "cidr", "equals-ignore-case", "exists", "numeric", "prefix", "suffix"})
 
 
-def _first_of(tests: tuple[Test, ...]) -> Test:
-    def test(value: Any) -> bool:
-        for alternative in tests:  # noqa: SIM110 - any() with a generator costs twice as much here
-            if alternative(value):
-                return True
-        return False
+@dataclass(frozen=True)
+class Rules:
+    """What one dialect allows. ``number_limit`` is the largest absolute number in a comparison."""
 
-    return test
+    noun: str = "event pattern"
+    operators: frozenset[str] = _COMMON
+    anything_but: frozenset[str] = frozenset()
+    ignore_case_affixes: bool = True
+    number_limit: float = 5e9
+    nested: bool = True
+    empty_matches_all: bool = False
+    most_keys: int | None = None
+    most_value_combinations: int | None = None
 
 
-def exact(value: str | int | float | bool | None) -> Alternative:
-    """The condition for one value that the pattern states itself."""
+_SNS_BODY = Rules(
+    noun="filter policy",
+    anything_but=frozenset({"prefix"}),
+    ignore_case_affixes=False,
+    number_limit=1e9,
+    empty_matches_all=True,
+    most_keys=5,
+    most_value_combinations=150,
+)
+
+RULES: Mapping[Dialect, Rules] = {
+    Dialect.EVENTBRIDGE: Rules(
+        operators=_COMMON | {"exactly", "wildcard"},
+        anything_but=frozenset({"prefix", "suffix", "wildcard", "equals-ignore-case"}),
+    ),
+    Dialect.SNS_MESSAGE_BODY: _SNS_BODY,
+    Dialect.SNS_MESSAGE_ATTRIBUTES: replace(_SNS_BODY, nested=False),
+    Dialect.LAMBDA: Rules(noun="filter pattern", operators=_COMMON | {"exactly"}),
+}
+
+
+def exact(value: str | int | float | bool | None) -> Test:
+    """The test for one value that the pattern states itself."""
     if value is None or isinstance(value, bool):
-        return Alternative(lambda leaf: leaf is value)
+        return lambda leaf: leaf is value
     if isinstance(value, str):
-        if address(value) is not None:
-            return Alternative(_same_address(value))
-        return Alternative(lambda leaf: bool(leaf == value), literal=value)
-    number = value
-    return Alternative(lambda leaf: type(leaf) in {int, float} and leaf == number, literal=number)
+        expected = address(value)
+        if expected is None:
+            return lambda leaf: bool(leaf == value)
+        return lambda leaf: isinstance(leaf, str) and (leaf == value or address(leaf) == expected)
+    return lambda leaf: _is_number(leaf) and leaf == value
 
 
-def _exactly(operand: Any, where: Location, _rules: Rules) -> Alternative:
-    """``{"exactly": "text"}``."""
+def _is_number(value: Any) -> bool:
+    return type(value) is int or type(value) is float
+
+
+def _exactly(operand: Any, where: Location, _rules: Rules) -> Test:
     if not isinstance(operand, str):
         raise where.refuse("exact match pattern must be a string", 'Write other values without "exactly".')
     return exact(operand)
 
 
-def _same_address(text: str) -> Test:
-    expected = address(text)
-    return lambda leaf: isinstance(leaf, str) and (leaf == text or address(leaf) == expected)
-
-
-def _exists(operand: Any, where: Location, _rules: Rules) -> Alternative:
-    """``{"exists": true}`` and ``{"exists": false}``."""
-    if not isinstance(operand, bool):
-        hint = 'Write {"exists": true} or {"exists": false}, without quotation marks around the value.'
-        raise where.refuse("exists match pattern must be either true or false", hint)
-    return Alternative(_always) if operand else Alternative(_never, absent=True)
-
-
-def _always(_leaf: Any) -> bool:
-    return True
-
-
-def _never(_leaf: Any) -> bool:
+def absent(_leaf: Any) -> bool:
+    """The test of ``{"exists": false}``: no value meets it, a field without a value does."""
     return False
 
 
-def _equals_ignore_case(operand: Any, where: Location, _rules: Rules) -> Alternative:
-    """``{"equals-ignore-case": "text"}``."""
-    if not isinstance(operand, str):
-        hint = 'Write one object for each: [{"equals-ignore-case": "a"}, {"equals-ignore-case": "b"}].'
-        raise where.refuse("equals-ignore-case match pattern must be a string", hint)
-    return Alternative(_equals_in_any_case(operand))
+def _exists(operand: Any, where: Location, _rules: Rules) -> Test:
+    if not isinstance(operand, bool):
+        hint = 'Write {"exists": true} or {"exists": false}, without quotation marks around the value.'
+        raise where.refuse("exists match pattern must be either true or false", hint)
+    return (lambda _leaf: True) if operand else absent
 
 
-def _equals_in_any_case(text: str) -> Test:
-    """Whether a value is the text in any case."""
-    if text.isascii():
-        lower = text.lower()
-        return lambda leaf: isinstance(leaf, str) and leaf.isascii() and leaf.lower() == lower
+def _equals_ignore_case(text: str) -> Test:
     whole = _either_case(text)
     return lambda leaf: isinstance(leaf, str) and whole.fullmatch(leaf) is not None
-
-
-def _begins_in_any_case(text: str) -> Test:
-    """Whether a value begins with the text in any case."""
-    if text.isascii():
-        lower, length = text.lower(), len(text)
-        return lambda leaf: isinstance(leaf, str) and (start := leaf[:length]).isascii() and start.lower() == lower
-    start = _either_case(text)
-    return lambda leaf: isinstance(leaf, str) and start.match(leaf) is not None
-
-
-def _ends_in_any_case(text: str) -> Test:
-    """Whether a value ends with the text in any case."""
-    if text.isascii():
-        lower, length = text.lower(), len(text)
-        return lambda leaf: (
-            isinstance(leaf, str)
-            and len(leaf) >= length
-            and (end := leaf[len(leaf) - length :]).isascii()
-            and end.lower() == lower
-        )
-    end = _either_case(text, backwards=True)  # matched against the value read backwards, so that it stays linear
-    return lambda leaf: isinstance(leaf, str) and end.match(leaf[::-1]) is not None
 
 
 def _either_case(text: str, *, backwards: bool = False) -> re.Pattern[str]:
@@ -169,55 +156,65 @@ def _either_case(text: str, *, backwards: bool = False) -> re.Pattern[str]:
     return re.compile("".join(f"(?:{part})" for part in parts), re.DOTALL)
 
 
-def _prefix(operand: Any, where: Location, rules: Rules) -> Alternative:
-    """``{"prefix": "text"}``, ``{"prefix": {"equals-ignore-case": "text"}}``. An empty text matches every string."""
-    folded = _text_in_any_case("prefix", operand, where, rules)
-    if folded is not None:
-        return Alternative(_begins_in_any_case(folded))
-    return Alternative(_begins(operand))
-
-
 def _begins(text: str) -> Test:
-    """Whether a value is a string that begins with the text."""
     return lambda leaf: isinstance(leaf, str) and leaf.startswith(text)
 
 
-def _text_in_any_case(operator: str, operand: Any, where: Location, rules: Rules) -> str | None:
-    """The text in ``{"equals-ignore-case": text}``, None where the operand is a string of its own. Else raises."""
-    if isinstance(operand, str):
-        return None
-    inner = where.key(operator)
-    if not isinstance(operand, dict) or not rules.ignore_case_affixes:
-        hint = f'Write one object for each text: [{{"{operator}": "a"}}, {{"{operator}": "b"}}].'
-        raise where.refuse(f"{operator} match pattern must be a string", hint)
-    if set(operand) != {"equals-ignore-case"}:
-        names = ", ".join(operand) or "an empty object"
-        problem = "Only one key allowed in match expression" if len(operand) > 1 else f"Unsupported {operator} pattern"
-        raise inner.refuse(f"{problem}: {names}", f'Write {{"{operator}": {{"equals-ignore-case": "text"}}}}.')
-    text = operand["equals-ignore-case"]
-    if not isinstance(text, str):
-        raise inner.refuse("equals-ignore-case match pattern must be a string")
-    return text
-
-
-def _suffix(operand: Any, where: Location, rules: Rules) -> Alternative:
-    """``{"suffix": "text"}``, ``{"suffix": {"equals-ignore-case": "text"}}``. An empty text matches every string."""
-    folded = _text_in_any_case("suffix", operand, where, rules)
-    if folded is not None:
-        return Alternative(_ends_in_any_case(folded))
-    return Alternative(_ends(operand))
+def _begins_ignore_case(text: str) -> Test:
+    start = _either_case(text)
+    return lambda leaf: isinstance(leaf, str) and start.match(leaf) is not None
 
 
 def _ends(text: str) -> Test:
-    """Whether a value is a string that ends with the text."""
     return lambda leaf: isinstance(leaf, str) and leaf.endswith(text)
+
+
+def _ends_ignore_case(text: str) -> Test:
+    end = _either_case(text, backwards=True)  # matched against the value read backwards, so that it stays linear
+    return lambda leaf: isinstance(leaf, str) and end.match(leaf[::-1]) is not None
+
+
+def _text(operator: str, test: Callable[[str], Test]) -> Parser:
+    """The parser of an operator whose operand is one text."""
+
+    def parser(operand: Any, where: Location, _rules: Rules) -> Test:
+        if not isinstance(operand, str):
+            hint = f'Write one object for each: [{{"{operator}": "a"}}, {{"{operator}": "b"}}].'
+            raise where.refuse(f"{operator} match pattern must be a string", hint)
+        return test(operand)
+
+    return parser
+
+
+def _affix(operator: str, test: Callable[[str], Test], ignoring_case: Callable[[str], Test]) -> Parser:
+    """The parser of ``prefix`` and ``suffix``: the operand is a text, or ``{"equals-ignore-case": text}``."""
+
+    def parser(operand: Any, where: Location, rules: Rules) -> Test:
+        if isinstance(operand, str):
+            return test(operand)
+        inner = where.key(operator)
+        if not isinstance(operand, dict) or not rules.ignore_case_affixes:
+            hint = f'Write one object for each text: [{{"{operator}": "a"}}, {{"{operator}": "b"}}].'
+            raise where.refuse(f"{operator} match pattern must be a string", hint)
+        if set(operand) != {"equals-ignore-case"}:
+            names = ", ".join(operand) or "an empty object"
+            problem = (
+                "Only one key allowed in match expression" if len(operand) > 1 else f"Unsupported {operator} pattern"
+            )
+            raise inner.refuse(f"{problem}: {names}", f'Write {{"{operator}": {{"equals-ignore-case": "text"}}}}.')
+        text = operand["equals-ignore-case"]
+        if not isinstance(text, str):
+            raise inner.refuse("equals-ignore-case match pattern must be a string")
+        return ignoring_case(text)
+
+    return parser
 
 
 _LIMIT = 5e9
 _HOW_NUMERIC = 'Write ["=", 5], ["<", 5], [">", 0] or a range, lower bound first: [">", 0, "<=", 5].'
 
 
-def _numeric(operand: Any, where: Location, rules: Rules) -> Alternative:
+def _numeric(operand: Any, where: Location, rules: Rules) -> Test:
     """``{"numeric": [">", 0, "<=", 5]}``: equal to a number, or within a range. Empty ranges are refused, as AWS does.
 
     https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-create-pattern-operators.html#filtering-numeric-matching
@@ -230,31 +227,39 @@ def _numeric(operand: Any, where: Location, rules: Rules) -> Alternative:
     if operator not in {"=", "<", "<=", ">", ">="}:
         raise where.refuse(f"Unrecognized numeric range operator: {operator}", _HOW_NUMERIC)
     number = _bound("equals" if operator == "=" else operator, rest[:1], where, rules)
-    if len(rest) == 1:
-        return _one_bound(operator, number, where)
+    if len(rest) > 1:
+        return _range(operator, number, rest[1:], where, rules)
+    if (operator, number) in {(">", _LIMIT), ("<", -_LIMIT)}:
+        raise where.refuse("Bottom must be less than top", f"AWS compares no number that is {operator} {number}.")
+    low = -_LIMIT if operator in {"<", "<="} else number
+    high = _LIMIT if operator in {">", ">="} else number
+    return _between(low, operator != ">", high, operator != "<")
+
+
+def _range(operator: str, low: float, rest: list[Any], where: Location, rules: Rules) -> Test:
+    """The second half of a range: ``"<=", 5`` after ``">", 0``."""
     if operator not in {">", ">="}:
         raise where.refuse("Too many elements in numeric expression", _HOW_NUMERIC)
-    second, *top = rest[1:]
+    second, *top = rest
     if second not in ("<", "<="):  # not a set: it may be anything, also a list
         kind = "Bad numeric range operator" if isinstance(second, str) else "Bad value in numeric range"
         raise where.refuse(f"{kind}: {second}", _HOW_NUMERIC)
-    above = _bound(second, top[:1], where, rules)
+    high = _bound(second, top[:1], where, rules)
     if len(top) > 1:
         raise where.refuse("Too many terms in numeric range expression", _HOW_NUMERIC)
-    if number >= above:
-        raise where.refuse("Bottom must be less than top", f"No number is {operator} {number} and {second} {above}.")
-    return Alternative(_between(number, operator == ">=", above, second == "<="))
+    if low >= high:
+        raise where.refuse("Bottom must be less than top", f"No number is {operator} {low} and {second} {high}.")
+    return _between(low, operator == ">=", high, second == "<=")
 
 
 def _bound(operator: str, values: list[Any], where: Location, rules: Rules) -> int | float:
-    """The number that follows an operator, refused if there is none or AWS does not compare with such."""
-    if not values or isinstance(values[0], bool) or not isinstance(values[0], int | float):
+    """The number that follows an operator, refused if there is none or AWS does not compare with it."""
+    if not values or not _is_number(values[0]):
         raise where.refuse(f"Value of {operator} must be numeric", _HOW_NUMERIC)
-    return _in_limits(values[0], where, rules)
+    return _within_limit(values[0], where, rules)
 
 
-def _in_limits(number: int | float, where: Location, rules: Rules) -> int | float:
-    """The number itself, refused if the dialect does not compare with such."""
+def _within_limit(number: int | float, where: Location, rules: Rules) -> int | float:
     if not -rules.number_limit <= number <= rules.number_limit:
         limit = int(rules.number_limit)
         raise where.refuse(
@@ -264,36 +269,14 @@ def _in_limits(number: int | float, where: Location, rules: Rules) -> int | floa
     return number
 
 
-def _one_bound(operator: str, number: int | float, where: Location) -> Alternative:
-    if operator == "=":
-        return Alternative(_between(number, True, number, True))
-    if (operator, number) in {(">", _LIMIT), ("<", -_LIMIT)}:
-        raise where.refuse("Bottom must be less than top", f"AWS compares no number that is {operator} {number}.")
-    if operator in {">", ">="}:
-        return Alternative(_between(number, operator == ">=", _LIMIT, True))
-    return Alternative(_between(-_LIMIT, True, number, operator == "<="))
-
-
 def _between(low: float, with_low: bool, high: float, with_high: bool) -> Test:
-    if with_low and with_high:
-        return lambda leaf: (type(leaf) is int or type(leaf) is float) and low <= leaf <= high
-    if with_low:
-        return lambda leaf: (type(leaf) is int or type(leaf) is float) and low <= leaf < high
-    if with_high:
-        return lambda leaf: (type(leaf) is int or type(leaf) is float) and low < leaf <= high
-    return lambda leaf: (type(leaf) is int or type(leaf) is float) and low < leaf < high
-
-
-def _wildcard(operand: Any, where: Location, _rules: Rules) -> Alternative:
-    """``{"wildcard": "a*b"}``."""
-    if not isinstance(operand, str):
-        hint = 'Write one object for each: [{"wildcard": "a*"}, {"wildcard": "b*"}].'
-        raise where.refuse("wildcard match pattern must be a string", hint)
-    return Alternative(wildcard_test(wildcard_pieces(operand, where)))
+    return lambda leaf: (
+        _is_number(leaf) and low <= leaf <= high and (with_low or leaf != low) and (with_high or leaf != high)
+    )
 
 
 def wildcard_pieces(text: str, where: Location) -> tuple[str, ...]:
-    """The literal pieces between the stars, escapes undone: one more than there are stars. Raises on bad escapes."""
+    """The literal pieces between the stars, escapes undone. Raises InvalidPattern for bad escapes."""
     pieces = [""]
     characters = iter(enumerate(text))
     for position, character in characters:
@@ -320,31 +303,23 @@ def wildcard_pieces(text: str, where: Location) -> tuple[str, ...]:
 def wildcard_test(pieces: tuple[str, ...]) -> Test:
     """Whether a value has the pieces in this order, the first at its beginning and the last at its end.
 
-    The first place where a piece occurs is always the best one, so there is nothing to try again: hostile values cost
-    no more than others.
+    The first place where a piece occurs is always the best, so nothing is tried twice: hostile values cost no more
+    than others.
     """
-    if len(pieces) == 1:
-        (only,) = pieces
-        return lambda leaf: bool(leaf == only)
-    first, *middle, last = pieces
-    inner = tuple(piece for piece in middle if piece)
-    least = len(first) + len(last)
+    first, *middle, last = pieces if len(pieces) > 1 else (pieces[0], "")
 
-    def ends_only(leaf: Any) -> bool:
-        return isinstance(leaf, str) and len(leaf) >= least and leaf.startswith(first) and leaf.endswith(last)
-
-    def whole(leaf: Any) -> bool:
-        if not ends_only(leaf):
+    def test(leaf: Any) -> bool:
+        if not isinstance(leaf, str) or not leaf.startswith(first) or not leaf.endswith(last):
             return False
         position, end = len(first), len(leaf) - len(last)
-        for piece in inner:
+        for piece in middle:
             position = leaf.find(piece, position, end)
             if position < 0:
                 return False
             position += len(piece)
-        return True
+        return position <= end
 
-    return whole if inner else ends_only
+    return test if len(pieces) > 1 else lambda leaf: bool(leaf == first)
 
 
 def wildcard_escape(literal: str) -> str:
@@ -355,19 +330,18 @@ def wildcard_escape(literal: str) -> str:
 _HOW_ANYTHING_BUT = 'Write a string, a number, a list of strings or a list of numbers: {"anything-but": ["a", "b"]}.'
 
 
-def _anything_but(operand: Any, where: Location, rules: Rules) -> Alternative:
-    """``{"anything-but": …}``: any value but these."""
+def _anything_but(operand: Any, where: Location, rules: Rules) -> Test:
     inner = where.key("anything-but")
     if isinstance(operand, dict):
         return _anything_but_operator(operand, inner, rules)
     values = operand if isinstance(operand, list) else [operand]
-    kinds = {_kind(value) for value in values}
+    kinds = {"string" if isinstance(value, str) else "number" if _is_number(value) else "other" for value in values}
     if kinds == {"string"}:
         strings = frozenset(values)
-        return Alternative(lambda leaf: not (isinstance(leaf, str) and leaf in strings))
+        return lambda leaf: not (isinstance(leaf, str) and leaf in strings)
     if kinds == {"number"}:
-        numbers = frozenset(_in_limits(value, inner, rules) for value in values)
-        return Alternative(lambda leaf: not ((type(leaf) is int or type(leaf) is float) and leaf in numbers))
+        numbers = frozenset(_within_limit(value, inner, rules) for value in values)
+        return lambda leaf: not (_is_number(leaf) and leaf in numbers)
     if kinds == {"string", "number"}:
         problem = "Inside anything-but list, either all values are number or string, mixed type is not supported"
     elif not values:
@@ -379,22 +353,16 @@ def _anything_but(operand: Any, where: Location, rules: Rules) -> Alternative:
     raise inner.refuse(problem, _HOW_ANYTHING_BUT)
 
 
-def _kind(value: Any) -> str:
-    if isinstance(value, str):
-        return "string"
-    return "number" if isinstance(value, int | float) and not isinstance(value, bool) else "other"
-
-
-#: How each operator inside tests whether a value is excluded.
+#: How each operator inside ``anything-but`` tests whether a value is excluded.
 _EXCLUDED: Mapping[str, Callable[[str, Location], Test]] = {
-    "equals-ignore-case": lambda text, _where: _equals_in_any_case(text),
+    "equals-ignore-case": lambda text, _where: _equals_ignore_case(text),
     "prefix": lambda text, _where: _begins(text),
     "suffix": lambda text, _where: _ends(text),
     "wildcard": lambda text, where: wildcard_test(wildcard_pieces(text, where)),
 }
 
 
-def _anything_but_operator(operand: Mapping[str, Any], where: Location, rules: Rules) -> Alternative:
+def _anything_but_operator(operand: Mapping[str, Any], where: Location, rules: Rules) -> Test:
     if len(operand) != 1:
         problem = "Only one key allowed in match expression" if operand else "Anything-But expression name not found"
         raise where.refuse(problem, 'Write one operator inside: {"anything-but": {"prefix": "a"}}.')
@@ -413,25 +381,21 @@ def _anything_but_operator(operand: Mapping[str, Any], where: Location, rules: R
         if not isinstance(text, str):
             raise place.refuse(f"{operator} match pattern must be a string or a list of strings")
         if not text and operator in {"prefix", "suffix"}:
-            raise place.refuse("Null prefix/suffix not allowed", "Every string begins and ends with the empty one.")
-    tests = tuple(_EXCLUDED[operator](text, place) for text in texts)
-
-    def test(leaf: Any) -> bool:
-        return not any(excluded(leaf) for excluded in tests)
-
-    return Alternative(test)
+            raise place.refuse("Null prefix/suffix not allowed", "Every string begins and ends with the empty string.")
+    tests = [_EXCLUDED[operator](text, place) for text in texts]
+    return lambda leaf: not any(excluded(leaf) for excluded in tests)
 
 
-_FOUR = re.compile(r"([0-9]+)\.([0-9]+)\.([0-9]+)\.([0-9]+)")
-_SIX = re.compile(r"[0-9a-fA-F:]*:[0-9a-fA-F:]*")
+_IPV4 = re.compile(r"([0-9]+)\.([0-9]+)\.([0-9]+)\.([0-9]+)")
+_IPV6 = re.compile(r"[0-9a-fA-F:]*:[0-9a-fA-F:]*")
 
 
 def address(text: str) -> IPv4Address | IPv6Address | None:
-    """The address that a text is, or None. ``010.0.0.1`` is 10.0.0.1, ``::ffff:a00:1`` is 10.0.0.1 too."""
-    if four := _FOUR.fullmatch(text):
+    """The IP address that a text spells, or None. ``010.0.0.1`` is 10.0.0.1, ``::ffff:a00:1`` is 10.0.0.1 too."""
+    if four := _IPV4.fullmatch(text):
         numbers = [int(part) for part in four.groups()] if len(text) <= 15 else [256]
         return IPv4Address(bytes(numbers)) if max(numbers) <= 255 else None
-    if not _SIX.fullmatch(text):
+    if not _IPV6.fullmatch(text):
         return None
     try:
         six = IPv6Address(text)
@@ -443,7 +407,7 @@ def address(text: str) -> IPv4Address | IPv6Address | None:
 _HOW_CIDR = 'Write an address, a slash and the number of leading bits: "10.0.0.0/24" or "2001:db8::/32".'
 
 
-def _cidr(operand: Any, where: Location, _rules: Rules) -> Alternative:
+def _cidr(operand: Any, where: Location, _rules: Rules) -> Test:
     """``{"cidr": "10.0.0.0/24"}``: an address in a block. Bits of the address behind the mask do not matter."""
     if not isinstance(operand, str):
         raise where.refuse("cidr match pattern must be a string", _HOW_CIDR)
@@ -459,26 +423,27 @@ def _cidr(operand: Any, where: Location, _rules: Rules) -> Alternative:
         problem = f"IPv{first.version} mask bits must be from 0 to {first.max_prefixlen - 1}: {bits}"
         raise where.refuse(problem, f'For one address write it without the operator: "{first}".')
     block = ip_network((first, int(bits)), strict=False)
-    low, high, version = int(block[0]), int(block[-1]), first.version
 
     def test(leaf: Any) -> bool:
         candidate = address(leaf) if isinstance(leaf, str) else None
-        return candidate is not None and candidate.version == version and low <= int(candidate) <= high
+        return candidate is not None and candidate in block
 
-    return Alternative(test)
+    return test
 
 
-#: What reads the operand of an operator.
-Parser = Callable[[Any, Location, Rules], Alternative]
+#: Makes a test of an operator's operand, or refuses the operand as AWS does.
+Parser = Callable[[Any, Location, Rules], Test]
 
 PARSERS: Mapping[str, Parser] = {
     "anything-but": _anything_but,
     "cidr": _cidr,
-    "equals-ignore-case": _equals_ignore_case,
+    "equals-ignore-case": _text("equals-ignore-case", _equals_ignore_case),
     "exactly": _exactly,
     "exists": _exists,
     "numeric": _numeric,
-    "prefix": _prefix,
-    "suffix": _suffix,
-    "wildcard": _wildcard,
+    "prefix": _affix("prefix", _begins, _begins_ignore_case),
+    "suffix": _affix("suffix", _ends, _ends_ignore_case),
+    "wildcard": lambda operand, where, rules: _text(
+        "wildcard", lambda text: wildcard_test(wildcard_pieces(text, where))
+    )(operand, where, rules),
 }

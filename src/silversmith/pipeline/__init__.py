@@ -25,7 +25,7 @@ from silversmith.pipeline import limits, writers
 from silversmith.pipeline.deployment import ROLES
 from silversmith.pipeline.lookups import Context
 from silversmith.pipeline.writers import CustomWriter
-from silversmith.usercode.fingerprint import fingerprint
+from silversmith.usercode.analysis import fingerprint
 from silversmith.usercode.loading import Target, import_fresh, parse
 
 _COMMENTS = re.compile(r"\s+|--[^\n]*|/\*.*?\*/", re.DOTALL)
@@ -461,11 +461,6 @@ def locate(target: str) -> Located:
 def load(target: str) -> Pipeline:
     """The pipeline that a target names; each call imports it anew. See :func:`locate`."""
     return locate(target).pipeline
-
-
-def module_reference(target: str) -> str:
-    """``module:attribute`` of the pipeline that a target names, for the Lambda environment. See :func:`locate`."""
-    return locate(target).reference
 
 
 def _pipelines(names: dict[str, Any]) -> Iterator[str]:

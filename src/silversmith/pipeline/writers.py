@@ -17,11 +17,10 @@ import polars as pl
 from silversmith.errors import TransformError
 from silversmith.formats import count_rows, read_lineage
 from silversmith.lineage import PARQUET_ENTRY, Lineage
-from silversmith.usercode import plugins as entry_points
-from silversmith.usercode.loading import user_traceback
+from silversmith.usercode.loading import load_plugin, plugin_problem, user_traceback
 
 #: The group of entry points under which packages offer writers.
-GROUP = "silversmith.pipeline.writers"
+GROUP = "silversmith.writers"
 
 
 @runtime_checkable
@@ -53,13 +52,13 @@ def named(name: str) -> CustomWriter:
     Raises:
         DefinitionError: there is none, there are two, or what is there is none.
     """
-    found: CustomWriter = entry_points.named(GROUP, name, problem_of)
+    found: CustomWriter = load_plugin(GROUP, name, problem_of)
     return found
 
 
 def problem_of(value: object) -> str:
     """What keeps an object from being a writer, or nothing."""
-    return entry_points.problem_of(value, "write", "write(rows, path, metadata), which writes a Parquet file")
+    return plugin_problem(value, "write", "write(rows, path, metadata), which writes a Parquet file")
 
 
 def write(writer: CustomWriter, rows: pl.LazyFrame, path: Path, lineage: Lineage) -> None:

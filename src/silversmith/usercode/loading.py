@@ -1,4 +1,4 @@
-"""Import the module that a user names on the command line, fresh each time, and explain what is wrong with it.
+"""Loading the user's code: the module that a command names, fresh each time, and what installed packages offer.
 
 Errors of the user's code carry the user's own frames, without those of Silversmith, Polars and the import machinery.
 """
@@ -8,24 +8,28 @@ from __future__ import annotations
 import importlib
 import importlib.machinery
 import linecache
+import re
 import sys
 import traceback
+from collections.abc import Callable
 from dataclasses import dataclass
+from importlib.metadata import entry_points
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import polars as pl
 
 from silversmith.errors import DefinitionError
-from silversmith.usercode.sources import library
+from silversmith.usercode.analysis import is_library
 
 #: The user's modules that earlier imports brought in: they are forgotten before the next, so that edits take effect.
-_brought: set[str] = set()
+_imported: set[str] = set()
 
 
 @dataclass(frozen=True)
 class Target:
-    """What ``path/to/file.py:attribute`` or ``package.module:attribute`` names.
+    """The module that ``path/to/file.py:attribute`` or ``package.module:attribute`` names.
 
     ``root`` is the folder that must be on ``sys.path``; ``attribute`` is empty where none is named.
     """
@@ -49,10 +53,10 @@ def parse(target: str) -> Target:
         raise DefinitionError(f"{target!r} names no file; write file.py or package.module:name")
     if not place.endswith(".py") and not set("/\\") & set(place):
         return Target(target, Path.cwd(), place, attribute)
-    return _of_file(target, Path(place), attribute)
+    return _file_target(target, Path(place), attribute)
 
 
-def _of_file(target: str, place: Path, attribute: str) -> Target:
+def _file_target(target: str, place: Path, attribute: str) -> Target:
     if place.is_dir():
         raise DefinitionError(f"{place} is a folder; name the file in it: {place / 'pipeline.py'}")
     if not place.is_file():
@@ -63,23 +67,22 @@ def _of_file(target: str, place: Path, attribute: str) -> Target:
     while (root / "__init__.py").is_file():
         names.insert(0, root.name)
         root = root.parent
-    module = ".".join(names)
     if path.suffix != ".py" or "." in path.stem:
         raise DefinitionError(f"{place} cannot be imported: a module's file is named like pipeline.py, with one dot")
     if names[0] in sys.stdlib_module_names or names[0] == "silversmith" or _is_taken(names[0], root):
         raise DefinitionError(f"{place} hides the installed module {names[0]!r}; give the file another name")
-    return Target(target, root, module, attribute)
+    return Target(target, root, ".".join(names), attribute)
 
 
 def _is_taken(name: str, root: Path) -> bool:
     """Whether an installed package has that name: with ``root`` first on the path, nobody could import it any more."""
     elsewhere = [path for path in sys.path if Path(path or ".").resolve() != root]
     spec = importlib.machinery.PathFinder.find_spec(name, elsewhere)
-    return spec is not None and spec.origin is not None and library(name, spec.origin)
+    return spec is not None and spec.origin is not None and is_library(name, spec.origin)
 
 
 def import_fresh(target: Target) -> ModuleType:
-    """Import the module anew, and with it the modules of the user's that an earlier call imported.
+    """Import the module anew, and with it the user's modules that an earlier call imported.
 
     Raises:
         DefinitionError: it cannot be imported; with the traceback of the user's own code.
@@ -100,26 +103,26 @@ def import_fresh(target: Target) -> ModuleType:
             raise DefinitionError(
                 f"there is no module {target.module!r} in {target.root} or among the installed packages"
             ) from None
-        raise DefinitionError(_explain(target, error)) from error
+        raise DefinitionError(_import_error(target, error)) from error
     except (Exception, SystemExit) as error:
-        raise DefinitionError(_explain(target, error)) from error
+        raise DefinitionError(_import_error(target, error)) from error
     finally:
         sys.dont_write_bytecode = bytecode
-        _brought.update(name for name in set(sys.modules) - before if _is_users(name))
+        _imported.update(name for name in set(sys.modules) - before if _is_users(name))
 
 
 def imported_files() -> list[Path]:
     """The files of the user's modules that the last import brought in: when one changes, the definition may have."""
-    found = {getattr(sys.modules.get(name), "__file__", None) for name in _brought}
-    return sorted(Path(file) for file in found if file)
+    files = {getattr(sys.modules.get(name), "__file__", None) for name in _imported}
+    return sorted(Path(file) for file in files if file)
 
 
 def _is_users(name: str) -> bool:
     file = getattr(sys.modules.get(name), "__file__", None)
-    return isinstance(file, str) and not library(name, file)
+    return isinstance(file, str) and not is_library(name, file)
 
 
-def _has_no_file(name: str) -> bool:
+def _is_namespace(name: str) -> bool:
     """Whether it is a package without ``__init__.py``: it remembers a list of folders, maybe of another root."""
     module = sys.modules.get(name)
     return getattr(module, "__file__", None) is None and hasattr(module, "__path__")
@@ -128,14 +131,13 @@ def _has_no_file(name: str) -> bool:
 def _forget(target: Target) -> None:
     top = target.module.partition(".")[0]
     named = {name for name in sys.modules if name.partition(".")[0] == top}
-    mine = {name for name in named if _is_users(name) or _has_no_file(name)}
-    for name in _brought | mine:
+    for name in _imported | {name for name in named if _is_users(name) or _is_namespace(name)}:
         sys.modules.pop(name, None)
-    _brought.clear()
+    _imported.clear()
 
 
-def _explain(target: Target, error: BaseException) -> str:
-    """The error with the lines of the user's code that led to it, without those of the machinery of import."""
+def _import_error(target: Target, error: BaseException) -> str:
+    """The error with the lines of the user's code that led to it, without those of the import machinery."""
     here = str(Path(__file__).parents[1])
     trace = traceback.TracebackException.from_exception(error, limit=-50)
     frames = [frame for frame in trace.stack if not frame.filename.startswith((here, "<frozen importlib"))]
@@ -144,15 +146,67 @@ def _explain(target: Target, error: BaseException) -> str:
     return f"{target.text} cannot be imported:\n\n" + "".join(lines).rstrip()
 
 
-#: Of a user's traceback, the innermost frames that are kept.
+#: How many of the innermost frames of a user's traceback are kept.
 FRAMES = 12
 
-#: Frames of Silversmith's and Polars' own, which are of no use to who looks for a bug of theirs.
-_FOREIGN = (str(Path(__file__).parents[1]), str(Path(pl.__file__).parent))
+#: Frames of Silversmith and Polars are of no use to a person who looks for a bug in their own code.
+_NOT_USERS = (str(Path(__file__).parents[1]), str(Path(pl.__file__).parent))
 
 
 def user_traceback(who: str, error: BaseException) -> str:
     """The error of the user's code as text: ``who`` failed, the user's frames with the innermost last, the error."""
-    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not frame.filename.startswith(_FOREIGN)]
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not frame.filename.startswith(_NOT_USERS)]
     lines = traceback.format_list(frames[-FRAMES:]) + traceback.format_exception_only(error)
     return f"{who} failed:\n{''.join(lines).rstrip()}"
+
+
+def load_plugin(group: str, name: str, problem_of: Callable[[object], str]) -> Any:
+    """The object that an installed package offers in a group; of a class, an object made without arguments.
+
+    https://packaging.python.org/en/latest/specifications/entry-points/
+
+    Args:
+        group: ``silversmith.readers`` or ``silversmith.writers``.
+        name: of the entry point.
+        problem_of: says why an object does not belong to the group; empty where it does.
+
+    Raises:
+        DefinitionError: no package offers that name, several do, or the object cannot be loaded or does not belong to
+            the group.
+    """
+    kind = group.rpartition(".")[2].removesuffix("s")
+    points = entry_points(group=group)
+    matching = {point.value: point for point in points if point.name == name}
+    if not matching:
+        names = ", ".join(sorted({point.name for point in points})) or "none"
+        raise DefinitionError(
+            f"no installed package offers a {kind} {name!r}; there are: {names}. Install the package that has it, or "
+            f"give the {kind} itself: an object, not its name"
+        )
+    if len(matching) > 1:
+        raise DefinitionError(
+            f"several installed packages offer a {kind} {name!r}: {', '.join(sorted(matching))}. Remove all but one, "
+            f"or give the {kind} itself"
+        )
+    (point,) = matching.values()
+    label = f"the {kind} {name!r}, {point.value} of an installed package,"
+    try:
+        plugin = point.load()
+        plugin = plugin() if isinstance(plugin, type) else plugin
+    except Exception as error:
+        raise DefinitionError(f"{label} cannot be loaded: {type(error).__name__}: {error}") from error
+    if problem := problem_of(plugin):
+        raise DefinitionError(f"{label} is none: {problem}")
+    return plugin
+
+
+def plugin_problem(value: object, method: str, signature: str) -> str:
+    """Why an object lacks a valid name or the method; empty where it has both."""
+    if isinstance(value, type):
+        return f"it is the class {value.__name__}; give an object: {value.__name__}()"
+    if not callable(getattr(value, method, None)):
+        return f"{type(value).__name__} has no method {signature}"
+    name = getattr(value, "name", None)
+    if not isinstance(name, str) or not re.fullmatch(r"[a-z][a-z0-9-]{0,39}", name):
+        return f"its name is {name!r}; it must be lower-case letters, digits and '-', at most 40, a letter first"
+    return ""

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from silversmith.patterns import Dialect, InvalidPattern, attributes_as_event, compile_pattern
+from silversmith.patterns import Dialect, InvalidPattern, compile_pattern
 
 BODY, ATTRIBUTES = Dialect.SNS_MESSAGE_BODY, Dialect.SNS_MESSAGE_ATTRIBUTES
 
@@ -134,32 +134,3 @@ def test_150_combinations_are_taken() -> None:
 def test_numbers_of_a_filter_policy() -> None:
     assert "between -1000000000 and 1000000000" in refused({"f": [{"numeric": [">", 2e9]}]}, BODY)
     assert compile_pattern({"f": [2e9]}, dialect=BODY).matches({"f": 2000000000})
-
-
-def test_message_attributes_become_an_event() -> None:
-    event = attributes_as_event(
-        {
-            "store": {"DataType": "String", "StringValue": "example_corp"},
-            "interests": {"DataType": "String.Array", "StringValue": '["rugby", null, true, 5]'},
-            "price": {"DataType": "Number", "StringValue": "210.75"},
-            "count": {"Type": "Number", "Value": 3},
-            "custom": {"DataType": "String.custom", "StringValue": "[1]"},
-            "odd": {"DataType": "Number.odd", "StringValue": "1e2"},
-            "blob": {"DataType": "Binary", "BinaryValue": b"x"},
-            "broken": {"DataType": "Number", "StringValue": "ten"},
-            "unclosed": {"DataType": "String.Array", "StringValue": "["},
-            "not an array": {"DataType": "String.Array", "StringValue": '"a"'},
-            "not a number": {"DataType": "Number", "StringValue": "true"},
-            "nothing": {},
-        }
-    )
-    assert event == {
-        "store": "example_corp",
-        "interests": ["rugby", None, True, 5],
-        "price": 210.75,
-        "count": 3,
-        "custom": "[1]",
-        "odd": 100.0,
-    }
-    policy = {"store": ["example_corp"], "interests": [{"anything-but": "rugby"}], "price": [{"numeric": ["<", 211]}]}
-    assert compile_pattern(policy, dialect=ATTRIBUTES).matches(event)

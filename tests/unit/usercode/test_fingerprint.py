@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from silversmith.usercode.fingerprint import fingerprint
+from silversmith.usercode.analysis import fingerprint
 from silversmith.usercode.loading import import_fresh, parse
 
 Project = Callable[..., str]
@@ -337,7 +337,7 @@ def test_it_is_the_same_in_every_process_and_version_of_python(project: Project,
     assert project(main_job=STABLE) == expected
     code = (
         "import sys; from silversmith.usercode.loading import *;"
-        "from silversmith.usercode.fingerprint import fingerprint;"
+        "from silversmith.usercode.analysis import fingerprint;"
         "print(fingerprint(import_fresh(parse(sys.argv[1])).transform))"
     )
     for seed in ("1", "2"):
