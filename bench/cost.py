@@ -36,7 +36,7 @@ from bench.measure import Measured, machine, progress, run
 from bench.peers import ROOT
 from bench.s3_server import BUCKETS, client, served
 from bench.tables import number, table
-from silversmith.function.handler import LANES
+from silversmith.function.handler import IO_THREADS
 
 MEMORIES = (512, 1769, 3538)
 
@@ -116,7 +116,7 @@ def small(folder: Path, files: int, runs: int) -> Work:
                 s3.put_object(Bucket=BUCKETS["BRONZE"], Key=path.name, Body=path.read_bytes())
             found.append(handled(pipeline, "rows", [path.name for path in paths], environment))
     return work(
-        "1,000,000 files of 4 KB", found, 1e6 / files, threads=1, invocations=1e6 / BATCH, files=BATCH, lanes=LANES
+        "1,000,000 files of 4 KB", found, 1e6 / files, threads=1, invocations=1e6 / BATCH, files=BATCH, lanes=IO_THREADS
     )
 
 

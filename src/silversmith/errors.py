@@ -10,7 +10,7 @@ from dataclasses import dataclass
 UNWRITABLE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS})
 
 
-def told(text: str) -> str:
+def as_utf8(text: str) -> str:
     """The text as UTF-8 can hold it: half of a surrogate pair, which Python allows in a text, becomes an escape."""
     return text.encode("utf-8", "backslashreplace").decode()
 

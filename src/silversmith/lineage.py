@@ -7,7 +7,7 @@ import hashlib
 import json
 import re
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from enum import StrEnum
 from functools import cached_property, lru_cache
 from urllib.parse import quote, unquote
@@ -106,6 +106,16 @@ class Lineage:
             )
         except (KeyError, ValueError):
             return None
+
+    def of_bytes(self, etag: str, version: str | None) -> Lineage:
+        """The lineage of the very bytes that were read, from one that says what an event claims of them.
+
+        An event may be about other bytes: then neither its version nor its sequencer is theirs. ``version`` is the
+        store's word; None: it has none.
+        """
+        if self.bronze_etag == etag:
+            return self
+        return replace(self, bronze_etag=etag, bronze_version=version or "", sequencer="")
 
     def to_json(self) -> str:
         """As the value of the Parquet file's key-value metadata entry :data:`PARQUET_ENTRY`."""

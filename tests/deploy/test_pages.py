@@ -10,7 +10,6 @@ import shlex
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +31,9 @@ from silversmith.cli.deploy import deploy_document as of_deployment
 from silversmith.cli.deploy import destroy_document as of_destroyed
 from silversmith.events import ObjectEvent
 from silversmith.function.outcome import Verdict
-from silversmith.function.process import process
+from silversmith.function.process import run
+from silversmith.function.task import Task
+from silversmith.pipeline.lookups import Lookups
 from silversmith.stores import Lake
 from silversmith.stores.s3 import S3Store, connect
 from silversmith.template import compile as compile_template
@@ -249,14 +250,9 @@ def test_a_small_file_takes_as_many_requests_as_the_sums_say(tmp_path: Path) -> 
         lake = Lake(*(S3Store(name, client=client, scratch=tmp_path) for name in ("bronze", "silver", "quarantine")))
         called: Counter[str] = Counter()
         client.meta.events.register("before-call", lambda model, **_: called.update([model.name]))
-        done = process(
-            ObjectEvent("bronze", "sales/1.csv"),
-            pipeline.find("sales"),
-            lake,
-            attempt=1,
-            now=lambda: datetime.now(UTC),
-            scratch=tmp_path,
-        )
+        transform = pipeline.find("sales")
+        lookups = Lookups.of(transform, lake.bronze, tmp_path)
+        done = run(Task(ObjectEvent("bronze", "sales/1.csv"), transform, lake, tmp_path, lookups))
     assert done.verdict is Verdict.COMMITTED
     assert called == {"GetObject": 1, "HeadObject": 3, "PutObject": 1}
 

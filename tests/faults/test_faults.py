@@ -37,8 +37,8 @@ def test_each_file_has_one_right_silver_object(seed: int, results: list[Result],
 
 
 @pytest.mark.parametrize("seed", [SEEDS[0]])
-def test_functions_with_several_lanes_lose_nothing(seed: int, results: list[Result], tmp_path: Path) -> None:
-    result = World(seed, tmp_path, keys=KEYS, overwrites=OVERWRITES, lanes=4).run()
+def test_functions_with_several_threads_lose_nothing(seed: int, results: list[Result], tmp_path: Path) -> None:
+    result = World(seed, tmp_path, keys=KEYS, overwrites=OVERWRITES, io_threads=4).run()
     results.append(result)
     assert not result.problems
 

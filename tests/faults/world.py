@@ -98,7 +98,7 @@ class World:
         scratch: a folder for temporary files.
         keys: how many files land.
         overwrites: how many of them are replaced, some more than once.
-        lanes: as a handler has it. With more than one the order of requests is the threads'.
+        io_threads: as a handler has it. With any the order of requests is the threads'.
         large: whether one of the files is large, so that its ranges are fetched in threads.
     """
 
@@ -109,7 +109,7 @@ class World:
         *,
         keys: int = KEYS,
         overwrites: int = OVERWRITES,
-        lanes: int = 1,
+        io_threads: int = 0,
         large: bool = True,
     ) -> None:
         self.now = NOON
@@ -121,7 +121,7 @@ class World:
         self._random = Random(seed)
         self._seed = seed
         self._scratch = scratch
-        self._lanes = lanes
+        self._io_threads = io_threads
         self._lock = RLock()
         self._died: Counter[str] = Counter()
         self._idle: list[Function] = []
@@ -249,7 +249,7 @@ class World:
             if self._random.random() < OTHERS:
                 if self._landings and self._random.random() < 0.3:
                     self._land()
-                elif self._lanes == 1 and self._depth < 3:
+                elif self._io_threads == 0 and self._depth < 3:
                     self._invoke()
 
     def maybe_die(self, function: Function) -> None:
@@ -261,7 +261,7 @@ class World:
 
     def _is_beside(self) -> bool:
         """In a thread that fetches a range: there order is by chance, and whoever waits for it may have the lock."""
-        return self._lanes == 1 and current_thread() is not main_thread()
+        return self._io_threads == 0 and current_thread() is not main_thread()
 
     def _reconcile(self) -> None:
         """The scheduled function. What fails of it in a storm is done by the next round."""
@@ -304,10 +304,10 @@ class World:
             lake=self.lake(client),
             scratch=self._scratch,
             release=lambda receipt, seconds: self.queue.change_visibility(receipt, self.now + seconds),
-            bury=lambda record, error: self.queue.bury(record["body"], str(error["code"])),
+            move_to_dlq=lambda record, error: self.queue.bury(record["body"], str(error["code"])),
             acknowledge=self.queue.delete,
             now=self.time,
-            lanes=self._lanes,
+            io_threads=self._io_threads,
         )
 
     # What has become of it

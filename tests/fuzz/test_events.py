@@ -130,7 +130,7 @@ def handled(shop: Shop, bodies: Sequence[str]) -> tuple[set[str], list[str], lis
         lake=Lake(shop.bronze, shop.silver, shop.quarantine),
         scratch=shop.folder / "scratch",
         ended=reports.append,
-        bury=lambda record, _: buried.append(record["messageId"]),
+        move_to_dlq=lambda record, _: buried.append(record["messageId"]),
         now=partial(datetime.now, UTC),
     )
     records = [{"messageId": str(n), "receiptHandle": f"r{n}", "body": body} for n, body in enumerate(bodies)]

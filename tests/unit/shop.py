@@ -13,9 +13,11 @@ import polars as pl
 from silversmith import Contract, Pipeline
 from silversmith.events import ObjectEvent
 from silversmith.function.outcome import Outcome
-from silversmith.function.process import process
+from silversmith.function.process import run
+from silversmith.function.task import Task
 from silversmith.lineage import Lineage, error_key, rejected_key, silver_key
 from silversmith.pipeline import Transform
+from silversmith.pipeline.lookups import Lookups
 from silversmith.schemas import Schemas
 from silversmith.stores import Head, Lake, Put, Source
 from silversmith.stores.local import LocalStore
@@ -46,12 +48,14 @@ ORDERS = declared()
 class Bucket(LocalStore):
     """A folder that fails as it is told.
 
-    ``failures`` names a method and what it raises, once for each entry; ``refused`` what several puts come to, by key.
+    ``failures`` names a method and what it raises, once for each entry; ``refused`` what several puts come to, by key;
+    ``groups`` is how many objects were put together each time.
     """
 
     failures: list[tuple[str, Exception]]
     refused: dict[str, Exception]
     calls: list[str]
+    groups: list[int]
 
     def _called(self, method: str) -> None:
         self.calls.append(method)
@@ -81,10 +85,15 @@ class Bucket(LocalStore):
         return super().put(key, body, metadata=metadata, if_match=if_match, if_none_match=if_none_match)
 
     def put_all(self, puts: Sequence[Put]) -> list[str | Exception]:
-        self._called("put_all")
-        wanted = [put for put in puts if put.key not in self.refused]
-        made = iter(super().put_all(wanted))
-        return [self.refused[put.key] if put.key in self.refused else next(made) for put in puts]
+        self.groups.append(len(puts))
+        errors = dict(self.refused)
+        for put in puts:
+            try:
+                self._called("put")
+            except Exception as error:  # noqa: BLE001 -- it is this put's
+                errors[put.key] = error
+        answers = iter(super().put_all([put for put in puts if put.key not in errors]))
+        return [errors[put.key] if put.key in errors else next(answers) for put in puts]
 
 
 @dataclass
@@ -110,7 +119,7 @@ class Shop:
             foreign_writers=foreign_writers,
             fsync=lambda _: None,
         )
-        bucket.failures, bucket.calls, bucket.refused = [], [], {}
+        bucket.failures, bucket.calls, bucket.refused, bucket.groups = [], [], {}, []
         return bucket
 
     def process(
@@ -127,15 +136,11 @@ class Shop:
             self.bronze.put(key, content)
         lake = Lake(self.bronze, self.silver, self.quarantine)
         scratch = self.folder / "scratch"
-        outcome = process(
-            event or ObjectEvent("bronze", key),
-            transform,
-            lake,
-            attempt=3,
-            now=lambda: self.now,
-            scratch=scratch,
-            schemas=schemas,
-        )
+        lookups = Lookups.of(transform, self.bronze, scratch)
+        event = event or ObjectEvent("bronze", key)
+        task = Task(event, transform, lake, scratch, lookups, schemas, receives=3, now=lambda: self.now)
+        outcome = run(task)
+        del task
         assert list(scratch.iterdir()) == [], "temporary files are left"
         return outcome
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from pathlib import Path
 
 import polars as pl
@@ -10,7 +9,9 @@ import polars as pl
 from silversmith import Pipeline
 from silversmith.events import ObjectEvent
 from silversmith.function.outcome import Verdict
-from silversmith.function.process import process
+from silversmith.function.process import run
+from silversmith.function.task import Task
+from silversmith.pipeline.lookups import Lookups
 from silversmith.stores import Lake
 from silversmith.stores.s3 import S3Store
 from tests.stand_in import S3Server
@@ -31,13 +32,9 @@ def test_a_conflict_of_deletes_leaves_no_error_document(tmp_path: Path) -> None:
         quarantine.put("rows/a.csv.error.json", b"{}")
         server.plan = lambda request: CONFLICT if request.operation == "DeleteObject" and request.nth <= 2 else None
         client = server.client()
-        outcome = process(
-            ObjectEvent("bronze", "a.csv"),
-            pipeline.transforms[0],
-            Lake(*(S3Store(name, client=client, scratch=tmp_path) for name in names)),
-            attempt=1,
-            now=lambda: datetime.now(UTC),
-            scratch=tmp_path,
-        )
+        lake = Lake(*(S3Store(name, client=client, scratch=tmp_path) for name in names))
+        transform = pipeline.transforms[0]
+        lookups = Lookups.of(transform, lake.bronze, tmp_path)
+        outcome = run(Task(ObjectEvent("bronze", "a.csv"), transform, lake, tmp_path, lookups))
     assert outcome.verdict is Verdict.DUPLICATE  # committed, and looked at again to clear up
     assert list(quarantine.objects()) == []

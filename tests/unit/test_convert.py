@@ -13,7 +13,7 @@ from polars.testing import assert_frame_equal
 from silversmith import Contract, Pipeline
 from silversmith.errors import DataError, TransformError
 from silversmith.formats import read_lineage
-from silversmith.function.convert import Converted, convert, write_all
+from silversmith.function.convert import Converted, convert, encode_silver
 from silversmith.lineage import Lineage
 from silversmith.stores import Head, Source
 
@@ -105,10 +105,10 @@ def test_written_together_one_that_parquet_cannot_hold_fails_alone() -> None:
     good = pl.DataFrame({"x": [1, 2]})
     bad = pl.DataFrame({"x": pl.Series([object()], dtype=pl.Object)})
     rows = [(pipeline.transforms[0], frame, LINEAGE) for frame in (good, bad, good)]
-    first, failed, last = write_all(rows)
+    first, failed, last = encode_silver(rows)
     assert isinstance(failed, TransformError)
     assert "the transform 'rows'" in str(failed)
     assert isinstance(first, bytes)
     assert first == last
     assert pl.read_parquet(first).equals(good)
-    assert write_all([]) == []
+    assert encode_silver([]) == []

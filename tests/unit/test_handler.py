@@ -55,8 +55,8 @@ class Bench:
     buried: list[tuple[str, str]] = field(default_factory=list)
     raised: SystemUnavailable | None = None
     queue_works: bool = True
-    lanes: int = 1
-    together: int = 1
+    io_threads: int = 0
+    group_size: int = 1
     transform: Transform = field(init=False)
 
     def __post_init__(self) -> None:
@@ -108,11 +108,11 @@ class Bench:
             began=self.began.append,
             ended=self.reports.append,
             release=self._release,
-            bury=self._bury,
+            move_to_dlq=self._bury,
             acknowledge=self._acknowledge,
             now=lambda: self.shop.now,
-            lanes=self.lanes,
-            together=self.together,
+            io_threads=self.io_threads,
+            group_size=self.group_size,
         )
         self.raised = None
         try:
@@ -350,13 +350,13 @@ def test_a_queue_that_does_not_answer_fails_no_batch(bench: Bench, caplog: pytes
     assert [entry.levelname for entry in caplog.records] == ["WARNING"] * 2
 
 
-@pytest.fixture(params=["lanes", "together"])
+@pytest.fixture(params=["threads", "group"])
 def sided(request: pytest.FixtureRequest, bench: Bench) -> Bench:
     """A handler with several messages under way: as it is over S3, and as it is over folders."""
-    if request.param == "lanes":
-        bench.lanes = 4
+    if request.param == "threads":
+        bench.io_threads = 4
     else:
-        bench.together = 3
+        bench.group_size = 3
     return bench
 
 
@@ -430,7 +430,7 @@ def test_copies_of_one_message_do_not_compete(sided: Bench) -> None:
 def test_a_function_that_ends_in_the_middle_ends(sided: Bench) -> None:
     records = beside(sided, *range(8))
     killed: Any = Killed()
-    sided.shop.silver.failures = [("put" if sided.lanes > 1 else "put_all", killed)]
+    sided.shop.silver.failures = [("put", killed)]
     with pytest.raises(Killed):
         sided.handle(*records)
     assert len(sided.reports) < 8
@@ -438,7 +438,7 @@ def test_a_function_that_ends_in_the_middle_ends(sided: Bench) -> None:
 
 def test_together_each_message_ends_by_its_own_put(bench: Bench) -> None:
     """Another worker was faster with one of them, the disk is full for another: the rest go on."""
-    bench.together = 5
+    bench.group_size = 5
     records = beside(bench, *range(5))
     other, key = bench.shop.silver.put, silver_key("orders", "orders/1.csv")
     bench.deeds[2] = lambda: other(key, b"somebody else's")
@@ -450,13 +450,13 @@ def test_together_each_message_ends_by_its_own_put(bench: Bench) -> None:
     }  # fmt: skip
     assert found["3"]["error"]["code"] == "ENOSPC"
     assert bench.shop.silver.read(key) != b"somebody else's", "it was of no bytes of bronze, so it was made anew"
-    assert bench.shop.silver.calls.count("put_all") == 1
+    assert bench.shop.silver.groups == [5, 1], "all together, then the one that was made anew"
 
 
 def test_together_or_alone_silver_is_the_same(tmp_path: Path) -> None:
     found = []
     for together in (1, 4):
-        bench = Bench(Shop(tmp_path / str(together)), together=together)
+        bench = Bench(Shop(tmp_path / str(together)), group_size=together)
         assert bench.handle(*beside(bench, *range(6))) == []
         found.append({key: bench.shop.silver.read(key) for key in bench.silver()})
         stages = [outcome.stages for report in bench.reports for outcome in report.outcomes]
@@ -466,7 +466,7 @@ def test_together_or_alone_silver_is_the_same(tmp_path: Path) -> None:
 
 
 def test_together_no_more_wait_than_shall(bench: Bench) -> None:
-    bench.together = 3
+    bench.group_size = 3
     seen: list[int] = []
     bench.deeds.update(dict.fromkeys(range(8), lambda: seen.append(len(bench.reports))))
     assert bench.handle(*beside(bench, *range(8))) == []

@@ -9,26 +9,33 @@ import logging
 import os
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache, partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from polars.exceptions import PanicException
 
-from silversmith.errors import PreconditionFailed, SourceChanged, SystemFault
-from silversmith.events import NotAnEvent, ObjectEvent, unwrap
-from silversmith.function.batch import Batch, Context, Lanes, calm, receives
-from silversmith.function.convert import Converted
+from silversmith.errors import SystemFault
+from silversmith.events import NotAnEvent, ObjectEvent
+from silversmith.function.batch import Batch, Context, IoPool, Message, Running
 from silversmith.function.outcome import Outcome, Report, Verdict, describe
-from silversmith.function.process import commit_all, complete, prepare_simple
-from silversmith.function.retries import Message, Tries, TriesSpent, is_system_fault, wait_for_system, wait_for_user
-from silversmith.function.task import Ready, Run, Work, call
+from silversmith.function.process import Commit, Conversion, advance, commit_all, process, run
+from silversmith.function.retries import (
+    TriesSpent,
+    count_failure,
+    is_system_fault,
+    take_back_try,
+    wait_for_system,
+    wait_for_user,
+)
+from silversmith.function.task import Task
 from silversmith.function.telemetry import Tally, request, set_up
 from silversmith.pipeline import Pipeline, Transform, load
 from silversmith.pipeline.lookups import Lookups
 from silversmith.schemas import Owner, Schemas
-from silversmith.stores import Lake
+from silversmith.stores import Lake, Store, batched
 
 #: The most messages that SQS deletes at once.
 #: https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_DeleteMessageBatch.html
@@ -42,18 +49,18 @@ ERROR_CODE, MESSAGE_ID = "ERROR_CODE", "MESSAGE_ID"
 #: https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-message-metadata.html
 MOST_ATTRIBUTES = 10
 
-#: How many messages wait for buckets side by side: on a disk they are synced together, and S3 answers them at once.
-LANES = 4
+#: How many messages wait for S3 at once.
+IO_THREADS = 4
 
 _log = logging.getLogger(__name__)
 
-
-_Found = TypeVar("_Found")
+#: What a task that was resumed waits for, came to, or failed with.
+_Progress = tuple[Running, Conversion | Commit | Outcome | BaseException]
 
 
 class SystemUnavailable(SystemFault):
     """The system failed everything that an invocation began. Raised, so that Lambda's poller slows down and the metric
-    ``Errors`` shows it. When each message comes back was said to the queue before.
+    ``Errors`` shows it. The queue was told before when each message is to come back.
 
     https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-errorhandling.html
 
@@ -65,12 +72,11 @@ class SystemUnavailable(SystemFault):
         self.response = response
 
 
-class _NoTime(BaseException):
-    """What is not begun would not be done before the deadline."""
-
-
 class Handler:
     """Handles the messages of one transform's queue.
+
+    Several small files are under way at once: threads wait for S3 on their behalf, or their silver objects are put
+    together where the bucket is a folder. One is converted at a time, in the caller's thread.
 
     Args:
         transform: what makes silver of bronze.
@@ -80,13 +86,13 @@ class Handler:
         began: told the id of each message before it is worked on.
         ended: told what became of it.
         release: makes a failed message visible again after so many seconds, by its receipt handle.
-        bury: sends a message, by its record, to the dead-letter queue, with its last error.
+        move_to_dlq: sends a message, by its record, to the dead-letter queue, with its last error.
         acknowledge: deletes messages from the queue before the invocation ends, by their receipt handles.
         now: the time of day, in UTC.
-        lanes: how many messages wait for buckets side by side. Conversions are one after the other all the same.
+        io_threads: how many threads wait for buckets; 0: none, which is best where a bucket is a folder.
+        group_size: how many small objects are put together, which a folder does for the price of about one. It may be
+            set between batches.
         owner: for whom silver is made; None: nobody minds whose it is.
-        together: how many small objects are committed at once, which a folder as a bucket does for the price of about
-            one; a message is reported when its own is. It may be set between batches.
     """
 
     def __init__(
@@ -99,11 +105,11 @@ class Handler:
         began: Callable[[str], None] = lambda _: None,
         ended: Callable[[Report], None] = lambda _: None,
         release: Callable[[str, float], None] = lambda _receipt, _seconds: None,
-        bury: Callable[[Mapping[str, Any], Mapping[str, Any]], None] = lambda _record, _error: None,
+        move_to_dlq: Callable[[Mapping[str, Any], Mapping[str, Any]], None] = lambda _record, _error: None,
         acknowledge: Callable[[list[str]], None] = lambda _receipts: None,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
-        lanes: int = 1,
-        together: int = 1,
+        io_threads: int = 0,
+        group_size: int = 1,
         owner: Owner | None = None,
     ) -> None:
         self._transform = transform
@@ -113,20 +119,20 @@ class Handler:
         self._began = began
         self._ended = ended
         self._release = release
-        self._bury = bury
+        self._move_to_dlq = move_to_dlq
         self._acknowledge = acknowledge
         self._now = now
         self._schemas = Schemas(lake.silver, transform.name, owner)
-        self._lanes: Lanes[Report | None] | None = Lanes(lanes) if lanes > 1 else None
-        self.together = together
+        self._pool: IoPool[list[_Progress]] = IoPool(io_threads)
+        self.group_size = group_size
         self._lookups = Lookups.of(transform, lake.bronze, scratch)
         self._log: dict[str, str | None] = {}
 
     def __call__(self, event: Mapping[str, Any], context: Context) -> dict[str, Any]:
         """Process the records; report those to be tried again. Never raises for what one record holds.
 
-        What the user's code failed as often as it may goes to the dead-letter queue, and is done. What the system
-        failed comes back for a day (docs/decisions/0107-two-budgets.md).
+        A file that the user's code failed as often as it may goes to the dead-letter queue, and is done. A file that
+        the system failed comes back for a day (docs/decisions/0107-two-budgets.md).
 
         A message that was received before may be the one that killed the function, and nobody knows which it was. So
         those come last, each alone, and what is finished is deleted from the queue before each of them. But where
@@ -142,19 +148,16 @@ class Handler:
         batch = Batch(event.get("Records", []), context)
         try:
             while batch.waiting and batch.has_time():
-                self._next(batch)
-            self._commit(batch)
-            while self._lanes is not None and self._lanes.under_way:
-                self._settle(batch, self._lanes.finished())
+                self._begin_next(batch)
+            self._finish_running(batch)
         except BaseException:
-            if self._lanes is not None:
-                self._lanes.abandon()
+            self._pool.abandon()
             raise
-        for record in batch.untouched():
+        for message in batch.untouched():
             # A timeout would throw away what the batch has done: so what cannot be done in time goes back.
-            _try(self._release, record["receiptHandle"], 0.0)
-            batch.failed.append(record["messageId"])
-        response = {"batchItemFailures": [{"itemIdentifier": message} for message in batch.failed]}
+            _try(self._release, message.receipt, 0.0)
+            batch.failed.append(message.id)
+        response = {"batchItemFailures": [{"itemIdentifier": message_id} for message_id in batch.failed]}
         if first := batch.system_fault():
             error = first.error or {}
             raise SystemUnavailable(
@@ -164,181 +167,177 @@ class Handler:
             )
         return response
 
-    def _next(self, batch: Batch) -> None:
-        """Begin with one more message, once there is room for it beside those that are under way."""
-        record = batch.take()
-        lanes, event = self._lanes, calm(record)
-        is_alone = event is None or event.key in batch.keys.values() or len(batch.records) == 1
-        while lanes is not None and lanes.under_way >= (1 if is_alone else lanes.most):
-            self._settle(batch, lanes.finished())
-        if is_alone or batch.is_full(self.together):
-            self._commit(batch)
+    def _begin_next(self, batch: Batch) -> None:
+        """Begin with one more message, and wait until there is room for another one beside it."""
+        message = batch.take()
+        event = message.concurrent_event
+        is_alone = event is None or event.key in batch.keys or len(batch.messages) == 1
+        if is_alone:
+            self._finish_running(batch)
         if not batch.has_time():
-            batch.waiting.appendleft(record)
-        elif event is not None and not is_alone and self.together > 1 and self._wanted(event):
-            self._prepare(batch, record, event)
-        elif lanes is None or event is None or is_alone:
-            if batch.finished and receives(record) > 1:
-                _try(self._acknowledge, batch.finished)
-                batch.finished = []
-            self._began(record["messageId"])
-            with batch.timed():
-                report = self._handle(record, batch.waited())
-            self._settle(batch, report)
+            batch.waiting.appendleft(message)
+        elif event is None or is_alone:
+            self._process_alone(batch, message)
+        elif not self._is_wanted(event):
+            self._settle(batch, Report(message.id, (), waited=batch.waited()))
         else:
-            batch.keys[record["messageId"]] = event.key
-            lanes.start(partial(self._beside, batch, record, lanes))
+            task = self._task(event, message)
+            running = Running(message, task, process(task), batch.waited())
+            batch.keys.add(event.key)
+            if not self._pool.has_threads:
+                self._begin(running)
+            self._pool.submit(partial(_resume, [(running, None)]))
+            while self._pool.pending >= self._pool.size:
+                self._collect(batch)
 
-    def _prepare(self, batch: Batch, record: Mapping[str, Any], event: ObjectEvent) -> None:
-        """All of a message but its commit, which waits for others'."""
-        message = record["messageId"]
+    def _process_alone(self, batch: Batch, message: Message) -> None:
+        """All of a message, with no other one under way."""
+        if batch.finished and message.receives > 1:
+            _try(self._acknowledge, batch.finished)
+            batch.finished = []
+        self._began(message.id)
         waited = batch.waited()
-        self._began(message)
+        outcomes: list[Outcome] = []
+        task = None
         with batch.timed():
-            work = self._work(event, record)
-            found = _attempt(prepare_simple, work)
-        if isinstance(found, Ready):
-            batch.keys[message] = event.key
-            batch.add(message, found, waited)
-        else:
-            self._settle(batch, self._report(record, work, waited, found))
+            try:
+                for event in filter(self._is_wanted, message.events):
+                    task = self._task(event, message)
+                    outcomes.append(run(task))
+                report = Report(message.id, tuple(outcomes), waited=waited)
+            except (Exception, PanicException) as error:  # noqa: BLE001 -- this message's failure and no other's
+                report = self._failure(message, task, waited, error)
+        self._settle(batch, report)
+
+    def _finish_running(self, batch: Batch) -> None:
+        """Wait until no message is under way."""
+        while self._pool.pending or batch.has_commits(1):
+            if self._pool.pending:
+                self._collect(batch)
+            else:
+                self._commit(batch)
+
+    def _collect(self, batch: Batch) -> None:
+        """Take what the next job in the pool came to, and have its tasks go on."""
+        for running, progress in self._pool.next_done():
+            after = self._converted(batch, running) if isinstance(progress, Conversion) else progress
+            if isinstance(after, Commit):
+                batch.add_commit(running, after)
+                if batch.has_commits(self.group_size):
+                    self._commit(batch)
+            elif isinstance(after, Outcome):
+                self._settle(batch, Report(running.message.id, (after,), waited=running.waited))
+            elif after is not None:
+                self._settle(batch, self._failure(running.message, running.task, running.waited, after))
+
+    def _converted(self, batch: Batch, running: Running) -> Commit | Outcome | BaseException | None:
+        """The task after its conversion; None: there was no time for it, and its message goes back untouched."""
+        if not running.has_begun and not batch.has_time():
+            running.processing.close()
+            batch.keys.discard(running.task.key)
+            return None
+        self._begin(running)
+        with batch.timed():
+            progress = advance(running.processing, None)
+            while isinstance(progress, Conversion):  # its bytes changed: it has looked again
+                progress = advance(running.processing, None)
+        return progress
+
+    def _begin(self, running: Running) -> None:
+        if not running.has_begun:
+            running.has_begun = True
+            self._began(running.message.id)
 
     def _commit(self, batch: Batch) -> None:
-        """What is ready becomes true; what others were faster with is begun anew."""
-        ready = batch.take_ready()
-        if not ready:
-            return
-        outcomes = commit_all(self._lake.silver, [one for one, _ in ready.values()])
-        for (message, (one, waited)), found in zip(ready.items(), outcomes, strict=True):
-            again = isinstance(found, PreconditionFailed | SourceChanged)
-            ended = _attempt(complete, one.work) if again else found
-            self._settle(batch, self._report(batch.records[message], one.work, waited, ended))
+        """Put the silver objects that wait for it, and have their tasks go on."""
+        self._pool.submit(partial(_commit_and_resume, self._lake.silver, batch.take_commits()))
 
-    def _settle(self, batch: Batch, report: Report | None) -> None:
-        """Note what became of a message; None: there was no time for it."""
-        if report is None:
-            return
-        record = batch.records[report.message_id]
-        batch.keys.pop(report.message_id, None)
-        batch.touched.add(report.message_id)
+    def _settle(self, batch: Batch, report: Report) -> None:
+        """Note what became of a message, and tell the queue."""
+        message = batch.messages[report.message_id]
+        batch.settled.add(message.id)
+        batch.keys -= {outcome.key for outcome in report.outcomes} | {report.key}
         if report.dead and report.error is not None:
             try:
-                self._bury(record, report.error)
+                self._move_to_dlq(message.record, report.error)
             except Exception as error:  # noqa: BLE001 -- the message stays where it is
-                report = self._failed(record, report.key, report.waited, error, system=True)
+                report = _failed(message, report.key, report.waited, error, system=True)
         if report.error is None or report.dead:
-            batch.finished.append(record["receiptHandle"])
+            batch.finished.append(message.receipt)
         else:
-            batch.failed.append(report.message_id)
+            batch.failed.append(message.id)
             batch.failures.append(report)
-            _try(self._release, record["receiptHandle"], report.retry_in or 0.0)
+            _try(self._release, message.receipt, report.retry_in or 0.0)
         self._ended(report)
 
-    def _beside(self, batch: Batch, record: Mapping[str, Any], lanes: Lanes[Report | None]) -> Report | None:
-        """In a lane: all of it but the conversion."""
-        waited = batch.waited()
-
-        def run(step: Callable[[], Converted]) -> Converted:
-            def here() -> Converted:
-                if not batch.has_time():
-                    raise _NoTime
-                self._began(record["messageId"])
-                with batch.timed():
-                    return step()
-
-            return lanes.here(here)
-
-        try:
-            return self._handle(record, waited, run)
-        except _NoTime:
-            return None
-
-    def _handle(self, record: Mapping[str, Any], waited: float, run: Run = call) -> Report:
-        outcomes: list[Outcome] = []
-        work = None
-        try:
-            for event in filter(self._wanted, unwrap(record["body"])):
-                work = self._work(event, record, run)
-                outcomes.append(complete(work))
-        except (Exception, PanicException) as error:  # noqa: BLE001 -- it is this message's failure and no other's
-            return self._report(record, work, waited, error)
-        return Report(record["messageId"], tuple(outcomes), waited=waited)
-
-    def _work(self, event: ObjectEvent, record: Mapping[str, Any], run: Run = call) -> Work:
-        times = receives(record)
-        was_dead = ERROR_CODE in record.get("messageAttributes", {})
-        message = Message(record["messageId"], times, seek=event.resent or was_dead, log=self._log)
-        return Work(
+    def _task(self, event: ObjectEvent, message: Message) -> Task:
+        return Task(
             event,
             self._transform,
             self._lake,
-            times,
-            self._now,
             self._scratch,
-            self._schemas,
             self._lookups,
-            run=run,
-            tries=Tries(message),
+            self._schemas,
+            receives=message.receives,
+            message_id=message.id,
+            was_dead=ERROR_CODE in message.record.get("messageAttributes", {}),
+            log=self._log,
+            now=self._now,
         )
 
-    def _report(
-        self, record: Mapping[str, Any], work: Work | None, waited: float, found: Outcome | BaseException
-    ) -> Report:
-        """What a message about one object came to. ``work`` None: it is about none."""
-        if isinstance(found, Outcome):
-            return Report(record["messageId"], (found,), waited=waited)
-        key = work.key if work is not None else ""
-        if is_system_fault(found):
-            if work is not None and work.tries is not None:
-                _try(work.tries.set_back, work)
-            return self._failed(record, key, waited, found, system=True)
-        if work is None or work.tries is None:
-            # There is no file to count by; and no retry makes an event of what is none.
-            return self._failed(record, key, waited, found, dead=isinstance(found, NotAnEvent))
-        if isinstance(found, TriesSpent):
-            return Report(record["messageId"], (), error=found.error, key=key, waited=waited, dead=True)
+    def _failure(self, message: Message, task: Task | None, waited: float, error: BaseException) -> Report:
+        """The report of a message that failed with an error. ``task`` None: it is about no object."""
+        if isinstance(error, NotAnEvent):  # no retry makes an event of it
+            return _failed(message, "", waited, error, dead=True)
+        if task is None:
+            return _failed(message, "", waited, error, system=is_system_fault(error))
+        if isinstance(error, TriesSpent):
+            return Report(message.id, (), error=error.error, key=task.key, waited=waited, dead=True)
+        if is_system_fault(error):
+            _try(take_back_try, task)
+            return _failed(message, task.key, waited, error, system=True)
         try:
-            tries = work.tries.fail(work, describe(found))
-        except Exception as error:  # noqa: BLE001 -- what cannot be counted does not count
-            return self._failed(record, key, waited, error, system=True)
-        return self._failed(record, key, waited, found, tries=tries, dead=tries >= self._transform.max_receive_count)
+            tries = count_failure(task, describe(error))
+        except Exception as uncounted:  # noqa: BLE001 -- a failure that cannot be counted does not count
+            return _failed(message, task.key, waited, uncounted, system=True)
+        return _failed(message, task.key, waited, error, tries=tries, dead=tries >= self._transform.max_receive_count)
 
-    def _failed(
-        self,
-        record: Mapping[str, Any],
-        key: str,
-        waited: float,
-        error: BaseException,
-        *,
-        tries: int = 0,
-        system: bool = False,
-        dead: bool = False,
-    ) -> Report:
-        """``tries``: how often the user's code has failed; 0: nobody counts, and each receive is taken for a try."""
-        message, times = record["messageId"], receives(record)
-        retry_in = 0.0 if dead else wait_for_system(times, message) if system else wait_for_user(tries or times)
-        return Report(
-            message,
-            (),
-            error=describe(error),
-            key=key,
-            retry_in=retry_in,
-            waited=waited,
-            system=system,
-            dead=dead,
-        )
-
-    def _wanted(self, event: ObjectEvent) -> bool:
+    def _is_wanted(self, event: ObjectEvent) -> bool:
         """The topic's filter is by prefix and suffix; here the pattern is matched exactly."""
         return event.bucket == self._bucket and self._transform.pattern.matches(event.key)
 
 
-def _attempt(act: Callable[[Work], _Found], work: Work) -> _Found | BaseException:
-    """What an act came to, or what it failed with: that is this message's failure and no other's."""
-    try:
-        return act(work)
-    except (Exception, PanicException) as error:  # noqa: BLE001 -- see above
-        return error
+def _resume(answers: Sequence[tuple[Running, str | Exception | None]]) -> list[_Progress]:
+    return [(running, advance(running.processing, answer)) for running, answer in answers]
+
+
+def _commit_and_resume(silver: Store, commits: Sequence[tuple[Running, Commit]]) -> list[_Progress]:
+    etags = commit_all(silver, [commit for _, commit in commits])
+    return _resume([(running, etag) for (running, _), etag in zip(commits, etags, strict=True)])
+
+
+def _failed(
+    message: Message,
+    key: str,
+    waited: float,
+    error: BaseException,
+    *,
+    tries: int = 0,
+    system: bool = False,
+    dead: bool = False,
+) -> Report:
+    """``tries``: how often the user's code has failed; 0: nobody counts, and each receive is taken for a try."""
+    wait = wait_for_system(message.receives, message.id) if system else wait_for_user(tries or message.receives)
+    return Report(
+        message.id,
+        (),
+        error=describe(error),
+        key=key,
+        retry_in=0.0 if dead else wait,
+        waited=waited,
+        system=system,
+        dead=dead,
+    )
 
 
 def _log_of(context: Context) -> dict[str, str | None]:
@@ -348,7 +347,7 @@ def _log_of(context: Context) -> dict[str, str | None]:
 
 
 def _try(courtesy: Callable[..., None], *arguments: object) -> None:
-    """What only spares a message some time, or a try, must not fail the batch."""
+    """A call that only spares a message some time, or a try, must not fail the batch."""
     try:
         courtesy(*arguments)
     except Exception:  # noqa: BLE001 -- told in the log, and no more than that
@@ -360,28 +359,19 @@ _LEVELS = {"failed": logging.ERROR, Verdict.QUARANTINED.value: logging.WARNING}
 
 
 class Function:
-    """A handler as Lambda runs it: what becomes of each message is logged, and what the invocation did is counted.
+    """A handler as Lambda runs it: the fate of each message is logged, and what the invocation did is counted.
 
     Args:
         pipeline: the name, for the metrics.
-        transform: likewise.
-        build: makes the handler, from what is to be told of each report.
+        transform: what makes silver of bronze.
         metrics: whether metrics are written.
-        now: the time of day, in UTC.
+        options: of the :class:`Handler`.
     """
 
-    def __init__(
-        self,
-        pipeline: str,
-        transform: str,
-        build: Callable[[Callable[[Report], None]], Handler],
-        *,
-        metrics: bool = True,
-        now: Callable[[], datetime] = lambda: datetime.now(UTC),
-    ) -> None:
-        self._tally = Tally(pipeline, transform, now=now) if metrics else None
-        self._handler = build(self._ended)
-        self._transform = transform
+    def __init__(self, pipeline: str, transform: Transform, *, metrics: bool = True, **options: Any) -> None:
+        self._tally = Tally(pipeline, transform.name, now=lambda: datetime.now(UTC)) if metrics else None
+        self._handler = Handler(transform, ended=self._ended, **options)
+        self._transform = transform.name
 
     def __call__(self, event: Mapping[str, Any], context: Context) -> dict[str, Any]:
         """As :class:`Handler`."""
@@ -393,8 +383,8 @@ class Function:
                     self._tally.flush()
 
     def _ended(self, report: Report) -> None:
-        found = {"transform": self._transform, "message_id": report.message_id, **report.to_dict()}
-        _log.log(_LEVELS.get(found["verdict"], logging.INFO), "%s", found["verdict"], extra=found)
+        line = {"transform": self._transform, "message_id": report.message_id, **report.to_dict()}
+        _log.log(_LEVELS.get(line["verdict"], logging.INFO), "%s", line["verdict"], extra=line)
         if self._tally is not None:
             self._tally.add(report.outcomes, failed=report.error is not None)
 
@@ -433,45 +423,48 @@ def build(
     from silversmith.stores.s3 import S3Store
 
     scratch = Path(tempfile.gettempdir())
-    queue, dead_letters = environment["SILVERSMITH_QUEUE"], environment["SILVERSMITH_DLQ"]
-
-    def bucket(name: str) -> S3Store:
-        return S3Store(environment[f"SILVERSMITH_{name}"], client=s3, scratch=scratch)
-
-    def release(receipt: str, seconds: float) -> None:
-        sqs().change_message_visibility(QueueUrl=queue, ReceiptHandle=receipt, VisibilityTimeout=int(seconds))
-
-    def bury(record: Mapping[str, Any], error: Mapping[str, Any]) -> None:
-        attributes = attributes_of_dead(record, error)
-        sqs().send_message(QueueUrl=dead_letters, MessageBody=record["body"], MessageAttributes=attributes)
-
-    def acknowledge(receipts: Sequence[str]) -> None:
-        for start in range(0, len(receipts), DELETED_AT_ONCE):
-            some = receipts[start : start + DELETED_AT_ONCE]
-            entries = [{"Id": str(number), "ReceiptHandle": receipt} for number, receipt in enumerate(some)]
-            # What it leaves, the end of the invocation takes.
-            sqs().delete_message_batch(QueueUrl=queue, Entries=entries)
-
     pipeline = pipeline or load(environment["SILVERSMITH_PIPELINE"])
     transform = pipeline.find(environment["SILVERSMITH_TRANSFORM"])
     _compare(transform, environment.get("SILVERSMITH_FINGERPRINT", ""))
+    names = (environment[f"SILVERSMITH_{name}"] for name in ("BRONZE", "SILVER", "QUARANTINE"))
+    queue = _Queue(environment["SILVERSMITH_QUEUE"], environment["SILVERSMITH_DLQ"], sqs)
+    return Function(
+        pipeline.name,
+        transform,
+        metrics=environment.get("SILVERSMITH_METRICS", "on").lower() != "off",
+        bucket=environment["SILVERSMITH_BRONZE"],
+        lake=Lake(*(S3Store(name, client=s3, scratch=scratch) for name in names)),
+        scratch=scratch,
+        release=queue.release,
+        move_to_dlq=queue.move_to_dlq,
+        acknowledge=queue.acknowledge,
+        io_threads=IO_THREADS,
+        owner=Owner.of(environment),
+    )
 
-    def handler(ended: Callable[[Report], None]) -> Handler:
-        return Handler(
-            transform,
-            bucket=environment["SILVERSMITH_BRONZE"],
-            lake=Lake(bucket("BRONZE"), bucket("SILVER"), bucket("QUARANTINE")),
-            scratch=scratch,
-            ended=ended,
-            release=release,
-            bury=bury,
-            acknowledge=acknowledge,
-            lanes=LANES,
-            owner=Owner.of(environment),
+
+@dataclass(frozen=True)
+class _Queue:
+    """A transform's queue and its dead-letter queue, by their URLs. ``client`` gives a boto3 SQS client."""
+
+    url: str
+    dlq_url: str
+    client: Callable[[], Any]
+
+    def release(self, receipt: str, seconds: float) -> None:
+        self.client().change_message_visibility(
+            QueueUrl=self.url, ReceiptHandle=receipt, VisibilityTimeout=int(seconds)
         )
 
-    metrics = environment.get("SILVERSMITH_METRICS", "on").lower() != "off"
-    return Function(pipeline.name, transform.name, handler, metrics=metrics)
+    def move_to_dlq(self, record: Mapping[str, Any], error: Mapping[str, Any]) -> None:
+        attributes = attributes_of_dead(record, error)
+        self.client().send_message(QueueUrl=self.dlq_url, MessageBody=record["body"], MessageAttributes=attributes)
+
+    def acknowledge(self, receipts: Sequence[str]) -> None:
+        for some in batched(receipts, DELETED_AT_ONCE):
+            entries = [{"Id": str(number), "ReceiptHandle": receipt} for number, receipt in enumerate(some)]
+            # What it leaves, the end of the invocation takes.
+            self.client().delete_message_batch(QueueUrl=self.url, Entries=entries)
 
 
 def _compare(transform: Transform, deployed: str) -> None:
@@ -491,9 +484,9 @@ def attributes_of_dead(record: Mapping[str, Any], error: Mapping[str, Any]) -> d
     https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_MessageAttributeValue.html
     """
     own = {ERROR_CODE: str(error.get("code") or "Unknown"), MESSAGE_ID: str(record["messageId"])}
-    found = {name: {"DataType": "String", "StringValue": value} for name, value in own.items()}
+    attributes = {name: {"DataType": "String", "StringValue": value} for name, value in own.items()}
     for name, value in record.get("messageAttributes", {}).items():
-        if name in found or len(found) == MOST_ATTRIBUTES or not value.get("stringValue"):
+        if name in attributes or len(attributes) == MOST_ATTRIBUTES or not value.get("stringValue"):
             continue
-        found[name] = {"DataType": value.get("dataType", "String"), "StringValue": value["stringValue"]}
-    return found
+        attributes[name] = {"DataType": value.get("dataType", "String"), "StringValue": value["stringValue"]}
+    return attributes

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from silversmith.errors import UNWRITABLE, SilversmithError, told
+from silversmith.errors import UNWRITABLE, SilversmithError, as_utf8
 
 #: The stages in which a worker has a file, in their order.
 #:
@@ -127,4 +127,4 @@ def describe(error: BaseException) -> dict[str, Any]:
     text = str(error) if isinstance(error, SilversmithError) else f"{type(error).__name__}: {error}"
     if isinstance(error, OSError) and error.errno in UNWRITABLE:
         return {"code": errno.errorcode[error.errno], "message": text}
-    return {"code": type(error).__name__, "message": told(text[:4000])}
+    return {"code": type(error).__name__, "message": as_utf8(text[:4000])}

@@ -1,5 +1,7 @@
 """The two retry budgets: faults of the system come back for a day; the user's code has ``max_receive_count`` tries.
 
+How often the user's code has failed on some bytes is counted in ``.failed.json``, in quarantine: the receives of a
+message say nothing about that, because the system may have failed the others.
 docs/decisions/0107-two-budgets.md
 """
 
@@ -8,31 +10,58 @@ from __future__ import annotations
 import json
 import zlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import orjson
 
-from silversmith.errors import PreconditionFailed, SilversmithError, SourceChanged, SystemFault, told
-from silversmith.stores import Head, as_seen
-
-if TYPE_CHECKING:
-    from silversmith.function.task import Work
-
+from silversmith.errors import PreconditionFailed, SilversmithError, SourceChanged, SystemFault, as_utf8
+from silversmith.function.task import Task
+from silversmith.stores import Head
+from silversmith.stores.documents import Snapshot, read_snapshot, replace_snapshot
 
 #: A queue lets a message be received so often more than the transform allows failures: with the waits below that takes
 #: a day. So no outage of hours ends in the dead-letter queue.
 SYSTEM_RECEIVES = 50
 
-#: Seconds to wait after the first, second … fault of the system; after more of them as after the last.
-SYSTEM_WAITS = (10, 60, 300, 900, 1800)
+#: Seconds to wait after the first fault of the system, and at the most.
+SYSTEM_WAITS = (10.0, 1800.0)
+
+#: Seconds to wait after the first failure of the user's code, and at the most.
+USER_WAITS = (1.0, 900.0)
 
 #: Up to this share of a wait is added to it, for each message another: else all that failed in an outage would come
 #: back in the same second.
 JITTER = 0.2
 
-#: The longest wait after a failure of the user's code, in seconds.
-LONGEST_USER_WAIT = 900
+
+def backoff(failures: int, waits: tuple[float, float]) -> float:
+    """Seconds until the next try after so many failures: four times as long each time, between the two ``waits``."""
+    first, longest = waits
+    return float(min(longest, first * 4 ** (min(failures, 8) - 1)))
+
+
+def wait_for_system(receives: int, message_id: str) -> float:
+    """Seconds until the next try of a message that the system failed at its n-th receive."""
+    spread = zlib.crc32(f"{receives} {message_id}".encode()) / 2**32
+    return round(backoff(receives, SYSTEM_WAITS) * (1 + JITTER * spread), 3)
+
+
+def wait_for_user(tries: int) -> float:
+    """Seconds until the next try of a file that the user's code failed for the n-th time.
+
+    A worker that died waits as long: the local engine knows of it, AWS only by the visibility timeout.
+    """
+    return backoff(tries, USER_WAITS)
+
+
+def queue_receives(max_receive_count: int) -> int:
+    """A queue's ``maxReceiveCount``, by how often the transform may fail."""
+    return max_receive_count + SYSTEM_RECEIVES
+
+
+def transform_tries(queue_receives: int) -> int:
+    """The inverse: how often the transform may fail, by its queue's ``maxReceiveCount``."""
+    return max(1, queue_receives - SYSTEM_RECEIVES)
 
 
 def is_system_fault(error: BaseException) -> bool:
@@ -48,38 +77,13 @@ def is_system_fault(error: BaseException) -> bool:
     return any(kind.__module__.partition(".")[0] == "botocore" for kind in type(error).__mro__)
 
 
-def wait_for_system(receives: int, message_id: str) -> float:
-    """Seconds until the next try of a message that the system failed at its n-th receive."""
-    wait = SYSTEM_WAITS[min(receives, len(SYSTEM_WAITS)) - 1]
-    spread = zlib.crc32(f"{receives} {message_id}".encode()) / 2**32
-    return round(wait * (1 + JITTER * spread), 3)
-
-
-def wait_for_user(tries: int) -> float:
-    """Seconds until the next try of what the user's code failed for the n-th time: 1, 4, 16, 64 … up to 15 minutes.
-
-    A worker that died waits as long: the local engine knows of it, AWS only by the visibility timeout.
-    """
-    return float(min(LONGEST_USER_WAIT, 4 ** (min(tries, 8) - 1)))
-
-
-def queue_receives(max_receive_count: int) -> int:
-    """A queue's ``maxReceiveCount``, by how often the transform may fail."""
-    return max_receive_count + SYSTEM_RECEIVES
-
-
-def transform_tries(queue_receives: int) -> int:
-    """The inverse: how often the transform may fail, by its queue's ``maxReceiveCount``."""
-    return max(1, queue_receives - SYSTEM_RECEIVES)
-
-
 #: The document remembers the tries of so many messages, those that failed last.
 MESSAGES = 8
 
 #: How often a document that another worker changes at the same moment is read again.
 ATTEMPTS = 5
 
-#: What is written before a try begins, and stays if nobody lives to write more.
+#: The error that is written before a try begins, and stays if the function dies in it.
 DIED = {
     "code": "FunctionDied",
     "message": "the function ended before it was done: it ran out of time or memory, or was killed",
@@ -97,212 +101,165 @@ class TriesSpent(SilversmithError):
         self.error = error
 
 
-@dataclass(frozen=True)
-class Message:
-    """The SQS message that a try is for.
-
-    ``receives`` counts this one, too. ``seek``: a document of an earlier failure may be there even at the first
-    receive. ``log`` says where the log of this invocation is: ``group``, ``stream``, ``request``; None where unknown.
-    """
-
-    id: str
-    receives: int
-    seek: bool = False
-    log: Mapping[str, str | None] = field(default_factory=dict)
-
-
-class Tries:
-    """The failed tries of one message on one file.
+def begin_try(task: Task, head: Head) -> None:
+    """A try is about to begin. From the second receive on it is written down before: it may kill the function.
 
     Nothing is read or written for a message that succeeds at its first receive.
 
-    Args:
-        message: which.
+    Raises:
+        TriesSpent: it was tried as often as is allowed.
+        OSError, AccessDenied, NotOurs, PreconditionFailed, SourceChanged: the document cannot be written.
     """
+    if not task.message_id:
+        return
+    task.head = head
+    if task.receives < 2 or (task.try_begun is not None and task.try_begun[0] == head.etag):
+        return
+    snapshot, document = _read(task)
+    tries = _tries(document, task.message_id)
+    if tries >= task.transform.max_receive_count:
+        assert document is not None
+        _write(task, snapshot, document | {"dead": True})
+        raise TriesSpent(document["error"])
+    # Noted first: a document that was written although the answer was lost must be taken back, too.
+    task.try_begun, task.document_before = (head.etag, tries), document
+    try:
+        _write(task, snapshot, _counted(task, document, tries + 1, DIED))
+    except PreconditionFailed:
+        task.try_begun = None
+        raise
 
-    def __init__(self, message: Message) -> None:
-        self._message = message
-        self._head: Head | None = None
-        self._begun: tuple[str, int] | None = None
-        self._before: dict[str, Any] | None = None
 
-    @property
-    def may_be_there(self) -> bool:
-        """Whether a document may have to be removed when the file succeeds."""
-        return self._message.receives > 1 or self._message.seek
+def count_failure(task: Task, error: Mapping[str, Any]) -> int:
+    """The user's code failed with this error, as JSON values. Returns how often it has by now.
 
-    def begin(self, work: Work, head: Head) -> None:
-        """A try is about to begin. From the second receive on it is written down before: it may kill the function.
-
-        Raises:
-            TriesSpent: it was tried as often as is allowed.
-            OSError, AccessDenied, PreconditionFailed, SourceChanged: the document cannot be written.
-        """
-        self._head = head
-        if self._message.receives < 2 or (self._begun is not None and self._begun[0] == head.etag):
-            return
-        seen, document = self._read(work)
-        tries = _tries(document, self._message.id)
-        if tries >= work.transform.max_receive_count:
-            assert document is not None
-            self._write(work, seen, document | {"dead": True})
-            raise TriesSpent(document["error"])
-        # Noted first: what was written although the answer was lost must be taken back, too.
-        self._begun, self._before = (head.etag, tries), document
-        try:
-            self._write(work, seen, self._counted(work, document, tries + 1, DIED))
-        except PreconditionFailed:
-            self._begun = None
-            raise
-
-    def note(self, head: Head) -> None:
-        """The try failed on these bytes. The etag of a large local file can be told only while it is open."""
-        self._head = head
-        _ = head.etag
-
-    def fail(self, work: Work, error: Mapping[str, Any]) -> int:
-        """The user's code failed with this error, as JSON values. Returns how often it has by now.
-
-        Raises:
-            OSError, AccessDenied, PreconditionFailed, SourceChanged: nothing could be written, and nothing is counted.
-        """
-        for attempt in range(1, ATTEMPTS + 1):
-            seen, document = self._read(work)
-            begun = self._begun is not None and self._begun[0] == self._etag(work)
-            tries = self._begun[1] if begun and self._begun is not None else _tries(document, self._message.id)
-            counted = self._counted(work, document, tries + 1, error)
-            try:
-                self._write(work, seen, counted)
-            except PreconditionFailed:
-                if attempt == ATTEMPTS:
-                    raise
-            else:
-                return tries + 1
-        raise AssertionError("the loop ends by itself")
-
-    def set_back(self, work: Work) -> None:
-        """The system failed what had begun: that try does not count. Where even that cannot be written, it does.
-
-        Raises:
-            OSError, AccessDenied, PreconditionFailed: it cannot be written.
-        """
-        if self._begun is None:
-            return
-        seen, document = self._read(work)
-        if document is None or seen is None:
-            return
-        tries = {**document["messages"], self._message.id: self._begun[1]}
-        tries = {message: count for message, count in tries.items() if count}
-        if not tries:
-            work.lake.quarantine.delete(work.failed, if_match=seen.etag)
+    Raises:
+        OSError, AccessDenied, NotOurs, PreconditionFailed, SourceChanged: nothing could be written or is counted.
+    """
+    for attempt in range(1, ATTEMPTS + 1):
+        snapshot, document = _read(task)
+        if task.try_begun is not None and task.try_begun[0] == _etag(task):
+            tries = task.try_begun[1]
         else:
-            self._write(work, seen, {**document, **(self._before or {}), "messages": tries})
-        self._begun = None
-
-    def _etag(self, work: Work) -> str:
-        """Of the bytes that the try was about; empty where bronze does not tell any more."""
-        if self._head is None:
-            self._head = work.lake.bronze.head(work.key)
-        return self._head.etag if self._head is not None else ""
-
-    def _read(self, work: Work) -> tuple[Head | None, dict[str, Any] | None]:
-        """What is there, and the document if it is about these bytes, this code and these lookups.
-
-        Raises:
-            SourceChanged: it is about other bytes, and these are not what bronze has any more.
-        """
-        etag = self._etag(work)
-        with work.lake.quarantine.open(work.failed) as source:
-            if source is None:
-                return None, None
-            body = source.data if source.data is not None else b""
-            seen = source.head
-        document = parse(body)
-        if document is None or document["bronze"]["etag"] != etag:
-            bronze = work.lake.bronze.head(work.key)
-            if bronze is not None and bronze.etag != etag:
-                raise SourceChanged(f"{work.key} changed while it was processed")
-            return seen, None
-        same = document["fingerprint"] == work.transform.fingerprint and document["lookups"] == work.lookups.digest
-        return seen, document if same else None
-
-    def _write(self, work: Work, seen: Head | None, document: Mapping[str, Any]) -> None:
-        """
-        Raises:
-            PreconditionFailed: another worker changed the document since it was read.
-        """
-        body = json.dumps(document, indent=2, ensure_ascii=False).encode()
+            tries = _tries(document, task.message_id)
         try:
-            work.lake.quarantine.put(work.failed, body, **as_seen(seen))
+            _write(task, snapshot, _counted(task, document, tries + 1, error))
         except PreconditionFailed:
-            # The SDK sends a request again whose answer was lost, and is then refused by what it has written itself.
-            if work.lake.quarantine.read(work.failed) != body:
+            if attempt == ATTEMPTS:
                 raise
+        else:
+            return tries + 1
+    raise AssertionError("the loop ends by itself")
 
-    def _counted(
-        self, work: Work, document: Mapping[str, Any] | None, tries: int, error: Mapping[str, Any]
-    ) -> dict[str, Any]:
-        """The document as it is when the message has failed so often."""
-        others = {name: count for name, count in _messages(document).items() if name != self._message.id}
-        head = self._head
-        log = self._message.log
-        return {
-            "error": {"code": told(str(error.get("code", ""))), "message": told(str(error.get("message", "")))},
-            "transform": work.transform.name,
-            "bronze": {
-                "key": work.key,
-                "etag": self._etag(work),
-                "version": (head.version if head is not None else None) or work.event.version,
-                "size": head.size if head is not None else 0,
-            },
-            "fingerprint": work.transform.fingerprint,
-            "lookups": work.lookups.digest,
-            "tries": tries,
-            "dead": _is_dead(document) or (error is not DIED and tries >= work.transform.max_receive_count),
-            "message": self._message.id,
-            "messages": dict([*others.items(), (self._message.id, tries)][-MESSAGES:]),
-            "at": work.now().isoformat(timespec="milliseconds"),
-            "log": {name: log.get(name) for name in ("group", "stream", "request")},
-        }
+
+def take_back_try(task: Task) -> None:
+    """The system failed a try that had begun: it does not count. If even that cannot be written, it does.
+
+    Raises:
+        OSError, AccessDenied, PreconditionFailed: it cannot be written.
+    """
+    if task.try_begun is None:
+        return
+    snapshot, document = _read(task)
+    if document is None:
+        return
+    tries = {**document["messages"], task.message_id: task.try_begun[1]}
+    tries = {message: count for message, count in tries.items() if count}
+    if not tries:
+        task.lake.quarantine.delete(task.failed_key, if_match=snapshot.etag)
+    else:
+        _write(task, snapshot, {**document, **(task.document_before or {}), "messages": tries})
+    task.try_begun = None
+
+
+def _etag(task: Task) -> str:
+    """The ETag of the bytes that the try was about; empty if there is no bronze object any more."""
+    if task.head is None:
+        task.head = task.lake.bronze.head(task.key)
+    return task.head.etag if task.head is not None else ""
+
+
+def _read(task: Task) -> tuple[Snapshot, dict[str, Any] | None]:
+    """The document as it is, and its content if it is about these bytes, this code and these lookups.
+
+    Raises:
+        NotOurs: another pipeline wrote it.
+        SourceChanged: it is about other bytes, and these are not in bronze any more.
+    """
+    etag = _etag(task)
+    snapshot = read_snapshot(task.lake.quarantine, task.failed_key)
+    if snapshot.etag is None:
+        return snapshot, None
+    document = parse(snapshot.body)
+    task.require_ours(document["owner"] if document is not None else "", bucket="quarantine", key=task.failed_key)
+    if document is None or document["bronze"]["etag"] != etag:
+        bronze = task.lake.bronze.head(task.key)
+        if bronze is not None and bronze.etag != etag:
+            raise SourceChanged(f"{task.key} changed while it was processed")
+        return snapshot, None
+    same = document["fingerprint"] == task.transform.fingerprint and document["lookups"] == task.lookups.digest
+    return snapshot, document if same else None
+
+
+def _write(task: Task, before: Snapshot, document: Mapping[str, Any]) -> None:
+    body = json.dumps(document, indent=2, ensure_ascii=False).encode()
+    replace_snapshot(task.lake.quarantine, before, body)
+
+
+def _counted(task: Task, document: Mapping[str, Any] | None, tries: int, error: Mapping[str, Any]) -> dict[str, Any]:
+    """The document as it is when the message has failed so often."""
+    messages = {} if document is None else {**document["messages"]}
+    messages.pop(task.message_id, None)
+    was_dead = document is not None and document["dead"]
+    about = task.quarantine_document(task.head) if task.head is not None else _about_nothing(task)
+    return {
+        "error": {"code": as_utf8(str(error.get("code", ""))), "message": as_utf8(str(error.get("message", "")))},
+        **about,
+        "lookups": task.lookups.digest,
+        "tries": tries,
+        "dead": was_dead or (error is not DIED and tries >= task.transform.max_receive_count),
+        "message": task.message_id,
+        "messages": dict([*messages.items(), (task.message_id, tries)][-MESSAGES:]),
+        "log": {name: task.log.get(name) for name in ("group", "stream", "request")},
+    }
+
+
+def _about_nothing(task: Task) -> dict[str, Any]:
+    """The bronze object is gone by now."""
+    head = Head(task.key, "", 0, task.now(), version=task.event.version)
+    return task.quarantine_document(head)
+
+
+def _tries(document: Mapping[str, Any] | None, message_id: str) -> int:
+    return document["messages"].get(message_id, 0) if document is not None else 0
 
 
 def parse(body: bytes) -> dict[str, Any] | None:
-    """The document, with every field of the type that it has; None for what is none."""
+    """The content of a ``.failed.json``, with every field of the type that it has; None if it is no such document."""
     try:
-        found = orjson.loads(body)
+        content = orjson.loads(body)
     except orjson.JSONDecodeError:
         return None
-    if not isinstance(found, dict):
+    if not isinstance(content, dict):
         return None
-    error, bronze, log = (_mapping(found.get(name)) for name in ("error", "bronze", "log"))
+    error, bronze, log = (_mapping(content.get(name)) for name in ("error", "bronze", "log"))
     return {
         "error": {name: _text(error.get(name)) for name in ("code", "message")},
-        "transform": _text(found.get("transform")),
+        "transform": _text(content.get("transform")),
+        "owner": _text(content.get("owner")),
         "bronze": {
             **{name: _text(bronze.get(name)) for name in ("key", "etag", "version")},
             "size": _count(bronze.get("size")),
         },
-        "fingerprint": _text(found.get("fingerprint")),
-        "lookups": _text(found.get("lookups")),
-        "tries": _count(found.get("tries")),
-        "dead": found.get("dead") is True,
-        "message": _text(found.get("message")),
-        "messages": {name: _count(tries) for name, tries in _mapping(found.get("messages")).items()},
-        "at": _text(found.get("at")),
+        "fingerprint": _text(content.get("fingerprint")),
+        "lookups": _text(content.get("lookups")),
+        "tries": _count(content.get("tries")),
+        "dead": content.get("dead") is True,
+        "message": _text(content.get("message")),
+        "messages": {name: _count(tries) for name, tries in _mapping(content.get("messages")).items()},
+        "at": _text(content.get("at")),
         "log": {name: _text(log.get(name)) or None for name in ("group", "stream", "request")},
     }
-
-
-def _messages(document: Mapping[str, Any] | None) -> Mapping[str, int]:
-    return document["messages"] if document is not None else {}
-
-
-def _tries(document: Mapping[str, Any] | None, message: str) -> int:
-    return _messages(document).get(message, 0)
-
-
-def _is_dead(document: Mapping[str, Any] | None) -> bool:
-    return document is not None and document["dead"] is True
 
 
 def _mapping(value: object) -> Mapping[str, Any]:

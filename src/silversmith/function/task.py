@@ -1,79 +1,101 @@
-"""One (transform, bronze key) with all that its processing needs, and what only has to be committed."""
+"""One bronze object that one transform makes silver of: all that its processing needs to know."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
+from silversmith.errors import DataError, as_utf8
 from silversmith.events import ObjectEvent
-from silversmith.function.convert import Converted
 from silversmith.function.outcome import Outcome, Stages, Verdict
-from silversmith.lineage import error_key, failed_key, rejected_key, silver_key
+from silversmith.lineage import Lineage, error_key, failed_key, rejected_key, silver_key
 from silversmith.pipeline import Transform
 from silversmith.pipeline.lookups import Lookups
-from silversmith.schemas import Known, Owner, Schemas
-from silversmith.stores import Head, Lake, Source
+from silversmith.schemas import Owner, Schemas
+from silversmith.stores import Head, Lake
 
 
-class Run(Protocol):
-    """How the one part of the work is run that is no waiting for buckets: reading, checking, transforming, writing."""
-
-    def __call__(self, step: Callable[[], Converted], /) -> Converted: ...
+def _utc_now() -> datetime:
+    return datetime.now(UTC)
 
 
-def call(step: Callable[[], Converted], /) -> Converted:
-    """At once, in this thread."""
-    return step()
+@dataclass
+class Task:
+    """One (transform, bronze key), and the message that asks for it.
 
-
-class TryCounter(Protocol):
-    """Counts the tries of the user's code on a file; see :class:`silversmith.function.retries.Tries`."""
-
-    @property
-    def may_be_there(self) -> bool: ...
-    def begin(self, work: Work, head: Head) -> None: ...
-    def note(self, head: Head) -> None: ...
-    def fail(self, work: Work, error: Mapping[str, Any]) -> int: ...
-    def set_back(self, work: Work) -> None: ...
-
-
-@dataclass(frozen=True)
-class Work:
-    """One (transform, bronze key), with all that its processing needs. ``attempt`` counts from 1. ``tries`` None:
-    nobody counts failures."""
+    Attributes:
+        event: says that the key may have changed; nothing else of it is relied upon.
+        transform: makes silver of it.
+        lake: the buckets.
+        scratch: a folder for temporary files, on the buckets' file system where they are local.
+        lookups: the transform's lookups, as this worker knows them.
+        schemas: where the transform's schema is recorded; None: it is not, and files may differ as they like.
+        receives: how often the message was received, this time included.
+        message_id: of the SQS message; empty: nobody counts failures.
+        was_dead: the message comes from a dead-letter queue.
+        log: where the log of this invocation is: ``group``, ``stream``, ``request``.
+        now: the time of day in UTC.
+        stages: measures the time of each stage.
+        head: the bronze object that the current try is about, as far as it is known.
+        try_begun: the ETag whose try was written down in ``.failed.json`` before it began, and the number of tries
+            before it.
+        document_before: the ``.failed.json`` that was there then.
+    """
 
     event: ObjectEvent
     transform: Transform
     lake: Lake
-    attempt: int
-    now: Callable[[], datetime]
     scratch: Path
-    schemas: Schemas | None
     lookups: Lookups
-    run: Run = call
-    tries: TryCounter | None = None
+    schemas: Schemas | None = None
+    receives: int = 1
+    message_id: str = ""
+    was_dead: bool = False
+    log: Mapping[str, str | None] = field(default_factory=dict)
+    now: Callable[[], datetime] = _utc_now
     stages: Stages = field(default_factory=Stages)
-    silver: str = field(init=False)
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "silver", silver_key(self.transform.name, self.key))
+    head: Head | None = None
+    try_begun: tuple[str, int] | None = None
+    document_before: dict[str, Any] | None = None
 
     @property
     def key(self) -> str:
         return self.event.key
 
     @property
-    def known(self) -> Known | None:
-        """What is recorded of the schema of silver; None where nothing is to be recorded."""
-        return self.schemas.look() if self.schemas is not None else None
+    def silver_key(self) -> str:
+        return silver_key(self.transform.name, self.key)
+
+    @property
+    def rejected_key(self) -> str:
+        return rejected_key(self.transform.name, self.key)
+
+    @property
+    def error_key(self) -> str:
+        return error_key(self.transform.name, self.key)
+
+    @property
+    def failed_key(self) -> str:
+        return failed_key(self.transform.name, self.key)
 
     @property
     def owner(self) -> Owner | None:
-        """For whom silver is made; None where nobody minds."""
+        """For whom silver is made; None: nobody minds whose it is."""
         return self.schemas.owner if self.schemas is not None else None
+
+    @property
+    def may_have_failed(self) -> bool:
+        """Whether a ``.failed.json`` may be there. It is not looked for where it cannot be: that saves a request."""
+        return bool(self.message_id) and (self.receives > 1 or self.event.resent or self.was_dead)
+
+    def is_ours(self, maker: str) -> bool:
+        """Whether an object that this pipeline made may be replaced; an empty name for an object that names nobody."""
+        if self.schemas is None or self.owner is None:
+            return True
+        return maker in self.schemas.look().document.owners(self.owner.name)
 
     def require_ours(self, maker: str, *, bucket: str, key: str) -> None:
         """
@@ -83,56 +105,84 @@ class Work:
         if self.owner is not None and not self.is_ours(maker):
             raise self.owner.refusal(self.transform.name, maker, getattr(self.owner, bucket), key)
 
-    def is_ours(self, maker: str) -> bool:
-        """Whether what this one made may be replaced; an empty name for what does not say."""
-        if self.schemas is None or self.owner is None:
-            return True
-        return maker in self.schemas.look().document.owners(self.owner.name)
+    def version(self, head: Head) -> str:
+        """The id of the version that was read: from the store, or from the event if it is about these bytes."""
+        return head.version or (self.event.version if self.event.etag == head.etag else "")
 
-    @property
-    def rejected(self) -> str:
-        return rejected_key(self.transform.name, self.key)
+    def claimed_lineage(self, head: Head) -> Lineage:
+        """The lineage before the rows are known, as the event claims it: see :meth:`Lineage.of_bytes`."""
+        return Lineage(
+            bronze_key=self.key,
+            bronze_etag=self.event.etag,
+            bronze_version=head.version or self.event.version,
+            bronze_size=head.size,
+            sequencer=self.event.sequencer,
+            transform=self.transform.name,
+            fingerprint=self.transform.fingerprint,
+            rows_read=0,
+            rows_written=0,
+            rows_rejected=0,
+            committed_at=self.now().isoformat(timespec="milliseconds"),
+            attempt=self.receives,
+            lookups=self.lookups.digest,
+            looked_up=self.lookups.etags,
+            owner=self.owner.name if self.owner is not None else "",
+        )
 
-    @property
-    def error(self) -> str:
-        return error_key(self.transform.name, self.key)
-
-    @property
-    def failed(self) -> str:
-        return failed_key(self.transform.name, self.key)
+    def quarantine_document(self, head: Head, **more: Any) -> dict[str, Any]:
+        """What all documents in quarantine say of the transform and of the bytes that they are about."""
+        return {
+            "transform": self.transform.name,
+            **({"owner": self.owner.name} if self.owner is not None else {}),
+            "bronze": {"key": self.key, "etag": head.etag, "version": self.version(head), "size": head.size},
+            "fingerprint": self.transform.fingerprint,
+            **({"lookups": self.lookups.digest} if self.transform.lookups else {}),
+            "at": self.now().isoformat(timespec="milliseconds"),
+            **more,
+        }
 
     def outcome(self, verdict: Verdict, **more: Any) -> Outcome:
+        """The end of this task. ``more`` are fields of the outcome."""
         self.stages.end("commit" if verdict in {Verdict.COMMITTED, Verdict.QUARANTINED} else "read")
         return Outcome(
             verdict,
             self.transform.name,
             self.key,
-            self.silver,
+            self.silver_key,
             stages=self.stages.seconds,
             age=_age(self.event, self.now()),
             **more,
         )
 
-    def version(self, source: Source) -> str:
-        """The version's id: the store's word, or else the event's where it speaks of these very bytes."""
-        if source.head.version:
-            return source.head.version
-        return self.event.version if self.event.etag == source.head.etag else ""
+    def outcome_of(self, verdict: Verdict, lineage: Lineage) -> Outcome:
+        """The end of a task that leaves silver with this lineage."""
+        return self.outcome(
+            verdict,
+            etag=lineage.bronze_etag,
+            version=lineage.bronze_version,
+            size=lineage.bronze_size,
+            format=lineage.format,
+            rows_read=lineage.rows_read,
+            rows_written=lineage.rows_written,
+            rows_rejected=lineage.rows_rejected,
+        )
 
 
-@dataclass(frozen=True)
-class Ready:
-    """What only has to be committed. ``head`` is what silver was before bronze was read."""
-
-    work: Work
-    made: Converted
-    head: Head | None
+def error_of_data(error: DataError) -> dict[str, Any]:
+    """A fault of the data as JSON values, as the error document has it."""
+    place = {name: value for name, value in vars(error.place).items() if value is not None}
+    return {
+        "code": as_utf8(error.code),
+        "message": as_utf8(error.message),
+        "hint": as_utf8(error.hint),
+        "place": {name: as_utf8(value) if isinstance(value, str) else value for name, value in place.items()},
+    }
 
 
 def _age(event: ObjectEvent, now: datetime) -> float | None:
-    """Seconds since the time that the event tells, which may be anything; None where it tells none."""
+    """Seconds since the time of the event, which may be anything; None where it has no time."""
     try:
-        told = datetime.fromisoformat(event.time)
+        time = datetime.fromisoformat(event.time)
     except ValueError:
         return None
-    return max(0.0, round((now - told).total_seconds(), 3)) if told.tzinfo else None
+    return max(0.0, round((now - time).total_seconds(), 3)) if time.tzinfo else None

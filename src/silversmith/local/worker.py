@@ -151,7 +151,7 @@ class _Handlers:
             bucket=environment["SILVERSMITH_BRONZE"],
             lake=lake,
             scratch=self._lake.engine_scratch,
-            bury=partial(self._bury, function),
+            move_to_dlq=partial(self._bury, function),
             began=self._began,
             ended=self._end,
             now=lambda: datetime.now(UTC),
@@ -187,7 +187,7 @@ class _Handlers:
         self._places = {record["messageId"]: place for place, record in enumerate(records)}
         context = LocalContext(request["function"], request["timeout"], request["memory"])
         handler = self._handlers[request["function"]]
-        handler.together = 1 if request["careful"] else TOGETHER
+        handler.group_size = 1 if request["careful"] else TOGETHER
         try:
             response = handler({"Records": records}, context)
             answer: dict[str, Any] = {"done": split(response, request["events"])}

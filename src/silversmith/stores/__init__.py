@@ -50,17 +50,17 @@ class Condition(TypedDict):
     if_none_match: bool
 
 
-def as_seen(head: Head | None) -> Condition:
-    """That the object is still what a HEAD told, or that there still is none."""
+def unchanged_since(head: Head | None) -> Condition:
+    """The condition that the object is still the one that was headed, or that there still is none."""
     return {"if_match": head.etag if head is not None else None, "if_none_match": head is None}
 
 
 @dataclass(frozen=True)
 class Put:
-    """A small object to be written, as :meth:`Store.put` has it."""
+    """An object to be written, as :meth:`Store.put` has it."""
 
     key: str
-    body: bytes
+    body: bytes | Path
     metadata: Mapping[str, str] | None = None
     if_match: str | None = None
     if_none_match: bool = False
@@ -103,7 +103,8 @@ class Store(Protocol):
         """
 
     def put_all(self, puts: Sequence[Put]) -> list[str | Exception]:
-        """As :meth:`put`, several objects, each of its own: what is returned or raised there, of each."""
+        """As :meth:`put`, for several objects: the ETag of each, or its error. A folder as a bucket makes them durable
+        together, for the price of about one."""
 
     def delete(self, key: str, *, if_match: str | None = None) -> None:
         """Delete the object; nothing happens where there is none. ``if_match`` as in :meth:`put`."""

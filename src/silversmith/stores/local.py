@@ -127,8 +127,16 @@ class _OpenFile(Source):
 
 @dataclass
 class _Draft:
-    """One of several objects that are put together, on its way. ``file`` is a descriptor, ``folder`` the one that
-    it has come to, ``failure`` what has kept it."""
+    """An object on its way into its place.
+
+    Attributes:
+        put: what is to be written.
+        path: the file that is moved into place.
+        file: its descriptor; -1: it is not open yet.
+        etag: the ETag that the object will have.
+        folder: the folder, below the root, into which the file was moved; None: it was not yet.
+        failure: the error that has kept it from its place.
+    """
 
     put: Put
     path: str
@@ -144,13 +152,13 @@ class _Draft:
             except (SilversmithError, OSError) as error:
                 self.failure = error
 
-    def discard(self) -> None:
-        """What has not come to its place goes."""
+    def close(self) -> None:
+        """Close the file, and remove it if it was not moved and is not the caller's."""
         if self.file >= 0:
             os.close(self.file)
-            if self.folder is None:
-                with contextlib.suppress(FileNotFoundError):
-                    os.unlink(self.path)  # noqa: PTH108 - plain calls here: a small put is as fast as its system calls
+        if self.folder is None and self.path != str(self.put.body):
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(self.path)  # noqa: PTH108 - plain calls here: a small put is as fast as its system calls
 
 
 @dataclass(frozen=True)
@@ -287,29 +295,27 @@ class LocalStore:
             InvalidKey: ``key`` is no S3 key.
             PreconditionFailed: another object is there than ``if_match`` or ``if_none_match`` say.
         """
-        keys.check(key)
-        with self._durable(body) as (source, etag):
-            faults.point("store.written")
-            with Opened() as opened:
-                with self._placing.locked(key):
-                    self._require(key, if_match)
-                    folder = self._placing.enter(key, source, opened, exclusive=if_none_match)
-                faults.point("store.placed")
-                # Not under the lock: who sees the object before it is durable and writes over it syncs it as well.
-                self._fsync(opened.by_path[folder])
-        return etag
+        put = Put(key, body, if_match=if_match, if_none_match=if_none_match)
+        (answer,) = self._put_all([put])
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
 
     def put_all(self, puts: Sequence[Put]) -> list[str | Exception]:
-        """As :meth:`put`, several small objects: their files are synced together, and each folder once."""
-        drafts = [_Draft(put, self._scratch_path()) for put in puts]
+        """As :meth:`put`, several objects: their files are synced together, and each folder once."""
+        return self._put_all(puts)
+
+    def _put_all(self, puts: Sequence[Put]) -> list[str | Exception]:
+        drafts = [_Draft(put, self._draft_path(put.body)) for put in puts]
         try:
             for draft in drafts:
-                draft.attempt(self._draft)
+                draft.attempt(self._write)
             for draft in drafts:
                 draft.attempt(self._sync)
             with Opened() as opened:
                 for draft in drafts:
                     draft.attempt(partial(self._place, opened))
+                # Not under the lock: whoever sees an object before it is durable and writes over it syncs it as well.
                 for folder, descriptor in opened.by_path.items():
                     try:
                         self._fsync(descriptor)
@@ -318,7 +324,7 @@ class LocalStore:
                             draft.failure = error if draft.folder == folder else draft.failure
         finally:
             for draft in drafts:
-                draft.discard()
+                draft.close()
         return [draft.failure or draft.etag for draft in drafts]
 
     def delete(self, key: str, *, if_match: str | None = None) -> None:
@@ -419,18 +425,33 @@ class LocalStore:
 
         return etag
 
-    def _draft(self, draft: _Draft) -> None:
-        """The body as a file in the scratch folder, not yet durable."""
+    def _draft_path(self, body: bytes | Path) -> str:
+        """The file that becomes the object: ``body`` itself, if it can be moved into place."""
+        if isinstance(body, Path) and body.stat().st_dev == self._device:
+            return str(body)
+        return f"{self._scratch}/{os.urandom(12).hex()}"
+
+    def _write(self, draft: _Draft) -> None:
+        """The body as a file that can be moved into place, not yet durable."""
         keys.check(draft.put.key)
-        draft.file = os.open(draft.path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
-        files.write(draft.file, draft.put.body)
+        if draft.path == str(draft.put.body):
+            draft.file = os.open(draft.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        else:
+            draft.file = os.open(draft.path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+            files.write(draft.file, draft.put.body)
         files.set_time(draft.file)
         files.begin_writing(draft.file)
 
     def _sync(self, draft: _Draft) -> None:
         self._fsync(draft.file)
         stat = os.fstat(draft.file)
-        draft.etag = digests.of_data(draft.put.body) if self._foreign else files.etag(stat)
+        if not self._foreign:
+            draft.etag = files.etag(stat)
+        elif isinstance(draft.put.body, bytes):
+            draft.etag = digests.of_data(draft.put.body)
+        else:
+            with io.FileIO(draft.file, closefd=False) as file:
+                draft.etag = digests.of_file(file, stat.st_size)
 
     def _place(self, opened: Opened, draft: _Draft) -> None:
         """Move the file into place. The folders ``opened`` are to be synced."""
@@ -440,35 +461,6 @@ class LocalStore:
             self._require(put.key, put.if_match)
             draft.folder = self._placing.enter(put.key, draft.path, opened, exclusive=put.if_none_match)
         faults.point("store.placed")
-
-    def _scratch_path(self) -> str:
-        return f"{self._scratch}/{os.urandom(12).hex()}"
-
-    @contextlib.contextmanager
-    def _durable(self, body: bytes | Path) -> Iterator[tuple[str, str]]:
-        """The body as a file that can be moved into place, and the etag that it will have there."""
-        if isinstance(body, Path) and body.stat().st_dev == self._device:
-            yield str(body), self._finished(os.open(body, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC), body)
-            return
-        path = self._scratch_path()
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
-        try:
-            files.write(descriptor, body)
-            yield path, self._finished(descriptor, body)
-        finally:
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(path)  # noqa: PTH108 - plain calls here: a small put is as fast as its system calls
-
-    def _finished(self, descriptor: int, body: bytes | Path) -> str:
-        """Make the file durable and close it. The etag that it will have as an object."""
-        with io.FileIO(descriptor) as file:
-            files.set_time(descriptor)
-            self._fsync(descriptor)
-            if not self._foreign:
-                return files.etag(os.fstat(descriptor))
-            if isinstance(body, bytes):
-                return digests.of_data(body)
-            return digests.of_file(file, os.fstat(descriptor).st_size)
 
     def _require(self, key: str, if_match: str | None) -> None:
         """Whether there is no such object is seen when it is to be put."""

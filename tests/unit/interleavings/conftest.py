@@ -21,8 +21,10 @@ from silversmith import Contract, Pipeline
 from silversmith.errors import DataError, PreconditionFailed
 from silversmith.events import ObjectEvent
 from silversmith.function.outcome import Outcome
-from silversmith.function.process import Contended, process
+from silversmith.function.process import Contended, run
+from silversmith.function.task import Task
 from silversmith.pipeline import Transform
+from silversmith.pipeline.lookups import Lookups
 from silversmith.stores import Head, Lake, Put, Source, one_by_one
 
 KEY = "k.csv"
@@ -243,7 +245,9 @@ class World:
         event, lake = ObjectEvent("bronze", message.key), Lake(self.bronze, self.silver, self.quarantine)
 
         def work() -> Outcome:
-            return process(event, TRANSFORMS[code], lake, attempt=1, now=self._now, scratch=Path("/nowhere"))
+            transform, scratch = TRANSFORMS[code], Path("/nowhere")
+            lookups = Lookups.of(transform, lake.bronze, scratch)
+            return run(Task(event, transform, lake, scratch, lookups, now=self._now))
 
         worker = Worker(f"worker {self._began}", message, work)
         self.say(f"{worker.name} receives {message.key} ({code} code)")

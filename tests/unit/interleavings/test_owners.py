@@ -17,8 +17,10 @@ from hypothesis import strategies as st
 from silversmith.errors import NotOurs
 from silversmith.events import ObjectEvent
 from silversmith.function.outcome import Outcome
-from silversmith.function.process import Contended, process
+from silversmith.function.process import Contended, run
+from silversmith.function.task import Task
 from silversmith.lineage import Lineage, silver_key
+from silversmith.pipeline.lookups import Lookups
 from silversmith.schemas import Document, Owner, Schemas, schema_key
 from silversmith.stores import Lake
 from tests.unit.interleavings.conftest import BROKEN, CONTENTS, GOOD, KEY, REJECTS, TRANSFORMS, MemoryStore, Message
@@ -59,15 +61,10 @@ class Street:
 
         def work() -> Outcome:
             try:
-                return process(
-                    ObjectEvent("bronze", KEY),
-                    TRANSFORMS["old"],
-                    lake,
-                    attempt=1,
-                    now=lambda: NOON,
-                    scratch=Path("/nowhere"),
-                    schemas=schemas,
-                )
+                transform, scratch = TRANSFORMS["old"], Path("/nowhere")
+                lookups = Lookups.of(transform, bronze, scratch)
+                event = ObjectEvent("bronze", KEY)
+                return run(Task(event, transform, lake, scratch, lookups, schemas, now=lambda: NOON))
             except NotOurs as error:
                 self.refused.append(name)
                 raise Contended(str(error)) from error

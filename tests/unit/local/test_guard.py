@@ -13,12 +13,14 @@ from silversmith import Pipeline
 from silversmith.errors import AccessDenied
 from silversmith.events import ObjectEvent
 from silversmith.function.outcome import Verdict
-from silversmith.function.process import process
+from silversmith.function.process import run
+from silversmith.function.task import Task
 from silversmith.lineage import silver_key
 from silversmith.local import iam
 from silversmith.local.iam import GuardedStore, Policy
 from silversmith.local.stack import read
 from silversmith.pipeline import Transform
+from silversmith.pipeline.lookups import Lookups
 from silversmith.stores import Lake
 from silversmith.stores.local import LocalStore
 from silversmith.template import compile as compile_template
@@ -133,9 +135,9 @@ class Compiled:
 
     def process(self, key: str) -> Verdict:
         event = ObjectEvent("dl-bronze-layer", key)
-        return process(
-            event, self.transform, self.lake, attempt=1, now=lambda: self.shop.now, scratch=self.shop.folder / "scratch"
-        ).verdict
+        scratch = self.shop.folder / "scratch"
+        lookups = Lookups.of(self.transform, self.lake.bronze, scratch)
+        return run(Task(event, self.transform, self.lake, scratch, lookups, now=lambda: self.shop.now)).verdict
 
 
 @pytest.fixture

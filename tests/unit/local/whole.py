@@ -305,7 +305,7 @@ class World:
             began=began,
             ended=ended,
             now=lambda: datetime.fromtimestamp(self.now, UTC),
-            together=TOGETHER,
+            group_size=TOGETHER,
         )
 
     @contextmanager
