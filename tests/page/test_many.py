@@ -13,9 +13,9 @@ import pytest
 from silversmith.local.journal import Journal
 from silversmith.local.lake import LakeFolder
 from silversmith.local.post import note, write
+from silversmith.page.application import serve
 from silversmith.page.backend import LocalBackend
 from silversmith.page.process import listen, url
-from silversmith.page.server import serve
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser

@@ -299,9 +299,9 @@ def page(
 
     `silversmith run` serves one by itself.
     """
+    from silversmith.page.application import serve
     from silversmith.page.auth import new_token
     from silversmith.page.process import listen, url
-    from silversmith.page.server import serve
 
     backend = _backend(pipeline, where)
     token = new_token()

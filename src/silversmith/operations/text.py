@@ -54,6 +54,15 @@ def duration(seconds: float | None) -> str:
     return f"{seconds / 86400:.0f} d"
 
 
+def millis(value: float) -> str:
+    """Milliseconds for a person: ``0.4 ms``, ``85 ms``, ``1.2 s``, ``3 min``."""
+    if value < 1000:
+        return f"{value:.0f} ms" if value >= 10 or not value else f"{value:.1f} ms"
+    if value < 120_000:
+        return f"{value / 1000:.2g} s" if value < 10_000 else f"{value / 1000:.0f} s"
+    return f"{value / 60_000:.0f} min"
+
+
 def moment(text: str) -> float | None:
     """An ISO 8601 time in Unix seconds; None where it is none."""
     try:

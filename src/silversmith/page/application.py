@@ -1,9 +1,12 @@
-"""The page as an ASGI application: which URL is what."""
+"""The page as an ASGI application, and the server that serves it over an open socket."""
 
 from __future__ import annotations
 
+import socket
+from collections.abc import Callable
 from importlib import resources
 
+import uvicorn
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -12,13 +15,13 @@ from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from silversmith.errors import SilversmithError
-from silversmith.page import failures, files, overview, pattern_tester, transforms
+from silversmith.page import failures, files, overview, transforms
 from silversmith.page.auth import AuthMiddleware, csrf_token
 from silversmith.page.backend import Backend
 from silversmith.page.context import ViewContext
-from silversmith.page.watch import Watch
+from silversmith.page.recent import Watch
 
-#: What is served as it is.
+#: The files that are served as they are, with their media types.
 STATIC = {
     "page.css": "text/css; charset=utf-8",
     "page.js": "text/javascript; charset=utf-8",
@@ -35,13 +38,13 @@ ROUTES = [
     Route("/redrive", failures.redrive, methods=["GET", "POST"]),
     Route("/transforms", transforms.transforms),
     Route("/transforms/{name}", transforms.transform),
-    Route("/patterns", pattern_tester.patterns, methods=["GET", "POST"]),
+    Route("/patterns", transforms.patterns, methods=["GET", "POST"]),
     Route("/upload", files.upload, methods=["POST"]),
 ]
 
 
 def application(backend: Backend, watch: Watch, *, token: str, cookie: str) -> ASGIApp:
-    """The page of a place. ``token`` and ``cookie``: see :class:`AuthMiddleware`."""
+    """The page over a backend. ``token`` and ``cookie``: see :class:`AuthMiddleware`."""
     app = Starlette(
         routes=[*ROUTES, Route("/static/{name}", static)],
         exception_handlers={SilversmithError: _refused, HTTPException: _refused, Exception: _broken},
@@ -51,7 +54,7 @@ def application(backend: Backend, watch: Watch, *, token: str, cookie: str) -> A
 
 
 async def static(request: Request) -> Response:
-    """A style, a script, a picture: from the package, and nothing else."""
+    """A file of :data:`STATIC`."""
     name = request.path_params["name"]
     if name not in STATIC:
         raise HTTPException(404)
@@ -60,18 +63,75 @@ async def static(request: Request) -> Response:
 
 
 async def _refused(request: Request, error: Exception) -> Response:
-    """What was wrong with the question, or could not be done."""
-    status = error.status_code if isinstance(error, HTTPException) else 400
-    texts = {404: "There is no such page.", 405: "This cannot be asked for in this way."}
-    text = texts.get(status) or (error.detail if isinstance(error, HTTPException) else str(error))
-    return ViewContext.of(request).answer(
-        request, "problem.html", {"title": "Not possible", "text": text}, status=status
-    )
+    """The request was wrong, or could not be done."""
+    status, text = 400, str(error)
+    if isinstance(error, HTTPException):
+        known = {404: "There is no such page.", 405: "This cannot be asked for in this way."}
+        status, text = error.status_code, known.get(error.status_code, error.detail)
+    return _problem(request, "Not possible", text, status)
 
 
 async def _broken(request: Request, error: Exception) -> Response:
-    """A bug of ours, or AWS does not answer: no traceback, and the next page works."""
-    text = f"{type(error).__name__}: {error}"
-    return ViewContext.of(request).answer(
-        request, "problem.html", {"title": "That went wrong", "text": text}, status=500
+    """A bug of ours, or no answer from AWS: no traceback, and the next page works."""
+    return _problem(request, "That went wrong", f"{type(error).__name__}: {error}", 500)
+
+
+def _problem(request: Request, title: str, text: str, status: int) -> Response:
+    values = {"title": title, "text": text}
+    return ViewContext.of(request).answer(request, "problem.html", values, status=status)
+
+
+#: At most so many connections are served at a time. A browser that watches holds one.
+MOST_CONNECTIONS = 200
+
+
+def serve(
+    backend: Backend, listening: socket.socket, token: str, *, began: Callable[[Callable[[], None]], None]
+) -> None:
+    """Serve until a signal ends the server, or the function that ``began`` gets.
+
+    Args:
+        backend: what the page shows.
+        listening: where browsers connect to.
+        token: lets a browser in.
+        began: called before the first request, with a function that ends the server and may be called from any thread.
+    """
+    watch = Watch(backend)
+    port = listening.getsockname()[1]
+    app = application(backend, watch, token=token, cookie=f"silversmith-{port}")
+    config = uvicorn.Config(
+        app,
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        lifespan="off",
+        ws="none",
+        http="h11",
+        loop="asyncio",
+        limit_concurrency=MOST_CONNECTIONS,
+        timeout_graceful_shutdown=1,
     )
+    server = _Server(config, watch)
+    began(server.end)
+    watch.start()
+    try:
+        server.run(sockets=[listening])
+    finally:
+        watch.stop()
+
+
+class _Server(uvicorn.Server):
+    """Ends the watch before itself: otherwise the streams of events would delay its end."""
+
+    def __init__(self, config: uvicorn.Config, watch: Watch) -> None:
+        super().__init__(config)
+        self._watch = watch
+
+    def end(self) -> None:
+        """Serve no more."""
+        self._watch.stop()
+        self.should_exit = True
+
+    def handle_exit(self, sig: int, frame: object) -> None:  # noqa: ARG002 -- uvicorn calls it so
+        self.end()

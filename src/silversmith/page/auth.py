@@ -18,14 +18,13 @@ from starlette.requests import cookie_parser
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-#: The names by which a browser on this machine may call it. A site that had its own name point here would send its
-#: own: that is DNS rebinding, and it is refused.
+#: The host names of this machine. Any other name may be DNS rebinding, and is refused.
 NAMES = frozenset({"127.0.0.1", "localhost", "::1"})
 
 #: Methods that change nothing.
 SAFE = frozenset({"GET", "HEAD"})
 
-#: What every answer says to the browser: no script, style or frame but ours, nothing kept, nothing told to others.
+#: The headers of every answer: no foreign script, style or frame, no caching, no referrer to other sites.
 #: https://developer.mozilla.org/en-US/docs/Web/HTTP/Guides/CSP
 HEADERS = {
     "content-security-policy": (
@@ -43,23 +42,23 @@ HEADERS = {
 
 
 def new_token() -> str:
-    """A token that nobody guesses."""
+    """A random token."""
     return secrets.token_urlsafe(24)
 
 
 def csrf_token(token: str) -> str:
-    """What a form must bring that changes anything. Made of the token, and does not tell it."""
+    """The token of forms: derived from the page's token, without revealing it."""
     return hmac.new(token.encode(), b"silversmith form", hashlib.sha256).hexdigest()
 
 
-def same(one: str, other: str) -> bool:
-    """Whether two texts are the same, in a time that does not tell where they differ."""
-    return hmac.compare_digest(one.encode("utf-8", "surrogatepass"), other.encode("utf-8", "surrogatepass"))
+def same(text: str, expected: str) -> bool:
+    """Compare two texts in constant time."""
+    return hmac.compare_digest(text.encode("utf-8", "surrogatepass"), expected.encode("utf-8", "surrogatepass"))
 
 
 @dataclass(frozen=True)
 class Refused:
-    """An answer that is no page. ``why`` is for a person."""
+    """The request is refused. ``why`` is for a person."""
 
     status: int
     why: str
@@ -74,7 +73,7 @@ class Enter:
 
 @dataclass(frozen=True)
 class Caller:
-    """What a request says of who makes it."""
+    """The parts of a request that identify its sender."""
 
     method: str
     path: str
@@ -84,7 +83,7 @@ class Caller:
 
 
 def authorize(caller: Caller, *, token: str, cookie: str) -> Refused | Enter | None:
-    """None: let it pass. Pure."""
+    """Decide about a request; None: it may pass."""
     host = caller.headers.get("host", "")
     if _name(host) not in NAMES:
         return Refused(421, "This page answers only to 127.0.0.1 and localhost.")
@@ -100,7 +99,7 @@ def authorize(caller: Caller, *, token: str, cookie: str) -> Refused | Enter | N
 
 
 def _enter(caller: Caller, token: str) -> Enter | None:
-    """With the right token in the URL: to the same URL without it."""
+    """With the right token in the URL, redirect to the same URL without it."""
     query = parse_qsl(caller.query, keep_blank_values=True)
     if caller.method not in SAFE or not any(name == "token" and same(value, token) for name, value in query):
         return None
@@ -127,12 +126,12 @@ def _is_own_origin(headers: Mapping[str, str], host: str) -> bool:
 
 
 class AuthMiddleware:
-    """Asks :func:`authorize` about every request, and sets :data:`HEADERS` on every answer.
+    """Authorizes every request, and sets :data:`HEADERS` on every answer.
 
     Args:
-        app: what is behind it.
-        token: what lets in.
-        cookie: the name of the cookie that keeps it. Cookies do not know of ports, so it should name the port.
+        app: the application behind it.
+        token: lets a browser in.
+        cookie: the name of the cookie that keeps the token. Cookies ignore ports, so it should contain the port.
     """
 
     def __init__(self, app: ASGIApp, *, token: str, cookie: str) -> None:

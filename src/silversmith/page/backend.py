@@ -18,40 +18,39 @@ from silversmith.operations.target import Target
 from silversmith.pipeline import Pipeline, deployment, load, locate
 
 
-def quiet(text: str) -> None:
-    """Tell nobody."""
+def ignore(text: str) -> None:
+    """Drop a note."""
     del text
 
 
 class Backend(Protocol):
     """Where a pipeline is. Any thread may call."""
 
-    # Seconds from one look to the next, while somebody watches, and while nobody does (None: then not at all).
+    # Seconds from one look to the next, while a browser watches, and while none does (None: no looks).
     @property
     def every(self) -> float: ...
     @property
     def every_unwatched(self) -> float | None: ...
 
-    # Whether what works there is a copy of the definition, which may be older than the one here.
+    # Whether a copy of the definition runs there, which may be older than the one here.
     @property
     def deployed(self) -> bool: ...
 
     @property
     def pipeline(self) -> Pipeline:
-        """The definition as it is now, with the names of the buckets that it has there."""
+        """The definition as it is now, with the names of its buckets there."""
 
     def refresh(self) -> None:
-        """Take a definition that has changed. One that cannot be loaded is reported, and passed over."""
+        """Load a definition that has changed. One that cannot be loaded is reported and ignored."""
 
     def opened(
-        self, *, writable: bool = False, tell: Callable[[str], None] = quiet
+        self, *, writable: bool = False, tell: Callable[[str], None] = ignore
     ) -> AbstractContextManager[tuple[Pipeline, Target]]:
-        """The pipeline and its target, while the block lasts. ``writable``: to send messages. ``tell``: told, for a
-        person, where something could not be seen whole."""
+        """Open the target. ``writable``: to send messages. ``tell`` gets notes on anything that was not read whole."""
 
     @contextmanager
     def scratch(self) -> Iterator[Path]:
-        """A folder for an upload, gone with the block; on the bucket's file system, where that is a folder."""
+        """A temporary folder for an upload; on the bucket's file system, where the bucket is a folder."""
         yield Path()
 
 
@@ -59,7 +58,7 @@ class LocalBackend:
     """A lake.
 
     Args:
-        folder: the lake; its folders are made where they are not there yet.
+        folder: the lake; missing folders are created.
         target: the pipeline, as the command line names it.
 
     Raises:
@@ -87,11 +86,11 @@ class LocalBackend:
 
     @contextmanager
     def opened(
-        self, *, writable: bool = False, tell: Callable[[str], None] = quiet
+        self, *, writable: bool = False, tell: Callable[[str], None] = ignore
     ) -> Iterator[tuple[Pipeline, Target]]:
         from silversmith.operations.local import open_lake
 
-        del tell  # a lake is always seen whole
+        del tell  # a lake is always read whole
         pipeline = self._pipeline
         with open_lake(self._folder, pipeline, writable=writable) as target:
             yield pipeline, target
@@ -103,7 +102,7 @@ class LocalBackend:
 
 
 class AwsBackend:
-    """A stack. Looked at less often, and only while somebody watches, for every look asks AWS.
+    """A stack. Every look calls AWS, so looks are rarer, and happen only while a browser watches.
 
     Args:
         named: the pipeline, as the command line names it.
@@ -136,19 +135,19 @@ class AwsBackend:
         return self._pipeline
 
     def refresh(self) -> None:
-        """What is deployed does not change with the file."""
+        """The deployed definition does not change with the file."""
 
     @contextmanager
     def opened(
-        self, *, writable: bool = False, tell: Callable[[str], None] = quiet
+        self, *, writable: bool = False, tell: Callable[[str], None] = ignore
     ) -> Iterator[tuple[Pipeline, Target]]:
         from silversmith.aws.account import open_account
         from silversmith.operations.aws import open_stack
 
         del writable
         account = open_account(endpoint_url=self._endpoint_url)
-        with open_stack(account, self._stack, self._declared, tell=tell, wait=self._wait) as opened_stack:
-            yield opened_stack
+        with open_stack(account, self._stack, self._declared, tell=tell, wait=self._wait) as stack:
+            yield stack
 
     @contextmanager
     def scratch(self) -> Iterator[Path]:

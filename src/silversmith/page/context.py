@@ -20,16 +20,15 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse
 
 from silversmith.operations.target import Target
-from silversmith.operations.text import duration, shown, size
+from silversmith.operations.text import duration, millis, shown, size
 from silversmith.page.auth import same
-from silversmith.page.backend import Backend, quiet
-from silversmith.page.plots import millis
-from silversmith.page.watch import Glance, Watch
+from silversmith.page.backend import Backend, ignore
+from silversmith.page.recent import Glance, Watch
 from silversmith.pipeline import Pipeline
 
 
 def visible(value: Any) -> Any:
-    """What is put in for every ``{{ … }}``."""
+    """Escapes the value of every ``{{ … }}``."""
     if isinstance(value, str) and not isinstance(value, Markup):
         return shown(value)
     return value
@@ -41,12 +40,12 @@ def block(text: str) -> Markup:
 
 
 def exact(text: str) -> Markup:
-    """A text as it is, for what nobody sees: the value of a hidden field."""
+    """A text as it is, for the value of a hidden field."""
     return escape(text)
 
 
 def number(value: int | None) -> str:
-    """With commas; a dash where it is not known."""
+    """A number with commas; a dash where it is unknown."""
     return "-" if value is None else f"{value:,}"
 
 
@@ -61,7 +60,7 @@ def clock(at: float) -> str:
 
 
 def link(path: str, **values: str | int | None) -> str:
-    """A URL of the page, with what is not None in its query."""
+    """A URL of the page, with a query of the values that are not None."""
     query = urlencode({name: value for name, value in values.items() if value is not None}, errors="replace")
     return f"{path}?{query}" if query else path
 
@@ -95,17 +94,19 @@ def render(template: str, values: Mapping[str, Any]) -> str:
     return _environment().get_template(template).render(values)
 
 
-_Found = TypeVar("_Found")
+_Answer = TypeVar("_Answer")
 
-#: A form is not longer, in bytes: an event that somebody pastes is at most 256 KiB on AWS, and grows in its encoding.
+#: The longest form, in bytes: an event is at most 256 KiB on AWS, and grows in its encoding.
 LONGEST_FORM = 1024 * 1024
 
 
 class ViewContext:
-    """Args:
-    backend: what the page shows.
-    watch: the looks at it.
-    csrf: what a form must bring.
+    """The page's state, as views use it.
+
+    Args:
+        backend: what the page shows.
+        watch: looks at the backend.
+        csrf: the token that a form must have.
     """
 
     def __init__(self, backend: Backend, watch: Watch, csrf: str) -> None:
@@ -115,32 +116,32 @@ class ViewContext:
 
     @staticmethod
     def of(request: Request) -> ViewContext:
-        """The context of the application that was asked."""
+        """The context of the request's application."""
         context = request.app.state.context
         assert isinstance(context, ViewContext)
         return context
 
     async def ask(
         self,
-        question: Callable[[Pipeline, Target], _Found],
+        question: Callable[[Pipeline, Target], _Answer],
         *,
         writable: bool = False,
-        tell: Callable[[str], None] = quiet,
-    ) -> _Found:
-        """Ask the operations something, in a thread. ``writable`` and ``tell`` as :meth:`Backend.opened` has them."""
+        tell: Callable[[str], None] = ignore,
+    ) -> _Answer:
+        """Run a question over the target in a thread. ``writable`` and ``tell``: see :meth:`Backend.opened`."""
 
-        def asked() -> _Found:
+        def asked() -> _Answer:
             with self.backend.opened(writable=writable, tell=tell) as (pipeline, target):
                 return question(pipeline, target)
 
         return await run_in_threadpool(asked)
 
     async def look(self) -> Glance:
-        """As :meth:`Watch.recent`, in a thread."""
+        """:meth:`Watch.recent`, in a thread."""
         return await run_in_threadpool(self.watch.recent)
 
     def answer(self, request: Request, template: str, values: Mapping[str, Any], *, status: int = 200) -> HTMLResponse:
-        """A page. To the values come those that every page shows."""
+        """Render a page from these values and those that every page shows."""
         shared = {
             "pipeline": self.backend.pipeline,
             "place": self.watch.glance.status.lake if self.watch.glance.status else "",
@@ -151,7 +152,7 @@ class ViewContext:
         return HTMLResponse(render(template, {**shared, **values}), status)
 
     async def form(self, request: Request) -> dict[str, str]:
-        """What a form of ours sent.
+        """The fields of a form of this page.
 
         Raises:
             HTTPException: 403: it is no form of ours; 413: it is too long.
@@ -167,6 +168,6 @@ class ViewContext:
         return values
 
     def require(self, csrf: str) -> None:
-        """Raises HTTPException 403 unless this is what our forms bring."""
+        """Raises HTTPException 403 unless the token is this page's."""
         if not same(csrf, self._csrf):
             raise HTTPException(403, "The form is not of this page, or of one that was started earlier. Load it again.")

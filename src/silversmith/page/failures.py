@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from itertools import islice
 from urllib.parse import parse_qs
@@ -21,7 +20,7 @@ from silversmith.page.context import ViewContext, link
 from silversmith.patterns.keys import KeyPattern
 from silversmith.pipeline import Pipeline
 
-#: What a cause is called of which no code is known, by who gave up.
+#: The title of a cause without a code, by where the failure is.
 TITLES = {
     "quarantine": "Without a code",
     "queue": "Received too often",
@@ -33,9 +32,9 @@ TITLES = {
 
 @dataclass
 class Cause:
-    """Failures of one transform with one code. ``transform`` None: what a rule gave up on, whoever wants it.
+    """Failures of one transform with one code. ``transform`` None: a rule gave up, so every matching transform.
 
-    ``where`` as ``Failed`` has it. ``message`` and ``hint`` are of the first; ``keys`` are the first few.
+    ``where`` as in ``Failed``. ``message`` and ``hint`` are of the first failure; ``keys`` are the first few.
     """
 
     transform: str | None
@@ -48,21 +47,21 @@ class Cause:
 
     @property
     def title(self) -> str:
-        """What it is called: by its code, or where nobody told one, by who gave up."""
+        """Its code, or without one, who gave up."""
         return self.code or TITLES[self.where]
 
     @property
     def can_redrive(self) -> bool:
-        """Whether there is something to give it back to."""
+        """Whether the pipeline still has what the messages came from."""
         return self.where != "unknown"
 
 
-#: So many keys are named of each.
+#: So many keys of each cause are shown.
 NAMED = 20
 
 
 def causes(failed: Failures) -> list[Cause]:
-    """Grouped, the most frequent first."""
+    """The failures by cause, the most frequent first."""
     groups: dict[tuple[str | None, str, str], Cause] = {}
 
     def add(transform: str | None, code: str, where: str, explanation: tuple[str, str], key: str) -> None:
@@ -80,21 +79,16 @@ def causes(failed: Failures) -> list[Cause]:
         hint = str(error.get("hint") or "") or (log if message.log_stream else "")
         explanation = (str(error.get("message") or message.reason), hint)
         add(message.transform, str(error.get("code", "")), message.kind.value, explanation, message.key)
-    return ordered(groups.values())
-
-
-def ordered(groups: Iterable[Cause]) -> list[Cause]:
-    """The most frequent first, then by name."""
-    return sorted(groups, key=lambda cause: (-cause.count, cause.transform or "", cause.code))
+    return sorted(groups.values(), key=lambda cause: (-cause.count, cause.transform or "", cause.code))
 
 
 #: So many failures are read, of each kind.
 MOST = 2000
 
-#: So many are named before they are tried again.
+#: So many failures are listed before they are tried again.
 LISTED = 50
 
-#: What a cause without a code, or without a transform, is called in a URL: nothing else is.
+#: Stands in a URL for a cause without a code, or without a transform.
 NONE = "-"
 
 
@@ -124,7 +118,7 @@ async def failures(request: Request) -> Response:
 
 
 async def redrive(request: Request) -> Response:
-    """``/redrive?transform=&error=&where=&key=``: asked first, and only then done."""
+    """``/redrive?transform=&error=&where=&key=``: GET asks, POST does it."""
     context = ViewContext.of(request)
     if request.method == "POST":
         chosen = _chosen(await context.form(request))

@@ -27,19 +27,17 @@ from silversmith.pipeline import Pipeline
 from silversmith.stores import Store
 from silversmith.stores.keys import InvalidKey, check
 
-#: So much is shown: rows, columns, and characters of a cell.
+#: The limits of a preview: rows, columns, and characters of a cell.
 ROWS, COLUMNS, CELL = 20, 40, 200
 
-#: A larger object is not fetched only to look at it, in bytes.
+#: A larger object is not fetched for a preview, in bytes.
 LARGEST = 256 * 1024 * 1024
 
 
 @dataclass(frozen=True)
 class Preview:
-    """The first rows. ``kinds`` are the columns' types; a cell that is None is a null. ``problem``: why there are none.
-
-    ``columns_in_all`` and ``rows_in_all`` count what there is.
-    """
+    """The first rows. ``kinds`` are the columns' types; a cell that is None is a null. ``problem``: why there are no
+    rows. ``columns_in_all`` and ``rows_in_all`` count what the object has."""
 
     columns: Sequence[str]
     kinds: Sequence[str]
@@ -55,16 +53,16 @@ def preview(store: Store, key: str) -> Preview | None:
     if head is None:
         return None
     if head.size > LARGEST:
-        return _none(f"it has {head.size:,} bytes: too large to look into from here")
+        return _no_preview(f"it has {head.size:,} bytes: too large to look into from here")
     with store.open(key) as source:
         if source is None:
             return None
-        where = io.BytesIO(source.data) if source.data is not None else source.path
-        assert where is not None
+        file = io.BytesIO(source.data) if source.data is not None else source.path
+        assert file is not None
         try:
-            return _read(pl.scan_parquet(where))
+            return _read(pl.scan_parquet(file))
         except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
-            return _none(f"it cannot be read as Parquet: {error}")
+            return _no_preview(f"it cannot be read as Parquet: {error}")
 
 
 def _read(rows: pl.LazyFrame) -> Preview:
@@ -90,35 +88,24 @@ def cell(value: Any) -> str | None:
     return text if len(text) <= CELL else text[: CELL - 1] + "…"
 
 
-def _none(problem: str) -> Preview:
+def _no_preview(problem: str) -> Preview:
     return Preview([], [], [], 0, 0, problem)
 
 
-#: Of so many hops the story is told, the newest.
+#: So many hops are shown, the newest.
 MOST_HOPS = 500
 
-#: So many of its dead messages are named.
+#: So many of its dead messages are shown.
 MOST_DEAD = 20
 
 
 @dataclass(frozen=True)
 class Chapter:
-    """What one transform made of the file, and how that looks."""
+    """What one transform made of the file, with previews."""
 
     part: OfTransform
     silver: Preview | None
     rejected: Preview | None
-
-
-@dataclass(frozen=True)
-class Told:
-    """The story, and what of it lies in dead-letter queues: which one, or who gave up, and why. ``no_history``: why
-    nothing else is remembered, where it is so."""
-
-    story: Trace
-    chapters: Sequence[Chapter]
-    dead: Sequence[tuple[str, str]]
-    no_history: str
 
 
 async def file(request: Request) -> Response:
@@ -127,12 +114,13 @@ async def file(request: Request) -> Response:
     if not key:
         raise HTTPException(404)
     context, notes = ViewContext.of(request), list[str]()
-    view = await context.ask(lambda pipeline, target: _tell(key, pipeline, target), tell=notes.append)
-    values = {"title": key, "query": key, **vars(view), "notes": notes}
-    return context.answer(request, "file.html", values, status=200 if view.story.known else 404)
+    view = await context.ask(lambda pipeline, target: _story(key, pipeline, target), tell=notes.append)
+    values = {"title": key, "query": key, **view, "notes": notes}
+    return context.answer(request, "file.html", values, status=200 if view["story"].known else 404)
 
 
-def _tell(key: str, pipeline: Pipeline, target: Target) -> Told:
+def _story(key: str, pipeline: Pipeline, target: Target) -> dict[str, Any]:
+    """The template's values. ``dead``: the queue, or who gave up, and why; ``no_history``: why there is none."""
     story = trace(key, pipeline, target, most=MOST_HOPS)
     chapters = [
         Chapter(
@@ -143,22 +131,23 @@ def _tell(key: str, pipeline: Pipeline, target: Target) -> Told:
         for part in story.transforms
     ]
     dead = _dead(key, story, target) if story.known else []
-    return Told(story, chapters, dead[:MOST_DEAD], "" if target.remembers else target.no_history)
+    no_history = "" if target.remembers else target.no_history
+    return {"story": story, "chapters": chapters, "dead": dead[:MOST_DEAD], "no_history": no_history}
 
 
 def _dead(key: str, story: Trace, target: Target) -> list[tuple[str, str]]:
-    """Where nothing is remembered, the queues were what the story came from: they are not read twice."""
+    """Without a history, the story came from the queues: they are not read twice."""
     if target.remembers:
         return [(message.queue, message.reason) for message in target.dead() if message.key == key]
     steps = [step for version in story.versions for step in version.steps if step.what == "dead"]
     return [(step.name, str(step.detail.get("reason", ""))) for step in steps]
 
 
-#: So many files are in one piece of the list; the browser asks for the next when somebody gets there. With 100, putting
-#: a piece in took five frames of the screen; with 40 it takes two.
+#: So many files are in one piece of the list; the browser asks for the next one at its end. To insert 100 took five
+#: frames of the screen, 40 take two.
 PIECE = 40
 
-#: So many keys a search finds.
+#: A search finds at most so many keys.
 MOST_FOUND = 200
 
 OUTCOMES = ("committed", "quarantined", "failed", "duplicate", "gone")
@@ -186,7 +175,7 @@ async def files(request: Request) -> Response:
 
 
 async def search(request: Request) -> Response:
-    """``/search?q=``: straight to the file whose key it is, else the keys that look like it."""
+    """``/search?q=``: redirects to the file with this key, or lists keys that look like it."""
     context = ViewContext.of(request)
     text = request.query_params.get("q", "").strip()
     try:
@@ -210,10 +199,10 @@ async def search(request: Request) -> Response:
     return context.answer(request, "search.html", {"title": "Search", "query": text, "problem": "", "keys": keys})
 
 
-#: So much of a file is in memory at a time, in bytes.
+#: So many bytes of an upload are in memory at a time.
 UPLOAD_CHUNK = 1024 * 1024
 
-#: So much room stays on the disk, in bytes.
+#: So many bytes of the disk stay free.
 SPARE = 256 * 1024 * 1024
 
 
@@ -244,15 +233,15 @@ async def upload(request: Request) -> Response:
 
 
 def room(folder: Path) -> int:
-    """How many bytes may still be written there."""
+    """How many bytes may still be written to the folder's disk."""
     return max(0, shutil.disk_usage(folder).free - SPARE)
 
 
 async def receive(stream: AsyncIterator[bytes], path: Path, most: int) -> int:
-    """Write what comes to a file, piece by piece. Returns how many bytes that were.
+    """Write a stream to a file, piece by piece. Returns its size in bytes.
 
     Raises:
-        HTTPException: 507: there are more than ``most``.
+        HTTPException: 507: it has more than ``most`` bytes.
     """
     size, pending = 0, bytearray()
     with path.open("wb") as file:

@@ -12,7 +12,7 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -22,7 +22,7 @@ import orjson
 from silversmith.errors import SilversmithError
 from silversmith.local.lake import LakeFolder
 
-#: The port, unless somebody asks for another one or it is taken.
+#: The default port; where it is taken, any free one.
 PORT = 8320
 
 HOST = "127.0.0.1"
@@ -61,7 +61,7 @@ def _listen(port: int) -> socket.socket:
 
 
 def url(listening: socket.socket, token: str) -> str:
-    """What a browser opens."""
+    """The URL for a browser."""
     return f"http://{HOST}:{listening.getsockname()[1]}/?token={token}"
 
 
@@ -75,8 +75,8 @@ class PageProcess:
     Args:
         folder: the lake.
         target: the pipeline, as the command line names it.
-        listening: where it serves; closed here, because it is the other process's then.
-        token: what lets a browser in.
+        listening: where it serves; closed here, because then the other process owns it.
+        token: lets a browser in.
     """
 
     def __init__(self, folder: LakeFolder, target: str, listening: socket.socket, token: str) -> None:
@@ -92,7 +92,7 @@ class PageProcess:
                 stderr=log,
                 pass_fds=[listening.fileno()],
                 start_new_session=True,  # Ctrl-C is for the engine: this follows it
-                env=_environment(os.environ),
+                env={**os.environ, "POLARS_MAX_THREADS": "1"},  # a preview needs no more, and the workers do
             )
         assert self._process.stdin is not None
         with suppress(BrokenPipeError):
@@ -118,19 +118,14 @@ class PageProcess:
             self._process.wait()
 
 
-def _environment(given: Mapping[str, str]) -> dict[str, str]:
-    """Polars takes one thread: a preview needs no more, and the workers do."""
-    return {**given, "POLARS_MAX_THREADS": "1"}
-
-
-#: By so much the engine goes before it. https://man7.org/linux/man-pages/man2/nice.2.html
+#: The page's niceness: the engine comes first. https://man7.org/linux/man-pages/man2/nice.2.html
 NICE = 10
 
 
 def main() -> int:
     """Serve the page until standard input is at its end: what :class:`PageProcess` runs."""
+    from silversmith.page.application import serve
     from silversmith.page.backend import LocalBackend
-    from silversmith.page.server import serve
 
     order = orjson.loads(sys.stdin.buffer.readline())
     with suppress(OSError):
@@ -146,7 +141,7 @@ def main() -> int:
 
 
 def _follow(end: Callable[[], None]) -> None:
-    """End with the engine."""
+    """End the server with the engine."""
 
     def wait() -> None:
         sys.stdin.buffer.read()

@@ -1,61 +1,71 @@
-"""Recent files, rates, and a day of throughput, latency and queue depth, for the page. Memory is bounded."""
+"""What the page remembers: recent files, rates, a day of history, and the thread that keeps it up to date.
+
+Memory is bounded.
+"""
 
 from __future__ import annotations
 
 import heapq
+import logging
+import threading
+import time
 from collections import OrderedDict, deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import islice, pairwise
+from itertools import islice, pairwise, takewhile
 from types import MappingProxyType
 
 from silversmith.lineage import silver_key
+from silversmith.operations.reports import Status, status
 from silversmith.operations.target import Hop, News, Target
+from silversmith.page.backend import Backend
 from silversmith.pipeline import Pipeline
 from silversmith.stores import Head
 
-#: Over so many seconds a rate is taken.
+_log = logging.getLogger("silversmith.page")
+
+#: A rate is taken over so many seconds.
 WINDOW = 5.0
 
 
 class Rates:
-    """Counters as they were lately."""
+    """How fast counters rise."""
 
     def __init__(self) -> None:
         self._samples: deque[tuple[float, Mapping[str, int]]] = deque()
 
     def add(self, now: float, totals: Mapping[str, int]) -> None:
-        """What the counters say now, in seconds on any clock. A clock or a counter that goes back begins anew."""
+        """Add a sample of the counters; ``now`` in seconds. A clock or counter that goes back starts over."""
         if self._samples:
-            before, known = self._samples[-1]
-            if now <= before or any(totals.get(name, 0) < value for name, value in known.items()):
+            before, counters = self._samples[-1]
+            if now <= before or any(totals.get(name, 0) < value for name, value in counters.items()):
                 self._samples.clear()
         self._samples.append((now, dict(totals)))
         while len(self._samples) > 2 and now - self._samples[1][0] >= WINDOW:
             self._samples.popleft()
 
-    def of(self, name: str) -> float:
-        """By how much it rises a second; 0.0 where there are not two samples yet."""
+    def per_second(self) -> dict[str, float]:
+        """The rate of each counter; empty while there are fewer than two samples."""
         if len(self._samples) < 2:
-            return 0.0
+            return {}
         (since, before), (until, after) = self._samples[0], self._samples[-1]
-        return (after.get(name, 0) - before.get(name, 0)) / (until - since)
+        return {name: (value - before.get(name, 0)) / (until - since) for name, value in after.items()}
 
 
-#: So many outcomes are kept, and so many files on their way.
+#: So many outcomes are kept, and so many files that are on their way.
 MOST = 10_000
-MOST_UNDER_WAY = 20_000
+MOST_ON_THE_WAY = 20_000
 
-#: The verdicts of the function room that end a message's way, or one try of it.
-ENDS = frozenset({"committed", "quarantined", "failed", "gone", "duplicate"})
+#: The function's verdicts on a message.
+VERDICTS = frozenset({"committed", "quarantined", "failed", "gone", "duplicate"})
 
 
 @dataclass(frozen=True)
 class FileEvent:
     """What a transform made of one version of a file. ``at`` in Unix seconds, ``size`` in bytes.
 
-    ``legs`` are the milliseconds from each hop to the next, as far as the news told; ``total`` their sum, None where
-    the beginning is not known. ``code`` is the error's, or empty.
+    ``legs`` are the milliseconds from each hop to the next, as far as they are known; ``total`` is their sum, None
+    where the beginning is unknown. ``code`` is the error's, or empty.
     """
 
     number: int
@@ -64,82 +74,81 @@ class FileEvent:
     transform: str
     outcome: str
     at: float
-    rows: int | None
-    rejected: int | None
-    size: int | None
-    attempt: int | None
-    code: str
-    legs: Sequence[tuple[str, float]]
-    total: float | None
+    rows: int | None = None
+    rejected: int | None = None
+    size: int | None = None
+    attempt: int | None = None
+    code: str = ""
+    legs: Sequence[tuple[str, float]] = ()
+    total: float | None = None
 
 
 @dataclass
-class _Way:
-    """When a version was at which hop; ``queued`` by the queue's name."""
+class _Passage:
+    """When a version passed each hop; ``queued`` by the queue's name."""
 
     at: dict[str, float] = field(default_factory=dict)
     queued: dict[str, float] = field(default_factory=dict)
 
 
 class LastFiles:
-    """The newest outcomes, at most :data:`MOST`; memory is bounded."""
+    """The newest outcomes, at most :data:`MOST`."""
 
     def __init__(self) -> None:
-        self._seen: deque[FileEvent] = deque(maxlen=MOST)
-        self._ways: OrderedDict[tuple[str, str], _Way] = OrderedDict()
+        self._events: deque[FileEvent] = deque(maxlen=MOST)
+        self._passages: OrderedDict[tuple[str, str], _Passage] = OrderedDict()
 
     def __len__(self) -> int:
-        return len(self._seen)
+        return len(self._events)
 
     def take(self, news: Iterable[News], transforms: Mapping[str, str]) -> list[FileEvent]:
-        """What ended with these news, in order. ``transforms``: by the name of a function, which transform it is."""
+        """Read news, and return the files that ended with them, in order. ``transforms``: by the function's name."""
         ended = []
         for item in news:
             if item.hop.room != "function":
                 self._pass(item)
-            elif item.hop.what in ENDS:
+            elif item.hop.what in VERDICTS:
                 ended.append(self._end(item, transforms))
-        self._seen.extend(ended)
+        self._events.extend(ended)
         return ended
 
     def newest(
         self, most: int, *, before: int | None = None, chosen: Mapping[str, str] | None = None
     ) -> list[FileEvent]:
-        """The newest, the last one first; ``before``: only those with a lower number. ``chosen`` as :func:`fits`."""
+        """The newest, the last one first; ``before``: only those with a lower number. ``chosen``: see :func:`fits`."""
         events = (
-            seen
-            for seen in reversed(self._seen)
-            if (before is None or seen.number < before) and (not chosen or fits(seen, chosen))
+            event
+            for event in reversed(self._events)
+            if (before is None or event.number < before) and (not chosen or fits(event, chosen))
         )
         return list(islice(events, most))
 
     def since(self, number: int) -> list[FileEvent]:
         """Those with a higher number, the last one first."""
-        return list(_until(reversed(self._seen), number))
+        return list(takewhile(lambda event: event.number > number, reversed(self._events)))
 
     def keys(self, text: str, most: int) -> list[str]:
-        """Keys in which the text is, the newest first."""
-        matching = dict.fromkeys(seen.key for seen in reversed(self._seen) if text in seen.key)
+        """The keys that contain the text, the newest first."""
+        matching = dict.fromkeys(event.key for event in reversed(self._events) if text in event.key)
         return list(islice(matching, most))
 
     def _pass(self, item: News) -> None:
-        name = (item.key, item.hop.version)
-        way = self._ways.get(name)
-        if way is None:
-            way = self._ways[name] = _Way()
-            if len(self._ways) > MOST_UNDER_WAY:
-                self._ways.popitem(last=False)
-        hop = item.hop
-        if hop.room == "queue":
-            if hop.what != "dead":
-                way.queued[hop.name] = hop.at
-        else:
-            way.at.setdefault(hop.room, hop.at)
+        name, hop = (item.key, item.hop.version), item.hop
+        if name not in self._passages:
+            self._passages[name] = _Passage()
+            if len(self._passages) > MOST_ON_THE_WAY:
+                self._passages.popitem(last=False)
+        passage = self._passages[name]
+        if hop.room != "queue":
+            passage.at.setdefault(hop.room, hop.at)
+        elif hop.what != "dead":
+            passage.queued[hop.name] = hop.at
 
     def _end(self, item: News, transforms: Mapping[str, str]) -> FileEvent:
         hop, detail = item.hop, item.hop.detail
         legs = self._legs(item.key, hop)
         error = detail.get("error")
+        committed = hop.what == "committed"
         return FileEvent(
             number=item.number,
             key=item.key,
@@ -147,22 +156,22 @@ class LastFiles:
             transform=transforms.get(hop.name) or str(detail.get("transform") or hop.name),
             outcome=hop.what,
             at=hop.at,
-            rows=_whole(detail.get("rows_written")) if hop.what == "committed" else None,
-            rejected=_whole(detail.get("rows_rejected")) if hop.what == "committed" else None,
-            size=_whole(detail.get("size")),
-            attempt=_whole(detail.get("attempt")),
+            rows=_integer(detail.get("rows_written")) if committed else None,
+            rejected=_integer(detail.get("rows_rejected")) if committed else None,
+            size=_integer(detail.get("size")),
+            attempt=_integer(detail.get("attempt")),
             code=str(error.get("code", "")) if isinstance(error, dict) else "",
             legs=legs,
             total=sum(length for _, length in legs) if legs and legs[0][0] == "rule" else None,
         )
 
     def _legs(self, key: str, hop: Hop) -> list[tuple[str, float]]:
-        """Named by the hop at whose end each is. What a redrive sends has only the queue and the function."""
-        way = self._ways.get((key, hop.version), _Way())
+        """Each leg has the name of the hop at its end. A redriven message passes only the queue and the function."""
+        passage = self._passages.get((key, hop.version), _Passage())
         times: list[tuple[str, float]] = [
-            (room, way.at[room]) for room in ("bucket", "rule", "topic") if room in way.at
+            (room, passage.at[room]) for room in ("bucket", "rule", "topic") if room in passage.at
         ]
-        queued = way.queued.get(hop.name)
+        queued = passage.queued.get(hop.name)
         if queued is not None:
             if times and queued < times[-1][1]:
                 times = []
@@ -171,76 +180,53 @@ class LastFiles:
         return [(room, max(0.0, (at - before) * 1000)) for (_, before), (room, at) in pairwise(times)]
 
 
-def fits(seen: FileEvent, chosen: Mapping[str, str]) -> bool:
-    """Whether it has the outcome, the transform, and the text in its key that are chosen; an empty choice takes all."""
-    if (outcome := chosen.get("outcome")) and seen.outcome != outcome:
-        return False
-    if (transform := chosen.get("transform")) and seen.transform != transform:
-        return False
-    return chosen.get("q", "") in seen.key
+def fits(event: FileEvent, chosen: Mapping[str, str]) -> bool:
+    """Whether it has the chosen ``outcome`` and ``transform``, and the text ``q`` in its key; empty: any."""
+    return (
+        chosen.get("outcome") in {None, "", event.outcome}
+        and chosen.get("transform") in {None, "", event.transform}
+        and chosen.get("q", "") in event.key
+    )
 
 
-def _until(newest_first: Iterable[FileEvent], number: int) -> Iterator[FileEvent]:
-    for seen in newest_first:
-        if seen.number <= number:
-            return
-        yield seen
-
-
-def _whole(value: object) -> int | None:
+def _integer(value: object) -> int | None:
     return value if isinstance(value, int) and not isinstance(value, bool) else None
 
 
 #: So many objects of each transform's silver are listed: ten requests.
 LISTED = 10_000
 
-#: What the name of a silver object ends in.
-SILVER = ".parquet"
+_ENDING = ".parquet"
 
 
 def stored(
     pipeline: Pipeline, target: Target, most: int, *, chosen: Mapping[str, str] = MappingProxyType({})
 ) -> list[FileEvent]:
-    """The newest silver objects, among the first :data:`LISTED` of each transform, the last one first. ``chosen`` as
+    """The newest silver objects among the first :data:`LISTED` of each transform, the last one first. ``chosen``: see
     :func:`fits`."""
-    events = []
+    events: list[FileEvent] = []
     for transform in pipeline.transforms:
         if chosen.get("transform") in {None, "", transform.name}:
             heads = islice(target.lake.silver.list(f"{transform.name}/"), LISTED)
-            every = (_seen(transform.name, head) for head in heads if head.key.endswith(SILVER))
-            events += heapq.nlargest(most, (seen for seen in every if fits(seen, chosen)), key=lambda seen: seen.at)
-    return sorted(events, key=lambda seen: -seen.at)[:most]
+            silver = (_committed(transform.name, head) for head in heads if head.key.endswith(_ENDING))
+            events += heapq.nlargest(
+                most, (event for event in silver if fits(event, chosen)), key=lambda event: event.at
+            )
+    return sorted(events, key=lambda event: -event.at)[:most]
 
 
-def _seen(transform: str, head: Head) -> FileEvent:
-    return FileEvent(
-        number=0,
-        key=bronze_key(transform, head.key),
-        version="",
-        transform=transform,
-        outcome="committed",
-        at=head.modified.timestamp(),
-        rows=None,
-        rejected=None,
-        size=None,
-        attempt=None,
-        code="",
-        legs=(),
-        total=None,
-    )
-
-
-def bronze_key(transform: str, silver: str) -> str:
-    """The bronze key of a silver object by its name; empty where that was cut short, and does not tell."""
-    key = silver.removeprefix(f"{transform}/").removesuffix(SILVER)
-    return key if silver_key(transform, key) == silver else ""
+def _committed(transform: str, head: Head) -> FileEvent:
+    """The event of a silver object; its key is empty where the object's name was cut short."""
+    key = head.key.removeprefix(f"{transform}/").removesuffix(_ENDING)
+    key = key if silver_key(transform, key) == head.key else ""
+    return FileEvent(0, key, "", transform, "committed", head.modified.timestamp())
 
 
 #: The length of a slot, in seconds, and how many are kept: a day.
 SLOT = 10
 MOST_SLOTS = 8640
 
-#: Of so many files of a slot the latency is kept.
+#: So many latencies of a slot are kept.
 MOST_LATENCIES = 200
 
 
@@ -276,7 +262,7 @@ class _Slot:
 class Point:
     """One step of a plot. ``at`` is its end in Unix seconds; rates in files a second, latencies in milliseconds.
 
-    ``waiting`` is the deepest that the queues were; None where nobody looked.
+    ``waiting`` is the greatest depth of the queues; None where nobody looked.
     """
 
     at: float
@@ -288,24 +274,22 @@ class Point:
 
 
 class History:
-    """What happened in the last day."""
+    """The last day."""
 
     def __init__(self) -> None:
         self._slots: OrderedDict[int, _Slot] = OrderedDict()
 
     def add(self, ended: Iterable[FileEvent]) -> None:
-        """Files that came to an end."""
-        for seen in ended:
-            slot = self._slot(seen.at)
-            if seen.outcome == "committed":
-                slot.done += 1
-            elif seen.outcome in {"failed", "quarantined"}:
-                slot.failed += 1
-            if seen.total is not None and len(slot.latencies) < MOST_LATENCIES:
-                slot.latencies.append(seen.total)
+        """Add files that ended."""
+        for event in ended:
+            slot = self._slot(event.at)
+            slot.done += event.outcome == "committed"
+            slot.failed += event.outcome in {"failed", "quarantined"}
+            if event.total is not None and len(slot.latencies) < MOST_LATENCIES:
+                slot.latencies.append(event.total)
 
     def depth(self, at: float, waiting: int) -> None:
-        """So many messages waited at that time."""
+        """Add how many messages waited at that time."""
         slot = self._slot(at)
         slot.waiting = max(waiting, slot.waiting or 0)
 
@@ -319,14 +303,13 @@ class History:
         numbers = range(start // SLOT, (start + step) // SLOT)
         slots = [self._slots[number] for number in numbers if number in self._slots]
         latencies = sorted(latency for slot in slots for latency in slot.latencies)
-        depths = [slot.waiting for slot in slots if slot.waiting is not None]
         return Point(
             at=start + step,
             done=sum(slot.done for slot in slots) / step,
             failed=sum(slot.failed for slot in slots) / step,
             median=quantile(latencies, 0.5),
             slow=quantile(latencies, 0.95),
-            waiting=max(depths, default=None),
+            waiting=max((slot.waiting for slot in slots if slot.waiting is not None), default=None),
         )
 
     def _slot(self, at: float) -> _Slot:
@@ -339,7 +322,173 @@ class History:
 
 
 def quantile(ordered: Sequence[float], share: float) -> float | None:
-    """The value that this share of the ordered values does not exceed; None where there are none."""
-    if not ordered:
-        return None
-    return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
+    """The value that this share of the ordered values does not exceed; None without values."""
+    return ordered[min(len(ordered) - 1, int(share * len(ordered)))] if ordered else None
+
+
+#: So many hops are read at a time; and so many back from the newest when the page starts.
+BATCH = 5000
+BACK = 150_000
+
+
+@dataclass(frozen=True)
+class Glance:
+    """The result of one look. ``rates``: how much each counter rises in a second.
+
+    ``problem`` says why the look failed, ``no_history`` why there is no history, where there is none.
+    """
+
+    number: int
+    at: float
+    status: Status | None
+    rates: Mapping[str, float]
+    remembers: bool
+    problem: str = ""
+    no_history: str = ""
+
+
+@dataclass
+class _Memory:
+    """What was read so far. A journal that was begun anew gets a new one."""
+
+    files: LastFiles = field(default_factory=LastFiles)
+    history: History = field(default_factory=History)
+    after: int = 0
+
+
+class Watch:
+    """Looks at a backend again and again, in its own thread, and tells its listeners. Any thread may call.
+
+    Args:
+        backend: what to look at.
+        clock: the time in Unix seconds.
+    """
+
+    def __init__(self, backend: Backend, *, clock: Callable[[], float] = time.time) -> None:
+        self._backend = backend
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._memory = _Memory()
+        self._rates = Rates()
+        self._wake = threading.Event()
+        self._ended = threading.Event()
+        self._looked = threading.Event()
+        self._listeners: dict[int, Callable[[], object]] = {}
+        self._glance = Glance(0, clock(), None, {}, remembers=False, problem="not looked yet")
+        self._thread = threading.Thread(target=self._run, name="watch", daemon=True)
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End the thread after the look that it is at."""
+        self._ended.set()
+        self._wake.set()
+
+    @property
+    def glance(self) -> Glance:
+        """The latest look."""
+        return self._glance
+
+    @property
+    def ended(self) -> bool:
+        """Whether it was stopped."""
+        return self._ended.is_set()
+
+    def subscribe(self, listener: Callable[[], object]) -> Callable[[], None]:
+        """Call ``listener`` after every look, in the watch's thread. Returns what ends the subscription."""
+        with self._lock:
+            number = max(self._listeners, default=0) + 1
+            self._listeners[number] = listener
+        self._wake.set()
+
+        def unsubscribe() -> None:
+            with self._lock:
+                self._listeners.pop(number, None)
+
+        return unsubscribe
+
+    def newest(
+        self, most: int, *, before: int | None = None, chosen: Mapping[str, str] | None = None
+    ) -> list[FileEvent]:
+        """See :meth:`LastFiles.newest`."""
+        with self._lock:
+            return self._memory.files.newest(most, before=before, chosen=chosen)
+
+    def since(self, number: int) -> list[FileEvent]:
+        """See :meth:`LastFiles.since`."""
+        with self._lock:
+            return self._memory.files.since(number)
+
+    def keys(self, text: str, most: int) -> list[str]:
+        """See :meth:`LastFiles.keys`."""
+        with self._lock:
+            return self._memory.files.keys(text, most)
+
+    def points(self, span: Span) -> list[Point]:
+        """See :meth:`History.points`, until now."""
+        with self._lock:
+            return self._memory.history.points(span, self._clock())
+
+    def recent(self, patience: float = 10.0) -> Glance:
+        """The latest look, after the first one; a new one where the watch rests without listeners and the last is old.
+        Waits ``patience`` seconds at the most."""
+        if not self._thread.is_alive():
+            return self._glance
+        self._looked.wait(patience)
+        if self._backend.every_unwatched is None and self._clock() - self._glance.at > 2 * self._backend.every:
+            looked = threading.Event()
+            unsubscribe = self.subscribe(looked.set)
+            looked.wait(patience)
+            unsubscribe()
+        return self._glance
+
+    def look(self) -> Glance:
+        """Look once, now."""
+        now, number = self._clock(), self._glance.number + 1
+        try:
+            self._backend.refresh()
+            with self._backend.opened() as (pipeline, target):
+                current = status(pipeline, target, now=now)
+                self._read(pipeline, target)
+                self._rates.add(now, target.totals() or {})
+                remembers, no_history = target.remembers, target.no_history
+        except Exception as error:  # noqa: BLE001 -- whatever it is, the page says so, and looks again
+            _log.warning("the pipeline could not be looked at: %s", error)
+            self._glance = Glance(number, now, None, {}, remembers=False, problem=str(error))
+        else:
+            with self._lock:
+                self._memory.history.depth(now, sum(each.waiting for each in current.transforms))
+            why = "" if remembers else no_history
+            self._glance = Glance(number, now, current, self._rates.per_second(), remembers, no_history=why)
+        self._looked.set()
+        for listener in self._current_listeners():
+            listener()
+        return self._glance
+
+    def _read(self, pipeline: Pipeline, target: Target) -> None:
+        newest = target.newest()
+        if newest < self._memory.after:
+            self._memory = _Memory()
+        if not self._memory.after:
+            self._memory.after = max(0, newest - BACK)
+        if newest <= self._memory.after:
+            return
+        transforms = {f"{pipeline.name}_{transform.name}": transform.name for transform in pipeline.transforms}
+        while news := target.news(self._memory.after, BATCH):
+            with self._lock:
+                self._memory.history.add(self._memory.files.take(news, transforms))
+            self._memory.after = news[-1].number
+            if len(news) < BATCH or self.ended:
+                return
+
+    def _current_listeners(self) -> Sequence[Callable[[], object]]:
+        with self._lock:
+            return list(self._listeners.values())
+
+    def _run(self) -> None:
+        while not self.ended:
+            self.look()
+            self._wake.clear()
+            self._wake.wait(self._backend.every if self._current_listeners() else self._backend.every_unwatched)

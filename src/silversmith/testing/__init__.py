@@ -9,18 +9,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from silversmith.testing.comparing import assert_same
-    from silversmith.testing.result import Result
+    from silversmith.testing.result import Result, assert_same
     from silversmith.testing.running import Content, Files, context, encode, run, run_engine
 
 __all__ = ["Content", "Files", "Result", "assert_same", "context", "encode", "run", "run_engine"]
 
-#: Where the names are: pytest imports this package to load the plugin, in test runs that want nothing of it, too.
+#: The module of each name. Every pytest run imports this package to load the plugin, so the modules are loaded late.
 _LATE = {
     "Content": "running",
     "Files": "running",
     "Result": "result",
-    "assert_same": "comparing",
+    "assert_same": "result",
     "context": "running",
     "encode": "running",
     "run": "running",
@@ -33,8 +32,8 @@ def __getattr__(name: str) -> object:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module
 
-    found = globals()[name] = getattr(import_module(f"{__name__}.{_LATE[name]}"), name)
-    return found
+    value = globals()[name] = getattr(import_module(f"{__name__}.{_LATE[name]}"), name)
+    return value
 
 
 def __dir__() -> list[str]:

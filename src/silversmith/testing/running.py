@@ -40,10 +40,10 @@ def context(
     size: int = 0,
     modified: datetime = _MODIFIED,
 ) -> Context:
-    """What a transform with a second parameter gets: ``orders(rows, context({"lookup/countries.csv": countries}))``.
+    """The second argument of a transform: ``orders(rows, context({"lookup/countries.csv": countries}))``.
 
     Args:
-        lookups: their rows by key. A read of another one raises :class:`~silversmith.pipeline.lookups.LookupMissing`.
+        lookups: their rows by key. To read another one raises :class:`~silversmith.pipeline.lookups.LookupMissing`.
         key, etag, size, modified: of the bronze object, see :class:`~silversmith.Context`.
     """
     frames = dict(lookups or {})
@@ -57,11 +57,11 @@ def context(
     return Context(Head(key, etag, size, modified), read)
 
 
-#: What a file of a test holds: bytes; a text, which becomes UTF-8; a frame, which is written as the ending of the key
-#: says; a dictionary or a list, which become JSON; a file on disk.
+#: The content of a test's file: bytes; a text, which becomes UTF-8; a frame, which is written in the format of the
+#: key's ending; a dictionary or a list, which become JSON; a file on disk.
 Content = bytes | str | pl.DataFrame | Mapping[str, Any] | Sequence[Any] | Path
 
-#: What lands in bronze together, by key.
+#: Files that land in bronze together, by key.
 Files = Mapping[str, Content]
 
 
@@ -70,7 +70,7 @@ def encode(key: str, content: Content) -> bytes:
 
     Raises:
         ValueError: a frame's key does not end in one of ``.csv``, ``.ndjson``, ``.jsonl``, ``.json``, ``.parquet``.
-        TypeError: it is nothing that a file could hold.
+        TypeError: a file cannot hold it.
     """
     if isinstance(content, bytes):
         return content
@@ -95,7 +95,7 @@ def encode_frame(frame: pl.DataFrame, form: str) -> bytes:
         form: ``csv``, ``ndjson``, ``json`` or ``parquet``.
 
     Raises:
-        ValueError: it is no such format.
+        ValueError: the format is unknown.
     """
     file = io.BytesIO()
     if form == "csv":
@@ -119,20 +119,19 @@ def _format(key: str) -> str:
 
 
 def run(pipeline: Pipeline, *landings: Files, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> Result:
-    """What a pipeline makes of files.
+    """Run a pipeline over files.
 
-    The bytes go the way that they go on Lambda, from the event on: the same handler, the same checks, the same commit.
-    What is left out is what brings the event there; :func:`~silversmith.testing.run_engine` has that, too. A transform
-    that raises is tried once.
+    From the event on, the bytes pass the code that runs on Lambda: the same handler, checks and commit. The way of the
+    event is left out; :func:`~silversmith.testing.run_engine` has that, too. A transform that raises is tried once.
 
     Args:
-        pipeline: what to run.
-        landings: what lands in bronze, by key. Several of them land one after another over the same buckets, as when a
-            file is replaced: the result is what there is in the end.
+        pipeline: the pipeline to run.
+        landings: files by key. Several landings follow each other over the same buckets, as when a file is replaced:
+            the result is the state at the end.
         now: the time of day, in UTC.
 
     Raises:
-        ValueError, TypeError: a file's content is none. See :func:`~silversmith.testing.encode`.
+        ValueError, TypeError: a file cannot have this content. See :func:`~silversmith.testing.encode`.
     """
     with tempfile.TemporaryDirectory(prefix="silversmith-") as folder:
         bench = _Bench(pipeline, _lake(Path(folder)), Path(folder) / "scratch", now)
@@ -148,7 +147,7 @@ def run(pipeline: Pipeline, *landings: Files, now: Callable[[], datetime] = lamb
 
 @dataclass
 class _Bench:
-    """Where a pipeline runs. ``failures``, by transform and bronze key, are those that were not mended since."""
+    """A pipeline with its buckets. ``failures``: by transform and bronze key, unless a later landing repaired them."""
 
     pipeline: Pipeline
     lake: Lake
@@ -157,7 +156,7 @@ class _Bench:
     failures: dict[tuple[str, str], dict[str, Any]] = field(default_factory=dict)
 
     def handle(self, transform: Transform, keys: Sequence[str]) -> None:
-        """Hand the transform the events of these keys, in batches as large as it takes them."""
+        """Hand the transform the events of these keys, in batches of its size."""
         reports: list[Report] = []
         handler = Handler(
             transform,
@@ -169,7 +168,7 @@ class _Bench:
         )
         for start in range(0, len(keys), transform.batch_size):
             some = keys[start : start + transform.batch_size]
-            with suppress(SystemUnavailable):  # the reports say the same
+            with suppress(SystemUnavailable):  # the reports have it, too
                 messages = sqs(*(eventbridge(self.pipeline.bronze, key) for key in some))
                 handler(messages, LambdaContext(transform.timeout))
         for key in keys:
@@ -194,15 +193,15 @@ def _lake(folder: Path) -> Lake:
 
 
 class NotIdle(AssertionError):
-    """The engine was still at work when its time was over."""
+    """The engine was still working when its time was over."""
 
 
 def run_engine(target: str, *landings: Files, folder: Path, workers: int = 1, timeout: float = 60) -> Result:
-    """What the engine makes of files, as ``silversmith run --until-idle`` would. Takes a second or so.
+    """Run the engine over files, like ``silversmith run --until-idle``. Takes about a second.
 
     Args:
-        target: where the pipeline is, as on the command line: the workers load it from there.
-        landings: what lands in bronze, by key; each when the one before is done.
+        target: the pipeline, as on the command line: the workers load it.
+        landings: files by key; each landing follows when the one before is done.
         folder: becomes the lake.
         workers: how many worker processes.
         timeout: in seconds, of each landing.

@@ -8,48 +8,69 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from datetime import date, datetime, time, timedelta
+from decimal import Context, Decimal
 from typing import Any
 
 import polars as pl
 from hypothesis import assume
 from hypothesis import strategies as st
+from polars.testing.parametric import column, dataframes
+from polars.testing.parametric.strategies.data import data
 
 from silversmith import Contract
 from silversmith.formats.table import ROW
-from silversmith.testing.comparing import CHARACTERS, Bounds, Values, of_type
 from silversmith.testing.running import encode_frame
 
 __all__ = ["files", "frames"]
 
-#: So many rows more than the fewest are made.
+Values = st.SearchStrategy[Any]
+
+#: A frame has up to so many rows more than the fewest.
 _MORE = 10
 
-#: What a text file cannot hold, or not so that it is read as the same.
-_NOT_IN_CSV = (pl.List, pl.Array, pl.Struct, pl.Binary, pl.Duration)
+#: The types that a format does not hold, or not so that they are read back unchanged.
 _NOT_IN_JSON = (pl.Binary, pl.Duration)
+_UNFIT = {"csv": (pl.List, pl.Array, pl.Struct, *_NOT_IN_JSON), "ndjson": _NOT_IN_JSON, "json": _NOT_IN_JSON}
 
-Row = dict[str, Any]
+#: Letters, digits, signs and blanks of many scripts; some of them need quotes in a CSV file.
+_CHARACTERS = st.characters(codec="utf-8", categories=("L", "N", "P", "S", "Zs"))
+
+#: Decimals have at most 38 digits, more than Python's default context.
+_DIGITS = Context(prec=60)
+
+#: Times that every format writes and every time unit holds, by type.
+_TIMES: Mapping[Any, tuple[Any, Any]] = {
+    pl.Date: (date(1700, 1, 1), date(2200, 12, 31)),
+    pl.Datetime: (datetime(1700, 1, 1), datetime(2200, 12, 31)),  # noqa: DTZ001 -- Polars adds the column's zone
+    pl.Time: (time.min, time.max),
+    pl.Duration: (timedelta(days=-30_000), timedelta(days=30_000)),
+}
 
 
 def frames(
     contract: Contract, *, rows: tuple[int, int] | None = None, columns: Mapping[str, Values] | None = None
 ) -> st.SearchStrategy[pl.DataFrame]:
-    """Frames of which every row keeps the contract.
+    """Frames whose rows all fulfil the contract.
 
-    What it says of a file's age (``fresh``) and of columns that are not in its schema is not looked at.
+    The contract's ``fresh`` and columns outside its schema are ignored.
 
     Args:
         contract: with a schema.
-        rows: the fewest and the most rows; by default as the contract's ``rows`` say, and about ten.
-        columns: strategies for the values of columns, where the column's type says too little: a rule that few values
-            keep would let few rows through.
+        rows: the fewest and the most rows; by default the contract's ``rows``, and about ten.
+        columns: strategies for the values of columns, for rules that few values of the column's type fulfil.
 
     Raises:
-        ValueError: the contract has no schema, or a column a type that no strategy is known for.
+        ValueError: the contract has no schema.
     """
     fewest, most = rows or _size(contract)
-    row = _row(contract, columns or {})
-    return st.lists(row, min_size=fewest, max_size=most).map(lambda found: _kept(contract, found, fewest))
+
+    def good(frame: pl.DataFrame) -> pl.DataFrame:
+        kept, _ = _split(contract, frame)
+        assume(kept.height >= fewest)
+        return kept
+
+    return _unchecked(contract, fewest, most, columns or {}).map(good)
 
 
 def files(
@@ -60,31 +81,40 @@ def files(
     rows: tuple[int, int] | None = None,
     columns: Mapping[str, Values] | None = None,
 ) -> st.SearchStrategy[bytes]:
-    """Files whose rows keep the contract.
+    """Files whose rows fulfil the contract.
 
     Args:
         contract: with a schema.
         format: ``csv``, ``ndjson``, ``json`` or ``parquet``.
-        broken: among the rows is at least one that breaks the contract, in one of the ways that there are: a null that
-            may not be, a value out of its range, a text that is no number (in CSV), a row that is there twice …
-        rows: as of :func:`frames`; of the rows that keep the contract.
-        columns: as of :func:`frames`.
+        broken: one more row breaks the contract: a null, a value out of range, a text that is no number (in CSV), a
+            duplicate …
+        rows: see :func:`frames`; counts the good rows.
+        columns: see :func:`frames`.
 
     Raises:
-        ValueError: as :func:`frames`; or the format does not hold a column's type, or nothing can break the contract.
+        ValueError: see :func:`frames`; or the format does not hold a column's type, or nothing can break the contract.
     """
-    _refuse_types(contract, format)
+    for name, dtype in contract.schema.items():
+        if isinstance(dtype, _UNFIT.get(format, ())):
+            raise ValueError(f'column "{name}": a {format} file holds no {dtype}; try format="parquet"')
     fewest, most = _size(contract)
     if format in {"json", "ndjson"}:  # without a row they have no columns either
         fewest = max(1, fewest)
     good = frames(contract, rows=rows or (fewest, most), columns=columns)
     if not broken:
         return good.map(lambda frame: encode_frame(frame, format))
-    ways = _ways(contract, format)
-    if not ways:
+    breaches = _breaches(contract, format)
+    if not breaches:
         raise ValueError("no row of such a file could break this contract")
-    spoilt = st.tuples(good, _row(contract, columns or {}), st.one_of(ways))
-    return spoilt.map(lambda found: encode_frame(_spoilt(contract, *found), format))
+    one_row = _unchecked(contract, 1, 1, columns or {})
+
+    def bad(parts: tuple[pl.DataFrame, pl.DataFrame, Breach]) -> bytes:
+        frame = _append(*parts)
+        _, rejected = _split(contract, frame)
+        assume(rejected is not None)  # not every breach breaks every row
+        return encode_frame(frame, format)
+
+    return st.tuples(good, one_row, st.one_of(breaches)).map(bad)
 
 
 def _size(contract: Contract) -> tuple[int, int]:
@@ -93,109 +123,120 @@ def _size(contract: Contract) -> tuple[int, int]:
     return fewest, fewest + _MORE if most is None else min(most, fewest + _MORE)
 
 
-def _row(contract: Contract, columns: Mapping[str, Values]) -> st.SearchStrategy[Row]:
-    if not contract.schema:
-        raise ValueError("the contract has no schema: nobody knows which columns a file of it has")
-    return st.fixed_dictionaries(
-        {name: columns[name] if name in columns else _cells(contract, name) for name in contract.schema}
-    )
-
-
-def _cells(contract: Contract, name: str) -> Values:
-    """Values of a column that keep what the contract demands of its cells."""
-    kind = contract.schema[name]
-    allowed, pattern, bounds = None, None, Bounds()
-    for demand in contract.demands:
-        if demand.column != name:
-            continue
-        value = _constant(demand.holds)
-        if isinstance(value, pl.Series):
-            allowed = value.drop_nulls().to_list()
-        elif isinstance(value, str):
-            pattern = value.removeprefix("^(?:").removesuffix(")$")
-        elif demand.text.startswith("is below"):
-            bounds = Bounds(value, bounds.high)
-        else:
-            bounds = Bounds(bounds.low, value)
-    if allowed is not None:
-        found: Values = st.sampled_from(allowed)
-    elif pattern is not None:
-        found = st.from_regex(pattern, fullmatch=True, alphabet=CHARACTERS).filter(lambda text: text == text.strip())
-    else:
-        found = of_type(kind, bounds)
-    return found if name in contract.required else st.none() | found
-
-
-def _constant(holds: pl.Expr) -> Any:
-    """What a cell is compared with: of the two sides of the comparison, the one that names no column."""
-    (side,) = [one for one in holds.meta.pop() if not one.meta.root_names()]
-    return pl.select(side).item()
-
-
-def _frame(contract: Contract, rows: list[Row]) -> pl.DataFrame:
-    return pl.DataFrame(rows, schema=dict(contract.schema), orient="row")
-
-
 def _split(contract: Contract, frame: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame | None]:
     return contract.split(frame.with_row_index(ROW, 1))
 
 
-def _kept(contract: Contract, rows: list[Row], fewest: int) -> pl.DataFrame:
-    """The rows that keep the contract, by its own word: rules and unique columns are among it."""
-    good, _ = _split(contract, _frame(contract, rows))
-    assume(good.height >= fewest)
-    return good
+def _unchecked(
+    contract: Contract, fewest: int, most: int, columns: Mapping[str, Values]
+) -> st.SearchStrategy[pl.DataFrame]:
+    """Frames with the contract's schema; rules and unique columns are not regarded yet."""
+    if not contract.schema:
+        raise ValueError("the contract has no schema: nobody knows which columns a file of it has")
+    cells = [
+        column(name, dtype, strategy=columns[name] if name in columns else _cells(contract, name))
+        for name, dtype in contract.schema.items()
+    ]
+    return dataframes(cells, min_size=fewest, max_size=most, allow_chunks=False)
 
 
-#: How a row is spoilt: the column and what becomes of its value; a column None: the row is there twice.
-Spoiling = tuple[str | None, Any]
-
-
-def _ways(contract: Contract, form: str) -> list[st.SearchStrategy[Spoiling]]:
-    needed = [name for name in contract.required if name not in contract.defaults]
-    ways: list[st.SearchStrategy[Spoiling]] = [st.just((name, None)) for name in needed]
+def _cells(contract: Contract, name: str) -> Values:
+    """Values that fulfil the contract's demands on the cells of a column."""
+    low = high = None
+    values: Values | None = None
     for demand in contract.demands:
-        name, kind = demand.column, contract.schema[demand.column]
-        ways.append(of_type(kind).filter(_breaks(name, kind, demand.holds)).map(_spoiling(name)))
+        if demand.column != name:
+            continue
+        constant = _constant(demand.holds)
+        if isinstance(constant, pl.Series):
+            values = st.sampled_from(constant.drop_nulls().to_list())
+        elif isinstance(constant, str):
+            pattern = constant.removeprefix("^(?:").removesuffix(")$")
+            texts = st.from_regex(pattern, fullmatch=True, alphabet=_CHARACTERS)
+            values = texts.filter(lambda text: text == text.strip())
+        elif demand.text.startswith("is below"):
+            low = constant
+        else:
+            high = constant
+    values = values if values is not None else of_type(contract.schema[name], low, high)
+    return values if name in contract.required else st.none() | values
+
+
+def _constant(holds: pl.Expr) -> Any:
+    """The constant of a comparison: the side that names no column."""
+    (side,) = [side for side in holds.meta.pop() if not side.meta.root_names()]
+    return pl.select(side).item()
+
+
+def of_type(dtype: Any, low: Any = None, high: Any = None) -> Values:
+    """Values of a type, none of them null, from ``low`` to ``high``.
+
+    They are Polars' own (``polars.testing.parametric``), but for bounds, for times (see :data:`_TIMES`) and for texts:
+    a blank text is null in a CSV file.
+    """
+    kind = dtype.base_type()
+    if kind in {pl.String, pl.Categorical}:
+        return st.text(_CHARACTERS, max_size=12).map(str.strip).filter(bool)
+    if kind in _TIMES:
+        ends = [_TIMES[kind][at] if end is None else end for at, end in enumerate((low, high))]
+        first, last = pl.Series(ends, dtype=dtype).to_physical()
+        return st.integers(first, last).map(lambda number: pl.Series([number]).cast(dtype).item())
+    if low is None and high is None:
+        return data(dtype, allow_nan=False, allow_infinity=False)
+    if dtype.is_integer():
+        least, greatest = pl.select(dtype.min().alias("least"), dtype.max().alias("greatest")).row(0)
+        return st.integers(least if low is None else low, greatest if high is None else high)
+    if kind == pl.Decimal:
+        most = 10 ** (dtype.precision or 38) - 1
+        ends = [
+            default if end is None else int(Decimal(end).scaleb(dtype.scale, _DIGITS))
+            for end, default in ((low, -most), (high, most))
+        ]
+        numbers = st.integers(*ends)
+        return numbers.map(lambda number: Decimal(number).scaleb(-dtype.scale, _DIGITS))
+    bounds = pl.Series([low, high], dtype=dtype)  # the bounds as floats of this width
+    values = st.floats(*bounds, width=32 if kind == pl.Float32 else 64, allow_nan=False, allow_infinity=False)
+    return values.filter(lambda value: (low is None or value >= low) and (high is None or value <= high))
+
+
+#: How to break a row: a column and its bad value; without a column, a duplicate of the last row.
+Breach = tuple[str | None, Any]
+
+#: A text that is neither number, time nor boolean.
+_NO_NUMBER = "?!"
+
+
+def _breaches(contract: Contract, form: str) -> list[st.SearchStrategy[Breach]]:
+    required = [name for name in contract.required if name not in contract.defaults]
+    breaches: list[st.SearchStrategy[Breach]] = [st.just((name, None)) for name in required]
+    for demand in contract.demands:
+        name, dtype = demand.column, contract.schema[demand.column]
+        breaches.append(of_type(dtype).filter(_breaks(name, dtype, demand.holds)).map(_breach_of(name)))
     for rule in contract.rules.values():
-        named = [name for name in rule.meta.root_names() if name in contract.schema]
-        ways += [of_type(contract.schema[name]).map(_spoiling(name)) for name in named]
+        names = [name for name in rule.meta.root_names() if name in contract.schema]
+        breaches += [of_type(contract.schema[name]).map(_breach_of(name)) for name in names]
     if form == "csv":
-        ways += [st.just((name, "?!")) for name, kind in contract.schema.items() if not _takes_any_text(kind)]
+        texts = {pl.String, pl.Categorical}
+        others = [name for name, dtype in contract.schema.items() if dtype.base_type() not in texts]
+        breaches += [st.just((name, _NO_NUMBER)) for name in others]
     if contract.unique:
-        ways.append(st.just((None, None)))
-    return ways
+        breaches.append(st.just((None, None)))
+    return breaches
 
 
-def _takes_any_text(kind: pl.DataType) -> bool:
-    return kind.base_type() in {pl.String, pl.Categorical}
-
-
-def _spoiling(name: str) -> Callable[[Any], Spoiling]:
+def _breach_of(name: str) -> Callable[[Any], Breach]:
     return lambda value: (name, value)
 
 
-def _breaks(name: str, kind: pl.DataType, holds: pl.Expr) -> Callable[[Any], bool]:
-    return lambda value: not pl.DataFrame({name: [value]}, schema={name: kind}).select(holds).item()
+def _breaks(name: str, dtype: pl.DataType, holds: pl.Expr) -> Callable[[Any], bool]:
+    return lambda value: not pl.DataFrame({name: [value]}, schema={name: dtype}).select(holds).item()
 
 
-def _spoilt(contract: Contract, good: pl.DataFrame, row: Row, spoiling: Spoiling) -> pl.DataFrame:
-    """The good rows, and in the end one that is spoilt. Not every way of spoiling works with every row."""
-    name, value = spoiling
+def _append(good: pl.DataFrame, row: pl.DataFrame, breach: Breach) -> pl.DataFrame:
+    """The good rows, and at the end the broken one."""
+    name, value = breach
     if name is None:
-        frame = pl.concat([good, good.tail(1)])
-    elif value == "?!" and contract.schema[name] != pl.String:
-        last = _frame(contract, [row | {name: None}]).with_columns(pl.lit(value, dtype=pl.String).alias(name))
-        frame = pl.concat([good.with_columns(pl.col(name).cast(pl.String)), last])
-    else:
-        frame = pl.concat([good, _frame(contract, [row | {name: value}])])
-    _, rejected = _split(contract, frame)
-    assume(rejected is not None)
-    return frame
-
-
-def _refuse_types(contract: Contract, form: str) -> None:
-    unfit = {"csv": _NOT_IN_CSV, "ndjson": _NOT_IN_JSON, "json": _NOT_IN_JSON}.get(form, ())
-    for name, kind in contract.schema.items():
-        if isinstance(kind, unfit):
-            raise ValueError(f'column "{name}": a {form} file holds no {kind}; try format="parquet"')
+        return pl.concat([good, good.tail(1)])
+    if value == _NO_NUMBER and good.schema[name] != pl.String:
+        good = good.with_columns(pl.col(name).cast(pl.String))
+    return pl.concat([good, row.with_columns(pl.Series(name, [value], good.schema[name]))])

@@ -12,7 +12,7 @@ from silversmith import Pipeline
 from silversmith.page.application import application
 from silversmith.page.auth import csrf_token
 from silversmith.page.backend import LocalBackend
-from silversmith.page.watch import Watch
+from silversmith.page.recent import Watch
 from tests.unit.conftest import Bench
 
 TOKEN, HOST = "secret", "http://127.0.0.1"

@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from silversmith.operations.reports import ChainStatus, Status, TransformStatus
-from silversmith.page.flow import dead_letters, moment
-from silversmith.page.recent import Rates
+from silversmith.page.overview import dead_letters, flow
 
 ORDERS = TransformStatus(
     "orders", "*", 1200, 2, 90.0, 5, 1, 3000, 0, 0, 70_000, 4, 6,
@@ -22,15 +21,11 @@ ON_AWS = replace(
 )
 
 
-def rates() -> Rates:
-    found = Rates()
-    found.add(0, {"bucket.created": 0, "transform.orders.committed": 0})
-    found.add(2, {"bucket.created": 20, "transform.orders.committed": 3})
-    return found
+RATES = {"bucket.created": 10.0, "transform.orders.committed": 1.5}
 
 
 def test_what_is_counted() -> None:
-    shown = moment(HERE, rates())
+    shown = flow(HERE, RATES)
     expected = {
         "engine": "the engine runs", "bucket.created": "5,000", "bucket.rate": "10/s", "rule.dead": "1",
         "topic.way": "7", "orders.waiting": "1,200", "orders.oldest": "90 s", "orders.dead": "3",
@@ -44,7 +39,7 @@ def test_what_is_counted() -> None:
 
 
 def test_what_nobody_counts_is_a_dash() -> None:
-    values = moment(ON_AWS, Rates()).values
+    values = flow(ON_AWS, {}).values
     dashes = {name for name, value in values.items() if value == "-"}
     assert dashes == {
         "bucket.created", "bucket.rate", "rule.unmatched", "rule.rate", "topic.published", "topic.rate", "topic.way",

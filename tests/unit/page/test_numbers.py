@@ -5,7 +5,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from silversmith.page.plots import HEIGHT, bars, ceiling, draw, line, millis, rate
+from silversmith.operations.text import millis
+from silversmith.page.overview import HEIGHT, bars, ceiling, draw, line, per_second
 from silversmith.page.recent import SPANS, FileEvent, History, Rates, quantile
 
 NOW = 1_767_355_205.0
@@ -18,12 +19,12 @@ def seen(at: float, outcome: str = "committed", total: float | None = 5.0) -> Fi
 
 def test_a_rate_is_over_the_last_seconds() -> None:
     rates = Rates()
-    assert rates.of("x") == 0
+    assert rates.per_second() == {}
     for second in range(20):
         rates.add(second, {"x": second * 3})
-    assert rates.of("x") == 3
+    assert rates.per_second() == {"x": 3}
     rates.add(20, {"x": 1})
-    assert rates.of("x") == 0, "the counter began anew"
+    assert rates.per_second() == {}, "the counter began anew"
 
 
 def test_points_count_what_ended_in_them() -> None:
@@ -67,6 +68,6 @@ def test_words() -> None:
     assert [millis(value) for value in (0, 0.42, 85, 1234, 65_000, 600_000)] == [
         "0 ms", "0.4 ms", "85 ms", "1.2 s", "65 s", "10 min",
     ]  # fmt: skip
-    assert [rate(value) for value in (0, 0.1, 12.34, 1234.5)] == ["0/s", "0.1/s", "12.3/s", "1,234/s"]
+    assert [per_second(value) for value in (0, 0.1, 12.34, 1234.5)] == ["0/s", "0.1/s", "12.3/s", "1,234/s"]
     assert quantile([], 0.5) is None
     assert quantile([1, 2, 3], 0.95) == 3

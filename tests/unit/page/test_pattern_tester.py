@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from silversmith import Pipeline
 from silversmith.events import ObjectEvent, object_created
-from silversmith.page.pattern_tester import NothingToTry, tried, why_not
+from silversmith.page.transforms import NothingToTry, try_text, why_not
 from silversmith.patterns.keys import KeyPattern
 
 PIPELINE = Pipeline("shop")
@@ -18,7 +18,7 @@ PIPELINE.sql("a/*b*.csv", "select * from rows", name="rows")
 @given(st.text("ab/.csv", min_size=1, max_size=12))
 def test_a_key_is_taken_exactly_when_its_pattern_matches(key: str) -> None:
     assume(key.strip())
-    (answer,) = tried(key, PIPELINE)[0].answers
+    (answer,) = try_text(key, PIPELINE)[0].answers
     assert answer.takes == KeyPattern.parse("a/*b*.csv").matches(key)
     assert bool(answer.why) != answer.takes
 
@@ -34,14 +34,14 @@ def test_reasons() -> None:
 
 def test_an_event() -> None:
     event = object_created(ObjectEvent("elsewhere", "a/b.csv"), reason="PutObject").decode()
-    (answer,) = tried(event, PIPELINE)[0].answers
+    (answer,) = try_text(event, PIPELINE)[0].answers
     assert "detail.bucket.name" in answer.why[0]
     native = '{"Records": [{"s3": {"bucket": {"name": "dl-bronze-layer"}, "object": {"key": "a/b+c.csv"}}}]}'
-    found = tried(native, PIPELINE)[0]
+    found = try_text(native, PIPELINE)[0]
     assert (found.key, found.answers[0].takes) == ("a/b c.csv", True)
 
 
 @pytest.mark.parametrize("text", ["", "  ", "{", "{}", '{"Event": "s3:TestEvent"}', "x" * 1025])
 def test_what_can_be_neither(text: str) -> None:
     with pytest.raises(NothingToTry):
-        tried(text, PIPELINE)
+        try_text(text, PIPELINE)

@@ -13,7 +13,8 @@ def test_a_look_tells_what_is_new(visitor: Visitor) -> None:
     visitor.bench.work()
     glance = visitor.watch.look()
     assert (glance.number, glance.problem, glance.no_history) == (first.number + 1, "", "")
-    assert glance.moment.values["orders.done"] == "1"
+    assert glance.status is not None
+    assert glance.status.transforms[0].done == 1
     (seen,) = visitor.watch.newest(5)
     assert (seen.key, seen.outcome) == ("orders/a.csv", "committed")
     visitor.watch.look()
@@ -22,8 +23,8 @@ def test_a_look_tells_what_is_new(visitor: Visitor) -> None:
 
 def test_who_hears_is_told_until_it_ends(visitor: Visitor) -> None:
     heard: list[str] = []
-    end_one = visitor.watch.hear(lambda: heard.append("one"))
-    visitor.watch.hear(lambda: heard.append("two"))
+    end_one = visitor.watch.subscribe(lambda: heard.append("one"))
+    visitor.watch.subscribe(lambda: heard.append("two"))
     visitor.watch.look()
     end_one()
     end_one()

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
 from silversmith.testing import assert_same
-from silversmith.testing.comparing import SHOWN, Terms, differences
+from silversmith.testing.result import MOST_SHOWN, Terms, differences
 
 FRAME = pl.DataFrame({"id": [1, 2, 3], "name": ["a", "b", "c"], "total": [1.0, 2.0, 3.0]})
 ANY_ORDER = Terms(row_order=False)
@@ -85,8 +85,8 @@ def test_nested_cells() -> None:
 def test_many_differences_are_cut_short() -> None:
     many = pl.DataFrame({"x": range(5_000)})
     lines = told(many.with_columns(pl.col("x") + 1), many)
-    assert len(lines) == SHOWN + 1
-    assert lines[-1] == f"… and {5_000 - SHOWN:,} more"
+    assert len(lines) == MOST_SHOWN + 1
+    assert lines[-1] == f"… and {5_000 - MOST_SHOWN:,} more"
     assert told(many, many.head(4_999)) == ["5,000 rows, expected 4,999", "row 5000 is not expected: x=4999"]
 
 
