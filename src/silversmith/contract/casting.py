@@ -1,18 +1,18 @@
-"""From what was read to what the contract demands: lenient about blanks, exact about values.
+"""Casts from the columns of a file to those of a contract: lenient about blanks, exact about values.
 
-A cast gives null where a cell has no such value. Between typed columns a value must survive the way there and back, so
-3.0 is an integer and 3.5 is none. Only floats may round: that is what floats do. Pure: expressions, and the same by
-direct casts for small frames.
+A cast returns null if a cell has no such value. Between typed columns a value must survive the way there and back, so
+3.0 is an integer and 3.5 is not. Only floats may round, as floats do. :func:`cast` is an expression; :func:`quickly`
+casts a column in memory directly, and leaves to :func:`cast` all that it cannot.
 
-Text as days, many at once, is arithmetic on bytes, in a third of the time that a pattern and a parser take. A day has
-ten bytes. So a column of days is a table of bytes, ten wide: one comparison says that each is a digit or a dash where
-it must be, and the sum of the digits, weighted, is the day's place in a calendar.
+Many days at once are read by arithmetic on bytes, in a third of the time of Polars' parser alone. A day has ten bytes.
+So a column of days is a table of bytes, ten wide: one comparison shows that each is a digit or a dash in its place, and
+the weighted sum of the digits is the day's position in a calendar.
 """
 
 from __future__ import annotations
 
 import calendar
-from datetime import date, datetime
+from datetime import date
 from functools import cache
 from threading import Lock
 from typing import Any, NamedTuple
@@ -20,40 +20,41 @@ from typing import Any, NamedTuple
 import polars as pl
 from polars.datatypes import DataTypeClass
 
-from silversmith.formats.infer import DATE_PATTERN, parse_date, parse_time
+from silversmith.formats import infer
+from silversmith.formats.infer import CLOCK, DATE, DATE_PATTERN, parse_date, parse_time
 from silversmith.formats.table import LONGEST_TEXT
 
 _TRUE, _FALSE = ("true", "1"), ("false", "0")
 _WORDS = {**dict.fromkeys(_TRUE, True), **dict.fromkeys(_FALSE, False)}
 _FRACTIONS = {"ms": 3, "us": 6, "ns": 9}
-_CLOCK = r"(?:[01][0-9]|2[0-3]):[0-5][0-9](?::[0-5][0-9](?:\.[0-9]{{1,{digits}}}0*)?)?"
+_CLOCK = CLOCK.replace("%s}", "%s}0*")
 _OFFSET = r"(?:Z|[+-][0-9]{2}:[0-9]{2})"
 
 #: Integers up to this one, and down to its negative, are exact as Float64.
 _EXACT = 2**53
 
-#: The years in the calendar. Other days are read by a pattern and a parser.
+#: The years in the calendar. Polars' parser reads other days.
 FIRST, LAST = 1900, 2099
 
 _SHAPE = b"0000-00-00"
 _WIDTH = len(_SHAPE)
 
-#: The greatest digit in each place: what would be a month or a day beyond these is none.
+#: The greatest digit in each position: no month and no day has a greater one.
 _MOST = bytes((9, 9, 9, 9, 0, 1, 9, 0, 3, 9))
 
-#: A calendar has room for 20 months of 40 days in each year: so no two texts of that shape have the same place.
+#: A calendar has room for 20 months of 40 days in each year: no two texts of that shape have the same position.
 _YEAR, _MONTH = 20 * 40, 40
 _WEIGHTS = (1000 * _YEAR, 100 * _YEAR, 10 * _YEAR, _YEAR, 0, 10 * _MONTH, _MONTH, 0, 10, 1)
 
-#: How many cells are read at once. What they are compared with takes 60 bytes for each.
-_AT_ONCE = 65_536
+#: How many cells are read at once. The tables that they are compared with take 60 bytes for each.
+AT_ONCE = 65_536
 
 #: Up to this many cells a list is faster than an expression.
 _FEW = 2000
 
 
 def cast(cells: pl.Expr, source: pl.DataType, target: pl.DataType, *, decimal_comma: bool = False) -> pl.Expr:
-    """The cells in the target type; null where a cell has no such value."""
+    """The cells in the target type; null if a cell has no such value."""
     if source == target:
         return cells
     if source == pl.String:
@@ -67,17 +68,17 @@ def cast(cells: pl.Expr, source: pl.DataType, target: pl.DataType, *, decimal_co
 
 
 def failed(before: pl.Expr, after: pl.Expr, source: pl.DataType) -> pl.Expr:
-    """Whether a cell that says something came out of a cast as null. Blank text says nothing."""
+    """Whether a cell that is not blank was cast to null."""
     return (after.is_null() & present(before, source)).fill_null(value=False)
 
 
 def present(cells: pl.Expr, source: pl.DataType) -> pl.Expr:
-    """Whether a cell says something. Blank text and null do not; of null text it is null itself."""
+    """Whether a cell is neither null nor blank text; the answer for null text is null."""
     return cells.str.strip_chars() != "" if source == pl.String else cells.is_not_null()
 
 
 def reason(name: str, before: pl.Expr, source: pl.DataType, target: pl.DataType) -> pl.Expr:
-    """Text that names a cell that could not be cast: ``distance: "abc" is not Int64``."""
+    """The reason to reject a cell that cannot be cast: ``distance: "abc" is not Int64``."""
     return pl.concat_str(pl.lit(f"{name}: "), shown(before, source), pl.lit(f" is not {target}"))
 
 
@@ -116,19 +117,19 @@ def _is_castable(source: pl.DataType, target: pl.DataType) -> bool:
 
 
 def _is_alike(source: pl.DataType, target: pl.DataType) -> bool:
-    """Whether nested types are nested alike: where a struct meets a number, Polars does not fail but panics."""
+    """Whether nested types are nested alike: if a struct meets a number, Polars panics."""
     if pl.Null in (source, target):
         return True
     if isinstance(source, pl.List | pl.Array) and isinstance(target, pl.List | pl.Array):
         return _is_alike(_instance(source.inner), _instance(target.inner))
     if isinstance(source, pl.Struct) and isinstance(target, pl.Struct):
-        there = {field.name: _instance(field.dtype) for field in source.fields}
-        return all(_is_alike(there.get(field.name, pl.Null()), _instance(field.dtype)) for field in target.fields)
+        sources = {field.name: _instance(field.dtype) for field in source.fields}
+        return all(_is_alike(sources.get(field.name, pl.Null()), _instance(field.dtype)) for field in target.fields)
     return not source.is_nested() and not target.is_nested()
 
 
-def _instance(kind: pl.DataType | DataTypeClass) -> pl.DataType:
-    return kind if isinstance(kind, pl.DataType) else kind()
+def _instance(dtype: pl.DataType | DataTypeClass) -> pl.DataType:
+    return dtype if isinstance(dtype, pl.DataType) else dtype()
 
 
 def _there_and_back(cells: pl.Expr, source: pl.DataType, target: pl.DataType) -> pl.Expr:
@@ -143,9 +144,7 @@ def _there_and_back(cells: pl.Expr, source: pl.DataType, target: pl.DataType) ->
 def _from_text(cells: pl.Expr, target: pl.DataType, *, decimal_comma: bool) -> pl.Expr:
     text = cells.str.strip_chars()
     if target.is_numeric():
-        if decimal_comma:
-            text = pl.when(~text.str.contains(".", literal=True)).then(text.str.replace(",", ".", literal=True))
-        return _number(text, target)
+        return _number(infer.with_point(text) if decimal_comma else text, target)
     if isinstance(target, pl.Datetime):
         return _moment(text, target)
     if isinstance(target, pl.Enum | pl.Categorical | pl.Binary):
@@ -172,13 +171,12 @@ def _number(text: pl.Expr, target: pl.DataType) -> pl.Expr:
 
 def _moment(text: pl.Expr, target: pl.Datetime) -> pl.Expr:
     """ISO 8601. Text without an offset is the time in the type's zone; text with one is no value of a type without."""
-    clock = _CLOCK.format(digits=_FRACTIONS[target.time_unit])
-    naive = DATE_PATTERN[:-1] + f"(?:[T ]{clock})?"
+    clock = _CLOCK % _FRACTIONS[target.time_unit]
     full = pl.when(text.str.contains(DATE_PATTERN)).then(text + "T00:00:00").otherwise(text)
-    local = parse_time(pl.when(text.str.contains(naive + "$")).then(full), target.time_unit, None)
+    local = parse_time(pl.when(text.str.contains(f"^{DATE}(?:[T ]{clock})?$")).then(full), target.time_unit, None)
     if target.time_zone is None:
         return local
-    offset = pl.when(text.str.contains(DATE_PATTERN[:-1] + f"[T ]{clock}{_OFFSET}$")).then(text)
+    offset = pl.when(text.str.contains(f"^{DATE}[T ]{clock}{_OFFSET}$")).then(text)
     return pl.coalesce(
         local.dt.replace_time_zone(target.time_zone, ambiguous="null", non_existent="null"),
         parse_time(offset, target.time_unit, "UTC").dt.convert_time_zone(target.time_zone),
@@ -186,13 +184,13 @@ def _moment(text: pl.Expr, target: pl.Datetime) -> pl.Expr:
 
 
 def _time(text: pl.Expr) -> pl.Expr:
-    shaped = pl.when(text.str.contains("^" + _CLOCK.format(digits=9) + "$")).then(text)
+    shaped = pl.when(text.str.contains(f"^{_CLOCK % 9}$")).then(text)
     full = pl.when(shaped.str.len_bytes() == 5).then(shaped + ":00").otherwise(shaped)
     return full.str.to_time("%H:%M:%S%.f", strict=False)
 
 
 def quickly(cells: pl.Series, target: pl.DataType) -> pl.Series | None:
-    """The cells in the target type, if that can be had without an expression and no cell is lost; else None."""
+    """The cells in the target type without an expression; None if that cannot be, or a cell would be lost."""
     if cells.dtype == target:
         return cells
     result = None
@@ -217,41 +215,19 @@ def _text_quickly(cells: pl.Series, target: pl.DataType) -> pl.Series | None:
         return result if result.max() != float("inf") and result.min() != float("-inf") else None
     if target == pl.Date and len(cells) > _FEW:
         return days(cells)
-    if len(cells) <= _FEW and target in (pl.Boolean(), pl.Date(), pl.Datetime("us")):
-        values = _values(cells.to_list(), target)
-        return None if values is None else pl.Series(cells.name, values, dtype=target)
-    return None
-
-
-def _values(cells: list[str | None], target: pl.DataType) -> list[Any] | None:
-    try:
-        if target == pl.Boolean:
-            return [None if cell is None else _WORDS[cell] for cell in cells]
-        if target == pl.Date:
-            return [None if cell is None else _day(cell) for cell in cells]
-        return [None if cell is None else _second(cell) for cell in cells]
-    except (KeyError, ValueError):
-        return None
-
-
-def _day(cell: str) -> date:
-    """Python reads forms of ISO 8601 that are not for us; so the day must read as it was written."""
-    day = date.fromisoformat(cell)
-    if day.isoformat() != cell:
-        raise ValueError(cell)
-    return day
-
-
-def _second(cell: str) -> datetime:
-    moment = datetime.fromisoformat(cell)
-    if moment.isoformat() != cell or moment.tzinfo is not None:
-        raise ValueError(cell)
-    return moment
+    values: list[Any] | None = None
+    if len(cells) <= _FEW and target == pl.Boolean:
+        values = [_WORDS.get(cell) for cell in cells.to_list()]
+    elif len(cells) <= _FEW and target == pl.Date:
+        values = infer.dates(cells.to_list())
+    elif len(cells) <= _FEW and target == pl.Datetime("us"):
+        values = infer.times(cells.to_list())
+    return None if values is None else pl.Series(cells.name, values, dtype=target)
 
 
 def days(cells: pl.Series) -> pl.Series | None:
-    """Text as days; None if a cell is none, or one of another century. Null stays null."""
-    parts = [_some_days(cells.slice(start, _AT_ONCE)) for start in range(0, len(cells), _AT_ONCE)]
+    """Text as days; None if a cell is no day, or one of another century. Null stays null."""
+    parts = [_some_days(cells.slice(start, AT_ONCE)) for start in range(0, len(cells), AT_ONCE)]
     read = [part for part in parts if part is not None]
     return pl.concat(read) if read and len(read) == len(parts) else None
 
@@ -260,25 +236,27 @@ def _some_days(cells: pl.Series) -> pl.Series | None:
     if cells.null_count():
         result = _some_days(cells.fill_null(f"{FIRST}-01-01"))
         return None if result is None else result.zip_with(cells.is_not_null(), pl.Series([None], dtype=pl.Date))
-    # of bytes that are not as many as there should be this makes null
+    # null for cells of another length
     table = cells.cast(pl.Binary).bin.reinterpret(dtype=pl.Array(pl.UInt8, _WIDTH))
     if table.null_count():
         return None
-    tables, size = _once(), len(cells) * _WIDTH
+    with _LOCK:  # several threads would each make them
+        tables = _tables()
+    size = len(cells) * _WIDTH
     digits = table.reshape((-1,)) ^ tables.zeros.head(size)
     if not (digits <= tables.most.head(size)).all():
         return None
     weighted = digits.cast(pl.UInt32) * tables.weights.head(size)
-    places = weighted.reshape((len(cells), _WIDTH)).arr.sum()
-    low, high = places.min(), places.max()
+    positions = weighted.reshape((len(cells), _WIDTH)).arr.sum()
+    low, high = positions.min(), positions.max()
     if not isinstance(low, int) or not isinstance(high, int) or low < FIRST * _YEAR or high >= (LAST + 1) * _YEAR:
         return None
-    result = tables.calendar[places - FIRST * _YEAR]
+    result = tables.calendar[positions - FIRST * _YEAR]
     return None if result.null_count() else result.alias(cells.name)
 
 
 class _Tables(NamedTuple):
-    """For as many cells as are read at once: what their bytes are compared with; and the days by their places."""
+    """The digits and weights for as many cells as are read at once, and the days by their positions."""
 
     zeros: pl.Series
     most: pl.Series
@@ -286,30 +264,25 @@ class _Tables(NamedTuple):
     calendar: pl.Series
 
 
-def _once() -> _Tables:
-    with _ONCE:  # for several threads at a time it would be result several times
-        return _tables()
-
-
-_ONCE = Lock()
+_LOCK = Lock()
 
 
 @cache
 def _tables() -> _Tables:
-    rows = [pl.Series([row * _AT_ONCE]).cast(pl.List(pl.UInt8)).item() for row in (_SHAPE, _MOST)]
+    rows = [pl.Series([row * AT_ONCE]).cast(pl.List(pl.UInt8)).item() for row in (_SHAPE, _MOST)]
     row = b"".join(weight.to_bytes(4, "little") for weight in _WEIGHTS)
     weights = (
-        pl.Series([row]).new_from_index(0, _AT_ONCE).bin.reinterpret(dtype=pl.Array(pl.UInt32, _WIDTH)).reshape((-1,))
+        pl.Series([row]).new_from_index(0, AT_ONCE).bin.reinterpret(dtype=pl.Array(pl.UInt32, _WIDTH)).reshape((-1,))
     )
     return _Tables(rows[0], rows[1], weights, _calendar())
 
 
 def _calendar() -> pl.Series:
-    """The days by their places, month by month: within one, places follow each other as days do."""
+    """The days by their positions."""
     firsts = [date(year, month, 1) for year in range(FIRST, LAST + 1) for month in range(1, 13)]
-    places = [(first.year - FIRST) * _YEAR + first.month * _MONTH + first.day for first in firsts]
+    positions = [(first.year - FIRST) * _YEAR + first.month * _MONTH + first.day for first in firsts]
     lengths = [calendar.monthrange(first.year, first.month)[1] for first in firsts]
-    months = pl.DataFrame({"day": pl.Series(firsts).to_physical(), "place": places, "length": lengths})
+    months = pl.DataFrame({"day": pl.Series(firsts).to_physical(), "place": positions, "length": lengths})
     ranges = months.select(pl.int_ranges(name, pl.col(name) + pl.col("length")).explode() for name in ("day", "place"))
     numbers = pl.repeat(None, (LAST + 1 - FIRST) * _YEAR, dtype=pl.Int32, eager=True)
     return numbers.scatter(ranges["place"], ranges["day"].cast(pl.Int32)).cast(pl.Date)

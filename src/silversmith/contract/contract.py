@@ -18,10 +18,10 @@ from silversmith.errors import DataError, Place
 from silversmith.formats.archives.content import Scratch
 from silversmith.formats.table import ROW, Table, col
 
-#: So many columns of a broken rule are shown with their values.
-_SHOWN = 4
+#: Up to so many columns of a broken rule are shown with their values.
+_MOST_SHOWN = 4
 
-#: Up to so many rows are compared at once. A row among them takes about 130 bytes.
+#: Up to so many rows have their keys compared at once. Each takes about 130 bytes.
 AT_ONCE = 500_000
 
 #: So many rows of one file may repeat others: their numbers are kept in memory.
@@ -32,12 +32,12 @@ _SEEDS = (0x51, 0x1A)
 
 @dataclass(frozen=True)
 class Checked:
-    """A table that was checked against a contract.
+    """A table after its check against a contract.
 
     ``good`` has the contract's types, first its columns in its order, then all others; no row numbers. ``rejected`` has
     the row's number (``row``), the columns as they were read, and ``reasons``, a list of texts. A column of the data
-    that is called so, too, has ``_`` after its name there. ``newest`` is one row: what the contract's expectations must
-    know of the good rows. ``table`` keeps the temporary files that all are read from.
+    with such a name has ``_`` after it there. ``newest`` is one row, for the contract's expectations of freshness.
+    ``table`` keeps the temporary files that all are read from.
     """
 
     good: pl.LazyFrame
@@ -47,36 +47,36 @@ class Checked:
 
 
 class Contract:
-    """What a transform demands of the rows it gets.
+    """The demands of a transform on the rows that it reads.
 
     Args:
-        schema: column names and their Polars types. Cells are cast leniently about blanks around them and exactly about
-            their value: ``"12.5"`` is no integer. A cell that cannot be cast rejects its row. A blank cell is null.
-        rules: what every row must satisfy, a Polars expression for each name. As with SQL's CHECK, a rule is broken
-            when it is false; when it is null, because a cell is, it is not: that is what ``required`` is for.
+        schema: column names and their Polars types. Casts are lenient about blanks around a cell and exact about its
+            value: ``"12.5"`` is no integer. A cell that cannot be cast rejects its row. A blank cell is null.
+        rules: demands on every row, a Polars expression for each name. As with SQL's CHECK, a rule is broken when it is
+            false; when it is null, because a cell is, it is not: use ``required`` for that.
         required: the columns of the schema that may not be null.
         unique: the columns of the schema whose values, taken together, no two rows may share. Of rows that are good
             otherwise the first keeps them. As in SQL, rows with a null among them are all different.
-        allowed: of columns of the schema, the values that there may be, besides null.
-        ranges: of columns of the schema, the lowest and the highest value that there may be; None: no such end.
-        patterns: of columns of the schema, the regular expression that the whole text must match.
+        allowed: by column of the schema, the values that it may have besides null.
+        ranges: by column of the schema, its lowest and its highest value; None: no such end.
+        patterns: by column of the schema, the regular expression that the whole text must match.
             https://docs.rs/regex/latest/regex/#syntax
-        rename: names in the file, and the names that these columns have from there on. A file may have either.
-        defaults: of columns of the schema, what stands for a null or blank cell, and for a column that is filled.
-        on_extra_column: what to do with a column that the schema does not name: ``keep`` it with the type that was
-            read, ``drop`` it, or ``reject`` the file. An empty schema names nothing, and keeps everything.
-        on_missing_column: when a column of the schema is not there: ``reject`` the file, ``fill`` the column with its
+        rename: names in the file, and the names of these columns from there on. A file may have either.
+        defaults: by column of the schema, the value that replaces a null or blank cell, and fills a missing column.
+        on_extra_column: a column that the schema does not name: ``keep`` it with the type that was read, ``drop`` it,
+            or ``reject`` the file. An empty schema names nothing, and keeps everything.
+        on_missing_column: a column of the schema that the file lacks: ``reject`` the file, ``fill`` the column with its
             default or nulls, or ``keep`` the file as it is, without the column. A required column without a default
             is never missing.
         max_rejected: above this share (a float up to 1.0) or count (an int) of rejected rows, the whole file goes to
             quarantine. None: never.
         rows: the fewest and the most good rows that a file may have; None: no such end. Another number of them: the
             whole file goes to quarantine.
-        fresh: of date and time columns of the schema, how much older than the moment when the file landed in bronze
-            their newest value may be. If it is older, the whole file goes to quarantine.
+        fresh: by date or time column of the schema, how much older its newest value may be than the moment when the
+            file landed in bronze. If it is older, the whole file goes to quarantine.
 
     Raises:
-        DefinitionError: one of these is not what it should be.
+        DefinitionError: a term is not valid.
     """
 
     def __init__(
@@ -101,9 +101,10 @@ class Contract:
         self.rules: Mapping[str, pl.Expr] = MappingProxyType(terms.rules(rules or {}))
         self.required = terms.columns("required", required, self.schema)
         self.unique = terms.columns("unique", unique, self.schema)
-        given = {"allowed": allowed, "ranges": ranges, "patterns": patterns}
-        limits = {name: terms.mapping(name, value, self.schema) for name, value in given.items()}
-        self.demands = terms.demands(self.schema, **limits)
+        limits = {"allowed": allowed, "ranges": ranges, "patterns": patterns}
+        self.demands = terms.demands(
+            self.schema, **{name: terms.mapping(name, value, self.schema) for name, value in limits.items()}
+        )
         self.rename = MappingProxyType(terms.renames(rename or {}))
         self.defaults = MappingProxyType(terms.defaults(terms.mapping("defaults", defaults, self.schema), self.schema))
         self.on_extra_column = terms.choice("on_extra_column", on_extra_column, ("keep", "drop", "reject"))
@@ -118,18 +119,16 @@ class Contract:
         return f"Contract({dict(self.schema)!r}, rules={list(self.rules)})"
 
     @property
-    def wanted(self) -> Mapping[str, pl.DataType]:
-        """The columns that readers of text leave as text, so that a cell that cannot be cast can be shown."""
-        if not self.rename:
-            return self.schema
+    def declared(self) -> Mapping[str, pl.DataType]:
+        """The columns, under their new and old names, that readers leave as text to show cells that cannot be cast."""
         old = {old: self.schema[new] for old, new in self.rename.items() if new in self.schema}
         return {**self.schema, **old}
 
     def fingerprint(self) -> str:
         """A digest that changes when the contract's meaning does; the same in every process and Python version."""
         content = {
-            "schema": [[name, repr(kind)] for name, kind in self.schema.items()],
-            "rules": sorted([name, terms.expression(rule)] for name, rule in self.rules.items()),
+            "schema": [[name, repr(dtype)] for name, dtype in self.schema.items()],
+            "rules": sorted([name, terms.serialized(rule)] for name, rule in self.rules.items()),
             "required": sorted(self.required),
             "unique": sorted(self.unique),
             "extra": self.on_extra_column,
@@ -137,20 +136,20 @@ class Contract:
             "max_rejected": repr(self.max_rejected),
         }
         later = {
-            "demands": sorted([one.column, terms.expression(one.holds)] for one in self.demands),
+            "demands": sorted([demand.column, terms.serialized(demand.holds)] for demand in self.demands),
             "rename": sorted(self.rename.items()),
             "defaults": sorted([name, repr(value)] for name, value in self.defaults.items()),
             "rows": [bound for bound in self.expectations.rows if bound is not None] and self.expectations.rows,
             "fresh": sorted([name, age.total_seconds()] for name, age in self.expectations.fresh.items()),
         }
-        # what says nothing is left out: a contract that uses none of what came later keeps its fingerprint
+        # empty terms are left out: a contract that uses none of the later terms keeps its fingerprint
         return terms.digest({**content, **{name: value for name, value in later.items() if value}})
 
     def check(self, table: Table, scratch: Scratch | None = None) -> Checked:
         """Check a table against this contract, lazily: good and rejected rows can be computed in one streaming pass.
 
-        With ``scratch`` for temporary files, a table of very many rows that must be unique is read once right away, to
-        find the rows that repeat others in bounded memory.
+        With ``scratch`` for temporary files, a table of very many rows that must be unique is read once right away:
+        rows that repeat others are looked for in bounded memory.
 
         Raises:
             DataError: ``MissingColumn``, ``ExtraColumn``, ``DuplicateColumns``, ``BrokenRule`` (a rule cannot be
@@ -159,10 +158,10 @@ class Contract:
         return check(self, table, scratch)
 
     def split(self, frame: pl.DataFrame, table: Table | None = None) -> tuple[pl.DataFrame, pl.DataFrame | None]:
-        """The same for rows that are in memory: good rows, and the rejected ones or None where there are none.
+        """The same for rows in memory: good rows, and the rejected ones or None if there are none.
 
-        When nothing is rejected, as is usual, it costs little more than the casts. ``table`` is where the frame is
-        from: its malformed records are among the rejected.
+        When nothing is rejected, as is usual, it costs little more than the casts. The malformed records of ``table``,
+        which the frame is of, are among the rejected.
 
         Raises:
             DataError: as :meth:`check`.
@@ -172,8 +171,8 @@ class Contract:
             if ROW in rows.columns:
                 rows.drop_in_place(ROW)
             return rows, None
-        given = table or Table(frame.lazy(), "")
-        table = renamed(Table(frame.lazy(), given.format, frame, given.malformed, given.decimal_comma), self)
+        table = replace(table or Table(frame.lazy(), ""), rows=frame.lazy(), frame=frame)
+        table = renamed(table, self)
         assert table.frame is not None
         layout = lay_out(self, table, dict(table.frame.schema))
         if table.malformed is None:
@@ -198,28 +197,12 @@ class Contract:
             rows_read: how many records it has.
             rows_rejected: how many of them were rejected.
             newest: the greatest value of each column that must be fresh, among the good rows.
-            landed: when the file landed in bronze, in UTC; None: no time is looked at.
+            landed: when the file landed in bronze, in UTC; None: freshness is not judged.
 
         Raises:
             DataError: ``TooManyRejected``, ``TooFewRows``, ``TooManyRows``, ``Stale``.
         """
-        self.expectations.judge(terms.FileFacts(rows_read, rows_rejected, newest or {}, landed))
-
-
-@dataclass(frozen=True)
-class _Keys:
-    """The file for the keys of very many rows, ``height`` of them, and how many are compared at once."""
-
-    path: Path
-    height: int
-    at_once: int
-
-    @staticmethod
-    def of(table: Table, scratch: Scratch | None, at_once: int) -> _Keys | None:
-        height = table.height or 0
-        if table.in_memory or scratch is None or height <= at_once:
-            return None
-        return _Keys(scratch.file(".keys.parquet"), height, at_once)
+        self.expectations.judge(rows_read, rows_rejected, newest or {}, landed)
 
 
 def renamed(table: Table, contract: Contract) -> Table:
@@ -230,19 +213,16 @@ def renamed(table: Table, contract: Contract) -> Table:
     """
     names = table.rows.collect_schema().names() if contract.rename else []
     mapping = {old: new for old, new in contract.rename.items() if old in names}
-    there_already = [old for old, new in mapping.items() if new in names]
-    if there_already and table.height:
-        raise layouts.renamed_onto(there_already[0], mapping[there_already[0]])
+    clashing = [old for old, new in mapping.items() if new in names]
+    if clashing and table.height:
+        raise layouts.renamed_onto(clashing[0], mapping[clashing[0]])
     if not mapping:
         return table
-    rows, frame = table.rows.drop(there_already), table.frame
-    mapping = {old: new for old, new in mapping.items() if old not in there_already}
-    if frame is not None:
-        frame = frame.drop(there_already).rename(mapping)
-        rows = frame.lazy()
-    else:
-        rows = rows.rename(mapping)
-    return replace(table, rows=rows, frame=frame)
+    mapping = {old: new for old, new in mapping.items() if old not in clashing}
+    if table.frame is None:
+        return replace(table, rows=table.rows.drop(clashing).rename(mapping))
+    frame = table.frame.drop(clashing).rename(mapping)
+    return replace(table, rows=frame.lazy(), frame=frame)
 
 
 def check(contract: Contract, table: Table, scratch: Scratch | None, at_once: int = AT_ONCE) -> Checked:
@@ -251,35 +231,37 @@ def check(contract: Contract, table: Table, scratch: Scratch | None, at_once: in
     layout = lay_out(contract, table, dict(table.rows.collect_schema()))
     try_rules(contract, layout)
     marked = _marked(contract, table.rows, layout)
-    if contract.unique:
-        marked = _mark_repeated(contract, marked, layout, _Keys.of(table, scratch, at_once))
-    good = marked.filter(~pl.col(layout.bad)).select(layout.output())
+    height = table.height or 0
+    path = scratch.file(".keys.parquet") if scratch and not table.in_memory and height > at_once else None
+    marked = _mark_repeated(contract, marked, layout, path, height=height, at_once=at_once)
+    good = marked.filter(~pl.col(layout.bad)).select(map(col, layout.names()))
     rejected = marked.filter(pl.col(layout.bad)).select(_rejected(contract, layout))
     if table.malformed is not None:
-        rejected = pl.concat([rejected, _malformed(table.malformed)], how="diagonal")
+        text = pl.col(ROW).alias(ROW_NUMBER), pl.col("text").alias(TEXT), pl.concat_list("reason").alias(REASONS)
+        rejected = pl.concat([rejected, table.malformed.lazy().select(text)], how="diagonal")
     newest = contract.expectations.newest()
     return Checked(good, rejected, good.select(newest) if newest else None, table)
 
 
 def lay_out(contract: Contract, table: Table, dtypes: dict[str, pl.DataType]) -> Layout:
-    """The table's columns beside the contract's, once it is clear that they go together.
+    """The table's columns beside the contract's.
 
     Raises:
         DataError: ``MissingColumn``, ``ExtraColumn``.
     """
-    kinds = {name: kind for name, kind in dtypes.items() if name != ROW}
-    missing = [name for name in contract.schema if name not in kinds]
+    dtypes = {name: dtype for name, dtype in dtypes.items() if name != ROW}
+    missing = [name for name in contract.schema if name not in dtypes]
     keeps = contract.on_missing_column == "keep"
     needed = [name for name in contract.required if keeps or name not in contract.defaults]
     refused = missing if contract.on_missing_column == "reject" else [name for name in missing if name in needed]
     if refused:
-        raise layouts.missing(refused[0], list(kinds))
-    extra = [name for name in kinds if name not in contract.schema] if contract.schema else []
+        raise layouts.missing(refused[0], list(dtypes))
+    extra = [name for name in dtypes if name not in contract.schema] if contract.schema else []
     if extra and contract.on_extra_column == "reject":
         raise layouts.unknown(extra)
     return Layout(
         contract.schema,
-        kinds,
+        dtypes,
         defaults=contract.defaults,
         dropped=set(extra) if contract.on_extra_column == "drop" else set(),
         absent=set(missing) if keeps else set(),
@@ -288,67 +270,66 @@ def lay_out(contract: Contract, table: Table, dtypes: dict[str, pl.DataType]) ->
 
 
 def try_rules(contract: Contract, layout: Layout) -> None:
-    """Compute the rules over no rows, which tells what they cannot be computed over.
+    """Compute the rules over no rows, to learn whether they can be computed over such columns.
 
     Raises:
         DataError: ``MissingColumn``, ``BrokenRule``.
     """
-    empty = pl.DataFrame(schema={**layout.kinds, **layout.schema})
+    empty = pl.DataFrame(schema={**layout.dtypes, **layout.schema})
     for name, rule in contract.rules.items():
         try:
-            (verdict,) = empty.select(rule.alias("rule")).get_columns()
+            (answer,) = empty.select(rule.alias("rule")).get_columns()
         except pl.exceptions.PolarsError as error:
             raise layouts.broken_rule(name, rule, layout, error) from None
-        if verdict.dtype != pl.Boolean:
-            raise layouts.not_a_verdict(name, verdict.dtype)
+        if answer.dtype != pl.Boolean:
+            raise layouts.not_boolean(name, answer.dtype)
 
 
 def _marked(contract: Contract, rows: pl.LazyFrame, layout: Layout) -> pl.LazyFrame:
-    """The rows with their casts, what they were before, and for each whether it is bad.
+    """The rows cast, beside the cells before the cast, and whether each row is bad.
 
     Rules are computed over all rows, good or not, since they may compare a row with all others.
     """
-    before = [col(name).alias(place) for name, place in layout.before.items()]
-    rows = rows.with_columns(before).with_columns(layout.casts())
+    rows = rows.with_columns(col(name).alias(before) for name, before in layout.before.items())
+    rows = rows.with_columns(layout.casts())
     rows = rows.with_columns(rule.alias(layout.rule(name)) for name, rule in contract.rules.items())
     bad = pl.any_horizontal([pl.lit(value=False), *[is_bad for is_bad, _ in _faults(contract, layout)]])
     return rows.with_columns(bad.alias(layout.bad), pl.lit(value=False).alias(layout.twice))
 
 
-def _mark_repeated(contract: Contract, rows: pl.LazyFrame, layout: Layout, key_file: _Keys | None) -> pl.LazyFrame:
-    """The rows, those marked, too, that repeat an earlier one. Rows that are bad anyway, or with a null, are alone."""
+def _mark_repeated(
+    contract: Contract, rows: pl.LazyFrame, layout: Layout, path: Path | None, *, height: int, at_once: int
+) -> pl.LazyFrame:
+    """The rows, and marked those that repeat an earlier one. Bad rows, and those with a null, repeat none.
+
+    ``path`` is the file for the keys of very many rows, about ``height`` of them; None: they are compared in memory.
+    """
     keys = [col(name) for name in contract.unique if name in layout.schema]
     if not keys:
         return rows
     alone = pl.col(layout.bad) | pl.any_horizontal(key.is_null() for key in keys)
-    if key_file is None:
+    if path is None:
         twice = ~pl.struct(*keys, pl.when(alone).then(pl.col(ROW)).alias(ROW)).is_first_distinct()
     else:
-        again = repeated(rows.filter(~alone), keys, key_file.path, height=key_file.height, at_once=key_file.at_once)
-        twice = pl.col(ROW).is_in(again.implode())
+        numbers = repeated(rows.filter(~alone), keys, path, height=height, at_once=at_once)
+        twice = pl.col(ROW).is_in(numbers.implode())
     rows = rows.with_columns(twice.alias(layout.twice))
     return rows.with_columns(pl.col(layout.bad) | pl.col(layout.twice))
 
 
 def _faults(contract: Contract, layout: Layout) -> list[tuple[pl.Expr, pl.Expr]]:
-    """What can be wrong with a row: whether it is, and the text that says so."""
+    """The possible faults of a row: whether it has each, and the reason."""
     faults = []
-    for name, place in layout.before.items():
-        source, target = layout.kinds[name], layout.schema[name]
-        is_bad = casting.failed(pl.col(place), col(name), source)
-        faults.append((is_bad, casting.reason(name, pl.col(place), source, target)))
+    for name, before in layout.before.items():
+        source, target = layout.dtypes[name], layout.schema[name]
+        is_bad = casting.failed(pl.col(before), col(name), source)
+        faults.append((is_bad, casting.reason(name, pl.col(before), source, target)))
         if name in contract.required:
-            faults.append((col(name).is_null() & ~is_bad, pl.lit(f"{name}: is required, and is null")))
-    faults += [
-        (col(name).is_null(), pl.lit(f"{name}: is required, and is null"))
-        for name in contract.required
-        if name not in layout.before
-    ]
-    faults += [
-        (demand.broken(), demand.reason(layout.schema[demand.column]))
-        for demand in contract.demands
-        if demand.column in layout.schema
-    ]
+            faults.append((col(name).is_null() & ~is_bad, _required_reason(name)))
+    uncast = [name for name in contract.required if name not in layout.before]
+    faults += [(col(name).is_null(), _required_reason(name)) for name in uncast]
+    demands = [demand for demand in contract.demands if demand.column in layout.schema]
+    faults += [(demand.broken(), demand.reason(layout.schema[demand.column])) for demand in demands]
     faults += [
         ((~pl.col(layout.rule(name))).fill_null(value=False), _rule_reason(name, rule, layout))
         for name, rule in contract.rules.items()
@@ -356,14 +337,18 @@ def _faults(contract: Contract, layout: Layout) -> list[tuple[pl.Expr, pl.Expr]]
     return faults
 
 
+def _required_reason(name: str) -> pl.Expr:
+    return pl.lit(f"{name}: is required, and is null")
+
+
 def _rule_reason(name: str, rule: pl.Expr, layout: Layout) -> pl.Expr:
-    """Text that names a rule, and what broke it: ``positive: the rule is broken by distance -1``."""
-    kinds = {**layout.kinds, **layout.schema}
-    columns = [column for column in dict.fromkeys(rule.meta.root_names()) if column in kinds]
-    if not columns or len(columns) > _SHOWN:
+    """Text that names a rule, and the values that break it: ``positive: the rule is broken by distance -1``."""
+    dtypes = {**layout.dtypes, **layout.schema}
+    columns = [column for column in dict.fromkeys(rule.meta.root_names()) if column in dtypes]
+    if not columns or len(columns) > _MOST_SHOWN:
         return pl.lit(f"{name}: the rule is broken")
     values = [
-        pl.concat_str(pl.lit(f"{column} "), casting.shown(col(column), kinds[column]).fill_null("null"))
+        pl.concat_str(pl.lit(f"{column} "), casting.shown(col(column), dtypes[column]).fill_null("null"))
         for column in columns
     ]
     return pl.concat_str(pl.lit(f"{name}: the rule is broken by "), pl.concat_str(values, separator=", "))
@@ -380,16 +365,8 @@ def _rejected(contract: Contract, layout: Layout) -> list[pl.Expr]:
     ]
 
 
-def _malformed(malformed: pl.DataFrame) -> pl.LazyFrame:
-    """The records that the reader could not make rows of, in the shape of rejected rows: their text in one column."""
-    frame = malformed.select(
-        pl.col(ROW).alias(ROW_NUMBER), pl.col("text").alias(TEXT), pl.concat_list("reason").alias(REASONS)
-    )
-    return frame.lazy()
-
-
 def all_good(contract: Contract, frame: pl.DataFrame, layout: Layout) -> pl.DataFrame | None:
-    """The cast rows, if every one is good; None if one is not, or finding out takes more than this."""
+    """The cast rows, if every row is good; None if one is bad, or if only :func:`check` can know."""
     cast: dict[str, pl.Series] = {}
     for name, cells in zip(frame.columns, frame.get_columns(), strict=True):
         target = layout.schema.get(name, cells.dtype)
@@ -398,14 +375,14 @@ def all_good(contract: Contract, frame: pl.DataFrame, layout: Layout) -> pl.Data
         if values is None:
             return None
         cast[name] = (_defaulted(values, layout.default(name)) if name in contract.defaults else values).alias(name)
-    for name, kind in layout.filled().items():
-        cast[name] = pl.Series(name, [contract.defaults.get(name)], dtype=kind).new_from_index(0, frame.height)
+    for name, dtype in layout.filled().items():
+        cast[name] = pl.Series(name, [contract.defaults.get(name)], dtype=dtype).new_from_index(0, frame.height)
     if any(cast[name].null_count() for name in contract.required):
         return None
     good = pl.DataFrame({name: cast[name] for name in layout.names()})
     if contract.rules or contract.demands:
-        seen = good if not layout.dropped else pl.DataFrame({name: cast[name] for name in cast if name != ROW})
-        if not _obeyed(contract, seen):
+        everything = good if not layout.dropped else pl.DataFrame({name: cast[name] for name in cast if name != ROW})
+        if not _all_obey(contract, everything):
             return None
     keys = [col(name) for name in contract.unique if name in layout.schema]
     if keys and good.select(pl.struct(keys).is_duplicated().any()).item():
@@ -420,7 +397,7 @@ def _defaulted(cells: pl.Series, default: pl.Expr) -> pl.Series:
 
 
 def _by_expression(cells: pl.Series, layout: Layout, target: pl.DataType) -> pl.Series | None:
-    """A column that a direct cast does not do for; None if a cell of it has no such value."""
+    """A column cast by an expression; None if a cell cannot be cast."""
     frame = cells.alias("before").to_frame()
     after = casting.cast(pl.col("before"), cells.dtype, target, decimal_comma=layout.decimal_comma)
     result = frame.select(
@@ -429,29 +406,29 @@ def _by_expression(cells: pl.Series, layout: Layout, target: pl.DataType) -> pl.
     return None if result["failed"].any() else result["after"]
 
 
-def _obeyed(contract: Contract, rows: pl.DataFrame) -> bool:
+def _all_obey(contract: Contract, rows: pl.DataFrame) -> bool:
     demands = [demand.holds for demand in contract.demands if demand.column in rows.columns]
     try:
         answers = rows.select_seq(
-            answer.alias(f"{place}") for place, answer in enumerate([*demands, *contract.rules.values()])
+            answer.alias(f"{number}") for number, answer in enumerate([*demands, *contract.rules.values()])
         )
     except pl.exceptions.PolarsError:
-        return False  # the long way says which rule, and why
+        return False  # check() names the rule and the reason
     return all(answer.dtype == pl.Boolean and answer.all() for answer in answers.get_columns())
 
 
 def repeated(
     rows: pl.LazyFrame, keys: Sequence[pl.Expr], path: Path, *, height: int, at_once: int = AT_ONCE
 ) -> pl.Series:
-    """The numbers of the rows whose keys an earlier row has, too, for more rows than memory could hold the keys of.
+    """The numbers of the rows whose keys an earlier row has, too, for too many rows to compare their keys in memory.
 
-    Of each row two digests of 64 bits and its number are written to a temporary file, 24 bytes, and compared a share at
-    a time, so that one share fits in memory. For two different rows to have both digests in common a file would need
+    Two digests of 64 bits and the number of each row go to a temporary file, 24 bytes, and are compared a share at a
+    time, so that one share fits in memory. For two different rows to have both digests in common a file would need
     some billions of times more rows than any has.
 
     Args:
-        rows: those that count, with :data:`ROW`, in the order of the file.
-        keys: what may not be there twice.
+        rows: with :data:`ROW`, in the order of the file.
+        keys: the columns that must be unique together.
         path: a temporary file.
         height: about how many rows there are.
         at_once: how many of them to compare at once.
@@ -465,8 +442,8 @@ def repeated(
     numbers = pl.Series(ROW, [], dtype=pl.UInt64)
     for share in range(shares):
         some = pl.scan_parquet(path, glob=False).filter(pl.col("0") % shares == share)
-        again = some.filter(~pl.struct("0", "1").is_first_distinct()).select(ROW)
-        numbers = pl.concat([numbers, again.collect(engine="streaming").to_series()])
+        later = some.filter(~pl.struct("0", "1").is_first_distinct()).select(ROW)
+        numbers = pl.concat([numbers, later.collect(engine="streaming").to_series()])
         if len(numbers) > MOST_REPEATED:
             raise DataError(
                 "TooManyRepeated",

@@ -1,4 +1,4 @@
-"""The columns of one table beside those of a contract, those that a check adds, and the errors where they differ."""
+"""The columns of one table beside those of a contract, those that a check adds, and the errors if they differ."""
 
 from __future__ import annotations
 
@@ -12,8 +12,7 @@ from silversmith.contract import casting
 from silversmith.errors import DataError, Place
 from silversmith.formats.table import ROW, Table, col, shorten
 
-#: The columns that a rejected row has besides its own: its number in the file, the line that it begins on there, the
-#: reasons against it, and its text.
+#: The columns of a rejected row besides its own: its number in the file, its first line there, the reasons, its text.
 ROW_NUMBER = "row"
 LINE = "line"
 REASONS = "reasons"
@@ -27,36 +26,36 @@ class Layout:
 
     Args:
         schema: the contract's columns.
-        kinds: the table's, without the row number.
-        defaults: what stands for a null, by column.
+        dtypes: the table's columns, without the row number.
+        defaults: by column, the value that replaces a null.
         dropped: the table's columns that no good row has.
-        absent: the contract's columns that no good row has either: the table does not have them, and no rows get them.
+        absent: the contract's columns that neither the table nor a good row has.
         decimal_comma: ``1,5`` in text means one and a half.
     """
 
     def __init__(
         self,
         schema: Mapping[str, pl.DataType],
-        kinds: Mapping[str, pl.DataType],
+        dtypes: Mapping[str, pl.DataType],
         *,
         defaults: Mapping[str, Any],
         dropped: Collection[str],
         absent: Collection[str],
         decimal_comma: bool,
     ) -> None:
-        self.schema = {name: kind for name, kind in schema.items() if name not in absent}
-        self.kinds = kinds
+        self.schema = {name: dtype for name, dtype in schema.items() if name not in absent}
+        self.dtypes = dtypes
         self.dropped = dropped
         self.decimal_comma = decimal_comma
         self._defaults = defaults
         self._prefix = "__"
-        while any(name.startswith(self._prefix) for name in (*kinds, *schema) if name != ROW):
+        while any(name.startswith(self._prefix) for name in (*dtypes, *schema) if name != ROW):
             self._prefix += "_"
-        #: Where a column that is cast, or has a default, is kept as it was read, while what it became has its name.
+        #: By column that is cast, or has a default, the name of the column with its cells as they were read.
         self.before = {
             name: f"{self._prefix}before {name}"
-            for name, kind in self.schema.items()
-            if name in kinds and (kinds[name] != kind or name in defaults)
+            for name, dtype in self.schema.items()
+            if name in dtypes and (dtypes[name] != dtype or name in defaults)
         }
         self.bad = f"{self._prefix}bad"
         self.twice = f"{self._prefix}twice"
@@ -67,20 +66,20 @@ class Layout:
 
     def filled(self) -> dict[str, pl.DataType]:
         """The contract's columns that the table does not have, and good rows do."""
-        return {name: kind for name, kind in self.schema.items() if name not in self.kinds}
+        return {name: dtype for name, dtype in self.schema.items() if name not in self.dtypes}
 
     def default(self, name: str) -> pl.Expr:
-        """The value that stands for a null in a column: null, if the contract has no other."""
+        """The value that replaces a null in a column: null, if the contract has no other."""
         return pl.lit(self._defaults.get(name), dtype=self.schema[name])
 
     def casts(self) -> list[pl.Expr]:
         return [
-            *[self._cast(name, place).alias(name) for name, place in self.before.items()],
+            *[self._cast(name, before).alias(name) for name, before in self.before.items()],
             *[self.default(name).alias(name) for name in self.filled()],
         ]
 
-    def _cast(self, name: str, place: str) -> pl.Expr:
-        cells, source = pl.col(place), self.kinds[name]
+    def _cast(self, name: str, before: str) -> pl.Expr:
+        cells, source = pl.col(before), self.dtypes[name]
         value = casting.cast(cells, source, self.schema[name], decimal_comma=self.decimal_comma)
         if name not in self._defaults:
             return value
@@ -88,37 +87,32 @@ class Layout:
 
     def names(self) -> list[str]:
         """The columns of good rows: the contract's in its order, then the table's others in theirs."""
-        others = [name for name in self.kinds if name not in self.schema and name not in self.dropped]
+        others = [name for name in self.dtypes if name not in self.schema and name not in self.dropped]
         return [*self.schema, *others]
-
-    def output(self) -> list[pl.Expr]:
-        return [col(name) for name in self.names()]
 
     def originals(self) -> list[pl.Expr]:
         """The columns as they were read, in the table's order, under names that leave those of rejected rows free."""
-        return [col(self.before.get(name, name)).alias(free) for name, free in self._free_names().items()]
-
-    def _free_names(self) -> dict[str, str]:
-        taken = {ROW_NUMBER, LINE, REASONS, TEXT} | set(self.kinds)
-        names = {}
-        for name in self.kinds:
+        reserved = {ROW_NUMBER, LINE, REASONS, TEXT}
+        taken = reserved | set(self.dtypes)
+        columns = []
+        for name in self.dtypes:
             free = name
-            while free in {ROW_NUMBER, LINE, REASONS, TEXT} or (free != name and free in taken):
+            while free in reserved or (free != name and free in taken):
                 free += "_"
             taken.add(free)
-            names[name] = free
-        return names
+            columns.append(col(self.before.get(name, name)).alias(free))
+        return columns
 
 
-#: Of so many rejected rows of a file, the first ones get their line and text; the others have nulls there.
+#: The first rejected rows of a file get their line and text; later ones have nulls there.
 MOST_WITH_ORIGINS = 100_000
 
-#: How much text that may be in all, in characters.
+#: How much text they may have in all, in characters.
 MOST_TEXT = 64 * 1024 * 1024
 
 
 def with_origins(rejected: pl.LazyFrame, table: Table, most: int = MOST_WITH_ORIGINS) -> pl.LazyFrame:
-    """Rejected rows of a table, with the columns ``line`` and ``text``; as they are if the file has no lines."""
+    """Rejected rows of a table, with the columns ``line`` and ``text`` if the file has lines."""
     if table.origins is None:
         return rejected
     names = rejected.collect_schema().names()
@@ -149,8 +143,8 @@ def _looked_up(numbers: list[int], values: pl.Series) -> pl.Expr:
 
 
 def missing(name: str, names: list[str]) -> DataError:
-    near = get_close_matches(name, names, n=1) or [other for other in names if other.lower() == name.lower()]
-    shown = ", ".join(f'"{shorten(other)}"' for other in names[:12]) + (" …" if len(names) > 12 else "")
+    near = get_close_matches(name, names, n=1) or [column for column in names if column.lower() == name.lower()]
+    shown = ", ".join(f'"{shorten(column)}"' for column in names[:12]) + (" …" if len(names) > 12 else "")
     return DataError(
         "MissingColumn",
         f'the column "{name}" is missing; the file has {shown or "no columns"}',
@@ -179,25 +173,21 @@ def renamed_onto(old: str, new: str) -> DataError:
     )
 
 
-def not_a_verdict(name: str, kind: pl.DataType) -> DataError:
+def not_boolean(name: str, dtype: pl.DataType) -> DataError:
     return DataError(
         "BrokenRule",
-        f'the rule "{name}" is {kind} over this file, where it should be true or false for each row',
+        f'the rule "{name}" is {dtype} over this file, where it should be true or false for each row',
         hint="compare it with something: pl.col('distance') > 0",
     )
 
 
 def broken_rule(name: str, rule: pl.Expr, layout: Layout, error: Exception) -> DataError:
-    known = {*layout.kinds, *layout.schema}
-    strange = [column for column in rule.meta.root_names() if column not in known]
-    if strange:
-        error_of_column = missing(strange[0], list(layout.kinds))
-        return DataError(
-            "MissingColumn",
-            f'{error_of_column.message}, and the rule "{name}" needs it',
-            hint=error_of_column.hint,
-            place=error_of_column.place,
-        )
+    known = {*layout.dtypes, *layout.schema}
+    unknown_columns = [column for column in rule.meta.root_names() if column not in known]
+    if unknown_columns:
+        fault = missing(unknown_columns[0], list(layout.dtypes))
+        message = f'{fault.message}, and the rule "{name}" needs it'
+        return DataError(fault.code, message, hint=fault.hint, place=fault.place)
     return DataError(
         "BrokenRule",
         f'the rule "{name}" cannot be computed over this file: {str(error).strip().partition(chr(10))[0]}',

@@ -1,11 +1,11 @@
-"""The terms of a contract, validated when it is declared: a wrong one is refused, with what to write instead."""
+"""The terms of a contract, validated where it is declared: the error for a wrong term says what to write instead."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any, TypeVar
 
@@ -19,55 +19,48 @@ _T = TypeVar("_T", bound=str)
 
 _PYTHON = {int: "pl.Int64", str: "pl.String", float: "pl.Float64", bool: "pl.Boolean", bytes: "pl.Binary"}
 _EXAMPLES = "pl.Int64, pl.Float64, pl.String, pl.Boolean, pl.Date, pl.Datetime('us', 'UTC'), pl.Decimal(10, 2) …"
+_INNER = {
+    "Enum": "pl.Enum(['EWR', 'JFK'])",
+    "Struct": "pl.Struct({'a': pl.Int64})",
+    "Array": "pl.Array(pl.Int64, 3)",
+}
+
+# The functions up to the class Demand validate one argument of Contract each. They raise DefinitionError.
 
 
-def schema(given: Mapping[str, Any]) -> dict[str, pl.DataType]:
-    """Column names and Polars types, each as an instance.
-
-    Raises:
-        DefinitionError: a name or a type is none.
-    """
-    if not isinstance(given, Mapping):
-        raise DefinitionError(f"schema must map column names to Polars types; it is {type(given).__name__}")
-    kinds = {}
-    for name, kind in given.items():
+def schema(columns: Any) -> dict[str, pl.DataType]:
+    """Column names and Polars types, each type as an instance."""
+    _require_mapping(columns, "schema must map column names to Polars types")
+    dtypes = {}
+    for name, dtype in columns.items():
         if not isinstance(name, str) or not name or name == ROW:
             raise DefinitionError(f"schema: {name!r} is no name of a column")
-        kinds[name] = _type(name, kind)
-    return kinds
+        dtypes[name] = _instance(name, dtype)
+    return dtypes
 
 
-def _type(name: str, kind: Any) -> pl.DataType:
-    if isinstance(kind, type) and kind in _PYTHON:
-        raise DefinitionError(f"schema: {name!r} is Python's {kind.__name__}; write {_PYTHON[kind]}")
+def _require_mapping(value: Any, requirement: str) -> None:
+    if not isinstance(value, Mapping):
+        raise DefinitionError(f"{requirement}; it is {type(value).__name__}")
+
+
+def _instance(name: str, dtype: Any) -> pl.DataType:
+    if isinstance(dtype, type) and dtype in _PYTHON:
+        raise DefinitionError(f"schema: {name!r} is Python's {dtype.__name__}; write {_PYTHON[dtype]}")
     try:
-        dtype = kind() if isinstance(kind, type) and issubclass(kind, pl.DataType) else kind
+        instance = dtype() if isinstance(dtype, type) and issubclass(dtype, pl.DataType) else dtype
     except TypeError:
-        raise DefinitionError(
-            f"schema: {name!r} is {kind.__name__} of what? Write for example {_complete(kind)}"
-        ) from None
-    if not isinstance(dtype, pl.DataType) or dtype in (pl.Object, pl.Null, pl.Unknown):
-        raise DefinitionError(f"schema: {name!r} is {kind!r}, which no column can have; write {_EXAMPLES}")
-    return dtype
+        example = _INNER.get(dtype.__name__, "pl.List(pl.Int64)")
+        raise DefinitionError(f"schema: {name!r} is {dtype.__name__} of what? Write for example {example}") from None
+    if not isinstance(instance, pl.DataType) or instance in (pl.Object, pl.Null, pl.Unknown):
+        raise DefinitionError(f"schema: {name!r} is {dtype!r}, which no column can have; write {_EXAMPLES}")
+    return instance
 
 
-def _complete(kind: type) -> str:
-    return {
-        "Enum": "pl.Enum(['EWR', 'JFK'])",
-        "Struct": "pl.Struct({'a': pl.Int64})",
-        "Array": "pl.Array(pl.Int64, 3)",
-    }.get(kind.__name__, "pl.List(pl.Int64)")
-
-
-def rules(given: Mapping[str, Any]) -> dict[str, pl.Expr]:
-    """Names and expressions that name their columns and call no Python.
-
-    Raises:
-        DefinitionError: one does not.
-    """
-    if not isinstance(given, Mapping):
-        raise DefinitionError(f"rules must map names to Polars expressions; it is {type(given).__name__}")
-    for name, rule in given.items():
+def rules(expressions: Any) -> dict[str, pl.Expr]:
+    """Names and expressions that name their columns and call no Python."""
+    _require_mapping(expressions, "rules must map names to Polars expressions")
+    for name, rule in expressions.items():
         if not isinstance(name, str) or not name.strip():
             raise DefinitionError(f"rules: {name!r} is no name; it is what people read when a row is rejected")
         if not isinstance(rule, pl.Expr):
@@ -78,16 +71,12 @@ def rules(given: Mapping[str, Any]) -> dict[str, pl.Expr]:
             raise DefinitionError(
                 f"rules: {name!r} may mean any number of columns; name each: pl.col('a') > 0, pl.col('b') > 0 …"
             )
-        expression(rule, name)
-    return dict(given)
+        serialized(rule, name)
+    return dict(expressions)
 
 
-def expression(rule: pl.Expr, name: str = "") -> str:
-    """A rule as text that does not depend on the process: its own JSON form.
-
-    Raises:
-        DefinitionError: it calls Python, whose functions have no such form.
-    """
+def serialized(rule: pl.Expr, name: str = "") -> str:
+    """A rule as JSON, which is the same in every process. A Python function has no such form."""
     try:
         text = "" if "python_udf" in str(rule) else rule.meta.serialize(format="json")
     except (pl.exceptions.PolarsError, ValueError):
@@ -100,104 +89,102 @@ def expression(rule: pl.Expr, name: str = "") -> str:
     return text
 
 
-def columns(what: str, given: Collection[str], known: Collection[str]) -> tuple[str, ...]:
-    """Names of columns of the schema, each once.
-
-    Raises:
-        DefinitionError: one is not.
-    """
-    if isinstance(given, str) or not all(isinstance(name, str) for name in given):
-        raise DefinitionError(f"{what} must be a collection of column names, such as {what}=('id',); it is {given!r}")
-    for name in given:
+def columns(argument: str, names: Collection[str], known: Collection[str]) -> tuple[str, ...]:
+    """Names of columns of the schema, each once."""
+    if isinstance(names, str) or not all(isinstance(name, str) for name in names):
+        raise DefinitionError(
+            f"{argument} must be a collection of column names, such as {argument}=('id',); it is {names!r}"
+        )
+    for name in names:
         if name not in known:
-            raise DefinitionError(f"{what}: the schema has no column {name!r}; it has {', '.join(known) or 'none'}")
-    return tuple(dict.fromkeys(given))
+            raise DefinitionError(f"{argument}: the schema has no column {name!r}; it has {', '.join(known) or 'none'}")
+    return tuple(dict.fromkeys(names))
 
 
-def mapping(what: str, given: Any, known: Collection[str]) -> dict[str, Any]:
-    """A mapping from columns of the schema; None is an empty one.
-
-    Raises:
-        DefinitionError: it does not.
-    """
-    if given is None:
+def mapping(argument: str, values: Any, known: Collection[str]) -> dict[str, Any]:
+    """A mapping from columns of the schema; None is an empty one."""
+    if values is None:
         return {}
-    if not isinstance(given, Mapping):
-        raise DefinitionError(f"{what} must map columns of the schema to something; it is {type(given).__name__}")
-    columns(what, list(given), known)
-    return dict(given)
+    _require_mapping(values, f"{argument} must map columns of the schema to something")
+    columns(argument, list(values), known)
+    return dict(values)
 
 
-def value(what: str, name: str, given: Any, kind: pl.DataType) -> Any:
-    """A value as a column of that type holds it.
-
-    Raises:
-        DefinitionError: such a column cannot hold it.
-    """
+def value(argument: str, name: str, item: Any, dtype: pl.DataType) -> Any:
+    """A value as a column of that type has it."""
     try:
-        item = pl.Series([given], dtype=kind, strict=True).item()
+        cell = pl.Series([item], dtype=dtype, strict=True).item()
     except (pl.exceptions.PolarsError, TypeError, ValueError, OverflowError):
-        item = None
-    if item is None or (isinstance(given, float) and item != given and not isinstance(item, float)):
-        raise DefinitionError(f"{what}: {name!r} has {given!r}, which is no {kind}") from None
-    return item
+        cell = None
+    if cell is None or (isinstance(item, float) and cell != item and not isinstance(cell, float)):
+        raise DefinitionError(f"{argument}: {name!r} has {item!r}, which is no {dtype}") from None
+    return cell
 
 
-def defaults(given: Mapping[str, Any], kinds: Mapping[str, pl.DataType]) -> dict[str, Any]:
-    """The values that stand for a null, by column.
-
-    Raises:
-        DefinitionError: a column cannot hold its default.
-    """
-    return {name: value("defaults", name, default, kinds[name]) for name, default in given.items()}
+def defaults(values: Mapping[str, Any], dtypes: Mapping[str, pl.DataType]) -> dict[str, Any]:
+    """By column the value that replaces a null."""
+    return {name: value("defaults", name, default, dtypes[name]) for name, default in values.items()}
 
 
-def renames(given: Mapping[str, str]) -> dict[str, str]:
-    """Names in the file and their new names.
-
-    Raises:
-        DefinitionError: one is no name, or two become the same.
-    """
-    if not isinstance(given, Mapping):
-        raise DefinitionError(f"rename must map names in the file to new ones; it is {type(given).__name__}")
-    for pair in given.items():
+def renames(names: Any) -> dict[str, str]:
+    """Names in the file and their new names."""
+    _require_mapping(names, "rename must map names in the file to new ones")
+    for pair in names.items():
         if not all(isinstance(name, str) and name and name != ROW for name in pair):
             raise DefinitionError(f"rename: {pair[0]!r}: {pair[1]!r} are no two names of columns")
-    targets = list(given.values())
-    for old, new in given.items():
-        if targets.count(new) > 1 or new in given:
-            others = [other for other in given if other != old and new in (other, given[other])]
+    targets = list(names.values())
+    for old, new in names.items():
+        if targets.count(new) > 1 or new in names:
+            rivals = [name for name in names if name != old and new in (name, names[name])]
             raise DefinitionError(
-                f"rename: {old!r} becomes {new!r}, which {others[0] if others else old!r} has to do with"
+                f"rename: {old!r} becomes {new!r}, which {rivals[0] if rivals else old!r} has to do with"
             )
-    return dict(given)
+    return dict(names)
 
 
-def choice(what: str, given: _T, allowed: tuple[str, ...]) -> _T:
-    """One of the allowed words.
-
-    Raises:
-        DefinitionError: it is not.
-    """
-    if given not in allowed:
-        raise DefinitionError(f"{what} must be one of {', '.join(map(repr, allowed))}; it is {given!r}")
-    return given
+def choice(argument: str, word: _T, allowed: tuple[str, ...]) -> _T:
+    """A word that must be among the allowed ones."""
+    if word not in allowed:
+        raise DefinitionError(f"{argument} must be one of {', '.join(map(repr, allowed))}; it is {word!r}")
+    return word
 
 
-def share(given: float | None) -> float | None:
-    """A share up to 1.0, or a count.
-
-    Raises:
-        DefinitionError: it is neither.
-    """
-    if given is None:
+def share(number: float | None) -> float | None:
+    """A share up to 1.0, or a count, or None."""
+    if number is None:
         return None
-    is_number = isinstance(given, int | float) and not isinstance(given, bool)
-    if not is_number or not given >= 0 or (isinstance(given, float) and given > 1):
+    is_number = isinstance(number, int | float) and not isinstance(number, bool)
+    if not is_number or not number >= 0 or (isinstance(number, float) and number > 1):
         raise DefinitionError(
-            f"max_rejected={given!r}: must be a share of the rows, 0.0 to 1.0, or a count of rows, 0 or more"
+            f"max_rejected={number!r}: must be a share of the rows, 0.0 to 1.0, or a count of rows, 0 or more"
         )
-    return given
+    return number
+
+
+def row_range(bounds: Any) -> tuple[int | None, int | None]:
+    """The fewest and the most rows."""
+    if bounds is None:
+        return None, None
+    pair = tuple(bounds) if isinstance(bounds, tuple | list) else ()
+    is_valid = len(pair) == 2 and all(
+        bound is None or (isinstance(bound, int) and not isinstance(bound, bool) and bound >= 0) for bound in pair
+    )
+    if not is_valid or (None not in pair and pair[0] > pair[1]):
+        raise DefinitionError(
+            f"rows={bounds!r}: give the fewest and the most good rows of a file, such as (1, 1_000_000), or None for "
+            "an end that is open"
+        )
+    return pair[0], pair[1]
+
+
+def freshness(ages: Mapping[str, Any], dtypes: Mapping[str, pl.DataType]) -> dict[str, timedelta]:
+    """By column the greatest age of its newest value."""
+    for name, age in ages.items():
+        if dtypes[name].base_type() not in (pl.Date, pl.Datetime):
+            raise DefinitionError(f"fresh: {name!r} is {dtypes[name]}; only pl.Date and pl.Datetime can be fresh")
+        if not isinstance(age, timedelta) or age < timedelta():
+            raise DefinitionError(f"fresh: {name!r} has {age!r}; give a timedelta, such as timedelta(days=2)")
+    return dict(ages)
 
 
 def digest(content: Mapping[str, Any]) -> str:
@@ -205,14 +192,14 @@ def digest(content: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
-# What single cells must be beyond their type: allowed values, ranges, patterns. Null breaks none.
+# Demands on single cells beyond their type: allowed values, ranges, patterns. Null breaks none.
 
 _MOST_SHOWN = 8
 
 
 @dataclass(frozen=True)
 class Demand:
-    """``holds`` is true, or null, for a cell that is as it should be; ``text`` follows on the cell that is not."""
+    """``holds`` is true or null for a good cell; ``text`` follows a bad one in the reason."""
 
     column: str
     holds: pl.Expr
@@ -221,13 +208,14 @@ class Demand:
     def broken(self) -> pl.Expr:
         return (~self.holds).fill_null(value=False)
 
-    def reason(self, kind: pl.DataType) -> pl.Expr:
+    def reason(self, dtype: pl.DataType) -> pl.Expr:
         """Text such as ``distance: 9000 is above 5000``."""
-        return pl.concat_str(pl.lit(f"{self.column}: "), casting.shown(col(self.column), kind), pl.lit(f" {self.text}"))
+        cells = casting.shown(col(self.column), dtype)
+        return pl.concat_str(pl.lit(f"{self.column}: "), cells, pl.lit(f" {self.text}"))
 
 
 def demands(
-    schema: Mapping[str, pl.DataType],
+    dtypes: Mapping[str, pl.DataType],
     allowed: Mapping[str, Collection[Any]],
     ranges: Mapping[str, tuple[Any, Any]],
     patterns: Mapping[str, str],
@@ -237,44 +225,43 @@ def demands(
     Raises:
         DefinitionError: one cannot hold for its column's type.
     """
-    result = [_allowed(name, values, schema[name]) for name, values in allowed.items()]
+    result = [_allowed(name, values, dtypes[name]) for name, values in allowed.items()]
     for name, bounds in ranges.items():
-        result += _range(name, bounds, schema[name])
-    result += [_pattern(name, pattern, schema[name]) for name, pattern in patterns.items()]
-    return tuple(result)
+        result += _range(name, bounds, dtypes[name])
+    return (*result, *[_pattern(name, pattern, dtypes[name]) for name, pattern in patterns.items()])
 
 
-def _allowed(name: str, values: Collection[Any], kind: pl.DataType) -> Demand:
+def _allowed(name: str, values: Collection[Any], dtype: pl.DataType) -> Demand:
     if isinstance(values, str) or not values:
         raise DefinitionError(f"allowed: {name!r} has {values!r}; give the values, such as ['EWR', 'JFK']")
-    among = pl.Series([value("allowed", name, one, kind) for one in values], dtype=kind)
-    listed = [_shown(one) for one in list(values)[:_MOST_SHOWN]]
+    cells = pl.Series([value("allowed", name, item, dtype) for item in values], dtype=dtype)
+    listed = ", ".join(map(_shown, list(values)[:_MOST_SHOWN]))
     more = f" … ({len(values):,} in all)" if len(values) > _MOST_SHOWN else ""
-    return Demand(name, col(name).is_in(among.implode()), f"is none of {', '.join(listed)}{more}")
+    return Demand(name, col(name).is_in(cells.implode()), f"is none of {listed}{more}")
 
 
-def _range(name: str, bounds: tuple[Any, Any], kind: pl.DataType) -> list[Demand]:
+def _range(name: str, bounds: tuple[Any, Any], dtype: pl.DataType) -> list[Demand]:
     if not isinstance(bounds, tuple | list) or len(bounds) != 2 or all(bound is None for bound in bounds):
         raise DefinitionError(
             f"ranges: {name!r} has {bounds!r}; give the lowest and the highest value, such as (0, 100), "
             "or None for an end that is open"
         )
-    if not (kind.is_numeric() or kind.is_temporal()):
-        raise DefinitionError(f"ranges: {name!r} is {kind}, which has no range; a rule may compare it")
-    low, high = (None if bound is None else value("ranges", name, bound, kind) for bound in bounds)
+    if not (dtype.is_numeric() or dtype.is_temporal()):
+        raise DefinitionError(f"ranges: {name!r} is {dtype}, which has no range; a rule may compare it")
+    low, high = (None if bound is None else value("ranges", name, bound, dtype) for bound in bounds)
     if low is not None and high is not None and low > high:
         raise DefinitionError(f"ranges: {name!r} has {bounds!r}: nothing is between these; write the lower one first")
     limits = []
     if low is not None:
-        limits.append(Demand(name, col(name) >= pl.lit(low, dtype=kind), f"is below {_shown(low)}"))
+        limits.append(Demand(name, col(name) >= pl.lit(low, dtype=dtype), f"is below {_shown(low)}"))
     if high is not None:
-        limits.append(Demand(name, col(name) <= pl.lit(high, dtype=kind), f"is above {_shown(high)}"))
+        limits.append(Demand(name, col(name) <= pl.lit(high, dtype=dtype), f"is above {_shown(high)}"))
     return limits
 
 
-def _pattern(name: str, pattern: str, kind: pl.DataType) -> Demand:
-    if kind != pl.String:
-        raise DefinitionError(f"patterns: {name!r} is {kind}; only pl.String has patterns")
+def _pattern(name: str, pattern: str, dtype: pl.DataType) -> Demand:
+    if dtype != pl.String:
+        raise DefinitionError(f"patterns: {name!r} is {dtype}; only pl.String has patterns")
     if not isinstance(pattern, str):
         raise DefinitionError(f"patterns: {name!r} has {pattern!r}; give a regular expression, such as '[A-Z]{{2}}'")
     holds = col(name).str.contains(f"^(?:{pattern})$")
@@ -288,74 +275,60 @@ def _pattern(name: str, pattern: str, kind: pl.DataType) -> Demand:
     return Demand(name, holds, f"does not match {shorten(pattern)}")
 
 
-def _shown(value: Any) -> str:
-    return f'"{shorten(value)}"' if isinstance(value, str) else str(value)
+def _shown(item: Any) -> str:
+    return f'"{shorten(item)}"' if isinstance(item, str) else str(item)
 
 
-# What a file must be as a whole: not too many rejected rows, enough rows, and young ones.
-
-
-@dataclass(frozen=True)
-class FileFacts:
-    """A file that was checked. ``newest``: of each column that must be fresh, the greatest value.
-
-    ``landed`` is when the file was put into bronze, in UTC.
-    """
-
-    rows_read: int
-    rows_rejected: int
-    newest: Mapping[str, Any] = field(default_factory=dict)
-    landed: datetime | None = None
+# Expectations of a file as a whole: few rejected rows, enough good ones, and fresh ones.
 
 
 @dataclass(frozen=True)
 class Expectations:
-    """``max_rejected`` is a share (float) or a count (int), ``rows`` the fewest and the most good rows, ``fresh`` how
-    much older than the file's landing the newest value of a column may be; None, or nothing, expects nothing."""
+    """``max_rejected`` is a share (float) or a count (int), ``rows`` the fewest and the most good rows. ``fresh``: how
+    much older than the file's landing the newest value of a column may be. None, or empty: nothing is expected."""
 
     max_rejected: float | None
     rows: tuple[int | None, int | None]
     fresh: Mapping[str, timedelta]
 
     def newest(self) -> list[pl.Expr]:
-        """The aggregates that have to be known of the good rows."""
+        """The newest value of each column that must be fresh."""
         return [col(name).max() for name in self.fresh]
 
-    def judge(self, facts: FileFacts) -> None:
-        """Raise DataError ``TooManyRejected``, ``TooFewRows``, ``TooManyRows`` or ``Stale`` if it is another."""
-        self._judge_rejected(facts)
-        self._judge_rows(facts)
-        if facts.landed is not None:
+    def judge(self, rows: int, rejected: int, newest: Mapping[str, Any], landed: datetime | None) -> None:
+        """As :meth:`silversmith.Contract.judge`."""
+        self._judge_rejected(rows, rejected)
+        self._judge_good(rows, rejected)
+        if landed is not None:
             for name, age in self.fresh.items():
-                _judge_age(name, age, facts.newest.get(name), facts.landed)
+                _judge_age(name, age, newest.get(name), landed)
 
-    def _judge_rejected(self, facts: FileFacts) -> None:
+    def _judge_rejected(self, rows: int, rejected: int) -> None:
         limit = self.max_rejected
-        if limit is None or not facts.rows_rejected:
+        if limit is None or not rejected:
             return
-        allowed = limit * facts.rows_read if isinstance(limit, float) else limit
-        if facts.rows_rejected > allowed:
+        if rejected > (limit * rows if isinstance(limit, float) else limit):
             limit_text = f"{limit:.1%} of them" if isinstance(limit, float) else f"{limit:,}"
             raise DataError(
                 "TooManyRejected",
-                f"{facts.rows_rejected:,} of {facts.rows_read:,} rows were rejected; the contract allows {limit_text}",
+                f"{rejected:,} of {rows:,} rows were rejected; the contract allows {limit_text}",
                 hint="mend the file, or raise max_rejected if so many bad rows are to be expected",
             )
 
-    def _judge_rows(self, facts: FileFacts) -> None:
-        good = facts.rows_read - facts.rows_rejected
+    def _judge_good(self, rows: int, rejected: int) -> None:
+        good = rows - rejected
         fewest, most = self.rows
-        said = f"the file has {good:,} good rows" + (f" of {facts.rows_read:,}" if facts.rows_rejected else "")
+        count = f"the file has {good:,} good rows" + (f" of {rows:,}" if rejected else "")
         if fewest is not None and good < fewest:
             raise DataError(
                 "TooFewRows",
-                f"{said}; the contract expects at least {fewest:,}",
+                f"{count}; the contract expects at least {fewest:,}",
                 hint="the file may have been cut short while it was written or sent: put it again whole",
             )
         if most is not None and good > most:
             raise DataError(
                 "TooManyRows",
-                f"{said}; the contract expects at most {most:,}",
+                f"{count}; the contract expects at most {most:,}",
                 hint="the file may hold more than it should, or some of it twice; else raise the contract's `rows`",
             )
 
@@ -367,60 +340,22 @@ def _judge_age(name: str, age: timedelta, newest: Any, landed: datetime) -> None
             "Stale", f'"{name}" has no value in any good row, and so nothing new', hint=hint, place=Place(column=name)
         )
     try:
-        late = landed - _end(newest) > age
+        is_stale = landed - _last_moment(newest) > age
     except OverflowError:
-        late = False  # the year 9999: newer than anything
-    if late:
+        is_stale = False  # the year 9999: newer than anything
+    if is_stale:
+        duration = f"{age.days} days" if age.seconds == 0 and age.days > 2 else f"{age / timedelta(hours=1):g} hours"
         raise DataError(
             "Stale",
-            f'the newest "{name}" is {newest}, more than {_duration(age)} before the file landed at '
+            f'the newest "{name}" is {newest}, more than {duration} before the file landed at '
             f"{landed:%Y-%m-%d %H:%M:%S} UTC",
             hint=hint,
             place=Place(column=name, text=str(newest)),
         )
 
 
-def _end(newest: date | datetime) -> datetime:
-    """The last moment that a value stands for. A day is not over before its end; times without a zone are in UTC."""
+def _last_moment(newest: date | datetime) -> datetime:
+    """The last moment of a value: that of a day is its end. Times without a zone are in UTC."""
     if not isinstance(newest, datetime):
         return datetime.combine(newest, time(), UTC) + timedelta(days=1)
     return newest if newest.tzinfo is not None else newest.replace(tzinfo=UTC)
-
-
-def _duration(age: timedelta) -> str:
-    hours = age / timedelta(hours=1)
-    return f"{age.days} days" if age.seconds == 0 and age.days > 2 else f"{hours:g} hours"
-
-
-def row_range(given: Any) -> tuple[int | None, int | None]:
-    """The fewest and the most rows.
-
-    Raises:
-        DefinitionError: they are no such thing.
-    """
-    if given is None:
-        return None, None
-    pair = tuple(given) if isinstance(given, tuple | list) else ()
-    fine = len(pair) == 2 and all(
-        bound is None or (isinstance(bound, int) and not isinstance(bound, bool) and bound >= 0) for bound in pair
-    )
-    if not fine or (None not in pair and pair[0] > pair[1]):
-        raise DefinitionError(
-            f"rows={given!r}: give the fewest and the most good rows of a file, such as (1, 1_000_000), or None for an "
-            "end that is open"
-        )
-    return pair[0], pair[1]
-
-
-def freshness(given: Mapping[str, Any], schema: Mapping[str, pl.DataType]) -> dict[str, timedelta]:
-    """How old the newest value of which columns may be.
-
-    Raises:
-        DefinitionError: one of them has no time, or the age is none.
-    """
-    for name, age in given.items():
-        if schema[name].base_type() not in (pl.Date, pl.Datetime):
-            raise DefinitionError(f"fresh: {name!r} is {schema[name]}; only pl.Date and pl.Datetime can be fresh")
-        if not isinstance(age, timedelta) or age < timedelta():
-            raise DefinitionError(f"fresh: {name!r} has {age!r}; give a timedelta, such as timedelta(days=2)")
-    return dict(given)

@@ -1,6 +1,6 @@
-"""Readers and the Parquet writer: one file per format, one shape for all.
+"""Readers and the Parquet writer: one module per format, one result for all.
 
->>> table = read(source, Csv(separator=";"), wanted={"flight": pl.Int64()})
+>>> table = read(source, Csv(separator=";"), declared={"flight": pl.Int64()})
 >>> table.rows    # a pl.LazyFrame with every column of the data, and ROW
 """
 
@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TypeGuard
+from typing import Any, TypeGuard
 
 # Polars' CSV reader holds many chunks at once: chunks of 1 MiB rather than 16 save hundreds of MiB, at the same speed.
 os.environ.setdefault("POLARS_CSV_CHUNK_SIZE", str(1024 * 1024))
@@ -48,14 +48,11 @@ from silversmith.formats.writer import (
 from silversmith.formats.xml import Xml
 from silversmith.stores import Source
 
-#: What a transform may say of how its bronze objects are read.
+#: How the objects of a transform are read.
 Reader = FileReader | Archive
 
-#: Silversmith's own readers.
-CUSTOMARY = (Csv, Json, Parquet, Avro, Arrow, Excel, Xml, FixedWidth, Lines, Archive)
-
-#: What each of ours asks for.
-_ASKED: dict[type, str] = {
+#: Silversmith's own readers of files, and the formats that they expect.
+_EXPECTED: dict[type, str] = {
     Csv: "csv",
     Json: "json",
     Parquet: "parquet",
@@ -67,6 +64,23 @@ _ASKED: dict[type, str] = {
     Lines: "lines",
 }
 
+#: Silversmith's own readers.
+OWN_READERS = (*_EXPECTED, Archive)
+
+#: How each format is read, with the options of a reader and the columns that stay text.
+_READ: dict[str, tuple[type, Callable[[Content, Any, Mapping[str, pl.DataType]], Table]]] = {
+    "csv": (Csv, csv.read),
+    "json": (Json, document.read),
+    "ndjson": (Json, lambda content, _, declared: ndjson.read(content, declared)),
+    "parquet": (Parquet, lambda content, *_: with_fields(parquet.read(content))),
+    "avro": (Avro, lambda content, *_: with_fields(avro.read(content))),
+    "arrow": (Arrow, lambda content, *_: with_fields(arrow.read(content))),
+    "excel": (Excel, lambda content, options, _: excel.read(content, options)),
+    "xml": (Xml, xml.read),
+    "fixed-width": (FixedWidth, lines.read_fixed_width),
+    "lines": (Lines, lines.read_lines),
+}
+
 _HEAD = 64 * 1024
 
 
@@ -74,16 +88,16 @@ def read(
     source: Source,
     reader: Reader | None = None,
     *,
-    wanted: Mapping[str, pl.DataType] | None = None,
+    declared: Mapping[str, pl.DataType] | None = None,
     scratch: Path | None = None,
 ) -> Table:
     """The rows of a bronze object, in whatever format it is.
 
     Args:
         source: the object, open.
-        reader: how to read it, one of ours or another's; None: found out from its first bytes and its name.
-        wanted: the contract's types. Such columns of a CSV file stay text, so that the contract can name the cell that
-            is not what it should be; the types of all others are inferred without loss.
+        reader: how to read it; None: detected from its first bytes and its name.
+        declared: the contract's types. Such columns of a text format stay text, so that the contract can name a cell
+            that is not of its type; the types of all others are inferred without loss.
         scratch: a folder for temporary files, which are removed with the table; None: the system's.
 
     Raises:
@@ -91,41 +105,40 @@ def read(
         TransformError: a custom reader failed.
     """
     with unpacked(source, reader, scratch=scratch) as opened:
-        return opened.table(wanted or {})
+        return opened.table(declared or {})
 
 
 @dataclass(frozen=True)
 class Unpacked:
-    """The contents of a bronze object, which are read one way or another."""
+    """The contents of a bronze object, and how to read them."""
 
     contents: Sequence[Content]
     reader: Reader | None
 
-    def table(self, wanted: Mapping[str, pl.DataType]) -> Table:
+    def table(self, declared: Mapping[str, pl.DataType]) -> Table:
         """As :func:`read`."""
-        kind, read_one = partial(_kind, reader=self.reader), partial(_read, reader=self.reader)
-        return union.read_all(self.contents, kind, read_one, wanted)
+        kind, read_content = partial(_kind, reader=self.reader), partial(_read, reader=self.reader)
+        return union.read_all(self.contents, kind, read_content, declared)
 
-    def stream(self, wanted: Mapping[str, pl.DataType]) -> CsvStream | None:
-        """The rows as a stream, if this is one large CSV file that can be one.
+    def stream(self, declared: Mapping[str, pl.DataType]) -> CsvStream | None:
+        """The rows as a stream; None unless this is one large CSV file that can be a stream.
 
         Raises:
             DataError: its beginning cannot be read.
         """
-        if len(self.contents) > 1 or self.contents[0].path is None or isinstance(self.reader, FixedWidth):
+        content, *others = self.contents
+        if others or content.path is None or _kind(content, reader=self.reader) != "csv":
             return None
-        if _kind(self.contents[0], reader=self.reader) != "csv":
-            return None
-        return stream_of(self.contents[0], self.reader if isinstance(self.reader, Csv) else Csv(), wanted)
+        return stream_of(content, self.reader if isinstance(self.reader, Csv) else Csv(), declared)
 
 
 @contextmanager
 def unpacked(source: Source, reader: Reader | None = None, *, scratch: Path | None = None) -> Iterator[Unpacked]:
-    """The contents of a bronze object. After an error within, their temporary files are gone; else they live as long as
-    what was made of them.
+    """The contents of a bronze object. After an error inside the block their temporary files are removed; else they
+    live as long as the tables of these contents.
 
     Raises:
-        DataError: they cannot be had.
+        DataError: the object cannot be unpacked.
     """
     files = Scratch(scratch)
     try:
@@ -136,66 +149,41 @@ def unpacked(source: Source, reader: Reader | None = None, *, scratch: Path | No
         raise
 
 
-def _read(content: Content, wanted: Mapping[str, pl.DataType], *, reader: Reader | None) -> Table:
+def _read(content: Content, declared: Mapping[str, pl.DataType], *, reader: Reader | None) -> Table:
     kind = _kind(content, reader=reader)
     try:
-        return _read_as(kind, content, wanted, reader)
+        if _is_custom(reader):
+            return custom.read(content, reader)
+        options, read_format = _READ[kind]
+        return read_format(content, reader if isinstance(reader, options) else options(), declared)
     except DataError as error:
         error.format = error.format or kind + content.packing
         raise
 
 
-def _read_as(kind: str, content: Content, wanted: Mapping[str, pl.DataType], reader: Reader | None) -> Table:
-    if _is_custom(reader):
-        return custom.read(content, reader)
-    if kind in _ALONE:
-        return with_fields(_ALONE[kind](content))
-    if kind == "ndjson":
-        return ndjson.read(content, wanted)
-    if kind == "excel":
-        return excel.read(content, reader if isinstance(reader, Excel) else Excel())
-    return _read_text(kind, content, wanted, reader)
-
-
-#: Formats that say all themselves.
-_ALONE: dict[str, Callable[[Content], Table]] = {"avro": avro.read, "arrow": arrow.read, "parquet": parquet.read}
-
-
-def _read_text(kind: str, content: Content, wanted: Mapping[str, pl.DataType], reader: Reader | None) -> Table:
-    if isinstance(reader, FixedWidth):
-        return lines.read_fixed_width(content, reader, wanted)
-    if kind == "csv":
-        return csv.read(content, reader if isinstance(reader, Csv) else Csv(), wanted)
-    if kind == "json":
-        return document.read(content, reader if isinstance(reader, Json) else Json(), wanted)
-    if kind == "xml":
-        return xml.read(content, reader if isinstance(reader, Xml) else Xml(), wanted)
-    return lines.read_lines(content, reader if isinstance(reader, Lines) else Lines(), wanted)
-
-
 def _is_custom(reader: Reader | None) -> TypeGuard[CustomReader]:
-    return reader is not None and type(reader) not in _ASKED
+    return reader is not None and type(reader) not in _EXPECTED
 
 
 def _kind(content: Content, *, reader: Reader | None) -> str:
-    """The format of a content. A workbook is known for one already, from what its archive holds."""
+    """The format of a content. Unpacking has recognized a workbook already: it is an archive."""
     if _is_custom(reader):
         return reader.name
-    asked = _ASKED[type(reader)] if reader is not None else None
+    expected = _EXPECTED[type(reader)] if reader is not None else None
     if content.kind:
-        if asked not in {None, "excel"}:
+        if expected not in {None, "excel"}:
             raise mismatch("an Office document")
         return "excel"
     by_line = reader.lines if isinstance(reader, Json) else None
-    return detect(content.name, content.head(_HEAD), asked=asked, lines=by_line)
+    return detect(content.name, content.head(_HEAD), expected=expected, lines=by_line)
 
 
 @contextmanager
 def reading_errors(table: Table) -> Iterator[None]:
-    """Around the collecting of anything made of a table: tells errors of its bytes from errors of the user's code.
+    """Tell errors of a table's bytes from errors of the user's code, while a plan over the table is collected.
 
-    Damage in the middle of a file shows only when its rows are collected, together with what was made of them. When
-    that fails, the rows are read once more, alone: if this fails too, the data is at fault, else the error goes on.
+    Damage in the middle of a file shows only when the plan is collected. When that fails, the rows alone are read once
+    more: if this fails too, the data is at fault, else the error goes on.
 
     Raises:
         DataError: ``UnreadableParquet``, or the like for other formats.
@@ -210,24 +198,24 @@ def reading_errors(table: Table) -> Iterator[None]:
 
 
 def _fault(table: Table) -> DataError | None:
-    """What is wrong with the rows of a table; None if all can be read."""
+    """The error in the rows of a table; None if all can be read."""
     kind = table.format.partition("+")[0].capitalize()
     try:
-        read = sum(batch.height for batch in table.rows.collect_batches(engine="streaming"))
+        height = sum(batch.height for batch in table.rows.collect_batches(engine="streaming"))
     except (PolarsError, PanicException) as error:
         return parquet.fault_of(error, kind)
-    if read == table.height:
+    if height == table.height:
         return None
     return DataError(
-        f"Unreadable{kind}",  # how batches end when a thread has panicked
-        f"the file cannot be read to its end: only {read:,} of its {table.height:,} rows are there",
+        f"Unreadable{kind}",  # batches end early when a thread has panicked
+        f"the file cannot be read to its end: only {height:,} of its {table.height:,} rows are there",
         hint="it may have been damaged while it was written or sent: write and put it again",
     )
 
 
 __all__ = [
-    "CUSTOMARY",
     "MALFORMED",
+    "OWN_READERS",
     "ROW",
     "Archive",
     "Arrow",

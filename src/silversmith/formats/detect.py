@@ -1,4 +1,4 @@
-"""Which format some bytes are in: the reader's word first, then what the bytes begin with, then the name. Pure."""
+"""The format of some bytes: as the reader says, else by their beginning, else by the name."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from silversmith.errors import DataError, Place
 from silversmith.formats.csv import looks_separated
 from silversmith.formats.table import shorten
 
-#: Names' endings, in lower case, and the format they mean.
+#: The format of each ending of a name, in lower case.
 ENDINGS = {
     ".csv": "csv",
     ".tsv": "csv",
@@ -34,7 +34,7 @@ ENDINGS = {
     ".log": "lines",
 }
 
-#: What formats of ours begin with that no text does.
+#: The magic bytes of formats that are read: no text begins so.
 _MAGICS = (
     (b"PAR1", "parquet", "Parquet"),
     (b"Obj\x01", "avro", "Avro"),
@@ -43,7 +43,7 @@ _MAGICS = (
     (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "excel", "an Excel workbook of before 2007, or another old Office file"),
 )
 
-#: What other formats begin with. No text in any of ours does.
+#: The magic bytes of formats that are not read.
 _FOREIGN = (
     (b"7z\xbc\xaf\x27\x1c", "a 7-Zip archive", "put its files one by one, or in a zip archive"),
     (b"Rar!\x1a\x07", "a RAR archive", "put its files one by one, or in a zip archive"),
@@ -53,13 +53,13 @@ _FOREIGN = (
     (b"SQLite format 3\x00", "an SQLite database", "export its tables as CSV"),
 )
 
-#: What documents begin with that come in the place of data when a download fails.
+#: The beginnings of pages that come in place of data when a download fails.
 _PAGES = (b"<!doctype html", b"<html")
 
 _BOM = b"\xef\xbb\xbf"
 _SPACE = b" \t\r\n"
 
-#: What JSON records begin with, and no CSV header does.
+#: The beginning of JSON records, which no CSV header has.
 _RECORDS = re.compile(rb"""(?:\[[ \t\r\n]*)?\{[ \t\r\n]*"[^"\r\n]*"[ \t\r\n]*:""")
 _XML = b"<?xml"
 _XML_HEADS = (
@@ -69,46 +69,46 @@ _XML_HEADS = (
 )
 
 
-def detect(name: str, head: bytes, *, asked: str | None = None, lines: bool | None = None) -> str:
+def detect(name: str, head: bytes, *, expected: str | None = None, lines: bool | None = None) -> str:
     """The format: ``csv``, ``json``, ``ndjson``, ``parquet``, ``avro``, ``arrow``, ``excel``, ``xml``, ``lines``, or
-    what was ``asked`` for.
+    the ``expected`` one.
 
     Args:
         name: the object's key, without ``.gz``.
         head: the first kilobytes, at most.
-        asked: what the transform's reader reads, if it has one.
-        lines: for JSON, whether it is NDJSON; None: find out.
+        expected: the format of the transform's reader, if it has one.
+        lines: for JSON, whether it is NDJSON; None: detected.
 
     Raises:
         DataError: ``UnknownFormat``.
     """
     named = next((kind for ending, kind in ENDINGS.items() if name.lower().endswith(ending)), None)
     _refuse_foreign(head)
-    for magic, kind, called in _MAGICS:
+    for magic, kind, label in _MAGICS:
         if head.startswith(magic) and not _is_header(head):
-            if asked not in {None, kind}:
-                raise mismatch(called)
+            if expected not in {None, kind}:
+                raise mismatch(label)
             return kind
     text = head.removeprefix(_BOM).lstrip(_SPACE)
-    if asked is None and text[:20].lower().startswith(_PAGES):
+    if expected is None and text[:20].lower().startswith(_PAGES):
         hint = "it may say what went wrong when the data was fetched: put the data"
         raise _unknown(
             "it is an HTML page", hint, Place(line=1, column=1, text=shorten(text[:40].decode("utf-8", "replace")))
         )
-    if asked == "json" or (asked is None and named in {"json", "ndjson"}):
+    if expected == "json" or (expected is None and named in {"json", "ndjson"}):
         return _which_json(head, named, lines)
-    if asked is not None:
-        return asked
+    if expected is not None:
+        return expected
     return _of_text(text, head, named)
 
 
 def _is_header(head: bytes) -> bool:
-    """Whether it is the header of a CSV file whose first column is called ``PAR1`` or so: text goes on after it."""
+    """Whether it is the header of a CSV file whose first column has the name ``PAR1`` or so: text follows it."""
     return (head.isascii() and head[4:5] >= b" ") or head[4:5] in {b"\t", b"\r", b"\n"}
 
 
 def _of_text(text: bytes, head: bytes, named: str | None) -> str:
-    """The format of what is text, if it is anything; ``text`` is ``head`` without what may come before it."""
+    """The format of text; ``text`` is ``head`` without a byte order mark and blanks before it."""
     if text.startswith(_XML) or head.startswith(_XML_HEADS):
         return "xml"
     if named == "csv" and _RECORDS.match(text):
@@ -134,7 +134,7 @@ def _refuse_foreign(head: bytes) -> None:
 
 
 def _which_json(head: bytes, named: str | None, lines: bool | None) -> str:
-    """One document, or one on each line: files named .json often are NDJSON."""
+    """Whether it is one document, or one on each line: files named .json often are NDJSON."""
     if lines is not None:
         return "ndjson" if lines else "json"
     if named == "ndjson":
@@ -150,9 +150,9 @@ def _which_json(head: bytes, named: str | None, lines: bool | None) -> str:
     return "ndjson"
 
 
-def mismatch(called: str) -> DataError:
-    """The error for a file that is of another format than what the transform's reader reads."""
-    return _unknown(f"it is {called}, and the transform's reader is not", "leave the reader away, or match its name")
+def mismatch(label: str) -> DataError:
+    """The error for a file of another format than the transform's reader reads."""
+    return _unknown(f"it is {label}, and the transform's reader is not", "leave the reader away, or match its name")
 
 
 def _unknown(why: str, hint: str, place: Place | None = None) -> DataError:

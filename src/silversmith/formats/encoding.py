@@ -1,11 +1,11 @@
-"""The encoding of text that is not UTF-8, with a confidence: taken only where no other encoding explains it as well.
+"""The encoding of text that is not UTF-8, with a confidence: used only if no other encoding explains the text as well.
 
-A wrong guess damages data silently, since nearly all bytes are letters in nearly all old encodings. So every encoding
-in use has to explain every word of the file: as letters of one of its languages, in their case and their place. What
-Windows-1252 explains and no other does, or does otherwise, is Windows-1252. Anything else a person has to decide.
+A wrong guess damages data silently, since nearly all bytes are letters in nearly all old encodings. So an encoding has
+to explain every word of the file: as letters of one of its languages, in their case and their place. A text is
+Windows-1252 if that explains it, and every other encoding fails or explains the same words. A person decides the rest.
 """
 
-# ruff: noqa: RUF001 -- letters and signs that look like others are what this is about
+# ruff: noqa: RUF001 -- letters and signs that look like others are the subject
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ _LATIN = {
     "Turkish": "âçğıîöşûüi̇",
 }
 
-#: Letters of other scripts, by the range of their code points: no word mixes them with a to z.
+#: Letters of other scripts, as ranges of code points: no word mixes them with a to z.
 _SCRIPTS = {
     "Arabic": ("\u0600", "\u06ff"),
     "Cyrillic": ("\u0400", "\u045f"),
@@ -61,7 +61,7 @@ _WESTERN = (
 _CENTRAL = ("Croatian", "Czech", "German", "Hungarian", "Polish", "Romanian", "Slovak")
 _BALTIC = ("Estonian", "Latvian", "Lithuanian")
 
-#: The encodings that files are in which are not UTF-8, as Python calls them, and the languages each is used for.
+#: The encodings of files that are not UTF-8, as Python calls them, and the languages that each is used for.
 ENCODINGS: dict[str, tuple[str, ...]] = {
     "cp1252": _WESTERN,
     "cp1250": _CENTRAL,
@@ -82,17 +82,17 @@ ENCODINGS: dict[str, tuple[str, ...]] = {
     "cp1256": ("Arabic",),
 }
 
-#: What is no letter and yet stands in text: before words, between their parts, after them.
+#: Signs in text besides letters: before words, between their parts, after them.
 _LEADING = "“„«‘’‚‹¿¡£€¥¢§©±°µ¼½¾†‡•–—…×\u00a0"
 _JOINING = "’‘·–—…•×½\u00a0"
 _TRAILING = "”“’‘»›…™®©°ªº†‡•£€¥¢¼½¾–—\u00a0"
 
 _VOWELS = "aeiouyàáâãäåæèéêëìíîïòóôõöøùúûüýÿœăąęěőůűāēīūōėįųı"
 
-#: Confidence from which on a guess is taken without asking.
+#: From this confidence on, a guess is used without asking.
 SURE = 0.9
 
-#: How many different words with bytes beyond ASCII are looked at; the rest of the file only has to decode.
+#: How many different words with bytes beyond ASCII are read; the rest of the file only has to decode.
 MOST_WORDS = 20_000
 
 #: From so many words on, the place of a letter among vowels and consonants speaks for or against an encoding.
@@ -104,27 +104,27 @@ _WORD = re.compile(rb"[A-Za-z\x80-\xff]*[\x80-\xff][A-Za-z\x80-\xff]*")
 _UTF8 = re.compile(rb"[\xc2-\xdf][\x80-\xbf]|[\xe0-\xef][\x80-\xbf]{2}|[\xf0-\xf4][\x80-\xbf]{3}")
 _CONTROLS = frozenset(map(chr, range(0x80, 0xA0)))
 
-#: The language of words that no single one has all letters of.
+#: The language of words whose letters no single language has.
 _SEVERAL = "several languages"
 
-#: Encodings whose words may be of several languages at once: the two that most files of many countries are in.
+#: Encodings whose words may be of several languages at once: the two most frequent in files of many countries.
 _MIXED = ("cp1252", "cp1250")
 
-#: Signs before questions and calls, which other encodings have letters for.
+#: Signs before questions and calls; in other encodings their bytes are letters.
 _SPANISH = frozenset("¿¡")
 
 _LETTERS = r"[^\W\d_ªºµ¹²³¼½¾]+"
 
-#: What a word may look like: letters between signs, and the units of areas and volumes.
+#: The shape of a word: letters between signs, and the units of areas and volumes.
 _SHAPE = re.compile(f"[{_LEADING}]*(?:{_LETTERS}(?:[{_JOINING}]+{_LETTERS})*)?(?:[{_TRAILING}]*|(?<=m)[²³])")
 _SIGN = re.compile(f"[{_LEADING}{_JOINING}{_TRAILING}²³]+")
 
-#: Words of English whose apostrophe other encodings have a letter for.
+#: Words of English with an apostrophe; in other encodings its byte is a letter.
 _CONTRACTION = re.compile(
     rb"(?i)(?:it|that|he|she|what|there|let|who)\x92s|(?:don|isn|doesn|didn|won|can|wasn|aren|couldn|wouldn)\x92t|"
     rb"(?:i|we|they|you)\x92(?:m|re|ve|ll|d)"
 )
-#: Byte order marks, and the encoding that each means. The mark of UTF-7 is text, too, so it is taken only alone.
+#: Byte order marks, and the encoding of each. The mark of UTF-7 is text, too, so it counts only alone.
 _MARKS = (
     (codecs.BOM_UTF8, "utf-8-sig"),
     (codecs.BOM_UTF32_LE, "utf-32"),
@@ -149,7 +149,7 @@ _UNKNOWN_MARKS = (
 
 @dataclass(frozen=True)
 class Guess:
-    """An encoding as Python calls it, how sure that is (0 to 1), and why. ``encoding`` may be empty: none is likely."""
+    """An encoding as Python calls it, empty if none is likely, with a confidence from 0 to 1 and the reason."""
 
     encoding: str
     confidence: float
@@ -157,21 +157,21 @@ class Guess:
 
     @property
     def is_sure(self) -> bool:
-        """Whether it may be taken without asking."""
+        """Whether it may be used without asking."""
         return bool(self.encoding) and self.confidence >= SURE
 
 
-def in_utf8(content: Content, encoding: str | None, read: Callable[[Content], Table]) -> Table:
-    """What ``read`` makes of the content as UTF-8. ``encoding`` None: found out, where the content is not UTF-8.
+def with_encoding(content: Content, encoding: str | None, read: Callable[[Content], Table]) -> Table:
+    """Read the content as UTF-8, recoded if need be. ``encoding`` None: detected, unless the content is UTF-8.
 
     Raises:
-        DataError: ``NotUtf8`` where no encoding is sure, with the likeliest; ``WrongEncoding``; what ``read`` raises.
+        DataError: ``NotUtf8`` if no encoding is sure, with the likeliest; ``WrongEncoding``; or ``read`` fails.
     """
+    if encoding is None and content.head(_LONGEST_MARK).startswith(_UTF7_MARK):
+        encoding = "utf-7"
     if encoding is not None:
         table = read(text.recode(content, encoding))
         return replace(table, dialect={**table.dialect, "encoding": encoding})
-    if content.head(_LONGEST_MARK).startswith(_UTF7_MARK):
-        return in_utf8(content, "utf-7", read)
     try:
         table = read(content)
         return replace(table, dialect={**table.dialect, **text.UTF8})
@@ -182,8 +182,8 @@ def in_utf8(content: Content, encoding: str | None, read: Callable[[Content], Ta
         if not likely.is_sure:
             raise _unsure(error, likely) from None
     table = read(text.recode(content, likely.encoding))
-    encoded = {"encoding": likely.encoding, "confidence": likely.confidence, "why": likely.why}
-    return replace(table, dialect={**table.dialect, **encoded})
+    detected = {"encoding": likely.encoding, "confidence": likely.confidence, "why": likely.why}
+    return replace(table, dialect={**table.dialect, **detected})
 
 
 def _unsure(error: DataError, likely: Guess) -> DataError:
@@ -197,36 +197,35 @@ def _unsure(error: DataError, likely: Guess) -> DataError:
 
 
 def encoding_of_mark(content: Content) -> str:
-    """The encoding that a byte order mark says, as Python calls it; empty where there is none."""
+    """The encoding of the byte order mark, as Python calls it; empty if there is none."""
     head = content.head(_LONGEST_MARK)
     return next((name for mark, name in _MARKS if head.startswith(mark)), "")
 
 
 def guess(content: Content) -> Guess:
     """The encoding of text that is known not to be UTF-8."""
-    marked = encoding_of_mark(content)
-    if marked:
+    if marked := encoding_of_mark(content):
         return Guess(marked, 1.0, "its byte order mark says so")
     head = content.head(_PIECE)
     for mark, name in _UNKNOWN_MARKS:
         if head.startswith(mark):
             return Guess("", 0.0, f"its byte order mark says that it is {name}, which is not read")
     if b"\0" in head:
-        return _of_pairs(content, head)
+        return _guess_utf16(content, head)
     words: Counter[bytes] = Counter()
-    known: set[int] = set()
+    bytes_seen: set[int] = set()
     utf8 = 0
-    for piece in _lines(content):
+    for piece in _pieces(content):
         if piece.isascii():
             continue
-        known.update(piece)
+        bytes_seen.update(piece)
         utf8 += sum(1 for _ in _UTF8.finditer(piece))
         if len(words) < MOST_WORDS:
             words.update(_WORD.findall(piece))
-    return weigh(words, bytes(sorted(known)), utf8=utf8)
+    return weigh(words, bytes(sorted(bytes_seen)), utf8=utf8)
 
 
-def _lines(content: Content) -> Iterator[bytes]:
+def _pieces(content: Content) -> Iterator[bytes]:
     """Pieces that end where lines do, so that no word is cut; very long lines may be."""
     rest = b""
     with content.open() as file:
@@ -239,8 +238,8 @@ def _lines(content: Content) -> Iterator[bytes]:
     yield rest
 
 
-def _of_pairs(content: Content, head: bytes) -> Guess:
-    """Text with NUL bytes: UTF-16 without a mark, if every other byte mostly is one, and all of it decodes."""
+def _guess_utf16(content: Content, head: bytes) -> Guess:
+    """Text with NUL bytes is UTF-16 without a mark if mostly every other byte is NUL, and all of it decodes."""
     even, odd = head[0::2].count(0), head[1::2].count(0)
     half = max(1, len(head) // 2)
     name = "utf-16-le" if odd > even else "utf-16-be"
@@ -262,54 +261,46 @@ def _decodes(content: Content, encoding: str) -> bool:
     return True
 
 
-def weigh(words: Counter[bytes], known: bytes, *, utf8: int = 0) -> Guess:
-    """Which encoding explains the words, of a file with these bytes in it and so many letters in good UTF-8. Pure."""
+def weigh(words: Counter[bytes], bytes_seen: bytes, *, utf8: int = 0) -> Guess:
+    """The encoding that explains the words of a file, which has these bytes and ``utf8`` characters of valid UTF-8."""
     if not words:
         return Guess("", 0.0, "it has no word to tell by")
     if 10 * utf8 > sum(words.values()):
         return Guess("", 0.0, "it is UTF-8 in most places, and damaged or something else in others")
-    explained = {name: words_in for name in ENCODINGS if (words_in := _explained(words, known, name)) is not None}
+    explained = {name: read for name in ENCODINGS if (read := _explained(words, bytes_seen, name)) is not None}
     western = explained.pop("cp1252", None)
     if western is None:
-        return _other(explained)
+        if not explained:
+            return Guess("", 0.0, "no encoding that is known here makes words of all of it")
+        choices = ", or ".join(f"{name} ({rival.language})" for name, rival in explained.items())
+        return Guess(next(iter(explained)), 0.5, f"it may be {choices}")
     doubt = 0.5 if western.language == _SEVERAL else 0.2
     for name, rival in explained.items():
-        if rival.words != western.words:
-            if rival.language == _SEVERAL and western.language not in {"", _SEVERAL}:
-                doubt = 0.5  # one language is likelier than several, the more so the more words there are
-                continue
-            return Guess(
-                "cp1252", 0.5, f"it may be Windows-1252, or {name} ({rival.language}): both make words of all of it"
-            )
-    is_windows = any(0x80 <= byte <= 0x9F for byte in known)  # Latin-1 has nothing there, and the rest is the same
-    called = "Windows-1252" if is_windows else "Latin-1"
+        if rival.words == western.words:
+            continue
+        if rival.language != _SEVERAL or western.language in {"", _SEVERAL}:
+            why = f"it may be Windows-1252, or {name} ({rival.language}): both make words of all of it"
+            return Guess("cp1252", 0.5, why)
+        doubt = 0.5  # one language is likelier than several, the more so the more words there are
+    is_windows = any(0x80 <= byte <= 0x9F for byte in bytes_seen)  # Latin-1 has nothing there; the rest is the same
+    label = "Windows-1252" if is_windows else "Latin-1"
     language = f" ({western.language})" if western.language else ""
-    why = f"{called}{language}: no other encoding makes other words of all of it"
+    why = f"{label}{language}: no other encoding makes other words of all of it"
     return Guess("cp1252" if is_windows else "latin-1", min(0.99, round(1 - doubt / len(words), 2)), why)
-
-
-def _other(explained: dict[str, _Explained]) -> Guess:
-    if not explained:
-        return Guess("", 0.0, "no encoding that is known here makes words of all of it")
-    return Guess(
-        next(iter(explained)),
-        0.5,
-        f"it may be {', or '.join(f'{one} ({how.language})' for one, how in explained.items())}",
-    )
 
 
 @dataclass(frozen=True)
 class _Explained:
-    """The words as an encoding has them, and the language that they are of; empty where they have signs alone."""
+    """The words in an encoding, and their language; that is empty if they have no letters beyond ASCII."""
 
     words: tuple[str, ...]
     language: str
 
 
-def _explained(words: Iterable[bytes], known: bytes, encoding: str) -> _Explained | None:
+def _explained(words: Iterable[bytes], bytes_seen: bytes, encoding: str) -> _Explained | None:
     """The words in an encoding, if they are words in it."""
     try:
-        controls = _CONTROLS & set(known.decode(encoding))
+        controls = _CONTROLS & set(bytes_seen.decode(encoding))
         decoded = tuple(word.decode(encoding) for word in words)
     except UnicodeDecodeError:
         return None
@@ -323,16 +314,15 @@ def _explained(words: Iterable[bytes], known: bytes, encoding: str) -> _Explaine
     if any(_SPANISH & set(word) for word in decoded):
         languages = tuple(language for language in languages if language == "Spanish")
     for language in languages:
-        if _is_written(language, letters) and _sits_well(decoded, language):
+        if _has_letters(language, letters) and _is_plausible(decoded, language):
             return _Explained(decoded, language if letters else "")
     mixed = encoding in _MIXED and all(
-        any(_is_written(language, {letter}) for language in languages) for letter in letters
+        any(_has_letters(language, {letter}) for language in languages) for letter in letters
     )
-    return _Explained(decoded, _SEVERAL) if mixed and _sits_well(decoded, "") else None
+    return _Explained(decoded, _SEVERAL) if mixed and _is_plausible(decoded, "") else None
 
 
-def _is_written(language: str, letters: set[str]) -> bool:
-    """Whether a language is written with these letters."""
+def _has_letters(language: str, letters: set[str]) -> bool:
     if language in _SCRIPTS:
         first, last = _SCRIPTS[language]
         return all(first <= letter <= last for letter in letters)
@@ -340,7 +330,7 @@ def _is_written(language: str, letters: set[str]) -> bool:
 
 
 def _is_word(word: str) -> bool:
-    """Whether a word could be one, in any language: letters of one script and in good case, signs only around them."""
+    """Whether a word is possible in any language: letters of one script and in good case, signs only around them."""
     if len(word) > _LONGEST_WORD or not _SHAPE.fullmatch(word):
         return False
     return all(map(_is_cased, filter(None, _SIGN.split(word))))
@@ -359,10 +349,10 @@ def _is_compound(part: str) -> bool:
     return all(letter.isascii() or letter.islower() for letter in part[1:])
 
 
-def _sits_well(words: tuple[str, ...], language: str) -> bool:
-    """Whether letters are where their sound can be: a vowel not mostly between vowels, a consonant not without any.
+def _is_plausible(words: tuple[str, ...], language: str) -> bool:
+    """Whether letters stand where their sound can be: a vowel not mostly between vowels, a consonant beside a vowel.
 
-    It needs several words to tell. Polish ń and German ß have rules that even one word can break.
+    That takes several words. Polish ń, German ß and Spanish ñ have rules that even one word can break.
     """
     alone: Counter[str] = Counter()
     seen: Counter[str] = Counter()
@@ -378,6 +368,6 @@ def _sits_well(words: tuple[str, ...], language: str) -> bool:
             if letter == "ñ" and not (after and after in _VOWELS):
                 return False
             seen[letter] += 1
-            near = sum(1 for one in (before, after) if one and one in _VOWELS)
+            near = sum(1 for beside in (before, after) if beside and beside in _VOWELS)
             alone[letter] += (near == 2) if letter in _VOWELS else (near == 0)
     return not any(number >= _ENOUGH and alone[letter] > 0.5 * number for letter, number in seen.items())

@@ -2,7 +2,7 @@
 
 So "00501" stays text, 12 becomes an integer, and one "n/a" far down a column of numbers leaves all of it text rather
 than making a null of it. The rules are written twice: over lists of cells, for small files, where starting Polars costs
-more than the work; and as Polars expressions, for large ones. Tests hold the two together.
+more than the work; and as Polars expressions, for large ones. Contracts cast with the same parsers of days and times.
 """
 
 from __future__ import annotations
@@ -17,27 +17,57 @@ import polars as pl
 
 from silversmith.formats.table import col
 
-#: What a column can be besides text, in the order in which it is tried.
 UTC = pl.Datetime("us", "UTC")
 NAIVE = pl.Datetime("us")
+
+#: What a column can be besides text, in the order in which it is tried.
 TYPES: tuple[pl.DataType, ...] = (pl.Int64(), pl.Float64(), pl.Boolean(), pl.Date(), NAIVE, UTC)
 
-FLOAT_PATTERN = r"^-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-][0-9]+)?$"
-DATE_PATTERN = r"^(?:000[1-9]|00[1-9][0-9]|0[1-9][0-9]{2}|[1-9][0-9]{3})-[0-9]{2}-[0-9]{2}$"
-_CLOCK = r"(?:[01][0-9]|2[0-3]):[0-5][0-9](?::[0-5][0-9](?:\.[0-9]{1,6})?)?"
-NAIVE_PATTERN = DATE_PATTERN[:-1] + "[T ]" + _CLOCK + "$"
-UTC_PATTERN = DATE_PATTERN[:-1] + "[T ]" + _CLOCK + r"(?:Z|\+00:00)$"
+#: A day, and a time of the day with a number of fractional digits, as the regular expressions of Python and Polars.
+DATE = r"(?:000[1-9]|00[1-9][0-9]|0[1-9][0-9]{2}|[1-9][0-9]{3})-[0-9]{2}-[0-9]{2}"
+CLOCK = r"(?:[01][0-9]|2[0-3]):[0-5][0-9](?::[0-5][0-9](?:\.[0-9]{1,%s})?)?"
+
+DATE_PATTERN = f"^{DATE}$"
+_FLOAT_PATTERN = r"^-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-][0-9]+)?$"
+_NAIVE_PATTERN = f"^{DATE}[T ]{CLOCK % 6}$"
+_UTC_PATTERN = f"^{DATE}[T ]{CLOCK % 6}(?:Z|\\+00:00)$"
 
 #: Words for true and false: a column keeps to one way of writing them, or stays text.
 BOOLEANS = (("true", "false"), ("True", "False"), ("TRUE", "FALSE"))
 
 #: Cells up to this long, without an exponent, have at most 15 digits, which a Float64 always gives back.
 _SURE_DIGITS = 15
-_SAMPLE = 1000
-_AT_ONCE = 100
 
-_FLOAT, _NAIVE, _UTC = (re.compile(pattern[1:-1]) for pattern in (FLOAT_PATTERN, NAIVE_PATTERN, UTC_PATTERN))
+_SAMPLE = 1000
 _LEAST, _MOST = -(2**63), 2**63 - 1
+
+#: Polars takes quadratic time to plan for many columns: a wide table is proven so many columns at a time, or by lists.
+_AT_ONCE = 100
+_WIDE = 40
+
+#: Up to so many cells, lists are typed sooner than Polars has started.
+_FEW_CELLS = 5_000
+
+
+def typed(
+    rows: pl.LazyFrame, frame: pl.DataFrame | None, names: Sequence[str], *, decimal_comma: bool = False
+) -> tuple[pl.LazyFrame, pl.DataFrame | None]:
+    """The rows with the types of these text columns inferred. ``frame`` holds the same rows, if they are in memory."""
+    if not names:
+        return rows, frame
+    if frame is not None and (frame.height * len(names) <= _FEW_CELLS or len(names) > _WIDE):
+        columns = {cells.name: cells for cells in frame.get_columns()}
+        for name in names:
+            columns[name] = column(name, columns[name].to_list(), decimal_comma=decimal_comma)
+        frame = pl.DataFrame(list(columns.values()))
+        return frame.lazy(), frame
+    dtypes = types(rows, names, decimal_comma=decimal_comma)
+    rows = rows.with_columns(casts(dtypes, decimal_comma=decimal_comma))
+    frame = None if frame is None else rows.collect(engine="in-memory")
+    return rows if frame is None else frame.lazy(), frame
+
+
+# Small files: over lists.
 
 
 def column(name: str, cells: Sequence[str | None], *, decimal_comma: bool = False) -> pl.Series:
@@ -53,21 +83,13 @@ def column(name: str, cells: Sequence[str | None], *, decimal_comma: bool = Fals
         if _are_floats(present, decimal_comma=decimal_comma):
             plain = [cell and cell.replace(",", ".") for cell in cells] if decimal_comma else cells
             return pl.Series(name, plain, dtype=pl.String).cast(pl.Float64)
-        for kind, parse in _PARSERS:
-            values = parse(present)
+        for dtype, parse in _PARSERS:
+            values = parse(cells)
             if values is not None:
-                return pl.Series(name, _spread(values, cells), dtype=kind)
+                return pl.Series(name, values, dtype=dtype)
     elif first and first in "tfTF" and any(set(present) <= set(words) for words in BOOLEANS):
         return pl.Series(name, [None if cell is None else cell[0] in "tT" for cell in cells], dtype=pl.Boolean)
     return pl.Series(name, cells, dtype=pl.String)
-
-
-def _spread(values: list[Any], cells: Sequence[str | None]) -> list[Any]:
-    """The values of the cells that are not null, in their places."""
-    if len(values) == len(cells):
-        return values
-    following = iter(values)
-    return [None if cell is None else next(following) for cell in cells]
 
 
 def _are_integers(cells: list[str]) -> bool:
@@ -83,46 +105,51 @@ def _are_floats(cells: list[str], *, decimal_comma: bool) -> bool:
         if any("." in cell for cell in cells):
             return False
         cells = [cell.replace(",", ".", 1) for cell in cells]
-    if not all(map(_FLOAT.fullmatch, cells)):
+    if not all(map(re.compile(_FLOAT_PATTERN).fullmatch, cells)):
         return False
     unsure = [cell for cell in cells if len(cell) > _SURE_DIGITS or "e" in cell or "E" in cell]
     return all(digits(cell) == digits(repr(float(cell))) for cell in unsure)
 
 
 def digits(number: str) -> str:
-    """The significant digits of a number: what a float must give back. ``-0.0120e5`` has ``12``."""
+    """The significant digits of a number, which a float must give back. ``-0.0120e5`` has ``12``."""
     return re.sub(r"[eE].*|[-.]", "", number).strip("0")
 
 
-def _dates(cells: list[str]) -> list[date] | None:
+def dates(cells: Sequence[str | None]) -> list[date | None] | None:
+    """Cells as days; None if one of them is no day as we write it: Python reads other forms of ISO 8601, too."""
     try:
-        days = [date.fromisoformat(cell) for cell in cells]
+        days = [None if cell is None else date.fromisoformat(cell) for cell in cells]
     except ValueError:
         return None
-    return days if list(map(date.isoformat, days)) == cells else None
+    return days if all(day is None or day.isoformat() == cell for day, cell in zip(days, cells, strict=True)) else None
 
 
-def _times(cells: list[str], pattern: re.Pattern[str]) -> list[datetime] | None:
-    if not all(map(pattern.fullmatch, cells)):
+def times(cells: Sequence[str | None], pattern: str = _NAIVE_PATTERN) -> list[datetime | None] | None:
+    """Cells as times; None if one of them is none."""
+    matches = re.compile(pattern).fullmatch
+    if not all(cell is None or matches(cell) for cell in cells):
         return None
     try:
-        return [datetime.fromisoformat(cell) for cell in cells]
+        return [None if cell is None else datetime.fromisoformat(cell) for cell in cells]
     except ValueError:
         return None
 
 
-_PARSERS: tuple[tuple[pl.DataType, Callable[[list[str]], list[Any] | None]], ...] = (
-    (pl.Date(), _dates),
-    (NAIVE, partial(_times, pattern=_NAIVE)),
-    (UTC, partial(_times, pattern=_UTC)),
+_PARSERS: tuple[tuple[pl.DataType, Callable[[Sequence[str | None]], list[Any] | None]], ...] = (
+    (pl.Date(), dates),
+    (NAIVE, times),
+    (UTC, partial(times, pattern=_UTC_PATTERN)),
 )
+
+
+# Large files: as expressions.
 
 
 def types(rows: pl.LazyFrame, names: Sequence[str], *, decimal_comma: bool = False) -> dict[str, pl.DataType]:
     """The types of text columns that are anything but text, in one streaming pass over all rows.
 
-    The first rows say which type to prove for each column; a column that is text there is not looked at again. Of a
-    wide table a hundred columns are proved in one pass: Polars takes quadratic time to plan for many.
+    The first rows show which types to prove for each column; a column that is text there is not looked at again.
     """
     dtypes: dict[str, pl.DataType] = {}
     for start in range(0, len(names), _AT_ONCE):
@@ -133,72 +160,69 @@ def types(rows: pl.LazyFrame, names: Sequence[str], *, decimal_comma: bool = Fal
 
 def _types_of_some(rows: pl.LazyFrame, names: Sequence[str], *, decimal_comma: bool) -> dict[str, pl.DataType]:
     sample = rows.head(_SAMPLE).collect(engine="streaming")
-    candidates = {
-        name: _candidates(cells, decimal_comma=decimal_comma)
-        for name, cells in zip(names, sample.get_columns(), strict=True)
-    }
+    candidates = [_candidates(cells, decimal_comma=decimal_comma) for cells in sample.get_columns()]
     proofs = [
-        _holds(col(name).drop_nulls(), kind, decimal_comma=decimal_comma).alias(f"{position}:{kind}")
+        (col(name).count() > 0) & _all_are(col(name).drop_nulls(), dtype, decimal_comma=decimal_comma)
         for position, name in enumerate(names)
-        for kind in candidates[name]
+        for dtype in candidates[position]
     ]
     if not proofs:
         return {}
-    present = [col(name).count().alias(f"{position}") for position, name in enumerate(names) if candidates[name]]
-    proved = rows.select(proofs + present).collect(engine="streaming").row(0, named=True)
-    dtypes = {}
-    for position, name in enumerate(names):
-        kinds = [kind for kind in candidates[name] if proved[f"{position}:{kind}"] and proved[f"{position}"]]
-        if kinds:
-            dtypes[name] = kinds[0]
-    return dtypes
+    answers = rows.select(proof.alias(f"{position}") for position, proof in enumerate(proofs))
+    proven = iter(answers.collect(engine="streaming").row(0))
+    possible = [[dtype for dtype in dtypes if next(proven)] for dtypes in candidates]
+    return {name: dtypes[0] for name, dtypes in zip(names, possible, strict=True) if dtypes}
 
 
 def _candidates(sample: pl.Series, *, decimal_comma: bool) -> list[pl.DataType]:
-    cells = [cell for cell in sample.to_list() if cell is not None]
-    if not cells:
+    if sample.null_count() == len(sample):
         return list(TYPES)
-    kind = column("", cells, decimal_comma=decimal_comma).dtype
-    if kind == pl.Int64():
+    dtype = column("", sample.to_list(), decimal_comma=decimal_comma).dtype
+    if dtype == pl.Int64():
         return [pl.Int64(), pl.Float64()]
-    return [] if kind == pl.String() else [kind]
+    return [] if dtype == pl.String() else [dtype]
 
 
-def _holds(cells: pl.Expr, kind: pl.DataType, *, decimal_comma: bool) -> pl.Expr:
+def _all_are(cells: pl.Expr, dtype: pl.DataType, *, decimal_comma: bool) -> pl.Expr:
     """Whether all cells, which are not null, are of a type."""
-    if kind == pl.Int64():
+    if dtype == pl.Int64():
         return cells.cast(pl.Int64, strict=False).cast(pl.String).eq_missing(cells).all()
-    if kind == pl.Float64():
-        return _floats_hold(cells, decimal_comma=decimal_comma)
-    if kind == pl.Boolean():
+    if dtype == pl.Float64():
+        return _all_are_floats(cells, decimal_comma=decimal_comma)
+    if dtype == pl.Boolean():
         return pl.any_horizontal(cells.is_in(words).all() for words in BOOLEANS)
-    if kind == pl.Date():
+    if dtype == pl.Date():
         return (cells.str.contains(DATE_PATTERN) & parse_date(cells).is_not_null()).all()
-    pattern, zone = (NAIVE_PATTERN, None) if kind == NAIVE else (UTC_PATTERN, "UTC")
+    pattern, zone = (_NAIVE_PATTERN, None) if dtype == NAIVE else (_UTC_PATTERN, "UTC")
     return (cells.str.contains(pattern) & parse_time(cells, "us", zone).is_not_null()).all()
 
 
-def _floats_hold(cells: pl.Expr, *, decimal_comma: bool) -> pl.Expr:
-    plain = cells.str.replace(",", ".", literal=True) if decimal_comma else cells
-    shaped = plain.str.contains(FLOAT_PATTERN)
-    if decimal_comma:
-        shaped = shaped & ~cells.str.contains(".", literal=True)
+def _all_are_floats(cells: pl.Expr, *, decimal_comma: bool) -> pl.Expr:
+    plain = with_point(cells) if decimal_comma else cells
     unsure = plain.filter((plain.str.len_bytes() > _SURE_DIGITS) | plain.str.contains("[eE]"))
     back = unsure.cast(pl.Float64, strict=False).cast(pl.String)
-    return shaped.all() & _digits(unsure).eq_missing(_digits(back)).all()
+    return (
+        plain.str.contains(_FLOAT_PATTERN).fill_null(value=False).all()
+        & _digits(unsure).eq_missing(_digits(back)).all()
+    )
 
 
 def _digits(numbers: pl.Expr) -> pl.Expr:
     return numbers.str.replace_all(r"[eE].*|[-.]", "").str.strip_chars("0")
 
 
+def with_point(cells: pl.Expr) -> pl.Expr:
+    """Numbers with a decimal point in place of the comma; null if there is a point already."""
+    return pl.when(~cells.str.contains(".", literal=True)).then(cells.str.replace(",", ".", literal=True))
+
+
 def parse_date(cells: pl.Expr) -> pl.Expr:
-    """Text of :data:`DATE_PATTERN` as dates; null where there is no such day."""
+    """Text of :data:`DATE_PATTERN` as dates; null if there is no such day."""
     return cells.str.to_date("%Y-%m-%d", strict=False)
 
 
 def parse_time(cells: pl.Expr, unit: str, zone: str | None) -> pl.Expr:
-    """ISO 8601 text as times; null where it is none. With a ``zone``, text must end with an offset or ``Z``.
+    """ISO 8601 text as times; null if it is none. With a ``zone``, text must end with an offset or ``Z``.
 
     Seconds may be left out; a space may stand for the T.
     """
@@ -214,35 +238,24 @@ def parse_time(cells: pl.Expr, unit: str, zone: str | None) -> pl.Expr:
 
 
 def casts(dtypes: Mapping[str, pl.DataType], *, decimal_comma: bool = False) -> list[pl.Expr]:
-    """The expressions that cast text columns to the types that :func:`types` gives."""
-    return [_cast(name, kind, decimal_comma=decimal_comma) for name, kind in dtypes.items()]
+    """The expressions that cast text columns to the types that :func:`types` returns."""
+    return [_cast(col(name), dtype, decimal_comma=decimal_comma) for name, dtype in dtypes.items()]
 
 
-def _cast(name: str, kind: pl.DataType, *, decimal_comma: bool) -> pl.Expr:
-    cells = col(name)
-    if kind == pl.Boolean():
+def _cast(cells: pl.Expr, dtype: pl.DataType, *, decimal_comma: bool) -> pl.Expr:
+    if dtype == pl.Boolean():
         return cells.is_in([words[0] for words in BOOLEANS])
-    if kind == pl.Date():
+    if dtype == pl.Date():
         return parse_date(cells)
-    if kind in (NAIVE, UTC):
-        return parse_time(cells, "us", "UTC" if kind == UTC else None)
-    plain = cells.str.replace(",", ".", literal=True) if decimal_comma else cells
-    return plain.cast(kind)
+    if dtype in (NAIVE, UTC):
+        return parse_time(cells, "us", "UTC" if dtype == UTC else None)
+    return (with_point(cells) if decimal_comma else cells).cast(dtype)
 
 
-def _grouped(thousands: str, *, decimal_comma: bool) -> str:
-    """The pattern of a number with marks: groups of three digits after the first one, and decimals after all."""
-    mark, point = re.escape(thousands), "," if decimal_comma else r"\."
-    return rf"^-?[1-9][0-9]{{0,2}}(?:{mark}[0-9]{{3}})+(?:{point}[0-9]+)?$"
-
-
-def ungroup(cells: Sequence[str | None], thousands: str, *, decimal_comma: bool) -> list[str | None]:
-    """Cells of a column, the numbers among them without marks."""
-    shape = re.compile(_grouped(thousands, decimal_comma=decimal_comma)[1:-1])
-    return [cell.replace(thousands, "") if cell and shape.fullmatch(cell) else cell for cell in cells]
-
-
-def ungrouped(cells: pl.Expr, thousands: str, *, decimal_comma: bool) -> pl.Expr:
-    """The same for a text column."""
-    grouped = cells.str.contains(_grouped(thousands, decimal_comma=decimal_comma))
-    return pl.when(grouped).then(cells.str.replace_all(thousands, "", literal=True)).otherwise(cells)
+def without_marks(cells: pl.Expr, thousands: str, *, decimal_comma: bool) -> pl.Expr:
+    """Text without the marks between groups of three digits, if it is a number with such groups."""
+    point = "," if decimal_comma else r"\."
+    grouped = rf"^-?[1-9][0-9]{{0,2}}(?:{re.escape(thousands)}[0-9]{{3}})+(?:{point}[0-9]+)?$"
+    return (
+        pl.when(cells.str.contains(grouped)).then(cells.str.replace_all(thousands, "", literal=True)).otherwise(cells)
+    )

@@ -1,7 +1,6 @@
-"""Where records stand in a file of text, found again for the few that need it: those that a contract rejects.
+"""The lines and texts of records in a file of text, looked up for the few records that a contract rejects.
 
-Readers keep no line and no text of a row, which nearly all rows are never asked for. Who rejects some reads the file
-once more, and only where they are.
+Readers keep no line and no text of a row, since nearly no row needs them. For rejected rows the file is read once more.
 """
 
 from __future__ import annotations
@@ -12,7 +11,7 @@ from silversmith.formats import text
 from silversmith.formats.archives.content import Content
 from silversmith.formats.table import shorten
 
-#: Of each number of a record the line it begins on, from 1, and its text as it stands in the file.
+#: By the number of a record: the line it begins on, from 1, and its text as it stands in the file.
 Origins = Mapping[int, tuple[int, str]]
 
 #: How many characters of one record's text are kept.
@@ -22,16 +21,18 @@ _SPACE = b" \t\r\n"
 
 
 def of_ndjson(content: Content, numbers: Collection[int]) -> Origins:
-    """Of NDJSON: blank lines are no records."""
+    """The origins of some records of NDJSON, in which blank lines are no records."""
     with content.open() as file:
         if file.read(len(text.BOM)) != text.BOM:
             file.seek(0)
-        lines = ((line, one) for line, one in enumerate(file, 1) if one.strip(_SPACE))
-        return chosen(((line, one.decode("utf-8", "replace")) for line, one in lines), numbers)
+        records = (
+            (number, line.decode("utf-8", "replace")) for number, line in enumerate(file, 1) if line.strip(_SPACE)
+        )
+        return numbered(records, numbers)
 
 
-def chosen(records: Iterable[tuple[int, str]], numbers: Collection[int]) -> Origins:
-    """Of all records, their lines and texts, those that have these numbers."""
+def numbered(records: Iterable[tuple[int, str]], numbers: Collection[int]) -> Origins:
+    """From the lines and texts of all records, those of the records with these numbers."""
     numbers = frozenset(numbers)
     last = max(numbers, default=0)
     origins = {}

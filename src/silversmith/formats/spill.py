@@ -1,4 +1,4 @@
-"""Frames kept one after the other: in memory while they are few, in temporary files from then on."""
+"""The spill to disk: frames one after the other, in memory while they are few, in temporary files from then on."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ IN_MEMORY = 32 * 1024 * 1024
 class Spill:
     """Frames in the order in which they are added, with ``height`` rows together.
 
-    A column that some of them do not have is null there. Their types must not differ.
+    A column that a frame lacks is null there. Types must not differ between frames.
     """
 
     def __init__(self, scratch: Scratch, *, in_memory: float = IN_MEMORY, ending: str = ".arrow") -> None:
@@ -28,7 +28,7 @@ class Spill:
         self.height = 0
 
     def add(self, frame: pl.DataFrame) -> None:
-        """Keep a frame. Of those without rows only the first is kept, for its columns."""
+        """Keep a frame. The first one without rows is kept for its columns, later ones are not."""
         if not frame.height and (self._frames or self._paths):
             return
         self.height += frame.height
@@ -41,7 +41,7 @@ class Spill:
             self._frames, self._size = [], 0
 
     def frame(self) -> pl.DataFrame | None:
-        """All rows, if they are in memory; None if some are in files, or there is no frame."""
+        """All rows, if they are in memory; None if some are in files, or no frame was added."""
         return None if self._paths or not self._frames else self._joined()
 
     def rows(self) -> pl.LazyFrame:
@@ -56,9 +56,9 @@ class Spill:
 def table_of(
     frames: Iterable[pl.DataFrame], kind: str, scratch: Scratch, *, typed: bool = False, in_memory: float = IN_MEMORY
 ) -> Table:
-    """Frames of one schema, at least one of them, as a table with :data:`ROW`, whatever their size together.
+    """At least one frame, all of the same schema, as a table with :data:`ROW`, whatever their size together.
 
-    ``typed``: their types are no guess.
+    ``typed``: their types are not inferred.
     """
     spill = Spill(scratch, in_memory=in_memory)
     for frame in frames:

@@ -1,4 +1,4 @@
-"""What every reader hands over: rows, where they came from, and the records that are no rows."""
+"""The result of every reader: rows, how the file is written, and the records that are no rows."""
 
 from __future__ import annotations
 
@@ -22,24 +22,28 @@ MALFORMED = {ROW: pl.UInt64, "text": pl.String, "reason": pl.String}
 #: The most columns that a text format may have. Beyond it, what looks like names is nearly always data.
 MOST_COLUMNS = 20_000
 
-#: Up to so many rows a file's numbers are taken from a column that is kept.
+#: Up to so many rows, a file's numbers are the head of a column that is kept.
 _FEW = 2000
 
 #: Offending text in errors and reasons is cut after this many characters.
 LONGEST_TEXT = 100
+
+#: How many malformed records one file may have, and how many characters of each are kept.
+MOST_MALFORMED = 100_000
+LONGEST_MALFORMED = 10_000
 
 
 @dataclass(frozen=True, eq=False)
 class Table:
     """The rows of one bronze object.
 
-    ``rows`` has every column of the data, and :data:`ROW`. ``format`` is the reader's name, with ``+gzip`` where it was
-    compressed. ``frame`` holds the same rows where they are in memory already. ``malformed`` holds the records that
+    ``rows`` has every column of the data, and :data:`ROW`. ``format`` is the reader's name, with ``+gzip`` if it was
+    compressed. ``frame`` holds the same rows if they are in memory already. ``malformed`` holds the records that
     cannot be rows (a CSV record with too many fields), with their text and the reason: they are rejected, never lost.
-    ``height`` is how many rows there are, known without another pass. ``decimal_comma`` tells that ``1,5`` in a text
-    column means one and a half. ``typed`` tells that the types are the file's or its reader's own word, and no guess.
-    ``dialect`` is what was found out about how the file is written, for people to see. ``origins`` finds lines and
-    texts of records again, by their numbers; None: the file is no text, or has no lines.
+    ``height`` is the number of rows, known without another pass. ``decimal_comma``: ``1,5`` in a text column means one
+    and a half. ``typed``: the file or its reader states the types; they are not inferred. ``dialect`` says how the file
+    is written, for people to see. ``origins`` finds lines and texts of records again, by their numbers; None: the file
+    is no text, or has no lines.
 
     Temporary files that ``rows`` reads live as long as this object does: keep it until everything is collected.
     """
@@ -67,7 +71,7 @@ class Table:
 
     @property
     def in_memory(self) -> bool:
-        """Whether the rows are parsed already, so that small steps are faster taken at once than planned."""
+        """Whether the rows are parsed already: then small steps are faster at once than planned."""
         return self.frame is not None
 
 
@@ -82,7 +86,7 @@ def shorten(text: str, length: int = LONGEST_TEXT) -> str:
 
 
 def checked_names(names: Sequence[str], *, line: int | None = None) -> list[str]:
-    """The names of columns, proved to be unique, few enough, and none of them :data:`ROW`.
+    """The names of columns, which are unique, few enough, and none of them :data:`ROW`.
 
     Raises:
         DataError: ``DuplicateColumns``, ``ReservedColumn`` or ``TooManyColumns``.
@@ -96,7 +100,7 @@ def checked_names(names: Sequence[str], *, line: int | None = None) -> list[str]
         )
     if len(set(names)) != len(names):
         name = next(name for name, times in Counter(names).items() if times > 1)
-        positions = [str(position) for position, other in enumerate(names, 1) if other == name]
+        positions = [str(position) for position, same in enumerate(names, 1) if same == name]
         raise DataError(
             "DuplicateColumns",
             f'{len(positions)} columns have the name "{shorten(name)}": numbers {", ".join(positions[:8])}',
@@ -114,26 +118,27 @@ def checked_names(names: Sequence[str], *, line: int | None = None) -> list[str]
 
 
 def with_fields(table: Table) -> Table:
-    """The table, proved to have no struct without fields in any column: no Parquet file can hold one.
+    """The table, if no column of it has a struct without fields: no Parquet file can hold one.
 
     Raises:
         DataError: ``EmptyStruct``.
     """
-    for name, kind in table.rows.collect_schema().items():
-        if _is_hollow(kind):
+    for name, dtype in table.rows.collect_schema().items():
+        if _is_hollow(dtype):
             raise DataError(
                 "EmptyStruct",
-                f'the column "{shorten(name)}" is {shorten(str(kind))}: a struct without fields, which Parquet has not',
+                f'the column "{shorten(name)}" is {shorten(str(dtype))}: a struct without fields, which Parquet '
+                "has not",
                 hint="write the file without that column, or with a field in it",
                 place=Place(column=name),
             )
     return table
 
 
-def _is_hollow(kind: pl.DataType) -> bool:
-    if isinstance(kind, pl.Struct):
-        return not kind.fields or any(_is_hollow(inner.dtype) for inner in kind.fields)  # type: ignore[arg-type]
-    return isinstance(kind, pl.List | pl.Array) and _is_hollow(kind.inner)  # type: ignore[arg-type]
+def _is_hollow(dtype: pl.DataType) -> bool:
+    if isinstance(dtype, pl.Struct):
+        return not dtype.fields or any(_is_hollow(inner.dtype) for inner in dtype.fields)  # type: ignore[arg-type]
+    return isinstance(dtype, pl.List | pl.Array) and _is_hollow(dtype.inner)  # type: ignore[arg-type]
 
 
 def row_numbers(numbers: Sequence[int]) -> pl.Series:
@@ -147,10 +152,27 @@ def row_numbers(numbers: Sequence[int]) -> pl.Series:
 
 @cache
 def _few_numbers() -> pl.Series:
-    """Those of a small file. To make a column takes longer than to begin to read one that there is."""
+    """The numbers of a small file, kept: to make a column takes longer than to take the head of one."""
     return pl.int_range(1, _FEW, dtype=pl.UInt64, eager=True).alias(ROW)
 
 
 def malformed_frame(records: Sequence[tuple[int, str, str]]) -> pl.DataFrame | None:
     """Records that are no rows as :attr:`Table.malformed`: (number of the record, its text, the reason)."""
     return pl.DataFrame(records, schema=MALFORMED, orient="row") if records else None
+
+
+def check_malformed(
+    malformed: Sequence[tuple[int, str, str]], reason: str, hint: str, place: Place, *, too_long: bool = False
+) -> None:
+    """Refuse a file with too many malformed records, or too much text of them. ``reason`` is that of the last one.
+
+    Raises:
+        DataError: ``TooManyMalformed``.
+    """
+    if too_long or len(malformed) > MOST_MALFORMED:
+        raise DataError(
+            "TooManyMalformed",
+            f"more than {len(malformed) - 1:,} records are malformed; the last: {reason}",
+            hint=hint,
+            place=place,
+        )

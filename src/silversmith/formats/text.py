@@ -1,11 +1,11 @@
-"""Text as UTF-8: proved, or recoded to it."""
+"""Text as UTF-8: proven, or recoded to it; and the checks of options that readers of text share."""
 
 from __future__ import annotations
 
 import codecs
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Final
+from typing import Any, Final
 
 from silversmith.errors import DataError, Place
 from silversmith.formats.archives.content import Collected, Content
@@ -15,13 +15,16 @@ BOM: Final = b"\xef\xbb\xbf"
 _PIECE = 1024 * 1024
 _UTF16_BOMS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
-
-#: What is said of text that is UTF-8: every byte of it was proved.
+#: The dialect of text that is UTF-8: every byte of it was decoded.
 UTF8: Final[Mapping[str, object]] = {"encoding": "utf-8", "confidence": 1.0}
 
 
 def refuse_empty(content: Content, place: Place | None = None) -> None:
-    """Raises DataError ``EmptyFile`` where there is nothing but a byte order mark and blank lines."""
+    """Refuse a file that has nothing but a byte order mark and blank lines.
+
+    Raises:
+        DataError: ``EmptyFile``.
+    """
     head = content.head(_PIECE)
     if len(head) < _PIECE and not head.removeprefix(BOM).strip():
         raise DataError(
@@ -33,7 +36,7 @@ def refuse_empty(content: Content, place: Place | None = None) -> None:
 
 
 def decode(data: bytes, *, offset: int = 0, line: int = 1) -> str:
-    """UTF-8 as text. ``offset`` and ``line`` say where in the file the bytes are.
+    """Decode UTF-8. ``offset`` and ``line`` are the position of the bytes in the file.
 
     Raises:
         DataError: ``NotUtf8`` or ``NulByte``, with the line.
@@ -56,8 +59,8 @@ def decode(data: bytes, *, offset: int = 0, line: int = 1) -> str:
 def not_utf8(
     data: bytes, error: UnicodeDecodeError, *, offset: int | None = 0, line: int = 1, column: int = 0
 ) -> DataError:
-    """What is wrong with bytes that are no UTF-8, and where. ``offset`` None: it is not known; ``column``: how many
-    characters stand before the bytes on their line."""
+    """The error for bytes that are no UTF-8. ``offset`` None: unknown; ``column``: how many characters stand before the
+    bytes on their line."""
     if offset == 0 and data.startswith(_UTF16_BOMS):
         hint = 'it looks like UTF-16: write it as UTF-8, or (CSV only) say Csv(encoding="utf-16")'
     else:
@@ -84,7 +87,7 @@ def line_ends(data: bytes) -> int:
 
 
 def _around(data: bytes, at: int) -> str:
-    """The text before and after an offending byte, on its line."""
+    """The text around an offending byte, on its line."""
     before = data[max(0, at - 30) : at].rpartition(b"\n")[2]
     after = data[at : at + 30].partition(b"\n")[0]
     return shorten((before + after).decode("utf-8", "backslashreplace").replace("\0", "\\x00"))
@@ -119,10 +122,24 @@ def recode(content: Content, encoding: str) -> Content:
 
 
 def encoding_problem(encoding: object) -> str:
-    """What is wrong with an option ``encoding``; empty if nothing. None lets the file decide."""
+    """The end of an error about an option ``encoding``; empty if it is fine. None lets the file decide."""
     try:
         if encoding is None or (isinstance(encoding, str) and codecs.lookup(encoding)._is_text_encoding):
             return ""
     except LookupError:
         pass
     return f"encoding={encoding!r}): Python knows no such encoding; try 'utf-8' or 'cp1252'"
+
+
+def skip_lines_problem(lines: object) -> str:
+    """The same for an option ``skip_lines``."""
+    if isinstance(lines, int) and not isinstance(lines, bool) and lines >= 0:
+        return ""
+    return f"skip_lines={lines!r}): must be a number of lines, 0 or more"
+
+
+def texts_problem(name: str, texts: Any) -> str:
+    """The same for an option that is a collection of texts, or None."""
+    if texts is None or (not isinstance(texts, str) and all(isinstance(text, str) for text in texts)):
+        return ""
+    return f"{name}={texts!r}): give a list of texts, as {name}=['a', 'b']"

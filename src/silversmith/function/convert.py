@@ -132,7 +132,7 @@ class _Conversion:
 
         ``as_text`` are columns that the reader must not guess.
         """
-        declared = {**self.contract.wanted, **as_text}
+        declared = {**self.contract.declared, **as_text}
         with formats.unpacked(self.source, self.transform.reader, scratch=self.folder) as opened:
             converted = self._in_one_pass(opened, declared)
             if converted is not None:

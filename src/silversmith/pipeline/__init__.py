@@ -335,9 +335,9 @@ def _writer(given: CustomWriter | str | None) -> CustomWriter | None:
 
 
 def _reader_problem(reader: object) -> str:
-    from silversmith.formats import CUSTOMARY, custom
+    from silversmith.formats import OWN_READERS, custom
 
-    if reader is None or isinstance(reader, CUSTOMARY):
+    if reader is None or isinstance(reader, OWN_READERS):
         return ""
     problem = custom.problem_of(reader)
     return f"reader={reader!r} is no reader: {problem}. Give one, such as Csv()" if problem else ""
@@ -349,11 +349,11 @@ def _writer_problem(writer: object) -> str:
 
 
 def _fingerprint(function: object, contract: Contract | None, reader: object, writer: object) -> str:
-    from silversmith.formats import CUSTOMARY, Archive
+    from silversmith.formats import OWN_READERS, Archive
 
     parts = [contract.fingerprint() if contract else None, reader, *([writer] if writer is not None else [])]
     inner = reader.reader if isinstance(reader, Archive) else reader
-    others = tuple(one for one in (inner, writer) if one is not None and not isinstance(one, CUSTOMARY))
+    others = tuple(one for one in (inner, writer) if one is not None and not isinstance(one, OWN_READERS))
     return fingerprint(function, *parts, followed=others)
 
 

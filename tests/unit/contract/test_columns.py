@@ -16,7 +16,7 @@ from tests.unit.test_contract import both_ways, reasons, table
 
 def test_a_renamed_column_is_known_by_its_new_name() -> None:
     contract = Contract({"flight": pl.Int64}, {"small": pl.col("flight") < 9}, rename={"Flight No.": "flight"})
-    assert contract.wanted == {"flight": pl.Int64(), "Flight No.": pl.Int64()}
+    assert contract.declared == {"flight": pl.Int64(), "Flight No.": pl.Int64()}
     good, rejected = both_ways(contract, table({"Flight No.": ["1", "x", "10"], "z": [1, 2, 3]}))
     assert good.rows() == [(1, 1)]
     assert good.columns == ["flight", "z"]

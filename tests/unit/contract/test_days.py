@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from silversmith.contract import casting
-from silversmith.contract.casting import _AT_ONCE
+from silversmith.contract.casting import AT_ONCE
 from silversmith.formats.infer import DATE_PATTERN, parse_date
 
 CELLS = st.one_of(
@@ -38,7 +38,7 @@ def test_days_are_those_of_the_parser_or_nothing_is_said(cells: list[str | None]
         assert any(day is not None and not casting.FIRST <= day.year <= casting.LAST for day in expected)
 
 
-@pytest.mark.parametrize("count", [1, _AT_ONCE - 1, _AT_ONCE, _AT_ONCE + 1, 2 * _AT_ONCE + 5])
+@pytest.mark.parametrize("count", [1, AT_ONCE - 1, AT_ONCE, AT_ONCE + 1, 2 * AT_ONCE + 5])
 def test_every_day_of_the_calendar_however_many_there_are(count: int) -> None:
     first, number = date(casting.FIRST, 1, 1), (date(casting.LAST, 12, 31) - date(casting.FIRST, 1, 1)).days + 1
     all_days = [first + timedelta(place % number) for place in range(count)]
@@ -47,13 +47,13 @@ def test_every_day_of_the_calendar_however_many_there_are(count: int) -> None:
     assert made.equals(pl.Series("cells", all_days), check_names=True)
 
 
-@pytest.mark.parametrize("at", [0, casting._AT_ONCE - 1, casting._AT_ONCE])
+@pytest.mark.parametrize("at", [0, AT_ONCE - 1, AT_ONCE])
 @pytest.mark.parametrize(
     "bad",
     ["2023-02-29", "2023-13-01", "2023-00-10", "2023-01-00", "2023-04-31", "2023-1-01", "29-02-2024", "2023-01-0:", ""],
 )
 def test_one_that_is_no_day_is_seen(bad: str, at: int) -> None:
-    cells = ["2024-02-29"] * (casting._AT_ONCE + 1)
+    cells = ["2024-02-29"] * (AT_ONCE + 1)
     cells[at] = bad
     assert casting.days(pl.Series(cells)) is None
 

@@ -16,8 +16,7 @@ from silversmith.contract.layout import with_origins
 from silversmith.formats import Reader
 from silversmith.formats.archives.content import Content
 from silversmith.formats.csv.dialect import CsvDialect
-from silversmith.formats.csv.reader import origins_of
-from silversmith.formats.csv.records import Header, Records
+from silversmith.formats.csv.records import Header, Records, origins_of
 from silversmith.formats.table import Table
 from silversmith.function.convert import convert
 from silversmith.lineage import Lineage

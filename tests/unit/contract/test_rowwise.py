@@ -25,6 +25,9 @@ A, B, S, D = pl.col("a"), pl.col("b"), pl.col("s"), pl.col("d")
         pl.all_horizontal(A > 0, B > 0),
         A.cast(pl.Int32).fill_null(0) % 2 == 0,
         A.round(2) == A,
+        A.replace_strict({1: 2}, default=0) > 1,
+        A.is_between(B, 5),
+        pl.coalesce(A, B) > 1,
     ],
     ids=str,
 )
@@ -55,6 +58,11 @@ def test_a_rule_of_single_rows(rule: pl.Expr) -> None:
         pl.lit(pl.Series([1, 2])) > A,
         pl.lit(value=True),
         pl.col("^a.*$") > 0,
+        A.filter(B > 1) < A,
+        A.unique() > B,
+        A.diff() > 0,
+        pl.when(A > 0).then(B > 0).otherwise(A.filter(A > 1) > 1),
+        S.str.split(",").list.explode() != "x",
     ],
     ids=str,
 )

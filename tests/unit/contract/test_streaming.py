@@ -35,14 +35,14 @@ class Found(NamedTuple):
 
 def careful(path: Path, contract: Contract, options: Csv) -> Found:
     """By the way that all files can be read."""
-    table = csv.read(Content("data.csv", None, path), options, contract.wanted)
+    table = csv.read(Content("data.csv", None, path), options, contract.declared)
     checked = contract.check(table)
     good, rejected = pl.collect_all([checked.good, checked.rejected], engine="streaming")
     return Found(good, rejected.sort("row"), table.records, 0)
 
 
 def reading_of(path: Path, contract: Contract, options: Csv, block: int, in_memory: int = IN_MEMORY) -> OnePass | None:
-    stream = csv.stream_of(Content("data.csv", None, path), options, contract.wanted, block=block)
+    stream = csv.stream_of(Content("data.csv", None, path), options, contract.declared, block=block)
     return None if stream is None else one_pass(stream, contract, Scratch(path.parent), in_memory=in_memory)
 
 

@@ -80,7 +80,7 @@ def test_what_cannot_be(arguments: dict[str, Any], said: str) -> None:
 
 def test_classes_and_instances_of_types_are_the_same() -> None:
     one, other = Contract({"id": pl.Int64, "at": pl.Datetime}), Contract({"id": pl.Int64(), "at": pl.Datetime("us")})
-    assert one.wanted == other.wanted == {"id": pl.Int64(), "at": pl.Datetime("us")}
+    assert one.declared == other.declared == {"id": pl.Int64(), "at": pl.Datetime("us")}
     assert one.fingerprint() == other.fingerprint()
 
 
@@ -88,7 +88,7 @@ def test_a_contract_cannot_be_changed_behind_its_fingerprint() -> None:
     schema: dict[str, Any] = dict(IDS)
     contract = Contract(schema)
     schema["more"] = pl.Int64
-    assert list(contract.wanted) == ["id"]
+    assert list(contract.declared) == ["id"]
     with pytest.raises(TypeError):
         contract.schema["more"] = pl.Int64()  # type: ignore[index]
 

@@ -17,17 +17,18 @@ from hypothesis import strategies as st
 from silversmith.errors import DataError, DefinitionError
 from silversmith.formats import ROW, Csv, Table, csv
 from silversmith.formats.archives.content import Content, Scratch
-from silversmith.formats.csv.records import LONGEST_FIELD, MOST_MALFORMED
+from silversmith.formats.csv.records import LONGEST_FIELD
+from silversmith.formats.table import MOST_MALFORMED
 
 
-def by_records(data: bytes, options: Csv | None = None, wanted: tuple[str, ...] = ()) -> Table:
+def by_records(data: bytes, options: Csv | None = None, declared: tuple[str, ...] = ()) -> Table:
     """As small files are read."""
-    return csv.read(Content("data.csv", data, None), options or Csv(), wanted, small=len(data))
+    return csv.read(Content("data.csv", data, None), options or Csv(), declared, small=len(data))
 
 
-def by_polars(data: bytes, options: Csv | None = None, wanted: tuple[str, ...] = (), block: int = 4096) -> Table:
+def by_polars(data: bytes, options: Csv | None = None, declared: tuple[str, ...] = (), block: int = 4096) -> Table:
     """As large files are read."""
-    return csv.read(Content("data.csv", data, None), options or Csv(), wanted, small=-1, block=block)
+    return csv.read(Content("data.csv", data, None), options or Csv(), declared, small=-1, block=block)
 
 
 Read = Callable[..., Table]
@@ -84,7 +85,7 @@ def test_columns_get_types_and_rows_get_numbers(read: Read) -> None:
 
 @BOTH
 def test_wanted_columns_stay_text(read: Read) -> None:
-    assert rows_of(read(b"a,b\n1,2\n", wanted=("b", "c"))) == [{"a": 1, "b": "2"}]
+    assert rows_of(read(b"a,b\n1,2\n", declared=("b", "c"))) == [{"a": 1, "b": "2"}]
 
 
 @BOTH
@@ -154,7 +155,7 @@ def test_a_header_alone_has_no_rows(read: Read) -> None:
 def test_a_wide_table(read: Read) -> None:
     names = [f"c{number}" for number in range(250)]
     cells = [str(number) if number % 2 else f"0{number}" for number in range(250)]
-    rows = rows_of(read(f"{','.join(names)}\n{','.join(cells)}\n".encode(), wanted=("c1",)))
+    rows = rows_of(read(f"{','.join(names)}\n{','.join(cells)}\n".encode(), declared=("c1",)))
     assert rows == [
         {
             name: int(cell) if at % 2 and at != 1 else cell
@@ -461,8 +462,8 @@ def test_marks_between_thousands(
 
 @BOTH
 def test_the_contract_s_numbers_lose_their_marks_and_its_text_does_not(read: Read) -> None:
-    wanted: Any = {"n": pl.Int64(), "t": pl.String()}
-    table = read(b"n;t\n1,234;1,234\nx,y;2\n", Csv(separator=";", thousands=","), wanted)
+    declared: Any = {"n": pl.Int64(), "t": pl.String()}
+    table = read(b"n;t\n1,234;1,234\nx,y;2\n", Csv(separator=";", thousands=","), declared)
     assert rows_of(table) == [{"n": "1234", "t": "1,234"}, {"n": "x,y", "t": "2"}]
 
 

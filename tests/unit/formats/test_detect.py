@@ -51,11 +51,11 @@ def test_without_a_reader(name: str, head: bytes, expected: str) -> None:
 
 
 def test_the_reader_comes_first() -> None:
-    assert detect("b.json", b"x,y", asked="csv") == "csv"
-    assert detect("b.csv", b"[1]", asked="json") == "json"
-    assert detect("b", b'{"a":1}\n{"a":2}', asked="json") == "ndjson"
-    assert detect("b", b"[1]", asked="json", lines=True) == "ndjson"
-    assert detect("b.ndjson", b"[1]", asked="json", lines=False) == "json"
+    assert detect("b.json", b"x,y", expected="csv") == "csv"
+    assert detect("b.csv", b"[1]", expected="json") == "json"
+    assert detect("b", b'{"a":1}\n{"a":2}', expected="json") == "ndjson"
+    assert detect("b", b"[1]", expected="json", lines=True) == "ndjson"
+    assert detect("b.ndjson", b"[1]", expected="json", lines=False) == "json"
 
 
 @pytest.mark.parametrize(
@@ -78,7 +78,7 @@ def test_the_reader_comes_first() -> None:
 )
 def test_what_is_not_read(name: str, head: bytes, asked: str | None, said: str) -> None:
     with pytest.raises(DataError, match=said) as caught:
-        detect(name, head, asked=asked)
+        detect(name, head, expected=asked)
     assert caught.value.code == "UnknownFormat"
     assert caught.value.hint
 

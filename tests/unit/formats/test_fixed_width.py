@@ -60,7 +60,7 @@ def test_short_lines(in_memory: Opener) -> None:
 
 def test_null_values_and_types(in_memory: Opener) -> None:
     reader = FixedWidth({"a": (1, 5), "b": (6, 10)}, null_values=["-9999", "NA"])
-    table = read(in_memory(b"-9999   NA\n    1  007\n", "x"), reader, wanted={"a": pl.Int64()})
+    table = read(in_memory(b"-9999   NA\n    1  007\n", "x"), reader, declared={"a": pl.Int64()})
     assert table.rows.drop(ROW).collect().to_dict(as_series=False) == {"a": [None, "1"], "b": [None, "007"]}
 
 

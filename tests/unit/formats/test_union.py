@@ -53,9 +53,9 @@ def test_csv_in_parts_is_what_it_is_in_one(
         f"{number}.csv": ("a,b\n" + "".join(text[start:end])).encode()
         for number, (start, end) in enumerate(pairwise(bounds))
     }
-    wanted = {"a": pl.Int64()} if keep else {}
-    whole = read(in_memory(("a,b\n" + "".join(text)).encode()), wanted=wanted)
-    joined = read(in_memory(zipped(parts), "x.zip"), wanted=wanted)
+    declared = {"a": pl.Int64()} if keep else {}
+    whole = read(in_memory(("a,b\n" + "".join(text)).encode()), declared=declared)
+    joined = read(in_memory(zipped(parts), "x.zip"), declared=declared)
     assert joined.rows.collect().equals(whole.rows.collect())
     assert joined.height == whole.height
 

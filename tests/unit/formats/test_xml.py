@@ -49,7 +49,9 @@ def test_what_was_written_comes_back(in_memory: Opener, records: list[tuple[dict
         expected.append({key: value or None for key, value in {**named, **elements}.items()})
     names = dict.fromkeys(name for record in expected for name in record) or {"r": None}
     table = read(
-        in_memory((text + "</list>").encode(), "x.xml"), Xml(record="/list/r"), wanted=dict.fromkeys(names, pl.String())
+        in_memory((text + "</list>").encode(), "x.xml"),
+        Xml(record="/list/r"),
+        declared=dict.fromkeys(names, pl.String()),
     )
     found = table.rows.drop(ROW).collect().to_dicts()
     assert found == [{name: record.get(name) for name in names} for record in expected]

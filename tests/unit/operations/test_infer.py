@@ -81,7 +81,7 @@ def test_what_it_suggests_can_be_taken_out_of_its_comment(tmp_path: Path) -> Non
     source = python(looked_at(put(tmp_path, "a.csv", ORDERS)), "contract")
     head, body = source.split("contract = ")
     contract = imported(head + "contract = " + body.replace("    # ", "    "))
-    table = formats.read(source_of("a.csv", ORDERS.encode()), wanted=contract.wanted)
+    table = formats.read(source_of("a.csv", ORDERS.encode()), declared=contract.declared)
     assert table.frame is not None
     assert contract.split(table.frame, table)[1] is None
     assert (contract.unique, contract.on_extra_column, contract.max_rejected) == (("id",), "reject", 0.05)
@@ -148,7 +148,7 @@ def test_every_row_of_the_sample_fulfils_it(
     source = python(looked_at(path), "contract")
     assert all(line.isprintable() for line in source.split("\n"))
     contract = imported(source)
-    table = formats.read(source_of("a.ndjson", data), wanted=contract.wanted)
+    table = formats.read(source_of("a.ndjson", data), declared=contract.declared)
     assert table.frame is not None
     good, rejected = contract.split(table.frame, table)
     assert rejected is None

@@ -17,18 +17,25 @@ from polars.io.plugins import register_io_source
 from silversmith.formats import infer, text
 from silversmith.formats.archives.content import Content
 from silversmith.formats.csv.blocks import BLOCK, NATIVE, TEXT_BLOCK, CsvStream
-from silversmith.formats.csv.dialect import Csv, CsvDialect, announced, dialect_of
-from silversmith.formats.csv.records import Header, Malformed, Records, Shape, header_of, names_of, rows_of
-from silversmith.formats.encoding import in_utf8
-from silversmith.formats.origins import LONGEST, Origins
-from silversmith.formats.table import ROW, Table, col, malformed_frame, row_numbers, shorten
+from silversmith.formats.csv.dialect import Csv, CsvDialect, dialect_of, with_sep_line
+from silversmith.formats.csv.records import (
+    Header,
+    Malformed,
+    Records,
+    header_of,
+    names_of,
+    origins_of,
+    rows_of,
+    text_columns,
+)
+from silversmith.formats.encoding import with_encoding
+from silversmith.formats.origins import Origins
+from silversmith.formats.table import ROW, Table, col, malformed_frame, row_numbers
 
 #: Up to this many bytes Python's csv module is done before Polars' has started.
 SMALL = 32 * 1024
 
 _SAMPLE = 64 * 1024
-_WIDE = 40
-_ORIGINS = 256 * 1024
 
 
 def read(
@@ -47,22 +54,21 @@ def read(
     Raises:
         DataError: ``EmptyFile``, ``UnreadableCsv``, ``DuplicateColumns``, ``NotUtf8`` … : the file cannot be read.
     """
-    one_way = partial(_read, options=options, declared=declared, small=small, block=block)
-    return in_utf8(content, options.encoding, one_way)
 
+    def read_utf8(content: Content) -> Table:
+        text.refuse_empty(content)
+        stated = with_sep_line(content, options)
+        if content.data is not None and len(content.data) <= small:
+            return _read_small(content, content.data, stated, declared)
+        return _read_large(content, stated, declared, block)
 
-def _read(content: Content, *, options: Csv, declared: Collection[str], small: int, block: int) -> Table:
-    text.refuse_empty(content)
-    options = announced(content, options)
-    if content.data is not None and len(content.data) <= small:
-        return _read_small(content, content.data, options, declared)
-    return _read_large(content, options, declared, block)
+    return with_encoding(content, options.encoding, read_utf8)
 
 
 def stream_of(
     content: Content, options: Csv, schema: Mapping[str, pl.DataType], block: int = BLOCK
 ) -> CsvStream | None:
-    """A file on disk as a stream of blocks whose columns have the contract's types; None where it cannot be one.
+    """A file on disk as a stream of blocks whose columns have the contract's types; None if it needs another way.
 
     Raises:
         DataError: it has no header.
@@ -70,20 +76,17 @@ def stream_of(
     if content.path is None or options.comment or options.thousands or options.encoding not in {None, "utf-8"}:
         return None
     text.refuse_empty(content)
-    options = announced(content, options)
+    options = with_sep_line(content, options)
     header = _header(content, options)
     if header.dialect.escape or header.dialect.padded or not all(name in schema for name in header.names):
         return None
-    dtypes = {name: _read_as(schema[name], options) for name in header.names}
+    natives = () if options.decimal_comma else NATIVE
+    dtypes = {name: schema[name] if schema[name] in natives else pl.String() for name in header.names}
     return CsvStream(content, options, header, dtypes, block)
 
 
-def _read_as(dtype: pl.DataType, options: Csv) -> pl.DataType:
-    return dtype if dtype in NATIVE and not options.decimal_comma else pl.String()
-
-
 def described(stream: CsvStream) -> Table:
-    """The table of a stream without its rows: its format, its dialect, and the places of its records."""
+    """The table of a stream without its rows: its format, its dialect, and the origins of its records."""
     encoding = text.UTF8 if stream.options.encoding is None else {"encoding": stream.options.encoding}
     return Table(
         pl.LazyFrame(),
@@ -105,7 +108,7 @@ def _header(content: Content, options: Csv) -> Header:
 
 @dataclass(frozen=True)
 class _Parsed:
-    """The records of a small file: ``numbers`` are those of ``rows`` in the file."""
+    """The records of a small file, with the numbers of its rows."""
 
     names: list[str]
     rows: list[list[str]]
@@ -118,15 +121,20 @@ def _read_small(content: Content, data: bytes, options: Csv, declared: Collectio
     decoded = text.decode(bare, offset=len(data) - len(bare))
     dialect = dialect_of(content.name, decoded, options, is_whole=True)
     parsed = _parse(decoded, dialect, options) or _parse_carefully(content, dialect, options)
-    nulls, counted = {"", *options.null_values}, _numeric(declared)
-    cells = zip(*parsed.rows, strict=True) if parsed.rows else [()] * len(parsed.names)
+    stays_text = parsed.names if options.thousands else declared
     columns = [
-        _column(name, column, nulls, options, keep=name in declared, counted=name in counted)
-        for name, column in zip(parsed.names, cells, strict=True)
+        pl.Series(name, cells, dtype=pl.String)
+        if name in stays_text
+        else infer.column(name, cells, decimal_comma=options.decimal_comma)
+        for name, cells in text_columns(parsed.names, parsed.rows, options).items()
     ]
-    frame = pl.DataFrame([*columns, row_numbers(parsed.numbers)])
+    frame: pl.DataFrame | None = pl.DataFrame([*columns, row_numbers(parsed.numbers)])
+    assert frame is not None
+    rows = frame.lazy()
+    if options.thousands:
+        rows, frame = _typed(rows, frame, parsed.names, declared, options)
     return Table(
-        rows=frame.lazy(),
+        rows=rows,
         format="csv" + content.packing,
         frame=frame,
         malformed=malformed_frame(parsed.malformed),
@@ -137,14 +145,13 @@ def _read_small(content: Content, data: bytes, options: Csv, declared: Collectio
 
 
 def _parse(decoded: str, dialect: CsvDialect, options: Csv) -> _Parsed | None:
-    """All records at once; None where anything is out of the ordinary."""
+    """All records at once; None if anything is out of the ordinary."""
     if options.skip_lines or options.comment or dialect.escape:
         return None
     try:
-        rows = list(csv.reader(io.StringIO(decoded, newline=""), **dialect.options()))
+        rows = list(filter(None, csv.reader(io.StringIO(decoded, newline=""), **dialect.options())))
     except csv.Error:
         return None
-    rows = [row for row in rows if row] if [] in rows else rows
     if not rows or len(set(map(len, rows))) > 1:
         return None
     names = names_of(rows[0], options, line=1)
@@ -153,7 +160,7 @@ def _parse(decoded: str, dialect: CsvDialect, options: Csv) -> _Parsed | None:
 
 
 def _parse_carefully(content: Content, dialect: CsvDialect, options: Csv) -> _Parsed:
-    """Record by record, so that each malformed one is known by its line, and the rest is kept."""
+    """Record by record, so that the line of each malformed one is known, and the rest is kept."""
     header = header_of(content, dialect, options)
     malformed = Malformed(len(header.names), ragged=options.ragged)
     with content.open() as file:
@@ -163,25 +170,8 @@ def _parse_carefully(content: Content, dialect: CsvDialect, options: Csv) -> _Pa
     return _Parsed(header.names, rows, numbers, malformed.records)
 
 
-def _numeric(declared: Collection[str]) -> set[str]:
-    """The columns that stay text and are to be numbers."""
-    return {name for name, dtype in declared.items() if dtype.is_numeric()} if isinstance(declared, Mapping) else set()
-
-
-def _column(name: str, cells: Sequence[str], nulls: set[str], options: Csv, *, keep: bool, counted: bool) -> pl.Series:
-    texts: Sequence[str | None] = cells
-    if not nulls.isdisjoint(cells):
-        texts = [None if cell in nulls else cell for cell in cells]
-    if options.thousands and (counted or not keep):
-        plain = infer.ungroup(texts, options.thousands, decimal_comma=options.decimal_comma)
-        if keep:
-            return pl.Series(name, plain, dtype=pl.String)
-        numbers = infer.column(name, plain, decimal_comma=options.decimal_comma)
-        if numbers.dtype.is_numeric():
-            return numbers
-    if keep:
-        return pl.Series(name, texts, dtype=pl.String)
-    return infer.column(name, texts, decimal_comma=options.decimal_comma)
+def _origins_of_small(content: Content, dialect: CsvDialect, options: Csv, numbers: Collection[int]) -> Origins:
+    return origins_of(content, header_of(content, dialect, options), numbers)
 
 
 # All other files.
@@ -196,26 +186,16 @@ def _read_large(content: Content, options: Csv, declared: Collection[str], block
     texts = dict.fromkeys(header.names, pl.String())
     stream = CsvStream(content, options, header, texts, block)
     malformed, frames, height = [], [pl.DataFrame(schema={**texts, ROW: pl.UInt64})], 0
-    for part in stream.texts():
+    for part in stream.tables():
         assert part.frame is not None
         height += part.frame.height
         if part.malformed is not None:
             malformed.append(part.malformed)
         if content.data is not None:
             frames.append(part.frame)
-    if content.data is not None:
-        rows = pl.concat(frames).lazy()
-    else:
-        rows = register_io_source(partial(_frames, stream), schema=frames[0].schema, is_pure=True)
-    undeclared = [name for name in header.names if name not in declared]
-    rows = _ungrouped(rows, undeclared, _numeric(declared) & set(header.names), options)
-    frame = None
-    if content.data is not None:
-        frame = _inferred(rows.collect(engine="in-memory"), undeclared, options)
-        rows = frame.lazy()
-    elif undeclared:
-        dtypes = infer.types(rows, undeclared, decimal_comma=options.decimal_comma)
-        rows = rows.with_columns(infer.casts(dtypes, decimal_comma=options.decimal_comma))
+    frame = pl.concat(frames) if content.data is not None else None
+    rows = register_io_source(partial(_frames, stream), schema=frames[0].schema, is_pure=True)
+    rows, frame = _typed(rows if frame is None else frame.lazy(), frame, header.names, declared, options)
     return Table(
         rows=rows,
         format=stream.format,
@@ -232,75 +212,35 @@ def _read_large(content: Content, options: Csv, declared: Collection[str], block
 def _frames(
     stream: CsvStream, columns: list[str] | None, predicate: pl.Expr | None, most: int | None, _size: int | None
 ) -> Iterator[pl.DataFrame]:
-    """The rows as Polars asks a source for them. ``most`` rows are taken before the predicate is."""
-    for part in stream.texts():
+    """The rows as Polars requests them from a source. ``most`` rows are taken before the predicate is applied."""
+    for part in stream.tables():
         assert part.frame is not None
-        yield chosen(part.frame, columns, predicate, most)
+        yield select(part.frame, columns, predicate, most)
         most = None if most is None else max(0, most - part.frame.height)
         if most == 0:
             return
 
 
-def chosen(frame: pl.DataFrame, columns: list[str] | None, predicate: pl.Expr | None, most: int | None) -> pl.DataFrame:
-    """The rows and columns that Polars asks a source for, of one frame of it."""
+def select(frame: pl.DataFrame, columns: list[str] | None, predicate: pl.Expr | None, most: int | None) -> pl.DataFrame:
+    """The rows and columns that Polars requests from a source, of one frame of it."""
     rows = frame if most is None else frame.head(most)
     rows = rows if predicate is None else rows.filter(predicate)
     return rows if columns is None or columns == rows.columns else rows.select(map(col, columns))
 
 
-def _ungrouped(rows: pl.LazyFrame, names: list[str], counted: Collection[str], options: Csv) -> pl.LazyFrame:
-    """Text columns without marks between thousands: those that are to be numbers, and those that then are."""
-    marks, comma = options.thousands, options.decimal_comma
-    if not marks:
-        return rows
-    plain = {name: infer.ungrouped(col(name), marks, decimal_comma=comma).alias(name) for name in [*names, *counted]}
-    dtypes = infer.types(rows.with_columns(plain[name] for name in names), names, decimal_comma=comma) if names else {}
-    return rows.with_columns(
-        plain[name] for name in plain if name in counted or (name in dtypes and dtypes[name].is_numeric())
-    )
-
-
-def _inferred(frame: pl.DataFrame, names: list[str], options: Csv) -> pl.DataFrame:
-    """The frame with the types of those columns inferred: by lists where there are many, else by expressions."""
-    if len(names) <= _WIDE:
-        dtypes = infer.types(frame.lazy(), names, decimal_comma=options.decimal_comma) if names else {}
-        return frame.with_columns(infer.casts(dtypes, decimal_comma=options.decimal_comma))
-    columns = {cells.name: cells for cells in frame.get_columns()}
-    for name in names:
-        columns[name] = infer.column(name, columns[name].to_list(), decimal_comma=options.decimal_comma)
-    return pl.DataFrame(list(columns.values()))
-
-
-# The places of records, for the few that a contract rejects.
-
-
-def _origins_of_small(content: Content, dialect: CsvDialect, options: Csv, numbers: Collection[int]) -> Origins:
-    return origins_of(content, header_of(content, dialect, options), numbers)
-
-
-def origins_of(content: Content, header: Header, numbers: Collection[int], *, size: int = _ORIGINS) -> Origins:
-    """The lines and texts of records, by their numbers. Regular blocks without any of them are only counted."""
-    origins: dict[int, tuple[int, str]] = {}
-    shape, body, line, passed = Shape(header.dialect, len(header.names)), header.body, header.line, 0
-    remaining = sorted(numbers, reverse=True)
-    with content.open() as file:
-        while remaining:
-            file.seek(body)
-            block = file.read(size)
-            if not block:
-                break
-            cut = shape.cut(block, last=len(block) < size)
-            records = shape.regular(block[:cut]) if cut else None
-            if records is not None and passed + records < remaining[-1]:
-                passed, body, line = passed + records, body + cut, line + text.line_ends(block[:cut])
-                continue
-            file.seek(body)
-            reader = Records(file, header.dialect, line=line)
-            for record in reader:
-                passed += 1
-                if remaining and passed == remaining[-1]:
-                    origins[remaining.pop()] = (record.line, shorten(record.text, LONGEST))
-                if reader.position >= body + (cut or len(block)):
-                    break
-            body, line = reader.position, reader.line
-    return origins
+def _typed(
+    rows: pl.LazyFrame, frame: pl.DataFrame | None, names: Sequence[str], declared: Collection[str], options: Csv
+) -> tuple[pl.LazyFrame, pl.DataFrame | None]:
+    """The rows with the types of undeclared columns inferred, and numbers without marks between thousands."""
+    comma = options.decimal_comma
+    undeclared = [name for name in names if name not in declared]
+    if options.thousands:
+        plain = {name: infer.without_marks(col(name), options.thousands, decimal_comma=comma) for name in names}
+        dtypes = infer.types(
+            rows.with_columns(plain[name].alias(name) for name in undeclared), undeclared, decimal_comma=comma
+        )
+        dtypes |= declared if isinstance(declared, Mapping) else {}
+        numeric = [name for name in names if name in dtypes and dtypes[name].is_numeric()]
+        rows = rows.with_columns(plain[name].alias(name) for name in numeric)
+        frame = None if frame is None else rows.collect(engine="in-memory")
+    return infer.typed(rows if frame is None else frame.lazy(), frame, undeclared, decimal_comma=comma)

@@ -1,27 +1,30 @@
-"""The records of CSV: read one by one, exact about every irregularity and slow, or proved regular by the block."""
+"""The records of CSV: read one by one, exact about every irregularity and slow, or proven regular by the block."""
 
 from __future__ import annotations
 
 import csv
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import BinaryIO
 
 from silversmith.errors import DataError, Place
 from silversmith.formats import text
 from silversmith.formats.archives.content import Content
-from silversmith.formats.csv.dialect import Csv, CsvDialect, spelled
-from silversmith.formats.table import checked_names, shorten
+from silversmith.formats.csv.dialect import Csv, CsvDialect, double_escapes
+from silversmith.formats.origins import LONGEST, Origins
+from silversmith.formats.table import LONGEST_MALFORMED, check_malformed, checked_names, shorten
 
 #: The longest line, and the longest field, that is read record by record, in bytes or characters. A longer one nearly
 #: always is the rest of the file after a quote that was never closed.
 LONGEST_FIELD = 16 * 1024 * 1024
 
-#: How many malformed records one file may have, and how much text of theirs is kept, in characters.
-MOST_MALFORMED = 100_000
-MOST_MALFORMED_TEXT = 64 * 1024 * 1024
-LONGEST_MALFORMED = 10_000
+#: How much text of malformed records is kept, in characters.
+_MOST_MALFORMED_TEXT = 64 * 1024 * 1024
+
+_ORIGINS_BLOCK = 256 * 1024
+
+_OTHER_MARKS = "the separator or the quote may be another one: Csv(separator=…, quote=…)"
 
 # The csv module's own limit is 131,072 characters, for the whole process. To raise it harms nobody.
 csv.field_size_limit(max(csv.field_size_limit(), LONGEST_FIELD))
@@ -29,7 +32,7 @@ csv.field_size_limit(max(csv.field_size_limit(), LONGEST_FIELD))
 
 @dataclass(frozen=True)
 class Record:
-    """One record: where it begins, its text as it stands in the file, and its fields or why it has none."""
+    """One record: its first line, its text as it stands in the file, and its fields or the problem with it."""
 
     line: int
     text: str
@@ -38,9 +41,9 @@ class Record:
 
 
 class Records:
-    """The records of a file from where it stands. Blank lines and comments are no records.
+    """The records of a file from its position on. Blank lines and comments are no records.
 
-    After each record, ``position`` (in bytes) and ``line`` say where the next one begins.
+    After each record, ``position`` (in bytes) and ``line`` are where the next one begins.
     """
 
     def __init__(self, file: BinaryIO, dialect: CsvDialect, *, line: int = 1) -> None:
@@ -63,9 +66,12 @@ class Records:
             except csv.Error as error:
                 fields, problem = None, self._problem(str(error))
             if fields != []:
-                yield Record(
-                    self.line - len(self._lines_taken), "".join(self._lines_taken).rstrip("\r\n"), fields, problem
-                )
+                record_text = "".join(self._lines_taken).rstrip("\r\n")
+                yield Record(self._first_line, record_text, fields, problem)
+
+    @property
+    def _first_line(self) -> int:
+        return self.line - len(self._lines_taken)
 
     def _problem(self, error: str) -> str:
         if "field limit" in error or "end of data" in error:
@@ -76,7 +82,7 @@ class Records:
                 else f"a field is longer than {LONGEST_FIELD:,} characters",
                 hint='close the quote (a quote within a quoted field is written twice: ""); if quotes mean nothing '
                 "in this file, say so: Csv(quote=None)",
-                place=Place(line=self.line - len(self._lines_taken), text=shorten(self._lines_taken[0].rstrip("\r\n"))),
+                place=Place(line=self._first_line, text=shorten(self._lines_taken[0].rstrip("\r\n"))),
             )
         return "text follows a closing quote" if "expected after" in error else error
 
@@ -96,12 +102,12 @@ class Records:
                 self.line += 1
                 if self._comment is None or self._lines_taken or not piece.startswith(self._comment):
                     self._lines_taken.append(decoded)
-                    yield spelled(decoded, self._dialect)
+                    yield double_escapes(decoded, self._dialect)
 
 
 @dataclass(frozen=True)
 class Header:
-    """The names of the columns, and where the records after the header begin: at byte ``body``, on line ``line``."""
+    """The names of the columns. The records after the header begin at byte ``body``, on line ``line``."""
 
     dialect: CsvDialect
     names: list[str]
@@ -110,10 +116,13 @@ class Header:
 
 
 def header_of(content: Content, dialect: CsvDialect, options: Csv) -> Header:
-    """Read the first record, record by record."""
+    """Read the first record, record by record.
+
+    Raises:
+        DataError: ``EmptyFile``, ``UnreadableCsv``, ``WrongColumns``, ``DuplicateColumns`` …
+    """
     with content.open() as file:
-        start = len(text.BOM) if file.read(3) == text.BOM else 0
-        file.seek(start)
+        file.seek(len(text.BOM) if content.head(len(text.BOM)) == text.BOM else 0)
         for _ in range(options.skip_lines):
             file.readline()
         body, line = file.tell(), 1 + options.skip_lines
@@ -126,24 +135,20 @@ def header_of(content: Content, dialect: CsvDialect, options: Csv) -> Header:
             hint="look at the reader's skip_lines and comment" if options.skip_lines or options.comment else "",
         )
     if first.fields is None:
-        raise _bad_header(first)
+        raise DataError(
+            "UnreadableCsv",
+            f"the first record cannot be read: {first.problem}",
+            hint="mend it, or say how the file is written: Csv(quote=…, separator=…)",
+            place=Place(line=first.line, text=shorten(first.text)),
+        )
     names = names_of(first.fields, options, line=first.line)
-    return (
-        Header(dialect, names, records.position, records.line) if options.header else Header(dialect, names, body, line)
-    )
-
-
-def _bad_header(first: Record) -> DataError:
-    return DataError(
-        "UnreadableCsv",
-        f"the first record cannot be read: {first.problem}",
-        hint="mend it, or say how the file is written: Csv(quote=…, separator=…)",
-        place=Place(line=first.line, text=shorten(first.text)),
-    )
+    if options.header:
+        body, line = records.position, records.line
+    return Header(dialect, names, body, line)
 
 
 def names_of(first: Sequence[str], options: Csv, *, line: int) -> list[str]:
-    """The names of the columns; one without a name is called ``column_3``, after its position."""
+    """The names of the columns; the third is called ``column_3`` if it has no name."""
     if options.columns is not None and len(options.columns) != len(first):
         raise DataError(
             "WrongColumns",
@@ -151,56 +156,45 @@ def names_of(first: Sequence[str], options: Csv, *, line: int) -> list[str]:
             hint="name as many columns as the file has: Csv(columns=[…])",
             place=Place(line=line, text=shorten(" | ".join(first))),
         )
-    given = options.columns if options.columns is not None else first if options.header else [""] * len(first)
-    return checked_names([name or f"column_{position}" for position, name in enumerate(given, 1)], line=line)
+    names = options.columns or (first if options.header else [""] * len(first))
+    return checked_names([name or f"column_{position}" for position, name in enumerate(names, 1)], line=line)
 
 
 class Malformed:
-    """The records that are no rows, gathered until there are too many: (number of the record, text, reason)."""
+    """The malformed records of a file, until there are too many: (number of the record, text, reason)."""
 
-    def __init__(self, width: int, *, ragged: bool = False) -> None:
-        self.width = width
+    def __init__(self, width: int, *, ragged: bool) -> None:
+        self._width = width
         self._ragged = ragged
         self._length = 0
-        self._first = 0
+        self._first_line = 0
         self._widths: Counter[int] = Counter()
         self.records: list[tuple[int, str, str]] = []
 
-    def judge(self, row: int, record: Record) -> list[str] | None:
-        """The fields of a record that is a row. Any other is noted; there may be only so many.
+    def fields_of(self, number: int, record: Record) -> list[str] | None:
+        """The fields of a good record; a malformed one is kept.
 
         Raises:
             DataError: ``TooManyMalformed``.
         """
         fields = record.fields
-        if fields is not None and self._ragged and len(fields) != self.width:
-            fields = self._evened(fields)
-        if fields is not None and len(fields) == self.width:
+        if fields is not None and self._ragged and not any(fields[self._width :]):
+            fields = fields[: self._width] + [""] * (self._width - len(fields))
+        if fields is not None and len(fields) == self._width:
             return fields
-        self._widths[0 if record.problem else len(fields or ())] += 1
-        self._first = self._first or record.line
-        reason = record.problem or _wrong_width(len(fields or ()), self.width)
-        self.records.append((row, shorten(record.text, LONGEST_MALFORMED), f"line {record.line}: {reason}"))
+        width = len(fields or ())
+        self._widths[0 if record.problem else width] += 1
+        self._first_line = self._first_line or record.line
+        reason = record.problem or f"has {_fields(width)}, the header has {self._width}"
+        self.records.append((number, shorten(record.text, LONGEST_MALFORMED), f"line {record.line}: {reason}"))
         self._length += min(len(record.text), LONGEST_MALFORMED)
-        if len(self.records) > MOST_MALFORMED or self._length > MOST_MALFORMED_TEXT:
-            raise DataError(
-                "TooManyMalformed",
-                f"more than {len(self.records) - 1:,} records are malformed; the last: {reason}",
-                hint="the separator or the quote may be another one: Csv(separator=…, quote=…)",
-                place=Place(line=record.line, row=row, text=shorten(record.text)),
-            )
+        place = Place(line=record.line, row=number, text=shorten(record.text))
+        check_malformed(self.records, reason, _OTHER_MARKS, place, too_long=self._length > _MOST_MALFORMED_TEXT)
         return None
 
-    def _evened(self, fields: list[str]) -> list[str]:
-        """The record with null for what is missing at its end, and without what is there and empty."""
-        if any(fields[self.width :]):
-            return fields
-        return fields[: self.width] + [""] * (self.width - len(fields))
-
     def refuse_header(self, rows: int) -> None:
-        """Raise DataError ``WrongHeader`` where the records agree, with each other and not with the first one: then
-        that is no header of theirs, and to reject them one by one would be to lose the file in silence. And so it is
-        where hardly any can be read.
+        """Refuse a file whose malformed records agree with each other and not with the header, or which hardly has
+        readable ones: to reject them one by one would lose the file in silence.
 
         Raises:
             DataError: ``WrongHeader``, ``UnreadableCsv``.
@@ -208,26 +202,22 @@ class Malformed:
         (width, number), *_ = [*self._widths.most_common(1), (0, 0)]
         if number < 2 or number <= 2 * rows:
             return
-        row, text, reason = self.records[0]
+        first_number, first_text, reason = self.records[0]
+        place = Place(line=self._first_line, row=first_number, text=shorten(first_text))
         if not width:
             raise DataError(
                 "UnreadableCsv",
                 f"{number:,} records cannot be read, and {rows:,} can; the first: {reason}",
-                hint="the separator or the quote may be another one: Csv(separator=…, quote=…)",
-                place=Place(line=self._first, row=row, text=shorten(text)),
+                hint=_OTHER_MARKS,
+                place=place,
             )
         raise DataError(
             "WrongHeader",
-            f"{number:,} records have {_fields(width)}, and {rows:,} have as many as the first one, {self.width}",
+            f"{number:,} records have {_fields(width)}, and {rows:,} have as many as the first one, {self._width}",
             hint="if other lines stand before the header, skip them: Csv(skip_lines=…); "
             "if records are cut short, or end with separators: Csv(ragged=True)",
-            place=Place(line=self._first, row=row, text=shorten(text)),
+            place=place,
         )
-
-
-def _wrong_width(width: int, expected: int) -> str:
-    """Why a record is no row that has more or fewer fields than the header."""
-    return f"has {_fields(width)}, the header has {expected}"
 
 
 def _fields(number: int) -> str:
@@ -237,18 +227,18 @@ def _fields(number: int) -> str:
 def rows_of(
     records: Records, malformed: Malformed, number: int = 0, until: int | None = None
 ) -> tuple[list[list[str]], list[int], int]:
-    """The rows among the records up to byte ``until`` at least, their numbers, and the number of the last record.
+    """The good records up to byte ``until`` at least, their numbers, and the number of the last record.
 
     ``number`` is that of the record before them.
 
     Raises:
-        DataError: ``TooManyMalformed``, or what the records raise.
+        DataError: ``TooManyMalformed``, or a record cannot be read.
     """
     rows: list[list[str]] = []
     numbers: list[int] = []
     for record in records:
         number += 1
-        fields = malformed.judge(number, record)
+        fields = malformed.fields_of(number, record)
         if fields is not None:
             rows.append(fields)
             numbers.append(number)
@@ -257,8 +247,46 @@ def rows_of(
     return rows, numbers, number
 
 
+def text_columns(names: Sequence[str], rows: list[list[str]], options: Csv) -> Mapping[str, Sequence[str | None]]:
+    """The cells of some rows by column, None for null."""
+    nulls = {"", *options.null_values}
+    columns = zip(*rows, strict=True) if rows else [()] * len(names)
+    return {
+        name: cells if nulls.isdisjoint(cells) else [None if cell in nulls else cell for cell in cells]
+        for name, cells in zip(names, columns, strict=True)
+    }
+
+
+def origins_of(content: Content, header: Header, numbers: Collection[int], *, size: int = _ORIGINS_BLOCK) -> Origins:
+    """The lines and texts of records, by their numbers. Regular blocks without any of them are only counted."""
+    origins: dict[int, tuple[int, str]] = {}
+    shape, body, line, passed = Shape(header.dialect, len(header.names)), header.body, header.line, 0
+    remaining = sorted(numbers, reverse=True)
+    with content.open() as file:
+        while remaining:
+            file.seek(body)
+            block = file.read(size)
+            if not block:
+                break
+            cut = shape.cut(block, last=len(block) < size)
+            records = shape.regular(block[:cut]) if cut else None
+            if records is not None and passed + records < remaining[-1]:
+                passed, body, line = passed + records, body + cut, line + text.line_ends(block[:cut])
+                continue
+            file.seek(body)
+            reader = Records(file, header.dialect, line=line)
+            for record in reader:
+                passed += 1
+                if remaining and passed == remaining[-1]:
+                    origins[remaining.pop()] = (record.line, shorten(record.text, LONGEST))
+                if reader.position >= body + (cut or len(block)):
+                    break
+            body, line = reader.position, reader.line
+    return origins
+
+
 class Shape:
-    """What regular records look like: ``width`` fields each."""
+    """The shape of regular records: ``width`` fields each."""
 
     def __init__(self, dialect: CsvDialect, width: int) -> None:
         self._separator = dialect.separator.encode()
@@ -271,7 +299,7 @@ class Shape:
         self._flesh = bytes(set(range(256)) - set(self._separator + b"\n"))
 
     def cut(self, block: bytes, *, last: bool) -> int:
-        """How much of the block is whole records, if all of it is regular; 0 if not even one is."""
+        """How many bytes of the block are whole records, if all of it is regular; 0 if not even one record is."""
         if last:
             return len(block)
         end = block.rfind(b"\n") + 1
@@ -302,7 +330,7 @@ class Shape:
         return records if skeleton == self._skeleton * records else None
 
     def _outside(self, block: bytes) -> bytes | None:
-        """The block with a lone quote in the place of each quoted field; None if a quote is where it must not be."""
+        """The block with a lone quote in the place of each quoted field; None if a quote is misplaced."""
         assert self._quote is not None
         pieces = block.split(self._quote)
         if len(pieces) % 2 == 0:

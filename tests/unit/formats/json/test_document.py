@@ -123,7 +123,7 @@ def test_invalid_documents_are_refused_at_their_place(
 
 @HOW
 def test_no_records_have_the_wanted_columns(opened: Opener) -> None:
-    table = read(opened(b"[]"), wanted={"a": pl.Int64()})
+    table = read(opened(b"[]"), declared={"a": pl.Int64()})
     assert table.rows.collect_schema() == {"a": pl.Int64, ROW: pl.UInt64}
     assert rows_of(table) == []
 
