@@ -40,6 +40,13 @@ POINTS = (
     "store.written",
     "store.placed",
     "store.deleted",
+    "tables.looked",
+    "tables.read",
+    "tables.prepared",
+    "tables.committed",
+    "tables.view_computed",
+    "tables.view_committed",
+    "tables.compacted",
 )
 
 _name, _, _count = os.environ.get("SILVERSMITH_FAULT", "").partition(":")

@@ -1,0 +1,390 @@
+"""From silver to a table: which rows a table lacks or has too many of these keys, and the commit that makes it right.
+
+An event is a hint: only its key is taken. What is done follows from what the table's version n and silver hold now:
+
+1. Read version n, and what it has of these keys: ``_file`` and ``_etag``.
+2. Head each silver object. The same ETag: nothing to do. Gone, or without rows: its rows go. Else read and cast it.
+3. One commit that replaces exactly these keys, valid only if n is still the newest. Otherwise begin again.
+"""
+
+from __future__ import annotations
+
+import mmap
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from arro3.core import RecordBatch
+from arro3.io import read_parquet
+
+from silversmith import faults
+from silversmith.errors import SilversmithError
+from silversmith.lineage import Lineage, silver_key
+from silversmith.stores import Source, Store, mapped
+from silversmith.tables.format import Format, Refused, Snapshot, is_one_of, quoted
+from silversmith.tables.spec import ETAG, FILE, TableSpec
+from silversmith.tables.types import Columns, Decimal, SchemaRefused, Type, fitted, join, recorded_columns, settled
+
+#: Silver objects that are headed and read side by side.
+WORKERS = 8
+
+#: The bytes of rows in memory at which a commit is made, though keys are left.
+MEMORY = 128 * 1024 * 1024
+
+#: The rows of one silver object that is larger in memory are streamed, in a commit of its own.
+LARGE = MEMORY // 4
+
+#: How often a commit is begun anew because somebody else was first.
+ATTEMPTS = 20
+
+_ROWS = 65_536
+
+
+@dataclass
+class Brought:
+    """What became of the keys of a batch. ``failed`` has those whose silver could not be read or cast, each with its
+    error; the others are in the table as silver has them. ``version`` is the table's; None: there is no table."""
+
+    version: int | None = None
+    replaced: int = 0
+    removed: int = 0
+    unchanged: int = 0
+    rows: int = 0
+    commits: int = 0
+    failed: dict[str, Exception] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class _Read:
+    """What one silver object comes to. ``batches`` None: it is too large for memory. ``etag`` empty: it is gone."""
+
+    key: str
+    file: str
+    etag: str = ""
+    batches: list[RecordBatch] | None = None
+    unchanged: bool = False
+    error: Exception | None = None
+
+    @property
+    def size(self) -> int:
+        return sum(batch.nbytes for batch in self.batches or ())
+
+
+def bring(
+    table: TableSpec,
+    keys: Iterable[str],
+    *,
+    silver: Store,
+    gold: Format,
+    step: Callable[[str], None] = faults.point,
+    memory: int = MEMORY,
+    workers: int = WORKERS,
+) -> Brought:
+    """Make a table have the rows that silver has under these keys now, and no others of them.
+
+    Args:
+        table: what the table is.
+        keys: keys in silver, ``{transform}/{bronze key}.parquet``; others are left out of account.
+        silver: the bucket of silver.
+        gold: where the table is.
+        step: told the name of each step, for tests that die there.
+        memory: the bytes of rows at which a commit is made, though keys are left.
+        workers: how many silver objects are read side by side.
+
+    Raises:
+        Refused: others committed so often that nothing was done about the last keys: try again.
+        SchemaRefused: silver's recorded schema cannot be the table's.
+        SystemFault, OSError: gold or silver's recorded schema cannot be read, or gold cannot be written.
+    """
+    brought = Brought()
+    waiting = [key for key in dict.fromkeys(keys) if _is_of(table.transform, key)]
+    for attempt in range(ATTEMPTS):
+        batch = _Batch(table, silver, gold, brought, step=step, memory=memory, workers=workers)
+        try:
+            batch.bring(waiting)
+            break
+        except Refused:
+            if attempt == ATTEMPTS - 1:
+                raise
+            waiting = [key for key in waiting if key not in batch.done]
+    return brought
+
+
+def _is_of(transform: str, key: str) -> bool:
+    return key.startswith(f"{transform}/") and key.endswith(".parquet")
+
+
+def files_of(transform: str, keys: Sequence[str], silver: Store, snapshot: Snapshot | None) -> dict[str, str]:
+    """The bronze key of each silver key. One that was too long for silver is in the lineage, or else in the table."""
+    files: dict[str, str] = {}
+    for key in keys:
+        plain = key[len(transform) + 1 : -len(".parquet")]
+        files[key] = plain if silver_key(transform, plain) == key else _digested(transform, key, silver, snapshot)
+    return files
+
+
+def _digested(transform: str, key: str, silver: Store, snapshot: Snapshot | None) -> str:
+    head = silver.head(key)
+    lineage = Lineage.from_metadata(head.metadata) if head is not None else None
+    if lineage is not None:
+        return lineage.bronze_key
+    beginning = key[len(transform) + 1 : key.rindex("~")]
+    known = snapshot.all_etags(beginning) if snapshot is not None else {}
+    return next((file for file in known if silver_key(transform, file) == key), key)
+
+
+class _Batch:
+    """One attempt at a batch: from one version of the table on, for as long as nobody else commits."""
+
+    def __init__(
+        self,
+        table: TableSpec,
+        silver: Store,
+        gold: Format,
+        brought: Brought,
+        *,
+        step: Callable[[str], None],
+        memory: int,
+        workers: int,
+    ) -> None:
+        self._table = table
+        self._silver = silver
+        self._gold = gold
+        self._brought = brought
+        self._step = step
+        self._memory = memory
+        self._workers = workers
+        self._snapshot = gold.read(table.name)  # before silver is looked at, or an older silver could win
+        self._recorded = self._schema()
+        self._columns = self._target()
+        self._etags: dict[str, str] = {}
+        self.done: set[str] = set()
+
+    def bring(self, keys: Sequence[str]) -> None:
+        files = files_of(self._table.transform, keys, self._silver, self._snapshot)
+        if self._snapshot is not None:
+            self._etags = self._snapshot.etags(sorted(files.values()))
+        self._step("tables.looked")
+        ready: list[_Read] = []
+        size = 0
+        for read in mapped(lambda item: self._read(*item), files.items(), self._workers):
+            if read.error is not None:
+                self._brought.failed[read.key] = read.error
+                self.done.add(read.key)
+            elif read.unchanged:
+                self._brought.unchanged += 1
+                self.done.add(read.key)
+            elif read.batches is None and read.etag:
+                self._stream(read)
+            else:
+                ready.append(read)
+                size += read.size
+                if size >= self._memory:
+                    self._commit(ready)
+                    ready, size = [], 0
+        self._commit(ready)
+        if self._snapshot is not None:
+            self._brought.version = self._snapshot.version
+
+    # -- reading silver
+
+    def _schema(self) -> bytes | None:
+        return self._silver.read(f"_schemas/{self._table.transform}.json")
+
+    def _target(self) -> dict[str, Type]:
+        """The columns that the table is to have. What it has it keeps, and no type becomes narrower."""
+        columns: dict[str, Type] = {FILE: "string", ETAG: "string"}
+        columns |= self._snapshot.columns if self._snapshot is not None else {}
+        for name, recorded in recorded_columns(self._recorded).items() if self._recorded is not None else ():
+            kind = join(columns[name], recorded) if name in columns else recorded
+            columns[name] = settled(kind if kind is not None else recorded)
+        return columns
+
+    def _read(self, key: str, file: str) -> _Read:
+        try:
+            head = self._silver.head(key)
+            if head is None:
+                return _Read(key, file, unchanged=file not in self._etags)
+            if head.etag == self._etags.get(file):
+                return _Read(key, file, unchanged=True)
+            with self._opened(key, file) as (source, batches):
+                if source is None:
+                    return _Read(key, file, unchanged=file not in self._etags)
+                kept: list[RecordBatch] | None = []
+                size = 0
+                for batch in batches:
+                    size += batch.nbytes
+                    if size > min(LARGE, self._memory):
+                        kept = None
+                    elif kept is not None and batch.num_rows:
+                        kept.append(batch)
+                self._silver.verify(source)
+                has_none = kept == [] and file not in self._etags
+                return _Read(key, file, source.head.etag, kept, unchanged=has_none)
+        except Refused:
+            raise
+        except (SilversmithError, OSError) as error:
+            return _Read(key, file, error=error)
+
+    @contextmanager
+    def _opened(self, key: str, file: str) -> Iterator[tuple[Source | None, Iterator[RecordBatch]]]:
+        """The newest version of a silver object, and its rows as the table has them, none of them read yet."""
+        with self._silver.open(key) as source:
+            if source is None:
+                yield None, iter(())
+                return
+            try:
+                yield source, _rows(source, self._columns, {FILE: file, ETAG: source.head.etag})
+            except SchemaRefused:
+                if self._recorded != self._schema():
+                    raise Refused(f"{key}: silver's schema was recorded anew meanwhile") from None
+                raise
+
+    # -- the commit
+
+    def _commit(self, reads: Sequence[_Read]) -> None:
+        """What was read becomes true, or is refused as a whole."""
+        if not reads:
+            return
+        self._step("tables.read")
+        rows = (batch for read in reads for batch in read.batches or ())
+        self._replace(reads, rows, has_rows=any(read.batches for read in reads))
+
+    def _stream(self, read: _Read) -> None:
+        """The same for one object that is too large for memory: it was read to its end once, and is so again."""
+        with self._opened(read.key, read.file) as (source, batches):
+            if source is None or source.head.etag != read.etag:
+                raise Refused(f"{read.key}: silver was replaced between two looks at it")
+
+            def verified() -> Iterator[RecordBatch]:
+                yield from batches
+                self._silver.verify(source)
+
+            self._step("tables.read")
+            self._replace([read], verified(), has_rows=True)
+
+    def _replace(self, reads: Sequence[_Read], rows: Iterable[RecordBatch], *, has_rows: bool) -> None:
+        snapshot = self._prepared() if has_rows else self._snapshot
+        assert snapshot is not None  # what has no rows is only replaced where the table has some
+        files = [read.file for read in reads]
+        columns = snapshot.columns
+        counted = _Counted(fitted(batch, columns) for batch in rows)
+        where = is_one_of(FILE, sorted(files)) if any(file in self._etags for file in files) else None
+        if self._table.sort_by and has_rows:
+            with self._gold.spooled(counted, columns) as spooled:
+                order = ", ".join(map(quoted, self._table.sort_by))
+                sorted_rows = self._gold.query({"rows": spooled}, f"select * from rows order by {order}")  # noqa: S608
+                made = snapshot.commit((fitted(batch, columns) for batch in sorted_rows), where=where)
+        else:
+            made = snapshot.commit(counted, where=where)
+        self._step("tables.committed")
+        self._snapshot = made
+        self.done.update(read.key for read in reads)
+        for read in reads:
+            has_any = read.batches is None or bool(read.batches)
+            self._brought.replaced += bool(read.etag) and has_any
+            self._brought.removed += not (read.etag and has_any)
+        self._brought.rows += counted.rows
+        self._brought.commits += 1
+
+    def _prepared(self) -> Snapshot:
+        """The table with the columns that silver has now: it is made, or columns are added, or it is written anew."""
+        columns = self._columns
+        names = (*self._table.partition_by, *self._table.sort_by)
+        if missing := next((name for name in names if name not in columns), None):
+            raise SchemaRefused(
+                "MissingColumn",
+                f"the table {self._table.name} is to be partitioned or sorted by {missing!r}, and silver has no such "
+                f"column; it has: {', '.join(list(columns)[2:]) or 'none'}",
+                hint="change partition_by or sort_by of pipeline.table",
+            )
+        snapshot = self._snapshot
+        if snapshot is None:
+            snapshot = self._gold.create(self._table.name, columns, partition_by=self._table.partition_by)
+        elif snapshot.partition_by != self._table.partition_by:
+            raise SchemaRefused(
+                "PartitionsChanged",
+                f"the table {self._table.name} is partitioned by {list(snapshot.partition_by)}, and the pipeline says "
+                f"{list(self._table.partition_by)}",
+                hint=f"run `silversmith tables rebuild {self._table.name}`, which writes it anew",
+            )
+        there = snapshot.columns
+        if any(kind != there[name] for name, kind in columns.items() if name in there):
+            snapshot = self._rewritten(snapshot, {name: columns[name] for name in there})
+        if added := {name: kind for name, kind in columns.items() if name not in there}:
+            snapshot = snapshot.add_columns(added)
+        if snapshot is not self._snapshot:
+            self._snapshot = snapshot
+            self._step("tables.prepared")
+        return snapshot
+
+    def _rewritten(self, snapshot: Snapshot, columns: Columns) -> Snapshot:
+        """The table with other types, in one commit: no reader sees a mixture."""
+        rows = self._gold.query({"t": snapshot}, "select * from t")
+        try:
+            return snapshot.rewrite(
+                (fitted(batch, columns) for batch in rows), columns, partition_by=snapshot.partition_by
+            )
+        except SchemaRefused as error:
+            raise SchemaRefused(
+                "TypesChanged",
+                f"the table {self._table.name} has values that silver's schema of now has no room for: {error.message}",
+                hint="run `silversmith reconcile --changed`, which makes silver of older code anew, then `silversmith "
+                f"tables rebuild {self._table.name}`",
+                place=error.place,
+            ) from None
+
+
+class _Counted:
+    """Batches, and how many rows they had."""
+
+    def __init__(self, batches: Iterable[RecordBatch]) -> None:
+        self._batches = batches
+        self.rows = 0
+
+    def __iter__(self) -> Iterator[RecordBatch]:
+        for batch in self._batches:
+            self.rows += batch.num_rows
+            yield batch
+
+
+def _rows(source: Source, columns: Columns, constants: Mapping[str, str]) -> Iterator[RecordBatch]:
+    """The rows of a silver object, cast to a table's columns."""
+    with _readable(source, columns) as content:
+        try:
+            reader = read_parquet(content, batch_size=_ROWS)
+            for batch in reader:
+                yield fitted(batch, columns, constants)
+        except SilversmithError:
+            raise
+        except BaseException as error:
+            if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
+                raise
+            raise SchemaRefused(
+                "UnreadableSilver",
+                f"silver {source.head.key} cannot be read as Parquet: {error}",
+                hint="`silversmith replay` makes it anew",
+            ) from error
+
+
+@contextmanager
+def _readable(source: Source, columns: Columns) -> Iterator[bytes | mmap.mmap | Path]:
+    """What the Parquet reader takes. Where there are integers of 128 bits it must not see Polars' own Arrow schema,
+    which has a type that the reader does not know; without it they are plain bytes."""
+    is_hidden = Decimal(38, 0) in columns.values()
+    if source.data is not None:
+        yield source.data.replace(_ARROW_ENTRY, _HIDDEN) if is_hidden else source.data
+        return
+    assert source.path is not None
+    if not is_hidden:
+        yield source.path
+        return
+    with source.path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY) as content:
+        at = content.rfind(_ARROW_ENTRY)
+        if at >= 0:
+            content[at : at + len(_HIDDEN)] = _HIDDEN
+        yield content
+
+
+_ARROW_ENTRY, _HIDDEN = b"ARROW:schema", b"arrow-schema"

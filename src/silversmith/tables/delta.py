@@ -1,0 +1,405 @@
+"""Tables as Delta Lake keeps them, by delta-rs.
+
+A commit is the one file ``_delta_log/{n + 1}.json``, which S3 and a folder create only if it is not there: so of two
+commits that were made of version n one is refused. delta-rs would then compare and try the next number; it is told not
+to (``max_commit_retries=0``), for what it compares is rows, and what must be compared is silver.
+https://github.com/delta-io/delta/blob/master/PROTOCOL.md
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from queue import Empty, Queue
+from threading import Thread
+from typing import Any
+
+from arro3.core import RecordBatch, RecordBatchReader
+from deltalake import (
+    BloomFilterProperties,
+    ColumnProperties,
+    CommitProperties,
+    DeltaTable,
+    QueryBuilder,
+    Schema,
+    Transaction,
+    WriterProperties,
+    write_deltalake,
+)
+from deltalake import Field as DeltaField
+from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
+from deltalake.table import FilterConjunctionType
+
+from silversmith.tables.format import GoldFailed, Refused, Snapshot, is_one_of, quoted, text
+from silversmith.tables.spec import ETAG, FILE
+from silversmith.tables.types import Columns, from_delta, to_schema
+
+#: The bytes at which a data file ends and the next one begins. Replacing one silver object's rows writes the data file
+#: anew that holds them, so this bounds what a correction costs; readers are content with files of this size.
+TARGET_BYTES = 64 * 1024 * 1024
+
+#: A data file is small below this, and is compacted once a partition has so many of them.
+SMALL_BYTES, MOST_SMALL = TARGET_BYTES // 2, 32
+
+#: How long old versions can be read, in days: a query that began on one goes on, and a view may lag as long.
+RETENTION_DAYS = 7
+
+_CONFIGURATION: dict[str, str | None] = {
+    "delta.enableChangeDataFeed": "true",
+    "delta.checkpointInterval": "20",
+    "delta.enableExpiredLogCleanup": "true",
+    "delta.logRetentionDuration": f"interval {RETENTION_DAYS} days",
+    "delta.deletedFileRetentionDuration": f"interval {RETENTION_DAYS} days",
+}
+
+#: The application transaction that says which version a commit of ours made, and the one of the last rewrite.
+APPLICATION, REWRITTEN = "silversmith", "silversmith.rewritten"
+
+_WRITER = WriterProperties(
+    compression="ZSTD",
+    column_properties={
+        FILE: ColumnProperties(bloom_filter_properties=BloomFilterProperties(set_bloom_filter_enabled=True, fpp=0.01))
+    },
+)
+
+
+class DeltaFormat:
+    """The tables below a folder or a bucket.
+
+    Args:
+        root: the folder, or ``s3://bucket``.
+        scratch: a folder for temporary files.
+        storage_options: what delta-rs is told of S3: ``AWS_ENDPOINT_URL`` … By default the environment says it.
+    """
+
+    def __init__(self, root: Path | str, *, scratch: Path, storage_options: Mapping[str, str] | None = None) -> None:
+        self._root = _uri(root)
+        self._scratch = scratch
+        self._options = dict(storage_options or {})
+
+    def location(self, name: str) -> str:
+        """The URI of a table."""
+        return f"{self._root}/{name}"
+
+    def read(self, name: str, version: int | None = None) -> DeltaSnapshot | None:
+        with _translated(self.location(name)):
+            try:
+                return DeltaSnapshot(DeltaTable(self.location(name), version=version, storage_options=self._options))
+            except TableNotFoundError:
+                return None
+
+    def create(
+        self, name: str, columns: Columns, *, partition_by: Sequence[str] = (), marks: Mapping[str, int] | None = None
+    ) -> DeltaSnapshot:
+        uri = self.location(name)
+        if "://" not in uri or uri.startswith("file:"):
+            Path(_local(uri)).mkdir(parents=True, exist_ok=True)
+        with _translated(uri):
+            table = DeltaTable.create(
+                uri,
+                Schema.from_arrow(to_schema(columns)),
+                partition_by=list(partition_by),
+                configuration=_CONFIGURATION,
+                storage_options=self._options,
+                commit_properties=_properties(0, marks),
+            )
+        return DeltaSnapshot(table)
+
+    def query(self, sources: Mapping[str, Snapshot], sql: str) -> Iterator[RecordBatch]:
+        builder = QueryBuilder()
+        with _translated(", ".join(sources)):
+            for name, snapshot in sources.items():
+                assert isinstance(snapshot, DeltaSnapshot)
+                builder.register(quoted(name), snapshot.table)
+            yield from builder.execute(sql)
+
+    @contextmanager
+    def spooled(self, rows: Iterable[RecordBatch], columns: Columns) -> Iterator[DeltaSnapshot]:
+        folder = Path(tempfile.mkdtemp(dir=self._scratch, prefix="table-"))
+        try:
+            stream = _Stream(rows)
+            with _translated(str(folder), stream):
+                write_deltalake(folder.as_uri(), RecordBatchReader.from_batches(to_schema(columns), stream))
+                table = DeltaTable(folder.as_uri())
+            yield DeltaSnapshot(table)
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+class DeltaSnapshot:
+    """One version of a Delta table."""
+
+    def __init__(self, table: DeltaTable) -> None:
+        self.table = table
+        self.version = table.version()
+
+    @property
+    def identity(self) -> str:
+        return str(self.table.metadata().id)
+
+    @property
+    def columns(self) -> Columns:
+        fields = json.loads(self.table.schema().to_json())["fields"]
+        return {field["name"]: from_delta(field["type"]) for field in fields}
+
+    @property
+    def partition_by(self) -> tuple[str, ...]:
+        return tuple(self.table.metadata().partition_columns)
+
+    def etags(self, files: Sequence[str]) -> dict[str, str]:
+        if not files:
+            return {}
+        return self._etags(f"{FILE} between {text(min(files))} and {text(max(files))} and {is_one_of(FILE, files)}")
+
+    def all_etags(self, prefix: str = "") -> dict[str, str]:
+        return self._etags(f"starts_with({FILE}, {text(prefix)})" if prefix else "true")
+
+    def _etags(self, where: str) -> dict[str, str]:
+        sql = f"select {FILE}, min({ETAG}), max({ETAG}) from t where {where} group by {FILE}"  # noqa: S608 -- quoted
+        with _translated(self.table.table_uri):
+            batches = QueryBuilder().register("t", self.table).execute(sql).read_all().to_batches()
+        found: dict[str, str] = {}
+        for batch in batches:
+            files, lowest, highest = (batch.column(number).to_pylist() for number in range(3))
+            # rows of one file that are of two versions are of none: they are replaced
+            found.update(
+                (file, low if low == high else "") for file, low, high in zip(files, lowest, highest, strict=True)
+            )
+        return found
+
+    def mark(self, name: str) -> int | None:
+        return self.table.transaction_version(name)
+
+    def changes(self, since: int, columns: Sequence[str]) -> Iterator[RecordBatch] | None:
+        if since < (self.mark(REWRITTEN) or 0):
+            return None
+        if since >= self.version:
+            return iter(())
+        try:
+            with _translated(self.table.table_uri):
+                return iter(
+                    self.table.load_cdf(starting_version=since + 1, ending_version=self.version, columns=list(columns))
+                )
+        except GoldFailed:
+            return None
+
+    def commit(
+        self, rows: Iterable[RecordBatch], *, where: str | None = None, marks: Mapping[str, int] | None = None
+    ) -> DeltaSnapshot:
+        return self._write(rows, to_schema(self.columns), marks, where=where)
+
+    def rewrite(
+        self,
+        rows: Iterable[RecordBatch],
+        columns: Columns,
+        *,
+        partition_by: Sequence[str],
+        marks: Mapping[str, int] | None = None,
+    ) -> DeltaSnapshot:
+        marks = {REWRITTEN: self.version + 1, **(marks or {})}
+        return self._write(rows, to_schema(columns), marks, partition_by=list(partition_by))
+
+    def _write(
+        self,
+        rows: Iterable[RecordBatch],
+        schema: Any,
+        marks: Mapping[str, int] | None,
+        *,
+        where: str | None = None,
+        partition_by: list[str] | None = None,
+    ) -> DeltaSnapshot:
+        stream = _Stream(rows)
+        options: dict[str, Any] = {"mode": "append"}
+        if where is not None:
+            options = {"mode": "overwrite", "predicate": where}
+        elif partition_by is not None:
+            options = {"mode": "overwrite", "schema_mode": "overwrite", "partition_by": partition_by}
+        return self._committed(
+            lambda properties: write_deltalake(
+                self.table,
+                RecordBatchReader.from_batches(schema, stream),
+                target_file_size=TARGET_BYTES,
+                writer_properties=_WRITER,
+                commit_properties=properties,
+                **options,
+            ),
+            marks,
+            stream,
+        )
+
+    def add_columns(self, columns: Columns) -> DeltaSnapshot:
+        fields = Schema.from_arrow(to_schema(columns)).fields
+        snapshot = self
+        if "timestamp_ntz" in json.dumps([json.loads(field.to_json()) for field in fields]):
+            snapshot = self._with_feature()
+        added: list[DeltaField] = list(fields)
+        return snapshot._committed(
+            lambda properties: snapshot.table.alter.add_columns(added, commit_properties=properties)
+        )
+
+    def _with_feature(self) -> DeltaSnapshot:
+        """Timestamps without a zone are a feature that a table must have before such a column is added."""
+        from deltalake import TableFeatures
+
+        if "timestampNtz" in (self.table.protocol().reader_features or []):
+            return self
+        return self._committed(
+            lambda properties: self.table.alter.add_feature(
+                TableFeatures.TimestampWithoutTimezone,
+                allow_protocol_versions_increase=True,
+                commit_properties=properties,
+            )
+        )
+
+    def compact(self, sort_by: Sequence[str]) -> DeltaSnapshot:
+        snapshot = self
+        for partition, small in self._small_files().items():
+            if small < MOST_SMALL:
+                continue
+            filters = [(name, "=", value or "") for name, value in partition]
+            snapshot = snapshot._compacted(filters, sort_by)
+        return snapshot
+
+    def _compacted(self, filters: FilterConjunctionType, sort_by: Sequence[str]) -> DeltaSnapshot:
+        options: dict[str, Any] = {
+            "partition_filters": filters or None,
+            "target_size": TARGET_BYTES,
+            "writer_properties": _WRITER,
+        }
+        if sort_by:
+            return self._committed(
+                lambda properties: self.table.optimize.z_order(list(sort_by), commit_properties=properties, **options)
+            )
+        return self._committed(lambda properties: self.table.optimize.compact(commit_properties=properties, **options))
+
+    def _small_files(self) -> dict[tuple[tuple[str, str | None], ...], int]:
+        """How many small data files each partition has."""
+        counts: dict[tuple[tuple[str, str | None], ...], int] = {}
+        for batch in self.table.get_add_actions(flatten=False).to_batches():
+            sizes = batch.column("size_bytes").to_pylist()
+            partitions: Any = batch.column("partition_values").to_pylist() if self.partition_by else [{}] * len(sizes)
+            for size, values in zip(sizes, partitions, strict=True):
+                partition = tuple((name, _partition_text(value)) for name, value in values.items())
+                counts[partition] = counts.get(partition, 0) + (size < SMALL_BYTES)
+        return counts
+
+    def vacuum(self, marks: Mapping[str, int]) -> DeltaSnapshot:
+        with _translated(self.table.table_uri):
+            self.table.vacuum(
+                retention_hours=24 * RETENTION_DAYS,
+                dry_run=False,
+                commit_properties=_properties(self.version + 1, marks),
+            )
+        return DeltaSnapshot(self.table)
+
+    def _committed(
+        self,
+        commit: Callable[[CommitProperties], object],
+        marks: Mapping[str, int] | None = None,
+        stream: _Stream | None = None,
+    ) -> DeltaSnapshot:
+        with _translated(self.table.table_uri, stream):
+            commit(_properties(self.version + 1, marks))
+        made = DeltaSnapshot(self.table)
+        if made.version > self.version + 1:
+            raise GoldFailed(
+                f"{self.table.table_uri}: a commit made of version {self.version} became version {made.version}: "
+                "another program changed what it was made of, run `silversmith reconcile`"
+            )
+        return made
+
+
+class _Stream:
+    """Rows on their way to the writer, which tells of an error in making them only as a text of its own.
+
+    They are made in a thread: the writer asks for them in one of delta-rs's, where no query of delta-rs may be waited
+    for. Only a few are made ahead.
+    """
+
+    def __init__(self, rows: Iterable[RecordBatch]) -> None:
+        self._rows = rows
+        self._made: Queue[RecordBatch | None] = Queue(maxsize=2)
+        self._is_over = False
+        self._thread = Thread(target=self._make, name="rows", daemon=True)
+        self.error: BaseException | None = None
+
+    def __iter__(self) -> Iterator[RecordBatch]:
+        self._thread.start()
+        while (batch := self._made.get()) is not None:
+            yield batch
+        if self.error is not None:
+            raise self.error
+
+    def _make(self) -> None:
+        try:
+            for batch in self._rows:
+                self._made.put(batch)
+                if self._is_over:
+                    return
+        except BaseException as error:  # noqa: BLE001 -- raised where the rows are waited for
+            self.error = error
+        self._made.put(None)
+
+    def close(self) -> None:
+        """The writer is done, or failed: nobody takes what is still made."""
+        self._is_over = True
+        while self._thread.is_alive():
+            with suppress(Empty):
+                self._made.get(timeout=0.01)
+
+
+def _properties(version: int, marks: Mapping[str, int] | None) -> CommitProperties:
+    now = int(time.time() * 1000)
+    transactions = [Transaction(name, number, now) for name, number in {APPLICATION: version, **(marks or {})}.items()]
+    return CommitProperties(max_commit_retries=0, app_transactions=transactions)
+
+
+def _partition_text(value: Any) -> str | None:
+    return None if value is None else str(value)
+
+
+_ESCAPES = re.compile("%[0-9A-Fa-f]{2}")
+
+
+def _uri(root: Path | str) -> str:
+    if isinstance(root, str) and "://" in root:
+        return root.rstrip("/")
+    path = Path(root).absolute()
+    if _ESCAPES.search(str(path)):
+        raise GoldFailed(f"{path}: Delta Lake cannot keep tables below a folder with % in its name: rename it")
+    return path.as_uri()
+
+
+def _local(uri: str) -> str:
+    from urllib.request import url2pathname
+
+    return url2pathname(uri.removeprefix("file://"))
+
+
+@contextmanager
+def _translated(place: str, stream: _Stream | None = None) -> Iterator[None]:
+    """Errors of delta-rs as ours. A commit that was not the first is refused; what went wrong with the rows is raised
+    as it was; all else is the system's fault."""
+    try:
+        yield
+    except CommitFailedError as error:
+        raise Refused(f"{place}: somebody else committed first: {error}") from error
+    except (DeltaError, OSError, ValueError) as error:
+        if stream is not None and stream.error is not None:
+            raise stream.error from None
+        if "already exists at that location" in str(error):
+            raise Refused(f"{place}: somebody else made the table first") from error
+        raise GoldFailed(f"{place}: {error}") from error
+    except BaseException as error:
+        if type(error).__name__ == "PanicException":  # a bug of delta-rs is no exception for Python
+            raise GoldFailed(f"{place}: delta-rs failed: {error}") from error
+        raise
+    finally:
+        if stream is not None:
+            stream.close()

@@ -1,0 +1,337 @@
+"""From silver to a table: the diff and its commits, whatever dies, stalls, or comes twice."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+
+from silversmith.lineage import silver_key
+from silversmith.tables.commit import ATTEMPTS, LARGE, files_of
+from silversmith.tables.delta import DeltaFormat
+from silversmith.tables.format import GoldFailed, Refused
+from silversmith.tables.spec import TableSpec
+from silversmith.tables.types import SchemaRefused
+from tests.unit.tables.kit import TRANSFORM, GoldBench, keys_of
+
+
+class Killed(BaseException):
+    """A process dies here."""
+
+
+def kill_at(name: str) -> Callable[[str], None]:
+    def step(passed: str) -> None:
+        if passed == name:
+            raise Killed
+
+    return step
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> GoldBench:
+    return GoldBench(tmp_path)
+
+
+def test_a_table_has_the_rows_of_silver(bench: GoldBench) -> None:
+    keys = [bench.put(f"o/{number}.csv", {"x": [number, None]}) for number in range(3)]
+    brought = bench.bring(*keys)
+    assert (brought.replaced, brought.rows, brought.commits, brought.version) == (3, 6, 1, 1)
+    assert bench.rows() == [
+        (f"o/{number}.csv", value) for number in range(3) for value in sorted([number, None], key=repr)
+    ]
+
+
+def test_what_did_not_change_is_not_read(bench: GoldBench) -> None:
+    keys = [bench.put("a.csv", {"x": [1]}), bench.put("b.csv", {"x": [2]})]
+    bench.bring(*keys)
+    again = bench.bring(*keys, *keys)
+    assert (again.unchanged, again.commits, again.version) == (2, 0, 1)
+
+
+def test_an_overwrite_replaces_exactly_its_key(bench: GoldBench) -> None:
+    keys = [bench.put("a.csv", {"x": [1, 2]}), bench.put("b.csv", {"x": [3]})]
+    bench.bring(*keys)
+    bench.put("a.csv", {"x": [4]})
+    bench.bring(*keys)
+    assert bench.rows() == [("a.csv", 4), ("b.csv", 3)]
+
+
+def test_what_is_gone_or_empty_has_no_rows(bench: GoldBench) -> None:
+    keys = [bench.put("a.csv", {"x": [1]}), bench.put("b.csv", {"x": [2]}), bench.put("c.csv", {"x": [3]})]
+    bench.bring(*keys)
+    bench.delete("a.csv")
+    bench.put("b.csv", pl.DataFrame({"x": []}, schema={"x": pl.Int64}))
+    brought = bench.bring(*keys)
+    assert (brought.removed, brought.unchanged) == (2, 1)
+    assert bench.rows() == [("c.csv", 3)]
+    assert bench.bring(*keys).commits == 0
+
+
+def test_what_never_had_rows_makes_no_table(bench: GoldBench) -> None:
+    keys = [bench.put("a.csv", pl.DataFrame({"x": []}, schema={"x": pl.Int64})), *keys_of(["gone.csv"])]
+    assert bench.bring(*keys).version is None
+    assert bench.gold.read("orders") is None
+
+
+def test_other_keys_are_left_out_of_account(bench: GoldBench) -> None:
+    bench.put("a.csv", {"x": [1]})
+    assert bench.bring("_schemas/orders.json", "others/a.csv.parquet", "orders/a.csv").commits == 0
+
+
+@pytest.mark.parametrize(
+    "file",
+    [
+        "a'b.csv",
+        'a"b.csv',
+        "a\\b.csv",
+        "a\nb.csv",
+        "ü😀.csv",
+        "%41.csv",
+        "a--b/*.csv",
+        "../a.csv",
+        "x" * 1018,
+        "ü" * 509,
+    ],
+)
+def test_any_key_is_a_file_of_the_table(file: str, bench: GoldBench) -> None:
+    other = bench.put("other.csv", {"x": [0]})
+    key = bench.put(file, {"x": [1]})
+    bench.bring(key, other)
+    bench.put(file, {"x": [2]})
+    bench.bring(key)
+    assert bench.rows() == sorted([(file, 2), ("other.csv", 0)], key=repr)
+    bench.delete(file)
+    bench.bring(key)
+    assert bench.rows() == [("other.csv", 0)]
+
+
+def test_a_key_that_was_cut_short_is_known_by_its_lineage(bench: GoldBench) -> None:
+    file = "x" * 1020
+    key = bench.put(file, {"x": [1]})
+    assert key != f"{TRANSFORM}/{file}.parquet"
+    assert files_of(TRANSFORM, [key], bench.silver, None) == {key: file}
+
+
+def test_a_batch_larger_than_memory_is_several_commits(bench: GoldBench) -> None:
+    keys = [bench.put(f"{number}.csv", {"x": list(range(1000))}) for number in range(6)]
+    brought = bench.bring(*keys, memory=40_000)
+    assert brought.commits > 1
+    assert bench.table().height == 6000
+    assert not bench.bring(*keys).commits
+
+
+def test_an_object_larger_than_memory_is_streamed(bench: GoldBench) -> None:
+    keys = [bench.put("large.csv", {"x": list(range(100_000))}), bench.put("small.csv", {"x": [1]})]
+    brought = bench.bring(*keys, memory=1_000)
+    assert (brought.replaced, brought.rows) == (2, 100_001)
+    assert bench.table()["x"].sum() == sum(range(100_000)) + 1
+    assert LARGE > 1_000
+
+
+def test_partitions_and_order_are_honoured(bench: GoldBench) -> None:
+    table = TableSpec("orders", TRANSFORM, partition_by=("day",), sort_by=("x", "y"))
+    rows = {"x": [3, 1, 2, 1], "y": ["a", "b", "c", "a"], "day": ["mo", "mo", None, "mo"]}
+    bench.bring(bench.put("a.csv", rows), table=table)
+    files = bench.snapshot().table.file_uris()
+    assert sorted(Path(file).parent.name for file in files) == ["day=__HIVE_DEFAULT_PARTITION__", "day=mo"]
+    (monday,) = [file for file in files if "day=mo" in file]
+    assert pl.read_parquet(monday, hive_partitioning=False).select("x", "y").rows() == [(1, "a"), (1, "b"), (3, "a")]
+    assert bench.table().height == 4
+
+
+def test_a_partition_by_what_silver_does_not_have_is_told(bench: GoldBench) -> None:
+    key = bench.put("a.csv", {"x": [1]})
+    with pytest.raises(SchemaRefused, match=r"'day'.*it has: x"):
+        bench.bring(key, table=TableSpec("orders", TRANSFORM, partition_by=("day",)))
+
+
+def test_other_partitions_than_the_table_has_are_refused(bench: GoldBench) -> None:
+    bench.bring(bench.put("a.csv", {"x": [1]}))
+    key = bench.put("b.csv", {"x": [1]})
+    with pytest.raises(SchemaRefused, match="partitioned") as refused:
+        bench.bring(key, table=TableSpec("orders", TRANSFORM, partition_by=("x",)))
+    assert "tables rebuild orders" in refused.value.hint
+
+
+def test_a_new_column_is_null_in_older_rows(bench: GoldBench) -> None:
+    bench.bring(bench.put("a.csv", {"x": [1]}))
+    at = pl.Series([None], dtype=pl.Datetime("us"))
+    bench.bring(bench.put("b.csv", pl.DataFrame({"x": [2], "day": ["mo"], "at": at})))
+    assert bench.rows() == [("a.csv", 1, None, None), ("b.csv", 2, "mo", None)]
+
+
+def test_a_wider_type_rewrites_the_table_in_one_commit(bench: GoldBench) -> None:
+    bench.bring(bench.put("a.csv", {"x": [1, None]}), bench.put("b.csv", {"x": [2]}))
+    bench.columns["x"] = pl.Float64()
+    bench.bring(bench.put("c.csv", {"x": [1.5]}))
+    assert sorted(bench.table()["x"].to_list(), key=repr) == [1.0, 1.5, 2.0, None]
+    types = [bench.gold.read("orders", version) for version in range(bench.snapshot().version + 1)]
+    assert [snapshot.columns["x"] for snapshot in types if snapshot] == ["long", "long", "double", "double"]
+    assert [sum(1 for action in bench.log("orders", 2) if "metaData" in action)] == [1]
+
+
+def test_a_table_never_rounds(bench: GoldBench) -> None:
+    bench.bring(bench.put("a.csv", {"x": [2**60 + 1]}))
+    bench.columns["x"] = pl.Float64()
+    key = bench.put("b.csv", {"x": [1.5]})
+    with pytest.raises(SchemaRefused, match="no room") as refused:
+        bench.bring(key)
+    assert "tables rebuild orders" in refused.value.hint
+    assert bench.rows() == [("a.csv", 2**60 + 1)]
+
+
+def test_text_may_follow_what_nobody_has_seen_a_value_of(bench: GoldBench) -> None:
+    bench.bring(bench.put("a.csv", pl.DataFrame({"x": [1], "note": pl.Series([None], dtype=pl.Null)})))
+    assert bench.table().schema == {"x": pl.Int64, "note": pl.String}
+    bench.bring(bench.put("b.csv", {"x": [1], "note": [5]}))
+    assert sorted(bench.table()["note"].to_list(), key=repr) == [5, None]
+
+
+def test_names_that_differ_by_case_are_refused(bench: GoldBench) -> None:
+    with pytest.raises(SchemaRefused, match="case"):
+        bench.bring(bench.put("a.csv", {"id": [1], "Amount": [1], "amount": [1]}))
+
+
+def test_silver_that_cannot_be_read_fails_alone(bench: GoldBench) -> None:
+    good = bench.put("good.csv", {"x": [1]})
+    bad = silver_key(TRANSFORM, "bad.csv")
+    bench.silver.put(bad, b"PAR1 nonsense PAR1")
+    brought = bench.bring(bad, good)
+    assert isinstance(brought.failed[bad], SchemaRefused)
+    assert bench.rows() == [("good.csv", 1)]
+
+
+def test_two_committers_on_one_key(bench: GoldBench) -> None:
+    """The second reads, the first commits what is then overwritten, and the second commits what silver holds now."""
+    key = bench.put("a.csv", {"x": [1]})
+    bench.bring(key)
+    bench.put("a.csv", {"x": [2]})
+
+    def overtaken(step: str, times: list[str]) -> None:
+        times.append(step)
+        if step == "tables.read" and times.count(step) == 1:
+            bench.bring(key)
+            bench.put("a.csv", {"x": [3]})
+
+    steps: list[str] = []
+    bench.bring(key, step=lambda step: overtaken(step, steps))
+    assert bench.rows() == [("a.csv", 3)]
+    assert steps.count("tables.read") == 2
+
+
+def test_a_committer_that_stalls_while_others_make_the_table(bench: GoldBench) -> None:
+    first, second = bench.put("a.csv", {"x": [1]}), bench.put("b.csv", {"y": [2]})
+    bench.bring(first, step=once("tables.read", lambda: bench.bring(second)))
+    assert bench.rows() == [("a.csv", 1, None), ("b.csv", None, 2)]
+
+
+@pytest.mark.parametrize("name", ["tables.looked", "tables.read"])
+def test_compaction_between_read_and_commit(name: str, bench: GoldBench) -> None:
+    keys = [bench.put(f"{number}.csv", {"x": [number]}) for number in range(3)]
+    for key in keys:
+        bench.bring(key)
+    bench.put("1.csv", {"x": [7]})
+    bench.bring(*keys, step=once(name, bench.snapshot().table.optimize.compact))
+    assert bench.rows() == [("0.csv", 0), ("1.csv", 7), ("2.csv", 2)]
+
+
+def once(name: str, act: Callable[[], object]) -> Callable[[str], None]:
+    """A step at which something else happens, the first time."""
+    acts = iter([act])
+
+    def step(passed: str) -> None:
+        if passed == name and (first := next(acts, None)) is not None:
+            first()
+
+    return step
+
+
+def test_silver_is_overwritten_while_it_is_read(bench: GoldBench) -> None:
+    """What was read is in the table with its own ETag: the new version's event, or reconcile, brings the new one."""
+    key = bench.put("a.csv", {"x": [1]})
+    bench.bring(key, step=once("tables.read", lambda: bench.put("a.csv", {"x": [2]})))
+    assert bench.rows() == [("a.csv", 1)]
+    bench.bring(key)
+    assert bench.rows() == [("a.csv", 2)]
+
+
+def test_a_schema_that_is_recorded_meanwhile(bench: GoldBench) -> None:
+    bench.put("a.csv", {"x": [1]})
+    bench.bring(*keys_of(["a.csv", "b.csv"]), step=once("tables.looked", lambda: bench.put("b.csv", {"y": [2]})))
+    assert bench.rows() == [("a.csv", 1, None), ("b.csv", None, 2)]
+
+
+@pytest.mark.parametrize("name", ["tables.looked", "tables.read", "tables.prepared", "tables.committed"])
+def test_a_crash_at_any_step_and_the_message_again(name: str, bench: GoldBench) -> None:
+    table = TableSpec("orders", TRANSFORM, sort_by=("x",))
+    keys = [bench.put("a.csv", {"x": [1]}), bench.put("b.csv", {"x": [2]})]
+    with pytest.raises(Killed):
+        bench.bring(*keys, table=table, step=kill_at(name))
+    bench.bring(*keys, table=table)
+    assert bench.rows() == [("a.csv", 1), ("b.csv", 2)]
+    bench.put("a.csv", {"x": [5], "y": [1]})
+    with pytest.raises(Killed):
+        bench.bring(*keys, table=table, step=kill_at(name))
+    bench.bring(*keys, table=table)
+    assert bench.rows() == [("a.csv", 5, 1), ("b.csv", 2, None)]
+
+
+def test_a_commit_of_an_old_version_is_refused_whatever_it_does(bench: GoldBench) -> None:
+    bench.bring(bench.put("a.csv", {"x": [1]}))
+    stale: list[Callable[[Any], object]] = [
+        lambda old: old.commit([]),
+        lambda old: old.commit([], where="_file in ('b.csv')"),
+        lambda old: old.add_columns({"y": "string"}),
+        lambda old: old.add_columns({"y": "timestamp_ntz"}),
+        lambda old: old.rewrite([], old.columns, partition_by=[]),
+    ]
+    for number, commit in enumerate(stale):
+        old = bench.snapshot()
+        bench.bring(bench.put(f"new {number}.csv", {"x": [number]}))
+        with pytest.raises(Refused):
+            commit(old)
+    assert bench.table().height == 1 + len(stale)
+    with pytest.raises(Refused):
+        bench.gold.create("orders", {"x": "long"})
+
+
+def test_a_committer_that_is_never_first_gives_the_messages_back(bench: GoldBench) -> None:
+    key = bench.put("a.csv", {"x": [1]})
+    others = iter(range(1000))
+
+    def step(name: str) -> None:
+        if name == "tables.read":
+            bench.bring(bench.put(f"others/{next(others)}.csv", {"x": [0]}))
+
+    with pytest.raises(Refused):
+        bench.bring(key, step=step)
+    assert next(others) == ATTEMPTS
+
+
+def test_a_folder_that_delta_cannot_take_is_told(tmp_path: Path) -> None:
+    with pytest.raises(GoldFailed, match="rename"):
+        DeltaFormat(tmp_path / "100%20", scratch=tmp_path)
+
+
+def test_a_folder_with_a_hostile_name(tmp_path: Path) -> None:
+    bench = GoldBench(tmp_path / "a b ü#?'\"")
+    bench.bring(bench.put("a.csv", {"x": [1]}), table=TableSpec("orders", TRANSFORM, sort_by=("x",)))
+    bench.put("a.csv", {"x": [2]})
+    bench.bring(*keys_of(["a.csv"]))
+    snapshot = bench.snapshot()
+    assert snapshot.etags(["a.csv"]).keys() == {"a.csv"}
+
+
+def test_a_table_function_needs_no_polars() -> None:
+    code = (
+        "import sys; sys.modules['polars'] = None; sys.modules['pyarrow'] = None\n"
+        "import importlib, pkgutil, silversmith.tables\n"
+        "for module in pkgutil.iter_modules(silversmith.tables.__path__, 'silversmith.tables.'):\n"
+        "    importlib.import_module(module.name)\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
