@@ -129,6 +129,30 @@ class Lineage:
 _NAMES = {field.name: field.name.replace("_", "-") for field in fields(Lineage) if field.name != "looked_up"}
 
 
+def parquet_entry(footer: bytes) -> dict[str, object]:
+    """The entry :data:`PARQUET_ENTRY` in the footer of a Parquet file; empty if there is none, or it is no JSON object.
+
+    Without a Parquet library, which not every function has. Thrift's compact protocol writes a text as its length, as a
+    varint, and its bytes; 0x18 begins a field that is a text. The key-value metadata stands behind everything that rows
+    can put into a footer, so the last such entry is the one.
+    https://github.com/apache/thrift/blob/master/doc/specs/thrift-compact-protocol.md
+    """
+    name = b"\x18" + bytes([len(PARQUET_ENTRY)]) + PARQUET_ENTRY.encode() + b"\x18"
+    at = footer.rfind(name) + len(name)
+    length = shift = 0
+    for byte in footer[at : at + 5] if at >= len(name) else b"":
+        length |= (byte & 127) << shift
+        shift += 7
+        at += 1
+        if byte < 128:
+            break
+    try:
+        entry = json.loads(footer[at : at + length])
+    except (ValueError, RecursionError):
+        return {}
+    return entry if isinstance(entry, dict) else {}
+
+
 def brief(dialect: Mapping[str, object]) -> str:
     """A dialect as JSON in ASCII, short enough for a lineage: without explanations; what comes last may be missing."""
     items = tuple((name, type(value), value) for name, value in dialect.items())

@@ -1,14 +1,17 @@
 from __future__ import annotations
 
+import io
 import json
 from dataclasses import replace
 
-from hypothesis import given
+import polars as pl
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from silversmith.lineage import (
     LONGEST_DIALECT,
     LONGEST_KEY,
+    PARQUET_ENTRY,
     Decision,
     Lineage,
     brief,
@@ -16,6 +19,7 @@ from silversmith.lineage import (
     decode_key,
     encode_key,
     error_key,
+    parquet_entry,
     rejected_key,
     silver_key,
 )
@@ -165,3 +169,26 @@ def test_a_dialect_is_told_the_same_however_often_and_beside_whichever_others(
         told = brief(dialect)
         said = {name: value for name, value in dialect.items() if value is not None and name != "why"}
         assert told == (json.dumps(said, separators=(",", ":")) if said else "")
+
+
+_DECOY = "\x18\x0bsilversmith\x18\x02{}"
+
+
+@given(st.text() | st.dictionaries(st.text(), st.text()).map(json.dumps), st.text())
+@example("{}", _DECOY)
+@example(json.dumps({_DECOY: "x" * 300}), _DECOY)
+def test_the_entry_of_a_parquet_file_is_what_polars_reads(entry: str, cell: str) -> None:
+    """Whatever else its rows put into the footer."""
+    file = io.BytesIO()
+    pl.DataFrame({"text": [cell], _DECOY: [cell]}).write_parquet(file, metadata={PARQUET_ENTRY: entry})
+    footer = file.getvalue()[-8 - int.from_bytes(file.getvalue()[-8:-4], "little") : -8]
+    try:
+        expected = json.loads(pl.read_parquet_metadata(io.BytesIO(file.getvalue()))[PARQUET_ENTRY])
+    except ValueError:
+        expected = {}
+    assert parquet_entry(footer) == (expected if isinstance(expected, dict) else {})
+
+
+@given(st.binary())
+def test_no_footer_has_an_entry(footer: bytes) -> None:
+    assert parquet_entry(footer) == {}

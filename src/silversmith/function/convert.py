@@ -25,7 +25,7 @@ from silversmith.function.outcome import Stages
 from silversmith.lineage import Lineage, brief
 from silversmith.pipeline.lookups import Context, alone
 from silversmith.pipeline.writers import write
-from silversmith.schemas import Change, Known
+from silversmith.schemas import Document
 from silversmith.stores import Source
 from silversmith.usercode.loading import user_traceback
 
@@ -52,7 +52,8 @@ class Converted:
         lineage: of both.
         dialect: how the file is written, as far as it was detected.
         scratches: keep the temporary files; they go with this object.
-        change: a change of the recorded schema, which must be recorded before silver is put.
+        document: the recorded schema as it is with this object, which must be recorded before silver is put; None: it
+            stays as it is.
     """
 
     silver: pl.DataFrame | Path
@@ -60,7 +61,7 @@ class Converted:
     lineage: Lineage
     dialect: Mapping[str, object] = field(default_factory=dict)
     scratches: tuple[Scratch, ...] = ()
-    change: Change | None = None
+    document: Document | None = None
 
 
 def convert(
@@ -68,7 +69,7 @@ def convert(
     transform: Transform,
     lineage: Lineage,
     scratch: Path,
-    known: Known | None = None,
+    document: Document | None = None,
     *,
     stages: Stages | None = None,
     context: Context | None = None,
@@ -80,7 +81,7 @@ def convert(
         transform: its reader, contract and function.
         lineage: as the event claims it. The format, the numbers of rows and what is true of the bytes are filled in.
         scratch: the folder for files that are too large for memory.
-        known: the recorded schema of silver, which this object must go together with; None: any will do.
+        document: the recorded schema of silver, which this object must go together with; None: any will do.
         stages: measures the time of each stage.
         context: what the function may know beside its rows; None: there are no lookups.
 
@@ -90,7 +91,7 @@ def convert(
         SilversmithError: a lookup cannot be had.
     """
     context, stages = context or alone(source.head), stages or Stages()
-    conversion = _Conversion(source, transform, lineage, scratch, known, context, stages)
+    conversion = _Conversion(source, transform, lineage, scratch, document, context, stages)
     try:
         converted = conversion.run({})
     except schemas.Changed as error:
@@ -113,7 +114,7 @@ class _Conversion:
     transform: Transform
     lineage: Lineage
     folder: Path
-    known: Known | None
+    document: Document | None
     context: Context
     stages: Stages
     detected: Mapping[str, str] = field(default_factory=dict)
@@ -125,7 +126,7 @@ class _Conversion:
 
     @property
     def recorded(self) -> schemas.Schema | None:
-        return self.known.document.of(self.lineage.fingerprint) if self.known is not None else None
+        return self.document.of(self.lineage.fingerprint) if self.document is not None else None
 
     def run(self, as_text: Mapping[str, pl.DataType]) -> Converted:
         """Read the object in the first way that serves: in one pass by blocks, in memory, or streaming.
@@ -163,18 +164,18 @@ class _Conversion:
         self.stages.end("contract")
         silver = self._collected(good)
         self.stages.end("transform")
-        version, change = 0, None
+        version, document = 0, None
         if self.recorded is not None:
             dtypes = dict(zip(silver.columns, silver.dtypes, strict=True))
             fitted = schemas.fit(silver, dtypes, self.recorded, self._guessed(table, good.columns))
             silver = silver if fitted.rows is None else fitted.rows.collect()
-            version, change = self._changed(fitted.schema)
+            version, document = self._changed(fitted.schema)
         lineage = self._finished(table.records, silver.height, rows_rejected, version)
         parquet = None
         if rejected is not None:
             parquet = formats.parquet_bytes(with_origins(rejected.lazy(), table).collect(), lineage.to_json())
         self.stages.end("write")
-        return Converted(silver, parquet, lineage, table.dialect, change=change)
+        return Converted(silver, parquet, lineage, table.dialect, document=document)
 
     def _collected(self, good: pl.DataFrame) -> pl.DataFrame:
         rows = good.lazy()
@@ -257,17 +258,17 @@ class _Conversion:
         """Judge the file as a whole, fit silver to its schema, and fill in the lineage."""
         landed = self.source.head.modified
         self.contract.judge(files.records, files.rows_rejected, newest=files.newest, landed=landed)
-        silver, version, change = self._fitted(files.silver, files.guessed)
+        silver, version, document = self._fitted(files.silver, files.guessed)
         lineage = self._finished(files.records, formats.count_rows(silver), files.rows_rejected, version)
         rejected = self._located(files) if files.rows_rejected else None
         for file in (silver, rejected):
             if file is not None:
                 formats.fill_lineage(file, lineage.to_json())
         self.stages.end("write")
-        return Converted(silver, rejected, lineage, files.table.dialect, (self.scratch,), change)
+        return Converted(silver, rejected, lineage, files.table.dialect, (self.scratch,), document)
 
-    def _fitted(self, path: Path, guessed: Collection[str]) -> tuple[Path, int, Change | None]:
-        """Silver's file with the types that its values ask for, its version, and the change to record."""
+    def _fitted(self, path: Path, guessed: Collection[str]) -> tuple[Path, int, Document | None]:
+        """Silver's file with the types that its values ask for, its version, and the document to record."""
         if self.recorded is None:
             return path, 0, None
         rows = pl.scan_parquet(path.absolute(), glob=False, hive_partitioning=False)
@@ -328,14 +329,14 @@ class _Conversion:
             return []
         return [name for name in names if name not in self.contract.schema]
 
-    def _changed(self, schema: schemas.Schema | None) -> tuple[int, Change | None]:
-        """The version of the schema that the file has, and the change to record for it."""
-        if self.known is None or self.recorded is None:
+    def _changed(self, schema: schemas.Schema | None) -> tuple[int, Document | None]:
+        """The version of the schema that the file has, and the document to record for it."""
+        if self.document is None or self.recorded is None:
             return 0, None
         if schema is None:
             return self.recorded.version, None
-        document = self.known.document.changed(schema, key=self.lineage.bronze_key, at=self.lineage.committed_at)
-        return document.of(schema.code).version, Change(self.known, document)
+        document = self.document.changed(schema, key=self.lineage.bronze_key, at=self.lineage.committed_at)
+        return document.of(schema.code).version, document
 
     def _early_lineage(self) -> str:
         """The lineage as far as it is known, for a file that is written before the rest is."""

@@ -23,6 +23,7 @@ from silversmith.function.outcome import Outcome, Verdict
 from silversmith.function.retries import begin_try, is_system_fault
 from silversmith.function.task import Task, error_of_data
 from silversmith.lineage import Decision, Lineage, decide
+from silversmith.schemas import Recorded
 from silversmith.schemas.recorded import object_owner
 from silversmith.stores import Head, Put, Store, unchanged_since
 
@@ -102,16 +103,17 @@ def process(task: Task) -> Processing:
                 yield Conversion()
 
                 # 4 to 7. Read, split by the contract, transform, fit and write: convert.py.
-                known = task.schemas.look() if task.schemas is not None else None
+                recorded = task.schemas.look() if task.schemas is not None else None
+                document = recorded.document if recorded is not None else None
                 claimed, context = task.claimed_lineage(source.head), task.lookups.context(source.head)
                 stages.end("turn")
                 try:
                     converted = convert(
-                        source, task.transform, claimed, task.scratch, known, stages=stages, context=context
+                        source, task.transform, claimed, task.scratch, document, stages=stages, context=context
                     )
                     faults.point("process.written")
                     lake.bronze.verify(source)
-                    silver = _record_schema(task, converted)
+                    silver = _record_schema(task, recorded, converted)
                 except DataError as error:
                     lake.bronze.verify(source)  # what torn bytes lead to is nobody's fault
                     return _quarantine(task, source.head, error)
@@ -181,20 +183,20 @@ def commit_all(store: Store, commits: Sequence[Commit]) -> list[str | Exception]
     return [body if isinstance(body, TransformError) else next(etags) for body in bodies]
 
 
-def _record_schema(task: Task, converted: Converted) -> bytes | pl.DataFrame | Path:
+def _record_schema(task: Task, recorded: Recorded | None, converted: Converted) -> bytes | pl.DataFrame | Path:
     """Record a change of the schema, and return silver as it is now.
 
     A schema is recorded before silver has it: a worker that dies in between has widened it for nothing, and done no
     harm. Rows that Parquet cannot hold must not be recorded, so they are encoded first.
     """
     silver: bytes | pl.DataFrame | Path = converted.silver
-    if task.schemas is not None and converted.change is not None:
+    if task.schemas is not None and recorded is not None and converted.document is not None:
         if isinstance(converted.silver, pl.DataFrame):
             (encoded,) = encode_silver([(task.transform, converted.silver, converted.lineage)])
             if isinstance(encoded, TransformError):
                 raise encoded
             silver = encoded
-        task.schemas.record(converted.change)
+        task.schemas.record(recorded, converted.document)
     faults.point("process.recorded")
     return silver
 

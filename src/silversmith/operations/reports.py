@@ -15,7 +15,7 @@ from silversmith.operations.text import iso
 from silversmith.pipeline import Pipeline, Transform
 from silversmith.pipeline.lookups import current_digest
 from silversmith.schemas import Entry, Schemas
-from silversmith.schemas.recorded import others, read_document
+from silversmith.schemas.recorded import Recorded, others
 from silversmith.stores import Head, Lake, Store
 
 
@@ -298,7 +298,7 @@ def _of_transform(transform: Transform, key: str, bronze: Head | None, target: T
     head = lake.silver.head(silver_key(transform.name, key))
     lineage = Lineage.from_metadata(head.metadata) if head else None
     error = _error(lake.quarantine, transform, key)
-    document, _ = read_document(lake.silver, transform.name)
+    document = Recorded.read(lake.silver, transform.name).document
     decision = decide(
         bronze.etag if bronze else None,
         lineage,

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -20,6 +21,7 @@ from typing import Any
 
 from silversmith.errors import PreconditionFailed, SilversmithError
 from silversmith.stores import Store
+from silversmith.stores.documents import read_snapshot, replace_snapshot
 
 #: After so long without a change a round is dead: twice Lambda's longest timeout.
 LEASE = timedelta(minutes=30)
@@ -131,7 +133,7 @@ class Keeper:
                 raise NotNext(f"the round {lease.round} is at its step {lease.step}")
             return replace(lease, wish=wish)
 
-        lease = self._swap(take)
+        lease = self._update(take)
         if lease.owner != self._owner:
             raise NotNext(f"the round {lease.round} is at its step {lease.step}; this one follows it")
         return lease
@@ -143,7 +145,7 @@ class Keeper:
             NotNext: the lease was lost: this invocation has lived longer than any can.
         """
         waiting = replace(lease, step=lease.step + 1, phase=Phase.WAITING, progress=progress)
-        return self._swap(self._held(lease, lambda wish: replace(waiting, wish=wish, expires=self._now() + LEASE)))
+        return self._update(self._held(lease, lambda wish: replace(waiting, wish=wish, expires=self._now() + LEASE)))
 
     def finish(self, lease: Lease, memory: Mapping[str, Any]) -> Lease:
         """The round is done. ``wish`` of what is returned is the round that follows, if one does.
@@ -152,7 +154,7 @@ class Keeper:
             NotNext: as of :meth:`hand_on`.
         """
         done = replace(lease, phase=Phase.DONE, progress={}, memory=memory)
-        return self._swap(self._held(lease, lambda wish: replace(done, wish=wish)))
+        return self._update(self._held(lease, lambda wish: replace(done, wish=wish)))
 
     def fail(self, lease: Lease, step: int) -> None:
         """Let the step be tried again, by this round or another: also where the next one was handed on and did not
@@ -161,7 +163,7 @@ class Keeper:
         Raises:
             NotNext: somebody else has begun already.
         """
-        self._swap(self._held(lease, lambda wish: replace(lease, step=step, phase=Phase.FAILED, wish=wish)))
+        self._update(self._held(lease, lambda wish: replace(lease, step=step, phase=Phase.FAILED, wish=wish)))
 
     def _running(self, lease: Lease) -> Lease:
         """A round that begins or goes on is the one that was wished for, or looks at all that it would have."""
@@ -178,30 +180,14 @@ class Keeper:
 
         return change
 
-    def _swap(self, change: Change) -> Lease:
-        """Change the lease. What was refused may have been written all the same: the SDK sends a request again when
-        its answer is lost, and is then refused by what it has written itself."""
-        written: Lease | None = None
+    def _update(self, change: Change) -> Lease:
         for _ in range(TRIES):
-            there, etag = self._look()
-            if there is not None and written is not None and replace(there, wish=written.wish) == written:
-                return there
-            after = change(there)
-            try:
-                self._store.put(self._key, after.to_json(), if_match=etag, if_none_match=etag is None)
-            except PreconditionFailed:
-                written = after
-                continue
-            return after
+            before = read_snapshot(self._store, self._key)
+            after = change(Lease.from_json(before.body) if before.etag is not None else None)
+            with suppress(PreconditionFailed):
+                replace_snapshot(self._store, before, after.to_json())
+                return after
         raise NotNext("others change the lease all the time")
-
-    def _look(self) -> tuple[Lease | None, str | None]:
-        with self._store.open(self._key) as source:
-            if source is None:
-                return None, None
-            body = source.data if source.data is not None else b""
-            self._store.verify(source)
-            return Lease.from_json(body), source.head.etag
 
 
 def _resumed(lease: Lease, step: int, now: datetime) -> Lease:

@@ -5,16 +5,15 @@ docs/decisions/0031-schema-drift.md
 
 from silversmith.schemas.document import Document, Entry, Schema, schema_key
 from silversmith.schemas.fitting import Changed, Fitted, ahead, fit
-from silversmith.schemas.recorded import Change, Known, Owner, Schemas
+from silversmith.schemas.recorded import Owner, Recorded, Schemas
 
 __all__ = [
-    "Change",
     "Changed",
     "Document",
     "Entry",
     "Fitted",
-    "Known",
     "Owner",
+    "Recorded",
     "Schema",
     "Schemas",
     "ahead",

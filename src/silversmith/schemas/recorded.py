@@ -16,11 +16,12 @@ from silversmith.errors import NotOurs
 from silversmith.lineage import Lineage
 from silversmith.schemas.document import Document, schema_key
 from silversmith.stores import Head, Store
+from silversmith.stores.documents import Snapshot, read_snapshot, replace_snapshot
 
-#: The ending of the error documents in quarantine.
-_ERROR = ".error.json"
+#: The endings of the documents in quarantine. They name their owner in their text, other objects in their lineage.
+_DOCUMENTS = (".error.json", ".failed.json")
 
-#: How many objects are looked at for the maker of a folder.
+#: How many objects are looked at for the owner of a folder.
 _LOOKED_AT = 3
 
 
@@ -42,7 +43,7 @@ class Owner:
 
     @staticmethod
     def of(environment: Mapping[str, str]) -> Owner | None:
-        """Who a function works for, by the environment that the template sets; None where it does not say."""
+        """The owner that a function works for, by the environment that the template sets; None: it names none."""
         name = environment.get("SILVERSMITH_STACK", "")
         if not name:
             return None
@@ -66,10 +67,10 @@ class Owner:
 
 
 def owner_of_objects(store: Store, transform: str) -> tuple[str, str]:
-    """Who made the first objects of a transform in silver or in quarantine, and the key of one of his; empty: nobody
-    said."""
+    """The owner of the first objects of a transform in silver or in quarantine, and the key of one of them; empty if
+    none of them names an owner."""
     for listed in islice(store.list(f"{transform}/"), _LOOKED_AT):
-        head = store.head(listed.key)  # a listing tells no metadata
+        head = store.head(listed.key)  # a listing has no metadata
         owner = object_owner(store, head) if head is not None else ""
         if owner:
             return owner, listed.key
@@ -77,16 +78,15 @@ def owner_of_objects(store: Store, transform: str) -> tuple[str, str]:
 
 
 def object_owner(store: Store, head: Head) -> str:
-    """Who made an object in silver or quarantine that was headed; empty where it does not say. An error document is
-    read for it."""
-    if head.key.endswith(_ERROR):
+    """The owner of an object in silver or quarantine; empty if it names none. A document is read for it."""
+    if head.key.endswith(_DOCUMENTS):
         return document_owner(store.read(head.key) or b"")
     lineage = Lineage.from_metadata(head.metadata)
     return lineage.owner if lineage is not None else ""
 
 
 def document_owner(body: bytes) -> str:
-    """Who wrote an error document; empty where it does not say."""
+    """The owner of a document in quarantine; empty if it names none."""
     try:
         content = json.loads(body)
     except (ValueError, RecursionError):
@@ -95,34 +95,48 @@ def document_owner(body: bytes) -> str:
     return owner if isinstance(owner, str) else ""
 
 
-def read_document(silver: Store, transform: str) -> tuple[Document, str | None]:
-    """What is recorded of a transform's silver, and the etag of that; None where nothing is."""
-    key = schema_key(transform)
-    head = silver.head(key)
-    body = silver.read(key) if head is not None else None
-    if head is None or body is None:
-        return Document(transform), None
-    return Document.from_json(transform, body), head.etag
+@dataclass(frozen=True)
+class Recorded:
+    """What is recorded of a transform's silver, and the object in silver that says so."""
+
+    document: Document
+    snapshot: Snapshot
+
+    @staticmethod
+    def read(silver: Store, transform: str) -> Recorded:
+        """As it is now: one request."""
+        snapshot = read_snapshot(silver, schema_key(transform))
+        if snapshot.etag is None:
+            return Recorded(Document(transform), snapshot)
+        return Recorded(Document.from_json(transform, snapshot.body), snapshot)
+
+    def replaced(self, silver: Store, document: Document) -> Recorded:
+        """Record another document, durably.
+
+        Raises:
+            PreconditionFailed: another worker recorded something since this was read.
+        """
+        return Recorded(document, replace_snapshot(silver, self.snapshot, document.to_json()))
 
 
 def others(silver: Store | None, quarantine: Store | None, transform: str, owner: Owner) -> dict[str, tuple[str, str]]:
-    """Who else has a transform's silver or quarantine: names, each with the bucket and the key of what says so. None
-    for a bucket that is not there."""
-    document = read_document(silver, transform)[0] if silver is not None else Document(transform)
-    found: dict[str, tuple[str, str]] = {}
+    """The other pipelines that own a transform's silver or quarantine: names, each with the bucket and the key that say
+    so. None for a bucket that does not exist."""
+    document = Recorded.read(silver, transform).document if silver is not None else Document(transform)
+    places: dict[str, tuple[str, str]] = {}
     if document.owner:
-        found[document.owner] = owner.silver, schema_key(transform)
+        places[document.owner] = owner.silver, schema_key(transform)
     elif silver is not None:
-        maker, key = owner_of_objects(silver, transform)
-        found[maker] = owner.silver, key
+        name, key = owner_of_objects(silver, transform)
+        places[name] = owner.silver, key
     if quarantine is not None:
-        maker, key = owner_of_objects(quarantine, transform)
-        found.setdefault(maker, (owner.quarantine, key))
-    return {maker: place for maker, place in found.items() if maker not in {"", owner.name, *document.former}}
+        name, key = owner_of_objects(quarantine, transform)
+        places.setdefault(name, (owner.quarantine, key))
+    return {name: place for name, place in places.items() if name not in {"", owner.name, *document.former}}
 
 
 def require_ours(owner: Owner, silver: Store | None, quarantine: Store | None, transforms: Iterable[Named]) -> None:
-    """None for a bucket that is not there.
+    """None for a bucket that does not exist.
 
     Raises:
         NotOurs: another pipeline has the silver or the quarantine of one of these transforms.
@@ -134,39 +148,22 @@ def require_ours(owner: Owner, silver: Store | None, quarantine: Store | None, t
 
 
 def take_over(silver: Store, quarantine: Store | None, transform: str, owner: Owner) -> tuple[str, ...]:
-    """Make a transform's silver and quarantine the owner's, whoever has it. Returns from whom it was taken.
+    """Make a transform's silver and quarantine the owner's, whoever has it. Returns the names of those who had it.
 
     Raises:
-        PreconditionFailed: somebody else recorded something at this moment: try again.
+        PreconditionFailed: another worker recorded something at this moment: try again.
     """
-    taken = tuple(others(silver, quarantine, transform, owner))
-    document, etag = read_document(silver, transform)
-    former = tuple(dict.fromkeys(name for name in (*document.former, document.owner, *taken) if name))
-    former = tuple(name for name in former if name != owner.name)
-    if taken:
-        body = replace(document, owner=owner.name, former=former).to_json()
-        silver.put(schema_key(transform), body, if_match=etag, if_none_match=etag is None)
-    return taken
-
-
-@dataclass(frozen=True)
-class Known:
-    """The document as it was when it was looked at; ``etag`` None: there was none."""
-
-    document: Document
-    etag: str | None
-
-
-@dataclass(frozen=True)
-class Change:
-    """What a file makes of what was known."""
-
-    known: Known
-    document: Document
+    owners = tuple(others(silver, quarantine, transform, owner))
+    recorded = Recorded.read(silver, transform)
+    document = recorded.document
+    former = dict.fromkeys(name for name in (*document.former, document.owner, *owners) if name not in {"", owner.name})
+    if owners:
+        recorded.replaced(silver, replace(document, owner=owner.name, former=tuple(former)))
+    return owners
 
 
 class Schemas:
-    """What is recorded of one transform's silver. Threads may share one.
+    """What is recorded of one transform's silver, looked at once in a batch. Threads may share one.
 
     Args:
         silver: the bucket.
@@ -178,8 +175,7 @@ class Schemas:
         self.owner = owner
         self._silver = silver
         self._transform = transform
-        self._key = schema_key(transform)
-        self._known: Known | None = None
+        self._recorded: Recorded | None = None
         self._is_fresh = False
         self._lock = threading.Lock()
 
@@ -187,53 +183,47 @@ class Schemas:
         """Have the next look ask the bucket whether what is known is still so."""
         self._is_fresh = False
 
-    def look(self) -> Known:
-        """What is recorded. At most one request, or two where it is another than before."""
+    def look(self) -> Recorded:
+        """What is recorded. At most one request, or two if it changed."""
         with self._lock:
-            if self._known is None or not self._is_fresh:
-                self._known = self._asked()
+            recorded = self._recorded
+            if recorded is None or not self._is_fresh:
+                head = self._silver.head(schema_key(self._transform)) if recorded is not None else None
+                if recorded is None or (head.etag if head else None) != recorded.snapshot.etag:
+                    recorded = self._recorded = Recorded.read(self._silver, self._transform)
                 self._is_fresh = True
-            return self._known
+            return recorded
 
     def own(self) -> None:
-        """Be sure that the transform's silver is the owner's. Silver that is nobody's yet becomes his, for all keys by
-        one conditional put. Asks the bucket no more than :meth:`look`.
+        """Be sure that the transform's silver is the owner's. Silver that nobody owns yet becomes the owner's, for all
+        keys by one conditional put. Asks the bucket no more than :meth:`look`.
 
         Raises:
-            NotOurs: it is another's.
-            PreconditionFailed: somebody else recorded something at this moment: look again.
+            NotOurs: another pipeline owns it.
+            PreconditionFailed: another worker recorded something at this moment: look again.
         """
         if self.owner is None:
             return
-        known = self.look()
-        document = known.document
+        recorded = self.look()
+        document = recorded.document
         if document.owner == self.owner.name:
             return
+        key = schema_key(self._transform)
         if document.owner:
-            raise self.owner.refusal(self._transform, document.owner, self.owner.silver, self._key)
+            raise self.owner.refusal(self._transform, document.owner, self.owner.silver, key)
         other, key = owner_of_objects(self._silver, self._transform)
         if other not in document.owners(self.owner.name):
             raise self.owner.refusal(self._transform, other, self.owner.silver, key)
-        self.record(Change(known, replace(document, owner=self.owner.name)))
+        self.record(recorded, replace(document, owner=self.owner.name))
 
-    def _asked(self) -> Known:
-        head = self._silver.head(self._key)
-        if self._known is not None and (head.etag if head else None) == self._known.etag:
-            return self._known
-        body = self._silver.read(self._key) if head is not None else None
-        if head is None or body is None:
-            return Known(Document(self._transform), None)
-        # what was read may be newer than its etag says; a put that relies on this etag then fails, which is safe
-        return Known(Document.from_json(self._transform, body), head.etag)
-
-    def record(self, change: Change) -> None:
-        """Record a change, durably. It must be before what has the new schema is put.
+    def record(self, recorded: Recorded, document: Document) -> None:
+        """Record a document in the place of the one that was looked at, durably. A changed schema must be recorded
+        before an object that has it is put.
 
         Raises:
-            PreconditionFailed: another was recorded since; what is known now will be looked at again.
+            PreconditionFailed: another worker recorded something since; the next look asks the bucket.
         """
-        body, before = change.document.to_json(), change.known.etag
         with self._lock:
             self._is_fresh = False
-            etag = self._silver.put(self._key, body, if_match=before, if_none_match=before is None)
-            self._known, self._is_fresh = Known(change.document, etag), True
+            self._recorded = recorded.replaced(self._silver, document)
+            self._is_fresh = True

@@ -7,7 +7,6 @@ import errno
 import fcntl
 import heapq
 import io
-import json
 import os
 import shutil
 import stat
@@ -18,7 +17,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from silversmith.errors import SourceChanged
-from silversmith.lineage import PARQUET_ENTRY
+from silversmith.lineage import parquet_entry
 from silversmith.stores import keys
 
 
@@ -73,16 +72,18 @@ def metadata(key: str, file: io.FileIO) -> dict[str, str]:
     """The entry of a Parquet file that holds its lineage; empty for any other file, and for one that has none."""
     if not key.endswith(".parquet"):
         return {}
-    import polars as pl
-
-    try:
-        file.seek(0)
-        entry = json.loads(pl.read_parquet_metadata(file)[PARQUET_ENTRY])
-    except (Exception, pl.exceptions.PanicException):  # noqa: BLE001 - whatever the file is, it has no lineage then
-        return {}
-    if not isinstance(entry, dict):
-        return {}
+    entry = parquet_entry(_footer(file))
     return {name: value for name, value in entry.items() if isinstance(value, str)}
+
+
+def _footer(file: io.FileIO) -> bytes:
+    """The footer of a Parquet file, without its length and the magic bytes at its end; empty for any other file."""
+    size = os.fstat(file.fileno()).st_size
+    tail = os.pread(file.fileno(), 8, max(0, size - 8))
+    length = int.from_bytes(tail[:4], "little")
+    if tail[4:] != b"PAR1" or length > size - 12:
+        return b""
+    return os.pread(file.fileno(), length, size - 8 - length)
 
 
 def set_time(descriptor: int) -> None:

@@ -291,14 +291,22 @@ class S3Store:
             _require_match(head, checksum, hasher)
 
     def _hasher(self, head: Head, checksum: Checksum | None, *, guess: bool) -> Hasher | None:
-        """Computes the checksum of an object; None where only its length can be compared.
+        """Computes the checksum of an object; None: S3 has none, and only its length can be compared.
 
-        ``guess`` as :meth:`_part_sizes` has it: what does not match then may only have been guessed wrong.
+        ``guess`` as :meth:`_part_sizes` has it: a checksum that does not match then may only have been guessed wrong.
+
+        Raises:
+            TornBody: its parts are not as large as the object, so that the checksums of the parts prove nothing.
         """
-        if checksum is None:
-            return None
-        sizes = self._part_sizes(head, checksum.parts, guess=guess) if checksum.parts else []
-        return checksum.hasher(sizes) if sum(sizes) == head.size or not checksum.parts else None
+        if checksum is None or not checksum.parts:
+            return checksum.hasher() if checksum is not None else None
+        sizes = self._part_sizes(head, checksum.parts, guess=guess)
+        if sum(sizes) != head.size:
+            raise TornBody(
+                f"it has {head.size:,} bytes, and HeadObject with PartNumber says that its {checksum.parts} parts have "
+                f"{sum(sizes):,}: their checksums cannot be compared"
+            )
+        return checksum.hasher(sizes)
 
     def _part_sizes(self, head: Head, parts: int, *, guess: bool) -> Sequence[int]:
         """The bytes of each part of an object. ``guess``: only the first is asked for, if all can be as large.

@@ -13,10 +13,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from silversmith.errors import NotOurs, PreconditionFailed
+from silversmith.events import ObjectEvent
 from silversmith.function.outcome import Verdict
-from silversmith.lineage import error_key, rejected_key
+from silversmith.function.retries import count_failure
+from silversmith.function.task import Task
+from silversmith.lineage import error_key, failed_key, rejected_key
+from silversmith.pipeline.lookups import Lookups
 from silversmith.schemas import Document, Owner, Schemas, schema_key
 from silversmith.schemas.recorded import document_owner, object_owner, others, require_ours, take_over
+from silversmith.stores import Lake
 from tests.unit.shop import BROKEN, GOOD, KEY, MIXED, ORDERS, Shop
 
 SHOP, OTHER = (Owner(name, "silver", "quarantine") for name in ("shop", "other"))
@@ -247,6 +252,24 @@ def test_what_is_in_quarantine_says_its_owner(shop: Shop) -> None:
     assert quarantined_by(shop, error_key("orders", KEY)) == "shop"
     shop.process(MIXED, schemas=of(shop, SHOP))
     assert quarantined_by(shop, rejected_key("orders", KEY)) == "shop"
+
+
+def test_the_count_of_failed_tries_says_its_owner_and_is_nobody_else_s(shop: Shop) -> None:
+    shop.bronze.put(KEY, GOOD)
+
+    def task(owner: Owner) -> Task:
+        lake = Lake(shop.bronze, shop.silver, shop.quarantine)
+        lookups, schemas = Lookups.of(ORDERS, shop.bronze, shop.folder), of(shop, owner)
+        return Task(ObjectEvent("bronze", KEY), ORDERS, lake, shop.folder, lookups, schemas, message_id="m")
+
+    error = {"code": "TransformError", "message": "a bug"}
+    assert [count_failure(task(SHOP), error), count_failure(task(SHOP), error)] == [1, 2]
+    assert quarantined_by(shop, failed_key("orders", KEY)) == "shop"
+    before = everything(shop)
+    with pytest.raises(NotOurs, match="belongs to the pipeline shop, and this is other"):
+        count_failure(task(OTHER), error)
+    assert everything(shop) == before
+    assert list(others(shop.silver, shop.quarantine, "orders", OTHER)) == ["shop"]
 
 
 def quarantined_by(shop: Shop, key: str) -> str:

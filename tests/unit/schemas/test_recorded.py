@@ -14,7 +14,7 @@ from silversmith.errors import PreconditionFailed
 from silversmith.function.outcome import Verdict
 from silversmith.lineage import error_key, silver_key
 from silversmith.pipeline import Transform
-from silversmith.schemas import Document, Schemas, schema_key
+from silversmith.schemas import Document, Recorded, Schemas, schema_key
 from silversmith.silver import NotRecorded, scan
 from silversmith.stores import IN_MEMORY
 from tests.unit.shop import Shop
@@ -164,9 +164,9 @@ def test_a_worker_that_dies_has_done_no_harm(shop: Shop, at: int) -> None:
     before = recorded(shop)
 
     class Dying(Schemas):
-        def record(self, change: object) -> None:
+        def record(self, recorded: Recorded, document: Document) -> None:
             if at == 2:
-                super().record(change)  # type: ignore[arg-type]
+                super().record(recorded, document)
             raise Killed
 
     shop.silver.failures.clear()
