@@ -7,7 +7,7 @@ import codecs
 import json
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 from typing import Any, BinaryIO
@@ -22,8 +22,8 @@ from silversmith.formats.json.columns import ColumnReader, Columns, elements_as_
 from silversmith.formats.json.kinds import Kind, too_deep
 from silversmith.formats.json.lines import sampled_columns
 from silversmith.formats.json.parse import LARGEST, SPACE, exact, is_doubtful, parse_strictly, too_large, unreadable
-from silversmith.formats.json.rows import Block, block_of, frame_of, scan
-from silversmith.formats.table import Table, malformed_frame, shorten
+from silversmith.formats.json.rows import Block, block_of, table_of
+from silversmith.formats.table import Table, shorten
 
 #: Bytes of a large array that are parsed at once.
 BLOCK = 4 * 1024 * 1024
@@ -84,8 +84,7 @@ def read(content: Content, options: Json, schema: Mapping[str, pl.DataType], *, 
     begins = _begins_with(content) if content.data is None and options.pointer is None else b""
     if begins == b"[":
         with content.open() as file:
-            table = scan("json" + content.packing, partial(_array_blocks, file, block), schema, content.scratch)
-        return replace(table, dialect=_dialect("array"))
+            return table_of(partial(_array_blocks, file, block), content, schema, "array")
     if content.size > LARGEST:
         if begins == b"{":
             return _sequence(content, schema, block, objects=True)
@@ -97,8 +96,7 @@ def _whole(content: Content, options: Json, schema: Mapping[str, pl.DataType], b
     data = content.read().removeprefix(text.BOM)
     columns = _small_array(data) if options.pointer is None else None
     if columns is not None:
-        frame = frame_of(columns, schema)
-        return Table(frame.lazy(), "json" + content.packing, frame, dialect=_dialect("array"))
+        return table_of(lambda _: [columns], content, schema, "array")
     try:
         value = parse_strictly(data)
     except DataError as error:
@@ -111,11 +109,7 @@ def _whole(content: Content, options: Json, schema: Mapping[str, pl.DataType], b
     if options.pointer is not None:
         value = resolve(value, options.pointer)
     records = block_of(value if isinstance(value, list) else [value], 1, doubtful=doubtful)
-    frame = frame_of(records, schema)
-    layout = "array" if isinstance(value, list) else "document"
-    return Table(
-        frame.lazy(), "json" + content.packing, frame, malformed_frame(records.malformed), dialect=_dialect(layout)
-    )
+    return table_of(lambda _: [records], content, schema, "array" if isinstance(value, list) else "document")
 
 
 def _small_array(data: bytes) -> Columns | None:
@@ -128,13 +122,7 @@ def _small_array(data: bytes) -> Columns | None:
 
 def _sequence(content: Content, schema: Mapping[str, pl.DataType], block: int, *, objects: bool) -> Table:
     """Documents one after the other."""
-    kind = "json" + content.packing
-    table = scan(kind, lambda _: _document_blocks(content, block, objects=objects), schema, content.scratch)
-    return replace(table, dialect=_dialect("concatenated"))
-
-
-def _dialect(layout: str) -> Mapping[str, object]:
-    return {**text.UTF8, "layout": layout}
+    return table_of(lambda _: _document_blocks(content, block, objects=objects), content, schema, "concatenated")
 
 
 def resolve(value: Any, pointer: str) -> Any:

@@ -16,9 +16,9 @@ from silversmith.formats.archives.content import Content
 from silversmith.formats.json.columns import ColumnReader, Columns, read_objects
 from silversmith.formats.json.kinds import Kind
 from silversmith.formats.json.parse import LARGEST, SPACE, exact, is_doubtful, too_large, unreadable
-from silversmith.formats.json.rows import Block, block_of, frame_of, kinds_of, scan
+from silversmith.formats.json.rows import Block, Blocks, block_of, kinds_of, table_of
 from silversmith.formats.origins import of_ndjson
-from silversmith.formats.table import Table, malformed_frame
+from silversmith.formats.table import Table
 
 #: Bytes of a large file that are parsed at once.
 BLOCK = 4 * 1024 * 1024
@@ -28,8 +28,6 @@ SAMPLE = 200
 
 #: Text that is shorter is read sooner without Polars.
 LEAST_BYTES = 16 * 1024
-
-_DIALECT = {**text.UTF8, "layout": "lines"}
 
 
 def read(content: Content, schema: Mapping[str, pl.DataType], *, block: int = BLOCK) -> Table:
@@ -42,15 +40,15 @@ def read(content: Content, schema: Mapping[str, pl.DataType], *, block: int = BL
         DataError: ``EmptyFile``, ``UnreadableJson`` with the line … : the file cannot be read.
     """
     text.refuse_empty(content, Place(line=1, column=1))
-    kind = "ndjson" + content.packing
+    blocks: Blocks
     if content.data is None:
-        table = scan(kind, partial(_blocks, content, block), schema, content.scratch)
-        return replace(table, dialect=_DIALECT, origins=partial(of_ndjson, content))
-    data = content.data.removeprefix(text.BOM)
-    records = sampled_columns(data) or _parse(data, first=1, line=1)
-    frame = frame_of(records, schema)
-    malformed = malformed_frame(records.malformed) if isinstance(records, Block) else None
-    return Table(frame.lazy(), kind, frame, malformed, dialect=_DIALECT, origins=partial(of_ndjson, content))
+        blocks = partial(_blocks, content, block)
+    else:
+        data = content.data.removeprefix(text.BOM)
+        records = sampled_columns(data) or _parse(data, first=1, line=1)
+        blocks = lambda _: [records]  # noqa: E731
+    table = table_of(blocks, content, schema, "lines", "ndjson")
+    return replace(table, origins=partial(of_ndjson, content))
 
 
 def sampled_columns(data: bytes, *, least: int = LEAST_BYTES) -> Columns | None:
