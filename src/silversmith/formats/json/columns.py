@@ -29,6 +29,9 @@ from silversmith.formats.json.kinds import BOOLEAN, EXACT, FLOAT, NULL, WORDS, K
 #: How many cells the lines may make. Text of a few megabytes has far fewer values: the rest would be nulls.
 MOST_CELLS = 20_000_000
 
+#: Shorter text is read sooner without Polars.
+LEAST_BYTES = 16 * 1024
+
 #: After so many blocks in a row that were not exactly columns, the rest of a file is not tried.
 _MOST_FAILURES = 3
 
@@ -63,8 +66,9 @@ class _Tally:
 class ColumnReader:
     """Reads blocks of one file as columns of the kinds known so far, until that has failed too often."""
 
-    def __init__(self, kinds: Mapping[str, Kind]) -> None:
+    def __init__(self, kinds: Mapping[str, Kind], *, least: int = LEAST_BYTES) -> None:
         self._kinds = kinds
+        self._least = least
         self._failures = 0
 
     @property
@@ -74,7 +78,7 @@ class ColumnReader:
 
     def read(self, data: bytes, numbers: range) -> Columns | None:
         """As :func:`read_objects`."""
-        if self.is_idle:
+        if self.is_idle or len(data) < self._least:
             return None
         columns = read_objects(data, numbers, self._kinds)
         self._failures = self._failures + 1 if columns is None else 0

@@ -18,9 +18,8 @@ import polars as pl
 from silversmith.errors import DataError, DefinitionError, Place
 from silversmith.formats import text
 from silversmith.formats.archives.content import Content
-from silversmith.formats.json.columns import ColumnReader, Columns, elements_as_lines
+from silversmith.formats.json.columns import LEAST_BYTES, ColumnReader, Columns, elements_as_lines
 from silversmith.formats.json.kinds import Kind, too_deep
-from silversmith.formats.json.lines import sampled_columns
 from silversmith.formats.json.parse import LARGEST, SPACE, exact, is_doubtful, parse_strictly, too_large, unreadable
 from silversmith.formats.json.rows import Block, block_of, table_of
 from silversmith.formats.table import Table, shorten
@@ -81,26 +80,18 @@ def read(content: Content, options: Json, schema: Mapping[str, pl.DataType], *, 
     text.refuse_empty(content, Place(line=1, column=1))
     if options.concatenated:
         return _sequence(content, schema, block, objects=False)
-    begins = _begins_with(content) if content.data is None and options.pointer is None else b""
+    begins = _begins_with(content) if options.pointer is None else b""
     if begins == b"[":
-        with content.open() as file:
-            return table_of(partial(_array_blocks, file, block), content, schema, "array")
+        return table_of(partial(_array_blocks, content, block), content, schema, "array")
     if content.size > LARGEST:
         if begins == b"{":
             return _sequence(content, schema, block, objects=True)
         raise too_large(f"the document has {content.size:,} bytes")
-    return _whole(content, options, schema, block)
-
-
-def _whole(content: Content, options: Json, schema: Mapping[str, pl.DataType], block: int) -> Table:
     data = content.read().removeprefix(text.BOM)
-    columns = _small_array(data) if options.pointer is None else None
-    if columns is not None:
-        return table_of(lambda _: [columns], content, schema, "array")
     try:
         value = parse_strictly(data)
     except DataError as error:
-        if error.code != "UnreadableJson" or options.pointer is not None or not _is_sequence(data):
+        if error.code != "UnreadableJson" or begins != b"{" or not _is_sequence(data):
             raise
         return _sequence(content, schema, block, objects=True)
     doubtful = is_doubtful(data, [value])
@@ -110,14 +101,6 @@ def _whole(content: Content, options: Json, schema: Mapping[str, pl.DataType], b
         value = resolve(value, options.pointer)
     records = block_of(value if isinstance(value, list) else [value], 1, doubtful=doubtful)
     return table_of(lambda _: [records], content, schema, "array" if isinstance(value, list) else "document")
-
-
-def _small_array(data: bytes) -> Columns | None:
-    """The elements of an array as columns, if it has many and nothing but objects."""
-    inner = data.strip(SPACE)
-    if not (inner.startswith(b"[") and inner.endswith(b"]")):
-        return None
-    return sampled_columns(elements_as_lines(inner[1:-1]))
 
 
 def _sequence(content: Content, schema: Mapping[str, pl.DataType], block: int, *, objects: bool) -> Table:
@@ -145,14 +128,28 @@ def resolve(value: Any, pointer: str) -> Any:
 
 
 def _begins_with(content: Content) -> bytes:
-    """The first sign of the document."""
+    """The first character of the document."""
     return content.head(BLOCK).removeprefix(text.BOM).lstrip(SPACE)[:1]
 
 
-def _array_blocks(file: BinaryIO, size: int, kinds: Mapping[str, Kind]) -> Iterator[Block | Columns]:
-    """The elements of a large array, in blocks."""
-    file.seek(0)
-    return iter(_Elements(file, size, kinds))
+class _Position:
+    """A place in a file: its line, from 1, and how many characters stand before it on that line."""
+
+    line = 1
+    column = 0
+
+    def advance(self, passed: str) -> None:
+        before, end, after = passed.rpartition("\n")
+        if end:
+            self.line += before.count("\n") + 1
+            self.column = 0
+        self.column += len(after)
+
+
+def _array_blocks(content: Content, size: int, kinds: Mapping[str, Kind]) -> Iterator[Block | Columns]:
+    """The elements of an array, in blocks."""
+    with content.open() as file:
+        yield from _Elements(file, size, kinds)
 
 
 class _Elements:
@@ -162,26 +159,22 @@ class _Elements:
     def __init__(self, file: BinaryIO, size: int, kinds: Mapping[str, Kind]) -> None:
         self._file = file
         self._size = size
-        self._reader = ColumnReader(kinds)
+        self._reader = ColumnReader(kinds, least=min(size, LEAST_BYTES))
         self._number = 1
-        self._line = 1
-        self._column = 0
+        self._position = _Position()
 
     def __iter__(self) -> Iterator[Block | Columns]:
         buffer = self._start()
         lead = _lead(buffer)
         opening = b"["
         length = min(self._size, _FIRST)
-        while True:
-            more = self._file.read(length)
+        while more := self._file.read(length):
             length = self._size
             buffer += more
-            if not more:
-                break
             cut, block = self._split(buffer, lead)
             if block is not None:
                 yield block
-                self._pass(buffer[: cut + 1])
+                self._position.advance(buffer[: cut + 1].decode())
                 buffer = buffer[cut + 1 :]
                 opening = b"[0,"  # an element must follow a comma, so a 0 stands for those that were cut off
             elif len(buffer) > LARGEST:
@@ -199,19 +192,11 @@ class _Elements:
         while b"[" not in head:
             head += self._file.read(self._size)
         before, bracket, after = head.partition(b"[")
-        self._pass(before + bracket)
+        self._position.advance((before + bracket).decode())
         return after
 
-    def _pass(self, text: bytes) -> None:
-        """Keep count of lines and, for the last of them, of characters."""
-        before, end, after = text.rpartition(b"\n")
-        if end:
-            self._line += before.count(b"\n") + 1
-            self._column = 0
-        self._column += len(after.decode())
-
     def _split(self, buffer: bytes, lead: bytes) -> tuple[int, Block | Columns | None]:
-        """Where the last comma between two elements is, and the elements before it."""
+        """The place of the last comma between two elements, and the elements before it."""
         for comma in _guesses(buffer, lead):
             columns = self._columns(buffer[:comma])
             if columns is not None:
@@ -222,7 +207,7 @@ class _Elements:
         return 0, None
 
     def _columns(self, piece: bytes) -> Columns | None:
-        """Whole elements by the faster way, if all are objects and this can be proved."""
+        """Whole elements by Polars, if all are objects and its answer can be proved."""
         if self._reader.is_idle:
             return None
         lines = elements_as_lines(piece)
@@ -233,12 +218,8 @@ class _Elements:
 
     def _parse(self, opening: bytes, piece: bytes, closing: bytes = b"") -> Any:
         """A part of the array, made whole; None where it only was cut in the wrong place."""
-        return parse_strictly(
-            opening + piece + closing,
-            line=self._line,
-            column=self._column - len(opening),
-            added=len(closing),
-        )
+        column = self._position.column - len(opening)
+        return parse_strictly(opening + piece + closing, line=self._position.line, column=column, added=len(closing))
 
     def _block(self, piece: bytes, values: list[Any]) -> Block:
         doubtful = is_doubtful(piece, values)
@@ -282,8 +263,7 @@ def _is_sequence(data: bytes) -> bool:
         _, end = _SCANNER.raw_decode(decoded, _after_blank(decoded, 0))
     except (ValueError, RecursionError):
         return False
-    at = _after_blank(decoded, end)
-    return decoded.lstrip(" \t\r\n").startswith("{") and decoded.startswith("{", at)
+    return decoded.startswith("{", _after_blank(decoded, end))
 
 
 def _after_blank(decoded: str, at: int) -> int:
@@ -292,100 +272,84 @@ def _after_blank(decoded: str, at: int) -> int:
 
 
 def _document_blocks(content: Content, size: int, *, objects: bool) -> Iterator[Block]:
-    """The documents in blocks, ``size`` bytes at a time. Arrays are so many records as they have elements; with
-    ``objects``, no document may be anything else than an object.
+    """The documents in blocks, ``size`` bytes at a time. The elements of an array are records of their own; with
+    ``objects``, every document must be an object.
 
     Raises:
         DataError: ``UnreadableJson`` with the place, ``NotUtf8``, ``TooDeep``, ``TooLarge``.
     """
     number = 1
     with content.open() as file:
-        for values, doubtful in _Documents(file, size, objects=objects):
-            block = block_of(values, number, doubtful=doubtful)
-            number += len(values)
-            yield block
+        for documents in _documents(file, size):
+            values = [_parsed(*document, objects=objects) for document in documents]
+            doubtful = is_doubtful(b"\n".join(document for document, _, _ in documents), values)
+            if doubtful:
+                values = [exact(document) for document, _, _ in documents]
+            records = [record for value in values for record in (value if isinstance(value, list) else [value])]
+            yield block_of(records, number, doubtful=doubtful)
+            number += len(records)
 
 
-class _Documents:
-    """Finds where documents end with Python's scanner, which needs no end of text there; orjson says what they are."""
+def _documents(file: BinaryIO, size: int) -> Iterator[list[tuple[bytes, int, int]]]:
+    """Some documents at a time, each with the line and the column before it.
 
-    def __init__(self, file: BinaryIO, size: int, *, objects: bool) -> None:
-        self._file = file
-        self._size = size
-        self._objects = objects
-        self._buffer = ""
-        self._line = 1
-        self._column = 0
-
-    def __iter__(self) -> Iterator[tuple[list[Any], bool]]:
-        decoder = codecs.getincrementaldecoder("utf-8")()
-        if self._file.read(len(text.BOM)) != text.BOM:
-            self._file.seek(0)
-        while True:
-            more = self._file.read(self._size)
-            try:
-                self._buffer += decoder.decode(more, final=not more)
-            except UnicodeDecodeError as error:
-                self._pass(self._buffer)
-                raise text.not_utf8(error.object, error, offset=None, line=self._line, column=self._column) from None
-            documents = list(self._whole(final=not more))
-            if documents:
-                yield self._parsed(documents)
-            if not more:
-                if self._buffer.strip(" \t\r\n"):
-                    parse_strictly(self._buffer.encode(), line=self._line, column=self._column)
-                return
-            if len(self._buffer) > LARGEST:
-                raise DataError(
-                    "TooLarge",
-                    f"a document that begins on line {self._line} has more than {LARGEST:,} characters",
-                    hint="put it as NDJSON (one record on each line), which has no limit",
-                    place=Place(line=self._line),
-                )
-
-    def _whole(self, *, final: bool) -> Iterator[tuple[bytes, int, int]]:
-        """The documents that the buffer has whole, each with the line and the column before it; they leave it."""
-        buffer, at = self._buffer, 0
-        while True:
-            start = _after_blank(buffer, at)
-            try:
-                _, end = _SCANNER.raw_decode(buffer, start)
-            except RecursionError:
-                raise too_deep() from None
-            except ValueError:
-                break  # it is not whole yet, or never will be
-            if end == len(buffer) and not final:
-                break  # a number may go on
-            self._pass(buffer[at:start])
-            yield buffer[start:end].encode(), self._line, self._column
-            self._pass(buffer[start:end])
+    Python's scanner finds where a document ends, as it needs no end of text there.
+    """
+    position = _Position()
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    buffer = ""
+    if file.read(len(text.BOM)) != text.BOM:
+        file.seek(0)
+    while True:
+        more = file.read(size)
+        try:
+            buffer += decoder.decode(more, final=not more)
+        except UnicodeDecodeError as error:
+            position.advance(buffer)
+            raise text.not_utf8(error.object, error, offset=None, line=position.line, column=position.column) from None
+        documents, at = [], 0
+        for start, end in _bounds(buffer, final=not more):
+            position.advance(buffer[at:start])
+            documents.append((buffer[start:end].encode(), position.line, position.column))
+            position.advance(buffer[start:end])
             at = end
-        self._buffer = buffer[at:]
-
-    def _pass(self, passed: str) -> None:
-        ends = passed.count("\n")
-        self._line += ends
-        self._column = len(passed) - passed.rfind("\n") - 1 if ends else self._column + len(passed)
-
-    def _parsed(self, documents: list[tuple[bytes, int, int]]) -> tuple[list[Any], bool]:
-        values = []
-        for document, line, column in documents:
-            try:
-                values.append(orjson.loads(document))
-            except orjson.JSONDecodeError as error:
-                raise unreadable(document, error, line=line, column=column) from None
-            if self._objects and not isinstance(values[-1], dict):
-                raise _no_object(document, line, column + 1)
-        doubtful = is_doubtful(b"\n".join(document for document, _, _ in documents), values)
-        if doubtful:
-            values = [exact(document) for document, _, _ in documents]
-        return [one for value in values for one in (value if isinstance(value, list) else [value])], doubtful
+        buffer = buffer[at:]
+        if documents:
+            yield documents
+        if not more:
+            if buffer.strip(" \t\r\n"):
+                parse_strictly(buffer.encode(), line=position.line, column=position.column)
+            return
+        if len(buffer) > LARGEST:
+            raise too_large(f"a document that begins on line {position.line} has more characters")
 
 
-def _no_object(document: bytes, line: int, column: int) -> DataError:
-    return DataError(
-        "UnreadableJson",
-        f"not JSON: text after the end of the document, and no other object (line {line}, column {column})",
-        hint="JSON is RFC 8259: one document. If documents follow one another, say so: Json(concatenated=True)",
-        place=Place(line=line, column=column, text=shorten(document[:200].decode("utf-8", "replace"))),
-    )
+def _bounds(buffer: str, *, final: bool) -> Iterator[tuple[int, int]]:
+    """Where each whole document begins and ends, up to the first that is not whole, or never will be."""
+    end = 0
+    while True:
+        start = _after_blank(buffer, end)
+        try:
+            _, end = _SCANNER.raw_decode(buffer, start)
+        except RecursionError:
+            raise too_deep() from None
+        except ValueError:
+            return
+        if end == len(buffer) and not final:
+            return  # a number may go on
+        yield start, end
+
+
+def _parsed(document: bytes, line: int, column: int, *, objects: bool) -> Any:
+    try:
+        value = orjson.loads(document)
+    except orjson.JSONDecodeError as error:
+        raise unreadable(document, error, line=line, column=column) from None
+    if objects and not isinstance(value, dict):
+        raise DataError(
+            "UnreadableJson",
+            f"not JSON: text after the end of the document, and no other object (line {line}, column {column + 1})",
+            hint="JSON is RFC 8259: one document. If documents follow one another, say so: Json(concatenated=True)",
+            place=Place(line=line, column=column + 1, text=shorten(document[:200].decode("utf-8", "replace"))),
+        )
+    return value

@@ -13,10 +13,10 @@ import polars as pl
 from silversmith.errors import DataError, Place
 from silversmith.formats import text
 from silversmith.formats.archives.content import Content
-from silversmith.formats.json.columns import ColumnReader, Columns, read_objects
+from silversmith.formats.json.columns import LEAST_BYTES, ColumnReader, Columns
 from silversmith.formats.json.kinds import Kind
 from silversmith.formats.json.parse import LARGEST, SPACE, exact, is_doubtful, too_large, unreadable
-from silversmith.formats.json.rows import Block, Blocks, block_of, kinds_of, table_of
+from silversmith.formats.json.rows import Block, block_of, table_of
 from silversmith.formats.origins import of_ndjson
 from silversmith.formats.table import Table
 
@@ -26,48 +26,22 @@ BLOCK = 4 * 1024 * 1024
 #: So many lines are parsed first, to know what kinds of values the columns have.
 SAMPLE = 200
 
-#: Text that is shorter is read sooner without Polars.
-LEAST_BYTES = 16 * 1024
-
 
 def read(content: Content, schema: Mapping[str, pl.DataType], *, block: int = BLOCK) -> Table:
-    """The documents of an NDJSON file as rows. Blank lines are none. Without rows, there are the columns of
-    ``schema``.
-
-    A file that is not in memory is read ``block`` bytes at a time.
+    """The documents of an NDJSON file as rows, ``block`` bytes at a time. Blank lines are no documents. Without rows,
+    there are the columns of ``schema``.
 
     Raises:
         DataError: ``EmptyFile``, ``UnreadableJson`` with the line … : the file cannot be read.
     """
     text.refuse_empty(content, Place(line=1, column=1))
-    blocks: Blocks
-    if content.data is None:
-        blocks = partial(_blocks, content, block)
-    else:
-        data = content.data.removeprefix(text.BOM)
-        records = sampled_columns(data) or _parse(data, first=1, line=1)
-        blocks = lambda _: [records]  # noqa: E731
-    table = table_of(blocks, content, schema, "lines", "ndjson")
+    table = table_of(partial(_blocks, content, block), content, schema, "lines", "ndjson")
     return replace(table, origins=partial(of_ndjson, content))
-
-
-def sampled_columns(data: bytes, *, least: int = LEAST_BYTES) -> Columns | None:
-    """Lines as columns, all at once: the kinds that the first ones have mostly are the kinds of all.
-
-    None: they are not, or the lines are no objects, or have fewer than ``least`` bytes.
-    """
-    if len(data) < least:
-        return None
-    try:
-        kinds = kinds_of(_parse(_head(data), first=1, line=1))
-    except DataError:
-        return None
-    return read_objects(data, range(1, _count(data) + 1), kinds)
 
 
 def _blocks(content: Content, size: int, kinds: Mapping[str, Kind]) -> Iterator[Block | Columns]:
     number, line = 1, 1
-    reader = ColumnReader(kinds)
+    reader = ColumnReader(kinds, least=min(size, LEAST_BYTES))
     for data in _whole_lines(content, size):
         head = b"" if kinds else _head(data)
         for part in filter(None, (head, data[len(head) :])):

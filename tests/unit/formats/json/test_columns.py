@@ -191,11 +191,11 @@ def test_every_float_is_the_nearest_one(bits: list[int], texts: list[str]) -> No
 
 
 def test_a_file_that_often_is_not_columns_is_not_tried_for_ever() -> None:
-    reader = ColumnReader({"a": kind_of([1])})
+    reader = ColumnReader({"a": kind_of([1])}, least=0)
     for _ in range(3):
         assert not reader.is_idle
         assert reader.read(b'{"b":1}', range(1, 2)) is None
     assert reader.is_idle
     assert reader.read(b'{"a":1}', range(1, 2)) is None
-    again = ColumnReader({"a": kind_of([1])})
+    again = ColumnReader({"a": kind_of([1])}, least=0)
     assert isinstance(again.read(b'{"a":1}', range(1, 2)), Columns)
