@@ -130,3 +130,18 @@ def test_every_note_is_in_the_index() -> None:
     notes = ROOT / "bench/notes"
     listed = links((notes / "README.md").read_text("utf-8"))
     assert sorted(listed) == sorted(path.name for path in notes.glob("0*.md"))
+
+
+def test_the_life_of_a_file_names_what_there_is() -> None:
+    """A name after a module is a class or a function of it."""
+    text = (ROOT / "docs/architecture.md").read_text("utf-8")
+    rows = text.partition("## The life of one file")[2].partition("\n## ")[0]
+    source = ""
+    checked = 0
+    for place in re.findall(r"`([\w./]+)`", rows):
+        if place.endswith(".py"):
+            source = (ROOT / "src/silversmith" / place).read_text("utf-8")
+        else:
+            assert re.search(rf"^ *(def|class) {place.rpartition('.')[2]}\b", source, re.MULTILINE), place
+            checked += 1
+    assert checked >= 10
