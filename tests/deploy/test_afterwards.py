@@ -12,8 +12,8 @@ from botocore.exceptions import ClientError
 
 from silversmith import Pipeline
 from silversmith.aws.account import Account
-from silversmith.aws.changes import Change, Diff, Effect
 from silversmith.aws.deploy import Deployed, Release, ScheduledRound, concerns_events, deploy, diff, schedule_round
+from silversmith.aws.stack import Change, Diff, Effect
 from silversmith.cli.deploy import round_line
 from silversmith.template import compile as compile_template
 from tests.deploy.conftest import Notifications

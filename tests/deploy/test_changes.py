@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from silversmith.aws.changes import Effect, differences, of_change_set, of_new
+from silversmith.aws.stack import Effect, differences, of_change_set, of_new
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers(-3, 3) | st.text("ab", max_size=2),

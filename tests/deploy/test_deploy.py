@@ -13,10 +13,10 @@ import pytest
 from silversmith import Pipeline
 from silversmith.aws.account import Account, DeployError, NoAccount, open_account
 from silversmith.aws.artefacts import Artefacts, switch_eventbridge_on
-from silversmith.aws.changes import Diff, Effect
 from silversmith.aws.deploy import LAYER_KEY, Release, deploy, diff, refuse_foreign_silver, runtime, status, with_layer
 from silversmith.aws.destroy import destroy, erase, take_inventory
 from silversmith.aws.packages import Runtime
+from silversmith.aws.stack import Diff, Effect
 from silversmith.errors import NotOurs
 from silversmith.lineage import Lineage
 from silversmith.schemas import Document

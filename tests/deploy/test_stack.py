@@ -11,8 +11,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from silversmith.aws.account import Account, DeployError
-from silversmith.aws.changes import Diff
-from silversmith.aws.stack import LARGEST_BODY, ChangeSet, Failure, Stack, StackFailed
+from silversmith.aws.stack import LARGEST_BODY, ChangeSet, Diff, Failure, Stack, StackFailed
 
 NOON = datetime(2026, 1, 2, 12, tzinfo=UTC)
 

@@ -27,9 +27,8 @@ from silversmith.aws.artefacts import (
     tells_eventbridge,
 )
 from silversmith.aws.bundle import Bundle, build, pack
-from silversmith.aws.changes import Change, Diff, Effect, of_new
 from silversmith.aws.packages import Runtime
-from silversmith.aws.stack import ChangeSet, Stack, State
+from silversmith.aws.stack import Change, ChangeSet, Diff, Effect, Stack, State, of_new
 from silversmith.errors import AccessDenied
 from silversmith.pipeline import Located, Pipeline, Transform
 from silversmith.pipeline.deployment import Deployment

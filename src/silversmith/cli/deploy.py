@@ -29,9 +29,9 @@ from silversmith.operations.text import count, shown, size
 if TYPE_CHECKING:
     from silversmith.aws.account import Account, Pause
     from silversmith.aws.bundle import Bundle
-    from silversmith.aws.changes import Diff
     from silversmith.aws.deploy import Deployed, Release, ScheduledRound
     from silversmith.aws.destroy import Inventory
+    from silversmith.aws.stack import Diff
     from silversmith.pipeline import Located
     from silversmith.pipeline.deployment import Deployment
     from silversmith.schemas import Owner

@@ -20,7 +20,7 @@ from silversmith.patterns.keys import KeyPattern
 from silversmith.pipeline import Pipeline, Sql, Transform
 from silversmith.schemas import Schemas
 from silversmith.stores.keys import InvalidKey, check
-from silversmith.template.events import event_patterns
+from silversmith.template.messaging import event_patterns
 
 
 @dataclass(frozen=True)

@@ -1,35 +1,42 @@
-"""From the definition to one CloudFormation template: AWS executes it, and the local engine reads it."""
+"""From the definition to one CloudFormation template: AWS executes it, and the local engine reads it.
+
+``transform`` and ``reconciler`` put together the building blocks of ``messaging``, ``functions``, ``permissions`` and
+``alarms``.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from typing import Any, cast
 
-from troposphere import AWSObject, GetAtt, Output, Parameter, Ref, Tags, Template
+from troposphere import AWSObject, GetAtt, Output, Parameter, Ref, Tags, Template, s3
 
 from silversmith.errors import DefinitionError
 from silversmith.pipeline import Pipeline
-from silversmith.pipeline.deployment import Deployment
-from silversmith.template import alarms, buckets, encryption, events, reconciler, transform
-from silversmith.template.plan import Plan
-from silversmith.template.transform import LONGEST_CODE_KEY
+from silversmith.pipeline.deployment import ROLES, Deployment
+from silversmith.template import alarms, messaging, permissions, reconciler, transform
+from silversmith.template.functions import LONGEST_CODE_KEY
+from silversmith.template.plan import Plan, bucket_title
 
 #: CloudFormation's limit for one template.
 #: https://docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/cloudformation-limits.html
 MOST_RESOURCES = 500
 
+#: A multipart upload that nobody finished is thrown away after so many days.
+ABANDONED_AFTER_DAYS = 7
+
 _SECTIONS = ("AWSTemplateFormatVersion", "Description", "Parameters", "Resources", "Outputs")
 
 
-def compile(  # noqa: A001 -- what it does
+def compile(  # noqa: A001 -- it compiles
     pipeline: Pipeline, reference: str = "pipeline:pipeline", *, deployment: Deployment | None = None
 ) -> dict[str, Any]:
     """The template of a pipeline, as JSON values: the same for the same definition, in the same order.
 
     Args:
-        pipeline: what the user declared.
+        pipeline: the user's definition.
         reference: ``module:attribute`` of the pipeline in the function's bundle.
-        deployment: how to deploy it; without one, as every option is by default.
+        deployment: how to deploy it; by default, every option has its default.
 
     Raises:
         DefinitionError: the pipeline has no transform, or more than fit one template; or the deployment does not fit
@@ -61,12 +68,12 @@ def compile(  # noqa: A001 -- what it does
     )
     template.add_resource(resources)
     template.add_output(_outputs(plan))
-    made = cast("dict[str, Any]", template.to_dict())
-    return {section: made[section] for section in _SECTIONS}
+    sections = cast("dict[str, Any]", template.to_dict())
+    return {section: sections[section] for section in _SECTIONS}
 
 
 def _resources(plan: Plan) -> list[AWSObject]:
-    """Everything, tagged."""
+    """All resources, tagged."""
     chains = [(each.name, transform.resources(each, plan)) for each in plan.transforms]
     subscriptions = [
         resource.title
@@ -74,21 +81,27 @@ def _resources(plan: Plan) -> list[AWSObject]:
         for resource in chain
         if resource.resource_type == "AWS::SNS::Subscription"
     ]
-    own = [
-        *encryption.key(plan),
-        *buckets.resources(plan),
+    shared = [
+        *permissions.customer_key(plan),
+        *_buckets(plan),
         *alarms.mail(plan),
-        *events.resources(plan, after=subscriptions),
+        *messaging.routing(
+            plan,
+            messaging.bronze_patterns(plan),
+            description="Files in bronze that a transform wants",
+            undelivered="an event did not reach the topic: see `silversmith failures`, then `silversmith redrive`",
+            after=subscriptions,
+        ),
     ]
     return [
-        *_tagged(own, plan),
+        *_tagged(shared, plan),
         *(resource for name, chain in chains for resource in _tagged(chain, plan, name)),
         *_tagged(reconciler.resources(plan), plan),
     ]
 
 
 def _tagged(resources: Iterable[AWSObject], plan: Plan, transform: str = "") -> Iterable[AWSObject]:
-    """The user's tags, and what costs and consoles can be searched by, on all that take tags."""
+    """The user's tags, and our own by which costs and consoles can be searched, on all resources that take tags."""
     ours = {"silversmith:pipeline": plan.name, **({"silversmith:transform": transform} if transform else {})}
     for resource in resources:
         if "Tags" in resource.props:
@@ -96,11 +109,58 @@ def _tagged(resources: Iterable[AWSObject], plan: Plan, transform: str = "") -> 
         yield resource
 
 
+def _buckets(plan: Plan) -> list[AWSObject]:
+    """The buckets that are not there already, each with its policy. Existing ones are not touched: the deployment
+    switches EventBridge on in an existing bronze bucket, not the stack."""
+    buckets = [_bucket(plan, role) for role in ROLES if plan.makes(role)]
+    return [resource for bucket in buckets for resource in (bucket, permissions.bucket_policy(bucket))]
+
+
+def _bucket(plan: Plan, role: str) -> s3.Bucket:
+    """Deleting the stack leaves it, with all that is in it."""
+    bronze = {
+        "VersioningConfiguration": s3.VersioningConfiguration(Status="Enabled"),
+        "NotificationConfiguration": s3.NotificationConfiguration(
+            EventBridgeConfiguration=s3.EventBridgeConfiguration(EventBridgeEnabled=True)
+        ),
+    }
+    abandoned = s3.LifecycleRule(
+        Id="AbandonedUploads",
+        Status="Enabled",
+        AbortIncompleteMultipartUpload=s3.AbortIncompleteMultipartUpload(DaysAfterInitiation=ABANDONED_AFTER_DAYS),
+    )
+    return s3.Bucket(
+        bucket_title(role),
+        BucketName=plan.buckets[role],
+        BucketEncryption=permissions.bucket_encryption(plan),
+        PublicAccessBlockConfiguration=s3.PublicAccessBlockConfiguration(
+            BlockPublicAcls=True, BlockPublicPolicy=True, IgnorePublicAcls=True, RestrictPublicBuckets=True
+        ),
+        OwnershipControls=s3.OwnershipControls(Rules=[s3.OwnershipControlsRule(ObjectOwnership="BucketOwnerEnforced")]),
+        LifecycleConfiguration=s3.LifecycleConfiguration(Rules=[abandoned]),
+        DeletionPolicy="Retain",
+        UpdateReplacePolicy="Retain",
+        **(bronze if role == "bronze" else {}),
+    )
+
+
 def _outputs(plan: Plan) -> list[Output]:
-    """What other stacks and the commands need to know."""
+    """The names that other stacks and the commands need to know."""
+    buckets = {
+        "bronze": "Where files land",
+        "silver": "Where the results are",
+        "quarantine": "What cannot become silver, and why",
+    }
     key = [Output("KeyArn", Description="What everything is encrypted with", Value=GetAtt("Key", "Arn"))]
     return [
-        *buckets.outputs(plan),
+        *(
+            Output(
+                f"{bucket_title(role)}Name",
+                Description=text,
+                Value=Ref(bucket_title(role)) if plan.makes(role) else plan.buckets[role],
+            )
+            for role, text in buckets.items()
+        ),
         Output("TopicArn", Description="Every file that a transform wants: subscribe to it", Value=Ref("Topic")),
         Output("RuleDLQUrl", Description="Events that did not reach the topic", Value=Ref("RuleDLQ")),
         *(output for each in plan.transforms for output in transform.outputs(each)),

@@ -1,4 +1,4 @@
-"""What is to be made: a pipeline as one deployment of it, and the names that its resources get."""
+"""A pipeline as one deployment of it, and the names that its resources get."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from silversmith.errors import DefinitionError
 from silversmith.pipeline import Pipeline, Transform, limits
 from silversmith.pipeline.deployment import ROLES, Deployment
 
-#: What a transform's logical ids end in. None is the end of another, nor of a logical id of the pipeline's own; so
-#: two ids are equal only if both the transform and the kind are.
+#: The ends of a transform's logical ids. None is the end of another, nor of a logical id of the pipeline's own; so two
+#: ids are equal only if both the transform and the kind are.
 KINDS = (
     "Queue",
     "QueuePolicy",
@@ -51,14 +51,14 @@ def logical(transform: str, kind: str) -> str:
 
 
 def physical(pipeline: str, transform: str = "", kind: str = "") -> str:
-    """The name that AWS's consoles show: ``flights_late_DLQ``, or ``flights_Topic`` for what is the pipeline's own."""
+    """The name that AWS's consoles show: ``flights_late_DLQ``, or ``flights_Topic`` without a transform."""
     return "_".join(part for part in (pipeline, transform, kind) if part)
 
 
 @dataclass(frozen=True)
 class Plan:
-    """``name`` begins all names of the stack, and ``pipeline`` is the pipeline's own; ``buckets`` are the names of the
-    buckets by what they are for; ``reference`` is ``module:attribute`` of the pipeline in the functions' bundle."""
+    """A deployment of a pipeline. All names of the stack begin with ``name``; ``pipeline`` is the pipeline's own name;
+    ``buckets`` are names by role; ``reference`` is ``module:attribute`` of the pipeline in the functions' bundle."""
 
     name: str
     buckets: dict[str, str]
@@ -126,8 +126,8 @@ def arn(service: str, resource: str) -> str:
 def _require_known(pipeline: Pipeline, options: Deployment) -> None:
     known = {transform.name for transform in pipeline.transforms}
     for option in ("ephemeral_storage", "reserved_concurrency", "provisioned_concurrency"):
-        given = getattr(options, option)
-        unknown = sorted(set(given) - known) if isinstance(given, Mapping) else []
+        numbers = getattr(options, option)
+        unknown = sorted(set(numbers) - known) if isinstance(numbers, Mapping) else []
         if unknown:
             raise DefinitionError(
                 f"the deployment's {option} speaks of {', '.join(unknown)}, and the pipeline {pipeline.name!r} has no "

@@ -12,15 +12,24 @@ from silversmith.lineage import error_key, failed_key
 from silversmith.pipeline import Transform
 from silversmith.reconcile.lease import lease_key
 from silversmith.schemas import schema_key
-from silversmith.template import transform as functions
+from silversmith.template import functions
 from silversmith.template.alarms import dead_letter_alarm, round_alarm
-from silversmith.template.encryption import BUCKETS, QUEUES, key_use
-from silversmith.template.events import rule_titles
+from silversmith.template.messaging import bronze_patterns, dead_letter_queue, filter_policy, rule_titles
+from silversmith.template.permissions import (
+    BUCKETS,
+    QUEUES,
+    Statement,
+    allow,
+    escaped,
+    key_use,
+    known_missing,
+    ours,
+    policy,
+    queue_policy,
+    role,
+    running,
+)
 from silversmith.template.plan import Plan, arn, logical
-from silversmith.template.policies import Statement, allow, policy, queue_policy
-from silversmith.template.queues import dead_letter_queue
-from silversmith.template.roles import escaped, known_missing, ours, role, running
-from silversmith.template.transform import filter_policy
 
 HANDLER = "silversmith.reconcile.handler.handler"
 
@@ -30,7 +39,7 @@ MEMORY = 1_769
 #: Lambda's longest, in seconds.
 TIMEOUT = 900
 
-#: A round that did not take place is remembered for as long as that: the next one makes up for it.
+#: How many seconds a round that did not take place is remembered: the next one makes up for it.
 MISSED_RETENTION = 86_400
 
 #: How often the schedule tries to invoke the function, and for how many seconds.
@@ -69,7 +78,10 @@ def resources(plan: Plan) -> list[AWSObject]:
         RecursiveLoop="Allow",  # it invokes itself to go on, and stops by itself where it makes no progress
         DeadLetterConfig=awslambda.DeadLetterConfig(TargetArn=GetAtt(missed, "Arn")),
     )
-    meaning = "bronze and silver were not compared: see the logs of the function"
+    alarms = {
+        "Missing": "events were lost, and their files were sent again: see `silversmith doctor --target aws`",
+        "ChainBroken": "files do not reach the functions: `silversmith doctor --target aws` says which hop is broken",
+    }
     return [
         missed,
         queue_policy(missed),
@@ -78,33 +90,23 @@ def resources(plan: Plan) -> list[AWSObject]:
         function_role,
         function,
         *_schedule(plan, function, missed),
-        dead_letter_alarm(missed, plan, f"{meaning} {name}"),
-        round_alarm(
-            "MissingAlarm",
-            function,
-            plan,
-            metric="Missing",
-            description="events were lost, and their files were sent again: see `silversmith doctor --target aws`",
-        ),
-        round_alarm(
-            "ChainBrokenAlarm",
-            function,
-            plan,
-            metric="ChainBroken",
-            description="files do not reach the functions: `silversmith doctor --target aws` says which hop is broken",
+        dead_letter_alarm(missed, plan, f"bronze and silver were not compared: see the logs of the function {name}"),
+        *(
+            round_alarm(f"{metric}Alarm", function, plan, metric=metric, description=description)
+            for metric, description in alarms.items()
         ),
     ]
 
 
 def outputs(plan: Plan) -> list[Output]:
-    """What to invoke for a round out of turn."""
+    """The function to invoke for a round out of turn."""
     if plan.options.reconcile_hours == 0:
         return []
     return [Output("ReconcilerName", Description="Compares bronze and silver", Value=Ref("Reconciler"))]
 
 
 def _schedule(plan: Plan, function: awslambda.Function, missed: sqs.Queue) -> list[AWSObject]:
-    """A group of its own, because that is the narrowest that its role can be bound to.
+    """The schedule, in a group of its own: a role can be bound to nothing narrower.
 
     https://docs.aws.amazon.com/scheduler/latest/UserGuide/cross-service-confused-deputy-prevention.html
     """
@@ -143,7 +145,7 @@ def _schedule(plan: Plan, function: awslambda.Function, missed: sqs.Queue) -> li
 
 
 def _input(plan: Plan) -> str:
-    """The event that the function gets, once ``Fn::Sub`` has put in URLs and ARNs, and the scheduler its keywords.
+    """The function's event, into which ``Fn::Sub`` puts URLs and ARNs, and the scheduler the values of its keywords.
 
     The round's name is the same however often the scheduler and Lambda try.
     https://docs.aws.amazon.com/scheduler/latest/UserGuide/managing-schedule-context-attributes.html
@@ -156,7 +158,7 @@ def _input(plan: Plan) -> str:
         "round": "<aws.scheduler.schedule-arn> <aws.scheduler.scheduled-time>",
         "hops": {
             "topic": "${Topic}",
-            "rules": [f"${{{title}}}" for title in rule_titles(plan)],
+            "rules": [f"${{{title}}}" for title in rule_titles(bronze_patterns(plan))],
             "subscriptions": [_subscription(transform) for transform in plan.transforms],
             "mappings": [f"${{{logical(name, 'Mapping')}}}" for name in names],
         },
@@ -165,22 +167,25 @@ def _input(plan: Plan) -> str:
 
 
 def _subscription(transform: Transform) -> dict[str, Any]:
-    """What a key pattern has of ``${`` is no reference."""
-    policy = json.dumps(filter_policy(transform.pattern)).replace("${", "${!")
-    return {"queue": f"${{{logical(transform.name, 'Queue')}.Arn}}", "filter": json.loads(policy)}
+    """A ``${`` in a key pattern is no reference."""
+    narrow = json.dumps(filter_policy(transform.pattern)).replace("${", "${!")
+    return {"queue": f"${{{logical(transform.name, 'Queue')}.Arn}}", "filter": json.loads(narrow)}
 
 
 def _rights(
     plan: Plan, name: str, missed: sqs.Queue, log_group: logs.LogGroup
 ) -> tuple[list[iam.ManagedPolicy], list[Statement]]:
-    """What the function needs: in its role as much as fits there, the rest in policies of their own."""
+    """The function's rights: in its role as much as fits there, the rest in policies of their own."""
+    # A conditional put needs s3:GetObject too.
+    # https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-writes.html
+    lease = Join("", [plan.bucket_arn("quarantine"), f"/{lease_key(name)}"])
     always = [
         known_missing(plan),
         allow("GoOn", "lambda:InvokeFunction", Sub(arn("lambda", f"function:{name}"))),
         allow("BuryRounds", "sqs:SendMessage", GetAtt(missed, "Arn")),
         allow("MeasureQueues", "sqs:GetQueueAttributes", Sub(arn("sqs", f"{plan.name}_*"))),
-        _lease(plan, name),
-        *_hops(plan),
+        allow("HoldLease", ["s3:GetObject", "s3:PutObject"], lease, condition=ours()),
+        *_hop_rights(plan),
         *key_use(plan, BUCKETS, QUEUES),
         *running(plan, name, log_group),
     ]
@@ -189,34 +194,33 @@ def _rights(
         iam.ManagedPolicy(
             f"PolicyOfReconciler{number}",
             Description=f"More of what {name} needs",
-            PolicyDocument=policy(*_of_transforms(part, plan)),
+            PolicyDocument=policy(*_transform_rights(part, plan)),
         )
         for number, part in enumerate(rest, start=2)
     ]
-    return managed, [*_of_transforms(first, plan), *always]
+    return managed, [*_transform_rights(first, plan), *always]
 
 
 def _parts(plan: Plan, room: int) -> Iterator[list[Transform]]:
     """The transforms in as few parts as fit into policies; ``room`` is that of the first one."""
     part: list[Transform] = []
     for transform in plan.transforms:
-        if part and _length(_of_transforms([*part, transform], plan)) > room:
+        if part and _length(_transform_rights([*part, transform], plan)) > room:
             yield part
             part, room = [], LONGEST_MANAGED
         part.append(transform)
     yield part
 
 
-def _of_transforms(transforms: Sequence[Transform], plan: Plan) -> list[Statement]:
-    """What the function needs of each transform. It heads files, and reads documents in quarantine only.
+def _transform_rights(transforms: Sequence[Transform], plan: Plan) -> list[Statement]:
+    """The function's rights for some transforms. It heads files, and reads documents in quarantine only.
 
     All ARNs are spelled out, so that their length is known here; none is longer than it is here.
     """
 
     def objects(role: str, keys: Iterable[str]) -> list[Sub]:
         bucket = plan.buckets[role]
-        found = dict.fromkeys(keys)
-        return [Sub(f"arn:${{AWS::Partition}}:s3:::{bucket}/{key.replace('${', '${!')}") for key in found]
+        return [Sub(f"arn:${{AWS::Partition}}:s3:::{bucket}/{key.replace('${', '${!')}") for key in dict.fromkeys(keys)]
 
     prefixes = (transform.pattern.literal_prefix[:LONGEST_PREFIX] for transform in transforms)
     read = [
@@ -234,24 +238,17 @@ def _of_transforms(transforms: Sequence[Transform], plan: Plan) -> list[Statemen
     ]
 
 
-def _lease(plan: Plan, name: str) -> Statement:
-    """A conditional put needs s3:GetObject too.
-
-    https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-writes.html
-    """
-    key = Join("", [plan.bucket_arn("quarantine"), f"/{lease_key(name)}"])
-    return allow("HoldLease", ["s3:GetObject", "s3:PutObject"], key, condition=ours())
-
-
-def _hops(plan: Plan) -> list[Statement]:
-    """What it takes to see whether events can reach the functions. A subscription's ARN begins with its topic's;
-    AWS names the topic as what the right to see a subscription is about.
+def _hop_rights(plan: Plan) -> list[Statement]:
+    """The rights to see whether events can reach the functions. A subscription's ARN begins with its topic's; AWS names
+    the topic as the resource of the right to see a subscription.
 
     https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazonsns.html
     https://docs.aws.amazon.com/service-authorization/latest/reference/list_awslambda.html
     """
     topic = arn("sns", plan.physical(kind="Topic"))
-    rules = [Sub(arn("events", f"rule/{plan.physical(kind=title)}")) for title in rule_titles(plan)]
+    titles = rule_titles(bronze_patterns(plan))
+    rules = [Sub(arn("events", f"rule/{plan.physical(kind=title)}")) for title in titles]
+    mappings = {"ArnLike": {"lambda:FunctionArn": Sub(arn("lambda", f"function:{plan.name}_*"))}}
     return [
         allow("SeeNotifications", "s3:GetBucketNotification", plan.bucket_arn("bronze"), condition=ours()),
         allow("SeeRules", ["events:DescribeRule", "events:ListTargetsByRule"], rules),
@@ -264,12 +261,11 @@ def _hops(plan: Plan) -> list[Statement]:
             "SeeMappings",
             "lambda:GetEventSourceMapping",
             Sub(arn("lambda", "event-source-mapping:*")),
-            condition={"ArnLike": {"lambda:FunctionArn": Sub(arn("lambda", f"function:{plan.name}_*"))}},
+            condition=mappings,
         ),
     ]
 
 
 def _length(statements: Sequence[Statement]) -> int:
     """IAM does not count white space."""
-    plain = json.dumps(statements, default=lambda found: found.to_dict(), separators=(",", ":"))
-    return len(plain)
+    return len(json.dumps(statements, default=lambda item: item.to_dict(), separators=(",", ":")))

@@ -245,6 +245,7 @@ def test_a_transform_s_function_asks_for_what_its_role_allows(deployed: Deployed
     assert_matches(function, deployed.needs(), deployed.template)
 
 
+@pytest.mark.full
 def test_the_reconciler_asks_for_what_its_role_allows(deployed: Deployed) -> None:
     function = deployed.function("shop_Reconciler")
     functions = deployed.session.client("lambda")

@@ -17,8 +17,7 @@ from silversmith.patterns import (
     compile_pattern,
     wildcard_states,
 )
-from silversmith.template.events import LONGEST_EVENT_PATTERN, event_patterns
-from silversmith.template.transform import key_filter
+from silversmith.template.messaging import LONGEST_EVENT_PATTERN, event_patterns, filter_policy
 
 
 def rules_of(*patterns: str) -> list[dict[str, Any]]:
@@ -96,9 +95,8 @@ def test_what_a_transform_matches_a_rule_matches_and_its_subscription_lets_throu
     matched = any(compile_pattern(rule).matches(event(key)) for rule in rules)
     assert matched or not any(pattern.matches(key) for pattern in patterns)
     for pattern in patterns:
-        allowed = key_filter(pattern)
-        policy = {"detail": {"object": {"key": allowed}}}
-        through = not allowed or compile_pattern(policy, dialect=Dialect.SNS_MESSAGE_BODY).matches(event(key))
+        policy = filter_policy(pattern)
+        through = policy is None or compile_pattern(policy, dialect=Dialect.SNS_MESSAGE_BODY).matches(event(key))
         assert through or not pattern.matches(key)
 
 
@@ -108,8 +106,9 @@ def test_what_a_transform_matches_a_rule_matches_and_its_subscription_lets_throu
         ("flights/*.csv", [{"prefix": "flights/"}]),
         ("*.csv", [{"suffix": ".csv"}]),
         ("one.csv", [{"prefix": "one.csv"}]),
-        ("*", []),
+        ("*", None),
     ],
 )
-def test_a_subscription_is_narrowed_by_what_sns_can_compare(text: str, allowed: list[Any]) -> None:
-    assert key_filter(KeyPattern.parse(text)) == allowed
+def test_a_subscription_is_narrowed_by_what_sns_can_compare(text: str, allowed: list[Any] | None) -> None:
+    policy = filter_policy(KeyPattern.parse(text))
+    assert (policy and policy["detail"]["object"]["key"]) == allowed

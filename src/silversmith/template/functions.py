@@ -1,0 +1,119 @@
+"""The building blocks around a Lambda function: its log group, versions and mapping."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any
+
+from troposphere import AWSObject, GetAtt, Ref, Sub, awslambda, iam, logs, sqs
+
+from silversmith.template.permissions import encrypted
+from silversmith.template.plan import Plan
+
+#: The longest CodeKey, so that a version's description, which takes 256 characters, can tell it.
+LONGEST_CODE_KEY = 180
+
+#: Properties of a function that no published version keeps.
+_NOT_OF_VERSIONS = {"Code", "ReservedConcurrentExecutions", "RecursiveLoop", "Tags"}
+
+
+def log_group(title: str, plan: Plan, name: str) -> logs.LogGroup:
+    """The log group of the function of that name: made beforehand, or Lambda would make one that keeps for ever."""
+    return logs.LogGroup(
+        title,
+        LogGroupName=f"/aws/lambda/{name}",
+        RetentionInDays=plan.options.log_retention_days,
+        **encrypted(plan, "KmsKeyId"),
+    )
+
+
+def function(
+    title: str,
+    plan: Plan,
+    name: str,
+    *,
+    handler: str,
+    role: iam.Role,
+    log_group: logs.LogGroup,
+    environment: dict[str, Any],
+    **properties: Any,
+) -> awslambda.Function:
+    """A function of the bundle, with the properties that all of them have.
+
+    Args:
+        environment: its variables beside those that all have: the pipeline, the stack and the buckets.
+        properties: its own.
+    """
+    vpc = plan.options.vpc
+    if vpc is not None:
+        properties["VpcConfig"] = awslambda.VPCConfig(
+            SecurityGroupIds=list(vpc.security_groups), SubnetIds=list(vpc.subnets)
+        )
+    variables = {
+        "SILVERSMITH_PIPELINE": plan.reference,
+        "SILVERSMITH_STACK": plan.name,
+        **{f"SILVERSMITH_{role.upper()}": bucket for role, bucket in plan.buckets.items()},
+        **environment,
+    }
+    return awslambda.Function(
+        title,
+        FunctionName=name,
+        Runtime="python3.13",
+        Architectures=[plan.options.architecture],
+        Handler=handler,
+        Code=awslambda.Code(S3Bucket=Ref("CodeBucket"), S3Key=Ref("CodeKey")),
+        Environment=awslambda.Environment(Variables=variables),
+        Role=GetAtt(role, "Arn"),
+        LoggingConfig=awslambda.LoggingConfig(LogGroup=Ref(log_group)),
+        **encrypted(plan, "KmsKeyArn"),
+        **properties,
+    )
+
+
+def published(
+    version_title: str, alias_title: str, function: awslambda.Function, *, provisioned: int | None
+) -> list[AWSObject]:
+    """A version and an alias of a function, last the one to invoke: snapshots and warm environments are of versions.
+
+    CloudFormation publishes another version when the description of this one changes, and Lambda refuses to publish
+    the same version again. So the description tells all that a version keeps, no less and no more: the code, whose key
+    must change with it, and the configuration.
+    https://docs.aws.amazon.com/lambda/latest/dg/configuration-versions.html
+    """
+    properties = function.to_dict()["Properties"]
+    kept = {name: value for name, value in properties.items() if name not in _NOT_OF_VERSIONS}
+    digest = hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()[:16]
+    version = awslambda.Version(
+        version_title, FunctionName=Ref(function), Description=Sub(f"${{CodeKey}} configuration {digest}")
+    )
+    warm = {}
+    if provisioned is not None:
+        warm["ProvisionedConcurrencyConfig"] = awslambda.ProvisionedConcurrencyConfiguration(
+            ProvisionedConcurrentExecutions=provisioned
+        )
+    alias = awslambda.Alias(
+        alias_title, Name="live", FunctionName=Ref(function), FunctionVersion=GetAtt(version, "Version"), **warm
+    )
+    return [version, alias]
+
+
+class _ScalingConfig(awslambda.ScalingConfig):  # type: ignore[misc]
+    """Some versions of troposphere know another resource's properties by this name."""
+
+    props = {"MaximumConcurrency": (int, True)}  # noqa: RUF012 -- as its base declares it
+
+
+def mapping(
+    title: str, queue: sqs.Queue, invoked: AWSObject, *, batch_size: int, batch_window: int, concurrency: int
+) -> awslambda.EventSourceMapping:
+    """The mapping of a queue to a function or an alias of it."""
+    return awslambda.EventSourceMapping(
+        title,
+        EventSourceArn=GetAtt(queue, "Arn"),
+        FunctionName=Ref(invoked),
+        BatchSize=batch_size,
+        MaximumBatchingWindowInSeconds=batch_window,
+        FunctionResponseTypes=["ReportBatchItemFailures"],
+        ScalingConfig=_ScalingConfig(MaximumConcurrency=concurrency),
+    )
