@@ -24,7 +24,9 @@ from silversmith.patterns.keys import KeyPattern
 from silversmith.pipeline import limits, writers
 from silversmith.pipeline.deployment import ROLES
 from silversmith.pipeline.lookups import Context
+from silversmith.pipeline.tables import Gold
 from silversmith.pipeline.writers import CustomWriter
+from silversmith.tables.spec import GoldSpec
 from silversmith.usercode.analysis import fingerprint
 from silversmith.usercode.loading import Target, import_fresh, parse
 
@@ -125,7 +127,7 @@ class Transform:
 
 
 class Pipeline:
-    """A pipeline: three buckets, and the transforms that make silver of what lands in bronze.
+    """A pipeline: its buckets, the transforms that make silver of what lands in bronze, and the tables made of silver.
 
     Args:
         name: the name of its CloudFormation stack and the beginning of its resources' names: lower-case letters,
@@ -133,6 +135,9 @@ class Pipeline:
         bronze: the name of the bucket where files land.
         silver: the name of the bucket of the results.
         quarantine: the name of the bucket for what cannot become silver, with the reasons.
+        gold: the name of the bucket of the tables, made only where the pipeline has some. docs/tables.md
+        on_delete: what becomes of silver, quarantine and rows of tables when a bronze object is deleted: ``"keep"``, or
+            ``"remove"``.
 
     Raises:
         DefinitionError: the name, or one of the buckets, is not one that AWS takes.
@@ -146,16 +151,23 @@ class Pipeline:
         bronze: str = "dl-bronze-layer",
         silver: str = "dl-silver-layer",
         quarantine: str = "dl-quarantine-layer",
+        gold: str = "dl-gold-layer",
+        on_delete: str = "keep",
     ) -> None:
         with_problem = limits.pipeline_name(name) or limits.buckets(
-            {"bronze": bronze, "silver": silver, "quarantine": quarantine}
+            {"bronze": bronze, "silver": silver, "quarantine": quarantine, "gold": gold}
         )
+        if on_delete not in {"keep", "remove"}:
+            with_problem = f'on_delete={on_delete!r} must be "keep" or "remove"'
         if with_problem:
             _refuse(f"the pipeline {name!r} cannot be: {with_problem}")
         self.name = name
         self.bronze = bronze
         self.silver = silver
         self.quarantine = quarantine
+        self.gold = gold
+        self.on_delete = on_delete
+        self._gold = Gold()
         self._transforms: dict[str, Transform] = {}
         self._places: dict[str, str] = {}
 
@@ -177,6 +189,11 @@ class Pipeline:
             names = ", ".join(self._transforms) or "none"
             raise DefinitionError(f"the pipeline {self.name!r} has no transform {name!r}; it has: {names}")
         return self._transforms[name]
+
+    @property
+    def tables(self) -> GoldSpec:
+        """The tables and views, as plain data."""
+        return self._gold.spec()
 
     def matching(self, key: str) -> tuple[Transform, ...]:
         """The transforms whose pattern matches a bronze key: each makes its own silver object of it."""
@@ -271,6 +288,61 @@ class Pipeline:
         except DefinitionError as error:
             _refuse(f"the query of the transform {chosen!r} cannot be: {error}")
         self.transform(pattern, name=chosen, **options)(function)
+
+    def table(
+        self,
+        name: str,
+        *,
+        of: str | Callable[..., Any],
+        partition_by: Sequence[str] = (),
+        sort_by: Sequence[str] = (),
+    ) -> None:
+        """Declare a table in gold that holds every row of a transform's silver, once. docs/tables.md
+
+        Args:
+            name: lower-case letters, digits and underscores: so every engine takes it.
+            of: the transform, by its function or its name.
+            partition_by: columns whose values become folders: queries for some values read only these. A few hundred
+                values at most.
+            sort_by: columns by which rows lie together within a data file: queries for some values skip the others.
+
+        Raises:
+            DefinitionError: there is no such transform, or there is a table or view of that name.
+        """
+        try:
+            transform = self._transform_of(of)
+            self._gold.add_table(name, transform, partition_by=partition_by, sort_by=sort_by)
+        except DefinitionError as error:
+            _refuse(f"the table {name!r} cannot be: {error}")
+
+    def view(self, name: str, sql: str, *, by: Sequence[str] = ()) -> None:
+        """Declare a table in gold that a query over tables and views of this pipeline computes. docs/tables.md
+
+        Args:
+            name: as in :meth:`table`.
+            sql: a SELECT in DataFusion's dialect. https://datafusion.apache.org/user-guide/sql/index.html
+            by: the columns of the result that it is grouped by. When rows of a table change, only their groups are
+                computed anew; without it the whole is.
+
+        Raises:
+            DefinitionError: the query cannot be parsed, reads what is not declared before, or does not fit ``by``; or
+                as :meth:`table`.
+        """
+        try:
+            self._gold.add_view(name, sql, by=by)
+        except DefinitionError as error:
+            _refuse(f"the view {name!r} cannot be: {error}")
+
+    def _transform_of(self, of: object) -> str:
+        """The name of a transform, by itself or by its function."""
+        names = [
+            transform.name for transform in self._transforms.values() if of in (transform.name, transform.function)
+        ]
+        if len(names) != 1:
+            known = ", ".join(self._transforms) or "none"
+            problem = "is no transform of this pipeline" if not names else f"is the function of {' and '.join(names)}"
+            raise DefinitionError(f"of={of!r} {problem}; name one of its transforms: {known}")
+        return names[0]
 
     def _declare(self, name: str, pattern: KeyPattern, function: Function, options: Options) -> None:
         takes_context = _takes_context(function)

@@ -37,7 +37,7 @@ def transform_name(pipeline: str, name: object) -> str:
 
 
 def buckets(names: Mapping[str, str]) -> str:
-    """The three buckets of a pipeline, by what they are for."""
+    """The buckets of a pipeline, by what they are for."""
     for role, name in names.items():
         problem = bucket_name(name)
         if problem:

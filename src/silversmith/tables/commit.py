@@ -275,7 +275,7 @@ class _Batch:
             with self._gold.spooled(counted, columns) as spooled:
                 order = ", ".join(map(quoted, self._table.sort_by))
                 sorted_rows = self._gold.query({"rows": spooled}, f"select * from rows order by {order}")  # noqa: S608
-                made = snapshot.commit((fitted(batch, columns) for batch in sorted_rows), where=where)
+                made = snapshot.commit((fitted(batch, columns) for batch in sorted_rows.batches), where=where)
         else:
             made = snapshot.commit(counted, where=where)
         self._step("tables.committed")
@@ -324,7 +324,7 @@ class _Batch:
         rows = self._gold.query({"t": snapshot}, "select * from t")
         try:
             return snapshot.rewrite(
-                (fitted(batch, columns) for batch in rows), columns, partition_by=snapshot.partition_by
+                (fitted(batch, columns) for batch in rows.batches), columns, partition_by=snapshot.partition_by
             )
         except SchemaRefused as error:
             raise SchemaRefused(

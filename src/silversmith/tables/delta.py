@@ -36,7 +36,7 @@ from deltalake import Field as DeltaField
 from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
 from deltalake.table import FilterConjunctionType
 
-from silversmith.tables.format import GoldFailed, Refused, Snapshot, is_one_of, quoted, text
+from silversmith.tables.format import GoldFailed, Refused, Rows, Snapshot, is_one_of, quoted, text
 from silversmith.tables.spec import ETAG, FILE
 from silversmith.tables.types import Columns, from_delta, to_schema
 
@@ -111,13 +111,14 @@ class DeltaFormat:
             )
         return DeltaSnapshot(table)
 
-    def query(self, sources: Mapping[str, Snapshot], sql: str) -> Iterator[RecordBatch]:
+    def query(self, sources: Mapping[str, Snapshot], sql: str) -> Rows:
         builder = QueryBuilder()
-        with _translated(", ".join(sources)):
+        place = ", ".join(sources)
+        with _translated(place):
             for name, snapshot in sources.items():
                 assert isinstance(snapshot, DeltaSnapshot)
                 builder.register(quoted(name), snapshot.table)
-            yield from builder.execute(sql)
+            return _rows(builder.execute(sql), place)
 
     @contextmanager
     def spooled(self, rows: Iterable[RecordBatch], columns: Columns) -> Iterator[DeltaSnapshot]:
@@ -176,15 +177,15 @@ class DeltaSnapshot:
     def mark(self, name: str) -> int | None:
         return self.table.transaction_version(name)
 
-    def changes(self, since: int, columns: Sequence[str]) -> Iterator[RecordBatch] | None:
+    def changes(self, since: int, columns: Sequence[str]) -> Rows | None:
         if since < (self.mark(REWRITTEN) or 0):
             return None
-        if since >= self.version:
-            return iter(())
+        place = self.table.table_uri
         try:
-            with _translated(self.table.table_uri):
-                return iter(
-                    self.table.load_cdf(starting_version=since + 1, ending_version=self.version, columns=list(columns))
+            with _translated(place):
+                return _rows(
+                    self.table.load_cdf(starting_version=since + 1, ending_version=self.version, columns=list(columns)),
+                    place,
                 )
         except GoldFailed:
             return None
@@ -352,6 +353,14 @@ class _Stream:
         while self._thread.is_alive():
             with suppress(Empty):
                 self._made.get(timeout=0.01)
+
+
+def _rows(reader: RecordBatchReader, place: str) -> Rows:
+    def batches() -> Iterator[RecordBatch]:
+        with _translated(place):
+            yield from reader
+
+    return Rows(reader.schema, batches())
 
 
 def _properties(version: int, marks: Mapping[str, int] | None) -> CommitProperties:

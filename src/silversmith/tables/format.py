@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from typing import Protocol, Self
 
-from arro3.core import RecordBatch
+from arro3.core import RecordBatch, Schema
 
 from silversmith.errors import PreconditionFailed, SystemFault
-from silversmith.tables.types import Columns
+from silversmith.tables.types import Columns, Type, from_arrow, settled
 
 
 class Refused(PreconditionFailed):
@@ -22,6 +23,24 @@ class Refused(PreconditionFailed):
 
 class GoldFailed(SystemFault):
     """The table format or its storage failed."""
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Rows that are read once, as they come."""
+
+    schema: Schema
+    batches: Iterator[RecordBatch]
+
+    @property
+    def columns(self) -> dict[str, Type]:
+        """The columns that a table of these rows has.
+
+        Raises:
+            ValueError: a table cannot have one of them.
+        """
+        fields = map(self.schema.field, self.schema.names)
+        return {field.name: settled(from_arrow(field.type)) for field in fields}
 
 
 class Snapshot(Protocol):
@@ -49,9 +68,9 @@ class Snapshot(Protocol):
     def mark(self, name: str) -> int | None:
         """The number that the last commit with this mark left; None where none did."""
 
-    def changes(self, since: int, columns: Sequence[str]) -> Iterator[RecordBatch] | None:
+    def changes(self, since: int, columns: Sequence[str]) -> Rows | None:
         """The values in some columns of all rows that were inserted or deleted after the version ``since``; None where
-        the table does not know any more, or was rewritten."""
+        the table was rewritten since, or does not know any more."""
 
     def commit(
         self, rows: Iterable[RecordBatch], *, where: str | None = None, marks: Mapping[str, int] | None = None
@@ -97,7 +116,7 @@ class Format(Protocol):
             Refused: there is one of that name.
         """
 
-    def query(self, sources: Mapping[str, Snapshot], sql: str) -> Iterator[RecordBatch]:
+    def query(self, sources: Mapping[str, Snapshot], sql: str) -> Rows:
         """What a SELECT over these versions gives, streamed."""
 
     def spooled(self, rows: Iterable[RecordBatch], columns: Columns) -> AbstractContextManager[Snapshot]:
