@@ -5,9 +5,11 @@ https://avro.apache.org/docs/1.12.0/specification/#object-container-files
 
 from __future__ import annotations
 
+import bz2
 import io
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+import zlib
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, BinaryIO
 
 import orjson
@@ -16,7 +18,7 @@ from polars.exceptions import PanicException, PolarsError
 
 from silversmith.errors import DataError
 from silversmith.formats import spill
-from silversmith.formats.archives.compression import MOST_WINDOW, errors, zstd_decompressor
+from silversmith.formats.archives.compression import ERRORS, xz_decompressor, zstd_decompressor
 from silversmith.formats.archives.content import Content
 from silversmith.formats.parquet import reason_of
 from silversmith.formats.table import MOST_COLUMNS, Table, checked_names, col, shorten
@@ -41,8 +43,7 @@ _SYNC = 16
 MOST_DEPTH = 64
 MOST_TYPES = 2 * MOST_COLUMNS
 
-#: Primitive types, and the fewest bytes a value takes.
-_PRIMITIVES = {"null": 0, "boolean": 1, "int": 1, "long": 1, "float": 4, "double": 8, "bytes": 1, "string": 1}
+_PRIMITIVES = frozenset({"null", "boolean", "int", "long", "float", "double", "bytes", "string"})
 
 #: The most digits and the most bytes of a decimal number that a column holds.
 _MOST_DIGITS, _MOST_DECIMAL_BYTES = 38, 16
@@ -54,20 +55,14 @@ class Avro:
 
 
 @dataclass(frozen=True)
-class _Prepared:
-    """A schema for Polars; ``names`` are all fields in order, ``nulls`` those that are left out since they take no
-    bytes, ``enums`` the words of those that are decoded as numbers. A record takes ``least`` bytes or more."""
+class _Header:
+    """``schema`` is for Polars; ``names`` are all columns in order, ``nulls`` those that it leaves out since they take
+    no bytes, and ``enums`` the words of those that are decoded as numbers."""
 
     schema: Mapping[str, Any]
-    names: tuple[str, ...]
-    nulls: frozenset[str]
-    enums: Mapping[str, tuple[str, ...]]
-    least: int
-
-
-@dataclass(frozen=True)
-class _Header:
-    prepared: _Prepared
+    names: Sequence[str]
+    nulls: Collection[str]
+    enums: Mapping[str, Sequence[str]]
     codec: str
     sync: bytes
 
@@ -77,7 +72,7 @@ class _Header:
         Without ``blocks`` there is nothing to unpack: Polars panics over a file of Snappy that has none.
         """
         codec = b"snappy" if self.codec == "snappy" and blocks else b"null"
-        entries = {b"avro.schema": orjson.dumps(self.prepared.schema), b"avro.codec": codec}
+        entries = {b"avro.schema": orjson.dumps(self.schema), b"avro.codec": codec}
         entries_bytes = b"".join(_long(len(key)) + key + _long(len(value)) + value for key, value in entries.items())
         return MAGIC + _long(len(entries)) + entries_bytes + _long(0) + self.sync
 
@@ -93,7 +88,7 @@ def read(content: Content, *, block: int = BLOCK) -> Table:
     with content.open() as opened:
         file = _File(opened)
         header = _read_header(file)
-        checked_names(header.prepared.names)
+        checked_names(header.names)
         return spill.table_of(_frames(file, header, block), "avro" + content.packing, content.scratch)
 
 
@@ -165,13 +160,12 @@ def _read_header(file: _File) -> _Header:
         schema = orjson.loads(entries.get(b"avro.schema", b""))
     except orjson.JSONDecodeError as error:
         raise _unreadable(f"its schema is not JSON: {error}") from None
-    return _Header(_prepare(schema), entries.get(b"avro.codec", b"null").decode("utf-8", "replace"), sync)
+    return _header(schema, entries.get(b"avro.codec", b"null").decode("utf-8", "replace"), sync)
 
 
 def _frames(file: _File, header: _Header, size: int) -> Iterator[pl.DataFrame]:
     """Blocks, some at a time, as frames; at least one."""
-    prepared = header.prepared
-    start = header.bytes()
+    start, width = header.bytes(), len(header.names)
     pending, records, waiting = [start], 0, 0
     yielded = False
     while not file.at_end():
@@ -179,43 +173,39 @@ def _frames(file: _File, header: _Header, size: int) -> Iterator[pl.DataFrame]:
         if file.take(_SYNC) != header.sync:
             raise _unreadable("a block does not end where it says")
         data, length = _unpacked(packed, header.codec)
-        if count < 0 or count * prepared.least > length:
+        if not 0 <= count <= length:  # each record takes a byte or more
             raise _unreadable(f"a block says that it has {count:,} records in {length:,} bytes")
-        cells = (records + count) * len(prepared.names)
-        if count * len(prepared.names) > MOST_CELLS:
+        if count * width > MOST_CELLS:
             raise _too_large(length)
-        if records and (waiting + length > size or cells > MOST_CELLS):
-            yield _decoded(pending, records, prepared)
+        if records and (waiting + length > size or (records + count) * width > MOST_CELLS):
+            yield _decoded(pending, records, header)
             pending, records, waiting, yielded = [start], 0, 0, True
         pending += [_long(count), _long(len(data)), data, header.sync]
         records += count
         waiting += length
     if records:
-        yield _decoded(pending, records, prepared)
+        yield _decoded(pending, records, header)
     elif not yielded:
-        yield _decoded([header.bytes(blocks=False)], 0, prepared)
+        yield _decoded([header.bytes(blocks=False)], 0, header)
 
 
-def _decoded(pending: list[bytes], records: int, prepared: _Prepared) -> pl.DataFrame:
+def _decoded(pending: list[bytes], records: int, header: _Header) -> pl.DataFrame:
     try:
         frame = pl.read_avro(io.BytesIO(b"".join(pending)))
     except (PolarsError, PanicException, OSError, ValueError) as error:
         raise _unreadable(reason_of(error)) from None
     if frame.height != records:
         raise _unreadable(f"its blocks say that they have {records:,} records, and {frame.height:,} are there")
-    return frame.select(_column(name, prepared, frame) for name in prepared.names)
+    return frame.select(_column(name, header, frame) for name in header.names)
 
 
-def _column(name: str, prepared: _Prepared, frame: pl.DataFrame) -> pl.Expr:
-    if name in prepared.nulls:
+def _column(name: str, header: _Header, frame: pl.DataFrame) -> pl.Expr:
+    if name in header.nulls:
         return pl.lit(None, dtype=pl.String).alias(name)
-    if frame.schema[name] == pl.Categorical:
-        return col(name).cast(pl.String)  # so that blocks go together, whichever words they have
-    if name not in prepared.enums:
+    words = header.enums.get(name)
+    if words is None:
         return col(name)
-    words = prepared.enums[name]
-    numbers = frame[name].drop_nulls()
-    if numbers.len() and (int(numbers.min()) < 0 or int(numbers.max()) >= len(words)):  # type: ignore[arg-type]
+    if not frame[name].drop_nulls().is_between(0, len(words) - 1).all():
         raise _unreadable(f'"{shorten(name)}" has a number that stands for none of its words')
     return col(name).replace_strict(range(len(words)), words, return_dtype=pl.String)
 
@@ -232,41 +222,24 @@ def _unpacked(data: bytes, codec: str) -> tuple[bytes, int]:
     if codec not in _CODECS:
         known = ", ".join(["null", "snappy", *_CODECS])
         raise _unsupported(f"its blocks are compressed with {shorten(codec)}, which is not read; {known} are")
+    decompressor = _CODECS[codec]()
     try:
-        undone = _undone(_CODECS[codec](), data)
-    except errors() as error:
+        unpacked: bytes = decompressor.decompress(data, LONGEST + 1)
+    except ERRORS as error:
         raise _unreadable(f"a block is damaged: {error}") from None
-    return undone, len(undone)
-
-
-def _undone(decompressor: Any, data: bytes) -> bytes:
-    undone: bytes = decompressor.decompress(data, LONGEST + 1)
-    if len(undone) > LONGEST:
-        raise _too_large(len(undone))
+    if len(unpacked) > LONGEST:
+        raise _too_large(len(unpacked))
     if not decompressor.eof:
         raise _unreadable("a block is damaged: it ends in the middle")
-    return undone
+    return unpacked, len(unpacked)
 
 
-def _deflate() -> Any:
-    import zlib
-
-    return zlib.decompressobj(-zlib.MAX_WBITS)
-
-
-def _bzip2() -> Any:
-    import bz2
-
-    return bz2.BZ2Decompressor()
-
-
-def _xz() -> Any:
-    import lzma
-
-    return lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=MOST_WINDOW)
-
-
-_CODECS = {"deflate": _deflate, "bzip2": _bzip2, "xz": _xz, "zstandard": zstd_decompressor}
+_CODECS: dict[str, Callable[[], Any]] = {
+    "deflate": lambda: zlib.decompressobj(-zlib.MAX_WBITS),
+    "bzip2": bz2.BZ2Decompressor,
+    "xz": xz_decompressor,
+    "zstandard": zstd_decompressor,
+}
 
 
 def _too_large(length: int) -> DataError:
@@ -287,71 +260,51 @@ def _unreadable(why: str) -> DataError:
 
 
 # Schemas as Polars can decode them: the same bytes, in words that it knows. A map has the bytes of an array of its
-# entries, an enum those of an int, a union of one type those of the type, and a null has none.
+# entries, and an enum those of an int. Nothing within another type takes no bytes: a few could stand for any number.
 
 
-def _prepare(schema: object) -> _Prepared:
-    """A file's schema, spelled ready.
+def _header(schema: object, codec: str, sync: bytes) -> _Header:
+    """A file's header, its schema spelled out.
 
     Raises:
         DataError: ``UnsupportedAvro`` where no table can hold what it describes, or Polars cannot decode it.
     """
     if not isinstance(schema, dict) or schema.get("type") != "record":
         raise _unsupported("it is not of records")
-    preparation = _Preparation()
-    fields, nulls, enums, least = [], set(), {}, 0
-    names = [_name(one) for one in _fields(schema)]
-    preparation.define(schema, depth=1)
-    for name, one in zip(names, _fields(schema), strict=True):
-        kind = one.get("type")
-        symbols = preparation.nullable_enum(kind, schema.get("namespace", ""))
-        if symbols is not None and isinstance(kind, list):
-            enums[name] = symbols
-            kind = ["int" if item != "null" else item for item in kind]
-        spelled, size = preparation.type(kind, schema.get("namespace", ""), 2)
-        least += size
-        if spelled == "null":
-            nulls.add(name)
-        else:
-            fields.append({"name": name, "type": spelled})
+    types = _Types({_full_name(schema, ""): None})
+    spelled = {
+        _name(field): types.spell(field.get("type"), schema.get("namespace", ""), 2) for field in _fields(schema)
+    }
+    names = [_name(field) for field in _fields(schema)]
+    enums = {name: symbols for name, kind in spelled.items() if (symbols := _symbols_of(kind))}
+    for name in enums:
+        kind = spelled[name]
+        spelled[name] = ["null" if one == "null" else "int" for one in kind] if isinstance(kind, list) else "int"
+    fields = [{"name": name, "type": kind} for name, kind in spelled.items() if kind != "null"]
     if not fields:
         raise _unsupported("its records have no fields")
-    return _Prepared(
-        {"type": "record", "name": "record", "fields": fields}, tuple(names), frozenset(nulls), enums, max(1, least)
-    )
+    nulls = [name for name, kind in spelled.items() if kind == "null"]
+    return _Header({"type": "record", "name": "record", "fields": fields}, names, nulls, enums, codec, sync)
+
+
+def _symbols_of(spelled: Any) -> list[str]:
+    """The symbols of an enum, or of an enum or null; empty for other types."""
+    kinds = spelled if isinstance(spelled, list) else [spelled]
+    return next((kind["symbols"] for kind in kinds if isinstance(kind, dict) and kind["type"] == "enum"), [])
 
 
 @dataclass
-class _Preparation:
+class _Types:
     """Spells types out. ``named`` holds the types that have names; None while one is being spelled out itself."""
 
-    named: dict[str, Any] = field(default_factory=dict)
-    types: int = 0
+    named: dict[str, Any]
+    count: int = 0
 
-    def define(self, schema: Mapping[str, Any], depth: int) -> None:
-        """Note that a named type is under way: if it refers to itself now, it is endless."""
-        self.named[_full(schema, "")] = None
-        self._count(depth)
-
-    def _count(self, depth: int) -> None:
-        self.types += 1
-        if depth > MOST_DEPTH or self.types > MOST_TYPES:
+    def spell(self, kind: object, namespace: str, depth: int) -> Any:
+        """A type for Polars."""
+        self.count += 1
+        if depth > MOST_DEPTH or self.count > MOST_TYPES:
             raise _unsupported("its types are nested too deep, or too many")
-
-    def nullable_enum(self, kind: object, namespace: str) -> tuple[str, ...] | None:
-        """The words of a type that is an enum or null."""
-        if not (isinstance(kind, list) and len(kind) == 2 and "null" in kind):
-            return None
-        (other,) = [item for item in kind if item != "null"] or [None]
-        definition = self.named.get(_qualified(other, namespace)) if isinstance(other, str) else other
-        if isinstance(definition, dict) and definition.get("type") == "enum":
-            self.type(other, namespace, 2)  # it may be referred to later
-            return tuple(map(str, definition.get("symbols", ())))
-        return None
-
-    def type(self, kind: object, namespace: str, depth: int) -> tuple[Any, int]:
-        """A type for Polars, and the fewest bytes a value of it takes."""
-        self._count(depth)
         if isinstance(kind, str):
             return self._by_name(kind, namespace, depth)
         if isinstance(kind, list):
@@ -359,31 +312,38 @@ class _Preparation:
         if not isinstance(kind, dict):
             raise _unsupported(f"{shorten(repr(kind))} is no type")
         if isinstance(kind.get("type"), dict | list):
-            return self.type(kind["type"], namespace, depth + 1)
+            return self.spell(kind["type"], namespace, depth + 1)
         return self._complex(kind, namespace, depth)
 
-    def _complex(self, kind: dict[str, Any], namespace: str, depth: int) -> tuple[Any, int]:
-        """A type that is said by an object."""
+    def _complex(self, kind: dict[str, Any], namespace: str, depth: int) -> Any:
         name = kind.get("type")
         if name == "array":
-            spelled, size = self.type(kind.get("items"), namespace, depth + 1)
-            return {"type": "array", "items": _nested(spelled, size)}, 1
+            return {"type": "array", "items": self._nested(kind.get("items"), namespace, depth)}
         if name == "map":
-            spelled, size = self.type(kind.get("values"), namespace, depth + 1)
-            entry = [{"name": "key", "type": "string"}, {"name": "value", "type": _nested(spelled, size)}]
-            return {"type": "array", "items": {"type": "record", "name": "entry", "fields": entry}}, 1
+            value = {"name": "value", "type": self._nested(kind.get("values"), namespace, depth)}
+            entry = {"type": "record", "name": "entry", "fields": [{"name": "key", "type": "string"}, value]}
+            return {"type": "array", "items": entry}
         if name in {"record", "enum", "fixed"}:
             return self._defined(kind, namespace, depth)
         if name in _PRIMITIVES:
             _check_decimal(kind, 0)
             kept = {key: kind[key] for key in ("type", "logicalType", "precision", "scale") if key in kind}
-            return (kept if "logicalType" in kept else name), _PRIMITIVES[name]
+            return kept if "logicalType" in kept else name
         return self._by_name(str(name), namespace, depth)
 
-    def _by_name(self, name: str, namespace: str, depth: int) -> tuple[Any, int]:
+    def _nested(self, kind: object, namespace: str, depth: int) -> Any:
+        """A type within another. Polars decodes enums only as columns."""
+        spelled = self.spell(kind, namespace, depth + 1)
+        if _symbols_of(spelled):
+            raise _unsupported("it has an enum within a list or a record")
+        if spelled == "null":
+            raise _unsupported("it has lists or records of what takes no bytes")
+        return spelled
+
+    def _by_name(self, name: str, namespace: str, depth: int) -> Any:
         if name in _PRIMITIVES:
-            return name, _PRIMITIVES[name]
-        full = _qualified(name, namespace)
+            return name
+        full = name if "." in name or not namespace else f"{namespace}.{name}"
         definition = self.named.get(full, self.named.get(name, ...))
         if definition is ...:
             raise _unsupported(f'it names a type "{shorten(name)}" that it does not define')
@@ -391,52 +351,42 @@ class _Preparation:
             raise _unsupported(f'its type "{shorten(name)}" holds itself, which no column can')
         return self._defined(definition, namespace, depth)
 
-    def _defined(self, kind: dict[str, Any], namespace: str, depth: int) -> tuple[Any, int]:
-        full = _full(kind, namespace)
+    def _defined(self, kind: dict[str, Any], namespace: str, depth: int) -> Any:
+        full = _full_name(kind, namespace)
+        self.named[full] = None if kind["type"] == "record" else kind
         if kind["type"] == "enum":
-            self.named[full] = kind
-            return {"type": "enum", "name": "e", "symbols": _symbols(kind)}, 1
+            return {"type": "enum", "symbols": _symbols(kind)}
         if kind["type"] == "fixed":
-            self.named[full] = kind
-            size = kind.get("size")
-            if not isinstance(size, int) or isinstance(size, bool) or not 0 <= size < 2**31:
-                raise _unsupported(f'the size of "{shorten(full)}" is no number of bytes')
-            if kind.get("logicalType") == "duration":
-                raise _unsupported("durations of months, days and milliseconds are no column type")
-            _check_decimal(kind, size)
-            kept = {key: kind[key] for key in ("type", "size", "logicalType", "precision", "scale") if key in kind}
-            return {**kept, "name": "f"}, size
-        self.named[full] = None
+            return _fixed(kind)
         inner = full.rpartition(".")[0]
-        fields, least = [], 0
-        for one in _fields(kind):
-            spelled, size = self.type(one.get("type"), inner, depth + 1)
-            fields.append({"name": _name(one), "type": _nested(spelled, 1)})
-            least += size
+        fields = [
+            {"name": _name(field), "type": self._nested(field.get("type"), inner, depth)} for field in _fields(kind)
+        ]
+        if not fields:
+            raise _unsupported("it has a record without fields")
         self.named[full] = kind
-        return {"type": "record", "name": "r", "fields": fields}, least
+        return {"type": "record", "name": "r", "fields": fields}
 
-    def _union(self, kinds: list[Any], namespace: str, depth: int) -> tuple[Any, int]:
+    def _union(self, kinds: list[Any], namespace: str, depth: int) -> Any:
         others = [kind for kind in kinds if kind != "null"]
         if len(kinds) == 1:
             # one type alone still writes its number, a zero, before the value
             raise _unsupported("it has a union of one type")
         if len(kinds) != 2 or len(others) != 1:
             raise _unsupported(f"it has a union of {len(kinds)} types; only null and one other make a column")
-        spelled, _ = self.type(others[0], namespace, depth + 1)
-        if isinstance(spelled, dict) and spelled["type"] == "enum":
-            raise _unsupported("it has an enum within a list or a record")
-        return [spelled if kind != "null" else kind for kind in kinds], 1
+        spelled = self.spell(others[0], namespace, depth + 1)
+        return [spelled if kind != "null" else kind for kind in kinds]
 
 
-def _nested(spelled: Any, size: int) -> Any:
-    """A type within another. It must take bytes: else a few bytes could stand for any number of values. Polars decodes
-    enums only as columns."""
-    if isinstance(spelled, dict) and spelled["type"] == "enum":
-        raise _unsupported("it has an enum within a list or a record")
-    if spelled == "null" or size == 0:
-        raise _unsupported("it has lists or records of what takes no bytes")
-    return spelled
+def _fixed(kind: Mapping[str, Any]) -> Any:
+    size = kind.get("size")
+    if not isinstance(size, int) or isinstance(size, bool) or not 0 < size < 2**31:
+        raise _unsupported(f'the size of "{shorten(str(kind.get("name")))}" is no number of bytes')
+    if kind.get("logicalType") == "duration":
+        raise _unsupported("durations of months, days and milliseconds are no column type")
+    _check_decimal(kind, size)
+    kept = {key: kind[key] for key in ("type", "size", "logicalType", "precision", "scale") if key in kind}
+    return {**kept, "name": "f"}
 
 
 def _check_decimal(kind: Mapping[str, Any], size: int) -> None:
@@ -470,13 +420,9 @@ def _name(one: Mapping[str, Any]) -> str:
     return name
 
 
-def _full(kind: Mapping[str, Any], namespace: str) -> str:
+def _full_name(kind: Mapping[str, Any], namespace: str) -> str:
     name, own = str(kind.get("name", "")), kind.get("namespace", namespace)
     return name if "." in name or not own else f"{own}.{name}"
-
-
-def _qualified(name: str, namespace: str) -> str:
-    return name if "." in name or not namespace else f"{namespace}.{name}"
 
 
 def _unsupported(why: str) -> DataError:

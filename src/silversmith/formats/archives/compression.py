@@ -2,17 +2,31 @@
 
 from __future__ import annotations
 
+import bz2
+import gzip
+import lzma
 import sys
+import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, BinaryIO, Protocol
 
 from silversmith.errors import DataError
+
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
 
 _PIECE = 1024 * 1024
 
 #: Memory for the dictionary of an xz or Zstandard stream, in bytes: what the highest usual levels of either need.
 MOST_WINDOW = 128 * 1024 * 1024
+
+
+#: The errors of decompressors.
+ERRORS = (OSError, EOFError, zlib.error, lzma.LZMAError, zstd.ZstdError)
 
 
 class _Decompressor(Protocol):
@@ -55,7 +69,7 @@ class Compression:
             if error.errno is not None:  # the system is at fault, not the bytes
                 raise
             raise self.unreadable(str(error)) from None
-        except errors() as error:
+        except ERRORS as error:
             raise self.unreadable(str(error)) from None
 
     def unreadable(self, why: str) -> DataError:
@@ -67,46 +81,19 @@ class Compression:
         )
 
 
-def errors() -> tuple[type[BaseException], ...]:
-    """The errors of decompressors."""
-    import lzma
-    import zlib
-
-    zstd = sys.modules.get("compression.zstd") or sys.modules.get("backports.zstd")
-    return (OSError, EOFError, zlib.error, lzma.LZMAError, *([zstd.ZstdError] if zstd else []))
-
-
 def _gzip(file: BinaryIO) -> Iterator[bytes]:
-    import gzip
-
     with gzip.GzipFile(fileobj=file, mode="rb") as stream:
         while piece := stream.read(_PIECE):
             yield piece
 
 
-def _bzip2(file: BinaryIO) -> Iterator[bytes]:
-    import bz2
-
-    return _streams(file, bz2.BZ2Decompressor)
-
-
-def _xz(file: BinaryIO) -> Iterator[bytes]:
-    import lzma
-
-    return _streams(file, lambda: lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=MOST_WINDOW), padding=b"\0")
-
-
-def _zstd(file: BinaryIO) -> Iterator[bytes]:
-    return _streams(file, zstd_decompressor)
+def xz_decompressor() -> Any:
+    """For one stream, with a dictionary of at most :data:`MOST_WINDOW`."""
+    return lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=MOST_WINDOW)
 
 
 def zstd_decompressor() -> Any:
-    """The standard library's, or before Python 3.14 its backport. It refuses windows over :data:`MOST_WINDOW`."""
-    if sys.version_info >= (3, 14):
-        from compression import zstd
-    else:
-        from backports import zstd
-
+    """For one stream, with a window of at most :data:`MOST_WINDOW`."""
     window = {int(zstd.DecompressionParameter.window_log_max): MOST_WINDOW.bit_length() - 1}
     return zstd.ZstdDecompressor(options=window)
 
@@ -123,23 +110,29 @@ def _streams(file: BinaryIO, begin: Callable[[], _Decompressor], padding: bytes 
                     raise EOFError("it ends in the middle")
             yield stream.decompress(data, _PIECE)
             data = b""
-        data = (stream.unused_data or file.read(_PIECE)).lstrip(padding) if padding else stream.unused_data
-        while padding and not data and (more := file.read(_PIECE)):
-            data = more.lstrip(padding)
-        data = data or file.read(_PIECE)
+        data = stream.unused_data.lstrip(padding) if padding else stream.unused_data
+        while not data and (more := file.read(_PIECE)):
+            data = more.lstrip(padding) if padding else more
 
 
 COMPRESSIONS = (
     Compression("gzip", {".gz": "", ".gzip": "", ".tgz": ".tar"}, (b"\x1f\x8b",), _gzip),
     # a stream of Zstandard may begin with a frame to skip, as those of several threads do
-    Compression("zstd", {".zst": "", ".zstd": "", ".tzst": ".tar"}, (b"\x28\xb5\x2f\xfd", b"\x50\x2a\x4d\x18"), _zstd),
+    Compression(
+        "zstd",
+        {".zst": "", ".zstd": "", ".tzst": ".tar"},
+        (b"\x28\xb5\x2f\xfd", b"\x50\x2a\x4d\x18"),
+        partial(_streams, begin=zstd_decompressor),
+    ),
     Compression(
         "bzip2",
         {".bz2": "", ".bz": "", ".tbz2": ".tar", ".tbz": ".tar"},
         tuple(b"BZh%d%b" % (level, first) for level in range(1, 10) for first in (b"1AY&SY", b"\x17rE8P\x90")),
-        _bzip2,
+        partial(_streams, begin=bz2.BZ2Decompressor),
     ),
-    Compression("xz", {".xz": "", ".txz": ".tar"}, (b"\xfd7zXZ\x00",), _xz),
+    Compression(
+        "xz", {".xz": "", ".txz": ".tar"}, (b"\xfd7zXZ\x00",), partial(_streams, begin=xz_decompressor, padding=b"\0")
+    ),
 )
 
 
@@ -149,24 +142,16 @@ def compression_of(head: bytes, name: str) -> Compression | None:
     Raises:
         DataError: ``UnreadableGzip`` and the like: its name says that it is compressed, and it is not.
     """
-    compression = next((one for one in COMPRESSIONS if head.startswith(one.magics)), None)
-    if compression is None and head and _is_called_so(name):
-        for one in COMPRESSIONS:
-            if one.stripped(name) is not None:
-                raise one.unreadable(f"it does not begin as {one.name} does")
-    return compression
+    for compression in COMPRESSIONS:
+        if head.startswith(compression.magics):
+            return compression
+    for compression in COMPRESSIONS:
+        if head and compression.stripped(name) is not None:
+            raise compression.unreadable(f"it does not begin as {compression.name} does")
+    return None
 
 
 def stripped(name: str) -> str:
     """A name without the ending that says how it is compressed."""
-    if not _is_called_so(name):
-        return name
-    return next((rest for one in COMPRESSIONS if (rest := one.stripped(name)) is not None), name)
-
-
-_ENDINGS = tuple(ending for one in COMPRESSIONS for ending in one.endings)
-
-
-def _is_called_so(name: str) -> bool:
-    """Whether a name says that its content is compressed."""
-    return name.lower().endswith(_ENDINGS)
+    names = (compression.stripped(name) for compression in COMPRESSIONS)
+    return next((rest for rest in names if rest is not None), name)
