@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import codecs
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any, Final
 
 from silversmith.errors import DataError, Place
-from silversmith.formats.archives.content import Collected, Content
+from silversmith.formats.archives.content import Content, collect
 from silversmith.formats.table import shorten
 
 BOM: Final = b"\xef\xbb\xbf"
@@ -101,24 +101,25 @@ def recode(content: Content, encoding: str) -> Content:
     """
     if codecs.lookup(encoding).name == "utf-8":
         return content
+    recoded = collect(_recoded(content, encoding), content.scratch, 4 * content.size + _PIECE)
+    return replace(recoded, name=content.name, packing=content.packing)
+
+
+def _recoded(content: Content, encoding: str) -> Iterator[bytes]:
     decoder = codecs.getincrementaldecoder(encoding)()
-    collected = Collected(content.scratch, 4 * content.size + _PIECE)
     offset = 0
     try:
         with content.open() as file:
             while piece := file.read(_PIECE):
-                collected.add(decoder.decode(piece).encode())
+                yield decoder.decode(piece).encode()
                 offset += len(piece)
-            collected.add(decoder.decode(b"", final=True).encode())
-        return replace(collected.content(), name=content.name, packing=content.packing)
+            yield decoder.decode(b"", final=True).encode()
     except UnicodeError as error:
         raise DataError(
             "WrongEncoding",
             f"the file is not {encoding}: {getattr(error, 'reason', error)}, after byte {offset:,}",
             hint="name the encoding it is in: Csv(encoding=…)",
         ) from None
-    finally:
-        collected.close()
 
 
 def encoding_problem(encoding: object) -> str:

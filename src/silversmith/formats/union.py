@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
+from itertools import chain
 from typing import ParamSpec, TypeVar
 
 import polars as pl
 
 from silversmith.errors import DataError, Place
 from silversmith.formats import infer, text
-from silversmith.formats.archives.content import Collected, Content
+from silversmith.formats.archives.content import Content, collect
 from silversmith.formats.spill import IN_MEMORY
 from silversmith.formats.table import ROW, Table, col, shorten
 
@@ -75,23 +77,23 @@ def _named(member: Content, act: Callable[_P, _T], *args: _P.args, **kwargs: _P.
 
 def _joined_lines(contents: Sequence[Content], read: Read, schema: Mapping[str, pl.DataType]) -> Table:
     """Members of lines as one file of lines: keys may be there in some members only, as they may within one."""
-    collected = Collected(contents[0].scratch, sum(content.size + 1 for content in contents))
+    whole = collect(
+        chain.from_iterable(map(_lines, contents)), contents[0].scratch, sum(one.size + 1 for one in contents)
+    )
     try:
-        for content in contents:
-            with content.open() as file:
-                piece = file.read(_PIECE).removeprefix(text.BOM)
-                while piece:
-                    collected.add(piece)
-                    piece = file.read(_PIECE)
-            collected.add(b"\n")
-        table = read(replace(collected.content(), name=contents[0].name, packing=contents[0].packing), schema)
+        table = read(replace(whole, name=contents[0].name, packing=contents[0].packing), schema)
     except DataError:
-        for content in contents:  # one of them is not good by itself: its place in it is of more use
+        for content in contents:  # if one of them is not good by itself, its place in it is of more use
             _named(content, read, content, schema)
         raise
-    finally:
-        collected.close()
     return replace(table, dialect={**table.dialect, "members": len(contents)}, origins=None)
+
+
+def _lines(content: Content) -> Iterator[bytes]:
+    with content.open() as file:
+        yield file.read(_PIECE).removeprefix(text.BOM)
+        yield from iter(partial(file.read, _PIECE), b"")
+    yield b"\n"
 
 
 def _check_alike(contents: Sequence[Content], tables: Sequence[Table]) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import BinaryIO, cast
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from silversmith.errors import DataError
@@ -36,6 +36,7 @@ PACKERS: dict[str, tuple[str, Pack]] = {
     "xz": (".xz", lzma.compress),
     "zstd": (".zst", zstd.compress),
 }
+MAGICS = tuple(magic for one in COMPRESSIONS for magic in one.magics)
 EACH = pytest.mark.parametrize("name", PACKERS)
 
 
@@ -49,6 +50,7 @@ def unpack(source: Source, scratch: Scratch) -> Content:
 @settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_it_comes_back(in_memory: Opener, name: str, data: bytes, more: bytes) -> None:
     ending, pack = PACKERS[name]
+    assume(not (data + more).startswith(MAGICS) and not data.startswith(MAGICS))
     assert unpack(in_memory(pack(data), "a" + ending), Scratch()).read() == data
     two = unpack(in_memory(pack(data) + pack(more), "a"), Scratch())  # known by its bytes, whatever its name
     assert two.read() == data + more

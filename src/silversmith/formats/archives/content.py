@@ -11,7 +11,8 @@ import shutil
 import tempfile
 import weakref
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field, replace
+from contextlib import ExitStack
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
@@ -111,58 +112,31 @@ def packed(source: Source, scratch: Scratch) -> Content:
     return Content(source.head.key, source.data, path, scratch=scratch)
 
 
-def collect(pieces: Iterable[bytes], of: Content, *, name: str, packing: str, used: int = 0) -> Content:
-    """The unpacked bytes as a content; ``used`` bytes were unpacked of the same object before.
+def collect(pieces: Iterable[bytes], scratch: Scratch, most: int, *, used: int = 0) -> Content:
+    """Bytes that come in pieces as a content without a name, in memory if they are few, else in a temporary file.
+
+    ``used`` bytes of the ``most`` that there may be came before.
 
     Raises:
         DataError: ``TooLarge``, or what the pieces raise.
     """
-    collected = Collected(of.scratch, unpacked_limit(of.size), used)
-    try:
+    kept: list[bytes] = []
+    path: Path | None = None
+    size = used
+    with ExitStack() as files:
+        write: Callable[[bytes], object] = kept.append
         for piece in pieces:
-            collected.add(piece)
-        return replace(collected.content(), name=name, packing=packing)
-    finally:
-        collected.close()
-
-
-class Collected:
-    """Bytes that come in pieces: kept in memory while they are few, in a temporary file from then on."""
-
-    def __init__(self, scratch: Scratch, most: int, used: int = 0) -> None:
-        self._scratch = scratch
-        self._most = most
-        self._size = used
-        self._pieces: list[bytes] = []
-        self._path: Path | None = None
-        self._file: BinaryIO | None = None
-
-    def add(self, piece: bytes) -> None:
-        """Raises DataError ``TooLarge`` when there are too many."""
-        self._size += len(piece)
-        if self._size > self._most:
-            raise DataError(
-                "TooLarge",
-                f"the file unpacks to more than {self._most:,} bytes; so much packs to so little in bombs only",
-                hint="if this is no mistake, put it uncompressed, or in parts",
-            )
-        if self._file is None and self._size > IN_MEMORY:
-            self._path = self._scratch.file(".unpacked")
-            self._file = self._path.open("wb")
-            self._file.write(b"".join(self._pieces))
-            self._pieces.clear()
-        if self._file is not None:
-            self._file.write(piece)
-        else:
-            self._pieces.append(piece)
-
-    def content(self) -> Content:
-        """All of it, without a name."""
-        self.close()
-        if self._path is not None:
-            return Content("", None, self._path, scratch=self._scratch)
-        return Content("", b"".join(self._pieces), None, scratch=self._scratch)
-
-    def close(self) -> None:
-        if self._file is not None:
-            self._file.close()
+            size += len(piece)
+            if size > most:
+                raise DataError(
+                    "TooLarge",
+                    f"the file unpacks to more than {most:,} bytes; so much packs to so little in bombs only",
+                    hint="if this is no mistake, put it uncompressed, or in parts",
+                )
+            if path is None and size > IN_MEMORY:
+                path = scratch.file(".unpacked")
+                file = files.enter_context(path.open("wb"))
+                file.writelines(kept)
+                kept, write = [], file.write
+            write(piece)
+    return Content("", None if path else b"".join(kept), path, scratch=scratch)

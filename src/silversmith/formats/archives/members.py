@@ -6,7 +6,7 @@ Members are data: their names choose a format and stand in messages, and no file
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import closing
 from dataclasses import replace
 from functools import partial
@@ -14,7 +14,7 @@ from functools import partial
 from silversmith.errors import DataError
 from silversmith.formats.archives import tars, zips
 from silversmith.formats.archives.compression import compression_of, stripped
-from silversmith.formats.archives.content import Content, Scratch, collect, packed
+from silversmith.formats.archives.content import Content, Scratch, collect, packed, unpacked_limit
 from silversmith.formats.table import shorten
 from silversmith.patterns.keys import KeyPattern
 from silversmith.stores import Source
@@ -28,8 +28,8 @@ _HEAD, _MAGIC = 1024, 16
 #: Files that macOS and Windows put in archives by themselves.
 NOISE = {".DS_Store", "Thumbs.db", "desktop.ini"}
 
-#: The name of each member, and a function that gives its bytes.
-_Members = Iterable[tuple[str, Callable[[], Iterator[bytes]]]]
+#: The name of each member, and its bytes.
+_Members = Iterable[tuple[str, Iterator[bytes]]]
 
 
 def unpack_all(source: Source, scratch: Scratch, pattern: str | None = None) -> list[Content]:
@@ -51,9 +51,10 @@ def unpack_all(source: Source, scratch: Scratch, pattern: str | None = None) -> 
     with content.open() as file:
         stream = tars.Stream(compression.pieces(file) if compression else iter(partial(file.read, _PIECE), b""))
         if tars.is_tar(stream.peek(_HEAD), name):
-            return _gather(_of_tar(stream), content, pattern, "+tar" + packing)
+            return _gather(tars.members(stream), content, pattern, "+tar" + packing)
         if compression is not None:
-            content = collect(stream.rest(), content, name=name, packing=packing)
+            unpacked = collect(stream.rest(), scratch, unpacked_limit(content.size))
+            content = replace(unpacked, packing=packing)
     content = replace(content, name=name)
     return _unzip(content, pattern) if content.head(4).startswith(zips.MAGICS) else [_alone(content)]
 
@@ -67,16 +68,11 @@ def _unzip(content: Content, pattern: str | None) -> list[Content]:
         if content.packing:
             raise _nested("a zip archive that is compressed once more")
         members = [
-            (member.filename, partial(zips.pieces, archive, member))
+            (member.filename, zips.pieces(archive, member))
             for member in archive.infolist()
             if not member.filename.endswith("/")  # is_dir() fails where there is no name at all
         ]
         return _gather(members, content, pattern, "+zip")
-
-
-def _of_tar(stream: tars.Stream) -> _Members:
-    for name, pieces in tars.members(stream):
-        yield name.removeprefix("./"), partial(iter, pieces)
 
 
 def _gather(members: _Members, archive: Content, pattern: str | None, packing: str) -> list[Content]:
@@ -95,9 +91,9 @@ def _gather(members: _Members, archive: Content, pattern: str | None, packing: s
             continue
         if len(contents) == MOST_MEMBERS:
             raise _too_many("", MOST_MEMBERS + 1)
-        content = collect(pieces(), archive, name=name, packing=packing, used=used)
+        content = collect(pieces, archive.scratch, unpacked_limit(archive.size), used=used)
         used += content.size
-        contents.append(_alone(replace(content, member=name)))
+        contents.append(_alone(replace(content, name=name, packing=packing, member=name)))
     if not contents:
         raise _no_members(list(passed), pattern)
     return contents

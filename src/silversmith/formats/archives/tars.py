@@ -1,7 +1,7 @@
 """Tar archives, read as a stream: member by member, in memory for one piece.
 
 ``tarfile`` reads the headers. It would read an extended header of any size, and takes a damaged header in the middle
-for the end of the archive: so it gets the bytes through :class:`_Window`, and each header by itself.
+for the end of the archive: so it gets the bytes through :class:`Stream`, and each header by itself.
 https://pubs.opengroup.org/onlinepubs/9799919799/utilities/pax.html
 """
 
@@ -16,9 +16,6 @@ from silversmith.formats.table import shorten
 
 _PIECE = 1024 * 1024
 
-#: Extended headers hold long names and a few numbers: in bytes, far less than this.
-MOST_HEADER = 1024 * 1024
-
 #: How names are decoded, so that every name is a text.
 _ENCODING, _ON_ERROR = "utf-8", "backslashreplace"
 
@@ -26,12 +23,13 @@ _OTHERS = {b"1": "a hard link", b"2": "a symbolic link", b"3": "a device", b"4":
 
 
 class Stream:
-    """Bytes that come in pieces, read in any lengths."""
+    """Bytes that come in pieces, as the file that ``tarfile`` reads headers from. It goes forward only, and one read is
+    of limited size: an extended header holds long names and a few numbers."""
 
     def __init__(self, pieces: Iterator[bytes]) -> None:
         self._pieces = pieces
         self._buffer = b""
-        self._at = 0
+        self._at = self._position = 0
 
     def peek(self, length: int) -> bytes:
         """The next bytes, which stay; fewer only at the end."""
@@ -44,36 +42,17 @@ class Stream:
 
     def read(self, length: int) -> bytes:
         """The next bytes; fewer only at the end."""
+        if length > _PIECE:
+            raise _unreadable(f"an extended header has {length:,} bytes")
         data = self.peek(length)
         self._at += len(data)
-        return data
-
-    def rest(self) -> Iterator[bytes]:
-        """All the bytes after, in the pieces in which they come."""
-        buffer, self._buffer, self._at = self._buffer[self._at :], b"", 0
-        if buffer:
-            yield buffer
-        yield from self._pieces
-
-
-class _Window:
-    """The file that ``tarfile`` reads headers from: it goes forward only, and a header is of limited size."""
-
-    def __init__(self, stream: Stream) -> None:
-        self._stream = stream
-        self._position = 0
-
-    def read(self, length: int) -> bytes:
-        if length > MOST_HEADER:
-            raise _unreadable(f"an extended header has {length:,} bytes")
-        data = self._stream.read(length)
         self._position += len(data)
         return data
 
     def tell(self) -> int:
         return self._position
 
-    def skip_to(self, position: int) -> Iterator[bytes]:
+    def up_to(self, position: int) -> Iterator[bytes]:
         """The bytes up to a position, in pieces."""
         while self._position < position:
             piece = self.read(min(position - self._position, _PIECE))
@@ -81,9 +60,10 @@ class _Window:
                 raise _unreadable("it ends in the middle of a member")
             yield piece
 
-    def peek(self) -> bytes:
-        """The next header, which stays."""
-        return self._stream.peek(BLOCKSIZE)
+    def rest(self) -> Iterator[bytes]:
+        """All the bytes after, in the pieces in which they come."""
+        yield self._buffer[self._at :]
+        yield from self._pieces
 
 
 def is_tar(head: bytes, name: str) -> bool:
@@ -103,12 +83,8 @@ def members(stream: Stream) -> Iterator[tuple[str, Iterator[bytes]]]:
     Raises:
         DataError: ``UnreadableTar``.
     """
-    window = _Window(stream)
-    archive = _archive(window)
-    while True:
-        header = window.peek()
-        if not header:
-            raise _unreadable("it has no end mark")
+    archive = TarFile(fileobj=cast("IO[bytes]", stream), mode="w", encoding=_ENCODING, errors=_ON_ERROR)  # only a state
+    while header := stream.peek(BLOCKSIZE):
         if not header.strip(b"\0"):
             return
         try:
@@ -116,17 +92,13 @@ def members(stream: Stream) -> Iterator[tuple[str, Iterator[bytes]]]:
         except (TarError, ValueError, OverflowError, RecursionError):
             raise _unreadable("a member's header is damaged") from None
         _check(member)
-        end = window.tell() + member.size
+        end = stream.tell() + member.size
         if not member.isdir():
-            yield member.name, window.skip_to(end)
-        for _ in window.skip_to(end):
+            yield member.name.removeprefix("./"), stream.up_to(end)
+        for _ in stream.up_to(end):
             pass
-        window.read(-member.size % BLOCKSIZE)
-
-
-def _archive(window: _Window) -> TarFile:
-    """The state that ``TarInfo`` needs of an archive; nothing is read or written to make it."""
-    return TarFile(fileobj=cast("IO[bytes]", window), mode="w", encoding=_ENCODING, errors=_ON_ERROR)
+        stream.read(-member.size % BLOCKSIZE)
+    raise _unreadable("it has no end mark")
 
 
 def _check(member: TarInfo) -> None:
