@@ -15,12 +15,12 @@ import orjson
 
 from silversmith.errors import SilversmithError
 
-#: What our own commands and the reconciler send events for, where S3 says ``PutObject`` and the like.
+#: The reasons of events that our own commands and the reconciler send, where S3 says ``PutObject`` and the like.
 RESENT = frozenset({"reconcile", "redrive", "replay"})
 
 
 class NotAnEvent(SilversmithError):
-    """A message is none of the forms in which S3 tells of an object."""
+    """A message has none of the forms of an S3 event."""
 
 
 @dataclass(frozen=True)
@@ -85,14 +85,14 @@ def _events(value: Any, depth: int) -> list[ObjectEvent]:
 
 def _from_eventbridge(event: Mapping[str, Any]) -> ObjectEvent:
     detail = _mapping(event, "detail")
-    found = _mapping(detail, "object")
+    object_ = _mapping(detail, "object")
     return ObjectEvent(
         bucket=_text(_mapping(detail, "bucket"), "name", required=True),
-        key=_text(found, "key", required=True),
-        etag=_text(found, "etag"),
-        version=_text(found, "version-id"),
-        sequencer=_text(found, "sequencer"),
-        size=_size(found),
+        key=_text(object_, "key", required=True),
+        etag=_text(object_, "etag"),
+        version=_text(object_, "version-id"),
+        sequencer=_text(object_, "sequencer"),
+        size=_size(object_),
         time=_text(event, "time"),
         id=_text(event, "id"),
         deleted=event.get("detail-type") == "Object Deleted",
@@ -106,7 +106,7 @@ def object_created(event: ObjectEvent, *, reason: str) -> bytes:
 
     ``reason`` says what it is sent for, where S3 says ``PutObject``: ``reconcile``, ``redrive``, ``replay``.
     """
-    found = {"etag": event.etag, "version-id": event.version, "sequencer": event.sequencer, "size": event.size}
+    details = {"etag": event.etag, "version-id": event.version, "sequencer": event.sequencer, "size": event.size}
     body: dict[str, Any] = {
         "version": "0",
         "id": event.id,
@@ -117,7 +117,7 @@ def object_created(event: ObjectEvent, *, reason: str) -> bytes:
         "detail": {
             "version": "0",
             "bucket": {"name": event.bucket},
-            "object": {"key": event.key, **{name: value for name, value in found.items() if value not in {"", None}}},
+            "object": {"key": event.key, **{name: value for name, value in details.items() if value not in {"", None}}},
             "reason": reason,
         },
     }
@@ -130,18 +130,18 @@ def _from_notification(record: Any) -> ObjectEvent:
     if not isinstance(record, dict):
         raise NotAnEvent("an entry of 'Records' is not an object")
     s3 = _mapping(record, "s3")
-    found = _mapping(s3, "object")
+    object_ = _mapping(s3, "object")
     try:
-        key = unquote_plus(_text(found, "key", required=True), errors="strict")
+        key = unquote_plus(_text(object_, "key", required=True), errors="strict")
     except UnicodeDecodeError:
         raise NotAnEvent("the key in the notification is not UTF-8 after decoding") from None
     return ObjectEvent(
         bucket=_text(_mapping(s3, "bucket"), "name", required=True),
         key=key,
-        etag=_text(found, "eTag"),
-        version=_text(found, "versionId"),
-        sequencer=_text(found, "sequencer"),
-        size=_size(found),
+        etag=_text(object_, "eTag"),
+        version=_text(object_, "versionId"),
+        sequencer=_text(object_, "sequencer"),
+        size=_size(object_),
         time=_text(record, "eventTime"),
         id=_text(_mapping(record, "responseElements", required=False), "x-amz-request-id"),
         deleted=_text(record, "eventName").startswith("ObjectRemoved"),
@@ -149,32 +149,23 @@ def _from_notification(record: Any) -> ObjectEvent:
 
 
 def _mapping(value: Mapping[str, Any], name: str, *, required: bool = True) -> Mapping[str, Any]:
-    found = value.get(name)
-    if isinstance(found, dict):
-        return cast("Mapping[str, Any]", found)
+    inner = value.get(name)
+    if isinstance(inner, dict):
+        return cast("Mapping[str, Any]", inner)
     if required:
         raise NotAnEvent(f"the event has no object '{name}'")
     return {}
 
 
 def _text(value: Mapping[str, Any], name: str, *, required: bool = False) -> str:
-    found = value.get(name)
-    if isinstance(found, str) and (found or not required):
-        return found
+    text = value.get(name)
+    if isinstance(text, str) and (text or not required):
+        return text
     if required:
         raise NotAnEvent(f"the event has no text '{name}'")
     return ""
 
 
 def _size(value: Mapping[str, Any]) -> int | None:
-    found = value.get("size")
-    return found if isinstance(found, int) and not isinstance(found, bool) and found >= 0 else None
-
-
-def newer(sequencer: str, than: str) -> bool:
-    """Whether one sequencer of a key is later than another: hexadecimal, compared after padding the shorter with zeros.
-
-    https://docs.aws.amazon.com/AmazonS3/latest/userguide/notification-content-structure.html
-    """
-    width = max(len(sequencer), len(than))
-    return sequencer.ljust(width, "0").upper() > than.ljust(width, "0").upper()
+    size = value.get("size")
+    return size if isinstance(size, int) and not isinstance(size, bool) and size >= 0 else None

@@ -7,17 +7,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from silversmith.stores import batched, mapped
+from silversmith.stores import batched, map_in_threads
 
 
 @given(st.lists(st.integers()), st.integers(1, 4))
 def test_the_answers_come_in_the_order_of_the_questions(items: list[int], workers: int) -> None:
-    assert list(mapped(lambda item: item * 2, items, workers)) == [item * 2 for item in items]
+    assert list(map_in_threads(lambda item: item * 2, items, workers)) == [item * 2 for item in items]
 
 
 def test_questions_are_asked_at_once() -> None:
     together = threading.Barrier(3, timeout=30)
-    assert len(list(mapped(lambda _: together.wait(), range(3), 3))) == 3
+    assert len(list(map_in_threads(lambda _: together.wait(), range(3), 3))) == 3
 
 
 @pytest.mark.parametrize("workers", [1, 2])
@@ -29,7 +29,7 @@ def test_only_a_few_are_taken_ahead(workers: int) -> None:
             taken.append(item)
             yield item
 
-    answers = mapped(lambda item: item, items(), workers)
+    answers = map_in_threads(lambda item: item, items(), workers)
     for answer in range(100):
         assert next(answers) == answer
         assert len(taken) <= answer + 4 * workers
@@ -38,7 +38,7 @@ def test_only_a_few_are_taken_ahead(workers: int) -> None:
 
 @pytest.mark.parametrize("workers", [1, 3])
 def test_a_failure_is_raised_in_its_turn(workers: int) -> None:
-    answers = mapped(lambda item: 1 // item, [1, 1, 0, 1], workers)
+    answers = map_in_threads(lambda item: 1 // item, [1, 1, 0, 1], workers)
     assert [next(answers), next(answers)] == [1, 1]
     with pytest.raises(ZeroDivisionError):
         next(answers)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from silversmith.events import NotAnEvent, ObjectEvent, newer, object_created, unwrap
+from silversmith.events import NotAnEvent, ObjectEvent, object_created, unwrap
 
 keys = st.text(st.characters(codec="utf-8"), min_size=1, max_size=60)
 
@@ -135,14 +135,3 @@ def test_any_body_is_events_or_an_error(body: bytes) -> None:
     except NotAnEvent:
         return
     assert all(event.key and event.bucket for event in events)
-
-
-@given(st.integers(0, 1 << 64), st.integers(0, 1 << 64))
-def test_sequencers_of_one_width_compare_as_numbers(one: int, other: int) -> None:
-    assert newer(f"{one:018X}", f"{other:018x}") == (one > other)
-
-
-def test_a_shorter_sequencer_is_padded_on_the_right() -> None:
-    assert newer("0055AED6DCD90281E6", "0055AED6DCD90281E5")
-    assert newer("1", "0FF")
-    assert not newer("10", "1")

@@ -37,7 +37,7 @@ def test_each_object_comes_once_and_beside_its_own(bronze: set[str], made_of: se
     found = list(pairs("t", heads(bronze), heads(silver)))
 
     by_name = {silver_key("t", key): key for key in bronze}
-    told = [pair for pair in found if pair.paired]
+    told = [pair for pair in found if pair.is_paired]
     assert {pair.key for pair in found if pair.bronze} == bronze
     assert sorted(pair.key for pair in found if pair.bronze) == sorted(bronze)
     for pair in told:
@@ -55,7 +55,7 @@ def test_each_object_comes_once_and_beside_its_own(bronze: set[str], made_of: se
 @given(st.sets(KEYS, max_size=40), st.sets(KEYS, max_size=40))
 def test_they_come_in_the_order_of_silver(bronze: set[str], made_of: set[str]) -> None:
     silver = {silver_key("t", key) for key in made_of}
-    names = [pair.key + ".parquet" for pair in pairs("t", heads(bronze), heads(silver)) if pair.paired]
+    names = [pair.key + ".parquet" for pair in pairs("t", heads(bronze), heads(silver)) if pair.is_paired]
     assert names == sorted(names)
 
 
@@ -76,7 +76,7 @@ def test_a_key_and_its_extensions_are_paired() -> None:
 def test_a_key_that_was_cut_short_is_left_to_a_look() -> None:
     long = "x" * 1020
     found = list(pairs("t", heads({long}), heads({silver_key("t", long)})))
-    assert [(pair.key, pair.paired) for pair in found] == [(long, False), ("", False)]
+    assert [(pair.key, pair.is_paired) for pair in found] == [(long, False), ("", False)]
 
 
 def test_memory_does_not_grow_with_the_bucket() -> None:

@@ -25,7 +25,7 @@ from silversmith.pipeline import Pipeline, Transform
 from silversmith.pipeline.lookups import current_digest
 from silversmith.reconcile.compare import Finding, Looked, look
 from silversmith.schemas.recorded import require_ours
-from silversmith.stores import Head, Store, batched, mapped
+from silversmith.stores import Head, Store, batched, map_in_threads
 
 #: How many are sent at a time.
 REDRIVE_BATCH = 100
@@ -266,7 +266,7 @@ def _outdated(
         made_by = (lineage.fingerprint, lineage.lookups) if lineage is not None else None
         return head, made_by is not None and made_by != (transform.fingerprint, lookups)
 
-    return (head for head, outdated in mapped(look, heads, workers) if outdated)
+    return (head for head, outdated in map_in_threads(look, heads, workers) if outdated)
 
 
 #: How many keys are looked at before what was found is sent.

@@ -8,51 +8,49 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NamedTuple
 
-import orjson
-
 from silversmith.events import ObjectEvent
 from silversmith.function.retries import parse
 from silversmith.lineage import Decision, Lineage, decide, error_key, failed_key, silver_key
 from silversmith.pipeline import Transform
 from silversmith.pipeline.lookups import current_digest
 from silversmith.schemas import Owner, Schemas
-from silversmith.stores import Head, Lake, Store, mapped
+from silversmith.stores import Head, Lake, Store, map_in_threads
 
 ENDING = ".parquet"
 
-#: How lineage.py ends a silver key that it had to cut short.
+#: The end of a silver key that lineage.py had to cut short.
 _CUT = re.compile(r"~[0-9a-f]{64}\.parquet\Z")
 
 
 class Pair(NamedTuple):
     """A bronze object and the silver object of its name; one of them may be None.
 
-    ``key`` is the bronze key. ``paired`` False: the listings cannot tell whether there is the other one; for a silver
-    object the bronze key is not known either, and empty.
+    ``key`` is the bronze key. ``is_paired`` False: the listings cannot tell whether there is the other object; the
+    bronze key of such a silver object is not known either, and empty.
     """
 
     key: str
     bronze: Head | None
     silver: Head | None
-    paired: bool = True
+    is_paired: bool = True
 
 
 def pairs(transform: str, bronze: Iterable[Head], silver: Iterable[Head]) -> Iterator[Pair]:
     """Every object of both listings, once, in the order of the silver keys (but for those that are not paired).
 
     Args:
-        transform: whose silver it is.
+        transform: the name of the transform.
         bronze: the bronze objects that the transform wants, in the order of their keys.
-        silver: what there is below ``{transform}/`` in silver, in the order of its keys. What cannot be the silver
-            object of anything is left out.
+        silver: the objects below ``{transform}/`` in silver, in the order of their keys. Keys that cannot be the silver
+            object of anything are left out.
     """
-    left, right = _in_silver_order(transform, bronze), _named(transform, silver)
+    left, right = _in_silver_order(transform, bronze), _by_bronze_key(transform, silver)
     here, there = next(left, None), next(right, None)
     while here is not None or there is not None:
-        if here is not None and not here.paired:
+        if here is not None and not here.is_paired:
             yield here
             here = next(left, None)
-        elif there is not None and not there.paired:
+        elif there is not None and not there.is_paired:
             yield there
             there = next(right, None)
         elif there is None or (here is not None and here.key + ENDING < there.key + ENDING):
@@ -75,18 +73,21 @@ def overtaken(key: str) -> Iterator[str]:
 
 
 def _in_silver_order(transform: str, bronze: Iterable[Head]) -> Iterator[Pair]:
-    """What is held back is a chain, each the beginning of the next; the last one is the first in silver."""
-    held: list[Pair] = []
+    """The bronze objects in the order of their silver keys.
+
+    ``delayed`` is a chain of keys, each the beginning of the next; the last one is the first in silver.
+    """
+    delayed: list[Pair] = []
     for head in bronze:
         key = head.key
         if _CUT.search(silver_key(transform, key)):
-            yield Pair(key, head, None, paired=False)
+            yield Pair(key, head, None, is_paired=False)
             continue
-        while held and not _comes_before(key, held[-1].key):
-            yield held.pop()
-        held.append(Pair(key, head, None))
-    while held:
-        yield held.pop()
+        while delayed and not _comes_before(key, delayed[-1].key):
+            yield delayed.pop()
+        delayed.append(Pair(key, head, None))
+    while delayed:
+        yield delayed.pop()
 
 
 def _comes_before(later: str, earlier: str) -> bool:
@@ -94,11 +95,11 @@ def _comes_before(later: str, earlier: str) -> bool:
     return later.startswith(earlier) and later + ENDING < earlier + ENDING
 
 
-def _named(transform: str, silver: Iterable[Head]) -> Iterator[Pair]:
+def _by_bronze_key(transform: str, silver: Iterable[Head]) -> Iterator[Pair]:
     for head in silver:
         name = head.key.removeprefix(f"{transform}/")
         if _CUT.search(name):
-            yield Pair("", None, head, paired=False)
+            yield Pair("", None, head, is_paired=False)
         elif name.endswith(ENDING) and name != ENDING:
             yield Pair(name.removesuffix(ENDING), None, head)
 
@@ -134,17 +135,17 @@ class Finding:
 
 @dataclass(frozen=True)
 class Looked:
-    """One key was looked at. ``after``: the look can be taken up again here; empty where it cannot. ``given_up``: what
-    is left alone, because this code has failed on these bytes as often as it may."""
+    """One key was looked at.
+
+    Attributes:
+        after: the comparison can be resumed after this key; empty: it cannot.
+        finding: what is wrong; None: nothing.
+        given_up: what is left alone, because this code has failed on these bytes as often as it may.
+    """
 
     after: str
     finding: Finding | None
     given_up: Finding | None = None
-
-
-def listed_etag(head: Head) -> str:
-    """The etag that the listing told. A folder works it out from the file's bytes when it is asked."""
-    return head.etag
 
 
 def look(
@@ -154,45 +155,46 @@ def look(
     changed: bool = False,
     after: str = "",
     settled: datetime | None = None,
-    etag: Callable[[Head], str | None] = listed_etag,
+    etag: Callable[[Head], str | None] = lambda head: head.etag,
     workers: int = 1,
     owner: Owner | None = None,
     dead: bool = False,
 ) -> Iterator[Looked]:
     """Look at every key of a transform, once. Lazy; memory does not grow with the buckets.
 
-    What is in quarantine counts as accounted for where its error document speaks of the same bytes and code. So does
-    what the code has failed on as often as it may: another message would only be another one in the dead-letter queue.
+    A file in quarantine is accounted for if its error document is about the same bytes and code. So is a file on which
+    the code has failed as often as it may: another message would only be another one in the dead-letter queue.
 
     Args:
-        transform: which one.
+        transform: the transform.
         lake: the buckets.
         changed: find silver of other code and of other lookups too, and of an older schema than is recorded.
-        after: go on where an earlier look said that it can be taken up again.
-        settled: leave alone what landed at this time or later: its event may still be on its way.
-        etag: what tells the etag of a listed bronze object; None or an empty one: leave this key alone.
+        after: resume where an earlier comparison stopped.
+        settled: leave alone objects that landed at this time or later: their events may still be on their way.
+        etag: gives the ETag of a listed bronze object, by default the listing's, which a folder works out from the
+            file's bytes; None or an empty one: leave this key alone.
         workers: how many objects are headed at once. The stores must bear as many threads.
         owner: whose silver it should be; None: nobody minds.
-        dead: find what the code has failed on as often as it may, too.
+        dead: find files on which the code has failed as often as it may, too.
 
     Raises:
         NotOurs: all of the transform's silver is another pipeline's.
     """
     document = Schemas(lake.silver, transform.name).look().document if changed or owner is not None else None
-    recorded = document.of(transform.fingerprint) if document is not None and changed else None
     owners = None
     if owner is not None and document is not None:
         owner.require(document)
         owners = document.owners(owner.name)
+    schema = document.of(transform.fingerprint).version if document is not None and changed else 0
     lookups = current_digest(lake.bronze, transform.lookups) if changed else None
-    eye = _Eye(transform, lake, changed, settled, etag, recorded.version if recorded else 0, lookups, owners, dead)
+    comparison = _Comparison(transform, lake, changed, settled, etag, schema, lookups, owners, dead)
     bronze = _bronze(transform, lake.bronze, after)
     silver = lake.silver.list(f"{transform.name}/", start_after=f"{transform.name}/{after}{ENDING}" if after else "")
-    return mapped(eye.look, pairs(transform.name, bronze, silver), workers)
+    return map_in_threads(comparison.look, pairs(transform.name, bronze, silver), workers)
 
 
 def _bronze(transform: Transform, store: Store, after: str) -> Iterator[Head]:
-    """What the transform wants, in the order of keys, without what came before ``after`` in the order of silver."""
+    """The objects that the transform wants, by their keys, without those that come before ``after`` in silver."""
     wants = transform.pattern.matches
     for key in overtaken(after):
         head = store.head(key) if wants(key) else None
@@ -204,8 +206,12 @@ def _bronze(transform: Transform, store: Store, after: str) -> Iterator[Head]:
 
 
 @dataclass(frozen=True)
-class _Eye:
-    """What looks at one pair; see :func:`look`."""
+class _Comparison:
+    """Compares one pair after the other. The fields are the arguments of :func:`look`, and what it found out:
+
+    ``schema`` is the version of the recorded schema that silver should have, ``lookups`` the digest of the lookups
+    (None: they do not matter), ``owners`` are those whose silver may be replaced (None: anybody's).
+    """
 
     transform: Transform
     lake: Lake
@@ -219,7 +225,7 @@ class _Eye:
 
     def look(self, pair: Pair) -> Looked:
         finding = self._orphan(pair) if pair.bronze is None else self._compare(pair, pair.bronze)
-        after = pair.key if pair.paired else ""
+        after = pair.key if pair.is_paired else ""
         if finding is not None and pair.bronze is not None and not self.dead and self._is_given_up(finding):
             return Looked(after, None, given_up=finding)
         return Looked(after, finding)
@@ -231,81 +237,53 @@ class _Eye:
         if not etag:
             return None
         name = silver_key(self.transform.name, pair.key)
-        silver = self.lake.silver.head(name) if pair.silver is not None or not pair.paired else None
+        silver = self.lake.silver.head(name) if pair.silver is not None or not pair.is_paired else None
         lineage = Lineage.from_metadata(silver.metadata) if silver else None
-        exists = silver is not None
-        found = lineage.lookups if lineage is not None and self.lookups is None else self.lookups or ""
         kind = decide(
             etag,
             lineage,
             self.transform.fingerprint,
-            silver_exists=exists,
+            silver_exists=silver is not None,
             schema=self.schema,
-            lookups=found,
+            lookups=lineage.lookups if lineage is not None and self.lookups is None else self.lookups or "",
             owners=self.owners,
         )
         if kind is Decision.DUPLICATE or (kind is Decision.OUTDATED and not self.changed):
             return None
-        if kind is not Decision.FOREIGN and self._is_quarantined(pair.key, etag):
+        if kind is not Decision.FOREIGN and self._document(error_key(self.transform.name, pair.key), etag) is not None:
             return None
         return Finding(
             self.transform.name, pair.key, kind, name, etag, bronze.version or "", bronze.size, bronze.modified
         )
 
-    def _is_quarantined(self, key: str, etag: str) -> bool:
-        """Whether an error document says that this code can make no silver of these bytes."""
-        body = self.lake.quarantine.read(error_key(self.transform.name, key))
-        return body is not None and self._is_about(body, etag)
-
     def _is_given_up(self, finding: Finding) -> bool:
         """Whether this code has failed on these bytes as often as it may."""
-        body = self.lake.quarantine.read(failed_key(self.transform.name, finding.key))
-        document = parse(body) if body is not None else None
-        return body is not None and document is not None and document["dead"] and self._is_about(body, finding.etag)
+        document = self._document(failed_key(self.transform.name, finding.key), finding.etag)
+        return document is not None and document["dead"]
 
-    def _is_about(self, document: bytes, etag: str) -> bool:
-        """Whether a document in quarantine speaks of these bytes and this code, and of these lookups if they matter."""
-        if speaks_of(document) != (etag, self.transform.fingerprint):
-            return False
-        return self.lookups is None or lookups_of(document) == self.lookups
+    def _document(self, key: str, etag: str) -> dict[str, Any] | None:
+        """The document in quarantine, if it is about these bytes and this code, and about these lookups if they
+        matter."""
+        document = parse(self.lake.quarantine.read(key) or b"")
+        if document is None or (document["bronze"]["etag"], document["fingerprint"]) != (
+            etag,
+            self.transform.fingerprint,
+        ):
+            return None
+        return document if self.lookups is None or document["lookups"] == self.lookups else None
 
     def _orphan(self, pair: Pair) -> Finding | None:
         """A bronze object may have landed after its place in the listing was passed: so it is asked for."""
         assert pair.silver is not None
-        key = pair.key if pair.paired else self._origin(pair.silver)
+        key = pair.key if pair.is_paired else self._bronze_key(pair.silver)
         if key is None or (self.transform.pattern.matches(key) and self.lake.bronze.head(key) is not None):
             return None
         return Finding(self.transform.name, key, Decision.ORPHANED, pair.silver.key)
 
-    def _origin(self, silver: Head) -> str | None:
-        """The bronze key of a silver object whose own key does not tell it. None: it is no silver object."""
+    def _bronze_key(self, silver: Head) -> str | None:
+        """The bronze key of a silver object whose own key was cut short. None: it is no silver object."""
         head = self.lake.silver.head(silver.key)
         lineage = Lineage.from_metadata(head.metadata) if head else None
         if lineage is None or silver_key(self.transform.name, lineage.bronze_key) != silver.key:
             return None
         return lineage.bronze_key
-
-
-def speaks_of(document: bytes) -> tuple[str, str]:
-    """The bronze etag and the fingerprint of the code that an error document is about; empty where it does not say."""
-    try:
-        found = orjson.loads(document)
-    except orjson.JSONDecodeError:
-        return "", ""
-    bronze = found.get("bronze") if isinstance(found, dict) else None
-    if not isinstance(bronze, dict):
-        return "", ""
-    return _text(bronze.get("etag")), _text(found.get("fingerprint"))
-
-
-def lookups_of(document: bytes) -> str:
-    """The digest of the lookups that an error document was made with; empty where there were none."""
-    try:
-        found = orjson.loads(document)
-    except orjson.JSONDecodeError:
-        return ""
-    return _text(found.get("lookups")) if isinstance(found, dict) else ""
-
-
-def _text(value: Any) -> str:
-    return value if isinstance(value, str) else ""

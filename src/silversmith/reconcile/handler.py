@@ -17,9 +17,10 @@ import logging
 import os
 import tempfile
 import uuid
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from itertools import count, dropwhile
@@ -28,10 +29,12 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from silversmith.errors import NotOurs, SilversmithError
 from silversmith.events import ObjectEvent, object_created
+from silversmith.function.batch import Context
+from silversmith.function.retries import parse
 from silversmith.function.telemetry import document, printed, request, set_up
 from silversmith.lineage import Decision, error_key
 from silversmith.pipeline import Pipeline, Transform, load
-from silversmith.reconcile.compare import Finding, Looked, look, speaks_of
+from silversmith.reconcile.compare import Finding, look
 from silversmith.reconcile.lease import Keeper, Lease, NotNext, lease_key
 from silversmith.schemas import Owner
 from silversmith.stores import Lake, batched
@@ -67,15 +70,6 @@ KEYWORD = "<aws.scheduler."
 _log = logging.getLogger(__name__)
 
 
-class Context(Protocol):
-    """What Lambda tells a handler of its invocation.
-
-    https://docs.aws.amazon.com/lambda/latest/dg/python-context.html
-    """
-
-    def get_remaining_time_in_millis(self) -> int: ...
-
-
 class Queue(Protocol):
     """A transform's queue."""
 
@@ -99,7 +93,7 @@ class NoProgress(SilversmithError):
 
 
 @dataclass(frozen=True)
-class Place:
+class Cursor:
     """Where a round is: at a transform, after a key. ``waiting`` is how many messages its queue had when its turn came,
     ``missed`` how many of its files so far look as if their events were lost."""
 
@@ -113,22 +107,25 @@ class Place:
 class Progress:
     """How far a round is, as the lease keeps it.
 
-    ``begun`` is when it began; ``missing`` counts the files of finished transforms whose events were lost; ``marks``
-    are what the next rounds are to know of these transforms: see :class:`Window`.
+    Attributes:
+        begun: when it began.
+        place: where it is; None: before its first transform, or through.
+        missing: the number of files of finished transforms whose events were lost.
+        marks: what the next rounds must know of these transforms: see :class:`Window`.
     """
 
     begun: datetime
-    place: Place | None = None
+    place: Cursor | None = None
     missing: int = 0
-    marks: Mapping[str, Mapping[str, str]] | None = None
+    marks: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
     @staticmethod
     def of(values: Mapping[str, Any], now: datetime) -> Progress:
-        """From the lease's JSON values; that of a round which begins now, where they are empty."""
+        """From the lease's JSON values; empty ones: of a round that begins now."""
         if not values:
             return Progress(now)
-        place = Place(**values["place"]) if values["place"] else None
-        return Progress(datetime.fromisoformat(values["begun"]), place, values["missing"], values["marks"])
+        place = Cursor(**values["place"]) if values["place"] else None
+        return Progress(datetime.fromisoformat(values["begun"]), place, values["missing"], values["marks"] or {})
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON values."""
@@ -137,16 +134,16 @@ class Progress:
 
 @dataclass(frozen=True)
 class Window:
-    """When an object must have landed for the round to count it as missing: since the end of the last round's window,
-    so that each is counted once. Before there is such a round, and after the pattern changed, nothing counts: what
-    landed before a transform wanted it has no event."""
+    """The time in which an object must have landed for the round to count it as missing: since the end of the last
+    round's window, so that each is counted once. In the first round, and after the pattern changed, nothing counts: an
+    object that landed before the transform wanted it has no event."""
 
     since: datetime | None
     until: datetime
 
     @staticmethod
     def of(transform: Transform, memory: Mapping[str, Any], until: datetime) -> Window:
-        """``memory`` is what the rounds before left."""
+        """``memory`` is what the rounds before have left."""
         mark = memory.get(transform.name)
         if not isinstance(mark, dict) or mark.get("pattern") != transform.pattern.text:
             return Window(None, until)
@@ -216,49 +213,52 @@ class Reconciler:
             NotSent: see there.
             NoProgress: not one key could be looked at in the time of an invocation.
         """
-        round_id, step = _round(event, context), _step(event)
+        round_id, number = _round(event, context), event.get("step", 0)
+        number = number if isinstance(number, int) else 0
         keeper = Keeper(self._lake.quarantine, self._lease, owner=uuid.uuid4().hex, now=self._now)
         try:
-            held = keeper.begin(round_id, step, _wish(event, round_id))
+            lease = keeper.begin(round_id, number, _wish(event, round_id))
         except NotNext as refused:
-            self._log({"refused": str(refused), "round": round_id, "step": step})
+            self._log({"refused": str(refused), "round": round_id, "step": number})
             return {"refused": str(refused)}
-        turn = _Turn(keeper, held, event, context)
+        step = _Step(keeper, lease, event, context)
         try:
-            return self._work(turn)
+            return self._do(step)
         except Exception:
-            with suppress(Exception):  # what went wrong first is what must be told
-                keeper.fail(turn.lease, step)
+            with suppress(Exception):  # the first error must be told
+                keeper.fail(step.lease, number)
             raise
 
-    def _work(self, turn: _Turn) -> dict[str, Any]:
-        begun = Progress.of(turn.lease.progress, self._now())
-        if not turn.lease.progress:
-            self._look_at_hops(turn.event)
-        progress = self._transforms(begun, turn)
-        if progress.place is None:
-            return self._finish(turn, progress)
-        if begun.place is not None and _spot(progress.place) == _spot(begun.place):
-            place = progress.place
+    def _do(self, step: _Step) -> dict[str, Any]:
+        before = Progress.of(step.lease.progress, self._now())
+        if not step.lease.progress:
+            self._check_hops(step.event)
+        after = self._transforms(before, step)
+        if after.place is None:
+            return self._finish(step, after)
+        if before.place is not None and (before.place.transform, before.place.after) == (
+            after.place.transform,
+            after.place.after,
+        ):
             raise NoProgress(
-                f"the transform {place.transform} is still at {place.after!r}: give the function more time"
+                f"the transform {after.place.transform} is still at {after.place.after!r}: give the function more time"
             )
-        turn.lease = turn.keeper.hand_on(turn.lease, progress.to_dict())
-        self._again({**turn.event, "round": turn.lease.round, "step": turn.lease.step})
+        step.lease = step.keeper.hand_on(step.lease, after.to_dict())
+        self._again({**step.event, "round": step.lease.round, "step": step.lease.step})
         return {"done": False}
 
-    def _finish(self, turn: _Turn, progress: Progress) -> dict[str, Any]:
-        """What was found out is told before the round is done: a crash between has it told twice, never never."""
+    def _finish(self, step: _Step, progress: Progress) -> dict[str, Any]:
+        """The number of missing files is measured before the round is done: a crash between has it measured twice,
+        never not at all."""
         self._measure({"Missing": progress.missing})
         names = {transform.name for transform in self._pipeline.transforms}
-        memory = {**turn.lease.memory, **(progress.marks or {})}
-        kept = {name: mark for name, mark in memory.items() if name in names}
-        turn.lease = turn.keeper.finish(turn.lease, kept)
-        if turn.lease.wish:
-            self._again({**turn.event, **turn.lease.wish, "step": 0})
+        marks = {**step.lease.memory, **progress.marks}
+        step.lease = step.keeper.finish(step.lease, {name: mark for name, mark in marks.items() if name in names})
+        if step.lease.wish:
+            self._again({**step.event, **step.lease.wish, "step": 0})
         return {"done": True}
 
-    def _look_at_hops(self, event: Mapping[str, Any]) -> None:
+    def _check_hops(self, event: Mapping[str, Any]) -> None:
         hops = event.get("hops")
         if not isinstance(hops, dict):
             return
@@ -267,91 +267,84 @@ class Reconciler:
             self._log({"hop": problem.to_dict()})
         self._measure({"ChainBroken": sum(problem.is_known for problem in problems)})
 
-    def _transforms(self, progress: Progress, turn: _Turn) -> Progress:
+    def _transforms(self, progress: Progress, step: _Step) -> Progress:
         """How far the round is when the time is up; without a place: through."""
-        todo: Sequence[Transform] = self._pipeline.transforms
-        if progress.place is not None:
-            name = progress.place.transform
-            todo = list(dropwhile(lambda transform: transform.name != name, todo))
-        for transform in todo:
-            place = progress.place if progress.place is not None else Place(transform.name)
-            progress = self._transform(transform, place, replace(progress, place=None), turn)
+        transforms: Sequence[Transform] = self._pipeline.transforms
+        place = progress.place
+        if place is not None:
+            transforms = list(dropwhile(lambda transform: transform.name != place.transform, transforms))
+        for transform in transforms:
+            cursor = progress.place or Cursor(transform.name)
+            progress = self._transform(transform, cursor, replace(progress, place=None), step)
             if progress.place is not None:
                 break
         return progress
 
-    def _transform(self, transform: Transform, place: Place, progress: Progress, turn: _Turn) -> Progress:
-        """With a place: there the time ran out."""
-        url = turn.event["queues"].get(transform.name)
+    def _transform(self, transform: Transform, cursor: Cursor, progress: Progress, step: _Step) -> Progress:
+        """Compare one transform from a cursor on. With a place: there the time ran out."""
+        url = step.event["queues"].get(transform.name)
         if url is None:
             return progress  # it was declared after the stack was deployed
         queue = self._queue(url)
-        told = {"transform": transform.name, "after": place.after}
-        if not place.after:  # later they may be what this very round has sent
-            place = replace(place, waiting=queue.waiting())
-            if place.waiting > BUSY:
-                self._log({**told, "skipped": True, "waiting": place.waiting})
+        line = {"transform": transform.name, "after": cursor.after}
+        if not cursor.after:  # later they may be the messages that this very round has sent
+            cursor = replace(cursor, waiting=queue.waiting())
+            if cursor.waiting > BUSY:
+                self._log({**line, "skipped": True, "waiting": cursor.waiting})
                 return progress
-        settled = timedelta(seconds=turn.event.get("settled_seconds", SETTLED_SECONDS))
-        window = Window.of(transform, turn.lease.memory, progress.begun - max(settled, MISSING_AFTER))
-        checked, sent, orphaned, foreign = 0, 0, 0, 0
+        settled = timedelta(seconds=step.event.get("settled_seconds", SETTLED_SECONDS))
+        window = Window.of(transform, step.lease.memory, progress.begun - max(settled, MISSING_AFTER))
         try:
-            looked = look(
+            comparison = look(
                 transform,
                 self._lake,
-                changed=turn.event.get("changed") is True,
-                after=place.after,
+                changed=step.event.get("changed") is True,
+                after=cursor.after,
                 settled=progress.begun - settled,
                 workers=WORKERS,
                 owner=self._owner,
             )
         except NotOurs as error:  # nothing that is sent would be done
-            self._log({**told, "skipped": True, "error": str(error)})
+            self._log({**line, "skipped": True, "error": str(error)})
             return progress
-        for some in batched(looked, self._batch):
-            findings = [item.finding for item in some if item.finding is not None]
+        counts = Counter(checked=0, sent=0, orphaned=0)
+        for keys in batched(comparison, self._batch):
+            findings = [key.finding for key in keys if key.finding is not None]
             wrong = [finding for finding in findings if finding.is_to_be_sent]
-            self._send(queue, wrong)
-            checked, sent = checked + len(some), sent + len(wrong)
-            orphaned += sum(finding.kind is Decision.ORPHANED for finding in findings)
-            foreign += sum(finding.kind is Decision.FOREIGN for finding in findings)
+            for messages in batched(wrong, MESSAGES):
+                queue.send([_body(finding.event(self._bucket)) for finding in messages])
+            counts.update(checked=len(keys), sent=len(wrong))
+            counts.update(finding.kind.value for finding in findings if not finding.is_to_be_sent)
             missed = sum(self._is_missed(finding, window) for finding in wrong)
-            place = replace(place, after=_last_place(some) or place.after, missed=place.missed + missed)
-            if len(some) == self._batch and turn.context.get_remaining_time_in_millis() < RESERVE:
-                self._log({**told, **_totals(checked, sent, orphaned, foreign), "stopped": place.after})
-                return replace(progress, place=place)
-        missing = self._missing(place, turn.event)
-        self._log({**told, **_totals(checked, sent, orphaned, foreign), "missing": missing})
-        marks = {**(progress.marks or {}), transform.name: window.mark(transform)}
+            after = next((key.after for key in reversed(keys) if key.after), cursor.after)
+            cursor = replace(cursor, after=after, missed=cursor.missed + missed)
+            if len(keys) == self._batch and step.context.get_remaining_time_in_millis() < RESERVE:
+                self._log({**line, **counts, "stopped": cursor.after})
+                return replace(progress, place=cursor)
+        missing = self._missing(cursor, step.event)
+        self._log({**line, **counts, "missing": missing})
+        marks = {**progress.marks, transform.name: window.mark(transform)}
         return replace(progress, missing=progress.missing + missing, marks=marks)
 
     def _is_missed(self, finding: Finding, window: Window) -> bool:
         """An error document of these bytes by other code, or with other lookups, says that their event came."""
         if finding.kind is Decision.OUTDATED or not window.has(finding.modified):
             return False
-        said = self._lake.quarantine.read(error_key(finding.transform, finding.key))
-        return said is None or speaks_of(said)[0] != finding.etag
+        document = parse(self._lake.quarantine.read(error_key(finding.transform, finding.key)) or b"")
+        return document is None or document["bronze"]["etag"] != finding.etag
 
-    def _missing(self, place: Place, event: Mapping[str, Any]) -> int:
+    def _missing(self, cursor: Cursor, event: Mapping[str, Any]) -> int:
         """How many events of a transform were lost, at least: each message that waited, or lies in its dead-letter
         queue, may be of one of the files that were found."""
-        missed = place.missed - place.waiting
-        url = event.get("dead", {}).get(place.transform)
+        missed = cursor.missed - cursor.waiting
+        url = event.get("dead", {}).get(cursor.transform)
         if missed > 0 and url is not None:
             missed -= self._queue(url).waiting()
         return max(0, missed)
 
-    def _send(self, queue: Queue, findings: Sequence[Finding]) -> None:
-        for some in batched(findings, MESSAGES):
-            queue.send([_body(finding.event(self._bucket)) for finding in some])
-
-
-def _totals(checked: int, sent: int, orphaned: int, foreign: int) -> dict[str, int]:
-    return {"checked": checked, "sent": sent, "orphaned": orphaned, **({"foreign": foreign} if foreign else {})}
-
 
 @dataclass
-class _Turn:
+class _Step:
     """An invocation that has the lease, and the lease as it is now."""
 
     keeper: Keeper
@@ -361,36 +354,24 @@ class _Turn:
 
 
 def _round(event: Mapping[str, Any], context: Context) -> str:
-    """Which round it is: as the event says, or one of its own. Lambda gives a retried invocation the id that it had."""
+    """The id of the round: as the event says, or one of its own. Lambda gives a retried invocation the id that it
+    had."""
     named = event.get("round")
     if isinstance(named, str) and named and KEYWORD not in named:
         return named
     return str(getattr(context, "aws_request_id", "")) or uuid.uuid4().hex
 
 
-def _step(event: Mapping[str, Any]) -> int:
-    step = event.get("step", 0)
-    return step if isinstance(step, int) else 0
-
-
 def _wish(event: Mapping[str, Any], round_id: str) -> dict[str, Any]:
-    """What is put into the lease of a round that is going on, where this one is to follow it."""
+    """What is put into the lease of a round that is going on, if this one is to follow it."""
     if event.get("follow") is not True:
         return {}
     settled = {name: event[name] for name in ("settled_seconds",) if name in event}
     return {"round": round_id, "follow": True, **settled}
 
 
-def _spot(place: Place) -> tuple[str, str]:
-    return place.transform, place.after
-
-
 def _body(event: ObjectEvent) -> str:
     return object_created(event, reason="reconcile").decode()
-
-
-def _last_place(looked: Sequence[Looked]) -> str:
-    return next((item.after for item in reversed(looked) if item.after), "")
 
 
 def handler(event: Mapping[str, Any], context: Context) -> dict[str, Any]:
@@ -411,8 +392,8 @@ class SqsQueue:
     def waiting(self) -> int:
         """https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_GetQueueAttributes.html"""
         names = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"]
-        found = self._client.get_queue_attributes(QueueUrl=self._url, AttributeNames=names)["Attributes"]
-        return sum(int(found[name]) for name in names)
+        attributes = self._client.get_queue_attributes(QueueUrl=self._url, AttributeNames=names)["Attributes"]
+        return sum(int(attributes[name]) for name in names)
 
     def send(self, bodies: Sequence[str]) -> None:
         """SQS may take some of a batch and refuse others, which are then sent once more."""
@@ -480,7 +461,7 @@ def build(
         owner=Owner.of(environment),
         check=lambda hops: check(Hops.of(hops, bronze), client or quick_client),
         measure=measure,
-        log=_tell,
+        log=_log_line,
     )
 
 
@@ -495,10 +476,9 @@ def quick_client(service: str) -> Any:
     return aws_client(service, time_limit=_QUICK)
 
 
-def _tell(told: dict[str, Any]) -> None:
-    """A line of the log."""
-    if "hop" in told:
-        _log.log(logging.ERROR if told["hop"]["known"] else logging.WARNING, "%s", told["hop"]["found"], extra=told)
+def _log_line(line: dict[str, Any]) -> None:
+    if "hop" in line:
+        _log.log(logging.ERROR if line["hop"]["known"] else logging.WARNING, "%s", line["hop"]["found"], extra=line)
         return
-    message = next((name for name in ("refused", "skipped") if told.get(name)), "reconciled")
-    _log.log(logging.ERROR if "error" in told else logging.INFO, message, extra=told)
+    message = next((name for name in ("refused", "skipped") if line.get(name)), "reconciled")
+    _log.log(logging.ERROR if "error" in line else logging.INFO, message, extra=line)

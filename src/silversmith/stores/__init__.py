@@ -18,7 +18,7 @@ IN_MEMORY = 8 * 1024 * 1024
 
 @dataclass(frozen=True)
 class Head:
-    """What a HEAD request tells of an object. ``etag`` has no quotes; ``size`` is in bytes; ``modified`` is in UTC.
+    """The answer to a HEAD request. ``etag`` has no quotes; ``size`` is in bytes; ``modified`` is in UTC.
 
     ``metadata`` is the user metadata (S3's ``x-amz-meta-*``), its names in lower case. A listing leaves it empty.
     """
@@ -33,9 +33,9 @@ class Head:
 
 @dataclass(frozen=True)
 class Source:
-    """One version of an object, open for reading: ``data`` when it is small, else ``path``; never both.
+    """One version of an object, open for reading: ``data`` if it is small, else ``path``; never both.
 
-    Who has read it calls the store's :meth:`Store.verify` before trusting what came of it.
+    After reading it, call the store's :meth:`Store.verify` before trusting the result.
     """
 
     head: Head
@@ -117,22 +117,15 @@ class Store(Protocol):
 
 
 def one_by_one(store: Store, puts: Sequence[Put]) -> list[str | Exception]:
-    """:meth:`Store.put_all` where nothing is gained by knowing all of them."""
-    found: list[str | Exception] = []
+    """:meth:`Store.put_all` for a store that has no request for several objects."""
+    answers: list[str | Exception] = []
     for put in puts:
+        conditions = {"if_match": put.if_match, "if_none_match": put.if_none_match}
         try:
-            found.append(
-                store.put(
-                    put.key,
-                    put.body,
-                    metadata=put.metadata,
-                    if_match=put.if_match,
-                    if_none_match=put.if_none_match,
-                )
-            )
-        except Exception as error:  # noqa: BLE001 -- it is this one's, and the others go on
-            found.append(error)
-    return found
+            answers.append(store.put(put.key, put.body, metadata=put.metadata, **conditions))  # type: ignore[arg-type]
+        except Exception as error:  # noqa: BLE001 -- it is this object's, and the others go on
+            answers.append(error)
+    return answers
 
 
 @dataclass(frozen=True)
@@ -148,20 +141,20 @@ _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
 
 
-def mapped(function: Callable[[_Item], _Result], items: Iterable[_Item], workers: int) -> Iterator[_Result]:
-    """As ``map``, with so many threads; only a few items for each of them are taken ahead. One worker: no thread."""
+def map_in_threads(function: Callable[[_Item], _Result], items: Iterable[_Item], workers: int) -> Iterator[_Result]:
+    """``map`` with so many threads, which takes only a few items for each of them in advance. One worker: no thread."""
     if workers == 1:
         yield from map(function, items)
         return
-    pool = ThreadPoolExecutor(workers, thread_name_prefix="ahead")
-    ahead: deque[Future[_Result]] = deque()
+    pool = ThreadPoolExecutor(workers, thread_name_prefix="map")
+    submitted: deque[Future[_Result]] = deque()
     try:
         for item in items:
-            ahead.append(pool.submit(function, item))
-            if len(ahead) >= 4 * workers:
-                yield ahead.popleft().result()
-        while ahead:
-            yield ahead.popleft().result()
+            submitted.append(pool.submit(function, item))
+            if len(submitted) >= 4 * workers:
+                yield submitted.popleft().result()
+        while submitted:
+            yield submitted.popleft().result()
     finally:
         pool.shutdown(cancel_futures=True)
 

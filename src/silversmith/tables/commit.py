@@ -21,7 +21,7 @@ from arro3.io import read_parquet
 from silversmith import faults
 from silversmith.errors import SilversmithError
 from silversmith.lineage import Lineage, silver_key
-from silversmith.stores import Source, Store, mapped
+from silversmith.stores import Source, Store, map_in_threads
 from silversmith.tables.format import Format, Refused, Snapshot, is_one_of, quoted
 from silversmith.tables.spec import ETAG, FILE, TableSpec
 from silversmith.tables.types import Columns, Decimal, SchemaRefused, Type, fitted, join, recorded_columns, settled
@@ -168,7 +168,7 @@ class _Batch:
         self._step("tables.looked")
         ready: list[_Read] = []
         size = 0
-        for read in mapped(lambda item: self._read(*item), files.items(), self._workers):
+        for read in map_in_threads(lambda item: self._read(*item), files.items(), self._workers):
             if read.error is not None:
                 self._brought.failed[read.key] = read.error
                 self.done.add(read.key)

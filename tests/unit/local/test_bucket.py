@@ -15,7 +15,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from silversmith.events import newer, unwrap
+from silversmith.events import unwrap
 from silversmith.local import stack as stacks
 from silversmith.local.bucket import DOUBTFUL, Bucket, Landed
 from silversmith.local.iam import Policy
@@ -50,6 +50,15 @@ class World:
 
     def known(self) -> list[str]:
         return [row[0] for row in self.journal.rows("objects_after", bucket="bronze", after="", most=1000)]
+
+
+def newer(sequencer: str, than: str) -> bool:
+    """As S3 compares the sequencers of one key: after padding the shorter with zeros.
+
+    https://docs.aws.amazon.com/AmazonS3/latest/userguide/notification-content-structure.html
+    """
+    width = max(len(sequencer), len(than))
+    return sequencer.ljust(width, "0").upper() > than.ljust(width, "0").upper()
 
 
 @pytest.fixture
