@@ -1,6 +1,6 @@
-"""Schemas of Dataframely and Pandera as contracts, for who has them: they are read, never imported here.
+"""Schemas of Dataframely and Pandera as contracts: they are read, never imported here.
 
-What such a schema says that a contract cannot say is refused where the transform is declared, and not ignored.
+A term that a contract cannot express is refused where the transform is declared, and not ignored.
 
 https://dataframely.readthedocs.io, https://pandera.readthedocs.io
 """
@@ -8,7 +8,7 @@ https://dataframely.readthedocs.io, https://pandera.readthedocs.io
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, NoReturn
+from typing import Any
 
 import polars as pl
 
@@ -17,22 +17,23 @@ from silversmith.errors import DefinitionError
 from silversmith.formats.table import col
 
 
-def accepted(given: object) -> Contract | None:
-    """A contract, from one or from what is as good as one: a Dataframely schema, or one of Pandera for Polars.
+def accepted(schema: object) -> Contract | None:
+    """A contract, from a contract, a Dataframely schema, or a Pandera schema for Polars. None stays None.
 
     Raises:
-        DefinitionError: it is none, or says what a contract cannot say.
+        DefinitionError: it is none of them, or has a term that a contract cannot express.
     """
-    if given is None or isinstance(given, Contract):
-        return given
-    kind = given if isinstance(given, type) else type(given)
+    if schema is None or isinstance(schema, Contract):
+        return schema
+    kind = schema if isinstance(schema, type) else type(schema)
     libraries = {base.__module__.partition(".")[0] for base in kind.__mro__}
-    if "dataframely" in libraries and hasattr(given, "columns"):
-        return _dataframely(given)
+    if "dataframely" in libraries and hasattr(schema, "columns"):
+        return _dataframely(schema)
     if "pandera" in libraries:
-        return _pandera(given.to_schema() if isinstance(given, type) and hasattr(given, "to_schema") else given)
+        is_model = isinstance(schema, type) and hasattr(schema, "to_schema")
+        return _pandera(schema.to_schema() if is_model else schema)  # type: ignore[attr-defined]
     raise DefinitionError(
-        f"contract={given!r}: must be a silversmith.Contract, a subclass of dataframely.Schema, or a schema or model "
+        f"contract={schema!r}: must be a silversmith.Contract, a subclass of dataframely.Schema, or a schema or model "
         "of pandera.polars"
     )
 
@@ -58,12 +59,12 @@ def _dataframely(schema: Any) -> Contract:
 
 def _pandera(schema: Any) -> Contract:
     if not hasattr(schema, "columns"):
-        _refuse(f"{schema!r} is no schema of a frame; give a pandera.polars.DataFrameSchema or DataFrameModel")
-    for what in ("checks", "parsers"):
-        if getattr(schema, what, None):
-            _refuse(f"the schema's own {what} are Python functions; write them as rules of a Contract")
+        raise _refused(f"{schema!r} is no schema of a frame; give a pandera.polars.DataFrameSchema or DataFrameModel")
+    for part in ("checks", "parsers"):
+        if getattr(schema, part, None):
+            raise _refused(f"the schema's own {part} are Python functions; write them as rules of a Contract")
     columns: Mapping[str, Any] = schema.columns
-    kinds = {name: _pandera_kind(name, column) for name, column in columns.items()}
+    dtypes = {name: _pandera_dtype(name, column) for name, column in columns.items()}
     rules: dict[str, pl.Expr] = {}
     for name, column in columns.items():
         for check in column.checks:
@@ -71,11 +72,11 @@ def _pandera(schema: Any) -> Contract:
     keys = [[name] for name, column in columns.items() if column.unique]
     keys += [list(schema.unique)] if schema.unique else []
     for key in keys[1:]:
-        some = [col(name) for name in key]
-        alone = pl.any_horizontal(one.is_null() for one in some)
-        rules[f"{', '.join(key)} unique"] = pl.struct(*some).is_unique() | alone
+        cells = [col(name) for name in key]
+        has_null = pl.any_horizontal(cell.is_null() for cell in cells)
+        rules[f"{', '.join(key)} unique"] = pl.struct(*cells).is_unique() | has_null
     return Contract(
-        kinds,
+        dtypes,
         rules,
         required=[name for name, column in columns.items() if not column.nullable],
         unique=keys[0] if keys else (),
@@ -85,26 +86,30 @@ def _pandera(schema: Any) -> Contract:
     )
 
 
-def _pandera_kind(name: str, column: Any) -> Any:
-    kind = getattr(column.dtype, "type", None)
-    if not (isinstance(kind, pl.DataType) or (isinstance(kind, type) and issubclass(kind, pl.DataType))):
-        _refuse(f"the column {name!r} has the type {column.dtype}; a contract needs one of Polars': use pandera.polars")
+def _pandera_dtype(name: str, column: Any) -> Any:
+    dtype = getattr(column.dtype, "type", None)
+    if not (isinstance(dtype, pl.DataType) or (isinstance(dtype, type) and issubclass(dtype, pl.DataType))):
+        raise _refused(
+            f"the column {name!r} has the type {column.dtype}; a contract needs one of Polars': use pandera.polars"
+        )
     if getattr(column, "regex", False):
-        _refuse(f"the column {name!r} is a regular expression; a contract names each column")
+        raise _refused(f"the column {name!r} is a regular expression; a contract names each column")
     if getattr(column, "parsers", None):
-        _refuse(f"the column {name!r} has parsers, which are Python functions; do that in the transform")
-    return kind
+        raise _refused(f"the column {name!r} has parsers, which are Python functions; do that in the transform")
+    return dtype
 
 
 def _may_be_missing(columns: Mapping[str, Any]) -> bool:
-    """Whether columns may be missing: all that may be null, or none, since a contract has one word for all."""
+    """Whether columns may be missing: all that may be null, or none, since a contract has one term for all."""
     optional = [name for name, column in columns.items() if not column.required]
     for name in optional:
         if not columns[name].nullable:
-            _refuse(f"the column {name!r} may be missing, but not be null; a contract cannot say so: make it nullable")
+            raise _refused(
+                f"the column {name!r} may be missing, but not be null; a contract cannot say so: make it nullable"
+            )
     needed = [name for name, column in columns.items() if column.required and column.nullable]
     if optional and needed:
-        _refuse(
+        raise _refused(
             f"the column {optional[0]!r} may be missing, and {needed[0]!r}, which may be null, may not; a contract has "
             "one word for all columns: on_missing_column"
         )
@@ -124,46 +129,40 @@ _CHECKS: Mapping[str, Callable[..., pl.Expr]] = {
     "str_contains": lambda cells, pattern: cells.str.contains(_text(pattern)),
     "str_startswith": lambda cells, string: cells.str.starts_with(string),
     "str_endswith": lambda cells, string: cells.str.ends_with(string),
+    "in_range": lambda cells, min_value, max_value, include_min, include_max: cells.is_between(
+        min_value, max_value, _CLOSED[include_min, include_max]
+    ),
+    "str_length": lambda cells, min_value, max_value, exact_value=None: _length(
+        cells.str.len_chars(), min_value, max_value, exact_value
+    ),
+}
+
+_CLOSED: Mapping[tuple[bool, bool], Any] = {
+    (True, True): "both",
+    (True, False): "left",
+    (False, True): "right",
+    (False, False): "none",
 }
 
 
 def _pandera_check(name: str, check: Any) -> pl.Expr:
     """One of Pandera's own checks as an expression."""
-    said: Mapping[str, Any] = check.statistics or {}
-    if check.name == "in_range":
-        return _in_range(col(name), **said)
-    if check.name == "str_length":
-        return _length(col(name).str.len_chars(), **said)
     if check.name not in _CHECKS:
-        _refuse(
+        raise _refused(
             f"the check {check.name!r} of the column {name!r} is a Python function, which a contract cannot call; "
             "write it as a rule of a Contract: Polars' own expressions"
         )
-    return _CHECKS[check.name](col(name), **said)
+    return _CHECKS[check.name](col(name), **(check.statistics or {}))
 
 
-def _in_range(cells: pl.Expr, *, min_value: Any, max_value: Any, include_min: bool, include_max: bool) -> pl.Expr:
-    low: pl.Expr = cells >= min_value if include_min else cells > min_value
-    high: pl.Expr = cells <= max_value if include_max else cells < max_value
-    return low & high
-
-
-def _length(
-    length: pl.Expr, *, min_value: int | None, max_value: int | None, exact_value: int | None = None
-) -> pl.Expr:
-    bounds = []
-    if exact_value is not None:
-        bounds.append(length == exact_value)
-    if min_value is not None:
-        bounds.append(length >= min_value)
-    if max_value is not None:
-        bounds.append(length <= max_value)
-    return pl.all_horizontal(bounds)
+def _length(length: pl.Expr, least: int | None, most: int | None, exact: int | None) -> pl.Expr:
+    least, most = (exact, exact) if exact is not None else (least, most)
+    return (length >= (least or 0)) & (length <= most if most is not None else pl.lit(value=True))
 
 
 def _text(pattern: Any) -> str:
     return pattern if isinstance(pattern, str) else str(pattern.pattern)
 
 
-def _refuse(problem: str) -> NoReturn:
-    raise DefinitionError(f"this Pandera schema cannot be a contract: {problem}")
+def _refused(problem: str) -> DefinitionError:
+    return DefinitionError(f"this Pandera schema cannot be a contract: {problem}")

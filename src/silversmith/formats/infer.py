@@ -218,7 +218,7 @@ def with_point(cells: pl.Expr) -> pl.Expr:
 
 def parse_date(cells: pl.Expr) -> pl.Expr:
     """Text of :data:`DATE_PATTERN` as dates; null if there is no such day."""
-    return cells.str.to_date("%Y-%m-%d", strict=False)
+    return cells.str.to_date("%Y-%m-%d", strict=False, cache=False)
 
 
 def parse_time(cells: pl.Expr, unit: str, zone: str | None) -> pl.Expr:

@@ -17,9 +17,8 @@ from silversmith.errors import DataError, DefinitionError, Place
 from silversmith.formats import text
 from silversmith.formats.archives.content import Content
 from silversmith.formats.encoding import with_encoding
-from silversmith.formats.origins import Origins, numbered
+from silversmith.formats.spill import BLOCK, Reading, TextBlock, text_table_of
 from silversmith.formats.table import ROW, Table, shorten
-from silversmith.formats.text_rows import BLOCK, Reading, TextBlock, table_of
 
 #: The longest line, in bytes. A longer one nearly always is no text.
 LONGEST_LINE = 16 * 1024 * 1024
@@ -77,7 +76,7 @@ def _too_long(rest: bytes, line: int) -> DataError:
     )
 
 
-def _origins(content: Content, is_record: Callable[[str], bool], skip: int, numbers: Collection[int]) -> Origins:
+def _origins(content: Content, is_record: Callable[[str], bool], skip: int, numbers: Collection[int]) -> text.Origins:
     """The origins of records: each line after the first ``skip`` is a record, if ``is_record`` says so."""
     lines = (
         (number, line)
@@ -85,7 +84,7 @@ def _origins(content: Content, is_record: Callable[[str], bool], skip: int, numb
         for number, line in enumerate(block, first)
         if is_record(line)
     )
-    return numbered(lines, numbers)
+    return text.origins_among(lines, numbers)
 
 
 #: The one column of plain lines.
@@ -124,7 +123,7 @@ def read_lines(content: Content, options: Lines, declared: Collection[str], *, b
             TextBlock({LINE: lines}, range(first, first + len(lines)))
             for first, lines in line_blocks(content, size=block)
         )
-        table = table_of(blocks, content, Reading("lines" + content.packing, declared, typed=False))
+        table = text_table_of(blocks, content, Reading("lines" + content.packing, declared, typed=False))
         return replace(table, origins=partial(_origins, content, lambda _: True, 0))
 
     return with_encoding(content, options.encoding, read_utf8)
@@ -199,7 +198,7 @@ def read_fixed_width(content: Content, options: FixedWidth, declared: Collection
     def read_utf8(content: Content) -> Table:
         text.refuse_empty(content)
         reading = Reading("fixed-width" + content.packing, declared)
-        table = table_of(_fixed_width_blocks(content, options, block), content, reading)
+        table = text_table_of(_fixed_width_blocks(content, options, block), content, reading)
         if not table.records:
             hint = "look at the reader: skip_lines"
             raise DataError("EmptyFile", "the file has no lines after those to skip", hint=hint)

@@ -1,9 +1,13 @@
-"""Text as UTF-8: proven, or recoded to it; and the checks of options that readers of text share."""
+"""Text, for all readers of it: as UTF-8, proven or recoded; the lines of records; the checks of shared options.
+
+Readers keep no line and no text of a row, since nearly no row needs them. For the rows that a contract rejects, the
+file is read once more, up to the last of them.
+"""
 
 from __future__ import annotations
 
 import codecs
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any, Final
 
@@ -17,6 +21,15 @@ _UTF16_BOMS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 #: The dialect of text that is UTF-8: every byte of it was decoded.
 UTF8: Final[Mapping[str, object]] = {"encoding": "utf-8", "confidence": 1.0}
+
+
+#: By the number of a record: the line it begins on, from 1, and its text as it stands in the file.
+Origins = Mapping[int, tuple[int, str]]
+
+#: How many characters of one record's text are kept.
+LONGEST_ORIGIN = 10_000
+
+_SPACE = b" \t\r\n"
 
 
 def refuse_empty(content: Content, place: Place | None = None) -> None:
@@ -144,3 +157,27 @@ def texts_problem(name: str, texts: Any) -> str:
     if texts is None or (not isinstance(texts, str) and all(isinstance(text, str) for text in texts)):
         return ""
     return f"{name}={texts!r}): give a list of texts, as {name}=['a', 'b']"
+
+
+def origins_of_ndjson(content: Content, numbers: Collection[int]) -> Origins:
+    """The origins of some records of NDJSON, in which blank lines are no records."""
+    with content.open() as file:
+        if file.read(len(BOM)) != BOM:
+            file.seek(0)
+        records = (
+            (number, line.decode("utf-8", "replace")) for number, line in enumerate(file, 1) if line.strip(_SPACE)
+        )
+        return origins_among(records, numbers)
+
+
+def origins_among(records: Iterable[tuple[int, str]], numbers: Collection[int]) -> Origins:
+    """From the lines and texts of all records, those of the records with these numbers."""
+    numbers = frozenset(numbers)
+    last = max(numbers, default=0)
+    origins = {}
+    for number, (line, content) in enumerate(records, 1):
+        if number in numbers:
+            origins[number] = (line, shorten(content.rstrip("\r\n"), LONGEST_ORIGIN))
+        if number >= last:
+            break
+    return origins

@@ -13,8 +13,8 @@ from silversmith.errors import DataError, DefinitionError, Place
 from silversmith.formats import text
 from silversmith.formats.archives.content import Content
 from silversmith.formats.encoding import encoding_of_mark
+from silversmith.formats.spill import Reading, TextBlock, refuse_sparse, text_table_of
 from silversmith.formats.table import MOST_COLUMNS, Table, shorten
-from silversmith.formats.text_rows import Reading, TextBlock, refuse_sparse, table_of
 
 #: How deep elements may be nested.
 MOST_DEPTH = 64
@@ -70,7 +70,7 @@ def read(content: Content, options: Xml, as_text: Collection[str]) -> Table:
     path = options.record or _record_path(content, encoding)
     records = _Records(path, encoding, strict=options.record is None)
     reading = Reading("xml" + content.packing, as_text, dialect={"record": path})
-    table = table_of(_blocks(content, records), content, reading)
+    table = text_table_of(_blocks(content, records), content, reading)
     if not records.number:
         raise DataError(
             "MissingRecord",

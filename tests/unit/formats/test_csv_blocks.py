@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from silversmith.formats.csv.blocks import COMPARED, are_paired
+from silversmith.formats.csv.blocks import COMPARED, empty_fields
 from silversmith.formats.csv.dialect import CsvDialect
 
 PAIRED = re.compile(rb'(?:[^"]*+(?<![^,\n])"[^"]*+"(?![^,\r\n]))*+[^"]*+')
@@ -26,21 +26,29 @@ RECORD = st.tuples(st.lists(FIELD, min_size=1), st.sampled_from(["\n", "\r\n", "
 )
 def test_quotes_around_whole_fields_and_no_others(text: str) -> None:
     data = text.encode()
-    assert are_paired(data, COMMA) is (PAIRED.fullmatch(data) is not None)
+    assert (empty_fields(data, COMMA) is not None) is (PAIRED.fullmatch(data) is not None)
+
+
+@given(st.lists(RECORD, min_size=1))
+def test_empty_quoted_fields_are_counted(records: list[tuple[list[str], str]]) -> None:
+    data = "".join(",".join(fields) + end for fields, end in records).encode()
+    count = empty_fields(data, COMMA) if data else None
+    if count is not None:
+        assert bool(count) is (b'""' in data)
 
 
 @pytest.mark.parametrize("cell", ['"a"', '""', 'a"b', '"a', '"\n"'])
 @pytest.mark.parametrize("place", range(-8, 8))
 def test_at_the_ends_of_the_pieces_that_are_compared(cell: str, place: int) -> None:
     data = b"x" * (COMPARED + place - 3) + b",y," + cell.encode() + b',"z"\n' + b'"w",v\n' * 100
-    assert are_paired(data, COMMA) is (PAIRED.fullmatch(data) is not None)
+    assert (empty_fields(data, COMMA) is not None) is (PAIRED.fullmatch(data) is not None)
 
 
 @pytest.mark.parametrize("separator", ["\t", ";", "|"])
 def test_with_another_separator(separator: str) -> None:
-    assert are_paired(f'a{separator}"b"\n'.encode(), CsvDialect(separator, '"'))
-    assert not are_paired(b'a,"b"\n', CsvDialect(separator, '"'))
+    assert empty_fields(f'a{separator}"b"\n'.encode(), CsvDialect(separator, '"')) is not None
+    assert empty_fields(b'a,"b"\n', CsvDialect(separator, '"')) is None
 
 
 def test_a_quote_of_several_bytes_proves_nothing() -> None:
-    assert not are_paired("«a«,b\n".encode(), CsvDialect(",", "«"))
+    assert empty_fields("«a«,b\n".encode(), CsvDialect(",", "«")) is None

@@ -29,7 +29,6 @@ from silversmith.formats.csv.records import (
     text_columns,
 )
 from silversmith.formats.encoding import with_encoding
-from silversmith.formats.origins import Origins
 from silversmith.formats.table import ROW, Table, col, malformed_frame, row_numbers
 
 #: Up to this many bytes Python's csv module is done before Polars' has started.
@@ -170,7 +169,7 @@ def _parse_carefully(content: Content, dialect: CsvDialect, options: Csv) -> _Pa
     return _Parsed(header.names, rows, numbers, malformed.records)
 
 
-def _origins_of_small(content: Content, dialect: CsvDialect, options: Csv, numbers: Collection[int]) -> Origins:
+def _origins_of_small(content: Content, dialect: CsvDialect, options: Csv, numbers: Collection[int]) -> text.Origins:
     return origins_of(content, header_of(content, dialect, options), numbers)
 
 

@@ -12,7 +12,6 @@ from silversmith.errors import DataError, Place
 from silversmith.formats import text
 from silversmith.formats.archives.content import Content
 from silversmith.formats.csv.dialect import Csv, CsvDialect, double_escapes
-from silversmith.formats.origins import LONGEST, Origins
 from silversmith.formats.table import LONGEST_MALFORMED, check_malformed, checked_names, shorten
 
 #: The longest line, and the longest field, that is read record by record, in bytes or characters. A longer one nearly
@@ -22,7 +21,7 @@ LONGEST_FIELD = 16 * 1024 * 1024
 #: How much text of malformed records is kept, in characters.
 _MOST_MALFORMED_TEXT = 64 * 1024 * 1024
 
-_ORIGINS_BLOCK = 256 * 1024
+_BLOCK = 256 * 1024
 
 _OTHER_MARKS = "the separator or the quote may be another one: Csv(separator=…, quote=…)"
 
@@ -257,7 +256,7 @@ def text_columns(names: Sequence[str], rows: list[list[str]], options: Csv) -> M
     }
 
 
-def origins_of(content: Content, header: Header, numbers: Collection[int], *, size: int = _ORIGINS_BLOCK) -> Origins:
+def origins_of(content: Content, header: Header, numbers: Collection[int], *, size: int = _BLOCK) -> text.Origins:
     """The lines and texts of records, by their numbers. Regular blocks without any of them are only counted."""
     origins: dict[int, tuple[int, str]] = {}
     shape, body, line, passed = Shape(header.dialect, len(header.names)), header.body, header.line, 0
@@ -278,7 +277,7 @@ def origins_of(content: Content, header: Header, numbers: Collection[int], *, si
             for record in reader:
                 passed += 1
                 if remaining and passed == remaining[-1]:
-                    origins[remaining.pop()] = (record.line, shorten(record.text, LONGEST))
+                    origins[remaining.pop()] = (record.line, shorten(record.text, text.LONGEST_ORIGIN))
                 if reader.position >= body + (cut or len(block)):
                     break
             body, line = reader.position, reader.line

@@ -17,8 +17,8 @@ from silversmith.formats.json.columns import LEAST_BYTES, ColumnReader, Columns
 from silversmith.formats.json.kinds import Kind
 from silversmith.formats.json.parse import LARGEST, SPACE, exact, is_doubtful, too_large, unreadable
 from silversmith.formats.json.rows import Block, block_of, table_of
-from silversmith.formats.origins import of_ndjson
 from silversmith.formats.table import Table
+from silversmith.formats.text import origins_of_ndjson
 
 #: Bytes of a large file that are parsed at once.
 BLOCK = 4 * 1024 * 1024
@@ -36,7 +36,7 @@ def read(content: Content, schema: Mapping[str, pl.DataType], *, block: int = BL
     """
     text.refuse_empty(content, Place(line=1, column=1))
     table = table_of(partial(_blocks, content, block), content, schema, "lines", "ndjson")
-    return replace(table, origins=partial(of_ndjson, content))
+    return replace(table, origins=partial(origins_of_ndjson, content))
 
 
 def _blocks(content: Content, size: int, kinds: Mapping[str, Kind]) -> Iterator[Block | Columns]:
