@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import sys
 import zipfile
 from pathlib import Path
 
@@ -13,7 +12,7 @@ import silversmith
 from silversmith.aws import bundle as bundles
 from silversmith.aws.account import BundleError
 from silversmith.aws.bundle import ENTRIES, Bundle, build, needs
-from silversmith.aws.packages import Requirements, Runtime, closure, collect, install
+from silversmith.aws.packages import Requirements, Runtime, closure, collect, install, require_uv
 from silversmith.pipeline import locate
 
 PIPELINE = """
@@ -159,7 +158,7 @@ def test_requirements_keep_the_users_and_drop_the_commands(tmp_path: Path) -> No
         "boto3==1.40\n-e .\n-r more.txt\n--index-url https://example.com/simple\ncyclopts==4\n"
     )
     # cyclopts is one of Silversmith's own, too; but the pipeline imports it.
-    found = collect(tmp_path, {"polars", "boto3"}, {"cyclopts"}, uv=None, extra=["x==1"])
+    found = collect(tmp_path, {"polars", "boto3"}, {"cyclopts"}, uv="uv", extra=["x==1"])
     assert found.origin == str(tmp_path / "requirements.txt")
     assert list(found.lines) == [
         "polars==2.1.0 --hash=sha256:abc",
@@ -190,13 +189,13 @@ def test_requirements_keep_the_users_and_drop_the_commands(tmp_path: Path) -> No
 def test_silversmith_is_never_installed_wherever_it_is_from(tmp_path: Path, line: str, kept: bool) -> None:
     """It goes in as the files that run here: it may be on no package index, and brings more than a function needs."""
     (tmp_path / "requirements.txt").write_text(f"{line}\n")
-    assert collect(tmp_path, set(), set(), uv=None).lines == ((line,) if kept else ())
+    assert collect(tmp_path, set(), set(), uv="uv").lines == ((line,) if kept else ())
 
 
 def test_a_wheel_of_the_users_is_found_from_anywhere(tmp_path: Path) -> None:
     (tmp_path / "requirements.txt").write_text("./wheels/lookup-1.0-py3-none-any.whl --hash=sha256:ab\n./src\n")
     wheel = tmp_path / "wheels/lookup-1.0-py3-none-any.whl"
-    assert collect(tmp_path, set(), set(), uv=None).lines == (f"{wheel} --hash=sha256:ab",)
+    assert collect(tmp_path, set(), set(), uv="uv").lines == (f"{wheel} --hash=sha256:ab",)
 
 
 @pytest.mark.parametrize("source", ["../dist/silversmith-0.1.0-py3-none-any.whl", "-e ../silversmith"])
@@ -218,7 +217,7 @@ def test_a_lock_file_may_have_silversmith_from_a_file_or_a_checkout(tmp_path: Pa
 
 def test_without_requirements_it_is_what_was_tried_here(tmp_path: Path) -> None:
     (tmp_path / ".git").mkdir()
-    found = collect(tmp_path, {"orjson", "boto3"}, set(), uv=None)
+    found = collect(tmp_path, {"orjson", "boto3"}, set(), uv="uv")
     assert [line.partition("==")[0] for line in found.lines] == ["orjson"]
     assert found.origin == "what is installed here"
 
@@ -226,31 +225,25 @@ def test_without_requirements_it_is_what_was_tried_here(tmp_path: Path) -> None:
 def test_what_only_another_python_needs_goes_along_with_its_condition(tmp_path: Path) -> None:
     """Zstandard is in the standard library from Python 3.14 on; Lambda may have an older one than this machine."""
     (tmp_path / ".git").mkdir()
-    (line,) = collect(tmp_path, {"backports-zstd"}, set(), uv=None).lines
+    (line,) = collect(tmp_path, {"backports-zstd"}, set(), uv="uv").lines
     assert re.fullmatch(r"backports-zstd(==|>=)[\d.]+; python_version < '3.14'", line)
 
 
 def test_a_lock_file_that_cannot_be_read_says_what_to_do(tmp_path: Path) -> None:
-    (tmp_path / "uv.lock").write_text("")
-    with pytest.raises(BundleError, match="pip install uv"):
-        collect(tmp_path, set(), set(), uv=None)
-    (tmp_path / "uv.lock").unlink()
     (tmp_path / "poetry.lock").write_text("")
     with pytest.raises(BundleError, match="poetry export"):
-        collect(tmp_path, set(), set(), uv=None)
+        collect(tmp_path, set(), set(), uv="uv")
+
+
+def test_without_uv_it_says_how_to_get_it() -> None:
+    with pytest.raises(BundleError, match="pip install uv"):
+        require_uv(None)
 
 
 def test_the_closure_has_what_is_required_but_for_extras() -> None:
     found = closure({"boto3"})
     assert {"boto3", "botocore", "s3transfer", "urllib3"} <= found
     assert "awscrt" not in found
-
-
-def test_without_uv_only_for_a_machine_like_this(tmp_path: Path) -> None:
-    here = f"{sys.version_info.major}.{sys.version_info.minor}"
-    other = "3.13" if here != "3.13" else "3.12"
-    with pytest.raises(BundleError, match="install it with `pip install uv`"):
-        install(Requirements((), (), "x"), tmp_path, Runtime("arm64", other), uv=None)
 
 
 def test_an_unknown_architecture_is_refused() -> None:

@@ -20,7 +20,16 @@ from pathlib import Path, PurePosixPath
 
 import silversmith
 from silversmith.aws.account import BundleError
-from silversmith.aws.packages import IN_RUNTIME, Runtime, collect, distributions, find_uv, for_other_pythons, install
+from silversmith.aws.packages import (
+    IN_RUNTIME,
+    Runtime,
+    collect,
+    distributions,
+    find_uv,
+    for_other_pythons,
+    install,
+    require_uv,
+)
 from silversmith.pipeline import Located
 from silversmith.usercode.analysis import INSTALLED, parse_module
 
@@ -130,14 +139,15 @@ def build(
     handlers, users = needs(ENTRIES, [root]), _needs_of(located)
     function = {path.relative_to(root).as_posix(): path for path in handlers.files.values()}
     function |= _users_files(located.root, users) | _included(located.root, include)
+    uv = require_uv(find_uv())
     requirements = collect(
         located.root,
         distributions(_packages(handlers)) | for_other_pythons(),
         distributions(_packages(users)),
-        uv=find_uv(),
+        uv=uv,
         extra=extra,
     )
-    install(requirements, work, target, uv=find_uv())
+    install(requirements, work, target, uv=uv)
     trim(work)
     packages = files(work)
     _check_imports(users, packages, requirements.origin)

@@ -240,7 +240,7 @@ def deploy(
 
 
 def diff(release: Release, account: Account, *, pause: Pause = time.sleep) -> Diff:
-    """What :func:`deploy` would change. The stack is not touched, and no code is uploaded.
+    """The changes that :func:`deploy` would make. The stack is not touched, and no code is uploaded.
 
     Raises:
         DeployError: AWS refused, or the stack is in no state for it.

@@ -7,7 +7,6 @@ docs/decisions/0022-what-is-in-a-bundle.md
 
 from __future__ import annotations
 
-import platform
 import re
 import shutil
 import subprocess
@@ -58,13 +57,6 @@ class Runtime:
         """The platform in uv's words."""
         return f"{_MACHINES[self.architecture]}-manylinux_{GLIBC}"
 
-    @property
-    def is_here(self) -> bool:
-        """Whether this very Python could run the bundle."""
-        version = f"{sys.version_info.major}.{sys.version_info.minor}"
-        machine = platform.machine().lower() in {self.architecture, _MACHINES[self.architecture]}
-        return version == self.python and sys.platform == "linux" and machine
-
 
 @dataclass(frozen=True)
 class Requirements:
@@ -82,6 +74,16 @@ def find_uv() -> str | None:
     """The program uv: beside this Python, or on the path."""
     beside = shutil.which("uv", path=str(Path(sys.executable).parent))
     return beside or shutil.which("uv")
+
+
+def require_uv(uv: str | None) -> str:
+    """
+    Raises:
+        BundleError: there is no uv.
+    """
+    if uv is None:
+        raise BundleError("uv picks the packages for Lambda's machine, and is not here: install it, `pip install uv`")
+    return uv
 
 
 def distributions(imported: Iterable[str]) -> set[str]:
@@ -115,9 +117,7 @@ def for_other_pythons() -> set[str]:
     return {name for name in _own_requirements() if _version(name) is None}
 
 
-def collect(
-    project: Path, handler: set[str], users: set[str], *, uv: str | None, extra: Iterable[str] = ()
-) -> Requirements:
+def collect(project: Path, handler: set[str], users: set[str], *, uv: str, extra: Iterable[str] = ()) -> Requirements:
     """The requirements of a project's bundle.
 
     Args:
@@ -138,7 +138,7 @@ def collect(
     return replace(requirements, lines=(*requirements.lines, *extra))
 
 
-def _from_project(project: Path, handler: set[str], users: set[str], uv: str | None) -> Requirements | None:
+def _from_project(project: Path, handler: set[str], users: set[str], uv: str) -> Requirements | None:
     for folder in (project, *project.parents):
         if (folder / "uv.lock").is_file():
             return _from_lock(folder, handler, uv)
@@ -154,13 +154,8 @@ def _from_project(project: Path, handler: set[str], users: set[str], uv: str | N
     return None
 
 
-def _from_lock(folder: Path, handler: set[str], uv: str | None) -> Requirements:
+def _from_lock(folder: Path, handler: set[str], uv: str) -> Requirements:
     """The project's own dependencies without Silversmith and what only it needs, and beside them the handler's."""
-    if uv is None:
-        raise BundleError(
-            f"{folder / 'uv.lock'} needs uv to be read: install it (`pip install uv`), or take the lock file away and "
-            "write a requirements.txt"
-        )
     command = [uv, "export", "--frozen", "--no-dev", "--no-emit-workspace", "--no-header", "--no-annotate", "--quiet"]
     # A path or an address cannot be a constraint, and is in no need of one.
     constraints = tuple(line for line in _export(command, folder) if re.match(r"[A-Za-z0-9._-]+==", line))
@@ -250,26 +245,15 @@ def _conditional(requirement: str, condition: str) -> str:
 
 
 def install(
-    requirements: Requirements, target: Path, runtime: Runtime, *, uv: str | None, timeout: float = INSTALL_TIMEOUT
+    requirements: Requirements, target: Path, runtime: Runtime, *, uv: str, timeout: float = INSTALL_TIMEOUT
 ) -> None:
-    """Install into the folder ``target``.
-
-    With uv for any machine. With pip only for a machine and Python like this: pip answers conditions in requirements,
-    such as ``; python_version < "3.12"``, for itself and not for the target.
+    """Install into the folder ``target``, for any machine.
 
     Raises:
-        BundleError: a package cannot be had for that machine; there is no uv where it is needed; it took too long.
+        BundleError: a package cannot be had for that machine, or it took too long.
     """
-    if uv is not None:
-        options = ["--python-platform", runtime.platform, "--python-version", runtime.python]
-        program = [uv, "pip", "install", "--quiet", "--link-mode", "copy", *options, "--python", sys.executable]
-    elif runtime.is_here:
-        program = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-compile"]
-    else:
-        raise BundleError(
-            f"packages for Lambda's Python {runtime.python} on {runtime.architecture} are not those for this machine, "
-            "and only uv can pick them from here: install it with `pip install uv`"
-        )
+    options = ["--python-platform", runtime.platform, "--python-version", runtime.python]
+    program = [uv, "pip", "install", "--quiet", "--link-mode", "copy", *options, "--python", sys.executable]
     with tempfile.TemporaryDirectory() as folder:
         files = Path(folder, "requirements.txt"), Path(folder, "constraints.txt")
         for file, lines in zip(files, (requirements.lines, requirements.constraints), strict=True):

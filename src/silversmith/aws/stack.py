@@ -401,7 +401,7 @@ class Stack:
                 ChangeSetName=change_set.arn,
                 StackName=self.name,
                 ClientRequestToken=uuid.uuid4().hex,
-                # What a failed first deployment made is empty, and would be in the way of the next one.
+                # The resources of a failed first deployment are empty, and would be in the way of the next one.
                 RetainExceptOnCreate=True,
             )
         state, failures = self._follow(change_set.stack_id, seen)

@@ -1,4 +1,4 @@
-r"""The pattern that a user writes for the keys of a bucket: ``flights/*.csv``.
+r"""The pattern of a bucket's keys that a user writes: ``flights/*.csv``.
 
 ``*`` stands for any run of characters, none and ``/`` too, as in EventBridge. ``\`` before a character makes it stand
 for itself. Other signs that mean something elsewhere (``?``, ``[``, ``**``) are refused rather than taken literally.
@@ -7,7 +7,7 @@ AWS may find the wildcards of one field too complex ("Rule is too complex - try 
 that there is such a limit, not which. EventBridge's own matcher counts how many beginnings of wildcards one value can
 match at the same time, over all wildcards of the field; the patterns that AWS is known to accept and to refuse agree
 with a limit of 10. Every value begins with a quotation mark, so more than ten wildcards in one field are always too
-many. Nothing here refuses a pattern: the maker of a rule splits it, or uses ``prefix`` and ``suffix``.
+many. No pattern is refused here: the template makes several rules of it, or uses ``prefix`` and ``suffix``.
 https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-create-pattern-operators.html#eb-filtering-wildcard-matching-complexity
 """
 
@@ -77,12 +77,12 @@ class KeyPattern:
 
     @property
     def literal_prefix(self) -> str:
-        """What every matching key begins with: the text before the first ``*``, the whole key if there is none."""
+        """The beginning of every matching key: the text before the first ``*``, the whole key if there is none."""
         return self._pieces[0]
 
     @property
     def literal_suffix(self) -> str:
-        """What every matching key ends with: the text after the last ``*``, the whole key if there is none."""
+        """The end of every matching key: the text after the last ``*``, the whole key if there is none."""
         return self._pieces[-1]
 
     def event_pattern(self) -> list[Any]:

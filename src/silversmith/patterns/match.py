@@ -413,7 +413,7 @@ def _choose(values: Sequence[_Values], may_be_absent: Sequence[bool]) -> bool:
 
 
 def _agreeing(tree: _Tree, chosen: Mapping[int, int]) -> Iterator[_Place]:
-    """What each place in the tree that agrees with the choice adds to it."""
+    """For each place in the tree that agrees with the choice: the arrays that it adds."""
     pending: list[tuple[_Tree, _Place]] = [(tree, ())]
     while pending:
         node, added = pending.pop()

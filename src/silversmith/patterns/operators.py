@@ -75,7 +75,7 @@ _COMMON = frozenset({"anything-but", "cidr", "equals-ignore-case", "exists", "nu
 
 @dataclass(frozen=True)
 class Rules:
-    """What one dialect allows. ``number_limit`` is the largest absolute number in a comparison."""
+    """The limits of one dialect. ``number_limit`` is the largest absolute number in a comparison."""
 
     noun: str = "event pattern"
     operators: frozenset[str] = _COMMON

@@ -1,4 +1,4 @@
-"""What the user declares: a pipeline and its transforms. It records and checks, and never acts."""
+"""The user's declaration: a pipeline and its transforms. It records and checks, and never acts."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import copy
 import inspect
 import re
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import CodeType
@@ -28,7 +28,7 @@ from silversmith.pipeline.tables import Gold
 from silversmith.pipeline.writers import CustomWriter
 from silversmith.tables.spec import GoldSpec
 from silversmith.usercode.analysis import fingerprint
-from silversmith.usercode.loading import Target, import_fresh, parse
+from silversmith.usercode.loading import import_fresh, parse
 
 _COMMENTS = re.compile(r"\s+|--[^\n]*|/\*.*?\*/", re.DOTALL)
 
@@ -56,17 +56,17 @@ class Sql:
         if not re.match(r"(select|with)\b", self.query[start:], re.IGNORECASE):
             raise DefinitionError("it must be one SELECT, or WITH … SELECT: it makes rows of rows, and changes nothing")
         try:
-            made = self(pl.LazyFrame(schema=schema or {}))
+            result = self(pl.LazyFrame(schema=schema or {}))
         except PolarsError as error:
             raise DefinitionError(_first_line(error)) from None
         try:
-            made.collect_schema()
+            result.collect_schema()
         except PolarsError as error:
             if schema is not None or _FAILS_ALWAYS.match(str(error)):
                 raise DefinitionError(_first_line(error)) from None
 
 
-#: What is said of names other than columns: without a schema all columns are unknown, which says nothing.
+#: Errors about names other than columns. Without a schema all columns are unknown, so errors about them say nothing.
 _FAILS_ALWAYS = re.compile(r"relation '|unsupported function")
 
 
@@ -75,14 +75,14 @@ def _first_line(error: PolarsError) -> str:
     return f"{line} (the table is called rows)" if line.startswith("relation") else line
 
 
-#: What a transform is: from the good rows of one bronze object, and maybe its context, to the rows of silver.
+#: A transform's function: from the good rows of one bronze object, and maybe its context, to the rows of silver.
 Function = Callable[[pl.LazyFrame], pl.LazyFrame] | Callable[[pl.LazyFrame, Context], pl.LazyFrame]
 
 _F = TypeVar("_F", bound=Function)
 
 
 class Options(TypedDict, total=False):
-    """The options that :meth:`Pipeline.transform` and :meth:`Pipeline.sql` share; the former says what they mean."""
+    """The options that :meth:`Pipeline.transform`, which documents them, and :meth:`Pipeline.sql` share."""
 
     contract: Contract | Any | None
     reader: Reader | str | None
@@ -122,7 +122,7 @@ class Transform:
     takes_context: bool = False
 
     def apply(self, rows: pl.LazyFrame, context: Context) -> pl.LazyFrame:
-        """What the function makes of rows, or whatever else it returns."""
+        """The result of the function for some rows."""
         return self.function(rows, context) if self.takes_context else self.function(rows)
 
 
@@ -154,13 +154,12 @@ class Pipeline:
         gold: str = "dl-gold-layer",
         on_delete: str = "keep",
     ) -> None:
-        with_problem = limits.pipeline_name(name) or limits.buckets(
-            {"bronze": bronze, "silver": silver, "quarantine": quarantine, "gold": gold}
-        )
+        buckets = {"bronze": bronze, "silver": silver, "quarantine": quarantine, "gold": gold}
+        problem = limits.pipeline_name(name) or limits.buckets(buckets)
         if on_delete not in {"keep", "remove"}:
-            with_problem = f'on_delete={on_delete!r} must be "keep" or "remove"'
-        if with_problem:
-            _refuse(f"the pipeline {name!r} cannot be: {with_problem}")
+            problem = f'on_delete={on_delete!r} must be "keep" or "remove"'
+        if problem:
+            _refuse(f"the pipeline {name!r} cannot be: {problem}")
         self.name = name
         self.bronze = bronze
         self.silver = silver
@@ -244,19 +243,20 @@ class Pipeline:
         if callable(pattern):
             called = getattr(pattern, "__name__", "orders")
             _refuse(f'@pipeline.transform needs a key pattern: write @pipeline.transform("{called}/*.csv")')
-        options = Options(
-            contract=_contract(contract),
-            reader=_reader(reader),
-            writer=_writer(writer),
-            lookups=lookups,
-            batch_size=batch_size,
-            batch_window=batch_window,
-            memory=memory,
-            timeout=timeout,
-            maximum_concurrency=maximum_concurrency,
-            max_receive_count=max_receive_count,
-        )
-        keys = _pattern(pattern)
+        with _ERRORS_WITH_PLACE:
+            options = Options(
+                contract=accepted(contract),
+                reader=_reader(reader),
+                writer=writers.named(writer) if isinstance(writer, str) else writer,
+                lookups=lookups,
+                batch_size=batch_size,
+                batch_window=batch_window,
+                memory=memory,
+                timeout=timeout,
+                maximum_concurrency=maximum_concurrency,
+                max_receive_count=max_receive_count,
+            )
+            keys = KeyPattern.parse(pattern)
 
         def declare(function: _F) -> _F:
             chosen = name if name is not None else getattr(function, "__name__", "<lambda>")
@@ -278,9 +278,10 @@ class Pipeline:
         Raises:
             DefinitionError: the query cannot be parsed or names unknown columns, or as :meth:`transform`.
         """
-        keys = _pattern(pattern)
+        with _ERRORS_WITH_PLACE:
+            keys = KeyPattern.parse(pattern)
+            contract = options["contract"] = accepted(options.get("contract"))
         chosen = name if name is not None else _name_of(keys)
-        contract = options["contract"] = _contract(options.get("contract"))
         is_known = contract is not None and contract.schema and contract.on_extra_column != "keep"
         try:
             function = Sql(query)
@@ -383,27 +384,10 @@ def as_deployed(pipeline: Pipeline, buckets: Mapping[str, str], transforms: Iter
     return deployed
 
 
-def _contract(given: object) -> Contract | None:
-    try:
-        return accepted(given)
-    except DefinitionError as error:
-        _refuse(str(error))
-
-
-def _reader(given: Reader | str | None) -> Reader | None:
+def _reader(reader: Reader | str | None) -> Reader | None:
     from silversmith.formats import custom
 
-    try:
-        return custom.named(given) if isinstance(given, str) else given
-    except DefinitionError as error:
-        _refuse(str(error))
-
-
-def _writer(given: CustomWriter | str | None) -> CustomWriter | None:
-    try:
-        return writers.named(given) if isinstance(given, str) else given
-    except DefinitionError as error:
-        _refuse(str(error))
+    return custom.named(reader) if isinstance(reader, str) else reader
 
 
 def _reader_problem(reader: object) -> str:
@@ -425,8 +409,8 @@ def _fingerprint(function: object, contract: Contract | None, reader: object, wr
 
     parts = [contract.fingerprint() if contract else None, reader, *([writer] if writer is not None else [])]
     inner = reader.reader if isinstance(reader, Archive) else reader
-    others = tuple(one for one in (inner, writer) if one is not None and not isinstance(one, OWN_READERS))
-    return fingerprint(function, *parts, followed=others)
+    custom = tuple(part for part in (inner, writer) if part is not None and not isinstance(part, OWN_READERS))
+    return fingerprint(function, *parts, followed=custom)
 
 
 def _takes_context(function: object) -> bool:
@@ -435,19 +419,12 @@ def _takes_context(function: object) -> bool:
         parameters = list(inspect.signature(function).parameters.values())  # type: ignore[arg-type]
     except (TypeError, ValueError):
         return False
-    plain = [one for one in parameters if one.kind in {one.POSITIONAL_ONLY, one.POSITIONAL_OR_KEYWORD}]
+    plain = [each for each in parameters if each.kind in {each.POSITIONAL_ONLY, each.POSITIONAL_OR_KEYWORD}]
     return len(plain) > 1 and (plain[1].default is plain[1].empty or plain[1].name == "context")
 
 
-def _pattern(text: str) -> KeyPattern:
-    try:
-        return KeyPattern.parse(text)
-    except InvalidPattern as error:
-        _refuse(str(error))
-
-
 def _name_of(pattern: KeyPattern) -> str:
-    """A name for what has none of its own, from the pattern's literal prefix."""
+    """A name from the pattern's literal prefix."""
     name = re.sub(r"[^a-z0-9_-]+", "_", pattern.literal_prefix.lower()).strip("_-")
     if not name:
         _refuse(f"the query over {pattern.text!r} needs a name: add name=…")
@@ -455,7 +432,7 @@ def _name_of(pattern: KeyPattern) -> str:
 
 
 def _function_problem(function: object) -> str:
-    """What keeps an object from being a transform's function, or nothing."""
+    """Why an object cannot be a transform's function; empty where it can."""
     if not callable(function) or isinstance(function, type):
         return f"it is put on {type(function).__name__}, not on a function"
     if inspect.iscoroutinefunction(function):
@@ -465,8 +442,7 @@ def _function_problem(function: object) -> str:
     if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
         return "its function yields; it must return one pl.LazyFrame"
     try:
-        given = [object(), object()] if _takes_context(function) else [object()]
-        inspect.signature(function).bind(*given)
+        inspect.signature(function).bind(*[object()] * (2 if _takes_context(function) else 1))
     except TypeError:
         return (
             f"its function takes {inspect.signature(function)}, but it gets the rows, a pl.LazyFrame, and if it has a "
@@ -498,10 +474,24 @@ def _refuse(problem: str) -> NoReturn:
     raise DefinitionError(f"{_place()}: {problem}") from None
 
 
+class _ErrorsWithPlace:
+    """Adds file and line of the declaration to errors."""
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, _kind: object, error: object, _traceback: object) -> None:
+        if isinstance(error, DefinitionError | InvalidPattern):
+            _refuse(str(error))
+
+
+_ERRORS_WITH_PLACE = _ErrorsWithPlace()
+
+
 @dataclass(frozen=True)
 class Located:
     """A loaded pipeline and where it is: ``reference`` is ``module:attribute`` as seen from the folder ``root``;
-    ``names`` is all that the module declares, deployments among it."""
+    ``names`` are all names of the module, with its deployments."""
 
     pipeline: Pipeline
     reference: str
@@ -519,15 +509,21 @@ def locate(target: str) -> Located:
     Raises:
         DefinitionError: there is no such module, its own code fails, or it has no such pipeline.
     """
-    found = parse(target)
-    module = import_fresh(found)
-    attribute = found.attribute or _only_pipeline(found, vars(module))
+    parsed = parse(target)
+    module = import_fresh(parsed)
+    pipelines = _pipelines(vars(module))
+    if not parsed.attribute and len(pipelines) != 1:
+        if not pipelines:
+            raise DefinitionError(f'{target} declares no pipeline; it should say: pipeline = Pipeline("name")')
+        choices = " or ".join(f"{target}:{name}" for name in pipelines)
+        raise DefinitionError(f"{target} declares {len(pipelines)} pipelines; say which: {choices}")
+    attribute = parsed.attribute or pipelines[0]
     pipeline = getattr(module, attribute, None)
     if not isinstance(pipeline, Pipeline):
-        others = ", ".join(_pipelines(vars(module))) or "none"
-        what = f"is a {type(pipeline).__name__}" if hasattr(module, attribute) else "is not there"
-        raise DefinitionError(f"{target}: {attribute!r} {what}, not a Pipeline; pipelines of this module: {others}")
-    return Located(pipeline, f"{found.module}:{attribute}", found.root, vars(module))
+        problem = f"is a {type(pipeline).__name__}" if hasattr(module, attribute) else "is not there"
+        names = ", ".join(pipelines) or "none"
+        raise DefinitionError(f"{target}: {attribute!r} {problem}, not a Pipeline; pipelines of this module: {names}")
+    return Located(pipeline, f"{parsed.module}:{attribute}", parsed.root, vars(module))
 
 
 def load(target: str) -> Pipeline:
@@ -535,20 +531,10 @@ def load(target: str) -> Pipeline:
     return locate(target).pipeline
 
 
-def _pipelines(names: dict[str, Any]) -> Iterator[str]:
+def _pipelines(names: Mapping[str, object]) -> list[str]:
     """The names of the pipelines among a module's names; of two names for one, the first."""
-    seen: set[int] = set()
+    first_names: dict[int, str] = {}
     for name, value in names.items():
-        if isinstance(value, Pipeline) and id(value) not in seen:
-            seen.add(id(value))
-            yield name
-
-
-def _only_pipeline(target: Target, names: dict[str, Any]) -> str:
-    found = list(_pipelines(names))
-    if not found:
-        raise DefinitionError(f'{target.text} declares no pipeline; it should say: pipeline = Pipeline("name")')
-    if len(found) > 1:
-        choices = " or ".join(f"{target.text}:{name}" for name in found)
-        raise DefinitionError(f"{target.text} declares {len(found)} pipelines; say which: {choices}")
-    return found[0]
+        if isinstance(value, Pipeline):
+            first_names.setdefault(id(value), name)
+    return list(first_names.values())

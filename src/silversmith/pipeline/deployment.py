@@ -1,4 +1,4 @@
-"""How a pipeline is deployed, apart from what it does: so that one definition can have several stages."""
+"""The options of a deployment. They are no part of the pipeline, so that one definition can have several stages."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from typing import NoReturn
 from silversmith.errors import DefinitionError
 from silversmith.pipeline import limits
 
-#: The buckets of a pipeline, by what they are for.
+#: The roles of a pipeline's buckets.
 ROLES = ("bronze", "silver", "quarantine")
 
-#: What CloudWatch Logs takes, in days.
+#: The retentions that CloudWatch Logs takes, in days.
 #: https://docs.aws.amazon.com/AmazonCloudWatchLogs/latest/APIReference/API_PutRetentionPolicy.html
 RETENTIONS = (
     *(1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 1096, 1827, 2192, 2557, 2922, 3288, 3653),
@@ -50,9 +50,9 @@ class Vpc:
             ids = getattr(self, name)
             if isinstance(ids, str) or not ids:
                 _refuse(f'{name}={ids!r} must be one id or more: {name}=("{prefix}0123456789abcdef0",)')
-            for found in ids:
-                if not re.fullmatch(rf"{prefix}([0-9a-f]{{8}}|[0-9a-f]{{17}})", found):
-                    _refuse(f"{name}: {found!r} is no such id: they look like {prefix}0123456789abcdef0")
+            for identity in ids:
+                if not re.fullmatch(rf"{prefix}([0-9a-f]{{8}}|[0-9a-f]{{17}})", identity):
+                    _refuse(f"{name}: {identity!r} is no such id: they look like {prefix}0123456789abcdef0")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -144,16 +144,16 @@ class Deployment:
 
     def bucket(self, role: str, name: str) -> str:
         """The bucket for ``role`` in this deployment, where the pipeline calls it ``name``."""
-        given = getattr(self, role)
-        if isinstance(given, str) and given:
-            return given
+        own_name = getattr(self, role)
+        if isinstance(own_name, str) and own_name:
+            return own_name
         return name if role in self.existing_buckets or not self.prefix else f"{self.prefix}-{name}"
 
     def number(self, option: str, transform: str) -> int | None:
-        """What an option such as ``reserved_concurrency`` says of a transform; None if nothing."""
-        given = getattr(self, option)
-        found = given.get(transform) if isinstance(given, Mapping) else given
-        return found if found is None else int(found)
+        """The value of an option such as ``reserved_concurrency`` for a transform; None if it has none."""
+        numbers = getattr(self, option)
+        number = numbers.get(transform) if isinstance(numbers, Mapping) else numbers
+        return number if number is None else int(number)
 
     def _names_problem(self) -> str:
         if self.prefix and not re.fullmatch(r"[a-z][a-z0-9-]{0,19}(?<!-)", self.prefix):
@@ -176,12 +176,12 @@ class Deployment:
     def _arns_problem(self) -> str:
         if isinstance(self.existing_keys, str):
             return f"existing_keys={self.existing_keys!r} must be a tuple: existing_keys=({self.existing_keys!r},)"
-        wanted = [
+        arns = [
             *(("existing_keys", key, "kms", "key/") for key in self.existing_keys),
             ("alarm_topic", self.alarm_topic, "sns", ""),
             ("permissions_boundary", self.permissions_boundary, "iam", "policy/"),
         ]
-        for name, arn, service, kind in wanted:
+        for name, arn, service, kind in arns:
             if arn and not re.fullmatch(rf"arn:[a-z-]+:{service}:[a-z0-9-]*:(\d{{12}}|aws):{kind}\S+", arn):
                 return (
                     f"{name}: {arn!r} is no ARN of that kind: they look like arn:aws:{service}:…:123456789012:{kind}…"
@@ -230,12 +230,12 @@ def named(attributes: Mapping[str, object], name: str = "") -> Deployment:
         DefinitionError: there is none of that name; or none is named, and the module has some, none of them called
             ``deployment``: then somebody must say which.
     """
-    found = {key: value for key, value in attributes.items() if isinstance(value, Deployment)}
-    if not name and not found:
+    deployments = {key: value for key, value in attributes.items() if isinstance(value, Deployment)}
+    if not name and not deployments:
         return Deployment()
-    if (name or "deployment") in found:
-        return found[name or "deployment"]
-    names = ", ".join(found) or "none"
+    if (name or "deployment") in deployments:
+        return deployments[name or "deployment"]
+    names = ", ".join(deployments) or "none"
     raise DefinitionError(
         f"there is no deployment {name!r} in the pipeline's module; there are: {names}"
         if name

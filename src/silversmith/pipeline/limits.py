@@ -1,4 +1,4 @@
-"""What AWS takes as names and numbers. Each function returns what is wrong, and an empty text if nothing is. Pure."""
+"""The names and numbers that AWS takes. Each function returns the problem, and an empty text if there is none. Pure."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def transform_name(pipeline: str, name: object) -> str:
 
 
 def buckets(names: Mapping[str, str]) -> str:
-    """The buckets of a pipeline, by what they are for."""
+    """The names of a pipeline's buckets, by role."""
     for role, name in names.items():
         problem = bucket_name(name)
         if problem:
@@ -82,19 +82,19 @@ _RANGES = {
 }
 
 
-def options(given: Mapping[str, Any]) -> str:
+def options(values: Mapping[str, Any]) -> str:
     """The options of a transform."""
     for name, (least, most, unit) in _RANGES.items():
-        value = given[name]
+        value = values[name]
         if value is None and name == "maximum_concurrency":
             continue
         if not isinstance(value, int) or isinstance(value, bool):
             return f"{name}={value!r} is no whole number of {unit}"
         if not least <= value <= most:
             return f"{name}={value} is out of range: AWS takes {least:,} to {most:,} {unit}"
-    if given["batch_size"] > 10 and given["batch_window"] < 1:
+    if values["batch_size"] > 10 and values["batch_window"] < 1:
         return (
-            f"batch_size={given['batch_size']} needs batch_window=1 or more: without a window Lambda takes "
+            f"batch_size={values['batch_size']} needs batch_window=1 or more: without a window Lambda takes "
             "at most 10 messages at once"
         )
     return ""
@@ -105,19 +105,19 @@ def options(given: Mapping[str, Any]) -> str:
 LOOKUPS, LOOKUP_BYTES = 20, 2_000
 
 
-def lookups(given: object, *, takes_context: bool) -> str:
+def lookups(keys: object, *, takes_context: bool) -> str:
     """The keys in bronze that a transform may ask for, and whether its function can."""
-    if isinstance(given, str) or not isinstance(given, Sequence) or not all(isinstance(key, str) for key in given):
-        return f'lookups={given!r} must be a list of keys in bronze, such as lookups=["lookup/countries.csv"]'
-    for key in given:
+    if isinstance(keys, str) or not isinstance(keys, Sequence) or not all(isinstance(key, str) for key in keys):
+        return f'lookups={keys!r} must be a list of keys in bronze, such as lookups=["lookup/countries.csv"]'
+    for key in keys:
         if not key or key.startswith("/") or "*" in key or not key.isprintable():
             return f"lookups: {key!r} must be one whole key in bronze, with no * and no / at its beginning"
-    if len(given) > LOOKUPS or sum(len(key.encode()) for key in given) > LOOKUP_BYTES:
+    if len(keys) > LOOKUPS or sum(len(key.encode()) for key in keys) > LOOKUP_BYTES:
         return (
-            f"lookups: {len(given)} are too many, or their keys too long, for a role's policy: at most {LOOKUPS}, with "
+            f"lookups: {len(keys)} are too many, or their keys too long, for a role's policy: at most {LOOKUPS}, with "
             f"{LOOKUP_BYTES:,} bytes together. Put some of them in one file"
         )
-    if given and not takes_context:
+    if keys and not takes_context:
         return (
             "it declares lookups, and its function has no second parameter to read them by: "
             'def orders(rows, context): … context.read("lookup/countries.csv")'

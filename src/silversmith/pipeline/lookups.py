@@ -1,7 +1,7 @@
-"""What a transform may know beside its rows: which bronze object they are of, and lookups, small tables in bronze.
+"""The context of a transform: the bronze object whose rows it gets, and lookups, small tables in bronze.
 
-The lookups that a transform declares are part of what its silver is a function of. So their etags are in the lineage:
-those of the very bytes that were read. docs/lookups.md
+Silver is a function of the declared lookups, too. So the lineage has their etags: those of the very bytes that were
+read. docs/lookups.md
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class LookupUnusable(SystemFault):
 
 @dataclass(frozen=True)
 class Context:
-    """What a transform that takes a second argument is told of the bronze object whose rows it gets.
+    """The bronze object whose rows a transform gets, for a transform that takes a second argument.
 
     Attributes:
         key: its key.
@@ -53,7 +53,7 @@ class Context:
 
     _head: Head
     _read: Callable[[str, Reader | None], Table] = field(repr=False, compare=False)
-    _held: list[Table] = field(default_factory=list, repr=False, compare=False)
+    _tables: list[Table] = field(default_factory=list, repr=False, compare=False)
 
     @property
     def key(self) -> str:
@@ -86,17 +86,17 @@ class Context:
                 queue in the end: put the lookup, then ``silversmith redrive``.
         """
         table = self._read(key, reader)
-        self._held.append(table)  # its temporary files live as long as it does
+        self._tables.append(table)  # its temporary files live as long as it does
         return table.rows.drop(ROW)
 
 
 def alone(head: Head) -> Context:
     """The context of a bronze object where there are no lookups."""
-    return Context(head, _none)
 
+    def refuse(key: str, _: Reader | None) -> Table:
+        raise LookupMissing(f"there is no lookup {key!r} here")
 
-def _none(key: str, _: Reader | None) -> Table:
-    raise LookupMissing(f"there is no lookup {key!r} here")
+    return Context(head, refuse)
 
 
 def lookups_digest(etags: Mapping[str, str]) -> str:
@@ -107,12 +107,12 @@ def lookups_digest(etags: Mapping[str, str]) -> str:
 
 
 def current_digest(bronze: Store, keys: Sequence[str]) -> str:
-    """The digest of what the lookups are now: one HEAD request for each."""
+    """The digest of the lookups as they are now: one HEAD request for each."""
     return Lookups(bronze, keys).digest
 
 
 class Lookups:
-    """The lookups of one transform, as a worker knows them: looked at once in a batch, read once while they stay.
+    """The lookups of one transform in a worker: headed once in a batch, read once while they stay the same.
 
     Args:
         bronze: the bucket.
@@ -135,21 +135,21 @@ class Lookups:
         return Lookups(bronze, transform.lookups, scratch, name=transform.name)
 
     def look_again(self) -> None:
-        """Have the next look ask the bucket what the lookups are now."""
+        """Ask the bucket again, at the next use, whether the lookups changed."""
         self._etags = None
 
     @property
     def etags(self) -> Mapping[str, str]:
         """By key; empty for one that is not there."""
-        found = self._etags  # another lane may have it looked at again meanwhile
-        if found is None:
+        etags = self._etags  # another thread may forget them meanwhile
+        if etags is None:
             heads = {key: self._bronze.head(key) for key in self._keys}
-            found = self._etags = {key: head.etag if head else "" for key, head in heads.items()}
-        return found
+            etags = self._etags = {key: head.etag if head else "" for key, head in heads.items()}
+        return etags
 
     @property
     def digest(self) -> str:
-        """As it stands in the lineage."""
+        """The digest that the lineage has."""
         return lookups_digest(self.etags)
 
     def context(self, head: Head) -> Context:
@@ -168,11 +168,11 @@ class Lookups:
         if known is not None and known[:2] == (etag, reader):
             return known[2]
         self._tables.pop(key, None)
-        table = self._opened(key, etag, reader)
+        table = self._read(key, etag, reader)
         self._tables[key] = etag, reader, table
         return table
 
-    def _opened(self, key: str, etag: str, reader: Reader | None) -> Table:
+    def _read(self, key: str, etag: str, reader: Reader | None) -> Table:
         """Read the bytes that the lineage will speak of, no others."""
         with self._bronze.open(key) as source:
             if (source.head.etag if source else "") != etag:

@@ -1,7 +1,7 @@
-"""Writers that others write: how the rows of silver become its Parquet file.
+"""Custom writers: how the rows of silver become its Parquet file.
 
-Silver is Parquet, with its lineage in it, whoever wrote it: what a writer decides is how. Sorted or clustered, row
-groups of another size, another compression, metadata that other programs ask for (GeoParquet's ``geo``).
+Silver is always Parquet with its lineage in it. A writer decides on the rest: sorted or clustered rows, row groups of
+another size, another compression, metadata that other programs ask for (GeoParquet's ``geo``).
 docs/decisions/0091-writers-write-parquet.md
 """
 
@@ -38,11 +38,11 @@ class CustomWriter(Protocol):
         """Write the rows as a Parquet file.
 
         Args:
-            rows: all of silver's. Who streams them, by ``sink_parquet``, writes files of any size in bounded memory.
+            rows: all of silver's. Streamed by ``sink_parquet``, files of any size are written in bounded memory.
             path: of the file, which does not exist yet.
             metadata: what the file's key-value metadata must have; more may be added.
 
-        Whatever is raised counts as a bug of the writer's, or of the system's: the file is tried again.
+        Any exception counts as a bug of the writer or of the system: the file is tried again.
         """
 
 
@@ -52,27 +52,26 @@ def named(name: str) -> CustomWriter:
     Raises:
         DefinitionError: there is none, there are two, or what is there is none.
     """
-    found: CustomWriter = load_plugin(GROUP, name, problem_of)
-    return found
+    writer: CustomWriter = load_plugin(GROUP, name, problem_of)
+    return writer
 
 
 def problem_of(value: object) -> str:
-    """What keeps an object from being a writer, or nothing."""
+    """Why an object cannot be a writer; empty where it can."""
     return plugin_problem(value, "write", "write(rows, path, metadata), which writes a Parquet file")
 
 
 def write(writer: CustomWriter, rows: pl.LazyFrame, path: Path, lineage: Lineage) -> None:
-    """Have a writer write a silver object's file, and prove that it is what it must be.
+    """Have a writer write a silver object's file, and check the file.
 
     Raises:
         TransformError: the writer failed; or the file is no Parquet, has other rows or columns than it was given, or
             has no lineage.
     """
     who = f"the writer {writer.name!r}"
-    wanted = lineage.to_json()
     schema = dict(rows.collect_schema())
     try:
-        writer.write(rows, path, {PARQUET_ENTRY: wanted})
+        writer.write(rows, path, {PARQUET_ENTRY: lineage.to_json()})
     except BaseException as error:  # sys.exit() and Polars' panics are bugs of theirs, too
         raise TransformError(user_traceback(who, error)) from error
     problem = _problem(path, schema, lineage)

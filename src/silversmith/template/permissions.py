@@ -1,4 +1,4 @@
-"""Who may do what, and with which key: policies, roles, encryption at rest.
+"""Permissions and encryption: the policies of buckets, topics and queues, the customer's key, roles.
 
 Everything is encrypted by AWS's own keys or by one key of the customer. Each role may do the least that its function
 needs.

@@ -1,4 +1,4 @@
-"""What the user's code means, read from its source: which names and imports it has, and its fingerprint.
+"""The one analyser of the user's code, by its source: definitions, names, imports, and the fingerprint.
 
 Nothing is run: a module is found as ``import`` would find it, and read.
 
@@ -313,7 +313,7 @@ class _Walk:
         return [self._class(type(value)), self._state(value)]
 
     def _state(self, value: object) -> Any:
-        """What a dataclass or an object of the user's own classes holds. Other objects may hold anything."""
+        """The fields of a dataclass or of an object of the user's own classes. Other objects may hold anything."""
         if is_dataclass(value):
             return [[item.name, self.value(getattr(value, item.name))] for item in fields(value)]
         module = _module_of(type(value))
