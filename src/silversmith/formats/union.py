@@ -31,38 +31,39 @@ _INFERRED = ("csv", "xml", "fixed-width", "lines")
 def read_all(
     contents: Sequence[Content], kind: Callable[[Content], str], read: Read, schema: Mapping[str, pl.DataType]
 ) -> Table:
-    """Read every member, and put their rows one after the other, numbered through. ``kind`` tells a member's format.
+    """Read every member, and put their rows one after the other, numbered through. ``kind`` is a member's format.
 
-    NDJSON files after one another are one. Of other formats all must be of the same, and have the same columns. Where
-    types differ, those of text formats are inferred anew over all members; a column of nulls takes the others' type.
+    NDJSON files after one another are NDJSON. Files of other formats must be of the same, and have the same columns.
+    Where types differ, those of text formats are inferred anew over all members; a column of nulls takes the others'
+    type.
 
     Raises:
         DataError: ``MembersDiffer``, or what is wrong with a member, which the message names.
     """
-    if len(contents) > 1 and all(_named(one, kind, one) == "ndjson" for one in contents):
+    if len(contents) > 1 and all(_in_member(content, kind, content) == "ndjson" for content in contents):
         return _joined_lines(contents, read, schema)
-    tables = [_named(one, read, one, schema) for one in contents]
+    tables = [_in_member(content, read, content, schema) for content in contents]
     first = tables[0]
     if len(tables) == 1:
         return first
     _check_alike(contents, tables)
     schemas = [dict(table.rows.collect_schema()) for table in tables]
-    differing = [name for name in schemas[0] if len({schema[name] for schema in schemas}) > 1]
+    names = list(schemas[0])
+    differing = [name for name in names if len({schema[name] for schema in schemas}) > 1]
     if differing and first.format.partition("+")[0] in _INFERRED:
         as_text = {**schema, **dict.fromkeys(differing, pl.String())}
-        tables = [_named(one, read, one, as_text) for one in contents]
-        rows = pl.concat(_numbered(tables, list(schemas[0])), how="vertical")
+        tables = [_in_member(content, read, content, as_text) for content in contents]
+        rows = pl.concat(_numbered(tables, names), how="vertical")
         types = infer.types(rows, differing, decimal_comma=first.decimal_comma)
         rows = rows.with_columns(infer.casts(types, decimal_comma=first.decimal_comma))
     else:
-        kinds = {name: _kind(name, contents, tables, schemas) for name in differing}
-        casts = [col(name).cast(kind) for name, kind in kinds.items()]
-        rows = pl.concat([one.with_columns(casts) for one in _numbered(tables, list(schemas[0]))], how="vertical")
+        casts = [col(name).cast(_common_type(name, contents, tables, schemas)) for name in differing]
+        rows = pl.concat([frame.with_columns(casts) for frame in _numbered(tables, names)], how="vertical")
     return _joined(tables, contents, rows)
 
 
-def _named(member: Content, act: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:
-    """What is done to a member; what is wrong with it is said with its name."""
+def _in_member(member: Content, act: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:
+    """Call the function. An error about the bytes gets the member's name."""
     try:
         return act(*args, **kwargs)
     except DataError as error:
@@ -84,7 +85,7 @@ def _joined_lines(contents: Sequence[Content], read: Read, schema: Mapping[str, 
         table = read(replace(whole, name=contents[0].name, packing=contents[0].packing), schema)
     except DataError:
         for content in contents:  # if one of them is not good by itself, its place in it is of more use
-            _named(content, read, content, schema)
+            _in_member(content, read, content, schema)
         raise
     return replace(table, dialect={**table.dialect, "members": len(contents)}, origins=None)
 
@@ -101,38 +102,35 @@ def _check_alike(contents: Sequence[Content], tables: Sequence[Table]) -> None:
     names = set(first.rows.collect_schema().names())
     for content, table in zip(contents, tables, strict=True):
         if table.format != first.format:
-            raise _differ(contents[0], content, f"is {first.format}", f"is {table.format}")
-        others = set(table.rows.collect_schema().names())
-        for name in sorted(names ^ others):
-            has, has_not = (contents[0], content) if name in names else (content, contents[0])
-            raise _differ(has, has_not, f'has the column "{shorten(name)}"', "has not", column=name)
+            raise _differ(contents[0], f"is {first.format}", content, f"is {table.format}")
+        for name in sorted(names.symmetric_difference(table.rows.collect_schema().names())):
+            with_it, without = (contents[0], content) if name in names else (content, contents[0])
+            raise _differ(with_it, f'has the column "{shorten(name)}"', without, "has not", column=name)
 
 
-def _differ(one: Content, other: Content, first: str, second: str, column: str | None = None) -> DataError:
+def _differ(first: Content, what: str, second: Content, what_else: str, column: str | None = None) -> DataError:
     return DataError(
         "MembersDiffer",
-        f'the files of the archive do not go together: "{shorten(one.member)}" {first}, "{shorten(other.member)}" '
-        f"{second}",
+        f'the files of the archive do not go together: "{shorten(first.member)}" {what}, "{shorten(second.member)}" '
+        f"{what_else}",
         hint='put them in archives of their own, or say which ones to read: Archive(members="data/*.csv")',
         place=Place(column=column),
     )
 
 
-def _kind(
+def _common_type(
     name: str, contents: Sequence[Content], tables: Sequence[Table], schemas: Sequence[Mapping[str, pl.DataType]]
 ) -> pl.DataType:
-    """The one type of a column that is not nothing but nulls."""
-    typed: list[tuple[Content, pl.DataType]] = []
+    """The one type of a column in those members where it has a value."""
+    typed: dict[pl.DataType, Content] = {}
     for content, table, schema in zip(contents, tables, schemas, strict=True):
-        present = table.rows.select(col(name).count()).collect(engine="streaming").item()
-        if present:
-            typed.append((content, schema[name]))
-    kinds = {kind for _, kind in typed}
-    if len(kinds) > 1:
-        (one, kind), (other, second) = typed[0], next(item for item in typed if item[1] != typed[0][1])
-        label = shorten(name)
-        raise _differ(one, other, f'has "{label}" as {kind}', f"has it as {second}", column=name)
-    return next(iter(kinds), schemas[0][name])
+        if table.rows.select(col(name).count()).collect(engine="streaming").item():
+            typed.setdefault(schema[name], content)
+    if len(typed) > 1:
+        (dtype, content), (other_dtype, other_content) = list(typed.items())[:2]
+        what = f'has "{shorten(name)}" as {dtype}'
+        raise _differ(content, what, other_content, f"has it as {other_dtype}", column=name)
+    return next(iter(typed), schemas[0][name])
 
 
 def _numbered(tables: Sequence[Table], names: Sequence[str]) -> list[pl.LazyFrame]:

@@ -26,8 +26,6 @@ _ROWS = 131_072
 #: Zstandard's level. The default, 3, takes a tenth longer for the whole file and makes it 3 % smaller.
 _LEVEL = 2
 
-_MAGIC = b"PAR1"
-
 
 def write_parquet(frame: pl.DataFrame | pl.LazyFrame, path: Path, lineage_json: str) -> None:
     """Write rows as Zstandard-compressed Parquet, with the lineage in its key-value metadata.
@@ -86,42 +84,18 @@ def fill_lineage(path: Path, lineage_json: str) -> None:
 
     Raises:
         ValueError: there is none, or no room for the new one.
+        polars.exceptions.PolarsError: it is no Parquet file.
     """
+    old, new = pl.read_parquet_metadata(path).get(PARQUET_ENTRY, "").encode(), lineage_json.encode()
     with path.open("r+b") as file:
         file.seek(-8, io.SEEK_END)
-        tail = file.read(8)
-        length = int.from_bytes(tail[:4], "little")
-        if tail[4:] != _MAGIC:
-            raise ValueError(f"{path} is no Parquet file")
-        start = file.seek(-8 - length, io.SEEK_END)
-        footer = file.read(length)
-        entry_value = pl.read_parquet_metadata(path).get(PARQUET_ENTRY, "").encode()
-        new = lineage_json.encode()
-        at = _value_at(footer, entry_value)
-        if not entry_value or len(new) > len(entry_value) or at < 0:
-            raise ValueError(f"{path} has no room for a lineage of {len(new)} bytes, only for {len(entry_value)}")
+        start = file.seek(-8 - int.from_bytes(file.read(4), "little"), io.SEEK_END)
+        # metadata stand after the statistics of the columns, which may hold any text
+        at = file.read().rfind(old)
+        if not old or at < 0 or len(new) > len(old):
+            raise ValueError(f"{path} has no room for a lineage of {len(new)} bytes, only for {len(old)}")
         file.seek(start + at)
-        file.write(new.ljust(len(entry_value)))
-
-
-def _value_at(footer: bytes, entry_value: bytes) -> int:
-    """Where the entry's value is: Thrift's compact protocol writes a text as its length and its bytes.
-
-    https://github.com/apache/thrift/blob/master/doc/specs/thrift-compact-protocol.md
-    """
-    name = PARQUET_ENTRY.encode()
-    entry = _varint(len(name)) + name + b"\x18" + _varint(len(entry_value)) + entry_value
-    at = footer.find(entry)
-    return at + len(entry) - len(entry_value) if at >= 0 else -1
-
-
-def _varint(number: int) -> bytes:
-    """Seven bits a byte, the lowest first; the high bit says that more follow."""
-    out = bytearray()
-    while number > 127:
-        out.append(number & 127 | 128)
-        number >>= 7
-    return bytes([*out, number])
+        file.write(new.ljust(len(old)))
 
 
 def read_lineage(source: Path | bytes) -> dict[str, str] | None:

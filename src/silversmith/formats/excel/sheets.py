@@ -76,17 +76,15 @@ def encrypted() -> DataError:
 
 
 class Columns:
-    """Columns that grow by rows, held as Polars holds them."""
+    """The columns of a sheet, which grow by rows, held as Polars holds them. Each is named by its number, from 0."""
 
     def __init__(self, name: str) -> None:
         self._sheet = name
         self._waiting: list[dict[int, Cell]] = []
         self._waiting_cells = 0
-        self._pieces: list[dict[int, pl.Series]] = []
-        self._heights: list[int] = []
+        self._frames: list[pl.DataFrame] = []
         self._cells = self._characters = self._rows = 0
-        self._places: set[int] = set()
-        self.width = 0
+        self._numbers: set[int] = set()
 
     def add(self, cells: dict[int, Cell]) -> None:
         """One row.
@@ -103,21 +101,19 @@ class Columns:
         rows, self._waiting, self._waiting_cells = self._waiting, [], 0
         if not rows:
             return
-        places = sorted(set[int]().union(*rows))
+        numbers = sorted(set[int]().union(*rows))
+        self._numbers.update(numbers)
         self._rows += len(rows)
         self._cells += sum(map(len, rows))
-        self._places.update(places)
-        self.width = max(self.width, *(place + 1 for place in places), 0)
-        self._check(0)
-        pieces = {place: _series([row.get(place) for row in rows]) for place in places}
-        self._check(sum(int(one.str.len_chars().sum()) for one in pieces.values() if one.dtype == pl.String))
-        self._pieces.append(pieces)
-        self._heights.append(len(rows))
+        self._check()
+        frame = pl.DataFrame({str(number): _series([row.get(number) for row in rows]) for number in numbers})
+        self._characters += sum(int(words.str.len_chars().sum()) for words in frame if words.dtype == pl.String)
+        self._check()
+        self._frames.append(frame)
 
-    def _check(self, characters: int) -> None:
-        self._characters += characters
-        many = self._cells > MOST_CELLS or len(self._places) * self._rows > 4 * MOST_CELLS
-        if many or len(self._places) > MOST_COLUMNS or self._characters > MOST_TEXT:
+    def _check(self) -> None:
+        many = self._cells > MOST_CELLS or len(self._numbers) * self._rows > 4 * MOST_CELLS
+        if many or len(self._numbers) > MOST_COLUMNS or self._characters > MOST_TEXT:
             raise DataError(
                 "TooLarge",
                 f'the sheet "{shorten(self._sheet)}" has more than {MOST_CELLS:,} cells, {MOST_TEXT:,} characters or '
@@ -125,22 +121,17 @@ class Columns:
                 hint="save it as CSV, which has no limit",
             )
 
-    def series(self, width: int = 0) -> list[pl.Series]:
-        """The columns, at least ``width``, each of the one type that all of its cells have."""
+    def frame(self) -> pl.DataFrame:
+        """All rows, each column of the one type that all of its cells have. Columns without cells are left out."""
         self._flush()
-        return [self._column(place) for place in range(max(width, self.width))]
-
-    def _column(self, place: int) -> pl.Series:
-        pieces = [piece.get(place) for piece in self._pieces]
-        dtype = _joined({piece.dtype for piece in pieces if piece is not None and piece.dtype != pl.Null})
-        parts = [
-            pl.Series([None], dtype=dtype).new_from_index(0, height) if piece is None else _cast(piece, dtype)
-            for piece, height in zip(pieces, self._heights, strict=True)
-        ]
-        if not parts:
-            return pl.Series([], dtype=dtype)
-        column = pl.concat(parts)
-        return _times(column) if column.dtype == pl.Duration("ms") else column
+        schemas = [frame.schema for frame in self._frames]
+        types = {
+            name: _joined({schema[name] for schema in schemas if name in schema})
+            for name in map(str, sorted(self._numbers))
+        }
+        frames = [frame.select([_cast(cells, types[cells.name]) for cells in frame]) for frame in self._frames]
+        frame = pl.concat(frames, how="diagonal").select(list(types)) if frames else pl.DataFrame()
+        return frame.select([_times(cells) if cells.dtype == pl.Duration("ms") else cells for cells in frame])
 
 
 def _series(cells: list[Cell]) -> pl.Series:
@@ -183,6 +174,7 @@ def _numbers(numbers: pl.Series) -> pl.Series:
 
 
 def _joined(dtypes: set[pl.DataType]) -> pl.DataType:
+    dtypes = {dtype for dtype in dtypes if dtype != pl.Null}
     if not dtypes:
         return pl.String()
     if len(dtypes) == 1:
@@ -244,8 +236,9 @@ def sheet(name: str, rows: Iterable[Row], *, header: bool, skip_rows: int, names
         columns.add(first[1])
     for _, cells in filled:
         columns.add(cells)
-    series = columns.series(max(heads, default=-1) + 1)
-    used = [place for place, one in enumerate(series) if heads.get(place) or one.null_count() < one.len()]
+    frame = columns.frame()
+    filled_columns = {int(column.name) for column in frame if column.null_count() < column.len()}
+    used = sorted(filled_columns.union(number for number, label in heads.items() if label))
     if names is not None and len(names) != len(used):
         raise DataError(
             "WrongColumns",
@@ -253,11 +246,12 @@ def sheet(name: str, rows: Iterable[Row], *, header: bool, skip_rows: int, names
             hint="name as many columns as the sheet has: Excel(columns=[…])",
             place=Place(row=first[0]),
         )
-    labels = list(names) if names is not None else [heads.get(place) or f"column_{place + 1}" for place in used]
+    labels = list(names) if names is not None else [heads.get(number) or f"column_{number + 1}" for number in used]
     checked_names(labels)
-    data = [series[place].alias(label) for place, label in zip(used, labels, strict=True)]
-    height = data[0].len() if data else 0
-    return Sheet(pl.DataFrame([*data, row_numbers(range(1, height + 1))]), first[0])
+    empty = pl.Series([None], dtype=pl.String).new_from_index(0, frame.height)
+    by_number = {int(column.name): column for column in frame}
+    data = [by_number.get(number, empty).alias(label) for number, label in zip(used, labels, strict=True)]
+    return Sheet(pl.DataFrame([*data, row_numbers(range(1, frame.height + 1))]), first[0])
 
 
 def is_blank(cells: dict[int, Cell]) -> bool:
