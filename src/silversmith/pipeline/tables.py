@@ -59,6 +59,7 @@ class Gold:
         query = _parsed(sql)
         sources = self._sources(chosen, query)
         _require_repeatable(query)
+        _require_named(query)
         self.views[chosen] = ViewSpec(chosen, sql, sources, groups, _groups(query, sources, groups) if groups else {})
 
     def _name(self, name: object) -> str:
@@ -106,7 +107,7 @@ def _columns(option: str, names: object) -> tuple[str, ...]:
     return tuple(names)
 
 
-def _parsed(sql: str) -> exp.Expr:
+def _parsed(sql: str) -> exp.Query:
     """The one SELECT that a text is."""
     try:
         import sqlglot
@@ -156,6 +157,14 @@ def _require_repeatable(query: exp.Expr) -> None:
                 f"its query calls {call.sql()}, which is something else each time: a view is made of its tables alone. "
                 "Put the time into the rows, in the transform"
             )
+
+
+def _require_named(query: exp.Query) -> None:
+    from sqlglot import exp
+
+    for item in query.selects:
+        if not item.output_name and not item.find(exp.Star):
+            raise DefinitionError(f"its query gives {item.sql()} no name, and a column needs one: {item.sql()} as …")
 
 
 # -- whether ``by`` fits

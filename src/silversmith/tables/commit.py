@@ -13,6 +13,7 @@ import mmap
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import takewhile
 from pathlib import Path
 
 from arro3.core import RecordBatch
@@ -43,8 +44,11 @@ _ROWS = 65_536
 
 @dataclass
 class Brought:
-    """What became of the keys of a batch. ``failed`` has those whose silver could not be read or cast, each with its
-    error; the others are in the table as silver has them. ``version`` is the table's; None: there is no table."""
+    """What became of the keys of a batch. ``version`` is the table's; None: there is no table.
+
+    ``failed`` has the keys whose silver could not be read or cast, each with its error; ``left`` those that there was
+    no time for. The others are in the table as silver has them.
+    """
 
     version: int | None = None
     replaced: int = 0
@@ -52,6 +56,7 @@ class Brought:
     unchanged: int = 0
     rows: int = 0
     commits: int = 0
+    left: list[str] = field(default_factory=list)
     failed: dict[str, Exception] = field(default_factory=dict)
 
 
@@ -80,6 +85,7 @@ def bring(
     step: Callable[[str], None] = faults.point,
     memory: int = MEMORY,
     workers: int = WORKERS,
+    has_time: Callable[[], bool] = lambda: True,
 ) -> Brought:
     """Make a table have the rows that silver has under these keys now, and no others of them.
 
@@ -91,6 +97,7 @@ def bring(
         step: told the name of each step, for tests that die there.
         memory: the bytes of rows at which a commit is made, though keys are left.
         workers: how many silver objects are read side by side.
+        has_time: whether one more silver object may be looked at; those that are left are not touched.
 
     Raises:
         Refused: others committed so often that nothing was done about the last keys: try again.
@@ -100,7 +107,7 @@ def bring(
     brought = Brought()
     waiting = [key for key in dict.fromkeys(keys) if _is_of(table.transform, key)]
     for attempt in range(ATTEMPTS):
-        batch = _Batch(table, silver, gold, brought, step=step, memory=memory, workers=workers)
+        batch = _Batch(table, silver, gold, brought, step=step, memory=memory, workers=workers, has_time=has_time)
         try:
             batch.bring(waiting)
             break
@@ -147,6 +154,7 @@ class _Batch:
         step: Callable[[str], None],
         memory: int,
         workers: int,
+        has_time: Callable[[], bool],
     ) -> None:
         self._table = table
         self._silver = silver
@@ -155,6 +163,7 @@ class _Batch:
         self._step = step
         self._memory = memory
         self._workers = workers
+        self._has_time = has_time
         self._snapshot = gold.read(table.name)  # before silver is looked at, or an older silver could win
         self._recorded = self._schema()
         self._columns = self._target()
@@ -168,7 +177,8 @@ class _Batch:
         self._step("tables.looked")
         ready: list[_Read] = []
         size = 0
-        for read in map_in_threads(lambda item: self._read(*item), files.items(), self._workers):
+        in_time = takewhile(lambda _: self._has_time(), files.items())
+        for read in map_in_threads(lambda item: self._read(*item), in_time, self._workers):
             if read.error is not None:
                 self._brought.failed[read.key] = read.error
                 self.done.add(read.key)
@@ -184,6 +194,7 @@ class _Batch:
                     self._commit(ready)
                     ready, size = [], 0
         self._commit(ready)
+        self._brought.left = [key for key in keys if key not in self.done]
         if self._snapshot is not None:
             self._brought.version = self._snapshot.version
 

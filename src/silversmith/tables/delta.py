@@ -258,10 +258,10 @@ class DeltaSnapshot:
             )
         )
 
-    def compact(self, sort_by: Sequence[str]) -> DeltaSnapshot:
+    def compact(self, sort_by: Sequence[str], *, force: bool = False) -> DeltaSnapshot:
         snapshot = self
         for partition, small in self._small_files().items():
-            if small < MOST_SMALL:
+            if small < (2 if force else MOST_SMALL):
                 continue
             filters = [(name, "=", value or "") for name, value in partition]
             snapshot = snapshot._compacted(filters, sort_by)
@@ -284,7 +284,7 @@ class DeltaSnapshot:
         counts: dict[tuple[tuple[str, str | None], ...], int] = {}
         for batch in self.table.get_add_actions(flatten=False).to_batches():
             sizes = batch.column("size_bytes").to_pylist()
-            partitions: Any = batch.column("partition_values").to_pylist() if self.partition_by else [{}] * len(sizes)
+            partitions: Any = batch.column("partition").to_pylist() if self.partition_by else [{}] * len(sizes)
             for size, values in zip(sizes, partitions, strict=True):
                 partition = tuple((name, _partition_text(value)) for name, value in values.items())
                 counts[partition] = counts.get(partition, 0) + (size < SMALL_BYTES)
@@ -292,12 +292,9 @@ class DeltaSnapshot:
 
     def vacuum(self, marks: Mapping[str, int]) -> DeltaSnapshot:
         with _translated(self.table.table_uri):
-            self.table.vacuum(
-                retention_hours=24 * RETENTION_DAYS,
-                dry_run=False,
-                commit_properties=_properties(self.version + 1, marks),
-            )
-        return DeltaSnapshot(self.table)
+            # all files are listed: those of refused commits are in no version
+            self.table.vacuum(retention_hours=24 * RETENTION_DAYS, dry_run=False, full=True)
+        return DeltaSnapshot(self.table).commit([], marks=marks)
 
     def _committed(
         self,

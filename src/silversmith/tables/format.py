@@ -94,8 +94,9 @@ class Snapshot(Protocol):
     def add_columns(self, columns: Columns) -> Self:
         """Add columns that are null in all rows that there are. Raises as :meth:`commit`."""
 
-    def compact(self, sort_by: Sequence[str]) -> Self:
-        """Write small data files together where there are many. The rows stay the same. Raises as :meth:`commit`."""
+    def compact(self, sort_by: Sequence[str], *, force: bool = False) -> Self:
+        """Write small data files together where there are many; ``force``: where there are two. The rows stay the same.
+        Raises as :meth:`commit`."""
 
     def vacuum(self, marks: Mapping[str, int]) -> Self:
         """Delete data files that are needed only by versions older than any that a reader may still be at."""

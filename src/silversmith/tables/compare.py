@@ -1,0 +1,53 @@
+"""Silver against a table: which keys a table lacks, has of other bytes, or has though silver does not."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from silversmith.lineage import Lineage, silver_key
+from silversmith.stores import Head, Store, map_in_threads
+from silversmith.tables.format import Format, Snapshot
+from silversmith.tables.spec import TableSpec
+
+#: Up to so many silver objects that a table lacks are asked whether they have rows at all.
+ASKED = 1_000
+
+WORKERS = 16
+
+
+def differing(table: TableSpec, silver: Store, gold: Format) -> list[str]:
+    """The keys in silver that a table does not have as silver has them now, to be sent to its queue.
+
+    One listing of the transform's silver, and the two columns ``_file`` and ``_etag`` of the table. Silver objects
+    without rows are in no table: those that look missing are headed, for their lineage says how many rows they have.
+    """
+    snapshot = gold.read(table.name)
+    lacking, others = compared(table, silver.list(f"{table.transform}/"), snapshot)
+    if len(lacking) <= ASKED:
+        heads = map_in_threads(silver.head, lacking, WORKERS)
+        lacking = [key for key, head in zip(lacking, heads, strict=True) if head is not None and not _is_empty(head)]
+    return sorted([*lacking, *others])
+
+
+def compared(table: TableSpec, listing: Iterable[Head], snapshot: Snapshot | None) -> tuple[list[str], list[str]]:
+    """The keys of a listing that a table has nothing of, and those that it has of other bytes or silver no more."""
+    files = snapshot.all_etags() if snapshot is not None else {}
+    etags = {silver_key(table.transform, file): etag for file, etag in files.items()}
+    lacking: list[str] = []
+    others: list[str] = []
+    for head in _objects(listing):
+        etag = etags.pop(head.key, None)
+        if etag is None:
+            lacking.append(head.key)
+        elif etag != head.etag:
+            others.append(head.key)
+    return lacking, [*others, *etags]
+
+
+def _objects(listing: Iterable[Head]) -> Iterator[Head]:
+    return (head for head in listing if head.key.endswith(".parquet"))
+
+
+def _is_empty(head: Head) -> bool:
+    lineage = Lineage.from_metadata(head.metadata)
+    return lineage is not None and lineage.rows_written == 0

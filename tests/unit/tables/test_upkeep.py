@@ -1,0 +1,105 @@
+"""Compaction, vacuum and checkpoints: what a reader sees stays the same."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from silversmith.tables.delta import MOST_SMALL, RETENTION_DAYS
+from silversmith.tables.spec import TableSpec
+from silversmith.tables.upkeep import VACUUM_SECONDS, VACUUMED, YOUNG, Kept, keep
+from tests.unit.tables.kit import TRANSFORM, GoldBench, nothing
+from tests.unit.tables.test_commit import once
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> GoldBench:
+    return GoldBench(tmp_path)
+
+
+def kept(bench: GoldBench, now: float = 0.0, *, force: bool = False) -> Kept:
+    return keep("orders", bench.gold, now=now, force=force, step=nothing)
+
+
+def test_many_small_files_become_one(bench: GoldBench) -> None:
+    for number in range(MOST_SMALL):
+        assert not kept(bench).compacted
+        bench.bring(bench.put(f"{number}.csv", {"x": [number]}))
+    rows, version = bench.rows(), bench.snapshot().version
+    assert kept(bench).compacted
+    assert len(bench.snapshot().table.file_uris()) == 1
+    assert bench.rows() == rows
+    assert bench.snapshot().version == version + 1
+    changed = bench.snapshot().changes(version, ["x"])
+    assert changed is not None
+    assert not list(changed.batches)
+
+
+def test_partitions_are_compacted_each_for_itself(bench: GoldBench) -> None:
+    table = TableSpec("orders", TRANSFORM, partition_by=("day",), sort_by=("x",))
+    for number in range(MOST_SMALL):
+        day = "mo" if number else None
+        bench.bring(bench.put(f"{number}.csv", {"x": [number, -number], "day": [day, "it's/tu"]}), table=table)
+    rows = bench.rows()
+    assert keep("orders", bench.gold, now=0, sort_by=("x",), step=nothing).compacted
+    assert len(bench.snapshot().table.file_uris()) == MOST_SMALL + 1
+    assert bench.rows() == rows
+    (compacted,) = [file for file in bench.snapshot().table.file_uris() if "tu" in file]
+    numbers = pl.read_parquet(compacted, hive_partitioning=False)["x"].to_list()
+    assert numbers == sorted(numbers)
+    assert keep("orders", bench.gold, now=0, force=True, step=nothing).compacted
+    assert len(bench.snapshot().table.file_uris()) == 3
+    assert bench.rows() == rows
+
+
+def test_a_vacuum_is_once_a_day_and_leaves_what_readers_may_need(bench: GoldBench) -> None:
+    for number in range(YOUNG):
+        bench.bring(bench.put("a.csv", {"x": [number]}))
+    folder = bench.root / "gold" / "orders"
+    assert len(list(folder.glob("*.parquet"))) == YOUNG
+    old = bench.snapshot()
+    assert kept(bench, now=1_000_000).vacuumed
+    assert bench.snapshot().mark(VACUUMED) == 1_000_000
+    assert not kept(bench, now=1_000_000 + VACUUM_SECONDS - 1).vacuumed
+    assert kept(bench, now=1_000_000 + VACUUM_SECONDS).vacuumed
+    assert len(list(folder.glob("*.parquet"))) == YOUNG
+    assert old.etags(["a.csv"])  # a query that began before goes on
+    assert bench.rows() == [("a.csv", YOUNG - 1)]
+
+
+def test_a_vacuum_deletes_what_no_version_of_the_last_days_needs(bench: GoldBench) -> None:
+    bench.bring(bench.put("a.csv", {"x": [1]}))
+    folder = bench.root / "gold" / "orders"
+    abandoned = folder / "part-00000-00000000-0000-0000-0000-000000000000-c000.zstd.parquet"
+    abandoned.write_bytes(b"a commit that was refused")
+    young = folder / "part-00001-00000000-0000-0000-0000-000000000000-c000.zstd.parquet"
+    young.write_bytes(b"a commit that is under way")
+    past = time.time() - (RETENTION_DAYS + 1) * 24 * 60 * 60
+    os.utime(abandoned, (past, past))
+    assert kept(bench, force=True).vacuumed
+    assert not abandoned.exists()
+    assert young.exists()
+    assert bench.rows() == [("a.csv", 1)]
+
+
+def test_upkeep_gives_way_to_a_commit(bench: GoldBench) -> None:
+    for number in range(3):
+        bench.bring(bench.put(f"{number}.csv", {"x": [number]}))
+    step = once("tables.compacted", lambda: bench.bring(bench.put("more.csv", {"x": [7]})))
+    assert keep("orders", bench.gold, now=0, force=True, step=step) == Kept(compacted=True)
+    assert sorted(bench.table()["x"]) == [0, 1, 2, 7]
+
+
+def test_the_log_is_bounded_by_checkpoints(bench: GoldBench) -> None:
+    for number in range(45):
+        bench.bring(bench.put("a.csv", {"x": [number]}))
+    log = bench.root / "gold" / "orders" / "_delta_log"
+    assert len(list(log.glob("*.checkpoint.parquet"))) == 2
+
+
+def test_a_table_that_is_not_there_needs_nothing(bench: GoldBench) -> None:
+    assert kept(bench) == Kept()
