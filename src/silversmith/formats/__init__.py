@@ -78,7 +78,7 @@ _READ: dict[str, tuple[type, Callable[[Content, Any, Mapping[str, pl.DataType]],
     "excel": (Excel, lambda content, options, _: excel.read(content, options)),
     "xml": (Xml, xml.read),
     "fixed-width": (FixedWidth, lines.read_fixed_width),
-    "lines": (Lines, lines.read_lines),
+    "lines": (Lines, lambda content, options, _: lines.read_lines(content, options)),
 }
 
 _HEAD = 64 * 1024

@@ -17,7 +17,7 @@ from silversmith.errors import DataError, DefinitionError, Place
 from silversmith.formats import text
 from silversmith.formats.archives.content import Content
 from silversmith.formats.encoding import with_encoding
-from silversmith.formats.spill import BLOCK, Reading, TextBlock, text_table_of
+from silversmith.formats.spill import BLOCK, TextBlock, text_table_of
 from silversmith.formats.table import ROW, Table, shorten
 
 #: The longest line, in bytes. A longer one nearly always is no text.
@@ -33,9 +33,7 @@ def line_blocks(content: Content, *, skip: int = 0, size: int = BLOCK) -> Iterat
         DataError: ``NotUtf8``, ``NulByte``, ``TooLarge`` for a line that is too long.
     """
     line, offset, rest = 1, 0, b""
-    with content.open() as file:
-        if file.read(len(text.BOM)) != text.BOM:
-            file.seek(0)
+    with text.open_after_mark(content) as file:
         while True:
             more = file.read(size)
             rest += more
@@ -110,7 +108,7 @@ class Lines:
             raise DefinitionError(f"Lines({problem}")
 
 
-def read_lines(content: Content, options: Lines, declared: Collection[str], *, block: int = BLOCK) -> Table:
+def read_lines(content: Content, options: Lines, *, block: int = BLOCK) -> Table:
     """The lines of a text as rows.
 
     Raises:
@@ -123,7 +121,7 @@ def read_lines(content: Content, options: Lines, declared: Collection[str], *, b
             TextBlock({LINE: lines}, range(first, first + len(lines)))
             for first, lines in line_blocks(content, size=block)
         )
-        table = text_table_of(blocks, content, Reading("lines" + content.packing, declared, typed=False))
+        table = text_table_of(blocks, content, "lines", None)
         return replace(table, origins=partial(_origins, content, lambda _: True, 0))
 
     return with_encoding(content, options.encoding, read_utf8)
@@ -197,8 +195,7 @@ def read_fixed_width(content: Content, options: FixedWidth, declared: Collection
 
     def read_utf8(content: Content) -> Table:
         text.refuse_empty(content)
-        reading = Reading("fixed-width" + content.packing, declared)
-        table = text_table_of(_fixed_width_blocks(content, options, block), content, reading)
+        table = text_table_of(_fixed_width_blocks(content, options, block), content, "fixed-width", declared)
         if not table.records:
             hint = "look at the reader: skip_lines"
             raise DataError("EmptyFile", "the file has no lines after those to skip", hint=hint)

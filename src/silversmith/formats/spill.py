@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import polars as pl
@@ -104,20 +104,11 @@ class TextBlock:
     malformed: Sequence[tuple[int, str, str]] = ()
 
 
-@dataclass(frozen=True)
-class Reading:
-    """How blocks become a table. Columns that are ``declared`` stay text, or all of them if ``typed`` is False."""
-
-    format: str
-    declared: Collection[str]
-    typed: bool = True
-    dialect: Mapping[str, object] = field(default_factory=dict)
-
-
-def text_table_of(blocks: Iterable[TextBlock], content: Content, reading: Reading) -> Table:
+def text_table_of(blocks: Iterable[TextBlock], content: Content, kind: str, declared: Collection[str] | None) -> Table:
     """The rows of a file. A column that a block lacks is null there.
 
-    If the content is in memory, so are the rows; else they spill to temporary files.
+    If the content is in memory, so are the rows; else they spill to temporary files. Columns that are ``declared`` stay
+    text, the types of others are inferred; None: all stay text.
 
     Raises:
         DataError: ``TooManyMalformed``, ``TooManyColumns`` …, or a block cannot be read.
@@ -140,17 +131,10 @@ def text_table_of(blocks: Iterable[TextBlock], content: Content, reading: Readin
     frame = spill.frame()
     frame = None if frame is None else frame.select(in_order)
     rows = spill.rows().select(in_order) if frame is None else frame.lazy()
-    if reading.typed:
-        rows, frame = infer.typed(rows, frame, [name for name in names if name not in reading.declared])
-    return Table(
-        rows,
-        reading.format,
-        frame,
-        malformed=malformed_frame(malformed),
-        height=spill.height,
-        dialect=reading.dialect,
-        scratch=content.scratch,
-    )
+    if declared is not None:
+        rows, frame = infer.typed(rows, frame, [name for name in names if name not in declared])
+    malformed_rows = malformed_frame(malformed)
+    return Table(rows, kind + content.packing, frame, malformed_rows, height=spill.height, scratch=content.scratch)
 
 
 def refuse_sparse(columns: int, records: int) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache
 
 import polars as pl
 from polars import selectors
@@ -21,9 +20,6 @@ MALFORMED = {ROW: pl.UInt64, "text": pl.String, "reason": pl.String}
 
 #: The most columns that a text format may have. Beyond it, what looks like names is nearly always data.
 MOST_COLUMNS = 20_000
-
-#: Up to so many rows, a file's numbers are the head of a column that is kept.
-_FEW = 2000
 
 #: Offending text in errors and reasons is cut after this many characters.
 LONGEST_TEXT = 100
@@ -144,16 +140,8 @@ def _is_hollow(dtype: pl.DataType) -> bool:
 def row_numbers(numbers: Sequence[int]) -> pl.Series:
     """The column :data:`ROW` of a frame."""
     if isinstance(numbers, range):
-        if numbers.start == 1 and numbers.stop <= _FEW:
-            return _few_numbers().head(len(numbers))
         return pl.int_range(numbers.start, numbers.stop, dtype=pl.UInt64, eager=True).alias(ROW)
     return pl.Series(ROW, numbers, dtype=pl.UInt64)
-
-
-@cache
-def _few_numbers() -> pl.Series:
-    """The numbers of a small file, kept: to make a column takes longer than to take the head of one."""
-    return pl.int_range(1, _FEW, dtype=pl.UInt64, eager=True).alias(ROW)
 
 
 def malformed_frame(records: Sequence[tuple[int, str, str]]) -> pl.DataFrame | None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import codecs
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
-from typing import Any, Final
+from typing import Any, BinaryIO, Final
 
 from silversmith.errors import DataError, Place
 from silversmith.formats.archives.content import Content, collect
@@ -46,6 +46,13 @@ def refuse_empty(content: Content, place: Place | None = None) -> None:
             hint="put it again with data; a file with a header and no rows is fine",
             place=place,
         )
+
+
+def open_after_mark(content: Content) -> BinaryIO:
+    """The content as a file that stands after its byte order mark."""
+    file = content.open()
+    file.seek(len(BOM) if content.head(len(BOM)) == BOM else 0)
+    return file
 
 
 def decode(data: bytes, *, offset: int = 0, line: int = 1) -> str:
@@ -161,9 +168,7 @@ def texts_problem(name: str, texts: Any) -> str:
 
 def origins_of_ndjson(content: Content, numbers: Collection[int]) -> Origins:
     """The origins of some records of NDJSON, in which blank lines are no records."""
-    with content.open() as file:
-        if file.read(len(BOM)) != BOM:
-            file.seek(0)
+    with open_after_mark(content) as file:
         records = (
             (number, line.decode("utf-8", "replace")) for number, line in enumerate(file, 1) if line.strip(_SPACE)
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import codecs
 import re
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pyexpat import ExpatError, ParserCreate, XMLParserType
 from typing import BinaryIO
 
@@ -13,7 +13,7 @@ from silversmith.errors import DataError, DefinitionError, Place
 from silversmith.formats import text
 from silversmith.formats.archives.content import Content
 from silversmith.formats.encoding import encoding_of_mark
-from silversmith.formats.spill import Reading, TextBlock, refuse_sparse, text_table_of
+from silversmith.formats.spill import TextBlock, refuse_sparse, text_table_of
 from silversmith.formats.table import MOST_COLUMNS, Table, shorten
 
 #: How deep elements may be nested.
@@ -69,8 +69,7 @@ def read(content: Content, options: Xml, as_text: Collection[str]) -> Table:
     content, encoding = _for_expat(content)
     path = options.record or _record_path(content, encoding)
     records = _Records(path, encoding, strict=options.record is None)
-    reading = Reading("xml" + content.packing, as_text, dialect={"record": path})
-    table = text_table_of(_blocks(content, records), content, reading)
+    table = text_table_of(_blocks(content, records), content, "xml", as_text)
     if not records.number:
         raise DataError(
             "MissingRecord",
@@ -84,7 +83,7 @@ def read(content: Content, options: Xml, as_text: Collection[str]) -> Table:
             hint=f"records are the elements {path}; name other ones with Xml(record=…), or put it as JSON",
             place=Place(row=1),
         )
-    return table
+    return replace(table, dialect={"record": path})
 
 
 def _for_expat(content: Content) -> tuple[Content, str | None]:

@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 
 import polars as pl
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from silversmith.contract import casting
@@ -165,7 +165,6 @@ TARGETS: list[pl.DataType] = [
 
 
 @given(st.lists(TEXTS, max_size=5), st.sampled_from(TARGETS))
-@settings(max_examples=300, deadline=None)
 def test_the_quick_way_gives_what_the_long_one_does_or_nothing(cells: list[str | None], wanted: pl.DataType) -> None:
     series = pl.Series("raw", cells, dtype=pl.String)
     quick = casting.quickly(series, wanted)
@@ -180,7 +179,6 @@ def test_the_quick_way_gives_what_the_long_one_does_or_nothing(cells: list[str |
     st.lists(st.none() | st.integers(-(2**63), 2**63 - 1) | st.integers(-300, 300), max_size=4),
     st.sampled_from(TARGETS),
 )
-@settings(max_examples=200, deadline=None)
 def test_the_quick_way_with_integers(cells: list[int | None], wanted: pl.DataType) -> None:
     quick = casting.quickly(pl.Series("raw", cells, dtype=pl.Int64), wanted)
     if quick is not None:

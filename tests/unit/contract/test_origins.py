@@ -8,7 +8,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from silversmith import Contract, Csv, FixedWidth, Json, Lines, Pipeline
@@ -119,7 +119,6 @@ PIECES = st.sampled_from(["a", "1", '"', '""', ",", '"x\ny"', "\n", "\r\n", "\r"
 @given(
     body=st.lists(PIECES, max_size=30).map("".join), width=st.integers(1, 3), size=st.integers(1, 40), data=st.data()
 )
-@settings(max_examples=200, deadline=None)
 def test_the_same_is_found_with_and_without_passing_by(body: str, width: int, size: int, data: st.DataObject) -> None:
     dialect = CsvDialect(",", '"')
     text = body.encode()

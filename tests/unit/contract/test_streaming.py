@@ -190,6 +190,7 @@ def test_any_records_are_what_they_are_the_careful_way(
     both(data, contract, options, block)
 
 
+@pytest.mark.full
 @given(st.text('01 ,"\n\r.-ax+é\t\u00a0', max_size=60), contracts(), OPTIONS, BLOCKS)
 def test_any_text_is_what_it_is_the_careful_way(text: str, contract: Contract, options: Csv, block: int) -> None:
     both(b"a,b,c\n" + text.encode(), contract, options, block)
@@ -202,6 +203,7 @@ def test_any_bytes_are_what_they_are_the_careful_way(data: bytes, block: int) ->
     both(b"a,b\n" + data, Contract({"a": pl.Int64, "b": pl.String}), Csv(), block)
 
 
+@pytest.mark.full
 @given(KINDS, st.lists(CELLS, min_size=1, max_size=8))
 def test_any_cells_alone_on_their_lines(kind: pl.DataType, cells: list[str]) -> None:
     both("\n".join(["a", *cells]).encode(), Contract({"a": kind}))

@@ -11,7 +11,7 @@ from typing import Any
 
 import polars as pl
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from silversmith.errors import DataError, DefinitionError
@@ -281,6 +281,7 @@ def test_names_for_another_number_of_columns() -> None:
     assert caught.value.code == "WrongColumns"
 
 
+@pytest.mark.full
 def test_a_quote_that_is_never_closed_does_not_eat_memory() -> None:
     data = b'a,b\n"1,2\n' + b"3,4\n" * (LONGEST_FIELD // 4)
     with pytest.raises(DataError) as caught:
@@ -479,7 +480,6 @@ SPIKY = st.text(st.sampled_from('a1",;\n\r# é'), max_size=6)
     quoting=st.sampled_from([python_csv.QUOTE_MINIMAL, python_csv.QUOTE_ALL]),
     block=st.integers(1, 64),
 )
-@settings(max_examples=150, deadline=None)
 def test_what_a_csv_writer_wrote_is_read_back_as_it_was(
     rows: list[list[str]], end: str, quoting: int, block: int
 ) -> None:
@@ -517,7 +517,6 @@ PIECES = st.sampled_from(
     ),
     block=st.integers(1, 64),
 )
-@settings(max_examples=300, deadline=None)
 @example(body='",a",\n"x"', width=2, options=Csv(separator=","), block=3)
 def test_records_and_polars_read_the_same(body: str, width: int, options: Csv, block: int) -> None:
     data = (",".join(f"c{place}" for place in range(width)) + "\n" + body).encode()
@@ -533,7 +532,6 @@ def test_records_and_polars_read_the_same(body: str, width: int, options: Csv, b
 
 
 @given(st.binary(max_size=60))
-@settings(max_examples=200, deadline=None)
 def test_no_bytes_at_all_crash_it(data: bytes) -> None:
     records = data.count(b"\n") + data.count(b"\r") + 1
     for read in (by_records, by_polars):

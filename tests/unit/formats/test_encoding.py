@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from silversmith.errors import DataError
@@ -71,7 +71,6 @@ def test_the_words_of_a_language(name: str) -> None:
 @given(
     words=st.lists(st.sampled_from([(name, word) for name in TEXTS for word in TEXTS[name][1].split()]), max_size=6),
 )
-@settings(max_examples=400, deadline=None)
 def test_no_mixture_of_words_is_ever_damaged(words: list[tuple[str, str]]) -> None:
     """Words of one encoding, whichever and however few: what is taken for sure reads them as they were written."""
     for encoding in {TEXTS[name][0] for name, _ in words}:
@@ -83,7 +82,6 @@ def test_no_mixture_of_words_is_ever_damaged(words: list[tuple[str, str]]) -> No
 
 
 @given(data=st.binary(max_size=200))
-@settings(max_examples=300, deadline=None)
 def test_any_bytes_give_a_guess(data: bytes) -> None:
     found = guess(content(data))
     assert 0 <= found.confidence <= 1

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import polars as pl
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from silversmith.errors import DataError, DefinitionError
@@ -21,7 +21,6 @@ CELL = st.text(st.characters(codec="utf-8", exclude_categories=("Cc", "Zs", "Zl"
 
 
 @given(cells=st.lists(st.tuples(CELL, st.integers(-999, 9999)), min_size=1), block=st.integers(1, 100))
-@settings(max_examples=200, deadline=None)
 def test_what_was_put_in_its_place_is_found_there(cells: list[tuple[str, int]], block: int) -> None:
     text = "".join(f"{name:<5}~{number:>4}\n" for name, number in cells)
     rows = lines.read_fixed_width(Content("a", text.encode(), None), PLACES, {"name"}, block=block).rows.collect()

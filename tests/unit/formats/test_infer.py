@@ -6,7 +6,7 @@ from datetime import UTC, date, datetime
 
 import polars as pl
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from silversmith.formats import infer
@@ -114,7 +114,6 @@ CELLS = st.one_of(
 
 
 @given(st.lists(st.one_of(st.none(), CELLS), max_size=6), st.booleans())
-@settings(max_examples=150, deadline=None)
 def test_both_ways_of_inferring_agree(cells: list[str | None], decimal_comma: bool) -> None:
     one, other = by_lists(cells, decimal_comma=decimal_comma), by_expressions(cells, decimal_comma=decimal_comma)
     assert one.dtype == other.dtype
@@ -122,7 +121,6 @@ def test_both_ways_of_inferring_agree(cells: list[str | None], decimal_comma: bo
 
 
 @given(st.lists(CELLS, min_size=1, max_size=6))
-@settings(max_examples=300, deadline=None)
 def test_no_cell_loses_anything(cells: list[str]) -> None:
     made = by_lists(list(cells))
     assert made.null_count() == 0

@@ -120,8 +120,7 @@ def header_of(content: Content, dialect: CsvDialect, options: Csv) -> Header:
     Raises:
         DataError: ``EmptyFile``, ``UnreadableCsv``, ``WrongColumns``, ``DuplicateColumns`` …
     """
-    with content.open() as file:
-        file.seek(len(text.BOM) if content.head(len(text.BOM)) == text.BOM else 0)
+    with text.open_after_mark(content) as file:
         for _ in range(options.skip_lines):
             file.readline()
         body, line = file.tell(), 1 + options.skip_lines

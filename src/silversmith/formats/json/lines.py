@@ -68,9 +68,7 @@ def _count(data: bytes) -> int:
 
 def _whole_lines(content: Content, size: int) -> Iterator[bytes]:
     line, rest = 1, b""
-    with content.open() as file:
-        if file.read(len(text.BOM)) != text.BOM:
-            file.seek(0)
+    with text.open_after_mark(content) as file:
         while more := file.read(size):
             rest += more
             end = rest.rfind(b"\n") + 1
