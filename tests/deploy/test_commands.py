@@ -20,7 +20,7 @@ from silversmith.aws.deploy import Release, status
 from silversmith.aws.packages import Runtime
 from silversmith.cli import deploy as bundling
 from silversmith.cli.application import FAILED, WRONG_CALL, call
-from silversmith.cli.deploy import Data, deploy_release, destroy_stack, diff_release
+from silversmith.cli.deploy import DataDeletion, deploy_release, destroy_stack, diff_release
 from silversmith.operations import WrongCall
 
 #: Moto leaves files open.
@@ -142,8 +142,8 @@ def test_who_goes_away_is_told_that_aws_goes_on(account: Account, wanted: Releas
     assert status("sales", account) is not None
 
 
-def data(*named: str, wanted: bool = True) -> Data:
-    return Data(wanted=wanted, named=named)
+def data(*named: str, wanted: bool = True) -> DataDeletion:
+    return DataDeletion(wanted, frozenset(named))
 
 
 def test_destroy_asks_and_keeps_the_data(account: Account, wanted: Release, capsys: Capture) -> None:
@@ -169,7 +169,7 @@ def test_destroy_asks_and_keeps_the_data(account: Account, wanted: Release, caps
     ],
 )
 def test_what_data_is_meant_must_be_clear_before_anything_is_deleted(
-    account: Account, wanted: Release, capsys: Capture, asked: Data, says: str
+    account: Account, wanted: Release, capsys: Capture, asked: DataDeletion, says: str
 ) -> None:
     deployed(wanted, account, capsys)
     with pytest.raises(WrongCall, match=says):
@@ -217,7 +217,7 @@ def test_a_person_is_asked(types: str, agrees: bool) -> None:
 
 @pytest.mark.parametrize(("types", "agrees"), [("dl-bronze-layer\n", True), ("y\n", False)])
 def test_a_buckets_name_is_typed(types: str, agrees: bool) -> None:
-    script = "from silversmith.cli.deploy import Data; print(Data(wanted=True, named=()).confirm('dl-bronze-layer'))"
+    script = "from silversmith.cli.deploy import DataDeletion as D; print(D(True).confirm('dl-bronze-layer'))"
     assert on_a_terminal(script, types) == str(agrees)
 
 
@@ -231,12 +231,12 @@ def tiny(tmp_path: Path) -> Bundle:
 
 
 def test_a_bundle_is_written_whole_or_in_two(tiny: Bundle, tmp_path: Path, capsys: Capture) -> None:
-    whole = bundling.write(tiny, tmp_path / "dist/bundle.zip", None)
+    whole = bundling.write_bundle(tiny, tmp_path / "dist/bundle.zip", None)
     assert [path.name for path in whole] == ["bundle.zip"]
-    split = bundling.write(tiny, tmp_path / "never.zip", tmp_path / "split")
+    split = bundling.write_bundle(tiny, tmp_path / "never.zip", tmp_path / "split")
     assert [path.name for path in split] == ["function.zip", "layer.zip"]
     assert sorted(path.name for path in tmp_path.glob("*/*")) == ["bundle.zip", "function.zip", "layer.zip"]
-    bundling.show(tiny, split)
+    bundling.show_bundle(tiny, split)
     out = capsys.readouterr().out
     assert "for Lambda's Python 3.13 on arm64; versions: requirements.txt" in out
     assert "  … and 2 smaller ones" in out

@@ -25,7 +25,7 @@ from silversmith.aws.bundle import build
 from silversmith.aws.deploy import LAYER_KEY
 from silversmith.aws.packages import Runtime
 from silversmith.cli.application import call
-from silversmith.cli.deploy import deploy_release, released
+from silversmith.cli.deploy import deploy_release, prepare_release
 from silversmith.events import ObjectEvent, object_created
 from silversmith.lineage import Lineage
 from silversmith.local.lake import LakeFolder
@@ -137,7 +137,7 @@ class Shop:
             code, said = self.run("deploy", "--yes")
             assert code == 0, said
             return
-        lambdas = released(str(self.pipeline), "", self.server.url, quiet=True)
+        lambdas = prepare_release(str(self.pipeline), "", self.server.url, quiet=True)
         with lambdas as (wanted, account), tempfile.TemporaryDirectory() as work:
             bundle = build(locate(str(self.pipeline)), Path(work, "packages"), runtime=Runtime(MACHINE, version))
             keys = {"CodeKey": f"sales/{bundle.function_digest}.zip", LAYER_KEY: f"layers/{bundle.layer_digest}.zip"}

@@ -19,10 +19,9 @@ from silversmith.aws.account import Account, open_account
 from silversmith.errors import PreconditionFailed
 from silversmith.local.intrinsics import Template
 from silversmith.operations.aws import open_stack
-from silversmith.operations.failures import Wanted, failures, rejected
-from silversmith.operations.put import plan, put
+from silversmith.operations.failures import Query, failures, rejected
 from silversmith.operations.reports import status, trace
-from silversmith.operations.resend import Chosen, Range, reconcile, redrive, replay
+from silversmith.operations.send import Range, Selection, plan, put, reconcile, redrive, replay
 from silversmith.patterns import KeyPattern
 from silversmith.reconcile import handler as reconciler
 from silversmith.stores import IN_MEMORY
@@ -177,12 +176,12 @@ def operate(shop: Deployed, watched: Account, tmp_path: Path) -> None:
         status(pipeline, target, **everything)
         trace("orders/a.csv", pipeline, target)
         trace("orders/none.csv", pipeline, target)
-        failures(pipeline, target, Wanted(), **everything)
-        rejected(pipeline, target, Wanted())
+        failures(pipeline, target, Query(), **everything)
+        rejected(pipeline, target, Query())
         list(reconcile(pipeline, target, changed=True))
         list(replay(pipeline, target, Range(KeyPattern.parse("orders/*")), changed=True))
     with open_stack(watched, shop.name, shop.pipeline, wait=0) as (pipeline, target):
-        list(redrive(pipeline, target, Chosen(pattern=KeyPattern.parse("orders/*"))))
+        list(redrive(pipeline, target, Selection(pattern=KeyPattern.parse("orders/*"))))
 
 
 def test_the_operations(shop: Deployed, recorder: Recorder, tmp_path: Path) -> None:

@@ -1,87 +1,114 @@
-"""The commands by name, with examples for their help, and the exit code and message for whatever they raise."""
+"""The commands by name, with examples for their help, and the exit code and message of every error."""
 
 from __future__ import annotations
 
 import os
 import sqlite3
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 from importlib.metadata import version
 
 from cyclopts import App, CycloptsError
 
-from silversmith.cli.screen import console, hush, warn
+from silversmith.cli.screen import console, set_quiet, warn
 from silversmith.errors import SilversmithError
 from silversmith.operations.text import lines
 
-EXAMPLES: Mapping[str, Sequence[str]] = {
-    "init": ("silversmith init shop", "silversmith init meters --example meter-readings"),
-    "run": (
-        "silversmith run",
-        "silversmith run --until-idle --workers 4",
-        "silversmith run jobs/shop.py --lake /data/lake",
-    ),
-    "page": ("silversmith page", "silversmith page --target aws"),
-    "put": (
-        "silversmith put orders.csv --prefix orders",
-        "silversmith put data --target aws",
-    ),
-    "check": ("silversmith check orders.csv", "silversmith check data --pipeline pipeline.py --json"),
-    "infer": ("silversmith infer orders.csv", "silversmith infer data --output contract.py"),
-    "schema": ("silversmith schema orders",),
-    "status": ("silversmith status", "silversmith status --target aws --json"),
-    "trace": ("silversmith trace orders/2026-01.csv",),
-    "failures": ("silversmith failures", "silversmith failures --rejected"),
-    "redrive": (
-        "silversmith redrive --dry-run",
-        "silversmith redrive --transform orders --newer-than 2h",
-    ),
-    "reconcile": ("silversmith reconcile --dry-run", "silversmith reconcile --changed --target aws"),
-    "replay": (
-        "silversmith replay 'orders/2026-*.csv'",
-        "silversmith replay '*' --changed --dry-run",
-    ),
-    "take-over": ("silversmith take-over", "silversmith take-over --target aws --yes"),
-    "template": ("silversmith template --output template.json",),
-    "bundle": ("silversmith bundle --output code.zip",),
-    "deploy": ("silversmith deploy", "silversmith deploy --yes --json"),
-    "diff": ("silversmith diff",),
-    "destroy": ("silversmith destroy",),
-    "doctor": ("silversmith doctor", "silversmith doctor --target aws"),
-}
-
-
-def epilogue(command: str) -> str:
-    """The examples of a command as its help shows them; empty where there are none."""
-    lines = EXAMPLES.get(command, ())
-    return "Examples:\n\n" + "\n\n".join(f"  {line}" for line in lines) if lines else ""
-
-
 DONE, FAILED, WRONG_CALL, BUG, INTERRUPTED = 0, 1, 2, 70, 130
 
-#: The commands, in the order in which a newcomer meets them: name, where it is, what it does.
+
+@dataclass(frozen=True)
+class Command:
+    """A command: its name, its function (``module:function`` in ``silversmith.cli``), its help and examples."""
+
+    name: str
+    function: str
+    text: str
+    examples: tuple[str, ...]
+
+
+#: In the order in which a newcomer meets them. A module is imported when its command is called.
 COMMANDS = (
-    ("init", "develop:init", "Write a new pipeline project."),
-    ("run", "run:run", "Run the pipeline on this machine: what lands in bronze comes out in silver."),
-    ("page", "run:page", "Show the pipeline in a browser: a lake without an engine, or on AWS."),
-    ("put", "send:put", "Put files in bronze."),
-    ("check", "develop:check", "Show what a run would make of files, without a lake."),
-    ("infer", "develop:infer", "Write a contract that files like these fulfil."),
-    ("schema", "inspect:schema", "Show which columns silver has, and how they came to be."),
-    ("status", "inspect:status", "Show where everything is."),
-    ("trace", "inspect:trace", "Show where one file is, and what happened to it."),
-    ("failures", "inspect:failures", "Show what failed, and why."),
-    ("redrive", "send:redrive", "Try again what failed."),
-    ("reconcile", "send:reconcile", "Repair what events missed."),
-    ("replay", "send:replay", "Run files again."),
-    ("take-over", "deploy:take_over", "Make silver that another pipeline made this one's."),
-    ("template", "deploy:template", "Print the CloudFormation template of the pipeline."),
-    ("bundle", "deploy:bundle", "Write the code that Lambda runs into a zip file."),
-    ("deploy", "deploy:deploy", "Create the pipeline on AWS, or update it."),
-    ("diff", "deploy:diff", "Show what deploying would change."),
-    ("destroy", "deploy:destroy", "Remove the pipeline from AWS; its data stays."),
-    ("doctor", "develop:doctor", "Check that everything is there that the pipeline needs."),
-)
+    Command(
+        "init", "develop:init", "Write a new pipeline project.",
+        ("silversmith init shop", "silversmith init meters --example meter-readings"),
+    ),
+    Command(
+        "run", "run:run", "Run the pipeline on this machine: what lands in bronze comes out in silver.",
+        (
+            "silversmith run",
+            "silversmith run --until-idle --workers 4",
+            "silversmith run jobs/shop.py --lake /data/lake",
+        ),
+    ),
+    Command(
+        "page", "run:page", "Show the pipeline in a browser: a lake without an engine, or on AWS.",
+        ("silversmith page", "silversmith page --target aws"),
+    ),
+    Command(
+        "put", "send:put", "Put files in bronze.",
+        ("silversmith put orders.csv --prefix orders", "silversmith put data --target aws"),
+    ),
+    Command(
+        "check", "develop:check", "Show what a run would make of files, without a lake.",
+        ("silversmith check orders.csv", "silversmith check data --pipeline pipeline.py --json"),
+    ),
+    Command(
+        "infer", "develop:infer", "Write a contract that files like these fulfil.",
+        ("silversmith infer orders.csv", "silversmith infer data --output contract.py"),
+    ),
+    Command(
+        "schema", "inspect:schema", "Show which columns silver has, and how they came to be.",
+        ("silversmith schema orders",),
+    ),
+    Command(
+        "status", "inspect:status", "Show where everything is.",
+        ("silversmith status", "silversmith status --target aws --json"),
+    ),
+    Command(
+        "trace", "inspect:trace", "Show where one file is, and what happened to it.",
+        ("silversmith trace orders/2026-01.csv",),
+    ),
+    Command(
+        "failures", "inspect:failures", "Show what failed, and why.",
+        ("silversmith failures", "silversmith failures --rejected"),
+    ),
+    Command(
+        "redrive", "send:redrive", "Try again what failed.",
+        ("silversmith redrive --dry-run", "silversmith redrive --transform orders --newer-than 2h"),
+    ),
+    Command(
+        "reconcile", "send:reconcile", "Repair what events missed.",
+        ("silversmith reconcile --dry-run", "silversmith reconcile --changed --target aws"),
+    ),
+    Command(
+        "replay", "send:replay", "Run files again.",
+        ("silversmith replay 'orders/2026-*.csv'", "silversmith replay '*' --changed --dry-run"),
+    ),
+    Command(
+        "take-over", "deploy:take_over", "Make silver that another pipeline made this one's.",
+        ("silversmith take-over", "silversmith take-over --target aws --yes"),
+    ),
+    Command(
+        "template", "deploy:template", "Print the CloudFormation template of the pipeline.",
+        ("silversmith template --output template.json",),
+    ),
+    Command(
+        "bundle", "deploy:bundle", "Write the code that Lambda runs into a zip file.",
+        ("silversmith bundle --output code.zip",),
+    ),
+    Command(
+        "deploy", "deploy:deploy", "Create the pipeline on AWS, or update it.",
+        ("silversmith deploy", "silversmith deploy --yes --json"),
+    ),
+    Command("diff", "deploy:diff", "Show what deploying would change.", ("silversmith diff",)),
+    Command("destroy", "deploy:destroy", "Remove the pipeline from AWS; its data stays.", ("silversmith destroy",)),
+    Command(
+        "doctor", "develop:doctor", "Check that everything is there that the pipeline needs.",
+        ("silversmith doctor", "silversmith doctor --target aws"),
+    ),
+)  # fmt: skip
 
 
 def application() -> App:
@@ -94,8 +121,14 @@ def application() -> App:
         result_action="return_value",
         suppress_keyboard_interrupt=False,
     )
-    for position, (name, place, text) in enumerate(COMMANDS):
-        app.command(f"silversmith.cli.{place}", name=name, help=text, sort_key=position, help_epilogue=epilogue(name))
+    for position, command in enumerate(COMMANDS):
+        app.command(
+            f"silversmith.cli.{command.function}",
+            name=command.name,
+            help=command.text,
+            sort_key=position,
+            help_epilogue="Examples:\n\n" + "\n\n".join(f"  {line}" for line in command.examples),
+        )
     app.register_install_completion_command(add_to_startup=False)
     return app
 
@@ -103,25 +136,27 @@ def application() -> App:
 def call(arguments: Sequence[str], *, app: App | None = None, debug: bool = False) -> int:
     """Run one command and return its exit code: 0 done, 1 the work failed, 2 the call was wrong, 70 a bug of ours.
 
-    ``debug`` adds the traceback of whatever went wrong.
+    ``debug`` adds the traceback of an error.
     """
-    hush(False)
+    set_quiet(False)
     try:
         code = (app or application())(list(arguments), console=console(), exit_on_error=False, print_error=False)
         sys.stdout.flush()
     except BrokenPipeError:
-        return _reader_is_gone()
+        # As in `silversmith failures | head`: the reader has enough. Nothing more may be written at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return DONE
     except KeyboardInterrupt:
         return INTERRUPTED
-    except Exception as error:  # noqa: BLE001 -- the last one who can tell a person what happened
+    except Exception as error:  # noqa: BLE001 -- here every error becomes a message and an exit code
         if debug:
-            _trace(error)
+            _print_traceback(error)
         return _explain(error)
     return code if isinstance(code, int) else DONE
 
 
 def _explain(error: Exception) -> int:
-    """Tell what was wrong, without a traceback, and whose fault it is."""
+    """Print what was wrong, without a traceback, and return the exit code."""
     if isinstance(error, CycloptsError):
         warn(f"{error} Try `silversmith --help`.")
         return WRONG_CALL
@@ -132,7 +167,9 @@ def _explain(error: Exception) -> int:
         warn(f"{error.filename}: {error.strerror}" if error.filename else str(error))
         return FAILED
     if isinstance(error, sqlite3.Error):
-        warn(f"the engine's journal, .silversmith/journal.db in the lake: {error}{_hint(error)}")
+        is_disk = getattr(error, "sqlite_errorcode", 0) & 0xFF in {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR}
+        hint = ". Nothing is lost: make room on the disk, and run again." if is_disk else ""
+        warn(f"the engine's journal, .silversmith/journal.db in the lake: {error}{hint}")
         return FAILED
     warn(
         f"this is a bug in Silversmith: {type(error).__name__}: {error}\n"
@@ -141,13 +178,7 @@ def _explain(error: Exception) -> int:
     return BUG
 
 
-def _hint(error: sqlite3.Error) -> str:
-    if getattr(error, "sqlite_errorcode", 0) & 0xFF in {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR}:
-        return ". Nothing is lost: make room on the disk, and run again."
-    return ""
-
-
-def _trace(error: Exception) -> None:
+def _print_traceback(error: Exception) -> None:
     import traceback
 
     for line in lines("".join(traceback.format_exception(error))):
@@ -161,9 +192,3 @@ def _is_wrong_call(error: SilversmithError) -> bool:
     from silversmith.stores.keys import InvalidKey
 
     return isinstance(error, (DefinitionError, LakeInUse, NoPort, WrongCall, InvalidKey))
-
-
-def _reader_is_gone() -> int:
-    """As in ``silversmith failures | head``: the reader has all it wanted. Nothing more may be written at the end."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return DONE

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json as text
-import tempfile
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,10 +19,16 @@ from silversmith.cli.options import (
     JsonOption,
     PipelineArgument,
     QuietOption,
+    TransformOption,
     Where,
+    YesOption,
+    flag,
+    locate_deployment,
     locate_pipeline,
+    open_target,
 )
-from silversmith.cli.screen import aligned, ask, can_ask, hush, say, say_json, warn
+from silversmith.cli.screen import ask, can_ask, confirm, say, say_json, say_table, set_quiet, warn
+from silversmith.operations import WrongCall
 from silversmith.operations.text import count, shown, size
 
 if TYPE_CHECKING:
@@ -32,91 +37,60 @@ if TYPE_CHECKING:
     from silversmith.aws.deploy import Deployed, Release, ScheduledRound
     from silversmith.aws.destroy import Inventory
     from silversmith.aws.stack import Diff
-    from silversmith.pipeline import Located
-    from silversmith.pipeline.deployment import Deployment
     from silversmith.schemas import Owner
     from silversmith.stores import Store
 
 
-YesOption = Annotated[
-    bool, Parameter(name="--yes", negative=(), show_default=False, help="Do not ask: for scripts, after a `diff`.")
-]
-
-
-def chosen(pipeline: str, deployment: str) -> tuple[Located, Deployment]:
-    """The pipeline, and which of its deployments.
-
-    Raises:
-        DefinitionError: there is no such pipeline or deployment.
-    """
-    from silversmith.pipeline.deployment import named
-
-    located = locate_pipeline(pipeline)
-    return located, named(located.names, deployment)
-
-
 @contextmanager
-def released(
+def prepare_release(
     pipeline: str, deployment: str, endpoint_url: str | None, *, quiet: bool
 ) -> Iterator[tuple[Release, Account]]:
-    """What is to be deployed, and where to, while the block lasts. ``quiet``: nothing is said of it.
+    """Gather what is to be deployed, and open the account.
 
     Raises:
         DefinitionError: there is no such pipeline or deployment, or it cannot be deployed.
         NoAccount: there are no credentials or no region.
         BundleError: the code cannot be gathered.
     """
-    located, how = chosen(pipeline, deployment)
+    located, options = locate_deployment(pipeline, deployment)
     from silversmith.aws.account import open_account
     from silversmith.aws.deploy import release
 
     account = open_account(endpoint_url=endpoint_url)
     if not quiet:
-        say(f"{how.name(located.pipeline.name)} in the account {place(account)}")
+        say(f"{options.name(located.pipeline.name)} in the account {account_text(account)}")
         say("gathering the code and its packages")
     with TemporaryDirectory(prefix="silversmith-") as work:
-        from pathlib import Path
-
-        yield release(located, account, Path(work), deployment=how), account
+        yield release(located, account, Path(work), deployment=options), account
 
 
-def place(account: Account) -> str:
-    """An account for a person: its number, and where."""
+def account_text(account: Account) -> str:
+    """An account for a person: its number and region."""
     at = f", at {account.endpoint_url}" if account.endpoint_url else ""
     return f"{account.id}, {account.region}{at}"
 
 
-def tell(line: str) -> None:
-    """Progress, as it comes."""
+def say_event(line: str) -> None:
+    """Print an event of CloudFormation."""
     say(line, style="bold red" if "_FAILED" in line else "")
 
 
-def no_progress(line: str) -> None:
-    """Progress where only one JSON document is wanted."""
+def no_events(line: str) -> None:
+    """Ignore an event, because the command prints one JSON document."""
 
 
-def agreed(question: str, *, yes: bool, option: str = "--yes") -> bool:
-    """Whether a person says yes, or said it beforehand.
+def agreed(question: str, *, yes: bool) -> bool:
+    """Whether a person agrees; ``yes``: by an option.
 
     Raises:
-        WrongCall: nobody can be asked: it says which option does it.
+        WrongCall: nobody can be asked.
     """
-    if yes:
-        return True
-    answer = ask(f"{question} [y/N] ")
-    if answer is None:
-        from silversmith.operations import WrongCall
-
+    if not yes and not can_ask():
         raise WrongCall(
             f"nobody can be asked, because this is no terminal: {question} Look at it with `silversmith diff`, and say "
-            f"yes with {option}."
+            "yes with --yes."
         )
-    return answer.strip().lower() in {"y", "yes"}
-
-
-def typed(question: str, word: str) -> bool:
-    """Whether a person types this very word."""
-    return (ask(f"{question} Type {shown(word)} to do it: ") or "").strip() == word
+    return yes or confirm(question)
 
 
 def template(
@@ -128,20 +102,21 @@ def template(
 ) -> int:
     """Print the CloudFormation template that the pipeline compiles to. It is JSON, with ``--json`` and without."""
     del json
-    from silversmith.pipeline.deployment import named
     from silversmith.template import compile as compile_template
 
-    found = locate_pipeline(pipeline)
-    compiled = compile_template(found.pipeline, found.reference, deployment=named(found.names, deployment))
+    located, options = locate_deployment(pipeline, deployment)
+    compiled = compile_template(located.pipeline, located.reference, deployment=options)
     if output is None:
         say_json(compiled)
     else:
-        output.write_text(text.dumps(compiled, indent=2) + "\n", encoding="ascii")
+        import json as standard_json
+
+        output.write_text(standard_json.dumps(compiled, indent=2) + "\n", encoding="ascii")
     return 0
 
 
-#: How many of the largest packages are named.
-NAMED = 8
+#: So many of the largest packages are listed.
+MOST_PACKAGES = 8
 
 
 def bundle(
@@ -161,59 +136,54 @@ def bundle(
     json: JsonOption = False,
 ) -> int:
     """Gather the code that Lambda runs, with its packages, into a zip file. `silversmith deploy` does it by itself."""
-    hush(quiet)
-    from silversmith.operations import WrongCall
-
+    set_quiet(quiet)
     if output is not None and split is not None:
         raise WrongCall("--output writes one file, --split two. Give one of them.")
-    located, how = chosen(pipeline, deployment)
+    located, options = locate_deployment(pipeline, deployment)
     from silversmith.aws.bundle import build
     from silversmith.aws.packages import Runtime
 
-    runtime = Runtime(architecture or how.architecture, python)
-    with tempfile.TemporaryDirectory(prefix="silversmith-") as work:
-        found = build(located, Path(work), runtime=runtime, include=how.include, extra=how.requirements)
-        written = write(found, output or Path("bundle.zip"), split)
+    runtime = Runtime(architecture or options.architecture, python)
+    with TemporaryDirectory(prefix="silversmith-") as work:
+        built = build(located, Path(work), runtime=runtime, include=options.include, extra=options.requirements)
+        written = write_bundle(built, output or Path("bundle.zip"), split)
         if json:
-            say_json(bundle_document(found, written))
+            say_json(bundle_document(built, written))
         else:
-            show(found, written)
+            show_bundle(built, written)
     return 0
 
 
-def write(found: Bundle, output: Path, split: Path | None) -> Sequence[Path]:
-    """Write the zip, or two into the folder ``split``, and return what was written."""
+def write_bundle(built: Bundle, output: Path, split: Path | None) -> Sequence[Path]:
+    """Write the zip, or two zips into the folder ``split``. Returns their paths."""
     if split is not None:
-        return found.write(split)
-    found.write_whole(output)
+        return built.write(split)
+    built.write_whole(output)
     return [output]
 
 
-def show(found: Bundle, written: Sequence[Path]) -> None:
-    """For a person."""
+def show_bundle(built: Bundle, written: Sequence[Path]) -> None:
+    """Print a bundle for a person."""
     from silversmith.aws.bundle import MOST_BYTES
 
-    runtime = found.runtime
-    say(f"for Lambda's Python {runtime.python} on {runtime.architecture}; versions: {found.origin}")
-    largest = found.shares[:NAMED]
-    for line in aligned([(size(share.size), share.name) for share in largest], right=[0]):
-        say(f"  {line}")
-    if len(found.shares) > NAMED:
-        say(f"  … and {len(found.shares) - NAMED} smaller ones")
-    say(f"{found.size / 2**20:.1f} MiB unzipped, of {MOST_BYTES / 2**20:.0f} that Lambda takes")
+    say(f"for Lambda's Python {built.runtime.python} on {built.runtime.architecture}; versions: {built.origin}")
+    say_table([(size(share.size), share.name) for share in built.shares[:MOST_PACKAGES]], right=[0], indent=2)
+    if len(built.shares) > MOST_PACKAGES:
+        say(f"  … and {len(built.shares) - MOST_PACKAGES} smaller ones")
+    say(f"{built.size / 2**20:.1f} MiB unzipped, of {MOST_BYTES / 2**20:.0f} that Lambda takes")
     for path in written:
         say(f"written: {path} ({size(path.stat().st_size)})")
 
 
-def bundle_document(found: Bundle, written: Sequence[Path]) -> dict[str, Any]:
-    """As JSON values."""
+def bundle_document(built: Bundle, written: Sequence[Path]) -> dict[str, Any]:
+    """A bundle as JSON values."""
     return {
-        "architecture": found.runtime.architecture,
-        "python": found.runtime.python,
-        "versions": found.origin,
-        "digest": found.function_digest,
-        "size": found.size,
-        "packages": [{"name": share.name, "size": share.size} for share in found.shares],
+        "architecture": built.runtime.architecture,
+        "python": built.runtime.python,
+        "versions": built.origin,
+        "digest": built.function_digest,
+        "size": built.size,
+        "packages": [{"name": share.name, "size": share.size} for share in built.shares],
         "written": [{"path": str(path), "size": path.stat().st_size} for path in written],
     }
 
@@ -228,47 +198,36 @@ def deploy(
 ) -> int:
     """Create the pipeline's stack on AWS, or update it, and show what AWS does.
 
-    What is replaced or deleted is asked about first. Exit code 0: it is deployed, or nothing had changed. 1: it is not.
+    It asks before a resource is replaced or deleted. Exit code 0: it is deployed, or nothing had changed. 1: it is not.
     """
-    with released(pipeline, deployment, endpoint_url, quiet=json) as (wanted, account):
-        return deploy_release(wanted, account, yes=yes, json=json)
+    with prepare_release(pipeline, deployment, endpoint_url, quiet=json) as (release, account):
+        return deploy_release(release, account, yes=yes, json=json)
 
 
-def deploy_release(wanted: Release, account: Account, *, yes: bool, json: bool, pause: Pause | None = None) -> int:
-    """Deploy what was gathered, and return the exit code. ``pause`` waits so many seconds."""
-    import time
-
+def deploy_release(release: Release, account: Account, *, yes: bool, json: bool, pause: Pause = time.sleep) -> int:
+    """Deploy a release, and return the exit code. ``pause`` waits so many seconds."""
     from silversmith.aws.deploy import deploy as operation
 
-    asking = _Asking(yes=yes, quiet=json)
+    confirmed = False
+
+    def confirm_losses(diff: Diff) -> bool:
+        nonlocal confirmed
+        if not json or (diff.losses and not yes):
+            show_diff(diff, to_stderr=json)
+        confirmed = not diff.losses or agreed(_question(diff), yes=yes)
+        return confirmed
+
     try:
-        done = operation(
-            wanted, account, confirm=asking.confirm, tell=no_progress if json else tell, pause=pause or time.sleep
-        )
+        done = operation(release, account, confirm=confirm_losses, tell=no_events if json else say_event, pause=pause)
     except KeyboardInterrupt:
-        if asking.confirmed:
-            warn(f"AWS goes on with {wanted.name} by itself; `silversmith deploy` says when it is done")
+        if confirmed:
+            warn(f"AWS goes on with {release.name} by itself; `silversmith deploy` says when it is done")
         raise
     if json:
         say_json(deploy_document(done, account))
     else:
-        _show_deploy(done)
+        _show_deployed(done)
     return 0 if done.state is not None else 1
-
-
-class _Asking:
-    """Shows what would change, and asks about what is lost by it."""
-
-    def __init__(self, *, yes: bool, quiet: bool) -> None:
-        self._yes = yes
-        self._quiet = quiet
-        self.confirmed = False
-
-    def confirm(self, diff: Diff) -> bool:
-        if not self._quiet or (diff.losses and not self._yes):
-            show_diff(diff, quiet=self._quiet)
-        self.confirmed = not diff.losses or agreed(_question(diff), yes=self._yes)
-        return self.confirmed
 
 
 def _question(diff: Diff) -> str:
@@ -276,9 +235,9 @@ def _question(diff: Diff) -> str:
     return f"{count(len(diff.losses), 'resource')} would be replaced or deleted, with what is in them: {names}. Do it?"
 
 
-def show_diff(diff: Diff, *, quiet: bool = False) -> None:
-    """What would change, for a person; on stderr where stdout is for one JSON document."""
-    if quiet:
+def show_diff(diff: Diff, *, to_stderr: bool = False) -> None:
+    """Print what would change, for a person."""
+    if to_stderr:
         warn("\n".join(["what would change:", *diff.lines()]))
         return
     for change in diff.changes:
@@ -288,7 +247,7 @@ def show_diff(diff: Diff, *, quiet: bool = False) -> None:
             say(detail)
 
 
-def _show_deploy(done: Deployed) -> None:
+def _show_deployed(done: Deployed) -> None:
     if done.state is None:
         say("nothing was done")
         return
@@ -298,23 +257,21 @@ def _show_deploy(done: Deployed) -> None:
     say(f"{done.name} is {done.state.status}")
     if done.round is not None:
         say(round_line(done.round))
-    if done.state.outputs:
-        for line in aligned(sorted(done.state.outputs.items())):
-            say(f"  {line}")
+    say_table(sorted(done.state.outputs.items()), indent=2)
     say("put a file in bronze: silversmith put FILE --target aws")
 
 
-def round_line(later: ScheduledRound) -> str:
-    """What follows the deploy, for a person."""
-    at = f"{later.at:%H:%M} UTC"
+def round_line(scheduled: ScheduledRound) -> str:
+    """The reconciliation that follows a deployment, for a person."""
+    at = f"{scheduled.at:%H:%M} UTC"
     why = "AWS takes up to 15 minutes to send events by a new way"
-    if later.problem:
-        return f"{why}: run `silversmith reconcile --target aws` at {at}, because {later.problem}"
+    if scheduled.problem:
+        return f"{why}: run `silversmith reconcile --target aws` at {at}, because {scheduled.problem}"
     return f"{why}: bronze and silver are compared at {at}, and what was missed is sent"
 
 
 def deploy_document(done: Deployed, account: Account) -> dict[str, Any]:
-    """As JSON values."""
+    """A deployment as JSON values."""
     return {
         "stack": done.name,
         "account": account.id,
@@ -336,23 +293,21 @@ def diff(
     json: JsonOption = False,
 ) -> int:
     """Show what `silversmith deploy` would change on AWS, and change nothing."""
-    with released(pipeline, deployment, endpoint_url, quiet=json) as (wanted, account):
-        return diff_release(wanted, account, json=json)
+    with prepare_release(pipeline, deployment, endpoint_url, quiet=json) as (release, account):
+        return diff_release(release, account, json=json)
 
 
-def diff_release(wanted: Release, account: Account, *, json: bool, pause: Pause | None = None) -> int:
-    """Show what would change, and return the exit code. ``pause`` waits so many seconds."""
-    import time
-
+def diff_release(release: Release, account: Account, *, json: bool, pause: Pause = time.sleep) -> int:
+    """Show what a release would change, and return the exit code. ``pause`` waits so many seconds."""
     from silversmith.aws.deploy import diff as operation
 
-    found = operation(wanted, account, pause=pause or time.sleep)
+    changes = operation(release, account, pause=pause)
     if json:
-        say_json({"stack": wanted.name, "account": account.id, "region": account.region, **found.to_dict()})
+        say_json({"stack": release.name, "account": account.id, "region": account.region, **changes.to_dict()})
         return 0
-    show_diff(found)
-    losses = f", {count(len(found.losses), 'loss', 'losses')}" if found.losses else ""
-    say(f"{count(len(found.changes), 'change')}{losses}" if found else "nothing changes")
+    show_diff(changes)
+    losses = f", {count(len(changes.losses), 'loss', 'losses')}" if changes.losses else ""
+    say(f"{count(len(changes.changes), 'change')}{losses}" if changes else "nothing changes")
     return 0
 
 
@@ -361,10 +316,7 @@ def destroy(
     *,
     deployment: DeploymentOption = "",
     yes: YesOption = False,
-    delete_data: Annotated[
-        bool,
-        Parameter(negative=(), show_default=False, help="Delete the buckets too, each after its name was typed."),
-    ] = False,
+    delete_data: Annotated[bool, flag("Delete the buckets too, each after its name was typed.")] = False,
     bucket: Annotated[
         tuple[str, ...],
         Parameter(
@@ -380,114 +332,108 @@ def destroy(
 
     Exit code 0: it is gone, or was not there. 1: it is still there.
     """
-    located, how = chosen(pipeline, deployment)
+    located, options = locate_deployment(pipeline, deployment)
     from silversmith.aws.account import open_account
 
-    name, account = how.name(located.pipeline.name), open_account(endpoint_url=endpoint_url)
-    data = Data(wanted=delete_data, named=bucket)
-    return destroy_stack(name, account, data, yes=yes, json=json)
+    name, account = options.name(located.pipeline.name), open_account(endpoint_url=endpoint_url)
+    return destroy_stack(name, account, DataDeletion(delete_data, frozenset(bucket)), yes=yes, json=json)
 
 
-class Data:
-    """Whether the buckets go, too. ``wanted``: it was asked for; ``named``: and again, for these, by name."""
+class DataDeletion:
+    """Whether buckets are deleted with the stack.
 
-    def __init__(self, *, wanted: bool, named: Sequence[str]) -> None:
-        self._wanted = wanted
-        self._named = frozenset(named)
+    Args:
+        requested: by the option.
+        buckets: those that options name, so that nobody is asked; empty: a person types the name of each.
+    """
 
-    @property
-    def wanted(self) -> bool:
-        return self._wanted
+    def __init__(self, requested: bool, buckets: frozenset[str] = frozenset()) -> None:
+        self.requested = requested
+        self._buckets = buckets
 
-    def check(self, doomed: Inventory) -> None:
-        """Before anything is deleted: is it clear what is to be done?
+    def check(self, inventory: Inventory) -> None:
+        """Check the options before anything is deleted.
 
         Raises:
-            WrongCall: it is not.
+            WrongCall: they contradict each other, or nobody can be asked.
         """
-        from silversmith.operations import WrongCall
-
-        if self._named and not self._wanted:
+        if self._buckets and not self.requested:
             raise WrongCall("--bucket deletes data: add --delete-data if that is meant")
-        unknown = sorted(self._named - set(doomed.buckets))
+        unknown = sorted(self._buckets - set(inventory.buckets))
         if unknown:
-            raise WrongCall(
-                f"the stack {doomed.name} has no bucket {unknown[0]!r}; it has: {', '.join(doomed.buckets) or 'none'}"
-            )
-        if self._wanted and not self._named and not can_ask():
+            known = ", ".join(inventory.buckets) or "none"
+            raise WrongCall(f"the stack {inventory.name} has no bucket {unknown[0]!r}; it has: {known}")
+        if self.requested and not self._buckets and not can_ask():
             raise WrongCall(
                 "nobody can be asked for the buckets' names, because this is no terminal: name what is to be deleted, "
-                f"with all that is in it: {' '.join(f'--bucket {bucket}' for bucket in doomed.buckets)}"
+                f"with all that is in it: {' '.join(f'--bucket {bucket}' for bucket in inventory.buckets)}"
             )
 
     def confirm(self, bucket: str) -> bool:
-        """The second time, just before a bucket is emptied."""
-        if self._named:
-            return bucket in self._named
-        return typed(f"All versions of all objects in {shown(bucket)} would be deleted, for good.", bucket)
+        """Whether this bucket is to be deleted: asked just before it is emptied."""
+        if self._buckets:
+            return bucket in self._buckets
+        question = f"All versions of all objects in {shown(bucket)} would be deleted, for good."
+        return (ask(f"{question} Type {shown(bucket)} to do it: ") or "").strip() == bucket
 
 
-def destroy_stack(name: str, account: Account, data: Data, *, yes: bool, json: bool, pause: Pause | None = None) -> int:
-    """Destroy the stack of that name, and return the exit code. ``pause`` waits so many seconds."""
-    import time
+def destroy_stack(
+    name: str, account: Account, data: DataDeletion, *, yes: bool, json: bool, pause: Pause = time.sleep
+) -> int:
+    """Destroy a stack, and return the exit code. ``pause`` waits so many seconds."""
+    from silversmith.aws import destroy as operation
 
-    from silversmith.aws import destroy as aws
-
-    doomed = aws.take_inventory(name, account)
-    if doomed is None:
-        return _nothing(name, account, json=json)
-    data.check(doomed)
+    inventory = operation.take_inventory(name, account)
+    if inventory is None:
+        if json:
+            say_json({"stack": name, "account": account.id, "region": account.region, "destroyed": False})
+        else:
+            say(f"there is no stack {name} in the account {account_text(account)}: nothing was to be done")
+        return 0
+    data.check(inventory)
     if not json:
-        _show_destroy(doomed, account)
-    if not agreed(f"Destroy {name} in the account {place(account)}?", yes=yes):
-        _sum_up(doomed, account, (), destroyed=False, json=json)
-        return 1
-    telling = no_progress if json else tell
-    aws.destroy(name, account, tell=telling, pause=pause or time.sleep)
-    erased = aws.erase(doomed, account, asked=True, confirm=data.confirm, tell=telling) if data.wanted else ()
-    _sum_up(doomed, account, erased, destroyed=True, json=json)
-    return 0
-
-
-def _nothing(name: str, account: Account, *, json: bool) -> int:
+        _show_inventory(inventory, account)
+    erased: Sequence[str] = ()
+    destroyed = agreed(f"Destroy {name} in the account {account_text(account)}?", yes=yes)
+    if destroyed:
+        tell = no_events if json else say_event
+        operation.destroy(name, account, tell=tell, pause=pause)
+        if data.requested:
+            erased = operation.erase(inventory, account, asked=True, confirm=data.confirm, tell=tell)
     if json:
-        say_json({"stack": name, "account": account.id, "region": account.region, "destroyed": False})
-    else:
-        say(f"there is no stack {name} in the account {place(account)}: nothing was to be done")
-    return 0
-
-
-def _show_destroy(doomed: Inventory, account: Account) -> None:
-    say(f"{doomed.name} in the account {place(account)}: to be deleted, {count(len(doomed.resources), 'resource')}")
-    for resource in doomed.resources:
-        say(f"  - {resource}")
-    if doomed.queued:
-        say(f"{count(doomed.queued, 'message')} in its queues would be lost", style="bold red")
-    for kept in (*doomed.buckets, *doomed.kept):
-        say(f"  stays: {kept}")
-
-
-def _sum_up(doomed: Inventory, account: Account, erased: Sequence[str], *, destroyed: bool, json: bool) -> None:
-    if json:
-        say_json(destroy_document(doomed, account, erased, destroyed=destroyed))
+        say_json(destroy_document(inventory, account, erased, destroyed=destroyed))
     elif destroyed:
-        say(f"{doomed.name} is destroyed")
-        for bucket in doomed.buckets:
+        say(f"{name} is destroyed")
+        for bucket in inventory.buckets:
             say(f"  {'deleted' if bucket in erased else 'kept'}: {bucket}")
     else:
         say("nothing was done")
+    return 0 if destroyed else 1
 
 
-def destroy_document(doomed: Inventory, account: Account, erased: Sequence[str], *, destroyed: bool) -> dict[str, Any]:
-    """As JSON values."""
+def _show_inventory(inventory: Inventory, account: Account) -> None:
+    resources = count(len(inventory.resources), "resource")
+    say(f"{inventory.name} in the account {account_text(account)}: to be deleted, {resources}")
+    for resource in inventory.resources:
+        say(f"  - {resource}")
+    if inventory.queued:
+        say(f"{count(inventory.queued, 'message')} in its queues would be lost", style="bold red")
+    for kept in (*inventory.buckets, *inventory.kept):
+        say(f"  stays: {kept}")
+
+
+def destroy_document(
+    inventory: Inventory, account: Account, erased: Sequence[str], *, destroyed: bool
+) -> dict[str, Any]:
+    """A destruction as JSON values."""
     return {
-        "stack": doomed.name,
+        "stack": inventory.name,
         "account": account.id,
         "region": account.region,
         "destroyed": destroyed,
-        "resources": list(doomed.resources),
-        "messages": doomed.queued,
-        "kept": [*(bucket for bucket in doomed.buckets if bucket not in erased), *doomed.kept],
+        "resources": list(inventory.resources),
+        "messages": inventory.queued,
+        "kept": [*(bucket for bucket in inventory.buckets if bucket not in erased), *inventory.kept],
         "deleted": list(erased),
     }
 
@@ -495,55 +441,49 @@ def destroy_document(doomed: Inventory, account: Account, erased: Sequence[str],
 def take_over(
     pipeline: PipelineArgument = PIPELINE,
     *,
-    transform: Annotated[str | None, Parameter(help="Only this transform's.")] = None,
+    transform: TransformOption = None,
     yes: YesOption = False,
     where: Where = HERE,
     json: JsonOption = False,
 ) -> int:
-    """Make this pipeline the owner of the silver that its transforms find under their names, after it was renamed, say.
+    """Make this pipeline the owner of the silver under its transforms' names, for example after it was renamed.
 
-    The pipeline that has it now can write none of it any more. Exit code 1: nobody agreed.
+    The pipeline that owns it now can no longer write it. Exit code 1: nobody agreed.
     """
-    from silversmith.operations import WrongCall
     from silversmith.schemas.recorded import others
     from silversmith.schemas.recorded import take_over as take
 
-    located = locate_pipeline(pipeline)
-    definition = located.pipeline
+    definition = locate_pipeline(pipeline).pipeline
     names = [definition.find(transform).name] if transform else [each.name for each in definition.transforms]
-    owner, silver, quarantine = opened(located, where)
-    takings = {name: tuple(others(silver, quarantine, name, owner)) for name in names}
-    takings = {name: former for name, former in takings.items() if former}
+    owner, silver, quarantine = silver_and_owner(pipeline, where)
+    owners = {name: tuple(others(silver, quarantine, name, owner)) for name in names}
+    owners = {name: former for name, former in owners.items() if former}
     if not json:
-        for name, former in takings.items():
+        for name, former in owners.items():
             say(f"{name}: {' and '.join(former)} → {owner.name}")
-    if takings and not yes and not can_ask():
+    if owners and not yes and not can_ask():
         raise WrongCall("nobody can be asked, because this is no terminal: say yes with --yes")
-    agreed = not takings or yes or _agreed(takings)
-    if agreed and silver is not None:
-        for name in takings:
+    all_former = ", ".join(sorted({name for former in owners.values() for name in former}))
+    question = f"If {all_former} still runs, its files of these transforms fail from now on. Take it over?"
+    done = not owners or yes or confirm(question)
+    if done and silver is not None:
+        for name in owners:
             take(silver, quarantine, name, owner)
     if json:
-        taken = [{"transform": name, "from": list(former)} for name, former in takings.items()]
-        say_json({"owner": owner.name, "done": agreed, "taken": taken})
-    elif not takings:
+        taken = [{"transform": name, "from": list(former)} for name, former in owners.items()]
+        say_json({"owner": owner.name, "done": done, "taken": taken})
+    elif not owners:
         say(f"no other pipeline has silver of {', '.join(names)} in {owner.silver}: nothing was to be done")
     else:
-        say(f"{owner.name} has it now" if agreed else "nothing was done")
-    return 0 if agreed else 1
+        say(f"{owner.name} has it now" if done else "nothing was done")
+    return 0 if done else 1
 
 
-def _agreed(takings: dict[str, tuple[str, ...]]) -> bool:
-    former = ", ".join(sorted({name for names in takings.values() for name in names}))
-    answer = ask(f"If {former} still runs, its files of these transforms fail from now on. Take it over? [y/N] ")
-    return (answer or "").strip().lower() in {"y", "yes"}
-
-
-def opened(located: Located, where: Where) -> tuple[Owner, Store | None, Store | None]:
-    """Whose it will be, silver and quarantine. On AWS there need not be a stack yet; None: there is no such bucket.
+def silver_and_owner(pipeline: str, where: Where) -> tuple[Owner, Store | None, Store | None]:
+    """The pipeline as an owner, silver and quarantine. Before the first deployment there may be no such bucket: None.
 
     Raises:
-        DefinitionError: there is no such deployment.
+        DefinitionError: there is no such pipeline or deployment.
         WrongCall: there is no lake.
         NoAccount: there are no credentials for AWS.
     """
@@ -551,13 +491,10 @@ def opened(located: Located, where: Where) -> tuple[Owner, Store | None, Store |
         from silversmith.aws.account import open_account
         from silversmith.aws.artefacts import existing_bucket
         from silversmith.aws.deploy import owner as owner_on_aws
-        from silversmith.pipeline import deployment
 
+        located, options = locate_deployment(pipeline, where.deployment)
         account = open_account(endpoint_url=where.endpoint_url)
-        owner = owner_on_aws(located.pipeline, deployment.named(located.names, where.deployment))
+        owner = owner_on_aws(located.pipeline, options)
         return owner, existing_bucket(account, owner.silver), existing_bucket(account, owner.quarantine)
-    from silversmith.local.lake import LakeFolder
-    from silversmith.operations.local import open_lake
-
-    with open_lake(LakeFolder(where.lake), located.pipeline) as target:
+    with open_target(pipeline, where) as (_, target):
         return target.owner, target.lake.silver, target.lake.quarantine

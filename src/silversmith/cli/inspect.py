@@ -6,35 +6,39 @@ import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any
 
-from cyclopts import Parameter, validators
+from cyclopts import Parameter
 
 from silversmith.cli.options import (
     HERE,
     PIPELINE,
     JsonOption,
+    KeyOption,
     PipelineArgument,
     PipelineOption,
+    TransformOption,
     Where,
+    flag,
     key_pattern,
-    opened,
+    number,
+    open_target,
 )
-from silversmith.cli.screen import aligned, say, say_json, say_lines, warn, width
-from silversmith.operations.text import count, duration, shown, size
+from silversmith.cli.screen import say, say_json, say_lines, say_table, warn
+from silversmith.operations.text import age, count, duration, moment, shown, size
 
 if TYPE_CHECKING:
-    from silversmith.operations.failures import Failures, RejectedFile, RejectedFiles, Wanted
+    from silversmith.operations.failures import ErrorDocument, Failures, RejectedFile, RejectedFiles
     from silversmith.operations.reports import (
         ChainStatus,
-        History,
-        OfTransform,
+        SchemaHistory,
         Silver,
         Status,
         Step,
         Trace,
         TransformStatus,
+        TransformTrace,
         Version,
     )
-    from silversmith.operations.target import DeadMessage, ErrorDocument
+    from silversmith.operations.target import DeadMessage
 
 
 _COLUMNS = (
@@ -45,31 +49,27 @@ _COLUMNS = (
 
 def status(pipeline: PipelineArgument = PIPELINE, *, where: Where = HERE, json: JsonOption = False) -> int:
     """Show where everything is: what waits, what is worked on, what came of it."""
-    from silversmith.operations.reports import status as look
+    from silversmith.operations.reports import status as operation
 
-    with opened(pipeline, where) as (definition, target):
-        found = look(definition, target, now=time.time())
+    with open_target(pipeline, where) as (definition, target):
+        report = operation(definition, target, now=time.time())
     if json:
-        say_json(found.to_dict())
+        say_json(report.to_dict())
     else:
-        _show_status(found, where, target.no_history)
+        _show_status(report, where, target.no_history)
     return 0
 
 
-def _show_status(found: Status, where: Where, no_history: str) -> None:
-    engine = "an engine runs" if found.running else "no engine runs"
-    say(f"pipeline {found.pipeline} over {found.lake}: {'deployed' if where.on_aws else engine}")
-    if not found.ran:
+def _show_status(report: Status, where: Where, no_history: str) -> None:
+    engine = "an engine runs" if report.running else "no engine runs"
+    say(f"pipeline {report.pipeline} over {report.lake}: {'deployed' if where.on_aws else engine}")
+    if not report.ran:
         say(f"no history: {no_history}" if where.on_aws else f"{no_history}; start one with `silversmith run`")
     say()
-    for line in aligned(_chain(found.buckets["bronze"], found.chain)):
-        say(line)
+    say_table(_chain(report.buckets["bronze"], report.chain))
     say()
-    header, *rows = aligned([_COLUMNS, *map(_row, found.transforms)], right=range(2, len(_COLUMNS)), width=width())
-    say(header, style="bold")
-    for row in rows:
-        say(row)
-    for transform in found.transforms:
+    say_table(map(_row, report.transforms), header=_COLUMNS, right=range(2, len(_COLUMNS)))
+    for transform in report.transforms:
         if transform.owner:
             say()
             say(
@@ -77,13 +77,13 @@ def _show_status(found: Status, where: Where, no_history: str) -> None:
                 "`silversmith take-over --help`",
                 style="bold red",
             )
-    if any(transform.quarantined or transform.dead for transform in found.transforms) or found.chain.dead:
+    if any(transform.quarantined or transform.dead for transform in report.transforms) or report.chain.dead:
         say()
         say("what failed, and why: silversmith failures")
 
 
 def _chain(bronze: str, chain: ChainStatus) -> list[tuple[str, str]]:
-    if chain.created is None or chain.events is None:  # where nobody counts
+    if chain.created is None or chain.events is None:  # AWS keeps no counters
         return [("bucket", bronze), ("rules", f"DLQ {chain.dead:,}")]
     return [
         ("bucket", f"{bronze}: {count(chain.created, 'version')} landed"),
@@ -92,97 +92,80 @@ def _chain(bronze: str, chain: ChainStatus) -> list[tuple[str, str]]:
     ]
 
 
-def _row(found: TransformStatus) -> tuple[str, ...]:
+def _row(status: TransformStatus) -> tuple[str, ...]:
+    unchanged = None if status.duplicates is None or status.gone is None else status.duplicates + status.gone
     numbers = (
-        found.done, _sum(found.duplicates, found.gone), found.rows, found.rejected,
-        found.quarantined, found.retried, found.dead,
+        status.done, unchanged, status.rows, status.rejected, status.quarantined, status.retried, status.dead,
     )  # fmt: skip
     return (
-        found.name,
-        found.pattern,
-        f"{found.waiting:,}",
-        f"{found.in_flight:,}",
-        duration(found.oldest_seconds),
+        status.name,
+        status.pattern,
+        f"{status.waiting:,}",
+        f"{status.in_flight:,}",
+        duration(status.oldest_seconds),
         *("-" if number is None else f"{number:,}" for number in numbers),
     )
-
-
-def _sum(one: int | None, other: int | None) -> int | None:
-    return None if one is None or other is None else one + other
 
 
 def failures(
     pipeline: PipelineArgument = PIPELINE,
     *,
-    transform: Annotated[str | None, Parameter(help="Only this transform's.")] = None,
-    key: Annotated[str | None, Parameter(help="Only of keys that match, as in 'flights/*.csv'.")] = None,
-    limit: Annotated[
-        int, Parameter(validator=validators.Number(gte=1), help="Show at most so many of each kind; all are counted.")
-    ] = 100,
-    rejected: Annotated[
-        bool, Parameter(negative=(), show_default=False, help="Show files of which rows were rejected instead.")
-    ] = False,
+    transform: TransformOption = None,
+    key: KeyOption = None,
+    limit: Annotated[int, number("Show at most so many of each kind; all are counted.", 1)] = 100,
+    rejected: Annotated[bool, flag("Show files of which rows were rejected instead.")] = False,
     where: Where = HERE,
     json: JsonOption = False,
 ) -> int:
     """Show what failed and why: files in quarantine, and messages in dead-letter queues."""
     from silversmith.operations import failures as operations
 
-    with opened(pipeline, where) as (definition, target):
-        wanted = _wanted(transform, key, limit)
+    query = operations.Query(transform, key_pattern(key, "--key"), limit)
+    with open_target(pipeline, where) as (definition, target):
         if rejected:
-            files = operations.rejected(definition, target, wanted)
+            files = operations.rejected(definition, target, query)
             say_json(files.to_dict()) if json else _show_rejected(files)
         else:
-            found = operations.failures(definition, target, wanted, now=time.time())
-            say_json(found.to_dict()) if json else _show_failures(found)
+            failed = operations.failures(definition, target, query, now=time.time())
+            say_json(failed.to_dict()) if json else _show_failures(failed)
     return 0
 
 
-def _wanted(transform: str | None, key: str | None, limit: int) -> Wanted:
-    from silversmith.operations.failures import Wanted
-
-    return Wanted(transform, key_pattern(key, "--key"), limit)
-
-
-def _show_failures(found: Failures) -> None:
-    if not found.quarantined_total and not found.dead_total:
+def _show_failures(failed: Failures) -> None:
+    if not failed.quarantined_total and not failed.dead_total:
         say("nothing failed")
         return
-    if found.quarantined_total:
-        say(f"{count(found.quarantined_total, 'file')} in quarantine", style="bold")
-        for document in found.quarantined:
-            show_document(document, found.now)
-        _more(found.quarantined_total - len(found.quarantined))
-    if found.dead_total:
-        say(f"{count(found.dead_total, 'message')} in dead-letter queues", style="bold")
-        for message in found.dead:
-            _show_dead(message, found.now)
-        _more(found.dead_total - len(found.dead))
+    if failed.quarantined_total:
+        say(f"{count(failed.quarantined_total, 'file')} in quarantine", style="bold")
+        for document in failed.quarantined:
+            _show_document(document, failed.now)
+        _say_more(failed.quarantined_total - len(failed.quarantined))
+    if failed.dead_total:
+        say(f"{count(failed.dead_total, 'message')} in dead-letter queues", style="bold")
+        for message in failed.dead:
+            _show_dead(message, failed.now)
+        _say_more(failed.dead_total - len(failed.dead))
 
 
-def _more(number: int) -> None:
+def _say_more(number: int) -> None:
     if number:
         say(f"  … and {number:,} more; see them with --limit, --transform or --key")
     say()
 
 
-def show_document(document: ErrorDocument, now: float, indent: str = "  ") -> None:
-    """Why a file cannot become silver, in a few lines."""
-    from silversmith.operations.text import age, moment
-
+def _show_document(document: ErrorDocument, now: float, indent: str = "  ") -> None:
     since = age(moment(document.at), now)
     ago = f", {duration(since)} ago" if since is not None else ""
     say(f"{indent}{shown(document.key)}  ({document.transform}{ago})")
     say_lines(f"{document.code}: {document.message}", f"{indent}  ", style="red")
-    if place := describe(document.place):
+    if place := place_text(document.place):
         say(f"{indent}  at {place}")
     if document.hint:
         say(f"{indent}  {document.hint}")
 
 
-def describe(place: Mapping[str, Any]) -> str:
-    """Where in a file something is wrong: ``line 3, column 'distance': 'abc'``."""
+def place_text(place: Mapping[str, Any]) -> str:
+    """A place in a file: ``line 3, column 'distance': 'abc'``."""
     parts = [f"{name} {place[name]}" for name in ("line", "row") if name in place]
     if "column" in place:
         parts.append(f"column {place['column']!r}")
@@ -191,11 +174,9 @@ def describe(place: Mapping[str, Any]) -> str:
 
 
 def _show_dead(message: DeadMessage, now: float) -> None:
-    from silversmith.operations.text import age
-
     since = age(message.dead_at if message.dead_at is not None else message.sent, now)
-    whose = message.transform or "every transform that matches"
-    say(f"  {shown(message.key)}  ({whose}, {message.kind.value} {message.source}, {duration(since)} ago)")
+    transform = message.transform or "every transform that matches"
+    say(f"  {shown(message.key)}  ({transform}, {message.kind.value} {message.source}, {duration(since)} ago)")
     say(f"    {message.reason}", style="red")
     if message.error:
         tries = f" after {count(message.attempts, 'attempt')}" if message.attempts else ""
@@ -205,8 +186,7 @@ def _show_dead(message: DeadMessage, now: float) -> None:
         say(f"    its log: {message.log_group}, stream {message.log_stream}, request {message.request_id}")
 
 
-def show_rows(file: RejectedFile, indent: str) -> None:
-    """Why the first of a file's rejected rows were."""
+def _show_rows(file: RejectedFile, indent: str) -> None:
     for row in file.first:
         number = "a row" if row.row is None else f"row {row.row:,}"
         say(f"{indent}{number}: {'; '.join(row.reasons)}", style="red")
@@ -214,19 +194,19 @@ def show_rows(file: RejectedFile, indent: str) -> None:
         say(f"{indent}… and {file.rows - len(file.first):,} more")
 
 
-def _show_rejected(found: RejectedFiles) -> None:
-    if not found.total:
+def _show_rejected(rejected: RejectedFiles) -> None:
+    if not rejected.total:
         say("no rows were rejected")
         return
-    say(f"{count(found.total, 'file')} with rejected rows", style="bold")
-    for file in found.files:
+    say(f"{count(rejected.total, 'file')} with rejected rows", style="bold")
+    for file in rejected.files:
         say(f"  {shown(file.key)}  ({file.transform})  {count(file.rows, 'row')} rejected")
-        show_rows(file, indent="    ")
+        _show_rows(file, indent="    ")
         say(f"    they are in quarantine: {file.document}")
-    _more(found.total - len(found.files))
+    _say_more(rejected.total - len(rejected.files))
 
 
-#: What each state of a transform means to a person.
+#: The meaning of each state.
 _STATES = {
     "current": "silver is up to date",
     "stale": "silver is of an older version: the newest one is on its way, or failed",
@@ -248,65 +228,59 @@ def trace(
     json: JsonOption = False,
 ) -> int:
     """Show where one file is: each hop of each version, and what became of it. Exit code 1 if the key is unknown."""
-    from silversmith.operations.reports import trace as look
+    from silversmith.operations.reports import trace as operation
     from silversmith.stores.keys import check
 
     check(key)
-    with opened(pipeline, where) as (definition, target):
-        found = look(key, definition, target)
+    with open_target(pipeline, where) as (definition, target):
+        story = operation(key, definition, target)
     if json:
-        say_json(found.to_dict())
-    elif found.known:
-        _show_trace(found, target.no_history)
-    if not found.known:
-        _tell_unknown(found, target.no_history)
-    return 0 if found.known else 1
+        say_json(story.to_dict())
+    elif story.known:
+        _show_trace(story, target.no_history)
+    if not story.known:
+        no_history = "" if story.remembers else f"; {target.no_history}"
+        near = "\nnear it are: " + ", ".join(map(shown, story.near)) if story.near else ""
+        warn(f"nothing is known of the key {shown(key)}{no_history}{near}")
+    return 0 if story.known else 1
 
 
-def _tell_unknown(found: Trace, no_history: str) -> None:
-    text = f"nothing is known of the key {shown(found.key)}"
-    if not found.remembers:
-        text += f"; {no_history}"
-    if found.near:
-        text += "\nnear it are: " + ", ".join(map(shown, found.near))
-    warn(text)
-
-
-def _show_trace(found: Trace, no_history: str) -> None:
-    say(found.key, style="bold")
-    if found.bronze is None:
+def _show_trace(story: Trace, no_history: str) -> None:
+    say(story.key, style="bold")
+    if story.bronze is None:
         say("  bronze  gone")
     else:
-        say(f"  bronze  {size(found.bronze.size)}, etag {found.bronze.etag}, modified {found.bronze.modified}")
-    if not found.versions:
-        say(f"  no history: {_why_no_history(found, no_history)}")
-    if found.older:
+        say(f"  bronze  {size(story.bronze.size)}, etag {story.bronze.etag}, modified {story.bronze.modified}")
+    if not story.versions:
+        say(f"  no history: {_why_no_history(story, no_history)}")
+    if story.older:
         say("  … and older hops, which are not shown")
-    for version in found.versions:
+    for version in story.versions:
         _show_version(version)
-    for transform in found.transforms:
+    for transform in story.transforms:
         _show_transform(transform)
-    if not any(transform.matches for transform in found.transforms):
+    if not any(transform.matches for transform in story.transforms):
         say("  no transform's pattern matches this key")
 
 
-def _why_no_history(found: Trace, no_history: str) -> str:
+def _why_no_history(story: Trace, no_history: str) -> str:
     from silversmith.local.landing import is_temporary
 
-    if is_temporary(found.key):
+    if is_temporary(story.key):
         return "it is named like a file that is not finished, so the engine leaves it alone"
-    return "the engine has not noticed it yet" if found.remembers else no_history
+    return "the engine has not noticed it yet" if story.remembers else no_history
 
 
 def _show_version(version: Version) -> None:
     say()
     say(f"  version {version.version or '-'}", style="bold")
-    rows = [_step(step) for step in version.steps]
-    for step, line in zip(version.steps, aligned(rows, right=[1]), strict=True):
-        say("    " + line)
+    say_table(map(_step, version.steps), right=[1], indent=4)
+    for step in version.steps:
         error = step.detail.get("error")
         if isinstance(error, dict):
-            _show_error(error)
+            attempt = f"attempt {step.attempt}" if step.attempt else step.at
+            say(f"    {step.name}, {attempt}: {error.get('code', '')}", style="red")
+            say_lines(str(error.get("message", "")), indent="      ")
 
 
 def _step(step: Step) -> tuple[str, ...]:
@@ -314,7 +288,7 @@ def _step(step: Step) -> tuple[str, ...]:
 
 
 def _remark(step: Step) -> str:
-    """What is worth saying of a hop in a few words."""
+    """The details of a hop in a few words."""
     detail = step.detail
     parts = [f"attempt {step.attempt}"] if step.attempt else []
     if "rows_written" in detail and step.what in {"committed", "duplicate"}:
@@ -326,28 +300,23 @@ def _remark(step: Step) -> str:
     return ", ".join(parts)
 
 
-def _show_error(error: dict[str, Any]) -> None:
-    say(f"      {error.get('code', '')}", style="red")
-    say_lines(str(error.get("message", "")), indent="        ")
-
-
-def _show_transform(found: OfTransform) -> None:
+def _show_transform(part: TransformTrace) -> None:
     say()
-    say(f"  transform {found.transform}: {found.state}, {_STATES.get(found.state, '')}", style="bold")
-    if not found.matches:
+    say(f"  transform {part.transform}: {part.state}, {_STATES.get(part.state, '')}", style="bold")
+    if not part.matches:
         say("    its pattern does not match this key (any more)")
-    if found.owner:
-        say(f"    the silver of this transform is {found.owner}'s; see `silversmith take-over --help`", style="red")
-    if found.silver is not None:
-        _show_silver(found.silver)
-    if found.rejected is not None:
-        say(f"    rejected  {count(found.rejected.rows, 'row')}, in quarantine: {found.rejected.document}")
-        show_rows(found.rejected, indent="      ")
-    if found.error is not None:
-        say(f"    error     in quarantine: {found.error.document}")
-        show_document(found.error, time.time(), indent="      ")
-    if found.silver is None and found.error is None and found.last is not None:
-        say(f"    last      {found.last.verdict}, attempt {found.last.detail.get('attempt', '-')}")
+    if part.owner:
+        say(f"    the silver of this transform is {part.owner}'s; see `silversmith take-over --help`", style="red")
+    if part.silver is not None:
+        _show_silver(part.silver)
+    if part.rejected is not None:
+        say(f"    rejected  {count(part.rejected.rows, 'row')}, in quarantine: {part.rejected.document}")
+        _show_rows(part.rejected, indent="      ")
+    if part.error is not None:
+        say(f"    error     in quarantine: {part.error.document}")
+        _show_document(part.error, time.time(), indent="      ")
+    if part.silver is None and part.error is None and part.last is not None:
+        say(f"    last      {part.last.verdict}, attempt {part.last.detail.get('attempt', '-')}")
 
 
 def _show_silver(silver: Silver) -> None:
@@ -361,11 +330,11 @@ def _show_silver(silver: Silver) -> None:
         f"format {lineage.format or '-'}{f' {lineage.dialect}' if lineage.dialect else ''}"
     )
     say(f"      from etag {lineage.bronze_etag}, version {lineage.bronze_version or '-'}, {size(lineage.bronze_size)}")
-    whose = f" of {lineage.owner}" if lineage.owner else ""
-    say(f"      committed {lineage.committed_at}, attempt {lineage.attempt}, by code {lineage.fingerprint}{whose}")
+    owner = f" of {lineage.owner}" if lineage.owner else ""
+    say(f"      committed {lineage.committed_at}, attempt {lineage.attempt}, by code {lineage.fingerprint}{owner}")
 
 
-#: So many signs of a code's fingerprint tell it from others.
+#: So many characters of a fingerprint are shown.
 _SHORT = 12
 
 
@@ -380,34 +349,33 @@ def schema(
 
     Exit code 1: nothing was made yet, so nothing is recorded.
     """
-    from silversmith.operations.reports import history
+    from silversmith.operations.reports import schema_history
 
-    with opened(pipeline, where) as (definition, target):
-        found = history(definition.find(transform), target)
+    with open_target(pipeline, where) as (definition, target):
+        record = schema_history(definition.find(transform), target)
     if json:
-        say_json(found.to_dict())
-    elif found.version:
-        _show_schema(found)
+        say_json(record.to_dict())
+    elif record.version:
+        _show_schema(record)
     else:
-        warn(f"nothing is recorded of {transform} in {found.lake}: no file of it has become silver yet")
-    return 0 if found.version else 1
+        warn(f"nothing is recorded of {transform} in {record.lake}: no file of it has become silver yet")
+    return 0 if record.version else 1
 
 
-def _show_schema(found: History) -> None:
-    whose = f", of {found.owner}" if found.owner else ""
-    say(f"{found.transform} over {found.lake}: version {found.version}{whose}", style="bold")
-    for one in found.schemas:
+def _show_schema(record: SchemaHistory) -> None:
+    owner = f", of {record.owner}" if record.owner else ""
+    say(f"{record.transform} over {record.lake}: version {record.version}{owner}", style="bold")
+    for schema in record.schemas:
         say()
-        whose = "the code that there is now" if one.current else "other code"
-        say(f"{whose} ({one.code[:_SHORT]}), since version {one.version}:")
-        for line in aligned([(shown(name), kind) for name, kind in one.columns.items()]):
-            say(f"  {line}")
-    if not any(one.current for one in found.schemas):
+        code = "the code that there is now" if schema.current else "other code"
+        say(f"{code} ({schema.code[:_SHORT]}), since version {schema.version}:")
+        say_table(schema.columns.items(), indent=2)
+    if not any(schema.current for schema in record.schemas):
         say()
         say("the code that there is now has made nothing yet; `silversmith reconcile --changed` makes silver anew")
     say()
     say("history:")
-    for step in found.history:
-        say(f"  {step.version}  {step.at}  {shown(step.key)}")
-        for change in step.changes:
+    for entry in record.history:
+        say(f"  {entry.version}  {entry.at}  {shown(entry.key)}")
+        for change in entry.changes:
             say(f"       {change}")

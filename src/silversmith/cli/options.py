@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from cyclopts import Parameter
+from cyclopts import Parameter, validators
 
 from silversmith.cli.screen import warn
 from silversmith.operations import WrongCall
@@ -19,38 +19,37 @@ if TYPE_CHECKING:
     from silversmith.operations.target import Target
     from silversmith.patterns.keys import KeyPattern
     from silversmith.pipeline import Located, Pipeline
+    from silversmith.pipeline.deployment import Deployment
 
 
-#: Which pipeline, as a command's argument; as an option it is understood, too, so that all commands are called alike.
-PipelineArgument = Annotated[
-    str,
-    Parameter(name="--pipeline", help="The pipeline: path/to/file.py, or package.module:attribute.", show_default=True),
+def flag(help: str, *names: str) -> Parameter:  # noqa: A002 -- as cyclopts calls it
+    """An option without a value. ``names``: where it is not the parameter's own."""
+    return Parameter(name=names or None, negative=(), show_default=False, help=help)
+
+
+def number(help: str, least: int, most: int | None = None) -> Parameter:  # noqa: A002 -- as cyclopts calls it
+    """An option whose value is a number from ``least`` to ``most``."""
+    return Parameter(validator=validators.Number(gte=least, lte=most), show_default=None, help=help)
+
+
+_PIPELINE_HELP = "The pipeline: path/to/file.py, or package.module:attribute."
+
+#: The pipeline as a command's argument; all commands understand it as an option, too.
+PipelineArgument = Annotated[str, Parameter(name="--pipeline", help=_PIPELINE_HELP, show_default=True)]
+
+#: The pipeline, for commands whose argument is something else.
+PipelineOption = Annotated[str, Parameter(name="--pipeline", help=_PIPELINE_HELP)]
+
+FilesArgument = Annotated[
+    Path, Parameter(name="FILE", required=True, help="Files, and folders with everything below them.")
 ]
-
-#: Which pipeline, for commands whose argument is something else.
-PipelineOption = Annotated[
-    str, Parameter(name="--pipeline", help="The pipeline: path/to/file.py, or package.module:attribute.")
-]
-
 LakeOption = Annotated[Path, Parameter(name="--lake", help="The folder that holds the buckets.")]
-
-JsonOption = Annotated[
-    bool, Parameter(name="--json", negative=(), show_default=False, help="Print one JSON document, and nothing else.")
-]
-
-QuietOption = Annotated[
-    bool,
-    Parameter(
-        name=["--quiet", "-q"],
-        negative=(),
-        show_default=False,
-        help="Say nothing but what went wrong; the exit code tells the rest.",
-    ),
-]
-
-DryRunOption = Annotated[
-    bool, Parameter(name="--dry-run", negative=(), show_default=False, help="Only say what would be sent.")
-]
+TransformOption = Annotated[str | None, Parameter(help="Only this transform's.")]
+KeyOption = Annotated[str | None, Parameter(help="Only of keys that match, as in 'flights/*.csv'.")]
+JsonOption = Annotated[bool, flag("Print one JSON document, and nothing else.", "--json")]
+QuietOption = Annotated[bool, flag("Print only what went wrong; the exit code says the rest.", "--quiet", "-q")]
+DryRunOption = Annotated[bool, flag("Only say what would be sent.", "--dry-run")]
+YesOption = Annotated[bool, flag("Do not ask: for scripts, after a `diff`.", "--yes")]
 
 DeploymentOption = Annotated[
     str,
@@ -66,7 +65,7 @@ EndpointOption = Annotated[
     Parameter(name="--endpoint-url", show_default=False, help="Another place than AWS: the URL of a stand-in for it."),
 ]
 
-#: The defaults, for every command alike.
+#: The defaults.
 PIPELINE = "pipeline.py"
 LAKE = Path("lake")
 
@@ -74,7 +73,7 @@ LAKE = Path("lake")
 @Parameter(name="*")
 @dataclass(frozen=True)
 class Where:
-    """The options that say so. ``deployment`` and ``endpoint_url`` are AWS's, ``lake`` is this machine's."""
+    """Where a command works. ``deployment`` and ``endpoint_url`` are for AWS, ``lake`` for this machine."""
 
     target: Annotated[
         Literal["local", "aws"],
@@ -91,8 +90,6 @@ class Where:
         Raises:
             WrongCall: options that exclude each other.
         """
-        from silversmith.operations import WrongCall
-
         if self.target == "local" and (self.deployment or self.endpoint_url):
             raise WrongCall("--deployment and --endpoint-url are for --target aws: add that")
         if self.target == "aws" and self.lake != Path(LAKE):
@@ -100,15 +97,14 @@ class Where:
         return self.target == "aws"
 
 
-#: The default, for every command alike.
 HERE = Where()
 
 
 def key_pattern(text: str | None, option: str) -> KeyPattern | None:
-    """A key pattern, as in ``flights/*.csv``.
+    """Parse a key pattern such as ``flights/*.csv``.
 
     Raises:
-        WrongCall: it is none, with what to write instead.
+        WrongCall: it is no pattern; the message says what to write.
     """
     from silversmith.patterns import InvalidPattern
     from silversmith.patterns.keys import KeyPattern
@@ -120,7 +116,7 @@ def key_pattern(text: str | None, option: str) -> KeyPattern | None:
 
 
 def ago(text: str | None, option: str, now: float) -> float | None:
-    """The time (Unix seconds) that lies an age back, as in ``2h``.
+    """The time (Unix seconds) that is an age such as ``2h`` before now.
 
     Raises:
         WrongCall: it is no age.
@@ -134,7 +130,7 @@ def ago(text: str | None, option: str, now: float) -> float | None:
 
 
 def point(text: str | None, option: str, now: float) -> float | None:
-    """A time (Unix seconds): ISO 8601, UTC where it names no zone, or an age before now.
+    """A time (Unix seconds): ISO 8601, UTC unless it names a zone, or an age before now.
 
     Raises:
         WrongCall: it is neither.
@@ -142,65 +138,67 @@ def point(text: str | None, option: str, now: float) -> float | None:
     if text is None:
         return None
     seconds = length(text)
-    found = now - seconds if seconds is not None else moment(text)
-    if found is None:
+    at = now - seconds if seconds is not None else moment(text)
+    if at is None:
         raise WrongCall(f"{option} {text!r} is no time: write 2026-01-31, 2026-01-31T18:00 (UTC), or an age as in 2h")
-    return found
+    return at
 
 
-def load_pipeline(named: str) -> Pipeline:
+def load_pipeline(name: str) -> Pipeline:
     """The pipeline. See :func:`locate_pipeline`."""
-    return locate_pipeline(named).pipeline
+    return locate_pipeline(name).pipeline
 
 
-def locate_pipeline(named: str) -> Located:
-    """The pipeline and what its module declares beside it. What that prints while it is imported goes to stderr:
-    stdout is the command's.
+def locate_pipeline(name: str) -> Located:
+    """The pipeline, and what its module declares beside it. Anything that the module prints goes to stderr.
 
     Raises:
-        DefinitionError: there is no such pipeline, or it is declared in a way that cannot work.
+        DefinitionError: there is no such pipeline, or its declaration cannot work.
     """
     from silversmith.pipeline import locate
 
     with redirect_stdout(sys.stderr):
-        return locate(named)
+        return locate(name)
+
+
+def locate_deployment(pipeline: str, deployment: str) -> tuple[Located, Deployment]:
+    """The pipeline, and one of its deployments.
+
+    Raises:
+        DefinitionError: there is no such pipeline or deployment.
+    """
+    from silversmith.pipeline.deployment import named
+
+    located = locate_pipeline(pipeline)
+    return located, named(located.names, deployment)
 
 
 @contextmanager
-def opened(named: str, where: Where, *, writable: bool = False) -> Iterator[tuple[Pipeline, Target]]:
-    """The pipeline, and the lake or the stack as a target, while the block lasts. ``writable``: to send messages, not
-    only to look.
+def open_target(pipeline: str, where: Where, *, writable: bool = False) -> Iterator[tuple[Pipeline, Target]]:
+    """Open the lake or the stack of a pipeline. ``writable``: to send messages, not only to look.
 
     Raises:
-        DefinitionError: as :func:`load_pipeline`.
+        DefinitionError: see :func:`locate_deployment`.
         WrongCall: there is no lake in this folder, or no stack.
         NoAccount: there are no credentials for AWS.
     """
     if where.on_aws:
-        with _opened_stack(named, where) as found:
-            yield found
+        from silversmith.aws.account import open_account
+        from silversmith.operations.aws import open_stack
+
+        located, deployment = locate_deployment(pipeline, where.deployment)
+        name = deployment.name(located.pipeline.name)
+        with open_stack(open_account(endpoint_url=where.endpoint_url), name, located.pipeline, tell=warn) as opened:
+            yield opened
         return
     from silversmith.local.lake import LakeFolder
     from silversmith.operations.local import open_lake
 
-    pipeline = load_pipeline(named)
-    with open_lake(LakeFolder(where.lake), pipeline, writable=writable) as target:
-        yield pipeline, target
+    definition = load_pipeline(pipeline)
+    with open_lake(LakeFolder(where.lake), definition, writable=writable) as target:
+        yield definition, target
 
 
-@contextmanager
-def _opened_stack(named: str, where: Where) -> Iterator[tuple[Pipeline, Target]]:
-    from silversmith.aws.account import open_account
-    from silversmith.operations.aws import open_stack
-    from silversmith.pipeline import deployment
-
-    located = locate_pipeline(named)
-    pipeline = located.pipeline
-    name = deployment.named(located.names, where.deployment).name(pipeline.name)
-    with open_stack(open_account(endpoint_url=where.endpoint_url), name, pipeline, tell=warn) as found:
-        yield found
-
-
-def tell_nobody_works() -> None:
-    """After messages were sent where no engine runs, which is no mistake."""
+def warn_no_engine() -> None:
+    """After messages were sent to a lake without a running engine, which is no mistake."""
     warn("no engine runs over this lake; the next `silversmith run` does what was sent")

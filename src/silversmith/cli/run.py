@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import asdict, astuple, dataclass
+from itertools import groupby
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 from cyclopts import Parameter, validators
@@ -20,10 +21,11 @@ from silversmith.cli.options import (
     PipelineArgument,
     QuietOption,
     Where,
+    flag,
     load_pipeline,
+    number,
 )
-from silversmith.cli.progress import View, documents, show_profile, summary, view
-from silversmith.cli.screen import Stop, hush, say, say_json, told, warn
+from silversmith.cli.screen import RunDisplay, Stop, log_to_stderr, say, say_json, say_table, set_quiet, summary, warn
 from silversmith.local.chaos import Rates
 from silversmith.operations.text import count, shown
 
@@ -36,20 +38,24 @@ if TYPE_CHECKING:
     from silversmith.pipeline import Pipeline
 
 
-#: How many failures the summary names.
-NAMED = 10
+#: The summary names at most so many failures.
+MOST_NAMED = 10
 
-#: With ``--chaos``, the longest that a message is late at one hop, in seconds.
+#: With ``--chaos``, a message is at most so many seconds late at one hop.
 LONGEST_DELAY = 1.0
 
-#: How often something happens to a message: not shown, for it is for tests only (docs/operations.md).
+#: A share of messages, for tests only, so it is not shown (docs/operations.md).
 Share = Annotated[float, Parameter(show=False, validator=validators.Number(gte=0, lte=1))]
+
+PortOption = Annotated[
+    int | None, number("The port of the page on this machine; else 8320, or any that is free.", 0, 65535)
+]
 
 
 @dataclass(frozen=True)
 class Result:
-    """How a run ended. ``signal``: the number of the signal that ended it, or None; ``failed``: files that failed;
-    ``profile``: where their time went, if somebody asked."""
+    """The end of a run. ``signal``: the number of the signal that ended it; ``failed``: how many files failed;
+    ``profile``: where their time went, if the option asks for it."""
 
     progress: Progress
     failed: int
@@ -63,39 +69,15 @@ def run(
     pipeline: PipelineArgument = PIPELINE,
     *,
     lake: LakeOption = LAKE,
-    until_idle: Annotated[
-        bool,
-        Parameter(negative=(), show_default=False, help="End when nothing is left to do; exit 1 if a file failed."),
-    ] = False,
-    workers: Annotated[
-        int | None,
-        Parameter(validator=validators.Number(gte=1, lte=512), help="Worker processes; else one for each CPU."),
-    ] = None,
+    until_idle: Annotated[bool, flag("End when nothing is left to do; exit 1 if a file failed.")] = False,
+    workers: Annotated[int | None, number("Worker processes; else one for each CPU.", 1, 512)] = None,
     metrics: Annotated[
-        int | None,
-        Parameter(
-            validator=validators.Number(gte=0, lte=65535),
-            help="Serve metrics for Prometheus on this port of 127.0.0.1; 0: any that is free.",
-        ),
+        int | None, number("Serve metrics for Prometheus on this port of 127.0.0.1; 0: any that is free.", 0, 65535)
     ] = None,
-    otel: Annotated[
-        bool,
-        Parameter(negative=(), show_default=False, help="Send OpenTelemetry spans to OTEL_EXPORTER_OTLP_ENDPOINT."),
-    ] = False,
-    profile: Annotated[
-        bool, Parameter(negative=(), show_default=False, help="Tell at the end where the time went, by stage.")
-    ] = False,
-    page: Annotated[
-        int | None,
-        Parameter(
-            validator=validators.Number(gte=0, lte=65535),
-            show_default=False,
-            help="The port of the page that shows the run in a browser; else 8320, or any that is free.",
-        ),
-    ] = None,
-    no_page: Annotated[
-        bool, Parameter(negative=(), show_default=False, help="No page; with --until-idle there is none unless asked.")
-    ] = False,
+    otel: Annotated[bool, flag("Send OpenTelemetry spans to OTEL_EXPORTER_OTLP_ENDPOINT.")] = False,
+    profile: Annotated[bool, flag("Tell at the end where the time went, by stage.")] = False,
+    page: PortOption = None,
+    no_page: Annotated[bool, flag("No page; with --until-idle there is none unless asked.")] = False,
     chaos: Annotated[int | None, Parameter(show=False, validator=validators.Number(gte=0))] = None,
     chaos_loss: Share = Rates.loss,
     chaos_duplicates: Share = Rates.duplicates,
@@ -105,36 +87,33 @@ def run(
 ) -> int:
     """Run the pipeline on this machine: what lands in bronze comes out in silver.
 
-    Ctrl-C ends it; what is not finished then is finished by the next run. A second Ctrl-C ends it at once.
+    Ctrl-C ends it; the next run does what is not finished then. A second Ctrl-C ends it at once.
     """
-    hush(quiet)
+    set_quiet(quiet)
     from silversmith.local.spawning import Spares, usable_cpus
 
-    number = workers or len(usable_cpus())
+    processes = workers or len(usable_cpus())
     rates = Rates(chaos_loss, chaos_duplicates, chaos_delays, LONGEST_DELAY)
     serves = not no_page and (page is not None or not until_idle)
-    with Spares(number) as spares:  # they load what takes long while the same is loaded here
-        from silversmith.cli.run import exporting, require
+    with Spares(processes) as spares:  # they import Polars while this process does
         from silversmith.local.chaos import Chaos
         from silversmith.local.engine import Engine
         from silversmith.local.lake import LakeFolder
         from silversmith.local.progress import Profile
 
-        require(metrics=metrics, otel=otel)
+        require_packages(metrics=metrics, otel=otel)
         stages = Profile() if profile else None
         definition = load_pipeline(pipeline)
         folder = LakeFolder(lake)
-        shows = view(
-            f"{definition.name}: {folder.bucket(definition.bronze)} → {folder.bucket(definition.silver)}",
-            json=json or quiet,
-        )
+        title = f"{definition.name}: {folder.bucket(definition.bronze)} → {folder.bucket(definition.silver)}"
+        display = RunDisplay(title, silent=json or quiet)
         began, since = time.monotonic(), time.time()
-        with told(), Stop(lambda number: _end_at_once(shows, number)) as stop:
+        with log_to_stderr(), Stop(lambda number: _end_at_once(display, number)) as stop:
             engine = Engine(
                 folder,
                 definition,
                 target=pipeline,
-                workers=number,
+                workers=processes,
                 chaos=None if chaos is None else Chaos(chaos, rates),
                 profile=stages,
                 spares=spares,
@@ -142,55 +121,56 @@ def run(
             try:
                 with (
                     exporting(folder, definition, metrics=metrics, otel=otel),
-                    _page(folder, pipeline, page, quiet=json) if serves else nullcontext(),
-                    shows,
+                    _page(folder, pipeline, page, to_stderr=json) if serves else nullcontext(),
+                    display,
                 ):
-                    progress = engine.run(until_idle=until_idle, stopped=stop, tick=shows.tick)
+                    progress = engine.run(until_idle=until_idle, stopped=stop, tick=display.tick)
                 failed = engine.failed_files()
             finally:
                 engine.close()
-    named = _name_failures(folder, definition, since) if failed else []
-    result = Result(progress, failed, named, time.monotonic() - began, stop.asked, stages.stages() if stages else None)
+    failures = _failures(folder, definition, since) if failed else []
+    seconds = time.monotonic() - began
+    result = Result(progress, failed, failures, seconds, stop.asked, stages.stages() if stages else None)
     if json:
         say_json(_document(result))
     else:
         _show(result, definition)
         if result.profile is not None:
-            show_profile(result.profile)
+            _show_profile(result.profile)
     return _exit_code(result, until_idle=until_idle)
 
 
-def _page(folder: LakeFolder, pipeline: str, port: int | None, *, quiet: bool) -> AbstractContextManager[object]:
-    """The page beside the engine. A run does not fail for want of one that nobody asked for."""
+def _page(folder: LakeFolder, pipeline: str, port: int | None, *, to_stderr: bool) -> AbstractContextManager[object]:
+    """The page beside the engine. Without one that an option asks for, the run goes on."""
     from silversmith.page.auth import new_token
     from silversmith.page.process import NoPort, PageProcess, listen
 
     try:
-        beside = PageProcess(folder, pipeline, listen(port), new_token())
+        process = PageProcess(folder, pipeline, listen(port), new_token())
     except (NoPort, OSError) as error:
         if port is not None:
             raise
         warn(f"there is no page: {error}")
         return nullcontext()
-    (warn if quiet else say)(f"the page: {beside.url}")
-    return beside
+    (warn if to_stderr else say)(f"the page: {process.url}")
+    return process
 
 
-def _end_at_once(shows: View, number: int) -> NoReturn:
-    """Journal and buckets survive ``kill -9`` at any instruction, so nothing is lost. The terminal is mended first."""
-    shows.__exit__()
+def _end_at_once(display: RunDisplay, number: int) -> NoReturn:
+    """Nothing is lost: journal and buckets survive ``kill -9`` at any instruction. The terminal is restored first."""
+    display.__exit__()
     os._exit(128 + number)
 
 
-def _name_failures(folder: LakeFolder, pipeline: Pipeline, since: float) -> list[Lately]:
+def _failures(folder: LakeFolder, pipeline: Pipeline, since: float) -> list[Lately]:
     from silversmith.operations.local import open_lake
 
     with open_lake(folder, pipeline) as target:
-        return target.lately(since, NAMED)
+        return target.lately(since, MOST_NAMED)
 
 
 def _exit_code(result: Result, *, until_idle: bool) -> int:
-    """Ctrl-C is how a run without an end ends well; one that should have become idle did not."""
+    """Ctrl-C is the good end of a run without an end; one that should have become idle did not."""
     if not until_idle:
         return 0
     if result.signal is not None:
@@ -199,13 +179,17 @@ def _exit_code(result: Result, *, until_idle: bool) -> int:
 
 
 def _document(result: Result) -> dict[str, Any]:
+    profile = [
+        {name: round(value, 6) if isinstance(value, float) else value for name, value in asdict(stage).items()}
+        for stage in result.profile or ()
+    ]
     return {
         **asdict(result.progress),
         "failed_files": result.failed,
-        "failures": [asdict(found) for found in result.failures],
+        "failures": [asdict(failure) for failure in result.failures],
         "seconds": round(result.seconds, 3),
         "signal": result.signal,
-        **({} if result.profile is None else {"profile": documents(result.profile)}),
+        **({} if result.profile is None else {"profile": profile}),
     }
 
 
@@ -220,24 +204,44 @@ def _show(result: Result, pipeline: Pipeline) -> None:
         return
     say()
     say(f"{count(result.failed, 'file')} failed", style="bold red")
-    for found in result.failures:
-        say(f"  {shown(found.key)}  ({found.transform or 'every transform that matches'})")
-        say(f"    {found.code}: {_last_line(found.message)}", style="red")
+    for failure in result.failures:
+        last_line = failure.message.rstrip().rpartition("\n")[2]  # of a traceback, the error itself
+        say(f"  {shown(failure.key)}  ({failure.transform or 'every transform that matches'})")
+        say(f"    {failure.code}: {last_line}", style="red")
     if result.failed > len(result.failures):
         say(f"  … and {result.failed - len(result.failures):,} more")
     say("what to do about each: silversmith failures")
 
 
-def _last_line(message: str) -> str:
-    """Of a traceback, what was raised."""
-    return message.rstrip().rpartition("\n")[2]
+_PROFILE_COLUMNS = ("stage", "share", "total s", "p50 ms", "p99 ms", "most ms", "slowest")
 
 
-def require(*, metrics: int | None, otel: bool) -> None:
-    """Have what the options need, before anything is begun.
+def _show_profile(profile: Sequence[Measured]) -> None:
+    """One table for each transform."""
+    if not profile:
+        say("no file was worked on: there is nothing to profile")
+    for transform, group in groupby(profile, key=lambda stage: stage.transform):
+        stages = list(group)
+        say()
+        say(f"where the time of {transform} went: {count(max(stage.files for stage in stages), 'file')}", style="bold")
+        rows = [
+            (
+                stage.stage,
+                f"{stage.share:.0%}",
+                f"{stage.total:,.2f}",
+                *(f"{seconds * 1000:,.1f}" for seconds in (stage.p50, stage.p99, stage.most)),
+                stage.slowest,
+            )
+            for stage in stages
+        ]
+        say_table(rows, header=_PROFILE_COLUMNS, right=range(1, 6))
+
+
+def require_packages(*, metrics: int | None, otel: bool) -> None:
+    """Check the optional packages of the options, before the run begins.
 
     Raises:
-        NotInstalled: an optional package is missing.
+        NotInstalled: a package is missing.
     """
     from silversmith import exporters
 
@@ -249,52 +253,32 @@ def require(*, metrics: int | None, otel: bool) -> None:
 
 @contextmanager
 def exporting(folder: LakeFolder, pipeline: Pipeline, *, metrics: int | None, otel: bool) -> Iterator[None]:
-    """While the block lasts, whatever the options ask for. The engine must have made its journal."""
+    """Run the exporters of the options while the block lasts. The engine must have made its journal."""
     with ExitStack() as stack:
         if metrics is not None:
-            _metrics(stack, folder, pipeline, metrics)
+            from silversmith.exporters.prometheus import serve
+            from silversmith.operations.local import open_lake
+            from silversmith.operations.reports import status
+
+            def look() -> Status:
+                with open_lake(folder, pipeline) as target:
+                    return status(pipeline, target, now=time.time())
+
+            address = stack.enter_context(serve(metrics, look))
+            warn(f"metrics for Prometheus: {address}")
         if otel:
-            _spans(stack, folder, pipeline)
+            from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+            from opentelemetry.sdk.trace.export import BatchSpanProcessor
+
+            from silversmith.exporters.spans import Spans, following
+
+            spans = Spans(pipeline.name, pipeline.bronze, BatchSpanProcessor(OTLPSpanExporter()))
+            stack.callback(spans.close)
+            stack.enter_context(following(folder.journal, spans.tell))
         yield
 
 
-def _metrics(stack: ExitStack, folder: LakeFolder, pipeline: Pipeline, port: int) -> None:
-    import time
-
-    from silversmith.exporters.prometheus import serve
-    from silversmith.operations.local import open_lake
-    from silversmith.operations.reports import status
-
-    def look() -> Status:
-        with open_lake(folder, pipeline) as target:
-            return status(pipeline, target, now=time.time())
-
-    address = stack.enter_context(serve(port, look))
-    warn(f"metrics for Prometheus: {address}")
-
-
-def _spans(stack: ExitStack, folder: LakeFolder, pipeline: Pipeline) -> None:
-    from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
-    from opentelemetry.sdk.trace.export import BatchSpanProcessor
-
-    from silversmith.exporters.spans import Spans, following
-
-    spans = Spans(pipeline.name, pipeline.bronze, BatchSpanProcessor(OTLPSpanExporter()))
-    stack.callback(spans.close)
-    stack.enter_context(following(folder.journal, spans.tell))
-
-
-def page(
-    pipeline: PipelineArgument = PIPELINE,
-    *,
-    port: Annotated[
-        int | None,
-        Parameter(
-            validator=validators.Number(gte=0, lte=65535), show_default=False, help="Where; else 8320, or any free one."
-        ),
-    ] = None,
-    where: Where = HERE,
-) -> int:
+def page(pipeline: PipelineArgument = PIPELINE, *, port: PortOption = None, where: Where = HERE) -> int:
     """Serve a page that shows the pipeline in a browser on this machine. Ctrl-C ends it.
 
     `silversmith run` serves one by itself.
@@ -307,7 +291,7 @@ def page(
     token = new_token()
     with listen(port) as listening:
         say(f"the page: {url(listening, token)}")
-        serve(backend, listening, token, began=_no_more)
+        serve(backend, listening, token, began=_until_signal)
     return 0
 
 
@@ -321,6 +305,6 @@ def _backend(pipeline: str, where: Where) -> Backend:
     return LocalBackend(LakeFolder(where.lake), pipeline)
 
 
-def _no_more(end: Callable[[], None]) -> None:
-    """Nothing but a signal ends it."""
+def _until_signal(end: Callable[[], None]) -> None:
+    """Only a signal ends it."""
     del end

@@ -1,4 +1,4 @@
-"""What a command shows: results to stdout, everything else to stderr; tables, bars, questions, signals."""
+"""What a command shows: results to stdout, everything else to stderr; tables, progress, questions, signals."""
 
 from __future__ import annotations
 
@@ -7,124 +7,102 @@ import logging
 import os
 import signal
 import sys
+import time
+from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import astuple
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
-from rich.cells import cell_len, set_cell_size
 from rich.console import Console
+from rich.padding import Padding
 from rich.text import Text
 
-from silversmith.operations.text import duration, lines, shown
+from silversmith.operations.text import count, duration, lines, shown
 
 if TYPE_CHECKING:
-    from rich.progress import Progress, Task
+    from rich.progress import Task
+    from rich.table import Table
 
-
-#: No column of a table is cut to less.
-NARROWEST = 8
-
-
-def aligned(rows: Iterable[Sequence[object]], right: Iterable[int] = (), *, width: int | None = None) -> list[str]:
-    """Rows as lines with straight columns, two spaces between; the columns named in ``right`` are set to the right.
-
-    ``width``: of the terminal, in cells. What is wider is cut in its widest columns, where ``…`` stands for what is
-    missing; numbers never are. None: nothing is cut.
-    """
-    cells = [[shown(cell) for cell in row] for row in rows]
-    numbers = set(right)
-    widths = [max(map(cell_len, column)) for column in zip(*cells, strict=True)]
-    if width is not None:
-        widths = _fitted(widths, numbers, width)
-        cells = [[cell if at in numbers else cut(cell, widths[at]) for at, cell in enumerate(row)] for row in cells]
-    return ["  ".join(_cell(cell, widths[at], at in numbers) for at, cell in enumerate(row)).rstrip() for row in cells]
-
-
-def _fitted(widths: Sequence[int], fixed: Collection[int], width: int) -> list[int]:
-    """Narrower columns, the widest first, until they fit or none is left that may be."""
-    fitted = list(widths)
-    while sum(fitted) + 2 * (len(fitted) - 1) > width:
-        at = max((at for at in range(len(fitted)) if at not in fixed), key=lambda at: fitted[at], default=None)
-        if at is None or fitted[at] <= NARROWEST:
-            break
-        fitted[at] -= 1
-    return fitted
-
-
-def cut(text: str, width: int) -> str:
-    """A text of at most so many cells: the middle of a longer one is left out, because keys differ at their ends."""
-    if cell_len(text) <= width:
-        return text
-    head = set_cell_size(text, (width - 1) // 2).rstrip()
-    tail = text
-    while cell_len(head) + 1 + cell_len(tail) > width:
-        tail = tail[1:]
-    return f"{head}…{tail}"
-
-
-def _cell(text: str, width: int, to_the_right: bool) -> str:
-    space = " " * (width - cell_len(text))
-    return space + text if to_the_right else text + space
+    from silversmith.local.progress import Progress
 
 
 def colourful(environment: Mapping[str, str] = os.environ) -> bool:
-    """Whether escape sequences are welcome: a terminal that understands them, and nobody said no (https://no-color.org)."""
+    """Whether stdout is a terminal that understands escape sequences, and nobody forbids them (https://no-color.org)."""
     return sys.stdout.isatty() and not environment.get("NO_COLOR") and environment.get("TERM", "dumb") != "dumb"
 
 
 class _Console(Console):
     def on_broken_pipe(self) -> None:
-        """Let the exception through: application.py knows what to do, for every way to write alike."""
+        """Let the exception through: application.py handles it in one place."""
         raise BrokenPipeError
 
 
 def console() -> Console:
-    """A console on stdout that reads no markup out of any text, and writes no escape sequence where none is welcome."""
-    if colourful():
-        return _Console(markup=False, highlight=False, emoji=False)
-    return _Console(markup=False, highlight=False, emoji=False, color_system=None, force_terminal=False)
-
-
-def width() -> int | None:
-    """The terminal's width in cells; None where output is piped, so that nothing is cut."""
-    return console().width if sys.stdout.isatty() else None
+    """A console on stdout that reads no markup out of any text. Piped output is neither coloured nor wrapped."""
+    colours: dict[str, Any] = {} if colourful() else {"color_system": None, "force_terminal": False}
+    width = None if sys.stdout.isatty() else 100_000
+    return _Console(markup=False, highlight=False, emoji=False, width=width, **colours)
 
 
 _quiet = False
 
 
-def hush(quiet: bool) -> None:
-    """Whether :func:`say` says nothing from now on. JSON, warnings and errors come all the same."""
+def set_quiet(quiet: bool) -> None:
+    """Whether :func:`say` is silent from now on. JSON, warnings and errors come all the same."""
     global _quiet  # noqa: PLW0603 -- one process is one call of a command
     _quiet = quiet
 
 
-def is_quiet() -> bool:
-    """Whether nothing is to be said but what went wrong."""
-    return _quiet
-
-
 def say(text: object = "", style: str = "") -> None:
-    """One line to stdout, whatever the text holds, unless it should be quiet. ``style`` is Rich's, for terminals."""
-    if _quiet:
-        return
-    console().print(Text(shown(text), style=style), soft_wrap=True)
+    """Print one line to stdout, whatever the text holds, unless quiet. ``style`` is Rich's, for terminals."""
+    if not _quiet:
+        console().print(Text(shown(text), style=style), soft_wrap=True)
 
 
 def say_lines(text: str, indent: str = "", style: str = "") -> None:
-    """A text of several lines to stdout, indented."""
+    """Print a text of several lines to stdout, indented."""
     for line in lines(text, indent):
         say(line, style)
 
 
+def say_table(
+    rows: Iterable[Sequence[object]], *, header: Sequence[str] = (), right: Collection[int] = (), indent: int = 0
+) -> None:
+    """Print a table to stdout, unless quiet. The columns named in ``right`` are set to the right.
+
+    On a terminal long texts are folded within their column; numbers never are.
+    """
+    if _quiet:
+        return
+    from rich.table import Table
+
+    table: Table | None = None
+    for row in ([header] if header else []) + list(rows):
+        cells = [Text(shown(cell), style="bold" if row is header else "") for cell in row]
+        if table is None:
+            table = Table.grid(padding=(0, 2, 0, 0))
+            for at in range(len(cells)):
+                is_number = at in right
+                table.add_column(justify="right" if is_number else "left", no_wrap=is_number, overflow="fold")
+        table.add_row(*cells)
+    if table is None:
+        return
+    screen = console()
+    with screen.capture() as capture:
+        screen.print(Padding(table, (0, 0, 0, indent), expand=False))
+    for line in capture.get().splitlines():
+        sys.stdout.write(line.rstrip() + "\n")
+
+
 def can_ask() -> bool:
-    """Whether somebody is there to be asked: what they type comes from a terminal, and they see the question."""
+    """Whether a person can be asked: both stdin and stderr are a terminal."""
     return sys.stdin.isatty() and sys.stderr.isatty()
 
 
 def ask(question: str) -> str | None:
-    """What a person answers, in one line; None where nobody can be asked. The question goes to stderr."""
+    """Ask a person for one line; None where nobody can be asked. The question goes to stderr."""
     if not can_ask():
         return None
     sys.stderr.write(shown(question))
@@ -132,8 +110,13 @@ def ask(question: str) -> str | None:
     return sys.stdin.readline()
 
 
+def confirm(question: str) -> bool:
+    """Whether a person answers yes."""
+    return (ask(f"{question} [y/N] ") or "").strip().lower() in {"y", "yes"}
+
+
 def say_json(document: Any, *, indent: int | None = 2) -> None:
-    """One JSON document to stdout, in ASCII: so no text in it can do anything to a terminal.
+    """Print one JSON document to stdout, in ASCII: no text in it can control a terminal.
 
     ``indent`` None: on one line.
     """
@@ -142,93 +125,191 @@ def say_json(document: Any, *, indent: int | None = 2) -> None:
 
 
 def warn(text: str) -> None:
-    """What a person should know, to stderr. Later lines of the text are indented under the first."""
+    """Print a message for a person to stderr. Later lines of the text are indented under the first."""
     first, *rest = lines(f"silversmith: {text}")
     sys.stderr.write("\n".join([first, *(f"  {line}" if line else "" for line in rest)]) + "\n")
     sys.stderr.flush()
 
 
-#: Told that so much more is done.
-Advance = Callable[[float], None]
-
-
-@contextmanager
-def bar(unit: str, total: float | None = None, *, json: bool = False) -> Iterator[Advance]:
-    """Shows a bar while the block lasts, below what is said meanwhile; nothing where output is piped, quiet or JSON.
-
-    Args:
-        unit: what is counted, as in ``files``; ``bytes`` are shown as sizes.
-        total: how many there are; None: nobody knows, so there is a rate and no time left.
-        json: one document is asked for, and nothing else.
-    """
-    if json or is_quiet() or not colourful():
-        yield lambda _: None
-        return
-    with _progress(unit, known=total is not None) as progress:
-        task = progress.add_task("", total=total)
-        yield lambda more: progress.advance(task, more)
-
-
-def _progress(unit: str, *, known: bool) -> Progress:
-    from rich.progress import (
-        BarColumn,
-        DownloadColumn,
-        MofNCompleteColumn,
-        Progress,
-        ProgressColumn,
-        TimeRemainingColumn,
-        TransferSpeedColumn,
-    )
-    from rich.text import Text
-
-    class Rate(ProgressColumn):
-        def render(self, task: Task) -> Text:
-            return Text(rate(task.completed, task.elapsed, unit, total=task.total))
-
-    if unit == "bytes":
-        columns = [BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn()]
-        return Progress(*columns, console=console(), transient=True)
-    if known:
-        return Progress(
-            BarColumn(), MofNCompleteColumn(), Rate(), TimeRemainingColumn(), console=console(), transient=True
-        )
-    return Progress(BarColumn(), Rate(), console=console(), transient=True)
-
-
-def rate(done: float, seconds: float | None, unit: str, *, total: float | None) -> str:
-    """How fast it goes, and how far it is where that is not known otherwise: ``1,200 keys, 300/s, 4.0 s``."""
-    speed = f"{done / max(seconds or 0.0, 0.1):,.0f}/s"
-    return f"{speed} {unit}" if total is not None else f"{done:,.0f} {unit}, {speed}, {duration(seconds)}"
-
-
-class _Told(logging.Handler):
+class _WarnHandler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         warn(record.getMessage())
 
 
 @contextmanager
-def told() -> Iterator[None]:
-    """While the block lasts, warnings of the logger ``silversmith`` go to stderr, and nowhere else."""
+def log_to_stderr() -> Iterator[None]:
+    """Send warnings of the logger ``silversmith`` to :func:`warn`, and nowhere else, while the block lasts."""
     logger = logging.getLogger("silversmith")
-    handler, before = _Told(logging.WARNING), logger.propagate
+    handler, propagated = _WarnHandler(logging.WARNING), logger.propagate
     logger.addHandler(handler)
     logger.propagate = False
     try:
         yield
     finally:
         logger.removeHandler(handler)
-        logger.propagate = before
+        logger.propagate = propagated
+
+
+@contextmanager
+def progress_bar(unit: str, total: float | None = None, *, json: bool = False) -> Iterator[Callable[[float], None]]:
+    """Show a bar below the other output while the block lasts; nothing where output is piped, quiet or JSON.
+
+    Args:
+        unit: what is counted, such as ``files``; ``bytes`` are shown as sizes.
+        total: how many there are; None: unknown, so the bar shows only the rate.
+        json: the command prints one JSON document.
+
+    Returns:
+        A function that advances the bar by a number.
+    """
+    if json or _quiet or not colourful():
+        yield lambda _: None
+        return
+    from rich import progress as rich
+
+    class Rate(rich.ProgressColumn):
+        def render(self, task: Task) -> Text:
+            return Text(rate(task.completed, task.elapsed, unit, total=task.total))
+
+    if unit == "bytes":
+        columns = [rich.DownloadColumn(), rich.TransferSpeedColumn(), rich.TimeRemainingColumn()]
+    elif total is not None:
+        columns = [rich.MofNCompleteColumn(), Rate(), rich.TimeRemainingColumn()]
+    else:
+        columns = [Rate()]
+    with rich.Progress(rich.BarColumn(), *columns, console=console(), transient=True) as bar:
+        task = bar.add_task("", total=total)
+        yield lambda more: bar.advance(task, more)
+
+
+def rate(done: float, seconds: float | None, unit: str, *, total: float | None) -> str:
+    """The speed; and without a total, the count and the time: ``1,200 keys, 300/s, 4.0 s``."""
+    speed = f"{done / max(seconds or 0.0, 0.1):,.0f}/s"
+    return f"{speed} {unit}" if total is not None else f"{done:,.0f} {unit}, {speed}, {duration(seconds)}"
+
+
+#: The speed of a run is taken over so many seconds.
+WINDOW = 10.0
+
+#: Piped output gets at most one line of progress in so many seconds.
+EVERY = 2.0
+
+#: The numbers of :func:`run_numbers` that need attention.
+_BAD = frozenset({"rows rejected", "quarantined", "in a DLQ"})
+
+
+class Speed:
+    """Files a second over the last :data:`WINDOW`."""
+
+    def __init__(self) -> None:
+        self._samples: deque[tuple[float, int]] = deque()
+
+    def add(self, now: float, files: int) -> float:
+        """Add a sample (``now`` in seconds, on a clock that only rises), and return the speed."""
+        self._samples.append((now, files))
+        while len(self._samples) > 2 and now - self._samples[1][0] >= WINDOW:
+            self._samples.popleft()
+        since, before = self._samples[0]
+        return (files - before) / max(now - since, 0.1)
+
+
+class RunDisplay:
+    """Shows a run's progress while the block lasts: in place on a terminal, as lines where output is piped.
+
+    Args:
+        title: what runs.
+        silent: show nothing, because the command prints one JSON document.
+        clock: in seconds, only rising.
+    """
+
+    def __init__(self, title: str, *, silent: bool = False, clock: Callable[[], float] = time.monotonic) -> None:
+        from rich.live import Live
+
+        self._title = title
+        self._silent = silent
+        self._clock = clock
+        self._began = clock()
+        self._speed = Speed()
+        self._printed: Progress | None = None
+        self._printed_at = float("-inf")
+        self._live: Live | None = None
+        if colourful() and not silent:
+            # Warnings on stderr are drawn above the display, if they go to the same terminal.
+            self._live = Live(
+                console=console(), auto_refresh=False, transient=True, redirect_stderr=sys.stderr.isatty()
+            )
+
+    def __enter__(self) -> RunDisplay:
+        if self._live is not None:
+            self._live.start()
+        elif not self._silent:
+            say(self._title)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._live is not None:
+            self._live.stop()
+
+    def tick(self, progress: Progress) -> None:
+        """Show the progress. Called a few times a second."""
+        now = self._clock()
+        done = progress.done + progress.duplicates + progress.quarantined + progress.dead
+        speed = f"{self._speed.add(now, done):.1f} files/s"
+        if self._live is not None:
+            self._live.update(self._table(progress, f"{duration(now - self._began)}   {speed}"), refresh=True)
+        elif not self._silent and self._is_news(progress, now):
+            self._printed, self._printed_at = progress, now
+            say(", ".join([*(f"{value:,} {name}" for name, value in run_numbers(progress)), speed]))
+
+    def _is_news(self, progress: Progress, now: float) -> bool:
+        return progress != self._printed and now - self._printed_at >= EVERY and any(astuple(progress))
+
+    def _table(self, progress: Progress, pace: str) -> Table:
+        from rich.table import Table
+
+        head = Text(shown(self._title), style="bold").append(f"   {pace}", style="not bold dim")
+        foot = "Ctrl-C ends the run; the next run does what is not finished"
+        table = Table(
+            title=head, caption=foot, title_justify="left", caption_justify="left", box=None, show_header=False
+        )
+        for name, value in run_numbers(progress):
+            table.add_row(f"{value:>12,}", name, style="bold red" if value and name in _BAD else "")
+        return table
+
+
+def run_numbers(progress: Progress) -> list[tuple[str, int]]:
+    """The numbers of a run, in the order in which files pass."""
+    return [
+        ("waiting", progress.waiting),
+        ("in flight", progress.in_flight),
+        ("done", progress.done),
+        ("already done", progress.duplicates),
+        ("rows", progress.rows),
+        ("rows rejected", progress.rejected),
+        ("retries", progress.retries),
+        ("quarantined", progress.quarantined),
+        ("in a DLQ", progress.dead),
+    ]
+
+
+def summary(progress: Progress, seconds: float) -> str:
+    """A run in one line."""
+    parts = [
+        f"{count(progress.done, 'file')} done" + (f" ({count(progress.rows, 'row')})" if progress.done else ""),
+        f"{progress.duplicates:,} already done" if progress.duplicates else "",
+        f"{count(progress.rejected, 'row')} rejected" if progress.rejected else "",
+        f"{progress.quarantined:,} quarantined" if progress.quarantined else "",
+        f"{progress.dead:,} in a DLQ" if progress.dead else "",
+        f"{progress.waiting + progress.in_flight:,} left" if progress.waiting + progress.in_flight else "",
+    ]
+    return ", ".join(filter(None, parts)) + f", in {duration(seconds)}"
 
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Stop:
-    """While the block lasts, a signal only makes :attr:`asked` true. Call it to know.
-
-    Args:
-        at_once: what the second signal does, given its number.
-    """
+    """While the block lasts, the first signal sets :attr:`asked`, and the second calls ``at_once`` with its number."""
 
     def __init__(self, at_once: Callable[[int], None]) -> None:
         self.asked: int | None = None
@@ -237,8 +318,8 @@ class Stop:
 
     def __enter__(self) -> Stop:
         for number in _SIGNALS:
-            if signal.getsignal(number) != signal.SIG_IGN:  # nohup, for one, wants it to stay ignored
-                self._before[number] = signal.signal(number, self._heard)
+            if signal.getsignal(number) != signal.SIG_IGN:  # nohup, for one, relies on it
+                self._before[number] = signal.signal(number, self._on_signal)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -246,10 +327,10 @@ class Stop:
             signal.signal(number, handler)
 
     def __call__(self) -> bool:
-        """Whether the run shall end."""
+        """Whether a signal has come."""
         return self.asked is not None
 
-    def _heard(self, number: int, _frame: FrameType | None) -> None:
+    def _on_signal(self, number: int, _frame: FrameType | None) -> None:
         if self.asked is not None:
             self._at_once(number)
         self.asked = number

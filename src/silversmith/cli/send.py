@@ -3,39 +3,44 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-from cyclopts import Parameter, validators
+from cyclopts import Parameter
 
 from silversmith.cli.options import (
     HERE,
     PIPELINE,
     DryRunOption,
+    FilesArgument,
     JsonOption,
+    KeyOption,
     PipelineArgument,
     PipelineOption,
     QuietOption,
+    TransformOption,
     Where,
     ago,
+    flag,
     key_pattern,
     load_pipeline,
-    opened,
+    number,
+    open_target,
     point,
-    tell_nobody_works,
+    warn_no_engine,
 )
-from silversmith.cli.screen import bar, hush, say, say_json, warn
-from silversmith.operations.text import count, duration, shown, size
+from silversmith.cli.screen import progress_bar, say, say_json, set_quiet, warn
+from silversmith.operations import WrongCall
+from silversmith.operations.text import count, duration, iso, shown, size
 
 if TYPE_CHECKING:
-    from silversmith.operations.put import Put, Upload
-    from silversmith.operations.resend import Chosen, Failed
+    from silversmith.operations.send import Failure, Put, Upload
     from silversmith.reconcile.compare import Finding
 
 
 def put(
-    *files: Annotated[Path, Parameter(name="FILE", required=True, help="Files, and folders with all that is below.")],
+    *files: FilesArgument,
     key: Annotated[
         str | None, Parameter(help="The key of the one file that is named; else it is the file's name.")
     ] = None,
@@ -49,32 +54,31 @@ def put(
 
     The key of a file is its name; of a file in a folder that is named, its path from that folder.
     """
-    hush(quiet)
-    from silversmith.operations import WrongCall
-    from silversmith.operations.put import plan
+    set_quiet(quiet)
+    from silversmith.operations.send import plan
 
     if key is not None and prefix:
         raise WrongCall("--key is the whole key; --prefix has nothing to go before. Give one of them.")
     uploads = plan(files, key=key, prefix=prefix)
-    done = []
-    with bar("bytes", sum(upload.path.stat().st_size for upload in uploads), json=json) as advance:
-        for found in _put(uploads, pipeline, where):
-            done.append(found)
-            _tell_put(found, where, quiet=json)
-            advance(found.size)
+    done: list[Put] = []
+    with progress_bar("bytes", sum(upload.path.stat().st_size for upload in uploads), json=json) as advance:
+        for stored in _put(uploads, pipeline, where):
+            done.append(stored)
+            _show_put(stored, where, json=json)
+            advance(stored.size)
     if json:
-        say_json({"put": [found.to_dict() for found in done]})
+        say_json({"put": [stored.to_dict() for stored in done]})
     elif not done:
         warn("there are no files in there")
     return 0
 
 
 def _put(uploads: Sequence[Upload], pipeline: str, where: Where) -> Iterator[Put]:
-    from silversmith.operations.put import put as put_files
+    from silversmith.operations.send import put as operation
 
     if where.on_aws:
-        with opened(pipeline, where) as (definition, target):
-            yield from put_files(uploads, definition, target.lake.bronze, scratch=None)
+        with open_target(pipeline, where) as (definition, target):
+            yield from operation(uploads, definition, target.lake.bronze, scratch=None)
         return
     from silversmith.local.lake import LakeFolder
 
@@ -82,39 +86,36 @@ def _put(uploads: Sequence[Upload], pipeline: str, where: Where) -> Iterator[Put
     folder = LakeFolder(where.lake)
     folder.create(definition.bronze)
     bronze = folder.store(definition.bronze, foreign_writers=True)
-    yield from put_files(uploads, definition, bronze, scratch=folder.scratch)
+    yield from operation(uploads, definition, bronze, scratch=folder.scratch)
 
 
-def _uses(found: Put) -> list[str]:
-    return [*found.transforms, *(f"lookup of {name}" for name in found.lookup_of)]
-
-
-def _tell_put(found: Put, where: Where, *, quiet: bool) -> None:
+def _show_put(stored: Put, where: Where, *, json: bool) -> None:
     from silversmith.local.landing import is_temporary
 
-    if not quiet:
-        say(f"{found.key}  {size(found.size)}  → {', '.join(_uses(found)) or 'nothing'}")
-    if not found.transforms and not found.lookup_of:
-        warn(f"no transform's pattern matches {found.key}: it lies in bronze, and nothing will be made of it")
-    elif is_temporary(found.key) and not where.on_aws:
-        warn(f"{found.key} is named like a file that is not finished: the engine on this machine leaves it alone")
+    if not json:
+        uses = [*stored.transforms, *(f"lookup of {name}" for name in stored.lookup_of)]
+        say(f"{stored.key}  {size(stored.size)}  → {', '.join(uses) or 'nothing'}")
+    if not stored.transforms and not stored.lookup_of:
+        warn(f"no transform's pattern matches {stored.key}: it lies in bronze, and nothing will be made of it")
+    elif is_temporary(stored.key) and not where.on_aws:
+        warn(f"{stored.key} is named like a file that is not finished: the engine on this machine leaves it alone")
 
 
-#: How many are named, unless somebody asked for that many.
-NAMED = 100
+#: At most so many keys are named, unless --limit asks for more.
+MOST_NAMED = 100
 
 
 def redrive(
     pipeline: PipelineArgument = PIPELINE,
     *,
-    transform: Annotated[str | None, Parameter(help="Only this transform's.")] = None,
-    key: Annotated[str | None, Parameter(help="Only of keys that match, as in 'flights/*.csv'.")] = None,
+    transform: TransformOption = None,
+    key: KeyOption = None,
     error: Annotated[str | None, Parameter(help="Only of this error, as `silversmith failures` names it.")] = None,
     older_than: Annotated[
         str | None, Parameter(help="Only what failed longer ago than this, as in 10m, 2h, 3d.")
     ] = None,
     newer_than: Annotated[str | None, Parameter(help="Only what failed since then, as in 10m, 2h, 3d.")] = None,
-    limit: Annotated[int | None, Parameter(validator=validators.Number(gte=1), help="Not more than so many.")] = None,
+    limit: Annotated[int | None, number("Not more than so many.", 1)] = None,
     dry_run: DryRunOption = False,
     where: Where = HERE,
     quiet: QuietOption = False,
@@ -124,71 +125,65 @@ def redrive(
 
     An error document stays until its file succeeds. A message leaves its dead-letter queue at once.
     """
-    hush(quiet)
-    from silversmith.operations.resend import Chosen
-    from silversmith.operations.resend import redrive as operation
+    set_quiet(quiet)
+    from silversmith.operations.send import Selection
+    from silversmith.operations.send import redrive as operation
 
     now = time.time()
-    chosen = Chosen(
+    selection = Selection(
         transform,
         key_pattern(key, "--key"),
         error,
         since=ago(newer_than, "--newer-than", now),
         until=ago(older_than, "--older-than", now),
     )
-    totals = {"found": 0, "sent": 0, "lost": 0}
-    named: list[Failed] = []
-    with opened(pipeline, where, writable=not dry_run) as (definition, target), bar("failures", json=json) as advance:
-        for batch in operation(definition, target, chosen, most=limit, dry_run=dry_run):
-            totals["sent"] += batch.sent
-            advance(len(batch.failed))
-            for failed in batch.failed:
-                totals["found"] += 1
-                totals["lost"] += failed.lost
-                if len(named) < (limit or NAMED):
-                    named.append(failed)
-                    _tell_redrive(failed, now, quiet=json)
+    total = sent = lost = 0
+    listed: list[Failure] = []
+    with (
+        open_target(pipeline, where, writable=not dry_run) as (definition, target),
+        progress_bar("failures", json=json) as advance,
+    ):
+        for batch in operation(definition, target, selection, most=limit, dry_run=dry_run):
+            total, sent = total + len(batch.failures), sent + batch.sent
+            lost += sum(failure.lost for failure in batch.failures)
+            advance(len(batch.failures))
+            new = batch.failures[: (limit or MOST_NAMED) - len(listed)]
+            listed += new
+            for failure in () if json else new:
+                _show_failure(failure, now)
         running = target.running()
     if json:
-        say_json({"dry_run": dry_run, **totals, "failures": [_failure(failed) for failed in named]})
+        failures = [{**vars(failure), "at": iso(failure.at)} for failure in listed]
+        say_json({"dry_run": dry_run, "found": total, "sent": sent, "lost": lost, "failures": failures})
+    elif not total:
+        say("nothing failed" if selection == Selection() else "nothing failed that these options choose")
     else:
-        _sum_up_redrive(totals, len(named), chosen, dry_run=dry_run, running=running)
+        _say_more(total - len(listed))
+        say(
+            f"{count(total - lost, 'failure')} would be tried again"
+            if dry_run
+            else f"{count(sent, 'failure')} tried again"
+        )
+        if lost:
+            warn(
+                f"{count(lost, 'failure')} cannot be given back: the pipeline no longer has the transform, "
+                "subscription or rule that it came from. Run the file again with `silversmith replay`."
+            )
+        if sent and not running:
+            warn_no_engine()
     return 0
 
 
-def _tell_redrive(failed: Failed, now: float, *, quiet: bool) -> None:
-    if quiet:
-        return
-    age = f", {duration(max(0.0, now - failed.at))} ago" if failed.at is not None else ""
-    whose = failed.transform or "every transform that matches"
-    say(f"{shown(failed.key)}  ({whose}, {failed.where}{': ' + failed.code if failed.code else ''}{age})")
+def _show_failure(failure: Failure, now: float) -> None:
+    age = f", {duration(max(0.0, now - failure.at))} ago" if failure.at is not None else ""
+    transform = failure.transform or "every transform that matches"
+    code = f": {failure.code}" if failure.code else ""
+    say(f"{shown(failure.key)}  ({transform}, {failure.where}{code}{age})")
 
 
-def _failure(failed: Failed) -> dict[str, Any]:
-    from silversmith.operations.text import iso
-
-    return {**vars(failed), "at": iso(failed.at)}
-
-
-def _sum_up_redrive(totals: dict[str, int], named: int, chosen: Chosen, *, dry_run: bool, running: bool) -> None:
-    from silversmith.operations.resend import Chosen
-
-    if not totals["found"]:
-        say("nothing failed" if chosen == Chosen() else "nothing failed that these options choose")
-        return
-    if totals["found"] > named:
-        say(f"… and {totals['found'] - named:,} more")
-    if dry_run:
-        say(f"{count(totals['found'] - totals['lost'], 'failure')} would be tried again")
-    else:
-        say(f"{count(totals['sent'], 'failure')} tried again")
-    if totals["lost"]:
-        warn(
-            f"{count(totals['lost'], 'failure')} cannot be given back: the pipeline no longer has the transform, "
-            "subscription or rule that it came from. Run the file again with `silversmith replay`."
-        )
-    if totals["sent"] and not running:
-        tell_nobody_works()
+def _say_more(number: int, hint: str = "") -> None:
+    if number > 0:
+        say(f"… and {number:,} more{hint}")
 
 
 def replay(
@@ -199,13 +194,8 @@ def replay(
         str | None, Parameter(help="Only what was modified then or later: 2026-01-31T18:00 (UTC), or an age as in 2h.")
     ] = None,
     until: Annotated[str | None, Parameter(help="Only what was modified before then.")] = None,
-    changed: Annotated[
-        bool, Parameter(negative=(), show_default=False, help="Only files whose silver was made by other code.")
-    ] = False,
-    force: Annotated[
-        bool,
-        Parameter(negative=(), show_default=False, help="Make silver again even of the same bytes by the same code."),
-    ] = False,
+    changed: Annotated[bool, flag("Only files whose silver was made by other code.")] = False,
+    force: Annotated[bool, flag("Make silver again even of the same bytes by the same code.")] = False,
     transform: Annotated[str | None, Parameter(help="Only by this transform.")] = None,
     dry_run: DryRunOption = False,
     pipeline: PipelineOption = PIPELINE,
@@ -215,60 +205,55 @@ def replay(
 ) -> int:
     """Run files in bronze again. Silver stays readable meanwhile, and is replaced at once or not at all.
 
-    What the same code made of the same bytes is left as it is, unless --force says that it would become another one:
-    because the transform looks something up elsewhere that has changed, say.
+    What the same code made of the same bytes stays, unless --force says that it would become different: for example
+    because the transform looks something up elsewhere that has changed.
     """
-    hush(quiet)
-    from silversmith.operations.resend import Range
-    from silversmith.operations.resend import replay as operation
+    set_quiet(quiet)
+    from silversmith.operations.send import Range
+    from silversmith.operations.send import replay as operation
 
     now = time.time()
-    parsed = key_pattern(pattern, "PATTERN")
-    assert parsed is not None
-    wanted = Range(parsed, since=point(since, "--since", now), until=point(until, "--until", now))
-    totals: dict[str, int] = {}
-    named: list[tuple[str, str]] = []
-    with opened(pipeline, where, writable=not dry_run) as (definition, target), bar("files", json=json) as advance:
+    keys = key_pattern(pattern, "PATTERN")
+    assert keys is not None
+    chosen = Range(keys, since=point(since, "--since", now), until=point(until, "--until", now))
+    total, listed = 0, list[tuple[str, str]]()
+    with (
+        open_target(pipeline, where, writable=not dry_run) as (definition, target),
+        progress_bar("files", json=json) as advance,
+    ):
         for batch in operation(
             definition,
             target,
-            wanted,
+            chosen,
             transform=transform,
             changed=changed,
             force=now if force else None,
             dry_run=dry_run,
         ):
             advance(len(batch.keys))
-            totals[batch.transform] = totals.get(batch.transform, 0) + len(batch.keys)
-            for key in batch.keys[: NAMED - len(named)]:
-                named.append((batch.transform, key))
+            total += len(batch.keys)
+            for key in batch.keys[: MOST_NAMED - len(listed)]:
+                listed.append((batch.transform, key))
                 if not json:
                     say(f"{shown(key)}  ({batch.transform})")
         running = target.running()
-    found = sum(totals.values())
     if json:
-        keys = [{"transform": name, "key": key} for name, key in named]
-        say_json({"dry_run": dry_run, "sent": 0 if dry_run else found, "found": found, "keys": keys})
+        documents = [{"transform": name, "key": key} for name, key in listed]
+        say_json({"dry_run": dry_run, "sent": 0 if dry_run else total, "found": total, "keys": documents})
+    elif not total:
+        warn("there is no such file in bronze that a transform takes")
     else:
-        _sum_up_replay(found, len(named), sure=force or changed, dry_run=dry_run, running=running)
+        _say_more(total - len(listed))
+        say(f"{count(total, 'file')} {'would be sent' if dry_run else 'sent'}")
+        if not force and not changed:
+            say("what the same code made of the same bytes is left as it is; --force makes it again")
+        if not dry_run and not running:
+            warn_no_engine()
     return 0
 
 
-def _sum_up_replay(found: int, named: int, *, sure: bool, dry_run: bool, running: bool) -> None:
-    if not found:
-        warn("there is no such file in bronze that a transform takes")
-        return
-    if found > named:
-        say(f"… and {found - named:,} more")
-    say(f"{count(found, 'file')} {'would be sent' if dry_run else 'sent'}")
-    if not sure:
-        say("what the same code made of the same bytes is left as it is; --force makes it again")
-    if not dry_run and not running:
-        tell_nobody_works()
-
-
-#: What each kind of finding means to a person.
-_MEANS = {
+#: The meaning of each kind of finding.
+_MEANINGS = {
     "missing": "there is no silver",
     "stale": "silver was made of other bytes",
     "outdated": "silver was made by other code",
@@ -276,21 +261,17 @@ _MEANS = {
     "foreign": "silver was made by another pipeline",
 }
 
+#: The groups of findings in a batch, as JSON names them.
+_GROUPS = ("found", "waiting", "orphaned", "foreign", "given_up")
+
 
 def reconcile(
     pipeline: PipelineArgument = PIPELINE,
     *,
-    transform: Annotated[str | None, Parameter(help="Only this transform's.")] = None,
-    changed: Annotated[
-        bool, Parameter(negative=(), show_default=False, help="Find silver too that was made by other code.")
-    ] = False,
-    dead: Annotated[
-        bool,
-        Parameter(negative=(), show_default=False, help="Send too what the code has failed on as often as it may."),
-    ] = False,
-    limit: Annotated[
-        int, Parameter(validator=validators.Number(gte=0), help="Name at most so many keys; all are counted and sent.")
-    ] = 100,
+    transform: TransformOption = None,
+    changed: Annotated[bool, flag("Find silver too that was made by other code.")] = False,
+    dead: Annotated[bool, flag("Send too what the code has failed on as often as it may.")] = False,
+    limit: Annotated[int, number("Name at most so many keys; all are counted and sent.", 0)] = MOST_NAMED,
     dry_run: DryRunOption = False,
     where: Where = HERE,
     quiet: QuietOption = False,
@@ -300,55 +281,64 @@ def reconcile(
 
     Silver without a bronze object, or of another pipeline, is named; nothing is done about it. Exit code 1: some is
     another pipeline's. Files on which the transform's code has failed as often as it may are left alone, until the file
-    or the code is another.
+    or the code changes.
     """
-    hush(quiet)
-    from silversmith.operations.resend import reconcile as operation
+    set_quiet(quiet)
+    from silversmith.operations.send import reconcile as operation
 
-    totals = {"checked": 0, "found": 0, "waiting": 0, "orphaned": 0, "foreign": 0, "given_up": 0}
-    kinds: dict[str, int] = {}
-    named: list[tuple[str, Finding]] = []
-    with opened(pipeline, where, writable=not dry_run) as (definition, target), bar("keys", json=json) as advance:
+    checked, totals, kinds = 0, Counter[str](), Counter[str]()
+    listed: list[tuple[str, Finding]] = []
+    with (
+        open_target(pipeline, where, writable=not dry_run) as (definition, target),
+        progress_bar("keys", json=json) as advance,
+    ):
         for batch in operation(definition, target, transform=transform, changed=changed, dead=dead, dry_run=dry_run):
-            totals["checked"] += batch.checked
+            checked += batch.checked
             advance(batch.checked)
-            for what in ("found", "waiting", "orphaned", "foreign", "given_up"):
-                findings = getattr(batch, what)
-                totals[what] += len(findings)
-                for finding in findings:
-                    kinds[finding.kind.value] = kinds.get(finding.kind.value, 0) + 1
-                    if len(named) < limit:
-                        named.append((what, finding))
-                        _tell_reconcile(what, finding, dry_run=dry_run, quiet=json)
+            for group in _GROUPS:
+                for finding in getattr(batch, group):
+                    totals[group] += 1
+                    kinds[finding.kind.value] += 1
+                    if len(listed) < limit:
+                        listed.append((group, finding))
+                        if not json:
+                            _show_finding(group, finding, dry_run=dry_run)
         running = target.running()
     if json:
-        say_json(_document(totals, kinds, named, dry_run=dry_run))
+        documents = [_finding_document(group, finding) for group, finding in listed]
+        say_json(
+            {
+                "dry_run": dry_run,
+                "checked": checked,
+                "sent": 0 if dry_run else totals["found"],
+                **{group: totals[group] for group in _GROUPS},
+                "kinds": dict(kinds),
+                "keys": documents,
+            }
+        )
     else:
-        _sum_up_reconcile(totals, kinds, len(named), dry_run=dry_run, running=running)
+        _show_totals(totals, kinds, len(listed))
+        say(f"{count(checked, 'key')} looked at, {totals['found']:,} {'would be sent' if dry_run else 'sent'}")
+        if totals["found"] and not dry_run and not running:
+            warn_no_engine()
     return 1 if totals["foreign"] else 0
 
 
-def _tell_reconcile(what: str, finding: Finding, *, dry_run: bool, quiet: bool) -> None:
-    if quiet:
-        return
-    found = "not sent" if dry_run else "sent"
-    done = {
-        "found": found,
+def _show_finding(group: str, finding: Finding, *, dry_run: bool) -> None:
+    action = {
+        "found": "not sent" if dry_run else "sent",
         "waiting": "a message of it exists already",
         "given_up": "the code failed on it too often: not sent",
-    }.get(what, finding.silver)
-    say(f"{finding.kind.value:9} {finding.transform}  {shown(finding.key)}  ({done})")
+    }.get(group, finding.silver)
+    say(f"{finding.kind.value:9} {finding.transform}  {shown(finding.key)}  ({action})")
 
 
-def _sum_up_reconcile(
-    totals: dict[str, int], kinds: dict[str, int], named: int, *, dry_run: bool, running: bool
-) -> None:
-    if sum(kinds.values()) > named:
-        say(f"… and {sum(kinds.values()) - named:,} more; see them with --limit or --transform")
+def _show_totals(totals: Counter[str], kinds: Counter[str], listed: int) -> None:
+    _say_more(kinds.total() - listed, "; see them with --limit or --transform")
     if kinds:
         say()
-    for kind, number in kinds.items():
-        say(f"{number:,} {kind}: {_MEANS[kind]}")
+    for kind, total in kinds.items():
+        say(f"{total:,} {kind}: {_MEANINGS[kind]}")
     if totals["foreign"]:
         say("what another pipeline made is left as it is; if that is gone, take it over: `silversmith take-over`")
     if totals["waiting"]:
@@ -361,31 +351,15 @@ def _sum_up_reconcile(
             f"{totals['given_up']:,} of them are left alone: the transform's code failed on them as often as it may. "
             "See `silversmith failures`; mend the cause, then `silversmith reconcile --dead`."
         )
-    sent = "would be sent" if dry_run else "sent"
-    say(f"{count(totals['checked'], 'key')} looked at, {totals['found']:,} {sent}")
-    if totals["found"] and not dry_run and not running:
-        tell_nobody_works()
 
 
-def _document(
-    totals: dict[str, int], kinds: dict[str, int], named: list[tuple[str, Finding]], *, dry_run: bool
-) -> dict[str, Any]:
+def _finding_document(group: str, finding: Finding) -> dict[str, Any]:
     return {
-        "dry_run": dry_run,
-        "checked": totals["checked"],
-        "sent": 0 if dry_run else totals["found"],
-        **{what: totals[what] for what in ("found", "waiting", "orphaned", "foreign", "given_up")},
-        "kinds": kinds,
-        "keys": [
-            {
-                "transform": finding.transform,
-                "key": finding.key,
-                "kind": finding.kind.value,
-                "what": what,
-                "etag": finding.etag,
-                "size": finding.size,
-                "silver": finding.silver,
-            }
-            for what, finding in named
-        ],
+        "transform": finding.transform,
+        "key": finding.key,
+        "kind": finding.kind.value,
+        "what": group,
+        "etag": finding.etag,
+        "size": finding.size,
+        "silver": finding.silver,
     }

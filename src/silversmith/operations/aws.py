@@ -24,8 +24,8 @@ from silversmith.errors import AccessDenied, SilversmithError
 from silversmith.events import NotAnEvent, ObjectEvent, object_created, unwrap
 from silversmith.function.handler import ERROR_CODE
 from silversmith.operations import WrongCall
+from silversmith.operations.failures import ERROR, failed_tries
 from silversmith.operations.target import (
-    ERROR,
     DeadKind,
     DeadMessage,
     Depth,
@@ -34,7 +34,6 @@ from silversmith.operations.target import (
     Lately,
     News,
     TransformQueues,
-    failed_tries,
 )
 from silversmith.operations.text import moment
 from silversmith.patterns.keys import KeyPattern

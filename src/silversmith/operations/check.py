@@ -22,7 +22,7 @@ import psutil
 from silversmith.errors import DefinitionError
 from silversmith.operations import WrongCall
 from silversmith.operations.check_worker import Job, main, problem
-from silversmith.operations.put import files_of
+from silversmith.operations.send import files_of
 from silversmith.pipeline import Pipeline
 from silversmith.stores.keys import printable
 

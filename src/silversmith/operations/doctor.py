@@ -1,18 +1,40 @@
-"""Whether everything is there that a pipeline needs to run here, or on AWS, and what to do where it is not.
+"""Check everything that a pipeline needs to run here, or on AWS, and say what to do where something is missing.
 
-Pure: what was found out (``doctor_facts.py``) is judged here, without I/O.
+Each ``check_…`` function judges values and does no I/O. The functions at the end look at this machine, at the lake's
+disk and at AWS; they leave nothing behind.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+import fcntl
+import os
+import re
+import resource
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
+from importlib import metadata
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from botocore.exceptions import BotoCoreError, ClientError
+
+from silversmith.errors import DefinitionError, SilversmithError
+from silversmith.pipeline import Located, Pipeline
+from silversmith.pipeline.deployment import Deployment, named
+from silversmith.schemas import Owner
+from silversmith.schemas.recorded import others
+from silversmith.stores import Store
+
 if TYPE_CHECKING:
-    from silversmith.reconcile.hops import Problem
+    from silversmith.aws.account import Account
+    from silversmith.reconcile.hops import Hops, Problem
 
 #: The oldest Python that is supported.
 PYTHON = (3, 11)
@@ -26,22 +48,22 @@ FEW_INODES = 10_000
 #: From this share of a limit on, it is near.
 NEAR = 0.8
 
-#: The kernel drops events beyond its queue; the engine then looks through all of bronze again, which takes time.
+#: The kernel drops events beyond its queue; the engine then searches all of bronze, which takes time.
 QUEUE = 16_384
 
-#: Descriptors that the engine needs itself, whatever it runs, and those that let it breathe.
+#: The engine needs so many open files for itself, and works well with so many.
 FEWEST_FILES, ENOUGH_FILES = 256, 1024
 
 #: So many of an account's concurrent invocations cannot be reserved.
 #: https://docs.aws.amazon.com/lambda/latest/dg/configuration-concurrency.html
 UNRESERVED = 100
 
-#: How far in the future a file's time may be without meaning anything, in seconds: clocks of other machines differ.
+#: A file's time may be so many seconds in the future: clocks of other machines differ.
 AHEAD = 60.0
 
 
 class State(StrEnum):
-    """How a check came out."""
+    """The result of a check."""
 
     OK = "ok"
     WARN = "warn"  #: it works, but not for long, or not well
@@ -50,7 +72,7 @@ class State(StrEnum):
 
 @dataclass(frozen=True)
 class Finding:
-    """One check: its ``name``, what was ``found``, and what to ``do`` about it; empty where that is nothing."""
+    """One check: its ``name``, what was ``found``, and what to ``do`` about it; empty where nothing is to be done."""
 
     name: str
     state: State
@@ -58,223 +80,85 @@ class Finding:
     do: str = ""
 
 
-@dataclass(frozen=True)
-class Package:
-    """A package, or one that is not installed (``version`` None). ``least``: the oldest that is supported, or empty."""
-
-    name: str
-    version: str | None
-    least: str
+def is_healthy(findings: Sequence[Finding]) -> bool:
+    """Whether no check failed. Warnings do not count."""
+    return all(finding.state is not State.FAIL for finding in findings)
 
 
-@dataclass(frozen=True)
-class Watching:
-    """The machine's inotify limits, and how many folders want a watch each."""
-
-    folders: int
-    watches: int
-    queued: int
+def document(findings: Sequence[Finding]) -> dict[str, Any]:
+    """The findings as JSON values."""
+    return {"healthy": is_healthy(findings), "checks": [asdict(finding) for finding in findings]}
 
 
-@dataclass(frozen=True)
-class Disk:
-    """Room on the lake's disk. Sizes in bytes; ``inodes`` None: its file system does not count them."""
-
-    free: int
-    inodes: int | None
-
-
-@dataclass(frozen=True)
-class FileSystem:
-    """What the lake's file system can do: ``broken`` are the abilities that it lacks, with what it said.
-
-    ``apart`` are the lake's folders that are on another file system than the lake.
-    """
-
-    place: str
-    broken: Mapping[str, str]
-    apart: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class Clock:
-    """The time now, and that of the newest file in bronze, in Unix seconds; None: there is none."""
-
-    now: float
-    newest: float | None
-    key: str = ""
-
-
-@dataclass(frozen=True)
-class Account:
-    """The AWS account that the credentials are for, or why there is none (``problem``)."""
-
-    id: str = ""
-    region: str = ""
-    problem: str = ""
-
-
-@dataclass(frozen=True)
-class Chain:
-    """The deployed way of events, from bronze to the functions, as ``shown`` to a person; empty: nothing is deployed.
-
-    ``broken`` is what is not as it was deployed.
-    """
-
-    shown: str = ""
-    broken: tuple[Problem, ...] = ()
-
-
-@dataclass(frozen=True)
-class Concurrency:
-    """Invocations at once: what the transforms may come to together, how many of these are reserved for them, and what
-    the account allows, of which some must stay unreserved. ``limit`` None: it could not be asked, and ``problem`` says
-    why."""
-
-    wanted: int
-    reserved: int
-    limit: int | None
-    problem: str = ""
-
-
-@dataclass(frozen=True)
-class Facts:
-    """Everything that was found out. What is None was not looked at, because it does not matter there. ``owners``: by
-    transform, which other pipeline has its silver."""
-
-    python: tuple[int, ...]
-    packages: tuple[Package, ...]
-    pipeline: str | None = None
-    pipeline_problem: str = ""
-    watching: Watching | None = None
-    disk: Disk | None = None
-    file_system: FileSystem | None = None
-    clock: Clock | None = None
-    open_files: int | None = None
-    account: Account | None = None
-    concurrency: Concurrency | None = None
-    has_installer: bool | None = None
-    owners: Mapping[str, str] | None = None
-    chain: Chain | None = None
-
-
-@dataclass(frozen=True)
-class Report:
-    """All findings, in the order in which a person would mend them."""
-
-    findings: tuple[Finding, ...]
-
-    @property
-    def healthy(self) -> bool:
-        """Whether no check failed. Warnings do not count."""
-        return all(finding.state is not State.FAIL for finding in self.findings)
-
-    def to_dict(self) -> dict[str, Any]:
-        """As JSON values."""
-        return {"healthy": self.healthy, "checks": [asdict(finding) for finding in self.findings]}
-
-
-def judge(facts: Facts) -> Report:
-    """What the facts mean."""
-    found = [_python(facts.python), _packages(facts.packages), _pipeline(facts)]
-    if facts.account is not None:
-        found.append(_account(facts.account))
-    if facts.concurrency is not None:
-        found.append(_concurrency(facts.concurrency))
-    if facts.has_installer is not None:
-        found.append(_installer(facts.has_installer))
-    if facts.owners is not None:
-        found.append(_owners(facts.owners))
-    if facts.chain is not None:
-        found += _chain(facts.chain)
-    if facts.file_system is not None:
-        found.append(_file_system(facts.file_system))
-    if facts.disk is not None:
-        found.append(_disk(facts.disk))
-    if facts.watching is not None:
-        found.append(_watching(facts.watching))
-    if facts.open_files is not None:
-        found.append(_open_files(facts.open_files))
-    if facts.clock is not None:
-        found.append(_clock(facts.clock))
-    return Report(tuple(found))
-
-
-def _python(version: tuple[int, ...]) -> Finding:
+def check_python(version: tuple[int, ...]) -> Finding:
+    """The version of Python."""
     text = ".".join(map(str, version))
     if version < PYTHON:
         return Finding("python", State.FAIL, text, f"Silversmith needs Python {'.'.join(map(str, PYTHON))} or newer")
     return Finding("python", State.OK, text)
 
 
-def _packages(packages: tuple[Package, ...]) -> Finding:
-    shown = ", ".join(f"{one.name} {one.version}" for one in packages if one.version)
-    missing = [one.name for one in packages if one.version is None]
-    old = [one for one in packages if one.version is not None and numbers(one.version) < numbers(one.least)]
+def check_packages(packages: Mapping[str, tuple[str | None, str]]) -> Finding:
+    """By name the version that is installed, None where it is not, and the oldest that is supported, or empty."""
+    missing = [name for name, (version, _) in packages.items() if version is None]
     if missing:
         return Finding("packages", State.FAIL, f"{', '.join(missing)}: not installed", "pip install silversmith")
+    old = {
+        name: (version, least)
+        for name, (version, least) in packages.items()
+        if version_numbers(version or "") < version_numbers(least)
+    }
     if old:
-        wanted = " ".join(f"'{one.name}>={one.least}'" for one in old)
-        told = ", ".join(f"{one.name} {one.version} is older than {one.least}" for one in old)
-        return Finding("packages", State.FAIL, told, f"pip install --upgrade {wanted}")
-    return Finding("packages", State.OK, shown)
+        problem = ", ".join(f"{name} {version} is older than {least}" for name, (version, least) in old.items())
+        requirements = " ".join(f"'{name}>={least}'" for name, (_, least) in old.items())
+        return Finding("packages", State.FAIL, problem, f"pip install --upgrade {requirements}")
+    return Finding("packages", State.OK, ", ".join(f"{name} {version}" for name, (version, _) in packages.items()))
 
 
-def numbers(version: str) -> tuple[int, ...]:
-    """The numbers at the beginning of a version: ``2.1.0rc1`` gives ``(2, 1, 0)``, and ``2.1`` is the same as that."""
-    found: list[int] = []
-    for part in version.split("."):
-        digits = part[: len(part) - len(part.lstrip("0123456789"))]
-        if not digits:
-            break
-        found.append(int(digits))
-        if digits != part:
-            break
-    while found and not found[-1]:
-        found.pop()
-    return tuple(found)
+def version_numbers(version: str) -> tuple[int, ...]:
+    """The numbers at the beginning of a version, without zeros at the end: ``2.1.0rc1`` gives ``(2, 1)``."""
+    match = re.match(r"\d+(?:\.\d+)*", version)
+    numbers = [int(number) for number in match[0].split(".")] if match else []
+    while numbers and not numbers[-1]:
+        numbers.pop()
+    return tuple(numbers)
 
 
-def _pipeline(facts: Facts) -> Finding:
-    if facts.pipeline is None:
-        return Finding("pipeline", State.FAIL, facts.pipeline_problem, "mend it, or name another with --pipeline")
-    return Finding("pipeline", State.OK, facts.pipeline)
+def check_pipeline(pipeline: Pipeline | None, problem: str) -> Finding:
+    """``problem``: why it cannot be loaded."""
+    if pipeline is None:
+        return Finding("pipeline", State.FAIL, problem, "mend it, or name another with --pipeline")
+    transforms = ", ".join(transform.name for transform in pipeline.transforms)
+    return Finding("pipeline", State.OK, f"{pipeline.name}, transforms: {transforms}")
 
 
-def _account(account: Account) -> Finding:
-    if account.problem:
-        return Finding("account", State.FAIL, account.problem, "sign in, and run `silversmith doctor` again")
-    return Finding("account", State.OK, f"{account.id} in {account.region}")
+def check_concurrency(needed: int, reserved: int, limit: int | None, problem: str = "") -> Finding:
+    """Concurrent invocations: ``needed`` by the transforms together, ``reserved`` of these, and the account's limit;
+    None where AWS does not say, with the ``problem``.
 
-
-def _chain(chain: Chain) -> list[Finding]:
-    if not chain.broken:
-        return [Finding("chain", State.OK, chain.shown or "nothing is deployed yet")]
-    return [Finding("chain", State.FAIL if each.is_known else State.WARN, each.found, each.do) for each in chain.broken]
-
-
-def _concurrency(found: Concurrency) -> Finding:
-    """https://docs.aws.amazon.com/lambda/latest/dg/lambda-concurrency.html"""
-    if found.limit is None:
+    https://docs.aws.amazon.com/lambda/latest/dg/lambda-concurrency.html
+    """
+    if limit is None:
         return Finding(
-            "concurrency", State.WARN, f"the account's limit could not be asked: {found.problem}",
+            "concurrency", State.WARN, f"the account's limit could not be asked: {problem}",
             "let who runs this call lambda:GetAccountSettings",
         )  # fmt: skip
-    told = f"up to {found.wanted:,} invocations at once; the account allows {found.limit:,}"
+    text = f"up to {needed:,} invocations at once; the account allows {limit:,}"
     more = "ask AWS for more (Service Quotas, Lambda, Concurrent executions)"
-    if found.reserved and found.reserved > found.limit - UNRESERVED:
-        told += f", of which {UNRESERVED} must not be reserved, and {found.reserved:,} are reserved"
-        return Finding("concurrency", State.FAIL, told, f"reserve less, or {more}")
-    if found.wanted > found.limit:
+    if reserved and reserved > limit - UNRESERVED:
+        text += f", of which {UNRESERVED} must not be reserved, and {reserved:,} are reserved"
+        return Finding("concurrency", State.FAIL, text, f"reserve less, or {more}")
+    if needed > limit:
         return Finding(
-            "concurrency", State.WARN, f"{told}: under load Lambda refuses some, here and in the rest of the account",
+            "concurrency", State.WARN, f"{text}: under load Lambda refuses some, here and in the rest of the account",
             f"lower maximum_concurrency of transforms, reserve some for those that matter, or {more}",
         )  # fmt: skip
-    return Finding("concurrency", State.OK, told)
+    return Finding("concurrency", State.OK, text)
 
 
-def _installer(there: bool) -> Finding:
-    if there:
+def check_installer(is_installed: bool) -> Finding:
+    """Whether uv is there, which installs packages for Lambda's machines."""
+    if is_installed:
         return Finding("uv", State.OK, "found: bundles can be made for Lambda's machines")
     return Finding(
         "uv", State.WARN, "not found: bundles can only be made of packages for a machine and Python like this",
@@ -282,72 +166,342 @@ def _installer(there: bool) -> Finding:
     )  # fmt: skip
 
 
-def _owners(owners: Mapping[str, str]) -> Finding:
+def check_owners(owners: Mapping[str, str]) -> Finding:
+    """By transform the other pipeline that owns its silver."""
     if not owners:
         return Finding("silver", State.OK, "no other pipeline has it")
-    told = "; ".join(f"{transform}: it is {owner}'s" for transform, owner in owners.items())
     return Finding(
-        "silver", State.FAIL, told,
+        "silver", State.FAIL, "; ".join(f"{transform}: it is {owner}'s" for transform, owner in owners.items()),
         "rename the transform, or use another bucket; if that pipeline is gone: silversmith take-over",
     )  # fmt: skip
 
 
-def _file_system(found: FileSystem) -> Finding:
-    if found.broken:
-        told = "; ".join(f"{ability}: {said}" for ability, said in found.broken.items())
+def check_chain(text: str, problems: Sequence[Problem] = ()) -> list[Finding]:
+    """The deployed way of events from bronze to the functions, and its ``problems``. Empty: nothing is deployed."""
+    if not problems:
+        return [Finding("chain", State.OK, text or "nothing is deployed yet")]
+    return [Finding("chain", State.FAIL if each.is_known else State.WARN, each.found, each.do) for each in problems]
+
+
+def check_file_system(place: str, broken: Mapping[str, str], apart: Sequence[str] = ()) -> Finding:
+    """``broken``: the errors of the abilities that the file system lacks; ``apart``: the lake's folders on another."""
+    if broken:
+        problems = "; ".join(f"{ability}: {error}" for ability, error in broken.items())
         return Finding(
-            "file system", State.FAIL, f"{found.place}: {told}",
+            "file system", State.FAIL, f"{place}: {problems}",
             "put the lake on a local disk that this user can write on: --lake DIR",
         )  # fmt: skip
-    if found.apart:
+    if apart:
         return Finding(
-            "file system", State.FAIL, f"on another file system than {found.place}: {', '.join(found.apart)}",
+            "file system", State.FAIL, f"on another file system than {place}: {', '.join(apart)}",
             "have the whole lake on one: files are moved into place at once, which no two file systems can",
         )  # fmt: skip
-    return Finding("file system", State.OK, f"{found.place}: rename, fsync and flock work")
+    return Finding("file system", State.OK, f"{place}: rename, fsync and flock work")
 
 
-def _disk(disk: Disk) -> Finding:
-    told = f"{disk.free / 1e9:.1f} GB free"
-    if disk.free < NO_ROOM:
-        return Finding("disk", State.FAIL, told, "make room: a run ends as soon as the disk is full (nothing is lost)")
-    if disk.inodes is not None and disk.inodes < FEW_INODES:
-        more = f"{told}, but only {disk.inodes:,} more files"
-        return Finding("disk", State.WARN, more, "remove files, or have the lake on a file system with more inodes")
-    if disk.free < LITTLE_ROOM:
-        return Finding("disk", State.WARN, told, "make room soon")
-    return Finding("disk", State.OK, told)
+def check_disk(free: int, inodes: int | None) -> Finding:
+    """Free bytes and inodes; None: the file system does not count them."""
+    text = f"{free / 1e9:.1f} GB free"
+    if free < NO_ROOM:
+        return Finding("disk", State.FAIL, text, "make room: a run ends as soon as the disk is full (nothing is lost)")
+    if inodes is not None and inodes < FEW_INODES:
+        text = f"{text}, but only {inodes:,} more files"
+        return Finding("disk", State.WARN, text, "remove files, or have the lake on a file system with more inodes")
+    if free < LITTLE_ROOM:
+        return Finding("disk", State.WARN, text, "make room soon")
+    return Finding("disk", State.OK, text)
 
 
-def _watching(found: Watching) -> Finding:
-    told = f"folders in bronze: {found.folders:,} of {found.watches:,} that may be watched"
-    wanted = 1 << max(20, (2 * found.folders).bit_length())
-    more = f"sudo sysctl fs.inotify.max_user_watches={wanted}"
-    if found.folders > found.watches:
-        return Finding("inotify", State.FAIL, told, more)
-    if found.folders > found.watches * NEAR:
-        return Finding("inotify", State.WARN, told, more)
-    if found.queued < QUEUE:
-        told = f"the kernel keeps {found.queued:,} events; of more at once it forgets some, and bronze is searched"
-        return Finding("inotify", State.WARN, told, f"sudo sysctl fs.inotify.max_queued_events={QUEUE}")
-    return Finding("inotify", State.OK, told)
+def check_inotify(folders: int, watches: int, events: int) -> Finding:
+    """How many folders need a watch, and the limits of watches and of queued events."""
+    text = f"folders in bronze: {folders:,} of {watches:,} that may be watched"
+    more = f"sudo sysctl fs.inotify.max_user_watches={1 << max(20, (2 * folders).bit_length())}"
+    if folders > watches:
+        return Finding("inotify", State.FAIL, text, more)
+    if folders > watches * NEAR:
+        return Finding("inotify", State.WARN, text, more)
+    if events < QUEUE:
+        text = f"the kernel keeps {events:,} events; of more at once it forgets some, and bronze is searched"
+        return Finding("inotify", State.WARN, text, f"sudo sysctl fs.inotify.max_queued_events={QUEUE}")
+    return Finding("inotify", State.OK, text)
 
 
-def _open_files(limit: int) -> Finding:
-    told = f"{limit:,} may be open at once"
-    if limit < FEWEST_FILES:
-        return Finding("open files", State.FAIL, told, f"ulimit -n {ENOUGH_FILES}")
-    if limit < ENOUGH_FILES:
-        return Finding("open files", State.WARN, told, f"ulimit -n {ENOUGH_FILES}")
-    return Finding("open files", State.OK, told)
+def check_open_files(limit: int) -> Finding:
+    """How many files this process may have open."""
+    state = State.FAIL if limit < FEWEST_FILES else State.WARN if limit < ENOUGH_FILES else State.OK
+    do = "" if state is State.OK else f"ulimit -n {ENOUGH_FILES}"
+    return Finding("open files", state, f"{limit:,} may be open at once", do)
 
 
-def _clock(clock: Clock) -> Finding:
-    told = f"{datetime.fromtimestamp(clock.now, UTC):%Y-%m-%d %H:%M:%S} UTC"
-    ahead = (clock.newest or 0.0) - clock.now
+def check_clock(now: float, newest: float | None, key: str = "") -> Finding:
+    """The time now, and that of the newest file in bronze, in Unix seconds."""
+    text = f"{datetime.fromtimestamp(now, UTC):%Y-%m-%d %H:%M:%S} UTC"
+    ahead = (newest or 0.0) - now
     if ahead > AHEAD:
         return Finding(
-            "clock", State.WARN, f"{told}, but {clock.key} is of {ahead:,.0f} s later",
+            "clock", State.WARN, f"{text}, but {key} is of {ahead:,.0f} s later",
             "set the clock (timedatectl set-ntp true), or that of the machine which the file is from",
         )  # fmt: skip
-    return Finding("clock", State.OK, told)
+    return Finding("clock", State.OK, text)
+
+
+def packages_and_pipeline(pipeline: Pipeline | None, problem: str) -> list[Finding]:
+    """The checks that every target needs."""
+    return [check_python(sys.version_info[:3]), check_packages(packages()), check_pipeline(pipeline, problem)]
+
+
+def machine_checks(pipeline: Pipeline | None, lake: Path) -> list[Finding]:
+    """Check this machine and the lake's disk."""
+    from silversmith.local.lake import LakeFolder
+    from silversmith.operations.local import open_lake
+
+    bronze = lake / (pipeline.bronze if pipeline else "dl-bronze-layer")
+    findings = []
+    if pipeline is not None and LakeFolder(lake).state.is_dir():  # to look would create its folders
+        with contextlib.suppress(SilversmithError), open_lake(LakeFolder(lake), pipeline) as target:
+            owners = other_owners(pipeline, target.owner, target.lake.silver, target.lake.quarantine)
+            findings.append(check_owners(owners))
+    findings += [check_file_system(*try_file_system(lake)), check_disk(*free_space(lake))]
+    if (inotify := inotify_limits(bronze)) is not None:
+        findings.append(check_inotify(*inotify))
+    return [*findings, check_open_files(open_files()), check_clock(time.time(), *newest_file(bronze))]
+
+
+def aws_checks(located: Located | None, deployment: str, endpoint_url: str | None) -> list[Finding]:
+    """Check the account, and the stack of a deployment."""
+    from silversmith.aws.account import NoAccount, open_account
+    from silversmith.aws.packages import find_uv
+
+    try:
+        account = open_account(endpoint_url=endpoint_url)
+    except NoAccount as error:
+        problem = Finding("account", State.FAIL, str(error), "sign in, and run `silversmith doctor` again")
+        return [problem, check_installer(find_uv() is not None)]
+    findings = [Finding("account", State.OK, f"{account.id} in {account.region}")]
+    if located is None:
+        return [*findings, check_installer(find_uv() is not None)]
+    from silversmith.reconcile.hops import Problem
+
+    try:
+        options = named(located.names, deployment)
+    except DefinitionError as error:
+        problems = [Problem(str(error), "mend it, or name another with --deployment")]
+        return [*findings, check_installer(find_uv() is not None), *check_chain("", problems)]
+    findings.append(concurrency(located.pipeline, options, account.client("lambda")))
+    findings.append(check_installer(find_uv() is not None))
+    findings += _owners_on_aws(located.pipeline, options, account)
+    return findings + _chain(account, options.name(located.pipeline.name))
+
+
+def _owners_on_aws(pipeline: Pipeline, options: Deployment, account: Account) -> list[Finding]:
+    from silversmith.aws.artefacts import existing_bucket
+    from silversmith.aws.deploy import owner
+
+    with contextlib.suppress(SilversmithError):
+        own = owner(pipeline, options)
+        buckets = (existing_bucket(account, name) for name in (own.silver, own.quarantine))
+        return [check_owners(other_owners(pipeline, own, *buckets))]
+    return []
+
+
+def _chain(account: Account, name: str) -> list[Finding]:
+    from silversmith.aws.account import DeployError
+    from silversmith.reconcile.hops import Problem, check
+
+    try:
+        hops = deployed_hops(account, name)
+        if hops is None:
+            return check_chain("")
+        text = f"EventBridge is on for {hops.bronze}; {hops} as deployed"
+        return check_chain(text, tuple(check(hops, account.client)))
+    except DeployError as error:
+        do = "the policy of who looks must allow it: docs/operations.md#rights"
+        return check_chain("", [Problem(str(error), do, is_known=False)])
+
+
+def other_owners(pipeline: Pipeline, owner: Owner, silver: Store | None, quarantine: Store | None) -> dict[str, str]:
+    """By transform the other pipelines that own its silver."""
+    owners = {each.name: " and ".join(others(silver, quarantine, each.name, owner)) for each in pipeline.transforms}
+    return {name: other for name, other in owners.items() if other}
+
+
+_REQUIREMENT = re.compile(r"([A-Za-z0-9._-]+)[^;>]*(?:>=\s*([0-9.]+))?")
+
+
+def packages(distribution: str = "silversmith") -> dict[str, tuple[str | None, str]]:
+    """A distribution and its requirements on this machine, for :func:`check_packages`."""
+    versions: dict[str, tuple[str | None, str]] = {distribution: (_version(distribution), "")}
+    for line in metadata.requires(distribution) or []:
+        requirement, _, condition = line.partition(";")
+        match = _REQUIREMENT.match(requirement.strip())
+        if match and "extra" not in condition and not (condition and _version(match[1]) is None):
+            versions[match[1]] = (_version(match[1]), match[2] or "")
+    return versions
+
+
+def _version(name: str) -> str | None:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def deployed_hops(account: Account, name: str) -> Hops | None:
+    """The hops of a stack as they were deployed; None: there is no stack, or it is empty.
+
+    Raises:
+        DeployError: AWS does not describe the stack.
+    """
+    from silversmith.aws.stack import Stack
+    from silversmith.reconcile.hops import Hops, Subscription
+
+    stack = Stack(account, name)
+    state = stack.state()
+    if state is None or not {"BronzeBucketName", "TopicArn"} <= set(state.outputs):
+        return None
+    template: dict[str, Any] = stack.template()["Resources"]
+    ids = {each["LogicalResourceId"]: each.get("PhysicalResourceId", "") for each in stack.resources()}
+
+    def of_type(kind: str) -> list[tuple[str, dict[str, Any]]]:
+        return [(logical, each["Properties"]) for logical, each in template.items() if each["Type"] == kind]
+
+    def arn(queue: str) -> str:
+        return f"arn:{account.partition}:sqs:{account.region}:{account.id}:{ids.get(queue, queue).rpartition('/')[2]}"
+
+    subscriptions = (
+        Subscription(arn(each["Endpoint"]["Fn::GetAtt"][0]), each.get("FilterPolicy"))
+        for _, each in of_type("AWS::SNS::Subscription")
+        if each["Protocol"] == "sqs"
+    )
+    return Hops(
+        state.outputs["BronzeBucketName"],
+        state.outputs["TopicArn"],
+        tuple(each.get("Name", ids.get(logical, "")) for logical, each in of_type("AWS::Events::Rule")),
+        tuple(subscriptions),
+        tuple(ids[logical] for logical, _ in of_type("AWS::Lambda::EventSourceMapping") if ids.get(logical)),
+    )
+
+
+def concurrency(pipeline: Pipeline, options: Deployment, functions: Any) -> Finding:
+    """Compare the concurrency of a deployment with the account's limit. ``functions``: a boto3 client of Lambda.
+
+    https://docs.aws.amazon.com/lambda/latest/api/API_GetAccountSettings.html
+    """
+    from silversmith.template.transform import concurrency as most
+
+    needed = sum(most(transform, options) for transform in pipeline.transforms)
+    reserved = sum(options.number("reserved_concurrency", each.name) or 0 for each in pipeline.transforms)
+    try:
+        limit = functions.get_account_settings()["AccountLimit"]["ConcurrentExecutions"]
+    except (BotoCoreError, ClientError) as error:
+        return check_concurrency(needed, reserved, None, str(error))
+    return check_concurrency(needed, reserved, int(limit))
+
+
+def inotify_limits(bronze: Path, limits: Path = Path("/proc/sys/fs/inotify")) -> tuple[int, int, int] | None:
+    """How many folders bronze has, and the limits of watches and events; None where there is no inotify."""
+    try:
+        watches, events = (int((limits / name).read_text()) for name in ("max_user_watches", "max_queued_events"))
+    except (OSError, ValueError):
+        return None
+    return 1 + sum(1 for _ in _entries(bronze, folders=True)), watches, events
+
+
+def free_space(lake: Path) -> tuple[int, int | None]:
+    """Free bytes and inodes on the disk where the lake is, or would be."""
+    folder = _existing(lake)
+    counts = os.statvfs(folder)
+    return shutil.disk_usage(folder).free, counts.f_favail if counts.f_files else None
+
+
+def open_files() -> int:
+    """How many files this process may have open."""
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return 1 << 20 if soft == resource.RLIM_INFINITY else soft
+
+
+def newest_file(bronze: Path) -> tuple[float | None, str]:
+    """The time of the newest file in bronze, and its key; None: there is no file."""
+    newest = max(_entries(bronze, folders=False), key=lambda entry: entry[1], default=None)
+    return (None, "") if newest is None else (newest[1], os.path.relpath(newest[0], bronze))
+
+
+def _existing(folder: Path) -> Path:
+    """The folder, or the nearest one above it that exists."""
+    folder = folder.absolute()
+    while not folder.is_dir():
+        folder = folder.parent
+    return folder
+
+
+def try_file_system(lake: Path) -> tuple[str, dict[str, str], tuple[str, ...]]:
+    """Try what the engine needs of the file system, in a temporary folder where the lake is, or would be.
+
+    Returns the place, the errors by ability, and the lake's folders that are on another file system.
+    """
+    place = _existing(lake)
+    folders = sorted(path for path in lake.iterdir() if path.is_dir()) if lake.is_dir() else []
+    apart = tuple(path.name for path in folders if path.stat().st_dev != place.stat().st_dev)
+    broken: dict[str, str] = {}
+    try:
+        with tempfile.TemporaryDirectory(prefix=".silversmith-doctor-", dir=place) as name:
+            for ability, trial in _TRIALS.items():
+                try:
+                    error = trial(Path(name))
+                except OSError as raised:
+                    error = raised.strerror or str(raised)
+                if error:
+                    broken[ability] = error
+    except OSError as raised:
+        broken["write"] = raised.strerror or str(raised)
+    return str(place), broken, apart
+
+
+def _try_rename(folder: Path) -> str:
+    """A file replaces another one at once."""
+    old, new = folder / "old", folder / "new"
+    old.write_bytes(b"old")
+    new.write_bytes(b"new")
+    new.replace(old)
+    return "" if old.read_bytes() == b"new" and not new.exists() else "the old file is still there"
+
+
+def _try_fsync(folder: Path) -> str:
+    """Files and folders can be made durable."""
+    (folder / "file").write_bytes(b"x")
+    for path in (folder / "file", folder):
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+    return ""
+
+
+def _try_flock(folder: Path) -> str:
+    """A lock has one holder."""
+    path = folder / "lock"
+    with path.open("wb") as first, path.open("wb") as second:
+        fcntl.flock(first, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        try:
+            fcntl.flock(second, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return ""
+    return "two could hold one lock"
+
+
+_TRIALS: dict[str, Callable[[Path], str]] = {"rename": _try_rename, "fsync": _try_fsync, "flock": _try_flock}
+
+
+def _entries(root: Path, *, folders: bool) -> Iterator[tuple[str, float]]:
+    """Each folder, or each file, below a folder, with its modification time. Follows no link."""
+    todo = [str(root)]
+    while todo:
+        with contextlib.suppress(OSError), os.scandir(todo.pop()) as entries:
+            for entry in entries:
+                is_folder = entry.is_dir(follow_symlinks=False)
+                if is_folder:
+                    todo.append(entry.path)
+                if is_folder == folders:
+                    with contextlib.suppress(OSError):
+                        yield entry.path, entry.stat(follow_symlinks=False).st_mtime

@@ -2,39 +2,182 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+import json
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, TypeVar
 
 import polars as pl
 
 from silversmith.contract import REASONS, ROW_NUMBER
-from silversmith.function.retries import parse as parse_tries
-from silversmith.lineage import Lineage, silver_key
-from silversmith.operations.target import (
-    ERROR,
-    FAILED,
-    REJECTED,
-    DeadMessage,
-    ErrorDocument,
-    Target,
-    bronze_key,
-    explained,
-    parse,
-)
+from silversmith.errors import PreconditionFailed
+from silversmith.function import retries
+from silversmith.lineage import Lineage, error_key, failed_key, rejected_key, silver_key
+from silversmith.operations.target import DeadKind, DeadMessage, Target
 from silversmith.operations.text import age, iso, moment
 from silversmith.patterns.keys import KeyPattern
 from silversmith.pipeline import Pipeline
 from silversmith.stores import Source, Store
 
-#: How many rejected rows are shown of a file.
+#: The endings of the keys in quarantine.
+ERROR = ".error.json"
+REJECTED = ".rejected.parquet"
+FAILED = ".failed.json"
+
+#: The end of a key that lineage.py had to cut short.
+_CUT = re.compile(r"~[0-9a-f]{64}\Z")
+
+
+@dataclass(frozen=True)
+class ErrorDocument:
+    """Why a file cannot become silver.
+
+    ``code`` is a stable word, ``message`` what was wrong, ``hint`` what to do, ``place`` where
+    (line, row, column, text). ``at`` is in ISO 8601, ``size`` in bytes, ``document`` the document's key in quarantine.
+    """
+
+    transform: str
+    key: str
+    code: str
+    message: str
+    hint: str
+    at: str
+    etag: str
+    version: str
+    size: int
+    attempt: int
+    document: str
+    place: Mapping[str, Any] = field(default_factory=dict)
+
+
+def parse(key: str, body: bytes) -> ErrorDocument:
+    """Parse the document at a quarantine key. An unreadable one is a failure all the same, and says so."""
+    transform, _, rest = key.removesuffix(ERROR).partition("/")
+    try:
+        document = json.loads(body, parse_constant=_refuse_constant)
+    except (ValueError, RecursionError):
+        document = None
+    if not isinstance(document, dict) or not isinstance(document.get("error"), dict):
+        return ErrorDocument(
+            transform, rest,
+            code="UnreadableDocument", message="the error document itself cannot be read",
+            hint="Look at it, and delete it if it is nobody's.",
+            at="", etag="", version="", size=0, attempt=0, document=key,
+        )  # fmt: skip
+    error, bronze = document["error"], document.get("bronze")
+    bronze = bronze if isinstance(bronze, dict) else {}
+    place = error.get("place")
+    return ErrorDocument(
+        transform=_text(document, "transform") or transform,
+        key=_text(bronze, "key") or rest,
+        code=_text(error, "code"),
+        message=_text(error, "message"),
+        hint=_text(error, "hint"),
+        at=_text(document, "at"),
+        etag=_text(bronze, "etag"),
+        version=_text(bronze, "version"),
+        size=_integer(bronze, "size"),
+        attempt=_integer(document, "attempt"),
+        document=key,
+        place=place if isinstance(place, dict) else {},
+    )
+
+
+def _refuse_constant(constant: str) -> None:
+    raise ValueError(f"{constant} is no JSON")
+
+
+def _text(values: Mapping[str, Any], name: str) -> str:
+    value = values.get(name)
+    return value if isinstance(value, str) else ""
+
+
+def _integer(values: Mapping[str, Any], name: str) -> int:
+    value = values.get(name)
+    return value if isinstance(value, int) and not isinstance(value, bool) else 0
+
+
+def read_error(quarantine: Store, key: str) -> ErrorDocument | None:
+    """The error document at a quarantine key; None where there is none."""
+    body = quarantine.read(key)
+    return None if body is None else parse(key, body)
+
+
+def bronze_key(quarantine_key: str) -> str | None:
+    """The bronze key of an object in quarantine; None where its name was cut short, so that it does not tell."""
+    for ending, derive in ((ERROR, error_key), (REJECTED, rejected_key), (FAILED, failed_key)):
+        transform, slash, rest = quarantine_key.partition("/")
+        if slash and rest.endswith(ending):
+            key = rest.removesuffix(ending)
+            return None if _CUT.search(key) or derive(transform, key) != quarantine_key else key
+    return None
+
+
+def quarantine_keys(
+    quarantine: Store, transform: str | None, pattern: KeyPattern | None, *endings: str
+) -> Iterator[str]:
+    """The keys in quarantine with these endings, of a transform and of bronze keys that match (None: all). Streams, and
+    opens an object only where its key was cut short."""
+    for head in quarantine.list(f"{transform}/" if transform else ""):
+        if head.key.endswith(endings) and (pattern is None or pattern.matches(_subject(quarantine, head.key))):
+            yield head.key
+
+
+def _subject(quarantine: Store, key: str) -> str:
+    """The bronze key of an object in quarantine; empty where it is unknown."""
+    subject = bronze_key(key)
+    if subject is not None:
+        return subject
+    if key.endswith(FAILED):
+        tries = retries.parse(quarantine.read(key) or b"")
+        return str(tries["bronze"]["key"]) if tries is not None else ""
+    document = read_error(quarantine, key) if key.endswith(ERROR) else read_rejected(quarantine, key)
+    return document.key if document else ""
+
+
+def failed_tries(quarantine: Store, transform: str, key: str) -> dict[str, Any] | None:
+    """The document that counts the failed tries of the transform's code on a file; None where there is none."""
+    body = quarantine.read(failed_key(transform, key))
+    return retries.parse(body) if body is not None else None
+
+
+def with_error(quarantine: Store, message: DeadMessage) -> DeadMessage:
+    """The message, with its last error from quarantine unless the target knew it."""
+    if message.error is not None or message.transform is None or message.kind is not DeadKind.QUEUE or not message.key:
+        return message
+    document = failed_tries(quarantine, message.transform, message.key)
+    if document is None or (message.version and document["bronze"]["version"] not in {"", message.version}):
+        return message  # the document is about another version
+    return replace(
+        message,
+        error=document["error"],
+        attempts=document["tries"],
+        log_group=document["log"]["group"],
+        log_stream=document["log"]["stream"],
+        request_id=document["log"]["request"],
+    )
+
+
+def forget_tries(quarantine: Store, message: DeadMessage) -> None:
+    """Delete the count of a message's failed tries, because it is sent again as new."""
+    if message.transform is None or message.kind is not DeadKind.QUEUE or not message.key:
+        return
+    head = quarantine.head(failed_key(message.transform, message.key))
+    if head is not None:
+        with contextlib.suppress(PreconditionFailed):  # a worker has just written another one
+            quarantine.delete(head.key, if_match=head.etag)
+
+
+#: So many rejected rows of a file are shown.
 FIRST = 5
 
 
 @dataclass(frozen=True)
 class RejectedRow:
-    """A rejected row: its number in the file, from 1 (None where the file does not tell), and what is wrong with it."""
+    """A rejected row: its number in the file, from 1 (None where it is unknown), and what is wrong with it."""
 
     row: int | None
     reasons: Sequence[str]
@@ -44,7 +187,7 @@ class RejectedRow:
 class RejectedFile:
     """The rejected rows of one bronze object. ``at`` in ISO 8601, ``document`` their Parquet file's key in quarantine.
 
-    ``rows`` is how many there are, ``rows_read`` how many the file had in all.
+    ``rows`` counts them, ``rows_read`` all rows of the file.
     """
 
     transform: str
@@ -56,68 +199,59 @@ class RejectedFile:
     first: Sequence[RejectedRow]
 
 
-def look(quarantine: Store, document: str, *, most: int = FIRST) -> RejectedFile | None:
-    """The rejected rows at this quarantine key; None where there are none. Reads the first ``most`` only."""
-    with quarantine.open(document) as source:
+def read_rejected(quarantine: Store, key: str, *, most: int = FIRST) -> RejectedFile | None:
+    """The rejected rows at a quarantine key; None where there are none. Reads the first ``most`` rows only."""
+    with quarantine.open(key) as source:
         if source is None:
             return None
-        first, counted = _read(source, most)
+        first, rows = _first_rows(source, most)
         lineage = Lineage.from_metadata(source.head.metadata)
-    if lineage is not None:
-        return RejectedFile(
-            lineage.transform,
-            lineage.bronze_key,
-            lineage.rows_rejected,
-            lineage.rows_read,
-            lineage.committed_at,
-            document,
-            first,
-        )
-    transform, _, key = document.removesuffix(REJECTED).partition("/")
-    return RejectedFile(transform, key, counted, counted, "", document, first)
+    if lineage is None:
+        transform, _, bronze = key.removesuffix(REJECTED).partition("/")
+        return RejectedFile(transform, bronze, rows, rows, "", key, first)
+    return RejectedFile(
+        lineage.transform,
+        lineage.bronze_key,
+        lineage.rows_rejected,
+        lineage.rows_read,
+        lineage.committed_at,
+        key,
+        first,
+    )
 
 
-def _read(source: Source, most: int) -> tuple[list[RejectedRow], int]:
-    """The first rows, and how many there are. A file that is no such Parquet file has none that could be shown."""
-    where = io.BytesIO(source.data) if source.data is not None else source.path
-    assert where is not None
+def _first_rows(source: Source, most: int) -> tuple[list[RejectedRow], int]:
+    """The first rows, and how many there are. A file that cannot be read shows none."""
+    file = io.BytesIO(source.data) if source.data is not None else source.path
+    assert file is not None
     try:
-        rows = pl.scan_parquet(where)
+        rows = pl.scan_parquet(file)
         count = int(rows.select(pl.len()).collect().item())
         first = rows.select(ROW_NUMBER, REASONS).head(most).collect()
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException):
         return [], 0
-    return [RejectedRow(_number(row), _texts(reasons)) for row, reasons in first.iter_rows()], count
-
-
-def _number(found: object) -> int | None:
-    return found if isinstance(found, int) else None
-
-
-def _texts(found: object) -> list[str]:
-    return [str(item) for item in found] if isinstance(found, list) else []
-
-
-_Found = TypeVar("_Found")
-_Shown = TypeVar("_Shown")
+    rejected = [
+        RejectedRow(
+            number if isinstance(number, int) else None,
+            [str(reason) for reason in reasons] if isinstance(reasons, list) else [],
+        )
+        for number, reasons in first.iter_rows()
+    ]
+    return rejected, count
 
 
 @dataclass(frozen=True)
-class Wanted:
-    """Which failures are asked for: of one transform, of the keys that match, at most so many of each kind."""
+class Query:
+    """Which failures to list: of one transform, of the keys that match, at most so many of each kind."""
 
     transform: str | None = None
     pattern: KeyPattern | None = None
     most: int = 100
 
-    def key(self, key: str) -> bool:
-        """Whether failures of this bronze key are asked for."""
-        return self.pattern is None or self.pattern.matches(key)
-
 
 @dataclass(frozen=True)
 class Failures:
-    """The first so many failures of each kind, and how many there are in all. ``now`` is in Unix seconds."""
+    """The first failures of each kind, and how many there are in all. ``now`` is in Unix seconds."""
 
     quarantined: Sequence[ErrorDocument]
     quarantined_total: int
@@ -129,17 +263,17 @@ class Failures:
         """As JSON values; each failure with its age in seconds."""
         return {
             "quarantined": [
-                {**asdict(found), "age_seconds": age(moment(found.at), self.now)} for found in self.quarantined
+                {**asdict(document), "age_seconds": age(moment(document.at), self.now)} for document in self.quarantined
             ],
             "quarantined_total": self.quarantined_total,
             "dead": [
                 {
-                    **asdict(found),
-                    "sent": iso(found.sent),
-                    "dead_at": iso(found.dead_at),
-                    "age_seconds": age(found.dead_at if found.dead_at is not None else found.sent, self.now),
+                    **asdict(message),
+                    "sent": iso(message.sent),
+                    "dead_at": iso(message.dead_at),
+                    "age_seconds": age(message.failed_at, self.now),
                 }
-                for found in self.dead
+                for message in self.dead
             ],
             "dead_total": self.dead_total,
         }
@@ -147,76 +281,85 @@ class Failures:
 
 @dataclass(frozen=True)
 class RejectedFiles:
-    """The first so many files of which rows were rejected, and how many there are in all."""
+    """The first files with rejected rows, and how many there are in all."""
 
     files: Sequence[RejectedFile]
     total: int
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON values."""
-        return {"rejected": [asdict(found) for found in self.files], "rejected_total": self.total}
+        return {"rejected": [asdict(file) for file in self.files], "rejected_total": self.total}
 
 
-def failures(pipeline: Pipeline, target: Target, wanted: Wanted, *, now: float) -> Failures:
-    """Everything that failed and was not mended since. The buckets and queues are asked, no memory of them.
+def failures(pipeline: Pipeline, target: Target, query: Query, *, now: float) -> Failures:
+    """Everything that failed and was not repaired since, by the buckets and queues as they are.
 
     Raises:
-        DefinitionError: the pipeline has no transform of the wanted name.
+        DefinitionError: the pipeline has no transform of this name.
     """
-    transform = pipeline.find(wanted.transform) if wanted.transform is not None else None
-    quarantine = target.lake.quarantine
+    transform = pipeline.find(query.transform) if query.transform is not None else None
+    quarantine, pattern = target.lake.quarantine, query.pattern
     quarantined, quarantined_total = _take(
-        _quarantined(pipeline, target, wanted),
-        wanted.most,
-        lambda found: _document(quarantine, found) if isinstance(found, str) else found,
+        _quarantined(pipeline, target, query),
+        query.most,
+        lambda item: read_error(quarantine, item) if isinstance(item, str) else item,
     )
-    messages = (each for each in target.dead() if wanted.key(each.key) and each.concerns(transform))
-    dead, dead_total = _take(messages, wanted.most, lambda found: explained(quarantine, found))
+    messages = (
+        message
+        for message in target.dead()
+        if (pattern is None or pattern.matches(message.key)) and message.concerns(transform)
+    )
+    dead, dead_total = _take(messages, query.most, lambda message: with_error(quarantine, message))
     return Failures(quarantined, quarantined_total, dead, dead_total, now)
 
 
-def rejected(pipeline: Pipeline, target: Target, wanted: Wanted) -> RejectedFiles:
+def rejected(pipeline: Pipeline, target: Target, query: Query) -> RejectedFiles:
     """The files of which some rows broke the contract. Their other rows are in silver.
 
     Raises:
-        DefinitionError: the pipeline has no transform of the wanted name.
+        DefinitionError: the pipeline has no transform of this name.
     """
-    if wanted.transform is not None:
-        pipeline.find(wanted.transform)
+    if query.transform is not None:
+        pipeline.find(query.transform)
     quarantine = target.lake.quarantine
-    files, total = _take(_keys(quarantine, wanted, REJECTED), wanted.most, lambda key: look(quarantine, key))
+    keys = quarantine_keys(quarantine, query.transform, query.pattern, REJECTED)
+    files, total = _take(keys, query.most, lambda key: read_rejected(quarantine, key))
     return RejectedFiles(files, total)
 
 
-def _take(found: Iterator[_Found], most: int, show: Callable[[_Found], _Shown | None]) -> tuple[list[_Shown], int]:
-    """The first ``most`` as they are shown, and how many there are. What is gone by then does not count."""
+_Item = TypeVar("_Item")
+_Shown = TypeVar("_Shown")
+
+
+def _take(items: Iterator[_Item], most: int, read: Callable[[_Item], _Shown | None]) -> tuple[list[_Shown], int]:
+    """Read the first ``most`` items, and count all. An item that is gone meanwhile does not count."""
     taken: list[_Shown] = []
     total = 0
-    for item in found:
+    for item in items:
         if len(taken) < most:
-            shown = show(item)
-            if shown is None:
+            value = read(item)
+            if value is None:
                 continue
-            taken.append(shown)
+            taken.append(value)
         total += 1
     return taken, total
 
 
-def _quarantined(pipeline: Pipeline, target: Target, wanted: Wanted) -> Iterator[str | ErrorDocument]:
-    """The keys of error documents; and, as documents, what the code has failed on as often as it may and of which no
-    dead message is left, for queues do not keep them for ever."""
-    for key in _keys(target.lake.quarantine, wanted, ERROR, FAILED):
+def _quarantined(pipeline: Pipeline, target: Target, query: Query) -> Iterator[str | ErrorDocument]:
+    """The keys of error documents; and documents of files whose tries are spent and whose dead message is gone, because
+    queues do not keep messages for ever."""
+    for key in quarantine_keys(target.lake.quarantine, query.transform, query.pattern, ERROR, FAILED):
         if key.endswith(ERROR):
             yield key
         elif document := _without_message(pipeline, target, key):
             yield document
 
 
-def _without_message(pipeline: Pipeline, target: Target, name: str) -> ErrorDocument | None:
-    found = parse_tries(target.lake.quarantine.read(name) or b"")
-    if found is None or not found["dead"] or found["transform"] not in {each.name for each in pipeline.transforms}:
+def _without_message(pipeline: Pipeline, target: Target, document: str) -> ErrorDocument | None:
+    tries = retries.parse(target.lake.quarantine.read(document) or b"")
+    if tries is None or not tries["dead"] or tries["transform"] not in {each.name for each in pipeline.transforms}:
         return None
-    transform, key, etag = found["transform"], found["bronze"]["key"], found["bronze"]["etag"]
+    transform, key, etag = tries["transform"], tries["bronze"]["key"], tries["bronze"]["etag"]
     bronze = target.lake.bronze.head(key)
     silver = target.lake.silver.head(silver_key(transform, key))
     lineage = Lineage.from_metadata(silver.metadata) if silver is not None else None
@@ -225,35 +368,8 @@ def _without_message(pipeline: Pipeline, target: Target, name: str) -> ErrorDocu
         return None
     return ErrorDocument(
         transform, key,
-        code=found["error"]["code"], message=found["error"]["message"],
+        code=tries["error"]["code"], message=tries["error"]["message"],
         hint="No message of it is left: mend the cause, then `silversmith reconcile --dead`.",
-        at=found["at"], etag=etag, version=found["bronze"]["version"], size=found["bronze"]["size"],
-        attempt=found["tries"], document=name,
+        at=tries["at"], etag=etag, version=tries["bronze"]["version"], size=tries["bronze"]["size"],
+        attempt=tries["tries"], document=document,
     )  # fmt: skip
-
-
-def _document(quarantine: Store, key: str) -> ErrorDocument | None:
-    body = quarantine.read(key)
-    return None if body is None else parse(key, body)
-
-
-def _keys(quarantine: Store, wanted: Wanted, *endings: str) -> Iterator[str]:
-    """The keys in quarantine of some kinds whose bronze keys are wanted. Streams, and opens only what does not tell."""
-    for head in quarantine.list(f"{wanted.transform}/" if wanted.transform else ""):
-        if head.key.endswith(endings) and (wanted.pattern is None or wanted.key(_about(quarantine, head.key))):
-            yield head.key
-
-
-def _about(quarantine: Store, key: str) -> str:
-    """The bronze key that an object in quarantine is about; where its own key was cut short, it must be asked."""
-    found = bronze_key(key)
-    if found is not None:
-        return found
-    if key.endswith(ERROR):
-        document = _document(quarantine, key)
-        return document.key if document else ""
-    if key.endswith(FAILED):
-        tries = parse_tries(quarantine.read(key) or b"")
-        return str(tries["bronze"]["key"]) if tries is not None else ""
-    shown = look(quarantine, key)
-    return shown.key if shown else ""

@@ -1,34 +1,32 @@
-"""Where everything is, where one file is, and which columns silver has."""
+"""The status of a pipeline, the trace of one file, and the history of silver's schema."""
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import chain, islice
 from typing import Any
 
 from silversmith.lineage import Decision, Lineage, decide, error_key, rejected_key, silver_key
-from silversmith.operations.failures import RejectedFile, look
-from silversmith.operations.target import Depth, ErrorDocument, Hop, LastOutcome, Target, TransformQueues, parse
+from silversmith.operations.failures import ErrorDocument, RejectedFile, read_error, read_rejected
+from silversmith.operations.target import Hop, LastOutcome, Target, TransformQueues
 from silversmith.operations.text import iso
 from silversmith.pipeline import Pipeline, Transform
 from silversmith.pipeline.lookups import current_digest
 from silversmith.schemas import Entry, Schemas
 from silversmith.schemas.recorded import Recorded, others
-from silversmith.stores import Head, Lake, Store
+from silversmith.stores import Head, Lake
 
 
 @dataclass(frozen=True)
 class TransformStatus:
-    """One transform. The first block is how things are now, the second what happened since the journal was made: None
-    where nobody counts, as on AWS.
+    """One transform. The first block is the state now; the second counts since the journal was made, None on AWS.
 
-    ``waiting``, ``in_flight`` and ``dead`` count messages (``in_flight``: hidden because they are worked on, or until
-    their next try), ``dead_letters`` those of each of its dead-letter queues, ``oldest_seconds`` is the
-    age of the oldest, ``quarantined`` counts files. ``done``, ``duplicates``
-    and ``gone`` count files, ``rows`` and ``rejected`` rows, ``retried`` failed tries. ``owner`` is who has its silver,
-    where that is another pipeline; else empty.
+    ``waiting``, ``in_flight`` (hidden: a worker has them, or until their next try) and ``dead`` count messages,
+    ``dead_letters`` those of each dead-letter queue; ``oldest_seconds`` is the age of the oldest. ``quarantined``,
+    ``done``, ``duplicates`` and ``gone`` count files, ``rows`` and ``rejected`` rows, ``retried`` failed tries.
+    ``owner`` is the other pipeline that owns its silver, or empty.
     """
 
     name: str
@@ -52,11 +50,11 @@ class TransformStatus:
 
 @dataclass(frozen=True)
 class ChainStatus:
-    """What passed through bucket, rules and topic since the journal was made; ``on_the_way`` and ``dead`` are of now.
-    What nobody counts is None, as on AWS.
+    """Counters of bucket, rules and topic since the journal was made; ``on_the_way`` and ``dead`` are the state now.
+    None on AWS, which keeps no counters.
 
-    ``created``: versions that landed in bronze. ``unmatched``: events that no rule wanted. ``dropped``: messages that
-    were refused and had no dead-letter queue to go to. ``dead``: messages in the rules' dead-letter queues.
+    ``created``: versions that landed in bronze. ``unmatched``: events that no rule matched. ``dropped``: messages that
+    were refused and had no dead-letter queue. ``dead``: messages in the rules' dead-letter queues.
     """
 
     created: int | None
@@ -88,7 +86,7 @@ class Status:
 def status(pipeline: Pipeline, target: Target, *, now: float) -> Status:
     """Look at everything once. ``now`` in Unix seconds."""
     totals = target.totals()
-    queues = {found.transform: found for found in target.queues()}
+    queues = {each.transform: each for each in target.queues()}
     return Status(
         pipeline=pipeline.name,
         lake=target.place,
@@ -110,15 +108,15 @@ def _chain(target: Target, totals: Mapping[str, int] | None) -> ChainStatus:
         published=_total(totals, "topic.published"),
         dropped=_total(totals, "dropped"),
         on_the_way=target.on_the_way(),
-        dead=sum(map(_held, target.rules_dead())),
+        dead=sum(depth.total for depth in target.rules_dead()),
     )
 
 
 def _transform(
     transform: Transform, queues: TransformQueues, target: Target, totals: Mapping[str, int] | None, now: float
 ) -> TransformStatus:
-    def total(what: str) -> int | None:
-        return _total(totals, f"transform.{transform.name}.{what}")
+    def total(name: str) -> int | None:
+        return _total(totals, f"transform.{transform.name}.{name}")
 
     oldest = queues.queue.oldest
     return TransformStatus(
@@ -130,7 +128,7 @@ def _transform(
         dead=queues.dead,
         quarantined=target.quarantined(transform.name),
         owner=next(iter(others(target.lake.silver, None, transform.name, target.owner)), ""),
-        dead_letters={depth.name: _held(depth) for depth in queues.dead_letters},
+        dead_letters={depth.name: depth.total for depth in queues.dead_letters},
         done=total("committed"),
         duplicates=total("duplicate"),
         gone=total("gone"),
@@ -144,20 +142,16 @@ def _total(totals: Mapping[str, int] | None, name: str) -> int | None:
     return None if totals is None else totals.get(name, 0)
 
 
-def _held(depth: Depth) -> int:
-    return depth.waiting + depth.in_flight
-
-
-#: How many hops of one key are shown at the most, the newest: several hundred versions.
+#: A trace shows at most so many hops, the newest: several hundred versions.
 MOST_HOPS = 2000
 
-#: How many keys near an unknown one are looked at for suggestions.
+#: So many keys are compared with an unknown one for suggestions.
 NEAR = 2000
 
 
 @dataclass(frozen=True)
 class Step:
-    """A hop as it is shown: ``at`` in ISO 8601, ``elapsed_ms`` since the version's first hop, ``attempt`` from 1."""
+    """A hop of a trace: ``at`` in ISO 8601, ``elapsed_ms`` since the version's first hop, ``attempt`` from 1."""
 
     at: str
     elapsed_ms: float
@@ -187,7 +181,7 @@ class Bronze:
 
 @dataclass(frozen=True)
 class Silver:
-    """The silver object as it is now, and what it says of where it came from: None where it says nothing."""
+    """The silver object as it is now, and its lineage; None where it has none."""
 
     key: str
     etag: str
@@ -196,13 +190,13 @@ class Silver:
 
 
 @dataclass(frozen=True)
-class OfTransform:
-    """What one transform has to do with the key.
+class TransformTrace:
+    """One transform's part in a trace.
 
-    ``state`` is ``current`` (silver is of this very version, made by this very code), ``stale`` (of other bytes),
-    ``outdated`` (made by other code), ``missing``, ``quarantined`` (an error document speaks of this very version),
-    ``orphaned`` (silver without bronze), ``foreign`` (another pipeline made silver) or ``gone`` (neither). ``matches``:
-    whether the transform's pattern does. ``owner``: who has the transform's silver, where that is another pipeline.
+    ``state`` is ``current`` (silver is of this version, made by this code), ``stale`` (of other bytes), ``outdated``
+    (made by other code), ``missing``, ``quarantined`` (an error document is about this version), ``orphaned`` (silver
+    without bronze), ``foreign`` (another pipeline made silver) or ``gone`` (neither). ``matches``: whether the
+    transform's pattern matches. ``owner``: the other pipeline that owns the transform's silver, or empty.
     """
 
     transform: str
@@ -217,9 +211,9 @@ class OfTransform:
 
 @dataclass(frozen=True)
 class Trace:
-    """All that is known of a key. ``known`` is False if that is nothing; then ``near`` are keys that look like it.
+    """Everything about a key. ``known`` is False for an unknown one; then ``near`` are keys that look like it.
 
-    ``older``: there are more hops than are shown, all older. ``remembers``: whether there is any history to look in.
+    ``older``: there are more hops, all older. ``remembers``: whether there is any history.
     """
 
     key: str
@@ -228,34 +222,29 @@ class Trace:
     bronze: Bronze | None
     versions: Sequence[Version]
     older: bool
-    transforms: Sequence[OfTransform]
+    transforms: Sequence[TransformTrace]
     near: Sequence[str]
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON values."""
-        found = asdict(self)
-        for transform in found["transforms"]:
+        document = asdict(self)
+        for transform in document["transforms"]:
             if transform["last"]:
                 transform["last"]["at"] = iso(transform["last"]["at"])
-        return found
+        return document
 
 
 def trace(key: str, pipeline: Pipeline, target: Target, *, most: int = MOST_HOPS) -> Trace:
-    """Look for a key everywhere.
-
-    What there is now is read from the buckets; the history, where there is any, from the target's memory.
+    """Look for a key everywhere: in the buckets, and in the target's history.
 
     Raises:
-        InvalidKey: the text can be no key.
+        InvalidKey: the text is no key.
     """
     bronze = target.lake.bronze.head(key)
     hops = target.hops(key, most + 1)
-    transforms = [
-        found
-        for transform in pipeline.transforms
-        if (found := _of_transform(transform, key, bronze, target)) is not None
-    ]
-    known = bronze is not None or bool(hops) or any(_has_trace(found) for found in transforms)
+    parts = [_part(transform, key, bronze, target) for transform in pipeline.transforms]
+    parts = [part for part in parts if part.matches or _has_trace(part)]
+    known = bronze is not None or bool(hops) or any(map(_has_trace, parts))
     return Trace(
         key=key,
         known=known,
@@ -263,19 +252,19 @@ def trace(key: str, pipeline: Pipeline, target: Target, *, most: int = MOST_HOPS
         bronze=None if bronze is None else Bronze(bronze.etag, bronze.size, bronze.modified.isoformat()),
         versions=versions(hops[-most:]),
         older=len(hops) > most,
-        transforms=transforms if known else [],
+        transforms=parts if known else [],
         near=[] if known else near(key, target.lake),
     )
 
 
 def versions(hops: Sequence[Hop]) -> list[Version]:
     """The hops by version, in the order in which the versions first appear."""
-    found: dict[str, list[Hop]] = {}
+    by_version: dict[str, list[Hop]] = {}
     for hop in hops:
-        found.setdefault(hop.version, []).append(hop)
+        by_version.setdefault(hop.version, []).append(hop)
     return [
         Version(version, [_step(hop, since=min(hop.at for hop in hops)) for hop in hops])
-        for version, hops in found.items()
+        for version, hops in by_version.items()
     ]
 
 
@@ -292,12 +281,11 @@ def _step(hop: Hop, since: float) -> Step:
     )
 
 
-def _of_transform(transform: Transform, key: str, bronze: Head | None, target: Target) -> OfTransform | None:
-    """None where the transform has nothing to do with the key, and never had."""
+def _part(transform: Transform, key: str, bronze: Head | None, target: Target) -> TransformTrace:
     lake = target.lake
     head = lake.silver.head(silver_key(transform.name, key))
     lineage = Lineage.from_metadata(head.metadata) if head else None
-    error = _error(lake.quarantine, transform, key)
+    error = read_error(lake.quarantine, error_key(transform.name, key))
     document = Recorded.read(lake.silver, transform.name).document
     decision = decide(
         bronze.etag if bronze else None,
@@ -307,27 +295,20 @@ def _of_transform(transform: Transform, key: str, bronze: Head | None, target: T
         lookups=current_digest(lake.bronze, transform.lookups),
         owners=document.owners(target.owner.name),
     )
-    found = OfTransform(
+    return TransformTrace(
         transform=transform.name,
         state=_state(decision, bronze, error),
         matches=transform.pattern.matches(key),
         silver=None if head is None else Silver(head.key, head.etag, head.size, lineage),
-        rejected=look(lake.quarantine, rejected_key(transform.name, key)),
+        rejected=read_rejected(lake.quarantine, rejected_key(transform.name, key)),
         error=error,
         last=target.outcome(transform.name, key),
         owner=document.owner if document.owner != target.owner.name else "",
     )
-    return found if found.matches or _has_trace(found) else None
 
 
-def _has_trace(found: OfTransform) -> bool:
-    return any(item is not None for item in (found.silver, found.rejected, found.error, found.last))
-
-
-def _error(quarantine: Store, transform: Transform, key: str) -> ErrorDocument | None:
-    document = error_key(transform.name, key)
-    body = quarantine.read(document)
-    return None if body is None else parse(document, body)
+def _has_trace(part: TransformTrace) -> bool:
+    return any(item is not None for item in (part.silver, part.rejected, part.error, part.last))
 
 
 def _state(decision: Decision, bronze: Head | None, error: ErrorDocument | None) -> str:
@@ -341,23 +322,18 @@ def _state(decision: Decision, bronze: Head | None, error: ErrorDocument | None)
 
 
 def near(key: str, lake: Lake, *, most: int = 5) -> list[str]:
-    """Keys in bronze that look like this one: those that end with it or that it ends with, then those spelled alike."""
+    """Keys in bronze that look like this one: those that end with it or that it ends with, then similar spellings."""
     folder = key[: key.rfind("/") + 1]
-    listed = islice(chain(_names(lake.bronze, folder), _names(lake.bronze, "")), NEAR)
-    names = list(dict.fromkeys(listed))
+    heads = islice(chain(lake.bronze.list(folder), lake.bronze.list("")), NEAR)
+    names = list(dict.fromkeys(head.key for head in heads))
     ends = [name for name in names if name.endswith("/" + key) or key.endswith("/" + name)]
     alike = difflib.get_close_matches(key, names, n=most, cutoff=0.6)
     return list(dict.fromkeys([*ends, *alike]))[:most]
 
 
-def _names(store: Store, prefix: str) -> Iterator[str]:
-    return (head.key for head in store.list(prefix))
-
-
 @dataclass(frozen=True)
-class OfCode:
-    """The columns, with their types, that one code's silver has since ``version``. ``current``: it is the code that
-    the pipeline has now."""
+class CodeSchema:
+    """The columns and types of the silver of one code since ``version``. ``current``: it is the pipeline's code now."""
 
     code: str
     version: int
@@ -366,14 +342,16 @@ class OfCode:
 
 
 @dataclass(frozen=True)
-class History:
-    """All that is recorded of a transform, the oldest first. ``version`` 0: nothing is. ``owner``: whose silver it is;
-    empty: nobody said."""
+class SchemaHistory:
+    """The recorded schemas of a transform's silver, the oldest first. ``version`` 0: nothing is recorded.
+
+    ``owner``: the owner of the silver, or empty.
+    """
 
     transform: str
     lake: str
     version: int
-    schemas: Sequence[OfCode]
+    schemas: Sequence[CodeSchema]
     history: Sequence[Entry]
     owner: str = ""
 
@@ -381,31 +359,25 @@ class History:
         """As JSON values."""
         return {
             **vars(self),
-            "schemas": [vars(one) for one in self.schemas],
-            "history": [{**vars(one), "changes": list(one.changes)} for one in self.history],
+            "schemas": [vars(schema) for schema in self.schemas],
+            "history": [{**vars(entry), "changes": list(entry.changes)} for entry in self.history],
         }
 
 
-def history(transform: Transform, target: Target) -> History:
-    """What is recorded of a transform's silver.
+def schema_history(transform: Transform, target: Target) -> SchemaHistory:
+    """Read the recorded schemas of a transform's silver.
 
     Raises:
         AccessDenied, OSError: silver cannot be read.
     """
     document = Schemas(target.lake.silver, transform.name).look().document
-    return History(
-        transform.name,
-        target.place,
-        document.version,
-        [
-            OfCode(
-                one.code,
-                one.version,
-                one.code == transform.fingerprint,
-                {name: repr(kind) for name, kind in one.columns.items()},
-            )
-            for one in document.schemas
-        ],
-        document.history,
-        document.owner,
-    )
+    schemas = [
+        CodeSchema(
+            schema.code,
+            schema.version,
+            schema.code == transform.fingerprint,
+            {name: repr(dtype) for name, dtype in schema.columns.items()},
+        )
+        for schema in document.schemas
+    ]
+    return SchemaHistory(transform.name, target.place, document.version, schemas, document.history, document.owner)

@@ -1,4 +1,4 @@
-"""Texts and times for people and programs: hostile characters spelled out, sizes, durations, ISO 8601. Pure."""
+"""Texts, sizes and times for people and programs. Pure."""
 
 from __future__ import annotations
 
@@ -7,23 +7,19 @@ from datetime import UTC, datetime
 
 
 def shown(text: object) -> str:
-    """A text on one line, of visible characters only; the others as escapes: ``\\n``, ``\\x1b``, ``\\u202e``.
+    """A text on one line, with invisible characters as escapes: ``\\n``, ``\\x1b``, ``\\u202e``.
 
     A key, a file's name or an error message is data that strangers write. ``shown(shown(text)) == shown(text)``.
     """
-    found = str(text)
-    return found if found.isprintable() else "".join(map(_visible, found))
-
-
-def _visible(character: str) -> str:
-    if character.isprintable():
-        return character
     # "unicode_escape" knows every code point, lone surrogates too.
-    return character.encode("unicode_escape").decode("ascii")
+    return "".join(
+        character if character.isprintable() else character.encode("unicode_escape").decode("ascii")
+        for character in str(text)
+    )
 
 
 def lines(text: str, indent: str = "") -> list[str]:
-    """A text of several lines, each shown and indented, so that no line of it can pass for one of ours."""
+    """The lines of a text, each shown and indented, so that no line of it passes for one of ours."""
     return [indent + shown(line) for line in text.expandtabs(4).splitlines() or [""]]
 
 
@@ -43,7 +39,7 @@ def size(number: int) -> str:
 
 
 def duration(seconds: float | None) -> str:
-    """A length of time for a person: ``0.4 s``, ``12 s``, ``3 min``, ``5 h``, ``2 d``; ``-`` where it is not known."""
+    """A length of time for a person: ``0.4 s``, ``12 s``, ``3 min``, ``5 h``, ``2 d``; ``-`` for an unknown one."""
     if seconds is None:
         return "-"
     if seconds < 10:
@@ -64,21 +60,21 @@ def millis(value: float) -> str:
 
 
 def moment(text: str) -> float | None:
-    """An ISO 8601 time in Unix seconds; None where it is none."""
+    """Parse an ISO 8601 time, to Unix seconds; None for any other text."""
     try:
-        found = datetime.fromisoformat(text)
+        time = datetime.fromisoformat(text)
     except ValueError:
         return None
-    return (found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp()
+    return (time if time.tzinfo else time.replace(tzinfo=UTC)).timestamp()
 
 
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 
 
 def length(text: str) -> float | None:
-    """A length of time in seconds: ``90s``, ``10m``, ``2h``, ``3d``, ``1w``, also ``1.5h``; None where it is none."""
-    found = re.fullmatch(r"(\d{1,9}(?:\.\d{1,9})?)([smhdw])", text.strip(), re.ASCII)
-    return float(found[1]) * _SECONDS[found[2]] if found else None
+    """Parse a length of time, to seconds: ``90s``, ``10m``, ``1.5h``, ``3d``, ``1w``; None for any other text."""
+    match = re.fullmatch(r"(\d{1,9}(?:\.\d{1,9})?)([smhdw])", text.strip(), re.ASCII)
+    return float(match[1]) * _SECONDS[match[2]] if match else None
 
 
 def iso(seconds: float | None) -> str | None:
@@ -87,5 +83,5 @@ def iso(seconds: float | None) -> str | None:
 
 
 def age(since: float | None, now: float) -> float | None:
-    """How many seconds ago that was; None where it is not known."""
+    """How many seconds ago a time was; None for an unknown one."""
     return None if since is None else max(0.0, round(now - since, 3))

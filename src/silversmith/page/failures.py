@@ -10,11 +10,11 @@ from urllib.parse import parse_qs
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
-from silversmith.operations.failures import Failures, RejectedFiles, Wanted
+from silversmith.operations.failures import Failures, Query, RejectedFiles
 from silversmith.operations.failures import failures as look
 from silversmith.operations.failures import rejected as look_rejected
-from silversmith.operations.resend import Chosen, Failed
-from silversmith.operations.resend import redrive as operation
+from silversmith.operations.send import Failure, Selection
+from silversmith.operations.send import redrive as operation
 from silversmith.operations.target import Target
 from silversmith.page.context import ViewContext, link
 from silversmith.patterns.keys import KeyPattern
@@ -34,7 +34,7 @@ TITLES = {
 class Cause:
     """Failures of one transform with one code. ``transform`` None: a rule gave up, so every matching transform.
 
-    ``where`` as in ``Failed``. ``message`` and ``hint`` are of the first failure; ``keys`` are the first few.
+    ``where`` as in ``Failure``. ``message`` and ``hint`` are of the first failure; ``keys`` are the first few.
     """
 
     transform: str | None
@@ -98,7 +98,7 @@ async def failures(request: Request) -> Response:
 
     def ask(pipeline: Pipeline, target: Target) -> tuple[Failures, RejectedFiles]:
         now = time.time()
-        return look(pipeline, target, Wanted(most=MOST), now=now), look_rejected(pipeline, target, Wanted(most=100))
+        return look(pipeline, target, Query(most=MOST), now=now), look_rejected(pipeline, target, Query(most=100))
 
     notes = list[str]()
     failed, rejected = await context.ask(ask, tell=notes.append)
@@ -137,10 +137,10 @@ async def redrive(request: Request) -> Response:
     return context.answer(request, "redrive.html", values)
 
 
-def _chosen(fields: dict[str, str]) -> Chosen:
+def _chosen(fields: dict[str, str]) -> Selection:
     key, error = fields.get("key"), fields.get("error")
     transform = fields.get("transform")
-    return Chosen(
+    return Selection(
         transform=None if transform == NONE else transform,
         pattern=KeyPattern.exactly(key) if key else None,
         error="" if error == NONE else error,
@@ -148,14 +148,14 @@ def _chosen(fields: dict[str, str]) -> Chosen:
     )
 
 
-def _send(pipeline: Pipeline, target: Target, chosen: Chosen) -> int:
+def _send(pipeline: Pipeline, target: Target, chosen: Selection) -> int:
     return sum(batch.sent for batch in operation(pipeline, target, chosen))
 
 
-def _count(pipeline: Pipeline, target: Target, chosen: Chosen) -> tuple[list[Failed], int, int]:
-    total, lost, named = 0, 0, list[Failed]()
+def _count(pipeline: Pipeline, target: Target, chosen: Selection) -> tuple[list[Failure], int, int]:
+    total, lost, named = 0, 0, list[Failure]()
     for batch in operation(pipeline, target, chosen, dry_run=True):
-        total += len(batch.failed)
-        lost += sum(failed.lost for failed in batch.failed)
-        named += islice(batch.failed, max(0, LISTED - len(named)))
+        total += len(batch.failures)
+        lost += sum(failed.lost for failed in batch.failures)
+        named += islice(batch.failures, max(0, LISTED - len(named)))
     return named, total, lost

@@ -18,8 +18,8 @@ from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Re
 
 from silversmith.contract import REASONS, ROW_NUMBER
 from silversmith.lineage import rejected_key, silver_key
-from silversmith.operations.put import put_own
-from silversmith.operations.reports import OfTransform, Trace, near, trace
+from silversmith.operations.reports import Trace, TransformTrace, near, trace
+from silversmith.operations.send import put_own
 from silversmith.operations.target import Target
 from silversmith.page.context import ViewContext, link, render
 from silversmith.page.recent import stored
@@ -103,7 +103,7 @@ MOST_DEAD = 20
 class Chapter:
     """What one transform made of the file, with previews."""
 
-    part: OfTransform
+    part: TransformTrace
     silver: Preview | None
     rejected: Preview | None
 

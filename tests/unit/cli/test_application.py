@@ -42,12 +42,11 @@ def test_the_version_is_the_packages(capsys: pytest.CaptureFixture[str]) -> None
 def test_help_names_every_command_in_order(capsys: pytest.CaptureFixture[str]) -> None:
     assert call(["--help"]) == 0
     out = capsys.readouterr().out
-    assert [out.index(f"{name} ") for name, _, _ in COMMANDS] == sorted(
-        out.index(f"{name} ") for name, _, _ in COMMANDS
-    )
+    places = [out.index(f"{command.name} ") for command in COMMANDS]
+    assert places == sorted(places)
 
 
-@pytest.mark.parametrize("name", [name for name, _, _ in COMMANDS])
+@pytest.mark.parametrize("name", [command.name for command in COMMANDS])
 def test_every_command_explains_itself(capsys: pytest.CaptureFixture[str], name: str) -> None:
     assert call([name, "--help"]) == 0
     out, errors = capsys.readouterr()

@@ -11,22 +11,22 @@ import pytest
 from silversmith.cli.application import COMMANDS
 from silversmith.local.progress import Progress
 from silversmith.operations.doctor import Finding
-from silversmith.operations.failures import RejectedFile, RejectedRow
-from silversmith.operations.put import Put
+from silversmith.operations.failures import ErrorDocument, RejectedFile, RejectedRow
 from silversmith.operations.reports import (
     Bronze,
     ChainStatus,
-    History,
-    OfCode,
-    OfTransform,
+    CodeSchema,
+    SchemaHistory,
     Silver,
     Status,
     Step,
     Trace,
     TransformStatus,
+    TransformTrace,
     Version,
 )
-from silversmith.operations.target import DeadKind, DeadMessage, ErrorDocument, LastOutcome, Lately
+from silversmith.operations.send import Put
+from silversmith.operations.target import DeadKind, DeadMessage, LastOutcome, Lately
 from silversmith.schemas import Entry
 
 ROOT = Path(__file__).parents[3]
@@ -35,9 +35,9 @@ PAGE = (ROOT / "docs/cli.md").read_text("utf-8")
 DOCUMENTS = {
     "run": (Progress, Lately),
     "put": (Put,),
-    "schema": (History, OfCode, Entry),
+    "schema": (SchemaHistory, CodeSchema, Entry),
     "status": (Status, ChainStatus, TransformStatus),
-    "trace": (Trace, Bronze, Version, Step, OfTransform, Silver, LastOutcome),
+    "trace": (Trace, Bronze, Version, Step, TransformTrace, Silver, LastOutcome),
     "failures": (ErrorDocument, DeadMessage, RejectedFile, RejectedRow),
     "doctor": (Finding,),
 }
@@ -52,7 +52,7 @@ def test_every_field_is_documented(command: str, document: type) -> None:
 
 
 def test_every_command_is_documented() -> None:
-    assert {name for name, _, _ in COMMANDS} <= set(re.findall(r"^\| `([\w-]+)", PAGE, re.MULTILINE))
+    assert {command.name for command in COMMANDS} <= set(re.findall(r"^\| `([\w-]+)", PAGE, re.MULTILINE))
 
 
 def test_every_kind_and_state_is_documented() -> None:

@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from silversmith.cli.application import COMMANDS, EXAMPLES, application, call
+from silversmith.cli.application import COMMANDS, application, call
 
-LINES = [line for lines in EXAMPLES.values() for line in lines]
+LINES = [line for command in COMMANDS for line in command.examples]
 
 
 def test_every_command_has_examples() -> None:
-    assert set(EXAMPLES) == {name for name, _, _ in COMMANDS}
-    assert all(line.startswith(f"silversmith {name}") for name, lines in EXAMPLES.items() for line in lines)
+    assert all(command.examples for command in COMMANDS)
+    assert all(line.startswith(f"silversmith {command.name}") for command in COMMANDS for line in command.examples)
 
 
 @pytest.mark.parametrize("line", LINES)

@@ -1,4 +1,4 @@
-"""What is logged while a command runs is told as everything else is."""
+"""What is logged while a command runs is log_to_stderr as everything else is."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import logging
 
 import pytest
 
-from silversmith.cli.screen import told
+from silversmith.cli.screen import log_to_stderr
 
 
 def test_a_warning_is_told_escaped_and_only_while_the_command_runs(capsys: pytest.CaptureFixture[str]) -> None:
     logger = logging.getLogger("silversmith")
     before = (list(logger.handlers), logger.propagate)
-    with told():
+    with log_to_stderr():
         logging.getLogger("silversmith.local").warning("%s is not taken", "evil\x1b[2J\nname")
         logger.info("nobody asked")
     assert capsys.readouterr() == ("", "silversmith: evil\\x1b[2J\n  name is not taken\n")

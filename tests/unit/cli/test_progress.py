@@ -9,7 +9,7 @@ from dataclasses import replace
 from hypothesis import given
 from hypothesis import strategies as st
 
-from silversmith.cli.progress import EVERY, Lines, Live, Silent, Speed, summary, view
+from silversmith.cli.screen import EVERY, RunDisplay, Speed, summary
 from silversmith.local.progress import Progress
 
 NOTHING = Progress(
@@ -46,7 +46,7 @@ def test_speed_is_never_negative_and_never_forgets_to_forget(steps: list[tuple[f
 
 def test_a_line_is_written_when_numbers_change_and_not_too_often() -> None:
     clock = Clock()
-    with redirect_stdout(io.StringIO()) as out, Lines("shop", clock=clock) as shows:
+    with redirect_stdout(io.StringIO()) as out, RunDisplay("shop", clock=clock) as shows:
         shows.tick(NOTHING)
         assert out.getvalue() == "shop\n"
         shows.tick(replace(NOTHING, waiting=1))
@@ -61,9 +61,8 @@ def test_a_line_is_written_when_numbers_change_and_not_too_often() -> None:
 
 
 def test_a_run_that_is_asked_for_json_shows_nothing() -> None:
-    with redirect_stdout(io.StringIO()) as out, view("shop", json=True) as shows:
+    with redirect_stdout(io.StringIO()) as out, RunDisplay("shop", silent=True) as shows:
         shows.tick(replace(NOTHING, done=1))
-    assert isinstance(shows, Silent)
     assert out.getvalue() == ""
 
 
@@ -75,7 +74,7 @@ class Terminal(io.StringIO):
 
 
 def test_the_display_escapes_its_title_and_clears_itself() -> None:
-    with redirect_stdout(Terminal()) as out, Live("shop\x1b[2J[red]", clock=Clock()) as shows:
+    with redirect_stdout(Terminal()) as out, RunDisplay("shop\x1b[2J[red]", clock=Clock()) as shows:
         shows.tick(replace(NOTHING, waiting=1_234, dead=2))
     assert "shop\\x1b[2J[red]" in out.getvalue()
     assert "1,234" in out.getvalue()

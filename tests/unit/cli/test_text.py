@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import io
+from contextlib import redirect_stdout
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
-from silversmith.cli.screen import aligned
+from silversmith.cli.screen import say_table
 from silversmith.operations.text import count, duration, lines, shown, size
 
 anything = st.text(st.characters())  # lone surrogates too
@@ -60,15 +63,21 @@ def test_several_lines_stay_several_lines() -> None:
     assert lines("one\n\ttwo\nthree", "  ") == ["  one", "      two", "  three"]
 
 
+def printed(rows: list[tuple[object, ...]], right: tuple[int, ...] | list[int] = ()) -> list[str]:
+    with redirect_stdout(io.StringIO()) as out:
+        say_table(rows, right=right)
+    return out.getvalue().splitlines()
+
+
 @given(st.lists(st.tuples(anything, anything, anything), min_size=1, max_size=6))
 def test_columns_begin_below_each_other(rows: list[tuple[str, str, str]]) -> None:
-    found = aligned([(*row, "end") for row in rows])
+    found = printed([(*row, "end") for row in rows])
     starts = {cell_len(line[: line.rindex("end")]) for line in found}
     assert len(starts) == 1
 
 
 def test_numbers_are_set_to_the_right() -> None:
-    assert aligned([("name", "rows"), ("a", 5), ("b", 12_345)], right=[1]) == [
+    assert printed([("name", "rows"), ("a", 5), ("b", 12_345)], right=[1]) == [
         "name   rows",
         "a         5",
         "b     12345",

@@ -17,10 +17,9 @@ from silversmith.aws.account import Account, open_account
 from silversmith.events import unwrap
 from silversmith.operations import WrongCall
 from silversmith.operations.aws import QueueFailed, open_stack
-from silversmith.operations.failures import Wanted, failures
-from silversmith.operations.put import plan, put
+from silversmith.operations.failures import Query, failures
 from silversmith.operations.reports import status, trace
-from silversmith.operations.resend import Chosen, Range, reconcile, redrive, replay
+from silversmith.operations.send import Range, Selection, plan, put, reconcile, redrive, replay
 from silversmith.operations.target import DeadKind
 from silversmith.patterns import KeyPattern
 from silversmith.pipeline.deployment import Deployment
@@ -133,8 +132,8 @@ def test_failures_are_told_and_stay(shop: Deployed) -> None:
     rule = "arn:aws:events:eu-central-1:123456789012:rule/shop_Rule"
     shop.bury(shop.url("", "RuleDLQ"), "orders/e.csv", RULE_ARN=rule, ERROR_CODE="NO_PERMISSIONS")
     with shop.opened() as (pipeline, target):
-        found = failures(pipeline, target, Wanted(), now=NOW)
-        again = failures(pipeline, target, Wanted(transform="orders", pattern=KeyPattern.parse("orders/c*")), now=NOW)
+        found = failures(pipeline, target, Query(), now=NOW)
+        again = failures(pipeline, target, Query(transform="orders", pattern=KeyPattern.parse("orders/c*")), now=NOW)
     assert [document.code for document in found.quarantined] == ["MissingColumn"]
     assert {(dead.kind, dead.key, dead.transform, dead.source) for dead in found.dead} == {
         (DeadKind.QUEUE, "orders/c.csv", "orders", "shop_orders"),
@@ -153,7 +152,7 @@ def test_what_is_no_event_and_of_no_transform_is_told_too(shop: Deployed, tmp_pa
         tmp_path / "fewer", (tmp_path / "project/pipeline.py").read_text().partition('@pipeline.transform("*.csv')[0]
     )
     with open_stack(shop.account, "shop", fewer.pipeline, wait=0) as (pipeline, target):
-        (dead,) = failures(pipeline, target, Wanted(), now=NOW).dead
+        (dead,) = failures(pipeline, target, Query(), now=NOW).dead
         assert (dead.kind, dead.key, dead.source) == (DeadKind.UNKNOWN, "", "shop_late_copies_DLQ")
         assert target.redrive([dead]) == 0
     assert shop.waiting("late_copies", "QueueDLQ") == 1
@@ -164,7 +163,7 @@ def test_redrive_gives_a_message_back_to_its_queue(shop: Deployed, kind: str) ->
     for key in ("orders/c.csv", "orders/d.csv"):
         shop.bury(shop.url("orders", kind), key)
     with shop.opened() as (pipeline, target):
-        (batch,) = redrive(pipeline, target, Chosen(pattern=KeyPattern.parse("orders/c*")))
+        (batch,) = redrive(pipeline, target, Selection(pattern=KeyPattern.parse("orders/c*")))
     assert batch.sent == 1
     (message,) = shop.receive("orders")
     assert unwrap(message["Body"])[0].key == "orders/c.csv"
@@ -175,9 +174,9 @@ def test_redrive_gives_a_message_back_to_its_queue(shop: Deployed, kind: str) ->
 def test_redrive_gives_a_rules_message_to_everybody_who_wants_it(shop: Deployed) -> None:
     shop.bury(shop.url("", "RuleDLQ"), "orders/e.csv")
     with shop.opened() as (pipeline, target):
-        (batch,) = redrive(pipeline, target, Chosen())
+        (batch,) = redrive(pipeline, target, Selection())
         assert batch.sent == 1
-        assert list(redrive(pipeline, target, Chosen())) == []
+        assert list(redrive(pipeline, target, Selection())) == []
     assert [len(shop.receive(transform.name)) for transform in shop.pipeline.transforms] == [1, 1]
     assert shop.waiting("", "RuleDLQ") == 0
 
@@ -187,18 +186,18 @@ def test_redrive_of_a_file_in_quarantine(shop: Deployed) -> None:
     shop.work("orders")
     shop.land("orders/b.csv", GOOD, tell=False)
     with shop.opened() as (pipeline, target):
-        assert [batch.sent for batch in redrive(pipeline, target, Chosen(error="missingcolumn"))] == [1]
+        assert [batch.sent for batch in redrive(pipeline, target, Selection(error="missingcolumn"))] == [1]
     assert shop.work("orders") == 1
     assert shop.silver("orders/orders/b.csv.parquet")
     with shop.opened() as (pipeline, target):
-        assert failures(pipeline, target, Wanted(), now=NOW).quarantined_total == 0
+        assert failures(pipeline, target, Query(), now=NOW).quarantined_total == 0
 
 
 def test_looking_only_sends_nothing(shop: Deployed) -> None:
     shop.bury(shop.url("orders", "QueueDLQ"), "orders/c.csv")
     with shop.opened() as (pipeline, target):
-        (batch,) = redrive(pipeline, target, Chosen(), dry_run=True)
-    assert (len(batch.failed), batch.sent) == (1, 0)
+        (batch,) = redrive(pipeline, target, Selection(), dry_run=True)
+    assert (len(batch.failures), batch.sent) == (1, 0)
     assert (shop.waiting("orders"), shop.waiting("orders", "QueueDLQ")) == (0, 1)
 
 
@@ -206,7 +205,7 @@ def test_more_than_a_hundred_dead_messages_all_go_back(shop: Deployed) -> None:
     for number in range(104):
         shop.bury(shop.url("orders", "QueueDLQ"), f"orders/{number}.csv")
     with shop.opened() as (pipeline, target):
-        assert sum(batch.sent for batch in redrive(pipeline, target, Chosen())) == 104
+        assert sum(batch.sent for batch in redrive(pipeline, target, Selection())) == 104
     assert (shop.waiting("orders"), shop.waiting("orders", "QueueDLQ")) == (104, 0)
 
 
@@ -242,7 +241,7 @@ def test_what_went_wrong_first_is_told(shop: Deployed) -> None:
     """Even where the messages cannot be let go of."""
     shop.bury(shop.url("orders", "QueueDLQ"), "orders/c.csv")
     with pytest.raises(KeyError, match="first"), shop.opened() as (pipeline, target):
-        failures(pipeline, target, Wanted(), now=NOW)
+        failures(pipeline, target, Query(), now=NOW)
         shop.sqs.delete_queue(QueueUrl=shop.url("orders", "QueueDLQ"))
         raise KeyError("first")
 
@@ -272,5 +271,5 @@ def test_what_the_topic_does_not_take_stays(shop: Deployed) -> None:
         pytest.raises(QueueFailed, match="the topic shop_Topic: Publish: not now"),
     )
     with open_stack(account, "shop", shop.pipeline, wait=0) as (pipeline, target), refused:
-        list(redrive(pipeline, target, Chosen()))
+        list(redrive(pipeline, target, Selection()))
     assert shop.waiting("", "RuleDLQ") == 1

@@ -1,103 +1,97 @@
-"""What is judged of a machine, at each limit."""
+"""What is judged of a machine, at each limit; what is found out of it, and that nothing is left behind."""
 
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+import os
+import resource
+import sys
+from pathlib import Path
+from typing import Any
 
+import boto3
 import pytest
+from botocore.stub import Stubber
 
+from silversmith import Deployment, Pipeline
+from silversmith.aws.account import Account
+from silversmith.local.intrinsics import Template
+from silversmith.operations import doctor
 from silversmith.operations.doctor import (
-    Account,
-    Clock,
-    Concurrency,
-    Disk,
-    Facts,
-    FileSystem,
-    Package,
+    Finding,
     State,
-    Watching,
-    judge,
-    numbers,
+    check_clock,
+    check_concurrency,
+    check_disk,
+    check_file_system,
+    check_inotify,
+    check_installer,
+    check_open_files,
+    check_owners,
+    check_packages,
+    check_pipeline,
+    check_python,
+    version_numbers,
 )
+from silversmith.reconcile.hops import Hops
+from silversmith.template import compile as compile_template
 
-GOOD = Facts(
-    python=(3, 13, 1),
-    packages=(Package("silversmith", "0.1.0", ""), Package("polars", "2.1.0", "2.1")),
-    pipeline="shop, transforms: orders",
-    watching=Watching(folders=12, watches=65_536, queued=16_384),
-    disk=Disk(free=50_000_000_000, inodes=1_000_000),
-    file_system=FileSystem("/data", {}),
-    clock=Clock(1_767_355_200.0, 1_767_355_199.0, "orders/1.csv"),
-    open_files=1024,
-    account=Account("123456789012", "eu-central-1"),
-    concurrency=Concurrency(wanted=200, reserved=20, limit=1000),
-    has_installer=True,
-)
-
-
-def test_all_is_well() -> None:
-    report = judge(GOOD)
-    assert report.healthy
-    assert {finding.state for finding in report.findings} == {State.OK}
-    assert len(report.findings) == 11
-    assert json.loads(json.dumps(report.to_dict()))["checks"][0] == {
-        "name": "python", "state": "ok", "found": "3.13.1", "do": "",
-    }  # fmt: skip
-
-
-def test_what_was_not_looked_at_is_not_judged() -> None:
-    report = judge(Facts(GOOD.python, GOOD.packages, GOOD.pipeline))
-    assert [finding.name for finding in report.findings] == ["python", "packages", "pipeline"]
+SHOP = Pipeline("shop")
+SHOP.sql("orders/*.csv", "SELECT * FROM rows", name="orders")
 
 
 @pytest.mark.parametrize(
-    ("changed", "check", "state", "told"),
+    ("finding", "state", "text"),
     [
-        ({"concurrency": Concurrency(1000, 900, 1000)}, "concurrency", "ok", "up to 1,000 invocations at once"),
-        ({"concurrency": Concurrency(1001, 0, 1000)}, "concurrency", "warn", "Lambda refuses some"),
-        ({"concurrency": Concurrency(901, 901, 1000)}, "concurrency", "fail", "100 must not be reserved"),
-        ({"concurrency": Concurrency(100, 0, 10)}, "concurrency", "warn", "the account allows 10"),
-        ({"concurrency": Concurrency(100, 0, None, "denied")}, "concurrency", "warn", "could not be asked: denied"),
-        ({"python": (3, 10, 9)}, "python", "fail", "needs Python 3.11 or newer"),
-        ({"python": (3, 11, 0)}, "python", "ok", ""),
-        ({"packages": (Package("boto3", None, "1.40"),)}, "packages", "fail", "boto3: not installed"),
-        (
-            {"packages": (Package("boto3", "1.39.9", "1.40"),)},
-            "packages",
-            "fail",
-            "pip install --upgrade 'boto3>=1.40'",
-        ),
-        ({"packages": (Package("boto3", "1.40", "1.40.0"),)}, "packages", "ok", ""),
-        ({"pipeline": None, "pipeline_problem": "no file"}, "pipeline", "fail", "no file"),
-        ({"account": Account(problem="there are no AWS credentials")}, "account", "fail", "no AWS credentials"),
-        ({"has_installer": False}, "uv", "warn", "pip install uv"),
-        ({"file_system": FileSystem("/nfs", {"flock": "No locks"})}, "file system", "fail", "/nfs: flock: No locks"),
-        ({"file_system": FileSystem("/a", {}, ("silver",))}, "file system", "fail", "file system than /a: silver"),
-        ({"disk": Disk(99_999_999, None)}, "disk", "fail", "make room"),
-        ({"disk": Disk(100_000_000, None)}, "disk", "warn", "make room soon"),
-        ({"disk": Disk(2_000_000_000, None)}, "disk", "ok", ""),
-        ({"disk": Disk(9_000_000_000, 9_999)}, "disk", "warn", "only 9,999 more files"),
-        ({"watching": Watching(1001, 1000, 16_384)}, "inotify", "fail", "max_user_watches=1048576"),
-        ({"watching": Watching(1000, 1000, 16_384)}, "inotify", "warn", "max_user_watches=1048576"),
-        ({"watching": Watching(800, 1000, 16_384)}, "inotify", "ok", ""),
-        ({"watching": Watching(3_000_000, 1000, 16_384)}, "inotify", "fail", "max_user_watches=8388608"),
-        ({"watching": Watching(1, 1000, 16_383)}, "inotify", "warn", "max_queued_events=16384"),
-        ({"open_files": 255}, "open files", "fail", "ulimit -n 1024"),
-        ({"open_files": 256}, "open files", "warn", "ulimit -n 1024"),
-        ({"clock": Clock(1000.0, 1060.0, "a")}, "clock", "ok", ""),
-        ({"clock": Clock(1000.0, 1061.0, "a.csv")}, "clock", "warn", "a.csv is of 61 s later"),
-        ({"clock": Clock(1000.0, None)}, "clock", "ok", "1970-01-01 00:16:40 UTC"),
+        (check_concurrency(200, 20, 1000), "ok", "up to 200 invocations at once; the account allows 1,000"),
+        (check_concurrency(1000, 900, 1000), "ok", "up to 1,000 invocations at once"),
+        (check_concurrency(1001, 0, 1000), "warn", "Lambda refuses some"),
+        (check_concurrency(901, 901, 1000), "fail", "100 must not be reserved"),
+        (check_concurrency(100, 0, 10), "warn", "the account allows 10"),
+        (check_concurrency(100, 0, None, "denied"), "warn", "could not be asked: denied"),
+        (check_python((3, 10, 9)), "fail", "needs Python 3.11 or newer"),
+        (check_python((3, 11, 0)), "ok", "3.11.0"),
+        (check_packages({"boto3": (None, "1.40")}), "fail", "boto3: not installed"),
+        (check_packages({"boto3": ("1.39.9", "1.40")}), "fail", "pip install --upgrade 'boto3>=1.40'"),
+        (check_packages({"boto3": ("1.40", "1.40.0"), "own": ("0.1", "")}), "ok", "boto3 1.40, own 0.1"),
+        (check_pipeline(SHOP, ""), "ok", "shop, transforms: orders"),
+        (check_pipeline(None, "no file"), "fail", "no file"),
+        (check_installer(True), "ok", "bundles can be made for Lambda's machines"),
+        (check_installer(False), "warn", "pip install uv"),
+        (check_owners({}), "ok", "no other pipeline has it"),
+        (check_owners({"orders": "shop2"}), "fail", "orders: it is shop2's"),
+        (check_file_system("/data", {}), "ok", "/data: rename, fsync and flock work"),
+        (check_file_system("/nfs", {"flock": "No locks"}), "fail", "/nfs: flock: No locks"),
+        (check_file_system("/a", {}, ("silver",)), "fail", "file system than /a: silver"),
+        (check_disk(99_999_999, None), "fail", "make room"),
+        (check_disk(100_000_000, None), "warn", "make room soon"),
+        (check_disk(2_000_000_000, None), "ok", "2.0 GB free"),
+        (check_disk(9_000_000_000, 9_999), "warn", "only 9,999 more files"),
+        (check_inotify(1001, 1000, 16_384), "fail", "max_user_watches=1048576"),
+        (check_inotify(1000, 1000, 16_384), "warn", "max_user_watches=1048576"),
+        (check_inotify(800, 1000, 16_384), "ok", "800 of 1,000 that may be watched"),
+        (check_inotify(3_000_000, 1000, 16_384), "fail", "max_user_watches=8388608"),
+        (check_inotify(1, 1000, 16_383), "warn", "max_queued_events=16384"),
+        (check_open_files(255), "fail", "ulimit -n 1024"),
+        (check_open_files(256), "warn", "ulimit -n 1024"),
+        (check_open_files(1024), "ok", "1,024 may be open at once"),
+        (check_clock(1000.0, 1060.0, "a"), "ok", "1970-01-01 00:16:40 UTC"),
+        (check_clock(1000.0, 1061.0, "a.csv"), "warn", "a.csv is of 61 s later"),
+        (check_clock(1000.0, None), "ok", "1970-01-01 00:16:40 UTC"),
     ],
 )
-def test_each_limit(changed: dict[str, object], check: str, state: str, told: str) -> None:
-    report = judge(replace(GOOD, **changed))  # type: ignore[arg-type]
-    (found,) = [finding for finding in report.findings if finding.name == check]
-    assert found.state == state
-    assert told in f"{found.found} {found.do}"
-    assert bool(found.do) == (state != "ok"), "what is wrong can be mended, what is right needs nothing"
-    assert report.healthy == (state != "fail")
-    assert [finding.name for finding in report.findings if finding.state != "ok"] == ([] if state == "ok" else [check])
+def test_each_limit(finding: Finding, state: str, text: str) -> None:
+    assert finding.state == state
+    assert text in f"{finding.found} {finding.do}"
+    assert bool(finding.do) == (state != "ok"), "what is wrong can be mended, what is right needs nothing"
+    assert doctor.is_healthy([check_python((3, 13, 1)), finding]) == (state != "fail")
+
+
+def test_the_document() -> None:
+    assert json.loads(json.dumps(doctor.document([check_python((3, 13, 1))]))) == {
+        "healthy": True,
+        "checks": [{"name": "python", "state": "ok", "found": "3.13.1", "do": ""}],
+    }
 
 
 @pytest.mark.parametrize(
@@ -105,4 +99,110 @@ def test_each_limit(changed: dict[str, object], check: str, state: str, told: st
     [("2.1.0", (2, 1)), ("2.1", (2, 1)), ("3.0.0rc1", (3,)), ("1.40.2.post1", (1, 40, 2)), ("", ()), ("dev", ())],
 )
 def test_the_numbers_of_a_version(version: str, expected: tuple[int, ...]) -> None:
-    assert numbers(version) == expected
+    assert version_numbers(version) == expected
+
+
+def test_packages_are_those_that_silversmith_requires() -> None:
+    packages = doctor.packages()
+    assert packages["silversmith"][0]
+    assert (packages["polars"][1], packages["cyclopts"][1]) == ("2.1", "4")
+    assert doctor.check_packages(packages).state is State.OK
+    assert "pytest" not in packages
+
+
+def test_folders_are_counted_but_not_links(tmp_path: Path) -> None:
+    limits, bronze = tmp_path / "inotify", tmp_path / "bronze"
+    limits.mkdir()
+    (limits / "max_user_watches").write_text("100\n")
+    assert doctor.inotify_limits(bronze, limits) is None, "a limit is not told"
+    (limits / "max_queued_events").write_text("200\n")
+    assert doctor.inotify_limits(bronze, limits) == (1, 100, 200)
+    (bronze / "a/b").mkdir(parents=True)
+    (bronze / "c").symlink_to(tmp_path)
+    assert doctor.inotify_limits(bronze, limits) == (3, 100, 200)
+
+
+def test_the_newest_file(tmp_path: Path) -> None:
+    assert doctor.newest_file(tmp_path / "nothing") == (None, "")
+    (tmp_path / "a").mkdir()
+    for name, changed in (("a/old", 100), ("a/new", 300), ("middle", 200)):
+        (tmp_path / name).write_bytes(b"")
+        os.utime(tmp_path / name, (changed, changed))
+    assert doctor.newest_file(tmp_path) == (300.0, "a/new")
+
+
+def test_a_disk_that_works(tmp_path: Path) -> None:
+    lake = tmp_path / "lake"
+    assert doctor.free_space(lake / "below")[0] > 0
+    assert doctor.try_file_system(lake) == (str(tmp_path), {}, ())
+    assert list(tmp_path.iterdir()) == [], "no lake is made, and nothing is left"
+    (lake / "dl-bronze-layer").mkdir(parents=True)
+    assert doctor.try_file_system(lake)[0] == str(lake)
+    assert [path.name for path in lake.iterdir()] == ["dl-bronze-layer"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has /proc")
+def test_where_nothing_can_be_written() -> None:
+    """/proc is a folder in which nobody may make one, not even root."""
+    _, broken, _ = doctor.try_file_system(Path("/proc/self"))
+    assert list(broken) == ["write"]
+
+
+def test_the_limit_of_open_files_is_this_processs() -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (200, hard))
+        assert doctor.open_files() == 200
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+class CloudFormation:
+    """A stack of a template, whose resources have the ids that a Ref gives."""
+
+    def __init__(self, template: dict[str, Any], resolved: Template) -> None:
+        self._template = template
+        self._resolved = resolved
+
+    def describe_stacks(self, **_: str) -> dict[str, Any]:
+        outputs = [{"OutputKey": key, "OutputValue": value} for key, value in self._resolved.outputs().items()]
+        stack = {"StackId": "id", "StackName": "shop", "StackStatus": "CREATE_COMPLETE", "CreationTime": None}
+        return {"Stacks": [{**stack, "Outputs": outputs}]}
+
+    def get_template(self, **_: str) -> dict[str, Any]:
+        return {"TemplateBody": self._template}
+
+    def get_paginator(self, _: str) -> CloudFormation:
+        return self
+
+    def paginate(self, **_: str) -> list[dict[str, Any]]:
+        ids = ((name, self._resolved.value({"Ref": name})) for name in self._template["Resources"])
+        return [{"StackResourceSummaries": [{"LogicalResourceId": name, "PhysicalResourceId": it} for name, it in ids]}]
+
+
+def test_the_hops_of_a_stack_are_those_that_its_reconciler_checks() -> None:
+    pipeline = Pipeline("shop")
+    pipeline.sql("orders/*.csv", "SELECT * FROM rows", name="orders")
+    pipeline.sql("*", "SELECT * FROM rows", name="every_thing")
+    template = compile_template(pipeline, deployment=Deployment(alarm_email="ops@example.com"))
+    resolved = Template(template, account="123456789012", region="eu-central-1")
+    event = json.loads(resolved.value(template["Resources"]["Schedule"]["Properties"]["Target"]["Input"]))
+    account = Account("123456789012", "eu-central-1", lambda _: CloudFormation(template, resolved))
+    assert doctor.deployed_hops(account, "shop") == Hops.of(event["hops"], "dl-bronze-layer")
+    assert {each.filter is None for each in Hops.of(event["hops"], "").subscriptions} == {True, False}
+
+
+def test_what_the_transforms_may_come_to_together_and_what_the_account_allows() -> None:
+    pipeline = Pipeline("shop")
+    pipeline.sql("a/*", "SELECT * FROM rows", name="by_default")
+    pipeline.sql("b/*", "SELECT * FROM rows", name="bounded", maximum_concurrency=7)
+    pipeline.sql("c/*", "SELECT * FROM rows", name="reserved")
+    options = Deployment(reserved_concurrency={"reserved": 20})
+    functions = boto3.client("lambda", region_name="eu-central-1", aws_access_key_id="x", aws_secret_access_key="x")
+    with Stubber(functions) as stubber:
+        limits = {"ConcurrentExecutions": 1000, "UnreservedConcurrentExecutions": 1000}
+        stubber.add_response("get_account_settings", {"AccountLimit": limits})
+        stubber.add_client_error("get_account_settings", "AccessDeniedException", "no")
+        assert doctor.concurrency(pipeline, options, functions) == check_concurrency(127, 20, 1000)
+        finding = doctor.concurrency(pipeline, options, functions)
+    assert (finding.state, "AccessDenied" in finding.found) == (State.WARN, True)

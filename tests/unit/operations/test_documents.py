@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from silversmith.lineage import error_key, rejected_key
-from silversmith.operations.target import bronze_key, parse
+from silversmith.operations.failures import bronze_key, parse
 
 DOCUMENT = {
     "error": {

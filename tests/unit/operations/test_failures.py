@@ -11,7 +11,7 @@ from silversmith import DefinitionError
 from silversmith.local import stack as stacks
 from silversmith.local.post import Post
 from silversmith.local.queue import Queue
-from silversmith.operations.failures import Failures, Wanted, failures, rejected
+from silversmith.operations.failures import Failures, Query, failures, rejected
 from silversmith.operations.target import DeadKind
 from silversmith.patterns import KeyPattern
 from tests.unit.operations.conftest import BAD, GOOD, HARMFUL, PARTLY
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 DEAD = "arn:aws:sqs:us-east-1:000000000000:shop_orders_DLQ"
 
 
-def look(bench: Bench, target: LocalTarget, wanted: Wanted | None = None) -> Failures:
-    return failures(bench.pipeline, target, wanted or Wanted(), now=bench.now)
+def look(bench: Bench, target: LocalTarget, wanted: Query | None = None) -> Failures:
+    return failures(bench.pipeline, target, wanted or Query(), now=bench.now)
 
 
 def give_up(bench: Bench, key: str, *, source: str, queue_arn: str) -> None:
@@ -90,7 +90,7 @@ def test_what_no_queue_keeps_any_more_is_told_all_the_same(bench: Bench, target:
         ("orders/d.csv", "TransformError", 2), ("orders/e.csv", "TransformError", 2)
     ]  # fmt: skip
     assert "reconcile --dead" in found.quarantined[0].hint
-    assert look(bench, target, Wanted(pattern=KeyPattern.parse("*d.csv"))).quarantined_total == 1
+    assert look(bench, target, Query(pattern=KeyPattern.parse("*d.csv"))).quarantined_total == 1
     bench.land("orders/e.csv", text=GOOD)
     bench.work()
     assert [each.key for each in look(bench, target).quarantined] == ["orders/d.csv"]
@@ -142,9 +142,9 @@ def test_one_transform_is_asked_for(bench: Bench, target: LocalTarget) -> None:
     bench.land("orders/d.csv", text=HARMFUL)
     bench.land("broken.csv", text='a,b\n"1,2\n')
     bench.work()
-    orders = look(bench, target, Wanted(transform="orders"))
+    orders = look(bench, target, Query(transform="orders"))
     assert ([found.key for found in orders.quarantined], orders.dead_total) == (["orders/c.csv"], 1)
-    copies = look(bench, target, Wanted(transform="copies"))
+    copies = look(bench, target, Query(transform="copies"))
     assert ([found.key for found in copies.quarantined], copies.dead_total) == (["broken.csv"], 0)
 
 
@@ -153,13 +153,13 @@ def test_what_a_rule_gave_up_on_is_every_transforms_that_matches(bench: Bench, t
     queue = rule.targets[0].dead_letter_arn
     assert queue
     give_up(bench, "elsewhere.csv", source=rule.arn, queue_arn=queue)
-    assert look(bench, target, Wanted(transform="copies")).dead_total == 1
-    assert look(bench, target, Wanted(transform="orders")).dead_total == 0
+    assert look(bench, target, Query(transform="copies")).dead_total == 1
+    assert look(bench, target, Query(transform="orders")).dead_total == 0
 
 
 def test_an_unknown_transform_is_an_error_that_names_those_there_are(bench: Bench, target: LocalTarget) -> None:
     with pytest.raises(DefinitionError, match="'order'; it has: orders, copies"):
-        look(bench, target, Wanted(transform="order"))
+        look(bench, target, Query(transform="order"))
 
 
 def test_keys_that_match_are_asked_for(bench: Bench, target: LocalTarget) -> None:
@@ -169,7 +169,7 @@ def test_keys_that_match_are_asked_for(bench: Bench, target: LocalTarget) -> Non
         bench.notice(key)
     bench.work()
     assert look(bench, target).quarantined_total == 3
-    found = look(bench, target, Wanted(pattern=KeyPattern.parse("orders/*k.csv")))
+    found = look(bench, target, Query(pattern=KeyPattern.parse("orders/*k.csv")))
     assert [document.key for document in found.quarantined] == [long]
 
 
@@ -177,10 +177,10 @@ def test_not_more_are_shown_than_wanted_but_all_are_counted(bench: Bench, target
     for number in range(5):
         bench.land(f"orders/{number}.csv", text=BAD if number < 3 else HARMFUL)
     bench.work()
-    found = look(bench, target, Wanted(most=2))
+    found = look(bench, target, Query(most=2))
     assert (len(found.quarantined), found.quarantined_total) == (2, 3)
     assert (len(found.dead), found.dead_total) == (2, 2)
-    assert look(bench, target, Wanted(most=1)).dead_total == 2
+    assert look(bench, target, Query(most=1)).dead_total == 2
 
 
 def test_a_strangers_document_is_told_of_too(bench: Bench, target: LocalTarget) -> None:
@@ -194,12 +194,12 @@ def test_rejected_rows_are_told_by_file(bench: Bench, target: LocalTarget) -> No
         bench.land(f"orders/{key}.csv", text=PARTLY)
     bench.land("orders/c.csv", text=BAD)
     bench.work()
-    found = rejected(bench.pipeline, target, Wanted(most=1))
+    found = rejected(bench.pipeline, target, Query(most=1))
     assert (len(found.files), found.total) == (1, 2)
     assert (found.files[0].key, found.files[0].transform, found.files[0].rows) == ("orders/a.csv", "orders", 2)
-    only = rejected(bench.pipeline, target, Wanted(pattern=KeyPattern.parse("*b.csv")))
+    only = rejected(bench.pipeline, target, Query(pattern=KeyPattern.parse("*b.csv")))
     assert [file.key for file in only.files] == ["orders/b.csv"]
-    assert rejected(bench.pipeline, target, Wanted(transform="copies")).total == 0
+    assert rejected(bench.pipeline, target, Query(transform="copies")).total == 0
 
 
 def test_it_can_be_printed_as_json(bench: Bench, target: LocalTarget) -> None:
@@ -209,7 +209,7 @@ def test_it_can_be_printed_as_json(bench: Bench, target: LocalTarget) -> None:
     found = json.loads(json.dumps(look(bench, target).to_dict()))
     assert found["dead"][0]["kind"] == "queue"
     assert found["dead"][0]["dead_at"].endswith("+00:00")
-    assert json.loads(json.dumps(rejected(bench.pipeline, target, Wanted()).to_dict()))["rejected_total"] == 1
+    assert json.loads(json.dumps(rejected(bench.pipeline, target, Query()).to_dict()))["rejected_total"] == 1
 
 
 def test_lately_names_what_failed_since(bench: Bench, target: LocalTarget) -> None:

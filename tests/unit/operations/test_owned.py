@@ -14,8 +14,8 @@ from moto import mock_aws
 from silversmith.aws.account import Account, open_account
 from silversmith.errors import NotOurs
 from silversmith.operations.aws import open_stack
-from silversmith.operations.reports import history, status, trace
-from silversmith.operations.resend import Chosen, Range, reconcile, redrive, replay
+from silversmith.operations.reports import schema_history, status, trace
+from silversmith.operations.send import Range, Selection, reconcile, redrive, replay
 from silversmith.patterns import KeyPattern
 from silversmith.pipeline import Pipeline
 from silversmith.pipeline.deployment import Deployment
@@ -111,7 +111,7 @@ def test_the_operations_say_whose_it_is(tmp_path: Path, account: Account) -> Non
             reconcile(pipeline, target),
             reconcile(pipeline, target, changed=True, dry_run=True),
             replay(pipeline, target, every, transform="orders"),
-            redrive(pipeline, target, Chosen(transform="orders")),
+            redrive(pipeline, target, Selection(transform="orders")),
         ):
             with pytest.raises(NotOurs, match=r"_schemas/orders\.json belongs to the pipeline one-shop"):
                 list(operation)
@@ -120,7 +120,7 @@ def test_the_operations_say_whose_it_is(tmp_path: Path, account: Account) -> Non
         assert (orders.owner, copies.owner) == ("one-shop", "")
         orders_too, _ = trace(KEYS[0], pipeline, target).transforms
         assert (orders_too.state, orders_too.owner) == ("foreign", "one-shop")
-        assert history(pipeline.find("orders"), target).owner == "one-shop"
+        assert schema_history(pipeline.find("orders"), target).owner == "one-shop"
     with two.one.opened() as (pipeline, target):
         assert [batch.found for batch in reconcile(pipeline, target, transform="orders")] == [[]]
         assert trace(KEYS[0], pipeline, target).transforms[0].state == "current"
@@ -199,7 +199,7 @@ def test_an_edit_that_is_not_deployed_resends_nothing(shop: Deployed, tmp_path: 
     assert told == [text] * 2
     with open_stack(shop.account, shop.name, edited, wait=0) as (deployed, target):
         assert trace(KEYS[0], deployed, target).transforms[0].state == "current"
-        assert [one.current for one in history(deployed.find("orders"), target).schemas] == [True]
+        assert [one.current for one in schema_history(deployed.find("orders"), target).schemas] == [True]
 
 
 def test_a_stack_that_does_not_say_what_is_deployed(shop: Deployed, tmp_path: Path) -> None:

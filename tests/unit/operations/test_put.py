@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from silversmith.operations import WrongCall
-from silversmith.operations.put import Upload, plan, put
+from silversmith.operations.send import Upload, plan, put
 from silversmith.stores import IN_MEMORY
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from silversmith import Contract, DefinitionError, Pipeline
 from silversmith.lineage import Decision, silver_key
 from silversmith.operations import WrongCall
 from silversmith.operations.local import open_lake
-from silversmith.operations.resend import reconcile
+from silversmith.operations.send import reconcile
 from silversmith.reconcile.compare import Finding
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import polars as pl
 import pytest
 
-from silversmith.operations.failures import look
+from silversmith.operations.failures import read_rejected
 
 if TYPE_CHECKING:
     from tests.unit.conftest import Bench
@@ -23,14 +23,14 @@ def parquet(frame: pl.DataFrame) -> bytes:
 
 
 def test_where_there_are_none_there_is_nothing(bench: Bench) -> None:
-    assert look(bench.lake.quarantine, KEY) is None
+    assert read_rejected(bench.lake.quarantine, KEY) is None
 
 
 def test_only_the_first_rows_are_shown_but_all_are_counted(bench: Bench) -> None:
     rows = "".join(f"{number},-1\n" for number in range(1, 21))
     bench.land("orders/a.csv", text=f"id,total\n{rows}")
     bench.work()
-    found = look(bench.lake.quarantine, KEY, most=3)
+    found = read_rejected(bench.lake.quarantine, KEY, most=3)
     assert found is not None
     assert (found.transform, found.key, found.rows, found.rows_read) == ("orders", "orders/a.csv", 20, 20)
     assert [row.row for row in found.first] == [1, 2, 3]
@@ -41,7 +41,7 @@ def test_only_the_first_rows_are_shown_but_all_are_counted(bench: Bench) -> None
 def test_rows_without_lineage_are_counted_by_themselves(bench: Bench) -> None:
     frame = pl.DataFrame({"row": [4, None], "reasons": [["a", "b"], None]}, schema_overrides={"row": pl.UInt32})
     bench.lake.quarantine.put(KEY, parquet(frame))
-    found = look(bench.lake.quarantine, KEY)
+    found = read_rejected(bench.lake.quarantine, KEY)
     assert found is not None
     assert (found.transform, found.key, found.rows) == ("orders", "orders/a.csv", 2)
     assert [(row.row, row.reasons) for row in found.first] == [(4, ["a", "b"]), (None, [])]
@@ -52,6 +52,6 @@ def test_rows_without_lineage_are_counted_by_themselves(bench: Bench) -> None:
 )
 def test_what_is_no_such_file_has_no_rows_to_show(bench: Bench, body: bytes) -> None:
     bench.lake.quarantine.put(KEY, body)
-    found = look(bench.lake.quarantine, KEY)
+    found = read_rejected(bench.lake.quarantine, KEY)
     assert found is not None
     assert (found.key, list(found.first)) == ("orders/a.csv", [])

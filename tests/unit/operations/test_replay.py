@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 
 from silversmith import DefinitionError, Pipeline
-from silversmith.operations.resend import Range, replay
+from silversmith.operations.send import Range, replay
 from silversmith.patterns import KeyPattern
 
 if TYPE_CHECKING:

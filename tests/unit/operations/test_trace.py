@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from silversmith import Pipeline
-from silversmith.operations.reports import OfTransform, Trace, trace, versions
+from silversmith.operations.reports import Trace, TransformTrace, trace, versions
 from silversmith.operations.target import Hop
 from silversmith.stores.keys import InvalidKey
 from tests.unit.operations.conftest import BAD, GOOD, HARMFUL, PARTLY
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from tests.unit.conftest import Bench
 
 
-def of(found: Trace, name: str) -> OfTransform:
+def of(found: Trace, name: str) -> TransformTrace:
     return next(transform for transform in found.transforms if transform.transform == name)
 
 

@@ -1,0 +1,477 @@
+"""Put files in bronze, and send files through their queues again: redrive, replay and reconcile."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from itertools import chain, groupby, islice
+from pathlib import Path
+from typing import Any
+
+from silversmith.events import ObjectEvent
+from silversmith.lineage import Decision, Lineage, silver_key
+from silversmith.operations import WrongCall
+from silversmith.operations.failures import (
+    ERROR,
+    ErrorDocument,
+    forget_tries,
+    quarantine_keys,
+    read_error,
+    with_error,
+)
+from silversmith.operations.target import DeadKind, DeadMessage, Target
+from silversmith.operations.text import iso, moment
+from silversmith.patterns.keys import KeyPattern
+from silversmith.pipeline import Pipeline, Transform
+from silversmith.pipeline.lookups import current_digest
+from silversmith.reconcile.compare import Finding, Looked, look
+from silversmith.schemas.recorded import require_ours
+from silversmith.stores import IN_MEMORY, Head, Store, batched, map_in_threads
+from silversmith.stores.keys import InvalidKey, check, printable
+
+
+@dataclass(frozen=True)
+class Upload:
+    """A file, and its key in bronze."""
+
+    path: Path
+    key: str
+
+
+@dataclass(frozen=True)
+class Put:
+    """A file in bronze. ``size`` in bytes; ``transforms`` are the names of those that match its key, ``lookup_of`` of
+    those that read it as a lookup."""
+
+    key: str
+    size: int
+    etag: str
+    transforms: Sequence[str]
+    lookup_of: Sequence[str] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON values."""
+        return asdict(self)
+
+
+def plan(paths: Sequence[Path], *, key: str | None = None, prefix: str = "") -> list[Upload]:
+    """Choose a key for each file, by names only; nothing is put yet.
+
+    Args:
+        paths: files, and folders with everything below them (links to folders are not followed).
+        key: the key of the only file.
+        prefix: goes before every key, with one ``/`` between.
+
+    Raises:
+        WrongCall: a path is neither file nor folder, a key is invalid, or two files would have the same.
+    """
+    if key is not None:
+        if len(paths) != 1:
+            raise WrongCall(f"--key names the key of one file, but there are {len(paths)} files; use --prefix instead")
+        if paths[0].is_dir():
+            place = printable(str(paths[0]))
+            raise WrongCall(f"--key names the key of one file, but {place} is a folder; use --prefix instead")
+        return [_checked(path, key) for path, _ in files_of(paths)]
+    start = f"{prefix.removesuffix('/')}/" if prefix else ""
+    uploads = [_checked(path, start + name) for path, name in files_of(paths)]
+    seen: dict[str, Path] = {}
+    for upload in uploads:
+        other = seen.setdefault(upload.key, upload.path)
+        if other is not upload.path:
+            raise WrongCall(
+                f"{printable(str(other))} and {printable(str(upload.path))} would both have the key {upload.key}, and "
+                "the second would replace the first. Put them one by one, with --prefix or --key."
+            )
+    return uploads
+
+
+def files_of(paths: Sequence[Path]) -> Iterator[tuple[Path, str]]:
+    """Every file with its name as a key; below a folder that is its path from there.
+
+    Raises:
+        WrongCall: a path is neither file nor folder.
+    """
+    for path in paths:
+        if path.is_file():
+            yield path, path.name
+            continue
+        if not path.is_dir():
+            problem = "is neither a file nor a folder" if path.exists() else "does not exist"
+            raise WrongCall(f"{printable(str(path))} {problem}")
+        for folder, folders, names in os.walk(path):
+            folders.sort()
+            for name in sorted(names):
+                file = Path(folder, name)
+                if file.is_file():  # not a pipe, a socket, or a link to nowhere
+                    yield file, file.relative_to(path).as_posix()
+
+
+def _checked(path: Path, key: str) -> Upload:
+    try:
+        check(key)
+    except InvalidKey as error:
+        raise WrongCall(f"{printable(str(path))} cannot be put: {error}") from None
+    return Upload(path, key)
+
+
+def put(uploads: Sequence[Upload], pipeline: Pipeline, bronze: Store, *, scratch: Path | None) -> Iterator[Put]:
+    """Put files, one after the other. Each is durable when it is returned.
+
+    Args:
+        uploads: see :func:`plan`.
+        pipeline: its transforms match the keys.
+        bronze: the bucket.
+        scratch: a folder for copies of large files on the bucket's file system, for a store that moves the files that
+            it gets; None: it leaves them.
+    """
+    for upload in uploads:
+        size, etag = _put(upload, bronze, scratch)
+        matching = [transform.name for transform in pipeline.matching(upload.key)]
+        readers = [transform.name for transform in pipeline.transforms if upload.key in transform.lookups]
+        yield Put(upload.key, size, etag, matching, readers)
+
+
+def put_own(path: Path, key: str, pipeline: Pipeline, bronze: Store) -> Put:
+    """Put one file that the store may move. Durable when it returns.
+
+    Raises:
+        InvalidKey: the key is invalid.
+    """
+    size = path.stat().st_size
+    etag = bronze.put(key, path.read_bytes() if size <= IN_MEMORY else path)
+    return Put(key, size, etag, [transform.name for transform in pipeline.matching(key)])
+
+
+def _put(upload: Upload, bronze: Store, scratch: Path | None) -> tuple[int, str]:
+    """A store may move the file that it gets, and this one is the user's: it gets a copy."""
+    size = upload.path.stat().st_size
+    if size <= IN_MEMORY:
+        data = upload.path.read_bytes()
+        return len(data), bronze.put(upload.key, data)
+    if scratch is None:
+        return size, bronze.put(upload.key, upload.path)
+    with tempfile.TemporaryDirectory(dir=scratch, prefix="put-") as folder:
+        copy = Path(folder, "body")
+        shutil.copyfile(upload.path, copy)
+        return copy.stat().st_size, bronze.put(upload.key, copy)
+
+
+#: So many messages are sent at a time.
+REDRIVE_BATCH = 100
+
+#: :attr:`Failure.where` of a file in quarantine.
+QUARANTINE = "quarantine"
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Which failures to try again; None: all.
+
+    ``error`` is the code of an error (``MissingColumn``, ``TransformError`` …) in any case. ``since`` and ``until`` are
+    Unix seconds: it failed at ``since`` or later, and before ``until``. ``where``: see :class:`Failure`.
+    """
+
+    transform: str | None = None
+    pattern: KeyPattern | None = None
+    error: str | None = None
+    since: float | None = None
+    until: float | None = None
+    where: str | None = None
+
+    def fits(self, key: str, code: str, at: float | None) -> bool:
+        """Whether a failure fits, apart from its transform. A failure without a time fits no bounds of time."""
+        if self.pattern is not None and not self.pattern.matches(key):
+            return False
+        if self.error is not None and self.error.casefold() != code.casefold():
+            return False
+        if self.since is None and self.until is None:
+            return True
+        return at is not None and (self.since or 0) <= at < (self.until if self.until is not None else float("inf"))
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A selected failure. ``at`` is when it failed, in Unix seconds; ``code`` is empty where there is none.
+
+    ``where`` is ``quarantine``, or who gave up on the message: ``queue``, ``subscription``, ``rule``, ``unknown``.
+    ``lost``: the pipeline no longer has what it came from.
+    """
+
+    transform: str | None
+    key: str
+    version: str
+    where: str
+    code: str
+    at: float | None
+    lost: bool
+
+
+@dataclass(frozen=True)
+class RedriveBatch:
+    """Some failures, and how many of them were sent."""
+
+    failures: Sequence[Failure]
+    sent: int
+
+
+Origin = ErrorDocument | DeadMessage
+
+
+def redrive(
+    pipeline: Pipeline, target: Target, selection: Selection, *, most: int | None = None, dry_run: bool = False
+) -> Iterator[RedriveBatch]:
+    """Try failures again. Each batch is sent before it is returned; memory is bounded.
+
+    Their counted tries are forgotten before. Of a file in quarantine a new event goes to its transform's queue; the
+    error document goes when that succeeds. A dead message moves back to what gave up on it.
+
+    Args:
+        pipeline: the pipeline.
+        target: where it runs.
+        selection: which failures.
+        most: not more than so many.
+        dry_run: send nothing.
+
+    Raises:
+        DefinitionError: the pipeline has no transform of the selected name.
+        NotOurs: another pipeline owns the silver of a transform with failures: they would fail again.
+        WrongCall: there is something to send, and nowhere to send it.
+    """
+    transform = pipeline.find(selection.transform) if selection.transform is not None else None
+    selected = chain(
+        _quarantined(pipeline, target, selection) if selection.where in {None, QUARANTINE} else (),
+        _dead(transform, target, selection) if selection.where != QUARANTINE else (),
+    )
+    ours: set[str] = set()
+    for batch in batched(islice(selected, most), REDRIVE_BATCH):
+        sent = 0
+        if not dry_run:
+            names = {failure.transform for failure, _ in batch if failure.transform is not None and not failure.lost}
+            unchecked = [pipeline.find(name) for name in sorted(names - ours)]
+            require_ours(target.owner, target.lake.silver, None, unchecked)
+            ours |= names
+            sent = _send(pipeline, target, [origin for failure, origin in batch if not failure.lost])
+        yield RedriveBatch([failure for failure, _ in batch], sent)
+
+
+def _send(pipeline: Pipeline, target: Target, origins: Sequence[Origin]) -> int:
+    documents = [origin for origin in origins if isinstance(origin, ErrorDocument)]
+    messages = [origin for origin in origins if isinstance(origin, DeadMessage)]
+    for transform, group in groupby(documents, key=lambda document: document.transform):
+        events = [
+            ObjectEvent(pipeline.bronze, each.key, etag=each.etag, version=each.version, size=each.size)
+            for each in group
+        ]
+        target.send(transform, events, reason="redrive")
+    for message in messages:
+        forget_tries(target.lake.quarantine, message)
+    return len(documents) + (target.redrive(messages) if messages else 0)
+
+
+def _quarantined(pipeline: Pipeline, target: Target, selection: Selection) -> Iterator[tuple[Failure, Origin]]:
+    transforms = {transform.name for transform in pipeline.transforms}
+    quarantine = target.lake.quarantine
+    for name in quarantine_keys(quarantine, selection.transform, selection.pattern, ERROR):
+        document = read_error(quarantine, name)
+        if document is None:
+            continue
+        at = moment(document.at)
+        if selection.fits(document.key, document.code, at):
+            lost = document.transform not in transforms
+            key, version = document.key, document.version
+            yield Failure(document.transform, key, version, QUARANTINE, document.code, at, lost), document
+
+
+def _dead(transform: Transform | None, target: Target, selection: Selection) -> Iterator[tuple[Failure, Origin]]:
+    for dead in target.dead():
+        if selection.where not in {None, dead.kind.value} or not dead.concerns(transform):
+            continue
+        message = with_error(target.lake.quarantine, dead)
+        code = str((message.error or {}).get("code", ""))
+        if selection.fits(message.key, code, message.failed_at):
+            lost, where = message.kind is DeadKind.UNKNOWN, message.kind.value
+            yield (
+                Failure(message.transform, message.key, message.version, where, code, message.failed_at, lost),
+                message,
+            )
+
+
+#: So many events are sent at a time.
+REPLAY_BATCH = 500
+
+
+@dataclass(frozen=True)
+class Range:
+    """Bronze objects by key and by modification time, in Unix seconds: from ``since`` until before ``until``."""
+
+    pattern: KeyPattern
+    since: float | None = None
+    until: float | None = None
+
+    def holds(self, head: Head) -> bool:
+        """Whether an object is one of them."""
+        at = head.modified.timestamp()
+        if (self.since is not None and at < self.since) or (self.until is not None and at >= self.until):
+            return False
+        return self.pattern.matches(head.key)
+
+
+@dataclass(frozen=True)
+class ReplayBatch:
+    """Some bronze objects of one transform. Their events were sent, except in a dry run."""
+
+    transform: str
+    keys: Sequence[str]
+
+
+def replay(
+    pipeline: Pipeline,
+    target: Target,
+    objects: Range,
+    *,
+    transform: str | None = None,
+    changed: bool = False,
+    force: float | None = None,
+    dry_run: bool = False,
+) -> Iterator[ReplayBatch]:
+    """Send an event for every object to each transform that matches it. Lazy; memory is bounded.
+
+    A transform leaves silver of the same bytes by the same code as it is, unless ``force`` is given.
+
+    Args:
+        pipeline: the pipeline.
+        target: where it runs.
+        objects: which objects.
+        transform: only this one.
+        changed: only objects whose silver was made by other code, or with other lookups.
+        force: make silver again that is older than this time (Unix seconds), in any case.
+        dry_run: send nothing.
+
+    Raises:
+        DefinitionError: the pipeline has no such transform.
+        NotOurs: another pipeline owns the transform's silver.
+        WrongCall: there is something to send, and nowhere to send it.
+    """
+    made_after = iso(force) or ""
+    for each in _chosen(pipeline, transform):
+        require_ours(target.owner, target.lake.silver, None, [each])
+        heads = _heads(target.lake.bronze, each, objects)
+        if changed:
+            heads = _outdated(heads, target, each)
+        for batch in batched(heads, REPLAY_BATCH):
+            if not dry_run:
+                # Without an etag: nothing relies on it, and a folder would have to read the file for it.
+                events = [
+                    ObjectEvent(
+                        pipeline.bronze, head.key, version=head.version or "", size=head.size, made_after=made_after
+                    )
+                    for head in batch
+                ]
+                target.send(each.name, events, reason="replay")
+            yield ReplayBatch(each.name, [head.key for head in batch])
+
+
+def _chosen(pipeline: Pipeline, transform: str | None) -> Sequence[Transform]:
+    return [pipeline.find(transform)] if transform is not None else pipeline.transforms
+
+
+def _heads(bronze: Store, transform: Transform, objects: Range) -> Iterator[Head]:
+    short, long = sorted([transform.pattern.literal_prefix, objects.pattern.literal_prefix], key=len)
+    if not long.startswith(short):  # no key can match both patterns
+        return
+    for head in bronze.list(long):
+        if objects.holds(head) and transform.pattern.matches(head.key):
+            yield head
+
+
+def _outdated(heads: Iterator[Head], target: Target, transform: Transform) -> Iterator[Head]:
+    """The objects whose silver was made by other code, or with other lookups."""
+    current = (transform.fingerprint, current_digest(target.lake.bronze, transform.lookups))
+
+    def compare(head: Head) -> tuple[Head, bool]:
+        silver = target.lake.silver.head(silver_key(transform.name, head.key))
+        lineage = Lineage.from_metadata(silver.metadata) if silver else None
+        return head, lineage is not None and (lineage.fingerprint, lineage.lookups) != current
+
+    return (head for head, is_outdated in map_in_threads(compare, heads, target.workers) if is_outdated)
+
+
+#: So many keys are compared before events are sent.
+RECONCILE_BATCH = 500
+
+
+@dataclass(frozen=True)
+class ReconcileBatch:
+    """The comparison of some keys of a transform.
+
+    ``checked`` counts the keys. ``found`` is missing, stale or outdated: sent, except in a dry run; ``waiting`` is so
+    too, but a message of it is on its way or in a dead-letter queue: not sent. ``orphaned`` is silver without a bronze
+    object, ``foreign`` silver of another pipeline: nothing is done about either. ``given_up``: this code has failed on
+    these bytes as often as it may, and no dead message of it is left: not sent.
+    """
+
+    transform: str
+    checked: int
+    found: Sequence[Finding]
+    waiting: Sequence[Finding]
+    orphaned: Sequence[Finding]
+    foreign: Sequence[Finding] = ()
+    given_up: Sequence[Finding] = ()
+
+
+def reconcile(
+    pipeline: Pipeline,
+    target: Target,
+    *,
+    transform: str | None = None,
+    changed: bool = False,
+    dead: bool = False,
+    dry_run: bool = False,
+    batch: int = RECONCILE_BATCH,
+) -> Iterator[ReconcileBatch]:
+    """Compare bronze with silver's lineage, key by key, and send the differences to their queues.
+
+    Lazy: each batch is sent before it is returned, so a caller may stop at any time. Memory is bounded.
+
+    Args:
+        pipeline: the pipeline.
+        target: where it runs.
+        transform: only this one.
+        changed: also silver that other code made.
+        dead: also files on which the code has failed as often as it may.
+        dry_run: send nothing.
+        batch: so many keys at a time.
+
+    Raises:
+        DefinitionError: the pipeline has no such transform.
+        NotOurs: another pipeline owns a transform's silver.
+        WrongCall: there is something to send, and nowhere to send it.
+    """
+    for each in _chosen(pipeline, transform):
+        compared = look(each, target.lake, changed=changed, dead=dead, workers=target.workers, owner=target.owner)
+        for keys in batched(compared, batch):
+            result = _sorted_out(each.name, keys, target)
+            if result.found and not dry_run:
+                events = [finding.event(pipeline.bronze) for finding in result.found]
+                target.send(each.name, events, reason="reconcile")
+            yield result
+
+
+def _sorted_out(transform: str, compared: Sequence[Looked], target: Target) -> ReconcileBatch:
+    findings = [item.finding for item in compared if item.finding is not None]
+    wrong = {finding.key: finding for finding in findings if finding.is_to_be_sent}
+    given_up = {item.given_up.key: item.given_up for item in compared if item.given_up is not None}
+    etags = {key: finding.etag for key, finding in (wrong | given_up).items()}
+    waiting = target.waiting(transform, etags) if etags else set()
+    return ReconcileBatch(
+        transform,
+        len(compared),
+        found=[finding for key, finding in wrong.items() if key not in waiting],
+        waiting=[finding for key, finding in (wrong | given_up).items() if key in waiting],
+        orphaned=[finding for finding in findings if finding.kind is Decision.ORPHANED],
+        foreign=[finding for finding in findings if finding.kind is Decision.FOREIGN],
+        given_up=[finding for key, finding in given_up.items() if key not in waiting],
+    )
