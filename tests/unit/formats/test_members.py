@@ -271,7 +271,7 @@ def test_a_zip_in_a_way_that_is_not_read(in_memory: Opener) -> None:
 def test_a_directory_that_lies(in_memory: Opener) -> None:
     packed = zipped({"a.csv": CSV})
     end = packed.index(b"PK\x05\x06")
-    for at, length, number in ((10, 2, 60_000), (12, 4, 2**31), (12, 4, 0), (16, 4, 2**31), (16, 4, 0)):
+    for at, length, number in ((12, 4, 2**31), (12, 4, 0), (16, 4, 2**31), (16, 4, 0)):
         lying = bytearray(packed)
         lying[end + at : end + at + length] = number.to_bytes(length, "little")
         assert refused(in_memory(bytes(lying), "x.zip")).code in {"UnreadableZip", "TooManyMembers", "EmptyFile"}

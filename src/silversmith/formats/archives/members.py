@@ -61,7 +61,7 @@ def unpack_all(source: Source, scratch: Scratch, pattern: str | None = None) -> 
 
 def _unzip(content: Content, pattern: str | None) -> list[Content]:
     """A workbook is a zip archive, too: that one is a file."""
-    with content.open() as file, closing(zips.opened(content, file)) as archive:
+    with content.open() as file, closing(zips.opened(file)) as archive:
         kind = zips.office(archive)
         if kind:
             return [replace(content, kind=kind)]
@@ -102,7 +102,7 @@ def _gather(members: _Members, archive: Content, pattern: str | None, packing: s
 def _alone(content: Content) -> Content:
     """A file that came out of one packing, proved to be in no other. A workbook in an archive is no archive."""
     if content.head(4).startswith(zips.MAGICS):
-        with content.open() as file, closing(zips.opened(content, file)) as archive:
+        with content.open() as file, closing(zips.opened(file)) as archive:
             kind = zips.office(archive)
         if not kind:
             raise _nested(_called(content, "a zip archive"))

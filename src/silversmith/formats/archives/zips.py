@@ -6,7 +6,7 @@ import errno
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, BinaryIO
+from typing import IO, TYPE_CHECKING, Any, BinaryIO, cast
 
 from silversmith.errors import DataError
 from silversmith.formats.table import shorten
@@ -14,9 +14,7 @@ from silversmith.formats.table import shorten
 if TYPE_CHECKING:
     from zipfile import ZipFile, ZipInfo
 
-    from silversmith.formats.archives.content import Content
-
-#: What a zip archive begins with; the second is an empty one.
+#: The first bytes of a zip archive; the second are those of an empty one.
 MAGICS = (b"PK\x03\x04", b"PK\x05\x06")
 
 #: The directory of an archive is held in memory whole, so it may have only so many bytes and so many entries.
@@ -25,11 +23,9 @@ MOST_ENTRIES = 10_000
 
 _PIECE = 1024 * 1024
 _METHODS = {0: "stored", 8: "deflate", 12: "bzip2"}
-_END, _END64, _LOCATOR64 = b"PK\x05\x06", b"PK\x06\x06", b"PK\x06\x07"
-_LONGEST_END = 22 + 65_535
 
 
-def opened(content: Content, file: BinaryIO) -> ZipFile:
+def opened(file: BinaryIO) -> ZipFile:
     """The archive, with its directory read.
 
     Raises:
@@ -38,36 +34,38 @@ def opened(content: Content, file: BinaryIO) -> ZipFile:
     from zipfile import ZipFile
 
     with reading():
-        _check_directory(content)
-        return ZipFile(file)
+        archive = ZipFile(cast("IO[bytes]", _ShortReads(file)))
+    if len(archive.infolist()) > MOST_ENTRIES:
+        raise _too_many()
+    return archive
 
 
-def _check_directory(content: Content) -> None:
-    """The sizes that the records at the end of the archive tell: ``zipfile`` would read as much into memory."""
-    tail = content.tail(_LONGEST_END)
-    at = tail.rfind(_END)
-    if at < 0 or len(tail) - at < 22:
-        raise unreadable("it has no directory at its end")
-    entries, size = int.from_bytes(tail[at + 10 : at + 12], "little"), int.from_bytes(tail[at + 12 : at + 16], "little")
-    if tail[at - 20 : at - 16] == _LOCATOR64:
-        offset = int.from_bytes(tail[at - 12 : at - 4], "little")
-        with content.open() as file:
-            file.seek(min(offset, content.size))
-            record = file.read(56)
-        if record[:4] != _END64 or len(record) < 56:
-            raise unreadable("its directory is not where it says")
-        entries, size = int.from_bytes(record[32:40], "little"), int.from_bytes(record[40:48], "little")
-    if entries > MOST_ENTRIES or size > MOST_DIRECTORY:
-        raise DataError(
-            "TooManyMembers",
-            f"the archive has {entries:,} members, or too long a directory of them; at most {MOST_ENTRIES:,} are read",
-            hint="put the files one by one, or in several archives",
-        )
+class _ShortReads:
+    """A file for ``zipfile``, which reads an archive's directory at once, however long the archive says that it is."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+
+    def read(self, length: int = -1) -> bytes:
+        if length > MOST_DIRECTORY:
+            raise _too_many()
+        return self._file.read(length)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._file, name)
+
+
+def _too_many() -> DataError:
+    return DataError(
+        "TooManyMembers",
+        f"the archive has more than {MOST_ENTRIES:,} members, or too long a directory of them",
+        hint="put the files one by one, or in several archives",
+    )
 
 
 @contextmanager
 def reading() -> Iterator[None]:
-    """Whatever ``zipfile`` raises about the bytes of an archive as DataError ``UnreadableZip``."""
+    """Errors of ``zipfile`` about the bytes of an archive as DataError ``UnreadableZip``."""
     from zipfile import BadZipFile
 
     try:
@@ -107,7 +105,7 @@ def check(member: ZipInfo) -> None:
 
 
 def pieces(archive: ZipFile, member: ZipInfo) -> Iterator[bytes]:
-    """What is in a member, in pieces of bounded size; never more than the directory says.
+    """The bytes of a member, in pieces of bounded size; never more than the directory says.
 
     Raises:
         DataError: ``UnreadableZip``.

@@ -56,7 +56,7 @@ def prepare(content: Content, kind: str) -> Path:
         if content.size > LARGEST_XLS:
             raise _too_large(f"the workbook has {content.size:,} bytes; {LARGEST_XLS:,} are read, in memory")
     else:
-        with content.open() as file, closing(zips.opened(content, file)) as archive:
+        with content.open() as file, closing(zips.opened(file)) as archive:
             for member in archive.infolist():
                 _check_size(member)
             if (kind == "xlsx" and _write_xlsx(archive, path)) or (kind == "ods" and _write_ods(archive, path)):

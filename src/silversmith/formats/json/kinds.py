@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import reduce
 from itertools import chain
 from typing import Any, Final
 
@@ -44,7 +45,6 @@ FLOAT: Final = Kind("float")
 WORDS: Final = Kind("words")
 MIXED: Final = Kind("mixed")
 
-_PLAIN = frozenset({"null", "boolean", "integer", "float", "words"})
 _SCALARS = {bool: BOOLEAN, float: FLOAT, str: WORDS}
 
 
@@ -74,8 +74,7 @@ def _kind_of(values: Sequence[Any], depth: int) -> Kind:
     if not types:
         return NULL
     if len(types) > 1:
-        kinds = [_kind_of([value for value in values if type(value) is one], depth) for one in types]
-        return _join_all(kinds)
+        return reduce(join, (_kind_of([value for value in values if type(value) is kind], depth) for kind in types))
     (only,) = types
     if only in _SCALARS:
         return _SCALARS[only]
@@ -119,35 +118,24 @@ def integers(low: int, high: int) -> Kind:
     return Kind("integer", low, high) if fits else MIXED
 
 
-def join(one: Kind, other: Kind) -> Kind:
+def join(first: Kind, second: Kind) -> Kind:
     """The least kind that keeps what both keep."""
-    if one == other or other is NULL:
-        return one
-    if one is NULL:
-        return other
-    names = {one.name, other.name}
+    if first is NULL or second is NULL or first == second:
+        return second if first is NULL else first
+    names = {first.name, second.name}
     if names == {"integer", "float"}:
-        integers = one if one.name == "integer" else other
-        return FLOAT if integers.low >= -EXACT and integers.high <= EXACT else MIXED
-    return _join_alike(one, other) if len(names) == 1 else MIXED
-
-
-def _join_alike(one: Kind, other: Kind) -> Kind:
-    if one.name == "integer":
-        return integers(min(one.low, other.low), max(one.high, other.high))
-    if one.item and other.item:
-        return Kind("list", item=join(one.item, other.item))
-    fields = {
-        name: join(one.fields.get(name, NULL), other.fields.get(name, NULL)) for name in {**one.fields, **other.fields}
-    }
-    return Kind("object", fields=fields)
-
-
-def _join_all(kinds: Sequence[Kind]) -> Kind:
-    joined = NULL
-    for kind in kinds:
-        joined = join(joined, kind)
-    return joined
+        whole = first if first.name == "integer" else second
+        return FLOAT if whole.low >= -EXACT and whole.high <= EXACT else MIXED
+    if len(names) > 1:
+        return MIXED
+    if first.name == "integer":
+        return integers(min(first.low, second.low), max(first.high, second.high))
+    if first.item and second.item:
+        return Kind("list", item=join(first.item, second.item))
+    fields = dict.fromkeys([*first.fields, *second.fields])
+    return Kind(
+        "object", fields={name: join(first.fields.get(name, NULL), second.fields.get(name, NULL)) for name in fields}
+    )
 
 
 def type_of(kind: Kind) -> pl.DataType:
@@ -167,11 +155,6 @@ def column(name: str, values: Sequence[Any], kind: Kind) -> pl.Series:
     if _must_convert(kind):
         values = [_converted(value, kind) for value in values]
     return pl.Series(name, values, dtype=type_of(kind), strict=True)
-
-
-def is_plain(kind: Kind) -> bool:
-    """Whether values of the kind are neither nested nor to be made text first."""
-    return kind.name in _PLAIN
 
 
 def _must_convert(kind: Kind, *, nested: bool = False) -> bool:
