@@ -16,8 +16,8 @@ from silversmith.operations import WrongCall
 from silversmith.operations.text import length, moment
 
 if TYPE_CHECKING:
+    from silversmith.keypatterns import KeyPattern
     from silversmith.operations.target import Target
-    from silversmith.patterns.keys import KeyPattern
     from silversmith.pipeline import Located, Pipeline
     from silversmith.pipeline.deployment import Deployment
 
@@ -106,8 +106,7 @@ def key_pattern(text: str | None, option: str) -> KeyPattern | None:
     Raises:
         WrongCall: it is no pattern; the message says what to write.
     """
-    from silversmith.patterns import InvalidPattern
-    from silversmith.patterns.keys import KeyPattern
+    from silversmith.keypatterns import InvalidPattern, KeyPattern
 
     try:
         return None if text is None else KeyPattern.parse(text)

@@ -23,6 +23,7 @@ from silversmith.aws.stack import Stack
 from silversmith.errors import AccessDenied, SilversmithError
 from silversmith.events import NotAnEvent, ObjectEvent, object_created, unwrap
 from silversmith.function.handler import ERROR_CODE
+from silversmith.keypatterns import KeyPattern
 from silversmith.operations import WrongCall
 from silversmith.operations.failures import ERROR, failed_tries
 from silversmith.operations.target import (
@@ -36,7 +37,6 @@ from silversmith.operations.target import (
     TransformQueues,
 )
 from silversmith.operations.text import moment
-from silversmith.patterns.keys import KeyPattern
 from silversmith.pipeline import Pipeline, Transform, as_deployed
 from silversmith.pipeline.deployment import ROLES
 from silversmith.reconcile.handler import SqsQueue

@@ -15,10 +15,10 @@ import polars as pl
 from silversmith.contract import REASONS, ROW_NUMBER
 from silversmith.errors import PreconditionFailed
 from silversmith.function import retries
+from silversmith.keypatterns import KeyPattern
 from silversmith.lineage import Lineage, error_key, failed_key, rejected_key, silver_key
 from silversmith.operations.target import DeadKind, DeadMessage, Target
 from silversmith.operations.text import age, iso, moment
-from silversmith.patterns.keys import KeyPattern
 from silversmith.pipeline import Pipeline
 from silversmith.stores import Source, Store
 

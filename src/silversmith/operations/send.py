@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from silversmith.events import ObjectEvent
+from silversmith.keypatterns import KeyPattern
 from silversmith.lineage import Decision, Lineage, silver_key
 from silversmith.operations import WrongCall
 from silversmith.operations.failures import (
@@ -24,7 +25,6 @@ from silversmith.operations.failures import (
 )
 from silversmith.operations.target import DeadKind, DeadMessage, Target
 from silversmith.operations.text import iso, moment
-from silversmith.patterns.keys import KeyPattern
 from silversmith.pipeline import Pipeline, Transform
 from silversmith.pipeline.lookups import current_digest
 from silversmith.reconcile.compare import Finding, Looked, look

@@ -10,6 +10,7 @@ from urllib.parse import parse_qs
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
+from silversmith.keypatterns import KeyPattern
 from silversmith.operations.failures import Failures, Query, RejectedFiles
 from silversmith.operations.failures import failures as look
 from silversmith.operations.failures import rejected as look_rejected
@@ -17,7 +18,6 @@ from silversmith.operations.send import Failure, Selection
 from silversmith.operations.send import redrive as operation
 from silversmith.operations.target import Target
 from silversmith.page.context import ViewContext, link
-from silversmith.patterns.keys import KeyPattern
 from silversmith.pipeline import Pipeline
 
 #: The title of a cause without a code, by where the failure is.

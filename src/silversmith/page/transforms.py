@@ -14,9 +14,9 @@ from starlette.responses import Response
 
 from silversmith.contract import Contract
 from silversmith.events import NotAnEvent, ObjectEvent, object_created, unwrap
+from silversmith.keypatterns import KeyPattern
 from silversmith.page.context import ViewContext
 from silversmith.patterns import compile_pattern
-from silversmith.patterns.keys import KeyPattern
 from silversmith.pipeline import Pipeline, Sql, Transform
 from silversmith.schemas import Schemas
 from silversmith.stores.keys import InvalidKey, check

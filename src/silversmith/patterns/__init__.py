@@ -1,8 +1,8 @@
 """The EventBridge event-pattern language, which rules, filter policies and event source mappings share."""
 
-from silversmith.patterns.keys import MOST_WILDCARD_STATES, KeyPattern, wildcard_states
+from silversmith.keypatterns import InvalidPattern, KeyPattern
 from silversmith.patterns.match import Matcher, compile_pattern
-from silversmith.patterns.operators import Dialect, InvalidPattern
+from silversmith.patterns.operators import MOST_WILDCARD_STATES, Dialect, wildcard_states
 
 __all__ = [
     "MOST_WILDCARD_STATES",

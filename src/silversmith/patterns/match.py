@@ -22,7 +22,8 @@ from dataclasses import dataclass, field
 from math import prod
 from typing import Any, NoReturn, cast
 
-from silversmith.patterns.operators import PARSERS, RULES, Dialect, InvalidPattern, Location, Rules, Test, absent, exact
+from silversmith.keypatterns import InvalidPattern, Test
+from silversmith.patterns.operators import PARSERS, RULES, Dialect, Location, Rules, absent, exact
 
 #: The most rules that the use of ``$or`` may multiply out to.
 MOST_RULES = 1000

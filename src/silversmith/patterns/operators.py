@@ -18,27 +18,13 @@ https://docs.aws.amazon.com/lambda/latest/dg/invocation-eventfiltering.html
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from ipaddress import IPv4Address, IPv6Address, ip_network
+from ipaddress import ip_network
 from typing import Any
 
-from silversmith.errors import SilversmithError
-
-#: Whether a leaf value of an event (a string, number, boolean or null; never an object or an array) matches.
-Test = Callable[[Any], bool]
-
-
-class InvalidPattern(SilversmithError, ValueError):
-    """A pattern that AWS would refuse: ``problem`` says why, ``at`` where in the pattern, ``hint`` the remedy."""
-
-    def __init__(self, problem: str, *, noun: str = "event pattern", at: str = "", hint: str = "") -> None:
-        place = f", at {at}" if at else ""
-        super().__init__(f"The {noun} is not valid{place}: {problem}." + (f" {hint}" if hint else ""))
-        self.problem = problem
-        self.at = at
-        self.hint = hint
+from silversmith.keypatterns import InvalidPattern, Test, address, wildcard_test
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +55,16 @@ class Dialect(StrEnum):
     SNS_MESSAGE_ATTRIBUTES = "MessageAttributes"  #: a filter policy of an SNS subscription, over message attributes
     LAMBDA = "Lambda"  #: a pattern in the FilterCriteria of a Lambda event source mapping
 
+
+#: The largest :func:`wildcard_states` of a field that AWS is known to accept; all that it is known to refuse are above.
+MOST_WILDCARD_STATES = 10
+
+_STAR = 256
+_OTHER = 257  # any byte that no wildcard has
+_ENOUGH = 20_000  # sets of states that are looked at before the answer is taken to be "too many"
+
+#: The wildcard, and how many of its tokens a value has matched.
+_State = tuple[int, int]
 
 _COMMON = frozenset({"anything-but", "cidr", "equals-ignore-case", "exists", "numeric", "prefix", "suffix"})
 
@@ -300,31 +296,54 @@ def wildcard_pieces(text: str, where: Location) -> tuple[str, ...]:
     return tuple(pieces)
 
 
-def wildcard_test(pieces: tuple[str, ...]) -> Test:
-    """Whether a value has the pieces in this order, the first at its beginning and the last at its end.
+def wildcard_states(wildcards: Iterable[str]) -> int:
+    """How many beginnings of these wildcards (EventBridge's escapes) one value can match at once, at worst.
 
-    The first place where a piece occurs is always the best, so nothing is tried twice: hostile values cost no more
-    than others.
+    Counting ends above :data:`MOST_WILDCARD_STATES`: any number above it only means "too many".
+
+    AWS may find the wildcards of one field too complex ("Rule is too complex - try using fewer wildcards"). It
+    documents that there is such a limit, not which. EventBridge's own matcher counts how many beginnings of wildcards
+    one value can match at the same time, over all wildcards of the field; the patterns that AWS is known to accept and
+    to refuse agree with a limit of 10. Every value begins with a quotation mark, so more than ten wildcards in one
+    field are always too many. No pattern is refused here: the template makes several rules of it, or a wider one.
+    https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-create-pattern-operators.html#eb-filtering-wildcard-matching-complexity
     """
-    first, *middle, last = pieces if len(pieces) > 1 else (pieces[0], "")
+    patterns = tuple(_tokens(text) for text in dict.fromkeys(wildcards))
+    alphabet = {token for tokens in patterns for token in tokens if token != _STAR} | {_OTHER}
+    pending = [frozenset((number, 0) for number in range(len(patterns)))]
+    seen = set(pending)
+    most = 0
+    while pending and most <= MOST_WILDCARD_STATES:
+        states = pending.pop()
+        for byte in alphabet:
+            following = _after(states, byte, patterns)
+            most = max(most, len(following))
+            if following and following not in seen:
+                seen.add(following)
+                pending.append(following)
+        if len(seen) > _ENOUGH:
+            return MOST_WILDCARD_STATES + 1
+    return most
 
-    def test(leaf: Any) -> bool:
-        if not isinstance(leaf, str) or not leaf.startswith(first) or not leaf.endswith(last):
-            return False
-        position, end = len(first), len(leaf) - len(last)
-        for piece in middle:
-            position = leaf.find(piece, position, end)
-            if position < 0:
-                return False
-            position += len(piece)
-        return position <= end
 
-    return test if len(pieces) > 1 else lambda leaf: bool(leaf == first)
+def _after(states: frozenset[_State], byte: int, patterns: tuple[tuple[int, ...], ...]) -> frozenset[_State]:
+    following: set[_State] = set()
+    for number, done in states:
+        tokens = patterns[number]
+        if done and tokens[done - 1] == _STAR:
+            following.add((number, done))
+        if done < len(tokens) and tokens[done] == byte:
+            following.add((number, done + 1))
+            if done + 1 < len(tokens) and tokens[done + 1] == _STAR:  # a star matches nothing, too
+                following.add((number, done + 2))
+    return frozenset(following)
 
 
-def wildcard_escape(literal: str) -> str:
-    """The wildcard text that matches a literal and nothing else."""
-    return literal.replace("\\", "\\\\").replace("*", "\\*")
+def _tokens(text: str) -> tuple[int, ...]:
+    tokens: list[int] = [ord('"')]
+    for index, piece in enumerate(wildcard_pieces(text, Location("wildcard"))):
+        tokens += [_STAR] * bool(index) + list(piece.encode("utf-8", "surrogatepass"))
+    return (*tokens, ord('"'))
 
 
 _HOW_ANYTHING_BUT = 'Write a string, a number, a list of strings or a list of numbers: {"anything-but": ["a", "b"]}.'
@@ -384,24 +403,6 @@ def _anything_but_operator(operand: Mapping[str, Any], where: Location, rules: R
             raise place.refuse("Null prefix/suffix not allowed", "Every string begins and ends with the empty string.")
     tests = [_EXCLUDED[operator](text, place) for text in texts]
     return lambda leaf: not any(excluded(leaf) for excluded in tests)
-
-
-_IPV4 = re.compile(r"([0-9]+)\.([0-9]+)\.([0-9]+)\.([0-9]+)")
-_IPV6 = re.compile(r"[0-9a-fA-F:]*:[0-9a-fA-F:]*")
-
-
-def address(text: str) -> IPv4Address | IPv6Address | None:
-    """The IP address that a text spells, or None. ``010.0.0.1`` is 10.0.0.1, ``::ffff:a00:1`` is 10.0.0.1 too."""
-    if four := _IPV4.fullmatch(text):
-        numbers = [int(part) for part in four.groups()] if len(text) <= 15 else [256]
-        return IPv4Address(bytes(numbers)) if max(numbers) <= 255 else None
-    if not _IPV6.fullmatch(text):
-        return None
-    try:
-        six = IPv6Address(text)
-    except ValueError:
-        return None
-    return six.ipv4_mapped or six
 
 
 _HOW_CIDR = 'Write an address, a slash and the number of leading bits: "10.0.0.0/24" or "2001:db8::/32".'

@@ -19,8 +19,7 @@ from silversmith.contract import Contract
 from silversmith.contract.foreign import accepted
 from silversmith.errors import DefinitionError
 from silversmith.formats import Reader
-from silversmith.patterns import InvalidPattern
-from silversmith.patterns.keys import KeyPattern
+from silversmith.keypatterns import InvalidPattern, KeyPattern
 from silversmith.pipeline import limits, writers
 from silversmith.pipeline.deployment import ROLES
 from silversmith.pipeline.lookups import Context

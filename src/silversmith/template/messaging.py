@@ -12,8 +12,8 @@ from typing import Any
 
 from troposphere import AWSObject, GetAtt, Ref, Sub, events, sns, sqs
 
+from silversmith.keypatterns import KeyPattern
 from silversmith.patterns import MOST_WILDCARD_STATES, wildcard_states
-from silversmith.patterns.keys import KeyPattern
 from silversmith.template.alarms import dead_letter_alarm
 from silversmith.template.permissions import encrypted, one_or_list, queue_policy, topic_policy
 from silversmith.template.plan import Plan, arn

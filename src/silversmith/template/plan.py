@@ -13,30 +13,6 @@ from silversmith.errors import DefinitionError
 from silversmith.pipeline import Pipeline, Transform, limits
 from silversmith.pipeline.deployment import ROLES, Deployment
 
-#: The ends of a transform's logical ids. None is the end of another, nor of a logical id of the pipeline's own; so two
-#: ids are equal only if both the transform and the kind are.
-KINDS = (
-    "Queue",
-    "QueuePolicy",
-    "QueueDLQ",
-    "QueueDLQPolicy",
-    "SubscriptionDLQ",
-    "SubscriptionDLQPolicy",
-    "Subscription",
-    "Role",
-    "LogGroup",
-    "Function",
-    "Version",
-    "Alias",
-    "Mapping",
-    "QueueDLQAlarm",
-    "SubscriptionDLQAlarm",
-    "QueueAgeAlarm",
-    "FunctionAlarm",
-    "QuarantineAlarm",
-    "RejectedAlarm",
-)
-
 
 def logical(transform: str, kind: str) -> str:
     """A logical id, which has letters and digits only: ``late_flights``, ``Queue`` → ``LateFlightsQueue``.

@@ -103,9 +103,9 @@ def import_fresh(target: Target) -> ModuleType:
             raise DefinitionError(
                 f"there is no module {target.module!r} in {target.root} or among the installed packages"
             ) from None
-        raise DefinitionError(_import_error(target, error)) from error
+        raise DefinitionError(user_traceback(target.text, error, "cannot be imported")) from error
     except (Exception, SystemExit) as error:
-        raise DefinitionError(_import_error(target, error)) from error
+        raise DefinitionError(user_traceback(target.text, error, "cannot be imported")) from error
     finally:
         sys.dont_write_bytecode = bytecode
         _imported.update(name for name in set(sys.modules) - before if _is_users(name))
@@ -136,28 +136,21 @@ def _forget(target: Target) -> None:
     _imported.clear()
 
 
-def _import_error(target: Target, error: BaseException) -> str:
-    """The error with the lines of the user's code that led to it, without those of the import machinery."""
-    here = str(Path(__file__).parents[1])
-    trace = traceback.TracebackException.from_exception(error, limit=-50)
-    frames = [frame for frame in trace.stack if not frame.filename.startswith((here, "<frozen importlib"))]
-    frames = [frame for frame in frames if frame.filename != importlib.__file__]
-    lines = [*traceback.StackSummary.from_list(frames).format(), *trace.format_exception_only()]
-    return f"{target.text} cannot be imported:\n\n" + "".join(lines).rstrip()
-
-
 #: How many of the innermost frames of a user's traceback are kept.
 FRAMES = 12
 
-#: Frames of Silversmith and Polars are of no use to a person who looks for a bug in their own code.
-_NOT_USERS = (str(Path(__file__).parents[1]), str(Path(pl.__file__).parent))
+#: Frames of Silversmith, Polars and the import machinery do not help a person to find a bug in their own code.
+_NOT_USERS = (
+    *(str(Path(__file__).parents[1]), str(Path(pl.__file__).parent)),
+    *("<frozen importlib", str(importlib.__file__)),
+)
 
 
-def user_traceback(who: str, error: BaseException) -> str:
+def user_traceback(who: str, error: BaseException, verb: str = "failed") -> str:
     """The error of the user's code as text: ``who`` failed, the user's frames with the innermost last, the error."""
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not frame.filename.startswith(_NOT_USERS)]
     lines = traceback.format_list(frames[-FRAMES:]) + traceback.format_exception_only(error)
-    return f"{who} failed:\n{''.join(lines).rstrip()}"
+    return f"{who} {verb}:\n{''.join(lines).rstrip()}"
 
 
 def load_plugin(group: str, name: str, problem_of: Callable[[object], str]) -> Any:

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from silversmith import Pipeline
 from silversmith.events import ObjectEvent, object_created
+from silversmith.keypatterns import KeyPattern
 from silversmith.page.transforms import NothingToTry, try_text, why_not
-from silversmith.patterns.keys import KeyPattern
 
 PIPELINE = Pipeline("shop")
 PIPELINE.sql("a/*b*.csv", "select * from rows", name="rows")

@@ -16,7 +16,7 @@ from silversmith.formats.archives import tars, zips
 from silversmith.formats.archives.compression import compression_of, stripped
 from silversmith.formats.archives.content import Content, Scratch, collect, packed, unpacked_limit
 from silversmith.formats.table import shorten
-from silversmith.patterns.keys import KeyPattern
+from silversmith.keypatterns import KeyPattern
 from silversmith.stores import Source
 
 #: How many data files one archive may have.

@@ -14,8 +14,7 @@ from silversmith.formats.json import Json
 from silversmith.formats.lines import FixedWidth, Lines
 from silversmith.formats.parquet import Parquet
 from silversmith.formats.xml import Xml
-from silversmith.patterns import InvalidPattern
-from silversmith.patterns.keys import KeyPattern
+from silversmith.keypatterns import InvalidPattern, KeyPattern
 
 #: How one file is read.
 FileReader = Csv | Json | Parquet | Avro | Arrow | Excel | Xml | FixedWidth | Lines | CustomReader

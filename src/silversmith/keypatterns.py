@@ -3,43 +3,37 @@ r"""The pattern of a bucket's keys that a user writes: ``flights/*.csv``.
 ``*`` stands for any run of characters, none and ``/`` too, as in EventBridge. ``\`` before a character makes it stand
 for itself. Other signs that mean something elsewhere (``?``, ``[``, ``**``) are refused rather than taken literally.
 
-AWS may find the wildcards of one field too complex ("Rule is too complex - try using fewer wildcards"). It documents
-that there is such a limit, not which. EventBridge's own matcher counts how many beginnings of wildcards one value can
-match at the same time, over all wildcards of the field; the patterns that AWS is known to accept and to refuse agree
-with a limit of 10. Every value begins with a quotation mark, so more than ten wildcards in one field are always too
-many. No pattern is refused here: the template makes several rules of it, or uses ``prefix`` and ``suffix``.
-https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-create-pattern-operators.html#eb-filtering-wildcard-matching-complexity
+A Lambda bundle needs this module only, and nothing of ``patterns/``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import re
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from ipaddress import IPv4Address, IPv6Address
 from typing import Any
 
-from silversmith.patterns.operators import (
-    InvalidPattern,
-    Location,
-    Test,
-    address,
-    wildcard_escape,
-    wildcard_pieces,
-    wildcard_test,
-)
+from silversmith.errors import SilversmithError
+
+#: Whether a leaf value of an event (a string, number, boolean or null; never an object or an array) matches.
+Test = Callable[[Any], bool]
+
+
+class InvalidPattern(SilversmithError, ValueError):
+    """A pattern that AWS would refuse: ``problem`` says why, ``at`` where in the pattern, ``hint`` the remedy."""
+
+    def __init__(self, problem: str, *, noun: str = "event pattern", at: str = "", hint: str = "") -> None:
+        place = f", at {at}" if at else ""
+        super().__init__(f"The {noun} is not valid{place}: {problem}." + (f" {hint}" if hint else ""))
+        self.problem = problem
+        self.at = at
+        self.hint = hint
+
 
 #: The longest key S3 takes, in bytes of UTF-8; no pattern needs to be longer.
 #: https://docs.aws.amazon.com/AmazonS3/latest/userguide/object-keys.html
 LONGEST = 1024
-
-#: The largest :func:`wildcard_states` of a field that AWS is known to accept; all that it is known to refuse are above.
-MOST_WILDCARD_STATES = 10
-
-_STAR = 256
-_OTHER = 257  # any byte that no wildcard has
-_ENOUGH = 20_000  # sets of states that are looked at before the answer is taken to be "too many"
-
-#: The wildcard, and how many of its tokens a value has matched.
-_State = tuple[int, int]
 
 _BARE = {
     "?": r"? would mean one character elsewhere; here only * is special. Write * instead, or \? for a question mark.",
@@ -130,44 +124,46 @@ def _refused(text: str, problem: str, hint: str = "") -> InvalidPattern:
     return InvalidPattern(problem.strip(), noun=f"key pattern {text!r}", hint=hint)
 
 
-def wildcard_states(wildcards: Iterable[str]) -> int:
-    """How many beginnings of these wildcards (EventBridge's escapes) one value can match at once, at worst.
+def wildcard_test(pieces: tuple[str, ...]) -> Test:
+    """Whether a value has the pieces in this order, the first at its beginning and the last at its end.
 
-    Counting ends above :data:`MOST_WILDCARD_STATES`: any number above it only means "too many".
+    The first place where a piece occurs is always the best, so nothing is tried twice: hostile values cost no more
+    than others.
     """
-    patterns = tuple(_tokens(text) for text in dict.fromkeys(wildcards))
-    alphabet = {token for tokens in patterns for token in tokens if token != _STAR} | {_OTHER}
-    pending = [frozenset((number, 0) for number in range(len(patterns)))]
-    seen = set(pending)
-    most = 0
-    while pending and most <= MOST_WILDCARD_STATES:
-        states = pending.pop()
-        for byte in alphabet:
-            following = _after(states, byte, patterns)
-            most = max(most, len(following))
-            if following and following not in seen:
-                seen.add(following)
-                pending.append(following)
-        if len(seen) > _ENOUGH:
-            return MOST_WILDCARD_STATES + 1
-    return most
+    first, *middle, last = pieces if len(pieces) > 1 else (pieces[0], "")
+
+    def test(leaf: Any) -> bool:
+        if not isinstance(leaf, str) or not leaf.startswith(first) or not leaf.endswith(last):
+            return False
+        position, end = len(first), len(leaf) - len(last)
+        for piece in middle:
+            position = leaf.find(piece, position, end)
+            if position < 0:
+                return False
+            position += len(piece)
+        return position <= end
+
+    return test if len(pieces) > 1 else lambda leaf: bool(leaf == first)
 
 
-def _after(states: frozenset[_State], byte: int, patterns: tuple[tuple[int, ...], ...]) -> frozenset[_State]:
-    following: set[_State] = set()
-    for number, done in states:
-        tokens = patterns[number]
-        if done and tokens[done - 1] == _STAR:
-            following.add((number, done))
-        if done < len(tokens) and tokens[done] == byte:
-            following.add((number, done + 1))
-            if done + 1 < len(tokens) and tokens[done + 1] == _STAR:  # a star matches nothing, too
-                following.add((number, done + 2))
-    return frozenset(following)
+def wildcard_escape(literal: str) -> str:
+    """The wildcard text that matches a literal and nothing else."""
+    return literal.replace("\\", "\\\\").replace("*", "\\*")
 
 
-def _tokens(text: str) -> tuple[int, ...]:
-    tokens: list[int] = [ord('"')]
-    for index, piece in enumerate(wildcard_pieces(text, Location("wildcard"))):
-        tokens += [_STAR] * bool(index) + list(piece.encode("utf-8", "surrogatepass"))
-    return (*tokens, ord('"'))
+_IPV4 = re.compile(r"([0-9]+)\.([0-9]+)\.([0-9]+)\.([0-9]+)")
+_IPV6 = re.compile(r"[0-9a-fA-F:]*:[0-9a-fA-F:]*")
+
+
+def address(text: str) -> IPv4Address | IPv6Address | None:
+    """The IP address that a text spells, or None. ``010.0.0.1`` is 10.0.0.1, ``::ffff:a00:1`` is 10.0.0.1 too."""
+    if four := _IPV4.fullmatch(text):
+        numbers = [int(part) for part in four.groups()] if len(text) <= 15 else [256]
+        return IPv4Address(bytes(numbers)) if max(numbers) <= 255 else None
+    if not _IPV6.fullmatch(text):
+        return None
+    try:
+        six = IPv6Address(text)
+    except ValueError:
+        return None
+    return six.ipv4_mapped or six
