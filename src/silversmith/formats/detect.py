@@ -83,7 +83,9 @@ def detect(name: str, head: bytes, *, expected: str | None = None, lines: bool |
         DataError: ``UnknownFormat``.
     """
     named = next((kind for ending, kind in ENDINGS.items() if name.lower().endswith(ending)), None)
-    _refuse_foreign(head)
+    for magic, label, hint in _FOREIGN:
+        if head.startswith(magic):
+            raise _unknown(f"it is {label}, which is not read", hint)
     for magic, kind, label in _MAGICS:
         if head.startswith(magic) and not _is_header(head):
             if expected not in {None, kind}:
@@ -92,11 +94,10 @@ def detect(name: str, head: bytes, *, expected: str | None = None, lines: bool |
     text = head.removeprefix(_BOM).lstrip(_SPACE)
     if expected is None and text[:20].lower().startswith(_PAGES):
         hint = "it may say what went wrong when the data was fetched: put the data"
-        raise _unknown(
-            "it is an HTML page", hint, Place(line=1, column=1, text=shorten(text[:40].decode("utf-8", "replace")))
-        )
+        place = Place(line=1, column=1, text=shorten(text[:40].decode("utf-8", "replace")))
+        raise _unknown("it is an HTML page", hint, place)
     if expected == "json" or (expected is None and named in {"json", "ndjson"}):
-        return _which_json(head, named, lines)
+        return _which_json(text, named, lines)
     if expected is not None:
         return expected
     return _of_text(text, head, named)
@@ -112,11 +113,11 @@ def _of_text(text: bytes, head: bytes, named: str | None) -> str:
     if text.startswith(_XML) or head.startswith(_XML_HEADS):
         return "xml"
     if named == "csv" and _RECORDS.match(text):
-        return _which_json(head, None, None)
+        return _which_json(text, None, None)
     if named is not None:
         return named
     if text[:1] in (b"{", b"["):
-        return _which_json(head, None, None)
+        return _which_json(text, None, None)
     if looks_separated(text.decode("utf-8", "replace")):
         return "csv"
     if not head:
@@ -127,19 +128,12 @@ def _of_text(text: bytes, head: bytes, named: str | None) -> str:
     )
 
 
-def _refuse_foreign(head: bytes) -> None:
-    for magic, what, hint in _FOREIGN:
-        if head.startswith(magic):
-            raise _unknown(f"it is {what}, which is not read", hint)
-
-
-def _which_json(head: bytes, named: str | None, lines: bool | None) -> str:
+def _which_json(text: bytes, named: str | None, lines: bool | None) -> str:
     """Whether it is one document, or one on each line: files named .json often are NDJSON."""
     if lines is not None:
         return "ndjson" if lines else "json"
     if named == "ndjson":
         return "ndjson"
-    text = head.removeprefix(_BOM).lstrip(_SPACE)
     first, _, rest = text.partition(b"\n")
     if not text.startswith(b"{") or not rest.lstrip(_SPACE).startswith(b"{"):
         return "json"
