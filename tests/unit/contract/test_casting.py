@@ -22,22 +22,24 @@ def local(*parts: int) -> datetime:
     return datetime(*parts)  # type: ignore[arg-type]  # noqa: DTZ001
 
 
-def outcome(cells: list[Any], found: pl.DataType, wanted: pl.DataType, *, decimal_comma: bool = False) -> list[Any]:
+def outcome(cells: list[Any], source: pl.DataType, target: pl.DataType, *, decimal_comma: bool = False) -> list[Any]:
     """The values, and BAD where the cast failed."""
-    frame = pl.DataFrame({"raw": pl.Series(cells, dtype=found)})
-    made = frame.select(
-        casting.cast(pl.col("raw"), found, wanted, decimal_comma=decimal_comma).alias("made"), pl.col("raw")
-    ).with_columns(casting.failed(pl.col("raw"), pl.col("made"), found).alias("failed"))
-    assert made.schema["made"] == wanted
-    assert made["failed"].null_count() == 0
-    return [BAD if failed else value for value, failed in zip(made["made"].to_list(), made["failed"], strict=True)]
+    frame = pl.DataFrame({"raw": pl.Series(cells, dtype=source)})
+    result = frame.select(
+        casting.cast(pl.col("raw"), source, target, decimal_comma=decimal_comma).alias("result"), pl.col("raw")
+    ).with_columns(casting.failed(pl.col("raw"), pl.col("result"), source).alias("failed"))
+    assert result.schema["result"] == target
+    assert result["failed"].null_count() == 0
+    return [
+        BAD if failed else value for value, failed in zip(result["result"].to_list(), result["failed"], strict=True)
+    ]
 
 
 BERLIN = pl.Datetime("us", "Europe/Berlin")
 
 
 @pytest.mark.parametrize(
-    ("wanted", "cells"),
+    ("target", "cells"),
     [
         (pl.Int64(), {"12": 12, " -7 ": -7, "+3": 3, "007": 7, "12.0": 12, "12.5": BAD, "1e3": BAD, "abc": BAD,
                       "": None, "  ": None, "1_0": BAD, "9223372036854775808": BAD, "1,000": BAD}),
@@ -71,8 +73,8 @@ BERLIN = pl.Datetime("us", "Europe/Berlin")
         (pl.Duration("us"), {"1": BAD}),
     ],
 )  # fmt: skip
-def test_from_text(wanted: pl.DataType, cells: dict[str, Any]) -> None:
-    assert outcome([*cells, None], pl.String(), wanted) == [*cells.values(), None]
+def test_from_text(target: pl.DataType, cells: dict[str, Any]) -> None:
+    assert outcome([*cells, None], pl.String(), target) == [*cells.values(), None]
 
 
 def test_nan_stays() -> None:
@@ -83,9 +85,9 @@ def test_nan_stays() -> None:
 
 
 def test_decimal_comma() -> None:
-    for wanted, half in ((pl.Float64(), 1.5), (pl.Decimal(10, 2), Decimal("1.50"))):
+    for target, half in ((pl.Float64(), 1.5), (pl.Decimal(10, 2), Decimal("1.50"))):
         cells = ["1,5", "1.5", "1.000,5", "2", "", "x"]
-        values = outcome(cells, pl.String(), wanted, decimal_comma=True)
+        values = outcome(cells, pl.String(), target, decimal_comma=True)
         assert values == [half, BAD, BAD, 2, None, BAD]
     assert outcome(["1.000", "12,0", "1,5"], pl.String(), pl.Int64(), decimal_comma=True) == [BAD, 12, BAD]
 
@@ -94,7 +96,7 @@ MOMENT = local(2013, 1, 2, 3, 4, 5, 123456)
 
 
 @pytest.mark.parametrize(
-    ("found", "wanted", "pairs"),
+    ("source", "target", "pairs"),
     [
         (pl.Float64(), pl.Int64(), [(3.0, 3), (3.5, BAD), (1e20, BAD), (float("nan"), BAD), (-0.0, 0)]),
         (pl.Float64(), pl.Float32(), [(0.1, 0.10000000149011612), (1e40, BAD), (float("inf"), float("inf"))]),
@@ -128,9 +130,9 @@ MOMENT = local(2013, 1, 2, 3, 4, 5, 123456)
         (pl.Null(), pl.Int64(), []),
     ],
 )
-def test_between_types(found: pl.DataType, wanted: pl.DataType, pairs: list[tuple[Any, Any]]) -> None:
+def test_between_types(source: pl.DataType, target: pl.DataType, pairs: list[tuple[Any, Any]]) -> None:
     cells = [before for before, _ in pairs]
-    assert [*map(str, outcome([*cells, None], found, wanted))] == [*(str(after) for _, after in pairs), "None"]
+    assert [*map(str, outcome([*cells, None], source, target))] == [*(str(after) for _, after in pairs), "None"]
 
 
 def test_reasons_name_the_cell() -> None:
@@ -138,15 +140,15 @@ def test_reasons_name_the_cell() -> None:
     (first, second) = frame.select(casting.reason("distance", pl.col("a"), pl.String(), pl.Int64())).to_series()
     assert first == 'distance: "abc" is not Int64'
     assert second == f'distance: "{"x" * 100}…" is not Int64'
-    for cells, found, told in (
+    for cells, source, shown in (
         ([1.5], pl.Float64(), "1.5"),
         ([{"a": 1}], pl.Struct({"a": pl.Int64}), '{"a":1}'),
         ([[1]], pl.List(pl.Int64), "a value of type List(Int64)"),
         ([b"\xff"], pl.Binary(), "a value of type Binary"),
     ):
-        frame = pl.DataFrame({"a": pl.Series(cells, dtype=found)})
-        made = frame.select(casting.reason("x", pl.col("a"), found, pl.Int64())).to_series().to_list()
-        assert made == [f"x: {told} is not Int64"]
+        frame = pl.DataFrame({"a": pl.Series(cells, dtype=source)})
+        result = frame.select(casting.reason("x", pl.col("a"), source, pl.Int64())).to_series().to_list()
+        assert result == [f"x: {shown} is not Int64"]
 
 
 TEXTS = st.one_of(
@@ -165,23 +167,23 @@ TARGETS: list[pl.DataType] = [
 
 
 @given(st.lists(TEXTS, max_size=5), st.sampled_from(TARGETS))
-def test_the_quick_way_gives_what_the_long_one_does_or_nothing(cells: list[str | None], wanted: pl.DataType) -> None:
+def test_the_quick_way_gives_what_the_long_one_does_or_nothing(cells: list[str | None], target: pl.DataType) -> None:
     series = pl.Series("raw", cells, dtype=pl.String)
-    quick = casting.quickly(series, wanted)
+    quick = casting.quickly(series, target)
     if quick is not None:
-        assert quick.dtype == wanted
-        values = outcome(cells, pl.String(), wanted)
+        assert quick.dtype == target
+        values = outcome(cells, pl.String(), target)
         assert BAD not in values
-        assert quick.equals(pl.Series(values, dtype=wanted))
+        assert quick.equals(pl.Series(values, dtype=target))
 
 
 @given(
     st.lists(st.none() | st.integers(-(2**63), 2**63 - 1) | st.integers(-300, 300), max_size=4),
     st.sampled_from(TARGETS),
 )
-def test_the_quick_way_with_integers(cells: list[int | None], wanted: pl.DataType) -> None:
-    quick = casting.quickly(pl.Series("raw", cells, dtype=pl.Int64), wanted)
+def test_the_quick_way_with_integers(cells: list[int | None], target: pl.DataType) -> None:
+    quick = casting.quickly(pl.Series("raw", cells, dtype=pl.Int64), target)
     if quick is not None:
-        values = outcome(cells, pl.Int64(), wanted)
+        values = outcome(cells, pl.Int64(), target)
         assert BAD not in values
-        assert quick.equals(pl.Series(values, dtype=wanted))
+        assert quick.equals(pl.Series(values, dtype=target))

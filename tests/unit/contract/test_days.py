@@ -23,17 +23,17 @@ CELLS = st.one_of(
 
 
 def parsed(cells: pl.Series) -> pl.Series:
-    made = pl.when(pl.col("cells").str.contains(DATE_PATTERN)).then(pl.col("cells"))
-    return cells.to_frame().select(parse_date(made).alias("cells")).to_series()
+    days = pl.when(pl.col("cells").str.contains(DATE_PATTERN)).then(pl.col("cells"))
+    return cells.to_frame().select(parse_date(days).alias("cells")).to_series()
 
 
 @given(st.lists(st.none() | CELLS, min_size=1))
 def test_days_are_those_of_the_parser_or_nothing_is_said(cells: list[str | None]) -> None:
     text = pl.Series("cells", cells, dtype=pl.String)
-    expected, made = parsed(text), casting.days(text)
-    if made is not None:
-        assert made.equals(expected, check_names=True)
-        assert made.dtype == pl.Date
+    expected, days = parsed(text), casting.days(text)
+    if days is not None:
+        assert days.equals(expected, check_names=True)
+        assert days.dtype == pl.Date
     elif expected.null_count() == text.null_count():
         assert any(day is not None and not casting.FIRST <= day.year <= casting.LAST for day in expected)
 
@@ -42,9 +42,9 @@ def test_days_are_those_of_the_parser_or_nothing_is_said(cells: list[str | None]
 def test_every_day_of_the_calendar_however_many_there_are(count: int) -> None:
     first, number = date(casting.FIRST, 1, 1), (date(casting.LAST, 12, 31) - date(casting.FIRST, 1, 1)).days + 1
     all_days = [first + timedelta(place % number) for place in range(count)]
-    made = casting.days(pl.Series("cells", [day.isoformat() for day in all_days]))
-    assert made is not None
-    assert made.equals(pl.Series("cells", all_days), check_names=True)
+    days = casting.days(pl.Series("cells", [day.isoformat() for day in all_days]))
+    assert days is not None
+    assert days.equals(pl.Series("cells", all_days), check_names=True)
 
 
 @pytest.mark.parametrize("at", [0, AT_ONCE - 1, AT_ONCE])
@@ -59,6 +59,6 @@ def test_one_that_is_no_day_is_seen(bad: str, at: int) -> None:
 
 
 def test_null_stays_null() -> None:
-    made = casting.days(pl.Series([None, "2024-02-29", None]))
-    assert made is not None
-    assert made.to_list() == [None, date(2024, 2, 29), None]
+    days = casting.days(pl.Series([None, "2024-02-29", None]))
+    assert days is not None
+    assert days.to_list() == [None, date(2024, 2, 29), None]

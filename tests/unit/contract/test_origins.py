@@ -43,10 +43,10 @@ def rejected(
     path = folder / "body"
     path.write_bytes(data)
     source = Source(head, None, path) if large else Source(head, data, None)
-    made = convert(source, transform, lineage, folder)
-    assert made.rejected is not None
-    found = pl.read_parquet(made.rejected).sort("row")
-    assert found.height == made.lineage.rows_rejected
+    converted = convert(source, transform, lineage, folder)
+    assert converted.rejected is not None
+    found = pl.read_parquet(converted.rejected).sort("row")
+    assert found.height == converted.lineage.rows_rejected
     return found
 
 
@@ -128,7 +128,7 @@ def test_the_same_is_found_with_and_without_passing_by(body: str, width: int, si
         }
     except Exception:  # noqa: BLE001 -- a quote that is never closed: no table comes of it
         return
-    wanted = data.draw(st.sets(st.sampled_from(sorted(records)))) if records else set()
+    numbers = data.draw(st.sets(st.sampled_from(sorted(records)))) if records else set()
     header = Header(dialect, [f"c{place}" for place in range(width)], body=0, line=1)
-    found = origins_of(Content("a.csv", text, None), header, wanted, size=size)
-    assert found == {number: records[number] for number in wanted}
+    found = origins_of(Content("a.csv", text, None), header, numbers, size=size)
+    assert found == {number: records[number] for number in numbers}

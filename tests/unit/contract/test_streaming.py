@@ -24,7 +24,7 @@ from silversmith.formats.spill import IN_MEMORY
 A_TO_C = {"a": pl.Int64, "b": pl.String, "c": pl.Float64}
 
 
-class Found(NamedTuple):
+class Result(NamedTuple):
     """What came of a file; ``careful`` counts the blocks that had to be read the careful way."""
 
     good: pl.DataFrame
@@ -33,12 +33,12 @@ class Found(NamedTuple):
     careful: int
 
 
-def careful(path: Path, contract: Contract, options: Csv) -> Found:
+def careful(path: Path, contract: Contract, options: Csv) -> Result:
     """By the way that all files can be read."""
     table = csv.read(Content("data.csv", None, path), options, contract.declared)
     checked = contract.check(table)
     good, rejected = pl.collect_all([checked.good, checked.rejected], engine="streaming")
-    return Found(good, rejected.sort("row"), table.records, 0)
+    return Result(good, rejected.sort("row"), table.records, 0)
 
 
 def reading_of(path: Path, contract: Contract, options: Csv, block: int, in_memory: int = IN_MEMORY) -> OnePass | None:
@@ -46,7 +46,7 @@ def reading_of(path: Path, contract: Contract, options: Csv, block: int, in_memo
     return None if stream is None else one_pass(stream, contract, Scratch(path.parent), in_memory=in_memory)
 
 
-def by_block(path: Path, contract: Contract, options: Csv, block: int) -> Found | None:
+def by_block(path: Path, contract: Contract, options: Csv, block: int) -> Result | None:
     """Block by block; None where the file is left to the careful way."""
     try:
         reading = reading_of(path, contract, options, block)
@@ -58,29 +58,29 @@ def by_block(path: Path, contract: Contract, options: Csv, block: int) -> Found 
         return None
     rows = reading.rejected_rows()
     rejected = pl.DataFrame() if rows is None else rows.collect()
-    return Found(good, rejected, reading.records, reading.careful)
+    return Result(good, rejected, reading.records, reading.careful)
 
 
-def both(data: bytes, contract: Contract, options: Csv | None = None, block: int = 1024 * 1024) -> Found | None:
+def both(data: bytes, contract: Contract, options: Csv | None = None, block: int = 1024 * 1024) -> Result | None:
     """What came of the file block by block, after the proof that the careful way says the same."""
     options = options or Csv()
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "data.csv")
         path.write_bytes(data)
-        found = by_block(path, contract, options, block)
-        if found is not None:
+        result = by_block(path, contract, options, block)
+        if result is not None:
             expected = careful(path, contract, options)
-            assert_frame_equal(found.good, expected.good, check_exact=True)
-            assert found.records == expected.records
-            if expected.rejected.height or found.rejected.height:
-                assert_frame_equal(found.rejected, expected.rejected, check_exact=True)
-        return found
+            assert_frame_equal(result.good, expected.good, check_exact=True)
+            assert result.records == expected.records
+            if expected.rejected.height or result.rejected.height:
+                assert_frame_equal(result.rejected, expected.rejected, check_exact=True)
+        return result
 
 
-def seen(data: bytes, contract: Contract, options: Csv | None = None, block: int = 1024 * 1024) -> Found:
-    found = both(data, contract, options, block)
-    assert found is not None, "it is read block by block"
-    return found
+def seen(data: bytes, contract: Contract, options: Csv | None = None, block: int = 1024 * 1024) -> Result:
+    result = both(data, contract, options, block)
+    assert result is not None, "it is read block by block"
+    return result
 
 
 INTEGERS = ["1", "-7", "007", "+5", "-0", "", " ", " 4", "4 ", "1.0", "1.5", "1e3", "9223372036854775808", "300", "x"]
@@ -213,30 +213,30 @@ REGULAR = b"a,b,c\n" + b"".join(b"%d,text %d,%d.5\n" % (n, n, n) for n in range(
 
 
 def test_regular_blocks_are_never_read_the_careful_way() -> None:
-    found = seen(REGULAR, Contract(A_TO_C, {"a is small": pl.col("a") < 10_000}), block=512)
-    assert (found.good.height, found.rejected.height, found.careful) == (1000, 0, 0)
+    result = seen(REGULAR, Contract(A_TO_C, {"a is small": pl.col("a") < 10_000}), block=512)
+    assert (result.good.height, result.rejected.height, result.careful) == (1000, 0, 0)
 
 
 def test_quotes_and_empty_cells_are_no_reason_to_read_the_careful_way() -> None:
     rows = b"".join(b'"%d","%s","%d.5"\r\n' % (n, b"a,b\nc" if n % 5 == 0 else b"", n) for n in range(300))
-    found = seen(b"a,b,c\r\n" + rows, Contract(A_TO_C))
-    assert (found.good.height, found.careful) == (300, 0)
-    assert found.good["b"].null_count() == 240
+    result = seen(b"a,b,c\r\n" + rows, Contract(A_TO_C))
+    assert (result.good.height, result.careful) == (300, 0)
+    assert result.good["b"].null_count() == 240
 
 
 def test_days_and_times_are_no_reason_to_read_the_careful_way() -> None:
     rows = b"".join(b"2024-02-%02d,2024-02-01T10:00:%02d,true\n" % (n % 29 + 1, n % 60) for n in range(5000))
-    found = seen(b"a,b,c\n" + rows, Contract({"a": pl.Date, "b": pl.Datetime("us"), "c": pl.Boolean}))
-    assert (found.good.height, found.careful) == (5000, 0)
+    result = seen(b"a,b,c\n" + rows, Contract({"a": pl.Date, "b": pl.Datetime("us"), "c": pl.Boolean}))
+    assert (result.good.height, result.careful) == (5000, 0)
 
 
 def test_a_bad_cell_has_its_block_read_the_careful_way_and_no_other() -> None:
     data = REGULAR.replace(b"500,text 500,500.5", b'500,text 500,"many"').replace(b"900,text 900", b"900")
-    found = seen(data, Contract(A_TO_C), block=512)
-    assert found.records == 1000
-    assert found.careful == 2
-    assert found.rejected["row"].to_list() == [501, 901]
-    assert found.rejected["reasons"].to_list() == [
+    result = seen(data, Contract(A_TO_C), block=512)
+    assert result.records == 1000
+    assert result.careful == 2
+    assert result.rejected["row"].to_list() == [501, 901]
+    assert result.rejected["reasons"].to_list() == [
         ['c: "many" is not Float64'],
         ["line 902: has 2 fields, the header has 3"],
     ]
@@ -244,9 +244,9 @@ def test_a_bad_cell_has_its_block_read_the_careful_way_and_no_other() -> None:
 
 def test_a_broken_rule_rejects_its_row_with_the_text_that_it_had() -> None:
     data = REGULAR.replace(b"\n7,text 7,7.5", b"\n 007,text 7,7.50")
-    found = seen(data, Contract(A_TO_C, {"a is not 7": pl.col("a") != 7}), block=512)
-    assert found.careful == 1
-    assert found.rejected.row(0, named=True) == {
+    result = seen(data, Contract(A_TO_C, {"a is not 7": pl.col("a") != 7}), block=512)
+    assert result.careful == 1
+    assert result.rejected.row(0, named=True) == {
         "row": 8,
         "a": " 007",
         "b": "text 7",
@@ -257,16 +257,16 @@ def test_a_broken_rule_rejects_its_row_with_the_text_that_it_had() -> None:
 
 def test_a_record_over_the_end_of_a_block_has_the_next_one_begin_after_it() -> None:
     data = b'a,b,c\n1,"' + b"x\n" * 40 + b'",2\n' + b"3,y,4\n" * 40
-    found = seen(data, Contract(A_TO_C), block=32)
-    assert found.good.height == 41
-    assert 0 < found.careful < 10
+    result = seen(data, Contract(A_TO_C), block=32)
+    assert result.good.height == 41
+    assert 0 < result.careful < 10
 
 
 def test_blank_lines_count_as_lines_and_not_as_records() -> None:
     data = b"a,b,c\n1,x,2\n\n\n3,y\n4,z,5\n"
-    found = seen(data, Contract(A_TO_C))
-    assert found.good["a"].to_list() == [1, 4]
-    assert found.rejected["reasons"].to_list() == [["line 5: has 2 fields, the header has 3"]]
+    result = seen(data, Contract(A_TO_C))
+    assert result.good["a"].to_list() == [1, 4]
+    assert result.rejected["reasons"].to_list() == [["line 5: has 2 fields, the header has 3"]]
 
 
 def test_very_many_rejected_rows_go_to_disk(tmp_path: Path) -> None:

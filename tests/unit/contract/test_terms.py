@@ -16,7 +16,7 @@ IDS = {"id": pl.Int64}
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         ({"schema": ["id"]}, "map column names"),
         ({"schema": {"": pl.Int64}}, "no name"),
@@ -73,8 +73,8 @@ IDS = {"id": pl.Int64}
         ({"max_rejected": float("nan")}, "max_rejected"),
     ],
 )
-def test_what_cannot_be(arguments: dict[str, Any], said: str) -> None:
-    with pytest.raises(DefinitionError, match=said):
+def test_what_cannot_be(arguments: dict[str, Any], message: str) -> None:
+    with pytest.raises(DefinitionError, match=message):
         Contract(**arguments)
 
 

@@ -103,11 +103,11 @@ def broken(file: BinaryIO) -> Iterator[pl.DataFrame]:
 
 
 def test_whatever_else_it_raises_is_its_own_bug_with_its_own_traceback() -> None:
-    told = failure(broken)
-    assert "the reader 'says' failed" in told
-    assert "KeyError: 'nowhere'" in told
-    assert "test_custom.py" in told
-    assert "silversmith/formats" not in told
+    message = failure(broken)
+    assert "the reader 'says' failed" in message
+    assert "KeyError: 'nowhere'" in message
+    assert "test_custom.py" in message
+    assert "silversmith/formats" not in message
 
 
 def two_kinds(file: BinaryIO) -> Iterator[pl.DataFrame]:

@@ -59,7 +59,7 @@ def test_the_reader_comes_first() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "head", "asked", "said"),
+    ("name", "head", "asked", "message"),
     [
         ("b", b"x,y\n", None, "name"),
         ("b.csv", b"%PDF-1.7", None, "PDF"),
@@ -76,8 +76,8 @@ def test_the_reader_comes_first() -> None:
         ("b.txt", b"words and words\nand more\n", None, "name"),
     ],
 )
-def test_what_is_not_read(name: str, head: bytes, asked: str | None, said: str) -> None:
-    with pytest.raises(DataError, match=said) as caught:
+def test_what_is_not_read(name: str, head: bytes, asked: str | None, message: str) -> None:
+    with pytest.raises(DataError, match=message) as caught:
         detect(name, head, expected=asked)
     assert caught.value.code == "UnknownFormat"
     assert caught.value.hint

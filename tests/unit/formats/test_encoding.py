@@ -59,13 +59,13 @@ def weighed(text: str, encoding: str) -> Guess:
 @pytest.mark.parametrize("name", TEXTS)
 def test_the_words_of_a_language(name: str) -> None:
     encoding, text = TEXTS[name]
-    found = weighed(text, encoding)
+    answer = weighed(text, encoding)
     if encoding == "cp1252":
-        assert found.encoding == ("latin-1" if name != "English" and "œ" not in text else "cp1252")
-        assert found.is_sure
+        assert answer.encoding == ("latin-1" if name != "English" and "œ" not in text else "cp1252")
+        assert answer.is_sure
     else:
-        assert not found.is_sure, found
-        assert found.why
+        assert not answer.is_sure, answer
+        assert answer.why
 
 
 @given(
@@ -77,17 +77,17 @@ def test_no_mixture_of_words_is_ever_damaged(words: list[tuple[str, str]]) -> No
         text = "\n".join(word for name, word in words if TEXTS[name][0] == encoding)
         data = text.encode(encoding)
         if not data.isascii():
-            found = guess(content(data))
-            assert not found.is_sure or data.decode(found.encoding) == text
+            answer = guess(content(data))
+            assert not answer.is_sure or data.decode(answer.encoding) == text
 
 
 @given(data=st.binary(max_size=200))
 def test_any_bytes_give_a_guess(data: bytes) -> None:
-    found = guess(content(data))
-    assert 0 <= found.confidence <= 1
-    assert found.why
-    if found.is_sure:
-        data.decode(found.encoding)
+    answer = guess(content(data))
+    assert 0 <= answer.confidence <= 1
+    assert answer.why
+    if answer.is_sure:
+        data.decode(answer.encoding)
 
 
 def test_one_word_is_never_enough() -> None:
@@ -107,9 +107,9 @@ def test_more_words_are_surer() -> None:
 
 def test_utf8_in_most_places_is_not_guessed_at() -> None:
     data = "Zürich\nKöln\nGenève\n".encode() + "Straße\nMünchen\n".encode("latin-1")
-    found = guess(content(data))
-    assert not found.is_sure
-    assert "UTF-8 in most places" in found.why
+    answer = guess(content(data))
+    assert not answer.is_sure
+    assert "UTF-8 in most places" in answer.why
 
 
 @pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-8-sig"])

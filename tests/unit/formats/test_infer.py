@@ -18,8 +18,8 @@ def by_lists(cells: list[str | None], *, decimal_comma: bool = False) -> pl.Seri
 
 def by_expressions(cells: list[str | None], *, decimal_comma: bool = False) -> pl.Series:
     rows = pl.LazyFrame({"a": cells}, schema={"a": pl.String})
-    found = infer.types(rows, ["a"], decimal_comma=decimal_comma)
-    return rows.with_columns(infer.casts(found, decimal_comma=decimal_comma)).collect()["a"]
+    dtypes = infer.types(rows, ["a"], decimal_comma=decimal_comma)
+    return rows.with_columns(infer.casts(dtypes, decimal_comma=decimal_comma)).collect()["a"]
 
 
 @pytest.mark.parametrize(
@@ -95,8 +95,8 @@ def test_one_word_after_the_sample_keeps_the_whole_column_text() -> None:
 
 def test_many_columns_are_proved_in_turns() -> None:
     columns = {f"c{number}": [str(number), "x" if number % 3 == 0 else "1"] for number in range(250)}
-    found = infer.types(pl.LazyFrame(columns), list(columns))
-    assert found == {f"c{number}": pl.Int64() for number in range(250) if number % 3}
+    dtypes = infer.types(pl.LazyFrame(columns), list(columns))
+    assert dtypes == {f"c{number}": pl.Int64() for number in range(250) if number % 3}
 
 
 CELLS = st.one_of(
@@ -122,9 +122,9 @@ def test_both_ways_of_inferring_agree(cells: list[str | None], decimal_comma: bo
 
 @given(st.lists(CELLS, min_size=1, max_size=6))
 def test_no_cell_loses_anything(cells: list[str]) -> None:
-    made = by_lists(list(cells))
-    assert made.null_count() == 0
-    for cell, value in zip(cells, made.to_list(), strict=True):
+    column = by_lists(list(cells))
+    assert column.null_count() == 0
+    for cell, value in zip(cells, column.to_list(), strict=True):
         if isinstance(value, bool):
             assert str(value).lower() == cell.lower()
         elif isinstance(value, float):

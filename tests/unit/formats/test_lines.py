@@ -18,7 +18,7 @@ Opener = Callable[..., Source]
 TEXT = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=60)
 
 
-def found(data: bytes, block: int) -> list[str]:
+def lines_read(data: bytes, block: int) -> list[str]:
     content = Content("a.log", data, None)
     rows = lines.read_lines(content, Lines(), block=block).rows.collect()
     assert rows[ROW].to_list() == list(range(1, rows.height + 1))
@@ -29,8 +29,8 @@ def found(data: bytes, block: int) -> list[str]:
 def test_lines_end_where_they_do_however_they_are_cut(parts: list[tuple[str, str]], block: int) -> None:
     text = "x\n" + "".join(line + end for line, end in parts)
     expected = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
-    assert found(text.encode(), block) == expected[:-1]
-    assert found((text + "last").encode(), block) == [*expected[:-1], "last"]
+    assert lines_read(text.encode(), block) == expected[:-1]
+    assert lines_read((text + "last").encode(), block) == [*expected[:-1], "last"]
 
 
 def test_empty_lines_are_rows(in_memory: Opener, in_file: Opener) -> None:
