@@ -10,6 +10,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, fields, replace
 from enum import StrEnum
 from functools import cached_property, lru_cache
+from typing import Any
 from urllib.parse import quote, unquote
 
 #: The longest key S3 takes, in bytes of UTF-8.
@@ -107,15 +108,15 @@ class Lineage:
         except (KeyError, ValueError):
             return None
 
-    def of_bytes(self, etag: str, version: str | None) -> Lineage:
+    def of_bytes(self, etag: str, version: str | None, **fields: Any) -> Lineage:
         """The lineage of the very bytes that were read, from one that says what an event claims of them.
 
         An event may be about other bytes: then neither its version nor its sequencer is theirs. ``version`` is the
-        store's word; None: it has none.
+        store's word; None: it has none. ``fields`` are what else is known by now.
         """
-        if self.bronze_etag == etag:
-            return self
-        return replace(self, bronze_etag=etag, bronze_version=version or "", sequencer="")
+        if self.bronze_etag != etag:
+            fields |= {"bronze_etag": etag, "bronze_version": version or "", "sequencer": ""}
+        return replace(self, **fields)
 
     def to_json(self) -> str:
         """As the value of the Parquet file's key-value metadata entry :data:`PARQUET_ENTRY`."""

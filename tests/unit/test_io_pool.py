@@ -19,7 +19,7 @@ def test_jobs_run_at_once() -> None:
     assert pool.pending == 0
 
 
-def test_without_threads_a_job_runs_where_it_is_submitted() -> None:
+def test_without_threads_a_job_runs_in_the_caller_s() -> None:
     pool: IoPool[int] = IoPool(0)
     pool.submit(threading.get_ident)
     assert (pool.next_done(), pool.size, pool.has_threads) == (threading.get_ident(), 1, False)
@@ -44,7 +44,8 @@ def test_after_a_caller_has_given_up_the_pool_serves_the_next_batch(threads: int
     for number in range(6):
         pool.submit(partial(_end, ended, number))
     pool.abandon()
-    assert (pool.pending, sorted(ended)) == (0, list(range(6))), "nothing goes on behind its back"
+    assert pool.pending == 0
+    assert sorted(ended) == (list(range(6)) if threads else []), "nothing goes on behind its back"
     pool.submit(lambda: "new")
     assert pool.next_done() == "new"
 

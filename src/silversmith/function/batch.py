@@ -26,7 +26,7 @@ class IoPool(Generic[_Result]):
     """Runs jobs that wait for buckets, in threads. Its methods are for one thread, the caller's.
 
     Args:
-        threads: how many jobs run at once; 0: each runs where it is submitted.
+        threads: how many jobs run at once; 0: each runs in the caller's thread, when its result is asked for.
     """
 
     def __init__(self, threads: int) -> None:
@@ -34,6 +34,7 @@ class IoPool(Generic[_Result]):
         self.pending = 0
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="io") if threads else None
         self._done: SimpleQueue[Future[_Result]] = SimpleQueue()
+        self._jobs: deque[Callable[[], _Result]] = deque()
 
     @property
     def has_threads(self) -> bool:
@@ -42,26 +43,22 @@ class IoPool(Generic[_Result]):
     def submit(self, job: Callable[[], _Result]) -> None:
         """Begin a job."""
         self.pending += 1
-        if self._pool is not None:
+        if self._pool is None:
+            self._jobs.append(job)
+        else:
             self._pool.submit(job).add_done_callback(self._done.put)
-            return
-        future: Future[_Result] = Future()
-        try:
-            future.set_result(job())
-        except BaseException as error:  # noqa: BLE001 -- it is raised where the result is asked for
-            future.set_exception(error)
-        self._done.put(future)
 
     def next_done(self) -> _Result:
         """Wait for the next job that ends, and return what it returns or raise what it raises."""
-        future = self._done.get()
         self.pending -= 1
-        return future.result()
+        return self._jobs.popleft()() if self._pool is None else self._done.get().result()
 
     def abandon(self) -> None:
         """Wait until no job is under way, and forget what they came to: for a caller that has to give up."""
+        self._jobs.clear()
         while self.pending:
-            self._done.get()
+            if self._pool is not None:
+                self._done.get()
             self.pending -= 1
 
 
@@ -156,6 +153,7 @@ class Batch:
         self.finished: list[str] = []
         self.keys: set[str] = set()
         self._commits: list[tuple[Running, Commit]] = []
+        self._size = 0
         self._left = context.get_remaining_time_in_millis
         self._total = self._left()
         self._longest = 0
@@ -186,16 +184,16 @@ class Batch:
     def add_commit(self, running: Running, commit: Commit) -> None:
         """This silver object is to be put, perhaps together with others."""
         self._commits.append((running, commit))
+        self._size += commit.size
 
     def has_commits(self, group_size: int) -> bool:
         """Whether so many silver objects wait to be put that no more shall wait with them, by their number or by the
         memory that they take."""
-        size = sum(commit.size for _, commit in self._commits)
-        return len(self._commits) >= group_size or size >= IN_MEMORY
+        return len(self._commits) >= group_size or self._size >= IN_MEMORY
 
     def take_commits(self) -> list[tuple[Running, Commit]]:
         """The silver objects that are put now."""
-        commits, self._commits = self._commits, []
+        commits, self._commits, self._size = self._commits, [], 0
         return commits
 
     def system_fault(self) -> Report | None:

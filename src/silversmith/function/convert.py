@@ -345,9 +345,10 @@ class _Conversion:
     def _finished(self, read: int, written: int, rejected: int, version: int) -> Lineage:
         """The whole lineage. The ETag of a large local file is worked out while it is read: here it is waited for."""
         head = self.source.head
-        return replace(
-            self.lineage.of_bytes(head.etag, head.version),
-            **self.detected,  # type: ignore[arg-type]
+        return self.lineage.of_bytes(
+            head.etag,
+            head.version,
+            **self.detected,
             rows_read=read,
             rows_written=written,
             rows_rejected=rejected,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -65,7 +66,7 @@ class Task:
     def key(self) -> str:
         return self.event.key
 
-    @property
+    @cached_property
     def silver_key(self) -> str:
         return silver_key(self.transform.name, self.key)
 
