@@ -20,7 +20,7 @@ class SilversmithError(Exception):
 
 
 class DefinitionError(SilversmithError, ValueError):
-    """A pipeline is declared in a way that cannot work. Raised where it is declared; exit code 2."""
+    """A pipeline is declared in a way that cannot work. Raised at its declaration; exit code 2."""
 
 
 @dataclass(frozen=True)
@@ -41,8 +41,8 @@ class DataError(SilversmithError):
     """The data is at fault: unreadable, of the wrong schema, over a limit. Permanent, so it is never retried.
 
     ``code`` is a stable CamelCase word for programs (``UnreadableCsv``, ``MissingColumn`` …), ``message`` says what
-    was wrong, ``hint`` what to do about it. ``format`` and ``dialect`` are what was found out of the file before, as in
-    the lineage of one that can be read: a wrong guess can be seen there.
+    was wrong, ``hint`` what to do about it. ``format`` and ``dialect`` were detected before, as in the lineage of a
+    file that can be read: a wrong guess can be seen there.
     """
 
     def __init__(self, code: str, message: str, *, hint: str = "", place: Place | None = None) -> None:

@@ -1,4 +1,4 @@
-"""What a silver object says of where it came from, and what follows from it. Pure: no I/O, no clock."""
+"""The lineage of a silver object: where it came from, and what follows from that. Pure: no I/O, no clock."""
 
 from __future__ import annotations
 
@@ -26,19 +26,18 @@ LONGEST_DIALECT = 160
 #: The name of the entry in the Parquet file's key-value metadata that holds the lineage as JSON.
 PARQUET_ENTRY = "silversmith"
 
-#: What is written only where there is any.
-_SELDOM = frozenset({"lookups", "owner"})
+#: The fields that are written only if they are not empty.
+_OPTIONAL = frozenset({"lookups", "owner"})
 
 
 @dataclass(frozen=True)
 class Lineage:
     """Where a silver object came from. Sizes in bytes, ``committed_at`` in ISO 8601 UTC, ``attempt`` from 1.
 
-    ``schema`` is the version of the transform's recorded schema that it has; 0 where none is recorded. ``dialect`` is
-    what was found out about how the file is written, as JSON: a wrong guess can be seen there. See :func:`brief`.
-    ``owner`` is the name of the stack that made it, of the pipeline where it was made locally; empty where nobody said.
-    ``lookups`` is a digest of the keys and etags of the transform's lookups, empty where it has none; ``looked_up`` are
-    these, which only the Parquet file has room for.
+    ``schema`` is the version of the transform's recorded schema that it has; 0: none is recorded. ``dialect`` says how
+    the file is written, as JSON, see :func:`brief`: a wrong guess can be seen there. ``owner`` is the name of the stack
+    that made it, or locally of the pipeline; empty: it is not known. ``lookups`` is a digest of the keys and ETags of
+    the transform's lookups, empty if it has none; ``looked_up`` are these, for which only the Parquet file has room.
     """
 
     bronze_key: str
@@ -73,7 +72,7 @@ class Lineage:
         metadata = {
             dashed: str(value)
             for name, dashed in _NAMES.items()
-            if (value := getattr(self, name)) or name not in _SELDOM
+            if (value := getattr(self, name)) or name not in _OPTIONAL
         }
         metadata["bronze-key"] = encode_key(self.bronze_key)
         for name in ("dialect", "owner"):
@@ -126,7 +125,7 @@ class Lineage:
         return json.dumps(metadata)
 
 
-#: The names in metadata of what all of it has room for.
+#: The names in metadata of the fields for which S3's metadata has room.
 _NAMES = {field.name: field.name.replace("_", "-") for field in fields(Lineage) if field.name != "looked_up"}
 
 
@@ -159,7 +158,7 @@ def brief(dialect: Mapping[str, object]) -> str:
     items = tuple((name, type(value), value) for name, value in dialect.items())
     try:
         return _brief(items)
-    except TypeError:  # a list is in it, which nobody can remember anything by
+    except TypeError:  # a list is in it, which is no key of a cache
         return _brief.__wrapped__(items)
 
 
@@ -167,10 +166,10 @@ def brief(dialect: Mapping[str, object]) -> str:
 def _brief(items: tuple[tuple[str, type, object], ...]) -> str:
     """The files of one transform are mostly written alike. Types are told apart, for 1 is as good as True."""
     dialect = {name: value for name, _, value in items}
-    said = {name: value for name, value in dialect.items() if value is not None and name != "why"}
-    while len(text := json.dumps(said, separators=(",", ":"), default=str)) > LONGEST_DIALECT:
-        said.popitem()
-    return text.replace("\x7f", "\\u007f") if said else ""
+    known = {name: value for name, value in dialect.items() if value is not None and name != "why"}
+    while len(text := json.dumps(known, separators=(",", ":"), default=str)) > LONGEST_DIALECT:
+        known.popitem()
+    return text.replace("\x7f", "\\u007f") if known else ""
 
 
 class Decision(StrEnum):
@@ -195,12 +194,16 @@ def decide(
     lookups: str = "",
     owners: Collection[str] | None = None,
 ) -> Decision:
-    """What to do, from what bronze and silver hold now. ``bronze_etag`` None: there is no bronze object.
+    """What to do, from what bronze and silver hold now. An event plays no part in it.
 
-    ``schema`` is the version that silver of this code has now: what has an older one is as good as of other code.
-    ``lookups`` is the digest of what the transform's lookups are now: so is what was made with others.
-    ``owners`` are those whose silver may be replaced, an empty name for silver that names none; None: anybody's.
-    An event plays no part in it: it is only the reason for having looked.
+    Args:
+        bronze_etag: of the bronze object; None: there is none.
+        silver: the lineage of the silver object; None: it has none.
+        fingerprint: of the current code.
+        silver_exists: whether there is a silver object.
+        schema: the version that silver of this code has now. Silver of an older one is as good as of other code.
+        lookups: the digest of what the transform's lookups are now. So is silver that was made with others.
+        owners: the pipelines whose silver may be replaced, an empty name for silver that names none; None: anybody's.
     """
     if owners is not None and silver is not None and silver.owner not in owners:
         return Decision.FOREIGN

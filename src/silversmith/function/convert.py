@@ -321,7 +321,7 @@ class _Conversion:
             dtypes = dict(silver.collect_schema())
         except _POLARS_ERRORS as error:
             raise _users_error(self.transform, error) from error
-        return schemas.ahead(silver, dtypes, self.recorded)
+        return schemas.fit_by_types(silver, dtypes, self.recorded)
 
     def _guessed(self, table: Table, names: Collection[str]) -> list[str]:
         """Those of the columns whose type the reader inferred."""

@@ -1,4 +1,4 @@
-"""What the processing of one object and of one message came to, and the stages whose time is measured."""
+"""The outcome of one object and the report of one message, and the stages whose time is measured."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Stages:
         self._since = clock()
 
     def end(self, stage: str) -> None:
-        """What has passed since the end of the stage before was this stage."""
+        """This stage took the time since the stage before ended."""
         now = self._clock()
         self.seconds[stage] = self.seconds.get(stage, 0.0) + now - self._since
         self._since = now
@@ -51,7 +51,7 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one object. Sizes in bytes.
+    """The end of the processing of one object. Sizes in bytes.
 
     ``stages``: the seconds that each of :data:`STAGES` took. ``age``: the seconds from the event's time to the end;
     None where the event has no time. Two outcomes are the same whatever time they took.
@@ -84,10 +84,18 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Report:
-    """What became of one message. ``error`` is what went wrong, ``key`` with which bronze object (empty: before any),
-    ``retry_in`` the seconds until it should come back, ``waited`` those in which others of its batch came first.
-    ``system``: the system is at fault, nothing is charged to the file. ``dead``: it was the last try, and the message
-    goes to the dead-letter queue."""
+    """The end of one message.
+
+    Attributes:
+        message_id: of the message.
+        outcomes: of its objects.
+        error: what went wrong; None: nothing.
+        key: the bronze key with which it went wrong; empty: with none.
+        retry_in: the seconds until the message should come back.
+        waited: the seconds in which others of its batch came first.
+        system: the system is at fault, nothing is charged to the file.
+        dead: it was the last try, and the message goes to the dead-letter queue.
+    """
 
     message_id: str
     outcomes: tuple[Outcome, ...]
@@ -101,14 +109,14 @@ class Report:
     def to_dict(self) -> dict[str, Any]:
         """As JSON values; of several objects in one message, the sums of their rows and the worst of their outcomes."""
         worst = min(self.outcomes, key=lambda outcome: _WORST_FIRST.index(outcome.verdict), default=None)
-        found: dict[str, Any] = worst.to_dict() if worst else {"verdict": "dropped"}
+        values: dict[str, Any] = worst.to_dict() if worst else {"verdict": "dropped"}
         for name in ("rows_read", "rows_written", "rows_rejected"):
-            found[name] = sum(getattr(outcome, name) for outcome in self.outcomes)
-        found["stages"] = self._stages()
+            values[name] = sum(getattr(outcome, name) for outcome in self.outcomes)
+        values["stages"] = self._stages()
         if self.error is not None:
-            found |= {"verdict": "failed", "failed": True, "key": self.key}
-            found |= {"error": dict(self.error), "retry_in": self.retry_in, "system": self.system, "dead": self.dead}
-        return found
+            values |= {"verdict": "failed", "failed": True, "key": self.key}
+            values |= {"error": dict(self.error), "retry_in": self.retry_in, "system": self.system, "dead": self.dead}
+        return values
 
     def _stages(self) -> dict[str, float]:
         """By stage, in the order of :data:`STAGES`; a failed file has only the time that it waited."""

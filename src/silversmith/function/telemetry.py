@@ -100,12 +100,12 @@ def _lines(counts: Mapping[str, int], values: Mapping[str, Sequence[float]]) -> 
     """As many lines as the values need; the counts are in the first."""
     longest = max(map(len, values.values()))
     for start in range(0, max(longest, 1), MOST_VALUES):
-        found: dict[str, int | list[float]] = dict(counts) if start == 0 else {}
+        metrics: dict[str, int | list[float]] = dict(counts) if start == 0 else {}
         for name, all_of_them in values.items():
-            if some := list(all_of_them[start : start + MOST_VALUES]):
-                found[name] = some
-        if found:
-            yield found
+            if few := list(all_of_them[start : start + MOST_VALUES]):
+                metrics[name] = few
+        if metrics:
+            yield metrics
 
 
 def document(
@@ -190,8 +190,8 @@ def set_up(environment: Mapping[str, str] = os.environ, root: logging.Logger | N
     handler = _Standard()
     handler.setFormatter(JsonLines())
     root.handlers[:] = [handler]
-    wanted = environment.get("SILVERSMITH_LOG_LEVEL", "").upper()
-    root.setLevel(wanted if wanted in logging.getLevelNamesMapping() else "INFO")
+    level = environment.get("SILVERSMITH_LOG_LEVEL", "").upper()
+    root.setLevel(level if level in logging.getLevelNamesMapping() else "INFO")
     for noisy in ("botocore", "boto3", "urllib3", "s3transfer"):  # theirs at INFO says where credentials were found
         logging.getLogger(noisy).setLevel(max(logging.WARNING, root.level))
 

@@ -4,7 +4,7 @@ docs/decisions/0031-schema-drift.md
 """
 
 from silversmith.schemas.document import Document, Entry, Schema, schema_key
-from silversmith.schemas.fitting import Changed, Fitted, ahead, fit
+from silversmith.schemas.fitting import Changed, Fitted, fit, fit_by_types
 from silversmith.schemas.recorded import Owner, Recorded, Schemas
 
 __all__ = [
@@ -16,7 +16,7 @@ __all__ = [
     "Recorded",
     "Schema",
     "Schemas",
-    "ahead",
     "fit",
+    "fit_by_types",
     "schema_key",
 ]

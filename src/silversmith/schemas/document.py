@@ -21,7 +21,7 @@ _PLAIN = {
     )
 }
 
-#: Those that say more.
+#: The types that have parameters.
 _CALLED = {
     kind.__name__: kind for kind in (pl.Datetime, pl.Duration, pl.Decimal, pl.Enum, pl.List, pl.Array, pl.Struct)
 }
@@ -33,28 +33,28 @@ def dtype_text(kind: pl.DataType) -> str:
 
 
 def parse_dtype(text: str) -> pl.DataType:
-    """The type that a text says. Nothing else can be said by it: names and calls are looked up, never run.
+    """The type that a text names. Names and calls are looked up, never run.
 
     Raises:
-        ValueError: it says none.
+        ValueError: it is no type.
     """
     try:
-        made = _made(ast.parse(text, mode="eval").body)
+        dtype = _parsed(ast.parse(text, mode="eval").body)
     except (SyntaxError, TypeError, ValueError, KeyError, RecursionError, MemoryError) as error:
         raise ValueError(f"{text!r} is no type of a column") from error
-    if not isinstance(made, pl.DataType):
+    if not isinstance(dtype, pl.DataType):
         raise ValueError(f"{text!r} is no type of a column")
-    return made
+    return dtype
 
 
-def _made(node: ast.expr) -> Any:
+def _parsed(node: ast.expr) -> Any:
     if isinstance(node, ast.Name):
         return _PLAIN[node.id]
     if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
-        named = {str(item.arg): _made(item.value) for item in node.keywords}
-        return _CALLED[node.func.id](*map(_made, node.args), **named)
+        named = {str(item.arg): _parsed(item.value) for item in node.keywords}
+        return _CALLED[node.func.id](*map(_parsed, node.args), **named)
     if isinstance(node, ast.Dict):
-        return {ast.literal_eval(key): _made(value) for key, value in zip(node.keys, node.values, strict=True) if key}
+        return {ast.literal_eval(key): _parsed(value) for key, value in zip(node.keys, node.values, strict=True) if key}
     return ast.literal_eval(node)
 
 
@@ -75,7 +75,7 @@ _BITS: dict[pl.DataType, int] = {kind: bits for kinds in (_SIGNED, _UNSIGNED) fo
 
 
 def join(one: pl.DataType, other: pl.DataType) -> pl.DataType | None:
-    """The least type that both are read as without loss; None where there is none."""
+    """The smallest type that holds both without loss; None: there is none."""
     if one == other or pl.Null() in (one, other):
         return other if one == pl.Null() else one
     if one in _BITS and other in _BITS:
@@ -126,30 +126,32 @@ def _instance(kind: pl.DataType | DataTypeClass) -> pl.DataType:
     return kind if isinstance(kind, pl.DataType) else kind()
 
 
-def widened(cells: pl.Expr, found: pl.DataType, wanted: pl.DataType) -> pl.Expr:
-    """Cells of one type in one that :func:`join` made of it. Polars' own cast puts a struct's fields by place."""
-    if found == wanted:
+def widened(cells: pl.Expr, before: pl.DataType, after: pl.DataType) -> pl.Expr:
+    """Cells as the type that :func:`join` returned. Polars' own cast puts a struct's fields by place."""
+    if before == after:
         return cells
-    if isinstance(found, pl.Struct) and isinstance(wanted, pl.Struct):
-        there = _fields(found)
+    if isinstance(before, pl.Struct) and isinstance(after, pl.Struct):
+        fields_before = _fields(before)
         fields = [
-            (widened(cells.struct.field(name), there[name], kind) if name in there else pl.lit(None, dtype=kind)).alias(
-                name
-            )
-            for name, kind in _fields(wanted).items()
+            (
+                widened(cells.struct.field(name), fields_before[name], kind)
+                if name in fields_before
+                else pl.lit(None, dtype=kind)
+            ).alias(name)
+            for name, kind in _fields(after).items()
         ]
         return pl.when(cells.is_not_null()).then(pl.struct(fields))
-    if isinstance(found, pl.List) and isinstance(wanted, pl.List):
-        return cells.list.eval(widened(pl.element(), _inner(found), _inner(wanted)))
-    return cells.cast(wanted)
+    if isinstance(before, pl.List) and isinstance(after, pl.List):
+        return cells.list.eval(widened(pl.element(), _inner(before), _inner(after)))
+    return cells.cast(after)
 
 
-#: Of how many codes the schemas are kept, and how many changes.
+#: How many schemas are kept, one for each code, and how many changes.
 MOST_CODES = 8
 MOST_CHANGES = 500
 
-#: So many columns of one change are told.
-MOST_TOLD = 50
+#: How many columns of one change are recorded.
+MOST_SHOWN = 50
 
 
 def schema_key(transform: str) -> str:
@@ -159,7 +161,7 @@ def schema_key(transform: str) -> str:
 
 @dataclass(frozen=True)
 class Schema:
-    """The columns that silver has which one code makes; ``version`` 0: that code has not made any yet.
+    """The columns of the silver that one code makes; ``version`` 0: that code has made none yet.
 
     ``large`` names the integer columns in which there are numbers that no Float64 gives back.
     """
@@ -211,7 +213,7 @@ class Document:
 
     def everything(self) -> dict[str, pl.DataType]:
         """The columns that any of the silver may have, whichever code made it. Of types that do not go together, the
-        one that was begun last counts."""
+        newest counts."""
         columns: dict[str, pl.DataType] = {}
         for schema in reversed(self.schemas):
             for name, kind in schema.columns.items():
@@ -226,14 +228,14 @@ class Document:
         history = self.history
         if schema.columns != before.columns or not number:
             number = self.version + 1
-            told = tuple(differences(before.columns, schema.columns).values())[:MOST_TOLD]
-            entry = Entry(number, at, key, schema.code, told)
+            changes = tuple(differences(before.columns, schema.columns).values())[:MOST_SHOWN]
+            entry = Entry(number, at, key, schema.code, changes)
             history = (*history, entry)[-MOST_CHANGES:]
-        made = Schema(schema.code, number, schema.columns, schema.large)
+        changed = Schema(schema.code, number, schema.columns, schema.large)
         if before.version:
-            schemas = tuple(made if one.code == made.code else one for one in self.schemas)
+            schemas = tuple(changed if each.code == changed.code else each for each in self.schemas)
         else:
-            schemas = (*self.schemas, made)[-MOST_CODES:]
+            schemas = (*self.schemas, changed)[-MOST_CODES:]
         return replace(self, schemas=schemas, history=history)
 
     def to_json(self) -> bytes:
@@ -261,20 +263,22 @@ class Document:
         its owner stays where that can be read."""
         owner, former = _owners({})
         try:
-            found: dict[str, Any] = json.loads(body)
-            owner, former = _owners(found)
+            content: dict[str, Any] = json.loads(body)
+            owner, former = _owners(content)
             schemas = tuple(
                 Schema(
-                    str(one["code"]),
-                    int(one["version"]),
-                    {str(name): parse_dtype(text) for name, text in one["columns"].items()},
-                    frozenset(one["large"]),
+                    str(each["code"]),
+                    int(each["version"]),
+                    {str(name): parse_dtype(text) for name, text in each["columns"].items()},
+                    frozenset(each["large"]),
                 )
-                for one in found["schemas"]
+                for each in content["schemas"]
             )
             history = tuple(
-                Entry(int(one["version"]), str(one["at"]), str(one["key"]), str(one["code"]), tuple(one["changes"]))
-                for one in found["history"]
+                Entry(
+                    int(each["version"]), str(each["at"]), str(each["key"]), str(each["code"]), tuple(each["changes"])
+                )
+                for each in content["history"]
             )
         except (KeyError, TypeError, ValueError, AttributeError):
             return Document(transform, owner=owner, former=former)
@@ -290,10 +294,10 @@ def _owners(content: Mapping[str, Any]) -> tuple[str, tuple[str, ...]]:
 
 def differences(before: Mapping[str, pl.DataType], after: Mapping[str, pl.DataType]) -> dict[str, str]:
     """What became of each column that changed: ``+ b: String``, ``- c: Date``, ``~ a: Int32 → Int64``."""
-    told = {name: f"- {name}: {kind}" for name, kind in before.items() if name not in after}
+    changes = {name: f"- {name}: {kind}" for name, kind in before.items() if name not in after}
     for name, kind in after.items():
         if name not in before:
-            told[name] = f"+ {name}: {kind}"
+            changes[name] = f"+ {name}: {kind}"
         elif kind != before[name]:
-            told[name] = f"~ {name}: {before[name]} → {kind}"
-    return told
+            changes[name] = f"~ {name}: {before[name]} → {kind}"
+    return changes

@@ -23,8 +23,8 @@ from silversmith.errors import SourceChanged
 from silversmith.stores import IN_MEMORY, Head
 
 
-class LaterHead(Head):
-    """A head whose etag is worked out when it is first asked for: for many uses nobody asks, or not soon."""
+class LazyHead(Head):
+    """A head whose ETag is worked out when it is first asked for: many uses need none, or not soon."""
 
     _etag: Callable[[], str]
 
@@ -37,16 +37,16 @@ class LaterHead(Head):
         return self.__dict__.setdefault("etag", self._etag())
 
 
-class Underway:
-    """An etag that a thread works out meanwhile.
+class BackgroundEtag:
+    """An ETag that a thread works out while the file is read.
 
     Args:
-        work: works it out; asks now and then whether it may stop, and gives what it likes then.
+        work: works it out; asks now and then whether it may stop, and then returns anything.
     """
 
     def __init__(self, work: Callable[[Callable[[], bool]], str]) -> None:
         self._stopped = threading.Event()
-        self._found: Future[str] = Future()
+        self._etag: Future[str] = Future()
         self._thread = threading.Thread(target=self._run, args=(work,), name="etag", daemon=True)
         self._thread.start()
 
@@ -56,21 +56,21 @@ class Underway:
         Raises:
             OSError: the file cannot be read.
         """
-        return self._found.result()
+        return self._etag.result()
 
     def stop(self) -> None:
-        """Nobody needs it any more. When this returns, nothing is read any more."""
+        """Stop the thread. When this returns, it reads the file no more."""
         self._stopped.set()
         self._thread.join()
 
     def _run(self, work: Callable[[Callable[[], bool]], str]) -> None:
         try:
-            self._found.set_result(work(self._stopped.is_set))
+            self._etag.set_result(work(self._stopped.is_set))
         except BaseException as error:  # noqa: BLE001 -- it is raised where the etag is asked for
-            self._found.set_exception(error)
+            self._etag.set_exception(error)
 
 
-#: How long, in seconds, and how often it is waited for the clock's next step. Linux' moves every 1 to 10 ms.
+#: The seconds of one pause, and the number of pauses, until the clock's next step. Linux' moves every 1 to 10 ms.
 _PAUSE, _TIMES = 0.005, 10
 
 
@@ -98,7 +98,7 @@ class FileClock:
         return False
 
     def _now(self) -> os.stat_result:
-        """What a file that is made now is stamped with."""
+        """The ``stat`` of a file that is made now."""
         path = self._folder / os.urandom(12).hex()
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         try:
@@ -146,7 +146,7 @@ def of_file(file: io.FileIO | io.BytesIO, size: int, stopped: Callable[[], bool]
 
     S3's etag of a large object, put in parts, is no MD5 of its bytes: 32 hexadecimal digits, a dash, and the number of
     parts. So are these, of XXH3 with 128 bits, which takes a thirtieth of MD5's time.
-    ``stopped`` tells that nobody needs it any more: then what is returned is no etag.
+    Once ``stopped`` says that nobody needs it any more, the text that is returned is no ETag.
 
     Raises:
         SourceChanged: the file has fewer bytes.
@@ -186,11 +186,14 @@ def is_racy(stat: os.stat_result, now_ns: int) -> bool:
 
 
 class Digests:
-    """Etags by path, of files whose times can be trusted. The newest :data:`_REMEMBERED` are kept.
+    """ETags by path, of files whose times can be trusted. Threads may share one.
 
-    ``clock`` tells the nanoseconds since 1970. ``passed`` tells of a young file that it has been found, and taken some
-    trouble, to be old enough all the same (:class:`~silversmith.stores.digests.FileClock`): asked about large ones
-    only, which take longer to read again than that. Threads may share one.
+    The newest :data:`_REMEMBERED` are kept.
+
+    Args:
+        clock: the nanoseconds since 1970.
+        passed: whether a young file is old enough all the same, see :meth:`FileClock.has_passed`. It is asked about
+            large files only, because to read one again takes longer.
     """
 
     def __init__(
@@ -236,7 +239,7 @@ class Digests:
         known = self._known.get(path)
         return known[1] if known is not None and known[0] == identity(stat) else None
 
-    def underway(self, path: str, file: io.FileIO, stat: os.stat_result) -> Underway:
+    def background(self, path: str, file: io.FileIO, stat: os.stat_result) -> BackgroundEtag:
         """The etag of an open file that is not racy, worked out while the file is read."""
 
         def work(stopped: Callable[[], bool]) -> str:
@@ -245,7 +248,7 @@ class Digests:
                 self._remember_if_still(path, file, stat, digest)
             return digest
 
-        return Underway(work)
+        return BackgroundEtag(work)
 
     def _remember_if_still(self, path: str, file: io.FileIO, stat: os.stat_result, digest: str) -> None:
         if identity(os.fstat(file.fileno())) == identity(stat):

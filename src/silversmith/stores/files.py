@@ -177,10 +177,10 @@ def _open_folder(here: int, name: str) -> int:
 
 def look(root: str, path: str) -> os.stat_result | None:
     """What the regular file ``root/path`` is; None where there is none. One failed call where there is nothing."""
-    found = _glance(root, path)
+    status = _glance(root, path)
     *names, name = path.split("/")
-    if found is None or not names:
-        return found
+    if status is None or not names:
+        return status
     with folder(root, names) as here:
         return None if here is None else regular(name, here)
 
@@ -213,21 +213,21 @@ def _open(path: str, here: int | None) -> int | None:
 def _glance(root: str, path: str) -> os.stat_result | None:
     """Like :func:`look`, but through links in the folders on the way: a quick no, not yet a yes."""
     try:
-        found = os.lstat(f"{root}/{path}")
+        status = os.lstat(f"{root}/{path}")
     except OSError as error:
         if error.errno in {errno.ENOENT, errno.ENOTDIR, errno.ELOOP} | _UNFIT:
             return None
         raise
-    return found if stat.S_ISREG(found.st_mode) else None
+    return status if stat.S_ISREG(status.st_mode) else None
 
 
 def regular(name: str, here: int) -> os.stat_result | None:
     """What the regular file ``name`` of an open folder is; None where there is none."""
     try:
-        found = os.stat(name, dir_fd=here, follow_symlinks=False)
+        status = os.stat(name, dir_fd=here, follow_symlinks=False)
     except FileNotFoundError:
         return None
-    return found if stat.S_ISREG(found.st_mode) else None
+    return status if stat.S_ISREG(status.st_mode) else None
 
 
 def enter(source: str, name: str, here: int, *, exclusive: bool) -> None:
@@ -298,7 +298,7 @@ def prune(root: str, path: str, fsync: Callable[[int], None]) -> None:
 _TOGETHER = 500
 
 
-class Found(NamedTuple):
+class ListedFile(NamedTuple):
     """A regular file: its key, its path below the root, and what it is."""
 
     key: str
@@ -329,15 +329,15 @@ class _Asked(NamedTuple):
         return text > self.after or self.after.startswith(text)
 
 
-def listed(root: str, prefix: str, start_after: str) -> Iterator[Found]:
+def listed(root: str, prefix: str, start_after: str) -> Iterator[ListedFile]:
     """The objects whose keys begin with ``prefix`` and come after ``start_after``, in the order of their keys."""
     if not _is_text(prefix):
         return
     last = None
-    for found in heapq.merge(_plain(root, prefix, start_after), _escaped(root, prefix, start_after), key=_key):
-        if found.key != last:  # where a key has both of its places, the first one wins
-            yield found
-        last = found.key
+    for file in heapq.merge(_plain(root, prefix, start_after), _escaped(root, prefix, start_after), key=_key):
+        if file.key != last:  # where a key has both of its places, the first one wins
+            yield file
+        last = file.key
 
 
 def _is_text(prefix: str) -> bool:
@@ -348,16 +348,16 @@ def _is_text(prefix: str) -> bool:
     return True
 
 
-def _key(found: Found) -> str:
-    return found.key
+def _key(file: ListedFile) -> str:
+    return file.key
 
 
-def _plain(root: str, prefix: str, after: str) -> Iterator[Found]:
+def _plain(root: str, prefix: str, after: str) -> Iterator[ListedFile]:
     start = prefix[: prefix.rfind("/") + 1]
     if start and not keys.is_plain(start[:-1]):
         return
     for path, status in _walk(root, start, start, _Asked(_spell_plain, prefix, after)):
-        yield Found(path, path, status)
+        yield ListedFile(path, path, status)
 
 
 def _spell_plain(text: str, name: str, is_folder: bool) -> str | None:
@@ -369,7 +369,7 @@ def _spell_plain(text: str, name: str, is_folder: bool) -> str | None:
     return path + "/" if is_folder else path
 
 
-def _escaped(root: str, prefix: str, after: str) -> Iterator[Found]:
+def _escaped(root: str, prefix: str, after: str) -> Iterator[ListedFile]:
     spelled = keys.spell(prefix)
     text = keys.spelled_folder(spelled)
     start = "/".join([keys.RESERVED, *(text[at : at + keys.CHUNK] for at in range(0, len(text), keys.CHUNK)), ""])
@@ -378,7 +378,7 @@ def _escaped(root: str, prefix: str, after: str) -> Iterator[Found]:
             key = keys.key_of(path)
         except keys.InvalidKey:  # a stranger's file in the reserved folder
             continue
-        yield Found(key, path, status)
+        yield ListedFile(key, path, status)
 
 
 def _spell_escaped(text: str, name: str, is_folder: bool) -> str | None:
@@ -403,7 +403,7 @@ def _walk(root: str, start: str, text: str, asked: _Asked) -> Iterator[tuple[str
 
 def _entries(root: str, path: str, text: str, asked: _Asked) -> list[_Entry]:
     """What is to be visited in one folder, the first one last."""
-    found: list[_Entry] = []
+    visited: list[_Entry] = []
     with folder(root, path.split("/")[:-1]) as here:
         if here is None:
             return []
@@ -414,18 +414,18 @@ def _entries(root: str, path: str, text: str, asked: _Asked) -> list[_Entry]:
                     continue
                 spelled = asked.spell(text, entry.name, is_folder)
                 if spelled is not None and asked.for_entry(spelled, is_folder=is_folder):
-                    found.append(_Entry(spelled, is_folder, entry.name))
-    found.sort(reverse=True)
-    return found
+                    visited.append(_Entry(spelled, is_folder, entry.name))
+    visited.sort(reverse=True)
+    return visited
 
 
 def _files(root: str, path: str, entries: list[_Entry]) -> Iterator[tuple[str, os.stat_result]]:
     """Take the next files off ``entries``."""
-    found: list[tuple[str, os.stat_result]] = []
+    taken: list[tuple[str, os.stat_result]] = []
     with folder(root, path.split("/")[:-1]) as here:
-        while entries and not entries[-1].is_folder and len(found) < _TOGETHER:
+        while entries and not entries[-1].is_folder and len(taken) < _TOGETHER:
             name = entries.pop().name
             stat = None if here is None else regular(name, here)
             if stat is not None:
-                found.append((path + name, stat))
-    yield from found
+                taken.append((path + name, stat))
+    yield from taken

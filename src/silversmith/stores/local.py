@@ -25,7 +25,7 @@ from typing import Self
 from silversmith import faults
 from silversmith.errors import PreconditionFailed, SilversmithError, SourceChanged
 from silversmith.stores import IN_MEMORY, Head, Put, Source, digests, files, keys
-from silversmith.stores.digests import FileClock, LaterHead, Underway
+from silversmith.stores.digests import BackgroundEtag, FileClock, LazyHead
 
 #: How many files the locks of all keys share. More would only mean fewer chance meetings.
 _LOCKS = 64
@@ -122,7 +122,7 @@ class _OpenFile(Source):
     file: io.FileIO = field(repr=False)
     seen: os.stat_result = field(repr=False)
     racy: bool = False
-    underway: Underway | None = field(default=None, repr=False)
+    background: BackgroundEtag | None = field(default=None, repr=False)
 
 
 @dataclass
@@ -176,11 +176,16 @@ class Glance:
 class LocalStore:
     """A bucket that is a folder. A :class:`~silversmith.stores.Store`, for any number of processes at once.
 
-    ``scratch`` and ``locks`` are folders on the same file system, used by nobody else; what a killed process leaves
-    in ``scratch`` may be removed whenever no process writes. ``foreign_writers``: other programs write in this folder
-    as they like, so an etag is the MD5 of the bytes, as S3's is, or another digest where they are many; otherwise every
-    write is one of ours, a rename, and an etag is made of what the rename gives the file. ``fsync`` makes what a
-    descriptor stands for durable. ``passed`` is as :class:`~silversmith.stores.digests.Digests` has it.
+    Args:
+        root: the bucket's folder.
+        scratch: a folder on the same file system, used by nobody else. Files that a killed process leaves there may be
+            removed whenever no process writes.
+        locks: likewise.
+        foreign_writers: other programs write in the bucket's folder as they like, so an ETag is the MD5 of the bytes,
+            as S3's is, or another digest of a large file. Otherwise every write is one of ours, a rename, and an ETag
+            is made of what ``stat`` says of the renamed file.
+        fsync: makes the file or folder of a descriptor durable.
+        passed: as :class:`~silversmith.stores.digests.Digests` has it.
     """
 
     def __init__(
@@ -217,10 +222,10 @@ class LocalStore:
         Raises:
             InvalidKey: ``key`` is no S3 key.
         """
-        found = self._opened(key)
-        if found is None:
+        opened = self._opened(key)
+        if opened is None:
             return None
-        path, file = found
+        path, file = opened
         with file:
             return self._head(key, path, file)
 
@@ -234,10 +239,10 @@ class LocalStore:
 
     def look(self, key: str) -> tuple[Glance, Head | None] | None:
         """:meth:`glance` and then :meth:`head` by opening it once; a large object is not read, and has no head here."""
-        found = self._opened(key)
-        if found is None:
+        opened = self._opened(key)
+        if opened is None:
             return None
-        path, file = found
+        path, file = opened
         with file:
             glance = _glance(os.fstat(file.fileno()))
             return glance, self._head(key, path, file) if glance.size <= IN_MEMORY else None
@@ -245,18 +250,18 @@ class LocalStore:
     @contextlib.contextmanager
     def open(self, key: str) -> Iterator[Source | None]:
         """The object, to read. A :class:`Source` with a path is good, and can be verified, within the block only."""
-        found = self._opened(key)
-        if found is None:
+        opened = self._opened(key)
+        if opened is None:
             yield None
             return
-        path, file = found
+        path, file = opened
         with file:
             source = self._source(key, path, file)
             try:
                 yield source
             finally:
-                if isinstance(source, _OpenFile) and source.underway is not None:
-                    source.underway.stop()
+                if isinstance(source, _OpenFile) and source.background is not None:
+                    source.background.stop()
 
     def verify(self, source: Source) -> None:
         """Raise SourceChanged if the file was written or replaced since it was opened. Bytes in memory never change."""
@@ -269,10 +274,10 @@ class LocalStore:
         Raises:
             SourceChanged: the file has another size than bytes.
         """
-        found = self._opened(key)
-        if found is None:
+        opened = self._opened(key)
+        if opened is None:
             return None
-        with found[1] as file:
+        with opened[1] as file:
             data = file.read()
             files.require_whole(key, file, data)
             return data
@@ -350,11 +355,11 @@ class LocalStore:
         With ``foreign_writers`` an etag is worked out from the bytes when it is asked for; it is empty if the object
         is gone by then.
         """
-        for found in files.listed(self._root, prefix, start_after):
+        for entry in files.listed(self._root, prefix, start_after):
             if self._foreign:
-                yield LaterHead(found.key, found.stat.st_size, files.modified(found.stat), self._etag_later(found.key))
+                yield LazyHead(entry.key, entry.stat.st_size, files.modified(entry.stat), self._lazy_etag(entry.key))
             else:
-                yield Head(found.key, files.etag(found.stat), found.stat.st_size, files.modified(found.stat))
+                yield Head(entry.key, files.etag(entry.stat), entry.stat.st_size, files.modified(entry.stat))
 
     def _opened(self, key: str) -> tuple[str, io.FileIO] | None:
         """The object's file, the caller's to close, and the path below the root where it was found."""
@@ -396,9 +401,9 @@ class LocalStore:
             return _OpenFile(self._head(key, path, file), None, place, file, stat)
         if self._digests.is_racy(stat):
             return _OpenFile(self._head(key, path, file), None, place, file, stat, racy=True)
-        underway = self._digests.underway(path, file, stat)
-        head = LaterHead(key, stat.st_size, files.modified(stat), underway.etag)
-        return _OpenFile(head, None, place, file, stat, underway=underway)
+        background = self._digests.background(path, file, stat)
+        head = LazyHead(key, stat.st_size, files.modified(stat), background.etag)
+        return _OpenFile(head, None, place, file, stat, background=background)
 
     def _is_unchanged(self, source: _OpenFile) -> bool:
         """By the file's times; where they are too young to tell, by the bytes once more."""
@@ -418,7 +423,7 @@ class LocalStore:
         identity: Callable[[os.stat_result], object] = digests.identity if self._foreign else files.etag
         return all(identity(stat) == identity(source.seen) for stat in stats)
 
-    def _etag_later(self, key: str) -> Callable[[], str]:
+    def _lazy_etag(self, key: str) -> Callable[[], str]:
         def etag() -> str:
             head = self.head(key)
             return "" if head is None else head.etag
@@ -466,10 +471,10 @@ class LocalStore:
         """Whether there is no such object is seen when it is to be put."""
         if if_match is None:
             return
-        found = self._opened(key)
-        if found is None:
+        opened = self._opened(key)
+        if opened is None:
             raise PreconditionFailed(f"{key}: there is no such object, expected one with the etag {if_match}")
-        path, file = found
+        path, file = opened
         with file:
             etag = self._digests.of(path, file) if self._foreign else files.etag(os.fstat(file.fileno()))
         if etag != if_match:

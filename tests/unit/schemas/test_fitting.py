@@ -17,7 +17,7 @@ from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
 from silversmith.errors import DataError
-from silversmith.schemas import Changed, Document, Schema, ahead, fit, schema_key
+from silversmith.schemas import Changed, Document, Schema, fit, fit_by_types, schema_key
 from silversmith.silver import scan
 
 CODE = "c0de"
@@ -42,7 +42,7 @@ class Silver:
         recorded = self.document.of(code)
         rows: pl.LazyFrame | pl.DataFrame = frame
         if streamed:
-            rows = ahead(frame.lazy(), dict(frame.schema), recorded)
+            rows = fit_by_types(frame.lazy(), dict(frame.schema), recorded)
         fitted = fit(rows, dict(rows.lazy().collect_schema()), recorded, guessed)
         if fitted.schema is not None:
             self.document = self.document.changed(fitted.schema, key=f"{number}.csv", at="now")

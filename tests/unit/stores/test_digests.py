@@ -95,16 +95,16 @@ def test_the_digest_of_a_young_file_that_the_clock_has_passed_is_remembered_if_i
     assert asked == [IN_MEMORY + 1]
 
 
-def test_an_etag_underway_is_remembered_if_the_file_is_still_the_same(tmp_path: Path) -> None:
+def test_an_etag_background_is_remembered_if_the_file_is_still_the_same(tmp_path: Path) -> None:
     digests = Digests()
     file = tmp_path / "a"
     file.write_bytes(b"x" * 10_000_000)
     with file.open("rb", buffering=0) as opened:
         stat = file.stat()
-        found = digests.underway("a", opened, stat).etag()
+        found = digests.background("a", opened, stat).etag()
         assert found == digests.known("a", stat) == of_data(file.read_bytes())
         os.utime(file, (0, 0))
-        digests.underway("b", opened, stat).etag()
+        digests.background("b", opened, stat).etag()
         assert digests.known("b", stat) is None
 
 
@@ -148,9 +148,9 @@ def test_the_etag_that_is_worked_out_beside_the_reading_is_none_of_a_part(tmp_pa
     with file.open("rb", buffering=0) as opened:
         stat = os.fstat(opened.fileno())
         os.truncate(file, IN_MEMORY)
-        underway = Digests().underway("a", opened, stat)
+        background = Digests().background("a", opened, stat)
         with pytest.raises(SourceChanged):
-            underway.etag()
+            background.etag()
 
 
 def test_what_was_read_must_be_all_of_a_file(tmp_path: Path) -> None:
