@@ -13,16 +13,18 @@ from typing import Any
 from botocore.exceptions import BotoCoreError, ClientError
 from botocore.parsers import ResponseParserError
 
-#: What the services answer of something that is not there.
+from silversmith.stores.s3_transfer import code
+
+#: The error codes of the services for something that does not exist.
 _GONE = frozenset({"ResourceNotFoundException", "NotFound", "NotFoundException", "NoSuchBucket", "404"})
 
-#: What a mapping may be while it works.
+#: The states of an event source mapping that works.
 _ENABLED = frozenset({"Enabled", "Enabling", "Updating", "Creating"})
 
 #: Makes a boto3 client of a service.
 Client = Callable[[str], Any]
 
-Found = Iterator["Problem"]
+Problems = Iterator["Problem"]
 
 
 @dataclass(frozen=True)
@@ -85,7 +87,7 @@ def check(hops: Hops, client: Client) -> list[Problem]:
     ``sns:ListSubscriptionsByTopic``, ``sns:GetSubscriptionAttributes`` and ``lambda:GetEventSourceMapping``. A service
     that does not answer, or refuses, is asked once and told of as one problem that is not known.
     """
-    services: dict[str, Callable[[Hops, Any], Found]] = {
+    services: dict[str, Callable[[Hops, Any], Problems]] = {
         "s3": _bucket,
         "events": _rules,
         "sns": _subscriptions,
@@ -110,11 +112,11 @@ def eventbridge_is_on(s3: Any, bucket: str, **owner: str) -> bool:
     return "EventBridgeConfiguration" in s3.get_bucket_notification_configuration(Bucket=bucket, **owner)
 
 
-def _bucket(hops: Hops, s3: Any) -> Found:
+def _bucket(hops: Hops, s3: Any) -> Problems:
     try:
         is_on = eventbridge_is_on(s3, hops.bronze)
     except ClientError as error:
-        if _code(error) not in _GONE:
+        if code(error) not in _GONE:
             raise
         yield Problem(f"there is no bucket {hops.bronze}", "make it again, or name another in the deployment")
         return
@@ -127,13 +129,13 @@ def _bucket(hops: Hops, s3: Any) -> Found:
         )
 
 
-def _rules(hops: Hops, events: Any) -> Found:
+def _rules(hops: Hops, events: Any) -> Problems:
     for name in hops.rules:
         try:
             rule = events.describe_rule(Name=name)
             targets = _targets(events, name)
         except ClientError as error:
-            if _code(error) not in _GONE:
+            if code(error) not in _GONE:
                 raise
             yield Problem(f"there is no rule {name}", f"{_RECREATE} rule")
             continue
@@ -150,49 +152,49 @@ def _targets(events: Any, rule: str) -> set[str]:
     return {target["Arn"] for page in pages for target in page.get("Targets", ())}
 
 
-def _subscriptions(hops: Hops, sns: Any) -> Found:
+def _subscriptions(hops: Hops, sns: Any) -> Problems:
     try:
         pages = list(sns.get_paginator("list_subscriptions_by_topic").paginate(TopicArn=hops.topic_arn))
     except ClientError as error:
-        if _code(error) not in _GONE:
+        if code(error) not in _GONE:
             raise
         yield Problem(f"there is no topic {hops.topic_arn}", f"{_RECREATE} topic")
         return
     arns = {each["Endpoint"]: each["SubscriptionArn"] for page in pages for each in page.get("Subscriptions", ())}
-    for wanted in hops.subscriptions:
-        yield from _subscription(wanted, arns.get(wanted.queue_arn), sns)
+    for deployed in hops.subscriptions:
+        yield from _subscription(deployed, arns.get(deployed.queue_arn), sns)
 
 
-def _subscription(wanted: Subscription, arn: str | None, sns: Any) -> Found:
+def _subscription(deployed: Subscription, arn: str | None, sns: Any) -> Problems:
     """A subscription that nobody confirmed has no ARN.
 
     https://docs.aws.amazon.com/sns/latest/api/API_ListSubscriptionsByTopic.html
     """
     if arn is None or not arn.startswith("arn:"):
-        said = "is not subscribed to the topic" if arn is None else "has a subscription that nobody confirmed"
-        yield Problem(f"the queue {wanted.queue} {said}", f"{_RECREATE} subscription")
+        problem = "is not subscribed to the topic" if arn is None else "has a subscription that nobody confirmed"
+        yield Problem(f"the queue {deployed.queue} {problem}", f"{_RECREATE} subscription")
         return
     attributes = sns.get_subscription_attributes(SubscriptionArn=arn)["Attributes"]
-    there = json.loads(attributes["FilterPolicy"]) if attributes.get("FilterPolicy") else None
-    if there != wanted.filter:
+    policy = json.loads(attributes["FilterPolicy"]) if attributes.get("FilterPolicy") else None
+    if policy != deployed.filter:
         yield Problem(
-            f"the subscription of the queue {wanted.queue} has another filter than was deployed: {json.dumps(there)}",
-            f"put it back with aws sns set-subscription-attributes: {json.dumps(wanted.filter)}",
+            f"the subscription of the queue {deployed.queue} has another filter than was deployed: {json.dumps(policy)}",
+            f"put it back with aws sns set-subscription-attributes: {json.dumps(deployed.filter)}",
         )
-    elif wanted.filter is not None and attributes.get("FilterPolicyScope") != "MessageBody":
+    elif deployed.filter is not None and attributes.get("FilterPolicyScope") != "MessageBody":
         yield Problem(
-            f"the filter of the queue {wanted.queue} is not about the message's body",
+            f"the filter of the queue {deployed.queue} is not about the message's body",
             f"aws sns set-subscription-attributes --subscription-arn {arn} --attribute-name FilterPolicyScope "
             "--attribute-value MessageBody",
         )
 
 
-def _mappings(hops: Hops, functions: Any) -> Found:
+def _mappings(hops: Hops, functions: Any) -> Problems:
     for uuid in hops.mappings:
         try:
             mapping = functions.get_event_source_mapping(UUID=uuid)
         except ClientError as error:
-            if _code(error) not in _GONE:
+            if code(error) not in _GONE:
                 raise
             yield Problem(f"there is no event source mapping {uuid}", f"{_RECREATE} mapping")
             continue
@@ -209,7 +211,3 @@ _RECREATE = (
     "silversmith deploy does not make again what was deleted by hand: silversmith destroy, which keeps the data, then "
     "silversmith deploy makes the"
 )
-
-
-def _code(error: ClientError) -> str:
-    return str(error.response.get("Error", {}).get("Code", ""))
