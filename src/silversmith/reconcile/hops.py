@@ -178,7 +178,8 @@ def _subscription(deployed: Subscription, arn: str | None, sns: Any) -> Problems
     policy = json.loads(attributes["FilterPolicy"]) if attributes.get("FilterPolicy") else None
     if policy != deployed.filter:
         yield Problem(
-            f"the subscription of the queue {deployed.queue} has another filter than was deployed: {json.dumps(policy)}",
+            f"the subscription of the queue {deployed.queue} has another filter than was deployed: "
+            f"{json.dumps(policy)}",
             f"put it back with aws sns set-subscription-attributes: {json.dumps(deployed.filter)}",
         )
     elif deployed.filter is not None and attributes.get("FilterPolicyScope") != "MessageBody":
