@@ -22,12 +22,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from silversmith.local import stack as stacks
-from silversmith.local.bucket import Bucket, Landed
-from silversmith.local.compaction import Compaction
 from silversmith.local.iam import Policy
-from silversmith.local.journal import Journal
-from silversmith.local.post import Post, note, write
-from silversmith.local.queue import Queue
+from silversmith.local.journal import Compaction, Journal
+from silversmith.local.services import Message, hop_row, write
+from silversmith.local.services.bucket import BucketService, Landed
+from silversmith.local.services.queue import QueueService, expire
 
 NOW = 1_767_355_200.0
 BUCKET = stacks.Bucket("bronze", "arn:aws:s3:::bronze", eventbridge=True, versioned=True, policy=Policy.parse(""))
@@ -45,12 +44,12 @@ class Filled:
         self.path = path
         self.stored = stored
         self.journal = Journal(path)
-        self.queue = Queue(self.journal, QUEUE)
-        self.bucket = Bucket(
+        self.queue = QueueService(self.journal, QUEUE)
+        self.bucket = BucketService(
             self.journal, BUCKET, bus="arn:bus", account="0" * 12, region="us-east-1",
             clock=lambda: NOW,
         )  # fmt: skip
-        self.compaction = Compaction(self.journal, bucket="bronze")
+        self.compaction = Compaction(self.journal, bucket="bronze", expire=expire)
         self._draw = random.Random(stored)
         self._held: list[str] = []
         self._now = NOW
@@ -63,8 +62,8 @@ class Filled:
             self.journal.change_many("put_object", [_object(number) for number in numbers])
             self.journal.change_many("put_outcome", [_outcome(number) for number in numbers])
             for room in ROOMS[:3] + ROOMS[4:]:  # the queue has noted its own
-                rows = [note(_key(n), _version(n), at=NOW, room=room, name="bench", what="done") for n in numbers]
-                write(self.journal, notes=rows)
+                rows = [hop_row(_key(n), _version(n), at=NOW, room=room, name="bench", what="done") for n in numbers]
+                write(self.journal, hops=rows)
 
     def send(self) -> None:
         for _ in range(TIMES):
@@ -117,9 +116,9 @@ def _version(number: int) -> str:
     return f"{number:032}"
 
 
-def _post(number: int) -> Post:
+def _post(number: int) -> Message:
     body = b'{"detail": {"object": {"key": "%s"}}, "filler": "%s"}' % (_key(number).encode(), b"x" * 600)
-    return Post(0, "arn:topic", QUEUE.arn, "arn:subscription", _key(number), _version(number), body, NOW)
+    return Message("arn:topic", QUEUE.arn, "arn:subscription", _key(number), _version(number), body, NOW)
 
 
 def _object(number: int) -> dict[str, object]:

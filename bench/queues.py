@@ -27,8 +27,8 @@ from bench.peers import PEERS, ROOT
 from bench.tables import number, ratio, table
 from silversmith.local import stack as stacks
 from silversmith.local.journal import Journal
-from silversmith.local.post import Post
-from silversmith.local.queue import Queue
+from silversmith.local.services import Message
+from silversmith.local.services.queue import QueueService
 
 JOBS = ROOT / "bench/jobs/queues.py"
 SETTINGS = stacks.Queue("bench", "arn:aws:sqs:us-east-1:000000000000:bench", visibility_timeout=1800)
@@ -39,18 +39,18 @@ PATIENCE = 300
 OPERATIONS = ("send", "receive", "delete")
 
 
-def post(index: int) -> Post:
+def post(index: int) -> Message:
     """A message with a body of 1 KB."""
-    return Post(0, "", SETTINGS.arn, "", f"orders/{index}.csv", "1", b"x" * 1000, NOW)
+    return Message("", SETTINGS.arn, "", f"orders/{index}.csv", "1", b"x" * 1000, NOW)
 
 
 @contextlib.contextmanager
-def filled(depth: int) -> Iterator[tuple[Journal, Queue]]:
+def filled(depth: int) -> Iterator[tuple[Journal, QueueService]]:
     """A journal with so many messages in the queue."""
     with tempfile.TemporaryDirectory(dir=ROOT / "build") as name:
         journal = Journal(Path(name) / "journal.db")
         try:
-            queue = Queue(journal, SETTINGS)
+            queue = QueueService(journal, SETTINGS)
             for start in range(0, depth, 5000):
                 with journal.transaction():
                     queue.accept([post(index) for index in range(start, min(start + 5000, depth))], NOW)

@@ -29,14 +29,11 @@ from typing import NamedTuple
 import psutil
 
 from silversmith.local import stack as stacks
-from silversmith.local.clock import Clock
-from silversmith.local.compaction import FREE_PAGES, FREE_SHARE, Keep
-from silversmith.local.engine import Engine
-from silversmith.local.journal import Journal
+from silversmith.local.engine import Clock, Engine, Progress
+from silversmith.local.journal import FREE_PAGES, FREE_SHARE, Journal, Keep
 from silversmith.local.lake import LakeFolder
-from silversmith.local.post import Post
-from silversmith.local.progress import Progress
-from silversmith.local.queue import Queue
+from silversmith.local.services import Message
+from silversmith.local.services.queue import QueueService
 from silversmith.operations.local import open_lake
 from silversmith.operations.reports import trace
 from silversmith.pipeline import Pipeline, load
@@ -150,7 +147,7 @@ class Soak:
 
     def _receives(self) -> list[float]:
         with closing(Journal(self.lake.journal)) as journal:
-            queue = Queue(journal, PROBE)
+            queue = QueueService(journal, PROBE)
             return [_timed(lambda: _send_and_receive(journal, queue)) for _ in range(20)]
 
     def _traces(self) -> list[float]:
@@ -166,9 +163,9 @@ def _write_to_disk(path: Path, data: bytes) -> None:
         os.fsync(file.fileno())
 
 
-def _send_and_receive(journal: Journal, queue: Queue) -> None:
+def _send_and_receive(journal: Journal, queue: QueueService) -> None:
     with journal.transaction():
-        queue.accept([Post(0, "", PROBE.arn, "", "probe", "v", b"{}", 0.0)], 0.0)
+        queue.accept([Message("", PROBE.arn, "", "probe", "v", b"{}", 0.0)], 0.0)
     (message,) = queue.receive(1, 1.0)
     queue.delete([message.receipt])
 

@@ -17,7 +17,7 @@ from moto import mock_aws
 
 from silversmith.aws.account import Account, open_account
 from silversmith.errors import PreconditionFailed
-from silversmith.local.intrinsics import Template
+from silversmith.local.stack import Template
 from silversmith.operations.aws import open_stack
 from silversmith.operations.failures import Query, failures, rejected
 from silversmith.operations.reports import status, trace

@@ -9,9 +9,8 @@ import polars as pl
 import pytest
 
 from silversmith.lineage import Lineage, silver_key
-from silversmith.local.engine import Engine
+from silversmith.local.engine import Engine, Progress
 from silversmith.local.lake import LakeFolder
-from silversmith.local.progress import Progress
 from silversmith.pipeline import load
 
 HEADER = "import os, signal, time\nimport polars as pl\nfrom silversmith import Contract, Csv, Pipeline\n\n"

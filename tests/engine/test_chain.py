@@ -15,7 +15,7 @@ from silversmith.errors import LakeInUse
 from silversmith.local.journal import Journal
 
 if TYPE_CHECKING:
-    from silversmith.local.progress import Progress
+    from silversmith.local.engine import Progress
     from tests.engine.conftest import Bench
 
 ORDERS = """

@@ -12,7 +12,7 @@ import pytest
 
 from silversmith.local.journal import Journal
 from silversmith.local.lake import LakeFolder
-from silversmith.local.post import note, write
+from silversmith.local.services import hop_row, write
 from silversmith.page.application import serve
 from silversmith.page.backend import LocalBackend
 from silversmith.page.process import listen, url
@@ -60,7 +60,7 @@ def address(tmp_path: Path) -> Iterator[str]:
     journal = Journal(tmp_path / "lake/.silversmith/journal.db")
     with journal.transaction():
         hops = [
-            note(f"{number:05}.csv", "v", at=1e9 + number + late, room=room, name=name, what=what,
+            hop_row(f"{number:05}.csv", "v", at=1e9 + number + late, room=room, name=name, what=what,
                  detail={"rows_written": 3, "rows_rejected": 0, "attempt": 1})
             for number in range(FILES)
             for late, room, name, what in (
@@ -68,7 +68,7 @@ def address(tmp_path: Path) -> Iterator[str]:
                 (0.5, "function", "many_rows", "committed"),
             )
         ]  # fmt: skip
-        write(journal, notes=hops)
+        write(journal, hops=hops)
     journal.close()
     ends: list[Callable[[], None]] = []
     listening: socket.socket = listen(0)

@@ -15,12 +15,12 @@ import pytest
 from silversmith.function.handler import Handler, SystemUnavailable
 from silversmith.function.outcome import Report
 from silversmith.lineage import Lineage, silver_key
-from silversmith.local.bucket import Landed
-from silversmith.local.chain import Chain, build
-from silversmith.local.invocation import Invocation
 from silversmith.local.journal import Journal
 from silversmith.local.lake import LakeFolder
+from silversmith.local.services.bucket import Landed
+from silversmith.local.services.function import Invocation
 from silversmith.local.stack import Stack, read
+from silversmith.local.wiring import Services, build
 from silversmith.operations.local import LocalTarget, open_lake
 from silversmith.pipeline import Pipeline
 from silversmith.stores import Lake
@@ -46,7 +46,7 @@ class Bench:
     now: float = NOON
     stack: Stack = field(init=False)
     journal: Journal = field(init=False)
-    chain: Chain = field(init=False)
+    services: Services = field(init=False)
     lake: Lake = field(init=False)
 
     def __post_init__(self) -> None:
@@ -58,7 +58,7 @@ class Bench:
         """Go on with this pipeline, as a new engine would after the code was changed."""
         self.pipeline = pipeline
         self.stack = read(compile_template(pipeline))
-        self.chain = build(self.stack, self.journal, bronze=pipeline.bronze, clock=lambda: self.now)
+        self.services = build(self.stack, self.journal, bronze=pipeline.bronze, clock=lambda: self.now)
         self.lake = self.folder.stores(pipeline)
 
     def land(self, *keys: str, text: str = "x\n1\n") -> None:
@@ -74,7 +74,7 @@ class Bench:
         glance, head = store.glance(key), store.head(key)
         assert glance is not None
         assert head is not None
-        self.chain.bucket.notice([Landed(key, glance.identity, head.etag, head.size)])
+        self.services.bucket.notice([Landed(key, glance.identity, head.etag, head.size)])
 
     def lose(self, condition: str = "1") -> int:
         """Lose events that are on the way: those that an SQL condition on the outbox chooses."""
@@ -84,21 +84,20 @@ class Bench:
     def work(self) -> list[Report]:
         """Deliver what is on the way, and let the functions do all that is in their queues, their retries too."""
         reports: list[Report] = []
-        self.chain.courier.deliver(self.now)
+        self.services.delivery.deliver(self.now)
         busy = True
         while busy:
             busy = False
-            for function in self.chain.functions:
+            for function in self.services.functions:
                 with self.journal.transaction():
-                    self.chain.queues[function.settings.queue_arn].hasten(self.now)
-                invocation = function.poll(1, self.now)
-                if invocation is not None:
+                    self.services.queues[function.settings.queue.arn].hasten(self.now)
+                for invocation in function.poll(self.now):
                     busy = True
                     try:
                         response = self._handler(invocation, reports)(invocation.event(), Leisure())
                     except SystemUnavailable as error:  # as a worker does
                         response = error.response
-                    function.succeed(invocation, response, self.now)
+                    function.complete([(invocation, response)], self.now)
         return reports
 
     def _handler(self, invocation: Invocation, reports: list[Report]) -> Handler:
@@ -125,7 +124,7 @@ class Bench:
 
     def depth(self, name: str) -> int:
         """How many messages the queue of this name holds."""
-        return self.chain.queues[self.arn(name)].depth(self.now)[0]
+        return self.services.queues[self.arn(name)].depth(self.now)[0]
 
     def depths(self) -> dict[str, int]:
         return {queue.name: depth for queue in self.stack.queues if (depth := self.depth(queue.name))}

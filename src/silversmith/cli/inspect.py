@@ -264,7 +264,7 @@ def _show_trace(story: Trace, no_history: str) -> None:
 
 
 def _why_no_history(story: Trace, no_history: str) -> str:
-    from silversmith.local.landing import is_temporary
+    from silversmith.local.files import is_temporary
 
     if is_temporary(story.key):
         return "it is named like a file that is not finished, so the engine leaves it alone"

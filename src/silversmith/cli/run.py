@@ -10,8 +10,6 @@ from dataclasses import asdict, astuple, dataclass
 from itertools import groupby
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
-from cyclopts import Parameter, validators
-
 from silversmith.cli.options import (
     HERE,
     LAKE,
@@ -26,12 +24,12 @@ from silversmith.cli.options import (
     number,
 )
 from silversmith.cli.screen import RunDisplay, Stop, log_to_stderr, say, say_json, say_table, set_quiet, summary, warn
-from silversmith.local.chaos import Rates
 from silversmith.operations.text import count, shown
 
 if TYPE_CHECKING:
+    from silversmith.exporters.profile import Profile, StageTimes
+    from silversmith.local.engine import Progress
     from silversmith.local.lake import LakeFolder
-    from silversmith.local.progress import Measured, Progress
     from silversmith.operations.reports import Status
     from silversmith.operations.target import Lately
     from silversmith.page.backend import Backend
@@ -40,12 +38,6 @@ if TYPE_CHECKING:
 
 #: The summary names at most so many failures.
 MOST_NAMED = 10
-
-#: With ``--chaos``, a message is at most so many seconds late at one hop.
-LONGEST_DELAY = 1.0
-
-#: A share of messages, for tests only, so it is not shown (docs/operations.md).
-Share = Annotated[float, Parameter(show=False, validator=validators.Number(gte=0, lte=1))]
 
 PortOption = Annotated[
     int | None, number("The port of the page on this machine; else 8320, or any that is free.", 0, 65535)
@@ -62,7 +54,7 @@ class Result:
     failures: Sequence[Lately]
     seconds: float
     signal: int | None
-    profile: Sequence[Measured] | None = None
+    profile: Sequence[StageTimes] | None = None
 
 
 def run(
@@ -78,10 +70,6 @@ def run(
     profile: Annotated[bool, flag("Tell at the end where the time went, by stage.")] = False,
     page: PortOption = None,
     no_page: Annotated[bool, flag("No page; with --until-idle there is none unless asked.")] = False,
-    chaos: Annotated[int | None, Parameter(show=False, validator=validators.Number(gte=0))] = None,
-    chaos_loss: Share = Rates.loss,
-    chaos_duplicates: Share = Rates.duplicates,
-    chaos_delays: Share = Rates.delays,
     quiet: QuietOption = False,
     json: JsonOption = False,
 ) -> int:
@@ -90,16 +78,14 @@ def run(
     Ctrl-C ends it; the next run does what is not finished then. A second Ctrl-C ends it at once.
     """
     set_quiet(quiet)
-    from silversmith.local.spawning import Spares, usable_cpus
+    from silversmith.local.prewarmed import PrewarmedWorkers, usable_cpus
 
     processes = workers or len(usable_cpus())
-    rates = Rates(chaos_loss, chaos_duplicates, chaos_delays, LONGEST_DELAY)
     serves = not no_page and (page is not None or not until_idle)
-    with Spares(processes) as spares:  # they import Polars while this process does
-        from silversmith.local.chaos import Chaos
+    with PrewarmedWorkers(processes) as prewarmed:  # they import Polars while this process does
+        from silversmith.exporters.profile import Profile
         from silversmith.local.engine import Engine
         from silversmith.local.lake import LakeFolder
-        from silversmith.local.progress import Profile
 
         require_packages(metrics=metrics, otel=otel)
         stages = Profile() if profile else None
@@ -114,13 +100,11 @@ def run(
                 definition,
                 target=pipeline,
                 workers=processes,
-                chaos=None if chaos is None else Chaos(chaos, rates),
-                profile=stages,
-                spares=spares,
+                prewarmed=prewarmed,
             )
             try:
                 with (
-                    exporting(folder, definition, metrics=metrics, otel=otel),
+                    exporting(folder, definition, metrics=metrics, otel=otel, profile=stages),
                     _page(folder, pipeline, page, to_stderr=json) if serves else nullcontext(),
                     display,
                 ):
@@ -216,7 +200,7 @@ def _show(result: Result, pipeline: Pipeline) -> None:
 _PROFILE_COLUMNS = ("stage", "share", "total s", "p50 ms", "p99 ms", "most ms", "slowest")
 
 
-def _show_profile(profile: Sequence[Measured]) -> None:
+def _show_profile(profile: Sequence[StageTimes]) -> None:
     """One table for each transform."""
     if not profile:
         say("no file was worked on: there is nothing to profile")
@@ -252,7 +236,9 @@ def require_packages(*, metrics: int | None, otel: bool) -> None:
 
 
 @contextmanager
-def exporting(folder: LakeFolder, pipeline: Pipeline, *, metrics: int | None, otel: bool) -> Iterator[None]:
+def exporting(
+    folder: LakeFolder, pipeline: Pipeline, *, metrics: int | None, otel: bool, profile: Profile | None
+) -> Iterator[None]:
     """Run the exporters of the options while the block lasts. The engine must have made its journal."""
     with ExitStack() as stack:
         if metrics is not None:
@@ -270,11 +256,16 @@ def exporting(folder: LakeFolder, pipeline: Pipeline, *, metrics: int | None, ot
             from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
             from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
-            from silversmith.exporters.spans import Spans, following
+            from silversmith.exporters.hops import following
+            from silversmith.exporters.spans import Spans
 
             spans = Spans(pipeline.name, pipeline.bronze, BatchSpanProcessor(OTLPSpanExporter()))
             stack.callback(spans.close)
-            stack.enter_context(following(folder.journal, spans.tell))
+            stack.enter_context(following(folder.journal, spans.add_hop))
+        if profile is not None:
+            from silversmith.exporters.hops import following
+
+            stack.enter_context(following(folder.journal, profile.add_hop))
         yield
 
 

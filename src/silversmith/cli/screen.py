@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from rich.progress import Task
     from rich.table import Table
 
-    from silversmith.local.progress import Progress
+    from silversmith.local.engine import Progress
 
 
 def colourful(environment: Mapping[str, str] = os.environ) -> bool:

@@ -90,7 +90,7 @@ def _put(uploads: Sequence[Upload], pipeline: str, where: Where) -> Iterator[Put
 
 
 def _show_put(stored: Put, where: Where, *, json: bool) -> None:
-    from silversmith.local.landing import is_temporary
+    from silversmith.local.files import is_temporary
 
     if not json:
         uses = [*stored.transforms, *(f"lookup of {name}" for name in stored.lookup_of)]

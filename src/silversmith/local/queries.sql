@@ -1,4 +1,4 @@
--- Every statement that the rooms run, by name. journal.py loads them.
+-- Every statement that the services run, by name. journal.py loads them.
 
 -- name: object
 SELECT identity, etag, version, sequencer, size FROM objects WHERE bucket = :bucket AND key = :key
@@ -16,14 +16,14 @@ ON CONFLICT (bucket, key) DO UPDATE SET
 -- name: forget_object
 DELETE FROM objects WHERE bucket = :bucket AND key = :key
 
--- name: post
+-- name: send_on
 INSERT INTO outbox (source, target, delivery, key, version, body, created, due) VALUES (?, ?, ?, ?, ?, ?, ?, ?)
 
 -- name: due
-SELECT id, source, target, delivery, key, version, body, created, due FROM outbox
+SELECT source, target, delivery, key, version, body, created, due, id FROM outbox
 WHERE due <= :now ORDER BY due, id LIMIT :most
 
--- name: taken
+-- name: delivered
 DELETE FROM outbox WHERE id = ?
 
 -- name: next_due
@@ -57,7 +57,7 @@ SELECT id FROM messages WHERE id = :id AND queue = :queue AND receipt = :receipt
 -- name: change_visibility
 UPDATE messages SET visible = :visible WHERE id = :id AND queue = :queue AND receipt = :receipt
 
--- name: bury
+-- name: move_to_dlq
 UPDATE messages SET queue = (SELECT id FROM queues WHERE arn = :dead_letter), visible = :now, receives = 0,
     deaths = 0, first_received = NULL, receipt = NULL, expires = :expires,
     dead_source = :source, dead_reason = :reason, dead_at = :now
@@ -87,7 +87,7 @@ SELECT
     (SELECT sent FROM messages WHERE queue = queues.id ORDER BY expires LIMIT 1)
 FROM queues WHERE arn = :queue
 
--- name: deepen
+-- name: add_to_depth
 UPDATE queues SET messages = messages + :by WHERE arn = :queue
 
 -- name: count_depths
@@ -147,7 +147,7 @@ WHERE id = :id AND queue = :queue AND receipt = :receipt
 -- name: hasten
 UPDATE messages SET visible = :now WHERE queue = :queue AND visible > :now
 
--- name: waiting
+-- name: visible
 SELECT count(*), coalesce(sum(length(body)), 0) FROM (
     SELECT body FROM messages WHERE queue = :queue AND visible <= :now LIMIT :most
 )
@@ -187,14 +187,14 @@ SELECT id FROM queues WHERE arn = :arn
 -- name: put_queue
 INSERT INTO queues (arn) VALUES (:arn) ON CONFLICT (arn) DO NOTHING
 
--- name: word_of
+-- name: queued_for
 -- Every message has left its row in the trace, by the hop that brought it to its queue; both are kept for 14 days.
 SELECT queues.arn, messages.key, messages.body
 FROM hops CROSS JOIN messages ON messages.id = hops.message AND messages.key = hops.key
     CROSS JOIN queues ON queues.id = messages.queue
 WHERE hops.key IN (SELECT value FROM json_each(:keys)) AND queues.arn IN (SELECT value FROM json_each(:queues))
 
--- name: word_on_the_way
+-- name: in_outbox_for
 SELECT target, key, body FROM outbox WHERE key IN (SELECT value FROM json_each(:keys))
 
 -- name: dead_message
@@ -241,7 +241,7 @@ DELETE FROM outcomes WHERE transform = :transform AND key = :key
 -- name: objects_after
 SELECT key FROM objects WHERE bucket = :bucket AND key > :after ORDER BY key LIMIT :most
 
--- name: newest_word
+-- name: newest_time
 SELECT at FROM hops ORDER BY id DESC LIMIT 1
 
 -- name: move_messages

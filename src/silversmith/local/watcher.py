@@ -20,9 +20,9 @@ from types import TracebackType
 from typing import Protocol, Self
 
 from silversmith.errors import SilversmithError
-from silversmith.local import landing
-from silversmith.local.bucket import Inbox
-from silversmith.local.landing import Evidence, Lost, News, Refused, Verdict, is_temporary
+from silversmith.local import files as landing
+from silversmith.local.files import Evidence, Lost, News, Refused, Verdict, is_temporary
+from silversmith.local.services.bucket import Inbox
 from silversmith.stores import keys
 from silversmith.stores.local import LocalStore
 
@@ -86,7 +86,7 @@ class Watcher:
     ``on_refused`` from its caller's. While a callback works, the kernel keeps some 16,000 events; more is an overflow.
     An exception from a callback loses what it was told, so ``on_overflow`` follows.
 
-    Files with temporary names (:func:`~silversmith.local.landing.is_temporary`) are passed over without a word.
+    Files with temporary names (:func:`~silversmith.local.files.is_temporary`) are passed over without a word.
     ``has_writer`` tells whether a descriptor's file is open for writing anywhere (None: not known).
     """
 
@@ -351,10 +351,10 @@ class Watcher:
 
 def _changes(root: str) -> Changes:
     if sys.platform == "linux":
-        from silversmith.local.notifications import Watches
+        from silversmith.local.inotify import Watches
 
         return Watches(root)
-    from silversmith.local.notifications import Portable
+    from silversmith.local.inotify import Portable
 
     return Portable(root)
 
@@ -364,7 +364,7 @@ AHEAD = 1000
 
 
 class Unchanged(Protocol):
-    """Whether a state of a file was noticed before; see :meth:`silversmith.local.bucket.Bucket.unchanged`."""
+    """Whether a state of a file was noticed before; see :meth:`silversmith.local.services.bucket.Bucket.unchanged`."""
 
     def __call__(self, key: str, identity: Callable[[], str | None], *, trusting: bool) -> bool: ...
 
@@ -415,14 +415,14 @@ class Search:
         if batch is None:
             self._batches = None
         elif batch:
-            self._inbox.found(batch, scanned=True)
+            self._inbox.add(batch, scanned=True)
 
     def last(self, now: float) -> bool:
         """Look at everything at once, and trust the watcher, which was there all the time. Whether there was more."""
         found = False
         for batch in self._watcher.scan(now, known=partial(self._known, trusting=True)):
             if batch:
-                self._inbox.found(batch, scanned=True)
+                self._inbox.add(batch, scanned=True)
                 found = True
         return found
 

@@ -8,7 +8,7 @@ import signal
 import sys
 import time
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache, partial
@@ -25,12 +25,11 @@ from silversmith.local import iam
 from silversmith.local.iam import GuardedStore, Policy
 from silversmith.local.lake import LakeFolder
 from silversmith.local.stack import Bucket, Queue
-from silversmith.local.trip import split
 from silversmith.pipeline import Pipeline, load
 from silversmith.schemas import Owner
 from silversmith.stores import Lake, Store
 
-#: Of no message yet.
+#: The position before the first message.
 NOWHERE = -1
 
 
@@ -38,8 +37,8 @@ class Position:
     """An integer in memory that two processes share, by a file that both have mapped.
 
     Args:
-        path: the file. Who makes it must do so before the other opens it; the other removes it.
-        new: whether this is who makes it.
+        path: the file. One process makes it before the other opens it; the other removes it.
+        new: whether this process makes it.
     """
 
     def __init__(self, path: Path, *, new: bool) -> None:
@@ -64,14 +63,14 @@ class Position:
         self._numbers[0] = value
 
 
-#: How many small objects are committed at once. The disk is waited for once for all of them; what they hold is bounded.
+#: The most small objects that are committed together: the disk is waited for once, and their memory is bounded.
 TOGETHER = 100
 
 
 @dataclass(frozen=True)
 class FunctionConfig:
-    """What a worker must know of one function: its environment, its role (an ARN) with what that may do, the queue that
-    its environment calls ``SILVERSMITH_DLQ``, and by name the buckets."""
+    """One function as a worker needs it: its environment, its role (an ARN) and the role's policy, the queue of
+    ``SILVERSMITH_DLQ`` in its environment, and all buckets by name."""
 
     name: str
     environment: Mapping[str, str]
@@ -83,7 +82,7 @@ class FunctionConfig:
 
 @dataclass(frozen=True)
 class WorkerConfig:
-    """All a worker needs; it crosses the border between processes by pickle."""
+    """Everything that a worker needs; it is pickled on its way to the process."""
 
     pipeline: str
     lake: Path
@@ -103,17 +102,17 @@ class LocalContext:
         return max(0, int((self._deadline - time.monotonic()) * 1000))
 
 
-def main(connection: Connection, place: Path, config: WorkerConfig) -> None:
-    """The life of a worker: load the pipeline, say that it is ready, then one invocation after the other.
+def main(connection: Connection, position: Path, config: WorkerConfig) -> None:
+    """Run a worker: load the pipeline, report that it is ready, then run one dispatch after the other.
 
-    ``place`` is the file of its :class:`~silversmith.local.worker.Position`.
+    ``position`` is the file of its :class:`~silversmith.local.worker.Position`.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the engine's: it lets the batch end
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     # Each line in one piece, also under PYTHONUNBUFFERED: else those of two workers get into each other in the log.
     sys.stdout.reconfigure(line_buffering=True, write_through=False)  # type: ignore[union-attr]
     try:
-        handlers = _Handlers(connection, Position(place, new=False), config)
+        handlers = _Handlers(connection, Position(position, new=False), config)
         connection.send_bytes(orjson.dumps({"ready": os.getpid()}))
     except DefinitionError as error:
         connection.send_bytes(orjson.dumps({"broken": str(error)}))
@@ -127,12 +126,12 @@ def main(connection: Connection, place: Path, config: WorkerConfig) -> None:
 
 
 class _Handlers:
-    """One handler a function, made from the environment that the template gives it."""
+    """The handler of each function, made from the environment that the template gives it."""
 
-    def __init__(self, connection: Connection, place: Position, config: WorkerConfig) -> None:
+    def __init__(self, connection: Connection, position: Position, config: WorkerConfig) -> None:
         self._connection = connection
-        self._place = place
-        self._places: dict[str, int] = {}
+        self._position = position
+        self._positions: dict[str, int] = {}
         self._lake = LakeFolder(config.lake)
         pipeline = load(config.pipeline)
         self._handlers = {function.name: self._build(pipeline, function) for function in config.functions}
@@ -151,15 +150,15 @@ class _Handlers:
             bucket=environment["SILVERSMITH_BRONZE"],
             lake=lake,
             scratch=self._lake.engine_scratch,
-            move_to_dlq=partial(self._bury, function),
+            move_to_dlq=partial(self._require_dlq, function),
             began=self._began,
             ended=self._end,
             now=lambda: datetime.now(UTC),
             owner=Owner.of(environment),
         )
 
-    def _bury(self, function: FunctionConfig, record: Mapping[str, Any], error: Mapping[str, Any]) -> None:
-        """The engine moves it, with all else that comes of the batch. Here it is asked whether the role allows that."""
+    def _require_dlq(self, function: FunctionConfig, record: Mapping[str, Any], error: Mapping[str, Any]) -> None:
+        """Require that the role may send to the dead-letter queue. The engine moves the message, with the outcomes."""
         del record, error
         queue = function.dead_letters
         policies = (function.policy, queue.policy)
@@ -170,21 +169,21 @@ class _Handlers:
         policies = (function.policy, function.buckets[bucket].policy)
 
         @cache
-        def asked(action: str) -> list[Callable[[str], iam.Verdict]]:
+        def compiled(action: str) -> list[Callable[[str], iam.Verdict]]:
             return [policy.on(action, principal=function.role, context=context) for policy in policies]
 
         def check(action: str, resource: str) -> None:
-            verdicts = [verdict(resource) for verdict in asked(action)]
-            if iam.Verdict.DENIED in verdicts or iam.Verdict.ALLOWED not in verdicts:  # then it says why
+            verdicts = [verdict(resource) for verdict in compiled(action)]
+            if iam.Verdict.DENIED in verdicts or iam.Verdict.ALLOWED not in verdicts:  # raises, and says why
                 iam.check(policies, action, resource, principal=function.role, context=context)
 
         return GuardedStore(store, arn=f"arn:aws:s3:::{bucket}", check=check)
 
     def invoke(self, request: Mapping[str, Any]) -> None:
-        """Run one invocation, or several together, and send what came of it."""
+        """Run the invocations of one dispatch together, and report the outcomes."""
         self._ended = {}
         records = [record for event in request["events"] for record in event["Records"]]
-        self._places = {record["messageId"]: place for place, record in enumerate(records)}
+        self._positions = {record["messageId"]: position for position, record in enumerate(records)}
         context = LocalContext(request["function"], request["timeout"], request["memory"])
         handler = self._handlers[request["function"]]
         handler.group_size = 1 if request["careful"] else TOGETHER
@@ -198,22 +197,35 @@ class _Handlers:
             answer = {"error": f"{type(error).__name__}: {error}"}
         sys.stdout.flush()
         sys.stderr.flush()
-        self._place.value = NOWHERE  # who reads it after this report takes it for a place in the next batch
+        self._position.value = NOWHERE  # after this report the engine would take it for a position in the next batch
         self._connection.send_bytes(orjson.dumps({**answer, "ended": self._ended}))
         self._ended = {}
 
     def _began(self, message: str) -> None:
-        """How those before ended is told before the next begins, which may kill. That it has begun is written where
-        the engine looks if the worker dies."""
+        """Report outcomes before the next message begins, which may kill the worker. That it has begun is written to
+        memory that the engine reads after a death."""
         if self._ended:
             self._connection.send_bytes(orjson.dumps({"ended": self._ended}))
             self._ended = {}
-        self._place.value = self._places[message]
+        self._position.value = self._positions[message]
 
     def _end(self, report: Report) -> None:
         self._ended[report.message_id] = report.to_dict()
 
 
 def _context(function: FunctionConfig) -> dict[str, str]:
-    """What IAM is told of a request of a function."""
+    """The context of a function's requests, for IAM."""
     return {"aws:SecureTransport": "true", "aws:ResourceAccount": function.role.split(":")[4]}
+
+
+def split(response: Mapping[str, Any], events: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """A handler's response to the records of several events, as its response to each."""
+    failed = {item["itemIdentifier"] for item in response["batchItemFailures"]}
+    return [
+        {
+            "batchItemFailures": [
+                {"itemIdentifier": record["messageId"]} for record in event["Records"] if record["messageId"] in failed
+            ]
+        }
+        for event in events
+    ]

@@ -1,16 +1,20 @@
-"""The pool of worker processes: started, fed, watched for time and memory, ended and replaced.
+"""How work is handed to workers: a pool of processes, watched for time and memory, and the dispatch of batches to them.
 
-A worker that dies costs the message it was at one attempt. Nothing else notices.
+A worker may get several batches in one dispatch, and a second dispatch to follow: each batch stays an invocation of its
+own, as if several environments of Lambda committed their files together. The cost of handing over a batch, of syncing a
+folder and of writing outcomes is paid once for all of them (docs/decisions/0104-a-worker-takes-several-batches.md).
+A worker that dies costs one attempt of the message that it was at. Nothing else notices.
 """
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from logging.handlers import RotatingFileHandler
@@ -22,50 +26,98 @@ from typing import Any
 import orjson
 import psutil
 
+from silversmith.errors import UNWRITABLE, DefinitionError, LakeUnusable, SilversmithError
 from silversmith.local.lake import LakeFolder
-from silversmith.local.spawning import Share, Spares, Spawned, shares, spawn, usable_cpus
-from silversmith.local.trip import Trip
+from silversmith.local.prewarmed import PrewarmedWorkers, Share, Spawned, shares, spawn, usable_cpus
+from silversmith.local.services.function import FunctionService, Invocation, Settings
 from silversmith.local.worker import NOWHERE, Position, WorkerConfig
 
-#: What all that the functions print may fill on disk: this many bytes, twice.
+#: The most bytes on disk of all that functions print, twice: in the log and in the one before it.
 LOG_BYTES = 10 * 1024 * 1024
 
 #: For so many batches a worker that replaces a dead one is careful: else one that always dies at its second file, say,
 #: would finish none.
 CAREFUL = 10
 
-#: So many bytes can be sent to a worker that does not read them yet. Linux has room for half as much again; elsewhere
-#: it may be less, and who sends more waits for who reads, who may be waiting for the sender.
+#: The seconds between two looks at a busy worker's memory.
+LOOK = 0.05
+
+#: After this many deaths of workers that never got ready, the engine gives up.
+FALSE_STARTS = 5
+
+#: The bytes that can be sent to a worker that does not read yet. Linux has room for half as much again. Elsewhere it
+#: may be less, and then the sender would wait for a reader that may wait for the sender.
 #: https://man7.org/linux/man-pages/man7/socket.7.html (wmem_default)
 _ROOM = 131_072 if sys.platform == "linux" else 0
 
-#: How often a busy worker's memory is looked at, in seconds.
-LOOK = 0.05
+_UNWRITABLE = frozenset(errno.errorcode[number] for number in UNWRITABLE)
 
 
-@dataclass(frozen=True)
-class Event:
-    """What a worker tells: ``message`` is its JSON, or None when it has died for the ``reason``."""
+class WorkersDie(SilversmithError):
+    """The workers die before they are ready: importing the pipeline kills them."""
 
-    worker: Worker
-    message: dict[str, Any] | None
-    reason: str = ""
+
+class Dispatch:
+    """Invocations of one function that a worker gets together. It works on the first of them first."""
+
+    def __init__(self, invocations: Sequence[Invocation]) -> None:
+        self.invocations = tuple(invocations)
+        self._by_message = {message: invocation for invocation in self.invocations for message in invocation.messages}
+
+    @property
+    def settings(self) -> Settings:
+        """The function's."""
+        return self.invocations[0].settings
+
+    @property
+    def started(self) -> float:
+        """When the worker began with it, in Unix seconds; setting it sets that of all invocations."""
+        return self.invocations[0].started
+
+    @started.setter
+    def started(self, now: float) -> None:
+        for invocation in self.invocations:
+            invocation.started = now
+
+    @property
+    def deadline(self) -> float:
+        """When Lambda would end them, in Unix seconds."""
+        return self.invocations[0].deadline
+
+    @property
+    def messages(self) -> list[str]:
+        """The ids of all messages, in the order in which the worker gets them."""
+        return list(self._by_message)
+
+    def invocation_of(self, message: str) -> Invocation:
+        """The invocation that a message belongs to."""
+        return self._by_message[message]
+
+    def request(self, *, careful: bool) -> dict[str, Any]:
+        """What is sent to the worker. ``careful``: it shall commit each file before it begins the next."""
+        return {
+            "function": self.settings.name,
+            "events": [invocation.event() for invocation in self.invocations],
+            "timeout": self.settings.function.timeout,
+            "memory": self.settings.function.memory,
+            "careful": careful,
+        }
 
 
 class Worker:
-    """One worker process. ``trip`` is what it works on, and ``following`` what it goes on with when it has ended that;
-    ``ready`` once it has loaded the pipeline.
+    """One worker process. ``current`` is the dispatch that it works on, ``following`` the next one; ``ready`` is true
+    once it has loaded the pipeline.
 
-    ``share`` is what it may use of the CPUs. ``careful`` is for how many batches it gets one at a time, and
-    commits every file before it begins the next: what a worker dies of takes with it what was not committed yet.
+    ``share`` is its share of the CPUs. ``careful`` is the number of batches that it gets one at a time, committing each
+    file before it begins the next: a death takes uncommitted files with it.
     """
 
     def __init__(self, spawned: Spawned, config: WorkerConfig, log: logging.Logger, *, careful: int = 0) -> None:
-        place = LakeFolder(config.lake).engine_scratch / f"place-{os.urandom(8).hex()}"
-        self._place = Position(place, new=True)
+        path = LakeFolder(config.lake).engine_scratch / f"position-{os.urandom(8).hex()}"
+        self._position = Position(path, new=True)
         self.connection: Connection = spawned.connection
-        self.trip: Trip | None = None
-        self.following: Trip | None = None
+        self.current: Dispatch | None = None
+        self.following: Dispatch | None = None
         self.ready = False
         self.share = spawned.share
         self._careful = careful
@@ -74,34 +126,33 @@ class Worker:
         self.process: SpawnProcess = spawned.process
         self._statistics = _statistics(self.process.pid)
         threading.Thread(target=_drain, args=(spawned.output, log), daemon=True).start()
-        spawned.employ(place, config)
+        spawned.assign(path, config)
 
-    def send(self, trip: Trip) -> None:
-        """Hand it something to begin with, or to go on with. A worker that has just died is noticed by the next look at
-        its connection."""
-        request = orjson.dumps(trip.request(careful=self.is_careful))
-        self._careful -= len(trip.invocations)
-        if self.trip is None:
-            self.trip = trip
+    def send(self, dispatch: Dispatch) -> None:
+        """Hand it a dispatch, now or to follow. A dead worker is noticed at the next read of its connection."""
+        request = orjson.dumps(dispatch.request(careful=self.is_careful))
+        self._careful -= len(dispatch.invocations)
+        if self.current is None:
+            self.current = dispatch
             self._send(request)
         elif len(request) <= _ROOM:
-            self.following = trip
+            self.following = dispatch
             self._send(request)
         else:
-            self.following, self._unsent = trip, request
+            self.following, self._unsent = dispatch, request
 
-    def ended(self, now: float) -> None:
-        """It has ended what it was at and goes on with what follows, if anything does. ``now``: Unix seconds."""
-        self.trip, self.following = self.following, None
-        if self.trip is not None:
-            self.trip.started = now
+    def finish(self, now: float) -> None:
+        """It has finished its dispatch, and goes on with the following one, if there is any. ``now``: Unix seconds."""
+        self.current, self.following = self.following, None
+        if self.current is not None:
+            self.current.started = now
         if self._unsent:
             request, self._unsent = self._unsent, b""
             self._send(request)
 
     @property
     def is_careful(self) -> bool:
-        """Whether it is to have one batch at a time, and to finish each file of it before it begins the next."""
+        """Whether it gets one batch at a time, and commits each file before it begins the next."""
         return self._careful > 0
 
     def _send(self, request: bytes) -> None:
@@ -111,10 +162,10 @@ class Worker:
             self.end("the worker had died before it got the batch")
 
     @property
-    def at(self) -> str | None:
-        """The id of the message that it has begun last; None: of none."""
-        place = self._place.value
-        return None if self.trip is None or place == NOWHERE else self.trip.messages[place]
+    def began(self) -> str | None:
+        """The id of the message that it began last; None: of none."""
+        position = self._position.value
+        return None if self.current is None or position == NOWHERE else self.current.messages[position]
 
     def end(self, reason: str) -> None:
         """Kill it, for this reason."""
@@ -132,17 +183,28 @@ class Worker:
         return f"the worker ended with exit code {code} while it ran the transform"
 
     def memory(self) -> int:
-        """The bytes it holds for itself alone; 0 when it is gone."""
+        """The bytes that it does not share with other processes; 0 when it is gone."""
         with suppress(psutil.NoSuchProcess):
             if self._statistics is not None:
-                found = self._statistics.memory_info()
-                return int(found.rss - getattr(found, "shared", 0))
+                memory = self._statistics.memory_info()
+                return int(memory.rss - getattr(memory, "shared", 0))
         return 0
 
 
-class Workers:
-    """A fixed number of workers over one pipeline, which share the CPUs; and one more that may use all of them, begun
-    when there is a large file for it.
+@dataclass(frozen=True)
+class WorkerReport:
+    """A worker's report: ``message`` is its JSON, or None when it has died for the ``reason``. ``began`` is then the
+    last message that it had begun to convert, if that is known."""
+
+    worker: Worker
+    message: dict[str, Any] | None
+    reason: str = ""
+    began: str | None = None
+
+
+class WorkerPool:
+    """A fixed number of workers over one pipeline, which share the CPUs; and one more with all CPUs, started when there
+    is a large file for it.
 
     Many small files are converted fastest where Polars does not spread each over threads that the other workers use,
     and one large file where it may use all CPUs (docs/decisions/0066-small-files-are-committed-together.md).
@@ -155,74 +217,72 @@ class Workers:
         number: int,
         logs: Path,
         cpus: frozenset[int] | None = None,
-        spares: Spares | None = None,
+        prewarmed: PrewarmedWorkers | None = None,
     ) -> None:
         self._config = config
-        self._spares = spares
+        self._prewarmed = prewarmed
         self._log = _log(logs / "functions.log")
         self._cpus = cpus or usable_cpus()
         self._workers = [self._start(share) for share in shares(number, self._cpus)]
         self._wide: Worker | None = None
 
     def _start(self, share: Share, *, careful: int = 0) -> Worker:
-        spare = self._spares.take(share) if self._spares is not None else None
-        return Worker(spare or spawn(share), self._config, self._log, careful=careful)
+        prewarmed = self._prewarmed.take(share) if self._prewarmed is not None else None
+        return Worker(prewarmed or spawn(share), self._config, self._log, careful=careful)
 
     @property
     def _all(self) -> list[Worker]:
         return [*self._workers, *([self._wide] if self._wide else [])]
 
     def for_large(self) -> Worker | None:
-        """One that may use all CPUs, also if it is yet to begin; None where it is busy, or the others may, too."""
+        """The worker with all CPUs, started when it is needed; None: it is busy, or the others have all CPUs too."""
         if all(worker.share.threads >= len(self._cpus) for worker in self._workers):
             return None
         if self._wide is None:
             self._wide = self._start(Share(len(self._cpus)))
-        return self._wide if self._wide.trip is None else None
+        return self._wide if self._wide.current is None else None
 
     @property
     def idle(self) -> list[Worker]:
-        """Those that can take a batch."""
-        return [worker for worker in self._workers if worker.ready and worker.trip is None]
+        """The workers that wait for a dispatch."""
+        return [worker for worker in self._workers if worker.ready and worker.current is None]
 
     @property
-    def takers(self) -> list[Worker]:
-        """Those that can take a batch, to begin with or to go on with; not the one that is kept for large files."""
+    def open(self) -> list[Worker]:
+        """The workers that can take a dispatch, to begin with or to follow; not the one for large files."""
         return [worker for worker in self._workers if worker.ready and worker.following is None]
 
     @property
     def busy(self) -> list[Worker]:
-        """Those that work on one."""
-        return [worker for worker in self._all if worker.trip is not None]
+        """The workers that have a dispatch."""
+        return [worker for worker in self._all if worker.current is not None]
 
     @property
     def connections(self) -> dict[Connection, Worker]:
-        """What to wait on."""
+        """The connections to wait on."""
         return {worker.connection: worker for worker in self._all}
 
-    def events(self, worker: Worker) -> Iterator[Event]:
-        """What a worker whose connection can be read has to say. A dead one is replaced."""
+    def reports(self, worker: Worker) -> Iterator[WorkerReport]:
+        """The reports of a worker whose connection can be read. A dead worker is replaced."""
         try:
             while worker.connection.poll():
-                yield Event(worker, orjson.loads(worker.connection.recv_bytes()))
+                yield WorkerReport(worker, orjson.loads(worker.connection.recv_bytes()))
         except (EOFError, OSError):
             reason = worker.death()
             worker.connection.close()
-            if worker.trip is not None:
-                worker.trip.began = worker.at
             if worker is self._wide:
                 self._wide = None
             else:
                 self._workers.remove(worker)
                 self._workers.append(self._start(worker.share, careful=CAREFUL))
-            yield Event(worker, None, reason)
+            yield WorkerReport(worker, None, reason, worker.began)
 
     def enforce(self, now: float) -> None:
         """End every worker that is over its function's timeout or memory."""
         for worker in self.busy:
-            assert worker.trip is not None
-            function = worker.trip.settings.function
-            if now >= worker.trip.deadline:
+            assert worker.current is not None
+            function = worker.current.settings.function
+            if now >= worker.current.deadline:
                 worker.end(f"the function timed out after {function.timeout:g} s (its timeout)")
             elif (used := worker.memory()) > function.memory * 1024 * 1024:
                 worker.end(f"the function used {used // 1024 // 1024} MB of memory; its limit is {function.memory} MB")
@@ -239,15 +299,135 @@ class Workers:
             self._log.removeHandler(handler)
 
 
+class Dispatcher:
+    """Hands the batches of functions to workers, and tells the functions what the workers report.
+
+    ``hurry``: do not wait for the end of batching windows. ``paused``: hand out nothing.
+
+    Args:
+        functions: those whose batches the workers get.
+        pool: the workers.
+        lake: the folder, for messages.
+    """
+
+    def __init__(self, functions: Sequence[FunctionService], pool: WorkerPool, lake: Path) -> None:
+        self._functions = {function.settings.name: function for function in functions}
+        self._pool = pool
+        self._lake = lake
+        self._false_starts = 0
+        self.hurry = False
+        self.paused = False
+
+    def dispatch_all(self, now: float) -> None:
+        """One dispatch for each idle worker, and then one to follow for each."""
+        for worker in [*self._pool.idle, *self._pool.open]:
+            self.dispatch(worker, now)
+
+    def dispatch(self, worker: Worker, now: float) -> None:
+        """Batches for this worker, of the function with the fewest running invocations: none starves another.
+
+        Where batches are quick and no worker is idle, they follow those that it has: else each worker would wait, after
+        every batch, until the engine gets round to it.
+        """
+        follows = worker.current is not None
+        if self.paused or worker not in self._pool.open or (follows and self._pool.idle):
+            return
+        for function in sorted(self._functions.values(), key=lambda function: len(function.running)):
+            if follows and not function.batches_per_dispatch:
+                continue
+            most = 1 if worker.is_careful else max(1, function.batches_per_dispatch)
+            invocations = function.poll(now, most=most, hurry=self.hurry)
+            if invocations:
+                self._send(worker, invocations)
+                return
+
+    def _send(self, worker: Worker, invocations: list[Invocation]) -> None:
+        """Large files go to the worker for them, if it is free: nothing shall wait behind them."""
+        large = [invocation for invocation in invocations if invocation.is_large]
+        wide = self._pool.for_large() if large else None
+        if wide is not None:
+            wide.send(Dispatch(large))
+        else:
+            large = []
+        small = [invocation for invocation in invocations if invocation not in large]
+        if small:
+            worker.send(Dispatch(small))
+
+    def handle(self, report: WorkerReport, now: float) -> None:
+        """Do what follows from one report. ``now`` in Unix seconds.
+
+        Raises:
+            DefinitionError: the worker could not load the pipeline.
+            LakeUnusable: the worker could not write to the disk.
+            WorkersDie: too many died before they were ready.
+        """
+        worker, message = report.worker, report.message
+        if message is None:
+            self._handle_death(report, now)
+        elif "ready" in message:
+            worker.ready = True
+            self._false_starts = 0
+        elif "broken" in message:
+            raise DefinitionError(message["broken"])
+        elif worker.current is not None:
+            self._handle_outcomes(worker, worker.current, message, now)
+
+    def _handle_outcomes(self, worker: Worker, dispatch: Dispatch, message: dict[str, Any], now: float) -> None:
+        for message_id, outcome in message["ended"].items():
+            self._require_disk(dispatch, outcome, now)
+            dispatch.invocation_of(message_id).outcomes[message_id] = outcome
+        if "done" not in message and "error" not in message:
+            return
+        function = self._functions[dispatch.settings.name]
+        function.seconds_per_batch = (now - dispatch.started) / len(dispatch.invocations)
+        worker.finish(now)
+        self.dispatch(worker, now)  # before the outcomes are written, for which it need not wait
+        if "done" in message:
+            function.complete(list(zip(dispatch.invocations, message["done"], strict=True)), now)
+        else:
+            for invocation in dispatch.invocations:
+                function.crash(invocation, message["error"], now)
+
+    def _require_disk(self, dispatch: Dispatch, outcome: Mapping[str, Any], now: float) -> None:
+        """A disk that cannot be written is no fault of a file: its attempts would be used up for nothing."""
+        error = outcome.get("error") or {}
+        if error.get("code") in _UNWRITABLE:
+            self._abandon(dispatch, now)
+            raise LakeUnusable(
+                f"the disk of {self._lake} cannot be written: {error['message']}. Nothing is lost: mend that, and run "
+                "again."
+            )
+
+    def _abandon(self, dispatch: Dispatch, now: float) -> None:
+        for invocation in dispatch.invocations:
+            self._functions[dispatch.settings.name].abandon(invocation, now)
+
+    def _handle_death(self, report: WorkerReport, now: float) -> None:
+        worker, began = report.worker, report.began
+        if worker.following is not None:  # it has not begun with that
+            self._abandon(worker.following, now)
+        if worker.current is not None:
+            function = self._functions[worker.current.settings.name]
+            for invocation in worker.current.invocations:
+                if began is None or began in invocation.messages:
+                    function.crash(invocation, report.reason, now, began=began)
+                else:
+                    function.abandon(invocation, now)
+        elif not worker.ready:
+            self._false_starts += 1
+            if self._false_starts >= FALSE_STARTS:
+                raise WorkersDie(f"{FALSE_STARTS} workers died before they were ready; the last one: {report.reason}")
+
+
 def _statistics(pid: int | None) -> psutil.Process | None:
-    """None: it is gone, which a spare may be before anybody needs it."""
+    """None: it is gone, as a prewarmed process may be before anybody needs it."""
     with suppress(psutil.NoSuchProcess):
         return psutil.Process(pid)
     return None
 
 
 def _log(path: Path) -> logging.Logger:
-    """What functions print, in two files of bounded size."""
+    """The log of all that functions print, in two files of bounded size."""
     logger = logging.Logger(f"silversmith.functions.{path}")  # not the process's: this lake's own
     handler = RotatingFileHandler(path, maxBytes=LOG_BYTES, backupCount=1, encoding="utf-8", errors="backslashreplace")
     handler.setFormatter(logging.Formatter("%(message)s"))

@@ -16,7 +16,7 @@ import orjson
 from silversmith import faults
 from silversmith.errors import SilversmithError
 from silversmith.events import ObjectEvent
-from silversmith.local import rounds as resend
+from silversmith.local import resend
 from silversmith.local.journal import Journal
 from silversmith.local.lake import LakeFolder, engine_runs
 from silversmith.local.stack import Stack, read
@@ -211,10 +211,10 @@ class LocalTarget:
     def waiting(self, transform: str, etags: Mapping[str, str]) -> Set[str]:
         if self._journal is None:
             return set()
-        return resend.waiting(self._journal, self._places[transform], etags)
+        return resend.pending(self._journal, self._routes[transform], etags)
 
     def send(self, transform: str, events: Sequence[ObjectEvent], *, reason: str) -> None:
-        queue = self._places[transform].queue
+        queue = self._routes[transform].queue
         resend.send(self._journal_of_an_engine(), queue, events, reason=reason, now=self._clock())
 
     def redrive(self, messages: Sequence[DeadMessage]) -> int:
@@ -232,10 +232,10 @@ class LocalTarget:
                 return False
             now = self._clock()
             if origin.transform is not None:
-                return resend.back_to_queue(journal, message_id, self._places[origin.transform].queue, now=now)
+                return resend.back_to_queue(journal, message_id, self._routes[origin.transform].queue, now=now)
             if origin.kind is DeadKind.RULE:
                 bucket = next(found.arn for found in self._stack.buckets if found.name == self._pipeline.bronze)
-                return resend.back_to_bus(journal, message_id, source=bucket, bus=resend.bus_arn(self._stack), now=now)
+                return resend.back_to_bus(journal, message_id, source=bucket, bus=self._stack.bus_arn, now=now)
         return False
 
     def _journal_of_an_engine(self) -> Journal:
@@ -247,9 +247,9 @@ class LocalTarget:
         return self._journal
 
     @cached_property
-    def _places(self) -> Mapping[str, resend.Places]:
+    def _routes(self) -> Mapping[str, resend.Route]:
         """By transform, where its messages can be."""
-        return resend.places(self._stack)
+        return resend.routes(self._stack)
 
     def lately(self, since: float, most: int) -> list[Lately]:
         found = []

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from silversmith.cli.application import COMMANDS
-from silversmith.local.progress import Progress
+from silversmith.local.engine import Progress
 from silversmith.operations.doctor import Finding
 from silversmith.operations.failures import ErrorDocument, RejectedFile, RejectedRow
 from silversmith.operations.reports import (

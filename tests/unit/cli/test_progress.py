@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from silversmith.cli.screen import EVERY, RunDisplay, Speed, summary
-from silversmith.local.progress import Progress
+from silversmith.local.engine import Progress
 
 NOTHING = Progress(
     found=0, waiting=0, in_flight=0, done=0, duplicates=0, rows=0, rejected=0, quarantined=0, retries=0, dead=0

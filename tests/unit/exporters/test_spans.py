@@ -14,9 +14,10 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import StatusCode
 
-from silversmith.exporters.spans import Spans, following
+from silversmith.exporters.hops import following
+from silversmith.exporters.spans import Spans
 from silversmith.local.journal import Journal
-from silversmith.local.post import note, write
+from silversmith.local.services import hop_row, write
 from silversmith.operations.target import Hop
 
 STAGES = {"look": 0.1, "convert": 0.5, "commit": 0.2}
@@ -34,7 +35,7 @@ def spans(*told: tuple[str, Hop]) -> list[ReadableSpan]:
     exporter = InMemorySpanExporter()
     made = Spans("shop", "bronze", SimpleSpanProcessor(exporter))
     for key, hop in told:
-        made.tell(key, hop)
+        made.add_hop(key, hop)
     made.close()
     return list(exporter.get_finished_spans())
 
@@ -120,9 +121,9 @@ def test_what_is_written_to_the_journal_is_told_once_and_in_order(tmp_path: Path
     told: list[tuple[str, Hop]] = []
 
     def happens(number: int) -> None:
-        hop = note(str(number), "v", at=1.0, room="bucket", name="b", what="created", detail={"size": 1})
+        hop = hop_row(str(number), "v", at=1.0, room="bucket", name="b", what="created", detail={"size": 1})
         with journal.transaction():
-            write(journal, notes=[hop])
+            write(journal, hops=[hop])
 
     happens(0)
     with following(journal.path, lambda key, hop: told.append((key, hop))):

@@ -6,7 +6,7 @@ from typing import Any
 
 from silversmith.function.retries import queue_receives
 from silversmith.local.iam import Policy
-from silversmith.local.invocation import Settings
+from silversmith.local.services.function import Settings
 from silversmith.local.stack import EventSourceMapping, Function, Queue
 
 QUEUE = "arn:aws:sqs:eu-central-1:000000000000:shop_orders"

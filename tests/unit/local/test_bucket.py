@@ -17,10 +17,10 @@ from hypothesis import strategies as st
 
 from silversmith.events import unwrap
 from silversmith.local import stack as stacks
-from silversmith.local.bucket import DOUBTFUL, Bucket, Landed
 from silversmith.local.iam import Policy
 from silversmith.local.journal import Journal
-from silversmith.local.post import Outgoing
+from silversmith.local.services import Message
+from silversmith.local.services.bucket import DOUBTFUL, BucketService, Landed
 
 NOON = 1_767_355_200.0
 keys = st.text(st.characters(codec="utf-8"), min_size=1, max_size=300).filter(lambda key: len(key.encode()) <= 1024)
@@ -30,13 +30,13 @@ keys = st.text(st.characters(codec="utf-8"), min_size=1, max_size=300).filter(la
 class World:
     journal: Journal
     now: float = NOON
-    bucket: Bucket = field(init=False)
+    bucket: BucketService = field(init=False)
 
     def __post_init__(self) -> None:
         self.restart()
 
     def restart(self) -> None:
-        self.bucket = Bucket(
+        self.bucket = BucketService(
             self.journal,
             stacks.Bucket("bronze", "arn:aws:s3:::bronze", eventbridge=True, versioned=True, policy=Policy.parse("")),
             bus="arn:bus",
@@ -46,7 +46,7 @@ class World:
         )
 
     def events(self) -> list[dict[str, Any]]:
-        return [orjson.loads(row[6]) for row in self.journal.rows("due", now=self.now, most=1000)]
+        return [orjson.loads(row[5]) for row in self.journal.rows("due", now=self.now, most=1000)]
 
     def known(self) -> list[str]:
         return [row[0] for row in self.journal.rows("objects_after", bucket="bronze", after="", most=1000)]
@@ -101,7 +101,7 @@ def test_events_may_go_on_in_the_same_transaction(world: World) -> None:
     other = Journal(world.journal.path, readonly=True)
     carried: list[tuple[list[str], float]] = []
 
-    def carry(posts: Sequence[Outgoing], now: float) -> list[str]:
+    def carry(posts: Sequence[Message], now: float) -> list[str]:
         assert other.rows("objects_after", bucket="bronze", after="", most=9) == [], "the transaction is still open"
         carried.append(([post[3] for post in posts], now))
         return ["bus"]
@@ -114,7 +114,7 @@ def test_events_may_go_on_in_the_same_transaction(world: World) -> None:
 
 
 def test_what_cannot_go_on_was_not_noticed(world: World) -> None:
-    def carry(posts: Sequence[Outgoing], now: float) -> list[str]:
+    def carry(posts: Sequence[Message], now: float) -> list[str]:
         raise OSError("disk full")
 
     with pytest.raises(OSError, match="disk full"):
@@ -170,7 +170,7 @@ def test_sequencers_rise_whatever_the_clock_does(world: World, steps: list[tuple
         world.bucket.notice([landed("a")])
     world.now = NOON + 1e7
     rows = world.journal.rows("due", now=world.now, most=1000)
-    events = [orjson.loads(row[6]) for row in sorted(rows)][before:]
+    events = [orjson.loads(row[5]) for row in sorted(rows, key=lambda row: row[8])][before:]
     sequencers = [event["detail"]["object"]["sequencer"] for event in events]
     assert len(sequencers) == len(steps)
     assert all(newer(later, earlier) for earlier, later in pairwise(sequencers))

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from silversmith.local.bus import Bus
 from silversmith.local.journal import Journal
-from silversmith.local.post import Post, write
+from silversmith.local.services import Message, write
+from silversmith.local.services.bus import BusService
 from silversmith.local.stack import Rule, Target
 from silversmith.patterns import compile_pattern
 
@@ -31,25 +31,25 @@ def rule(name: str, prefix: str, *targets: str) -> Rule:
     )
 
 
-def event(key: str, number: int = 1) -> Post:
+def event(key: str, number: int = 1) -> Message:
     body = orjson.dumps({"source": "aws.s3", "detail": {"object": {"key": key}}})
-    return Post(number, "arn:bucket", "arn:bus", "", key, "v1", body, 5.0)
+    return Message("arn:bucket", "arn:bus", "", key, "v1", body, 5.0)
 
 
-def accept(journal: Journal, bus: Bus, *posts: Post) -> None:
+def accept(journal: Journal, bus: BusService, *posts: Message) -> None:
     with journal.transaction():
         accepted = bus.accept(posts, 7.0)
         assert not accepted.refused
-        write(journal, posts=accepted.onward)
+        write(journal, messages=accepted.onward)
 
 
 def onward(journal: Journal) -> list[tuple[object, ...]]:
     """Source, target, delivery and key of what the bus sent on."""
-    return [row[1:5] for row in journal.rows("due", now=1e9, most=1000)]
+    return [row[:4] for row in journal.rows("due", now=1e9, most=1000)]
 
 
 def test_an_event_goes_to_the_targets_of_every_rule_that_matches(journal: Journal) -> None:
-    bus = Bus(journal, rules=[rule("a", "a"), rule("ab", "ab", "arn:1", "arn:2"), rule("b", "b")])
+    bus = BusService(journal, rules=[rule("a", "a"), rule("ab", "ab", "arn:1", "arn:2"), rule("b", "b")])
     accept(journal, bus, event("abc"))
     assert onward(journal) == [
         ("arn:rule/a", "arn:topic:a", "arn:rule/a", "abc"),
@@ -60,11 +60,11 @@ def test_an_event_goes_to_the_targets_of_every_rule_that_matches(journal: Journa
         ("rule", "a", "matched"),
         ("rule", "ab", "matched"),
     ]
-    assert journal.rows("due", now=7.0, most=9)[0][6] == event("abc").body, "a topic gets the event as it is"
+    assert journal.rows("due", now=7.0, most=9)[0][5] == event("abc").body, "a topic gets the event as it is"
 
 
 def test_what_no_rule_wants_ends_here_and_the_trace_says_so(journal: Journal) -> None:
-    accept(journal, Bus(journal, rules=[rule("a", "a")]), event("x"), event("a"), event("y"))
+    accept(journal, BusService(journal, rules=[rule("a", "a")]), event("x"), event("a"), event("y"))
     assert [row[3] for row in onward(journal)] == ["a"]
     assert (journal.counter("bus.events"), journal.counter("bus.unmatched")) == (3, 2)
     assert [row[6] for row in journal.rows("hops", key="x")] == ["unmatched"]
@@ -78,7 +78,7 @@ def test_what_no_rule_wants_ends_here_and_the_trace_says_so(journal: Journal) ->
 def test_as_often_as_rules_match(journal: Journal, prefixes: list[str], keys: list[str]) -> None:
     before = len(onward(journal))
     unmatched = journal.counter("bus.unmatched")
-    bus = Bus(journal, rules=[rule(f"r{number}", prefix) for number, prefix in enumerate(prefixes)])
+    bus = BusService(journal, rules=[rule(f"r{number}", prefix) for number, prefix in enumerate(prefixes)])
     accept(journal, bus, *[event(key, number) for number, key in enumerate(keys)])
     matches = [[key.startswith(prefix) for prefix in prefixes] for key in keys]
     assert len(onward(journal)) - before == sum(map(sum, matches))

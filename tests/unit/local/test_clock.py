@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from silversmith.local import stack as stacks
-from silversmith.local.clock import TOLERANCE, Clock, move, running
+from silversmith.local.engine import TOLERANCE, Clock, move_times, steady
 from silversmith.local.journal import Journal
-from silversmith.local.post import Post, send_on, write
-from silversmith.local.queue import Queue
+from silversmith.local.services import Message, write
+from silversmith.local.services.queue import QueueService
 
 
 class Times:
@@ -63,20 +63,19 @@ def test_small_corrections_are_no_jump_until_they_have_added_up() -> None:
 
 
 def test_the_steady_clock_goes_forward() -> None:
-    first = running()
-    assert running() >= first > 0
+    first = steady()
+    assert steady() >= first > 0
 
 
 @pytest.mark.parametrize("jump", [86_400 * 365, -86_400 * 365])
 def test_what_waits_waits_as_long_as_before(tmp_path: Path, jump: float) -> None:
     with closing(Journal(tmp_path / "journal.db")) as journal:
-        queue = Queue(journal, stacks.Queue("queue", "arn:queue", visibility_timeout=30, retention=100))
+        queue = QueueService(journal, stacks.Queue("queue", "arn:queue", visibility_timeout=30, retention=100))
         with journal.transaction():
-            queue.accept([Post(0, "topic", "arn:queue", "", key, "v", b"{}", 0.0) for key in ("a", "b")], 1000.0)
-            late = send_on(Post(0, "", "", "", "c", "v", b"{}", 0.0), source="", target="t", delivery="", now=1000.0)
-            write(journal, posts=[(*late[:-1], 1010.0)])
+            queue.accept([Message("topic", "arn:queue", "", key, "v", b"{}", 0.0) for key in ("a", "b")], 1000.0)
+            write(journal, messages=[Message("", "t", "", "c", "v", b"{}", 1000.0, 1010.0)])
         (received,) = queue.receive(1, 1000.0)
-        move(journal, jump)
+        move_times(journal, jump)
         now = 1000.0 + jump
         (other,) = queue.receive(10, now + 1)
         assert other.key != received.key, "the received one is hidden still"

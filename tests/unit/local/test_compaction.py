@@ -12,10 +12,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from silversmith.local import stack as stacks
-from silversmith.local.compaction import LATER, SEARCH, SOON, Compaction, Keep
-from silversmith.local.journal import Journal
-from silversmith.local.post import Post, note, write
-from silversmith.local.queue import Queue
+from silversmith.local.journal import LATER, SEARCH, SOON, Compaction, Journal, Keep
+from silversmith.local.services import Message, hop_row, write
+from silversmith.local.services.queue import QueueService, expire
 
 DAY = 86_400.0
 
@@ -28,8 +27,8 @@ def journal(tmp_path: Path) -> Iterator[Journal]:
 
 def hops(journal: Journal, *keys: str, at: float) -> None:
     with journal.transaction():
-        rows = [note(key, "v", at=at, room="bucket", name="b", what="created") for key in keys]
-        write(journal, notes=rows)
+        rows = [hop_row(key, "v", at=at, room="bucket", name="b", what="created") for key in keys]
+        write(journal, hops=rows)
 
 
 def trace(journal: Journal, key: str) -> list[float]:
@@ -44,7 +43,7 @@ def run(compaction: Compaction, now: float) -> float:
 
 
 def test_hops_end_with_their_time(journal: Journal) -> None:
-    compaction = Compaction(journal, bucket="b", keep=Keep(seconds=14 * DAY), most=10)
+    compaction = Compaction(journal, bucket="b", expire=expire, keep=Keep(seconds=14 * DAY), most=10)
     for day in range(30):
         hops(journal, *["k"] * 5, at=day * DAY)
     run(compaction, 29.5 * DAY)
@@ -52,7 +51,7 @@ def test_hops_end_with_their_time(journal: Journal) -> None:
 
 
 def test_of_one_key_the_newest_hops_are_kept(journal: Journal) -> None:
-    compaction = Compaction(journal, bucket="b", keep=Keep(hops=7), most=10)
+    compaction = Compaction(journal, bucket="b", expire=expire, keep=Keep(hops=7), most=10)
     for minute in range(40):
         hops(journal, "hot", f"cold-{minute}", at=minute)
     now = run(compaction, 100)
@@ -66,8 +65,8 @@ def test_of_one_key_the_newest_hops_are_kept(journal: Journal) -> None:
 @given(st.lists(st.lists(st.sampled_from("abc"), max_size=12), max_size=8), st.integers(1, 9), st.integers(1, 15))
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_a_key_has_its_newest_hops_and_no_more(journal: Journal, rounds: list[list[str]], keep: int, most: int) -> None:
-    run(Compaction(journal, bucket="b", keep=Keep(seconds=-DAY), most=10**9), 0)
-    compaction = Compaction(journal, bucket="b", keep=Keep(hops=keep), most=most)
+    run(Compaction(journal, bucket="b", expire=expire, keep=Keep(seconds=-DAY), most=10**9), 0)
+    compaction = Compaction(journal, bucket="b", expire=expire, keep=Keep(hops=keep), most=most)
     written = Counter[str]()
     now = 0.0
     for keys in rounds:
@@ -79,7 +78,7 @@ def test_a_key_has_its_newest_hops_and_no_more(journal: Journal, rounds: list[li
 
 
 def test_it_goes_on_after_all_hops_were_removed_and_their_numbers_begin_anew(journal: Journal) -> None:
-    compaction = Compaction(journal, bucket="b", keep=Keep(seconds=DAY, hops=2))
+    compaction = Compaction(journal, bucket="b", expire=expire, keep=Keep(seconds=DAY, hops=2))
     hops(journal, *["a"] * 50, at=0)
     now = run(compaction, 0)
     now = run(compaction, now + 2 * DAY)
@@ -92,9 +91,9 @@ def test_it_goes_on_after_all_hops_were_removed_and_their_numbers_begin_anew(jou
 def test_messages_expire_in_every_queue_also_in_forgotten_ones(journal: Journal) -> None:
     with journal.transaction():
         for name, retention in (("short", 60.0), ("long", 10 * DAY)):
-            room = Queue(journal, stacks.Queue(name, f"arn:{name}", retention=retention))
-            room.accept([Post(0, "", "", "", f"{name}-{n}", "v", b"", 0.0) for n in range(25)], 0.0)
-    compaction = Compaction(journal, bucket="b", most=10)
+            room = QueueService(journal, stacks.Queue(name, f"arn:{name}", retention=retention))
+            room.accept([Message("", "", "", f"{name}-{n}", "v", b"", 0.0) for n in range(25)], 0.0)
+    compaction = Compaction(journal, bucket="b", expire=expire, most=10)
     run(compaction, 61)
     assert journal.rows("queues_in_use") == [("arn:long",)]
     assert journal.counter("expired") == 25
@@ -123,7 +122,7 @@ def test_old_outcomes_of_objects_that_are_gone_are_forgotten(
         outcome(journal, f"{number}", at=0 if old else 20 * DAY)
     for number in known:
         know(journal, f"{number}")
-    run(Compaction(journal, bucket="b", keep=Keep(seconds=14 * DAY), most=most), 20 * DAY)
+    run(Compaction(journal, bucket="b", expire=expire, keep=Keep(seconds=14 * DAY), most=most), 20 * DAY)
     left = {number for number in found if journal.row("outcome", transform="t", key=f"{number}")}
     assert left == {number for number, old in found.items() if not old or number in known}
 
@@ -136,7 +135,7 @@ def test_the_search_for_what_is_gone_is_made_once_an_hour(journal: Journal) -> N
         steps.append(now)
         return len(steps) % 3 != 0
 
-    compaction = Compaction(journal, bucket="b", sweep=sweep)
+    compaction = Compaction(journal, bucket="b", expire=expire, sweep=sweep)
     assert compaction.step(now), "there is more to sweep"
     assert compaction.step(now + SOON / 2), "but not yet"
     assert steps == [0]
@@ -154,7 +153,7 @@ def test_the_search_for_what_is_gone_is_made_once_an_hour(journal: Journal) -> N
 
 
 def test_a_clock_that_is_set_back_stops_nothing(journal: Journal) -> None:
-    compaction = Compaction(journal, bucket="b", keep=Keep(hops=1))
+    compaction = Compaction(journal, bucket="b", expire=expire, keep=Keep(hops=1))
     run(compaction, 10 * DAY)
     hops(journal, *["k"] * 5, at=0)
     run(compaction, 0)
@@ -163,7 +162,7 @@ def test_a_clock_that_is_set_back_stops_nothing(journal: Journal) -> None:
 
 def test_one_step_looks_at_a_bounded_number_of_rows(journal: Journal) -> None:
     hops(journal, *["hot"] * 1000, at=0)
-    compaction = Compaction(journal, bucket="b", keep=Keep(seconds=DAY, hops=1), most=100)
+    compaction = Compaction(journal, bucket="b", expire=expire, keep=Keep(seconds=DAY, hops=1), most=100)
     left = 1000
     for step in range(3):
         compaction.step(2 * DAY + step)
@@ -176,7 +175,7 @@ def test_the_file_gets_smaller(journal: Journal) -> None:
     for day in range(10):
         hops(journal, *[f"{day}-{number}" for number in range(10_000)], at=day * DAY)
     before = journal.pages()[0]
-    compaction = Compaction(journal, bucket="b", keep=Keep(seconds=2 * DAY), most=20_000)
+    compaction = Compaction(journal, bucket="b", expire=expire, keep=Keep(seconds=2 * DAY), most=20_000)
     now = run(compaction, 10 * DAY)
     for _ in range(3):
         now = run(compaction, now + LATER)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import itertools
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -18,11 +17,20 @@ from hypothesis import settings as limits
 from hypothesis import strategies as st
 
 from silversmith.events import ObjectEvent, object_created
-from silversmith.local.function import LARGEST_PAYLOAD, MOST_AT_ONCE, QUICK, Function, failures
-from silversmith.local.invocation import Invocation, Received, Settings, record, record_size
 from silversmith.local.journal import Journal
-from silversmith.local.post import Post
-from silversmith.local.queue import Message, Queue, expire, redrive
+from silversmith.local.services import Message, ReceivedMessage
+from silversmith.local.services.function import (
+    LARGEST_PAYLOAD,
+    MOST_BATCHES,
+    QUICK,
+    FunctionService,
+    Invocation,
+    Settings,
+    failures,
+    record,
+    record_size,
+)
+from silversmith.local.services.queue import QueueService, expire, redrive
 from silversmith.patterns import Dialect, Matcher, compile_pattern
 from silversmith.stores import IN_MEMORY
 from tests.unit.local.settings import QUEUE, function_settings
@@ -34,9 +42,10 @@ VISIBILITY = 360.0
 def test_a_batch_is_large_where_an_object_is_larger_than_what_is_held_in_memory() -> None:
     def invocation(*bodies: bytes) -> Invocation:
         messages = {
-            str(number): Message(number, "", "", "", body, 0.0, 1, 0.0, "") for number, body in enumerate(bodies)
+            str(number): ReceivedMessage(number, "", "", "", body, 0.0, 1, 0.0, "")
+            for number, body in enumerate(bodies)
         }
-        return Invocation(1, BASIC, dict[str, Received](messages), started=0.0)
+        return Invocation(BASIC, dict[str, ReceivedMessage](messages), started=0.0)
 
     def event(key: str, size: int | None) -> bytes:
         return object_created(ObjectEvent("bronze", key, size=size), reason="PutObject")
@@ -55,26 +64,25 @@ class World:
     journal: Journal
     settings: Settings = BASIC
     now: float = 1000.0
-    queue: Queue = field(init=False)
-    function: Function = field(init=False)
+    queue: QueueService = field(init=False)
+    function: FunctionService = field(init=False)
     sent: int = 0
 
     def __post_init__(self) -> None:
-        self.queue = Queue(self.journal, self.settings.queue)
-        self.function = Function(self.journal, self.settings, self.queue)
+        self.queue = QueueService(self.journal, self.settings.queue)
+        self.function = FunctionService(self.journal, self.settings, self.queue)
 
     def send(self, *bodies: bytes) -> None:
         posts = []
         for body in bodies:
-            posts.append(Post(0, "topic", QUEUE, "sub", f"key-{self.sent}", f"v{self.sent}", body, self.now))
+            posts.append(Message("topic", QUEUE, "sub", f"key-{self.sent}", f"v{self.sent}", body, self.now))
             self.sent += 1
         with self.journal.transaction():
             assert not self.queue.accept(posts, self.now).refused
 
     def poll(self) -> Invocation:
-        found = self.function.poll(1, self.now)
-        assert found is not None
-        return found
+        (invocation,) = self.function.poll(self.now)
+        return invocation
 
     def keys(self) -> list[str]:
         """What may be received now."""
@@ -92,7 +100,9 @@ class World:
         return self.journal.row("outcome", transform="orders", key=key)
 
     def hops(self, key: str) -> list[tuple[str, dict[str, Any]]]:
-        return [(row[6], orjson.loads(row[7])) for row in self.journal.rows("hops", key=key) if row[4] == "function"]
+        rows = [row for row in self.journal.rows("hops", key=key) if row[4] == "function"]
+        details = [{name: value for name, value in orjson.loads(row[7]).items() if name != "queued"} for row in rows]
+        return [(row[6], detail) for row, detail in zip(rows, details, strict=True)]
 
 
 @pytest.fixture
@@ -207,14 +217,14 @@ def test_what_succeeded_is_deleted_and_what_failed_comes_back_when_it_said(make:
         names["key-1"]: failed(16),
         names["key-2"]: {"verdict": "duplicate"},
     }
-    world.function.succeed(invocation, report(names["key-1"]), world.now)
+    world.function.complete([(invocation, report(names["key-1"]))], world.now)
     assert world.queue.next_visible() == world.now + 16
     world.now += 16
     assert world.keys() == ["key-1"]
     assert world.counts() == {"committed": 1, "failed": 1, "duplicate": 1, "rows": 5, "rejected": 2}
     assert world.journal.counter("transform.orders.rows") == 5
     assert [what for what, _ in world.hops("key-1")] == ["failed"]
-    assert world.function.running == {}
+    assert world.function.running == set()
 
 
 def test_a_failure_that_does_not_say_when_comes_back_after_the_visibility_timeout(make: Make) -> None:
@@ -223,7 +233,7 @@ def test_a_failure_that_does_not_say_when_comes_back_after_the_visibility_timeou
     invocation = world.poll()
     (name,) = invocation.messages
     invocation.outcomes = {name: failed(None)}
-    world.function.succeed(invocation, report(name), world.now)
+    world.function.complete([(invocation, report(name))], world.now)
     assert world.queue.next_visible() == world.now + VISIBILITY
 
 
@@ -236,11 +246,11 @@ def test_what_was_not_begun_for_want_of_time_comes_back_at_once_and_unharmed(mak
         assert invocation.messages[names["key-1"]].receives == 1
         if "key-0" in names:
             invocation.outcomes = {names["key-0"]: committed()}
-            world.function.succeed(invocation, report(names["key-1"]), world.now)
+            world.function.complete([(invocation, report(names["key-1"]))], world.now)
         else:
             world.send(b"{}")
             with world.journal.transaction():
-                world.queue.hand_back(invocation.messages[names["key-1"]].receipt, world.now)
+                world.queue.return_unused(invocation.messages[names["key-1"]].receipt, world.now)
     assert world.hops("key-1") == []
     assert "failed" not in world.counts()
 
@@ -249,7 +259,7 @@ def test_a_response_that_makes_no_sense_fails_what_was_done_too(make: Make) -> N
     world = make()
     world.send(b"{}", b"{}")
     invocation = world.poll()
-    world.function.succeed(invocation, "what?", world.now)
+    world.function.complete([(invocation, "what?")], world.now)
     assert world.counts() == {"failed": 2}
     assert world.queue.next_visible() == world.now + VISIBILITY, "and so often counted, it ends in the DLQ"
 
@@ -263,8 +273,8 @@ def test_a_dead_worker_charges_the_message_it_was_at(make: Make) -> None:
     invocation = world.poll()
     names = by_key(invocation)
     invocation.outcomes = {names["key-0"]: committed(), names["key-1"]: failed(1)}
-    invocation.began = names["key-2"]
-    world.function.crash(invocation, "killed by signal 11", world.now)
+    began = names["key-2"]
+    world.function.crash(invocation, "killed by signal 11", world.now, began=began)
     assert world.keys() == ["key-3"]
     assert world.queue.receive(1, world.now) == []
     world.now += 1
@@ -287,8 +297,8 @@ def test_a_death_while_several_wait_and_the_last_begun_is_finished_charges_all_t
     invocation = world.poll()
     names = by_key(invocation)
     invocation.outcomes = {names["key-0"]: committed()}
-    invocation.began = names["key-0"]
-    world.function.crash(invocation, "killed by signal 9", world.now)
+    began = names["key-0"]
+    world.function.crash(invocation, "killed by signal 9", world.now, began=began)
     assert world.keys() == []
     assert world.counts() == {"committed": 1, "failed": 2, "rows": 1, "rejected": 2}
     world.now += 1
@@ -314,14 +324,14 @@ def test_after_the_last_death_it_comes_back_at_once_and_the_handler_gives_up_on_
     world.send(b"{}")
     for _ in range(4):
         invocation = world.poll()
-        (invocation.began,) = invocation.messages
-        world.function.crash(invocation, "killed", world.now)
+        (began,) = invocation.messages
+        world.function.crash(invocation, "killed", world.now, began=began)
         world.now = world.queue.next_visible() or 0
     assert world.now == 1000 + 1 + 4 + 16, "no fourth pause"
     invocation = world.poll()
     (name,) = invocation.messages
     invocation.outcomes = {name: failed(0) | {"dead": True}}
-    world.function.succeed(invocation, report(), world.now)
+    world.function.complete([(invocation, report())], world.now)
     assert world.dead() == ["key-0"]
     assert world.queue.depth(world.now)[0] == 0
     assert world.hops("key-0")[-1][0] == "failed"
@@ -333,16 +343,16 @@ def test_where_the_receive_after_the_last_death_is_another_the_engine_gives_up(m
     world.send(b"{}")
     invocation = world.poll()
     invocation.outcomes = {name: failed(10) for name in invocation.messages}
-    world.function.succeed(invocation, report(*invocation.messages), world.now)
+    world.function.complete([(invocation, report(*invocation.messages))], world.now)
     world.now += 10
-    began = world.now
+    start = world.now
     for _ in range(5):
         assert world.dead() == []
         invocation = world.poll()
-        (invocation.began,) = invocation.messages
-        world.function.crash(invocation, "killed", world.now)
+        (began,) = invocation.messages
+        world.function.crash(invocation, "killed", world.now, began=began)
         world.now = max(world.now, world.queue.next_visible() or 0)
-    assert world.now == began + 1 + 4 + 16
+    assert world.now == start + 1 + 4 + 16
     assert world.dead() == ["key-0"]
     assert world.queue.depth(world.now)[0] == 0
     (dead,) = world.journal.rows("dead_messages", queue="arn:dead", after=0, most=9)
@@ -350,8 +360,8 @@ def test_where_the_receive_after_the_last_death_is_another_the_engine_gives_up(m
     with world.journal.transaction():
         redrive(world.journal, dead[1], world.queue.settings, now=world.now)
     invocation = world.poll()
-    (invocation.began,) = invocation.messages
-    world.function.crash(invocation, "killed", world.now)
+    (began,) = invocation.messages
+    world.function.crash(invocation, "killed", world.now, began=began)
     assert world.queue.next_visible() == world.now + 1, "a redriven message begins again"
 
 
@@ -378,7 +388,7 @@ def test_what_the_handler_gave_up_on_is_kept_as_if_sent_then(make: Make) -> None
     invocation = world.poll()
     (name,) = invocation.messages
     invocation.outcomes = {name: failed(0) | {"dead": True}}
-    world.function.succeed(invocation, report(), world.now)
+    world.function.complete([(invocation, report())], world.now)
     assert world.journal.rows("dead_messages", queue="arn:dead", after=0, most=9)[0][8:] == (
         "the function gave up on it: TransformError",
         world.now,
@@ -394,39 +404,39 @@ def test_an_engine_that_ends_charges_nobody(make: Make) -> None:
     invocation = world.poll()
     names = by_key(invocation)
     invocation.outcomes = {names["key-0"]: committed(), names["key-1"]: failed(1)}
-    invocation.began = names["key-2"]
     world.function.abandon(invocation, world.now)
     found = {message.key: message.receives for message in world.queue.receive(9, world.now + 1)}
     assert found == {"key-1": 2, "key-2": 1, "key-3": 1}
     assert world.hops("key-2") == []
-    assert world.function.running == {}
+    assert world.function.running == set()
 
 
 @given(st.lists(st.sampled_from(["done", "failed", "left"]), min_size=1, max_size=6), st.booleans(), st.data())
 @limits(max_examples=40, deadline=None)
-def test_no_message_is_lost_however_a_batch_ends(plan: list[str], began: bool, data: st.DataObject) -> None:
+def test_no_message_is_lost_however_a_batch_ends(plan: list[str], is_begun: bool, data: st.DataObject) -> None:
     plan = sorted(plan)  # what is left is left at the end
     with tempfile.TemporaryDirectory() as folder, closing(Journal(Path(folder) / "journal.db")) as journal:
         world = World(journal)
         world.send(*[b"{}"] * len(plan))
         invocation = world.poll()
+        began: str | None = None
         outcomes = {"done": committed(), "failed": failed(2)}
         for name, found in zip(invocation.messages, plan, strict=True):
             if found in outcomes:
                 invocation.outcomes[name] = outcomes[found]
-            elif began and invocation.began is None:
-                invocation.began = name
+            elif is_begun and began is None:
+                began = name
         end = data.draw(st.sampled_from(["succeed", "crash", "abandon"]))
         if end == "succeed":
             bad = [name for name, found in zip(invocation.messages, plan, strict=True) if found != "done"]
-            world.function.succeed(invocation, report(*bad), world.now)
+            world.function.complete([(invocation, report(*bad))], world.now)
         elif end == "crash":
-            world.function.crash(invocation, "killed", world.now)
+            world.function.crash(invocation, "killed", world.now, began=began)
         else:
             world.function.abandon(invocation, world.now)
         world.now += VISIBILITY
         assert len(world.keys()) == len(plan) - plan.count("done")
-        assert world.function.running == {}
+        assert world.function.running == set()
 
 
 # The last outcome of a key --------------------------------------------------------------------------------------------
@@ -437,7 +447,7 @@ def finish(world: World, outcome: dict[str, Any]) -> None:
     for name in invocation.messages:
         invocation.outcomes[name] = outcome
     bad = [name for name in invocation.messages if outcome.get("failed")]
-    world.function.succeed(invocation, report(*bad), world.now)
+    world.function.complete([(invocation, report(*bad))], world.now)
 
 
 def test_a_duplicate_says_that_an_earlier_failure_is_over(make: Make) -> None:
@@ -445,8 +455,8 @@ def test_a_duplicate_says_that_an_earlier_failure_is_over(make: Make) -> None:
     world = make()
     world.send(b"{}")
     invocation = world.poll()
-    (invocation.began,) = invocation.messages
-    world.function.crash(invocation, "killed", world.now)
+    (began,) = invocation.messages
+    world.function.crash(invocation, "killed", world.now, began=began)
     assert (world.outcome("key-0") or [""])[0] == "failed"
     world.now += 1
     finish(world, {"verdict": "duplicate"})
@@ -477,7 +487,7 @@ def test_without_a_window_what_is_there_goes_at_once(make: Make) -> None:
     world.send(*[b"{}"] * 4)
     assert world.function.next_due(world.now) == world.now
     assert [len(world.poll().messages), len(world.poll().messages)] == [3, 1]
-    assert world.function.poll(3, world.now) is None
+    assert world.function.poll(world.now) == []
     assert world.function.next_due(world.now) == world.now + VISIBILITY, "when what is hidden may come back"
 
 
@@ -488,7 +498,7 @@ def test_a_window_waits_for_more_until_the_batch_is_full(make: Make) -> None:
     world.now += 15
     world.send(b"{}")
     assert world.function.next_due(world.now) == 1020
-    assert world.function.poll(1, world.now) is None
+    assert world.function.poll(world.now) == []
     world.send(b"{}")
     assert world.function.next_due(world.now) == 1000
     assert len(world.poll().messages) == 3
@@ -498,7 +508,7 @@ def test_a_window_ends(make: Make) -> None:
     world = make(batch_size=3, window=20)
     world.send(b"{}")
     world.now += 19.9
-    assert world.function.poll(1, world.now) is None
+    assert world.function.poll(world.now) == []
     world.now += 0.1
     assert len(world.poll().messages) == 1
 
@@ -506,16 +516,15 @@ def test_a_window_ends(make: Make) -> None:
 def test_a_window_is_for_nothing_when_the_run_is_to_end(make: Make) -> None:
     world = make(batch_size=3, window=20)
     world.send(b"{}")
-    found = world.function.poll(1, world.now, hurry=True)
-    assert found is not None
-    assert len(found.messages) == 1
+    (invocation,) = world.function.poll(world.now, hurry=True)
+    assert len(invocation.messages) == 1
 
 
 def test_a_window_ends_when_the_payload_is_full(make: Make) -> None:
     world = make(batch_size=10_000, window=300)
     large = b'"' + b"x" * 250_000 + b'"'
     world.send(*[large] * 23)
-    assert world.function.poll(1, world.now) is None
+    assert world.function.poll(world.now) == []
     world.send(large)
     assert len(orjson.dumps(world.poll().event())) < 6 * 1024 * 1024
 
@@ -523,14 +532,11 @@ def test_a_window_ends_when_the_payload_is_full(make: Make) -> None:
 def test_no_more_run_at_once_than_the_mapping_allows(make: Make) -> None:
     world = make(batch_size=1, maximum_concurrency=2)
     world.send(*[b"{}"] * 3)
-    first = world.function.poll(1, world.now)
-    second = world.function.poll(2, world.now)
-    assert first is not None
-    assert second is not None
+    first, _ = world.poll(), world.poll()
     assert world.function.next_due(world.now) is None
-    assert world.function.poll(3, world.now) is None
-    world.function.succeed(first, None, world.now)
-    assert world.function.poll(3, world.now) is not None
+    assert world.function.poll(world.now) == []
+    world.function.complete([(first, None)], world.now)
+    assert world.function.poll(world.now) != []
 
 
 bodies = st.binary(max_size=80).map(lambda data: orjson.dumps({"x": data.hex(), "y": '"\\\n' * len(data)}))
@@ -541,11 +547,12 @@ bodies = st.binary(max_size=80).map(lambda data: orjson.dumps({"x": data.hex(), 
 def test_a_record_is_never_larger_than_it_is_taken_for(make: Make, given_bodies: list[bytes], most: int) -> None:
     world = make(batch_size=most)
     world.send(*given_bodies)
-    while invocation := world.function.poll(1, world.now):
+    while invocations := world.function.poll(world.now):
+        (invocation,) = invocations
         for message in invocation.messages.values():
             longest = function_settings(queue_arn="arn:aws:sqs:ap-southeast-99:000000000000:" + "q" * 80)
             assert len(orjson.dumps(record(message, longest))) + 1 <= record_size(message.body)
-        world.function.succeed(invocation, None, world.now)
+        world.function.complete([(invocation, None)], world.now)
 
 
 def test_a_payload_stays_under_lambdas_limit_also_with_many_small_messages(make: Make) -> None:
@@ -581,7 +588,7 @@ def test_a_queue_of_nothing_wanted_is_emptied_without_an_invocation(make: Make) 
     world.send(*[b"{}"] * 50)
     polls = 0
     while world.queue.depth(world.now)[0]:
-        assert world.function.poll(1, world.now) is None
+        assert world.function.poll(world.now) == []
         polls += 1
     assert polls == 3, "and without keeping the engine for long"
 
@@ -600,50 +607,52 @@ def test_a_queue_of_nothing_wanted_is_emptied_without_an_invocation(make: Make) 
 def test_the_forms_of_body_and_pattern_must_agree(make: Make, body: bytes, criterion: object, passes: bool) -> None:
     world = make(filters=(pattern(criterion),))
     world.send(body)
-    assert (world.function.poll(1, world.now) is not None) is passes
+    assert (world.function.poll(world.now) != []) is passes
     assert world.queue.depth(world.now)[0] == int(passes)
 
 
 def test_several_batches_are_polled_at_once_and_each_is_as_large_as_the_mapping_says(make: Make) -> None:
     world = make(batch_size=4)
     world.send(*[b"{}"] * 10)
-    found = world.function.poll_some(itertools.count(7), world.now, most=5)
-    assert [(one.id, len(one.messages)) for one in found] == [(7, 4), (8, 4), (9, 2)]
-    assert list(world.function.running) == [7, 8, 9]
-    assert [message.key for one in found for message in one.messages.values()] == [f"key-{n}" for n in range(10)]
-    assert world.function.poll_some(itertools.count(), world.now, most=5) == []
+    invocations = world.function.poll(world.now, most=5)
+    assert [len(invocation.messages) for invocation in invocations] == [4, 4, 2]
+    assert world.function.running == set(invocations)
+    assert [message.key for invocation in invocations for message in invocation.messages.values()] == [
+        f"key-{n}" for n in range(10)
+    ]
+    assert world.function.poll(world.now, most=5) == []
 
 
 def test_several_batches_are_not_more_than_the_mapping_allows(make: Make) -> None:
     world = make(batch_size=2, maximum_concurrency=3)
     world.send(*[b"{}"] * 20)
-    first = world.function.poll_some(itertools.count(), world.now, most=2)
-    second = world.function.poll_some(itertools.count(2), world.now, most=10)
+    first = world.function.poll(world.now, most=2)
+    second = world.function.poll(world.now, most=10)
     assert [len(first), len(second)] == [2, 1]
-    assert world.function.poll_some(itertools.count(3), world.now, most=10) == []
+    assert world.function.poll(world.now, most=10) == []
 
 
 @given(st.floats(0, 1e6, allow_subnormal=True))
 def test_batches_go_together_as_long_as_they_take_a_tenth_of_a_second(pace: float) -> None:
-    function = Function(cast("Any", None), BASIC, cast("Any", None))
-    assert function.at_once == 0, "nothing is known of them yet"
-    function.pace = pace
-    assert 0 <= function.at_once <= MOST_AT_ONCE
-    assert function.at_once * pace <= QUICK * 1.001
-    assert (function.at_once + 1) * pace > QUICK * 0.999 or function.at_once == MOST_AT_ONCE
+    function = FunctionService(cast("Any", None), BASIC, cast("Any", None))
+    assert function.batches_per_dispatch == 0, "nothing is known of them yet"
+    function.seconds_per_batch = pace
+    assert 0 <= function.batches_per_dispatch <= MOST_BATCHES
+    assert function.batches_per_dispatch * pace <= QUICK * 1.001
+    assert (function.batches_per_dispatch + 1) * pace > QUICK * 0.999 or function.batches_per_dispatch == MOST_BATCHES
 
 
 def test_several_invocations_end_in_one_transaction_each_by_its_own_response(make: Make) -> None:
     world = make(batch_size=2)
     world.send(*[b"{}"] * 4)
-    first, second = world.function.poll_some(itertools.count(), world.now, most=2)
+    first, second = world.function.poll(world.now, most=2)
     for invocation in (first, second):
         for message in invocation.messages:
             invocation.outcomes[message] = committed()
     bad = by_key(second)["key-3"]
     second.outcomes[bad] = failed(4.0)
-    world.function.succeed_all([(first, report()), (second, report(bad))], world.now)
-    assert world.function.running == {}
+    world.function.complete([(first, report()), (second, report(bad))], world.now)
+    assert world.function.running == set()
     assert world.counts() == {"committed": 3, "failed": 1, "rows": 3, "rejected": 6}
     assert world.keys() == []
     world.now += 4

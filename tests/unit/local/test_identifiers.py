@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 
-from silversmith.local.post import tokens, uuids
+from silversmith.local.services import tokens, uuids
 
 
 def test_a_uuid_is_random_and_spelled_as_such() -> None:

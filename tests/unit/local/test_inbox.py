@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from silversmith.local.bucket import DOUBTFUL, Inbox, Landed
 from silversmith.local.lake import LakeFolder
+from silversmith.local.services.bucket import DOUBTFUL, Inbox, Landed
 from silversmith.stores import IN_MEMORY, Head
 from silversmith.stores.local import LocalStore
 
@@ -63,7 +63,7 @@ def world(tmp_path: Path) -> Iterator[World]:
 
 def test_a_file_is_known_by_its_identity_etag_and_size(world: World) -> None:
     world.write("a/b.csv", b"x\n1\n")
-    world.inbox.found(["a/b.csv"])
+    world.inbox.add(["a/b.csv"])
     (landed,) = world.take()
     glance = world.store.glance("a/b.csv")
     assert glance is not None
@@ -76,8 +76,8 @@ def test_small_files_come_in_the_order_in_which_they_landed(world: World) -> Non
     keys = [f"{number:02}" for number in range(50, 0, -1)]
     for key in keys:
         world.write(key, key.encode())
-    world.inbox.found(keys[:20])
-    world.inbox.found(keys[20:], scanned=True)
+    world.inbox.add(keys[:20])
+    world.inbox.add(keys[20:], scanned=True)
     landed = world.take()
     assert [file.key for file in landed] == keys
     assert [file.scanned for file in landed] == [False] * 20 + [True] * 30
@@ -86,7 +86,7 @@ def test_small_files_come_in_the_order_in_which_they_landed(world: World) -> Non
 def test_of_a_key_found_twice_the_newest_state_is_taken_once(world: World) -> None:
     world.write("a", b"1")
     world.write("b", b"1")
-    world.inbox.found(["a", "b", "a"])
+    world.inbox.add(["a", "b", "a"])
     while world.inbox.pending > 3 or not world.awake.wait(20):
         pass
     world.inbox.close()
@@ -97,7 +97,7 @@ def test_of_a_key_found_twice_the_newest_state_is_taken_once(world: World) -> No
 def test_what_is_gone_or_no_file_is_one_the_less(world: World) -> None:
     world.write("here", b"1")
     world.write("folder/x", b"1")
-    world.inbox.found(["gone", "folder", "here", "no/such/folder", "\0", "k" * 2000])
+    world.inbox.add(["gone", "folder", "here", "no/such/folder", "\0", "k" * 2000])
     assert [file.key for file in world.take()] == ["here"]
 
 
@@ -120,7 +120,7 @@ def test_a_large_file_keeps_no_small_one_waiting(tmp_path: Path) -> None:
         with world.write("large", b"").open("r+b") as file:
             file.truncate(IN_MEMORY + 1)
         world.write("small", b"1")
-        world.inbox.found(["large", "small"])
+        world.inbox.add(["large", "small"])
         assert reading.wait(20)
         found: list[Landed] = []
         while not found:
@@ -137,7 +137,7 @@ def test_only_so_many_are_taken_at_once(world: World) -> None:
     keys = [f"{number}" for number in range(10)]
     for key in keys:
         world.write(key, b"1")
-    world.inbox.found(keys)
+    world.inbox.add(keys)
     taken: list[Landed] = []
     while len(taken) < 10:
         some = world.inbox.take(4)
@@ -150,9 +150,9 @@ def test_only_so_many_are_taken_at_once(world: World) -> None:
 
 
 def test_what_is_gone_is_told_once_and_wakes_the_engine(world: World) -> None:
-    world.inbox.gone(["a", "b"])
-    world.inbox.folder_gone("c/")
-    world.inbox.gone(["d"])
+    world.inbox.remove(["a", "b"])
+    world.inbox.remove_folder("c/")
+    world.inbox.remove(["d"])
     assert world.awake.is_set()
     assert world.inbox.take_gone() == (["a", "b", "d"], ["c/"])
     assert world.inbox.take_gone() == ([], [])
@@ -164,5 +164,5 @@ def test_it_can_be_closed_with_work_left(tmp_path: Path) -> None:
         for key in keys[:50]:
             world.write(key, b"1")
         for key in keys:
-            world.inbox.found([key])
+            world.inbox.add([key])
     assert {file.key for file in world.inbox.take(5000)} <= set(keys)

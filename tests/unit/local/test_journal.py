@@ -24,8 +24,8 @@ from hypothesis import strategies as st
 from silversmith.local import journal as module
 from silversmith.local import stack as stacks
 from silversmith.local.journal import Journal, JournalTooNew, JournalTooOld, open_or_rebuild, queries
-from silversmith.local.post import Post, note, write
-from silversmith.local.queue import Queue
+from silversmith.local.services import Message, hop_row, write
+from silversmith.local.services.queue import QueueService
 
 SCHEMA = tuple(
     resources.files("silversmith.local").joinpath(file).read_text("utf-8") for file in module.MIGRATIONS
@@ -42,14 +42,14 @@ END;
 def send(journal: Journal, number: int) -> None:
     """A message, its hop and a counter, in one transaction: they belong together."""
     with journal.transaction():
-        post = Post(number, "topic", "queue", "subscription", f"key-{number}", "v", b"{}" * 100, 0.0)
-        Queue(journal, stacks.Queue("queue", "arn:queue")).accept([post], 0.0)
+        post = Message("topic", "queue", "subscription", f"key-{number}", "v", b"{}" * 100, 0.0)
+        QueueService(journal, stacks.Queue("queue", "arn:queue")).accept([post], 0.0)
         journal.count("sent")
 
 
 def seen(journal: Journal) -> tuple[int, int, int]:
     """The same number three times, if no transaction was torn."""
-    messages = Queue(journal, stacks.Queue("queue", "arn:queue")).receive(10_000, 1.0)
+    messages = QueueService(journal, stacks.Queue("queue", "arn:queue")).receive(10_000, 1.0)
     hops = sum(len(journal.rows("hops", key=message.key)) for message in messages)
     return len(messages), hops, journal.counter("sent")
 
@@ -199,7 +199,7 @@ def test_a_newer_journal_is_not_touched(tmp_path: Path) -> None:
     attempts: list[Callable[[], Journal]] = [
         lambda: Journal(path),
         lambda: Journal(path, readonly=True),
-        lambda: open_or_rebuild(path, tell=told.append),
+        lambda: open_or_rebuild(path, warn=told.append),
     ]
     for attempt in attempts:
         with pytest.raises(JournalTooNew, match=r"Upgrade Silversmith, or move the file away"):
@@ -219,10 +219,10 @@ def test_who_only_looks_at_an_older_journal_is_told_what_to_do(tmp_path: Path) -
 SCANS = {
     "counters": "counters",  # a few dozen rows
     "on_the_way": "outbox",  # emptied in every turn of the engine
-    "word_on_the_way": "outbox",
+    "in_outbox_for": "outbox",
     "queues_in_use": "queues",  # a few dozen rows
     "count_depths": "queues",  # and their messages by an index; once at the start
-    "newest_word": "hops",  # from the last one, and no further
+    "newest_time": "hops",  # from the last one, and no further
     "move_messages": "messages",  # only when somebody sets the clock
     "move_outbox": "outbox",
     "oldest_hops": "hops",  # in the order of their numbers, and no further than its LIMIT
@@ -255,11 +255,11 @@ def test_what_changes_how_many_messages_a_queue_has_is_run_in_one_file(tmp_path:
         r"INSERT INTO messages|DELETE FROM messages|UPDATE messages SET[^;]*?\bqueue = .*?WHERE", re.DOTALL
     )
     changing = {name for name, statement in queries().items() if change.search(statement)}
-    assert changing == {"send", "send_dead", "bury", "delete", "expire", "redrive", "take_dead"}
+    assert changing == {"send", "send_dead", "move_to_dlq", "delete", "expire", "redrive", "take_dead"}
     folder = Path(module.__file__).parents[1]
     for path in folder.rglob("*.py"):
         by_journal = set(RUN.findall(path.read_text("utf-8")))
-        assert path == folder / "local/queue.py" or not by_journal & changing, path
+        assert path == folder / "local/services/queue.py" or not by_journal & changing, path
 
 
 def test_pages_that_are_freed_are_not_written_once_more(tmp_path: Path) -> None:
@@ -292,7 +292,7 @@ def cost(journal: Counting, work: Callable[[], object]) -> int:
 
 def test_send_receive_delete_and_trace_cost_the_same_however_much_is_stored(tmp_path: Path) -> None:
     journal = Counting(tmp_path / "journal.db")
-    queue = Queue(journal, stacks.Queue("queue", "arn:queue"))
+    queue = QueueService(journal, stacks.Queue("queue", "arn:queue"))
 
     def delete() -> None:
         (found,) = queue.receive(1, 1.0)
@@ -336,7 +336,7 @@ def killed(folder: Path, *, checkpoint_after: int | None = None, sent: int = 30)
 
 def works(path: Path, told: list[str]) -> tuple[int, int, int]:
     """The journal opens and is sound; what it holds is whole transactions; and it takes new ones."""
-    with closing(open_or_rebuild(path, tell=told.append)) as journal:
+    with closing(open_or_rebuild(path, warn=told.append)) as journal:
         assert journal.damage() == ""
         found = seen(journal)
         assert len(set(found)) == 1, f"a torn transaction: {found}"
@@ -371,7 +371,7 @@ def test_nor_does_one_after_a_checkpoint(cut: float, checkpoint: int) -> None:
         log = Path(f"{path}-wal")
         with log.open("r+b") as file:
             file.truncate(int(log.stat().st_size * cut))
-        with closing(open_or_rebuild(path, tell=lambda _: None)) as journal:
+        with closing(open_or_rebuild(path, warn=lambda _: None)) as journal:
             assert journal.damage() == ""
             send(journal, 1000)
 
@@ -413,7 +413,7 @@ def test_what_is_no_journal_is_moved_aside_and_said_so(tmp_path: Path) -> None:
     told: list[str] = []
     for text in ("no database at all, but long enough to be one\n" * 99, "another\n" * 999):
         path.write_text(text)
-        with closing(open_or_rebuild(path, tell=told.append)) as journal:
+        with closing(open_or_rebuild(path, warn=told.append)) as journal:
             send(journal, 1)
         assert (tmp_path / "journal.db.damaged").read_text() == text
     assert sorted(file.name for file in tmp_path.iterdir()) == ["journal.db", "journal.db.damaged"]
@@ -447,7 +447,7 @@ def test_what_is_no_damage_is_not_taken_for_one(tmp_path: Path) -> None:
     path = tmp_path / "journal.db"
     path.mkdir()
     with pytest.raises(sqlite3.OperationalError, match="unable to open"):
-        open_or_rebuild(path, tell=lambda _: None)
+        open_or_rebuild(path, warn=lambda _: None)
     assert [file.name for file in tmp_path.iterdir()] == ["journal.db"]
 
 
@@ -455,7 +455,7 @@ def test_free_pages_are_given_back(tmp_path: Path) -> None:
     path = tmp_path / "journal.db"
     with closing(Journal(path)) as journal:
         with journal.transaction():
-            write(journal, notes=[note(f"k{n}", "v", at=n, room="r", name="n", what="w") for n in range(5000)])
+            write(journal, hops=[hop_row(f"k{n}", "v", at=n, room="r", name="n", what="w") for n in range(5000)])
         journal.change("oldest_hops", before=1e9, most=5000)
         total, free = journal.pages()
         assert free > total / 2

@@ -15,8 +15,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from silversmith.local import landing
-from silversmith.local.landing import Evidence, Refused, Sight, files_below, has_writer, is_temporary, is_whole, see
+from silversmith.local import files as landing
+from silversmith.local.files import Evidence, Refused, Sight, files_below, has_writer, is_temporary, is_whole, see
 
 
 @pytest.mark.parametrize(

@@ -20,16 +20,14 @@ import pytest
 
 from silversmith import Deployment
 from silversmith.errors import AccessDenied
-from silversmith.local.bucket import Landed
-from silversmith.local.chain import build, worker_functions
-from silversmith.local.function import Function
-from silversmith.local.intrinsics import KINDS, UnsupportedTemplate
-from silversmith.local.invocation import Invocation
 from silversmith.local.journal import Journal
 from silversmith.local.lake import LakeFolder
-from silversmith.local.stack import read
-from silversmith.local.trip import Trip
+from silversmith.local.services.bucket import Landed
+from silversmith.local.services.function import FunctionService, Invocation
+from silversmith.local.stack import KINDS, UnsupportedTemplate, read
+from silversmith.local.wiring import build, worker_functions
 from silversmith.local.worker import Position, WorkerConfig, _Handlers
+from silversmith.local.workers import Dispatch
 from silversmith.pipeline import Pipeline, load
 from silversmith.template import compile as compile_template
 
@@ -84,19 +82,18 @@ class Engine:
         self._journal = journal
         self._now = NOON
         stack = read(template)
-        self._chain = build(stack, journal, bronze=pipeline.bronze, clock=lambda: self._now)
+        self._services = build(stack, journal, bronze=pipeline.bronze, clock=lambda: self._now)
         config = WorkerConfig(str(definition), folder, worker_functions(stack))
         self._answers, connection = Pipe()
         self._handlers = _Handlers(connection, Position(folder / "position", new=True), config)
-        self._ids = count(1)
 
     def observe(self) -> dict[str, Any]:
         """Files land, pass the rooms, and are worked on; one message is received until its queue gives up on it."""
         for key, value in FILES.items():
             self._land(key, value)
-        self._chain.courier.deliver(self._now)
+        self._services.delivery.deliver(self._now)
         messages = self._messages()
-        begun = [(function, invocation) for function in self._chain.functions for invocation in self._poll(function)]
+        begun = [(function, invocation) for function in self._services.functions for invocation in self._poll(function)]
         return {
             "messages": sorted((queue, key, *times) for queue, key, _, *times in messages),
             "events": [_event(body) for _, key, body, *_ in messages if key == "orders/0.csv"],
@@ -110,13 +107,13 @@ class Engine:
         }
 
     def _land(self, key: str, value: int) -> None:
-        path = self._lake.bucket(self._chain.bucket.name) / key
+        path = self._lake.bucket(self._services.bucket.name) / key
         path.parent.mkdir(exist_ok=True)
         path.write_text(f"x\n{value}\n")
         glance, head = self._bronze.glance(key), self._bronze.head(key)
         assert glance is not None
         assert head is not None
-        self._chain.bucket.notice([Landed(key, glance.identity, head.etag, head.size)])
+        self._services.bucket.notice([Landed(key, glance.identity, head.etag, head.size)])
 
     def _messages(self) -> list[tuple[Any, ...]]:
         """Queue, key, body, and the seconds until each message may be received and until it expires."""
@@ -133,20 +130,20 @@ class Engine:
         with closing(sqlite3.connect(self._lake.journal)) as connection:
             return connection.execute(query).fetchall()
 
-    def _poll(self, function: Function) -> Iterator[Invocation]:
-        while invocation := next(iter(function.poll_some(self._ids, self._now, most=1)), None):
-            yield invocation
+    def _poll(self, function: FunctionService) -> Iterator[Invocation]:
+        while invocations := function.poll(self._now):
+            yield from invocations
 
-    def _work(self, function: Function, invocation: Invocation) -> list[tuple[str, str, str]]:
+    def _work(self, function: FunctionService, invocation: Invocation) -> list[tuple[str, str, str]]:
         """As a worker and the engine do; of each file the function's name, and what became of it."""
-        self._handlers.invoke(Trip([invocation]).request(careful=False))
+        self._handlers.invoke(Dispatch([invocation]).request(careful=False))
         response: object = None
         while response is None:
             answer = orjson.loads(self._answers.recv_bytes())
             invocation.outcomes |= answer["ended"]
             response = answer.get("done") or answer.get("error")
         assert isinstance(response, list), response
-        function.succeed_all([(invocation, response[0])], self._now)
+        function.complete([(invocation, response[0])], self._now)
         return [
             (invocation.messages[name].key, function.settings.name, str((outcome["verdict"], outcome.get("error"))))
             for name, outcome in invocation.outcomes.items()
@@ -159,7 +156,7 @@ class Engine:
     def _exhaust(self) -> int:
         """Receive what failed, and never end, until nothing is received any more; how often."""
         receives = 0
-        for queue in self._chain.queues.values():
+        for queue in self._services.queues.values():
             while queue.settings.dead_letter_arn and (visible := queue.next_visible()) is not None:
                 self._now = max(self._now, visible)
                 receives += len(queue.receive(100, self._now))
@@ -175,7 +172,7 @@ def _event(body: bytes) -> object:
 
 
 def _shape(invocation: Invocation) -> tuple[Any, ...]:
-    request = Trip([invocation]).request(careful=False)
+    request = Dispatch([invocation]).request(careful=False)
     sources = {record["eventSourceARN"] for event in request["events"] for record in event["Records"]}
     keys = [message.key for message in invocation.messages.values()]
     return request["function"], request["timeout"], request["memory"], invocation.deadline - NOON, sources, keys

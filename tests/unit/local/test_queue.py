@@ -16,21 +16,21 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from silversmith.local import stack as stacks
 from silversmith.local.journal import Journal
-from silversmith.local.post import Post
-from silversmith.local.queue import EXPIRE, Message, Queue, expire, recount, redrive, take_dead
+from silversmith.local.services import Message, ReceivedMessage
+from silversmith.local.services.queue import EXPIRE, QueueService, expire, recount, redrive, take_dead
 
 VISIBILITY = 30.0
 RECEIVES = 3
 RETENTION = 900.0
 
 
-def post(number: int) -> Post:
-    return Post(number, "topic", "queue", "subscription", f"key-{number}", "v", b"{}", 0.0)
+def post(number: int) -> Message:
+    return Message("topic", "queue", "subscription", f"key-{number}", "v", b"{}", 0.0)
 
 
-def make(journal: Journal, delay: float = 0) -> tuple[Queue, Queue]:
-    dead = Queue(journal, stacks.Queue("dead", "arn:dead"))
-    queue = Queue(
+def make(journal: Journal, delay: float = 0) -> tuple[QueueService, QueueService]:
+    dead = QueueService(journal, stacks.Queue("dead", "arn:dead"))
+    queue = QueueService(
         journal,
         stacks.Queue(
             "queue",
@@ -46,12 +46,12 @@ def make(journal: Journal, delay: float = 0) -> tuple[Queue, Queue]:
     return queue, dead
 
 
-def send(journal: Journal, queue: Queue, number: int, now: float) -> None:
+def send(journal: Journal, queue: QueueService, number: int, now: float) -> None:
     with journal.transaction():
         assert not queue.accept([post(number)], now).refused
 
 
-def delete(journal: Journal, queue: Queue, receipt: str) -> int:
+def delete(journal: Journal, queue: QueueService, receipt: str) -> int:
     with journal.transaction():
         return queue.delete([receipt])
 
@@ -135,13 +135,13 @@ def test_what_is_handed_back_was_never_received(journal: Journal) -> None:
         (message,) = queue.receive(1, now)
         assert (message.receives, message.first_received) == (1, now)
         with journal.transaction():
-            assert queue.hand_back(message.receipt, now)
-            assert not queue.hand_back("1-void", now)
+            assert queue.return_unused(message.receipt, now)
+            assert not queue.return_unused("1-void", now)
     (first,) = queue.receive(1, 10)
     (second,) = queue.receive(1, 10 + VISIBILITY)
     with journal.transaction():
-        assert not queue.hand_back(first.receipt, 50)
-        assert queue.hand_back(second.receipt, 50)
+        assert not queue.return_unused(first.receipt, 50)
+        assert queue.return_unused(second.receipt, 50)
     (third,) = queue.receive(1, 50)
     assert (third.receives, third.first_received) == (2, 10)
 
@@ -150,9 +150,9 @@ def test_waiting_counts_what_may_be_received_and_its_bytes(journal: Journal) -> 
     queue, _ = make(journal, delay=5)
     for number in range(4):
         send(journal, queue, number, number)
-    assert queue.waiting(4.9, 10) == (0, 0)
-    assert queue.waiting(6, 10) == (2, 4)
-    assert queue.waiting(100, 3) == (3, 6)
+    assert queue.visible(4.9, 10) == (0, 0)
+    assert queue.visible(6, 10) == (2, 4)
+    assert queue.visible(100, 3) == (3, 6)
 
 
 def test_after_its_retention_a_message_is_gone_and_the_trace_says_so(journal: Journal) -> None:
@@ -202,7 +202,7 @@ def test_depth_follows_a_message_through_the_queues(journal: Journal) -> None:
     queue.receive(2, 10)
     assert queue.depth(10) == (5, 2, 0)
     with journal.transaction():
-        dead.take_dead(post(9), 20, source="arn:rule", reason="why")
+        dead.accept_dead(post(9), 20, source="arn:rule", reason="why")
     assert (dead.depth(20), queue.depth(20)[0]) == ((1, 0, 20), 5)
 
 
@@ -239,7 +239,7 @@ def test_who_is_in_a_hurry_waits_for_nothing(journal: Journal) -> None:
 
 
 def test_what_the_policy_refuses_is_not_queued(journal: Journal) -> None:
-    queue = Queue(journal, stacks.Queue("queue", "arn:queue"), refusal=lambda source: f"not from {source}")
+    queue = QueueService(journal, stacks.Queue("queue", "arn:queue"), refusal=lambda source: f"not from {source}")
     with journal.transaction():
         ((refused,), _) = queue.accept([post(1)], 0)
     assert refused.reason == "not from topic"
@@ -303,7 +303,7 @@ class QueueMachine(RuleBasedStateMachine):
         for message in found:
             self._received(message)
 
-    def _received(self, message: Message) -> None:
+    def _received(self, message: ReceivedMessage) -> None:
         model = self.alive[message.key]
         model.receives += 1
         model.visible = self.now + VISIBILITY
@@ -357,7 +357,7 @@ class QueueMachine(RuleBasedStateMachine):
         """Those whose retention has ended are there until somebody receives."""
         keys = [f"key-{number}" for number in range(1, self.sent + 1)]
         queues = orjson.dumps(["arn:queue", "arn:dead"]).decode()
-        found = self.journal.rows("word_of", queues=queues, keys=orjson.dumps(keys).decode())
+        found = self.journal.rows("queued_for", queues=queues, keys=orjson.dumps(keys).decode())
         assert {key for _, key, _ in found if key in self.alive} == set(self.alive)
         assert len({key for queue, key, _ in found if queue == "arn:dead"}) == self.buried
 

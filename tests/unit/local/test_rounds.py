@@ -9,9 +9,9 @@ import polars as pl
 import pytest
 
 from silversmith import Contract, Pipeline
-from silversmith.local import rounds as resend
-from silversmith.local.bucket import DOUBTFUL, Landed
-from silversmith.local.rounds import Rounds
+from silversmith.local import resend
+from silversmith.local.resend import Rounds
+from silversmith.local.services.bucket import DOUBTFUL, Landed
 from silversmith.stores import Head, Lake
 from silversmith.stores.local import LocalStore
 
@@ -61,7 +61,7 @@ def store(kind: type[LocalStore], bench: Bench, name: str, *, foreign: bool) -> 
 def rounds(bench: Bench, *, most: int = 50, silver: LocalStore | None = None, since: float = float("inf")) -> Rounds:
     bronze = store(Unread, bench, "dl-bronze-layer", foreign=True)
     lake = Lake(bronze, silver or bench.lake.silver, bench.lake.quarantine)
-    places = resend.places(bench.stack)
+    places = resend.routes(bench.stack)
     return Rounds(bench.pipeline, lake, bronze, bench.journal, places, since=since, every=3600, most=most)
 
 
@@ -137,7 +137,7 @@ def test_what_was_done_when_the_clock_was_ahead_is_not_believed(make: Make) -> N
     bench.land("orders/a.csv")
     bench.work()
     (bench.folder.bucket("dl-silver-layer") / "orders/orders/a.csv.parquet").unlink()
-    newest, *_ = bench.journal.rows("newest_word")[0]
+    newest, *_ = bench.journal.rows("newest_time")[0]
     assert whole(rounds(bench, since=newest), bench.now) == 1
 
 
@@ -178,7 +178,7 @@ def test_a_doubtful_identity_is_good_enough(make: Make) -> None:
     bronze = store(LocalStore, bench, "dl-bronze-layer", foreign=True)
     glance = bronze.glance("orders/a.csv")
     assert glance is not None
-    bench.chain.bucket.notice([Landed("orders/a.csv", glance.identity + DOUBTFUL, "etag", glance.size)])
+    bench.services.bucket.notice([Landed("orders/a.csv", glance.identity + DOUBTFUL, "etag", glance.size)])
     bench.lose()
     assert whole(rounds(bench), bench.now) == 1
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from silversmith.local import watcher as search
-from silversmith.local.bucket import Inbox, Landed
+from silversmith.local.services.bucket import Inbox, Landed
 from silversmith.local.watcher import Search
 from silversmith.stores.local import LocalStore
 from tests.unit.local.watching import Told, watch

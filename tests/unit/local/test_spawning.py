@@ -11,7 +11,7 @@ import psutil
 from hypothesis import given
 from hypothesis import strategies as st
 
-from silversmith.local.spawning import Share, Spares, shares, spawn
+from silversmith.local.prewarmed import PrewarmedWorkers, Share, shares, spawn
 
 
 def spawned() -> set[int]:
@@ -21,7 +21,7 @@ def spawned() -> set[int]:
 
 
 def test_a_spare_is_taken_by_who_wants_just_its_share() -> None:
-    with Spares(2, frozenset({0})) as spares:
+    with PrewarmedWorkers(2, frozenset({0})) as spares:
         share = Share(1, frozenset({0}))
         assert spares.take(Share(2)) is None
         first, second = spares.take(share), spares.take(share)
@@ -31,13 +31,13 @@ def test_a_spare_is_taken_by_who_wants_just_its_share() -> None:
     processes = [first.process, second.process]
     assert all(process.is_alive() for process in processes), "who has taken one ends it"
     for spawned in (first, second):
-        spawned.dismiss()
+        spawned.end()
     assert not any(process.is_alive() for process in processes)
 
 
 def test_those_that_nobody_takes_end_with_the_block() -> None:
     before = spawned()
-    with Spares(2):
+    with PrewarmedWorkers(2):
         assert len(spawned() - before) == 2
     assert spawned() == before
 
@@ -51,7 +51,7 @@ def test_what_a_spare_prints_before_it_is_employed_is_not_the_commands() -> None
             told += piece
         assert b"ValueError" in told
     finally:
-        spawned.dismiss()
+        spawned.end()
 
 
 def test_a_spare_ends_when_nobody_will_employ_it_any_more() -> None:
@@ -64,7 +64,7 @@ def test_a_spare_ends_when_nobody_will_employ_it_any_more() -> None:
 
 def test_a_spare_dies_with_the_engine_however_that_ends() -> None:
     code = (
-        "import os, signal; from silversmith.local.spawning import spawn, Share\n"
+        "import os, signal; from silversmith.local.prewarmed import spawn, Share\n"
         "if __name__ == '__main__':\n"
         "    print(spawn(Share(1)).process.pid, flush=True)\n"
         "    signal.pause()\n"

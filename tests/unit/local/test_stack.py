@@ -13,8 +13,7 @@ from silversmith import template
 from silversmith.errors import AccessDenied
 from silversmith.lineage import error_key, rejected_key, silver_key
 from silversmith.local.iam import check
-from silversmith.local.intrinsics import UnsupportedTemplate
-from silversmith.local.stack import Stack, read
+from silversmith.local.stack import Stack, UnsupportedTemplate, read
 from silversmith.pipeline import Pipeline
 
 Json = dict[str, Any]

@@ -11,10 +11,11 @@ import orjson
 import pytest
 
 from silversmith.events import unwrap
+from silversmith.local.iam import Policy
 from silversmith.local.journal import Journal
-from silversmith.local.post import Post, Refused, write
-from silversmith.local.stack import Subscription
-from silversmith.local.topic import LARGEST_MESSAGE, Topic
+from silversmith.local.services import Message, Refused, write
+from silversmith.local.services.bus import LARGEST_MESSAGE, TopicService
+from silversmith.local.stack import Subscription, Topic
 from silversmith.patterns import Dialect, compile_pattern
 
 TOPIC = "arn:aws:sns:eu-central-1:000000000000:shop_Topic"
@@ -36,26 +37,28 @@ def subscription(
 
 def topic(
     journal: Journal, *subscriptions: Subscription, refusal: Callable[[str], str | None] = lambda _: None
-) -> Topic:
-    return Topic(journal, name="shop_Topic", arn=TOPIC, subscriptions=subscriptions, refusal=refusal)
+) -> TopicService:
+    return TopicService(
+        journal, Topic("shop_Topic", TOPIC, Policy.parse("")), subscriptions=subscriptions, refusal=refusal
+    )
 
 
-def message(key: str = "a/b.csv", body: bytes | None = None) -> Post:
+def message(key: str = "a/b.csv", body: bytes | None = None) -> Message:
     event = {"source": "aws.s3", "detail": {"bucket": {"name": "b"}, "object": {"key": key}}}
-    return Post(1, "arn:rule", TOPIC, "arn:rule", key, "v1", orjson.dumps(event) if body is None else body, 5.0)
+    return Message("arn:rule", TOPIC, "arn:rule", key, "v1", orjson.dumps(event) if body is None else body, 5.0)
 
 
-def publish(journal: Journal, room: Topic, *posts: Post) -> list[Refused]:
+def publish(journal: Journal, room: TopicService, *posts: Message) -> list[Refused]:
     with journal.transaction():
         accepted = room.accept(posts, NOW)
-        write(journal, posts=accepted.onward)
+        write(journal, messages=accepted.onward)
     return list(accepted.refused)
 
 
 def delivered(journal: Journal) -> dict[str, bytes]:
     rows = journal.rows("due", now=1e12, most=1000)
-    assert all(row[1] == TOPIC and row[3].startswith(TOPIC + ":") for row in rows)
-    return {row[2].removeprefix("arn:queue:"): row[6] for row in rows}
+    assert all(row[0] == TOPIC and row[2].startswith(TOPIC + ":") for row in rows)
+    return {row[1].removeprefix("arn:queue:"): row[5] for row in rows}
 
 
 def test_each_subscription_gets_what_its_filter_policy_lets_through(journal: Journal) -> None:
@@ -112,7 +115,7 @@ def test_without_raw_delivery_the_message_is_in_an_envelope(journal: Journal) ->
 def test_a_timestamp_has_milliseconds_also_on_the_full_second(journal: Journal) -> None:
     room = topic(journal, subscription("one", raw=False))
     with journal.transaction():
-        write(journal, posts=room.accept([message()], 1_767_355_200).onward)
+        write(journal, messages=room.accept([message()], 1_767_355_200).onward)
     assert orjson.loads(delivered(journal)["one"])["Timestamp"] == "2026-01-02T12:00:00.000Z"
 
 
@@ -128,6 +131,6 @@ def test_a_message_may_have_256_kib(journal: Journal) -> None:
     room = topic(journal, subscription("all"))
     fits, too_large = message(body=b"x" * LARGEST_MESSAGE), message(body=b"x" * (LARGEST_MESSAGE + 1))
     (refused,) = publish(journal, room, fits, too_large)
-    assert refused.post is too_large
+    assert refused.message is too_large
     assert "262145 bytes" in refused.reason
     assert len(delivered(journal)["all"]) == LARGEST_MESSAGE

@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 from watchdog.observers import Observer
 
-from silversmith.local import notifications as inotify
-from silversmith.local.landing import Refused
-from silversmith.local.notifications import Portable, Watches, WatchLimitReached
+from silversmith.local import inotify
+from silversmith.local.files import Refused
+from silversmith.local.inotify import Portable, Watches, WatchLimitReached
 from silversmith.local.watcher import Changes, Watcher, WatcherFailed
 from silversmith.stores.local import LocalStore
 from tests.unit.local.watching import DEADLINE, Told, mark, pass_turn, scan, watch

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from silversmith.local.landing import Evidence
-from silversmith.local.notifications import Watches
+from silversmith.local.files import Evidence
+from silversmith.local.inotify import Watches
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="inotify is Linux's")
 

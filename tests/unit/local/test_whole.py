@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from silversmith.lineage import silver_key
-from silversmith.local.chaos import Chaos, Rates
+from tests.disturbance import Rates, disturbed
 from tests.unit.local.whole import CODE_OF, CODES, CONTENTS, KEYS, Death, World, etag, expected
 
 EXAMPLES = int(os.environ.get("SILVERSMITH_WHOLE_EXAMPLES", "15"))
@@ -35,8 +35,8 @@ class Whole(RuleBasedStateMachine):
 
     @initialize(seed=st.integers(0, 2**16), loss=st.sampled_from([0, 0, 0.3]), rate=st.sampled_from([0, 0.3]))
     def begin(self, seed: int, loss: float, rate: float) -> None:
-        chaos = Chaos(seed, Rates(loss=loss, duplicates=rate, delays=rate, longest_delay=100))
-        self.world = World(Path(self.temporary.name), chaos)
+        delivery = disturbed(seed, Rates(loss=loss, duplicates=rate, delays=rate, longest_delay=100))
+        self.world = World(Path(self.temporary.name), delivery)
 
     def teardown(self) -> None:
         if hasattr(self, "world"):
@@ -63,12 +63,12 @@ class Whole(RuleBasedStateMachine):
 
     @rule()
     def deliver(self) -> None:
-        self.world.chain.courier.deliver(self.world.now)
+        self.world.services.delivery.deliver(self.world.now)
 
     @rule(pick=picks)
     def work(self, pick: int) -> None:
         self.deliver()
-        if flight := self.world.poll(self.world.chain.functions[pick]):
+        if flight := self.world.poll(self.world.services.functions[pick]):
             self.world.work(flight)
 
     @rule(key=keys, content=contents, pick=picks, at=requests)
@@ -106,7 +106,7 @@ class Whole(RuleBasedStateMachine):
     @rule(pick=picks)
     def begin_and_take_long(self, pick: int) -> None:
         self.deliver()
-        if flight := self.world.poll(self.world.chain.functions[pick]):
+        if flight := self.world.poll(self.world.services.functions[pick]):
             self.world.flights.append(flight)
 
     @precondition(lambda self: self.world.flights)

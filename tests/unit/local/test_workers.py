@@ -17,16 +17,15 @@ import pytest
 
 from silversmith.events import ObjectEvent, object_created
 from silversmith.local import workers
-from silversmith.local.chain import worker_functions
 from silversmith.local.iam import Policy
-from silversmith.local.invocation import Invocation, Received
 from silversmith.local.lake import LakeFolder
-from silversmith.local.queue import Message
-from silversmith.local.spawning import Spares, usable_cpus
+from silversmith.local.prewarmed import PrewarmedWorkers, usable_cpus
+from silversmith.local.services import ReceivedMessage
+from silversmith.local.services.function import Invocation
 from silversmith.local.stack import read
-from silversmith.local.trip import Trip
+from silversmith.local.wiring import worker_functions
 from silversmith.local.worker import WorkerConfig
-from silversmith.local.workers import LOG_BYTES, Event, Worker, Workers
+from silversmith.local.workers import LOG_BYTES, Dispatch, Worker, WorkerPool, WorkerReport
 from silversmith.pipeline import load
 from silversmith.template import compile as compile_template
 from tests.unit.local.settings import function_settings
@@ -62,7 +61,7 @@ class Pool:
         start: str,
         policy: Policy | None,
         cpus: frozenset[int] | None,
-        spares: Spares | None,
+        prewarmed: PrewarmedWorkers | None,
     ) -> None:
         self.lake = LakeFolder(folder / "lake")
         definition = folder / "pipeline.py"
@@ -78,8 +77,8 @@ class Pool:
             functions = tuple(replace(function, policy=policy) for function in functions)
         self.name = functions[0].name
         config = WorkerConfig(str(definition), self.lake.path, functions)
-        self.events: list[Event] = []
-        self.workers = Workers(config, number=number, logs=self.lake.logs, cpus=cpus, spares=spares)
+        self.events: list[WorkerReport] = []
+        self.workers = WorkerPool(config, number=number, logs=self.lake.logs, cpus=cpus, prewarmed=prewarmed)
 
     def until(self, true: Callable[[], object], *, now: float | None = None) -> None:
         """Listen until something is true; ``now``: with an eye on time and memory."""
@@ -88,7 +87,7 @@ class Pool:
             assert time.monotonic() < deadline, [event.message or event.reason for event in self.events]
             connections = self.workers.connections
             for ready in wait(list(connections), timeout=0.05):
-                for event in self.workers.events(connections[ready]):  # type: ignore[index]
+                for event in self.workers.reports(connections[ready]):  # type: ignore[index]
                     event.worker.ready = event.worker.ready or "ready" in (event.message or {})
                     self.events.append(event)
             if now is not None:
@@ -100,18 +99,18 @@ class Pool:
 
     def invocation(self, *values: int, size: int | None = None) -> Invocation:
         """A batch with a file for each value; events that tell a ``size`` may be worked on beside others."""
-        messages: dict[str, Received] = {}
+        messages: dict[str, ReceivedMessage] = {}
         for value in values:
             key = f"{value}.csv"
             (self.bronze / key).write_text(f"x\n{value}\n")
             body = object_created(ObjectEvent("dl-bronze-layer", key, size=size), reason="PutObject")
-            messages[key] = Message(value, key, key, "v", body, 0.0, 1, 0.0, f"{value}-receipt")
+            messages[key] = ReceivedMessage(value, key, key, "v", body, 0.0, 1, 0.0, f"{value}-receipt")
         settings = function_settings(self.name, "rows", timeout=30)
-        return Invocation(1, settings, messages, started=1000.0)
+        return Invocation(settings, messages, started=1000.0)
 
-    def trip(self, *values: int, size: int | None = None) -> Trip:
+    def dispatch(self, *values: int, size: int | None = None) -> Dispatch:
         """One such batch."""
-        return Trip([self.invocation(*values, size=size)])
+        return Dispatch([self.invocation(*values, size=size)])
 
     def told(self, word: str) -> list[Any]:
         return [event.message[word] for event in self.events if event.message and word in event.message]
@@ -137,9 +136,9 @@ def opened(
     start: str = "",
     policy: Policy | None = None,
     cpus: frozenset[int] | None = None,
-    spares: Spares | None = None,
+    prewarmed: PrewarmedWorkers | None = None,
 ) -> Iterator[Pool]:
-    pool = Pool(folder, body, number=number, start=start, policy=policy, cpus=cpus, spares=spares)
+    pool = Pool(folder, body, number=number, start=start, policy=policy, cpus=cpus, prewarmed=prewarmed)
     try:
         yield pool
     finally:
@@ -149,14 +148,14 @@ def opened(
 def test_a_worker_tells_of_each_message_as_it_begins_and_ends(tmp_path: Path) -> None:
     with opened(tmp_path) as pool:
         worker = pool.ready()
-        worker.send(pool.trip(1, 2))
+        worker.send(pool.dispatch(1, 2))
         assert pool.workers.busy == [worker]
         assert pool.workers.idle == []
         pool.until(lambda: pool.told("done"))
         assert [sorted(event.message or {}) for event in pool.events] == [
             ["ready"], ["ended"], ["done", "ended"],
         ]  # fmt: skip
-        assert (list(pool.ended()), worker.at) == (["1.csv", "2.csv"], None)
+        assert (list(pool.ended()), worker.began) == (["1.csv", "2.csv"], None)
         assert pool.told("done") == [[{"batchItemFailures": []}]]
         assert [outcome["verdict"] for outcome in pool.ended().values()] == ["committed", "committed"]
         assert sorted(path.name for path in (pool.silver / "rows").iterdir()) == ["1.csv.parquet", "2.csv.parquet"]
@@ -171,17 +170,17 @@ def test_a_worker_goes_on_with_the_batch_it_was_given_ahead(
     monkeypatch.setattr(workers, "_ROOM", room)
     with opened(tmp_path) as pool:
         worker = pool.ready()
-        first, second = pool.trip(1, 2), pool.trip(3)
+        first, second = pool.dispatch(1, 2), pool.dispatch(3)
         worker.send(first)
-        assert pool.workers.takers == [worker]
+        assert pool.workers.open == [worker]
         worker.send(second)
-        assert (worker.trip, worker.following, pool.workers.takers) == (first, second, [])
+        assert (worker.current, worker.following, pool.workers.open) == (first, second, [])
         pool.until(lambda: pool.told("done"))
-        worker.ended(1007.0)
-        assert (worker.trip, worker.following, second.started) == (second, None, 1007.0)
+        worker.finish(1007.0)
+        assert (worker.current, worker.following, second.started) == (second, None, 1007.0)
         pool.until(lambda: len(pool.told("done")) == 2)
-        worker.ended(1008.0)
-        assert (worker.trip, pool.workers.idle) == (None, [worker])
+        worker.finish(1008.0)
+        assert (worker.current, pool.workers.idle) == (None, [worker])
         assert list(pool.ended()) == ["1.csv", "2.csv", "3.csv"]
 
 
@@ -189,7 +188,7 @@ def test_several_batches_at_once_end_together_and_each_by_itself(tmp_path: Path)
     with opened(tmp_path, "if first == 4: raise ValueError('four')") as pool:
         worker = pool.ready()
         batches = [pool.invocation(1, 2), pool.invocation(3, 4), pool.invocation(5)]
-        worker.send(Trip(batches))
+        worker.send(Dispatch(batches))
         pool.until(lambda: pool.told("done"))
         assert pool.told("done") == [
             [
@@ -203,24 +202,23 @@ def test_several_batches_at_once_end_together_and_each_by_itself(tmp_path: Path)
         ]
 
 
-def test_who_dies_with_several_batches_was_at_one_message(tmp_path: Path) -> None:
+def test_a_worker_that_dies_with_several_batches_was_at_one_message(tmp_path: Path) -> None:
     with opened(tmp_path, "if first == 4: os._exit(7)") as pool:
         worker = pool.ready()
-        worker.send(Trip([pool.invocation(1, 2), pool.invocation(3, 4), pool.invocation(5)]))
+        worker.send(Dispatch([pool.invocation(1, 2), pool.invocation(3, 4), pool.invocation(5)]))
         pool.until(pool.deaths)
-        assert worker.trip is not None
-        assert worker.trip.began == "4.csv"
+        assert pool.events[-1].began == "4.csv"
 
 
-def test_who_dies_with_a_batch_ahead_was_at_none_of_it(tmp_path: Path) -> None:
+def test_a_worker_that_dies_has_not_begun_the_following_dispatch(tmp_path: Path) -> None:
     with opened(tmp_path, "if first == 2: os._exit(7)") as pool:
         worker = pool.ready()
-        worker.send(pool.trip(1, 2))
-        worker.send(pool.trip(3, 4, 5))
+        worker.send(pool.dispatch(1, 2))
+        worker.send(pool.dispatch(3, 4, 5))
         pool.until(pool.deaths)
-        assert worker.trip is not None
+        assert worker.current is not None
         assert worker.following is not None
-        assert (worker.trip.began, worker.following.began) == ("2.csv", None)
+        assert pool.events[-1].began == "2.csv"
 
 
 def spawned() -> list[psutil.Process]:
@@ -228,30 +226,28 @@ def spawned() -> list[psutil.Process]:
     return [child for child in psutil.Process().children() if any("spawn_main" in word for word in child.cmdline())]
 
 
-def test_workers_are_made_of_spares_as_long_as_there_are_any(tmp_path: Path) -> None:
-    with Spares(1) as spares, opened(tmp_path, spares=spares) as pool:
-        assert spares.left == 0
+def test_workers_are_prewarmed_processes_as_long_as_there_are_any(tmp_path: Path) -> None:
+    with PrewarmedWorkers(1) as prewarmed, opened(tmp_path, prewarmed=prewarmed) as pool:
         first = pool.ready()
-        first.send(pool.trip(1))
+        first.send(pool.dispatch(1))
         pool.until(lambda: pool.told("done"))
         first.process.kill()
         pool.until(pool.deaths)
         second = pool.ready()
-        second.send(pool.trip(2))
+        second.send(pool.dispatch(2))
         pool.until(lambda: len(pool.told("done")) == 2)
         assert list(pool.ended()) == ["1.csv", "2.csv"]
 
 
-def test_a_spare_that_has_died_is_replaced(tmp_path: Path) -> None:
+def test_a_prewarmed_process_that_has_died_is_replaced(tmp_path: Path) -> None:
     children = spawned()
-    with Spares(1) as spares:
-        assert spares.left == 1
+    with PrewarmedWorkers(1) as prewarmed:
         before = {child.pid for child in children}
         (child,) = (child for child in spawned() if child.pid not in before)
         child.kill()
         child.wait()
-        with opened(tmp_path, spares=spares) as pool:
-            pool.ready().send(pool.trip(1))
+        with opened(tmp_path, prewarmed=prewarmed) as pool:
+            pool.ready().send(pool.dispatch(1))
             pool.until(lambda: pool.told("done"))
             assert len(pool.deaths()) == 1
 
@@ -260,8 +256,8 @@ def test_an_object_of_another_bucket_is_not_looked_at(tmp_path: Path) -> None:
     with opened(tmp_path) as pool:
         invocation = pool.invocation(1)
         body = object_created(ObjectEvent("another-bucket", "1.csv"), reason="PutObject")
-        invocation.messages["1.csv"] = Message(1, "1.csv", "1.csv", "v", body, 0.0, 1, 0.0, "1-receipt")
-        pool.ready().send(Trip([invocation]))
+        invocation.messages["1.csv"] = ReceivedMessage(1, "1.csv", "1.csv", "v", body, 0.0, 1, 0.0, "1-receipt")
+        pool.ready().send(Dispatch([invocation]))
         pool.until(lambda: pool.told("done"))
         assert [outcome["verdict"] for outcome in pool.ended().values()] == ["dropped"]
         assert list(pool.silver.iterdir()) == []
@@ -269,7 +265,7 @@ def test_an_object_of_another_bucket_is_not_looked_at(tmp_path: Path) -> None:
 
 def test_a_function_may_do_what_its_role_allows_and_nothing_else(tmp_path: Path) -> None:
     with opened(tmp_path, policy=Policy.parse("NothingAllowed")) as pool:
-        pool.ready().send(pool.trip(1))
+        pool.ready().send(pool.dispatch(1))
         pool.until(lambda: pool.told("done"))
         (outcome,) = pool.ended().values()
         assert (outcome["verdict"], outcome["error"]["code"]) == ("failed", "AccessDenied")
@@ -283,16 +279,15 @@ def test_a_worker_that_dies_says_how_and_is_replaced(tmp_path: Path) -> None:
     ) as pool:
         for value, reason in ((2, "killed by signal 11 (SIGSEGV)"), (3, "exit code 7")):
             worker = pool.ready()
-            worker.send(pool.trip(1, value, 4))
+            worker.send(pool.dispatch(1, value, 4))
             pool.until(pool.deaths)
             assert reason in pool.deaths()[0]
             assert pool.events[-1].worker is worker
-            assert worker.trip is not None
             assert list(pool.ended()) == ["1.csv"]
-            assert worker.trip.began == f"{value}.csv"
+            assert pool.events[-1].began == f"{value}.csv"
             pool.events.clear()
         worker = pool.ready()
-        worker.send(pool.trip(4))
+        worker.send(pool.dispatch(4))
         pool.until(lambda: pool.told("done"))
 
 
@@ -300,13 +295,13 @@ def test_many_workers_share_the_cpus_and_one_more_has_all_for_what_is_large(tmp_
     with opened(
         tmp_path, "print('threads:', first, pl.thread_pool_size())", number=2, cpus=frozenset(range(4))
     ) as pool:
-        pool.ready().send(pool.trip(1))
+        pool.ready().send(pool.dispatch(1))
         wide = pool.workers.for_large()
         assert wide is not None
-        wide.send(pool.trip(2))
+        wide.send(pool.dispatch(2))
         assert pool.workers.for_large() is None, "it is at work"
         pool.until(lambda: len(pool.told("done")) == 2)
-        wide.trip = None
+        wide.current = None
         assert pool.workers.for_large() is wide
         assert wide not in pool.workers.idle, "it is kept for what is large"
         wide.process.kill()
@@ -330,7 +325,7 @@ def test_a_printed_line_comes_in_one_piece_whatever_python_was_told(
     with opened(tmp_path, "for number in range(200): print('one', 'line', number)") as pool:
         logs = pool.workers._log  # what comes of it in the file is one text, however it came
         logs.addHandler(Keep())
-        pool.ready().send(pool.trip(1))
+        pool.ready().send(pool.dispatch(1))
         pool.until(lambda: "line 199\n" in "".join(pieces[-3:]))
     assert all(piece.endswith("\n") for piece in pieces)
 
@@ -356,7 +351,7 @@ def test_a_worker_with_one_thread_stays_on_one_cpu_and_so_does_who_replaces_it(t
 def test_a_worker_whose_cpu_is_not_to_be_had_works_on_another(tmp_path: Path) -> None:
     usable = usable_cpus()
     with opened(tmp_path, number=1, cpus=frozenset({1000})) as pool:
-        pool.ready().send(pool.trip(1))
+        pool.ready().send(pool.dispatch(1))
         pool.until(lambda: pool.told("done"))
     assert usable_cpus() == usable
 
@@ -366,7 +361,7 @@ def test_who_replaces_a_dead_worker_finishes_each_file_before_the_next(tmp_path:
     with opened(tmp_path, "if first == 2: os._exit(7)") as pool:
         for done in ([], ["1.csv"]):
             worker = pool.ready()
-            worker.send(pool.trip(1, 2, size=4))
+            worker.send(pool.dispatch(1, 2, size=4))
             pool.until(pool.deaths)
             assert list(pool.ended()) == done
             pool.events.clear()
@@ -377,7 +372,7 @@ def test_a_worker_that_had_died_before_it_got_a_batch_is_noticed(tmp_path: Path)
         worker = pool.ready()
         worker.process.kill()
         worker.process.join()
-        worker.send(pool.trip(1))
+        worker.send(pool.dispatch(1))
         pool.until(pool.deaths)
         assert "had died before it got the batch" in pool.deaths()[0] or "SIGKILL" in pool.deaths()[0]
         assert pool.ready() is not worker
@@ -386,19 +381,19 @@ def test_a_worker_that_had_died_before_it_got_a_batch_is_noticed(tmp_path: Path)
 def test_the_timeout_ends_a_worker(tmp_path: Path) -> None:
     with opened(tmp_path, "while True: time.sleep(0.01)") as pool:
         worker = pool.ready()
-        trip = pool.trip(1)
-        worker.send(trip)
-        pool.until(lambda: worker.at)
-        pool.workers.enforce(trip.deadline - 0.001)
+        dispatch = pool.dispatch(1)
+        worker.send(dispatch)
+        pool.until(lambda: worker.began)
+        pool.workers.enforce(dispatch.deadline - 0.001)
         assert worker.process.is_alive()
-        pool.until(pool.deaths, now=trip.deadline)
+        pool.until(pool.deaths, now=dispatch.deadline)
         assert pool.deaths() == ["the function timed out after 30 s (its timeout)"]
 
 
 def test_the_memory_limit_ends_a_worker(tmp_path: Path) -> None:
     hoard = "hoard = []\n    while True: hoard.append(b'x' * 10_000_000); time.sleep(0.001)"
     with opened(tmp_path, hoard) as pool:
-        pool.ready().send(pool.trip(1))
+        pool.ready().send(pool.dispatch(1))
         pool.until(pool.deaths, now=1000.0)
         (reason,) = pool.deaths()
         assert "its limit is 512 MB" in reason
@@ -410,7 +405,7 @@ def test_a_gigabyte_of_output_takes_little_room(tmp_path: Path) -> None:
     shout = "for n in range(17_000): os.write(1 + n % 2, b'noise ' * 10_000 + b'\\n')\n    print('the end')"
     with opened(tmp_path, shout) as pool:
         before = psutil.Process().memory_info().rss
-        pool.ready().send(pool.trip(1))
+        pool.ready().send(pool.dispatch(1))
         pool.until(lambda: pool.told("done"))
         logs = list(pool.lake.logs.iterdir())
         assert sum(path.stat().st_size for path in logs) <= 2 * LOG_BYTES + 2 * 65_536
@@ -421,7 +416,7 @@ def test_a_gigabyte_of_output_takes_little_room(tmp_path: Path) -> None:
 
 def test_output_that_is_no_text_is_kept_readable(tmp_path: Path) -> None:
     with opened(tmp_path, r"os.write(2, b'\xff\xfe caf\xc3\xa9 \x00\n')") as pool:
-        pool.ready().send(pool.trip(1))
+        pool.ready().send(pool.dispatch(1))
         log = pool.lake.logs / "functions.log"
         pool.until(lambda: log.read_text("utf-8").endswith("\n"))
         assert log.read_text("utf-8") == "\\xff\\xfe café \x00\n"
@@ -443,8 +438,8 @@ def test_a_definition_that_is_broken_by_now_is_told(tmp_path: Path) -> None:
 def test_stop_leaves_no_process(tmp_path: Path) -> None:
     with opened(tmp_path, "while True: time.sleep(0.01)", number=2) as pool:
         worker = pool.ready()
-        worker.send(pool.trip(1))
-        pool.until(lambda: worker.at)
+        worker.send(pool.dispatch(1))
+        pool.until(lambda: worker.began)
         processes = [worker.process for worker in pool.workers.connections.values()]
         assert len(processes) == 2
         pool.workers.stop()

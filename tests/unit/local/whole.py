@@ -22,24 +22,22 @@ from silversmith.function.handler import Handler, SystemUnavailable
 from silversmith.function.outcome import Report
 from silversmith.function.retries import parse
 from silversmith.lineage import Lineage, error_key, failed_key, rejected_key, silver_key
-from silversmith.local import iam
-from silversmith.local import rounds as resend
-from silversmith.local.bucket import Landed
-from silversmith.local.chain import build, worker_functions
-from silversmith.local.chaos import Chaos
-from silversmith.local.compaction import Compaction, Keep
-from silversmith.local.function import Function
+from silversmith.local import iam, resend
 from silversmith.local.iam import GuardedStore
-from silversmith.local.invocation import Invocation
-from silversmith.local.journal import open_or_rebuild
+from silversmith.local.journal import Compaction, Keep, open_or_rebuild
 from silversmith.local.lake import LakeFolder
-from silversmith.local.rounds import Rounds
+from silversmith.local.resend import Rounds
+from silversmith.local.services.bucket import Landed
+from silversmith.local.services.function import FunctionService, Invocation
+from silversmith.local.services.queue import expire
 from silversmith.local.stack import read
+from silversmith.local.wiring import Delivery, build, worker_functions
 from silversmith.local.worker import TOGETHER
 from silversmith.pipeline import Transform
 from silversmith.stores import Head, Lake, Put, Source, Store
 from silversmith.stores.local import LocalStore
 from silversmith.template import compile as compile_template
+from tests.disturbance import DisturbedDelivery
 from tests.unit.local.power import Plug
 
 KEYS = ("orders/a.json", "orders/b.json", "c.json")
@@ -154,20 +152,19 @@ class Interruptible:
 
 
 class World:
-    """A lake with an engine's rooms. ``now`` is what every clock shows, ``working`` the key that was last begun."""
+    """A lake with an engine's services. ``now`` is what every clock shows, ``working`` the key that was last begun."""
 
-    def __init__(self, folder: Path, chaos: Chaos | None) -> None:
+    def __init__(self, folder: Path, delivery: Callable[..., Delivery]) -> None:
         self.folder = LakeFolder(folder / "lake")
         self.folder.create(*self._buckets())
         self.now = 1_767_355_200.0
         self.plug = Plug()
-        self.chaos = chaos
+        self._make_delivery = delivery
         self.code = 0
         self.bronze = self._store("dl-bronze-layer", foreign=True)
         self.lake = Lake(self.bronze, self._store("dl-silver-layer"), self._store("dl-quarantine-layer"))
-        self.flights: list[tuple[Function, Invocation]] = []
+        self.flights: list[tuple[FunctionService, Invocation]] = []
         self.working = ""
-        self._number = 0
         self._interrupt: tuple[int, Callable[[], None]] | None = None
         self.start()
 
@@ -193,19 +190,21 @@ class World:
 
     def start(self) -> None:
         """As an engine starts over what is there."""
-        self.journal = open_or_rebuild(self.folder.journal, tell=_no_damage)
+        self.journal = open_or_rebuild(self.folder.journal, warn=_no_damage)
         self.stack = read(compile_template(self.pipeline))
-        self.chain = build(self.stack, self.journal, bronze="dl-bronze-layer", clock=lambda: self.now)
-        self.chain.courier.chaos = self.chaos
-        self.places = resend.places(self.stack)
+        self.services = build(
+            self.stack, self.journal, bronze="dl-bronze-layer", clock=lambda: self.now, delivery=self._make_delivery
+        )
+        self.routes = resend.routes(self.stack)
         self.compaction = Compaction(
             self.journal,
             bucket="dl-bronze-layer",
-            sweep=lambda: self.chain.bucket.sweep(lambda key: self.bronze.glance(key) is not None),
-            keep=Keep(seconds=float("inf")),  # the trace says what chaos lost
+            expire=expire,
+            sweep=lambda: self.services.bucket.sweep(lambda key: self.bronze.glance(key) is not None),
+            keep=Keep(seconds=float("inf")),  # the trace says what was lost
         )
         with self.journal.transaction():
-            for queue in self.chain.queues.values():
+            for queue in self.services.queues.values():
                 queue.release_all(self.now)
 
     def die(self) -> None:
@@ -232,9 +231,13 @@ class World:
     def _search(self) -> None:
         for key in KEYS:
             glance, head = self.bronze.glance(key), self.bronze.head(key)
-            if glance and head and not self.chain.bucket.unchanged(key, partial(str, glance.identity), trusting=False):
-                self.chain.bucket.notice([Landed(key, glance.identity, head.etag, head.size)])
-        while self.chain.bucket.sweep(lambda key: self.bronze.glance(key) is not None):
+            if (
+                glance
+                and head
+                and not self.services.bucket.unchanged(key, partial(str, glance.identity), trusting=False)
+            ):
+                self.services.bucket.notice([Landed(key, glance.identity, head.etag, head.size)])
+        while self.services.bucket.sweep(lambda key: self.bronze.glance(key) is not None):
             pass
 
     # Bronze
@@ -246,30 +249,31 @@ class World:
         glance, head = self.bronze.glance(key), self.bronze.head(key)
         assert glance is not None
         assert head is not None
-        self.chain.bucket.notice([Landed(key, glance.identity, head.etag, head.size)])
+        self.services.bucket.notice([Landed(key, glance.identity, head.etag, head.size)])
 
     def remove(self, key: str) -> None:
         (self.folder.bucket("dl-bronze-layer") / key).unlink(missing_ok=True)
-        self.chain.bucket.forget([key])
+        self.services.bucket.forget([key])
 
     def content(self, key: str) -> bytes | None:
         return self.bronze.read(key)
 
     # The functions
 
-    def poll(self, function: Function) -> tuple[Function, Invocation] | None:
-        self._number += 1
-        invocation = function.poll(self._number, self.now, hurry=True)
-        return (function, invocation) if invocation else None
+    def poll(self, function: FunctionService) -> tuple[FunctionService, Invocation] | None:
+        invocations = function.poll(self.now, hurry=True)
+        return (function, invocations[0]) if invocations else None
 
-    def work(self, flight: tuple[Function, Invocation]) -> None:
+    def work(self, flight: tuple[FunctionService, Invocation]) -> None:
         """Run the handler, as a worker would, and tell the function what came of it."""
         function, invocation = flight
         outcomes = dict[str, Mapping[str, Any]]()
+        last: str | None = None
 
         def began(message: str) -> None:
             invocation.outcomes.update(outcomes)  # it is told with the next word: a death in between loses it
-            invocation.began = message
+            nonlocal last
+            last = message
             self.working = invocation.messages[message].key
 
         def ended(report: Report) -> None:
@@ -278,13 +282,13 @@ class World:
         try:
             response = self._handler(function.settings.name, began, ended)(invocation.event(), Leisure())
         except Death:
-            function.crash(invocation, "it was killed", self.now)
+            function.crash(invocation, "it was killed", self.now, began=last)
         except SystemUnavailable as error:
             invocation.outcomes.update(outcomes)
-            function.succeed(invocation, error.response, self.now)
+            function.complete([(invocation, error.response)], self.now)
         else:
             invocation.outcomes.update(outcomes)
-            function.succeed(invocation, response, self.now)
+            function.complete([(invocation, response)], self.now)
 
     def _handler(self, name: str, began: Callable[[str], None], ended: Callable[[Report], None]) -> Handler:
         config = next(found for found in worker_functions(self.stack) if found.name == name)
@@ -326,13 +330,14 @@ class World:
             action()
 
     def settle(self) -> None:
-        """Until nothing is left to do, however long that takes: without chaos, and with nobody dying."""
-        self.chain.courier.chaos = None
+        """Until nothing is left to do, however long that takes: undisturbed, and with nobody dying."""
+        assert isinstance(self.services.delivery, DisturbedDelivery)
+        self.services.delivery.is_calm = True
         while self.flights:
             self.work(self.flights.pop())
         for _ in range(10_000):
-            self.chain.courier.deliver(self.now)
-            flights = [flight for function in self.chain.functions if (flight := self.poll(function))]
+            self.services.delivery.deliver(self.now)
+            flights = [flight for function in self.services.functions if (flight := self.poll(function))]
             for flight in flights:
                 self.work(flight)
             if not flights and not self._wait_for_next():
@@ -341,7 +346,9 @@ class World:
 
     def _wait_for_next(self) -> bool:
         due = [row[0] for row in self.journal.rows("next_due")]
-        due += [self.chain.queues[function.settings.queue_arn].next_visible() for function in self.chain.functions]
+        due += [
+            self.services.queues[function.settings.queue.arn].next_visible() for function in self.services.functions
+        ]
         times = [time for time in due if time is not None]
         self.now = max(self.now, min(times, default=self.now))
         return bool(times)
@@ -350,7 +357,7 @@ class World:
 
     def reconcile(self) -> None:
         """What the engine does at its start and once an hour."""
-        rounds = Rounds(self.pipeline, self.lake, self.bronze, self.journal, self.places)
+        rounds = Rounds(self.pipeline, self.lake, self.bronze, self.journal, self.routes)
         while not rounds.finished:
             rounds.step(self.now)
 
@@ -360,13 +367,13 @@ class World:
             for key in KEYS:
                 if transform.pattern.matches(key) and self.content(key) is not None:
                     event = ObjectEvent("dl-bronze-layer", key)
-                    queue = self.places[transform.name].queue
+                    queue = self.routes[transform.name].queue
                     resend.send(self.journal, queue, [event], reason="reconcile", now=self.now)
 
     def redrive(self) -> None:
-        transforms = {item.queue.arn: item for item in self.places.values()}
+        transforms = {item.queue.arn: item for item in self.routes.values()}
         with self.journal.transaction():
-            for queue in self.chain.dead_letters:
+            for queue in self.services.dead_letters:
                 for row in self.journal.rows("dead_messages", queue=queue.settings.arn, after=0, most=1000):
                     place = transforms[row[7]]
                     assert resend.back_to_queue(self.journal, row[1], place.queue, now=self.now)
@@ -405,18 +412,18 @@ class World:
         return pl.read_parquet(self.folder.bucket("dl-silver-layer") / silver_key(transform, key))
 
     def dead(self, transform: str, key: str) -> bool:
-        arns = self.places[transform].dead_letters
-        rows = self.journal.rows("word_of", queues=orjson.dumps(arns).decode(), keys=orjson.dumps([key]).decode())
+        arns = self.routes[transform].dead_letters
+        rows = self.journal.rows("queued_for", queues=orjson.dumps(arns).decode(), keys=orjson.dumps([key]).decode())
         return bool(rows)
 
     def on_its_way(self, transform: str, key: str) -> bool:
         """Whether a message about the key is queued, in flight, or between two rooms."""
-        place = self.places[transform]
+        place = self.routes[transform]
         queues = orjson.dumps([place.queue.arn]).decode()
         keys = orjson.dumps([key]).decode()
-        posts = self.journal.rows("word_on_the_way", keys=keys)
+        posts = self.journal.rows("in_outbox_for", keys=keys)
         return bool(
-            self.journal.rows("word_of", queues=queues, keys=keys)
+            self.journal.rows("queued_for", queues=queues, keys=keys)
             or [target for target, _, _ in posts if target == place.queue.arn or ":sqs:" not in target]
         )
 

@@ -15,7 +15,7 @@ from botocore.stub import Stubber
 
 from silversmith import Deployment, Pipeline
 from silversmith.aws.account import Account
-from silversmith.local.intrinsics import Template
+from silversmith.local.stack import Template
 from silversmith.operations import doctor
 from silversmith.operations.doctor import (
     Finding,

@@ -9,8 +9,8 @@ import pytest
 
 from silversmith import DefinitionError
 from silversmith.local import stack as stacks
-from silversmith.local.post import Post
-from silversmith.local.queue import Queue
+from silversmith.local.services import Message
+from silversmith.local.services.queue import QueueService
 from silversmith.operations.failures import Failures, Query, failures, rejected
 from silversmith.operations.target import DeadKind
 from silversmith.patterns import KeyPattern
@@ -31,10 +31,10 @@ def look(bench: Bench, target: LocalTarget, wanted: Query | None = None) -> Fail
 def give_up(bench: Bench, key: str, *, source: str, queue_arn: str) -> None:
     """A file lands, and ``source`` cannot deliver its event."""
     bench.land(key, text=GOOD)
-    (found,) = [Post(*row) for row in bench.journal.rows("due", now=bench.now, most=99) if row[4] == key]
+    (found,) = [Message(*row) for row in bench.journal.rows("due", now=bench.now, most=99) if row[3] == key]
     bench.lose(f"id = {found.id}")
     with bench.journal.transaction():
-        bench.chain.queues[queue_arn].take_dead(
+        bench.services.queues[queue_arn].accept_dead(
             found._replace(delivery=source), bench.now, source=source, reason="no policy allows it"
         )
 
@@ -128,9 +128,9 @@ def test_what_the_pipeline_no_longer_has_is_not_out_of_sight(bench: Bench, targe
     bench.land("orders/d.csv", text=HARMFUL)
     bench.work()
     with bench.journal.transaction():
-        gone = Queue(bench.journal, stacks.Queue("old_DLQ", "arn:aws:sqs:us-east-1:000000000000:old_DLQ"))
-        post = Post(0, "", "", "", "old.csv", "", b"{}", bench.now)
-        gone.take_dead(post, bench.now, source="arn:aws:sqs:us-east-1:000000000000:old", reason="it was long ago")
+        gone = QueueService(bench.journal, stacks.Queue("old_DLQ", "arn:aws:sqs:us-east-1:000000000000:old_DLQ"))
+        post = Message("", "", "", "old.csv", "", b"{}", bench.now)
+        gone.accept_dead(post, bench.now, source="arn:aws:sqs:us-east-1:000000000000:old", reason="it was long ago")
     found = {dead.key: dead for dead in look(bench, target).dead}
     assert set(found) == {"orders/d.csv", "old.csv"}
     assert (found["old.csv"].kind, found["old.csv"].source) == (DeadKind.UNKNOWN, "old")

@@ -172,7 +172,7 @@ def test_what_is_in_a_queue_or_on_the_way_is_not_sent_again(make: Make) -> None:
     bench = make(shop())
     bench.land("orders/a.csv")
     assert len(run(bench)["waiting"]) == 2, "on the way to the bus"
-    bench.chain.courier.deliver(bench.now)
+    bench.services.delivery.deliver(bench.now)
     found = run(bench)
     assert (len(found["found"]), len(found["waiting"])) == (0, 2)
     assert bench.depths() == {"shop_orders": 1, "shop_every": 1}
@@ -182,7 +182,7 @@ def test_a_message_of_older_bytes_is_no_reason_not_to_send(make: Make) -> None:
     """Whoever works on it may have read those already."""
     bench = make(shop())
     bench.land("orders/a.csv")
-    bench.chain.courier.deliver(bench.now)
+    bench.services.delivery.deliver(bench.now)
     bench.land("orders/a.csv", text="x\n2\n")
     bench.lose()
     found = run(bench)
@@ -193,7 +193,7 @@ def put(bench: Bench, key: str) -> None:
     """As landing, for keys that are no paths."""
     bench.lake.bronze.put(key, b"x\n1\n")
     bench.notice(key)
-    bench.chain.courier.deliver(bench.now)
+    bench.services.delivery.deliver(bench.now)
 
 
 @pytest.mark.parametrize("key", ["orders/\"'\\.csv", "orders/é😀\n.csv", "orders/../x.csv", "orders//.csv"])
@@ -221,8 +221,8 @@ def test_a_key_with_a_nul_is_sent_twice_at_worst(make: Make) -> None:
 def bury(bench: Bench, key: str) -> None:
     """Received so often without success that it lies in the dead-letter queue of the transform's queue."""
     bench.land(key)
-    bench.chain.courier.deliver(bench.now)
-    queue = bench.chain.queues[bench.arn("shop_orders")]
+    bench.services.delivery.deliver(bench.now)
+    queue = bench.services.queues[bench.arn("shop_orders")]
     while not bench.depth("shop_orders_DLQ"):
         queue.receive(10, bench.now)
         with bench.journal.transaction():

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from silversmith import Contract, DefinitionError, Pipeline
-from silversmith.local.post import Post
+from silversmith.local.services import Message
 from silversmith.operations.local import JournalUnreadable
 from silversmith.operations.send import Failure, RedriveBatch, Selection, redrive
 from silversmith.patterns import KeyPattern
@@ -49,11 +49,11 @@ def run(bench: Bench, chosen: Selection | None = None, **options: object) -> tup
 def bury(bench: Bench, key: str, *, sender: str, source: str, queue: str) -> None:
     """A file lands, and its event is given up on by ``source`` before any queue has it."""
     bench.land(key)
-    (found,) = [Post(*row) for row in bench.journal.rows("due", now=bench.now, most=99) if row[4] == key]
+    (found,) = [Message(*row) for row in bench.journal.rows("due", now=bench.now, most=99) if row[3] == key]
     bench.lose(f"id = {found.id}")
-    dead = bench.chain.queues[bench.arn(queue)]
+    dead = bench.services.queues[bench.arn(queue)]
     with bench.journal.transaction():
-        dead.take_dead(found._replace(source=sender), bench.now, source=source, reason="a test said so")
+        dead.accept_dead(found._replace(source=sender), bench.now, source=source, reason="a test said so")
     assert bench.depth(queue)
 
 
@@ -99,7 +99,7 @@ def test_what_a_queue_gave_up_on_goes_back_as_new(make: Make) -> None:
     (failed,), sent = run(bench)
     assert (failed.where, failed.transform, failed.code, failed.lost) == ("queue", "buggy", "TransformError", False)
     assert (sent, bench.depths()) == (1, {"shop_buggy": 1})
-    (message,) = bench.chain.queues[bench.arn("shop_buggy")].receive(10, bench.now)
+    (message,) = bench.services.queues[bench.arn("shop_buggy")].receive(10, bench.now)
     assert (message.receives, message.sent, message.first_received) == (1, bench.now, bench.now)
 
 

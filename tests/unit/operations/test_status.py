@@ -34,7 +34,7 @@ def test_a_lake_where_nothing_happened_is_all_zeros(bench: Bench, target: LocalT
 def test_what_waits_is_counted_with_its_age(bench: Bench, target: LocalTarget) -> None:
     bench.land("orders/a.csv", "b.csv", text=GOOD)
     assert look(bench, target).chain.on_the_way == 2
-    bench.chain.courier.deliver(bench.now)
+    bench.services.delivery.deliver(bench.now)
     bench.now += 30
     found = look(bench, target)
     assert (of(found, "orders").waiting, of(found, "copies").waiting) == (1, 2)
@@ -44,9 +44,9 @@ def test_what_waits_is_counted_with_its_age(bench: Bench, target: LocalTarget) -
 
 def test_what_is_worked_on_is_in_flight(bench: Bench, target: LocalTarget) -> None:
     bench.land("orders/a.csv", text=GOOD)
-    bench.chain.courier.deliver(bench.now)
-    function = next(found for found in bench.chain.functions if found.settings.transform == "orders")
-    assert function.poll(1, bench.now) is not None
+    bench.services.delivery.deliver(bench.now)
+    function = next(found for found in bench.services.functions if found.settings.transform == "orders")
+    assert function.poll(bench.now)
     found = of(look(bench, target), "orders")
     assert (found.waiting, found.in_flight) == (0, 1)
 

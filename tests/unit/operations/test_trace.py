@@ -87,7 +87,7 @@ def test_attempts_and_death_are_told(bench: Bench, target: LocalTarget) -> None:
     bench.land("orders/d.csv", text=HARMFUL)
     bench.work()
     found = trace("orders/d.csv", bench.pipeline, target)
-    orders = next(f.settings.name for f in bench.chain.functions if f.settings.transform == "orders")
+    orders = next(f.settings.name for f in bench.services.functions if f.settings.transform == "orders")
     steps = [(step.what, step.attempt) for step in found.versions[0].steps if step.name == orders]
     assert [step for step in steps if step[0] == "failed"] == [("failed", 1), ("failed", 2)]
     assert "dead" in [step.what for step in found.versions[0].steps]

@@ -21,8 +21,7 @@ from silversmith.events import ObjectEvent, object_created
 from silversmith.function import handler
 from silversmith.lineage import error_key
 from silversmith.local.iam import Policy
-from silversmith.local.intrinsics import Template
-from silversmith.local.stack import Function, Stack, read
+from silversmith.local.stack import Function, Stack, Template, read
 from silversmith.pipeline import load
 from silversmith.reconcile import handler as reconciler
 from silversmith.stores import IN_MEMORY

@@ -18,7 +18,7 @@ from silversmith import Deployment, Pipeline, Vpc
 from silversmith.errors import AccessDenied
 from silversmith.lineage import error_key, failed_key, rejected_key, silver_key
 from silversmith.local.iam import Policy, check
-from silversmith.local.intrinsics import Template
+from silversmith.local.stack import Template
 from silversmith.reconcile.lease import lease_key
 from silversmith.schemas import schema_key
 from silversmith.template import compile as compile_template

@@ -10,8 +10,7 @@ import pytest
 from silversmith import Deployment, Pipeline
 from silversmith.lineage import error_key, silver_key
 from silversmith.local.iam import Policy
-from silversmith.local.intrinsics import Template
-from silversmith.local.stack import Stack, read
+from silversmith.local.stack import Stack, Template, read
 from silversmith.reconcile.hops import Hops, Subscription
 from silversmith.template import compile as compile_template
 

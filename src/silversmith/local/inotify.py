@@ -25,7 +25,7 @@ from watchdog.observers import Observer
 from watchdog.observers.api import BaseObserver
 
 from silversmith.errors import SilversmithError
-from silversmith.local.landing import Evidence, Lost, News, files_below, is_ignored
+from silversmith.local.files import Evidence, Lost, News, files_below, is_ignored
 from silversmith.stores import keys
 
 CLOSE_WRITE = 0x8

@@ -20,19 +20,18 @@ import orjson
 
 from silversmith import faults
 from silversmith.errors import SilversmithError
-from silversmith.local import stack
 from silversmith.local.journal import Journal
-from silversmith.local.post import Outgoing, note, tokens, uuids, write
+from silversmith.local.services import Message, hop_row, tokens, uuids, write
+from silversmith.local.stack import Bucket
 from silversmith.stores import Head
 from silversmith.stores.local import Glance, LocalStore
 
-#: How many small files, if so many were found at once, there are to take when the engine is woken: each time it is, it
-#: makes several transactions.
-AT_ONCE = 64
+#: The engine is woken once for so many small files: each time it makes several transactions.
+FILES_PER_WAKE = 64
 
 
 class Inbox:
-    """What landed and was not taken yet.
+    """Files that landed and that the engine has not taken yet.
 
     Args:
         store: the bronze bucket's folder.
@@ -42,7 +41,7 @@ class Inbox:
     def __init__(self, store: LocalStore, wake: Callable[[], None]) -> None:
         self._store = store
         self._wake = wake
-        self._ready: queue.SimpleQueue[Landed] = queue.SimpleQueue()
+        self._landed: queue.SimpleQueue[Landed] = queue.SimpleQueue()
         self._gone: queue.SimpleQueue[str] = queue.SimpleQueue()
         self._folders_gone: queue.SimpleQueue[str] = queue.SimpleQueue()
         self._lock = threading.Lock()
@@ -52,34 +51,34 @@ class Inbox:
 
     @property
     def pending(self) -> int:
-        """How many keys were found and are not taken yet."""
+        """How many keys were added and are not taken yet."""
         with self._lock:
             return self._pending
 
-    def found(self, keys: Sequence[str], *, scanned: bool = False) -> None:
-        """Keys whose files may be new. From any thread; returns at once. ``scanned``: they were only found there."""
+    def add(self, keys: Sequence[str], *, scanned: bool = False) -> None:
+        """Keys whose files may be new. From any thread; returns at once. ``scanned``: a listing found them."""
         with self._lock:
             self._pending += len(keys)
-        self._small.submit(self._look, keys, scanned)
+        self._small.submit(self._look_at, keys, scanned)
 
-    def gone(self, keys: Sequence[str]) -> None:
+    def remove(self, keys: Sequence[str]) -> None:
         """Keys whose files were removed. From any thread."""
         for key in keys:
             self._gone.put(key)
         self._wake()
 
-    def folder_gone(self, prefix: str) -> None:
-        """A folder that was moved away, with all that was in it; ``prefix`` ends with a slash. From any thread."""
+    def remove_folder(self, prefix: str) -> None:
+        """A folder that was moved away with its files; ``prefix`` ends with a slash. From any thread."""
         self._folders_gone.put(prefix)
         self._wake()
 
     def take(self, most: int) -> list[Landed]:
-        """What is ready, up to ``most``, in the order in which it landed; the newest state of each key, once."""
+        """Up to ``most`` files that were read, in the order in which they landed; each key once, in its last state."""
         landed: dict[str, Landed] = {}
         taken = 0
         while taken < most:
             try:
-                file = self._ready.get_nowait()
+                file = self._landed.get_nowait()
             except queue.Empty:
                 break
             landed.pop(file.key, None)
@@ -94,21 +93,21 @@ class Inbox:
         return _emptied(self._gone), _emptied(self._folders_gone)
 
     def close(self) -> None:
-        """End the threads; what was not looked at yet is found by the next start's scan."""
+        """End the threads; the scan at the next start finds the files that were not read yet."""
         self._small.shutdown(wait=True, cancel_futures=True)
         self._large.shutdown(wait=True, cancel_futures=True)
 
-    def _look(self, keys: Sequence[str], scanned: bool) -> None:
+    def _look_at(self, keys: Sequence[str], scanned: bool) -> None:
         for number, key in enumerate(keys, 1):
             try:
-                found = self._store.look(key)
+                glance, head = self._store.look(key) or (None, None)
             except (OSError, SilversmithError):
-                found = None
-            if found is not None and found[1] is None:
-                self._large.submit(self._read, key, found[0], scanned)
+                glance, head = None, None
+            if glance is not None and head is None:
+                self._large.submit(self._read, key, glance, scanned)
             else:
-                self._put(key, found, scanned)
-            if number % AT_ONCE == 0 or number == len(keys):
+                self._put(key, glance, head, scanned)
+            if number % FILES_PER_WAKE == 0 or number == len(keys):
                 self._wake()
 
     def _read(self, key: str, glance: Glance, scanned: bool) -> None:
@@ -116,44 +115,44 @@ class Inbox:
             head = self._store.head(key)
         except (OSError, SilversmithError):
             head = None
-        self._put(key, (glance, head), scanned)
+        self._put(key, glance, head, scanned)
         self._wake()
 
-    def _put(self, key: str, found: tuple[Glance, Head | None] | None, scanned: bool) -> None:
-        """A file that went away meanwhile, or cannot be read, is one the less; its next event or a scan brings it.
+    def _put(self, key: str, glance: Glance | None, head: Head | None, scanned: bool) -> None:
+        """A file that was removed meanwhile, or cannot be read, is passed over; its next event or a scan brings it.
 
-        Its identity was taken before it was read: if it changes meanwhile, its old identity tells the next scan.
+        Its identity was taken before it was read: if it changes meanwhile, the next scan sees that it is another.
         """
-        glance, head = found or (None, None)
         if glance is None or head is None:
             with self._lock:
                 self._pending -= 1
         else:
             identity = glance.identity + DOUBTFUL * glance.racy
-            self._ready.put(Landed(key, identity, head.etag, head.size, scanned))
+            self._landed.put(Landed(key, identity, head.etag, head.size, scanned))
 
 
 def _emptied(waiting: queue.SimpleQueue[str]) -> list[str]:
-    found = []
+    items = []
     while True:
         try:
-            found.append(waiting.get_nowait())
+            items.append(waiting.get_nowait())
         except queue.Empty:
-            return found
+            return items
 
 
-#: Takes events on, in the transaction that is open, at a time in Unix seconds. Says which rooms have them then.
-Carry = Callable[[Sequence[Outgoing], float], Sequence[str]]
+#: Carries messages to the next services, in the transaction that is open, at a time in Unix seconds. Returns the names
+#: of the services that have them when it is committed.
+Carry = Callable[[Sequence[Message], float], Sequence[str]]
 
-#: Ends the identity of a file that was noticed so soon after it was written that it could change and keep it.
+#: Ends the identity of a file that was noticed so soon after it was written that another write could leave it as it is.
 DOUBTFUL = "?"
 
 
 @dataclass(frozen=True, slots=True)
 class Landed:
-    """A file in the bucket's folder as it was found: ``identity`` changes with every write, ``size`` is in bytes.
+    """A file in the bucket's folder: ``identity`` changes with every write, ``size`` is in bytes.
 
-    ``scanned``: nobody said that it changed; it was only found. Then it is no new version unless its ETag is new.
+    ``scanned``: a listing found it, no event named it. Then it is a new version only if its ETag is new.
     """
 
     key: str
@@ -163,11 +162,11 @@ class Landed:
     scanned: bool = False
 
 
-class Bucket:
+class BucketService:
     """One bucket whose events go to the default bus.
 
     Args:
-        journal: where versions and outgoing events are kept.
+        journal: where versions and events are kept.
         settings: from the template.
         bus: the ARN of the event bus.
         account: the account's number, twelve digits.
@@ -178,7 +177,7 @@ class Bucket:
     def __init__(
         self,
         journal: Journal,
-        settings: stack.Bucket,
+        settings: Bucket,
         *,
         bus: str,
         account: str,
@@ -193,53 +192,53 @@ class Bucket:
         self._account = account
         self._region = region
         self._clock = clock
-        self._sequencer = journal.counter("sequencer")
         self._swept = ""
 
     def unchanged(self, key: str, identity: Callable[[], str | None], *, trusting: bool) -> bool:
-        """Whether this very state of the file was noticed before, or there is no file: then a scan has nothing to tell.
+        """Whether this very state of the file was noticed before, or there is no file.
 
-        ``identity`` tells the file's, None where there is none; it is not asked about a key that is new. One that was
-        :data:`DOUBTFUL` is believed only when ``trusting``: by a scan whose findings an event of the watcher would have
-        told, too.
+        ``identity`` returns the file's, None where there is none; it is not called for a key that is new. A
+        :data:`DOUBTFUL` identity counts only when ``trusting``: in a scan beside a watcher that would report a change.
         """
-        found = self._journal.row("object", bucket=self.name, key=key)
-        if found is None:
+        row = self._journal.row("object", bucket=self.name, key=key)
+        if row is None:
             return False
-        seen = identity()
-        return seen is None or found[0] == seen or (trusting and found[0] == seen + DOUBTFUL)
+        current = identity()
+        return current is None or row[0] == current or (trusting and row[0] == current + DOUBTFUL)
 
     def notice(self, landed: Sequence[Landed], *, reason: str = "PutObject", carry: Carry | None = None) -> None:
-        """Make each a new version of its object and send its ``Object Created`` event, in one transaction.
+        """Make each file a new version of its object and send its ``Object Created`` event, in one transaction.
 
-        The events go with ``carry``, at once; None: they lie in the outbox then.
+        ``carry`` brings the events to the next services at once; without it they wait in the outbox.
         """
         if not landed:
             return
         now = self._clock()
         moment = datetime.fromtimestamp(now, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-        objects, posts, notes = [], [], []
+        objects, messages, hops = [], [], []
+        last = self._journal.counter("sequencer")
         for file in landed:
             if file.scanned and (known := self._known(file)):
                 objects.append(known)
                 continue
-            version, sequencer = secrets.token_urlsafe(24), self._next_sequencer(now)
+            last = max(last + 1, int(now * 1_000_000))  # it rises with every version, also when the clock is set back
+            version, sequencer = secrets.token_urlsafe(24), f"{last:018X}"
             objects.append(self._object(file, version, sequencer))
             if self._settings.eventbridge:
                 event = self._event(file, version, sequencer, moment, reason)
-                posts.append(self._post(file.key, version, event, now))
-            notes.append(
-                note(
+                messages.append(Message(self._arn, self._bus, "", file.key, version, event, now, now))
+            hops.append(
+                hop_row(
                     file.key, version, at=now, room="bucket", name=self.name, what="created",
                     detail={"etag": file.etag, "size": file.size, "sequencer": sequencer, "reason": reason},
                 )
             )  # fmt: skip
         with self._journal.transaction():
             self._journal.change_many("put_object", objects)
-            self._journal.change("set_counter", name="sequencer", value=self._sequencer)
-            self._journal.count("bucket.created", len(notes))
-            write(self._journal, posts=posts if carry is None else (), notes=notes)
-            passed = carry(posts, now) if carry is not None else ()
+            self._journal.change("set_counter", name="sequencer", value=last)
+            self._journal.count("bucket.created", len(hops))
+            write(self._journal, messages=messages if carry is None else (), hops=hops)
+            passed = carry(messages, now) if carry is not None else ()
             faults.point("bucket.before_commit")
         for name in ("bucket", *passed):
             faults.point(f"{name}.after_commit")
@@ -259,16 +258,14 @@ class Bucket:
                 for row in self._journal.rows("objects_below", bucket=self.name, start=folder, end=folder[:-1] + "0")
             ]
             for key in (*keys, *inside):
-                found = self._journal.row("object", bucket=self.name, key=key)
-                if found and self._journal.change("forget_object", bucket=self.name, key=key):
-                    write(
-                        self._journal,
-                        notes=[note(key, found[2], at=now, room="bucket", name=self.name, what="deleted")],
-                    )
+                row = self._journal.row("object", bucket=self.name, key=key)
+                if row and self._journal.change("forget_object", bucket=self.name, key=key):
+                    hop = hop_row(key, row[2], at=now, room="bucket", name=self.name, what="deleted")
+                    write(self._journal, hops=[hop])
             faults.point("bucket.forgotten")
 
     def sweep(self, exists: Callable[[str], bool], *, most: int = 200) -> bool:
-        """Forget what was removed while nobody watched: one step through the objects that the journal knows.
+        """Forget objects whose files were removed unseen: one step through those that the journal knows.
 
         ``exists``: whether there is such a file. Returns whether there are more; the next call after the last step
         begins anew.
@@ -279,16 +276,11 @@ class Bucket:
         return bool(self._swept)
 
     def _known(self, file: Landed) -> dict[str, Any] | None:
-        """The object as it was noticed before, with the file's identity of now, if its bytes are still the same."""
-        found = self._journal.row("object", bucket=self.name, key=file.key)
-        if found is None or found[1] != file.etag:
+        """The object as it was noticed before, with the file's present identity, if its bytes are still the same."""
+        row = self._journal.row("object", bucket=self.name, key=file.key)
+        if row is None or row[1] != file.etag:
             return None
-        return self._object(file, found[2], found[3])
-
-    def _next_sequencer(self, now: float) -> str:
-        """Rises with every version in the bucket, also when the clock is set back."""
-        self._sequencer = max(self._sequencer + 1, int(now * 1_000_000))
-        return f"{self._sequencer:018X}"
+        return self._object(file, row[2], row[3])
 
     def _object(self, file: Landed, version: str, sequencer: str) -> dict[str, Any]:
         return {
@@ -300,9 +292,6 @@ class Bucket:
             "sequencer": sequencer,
             "size": file.size,
         }
-
-    def _post(self, key: str, version: str, event: bytes, now: float) -> Outgoing:
-        return self._arn, self._bus, "", key, version, event, now, now
 
     def _event(self, file: Landed, version: str, sequencer: str, moment: str, reason: str) -> bytes:
         (identifier,), (request,) = uuids(1), tokens(1, 8)

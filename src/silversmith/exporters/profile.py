@@ -1,0 +1,90 @@
+"""Where the time of files goes, by stage, added up from the trace: ``silversmith run --profile``."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter, defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from silversmith.function.outcome import STAGES
+from silversmith.operations.target import Hop
+
+#: The stage before a worker has a file: the wait in the queue until a worker takes the batch.
+QUEUED = "queued"
+
+#: Times are counted in classes by their size, so many for each doubling: a profile does not grow with the files.
+_CLASSES = 8
+
+
+@dataclass
+class _Stage:
+    total: float = 0.0
+    most: float = 0.0
+    slowest: str = ""
+    classes: Counter[int] = field(default_factory=Counter)
+
+    def add(self, seconds: float, key: str) -> None:
+        self.total += seconds
+        self.classes[round(math.log2(max(seconds, 1e-6)) * _CLASSES)] += 1
+        if seconds >= self.most:
+            self.most, self.slowest = seconds, key
+
+    def quantile(self, share: float) -> float:
+        """To within a twentieth, and never more than the most."""
+        rank = share * self.classes.total()
+        for size, number in sorted(self.classes.items()):
+            rank -= number
+            if rank <= 0:
+                return min(self.most, math.exp2(size / _CLASSES))
+        return self.most
+
+
+@dataclass(frozen=True)
+class StageTimes:
+    """One stage of one transform over all its files: seconds. ``share`` is of the time of all stages; ``slowest`` is
+    the key of the file that took ``most``."""
+
+    transform: str
+    stage: str
+    files: int
+    total: float
+    share: float
+    p50: float
+    p99: float
+    most: float
+    slowest: str
+
+
+class Profile:
+    """Adds up the stages of files. Its size does not depend on their number."""
+
+    def __init__(self) -> None:
+        self._stages: dict[str, dict[str, _Stage]] = defaultdict(lambda: defaultdict(_Stage))
+
+    def add_hop(self, key: str, hop: Hop) -> None:
+        """Add the stages of a hop, if it is one through a function."""
+        if hop.room == "function" and "queued" in hop.detail:
+            stages = {QUEUED: float(hop.detail["queued"]), **(hop.detail.get("stages") or {})}
+            self.add(str(hop.detail.get("transform") or hop.name), key, stages)
+
+    def add(self, transform: str, key: str, seconds: Mapping[str, float]) -> None:
+        """Add one file, with its seconds by stage."""
+        for stage, taken in seconds.items():
+            self._stages[transform][stage].add(taken, key)
+
+    def stages(self) -> list[StageTimes]:
+        """By transform, and in the order in which files come to the stages."""
+        times = []
+        for transform, stages in sorted(self._stages.items()):
+            whole = sum(stage.total for stage in stages.values()) or 1.0
+            for name in (QUEUED, *STAGES):
+                if name in stages:
+                    stage = stages[name]
+                    times.append(
+                        StageTimes(
+                            transform, name, stage.classes.total(), stage.total, stage.total / whole,
+                            stage.quantile(0.5), stage.quantile(0.99), stage.most, stage.slowest,
+                        )
+                    )  # fmt: skip
+        return times

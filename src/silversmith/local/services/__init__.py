@@ -1,0 +1,121 @@
+"""The services of the local engine, and what they share: messages between them, rows of the trace, random ids.
+
+A service keeps its state in the journal and never calls another one: it returns the messages that go on from it.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol
+
+import orjson
+
+from silversmith.local.journal import Journal
+
+#: The digit that names the layout of a UUID, by a random one. https://www.rfc-editor.org/rfc/rfc9562#section-5.4
+_VARIANT = {digit: "89ab"[int(digit, 16) % 4] for digit in "0123456789abcdef"}
+
+#: A row of the trace: key, version, at, room, name, what, detail, message (schema.sql).
+HopRow = tuple[str, str, float, str, str, str, str, int | None]
+
+
+class Message(NamedTuple):
+    """A message on its way from one service to another; its fields are the columns of the journal's outbox.
+
+    ``source`` and ``target`` are ARNs. ``delivery`` is the ARN of the rule or subscription, whose dead-letter queue
+    takes the message when the target refuses it. ``created`` and ``due``, when it may arrive, are in Unix seconds.
+    ``id`` is 0 for a message that has not been in the outbox.
+    """
+
+    source: str
+    target: str
+    delivery: str
+    key: str
+    version: str
+    body: bytes
+    created: float
+    due: float = 0.0
+    id: int = 0
+
+    def forward(self, *, source: str, target: str, delivery: str, now: float, body: bytes | None = None) -> Message:
+        """The message that goes on from a service, due at once."""
+        onward = self.body if body is None else body
+        return Message(source, target, delivery, self.key, self.version, onward, now, now)
+
+
+class ReceivedMessage(NamedTuple):
+    """A message received from a queue. Times in Unix seconds; ``receives`` counts this receive too."""
+
+    id: int
+    message_id: str
+    key: str
+    version: str
+    body: bytes
+    sent: float
+    receives: int
+    first_received: float
+    receipt: str
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """A message that its target will never accept, and why."""
+
+    message: Message
+    reason: str
+
+
+class Accepted(NamedTuple):
+    """The result of handing messages to a service: those that it refuses for good, and those that go on from it."""
+
+    refused: Sequence[Refused] = ()
+    onward: Sequence[Message] = ()
+
+
+class Service(Protocol):
+    """Anything that can be the target of a message."""
+
+    def accept(self, messages: Sequence[Message], now: float) -> Accepted:
+        """Take the messages, in the transaction that is open."""
+
+
+def hop_row(
+    key: str,
+    version: str,
+    *,
+    at: float,
+    room: str,
+    name: str,
+    what: str,
+    detail: Mapping[str, Any] | None = None,
+    message: int | None = None,
+) -> HopRow:
+    """The trace's row for one thing that happened to one version of an object.
+
+    ``message`` is the row of the message that entered a queue by this hop: messages are found by key through it.
+    """
+    return key, version, at, room, name, what, orjson.dumps(detail).decode() if detail else "{}", message
+
+
+def write(journal: Journal, *, messages: Sequence[Message] = (), hops: Sequence[HopRow] = ()) -> None:
+    """Write messages to the outbox and rows to the trace, in the transaction that is open."""
+    if messages:
+        journal.change_many("send_on", [message[:8] for message in messages])
+    if hops:
+        journal.change_many("hop", hops)
+
+
+def uuids(number: int) -> list[str]:
+    """So many random UUIDs (version 4), in their usual spelling."""
+    return [
+        f"{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-{_VARIANT[digits[16]]}{digits[17:20]}-{digits[20:]}"
+        for digits in tokens(number, 16)
+    ]
+
+
+def tokens(number: int, size: int) -> list[str]:
+    """So many random texts of ``size`` bytes each, in hexadecimal digits."""
+    digits = os.urandom(number * size).hex()
+    return [digits[start : start + 2 * size] for start in range(0, 2 * size * number, 2 * size)]

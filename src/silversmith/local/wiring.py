@@ -1,0 +1,277 @@
+"""The services of a template, connected as it says, and the delivery of messages from one to the next.
+
+All hops of some messages are one transaction, and nothing lies in the outbox between them. A crash repeats nothing and
+loses nothing: a message is in the outbox, or its effect is in the journal, never both, never neither.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from operator import attrgetter
+from typing import Protocol, TypeVar
+
+from silversmith import faults
+from silversmith.errors import AccessDenied
+from silversmith.local import iam
+from silversmith.local.journal import Journal
+from silversmith.local.services import Accepted, Message, Refused, Service, hop_row, write
+from silversmith.local.services.bucket import BucketService
+from silversmith.local.services.bus import BusService, TopicService
+from silversmith.local.services.function import FunctionService, Settings
+from silversmith.local.services.queue import QueueService
+from silversmith.local.stack import Stack, Subscription, Topic, UnsupportedTemplate
+from silversmith.local.worker import FunctionConfig
+
+#: What a role must be allowed, or Lambda makes no mapping for its function.
+#: https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-configure.html
+POLLING = ("sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes")
+
+_T = TypeVar("_T")
+
+
+class DeadLetterQueue(Protocol):
+    """A queue that takes messages that could not be delivered."""
+
+    def accept_dead(self, message: Message, now: float, *, source: str, reason: str) -> None:
+        """Keep the message, in the transaction that is open."""
+
+
+class Delivery:
+    """Delivers messages to services, and what the services send on to the next ones.
+
+    Args:
+        journal: where the outbox is.
+        services: by ARN, a name for the fault points and the service.
+        dead_letters: by the ARN of a rule or subscription, the queue for messages that its target refuses.
+        most: the most messages of one transaction.
+    """
+
+    def __init__(
+        self,
+        journal: Journal,
+        *,
+        services: Mapping[str, tuple[str, Service]],
+        dead_letters: Mapping[str, DeadLetterQueue],
+        most: int = 500,
+    ) -> None:
+        self._journal = journal
+        self._services = services
+        self._dead_letters = dead_letters
+        self._most = most
+
+    def deliver(self, now: float) -> None:
+        """Deliver what is due in the outbox, hop by hop, until nothing is."""
+        while rows := self._journal.rows("due", now=now, most=self._most):
+            messages = [Message._make(row) for row in rows]
+            with self._journal.transaction():
+                self._journal.change_many("delivered", [(message.id,) for message in messages])
+                passed = self.carry(messages, now)
+            for name in passed:
+                faults.point(f"{name}.after_commit")
+
+    def carry(self, messages: Sequence[Message], now: float) -> list[str]:
+        """Make all hops of these messages, in the transaction that is open. Returns the names of the targets."""
+        passed: dict[str, None] = {}
+        while messages:
+            names, messages = self.hop(messages, now)
+            passed |= dict.fromkeys(names)
+        return list(filter(None, passed))
+
+    def hop(self, messages: Sequence[Message], now: float) -> tuple[list[str], list[Message]]:
+        """Hand each message to its target. Returns the names of the targets, and the messages that go on from there."""
+        names: list[str] = []
+        onward: list[Message] = []
+        by_target = attrgetter("target")
+        for target, group in groupby(sorted(messages, key=by_target), key=by_target):
+            name, service = self._services.get(target, ("", None))
+            if service is None:
+                accepted = Accepted([Refused(message, f"there is no such target: {target}") for message in group])
+            else:
+                accepted = service.accept(list(group), now)
+                names.append(name)
+            for refused in accepted.refused:
+                self._move_to_dlq(refused, now)
+            onward += accepted.onward
+        return names, onward
+
+    def _move_to_dlq(self, refused: Refused, now: float) -> None:
+        """A refusal by policy is final, as on AWS: no retry would change it, so it goes to the dead-letter queue.
+
+        https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-rule-dlq.html
+        https://docs.aws.amazon.com/sns/latest/dg/sns-dead-letter-queues.html
+        """
+        message = refused.message
+        queue = self._dead_letters.get(message.delivery)
+        if queue is not None:
+            queue.accept_dead(message, now, source=message.delivery, reason=refused.reason)
+            return
+        detail = {"reason": refused.reason, "from": message.source, "to": message.target}
+        hop = hop_row(message.key, message.version, at=now, room="courier", name="-", what="dropped", detail=detail)
+        write(self._journal, hops=[hop])
+        self._journal.count("dropped")
+
+
+@dataclass(frozen=True)
+class Services:
+    """All services of a template. Objects that land in ``bucket`` start everything; ``queues`` are by ARN."""
+
+    bucket: BucketService
+    delivery: Delivery
+    queues: dict[str, QueueService]
+    functions: tuple[FunctionService, ...]
+    dead_letters: tuple[QueueService, ...]
+
+
+def build(
+    stack: Stack,
+    journal: Journal,
+    *,
+    bronze: str,
+    clock: Callable[[], float],
+    delivery: Callable[..., Delivery] = Delivery,
+) -> Services:
+    """Make the services of a stack.
+
+    Args:
+        stack: the resources of the compiled template.
+        journal: where the services keep their state.
+        bronze: the name of the bucket whose events start everything.
+        clock: the time in Unix seconds.
+        delivery: makes what delivers messages; tests disturb them there.
+
+    Raises:
+        UnsupportedTemplate: something refers to what the template does not have.
+        AccessDenied: a role may not receive from its function's queue, or a dead-letter queue may not be sent to.
+    """
+    queues = {
+        queue.arn: QueueService(
+            journal,
+            queue,
+            refusal=_refusal(stack, queue.policy, "sqs:SendMessage", queue.arn, "sns.amazonaws.com"),
+        )
+        for queue in stack.queues
+    }
+    services: dict[str, tuple[str, Service]] = {stack.bus_arn: ("bus", BusService(journal, rules=stack.rules))}
+    services |= {topic.arn: ("topic", _topic(stack, journal, topic)) for topic in stack.topics}
+    services |= {arn: ("queue", queue) for arn, queue in queues.items()}
+    dead_letters = _dead_letters(stack, queues)
+    dead_arns = {queue.dead_letter_arn for queue in stack.queues if queue.dead_letter_arn}
+    dead_arns |= {queue.settings.arn for queue in dead_letters.values()}
+    return Services(
+        bucket=BucketService(
+            journal,
+            _find({bucket.name: bucket for bucket in stack.buckets}, bronze, "the pipeline"),
+            bus=stack.bus_arn,
+            account=stack.account,
+            region=stack.region,
+            clock=clock,
+        ),
+        delivery=delivery(journal, services=services, dead_letters=dead_letters),
+        queues=queues,
+        functions=tuple(_functions(stack, journal, queues)),
+        dead_letters=tuple(queues[arn] for arn in sorted(dead_arns)),
+    )
+
+
+def worker_functions(stack: Stack) -> tuple[FunctionConfig, ...]:
+    """What a worker must know of each transform's function. The reconciler is none: the engine does its own rounds.
+
+    Raises:
+        UnsupportedTemplate: a function's environment names a queue or a bucket that the template does not have.
+    """
+    queues = {queue.url: queue for queue in stack.queues}
+    buckets = {bucket.name: bucket for bucket in stack.buckets}
+    configs = []
+    for function in stack.functions:
+        if "SILVERSMITH_TRANSFORM" not in function.environment:
+            continue
+        for name in ("SILVERSMITH_BRONZE", "SILVERSMITH_SILVER", "SILVERSMITH_QUARANTINE"):
+            _find(buckets, function.environment.get(name, ""), f"{name} of {function.name}")
+        dlq = _find(queues, function.environment.get("SILVERSMITH_DLQ", ""), f"SILVERSMITH_DLQ of {function.name}")
+        configs.append(
+            FunctionConfig(function.name, function.environment, function.role_arn, function.policy, dlq, buckets)
+        )
+    return tuple(configs)
+
+
+def _find(items: Mapping[str, _T], name: str, where: str) -> _T:
+    if name not in items:
+        raise UnsupportedTemplate(f"{where} refers to {name!r}, which the template does not have")
+    return items[name]
+
+
+def _topic(stack: Stack, journal: Journal, topic: Topic) -> TopicService:
+    subscriptions: list[Subscription] = [item for item in stack.subscriptions if item.topic_arn == topic.arn]
+    refusal = _refusal(stack, topic.policy, "sns:Publish", topic.arn, "events.amazonaws.com")
+    return TopicService(journal, topic, subscriptions=subscriptions, refusal=refusal)
+
+
+def _dead_letters(stack: Stack, queues: Mapping[str, QueueService]) -> dict[str, QueueService]:
+    """By the ARN of a rule or subscription, its dead-letter queue, which must accept what is sent there.
+
+    Raises:
+        AccessDenied: its policy does not allow that. On AWS such messages are lost without a sound.
+    """
+    ends = [
+        *(
+            (rule.arn, rule.arn, target.dead_letter_arn, "events.amazonaws.com")
+            for rule in stack.rules
+            for target in rule.targets
+        ),
+        *((item.arn, item.topic_arn, item.dead_letter_arn, "sns.amazonaws.com") for item in stack.subscriptions),
+    ]
+    dead_letters = {}
+    for delivery, source, arn, service in ends:
+        if not arn:
+            continue
+        dead_letters[delivery] = queue = _find(queues, arn, delivery)
+        reason = _refusal(stack, queue.settings.policy, "sqs:SendMessage", arn, service)(source)
+        if reason:
+            raise AccessDenied(f"messages would be lost: {reason}, which is a dead-letter queue of it")
+    return dead_letters
+
+
+def _functions(stack: Stack, journal: Journal, queues: Mapping[str, QueueService]) -> Iterator[FunctionService]:
+    functions = {item.arn: item for item in stack.functions if "SILVERSMITH_TRANSFORM" in item.environment}
+    urls = {item.url: item.arn for item in stack.queues}
+    for mapping in stack.mappings:
+        if mapping.function_arn not in functions:
+            raise UnsupportedTemplate(
+                f"the mapping of {mapping.queue_arn} needs a transform's function that no other mapping has, and "
+                f"{mapping.function_arn} is none"
+            )
+        function = functions.pop(mapping.function_arn)
+        queue = _find(queues, mapping.queue_arn, f"the mapping of {function.name}")
+        if urls.get(function.environment.get("SILVERSMITH_DLQ", "")) != queue.settings.dead_letter_arn:
+            raise UnsupportedTemplate(
+                f"{function.name}: its SILVERSMITH_DLQ is not the dead-letter queue of {queue.settings.name}"
+            )
+        for action in POLLING:
+            iam.check(
+                (function.policy, queue.settings.policy),
+                action,
+                mapping.queue_arn,
+                principal=function.role_arn,
+                context={"aws:SecureTransport": "true", "aws:ResourceAccount": stack.account},
+            )
+        yield FunctionService(journal, Settings(function, mapping, queue.settings), queue)
+
+
+def _refusal(stack: Stack, policy: iam.Policy, action: str, resource: str, service: str) -> Callable[[str], str | None]:
+    """Why a service may not do this on behalf of a source, by the resource's policy; decided once for each source."""
+    refusals: dict[str, str | None] = {}
+
+    def refusal(source: str) -> str | None:
+        if source not in refusals:
+            # EventBridge does not name to a topic the rule that it publishes for; SNS does name itself to a queue.
+            # https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-use-resource-based.html
+            context = {"aws:SecureTransport": "true"}
+            if action != "sns:Publish":
+                context |= {"aws:SourceArn": source, "aws:SourceAccount": stack.account}
+            allowed = policy.allows(action, resource, principal=service, context=context)
+            refusals[source] = None if allowed else f"no policy allows {service} {action} on {resource} for {source}"
+        return refusals[source]
+
+    return refusal
