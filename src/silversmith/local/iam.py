@@ -1,4 +1,4 @@
-"""IAM as AWS evaluates it, as far as the template's policies go, and stores that ask it before every access."""
+"""IAM as AWS evaluates it, for the elements that the template's policies use, and stores that it guards."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import StrEnum
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +16,11 @@ from silversmith.stores import Head, Put, Source, Store
 
 
 class UnsupportedPolicy(SilversmithError):
-    """A policy says something that is not understood here. It is never taken as an Allow."""
+    """A policy has an element that is not understood here. It is never taken as an Allow."""
 
 
 class Verdict(StrEnum):
-    """What one policy says of one request."""
+    """One policy's answer to one request."""
 
     ALLOWED = "allowed"
     DENIED = "denied"  #: by a statement with Effect Deny, which no other policy can outweigh
@@ -28,6 +28,9 @@ class Verdict(StrEnum):
 
 
 Test = Callable[[str], bool]
+
+#: Raises AccessDenied unless the action (``s3:GetObject``) is allowed on the resource (an ARN).
+Check = Callable[[str, str], None]
 
 
 @dataclass(frozen=True)
@@ -45,9 +48,8 @@ class Condition:
 
 @dataclass(frozen=True)
 class Statement:
-    """One statement, compiled. ``principals`` None: it is an identity's policy, which speaks of its own identity."""
+    """One statement, compiled. ``principals`` is None in the policy of an identity, which is its principal."""
 
-    sid: str
     allow: bool
     action: Test
     resource: Test
@@ -81,31 +83,26 @@ class Policy:
         Raises:
             UnsupportedPolicy: an operator, principal or element that is not understood here.
         """
-        found = [
+        statements = [
             _statement(name, statement) for document in documents for statement in _list(document.get("Statement", []))
         ]
-        return Policy(name, documents, tuple(found))
+        return Policy(name, documents, tuple(statements))
 
     def __reduce__(self) -> tuple[Callable[..., Policy], tuple[Any, ...]]:
         return Policy.parse, (self.name, *self.documents)
 
-    def verdict(
-        self, action: str, resource: str, *, principal: str | None = None, context: Mapping[str, str] | None = None
-    ) -> Verdict:
-        """What this policy says of ``principal`` (a service's name or an ARN) doing ``action`` on ``resource``.
-
-        The names of ``context`` are in any case. https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_condition-keys.html
-        """
-        return self.on(action, principal=principal, context=context)(resource)
-
-    def on(
+    def verdicts(
         self, action: str, *, principal: str | None = None, context: Mapping[str, str] | None = None
     ) -> Callable[[str], Verdict]:
-        """:meth:`verdict` by the resource: for who asks of many, all that does not depend on it is decided once."""
-        given = {key.lower(): value for key, value in context.items()} if context else {}
-        applying = [found for found in self.statements if found.applies(action, principal, given)]
-        denied = _any([found.resource for found in applying if not found.allow])
-        allowed = _any([found.resource for found in applying if found.allow])
+        """By the resource, what this policy says of ``principal`` (a service's name or an ARN) doing ``action``.
+
+        All that does not depend on the resource is decided once. The names of ``context`` are in any case.
+        https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_condition-keys.html
+        """
+        keys = {key.lower(): value for key, value in (context or {}).items()}
+        applying = [statement for statement in self.statements if statement.applies(action, principal, keys)]
+        denied = _any([statement.resource for statement in applying if not statement.allow])
+        allowed = _any([statement.resource for statement in applying if statement.allow])
 
         def verdict(resource: str) -> Verdict:
             if denied(resource):
@@ -114,11 +111,41 @@ class Policy:
 
         return verdict
 
+    def verdict(
+        self, action: str, resource: str, *, principal: str | None = None, context: Mapping[str, str] | None = None
+    ) -> Verdict:
+        """:meth:`verdicts`, of one resource."""
+        return self.verdicts(action, principal=principal, context=context)(resource)
+
     def allows(
         self, action: str, resource: str, *, principal: str | None = None, context: Mapping[str, str] | None = None
     ) -> bool:
         """Whether this policy alone allows it."""
         return self.verdict(action, resource, principal=principal, context=context) is Verdict.ALLOWED
+
+
+def checker(policies: Iterable[Policy], *, principal: str, context: Mapping[str, str] | None = None) -> Check:
+    """A check of the requests of one principal within its account: some policy of its identity or of the resource must
+    allow a request, and none may deny it. Its AccessDenied names the logical id of the policy to change."""
+    policies = tuple(policies)
+
+    @cache
+    def verdicts_of(action: str) -> list[Callable[[str], Verdict]]:
+        return [policy.verdicts(action, principal=principal, context=context) for policy in policies]
+
+    def check(action: str, resource: str) -> None:
+        verdicts = [verdict(resource) for verdict in verdicts_of(action)]
+        if Verdict.DENIED in verdicts:
+            policy = policies[verdicts.index(Verdict.DENIED)]
+            reason = f"a Deny statement of {policy.name} forbids it"
+        elif Verdict.ALLOWED not in verdicts:
+            names = " or ".join(policy.name for policy in policies) or "any policy"
+            reason = f"no statement of {names} in the template allows it"
+        else:
+            return
+        raise AccessDenied(f"{principal} may not {action} on {resource}: {reason}")
+
+    return check
 
 
 def check(
@@ -129,25 +156,12 @@ def check(
     principal: str,
     context: Mapping[str, str] | None = None,
 ) -> None:
-    """Let a request of one account pass: some policy of its identity or of the resource allows it and none denies it.
+    """:func:`checker`, for one request.
 
     Raises:
         AccessDenied: with the logical id of the policy to change.
     """
-    asked = list(policies)
-    allowed = False
-    for policy in asked:
-        verdict = policy.verdict(action, resource, principal=principal, context=context)
-        if verdict is Verdict.DENIED:
-            raise AccessDenied(
-                f"{principal} may not {action} on {resource}: a Deny statement of {policy.name} forbids it"
-            )
-        allowed = allowed or verdict is Verdict.ALLOWED
-    if not allowed:
-        names = " or ".join(policy.name for policy in asked) or "any policy"
-        raise AccessDenied(
-            f"{principal} may not {action} on {resource}: no statement of {names} in the template allows it"
-        )
+    checker(policies, principal=principal, context=context)(action, resource)
 
 
 _ELEMENTS = {"Sid", "Effect", "Action", "NotAction", "Resource", "NotResource", "Principal", "Condition"}
@@ -166,7 +180,6 @@ def _statement(policy: str, statement: Mapping[str, Any]) -> Statement:
         for key, values in block.items()
     )
     return Statement(
-        sid=str(statement.get("Sid", "")),
         allow=effect == "Allow",
         action=_either(policy, statement, "Action", _action),
         resource=_either(policy, statement, "Resource", _arn),
@@ -177,11 +190,11 @@ def _statement(policy: str, statement: Mapping[str, Any]) -> Statement:
 
 def _either(policy: str, statement: Mapping[str, Any], name: str, compiled: Callable[[str], Test]) -> Test:
     """The test of an element or of its opposite: ``Action`` or ``NotAction``."""
-    given = [form for form in (name, f"Not{name}") if form in statement]
-    if len(given) != 1:
+    forms = [form for form in (name, f"Not{name}") if form in statement]
+    if len(forms) != 1:
         raise UnsupportedPolicy(f"{policy}: a statement must have one of {name} and Not{name}")
-    tests = [compiled(pattern) for pattern in _list(statement[given[0]])]
-    return _any(tests) if given[0] == name else _none(tests)
+    tests = [compiled(pattern) for pattern in _list(statement[forms[0]])]
+    return _any(tests) if forms[0] == name else _none(tests)
 
 
 def _any(tests: Sequence[Test]) -> Test:
@@ -215,11 +228,11 @@ def _arn(pattern: str) -> Test:
         begins, last = ":".join(beginning) + ":", tests[-1]
         return lambda arn: arn.startswith(begins) and last(arn[len(begins) :])
 
-    def same(arn: str) -> bool:
-        found = arn.split(":", 5)
-        return len(found) == len(tests) and all(test(part) for test, part in zip(tests, found, strict=True))
+    def matches(arn: str) -> bool:
+        others = arn.split(":", 5)
+        return len(others) == len(tests) and all(test(part) for test, part in zip(tests, others, strict=True))
 
-    return same
+    return matches
 
 
 _TOKENS = re.compile(r"\$\{([^}]*)\}|[*?]|[^*?$]+|\$")
@@ -273,7 +286,7 @@ def _equal(value: str) -> Test:
 
 
 def _bool(value: str) -> Test:
-    return lambda found: found.lower() == value.lower()
+    return lambda actual: actual.lower() == value.lower()
 
 
 #: https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_elements_condition_operators.html
@@ -303,19 +316,15 @@ def _condition(policy: str, operator: str, key: str, values: Sequence[str]) -> C
     return Condition(key.lower(), _none(tests) if negated else _any(tests), absent=negated or plain != operator)
 
 
-#: Raises AccessDenied unless the action (``s3:GetObject``) is allowed on the resource (an ARN).
-Check = Callable[[str, str], None]
-
-
 class GuardedStore:
-    """A :class:`~silversmith.stores.Store` whose every call is checked first, under the actions that S3 would check.
+    """A :class:`~silversmith.stores.Store` that checks each call first, under the actions that S3 would check.
 
     https://docs.aws.amazon.com/AmazonS3/latest/userguide/using-with-s3-policy-actions.html
 
     Args:
-        store: what does the work.
+        store: the one that is guarded.
         arn: the bucket's ARN.
-        check: raises AccessDenied for what no policy allows.
+        check: raises AccessDenied for a request that no policy allows.
     """
 
     def __init__(self, store: Store, *, arn: str, check: Check) -> None:
@@ -323,46 +332,46 @@ class GuardedStore:
         self._arn = arn
         self._check = check
 
-    def _object(self, action: str, key: str) -> None:
+    def _require(self, action: str, key: str) -> None:
         self._check(action, f"{self._arn}/{key}")
 
-    def _missing(self) -> None:
-        """S3 tells that there is no such object only to those who may list the bucket; others get 403."""
+    def _require_list(self) -> None:
+        """S3 answers 404 for a missing object only to a caller that may list the bucket; others get 403."""
         self._check("s3:ListBucket", self._arn)
 
-    def _comparing(self, key: str, if_match: str | None) -> None:
-        """To compare an object's etag is to read it; whether there is one at all, who writes it may know.
+    def _require_compare(self, key: str, if_match: str | None) -> None:
+        """A condition on an object's etag needs the right to read it; a condition that there is none does not.
 
         https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-writes.html
         https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-delete-enforce.html
         """
         if if_match is not None:
-            self._object("s3:GetObject", key)
+            self._require("s3:GetObject", key)
 
     def head(self, key: str) -> Head | None:
-        self._object("s3:GetObject", key)
-        found = self._store.head(key)
-        if found is None:
-            self._missing()
-        return found
+        self._require("s3:GetObject", key)
+        head = self._store.head(key)
+        if head is None:
+            self._require_list()
+        return head
 
     @contextmanager
     def open(self, key: str) -> Iterator[Source | None]:
-        self._object("s3:GetObject", key)
+        self._require("s3:GetObject", key)
         with self._store.open(key) as source:
             if source is None:
-                self._missing()
+                self._require_list()
             yield source
 
     def verify(self, source: Source) -> None:
         self._store.verify(source)
 
     def read(self, key: str) -> bytes | None:
-        self._object("s3:GetObject", key)
-        found = self._store.read(key)
-        if found is None:
-            self._missing()
-        return found
+        self._require("s3:GetObject", key)
+        body = self._store.read(key)
+        if body is None:
+            self._require_list()
+        return body
 
     def put(
         self,
@@ -373,29 +382,29 @@ class GuardedStore:
         if_match: str | None = None,
         if_none_match: bool = False,
     ) -> str:
-        self._object("s3:PutObject", key)
-        self._comparing(key, if_match)
+        self._require("s3:PutObject", key)
+        self._require_compare(key, if_match)
         return self._store.put(key, body, metadata=metadata, if_match=if_match, if_none_match=if_none_match)
 
     def put_all(self, puts: Sequence[Put]) -> list[str | Exception]:
         refusals = [self._refusal(put) for put in puts]
         allowed = [put for put, refusal in zip(puts, refusals, strict=True) if refusal is None]
-        made = iter(self._store.put_all(allowed))
-        return [next(made) if refusal is None else refusal for refusal in refusals]
+        results = iter(self._store.put_all(allowed))
+        return [next(results) if refusal is None else refusal for refusal in refusals]
 
     def _refusal(self, put: Put) -> AccessDenied | None:
         try:
-            self._object("s3:PutObject", put.key)
-            self._comparing(put.key, put.if_match)
+            self._require("s3:PutObject", put.key)
+            self._require_compare(put.key, put.if_match)
         except AccessDenied as error:
             return error
         return None
 
     def delete(self, key: str, *, if_match: str | None = None) -> None:
-        self._object("s3:DeleteObject", key)
-        self._comparing(key, if_match)
+        self._require("s3:DeleteObject", key)
+        self._require_compare(key, if_match)
         self._store.delete(key, if_match=if_match)
 
     def list(self, prefix: str = "", *, start_after: str = "") -> Iterator[Head]:
-        self._missing()
+        self._require_list()
         return self._store.list(prefix, start_after=start_after)

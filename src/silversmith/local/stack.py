@@ -8,7 +8,7 @@ https://docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/intrinsic-functio
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -25,7 +25,7 @@ class UnsupportedTemplate(SilversmithError):
 class Kind:
     """A resource type: the property with its name, its ARN, which of the two (or its URL) ``Ref`` gives, and the
     properties that are known. The engine obeys each in ``read``; those in ``ignored`` mean nothing on one machine, and
-    docs/template.md lists them. A version or an alias of a function is there the function itself."""
+    docs/template.md lists them. A version or an alias of a function is taken for the function itself."""
 
     name: str
     arn: str
@@ -187,7 +187,7 @@ class Template:
         self._resources: Mapping[str, Mapping[str, Any]] = template.get("Resources", {})
         self._parameters: Mapping[str, Mapping[str, Any]] = template.get("Parameters", {})
         self._outputs: Mapping[str, Mapping[str, Any]] = template.get("Outputs", {})
-        self._place = {"account": account, "region": region}
+        self._location = {"account": account, "region": region}
         self._pseudo = {
             "AWS::AccountId": account,
             "AWS::Region": region,
@@ -241,8 +241,8 @@ class Template:
             return re.sub(r"\$\{(!?)([^}]*)\}", self._substitute, argument)
         raise UnsupportedTemplate(f"the local engine does not know {function} with {argument!r}")
 
-    def _substitute(self, found: re.Match[str]) -> str:
-        literal, name = found.groups()
+    def _substitute(self, reference: re.Match[str]) -> str:
+        literal, name = reference.groups()
         if literal:
             return f"${{{name}}}"
         logical, _, attribute = name.partition(".")
@@ -262,9 +262,9 @@ class Template:
         if attribute in {"name", kind.name}:
             return name
         if attribute in {"arn", "Arn"} and kind.arn:
-            return kind.arn.format(name=name, **self._place)
+            return kind.arn.format(name=name, **self._location)
         if attribute in {"url", "QueueUrl"} and kind.ref == "url":
-            return "https://sqs.{region}.amazonaws.com/{account}/".format(**self._place) + name
+            return "https://sqs.{region}.amazonaws.com/{account}/".format(**self._location) + name
         raise UnsupportedTemplate(f"the local engine does not know the attribute {attribute} of {logical}")
 
     def _resource(self, logical: str) -> Mapping[str, Any]:
@@ -285,9 +285,9 @@ class Template:
         return self._attribute(logical, "url")
 
 
-def require_known(where: str, what: str, given: Mapping[str, Any], known: Collection[str]) -> None:
+def require_known(where: str, what: str, names: Iterable[str], known: Collection[str]) -> None:
     """Raise UnsupportedTemplate where something has keys that the engine does not know; ``what`` the keys are."""
-    unknown = sorted(set(given).difference(known))
+    unknown = sorted(set(names).difference(known))
     if unknown:
         raise UnsupportedTemplate(f"{where}: the local engine knows no {what} {', '.join(unknown)}")
 
@@ -418,7 +418,7 @@ class Stack:
 Properties = dict[str, Any]
 
 
-def read(template: Mapping[str, Any], *, account: str = "000000000000", region: str = "us-east-1") -> Stack:
+def read(document: Mapping[str, Any], *, account: str = "000000000000", region: str = "us-east-1") -> Stack:
     """Read a template as if it were deployed in an account and region.
 
     Raises:
@@ -426,223 +426,230 @@ def read(template: Mapping[str, Any], *, account: str = "000000000000", region: 
         UnsupportedPolicy: so does one of its policies.
         InvalidPattern: AWS would refuse one of its patterns.
     """
-    found = Template(template, account=account, region=region)
-    queues = tuple(_queues(found))
-    functions = tuple(_functions(found))
+    template = Template(document, account=account, region=region)
+    queues = tuple(_queues(template))
+    functions = tuple(_functions(template))
     arns = {function.name: function.arn for function in functions}
     return Stack(
         account=account,
         region=region,
-        buckets=tuple(_buckets(found)),
-        rules=tuple(_rule(found, *each) for each in found.each("AWS::Events::Rule")),
-        topics=tuple(_topics(found)),
-        subscriptions=tuple(_subscriptions(found)),
+        buckets=tuple(_buckets(template)),
+        rules=tuple(_rule(template, *each) for each in template.each("AWS::Events::Rule")),
+        topics=tuple(_topics(template)),
+        subscriptions=tuple(_subscriptions(template)),
         queues=queues,
         functions=functions,
-        mappings=tuple(_mapping(*each, arns) for each in found.each("AWS::Lambda::EventSourceMapping")),
-        outputs=found.outputs(),
+        mappings=tuple(_mapping(*each, arns) for each in template.each("AWS::Lambda::EventSourceMapping")),
+        outputs=template.outputs(),
     )
 
 
-def _policies(found: Template, kind: str, names: Callable[[Properties], list[str]]) -> dict[str, Policy]:
+def _policies(template: Template, kind: str, names: Callable[[Properties], list[str]]) -> dict[str, Policy]:
     """The policies of resources, by what the policy calls its resource."""
     policies: dict[str, Policy] = {}
-    for logical, given in found.each(kind):
-        for name in names(given):
+    for logical, properties in template.each(kind):
+        for name in names(properties):
             if name in policies:
                 raise UnsupportedTemplate(f"{logical} and {policies[name].name} are both the policy of {name}")
-            policies[name] = Policy.parse(logical, given["PolicyDocument"])
+            policies[name] = Policy.parse(logical, properties["PolicyDocument"])
     return policies
 
 
-def _part(where: str, given: Properties, name: str, known: str) -> Properties:
+def _part(where: str, properties: Properties, name: str, known: str) -> Properties:
     """A property that is an object of its own; ``known`` are the keys that it may have.
 
     Raises:
         UnsupportedTemplate: it has another.
     """
-    part: Properties = given.get(name, {})
+    part: Properties = properties.get(name, {})
     require_known(f"{where}.{name}", "property", part, known.split())
     return part
 
 
-def _buckets(found: Template) -> list[Bucket]:
-    policies = _policies(found, "AWS::S3::BucketPolicy", lambda given: [given["Bucket"]])
+def _buckets(template: Template) -> list[Bucket]:
+    policies = _policies(template, "AWS::S3::BucketPolicy", lambda properties: [properties["Bucket"]])
     return [
         Bucket(
-            name=found.name(logical),
-            arn=found.arn(logical),
-            eventbridge=_sends_events(logical, given),
-            versioned=_is_versioned(logical, given),
-            policy=policies.get(found.name(logical)) or Policy.parse(logical),
+            name=template.name(logical),
+            arn=template.arn(logical),
+            eventbridge=_sends_events(logical, properties),
+            versioned=_is_versioned(logical, properties),
+            policy=policies.get(template.name(logical)) or Policy.parse(logical),
         )
-        for logical, given in found.each("AWS::S3::Bucket")
+        for logical, properties in template.each("AWS::S3::Bucket")
     ]
 
 
-def _sends_events(logical: str, given: Properties) -> bool:
+def _sends_events(logical: str, properties: Properties) -> bool:
     """https://docs.aws.amazon.com/AWSCloudFormation/latest/TemplateReference/aws-properties-s3-bucket-eventbridgeconfiguration.html"""
-    notified = _part(logical, given, "NotificationConfiguration", "EventBridgeConfiguration")
+    notified = _part(logical, properties, "NotificationConfiguration", "EventBridgeConfiguration")
     eventbridge = _part(logical, notified, "EventBridgeConfiguration", "EventBridgeEnabled")
     return bool(eventbridge.get("EventBridgeEnabled", "EventBridgeConfiguration" in notified))
 
 
-def _is_versioned(logical: str, given: Properties) -> bool:
-    versioning = _part(logical, given, "VersioningConfiguration", "Status")
+def _is_versioned(logical: str, properties: Properties) -> bool:
+    versioning = _part(logical, properties, "VersioningConfiguration", "Status")
     if versioning and versioning.get("Status") != "Enabled":
         raise UnsupportedTemplate(f"{logical}: the local engine knows no versioning that is {versioning.get('Status')}")
     return bool(versioning)
 
 
-def _rule(found: Template, logical: str, given: Properties) -> Rule:
-    if given.get("State", "ENABLED") != "ENABLED":
-        raise UnsupportedTemplate(f"{logical}: the local engine knows no rule that is {given['State']}")
-    targets = tuple(_target(logical, target) for target in given.get("Targets", []))
+def _rule(template: Template, logical: str, properties: Properties) -> Rule:
+    if properties.get("State", "ENABLED") != "ENABLED":
+        raise UnsupportedTemplate(f"{logical}: the local engine knows no rule that is {properties['State']}")
+    targets = tuple(_target(logical, target) for target in properties.get("Targets", []))
     if len({target.dead_letter_arn for target in targets}) > 1:
         raise UnsupportedTemplate(f"{logical}: the local engine knows one dead-letter queue for all targets of a rule")
     return Rule(
-        name=found.name(logical),
-        arn=found.arn(logical),
-        matcher=compile_pattern(given["EventPattern"], dialect=Dialect.EVENTBRIDGE),
+        name=template.name(logical),
+        arn=template.arn(logical),
+        matcher=compile_pattern(properties["EventPattern"], dialect=Dialect.EVENTBRIDGE),
         targets=targets,
     )
 
 
-def _target(logical: str, given: Properties) -> Target:
+def _target(logical: str, properties: Properties) -> Target:
     """Its retries mean nothing here: a target takes an event at once, or refuses it for good, which EventBridge does
     not try again either.
 
     https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-rule-retry-policy.html
     """
-    require_known(f"{logical}.Targets", "property", given, ("Id", "Arn", "DeadLetterConfig", "RetryPolicy"))
-    _part(logical, given, "RetryPolicy", "MaximumRetryAttempts MaximumEventAgeInSeconds")
-    return Target(arn=given["Arn"], dead_letter_arn=_part(logical, given, "DeadLetterConfig", "Arn").get("Arn"))
-
-
-def _topics(found: Template) -> list[Topic]:
-    policies = _policies(found, "AWS::SNS::TopicPolicy", lambda given: given["Topics"])
-    return [
-        Topic(found.name(logical), found.arn(logical), policies.get(found.arn(logical)) or Policy.parse(logical))
-        for logical, _ in found.each("AWS::SNS::Topic")
-    ]
-
-
-def _subscriptions(found: Template) -> list[Subscription]:
-    """A mail is for alarms, and nothing raises those on one machine."""
-    given = found.each("AWS::SNS::Subscription")
-    return [_subscription(logical, each) for logical, each in given if each["Protocol"] != "email"]
-
-
-def _subscription(logical: str, given: Properties) -> Subscription:
-    if given["Protocol"] != "sqs":
-        raise UnsupportedTemplate(f"{logical}: the local engine knows no subscription by {given['Protocol']}")
-    scope = given.get("FilterPolicyScope", "MessageAttributes")
-    filter_policy = given.get("FilterPolicy")
-    return Subscription(
-        arn=f"{given['TopicArn']}:{logical}",
-        topic_arn=given["TopicArn"],
-        queue_arn=given["Endpoint"],
-        raw=given.get("RawMessageDelivery", False),
-        filter=compile_pattern(filter_policy, dialect=Dialect(scope)) if filter_policy else None,
-        dead_letter_arn=_part(logical, given, "RedrivePolicy", "deadLetterTargetArn").get("deadLetterTargetArn"),
+    require_known(f"{logical}.Targets", "property", properties, ("Id", "Arn", "DeadLetterConfig", "RetryPolicy"))
+    _part(logical, properties, "RetryPolicy", "MaximumRetryAttempts MaximumEventAgeInSeconds")
+    return Target(
+        arn=properties["Arn"], dead_letter_arn=_part(logical, properties, "DeadLetterConfig", "Arn").get("Arn")
     )
 
 
-def _queues(found: Template) -> list[Queue]:
+def _topics(template: Template) -> list[Topic]:
+    policies = _policies(template, "AWS::SNS::TopicPolicy", lambda properties: properties["Topics"])
+    return [
+        Topic(
+            template.name(logical), template.arn(logical), policies.get(template.arn(logical)) or Policy.parse(logical)
+        )
+        for logical, _ in template.each("AWS::SNS::Topic")
+    ]
+
+
+def _subscriptions(template: Template) -> list[Subscription]:
+    """A mail is for alarms, and nothing raises those on one machine."""
+    properties = template.each("AWS::SNS::Subscription")
+    return [_subscription(logical, each) for logical, each in properties if each["Protocol"] != "email"]
+
+
+def _subscription(logical: str, properties: Properties) -> Subscription:
+    if properties["Protocol"] != "sqs":
+        raise UnsupportedTemplate(f"{logical}: the local engine knows no subscription by {properties['Protocol']}")
+    scope = properties.get("FilterPolicyScope", "MessageAttributes")
+    filter_policy = properties.get("FilterPolicy")
+    return Subscription(
+        arn=f"{properties['TopicArn']}:{logical}",
+        topic_arn=properties["TopicArn"],
+        queue_arn=properties["Endpoint"],
+        raw=properties.get("RawMessageDelivery", False),
+        filter=compile_pattern(filter_policy, dialect=Dialect(scope)) if filter_policy else None,
+        dead_letter_arn=_part(logical, properties, "RedrivePolicy", "deadLetterTargetArn").get("deadLetterTargetArn"),
+    )
+
+
+def _queues(template: Template) -> list[Queue]:
     """Times as SQS has them by default.
 
     https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_CreateQueue.html
     """
-    policies = _policies(found, "AWS::SQS::QueuePolicy", lambda given: given["Queues"])
+    policies = _policies(template, "AWS::SQS::QueuePolicy", lambda properties: properties["Queues"])
     retention = {
-        found.arn(logical): given.get("MessageRetentionPeriod", 345_600)
-        for logical, given in found.each("AWS::SQS::Queue")
+        template.arn(logical): properties.get("MessageRetentionPeriod", 345_600)
+        for logical, properties in template.each("AWS::SQS::Queue")
     }
     queues = []
-    for logical, given in found.each("AWS::SQS::Queue"):
-        redrive = _part(logical, given, "RedrivePolicy", "deadLetterTargetArn maxReceiveCount")
+    for logical, properties in template.each("AWS::SQS::Queue"):
+        redrive = _part(logical, properties, "RedrivePolicy", "deadLetterTargetArn maxReceiveCount")
         if redrive and (redrive.get("deadLetterTargetArn") not in retention or not redrive.get("maxReceiveCount")):
             raise UnsupportedTemplate(
                 f"{logical}: a RedrivePolicy needs a maxReceiveCount and a dead-letter queue of the same template"
             )
         queues.append(
             Queue(
-                name=found.name(logical),
-                arn=found.arn(logical),
-                url=found.url(logical),
-                visibility_timeout=given.get("VisibilityTimeout", 30),
-                retention=retention[found.arn(logical)],
-                delay=given.get("DelaySeconds", 0),
+                name=template.name(logical),
+                arn=template.arn(logical),
+                url=template.url(logical),
+                visibility_timeout=properties.get("VisibilityTimeout", 30),
+                retention=retention[template.arn(logical)],
+                delay=properties.get("DelaySeconds", 0),
                 dead_letter_arn=redrive.get("deadLetterTargetArn"),
                 dead_letter_retention=retention.get(redrive.get("deadLetterTargetArn", ""), 345_600),
                 max_receive_count=redrive.get("maxReceiveCount", 0),
-                policy=policies.get(found.url(logical)) or Policy.parse(logical),
+                policy=policies.get(template.url(logical)) or Policy.parse(logical),
             )
         )
     return queues
 
 
-def _roles(found: Template) -> dict[str, Policy]:
+def _roles(template: Template) -> dict[str, Policy]:
     """What each role may do, by its ARN: by the policies in it and by those that are attached to it."""
-    managed = {found.arn(logical): given["PolicyDocument"] for logical, given in found.each("AWS::IAM::ManagedPolicy")}
+    managed = {
+        template.arn(logical): properties["PolicyDocument"]
+        for logical, properties in template.each("AWS::IAM::ManagedPolicy")
+    }
     roles = {}
-    for logical, given in found.each("AWS::IAM::Role"):
-        for policy in given.get("Policies", []):
+    for logical, properties in template.each("AWS::IAM::Role"):
+        for policy in properties.get("Policies", []):
             require_known(f"{logical}.Policies", "property", policy, ("PolicyName", "PolicyDocument"))
-        attached = given.get("ManagedPolicyArns", [])
+        attached = properties.get("ManagedPolicyArns", [])
         if unknown := [arn for arn in attached if arn not in managed]:
             raise UnsupportedTemplate(f"{logical}: the template does not have the policy {unknown[0]}")
-        documents = [policy["PolicyDocument"] for policy in given.get("Policies", [])]
-        roles[found.arn(logical)] = Policy.parse(logical, *documents, *(managed[arn] for arn in attached))
+        documents = [policy["PolicyDocument"] for policy in properties.get("Policies", [])]
+        roles[template.arn(logical)] = Policy.parse(logical, *documents, *(managed[arn] for arn in attached))
     return roles
 
 
-def _functions(found: Template) -> list[Function]:
+def _functions(template: Template) -> list[Function]:
     """Memory and timeout as Lambda has them by default.
 
     https://docs.aws.amazon.com/lambda/latest/api/API_CreateFunction.html
     """
-    roles = _roles(found)
-    for logical, given in found.each("AWS::Lambda::Function"):
-        if given["Role"] not in roles:
-            raise UnsupportedTemplate(f"{logical}: the template does not have the role {given['Role']}")
+    roles = _roles(template)
+    for logical, properties in template.each("AWS::Lambda::Function"):
+        if properties["Role"] not in roles:
+            raise UnsupportedTemplate(f"{logical}: the template does not have the role {properties['Role']}")
     return [
         Function(
-            name=found.name(logical),
-            arn=found.arn(logical),
-            memory=given.get("MemorySize", 128),
-            timeout=given.get("Timeout", 3),
+            name=template.name(logical),
+            arn=template.arn(logical),
+            memory=properties.get("MemorySize", 128),
+            timeout=properties.get("Timeout", 3),
             environment={
                 name: str(value)
-                for name, value in _part(logical, given, "Environment", "Variables").get("Variables", {}).items()
+                for name, value in _part(logical, properties, "Environment", "Variables").get("Variables", {}).items()
             },
-            policy=roles[given["Role"]],
-            reserved_concurrency=given.get("ReservedConcurrentExecutions"),
-            role_arn=given["Role"],
+            policy=roles[properties["Role"]],
+            reserved_concurrency=properties.get("ReservedConcurrentExecutions"),
+            role_arn=properties["Role"],
         )
-        for logical, given in found.each("AWS::Lambda::Function")
+        for logical, properties in template.each("AWS::Lambda::Function")
     ]
 
 
-def _mapping(logical: str, given: Properties, functions: Mapping[str, str]) -> EventSourceMapping:
+def _mapping(logical: str, properties: Properties, functions: Mapping[str, str]) -> EventSourceMapping:
     """A function is named by its name or its ARN. https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-parameters.html
 
     Without ``ReportBatchItemFailures`` Lambda would not read what the handler answers, and delete what has failed.
     https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-errorhandling.html
     """
-    if given.get("FunctionResponseTypes") != ["ReportBatchItemFailures"]:
+    if properties.get("FunctionResponseTypes") != ["ReportBatchItemFailures"]:
         raise UnsupportedTemplate(
             f"{logical}: without ReportBatchItemFailures in FunctionResponseTypes, what failed would be deleted"
         )
-    filters = _part(logical, given, "FilterCriteria", "Filters").get("Filters", [])
+    filters = _part(logical, properties, "FilterCriteria", "Filters").get("Filters", [])
     for item in filters:
         require_known(f"{logical}.FilterCriteria", "property", item, ("Pattern",))
     patterns = [item["Pattern"] for item in filters]
     return EventSourceMapping(
-        queue_arn=given["EventSourceArn"],
-        function_arn=functions.get(given["FunctionName"], given["FunctionName"]),
-        batch_size=given.get("BatchSize", 10),
-        window=given.get("MaximumBatchingWindowInSeconds", 0),
-        maximum_concurrency=_part(logical, given, "ScalingConfig", "MaximumConcurrency").get("MaximumConcurrency"),
+        queue_arn=properties["EventSourceArn"],
+        function_arn=functions.get(properties["FunctionName"], properties["FunctionName"]),
+        batch_size=properties.get("BatchSize", 10),
+        window=properties.get("MaximumBatchingWindowInSeconds", 0),
+        maximum_concurrency=_part(logical, properties, "ScalingConfig", "MaximumConcurrency").get("MaximumConcurrency"),
         filters=tuple(compile_pattern(pattern, dialect=Dialect.LAMBDA) for pattern in patterns),
     )

@@ -8,10 +8,10 @@ import signal
 import sys
 import time
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import cache, partial
+from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -165,18 +165,8 @@ class _Handlers:
         iam.check(policies, "sqs:SendMessage", queue.arn, principal=function.role, context=_context(function))
 
     def _guarded(self, store: Store, bucket: str, function: FunctionConfig) -> GuardedStore:
-        context = _context(function)
         policies = (function.policy, function.buckets[bucket].policy)
-
-        @cache
-        def compiled(action: str) -> list[Callable[[str], iam.Verdict]]:
-            return [policy.on(action, principal=function.role, context=context) for policy in policies]
-
-        def check(action: str, resource: str) -> None:
-            verdicts = [verdict(resource) for verdict in compiled(action)]
-            if iam.Verdict.DENIED in verdicts or iam.Verdict.ALLOWED not in verdicts:  # raises, and says why
-                iam.check(policies, action, resource, principal=function.role, context=context)
-
+        check = iam.checker(policies, principal=function.role, context=_context(function))
         return GuardedStore(store, arn=f"arn:aws:s3:::{bucket}", check=check)
 
     def invoke(self, request: Mapping[str, Any]) -> None:
