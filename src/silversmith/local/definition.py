@@ -16,11 +16,11 @@ _State = tuple[tuple[str, int, int], ...]
 
 
 class Definition:
-    """The files that a pipeline is defined in.
+    """The files that define a pipeline.
 
     Args:
         target: ``path/to/file.py`` or ``package.module:attribute``.
-        pipeline: what was loaded from it.
+        pipeline: the one that was loaded from it.
     """
 
     def __init__(self, target: str, pipeline: Pipeline) -> None:
@@ -30,9 +30,9 @@ class Definition:
         self._state = _state(self._files)
 
     def changed(self) -> Pipeline | None:
-        """The new definition, if the files changed since the last call and mean something else; None otherwise.
+        """The new definition, if the files changed since the last call and the work with them; None otherwise.
 
-        One that cannot be loaded is reported and passed over: the engine goes on with the one it has.
+        A definition that cannot be loaded is logged and passed over: the engine goes on with the one that it has.
         """
         state = _state(self._files)
         if state == self._state:
@@ -45,15 +45,15 @@ class Definition:
             return None
         self._files = imported_files()
         self._state = _state(self._files)
-        found = _fingerprints(pipeline)
-        if found == self._fingerprints:
+        fingerprints = _fingerprints(pipeline)
+        if fingerprints == self._fingerprints:
             return None
-        self._fingerprints = found
+        self._fingerprints = fingerprints
         return pipeline
 
 
 def _fingerprints(pipeline: Pipeline) -> tuple[object, ...]:
-    """All that the engine would do otherwise: the buckets, and each transform with its options."""
+    """Everything on which the engine's work depends: the buckets, and each transform with its options."""
     buckets = (pipeline.name, pipeline.bronze, pipeline.silver, pipeline.quarantine)
     options = [
         (
@@ -73,12 +73,12 @@ def _fingerprints(pipeline: Pipeline) -> tuple[object, ...]:
 
 
 def _state(files: list[Path]) -> _State:
-    found = []
+    states = []
     for path in files:
         try:
             stat = path.stat()
         except OSError:
-            found.append((str(path), 0, 0))
+            states.append((str(path), 0, 0))
         else:
-            found.append((str(path), stat.st_mtime_ns, stat.st_size))
-    return tuple(found)
+            states.append((str(path), stat.st_mtime_ns, stat.st_size))
+    return tuple(states)

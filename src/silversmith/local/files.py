@@ -1,4 +1,4 @@
-"""Whether a file that turned up is one to take, and whether it is whole."""
+"""Whether a file that appeared in bronze is to be taken, and whether it is whole."""
 
 from __future__ import annotations
 
@@ -15,32 +15,31 @@ from operator import attrgetter
 from silversmith.lineage import LONGEST_KEY
 from silversmith.stores import batched, keys
 
-#: Where nothing tells that a file is finished, this many seconds without a change must do.
+#: Where the system does not say whether a file is open, it is whole after so many seconds without a change.
 QUIET = 2.0
 
-#: Between a file's creation and its writer being counted as one are microseconds. To be on the safe side, seconds:
+#: The seconds after which the writer of a new file is surely counted as one. It takes microseconds.
 INSTANT = 0.1
 
-#: So many entries of a folder are brought into order together: some megabytes.
+#: The entries of a folder that are sorted together: some megabytes.
 _SORTED = 100_000
 
-#: What copiers, browsers and editors call a file that is not finished, or not meant to be one.
+#: The names that copiers, browsers and editors give to files that are not finished, or not meant for others.
 _BEGINNINGS = (".", "~$")
 _ENDINGS = ("~", ".tmp", ".part", ".partial", ".filepart", ".crdownload", ".swp", ".swx")
 
 
 def is_temporary(key: str) -> bool:
-    """Whether a key's name says that it is not for others: hidden, a backup, or half done. So does a folder's name.
+    """Whether a name in the key, of the file or of a folder, is hidden, a backup's, or an unfinished file's.
 
-    A file that is renamed to its lasting name, or a folder with all that is in it, is taken then. ``key`` may be a
-    folder's, with the slash at its end.
+    When the file or folder is renamed to its lasting name, it is taken. ``key`` may be a folder's, with a slash at its
+    end.
     """
-    # Vim's 4913, with which it tries out a folder, is not among them: it is gone at once, and others count so far.
     return any(map(_is_temporary, key.split("/")))
 
 
 def _is_temporary(name: str) -> bool:
-    if name in {"", ".", ".."}:  # in keys they are names as any other
+    if name in {"", ".", ".."}:  # in keys these are ordinary names
         return False
     is_emacs_lock = len(name) > 1 and name.startswith("#") and name.endswith("#")
     return name.startswith(_BEGINNINGS) or name.lower().endswith(_ENDINGS) or is_emacs_lock
@@ -57,10 +56,10 @@ def is_ignored(folder: str) -> bool:
 
 
 def files_below(root: str, on_refused: Callable[[str, str], None]) -> Iterator[str]:
-    """The paths of all that is no folder below ``root``, relative to it, but for what is in ignored folders.
+    """The paths of all files below ``root``, relative to it, except those in ignored folders.
 
-    Those of one folder come in order: what the journal writes of keys that are neighbours goes to the same pages.
-    ``on_refused`` is told of folders that cannot be read. Raises OSError where ``root`` itself cannot.
+    Those of one folder come in order: the journal's rows of neighbouring keys go to the same pages. ``on_refused`` is
+    called for folders that cannot be read. Raises OSError where ``root`` itself cannot.
     """
     todo = [""]
     while todo:
@@ -83,22 +82,22 @@ def files_below(root: str, on_refused: Callable[[str, str], None]) -> Iterator[s
 
 
 def _sorted(entries: Iterable[os.DirEntry[str]]) -> Iterator[os.DirEntry[str]]:
-    """By their names; of a very large folder so many at a time, so that memory is bounded."""
+    """Sorted by name; the entries of a very large folder in parts, so that memory is bounded."""
     for some in batched(entries, _SORTED):
         yield from sorted(some, key=attrgetter("name"))
 
 
 class Evidence(enum.Enum):
-    """What is known of a file before it is looked at."""
+    """How a file came to notice."""
 
     CLOSED = "closed"  #: a writer closed it, or it was moved in
-    CREATED = "created"  #: its name came to be: most likely it will be closed
+    CREATED = "created"  #: its name is new: most likely a writer will close it
     FOUND = "found"  #: it is there
     GONE = "gone"  #: it was removed or moved away
 
 
 class Verdict(enum.Enum):
-    """What is done about a file."""
+    """What to do about a file."""
 
     TAKE = "take"
     WAIT = "wait"  #: it is not whole
@@ -107,20 +106,20 @@ class Verdict(enum.Enum):
 
 
 @dataclass
-class News:
-    """What happened below a folder: paths of files, and of folders with a slash at the end, relative to it."""
+class Changes:
+    """Changes below a folder: paths of files, and of folders with a slash at the end, relative to it."""
 
     files: dict[str, Evidence] = field(default_factory=dict)
     folders_gone: list[str] = field(default_factory=list)
     refused: list[tuple[str, str]] = field(default_factory=list)  #: path and reason
 
 
-class Lost(Exception):
-    """Some of what happened is not known: all that is there must be looked at. The text says why."""
+class ChangesLost(Exception):
+    """Some changes were missed: everything below the folder must be looked at. The text says why."""
 
 
 class Refused(Exception):
-    """This is no file to take; the text says why. ``for_now``: look at it again later."""
+    """A file is not to be taken; the text says why. ``for_now``: look at it again later."""
 
     def __init__(self, reason: str, *, for_now: bool = False) -> None:
         super().__init__(reason)
@@ -128,46 +127,46 @@ class Refused(Exception):
 
 
 @dataclass(frozen=True)
-class Sight:
-    """A regular file as it is now. ``has_writer``: some process has it open for writing; None: that cannot be told.
+class FileState:
+    """A regular file as it is now. ``has_writer``: some process has it open for writing; None: the system does not say.
 
-    ``links`` is how many names it has, ``changed`` in seconds since 1970; ``look`` is the same as long as nothing was
-    changed.
+    ``links`` is the number of its names, ``changed`` in seconds since 1970; ``identity`` stays the same until the file
+    is changed.
     """
 
     has_writer: bool | None
     size: int
     links: int
     changed: float
-    look: tuple[int, ...]
+    identity: tuple[int, ...]
 
 
-def is_whole(evidence: Evidence, sight: Sight, *, still: float) -> bool:
-    """Whether a file can be taken. ``still``: for how many seconds at least it has not changed."""
-    if sight.has_writer:
+def is_whole(evidence: Evidence, state: FileState, *, still: float) -> bool:
+    """Whether a file can be taken. ``still``: it has not changed for at least so many seconds."""
+    if state.has_writer:
         return False
     if evidence is Evidence.CLOSED:
         return True
-    if evidence is Evidence.CREATED and sight.links == 1:
+    if evidence is Evidence.CREATED and state.links == 1:
         return False
-    if sight.has_writer is None:
+    if state.has_writer is None:
         return still >= QUIET
-    # An empty file may have been created this instant, by a writer who is just about to be counted as one.
-    return sight.size > 0 or still >= INSTANT
+    # An empty file may have been created this instant, by a writer that is not counted as one yet.
+    return state.size > 0 or still >= INSTANT
 
 
-def see(path: str, has_writer: Callable[[int], bool | None]) -> Sight | None:
-    """Look at the file at ``path``; None if there is none. Opens nothing but regular files, and waits for nothing.
+def examine(path: str, has_writer: Callable[[int], bool | None]) -> FileState | None:
+    """The state of the file at ``path``; None if there is none. Opens only regular files, and never waits.
 
     Raises:
         Refused: it is no regular file, or it cannot be read.
     """
     try:
-        found = os.lstat(path)
-        if stat.S_ISDIR(found.st_mode):
+        mode = os.lstat(path).st_mode
+        if stat.S_ISDIR(mode):
             return None
-        if not stat.S_ISREG(found.st_mode):
-            raise Refused(f"it is {_kind(found.st_mode)}; only regular files are taken")
+        if not stat.S_ISREG(mode):
+            raise Refused(f"it is {_kind(mode)}; only regular files are taken")
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except (FileNotFoundError, NotADirectoryError):
         return None
@@ -177,8 +176,8 @@ def see(path: str, has_writer: Callable[[int], bool | None]) -> Sight | None:
     try:
         now = os.fstat(descriptor)
         changed = max(now.st_mtime, now.st_ctime)
-        look = (now.st_ino, now.st_size, now.st_mtime_ns, now.st_ctime_ns)
-        return Sight(has_writer(descriptor), now.st_size, now.st_nlink, changed, look)
+        identity = (now.st_ino, now.st_size, now.st_mtime_ns, now.st_ctime_ns)
+        return FileState(has_writer(descriptor), now.st_size, now.st_nlink, changed, identity)
     finally:
         os.close(descriptor)
 
@@ -200,8 +199,8 @@ def has_writer(descriptor: int) -> bool | None:
     if not hasattr(fcntl, "F_SETLEASE"):
         return None
     try:
-        # Who opens the file in this instant waits until the lease is given back, and we are sent a signal: SIGIO,
-        # which would end the process, unless another one is asked for. SIGURG is ignored.
+        # A process that opens the file in this instant waits until the lease is returned, and this one gets a signal:
+        # SIGIO, which would end it, unless another one is set. SIGURG is ignored.
         fcntl.fcntl(descriptor, fcntl.F_SETSIG, signal.SIGURG)
         fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_RDLCK)
     except BlockingIOError:

@@ -1,9 +1,10 @@
 """File notifications of a folder and all folders below it: inotify on Linux, watchdog (FSEvents) on macOS.
 
-Watchdog is not used on Linux: it does not report when the kernel drops events or refuses another watch, so that files
-would be missed, and it delays all events for half a second after each file that is moved away. inotify watches single
-folders, so a new folder gets a watch first and is listed then: the listing has what came before the watch, events have
-what came after. A folder that is moved loses its watches and is new where it went, so a watch never has two paths.
+Watchdog cannot serve on Linux: its handlers are not told when the kernel drops events or refuses another watch, so that
+files would be missed, and it delays all events for half a second after each file that is moved away. Neither can
+watchfiles, which reports no close of a file. inotify watches single folders, so a new folder gets a watch first and is
+listed then: files from before the watch are in the listing, later ones in the events. A folder that is moved loses its
+watches and is new at its new path, so a watch never has two paths.
 https://man7.org/linux/man-pages/man7/inotify.7.html
 """
 
@@ -25,7 +26,7 @@ from watchdog.observers import Observer
 from watchdog.observers.api import BaseObserver
 
 from silversmith.errors import SilversmithError
-from silversmith.local.files import Evidence, Lost, News, files_below, is_ignored
+from silversmith.local.files import Changes, ChangesLost, Evidence, files_below, is_ignored
 from silversmith.stores import keys
 
 CLOSE_WRITE = 0x8
@@ -52,7 +53,7 @@ _HEADER = struct.Struct("iIII")
 
 
 class Event(NamedTuple):
-    """Something happened to ``name`` in the watched folder, or to the folder itself where ``name`` is empty."""
+    """A change of ``name`` in the watched folder, or of the folder itself where ``name`` is empty."""
 
     watch: int
     mask: int
@@ -113,8 +114,8 @@ def is_limit(error: OSError) -> bool:
 _CHANGES = frozenset({"created", "modified", "moved", "deleted", "closed"})
 
 
-class Portable(FileSystemEventHandler):
-    """What happens below ``root``. ``observer`` makes one of watchdog's; it calls back in its own thread."""
+class WatchdogSource(FileSystemEventHandler):
+    """Changes below ``root``, by watchdog. ``observer`` makes one of its observers, which calls back in its thread."""
 
     def __init__(self, root: str, observer: Callable[[], BaseObserver] = Observer) -> None:
         self._root = os.path.realpath(root)
@@ -123,12 +124,12 @@ class Portable(FileSystemEventHandler):
         self._events: deque[FileSystemEvent] = deque()
         self._wake: Callable[[], None] = lambda: None
 
-    def start(self, wake: Callable[[], None]) -> News:
+    def start(self, wake: Callable[[], None]) -> Changes:
         """Watch. Raises OSError if ``root`` cannot be watched."""
         self._wake = wake
         return self.restart()
 
-    def restart(self) -> News:
+    def restart(self) -> Changes:
         """Watch anew."""
         self.close()
         Path(self._root).stat()
@@ -136,7 +137,7 @@ class Portable(FileSystemEventHandler):
         observer.schedule(self, self._root, recursive=True)
         observer.start()
         self._observer = observer
-        return News()
+        return Changes()
 
     def fileno(self) -> int | None:
         """None: the observer's thread wakes the reader."""
@@ -150,7 +151,7 @@ class Portable(FileSystemEventHandler):
             self._observer = None
         self._events.clear()
 
-    def retry(self) -> Iterator[News]:
+    def retry(self) -> Iterator[Changes]:
         """Nothing to do."""
         return iter(())
 
@@ -160,33 +161,33 @@ class Portable(FileSystemEventHandler):
             self._events.append(event)
             self._wake()
 
-    def read(self) -> Iterator[News]:
-        """What happened. Raises Lost when the folder itself is gone."""
-        news = News()
+    def read(self) -> Iterator[Changes]:
+        """The changes since the last call. Raises ChangesLost when the folder itself is gone."""
+        changes = Changes()
         while self._events:
             event = self._events.popleft()
             if event.event_type in {"moved", "deleted"}:
-                self._leave(self._relative(event.src_path), event, news)
+                self._leave(self._relative(event.src_path), event, changes)
             if event.event_type != "deleted":
                 path = event.dest_path if event.event_type == "moved" else event.src_path
-                self._arrive(self._relative(path), event, news)
-        yield news
+                self._arrive(self._relative(path), event, changes)
+        yield changes
 
-    def _leave(self, path: str, event: FileSystemEvent, news: News) -> None:
+    def _leave(self, path: str, event: FileSystemEvent, changes: Changes) -> None:
         if path == "":
-            raise Lost(f"the folder {self._root} was moved or removed")
+            raise ChangesLost(f"the folder {self._root} was moved or removed")
         if not event.is_directory:
-            news.files[path] = Evidence.GONE
+            changes.files[path] = Evidence.GONE
         elif event.event_type == "moved":
-            news.folders_gone.append(f"{path}/")
+            changes.folders_gone.append(f"{path}/")
 
-    def _arrive(self, path: str, event: FileSystemEvent, news: News) -> None:
+    def _arrive(self, path: str, event: FileSystemEvent, changes: Changes) -> None:
         if not event.is_directory:
-            news.files[path] = Evidence.CLOSED if isinstance(event, FileClosedEvent) else Evidence.FOUND
+            changes.files[path] = Evidence.CLOSED if isinstance(event, FileClosedEvent) else Evidence.FOUND
             return
         try:
             for name in files_below(f"{self._root}/{path}", lambda *_: None):
-                news.files.setdefault(f"{path}/{name}", Evidence.FOUND)
+                changes.files.setdefault(f"{path}/{name}", Evidence.FOUND)
         except OSError:  # gone again
             return
 
@@ -195,8 +196,8 @@ class Portable(FileSystemEventHandler):
         return "" if relative == "." else relative
 
 
-#: How many files are told of at once.
-_TOGETHER = 1_000
+#: The most files that are reported together.
+_MOST_FILES = 1_000
 
 
 class WatchLimitReached(SilversmithError):
@@ -212,8 +213,8 @@ class _Folder:
     below: dict[str, _Folder] = field(default_factory=dict)
 
 
-class Watches:
-    """What happens below ``root``, read by one thread. ``kernel`` opens a queue of the kernel's events."""
+class InotifySource:
+    """Changes below ``root``, read by one thread. ``kernel`` opens a queue of the kernel's events."""
 
     def __init__(self, root: str, kernel: Callable[[], Inotify] = Inotify) -> None:
         self._prefix = root + "/"
@@ -224,33 +225,33 @@ class Watches:
         self._unwatched: set[str] = set()
         self._is_short = False
 
-    def start(self, wake: Callable[[], None]) -> News:  # noqa: ARG002 - a descriptor can be waited on
-        """Watch what is there. Files that are there already are not told, only folders that cannot be watched.
+    def start(self, wake: Callable[[], None]) -> Changes:  # noqa: ARG002 - a descriptor can be waited on
+        """Watch all folders. Files that are there already are not reported, only folders that cannot be watched.
 
         Raises:
             WatchLimitReached: there are more folders than the machine allows watches.
             OSError: ``root`` is no folder that can be watched.
         """
-        news = self.restart()
+        changes = self.restart()
         if self._is_short:
             self.close()
-            raise WatchLimitReached(news.refused[-1][1])
-        return news
+            raise WatchLimitReached(changes.refused[-1][1])
+        return changes
 
-    def restart(self) -> News:
+    def restart(self) -> Changes:
         """The same after events were lost. Where a limit is reached now, :meth:`retry` tries again."""
         self.close()
-        news = News()
+        changes = Changes()
         try:
             self._kernel = self._open()
-            for _ in self._enter("", news, tell_files=False):
+            for _ in self._enter("", changes, report_files=False):
                 pass
         except OSError as error:
             self.close()
             if is_limit(error):
                 raise WatchLimitReached(_reason(self._prefix, error)) from None
             raise
-        return news
+        return changes
 
     def close(self) -> None:
         """End all watches."""
@@ -265,66 +266,66 @@ class Watches:
         """The descriptor to wait on."""
         return None if self._kernel is None else self._kernel.fileno()
 
-    def read(self) -> Iterator[News]:
-        """What happened since the last call.
+    def read(self) -> Iterator[Changes]:
+        """The changes since the last call.
 
         Raises:
-            Lost: that is not known.
+            ChangesLost: some of them were missed.
         """
         assert self._kernel is not None
-        news = News()
+        changes = Changes()
         for event in self._kernel.read():
             if event.mask & OVERFLOW:
-                raise Lost("more happened at once than the kernel keeps (fs.inotify.max_queued_events)")
+                raise ChangesLost("more happened at once than the kernel keeps (fs.inotify.max_queued_events)")
             folder = self._folders.get(event.watch)
             if folder is None:
                 continue  # of a watch that has ended
             if event.mask & (IGNORED | UNMOUNT):
                 self._folders.pop(event.watch)
                 if folder is self._root:
-                    raise Lost(f"the folder {self._prefix} was removed")
+                    raise ChangesLost(f"the folder {self._prefix} was removed")
             elif event.mask & (DELETE_SELF | MOVE_SELF):
-                raise Lost(f"the folder {self._prefix} was moved or removed")
+                raise ChangesLost(f"the folder {self._prefix} was moved or removed")
             elif event.mask & IS_FOLDER:
-                yield from self._apply_to_folder(folder, event, news)
+                yield from self._apply_to_folder(folder, event, changes)
             else:
-                news.files[folder.path + event.name] = _evidence(event.mask)
-        yield news
+                changes.files[folder.path + event.name] = _evidence(event.mask)
+        yield changes
 
-    def _apply_to_folder(self, above: _Folder, event: Event, news: News) -> Iterator[News]:
+    def _apply_to_folder(self, above: _Folder, event: Event, changes: Changes) -> Iterator[Changes]:
         path = f"{above.path}{event.name}/"
         if event.mask & (MOVED_FROM | DELETE):
             self._unwatched.discard(path)
             self._drop(above.below.pop(event.name, None))
             if event.mask & MOVED_FROM and not is_ignored(path):
-                news.folders_gone.append(path)
+                changes.folders_gone.append(path)
         else:
-            yield from self._enter(path, news, tell_files=True)
+            yield from self._enter(path, changes, report_files=True)
 
-    def retry(self) -> Iterator[News]:
-        """Try once more to watch the folders that could not be watched, and tell what is in those that now can."""
-        news = News()
+    def retry(self) -> Iterator[Changes]:
+        """Try once more to watch the folders that could not be watched, and report the files in those that now are."""
+        changes = Changes()
         for path in list(self._unwatched):
-            yield from self._enter(path, news, tell_files=True)
-        yield news
+            yield from self._enter(path, changes, report_files=True)
+        yield changes
 
-    def _enter(self, path: str, news: News, *, tell_files: bool) -> Iterator[News]:
-        """Watch a folder and those below it, and look through them. Yields and empties ``news.files`` when full."""
+    def _enter(self, path: str, changes: Changes, *, report_files: bool) -> Iterator[Changes]:
+        """Watch a folder and those below it, and look through them. Yields and empties ``changes.files`` when full."""
         todo = [path]
         while todo:
             path = todo.pop()
-            if is_ignored(path) or not self._watch(path, news):
+            if is_ignored(path) or not self._watch(path, changes):
                 continue
             for name, is_folder in _entries(self._prefix + path):
                 if is_folder:
                     todo.append(f"{path}{name}/")
-                elif tell_files and news.files.get(path + name) is not Evidence.CLOSED:
-                    news.files[path + name] = Evidence.FOUND
-                    if len(news.files) >= _TOGETHER:
-                        yield News(dict(news.files))
-                        news.files.clear()
+                elif report_files and changes.files.get(path + name) is not Evidence.CLOSED:
+                    changes.files[path + name] = Evidence.FOUND
+                    if len(changes.files) >= _MOST_FILES:
+                        yield Changes(dict(changes.files))
+                        changes.files.clear()
 
-    def _watch(self, path: str, news: News) -> bool:
+    def _watch(self, path: str, changes: Changes) -> bool:
         """Whether the folder is watched now and was not before."""
         assert self._kernel is not None
         try:
@@ -333,11 +334,11 @@ class Watches:
             if not path:
                 raise
             if isinstance(error, (FileNotFoundError, NotADirectoryError)):
-                self._unwatched.discard(path)  # gone again, or not a folder any more: its own events tell
+                self._unwatched.discard(path)  # gone again, or not a folder any more: its own events say so
             elif path not in self._unwatched:
                 self._unwatched.add(path)
                 self._is_short |= is_limit(error)
-                news.refused.append((path, _reason(self._prefix + path, error)))
+                changes.refused.append((path, _reason(self._prefix + path, error)))
             return False
         self._unwatched.discard(path)
         known = self._folders.get(watch)

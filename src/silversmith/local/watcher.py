@@ -1,7 +1,7 @@
-"""Watches bronze: notifications become keys that may have changed; a search lists what no notification named.
+"""Watches bronze: notifications become keys that may have changed; a search lists files that no notification named.
 
 The search runs at the start, after lost notifications, and before the end, step by step beside the engine's loop. It
-waits until what it has listed is taken in, so that memory does not grow with the bucket.
+waits until the listed files are taken in, so that memory does not grow with the bucket.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ from types import TracebackType
 from typing import Protocol, Self
 
 from silversmith.errors import SilversmithError
-from silversmith.local import files as landing
-from silversmith.local.files import Evidence, Lost, News, Refused, Verdict, is_temporary
+from silversmith.local import files
+from silversmith.local.files import Changes, ChangesLost, Evidence, Refused, Verdict, is_temporary
 from silversmith.local.services.bucket import Inbox
 from silversmith.stores import keys
 from silversmith.stores.local import LocalStore
 
-#: So many files are looked at together in a search: some milliseconds.
-_TOGETHER = 100
+#: The files that one step of a search looks at: some milliseconds.
+_STEP = 100
 
-#: The kernel tells that a file is closed a moment before it no longer counts the writer. So a file that was closed
-#: and seems to have a writer is looked at again after 1 ms, 2 ms, 4 ms, and so on up to this. Milliseconds.
+#: The kernel reports the close of a file a moment before it no longer counts the writer. So a file that was closed and
+#: seems to have a writer is looked at again after 1 ms, 2 ms, 4 ms, and so on up to this. Milliseconds.
 _LONGEST_PAUSE = 256
 
 
@@ -38,23 +38,23 @@ class WatcherFailed(SilversmithError):
     """The folder is no longer watched."""
 
 
-class Changes(Protocol):
-    """What happens below a folder, as the operating system tells it. Used by one thread at a time."""
+class ChangeSource(Protocol):
+    """Reports changes below a folder, as the operating system does. Used by one thread at a time."""
 
-    def start(self, wake: Callable[[], None]) -> News:
-        """Begin. ``wake`` may be called, from any thread, when there is something to read."""
+    def start(self, wake: Callable[[], None]) -> Changes:
+        """Begin. ``wake`` may be called, from any thread, when there are changes to read."""
 
-    def restart(self) -> News:
-        """Begin anew, after :class:`Lost`."""
+    def restart(self) -> Changes:
+        """Begin anew, after :class:`ChangesLost`."""
 
     def fileno(self) -> int | None:
-        """A descriptor that can be read when there is something to read, if there is one."""
+        """A descriptor that can be read when there are changes to read, if there is one."""
 
-    def read(self) -> Iterator[News]:
-        """What happened since the last call. Waits for nothing. Raises :class:`Lost`, or OSError."""
+    def read(self) -> Iterator[Changes]:
+        """The changes since the last call. Never waits. Raises :class:`ChangesLost`, or OSError."""
 
-    def retry(self) -> Iterator[News]:
-        """Try again what did not work."""
+    def retry(self) -> Iterator[Changes]:
+        """Try again to watch folders that could not be watched."""
 
     def close(self) -> None:
         """End."""
@@ -62,32 +62,32 @@ class Changes(Protocol):
 
 @dataclass
 class _Waiting:
-    """A file that is not whole yet: how it looked last, and since when (in the caller's seconds) it looks like that."""
+    """A file that is not whole yet: its last identity, and since when (in the caller's seconds) it has that."""
 
     evidence: Evidence
-    look: tuple[int, ...] | None = None
+    identity: tuple[int, ...] | None = None
     since: float = 0.0
 
 
 class Watcher:
-    """Tells of the files that land in ``root`` and below, once they are whole, by their keys.
+    """Reports the keys of files that land in ``root`` and below, once they are whole.
 
     The callbacks:
 
-    - ``on_files``: keys of files that were closed by their writer, moved in, or found whole. A key may come again
-      without anything new, and a file may have changed again when its key arrives: it is a hint that it may have.
+    - ``on_files``: keys of files that were closed by their writer, moved in, or found whole. Each is a hint: a key may
+      come again without a change, and a file may have changed again when its key arrives.
     - ``on_gone``: keys of files that were removed or moved away. Others may have come in their place.
-    - ``on_folder_gone``: the prefix, with its slash, of a folder that was moved away; what was in it is not known.
+    - ``on_folder_gone``: the prefix, with its slash, of a folder that was moved away; its files are not known.
     - ``on_refused``: a file that is not taken, by its path for a person to read, and why: a link, a pipe, a device, a
       name that can be no key, a file or folder that may not be read.
-    - ``on_overflow``: some of what happened was missed; the text says why. Call :meth:`scan`, from another thread.
+    - ``on_overflow``: some changes were missed; the text says why. Call :meth:`scan`, from another thread.
 
     All are called from the watcher's one thread, one at a time and in order, except that :meth:`scan` calls
     ``on_refused`` from its caller's. While a callback works, the kernel keeps some 16,000 events; more is an overflow.
-    An exception from a callback loses what it was told, so ``on_overflow`` follows.
+    After an exception from a callback ``on_overflow`` follows, for its keys are lost.
 
-    Files with temporary names (:func:`~silversmith.local.files.is_temporary`) are passed over without a word.
-    ``has_writer`` tells whether a descriptor's file is open for writing anywhere (None: not known).
+    Files with temporary names (:func:`~silversmith.local.files.is_temporary`) are passed over in silence.
+    ``has_writer`` returns whether a descriptor's file is open for writing anywhere (None: not known).
     """
 
     def __init__(
@@ -99,8 +99,8 @@ class Watcher:
         on_folder_gone: Callable[[str], None],
         on_refused: Callable[[str, str], None],
         on_overflow: Callable[[str], None],
-        changes: Changes | None = None,
-        has_writer: Callable[[int], bool | None] = landing.has_writer,
+        source: ChangeSource | None = None,
+        has_writer: Callable[[int], bool | None] = files.has_writer,
     ) -> None:
         self._root = str(root.absolute())
         self._on_files = on_files
@@ -108,7 +108,7 @@ class Watcher:
         self._on_folder_gone = on_folder_gone
         self._on_refused = on_refused
         self._on_overflow = on_overflow
-        self._changes = changes or _changes(self._root)
+        self._source = source or _source(self._root)
         self._has_writer = has_writer
         self._waiting: dict[str, _Waiting] = {}
         self._posted: deque[float | tuple[str, Evidence]] = deque()
@@ -121,7 +121,7 @@ class Watcher:
         self._wake_read, self._wake_write = -1, -1
 
     def start(self) -> None:
-        """Watch from now on. What is there already is :meth:`scan`'s.
+        """Watch from now on. Files that are there already are for :meth:`scan`.
 
         Raises:
             WatchLimitReached: there are more folders than the machine allows watches; the text says what to do.
@@ -132,15 +132,15 @@ class Watcher:
         os.set_blocking(self._wake_read, False)
         os.set_blocking(self._wake_write, False)
         try:
-            news = self._changes.start(self._wake)
+            changes = self._source.start(self._wake)
         except BaseException:
             self._close()
             raise
-        self._thread = threading.Thread(target=self._run, args=(news,), name="watcher", daemon=True)
+        self._thread = threading.Thread(target=self._run, args=(changes,), name="watcher", daemon=True)
         self._thread.start()
 
     def stop(self) -> None:
-        """End, after the callback that is at work. Nothing is left behind. May be called again, and in a callback."""
+        """End, after the running callback. May be called again, and in a callback."""
         self._is_stopping = True
         thread, self._thread = self._thread, None
         if thread is None:
@@ -161,12 +161,12 @@ class Watcher:
     def scan(self, now: float, *, known: Callable[[str], bool] = lambda _: False) -> Iterator[list[str]]:
         """The keys of all files that are there and whole, and not ``known``. ``now``: seconds since 1970.
 
-        In batches, of those that were looked at together: some may be empty. What is being written is left to its end:
-        the watcher tells of it then. Call it after :meth:`start`, and from any thread but the watcher's.
+        In batches, some of which may be empty. A file that is being written is reported by the watcher when it is
+        closed. Call it after :meth:`start`, and from any thread but the watcher's.
         """
         batch: list[str] = []
-        for number, path in enumerate(landing.files_below(self._root, self._on_refused), 1):
-            if number % _TOGETHER == 0:
+        for number, path in enumerate(files.files_below(self._root, self._on_refused), 1):
+            if number % _STEP == 0:
                 yield batch
                 batch = []
             key = self._key(path)
@@ -180,7 +180,7 @@ class Watcher:
         yield batch
 
     def recheck(self, now: float) -> None:
-        """Look again at what was not whole or could not be read. Call it about once a second; it only leaves word.
+        """Have the watcher's thread look again at files that were not whole or could not be read, about once a second.
 
         ``now`` is in seconds of any clock that is always the same one.
 
@@ -192,45 +192,45 @@ class Watcher:
         self._posted.append(now)
         self._wake()
 
-    def _key(self, path: str, *, tell: bool = True) -> str | None:
-        """The key of the file at ``path`` below the root; None if it is not to be taken for its name."""
+    def _key(self, path: str, *, report: bool = True) -> str | None:
+        """The key of the file at ``path`` below the root; None if its name says that it is not to be taken."""
         if not path.startswith(f"{keys.RESERVED}/") and is_temporary(path):
             return None
         try:
             key = keys.key_of(path)
         except keys.InvalidKey as error:
-            if tell:
+            if report:
                 self._on_refused(keys.printable(path), str(error))
             return None
         return None if key != path and is_temporary(key) else key
 
     def _judge(self, path: str, evidence: Evidence, now: float | None = None) -> Verdict:
         try:
-            sight = landing.see(f"{self._root}/{path}", self._has_writer)
+            state = files.examine(f"{self._root}/{path}", self._has_writer)
         except Refused as refused:
             self._on_refused(keys.printable(path), str(refused))
             return Verdict.RETRY if refused.for_now else Verdict.LEAVE
-        if sight is None:
+        if state is None:
             return Verdict.LEAVE
-        still = 0.0 if now is None else now - sight.changed
-        return Verdict.TAKE if landing.is_whole(evidence, sight, still=still) else Verdict.WAIT
+        still = 0.0 if now is None else now - state.changed
+        return Verdict.TAKE if files.is_whole(evidence, state, still=still) else Verdict.WAIT
 
     # Everything below runs in the watcher's thread.
 
-    def _run(self, news: News) -> None:
+    def _run(self, changes: Changes) -> None:
         try:
-            self._guard(lambda: self._tell(news))
+            self._guard(lambda: self._report(changes))
             while self._is_woken():
                 self._guard(self._turn)
-        except Exception as error:  # noqa: BLE001 - told by recheck()
+        except Exception as error:  # noqa: BLE001 - raised by recheck()
             self._failure = error
         finally:
             self._close()
 
     def _is_woken(self) -> bool:
-        """Wait until there is something to do. False: it is to end."""
+        """Wait until there is something to do. False: it shall end."""
         poll = select.poll()
-        for descriptor in (self._wake_read, self._changes.fileno()):
+        for descriptor in (self._wake_read, self._source.fileno()):
             if descriptor is not None:
                 poll.register(descriptor, select.POLLIN)
         if not self._is_stopping:
@@ -238,21 +238,21 @@ class Watcher:
         return not self._is_stopping
 
     def _guard(self, work: Callable[[], None]) -> None:
-        """Whatever goes wrong, what it was about is lost: watch everything anew and say so."""
+        """After any error changes are lost: watch everything anew, and report an overflow."""
         try:
             work()
         except Exception as error:  # noqa: BLE001
-            reason = str(error) if isinstance(error, Lost) else f"{type(error).__name__}: {error}"
-            news = self._changes.restart()
+            reason = str(error) if isinstance(error, ChangesLost) else f"{type(error).__name__}: {error}"
+            changes = self._source.restart()
             self._on_overflow(reason)
-            self._tell(news)
+            self._report(changes)
 
     def _turn(self) -> None:
         with contextlib.suppress(BlockingIOError):
             os.read(self._wake_read, 4096)
         closing = set(self._closing)
-        for news in self._changes.read():
-            self._tell(news)
+        for changes in self._source.read():
+            self._report(changes)
         if closing:
             self._look_at_closing(closing & self._closing)
         while self._posted:
@@ -263,26 +263,28 @@ class Watcher:
             else:
                 self._look_again(posted)
 
-    def _tell(self, news: News) -> None:
-        for path, reason in news.refused:
+    def _report(self, changes: Changes) -> None:
+        for path, reason in changes.refused:
             self._on_refused(keys.printable(path), reason)
-        for folder in news.folders_gone:
+        for folder in changes.folders_gone:
             self._on_folder_gone(folder)
-        self._tell_gone([path for path, evidence in news.files.items() if evidence is Evidence.GONE])
-        self._tell_landed({path: evidence for path, evidence in news.files.items() if evidence is not Evidence.GONE})
+        self._report_gone([path for path, evidence in changes.files.items() if evidence is Evidence.GONE])
+        self._report_landed(
+            {path: evidence for path, evidence in changes.files.items() if evidence is not Evidence.GONE}
+        )
 
-    def _tell_gone(self, paths: list[str]) -> None:
+    def _report_gone(self, paths: list[str]) -> None:
         gone = []
         for path in paths:
             self._waiting.pop(path, None)
             self._closing.discard(path)
-            key = self._key(path, tell=False)
+            key = self._key(path, report=False)
             if key is not None:
                 gone.append(key)
         if gone:
             self._on_gone(gone)
 
-    def _tell_landed(self, paths: dict[str, Evidence]) -> None:
+    def _report_landed(self, paths: dict[str, Evidence]) -> None:
         whole: list[str] = []
         for path, evidence in paths.items():
             key = self._key(path)
@@ -303,10 +305,10 @@ class Watcher:
             self._on_files(whole)
 
     def _look_at_closing(self, paths: set[str]) -> None:
-        """Look again at those that were closed, after a longer pause each time, and in the end leave the rest."""
+        """Look again at closed files, after a longer pause each time, and in the end give them up."""
         pause = self._pause * 2
         self._closing -= paths
-        self._tell_landed(dict.fromkeys(paths, Evidence.CLOSED))
+        self._report_landed(dict.fromkeys(paths, Evidence.CLOSED))
         self._pause = pause
         if pause > _LONGEST_PAUSE:
             self._closing.clear()
@@ -321,19 +323,19 @@ class Watcher:
                 whole.append(keys.key_of(path))
         if whole:
             self._on_files(whole)
-        for news in self._changes.retry():
-            self._tell(news)
+        for changes in self._source.retry():
+            self._report(changes)
 
     def _judge_again(self, path: str, waiting: _Waiting, now: float) -> Verdict:
         try:
-            sight = landing.see(f"{self._root}/{path}", self._has_writer)
+            state = files.examine(f"{self._root}/{path}", self._has_writer)
         except Refused as refused:
             return Verdict.RETRY if refused.for_now else Verdict.LEAVE
-        if sight is None:
+        if state is None:
             return Verdict.LEAVE
-        if sight.look != waiting.look:
-            waiting.look, waiting.since = sight.look, now
-        is_whole = landing.is_whole(waiting.evidence, sight, still=now - waiting.since)
+        if state.identity != waiting.identity:
+            waiting.identity, waiting.since = state.identity, now
+        is_whole = files.is_whole(waiting.evidence, state, still=now - waiting.since)
         return Verdict.TAKE if is_whole else Verdict.WAIT
 
     def _wake(self) -> None:
@@ -342,25 +344,25 @@ class Watcher:
                 os.write(self._wake_write, b"!")
 
     def _close(self) -> None:
-        self._changes.close()
+        self._source.close()
         with self._ending:
             os.close(self._wake_read)
             os.close(self._wake_write)
             self._wake_read = self._wake_write = -1
 
 
-def _changes(root: str) -> Changes:
+def _source(root: str) -> ChangeSource:
     if sys.platform == "linux":
-        from silversmith.local.inotify import Watches
+        from silversmith.local.inotify import InotifySource
 
-        return Watches(root)
-    from silversmith.local.inotify import Portable
+        return InotifySource(root)
+    from silversmith.local.inotify import WatchdogSource
 
-    return Portable(root)
+    return WatchdogSource(root)
 
 
-#: While so many keys are found and not taken in, the search waits.
-AHEAD = 1000
+#: While so many keys wait in the inbox, the search pauses.
+MOST_PENDING = 1000
 
 
 class Unchanged(Protocol):
@@ -370,13 +372,13 @@ class Unchanged(Protocol):
 
 
 class Search:
-    """Finds the files of bronze that were not noticed yet. One is asked for from the beginning.
+    """Finds files of bronze that were not noticed yet. The first search is due at once.
 
     Args:
-        watcher: knows which files are there and whole.
+        watcher: lists files that are whole.
         store: the bucket's folder.
-        inbox: gets what is found.
-        unchanged: whether a file was noticed as it is.
+        inbox: gets their keys.
+        unchanged: whether a file was noticed in its present state.
     """
 
     def __init__(self, watcher: Watcher, store: LocalStore, inbox: Inbox, unchanged: Unchanged) -> None:
@@ -384,32 +386,32 @@ class Search:
         self._store = store
         self._inbox = inbox
         self._unchanged = unchanged
-        self._wanted = True
+        self._is_due = True
         self._batches: Iterator[list[str]] | None = None
 
     @property
     def busy(self) -> bool:
-        """Whether there is more to look at."""
-        return self._wanted or self._batches is not None
+        """Whether a search is due or has begun."""
+        return self._is_due or self._batches is not None
 
     @property
     def ready(self) -> bool:
         """Whether a step would do something now."""
-        return self.busy and self._inbox.pending < AHEAD
+        return self.busy and self._inbox.pending < MOST_PENDING
 
     def again(self) -> None:
-        """Look through everything once more, from any thread. One that is under way comes to its end before."""
-        self._wanted = True
+        """Search everything once more, from any thread, after the search that has begun."""
+        self._is_due = True
 
     def step(self, now: float) -> None:
-        """Look at the next few files, if there are any to look at and there is room for what is found.
+        """Look at the next few files, if a search is due or has begun and the inbox has room.
 
         ``now``: Unix seconds.
         """
         if not self.ready:
             return
         if self._batches is None:
-            self._wanted = False
+            self._is_due = False
             self._batches = self._watcher.scan(now, known=self._known)
         batch = next(self._batches, None)
         if batch is None:
@@ -418,17 +420,17 @@ class Search:
             self._inbox.add(batch, scanned=True)
 
     def last(self, now: float) -> bool:
-        """Look at everything at once, and trust the watcher, which was there all the time. Whether there was more."""
-        found = False
+        """Search everything at once, trusting the watcher that ran all the time. Returns whether any file is new."""
+        has_new = False
         for batch in self._watcher.scan(now, known=partial(self._known, trusting=True)):
             if batch:
                 self._inbox.add(batch, scanned=True)
-                found = True
-        return found
+                has_new = True
+        return has_new
 
     def _known(self, key: str, *, trusting: bool = False) -> bool:
         def identity() -> str:
             glance = self._store.glance(key)
-            return glance.identity if glance is not None else ""  # gone, or no file to take: the watcher says which
+            return glance.identity if glance is not None else ""  # gone, or not to be taken: the watcher decides
 
         return self._unchanged(key, identity, trusting=trusting)

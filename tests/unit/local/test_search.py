@@ -78,7 +78,7 @@ def test_it_finds_what_was_not_noticed_and_ends(world: World) -> None:
 
 
 def test_it_waits_while_much_is_not_taken_in(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(search, "AHEAD", 150)
+    monkeypatch.setattr(search, "MOST_PENDING", 150)
     world.put(*(f"{number:03}" for number in range(500)))
     while world.search.ready:
         world.search.step(time.time())

@@ -15,8 +15,8 @@ from watchdog.observers import Observer
 
 from silversmith.local import inotify
 from silversmith.local.files import Refused
-from silversmith.local.inotify import Portable, Watches, WatchLimitReached
-from silversmith.local.watcher import Changes, Watcher, WatcherFailed
+from silversmith.local.inotify import InotifySource, WatchdogSource, WatchLimitReached
+from silversmith.local.watcher import ChangeSource, Watcher, WatcherFailed
 from silversmith.stores.local import LocalStore
 from tests.unit.local.watching import DEADLINE, Told, mark, pass_turn, scan, watch
 
@@ -188,7 +188,7 @@ def test_the_limit_of_watches_is_explained(root: Path) -> None:
     for name in "abcd":
         (root / name).mkdir()
     Short.allowed = 3
-    watcher = watch(root, Told(), changes=Watches(str(root), Short))
+    watcher = watch(root, Told(), source=InotifySource(str(root), Short))
     with pytest.raises(WatchLimitReached, match=r"sudo sysctl fs.inotify.max_user_watches=1048576"):
         watcher.start()
     watcher.stop()
@@ -197,13 +197,13 @@ def test_the_limit_of_watches_is_explained(root: Path) -> None:
         raise OSError(errno.EMFILE, "Too many open files")
 
     with pytest.raises(WatchLimitReached, match=r"fs.inotify.max_user_instances=1024"):
-        watch(root, Told(), changes=Watches(str(root), none)).start()
+        watch(root, Told(), source=InotifySource(str(root), none)).start()
 
 
 def test_a_folder_over_the_limit_is_told_of_and_tried_again(root: Path) -> None:
     Short.allowed = 1
     told = Told()
-    with watch(root, told, changes=Watches(str(root), Short)) as watcher:
+    with watch(root, told, source=InotifySource(str(root), Short)) as watcher:
         (root / "a/b").mkdir(parents=True)
         told.until(lambda: told.refused)
         assert told.refused[0][0] == "a/"
@@ -220,12 +220,12 @@ def test_a_folder_over_the_limit_is_told_of_and_tried_again(root: Path) -> None:
 
 
 @pytest.mark.parametrize("how", ["removed", "moved"])
-@pytest.mark.parametrize("changes", [Watches, Portable])
-def test_a_root_that_goes_away_is_told(root: Path, how: str, changes: Callable[[str], Changes]) -> None:
-    if changes is Portable and how == "moved":
+@pytest.mark.parametrize("source", [InotifySource, WatchdogSource])
+def test_a_root_that_goes_away_is_told(root: Path, how: str, source: Callable[[str], ChangeSource]) -> None:
+    if source is WatchdogSource and how == "moved":
         pytest.skip("watchdog does not tell of it on Linux")
     told = Told()
-    watcher = watch(root, told, changes=changes(str(root)))
+    watcher = watch(root, told, source=source(str(root)))
     watcher.start()
     thread = watcher._thread
     assert thread is not None
@@ -284,7 +284,7 @@ def test_it_can_be_stopped_in_a_callback(root: Path) -> None:
 def test_with_watchdog_a_quiet_file_is_whole(root: Path, tmp_path: Path) -> None:
     """As on macOS, where nothing is told of a file's end: watchdog's events, but for those that only Linux has."""
 
-    class Deaf(Portable):
+    class Deaf(WatchdogSource):
         def dispatch(self, event: object) -> None:
             if getattr(event, "event_type", "") != "closed":
                 super().dispatch(event)  # type: ignore[arg-type]
@@ -302,7 +302,7 @@ def test_with_watchdog_a_quiet_file_is_whole(root: Path, tmp_path: Path) -> None
                 watcher.recheck(now)
                 told.changed.wait(0.01)
 
-    with watch(root, told, changes=Deaf(str(root), Observer), has_writer=lambda descriptor: None) as watcher:
+    with watch(root, told, source=Deaf(str(root), Observer), has_writer=lambda descriptor: None) as watcher:
         (root / "a").write_bytes(b"1")
         rechecked(lambda: "a" in told.files)
         full = tmp_path / "full"

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
-from silversmith.local.watcher import Changes, Watcher
+from silversmith.local.watcher import ChangeSource, Watcher
 
 #: Seconds after which something that should have been told will not be.
 DEADLINE = 20.0
@@ -57,7 +57,7 @@ def watch(
     root: Path,
     told: Told,
     *,
-    changes: Changes | None = None,
+    source: ChangeSource | None = None,
     has_writer: Callable[[int], bool | None] | None = None,
     on_files: Callable[[list[str]], None] | None = None,
 ) -> Watcher:
@@ -70,7 +70,7 @@ def watch(
         on_folder_gone=told.on_folder_gone,
         on_refused=told.on_refused,
         on_overflow=told.on_overflow,
-        changes=changes,
+        source=source,
         **extra,
     )
 

@@ -16,7 +16,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from silversmith.local import files as landing
-from silversmith.local.files import Evidence, Refused, Sight, files_below, has_writer, is_temporary, is_whole, see
+from silversmith.local.files import (
+    Evidence,
+    FileState,
+    Refused,
+    examine,
+    files_below,
+    has_writer,
+    is_temporary,
+    is_whole,
+)
 
 
 @pytest.mark.parametrize(
@@ -48,8 +57,8 @@ def test_an_ending_counts_whatever_is_before_it(text: str, ending: str) -> None:
     assert is_temporary(text + ending + "/a.csv")
 
 
-def sight(*, writer: bool | None, size: int = 1, links: int = 1) -> Sight:
-    return Sight(writer, size, links, 0.0, ())
+def sight(*, writer: bool | None, size: int = 1, links: int = 1) -> FileState:
+    return FileState(writer, size, links, 0.0, ())
 
 
 @given(st.sampled_from(Evidence), st.integers(0, 2), st.floats(0, 1e9))
@@ -83,7 +92,7 @@ def test_a_created_file_waits_to_be_closed_but_a_second_name_of_one_does_not() -
 def test_only_regular_files_are_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = tmp_path / "file"
     file.write_bytes(b"12")
-    seen = see(str(file), lambda descriptor: None)
+    seen = examine(str(file), lambda descriptor: None)
     assert seen is not None
     assert (seen.has_writer, seen.size) == (None, 2)
     (tmp_path / "link").symlink_to(file)
@@ -99,10 +108,10 @@ def test_only_regular_files_are_opened(tmp_path: Path, monkeypatch: pytest.Monke
             "/dev/null": "a device",
         }.items():
             with pytest.raises(Refused, match=reason):
-                see(path, has_writer)
-    assert see(str(tmp_path), has_writer) is None
-    assert see(str(tmp_path / "none"), has_writer) is None
-    assert see(str(file / "none"), has_writer) is None
+                examine(path, has_writer)
+    assert examine(str(tmp_path), has_writer) is None
+    assert examine(str(tmp_path / "none"), has_writer) is None
+    assert examine(str(file / "none"), has_writer) is None
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux has leases")
@@ -111,7 +120,7 @@ def test_a_writer_in_any_process_is_seen(tmp_path: Path) -> None:
     file.write_bytes(b"1")
 
     def written() -> bool | None:
-        found = see(str(file), has_writer)
+        found = examine(str(file), has_writer)
         assert found is not None
         return found.has_writer
 
@@ -140,7 +149,7 @@ def test_a_writer_who_comes_during_the_look_is_not_harmed_nor_are_we(tmp_path: P
     with subprocess.Popen([sys.executable, "-c", script, str(file)]) as writer:
         looks = 0
         while writer.poll() is None:
-            see(str(file), has_writer)
+            examine(str(file), has_writer)
             looks += 1
     assert writer.returncode == 0
     assert looks > 100
@@ -170,7 +179,7 @@ def test_a_file_that_may_not_be_read_is_refused_for_now(public: Path) -> None:
     file.write_bytes(b"1")
     file.chmod(0)
     with as_somebody_else(), pytest.raises(Refused, match="cannot be read: Permission denied") as caught:
-        see(str(file), has_writer)
+        examine(str(file), has_writer)
     assert caught.value.for_now
 
 
@@ -180,7 +189,7 @@ def test_of_other_peoples_files_nothing_tells_the_writers(public: Path) -> None:
     file.write_bytes(b"1")
     file.chmod(0o644)
     with as_somebody_else():
-        seen = see(str(file), has_writer)
+        seen = examine(str(file), has_writer)
     assert seen is not None
     assert seen.has_writer is None
 

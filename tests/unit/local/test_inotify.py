@@ -13,7 +13,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from silversmith.local.files import Evidence
-from silversmith.local.inotify import Watches
+from silversmith.local.inotify import InotifySource
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="inotify is Linux's")
 
@@ -47,7 +47,7 @@ def do(root: Path, outside: Path, step: tuple[str, ...]) -> None:
             (outside / "folder").rename(path)
 
 
-def read(watches: Watches) -> dict[str, Evidence]:
+def read(watches: InotifySource) -> dict[str, Evidence]:
     """All that is to be told, until nothing is: what is found in a new folder is told with what is read."""
     files: dict[str, Evidence] = {}
     while found := [news for news in watches.read() if news.files or news.folders_gone]:
@@ -67,7 +67,7 @@ def test_each_folder_is_watched_where_it_is_and_no_file_is_missed(steps: list[tu
         root, outside = Path(folder, "root"), Path(folder, "outside")
         root.mkdir()
         outside.mkdir()
-        watches = Watches(str(root))
+        watches = InotifySource(str(root))
         watches.start(lambda: None)
         told: dict[str, Evidence] = {}
         try:
@@ -92,7 +92,7 @@ def test_each_folder_is_watched_where_it_is_and_no_file_is_missed(steps: list[tu
 
 def test_many_files_are_told_of_in_parts(tmp_path: Path) -> None:
     (tmp_path / "root").mkdir()
-    watches = Watches(str(tmp_path / "root"))
+    watches = InotifySource(str(tmp_path / "root"))
     watches.start(lambda: None)
     (tmp_path / "full").mkdir()
     for number in range(2_100):
