@@ -16,7 +16,7 @@ from typing import BinaryIO
 from silversmith.errors import DataError, Place
 from silversmith.formats.table import checked_names, shorten
 
-#: What a message may have: its metadata, and its body once unpacked, in bytes.
+#: The longest metadata of a message, and the longest body once unpacked, in bytes.
 LONGEST_METADATA = 16 * 1024 * 1024
 LONGEST_BODY = 256 * 1024 * 1024
 
@@ -195,35 +195,35 @@ def _times(flat: Flat, schema: int) -> dict[str, int]:
             hint="write it on, or for, a machine of today, which has the lowest byte first",
         )
     fields = flat.tables(schema, 1)
-    checked_names([flat.text(one, 0) for one in fields])
+    checked_names([flat.text(column, 0) for column in fields])
     times, nodes = {}, 0
-    for one in fields:
-        name = flat.text(one, 0)
-        if flat.number(one, 2, "<B") == _TIME:
+    for column in fields:
+        name = flat.text(column, 0)
+        if flat.number(column, 2, "<B") == _TIME:
             times[name] = nodes
-        nodes += _nodes(flat, one, name, 1)
+        nodes += _nodes(flat, column, name, 1)
         if nodes > MOST_TYPES:
             raise _unsupported(name, "is one of too many columns")
     return times
 
 
-def _nodes(flat: Flat, one: int, column: str, depth: int) -> int:
+def _nodes(flat: Flat, field: int, column: str, depth: int) -> int:
     """How many nodes a field has in a batch, its own and those of the fields within it."""
-    kind = flat.number(one, 2, "<B")
+    kind = flat.number(field, 2, "<B")
     if kind in _UNSUPPORTED:
         raise _unsupported(column, f"is, or has in it, {_UNSUPPORTED[kind]}")
     if kind == _TIME and depth > 1:
         raise _unsupported(column, "has times of day in a list or a struct: they cannot be proved to be kept")
-    if kind == _DECIMAL and (place := flat.table(one, 3)) is not None and flat.number(place, 2, "<i") > 128:
+    if kind == _DECIMAL and (place := flat.table(field, 3)) is not None and flat.number(place, 2, "<i") > 128:
         raise _unsupported(column, "has decimals of 256 bits")
     if depth > MOST_DEPTH:
         raise _unsupported(column, f"is nested more than {MOST_DEPTH} deep")
     nodes = 1
-    for inner in flat.tables(one, 5):
+    for inner in flat.tables(field, 5):
         nodes += _nodes(flat, inner, column, depth + 1)
         if nodes > MOST_TYPES:
             raise _unsupported(column, "has too many fields")
-    return nodes if flat.place(one, 4) is None else 1
+    return nodes if flat.place(field, 4) is None else 1
 
 
 def _unsupported(column: str, what: str) -> DataError:

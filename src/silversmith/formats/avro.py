@@ -401,20 +401,20 @@ def _check_decimal(kind: Mapping[str, Any], size: int) -> None:
 
 def _symbols(kind: Mapping[str, Any]) -> list[str]:
     symbols = kind.get("symbols")
-    if not isinstance(symbols, list) or not symbols or not all(isinstance(one, str) for one in symbols):
+    if not isinstance(symbols, list) or not symbols or not all(isinstance(symbol, str) for symbol in symbols):
         raise _unsupported("an enum has no symbols")
     return symbols
 
 
 def _fields(record: Mapping[str, Any]) -> list[dict[str, Any]]:
     fields = record.get("fields")
-    if not isinstance(fields, list) or not all(isinstance(one, dict) for one in fields):
+    if not isinstance(fields, list) or not all(isinstance(field, dict) for field in fields):
         raise _unsupported("a record has no list of fields")
     return fields
 
 
-def _name(one: Mapping[str, Any]) -> str:
-    name = one.get("name")
+def _name(field: Mapping[str, Any]) -> str:
+    name = field.get("name")
     if not isinstance(name, str):
         raise _unsupported("a field has no name")
     return name

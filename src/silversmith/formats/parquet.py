@@ -1,4 +1,4 @@
-"""Parquet: rows as they are. Whatever a footer lies about comes out as a DataError, never as a crash."""
+"""Parquet: rows as they are. A footer that lies ends in a DataError, never in a crash."""
 
 from __future__ import annotations
 

@@ -125,9 +125,9 @@ def _blocks(content: Content, records: _Records) -> Iterator[TextBlock]:
 
 
 class _Elements:
-    """What hears of elements. ``heard`` counts what it heard; ``position`` and ``line`` are where the parser is."""
+    """Handles the events of expat, and counts them."""
 
-    heard = 0
+    events = 0
 
     def __init__(self, encoding: str | None) -> None:
         self.parser: XMLParserType = ParserCreate(encoding)
@@ -148,7 +148,7 @@ class _Elements:
         )
 
     def start(self, name: str, attributes: list[str]) -> None:  # noqa: ARG002 -- heirs use them
-        self.heard += 1
+        self.events += 1
         if len(self.path) >= MOST_DEPTH:
             raise DataError(
                 "TooDeep",
@@ -159,19 +159,19 @@ class _Elements:
         self.path.append(name)
 
     def end(self, name: str) -> None:  # noqa: ARG002
-        self.heard += 1
+        self.events += 1
         self.path.pop()
 
     def characters(self, data: str) -> None:  # noqa: ARG002
-        self.heard += 1
+        self.events += 1
 
 
 def _parse(file: BinaryIO, elements: _Elements) -> Iterator[int]:
-    """Parse piece by piece; after each, how many bytes were parsed."""
+    """Parse piece by piece. Yields how many bytes were parsed so far."""
     read, quiet = 0, 0
     while True:
         piece = file.read(_PIECE)
-        heard = elements.heard
+        before = elements.events
         try:
             elements.parser.Parse(piece, not piece)
         except ExpatError as error:
@@ -179,7 +179,7 @@ def _parse(file: BinaryIO, elements: _Elements) -> Iterator[int]:
         except (ValueError, LookupError) as error:
             raise DataError("UnreadableXml", f"not XML: {error}", hint="write it as UTF-8") from None
         read += len(piece)
-        quiet = quiet + len(piece) if heard == elements.heard else 0
+        quiet = quiet + len(piece) if before == elements.events else 0
         if quiet > LONGEST_RECORD:
             raise _too_large("a comment, a tag or an attribute", elements.parser.CurrentLineNumber)
         yield read
@@ -223,8 +223,8 @@ class _First(_Elements):
 
 
 def _record_path(content: Content, encoding: str | None) -> str:
-    """The path of the records: they are what holds the first element without elements. Attributes make it one itself
-    where it is a child of the root."""
+    """The path of the records, which hold the first element without elements. If that is a child of the root and has
+    attributes, it is a record itself."""
     first = _First(encoding)
     try:
         with content.open() as file:
@@ -238,7 +238,7 @@ def _record_path(content: Content, encoding: str | None) -> str:
 
 
 class _Records(_Elements):
-    """Gathers records. ``strict``: data outside of them is an error."""
+    """Collects records. ``strict``: data outside of them is an error."""
 
     def __init__(self, path: str, encoding: str | None, *, strict: bool) -> None:
         super().__init__(encoding)
@@ -271,7 +271,7 @@ class _Records(_Elements):
             self._leaf(name, attributes)
 
     def _is_around(self, attributes: list[str]) -> bool:
-        """Whether an element is only around records: nothing is lost with it. What the root says of itself may be."""
+        """Whether an element is only around records, so that nothing is lost with it. The root may have attributes."""
         silent = len(self.path) == 1 or all(map(_is_namespace, attributes[::2]))
         return silent and self._record.startswith("/" + "/".join(self.path) + "/")
 

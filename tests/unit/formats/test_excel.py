@@ -175,7 +175,7 @@ CELL = st.one_of(
 
 @EACH
 @given(rows=st.lists(st.lists(CELL, min_size=3, max_size=3), min_size=1, max_size=6))
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_cells_come_back_or_all_are_text(in_memory: Opener, write: Write, rows: list[list[Any]]) -> None:
     book = write({"S": [["a", "b", "c"], *rows]})
     present = [row for row in rows if any(cell is not None and not _is_blank(cell) for cell in row)]
@@ -344,6 +344,7 @@ SEEDS = {
 }
 
 
+@pytest.mark.full  # as tests/fuzz
 @pytest.mark.parametrize("name", SEEDS)
 @given(at=st.floats(0, 1, exclude_max=True), new=st.binary(max_size=6), gone=st.integers(0, 6))
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

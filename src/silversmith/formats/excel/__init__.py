@@ -98,7 +98,7 @@ def read(content: Content, options: Excel) -> Table:
 
 def _chosen(workbook: Workbook, options: Excel) -> int:
     """The index of the sheet to read, from 0."""
-    names, chosen = [one.name for one in workbook.sheets], options.sheet
+    names, chosen = [sheet.name for sheet in workbook.sheets], options.sheet
     if isinstance(chosen, int):
         if chosen > len(names):
             raise _missing(f"number {chosen}", names)
@@ -107,11 +107,11 @@ def _chosen(workbook: Workbook, options: Excel) -> int:
         if chosen not in names:
             raise _missing(f'called "{shorten(chosen)}"', names)
         return names.index(chosen)
-    filled = [i for i, one in enumerate(workbook.sheets) if one.visible and not _is_empty(workbook, i)]
+    filled = [index for index, sheet in enumerate(workbook.sheets) if sheet.visible and not _is_empty(workbook, index)]
     if len(filled) > 1:
         raise DataError(
             "SeveralSheets",
-            f"the workbook has {len(filled)} sheets with something in them: {_listed([names[i] for i in filled])}",
+            f"the workbook has {len(filled)} sheets with something in them: {_listed([names[at] for at in filled])}",
             hint=f"say which one to read: Excel(sheet={names[filled[0]]!r})",
         )
     if not filled:

@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterator
 from datetime import date, datetime, time, timedelta
 from typing import Any, BinaryIO
 
-#: What a reply may say instead of giving rows, each followed by ``:`` and the reason in words.
+#: Errors that a reply may be, each followed by ``:`` and the reason in words.
 ERRORS = ("encrypted", "memory", "unreadable", "broken")
 
 #: A chunk of rows ends after so many cells or characters of text.
@@ -170,7 +170,7 @@ def _xls_sheet_errors(stream: bytes, at: int) -> dict[int, dict[int, str]]:
     return errors
 
 
-#: Whether there can be such a record at all: most workbooks have none, and are not walked.
+#: Such a record, or something that looks like it. Most workbooks have none, and are not walked.
 _PERHAPS_ERRORS = re.compile(rb"\x05\x02\x08\x00.{7}\x01|\x06[\x00\x02\x04].{8}\x02.{5}\xff\xff", re.DOTALL)
 
 
@@ -267,7 +267,7 @@ def _is_encrypted_package(path: str) -> bool:
 
 
 def failure(error: BaseException) -> str:
-    names = {one.__name__ for one in type(error).__mro__}
+    names = {kind.__name__ for kind in type(error).__mro__}
     if "PasswordError" in names:
         return "encrypted:"
     if isinstance(error, MemoryError):

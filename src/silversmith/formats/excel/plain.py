@@ -31,10 +31,10 @@ from silversmith.formats.table import shorten
 #: The largest .xls, in bytes: it is held in memory.
 LARGEST_XLS = 64 * 1024 * 1024
 
-#: The largest part that says what the others are, in bytes.
-_LARGEST_SMALL_PART = 4 * 1024 * 1024
+#: The largest of the parts that describe the others: relationships, the workbook, styles. In bytes.
+_LARGEST_SMALL_PART = 16 * 1024 * 1024
 
-#: What is searched for is looked for across the ends of pieces; no formula is longer.
+#: Pieces are searched with so many bytes of the piece before; no formula is longer.
 _OVERLAP = 64 * 1024
 
 _OFFICE = "http://schemas.openxmlformats.org/officeDocument/2006/relationships"
@@ -158,11 +158,12 @@ class _Xlsx:
         """The kind and the part of each relationship of a part, by identifier; ``""`` is the package itself."""
         folder, name = posixpath.split(part)
         related = {}
-        for one in self._xml(posixpath.join(folder, "_rels", f"{name}.rels")).iterfind(f"{{{_PACKAGE}}}Relationship"):
-            if one.get("TargetMode") != "External":
-                target = posixpath.join("/", folder, one.get("Target", "").replace("\\", "/"))
-                kind = one.get("Type", "").rpartition("/")[2]
-                related[one.get("Id", "")] = (kind, posixpath.normpath(target).lstrip("/"))
+        relationships = self._xml(posixpath.join(folder, "_rels", f"{name}.rels"))
+        for relationship in relationships.iterfind(f"{{{_PACKAGE}}}Relationship"):
+            if relationship.get("TargetMode") != "External":
+                target = posixpath.join("/", folder, relationship.get("Target", "").replace("\\", "/"))
+                kind = relationship.get("Type", "").rpartition("/")[2]
+                related[relationship.get("Id", "")] = (kind, posixpath.normpath(target).lstrip("/"))
         return related
 
     def _xml(self, part: str) -> Element:
@@ -181,14 +182,14 @@ class _Xlsx:
         sheet = self._xml(self.styles)
         namespace = sheet.tag.rpartition("}")[0] + "}"
         codes = {
-            one.get("numFmtId", ""): one.get("formatCode", "")
-            for one in sheet.iterfind(f"{namespace}numFmts/{namespace}numFmt")
+            number_format.get("numFmtId", ""): number_format.get("formatCode", "")
+            for number_format in sheet.iterfind(f"{namespace}numFmts/{namespace}numFmt")
         }
-        formats = [one.get("numFmtId", "0") for one in sheet.iterfind(f"{namespace}cellXfs/{namespace}xf")]
+        formats = [style.get("numFmtId", "0") for style in sheet.iterfind(f"{namespace}cellXfs/{namespace}xf")]
         return {
             str(index).encode()
-            for index, one in enumerate(formats)
-            if (_MOMENT.search(codes[one]) if one in codes else one not in _NUMBER_FORMATS)
+            for index, number_format in enumerate(formats)
+            if _MOMENT.search(codes.get(number_format, "" if number_format in _NUMBER_FORMATS else "d"))
         }
 
 
@@ -197,7 +198,7 @@ _MOMENT = re.compile("[ymdhs]", re.IGNORECASE)
 #: The formats that have numbers instead of codes and show numbers or text.
 _NUMBER_FORMATS = {str(number) for number in (*range(14), *range(37, 45), 48, 49)}
 
-#: What calamine does not read right: comments and CDATA, extensions, other namespaces, errors, CR, NUL.
+#: Marks of XML that calamine does not read right: comments and CDATA, extensions, other namespaces, errors, CR, NUL.
 _MARKS = (b"<!", b"<extLst", b"xmlns", b't="e"', b"t='e'", b"\r", b"\0")
 _CELLS_BEGIN = re.compile(rb"<(?:sheetData|sst)\b[^>]*>")
 _CELLS_END = re.compile(rb"</(?:sheetData|sst)\s*>")
@@ -264,7 +265,7 @@ def _write_ods(archive: ZipFile, path: Path) -> bool:
         plain.writestr("META-INF/manifest.xml", _MANIFEST)
         pieces = zips.pieces(archive, cells)
         head = next(zips.pieces(archive, cells), b"").replace(b"'", b'"')
-        if not all(one in head for one in _USUAL) or _has_any(zips.pieces(archive, cells), _ODS_MARKS):
+        if not all(declaration in head for declaration in _USUAL) or _has_any(zips.pieces(archive, cells), _ODS_MARKS):
             pieces = _rewritten(pieces, _OdsWriter(), "content.xml")
         with plain.open(ZipInfo("content.xml"), "w", force_zip64=True) as target:
             for piece in pieces:
@@ -283,7 +284,7 @@ def _has_any(pieces: Iterator[bytes], marks: Iterable[bytes]) -> bool:
 
 
 class _Writer:
-    """Hears a document and writes the plain cells of it. Elements that are left out go with all that is in them."""
+    """Writes the plain cells of a document from expat's events. An element is left out with all that is in it."""
 
     def __init__(self) -> None:
         self.output: list[str] = []
@@ -391,8 +392,8 @@ _ERROR = "urn:org:documentfoundation:names:experimental:calc:xmlns:calcext:1.0 v
 _LEFT_OUT = frozenset({"office:annotation", "office:forms", "table:shapes", "table:tracked-changes", "text:note"})
 _CELLS = frozenset({"table:table-cell", "table:covered-table-cell"})
 
-#: What calamine does not read right: shapes, tabs and line breaks, notes, errors, and a table in a cell. A reference to
-#: a character may be a part of such a mark.
+#: Marks of XML that calamine does not read right: shapes, tabs and line breaks, notes, errors, and a table in a cell.
+#: A reference to a character may be a part of such a mark.
 _ODS_MARKS = (
     b"draw:", b"text:tab", b"text:line-", b"text:note", b"text:ruby", b"tracked-", b"error", b"&#", b"is-sub-table",
 )  # fmt: skip

@@ -190,7 +190,7 @@ def _all_nulls_show(data: bytes, frame: pl.DataFrame, kinds: Mapping[str, Kind],
     names: set[str] = set()
     for text in filter(data.__contains__, _NULLS):
         before = data.split(text)[:-1]
-        names |= {one[one.rfind(b'"') + 1 :].decode("utf-8", "replace") for one in before}
+        names |= {text_before[text_before.rfind(b'"') + 1 :].decode("utf-8", "replace") for text_before in before}
         data = data.replace(text, text.replace(b"null", b"0"))
     schema = {name: _all_text(type_of(kind)) for name, kind in kinds.items() if names & _names(name, kind)}
     visible = _parse(data, schema) if schema else None

@@ -83,7 +83,7 @@ def _whole_lines(content: Content, size: int) -> Iterator[bytes]:
 
 
 def _parse(data: bytes, *, first: int, line: int) -> Block:
-    lines = [one for one in data.split(b"\n") if one.strip(SPACE)]
+    lines = [text_line for text_line in data.split(b"\n") if text_line.strip(SPACE)]
     try:
         values = list(map(orjson.loads, lines))
     except orjson.JSONDecodeError:
@@ -97,12 +97,12 @@ def _parse(data: bytes, *, first: int, line: int) -> Block:
 def _parse_carefully(data: bytes, line: int) -> list[Any]:
     """Line by line, to say which one is wrong."""
     values = []
-    for number, one in enumerate(data.split(b"\n"), line):
-        if one.strip(SPACE):
+    for number, text_line in enumerate(data.split(b"\n"), line):
+        if text_line.strip(SPACE):
             try:
-                values.append(orjson.loads(one))
+                values.append(orjson.loads(text_line))
             except orjson.JSONDecodeError as error:
-                fault = unreadable(one, error, line=number)
+                fault = unreadable(text_line, error, line=number)
                 if not values and fault.code == "UnreadableJson" and error.pos >= len(error.doc):
                     fault = _goes_on(fault)
                 raise fault from None

@@ -22,7 +22,7 @@ from silversmith.formats.table import shorten
 #: larger: no single record of theirs may.
 LARGEST = 32 * 1024 * 1024
 
-#: What JSON takes as blank.
+#: The blanks of JSON.
 SPACE = b" \t\r\n"
 
 _DIGITS = bytes.maketrans(b"123456789", b"000000000")
@@ -57,7 +57,7 @@ def parse_strictly(data: bytes, *, line: int = 1, column: int = 0, added: int = 
 
 
 def unreadable(data: bytes, error: orjson.JSONDecodeError, *, line: int = 1, column: int = 0) -> DataError:
-    """What is wrong with text that is no JSON, and where; ``line`` and ``column`` as in :func:`parse_strictly`."""
+    """The error for text that is no JSON, with the place; ``line`` and ``column`` as in :func:`parse_strictly`."""
     try:
         data.decode()
     except UnicodeDecodeError as wrong:
@@ -141,13 +141,13 @@ def repeated_key(value: Any) -> str | None:
     """The key that stands twice somewhere in the value; None if none does."""
     pending = [value]
     while pending:
-        one = pending.pop()
-        if isinstance(one, Repeated):
-            return one.key
-        if isinstance(one, dict):
-            pending.extend(one.values())
-        elif isinstance(one, list):
-            pending.extend(one)
+        nested = pending.pop()
+        if isinstance(nested, Repeated):
+            return nested.key
+        if isinstance(nested, dict):
+            pending.extend(nested.values())
+        elif isinstance(nested, list):
+            pending.extend(nested)
     return None
 
 

@@ -153,7 +153,7 @@ def frame_of(block: Block | Columns, kinds: dict[str, Kind]) -> pl.DataFrame:
         if kinds[name] != NULL
     ]
     # by name, as a list of columns takes an empty name for none
-    return pl.DataFrame({one.name: one for one in [*series, row_numbers(block.numbers)]})
+    return pl.DataFrame({values.name: values for values in [*series, row_numbers(block.numbers)]})
 
 
 @contextmanager
