@@ -23,6 +23,8 @@ OPTIONAL = (
     "silversmith.exporters.spans",
     "silversmith.testing",
     "silversmith.page",
+    *(f"silversmith.tables.{name}" for name in ("commit", "compare", "delta", "format", "handler")),
+    *(f"silversmith.tables.{name}" for name in ("types", "upkeep", "views")),
 )
 
 PROGRAM = """

@@ -1,7 +1,7 @@
 """The building blocks between a bucket and a function: rules, topics, subscriptions and queues.
 
-A stage of the stack is made of them: a rule picks events out of the bus and publishes them to a topic, to which the
-queue of each function is subscribed. Every hop has its dead-letter queue.
+A chain is made of them: a rule picks events out of the bus and publishes them to a topic, to which the queue of each
+function is subscribed. Every hop has its dead-letter queue.
 """
 
 from __future__ import annotations
