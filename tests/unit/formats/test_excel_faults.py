@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import struct
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from typing import Any
 
 import polars as pl
 import pytest
+import xlsxwriter  # type: ignore[import-untyped]
 import xlwt  # type: ignore[import-untyped]
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -230,6 +232,25 @@ def test_a_sheet_that_is_cut_off_is_refused(in_memory: Opener, cut: bytes) -> No
             text = whole.read(part)
             new.writestr(part, text[: text.rindex(cut)] if "sheet1" in part else text)
     assert refused(in_memory(short.getvalue(), "x.xlsx")).code == "UnreadableExcel"
+
+
+def test_a_prefix_of_the_main_namespace_changes_nothing(in_memory: Opener) -> None:
+    """Programs with the Open XML SDK write one."""
+    buffer = io.BytesIO()
+    with xlsxwriter.Workbook(buffer) as workbook:
+        clock = workbook.add_format({"num_format": "h:mm"})
+        sheet = workbook.add_worksheet()
+        sheet.write_column(0, 0, ["a", 0.5, -0.25], clock)
+    prefixed = io.BytesIO()
+    with zipfile.ZipFile(buffer) as plain, zipfile.ZipFile(prefixed, "w") as new:
+        for part in plain.namelist():
+            text = plain.read(part).decode()
+            if "sheet1" in part or "sharedStrings" in part:
+                text = re.sub(r"<(/?)([a-zA-Z])", r"<\1x:\2", text).replace("xmlns=", "xmlns:x=")
+            new.writestr(part, text)
+    expected = columns(in_memory(buffer.getvalue(), "x.xlsx"))
+    assert expected == {"a": ["12:00:00", "-0.25"]}
+    assert columns(in_memory(prefixed.getvalue(), "x.xlsx")) == expected
 
 
 def test_the_strict_form_is_read(in_memory: Opener) -> None:

@@ -199,12 +199,14 @@ _MOMENT = re.compile("[ymdhs]", re.IGNORECASE)
 _NUMBER_FORMATS = {str(number) for number in (*range(14), *range(37, 45), 48, 49)}
 
 #: Marks of XML that calamine does not read right: comments and CDATA, extensions, other namespaces, errors, CR, NUL.
-_MARKS = (b"<!", b"<extLst", b"xmlns", b't="e"', b"t='e'", b"\r", b"\0")
-_CELLS_BEGIN = re.compile(rb"<(?:sheetData|sst)\b[^>]*>")
-_CELLS_END = re.compile(rb"</(?:sheetData|sst)\s*>")
+_MARKS = (b"<!", b"extLst", b"xmlns", b't="e"', b"t='e'", b"\r", b"\0")
+_CELLS_BEGIN = re.compile(rb"<(?:([\w.-]+):)?(?:sheetData|sst)\b[^>]*>")
+_CELLS_END = re.compile(rb"</(?:[\w.-]+:)?(?:sheetData|sst)\s*>")
 _PREFIX = re.compile(rb"xmlns:([^\s=]+)")
 _OTHER_ENCODING = re.compile(rb"""encoding=["'](?!utf-8)""", re.IGNORECASE)
-_NEGATIVE = re.compile(rb"""<c\s[^>]*?\bs=["'](\d+)["'][^>]*>\s*(?:<f[^>]*/>|<f[^>]*>[^<]*</f>)?\s*<v>-""")
+_NEGATIVE = re.compile(
+    rb"""<(?:[\w.-]+:)?c\s[^>]*?\bs=["'](\d+)["'][^>]*>\s*(?:<[^>]*/>|<[^>]*>[^<]*</[^>]*>)?\s*<[^>]*v>-"""
+)
 
 
 def _write_xlsx(archive: ZipFile, path: Path) -> bool:
@@ -236,15 +238,16 @@ def _is_plain(pieces: Iterator[bytes], marks: tuple[bytes, ...], moments: set[by
         if not has_begun:
             begin = _CELLS_BEGIN.search(data)
             head = data[: begin.end()] if begin else b"<!"
-            if b"<!" in head or _OTHER_ENCODING.search(head):
+            own = begin[1] if begin else None
+            if b"<!" in head or _OTHER_ENCODING.search(head) or (own and b" xmlns=" in head):
                 return False
-            marks += tuple(b"<" + prefix + b":" for prefix in _PREFIX.findall(head))
+            marks += tuple(b"<" + prefix + b":" for prefix in _PREFIX.findall(head) if prefix != own)
             data, has_begun = data[len(head) :], True
         end = _CELLS_END.search(data)
         data = data[: end.start()] if end else data
         if any(mark in data for mark in marks):
             return False
-        if moments and b"<v>-" in data and not moments.isdisjoint(_NEGATIVE.findall(data)):
+        if moments and b"v>-" in data and not moments.isdisjoint(_NEGATIVE.findall(data)):
             return False
         if end or head.endswith(b"/>"):
             return True
