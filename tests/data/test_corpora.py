@@ -106,7 +106,7 @@ def test_json_is_read_or_refused_as_its_standard_says() -> None:
 
 def test_csv_spectrum_is_read_as_it_says(tmp_path: Path) -> None:
     from silversmith.function.convert import convert
-    from silversmith.operations.check_worker import Job, _lineage, _plain, source
+    from silversmith.operations.check import Job, empty_lineage, open_source, plain_transform
 
     folder = Path(FOLDER, "csv-spectrum")
     if not folder.is_dir():
@@ -114,7 +114,7 @@ def test_csv_spectrum_is_read_as_it_says(tmp_path: Path) -> None:
     for path in sorted((folder / "csvs").glob("*.csv")):
         expected = json.loads((folder / "json" / f"{path.stem}.json").read_text())
         job = Job(str(path), path.name)
-        made = convert(source(job), _plain(), _lineage(job, _plain()), tmp_path)
+        made = convert(open_source(job), plain_transform(), empty_lineage(job.key, plain_transform()), tmp_path)
         assert isinstance(made.silver, pl.DataFrame)
         rows = made.silver.to_dicts()
         assert [_texts(row) for row in rows] == [_texts(row) for row in expected], path.name

@@ -1,4 +1,4 @@
-"""A deployed pipeline as a target: its buckets, its queues on SQS, and what lies in its dead-letter queues.
+"""A deployed pipeline as a target: its buckets, its queues on SQS, and its dead-letter queues.
 
 A queue cannot be listed. Its messages are received, which hides them from others for a while, and made visible again at
 the end. docs/decisions/0026-a-queue-is-read-by-receiving.md
@@ -50,40 +50,40 @@ from silversmith.template.transform import CODE
 #: https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/quotas-messages.html
 AT_ONCE = 10
 
-#: Seconds for which a message that was looked at is hidden from others, should nobody make it visible again.
+#: Seconds for which a received message is hidden from others, unless it is made visible before.
 HIDDEN = 300
 
-#: So many messages of a queue are held at a time: what lies behind them is not seen.
-MOST_HELD = 5_000
+#: At most so many messages of a queue are received at a time; the rest is not read.
+MOST_RECEIVED = 5_000
 
-#: Seconds to wait for a message where there should be some: then SQS asks all of its servers, not only a few.
+#: Seconds to wait for a message where there should be some: then SQS asks all of its servers, not only some.
 #: https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-short-and-long-polling.html
 LONG_POLL = 1
 
 
 class QueueFailed(SilversmithError):
-    """SQS or SNS did not do what was asked, for all the SDK's own retries. Try again later."""
+    """SQS or SNS refused a request, for all the SDK's own retries. Try again later."""
 
 
 @dataclass(frozen=True)
 class Message:
-    """A message that is held. ``sent`` in Unix seconds; ``said`` is what the sender's attributes say, by name."""
+    """A received message. ``sent`` in Unix seconds; ``attributes`` are the sender's, by name."""
 
     id: str
     body: str
     receipt: str
     sent: float
-    said: Mapping[str, str]
+    attributes: Mapping[str, str]
 
 
-class Queue:
-    """A queue.
+class Queue(SqsQueue):
+    """A queue whose messages can be read: they are received, and made visible again by :meth:`release`.
 
     Args:
         url: its URL.
         client: a boto3 SQS client.
-        tell: told, for a person, where not all of it could be seen.
-        most: how many messages are held at a time.
+        tell: gets a note where not all messages could be read.
+        most: at most so many messages are received at a time.
         wait: seconds, see :data:`LONG_POLL`.
     """
 
@@ -93,98 +93,94 @@ class Queue:
         client: Any,
         *,
         tell: Callable[[str], None] = lambda _: None,
-        most: int = MOST_HELD,
+        most: int = MOST_RECEIVED,
         wait: int = LONG_POLL,
     ) -> None:
-        self.url = url
+        super().__init__(url, client)
         self.name = url.rpartition("/")[2]
-        self._client = client
         self._tell = tell
         self._most = most
         self._wait = wait
-        self._held: dict[str, Message] = {}
+        self._received: dict[str, Message] = {}
 
     def depth(self) -> Depth:
-        """About how deep it is. SQS does not tell when the oldest message was sent.
+        """Its approximate depth. SQS does not say when the oldest message was sent.
 
         https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_GetQueueAttributes.html
         """
         names = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"]
-        with told(f"the queue {self.name}"):
-            found = self._client.get_queue_attributes(QueueUrl=self.url, AttributeNames=names)["Attributes"]
-        waiting, in_flight = (int(found[name]) for name in names)
+        with queue_errors(f"the queue {self.name}"):
+            attributes = self._client.get_queue_attributes(QueueUrl=self._url, AttributeNames=names)["Attributes"]
+        waiting, in_flight = (int(attributes[name]) for name in names)
         return Depth(self.name, waiting, in_flight, oldest=None)
 
     def messages(self) -> Iterator[Message]:
-        """Its messages, each of them held from then on. Of more than can be held, some are left out, and that is told.
-
-        What somebody else holds at this moment is not seen.
-        """
-        yield from list(self._held.values())
-        while len(self._held) < self._most:
+        """Its messages, up to ``most``; a note says how many were left out. Another reader's messages are invisible."""
+        yield from list(self._received.values())
+        while len(self._received) < self._most:
             received = self._receive()
             if not received:
                 return
             for message in received:
-                # Who held it for too long has it again, with another receipt.
-                fresh = message.id not in self._held
-                self._held[message.id] = message
-                if fresh:
+                # A message that was visible again too soon comes again, with another receipt.
+                is_new = message.id not in self._received
+                self._received[message.id] = message
+                if is_new:
                     yield message
         if left := self.depth().waiting:
             self._tell(f"the queue {self.name} holds about {left:,} messages more, which were not looked at")
 
-    def held(self, message_id: str) -> Message | None:
-        """A message that is held; None where it is not."""
-        return self._held.get(message_id)
+    def received(self, message_id: str) -> Message | None:
+        """A received message; None where it was not received."""
+        return self._received.get(message_id)
 
     def delete(self, messages: Collection[Message]) -> None:
-        """Delete messages that are held. One that SQS does not delete is visible again after a while."""
-        for some in batched(messages, AT_ONCE):
-            entries = [{"Id": str(number), "ReceiptHandle": found.receipt} for number, found in enumerate(some)]
-            with told(f"the queue {self.name}"):
-                self._client.delete_message_batch(QueueUrl=self.url, Entries=entries)
-            for found in some:
-                self._held.pop(found.id, None)
+        """Delete received messages. One that SQS does not delete becomes visible again."""
+        for batch in batched(messages, AT_ONCE):
+            entries = [{"Id": str(number), "ReceiptHandle": message.receipt} for number, message in enumerate(batch)]
+            with queue_errors(f"the queue {self.name}"):
+                self._client.delete_message_batch(QueueUrl=self._url, Entries=entries)
+            for message in batch:
+                self._received.pop(message.id, None)
 
     def release(self) -> None:
-        """Make everything that is held visible again. What cannot be is so by itself after :data:`HIDDEN` seconds."""
-        for some in batched(list(self._held.values()), AT_ONCE):
+        """Make every received message visible again. After :data:`HIDDEN` seconds it becomes so by itself."""
+        for batch in batched(list(self._received.values()), AT_ONCE):
             entries = [
-                {"Id": str(number), "ReceiptHandle": found.receipt, "VisibilityTimeout": 0}
-                for number, found in enumerate(some)
+                {"Id": str(number), "ReceiptHandle": message.receipt, "VisibilityTimeout": 0}
+                for number, message in enumerate(batch)
             ]
-            with told(f"the queue {self.name}"):
-                self._client.change_message_visibility_batch(QueueUrl=self.url, Entries=entries)
-        self._held.clear()
+            with queue_errors(f"the queue {self.name}"):
+                self._client.change_message_visibility_batch(QueueUrl=self._url, Entries=entries)
+        self._received.clear()
 
     def _receive(self) -> list[Message]:
-        wait = self._wait if self._held or self.depth().waiting else 0
-        with told(f"the queue {self.name}"):
-            found = self._client.receive_message(
-                QueueUrl=self.url,
+        wait = self._wait if self._received or self.depth().waiting else 0
+        with queue_errors(f"the queue {self.name}"):
+            answer = self._client.receive_message(
+                QueueUrl=self._url,
                 MaxNumberOfMessages=AT_ONCE,
                 VisibilityTimeout=HIDDEN,
                 WaitTimeSeconds=wait,
                 MessageSystemAttributeNames=["SentTimestamp"],
                 MessageAttributeNames=["All"],
             )
-        return [_message(each) for each in found.get("Messages", ())]
+        return [_message(each) for each in answer.get("Messages", ())]
 
 
-def _message(found: Mapping[str, Any]) -> Message:
-    said = {name: value.get("StringValue", "") for name, value in found.get("MessageAttributes", {}).items()}
-    sent = int(found.get("Attributes", {}).get("SentTimestamp", 0)) / 1000
-    return Message(found["MessageId"], found["Body"], found["ReceiptHandle"], sent, said)
+def _message(values: Mapping[str, Any]) -> Message:
+    attributes = {name: value.get("StringValue", "") for name, value in values.get("MessageAttributes", {}).items()}
+    sent = int(values.get("Attributes", {}).get("SentTimestamp", 0)) / 1000
+    return Message(values["MessageId"], values["Body"], values["ReceiptHandle"], sent, attributes)
 
 
 @contextmanager
-def told(place: str) -> Iterator[None]:
-    """Raise what the SDK raises as our own errors. ``place`` is which queue or topic, for the text.
+def queue_errors(place: str) -> Iterator[None]:
+    """Translate the SDK's errors. ``place`` names the queue or topic.
 
     Raises:
-        AccessDenied: the caller has not the right; which one is in docs/operations.md.
-        QueueFailed: anything else.
+        AccessDenied: the caller lacks the right; docs/operations.md lists the rights.
+        QueueFailed: any other error.
     """
     try:
         yield
@@ -201,7 +197,7 @@ def told(place: str) -> Iterator[None]:
 #: How many objects are headed at once: the SDK keeps so many connections.
 WORKERS = 10
 
-#: What the outputs that tell of a dead-letter queue end in.
+#: The endings of the outputs that name a dead-letter queue.
 _DEAD = ("SubscriptionDLQUrl", "QueueDLQUrl", "RuleDLQUrl")
 
 _REASONS = {
@@ -221,22 +217,21 @@ def open_stack(
     tell: Callable[[str], None] = lambda _: None,
     wait: int = LONG_POLL,
 ) -> Iterator[tuple[Pipeline, AwsTarget]]:
-    """A deployed pipeline, with the buckets that it has there, and the stack as a target, while the block lasts.
+    """Open a stack: the pipeline with its buckets there, and the stack as a target.
 
-    Its transforms have the fingerprint, the pattern and the lookups that are deployed, whatever is checked out: silver
-    is compared with the code that makes it.
+    Its transforms have the deployed fingerprint, pattern and lookups, not the checkout's: silver is compared with the
+    code that makes it.
 
     Args:
-        account: where it is.
+        account: the stack's account.
         name: the stack's name.
-        pipeline: what is deployed there.
-        tell: told, for a person, where something could not be seen whole, and which transforms differ from what is
-            deployed.
+        pipeline: its definition.
+        tell: gets notes on what could not be read whole, and on transforms that differ from the deployed ones.
         wait: seconds to wait for a message where there should be one.
 
     Raises:
-        WrongCall: there is no such stack, or it is another pipeline's.
-        DeployError: AWS does not tell.
+        WrongCall: there is no such stack, or it is no pipeline's.
+        DeployError: AWS refuses to describe it.
     """
     state = Stack(account, name).state()
     if state is None or state.is_empty or state.status in {"REVIEW_IN_PROGRESS", "DELETE_COMPLETE"}:
@@ -254,7 +249,7 @@ def open_stack(
     try:
         yield deployed, target
     except BaseException:
-        with suppress(SilversmithError):  # what went wrong first is what must be told
+        with suppress(SilversmithError):  # the first error is the one to report
             target.close()
         raise
     target.close()
@@ -264,11 +259,11 @@ class AwsTarget:
     """A :class:`~silversmith.operations.target.Target` that is a stack.
 
     Args:
-        pipeline: what is deployed, with the buckets that it has there.
-        outputs: of its stack.
-        account: where it is.
-        name: of the stack.
-        place: which one it is, for a person.
+        pipeline: the deployed definition, with its buckets.
+        outputs: the stack's outputs.
+        account: the stack's account.
+        name: the stack's name.
+        place: the stack for a person.
         tell: see :func:`open_stack`.
         wait: likewise.
     """
@@ -354,24 +349,26 @@ class AwsTarget:
         return [queue.depth() for output, queue in self._dead.items() if _kind(output) is DeadKind.RULE]
 
     def hops(self, key: str, most: int) -> list[Hop]:
-        """What lies in the dead-letter queues of it; of the rest AWS keeps no memory."""
-        found = sorted((message for message in self.dead() if message.key == key), key=lambda message: message.sent)
+        """Its dead messages: AWS keeps no other history."""
+        messages = sorted((message for message in self.dead() if message.key == key), key=lambda each: each.sent)
         return [
             Hop(dead.version, dead.sent, dead.kind.value, dead.source, "dead", {"reason": dead.reason})
-            for dead in found[-most:]
+            for dead in messages[-most:]
         ]
 
     def newest(self) -> int:
         return 0
 
     def news(self, after: int, most: int) -> list[News]:
-        """None: nothing here remembers."""
+        """None: AWS keeps no history."""
         del after, most
         return []
 
     def outcome(self, transform: str, key: str) -> LastOutcome | None:
-        """That the transform's code failed on it, as far as the document in quarantine speaks of what bronze has now.
-        What came of it else is in silver, or in quarantine."""
+        """A failure of the transform's code, by the document in quarantine about bronze's version now.
+
+        Any other outcome is in silver, or in quarantine.
+        """
         document = failed_tries(self.lake.quarantine, transform, key)
         bronze = self.lake.bronze.head(key) if document is not None else None
         if document is None or bronze is None or document["bronze"]["etag"] != bronze.etag:
@@ -380,70 +377,68 @@ class AwsTarget:
         return LastOutcome("failed", document["bronze"]["version"], moment(document["at"]) or 0.0, detail)
 
     def lately(self, since: float, most: int) -> list[Lately]:
-        """None: nothing here remembers."""
+        """None: AWS keeps no history."""
         del since, most
         return []
 
     def dead(self) -> Iterator[DeadMessage]:
-        """As :meth:`Queue.messages` says: a queue that is very deep is not seen whole.
-
-        Also those of transforms that the pipeline no longer has: nothing that was given up may be out of sight.
-        """
+        """The messages in all dead-letter queues, also of transforms that the pipeline no longer has. See
+        :meth:`Queue.messages`: a very deep queue is not read whole."""
         for output, queue in self._dead.items():
             for message in queue.messages():
-                yield self._told_of(output, queue, message)
+                yield self._dead_message(output, queue, message)
 
     def waiting(self, transform: str, etags: Mapping[str, str]) -> Set[str]:
-        """Those of which a dead-letter queue has a message. What waits in the queue itself AWS does not tell."""
-        known = self._given_up.get(transform, {})
-        return {key for key, etag in etags.items() if known.get(key, set()) & {"", etag}}
+        """Those with a message in a dead-letter queue. AWS does not list the messages of the queue itself."""
+        dead = self._dead_etags.get(transform, {})
+        return {key for key, etag in etags.items() if dead.get(key, set()) & {"", etag}}
 
     def send(self, transform: str, events: Sequence[ObjectEvent], *, reason: str) -> None:
-        outbox = SqsQueue(self._url(transform), self._sqs)
-        with told(f"the queue of {transform}"):
-            for some in batched(events, AT_ONCE):
-                outbox.send([object_created(event, reason=reason).decode() for event in some])
+        queue = self._queue(self._url(transform))
+        with queue_errors(f"the queue of {transform}"):
+            for batch in batched(events, AT_ONCE):
+                queue.send([object_created(event, reason=reason).decode() for event in batch])
 
     def redrive(self, messages: Sequence[DeadMessage]) -> int:
-        """Each message is sent before it is deleted: what fails between is there twice, and does no harm."""
+        """Each message is sent before it is deleted: after a failure between, it is there twice and does no harm."""
         done = 0
-        for dead, some in groupby(messages, key=lambda message: message.queue):
-            queue, output = self._queue_named(dead)
-            held = [found for message in some if (found := queue.held(message.message_id)) is not None]
-            for batch in batched(held, AT_ONCE):
+        for name, group in groupby(messages, key=lambda message: message.queue):
+            output, queue = next(each for each in self._dead.items() if each[1].name == name)
+            received = [message for dead in group if (message := queue.received(dead.message_id)) is not None]
+            for batch in batched(received, AT_ONCE):
                 if self._give_back(output, [message.body for message in batch]):
                     queue.delete(batch)
                     done += len(batch)
         return done
 
     def close(self) -> None:
-        """Let go of every message that was looked at."""
+        """Make every received message visible again."""
         for queue in self._dead.values():
             queue.release()
 
     def _give_back(self, output: str, bodies: list[str]) -> bool:
-        """False: there is nothing any more to give them back to."""
+        """Send bodies to what gave up on them; False: the pipeline no longer has it."""
         kind, transform = _kind(output), self._transform_of.get(output)
         if kind is DeadKind.RULE:
             self._publish(bodies)
             return True
         if transform is None:
             return False
-        with told(f"the queue of {transform}"):
-            SqsQueue(self._url(transform), self._sqs).send(bodies)
+        with queue_errors(f"the queue of {transform}"):
+            self._queue(self._url(transform)).send(bodies)
         return True
 
     def _publish(self, bodies: list[str]) -> None:
-        """To the topic, for nobody but S3 can send its events to the bus: ``PutEvents`` refuses the source ``aws.s3``.
+        """Publish to the topic, because only S3 can send its events to the bus: ``PutEvents`` refuses ``aws.s3``.
 
         https://docs.aws.amazon.com/eventbridge/latest/APIReference/API_PutEventsRequestEntry.html
         """
         topic, client = self._outputs["TopicArn"], self._account.client("sns")
-        with told(f"the topic {topic.rpartition(':')[2]}"):
+        with queue_errors(f"the topic {topic.rpartition(':')[2]}"):
             for body in bodies:
                 client.publish(TopicArn=topic, Message=body)
 
-    def _told_of(self, output: str, queue: Queue, message: Message) -> DeadMessage:
+    def _dead_message(self, output: str, queue: Queue, message: Message) -> DeadMessage:
         transform = self._transform_of.get(output)
         kind = _kind(output)
         if kind is not DeadKind.RULE and transform is None:
@@ -466,24 +461,24 @@ class AwsTarget:
 
     def _source(self, kind: DeadKind, transform: str | None, queue: Queue, message: Message) -> str:
         if kind is DeadKind.RULE:
-            return message.said.get("RULE_ARN", "").rpartition("/")[2] or "a rule"
+            return message.attributes.get("RULE_ARN", "").rpartition("/")[2] or "a rule"
         if kind is DeadKind.SUBSCRIPTION:
             return self._outputs["TopicArn"].rpartition(":")[2]
         return self._url(transform).rpartition("/")[2] if transform else queue.name
 
     @cached_property
-    def _given_up(self) -> Mapping[str, Mapping[str, set[str]]]:
-        """By transform and key, the etags of which the dead-letter queues tell, read once."""
-        found: dict[str, dict[str, set[str]]] = {each.name: {} for each in self._pipeline.transforms}
+    def _dead_etags(self) -> Mapping[str, Mapping[str, set[str]]]:
+        """The etags of the dead messages, by transform and key, read once."""
+        etags: dict[str, dict[str, set[str]]] = {each.name: {} for each in self._pipeline.transforms}
         for output, queue in self._dead.items():
             names = [self._transform_of[output]] if output in self._transform_of else []
             if _kind(output) is DeadKind.RULE:
-                names = list(found)
+                names = list(etags)
             for message in queue.messages():
                 event = _event(message)
                 for name in names:
-                    found[name].setdefault(event.key, set()).add(event.etag)
-        return found
+                    etags[name].setdefault(event.key, set()).add(event.etag)
+        return etags
 
     @cached_property
     def _dead(self) -> Mapping[str, Queue]:
@@ -492,7 +487,7 @@ class AwsTarget:
 
     @cached_property
     def _transform_of(self) -> Mapping[str, str]:
-        """By output of a dead-letter queue, whose it is."""
+        """The transform of a dead-letter queue, by its output."""
         return {
             f"{logical(each.name, kind)}Url": each.name
             for each in self._pipeline.transforms
@@ -502,9 +497,6 @@ class AwsTarget:
     def _queue(self, url: str) -> Queue:
         return Queue(url, self._sqs, tell=self._tell, wait=self._wait)
 
-    def _queue_named(self, name: str) -> tuple[Queue, str]:
-        return next((queue, output) for output, queue in self._dead.items() if queue.name == name)
-
     def _url(self, transform: str) -> str:
         url = self._outputs.get(f"{logical(transform, 'Queue')}Url")
         if url is None:
@@ -513,8 +505,10 @@ class AwsTarget:
 
 
 def _deployed(transform: Transform, outputs: Mapping[str, str], tell: Callable[[str], None]) -> Transform:
-    """The transform with what the stack's output says of it. Without one it is taken as it is checked out: it is not
-    deployed yet, or was by a Silversmith that did not tell."""
+    """The transform as the stack's output describes it.
+
+    Without an output it is the checkout's: it is not deployed yet, or an older Silversmith deployed it.
+    """
     text = outputs.get(logical(transform.name, CODE))
     if text is None:
         if f"{logical(transform.name, 'Queue')}Url" in outputs:
@@ -523,21 +517,21 @@ def _deployed(transform: Transform, outputs: Mapping[str, str], tell: Callable[[
                 "checkout's; the next `silversmith deploy` records it"
             )
         return transform
-    said = json.loads(text)
+    output = json.loads(text)
     deployed = replace(
         transform,
-        fingerprint=said["fingerprint"],
-        pattern=KeyPattern.parse(said["pattern"]),
-        lookups=tuple(said["lookups"]),
+        fingerprint=output["fingerprint"],
+        pattern=KeyPattern.parse(output["pattern"]),
+        lookups=tuple(output["lookups"]),
     )
-    differs = [
-        what
-        for what, name in (("code", "fingerprint"), ("pattern", "pattern"), ("lookups", "lookups"))
+    differences = [
+        "code" if name == "fingerprint" else name
+        for name in ("fingerprint", "pattern", "lookups")
         if getattr(deployed, name) != getattr(transform, name)
     ]
-    if differs:
+    if differences:
         tell(
-            f"{transform.name}: the checkout differs from what is deployed ({', '.join(differs)}), and what is "
+            f"{transform.name}: the checkout differs from what is deployed ({', '.join(differences)}), and what is "
             "deployed counts: `silversmith diff`, `silversmith deploy`"
         )
     return deployed
@@ -550,7 +544,7 @@ def _kind(output: str) -> DeadKind:
 
 
 def _event(message: Message) -> ObjectEvent:
-    """The first object that a message tells of; one without a key where it tells of none."""
+    """The first event of a message; one without a key where the message has none."""
     try:
         return next(iter(unwrap(message.body)), ObjectEvent("", ""))
     except NotAnEvent:
@@ -558,11 +552,11 @@ def _event(message: Message) -> ObjectEvent:
 
 
 def _reason(kind: DeadKind, message: Message) -> str:
-    """EventBridge says with the event why it could not deliver it, and the function why it gave up.
+    """EventBridge adds to the event why it could not deliver it, and the function why it gave up.
 
     https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-rule-dlq.html
     """
-    if kind is DeadKind.QUEUE and message.said.get(ERROR_CODE):
-        return f"the function gave up on it: {message.said[ERROR_CODE]}"
-    said = [message.said[name] for name in ("ERROR_CODE", "ERROR_MESSAGE") if message.said.get(name)]
-    return f"{_REASONS[kind]}: {', '.join(said)}" if said else _REASONS[kind]
+    if kind is DeadKind.QUEUE and message.attributes.get(ERROR_CODE):
+        return f"the function gave up on it: {message.attributes[ERROR_CODE]}"
+    why = [message.attributes[name] for name in ("ERROR_CODE", "ERROR_MESSAGE") if message.attributes.get(name)]
+    return f"{_REASONS[kind]}: {', '.join(why)}" if why else _REASONS[kind]

@@ -1,4 +1,4 @@
-"""Checks files as a run would, without a lake. Each is read in a process of its own, within the function's limits."""
+"""Check files as a run would read them, without a lake: in a process of its own, within the function's limits."""
 
 from __future__ import annotations
 
@@ -8,44 +8,64 @@ import shutil
 import signal
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
 from pathlib import Path
 from typing import Any
 
 import orjson
+import polars as pl
 import psutil
 
-from silversmith.errors import DefinitionError
+from silversmith.contract import REASONS, ROW_NUMBER
+from silversmith.errors import DataError, DefinitionError, SilversmithError
+from silversmith.function.convert import Converted, convert
+from silversmith.lineage import Lineage
+from silversmith.local.lake import LakeFolder
 from silversmith.operations import WrongCall
-from silversmith.operations.check_worker import Job, main, problem
+from silversmith.operations.failures import FIRST
 from silversmith.operations.send import files_of
-from silversmith.pipeline import Pipeline
+from silversmith.pipeline import Pipeline, Transform, load
+from silversmith.pipeline.lookups import Lookups
+from silversmith.stores import IN_MEMORY, Head, Source
 from silversmith.stores.keys import printable
 
-#: The limits of a file where no transform says others, in seconds and MB. Large files get more time: as much as it
-#: takes to read so many bytes in a second.
+#: The limits of a file without a transform, in seconds and MB. Large files get more time, by this speed in bytes a
+#: second.
 SECONDS, MEGABYTES = 60.0, 512
 BYTES_A_SECOND = 1_000_000
 
-#: How often the process's time and memory are looked at, in seconds.
+#: The process's time and memory are checked every so many seconds.
 LOOK = 0.05
 
-#: How long a process may take to start and to load the pipeline, in seconds.
+#: A process may take so many seconds to start and to load the pipeline.
 _START = 120.0
 
-#: A process that holds so many bytes between two files is replaced: they would count against the next one.
-_HELD = 256 * 1024 * 1024
+#: A process that keeps so many bytes between two files is replaced: they would count against the next one.
+_KEPT = 256 * 1024 * 1024
 
 _MEGA = 1024 * 1024
+
+#: The transform of a job that no pattern matches.
+NO_TRANSFORM = "?"
+
+
+@dataclass(frozen=True)
+class Job:
+    """One file, its key in bronze, and its transform; empty: none, so all rows are good."""
+
+    path: str
+    key: str
+    transform: str = ""
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What one file may take: time in seconds, memory in MB."""
+    """The limits of one file: time in seconds, memory in MB."""
 
     seconds: float = SECONDS
     megabytes: int = MEGABYTES
@@ -53,12 +73,11 @@ class Limits:
 
 @dataclass(frozen=True)
 class Checked:
-    """What a run would make of one file.
+    """The result of a run over one file.
 
-    ``outcome`` is ``silver`` or ``quarantine``: the file became rows, or it did not, and ``error`` says why. It has
-    ``code``, ``message``, ``hint`` and ``place``. ``dialect`` is what was found out about how the file is written.
-    ``transform`` is whose rows they would be; None without a pipeline, or where no pattern matches. ``first`` are
-    rejected rows: ``row`` and ``reasons``.
+    ``outcome`` is ``silver`` or ``quarantine``: the file became rows, or it did not, and ``error`` says why, with
+    ``code``, ``message``, ``hint`` and ``place``. ``dialect`` is how the file is written. ``transform`` is None without
+    a pipeline, or where no pattern matches. ``first`` are rejected rows: ``row`` and ``reasons``.
     """
 
     file: str
@@ -74,13 +93,13 @@ class Checked:
     def to_dict(self) -> dict[str, Any]:
         """As JSON values, for programs: always these seven, and ``transform`` where there is one."""
         names = ("file", "outcome", "rows", "rejected", "error", "format", "dialect")
-        found = {name: getattr(self, name) for name in names}
-        return found if self.transform is None else {**found, "transform": self.transform}
+        values = {name: getattr(self, name) for name in names}
+        return values if self.transform is None else {**values, "transform": self.transform}
 
 
 def plan(paths: Sequence[Path], pipeline: Pipeline | None) -> list[Job]:
-    """The files, and for which transforms: those that match the path from the working folder, or below the folder that
-    was named, or the file's name. One that none matches is a job for ``?``.
+    """Choose the transforms of each file: those that match its path from the working folder, or from the given folder,
+    or its name. A file that none matches is a job for :data:`NO_TRANSFORM`.
 
     Raises:
         WrongCall: a path is neither file nor folder.
@@ -90,22 +109,23 @@ def plan(paths: Sequence[Path], pipeline: Pipeline | None) -> list[Job]:
         if pipeline is None:
             jobs.append(Job(str(path), _key(name)))
             continue
-        found: dict[str, str] = {}
+        keys: dict[str, str] = {}
         for key in _keys(path, name):
             for transform in pipeline.matching(key):
-                found.setdefault(transform.name, key)
-        jobs += [Job(str(path), key, transform) for transform, key in found.items()] or [Job(str(path), "", "?")]
+                keys.setdefault(transform.name, key)
+        matching = [Job(str(path), key, transform) for transform, key in keys.items()]
+        jobs += matching or [Job(str(path), "", NO_TRANSFORM)]
     if not jobs:
         raise WrongCall(f"there are no files in {', '.join(printable(str(path)) for path in paths)}")
     return jobs
 
 
 def _keys(path: Path, name: str) -> list[str]:
-    """The keys that a file may have, the likeliest first."""
-    found = [_key(name), _key(path.name)]
+    """The possible keys of a file, the likeliest first."""
+    keys = [_key(name), _key(path.name)]
     with suppress(ValueError):
-        found.insert(0, _key(path.absolute().relative_to(Path.cwd()).as_posix()))
-    return list(dict.fromkeys(found))
+        keys.insert(0, _key(path.absolute().relative_to(Path.cwd()).as_posix()))
+    return list(dict.fromkeys(keys))
 
 
 def _key(name: str) -> str:
@@ -119,9 +139,9 @@ def check(
 
     Args:
         jobs: see :func:`plan`.
-        pipeline: what they are for, or None.
-        reference: where the pipeline is, so that another process can load it: as on the command line.
-        lake: where the lookups are that the transforms read.
+        pipeline: their pipeline, or None.
+        reference: the pipeline as on the command line, so that another process can load it.
+        lake: holds the lookups of the transforms.
     """
     with tempfile.TemporaryDirectory(prefix="silversmith-check-") as scratch:
         process = _Process(reference, Path(scratch), lake)
@@ -133,120 +153,218 @@ def check(
 
 
 def _checked(job: Job, process: _Process, pipeline: Pipeline | None) -> Checked:
-    if job.transform == "?":
-        said = "no transform's pattern matches it: nothing would be made of it"
+    if job.transform == NO_TRANSFORM:
+        message = "no transform's pattern matches it: nothing would be made of it"
         hint = "look at the pipeline's patterns, and at the name and folder of the file"
-        return Checked(job.path, None, **_broken("NoTransform", said, hint))
-    limits = Limits(SECONDS + _size(job) / BYTES_A_SECOND)
+        return Checked(job.path, None, **_quarantined("NoTransform", message, hint))
     if pipeline is not None:
         transform = pipeline.find(job.transform)
         limits = Limits(float(transform.timeout), transform.memory)
-    answer = process.ask(job, limits)
-    return Checked(job.path, job.transform or None, **answer)
-
-
-def _size(job: Job) -> int:
-    try:
-        return Path(job.path).stat().st_size
-    except OSError:
-        return 0
+    else:
+        size = 0
+        with suppress(OSError):
+            size = Path(job.path).stat().st_size
+        limits = Limits(SECONDS + size / BYTES_A_SECOND)
+    return Checked(job.path, job.transform or None, **process.ask(job, limits))
 
 
 class _Process:
-    """The process that reads files. It is started when there is a file, and again after it died."""
+    """The process that reads files: started for the first one, and again after it died."""
 
     def __init__(self, reference: str | None, scratch: Path, lake: Path) -> None:
         self._context = multiprocessing.get_context("spawn")
         self._reference = reference
         self._scratch = scratch
         self._lake = lake
-        self._process: SpawnProcess | None = None
-        self._connection: Connection | None = None
+        self._running: tuple[SpawnProcess, Connection] | None = None
 
     def ask(self, job: Job, limits: Limits) -> dict[str, Any]:
-        """The answer for one file, whatever becomes of the process."""
-        process, connection = self._started()
+        """The answer for one file, also when the process dies of it."""
+        process, connection = self._running or self._start()
         folder = Path(tempfile.mkdtemp(dir=self._scratch))
-        request = {
-            "path": os.fsencode(job.path).hex(),
-            "key": job.key,
-            "transform": job.transform,
-            "scratch": str(folder),
-        }
+        path = os.fsencode(job.path).hex()
+        request = {"path": path, "key": job.key, "transform": job.transform, "scratch": str(folder)}
         try:
             connection.send_bytes(orjson.dumps(request))
             answer = self._wait(process, connection, limits)
         except (EOFError, OSError):
-            answer = _died(process)
+            answer = _death(process)
             self.end()
         finally:
             shutil.rmtree(folder, ignore_errors=True)
-        if self._process is not None and _memory(process) > _HELD:
+        if _memory(process) > _KEPT:
             self.end()
         return answer
 
-    def _started(self) -> tuple[SpawnProcess, Connection]:
-        if self._process is None or self._connection is None:
-            ours, theirs = self._context.Pipe()
-            process = self._context.Process(target=main, args=(theirs, self._reference, str(self._lake)), daemon=True)
-            process.start()
-            theirs.close()
-            self._process, self._connection = process, ours
-            try:
-                ready = ours.poll(_START) and bool(ours.recv_bytes())
-            except (EOFError, OSError):
-                ready = False
-            if not ready:
-                self.end()
-                raise DefinitionError("the process that reads the files does not start; does the pipeline load alone?")
-        return self._process, self._connection
+    def _start(self) -> tuple[SpawnProcess, Connection]:
+        ours, theirs = self._context.Pipe()
+        process = self._context.Process(target=main, args=(theirs, self._reference, str(self._lake)), daemon=True)
+        process.start()
+        theirs.close()
+        self._running = process, ours
+        try:
+            is_ready = ours.poll(_START) and bool(ours.recv_bytes())
+        except (EOFError, OSError):
+            is_ready = False
+        if not is_ready:
+            self.end()
+            raise DefinitionError("the process that reads the files does not start; does the pipeline load alone?")
+        return process, ours
 
     def _wait(self, process: SpawnProcess, connection: Connection, limits: Limits) -> dict[str, Any]:
         deadline = time.monotonic() + limits.seconds
         while not connection.poll(LOOK):
             if time.monotonic() > deadline:
                 self.end()
-                told = f"it took longer than {limits.seconds:g} s"
-                return _broken("TimedOut", told, "give the transform more time (timeout=…), or put smaller files")
+                message = f"it took longer than {limits.seconds:g} s"
+                return _quarantined(
+                    "TimedOut", message, "give the transform more time (timeout=…), or put smaller files"
+                )
             used = _memory(process)
             if used > limits.megabytes * _MEGA:
                 self.end()
-                told = f"it took {used // _MEGA} MB of memory; the limit is {limits.megabytes} MB"
-                return _broken("OutOfMemory", told, "give the transform more (memory=…), or put smaller files")
+                message = f"it took {used // _MEGA} MB of memory; the limit is {limits.megabytes} MB"
+                return _quarantined("OutOfMemory", message, "give the transform more (memory=…), or put smaller files")
         answer: dict[str, Any] = orjson.loads(connection.recv_bytes())
         return answer
 
     def end(self) -> None:
         """End the process, if there is one."""
-        if self._process is not None:
-            self._process.kill()
-            self._process.join()
-            self._process = None
-        if self._connection is not None:
-            self._connection.close()
-            self._connection = None
+        if self._running is not None:
+            process, connection = self._running
+            self._running = None
+            process.kill()
+            process.join()
+            connection.close()
 
 
 def _memory(process: SpawnProcess) -> int:
-    """The bytes that it holds for itself alone; 0 when it is gone."""
+    """The bytes that the process has for itself alone; 0 when it is gone."""
     try:
-        found = psutil.Process(process.pid).memory_info()
+        memory = psutil.Process(process.pid).memory_info()
     except psutil.NoSuchProcess:
         return 0
-    return int(found.rss - getattr(found, "shared", 0))
+    return int(memory.rss - getattr(memory, "shared", 0))
 
 
-def _died(process: SpawnProcess) -> dict[str, Any]:
+def _death(process: SpawnProcess) -> dict[str, Any]:
     process.join()
     code = process.exitcode or 0
-    told = f"ended with exit code {code}"
+    how = f"ended with exit code {code}"
     if code < 0:
-        told = f"was killed by signal {-code}"
+        how = f"was killed by signal {-code}"
         with suppress(ValueError):
-            told += f" ({signal.Signals(-code).name})"
+            how += f" ({signal.Signals(-code).name})"
     hint = "the bytes broke a library, or the machine ran out of memory: please report the file"
-    return _broken("Crashed", f"the process that read it {told}", hint)
+    return _quarantined("Crashed", f"the process that read it {how}", hint)
 
 
-def _broken(code: str, message: str, hint: str) -> dict[str, Any]:
-    return {"outcome": "quarantine", "error": problem(code, message, hint=hint)}
+def main(connection: Connection, reference: str | None, lake: str) -> None:
+    """The process: check each file that the connection names, and answer with its result."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C ends the caller
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, 1)
+    os.dup2(null, 2)
+    pipeline = load(reference) if reference is not None else None
+    connection.send_bytes(orjson.dumps({"ready": True}))
+    while True:
+        try:
+            request = orjson.loads(connection.recv_bytes())
+        except (EOFError, OSError):
+            return
+        job = Job(os.fsdecode(bytes.fromhex(request["path"])), request["key"], request["transform"])
+        connection.send_bytes(orjson.dumps(check_here(job, pipeline, Path(request["scratch"]), Path(lake))))
+
+
+def check_here(job: Job, pipeline: Pipeline | None, scratch: Path, lake: Path = Path("lake")) -> dict[str, Any]:
+    """Check a file in this process: the values of :class:`Checked`. Any error is part of the answer.
+
+    ``lake`` holds the lookups.
+    """
+    try:
+        transform = pipeline.find(job.transform) if pipeline is not None else plain_transform()
+        source = open_source(job)
+        context = None
+        if pipeline is not None and transform.lookups:
+            bronze = LakeFolder(lake).store(pipeline.bronze, foreign_writers=True)
+            context = Lookups.of(transform, bronze, None).context(source.head)
+        return _silver(convert(source, transform, empty_lineage(job.key, transform), scratch, context=context))
+    except DataError as error:
+        place = {name: value for name, value in vars(error.place).items() if value is not None}
+        answer = _quarantined(error.code, error.message, error.hint, place)
+        return answer | {"format": error.format, "dialect": dict(error.dialect or {})}
+    except MemoryError:
+        return _quarantined("OutOfMemory", "there was not enough memory to read it")
+    except (SilversmithError, OSError) as error:
+        message = (error.strerror or str(error)) if isinstance(error, OSError) else str(error)
+        return _quarantined(type(error).__name__, message, "the data may be good: mend this, and check again")
+    except BaseException as error:  # noqa: BLE001 -- a bug of ours, or of a library, must not stop the other files
+        message = f"{type(error).__name__}: {str(error).partition(chr(10))[0][:500]}"
+        return _quarantined("Crashed", message, "this is a bug in Silversmith: please report it")
+
+
+def plain_transform() -> Transform:
+    """A transform without a contract that leaves all rows as they are."""
+    pipeline = Pipeline("check")
+    pipeline.transform("*", name="check")(lambda rows: rows)
+    return pipeline.find("check")
+
+
+def open_source(job: Job) -> Source:
+    """A file as bronze would open it.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    path = Path(job.path)
+    stat = path.stat()
+    head = Head(job.key, "", stat.st_size, datetime.fromtimestamp(stat.st_mtime, UTC))
+    if stat.st_size <= IN_MEMORY:
+        return Source(head, path.read_bytes(), None)
+    with path.open("rb"):  # raises before Polars would
+        return Source(head, None, path)
+
+
+def empty_lineage(key: str, transform: Transform) -> Lineage:
+    """The lineage of a file that lies in no bucket."""
+    return Lineage(
+        bronze_key=key,
+        bronze_etag="",
+        bronze_version="",
+        bronze_size=0,
+        sequencer="",
+        transform=transform.name,
+        fingerprint=transform.fingerprint,
+        rows_read=0,
+        rows_written=0,
+        rows_rejected=0,
+        committed_at="",
+        attempt=1,
+    )
+
+
+def _silver(converted: Converted) -> dict[str, Any]:
+    first: list[dict[str, Any]] = []
+    if converted.rejected is not None:
+        rows = pl.scan_parquet(converted.rejected, glob=False).select(ROW_NUMBER, REASONS).head(FIRST).collect()
+        first = [{"row": row, "reasons": reasons} for row, reasons in rows.iter_rows()]
+    return {
+        "outcome": "silver",
+        "rows": converted.lineage.rows_written,
+        "rejected": converted.lineage.rows_rejected,
+        "format": converted.lineage.format,
+        "dialect": dict(converted.dialect),
+        "first": first,
+    }
+
+
+def _quarantined(code: str, message: str, hint: str = "", place: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    error = {"code": code, "message": message, "hint": hint, "place": dict(place or {})}
+    return {"outcome": "quarantine", "error": _encodable(error)}
+
+
+def _encodable(value: Any) -> Any:
+    """JSON has no lone surrogates: they become escapes."""
+    if isinstance(value, str):
+        return value.encode("utf-8", "backslashreplace").decode()
+    return {name: _encodable(item) for name, item in value.items()} if isinstance(value, dict) else value

@@ -14,7 +14,7 @@ from silversmith import formats
 from silversmith.errors import DataError, SilversmithError
 from silversmith.formats import ROW, Reader, Table
 from silversmith.formats.table import col
-from silversmith.operations.check_worker import Job, source
+from silversmith.operations.check import NO_TRANSFORM, Job, open_source
 from silversmith.pipeline import Pipeline
 from silversmith.schemas.document import dtype_code, join
 from silversmith.stores.keys import printable
@@ -103,7 +103,7 @@ def infer(jobs: Sequence[Job], pipeline: Pipeline | None) -> Inferred:
     files: list[Sampled] = []
     columns: dict[str, Column] = {}
     for job in first.values():
-        wants = pipeline.find(job.transform).reader if pipeline is not None and job.transform != "?" else None
+        wants = pipeline.find(job.transform).reader if pipeline is not None and job.transform != NO_TRANSFORM else None
         file, found = _sampled(job, wants)
         _add(columns, found, file, files)
         files.append(file)
@@ -113,7 +113,7 @@ def infer(jobs: Sequence[Job], pipeline: Pipeline | None) -> Inferred:
 def _sampled(job: Job, reader: Reader | None) -> tuple[Sampled, dict[str, Column]]:
     with tempfile.TemporaryDirectory(prefix="silversmith-infer-") as scratch:
         try:
-            table = formats.read(source(job), reader, scratch=Path(scratch))
+            table = formats.read(open_source(job), reader, scratch=Path(scratch))
             with formats.reading_errors(table):
                 found = _columns(table)
         except DataError as error:

@@ -11,7 +11,7 @@ from botocore.exceptions import ClientError, EndpointConnectionError
 from moto import mock_aws
 
 from silversmith.errors import AccessDenied
-from silversmith.operations.aws import Queue, QueueFailed, told
+from silversmith.operations.aws import Queue, QueueFailed, queue_errors
 
 
 @pytest.fixture
@@ -35,7 +35,7 @@ def test_all_messages_are_held_and_let_go_of(client: Any) -> None:
     assert len(list(queue.messages())) == 23, "what is held is told again"
     queue.release()
     assert (queue.depth().waiting, queue.depth().in_flight) == (23, 0)
-    assert queue.held("what") is None
+    assert queue.received("what") is None
 
 
 def test_what_is_deleted_is_gone(client: Any) -> None:
@@ -43,7 +43,7 @@ def test_what_is_deleted_is_gone(client: Any) -> None:
     queue = Queue(url, client, wait=0)
     messages = list(queue.messages())
     queue.delete(messages[:11])
-    assert [queue.held(message.id) for message in messages] == [None] * 11 + [messages[11]]
+    assert [queue.received(message.id) for message in messages] == [None] * 11 + [messages[11]]
     queue.release()
     assert [message.body for message in Queue(url, client, wait=0).messages()] == [messages[11].body]
 
@@ -98,7 +98,10 @@ def test_a_message_has_its_time(client: Any) -> None:
 
 @pytest.mark.parametrize("code", ["AccessDenied", "AccessDeniedException", "AWS.SimpleQueueService.AccessDenied"])
 def test_a_missing_right_is_told(code: str) -> None:
-    with pytest.raises(AccessDenied, match=r"the queue q: ReceiveMessage: no.*docs/operations.md"), told("the queue q"):
+    with (
+        pytest.raises(AccessDenied, match=r"the queue q: ReceiveMessage: no.*docs/operations.md"),
+        queue_errors("the queue q"),
+    ):
         raise ClientError({"Error": {"Code": code, "Message": "no"}}, "ReceiveMessage")
 
 
@@ -110,5 +113,5 @@ def test_a_queue_that_is_gone(client: Any) -> None:
 
 
 def test_no_network() -> None:
-    with pytest.raises(QueueFailed, match="the queue q: Could not connect"), told("the queue q"):
+    with pytest.raises(QueueFailed, match="the queue q: Could not connect"), queue_errors("the queue q"):
         raise EndpointConnectionError(endpoint_url="https://sqs")

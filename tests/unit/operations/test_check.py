@@ -9,9 +9,7 @@ from pathlib import Path
 import pytest
 
 from silversmith.operations import WrongCall
-from silversmith.operations.check import Checked, check, plan
-from silversmith.operations.check_worker import Job
-from silversmith.operations.check_worker import check as check_here
+from silversmith.operations.check import Checked, Job, check, check_here, plan
 from silversmith.pipeline import Pipeline, load
 
 PIPELINE = """
