@@ -1,4 +1,4 @@
-"""A contract that given files fulfil, found in their columns and written as a Python file."""
+"""Infer a contract from the columns of files, and write it as a Python file."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ from silversmith.pipeline import Pipeline
 from silversmith.schemas.document import dtype_code, join
 from silversmith.stores.keys import printable
 
-#: Of so many rows of each file the values are looked at one by one; types, nulls and ranges are of all rows.
-LOOKED_AT = 100_000
+#: Choices and keys are inferred from so many rows of each file; types, nulls and ranges from all rows.
+SAMPLED_ROWS = 100_000
 
-#: A column of words with at most so many different ones, each this often on the average, may be a choice among them.
+#: A column with at most so many different words, each this often on average, may be a choice among them.
 MOST_CHOICES, LEAST_OFTEN = 12, 4
 
 
 class Unreadable(SilversmithError):
-    """A file of which no contract can be made."""
+    """No contract can be inferred from a file."""
 
 
 @dataclass(frozen=True)
 class Column:
-    """One column of all the files. ``low`` and ``high`` bound numbers and times; ``choices`` are the only words there
-    are, where that are few; ``missing`` names the files that do not have it."""
+    """One column of all the files. ``low`` and ``high`` bound numbers and times; ``choices`` are its words, where they
+    are few; ``missing`` names the files without it."""
 
     name: str
     kind: pl.DataType
@@ -60,7 +60,7 @@ class Column:
 
 @dataclass(frozen=True)
 class Sampled:
-    """One file: how many rows it has, how many records that are no rows, and how it was read."""
+    """One file: its rows, its malformed records, and how it was read."""
 
     file: str
     rows: int
@@ -75,7 +75,7 @@ class Sampled:
 
 @dataclass(frozen=True)
 class Inferred:
-    """All files, and their columns in the order in which they were met."""
+    """All files, and their columns in the order of their first appearance."""
 
     files: tuple[Sampled, ...]
     columns: tuple[Column, ...]
@@ -83,18 +83,18 @@ class Inferred:
     @property
     def rows(self) -> int:
         """Of all files."""
-        return sum(one.rows for one in self.files)
+        return sum(file.rows for file in self.files)
 
 
 def infer(jobs: Sequence[Job], pipeline: Pipeline | None) -> Inferred:
-    """Read files, each as the transform that it is for would, and say what they have in common.
+    """Read files, each as its transform would, and infer their common columns.
 
     Args:
-        jobs: see :func:`silversmith.operations.check.plan`. A file is read once, for the first transform of it.
-        pipeline: what they are for, or None: then it is found out how they are to be read.
+        jobs: see :func:`silversmith.operations.check.plan`. A file is read once, for its first transform.
+        pipeline: declares the readers; None: they are detected.
 
     Raises:
-        Unreadable: a file cannot be read, or two have columns of one name that nothing holds both of.
+        Unreadable: a file cannot be read, or no type holds both of two columns of one name.
         OSError: a file cannot be opened.
     """
     first: dict[str, Job] = {}
@@ -103,9 +103,10 @@ def infer(jobs: Sequence[Job], pipeline: Pipeline | None) -> Inferred:
     files: list[Sampled] = []
     columns: dict[str, Column] = {}
     for job in first.values():
-        wants = pipeline.find(job.transform).reader if pipeline is not None and job.transform != NO_TRANSFORM else None
-        file, found = _sampled(job, wants)
-        _add(columns, found, file, files)
+        is_known = pipeline is not None and job.transform != NO_TRANSFORM
+        reader = pipeline.find(job.transform).reader if pipeline is not None and is_known else None
+        file, file_columns = _sampled(job, reader)
+        _add(columns, file_columns, file, files)
         files.append(file)
     return Inferred(tuple(files), tuple(columns.values()))
 
@@ -115,32 +116,32 @@ def _sampled(job: Job, reader: Reader | None) -> tuple[Sampled, dict[str, Column
         try:
             table = formats.read(open_source(job), reader, scratch=Path(scratch))
             with formats.reading_errors(table):
-                found = _columns(table)
+                columns = _columns(table)
         except DataError as error:
             hint = f". {error.hint}" if error.hint else ""
             raise Unreadable(f"{printable(job.path)}: {error.code}: {error.message}{hint}") from None
         malformed = 0 if table.malformed is None else table.malformed.height
-        return Sampled(job.path, table.records - malformed, malformed, table.format, dict(table.dialect)), found
+        return Sampled(job.path, table.records - malformed, malformed, table.format, dict(table.dialect)), columns
 
 
 def _columns(table: Table) -> dict[str, Column]:
     kinds = {name: kind for name, kind in table.rows.collect_schema().items() if name != ROW}
     names = list(kinds)
-    some = table.rows.head(LOOKED_AT).drop(ROW).collect()
+    sample = table.rows.head(SAMPLED_ROWS).drop(ROW).collect()
     facts = [col(name).null_count().alias(f"nulls {place}") for place, name in enumerate(names)]
     for place, name in enumerate(names):
         if _has_range(kinds[name]):
             facts += [col(name).min().alias(f"low {place}"), col(name).max().alias(f"high {place}")]
-    told = table.rows.select(facts).collect(engine="streaming").row(0, named=True) if facts else {}
+    values = table.rows.select(facts).collect(engine="streaming").row(0, named=True) if facts else {}
     return {
         name: Column(
             name,
             kinds[name],
-            told[f"nulls {place}"],
-            _is_unique(some[name], told[f"nulls {place}"]),
-            told.get(f"low {place}"),
-            told.get(f"high {place}"),
-            _choices(some[name]),
+            values[f"nulls {place}"],
+            _is_unique(sample[name], values[f"nulls {place}"]),
+            values.get(f"low {place}"),
+            values.get(f"high {place}"),
+            _choices(sample[name]),
         )
         for place, name in enumerate(names)
     }
@@ -151,7 +152,7 @@ def _has_range(kind: pl.DataType) -> bool:
 
 
 def _is_unique(values: pl.Series, nulls: int) -> bool:
-    """Whether the column may be a key: of few rows nothing can be said."""
+    """Whether the column may be a key; few rows prove nothing."""
     may_be = not values.dtype.is_nested() and not values.dtype.is_float() and values.dtype != pl.Boolean
     return may_be and not nulls and len(values) >= 10 and values.n_unique() == len(values)
 
@@ -160,21 +161,21 @@ def _choices(values: pl.Series) -> tuple[str, ...]:
     if values.dtype != pl.String:
         return ()
     words = values.drop_nulls()
-    found = words.unique()
-    if not 1 < len(found) <= MOST_CHOICES or len(words) < LEAST_OFTEN * len(found):
+    choices = words.unique()
+    if not 1 < len(choices) <= MOST_CHOICES or len(words) < LEAST_OFTEN * len(choices):
         return ()
-    return tuple(sorted(found))
+    return tuple(sorted(choices))
 
 
-def _add(columns: dict[str, Column], found: dict[str, Column], file: Sampled, before: Sequence[Sampled]) -> None:
-    """Have all that is known of the columns hold for one file more."""
-    for name, column in found.items():
+def _add(columns: dict[str, Column], new: dict[str, Column], file: Sampled, before: Sequence[Sampled]) -> None:
+    """Merge the columns of one more file."""
+    for name, column in new.items():
         columns[name] = (
             _both(columns[name], column, file)
             if name in columns
-            else replace(column, missing=tuple(one.file for one in before))
+            else replace(column, missing=tuple(each.file for each in before))
         )
-    for name in columns.keys() - found.keys():
+    for name in columns.keys() - new.keys():
         columns[name] = replace(columns[name], missing=(*columns[name].missing, file.file))
 
 
@@ -199,7 +200,7 @@ def _both(one: Column, other: Column, file: Sampled) -> Column:
 
 
 def _joined(one: pl.DataType, other: pl.DataType) -> pl.DataType | None:
-    """The type that holds both: what one can be read as, a float for whole numbers among others, else text."""
+    """The type that holds both: the wider one, a float for integers and floats, else text; None: there is none."""
     both = join(one, other)
     if both is not None:
         return both
@@ -228,16 +229,16 @@ def _most(one: Any, other: Any) -> Any:
 _LONGEST = 60
 
 
-def python(found: Inferred, name: str) -> str:
-    """The file's text. Whatever the data holds, nothing of it is more than a literal or a comment there.
+def python(inferred: Inferred, name: str) -> str:
+    """The text of the Python file. Data appears there only as literals and comments.
 
     Args:
-        found: what is true of the sample.
-        name: what the contract is to be called.
+        inferred: the inferred columns.
+        name: the contract's name in the file.
     """
-    columns = [column for column in found.columns if column.name]
+    columns = [column for column in inferred.columns if column.name]
     lines = [
-        *_heading(found),
+        *_heading(inferred),
         "",
         "import polars as pl",
         "",
@@ -245,34 +246,34 @@ def python(found: Inferred, name: str) -> str:
         "",
         f"{name} = Contract(",
         "    schema={",
-        *(f"        {_text(column.name)}: {_kind(column)},{_comment(_told(column))}" for column in columns),
+        *(f"        {_text(column.name)}: {_kind(column)},{_comment(_remarks(column))}" for column in columns),
         "    },",
-        *_required(columns, found),
+        *_required(columns, inferred),
         *_suggestions(columns),
         *(['    on_missing_column="fill",  # some of the files do not have all columns'] if _gaps(columns) else []),
         '    # on_extra_column="reject",  # a column that is not named above refuses the file; else it is kept',
-        *_max_rejected(found),
+        *_max_rejected(inferred),
         ")",
     ]
     return "\n".join(lines) + "\n"
 
 
-def _heading(found: Inferred) -> Iterable[str]:
+def _heading(inferred: Inferred) -> Iterable[str]:
     yield '"""A contract, as far as a sample can tell. Rows that break it are rejected, each with the reason."""'
     yield ""
-    yield f"# The sample: {found.rows:,} rows. Edit what follows: files show what is, and you know what should be."
-    for file in found.files:
+    yield f"# The sample: {inferred.rows:,} rows. Edit what follows: files show what is, and you know what should be."
+    for file in inferred.files:
         how = ", ".join(f"{name} {value!r}" for name, value in file.dialect.items() if value is not None)
         bad = f", {file.malformed:,} records that are no rows" if file.malformed else ""
         written = f"{file.format} ({_line(how)})" if how else file.format
         yield f"# - {_line(printable(file.file))}: {file.rows:,} rows{bad}; {written}"
-    for column in found.columns:
+    for column in inferred.columns:
         if not column.name:
             yield "# One column has no name: a contract cannot speak of it."
 
 
-def _required(columns: Sequence[Column], found: Inferred) -> list[str]:
-    full = [column.name for column in columns if not column.nulls and not column.missing and found.rows]
+def _required(columns: Sequence[Column], inferred: Inferred) -> list[str]:
+    full = [column.name for column in columns if not column.nulls and not column.missing and inferred.rows]
     if not full:
         return ["    # required=[],  # columns that may not be null"]
     return [f"    required=[{', '.join(map(_text, full))}],"]
@@ -305,10 +306,12 @@ def _gaps(columns: Sequence[Column]) -> bool:
     return any(column.missing for column in columns)
 
 
-def _max_rejected(found: Inferred) -> list[str]:
-    bad = sum(file.malformed for file in found.files)
-    said = f"  # {bad:,} records of the sample are no rows" if bad else "  # above this share the whole file is refused"
-    return [f"    # max_rejected=0.05,{said}"]
+def _max_rejected(inferred: Inferred) -> list[str]:
+    bad = sum(file.malformed for file in inferred.files)
+    comment = (
+        f"  # {bad:,} records of the sample are no rows" if bad else "  # above this share the whole file is refused"
+    )
+    return [f"    # max_rejected=0.05,{comment}"]
 
 
 def _kind(column: Column) -> str:
@@ -316,23 +319,23 @@ def _kind(column: Column) -> str:
 
 
 def _bare(code: str) -> str:
-    """``pl.Datetime('us')`` for what it says with all its words."""
+    """Shorten a type's code: ``pl.Datetime('us')``."""
     return code.replace("time_unit=", "").replace(", time_zone=None", "").replace("time_zone=", "")
 
 
-def _told(column: Column) -> str:
-    told = []
+def _remarks(column: Column) -> str:
+    remarks = []
     if column.low is not None:
-        told.append(f"{column.low} to {column.high}" if column.low != column.high else f"always {column.low}")
+        remarks.append(f"{column.low} to {column.high}" if column.low != column.high else f"always {column.low}")
     if column.choices:
-        told.append(f"{len(column.choices)} different")
+        remarks.append(f"{len(column.choices)} different")
     if column.kind == pl.Null():
-        told.append("no value in the sample: a guess")
+        remarks.append("no value in the sample: a guess")
     elif column.nulls:
-        told.append(f"{column.nulls:,} null")
+        remarks.append(f"{column.nulls:,} null")
     if column.missing:
-        told.append(f"missing in {printable(column.missing[0])}" + (" …" if len(column.missing) > 1 else ""))
-    return _line("; ".join(told))
+        remarks.append(f"missing in {printable(column.missing[0])}" + (" …" if len(column.missing) > 1 else ""))
+    return _line("; ".join(remarks))
 
 
 def _comment(text: str) -> str:
@@ -340,7 +343,7 @@ def _comment(text: str) -> str:
 
 
 def _line(text: str) -> str:
-    """Text that stays within its comment, and does nothing to a terminal."""
+    """A text on one line, for a comment, without control characters."""
     return "".join(sign if sign.isprintable() else repr(sign)[1:-1] for sign in text)
 
 

@@ -26,7 +26,7 @@ from silversmith.pipeline import Pipeline
 from silversmith.schemas import Owner
 from silversmith.stores import Lake
 
-#: How many dead messages are read from the journal at a time.
+#: So many dead messages are read from the journal at a time.
 PAGE = 500
 
 
@@ -38,13 +38,11 @@ class JournalUnreadable(SilversmithError):
 def open_lake(
     folder: LakeFolder, pipeline: Pipeline, *, writable: bool = False, clock: Callable[[], float] = time.time
 ) -> Iterator[LocalTarget]:
-    """The lake as a target, while the block lasts. An engine may be running over it.
-
-    Nothing in it is changed, unless it is opened ``writable``: then messages can be sent.
+    """Open a lake as a target. An engine may be running over it. Only ``writable`` allows to send messages.
 
     Raises:
         WrongCall: there is no lake in this folder.
-        JournalUnreadable, JournalTooNew: there is a journal that cannot be read.
+        JournalUnreadable, JournalTooNew: the journal cannot be read.
     """
     if not (folder.state.is_dir() or folder.bucket(pipeline.bronze).is_dir()):
         raise WrongCall(
@@ -62,10 +60,10 @@ def open_lake(
 
 
 def open_journal(folder: LakeFolder, *, writable: bool = False) -> Journal | None:
-    """The engine's journal, only to look at unless it is ``writable``; None where no engine ever ran.
+    """Open the engine's journal, read-only unless ``writable``; None where no engine ever ran.
 
     Raises:
-        JournalUnreadable, JournalTooNew: there is one that cannot be read.
+        JournalUnreadable, JournalTooNew: it cannot be read.
     """
     if not folder.journal.is_file():
         return None
@@ -77,7 +75,7 @@ def open_journal(folder: LakeFolder, *, writable: bool = False) -> Journal | Non
         journal.counter("sequencer")
     except sqlite3.DatabaseError as error:
         journal.close()
-        if "no such table" in str(error):  # an engine died in the moment in which it made the file
+        if "no such table" in str(error):  # an engine died while it created the file
             return None
         raise _unreadable(folder, error) from error
     return journal
@@ -92,7 +90,7 @@ def _unreadable(folder: LakeFolder, error: Exception) -> JournalUnreadable:
 
 @dataclass(frozen=True)
 class Origin:
-    """What can give up on a message: a queue, a subscription or a rule, and the transform that it works for."""
+    """A queue, a subscription or a rule, which can give up on a message, with its transform and function."""
 
     kind: DeadKind
     name: str
@@ -105,7 +103,7 @@ class LocalTarget:
 
     Args:
         folder: the lake.
-        pipeline: what runs over it.
+        pipeline: its pipeline.
         journal: the engine's, or None where none ever ran.
         clock: the time in Unix seconds.
     """
@@ -143,7 +141,7 @@ class LocalTarget:
 
     @cached_property
     def _stack(self) -> Stack:
-        """The template's resources. Only for what needs them, because compiling takes a while."""
+        """The template's resources, compiled when they are first needed, because that takes a while."""
         from silversmith.template import compile as compile_template
 
         return read(compile_template(self._pipeline))
@@ -162,15 +160,15 @@ class LocalTarget:
 
     def queues(self) -> list[TransformQueues]:
         stack, transforms = self._stack, self._transforms
-        found = []
+        queues = []
         for queue in stack.queues:
             if queue.arn not in transforms:
                 continue
             dead = [queue.dead_letter_arn]
             dead += [item.dead_letter_arn for item in stack.subscriptions if item.queue_arn == queue.arn]
             depths = tuple(self._depth(arn) for arn in dict.fromkeys(dead) if arn)
-            found.append(TransformQueues(transforms[queue.arn][0], self._depth(queue.arn), depths))
-        return found
+            queues.append(TransformQueues(transforms[queue.arn][0], self._depth(queue.arn), depths))
+        return queues
 
     def rules_dead(self) -> list[Depth]:
         arns = [target.dead_letter_arn for rule in self._stack.rules for target in rule.targets]
@@ -198,7 +196,6 @@ class LocalTarget:
         return None
 
     def dead(self) -> Iterator[DeadMessage]:
-        """Also those of queues that the pipeline no longer has: nothing that was given up may be out of sight."""
         serving = set(self._transforms)
         for (queue,) in self._rows("queues_in_use"):
             if queue not in serving:
@@ -225,7 +222,7 @@ class LocalTarget:
         return moved
 
     def _redrive(self, journal: Journal, message_id: str) -> bool:
-        """By what the journal says now, not by what it said when the message was listed."""
+        """Redrive by the journal's state now, not by that of the listing."""
         for _, source in journal.rows("dead_message", message_id=message_id):
             origin = self._origins.get(source or "")
             if origin is None:
@@ -234,7 +231,7 @@ class LocalTarget:
             if origin.transform is not None:
                 return resend.back_to_queue(journal, message_id, self._routes[origin.transform].queue, now=now)
             if origin.kind is DeadKind.RULE:
-                bucket = next(found.arn for found in self._stack.buckets if found.name == self._pipeline.bronze)
+                bucket = next(each.arn for each in self._stack.buckets if each.name == self._pipeline.bronze)
                 return resend.back_to_bus(journal, message_id, source=bucket, bus=self._stack.bus_arn, now=now)
         return False
 
@@ -248,19 +245,19 @@ class LocalTarget:
 
     @cached_property
     def _routes(self) -> Mapping[str, resend.Route]:
-        """By transform, where its messages can be."""
+        """The routes of messages, by transform."""
         return resend.routes(self._stack)
 
     def lately(self, since: float, most: int) -> list[Lately]:
-        found = []
+        failures = []
         for transform, key, _, detail in self._rows("quarantined_lately", since=since, most=most):
             error = _error(_json(detail))
-            found.append(Lately(transform, key, str(error.get("code", "")), str(error.get("message", ""))))
+            failures.append(Lately(transform, key, str(error.get("code", "")), str(error.get("message", ""))))
         dead = (message for message in self.dead() if message.dead_at is not None and message.dead_at >= since)
-        for message in islice(dead, most - len(found)):
+        for message in islice(dead, most - len(failures)):
             error = message.error or {"code": "Undelivered", "message": message.reason}
-            found.append(Lately(message.transform, message.key, str(error.get("code")), str(error.get("message"))))
-        return found
+            failures.append(Lately(message.transform, message.key, str(error.get("code")), str(error.get("message"))))
+        return failures
 
     def _dead_in(self, queue: str) -> Iterator[DeadMessage]:
         after = 0
@@ -285,7 +282,7 @@ class LocalTarget:
                 )
 
     def _last_failure(self, origin: Origin, key: str, version: str) -> Mapping[str, Any]:
-        """What the function last said of it. Only what a queue gave up on ever reached a function."""
+        """The function's last report on it. Only a queue's messages ever reached a function."""
         if origin.kind is not DeadKind.QUEUE:
             return {}
         for (detail,) in self._rows("last_failure", key=key, version=version, name=origin.function):
@@ -294,7 +291,7 @@ class LocalTarget:
 
     @cached_property
     def _transforms(self) -> dict[str, tuple[str, str]]:
-        """By the ARN of a queue that a function is mapped to, the transform and the function's name."""
+        """The transform and the function's name, by the ARN of the mapped queue."""
         functions = {function.arn: function for function in self._stack.functions}
         return {
             mapping.queue_arn: (
@@ -306,12 +303,12 @@ class LocalTarget:
 
     @cached_property
     def _origins(self) -> dict[str, Origin]:
-        """By ARN, everything that can give up on a message."""
+        """Everything that can give up on a message, by ARN."""
         stack, transforms = self._stack, self._transforms
         origins = {rule.arn: Origin(DeadKind.RULE, rule.name, None, None) for rule in stack.rules}
-        for found in stack.subscriptions:
-            transform, function = transforms.get(found.queue_arn, (None, None))
-            origins[found.arn] = Origin(DeadKind.SUBSCRIPTION, _name(found.arn), transform, function)
+        for each in stack.subscriptions:
+            transform, function = transforms.get(each.queue_arn, (None, None))
+            origins[each.arn] = Origin(DeadKind.SUBSCRIPTION, _name(each.arn), transform, function)
         for queue in stack.queues:
             transform, function = transforms.get(queue.arn, (None, None))
             origins[queue.arn] = Origin(DeadKind.QUEUE, queue.name, transform, function)
@@ -328,10 +325,10 @@ def _name(arn: str) -> str:
 
 
 def _json(text: str) -> dict[str, Any]:
-    found = orjson.loads(text)
-    return found if isinstance(found, dict) else {}
+    value = orjson.loads(text)
+    return value if isinstance(value, dict) else {}
 
 
 def _error(detail: Mapping[str, Any]) -> Mapping[str, Any]:
-    found = detail.get("error")
-    return found if isinstance(found, dict) else {}
+    error = detail.get("error")
+    return error if isinstance(error, dict) else {}

@@ -3,36 +3,45 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
+import pytest
 
-def silversmith(*arguments: str, within: Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "silversmith.cli", "check", *arguments],
-        cwd=within,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=120,
-        env={**os.environ, "COLUMNS": "200"},
-    )
+from silversmith.cli.application import call
 
 
-def test_good_files(tmp_path: Path) -> None:
+@dataclass(frozen=True)
+class Done:
+    """How a call ended."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+Check = Callable[..., Done]
+
+
+@pytest.fixture
+def silversmith(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Check:
+    monkeypatch.chdir(tmp_path)
+    return lambda *arguments: Done(call(["check", *arguments]), *capsys.readouterr())
+
+
+def test_good_files(silversmith: Check, tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_bytes("stadt\nZürich\nKöln\n".encode("latin-1"))
-    done = silversmith("a.csv", within=tmp_path)
+    done = silversmith("a.csv")
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith("a.csv  silver: 2 rows; csv (")
     assert "encoding 'latin-1', confidence 0.9" in done.stdout
 
 
-def test_bad_files_say_what_where_and_what_to_do(tmp_path: Path) -> None:
+def test_bad_files_say_what_where_and_what_to_do(silversmith: Check, tmp_path: Path) -> None:
     (tmp_path / "a.json").write_text("[1,\n2")
     (tmp_path / "b.csv").write_text("a,b\n1,2\n3\n")
-    done = silversmith(".", within=tmp_path)
+    done = silversmith(".")
     assert done.returncode == 1
     assert done.stderr == ""
     first, *rest = done.stdout.splitlines()
@@ -48,10 +57,10 @@ def test_bad_files_say_what_where_and_what_to_do(tmp_path: Path) -> None:
 EXACT = ["file", "outcome", "rows", "rejected", "error", "format", "dialect"]
 
 
-def test_json_is_an_object_on_a_line_for_each_file(tmp_path: Path) -> None:
+def test_json_is_an_object_on_a_line_for_each_file(silversmith: Check, tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("a;b\n1;2\n3\n4;5\n")
     (tmp_path / "b.json").write_text('{"a":1,}')
-    done = silversmith("a.csv", "b.json", "--json", within=tmp_path)
+    done = silversmith("a.csv", "b.json", "--json")
     assert (done.returncode, done.stderr) == (1, "")
     good, bad = map(json.loads, done.stdout.splitlines())
     assert list(good) == list(bad) == EXACT
@@ -64,7 +73,7 @@ def test_json_is_an_object_on_a_line_for_each_file(tmp_path: Path) -> None:
     assert all(bad["error"][name] for name in ("message", "hint"))
 
 
-def test_with_a_pipeline(tmp_path: Path) -> None:
+def test_with_a_pipeline(silversmith: Check, tmp_path: Path) -> None:
     (tmp_path / "pipeline.py").write_text(
         "from silversmith import Pipeline\n"
         "pipeline = Pipeline('p')\n"
@@ -74,25 +83,25 @@ def test_with_a_pipeline(tmp_path: Path) -> None:
     )
     (tmp_path / "a.csv").write_text("a\n1\n")
     (tmp_path / "b.json").write_text("[]")
-    done = silversmith("a.csv", "b.json", "--pipeline", "pipeline.py", within=tmp_path)
+    done = silversmith("a.csv", "b.json", "--pipeline", "pipeline.py")
     assert done.returncode == 1
     assert "a.csv  (rows)  silver: 1 row; csv" in done.stdout
     assert "b.json  quarantine: NoTransform" in done.stdout
-    done = silversmith("a.csv", "b.json", "--pipeline", "pipeline.py", "--json", within=tmp_path)
+    done = silversmith("a.csv", "b.json", "--pipeline", "pipeline.py", "--json")
     good, bad = map(json.loads, done.stdout.splitlines())
     assert good == {**good, "file": "a.csv", "outcome": "silver", "rows": 1, "transform": "rows"}
     assert (bad["outcome"], bad["error"]["code"]) == ("quarantine", "NoTransform")
 
 
-def test_wrong_calls(tmp_path: Path) -> None:
+def test_wrong_calls(silversmith: Check, tmp_path: Path) -> None:
     for arguments in ((), ("nowhere.csv",), ("--pipeline", "nowhere.py", "."), (str(tmp_path),), ("--nonsense",)):
-        done = silversmith(*arguments, within=tmp_path)
+        done = silversmith(*arguments)
         assert done.returncode == 2, arguments
         assert done.stdout == ""
         assert "Traceback" not in done.stderr
 
 
-def test_hostile_names_are_shown_escaped(tmp_path: Path) -> None:
+def test_hostile_names_are_shown_escaped(silversmith: Check, tmp_path: Path) -> None:
     (tmp_path / "a\x1b[2J\n.csv").write_text("a\n1\n")
-    done = silversmith(".", within=tmp_path)
+    done = silversmith(".")
     assert done.stdout.startswith("a\\x1b[2J\\n.csv  silver")

@@ -41,6 +41,7 @@ def run(folder: Path, *command: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("example", [None, *EXAMPLES])
 def test_a_new_project_works_at_once(example: str | None, tmp_path: Path) -> None:
     folder = tmp_path / "shop"
@@ -63,6 +64,7 @@ def test_a_new_project_works_at_once(example: str | None, tmp_path: Path) -> Non
     assert json.loads(template.stdout)["Resources"]
 
 
+@pytest.mark.full
 def test_the_flights_example_passes_its_tests() -> None:
     folder = Path(__file__).parents[3] / "examples/flights"
     done = run(folder, "pytest", "-q", "-p", "no:cacheprovider", "--rootdir", ".", "-c", os.devnull, *LOAD)
