@@ -32,10 +32,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench import large_file, small_files
+from bench.markdown import number, table
 from bench.measure import Measured, machine, progress, run
 from bench.peers import ROOT
 from bench.s3_server import BUCKETS, client, served
-from bench.tables import number, table
 from silversmith.function.handler import IO_THREADS
 
 MEMORIES = (512, 1769, 3538)

@@ -20,11 +20,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from bench.booted import Unpacked, runtime_api, unpack
+from bench.markdown import mebibytes, ratio, table
 from bench.measure import machine, progress
 from bench.messages import batch
 from bench.peers import ROOT, NotAvailable
 from bench.s3_server import BUCKETS, client, served
-from bench.tables import mebibytes, ratio, table
 
 GOAL = 1.3
 

@@ -22,9 +22,9 @@ import tempfile
 from functools import partial
 from pathlib import Path
 
+from bench.markdown import mebibytes, number, ratio, table
 from bench.measure import Contender, Measured, in_turns, machine, run
 from bench.peers import PEERS, ROOT, NotAvailable
-from bench.tables import mebibytes, number, ratio, table
 
 JOBS = ROOT / "bench/jobs/large_file.py"
 FILES = ROOT / "build/lineitem"

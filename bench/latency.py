@@ -21,10 +21,10 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from bench.markdown import table
 from bench.measure import machine, percentile, progress
 from bench.peers import ROOT
 from bench.small_files import PIPELINE, make_files
-from bench.tables import table
 
 #: How often silver is looked at, in seconds: what is measured is at most so much too long.
 LOOK = 0.0005

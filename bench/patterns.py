@@ -18,8 +18,8 @@ from collections.abc import Callable, Sequence
 from time import perf_counter
 from typing import Any
 
+from bench.markdown import number, table
 from bench.measure import machine, progress
-from bench.tables import number, table
 from silversmith.patterns import compile_pattern
 
 Event = dict[str, Any]

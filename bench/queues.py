@@ -22,9 +22,9 @@ from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
+from bench.markdown import number, ratio, table
 from bench.measure import Contender, Measured, in_turns, machine, run
 from bench.peers import PEERS, ROOT
-from bench.tables import number, ratio, table
 from silversmith.local import stack as stacks
 from silversmith.local.journal import Journal
 from silversmith.local.services import Message

@@ -26,9 +26,9 @@ from functools import partial
 from pathlib import Path
 
 from bench import ministack
+from bench.markdown import mebibytes, number, ratio, table
 from bench.measure import Contender, Measured, in_turns, machine, run
 from bench.peers import PEERS, ROOT
-from bench.tables import mebibytes, number, ratio, table
 
 JOBS = ROOT / "bench/jobs/small_files.py"
 

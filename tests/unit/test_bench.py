@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 
 from bench import cost, handler_start, large_file, latency, patterns, queues, small_files
+from bench.markdown import table
 from bench.measure import Contender, Measured, in_turns, percentile, run
 from bench.peers import PEERS, NotAvailable
-from bench.tables import table
 
 ROOT = Path(__file__).parents[2]
 
