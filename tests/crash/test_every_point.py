@@ -21,7 +21,8 @@ DEAD = ("queue.buried",)
 SENT = ("resend.before_commit", "resend.after_commit")
 REDRIVEN = ("redrive.before_commit", "redrive.after_commit")
 FAILED = ("process.quarantined", "store.deleted")
-SPECIAL = {*GONE, *DEAD, *SENT, *REDRIVEN, *FAILED}
+TABLES = tuple(point for point in faults.POINTS if point.startswith("tables."))  # test_tables.py
+SPECIAL = {*GONE, *DEAD, *SENT, *REDRIVEN, *FAILED, *TABLES}
 
 WORKER = ("process.", "store.")
 COMMON = [point for point in faults.POINTS if point not in SPECIAL]

@@ -118,6 +118,23 @@ def bring(
     return brought
 
 
+def rebuild(table: TableSpec, *, silver: Store, gold: Format, step: Callable[[str], None] = faults.point) -> Brought:
+    """Write a table anew from all silver that there is, in one commit: with the columns that silver's recorded schema
+    has now, and the partitions that the pipeline says now. Readers see the old table until then.
+
+    Raises:
+        Refused: somebody else committed meanwhile: try again when less comes in.
+        SchemaRefused: a silver object does not fit the recorded schema. Nothing was changed.
+        SystemFault, OSError: silver or gold cannot be read or written.
+    """
+    brought = Brought()
+    batch = _Batch(
+        table, silver, gold, brought, step=step, memory=MEMORY, workers=1, has_time=lambda: True, is_anew=True
+    )
+    batch.rebuild()
+    return brought
+
+
 def _is_of(transform: str, key: str) -> bool:
     return key.startswith(f"{transform}/") and key.endswith(".parquet")
 
@@ -155,6 +172,7 @@ class _Batch:
         memory: int,
         workers: int,
         has_time: Callable[[], bool],
+        is_anew: bool = False,
     ) -> None:
         self._table = table
         self._silver = silver
@@ -166,7 +184,7 @@ class _Batch:
         self._has_time = has_time
         self._snapshot = gold.read(table.name)  # before silver is looked at, or an older silver could win
         self._recorded = self._schema()
-        self._columns = self._target()
+        self._columns = self._target({} if self._snapshot is None or is_anew else self._snapshot.columns)
         self._etags: dict[str, str] = {}
         self.done: set[str] = set()
 
@@ -198,15 +216,40 @@ class _Batch:
         if self._snapshot is not None:
             self._brought.version = self._snapshot.version
 
+    def rebuild(self) -> None:
+        keys = [
+            head.key
+            for head in self._silver.list(f"{self._table.transform}/")
+            if _is_of(self._table.transform, head.key)
+        ]
+        files = files_of(self._table.transform, keys, self._silver, self._snapshot)
+        self._require_columns()
+        snapshot = self._snapshot or self._gold.create(
+            self._table.name, self._columns, partition_by=self._table.partition_by
+        )
+        rows = _Counted(batch for key, file in files.items() for batch in self._verified(key, file))
+        made = snapshot.rewrite(rows, self._columns, partition_by=self._table.partition_by)
+        self._step("tables.committed")
+        self._brought.version, self._brought.rows, self._brought.commits = made.version, rows.rows, 1
+        self._brought.replaced = len(files)
+
+    def _verified(self, key: str, file: str, etag: str | None = None) -> Iterator[RecordBatch]:
+        """All rows of a silver object, and an error after them if they may not be those of one version."""
+        with self._opened(key, file) as (source, batches):
+            if etag is not None and (source is None or source.head.etag != etag):
+                raise Refused(f"{key}: silver was replaced between two looks at it")
+            yield from batches
+            if source is not None:
+                self._silver.verify(source)
+
     # -- reading silver
 
     def _schema(self) -> bytes | None:
         return self._silver.read(f"_schemas/{self._table.transform}.json")
 
-    def _target(self) -> dict[str, Type]:
-        """The columns that the table is to have. What it has it keeps, and no type becomes narrower."""
-        columns: dict[str, Type] = {FILE: "string", ETAG: "string"}
-        columns |= self._snapshot.columns if self._snapshot is not None else {}
+    def _target(self, there: Columns) -> dict[str, Type]:
+        """The columns that the table is to have. What is there it keeps, and no type becomes narrower."""
+        columns: dict[str, Type] = {FILE: "string", ETAG: "string", **there}
         for name, recorded in recorded_columns(self._recorded).items() if self._recorded is not None else ():
             kind = join(columns[name], recorded) if name in columns else recorded
             columns[name] = settled(kind if kind is not None else recorded)
@@ -264,16 +307,8 @@ class _Batch:
 
     def _stream(self, read: _Read) -> None:
         """The same for one object that is too large for memory: it was read to its end once, and is so again."""
-        with self._opened(read.key, read.file) as (source, batches):
-            if source is None or source.head.etag != read.etag:
-                raise Refused(f"{read.key}: silver was replaced between two looks at it")
-
-            def verified() -> Iterator[RecordBatch]:
-                yield from batches
-                self._silver.verify(source)
-
-            self._step("tables.read")
-            self._replace([read], verified(), has_rows=True)
+        self._step("tables.read")
+        self._replace([read], self._verified(read.key, read.file, read.etag), has_rows=True)
 
     def _replace(self, reads: Sequence[_Read], rows: Iterable[RecordBatch], *, has_rows: bool) -> None:
         snapshot = self._prepared() if has_rows else self._snapshot
@@ -302,14 +337,7 @@ class _Batch:
     def _prepared(self) -> Snapshot:
         """The table with the columns that silver has now: it is made, or columns are added, or it is written anew."""
         columns = self._columns
-        names = (*self._table.partition_by, *self._table.sort_by)
-        if missing := next((name for name in names if name not in columns), None):
-            raise SchemaRefused(
-                "MissingColumn",
-                f"the table {self._table.name} is to be partitioned or sorted by {missing!r}, and silver has no such "
-                f"column; it has: {', '.join(list(columns)[2:]) or 'none'}",
-                hint="change partition_by or sort_by of pipeline.table",
-            )
+        self._require_columns()
         snapshot = self._snapshot
         if snapshot is None:
             snapshot = self._gold.create(self._table.name, columns, partition_by=self._table.partition_by)
@@ -329,6 +357,16 @@ class _Batch:
             self._snapshot = snapshot
             self._step("tables.prepared")
         return snapshot
+
+    def _require_columns(self) -> None:
+        names = (*self._table.partition_by, *self._table.sort_by)
+        if missing := next((name for name in names if name not in self._columns), None):
+            raise SchemaRefused(
+                "MissingColumn",
+                f"the table {self._table.name} is to be partitioned or sorted by {missing!r}, and silver has no such "
+                f"column; it has: {', '.join(list(self._columns)[2:]) or 'none'}",
+                hint="change partition_by or sort_by of pipeline.table",
+            )
 
     def _rewritten(self, snapshot: Snapshot, columns: Columns) -> Snapshot:
         """The table with other types, in one commit: no reader sees a mixture."""

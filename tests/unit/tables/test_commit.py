@@ -12,7 +12,7 @@ import polars as pl
 import pytest
 
 from silversmith.lineage import silver_key
-from silversmith.tables.commit import ATTEMPTS, LARGE, files_of
+from silversmith.tables.commit import ATTEMPTS, LARGE, files_of, rebuild
 from silversmith.tables.delta import DeltaFormat
 from silversmith.tables.format import GoldFailed, Refused
 from silversmith.tables.spec import TableSpec
@@ -182,6 +182,30 @@ def test_a_table_never_rounds(bench: GoldBench) -> None:
     with pytest.raises(SchemaRefused, match="no room") as refused:
         bench.bring(key)
     assert "tables rebuild orders" in refused.value.hint
+    assert bench.rows() == [("a.csv", 2**60 + 1)]
+
+
+def test_a_table_is_rebuilt_in_one_commit(bench: GoldBench) -> None:
+    """Of what silver is now, with other partitions and a type that no row of before would fit."""
+    bench.bring(bench.put("a.csv", {"x": [2**60 + 1], "gone": ["x"]}), bench.put("b.csv", {"x": [1], "gone": ["y"]}))
+    version = bench.snapshot().version
+    bench.columns = {"x": pl.Float64(), "day": pl.String()}
+    bench.put("a.csv", {"x": [1.5], "day": ["mo"]})
+    bench.put("b.csv", {"x": [2.5], "day": ["tu"]})
+    table = TableSpec("orders", TRANSFORM, partition_by=("day",))
+    assert rebuild(table, silver=bench.silver, gold=bench.gold).rows == 2
+    assert bench.rows() == [("a.csv", 1.5, "mo"), ("b.csv", 2.5, "tu")]
+    assert bench.snapshot().version == version + 1
+    assert bench.snapshot().partition_by == ("day",)
+    assert bench.bring(*keys_of(["a.csv", "b.csv"]), table=table).commits == 0
+
+
+def test_a_rebuild_of_silver_that_does_not_fit_changes_nothing(bench: GoldBench) -> None:
+    bench.bring(bench.put("a.csv", {"x": [2**60 + 1]}))
+    bench.columns["x"] = pl.Float64()
+    bench.put("b.csv", {"x": [1.5]})
+    with pytest.raises(SchemaRefused, match="not exact"):
+        rebuild(TableSpec("orders", TRANSFORM), silver=bench.silver, gold=bench.gold)
     assert bench.rows() == [("a.csv", 2**60 + 1)]
 
 

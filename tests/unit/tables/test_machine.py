@@ -13,7 +13,7 @@ import polars as pl
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from silversmith.lineage import silver_key
 from silversmith.tables.compare import differing
@@ -25,9 +25,8 @@ from tests.unit.tables.test_commit import Killed, kill_at, once
 from tests.unit.tables.test_views import DAILY, LATEST, views
 
 FILES = st.sampled_from(["a.csv", "b.csv", "c/d.csv", "it's.csv"])
-ROWS = st.lists(
-    st.tuples(st.sampled_from(["mo", "tu", None]), st.integers(1, 2), st.integers(0, 9), st.integers(0, 3)), max_size=3
-)
+ROW = st.tuples(st.sampled_from(["mo", "tu", None]), st.integers(1, 2), st.integers(0, 9), st.integers(0, 3))
+ROWS = st.lists(ROW, max_size=3)
 STEPS = st.sampled_from(["tables.looked", "tables.read", "tables.prepared", "tables.committed"])
 VIEW_STEPS = st.sampled_from(["tables.view_computed", "tables.view_committed"])
 COLUMNS = {"day": pl.String, "customer": pl.Int64, "total": pl.Int64, "at": pl.Int64}
@@ -152,9 +151,21 @@ class Views(Tables):
         there = self.bench.table("latest").select("customer", "at", "total").rows()
         assert sorted(there) == sorted((customer, at, -total) for customer, (at, total) in best.items())
 
+    @initialize(rows=st.lists(ROW, min_size=1, max_size=4))
+    def begin(self, rows: list[tuple[Any, ...]]) -> None:
+        """There is a view already, or the first look would compute all of it."""
+        self.follow("first.csv", rows)
+
     @rule()
     def refresh(self) -> None:
         refresh(VIEWS, self.bench.gold, step=nothing)
+
+    @rule(file=FILES, rows=ROWS)
+    def follow(self, file: str, rows: list[tuple[Any, ...]]) -> None:
+        """As it goes when nothing happens."""
+        self.put(file, rows)
+        self.bring_one(file)
+        self.refresh()
 
     @rule(name=VIEW_STEPS)
     def crash_in_a_view(self, name: str) -> None:
