@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from itertools import takewhile
 from pathlib import Path
 
-from arro3.core import RecordBatch
+from arro3.core import RecordBatch, Table
 from arro3.io import read_parquet
 
 from silversmith import faults
@@ -302,8 +302,10 @@ class _Batch:
         if not reads:
             return
         self._step("tables.read")
-        rows = (batch for read in reads for batch in read.batches or ())
-        self._replace(reads, rows, has_rows=any(read.batches for read in reads))
+        batches = [batch for read in reads for batch in read.batches or ()]
+        # the writer takes one batch of many rows far quicker than many of a few
+        rows = Table.from_batches(batches).combine_chunks().to_batches() if batches else []
+        self._replace(reads, rows, has_rows=bool(batches))
 
     def _stream(self, read: _Read) -> None:
         """The same for one object that is too large for memory: it was read to its end once, and is so again."""

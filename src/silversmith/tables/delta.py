@@ -33,9 +33,10 @@ from deltalake import (
     write_deltalake,
 )
 from deltalake import Field as DeltaField
-from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
+from deltalake.exceptions import CommitFailedError, TableNotFoundError
 from deltalake.table import FilterConjunctionType
 
+from silversmith.errors import SilversmithError
 from silversmith.tables.format import GoldFailed, Refused, Rows, Snapshot, is_one_of, quoted, text
 from silversmith.tables.spec import ETAG, FILE
 from silversmith.tables.types import Columns, from_delta, to_schema
@@ -394,9 +395,11 @@ def _translated(place: str, stream: _Stream | None = None) -> Iterator[None]:
     as it was; all else is the system's fault."""
     try:
         yield
+    except SilversmithError:
+        raise
     except CommitFailedError as error:
         raise Refused(f"{place}: somebody else committed first: {error}") from error
-    except (DeltaError, OSError, ValueError) as error:
+    except Exception as error:
         if stream is not None and stream.error is not None:
             raise stream.error from None
         if "already exists at that location" in str(error):

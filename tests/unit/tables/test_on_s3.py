@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import boto3
 import pytest
-from moto.server import ThreadedMotoServer
 
 from silversmith.stores.s3 import S3Store, connect
 from silversmith.tables.delta import DeltaFormat
@@ -47,15 +48,23 @@ class BenchOnS3(GoldBench):
         return sorted(((row[0], *row[2:]) for row in rows), key=repr)
 
 
+#: A process of its own: this one cannot answer while it waits for delta-rs.
+SERVER = """
+import sys
+from moto.server import ThreadedMotoServer
+server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+server.start()
+print(server.get_host_and_port()[1], flush=True)
+sys.stdin.read()
+"""
+
+
 @pytest.fixture
 def bench(tmp_path: Path) -> Iterator[BenchOnS3]:
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    try:
-        host, port = server.get_host_and_port()
-        yield BenchOnS3(tmp_path, f"http://{host}:{port}")
-    finally:
-        server.stop()
+    with subprocess.Popen([sys.executable, "-c", SERVER], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as server:
+        assert server.stdout is not None
+        yield BenchOnS3(tmp_path, f"http://127.0.0.1:{int(server.stdout.readline())}")
+        server.terminate()
 
 
 @pytest.mark.full
