@@ -37,13 +37,14 @@ class NoAccount(DeployError):
 @dataclass(frozen=True)
 class Account:
     """``client`` makes a boto3 client of a service, for this account, region and endpoint. ARNs begin with
-    ``partition``: ``aws``, ``aws-cn`` …"""
+    ``partition``: ``aws``, ``aws-cn`` … ``session`` is the boto3 session of the clients."""
 
     id: str
     region: str
     client: Callable[[str], Any]
     endpoint_url: str | None = None
     partition: str = "aws"
+    session: Any = None
 
 
 def open_account(session: Any = None, *, endpoint_url: str | None = None) -> Account:
@@ -79,7 +80,7 @@ def open_account(session: Any = None, *, endpoint_url: str | None = None) -> Acc
     except BotoCoreError as error:
         raise NoAccount(f"AWS cannot be asked: {error}") from error
     partition = identity["Arn"].split(":")[1]
-    return Account(identity["Account"], session.region_name, client, endpoint_url, partition)
+    return Account(identity["Account"], session.region_name, client, endpoint_url, partition, session)
 
 
 def _default_session() -> Any:

@@ -71,6 +71,17 @@ COMMANDS = (
         ("silversmith trace orders/2026-01.csv",),
     ),
     Command(
+        "query", "tables:query", "Ask the tables and views, in SQL.",
+        ("silversmith query 'select * from orders limit 10'", "silversmith query 'select count(*) from daily' --json"),
+    ),
+    Command(
+        "tables", "tables:tables", "Show the tables and views, and keep them in order.",
+        (
+            "silversmith tables", "silversmith tables optimize orders", "silversmith tables vacuum --older-than 30d",
+            "silversmith tables rebuild orders",
+        ),
+    ),
+    Command(
         "failures", "inspect:failures", "Show what failed, and why.",
         ("silversmith failures", "silversmith failures --rejected"),
     ),

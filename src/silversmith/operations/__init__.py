@@ -6,8 +6,28 @@ does not know whether the buckets are folders or S3.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from silversmith.errors import SilversmithError
 
 
 class WrongCall(SilversmithError):
     """The call must be changed, not the data. Exit code 2."""
+
+
+@contextmanager
+def tables_installed() -> Iterator[None]:
+    """What imports the packages of tables, which do not come with Silversmith itself.
+
+    Raises:
+        WrongCall: they are not installed.
+    """
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] not in {"arro3", "deltalake", "sqlglot"}:
+            raise
+        raise WrongCall(
+            f"tables need {error.name}, which is not installed: pip install 'silversmith[tables]'"
+        ) from None

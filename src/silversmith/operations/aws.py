@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import groupby
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
@@ -24,7 +24,7 @@ from silversmith.errors import AccessDenied, SilversmithError
 from silversmith.events import NotAnEvent, ObjectEvent, object_created, unwrap
 from silversmith.function.handler import ERROR_CODE
 from silversmith.keypatterns import KeyPattern
-from silversmith.operations import WrongCall
+from silversmith.operations import WrongCall, tables_installed
 from silversmith.operations.failures import ERROR, failed_tries
 from silversmith.operations.target import (
     DeadKind,
@@ -45,6 +45,9 @@ from silversmith.stores import Lake, batched
 from silversmith.stores.s3 import S3Store
 from silversmith.template.plan import logical
 from silversmith.template.transform import CODE
+
+if TYPE_CHECKING:
+    from silversmith.tables.format import Format
 
 #: The most messages that SQS and SNS take or give at once.
 #: https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/quotas-messages.html
@@ -302,6 +305,25 @@ class AwsTarget:
             S3Store(getattr(self._pipeline, role), client=client, scratch=scratch) for role in ROLES
         )
         return Lake(bronze, silver, quarantine)
+
+    @cached_property
+    def gold(self) -> Format:
+        with tables_installed():
+            from silversmith.tables.delta import DeltaFormat
+        bucket = self._outputs.get("GoldBucketName", self._pipeline.gold)
+        return DeltaFormat(f"s3://{bucket}", scratch=Path(tempfile.gettempdir()), storage_options=self._s3_options())
+
+    def _s3_options(self) -> dict[str, str]:
+        """The account as delta-rs takes it: by itself it looks for credentials in fewer places than boto3."""
+        options = {"AWS_REGION": self._account.region}
+        if self._account.endpoint_url:
+            options |= {"AWS_ENDPOINT_URL": self._account.endpoint_url, "AWS_ALLOW_HTTP": "true"}
+        if self._account.session is not None:
+            credentials = self._account.session.get_credentials().get_frozen_credentials()
+            options |= {"AWS_ACCESS_KEY_ID": credentials.access_key, "AWS_SECRET_ACCESS_KEY": credentials.secret_key}
+            if credentials.token:
+                options["AWS_SESSION_TOKEN"] = credentials.token
+        return options
 
     @property
     def owner(self) -> Owner:

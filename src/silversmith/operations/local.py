@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import orjson
 
@@ -20,11 +20,14 @@ from silversmith.local import resend
 from silversmith.local.journal import Journal
 from silversmith.local.lake import LakeFolder, engine_runs
 from silversmith.local.stack import Stack, read
-from silversmith.operations import WrongCall
+from silversmith.operations import WrongCall, tables_installed
 from silversmith.operations.target import DeadKind, DeadMessage, Depth, Hop, LastOutcome, Lately, News, TransformQueues
 from silversmith.pipeline import Pipeline
 from silversmith.schemas import Owner
 from silversmith.stores import Lake
+
+if TYPE_CHECKING:
+    from silversmith.tables.format import Format
 
 #: So many dead messages are read from the journal at a time.
 PAGE = 500
@@ -123,6 +126,13 @@ class LocalTarget:
     @cached_property
     def lake(self) -> Lake:
         return self._folder.stores(self._pipeline)
+
+    @cached_property
+    def gold(self) -> Format:
+        with tables_installed():
+            from silversmith.tables.delta import DeltaFormat
+        self._folder.scratch.mkdir(parents=True, exist_ok=True)
+        return DeltaFormat(self._folder.bucket(self._pipeline.gold), scratch=self._folder.scratch)
 
     @property
     def owner(self) -> Owner:

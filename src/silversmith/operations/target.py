@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from silversmith.events import ObjectEvent
 from silversmith.pipeline import Transform
 from silversmith.schemas import Owner
 from silversmith.stores import Lake
+
+if TYPE_CHECKING:
+    from silversmith.tables.format import Format
 
 
 @dataclass(frozen=True)
@@ -140,6 +143,14 @@ class Target(Protocol):
     @property
     def lake(self) -> Lake:
         """The three buckets."""
+
+    @property
+    def gold(self) -> Format:
+        """The tables and views.
+
+        Raises:
+            WrongCall: the packages that they need are not installed.
+        """
 
     @property
     def owner(self) -> Owner:

@@ -37,7 +37,7 @@ from deltalake.exceptions import CommitFailedError, TableNotFoundError
 from deltalake.table import FilterConjunctionType
 
 from silversmith.errors import SilversmithError
-from silversmith.tables.format import GoldFailed, Refused, Rows, Snapshot, is_one_of, quoted, text
+from silversmith.tables.format import Extent, GoldFailed, Refused, Rows, Snapshot, is_one_of, quoted, text
 from silversmith.tables.spec import ETAG, FILE
 from silversmith.tables.types import Columns, from_delta, to_schema
 
@@ -81,7 +81,7 @@ class DeltaFormat:
 
     def __init__(self, root: Path | str, *, scratch: Path, storage_options: Mapping[str, str] | None = None) -> None:
         self._root = _uri(root)
-        self._scratch = scratch
+        self._scratch = scratch.absolute()
         self._options = dict(storage_options or {})
 
     def location(self, name: str) -> str:
@@ -144,6 +144,19 @@ class DeltaSnapshot:
     @property
     def identity(self) -> str:
         return str(self.table.metadata().id)
+
+    @property
+    def committed(self) -> float:
+        return float(self.table.history(1)[0].get("timestamp", 0)) / 1000
+
+    @property
+    def extent(self) -> Extent:
+        rows = files = size = 0
+        for batch in self.table.get_add_actions(flatten=False).to_batches():
+            files += batch.num_rows
+            rows += sum(batch.column("num_records").to_pylist())
+            size += sum(batch.column("size_bytes").to_pylist())
+        return Extent(rows, files, size)
 
     @property
     def columns(self) -> Columns:
@@ -291,10 +304,15 @@ class DeltaSnapshot:
                 counts[partition] = counts.get(partition, 0) + (size < SMALL_BYTES)
         return counts
 
-    def vacuum(self, marks: Mapping[str, int]) -> DeltaSnapshot:
+    def vacuum(self, marks: Mapping[str, int], *, hours: int | None = None) -> DeltaSnapshot:
         with _translated(self.table.table_uri):
             # all files are listed: those of refused commits are in no version
-            self.table.vacuum(retention_hours=24 * RETENTION_DAYS, dry_run=False, full=True)
+            self.table.vacuum(
+                retention_hours=24 * RETENTION_DAYS if hours is None else hours,
+                dry_run=False,
+                enforce_retention_duration=hours is None,
+                full=True,
+            )
         return DeltaSnapshot(self.table).commit([], marks=marks)
 
     def _committed(

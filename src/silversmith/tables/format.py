@@ -43,11 +43,27 @@ class Rows:
         return {field.name: settled(from_arrow(field.type)) for field in fields}
 
 
+@dataclass(frozen=True)
+class Extent:
+    """How large a version is: its rows, its data files, and their bytes."""
+
+    rows: int
+    files: int
+    bytes: int
+
+
 class Snapshot(Protocol):
     """One version of a table. A commit returns the version that it made; then this one is not used any more."""
 
     @property
     def version(self) -> int: ...
+
+    @property
+    def committed(self) -> float:
+        """When the newest version was committed, in seconds since 1970."""
+
+    @property
+    def extent(self) -> Extent: ...
 
     @property
     def identity(self) -> str:
@@ -98,8 +114,9 @@ class Snapshot(Protocol):
         """Write small data files together where there are many; ``force``: where there are two. The rows stay the same.
         Raises as :meth:`commit`."""
 
-    def vacuum(self, marks: Mapping[str, int]) -> Self:
-        """Delete data files that are needed only by versions older than any that a reader may still be at."""
+    def vacuum(self, marks: Mapping[str, int], *, hours: int | None = None) -> Self:
+        """Delete data files that are needed only by versions older than any that a reader may still be at; ``hours``:
+        by versions that were replaced so many hours ago."""
 
 
 class Format(Protocol):

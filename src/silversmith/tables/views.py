@@ -261,6 +261,20 @@ def _literal(value: object) -> str:
 # -- whether a view is what its query says
 
 
+def is_current(view: ViewSpec, gold: Format) -> bool:
+    """Whether there is nothing to compute: as far as the changes of its sources tell, they leave the view as it is.
+
+    Raises:
+        GoldFailed: gold cannot be read.
+    """
+    snapshot = gold.read(view.name)
+    sources = _sources(view, gold)
+    if sources is None:
+        return True
+    made_of = _made_of(view, snapshot, sources)
+    return made_of is not None and _touched(view, sources, made_of, gold) == ""
+
+
 def compare(view: ViewSpec, gold: Format, *, repair: bool = False) -> Difference | None:
     """Compute a view anew from the versions that it was made of, and say what differs; None: there is no view yet.
 

@@ -26,6 +26,7 @@ from silversmith.operations.reports import (
     Version,
 )
 from silversmith.operations.send import Put
+from silversmith.operations.tables import Column, TableReport, Upkeep
 from silversmith.operations.target import DeadKind, DeadMessage, LastOutcome, Lately
 from silversmith.schemas import Entry
 
@@ -39,6 +40,8 @@ DOCUMENTS = {
     "status": (Status, ChainStatus, TransformStatus),
     "trace": (Trace, Bronze, Version, Step, TransformTrace, Silver, LastOutcome),
     "failures": (ErrorDocument, DeadMessage, RejectedFile, RejectedRow),
+    "query": (Column,),
+    "tables": (TableReport, Upkeep),
     "doctor": (Finding,),
 }
 

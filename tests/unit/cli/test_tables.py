@@ -1,0 +1,211 @@
+"""``silversmith query`` and ``tables``, called as the shell would call them, over tables that are there."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from datetime import date
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+
+from silversmith.cli.application import call as call_command
+from silversmith.tables.views import refresh
+from tests.unit.tables.kit import GoldBench, nothing
+from tests.unit.tables.test_views import views
+
+DAILY = "select day, sum(total) as total from orders group by day"
+
+PIPELINE = f"""
+from silversmith import Pipeline
+
+pipeline = Pipeline("shop", silver="silver", gold="gold")
+
+@pipeline.transform("orders/*.csv")
+def orders(rows):
+    return rows
+
+pipeline.table("orders", of=orders)
+pipeline.table("again", of=orders)
+pipeline.view("daily", "{DAILY}", by=["day"])
+"""
+
+Call = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> GoldBench:
+    (tmp_path / "lake/dl-bronze-layer").mkdir(parents=True)
+    return GoldBench(tmp_path / "lake")
+
+
+@pytest.fixture
+def call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Call:
+    (tmp_path / "pipeline.py").write_text(PIPELINE)
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments: str) -> tuple[int, str, str]:
+        code = call_command(arguments)
+        out, errors = capsys.readouterr()
+        return code, out, errors
+
+    return run
+
+
+def fill(bench: GoldBench) -> None:
+    """Two files are in the table and in the view of it."""
+    bench.bring(
+        bench.put("orders/a.csv", {"day": ["mo", "tu"], "total": [1, 2]}),
+        bench.put("orders/b.csv", {"day": ["mo"], "total": [5]}),
+    )
+    refresh(views(("daily", DAILY, ["day"])).views, bench.gold, step=nothing)
+
+
+def document(result: tuple[int, str, str]) -> Any:
+    assert result[0] == 0, result[2]
+    return json.loads(result[1])
+
+
+def test_a_query_as_a_table(call: Call, bench: GoldBench) -> None:
+    fill(bench)
+    code, out, _ = call("query", "select day, total from daily order by total desc")
+    assert code == 0
+    assert [line.split() for line in out.splitlines()] == [["day", "total"], ["mo", "6"], ["tu", "2"]]
+
+
+def test_a_query_in_json_and_its_limit(call: Call, bench: GoldBench) -> None:
+    fill(bench)
+    answer = document(call("query", "select _file, total from orders order by total", "--json", "--limit", "2"))
+    assert answer == {
+        "columns": [{"name": "_file", "type": "Utf8View"}, {"name": "total", "type": "Int64"}],
+        "rows": [{"_file": "orders/a.csv", "total": 1}, {"_file": "orders/a.csv", "total": 2}],
+        "more": True,
+    }
+    code, out, _ = call("query", "select total from orders order by total", "--limit", "2")
+    assert (code, out.splitlines()[-1]) == (0, "… and more than these 2 rows; see them with --limit")
+
+
+def test_values_in_json_are_exact(call: Call, bench: GoldBench) -> None:
+    frame = pl.DataFrame(
+        {
+            "at": [date(2026, 1, 2)],
+            "price": [Decimal("1.10")],
+            "ratio": [float("nan")],
+            "raw": [b"\xff\x00"],
+            "many": [[1, None]],
+            "part": [{"big": 2**60}],
+            "none": pl.Series([None], dtype=pl.Int64),
+        }
+    )
+    bench.bring(bench.put("orders/a.csv", frame))
+    columns = "at, price, ratio, raw, many, part, none"
+    (row,) = document(call("query", f"select {columns} from orders", "--json"))["rows"]
+    assert row == {
+        "at": "2026-01-02",
+        "price": "1.10",
+        "ratio": "nan",
+        "raw": "ff00",
+        "many": [1, None],
+        "part": {"big": 2**60},
+        "none": None,
+    }
+    assert "null" in call("query", "select none from orders")[1]
+
+
+def test_what_a_file_says_does_not_control_the_terminal(call: Call, bench: GoldBench) -> None:
+    bench.bring(bench.put("orders/a.csv", {"x": ["\x1b[31mred\n"]}))
+    assert "\\x1b[31mred\\n" in call("query", "select x from orders")[1]
+
+
+@pytest.mark.parametrize(
+    ("sql", "says"),
+    [
+        ("select * from order", "there is no table or view 'order'; there are: orders, again, daily"),
+        ("select * from again", "again has no rows yet"),
+        ("select amount from orders", "No field named amount"),
+        ("select day from orders group", "SQL error"),
+        ("select 1 / 0 from orders", "Divide by zero"),
+        ("select a.day, b.day from orders a, orders b", "two columns of the result are called 'day'"),
+        ("copy orders to '/tmp/x.csv'", "is no query: write a SELECT"),
+        ("insert into orders values (1)", "is no query: write a SELECT"),
+    ],
+)
+def test_a_query_that_cannot_be(call: Call, bench: GoldBench, sql: str, says: str) -> None:
+    fill(bench)
+    code, out, errors = call("query", sql)
+    assert (code, out) == (2, "")
+    assert says in errors
+    assert "Traceback" not in errors
+
+
+def test_a_pipeline_without_tables(call: Call, bench: GoldBench, tmp_path: Path) -> None:
+    (tmp_path / "pipeline.py").write_text(PIPELINE.partition("pipeline.table")[0])
+    for arguments in (("query", "select 1"), ("tables",), ("tables", "optimize")):
+        code, _, errors = call(*arguments)
+        assert code == 2
+        assert "declares no table: write pipeline.table" in errors
+
+
+def test_tables_are_listed(call: Call, bench: GoldBench) -> None:
+    (orders, again, daily) = document(call("tables", "--json"))["tables"]
+    assert [each["state"] for each in (orders, again, daily)] == ["empty"] * 3
+    fill(bench)
+    (orders, again, daily) = document(call("tables", "--json"))["tables"]
+    assert (orders["kind"], orders["of"], orders["state"], orders["rows"]) == ("table", ["orders"], "current", 3)
+    assert orders["files"] == 1
+    assert orders["bytes"] > 0
+    assert orders["version"] == 1
+    assert orders["committed"].startswith("20")
+    assert (again["state"], again["lacking"]) == ("behind", 2)
+    assert (daily["kind"], daily["state"], daily["rows"]) == ("view", "current", 2)
+    bench.bring(bench.put("orders/a.csv", {"day": ["mo"], "total": [1]}))
+    bench.delete("orders/b.csv")
+    code, out, _ = call("tables")
+    states = {line.split()[0]: line for line in out.splitlines() if line}
+    assert code == 0
+    assert "1 file behind" in states["orders"]
+    assert "behind" in states["daily"]
+    assert "silversmith reconcile" in out
+
+
+def test_upkeep_by_hand(call: Call, bench: GoldBench) -> None:
+    for number in range(3):
+        bench.bring(bench.put(f"orders/{number}.csv", {"day": ["mo"], "total": [number]}))
+    code, out, _ = call("tables", "optimize", "orders")
+    assert code == 0
+    assert out.startswith("orders: 3 data files → 1, ")
+    parquet = list((bench.root / "gold/orders").glob("*.parquet"))
+    assert len(parquet) == 4
+    assert document(call("tables", "vacuum", "--json"))["tables"][0]["after"]["files"] == 1
+    assert len(list((bench.root / "gold/orders").glob("*.parquet"))) == 4, "nothing is seven days old"
+    assert call("tables", "vacuum", "orders", "--older-than", "0s")[0] == 0
+    assert len(list((bench.root / "gold/orders").glob("*.parquet"))) == 1
+    assert [row[0] for row in bench.rows()] == [f"orders/{number}.csv" for number in range(3)]
+
+
+def test_a_table_is_rebuilt(call: Call, bench: GoldBench) -> None:
+    fill(bench)
+    bench.put("orders/c.csv", {"day": ["we"], "total": [9]})
+    assert document(call("tables", "rebuild", "orders", "--json"))["after"]["rows"] == 4
+    code, out, errors = call("tables", "rebuild", "daily")
+    assert errors == ""
+    assert (code, out) == (0, "daily: 3 rows in version 2\n")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("optimize", "foo"), "has no table or view 'foo'; it has: orders, again, daily"),
+        (("rebuild",), "name the table"),
+        (("optimize", "--older-than", "3d"), "is for `silversmith tables vacuum`"),
+        (("vacuum", "--older-than", "soon"), "is no age"),
+        (("drop",), "drop"),
+    ],
+)
+def test_a_wrong_call(call: Call, bench: GoldBench, arguments: tuple[str, ...], says: str) -> None:
+    code, _, errors = call("tables", *arguments)
+    assert code == 2
+    assert says in errors
