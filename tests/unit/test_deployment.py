@@ -26,7 +26,7 @@ KEY = "arn:aws:kms:eu-central-1:123456789012:key/01234567"
         ({"prefix": "test-"}, "no '-' last"),
         ({"prefix": "t" * 21}, "at most 20"),
         ({"silver": "My_Bucket"}, r"silver='My_Bucket' must be lower-case"),
-        ({"existing_buckets": ("gold",)}, "must name roles"),
+        ({"existing_buckets": ("silvr",)}, "must name roles"),
         ({"existing_buckets": "bronze"}, "must name roles"),
         ({"existing_keys": ("alias/mine",)}, "existing_keys: 'alias/mine' is no ARN"),
         ({"existing_keys": KEY}, "must be a tuple"),

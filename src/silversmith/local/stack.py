@@ -161,6 +161,16 @@ KINDS: Mapping[str, Kind] = {
             "ComparisonOperator TreatMissingData AlarmActions DatapointsToAlarm Metrics"
         ),
     ),
+    "AWS::Glue::Database": Kind(
+        name="",
+        arn="arn:aws:glue:{region}:{account}:database/{name}",
+        ref="name",
+        read=frozenset(),
+        ignored=_words("CatalogId DatabaseInput"),
+    ),
+    "AWS::Glue::Table": Kind(
+        name="", arn="", ref="name", read=frozenset(), ignored=_words("CatalogId DatabaseName TableInput")
+    ),
 }
 
 _SECTIONS = _words("AWSTemplateFormatVersion Description Parameters Resources Outputs")

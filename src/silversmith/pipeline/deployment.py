@@ -10,8 +10,8 @@ from typing import NoReturn
 from silversmith.errors import DefinitionError
 from silversmith.pipeline import limits
 
-#: The roles of a pipeline's buckets.
-ROLES = ("bronze", "silver", "quarantine")
+#: The roles of a pipeline's buckets, and that of the one with tables, which a pipeline need not have.
+ROLES, GOLD = ("bronze", "silver", "quarantine"), "gold"
 
 #: The retentions that CloudWatch Logs takes, in days.
 #: https://docs.aws.amazon.com/AmazonCloudWatchLogs/latest/APIReference/API_PutRetentionPolicy.html
@@ -65,9 +65,10 @@ class Deployment:
         bronze: the name of this deployment's bronze bucket, by default the pipeline's, after the prefix.
         silver: likewise.
         quarantine: likewise.
-        existing_buckets: which of ``"bronze"``, ``"silver"``, ``"quarantine"`` are there already. The stack neither
-            makes nor changes them, and their names get no prefix; ``silversmith deploy`` switches EventBridge on in
-            bronze.
+        gold: likewise.
+        existing_buckets: which of ``"bronze"``, ``"silver"``, ``"quarantine"``, ``"gold"`` are there already. The stack
+            neither makes nor changes them, and their names get no prefix; ``silversmith deploy`` switches EventBridge
+            on in bronze, and in silver where tables are made of it.
         existing_keys: the ARNs of other KMS keys that objects in the buckets are encrypted with: functions may use
             them.
         customer_key: encrypt everything with one KMS key of yours, which the stack makes, instead of AWS's keys.
@@ -87,6 +88,9 @@ class Deployment:
         reserved_concurrency: so many of the account's concurrent invocations are kept for a transform's function, and
             it never has more; 2 or more. Likewise.
         provisioned_concurrency: so many execution environments are kept warm, at a price. Likewise.
+        glue_database: the name of the Glue database with the tables, by default the stack's, with ``_`` for ``-``.
+        tables_memory: of the function that makes the tables, in MB, 512 to 10,240.
+        tables_timeout: of one invocation of it, in seconds, 60 to 900.
         include: more files that go into the bundle, as patterns below the pipeline's folder: ``("lookup/*.csv",)``. The
             modules that the pipeline imports, and all files of its packages, are in it anyway.
         requirements: more packages that go into the bundle, as in a requirements file: ``("fastexcel",)``. What the
@@ -100,6 +104,7 @@ class Deployment:
     bronze: str = ""
     silver: str = ""
     quarantine: str = ""
+    gold: str = ""
     existing_buckets: tuple[str, ...] = ()
     existing_keys: tuple[str, ...] = ()
     customer_key: bool = False
@@ -116,6 +121,9 @@ class Deployment:
     ephemeral_storage: Numbers = STORAGE[0]
     reserved_concurrency: Numbers | None = None
     provisioned_concurrency: Numbers | None = None
+    glue_database: str = ""
+    tables_memory: int = 2048
+    tables_timeout: int = 300
     include: tuple[str, ...] = ()
     requirements: tuple[str, ...] = ()
 
@@ -161,7 +169,7 @@ class Deployment:
                 f"prefix={self.prefix!r} must be lower-case letters, digits and '-', at most 20, a letter first and no "
                 "'-' last"
             )
-        for role in ROLES:
+        for role in (*ROLES, GOLD):
             name = getattr(self, role)
             problem = limits.bucket_name(name) if name else ""
             if problem:
@@ -169,8 +177,13 @@ class Deployment:
         for option in ("include", "requirements"):
             if isinstance(getattr(self, option), str):
                 return f"{option}={getattr(self, option)!r} must be a tuple: {option}=({getattr(self, option)!r},)"
-        if isinstance(self.existing_buckets, str) or not set(self.existing_buckets) <= set(ROLES):
+        if isinstance(self.existing_buckets, str) or not set(self.existing_buckets) <= {*ROLES, GOLD}:
             return f'existing_buckets={self.existing_buckets!r} must name roles: existing_buckets=("bronze", "silver")'
+        if self.glue_database and not re.fullmatch(r"[a-z][a-z0-9_]{0,62}", self.glue_database):
+            return (
+                f"glue_database={self.glue_database!r} must be lower-case letters, digits and '_', at most 63, a "
+                "letter first: Athena takes it"
+            )
         return ""
 
     def _arns_problem(self) -> str:
@@ -207,6 +220,8 @@ class Deployment:
             _out_of_range("ephemeral_storage", self.ephemeral_storage, *STORAGE, "MB")
             or _out_of_range("reserved_concurrency", self.reserved_concurrency, 2, 100_000, "invocations")
             or _out_of_range("provisioned_concurrency", self.provisioned_concurrency, 1, 100_000, "environments")
+            or _out_of_range("tables_memory", self.tables_memory, 512, 10_240, "MB")
+            or _out_of_range("tables_timeout", self.tables_timeout, 60, 900, "seconds")
             or self._snapshot_problem()
         )
 

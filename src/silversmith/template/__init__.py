@@ -1,7 +1,7 @@
 """From the definition to one CloudFormation template: AWS executes it, and the local engine reads it.
 
-``transform`` and ``reconciler`` put together the building blocks of ``messaging``, ``functions``, ``permissions`` and
-``alarms``.
+``transform``, ``tables`` and ``reconciler`` put together the building blocks of ``messaging``, ``functions``,
+``permissions`` and ``alarms``.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from troposphere import AWSObject, GetAtt, Output, Parameter, Ref, Tags, Templat
 
 from silversmith.errors import DefinitionError
 from silversmith.pipeline import Pipeline
-from silversmith.pipeline.deployment import ROLES, Deployment
-from silversmith.template import alarms, messaging, permissions, reconciler, transform
+from silversmith.pipeline.deployment import Deployment
+from silversmith.template import alarms, messaging, permissions, reconciler, tables, transform
 from silversmith.template.functions import LONGEST_CODE_KEY
 from silversmith.template.plan import Plan, bucket_title
 
@@ -50,7 +50,7 @@ def compile(  # noqa: A001 -- it compiles
     resources = _resources(plan)
     if len(resources) > MOST_RESOURCES:
         raise DefinitionError(
-            f"the {len(pipeline.transforms)} transforms of the pipeline {pipeline.name!r} need {len(resources)} "
+            f"the {_counted(pipeline)} of the pipeline {pipeline.name!r} need {len(resources)} "
             f"resources, and CloudFormation takes {MOST_RESOURCES}: make two pipelines of it"
         )
     template = Template(
@@ -66,10 +66,24 @@ def compile(  # noqa: A001 -- it compiles
             Description="The key of the zip file with the code: another key for other code",
         )
     )
+    if plan.tables.tables:
+        template.add_parameter(
+            Parameter(tables.CODE_KEY, Type="String", Description="The key of the zip file with the tables' code")
+        )
     template.add_resource(resources)
     template.add_output(_outputs(plan))
     sections = cast("dict[str, Any]", template.to_dict())
     return {section: sections[section] for section in _SECTIONS}
+
+
+def _counted(pipeline: Pipeline) -> str:
+    """How many transforms, tables and views there are."""
+    counts = {
+        "transforms": len(pipeline.transforms),
+        "tables": len(pipeline.tables.tables),
+        "views": len(pipeline.tables.views),
+    }
+    return ", ".join(f"{count} {name}" for name, count in counts.items() if count)
 
 
 def _resources(plan: Plan) -> list[AWSObject]:
@@ -96,6 +110,7 @@ def _resources(plan: Plan) -> list[AWSObject]:
     return [
         *_tagged(shared, plan),
         *(resource for name, chain in chains for resource in _tagged(chain, plan, name)),
+        *_tagged(tables.resources(plan), plan),
         *_tagged(reconciler.resources(plan), plan),
     ]
 
@@ -111,19 +126,20 @@ def _tagged(resources: Iterable[AWSObject], plan: Plan, transform: str = "") -> 
 
 def _buckets(plan: Plan) -> list[AWSObject]:
     """The buckets that are not there already, each with its policy. Existing ones are not touched: the deployment
-    switches EventBridge on in an existing bronze bucket, not the stack."""
-    buckets = [_bucket(plan, role) for role in ROLES if plan.makes(role)]
+    switches EventBridge on in an existing bucket, not the stack."""
+    buckets = [_bucket(plan, role) for role in plan.buckets if plan.makes(role)]
     return [resource for bucket in buckets for resource in (bucket, permissions.bucket_policy(bucket))]
 
 
 def _bucket(plan: Plan, role: str) -> s3.Bucket:
     """Deleting the stack leaves it, with all that is in it."""
-    bronze = {
-        "VersioningConfiguration": s3.VersioningConfiguration(Status="Enabled"),
-        "NotificationConfiguration": s3.NotificationConfiguration(
+    versions, events = {}, {}
+    if role == "bronze":
+        versions["VersioningConfiguration"] = s3.VersioningConfiguration(Status="Enabled")
+    if role in plan.notifying:
+        events["NotificationConfiguration"] = s3.NotificationConfiguration(
             EventBridgeConfiguration=s3.EventBridgeConfiguration(EventBridgeEnabled=True)
-        ),
-    }
+        )
     abandoned = s3.LifecycleRule(
         Id="AbandonedUploads",
         Status="Enabled",
@@ -140,7 +156,8 @@ def _bucket(plan: Plan, role: str) -> s3.Bucket:
         LifecycleConfiguration=s3.LifecycleConfiguration(Rules=[abandoned]),
         DeletionPolicy="Retain",
         UpdateReplacePolicy="Retain",
-        **(bronze if role == "bronze" else {}),
+        **versions,
+        **events,
     )
 
 
@@ -150,20 +167,22 @@ def _outputs(plan: Plan) -> list[Output]:
         "bronze": "Where files land",
         "silver": "Where the results are",
         "quarantine": "What cannot become silver, and why",
+        "gold": "Where the tables are",
     }
     key = [Output("KeyArn", Description="What everything is encrypted with", Value=GetAtt("Key", "Arn"))]
     return [
         *(
             Output(
                 f"{bucket_title(role)}Name",
-                Description=text,
-                Value=Ref(bucket_title(role)) if plan.makes(role) else plan.buckets[role],
+                Description=buckets[role],
+                Value=Ref(bucket_title(role)) if plan.makes(role) else name,
             )
-            for role, text in buckets.items()
+            for role, name in plan.buckets.items()
         ),
         Output("TopicArn", Description="Every file that a transform wants: subscribe to it", Value=Ref("Topic")),
         Output("RuleDLQUrl", Description="Events that did not reach the topic", Value=Ref("RuleDLQ")),
         *(output for each in plan.transforms for output in transform.outputs(each)),
+        *tables.outputs(plan),
         *reconciler.outputs(plan),
         *(key if plan.key is not None else []),
     ]

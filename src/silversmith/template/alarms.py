@@ -26,12 +26,16 @@ def dead_letter_alarm(queue: sqs.Queue, plan: Plan, description: str) -> cloudwa
     )
 
 
-def age_alarm(title: str, queue: sqs.Queue, plan: Plan, visibility_timeout: int) -> cloudwatch.Alarm:
-    """The oldest message of a queue is old: its function fails, is throttled, or has more to do than it can."""
-    description = (
-        "a file has been waiting too long to become silver: see `silversmith status`, and whether the mapping of the "
-        "function is enabled"
-    )
+def age_alarm(
+    title: str,
+    queue: sqs.Queue,
+    plan: Plan,
+    visibility_timeout: int,
+    waits: str = "a file has been waiting too long to become silver",
+) -> cloudwatch.Alarm:
+    """The oldest message of a queue is old: its function fails, is throttled, or has more to do than it can. ``waits``
+    says what that means."""
+    description = f"{waits}: see `silversmith status`, and whether the mapping of the function is enabled"
     threshold = max(LATE, 2 * visibility_timeout)
     return _queue_alarm(title, queue, plan, description, metric="ApproximateAgeOfOldestMessage", threshold=threshold)
 

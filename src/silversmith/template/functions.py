@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from typing import Any
 
 from troposphere import AWSObject, GetAtt, Ref, Sub, awslambda, iam, logs, sqs
 
+from silversmith.pipeline.deployment import ROLES
 from silversmith.template.permissions import encrypted
 from silversmith.template.plan import Plan
 
@@ -37,12 +39,16 @@ def function(
     role: iam.Role,
     log_group: logs.LogGroup,
     environment: dict[str, Any],
+    roles: Sequence[str] = ROLES,
+    code: str = "CodeKey",
     **properties: Any,
 ) -> awslambda.Function:
-    """A function of the bundle, with the properties that all of them have.
+    """A function, with the properties that all of them have.
 
     Args:
         environment: its variables beside those that all have: the pipeline, the stack and the buckets.
+        roles: the buckets that it is told of.
+        code: the parameter with the key of its code.
         properties: its own.
     """
     vpc = plan.options.vpc
@@ -53,7 +59,7 @@ def function(
     variables = {
         "SILVERSMITH_PIPELINE": plan.reference,
         "SILVERSMITH_STACK": plan.name,
-        **{f"SILVERSMITH_{role.upper()}": bucket for role, bucket in plan.buckets.items()},
+        **{f"SILVERSMITH_{role.upper()}": plan.buckets[role] for role in roles},
         **environment,
     }
     return awslambda.Function(
@@ -62,7 +68,7 @@ def function(
         Runtime="python3.13",
         Architectures=[plan.options.architecture],
         Handler=handler,
-        Code=awslambda.Code(S3Bucket=Ref("CodeBucket"), S3Key=Ref("CodeKey")),
+        Code=awslambda.Code(S3Bucket=Ref("CodeBucket"), S3Key=Ref(code)),
         Environment=awslambda.Environment(Variables=variables),
         Role=GetAtt(role, "Arn"),
         LoggingConfig=awslambda.LoggingConfig(LogGroup=Ref(log_group)),

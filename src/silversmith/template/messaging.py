@@ -27,6 +27,9 @@ LONGEST_EVENT_PATTERN = 2048
 RETRY_SECONDS = 86_400
 RETRY_ATTEMPTS = 185
 
+#: What S3 says of an object. https://docs.aws.amazon.com/AmazonS3/latest/userguide/EventBridge.html
+CREATED, DELETED = "Object Created", "Object Deleted"
+
 #: The longest that SQS keeps a message: 14 days.
 LONGEST_RETENTION = 1_209_600
 
@@ -173,20 +176,32 @@ def bronze_patterns(plan: Plan) -> list[dict[str, Any]]:
     return event_patterns(plan.buckets["bronze"], [transform.pattern for transform in plan.transforms])
 
 
+def silver_patterns(plan: Plan) -> list[dict[str, Any]]:
+    """The event patterns for the silver that tables are made of: a table follows deletions, too."""
+    transforms = dict.fromkeys(table.transform for table in plan.tables.tables)
+    conditions = ({"prefix": f"{transform}/"} for transform in transforms)
+    return _grouped(plan.buckets["silver"], conditions, (CREATED, DELETED))
+
+
 def event_patterns(bucket: str, patterns: Iterable[KeyPattern]) -> list[dict[str, Any]]:
     """The union of key patterns of a bucket, in as few event patterns as fit EventBridge's limits.
 
     A file that two rules match is published twice; the second makes no difference.
     """
+    conditions = (condition for pattern in patterns for condition in _key_conditions(bucket, pattern))
+    return _grouped(bucket, conditions, (CREATED,))
+
+
+def _grouped(bucket: str, conditions: Iterable[Any], kinds: Sequence[str]) -> list[dict[str, Any]]:
+    """The union of some conditions on the key, in as few event patterns as fit EventBridge's limits."""
     rules: list[list[Any]] = [[]]
-    for pattern in patterns:
-        for condition in _key_conditions(bucket, pattern):
-            if any(condition in rule for rule in rules):
-                continue
-            if not _fits(bucket, [*rules[-1], condition]):
-                rules.append([])
-            rules[-1].append(condition)
-    return [_event_pattern(bucket, rule) for rule in rules]
+    for condition in conditions:
+        if any(condition in rule for rule in rules):
+            continue
+        if not _fits(bucket, [*rules[-1], condition], kinds):
+            rules.append([])
+        rules[-1].append(condition)
+    return [_event_pattern(bucket, rule, kinds) for rule in rules]
 
 
 def _key_conditions(bucket: str, pattern: KeyPattern) -> list[Any]:
@@ -195,7 +210,7 @@ def _key_conditions(bucket: str, pattern: KeyPattern) -> list[Any]:
     The handler, which matches exactly, drops what is let through too much.
     """
     conditions = pattern.event_pattern()
-    if _fits(bucket, conditions):
+    if _fits(bucket, conditions, (CREATED,)):
         return conditions
     prefix, suffix = pattern.literal_prefix, pattern.literal_suffix
     while len(json.dumps(prefix)) > LONGEST_EVENT_PATTERN // 2:
@@ -207,16 +222,16 @@ def _key_conditions(bucket: str, pattern: KeyPattern) -> list[Any]:
     return [{"suffix": suffix}]
 
 
-def _fits(bucket: str, conditions: list[Any]) -> bool:
-    pattern = _event_pattern(bucket, conditions)
+def _fits(bucket: str, conditions: list[Any], kinds: Sequence[str]) -> bool:
+    pattern = _event_pattern(bucket, conditions, kinds)
     wildcards = [item["wildcard"] for item in conditions if isinstance(item, dict) and "wildcard" in item]
     return len(json.dumps(pattern)) <= LONGEST_EVENT_PATTERN and wildcard_states(wildcards) <= MOST_WILDCARD_STATES
 
 
-def _event_pattern(bucket: str, conditions: list[Any]) -> dict[str, Any]:
+def _event_pattern(bucket: str, conditions: list[Any], kinds: Sequence[str]) -> dict[str, Any]:
     """https://docs.aws.amazon.com/AmazonS3/latest/userguide/ev-events.html"""
     return {
         "source": ["aws.s3"],
-        "detail-type": ["Object Created"],
+        "detail-type": [*kinds],
         "detail": {"bucket": {"name": [bucket]}, "object": {"key": conditions}},
     }

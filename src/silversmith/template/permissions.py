@@ -6,15 +6,21 @@ needs.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Sequence
 from typing import Any
 
 from troposphere import AWSHelperFn, AWSObject, GetAtt, Join, Ref, Sub, iam, kms, logs, s3, sns, sqs
 
+from silversmith.pipeline.deployment import ROLES
 from silversmith.template.plan import Plan, arn
 
 Statement = dict[str, Any]
+
+#: The longest policies of a role together, in characters, with room to spare.
+#: https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_iam-quotas.html
+LONGEST_IN_ROLE = 9_500
 
 #: The services by which a role uses a key.
 BUCKETS, QUEUES = "s3", "sqs"
@@ -135,8 +141,9 @@ def _key_statements(plan: Plan) -> list[Statement]:
         actions = ["kms:Decrypt", "kms:GenerateDataKey"]
         return allow(sid, actions, "*", principal={"Service": service}, condition=condition)
 
-    topic = Sub(arn("sns", plan.physical(kind="Topic")))
-    rules = Sub(arn("events", f"rule/{plan.physical(kind='Rule')}*"))
+    stages = ("", "Silver") if plan.tables.tables else ("",)
+    topic = one_or_list([Sub(arn("sns", plan.physical(kind=f"{stage}Topic"))) for stage in stages])
+    rules = one_or_list([Sub(arn("events", f"rule/{plan.physical(kind=f'{stage}Rule')}*")) for stage in stages])
     log_groups = Sub(arn("logs", f"log-group:/aws/lambda/{plan.name}_*"))
     log_actions = (
         *("Encrypt", "Decrypt", "ReEncryptFrom", "ReEncryptTo"),
@@ -233,13 +240,13 @@ def key_use(plan: Plan, *services: str) -> list[Statement]:
     return statements
 
 
-def known_missing(plan: Plan) -> Statement:
+def known_missing(plan: Plan, roles: Sequence[str] = ROLES) -> Statement:
     """Without s3:ListBucket S3 answers 403 instead of 404 for a key that is not there. No prefix can narrow it: a GET
     has none.
 
     https://docs.aws.amazon.com/AmazonS3/latest/API/API_HeadObject.html
     """
-    buckets = [plan.bucket_arn(bucket) for bucket in plan.buckets]
+    buckets = [plan.bucket_arn(role) for role in roles]
     return allow("KnowWhatIsMissing", "s3:ListBucket", buckets, condition=ours())
 
 
@@ -274,6 +281,11 @@ def running(plan: Plan, name: str, log_group: logs.LogGroup) -> list[Statement]:
         allow("SeeNetwork", looks, "*"),
         {**allow("NetworkNotByCode", [*changes, *looks], "*", condition=by_code), "Effect": "Deny"},
     ]
+
+
+def length(statements: Sequence[Statement]) -> int:
+    """How many characters of a policy they are. IAM does not count white space."""
+    return len(json.dumps(statements, default=lambda item: item.to_dict(), separators=(",", ":")))
 
 
 def escaped(prefix: str) -> str:

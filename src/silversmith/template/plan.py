@@ -11,7 +11,8 @@ from troposphere import AWSHelperFn, GetAtt, Ref, Sub
 
 from silversmith.errors import DefinitionError
 from silversmith.pipeline import Pipeline, Transform, limits
-from silversmith.pipeline.deployment import ROLES, Deployment
+from silversmith.pipeline.deployment import GOLD, ROLES, Deployment
+from silversmith.tables.spec import GoldSpec
 
 
 def logical(transform: str, kind: str) -> str:
@@ -34,7 +35,8 @@ def physical(pipeline: str, transform: str = "", kind: str = "") -> str:
 @dataclass(frozen=True)
 class Plan:
     """A deployment of a pipeline. All names of the stack begin with ``name``; ``pipeline`` is the pipeline's own name;
-    ``buckets`` are names by role; ``reference`` is ``module:attribute`` of the pipeline in the functions' bundle."""
+    ``buckets`` are names by role, with gold only where there are ``tables``; ``reference`` is ``module:attribute`` of
+    the pipeline in the functions' bundle."""
 
     name: str
     buckets: dict[str, str]
@@ -42,6 +44,7 @@ class Plan:
     reference: str
     options: Deployment
     pipeline: str
+    tables: GoldSpec
 
     @staticmethod
     def of(pipeline: Pipeline, options: Deployment, reference: str) -> Plan:
@@ -51,7 +54,8 @@ class Plan:
                 what AWS does not take.
         """
         name = options.name(pipeline.name)
-        buckets = {role: options.bucket(role, getattr(pipeline, role)) for role in ROLES}
+        roles = (*ROLES, GOLD) if pipeline.tables.tables else ROLES
+        buckets = {role: options.bucket(role, getattr(pipeline, role)) for role in roles}
         problem = limits.buckets(buckets)
         if problem:
             raise DefinitionError(f"the pipeline {pipeline.name!r} cannot be deployed: {problem}")
@@ -60,7 +64,7 @@ class Plan:
             if problem:
                 raise DefinitionError(f"the transform {transform.name!r} cannot be deployed: {problem}")
         _require_known(pipeline, options)
-        return Plan(name, buckets, pipeline.transforms, reference, options, pipeline.name)
+        return Plan(name, buckets, pipeline.transforms, reference, options, pipeline.name, pipeline.tables)
 
     def physical(self, transform: str = "", kind: str = "") -> str:
         """The name that AWS's consoles show."""
@@ -69,6 +73,11 @@ class Plan:
     def makes(self, role: str) -> bool:
         """Whether the stack makes this bucket."""
         return role not in self.options.existing_buckets
+
+    @property
+    def notifying(self) -> tuple[str, ...]:
+        """The buckets that tell EventBridge of their objects."""
+        return ("bronze", "silver") if self.tables.tables else ("bronze",)
 
     def bucket_arn(self, role: str) -> AWSHelperFn:
         """Where the stack makes the bucket, what refers to it waits for it."""

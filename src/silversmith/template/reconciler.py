@@ -17,12 +17,14 @@ from silversmith.template.alarms import dead_letter_alarm, round_alarm
 from silversmith.template.messaging import bronze_patterns, dead_letter_queue, filter_policy, rule_titles
 from silversmith.template.permissions import (
     BUCKETS,
+    LONGEST_IN_ROLE,
     QUEUES,
     Statement,
     allow,
     escaped,
     key_use,
     known_missing,
+    length,
     ours,
     policy,
     queue_policy,
@@ -46,9 +48,8 @@ MISSED_RETENTION = 86_400
 RETRY_ATTEMPTS = 10
 RETRY_SECONDS = 3_600
 
-#: The longest policies, in characters: of all in a role together, and of one that stands by itself; with room to spare.
+#: The longest policy that stands by itself, in characters, with room to spare.
 #: https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_iam-quotas.html
-LONGEST_IN_ROLE = 9_500
 LONGEST_MANAGED = 5_900
 
 #: A longer prefix of bronze keys is not spelled out in a policy.
@@ -189,7 +190,7 @@ def _rights(
         *key_use(plan, BUCKETS, QUEUES),
         *running(plan, name, log_group),
     ]
-    first, *rest = _parts(plan, LONGEST_IN_ROLE - 2 * _length(always))
+    first, *rest = _parts(plan, LONGEST_IN_ROLE - 2 * length(always))
     managed = [
         iam.ManagedPolicy(
             f"PolicyOfReconciler{number}",
@@ -205,7 +206,7 @@ def _parts(plan: Plan, room: int) -> Iterator[list[Transform]]:
     """The transforms in as few parts as fit into policies; ``room`` is that of the first one."""
     part: list[Transform] = []
     for transform in plan.transforms:
-        if part and _length(_transform_rights([*part, transform], plan)) > room:
+        if part and length(_transform_rights([*part, transform], plan)) > room:
             yield part
             part, room = [], LONGEST_MANAGED
         part.append(transform)
@@ -264,8 +265,3 @@ def _hop_rights(plan: Plan) -> list[Statement]:
             condition=mappings,
         ),
     ]
-
-
-def _length(statements: Sequence[Statement]) -> int:
-    """IAM does not count white space."""
-    return len(json.dumps(statements, default=lambda item: item.to_dict(), separators=(",", ":")))

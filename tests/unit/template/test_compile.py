@@ -98,11 +98,40 @@ EXISTING = Deployment(
     provisioned_concurrency={"flights": 1},
 )
 
+
+def gold() -> Pipeline:
+    """Tables of two transforms, and views over them; the third transform has none."""
+    pipeline = Pipeline("web-shop")
+    for name in ("orders", "customers", "clicks"):
+        pipeline.sql(f"{name}/*.csv", "SELECT * FROM rows")
+    pipeline.table("orders", of="orders", partition_by=["day"], sort_by=["customer"])
+    pipeline.table("orders_again", of="orders")
+    pipeline.table("customers_2", of="customers")
+    pipeline.view("daily", "select day, count(*) as n from orders group by day", by=["day"])
+    pipeline.view("busiest", "select * from daily order by n desc limit 10")
+    return pipeline
+
+
+#: Another bucket for gold, silver that was there before, and all options of the tables' function.
+GOLD = Deployment(
+    prefix="prod",
+    gold="acme-gold",
+    existing_buckets=("silver",),
+    customer_key=True,
+    ephemeral_storage={"customers": 2048, "clicks": 4096},
+    glue_database="acme",
+    tables_memory=4096,
+    tables_timeout=900,
+)
+
+
 CASES: dict[str, tuple[Callable[[], Pipeline], Deployment | None]] = {
     "flights": (flights, None),
     "options": (options, None),
     "strict": (flights, STRICT),
     "existing": (flights, EXISTING),
+    "gold": (gold, None),
+    "gold_options": (gold, GOLD),
 }
 
 

@@ -14,19 +14,23 @@ from silversmith.template.plan import logical, physical
 
 
 def ids() -> list[str]:
-    """The logical ids of a stack with everything, and one transform called ``zz``."""
+    """The logical ids of a stack with everything, with one transform and one table called ``zz``."""
     pipeline = Pipeline("sales")
     pipeline.sql("*", "SELECT * FROM rows", name="zz")
+    pipeline.table("zz", of="zz")
     options = Deployment(customer_key=True, alarm_email="lake@example.com", alarm_bad_share=0.1, snap_start=True)
     return list(compile_template(pipeline, deployment=options)["Resources"])
 
 
-#: The ends of a transform's logical ids. None may be the end of another, nor of a logical id of the pipeline's own: so
-#: two ids are equal only if both the transform and the kind are.
+#: The ends of the logical ids of a transform and of a table. None may be the end of another, nor of a logical id of the
+#: pipeline's own: so two ids are equal only if both the name and the kind are.
 KINDS = [name.removeprefix("Zz") for name in ids() if name.startswith("Zz")]
 
-#: The logical ids that do not belong to a transform.
-OWN = [name for name in ids() if not name.startswith("Zz")] + ["Rule2", "Rule10", "PolicyOfReconciler2"]
+#: The logical ids that belong to neither.
+OWN = [
+    *(name for name in ids() if not name.startswith("Zz")),
+    *("Rule2", "Rule10", "SilverRule2", "PolicyOfReconciler2"),
+]
 
 transforms = st.from_regex(r"[a-z][a-z0-9_-]{0,39}", fullmatch=True)
 likely = st.lists(
@@ -51,8 +55,8 @@ def test_logical_ids_are_different_for_different_things(one: str, kind: str, oth
 
 
 def test_no_kind_is_the_end_of_another_or_of_what_is_the_pipeline_s() -> None:
-    assert {"Queue", "Function", "Alias", "RejectedAlarm"} <= {*KINDS}
-    assert {"BronzeBucket", "Key", "AlarmEmail", "ReconcilerDLQ"} <= {*OWN}
+    assert {"Queue", "Function", "Alias", "RejectedAlarm", "GlueTable"} <= {*KINDS}
+    assert {"BronzeBucket", "Key", "AlarmEmail", "ReconcilerDLQ", "QueueOfTables", "Tables"} <= {*OWN}
     for kind in KINDS:
         assert [other for other in (*KINDS, *OWN) if other.endswith(kind)] == [kind]
 
@@ -68,7 +72,12 @@ def test_logical_ids_are_readable() -> None:
     st.tuples(
         pipelines,
         transforms | st.just(""),
-        st.sampled_from(["DLQ", "SubscriptionDLQ", "RuleDLQ", "Topic", "Alarms", "Reconciler", "Schedules"]),
+        st.sampled_from(
+            [
+                *("DLQ", "SubscriptionDLQ", "RuleDLQ", "Topic", "Alarms", "Reconciler", "Schedules"),
+                *("SilverTopic", "SilverRuleDLQ", "Tables", "TablesDLQ", "TablesSubscriptionDLQ"),
+            ]
+        ),
     ),
 )
 def test_physical_names_are_different_and_short_enough(one: tuple[str, str, str], other: tuple[str, str, str]) -> None:

@@ -39,6 +39,8 @@ TLS = {"aws:SecureTransport": "true", "aws:ResourceAccount": ACCOUNT}
 PLAIN = TLS | {"aws:SecureTransport": "false"}
 TOPIC = f"arn:aws:sns:{REGION}:{ACCOUNT}:flights_Topic"
 ALARMS = f"arn:aws:sns:{REGION}:{ACCOUNT}:flights_Alarms"
+SILVER_TOPIC = f"arn:aws:sns:{REGION}:{ACCOUNT}:flights_SilverTopic"
+SILVER_RULE = f"arn:aws:events:{REGION}:{ACCOUNT}:rule/flights_SilverRule"
 RULE = f"arn:aws:events:{REGION}:{ACCOUNT}:rule/flights_Rule"
 ALARM = f"arn:aws:cloudwatch:{REGION}:{ACCOUNT}:alarm:flights-RuleDLQAlarm-1"
 MAPPING = f"arn:aws:lambda:{REGION}:{ACCOUNT}:event-source-mapping:fa123456-14a1-4fd2-9fec-83de64ad683d"
@@ -94,6 +96,8 @@ def template() -> Json:
     pipeline = Pipeline("flights")
     pipeline.transform("late/*.csv", name="late", lookups=[LOOKUP])(lambda rows, context: rows)
     pipeline.sql("orders/*.json", "SELECT * FROM rows", name="orders")
+    pipeline.table("late_ones", of="late")
+    pipeline.view("worst", "select max(minutes) as minutes from late_ones")
     return compile_template(pipeline, deployment=EVERYTHING)
 
 
@@ -136,8 +140,8 @@ SCHEDULES = f"arn:aws:scheduler:{REGION}:{ACCOUNT}:schedule-group/flights_Schedu
 TO_VPC = "ec2:CreateNetworkInterface ec2:DeleteNetworkInterface ec2:AssignPrivateIpAddresses"
 
 
-def of_function(role: str, name: str) -> list[Request]:
-    """What every function needs to run, and to use what is encrypted."""
+def of_function(role: str, name: str, buckets: tuple[str, ...] = ("bronze", "silver", "quarantine")) -> list[Request]:
+    """What every function needs to run, to use what is encrypted, and to know what is missing."""
     interface = f"arn:aws:ec2:{REGION}:{ACCOUNT}:network-interface/*"
     shared = f"arn:aws:ec2:{REGION}:999999999999:subnet/subnet-01234567"
     logs = f"arn:aws:logs:{REGION}:{ACCOUNT}:log-group:/aws/lambda/flights_{name}:*"
@@ -150,7 +154,7 @@ def of_function(role: str, name: str) -> list[Request]:
         *with_key(role, "s3", KEY),
         *with_key(role, "sqs", KEY),
         *with_key(role, "s3", BUCKET_KEY),
-        *(each for bucket in ("bronze", "silver", "quarantine") for each in listing(role, bucket)),
+        *(each for bucket in buckets for each in listing(role, bucket)),
     ]
 
 
@@ -202,9 +206,24 @@ def of_reconciler() -> list[Request]:
     return found
 
 
+def of_tables() -> list[Request]:
+    role, table = "RoleOfTables", "late_ones/_delta_log/00000000000000000007.json"
+    received = "sqs:ReceiveMessage sqs:DeleteMessage sqs:GetQueueAttributes"
+    write = "s3:GetObject s3:PutObject s3:DeleteObject s3:AbortMultipartUpload"
+    return [
+        *of_function(role, "Tables", ("silver", "gold")),
+        *ask(role, "SilverBucketPolicy", do="s3:GetObject", on=s3("silver", silver_key("late", BRONZE_KEY)), **TLS),
+        *ask(role, "SilverBucketPolicy", do="s3:GetObject", on=s3("silver", schema_key("late")), **TLS),
+        *ask(role, "GoldBucketPolicy", do=write, on=s3("gold", table), **TLS),
+        *ask(role, "GoldBucketPolicy", do=write, on=s3("gold", "worst/part-0.parquet"), **TLS),
+        *ask(role, do=received, on=queue("Tables"), **TLS),
+    ]
+
+
 def needed() -> list[Request]:
     """What must work."""
     from_topic, from_rule = TLS | {"aws__SourceArn": TOPIC}, TLS | {"aws__SourceArn": RULE}
+    of_silver = TLS | {"aws__SourceArn": SILVER_TOPIC}
     from_alarm = {"aws__SourceArn": ALARM, "aws__SourceAccount": ACCOUNT}
     sns, events = "sns.amazonaws.com", "events.amazonaws.com"
     scheduled = {"aws__SourceArn": SCHEDULES, "aws__SourceAccount": ACCOUNT}
@@ -218,6 +237,26 @@ def needed() -> list[Request]:
         *encrypted(events, aws__SourceArn=RULE),
         *encrypted(events, aws__SourceArn=f"{RULE}2"),
         *encrypted(sns, aws__SourceArn=TOPIC),
+        *ask("SilverTopicPolicy", do="sns:Publish", on=SILVER_TOPIC, by=events, **TLS),
+        *ask(
+            "SilverRuleDLQPolicy",
+            do="sqs:SendMessage",
+            on=queue("SilverRuleDLQ"),
+            by=events,
+            **TLS | {"aws__SourceArn": SILVER_RULE},
+        ),
+        *encrypted(events, **{TOPIC_CONTEXT: SILVER_TOPIC}),
+        *encrypted(events, aws__SourceArn=SILVER_RULE),
+        *encrypted(sns, aws__SourceArn=SILVER_TOPIC),
+        *ask("QueueOfTablesPolicy", do="sqs:SendMessage", on=queue("Tables"), by=sns, **of_silver),
+        *ask(
+            "SubscriptionDLQOfTablesPolicy",
+            do="sqs:SendMessage",
+            on=queue("TablesSubscriptionDLQ"),
+            by=sns,
+            **of_silver,
+        ),
+        *of_tables(),
         *encrypted("cloudwatch.amazonaws.com", **from_alarm),
         *ask("Key", do=logs, on="the key", by=f"logs.{REGION}.amazonaws.com", **{LOG_CONTEXT: LOGS_OF_LATE}),
         *of_transform("LateRole", "late", BRONZE_KEY),
@@ -240,6 +279,7 @@ def refused() -> list[Request]:
     """What must not."""
     role, by_code = "LateRole", {"lambda__SourceFunctionArn": function("late")}
     other, foreign = "arn:aws:sns:eu-central-1:123456789012:flights_Topic2", "999999999999"
+    from_bronze = {"aws__SourceArn": TOPIC}
     mine = {"aws__SourceArn": SCHEDULES, "aws__SourceAccount": foreign}
     return [
         *ask(role, do="s3:PutObject s3:DeleteObject", on=s3("bronze", BRONZE_KEY), **TLS),
@@ -262,7 +302,10 @@ def refused() -> list[Request]:
         *with_key("RoleOfSchedule", "s3", KEY),
         *(
             each
-            for role, name in (("LateRole", "late"), ("OrdersRole", "orders"), ("RoleOfReconciler", "Reconciler"))
+            for role, name in (
+                *(("LateRole", "late"), ("OrdersRole", "orders")),
+                *(("RoleOfReconciler", "Reconciler"), ("RoleOfTables", "Tables")),
+            )
             for each in ask(
                 role,
                 do=f"{TO_VPC} ec2:DescribeSubnets",
@@ -283,6 +326,20 @@ def refused() -> list[Request]:
         *ask("RoleOfReconciler", do="sqs:ReceiveMessage sqs:SendMessage", on=queue("late_DLQ"), **TLS),
         *ask("RoleOfReconciler", do="lambda:InvokeFunction", on=function("late")),
         *ask("RoleOfSchedule", do="lambda:InvokeFunction", on=function("late")),
+        *ask("RoleOfTables", do="s3:GetObject s3:PutObject s3:DeleteObject", on=s3("bronze", BRONZE_KEY), **TLS),
+        *ask("RoleOfTables", do="s3:GetObject s3:PutObject", on=s3("quarantine", error_key("late", "a")), **TLS),
+        *listing("RoleOfTables", "bronze"),
+        *listing("RoleOfTables", "quarantine"),
+        *ask("RoleOfTables", do="s3:PutObject s3:DeleteObject", on=s3("silver", silver_key("late", BRONZE_KEY)), **TLS),
+        *ask("RoleOfTables", do="s3:PutObject", on=s3("silver", schema_key("late")), **TLS),
+        *ask("RoleOfTables", do="s3:GetObject", on=s3("silver", silver_key("orders", "orders/1.json")), **TLS),
+        *ask("RoleOfTables", do="s3:GetObject s3:PutObject", on=s3("gold", "of_others/part-0.parquet"), **TLS),
+        *ask("RoleOfTables", do="sqs:ReceiveMessage", on=queue("late"), **TLS),
+        *ask("RoleOfTables", do="sqs:SendMessage", on=queue("Tables"), **TLS),
+        *ask(role, do="s3:GetObject s3:PutObject", on=s3("gold", "late_ones/part-0.parquet"), **TLS),
+        *listing(role, "gold"),
+        *listing("RoleOfReconciler", "gold"),
+        *ask("QueueOfTablesPolicy", do="sqs:SendMessage", on=queue("Tables"), by="sns.amazonaws.com", **from_bronze),
         *ask("TrustRoleOfSchedule", do="sts:AssumeRole", on="it", by="scheduler.amazonaws.com", **mine),
         *ask("TrustRoleOfSchedule", do="sts:AssumeRole", on="it", by="scheduler.amazonaws.com"),
         *ask("TrustLateRole", do="sts:AssumeRole", on="it", by="ec2.amazonaws.com"),
@@ -378,17 +435,17 @@ def test_nothing_is_allowed_by_a_wildcard_but_what_aws_has_no_other_form_for() -
     actions = {(logical, action) for logical, each in allowed() for action in listed(each["Action"]) if "*" in action}
     assert actions == {("Key", "kms:*")}
     everything = {(logical, each["Sid"]) for logical, each in allowed() if "*" in listed(each["Resource"])}
-    looks = {(role, "SeeNetwork") for role in ("LateRole", "OrdersRole", "RoleOfReconciler")}
+    looks = {(role, "SeeNetwork") for role in ("LateRole", "OrdersRole", "RoleOfReconciler", "RoleOfTables")}
     assert {(logical, sid) for logical, sid in everything if logical != "Key"} == looks
     anybody = [each for _, each in allowed() if each.get("Principal") == "*"]
     assert anybody == []
 
 
 def test_every_service_is_bound_to_what_it_acts_for() -> None:
-    """But EventBridge for the topic: with any Condition it could not publish."""
+    """But EventBridge for the topics: with any Condition it could not publish."""
     services = {
         (logical, each["Sid"])
         for logical, each in allowed()
         if "Service" in each.get("Principal", {}) and "Condition" not in each
     }
-    assert services == {("TopicPolicy", "PublishEvents")}
+    assert services == {("TopicPolicy", "PublishEvents"), ("SilverTopicPolicy", "PublishEvents")}
