@@ -22,7 +22,7 @@ from arro3.io import read_parquet
 from silversmith import faults
 from silversmith.errors import SilversmithError
 from silversmith.lineage import Lineage, silver_key
-from silversmith.stores import Source, Store, map_in_threads
+from silversmith.stores import Source, Store, batched, map_in_threads
 from silversmith.tables.format import Format, Refused, Snapshot, is_one_of, quoted
 from silversmith.tables.spec import ETAG, FILE, TableSpec
 from silversmith.tables.types import Columns, Decimal, SchemaRefused, Type, fitted, join, recorded_columns, settled
@@ -32,6 +32,12 @@ WORKERS = 8
 
 #: The bytes of rows in memory at which a commit is made, though keys are left.
 MEMORY = 128 * 1024 * 1024
+
+#: So many silver objects are headed before the first of them is read.
+SIDE_BY_SIDE = 500
+
+#: Silver objects up to so many bytes are read side by side, larger ones one after the other, for the memory's sake.
+SMALL = 512 * 1024
 
 #: The rows of one silver object that is larger in memory are streamed, in a commit of its own.
 LARGE = MEMORY // 4
@@ -62,11 +68,13 @@ class Brought:
 
 @dataclass(frozen=True)
 class _Read:
-    """What one silver object comes to. ``batches`` None: it is too large for memory. ``etag`` empty: it is gone."""
+    """What one silver object comes to. ``batches`` None: it is too large for memory. ``etag`` empty: it is gone.
+    ``wanted``: its bytes, which are still to be read."""
 
     key: str
     file: str
     etag: str = ""
+    wanted: int | None = None
     batches: list[RecordBatch] | None = None
     unchanged: bool = False
     error: Exception | None = None
@@ -195,8 +203,7 @@ class _Batch:
         self._step("tables.looked")
         ready: list[_Read] = []
         size = 0
-        in_time = takewhile(lambda _: self._has_time(), files.items())
-        for read in map_in_threads(lambda item: self._read(*item), in_time, self._workers):
+        for read in self._reads(files):
             if read.error is not None:
                 self._brought.failed[read.key] = read.error
                 self.done.add(read.key)
@@ -215,6 +222,23 @@ class _Batch:
         self._brought.left = [key for key in keys if key not in self.done]
         if self._snapshot is not None:
             self._brought.version = self._snapshot.version
+
+    def _reads(self, files: Mapping[str, str]) -> Iterator[_Read]:
+        """What each silver object comes to, as far as there is time: some are headed, then those of them are read that
+        the table does not have."""
+        for some in batched(files.items(), SIDE_BY_SIDE):
+            small: list[_Read] = []
+            large: list[_Read] = []
+            for look in map_in_threads(self._look, takewhile(self._in_time, some), self._workers):
+                if look.wanted is None:
+                    yield look
+                else:
+                    (small if look.wanted <= SMALL else large).append(look)
+            yield from map_in_threads(self._read, takewhile(self._in_time, small), self._workers)
+            yield from map(self._read, takewhile(self._in_time, large))
+
+    def _in_time(self, _: object) -> bool:
+        return self._has_time()
 
     def rebuild(self) -> None:
         keys = [
@@ -255,13 +279,21 @@ class _Batch:
             columns[name] = settled(kind if kind is not None else recorded)
         return columns
 
-    def _read(self, key: str, file: str) -> _Read:
+    def _look(self, item: tuple[str, str]) -> _Read:
+        key, file = item
         try:
             head = self._silver.head(key)
-            if head is None:
-                return _Read(key, file, unchanged=file not in self._etags)
-            if head.etag == self._etags.get(file):
-                return _Read(key, file, unchanged=True)
+        except (SilversmithError, OSError) as error:
+            return _Read(key, file, error=error)
+        if head is None:
+            return _Read(key, file, unchanged=file not in self._etags)
+        if head.etag == self._etags.get(file):
+            return _Read(key, file, unchanged=True)
+        return _Read(key, file, wanted=head.size)
+
+    def _read(self, look: _Read) -> _Read:
+        key, file = look.key, look.file
+        try:
             with self._opened(key, file) as (source, batches):
                 if source is None:
                     return _Read(key, file, unchanged=file not in self._etags)
@@ -275,7 +307,7 @@ class _Batch:
                         kept.append(batch)
                 self._silver.verify(source)
                 has_none = kept == [] and file not in self._etags
-                return _Read(key, file, source.head.etag, kept, unchanged=has_none)
+                return _Read(key, file, source.head.etag, batches=kept, unchanged=has_none)
         except Refused:
             raise
         except (SilversmithError, OSError) as error:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 
 from silversmith.lineage import Lineage, silver_key
 from silversmith.stores import Head, Store, map_in_threads
@@ -31,21 +31,26 @@ def differing(table: TableSpec, silver: Store, gold: Format) -> list[str]:
 
 def compared(table: TableSpec, listing: Iterable[Head], snapshot: Snapshot | None) -> tuple[list[str], list[str]]:
     """The keys of a listing that a table has nothing of, and those that it has of other bytes or silver no more."""
-    files = snapshot.all_etags() if snapshot is not None else {}
-    etags = {silver_key(table.transform, file): etag for file, etag in files.items()}
+    transform = table.transform
+    etags = snapshot.all_etags() if snapshot is not None else {}
+    short = {silver_key(transform, file): file for file in etags if len(file) > _LONG or "~" in file}
     lacking: list[str] = []
     others: list[str] = []
-    for head in _objects(listing):
-        etag = etags.pop(head.key, None)
+    for head in listing:
+        if not head.key.endswith(".parquet"):
+            continue
+        file = short.get(head.key) or head.key[len(transform) + 1 : -len(".parquet")]
+        etag = etags.pop(file, None)
         if etag is None:
             lacking.append(head.key)
         elif etag != head.etag:
             others.append(head.key)
-    return lacking, [*others, *etags]
+    return lacking, [*others, *(silver_key(transform, file) for file in etags)]
 
 
-def _objects(listing: Iterable[Head]) -> Iterator[Head]:
-    return (head for head in listing if head.key.endswith(".parquet"))
+#: Keys of fewer characters, and without the mark of a digest, are whole in silver: S3 takes 1,024 bytes, a character
+#: has at most four, and a transform's name at most forty.
+_LONG = 200
 
 
 def _is_empty(head: Head) -> bool:

@@ -187,9 +187,19 @@ def build(
         read_spec(environment["SILVERSMITH_TABLES"]),
         bucket=silver,
         silver=S3Store(silver, client=s3, scratch=scratch),
-        gold=DeltaFormat(f"s3://{environment['SILVERSMITH_GOLD']}", scratch=scratch),
+        gold=DeltaFormat(
+            f"s3://{environment['SILVERSMITH_GOLD']}", scratch=scratch, storage_options=storage_options(environment)
+        ),
         ended=ended or logged,
     )
+
+
+def storage_options(environment: Mapping[str, str]) -> dict[str, str]:
+    """What delta-rs is told of S3 besides the credentials and the region, which it finds in the environment itself."""
+    endpoint = environment.get("AWS_ENDPOINT_URL_S3") or environment.get("AWS_ENDPOINT_URL")
+    if not endpoint:
+        return {}
+    return {"AWS_ENDPOINT_URL": endpoint, "AWS_ALLOW_HTTP": str(endpoint.startswith("http:")).lower()}
 
 
 def read_spec(text: str) -> GoldSpec:

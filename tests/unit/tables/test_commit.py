@@ -12,7 +12,7 @@ import polars as pl
 import pytest
 
 from silversmith.lineage import silver_key
-from silversmith.tables.commit import ATTEMPTS, LARGE, files_of, rebuild
+from silversmith.tables.commit import ATTEMPTS, LARGE, SMALL, files_of, rebuild
 from silversmith.tables.delta import DeltaFormat
 from silversmith.tables.format import GoldFailed, Refused
 from silversmith.tables.spec import TableSpec
@@ -131,6 +131,15 @@ def test_an_object_larger_than_memory_is_streamed(bench: GoldBench) -> None:
     assert (brought.replaced, brought.rows) == (2, 100_001)
     assert bench.table()["x"].sum() == sum(range(100_000)) + 1
     assert LARGE > 1_000
+
+
+def test_large_objects_are_read_after_small_ones(bench: GoldBench) -> None:
+    large = bench.put("a.csv", {"x": [str(hash(str(number))) for number in range(60_000)]})
+    head = bench.silver.head(large)
+    assert head is not None
+    assert head.size > SMALL
+    bench.bring(large, bench.put("b.csv", {"x": ["1"]}))
+    assert bench.table().height == 60_001
 
 
 def test_partitions_and_order_are_honoured(bench: GoldBench) -> None:
