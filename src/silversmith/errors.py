@@ -76,6 +76,11 @@ class AccessDenied(SystemFault):
     """No policy of the template allows this action on this resource."""
 
 
+class AwsFailed(SilversmithError, OSError):
+    """An AWS service did not do what was asked, for all the SDK's own retries. The system is at fault: try again
+    later."""
+
+
 class LakeInUse(SilversmithError):
     """Another engine runs over this lake."""
 

@@ -12,6 +12,7 @@ from botocore.exceptions import ClientError
 
 from silversmith.aws.account import Account, DeployError
 from silversmith.aws.stack import LARGEST_BODY, ChangeSet, Diff, Failure, Stack, StackFailed
+from silversmith.errors import AccessDenied
 
 NOON = datetime(2026, 1, 2, 12, tzinfo=UTC)
 
@@ -200,5 +201,5 @@ def test_an_error_of_aws_is_told_with_what_was_being_done() -> None:
             raise ClientError({"Error": error}, "DescribeStacks")
 
     found, _ = stack(Refusing())
-    with pytest.raises(DeployError, match=r"the stack sales: DescribeStacks: not authorized .* must allow it"):
+    with pytest.raises(AccessDenied, match=r"denied DescribeStacks on the stack sales: .*: not authorized"):
         found.state()

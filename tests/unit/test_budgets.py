@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from silversmith import Pipeline
 from silversmith.errors import (
     AccessDenied,
+    AwsFailed,
     DefinitionError,
     PreconditionFailed,
     SourceChanged,
@@ -45,7 +46,6 @@ from silversmith.lineage import error_key, failed_key, silver_key
 from silversmith.pipeline.lookups import LookupMissing, LookupUnusable
 from silversmith.reconcile.compare import look
 from silversmith.stores import Lake, Store
-from silversmith.stores.s3_transfer import S3Failed
 from tests.unit.local.whole import Interruptible
 from tests.unit.shop import NOON, Shop
 
@@ -217,7 +217,7 @@ def bug(_: str) -> None:
     ("error", "system"),
     [
         (AccessDenied("no"), True),
-        (S3Failed("503"), True),
+        (AwsFailed("503"), True),
         (OSError(28, "no space"), True),
         (TimeoutError(), True),
         (Contended("always"), True),
@@ -276,7 +276,7 @@ def test_an_outage_kills_nothing(tmp_path: Path, seconds: float, buckets: str) -
 
     def away(bucket: str) -> None:
         if world.now < seconds and bucket in buckets.split():
-            raise S3Failed("S3 is away")
+            raise AwsFailed("S3 is away")
 
     world.point = away
     for number in range(60):
@@ -294,7 +294,7 @@ def test_an_outage_in_the_middle_of_each_try_counts_nothing(tmp_path: Path) -> N
     world = World(tmp_path)
     world.land("1")
     while world.now < 6 * HOUR:
-        world.shop.silver.failures = [("put", S3Failed("KMS is away"))]
+        world.shop.silver.failures = [("put", AwsFailed("KMS is away"))]
         world.now = max(world.now, min(each.visible for each in world.queue))
         world.invoke()
         assert world.document() is None, "what was written before is taken back"
@@ -319,14 +319,14 @@ class Deaf:
         raise self.error
 
 
-@pytest.mark.parametrize("error", [PreconditionFailed("our own write"), S3Failed("no answer")])
+@pytest.mark.parametrize("error", [PreconditionFailed("our own write"), AwsFailed("no answer")])
 def test_lost_answers_in_the_middle_of_each_try_count_nothing(tmp_path: Path, error: Exception) -> None:
     """The SDK's own retry of a conditional put is refused by what the lost one has written; or no answer ever comes."""
     world = World(tmp_path)
     world.land("1")
     quarantine = world.lake.quarantine
     for _ in range(2 * world.tries):
-        world.shop.silver.failures = [("put", S3Failed("KMS is away"))]
+        world.shop.silver.failures = [("put", AwsFailed("KMS is away"))]
         world.lake = replace(world.lake, quarantine=cast("Store", Deaf(quarantine, error)))
         world.handler = world.build()
         world.now = max(world.now, min(each.visible for each in world.queue))
@@ -360,7 +360,7 @@ def test_where_one_file_succeeds_nothing_is_raised(tmp_path: Path) -> None:
     world = World(tmp_path)
     for number in range(3):
         world.land(str(number))
-    world.shop.silver.failures = [("head", S3Failed("once")), ("head", S3Failed("twice"))]
+    world.shop.silver.failures = [("head", AwsFailed("once")), ("head", AwsFailed("twice"))]
     assert world.invoke() == 3
     assert (world.raised, len(world.queue)) == (0, 2)
 
@@ -369,7 +369,7 @@ def test_where_the_code_is_at_fault_with_one_nothing_is_raised(tmp_path: Path) -
     world = World(tmp_path, act=bug)
     for number in range(2):
         world.land(str(number))
-    world.shop.silver.failures = [("head", S3Failed("once"))]
+    world.shop.silver.failures = [("head", AwsFailed("once"))]
     world.invoke()
     assert (world.raised, len(world.queue)) == (0, 2)
 
@@ -659,8 +659,8 @@ def _perform(world: World, deed: str) -> None:
     killed: Any = Killed()
     world.act = bug if deed == "bug" else lambda _: None
     failures: dict[str, list[tuple[str, Exception]]] = {
-        "early fault": [("head", S3Failed("away"))],
-        "late fault": [("put", S3Failed("away"))],
+        "early fault": [("head", AwsFailed("away"))],
+        "late fault": [("put", AwsFailed("away"))],
         "death": [("put", killed)],
     }
     world.shop.silver.failures = failures.get(deed, [])

@@ -1,16 +1,13 @@
-"""An AWS account in one region, by boto3's normal chain of credentials; and the errors of working with it."""
+"""An AWS account in one region, by boto3's normal chain of credentials; and the errors of deploying to it."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from boto3.exceptions import Boto3Error
 from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, NoRegionError, ProfileNotFound
-from botocore.parsers import ResponseParserError
 
 from silversmith.errors import SilversmithError
 from silversmith.stores.s3 import aws_client
@@ -27,7 +24,7 @@ class BundleError(SilversmithError):
 
 
 class DeployError(SilversmithError):
-    """AWS refused a request, or is in no state for it."""
+    """The stack, its buckets or the account are in no state for it."""
 
 
 class NoAccount(DeployError):
@@ -89,17 +86,3 @@ def _default_session() -> Any:
     # AWS's other tools read AWS_REGION, boto3 does not.
     # https://docs.aws.amazon.com/sdkref/latest/guide/feature-region.html
     return boto3.session.Session(region_name=os.environ.get("AWS_REGION") or None)
-
-
-@contextmanager
-def translate_errors(subject: str) -> Iterator[None]:
-    """Raise the SDK's errors as a :class:`DeployError` that begins with ``subject``: the stack, bucket or queue."""
-    try:
-        yield
-    except ClientError as error:
-        details = error.response.get("Error", {})
-        code, reason = details.get("Code", ""), details.get("Message", str(error))
-        hint = " The policy of who deploys must allow it." if code in {"AccessDenied", "AccessDeniedException"} else ""
-        raise DeployError(f"{subject}: {error.operation_name}: {reason}{hint}") from error
-    except (BotoCoreError, Boto3Error, ResponseParserError) as error:
-        raise DeployError(f"{subject}: {error}") from error

@@ -13,10 +13,10 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
-from silversmith.aws.account import Account, DeployError, translate_errors
+from silversmith.aws.account import Account, DeployError
 from silversmith.reconcile.hops import eventbridge_is_on
+from silversmith.stores.aws_errors import MISSING, error_code, is_denied, translate_aws_errors
 from silversmith.stores.s3 import S3Store
-from silversmith.stores.s3_transfer import MISSING, code
 
 
 class Artefacts:
@@ -34,18 +34,19 @@ class Artefacts:
         """Make the bucket if it is not there; return whether it was made.
 
         Raises:
-            DeployError: it cannot be made, or belongs to another account.
+            DeployError: it belongs to another account.
+            AccessDenied, AwsFailed: it cannot be made.
         """
-        with translate_errors(f"the bucket {self.bucket}"):
+        with translate_aws_errors(f"the bucket {self.bucket}"):
             try:
                 self._s3.head_bucket(**self._ours)
             except ClientError as error:
-                if code(error) in {"403", "AccessDenied"}:
+                if is_denied(error):
                     raise DeployError(
                         f"the bucket {self.bucket} is another account's, or you may not look at it: "
                         "s3:ListBucket must be allowed to who deploys"
                     ) from error
-                if code(error) not in MISSING:
+                if error_code(error) not in MISSING:
                     raise
             else:
                 return False
@@ -85,11 +86,11 @@ class Artefacts:
 
     def has(self, key: str) -> bool:
         """Whether there is such an object."""
-        with translate_errors(f"s3://{self.bucket}/{key}"):
+        with translate_aws_errors(f"s3://{self.bucket}/{key}"):
             try:
                 self._s3.head_object(**self._ours, Key=key)
             except ClientError as error:
-                if code(error) in MISSING:
+                if error_code(error) in MISSING:
                     return False
                 raise
             return True
@@ -98,13 +99,13 @@ class Artefacts:
         """Upload the file that ``make`` makes, unless the object is there already; return whether it was uploaded."""
         if self.has(key):
             return False
-        with translate_errors(f"s3://{self.bucket}/{key}"):
+        with translate_aws_errors(f"s3://{self.bucket}/{key}"):
             self._s3.upload_file(str(make()), self.bucket, key, ExtraArgs={"ExpectedBucketOwner": self._account.id})
         return True
 
     def put_template(self, key: str, template: dict[str, Any]) -> str:
         """Upload a template, and return the URL that CloudFormation takes."""
-        with translate_errors(f"s3://{self.bucket}/{key}"):
+        with translate_aws_errors(f"s3://{self.bucket}/{key}"):
             self._s3.put_object(**self._ours, Key=key, Body=json.dumps(template, separators=(",", ":")).encode())
         signed: str = self._s3.generate_presigned_url("get_object", Params={"Bucket": self.bucket, "Key": key})
         return signed.partition("?")[0]
@@ -114,14 +115,14 @@ def existing_bucket(account: Account, bucket: str) -> S3Store | None:
     """The bucket, or None where the account has none of that name.
 
     Raises:
-        DeployError: AWS does not tell.
+        AccessDenied, AwsFailed: AWS does not tell.
     """
     client = account.client("s3")
-    with translate_errors(f"the bucket {bucket}"):
+    with translate_aws_errors(f"the bucket {bucket}"):
         try:
             client.head_bucket(Bucket=bucket, ExpectedBucketOwner=account.id)
         except ClientError as error:
-            if code(error) in MISSING:
+            if error_code(error) in MISSING:
                 return None
             raise
     return S3Store(bucket, client=client, scratch=Path(tempfile.gettempdir()))
@@ -131,9 +132,10 @@ def require_bucket(account: Account, bucket: str) -> None:
     """Make sure that a bucket which the stack does not make exists, in the stack's region.
 
     Raises:
-        DeployError: there is none, it is another account's, or it is in another region.
+        DeployError: it is in another region.
+        AccessDenied, AwsFailed: there is none, or it is another account's.
     """
-    with translate_errors(f"the bucket {bucket}, which the deployment says is there already"):
+    with translate_aws_errors(f"the bucket {bucket}, which the deployment says is there already"):
         head = account.client("s3").head_bucket(Bucket=bucket, ExpectedBucketOwner=account.id)
     region = head.get("BucketRegion", account.region)
     if region != account.region:
@@ -145,7 +147,7 @@ def require_bucket(account: Account, bucket: str) -> None:
 
 def tells_eventbridge(account: Account, bucket: str) -> bool:
     """Whether a bucket tells EventBridge of its objects now, however the stack once configured it."""
-    with translate_errors(f"the notifications of the bucket {bucket}"):
+    with translate_aws_errors(f"the notifications of the bucket {bucket}"):
         return eventbridge_is_on(account.client("s3"), bucket, ExpectedBucketOwner=account.id)
 
 
@@ -157,7 +159,7 @@ def switch_eventbridge_on(account: Account, bucket: str) -> bool:
     https://docs.aws.amazon.com/AmazonS3/latest/userguide/enable-event-notifications-eventbridge.html
     """
     s3 = account.client("s3")
-    with translate_errors(f"the notifications of the bucket {bucket}"):
+    with translate_aws_errors(f"the notifications of the bucket {bucket}"):
         configuration = s3.get_bucket_notification_configuration(Bucket=bucket, ExpectedBucketOwner=account.id)
         configuration.pop("ResponseMetadata", None)
         if "EventBridgeConfiguration" in configuration:

@@ -18,7 +18,7 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
-from silversmith.aws.account import Account, DeployError, Pause, Tell, translate_errors
+from silversmith.aws.account import Account, DeployError, Pause, Tell
 from silversmith.aws.artefacts import (
     Artefacts,
     existing_bucket,
@@ -29,12 +29,12 @@ from silversmith.aws.artefacts import (
 from silversmith.aws.bundle import Bundle, build, pack
 from silversmith.aws.packages import Runtime
 from silversmith.aws.stack import Change, ChangeSet, Diff, Effect, Stack, State, of_new
-from silversmith.errors import AccessDenied
+from silversmith.errors import AccessDenied, AwsFailed
 from silversmith.pipeline import Located, Pipeline, Transform
 from silversmith.pipeline.deployment import Deployment
 from silversmith.schemas import Owner
 from silversmith.schemas.recorded import require_ours
-from silversmith.stores.s3_transfer import S3Failed
+from silversmith.stores.aws_errors import translate_aws_errors
 from silversmith.template import compile as compile_template
 from silversmith.template.plan import physical
 
@@ -211,7 +211,8 @@ def deploy(
 
     Raises:
         StackFailed: AWS could not do it, and put everything back.
-        DeployError: AWS refused, or the stack is in no state for it.
+        DeployError: the stack is in no state for it.
+        AccessDenied, AwsFailed: AWS refused.
         NotOurs: another pipeline has the silver of a transform. Nothing was changed.
     """
     stack = Stack(account, release.name, tell=tell, pause=pause)
@@ -243,7 +244,8 @@ def diff(release: Release, account: Account, *, pause: Pause = time.sleep) -> Di
     """The changes that :func:`deploy` would make. The stack is not touched, and no code is uploaded.
 
     Raises:
-        DeployError: AWS refused, or the stack is in no state for it.
+        DeployError: the stack is in no state for it.
+        AccessDenied, AwsFailed: AWS refused.
     """
     stack = Stack(account, release.name, pause=pause)
     state = stack.state()
@@ -278,7 +280,7 @@ def refuse_foreign_silver(account: Account, owner: Owner, transforms: Sequence[T
     try:
         silver, quarantine = existing_bucket(account, owner.silver), existing_bucket(account, owner.quarantine)
         require_ours(owner, silver, quarantine, transforms)
-    except (AccessDenied, DeployError, S3Failed) as error:
+    except (AccessDenied, DeployError, AwsFailed) as error:
         tell(f"whose silver it is cannot be seen, so the functions will look: {error}")
 
 
@@ -385,7 +387,7 @@ def schedule_round(account: Account, name: str, outputs: Mapping[str, str], now:
         return ScheduledRound(at, "the deployment has no schedule: reconcile_hours=0")
     group = physical(name, kind="Schedules")
     try:
-        with translate_errors(f"the schedule of a round after the deploy of {name}"):
+        with translate_aws_errors(f"the schedule of a round after the deploy of {name}"):
             scheduler = account.client("scheduler")
             target = scheduler.get_schedule(Name=physical(name, kind="Reconciler"), GroupName=group)["Target"]
             event = {**json.loads(target["Input"]), "settled_seconds": SETTLED_SECONDS, "follow": True}
@@ -405,6 +407,6 @@ def schedule_round(account: Account, name: str, outputs: Mapping[str, str], now:
                 if error.response["Error"]["Code"] != "ConflictException":
                     raise
                 scheduler.update_schedule(**schedule)
-    except DeployError as error:
+    except (AccessDenied, AwsFailed) as error:
         return ScheduledRound(at, str(error))
     return ScheduledRound(at)

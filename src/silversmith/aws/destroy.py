@@ -9,9 +9,9 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
-from silversmith.aws.account import Account, DeployError, Pause, Tell, translate_errors
+from silversmith.aws.account import Account, DeployError, Pause, Tell
 from silversmith.aws.stack import Stack
-from silversmith.stores.s3_transfer import code
+from silversmith.stores.aws_errors import error_code, translate_aws_errors
 
 #: The most objects that one DeleteObjects takes. https://docs.aws.amazon.com/AmazonS3/latest/API/API_DeleteObjects.html
 BATCH = 1000
@@ -36,7 +36,8 @@ def take_inventory(name: str, account: Account) -> Inventory | None:
     """List what there is to destroy; None if there is no such stack.
 
     Raises:
-        DeployError: the stack is not Silversmith's, or AWS refused.
+        DeployError: the stack is not Silversmith's.
+        AccessDenied, AwsFailed: AWS refused.
     """
     stack = Stack(account, name)
     state = stack.state()
@@ -67,7 +68,7 @@ def _queued(sqs: Any, queues: Iterable[str]) -> Iterator[int]:
     kinds = ("", "NotVisible", "Delayed")
     names = [f"ApproximateNumberOfMessages{kind}" for kind in kinds]
     for url in queues:
-        with translate_errors(f"the queue {url}"):
+        with translate_aws_errors(f"the queue {url}"):
             attributes = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=names)["Attributes"]
         yield sum(int(attributes.get(name, 0)) for name in names)
 
@@ -77,7 +78,8 @@ def destroy(name: str, account: Account, *, tell: Tell = lambda _: None, pause: 
 
     Raises:
         StackFailed: a resource could not be deleted.
-        DeployError: AWS refused.
+        DeployError: the stack is in no state for it.
+        AccessDenied, AwsFailed: AWS refused.
     """
     stack = Stack(account, name, tell=tell, pause=pause)
     state = stack.state()
@@ -102,7 +104,8 @@ def erase(
         The buckets that were deleted.
 
     Raises:
-        DeployError: it was not asked for, or the stack is still there, or AWS refused.
+        DeployError: it was not asked for, or the stack is still there.
+        AccessDenied, AwsFailed: AWS refused.
     """
     if not asked:
         raise DeployError("data is deleted only when that is asked for: destroy with --delete-data")
@@ -115,7 +118,7 @@ def _erase(account: Account, bucket: str, tell: Tell) -> bool:
     s3 = account.client("s3")
     ours = {"Bucket": bucket, "ExpectedBucketOwner": account.id}
     count = 0
-    with translate_errors(f"the bucket {bucket}"):
+    with translate_aws_errors(f"the bucket {bucket}"):
         try:
             pages = s3.get_paginator("list_object_versions").paginate(**ours, PaginationConfig={"PageSize": BATCH})
             for page in pages:
@@ -130,7 +133,7 @@ def _erase(account: Account, bucket: str, tell: Tell) -> bool:
                 tell(f"{bucket}: {count:,} versions deleted")
             s3.delete_bucket(**ours)
         except ClientError as error:
-            if code(error) == "NoSuchBucket":
+            if error_code(error) == "NoSuchBucket":
                 return False
             raise
     return True

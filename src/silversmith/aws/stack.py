@@ -18,7 +18,8 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
-from silversmith.aws.account import Account, DeployError, Pause, Tell, translate_errors
+from silversmith.aws.account import Account, DeployError, Pause, Tell
+from silversmith.stores.aws_errors import translate_aws_errors
 
 
 class Effect(StrEnum):
@@ -278,7 +279,7 @@ class Stack:
 
     def state(self, identity: str = "") -> State | None:
         """The stack's state; None where there is no stack. By its id also after it was deleted."""
-        with translate_errors(f"the stack {self.name}"):
+        with translate_aws_errors(f"the stack {self.name}"):
             try:
                 stack = self._client.describe_stacks(StackName=identity or self.name)["Stacks"][0]
             except ClientError as error:
@@ -297,7 +298,7 @@ class Stack:
 
     def template(self) -> dict[str, Any]:
         """The template that is deployed."""
-        with translate_errors(f"the stack {self.name}"):
+        with translate_aws_errors(f"the stack {self.name}"):
             body = self._client.get_template(StackName=self.name, TemplateStage="Original")["TemplateBody"]
         if not isinstance(body, Mapping):
             raise DeployError(f"the stack {self.name} was not deployed by Silversmith: its template is no JSON")
@@ -305,7 +306,7 @@ class Stack:
 
     def resources(self) -> list[dict[str, Any]]:
         """The resources in it, as ListStackResources gives them."""
-        with translate_errors(f"the stack {self.name}"):
+        with translate_aws_errors(f"the stack {self.name}"):
             pages = self._client.get_paginator("list_stack_resources").paginate(StackName=self.name)
             return [resource for page in pages for resource in page["StackResourceSummaries"]]
 
@@ -325,7 +326,7 @@ class Stack:
         body = json.dumps(template, separators=(",", ":"))
         source = {"TemplateBody": body} if len(body) <= LARGEST_BODY else {"TemplateURL": upload(template)}
         is_new = state is None or state.status == "REVIEW_IN_PROGRESS"
-        with translate_errors(f"the change set for {self.name}"):
+        with translate_aws_errors(f"the change set for {self.name}"):
             try:
                 created = self._client.create_change_set(
                     StackName=self.name,
@@ -383,7 +384,7 @@ class Stack:
 
     def discard(self, arn: str) -> None:
         """Delete a change set, and the empty stack that AWS made for it, if it did."""
-        with translate_errors(f"the change set for {self.name}"):
+        with translate_aws_errors(f"the change set for {self.name}"):
             self._client.delete_change_set(ChangeSetName=arn, StackName=self.name)
             state = self.state()
             if state is not None and state.status == "REVIEW_IN_PROGRESS":
@@ -396,7 +397,7 @@ class Stack:
             StackFailed: a resource failed, and AWS took everything back.
         """
         seen = self._newest_event(change_set.stack_id)
-        with translate_errors(f"the stack {self.name}"):
+        with translate_aws_errors(f"the stack {self.name}"):
             self._client.execute_change_set(
                 ChangeSetName=change_set.arn,
                 StackName=self.name,
@@ -419,7 +420,7 @@ class Stack:
         if state is None:
             return
         seen = self._newest_event(state.id)
-        with translate_errors(f"the stack {self.name}"):
+        with translate_aws_errors(f"the stack {self.name}"):
             self._client.delete_stack(StackName=self.name, ClientRequestToken=uuid.uuid4().hex)
         after, failures = self._follow(state.id, seen)
         if after is not None and after.status != "DELETE_COMPLETE":
@@ -447,7 +448,7 @@ class Stack:
 
     def _events(self, stack_id: str) -> Iterator[dict[str, Any]]:
         """The newest first, a page at a time: a stack that was updated often has thousands."""
-        with translate_errors(f"the events of {self.name}"):
+        with translate_aws_errors(f"the events of {self.name}"):
             try:
                 for page in self._client.get_paginator("describe_stack_events").paginate(StackName=stack_id):
                     yield from page["StackEvents"]

@@ -16,11 +16,9 @@ from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from botocore.exceptions import BotoCoreError, ClientError
-
 from silversmith.aws.account import Account
 from silversmith.aws.stack import Stack
-from silversmith.errors import AccessDenied, SilversmithError
+from silversmith.errors import SilversmithError
 from silversmith.events import NotAnEvent, ObjectEvent, object_created, unwrap
 from silversmith.function.handler import ERROR_CODE
 from silversmith.keypatterns import KeyPattern
@@ -42,6 +40,7 @@ from silversmith.pipeline.deployment import ROLES
 from silversmith.reconcile.handler import SqsQueue
 from silversmith.schemas import Owner
 from silversmith.stores import Lake, batched
+from silversmith.stores.aws_errors import translate_aws_errors
 from silversmith.stores.s3 import S3Store
 from silversmith.template.plan import logical
 from silversmith.template.transform import CODE
@@ -62,10 +61,6 @@ MOST_RECEIVED = 5_000
 #: Seconds to wait for a message where there should be some: then SQS asks all of its servers, not only some.
 #: https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-short-and-long-polling.html
 LONG_POLL = 1
-
-
-class QueueFailed(SilversmithError):
-    """SQS or SNS refused a request, for all the SDK's own retries. Try again later."""
 
 
 @dataclass(frozen=True)
@@ -112,7 +107,7 @@ class Queue(SqsQueue):
         https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_GetQueueAttributes.html
         """
         names = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"]
-        with queue_errors(f"the queue {self.name}"):
+        with translate_aws_errors(f"the queue {self.name}"):
             attributes = self._client.get_queue_attributes(QueueUrl=self._url, AttributeNames=names)["Attributes"]
         waiting, in_flight = (int(attributes[name]) for name in names)
         return Depth(self.name, waiting, in_flight, oldest=None)
@@ -141,7 +136,7 @@ class Queue(SqsQueue):
         """Delete received messages. One that SQS does not delete becomes visible again."""
         for batch in batched(messages, AT_ONCE):
             entries = [{"Id": str(number), "ReceiptHandle": message.receipt} for number, message in enumerate(batch)]
-            with queue_errors(f"the queue {self.name}"):
+            with translate_aws_errors(f"the queue {self.name}"):
                 self._client.delete_message_batch(QueueUrl=self._url, Entries=entries)
             for message in batch:
                 self._received.pop(message.id, None)
@@ -153,13 +148,13 @@ class Queue(SqsQueue):
                 {"Id": str(number), "ReceiptHandle": message.receipt, "VisibilityTimeout": 0}
                 for number, message in enumerate(batch)
             ]
-            with queue_errors(f"the queue {self.name}"):
+            with translate_aws_errors(f"the queue {self.name}"):
                 self._client.change_message_visibility_batch(QueueUrl=self._url, Entries=entries)
         self._received.clear()
 
     def _receive(self) -> list[Message]:
         wait = self._wait if self._received or self.depth().waiting else 0
-        with queue_errors(f"the queue {self.name}"):
+        with translate_aws_errors(f"the queue {self.name}"):
             answer = self._client.receive_message(
                 QueueUrl=self._url,
                 MaxNumberOfMessages=AT_ONCE,
@@ -175,26 +170,6 @@ def _message(values: Mapping[str, Any]) -> Message:
     attributes = {name: value.get("StringValue", "") for name, value in values.get("MessageAttributes", {}).items()}
     sent = int(values.get("Attributes", {}).get("SentTimestamp", 0)) / 1000
     return Message(values["MessageId"], values["Body"], values["ReceiptHandle"], sent, attributes)
-
-
-@contextmanager
-def queue_errors(place: str) -> Iterator[None]:
-    """Translate the SDK's errors. ``place`` names the queue or topic.
-
-    Raises:
-        AccessDenied: the caller lacks the right; docs/operations.md lists the rights.
-        QueueFailed: any other error.
-    """
-    try:
-        yield
-    except ClientError as error:
-        details = error.response.get("Error", {})
-        text = f"{place}: {error.operation_name}: {details.get('Message') or details.get('Code') or error}"
-        if str(details.get("Code", "")).rpartition(".")[2] in {"AccessDenied", "AccessDeniedException"}:
-            raise AccessDenied(f"{text}. The rights of who operates a pipeline are in docs/operations.md.") from error
-        raise QueueFailed(text) from error
-    except BotoCoreError as error:
-        raise QueueFailed(f"{place}: {error}") from error
 
 
 #: How many objects are headed at once: the SDK keeps so many connections.
@@ -234,7 +209,7 @@ def open_stack(
 
     Raises:
         WrongCall: there is no such stack, or it is no pipeline's.
-        DeployError: AWS refuses to describe it.
+        AccessDenied, AwsFailed: AWS does not describe it.
     """
     state = Stack(account, name).state()
     if state is None or state.is_empty or state.status in {"REVIEW_IN_PROGRESS", "DELETE_COMPLETE"}:
@@ -417,7 +392,7 @@ class AwsTarget:
 
     def send(self, transform: str, events: Sequence[ObjectEvent], *, reason: str) -> None:
         queue = self._queue(self._url(transform))
-        with queue_errors(f"the queue of {transform}"):
+        with translate_aws_errors(f"the queue of {transform}"):
             for batch in batched(events, AT_ONCE):
                 queue.send([object_created(event, reason=reason).decode() for event in batch])
 
@@ -446,7 +421,7 @@ class AwsTarget:
             return True
         if transform is None:
             return False
-        with queue_errors(f"the queue of {transform}"):
+        with translate_aws_errors(f"the queue of {transform}"):
             self._queue(self._url(transform)).send(bodies)
         return True
 
@@ -456,7 +431,7 @@ class AwsTarget:
         https://docs.aws.amazon.com/eventbridge/latest/APIReference/API_PutEventsRequestEntry.html
         """
         topic, client = self._outputs["TopicArn"], self._account.client("sns")
-        with queue_errors(f"the topic {topic.rpartition(':')[2]}"):
+        with translate_aws_errors(f"the topic {topic.rpartition(':')[2]}"):
             for body in bodies:
                 client.publish(TopicArn=topic, Message=body)
 

@@ -305,7 +305,6 @@ def _owners_on_aws(pipeline: Pipeline, options: Deployment, account: Account) ->
 
 
 def _chain(account: Account, name: str) -> list[Finding]:
-    from silversmith.aws.account import DeployError
     from silversmith.reconcile.hops import Problem, check
 
     try:
@@ -314,7 +313,7 @@ def _chain(account: Account, name: str) -> list[Finding]:
             return check_chain("")
         text = f"EventBridge is on for {hops.bronze}; {hops} as deployed"
         return check_chain(text, tuple(check(hops, account.client)))
-    except DeployError as error:
+    except SilversmithError as error:
         do = "the policy of who looks must allow it: docs/operations.md#rights"
         return check_chain("", [Problem(str(error), do, is_known=False)])
 
@@ -350,7 +349,8 @@ def deployed_hops(account: Account, name: str) -> Hops | None:
     """The hops of a stack as they were deployed; None: there is no stack, or it is empty.
 
     Raises:
-        DeployError: AWS does not describe the stack.
+        DeployError: the stack was not deployed by Silversmith.
+        AccessDenied, AwsFailed: AWS does not describe it.
     """
     from silversmith.aws.stack import Stack
     from silversmith.reconcile.hops import Hops, Subscription

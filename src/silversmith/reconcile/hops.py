@@ -13,7 +13,7 @@ from typing import Any
 from botocore.exceptions import BotoCoreError, ClientError
 from botocore.parsers import ResponseParserError
 
-from silversmith.stores.s3_transfer import code
+from silversmith.stores.aws_errors import error_code
 
 #: The error codes of the services for something that does not exist.
 _GONE = frozenset({"ResourceNotFoundException", "NotFound", "NotFoundException", "NoSuchBucket", "404"})
@@ -116,7 +116,7 @@ def _bucket(hops: Hops, s3: Any) -> Problems:
     try:
         is_on = eventbridge_is_on(s3, hops.bronze)
     except ClientError as error:
-        if code(error) not in _GONE:
+        if error_code(error) not in _GONE:
             raise
         yield Problem(f"there is no bucket {hops.bronze}", "make it again, or name another in the deployment")
         return
@@ -135,7 +135,7 @@ def _rules(hops: Hops, events: Any) -> Problems:
             rule = events.describe_rule(Name=name)
             targets = _targets(events, name)
         except ClientError as error:
-            if code(error) not in _GONE:
+            if error_code(error) not in _GONE:
                 raise
             yield Problem(f"there is no rule {name}", f"{_RECREATE} rule")
             continue
@@ -156,7 +156,7 @@ def _subscriptions(hops: Hops, sns: Any) -> Problems:
     try:
         pages = list(sns.get_paginator("list_subscriptions_by_topic").paginate(TopicArn=hops.topic_arn))
     except ClientError as error:
-        if code(error) not in _GONE:
+        if error_code(error) not in _GONE:
             raise
         yield Problem(f"there is no topic {hops.topic_arn}", f"{_RECREATE} topic")
         return
@@ -195,7 +195,7 @@ def _mappings(hops: Hops, functions: Any) -> Problems:
         try:
             mapping = functions.get_event_source_mapping(UUID=uuid)
         except ClientError as error:
-            if code(error) not in _GONE:
+            if error_code(error) not in _GONE:
                 raise
             yield Problem(f"there is no event source mapping {uuid}", f"{_RECREATE} mapping")
             continue

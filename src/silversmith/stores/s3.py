@@ -21,22 +21,19 @@ from botocore.exceptions import ClientError, IncompleteReadError
 
 from silversmith.errors import PreconditionFailed
 from silversmith.stores import IN_MEMORY, Head, Put, Source, keys, one_by_one
+from silversmith.stores.aws_errors import CONFLICT, MISSING, error_code, translate_aws_errors
 from silversmith.stores.s3_transfer import (
-    CONFLICT,
     DOWNLOADS,
     LARGEST_PUT,
-    MISSING,
     Checksum,
     Hasher,
     TornBody,
     check_room,
     checksum_of,
-    code,
     download,
     of_one_version,
     persistent,
     pieces,
-    translate_aws_errors,
     upload,
     whole_answer,
 )
@@ -141,7 +138,7 @@ class _Beginning:
 class S3Store:
     """A :class:`~silversmith.stores.Store` over a bucket on S3. Threads may share one.
 
-    What S3 does not do, after the SDK's retries, is raised as :class:`~silversmith.stores.s3_transfer.S3Failed`.
+    What S3 does not do, after the SDK's retries, is raised as :class:`~silversmith.errors.AwsFailed`.
 
     Args:
         bucket: the bucket's name.
@@ -160,7 +157,7 @@ class S3Store:
             try:
                 response = self._client.head_object(**self._where(key))
             except ClientError as error:
-                if code(error) in MISSING:
+                if error_code(error) in MISSING:
                     return None
                 raise
         return _head(key, response, response["ContentLength"])
@@ -173,7 +170,7 @@ class S3Store:
 
         Raises:
             SourceChanged: the object was replaced or deleted before all of it was fetched.
-            S3Failed: its bytes did not arrive whole, or are not those of which S3 has the checksum.
+            AwsFailed: its bytes did not arrive whole, or are not those of which S3 has the checksum.
         """
         keys.check(key)
         guesses = iter((True,))
@@ -220,7 +217,7 @@ class S3Store:
             try:
                 response = self._send(key, body, dict(metadata or {}), condition)
             except ClientError as error:
-                if code(error) in first:
+                if error_code(error) in first:
                     raise self._beaten(key) from error
                 raise
         return _etag(response)
@@ -236,9 +233,9 @@ class S3Store:
             try:
                 self._client.delete_object(**self._where(key), **condition)
             except ClientError as error:
-                if code(error) in CONFLICT | (MISSING if condition else set()):
+                if error_code(error) in CONFLICT | (MISSING if condition else set()):
                     raise self._beaten(key) from error
-                if code(error) not in MISSING:
+                if error_code(error) not in MISSING:
                     raise
 
     def list(self, prefix: str = "", *, start_after: str = "") -> Iterator[Head]:
@@ -271,7 +268,7 @@ class S3Store:
         try:
             response = self._client.get_object(**self._where(key), ChecksumMode="ENABLED")
         except ClientError as error:
-            if code(error) in MISSING:
+            if error_code(error) in MISSING:
                 return None
             raise
         head = _head(key, response, response["ContentLength"])

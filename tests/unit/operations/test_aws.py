@@ -14,9 +14,10 @@ from botocore.exceptions import ClientError
 from moto import mock_aws
 
 from silversmith.aws.account import Account, open_account
+from silversmith.errors import AwsFailed
 from silversmith.events import unwrap
 from silversmith.operations import WrongCall
-from silversmith.operations.aws import QueueFailed, open_stack
+from silversmith.operations.aws import open_stack
 from silversmith.operations.failures import Query, failures
 from silversmith.operations.reports import status, trace
 from silversmith.operations.send import Range, Selection, plan, put, reconcile, redrive, replay
@@ -268,7 +269,7 @@ def test_what_the_topic_does_not_take_stays(shop: Deployed) -> None:
 
     account, refused = (
         replace(shop.account, client=client),
-        pytest.raises(QueueFailed, match="the topic shop_Topic: Publish: not now"),
+        pytest.raises(AwsFailed, match=r"the topic shop_Topic: Publish failed: .*: not now"),
     )
     with open_stack(account, "shop", shop.pipeline, wait=0) as (pipeline, target), refused:
         list(redrive(pipeline, target, Selection()))

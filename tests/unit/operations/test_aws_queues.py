@@ -10,8 +10,9 @@ import pytest
 from botocore.exceptions import ClientError, EndpointConnectionError
 from moto import mock_aws
 
-from silversmith.errors import AccessDenied
-from silversmith.operations.aws import Queue, QueueFailed, queue_errors
+from silversmith.errors import AccessDenied, AwsFailed
+from silversmith.operations.aws import Queue
+from silversmith.stores.aws_errors import translate_aws_errors
 
 
 @pytest.fixture
@@ -96,11 +97,11 @@ def test_a_message_has_its_time(client: Any) -> None:
     assert message.sent > 1_500_000_000
 
 
-@pytest.mark.parametrize("code", ["AccessDenied", "AccessDeniedException", "AWS.SimpleQueueService.AccessDenied"])
+@pytest.mark.parametrize("code", ["AccessDenied", "AuthorizationError", "AWS.SimpleQueueService.AccessDenied"])
 def test_a_missing_right_is_told(code: str) -> None:
     with (
-        pytest.raises(AccessDenied, match=r"the queue q: ReceiveMessage: no.*docs/operations.md"),
-        queue_errors("the queue q"),
+        pytest.raises(AccessDenied, match=r"denied ReceiveMessage on the queue q: .*docs/operations.md.*: no$"),
+        translate_aws_errors("the queue q"),
     ):
         raise ClientError({"Error": {"Code": code, "Message": "no"}}, "ReceiveMessage")
 
@@ -108,10 +109,10 @@ def test_a_missing_right_is_told(code: str) -> None:
 def test_a_queue_that_is_gone(client: Any) -> None:
     url = filled(client, 0)
     client.delete_queue(QueueUrl=url)
-    with pytest.raises(QueueFailed, match="the queue dead: GetQueueAttributes"):
+    with pytest.raises(AwsFailed, match="the queue dead: GetQueueAttributes"):
         Queue(url, client).depth()
 
 
 def test_no_network() -> None:
-    with pytest.raises(QueueFailed, match="the queue q: Could not connect"), queue_errors("the queue q"):
+    with pytest.raises(AwsFailed, match="the queue q: Could not connect"), translate_aws_errors("the queue q"):
         raise EndpointConnectionError(endpoint_url="https://sqs")

@@ -21,13 +21,14 @@ from hypothesis import strategies as st
 from urllib3.exceptions import ProtocolError, SSLError
 
 from silversmith import Context, Contract, Pipeline
-from silversmith.errors import SourceChanged
+from silversmith.errors import AwsFailed, SourceChanged
 from silversmith.function.handler import Handler, SystemUnavailable
 from silversmith.function.outcome import Report
 from silversmith.silver import scan
 from silversmith.stores import IN_MEMORY, Lake
+from silversmith.stores.aws_errors import translate_aws_errors
 from silversmith.stores.s3 import S3Store, client_config, connect, longest_backoff
-from silversmith.stores.s3_transfer import ALGORITHMS, PART, RANGE, TRIES, Checksum, S3Failed, translate_aws_errors
+from silversmith.stores.s3_transfer import ALGORITHMS, PART, RANGE, TRIES, Checksum
 from tests.stand_in import Fault, Flip, Refuse, Request, S3Server, Tear
 from tests.stand_in.server import Answer
 from tests.unit.conftest import Leisure
@@ -139,7 +140,7 @@ def test_what_never_comes_whole_is_the_systems_fault(room: Room, tmp_path: Path,
         hit = lambda request: request.operation == "GetObject"  # noqa: E731 -- else the ranges mend it
     room.server.plan = Hits(FAULTS[fault], hit)
     with (
-        pytest.raises(S3Failed, match=r"s3://bronze/a.*: its bytes did not arrive whole, 4 times: ") as failed,
+        pytest.raises(AwsFailed, match=r"s3://bronze/a.*: its bytes did not arrive whole, 4 times: ") as failed,
         room.store("bronze", tmp_path).open("a"),
     ):
         pytest.fail("it was handed out")
@@ -197,7 +198,7 @@ def test_an_etag_is_a_checksum_only_where_it_is_an_md5(room: Room, tmp_path: Pat
     room.server.plan = Hits(Flip(10), gets("a"))
     store = room.store("bronze", tmp_path)
     if encryption == "AES256":
-        with pytest.raises(S3Failed, match="another md5 than S3 says"):
+        with pytest.raises(AwsFailed, match="another md5 than S3 says"):
             store.read("a")
     else:
         data = store.read("a")
@@ -215,14 +216,14 @@ def test_a_listing_that_is_cut_off_is_asked_for_again(room: Room, tmp_path: Path
     store = room.store("bronze", tmp_path)
     assert [head.key for head in store.list()] == ["a"]
     lists.times = float("inf")
-    with pytest.raises(S3Failed, match="s3://bronze/: "):
+    with pytest.raises(AwsFailed, match="s3://bronze/: "):
         list(store.list())
 
 
 def test_what_is_not_there_is_not_told_by_half_an_answer(room: Room, tmp_path: Path) -> None:
     """An error whose text is cut off could be that the bucket is missing."""
     room.server.plan = Hits(Tear(20), gets("none"))
-    with pytest.raises(S3Failed):
+    with pytest.raises(AwsFailed):
         room.store("bronze", tmp_path).read("none")
     room.server.plan = lambda _: None
     assert room.store("bronze", tmp_path).read("none") is None
@@ -242,7 +243,7 @@ def test_what_is_not_there_is_not_told_by_half_an_answer(room: Room, tmp_path: P
     ids=lambda error: type(error).__name__,
 )
 def test_whatever_comes_out_of_the_sdk_is_the_systems_fault(error: Exception) -> None:
-    with pytest.raises(S3Failed, match=r"^s3://b/k: ") as failed, translate_aws_errors("s3://b/k"):
+    with pytest.raises(AwsFailed, match=r"^s3://b/k: ") as failed, translate_aws_errors("s3://b/k"):
         raise error
     assert failed.value.__cause__ is error
 
@@ -336,7 +337,7 @@ def test_no_torn_body_becomes_silver_or_quarantine(room: Room, tmp_path: Path, r
     assert shop.quarantined == []
     (report,) = shop.reports
     assert report.error is not None
-    assert report.error["code"] == "S3Failed"
+    assert report.error["code"] == "AwsFailed"
     room.server.plan = plan = Hits(Tear(20), gets(hit, place), TRIES - 1)
     assert shop.handle(key)
     assert plan.count == TRIES - 1
@@ -427,7 +428,7 @@ def test_an_object_of_parts_is_proven_by_the_checksums_of_parts(
     assert store.read("a") == body
     assert [request.operation for request, _ in server.log].count("HeadObject") == heads
     server.plan = Hits(Flip(12), lambda request: request.operation == "GetObject")
-    with pytest.raises(S3Failed, match="another crc32 than S3 says"):
+    with pytest.raises(AwsFailed, match="another crc32 than S3 says"):
         store.read("a")
 
 
@@ -444,7 +445,7 @@ def test_an_object_whose_parts_do_not_add_up_is_refused(parted: Room, tmp_path: 
     server.sizes = sizes
     server.plan = lambda _: None
     server.log.clear()
-    with pytest.raises(S3Failed, match="its 2 parts have"):
+    with pytest.raises(AwsFailed, match="its 2 parts have"):
         parted.store("bronze", tmp_path).read("a")
     assert [request.operation for request, _ in server.log].count("GetObject") == TRIES
 
