@@ -78,7 +78,7 @@ def run(
     Ctrl-C ends it; the next run does what is not finished then. A second Ctrl-C ends it at once.
     """
     set_quiet(quiet)
-    from silversmith.local.prewarmed import PrewarmedWorkers, usable_cpus
+    from silversmith.local.processes import PrewarmedWorkers, usable_cpus
 
     processes = workers or len(usable_cpus())
     serves = not no_page and (page is not None or not until_idle)

@@ -14,7 +14,7 @@ from silversmith.errors import NotOurs
 from silversmith.local.definition import Definition
 from silversmith.local.journal import Compaction, Journal, open_or_rebuild
 from silversmith.local.lake import LakeFolder, LakeLock
-from silversmith.local.prewarmed import PrewarmedWorkers
+from silversmith.local.processes import PrewarmedWorkers
 from silversmith.local.resend import Rounds, routes
 from silversmith.local.services.bucket import Inbox
 from silversmith.local.services.queue import expire, recount

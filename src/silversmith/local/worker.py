@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import mmap
 import os
-import signal
 import sys
 import time
 import traceback
@@ -107,8 +106,6 @@ def main(connection: Connection, position: Path, config: WorkerConfig) -> None:
 
     ``position`` is the file of its :class:`~silversmith.local.worker.Position`.
     """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the engine's: it lets the batch end
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     # Each line in one piece, also under PYTHONUNBUFFERED: else those of two workers get into each other in the log.
     sys.stdout.reconfigure(line_buffering=True, write_through=False)  # type: ignore[union-attr]
     try:

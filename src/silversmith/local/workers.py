@@ -11,11 +11,9 @@ from __future__ import annotations
 import errno
 import logging
 import os
-import signal
 import sys
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from logging.handlers import RotatingFileHandler
 from multiprocessing.connection import Connection
@@ -24,11 +22,10 @@ from pathlib import Path
 from typing import Any
 
 import orjson
-import psutil
 
 from silversmith.errors import UNWRITABLE, DefinitionError, LakeUnusable, SilversmithError
 from silversmith.local.lake import LakeFolder
-from silversmith.local.prewarmed import PrewarmedWorkers, Share, Spawned, shares, spawn, usable_cpus
+from silversmith.local.processes import ChildProcess, PrewarmedWorkers, Share, shares, spawn, usable_cpus
 from silversmith.local.services.function import FunctionService, Invocation, Settings
 from silversmith.local.worker import NOWHERE, Position, WorkerConfig
 
@@ -112,21 +109,21 @@ class Worker:
     file before it begins the next: a death takes uncommitted files with it.
     """
 
-    def __init__(self, spawned: Spawned, config: WorkerConfig, log: logging.Logger, *, careful: int = 0) -> None:
+    def __init__(self, child: ChildProcess, config: WorkerConfig, log: logging.Logger, *, careful: int = 0) -> None:
         path = LakeFolder(config.lake).engine_scratch / f"position-{os.urandom(8).hex()}"
         self._position = Position(path, new=True)
-        self.connection: Connection = spawned.connection
+        self.connection: Connection = child.connection
         self.current: Dispatch | None = None
         self.following: Dispatch | None = None
         self.ready = False
-        self.share = spawned.share
+        self.share = child.share
         self._careful = careful
         self._unsent = b""
         self._end_reason = ""
-        self.process: SpawnProcess = spawned.process
-        self._statistics = _statistics(self.process.pid)
-        threading.Thread(target=_drain, args=(spawned.output, log), daemon=True).start()
-        spawned.assign(path, config)
+        self.process: SpawnProcess = child.process
+        self._child = child
+        threading.Thread(target=_drain, args=(child.output, log), daemon=True).start()
+        child.start(path, config)
 
     def send(self, dispatch: Dispatch) -> None:
         """Hand it a dispatch, now or to follow. A dead worker is noticed at the next read of its connection."""
@@ -174,21 +171,12 @@ class Worker:
 
     def death(self) -> str:
         """Why it is dead, for a person."""
-        self.process.join()
-        if self._end_reason:
-            return self._end_reason
-        code = self.process.exitcode or 0
-        if code < 0:
-            return f"the worker was killed by signal {-code} ({_signal_name(-code)}) while it ran the transform"
-        return f"the worker ended with exit code {code} while it ran the transform"
+        death = self._child.death()
+        return self._end_reason or f"the worker {death} while it ran the transform"
 
     def memory(self) -> int:
         """The bytes that it does not share with other processes; 0 when it is gone."""
-        with suppress(psutil.NoSuchProcess):
-            if self._statistics is not None:
-                memory = self._statistics.memory_info()
-                return int(memory.rss - getattr(memory, "shared", 0))
-        return 0
+        return self._child.memory()
 
 
 @dataclass(frozen=True)
@@ -419,13 +407,6 @@ class Dispatcher:
                 raise WorkersDie(f"{FALSE_STARTS} workers died before they were ready; the last one: {report.reason}")
 
 
-def _statistics(pid: int | None) -> psutil.Process | None:
-    """None: it is gone, as a prewarmed process may be before anybody needs it."""
-    with suppress(psutil.NoSuchProcess):
-        return psutil.Process(pid)
-    return None
-
-
 def _log(path: Path) -> logging.Logger:
     """The log of all that functions print, in two files of bounded size."""
     logger = logging.Logger(f"silversmith.functions.{path}")  # not the process's: this lake's own
@@ -441,10 +422,3 @@ def _drain(reading: Connection, log: logging.Logger) -> None:
     with reading:
         while piece := os.read(reading.fileno(), 65536):
             log.info(piece.decode("utf-8", "backslashreplace"))
-
-
-def _signal_name(number: int) -> str:
-    try:
-        return signal.Signals(number).name
-    except ValueError:
-        return "unknown"

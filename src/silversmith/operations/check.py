@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import shutil
-import signal
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,19 +11,18 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from multiprocessing.connection import Connection
-from multiprocessing.context import SpawnProcess
 from pathlib import Path
 from typing import Any
 
 import orjson
 import polars as pl
-import psutil
 
 from silversmith.contract import REASONS, ROW_NUMBER
 from silversmith.errors import DataError, DefinitionError, SilversmithError
 from silversmith.function.convert import Converted, convert
 from silversmith.lineage import Lineage
 from silversmith.local.lake import LakeFolder
+from silversmith.local.processes import ChildProcess, Share, spawn, usable_cpus
 from silversmith.operations import WrongCall
 from silversmith.operations.failures import FIRST
 from silversmith.operations.send import files_of
@@ -172,96 +169,67 @@ class _Process:
     """The process that reads files: started for the first one, and again after it died."""
 
     def __init__(self, reference: str | None, scratch: Path, lake: Path) -> None:
-        self._context = multiprocessing.get_context("spawn")
         self._reference = reference
         self._scratch = scratch
         self._lake = lake
-        self._running: tuple[SpawnProcess, Connection] | None = None
+        self._child: ChildProcess | None = None
 
     def ask(self, job: Job, limits: Limits) -> dict[str, Any]:
         """The answer for one file, also when the process dies of it."""
-        process, connection = self._running or self._start()
+        child = self._child or self._start()
         folder = Path(tempfile.mkdtemp(dir=self._scratch))
         path = os.fsencode(job.path).hex()
         request = {"path": path, "key": job.key, "transform": job.transform, "scratch": str(folder)}
         try:
-            connection.send_bytes(orjson.dumps(request))
-            answer = self._wait(process, connection, limits)
+            child.connection.send_bytes(orjson.dumps(request))
+            answer = self._wait(child, limits)
         except (EOFError, OSError):
-            answer = _death(process)
+            hint = "the bytes broke a library, or the machine ran out of memory: please report the file"
+            answer = _quarantined("Crashed", f"the process that read it {child.death()}", hint)
             self.end()
         finally:
             shutil.rmtree(folder, ignore_errors=True)
-        if _memory(process) > _KEPT:
+        if child.memory() > _KEPT:
             self.end()
         return answer
 
-    def _start(self) -> tuple[SpawnProcess, Connection]:
-        ours, theirs = self._context.Pipe()
-        process = self._context.Process(target=main, args=(theirs, self._reference, str(self._lake)), daemon=True)
-        process.start()
-        theirs.close()
-        self._running = process, ours
+    def _start(self) -> ChildProcess:
+        self._child = child = spawn(Share(len(usable_cpus())), "silversmith.operations.check:main")
+        child.start(self._reference, str(self._lake))
         try:
-            is_ready = ours.poll(_START) and bool(ours.recv_bytes())
+            is_ready = child.connection.poll(_START) and bool(child.connection.recv_bytes())
         except (EOFError, OSError):
             is_ready = False
         if not is_ready:
             self.end()
             raise DefinitionError("the process that reads the files does not start; does the pipeline load alone?")
-        return process, ours
+        return child
 
-    def _wait(self, process: SpawnProcess, connection: Connection, limits: Limits) -> dict[str, Any]:
+    def _wait(self, child: ChildProcess, limits: Limits) -> dict[str, Any]:
         deadline = time.monotonic() + limits.seconds
-        while not connection.poll(LOOK):
+        while not child.connection.poll(LOOK):
             if time.monotonic() > deadline:
                 self.end()
                 message = f"it took longer than {limits.seconds:g} s"
                 return _quarantined(
                     "TimedOut", message, "give the transform more time (timeout=…), or put smaller files"
                 )
-            used = _memory(process)
-            if used > limits.megabytes * _MEGA:
+            if (used := child.memory()) > limits.megabytes * _MEGA:
                 self.end()
                 message = f"it took {used // _MEGA} MB of memory; the limit is {limits.megabytes} MB"
                 return _quarantined("OutOfMemory", message, "give the transform more (memory=…), or put smaller files")
-        answer: dict[str, Any] = orjson.loads(connection.recv_bytes())
+        answer: dict[str, Any] = orjson.loads(child.connection.recv_bytes())
         return answer
 
     def end(self) -> None:
         """End the process, if there is one."""
-        if self._running is not None:
-            process, connection = self._running
-            self._running = None
-            process.kill()
-            process.join()
-            connection.close()
-
-
-def _memory(process: SpawnProcess) -> int:
-    """The bytes that the process has for itself alone; 0 when it is gone."""
-    try:
-        memory = psutil.Process(process.pid).memory_info()
-    except psutil.NoSuchProcess:
-        return 0
-    return int(memory.rss - getattr(memory, "shared", 0))
-
-
-def _death(process: SpawnProcess) -> dict[str, Any]:
-    process.join()
-    code = process.exitcode or 0
-    how = f"ended with exit code {code}"
-    if code < 0:
-        how = f"was killed by signal {-code}"
-        with suppress(ValueError):
-            how += f" ({signal.Signals(-code).name})"
-    hint = "the bytes broke a library, or the machine ran out of memory: please report the file"
-    return _quarantined("Crashed", f"the process that read it {how}", hint)
+        if self._child is not None:
+            self._child.end()
+            self._child = None
 
 
 def main(connection: Connection, reference: str | None, lake: str) -> None:
     """The process: check each file that the connection names, and answer with its result."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C ends the caller
     null = os.open(os.devnull, os.O_WRONLY)
     os.dup2(null, 1)
     os.dup2(null, 2)

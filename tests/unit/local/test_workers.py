@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import multiprocessing
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -19,7 +20,7 @@ from silversmith.events import ObjectEvent, object_created
 from silversmith.local import workers
 from silversmith.local.iam import Policy
 from silversmith.local.lake import LakeFolder
-from silversmith.local.prewarmed import PrewarmedWorkers, usable_cpus
+from silversmith.local.processes import PrewarmedWorkers, usable_cpus
 from silversmith.local.services import ReceivedMessage
 from silversmith.local.services.function import Invocation
 from silversmith.local.stack import read
@@ -221,11 +222,6 @@ def test_a_worker_that_dies_has_not_begun_the_following_dispatch(tmp_path: Path)
         assert pool.events[-1].began == "2.csv"
 
 
-def spawned() -> list[psutil.Process]:
-    """The children of this process that were spawned to be workers."""
-    return [child for child in psutil.Process().children() if any("spawn_main" in word for word in child.cmdline())]
-
-
 def test_workers_are_prewarmed_processes_as_long_as_there_are_any(tmp_path: Path) -> None:
     with PrewarmedWorkers(1) as prewarmed, opened(tmp_path, prewarmed=prewarmed) as pool:
         first = pool.ready()
@@ -240,12 +236,11 @@ def test_workers_are_prewarmed_processes_as_long_as_there_are_any(tmp_path: Path
 
 
 def test_a_prewarmed_process_that_has_died_is_replaced(tmp_path: Path) -> None:
-    children = spawned()
+    before = set(multiprocessing.active_children())
     with PrewarmedWorkers(1) as prewarmed:
-        before = {child.pid for child in children}
-        (child,) = (child for child in spawned() if child.pid not in before)
+        (child,) = set(multiprocessing.active_children()) - before
         child.kill()
-        child.wait()
+        child.join()
         with opened(tmp_path, prewarmed=prewarmed) as pool:
             pool.ready().send(pool.dispatch(1))
             pool.until(lambda: pool.told("done"))

@@ -1,7 +1,8 @@
-"""Processes that are begun before it is known what for: their shares of the CPUs, and how they end."""
+"""Child processes: their shares of the CPUs, what they run, and how they end."""
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -11,23 +12,17 @@ import psutil
 from hypothesis import given
 from hypothesis import strategies as st
 
-from silversmith.local.prewarmed import PrewarmedWorkers, Share, shares, spawn
+from silversmith.local.processes import PrewarmedWorkers, Share, shares, spawn
 
 
-def spawned() -> set[int]:
-    """The children of this process that were spawned to be workers."""
-    children = psutil.Process().children()
-    return {child.pid for child in children if any("spawn_main" in word for word in child.cmdline())}
-
-
-def test_a_spare_is_taken_by_who_wants_just_its_share() -> None:
-    with PrewarmedWorkers(2, frozenset({0})) as spares:
+def test_a_prewarmed_worker_is_taken_for_its_own_share_only() -> None:
+    with PrewarmedWorkers(2, frozenset({0})) as prewarmed:
         share = Share(1, frozenset({0}))
-        assert spares.take(Share(2)) is None
-        first, second = spares.take(share), spares.take(share)
+        assert prewarmed.take(Share(2)) is None
+        first, second = prewarmed.take(share), prewarmed.take(share)
         assert first is not None
         assert second is not None
-        assert spares.take(share) is None
+        assert prewarmed.take(share) is None
     processes = [first.process, second.process]
     assert all(process.is_alive() for process in processes), "who has taken one ends it"
     for spawned in (first, second):
@@ -36,25 +31,26 @@ def test_a_spare_is_taken_by_who_wants_just_its_share() -> None:
 
 
 def test_those_that_nobody_takes_end_with_the_block() -> None:
-    before = spawned()
+    before = set(multiprocessing.active_children())
     with PrewarmedWorkers(2):
-        assert len(spawned() - before) == 2
-    assert spawned() == before
+        started = set(multiprocessing.active_children()) - before
+        assert len(started) == 2
+    assert not any(process.is_alive() for process in started)
 
 
-def test_what_a_spare_prints_before_it_is_employed_is_not_the_commands() -> None:
+def test_what_a_child_prints_before_it_has_its_arguments_is_not_the_commands() -> None:
     spawned = spawn(Share(1))
     try:
-        spawned.connection.send("nothing that can be unpacked as a place and a configuration")
-        told = b""
+        spawned.connection.send("too many arguments")
+        output = b""
         while piece := os.read(spawned.output.fileno(), 65536):
-            told += piece
-        assert b"ValueError" in told
+            output += piece
+        assert b"TypeError" in output
     finally:
         spawned.end()
 
 
-def test_a_spare_ends_when_nobody_will_employ_it_any_more() -> None:
+def test_a_child_ends_when_nobody_sends_it_arguments_any_more() -> None:
     spawned = spawn(Share(1))
     spawned.connection.close()
     spawned.process.join(60)
@@ -62,20 +58,20 @@ def test_a_spare_ends_when_nobody_will_employ_it_any_more() -> None:
     spawned.output.close()
 
 
-def test_a_spare_dies_with_the_engine_however_that_ends() -> None:
+def test_a_child_dies_with_its_parent_however_that_ends() -> None:
     code = (
-        "import os, signal; from silversmith.local.prewarmed import spawn, Share\n"
+        "import os, signal; from silversmith.local.processes import spawn, Share\n"
         "if __name__ == '__main__':\n"
         "    print(spawn(Share(1)).process.pid, flush=True)\n"
         "    signal.pause()\n"
     )
-    engine = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE)
-    assert engine.stdout is not None
-    spare = psutil.Process(int(engine.stdout.readline()))
-    engine.send_signal(signal.SIGKILL)
-    engine.wait()
-    engine.stdout.close()
-    spare.wait(60)
+    parent = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE)
+    assert parent.stdout is not None
+    child = psutil.Process(int(parent.stdout.readline()))
+    parent.send_signal(signal.SIGKILL)
+    parent.wait()
+    parent.stdout.close()
+    child.wait(60)
 
 
 @given(st.integers(1, 40), st.frozensets(st.integers(0, 200), min_size=1, max_size=40))

@@ -1,4 +1,5 @@
-"""Processes that become workers: each has its share of the CPUs, and may be started before the pipeline is loaded.
+"""Child processes that run user code and read hostile bytes: each has its share of the CPUs, its memory can be watched,
+its death explained. Workers may be started before the pipeline is loaded.
 
 Spawned, never forked: after a fork Polars' threads are gone and it waits for them for ever. This module is apart from
 the pool because it imports nothing that takes long: a run starts its workers before it imports Polars itself.
@@ -14,18 +15,22 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import cached_property
 from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
-from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from pkgutil import resolve_name
+from typing import TYPE_CHECKING, Any, Self
 
 if TYPE_CHECKING:
-    from silversmith.local.worker import WorkerConfig
+    import psutil
 
 #: The environment variable from which Polars takes its number of threads when it is imported.
 _POLARS = "POLARS_MAX_THREADS"
 
 _PR_SET_PDEATHSIG = 1
+
+#: The function that a worker runs.
+WORKER = "silversmith.local.worker:main"
 
 
 @dataclass(frozen=True)
@@ -37,22 +42,49 @@ class Share:
 
 
 @dataclass(frozen=True)
-class Spawned:
-    """A process that waits for its configuration. Its standard output and error can be read from ``output``."""
+class ChildProcess:
+    """A process that waits for its arguments, and then runs its function with ``connection`` and them. Its standard
+    output and error can be read from ``output``."""
 
     process: SpawnProcess
     connection: Connection
     output: Connection
     share: Share
 
-    def assign(self, position: Path, config: WorkerConfig) -> None:
-        """Send it its configuration; ``position`` is the file of its Position. A dead process is noticed at the next
-        read of its connection."""
+    def start(self, *arguments: Any) -> None:
+        """Send it its arguments. A dead process is noticed at the next read of its connection."""
         with suppress(OSError):
-            self.connection.send((position, config))
+            self.connection.send(arguments)
+
+    @cached_property
+    def _statistics(self) -> psutil.Process:
+        import psutil
+
+        return psutil.Process(self.process.pid)
+
+    def memory(self) -> int:
+        """The bytes that it does not share with other processes; 0 when it is gone."""
+        from psutil import NoSuchProcess
+
+        try:
+            memory = self._statistics.memory_info()
+        except NoSuchProcess:
+            return 0
+        return int(memory.rss - getattr(memory, "shared", 0))
+
+    def death(self) -> str:
+        """How it died, for a person, to follow its name."""
+        self.process.join()
+        code = self.process.exitcode or 0
+        if code >= 0:
+            return f"ended with exit code {code}"
+        try:
+            return f"was killed by signal {-code} ({signal.Signals(-code).name})"
+        except ValueError:
+            return f"was killed by signal {-code}"
 
     def end(self) -> None:
-        """End it, unassigned."""
+        """End it, and read nothing more of it."""
         self.process.kill()
         self.process.join()
         self.connection.close()
@@ -72,7 +104,7 @@ class PrewarmedWorkers:
     def __init__(self, number: int, cpus: frozenset[int] | None = None) -> None:
         self._processes = [spawn(share) for share in shares(number, cpus or usable_cpus())]
 
-    def take(self, share: Share) -> Spawned | None:
+    def take(self, share: Share) -> ChildProcess | None:
         """A process with this share, if there is one left."""
         process = next((process for process in self._processes if process.share == share), None)
         if process is not None:
@@ -88,32 +120,33 @@ class PrewarmedWorkers:
         self._processes = []
 
 
-def spawn(share: Share) -> Spawned:
-    """Start a process with this share."""
+def spawn(share: Share, function: str = WORKER) -> ChildProcess:
+    """Start a process with this share, which imports a ``function``, as ``module:name``, and runs it."""
     context = multiprocessing.get_context("spawn")
     local, remote = context.Pipe()
     reading, writing = context.Pipe(duplex=False)
-    process = context.Process(target=_begin, args=(remote, writing, os.getpid()), daemon=True)
+    process = context.Process(target=_begin, args=(remote, writing, os.getpid(), function), daemon=True)
     with _without_ctrl_c(), _with(share):
         process.start()
     remote.close()
     writing.close()
-    return Spawned(process, local, reading, share)
+    return ChildProcess(process, local, reading, share)
 
 
-def _begin(connection: Connection, output: Connection, parent: int) -> None:
+def _begin(connection: Connection, output: Connection, parent: int, function: str) -> None:
     """Runs in the new process."""
     _die_with_parent(parent)
     os.dup2(output.fileno(), 1)
     os.dup2(output.fileno(), 2)
     output.close()
-    from silversmith.local.worker import main  # takes a third of a second
-
+    run = resolve_name(function)  # takes a third of a second
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent: it ends its children in order
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     try:
-        position, config = connection.recv()
+        arguments = connection.recv()
     except (EOFError, OSError):
         return
-    main(connection, position, config)
+    run(connection, *arguments)
 
 
 def _die_with_parent(parent: int) -> None:
@@ -127,7 +160,7 @@ def _die_with_parent(parent: int) -> None:
 @contextmanager
 def _without_ctrl_c() -> Iterator[None]:
     """Processes that are started meanwhile block Ctrl-C, which reaches all processes of a terminal: a worker that still
-    imports would end with a traceback. It unblocks the signal when it ignores it."""
+    imports would end with a traceback. It unblocks the signal once it ignores it."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
