@@ -109,7 +109,7 @@ def test_where_the_round_cannot_be_arranged_the_deploy_is_done_all_the_same(acco
     done = run(wanted, account)
     assert done.state is not None
     assert done.round is not None
-    assert done.round.problem.startswith("the schedule of a round after the deploy of sales: GetSchedule:")
+    assert done.round.problem.startswith("the schedule of a round after the deploy of sales: GetSchedule failed:")
 
 
 def test_what_another_owner_switched_off_is_seen_and_mended(

@@ -17,7 +17,7 @@ from silversmith.aws.deploy import LAYER_KEY, Release, deploy, diff, refuse_fore
 from silversmith.aws.destroy import destroy, erase, take_inventory
 from silversmith.aws.packages import Runtime
 from silversmith.aws.stack import Diff, Effect
-from silversmith.errors import NotOurs
+from silversmith.errors import AwsFailed, NotOurs
 from silversmith.lineage import Lineage
 from silversmith.schemas import Document
 from silversmith.template import compile as compile_template
@@ -177,7 +177,7 @@ def test_who_may_not_look_into_silver_deploys_all_the_same(account: Account, wan
     told: list[str] = []
     forbidden = replace(account, client=lambda service: refusing(account.client(service)))
     refuse_foreign_silver(forbidden, wanted.owner, wanted.transforms, told.append)
-    assert told[0].startswith("whose silver it is cannot be seen, so the functions will look: the bucket dl-")
+    assert told[0].startswith("whose silver it is cannot be seen, so the functions will look: AWS denied HeadBucket on")
 
 
 def refusing(client: Any) -> Any:
@@ -275,7 +275,7 @@ def test_the_bucket_for_code_is_nobody_elses_and_takes_no_plain_http(account: Ac
 
 def test_an_existing_bucket_must_be_there_and_in_this_region(account: Account, wanted: Release) -> None:
     theirs = replace(wanted, existing_bronze="theirs")
-    with pytest.raises(DeployError, match="the bucket theirs, which the deployment says is there already"):
+    with pytest.raises(AwsFailed, match="the bucket theirs, which the deployment says is there already"):
         deploy(theirs, account, confirm=never, pause=no_pause)
     north = boto3.session.Session("some", "thing", region_name="eu-north-1").client("s3")
     north.create_bucket(Bucket="theirs", CreateBucketConfiguration={"LocationConstraint": "eu-north-1"})
