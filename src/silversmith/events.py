@@ -102,7 +102,8 @@ def _from_eventbridge(event: Mapping[str, Any]) -> ObjectEvent:
 
 
 def object_created(event: ObjectEvent, *, reason: str) -> bytes:
-    """An ``Object Created`` event as EventBridge would carry it: :func:`unwrap` gives back ``event``.
+    """An ``Object Created`` or ``Object Deleted`` event as EventBridge would carry it: :func:`unwrap` gives back
+    ``event``.
 
     ``reason`` says what it is sent for, where S3 says ``PutObject``: ``reconcile``, ``redrive``, ``replay``.
     """
@@ -110,7 +111,7 @@ def object_created(event: ObjectEvent, *, reason: str) -> bytes:
     body: dict[str, Any] = {
         "version": "0",
         "id": event.id,
-        "detail-type": "Object Created",
+        "detail-type": "Object Deleted" if event.deleted else "Object Created",
         "source": "aws.s3",
         "time": event.time,
         "resources": [f"arn:aws:s3:::{event.bucket}"],

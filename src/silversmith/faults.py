@@ -37,6 +37,8 @@ POINTS = (
     "process.committed",
     "process.cleared",
     "process.quarantined",
+    "process.unquarantined",
+    "process.removed",
     "store.written",
     "store.placed",
     "store.deleted",

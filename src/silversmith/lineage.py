@@ -181,6 +181,7 @@ class Decision(StrEnum):
     OUTDATED = "outdated"  #: silver was made by other code or with other lookups, or before its schema was widened
     GONE = "gone"  #: there is no bronze object, and no silver of it
     ORPHANED = "orphaned"  #: there is no bronze object, but silver that was made of one
+    DELETED = "deleted"  #: the same, and the pipeline says that such silver goes, too
     FOREIGN = "foreign"  #: another pipeline made silver: it is left as it is
 
 

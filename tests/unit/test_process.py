@@ -10,11 +10,21 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from silversmith.errors import AccessDenied, DataError, Place, PreconditionFailed, SourceChanged, TransformError
+from silversmith.errors import (
+    AccessDenied,
+    DataError,
+    NotOurs,
+    Place,
+    PreconditionFailed,
+    SourceChanged,
+    TransformError,
+)
 from silversmith.events import ObjectEvent
+from silversmith.formats import parquet_bytes
 from silversmith.function.outcome import Verdict
 from silversmith.function.process import TRIES, Contended
-from silversmith.lineage import Lineage, rejected_key, silver_key
+from silversmith.lineage import Lineage, failed_key, rejected_key, silver_key
+from silversmith.schemas import Owner, Schemas
 from silversmith.stores import IN_MEMORY
 from tests.unit.shop import BROKEN, GOOD, KEY, MIXED, ORDERS, Bucket, Shop, declared
 
@@ -358,3 +368,54 @@ def test_a_column_that_parquet_has_not_is_the_transforms_fault(shop: Shop) -> No
 
     with pytest.raises(TransformError, match="struct type with no child field"):
         shop.process(GOOD, declared(hollow))
+
+
+REMOVING = replace(ORDERS, removes=True)
+
+
+def test_a_deleted_file_takes_its_silver_and_its_rejected_rows_with_it(shop: Shop) -> None:
+    shop.process(MIXED, REMOVING)
+    assert shop.rejected() is not None
+    shop.bronze.delete(KEY)
+    assert shop.process(transform=REMOVING).verdict is Verdict.REMOVED
+    assert list(shop.silver.list()) == list(shop.quarantine.list()) == []
+    assert shop.process(transform=REMOVING).verdict is Verdict.GONE
+    assert shop.process(MIXED, REMOVING).verdict is Verdict.COMMITTED
+
+
+def test_a_deleted_file_takes_its_error_and_its_count_of_failures_with_it(shop: Shop) -> None:
+    assert shop.process(BROKEN, REMOVING).verdict is Verdict.QUARANTINED
+    shop.quarantine.put(failed_key("orders", KEY), b"{}")
+    shop.bronze.delete(KEY)
+    assert shop.process(transform=REMOVING).verdict is Verdict.GONE
+    assert list(shop.quarantine.list()) == []
+
+
+def test_silver_stays_without_its_file_where_nothing_else_is_said(shop: Shop) -> None:
+    shop.process(MIXED)
+    shop.bronze.delete(KEY)
+    assert shop.process().verdict is Verdict.GONE
+    assert shop.rows() == [(1, 2.5, 5.0)]
+    assert shop.rejected() is not None
+
+
+def test_silver_that_does_not_say_that_it_is_of_this_file_stays(shop: Shop) -> None:
+    shop.silver.put(silver_key("orders", KEY), b"somebody else's")
+    assert shop.process(transform=REMOVING).verdict is Verdict.GONE
+    shop.process(GOOD, REMOVING)
+    copy = parquet_bytes(pl.DataFrame({"x": [1]}), replace(shop.lineage(), bronze_key="another.csv").to_json())
+    shop.silver.put(silver_key("orders", KEY), copy)
+    shop.bronze.delete(KEY)
+    assert shop.process(transform=REMOVING).verdict is Verdict.GONE
+    assert shop.silver.read(silver_key("orders", KEY)) == copy
+
+
+def test_silver_of_another_pipeline_stays_when_its_file_is_deleted(shop: Shop) -> None:
+    shop.process(GOOD, REMOVING)
+    theirs = parquet_bytes(pl.DataFrame({"x": [1]}), replace(shop.lineage(), owner="other").to_json())
+    shop.silver.put(silver_key("orders", KEY), theirs)
+    shop.bronze.delete(KEY)
+    schemas = Schemas(shop.silver, "orders", Owner("us", "silver", "quarantine"))
+    with pytest.raises(NotOurs):
+        shop.process(transform=REMOVING, schemas=schemas)
+    assert shop.silver.read(silver_key("orders", KEY)) == theirs

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 
@@ -18,6 +18,7 @@ from silversmith import Pipeline
 from silversmith.lineage import Decision, Lineage, error_key, silver_key
 from silversmith.pipeline import Transform
 from silversmith.reconcile.compare import Looked, look
+from silversmith.schemas import Owner, schema_key
 from silversmith.stores import Head, Lake, Source, Store
 
 NOON = datetime(2026, 1, 2, 12, tzinfo=UTC)
@@ -202,6 +203,26 @@ def test_a_strangers_object_in_silver_is_no_orphan() -> None:
     buckets.silver.put(f"made/x~{'0' * 64}.parquet")
     buckets.silver.put(f"made/y~{'0' * 64}.parquet", metadata=lineage("another", "e", "f"))
     assert buckets.found() == {}
+
+
+def test_silver_goes_with_its_bronze_object_where_the_pipeline_says_so() -> None:
+    """But only what says that it was made of it, for a key that the transform wants, and for us."""
+    buckets = Buckets()
+    keys = ["a", "a" * 1010]
+    for key in (*keys, "b"):
+        buckets.commit(key)
+    buckets.silver.put("made/a2.parquet")
+    buckets.silver.put("made/a3.parquet", metadata=lineage("a", "e", "f"))
+    buckets.silver.put("made/a4.parquet", metadata=lineage("a4", "e", "f") | {"owner": "other"})
+    buckets.silver.put(schema_key("made"), body=b'{"owner": "us"}')
+    kept = dict.fromkeys([*keys, "a2", "a3", "a4", "b"], Decision.ORPHANED)
+    assert buckets.found() == kept
+    removing = replace(MADE, removes=True)
+    owner = Owner("us", "silver", "quarantine")
+    found = [looked.finding for looked in look(removing, buckets.lake, owner=owner) if looked.finding]
+    assert {item.key: item.kind for item in found} == kept | dict.fromkeys(keys, Decision.DELETED)
+    assert {item.key for item in found if item.is_to_be_sent} == set(keys)
+    assert all(item.event("bronze").deleted == (item.key in keys) for item in found)
 
 
 def test_a_bronze_object_that_lands_behind_the_listing_makes_no_orphan() -> None:

@@ -93,7 +93,8 @@ def _chain(bronze: str, chain: ChainStatus) -> list[tuple[str, str]]:
 
 
 def _row(status: TransformStatus) -> tuple[str, ...]:
-    unchanged = None if status.duplicates is None or status.gone is None else status.duplicates + status.gone
+    counts = [status.duplicates, status.gone, status.removed]
+    unchanged = None if status.duplicates is None else sum(count or 0 for count in counts)
     numbers = (
         status.done, unchanged, status.rows, status.rejected, status.quarantined, status.retried, status.dead,
     )  # fmt: skip

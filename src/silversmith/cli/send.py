@@ -257,6 +257,7 @@ _MEANINGS = {
     "missing": "there is no silver",
     "stale": "silver was made of other bytes",
     "outdated": "silver was made by other code",
+    "deleted": "bronze was deleted, and silver goes with it",
     "orphaned": "silver without bronze",
     "foreign": "silver was made by another pipeline",
 }
@@ -279,9 +280,9 @@ def reconcile(
 ) -> int:
     """Compare bronze with what silver says of itself, and send through the queues again what is missing or stale.
 
-    Silver without a bronze object, or of another pipeline, is named; nothing is done about it. Exit code 1: some is
-    another pipeline's. Files on which the transform's code has failed as often as it may are left alone, until the file
-    or the code changes.
+    Silver without a bronze object is named; with on_delete="remove" it is sent, too, to be removed. Silver of another
+    pipeline is named; nothing is done about it, and the exit code is 1. Files on which the transform's code has failed
+    as often as it may are left alone, until the file or the code changes.
     """
     set_quiet(quiet)
     from silversmith.operations.send import reconcile as operation

@@ -46,6 +46,7 @@ class Verdict(StrEnum):
     COMMITTED = "committed"  #: a new silver object
     DUPLICATE = "duplicate"  #: silver was already made of this version by this code
     GONE = "gone"  #: there is no such bronze object (any more)
+    REMOVED = "removed"  #: there is no such bronze object any more, and its silver was removed
     QUARANTINED = "quarantined"  #: the data is at fault: an error document says why
 
 
@@ -127,7 +128,7 @@ class Report:
         return {stage: round(total[stage], 6) for stage in STAGES if stage in total}
 
 
-_WORST_FIRST = [Verdict.QUARANTINED, Verdict.COMMITTED, Verdict.GONE, Verdict.DUPLICATE]
+_WORST_FIRST = [Verdict.QUARANTINED, Verdict.COMMITTED, Verdict.REMOVED, Verdict.GONE, Verdict.DUPLICATE]
 
 
 def describe(error: BaseException) -> dict[str, Any]:

@@ -96,7 +96,7 @@ def process(task: Task) -> Processing:
             # 3. Open bronze.
             with lake.bronze.open(task.key) as source:
                 if source is None:
-                    return _gone(task)
+                    return _gone(task, head, lineage)
                 stages.end("read")
                 faults.point("process.opened")
                 begin_try(task, source.head)
@@ -130,8 +130,9 @@ def process(task: Task) -> Processing:
             etag = yield Commit(task, converted, silver, head)
             assert etag is not None
             faults.point("process.committed")
-            if head is not None:
-                # Bronze may be back at what the old silver was made of, and another worker have found nothing to do.
+            if head is not None or task.transform.removes:
+                # Bronze may be back at what the old silver was made of, or gone, and another worker have found nothing
+                # to do.
                 _require_bronze(task, converted.lineage.bronze_etag)
             if rejected is not None:
                 _require_unchanged(lake.quarantine, task.rejected_key, rejected)
@@ -229,11 +230,23 @@ def _origin(lineage: Lineage) -> tuple[str, str, str]:
     return lineage.bronze_etag, lineage.fingerprint, lineage.lookups
 
 
-def _gone(task: Task) -> Outcome:
-    """An error document about an object that is no more asks for nothing that anybody could do."""
+def _gone(task: Task, head: Head | None, lineage: Lineage | None) -> Outcome:
+    """An error document about an object that is no more asks for nothing that anybody could do. Where the pipeline
+    says so, silver and the rejected rows go, too: silver last, for ``reconcile`` finds what is left by it."""
     _remove(task, task.error_key, None)
-    _forget_failures(task, None)
-    return task.outcome(Verdict.GONE, version=task.event.version)
+    if not task.transform.removes:
+        _forget_failures(task, None)
+        return task.outcome(Verdict.GONE, version=task.event.version)
+    _remove(task, task.failed_key, None)
+    _remove(task, task.rejected_key, None)
+    faults.point("process.unquarantined")
+    is_made_of_it = head is not None and lineage is not None and lineage.bronze_key == task.key
+    if head is not None and is_made_of_it:
+        task.lake.silver.delete(task.silver_key, if_match=head.etag)
+        faults.point("process.removed")
+    # Bronze may be back at what silver was made of, and another worker have found nothing to do.
+    _require_bronze(task, None)
+    return task.outcome(Verdict.REMOVED if is_made_of_it else Verdict.GONE, version=task.event.version)
 
 
 def _quarantine(task: Task, head: Head, error: DataError) -> Outcome:

@@ -25,6 +25,7 @@ UNITS: Mapping[str, str] = {
     "FilesCommitted": "Count",
     "FilesDuplicate": "Count",
     "FilesGone": "Count",
+    "FilesRemoved": "Count",
     "FilesQuarantined": "Count",
     "FilesFailed": "Count",
     "RowsRead": "Count",

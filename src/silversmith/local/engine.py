@@ -259,7 +259,7 @@ class Engine:
             waiting=queued - in_flight + self._inbox.pending,
             in_flight=in_flight,
             done=counted("function.committed"),
-            duplicates=counted("function.duplicate", "function.gone"),
+            duplicates=counted("function.duplicate", "function.gone", "function.removed"),
             rows=counted("function.rows"),
             rejected=counted("function.rejected"),
             quarantined=counted("function.quarantined"),

@@ -25,8 +25,8 @@ class TransformStatus:
 
     ``waiting``, ``in_flight`` (hidden: a worker has them, or until their next try) and ``dead`` count messages,
     ``dead_letters`` those of each dead-letter queue; ``oldest_seconds`` is the age of the oldest. ``quarantined``,
-    ``done``, ``duplicates`` and ``gone`` count files, ``rows`` and ``rejected`` rows, ``retried`` failed tries.
-    ``owner`` is the other pipeline that owns its silver, or empty.
+    ``done``, ``duplicates``, ``gone`` and ``removed`` count files, ``rows`` and ``rejected`` rows, ``retried`` failed
+    tries. ``owner`` is the other pipeline that owns its silver, or empty.
     """
 
     name: str
@@ -46,6 +46,7 @@ class TransformStatus:
 
     dead_letters: Mapping[str, int] = field(default_factory=dict)
     owner: str = ""
+    removed: int | None = None
 
 
 @dataclass(frozen=True)
@@ -132,6 +133,7 @@ def _transform(
         done=total("committed"),
         duplicates=total("duplicate"),
         gone=total("gone"),
+        removed=total("removed"),
         rows=total("rows"),
         rejected=total("rejected"),
         retried=total("failed"),

@@ -99,7 +99,8 @@ class Options(TypedDict, total=False):
 class Transform:
     """One declared transform. Times in seconds, ``memory`` in MB; ``maximum_concurrency`` None: the template's default.
 
-    ``lookups`` are keys in bronze. ``takes_context`` tells whether the function takes two arguments.
+    ``lookups`` are keys in bronze. ``takes_context`` tells whether the function takes two arguments. ``removes`` tells
+    whether a bronze object that is deleted takes its silver with it.
 
     ``fingerprint`` changes when the meaning of its code, contract, reader or writer does, and only then.
     """
@@ -119,6 +120,7 @@ class Transform:
     writer: CustomWriter | None = None
     lookups: tuple[str, ...] = ()
     takes_context: bool = False
+    removes: bool = False
 
     def apply(self, rows: pl.LazyFrame, context: Context) -> pl.LazyFrame:
         """The result of the function for some rows."""
@@ -136,7 +138,7 @@ class Pipeline:
         quarantine: the name of the bucket for what cannot become silver, with the reasons.
         gold: the name of the bucket of the tables, made only where the pipeline has some. docs/tables.md
         on_delete: what becomes of silver, quarantine and rows of tables when a bronze object is deleted: ``"keep"``, or
-            ``"remove"``.
+            ``"remove"``. docs/deletion.md
 
     Raises:
         DefinitionError: the name, or one of the buckets, is not one that AWS takes.
@@ -370,6 +372,7 @@ class Pipeline:
             function=function,
             fingerprint=code,
             takes_context=takes_context,
+            removes=self.on_delete == "remove",
             **options,  # type: ignore[arg-type]  # by now readers and writers are objects
         )
         self._places[name] = _place()

@@ -1,4 +1,4 @@
-"""Compare bronze with the lineage of silver, key by key: missing, stale, outdated, orphaned or foreign."""
+"""Compare bronze with the lineage of silver, key by key: missing, stale, outdated, deleted, orphaned or foreign."""
 
 from __future__ import annotations
 
@@ -109,9 +109,9 @@ class Finding:
     """One key of one transform that is not as it should be.
 
     ``kind`` is MISSING, STALE, OUTDATED, or ORPHANED: silver of a bronze object that is gone, or whose key the
-    transform's pattern does not match any more; or FOREIGN: another pipeline made its silver. ``key`` is the bronze
-    key, ``silver`` the silver key. ``etag``, ``version`` and ``size`` (bytes) are the bronze object's, as far as they
-    are known.
+    transform's pattern does not match any more; or DELETED: such silver that goes with its bronze object; or FOREIGN:
+    another pipeline made its silver. ``key`` is the bronze key, ``silver`` the silver key. ``etag``, ``version`` and
+    ``size`` (bytes) are the bronze object's, as far as they are known.
     """
 
     transform: str
@@ -130,7 +130,8 @@ class Finding:
 
     def event(self, bucket: str) -> ObjectEvent:
         """The event that S3 would have sent of the bronze object."""
-        return ObjectEvent(bucket, self.key, etag=self.etag, version=self.version, size=self.size)
+        is_deleted = self.kind is Decision.DELETED
+        return ObjectEvent(bucket, self.key, etag=self.etag, version=self.version, size=self.size, deleted=is_deleted)
 
 
 @dataclass(frozen=True)
@@ -276,9 +277,19 @@ class _Comparison:
         """A bronze object may have landed after its place in the listing was passed: so it is asked for."""
         assert pair.silver is not None
         key = pair.key if pair.is_paired else self._bronze_key(pair.silver)
-        if key is None or (self.transform.pattern.matches(key) and self.lake.bronze.head(key) is not None):
+        is_matched = key is not None and self.transform.pattern.matches(key)
+        if key is None or (is_matched and self.lake.bronze.head(key) is not None):
             return None
-        return Finding(self.transform.name, key, Decision.ORPHANED, pair.silver.key)
+        goes = is_matched and self.transform.removes and self._is_made_of(key, pair.silver)
+        return Finding(self.transform.name, key, Decision.DELETED if goes else Decision.ORPHANED, pair.silver.key)
+
+    def _is_made_of(self, key: str, silver: Head) -> bool:
+        """Whether a silver object says that it was made of this bronze object, and for us."""
+        head = self.lake.silver.head(silver.key)
+        lineage = Lineage.from_metadata(head.metadata) if head else None
+        if lineage is None or lineage.bronze_key != key:
+            return False
+        return self.owners is None or lineage.owner in self.owners
 
     def _bronze_key(self, silver: Head) -> str | None:
         """The bronze key of a silver object whose own key was cut short. None: it is no silver object."""

@@ -172,8 +172,9 @@ def rule_titles(patterns: Sequence[dict[str, Any]], title: str = "Rule") -> list
 
 
 def bronze_patterns(plan: Plan) -> list[dict[str, Any]]:
-    """The event patterns for the files that the transforms want."""
-    return event_patterns(plan.buckets["bronze"], [transform.pattern for transform in plan.transforms])
+    """The event patterns for the files that the transforms want, and where silver goes with them for their end."""
+    kinds = (CREATED, DELETED) if any(transform.removes for transform in plan.transforms) else (CREATED,)
+    return event_patterns(plan.buckets["bronze"], [transform.pattern for transform in plan.transforms], kinds)
 
 
 def silver_patterns(plan: Plan) -> list[dict[str, Any]]:
@@ -183,13 +184,15 @@ def silver_patterns(plan: Plan) -> list[dict[str, Any]]:
     return _grouped(plan.buckets["silver"], conditions, (CREATED, DELETED))
 
 
-def event_patterns(bucket: str, patterns: Iterable[KeyPattern]) -> list[dict[str, Any]]:
+def event_patterns(
+    bucket: str, patterns: Iterable[KeyPattern], kinds: Sequence[str] = (CREATED,)
+) -> list[dict[str, Any]]:
     """The union of key patterns of a bucket, in as few event patterns as fit EventBridge's limits.
 
     A file that two rules match is published twice; the second makes no difference.
     """
-    conditions = (condition for pattern in patterns for condition in _key_conditions(bucket, pattern))
-    return _grouped(bucket, conditions, (CREATED,))
+    conditions = (condition for pattern in patterns for condition in _key_conditions(bucket, pattern, kinds))
+    return _grouped(bucket, conditions, kinds)
 
 
 def _grouped(bucket: str, conditions: Iterable[Any], kinds: Sequence[str]) -> list[dict[str, Any]]:
@@ -204,13 +207,13 @@ def _grouped(bucket: str, conditions: Iterable[Any], kinds: Sequence[str]) -> li
     return [_event_pattern(bucket, rule, kinds) for rule in rules]
 
 
-def _key_conditions(bucket: str, pattern: KeyPattern) -> list[Any]:
+def _key_conditions(bucket: str, pattern: KeyPattern, kinds: Sequence[str]) -> list[Any]:
     """The conditions on the key: the pattern or, where EventBridge would not take that, a wider one.
 
     The handler, which matches exactly, drops what is let through too much.
     """
     conditions = pattern.event_pattern()
-    if _fits(bucket, conditions, (CREATED,)):
+    if _fits(bucket, conditions, kinds):
         return conditions
     prefix, suffix = pattern.literal_prefix, pattern.literal_suffix
     while len(json.dumps(prefix)) > LONGEST_EVENT_PATTERN // 2:

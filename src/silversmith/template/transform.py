@@ -141,7 +141,7 @@ def _object_rights(transform: Transform, plan: Plan) -> list[Statement]:
     return [
         may("ReadBronze", objects("bronze", prefix), "GetObject", "GetObjectVersion"),
         *([may("ReadLookups", lookups, "GetObject", "GetObjectVersion")] if lookups else []),
-        may("WriteSilver", objects("silver", own), *write),
+        may("WriteSilver", objects("silver", own), *write, *(["DeleteObject"] if transform.removes else [])),
         may("RecordSchema", objects("silver", schema_key(transform.name)), "GetObject", "PutObject"),
         may("WriteQuarantine", objects("quarantine", own), *write[:2], "DeleteObject", write[2]),
     ]

@@ -10,7 +10,7 @@ import hashlib
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -204,8 +204,12 @@ class Worker(threading.Thread):
 
 @dataclass
 class World:
-    """Three buckets, a queue (its order means nothing), and the workers that are at something."""
+    """Three buckets, a queue (its order means nothing), and the workers that are at something.
 
+    ``removes``: silver goes with a bronze object that is deleted.
+    """
+
+    removes: bool = False
     queue: list[Message] = field(default_factory=list)
     busy: list[Worker] = field(default_factory=list)
     trace: list[str] = field(default_factory=list)
@@ -234,9 +238,11 @@ class World:
         self.queue.append(Message(key))
 
     def delete(self, key: str = KEY) -> None:
-        """Of a deletion there is no message."""
+        """Of a deletion there is a message only where silver is to go, too."""
         self.say(f"{key} is deleted")
         self.bronze.objects.pop(key, None)
+        if self.removes:
+            self.queue.append(Message(key))
 
     def receive(self, code: str = "old", position: int = 0) -> Worker:
         """A worker with this code takes a message."""
@@ -245,7 +251,7 @@ class World:
         event, lake = ObjectEvent("bronze", message.key), Lake(self.bronze, self.silver, self.quarantine)
 
         def work() -> Outcome:
-            transform, scratch = TRANSFORMS[code], Path("/nowhere")
+            transform, scratch = replace(TRANSFORMS[code], removes=self.removes), Path("/nowhere")
             lookups = Lookups.of(transform, lake.bronze, scratch)
             return run(Task(event, transform, lake, scratch, lookups, now=self._now))
 

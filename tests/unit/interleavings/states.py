@@ -59,9 +59,12 @@ def check_buckets(world: World, keys: Iterable[str]) -> None:
 
 
 def check_accounted(world: World, key: str = KEY, code: str = "old") -> State:
-    """The newest version is in silver, made by this code, with its rejected rows; or it has an error document."""
+    """The newest version is in silver, made by this code, with its rejected rows; or it has an error document. Of a
+    deleted one nothing is left, where silver goes with it."""
     state = look(world, key)
     if state.bronze is None:
+        if world.removes:
+            assert state == State(None, None, None, None), "something is left of what was deleted"
         return state
     newest = etag_of(state.bronze), TRANSFORMS[code].fingerprint
     if CONTENTS[state.bronze][code] is None:

@@ -31,9 +31,10 @@ class Run:
     lands: int = 5
     kills: int = 2
     copies: int = 2
+    removes: bool = False
 
     def play(self, check: Callable[[World], None], tell: Callable[[str], object] = note) -> None:
-        world = World()
+        world = World(removes=self.removes)
         try:
             for first, second in zip(self.choices[::2], self.choices[1::2], strict=False):
                 actions = list(self._actions(world, second))
@@ -60,11 +61,11 @@ class Run:
             yield lambda: None
 
     def _land(self, world: World, more: int) -> None:
-        """A new version; seldom a deletion."""
+        """A new version; seldom a deletion, or often where silver goes with it."""
         self.lands -= 1
         key = KEYS[more % self.keys]
         which = more // self.keys
-        if which % 16 == 15:
+        if which % 16 == 15 or (self.removes and which % 3 == 2):
             world.delete(key)
         else:
             world.land(list(CONTENTS)[self.contents[which % len(self.contents)]], key)
@@ -79,7 +80,7 @@ class Run:
         world.queue.append(replace(world.queue[more % len(world.queue)], spare=self.spare))
 
 
-def runs(*, codes: tuple[str, ...] = ("old",), spare: bool = False) -> st.SearchStrategy[Run]:
+def runs(*, codes: tuple[str, ...] = ("old",), spare: bool = False, removes: bool = False) -> st.SearchStrategy[Run]:
     return st.builds(
         Run,
         choices=st.binary(min_size=40, max_size=160),
@@ -89,6 +90,7 @@ def runs(*, codes: tuple[str, ...] = ("old",), spare: bool = False) -> st.Search
         workers=st.sampled_from([2, 2, 3]),
         spare=st.just(spare),
         kills=st.sampled_from([0, 1, 2]),
+        removes=st.just(removes),
     )
 
 
@@ -106,6 +108,26 @@ def test_at_least_once_delivery_is_enough(run: Run) -> None:
             check_truth(world, key)
 
     run.play(check)
+
+
+@EXAMPLES
+@given(runs(removes=True))
+def test_what_is_deleted_takes_its_silver_with_it(run: Run) -> None:
+    """Files are put, deleted and put back, in whatever order their messages are worked on."""
+
+    def check(world: World) -> None:
+        check_buckets(world, KEYS)
+        for key in KEYS:
+            check_truth(world, key)
+
+    run.play(check)
+
+
+@EXAMPLES
+@given(runs(codes=("old", "new"), spare=True, removes=True))
+def test_after_any_history_one_more_look_removes_what_is_left_of_deleted_files(run: Run) -> None:
+    """Two codes flap, and copies die: then reconciliation looks at every key once more."""
+    run.play(lambda world: ask_again(world, "old"))
 
 
 @EXAMPLES

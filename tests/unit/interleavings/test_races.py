@@ -110,6 +110,99 @@ def test_the_file_is_deleted_between_any_two_requests(content: bytes) -> None:
         assert look(world).error is None
 
 
+@pytest.mark.parametrize("before", [None, GOOD, REJECTS, BROKEN], ids=["nothing", "good", "rejects", "broken"])
+@pytest.mark.parametrize("content", [GOOD, REJECTS, BROKEN], ids=["good", "rejects", "broken"])
+def test_the_file_is_deleted_and_its_silver_removed_between_any_two_requests(
+    before: bytes | None, content: bytes
+) -> None:
+    for requests in range(MOST_REQUESTS):
+        world = World(removes=True)
+        if before:
+            done(world, before)
+        slow = received(world, content)
+        world.step(slow, requests)
+        world.delete()
+        removing = world.receive(position=len(world.queue) - 1)
+        world.finish(removing)
+        assert removing.outcome is not None
+        assert removing.outcome.verdict in {Verdict.REMOVED, Verdict.GONE}
+        world.drain()
+        check_truth(world)
+
+
+@pytest.mark.parametrize("again", [GOOD, REJECTS, BROKEN], ids=["good", "rejects", "broken"])
+@pytest.mark.parametrize("content", [GOOD, REJECTS, BROKEN], ids=["good", "rejects", "broken"])
+def test_the_file_is_put_back_between_any_two_requests_of_its_removal(content: bytes, again: bytes) -> None:
+    """Also as it was: the worker of that finds silver of these very bytes, and nothing to do."""
+    for requests in range(MOST_REQUESTS):
+        world = World(removes=True)
+        done(world, content)
+        world.delete()
+        slow = world.receive()
+        world.step(slow, requests)
+        assert done(world, again) is not None
+        world.drain()
+        check_truth(world)
+
+
+@pytest.mark.parametrize("content", [GOOD, REJECTS, BROKEN], ids=["good", "rejects", "broken"])
+def test_a_worker_dies_between_any_two_requests_of_a_removal(content: bytes) -> None:
+    for requests in range(1, MOST_REQUESTS):
+        world = World(removes=True)
+        done(world, content)
+        world.delete()
+        worker = world.receive()
+        world.step(worker, requests)
+        if worker.finished:
+            break
+        world.kill(worker)
+        world.drain()
+        check_truth(world)
+    else:
+        raise AssertionError("it never came to its end")
+
+
+@pytest.mark.parametrize("content", [GOOD, REJECTS], ids=["good", "rejects"])
+def test_a_commit_of_what_is_deleted_by_now_is_taken_back(world: World, content: bytes) -> None:
+    """The deletion's own message finds nothing: silver is put a moment later."""
+    world.removes = True
+    slow = received(world, content)
+    world.until(slow, "put silver")
+    world.delete()
+    world.finish(world.receive())
+    world.finish(slow)
+    assert slow.outcome is not None
+    assert slow.outcome.verdict is Verdict.REMOVED
+    check_truth(world)
+
+
+def test_a_removal_spares_the_silver_of_what_landed_since(world: World) -> None:
+    world.removes = True
+    done(world, GOOD)
+    world.delete()
+    slow = world.receive()
+    world.until(slow, "delete silver")
+    done(world, BETTER)
+    world.step(slow)
+    check_truth(world)
+    world.finish(slow)
+    check_truth(world)
+
+
+def test_a_removal_costs(world: World) -> None:
+    world.removes = True
+    assert requests(world, GOOD)[:4] == ["head silver", "get bronze", "put silver", "head bronze"]
+    world.delete()
+    world.queue.clear()
+    assert requests(world) == [
+        "head silver", "head bronze", "get bronze", "head error", "head quarantine", "head rejected",
+        "delete silver", "head bronze",
+    ]  # fmt: skip
+    assert requests(world) == [
+        "head silver", "get bronze", "head error", "head quarantine", "head rejected", "head bronze",
+    ]  # fmt: skip
+
+
 def test_a_commit_spares_the_error_of_a_newer_version(world: World) -> None:
     slow = received(world, GOOD)
     world.until(slow, "head error")

@@ -176,6 +176,19 @@ def test_sequencers_rise_whatever_the_clock_does(world: World, steps: list[tuple
     assert all(newer(later, earlier) for earlier, later in pairwise(sequencers))
 
 
+def test_a_deletion_sends_its_event(world: World) -> None:
+    world.bucket.notice([landed("a")])
+    world.bucket.forget(["a", "nothing"])
+    created, deleted = world.events()
+    assert deleted["detail-type"] == "Object Deleted"
+    assert deleted["detail"]["deletion-type"] == "Delete Marker Created"
+    assert deleted["detail"]["reason"] == "DeleteObject"
+    (event,) = unwrap(orjson.dumps(deleted))
+    assert (event.bucket, event.key, event.deleted, event.etag, event.size) == ("bronze", "a", True, "", None)
+    assert newer(event.sequencer, created["detail"]["object"]["sequencer"])
+    assert event.version == created["detail"]["object"]["version-id"], "the trace of the version tells of its end"
+
+
 def test_nothing_noticed_is_nothing_written(world: World) -> None:
     world.bucket.notice([])
     world.bucket.forget([])

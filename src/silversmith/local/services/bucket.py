@@ -1,4 +1,4 @@
-"""The bucket: a file that landed in bronze becomes a version of an object, and an event for the bus.
+"""The bucket: a file that landed in bronze becomes a version of an object, and an event for the bus; so does its end.
 
 Reading a file for its ETag takes time, so it happens beside the engine's loop: small files in one thread, in the order
 in which they came, each large one in a thread of its own.
@@ -10,11 +10,11 @@ from __future__ import annotations
 import queue
 import secrets
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 
@@ -162,6 +162,14 @@ class Landed:
     scanned: bool = False
 
 
+class Version(NamedTuple):
+    """A version of an object began or ended: its id, the sequencer, and when, in Unix seconds."""
+
+    id: str
+    sequencer: str
+    at: float
+
+
 class BucketService:
     """One bucket whose events go to the default bus.
 
@@ -214,19 +222,17 @@ class BucketService:
         if not landed:
             return
         now = self._clock()
-        moment = datetime.fromtimestamp(now, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
         objects, messages, hops = [], [], []
         last = self._journal.counter("sequencer")
         for file in landed:
             if file.scanned and (known := self._known(file)):
                 objects.append(known)
                 continue
-            last = max(last + 1, int(now * 1_000_000))  # it rises with every version, also when the clock is set back
+            last = _next(last, now)
             version, sequencer = secrets.token_urlsafe(24), f"{last:018X}"
             objects.append(self._object(file, version, sequencer))
-            if self._settings.eventbridge:
-                event = self._event(file, version, sequencer, moment, reason)
-                messages.append(Message(self._arn, self._bus, "", file.key, version, event, now, now))
+            details = {"key": file.key, "size": file.size, "etag": file.etag}
+            messages += self._events("Object Created", details, Version(version, sequencer, now), {"reason": reason})
             hops.append(
                 hop_row(
                     file.key, version, at=now, room="bucket", name=self.name, what="created",
@@ -244,10 +250,9 @@ class BucketService:
             faults.point(f"{name}.after_commit")
 
     def forget(self, keys: Sequence[str], *, folders: Sequence[str] = ()) -> None:
-        """Note that these objects are gone from bronze, and all in these folders, whose names end with a slash.
-
-        Their silver stays; ``reconcile`` reports it as orphaned.
-        """
+        """Note that these objects are gone from bronze, and all in these folders, whose names end with a slash, and
+        send their ``Object Deleted`` events, in one transaction. Such an event names the version that was deleted, not
+        a delete marker, so that the trace of a version tells of its end."""
         if not keys and not folders:
             return
         now = self._clock()
@@ -257,11 +262,18 @@ class BucketService:
                 for folder in folders
                 for row in self._journal.rows("objects_below", bucket=self.name, start=folder, end=folder[:-1] + "0")
             ]
+            last = self._journal.counter("sequencer")
             for key in (*keys, *inside):
                 row = self._journal.row("object", bucket=self.name, key=key)
                 if row and self._journal.change("forget_object", bucket=self.name, key=key):
+                    last = _next(last, now)
+                    deletion = "Delete Marker Created" if self._settings.versioned else "Permanently Deleted"
+                    more = {"reason": "DeleteObject", "deletion-type": deletion}
+                    end = Version(row[2], f"{last:018X}", now)
+                    messages = self._events("Object Deleted", {"key": key}, end, more)
                     hop = hop_row(key, row[2], at=now, room="bucket", name=self.name, what="deleted")
-                    write(self._journal, hops=[hop])
+                    write(self._journal, messages=messages, hops=[hop])
+            self._journal.change("set_counter", name="sequencer", value=last)
             faults.point("bucket.forgotten")
 
     def sweep(self, exists: Callable[[str], bool], *, most: int = 200) -> bool:
@@ -293,32 +305,46 @@ class BucketService:
             "size": file.size,
         }
 
-    def _event(self, file: Landed, version: str, sequencer: str, moment: str, reason: str) -> bytes:
+    def _events(
+        self,
+        kind: str,
+        details: Mapping[str, Any],
+        version: Version,
+        more: Mapping[str, str],
+    ) -> list[Message]:
+        """The event of this kind for the bus, or none if the bucket sends none. ``details`` are the object's, ``more``
+        the event's."""
+        if not self._settings.eventbridge:
+            return []
         (identifier,), (request,) = uuids(1), tokens(1, 8)
-        return orjson.dumps(
+        event = orjson.dumps(
             {
                 "version": "0",
                 "id": identifier,
-                "detail-type": "Object Created",
+                "detail-type": kind,
                 "source": "aws.s3",
                 "account": self._account,
-                "time": moment,
+                "time": datetime.fromtimestamp(version.at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
                 "region": self._region,
                 "resources": [self._arn],
                 "detail": {
                     "version": "0",
                     "bucket": {"name": self.name},
                     "object": {
-                        "key": file.key,
-                        "size": file.size,
-                        "etag": file.etag,
-                        **({"version-id": version} if self._settings.versioned else {}),
-                        "sequencer": sequencer,
+                        **details,
+                        **({"version-id": version.id} if self._settings.versioned else {}),
+                        "sequencer": version.sequencer,
                     },
                     "request-id": request.upper(),
                     "requester": self._account,
                     "source-ip-address": "127.0.0.1",
-                    "reason": reason,
+                    **more,
                 },
             }
         )
+        return [Message(self._arn, self._bus, "", details["key"], version.id, event, version.at, version.at)]
+
+
+def _next(sequencer: int, now: float) -> int:
+    """It rises with every version, also when the clock is set back."""
+    return max(sequencer + 1, int(now * 1_000_000))

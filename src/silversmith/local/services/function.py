@@ -33,7 +33,7 @@ RECORD = 512
 LARGEST_PAYLOAD = 6 * 1024 * 1024 - 512 * 1024
 
 #: The verdicts that are kept as the last outcome of a key. A duplicate is one: it says that an earlier failure is over.
-KEPT = frozenset({"committed", "duplicate", "quarantined", "gone", "failed"})
+KEPT = frozenset({"committed", "duplicate", "quarantined", "gone", "removed", "failed"})
 
 #: The handler cannot count a message's first death; and one more may be the receive that only says that it is dead.
 UNCOUNTED_DEATHS = 2
