@@ -45,7 +45,10 @@ FLOAT: Final = Kind("float")
 WORDS: Final = Kind("words")
 MIXED: Final = Kind("mixed")
 
-_SCALARS = {bool: BOOLEAN, float: FLOAT, str: WORDS}
+#: The names of kinds whose values are what their column holds: neither nested nor to be made text first.
+SCALARS: Final = frozenset({"boolean", "integer", "float", "words"})
+
+_KIND_OF = {bool: BOOLEAN, float: FLOAT, str: WORDS}
 
 
 _TEXT: Final = pl.String()
@@ -76,8 +79,8 @@ def _kind_of(values: Sequence[Any], depth: int) -> Kind:
     if len(types) > 1:
         return reduce(join, (_kind_of([value for value in values if type(value) is kind], depth) for kind in types))
     (only,) = types
-    if only in _SCALARS:
-        return _SCALARS[only]
+    if only in _KIND_OF:
+        return _KIND_OF[only]
     present = [value for value in values if value is not None]
     if only is int:
         return integers(min(present), max(present))

@@ -15,7 +15,7 @@ from silversmith.errors import DataError, Place
 from silversmith.formats import text
 from silversmith.formats.archives.content import Content
 from silversmith.formats.json.columns import MOST_CELLS, Columns
-from silversmith.formats.json.kinds import NULL, Kind, column, join, kind_of, type_of
+from silversmith.formats.json.kinds import NULL, SCALARS, Kind, column, join, kind_of, type_of
 from silversmith.formats.json.parse import render, repeated_key
 from silversmith.formats.spill import Spill
 from silversmith.formats.table import ROW, Table, checked_names, col, malformed_frame, row_numbers, shorten
@@ -95,17 +95,17 @@ def table_of(
     kinds: dict[str, Kind] = {}
     with _no_collection():
         spill, malformed, types = _spilled(blocks, kinds, content)
-        if any(written != {type_of(kinds[name])} for name, written in types.items()):
+        if any(len(written) > 1 for written in types.values()):
             spill, malformed, types = _spilled(blocks, kinds, content)
-    if spill.height:
-        nulls = [pl.lit(None, pl.String).alias(name) for name in kinds or [VALUE] if name not in types]
-        order = [*map(col, kinds or [VALUE]), pl.col(ROW)]
-        rows = spill.rows().with_columns(nulls).select(order)
-    else:
-        rows = pl.LazyFrame(schema={**schema, ROW: pl.UInt64()})
-    frame = rows.collect() if content.data is not None else None
+    names = [*(kinds or [VALUE]), ROW]
+    frame = spill.frame() if spill.height else pl.DataFrame(schema={**schema, ROW: pl.UInt64()})
+    rows = spill.rows() if frame is None else frame.lazy()
+    if spill.height and (frame is None or frame.columns != names):
+        nulls = [pl.lit(None, pl.String).alias(name) for name in names[:-1] if name not in types]
+        rows = rows.with_columns(nulls).select(list(map(col, names)))
+        frame = None if frame is None else rows.collect()
     return Table(
-        frame.lazy() if frame is not None else rows,
+        rows if frame is None else frame.lazy(),
         name + content.packing,
         frame,
         malformed_frame(malformed),
@@ -129,8 +129,8 @@ def _spilled(
                 raise _too_many_malformed(*malformed[-1])
         if block.numbers:
             frame = frame_of(block, kinds)
-            for name in frame.columns[:-1]:
-                types.setdefault(name, set()).add(frame.schema[name])
+            for values in frame.get_columns()[:-1]:
+                types.setdefault(values.name, set()).add(values.dtype)
             spill.add(frame)
     return spill, malformed, types
 
@@ -147,13 +147,18 @@ def frame_of(block: Block | Columns, kinds: dict[str, Kind]) -> pl.DataFrame:
     for name, kind in own.items():
         kinds[name] = join(kinds.get(name, NULL), kind)
     checked_names(list(kinds))
+    numbers = row_numbers(block.numbers)
+    if isinstance(block, Block) and own and all(kinds[name].name in SCALARS for name in own):
+        # Polars takes objects as they are in half the time of columns, whose values it may have to be given converted.
+        return pl.from_dicts(block.records, schema={name: type_of(kinds[name]) for name in own}).hstack([numbers])
     series = [
         block.frame[name] if isinstance(block, Columns) else column(name, columns[name], kinds[name])
         for name in own
-        if kinds[name] != NULL
+        if kinds[name] is not NULL
     ]
-    # by name, as a list of columns takes an empty name for none
-    return pl.DataFrame({values.name: values for values in [*series, row_numbers(block.numbers)]})
+    # Not DataFrame([…]), which takes an empty name for none.
+    first, *others = [*series, numbers]
+    return first.to_frame().hstack(others)
 
 
 @contextmanager
