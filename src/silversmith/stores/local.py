@@ -152,11 +152,16 @@ class _Draft:
             except (SilversmithError, OSError) as error:
                 self.failure = error
 
+    @property
+    def moves_body(self) -> bool:
+        """Whether the file that is moved into place is the caller's own."""
+        return isinstance(self.put.body, Path) and self.path == str(self.put.body)
+
     def close(self) -> None:
         """Close the file, and remove it if it was not moved and is not the caller's."""
         if self.file >= 0:
             os.close(self.file)
-        if self.folder is None and self.path != str(self.put.body):
+        if self.folder is None and not self.moves_body:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(self.path)  # noqa: PTH108 - plain calls here: a small put is as fast as its system calls
 
@@ -439,7 +444,7 @@ class LocalStore:
     def _write(self, draft: _Draft) -> None:
         """The body as a file that can be moved into place, not yet durable."""
         keys.check(draft.put.key)
-        if draft.path == str(draft.put.body):
+        if draft.moves_body:
             draft.file = os.open(draft.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
         else:
             draft.file = os.open(draft.path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
