@@ -39,7 +39,7 @@ from deltalake.table import FilterConjunctionType
 from silversmith.errors import SilversmithError
 from silversmith.tables.format import Extent, GoldFailed, Refused, Rows, Snapshot, is_one_of, quoted, text
 from silversmith.tables.spec import ETAG, FILE
-from silversmith.tables.types import Columns, from_delta, to_schema
+from silversmith.tables.types import Columns, from_arrow, to_schema
 
 #: The bytes at which a data file ends and the next one begins. Replacing one silver object's rows writes the data file
 #: anew that holds them, so this bounds what a correction costs; readers are content with files of this size.
@@ -160,8 +160,8 @@ class DeltaSnapshot:
 
     @property
     def columns(self) -> Columns:
-        fields = json.loads(self.table.schema().to_json())["fields"]
-        return {field["name"]: from_delta(field["type"]) for field in fields}
+        schema = self.table.schema().to_arrow()
+        return {name: from_arrow(schema.field(name).type) for name in schema.names}
 
     @property
     def partition_by(self) -> tuple[str, ...]:

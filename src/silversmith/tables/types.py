@@ -339,24 +339,6 @@ def _required(value: Any) -> Any:
     return value
 
 
-def from_delta(kind: Any) -> Type:
-    """The type for what a Delta table's schema says in JSON.
-
-    Raises:
-        ValueError: it is none that a table of ours can have.
-    """
-    if isinstance(kind, dict) and kind.get("type") == "array":
-        return List(from_delta(kind["elementType"]))
-    if isinstance(kind, dict) and kind.get("type") == "struct":
-        return Struct(tuple((field["name"], from_delta(field["type"])) for field in kind["fields"]))
-    if isinstance(kind, str) and kind in _ARROW:
-        return kind
-    if isinstance(kind, str) and kind.startswith("decimal("):
-        precision, scale = kind[len("decimal(") : -1].split(",")
-        return Decimal(int(precision), int(scale))
-    raise ValueError(f"{kind!r} is no type of ours")
-
-
 # -- the values
 
 
