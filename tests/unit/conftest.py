@@ -58,7 +58,9 @@ class Bench:
         """Go on with this pipeline, as a new engine would after the code was changed."""
         self.pipeline = pipeline
         self.stack = read(compile_template(pipeline))
-        self.services = build(self.stack, self.journal, bronze=pipeline.bronze, clock=lambda: self.now)
+        self.services = build(
+            self.stack, self.journal, bronze=pipeline.bronze, silver=pipeline.silver, clock=lambda: self.now
+        )
         self.lake = self.folder.stores(pipeline)
 
     def land(self, *keys: str, text: str = "x\n1\n") -> None:

@@ -53,8 +53,8 @@ class Definition:
 
 
 def _fingerprints(pipeline: Pipeline) -> tuple[object, ...]:
-    """Everything on which the engine's work depends: the buckets, and each transform with its options."""
-    buckets = (pipeline.name, pipeline.bronze, pipeline.silver, pipeline.quarantine)
+    """Everything on which the engine's work depends: the buckets, each transform with its options, and the tables."""
+    buckets = (pipeline.name, pipeline.bronze, pipeline.silver, pipeline.quarantine, pipeline.gold)
     options = [
         (
             transform.name,
@@ -69,7 +69,7 @@ def _fingerprints(pipeline: Pipeline) -> tuple[object, ...]:
         )
         for transform in pipeline.transforms
     ]
-    return (*buckets, *options)
+    return (*buckets, *options, pipeline.tables)
 
 
 def _state(files: list[Path]) -> _State:

@@ -7,22 +7,25 @@ import os
 import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from importlib.util import find_spec
 from multiprocessing.connection import Connection, wait
+from typing import Any
 
-from silversmith.errors import NotOurs
+from silversmith.errors import DefinitionError, NotOurs
 from silversmith.local.definition import Definition
+from silversmith.local.invocation import FunctionConfig, TablesConfig, WorkerConfig
 from silversmith.local.journal import Compaction, Journal, open_or_rebuild
 from silversmith.local.lake import LakeFolder, LakeLock
 from silversmith.local.processes import PrewarmedWorkers
-from silversmith.local.resend import Rounds, routes
+from silversmith.local.resend import Rounds, Route, TableRounds, route_of_tables, routes
 from silversmith.local.services.bucket import Inbox
+from silversmith.local.services.function import FunctionService
 from silversmith.local.services.queue import expire, recount
-from silversmith.local.stack import read
+from silversmith.local.stack import UnsupportedTemplate, read
 from silversmith.local.watcher import Search, Watcher
-from silversmith.local.wiring import Delivery, Services, build, worker_functions
-from silversmith.local.worker import WorkerConfig
-from silversmith.local.workers import LOOK, Dispatcher, WorkerPool
+from silversmith.local.wiring import Delivery, build, table_function, worker_functions
+from silversmith.local.workers import LOOK, Dispatcher, Round, Worker, WorkerPool
 from silversmith.pipeline import Pipeline
 from silversmith.schemas.recorded import require_ours
 from silversmith.template import compile as compile_template
@@ -47,8 +50,17 @@ _log = logging.getLogger("silversmith")
 
 
 @dataclass(frozen=True)
+class TableState:
+    """A table or view that was changed in this run, as it is now."""
+
+    rows: int
+    version: int
+
+
+@dataclass(frozen=True)
 class Progress:
-    """Where everything is. ``rejected`` counts rows, the others files or messages, in this run."""
+    """Where everything is. ``rejected`` counts rows, the others files or messages, in this run. ``tables``: those that
+    were changed in it, by name."""
 
     found: int
     waiting: int
@@ -60,6 +72,7 @@ class Progress:
     quarantined: int
     retries: int
     dead: int
+    tables: Mapping[str, TableState] = field(default_factory=dict)
 
 
 def steady() -> float:
@@ -137,13 +150,14 @@ class Engine:
             self._bronze = pipeline.bronze
             self._definition = Definition(target, pipeline)
             self._successor: Pipeline | None = None
-            lake.create(pipeline.bronze, pipeline.silver, pipeline.quarantine)
+            _create(lake, pipeline)
             closing.callback(LakeLock(lake).release)
             _require_ours(lake, pipeline)
             lake.sweep()
             self._open(closing, pipeline)
             self._hurry = False
-            self._services, self._workers, self._dispatcher, self._rounds = self._set_up(pipeline)
+            self._tables: dict[str, TableState] = {}
+            self._set_up(pipeline)
             closing.callback(self._stop_workers)
             self._refusals: set[str] = set()
             self._rechecked = 0.0
@@ -185,20 +199,47 @@ class Engine:
             sweep=lambda: self._services.bucket.sweep(lambda key: self._store.glance(key) is not None),
         )
 
-    def _set_up(self, pipeline: Pipeline) -> tuple[Services, WorkerPool, Dispatcher, Rounds]:
+    def _set_up(self, pipeline: Pipeline) -> None:
         """Make everything that depends on the definition."""
         stack = read(compile_template(pipeline))
-        services = build(
-            stack, self._journal, bronze=pipeline.bronze, clock=self._clock.now, delivery=self._make_delivery
+        self._services = services = build(
+            stack,
+            self._journal,
+            bronze=pipeline.bronze,
+            silver=pipeline.silver,
+            clock=self._clock.now,
+            delivery=self._make_delivery,
         )
         config = WorkerConfig(self._definition.target, self._lake.path.resolve(), worker_functions(stack))
-        rounds = Rounds(
+        self._rounds = Rounds(
             pipeline, self._lake.stores(pipeline), self._store, self._journal, routes(stack), since=self._since
         )
-        workers = WorkerPool(config, number=self._number, logs=self._lake.logs, prewarmed=self._prewarmed)
-        dispatcher = Dispatcher(services.functions, workers, self._lake.path)
-        dispatcher.hurry = self._hurry
-        return services, workers, dispatcher, rounds
+        log = self._lake.logs / "functions.log"
+        workers = WorkerPool(config, number=self._number, log=log, prewarmed=self._prewarmed)
+        self._dispatchers = [Dispatcher(services.functions, workers, self._lake.path)]
+        self._table_rounds: TableRounds | None = None
+        if (function := table_function(stack)) is not None:
+            _require_tables()
+            self._set_up_tables(pipeline, function, route_of_tables(stack))
+        for dispatcher in self._dispatchers:
+            dispatcher.hurry = self._hurry
+
+    def _set_up_tables(self, pipeline: Pipeline, function: FunctionConfig, route: Route | None) -> None:
+        """A process of their own makes the tables; one, for of two commits to one table one begins again."""
+        if self._services.tables is None or route is None:
+            raise UnsupportedTemplate(f"the function {function.name} has no mapping, so that nothing would call it")
+        self._table_rounds = TableRounds(self._journal, route, bronze=pipeline.bronze, silver=pipeline.silver)
+        config = TablesConfig(self._lake.path.resolve(), function, pipeline.tables.to_json())
+        pool = WorkerPool(config, number=1, log=self._lake.logs / "tables.log")
+        self._dispatchers.append(Dispatcher([self._services.tables], pool, self._lake.path))
+
+    @property
+    def _functions(self) -> list[FunctionService]:
+        return [function for dispatcher in self._dispatchers for function in dispatcher.functions]
+
+    @property
+    def _busy(self) -> list[Worker]:
+        return [worker for dispatcher in self._dispatchers for worker in dispatcher.pool.busy]
 
     def run(self, *, until_idle: bool, stopped: Callable[[], bool], tick: Callable[[Progress], None]) -> Progress:
         """Work until ``stopped()``, or with ``until_idle`` until there is nothing left to do.
@@ -209,7 +250,9 @@ class Engine:
             tick: shown the progress as often.
         """
         now = self._clock.now()
-        self._hurry = self._dispatcher.hurry = until_idle
+        self._hurry = until_idle
+        for dispatcher in self._dispatchers:
+            dispatcher.hurry = until_idle
         with self._journal.transaction():
             recount(self._journal)
             for queue in self._services.queues.values():
@@ -228,13 +271,15 @@ class Engine:
         return self.progress()
 
     def failed_files(self) -> int:
-        """How many files ended in quarantine or in a dead-letter queue since this engine began."""
+        """How many files ended in quarantine or in a dead-letter queue since this engine began, and how many tables and
+        views the last round could not bring up to date."""
         since = self._started
         dead = sum(
             self._journal.rows("dead_since", queue=queue.settings.arn, since=since)[0][0]
             for queue in self._services.dead_letters
         )
-        return int(self._journal.rows("quarantined_since", since=since)[0][0] + dead)
+        rounds = len(self._table_rounds.failed) if self._table_rounds is not None else 0
+        return int(self._journal.rows("quarantined_since", since=since)[0][0] + dead + rounds)
 
     def close(self) -> None:
         """Stop everything. The next run finishes what was not finished."""
@@ -243,9 +288,7 @@ class Engine:
     def progress(self) -> Progress:
         """Where everything is now."""
         now = self._clock.now()
-        in_flight = sum(
-            len(invocation.messages) for function in self._services.functions for invocation in function.running
-        )
+        in_flight = sum(len(invocation.messages) for function in self._functions for invocation in function.running)
         queued = sum(
             queue.depth(now)[0] for queue in self._services.queues.values() if queue not in self._services.dead_letters
         )
@@ -265,6 +308,7 @@ class Engine:
             quarantined=counted("function.quarantined"),
             retries=counted("function.failed"),
             dead=counted("dead"),
+            tables=dict(sorted(self._tables.items())),
         )
 
     def _totals(self) -> Mapping[str, int]:
@@ -281,19 +325,47 @@ class Engine:
             self._rechecked = now
             self._watcher.recheck(now)
             self._successor = self._definition.changed() or self._successor
-            self._dispatcher.paused = self._successor is not None
-        if self._successor is not None and not self._workers.busy:
+            for dispatcher in self._dispatchers:
+                dispatcher.paused = self._successor is not None
+        if self._successor is not None and not self._busy:
             self._change_to(self._successor)
         if self._rounds.finished or self._rounds.busy or now - self._started >= LATEST_ROUND or self._is_idle():
             self._rounds.step(now)
+        self._begin_table_round(now)
         self._compaction.step(now)
         self._services.delivery.deliver(now)
-        self._dispatcher.dispatch_all(now)
+        for dispatcher in self._dispatchers:
+            dispatcher.dispatch_all(now)
         if self._hurry and self._only_waits():
             self._hasten(now)
             return
         self._listen(self._pause(now))
-        self._workers.enforce(self._clock.now())
+        self._enforce()
+
+    def _enforce(self) -> None:
+        for dispatcher in self._dispatchers:
+            dispatcher.pool.enforce(self._clock.now())
+
+    def _begin_table_round(self, now: float) -> None:
+        """Have the process of tables compare them with silver, once silver itself was compared with bronze."""
+        rounds, function = self._table_rounds, self._services.tables
+        if rounds is None or function is None or not rounds.is_due(now) or not self._rounds.finished:
+            return
+        idle = self._dispatchers[-1].pool.idle
+        if idle and self._successor is None and (now - self._started >= LATEST_ROUND or self._is_idle()):
+            rounds.begin()
+            idle[0].send(Round(function.settings, now, self._end_table_round))
+
+    def _end_table_round(self, answer: Mapping[str, Any] | None, reason: str) -> None:
+        assert self._table_rounds is not None
+        self._table_rounds.end(answer, reason, self._clock.now())
+        self._note_tables(answer)
+        for name, why in self._table_rounds.failed.items():
+            _log.error("tables: %s failed: %s", name, why)
+
+    def _note_tables(self, answer: Mapping[str, Any] | None) -> None:
+        states = (answer or {}).get("tables", {})
+        self._tables |= {name: TableState(state["rows"], state["version"]) for name, state in states.items()}
 
     def _take_in(self) -> None:
         while files := self._inbox.take(INTAKE):
@@ -315,27 +387,28 @@ class Engine:
         _log.warning("the clock was set %s by %.0f s", "forward" if jump > 0 else "back", abs(jump))
         move_times(self._journal, jump)
         self._started += jump
-        for worker in self._workers.busy:
+        for worker in self._busy:
             assert worker.current is not None
             worker.current.started += jump
 
     def _change_to(self, pipeline: Pipeline) -> None:
         """Go on with a new definition. No worker is at work; queued messages are done by the new code."""
         self._successor = None
-        self._dispatcher.paused = False
+        for dispatcher in self._dispatchers:
+            dispatcher.paused = False
         if pipeline.bronze != self._bronze:
             _log.error("the bronze bucket's name has changed to %s: start the engine again", pipeline.bronze)
             return
-        self._lake.create(pipeline.bronze, pipeline.silver, pipeline.quarantine)
+        _create(self._lake, pipeline)
         try:
             _require_ours(self._lake, pipeline)
         except NotOurs as error:
             _log.error("the pipeline's new definition is not taken: %s, and start the engine again", error)
             return
-        self._workers.stop()
+        self._stop_workers()
         # An outcome of the old definition may not be what the new one would have made.
         self._since = max(self._since, self._clock.now())
-        self._services, self._workers, self._dispatcher, self._rounds = self._set_up(pipeline)
+        self._set_up(pipeline)
         _log.warning("the pipeline's definition has changed: going on with the new one")
 
     def _pause(self, now: float) -> float:
@@ -344,10 +417,11 @@ class Engine:
             return 0.0
         if self._inbox.pending:
             return 0.005
-        due = [LOOK + now if self._workers.busy else now + 0.2]
-        if self._workers.idle:
-            times = (function.next_due(now) for function in self._services.functions)
-            due += [time for time in times if time is not None]
+        due = [LOOK + now if self._busy else now + 0.2]
+        for dispatcher in self._dispatchers:
+            if dispatcher.pool.idle:
+                times = (function.next_due(now) for function in dispatcher.functions)
+                due += [time for time in times if time is not None]
         return max(0.0, min(due) - now)
 
     def _listen(self, pause: float) -> None:
@@ -356,48 +430,61 @@ class Engine:
         end = time.monotonic() + pause
         woken = False
         while not woken:
-            connections = self._workers.connections
+            connections = {
+                connection: (dispatcher, worker)
+                for dispatcher in self._dispatchers
+                for connection, worker in dispatcher.pool.connections.items()
+            }
             ready = wait([*connections, self._wake_reading], timeout=max(0.0, end - time.monotonic()))
             woken = not ready or time.monotonic() >= end
             for source in ready:
                 if source == self._wake_reading:
                     os.read(self._wake_reading, 65536)
-                    woken |= bool(self._workers.idle)
+                    woken |= bool(self._dispatchers[0].pool.idle)
                 elif isinstance(source, Connection):
-                    for report in self._workers.reports(connections[source]):
-                        self._dispatcher.handle(report, self._clock.now())
+                    dispatcher, worker = connections[source]
+                    for report in dispatcher.pool.reports(worker):
+                        dispatcher.handle(report, self._clock.now())
+                        self._note_tables(report.message)
                         woken |= report.message is None or report.worker.current is None
 
     def _only_waits(self) -> bool:
         """Whether messages wait for their time, and nothing else is to be done."""
-        return not self._inbox.pending and not self._workers.busy and bool(self._workers.idle) and not self._is_idle()
+        if self._inbox.pending or self._busy or self._is_idle():
+            return False
+        return all(dispatcher.pool.idle for dispatcher in self._dispatchers)
 
     def _hasten(self, now: float) -> None:
         with self._journal.transaction():
-            for function in self._services.functions:
+            for function in self._functions:
                 self._services.queues[function.settings.queue.arn].hasten(now)
 
     def _is_idle(self) -> bool:
         """Nothing is found, on its way, queued or being worked on. Dead-letter queues may hold messages."""
-        if self._inbox.pending or self._workers.busy or self._search.busy or self._successor:
+        if self._inbox.pending or self._busy or self._search.busy or self._successor:
             return False
         if (row := self._journal.row("next_due")) and row[0] is not None:
             return False
-        queues = [self._services.queues[function.settings.queue.arn] for function in self._services.functions]
+        queues = [self._services.queues[function.settings.queue.arn] for function in self._functions]
         return all(queue.next_visible() is None for queue in queues)
 
     def _is_done(self) -> bool:
-        return self._is_idle() and bool(self._rounds.finished) and not self._search.last(self._clock.now())
+        if not self._is_idle() or not self._rounds.finished:
+            return False
+        if self._table_rounds is not None and not self._table_rounds.finished:
+            return False
+        return not self._search.last(self._clock.now())
 
     def _stop_workers(self) -> None:
-        self._workers.stop()  # those of the latest definition
+        for dispatcher in self._dispatchers:  # those of the latest definition
+            dispatcher.pool.stop()
 
     def _drain(self) -> None:
         """Let running batches end, for a little while; the next run does the others."""
         patience = time.monotonic() + 5
-        while self._workers.busy and time.monotonic() < patience:
+        while self._busy and time.monotonic() < patience:
             self._listen(0.05)
-            self._workers.enforce(self._clock.now())
+            self._enforce()
 
     def _search_again(self, reason: str) -> None:
         _log.warning("looking through all of bronze again: %s", reason)
@@ -413,6 +500,21 @@ class Engine:
     def _wake(self) -> None:
         with suppress(BlockingIOError):  # then it is awake already
             os.write(self._wake_writing, b"w")
+
+
+def _create(lake: LakeFolder, pipeline: Pipeline) -> None:
+    """The folders of the lake; that of gold only where there are tables."""
+    gold = (pipeline.gold,) if pipeline.tables.tables else ()
+    lake.create(pipeline.bronze, pipeline.silver, pipeline.quarantine, *gold)
+
+
+def _require_tables() -> None:
+    """
+    Raises:
+        DefinitionError: a package that tables need is missing.
+    """
+    if missing := [name for name in ("deltalake", "arro3") if find_spec(name) is None]:
+        raise DefinitionError(f"tables need the package {missing[0]}: pip install 'silversmith[tables]'")
 
 
 def _require_ours(lake: LakeFolder, pipeline: Pipeline) -> None:

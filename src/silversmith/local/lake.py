@@ -7,12 +7,15 @@ import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from silversmith.errors import LakeInUse
-from silversmith.pipeline import Pipeline
-from silversmith.schemas import Owner
 from silversmith.stores import Lake
 from silversmith.stores.local import LocalStore
+
+if TYPE_CHECKING:
+    from silversmith.pipeline import Pipeline
+    from silversmith.schemas import Owner
 
 #: The folder in the lake that is Silversmith's own. It is no bucket.
 STATE = ".silversmith"
@@ -79,6 +82,8 @@ class LakeFolder:
 
     def owner(self, pipeline: Pipeline) -> Owner:
         """Whose silver a pipeline makes here: the template of a pipeline without a deployment has its name."""
+        from silversmith.schemas import Owner  # imports Polars, which the process of tables must not
+
         return Owner(pipeline.name, pipeline.silver, pipeline.quarantine)
 
     def stores(self, pipeline: Pipeline, *, scratch: Path | None = None) -> Lake:

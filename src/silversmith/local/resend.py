@@ -6,8 +6,10 @@ All of it is written to the journal: a running engine sees it within a fifth of 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import Any
 
 import orjson
 
@@ -35,7 +37,7 @@ MOST = 50
 
 @dataclass(frozen=True)
 class Route:
-    """The queue of one transform, and the ARNs of all dead-letter queues on the way to it and behind it."""
+    """The queue of one function, and the ARNs of all dead-letter queues on the way to it and behind it."""
 
     queue: Queue
     dead_letters: tuple[str, ...]
@@ -43,12 +45,21 @@ class Route:
 
 def routes(stack: Stack) -> dict[str, Route]:
     """By transform, where its messages can be."""
+    return dict(_routes(stack, "SILVERSMITH_TRANSFORM"))
+
+
+def route_of_tables(stack: Stack) -> Route | None:
+    """Where messages for the tables can be; None: there are no tables."""
+    return next((route for _, route in _routes(stack, "SILVERSMITH_TABLES")), None)
+
+
+def _routes(stack: Stack, variable: str) -> Iterator[tuple[str, Route]]:
+    """By the value of a variable in the environment of a function, where its messages can be."""
     functions = {function.arn: function for function in stack.functions}
     queues = {queue.arn: queue for queue in stack.queues}
-    by_transform = {}
     for mapping in stack.mappings:
-        transform = functions[mapping.function_arn].environment.get("SILVERSMITH_TRANSFORM")
-        if transform is None:
+        value = functions[mapping.function_arn].environment.get(variable)
+        if value is None:
             continue
         queue = queues[mapping.queue_arn]
         subscriptions = [item for item in stack.subscriptions if item.queue_arn == queue.arn]
@@ -56,8 +67,7 @@ def routes(stack: Stack) -> dict[str, Route]:
         targets = [target for rule in stack.rules for target in rule.targets if target.arn in sources]
         arns = [queue.dead_letter_arn, *(item.dead_letter_arn for item in subscriptions)]
         arns += [target.dead_letter_arn for target in targets]
-        by_transform[transform] = Route(queue, tuple(dict.fromkeys(arn for arn in arns if arn)))
-    return by_transform
+        yield value, Route(queue, tuple(dict.fromkeys(arn for arn in arns if arn)))
 
 
 def send(journal: Journal, queue: Queue, events: Sequence[ObjectEvent], *, reason: str, now: float) -> None:
@@ -69,6 +79,10 @@ def send(journal: Journal, queue: Queue, events: Sequence[ObjectEvent], *, reaso
         Message("", queue.arn, "", event.key, event.version, object_created(event, reason=reason), now)
         for event in (_with_version(journal, event) for event in events)
     ]
+    _send(journal, queue, messages, reason=reason, now=now)
+
+
+def _send(journal: Journal, queue: Queue, messages: Sequence[Message], *, reason: str, now: float) -> None:
     with journal.transaction():
         write(journal, hops=[_hop(item.key, item.version, reason, now, to=queue.name) for item in messages])
         QueueService(journal, queue).accept(messages, now)
@@ -237,3 +251,81 @@ class Rounds:
         if events:
             send(self._journal, route.queue, events, reason="reconcile", now=self._now)
         return len(events)
+
+
+def bronze_key(silver: str) -> str:
+    """The bronze key that a silver key is made of, but for one that is too long, which only its lineage tells."""
+    return silver.partition("/")[2].removesuffix(".parquet")
+
+
+class TableRounds:
+    """When the tables are compared with silver, and what is done about the answer.
+
+    Args:
+        journal: the engine's.
+        route: where messages for the tables can be.
+        bronze: the name of the bronze bucket.
+        silver: the name of the silver bucket.
+        every: seconds between two rounds.
+    """
+
+    def __init__(self, journal: Journal, route: Route, *, bronze: str, silver: str, every: float = EVERY) -> None:
+        self._journal = journal
+        self._route = route
+        self._bronze = bronze
+        self._silver = silver
+        self._every = every
+        self._due = float("-inf")
+        self._is_asked = False
+        self.finished = 0
+        #: Of the last round, by table or view why it failed.
+        self.failed: Mapping[str, str] = {}
+
+    def is_due(self, now: float) -> bool:
+        """Whether a round is to begin. ``now``: Unix time."""
+        return not self._is_asked and not 0 < self._due - now <= self._every  # a clock may be set back
+
+    def again(self) -> None:
+        """Have a round begin soon."""
+        self._due = float("-inf")
+
+    def begin(self) -> None:
+        """A process was asked."""
+        self._is_asked = True
+        self._due = float("inf")
+
+    def end(self, answer: Mapping[str, Any] | None, reason: str, now: float) -> None:
+        """A process has answered, or has failed for this reason."""
+        self._is_asked = False
+        if self._due == float("inf"):  # else the next one is due already
+            self._due = now + self._every
+        self.finished += 1
+        self.failed = {"the comparison": reason} if answer is None else answer["failed"]
+        for some in batched(answer["differing"] if answer is not None else (), MOST):
+            self._send(some, now)
+
+    def _send(self, keys: Sequence[str], now: float) -> None:
+        """Send what no message is about already, dead ones included: those are for a person."""
+        waiting = self._waiting(keys)
+        messages = []
+        for key in keys:
+            if key in waiting:
+                continue
+            row = self._journal.row("object", bucket=self._bronze, key=bronze_key(key))
+            body = object_created(ObjectEvent(self._silver, key), reason="reconcile")
+            version = row[2] if row else ""
+            messages.append(Message("", self._route.queue.arn, "", bronze_key(key), version, body, now))
+        if messages:
+            _send(self._journal, self._route.queue, messages, reason="reconcile", now=now)
+
+    def _waiting(self, keys: Sequence[str]) -> set[str]:
+        """The silver keys that messages are about, among those that are kept under the bronze keys of these."""
+        queues = orjson.dumps([self._route.queue.arn, *self._route.dead_letters]).decode()
+        bronze = orjson.dumps([bronze_key(key) for key in keys]).decode()
+        messages = self._journal.rows("queued_for", queues=queues, keys=bronze)
+        messages += self._journal.rows("in_outbox_for", keys=bronze)
+        waiting: set[str] = set()
+        for _, _, body in messages:
+            with suppress(NotAnEvent):
+                waiting |= {event.key for event in unwrap(body)}
+        return waiting

@@ -7,7 +7,7 @@ loses nothing: a message is in the outbox, or its effect is in the journal, neve
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from operator import attrgetter
 from typing import Protocol, TypeVar
@@ -15,14 +15,14 @@ from typing import Protocol, TypeVar
 from silversmith import faults
 from silversmith.errors import AccessDenied
 from silversmith.local import iam
+from silversmith.local.invocation import FunctionConfig
 from silversmith.local.journal import Journal
-from silversmith.local.services import Accepted, Message, Refused, Service, hop_row, write
+from silversmith.local.services import Accepted, Change, Message, Refused, Service, hop_row, write
 from silversmith.local.services.bucket import BucketService
 from silversmith.local.services.bus import BusService, TopicService
 from silversmith.local.services.function import FunctionService, Settings
 from silversmith.local.services.queue import QueueService
-from silversmith.local.stack import Stack, Subscription, Topic, UnsupportedTemplate
-from silversmith.local.worker import FunctionConfig
+from silversmith.local.stack import Bucket, Stack, Subscription, Topic, UnsupportedTemplate
 
 #: What a role must be allowed, or Lambda makes no mapping for its function.
 #: https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-configure.html
@@ -115,12 +115,17 @@ class Delivery:
 
 @dataclass(frozen=True)
 class Services:
-    """All services of a template. Objects that land in ``bucket`` start everything; ``queues`` are by ARN."""
+    """All services of a template. Objects that land in ``bucket`` start everything; ``queues`` are by ARN.
+
+    ``functions`` are those of transforms; ``tables`` is the one that makes tables of ``silver``, if there are any.
+    """
 
     bucket: BucketService
+    silver: BucketService
     delivery: Delivery
     queues: dict[str, QueueService]
     functions: tuple[FunctionService, ...]
+    tables: FunctionService | None
     dead_letters: tuple[QueueService, ...]
 
 
@@ -129,6 +134,7 @@ def build(
     journal: Journal,
     *,
     bronze: str,
+    silver: str,
     clock: Callable[[], float],
     delivery: Callable[..., Delivery] = Delivery,
 ) -> Services:
@@ -138,6 +144,7 @@ def build(
         stack: the resources of the compiled template.
         journal: where the services keep their state.
         bronze: the name of the bucket whose events start everything.
+        silver: the name of the bucket that functions put their objects in.
         clock: the time in Unix seconds.
         delivery: makes what delivers messages; tests disturb them there.
 
@@ -153,26 +160,52 @@ def build(
         )
         for queue in stack.queues
     }
-    services: dict[str, tuple[str, Service]] = {stack.bus_arn: ("bus", BusService(journal, rules=stack.rules))}
+    buckets = {bucket.name: bucket for bucket in stack.buckets}
+    landing = _find(buckets, bronze, "the pipeline")
+    bus = BusService(journal, rules=stack.rules, entry=landing.arn)
+    services: dict[str, tuple[str, Service]] = {stack.bus_arn: ("bus", bus)}
     services |= {topic.arn: ("topic", _topic(stack, journal, topic)) for topic in stack.topics}
     services |= {arn: ("queue", queue) for arn, queue in queues.items()}
     dead_letters = _dead_letters(stack, queues)
     dead_arns = {queue.dead_letter_arn for queue in stack.queues if queue.dead_letter_arn}
     dead_arns |= {queue.settings.arn for queue in dead_letters.values()}
+
+    def bucket(settings: Bucket) -> BucketService:
+        return BucketService(
+            journal, settings, bus=stack.bus_arn, account=stack.account, region=stack.region, clock=clock
+        )
+
+    silver_bucket = bucket(_find(buckets, silver, "the pipeline"))
+    carrier = delivery(journal, services=services, dead_letters=dead_letters)
+
+    def announce(changes: Sequence[Change], now: float) -> None:
+        silver_bucket.announce(changes, now, carrier.carry)
+
+    functions = list(_functions(stack, journal, queues, announce))
     return Services(
-        bucket=BucketService(
-            journal,
-            _find({bucket.name: bucket for bucket in stack.buckets}, bronze, "the pipeline"),
-            bus=stack.bus_arn,
-            account=stack.account,
-            region=stack.region,
-            clock=clock,
-        ),
-        delivery=delivery(journal, services=services, dead_letters=dead_letters),
+        bucket=bucket(landing),
+        silver=silver_bucket,
+        delivery=carrier,
         queues=queues,
-        functions=tuple(_functions(stack, journal, queues)),
+        functions=tuple(function for function in functions if not function.settings.is_of_tables),
+        tables=next((function for function in functions if function.settings.is_of_tables), None),
         dead_letters=tuple(queues[arn] for arn in sorted(dead_arns)),
     )
+
+
+def table_function(stack: Stack) -> FunctionConfig | None:
+    """What the process of tables must know of their function; None: there are no tables.
+
+    Raises:
+        UnsupportedTemplate: its environment names a bucket that the template does not have.
+    """
+    buckets = {bucket.name: bucket for bucket in stack.buckets}
+    function = next((item for item in stack.functions if "SILVERSMITH_TABLES" in item.environment), None)
+    if function is None:
+        return None
+    for name in ("SILVERSMITH_SILVER", "SILVERSMITH_GOLD"):
+        _find(buckets, function.environment.get(name, ""), f"{name} of {function.name}")
+    return FunctionConfig(function.name, function.environment, function.role_arn, function.policy, None, buckets)
 
 
 def worker_functions(stack: Stack) -> tuple[FunctionConfig, ...]:
@@ -233,18 +266,29 @@ def _dead_letters(stack: Stack, queues: Mapping[str, QueueService]) -> dict[str,
     return dead_letters
 
 
-def _functions(stack: Stack, journal: Journal, queues: Mapping[str, QueueService]) -> Iterator[FunctionService]:
-    functions = {item.arn: item for item in stack.functions if "SILVERSMITH_TRANSFORM" in item.environment}
+#: The variables in the environment of a function that a mapping may have; the reconciler has neither.
+_MAPPED = {"SILVERSMITH_TRANSFORM", "SILVERSMITH_TABLES"}
+
+
+def _functions(
+    stack: Stack,
+    journal: Journal,
+    queues: Mapping[str, QueueService],
+    announce: Callable[[Sequence[Change], float], None],
+) -> Iterator[FunctionService]:
+    functions = {item.arn: item for item in stack.functions if _MAPPED & item.environment.keys()}
     urls = {item.url: item.arn for item in stack.queues}
     for mapping in stack.mappings:
         if mapping.function_arn not in functions:
             raise UnsupportedTemplate(
-                f"the mapping of {mapping.queue_arn} needs a transform's function that no other mapping has, and "
-                f"{mapping.function_arn} is none"
+                f"the mapping of {mapping.queue_arn} needs a function of a transform or of tables that no other "
+                f"mapping has, and {mapping.function_arn} is none"
             )
         function = functions.pop(mapping.function_arn)
         queue = _find(queues, mapping.queue_arn, f"the mapping of {function.name}")
-        if urls.get(function.environment.get("SILVERSMITH_DLQ", "")) != queue.settings.dead_letter_arn:
+        is_of_tables = "SILVERSMITH_TABLES" in function.environment
+        dlq = function.environment.get("SILVERSMITH_DLQ", "")
+        if not is_of_tables and urls.get(dlq) != queue.settings.dead_letter_arn:
             raise UnsupportedTemplate(
                 f"{function.name}: its SILVERSMITH_DLQ is not the dead-letter queue of {queue.settings.name}"
             )
@@ -256,7 +300,10 @@ def _functions(stack: Stack, journal: Journal, queues: Mapping[str, QueueService
                 principal=function.role_arn,
                 context={"aws:SecureTransport": "true", "aws:ResourceAccount": stack.account},
             )
-        yield FunctionService(journal, Settings(function, mapping, queue.settings), queue)
+        if is_of_tables:  # a commit to a folder costs no request, so nothing is gained by waiting for more messages
+            yield FunctionService(journal, Settings(function, replace(mapping, window=0), queue.settings), queue)
+        else:
+            yield FunctionService(journal, Settings(function, mapping, queue.settings), queue, announce=announce)
 
 
 def _refusal(stack: Stack, policy: iam.Policy, action: str, resource: str, service: str) -> Callable[[str], str | None]:

@@ -13,7 +13,7 @@ import logging
 import os
 import sys
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from logging.handlers import RotatingFileHandler
 from multiprocessing.connection import Connection
@@ -24,10 +24,10 @@ from typing import Any
 import orjson
 
 from silversmith.errors import UNWRITABLE, DefinitionError, LakeUnusable, SilversmithError
+from silversmith.local.invocation import NOWHERE, Position, TablesConfig, WorkerConfig
 from silversmith.local.lake import LakeFolder
 from silversmith.local.processes import ChildProcess, PrewarmedWorkers, Share, shares, spawn, usable_cpus
 from silversmith.local.services.function import FunctionService, Invocation, Settings
-from silversmith.local.worker import NOWHERE, Position, WorkerConfig
 
 #: The most bytes on disk of all that functions print, twice: in the log and in the one before it.
 LOG_BYTES = 10 * 1024 * 1024
@@ -52,6 +52,10 @@ _UNWRITABLE = frozenset(errno.errorcode[number] for number in UNWRITABLE)
 
 class WorkersDie(SilversmithError):
     """The workers die before they are ready: importing the pipeline kills them."""
+
+
+#: What the process of a worker is told: its module is the one that runs there.
+Config = WorkerConfig | TablesConfig
 
 
 class Dispatch:
@@ -101,6 +105,37 @@ class Dispatch:
         }
 
 
+class Round(Dispatch):
+    """Asks the process of tables to compare them with silver. ``ended`` is told its answer, or why there is none."""
+
+    def __init__(
+        self, settings: Settings, started: float, ended: Callable[[Mapping[str, Any] | None, str], None]
+    ) -> None:
+        super().__init__(())
+        self._settings = settings
+        self._started = started
+        self.ended = ended
+
+    @property
+    def settings(self) -> Settings:
+        return self._settings
+
+    @property
+    def started(self) -> float:
+        return self._started
+
+    @started.setter
+    def started(self, now: float) -> None:
+        self._started = now
+
+    @property
+    def deadline(self) -> float:
+        return self._started + self._settings.function.timeout
+
+    def request(self, *, careful: bool) -> dict[str, Any]:
+        return {**super().request(careful=careful), "reconcile": True}
+
+
 class Worker:
     """One worker process. ``current`` is the dispatch that it works on, ``following`` the next one; ``ready`` is true
     once it has loaded the pipeline.
@@ -109,7 +144,7 @@ class Worker:
     file before it begins the next: a death takes uncommitted files with it.
     """
 
-    def __init__(self, child: ChildProcess, config: WorkerConfig, log: logging.Logger, *, careful: int = 0) -> None:
+    def __init__(self, child: ChildProcess, config: Config, log: logging.Logger, *, careful: int = 0) -> None:
         path = LakeFolder(config.lake).engine_scratch / f"position-{os.urandom(8).hex()}"
         self._position = Position(path, new=True)
         self.connection: Connection = child.connection
@@ -200,23 +235,23 @@ class WorkerPool:
 
     def __init__(
         self,
-        config: WorkerConfig,
+        config: Config,
         *,
         number: int,
-        logs: Path,
+        log: Path,
         cpus: frozenset[int] | None = None,
         prewarmed: PrewarmedWorkers | None = None,
     ) -> None:
         self._config = config
         self._prewarmed = prewarmed
-        self._log = _log(logs / "functions.log")
+        self._log = _log(log)
         self._cpus = cpus or usable_cpus()
         self._workers = [self._start(share) for share in shares(number, self._cpus)]
         self._wide: Worker | None = None
 
     def _start(self, share: Share, *, careful: int = 0) -> Worker:
         prewarmed = self._prewarmed.take(share) if self._prewarmed is not None else None
-        return Worker(prewarmed or spawn(share), self._config, self._log, careful=careful)
+        return Worker(prewarmed or spawn(share, self._config.main), self._config, self._log, careful=careful)
 
     @property
     def _all(self) -> list[Worker]:
@@ -300,15 +335,20 @@ class Dispatcher:
 
     def __init__(self, functions: Sequence[FunctionService], pool: WorkerPool, lake: Path) -> None:
         self._functions = {function.settings.name: function for function in functions}
-        self._pool = pool
+        self.pool = pool
         self._lake = lake
         self._false_starts = 0
         self.hurry = False
         self.paused = False
 
+    @property
+    def functions(self) -> Sequence[FunctionService]:
+        """Those whose batches the workers get."""
+        return list(self._functions.values())
+
     def dispatch_all(self, now: float) -> None:
         """One dispatch for each idle worker, and then one to follow for each."""
-        for worker in [*self._pool.idle, *self._pool.open]:
+        for worker in [*self.pool.idle, *self.pool.open]:
             self.dispatch(worker, now)
 
     def dispatch(self, worker: Worker, now: float) -> None:
@@ -318,7 +358,7 @@ class Dispatcher:
         every batch, until the engine gets round to it.
         """
         follows = worker.current is not None
-        if self.paused or worker not in self._pool.open or (follows and self._pool.idle):
+        if self.paused or worker not in self.pool.open or (follows and self.pool.idle):
             return
         for function in sorted(self._functions.values(), key=lambda function: len(function.running)):
             if follows and not function.batches_per_dispatch:
@@ -332,7 +372,7 @@ class Dispatcher:
     def _send(self, worker: Worker, invocations: list[Invocation]) -> None:
         """Large files go to the worker for them, if it is free: nothing shall wait behind them."""
         large = [invocation for invocation in invocations if invocation.is_large]
-        wide = self._pool.for_large() if large else None
+        wide = self.pool.for_large() if large else None
         if wide is not None:
             wide.send(Dispatch(large))
         else:
@@ -366,6 +406,10 @@ class Dispatcher:
             dispatch.invocation_of(message_id).outcomes[message_id] = outcome
         if "done" not in message and "error" not in message:
             return
+        if isinstance(dispatch, Round):
+            worker.finish(now)
+            dispatch.ended(None if "error" in message else message, message.get("error", ""))
+            return
         function = self._functions[dispatch.settings.name]
         function.seconds_per_batch = (now - dispatch.started) / len(dispatch.invocations)
         worker.finish(now)
@@ -394,7 +438,9 @@ class Dispatcher:
         worker, began = report.worker, report.began
         if worker.following is not None:  # it has not begun with that
             self._abandon(worker.following, now)
-        if worker.current is not None:
+        if isinstance(worker.current, Round):
+            worker.current.ended(None, report.reason)
+        elif worker.current is not None:
             function = self._functions[worker.current.settings.name]
             for invocation in worker.current.invocations:
                 if began is None or began in invocation.messages:

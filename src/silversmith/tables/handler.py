@@ -20,6 +20,7 @@ from silversmith.errors import SilversmithError, SystemFault
 from silversmith.events import unwrap
 from silversmith.stores import Store
 from silversmith.tables.commit import Brought, bring
+from silversmith.tables.compare import differing as differing_keys
 from silversmith.tables.delta import DeltaFormat
 from silversmith.tables.format import Format
 from silversmith.tables.spec import GoldSpec, TableSpec
@@ -48,16 +49,27 @@ class Context(Protocol):
 @dataclass
 class TablesReport:
     """What an invocation did: for each table what became of its keys, for each view whether it was computed, and the
-    messages that failed, each with its error."""
+    messages that failed, each with its error. ``keys`` are those in silver, each with the messages that name it."""
 
+    keys: dict[str, list[str]] = field(default_factory=dict)
     tables: dict[str, Brought] = field(default_factory=dict)
     views: dict[str, Refresh] = field(default_factory=dict)
     kept: dict[str, Kept] = field(default_factory=dict)
     failed: dict[str, Exception] = field(default_factory=dict)
 
 
+@dataclass
+class Comparison:
+    """What a round found: the keys in silver that some table does not have as silver has them now, what became of each
+    view, and the tables and views that failed, each with its error."""
+
+    differing: list[str] = field(default_factory=list)
+    views: dict[str, Refresh] = field(default_factory=dict)
+    failed: dict[str, Exception] = field(default_factory=dict)
+
+
 class TableHandler:
-    """Handles the messages of the tables' queue.
+    """Handles the messages of the tables' queue, and compares the tables with silver.
 
     Args:
         spec: the tables and views.
@@ -97,7 +109,7 @@ class TableHandler:
             return context.get_remaining_time_in_millis() >= share * total
 
         report = TablesReport()
-        keys = self._keys(event, report)
+        keys = report.keys = self._keys(event, report)
         for table in self._spec.tables:
             self._bring(table, keys, report, lambda: has(RESERVE))
         self._refresh(keys, report)
@@ -109,6 +121,24 @@ class TableHandler:
                 self._keep(name, (), report)
         self._ended(report)
         return {"batchItemFailures": [{"itemIdentifier": message} for message in report.failed]}
+
+    def compare(self) -> Comparison:
+        """Find what events missed. What differs is for the queue, like any other change; views are brought up to date
+        here, for of a view that was declared later there is no event."""
+        comparison = Comparison()
+        differing: dict[str, None] = {}
+        for table in self._spec.tables:
+            try:
+                differing |= dict.fromkeys(differing_keys(table, self._silver, self._gold))
+            except (SilversmithError, OSError) as error:
+                comparison.failed[table.name] = error
+        for view in self._spec.views:
+            try:
+                comparison.views |= refresh([view], self._gold, step=self._step)
+            except (SilversmithError, OSError) as error:
+                comparison.failed[view.name] = error
+        comparison.differing = list(differing)
+        return comparison
 
     def _keys(self, event: Mapping[str, Any], report: TablesReport) -> dict[str, list[str]]:
         """The keys in silver that the messages speak of, each with the messages."""

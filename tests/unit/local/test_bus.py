@@ -49,7 +49,9 @@ def onward(journal: Journal) -> list[tuple[object, ...]]:
 
 
 def test_an_event_goes_to_the_targets_of_every_rule_that_matches(journal: Journal) -> None:
-    bus = BusService(journal, rules=[rule("a", "a"), rule("ab", "ab", "arn:1", "arn:2"), rule("b", "b")])
+    bus = BusService(
+        journal, rules=[rule("a", "a"), rule("ab", "ab", "arn:1", "arn:2"), rule("b", "b")], entry="arn:bucket"
+    )
     accept(journal, bus, event("abc"))
     assert onward(journal) == [
         ("arn:rule/a", "arn:topic:a", "arn:rule/a", "abc"),
@@ -64,7 +66,8 @@ def test_an_event_goes_to_the_targets_of_every_rule_that_matches(journal: Journa
 
 
 def test_what_no_rule_wants_ends_here_and_the_trace_says_so(journal: Journal) -> None:
-    accept(journal, BusService(journal, rules=[rule("a", "a")]), event("x"), event("a"), event("y"))
+    bus = BusService(journal, rules=[rule("a", "a")], entry="arn:bucket")
+    accept(journal, bus, event("x"), event("a"), event("y"))
     assert [row[3] for row in onward(journal)] == ["a"]
     assert (journal.counter("bus.events"), journal.counter("bus.unmatched")) == (3, 2)
     assert [row[6] for row in journal.rows("hops", key="x")] == ["unmatched"]
@@ -78,7 +81,9 @@ def test_what_no_rule_wants_ends_here_and_the_trace_says_so(journal: Journal) ->
 def test_as_often_as_rules_match(journal: Journal, prefixes: list[str], keys: list[str]) -> None:
     before = len(onward(journal))
     unmatched = journal.counter("bus.unmatched")
-    bus = BusService(journal, rules=[rule(f"r{number}", prefix) for number, prefix in enumerate(prefixes)])
+    bus = BusService(
+        journal, rules=[rule(f"r{number}", prefix) for number, prefix in enumerate(prefixes)], entry="arn:bucket"
+    )
     accept(journal, bus, *[event(key, number) for number, key in enumerate(keys)])
     matches = [[key.startswith(prefix) for prefix in prefixes] for key in keys]
     assert len(onward(journal)) - before == sum(map(sum, matches))

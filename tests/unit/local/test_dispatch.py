@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from silversmith.errors import UNWRITABLE, DefinitionError, LakeUnusable
 from silversmith.events import ObjectEvent, object_created
 from silversmith.function.outcome import describe
+from silversmith.local.invocation import split
 from silversmith.local.services import ReceivedMessage
 from silversmith.local.services.function import Invocation
-from silversmith.local.worker import split
 from silversmith.local.workers import FALSE_STARTS, Dispatch, Dispatcher, WorkerReport, WorkersDie
 from tests.unit.local.settings import function_settings
 

@@ -7,12 +7,12 @@ import subprocess
 import sys
 from pathlib import Path
 
-from silversmith.local.worker import NOWHERE, Position
+from silversmith.local.invocation import NOWHERE, Position
 
 WRITER = """
 import os, signal, sys
 from pathlib import Path
-from silversmith.local.worker import Position
+from silversmith.local.invocation import Position
 
 place = Position(Path(sys.argv[1]), new=False)
 for number in range(7):

@@ -20,13 +20,14 @@ import pytest
 
 from silversmith import Deployment
 from silversmith.errors import AccessDenied
+from silversmith.local.invocation import Position, WorkerConfig
 from silversmith.local.journal import Journal
 from silversmith.local.lake import LakeFolder
 from silversmith.local.services.bucket import Landed
 from silversmith.local.services.function import FunctionService, Invocation
 from silversmith.local.stack import KINDS, UnsupportedTemplate, read
 from silversmith.local.wiring import build, worker_functions
-from silversmith.local.worker import Position, WorkerConfig, _Handlers
+from silversmith.local.worker import _Handlers
 from silversmith.local.workers import Dispatch
 from silversmith.pipeline import Pipeline, load
 from silversmith.template import compile as compile_template
@@ -82,7 +83,7 @@ class Engine:
         self._journal = journal
         self._now = NOON
         stack = read(template)
-        self._services = build(stack, journal, bronze=pipeline.bronze, clock=lambda: self._now)
+        self._services = build(stack, journal, bronze=pipeline.bronze, silver=pipeline.silver, clock=lambda: self._now)
         config = WorkerConfig(str(definition), folder, worker_functions(stack))
         self._answers, connection = Pipe()
         self._handlers = _Handlers(connection, Position(folder / "position", new=True), config)

@@ -19,13 +19,13 @@ import pytest
 from silversmith.events import ObjectEvent, object_created
 from silversmith.local import workers
 from silversmith.local.iam import Policy
+from silversmith.local.invocation import WorkerConfig
 from silversmith.local.lake import LakeFolder
 from silversmith.local.processes import PrewarmedWorkers, usable_cpus
 from silversmith.local.services import ReceivedMessage
 from silversmith.local.services.function import Invocation
 from silversmith.local.stack import read
 from silversmith.local.wiring import worker_functions
-from silversmith.local.worker import WorkerConfig
 from silversmith.local.workers import LOG_BYTES, Dispatch, Worker, WorkerPool, WorkerReport
 from silversmith.pipeline import load
 from silversmith.template import compile as compile_template
@@ -79,7 +79,9 @@ class Pool:
         self.name = functions[0].name
         config = WorkerConfig(str(definition), self.lake.path, functions)
         self.events: list[WorkerReport] = []
-        self.workers = WorkerPool(config, number=number, logs=self.lake.logs, cpus=cpus, prewarmed=prewarmed)
+        self.workers = WorkerPool(
+            config, number=number, log=self.lake.logs / "functions.log", cpus=cpus, prewarmed=prewarmed
+        )
 
     def until(self, true: Callable[[], object], *, now: float | None = None) -> None:
         """Listen until something is true; ``now``: with an eye on time and memory."""

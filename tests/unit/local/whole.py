@@ -193,7 +193,12 @@ class World:
         self.journal = open_or_rebuild(self.folder.journal, warn=_no_damage)
         self.stack = read(compile_template(self.pipeline))
         self.services = build(
-            self.stack, self.journal, bronze="dl-bronze-layer", clock=lambda: self.now, delivery=self._make_delivery
+            self.stack,
+            self.journal,
+            bronze="dl-bronze-layer",
+            silver="dl-silver-layer",
+            clock=lambda: self.now,
+            delivery=self._make_delivery,
         )
         self.routes = resend.routes(self.stack)
         self.compaction = Compaction(

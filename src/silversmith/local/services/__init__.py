@@ -59,6 +59,16 @@ class ReceivedMessage(NamedTuple):
     receipt: str
 
 
+class Change(NamedTuple):
+    """An object that a function has put in silver, or that is gone from there. The trace keeps its event under the
+    bronze object that it follows from: ``bronze_key`` and its ``version``."""
+
+    key: str
+    bronze_key: str
+    version: str = ""
+    is_gone: bool = False
+
+
 @dataclass(frozen=True, slots=True)
 class Refused:
     """A message that its target will never accept, and why."""

@@ -21,7 +21,7 @@ import orjson
 from silversmith import faults
 from silversmith.errors import SilversmithError
 from silversmith.local.journal import Journal
-from silversmith.local.services import Message, hop_row, tokens, uuids, write
+from silversmith.local.services import Change, Message, hop_row, tokens, uuids, write
 from silversmith.local.stack import Bucket
 from silversmith.stores import Head
 from silversmith.stores.local import Glance, LocalStore
@@ -144,6 +144,10 @@ def _emptied(waiting: queue.SimpleQueue[str]) -> list[str]:
 #: of the services that have them when it is committed.
 Carry = Callable[[Sequence[Message], float], Sequence[str]]
 
+#: The kinds of events, and what else is in their detail.
+_PUT = ("Object Created", {"reason": "PutObject"})
+_GONE = ("Object Deleted", {"reason": "DeleteObject", "deletion-type": "Permanently Deleted"})
+
 #: Ends the identity of a file that was noticed so soon after it was written that another write could leave it as it is.
 DOUBTFUL = "?"
 
@@ -248,6 +252,25 @@ class BucketService:
             faults.point("bucket.before_commit")
         for name in ("bucket", *passed):
             faults.point(f"{name}.after_commit")
+
+    def announce(self, changes: Sequence[Change], now: float, carry: Carry) -> None:
+        """Send the events of objects that functions have put here, or that are gone, in the transaction that is open.
+
+        Nobody reads the object for that, so that its event has no size and no ETag: an event is a hint, and its key is
+        what is taken of it.
+        """
+        if not changes or not self._settings.eventbridge:
+            return
+        last = self._journal.counter("sequencer")
+        messages = []
+        for change in changes:
+            last = _next(last, now)
+            kind, more = _GONE if change.is_gone else _PUT
+            version = Version(secrets.token_urlsafe(24), f"{last:018X}", now)
+            for message in self._events(kind, {"key": change.key}, version, more):
+                messages.append(message._replace(key=change.bronze_key, version=change.version))
+        self._journal.change("set_counter", name="sequencer", value=last)
+        carry(messages, now)
 
     def forget(self, keys: Sequence[str], *, folders: Sequence[str] = ()) -> None:
         """Note that these objects are gone from bronze, and all in these folders, whose names end with a slash, and

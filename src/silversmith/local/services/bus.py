@@ -23,11 +23,19 @@ LARGEST_MESSAGE = 256 * 1024
 
 
 class BusService:
-    """The default event bus with its rules."""
+    """The default event bus with its rules.
 
-    def __init__(self, journal: Journal, *, rules: Sequence[Rule]) -> None:
+    Args:
+        journal: where the trace is written.
+        rules: from the template.
+        entry: the ARN of the bucket that people put files in. An event of it that no rule matches is told in the trace;
+            silver that no table is made of is nothing to tell.
+    """
+
+    def __init__(self, journal: Journal, *, rules: Sequence[Rule], entry: str) -> None:
         self._journal = journal
         self._rules = tuple(rules)
+        self._entry = entry
 
     def accept(self, messages: Sequence[Message], now: float) -> Accepted:
         """Send each event to the targets of the rules that it matches. In the caller's transaction."""
@@ -35,7 +43,7 @@ class BusService:
         for message in messages:
             event = orjson.loads(message.body)
             matched = [rule for rule in self._rules if rule.matcher.matches(event)]
-            if not matched:
+            if not matched and message.source == self._entry:
                 unmatched += 1
                 hops.append(hop_row(message.key, message.version, at=now, room="rule", name="-", what="unmatched"))
             for rule in matched:

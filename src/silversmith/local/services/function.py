@@ -21,7 +21,7 @@ import orjson
 from silversmith import faults
 from silversmith.function.retries import DIED, transform_tries, wait_for_user
 from silversmith.local.journal import Journal
-from silversmith.local.services import HopRow, ReceivedMessage, hop_row, write
+from silversmith.local.services import Change, HopRow, ReceivedMessage, hop_row, write
 from silversmith.local.stack import EventSourceMapping, Function, Queue
 from silversmith.stores import IN_MEMORY
 
@@ -34,6 +34,9 @@ LARGEST_PAYLOAD = 6 * 1024 * 1024 - 512 * 1024
 
 #: The verdicts that are kept as the last outcome of a key. A duplicate is one: it says that an earlier failure is over.
 KEPT = frozenset({"committed", "duplicate", "quarantined", "gone", "removed", "failed"})
+
+#: The verdicts after which silver may have changed, and whether its object is gone then.
+CHANGED = {"committed": False, "duplicate": False, "gone": True, "removed": True}
 
 #: The handler cannot count a message's first death; and one more may be the receive that only says that it is dead.
 UNCOUNTED_DEATHS = 2
@@ -68,6 +71,11 @@ class Settings:
     def transform(self) -> str:
         """The name under which outcomes are kept: that of the transform, or of the function where it runs none."""
         return self.function.environment.get("SILVERSMITH_TRANSFORM", self.function.name)
+
+    @cached_property
+    def is_of_tables(self) -> bool:
+        """Whether it makes tables of silver, and no silver."""
+        return "SILVERSMITH_TABLES" in self.function.environment
 
     @cached_property
     def maximum_concurrency(self) -> float:
@@ -165,12 +173,22 @@ class FunctionService:
         journal: where outcomes and the trace are written.
         settings: from the template.
         queue: the one that its mapping polls.
+        announce: told what the function has put in silver or removed, in the transaction in which the messages are
+            finished. What it did before a crash is announced when the message comes back, and is found done.
     """
 
-    def __init__(self, journal: Journal, settings: Settings, queue: PolledQueue) -> None:
+    def __init__(
+        self,
+        journal: Journal,
+        settings: Settings,
+        queue: PolledQueue,
+        *,
+        announce: Callable[[Sequence[Change], float], None] | None = None,
+    ) -> None:
         self._journal = journal
         self.settings = settings
         self._queue = queue
+        self._announce = announce
         self.running: set[Invocation] = set()
         #: The seconds that each of the latest batches took; until one has ended, infinite.
         self.seconds_per_batch = inf
@@ -192,7 +210,12 @@ class FunctionService:
 
     @property
     def batches_per_dispatch(self) -> int:
-        """How many batches a worker gets together; 0: and none to follow either, behind which others would wait."""
+        """How many batches a worker gets together; 0: and none to follow either, behind which others would wait.
+
+        Tables get one: each is a commit, and the messages that come meanwhile share the next.
+        """
+        if self.settings.is_of_tables:
+            return 0
         return int(min(MOST_BATCHES, QUICK / self.seconds_per_batch)) if self.seconds_per_batch > 0 else MOST_BATCHES
 
     def poll(self, now: float, *, most: int = 1, hurry: bool = False) -> list[Invocation]:
@@ -270,6 +293,8 @@ class FunctionService:
                 for message in reported:
                     receipt = invocation.messages[message].receipt
                     retry_in = invocation.outcomes.get(message, {}).get("retry_in")
+                    if retry_in is None and self.settings.is_of_tables:
+                        retry_in = wait_for_user(invocation.messages[message].receives)
                     if message in untouched:
                         self._queue.return_unused(receipt, now)
                     elif retry_in is not None:  # else after the visibility timeout, as on AWS
@@ -343,12 +368,14 @@ class FunctionService:
 
     def _record(self, failed_of: Mapping[Invocation, set[str]], reason: str | None, now: float) -> None:
         """Write the trace, the last outcome of each key, and the totals."""
-        hops, outcomes, totals = [], [], Counter[str]()
+        hops, outcomes, changes, totals = [], [], [], Counter[str]()
         for invocation, failed in failed_of.items():
             for message, verdict, detail in _verdicts(invocation, failed, reason):
                 self._name_the_death(message, detail)
                 hops.append(self._hop(message, verdict, detail, now))
-                if verdict in KEPT:
+                if verdict in CHANGED and self._announce is not None:
+                    changes.append(Change(str(detail["silver"]), message.key, message.version, CHANGED[verdict]))
+                if verdict in KEPT and not self.settings.is_of_tables:
                     outcomes.append(
                         {
                             "transform": self.settings.transform,
@@ -367,7 +394,10 @@ class FunctionService:
         for name, value in totals.items():
             if value:
                 self._journal.count(f"function.{name}", value)
-                self._journal.count(f"transform.{self.settings.transform}.{name}", value)
+                kind = "function" if self.settings.is_of_tables else "transform"
+                self._journal.count(f"{kind}.{self.settings.transform}.{name}", value)
+        if self._announce is not None:
+            self._announce(changes, now)
 
     def _name_the_death(self, message: ReceivedMessage, detail: dict[str, Any]) -> None:
         """The handler that gives up knows only that the last worker died; the engine has written down of what."""

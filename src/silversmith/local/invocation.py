@@ -1,0 +1,166 @@
+"""What every worker process has: its place in a batch, what it is told of a function, and the loop that invokes.
+
+A process for tables must not import Polars, so nothing here does.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import sys
+import time
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any, ClassVar
+
+import orjson
+
+from silversmith.local import iam
+from silversmith.local.iam import Check, GuardedStore, Policy
+from silversmith.local.processes import WORKER
+from silversmith.local.stack import Bucket, Queue
+from silversmith.stores import Store
+
+#: The position before the first message.
+NOWHERE = -1
+
+
+class Position:
+    """An integer in memory that two processes share, by a file that both have mapped.
+
+    Args:
+        path: the file. One process makes it before the other opens it; the other removes it.
+        new: whether this process makes it.
+    """
+
+    def __init__(self, path: Path, *, new: bool) -> None:
+        descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC | (os.O_CREAT | os.O_EXCL if new else 0), 0o600)
+        try:
+            if new:
+                os.ftruncate(descriptor, mmap.PAGESIZE)
+            else:
+                path.unlink()
+            self._numbers = memoryview(mmap.mmap(descriptor, mmap.PAGESIZE)).cast("i")
+        finally:
+            os.close(descriptor)
+        if new:
+            self.value = NOWHERE
+
+    @property
+    def value(self) -> int:
+        return int(self._numbers[0])
+
+    @value.setter
+    def value(self, value: int) -> None:
+        self._numbers[0] = value
+
+
+@dataclass(frozen=True)
+class FunctionConfig:
+    """One function as a worker needs it: its environment, its role (an ARN) and the role's policy, the queue of
+    ``SILVERSMITH_DLQ`` in its environment (None: it sends nothing there), and all buckets by name."""
+
+    name: str
+    environment: Mapping[str, str]
+    role: str
+    policy: Policy
+    dead_letters: Queue | None
+    buckets: Mapping[str, Bucket]
+
+    @property
+    def context(self) -> dict[str, str]:
+        """The context of its requests, for IAM."""
+        return {"aws:SecureTransport": "true", "aws:ResourceAccount": self.role.split(":")[4]}
+
+    def check_of(self, bucket: str) -> Check:
+        """Raises AccessDenied for a request that its role and the bucket's policy do not allow."""
+        policies = (self.policy, self.buckets[bucket].policy)
+        return iam.checker(policies, principal=self.role, context=self.context)
+
+    def guarded(self, store: Store, bucket: str) -> GuardedStore:
+        """A store that the function may use as its role allows."""
+        return GuardedStore(store, arn=f"arn:aws:s3:::{bucket}", check=self.check_of(bucket))
+
+
+@dataclass(frozen=True)
+class WorkerConfig:
+    """Everything that a worker of transforms needs; it is pickled on its way to the process.
+
+    ``main`` is the function that the process runs.
+    """
+
+    main: ClassVar[str] = WORKER
+
+    pipeline: str
+    lake: Path
+    functions: tuple[FunctionConfig, ...]
+
+
+@dataclass(frozen=True)
+class TablesConfig:
+    """Everything that the process of tables needs. ``spec`` is the JSON of the tables and views, which in Lambda is a
+    file in the bundle."""
+
+    main: ClassVar[str] = "silversmith.local.table_worker:main"
+
+    lake: Path
+    function: FunctionConfig
+    spec: str
+
+
+class LocalContext:
+    """Lambda's context object, as far as handlers use it."""
+
+    def __init__(self, name: str, timeout: float, memory: int) -> None:
+        self.function_name = name
+        self.memory_limit_in_mb = str(memory)
+        self._deadline = time.monotonic() + timeout
+
+    def get_remaining_time_in_millis(self) -> int:
+        """Milliseconds until the invocation is ended."""
+        return max(0, int((self._deadline - time.monotonic()) * 1000))
+
+
+def serve(connection: Connection, invoke: Callable[[Mapping[str, Any]], None]) -> None:
+    """Report that the process is ready, then run one dispatch after the other, until the engine is gone."""
+    connection.send_bytes(orjson.dumps({"ready": os.getpid()}))
+    while True:
+        try:
+            request = orjson.loads(connection.recv_bytes())
+        except (EOFError, OSError):
+            return
+        invoke(request)
+
+
+def begin() -> None:
+    """Set the process up, before anything is printed."""
+    # Each line in one piece, also under PYTHONUNBUFFERED: else those of two workers get into each other in the log.
+    sys.stdout.reconfigure(line_buffering=True, write_through=False)  # type: ignore[union-attr]
+
+
+def broken(error: Exception) -> dict[str, Any]:
+    """The answer where the handler itself broke: the engine fails the batch, as Lambda would."""
+    traceback.print_exception(error)
+    return {"error": f"{type(error).__name__}: {error}"}
+
+
+def flush() -> None:
+    """Before an answer is sent, so that what the handler printed is in the log when the engine knows the outcome."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+
+
+def split(response: Mapping[str, Any], events: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """A handler's response to the records of several events, as its response to each."""
+    failed = {item["itemIdentifier"] for item in response["batchItemFailures"]}
+    return [
+        {
+            "batchItemFailures": [
+                {"itemIdentifier": record["messageId"]} for record in event["Records"] if record["messageId"] in failed
+            ]
+        }
+        for event in events
+    ]
