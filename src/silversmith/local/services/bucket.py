@@ -267,8 +267,8 @@ class BucketService:
             last = _next(last, now)
             kind, more = _GONE if change.is_gone else _PUT
             version = Version(secrets.token_urlsafe(24), f"{last:018X}", now)
-            for message in self._events(kind, {"key": change.key}, version, more):
-                messages.append(message._replace(key=change.bronze_key, version=change.version))
+            (message,) = self._events(kind, {"key": change.key}, version, more)
+            messages.append(message._replace(key=change.bronze_key, version=change.version))
         self._journal.change("set_counter", name="sequencer", value=last)
         carry(messages, now)
 
