@@ -38,6 +38,7 @@ if TYPE_CHECKING:
         TransformTrace,
         Version,
     )
+    from silversmith.operations.tables import InTable
     from silversmith.operations.target import DeadMessage
 
 
@@ -69,6 +70,13 @@ def _show_status(report: Status, where: Where, no_history: str) -> None:
     say_table(_chain(report.buckets["bronze"], report.chain))
     say()
     say_table(map(_row, report.transforms), header=_COLUMNS, right=range(2, len(_COLUMNS)))
+    if report.tables:
+        say()
+        rows = ((each.name, each.kind, each.rows, each.files, each.version, each.committed) for each in report.tables)
+        cells = (
+            ["-" if cell is None else f"{cell:,}" if isinstance(cell, int) else cell for cell in row] for row in rows
+        )
+        say_table(cells, header=("table", "kind", "rows", "files", "version", "committed"), right=range(2, 5))
     for transform in report.transforms:
         if transform.owner:
             say()
@@ -316,8 +324,24 @@ def _show_transform(part: TransformTrace) -> None:
     if part.error is not None:
         say(f"    error     in quarantine: {part.error.document}")
         _show_document(part.error, time.time(), indent="      ")
+    for table in part.tables:
+        _show_in_table(table)
     if part.silver is None and part.error is None and part.last is not None:
         say(f"    last      {part.last.verdict}, attempt {part.last.detail.get('attempt', '-')}")
+
+
+_IN_TABLE = {
+    "current": "in it since",
+    "old": "in it with the rows of an older silver, since",
+    "missing": "not in it yet",
+    "none": "not in it, nor are there rows in silver",
+    "unknown": "it cannot be read: see `silversmith doctor`",
+}
+
+
+def _show_in_table(table: InTable) -> None:
+    since = "" if table.since is None else f" version {table.since}{' or before' if table.or_before else ''}"
+    say(f"    table     {table.table}: {_IN_TABLE[table.state]}{since}")
 
 
 def _show_silver(silver: Silver) -> None:

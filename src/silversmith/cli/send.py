@@ -272,6 +272,9 @@ def reconcile(
     transform: TransformOption = None,
     changed: Annotated[bool, flag("Find silver too that was made by other code.")] = False,
     dead: Annotated[bool, flag("Send too what the code has failed on as often as it may.")] = False,
+    views: Annotated[
+        bool, flag("Compute every view anew instead, say what differs, and repair it.", "--views")
+    ] = False,
     limit: Annotated[int, number("Name at most so many keys; all are counted and sent.", 0)] = MOST_NAMED,
     dry_run: DryRunOption = False,
     where: Where = HERE,
@@ -285,6 +288,10 @@ def reconcile(
     as often as it may are left alone, until the file or the code changes.
     """
     set_quiet(quiet)
+    if views:
+        if transform is not None or changed or dead:
+            raise WrongCall("--views looks at views alone: leave --transform, --changed and --dead away")
+        return _reconcile_views(pipeline, where, dry_run=dry_run, json=json)
     from silversmith.operations.send import reconcile as operation
 
     checked, totals, kinds = 0, Counter[str](), Counter[str]()
@@ -323,6 +330,25 @@ def reconcile(
         if totals["found"] and not dry_run and not running:
             warn_no_engine()
     return 1 if totals["foreign"] else 0
+
+
+def _reconcile_views(pipeline: str, where: Where, *, dry_run: bool, json: bool) -> int:
+    from silversmith.operations.tables import reconcile_views
+
+    with open_target(pipeline, where) as (definition, target):
+        differences = list(reconcile_views(definition, target, dry_run=dry_run))
+    if json:
+        say_json({"dry_run": dry_run, "views": [vars(difference) for difference in differences]})
+        return 0
+    for each in differences:
+        if each.lacking or each.surplus:
+            done = "not repaired" if dry_run else "repaired"
+            say(f"{each.view}: {count(each.lacking, 'row')} missing, {each.surplus:,} too many ({done})")
+        else:
+            say(f"{each.view}: as its query says")
+    if not differences:
+        say("there is no view yet")
+    return 0
 
 
 def _show_finding(group: str, finding: Finding, *, dry_run: bool) -> None:

@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Any
 from botocore.exceptions import BotoCoreError, ClientError
 
 from silversmith.errors import DefinitionError, SilversmithError
+from silversmith.operations import WrongCall
 from silversmith.pipeline import Located, Pipeline
 from silversmith.pipeline.deployment import Deployment, named
 from silversmith.schemas import Owner
@@ -34,6 +35,8 @@ from silversmith.stores import Store
 
 if TYPE_CHECKING:
     from silversmith.aws.account import Account
+    from silversmith.operations.tables import Sample
+    from silversmith.operations.target import Target
     from silversmith.reconcile.hops import Hops, Problem
 
 #: The oldest Python that is supported.
@@ -183,6 +186,26 @@ def check_chain(text: str, problems: Sequence[Problem] = ()) -> list[Finding]:
     return [Finding("chain", State.FAIL if each.is_known else State.WARN, each.found, each.do) for each in problems]
 
 
+def check_tables(samples: Sequence[Sample], unreadable: Mapping[str, str]) -> Finding:
+    """A sample of each table beside silver; ``unreadable``: by table why it cannot be looked at."""
+    if unreadable:
+        problems = "; ".join(f"{table}: {problem}" for table, problem in unreadable.items())
+        return Finding(
+            "tables", State.FAIL, problems,
+            "see whether gold can be reached; a damaged table: move its folder away, silversmith tables rebuild NAME",
+        )  # fmt: skip
+    texts = [
+        f"{each.table}: {each.differing:,} of {each.looked_at:,} files not as silver has them"
+        if each.differing
+        else f"{each.table}: version {'-' if each.version is None else each.version}"
+        for each in samples
+    ]
+    if any(each.differing for each in samples):
+        do = "silversmith reconcile sends them, unless they are on their way: silversmith status"
+        return Finding("tables", State.WARN, "; ".join(texts), do)
+    return Finding("tables", State.OK, "; ".join(texts))
+
+
 def check_file_system(place: str, broken: Mapping[str, str], apart: Sequence[str] = ()) -> Finding:
     """``broken``: the errors of the abilities that the file system lacks; ``apart``: the lake's folders on another."""
     if broken:
@@ -261,6 +284,7 @@ def machine_checks(pipeline: Pipeline | None, lake: Path) -> list[Finding]:
         with contextlib.suppress(SilversmithError), open_lake(LakeFolder(lake), pipeline) as target:
             owners = other_owners(pipeline, target.owner, target.lake.silver, target.lake.quarantine)
             findings.append(check_owners(owners))
+            findings += tables_check(pipeline, target)
     findings += [check_file_system(*try_file_system(lake)), check_disk(*free_space(lake))]
     if (inotify := inotify_limits(bronze)) is not None:
         findings.append(check_inotify(*inotify))
@@ -290,6 +314,7 @@ def aws_checks(located: Located | None, deployment: str, endpoint_url: str | Non
     findings.append(concurrency(located.pipeline, options, account.client("lambda")))
     findings.append(check_installer(find_uv() is not None))
     findings += _owners_on_aws(located.pipeline, options, account)
+    findings += _tables_on_aws(located.pipeline, options, account)
     return findings + _chain(account, options.name(located.pipeline.name))
 
 
@@ -301,6 +326,19 @@ def _owners_on_aws(pipeline: Pipeline, options: Deployment, account: Account) ->
         own = owner(pipeline, options)
         buckets = (existing_bucket(account, name) for name in (own.silver, own.quarantine))
         return [check_owners(other_owners(pipeline, own, *buckets))]
+    return []
+
+
+def _tables_on_aws(pipeline: Pipeline, options: Deployment, account: Account) -> list[Finding]:
+    if not pipeline.tables.tables:
+        return []
+    from silversmith.operations.aws import open_stack
+
+    with (
+        contextlib.suppress(SilversmithError),  # what is not deployed is told elsewhere
+        open_stack(account, options.name(pipeline.name), pipeline) as (deployed, target),
+    ):
+        return tables_check(deployed, target)
     return []
 
 
@@ -316,6 +354,26 @@ def _chain(account: Account, name: str) -> list[Finding]:
     except SilversmithError as error:
         do = "the policy of who looks must allow it: docs/operations.md#rights"
         return check_chain("", [Problem(str(error), do, is_known=False)])
+
+
+def tables_check(pipeline: Pipeline, target: Target) -> list[Finding]:
+    """Check the tables of a pipeline; nothing where it has none."""
+    from silversmith.operations.tables import require_tables, sample
+
+    if not pipeline.tables.tables:
+        return []
+    try:
+        require_tables(pipeline)
+    except WrongCall as error:
+        return [Finding("tables", State.FAIL, str(error), "pip install 'silversmith[tables]'")]
+    samples: list[Sample] = []
+    unreadable: dict[str, str] = {}
+    for table in pipeline.tables.tables:
+        try:
+            samples.append(sample(table, target))
+        except (SilversmithError, OSError) as error:
+            unreadable[table.name] = str(error)
+    return [check_tables(samples, unreadable)]
 
 
 def other_owners(pipeline: Pipeline, owner: Owner, silver: Store | None, quarantine: Store | None) -> dict[str, str]:

@@ -10,6 +10,7 @@ from typing import Any
 
 from silversmith.lineage import Decision, Lineage, decide, error_key, rejected_key, silver_key
 from silversmith.operations.failures import ErrorDocument, RejectedFile, read_error, read_rejected
+from silversmith.operations.tables import InTable, SilverState, TableReport, reports, trace_tables
 from silversmith.operations.target import Hop, LastOutcome, Target, TransformQueues
 from silversmith.operations.text import iso
 from silversmith.pipeline import Pipeline, Transform
@@ -69,7 +70,8 @@ class ChainStatus:
 
 @dataclass(frozen=True)
 class Status:
-    """The whole pipeline. ``lake`` is the folder, or the stack. ``ran`` is False where there is no history."""
+    """The whole pipeline. ``lake`` is the folder, or the stack. ``ran`` is False where there is no history. ``tables``
+    are not compared with silver here."""
 
     pipeline: str
     lake: str
@@ -78,6 +80,7 @@ class Status:
     buckets: Mapping[str, str]
     chain: ChainStatus
     transforms: Sequence[TransformStatus]
+    tables: Sequence[TableReport] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON values."""
@@ -98,6 +101,7 @@ def status(pipeline: Pipeline, target: Target, *, now: float) -> Status:
         transforms=[
             _transform(transform, queues[transform.name], target, totals, now) for transform in pipeline.transforms
         ],
+        tables=list(reports(pipeline, target, compare=False)) if pipeline.tables.tables else (),
     )
 
 
@@ -209,6 +213,7 @@ class TransformTrace:
     error: ErrorDocument | None
     last: LastOutcome | None
     owner: str = ""
+    tables: Sequence[InTable] = ()
 
 
 @dataclass(frozen=True)
@@ -244,7 +249,7 @@ def trace(key: str, pipeline: Pipeline, target: Target, *, most: int = MOST_HOPS
     """
     bronze = target.lake.bronze.head(key)
     hops = target.hops(key, most + 1)
-    parts = [_part(transform, key, bronze, target) for transform in pipeline.transforms]
+    parts = [_part(transform, key, bronze, target, pipeline) for transform in pipeline.transforms]
     parts = [part for part in parts if part.matches or _has_trace(part)]
     known = bronze is not None or bool(hops) or any(map(_has_trace, parts))
     return Trace(
@@ -283,7 +288,7 @@ def _step(hop: Hop, since: float) -> Step:
     )
 
 
-def _part(transform: Transform, key: str, bronze: Head | None, target: Target) -> TransformTrace:
+def _part(transform: Transform, key: str, bronze: Head | None, target: Target, pipeline: Pipeline) -> TransformTrace:
     lake = target.lake
     head = lake.silver.head(silver_key(transform.name, key))
     lineage = Lineage.from_metadata(head.metadata) if head else None
@@ -297,6 +302,10 @@ def _part(transform: Transform, key: str, bronze: Head | None, target: Target) -
         lookups=current_digest(lake.bronze, transform.lookups),
         owners=document.owners(target.owner.name),
     )
+    rows = None if lineage is None else lineage.rows_written
+    in_tables = trace_tables(
+        key, transform.name, SilverState(None if head is None else head.etag, rows != 0), target, pipeline
+    )
     return TransformTrace(
         transform=transform.name,
         state=_state(decision, bronze, error),
@@ -306,6 +315,7 @@ def _part(transform: Transform, key: str, bronze: Head | None, target: Target) -
         error=error,
         last=target.outcome(transform.name, key),
         owner=document.owner if document.owner != target.owner.name else "",
+        tables=in_tables,
     )
 
 

@@ -12,10 +12,12 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from silversmith.errors import SilversmithError
+from silversmith.lineage import Lineage
 from silversmith.operations import WrongCall, tables_installed
 from silversmith.operations.target import Target
 from silversmith.operations.text import iso
 from silversmith.pipeline import Pipeline
+from silversmith.stores import Store
 from silversmith.tables.spec import TableSpec, ViewSpec
 
 if TYPE_CHECKING:
@@ -28,15 +30,16 @@ class TableReport:
     """A table or a view, as its newest version is.
 
     ``kind`` is table or view, ``of`` the transform or the tables that it is made of. ``state`` is ``current``,
-    ``behind`` or ``empty`` (there is nothing of it yet); ``lacking`` counts the silver objects that a table does not
-    have as silver has them now. ``committed`` is when the newest version was, in ISO 8601.
+    ``behind``, ``empty`` (there is nothing of it yet) or ``there`` (it was not compared with silver); ``lacking``
+    counts the silver objects that a table does not have as silver has them now, None where nobody looked.
+    ``committed`` is when the newest version was, in ISO 8601.
     """
 
     name: str
     kind: str
     of: Sequence[str]
     state: str
-    lacking: int
+    lacking: int | None
     rows: int = 0
     files: int = 0
     bytes: int = 0
@@ -71,33 +74,70 @@ def reports(pipeline: Pipeline, target: Target, *, compare: bool = True) -> Iter
     """
     require_tables(pipeline)
     from silversmith.tables.compare import differing
-    from silversmith.tables.views import is_current
+    from silversmith.tables.views import is_current as is_current_view
 
     for table in pipeline.tables.tables:
-        lacking = len(differing(table, target.lake.silver, target.gold)) if compare else 0
-        yield _report(table.name, "table", [table.transform], target.gold, lacking=lacking, is_current=not lacking)
+        lacking = len(differing(table, target.lake.silver, target.gold)) if compare else None
+        is_current = None if lacking is None else not lacking
+        yield _report(table.name, "table", [table.transform], target.gold, lacking, is_current=is_current)
     for view in pipeline.tables.views:
-        current = not compare or is_current(view, target.gold)
-        yield _report(view.name, "view", view.sources, target.gold, lacking=0, is_current=current)
+        is_current = is_current_view(view, target.gold) if compare else None
+        yield _report(view.name, "view", view.sources, target.gold, 0 if compare else None, is_current=is_current)
 
 
-def _report(name: str, kind: str, of: Sequence[str], gold: Format, *, lacking: int, is_current: bool) -> TableReport:
+def _report(
+    name: str, kind: str, of: Sequence[str], gold: Format, lacking: int | None, *, is_current: bool | None
+) -> TableReport:
     snapshot = gold.read(name)
     if snapshot is None:
-        return TableReport(name, kind, of, "empty" if is_current else "behind", lacking)
+        return TableReport(name, kind, of, "behind" if is_current is False else "empty", lacking)
     extent = snapshot.extent
+    state = "there" if is_current is None else "current" if is_current else "behind"
+    committed = iso(snapshot.committed)
     return TableReport(
-        name,
-        kind,
-        of,
-        "current" if is_current else "behind",
-        lacking,
-        extent.rows,
-        extent.files,
-        extent.bytes,
-        snapshot.version,
-        iso(snapshot.committed),
+        name, kind, of, state, lacking, extent.rows, extent.files, extent.bytes, snapshot.version, committed
     )
+
+
+@dataclass(frozen=True)
+class Sample:
+    """The first files of silver beside a table: how many were looked at, and how many the table has otherwise."""
+
+    table: str
+    version: int | None
+    looked_at: int
+    differing: int
+
+
+#: So many files are a sample.
+SAMPLE = 100
+
+
+def sample(table: TableSpec, target: Target) -> Sample:
+    """Compare a few files of silver with a table.
+
+    Raises:
+        WrongCall: the packages that tables need are not installed.
+        GoldFailed, OSError: gold or silver cannot be read.
+    """
+    gold, silver = target.gold, target.lake.silver
+    from silversmith.tables.commit import files_of
+
+    snapshot = gold.read(table.name)
+    listed = (head for head in silver.list(f"{table.transform}/") if head.key.endswith(".parquet"))
+    heads = {head.key: head for head in islice(listed, SAMPLE)}
+    files = files_of(table.transform, list(heads), silver, snapshot)
+    etags = snapshot.etags(sorted(files.values())) if snapshot is not None else {}
+    differing = [key for key, file in files.items() if etags.get(file) != heads[key].etag]
+    without_rows = [key for key in differing if files[key] not in etags and not _has_rows(key, silver)]
+    version = snapshot.version if snapshot is not None else None
+    return Sample(table.name, version, len(heads), len(differing) - len(without_rows))
+
+
+def _has_rows(key: str, silver: Store) -> bool:
+    head = silver.head(key)
+    lineage = Lineage.from_metadata(head.metadata) if head is not None else None
+    return lineage is None or lineage.rows_written != 0
 
 
 # -- queries
@@ -352,7 +392,7 @@ class SilverState:
 @dataclass(frozen=True)
 class InTable:
     """What a table has of one file. ``state`` is ``current`` (the rows of its silver), ``old`` (of an older silver),
-    ``missing`` (silver has rows, the table none of them) or ``none`` (nor has silver).
+    ``missing`` (silver has rows, the table none of them), ``none`` (nor has silver) or ``unknown`` (it cannot be read).
 
     ``since``: the version that brought these rows; None where it has none. ``or_before``: older ones are forgotten.
     """
@@ -364,17 +404,16 @@ class InTable:
 
 
 def trace_tables(key: str, transform: str, silver: SilverState, target: Target, pipeline: Pipeline) -> list[InTable]:
-    """What each table of a transform has of a bronze key, beside its silver.
-
-    Raises:
-        WrongCall: the packages that tables need are not installed.
-        GoldFailed: gold cannot be read.
-    """
-    return [_in_table(table.name, key, silver, target.gold) for table in pipeline.tables.of_transform(transform)]
+    """What each table of a transform has of a bronze key, beside its silver."""
+    return [_in_table(table.name, key, silver, target) for table in pipeline.tables.of_transform(transform)]
 
 
-def _in_table(name: str, key: str, silver: SilverState, gold: Format) -> InTable:
-    snapshot = gold.read(name)
+def _in_table(name: str, key: str, silver: SilverState, target: Target) -> InTable:
+    try:
+        gold = target.gold
+        snapshot = gold.read(name)
+    except SilversmithError:
+        return InTable(name, "unknown")
     there = snapshot.etags([key]).get(key) if snapshot is not None else None
     if snapshot is None or there is None:
         return InTable(name, "missing" if silver.has_rows else "none")

@@ -26,7 +26,7 @@ from silversmith.operations.reports import (
     Version,
 )
 from silversmith.operations.send import Put
-from silversmith.operations.tables import Column, TableReport, Upkeep
+from silversmith.operations.tables import Column, InTable, TableReport, Upkeep
 from silversmith.operations.target import DeadKind, DeadMessage, LastOutcome, Lately
 from silversmith.schemas import Entry
 
@@ -38,7 +38,7 @@ DOCUMENTS = {
     "put": (Put,),
     "schema": (SchemaHistory, CodeSchema, Entry),
     "status": (Status, ChainStatus, TransformStatus),
-    "trace": (Trace, Bronze, Version, Step, TransformTrace, Silver, LastOutcome),
+    "trace": (Trace, Bronze, Version, Step, TransformTrace, Silver, LastOutcome, InTable),
     "failures": (ErrorDocument, DeadMessage, RejectedFile, RejectedRow),
     "query": (Column,),
     "tables": (TableReport, Upkeep),

@@ -13,6 +13,7 @@ import polars as pl
 import pytest
 
 from silversmith.cli.application import call as call_command
+from silversmith.tables.spec import TableSpec
 from silversmith.tables.views import refresh
 from tests.unit.tables.kit import GoldBench, nothing
 from tests.unit.tables.test_views import views
@@ -209,3 +210,81 @@ def test_a_wrong_call(call: Call, bench: GoldBench, arguments: tuple[str, ...], 
     code, _, errors = call("tables", *arguments)
     assert code == 2
     assert says in errors
+
+
+def test_a_trace_goes_on_to_the_tables(call: Call, bench: GoldBench) -> None:
+    fill(bench)
+    for number in range(5):
+        bench.bring(bench.put(f"orders/{number}.csv", {"day": ["we"], "total": [number]}))
+    (part,) = document(call("trace", "orders/3.csv", "--json"))["transforms"]
+    assert part["tables"] == [
+        {"table": "orders", "state": "current", "since": 5, "or_before": False},
+        {"table": "again", "state": "missing", "since": None, "or_before": False},
+    ]
+    code, out, _ = call("trace", "orders/3.csv")
+    assert code == 0
+    assert "table     orders: in it since version 5\n" in out
+    assert "table     again: not in it yet\n" in out
+    bench.put("orders/3.csv", {"day": ["we"], "total": [0]})
+    assert "orders: in it with the rows of an older silver, since version 5\n" in call("trace", "orders/3.csv")[1]
+    bench.put("orders/none.csv", {"day": pl.Series([], dtype=pl.String), "total": pl.Series([], dtype=pl.Int64)})
+    assert "orders: not in it, nor are there rows in silver\n" in call("trace", "orders/none.csv")[1]
+
+
+def test_a_trace_of_rows_that_are_older_than_what_is_known(call: Call, bench: GoldBench) -> None:
+    fill(bench)
+    for number in range(3):
+        bench.bring(bench.put(f"orders/{number}.csv", {"day": ["we"], "total": [number]}))
+    assert call("tables", "optimize")[0] == 0
+    assert call("tables", "vacuum", "--older-than", "0s")[0] == 0
+    (part,) = document(call("trace", "orders/a.csv", "--json"))["transforms"]
+    assert part["tables"][0] == {"table": "orders", "state": "current", "since": 5, "or_before": True}
+    assert "in it since version 5 or before\n" in call("trace", "orders/a.csv")[1]
+
+
+def test_views_are_computed_anew_and_what_differs_is_said(call: Call, bench: GoldBench) -> None:
+    assert call("reconcile", "--views")[1] == "there is no view yet\n"
+    fill(bench)
+    assert call("reconcile", "--views")[1] == "daily: as its query says\n"
+    bench.snapshot("daily").commit([], where="day = 'mo'")
+    assert call("reconcile", "--views", "--dry-run")[1] == "daily: 1 row missing, 0 too many (not repaired)\n"
+    answer = document(call("reconcile", "--views", "--json"))
+    assert answer == {"dry_run": False, "views": [{"view": "daily", "lacking": 1, "surplus": 0}]}
+    assert sorted(bench.table("daily").rows()) == [("mo", 6), ("tu", 2)]
+    assert call("reconcile", "--views", "--changed")[0] == 2
+
+
+def test_the_status_has_the_tables(call: Call, bench: GoldBench) -> None:
+    fill(bench)
+    orders, again, daily = document(call("status", "--json"))["tables"]
+    assert (orders["rows"], orders["version"], orders["state"], orders["lacking"]) == (3, 1, "there", None)
+    assert (again["state"], daily["rows"]) == ("empty", 2)
+    assert [
+        line.split()[:5] for line in call("status")[1].splitlines() if line.startswith(("orders  table", "daily"))
+    ] == [
+        ["orders", "table", "3", "1", "1"],
+        ["daily", "view", "2", "1", "1"],
+    ]
+
+
+def test_the_doctor_looks_at_tables(call: Call, bench: GoldBench) -> None:
+    def checked() -> dict[str, str]:
+        (check,) = [each for each in json.loads(call("doctor", "--json")[1])["checks"] if each["name"] == "tables"]
+        return dict(check)
+
+    fill(bench)
+    (bench.root / ".silversmith").mkdir()
+    bench.put("orders/none.csv", {"day": pl.Series([], dtype=pl.String), "total": pl.Series([], dtype=pl.Int64)})
+    check = checked()
+    assert check["state"] == "warn"
+    assert check["found"] == "orders: version 1; again: 2 of 3 files not as silver has them"
+    bench.bring(*keys(bench), table=TableSpec("again", "orders"))
+    assert checked()["state"] == "ok"
+    (bench.root / "gold/orders/_delta_log/00000000000000000001.json").write_text("nonsense")
+    check = checked()
+    assert check["state"] == "fail"
+    assert "tables rebuild" in check["do"]
+
+
+def keys(bench: GoldBench) -> list[str]:
+    return [head.key for head in bench.silver.list("orders/")]
