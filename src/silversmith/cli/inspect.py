@@ -77,6 +77,11 @@ def _show_status(report: Status, where: Where, no_history: str) -> None:
             ["-" if cell is None else f"{cell:,}" if isinstance(cell, int) else cell for cell in row] for row in rows
         )
         say_table(cells, header=("table", "kind", "rows", "files", "version", "committed"), right=range(2, 5))
+    if (queue := report.tables_queue) is not None:
+        say(
+            f"on the way into tables: {queue.waiting:,} waiting, {queue.in_flight:,} in flight, oldest "
+            f"{duration(queue.oldest_seconds)}, DLQ {queue.dead:,}"
+        )
     for transform in report.transforms:
         if transform.owner:
             say()
@@ -85,7 +90,8 @@ def _show_status(report: Status, where: Where, no_history: str) -> None:
                 "`silversmith take-over --help`",
                 style="bold red",
             )
-    if any(transform.quarantined or transform.dead for transform in report.transforms) or report.chain.dead:
+    dead = report.chain.dead + (report.tables_queue.dead if report.tables_queue is not None else 0)
+    if any(transform.quarantined or transform.dead for transform in report.transforms) or dead:
         say()
         say("what failed, and why: silversmith failures")
 
@@ -185,6 +191,8 @@ def place_text(place: Mapping[str, Any]) -> str:
 def _show_dead(message: DeadMessage, now: float) -> None:
     since = age(message.dead_at if message.dead_at is not None else message.sent, now)
     transform = message.transform or "every transform that matches"
+    if message.tables:
+        transform = f"tables of {message.transform}" if message.transform else "tables"
     say(f"  {shown(message.key)}  ({transform}, {message.kind.value} {message.source}, {duration(since)} ago)")
     say(f"    {message.reason}", style="red")
     if message.error:

@@ -293,7 +293,9 @@ def reconcile(
             raise WrongCall("--views looks at views alone: leave --transform, --changed and --dead away")
         return _reconcile_views(pipeline, where, dry_run=dry_run, json=json)
     from silversmith.operations.send import reconcile as operation
+    from silversmith.operations.send import reconcile_tables
 
+    behind: Counter[str] = Counter()
     checked, totals, kinds = 0, Counter[str](), Counter[str]()
     listed: list[tuple[str, Finding]] = []
     with (
@@ -311,6 +313,8 @@ def reconcile(
                         listed.append((group, finding))
                         if not json:
                             _show_finding(group, finding, dry_run=dry_run)
+        for lacking in reconcile_tables(definition, target, transform=transform, dry_run=dry_run):
+            behind[lacking.table] += len(lacking.keys)
         running = target.running()
     if json:
         documents = [_finding_document(group, finding) for group, finding in listed]
@@ -322,12 +326,16 @@ def reconcile(
                 **{group: totals[group] for group in _GROUPS},
                 "kinds": dict(kinds),
                 "keys": documents,
+                "tables": dict(behind),
             }
         )
     else:
         _show_totals(totals, kinds, len(listed))
-        say(f"{count(checked, 'key')} looked at, {totals['found']:,} {'would be sent' if dry_run else 'sent'}")
-        if totals["found"] and not dry_run and not running:
+        sent = "would be sent" if dry_run else "sent"
+        say(f"{count(checked, 'key')} looked at, {totals['found']:,} {sent}")
+        for table, total in behind.items():
+            say(f"the table {table} has {count(total, 'file')} not as silver has them: {sent}")
+        if (totals["found"] or behind) and not dry_run and not running:
             warn_no_engine()
     return 1 if totals["foreign"] else 0
 

@@ -176,7 +176,14 @@ def _message(values: Mapping[str, Any]) -> Message:
 WORKERS = 10
 
 #: The endings of the outputs that name a dead-letter queue.
-_DEAD = ("SubscriptionDLQUrl", "QueueDLQUrl", "RuleDLQUrl")
+_DEAD = ("SubscriptionDLQUrl", "QueueDLQUrl", "RuleDLQUrl", "DLQOfTablesUrl")
+
+#: The outputs that tell of the dead-letter queues of tables, with what gave up there.
+_DEAD_OF_TABLES = {
+    "SilverRuleDLQUrl": DeadKind.RULE,
+    "SubscriptionDLQOfTablesUrl": DeadKind.SUBSCRIPTION,
+    "DLQOfTablesUrl": DeadKind.QUEUE,
+}
 
 _REASONS = {
     DeadKind.QUEUE: "received as often as the queue allows, without success (maxReceiveCount)",
@@ -342,6 +349,17 @@ class AwsTarget:
             for each in self._pipeline.transforms
         ]
 
+    def tables_queue(self) -> TransformQueues | None:
+        url = self._outputs.get("QueueOfTablesUrl")
+        if url is None:
+            return None
+        dead = tuple(
+            self._dead[output].depth()
+            for output, kind in _DEAD_OF_TABLES.items()
+            if output in self._dead and kind is not DeadKind.RULE
+        )
+        return TransformQueues("", self._queue(url).depth(), dead)
+
     def rules_dead(self) -> list[Depth]:
         return [queue.depth() for output, queue in self._dead.items() if _kind(output) is DeadKind.RULE]
 
@@ -396,6 +414,21 @@ class AwsTarget:
             for batch in batched(events, AT_ONCE):
                 queue.send([object_created(event, reason=reason).decode() for event in batch])
 
+    def send_to_tables(self, keys: Sequence[str], *, reason: str) -> None:
+        queue = self._queue(self._tables_url)
+        with translate_aws_errors(f"the queue {queue.name}"):
+            for batch in batched(keys, AT_ONCE):
+                queue.send(
+                    [object_created(ObjectEvent(self._pipeline.silver, key), reason=reason).decode() for key in batch]
+                )
+
+    @property
+    def _tables_url(self) -> str:
+        url = self._outputs.get("QueueOfTablesUrl")
+        if url is None:
+            raise WrongCall(f"the {self.place} has no tables: run `silversmith deploy` first")
+        return url
+
     def redrive(self, messages: Sequence[DeadMessage]) -> int:
         """Each message is sent before it is deleted: after a failure between, it is there twice and does no harm."""
         done = 0
@@ -417,7 +450,12 @@ class AwsTarget:
         """Send bodies to what gave up on them; False: the pipeline no longer has it."""
         kind, transform = _kind(output), self._transform_of.get(output)
         if kind is DeadKind.RULE:
-            self._publish(bodies)
+            self._publish(bodies, self._outputs["SilverTopicArn" if output in _DEAD_OF_TABLES else "TopicArn"])
+            return True
+        if output in _DEAD_OF_TABLES:
+            queue = self._queue(self._tables_url)
+            with translate_aws_errors(f"the queue {queue.name}"):
+                queue.send(bodies)
             return True
         if transform is None:
             return False
@@ -425,12 +463,12 @@ class AwsTarget:
             self._queue(self._url(transform)).send(bodies)
         return True
 
-    def _publish(self, bodies: list[str]) -> None:
-        """Publish to the topic, because only S3 can send its events to the bus: ``PutEvents`` refuses ``aws.s3``.
+    def _publish(self, bodies: list[str], topic: str) -> None:
+        """Publish to a topic, because only S3 can send its events to the bus: ``PutEvents`` refuses ``aws.s3``.
 
         https://docs.aws.amazon.com/eventbridge/latest/APIReference/API_PutEventsRequestEntry.html
         """
-        topic, client = self._outputs["TopicArn"], self._account.client("sns")
+        client = self._account.client("sns")
         with translate_aws_errors(f"the topic {topic.rpartition(':')[2]}"):
             for body in bodies:
                 client.publish(TopicArn=topic, Message=body)
@@ -438,29 +476,36 @@ class AwsTarget:
     def _dead_message(self, output: str, queue: Queue, message: Message) -> DeadMessage:
         transform = self._transform_of.get(output)
         kind = _kind(output)
-        if kind is not DeadKind.RULE and transform is None:
-            kind = DeadKind.UNKNOWN
         event = _event(message)
+        key = event.key
+        if output in _DEAD_OF_TABLES:
+            transform, _, key = key.removesuffix(".parquet").partition("/")
+        elif kind is not DeadKind.RULE and transform is None:
+            kind = DeadKind.UNKNOWN
         return DeadMessage(
             message_id=message.id,
             kind=kind,
-            source=self._source(kind, transform, queue, message),
+            source=self._source(output, transform, queue, message),
             queue=queue.name,
             transform=transform,
-            key=event.key,
+            key=key,
             version=event.version,
             reason=_reason(kind, message),
             sent=message.sent,
             dead_at=None,
             attempts=None,
             error=None,
+            tables=output in _DEAD_OF_TABLES,
         )
 
-    def _source(self, kind: DeadKind, transform: str | None, queue: Queue, message: Message) -> str:
+    def _source(self, output: str, transform: str | None, queue: Queue, message: Message) -> str:
+        kind, is_of_tables = _kind(output), output in _DEAD_OF_TABLES
         if kind is DeadKind.RULE:
             return message.attributes.get("RULE_ARN", "").rpartition("/")[2] or "a rule"
         if kind is DeadKind.SUBSCRIPTION:
-            return self._outputs["TopicArn"].rpartition(":")[2]
+            return self._outputs["SilverTopicArn" if is_of_tables else "TopicArn"].rpartition(":")[2]
+        if is_of_tables:
+            return self._tables_url.rpartition("/")[2]
         return self._url(transform).rpartition("/")[2] if transform else queue.name
 
     @cached_property
@@ -469,7 +514,7 @@ class AwsTarget:
         etags: dict[str, dict[str, set[str]]] = {each.name: {} for each in self._pipeline.transforms}
         for output, queue in self._dead.items():
             names = [self._transform_of[output]] if output in self._transform_of else []
-            if _kind(output) is DeadKind.RULE:
+            if output == "RuleDLQUrl":
                 names = list(etags)
             for message in queue.messages():
                 event = _event(message)
@@ -535,6 +580,8 @@ def _deployed(transform: Transform, outputs: Mapping[str, str], tell: Callable[[
 
 
 def _kind(output: str) -> DeadKind:
+    if output in _DEAD_OF_TABLES:
+        return _DEAD_OF_TABLES[output]
     if output == "RuleDLQUrl":
         return DeadKind.RULE
     return DeadKind.SUBSCRIPTION if output.endswith("SubscriptionDLQUrl") else DeadKind.QUEUE

@@ -146,8 +146,9 @@ def failed_tries(quarantine: Store, transform: str, key: str) -> dict[str, Any] 
 
 def with_error(quarantine: Store, message: DeadMessage) -> DeadMessage:
     """The message, with its last error from quarantine unless the target knew it."""
-    if message.error is not None or message.transform is None or message.kind is not DeadKind.QUEUE or not message.key:
+    if message.error is not None or not _is_of_transform(message):
         return message
+    assert message.transform is not None
     document = failed_tries(quarantine, message.transform, message.key)
     if document is None or (message.version and document["bronze"]["version"] not in {"", message.version}):
         return message  # the document is about another version
@@ -161,10 +162,17 @@ def with_error(quarantine: Store, message: DeadMessage) -> DeadMessage:
     )
 
 
+def _is_of_transform(message: DeadMessage) -> bool:
+    """Whether a transform's function has tried it, which counts its tries."""
+    is_tried = message.kind is DeadKind.QUEUE and not message.tables
+    return is_tried and message.transform is not None and bool(message.key)
+
+
 def forget_tries(quarantine: Store, message: DeadMessage) -> None:
     """Delete the count of a message's failed tries, because it is sent again as new."""
-    if message.transform is None or message.kind is not DeadKind.QUEUE or not message.key:
+    if not _is_of_transform(message):
         return
+    assert message.transform is not None
     head = quarantine.head(failed_key(message.transform, message.key))
     if head is not None:
         with contextlib.suppress(PreconditionFailed):  # a worker has just written another one

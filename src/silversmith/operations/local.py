@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
@@ -15,11 +15,11 @@ import orjson
 
 from silversmith import faults
 from silversmith.errors import SilversmithError
-from silversmith.events import ObjectEvent
+from silversmith.events import NotAnEvent, ObjectEvent, unwrap
 from silversmith.local import resend
 from silversmith.local.journal import Journal
 from silversmith.local.lake import LakeFolder, engine_runs
-from silversmith.local.stack import Stack, read
+from silversmith.local.stack import Queue, Stack, read
 from silversmith.operations import WrongCall, tables_installed
 from silversmith.operations.target import DeadKind, DeadMessage, Depth, Hop, LastOutcome, Lately, News, TransformQueues
 from silversmith.pipeline import Pipeline
@@ -97,8 +97,10 @@ class Origin:
 
     kind: DeadKind
     name: str
-    transform: str | None
-    function: str | None
+    transform: str | None = None
+    function: str | None = None
+    queue: Queue | None = None
+    is_of_tables: bool = False
 
 
 class LocalTarget:
@@ -169,16 +171,22 @@ class LocalTarget:
         return sum(count for (count,) in self._rows("quarantined_of", transform=transform))
 
     def queues(self) -> list[TransformQueues]:
-        stack, transforms = self._stack, self._transforms
-        queues = []
-        for queue in stack.queues:
-            if queue.arn not in transforms:
-                continue
-            dead = [queue.dead_letter_arn]
-            dead += [item.dead_letter_arn for item in stack.subscriptions if item.queue_arn == queue.arn]
-            depths = tuple(self._depth(arn) for arn in dict.fromkeys(dead) if arn)
-            queues.append(TransformQueues(transforms[queue.arn][0], self._depth(queue.arn), depths))
-        return queues
+        served = self._served
+        return [
+            self._depths(queue, served[queue.arn][0] or "")
+            for queue in self._stack.queues
+            if queue.arn in served and served[queue.arn][0] is not None
+        ]
+
+    def tables_queue(self) -> TransformQueues | None:
+        queue = self._tables_queue
+        return self._depths(queue, "") if queue is not None else None
+
+    def _depths(self, queue: Queue, transform: str) -> TransformQueues:
+        dead = [queue.dead_letter_arn]
+        dead += [item.dead_letter_arn for item in self._stack.subscriptions if item.queue_arn == queue.arn]
+        depths = tuple(self._depth(arn) for arn in dict.fromkeys(dead) if arn)
+        return TransformQueues(transform, self._depth(queue.arn), depths)
 
     def rules_dead(self) -> list[Depth]:
         arns = [target.dead_letter_arn for rule in self._stack.rules for target in rule.targets]
@@ -206,7 +214,7 @@ class LocalTarget:
         return None
 
     def dead(self) -> Iterator[DeadMessage]:
-        serving = set(self._transforms)
+        serving = set(self._served)
         for (queue,) in self._rows("queues_in_use"):
             if queue not in serving:
                 yield from self._dead_in(queue)
@@ -222,6 +230,12 @@ class LocalTarget:
 
     def send(self, transform: str, events: Sequence[ObjectEvent], *, reason: str) -> None:
         queue = self._routes[transform].queue
+        resend.send(self._journal_of_an_engine(), queue, events, reason=reason, now=self._clock())
+
+    def send_to_tables(self, keys: Sequence[str], *, reason: str) -> None:
+        queue = self._tables_queue
+        assert queue is not None  # who has tables has their queue
+        events = [ObjectEvent(self._pipeline.silver, key) for key in keys]
         resend.send(self._journal_of_an_engine(), queue, events, reason=reason, now=self._clock())
 
     def redrive(self, messages: Sequence[DeadMessage]) -> int:
@@ -272,16 +286,16 @@ class LocalTarget:
     def _dead_in(self, queue: str) -> Iterator[DeadMessage]:
         after = 0
         while rows := self._rows("dead_messages", queue=queue, after=after, most=PAGE):
-            for row, message_id, _, key, version, _, sent, source, reason, dead_at in rows:
+            for row, message_id, _, key, version, body, sent, source, reason, dead_at in rows:
                 after = row
-                origin = self._origins.get(source or "", Origin(DeadKind.UNKNOWN, _name(source or ""), None, None))
+                origin = self._origins.get(source or "", Origin(DeadKind.UNKNOWN, _name(source or "")))
                 detail = self._last_failure(origin, key, version)
                 yield DeadMessage(
                     message_id=message_id,
                     kind=origin.kind,
                     source=origin.name,
                     queue=_name(queue),
-                    transform=origin.transform,
+                    transform=_transform_of_silver(body) if origin.is_of_tables else origin.transform,
                     key=key,
                     version=version,
                     reason=reason or "",
@@ -289,6 +303,7 @@ class LocalTarget:
                     dead_at=dead_at,
                     attempts=detail.get("attempt"),
                     error=_error(detail) or None,
+                    tables=origin.is_of_tables,
                 )
 
     def _last_failure(self, origin: Origin, key: str, version: str) -> Mapping[str, Any]:
@@ -300,34 +315,52 @@ class LocalTarget:
         return {}
 
     @cached_property
-    def _transforms(self) -> dict[str, tuple[str, str]]:
-        """The transform and the function's name, by the ARN of the mapped queue."""
+    def _served(self) -> dict[str, tuple[str | None, str]]:
+        """By the ARN of a queue that a function is mapped to, the transform (None: the tables) and the function's
+        name."""
         functions = {function.arn: function for function in self._stack.functions}
+        mapped = {mapping.queue_arn: functions[mapping.function_arn] for mapping in self._stack.mappings}
         return {
-            mapping.queue_arn: (
-                functions[mapping.function_arn].environment["SILVERSMITH_TRANSFORM"],
-                functions[mapping.function_arn].name,
-            )
-            for mapping in self._stack.mappings
+            arn: (function.environment.get("SILVERSMITH_TRANSFORM"), function.name) for arn, function in mapped.items()
         }
 
     @cached_property
+    def _tables_queue(self) -> Queue | None:
+        arns = [arn for arn, (transform, _) in self._served.items() if transform is None]
+        return next((queue for queue in self._stack.queues if queue.arn in arns), None)
+
+    @cached_property
     def _origins(self) -> dict[str, Origin]:
-        """Everything that can give up on a message, by ARN."""
-        stack, transforms = self._stack, self._transforms
-        origins = {rule.arn: Origin(DeadKind.RULE, rule.name, None, None) for rule in stack.rules}
-        for each in stack.subscriptions:
-            transform, function = transforms.get(each.queue_arn, (None, None))
-            origins[each.arn] = Origin(DeadKind.SUBSCRIPTION, _name(each.arn), transform, function)
-        for queue in stack.queues:
-            transform, function = transforms.get(queue.arn, (None, None))
-            origins[queue.arn] = Origin(DeadKind.QUEUE, queue.name, transform, function)
+        """By ARN, everything that can give up on a message."""
+        stack, served, tables = self._stack, self._served, self._tables_queue
+        queues = {queue.arn: queue for queue in stack.queues}
+        subscriptions = [item for item in stack.subscriptions if item.queue_arn in queues]
+        topics = {item.topic_arn for item in subscriptions if tables is not None and item.queue_arn == tables.arn}
+        origins = {
+            rule.arn: Origin(
+                DeadKind.RULE, rule.name, is_of_tables=any(target.arn in topics for target in rule.targets)
+            )
+            for rule in stack.rules
+        }
+        sources = [(DeadKind.SUBSCRIPTION, item.arn, _name(item.arn), queues[item.queue_arn]) for item in subscriptions]
+        sources += [(DeadKind.QUEUE, queue.arn, queue.name, queue) for queue in stack.queues]
+        for kind, arn, name, queue in sources:
+            transform, function = served.get(queue.arn, (None, None))
+            back = queue if queue.arn in served else None
+            origins[arn] = Origin(kind, name, transform, function, back, is_of_tables=queue is tables)
         return origins
 
     def _depth(self, arn: str) -> Depth:
         rows = self._rows("depth", queue=arn, now=self._clock()) or [(0, 0, None)]
         total, hidden, oldest = rows[0]
         return Depth(_name(arn), total - hidden, hidden, oldest)
+
+
+def _transform_of_silver(body: str | bytes) -> str | None:
+    """The transform whose silver a message is about."""
+    with suppress(NotAnEvent):
+        return next((event.key.partition("/")[0] for event in unwrap(body)), None)
+    return None
 
 
 def _name(arn: str) -> str:

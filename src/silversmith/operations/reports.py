@@ -12,7 +12,7 @@ from silversmith.lineage import Decision, Lineage, decide, error_key, rejected_k
 from silversmith.operations.failures import ErrorDocument, RejectedFile, read_error, read_rejected
 from silversmith.operations.tables import InTable, SilverState, TableReport, reports, trace_tables
 from silversmith.operations.target import Hop, LastOutcome, Target, TransformQueues
-from silversmith.operations.text import iso
+from silversmith.operations.text import age, iso
 from silversmith.pipeline import Pipeline, Transform
 from silversmith.pipeline.lookups import current_digest
 from silversmith.schemas import Entry, Schemas
@@ -69,6 +69,18 @@ class ChainStatus:
 
 
 @dataclass(frozen=True)
+class TablesQueue:
+    """What is on its way from silver into the tables: messages that wait, that a function has (``in_flight``), and that
+    lie in dead-letter queues, by queue. ``oldest_seconds``: None on AWS, which does not say."""
+
+    waiting: int
+    in_flight: int
+    oldest_seconds: float | None
+    dead: int
+    dead_letters: Mapping[str, int]
+
+
+@dataclass(frozen=True)
 class Status:
     """The whole pipeline. ``lake`` is the folder, or the stack. ``ran`` is False where there is no history. ``tables``
     are not compared with silver here."""
@@ -81,6 +93,7 @@ class Status:
     chain: ChainStatus
     transforms: Sequence[TransformStatus]
     tables: Sequence[TableReport] = ()
+    tables_queue: TablesQueue | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON values."""
@@ -102,6 +115,19 @@ def status(pipeline: Pipeline, target: Target, *, now: float) -> Status:
             _transform(transform, queues[transform.name], target, totals, now) for transform in pipeline.transforms
         ],
         tables=list(reports(pipeline, target, compare=False)) if pipeline.tables.tables else (),
+        tables_queue=_tables_queue(target.tables_queue(), now),
+    )
+
+
+def _tables_queue(queues: TransformQueues | None, now: float) -> TablesQueue | None:
+    if queues is None:
+        return None
+    return TablesQueue(
+        waiting=queues.queue.waiting,
+        in_flight=queues.queue.in_flight,
+        oldest_seconds=age(queues.queue.oldest, now),
+        dead=queues.dead,
+        dead_letters={depth.name: depth.total for depth in queues.dead_letters},
     )
 
 

@@ -249,7 +249,13 @@ def redrive(
     for batch in batched(islice(selected, most), REDRIVE_BATCH):
         sent = 0
         if not dry_run:
-            names = {failure.transform for failure, _ in batch if failure.transform is not None and not failure.lost}
+            names = {
+                failure.transform
+                for failure, origin in batch
+                if failure.transform is not None
+                and not failure.lost
+                and not (isinstance(origin, DeadMessage) and origin.tables)
+            }
             unchecked = [pipeline.find(name) for name in sorted(names - ours)]
             require_ours(target.owner, target.lake.silver, None, unchecked)
             ours |= names
@@ -458,6 +464,40 @@ def reconcile(
                 events = [finding.event(pipeline.bronze) for finding in result.found]
                 target.send(each.name, events, reason="reconcile")
             yield result
+
+
+@dataclass(frozen=True)
+class TableBatch:
+    """The silver keys that a table does not have as silver has them: sent, except in a dry run."""
+
+    table: str
+    keys: Sequence[str]
+
+
+def reconcile_tables(
+    pipeline: Pipeline, target: Target, *, transform: str | None = None, dry_run: bool = False
+) -> Iterator[TableBatch]:
+    """Compare silver with the tables, of which each knows what it was made of, and send the differences to their queue.
+
+    ``transform``: only the tables of this one.
+
+    Raises:
+        WrongCall: there is something to send, and nowhere to send it.
+        GoldFailed, OSError: gold or silver cannot be read.
+    """
+    tables = pipeline.tables.tables if transform is None else pipeline.tables.of_transform(transform)
+    if not tables:
+        return
+    from silversmith.operations.tables import require_tables
+
+    require_tables(pipeline)
+    from silversmith.tables.compare import differing
+
+    for table in tables:
+        for keys in batched(differing(table, target.lake.silver, target.gold), RECONCILE_BATCH):
+            if not dry_run:
+                target.send_to_tables(keys, reason="reconcile")
+            yield TableBatch(table.name, keys)
 
 
 def _sorted_out(transform: str, compared: Sequence[Looked], target: Target) -> ReconcileBatch:

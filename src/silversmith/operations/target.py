@@ -33,7 +33,8 @@ class Depth:
 
 @dataclass(frozen=True)
 class TransformQueues:
-    """A transform's queue, and its dead-letter queues: of the queue itself, and of its subscription."""
+    """A transform's queue, and its dead-letter queues: of the queue itself, and of its subscription. ``transform`` is
+    empty for those of the tables."""
 
     transform: str
     queue: Depth
@@ -91,8 +92,9 @@ class DeadMessage:
     """A message in a dead-letter queue.
 
     ``source`` is the name of the queue, subscription or rule that gave up on it, and ``reason`` why. ``transform`` is
-    None for a rule's: all that match. Where they are known, ``error`` is the function's last error, ``attempts`` how
-    often it was tried, and ``log_group``, ``log_stream`` and ``request_id`` lead to the log of the last try.
+    None for a rule's: all that match. ``tables``: it is about the transform's silver, on its way into tables. Where
+    they are known, ``error`` is the function's last error, ``attempts`` how often it was tried, and ``log_group``,
+    ``log_stream`` and ``request_id`` lead to the log of the last try.
     """
 
     message_id: str
@@ -110,6 +112,7 @@ class DeadMessage:
     log_group: str | None = None
     log_stream: str | None = None
     request_id: str | None = None
+    tables: bool = False
 
     @property
     def failed_at(self) -> float:
@@ -176,6 +179,9 @@ class Target(Protocol):
     def queues(self) -> list[TransformQueues]:
         """Every transform's queues."""
 
+    def tables_queue(self) -> TransformQueues | None:
+        """The queues of the tables; None where the pipeline has no tables."""
+
     def rules_dead(self) -> list[Depth]:
         """The dead-letter queues of the rules."""
 
@@ -213,9 +219,14 @@ class Target(Protocol):
             WrongCall: there are no queues yet.
         """
 
+    def send_to_tables(self, keys: Sequence[str], *, reason: str) -> None:
+        """Send events of silver, by its keys, to the tables' queue. As :meth:`send`."""
+
     def redrive(self, messages: Sequence[DeadMessage]) -> int:
-        """Send messages again, as new: a queue's and a subscription's to the transform's queue, a rule's to all that
-        match. Returns how many; the others are gone, or of an unknown kind."""
+        """Send messages again, as new: a queue's and a subscription's to the queue, a rule's to all that match.
+
+        Returns how many; the others are gone, or of an unknown kind.
+        """
 
     def lately(self, since: float, most: int) -> list[Lately]:
         """Up to ``most`` failures since a time, from the history alone: enough for a summary."""
