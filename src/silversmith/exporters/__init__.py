@@ -22,8 +22,8 @@ def require(package: str, *, extra: str, option: str) -> None:
         NotInstalled: it is not there.
     """
     try:
-        found = importlib.util.find_spec(package)
+        specification = importlib.util.find_spec(package)
     except ModuleNotFoundError:
-        found = None
-    if found is None:
+        specification = None
+    if specification is None:
         raise NotInstalled(f"{option} needs {package}, which is not installed: pip install 'silversmith[{extra}]'")

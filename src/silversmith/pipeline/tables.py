@@ -187,9 +187,9 @@ def _groups(query: exp.Expr, sources: Iterable[str], by: Sequence[str]) -> Mappi
     for source in sources:
         places = [alias for alias, table in aliases.items() if table == source]
         is_inside = sum(_table_name(table) == source for table in query.find_all(exp.Table)) > len(places)
-        found = [_expressions(query, alias, firm, list(outputs.values())) for alias in places]
-        if not is_inside and all(found):
-            groups[source] = tuple(tuple(expressions) for expressions in found if expressions)
+        keys_by_place = [_expressions(query, alias, firm, list(outputs.values())) for alias in places]
+        if not is_inside and all(keys_by_place):
+            groups[source] = tuple(tuple(expressions) for expressions in keys_by_place if expressions)
     if not groups:
         raise DefinitionError(
             f"by={list(by)} cannot be followed back to a column of {', '.join(sources)}. It must be a column of a "

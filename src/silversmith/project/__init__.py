@@ -64,10 +64,12 @@ def plan(folder: Path, example: str | None, *, ending: str) -> Plan:
         raise WrongCall(f"there is no example {example!r}; there are: {known}")
     name = name_of(folder)
     template = _HERE / "orders" if example is None else _example(EXAMPLES[example][0])
-    found = {path: _HERE / "common" / path for path in _COMMON}
-    found |= {path.relative_to(template).as_posix(): path for path in _below(template)}
+    sources = {path: _HERE / "common" / path for path in _COMMON}
+    sources |= {path.relative_to(template).as_posix(): path for path in _below(template)}
     theirs = example or _OURS
-    return Plan(name, folder, {_dotted(path): _filled(source, theirs, name, ending) for path, source in found.items()})
+    return Plan(
+        name, folder, {_dotted(path): _filled(source, theirs, name, ending) for path, source in sources.items()}
+    )
 
 
 def name_of(folder: Path) -> str:
@@ -107,8 +109,8 @@ def _example(name: str) -> Path:
 
 
 def _below(template: Path) -> list[Path]:
-    found = (path for path in template.rglob("*") if path.is_file())
-    return sorted(path for path in found if not SKIPPED & set(path.relative_to(template).parts))
+    files = (path for path in template.rglob("*") if path.is_file())
+    return sorted(path for path in files if not SKIPPED & set(path.relative_to(template).parts))
 
 
 def _dotted(path: str) -> str:

@@ -120,7 +120,7 @@ def spell(key: str) -> str:
 
 def spelled(text: str) -> str | None:
     """The key that :func:`spell` made ``text`` of; None if it made it of none."""
-    raw = _ESCAPE.sub(lambda found: chr(int(found[1], 16)), text)
+    raw = _ESCAPE.sub(lambda escape: chr(int(escape[1], 16)), text)
     try:
         key = raw.encode("latin-1").decode()
     except UnicodeError:
