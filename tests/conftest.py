@@ -1,30 +1,32 @@
 """Rules for every test: hypothesis never judges how busy the machine is, and repeats the same examples in every run.
 
-Tests of the folders in :data:`FULL`, and those with ``@pytest.mark.full``, are the full tier: ``make test-full``.
+Tests of the folders in :data:`FULL`, and those with ``@pytest.mark.full``, are the full tier: ``make test-full``. It
+takes those of hypothesis once more, with all their examples.
 """
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
 
+from tests import examples
+
 #: Folders whose tests start engines, kill processes, deploy, drive a browser, or read whole corpora.
 FULL = frozenset({"crash", "data", "deploy", "engine", "faults", "fuzz", "page"})
 
-#: ``make fuzz`` sets how many examples there are, and means random ones.
-_EXAMPLES = os.environ.get("SILVERSMITH_EXAMPLES")
 
-settings.register_profile(
-    "silversmith",
-    deadline=None,
-    max_examples=int(_EXAMPLES or "100"),
-    derandomize=_EXAMPLES is None,
-    suppress_health_check=[HealthCheck.too_slow],
-)
-settings.load_profile("silversmith")
+def pytest_configure(config: pytest.Config) -> None:
+    examples.is_fast = config.option.markexpr == "not full"
+    settings.register_profile(
+        "silversmith",
+        deadline=None,
+        max_examples=examples.examples(100),
+        derandomize=not examples.FUZZED,
+        suppress_health_check=[HealthCheck.too_slow],
+    )
+    settings.load_profile("silversmith")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

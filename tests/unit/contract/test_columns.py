@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from silversmith import Contract
 from silversmith.errors import DataError
+from tests.examples import examples
 from tests.unit.test_contract import both_ways, reasons, table
 
 
@@ -96,7 +97,7 @@ def test_a_rule_over_a_column_that_is_kept_missing_refuses_the_file() -> None:
 
 
 @given(st.lists(st.sampled_from([None, "", " ", "1", "x"]), min_size=1, max_size=6), st.booleans(), st.booleans())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 def test_defaults_and_requirements_as_plain_python_says(
     cells: list[str | None], has_default: bool, is_required: bool
 ) -> None:

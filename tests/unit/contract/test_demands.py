@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from silversmith import Contract
+from tests.examples import examples
 from tests.unit.test_contract import both_ways, reasons, table
 
 FLIGHT = Contract(
@@ -66,7 +67,7 @@ CELLS = st.one_of(st.none(), st.integers(-3, 9).map(str), st.sampled_from(["", "
     width=st.one_of(st.none(), st.integers(0, 4)),
     allowed=st.lists(st.integers(-3, 9), min_size=1, max_size=9, unique=True),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 def test_integers_as_plain_python_says(
     cells: list[str | None], low: int | None, width: int | None, allowed: list[int]
 ) -> None:
@@ -87,7 +88,7 @@ def test_integers_as_plain_python_says(
 
 
 @given(st.lists(st.one_of(st.none(), st.text("ab1\n ", max_size=4)), min_size=1, max_size=8))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 def test_a_pattern_matches_the_whole_text(cells: list[Any]) -> None:
     contract = Contract({"a": pl.String}, patterns={"a": "a+|b[0-9]"})
     rejected = reasons(both_ways(contract, table({"a": pl.Series(cells, dtype=pl.String)}))[1])

@@ -17,6 +17,7 @@ from silversmith.errors import DataError
 from silversmith.formats import ROW, Arrow, arrow, arrow_messages, read
 from silversmith.formats.archives.content import Content
 from silversmith.stores import Source
+from tests.examples import examples
 
 Opener = Callable[..., Source]
 
@@ -120,7 +121,7 @@ SEEDS = [write(FRAME, compression) for write in (filed, streamed) for compressio
     new=st.binary(max_size=8) | st.sampled_from([b"\xff\xff\xff\x7f", b"\0\0\0\x80", b"\xff" * 8]),
     same=st.booleans(),
 )
-@settings(max_examples=500, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(500), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_damage_is_an_error_or_does_no_harm(in_memory: Opener, seed: bytes, at: float, new: bytes, same: bool) -> None:
     place = int(at * len(seed))
     data = seed[:place] + new + seed[place + (len(new) if same else 4) :]

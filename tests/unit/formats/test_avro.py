@@ -19,6 +19,7 @@ from silversmith.errors import DataError
 from silversmith.formats import ROW, Avro, avro, read
 from silversmith.formats.archives.content import Content
 from silversmith.stores import Source
+from tests.examples import examples
 
 Opener = Callable[..., Source]
 
@@ -190,7 +191,7 @@ SEED = written(
 
 
 @given(at=st.integers(0, len(SEED) - 1), new=st.binary(max_size=8), gone=st.integers(0, 8))
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(300), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_damage_is_an_error_or_does_no_harm(in_memory: Opener, at: int, new: bytes, gone: int) -> None:
     data = SEED[:at] + new + SEED[at + gone :]
     with suppress(DataError):

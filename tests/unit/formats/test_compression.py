@@ -21,6 +21,7 @@ from silversmith.formats.archives.compression import COMPRESSIONS, stripped
 from silversmith.formats.archives.content import LEAST_UNPACKED, Content, Scratch
 from silversmith.formats.archives.members import unpack_all
 from silversmith.stores import IN_MEMORY, Source
+from tests.examples import examples
 
 if sys.version_info >= (3, 14):
     from compression import zstd
@@ -59,7 +60,7 @@ def test_it_comes_back(in_memory: Opener, name: str, data: bytes, more: bytes) -
 
 @EACH
 @given(data=st.binary(min_size=1, max_size=300), cut=st.integers(1, 10_000))
-@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(50), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_what_is_cut_off_is_refused(in_memory: Opener, name: str, data: bytes, cut: int) -> None:
     ending, pack = PACKERS[name]
     packed = pack(data)

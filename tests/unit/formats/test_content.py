@@ -18,6 +18,7 @@ from silversmith.formats import ROW, Csv, read
 from silversmith.formats.archives.content import LEAST_UNPACKED, Content, Scratch
 from silversmith.formats.archives.members import unpack_all
 from silversmith.stores import IN_MEMORY, Source
+from tests.examples import examples
 
 Opener = Callable[..., Source]
 
@@ -28,7 +29,7 @@ def unpack(source: Source, scratch: Scratch) -> Content:
 
 
 @given(data=st.binary(max_size=200), cut=st.integers(0, 99), hit=st.integers(0, 99))
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(100), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_gzip_comes_back_or_is_refused(in_memory: Opener, data: bytes, cut: int, hit: int) -> None:
     packed = gzip.compress(data)
     assert unpack(in_memory(packed, "a.csv.gz"), Scratch()).read() == data

@@ -22,6 +22,7 @@ from silversmith.formats import ROW, Csv, Excel, read
 from silversmith.formats.excel import sheets
 from silversmith.formats.excel.sheets import as_text
 from silversmith.stores import Source
+from tests.examples import examples
 
 Opener = Callable[..., Source]
 Cells = Sequence[Sequence[Any]]
@@ -347,7 +348,7 @@ SEEDS = {
 @pytest.mark.full  # as tests/fuzz
 @pytest.mark.parametrize("name", SEEDS)
 @given(at=st.floats(0, 1, exclude_max=True), new=st.binary(max_size=6), gone=st.integers(0, 6))
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(150), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_damage_is_an_error_or_does_no_harm(in_memory: Opener, name: str, at: float, new: bytes, gone: int) -> None:
     seed = SEEDS[name]
     place = int(at * len(seed))

@@ -27,6 +27,7 @@ from silversmith.formats import ROW, Excel, read
 from silversmith.formats.archives.content import Content
 from silversmith.formats.excel import calamine, calamine_process
 from silversmith.stores import Source
+from tests.examples import examples
 
 Opener = Callable[..., Source]
 
@@ -190,7 +191,7 @@ CELLS = st.one_of(
     ),
     around=st.sampled_from(["", "\n", "<x/>", "<x><row r='1'>", "</x>", "<row r='1'><c>"]),
 )
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(60), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_what_is_read_as_it_is_would_be_the_same_written_anew(
     in_memory: Opener, rows: list[tuple[str, list[tuple[str, str]]]], around: str
 ) -> None:

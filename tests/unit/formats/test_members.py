@@ -19,6 +19,7 @@ from silversmith.formats.archives.content import LEAST_UNPACKED, Scratch
 from silversmith.formats.archives.members import MOST_MEMBERS, NOISE, unpack_all
 from silversmith.formats.archives.zips import MOST_ENTRIES, office
 from silversmith.stores import IN_MEMORY, Source
+from tests.examples import examples
 
 Opener = Callable[..., Source]
 Pack = Callable[[Mapping[str, bytes]], bytes]
@@ -63,7 +64,7 @@ def refused(source: Source, reader: Archive | None = None) -> DataError:
 @given(
     members=st.dictionaries(st.text(st.characters(codec="utf-8"), min_size=1, max_size=150), st.binary(), min_size=1)
 )
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(60), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_members_come_back_whatever_they_are_called(in_memory: Opener, pack: Pack, members: dict[str, bytes]) -> None:
     """NUL ends a name in archives, a slash at the end makes it a folder, what systems add is left out, and no packing
     goes into another."""
@@ -170,7 +171,7 @@ def test_one_name_twice_is_refused(in_memory: Opener) -> None:
 
 @EACH
 @given(at=st.integers(0, 10_000), byte=st.integers(1, 255), cut=st.booleans())
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(150), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_damage_is_an_error_or_does_no_harm(in_memory: Opener, pack: Pack, at: int, byte: int, cut: bool) -> None:
     packed = bytearray(pack({"a.csv": CSV * 20, "b.csv": CSV}))
     at %= len(packed)

@@ -18,6 +18,7 @@ from pyarrow import parquet as pq
 from silversmith.errors import DataError
 from silversmith.formats import ROW, read
 from silversmith.stores import Source
+from tests.examples import examples
 
 Opener = Callable[..., Source]
 DAY = 24 * 60 * 60
@@ -55,7 +56,7 @@ def times(seconds: list[int | None], unit: str, factor: int) -> Any:
     unit=st.sampled_from(UNITS),
     write=st.sampled_from([as_file, as_stream, as_parquet]),
 )
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(150), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_times_of_day_are_kept_or_refused(
     in_memory: Opener, seconds: list[int | None], unit: tuple[str, int], write: Callable[[Any], tuple[bytes, str]]
 ) -> None:
@@ -132,7 +133,7 @@ def with_int96(days: list[int]) -> bytes:
 
 
 @given(st.lists(st.integers(2440588 - 106751, 2440588 + 106751) | st.integers(0, 2**32 - 1), min_size=1, max_size=5))
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(60), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_old_timestamps_are_kept_or_refused(in_memory: Opener, days: list[int]) -> None:
     source = in_memory(with_int96(days), "x.parquet")
     if all(abs(day - 2440588) <= 106751 for day in days):

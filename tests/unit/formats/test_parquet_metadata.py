@@ -14,6 +14,7 @@ from pyarrow import parquet as pq
 from silversmith.errors import DataError
 from silversmith.formats.archives.content import Content
 from silversmith.formats.parquet_metadata import read_footer, verify
+from tests.examples import examples
 
 ROWS = pa.table(
     {"n": list(range(5000)), "s": [f"s{n % 40}" for n in range(5000)], "l": [[n] * (n % 3) for n in range(5000)]}
@@ -55,7 +56,7 @@ def test_a_changed_byte_is_found_and_its_column_named(version: str) -> None:
 
 
 @given(version=st.sampled_from(PAGES), share=st.floats(0, 1), bit=st.integers(0, 7))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 def test_no_page_changes_unnoticed(version: str, share: float, bit: int) -> None:
     data = bytearray(SUMMED[version])
     footer = int.from_bytes(data[-8:-4], "little") + 8
@@ -72,7 +73,7 @@ def test_no_page_changes_unnoticed(version: str, share: float, bit: int) -> None
 
 
 @given(data=st.binary(max_size=400), footer=st.booleans())
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 def test_no_bytes_at_all_crash_it(data: bytes, footer: bool) -> None:
     if footer:
         data = b"PAR1" + data + len(data).to_bytes(4, "little") + b"PAR1"
@@ -81,7 +82,7 @@ def test_no_bytes_at_all_crash_it(data: bytes, footer: bool) -> None:
 
 
 @given(share=st.floats(0, 1), value=st.integers(0, 255))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 def test_no_changed_footer_crashes_it(share: float, value: int) -> None:
     data = bytearray(SUMMED["1.0"])
     footer = int.from_bytes(data[-8:-4], "little")
@@ -94,7 +95,7 @@ NESTED = st.lists(st.none() | st.lists(st.none() | st.integers(0, 3), max_size=3
 
 
 @given(rows=NESTED, flat=st.lists(st.none() | st.booleans(), min_size=60, max_size=60))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 def test_right_counts_of_nulls_are_taken_for_right(
     rows: list[list[int | None] | None], flat: list[bool | None]
 ) -> None:

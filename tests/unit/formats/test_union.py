@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from silversmith.errors import DataError
 from silversmith.formats import ROW, read
 from silversmith.stores import Source
+from tests.examples import examples
 
 Opener = Callable[..., Source]
 
@@ -42,7 +43,7 @@ CELLS = st.sampled_from(["1", "007", "2.5", "n/a", "", "true", "2020-01-02", "20
     cuts=st.lists(st.integers(0, 12), max_size=3),
     keep=st.booleans(),
 )
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(100), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_csv_in_parts_is_what_it_is_in_one(
     in_memory: Opener, rows: list[tuple[str, str]], cuts: list[int], keep: bool
 ) -> None:

@@ -22,6 +22,7 @@ from silversmith.formats import (
     write_parquet,
 )
 from silversmith.lineage import PARQUET_ENTRY, Lineage
+from tests.examples import examples
 
 FRAME = pl.DataFrame({"a": range(1000), "silversmith": ["x"] * 1000})
 
@@ -73,7 +74,7 @@ def frames(draw: st.DrawFn) -> pl.DataFrame:
     return pl.DataFrame(columns)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=examples(50), deadline=None)
 @given(st.lists(st.tuples(frames(), st.text(st.characters(codec="utf-8"), max_size=30)), max_size=6))
 def test_written_together_each_is_what_it_would_be_alone(some: list[tuple[pl.DataFrame, str]]) -> None:
     written = all_parquet_bytes(some)
@@ -136,7 +137,7 @@ def test_no_lineage_is_none(tmp_path: Path) -> None:
     first=st.text(st.characters(exclude_categories=["Cs"]), max_size=300),
     second=st.text(st.characters(exclude_categories=["Cs"]), max_size=40),
 )
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(60), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_filling_changes_nothing_else(tmp_path: Path, name: str, first: str, second: str) -> None:
     path = tmp_path / "x.parquet"
     before, after = json.dumps({"k": first}), json.dumps({"k": second})

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from silversmith.errors import DataError, DefinitionError
 from silversmith.formats import ROW, Xml, read, xml
 from silversmith.stores import Source
+from tests.examples import examples
 
 Opener = Callable[..., Source]
 
@@ -38,7 +39,7 @@ TEXT = st.text(st.characters(codec="utf-8", exclude_categories=("Cc", "Cs"), exc
         st.tuples(st.dictionaries(NAME.map("@".__add__), TEXT), st.dictionaries(NAME, TEXT)), min_size=1, max_size=8
     ),
 )
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(200), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_what_was_written_comes_back(in_memory: Opener, records: list[tuple[dict[str, str], dict[str, str]]]) -> None:
     text = "<list xmlns:ns='urn:x'>"
     expected: list[dict[str, str | None]] = []
@@ -167,7 +168,7 @@ def test_what_cannot_be_read(in_memory: Opener, text: bytes, code: str, line: in
 
 
 @given(data=st.binary(max_size=60), at=st.integers(0, 60))
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(200), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_any_bytes_give_rows_or_an_error(in_memory: Opener, data: bytes, at: int) -> None:
     whole = b"<l><r><a>1</a></r><r><a>2</a><b c='d'/></r></l>"
     try:

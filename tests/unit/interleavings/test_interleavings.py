@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from hypothesis import HealthCheck, given, note, settings
 from hypothesis import strategies as st
 
+from tests.examples import examples
 from tests.unit.interleavings.conftest import CONTENTS, Message, Worker, World, etag_of
 from tests.unit.interleavings.states import check_accounted, check_buckets, check_rejected, check_truth, look
 
@@ -94,7 +95,7 @@ def runs(*, codes: tuple[str, ...] = ("old",), spare: bool = False, removes: boo
     )
 
 
-EXAMPLES = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+EXAMPLES = settings(max_examples=examples(150), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 @EXAMPLES

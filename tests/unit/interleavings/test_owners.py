@@ -23,6 +23,7 @@ from silversmith.lineage import Lineage, silver_key
 from silversmith.pipeline.lookups import Lookups
 from silversmith.schemas import Document, Owner, Schemas, schema_key
 from silversmith.stores import Lake
+from tests.examples import examples
 from tests.unit.interleavings.conftest import BROKEN, CONTENTS, GOOD, KEY, REJECTS, TRANSFORMS, MemoryStore, Message
 from tests.unit.interleavings.conftest import Worker as Turns
 
@@ -87,7 +88,7 @@ class Street:
 contents = st.sampled_from([GOOD, REJECTS, BROKEN])
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 @given(st.binary(max_size=80), contents, contents, st.none() | contents)
 def test_one_has_it_all(choices: bytes, one: bytes, two: bytes, before: bytes | None) -> None:
     street = Street()

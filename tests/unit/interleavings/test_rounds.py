@@ -21,6 +21,7 @@ from silversmith.function.outcome import Outcome
 from silversmith.reconcile.handler import Reconciler
 from silversmith.reconcile.lease import LEASE, Lease, Phase, lease_key
 from silversmith.stores import Head, Lake
+from tests.examples import examples
 from tests.unit.interleavings.conftest import MemoryStore, Message, Worker
 
 KEYS = [f"{number}.csv" for number in range(5)]
@@ -301,11 +302,11 @@ class Rounds(RuleBasedStateMachine):
             world.close()
 
 
-Rounds.TestCase.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+Rounds.TestCase.settings = settings(max_examples=examples(60), stateful_step_count=40, deadline=None)
 TestRounds = Rounds.TestCase
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 @given(st.data())
 def test_what_is_invoked_twice_is_done_once(data: st.DataObject) -> None:
     """Every invocation comes twice, at any time."""

@@ -21,6 +21,7 @@ from silversmith.local.iam import Policy
 from silversmith.local.journal import Journal
 from silversmith.local.services import Message
 from silversmith.local.services.bucket import DOUBTFUL, BucketService, Landed
+from tests.examples import examples
 
 NOON = 1_767_355_200.0
 keys = st.text(st.characters(codec="utf-8"), min_size=1, max_size=300).filter(lambda key: len(key.encode()) <= 1024)
@@ -122,7 +123,7 @@ def test_what_cannot_go_on_was_not_noticed(world: World) -> None:
     assert (world.known(), world.journal.rows("hops", key="a")) == ([], [])
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(60), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(keys)
 def test_a_key_is_data(world: World, key: str) -> None:
     world.bucket.notice([landed(key)])

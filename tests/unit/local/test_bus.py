@@ -16,6 +16,7 @@ from silversmith.local.services import Message, write
 from silversmith.local.services.bus import BusService
 from silversmith.local.stack import Rule, Target
 from silversmith.patterns import compile_pattern
+from tests.examples import examples
 
 
 @pytest.fixture
@@ -77,7 +78,7 @@ def test_what_no_rule_wants_ends_here_and_the_trace_says_so(journal: Journal) ->
     st.lists(st.text("ab", max_size=3), max_size=5),
     st.lists(st.text("ab", min_size=1, max_size=4), min_size=1, max_size=5),
 )
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(40), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_as_often_as_rules_match(journal: Journal, prefixes: list[str], keys: list[str]) -> None:
     before = len(onward(journal))
     unmatched = journal.counter("bus.unmatched")

@@ -15,6 +15,7 @@ from silversmith.local import stack as stacks
 from silversmith.local.journal import LATER, SEARCH, SOON, Compaction, Journal, Keep
 from silversmith.local.services import Message, hop_row, write
 from silversmith.local.services.queue import QueueService, expire
+from tests.examples import examples
 
 DAY = 86_400.0
 
@@ -63,7 +64,7 @@ def test_of_one_key_the_newest_hops_are_kept(journal: Journal) -> None:
 
 
 @given(st.lists(st.lists(st.sampled_from("abc"), max_size=12), max_size=8), st.integers(1, 9), st.integers(1, 15))
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(40), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_a_key_has_its_newest_hops_and_no_more(journal: Journal, rounds: list[list[str]], keep: int, most: int) -> None:
     run(Compaction(journal, bucket="b", expire=expire, keep=Keep(seconds=-DAY), most=10**9), 0)
     compaction = Compaction(journal, bucket="b", expire=expire, keep=Keep(hops=keep), most=most)

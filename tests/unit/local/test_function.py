@@ -33,6 +33,7 @@ from silversmith.local.services.function import (
 from silversmith.local.services.queue import QueueService, expire, redrive
 from silversmith.patterns import Dialect, Matcher, compile_pattern
 from silversmith.stores import IN_MEMORY
+from tests.examples import examples
 from tests.unit.local.settings import QUEUE, function_settings
 
 BASIC = function_settings(tries=3)
@@ -412,7 +413,7 @@ def test_an_engine_that_ends_charges_nobody(make: Make) -> None:
 
 
 @given(st.lists(st.sampled_from(["done", "failed", "left"]), min_size=1, max_size=6), st.booleans(), st.data())
-@limits(max_examples=40, deadline=None)
+@limits(max_examples=examples(40), deadline=None)
 def test_no_message_is_lost_however_a_batch_ends(plan: list[str], is_begun: bool, data: st.DataObject) -> None:
     plan = sorted(plan)  # what is left is left at the end
     with tempfile.TemporaryDirectory() as folder, closing(Journal(Path(folder) / "journal.db")) as journal:

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from silversmith.local.files import Evidence
 from silversmith.local.inotify import InotifySource
+from tests.examples import examples
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="inotify is Linux's")
 
@@ -56,7 +57,7 @@ def read(watches: InotifySource) -> dict[str, Evidence]:
     return files
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=examples(400), deadline=None)
 @given(st.lists(_STEPS, min_size=5, max_size=40))
 @example([("make", "a/b"), ("read",), ("make", "c"), ("move", "a/b", "c/b"), ("read",)])
 @example([("make", "a/b/c"), ("read",), ("make", "c"), ("move", "a/b", "c/b"), ("take out", "c/b/c"), ("read",)])

@@ -18,6 +18,7 @@ from silversmith.local import stack as stacks
 from silversmith.local.journal import Journal
 from silversmith.local.services import Message, ReceivedMessage
 from silversmith.local.services.queue import EXPIRE, QueueService, expire, recount, redrive, take_dead
+from tests.examples import examples
 
 VISIBILITY = 30.0
 RECEIVES = 3
@@ -379,4 +380,4 @@ class QueueMachine(RuleBasedStateMachine):
 
 
 TestQueueMachine = QueueMachine.TestCase
-TestQueueMachine.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+TestQueueMachine.settings = settings(max_examples=examples(60), stateful_step_count=40, deadline=None)

@@ -17,6 +17,7 @@ from silversmith.operations.check import plan
 from silversmith.operations.infer import Inferred, Unreadable, infer, python
 from silversmith.pipeline import load
 from silversmith.stores import Head, Source
+from tests.examples import examples
 
 
 def looked_at(*paths: Path) -> Inferred:
@@ -136,7 +137,7 @@ VALUES = st.one_of(
 
 
 @given(records=st.lists(st.dictionaries(NAMES, VALUES, max_size=4), min_size=1, max_size=15))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 @example(records=[{'"""\n': 1, "'": "\u202e", "\\": "\x1b[2J"}])
 @example(records=[{"a": "x"}] * 12 + [{"a": "y\n)"}] * 12)
 def test_every_row_of_the_sample_fulfils_it(

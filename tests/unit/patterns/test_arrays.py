@@ -8,6 +8,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from silversmith.patterns import compile_pattern
+from tests.examples import examples
 
 Members = dict[int, int]
 Flat = list[tuple[str, Any, Members]]
@@ -73,7 +74,7 @@ PATTERNS = st.dictionaries(
 )
 
 
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=examples(600), deadline=None)
 @given(pattern=PATTERNS, event=EVENTS)
 @example(pattern={"a.b": ["x"], "a.c": ["y"]}, event={"a": [{"b": "x"}, {"c": "y"}]})
 @example(pattern={"a.b": ["absent"], "a.c": ["y"]}, event={"a": [{"b": "x"}, {"c": "y"}]})
@@ -85,7 +86,7 @@ def test_as_eventbridge_does_it(pattern: dict[str, list[str]], event: dict[str, 
     assert compile_pattern(given_pattern).matches(event) is oracle(pattern, event)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 @given(
     rows=st.lists(st.tuples(VALUES, VALUES, VALUES), max_size=6),
     wanted=st.tuples(VALUES, VALUES, VALUES),

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from silversmith.patterns import MOST_WILDCARD_STATES, InvalidPattern, wildcard_states
+from tests.examples import examples
 
 STACK = "*:stack/{}/*"
 
@@ -64,7 +65,7 @@ def test_bad_wildcards_are_refused() -> None:
         wildcard_states(["a**"])
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(st.lists(st.sampled_from(["a", "b", "*a", "a*", "*a*b", "a*a", "b*b*", "ab*", "*"]), max_size=3, unique=True))
 def test_counted_over_all_short_values(wildcards: list[str]) -> None:
     values = ['"' + "".join(letters) for size in range(6) for letters in product('ab"', repeat=size)]

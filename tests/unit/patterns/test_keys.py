@@ -10,6 +10,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from silversmith.patterns import InvalidPattern, KeyPattern, compile_pattern
+from tests.examples import examples
 
 
 @pytest.mark.parametrize(
@@ -93,7 +94,7 @@ def test_a_key_pattern_is_a_frozen_value() -> None:
 TEXTS = st.lists(st.sampled_from(["a", "b", "/", ".", "*", r"\*", r"\\", r"\?", r"\[", "]", "ä", "\n"]), min_size=1)
 
 
-@settings(max_examples=500)
+@settings(max_examples=examples(500))
 @given(pieces=TEXTS, key=st.text("ab/.*\\?[]ä\n", max_size=12))
 @example(pieces=["1", ".", "0", ".", "0", ".", "1"], key="01.0.0.1")
 def test_a_key_pattern_is_what_eventbridge_is_told(pieces: list[str], key: str) -> None:

@@ -16,6 +16,7 @@ from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from silversmith.patterns import InvalidPattern, compile_pattern
+from tests.examples import examples
 
 SCALARS = (
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=8)
@@ -45,7 +46,7 @@ def naive_wildcard(tokens: tuple[str, ...], text: str) -> bool:
     return rest(0, 0)
 
 
-@settings(max_examples=500)
+@settings(max_examples=examples(500))
 @given(tokens=st.lists(st.sampled_from(["a", "b", "*", "\\", ""]), max_size=10), text=st.text("ab*\\", max_size=14))
 def test_wildcard(tokens: list[str], text: str) -> None:
     assume(all(one or two for one, two in pairwise(tokens)))  # no star after a star
@@ -152,7 +153,7 @@ def test_or_is_what_it_multiplies_out_to(
     assert compile_pattern(pattern).matches(whole) is any(matcher.matches(whole) for matcher in expanded)
 
 
-@settings(max_examples=300)
+@settings(max_examples=examples(300))
 @given(pattern=st.dictionaries(st.sampled_from(["a", "b", "$or", "a.b"]), JSON, max_size=3), event=JSON)
 def test_any_json_is_a_pattern_or_refused_and_no_event_raises(pattern: Any, event: Any) -> None:
     text = json.dumps(pattern)
@@ -175,7 +176,7 @@ LEAVES = st.sampled_from(
 )  # fmt: skip
 
 
-@settings(max_examples=250)
+@settings(max_examples=examples(250))
 @given(
     fields=st.dictionaries(
         st.sampled_from(["a", "b", "a.b", "a.a", "b.a.b", "a.b.a"]),

@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from silversmith.errors import DataError
 from silversmith.schemas import Changed, Document, Schema, fit, fit_by_types, schema_key
 from silversmith.silver import scan
+from tests.examples import examples
 
 CODE = "c0de"
 
@@ -137,7 +138,7 @@ READERS = [Silver.by_polars, *([Silver.by_duckdb] if find_spec("duckdb") else []
 
 @pytest.mark.parametrize("read", READERS)
 @given(sequence=st.lists(st.tuples(frames(), st.booleans()), min_size=1, max_size=5))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 def test_all_silver_is_read_as_one(
     tmp_path_factory: pytest.TempPathFactory,
     read: Callable[[Silver], dict[str, list[dict[str, Any]]]],
@@ -156,7 +157,7 @@ def test_all_silver_is_read_as_one(
 
 
 @given(sequence=st.lists(frames(), min_size=2, max_size=5))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 def test_once_it_was_made_anew_no_option_is_needed(
     tmp_path_factory: pytest.TempPathFactory, sequence: list[pl.DataFrame]
 ) -> None:

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from silversmith.schemas import document as kinds
+from tests.examples import examples
 
 PLAIN = st.sampled_from(
     [
@@ -28,13 +29,13 @@ KINDS = st.recursive(
 
 
 @given(KINDS)
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 def test_there_and_back(kind: pl.DataType) -> None:
     assert kinds.parse_dtype(kinds.dtype_text(kind)) == kind
 
 
 @given(KINDS)
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=examples(50), deadline=None)
 def test_as_python_it_is_the_same_type(kind: pl.DataType) -> None:
     made = eval(kinds.dtype_code(kind), {"pl": pl})
     assert (made() if isinstance(made, type) else made) == kind

@@ -25,6 +25,7 @@ from silversmith.stores import IN_MEMORY, Put, Store
 from silversmith.stores.keys import InvalidKey
 from silversmith.stores.local import LocalStore
 from silversmith.stores.s3 import S3Store, connect
+from tests.examples import examples
 from tests.stand_in import S3Server
 
 SESSION = boto3.session.Session("some", "thing", region_name="us-east-1")
@@ -269,7 +270,7 @@ def test_a_listing_is_in_the_order_of_whole_keys(store: Store) -> None:
 
 
 @pytest.mark.parametrize("name", FOLDERS)
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=examples(40), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     st.lists(KEYS, max_size=12, unique=True),
     st.text(st.sampled_from("ab/.-é"), max_size=4),

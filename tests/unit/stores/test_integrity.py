@@ -29,6 +29,7 @@ from silversmith.stores import IN_MEMORY, Lake
 from silversmith.stores.aws_errors import translate_aws_errors
 from silversmith.stores.s3 import S3Store, client_config, connect, longest_backoff
 from silversmith.stores.s3_transfer import ALGORITHMS, PART, RANGE, TRIES, Checksum
+from tests.examples import examples
 from tests.stand_in import Fault, Flip, Refuse, Request, S3Server, Tear
 from tests.stand_in.server import Answer
 from tests.unit.conftest import Leisure
@@ -148,7 +149,7 @@ def test_what_never_comes_whole_is_the_systems_fault(room: Room, tmp_path: Path,
     assert list(tmp_path.iterdir()) == []
 
 
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(max_examples=examples(60), suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(data=st.data())
 def test_wherever_it_is_cut_or_changed_a_small_object_is_whole(room: Room, tmp_path: Path, data: st.DataObject) -> None:
     body = data.draw(st.binary(min_size=1, max_size=300))

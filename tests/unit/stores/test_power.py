@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from silversmith.stores import Put
 from silversmith.stores.local import LocalStore
+from tests.examples import examples
 from tests.unit.local.power import Plug
 
 KEYS = ("a", "a/b", "a/b/c", "d/e")
@@ -39,7 +40,7 @@ class Fuse:
         self._plug.fsync(descriptor)
 
 
-@settings(max_examples=150)
+@settings(max_examples=examples(150))
 @given(steps, st.integers(0, 30), st.integers(0, 2**16))
 def test_a_power_cut_at_any_sync(steps: list[Step], at: int, seed: int) -> None:
     with tempfile.TemporaryDirectory() as name:

@@ -16,6 +16,7 @@ from silversmith.formats.json.columns import ColumnReader, Columns, elements_as_
 from silversmith.formats.json.kinds import Kind, kind_of
 from silversmith.formats.json.rows import Block, frame_of, kinds_of
 from tests.data.test_json_grammar import INVALID, NOT_UTF8, VALID
+from tests.examples import examples
 
 
 def parsed(data: bytes) -> Block:
@@ -125,7 +126,7 @@ RECORDS = st.lists(st.dictionaries(st.sampled_from(["a", "b", 'c"', "\\"]), VALU
 
 
 @given(RECORDS, st.booleans(), st.sampled_from([None, (", ", ": "), (" ,\t", " : ")]), st.integers(0, 5))
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=examples(400), deadline=None)
 def test_any_records_are_read_right_or_not_at_all(
     records: list[dict[str, Any]], ascii_only: bool, separators: tuple[str, str] | None, known: int
 ) -> None:
@@ -145,7 +146,7 @@ def test_any_records_are_read_right_or_not_at_all(
     st.sampled_from(["", *',]}[{":x\n\\\t0', '"a":1,', '"a":null,', "\\ud800"]),
     st.integers(0, 3),
 )
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=examples(400), deadline=None)
 def test_damaged_lines_are_read_right_or_not_at_all(
     records: list[dict[str, Any]], cut: int, junk: str, less: int
 ) -> None:
@@ -180,7 +181,7 @@ def test_valid_values_are_read_right_or_not_at_all(name: str) -> None:
     st.lists(st.integers(0, 2**64 - 1), min_size=1),
     st.lists(st.from_regex(r"-?[1-9][0-9]{0,19}\.[0-9]{1,25}(e-?[0-9]{1,2})?", fullmatch=True)),
 )
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 def test_every_float_is_the_nearest_one(bits: list[int], texts: list[str]) -> None:
     values = [struct.unpack("<d", struct.pack("<Q", one))[0] for one in bits]
     texts = [*texts, *(repr(value) for value in values if -1e15 < value < 1e15)]

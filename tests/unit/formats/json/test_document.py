@@ -18,6 +18,7 @@ from silversmith.formats.archives.content import Content
 from silversmith.formats.json import document
 from silversmith.formats.json.parse import LARGEST
 from silversmith.stores import Source
+from tests.examples import examples
 
 Opener = Callable[..., Source]
 HOW = pytest.mark.parametrize("how", ["in_memory", "in_file"])
@@ -240,7 +241,7 @@ JSON: st.SearchStrategy[Any] = st.recursive(
 
 
 @given(values=st.lists(JSON, max_size=8), indent=st.sampled_from([None, 1]), block=st.integers(1, 60))
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(200), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_blocks_of_an_array_are_what_the_whole_is(
     in_file: Opener, values: list[Any], indent: int | None, block: int
 ) -> None:
@@ -257,7 +258,7 @@ def test_blocks_of_an_array_are_what_the_whole_is(
     between=st.sampled_from(["", " ", "\n", "\r\n"]),
     block=st.integers(1, 40),
 )
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(100), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_documents_one_after_the_other_are_the_array_of_them(
     in_file: Opener, values: list[Any], between: str, block: int
 ) -> None:
@@ -268,7 +269,7 @@ def test_documents_one_after_the_other_are_the_array_of_them(
 
 
 @given(values=st.lists(JSON, min_size=1, max_size=4), cut=st.integers(0, 200), junk=st.sampled_from(',]}[{":x\n\\\xff'))
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(200), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_damaged_documents_are_read_right_or_refused(in_file: Opener, values: list[Any], cut: int, junk: str) -> None:
     good = python_json.dumps(values)
     data = (good[:cut] + junk + good[cut:]).encode("latin-1")
@@ -283,7 +284,7 @@ def test_damaged_documents_are_read_right_or_refused(in_file: Opener, values: li
 
 
 @given(st.binary(max_size=40))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 def test_no_bytes_at_all_crash_it(data: bytes) -> None:
     with suppress(DataError):
         table = document.read(Content("x.json", data, None), Json(), {})

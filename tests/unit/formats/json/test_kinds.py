@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from silversmith.errors import DataError
 from silversmith.formats.json.kinds import MIXED, MOST_DEPTH, NULL, Kind, as_text, column, join, kind_of, type_of
 from silversmith.formats.table import MOST_COLUMNS
+from tests.examples import examples
 
 SCALARS = st.one_of(
     st.none(),
@@ -97,7 +98,7 @@ def test_there_is_a_limit_to_keys() -> None:
 
 
 @given(st.lists(VALUES, max_size=5), st.lists(VALUES, max_size=5), st.lists(VALUES, max_size=5))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 def test_joining_is_what_looking_at_all_at_once_is(one: list[Any], two: list[Any], three: list[Any]) -> None:
     kinds = [kind_of(one), kind_of(two), kind_of(three)]
     assert join(kinds[0], kinds[1]) == join(kinds[1], kinds[0])
@@ -122,7 +123,7 @@ def survives(value: Any, kept: Any, kind: Kind) -> bool:
 
 
 @given(st.lists(VALUES, max_size=5))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 def test_a_column_keeps_every_value(values: list[Any]) -> None:
     kind = kind_of(values)
     for value, kept in zip(values, column("a", values, kind).to_list(), strict=True):

@@ -17,6 +17,7 @@ from silversmith.formats import ROW, Json, Table, read
 from silversmith.formats.archives.content import Content
 from silversmith.formats.json import lines
 from silversmith.stores import Source
+from tests.examples import examples
 
 Opener = Callable[..., Source]
 HOW = pytest.mark.parametrize("how", ["in_memory", "in_file"])
@@ -121,7 +122,7 @@ RECORDS = st.lists(
 
 
 @given(records=RECORDS, block=st.integers(1, 80))
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(200), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_blocks_are_what_the_whole_is(in_file: Opener, records: list[dict[str, Any]], block: int) -> None:
     data = "\n".join(map(python_json.dumps, [*records, {}])).encode()
     whole = lines.read(Content("x.ndjson", data, None), {})
@@ -132,7 +133,7 @@ def test_blocks_are_what_the_whole_is(in_file: Opener, records: list[dict[str, A
 
 
 @given(st.binary(max_size=40))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 def test_no_bytes_at_all_crash_it(data: bytes) -> None:
     with suppress(DataError):
         table = lines.read(Content("x.ndjson", data, None), {})
