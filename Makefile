@@ -24,8 +24,8 @@ demo: setup  ## run the example pipeline over real data and show what came out
 test: setup  ## the fast tier: every rule once
 	$(BIN)/python -m pytest -n 2 -m "not full"
 
-test-full: setup  ## the rest: engines, kills, deployments, a browser, corpora
-	$(BIN)/python -m pytest -n 2 -m full
+test-full: setup  ## the rest: engines, kills, deployments, a browser, corpora, every property with all its examples
+	$(BIN)/python -m pytest -n 2 -m "full or hypothesis"
 
 lint: setup  ## format, lint, and the size budget
 	$(BIN)/ruff format --check .
