@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import fcntl
 import importlib.metadata
 import json
@@ -14,7 +15,7 @@ import sys
 import threading
 import urllib.request
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -30,7 +31,7 @@ from silversmith import Pipeline
 from silversmith.aws.account import Account, open_account
 from silversmith.aws.artefacts import Artefacts
 from silversmith.aws.bundle import Bundle, build
-from silversmith.aws.deploy import LAYER_KEY, Release, owner, with_layer
+from silversmith.aws.deploy import LAYER_KEY, Release, owner, with_layers
 from silversmith.aws.packages import Runtime, find_uv
 from silversmith.pipeline import locate
 from silversmith.pipeline.deployment import Deployment
@@ -257,9 +258,9 @@ def sales() -> Pipeline:
     return found
 
 
-def _template(pipeline: Pipeline) -> dict[str, Any]:
-    """What moto knows of the compiled template; without event source mappings, for which it would want Docker."""
-    found = with_layer(compile_template(pipeline), "sales")
+def moto_template(template: Mapping[str, Any]) -> dict[str, Any]:
+    """What moto knows of a compiled template; without event source mappings, for which it would want Docker."""
+    found = copy.deepcopy({**template})
     known = {
         name: each
         for name, each in found["Resources"].items()
@@ -334,7 +335,7 @@ def wanted(account: Account, sales: Pipeline, tmp_path: Path) -> Release:
     bundle = Bundle({"pipeline.py": tmp_path / "pipeline.py"}, {"p.py": tmp_path / "package.py"}, Runtime(), "a test")
     return Release(
         "sales",
-        _template(sales),
+        moto_template(with_layers(compile_template(sales), "sales")),
         bundle,
         {"CodeBucket": Artefacts(account).bucket, "CodeKey": "sales/1.zip", LAYER_KEY: "layers/1.zip"},
         owner(sales, Deployment()),

@@ -11,8 +11,8 @@ import pytest
 import silversmith
 from silversmith.aws import bundle as bundles
 from silversmith.aws.account import BundleError
-from silversmith.aws.bundle import ENTRIES, Bundle, build, needs
-from silversmith.aws.packages import Requirements, Runtime, closure, collect, install, require_uv
+from silversmith.aws.bundle import ENTRIES, TABLES_ENTRY, Bundle, build, needs
+from silversmith.aws.packages import Requirements, Runtime, closure, collect, install, only, require_uv
 from silversmith.pipeline import locate
 
 PIPELINE = """
@@ -35,6 +35,44 @@ def test_the_bundle_holds_nothing_of_the_commands() -> None:
     assert not {"cli", "local", "template", "aws", "operations", "page", "exporters", "testing"} & parts
     assert {"polars", "orjson", "boto3", "python_calamine", "olefile"} <= found.outside
     assert not {"rich", "cyclopts", "troposphere", "watchdog", "psutil"} & found.outside
+
+
+def test_the_tables_and_the_transforms_need_each_other_s_packages_never() -> None:
+    root = Path(silversmith.__file__).parents[1]
+    transforms, tables = needs(ENTRIES, [root]), needs([TABLES_ENTRY], [root], late=False)
+    assert {"deltalake", "arro3", "orjson", "boto3"} <= bundles._packages(tables)
+    assert not {"polars", "sqlglot", "python_calamine"} & bundles._packages(tables)
+    assert not {"deltalake", "arro3", "sqlglot"} & bundles._packages(transforms)
+    parts = {name.split(".")[1] for name in tables.files if "." in name}
+    assert {"tables", "stores", "lineage", "events", "errors"} <= parts
+    assert not {"function", "formats", "contract", "pipeline", "usercode", "patterns"} & parts
+
+
+def test_the_tables_packages_have_the_projects_versions_and_nothing_else_of_it(tmp_path: Path) -> None:
+    (tmp_path / "requirements.txt").write_text(
+        "deltalake==1.6.0 --hash=sha256:ab\npandas==2.0\nwrapt==1.16 --hash=sha256:cd\n"
+    )
+    found = only(tmp_path, {"deltalake", "orjson", "boto3"}, uv="uv")
+    assert found.lines[0] == "deltalake==1.6.0"
+    assert [line.partition("==")[0] for line in found.lines] == ["deltalake", "orjson"]
+    assert "wrapt==1.16" in found.constraints
+    assert found.origin == str(tmp_path / "requirements.txt")
+
+
+def test_the_tables_packages_have_the_versions_of_the_lock_file(tmp_path: Path) -> None:
+    (tmp_path / "uv.lock").write_text("")
+    uv = tmp_path / "uv"
+    uv.write_text("#!/bin/sh\necho 'deltalake==1.6.0 --hash=sha256:ab'\necho 'polars==2.1.0'\n")
+    uv.chmod(0o755)
+    found = only(tmp_path, {"deltalake"}, uv=str(uv))
+    assert (found.lines, found.constraints) == (("deltalake==1.6.0",), ("deltalake==1.6.0", "polars==2.1.0"))
+
+
+def test_what_the_tables_need_is_not_taken_to_the_transforms(tmp_path: Path) -> None:
+    """As after `pip freeze`: Delta Lake would not fit beside Polars."""
+    (tmp_path / "requirements.txt").write_text("deltalake==1.6.0\narro3-core==0.9\nsqlglot==30.0\nhumanize==4\n")
+    assert collect(tmp_path, set(), set(), uv="uv").lines == ("humanize==4",)
+    assert collect(tmp_path, set(), {"sqlglot"}, uv="uv").lines == ("sqlglot==30.0", "humanize==4")
 
 
 def test_imports_are_followed_and_told_apart(tmp_path: Path) -> None:

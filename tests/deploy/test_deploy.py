@@ -5,23 +5,37 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import boto3
 import pytest
 
-from silversmith import Pipeline
+from silversmith import Deployment, Pipeline
 from silversmith.aws.account import Account, DeployError, NoAccount, open_account
 from silversmith.aws.artefacts import Artefacts, switch_eventbridge_on
-from silversmith.aws.deploy import LAYER_KEY, Release, deploy, diff, refuse_foreign_silver, runtime, status, with_layer
+from silversmith.aws.bundle import Bundle
+from silversmith.aws.deploy import (
+    LAYER_KEY,
+    TABLES_LAYER_KEY,
+    Release,
+    deploy,
+    diff,
+    refuse_foreign_silver,
+    release,
+    runtime,
+    status,
+    with_layers,
+)
 from silversmith.aws.destroy import destroy, erase, take_inventory
 from silversmith.aws.packages import Runtime
 from silversmith.aws.stack import Diff, Effect
 from silversmith.errors import AwsFailed, NotOurs
 from silversmith.lineage import Lineage
+from silversmith.pipeline import Located
 from silversmith.schemas import Document
 from silversmith.template import compile as compile_template
-from tests.deploy.conftest import Notifications
+from tests.deploy.conftest import Notifications, moto_template
 
 #: Moto leaves files open.
 pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
@@ -274,7 +288,7 @@ def test_the_bucket_for_code_is_nobody_elses_and_takes_no_plain_http(account: Ac
 
 
 def test_an_existing_bucket_must_be_there_and_in_this_region(account: Account, wanted: Release) -> None:
-    theirs = replace(wanted, existing_bronze="theirs")
+    theirs = replace(wanted, existing={"bronze": "theirs"})
     with pytest.raises(AwsFailed, match="the bucket theirs, which the deployment says is there already"):
         deploy(theirs, account, confirm=never, pause=no_pause)
     north = boto3.session.Session("some", "thing", region_name="eu-north-1").client("s3")
@@ -327,7 +341,7 @@ def test_without_a_region_there_is_no_account() -> None:
 
 def test_the_layer_is_added_to_every_function_and_nothing_else(sales: Pipeline) -> None:
     compiled = compile_template(sales)
-    layered = with_layer(compiled, "sales")
+    layered = with_layers(compiled, "sales")
     assert runtime(compiled) == Runtime("arm64", "3.13")
     functions = [each for each in layered["Resources"].values() if each["Type"] == "AWS::Lambda::Function"]
     assert functions
@@ -337,6 +351,82 @@ def test_the_layer_is_added_to_every_function_and_nothing_else(sales: Pipeline) 
     del layered["Resources"]["PackagesLayer"]
     del layered["Parameters"][LAYER_KEY]
     assert layered == compiled
+
+
+def shop() -> Pipeline:
+    pipeline = Pipeline("sales")
+    pipeline.sql("sales/*.csv", "SELECT * FROM rows", name="sales")
+    pipeline.table("sales", of="sales")
+    return pipeline
+
+
+def test_the_tables_function_has_a_layer_of_its_own() -> None:
+    layered = with_layers(compile_template(shop()), "sales")
+    layers = {
+        logical: each["Properties"]["Layers"]
+        for logical, each in layered["Resources"].items()
+        if each["Type"] == "AWS::Lambda::Function"
+    }
+    (own,), (packages,) = layers.pop("Tables"), layers["SalesFunction"]
+    assert all(each == [packages] for each in layers.values())
+    contents = [layered["Resources"][each["Ref"]]["Properties"]["Content"]["S3Key"] for each in (own, packages)]
+    assert contents == [{"Ref": TABLES_LAYER_KEY}, {"Ref": LAYER_KEY}]
+    assert {TABLES_LAYER_KEY, LAYER_KEY} <= set(layered["Parameters"])
+
+
+def test_a_release_with_tables_brings_their_code(
+    account: Account, notifications: Notifications, wanted: Release, tmp_path: Path
+) -> None:
+    (tmp_path / "pipeline.py").write_text("")
+    tables = replace(wanted.bundle, function={"tables.json": tmp_path / "package.py"})
+    asked: list[Any] = []
+
+    def build(*given: Any, **_: Any) -> Bundle:
+        asked.append(given)
+        return tables
+
+    pipeline = shop()
+    found = release(
+        Located(pipeline, "pipeline:pipeline", tmp_path, {}),
+        account,
+        tmp_path / "work",
+        deployment=Deployment(existing_buckets=("silver",)),
+        build=lambda *_, **__: wanted.bundle,
+        build_tables=build,
+    )
+    assert asked == [(pipeline.tables, tmp_path, tmp_path / "work" / "tables")]
+    assert (found.notifying, found.existing) == (("bronze", "silver"), {"silver": "dl-silver-layer"})
+    known = {**found.parameters, "TablesCodeKey": "sales/tables.zip", TABLES_LAYER_KEY: "layers/tables.zip"}
+    assert set(found.template["Parameters"]) == set(known)
+    with pytest.raises(AwsFailed, match="the bucket dl-silver-layer, which the deployment says is there already"):
+        deploy(found, account, confirm=never, pause=no_pause)
+    place = {"LocationConstraint": "eu-central-1"}
+    account.client("s3").create_bucket(Bucket="dl-silver-layer", CreateBucketConfiguration=place)
+    notifications.held = {}
+    told: list[str] = []
+    ours = replace(found, template=moto_template(found.template), parameters=known)
+    # The stand-in for notifications knows one bucket.
+    deploy(replace(ours, notifying=("silver",)), account, confirm=yes, tell=told.append, pause=no_pause)
+    for key in ("sales/tables.zip", "layers/tables.zip"):
+        assert Artefacts(account).has(key)
+    assert "the bucket dl-silver-layer now tells EventBridge of its objects" in told
+    notifications.held = {}
+    silent = [change.logical for change in diff(ours, account, pause=no_pause).changes]
+    assert silent == ["BronzeBucket", "SilverBucket"]
+
+
+def test_what_lies_in_gold_is_kept(account: Account, wanted: Release) -> None:
+    compiled = with_layers(compile_template(shop()), "sales")
+    keys = {"TablesCodeKey": "sales/tables.zip", TABLES_LAYER_KEY: "layers/tables.zip"}
+    gold = replace(
+        wanted, template=moto_template(compiled), tables=wanted.bundle, parameters={**wanted.parameters, **keys}
+    )
+    deploy(gold, account, confirm=yes, pause=no_pause)
+    inventory = take_inventory("sales", account)
+    assert inventory is not None
+    assert "dl-gold-layer" in inventory.buckets
+    destroy("sales", account, pause=no_pause)
+    account.client("s3").head_bucket(Bucket="dl-gold-layer")
 
 
 def test_a_key_is_kept_as_long_as_what_it_encrypts(account: Account) -> None:

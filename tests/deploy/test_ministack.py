@@ -22,7 +22,7 @@ from typing import Any
 import pytest
 
 from silversmith.aws.bundle import build
-from silversmith.aws.deploy import LAYER_KEY
+from silversmith.aws.deploy import code_keys
 from silversmith.aws.packages import Runtime
 from silversmith.cli.application import call
 from silversmith.cli.deploy import deploy_release, prepare_release
@@ -140,7 +140,7 @@ class Shop:
         lambdas = prepare_release(str(self.pipeline), "", self.server.url, quiet=True)
         with lambdas as (wanted, account), tempfile.TemporaryDirectory() as work:
             bundle = build(locate(str(self.pipeline)), Path(work, "packages"), runtime=Runtime(MACHINE, version))
-            keys = {"CodeKey": f"sales/{bundle.function_digest}.zip", LAYER_KEY: f"layers/{bundle.layer_digest}.zip"}
+            keys = code_keys("sales", bundle)
             ours = replace(wanted, bundle=bundle, parameters={**wanted.parameters, **keys})
             assert deploy_release(ours, account, yes=True, json=False) == 0
 

@@ -22,7 +22,7 @@ from moto import mock_aws
 from silversmith import Deployment, Pipeline
 from silversmith.aws.account import Account
 from silversmith.aws.bundle import Bundle
-from silversmith.aws.deploy import Deployed, Release, deploy, diff, with_layer
+from silversmith.aws.deploy import Deployed, Release, deploy, diff, with_layers
 from silversmith.aws.destroy import destroy, erase, take_inventory
 from silversmith.aws.packages import Runtime
 from silversmith.cli.application import application
@@ -88,7 +88,7 @@ def everything() -> Iterator[dict[str, Any]]:
         replace(named, customer_key=True, alarm_email="ops@example.com", provisioned_concurrency=2),
         replace(named, snap_start=True, reserved_concurrency=2),
     ):
-        yield with_layer(compile_template(pipeline, deployment=options), "flights")
+        yield with_layers(compile_template(pipeline, deployment=options), "flights")
 
 
 RESOURCES = [each for template in everything() for each in template["Resources"].items()]

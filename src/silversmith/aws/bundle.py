@@ -1,7 +1,8 @@
 """The code that Lambda runs: a small zip with the pipeline and Silversmith's handler, a large one with the packages.
 
 The packages are a layer, so that a change of the pipeline uploads a few hundred kilobytes. Both zips are the same
-bytes for the same input. docs/decisions/0022-what-is-in-a-bundle.md
+bytes for the same input. The function that makes the tables has two of its own, for Polars and Delta Lake do not fit
+one bundle. docs/decisions/0022-what-is-in-a-bundle.md
 """
 
 from __future__ import annotations
@@ -28,13 +29,20 @@ from silversmith.aws.packages import (
     find_uv,
     for_other_pythons,
     install,
+    only,
     require_uv,
 )
 from silversmith.pipeline import Located
+from silversmith.tables.spec import GoldSpec
+from silversmith.template.tables import SPEC
 from silversmith.usercode.analysis import INSTALLED, parse_module
 
-#: The modules that the template's functions call.
+#: The modules that the template's functions call, and that of the tables' function.
 ENTRIES = ("silversmith.function.handler", "silversmith.reconcile.handler")
+TABLES_ENTRY = "silversmith.tables.handler"
+
+#: Packages that only a declaration on this machine needs: a view's query is parsed once, and not on Lambda.
+_NOT_THERE = frozenset({"sqlglot"})
 
 #: Where Lambda's Python looks for packages in a layer.
 #: https://docs.aws.amazon.com/lambda/latest/dg/packaging-layers.html
@@ -156,8 +164,39 @@ def build(
     return bundle
 
 
+def build_tables(
+    spec: GoldSpec, project: Path, work: Path, *, runtime: Runtime | None = None, most_bytes: int = MOST_BYTES
+) -> Bundle:
+    """Gather all that the function needs which makes the tables: nothing of the user's but what ``spec`` says.
+
+    Args:
+        spec: the tables and views.
+        project: the pipeline's folder, whose lock file or requirements decide on the versions.
+        work: an empty folder; the bundle refers to files in it.
+        runtime: as :func:`build` has it.
+        most_bytes: likewise.
+
+    Raises:
+        BundleError: as :func:`build`.
+    """
+    target = runtime or Runtime()
+    root = Path(silversmith.__file__).parents[1]
+    modules = needs([TABLES_ENTRY], [root], late=False)
+    work.mkdir(parents=True, exist_ok=True)
+    declared, packages = work / SPEC, work / "packages"
+    declared.write_text(spec.to_json(), "utf-8")
+    function = {path.relative_to(root).as_posix(): path for path in modules.files.values()}
+    uv = require_uv(find_uv())
+    requirements = only(project, distributions(_packages(modules)), uv=uv)
+    install(requirements, packages, target, uv=uv)
+    trim(packages)
+    bundle = Bundle({**function, SPEC: declared}, files(packages), target, requirements.origin)
+    check_size(bundle.shares, most_bytes)
+    return bundle
+
+
 def _packages(modules: Needs) -> set[str]:
-    return modules.outside - sys.stdlib_module_names - {"silversmith"}
+    return modules.outside - sys.stdlib_module_names - _NOT_THERE - {"silversmith"}
 
 
 def _needs_of(located: Located) -> Needs:
@@ -230,12 +269,13 @@ class _Import:
     certain: bool = False
 
 
-def needs(modules: Iterable[str], roots: Iterable[Path]) -> Needs:
+def needs(modules: Iterable[str], roots: Iterable[Path], *, late: bool = True) -> Needs:
     """Everything that these modules need, themselves too, found by reading: nothing is run.
 
     Imports inside functions count as well; those under ``if TYPE_CHECKING`` do not. A root may be a folder where
     packages are installed. Only the packages of ``modules`` are looked for in it: those beside them are made for this
-    machine, and have more files than those that are imported.
+    machine, and have more files than those that are imported. Without ``late``, what a table of modules names or
+    ``import_module`` does not count: so Silversmith's own names for users bring nothing.
 
     Raises:
         SyntaxError: a module is no Python.
@@ -252,7 +292,7 @@ def needs(modules: Iterable[str], roots: Iterable[Path]) -> Needs:
             continue
         needed.files[name] = file
         module = parse_module(name, str(file), decode_source(file.read_bytes()))
-        for imported in _imports(module.tree, certain=True):
+        for imported in _imports(module.tree, certain=True, late=late):
             top = imported.name.partition(".")[0]
             places = all_roots if top in own else users_roots
             parts = imported.name.split(".")  # importing a.b.c imports a and a.b, too
@@ -280,7 +320,7 @@ def _is_namespace(name: str, roots: Iterable[Path]) -> bool:
     return any((root / name).is_dir() and next((root / name).rglob("*.py"), None) for root in roots)
 
 
-def _imports(node: ast.AST, *, certain: bool) -> Iterator[_Import]:
+def _imports(node: ast.AST, *, certain: bool, late: bool) -> Iterator[_Import]:
     for child in ast.iter_child_nodes(node):
         if isinstance(child, ast.Import):
             yield from (_Import(alias.name, child.lineno, certain) for alias in child.names)
@@ -289,11 +329,12 @@ def _imports(node: ast.AST, *, certain: bool) -> Iterator[_Import]:
             # each may be a module of its own
             yield from (_Import(f"{child.module}.{alias.name}", child.lineno) for alias in child.names)
         elif isinstance(child, ast.If) and "TYPE_CHECKING" in ast.unparse(child.test):
-            yield from _imports(ast.Module(child.orelse, []), certain=certain)
+            yield from _imports(ast.Module(child.orelse, []), certain=certain, late=late)
         else:
-            yield from (_Import(name, getattr(child, "lineno", 0)) for name in _late_imports(child))
+            if late:
+                yield from (_Import(name, getattr(child, "lineno", 0)) for name in _late_imports(child))
             deferred = isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda | ast.Try | ast.If)
-            yield from _imports(child, certain=certain and not deferred)
+            yield from _imports(child, certain=certain and not deferred, late=late)
 
 
 def _late_imports(node: ast.AST) -> list[str]:

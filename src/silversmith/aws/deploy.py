@@ -11,7 +11,7 @@ import json
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,7 @@ from silversmith.aws.artefacts import (
     switch_eventbridge_on,
     tells_eventbridge,
 )
-from silversmith.aws.bundle import Bundle, build, pack
+from silversmith.aws.bundle import Bundle, build, build_tables, pack
 from silversmith.aws.packages import Runtime
 from silversmith.aws.stack import Change, ChangeSet, Diff, Effect, Stack, State, of_new
 from silversmith.errors import AccessDenied, AwsFailed
@@ -36,7 +36,8 @@ from silversmith.schemas import Owner
 from silversmith.schemas.recorded import require_ours
 from silversmith.stores.aws_errors import translate_aws_errors
 from silversmith.template import compile as compile_template
-from silversmith.template.plan import physical
+from silversmith.template.plan import Plan, bucket_title, physical
+from silversmith.template.tables import CODE_KEY as TABLES_CODE_KEY
 
 #: :func:`silversmith.aws.bundle.build`, or another function like it.
 Build = Callable[..., Bundle]
@@ -44,9 +45,11 @@ Build = Callable[..., Bundle]
 #: Asked before anything is changed, with what would change.
 Confirm = Callable[[Diff], bool]
 
-#: The logical id of the layer with the packages, and the parameter with the key of its zip.
-LAYER = "PackagesLayer"
-LAYER_KEY = "LayerKey"
+#: The logical ids of the layers with packages, by the parameter with the key of the code that needs them; and the
+#: parameters with the keys of their zips.
+LAYERS = {"CodeKey": "PackagesLayer", TABLES_CODE_KEY: "PackagesOfTablesLayer"}
+LAYER_KEY, TABLES_LAYER_KEY = "LayerKey", "TablesLayerKey"
+_LAYER_KEYS = {"CodeKey": LAYER_KEY, TABLES_CODE_KEY: TABLES_LAYER_KEY}
 
 #: When a round of reconciliation follows a deploy that changes how events find their way. Until AWS has the change
 #: everywhere, events go nowhere and nobody is told: EventBridge takes about five minutes after it is switched on for a
@@ -63,7 +66,9 @@ SETTLED_SECONDS = 300
 class Release:
     """All that is to be deployed: the name of the stack, its template and the code.
 
-    ``existing_bronze`` is the bronze bucket where it is not the stack's. ``transforms`` make silver for ``owner``.
+    ``tables`` is the code of the tables' function, where there are any. ``notifying`` are the roles of the buckets that
+    tell EventBridge of their objects; ``existing`` has the names of those that are not the stack's. ``transforms`` make
+    silver for ``owner``.
     """
 
     name: str
@@ -72,7 +77,9 @@ class Release:
     parameters: Mapping[str, str]
     owner: Owner
     transforms: tuple[Transform, ...]
-    existing_bronze: str = ""
+    tables: Bundle | None = None
+    notifying: tuple[str, ...] = ("bronze",)
+    existing: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -105,6 +112,7 @@ def release(
     *,
     deployment: Deployment | None = None,
     build: Build = build,
+    build_tables: Build = build_tables,
 ) -> Release:
     """Compile the template and gather the code; nothing is sent anywhere.
 
@@ -114,6 +122,7 @@ def release(
         work: an empty folder for the packages; the release refers to files in it.
         deployment: how; by default, every option has its default.
         build: gathers the code.
+        build_tables: gathers that of the tables' function.
 
     Raises:
         DefinitionError: the definition cannot be deployed.
@@ -121,23 +130,33 @@ def release(
     """
     options = deployment or Deployment()
     template = compile_template(located.pipeline, located.reference, deployment=options)
-    bundle = build(located, work, runtime=runtime(template), include=options.include, extra=options.requirements)
-    name = options.name(located.pipeline.name)
-    parameters = {
-        "CodeBucket": Artefacts(account).bucket,
-        "CodeKey": f"{name}/{bundle.function_digest}.zip",
-        LAYER_KEY: f"layers/{bundle.layer_digest}.zip",
-    }
-    bronze = options.bucket("bronze", located.pipeline.bronze) if "bronze" in options.existing_buckets else ""
+    pipeline, target = located.pipeline, runtime(template)
+    bundle = build(located, work / "transforms", runtime=target, include=options.include, extra=options.requirements)
+    tables = None
+    if pipeline.tables.tables:
+        tables = build_tables(pipeline.tables, located.root, work / "tables", runtime=target)
+    name = options.name(pipeline.name)
+    plan = Plan.of(pipeline, options, located.reference)
     return Release(
         name,
-        with_layer(template, name),
+        with_layers(template, name),
         bundle,
-        parameters,
-        owner(located.pipeline, options),
-        located.pipeline.transforms,
-        bronze,
+        {"CodeBucket": Artefacts(account).bucket, **code_keys(name, bundle, tables)},
+        owner(pipeline, options),
+        pipeline.transforms,
+        tables,
+        plan.notifying,
+        {role: plan.buckets[role] for role in plan.notifying if not plan.makes(role)},
     )
+
+
+def code_keys(name: str, bundle: Bundle, tables: Bundle | None = None) -> dict[str, str]:
+    """The parameters with the keys of the code, which are made of its content. ``name`` is the stack's."""
+    bundles = {"CodeKey": bundle, **({TABLES_CODE_KEY: tables} if tables is not None else {})}
+    return {
+        **{code: f"{name}/{each.function_digest}.zip" for code, each in bundles.items()},
+        **{_LAYER_KEYS[code]: f"layers/{each.layer_digest}.zip" for code, each in bundles.items()},
+    }
 
 
 def owner(pipeline: Pipeline, deployment: Deployment) -> Owner:
@@ -150,33 +169,44 @@ def owner(pipeline: Pipeline, deployment: Deployment) -> Owner:
     return Owner(deployment.name(pipeline.name), silver, quarantine)
 
 
-def with_layer(template: Mapping[str, Any], name: str) -> dict[str, Any]:
-    """A copy of the template in which every function has the layer with the packages. ``name`` is the stack's.
+def with_layers(template: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """A copy of the template in which every function has a layer with the packages. ``name`` is the stack's.
 
     docs/decisions/0023-packages-are-a-layer.md
     """
     functions = _functions(template)
     properties = [resource["Properties"] for resource in functions.values()]
-    layer = {
-        "Type": "AWS::Lambda::LayerVersion",
-        "Properties": {
-            "LayerName": physical(name, kind="Packages"),
-            "Description": "What the handler and the pipeline import",
-            "CompatibleRuntimes": sorted({function["Runtime"] for function in properties}),
-            "CompatibleArchitectures": sorted({each for function in properties for each in function["Architectures"]}),
-            "Content": {"S3Bucket": {"Ref": "CodeBucket"}, "S3Key": {"Ref": LAYER_KEY}},
-        },
+    codes = dict.fromkeys(_code(resource) for resource in functions.values())
+    layers = {
+        LAYERS[code]: {
+            "Type": "AWS::Lambda::LayerVersion",
+            "Properties": {
+                "LayerName": physical(name, kind=LAYERS[code].removesuffix("Layer")),
+                "Description": "What the handler and the pipeline import",
+                "CompatibleRuntimes": sorted({function["Runtime"] for function in properties}),
+                "CompatibleArchitectures": sorted(
+                    {each for function in properties for each in function["Architectures"]}
+                ),
+                "Content": {"S3Bucket": {"Ref": "CodeBucket"}, "S3Key": {"Ref": _LAYER_KEYS[code]}},
+            },
+        }
+        for code in codes
     }
     layered = {
-        logical: {**resource, "Properties": {**resource["Properties"], "Layers": [{"Ref": LAYER}]}}
+        logical: {**resource, "Properties": {**resource["Properties"], "Layers": [{"Ref": LAYERS[_code(resource)]}]}}
         for logical, resource in functions.items()
     }
     parameter = {"Type": "String", "Description": "The key of the zip file with the packages"}
     return {
         **template,
-        "Parameters": {**template.get("Parameters", {}), LAYER_KEY: parameter},
-        "Resources": {**template["Resources"], **layered, LAYER: layer},
+        "Parameters": {**template.get("Parameters", {}), **{_LAYER_KEYS[code]: parameter for code in codes}},
+        "Resources": {**template["Resources"], **layered, **layers},
     }
+
+
+def _code(function: Mapping[str, Any]) -> str:
+    """The parameter with the key of a function's code."""
+    return str(function["Properties"]["Code"]["S3Key"]["Ref"])
 
 
 def runtime(template: Mapping[str, Any]) -> Runtime:
@@ -218,8 +248,8 @@ def deploy(
     stack = Stack(account, release.name, tell=tell, pause=pause)
     refuse_foreign_silver(account, release.owner, release.transforms, tell)
     state = _ready_state(stack, tell)
-    if release.existing_bronze:
-        require_bucket(account, release.existing_bronze)
+    for bucket in release.existing.values():
+        require_bucket(account, bucket)
     artefacts = Artefacts(account)
     if artefacts.ensure_bucket():
         tell(f"made the bucket {artefacts.bucket} for code and templates")
@@ -230,14 +260,13 @@ def deploy(
         if not _confirmed(stack, change_set, confirm):
             return Deployed(release.name, diff, None, changed=False)
         state = stack.execute(change_set)
-    bronze = _bronze(release, state)
-    switched_on = bool(bronze) and switch_eventbridge_on(account, bronze)
-    if switched_on:
-        tell(f"the bucket {bronze} now tells EventBridge of its objects")
+    switched_on = [bucket for bucket in _notifying(release, state).values() if switch_eventbridge_on(account, bucket)]
+    for bucket in switched_on:
+        tell(f"the bucket {bucket} now tells EventBridge of its objects")
     scheduled = None
     if switched_on or concerns_events(diff, release.template):
         scheduled = schedule_round(account, release.name, state.outputs if state else {}, now())
-    return Deployed(release.name, diff, state, changed=change_set is not None or switched_on, round=scheduled)
+    return Deployed(release.name, diff, state, changed=change_set is not None or bool(switched_on), round=scheduled)
 
 
 def diff(release: Release, account: Account, *, pause: Pause = time.sleep) -> Diff:
@@ -258,11 +287,13 @@ def diff(release: Release, account: Account, *, pause: Pause = time.sleep) -> Di
     if change_set is not None:
         stack.discard(change_set.arn)
     changes = change_set.diff.changes if change_set is not None else ()
-    bronze = _bronze(release, state)
-    if not bronze or tells_eventbridge(account, bronze):
-        return Diff(changes)
     detail = "NotificationConfiguration: EventBridge is switched off, and deploying switches it on"
-    return Diff((*changes, Change(Effect.CHANGE, "BronzeBucket", "AWS::S3::Bucket", bronze, (detail,))))
+    silent = (
+        Change(Effect.CHANGE, bucket_title(role), "AWS::S3::Bucket", bucket, (detail,))
+        for role, bucket in _notifying(release, state).items()
+        if bucket_title(role) not in {change.logical for change in changes} and not tells_eventbridge(account, bucket)
+    )
+    return Diff((*changes, *silent))
 
 
 def status(name: str, account: Account) -> State | None:
@@ -316,10 +347,16 @@ def _refuse_unready(state: State) -> None:
 
 def _upload(release: Release, artefacts: Artefacts, tell: Tell) -> None:
     with tempfile.TemporaryDirectory() as folder:
-        for key, tree, content, verb in (
+        uploads = [
             (release.parameters[LAYER_KEY], release.bundle.layer, "packages", "have"),
             (release.parameters["CodeKey"], release.bundle.function, "code", "has"),
-        ):
+        ]
+        if release.tables is not None:
+            uploads += [
+                (release.parameters[TABLES_LAYER_KEY], release.tables.layer, "packages of the tables", "have"),
+                (release.parameters[TABLES_CODE_KEY], release.tables.function, "code of the tables", "has"),
+            ]
+        for key, tree, content, verb in uploads:
 
             def make(tree: Mapping[str, Path] = tree, content: str = content) -> Path:
                 path = Path(folder, f"{content}.zip")
@@ -351,9 +388,14 @@ def _confirmed(stack: Stack, change_set: ChangeSet, confirm: Confirm) -> bool:
     return confirmed
 
 
-def _bronze(release: Release, state: State | None) -> str:
-    """The bronze bucket, where there is one yet."""
-    return release.existing_bronze or (state.outputs.get("BronzeBucketName", "") if state else "")
+def _notifying(release: Release, state: State | None) -> dict[str, str]:
+    """The buckets that are to tell EventBridge of their objects, by role, where they are there yet."""
+    outputs = state.outputs if state is not None else {}
+    names = {
+        role: release.existing.get(role, "") or outputs.get(f"{bucket_title(role)}Name", "")
+        for role in release.notifying
+    }
+    return {role: name for role, name in names.items() if name}
 
 
 def concerns_events(diff: Diff, template: Mapping[str, Any]) -> bool:

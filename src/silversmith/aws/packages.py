@@ -138,6 +138,27 @@ def collect(project: Path, handler: set[str], users: set[str], *, uv: str, extra
     return replace(requirements, lines=(*requirements.lines, *extra))
 
 
+def only(project: Path, names: set[str], *, uv: str) -> Requirements:
+    """The requirements of a bundle with these distributions and what they require, in the versions that the project's
+    lock file or requirements say. Arguments and errors as of :func:`collect`."""
+    versions = _from_project(project, names, set(), uv)
+    if versions is None:
+        return collect(project, names, set(), uv=uv)
+    pinned = {
+        _name_of(line): line
+        for line in (*versions.constraints, *versions.lines)
+        if re.match(r"[A-Za-z0-9._-]+\s*==", line)
+    }
+    lines = (_without_hashes(pinned[name]) if name in pinned else _pin(name) for name in sorted(names - IN_RUNTIME))
+    constraints = (_without_hashes(line) for line in pinned.values())
+    return Requirements(tuple(lines), tuple(constraints), versions.origin)
+
+
+def _without_hashes(line: str) -> str:
+    """With the hash of one requirement, all that it requires would need one."""
+    return line.partition(" --hash")[0].strip()
+
+
 def _from_project(project: Path, handler: set[str], users: set[str], uv: str) -> Requirements | None:
     for folder in (project, *project.parents):
         if (folder / "uv.lock").is_file():
@@ -178,7 +199,7 @@ def _export(command: list[str], folder: Path) -> list[str]:
 def _from_requirements(file: Path, handler: set[str], users: set[str]) -> Requirements:
     """A requirements file without what is there for Silversmith's commands only, as after ``pip freeze``."""
     needed = closure(handler - IN_RUNTIME) | closure(users - IN_RUNTIME - {"silversmith"})
-    dropped = (closure({"silversmith"}) - needed) | {"silversmith"}
+    dropped = (closure({"silversmith"} | _of_extra("tables")) - needed) | {"silversmith"}
     kept = [line for line in _flat(file) if _name_of(line) not in dropped and not _SILVERSMITH.match(line)]
     pins = [_pin(name) for name in sorted(handler - IN_RUNTIME - {_name_of(line) for line in kept})]
     return Requirements((*kept, *pins), (), str(file))
@@ -224,6 +245,12 @@ def _normalized(name: str) -> str:
 def _own_requirements() -> dict[str, str]:
     """The requirements of Silversmith by name: the line, with its condition."""
     return {_name_of(line): line for line in metadata.requires("silversmith") or () if "extra ==" not in line}
+
+
+def _of_extra(extra: str) -> set[str]:
+    """The distributions that Silversmith requires with one of its extras."""
+    pattern = re.compile(rf"extra == ['\"]{extra}['\"]")
+    return {_name_of(line) for line in metadata.requires("silversmith") or () if pattern.search(line)}
 
 
 def _version(name: str) -> str | None:

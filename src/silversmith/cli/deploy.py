@@ -128,6 +128,7 @@ def bundle(
         Path | None,
         Parameter(help="Write function.zip and layer.zip into this folder instead, the packages in the latter."),
     ] = None,
+    tables: Annotated[bool, flag("Write the code of the tables' function, which has a bundle of its own.")] = False,
     architecture: Annotated[
         Literal["arm64", "x86_64"] | None, Parameter(help="Lambda's machine; else what the deployment says.")
     ] = None,
@@ -140,12 +141,18 @@ def bundle(
     if output is not None and split is not None:
         raise WrongCall("--output writes one file, --split two. Give one of them.")
     located, options = locate_deployment(pipeline, deployment)
-    from silversmith.aws.bundle import build
+    from silversmith.aws.bundle import build, build_tables
     from silversmith.aws.packages import Runtime
 
     runtime = Runtime(architecture or options.architecture, python)
+    spec = located.pipeline.tables
+    if tables and not spec.tables:
+        raise WrongCall(f"The pipeline {located.pipeline.name!r} has no tables: declare one with pipeline.table(…).")
     with TemporaryDirectory(prefix="silversmith-") as work:
-        built = build(located, Path(work), runtime=runtime, include=options.include, extra=options.requirements)
+        if tables:
+            built = build_tables(spec, located.root, Path(work), runtime=runtime)
+        else:
+            built = build(located, Path(work), runtime=runtime, include=options.include, extra=options.requirements)
         written = write_bundle(built, output or Path("bundle.zip"), split)
         if json:
             say_json(bundle_document(built, written))

@@ -192,8 +192,8 @@ class TableHandler:
 
 def handler(event: Mapping[str, Any], context: Context) -> dict[str, Any]:
     """What Lambda calls. Configured by the environment that the template sets: ``SILVERSMITH_TABLES`` (the tables and
-    views as :meth:`GoldSpec.to_json` has them, or the path of a file with that), ``SILVERSMITH_SILVER`` and
-    ``SILVERSMITH_GOLD`` (the buckets)."""
+    views as :meth:`GoldSpec.to_json` has them, or the path of a file with that, in the bundle), ``SILVERSMITH_SILVER``
+    and ``SILVERSMITH_GOLD`` (the buckets)."""
     return _from_environment()(event, context)
 
 
@@ -214,7 +214,7 @@ def build(
     scratch = Path(tempfile.gettempdir())
     silver = environment["SILVERSMITH_SILVER"]
     return TableHandler(
-        read_spec(environment["SILVERSMITH_TABLES"]),
+        read_spec(environment["SILVERSMITH_TABLES"], Path(environment.get("LAMBDA_TASK_ROOT", ""))),
         bucket=silver,
         silver=S3Store(silver, client=s3, scratch=scratch),
         gold=DeltaFormat(
@@ -232,10 +232,10 @@ def storage_options(environment: Mapping[str, str]) -> dict[str, str]:
     return {"AWS_ENDPOINT_URL": endpoint, "AWS_ALLOW_HTTP": str(endpoint.startswith("http:")).lower()}
 
 
-def read_spec(text: str) -> GoldSpec:
-    """The tables and views from their JSON, or from a file with it: an environment takes 4 KB in all.
+def read_spec(text: str, folder: Path = Path()) -> GoldSpec:
+    """The tables and views from their JSON, or from a file below a folder with it: an environment takes 4 KB in all.
     https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html"""
-    return GoldSpec.from_json(text if text.lstrip().startswith("{") else Path(text).read_bytes())
+    return GoldSpec.from_json(text if text.lstrip().startswith("{") else folder.joinpath(text).read_bytes())
 
 
 def logged(report: TablesReport) -> None:

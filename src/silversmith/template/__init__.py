@@ -40,12 +40,14 @@ def compile(  # noqa: A001 -- it compiles
 
     Raises:
         DefinitionError: the pipeline has no transform, or more than fit one template; or the deployment does not fit
-            the pipeline.
+            the pipeline; or it has tables, and the packages for them are not installed.
     """
     if not pipeline.transforms:
         raise DefinitionError(
             f'the pipeline {pipeline.name!r} has no transform; declare one with @pipeline.transform("folder/*.csv")'
         )
+    if pipeline.tables.tables:
+        tables.require_packages(pipeline.name)
     plan = Plan.of(pipeline, deployment or Deployment(), reference)
     resources = _resources(plan)
     if len(resources) > MOST_RESOURCES:

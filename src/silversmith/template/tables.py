@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable
+from importlib.util import find_spec
 
 from troposphere import AWSObject, GetAtt, Output, Ref, Sub, awslambda, glue, iam, logs, sqs
 
@@ -55,6 +56,19 @@ CONCURRENCY = 2
 RECEIVES = 20
 
 _READS = ("silver", GOLD)
+
+
+def require_packages(pipeline: str) -> None:
+    """
+    Raises:
+        DefinitionError: what makes tables is not installed here.
+    """
+    missing = [name for name in ("deltalake", "arro3") if find_spec(name) is None]
+    if missing:
+        raise DefinitionError(
+            f"the pipeline {pipeline!r} has tables, and {' and '.join(missing)} cannot be imported: install what they "
+            "need, pip install 'silversmith[tables]'"
+        )
 
 
 def resources(plan: Plan) -> list[AWSObject]:

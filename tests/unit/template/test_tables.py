@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -168,3 +170,17 @@ def test_a_plan_names_gold_only_where_there_are_tables() -> None:
 def test_gold_must_be_a_bucket_of_its_own() -> None:
     with pytest.raises(DefinitionError, match="silver and gold are both"):
         compiled(gold="dl-silver-layer")
+
+
+def test_without_the_packages_it_says_what_to_install() -> None:
+    code = (
+        "import sys; sys.modules['deltalake'] = None\n"
+        "from silversmith import Pipeline; from silversmith.template import compile\n"
+        "p = Pipeline('p'); p.sql('a/*.csv', 'SELECT * FROM rows'); compile(p)\n"
+        "p.table('a', of='a')\n"
+        "try: compile(p)\n"
+        "except Exception as error: print(type(error).__name__, error)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("DefinitionError the pipeline 'p' has tables, and deltalake cannot be imported")
+    assert "pip install 'silversmith[tables]'" in done.stdout
