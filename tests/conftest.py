@@ -6,6 +6,8 @@ takes those of hypothesis once more, with all their examples.
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -27,6 +29,14 @@ def pytest_configure(config: pytest.Config) -> None:
         suppress_health_check=[HealthCheck.too_slow],
     )
     settings.load_profile("silversmith")
+
+
+@pytest.fixture(autouse=True)
+def import_path() -> Iterator[None]:
+    """A pipeline's folder goes on the path when it is loaded, and would hide the next test's modules."""
+    before = sys.path[:]
+    yield
+    sys.path[:] = before
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

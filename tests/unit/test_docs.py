@@ -36,8 +36,13 @@ def elsewhere(page: Path) -> bool:
 #: A decision shows what was when it was made; the examples have tests of their own, which run them from `init` on.
 RUN = [page for page in pages() if not elsewhere(page) and not name(page).startswith(("docs/decisions/", "examples/"))]
 
+#: Pages whose commands take long; the README's run in the fast tier.
+LONG = {"docs/tutorial.md"}
 
-@pytest.mark.parametrize("page", RUN, ids=name)
+
+@pytest.mark.parametrize(
+    "page", [pytest.param(page, marks=[pytest.mark.full] * (name(page) in LONG)) for page in RUN], ids=name
+)
 def test_what_a_page_shows_is_so(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     module = ModuleType("page")

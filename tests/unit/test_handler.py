@@ -596,7 +596,7 @@ def test_an_environment_that_names_no_transform(environment: dict[str, str]) -> 
         build({**environment, "SILVERSMITH_TRANSFORM": "other"}, s3=None, sqs=Sqs)
 
 
-@pytest.mark.parametrize("metrics", ["on", "off"])
+@pytest.mark.parametrize("metrics", ["on", pytest.param("off", marks=pytest.mark.full)])
 def test_on_lambda_all_is_json_lines_on_standard_output(environment: dict[str, str], metrics: str) -> None:
     """In a process of its own, because a process has one root logger. There is no S3, so that every file fails."""
     key = "a\n\u2028\x1b[31m{}.csv"

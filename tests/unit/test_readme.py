@@ -56,6 +56,7 @@ def test_every_link_leads_somewhere(link: str) -> None:
     assert (ROOT / link).exists()
 
 
+@pytest.mark.full
 def test_the_demo_shows_silver_rejected_rows_and_a_trace(tmp_path: Path) -> None:
     """What ``make demo`` runs, on a copy, so that nobody's demo folder is touched."""
     (tmp_path / "examples/flights").mkdir(parents=True)

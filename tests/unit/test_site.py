@@ -6,10 +6,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 import silversmith
 from tests.markdown import ROOT
 
 
+@pytest.mark.full
 def test_the_site_is_built(tmp_path: Path) -> None:
     command: list[str | Path] = [
         sys.executable,

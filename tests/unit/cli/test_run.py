@@ -73,7 +73,7 @@ def read_until(process: subprocess.Popen[str], text: str) -> None:
     raise AssertionError(f"the run ended without saying {text!r}: {process.stderr and process.stderr.read()}")
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.full)])
 def test_a_run_without_an_end_ends_well_when_it_is_told_to(folder: Path, start: Start, number: int) -> None:
     land(folder, "fast/a.csv")
     process = start()
@@ -86,6 +86,7 @@ def test_a_run_without_an_end_ends_well_when_it_is_told_to(folder: Path, start: 
     assert (folder / "lake/dl-silver-layer/fast/fast/a.csv.parquet").exists()
 
 
+@pytest.mark.full
 def test_a_run_that_should_become_idle_but_is_ended_did_not_do_its_work(folder: Path, start: Start) -> None:
     land(folder, "slow/a.csv")
     process = start("--until-idle")
@@ -96,6 +97,7 @@ def test_a_run_that_should_become_idle_but_is_ended_did_not_do_its_work(folder: 
     assert "1 left" in out
 
 
+@pytest.mark.full
 def test_a_second_ctrl_c_ends_it_at_once(folder: Path, start: Start) -> None:
     land(folder, "slow/a.csv")
     process = start()
@@ -107,6 +109,7 @@ def test_a_second_ctrl_c_ends_it_at_once(folder: Path, start: Start) -> None:
     assert process.returncode == 128 + signal.SIGINT, "0 would mean that it waited for the batch, as after the first"
 
 
+@pytest.mark.full
 def test_one_engine_a_lake(folder: Path, start: Start) -> None:
     land(folder, "fast/a.csv")
     read_until(start(), "1 done")
@@ -138,6 +141,7 @@ def on_a_terminal(folder: Path, *arguments: str, **environment: str) -> tuple[in
         return process.wait(timeout=60), seen
 
 
+@pytest.mark.full
 def test_a_terminal_sees_a_display_that_goes_away_and_gets_its_cursor_back(folder: Path) -> None:
     land(folder, "fast/a.csv")
     code, seen = on_a_terminal(folder, "run", "--until-idle", "--workers", "1")
@@ -148,6 +152,7 @@ def test_a_terminal_sees_a_display_that_goes_away_and_gets_its_cursor_back(folde
     assert b"Ctrl-C ends the run" in seen
 
 
+@pytest.mark.full
 def test_a_terminal_whose_owner_wants_no_colours_gets_no_escapes(folder: Path) -> None:
     land(folder, "fast/a.csv")
     code, seen = on_a_terminal(folder, "run", "--until-idle", "--workers", "1", NO_COLOR="1")
@@ -170,6 +175,7 @@ def test_a_profile_tells_where_the_time_went(folder: Path, start: Start) -> None
     assert {stage["slowest"] for stage in found.values()} <= {f"fast/{number}.csv" for number in range(3)}
 
 
+@pytest.mark.full
 def test_a_profile_is_a_table_for_people(folder: Path, start: Start) -> None:
     land(folder, "fast/1.csv")
     output, _ = start("--until-idle", "--profile").communicate(timeout=120)

@@ -130,6 +130,7 @@ def test_damage_is_an_error_or_does_no_harm(in_memory: Opener, seed: bytes, at: 
         assert table.rows.collect().height == table.height
 
 
+@pytest.mark.full
 def test_a_bomb_is_defused(in_memory: Opener) -> None:
     """A batch whose buffers say that they unpack to far more than memory holds."""
     zeros = pl.DataFrame({"a": pl.Series([0] * (arrow_messages.LONGEST_BODY // 8 + 1), dtype=pl.Int64)})

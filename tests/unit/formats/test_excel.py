@@ -299,6 +299,7 @@ def test_what_is_written_many_times(in_memory: Opener) -> None:
     assert refused(in_memory(table(deep.format(1, number.format(wide) * 2)))).code == "UnreadableExcel"
 
 
+@pytest.mark.full
 def test_a_sheet_that_is_too_large(in_memory: Opener) -> None:
     """Cells far apart would take all the memory there is between them."""
     assert columns(in_memory(xlsx({"S": [["a"], *[[] for _ in range(1000)], [1]]}))) == {"a": [1]}

@@ -141,7 +141,7 @@ def test_what_is_wrong_with_a_member_is_said_with_its_name(in_memory: Opener, pa
     assert error.place.line == 3
 
 
-@EACH
+@pytest.mark.parametrize("pack", [zipped, pytest.param(tarred, marks=pytest.mark.full)])
 def test_a_bomb_of_many_members_is_defused(in_memory: Opener, pack: Pack, tmp_path: Path) -> None:
     members = {f"{number}.log": b"0" * IN_MEMORY for number in range(LEAST_UNPACKED // IN_MEMORY + 1)}
     packed = pack(members) if pack is zipped else gzip.compress(pack(members), 6)

@@ -138,6 +138,7 @@ def test_a_bad_line_is_told_with_its_file_and_its_place_there(in_memory: Opener)
     assert caught.value.place.line == 2
 
 
+@pytest.mark.full
 def test_large_members_stream(in_memory: Opener) -> None:
     many = b"n\n" + b"".join(b"%d\n" % number for number in range(1_500_000))
     buffer = io.BytesIO()

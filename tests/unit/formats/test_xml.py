@@ -204,6 +204,7 @@ def test_encodings_are_as_declared(in_memory: Opener, encoding: str) -> None:
     assert rows(in_memory(text.encode(encoding), "x")) == [{"a": word}]
 
 
+@pytest.mark.full
 def test_large_documents_stream(in_file: Opener) -> None:
     data = b"<l>" + b"".join(b"<r><a>%d</a><b>x%d</b></r>\n" % (n, n) for n in range(200_000)) + b"<r><c>1</c></r></l>"
     table = read(in_file(data, "x.xml"))

@@ -15,9 +15,10 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from silversmith.lineage import silver_key
 from tests.disturbance import Rates, disturbed
+from tests.examples import examples
 from tests.unit.local.whole import CODE_OF, CODES, CONTENTS, KEYS, Death, World, etag, expected
 
-EXAMPLES = int(os.environ.get("SILVERSMITH_WHOLE_EXAMPLES", "15"))
+EXAMPLES = int(os.environ.get("SILVERSMITH_WHOLE_EXAMPLES", "0")) or examples(15)
 
 keys = st.sampled_from(KEYS)
 contents = st.sampled_from(CONTENTS)

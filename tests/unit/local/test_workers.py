@@ -288,6 +288,7 @@ def test_a_worker_that_dies_says_how_and_is_replaced(tmp_path: Path) -> None:
         pool.until(lambda: pool.told("done"))
 
 
+@pytest.mark.full
 def test_many_workers_share_the_cpus_and_one_more_has_all_for_what_is_large(tmp_path: Path) -> None:
     with opened(
         tmp_path, "print('threads:', first, pl.thread_pool_size())", number=2, cpus=frozenset(range(4))
@@ -332,6 +333,7 @@ def test_where_each_worker_has_all_cpus_there_is_no_other(tmp_path: Path) -> Non
         assert pool.workers.for_large() is None
 
 
+@pytest.mark.full
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this system does not let one choose CPUs")
 def test_a_worker_with_one_thread_stays_on_one_cpu_and_so_does_who_replaces_it(tmp_path: Path) -> None:
     usable = usable_cpus()
@@ -353,6 +355,7 @@ def test_a_worker_whose_cpu_is_not_to_be_had_works_on_another(tmp_path: Path) ->
     assert usable_cpus() == usable
 
 
+@pytest.mark.full
 def test_who_replaces_a_dead_worker_finishes_each_file_before_the_next(tmp_path: Path) -> None:
     """Else the first of two files would never be done where the second always kills."""
     with opened(tmp_path, "if first == 2: os._exit(7)") as pool:
@@ -364,6 +367,7 @@ def test_who_replaces_a_dead_worker_finishes_each_file_before_the_next(tmp_path:
             pool.events.clear()
 
 
+@pytest.mark.full
 def test_a_worker_that_had_died_before_it_got_a_batch_is_noticed(tmp_path: Path) -> None:
     with opened(tmp_path) as pool:
         worker = pool.ready()
@@ -398,6 +402,7 @@ def test_the_memory_limit_ends_a_worker(tmp_path: Path) -> None:
         assert 512 <= used < 2048
 
 
+@pytest.mark.full
 def test_a_gigabyte_of_output_takes_little_room(tmp_path: Path) -> None:
     shout = "for n in range(17_000): os.write(1 + n % 2, b'noise ' * 10_000 + b'\\n')\n    print('the end')"
     with opened(tmp_path, shout) as pool:
@@ -419,6 +424,7 @@ def test_output_that_is_no_text_is_kept_readable(tmp_path: Path) -> None:
         assert log.read_text("utf-8") == "\\xff\\xfe café \x00\n"
 
 
+@pytest.mark.full
 def test_a_worker_that_cannot_start_dies_unready(tmp_path: Path) -> None:
     with opened(tmp_path, start="import os\nos._exit(9)\n") as pool:
         pool.until(lambda: len(pool.deaths()) >= 2)
@@ -432,6 +438,7 @@ def test_a_definition_that_is_broken_by_now_is_told(tmp_path: Path) -> None:
         assert "broken by now" in pool.told("broken")[0]
 
 
+@pytest.mark.full
 def test_stop_leaves_no_process(tmp_path: Path) -> None:
     with opened(tmp_path, "while True: time.sleep(0.01)", number=2) as pool:
         worker = pool.ready()

@@ -202,6 +202,7 @@ def test_looking_only_sends_nothing(shop: Deployed) -> None:
     assert (shop.waiting("orders"), shop.waiting("orders", "QueueDLQ")) == (0, 1)
 
 
+@pytest.mark.full
 def test_more_than_a_hundred_dead_messages_all_go_back(shop: Deployed) -> None:
     for number in range(104):
         shop.bury(shop.url("orders", "QueueDLQ"), f"orders/{number}.csv")

@@ -133,10 +133,10 @@ def test_the_user_s_own_bug_is_no_fault_of_the_data(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "code", "said"),
     [
-        ("sleep.json", "TimedOut", "1 s"),
-        ("grow.json", "OutOfMemory", "the limit is 256 MB"),
+        pytest.param("sleep.json", "TimedOut", "1 s", marks=pytest.mark.full),
+        pytest.param("grow.json", "OutOfMemory", "the limit is 256 MB", marks=pytest.mark.full),
         ("die.json", "Crashed", "exit code 3"),
-        ("segfault.json", "Crashed", "SIGSEGV"),
+        pytest.param("segfault.json", "Crashed", "SIGSEGV", marks=pytest.mark.full),
     ],
 )
 def test_a_process_that_ends_badly_costs_one_file(folder: Path, name: str, code: str, said: str) -> None:
@@ -166,6 +166,7 @@ def test_names_that_are_no_text(folder: Path) -> None:
     assert one.file == os.fsdecode(path)
 
 
+@pytest.mark.full
 def test_nothing_is_left_behind(folder: Path, tmp_path: Path) -> None:
     put(folder / "data/a.csv", "a\n" + "1\n" * 5_000_000)
     (one,) = checked(folder / "data")

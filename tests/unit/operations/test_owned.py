@@ -72,6 +72,7 @@ class Two:
         return len(self.commits)
 
 
+@pytest.mark.full
 def test_they_overwrote_each_other_for_ever(tmp_path: Path, account: Account) -> None:
     two = Two(tmp_path, account)
     assert two.rounds(5, without=NOT_OWNED) == 2 * 5 * len(KEYS)

@@ -214,6 +214,7 @@ def test_failures_are_grouped_by_cause(busy: Visitor) -> None:
     assert dead(busy.shop) == (1, 1, 1)
 
 
+@pytest.mark.full
 def test_what_failed_is_tried_again_cause_by_cause(visitor: Visitor, shop: Deployed) -> None:
     everything(shop)
     left = [(0, 1, 1), (0, 0, 1), (0, 0, 0)]
@@ -293,6 +294,7 @@ def test_what_nobody_looked_at_for_long_is_looked_at_anew(shop: Deployed, endpoi
     assert glance.status.transforms[0].dead == 1
 
 
+@pytest.mark.full
 def test_the_command(shop: Deployed, endpoint: str) -> None:
     """As the shell calls it, and as a browser watches it."""
     shop.land("orders/good.csv")

@@ -179,6 +179,7 @@ for number in range(60):
         assert all(store.read(f"deep/{number}/a") == b"%d" % index for number in numbers)
 
 
+@pytest.mark.full
 def test_puts_survive_the_pruning_of_their_folders(tmp_path: Path) -> None:
     script = """
 for number in range(300):

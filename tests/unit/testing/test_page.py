@@ -18,6 +18,7 @@ PAGE = (Path(__file__).parents[3] / "docs/testing.md").read_text("utf-8")
 FILES = re.findall(r"^```python file=(\S+)\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
 
 
+@pytest.mark.full
 def test_the_page_from_beginning_to_end(pytester: pytest.Pytester) -> None:
     for name, text in FILES:
         path = pytester.path / name
