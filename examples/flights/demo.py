@@ -91,6 +91,8 @@ def main() -> None:
     silver()
     silversmith("failures", "--pipeline", str(PIPELINE), *lake)
     silversmith("trace", "flights/2013-01.csv", "--pipeline", str(PIPELINE), *lake)
+    sql = "select carrier, flights, mean_delay from carriers order by flights desc limit 5"
+    silversmith("query", sql, "--pipeline", str(PIPELINE), *lake)
     print(f"\nAll of it is in {DEMO}/. Drop a file into {LAKE}/dl-bronze-layer/flights/ while this runs:")
     print(f"  .venv/bin/silversmith run {PIPELINE} --lake {LAKE}")
 

@@ -74,3 +74,15 @@ def airports(rows: pl.LazyFrame) -> pl.LazyFrame:
 def planes(rows: pl.LazyFrame) -> pl.LazyFrame:
     """One row a plane that is still built by somebody we know."""
     return rows.filter(pl.col("manufacturer").is_not_null())
+
+
+# Gold: every flight in one table, and a table that follows it. A corrected month changes only its carriers' rows.
+pipeline.table("flights", of=flights, sort_by=["carrier"])
+pipeline.view(
+    "carriers",
+    """
+    select carrier, count(*) as flights, round(avg(arr_delay), 1) as mean_delay
+    from flights group by carrier
+    """,
+    by=["carrier"],
+)

@@ -75,3 +75,5 @@ def test_the_demo_shows_silver_rejected_rows_and_a_trace(tmp_path: Path) -> None
     assert 'distance: "far away" is not Int32' in done.stdout
     assert "UnreadableJson" in done.stdout
     assert "transform flights: current, silver is up to date" in done.stdout
+    assert "table     flights: in it since version" in done.stdout
+    assert "UA         13954         1.7" in done.stdout.split("$ silversmith query")[1]
