@@ -252,10 +252,11 @@ class LocalTarget:
             if origin is None:
                 return False
             now = self._clock()
-            if origin.transform is not None:
-                return resend.back_to_queue(journal, message_id, self._routes[origin.transform].queue, now=now)
+            if origin.queue is not None:
+                return resend.back_to_queue(journal, message_id, origin.queue, now=now)
             if origin.kind is DeadKind.RULE:
-                bucket = next(each.arn for each in self._stack.buckets if each.name == self._pipeline.bronze)
+                name = self._pipeline.silver if origin.is_of_tables else self._pipeline.bronze
+                bucket = next(each.arn for each in self._stack.buckets if each.name == name)
                 return resend.back_to_bus(journal, message_id, source=bucket, bus=self._stack.bus_arn, now=now)
         return False
 
