@@ -23,7 +23,7 @@ PIPELINE = """
 import polars as pl
 from silversmith import Contract, Pipeline
 
-pipeline = Pipeline("crash")
+pipeline = Pipeline("crash", on_delete="ON_DELETE")
 
 @pipeline.transform("*.json", contract=Contract(schema={"id": pl.Int64}, rules={"id is small": pl.col("id") < 1000}),
                     max_receive_count=PATIENCE)
@@ -76,10 +76,10 @@ class Crashable:
     def bronze(self) -> Path:
         return self.lake.bucket(BUCKET)
 
-    def define(self, unlucky: int | None, *, patience: int = 950) -> None:
+    def define(self, unlucky: int | None, *, patience: int = 950, on_delete: str = "keep") -> None:
         """The pipeline. ``unlucky`` None: its bug is mended. ``patience``: of the transforms without one."""
         text = PIPELINE.replace("UNLUCKY", str(unlucky)).replace("PATIENCE", str(patience))
-        (self.folder / "pipeline.py").write_text(text)
+        (self.folder / "pipeline.py").write_text(text.replace("ON_DELETE", on_delete))
 
     def drop(self, key: str, ids: list[int]) -> None:
         """Write a file in place, as a careless program would: no rename."""

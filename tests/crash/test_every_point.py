@@ -22,7 +22,8 @@ SENT = ("resend.before_commit", "resend.after_commit")
 REDRIVEN = ("redrive.before_commit", "redrive.after_commit")
 FAILED = ("process.quarantined", "store.deleted")
 TABLES = tuple(point for point in faults.POINTS if point.startswith("tables."))  # test_tables.py
-SPECIAL = {*GONE, *DEAD, *SENT, *REDRIVEN, *FAILED, *TABLES}
+REMOVED = ("process.unquarantined", "process.removed")
+SPECIAL = {*GONE, *REMOVED, *DEAD, *SENT, *REDRIVEN, *FAILED, *TABLES}
 
 WORKER = ("process.", "store.")
 COMMON = [point for point in faults.POINTS if point not in SPECIAL]
@@ -125,6 +126,43 @@ def test_the_engine_is_killed_while_it_notices_that_files_are_gone(crashable: Cr
     fill(crashable, offset=100)
     crashable.finish()
     assert len(crashable.check().silver) == 9
+
+
+@pytest.mark.parametrize("point", [*GONE, *REMOVED, "store.deleted", "bus.after_commit", "function.after_commit"])
+def test_killed_while_silver_goes_with_its_files(crashable: Crashable, point: str) -> None:
+    """The files are deleted while no engine runs: two with rejected rows, and a broken one."""
+    crashable.define(UNLUCKY, on_delete="remove")
+    fill(crashable)
+    crashable.write("broken.json", BROKEN)
+    crashable.finish(fails=True)
+    for key in ("a/0.json", "b/1.json", "broken.json"):
+        (crashable.bronze / key).unlink()
+    if point.startswith(WORKER):
+        crashable.start(fault=f"{point}:2").communicate(timeout=240)
+        assert workers_killed(crashable) > 0, f"{point} was never reached"
+    else:
+        is_killed(crashable, point)
+    crashable.finish()
+    accounted = crashable.check()
+    assert (len(accounted.silver), accounted.quarantined) == (6, set())
+    assert crashable.told("reconcile")["kinds"] == {}
+    story = crashable.told("trace", "a/0.json")
+    assert {part["state"] for part in story["transforms"]} == {"gone"}
+    assert {part["last"]["verdict"] for part in story["transforms"]} <= {"removed", "gone"}
+    fill(crashable, offset=100)
+    crashable.finish()
+    assert len(crashable.check().silver) == 9
+
+
+def test_silver_goes_where_the_journal_has_forgotten_its_file(crashable: Crashable) -> None:
+    """No event tells of it: the engine's own reconciliation finds what is left."""
+    crashable.define(UNLUCKY, on_delete="remove")
+    fill(crashable)
+    crashable.finish()
+    (crashable.bronze / "a/0.json").unlink()
+    crashable.lake.journal.unlink()
+    crashable.finish()
+    assert len(crashable.check().silver) == 7
 
 
 @pytest.mark.parametrize("point", DEAD)

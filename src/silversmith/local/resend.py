@@ -95,6 +95,8 @@ def _with_version(journal: Journal, event: ObjectEvent) -> ObjectEvent:
     row = journal.row("object", bucket=event.bucket, key=event.key)
     if row is None or event.version or event.etag not in {"", row[1]}:
         return event
+    if event.deleted:  # it is about no bytes
+        return replace(event, version=row[2])
     return replace(event, etag=row[1], version=row[2], sequencer=row[3], size=row[4])
 
 

@@ -124,14 +124,18 @@ def fit(
         recorded: the columns of silver.
         guessed: the columns whose type a reader found out. Of one without any value it could only say "text".
 
+    A column that has had no value in any file has no type yet. It is recorded as such and not written, because no type
+    of Parquet goes together with all that may follow: see docs/decisions/0126-a-column-waits-for-its-type.md.
+
     Raises:
-        DataError: ``SchemaChanged``.
+        DataError: ``SchemaChanged``, or ``AmbiguousColumn``.
     """
+    _require_distinct(dtypes, recorded)
     values = Values(rows, dtypes)
     watched = [name for name, kind in dtypes.items() if kind in _LARGEST and name not in recorded.large]
     large = recorded.large | values.large(watched)
     is_same = recorded.version > 0 and list(dtypes.items()) == list(recorded.columns.items())
-    if is_same and large == recorded.large:
+    if is_same and large == recorded.large and pl.Null() not in dtypes.values():
         return Fitted(None, None)
     unknown = [
         name
@@ -141,10 +145,35 @@ def fit(
     empty = values.without_any(unknown)
     file_dtypes = {name: pl.Null() if name in empty else kind for name, kind in dtypes.items()}
     columns = _columns(recorded, file_dtypes, values, large)
-    fitted = _written(rows.lazy(), file_dtypes, columns) if list(dtypes.items()) != list(columns.items()) else None
+    typed = _with_types(columns)
+    fitted = _written(rows.lazy(), file_dtypes, typed) if list(dtypes.items()) != list(typed.items()) else None
     if recorded.version and columns == recorded.columns and large == recorded.large:
         return Fitted(fitted, None)
     return Fitted(fitted, Schema(recorded.code, recorded.version, columns, large))
+
+
+def _require_distinct(names: Iterable[str], recorded: Schema) -> None:
+    """
+    Raises:
+        DataError: ``AmbiguousColumn``: a column that is new differs from another one only by case.
+    """
+    seen = {name.lower(): name for name in recorded.columns}
+    for name in names:
+        same = seen.setdefault(name.lower(), name)
+        if same != name and name not in recorded.columns:
+            raise DataError(
+                "AmbiguousColumn",
+                f'the columns "{shorten(same)}" and "{shorten(name)}" of silver would differ only by case, and DuckDB, '
+                "Athena and most other engines take them for one",
+                hint="rename one of them, in the contract or in the transform: "
+                f"rename={{{name!r}: {name + '_2'!r}}}, or rows.rename({{{name!r}: {name + '_2'!r}}})",
+                place=Place(column=name),
+            )
+
+
+def _with_types(columns: Mapping[str, pl.DataType]) -> Mapping[str, pl.DataType]:
+    """The columns that are written: those that have a type; or all, if none has, so that the rows are counted."""
+    return {name: dtype for name, dtype in columns.items() if dtype != pl.Null()} or columns
 
 
 def fit_by_types(rows: pl.LazyFrame, dtypes: Mapping[str, pl.DataType], recorded: Schema) -> pl.LazyFrame:

@@ -12,6 +12,7 @@ from silversmith import Contract, DefinitionError, Pipeline
 from silversmith.lineage import Decision, silver_key
 from silversmith.operations import WrongCall
 from silversmith.operations.local import open_lake
+from silversmith.operations.reports import trace
 from silversmith.operations.send import reconcile
 from silversmith.reconcile.compare import Finding
 
@@ -21,8 +22,8 @@ if TYPE_CHECKING:
     Make = Callable[[Pipeline], Bench]
 
 
-def shop() -> Pipeline:
-    pipeline = Pipeline("shop")
+def shop(on_delete: str = "keep") -> Pipeline:
+    pipeline = Pipeline("shop", on_delete=on_delete)
 
     @pipeline.transform("orders/*.csv", contract=Contract(schema={"x": pl.Int64}))
     def orders(rows: pl.LazyFrame) -> pl.LazyFrame:
@@ -253,6 +254,59 @@ def test_silver_without_bronze_is_told_and_left(make: Make) -> None:
     assert found["orphaned"][0].silver == silver_key("orders", "orders/a.csv")
     assert (found["found"], bench.depths()) == ([], {})
     assert bench.silver("orders", "orders/a.csv") is not None
+
+
+def test_a_deletion_goes_through_the_whole_chain(make: Make) -> None:
+    bench = make(shop("remove"))
+    bench.land("orders/a.csv", "b.csv")
+    bench.work()
+    bench.lake.bronze.delete("orders/a.csv")
+    bench.services.bucket.forget(["orders/a.csv"])
+    bench.work()
+    assert [bench.silver(name, "orders/a.csv") for name in ("orders", "every")] == [None, None]
+    assert bench.silver("every", "b.csv") is not None
+    ((version, *_), *_) = hops = bench.hops("orders/a.csv")
+    assert [hop for hop in hops if hop[2] in {"deleted", "matched", "removed"}] == [
+        (version, "rule", "matched"),
+        (version, "bucket", "deleted"),
+        (version, "rule", "matched"),
+        (version, "function", "removed"),
+        (version, "function", "removed"),
+    ]
+    with bench.opened() as target:
+        story = trace("orders/a.csv", bench.pipeline, target)
+    assert {part.state for part in story.transforms} == {"gone"}
+    bench.land("orders/a.csv")
+    bench.work()
+    assert bench.silver("orders", "orders/a.csv") is not None
+
+
+def test_a_deletion_reaches_no_function_of_a_pipeline_that_keeps(make: Make) -> None:
+    bench = make(shop())
+    bench.land("orders/a.csv")
+    bench.work()
+    bench.lake.bronze.delete("orders/a.csv")
+    bench.services.bucket.forget(["orders/a.csv"])
+    assert bench.work() == []
+    assert [hop[1:] for hop in bench.hops("orders/a.csv")][-2:] == [("bucket", "deleted"), ("rule", "unmatched")]
+    assert bench.silver("orders", "orders/a.csv") is not None
+
+
+def test_a_deletion_whose_event_was_lost_is_found(make: Make) -> None:
+    bench = make(shop("remove"))
+    bench.land("orders/a.csv", "orders/b.csv")
+    bench.work()
+    bench.lake.bronze.delete("orders/a.csv")
+    found = run(bench)
+    assert kinds(found["found"]) == {
+        ("orders", "orders/a.csv", Decision.DELETED),
+        ("every", "orders/a.csv", Decision.DELETED),
+    }
+    assert len(run(bench)["waiting"]) == 2, "a message of it is in the queue"
+    bench.work()
+    assert [bench.silver(name, "orders/a.csv") for name in ("orders", "every")] == [None, None]
+    assert run(bench) == {"found": [], "waiting": [], "orphaned": []}
+    assert bench.silver("orders", "orders/b.csv") is not None
 
 
 def test_where_no_engine_ever_ran_it_can_only_look(make: Make) -> None:

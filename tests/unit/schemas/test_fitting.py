@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import math
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from importlib import import_module
 from importlib.util import find_spec
@@ -50,7 +51,9 @@ class Silver:
             self.document = Document.from_json("t", self.document.to_json())
         written = (rows.lazy() if fitted.rows is None else fitted.rows).collect()
         assert written.height == frame.height
-        assert dict(written.schema) == dict(self.document.of(code).columns)
+        columns = self.document.of(code).columns
+        typed = {name: dtype for name, dtype in columns.items() if dtype != pl.Null()}
+        assert dict(written.schema) == (typed or dict(columns))
         path = self.folder / "t" / f"{'ba'[number % 2]}/{number}.csv.parquet"
         path.parent.mkdir(parents=True, exist_ok=True)
         written.write_parquet(path)
@@ -72,6 +75,14 @@ class Silver:
         found = duckdb.sql(f"SELECT *, filename AS path FROM read_parquet('{glob}', union_by_name=true)")
         return grouped([dict(zip(found.columns, row, strict=True)) for row in found.fetchall()])
 
+    def by_pyarrow(self) -> dict[str, list[dict[str, Any]]]:
+        """With the columns of all files, as pyarrow unifies them."""
+        pyarrow: Any = import_module("pyarrow")
+        dataset: Any = import_module("pyarrow.dataset").dataset
+        files = {path.name.partition(".")[0]: path for path in (self.folder / "t").rglob("*.parquet")}
+        schema = pyarrow.unify_schemas([dataset(path).schema for path in files.values()])
+        return {number: dataset(path, schema=schema).to_table().to_pylist() for number, path in files.items()}
+
 
 def grouped(rows: list[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
     """The rows of each file, by its number."""
@@ -79,6 +90,11 @@ def grouped(rows: list[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
     for row in rows:
         found.setdefault(Path(row.pop("path")).name.partition(".")[0], []).append(row)
     return found
+
+
+def moment(day: dt.date) -> dt.datetime:
+    """A day is its midnight: midnights go among days, and days among moments."""
+    return day if isinstance(day, dt.datetime) else dt.datetime.combine(day, dt.time())
 
 
 def says(value: Any, original: Any) -> bool:
@@ -89,8 +105,8 @@ def says(value: Any, original: Any) -> bool:
         return len(value) == len(original) and all(map(says, value, original))
     if isinstance(original, float) and math.isnan(original):
         return isinstance(value, float) and math.isnan(value)
-    if isinstance(original, dt.date) and isinstance(value, dt.datetime) and not isinstance(original, dt.datetime):
-        return value == dt.datetime.combine(original, dt.time())
+    if isinstance(original, dt.date) and isinstance(value, dt.date):
+        return moment(value) == moment(original)
     return bool(value == original) and isinstance(value, str) == isinstance(original, str)
 
 
@@ -134,6 +150,7 @@ def frames(draw: st.DrawFn) -> pl.DataFrame:
 
 
 READERS = [Silver.by_polars, *([Silver.by_duckdb] if find_spec("duckdb") else [])]
+ARROW = [Silver.by_pyarrow] if find_spec("pyarrow") else []
 
 
 @pytest.mark.parametrize("read", READERS)
@@ -172,6 +189,64 @@ def test_once_it_was_made_anew_no_option_is_needed(
     assert silver.document == before, "what is made anew changes nothing"
     found = pl.scan_parquet(silver.folder / "t/**/*.parquet", include_file_paths="path").collect()
     assert holds(grouped(found.to_dicts()), silver.files)
+
+
+DAY, MIDNIGHT, LATER = dt.date(2026, 1, 2), dt.datetime(2026, 1, 2), dt.datetime(2026, 1, 2, 3)  # noqa: DTZ001
+
+
+@pytest.mark.parametrize("read", READERS)
+@pytest.mark.parametrize("first", [DAY, MIDNIGHT, LATER, None])
+@pytest.mark.parametrize("second", [DAY, MIDNIGHT, LATER, None])
+def test_days_and_moments_are_read_as_one(
+    tmp_path: Path,
+    read: Callable[[Silver], dict[str, list[dict[str, Any]]]],
+    first: dt.date | None,
+    second: dt.date | None,
+) -> None:
+    silver = Silver(tmp_path)
+    silver.put(pl.DataFrame({"a": [first, None]}))
+    with suppress(Changed):
+        silver.put(pl.DataFrame({"a": [second]}))
+    assert holds(read(silver), silver.files)
+
+
+LATE = {"int": 1, "float": 0.5, "text": "x", "day": DAY, "list": [1], "struct": {"x": 1}, "truth": True}
+
+
+@pytest.mark.parametrize("read", [*READERS, *ARROW])
+@pytest.mark.parametrize("late", LATE.values(), ids=LATE)
+def test_a_column_without_any_value_goes_together_with_all_that_follows(
+    tmp_path: Path, read: Callable[[Silver], dict[str, list[dict[str, Any]]]], late: Any
+) -> None:
+    """It is in no file until it has a type, so no engine has two types of it to bring together."""
+    silver = Silver(tmp_path)
+    silver.put(pl.DataFrame({"id": [1, 2], "a": [None, None]}))
+    assert silver.document.of(CODE).columns == {"id": pl.Int64(), "a": pl.Null()}
+    assert [pl.read_parquet_schema(path) for path in tmp_path.rglob("*.parquet")] == [{"id": pl.Int64()}]
+    silver.put(pl.DataFrame({"id": [3], "a": [late]}))
+    silver.put(pl.DataFrame({"id": [4], "a": [None]}))
+    schemas = [pl.read_parquet_schema(path) for path in sorted(tmp_path.rglob("*.parquet"), key=lambda path: path.name)]
+    assert [schema.get("a") for schema in schemas] == [None, *[silver.document.of(CODE).columns["a"]] * 2]
+    assert holds(read(silver), silver.files)
+
+
+def test_columns_that_differ_only_by_case_are_refused(tmp_path: Path) -> None:
+    silver = Silver(tmp_path)
+    with pytest.raises(DataError) as caught:
+        silver.put(pl.DataFrame({"id": [1], "Amount": [1], "amount": [2]}))
+    assert caught.value.code == "AmbiguousColumn"
+    assert "rows.rename({'amount': 'amount_2'})" in caught.value.hint
+    silver.put(pl.DataFrame({"id": [1], "Amount": [1]}))
+    with pytest.raises(DataError, match='"Amount" and "amount"') as caught:
+        silver.put(pl.DataFrame({"id": [1], "amount": [2]}))
+    assert caught.value.place.column == "amount"
+
+
+def test_what_silver_has_already_goes_on(tmp_path: Path) -> None:
+    """An earlier Silversmith let such columns in: a file of the same columns is no worse than those before it."""
+    both = Schema(CODE, 1, {"a": pl.Int64(), "A": pl.Int64()})
+    frame = pl.DataFrame({"A": [1], "a": [2]})
+    assert fit(frame, dict(frame.schema), both, []).schema is None
 
 
 def test_the_usual_file_is_left_as_it_is(tmp_path: Path) -> None:

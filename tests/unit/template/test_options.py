@@ -43,8 +43,8 @@ OPTIONS: dict[str, Deployment] = {
 }
 
 
-def pipeline() -> Pipeline:
-    found = Pipeline("flights")
+def pipeline(on_delete: str = "keep") -> Pipeline:
+    found = Pipeline("flights", on_delete=on_delete)
     found.sql("late/*.csv", "SELECT * FROM rows", name="late")
     found.sql("orders/*.json", "SELECT * FROM rows", name="orders", maximum_concurrency=3)
     return found
@@ -142,6 +142,24 @@ FUNCTION, ROLE = "Lambda::Function", "IAM::Role"
 )
 def test_an_option_changes_what_it_is_about(option: str, where: set[str]) -> None:
     assert {found for found in differences(option) if not found.endswith(".Tags")} == where
+
+
+def test_where_silver_goes_with_its_files_rules_and_rights_say_so_and_nothing_else_does() -> None:
+    after = compile_template(pipeline("remove"))
+    assert set(changed(PLAIN["Resources"], after["Resources"])) == {
+        "Rule.Properties.EventPattern",
+        "LateRole.Properties.Policies",
+        "OrdersRole.Properties.Policies",
+    }
+    before = of_type(PLAIN, "Events::Rule")["Rule"]["EventPattern"]
+    pattern = of_type(after, "Events::Rule")["Rule"]["EventPattern"]
+    assert pattern == before | {"detail-type": ["Object Created", "Object Deleted"]}
+    policies = [of_type(template, "IAM::Role")["LateRole"]["Policies"] for template in (PLAIN, after)]
+    old, new = (policy[0]["PolicyDocument"]["Statement"] for policy in policies)
+    (difference,) = [(one, other) for one, other in zip(old, new, strict=True) if one != other]
+    assert difference[0]["Sid"] == "WriteSilver"
+    assert difference[1] == difference[0] | {"Action": [*difference[0]["Action"], "s3:DeleteObject"]}
+    assert {key for key in after if after[key] != PLAIN[key]} == {"Resources"}
 
 
 def used(template: Json) -> set[tuple[str, str]]:
