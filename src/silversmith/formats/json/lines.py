@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -45,9 +45,9 @@ def _blocks(content: Content, size: int, kinds: Mapping[str, Kind]) -> Iterator[
     for data in _whole_lines(content, size):
         head = b"" if kinds else _head(data)
         for part in filter(None, (head, data[len(head) :])):
-            numbers = range(number, number + _count(part))
-            yield reader.read(part, numbers) or _parse(part, first=number, line=line)
-            number = numbers.stop
+            lines = _documents(part)
+            yield reader.read(part, range(number, number + len(lines))) or _parse(part, lines, first=number, line=line)
+            number += len(lines)
             line += part.count(b"\n")
 
 
@@ -61,9 +61,9 @@ def _head(data: bytes) -> bytes:
     return data[:end]
 
 
-def _count(data: bytes) -> int:
-    """How many lines have something on them."""
-    return sum(1 for line in data.split(b"\n") if line.strip(SPACE))
+def _documents(data: bytes) -> list[bytes]:
+    """The lines that have something on them."""
+    return [line for line in data.split(b"\n") if line.strip(SPACE)]
 
 
 def _whole_lines(content: Content, size: int) -> Iterator[bytes]:
@@ -82,8 +82,7 @@ def _whole_lines(content: Content, size: int) -> Iterator[bytes]:
         yield rest
 
 
-def _parse(data: bytes, *, first: int, line: int) -> Block:
-    lines = [text_line for text_line in data.split(b"\n") if text_line.strip(SPACE)]
+def _parse(data: bytes, lines: Sequence[bytes], *, first: int, line: int) -> Block:
     try:
         values = list(map(orjson.loads, lines))
     except orjson.JSONDecodeError:

@@ -20,11 +20,11 @@ from tests.examples import examples
 
 
 def parsed(data: bytes) -> Block:
-    return lines._parse(data, first=1, line=1)
+    return lines._parse(data, lines._documents(data), first=1, line=1)
 
 
 def numbers_of(data: bytes) -> range:
-    return range(1, lines._count(data) + 1)
+    return range(1, len(lines._documents(data)) + 1)
 
 
 def check(data: bytes, kinds: dict[str, Kind]) -> bool:
