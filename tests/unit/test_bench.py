@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from bench import cost, handler_start, large_file, latency, patterns, queues, small_files
+from bench import cost, handler_start, large_file, latency, patterns, queues, small_files, tables
 from bench.markdown import table
 from bench.measure import Contender, Measured, in_turns, percentile, run
 from bench.peers import PEERS, NotAvailable
@@ -27,6 +27,7 @@ COMMANDS: Mapping[str, tuple[Callable[[list[str]], Namespace], tuple[str, ...]]]
     "patterns": (patterns.parse, ("events", "runs")),
     "queues": (queues.parse, ("depths", "messages", "runs")),
     "small_files": (small_files.parse, ("files", "runs")),
+    "tables": (tables.parse, ("files", "batch", "sizes", "commits", "runs")),
 }
 
 
