@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sqlite3
+from contextlib import closing
 from typing import Any
 
 from deltalake import DeltaTable, QueryBuilder
@@ -56,3 +58,51 @@ def test_files_become_rows_of_tables_and_views_and_follow_what_becomes_of_them(b
     progress, _ = bench.run()
     assert progress.tables == {}, "nothing has changed"
     assert DeltaTable(str(bench.lake.bucket("dl-gold-layer") / "orders")).version() == version
+
+
+FAILING = """
+pipeline = Pipeline("shop")
+
+@pipeline.transform("orders/*.csv")
+def orders(rows):
+    return rows
+
+pipeline.table("orders", of=orders)
+pipeline.view("daily", "select day, sum(1 / (total - 1)) as total from orders group by day", by=["day"])
+"""
+
+
+def dead(bench: Bench) -> list[tuple[Any, ...]]:
+    with closing(sqlite3.connect(bench.lake.journal)) as journal:
+        return journal.execute("SELECT key, dead_reason FROM messages WHERE dead_at IS NOT NULL").fetchall()
+
+
+def test_what_a_view_cannot_be_made_of_ends_in_the_dead_letter_queue(bench: Bench) -> None:
+    bench.define(FAILING)
+    bench.drop("orders/a.csv", "day,total\nmon,1\n")
+    progress, failed = bench.run()
+    assert failed, "a division by zero"
+    assert progress.dead == 1
+    ((key, reason),) = dead(bench)
+    assert key == "orders/a.csv", "the trace keeps it under the key that people know"
+    assert "20 times" in reason
+    assert rows(bench, "orders", ORDERS) == [("mon", 1)], "the table is right without the view"
+
+    bench.define(DEFINITION)
+    assert bench.run()[1] == 0, "the next round makes the view, once it can be made"
+    assert rows(bench, "daily", DAILY) == [("mon", 1, 1)]
+
+
+def test_a_table_that_is_declared_later_is_filled_from_silver(bench: Bench) -> None:
+    bench.define(DEFINITION.partition("pipeline.table")[0])
+    for number in range(300):
+        bench.drop(f"orders/{number}.csv", f"day,total\nday {number % 3},{number}\n")
+    assert bench.run(workers=2)[0].tables == {}
+    assert not bench.lake.bucket("dl-gold-layer").exists(), "gold is there only for tables"
+    assert not (bench.lake.logs / "tables.log").exists(), "and so is its process"
+    bench.define(DEFINITION)
+    progress, failed = bench.run(workers=2)
+    assert (progress.done, failed) == (0, 0)
+    assert progress.tables["orders"].rows == 300
+    assert len(rows(bench, "orders", ORDERS)) == 300
+    assert [n for _, _, n in rows(bench, "daily", DAILY)] == [100, 100, 100]

@@ -182,6 +182,8 @@ def _show(result: Result, pipeline: Pipeline) -> None:
     say(summary(progress, result.seconds))
     if not any(astuple(progress)):
         say(f"nothing new was found in {pipeline.bronze}; put files there with `silversmith put FILE`")
+    for name, state in progress.tables.items():
+        say(f"  {name}: {count(state.rows, 'row')}, version {state.version}")
     if progress.rejected:
         say("rows that broke the contract, and why: silversmith failures --rejected")
     if not result.failed:
