@@ -28,7 +28,7 @@ def rows(rows):
     return rows
 
 pipeline.table("rows", of=rows)
-pipeline.view("totals", "select id % 5 as part, sum(id) as total, count(*) as n from rows group by id % 5", by=["part"])
+pipeline.view("totals", "select id, count(*) as n from rows group by id", by=["id"])
 """
 
 
@@ -67,6 +67,6 @@ def test_kill_nine_at_random_moments(tmp_path: Path) -> None:
     assert Counter(read(gold / "rows", "select _file, id from rows")) == expected
     totals = Counter[int]()
     for (_, number), times in expected.items():
-        totals[number % 5] += number * times
-    assert dict(read(gold / "totals", "select part, total from totals")) == totals
+        totals[number] += times
+    assert sorted(read(gold / "totals", "select id, n from totals")) == sorted(totals.items())
     print(f"{KILLS} engines and {killed} children killed, seed {SEED}: {sum(expected.values())} rows, each once")

@@ -9,6 +9,7 @@ https://github.com/delta-io/delta/blob/master/PROTOCOL.md
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import tempfile
@@ -21,6 +22,7 @@ from threading import Thread
 from typing import Any
 
 from arro3.core import RecordBatch, RecordBatchReader
+from arro3.io import read_ipc_stream, write_ipc_stream
 from deltalake import (
     BloomFilterProperties,
     ColumnProperties,
@@ -119,7 +121,23 @@ class DeltaFormat:
             for name, snapshot in sources.items():
                 assert isinstance(snapshot, DeltaSnapshot)
                 builder.register(quoted(name), snapshot.table)
-            return _rows(builder.execute(sql), place)
+            return self._kept(builder.execute(sql))
+
+    def _kept(self, result: RecordBatchReader) -> Rows:
+        """The whole result of a query, in a file that is gone with its reader.
+
+        It must be there before a writer asks for its rows: delta-rs waits for a query with Python's lock, the thread of
+        its writer waits for that lock, and the query may need that very thread.
+        """
+        descriptor, name = tempfile.mkstemp(dir=self._scratch, prefix="query-")
+        os.close(descriptor)
+        path = Path(name)
+        try:
+            write_ipc_stream(result, path)
+            reader = read_ipc_stream(path)
+        finally:
+            path.unlink()
+        return Rows(reader.schema, iter(reader))
 
     @contextmanager
     def spooled(self, rows: Iterable[RecordBatch], columns: Columns) -> Iterator[DeltaSnapshot]:
