@@ -8,11 +8,10 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
-from importlib.util import find_spec
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
-from silversmith.errors import DefinitionError, NotOurs
+from silversmith.errors import NotOurs
 from silversmith.local.definition import Definition
 from silversmith.local.invocation import FunctionConfig, TablesConfig, WorkerConfig
 from silversmith.local.journal import Compaction, Journal, open_or_rebuild
@@ -219,7 +218,6 @@ class Engine:
         self._dispatchers = [Dispatcher(services.functions, workers, self._lake.path)]
         self._table_rounds: TableRounds | None = None
         if (function := table_function(stack)) is not None:
-            _require_tables()
             self._set_up_tables(pipeline, function, route_of_tables(stack))
         for dispatcher in self._dispatchers:
             dispatcher.hurry = self._hurry
@@ -506,15 +504,6 @@ def _create(lake: LakeFolder, pipeline: Pipeline) -> None:
     """The folders of the lake; that of gold only where there are tables."""
     gold = (pipeline.gold,) if pipeline.tables.tables else ()
     lake.create(pipeline.bronze, pipeline.silver, pipeline.quarantine, *gold)
-
-
-def _require_tables() -> None:
-    """
-    Raises:
-        DefinitionError: a package that tables need is missing.
-    """
-    if missing := [name for name in ("deltalake", "arro3") if find_spec(name) is None]:
-        raise DefinitionError(f"tables need the package {missing[0]}: pip install 'silversmith[tables]'")
 
 
 def _require_ours(lake: LakeFolder, pipeline: Pipeline) -> None:
