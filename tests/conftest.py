@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
+import botocore.session
 import pytest
 from hypothesis import HealthCheck, settings
 
@@ -17,6 +19,9 @@ from tests import examples
 
 #: Folders whose tests start engines, kill processes, deploy, drive a browser, or read whole corpora.
 FULL = frozenset({"crash", "data", "deploy", "engine", "faults", "fuzz", "page"})
+
+# AWS's service descriptions are read once, not for every session: that took half of the time of tests with moto.
+botocore.session.create_loader = cache(botocore.session.create_loader)
 
 
 def pytest_configure(config: pytest.Config) -> None:
