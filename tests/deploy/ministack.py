@@ -152,7 +152,8 @@ class MiniStack:
             "MINISTACK_SSL_CERT": str(self.certificate), "MINISTACK_SSL_KEY": str(self._key),
             "BIND_HOST": "127.0.0.1", "MINISTACK_HOST": "127.0.0.1", "GATEWAY_PORT": str(self.port),
             "MINISTACK_ACCOUNT_ID": ACCOUNT, "MINISTACK_REGION": REGION, "IOT_MTLS_ENABLED": "0",
-            "AWS_CA_BUNDLE": str(self.certificate), "TMPDIR": str(self.folder / "tmp"),
+            "AWS_CA_BUNDLE": str(self.certificate), "SSL_CERT_FILE": str(self.certificate),
+            "TMPDIR": str(self.folder / "tmp"),
         }  # fmt: skip
         with (self.folder / "log").open("ab") as log:
             self.process = subprocess.Popen(

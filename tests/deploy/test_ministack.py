@@ -21,7 +21,7 @@ from typing import Any
 
 import pytest
 
-from silversmith.aws.bundle import build
+from silversmith.aws.bundle import build, build_tables
 from silversmith.aws.deploy import code_keys
 from silversmith.aws.packages import Runtime
 from silversmith.cli.application import call
@@ -30,6 +30,7 @@ from silversmith.events import ObjectEvent, object_created
 from silversmith.lineage import Lineage
 from silversmith.local.lake import LakeFolder
 from silversmith.pipeline import load, locate
+from silversmith.tables.delta import DeltaFormat
 from tests.deploy.conftest import lambdas_python
 from tests.deploy.ministack import ACCOUNT, PACKAGES, PATIENCE, REGION, MiniStack, NotInstalled, install
 from tests.deployed import operators_policy
@@ -103,11 +104,12 @@ class Shop:
     folder: Path
     monkeypatch: pytest.MonkeyPatch
     capsys: pytest.CaptureFixture[str]
+    definition: str = PIPELINE
 
     def __post_init__(self) -> None:
         self.folder.mkdir(exist_ok=True)
         self.pipeline = self.folder / "pipeline.py"
-        self.pipeline.write_text(PIPELINE)
+        self.pipeline.write_text(self.definition)
         self.be(self.server.environment)
         self.s3, self.sqs = self.server.client("s3"), self.server.client("sqs")
         self.queue = f"{self.server.url}/{ACCOUNT}/sales_sales"
@@ -139,9 +141,12 @@ class Shop:
             return
         lambdas = prepare_release(str(self.pipeline), "", self.server.url, quiet=True)
         with lambdas as (wanted, account), tempfile.TemporaryDirectory() as work:
-            bundle = build(locate(str(self.pipeline)), Path(work, "packages"), runtime=Runtime(MACHINE, version))
-            keys = code_keys("sales", bundle)
-            ours = replace(wanted, bundle=bundle, parameters={**wanted.parameters, **keys})
+            located, machine = locate(str(self.pipeline)), Runtime(MACHINE, version)
+            bundle, tables = build(located, Path(work, "packages"), runtime=machine), None
+            if wanted.tables is not None:
+                tables = build_tables(located.pipeline.tables, located.root, Path(work, "tables"), runtime=machine)
+            keys = code_keys("sales", bundle, tables)
+            ours = replace(wanted, bundle=bundle, tables=tables, parameters={**wanted.parameters, **keys})
             assert deploy_release(ours, account, yes=True, json=False) == 0
 
     def put(self, files: Mapping[str, bytes]) -> None:
@@ -374,3 +379,67 @@ def test_killed_in_mid_flow_it_is_made_whole_by_reconcile(shop: Shop) -> None:
     assert FILES - made <= found["sent"] <= FILES - made + AT_ONCE
     shop.server.until(lambda: len(shop.keys(SILVER)) == FILES and shop.waiting() == 0, "silver is complete")
     assert shop.document("reconcile", "--dry-run")["found"] == 0
+
+
+GOLD = f"""
+import polars as pl
+from silversmith import Contract, Deployment, Pipeline
+
+pipeline = Pipeline("sales")
+deployment = Deployment(architecture="{MACHINE}")
+
+@pipeline.transform("sales/*.csv", contract=Contract(schema={{"item": pl.String, "price": pl.Int64}}))
+def sales(rows):
+    return rows
+
+pipeline.table("sales", of=sales)
+pipeline.view("totals", "select item, sum(price) as total, count(*) as n from sales group by item", by=["item"])
+"""
+
+
+def test_silver_becomes_tables_and_views(
+    server: MiniStack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Put, overwritten, deleted: bronze to gold through what is deployed, with the rights that the template gives."""
+    shop = Shop(server, tmp_path / "project", monkeypatch, capsys, GOLD)
+    monkeypatch.setenv("SSL_CERT_FILE", str(server.certificate))  # what delta-rs trusts
+    shop.deploy()
+    options = {"AWS_ENDPOINT_URL": server.url, **server.environment}
+    gold = DeltaFormat("s3://dl-gold-layer", scratch=tmp_path, storage_options=options)
+
+    def rows(name: str, sql: str) -> list[tuple[Any, ...]]:
+        snapshot = gold.read(name)
+        if snapshot is None:
+            return []
+        batches = gold.query({name: snapshot}, sql).batches
+        return sorted(
+            row for batch in batches for row in zip(*(each.to_pylist() for each in batch.columns), strict=True)
+        )
+
+    def holds(expected: Mapping[str, int], totals: Mapping[str, tuple[int, int]]) -> bool:
+        found = rows("sales", "select _file, sum(price) as price from sales group by _file")
+        view = rows("totals", "select item, total, n from totals")
+        return dict(found) == expected and {item: rest for item, *rest in view} == {
+            item: list(each) for item, each in totals.items()
+        }
+
+    prices = {"x": 1, "y": 2, "z": 3}
+    files = {f"sales/{name}.csv": f"item,price\na,{price}\nb,1\n".encode() for name, price in prices.items()}
+    shop.put(files)
+    first = {"sales/x.csv": 2, "sales/y.csv": 3, "sales/z.csv": 4}
+    server.until(lambda: holds(first, {"a": (6, 3), "b": (3, 3)}), "three files are in the table and the view")
+    shop.put({"sales/y.csv": b"item,price\nb,10\n"})
+    second = {**first, "sales/y.csv": 10}
+    server.until(lambda: holds(second, {"a": (4, 2), "b": (12, 3)}), "the corrected file is in both")
+    shop.s3.delete_object(Bucket=SILVER, Key="sales/sales/z.csv.parquet")
+    server.until(
+        lambda: holds({"sales/x.csv": 2, "sales/y.csv": 10}, {"a": (1, 1), "b": (11, 2)}),
+        "what was deleted is in neither",
+    )
+    table = server.client("glue").get_table(DatabaseName="sales", Name="totals")["Table"]
+    assert table["StorageDescriptor"]["Location"] == "s3://dl-gold-layer/totals/"
+    assert table["Parameters"]["spark.sql.sources.provider"] == "delta"
+    code, said = shop.run("destroy", "--yes")
+    assert code == 0, said
+    assert "dl-gold-layer" in said
+    assert rows("totals", "select item, total, n from totals") == [("a", 1, 1), ("b", 11, 2)]

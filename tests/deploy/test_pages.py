@@ -83,7 +83,10 @@ def everything() -> Iterator[dict[str, Any]]:
     """Templates with all kinds of resources."""
     pipeline = Pipeline("flights")
     pipeline.sql("late/*.csv", "SELECT * FROM rows", name="late")
-    named = Deployment(bronze="example-bronze", silver="example-silver", quarantine="example-quarantine")
+    pipeline.table("late", of="late")
+    named = Deployment(
+        bronze="example-bronze", silver="example-silver", quarantine="example-quarantine", gold="example-gold"
+    )
     for options in (
         replace(named, customer_key=True, alarm_email="ops@example.com", provisioned_concurrency=2),
         replace(named, snap_start=True, reserved_concurrency=2),
@@ -96,8 +99,9 @@ RESOURCES = [each for template in everything() for each in template["Resources"]
 
 @pytest.mark.parametrize("name", sorted({name for name, each in RESOURCES if each["Type"] == "AWS::CloudWatch::Alarm"}))
 def test_every_alarm_has_its_row(name: str) -> None:
-    rows = re.findall(r"^\| `(…?)(\w+Alarm)` \|", PAGE, re.MULTILINE)
-    assert any(name.endswith(ending) if begins else name == ending for begins, ending in rows)
+    rows = re.findall(r"^\| ((?:`…?\w+Alarm`(?:, )?)+) \|", PAGE, re.MULTILINE)
+    names = [found for row in rows for found in re.findall(r"`(…?)(\w+)`", row)]
+    assert any(name.endswith(ending) if begins else name == ending for begins, ending in names)
 
 
 #: What CloudFormation calls to make, change and delete a resource; of whose rights the page speaks.
@@ -105,6 +109,8 @@ def test_every_alarm_has_its_row(name: str) -> None:
 RIGHTS = {
     "AWS::CloudWatch::Alarm": "cloudwatch:PutMetricAlarm cloudwatch:DeleteAlarms cloudwatch:TagResource",
     "AWS::Events::Rule": "events:PutRule events:PutTargets events:RemoveTargets events:DeleteRule events:DescribeRule",
+    "AWS::Glue::Database": "glue:CreateDatabase glue:GetDatabase glue:UpdateDatabase glue:DeleteDatabase",
+    "AWS::Glue::Table": "glue:CreateTable glue:GetTable glue:UpdateTable glue:DeleteTable",
     "AWS::IAM::Role": "iam:CreateRole iam:DeleteRole iam:GetRole iam:PutRolePolicy iam:DeleteRolePolicy iam:PassRole",
     "AWS::KMS::Alias": "kms:CreateAlias kms:DeleteAlias kms:ListAliases",
     "AWS::KMS::Key": "kms:CreateKey kms:PutKeyPolicy kms:EnableKeyRotation kms:TagResource kms:DescribeKey",
