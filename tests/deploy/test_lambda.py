@@ -18,6 +18,7 @@ from silversmith.aws import bundle as bundles
 from silversmith.aws.bundle import build
 from silversmith.cli.application import call
 from silversmith.pipeline import locate
+from silversmith.tables.spec import GoldSpec, TableSpec
 
 if sys.version_info >= (3, 14):
     from compression import zstd
@@ -215,6 +216,30 @@ def test_the_command_makes_a_bundle_for_another_machine(
     assert not {"boto3", "rich", "troposphere", "watchdog"} & packages
     with zipfile.ZipFile(tmp_path / "layer.zip") as layer:
         assert {machine(layer, name) for name in layer.namelist() if ".so" in name} == {MACHINES[other]}
+
+
+def test_the_tables_have_a_bundle_of_their_own(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "pipeline.py").write_text(
+        'from silversmith import Pipeline\npipeline = Pipeline("shop")\n'
+        'pipeline.sql("orders/*.csv", "SELECT * FROM rows")\n'
+    )
+    command = ["bundle", str(tmp_path / "pipeline.py"), "--tables", "--split", str(tmp_path), "--json"]
+    assert call([*command, "--architecture", "arm64"]) == 2
+    assert "'shop' has no tables: declare one with pipeline.table" in capsys.readouterr().err
+    with (tmp_path / "pipeline.py").open("a") as file:
+        file.write('pipeline.table("orders", of="orders")\n')
+    for architecture, number in MACHINES.items():
+        assert call([*command, "--architecture", architecture]) == 0
+        found = json.loads(capsys.readouterr().out)
+        assert 100 * 2**20 < found["size"] < bundles.MOST_BYTES
+        packages = {package["name"] for package in found["packages"]}
+        assert {"silversmith", "tables.json", "deltalake", "arro3", "orjson"} <= packages
+        assert not {"boto3", "polars", "sqlglot", "pipeline.py", "pyarrow"} & packages
+        with zipfile.ZipFile(tmp_path / "layer.zip") as layer:
+            assert {machine(layer, name) for name in layer.namelist() if ".so" in name} == {number}
+        with zipfile.ZipFile(tmp_path / "function.zip") as function:
+            spec = GoldSpec.from_json(function.read("tables.json"))
+        assert spec == GoldSpec((TableSpec("orders", "orders"),))
 
 
 def machine(archive: zipfile.ZipFile, name: str) -> int:
