@@ -15,7 +15,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from silversmith.errors import SilversmithError
-from silversmith.page import failures, files, overview, transforms
+from silversmith.page import failures, files, overview, tables, transforms
 from silversmith.page.auth import AuthMiddleware, csrf_token
 from silversmith.page.backend import Backend
 from silversmith.page.context import ViewContext
@@ -38,6 +38,8 @@ ROUTES = [
     Route("/redrive", failures.redrive, methods=["GET", "POST"]),
     Route("/transforms", transforms.transforms),
     Route("/transforms/{name}", transforms.transform),
+    Route("/tables", tables.tables),
+    Route("/tables/{name}", tables.table),
     Route("/patterns", transforms.patterns, methods=["GET", "POST"]),
     Route("/upload", files.upload, methods=["POST"]),
 ]

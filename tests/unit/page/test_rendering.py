@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from jinja2 import UndefinedError
 
+from silversmith import Pipeline
 from silversmith.operations.text import shown
 from silversmith.page.context import block, clock, instant, link, number, render
 
@@ -27,10 +28,7 @@ def test_a_value_is_text_and_nothing_in_it_acts(text: str) -> None:
 
 
 def problem(text: str) -> str:
-    class Named:
-        name = "shop"
-
-    shared = {"pipeline": Named(), "place": "", "csrf": "c", "path": "/", "query": "", "title": "t"}
+    shared = {"pipeline": Pipeline("shop"), "place": "", "csrf": "c", "path": "/", "query": "", "title": "t"}
     return render("problem.html", {**shared, "text": text})
 
 
