@@ -149,12 +149,14 @@ def test_the_reconciler(shop: Deployed, recorder: Recorder) -> None:
     )  # fmt: skip
     names = [each.name for each in shop.pipeline.transforms]
     hops = {
+        "bucket": "dl-bronze-layer",
         "topic": shop.outputs["TopicArn"],
         "rules": ["shop_Rule"],
         "subscriptions": [{"queue": shop.arn(name, "Queue"), "filter": None} for name in names],
         "mappings": ["fa123456-14a1-4fd2-9fec-83de64ad683d"],
     }
-    event = {"queues": {name: shop.url(name) for name in names}, "settled_seconds": -60, "changed": True, "hops": hops}
+    queues = {name: shop.url(name) for name in names}
+    event = {"queues": queues, "settled_seconds": -60, "changed": True, "hops": [hops]}
     with pytest.raises(ClientError, match="Function not found"):
         run(event, Short())
     missed = Right("sqs:SendMessage", f"arn:aws:sqs:{REGION}:{ACCOUNT}:shop_ReconcilerDLQ")

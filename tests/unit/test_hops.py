@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any
+from unittest.mock import Mock
 
 import boto3
 import pytest
@@ -61,7 +63,7 @@ class Aws:
         return {"UUID": asked["UUID"], "FunctionArn": function, **self.mapping}
 
     def check(self) -> list[Problem]:
-        return check(self.hops, self.client)
+        return check([self.hops], self.client)
 
 
 @pytest.fixture
@@ -149,6 +151,16 @@ def test_what_somebody_does_to_a_hop_is_found(aws: Aws, meddle: Callable[[Aws], 
     assert problem.do
 
 
+def test_every_topic_is_looked_at_and_a_service_is_told_of_once(aws: Aws) -> None:
+    """The same hops twice, as if another stage had them; the second topic is gone."""
+    gone = replace(aws.hops, topic_arn=f"{aws.topic}2", rules=())
+    assert [problem.found for problem in check([aws.hops, gone], aws.client)] == [f"there is no topic {aws.topic}2"]
+    refused = ClientError({"Error": {"Code": "AccessDeniedException"}}, "GetEventSourceMapping")
+    functions = Mock(get_event_source_mapping=Mock(side_effect=refused))
+    problems = check([aws.hops, aws.hops], lambda service: functions if service == "lambda" else aws.client(service))
+    assert [problem.found.partition(":")[0] for problem in problems] == ["lambda could not be asked"]
+
+
 def test_without_a_topic_nobody_is_subscribed(aws: Aws) -> None:
     delete_topic(aws)
     assert len(aws.check()) == 1
@@ -158,7 +170,7 @@ def test_a_subscription_that_nobody_confirmed_is_none(aws: Aws) -> None:
     pending = {"Subscriptions": [{"Endpoint": QUEUE, "SubscriptionArn": "PendingConfirmation"}]}
     sns = aws.client("sns")
     sns.meta.events.register("after-call.sns.ListSubscriptionsByTopic", lambda parsed, **_: parsed.update(pending))
-    (problem,) = check(aws.hops, lambda service: sns if service == "sns" else aws.client(service))
+    (problem,) = check([aws.hops], lambda service: sns if service == "sns" else aws.client(service))
     assert problem.found == "the queue shop_orders has a subscription that nobody confirmed"
 
 
@@ -174,7 +186,7 @@ def test_what_does_not_answer_or_refuses_may_be_well(aws: Aws) -> None:
             raise ClientError({"Error": {"Code": "AccessDeniedException"}}, "GetEventSourceMapping")
 
     others: dict[str, Any] = {"events": Silent(), "lambda": Refusing()}
-    problems = check(aws.hops, lambda service: others.get(service) or aws.client(service))
+    problems = check([aws.hops], lambda service: others.get(service) or aws.client(service))
     assert [problem.found.partition(":")[0] for problem in problems] == [
         "events could not be asked",
         "lambda could not be asked",
@@ -187,7 +199,7 @@ def test_an_answer_that_cannot_be_understood_ends_no_round(aws: Aws) -> None:
         def get_event_source_mapping(self, **_: str) -> None:
             raise ResponseParserError("cut off")
 
-    (problem,) = check(aws.hops, lambda service: Garbled() if service == "lambda" else aws.client(service))
+    (problem,) = check([aws.hops], lambda service: Garbled() if service == "lambda" else aws.client(service))
     assert (problem.found, problem.is_known) == ("lambda could not be asked: cut off", False)
 
 
@@ -210,7 +222,7 @@ def test_an_answer_without_its_body_is_no_word_that_eventbridge_is_off(monkeypat
         for name, value in (("ACCESS_KEY_ID", "id"), ("SECRET_ACCESS_KEY", "secret"), ("DEFAULT_REGION", REGION)):
             monkeypatch.setenv(f"AWS_{name}", value)
         hops = Hops("bronze", "a-topic", (), (), ())
-        problems = check(hops, lambda service: quick_client(service) if service == "s3" else _Well())
+        problems = check([hops], lambda service: quick_client(service) if service == "s3" else _Well())
         server.shutdown()
     assert [problem.is_known for problem in problems] == [False]
 

@@ -266,7 +266,7 @@ def test_bytes_that_are_no_lease_bind_nobody(make: Make, body: bytes) -> None:
 
 def test_hops_that_are_broken_are_logged_and_counted(make: Make) -> None:
     world = World(make(shop()), broken=[Problem("off", "on"), Problem("no answer", "", is_known=False)])
-    world.invoke({"queues": {}, "hops": {}})
+    world.invoke({"queues": {}, "hops": []})
     assert [told["hop"]["found"] for told in world.log] == ["off", "no answer"]
     assert world.measured == [("ChainBroken", 1), ("Missing", 0)]
 

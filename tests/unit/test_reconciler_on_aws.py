@@ -109,8 +109,8 @@ def test_an_invocation_that_comes_twice_and_a_hop_that_is_broken(
     """Moto does not say that EventBridge is on: as if another owner's configuration had switched it off."""
     store("bronze", tmp_path).put("orders/a.csv", b"x")
     topic = boto3.client("sns").create_topic(Name="shop_Topic")["TopicArn"]
-    hops = {"topic": topic, "rules": [], "subscriptions": [], "mappings": []}
-    event = {"queues": {"orders": aws}, "settled_seconds": -60, "round": "noon", "hops": hops}
+    hops = {"bucket": "bronze", "topic": topic, "rules": [], "subscriptions": [], "mappings": []}
+    event = {"queues": {"orders": aws}, "settled_seconds": -60, "round": "noon", "hops": [hops]}
     assert reconciler.handler(event, Leisure()) == {"done": True}
     assert reconciler.handler(event, Leisure()) == {"refused": "this round is done"}
     assert [each.key for each in received(aws)] == ["orders/a.csv"]

@@ -180,7 +180,7 @@ def check_owners(owners: Mapping[str, str]) -> Finding:
 
 
 def check_chain(text: str, problems: Sequence[Problem] = ()) -> list[Finding]:
-    """The deployed way of events from bronze to the functions, and its ``problems``. Empty: nothing is deployed."""
+    """The deployed ways of events from buckets to functions, and their ``problems``. Empty: nothing is deployed."""
     if not problems:
         return [Finding("chain", State.OK, text or "nothing is deployed yet")]
     return [Finding("chain", State.FAIL if each.is_known else State.WARN, each.found, each.do) for each in problems]
@@ -346,11 +346,9 @@ def _chain(account: Account, name: str) -> list[Finding]:
     from silversmith.reconcile.hops import Problem, check
 
     try:
-        hops = deployed_hops(account, name)
-        if hops is None:
-            return check_chain("")
-        text = f"EventBridge is on for {hops.bronze}; {hops} as deployed"
-        return check_chain(text, tuple(check(hops, account.client)))
+        stages = deployed_hops(account, name)
+        text = "; ".join(f"EventBridge is on for {hops.bucket}, {hops} as deployed" for hops in stages)
+        return check_chain(text, check(stages, account.client))
     except SilversmithError as error:
         do = "the policy of who looks must allow it: docs/operations.md#rights"
         return check_chain("", [Problem(str(error), do, is_known=False)])
@@ -403,41 +401,57 @@ def _version(name: str) -> str | None:
         return None
 
 
-def deployed_hops(account: Account, name: str) -> Hops | None:
-    """The hops of a stack as they were deployed; None: there is no stack, or it is empty.
+def deployed_hops(account: Account, name: str) -> list[Hops]:
+    """The hops of a stack as they were deployed, by topic; empty: there is no stack, or it is empty.
 
     Raises:
         DeployError: the stack was not deployed by Silversmith.
         AccessDenied, AwsFailed: AWS does not describe it.
     """
     from silversmith.aws.stack import Stack
-    from silversmith.reconcile.hops import Hops, Subscription
 
     stack = Stack(account, name)
     state = stack.state()
     if state is None or not {"BronzeBucketName", "TopicArn"} <= set(state.outputs):
-        return None
+        return []
     template: dict[str, Any] = stack.template()["Resources"]
     ids = {each["LogicalResourceId"]: each.get("PhysicalResourceId", "") for each in stack.resources()}
+    return [
+        _hops_of(topic, template, ids, account, bucket=state.outputs[bucket], arn=state.outputs[f"{topic}Arn"])
+        for topic, bucket in (("Topic", "BronzeBucketName"), ("SilverTopic", "SilverBucketName"))
+        if f"{topic}Arn" in state.outputs
+    ]
 
-    def of_type(kind: str) -> list[tuple[str, dict[str, Any]]]:
-        return [(logical, each["Properties"]) for logical, each in template.items() if each["Type"] == kind]
 
-    def arn(queue: str) -> str:
+def _hops_of(
+    topic: str, template: Mapping[str, Any], ids: Mapping[str, str], account: Account, *, bucket: str, arn: str
+) -> Hops:
+    """The hops of one topic, by its logical id in the template, and the physical ids of resources by the logical."""
+    from silversmith.reconcile.hops import Hops, Subscription
+
+    def of_type(kind: str) -> Iterator[tuple[str, dict[str, Any]]]:
+        return ((logical, each["Properties"]) for logical, each in template.items() if each["Type"] == kind)
+
+    def queue_arn(queue: str) -> str:
         return f"arn:{account.partition}:sqs:{account.region}:{account.id}:{ids.get(queue, queue).rpartition('/')[2]}"
 
-    subscriptions = (
-        Subscription(arn(each["Endpoint"]["Fn::GetAtt"][0]), each.get("FilterPolicy"))
+    rules = (
+        each.get("Name", ids.get(logical, ""))
+        for logical, each in of_type("AWS::Events::Rule")
+        if {"Ref": topic} in (target["Arn"] for target in each["Targets"])
+    )
+    filters = {
+        each["Endpoint"]["Fn::GetAtt"][0]: each.get("FilterPolicy")
         for _, each in of_type("AWS::SNS::Subscription")
-        if each["Protocol"] == "sqs"
+        if each["Protocol"] == "sqs" and each["TopicArn"] == {"Ref": topic}
+    }
+    mappings = (
+        ids[logical]
+        for logical, each in of_type("AWS::Lambda::EventSourceMapping")
+        if each["EventSourceArn"]["Fn::GetAtt"][0] in filters and ids.get(logical)
     )
-    return Hops(
-        state.outputs["BronzeBucketName"],
-        state.outputs["TopicArn"],
-        tuple(each.get("Name", ids.get(logical, "")) for logical, each in of_type("AWS::Events::Rule")),
-        tuple(subscriptions),
-        tuple(ids[logical] for logical, _ in of_type("AWS::Lambda::EventSourceMapping") if ids.get(logical)),
-    )
+    subscriptions = (Subscription(queue_arn(queue), narrow) for queue, narrow in filters.items())
+    return Hops(bucket, arn, tuple(rules), tuple(subscriptions), tuple(mappings))
 
 
 def concurrency(pipeline: Pipeline, options: Deployment, functions: Any) -> Finding:

@@ -186,7 +186,7 @@ class Reconciler:
         queue: Callable[[str], Queue],
         again: Callable[[dict[str, Any]], None],
         owner: Owner | None = None,
-        check: Callable[[Mapping[str, Any]], Sequence[Problem]] = lambda _: (),
+        check: Callable[[Sequence[Mapping[str, Any]]], Sequence[Problem]] = lambda _: (),
         measure: Callable[[Mapping[str, int]], None] = lambda _: None,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
         log: Callable[[dict[str, Any]], None] = lambda _: None,
@@ -260,7 +260,7 @@ class Reconciler:
 
     def _check_hops(self, event: Mapping[str, Any]) -> None:
         hops = event.get("hops")
-        if not isinstance(hops, dict):
+        if not isinstance(hops, list):
             return
         problems = self._check(hops)
         for problem in problems:
@@ -459,7 +459,7 @@ def build(
         queue=lambda url: SqsQueue(url, sqs),
         again=again,
         owner=Owner.of(environment),
-        check=lambda hops: check(Hops.of(hops, bronze), client or quick_client),
+        check=lambda hops: check([Hops.of(each) for each in hops], client or quick_client),
         measure=measure,
         log=_log_line,
     )

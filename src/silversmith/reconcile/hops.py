@@ -1,4 +1,4 @@
-"""Whether the way from bronze to the functions is there: each hop is asked of AWS and compared with what was deployed.
+"""Whether the ways from buckets to functions are there: each hop is asked of AWS and compared with what was deployed.
 
 An event that one of these hops swallows leaves no message and no error anywhere.
 """
@@ -6,7 +6,7 @@ An event that one of these hops swallows leaves no message and no error anywhere
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -42,22 +42,22 @@ class Subscription:
 
 @dataclass(frozen=True)
 class Hops:
-    """The hops of a stack: the bronze bucket by its name, the topic by its ARN, rules by their names, mappings by their
-    ids."""
+    """The hops of one topic: its bucket by its name, the topic by its ARN, rules by their names, mappings by their ids."""
 
-    bronze: str
+    bucket: str
     topic_arn: str
     rules: tuple[str, ...]
     subscriptions: tuple[Subscription, ...]
     mappings: tuple[str, ...]
 
     @staticmethod
-    def of(values: Mapping[str, Any], bronze: str) -> Hops:
-        """From JSON values: ``topic``, ``rules``, ``subscriptions`` with ``queue`` and ``filter``, ``mappings``."""
+    def of(values: Mapping[str, Any]) -> Hops:
+        """From JSON values: ``bucket``, ``topic``, ``rules``, ``subscriptions`` with ``queue`` and ``filter``,
+        ``mappings``."""
         subscriptions = (Subscription(each["queue"], each["filter"]) for each in values["subscriptions"])
         return Hops(
-            bronze, values["topic"], tuple(values["rules"]), tuple(subscriptions), tuple(values["mappings"])
-        )  # fmt: skip
+            values["bucket"], values["topic"], tuple(values["rules"]), tuple(subscriptions), tuple(values["mappings"])
+        )
 
     def __str__(self) -> str:
         counts = {"rule": self.rules, "subscription": self.subscriptions, "event source mapping": self.mappings}
@@ -80,8 +80,8 @@ class Problem:
         return {"found": self.found, "do": self.do, "known": self.is_known}
 
 
-def check(hops: Hops, client: Client) -> list[Problem]:
-    """What is wrong with the hops; empty: nothing.
+def check(stages: Sequence[Hops], client: Client) -> list[Problem]:
+    """What is wrong with the hops of any of the topics; empty: nothing.
 
     Needs ``s3:GetBucketNotification``, ``events:DescribeRule``, ``events:ListTargetsByRule``,
     ``sns:ListSubscriptionsByTopic``, ``sns:GetSubscriptionAttributes`` and ``lambda:GetEventSourceMapping``. A service
@@ -96,7 +96,8 @@ def check(hops: Hops, client: Client) -> list[Problem]:
     problems: list[Problem] = []
     for service, look in services.items():
         try:
-            problems += look(hops, client(service))
+            for hops in stages:
+                problems += look(hops, client(service))
         except (ClientError, BotoCoreError, ResponseParserError) as error:
             do = "allow it, or have the service within reach: docs/operations.md#rights, docs/template.md#options"
             problems.append(Problem(f"{service} could not be asked: {error}", do, is_known=False))
@@ -114,15 +115,15 @@ def eventbridge_is_on(s3: Any, bucket: str, **owner: str) -> bool:
 
 def _bucket(hops: Hops, s3: Any) -> Problems:
     try:
-        is_on = eventbridge_is_on(s3, hops.bronze)
+        is_on = eventbridge_is_on(s3, hops.bucket)
     except ClientError as error:
         if error_code(error) not in _GONE:
             raise
-        yield Problem(f"there is no bucket {hops.bronze}", "make it again, or name another in the deployment")
+        yield Problem(f"there is no bucket {hops.bucket}", "make it again, or name another in the deployment")
         return
     if not is_on:
         yield Problem(
-            f"EventBridge is switched off for the bucket {hops.bronze}: its notification configuration was replaced, "
+            f"EventBridge is switched off for the bucket {hops.bucket}: its notification configuration was replaced, "
             "and nothing that lands there is told of",
             "silversmith deploy switches it on again, and compares bronze and silver afterwards. Have whoever replaced "
             "it keep EventBridgeConfiguration in what they put",

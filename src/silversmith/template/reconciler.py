@@ -14,7 +14,13 @@ from silversmith.reconcile.lease import lease_key
 from silversmith.schemas import schema_key
 from silversmith.template import functions
 from silversmith.template.alarms import dead_letter_alarm, round_alarm
-from silversmith.template.messaging import bronze_patterns, dead_letter_queue, filter_policy, rule_titles
+from silversmith.template.messaging import (
+    bronze_patterns,
+    dead_letter_queue,
+    filter_policy,
+    rule_titles,
+    silver_patterns,
+)
 from silversmith.template.permissions import (
     BUCKETS,
     LONGEST_IN_ROLE,
@@ -25,6 +31,7 @@ from silversmith.template.permissions import (
     key_use,
     known_missing,
     length,
+    one_or_list,
     ours,
     policy,
     queue_policy,
@@ -157,14 +164,33 @@ def _input(plan: Plan) -> str:
         "dead": {name: f"${{{logical(name, 'QueueDLQ')}}}" for name in names},
         "changed": False,
         "round": "<aws.scheduler.schedule-arn> <aws.scheduler.scheduled-time>",
-        "hops": {
+        "hops": _hops(plan),
+    }
+    return json.dumps(event)
+
+
+def _hops(plan: Plan) -> list[dict[str, Any]]:
+    """The hops of every topic, see :class:`silversmith.reconcile.hops.Hops`."""
+    hops = [
+        {
+            "bucket": plan.buckets["bronze"],
             "topic": "${Topic}",
             "rules": [f"${{{title}}}" for title in rule_titles(bronze_patterns(plan))],
             "subscriptions": [_subscription(transform) for transform in plan.transforms],
-            "mappings": [f"${{{logical(name, 'Mapping')}}}" for name in names],
-        },
-    }
-    return json.dumps(event)
+            "mappings": [f"${{{logical(transform.name, 'Mapping')}}}" for transform in plan.transforms],
+        }
+    ]
+    if plan.tables.tables:
+        hops.append(
+            {
+                "bucket": plan.buckets["silver"],
+                "topic": "${SilverTopic}",
+                "rules": [f"${{{title}}}" for title in rule_titles(silver_patterns(plan), "SilverRule")],
+                "subscriptions": [{"queue": "${QueueOfTables.Arn}", "filter": None}],
+                "mappings": ["${MappingOfTables}"],
+            }
+        )
+    return hops
 
 
 def _subscription(transform: Transform) -> dict[str, Any]:
@@ -246,17 +272,21 @@ def _hop_rights(plan: Plan) -> list[Statement]:
     https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazonsns.html
     https://docs.aws.amazon.com/service-authorization/latest/reference/list_awslambda.html
     """
-    topic = arn("sns", plan.physical(kind="Topic"))
-    titles = rule_titles(bronze_patterns(plan))
+    topics, titles = ["Topic"], rule_titles(bronze_patterns(plan))
+    if plan.tables.tables:
+        topics.append("SilverTopic")
+        titles += rule_titles(silver_patterns(plan), "SilverRule")
+    topic_arns = [arn("sns", plan.physical(kind=title)) for title in topics]
+    buckets = one_or_list([plan.bucket_arn(role) for role in plan.notifying])
     rules = [Sub(arn("events", f"rule/{plan.physical(kind=title)}")) for title in titles]
     mappings = {"ArnLike": {"lambda:FunctionArn": Sub(arn("lambda", f"function:{plan.name}_*"))}}
     return [
-        allow("SeeNotifications", "s3:GetBucketNotification", plan.bucket_arn("bronze"), condition=ours()),
+        allow("SeeNotifications", "s3:GetBucketNotification", buckets, condition=ours()),
         allow("SeeRules", ["events:DescribeRule", "events:ListTargetsByRule"], rules),
         allow(
             "SeeSubscriptions",
             ["sns:ListSubscriptionsByTopic", "sns:GetSubscriptionAttributes"],
-            [Sub(topic), Sub(f"{topic}:*")],
+            [Sub(each) for topic in topic_arns for each in (topic, f"{topic}:*")],
         ),
         allow(
             "SeeMappings",

@@ -151,7 +151,7 @@ def test_doctor_says_which_hop_is_broken(call: Call, deployed: Deployed, notific
     checks = {each["name"]: each for each in json.loads(out)["checks"]}
     assert code == 0
     assert checks["chain"]["found"] == (
-        "EventBridge is on for dl-bronze-layer; 1 rule, 0 subscriptions, 0 event source mappings as deployed"
+        "EventBridge is on for dl-bronze-layer, 1 rule, 0 subscriptions, 0 event source mappings as deployed"
     )
     notifications.clear()
     deployed.account.client("events").disable_rule(Name="shop_Rule")

@@ -180,16 +180,25 @@ class CloudFormation:
         return [{"StackResourceSummaries": [{"LogicalResourceId": name, "PhysicalResourceId": it} for name, it in ids]}]
 
 
-def test_the_hops_of_a_stack_are_those_that_its_reconciler_checks() -> None:
+@pytest.mark.parametrize("has_tables", [False, True])
+def test_the_hops_of_a_stack_are_those_that_its_reconciler_checks(has_tables: bool) -> None:
     pipeline = Pipeline("shop")
     pipeline.sql("orders/*.csv", "SELECT * FROM rows", name="orders")
     pipeline.sql("*", "SELECT * FROM rows", name="every_thing")
+    if has_tables:
+        pipeline.table("orders", of="orders")
     template = compile_template(pipeline, deployment=Deployment(alarm_email="ops@example.com"))
     resolved = Template(template, account="123456789012", region="eu-central-1")
     event = json.loads(resolved.value(template["Resources"]["Schedule"]["Properties"]["Target"]["Input"]))
     account = Account("123456789012", "eu-central-1", lambda _: CloudFormation(template, resolved))
-    assert doctor.deployed_hops(account, "shop") == Hops.of(event["hops"], "dl-bronze-layer")
-    assert {each.filter is None for each in Hops.of(event["hops"], "").subscriptions} == {True, False}
+    stages = [Hops.of(hops) for hops in event["hops"]]
+    assert doctor.deployed_hops(account, "shop") == stages
+    assert {each.filter is None for each in stages[0].subscriptions} == {True, False}
+    assert [(hops.bucket, *map(len, (hops.rules, hops.subscriptions, hops.mappings))) for hops in stages] == [
+        ("dl-bronze-layer", 1, 2, 2),
+        ("dl-silver-layer", 1, 1, 1),
+    ][: len(stages)]
+    assert len(stages) == 1 + has_tables
 
 
 def test_what_the_transforms_may_come_to_together_and_what_the_account_allows() -> None:

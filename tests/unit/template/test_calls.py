@@ -266,7 +266,7 @@ def test_the_reconciler_asks_for_what_its_role_allows(deployed: Deployed) -> Non
     deployed.s3.put_object(Bucket=QUARANTINE, Key=error_key("orders", "orders/001.csv"), Body=b"{}")
     target = deployed.template["Resources"]["Schedule"]["Properties"]["Target"]
     given = json.loads(Template(deployed.template, account=ACCOUNT, region=REGION).value(target["Input"]))
-    given["hops"]["mappings"] = ["fa123456-14a1-4fd2-9fec-83de64ad683d"]  # here a Ref to it is its logical id
+    given["hops"][0]["mappings"] = ["fa123456-14a1-4fd2-9fec-83de64ad683d"]  # here a Ref to it is its logical id
     deployed.recorded.calls.clear()
     with Stubber(functions) as stubber:
         asked = {"FunctionName": function.name, "InvocationType": "Event", "Payload": ANY}

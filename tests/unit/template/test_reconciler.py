@@ -106,7 +106,7 @@ def test_the_schedule_tells_it_whose_queue_is_whose() -> None:
     found = json.loads(Template(compiled, account="123456789012", region="eu-central-1").value(target["Input"]))
     start = "https://sqs.eu-central-1.amazonaws.com/123456789012/"
     queues = {each.name: f"{start}a-pipeline-with-a-long-name_{each.name}" for each in wide(2).transforms}
-    hops = found.pop("hops")
+    (hops,) = found.pop("hops")
     assert found == {
         "queues": queues,
         "dead": {name: f"{url}_DLQ" for name, url in queues.items()},
@@ -114,8 +114,8 @@ def test_the_schedule_tells_it_whose_queue_is_whose() -> None:
         "round": "<aws.scheduler.schedule-arn> <aws.scheduler.scheduled-time>",
     }
     stack = read(compiled, account="123456789012", region="eu-central-1")
-    assert Hops.of(hops, "bronze") == Hops(
-        "bronze",
+    assert Hops.of(hops) == Hops(
+        "dl-bronze-layer",
         stack.topics[0].arn,
         tuple(rule.name for rule in stack.rules),
         tuple(
@@ -135,7 +135,7 @@ def test_a_filter_that_looks_like_a_reference_is_none() -> None:
     compiled = compile_template(pipeline)
     target = compiled["Resources"]["Schedule"]["Properties"]["Target"]
     found = json.loads(Template(compiled, account="123456789012", region="eu-central-1").value(target["Input"]))
-    (subscription,) = found["hops"]["subscriptions"]
+    (subscription,) = found["hops"][0]["subscriptions"]
     assert subscription["filter"] == {"detail": {"object": {"key": [{"prefix": "late/${AWS::Region}/"}]}}}
 
 

@@ -53,7 +53,7 @@ def event(key: str, *, kind: str = "Object Created", bucket: str = "dl-silver-la
 
 def test_a_table_adds_its_stage_and_silver_speaks() -> None:
     before, after = PLAIN["Resources"], GOLD["Resources"]
-    assert {name for name in before if after[name] != before[name]} == {"SilverBucket"}
+    assert {name for name in before if after[name] != before[name]} == {"SilverBucket", "RoleOfReconciler", "Schedule"}
     assert len(after) - len(before) == 22 + 2 + 2  # the bucket and its policy; a table and a view
     changed = {**before["SilverBucket"]["Properties"]}
     changed["NotificationConfiguration"] = {"EventBridgeConfiguration": {"EventBridgeEnabled": True}}
