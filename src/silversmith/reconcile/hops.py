@@ -42,7 +42,7 @@ class Subscription:
 
 @dataclass(frozen=True)
 class Hops:
-    """The hops of one topic: its bucket by its name, the topic by its ARN, rules by their names, mappings by their ids."""
+    """The hops of one topic: the bucket by its name, the topic by its ARN, rules by names, mappings by their ids."""
 
     bucket: str
     topic_arn: str
