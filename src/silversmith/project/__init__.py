@@ -122,5 +122,5 @@ def _filled(source: Path, theirs: str, name: str, ending: str) -> bytes:
     content = source.read_bytes()
     if source.suffix not in {".py", ".toml", ".md"}:
         return content
-    text = re.sub(rf"\b{theirs}-(bronze|silver|quarantine)\b", rf"{name}-\1-{ending}", content.decode())
+    text = re.sub(rf"\b{theirs}-(bronze|silver|quarantine|gold)\b", rf"{name}-\1-{ending}", content.decode())
     return re.sub(rf"\b{_OURS}\b|\b{theirs}\b", name, text).encode()

@@ -55,6 +55,8 @@ def test_a_new_project_works_at_once(example: str | None, tmp_path: Path) -> Non
     silver = folder / "lake/dl-silver-layer"
     found = [path.relative_to(silver).as_posix() for path in silver.rglob("*.parquet")]
     assert sorted(path for path in found if not path.startswith(("_", "."))) == SILVER[example]
+    tables = [path.parent.name for path in sorted(folder.glob("lake/dl-gold-layer/*/_delta_log"))]
+    assert tables == (["daily", "orders"] if example is None else [])
     tests = run(folder, "pytest", "-q", "-p", "no:cacheprovider", *LOAD)
     assert tests.returncode == 0, tests.stdout
     assert "passed" in tests.stdout
@@ -62,6 +64,29 @@ def test_a_new_project_works_at_once(example: str | None, tmp_path: Path) -> Non
     assert template.returncode == 0, template.stderr
     assert "shop-bronze-" in template.stdout
     assert json.loads(template.stdout)["Resources"]
+
+
+WITHOUT_TABLES = """
+import sys
+sys.modules |= {name: None for name in ("deltalake", "arro3", "arro3.core", "arro3.io", "sqlglot")}
+from silversmith.cli.application import call
+sys.exit(call(["run", "--until-idle", "--no-page"]))
+"""
+
+
+def test_without_the_extra_a_new_project_says_how_to_install_it(tmp_path: Path) -> None:
+    assert call(["init", str(tmp_path / "shop")]) == 0
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT_TABLES],
+        cwd=tmp_path / "shop",
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert done.returncode == 2, done.stderr
+    assert "pip install 'silversmith[tables]'" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 @pytest.mark.full

@@ -29,10 +29,12 @@ def test_it_has_all_that_a_project_needs_under_its_own_name(example: str | None,
     assert any(path.startswith("data/") for path in project.files)
     assert not any("__pycache__" in path for path in project.files)
     assert tomllib.loads(project.files["pyproject.toml"].decode())["project"]["name"] == "shop-floor-2"
+    assert tomllib.loads(project.files["pyproject.toml"].decode())["project"]["dependencies"] == ["silversmith[tables]"]
     code = project.files["pipeline.py"].decode()
     assert 'Pipeline("shop-floor-2")' in code
     assert re.findall(r'(\w+)="(shop-floor-2-\w+-0123abcd)"', code) == [
-        (role, f"shop-floor-2-{role}-0123abcd") for role in ("bronze", "silver", "quarantine")
+        (role, f"shop-floor-2-{role}-0123abcd")
+        for role in ("bronze", "silver", "quarantine", *(["gold"] if example is None else []))
     ]
     for content in project.files.values():
         assert b"my-project" not in content
@@ -44,7 +46,7 @@ NAMES = st.text(st.characters(exclude_characters="/\0", codec="utf-8"), min_size
 @given(NAMES.filter(lambda name: set(name) != {"."}))
 def test_every_folder_gives_a_name_that_aws_takes(folder: str) -> None:
     name = name_of(Path("/somewhere") / folder)
-    Pipeline(name, **{role: f"{name}-{role}-0123abcd" for role in ("bronze", "silver", "quarantine")})
+    Pipeline(name, **{role: f"{name}-{role}-0123abcd" for role in ("bronze", "silver", "quarantine", "gold")})
     assert limits.pipeline_name(name) == ""
 
 

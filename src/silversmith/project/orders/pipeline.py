@@ -1,4 +1,7 @@
-"""Orders as CSV files: what lands under orders/ becomes one silver object a file."""
+"""Orders as CSV files: what lands under orders/ becomes one silver object a file, and all of it one table.
+
+Tables and views need more packages: pip install 'silversmith[tables]'
+"""
 
 import polars as pl
 
@@ -11,6 +14,7 @@ deployment = Deployment(
     bronze="my-project-bronze",
     silver="my-project-silver",
     quarantine="my-project-quarantine",
+    gold="my-project-gold",
 )
 
 order = Contract(
@@ -32,3 +36,8 @@ order = Contract(
 def orders(rows: pl.LazyFrame) -> pl.LazyFrame:
     """One row an order, with its total."""
     return rows.with_columns(total=pl.col("quantity") * pl.col("price"))
+
+
+pipeline.table("orders", of=orders)
+
+pipeline.view("daily", "select day, sum(total) as total, count(*) as orders from orders group by day", by=["day"])
