@@ -106,6 +106,13 @@ class Deployed:
                     ),
                 },
             )
+        if "SilverTopicArn" in self.outputs:
+            self.sns.subscribe(
+                TopicArn=self.outputs["SilverTopicArn"],
+                Protocol="sqs",
+                Endpoint=self.arn("", "QueueOfTables"),
+                Attributes={"RawMessageDelivery": "true"},
+            )
 
     def url(self, transform: str, kind: str = "Queue") -> str:
         found: str = self.outputs[f"{logical(transform, kind)}Url" if transform else f"{kind}Url"]
