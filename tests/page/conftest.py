@@ -48,6 +48,8 @@ def fragile(rows: pl.LazyFrame) -> pl.LazyFrame:
     if not Path("mended").exists():
         raise KeyError("not mended yet")
     return rows
+
+pipeline.table("orders", of=orders)
 '''
 
 #: A key that would be markup, and turn the line around, if it were not shown as text.

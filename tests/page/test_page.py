@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -90,6 +91,24 @@ def test_a_transform_and_the_pattern_tester(tab: Page) -> None:
     tab.fill("#text", event + '"object": {"key": "orders/may.csv"}}}')
     tab.click("button.main")
     assert "detail-type" in tab.inner_text(".answers")
+
+
+def test_a_table_and_the_file_that_a_row_came_from(tab: Page) -> None:
+    tab.click("nav >> text=Tables")
+    tab.wait_for_selector("h1:has-text('Tables')")
+    deadline = time.monotonic() + PATIENCE / 1000
+    while "nothing yet" in tab.inner_text("main") and time.monotonic() < deadline:
+        tab.reload()
+    assert tab.evaluate(CONTRAST) == []
+    tab.click("main >> text=orders")
+    link = "main td a:has-text('orders/')"
+    while tab.locator(link).count() == 0 and time.monotonic() < deadline:
+        tab.reload()
+    assert tab.evaluate(CONTRAST) == []
+    key = tab.locator(link).first.inner_text()
+    tab.locator(link).first.click()
+    tab.wait_for_selector(f"h1:has-text('{key}')")
+    assert "Silver rows" in tab.inner_text("main")
 
 
 def test_a_file_is_dropped_and_chosen(tab: Page, site: Site, tmp_path: Path) -> None:
