@@ -295,7 +295,7 @@ def reconcile(
     from silversmith.operations.send import reconcile as operation
     from silversmith.operations.send import reconcile_tables
 
-    behind: Counter[str] = Counter()
+    behind, on_the_way = Counter[str](), Counter[str]()
     checked, totals, kinds = 0, Counter[str](), Counter[str]()
     listed: list[tuple[str, Finding]] = []
     with (
@@ -315,6 +315,7 @@ def reconcile(
                             _show_finding(group, finding, dry_run=dry_run)
         for lacking in reconcile_tables(definition, target, transform=transform, dry_run=dry_run):
             behind[lacking.table] += len(lacking.keys)
+            on_the_way[lacking.table] += 0 if dry_run else len(lacking.keys) - lacking.sent
         running = target.running()
     if json:
         documents = [_finding_document(group, finding) for group, finding in listed]
@@ -334,7 +335,8 @@ def reconcile(
         sent = "would be sent" if dry_run else "sent"
         say(f"{count(checked, 'key')} looked at, {totals['found']:,} {sent}")
         for table, total in behind.items():
-            say(f"the table {table} has {count(total, 'file')} not as silver has them: {sent}")
+            rest = f", except {on_the_way[table]:,} with a message already" if on_the_way[table] else ""
+            say(f"the table {table} has {count(total, 'file')} not as silver has them: {sent}{rest}")
         if (totals["found"] or behind) and not dry_run and not running:
             warn_no_engine()
     return 1 if totals["foreign"] else 0

@@ -260,6 +260,40 @@ def bronze_key(silver: str) -> str:
     return silver.partition("/")[2].removesuffix(".parquet")
 
 
+def send_silver(
+    journal: Journal, route: Route, keys: Sequence[str], *, bronze: str, silver: str, reason: str, now: float
+) -> int:
+    """Put events of silver, by its keys, in the queue of the tables. Returns how many were sent.
+
+    A key that a message is about already is left out, also where that message is dead: those are for a person.
+    ``bronze`` and ``silver`` are the buckets' names, ``now`` is in Unix seconds.
+    """
+    waiting = _silver_waiting(journal, route, keys)
+    messages = []
+    for key in keys:
+        if key not in waiting:
+            row = journal.row("object", bucket=bronze, key=bronze_key(key))
+            body = object_created(ObjectEvent(silver, key), reason=reason)
+            version = row[2] if row else ""
+            messages.append(Message("", route.queue.arn, "", bronze_key(key), version, body, now))
+    if messages:
+        _send(journal, route.queue, messages, reason=reason, now=now)
+    return len(messages)
+
+
+def _silver_waiting(journal: Journal, route: Route, keys: Sequence[str]) -> set[str]:
+    """The silver keys that messages are about, among those that are kept under the bronze keys of these."""
+    queues = orjson.dumps([route.queue.arn, *route.dead_letters]).decode()
+    bronze = orjson.dumps([bronze_key(key) for key in keys]).decode()
+    messages = journal.rows("queued_for", queues=queues, keys=bronze)
+    messages += journal.rows("in_outbox_for", keys=bronze)
+    waiting: set[str] = set()
+    for _, _, body in messages:
+        with suppress(NotAnEvent):
+            waiting |= {event.key for event in unwrap(body)}
+    return waiting
+
+
 class TableRounds:
     """When the tables are compared with silver, and what is done about the answer.
 
@@ -304,30 +338,6 @@ class TableRounds:
         self.finished += 1
         self.failed = {"the comparison": reason} if answer is None else answer["failed"]
         for some in batched(answer["differing"] if answer is not None else (), MOST):
-            self._send(some, now)
-
-    def _send(self, keys: Sequence[str], now: float) -> None:
-        """Send what no message is about already, dead ones included: those are for a person."""
-        waiting = self._waiting(keys)
-        messages = []
-        for key in keys:
-            if key in waiting:
-                continue
-            row = self._journal.row("object", bucket=self._bronze, key=bronze_key(key))
-            body = object_created(ObjectEvent(self._silver, key), reason="reconcile")
-            version = row[2] if row else ""
-            messages.append(Message("", self._route.queue.arn, "", bronze_key(key), version, body, now))
-        if messages:
-            _send(self._journal, self._route.queue, messages, reason="reconcile", now=now)
-
-    def _waiting(self, keys: Sequence[str]) -> set[str]:
-        """The silver keys that messages are about, among those that are kept under the bronze keys of these."""
-        queues = orjson.dumps([self._route.queue.arn, *self._route.dead_letters]).decode()
-        bronze = orjson.dumps([bronze_key(key) for key in keys]).decode()
-        messages = self._journal.rows("queued_for", queues=queues, keys=bronze)
-        messages += self._journal.rows("in_outbox_for", keys=bronze)
-        waiting: set[str] = set()
-        for _, _, body in messages:
-            with suppress(NotAnEvent):
-                waiting |= {event.key for event in unwrap(body)}
-        return waiting
+            send_silver(
+                self._journal, self._route, some, bronze=self._bronze, silver=self._silver, reason="reconcile", now=now
+            )

@@ -414,13 +414,14 @@ class AwsTarget:
             for batch in batched(events, AT_ONCE):
                 queue.send([object_created(event, reason=reason).decode() for event in batch])
 
-    def send_to_tables(self, keys: Sequence[str], *, reason: str) -> None:
+    def send_to_tables(self, keys: Sequence[str], *, reason: str) -> int:
         queue = self._queue(self._tables_url)
         with translate_aws_errors(f"the queue {queue.name}"):
             for batch in batched(keys, AT_ONCE):
                 queue.send(
                     [object_created(ObjectEvent(self._pipeline.silver, key), reason=reason).decode() for key in batch]
                 )
+        return len(keys)
 
     @property
     def _tables_url(self) -> str:

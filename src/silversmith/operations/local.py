@@ -232,11 +232,18 @@ class LocalTarget:
         queue = self._routes[transform].queue
         resend.send(self._journal_of_an_engine(), queue, events, reason=reason, now=self._clock())
 
-    def send_to_tables(self, keys: Sequence[str], *, reason: str) -> None:
-        queue = self._tables_queue
-        assert queue is not None  # who has tables has their queue
-        events = [ObjectEvent(self._pipeline.silver, key) for key in keys]
-        resend.send(self._journal_of_an_engine(), queue, events, reason=reason, now=self._clock())
+    def send_to_tables(self, keys: Sequence[str], *, reason: str) -> int:
+        route = resend.route_of_tables(self._stack)
+        assert route is not None  # who has tables has their queue
+        return resend.send_silver(
+            self._journal_of_an_engine(),
+            route,
+            keys,
+            bronze=self._pipeline.bronze,
+            silver=self._pipeline.silver,
+            reason=reason,
+            now=self._clock(),
+        )
 
     def redrive(self, messages: Sequence[DeadMessage]) -> int:
         journal = self._journal_of_an_engine()

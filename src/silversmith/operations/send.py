@@ -468,10 +468,12 @@ def reconcile(
 
 @dataclass(frozen=True)
 class TableBatch:
-    """The silver keys that a table does not have as silver has them: sent, except in a dry run."""
+    """The silver keys that a table does not have as silver has them, and how many of them were sent: of the others
+    there is a message already, or it was a dry run."""
 
     table: str
     keys: Sequence[str]
+    sent: int
 
 
 def reconcile_tables(
@@ -495,9 +497,8 @@ def reconcile_tables(
 
     for table in tables:
         for keys in batched(differing(table, target.lake.silver, target.gold), RECONCILE_BATCH):
-            if not dry_run:
-                target.send_to_tables(keys, reason="reconcile")
-            yield TableBatch(table.name, keys)
+            sent = 0 if dry_run else target.send_to_tables(keys, reason="reconcile")
+            yield TableBatch(table.name, keys, sent)
 
 
 def _sorted_out(transform: str, compared: Sequence[Looked], target: Target) -> ReconcileBatch:

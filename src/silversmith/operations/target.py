@@ -219,8 +219,11 @@ class Target(Protocol):
             WrongCall: there are no queues yet.
         """
 
-    def send_to_tables(self, keys: Sequence[str], *, reason: str) -> None:
-        """Send events of silver, by its keys, to the tables' queue. As :meth:`send`."""
+    def send_to_tables(self, keys: Sequence[str], *, reason: str) -> int:
+        """Send events of silver, by its keys, to the tables' queue, and return how many. As :meth:`send`.
+
+        A key is left out where the target knows that a message is about it already.
+        """
 
     def redrive(self, messages: Sequence[DeadMessage]) -> int:
         """Send messages again, as new: a queue's and a subscription's to the queue, a rule's to all that match.

@@ -53,11 +53,14 @@ def test_what_a_table_lacks_is_sent_to_its_queue(bench: Bench) -> None:
     frame = pl.DataFrame({"x": [1]})
     bench.lake.silver.put(SILVER_KEY, parquet_bytes(frame, lineage(KEY, "orders", 1).to_json()))
     with bench.opened() as target:
-        dry = list(reconcile_tables(bench.pipeline, target, dry_run=True))
-        assert [(batch.table, batch.keys) for batch in dry] == [("orders", [SILVER_KEY])]
-        assert bench.depth("shop_Tables") == 0
-        assert list(reconcile_tables(bench.pipeline, target)) == dry
-        assert bench.depth("shop_Tables") == 1
+        for dry_run, sent, depth in ((True, 0, 0), (False, 1, 1), (False, 0, 1)):  # the third finds the message
+            (batch,) = reconcile_tables(bench.pipeline, target, dry_run=dry_run)
+            assert (batch.table, batch.keys, batch.sent) == ("orders", [SILVER_KEY], sent)
+            assert bench.depth("shop_Tables") == depth
+        assert ("operations", "reconcile", "reconciled") in {
+            (hop.room, hop.name, hop.what) for hop in target.hops(KEY, 9)
+        }
+        assert target.hops(SILVER_KEY, 9) == [], "one trace: that of the bronze key"
         queue = status(bench.pipeline, target, now=bench.now).tables_queue
         assert queue is not None
         assert (queue.waiting, queue.dead) == (1, 0)
