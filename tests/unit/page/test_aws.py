@@ -17,15 +17,18 @@ from moto.server import ThreadedMotoServer
 from starlette.testclient import TestClient
 
 from silversmith.aws.account import open_account
+from silversmith.lineage import silver_key
 from silversmith.operations import WrongCall
 from silversmith.page.application import application
 from silversmith.page.auth import csrf_token
 from silversmith.page.backend import AwsBackend
 from silversmith.page.recent import Watch
 from silversmith.pipeline.deployment import Deployment
+from silversmith.tables.commit import bring
 from tests.deployed import BAD, GOOD, HARMFUL, SHOP, Deployed, write
 from tests.unit.operations.conftest import PARTLY
 from tests.unit.page.conftest import HOST, TOKEN
+from tests.unit.tables.test_on_s3 import SERVER
 
 #: Moto leaves files open.
 pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
@@ -322,3 +325,31 @@ def test_the_command(shop: Deployed, endpoint: str) -> None:
     finally:
         process.kill()
         process.communicate()
+
+
+@pytest.mark.full
+def test_the_tables_of_a_stack(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in CREDENTIALS.items():
+        monkeypatch.setenv(name, value)
+    with subprocess.Popen([sys.executable, "-c", SERVER], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as server:
+        assert server.stdout is not None
+        try:
+            look_at_tables(tmp_path, f"http://127.0.0.1:{int(server.stdout.readline())}")
+        finally:
+            server.terminate()
+
+
+def look_at_tables(folder: Path, endpoint: str) -> None:
+    definition = f'{SHOP}\npipeline.table("orders", of=orders)\nchosen = Deployment(prefix="gold")\n'
+    located = write(folder / "project", definition)
+    shop = Deployed(located, open_account(endpoint_url=endpoint), Deployment(prefix="gold"))
+    visitor = Visitor(shop, endpoint)
+    assert "nothing yet" in visitor.get("/tables")
+    shop.land("orders/good.csv")
+    shop.work("orders")
+    with place(shop, endpoint).opened() as (pipeline, target):
+        (table,) = pipeline.tables.tables
+        bring(table, [silver_key("orders", "orders/good.csv")], silver=target.lake.silver, gold=target.gold)
+    shown = visitor.get("/tables/orders")
+    assert "Rows: 2 of 2 rows" in shown
+    assert shown.count(">orders/good.csv</a>") == 2
