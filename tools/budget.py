@@ -19,9 +19,9 @@ ENTRY_POINTS = ("silversmith.function.handler", "silversmith.reconcile.handler")
 
 #: What is counted, the most that there may be, and why it is that much.
 LIMITS = {
-    "lines": (45_700, "2,300 of it gold; to come down to 29,000, or 33,000 with gold and logs"),
-    "modules": (222, "11 of them gold; to come down to 170, or 200 with gold and logs"),
-    "lines in a bundle": (21_000, "to come down to 12,000"),
+    "lines": (45_400, "4,500 of it gold; to come down to 29,000, or 33,000 with gold and logs"),
+    "modules": (195, "15 of them gold; to come down to 170, or 200 with gold and logs"),
+    "lines in a bundle": (19_000, "to come down to 12,000"),
     "lines in one module": (700, "what a reader reads in one sitting"),
     "files at the top": (8, "what a newcomer takes in at a glance"),
     "folders at the top": (19, "the nouns of the README, and gold"),
