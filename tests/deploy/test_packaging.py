@@ -21,6 +21,7 @@ ROOT = Path(__file__).parents[2]
 OPTIONAL = (
     "silversmith.exporters.prometheus",
     "silversmith.exporters.spans",
+    "silversmith.local.table_worker",
     "silversmith.testing",
     "silversmith.page",
     *(f"silversmith.tables.{name}" for name in ("commit", "compare", "delta", "format", "handler")),
