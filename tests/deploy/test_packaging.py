@@ -133,12 +133,19 @@ print(len(names))
     assert int(done.stdout) > 150
 
 
-def test_the_command_works(installed: Installed, tmp_path: Path) -> None:
+def test_a_new_project_says_that_it_needs_the_extra_and_works_with_it(installed: Installed, tmp_path: Path) -> None:
     command = installed.python.with_name("silversmith")
+    assert run(command, "--help", folder=tmp_path).returncode == 0
     assert run(command, "init", "shop", folder=tmp_path).returncode == 0
     done = run(command, "run", "--until-idle", folder=tmp_path / "shop")
+    assert done.returncode == 2
+    assert "pip install 'silversmith[tables]'" in done.stderr
+
+    python = tmp_path / "venv/bin/python"
+    uv("venv", "--quiet", "--python", sys.executable, tmp_path / "venv", folder=tmp_path)
+    uv("pip", "install", "--quiet", "--python", python, f"{installed.wheel}[tables]", folder=tmp_path)
+    done = run(python.with_name("silversmith"), "run", "--until-idle", folder=tmp_path / "shop")
     assert "silversmith put" in done.stdout + done.stderr
-    assert run(command, "--help", folder=tmp_path).returncode == 0
 
 
 def test_an_example_is_in_the_wheel_and_runs(installed: Installed, tmp_path: Path) -> None:
