@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from silversmith.cli.application import call as call_command
+from tests.unit.cli.conftest import Call
 
 PIPELINE = """
 import polars as pl
@@ -25,21 +24,6 @@ def orders(rows):
         raise RuntimeError("thirteen")
     return rows
 """
-
-Call = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Call:
-    (tmp_path / "pipeline.py").write_text(PIPELINE)
-    monkeypatch.chdir(tmp_path)
-
-    def run(*arguments: str) -> tuple[int, str, str]:
-        code = call_command(arguments)
-        out, errors = capsys.readouterr()
-        return code, out, errors
-
-    return run
 
 
 def document(result: tuple[int, str, str]) -> Any:

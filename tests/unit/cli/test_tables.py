@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from datetime import date
 from decimal import Decimal
 from pathlib import Path
@@ -12,9 +11,9 @@ from typing import Any
 import polars as pl
 import pytest
 
-from silversmith.cli.application import call as call_command
 from silversmith.tables.spec import TableSpec
 from silversmith.tables.views import refresh
+from tests.unit.cli.conftest import Call
 from tests.unit.tables.kit import GoldBench, nothing
 from tests.unit.tables.test_views import views
 
@@ -34,26 +33,11 @@ pipeline.table("again", of=orders)
 pipeline.view("daily", "{DAILY}", by=["day"])
 """
 
-Call = Callable[..., tuple[int, str, str]]
-
 
 @pytest.fixture
 def bench(tmp_path: Path) -> GoldBench:
     (tmp_path / "lake/dl-bronze-layer").mkdir(parents=True)
     return GoldBench(tmp_path / "lake")
-
-
-@pytest.fixture
-def call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Call:
-    (tmp_path / "pipeline.py").write_text(PIPELINE)
-    monkeypatch.chdir(tmp_path)
-
-    def run(*arguments: str) -> tuple[int, str, str]:
-        code = call_command(arguments)
-        out, errors = capsys.readouterr()
-        return code, out, errors
-
-    return run
 
 
 def fill(bench: GoldBench) -> None:
