@@ -98,18 +98,18 @@ class Journal:
                 return
 
     def _prepare(self, migrations: Sequence[str], *, readonly: bool) -> None:
-        found, newest = self._version(), len(migrations)
-        if found > newest:
+        version, newest = self._version(), len(migrations)
+        if version > newest:
             raise JournalTooNew(
-                f"{self.path} was written by a newer Silversmith (journal version {found}, this one knows {newest}). "
+                f"{self.path} was written by a newer Silversmith (journal version {version}, this one knows {newest}). "
                 "Upgrade Silversmith, or move the file away: the engine then rebuilds it from the buckets."
             )
-        if readonly and 0 < found < newest:
+        if readonly and 0 < version < newest:
             raise JournalTooOld(
-                f"{self.path} was written by an older Silversmith (journal version {found}, this one needs {newest}). "
-                "Start `silversmith run` once: it brings the journal up to date, with all that it holds."
+                f"{self.path} was written by an older Silversmith (journal version {version}, this one needs "
+                f"{newest}). Start `silversmith run` once: it brings the journal up to date, with all that it holds."
             )
-        if found < newest and not readonly:
+        if version < newest and not readonly:
             with self.transaction():
                 for script in migrations[self._version() :]:  # asked again: another process may have been first
                     for statement in _split(script):
@@ -138,8 +138,8 @@ class Journal:
 
     def row(self, name: str, /, **values: Any) -> tuple[Any, ...] | None:
         """Run the statement of this name from queries.sql and return its first row, or None."""
-        found: tuple[Any, ...] | None = self._db.execute(queries()[name], values).fetchone()
-        return found
+        row: tuple[Any, ...] | None = self._db.execute(queries()[name], values).fetchone()
+        return row
 
     def change(self, name: str, /, **values: Any) -> int:
         """Run a statement that changes rows, and return how many it changed."""
@@ -155,8 +155,8 @@ class Journal:
 
     def counter(self, name: str) -> int:
         """The counter's value; 0 when it was never counted."""
-        found = self.row("counter", name=name)
-        return int(found[0]) if found else 0
+        row = self.row("counter", name=name)
+        return int(row[0]) if row else 0
 
     def plan(self, name: str) -> list[str]:
         """How SQLite would run the statement of this name, step by step.
@@ -177,12 +177,12 @@ class Journal:
             for name in queries():
                 self.plan(name)  # fails where a table or a column is not there
             check = "integrity_check" if thorough else "quick_check"
-            found = [str(row[0]) for row in self._db.execute(f"PRAGMA {check}(1)")]
+            problems = [str(row[0]) for row in self._db.execute(f"PRAGMA {check}(1)")]
         except sqlite3.DatabaseError as error:
             if not _is_damage(error):
                 raise
             return str(error)
-        return "" if found == ["ok"] else "; ".join(found)
+        return "" if problems == ["ok"] else "; ".join(problems)
 
     def shrink(self, pages: int) -> int:
         """Give back to the file system up to so many pages that nothing is in. Returns how many pages are still free.

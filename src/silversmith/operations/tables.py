@@ -278,8 +278,8 @@ def optimize(name: str | None, pipeline: Pipeline, target: Target) -> Iterator[U
         if (snapshot := target.gold.read(each.name)) is not None:
             sort_by = each.sort_by if isinstance(each, TableSpec) else ()
             before = snapshot.extent
-            made = snapshot.compact(sort_by, force=True)
-            yield Upkeep(each.name, before, made.extent, made.version)
+            newest = snapshot.compact(sort_by, force=True)
+            yield Upkeep(each.name, before, newest.extent, newest.version)
 
 
 def vacuum(
@@ -297,8 +297,8 @@ def vacuum(
     for each in chosen:
         if (snapshot := target.gold.read(each.name)) is not None:
             before = snapshot.extent
-            made = snapshot.vacuum({VACUUMED: int(now)}, hours=hours)
-            yield Upkeep(each.name, before, made.extent, made.version)
+            newest = snapshot.vacuum({VACUUMED: int(now)}, hours=hours)
+            yield Upkeep(each.name, before, newest.extent, newest.version)
 
 
 def rebuild(name: str, pipeline: Pipeline, target: Target) -> Upkeep:
@@ -321,10 +321,10 @@ def rebuild(name: str, pipeline: Pipeline, target: Target) -> Upkeep:
     else:
         refresh([chosen], gold)
         compare(chosen, gold, repair=True)
-    made = gold.read(name)
-    if made is None:
+    newest = gold.read(name)
+    if newest is None:
         raise WrongCall(f"there is nothing to make {name} of: nothing of its silver has come yet")
-    return Upkeep(name, before, made.extent, made.version)
+    return Upkeep(name, before, newest.extent, newest.version)
 
 
 def find(name: str, pipeline: Pipeline) -> TableSpec | ViewSpec:

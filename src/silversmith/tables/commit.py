@@ -69,12 +69,12 @@ class Brought:
 @dataclass(frozen=True)
 class _Read:
     """What one silver object comes to. ``batches`` None: it is too large for memory. ``etag`` empty: it is gone.
-    ``wanted``: its bytes, which are still to be read."""
+    ``unread_bytes``: its size, where it is still to be read."""
 
     key: str
     file: str
     etag: str = ""
-    wanted: int | None = None
+    unread_bytes: int | None = None
     batches: list[RecordBatch] | None = None
     unchanged: bool = False
     error: Exception | None = None
@@ -230,10 +230,10 @@ class _Batch:
             small: list[_Read] = []
             large: list[_Read] = []
             for look in map_in_threads(self._look, takewhile(self._in_time, some), self._workers):
-                if look.wanted is None:
+                if look.unread_bytes is None:
                     yield look
                 else:
-                    (small if look.wanted <= SMALL else large).append(look)
+                    (small if look.unread_bytes <= SMALL else large).append(look)
             yield from map_in_threads(self._read, takewhile(self._in_time, small), self._workers)
             yield from map(self._read, takewhile(self._in_time, large))
 
@@ -252,9 +252,9 @@ class _Batch:
             self._table.name, self._columns, partition_by=self._table.partition_by
         )
         rows = _Counted(batch for key, file in files.items() for batch in self._verified(key, file))
-        made = snapshot.rewrite(rows, self._columns, partition_by=self._table.partition_by)
+        rewritten = snapshot.rewrite(rows, self._columns, partition_by=self._table.partition_by)
         self._step("tables.committed")
-        self._brought.version, self._brought.rows, self._brought.commits = made.version, rows.rows, 1
+        self._brought.version, self._brought.rows, self._brought.commits = rewritten.version, rows.rows, 1
         self._brought.replaced = len(files)
 
     def _verified(self, key: str, file: str, etag: str | None = None) -> Iterator[RecordBatch]:
@@ -289,7 +289,7 @@ class _Batch:
             return _Read(key, file, unchanged=file not in self._etags)
         if head.etag == self._etags.get(file):
             return _Read(key, file, unchanged=True)
-        return _Read(key, file, wanted=head.size)
+        return _Read(key, file, unread_bytes=head.size)
 
     def _read(self, look: _Read) -> _Read:
         key, file = look.key, look.file
@@ -355,11 +355,11 @@ class _Batch:
             with self._gold.spooled(counted, columns) as spooled:
                 order = ", ".join(map(quoted, self._table.sort_by))
                 sorted_rows = self._gold.query({"rows": spooled}, f"select * from rows order by {order}")  # noqa: S608
-                made = snapshot.commit((fitted(batch, columns) for batch in sorted_rows.batches), where=where)
+                committed = snapshot.commit((fitted(batch, columns) for batch in sorted_rows.batches), where=where)
         else:
-            made = snapshot.commit(counted, where=where)
+            committed = snapshot.commit(counted, where=where)
         self._step("tables.committed")
-        self._snapshot = made
+        self._snapshot = committed
         self.done.update(read.key for read in reads)
         for read in reads:
             has_any = read.batches is None or bool(read.batches)

@@ -197,14 +197,14 @@ class DeltaSnapshot:
         sql = f"select {FILE}, min({ETAG}), max({ETAG}) from t where {where} group by {FILE}"  # noqa: S608 -- quoted
         with _translated(self.table.table_uri):
             batches = QueryBuilder().register("t", self.table).execute(sql).read_all().to_batches()
-        found: dict[str, str] = {}
+        etags: dict[str, str] = {}
         for batch in batches:
             files, lowest, highest = (batch.column(number).to_pylist() for number in range(3))
             # rows of one file that are of two versions are of none: they are replaced
-            found.update(
+            etags.update(
                 (file, low if low == high else "") for file, low, high in zip(files, lowest, highest, strict=True)
             )
-        return found
+        return etags
 
     def mark(self, name: str) -> int | None:
         return self.table.transaction_version(name)
@@ -341,13 +341,13 @@ class DeltaSnapshot:
     ) -> DeltaSnapshot:
         with _translated(self.table.table_uri, stream):
             commit(_properties(self.version + 1, marks))
-        made = DeltaSnapshot(self.table)
-        if made.version > self.version + 1:
+        committed = DeltaSnapshot(self.table)
+        if committed.version > self.version + 1:
             raise GoldFailed(
-                f"{self.table.table_uri}: a commit made of version {self.version} became version {made.version}: "
+                f"{self.table.table_uri}: a commit made of version {self.version} became version {committed.version}: "
                 "another program changed what it was made of, run `silversmith reconcile`"
             )
-        return made
+        return committed
 
 
 class _Stream:

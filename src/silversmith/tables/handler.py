@@ -145,9 +145,9 @@ class TableHandler:
         keys: dict[str, list[str]] = {}
         for record in event.get("Records", []):
             try:
-                for found in unwrap(record["body"]):
-                    if found.bucket == self._bucket:
-                        keys.setdefault(found.key, []).append(record["messageId"])
+                for silver_event in unwrap(record["body"]):
+                    if silver_event.bucket == self._bucket:
+                        keys.setdefault(silver_event.key, []).append(record["messageId"])
             except SilversmithError as error:
                 report.failed[record["messageId"]] = error
         return keys

@@ -425,13 +425,15 @@ def cast(array: Array, kind: Type) -> Array:  # noqa: PLR0911 -- a table of type
 
 def _exactly(array: Array, arrow: DataType) -> Array:
     """A cast that gives the array back when it is undone."""
-    made = array.cast(arrow)
-    is_exact = made.null_count == array.null_count
+    converted = array.cast(arrow)
+    is_exact = converted.null_count == array.null_count
     if is_exact and not _is_lossless(array.type, arrow):
-        is_exact = made.cast(array.type) == array.cast(array.type)  # both without the name of a field, as == wants it
+        is_exact = converted.cast(array.type) == array.cast(
+            array.type
+        )  # both without the name of a field, as == wants it
     if not is_exact:
         raise _Inexact
-    return made
+    return converted
 
 
 def _is_lossless(source: DataType, target: DataType) -> bool:

@@ -58,14 +58,14 @@ def keep(
         return Kept()
     compacted = vacuumed = False
     try:
-        made = snapshot.compact(sort_by, force=force)
-        compacted = made.version > snapshot.version
+        newest = snapshot.compact(sort_by, force=force)
+        compacted = newest.version > snapshot.version
         if compacted:
             step("tables.compacted")
-        last = made.mark(VACUUMED)
-        is_due = made.version >= YOUNG if last is None else now - last >= VACUUM_SECONDS
+        last = newest.mark(VACUUMED)
+        is_due = newest.version >= YOUNG if last is None else now - last >= VACUUM_SECONDS
         if is_due or force:
-            made.vacuum({VACUUMED: int(now)})
+            newest.vacuum({VACUUMED: int(now)})
             vacuumed = True
     except Refused:
         pass

@@ -123,11 +123,11 @@ def _rewrite(
     if snapshot is None:
         snapshot = gold.create(view.name, columns)
     step("tables.view_computed")
-    made = snapshot.rewrite(
+    rewritten = snapshot.rewrite(
         (fitted(batch, columns) for batch in rows.batches), columns, partition_by=(), marks=_marks(view, sources)
     )
     step("tables.view_committed")
-    return made
+    return rewritten
 
 
 def _columns(view: ViewSpec, rows: Rows) -> dict[str, Type]:
