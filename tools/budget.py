@@ -14,17 +14,21 @@ from pathlib import Path
 PACKAGE = "silversmith"
 SOURCE = Path(__file__).resolve().parents[1] / "src"
 
-#: What a Lambda function starts with: its bundle needs these modules and all that they import.
-ENTRY_POINTS = ("silversmith.function.handler", "silversmith.reconcile.handler")
+#: What the Lambda functions of a bundle start with: it needs these modules and all that they import.
+ENTRY_POINTS = {
+    "lines in a bundle": ("silversmith.function.handler", "silversmith.reconcile.handler"),
+    "lines in the tables' bundle": ("silversmith.tables.handler",),
+}
 
 #: What is counted, the most that there may be, and why it is that much.
 LIMITS = {
     "lines": (45_400, "4,500 of it gold; to come down to 29,000, or 33,000 with gold and logs"),
     "modules": (195, "15 of them gold; to come down to 170, or 200 with gold and logs"),
     "lines in a bundle": (19_000, "to come down to 12,000"),
+    "lines in the tables' bundle": (4_800, "all that gold is on Lambda"),
     "lines in one module": (700, "what a reader reads in one sitting"),
     "files at the top": (8, "what a newcomer takes in at a glance"),
-    "folders at the top": (19, "the nouns of the README, and gold"),
+    "folders at the top": (20, "the nouns of the README, gold, and what its function shares with the others"),
     "import cycles": (0, "a circle has no layer"),
 }
 
@@ -108,11 +112,12 @@ def cycles(graph: Mapping[str, Module]) -> list[list[str]]:
 def measure(source: Path) -> dict[str, int]:
     """The numbers that :data:`LIMITS` bounds."""
     graph = modules(source)
+    below = {name: module for name, module in graph.items() if name != PACKAGE}  # its own imports are late
     top = source / PACKAGE
     return {
         "lines": sum(module.lines for module in graph.values()),
         "modules": len(graph),
-        "lines in a bundle": sum(graph[name].lines for name in reached(graph, ENTRY_POINTS)),
+        **{name: sum(graph[each].lines for each in reached(below, starts)) for name, starts in ENTRY_POINTS.items()},
         "lines in one module": max(module.lines for module in graph.values()),
         "files at the top": len(list(top.glob("*.py"))),
         "folders at the top": sum(child.is_dir() and any(child.glob("*.py")) for child in top.iterdir()),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 #: What the system says of a disk that is full, over its quota, or cannot be written.
 UNWRITABLE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS})
@@ -91,3 +92,11 @@ class LakeUnusable(SilversmithError):
 
 class TransformError(SilversmithError):
     """The user's own code raised. The text is its traceback, without Silversmith's own frames."""
+
+
+def describe(error: BaseException) -> dict[str, Any]:
+    """An error as JSON values: its kind and the text for a person. A disk that cannot be written is a kind."""
+    text = str(error) if isinstance(error, SilversmithError) else f"{type(error).__name__}: {error}"
+    if isinstance(error, OSError) and error.errno in UNWRITABLE:
+        return {"code": errno.errorcode[error.errno], "message": text}
+    return {"code": type(error).__name__, "message": as_utf8(text[:4000])}

@@ -27,24 +27,23 @@ from silversmith.errors import (
     TransformError,
 )
 from silversmith.events import NotAnEvent, ObjectEvent, object_created
-from silversmith.function.handler import ERROR_CODE, Handler, SystemUnavailable
+from silversmith.function.handler import Handler, SystemUnavailable
 from silversmith.function.outcome import Report
 from silversmith.function.process import Contended
-from silversmith.function.retries import (
-    DIED,
+from silversmith.function.retries import DIED, MESSAGES, parse
+from silversmith.lineage import error_key, failed_key, silver_key
+from silversmith.pipeline.lookups import LookupMissing, LookupUnusable
+from silversmith.reconcile.compare import look
+from silversmith.runtime.queue import (
+    ERROR_CODE,
     JITTER,
-    MESSAGES,
     SYSTEM_WAITS,
     is_system_fault,
-    parse,
     queue_receives,
     transform_tries,
     wait_for_system,
     wait_for_user,
 )
-from silversmith.lineage import error_key, failed_key, silver_key
-from silversmith.pipeline.lookups import LookupMissing, LookupUnusable
-from silversmith.reconcile.compare import look
 from silversmith.stores import Lake, Store
 from tests.unit.local.whole import Interruptible
 from tests.unit.shop import NOON, Shop

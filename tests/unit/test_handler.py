@@ -23,10 +23,11 @@ from hypothesis import strategies as st
 from silversmith import Pipeline
 from silversmith.errors import AccessDenied, DataError, DefinitionError
 from silversmith.events import ObjectEvent, object_created
-from silversmith.function.handler import DELETED_AT_ONCE, ERROR_CODE, MESSAGE_ID, Handler, SystemUnavailable, build
+from silversmith.function.handler import Handler, SystemUnavailable, build
 from silversmith.function.outcome import Report
 from silversmith.lineage import error_key, silver_key
 from silversmith.pipeline import Transform
+from silversmith.runtime.queue import DELETED_AT_ONCE, ERROR_CODE, MESSAGE_ID
 from silversmith.stores import Lake
 from tests.unit.shop import Shop
 
@@ -604,7 +605,7 @@ def test_on_lambda_all_is_json_lines_on_standard_output(environment: dict[str, s
     code = f"""
 import contextlib, os
 from silversmith.function import handler
-from silversmith.function.telemetry import set_up
+from silversmith.runtime.telemetry import set_up
 from tests.unit.test_handler import Leisure, Sqs, record
 
 set_up()

@@ -15,9 +15,10 @@ import pytest
 from silversmith import Pipeline
 from silversmith.events import unwrap
 from silversmith.lineage import error_key
-from silversmith.reconcile.handler import BATCH, BUSY, MESSAGES, NoProgress, NotSent, Reconciler, SqsQueue
+from silversmith.reconcile.handler import BATCH, BUSY, NoProgress, Reconciler
 from silversmith.reconcile.hops import Problem
 from silversmith.reconcile.lease import Lease, Phase, lease_key
+from silversmith.runtime.queue import SENT_AT_ONCE, NotSent, SqsQueue
 
 if TYPE_CHECKING:
     from tests.unit.conftest import Bench
@@ -60,7 +61,7 @@ class Sent:
         return self.held + len(self.bodies)
 
     def send(self, bodies: Sequence[str]) -> None:
-        assert 0 < len(bodies) <= MESSAGES
+        assert 0 < len(bodies) <= SENT_AT_ONCE
         self.bodies += bodies
 
     @property

@@ -13,7 +13,7 @@ SOURCE = Path(__file__).parents[2] / "src/silversmith"
 SHARED = (
     *("silversmith.errors", "silversmith.events", "silversmith.faults", "silversmith.lineage"),
     *sorted(f"silversmith.stores.{path.stem}" for path in (SOURCE / "stores").glob("[!_]*.py")),
-    *("silversmith.function.outcome", "silversmith.function.telemetry"),
+    *("silversmith.runtime.queue", "silversmith.runtime.telemetry"),
 )
 
 CODE = """

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import time
-import zlib
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cached_property
 from queue import SimpleQueue
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, TypeVar
 
-from silversmith.events import NotAnEvent, ObjectEvent, unwrap
 from silversmith.function.outcome import Report
 from silversmith.function.process import Commit, Processing
 from silversmith.function.task import Task
+from silversmith.runtime.queue import Context, Message
 from silversmith.stores import IN_MEMORY
 
 _Result = TypeVar("_Result")
@@ -68,61 +66,6 @@ RESERVE = 0.1
 
 #: The share of the timeout in which the messages that were tried least come first.
 SURE_ONES_FIRST = 0.25
-
-
-class Context(Protocol):
-    """What Lambda tells a handler of its invocation.
-
-    https://docs.aws.amazon.com/lambda/latest/dg/python-context.html
-    """
-
-    def get_remaining_time_in_millis(self) -> int: ...
-
-
-class Message:
-    """An SQS message, as Lambda passes it on in a record. Its body is parsed once."""
-
-    def __init__(self, record: Mapping[str, Any]) -> None:
-        self.record = record
-        self.id: str = record["messageId"]
-        self.receipt: str = record["receiptHandle"]
-        self.receives = int(record.get("attributes", {}).get("ApproximateReceiveCount", 1))
-
-    @cached_property
-    def _parsed(self) -> list[ObjectEvent] | NotAnEvent:
-        try:
-            return unwrap(self.record["body"])
-        except NotAnEvent as error:
-            return error
-
-    @property
-    def events(self) -> list[ObjectEvent]:
-        """The objects that may have changed.
-
-        Raises:
-            NotAnEvent: the body is no event.
-        """
-        if isinstance(self._parsed, NotAnEvent):
-            raise self._parsed
-        return self._parsed
-
-    @property
-    def concurrent_event(self) -> ObjectEvent | None:
-        """The event, if its message may be processed concurrently with others.
-
-        None for a message that was received before, for a file that would need much room on the disk, and where it is
-        not the event of a single object.
-        """
-        if self.receives > 1 or isinstance(self._parsed, NotAnEvent) or len(self._parsed) != 1:
-            return None
-        (event,) = self._parsed
-        return event if event.size is not None and event.size <= IN_MEMORY else None
-
-    @property
-    def suspicion(self) -> tuple[int, int]:
-        """The least suspicious message comes first. Messages that died together change places each time, or the first
-        would always be the first, and if it is the one that kills, none of the others would ever be tried."""
-        return self.receives, zlib.crc32(f"{self.receives} {self.id}".encode()) if self.receives > 1 else 0
 
 
 @dataclass

@@ -9,7 +9,6 @@ import logging
 import os
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache, partial
 from pathlib import Path
@@ -17,37 +16,27 @@ from typing import Any
 
 from polars.exceptions import PanicException
 
-from silversmith.errors import SystemFault
+from silversmith.errors import SystemFault, describe
 from silversmith.events import NotAnEvent, ObjectEvent
-from silversmith.function.batch import Batch, Context, IoPool, Message, Running
-from silversmith.function.outcome import Outcome, Report, Verdict, describe
+from silversmith.function.batch import Batch, IoPool, Running
+from silversmith.function.outcome import Outcome, Report, Verdict
 from silversmith.function.process import Commit, Conversion, advance, commit_all, process, run
-from silversmith.function.retries import (
-    TriesSpent,
-    count_failure,
+from silversmith.function.retries import TriesSpent, count_failure, take_back_try
+from silversmith.function.task import Task
+from silversmith.pipeline import Pipeline, Transform, load
+from silversmith.pipeline.lookups import Lookups
+from silversmith.runtime.queue import (
+    ERROR_CODE,
+    Context,
+    FunctionQueue,
+    Message,
     is_system_fault,
-    take_back_try,
     wait_for_system,
     wait_for_user,
 )
-from silversmith.function.task import Task
-from silversmith.function.telemetry import Tally, request, set_up
-from silversmith.pipeline import Pipeline, Transform, load
-from silversmith.pipeline.lookups import Lookups
+from silversmith.runtime.telemetry import Tally, request, set_up
 from silversmith.schemas import Owner, Schemas
-from silversmith.stores import Lake, Store, batched
-
-#: The most messages that SQS deletes at once.
-#: https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_DeleteMessageBatch.html
-DELETED_AT_ONCE = 10
-
-#: The attributes that a message has in the dead-letter queue if the function gave up on it: the code of its last error,
-#: and the id that it had in the transform's queue.
-ERROR_CODE, MESSAGE_ID = "ERROR_CODE", "MESSAGE_ID"
-
-#: The most attributes that a message may have.
-#: https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-message-metadata.html
-MOST_ATTRIBUTES = 10
+from silversmith.stores import Lake, Store
 
 #: How many messages wait for S3 at once.
 IO_THREADS = 4
@@ -369,7 +358,7 @@ class Function:
     """
 
     def __init__(self, pipeline: str, transform: Transform, *, metrics: bool = True, **options: Any) -> None:
-        self._tally = Tally(pipeline, transform.name, now=lambda: datetime.now(UTC)) if metrics else None
+        self._tally = Tally({"Pipeline": pipeline, "Transform": transform.name}) if metrics else None
         self._handler = Handler(transform, ended=self._ended, **options)
         self._transform = transform.name
 
@@ -386,7 +375,26 @@ class Function:
         line = {"transform": self._transform, "message_id": report.message_id, **report.to_dict()}
         _log.log(_LEVELS.get(line["verdict"], logging.INFO), "%s", line["verdict"], extra=line)
         if self._tally is not None:
-            self._tally.add(report.outcomes, failed=report.error is not None)
+            tally(self._tally, report)
+
+
+def tally(metrics: Tally, report: Report) -> None:
+    """Add what became of a message's files to the metrics.
+
+    Rows and bytes count where silver was made of them: a duplicate would count them twice.
+    """
+    if report.error is not None:
+        metrics.count("FilesFailed")
+    for outcome in report.outcomes:
+        metrics.count(f"Files{outcome.verdict.value.title()}")
+        if outcome.verdict is Verdict.COMMITTED:
+            metrics.count("RowsRead", outcome.rows_read)
+            metrics.count("RowsWritten", outcome.rows_written)
+            metrics.count("RowsRejected", outcome.rows_rejected)
+            metrics.count("Bytes", outcome.size)
+            metrics.measure("Duration", sum(outcome.stages.values()))
+            if outcome.age is not None:
+                metrics.measure("Age", outcome.age)
 
 
 def handler(event: Mapping[str, Any], context: Context) -> dict[str, Any]:
@@ -427,7 +435,7 @@ def build(
     transform = pipeline.find(environment["SILVERSMITH_TRANSFORM"])
     _compare(transform, environment.get("SILVERSMITH_FINGERPRINT", ""))
     names = (environment[f"SILVERSMITH_{name}"] for name in ("BRONZE", "SILVER", "QUARANTINE"))
-    queue = _Queue(environment["SILVERSMITH_QUEUE"], environment["SILVERSMITH_DLQ"], sqs)
+    queue = FunctionQueue(environment["SILVERSMITH_QUEUE"], environment["SILVERSMITH_DLQ"], sqs)
     return Function(
         pipeline.name,
         transform,
@@ -443,30 +451,6 @@ def build(
     )
 
 
-@dataclass(frozen=True)
-class _Queue:
-    """A transform's queue and its dead-letter queue, by their URLs. ``client`` gives a boto3 SQS client."""
-
-    url: str
-    dlq_url: str
-    client: Callable[[], Any]
-
-    def release(self, receipt: str, seconds: float) -> None:
-        self.client().change_message_visibility(
-            QueueUrl=self.url, ReceiptHandle=receipt, VisibilityTimeout=int(seconds)
-        )
-
-    def move_to_dlq(self, record: Mapping[str, Any], error: Mapping[str, Any]) -> None:
-        attributes = attributes_of_dead(record, error)
-        self.client().send_message(QueueUrl=self.dlq_url, MessageBody=record["body"], MessageAttributes=attributes)
-
-    def acknowledge(self, receipts: Sequence[str]) -> None:
-        for some in batched(receipts, DELETED_AT_ONCE):
-            entries = [{"Id": str(number), "ReceiptHandle": receipt} for number, receipt in enumerate(some)]
-            # What it leaves, the end of the invocation takes.
-            self.client().delete_message_batch(QueueUrl=self.url, Entries=entries)
-
-
 def _compare(transform: Transform, deployed: str) -> None:
     """Silver says what this code is. The commands compare it with what the template says, so that must be the same."""
     if deployed not in {"", transform.fingerprint}:
@@ -475,18 +459,3 @@ def _compare(transform: Transform, deployed: str) -> None:
             "--changed` takes what this code makes for outdated. Deploy both together: `silversmith deploy`",
             transform.name, transform.fingerprint, deployed,
         )  # fmt: skip
-
-
-def attributes_of_dead(record: Mapping[str, Any], error: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """The attributes of a message in the dead-letter queue, as SQS takes them: those that it had, and what it died of.
-
-    https://docs.aws.amazon.com/lambda/latest/dg/with-sqs.html
-    https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_MessageAttributeValue.html
-    """
-    own = {ERROR_CODE: str(error.get("code") or "Unknown"), MESSAGE_ID: str(record["messageId"])}
-    attributes = {name: {"DataType": "String", "StringValue": value} for name, value in own.items()}
-    for name, value in record.get("messageAttributes", {}).items():
-        if name in attributes or len(attributes) == MOST_ATTRIBUTES or not value.get("stringValue"):
-            continue
-        attributes[name] = {"DataType": value.get("dataType", "String"), "StringValue": value["stringValue"]}
-    return attributes

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import errno
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
-
-from silversmith.errors import UNWRITABLE, SilversmithError, as_utf8
 
 #: The stages in which a worker has a file, in their order.
 #:
@@ -129,11 +126,3 @@ class Report:
 
 
 _WORST_FIRST = [Verdict.QUARANTINED, Verdict.COMMITTED, Verdict.REMOVED, Verdict.GONE, Verdict.DUPLICATE]
-
-
-def describe(error: BaseException) -> dict[str, Any]:
-    """An error as JSON values: its kind and the text for a person. A disk that cannot be written is a kind."""
-    text = str(error) if isinstance(error, SilversmithError) else f"{type(error).__name__}: {error}"
-    if isinstance(error, OSError) and error.errno in UNWRITABLE:
-        return {"code": errno.errorcode[error.errno], "message": text}
-    return {"code": type(error).__name__, "message": as_utf8(text[:4000])}

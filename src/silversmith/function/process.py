@@ -20,9 +20,10 @@ from silversmith import faults
 from silversmith.errors import DataError, PreconditionFailed, SourceChanged, SystemFault, TransformError
 from silversmith.function.convert import Converted, convert, encode_silver
 from silversmith.function.outcome import Outcome, Verdict
-from silversmith.function.retries import begin_try, is_system_fault
+from silversmith.function.retries import begin_try
 from silversmith.function.task import Task, error_of_data
 from silversmith.lineage import Decision, Lineage, decide
+from silversmith.runtime.queue import is_system_fault
 from silversmith.schemas import Recorded
 from silversmith.schemas.recorded import object_owner
 from silversmith.stores import Head, Put, Store, unchanged_since

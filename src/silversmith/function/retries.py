@@ -8,74 +8,15 @@ docs/decisions/0107-two-budgets.md
 from __future__ import annotations
 
 import json
-import zlib
 from collections.abc import Mapping
 from typing import Any
 
 import orjson
 
-from silversmith.errors import PreconditionFailed, SilversmithError, SourceChanged, SystemFault, as_utf8
+from silversmith.errors import PreconditionFailed, SilversmithError, SourceChanged, as_utf8
 from silversmith.function.task import Task
 from silversmith.stores import Head
 from silversmith.stores.documents import Snapshot, read_snapshot, replace_snapshot
-
-#: A queue lets a message be received so often more than the transform allows failures: with the waits below that takes
-#: a day. So no outage of hours ends in the dead-letter queue.
-SYSTEM_RECEIVES = 50
-
-#: Seconds to wait after the first fault of the system, and at the most.
-SYSTEM_WAITS = (10.0, 1800.0)
-
-#: Seconds to wait after the first failure of the user's code, and at the most.
-USER_WAITS = (1.0, 900.0)
-
-#: Up to this share of a wait is added to it, for each message another: else all that failed in an outage would come
-#: back in the same second.
-JITTER = 0.2
-
-
-def backoff(failures: int, waits: tuple[float, float]) -> float:
-    """Seconds until the next try after so many failures: four times as long each time, between the two ``waits``."""
-    first, longest = waits
-    return float(min(longest, first * 4 ** (min(failures, 8) - 1)))
-
-
-def wait_for_system(receives: int, message_id: str) -> float:
-    """Seconds until the next try of a message that the system failed at its n-th receive."""
-    spread = zlib.crc32(f"{receives} {message_id}".encode()) / 2**32
-    return round(backoff(receives, SYSTEM_WAITS) * (1 + JITTER * spread), 3)
-
-
-def wait_for_user(tries: int) -> float:
-    """Seconds until the next try of a file that the user's code failed for the n-th time.
-
-    A worker that died waits as long: the local engine knows of it, AWS only by the visibility timeout.
-    """
-    return backoff(tries, USER_WAITS)
-
-
-def queue_receives(max_receive_count: int) -> int:
-    """A queue's ``maxReceiveCount``, by how often the transform may fail."""
-    return max_receive_count + SYSTEM_RECEIVES
-
-
-def transform_tries(queue_receives: int) -> int:
-    """The inverse: how often the transform may fail, by its queue's ``maxReceiveCount``."""
-    return max(1, queue_receives - SYSTEM_RECEIVES)
-
-
-def is_system_fault(error: BaseException) -> bool:
-    """Whether another try may succeed though nobody mends anything: S3, KMS, SQS, a disk, access rights, contention, a
-    lookup that is not there yet. Everything else is charged to the user's code: what it raised, a bug of Silversmith's,
-    memory that ran out, for each would be there at the next try, too.
-
-    ``OSError`` is of the system because one that the user's code raises arrives as TransformError.
-    """
-    if isinstance(error, SystemFault | OSError):
-        return True
-    # By name, so that a worker of the local engine need not import botocore.
-    return any(kind.__module__.partition(".")[0] == "botocore" for kind in type(error).__mro__)
-
 
 #: The document remembers the tries of so many messages, those that failed last.
 MESSAGES = 8

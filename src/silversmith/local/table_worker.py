@@ -9,7 +9,7 @@ from typing import Any
 
 import orjson
 
-from silversmith.function.outcome import describe
+from silversmith.errors import describe
 from silversmith.local.iam import Check
 from silversmith.local.invocation import (
     NOWHERE,

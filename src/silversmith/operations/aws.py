@@ -20,7 +20,6 @@ from silversmith.aws.account import Account
 from silversmith.aws.stack import Stack
 from silversmith.errors import SilversmithError
 from silversmith.events import NotAnEvent, ObjectEvent, object_created, unwrap
-from silversmith.function.handler import ERROR_CODE
 from silversmith.keypatterns import KeyPattern
 from silversmith.operations import WrongCall, tables_installed
 from silversmith.operations.failures import ERROR, failed_tries
@@ -37,7 +36,7 @@ from silversmith.operations.target import (
 from silversmith.operations.text import moment
 from silversmith.pipeline import Pipeline, Transform, as_deployed
 from silversmith.pipeline.deployment import ROLES
-from silversmith.reconcile.handler import SqsQueue
+from silversmith.runtime.queue import ERROR_CODE, SqsQueue
 from silversmith.schemas import Owner
 from silversmith.stores import Lake, batched
 from silversmith.stores.aws_errors import translate_aws_errors

@@ -23,19 +23,19 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import cache
-from itertools import count, dropwhile
+from itertools import dropwhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from silversmith.errors import NotOurs, SilversmithError
 from silversmith.events import ObjectEvent, object_created
-from silversmith.function.batch import Context
 from silversmith.function.retries import parse
-from silversmith.function.telemetry import document, printed, request, set_up
 from silversmith.lineage import Decision, error_key
 from silversmith.pipeline import Pipeline, Transform, load
 from silversmith.reconcile.compare import Finding, look
 from silversmith.reconcile.lease import Keeper, Lease, NotNext, lease_key
+from silversmith.runtime.queue import SENT_AT_ONCE, Context, SqsQueue
+from silversmith.runtime.telemetry import document, printed, request, set_up
 from silversmith.schemas import Owner
 from silversmith.stores import Lake, batched
 
@@ -59,9 +59,6 @@ RESERVE = 30_000
 WORKERS = 16
 BATCH = 500
 
-#: The most that SQS takes at once. https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_SendMessageBatch.html
-MESSAGES = 10
-
 #: What the scheduler's keywords begin with: what still has one was not put in by the scheduler, and names no round.
 #: https://docs.aws.amazon.com/scheduler/latest/UserGuide/managing-schedule-context-attributes.html
 KEYWORD = "<aws.scheduler."
@@ -77,15 +74,11 @@ class Queue(Protocol):
         """About how many messages are to be received or being worked on."""
 
     def send(self, bodies: Sequence[str]) -> None:
-        """Send up to :data:`MESSAGES` messages, all of them.
+        """Send up to :data:`SENT_AT_ONCE` messages, all of them.
 
         Raises:
             NotSent: the queue did not take one.
         """
-
-
-class NotSent(SilversmithError):
-    """A queue did not take a message. The step ends; Lambda tries it again from where it began."""
 
 
 class NoProgress(SilversmithError):
@@ -311,7 +304,7 @@ class Reconciler:
         for keys in batched(comparison, self._batch):
             findings = [key.finding for key in keys if key.finding is not None]
             wrong = [finding for finding in findings if finding.is_to_be_sent]
-            for messages in batched(wrong, MESSAGES):
+            for messages in batched(wrong, SENT_AT_ONCE):
                 queue.send([_body(finding.event(self._bucket)) for finding in messages])
             counts.update(checked=len(keys), sent=len(wrong))
             counts.update(finding.kind.value for finding in findings if not finding.is_to_be_sent)
@@ -379,34 +372,6 @@ def handler(event: Mapping[str, Any], context: Context) -> dict[str, Any]:
     ``SILVERSMITH_BRONZE``, ``SILVERSMITH_SILVER``, ``SILVERSMITH_QUARANTINE``."""
     with request(context):
         return _from_environment()(event, context)
-
-
-class SqsQueue:
-    """A :class:`Queue` on SQS. ``client`` is a boto3 SQS client, ``tries`` how often a message is sent at the most."""
-
-    def __init__(self, url: str, client: Any, *, tries: int = 3) -> None:
-        self._url = url
-        self._client = client
-        self._tries = tries
-
-    def waiting(self) -> int:
-        """https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_GetQueueAttributes.html"""
-        names = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"]
-        attributes = self._client.get_queue_attributes(QueueUrl=self._url, AttributeNames=names)["Attributes"]
-        return sum(int(attributes[name]) for name in names)
-
-    def send(self, bodies: Sequence[str]) -> None:
-        """SQS may take some of a batch and refuse others, which are then sent once more."""
-        left = [{"Id": str(number), "MessageBody": body} for number, body in enumerate(bodies)]
-        for attempt in count(1):
-            response = self._client.send_message_batch(QueueUrl=self._url, Entries=left)
-            refused = {item["Id"]: item for item in response.get("Failed", ())}
-            if not refused:
-                return
-            left = [entry for entry in left if entry["Id"] in refused]
-            if attempt == self._tries:
-                reasons = ", ".join(sorted({f"{item['Code']}: {item.get('Message', '')}" for item in refused.values()}))
-                raise NotSent(f"{self._url} did not take {len(left)} messages: {reasons}")
 
 
 @cache

@@ -7,7 +7,7 @@ from typing import Any
 
 from troposphere import AWSObject, GetAtt, Ref, Sub, awslambda, cloudwatch, sns, sqs
 
-from silversmith.function.telemetry import NAMESPACE
+from silversmith.runtime.telemetry import NAMESPACE
 from silversmith.template.permissions import encrypted, topic_policy
 from silversmith.template.plan import Plan, arn
 

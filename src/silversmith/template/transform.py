@@ -7,9 +7,9 @@ from typing import Any
 
 from troposphere import AWSObject, GetAtt, Join, Output, Ref, awslambda, iam, logs, sqs
 
-from silversmith.function.retries import queue_receives
 from silversmith.pipeline import Transform
 from silversmith.pipeline.deployment import STORAGE, Deployment
+from silversmith.runtime.queue import queue_receives
 from silversmith.schemas import schema_key
 from silversmith.template import functions, messaging
 from silversmith.template.alarms import age_alarm, bad_data_alarms, dead_letter_alarm, function_alarm

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from silversmith.function.retries import queue_receives
 from silversmith.local.iam import Policy
 from silversmith.local.services.function import Settings
 from silversmith.local.stack import EventSourceMapping, Function, Queue
+from silversmith.runtime.queue import queue_receives
 
 QUEUE = "arn:aws:sqs:eu-central-1:000000000000:shop_orders"
 

@@ -12,9 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from silversmith.errors import UNWRITABLE, DefinitionError, LakeUnusable
+from silversmith.errors import UNWRITABLE, DefinitionError, LakeUnusable, describe
 from silversmith.events import ObjectEvent, object_created
-from silversmith.function.outcome import describe
 from silversmith.local.invocation import split
 from silversmith.local.services import ReceivedMessage
 from silversmith.local.services.function import Invocation

@@ -10,8 +10,9 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from silversmith.function.outcome import Outcome, Verdict
-from silversmith.function.telemetry import MOST_VALUES, UNITS, Tally
+from silversmith.function.handler import tally as add
+from silversmith.function.outcome import Outcome, Report, Verdict
+from silversmith.runtime.telemetry import MOST_VALUES, UNITS, Tally
 
 NOW = datetime(2026, 11, 28, 12, tzinfo=UTC)
 
@@ -59,9 +60,9 @@ def assert_follows_the_specification(line: str) -> dict[str, Any]:
 @given(st.lists(st.tuples(st.lists(outcomes, max_size=3), st.booleans()), max_size=40))
 def test_the_lines_sum_up_to_what_happened(messages: list[tuple[list[Outcome], bool]]) -> None:
     lines: list[str] = []
-    tally = Tally("shop", "orders", now=lambda: NOW, write=lines.append)
+    tally = Tally({"Pipeline": "shop", "Transform": "orders"}, now=lambda: NOW, write=lines.append)
     for some, failed in messages:
-        tally.add(some, failed=failed)
+        add(tally, Report("m", tuple(some), error={} if failed else None))
     tally.flush()
     sums: Counter[str] = Counter()
     seen: Counter[str] = Counter()
@@ -84,9 +85,9 @@ def test_the_lines_sum_up_to_what_happened(messages: list[tuple[list[Outcome], b
 
 def test_many_files_take_several_lines_and_none_is_lost() -> None:
     lines: list[str] = []
-    tally = Tally("shop", "orders", now=lambda: NOW, write=lines.append)
+    tally = Tally({"Pipeline": "shop", "Transform": "orders"}, now=lambda: NOW, write=lines.append)
     one = Outcome(Verdict.COMMITTED, "orders", "k", "s", rows_written=1, stages={"parse": 0.25}, age=1.5)
-    tally.add([one] * (2 * MOST_VALUES + 1), failed=False)
+    add(tally, Report("m", (one,) * (2 * MOST_VALUES + 1)))
     tally.flush()
     roots = [*map(assert_follows_the_specification, lines)]
     assert [len(root["Duration"]) for root in roots] == [MOST_VALUES, MOST_VALUES, 1]
@@ -97,10 +98,10 @@ def test_many_files_take_several_lines_and_none_is_lost() -> None:
 
 def test_nothing_is_told_twice_and_nothing_of_nothing() -> None:
     lines: list[str] = []
-    tally = Tally("shop", "orders", now=lambda: NOW, write=lines.append)
+    tally = Tally({"Pipeline": "shop", "Transform": "orders"}, now=lambda: NOW, write=lines.append)
     tally.flush()
     assert lines == []
-    tally.add([], failed=True)
+    add(tally, Report("m", (), error={}))
     tally.flush()
     tally.flush()
     assert [json.loads(line)["FilesFailed"] for line in lines] == [1]

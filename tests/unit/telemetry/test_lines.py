@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from silversmith.function.telemetry import JsonLines, request, set_up
+from silversmith.runtime.telemetry import JsonLines, request, set_up
 
 
 def written(**attributes: Any) -> dict[str, Any]:

@@ -19,10 +19,11 @@ from typing import Any, Protocol
 import orjson
 
 from silversmith import faults
-from silversmith.function.retries import DIED, transform_tries, wait_for_user
+from silversmith.function.retries import DIED
 from silversmith.local.journal import Journal
 from silversmith.local.services import Change, HopRow, ReceivedMessage, hop_row, write
 from silversmith.local.stack import EventSourceMapping, Function, Queue
+from silversmith.runtime.queue import transform_tries, wait_for_user
 from silversmith.stores import IN_MEMORY
 
 #: The bytes that a record takes beside its body, rounded up.

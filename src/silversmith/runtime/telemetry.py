@@ -13,8 +13,6 @@ from contextvars import ContextVar
 from datetime import UTC, datetime
 from typing import Any
 
-from silversmith.function.outcome import Outcome, Verdict
-
 NAMESPACE = "Silversmith"
 
 #: The most values that one metric may have in one line.
@@ -45,61 +43,46 @@ def printed(line: str) -> None:
 
 
 class Tally:
-    """What one invocation has done so far, for the metrics of one transform.
+    """What one invocation has done so far, for the metrics of one transform or table.
 
     Args:
-        pipeline: the name, for the dimension.
-        transform: likewise.
+        dimensions: of the metrics, by name.
         now: the time of day, in UTC.
         write: takes a line without its end.
     """
 
     def __init__(
         self,
-        pipeline: str,
-        transform: str,
+        dimensions: Mapping[str, str],
         *,
-        now: Callable[[], datetime],
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
         write: Callable[[str], None] = printed,
     ) -> None:
-        self._dimensions = {"Pipeline": pipeline, "Transform": transform}
+        self._dimensions = dimensions
         self._now = now
         self._write = write
         self._counts: dict[str, int] = {}
-        self._values: dict[str, list[float]] = {"Duration": [], "Age": []}
+        self._values: dict[str, list[float]] = {}
 
-    def add(self, outcomes: Sequence[Outcome], *, failed: bool) -> None:
-        """One message is done with: what became of its files; or it failed, and comes back.
-
-        Rows and bytes count where silver was made of them: a duplicate would count them twice.
-        """
-        if failed:
-            self._count("FilesFailed", 1)
-        for outcome in outcomes:
-            self._count(f"Files{outcome.verdict.value.title()}", 1)
-            if outcome.verdict is Verdict.COMMITTED:
-                self._count("RowsRead", outcome.rows_read)
-                self._count("RowsWritten", outcome.rows_written)
-                self._count("RowsRejected", outcome.rows_rejected)
-                self._count("Bytes", outcome.size)
-                self._values["Duration"].append(round(sum(outcome.stages.values()) * 1000, 3))
-                if outcome.age is not None:
-                    self._values["Age"].append(round(outcome.age * 1000, 3))
-
-    def _count(self, name: str, by: int) -> None:
+    def count(self, name: str, by: int = 1) -> None:
+        """Add to a metric that is one number."""
         self._counts[name] = self._counts.get(name, 0) + by
+
+    def measure(self, name: str, seconds: float) -> None:
+        """Add a time to a metric that is many."""
+        self._values.setdefault(name, []).append(round(seconds * 1000, 3))
 
     def flush(self) -> None:
         """Write what there is, and begin again from nothing."""
         counts, self._counts = self._counts, {}
-        values, self._values = self._values, {"Duration": [], "Age": []}
+        values, self._values = self._values, {}
         for metrics in _lines(counts, values):
             self._write(json.dumps(document(metrics, self._dimensions, at=self._now())))
 
 
 def _lines(counts: Mapping[str, int], values: Mapping[str, Sequence[float]]) -> Iterator[dict[str, int | list[float]]]:
     """As many lines as the values need; the counts are in the first."""
-    longest = max(map(len, values.values()))
+    longest = max(map(len, values.values()), default=0)
     for start in range(0, max(longest, 1), MOST_VALUES):
         metrics: dict[str, int | list[float]] = dict(counts) if start == 0 else {}
         for name, all_of_them in values.items():
