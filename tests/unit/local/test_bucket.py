@@ -133,13 +133,23 @@ def test_a_key_is_data(world: World, key: str) -> None:
     assert [row[6] for row in world.journal.rows("hops", key=key)][-2:] == ["created", "deleted"]
 
 
-def test_every_notice_is_a_new_version(world: World) -> None:
-    world.bucket.notice([landed("a")])
-    world.bucket.notice([landed("a")])
+def test_every_write_is_a_new_version(world: World) -> None:
+    world.bucket.notice([landed("a", identity="i1")])
+    world.bucket.notice([landed("a", identity="i2")])
     first, second = world.events()
     assert first["detail"]["object"]["version-id"] != second["detail"]["object"]["version-id"]
     assert newer(second["detail"]["object"]["sequencer"], first["detail"]["object"]["sequencer"])
     assert world.journal.counter("bucket.created") == 2
+
+
+@pytest.mark.parametrize(("first", "second"), [("i", "i"), ("i" + DOUBTFUL, "i"), ("i" + DOUBTFUL, "i" + DOUBTFUL)])
+def test_one_write_that_is_noticed_twice_is_one_version(world: World, first: str, second: str) -> None:
+    """In a new folder a file may be found by a listing, and its notification arrives after."""
+    world.bucket.notice([landed("a", identity=first, scanned=True)])
+    world.bucket.notice([landed("a", identity=second)])
+    assert len(world.events()) == 1
+    world.bucket.notice([landed("a", "e2", identity=second)])
+    assert len(world.events()) == 2, "a write within the same tick of the clock, of other bytes"
 
 
 def test_a_file_that_was_only_found_is_no_version_if_its_bytes_are_known(world: World) -> None:
@@ -164,11 +174,11 @@ def test_a_doubtful_identity_is_believed_only_by_who_trusts(world: World) -> Non
 @given(st.lists(st.tuples(st.floats(-1e6, 1e6), st.booleans()), min_size=2, max_size=12))
 def test_sequencers_rise_whatever_the_clock_does(world: World, steps: list[tuple[float, bool]]) -> None:
     before = len(world.events())
-    for seconds, restarted in steps:
+    for number, (seconds, restarted) in enumerate(steps, before):
         world.now = NOON + seconds
         if restarted:
             world.restart()
-        world.bucket.notice([landed("a")])
+        world.bucket.notice([landed("a", identity=str(number))])
     world.now = NOON + 1e7
     rows = world.journal.rows("due", now=world.now, most=1000)
     events = [orjson.loads(row[5]) for row in sorted(rows, key=lambda row: row[8])][before:]

@@ -156,7 +156,7 @@ DOUBTFUL = "?"
 class Landed:
     """A file in the bucket's folder: ``identity`` changes with every write, ``size`` is in bytes.
 
-    ``scanned``: a listing found it, no event named it. Then it is a new version only if its ETag is new.
+    ``scanned``: a listing found it, no notification named it. Then it is a new version only if its ETag is new.
     """
 
     key: str
@@ -229,7 +229,7 @@ class BucketService:
         objects, messages, hops = [], [], []
         last = self._journal.counter("sequencer")
         for file in landed:
-            if file.scanned and (known := self._known(file)):
+            if known := self._known(file):
                 objects.append(known)
                 continue
             last = _next(last, now)
@@ -311,11 +311,16 @@ class BucketService:
         return bool(self._swept)
 
     def _known(self, file: Landed) -> dict[str, Any] | None:
-        """The object as it was noticed before, with the file's present identity, if its bytes are still the same."""
+        """The object as it was noticed before, if this is no other write of it.
+
+        A listing that found a file says only that it is there: its bytes tell. A notification names a write, unless it
+        is of the very state that a listing found before the notification was read, as happens in a new folder.
+        """
         row = self._journal.row("object", bucket=self.name, key=file.key)
         if row is None or row[1] != file.etag:
             return None
-        return self._object(file, row[2], row[3])
+        is_same_state = row[0].removesuffix(DOUBTFUL) == file.identity.removesuffix(DOUBTFUL)
+        return self._object(file, row[2], row[3]) if file.scanned or is_same_state else None
 
     def _object(self, file: Landed, version: str, sequencer: str) -> dict[str, Any]:
         return {
