@@ -41,11 +41,13 @@ def test_there_is_a_page_for_each() -> None:
             "csv",
             "encodings",
             "excel",
+            "fields",
             "fixed-width",
             "json",
             "lines",
             "ndjson",
             "parquet",
+            "regex",
             "xml",
         )
     }

@@ -21,7 +21,7 @@ import polars as pl
 from polars.exceptions import PanicException, PolarsError
 
 from silversmith.errors import DataError
-from silversmith.formats import arrow, avro, csv, custom, excel, lines, parquet, union, xml
+from silversmith.formats import arrow, avro, csv, custom, excel, lines, parquet, regex, union, xml
 from silversmith.formats.archives.content import Content, Scratch
 from silversmith.formats.archives.members import unpack_all
 from silversmith.formats.archives.options import Archive, FileReader
@@ -35,6 +35,7 @@ from silversmith.formats.json import Json, document
 from silversmith.formats.json import lines as ndjson
 from silversmith.formats.lines import FixedWidth, Lines
 from silversmith.formats.parquet import Parquet
+from silversmith.formats.regex import Fields, Regex
 from silversmith.formats.table import MALFORMED, ROW, Table, with_fields
 from silversmith.formats.writer import (
     all_parquet_bytes,
@@ -62,6 +63,8 @@ _EXPECTED: dict[type, str] = {
     Xml: "xml",
     FixedWidth: "fixed-width",
     Lines: "lines",
+    Regex: "regex",
+    Fields: "fields",
 }
 
 #: Silversmith's own readers.
@@ -79,6 +82,8 @@ _READ: dict[str, tuple[type, Callable[[Content, Any, Mapping[str, pl.DataType]],
     "xml": (Xml, xml.read),
     "fixed-width": (FixedWidth, lines.read_fixed_width),
     "lines": (Lines, lambda content, options, _: lines.read_lines(content, options)),
+    "regex": (Regex, regex.read),
+    "fields": (Fields, regex.read),
 }
 
 _HEAD = 64 * 1024
@@ -224,11 +229,13 @@ __all__ = [
     "CsvStream",
     "CustomReader",
     "Excel",
+    "Fields",
     "FixedWidth",
     "Json",
     "Lines",
     "Parquet",
     "Reader",
+    "Regex",
     "Table",
     "Unpacked",
     "Xml",

@@ -13,11 +13,12 @@ from silversmith.formats.excel import Excel
 from silversmith.formats.json import Json
 from silversmith.formats.lines import FixedWidth, Lines
 from silversmith.formats.parquet import Parquet
+from silversmith.formats.regex import Fields, Regex
 from silversmith.formats.xml import Xml
 from silversmith.keypatterns import InvalidPattern, KeyPattern
 
 #: How one file is read.
-FileReader = Csv | Json | Parquet | Avro | Arrow | Excel | Xml | FixedWidth | Lines | CustomReader
+FileReader = Csv | Json | Parquet | Avro | Arrow | Excel | Xml | FixedWidth | Lines | Regex | Fields | CustomReader
 
 
 @dataclass(frozen=True)
