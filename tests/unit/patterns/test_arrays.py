@@ -97,3 +97,9 @@ def test_rows_of_a_table_match_as_rows(rows: list[tuple[str, ...]], wanted: tupl
     event = {"t": [[row] for row in table] if deep else table}
     pattern = {"t": {name: [value] for name, value in zip("abc", wanted, strict=True)}}
     assert compile_pattern(pattern).matches(event) is (wanted in rows)
+
+
+def test_the_same_list_under_two_names_is_two_arrays() -> None:
+    elements = [{"x": 1}, {"x": 2}]
+    matcher = compile_pattern({"a": {"x": [1]}, "b": {"x": [2]}})
+    assert matcher.matches({"a": elements, "b": elements})
