@@ -30,6 +30,7 @@ from silversmith.formats.avro import Avro
 from silversmith.formats.csv import Csv, CsvStream, stream_of
 from silversmith.formats.custom import CustomReader
 from silversmith.formats.detect import detect, mismatch
+from silversmith.formats.encoding import with_mark
 from silversmith.formats.excel import Excel
 from silversmith.formats.json import Json, document
 from silversmith.formats.json import lines as ndjson
@@ -73,8 +74,14 @@ OWN_READERS = (*_EXPECTED, Archive)
 #: How each format is read, with the options of a reader and the columns that stay text.
 _READ: dict[str, tuple[type, Callable[[Content, Any, Mapping[str, pl.DataType]], Table]]] = {
     "csv": (Csv, csv.read),
-    "json": (Json, document.read),
-    "ndjson": (Json, lambda content, _, declared: ndjson.read(content, declared)),
+    "json": (
+        Json,
+        lambda content, options, declared: with_mark(content, lambda utf8: document.read(utf8, options, declared)),
+    ),
+    "ndjson": (
+        Json,
+        lambda content, _, declared: with_mark(content, lambda utf8: ndjson.read(utf8, declared)),
+    ),
     "parquet": (Parquet, lambda content, *_: with_fields(parquet.read(content))),
     "avro": (Avro, lambda content, *_: with_fields(avro.read(content))),
     "arrow": (Arrow, lambda content, *_: with_fields(arrow.read(content))),

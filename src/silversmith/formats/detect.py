@@ -8,7 +8,9 @@ import orjson
 
 from silversmith.errors import DataError, Place
 from silversmith.formats.csv import looks_separated
+from silversmith.formats.encoding import MARKED, encoding_of_mark
 from silversmith.formats.table import shorten
+from silversmith.formats.text import BOM
 
 #: The format of each ending of a name, in lower case.
 ENDINGS = {
@@ -56,16 +58,17 @@ _FOREIGN = (
 #: The beginnings of pages that come in place of data when a download fails.
 _PAGES = (b"<!doctype html", b"<html")
 
-_BOM = b"\xef\xbb\xbf"
 _SPACE = b" \t\r\n"
 
 #: The beginning of JSON records, which no CSV header has.
 _RECORDS = re.compile(rb"""(?:\[[ \t\r\n]*)?\{[ \t\r\n]*"[^"\r\n]*"[ \t\r\n]*:""")
 _XML = b"<?xml"
+
+#: Its beginning in encodings that are known by it, without a byte order mark.
+#: https://www.w3.org/TR/xml/#sec-guessing
 _XML_HEADS = (
     _XML,
-    b"\x84\x31\x95\x33" + _XML,
-    *("\ufeff<?xml".encode(name) for name in ("utf-16-le", "utf-16-be", "utf-32-le", "utf-32-be")),
+    *("<?xml".encode(name) for name in ("utf-16-le", "utf-16-be", "utf-32-le", "utf-32-be", "cp037")),
 )
 
 
@@ -91,7 +94,9 @@ def detect(name: str, head: bytes, *, expected: str | None = None, lines: bool |
             if expected not in {None, kind}:
                 raise mismatch(label)
             return kind
-    text = head.removeprefix(_BOM).lstrip(_SPACE)
+    encoding = encoding_of_mark(head[:MARKED])
+    unmarked = head.decode(encoding, "ignore").lstrip("\ufeff").encode() if encoding else head.removeprefix(BOM)
+    text = unmarked.lstrip(_SPACE)
     if expected is None and text[:20].lower().startswith(_PAGES):
         hint = "it may say what went wrong when the data was fetched: put the data"
         place = Place(line=1, column=1, text=shorten(text[:40].decode("utf-8", "replace")))
@@ -100,7 +105,7 @@ def detect(name: str, head: bytes, *, expected: str | None = None, lines: bool |
         return _which_json(text, named, lines)
     if expected is not None:
         return expected
-    return _of_text(text, head, named)
+    return _of_text(text, named)
 
 
 def _is_header(head: bytes) -> bool:
@@ -108,9 +113,9 @@ def _is_header(head: bytes) -> bool:
     return (head.isascii() and head[4:5] >= b" ") or head[4:5] in {b"\t", b"\r", b"\n"}
 
 
-def _of_text(text: bytes, head: bytes, named: str | None) -> str:
-    """The format of text; ``text`` is ``head`` without a byte order mark and blanks before it."""
-    if text.startswith(_XML) or head.startswith(_XML_HEADS):
+def _of_text(text: bytes, named: str | None) -> str:
+    """The format of text, which stands after a byte order mark and blanks."""
+    if text.startswith(_XML_HEADS):
         return "xml"
     if named == "csv" and _RECORDS.match(text):
         return _which_json(text, None, None)
@@ -120,7 +125,7 @@ def _of_text(text: bytes, head: bytes, named: str | None) -> str:
         return _which_json(text, None, None)
     if looks_separated(text.decode("utf-8", "replace")):
         return "csv"
-    if not head:
+    if not text:
         raise DataError("EmptyFile", "the file is empty", hint="put it again with data")
     raise _unknown(
         "its name does not say, and it begins as none that is known",

@@ -13,9 +13,10 @@ import codecs
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
-from silversmith.errors import DataError
+from silversmith.errors import DataError, Place
 from silversmith.formats import text
 from silversmith.formats.archives.content import Content
 from silversmith.formats.table import Table
@@ -124,19 +125,22 @@ _CONTRACTION = re.compile(
     rb"(?i)(?:it|that|he|she|what|there|let|who)\x92s|(?:don|isn|doesn|didn|won|can|wasn|aren|couldn|wouldn)\x92t|"
     rb"(?:i|we|they|you)\x92(?:m|re|ve|ll|d)"
 )
-#: Byte order marks, and the encoding of each. The mark of UTF-7 is text, too, so it counts only alone.
+
+#: Byte order marks, and the encoding of each. One of UTF-8 is passed over by every reader.
 _MARKS = (
-    (codecs.BOM_UTF8, "utf-8-sig"),
+    (text.TWO_BOMS, "utf-8"),
     (codecs.BOM_UTF32_LE, "utf-32"),
     (codecs.BOM_UTF32_BE, "utf-32"),
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
     (b"\x84\x31\x95\x33", "gb18030"),
-    (b"+/v8-", "utf-7"),
 )
 
-_UTF7_MARK = _MARKS[-1][0]
-_LONGEST_MARK = max(len(mark) for mark, _ in _MARKS)
+#: The mark of UTF-7 is text, too: it counts where what follows is UTF-7.
+_UTF7_MARKS = (b"+/v8", b"+/v9", b"+/v+", b"+/v/")
+
+#: So many bytes show an encoding by its mark.
+MARKED = 256
 
 #: Byte order marks of encodings that Python does not know.
 _UNKNOWN_MARKS = (
@@ -167,23 +171,42 @@ def with_encoding(content: Content, encoding: str | None, read: Callable[[Conten
     Raises:
         DataError: ``NotUtf8`` if no encoding is sure, with the likeliest; ``WrongEncoding``; or ``read`` fails.
     """
-    if encoding is None and content.head(_LONGEST_MARK).startswith(_UTF7_MARK):
-        encoding = "utf-7"
     if encoding is not None:
         table = read(text.recode(content, encoding))
         return replace(table, dialect={**table.dialect, "encoding": encoding})
-    try:
-        table = read(content)
-        return replace(table, dialect={**table.dialect, **text.UTF8})
-    except DataError as error:
-        if error.code not in {"NotUtf8", "NulByte"}:
-            raise
-        likely = guess(content)
-        if not likely.is_sure:
-            raise _unsure(error, likely) from None
-    table = read(text.recode(content, likely.encoding))
-    detected = {"encoding": likely.encoding, "confidence": likely.confidence, "why": likely.why}
-    return replace(table, dialect={**table.dialect, **detected})
+
+    def read_detected(content: Content) -> Table:
+        try:
+            table = read(content)
+            return replace(table, dialect={**table.dialect, **text.UTF8})
+        except DataError as error:
+            if error.code not in {"NotUtf8", "NulByte"}:
+                raise
+            likely = guess(content)
+            if not likely.is_sure:
+                raise _unsure(error, likely) from None
+        return _recoded(content, likely, read)
+
+    return with_mark(content, read_detected, read)
+
+
+def with_mark(
+    content: Content, read: Callable[[Content], Table], read_utf8: Callable[[Content], Table] | None = None
+) -> Table:
+    """Read the content, recoded where it has another byte order mark than that of UTF-8. Then it is UTF-8, which
+    ``read_utf8`` may read without detecting it.
+
+    Raises:
+        DataError: ``NotUtf8`` if the mark is of an encoding that is not read; ``WrongEncoding``; or ``read`` fails.
+    """
+    if marked := encoding_of_mark(content.head(MARKED)):
+        return _recoded(content, Guess(marked, 1.0, "its byte order mark says so"), read_utf8 or read)
+    return read(content)
+
+
+def _recoded(content: Content, guess: Guess, read: Callable[[Content], Table]) -> Table:
+    table = read(text.recode(content, guess.encoding))
+    return replace(table, dialect={**table.dialect, **vars(guess)})
 
 
 def _unsure(error: DataError, likely: Guess) -> DataError:
@@ -196,20 +219,32 @@ def _unsure(error: DataError, likely: Guess) -> DataError:
     )
 
 
-def encoding_of_mark(content: Content) -> str:
-    """The encoding of the byte order mark, as Python calls it; empty if there is none."""
-    head = content.head(_LONGEST_MARK)
+def encoding_of_mark(head: bytes) -> str:
+    """The encoding of the byte order mark, as Python calls it; empty if there is none, or one of UTF-8.
+
+    https://www.unicode.org/faq/utf_bom.html
+
+    Raises:
+        DataError: ``NotUtf8`` if it is the mark of an encoding that is not read.
+    """
+    for mark, name in _UNKNOWN_MARKS:
+        if head.startswith(mark):
+            raise DataError(
+                "NotUtf8",
+                f"the byte order mark says that the file is {name}, which is not read",
+                hint="write it as UTF-8",
+                place=Place(line=1, column=1),
+            )
+    if head.startswith(_UTF7_MARKS) and head.isascii():
+        with suppress(UnicodeDecodeError):
+            decoded = codecs.getincrementaldecoder("utf-7")().decode(head)
+            return "utf-7" if decoded.startswith("\ufeff") and "\0" not in decoded else ""
     return next((name for mark, name in _MARKS if head.startswith(mark)), "")
 
 
 def guess(content: Content) -> Guess:
     """The encoding of text that is known not to be UTF-8."""
-    if marked := encoding_of_mark(content):
-        return Guess(marked, 1.0, "its byte order mark says so")
     head = content.head(_PIECE)
-    for mark, name in _UNKNOWN_MARKS:
-        if head.startswith(mark):
-            return Guess("", 0.0, f"its byte order mark says that it is {name}, which is not read")
     if b"\0" in head:
         return _guess_utf16(content, head)
     words: Counter[bytes] = Counter()

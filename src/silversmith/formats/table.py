@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -20,6 +21,12 @@ MALFORMED = {ROW: pl.UInt64, "text": pl.String, "reason": pl.String}
 
 #: The most columns that a text format may have. Beyond it, what looks like names is nearly always data.
 MOST_COLUMNS = 20_000
+
+#: Signs that nobody sees: the soft hyphen, spaces of no width, the byte order mark, and those that change direction.
+#: The joiners U+200C and U+200D change letters within a word, and are nothing around it.
+_INVISIBLE = re.compile("[\u00ad\u180e\u200b\u200e\u200f\u202a-\u202e\u2060-\u2064\u2066-\u206f\ufeff]")
+_SPACES = re.compile("[\u00a0\u2007\u202f]")
+_ENDS = "".join(map(chr, filter(lambda point: chr(point).isspace(), range(0x3001)))) + "\u200c\u200d"
 
 #: Offending text in errors and reasons is cut after this many characters.
 LONGEST_TEXT = 100
@@ -79,6 +86,13 @@ def col(name: str) -> pl.Expr:
 def shorten(text: str, length: int = LONGEST_TEXT) -> str:
     """Text for an error: cut after ``length`` characters, with an ellipsis where it was."""
     return text if len(text) <= length else text[:length] + "…"
+
+
+def clean_name(name: str) -> str:
+    """A column's name as a person sees it: no blanks around it, no signs of no width, and ordinary spaces."""
+    if name.isascii():
+        return name.strip()
+    return _INVISIBLE.sub("", _SPACES.sub(" ", name)).strip(_ENDS)
 
 
 def checked_names(names: Sequence[str], *, line: int | None = None) -> list[str]:

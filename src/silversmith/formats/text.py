@@ -16,6 +16,9 @@ from silversmith.formats.archives.content import Content, collect
 from silversmith.formats.table import shorten
 
 BOM: Final = b"\xef\xbb\xbf"
+
+#: Programs that add a mark to what has one already write such files.
+TWO_BOMS: Final = 2 * BOM
 _PIECE = 1024 * 1024
 _UTF16_BOMS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
@@ -114,12 +117,12 @@ def _around(data: bytes, at: int) -> str:
 
 
 def recode(content: Content, encoding: str) -> Content:
-    """The content as UTF-8, from another encoding.
+    """The content as UTF-8, from another encoding, without a byte order mark or several.
 
     Raises:
         DataError: ``WrongEncoding`` where the bytes are not in that encoding.
     """
-    if codecs.lookup(encoding).name == "utf-8":
+    if codecs.lookup(encoding).name == "utf-8" and not content.head(len(TWO_BOMS)).startswith(TWO_BOMS):
         return content
     recoded = collect(_recoded(content, encoding), content.scratch, 4 * content.size + _PIECE)
     return replace(recoded, name=content.name, packing=content.packing)
@@ -127,12 +130,13 @@ def recode(content: Content, encoding: str) -> Content:
 
 def _recoded(content: Content, encoding: str) -> Iterator[bytes]:
     decoder = codecs.getincrementaldecoder(encoding)()
-    offset = 0
+    offset, begins = 0, True
     try:
         with content.open() as file:
             while piece := file.read(_PIECE):
-                yield decoder.decode(piece).encode()
-                offset += len(piece)
+                decoded = decoder.decode(piece)
+                yield (decoded.lstrip("\ufeff") if begins else decoded).encode()
+                offset, begins = offset + len(piece), False
             yield decoder.decode(b"", final=True).encode()
     except UnicodeError as error:
         raise DataError(

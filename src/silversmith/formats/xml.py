@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import codecs
 import re
 from collections.abc import Collection, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pyexpat import ExpatError, ParserCreate, XMLParserType
 from typing import BinaryIO
@@ -12,7 +12,7 @@ from typing import BinaryIO
 from silversmith.errors import DataError, DefinitionError, Place
 from silversmith.formats import text
 from silversmith.formats.archives.content import Content
-from silversmith.formats.encoding import encoding_of_mark
+from silversmith.formats.encoding import MARKED, encoding_of_mark
 from silversmith.formats.spill import TextBlock, refuse_sparse, text_table_of
 from silversmith.formats.table import MOST_COLUMNS, Table, shorten
 
@@ -28,7 +28,26 @@ _PIECE = 256 * 1024
 _BLOCK = 4 * 1024 * 1024
 
 _NIL = "xsi:nil"
-_DECLARATION = re.compile(rb"""<\?xml\s[^>]*?encoding\s*=\s*["']([A-Za-z][A-Za-z0-9._-]*)["']""")
+
+#: A quote has another code in some of the encodings that begin alike.
+_DECLARATION = re.compile(r"<\?xml\s[^>]*?encoding\s*=\s*.([A-Za-z][A-Za-z0-9:._-]*)")
+
+#: Of encodings whose documents begin alike, the one to read the declaration in.
+_FAMILIES = ("utf-8", "utf-16-le", "utf-16-be", "utf-32-le", "utf-32-be", "cp037")
+
+#: Names that other programs have for encodings, and those of Python. https://encoding.spec.whatwg.org/#names-and-labels
+_ALIASES = {
+    **{f"windows-{page}": f"cp{page}" for page in (874, 932, 936, 949, 950)},
+    "windows-31j": "cp932",
+    "iso-8859-6-i": "iso-8859-6",
+    "iso-8859-8-i": "iso-8859-8",
+    "gb_2312-80": "gb2312",
+    "cn-big5": "big5",
+    "koi8-ru": "koi8-u",
+    "mac": "mac-roman",
+    "ucs-2": "utf-16",
+    "iso-10646-ucs-2": "utf-16",
+}
 
 
 @dataclass(frozen=True)
@@ -66,9 +85,9 @@ def read(content: Content, options: Xml, as_text: Collection[str]) -> Table:
             ``OtherData``, ``TooDeep``, ``TooLarge``: the file cannot be read.
     """
     text.refuse_empty(content)
-    content, encoding = _for_expat(content)
-    path = options.record or _record_path(content, encoding)
-    records = _Records(path, encoding, strict=options.record is None)
+    content = _as_utf8(content)
+    path = options.record or _record_path(content)
+    records = _Records(path, strict=options.record is None)
     table = text_table_of(_blocks(content, records), content, "xml", as_text)
     if not records.number:
         raise DataError(
@@ -86,32 +105,38 @@ def read(content: Content, options: Xml, as_text: Collection[str]) -> Table:
     return replace(table, dialect={"record": path})
 
 
-def _for_expat(content: Content) -> tuple[Content, str | None]:
-    """The content as UTF-8 where it is in an encoding that expat does not know, and then the name of that: UTF-8.
+def _as_utf8(content: Content) -> Content:
+    """The content as UTF-8. Expat knows few encodings, and none of several bytes but UTF-8 and UTF-16.
 
-    Expat knows UTF-8, UTF-16 and encodings of one byte; a declaration of its own would mislead it after recoding.
+    Raises:
+        DataError: ``UnreadableXml`` if the document is not in the encoding that it names, or Python does not know that.
     """
-    encoding = encoding_of_mark(content) or _declared(content)
-    if not encoding or _is_known(encoding):
-        return content, None
+    head = content.head(MARKED)
+    encoding = encoding_of_mark(head) or _encoding_of(head)
     try:
-        return text.recode(content, encoding), "utf-8"
+        if not text.encoding_problem(encoding):
+            return text.recode(content, encoding)
+        reason = f"its encoding is {encoding}, as it says, and Python knows none of that name"
     except DataError as error:
-        raise DataError("UnreadableXml", f"not XML: {error.message}", hint="write it as UTF-8") from None
+        reason = error.message
+    raise DataError("UnreadableXml", f"not XML: {reason}", hint="write it as UTF-8", place=Place(line=1))
 
 
-def _declared(content: Content) -> str:
-    """The encoding that the XML declaration names; empty without one, or where Python knows no such encoding."""
-    match = _DECLARATION.match(content.head(1024))
-    try:
-        return match[1].decode() if match and codecs.lookup(match[1].decode())._is_text_encoding else ""
-    except LookupError:
-        return ""
+def _encoding_of(head: bytes) -> str:
+    """The encoding that the first bytes show and the declaration names.
 
-
-def _is_known(encoding: str) -> bool:
-    name = codecs.lookup(encoding).name
-    return name.startswith(("utf-8", "utf-16")) or len(bytes(range(256)).decode(name, "replace")) == 256
+    One in which the declaration itself cannot be written as it is, such as UTF-16 on a document in ASCII, is a slip.
+    https://www.w3.org/TR/xml/#sec-guessing
+    """
+    family = next((name for name in _FAMILIES if head.startswith("<?xml".encode(name))), "utf-8")
+    declaration = _DECLARATION.match(head.decode(family, "ignore"))
+    if declaration is None or (family.startswith("utf-") and family != "utf-8"):
+        return family
+    named = declaration[1].lower().removeprefix("x-")
+    named = _ALIASES.get(named, named)
+    with suppress(LookupError, UnicodeError):
+        return named if "<?xml".encode(named) == "<?xml".encode(family) else family
+    return named
 
 
 def _blocks(content: Content, records: _Records) -> Iterator[TextBlock]:
@@ -129,8 +154,8 @@ class _Elements:
 
     events = 0
 
-    def __init__(self, encoding: str | None) -> None:
-        self.parser: XMLParserType = ParserCreate(encoding)
+    def __init__(self) -> None:
+        self.parser: XMLParserType = ParserCreate("utf-8")
         self.parser.buffer_text = True
         self.parser.ordered_attributes = True
         self.parser.StartElementHandler = self.start
@@ -222,10 +247,10 @@ class _First(_Elements):
         raise _FirstLeaf
 
 
-def _record_path(content: Content, encoding: str | None) -> str:
+def _record_path(content: Content) -> str:
     """The path of the records, which hold the first element without elements. If that is a child of the root and has
     attributes, it is a record itself."""
-    first = _First(encoding)
+    first = _First()
     try:
         with content.open() as file:
             for _ in _parse(file, first):
@@ -240,8 +265,8 @@ def _record_path(content: Content, encoding: str | None) -> str:
 class _Records(_Elements):
     """Collects records. ``strict``: data outside of them is an error."""
 
-    def __init__(self, path: str, encoding: str | None, *, strict: bool) -> None:
-        super().__init__(encoding)
+    def __init__(self, path: str, *, strict: bool) -> None:
+        super().__init__()
         self._record = path
         self._is_path = path.startswith("/")
         self._strict = strict

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from silversmith.errors import DataError, DefinitionError
 from silversmith.formats import ROW, Csv, Table, csv
 from silversmith.formats.archives.content import Content, Scratch
-from silversmith.formats.csv.records import LONGEST_FIELD
+from silversmith.formats.csv.records import IDLE_QUOTES, LONGEST_FIELD
 from silversmith.formats.table import MOST_MALFORMED
 
 
@@ -116,7 +116,7 @@ def test_a_stray_quote_is_a_character_and_hides_no_line(read: Read) -> None:
 def test_text_after_a_closing_quote_is_malformed(read: Read) -> None:
     table = read(b'a,b\n"x"y,1\n"z",2\n')
     assert rows_of(table) == [{"a": "z", "b": 2}]
-    assert malformed_of(table) == [(1, '"x"y,1', "line 2: text follows a closing quote")]
+    assert malformed_of(table) == [(1, '"x"y,1', f"line 2: {IDLE_QUOTES}")]
 
 
 @BOTH
@@ -402,9 +402,9 @@ def test_blanks_before_a_quote_are_found_out(read: Read) -> None:
     found = read(b'"a", "b", "c"\n"1,5", "x", "2"\n"y ""z""",  "w", 3\n')
     assert rows_of(found) == [{"a": "1,5", "b": "x", "c": 2}, {"a": 'y "z"', "b": "w", "c": 3}]
     assert found.dialect["padded"] is True
-    assert rows_of(read(b"a, b\n1, x\n")) == [{"a": 1, " b": " x"}]  # nothing is quoted: blanks are text
+    assert rows_of(read(b"a, b\n1, x\n")) == [{"a": 1, "b": " x"}]  # nothing is quoted: blanks in a cell are text
     assert rows_of(read(b"a, b\n1, x\n", Csv(padded=True))) == [{"a": 1, "b": "x"}]
-    assert rows_of(read(b'a, "b"\n1, "x"\n', Csv(padded=False))) == [{"a": 1, ' "b"': ' "x"'}]
+    assert rows_of(read(b'a, "b"\n1, "x"\n', Csv(padded=False))) == [{"a": 1, '"b"': ' "x"'}]
 
 
 @BOTH

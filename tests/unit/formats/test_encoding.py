@@ -4,15 +4,17 @@
 
 from __future__ import annotations
 
+import base64
 from collections import Counter
 from collections.abc import Callable
 
+import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from silversmith.errors import DataError
-from silversmith.formats import ROW, Csv, FixedWidth, Lines, read
+from silversmith.formats import ROW, Csv, FixedWidth, Lines, read, unpacked
 from silversmith.formats.archives.content import Content
 from silversmith.formats.encoding import ENCODINGS, SURE, Guess, guess, weigh
 from silversmith.stores import Source
@@ -173,22 +175,55 @@ def test_weighing_is_bounded() -> None:
     assert weigh(words, b"\xe9").is_sure
 
 
-@pytest.mark.parametrize("encoding", ["utf-8", "utf-16-le", "utf-16-be", "utf-32-le", "utf-32-be", "gb18030"])
-def test_every_byte_order_mark_that_python_knows(in_memory: Opener, in_file: Opener, encoding: str) -> None:
-    data = "\ufeffname,n\n東京,1\n".encode(encoding)
-    for opened in (in_memory, in_file):
-        assert read(opened(data)).rows.drop(ROW).collect().to_dicts() == [{"name": "東京", "n": 1}]
+#: One table in each format of text.
+FILES = {
+    "a.csv": 'x,y\n"ä",2\n',
+    "a.json": '[{"x": "ä", "y": 2}]',
+    "a.ndjson": '{"x": "ä", "y": 2}\n',
+    "a.xml": "<?xml version='1.0'?><l><r><x>ä</x><y>2</y></r></l>",
+    "csv": 'x,y\n"ä",2\n',
+    "json": '[{"x": "ä", "y": 2}]',
+    "xml": "<?xml version='1.0'?><l><r><x>ä</x><y>2</y></r></l>",
+}
+MARKED = ["utf-8", "utf-16-le", "utf-16-be", "utf-32-le", "utf-32-be", "utf-7", "gb18030"]
 
 
-def test_the_mark_of_utf7_is_one_only_if_nothing_else_is_in_it(in_memory: Opener) -> None:
-    table = read(in_memory(b"+/v8-name,n\n" + "東京".encode("utf-7") + b",1\n"))
-    assert table.rows.drop(ROW).collect().to_dicts() == [{"name": "東京", "n": 1}]
-    assert table.dialect["encoding"] == "utf-7"
-    assert read(in_memory(b"+/v8name,n\nx,1\n")).rows.collect().columns[0] == "+/v8name"
+@pytest.mark.parametrize("encoding", MARKED)
+@pytest.mark.parametrize("marks", [1, 2, 3])
+@pytest.mark.parametrize("name", FILES)
+def test_any_number_of_byte_order_marks(
+    in_memory: Opener, in_file: Opener, name: str, marks: int, encoding: str
+) -> None:
+    data = (marks * "\ufeff" + FILES[name]).encode(encoding)
+    for opened in (in_memory(data, name), in_file(data, name)):
+        assert read(opened).rows.drop(ROW).collect().to_dicts() == [{"x": "ä", "y": 2}]
+
+
+@pytest.mark.parametrize("encoding", MARKED)
+@pytest.mark.parametrize("marks", [1, 2])
+def test_byte_order_marks_before_lines(in_memory: Opener, marks: int, encoding: str) -> None:
+    data = (marks * "\ufeff" + "ä1\n").encode(encoding)
+    for reader, expected in ((Lines(), {"line": "ä1"}), (FixedWidth({"x": (1, 1), "y": (2, 2)}), {"x": "ä", "y": 1})):
+        assert read(in_memory(data, "a"), reader).rows.drop(ROW).collect().to_dicts() == [expected]
+
+
+@pytest.mark.parametrize("mark", [b"+/v8", b"+/v9", b"+/v+", b"+/v/"])
+def test_the_mark_of_utf7_is_text_where_it_is_no_utf7(in_memory: Opener, mark: bytes) -> None:
+    assert read(in_memory(mark + b"x,b\n1,2\n")).rows.drop(ROW).collect().to_dicts() == [
+        {(mark + b"x").decode(): 1, "b": 2}
+    ]
+
+
+@pytest.mark.parametrize("first", ["a", "ä", "\u3fff", "\uffff"])
+def test_each_of_the_four_marks_of_utf7(in_memory: Opener, first: str) -> None:
+    """The mark's last character depends on the character after it."""
+    whole = base64.b64encode(f"\ufeff{first}".encode("utf-16-be")).rstrip(b"=")
+    table = read(in_memory(b"+" + whole + b"-,b\n1,2\n"))
+    assert table.rows.drop(ROW).collect().to_dicts() == [{first: 1, "b": 2}]
 
 
 @pytest.mark.parametrize(
-    ("mark", "name"),
+    ("mark", "encoding"),
     [
         (b"\xf7\x64\x4c", "UTF-1"),
         (b"\xdd\x73\x66\x73", "UTF-EBCDIC"),
@@ -196,7 +231,24 @@ def test_the_mark_of_utf7_is_one_only_if_nothing_else_is_in_it(in_memory: Opener
         (b"\xfb\xee\x28", "BOCU-1"),
     ],
 )
-def test_marks_of_encodings_that_nobody_reads_are_named(in_memory: Opener, mark: bytes, name: str) -> None:
-    with pytest.raises(DataError, match=name) as caught:
-        read(in_memory(mark + b"a,b\n1,2\n"))
+@pytest.mark.parametrize("name", FILES)
+def test_marks_of_encodings_that_nobody_reads_are_named(
+    in_memory: Opener, name: str, mark: bytes, encoding: str
+) -> None:
+    with pytest.raises(DataError) as caught:
+        read(in_memory(mark + FILES[name].encode("ascii", "replace"), name))
     assert caught.value.code == "NotUtf8"
+    assert encoding in caught.value.message
+
+
+def test_two_marks_where_the_encoding_is_said(in_memory: Opener) -> None:
+    data = ("\ufeff\ufeff" + FILES["csv"]).encode()
+    for options in (Csv(encoding="utf-8"), Csv(encoding="utf-8-sig")):
+        assert read(in_memory(data), options).rows.drop(ROW).collect().to_dicts() == [{"x": "ä", "y": 2}]
+
+
+def test_a_stream_after_two_marks(in_file: Opener) -> None:
+    data = ("\ufeff\ufeff" + FILES["csv"]).encode()
+    with unpacked(in_file(data, "a.csv")) as opened:
+        stream = opened.stream({"x": pl.String(), "y": pl.Int64()})
+    assert stream is None  # it is recoded first

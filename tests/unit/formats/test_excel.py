@@ -242,6 +242,13 @@ def test_titles_names_and_gaps(in_memory: Opener, write: Write) -> None:
     assert refused(in_memory(write({"S": [["a", "a"], [1, 2]]}))).code == "DuplicateColumns"
 
 
+@pytest.mark.parametrize("write", WRITERS.values(), ids=WRITERS)
+def test_no_name_has_signs_that_nobody_sees(in_memory: Opener, write: Write) -> None:
+    table = read(in_memory(write({"S": [["\u00a0order\u00a0no ", "x\u200b", "\u200b"], [1, 2, 3]]}), "x"))
+    assert table.rows.drop(ROW).collect().to_dicts() == [{"order no": 1, "x": 2, "column_3": 3}]
+    assert table.dialect["renamed"] == {"order no": "\u00a0order\u00a0no ", "x": "x\u200b", "column_3": "\u200b"}
+
+
 def test_hidden_sheets_are_read_when_named(in_memory: Opener) -> None:
     buffer = io.BytesIO()
     with xlsxwriter.Workbook(buffer) as workbook:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
+from encodings.aliases import aliases
 from typing import Any
 from xml.sax.saxutils import escape, quoteattr
 
@@ -13,6 +15,7 @@ from hypothesis import strategies as st
 
 from silversmith.errors import DataError, DefinitionError
 from silversmith.formats import ROW, Xml, read, xml
+from silversmith.formats.text import encoding_problem
 from silversmith.stores import Source
 from tests.examples import examples
 
@@ -202,6 +205,56 @@ def test_encodings_are_as_declared(in_memory: Opener, encoding: str) -> None:
     word = WORDS.get(encoding, "Москва")
     text = f"<?xml version='1.0' encoding='{encoding.removesuffix('-sig')}'?><l><r><a>{word}</a></r></l>"
     assert rows(in_memory(text.encode(encoding), "x")) == [{"a": word}]
+
+
+#: Encodings in which a document begins as in ASCII or in EBCDIC, or with NUL bytes.
+TEXT_ENCODINGS = sorted(
+    name for name in set(aliases.values()) if not encoding_problem(name) and name not in {"mbcs", "oem", "undefined"}
+)
+
+
+@pytest.mark.parametrize("encoding", TEXT_ENCODINGS)
+def test_every_encoding_that_python_knows(in_memory: Opener, encoding: str) -> None:
+    for letter in "é東Яא1":
+        with suppress(UnicodeEncodeError):
+            data = f'<?xml version="1.0" encoding="{encoding}"?><l><r><a>x{letter}</a></r></l>'.encode(encoding)
+            assert rows(in_memory(data, "x.xml")) == [{"a": f"x{letter}"}]
+
+
+@pytest.mark.parametrize(
+    ("name", "codec"),
+    [
+        ("Windows-31J", "cp932"),
+        ("x-sjis", "shift_jis"),
+        ("x-euc-jp", "euc-jp"),
+        ("windows-949", "cp949"),
+        ("windows-874", "cp874"),
+        ("ISO-8859-8-I", "iso-8859-8"),
+        ("cn-big5", "big5"),
+        ("IBM037", "cp037"),
+    ],
+)
+def test_the_names_that_other_programs_have_for_encodings(in_memory: Opener, name: str, codec: str) -> None:
+    data = f"<?xml version='1.0' encoding='{name}'?><l><r><a>x</a></r></l>".encode(codec)
+    assert rows(in_memory(data, "x")) == [{"a": "x"}]
+
+
+@pytest.mark.parametrize("name", ["utf-16", "UTF-16LE", "utf-32", "UCS-2", "cp037"])
+def test_a_declaration_that_denies_itself_is_a_slip(in_memory: Opener, name: str) -> None:
+    data = f"<?xml version='1.0' encoding='{name}'?><l><r><a>é</a></r></l>".encode()
+    assert rows(in_memory(data, "x.xml")) == [{"a": "é"}]
+
+
+@pytest.mark.parametrize("mark", ["\ufeff", "\ufeff\ufeff"])
+def test_a_byte_order_mark_counts_more_than_the_declaration(in_memory: Opener, mark: str) -> None:
+    data = f"{mark}<?xml version='1.0' encoding='windows-1252'?><l><r><a>é</a></r></l>".encode()
+    assert rows(in_memory(data, "x.xml")) == [{"a": "é"}]
+
+
+def test_an_encoding_that_nobody_knows_is_named(in_memory: Opener) -> None:
+    error = refused(in_memory(b"<?xml version='1.0' encoding='klingon'?><l/>", "x.xml"))
+    assert "klingon" in error.message
+    assert error.hint == "write it as UTF-8"
 
 
 @pytest.mark.full

@@ -33,7 +33,7 @@ from silversmith.formats import text
 from silversmith.formats.archives.content import Content
 from silversmith.formats.csv.dialect import Csv, CsvDialect
 from silversmith.formats.csv.records import Header, Malformed, Records, Shape, rows_of, text_columns
-from silversmith.formats.table import Table, col, malformed_frame, row_numbers
+from silversmith.formats.table import ROW, Table, col, malformed_frame, row_numbers
 
 #: Bytes read at once: as typed columns, and as text, which takes several times the memory. Each block costs 3 ms.
 BLOCK = 4 * 1024 * 1024
@@ -138,8 +138,8 @@ class Parts:
         header = stream.header
         self._stream, self._text, self._good_rows = stream, stream.as_text(), good_rows
         self._data, self._size = stream.content.data, stream.content.size
-        self._malformed = Malformed(len(header.names), ragged=stream.options.ragged)
-        self._shape = Shape(header.dialect, len(header.names))
+        self._malformed = Malformed(header, ragged=stream.options.ragged)
+        self._shape = Shape(header.dialect, header.width)
         self._line, self._records = header.line, 0
         self._uncounted: list[tuple[int, int]] = []
         self._file = stream.content.open()
@@ -261,12 +261,13 @@ def frame_of(data: bytes, stream: CsvStream) -> pl.DataFrame | None:
     dialect, names, options = stream.header.dialect, stream.header.names, stream.options
     quote = dialect.quote if dialect.quote is not None and dialect.quote.encode() in data else None
     misread = data.startswith(_MISREAD)
+    trailing = [f"{ROW}{place}" for place in range(dialect.trailing)]
     try:
         frame = pl.read_csv(
             b"\n" + data if misread else data,
             skip_lines=1 if misread else 0,
             has_header=False,
-            schema=stream.dtypes,
+            schema={**stream.dtypes, **dict.fromkeys(trailing, pl.String())},
             separator=dialect.separator,
             quote_char=quote,
             null_values=list(options.null_values) or None,
@@ -277,11 +278,15 @@ def frame_of(data: bytes, stream: CsvStream) -> pl.DataFrame | None:
     empty = empty_fields(data, dialect) if quote else 0
     is_doubtful = (
         (dialect.comment or dialect.escape or dialect.padded or empty is None)
-        or frame.get_column(names[-1]).null_count()
+        or (trailing or frame.get_column(names[-1]).null_count())
         or (b"\r" in data and data.count(b"\r") != data.count(b"\r\n"))
     )
-    if is_doubtful and Shape(dialect, len(names)).regular(data) != frame.height:
+    if is_doubtful and Shape(dialect, stream.header.width).regular(data) != frame.height:
         return None
+    if trailing:
+        if options.null_values or any(frame.get_column(name).null_count() < frame.height for name in trailing):
+            return None
+        frame = frame.drop(trailing)
     if any(_has_infinity(frame.get_column(name)) for name in names if stream.dtypes[name] == pl.Float64):
         return None
     return _without_empty(frame) if empty != 0 else frame

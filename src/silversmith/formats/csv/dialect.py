@@ -8,19 +8,19 @@ import re
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import islice
+from itertools import chain, islice
 from typing import Any
 
 from silversmith.errors import DefinitionError
 from silversmith.formats.archives.content import Content
-from silversmith.formats.table import ROW
+from silversmith.formats.table import ROW, clean_name
 from silversmith.formats.text import BOM, encoding_problem, skip_lines_problem, texts_problem
 
 #: The value of an option that the file itself decides.
 AUTO = "auto"
 
 #: What may stand between groups of three digits; the spaces are those that do not break a line.
-GROUPS = (",", ".", "'", "\u2019", "_", " ", "\u00a0", "\u202f")
+GROUPS = (",", ".", "'", "\u2019", "_", " ", "\u00a0", "\u202f", "")
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,8 @@ class Csv:
         ragged: records may end before the last column, and the rest is null; and they may have empty fields beyond it.
             Without it such records are rejected. Records with more fields that are not empty always are.
         decimal_comma: ``1,5`` means one and a half.
-        thousands: the mark between groups of three digits: ``1,234,567`` or ``1.234,5`` or ``1 234``.
+        thousands: the mark between groups of three digits: ``1,234,567`` or ``1.234,5`` or ``1 234``. Empty: there is
+            none, so that ``1.234`` is no doubt a little more than one.
         padded: blanks after a separator are no part of the field, so that it may be quoted: ``"a", "b"``. None: they
             are part of it, unless only without them the first records are regular.
 
@@ -109,13 +110,19 @@ def _other_problem(options: Csv) -> str:
 
 @dataclass(frozen=True)
 class CsvDialect:
-    """The marks of a file. ``quote`` None: quotes mean nothing. The others are as in :class:`Csv`."""
+    """The marks of a file. ``quote`` None: quotes mean nothing. The others are as in :class:`Csv`.
+
+    ``trailing``: so many separators end every record, and not the header. ``ambiguous``: what the numbers of a column
+    may be as well, and the options that settle it.
+    """
 
     separator: str
     quote: str | None
     comment: str | None = None
     escape: str | None = None
     padded: bool = False
+    trailing: int = 0
+    ambiguous: str = ""
 
     def options(self) -> dict[str, Any]:
         """Arguments of ``csv.reader``. Strict: it raises where RFC 4180 is broken, and does not guess."""
@@ -131,8 +138,8 @@ class CsvDialect:
     def describe(self) -> dict[str, object]:
         """The dialect for people to see."""
         description: dict[str, object] = {"separator": self.separator, "quote": self.quote}
-        description |= {"escape": self.escape} if self.escape else {}
-        return description | ({"padded": True} if self.padded else {})
+        more = {"escape": self.escape, "padded": self.padded, "trailing": self.trailing, "ambiguous": self.ambiguous}
+        return description | {name: value for name, value in more.items() if value}
 
 
 def double_escapes(line: str, dialect: CsvDialect) -> str:
@@ -156,7 +163,13 @@ _SEP_LINE = re.compile(rb'"?sep=([!-/:-@\[-`{-~\t ])"?\r?\n')
 #: So many records show the dialect.
 _RECORDS = 50
 
+#: So many lines may be titles above the header.
+MOST_TITLES = 16
+
 _LONGEST_NAME = 64
+
+#: A number whose point may stand before decimals, or between groups of three digits.
+_GROUPED = re.compile(r"-?[1-9][0-9]{0,2}\.[0-9]{3}")
 
 
 def with_sep_line(content: Content, options: Csv) -> Csv:
@@ -170,6 +183,12 @@ def with_sep_line(content: Content, options: Csv) -> Csv:
 def dialect_of(name: str, beginning: str, options: Csv, *, is_whole: bool) -> CsvDialect:
     """The dialect of a file, from its name and its beginning, which may be all of it."""
     sample = _Sample(beginning, options, is_whole=is_whole)
+    dialect = _marks_of(name, sample, options)
+    ambiguous = "" if options.decimal_comma or options.thousands is not None else sample.ambiguous(dialect)
+    return replace(dialect, trailing=sample.trailing(dialect), ambiguous=ambiguous)
+
+
+def _marks_of(name: str, sample: _Sample, options: Csv) -> CsvDialect:
     quote = '"' if options.quote == AUTO else options.quote
     escape = None if options.escape == AUTO else options.escape
     separator = _separator(name.lower(), sample, options, quote, escape)
@@ -177,9 +196,12 @@ def dialect_of(name: str, beginning: str, options: Csv, *, is_whole: bool) -> Cs
     padded = replace(plain, padded=True)
     if options.padded is None and sample.looks_padded(plain) and sample.is_regular(padded):
         return padded
-    if AUTO not in {options.quote, options.escape} or sample.is_regular(plain):
-        return plain
-    return next((dialect for dialect in _alternatives(plain, sample, options) if sample.is_table(dialect)), plain)
+    if AUTO in {options.quote, options.escape} and not sample.is_regular(plain):
+        for dialect in _alternatives(plain, sample, options):
+            if sample.is_table(dialect):
+                return dialect
+    is_unquoted = options.quote == AUTO and sample.has_idle_quotes(plain)
+    return replace(plain, quote=None) if is_unquoted else plain
 
 
 class _Sample:
@@ -193,7 +215,9 @@ class _Sample:
             lines = [line for line in lines if not line.startswith(options.comment)]
         self._lines = lines
         self._is_whole = is_whole
-        self._widths: dict[CsvDialect, list[int]] = {}
+        self._options = options
+        self._records: dict[CsvDialect, list[list[str]]] = {}
+        self._text = "".join(lines)
         self.text = "".join(lines[:_RECORDS])
 
     def first(self, quote: str | None) -> str:
@@ -205,29 +229,85 @@ class _Sample:
                 return record
         return lines[0] if lines else ""
 
-    def widths(self, dialect: CsvDialect) -> list[int]:
-        """How many fields each of the first records has; empty if a record cannot be read."""
-        if dialect not in self._widths:
-            self._widths[dialect] = self._read_widths(dialect)
-        return self._widths[dialect]
+    def records(self, dialect: CsvDialect) -> list[list[str]]:
+        """The first records; empty if one of them cannot be read."""
+        if dialect not in self._records:
+            self._records[dialect] = self._read(dialect, _RECORDS)[0]
+        return self._records[dialect]
 
-    def _read_widths(self, dialect: CsvDialect) -> list[int]:
-        records = csv.reader((double_escapes(line, dialect) for line in self._lines), **dialect.options())
-        widths: list[int] = []
+    def _read(self, dialect: CsvDialect, most: int | None = None) -> tuple[list[list[str]], str]:
+        """The records of the sample, or the first ones; none if one of them cannot be read, and why."""
+        lines = (double_escapes(line, dialect) for line in self._lines)
+        records: list[list[str]] = []
         try:
-            for record in islice(filter(None, records), _RECORDS):
-                widths.append(len(record))  # noqa: PERF401 - those before an error count
+            for record in islice(filter(None, csv.reader(lines, **dialect.options())), most):
+                records.append(record)  # noqa: PERF402 - those before an error count
         except csv.Error as error:
             # a record that begins in the sample and ends after it says nothing
-            return widths if "end of data" in str(error) and not self._is_whole else []
-        return widths
+            return (records, "") if "end of data" in str(error) and not self._is_whole else ([], str(error))
+        return records, ""
+
+    def widths(self, dialect: CsvDialect) -> list[int]:
+        """How many fields each of the first records has; empty if a record cannot be read."""
+        return list(map(len, self.records(dialect)))
+
+    def trailing(self, dialect: CsvDialect) -> int:
+        """How many empty fields each record has after the last column; 0 unless all have as many."""
+        records, options = self.records(dialect), self._options
+        width = len(options.columns or (records[0] if records else ()))
+        rows = records[1:] if options.header else records
+        numbers = {len(row) - width for row in rows}
+        number = numbers.pop() if len(numbers) == 1 else 0
+        return number if number > 0 and not any(any(row[width:]) for row in rows) else 0
+
+    def ambiguous(self, dialect: CsvDialect) -> str:
+        """The columns whose numbers have one point before three digits, with the options that settle what it means.
+
+        In a file with commas between fields, a decimal comma would be rare, and the point is one.
+        """
+        if dialect.separator == "," or not self._groups(self.records(dialect)):
+            return ""
+        names = self._groups(self._read(dialect)[0])
+        doubts = ", ".join(f"{name}: {cell} may be {cell.replace('.', '')}" for name, cell in names.items())
+        return f'{doubts}; if so: Csv(decimal_comma=True, thousands="."), if not: Csv(thousands="")' if names else ""
+
+    def _groups(self, records: list[list[str]]) -> dict[str, str]:
+        """The first cell of each column whose cells all look like ``1.234``, by the column's name."""
+        names, rows = (records[:1], records[1:]) if self._options.header else ([], records)
+        nulls = {"", *self._options.null_values}
+        columns = [[cell for cell in column if cell not in nulls] for column in zip(*rows, strict=False)]
+        named = dict(enumerate(self._options.columns or [clean_name(name) for name in chain(*names)]))
+        return {
+            named.get(place) or f"column_{place + 1}": cells[0]
+            for place, cells in enumerate(columns)
+            if cells and all(map(_GROUPED.fullmatch, cells))
+        }
+
+    def has_idle_quotes(self, dialect: CsvDialect) -> bool:
+        """Whether quotes mean nothing, as in ``"Weird Al" Yankovic``: text follows a closing one, and without meaning
+        they leave a table in which no name and no column is quoted throughout.
+
+        A quote that is never closed proves nothing: the file may have been cut off.
+        """
+        if '"' not in self._text or "expected after" not in self._read(dialect)[1]:
+            return False
+        records, _ = self._read(replace(dialect, quote=None))
+        if len(set(map(len, records))) != 1 or (
+            len(records[0]) == 1 and any(mark in self._text for mark in SEPARATORS)
+        ):
+            return False
+        names, rows = (records[0], records[1:]) if self._options.header else ([], records)
+        columns = (list(filter(None, column)) for column in zip(*rows, strict=True))
+        shares = (sum(map(_is_quoted, cells)) / len(cells) for cells in columns if cells)
+        return not any(map(_is_quoted, names)) and max(shares, default=0) < 0.5
 
     def agreement(self, dialect: CsvDialect) -> tuple[float, int]:
         """The share of the records that have as many fields as the first, and that number; (0, 0) below two fields."""
         widths = self.widths(dialect)
         if not widths or widths[0] < 2:
             return 0.0, 0
-        return widths.count(widths[0]) / len(widths), widths[0]
+        share = 1.0 if self.trailing(dialect) else widths.count(widths[0]) / len(widths)
+        return share, widths[0]
 
     def agreement_below(self, dialect: CsvDialect) -> tuple[float, int]:
         """The same of the records after the first, if most of them agree: then the first is a title."""
@@ -236,7 +316,15 @@ class _Sample:
         return (share, width) if width > 1 and records > 1 and share > 0.5 else (0.0, 0)
 
     def is_regular(self, dialect: CsvDialect) -> bool:
-        return len(set(self.widths(dialect))) == 1
+        return len(set(self.widths(dialect))) == 1 or self.trailing(dialect) > 0
+
+    def has_title(self, dialect: CsvDialect, other: CsvDialect) -> bool:
+        """Whether all records from one of the first on are regular in the other dialect, and those before are lines of
+        a title: the names below it have no separator of the dialect, which the title has."""
+        widths = self.widths(other)
+        begin = next((place for place in range(1, len(widths)) if len(set(widths[place:])) == 1), len(widths))
+        is_below = 0 < begin <= MOST_TITLES and begin + 1 < len(widths) and 1 == max(widths[:begin]) < widths[begin]
+        return is_below and self.widths(dialect)[begin : begin + 1] == [1]
 
     def is_table(self, dialect: CsvDialect) -> bool:
         """Whether the records are regular and have several fields: an absent separator makes regular records, too."""
@@ -262,9 +350,9 @@ def _separator(name: str, sample: _Sample, options: Csv, quote: str | None, esca
         return named if named in inside or not others else others[0]
     if not inside:
         return _separator_below_title(sample, dialects)
-    if len(inside) == 1:
-        return inside[0]
-    return max(inside, key=lambda mark: (*sample.agreement(dialects[mark]), f"{mark} " not in first))
+    best = max(inside, key=lambda mark: (*sample.agreement(dialects[mark]), f"{mark} " not in first))
+    below = (mark for mark in dialects if mark not in inside and sample.has_title(dialects[best], dialects[mark]))
+    return next(below, best)
 
 
 def _separator_below_title(sample: _Sample, dialects: Mapping[str, CsvDialect]) -> str:
@@ -309,6 +397,10 @@ def _has_names(sample: _Sample, dialect: CsvDialect) -> bool:
         return False
     names = next(csv.reader(io.StringIO(sample.first(dialect.quote), newline=""), **dialect.options()), [])
     return len(set(names)) == len(names) and all(map(_is_name, names))
+
+
+def _is_quoted(cell: str) -> bool:
+    return len(cell) > 1 and cell[0] == cell[-1] == '"'
 
 
 def _is_name(name: str) -> bool:

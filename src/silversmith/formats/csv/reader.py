@@ -23,12 +23,12 @@ from silversmith.formats.csv.records import (
     Malformed,
     Records,
     header_of,
-    names_of,
+    named,
     origins_of,
     rows_of,
     text_columns,
 )
-from silversmith.formats.encoding import with_encoding
+from silversmith.formats.encoding import MARKED, encoding_of_mark, with_encoding
 from silversmith.formats.table import ROW, Table, col, malformed_frame, row_numbers
 
 #: Up to this many bytes Python's csv module is done before Polars' has started.
@@ -74,6 +74,8 @@ def stream_of(
     """
     if content.path is None or options.comment or options.thousands or options.encoding not in {None, "utf-8"}:
         return None
+    if encoding_of_mark(content.head(MARKED)):
+        return None
     text.refuse_empty(content)
     options = with_sep_line(content, options)
     header = _header(content, options)
@@ -91,7 +93,7 @@ def described(stream: CsvStream) -> Table:
         pl.LazyFrame(),
         stream.format,
         decimal_comma=stream.options.decimal_comma,
-        dialect={**stream.header.dialect.describe(), **encoding},
+        dialect={**stream.header.describe(), **encoding},
         origins=partial(origins_of, stream.content, stream.header),
     )
 
@@ -109,7 +111,7 @@ def _header(content: Content, options: Csv) -> Header:
 class _Parsed:
     """The records of a small file, with the numbers of its rows."""
 
-    names: list[str]
+    header: Header
     rows: list[list[str]]
     numbers: Sequence[int]
     malformed: list[tuple[int, str, str]]
@@ -120,32 +122,33 @@ def _read_small(content: Content, data: bytes, options: Csv, declared: Collectio
     decoded = text.decode(bare, offset=len(data) - len(bare))
     dialect = dialect_of(content.name, decoded, options, is_whole=True)
     parsed = _parse(decoded, dialect, options) or _parse_carefully(content, dialect, options)
-    stays_text = parsed.names if options.thousands else declared
+    names = parsed.header.names
+    stays_text = names if options.thousands else declared
     columns = [
         pl.Series(name, cells, dtype=pl.String)
         if name in stays_text
         else infer.column(name, cells, decimal_comma=options.decimal_comma)
-        for name, cells in text_columns(parsed.names, parsed.rows, options).items()
+        for name, cells in text_columns(names, parsed.rows, options).items()
     ]
     frame: pl.DataFrame | None = pl.DataFrame([*columns, row_numbers(parsed.numbers)])
     assert frame is not None
     rows = frame.lazy()
     if options.thousands:
-        rows, frame = _typed(rows, frame, parsed.names, declared, options)
+        rows, frame = _typed(rows, frame, names, declared, options)
     return Table(
         rows=rows,
         format="csv" + content.packing,
         frame=frame,
         malformed=malformed_frame(parsed.malformed),
         decimal_comma=options.decimal_comma,
-        dialect=dialect.describe(),
+        dialect=parsed.header.describe(),
         origins=partial(_origins_of_small, content, dialect, options),
     )
 
 
 def _parse(decoded: str, dialect: CsvDialect, options: Csv) -> _Parsed | None:
     """All records at once; None if anything is out of the ordinary."""
-    if options.skip_lines or options.comment or dialect.escape:
+    if options.skip_lines or options.comment or dialect.escape or dialect.trailing:
         return None
     try:
         rows = list(filter(None, csv.reader(io.StringIO(decoded, newline=""), **dialect.options())))
@@ -153,20 +156,20 @@ def _parse(decoded: str, dialect: CsvDialect, options: Csv) -> _Parsed | None:
         return None
     if not rows or len(set(map(len, rows))) > 1:
         return None
-    names = names_of(rows[0], options, line=1)
+    header = named(rows[0], dialect, options, 0, 1, at=1)
     rows = rows[1:] if options.header else rows
-    return _Parsed(names, rows, range(1, len(rows) + 1), [])
+    return _Parsed(header, rows, range(1, len(rows) + 1), [])
 
 
 def _parse_carefully(content: Content, dialect: CsvDialect, options: Csv) -> _Parsed:
     """Record by record, so that the line of each malformed one is known, and the rest is kept."""
     header = header_of(content, dialect, options)
-    malformed = Malformed(len(header.names), ragged=options.ragged)
+    malformed = Malformed(header, ragged=options.ragged)
     with content.open() as file:
         file.seek(header.body)
         rows, numbers, _ = rows_of(Records(file, dialect, line=header.line), malformed)
     malformed.refuse_header(len(rows))
-    return _Parsed(header.names, rows, numbers, malformed.records)
+    return _Parsed(header, rows, numbers, malformed.records)
 
 
 def _origins_of_small(content: Content, dialect: CsvDialect, options: Csv, numbers: Collection[int]) -> text.Origins:
@@ -201,7 +204,7 @@ def _read_large(content: Content, options: Csv, declared: Collection[str], block
         frame=frame,
         malformed=pl.concat(malformed) if malformed else None,
         decimal_comma=options.decimal_comma,
-        dialect=header.dialect.describe(),
+        dialect=header.describe(),
         height=height,
         scratch=content.scratch,
         origins=partial(origins_of, content, header),

@@ -11,8 +11,8 @@ from typing import BinaryIO
 from silversmith.errors import DataError, Place
 from silversmith.formats import text
 from silversmith.formats.archives.content import Content
-from silversmith.formats.csv.dialect import Csv, CsvDialect, double_escapes
-from silversmith.formats.table import LONGEST_MALFORMED, check_malformed, checked_names, shorten
+from silversmith.formats.csv.dialect import MOST_TITLES, Csv, CsvDialect, double_escapes
+from silversmith.formats.table import LONGEST_MALFORMED, check_malformed, checked_names, clean_name, shorten
 
 #: The longest line, and the longest field, that is read record by record, in bytes or characters. A longer one nearly
 #: always is the rest of the file after a quote that was never closed.
@@ -23,6 +23,7 @@ _MOST_MALFORMED_TEXT = 64 * 1024 * 1024
 
 _BLOCK = 256 * 1024
 
+IDLE_QUOTES = "text follows a closing quote; if quotes mean nothing in this file: Csv(quote=None)"
 _OTHER_MARKS = "the separator or the quote may be another one: Csv(separator=…, quote=…)"
 
 # The csv module's own limit is 131,072 characters, for the whole process. To raise it harms nobody.
@@ -83,7 +84,7 @@ class Records:
                 "in this file, say so: Csv(quote=None)",
                 place=Place(line=self._first_line, text=shorten(self._lines_taken[0].rstrip("\r\n"))),
             )
-        return "text follows a closing quote" if "expected after" in error else error
+        return IDLE_QUOTES if "expected after" in error else error
 
     def _lines(self) -> Iterator[str]:
         """Physical lines, split as records end: at LF, CR LF, or CR alone. The csv module asks for one at a time."""
@@ -106,12 +107,25 @@ class Records:
 
 @dataclass(frozen=True)
 class Header:
-    """The names of the columns. The records after the header begin at byte ``body``, on line ``line``."""
+    """The names of the columns. The records after the header begin at byte ``body``, on line ``line``.
+
+    ``renamed``: names that stand in the file with blanks and signs that nobody sees, as they stand there.
+    """
 
     dialect: CsvDialect
     names: list[str]
     body: int
     line: int
+    renamed: Mapping[str, str]
+
+    @property
+    def width(self) -> int:
+        """How many fields a record has."""
+        return len(self.names) + self.dialect.trailing
+
+    def describe(self) -> dict[str, object]:
+        """The dialect for people to see."""
+        return self.dialect.describe() | ({"renamed": dict(self.renamed)} if self.renamed else {})
 
 
 def header_of(content: Content, dialect: CsvDialect, options: Csv) -> Header:
@@ -139,30 +153,38 @@ def header_of(content: Content, dialect: CsvDialect, options: Csv) -> Header:
             hint="mend it, or say how the file is written: Csv(quote=…, separator=…)",
             place=Place(line=first.line, text=shorten(first.text)),
         )
-    names = names_of(first.fields, options, line=first.line)
     if options.header:
         body, line = records.position, records.line
-    return Header(dialect, names, body, line)
+    return named(first.fields, dialect, options, body, line, at=first.line)
 
 
-def names_of(first: Sequence[str], options: Csv, *, line: int) -> list[str]:
-    """The names of the columns; the third is called ``column_3`` if it has no name."""
-    if options.columns is not None and len(options.columns) != len(first):
+def named(first: Sequence[str], dialect: CsvDialect, options: Csv, body: int, line: int, *, at: int) -> Header:
+    """The header of a file with this first record, on line ``at``. The third column is ``column_3`` without a name.
+
+    Raises:
+        DataError: ``WrongColumns``, ``DuplicateColumns`` …
+    """
+    width = len(first) - (0 if options.header else dialect.trailing)
+    if options.columns is not None and len(options.columns) != width:
         raise DataError(
             "WrongColumns",
             f"the first record has {len(first)} fields, the reader names {len(options.columns)} columns",
             hint="name as many columns as the file has: Csv(columns=[…])",
-            place=Place(line=line, text=shorten(" | ".join(first))),
+            place=Place(line=at, text=shorten(" | ".join(first))),
         )
-    names = options.columns or (first if options.header else [""] * len(first))
-    return checked_names([name or f"column_{position}" for position, name in enumerate(names, 1)], line=line)
+    labels = first if options.header and options.columns is None else [""] * width
+    names = options.columns or [clean_name(label) for label in labels]
+    names = checked_names([name or f"column_{position}" for position, name in enumerate(names, 1)], line=at)
+    renamed = {name: label for name, label in zip(names, labels, strict=True) if label and name != label}
+    return Header(dialect, names, body, line, renamed)
 
 
 class Malformed:
     """The malformed records of a file, until there are too many: (number of the record, text, reason)."""
 
-    def __init__(self, width: int, *, ragged: bool) -> None:
-        self._width = width
+    def __init__(self, header: Header, *, ragged: bool) -> None:
+        self._width = len(header.names)
+        self._trailing = header.dialect.trailing
         self._ragged = ragged
         self._length = 0
         self._first_line = 0
@@ -176,8 +198,11 @@ class Malformed:
             DataError: ``TooManyMalformed``.
         """
         fields = record.fields
-        if fields is not None and self._ragged and not any(fields[self._width :]):
-            fields = fields[: self._width] + [""] * (self._width - len(fields))
+        if fields is not None and not any(fields[self._width :]):
+            if self._ragged:
+                fields = fields[: self._width] + [""] * (self._width - len(fields))
+            elif len(fields) == self._width + self._trailing:
+                fields = fields[: self._width]
         if fields is not None and len(fields) == self._width:
             return fields
         width = len(fields or ())
@@ -198,9 +223,14 @@ class Malformed:
             DataError: ``WrongHeader``, ``UnreadableCsv``.
         """
         (width, number), *_ = [*self._widths.most_common(1), (0, 0)]
-        if number < 2 or number <= 2 * rows:
+        if number < 2:
             return
         first_number, first_text, reason = self.records[0]
+        is_below_titles = (
+            self._width == 1 < width and number == len(self.records) and rows < min(first_number, MOST_TITLES)
+        )
+        if number <= 2 * rows and not is_below_titles:
+            return
         place = Place(line=self._first_line, row=first_number, text=shorten(first_text))
         if not width:
             raise DataError(
@@ -258,7 +288,7 @@ def text_columns(names: Sequence[str], rows: list[list[str]], options: Csv) -> M
 def origins_of(content: Content, header: Header, numbers: Collection[int], *, size: int = _BLOCK) -> text.Origins:
     """The lines and texts of records, by their numbers. Regular blocks without any of them are only counted."""
     origins: dict[int, tuple[int, str]] = {}
-    shape, body, line, passed = Shape(header.dialect, len(header.names)), header.body, header.line, 0
+    shape, body, line, passed = Shape(header.dialect, header.width), header.body, header.line, 0
     remaining = sorted(numbers, reverse=True)
     with content.open() as file:
         while remaining:

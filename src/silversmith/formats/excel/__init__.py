@@ -92,7 +92,8 @@ def read(content: Content, options: Excel) -> Table:
             names=options.columns,
         )
     frame = read_sheet.frame
-    dialect = {"sheet": name, "header_row": read_sheet.header if options.header else None}
+    dialect: dict[str, object] = {"sheet": name, "header_row": read_sheet.header if options.header else None}
+    dialect |= {"renamed": read_sheet.renamed} if read_sheet.renamed else {}
     return Table(frame.lazy(), kind + content.packing, frame, dialect=dialect)
 
 

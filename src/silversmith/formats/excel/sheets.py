@@ -13,7 +13,7 @@ from datetime import datetime, time, timedelta
 import polars as pl
 
 from silversmith.errors import DataError, Place
-from silversmith.formats.table import MOST_COLUMNS, checked_names, row_numbers, shorten
+from silversmith.formats.table import MOST_COLUMNS, checked_names, clean_name, row_numbers, shorten
 
 #: How many cells a sheet may have: its columns are held in memory.
 MOST_CELLS = 8_000_000
@@ -51,10 +51,14 @@ class SheetInfo:
 
 @dataclass(frozen=True)
 class Sheet:
-    """The header of a sheet and its rows as a frame, with their numbers; ``header`` is the number of its row."""
+    """The header of a sheet and its rows as a frame, with their numbers; ``header`` is the number of its row.
+
+    ``renamed``: names that stand in it with blanks and signs that nobody sees, as they stand there.
+    """
 
     frame: pl.DataFrame
     header: int
+    renamed: dict[str, str]
 
 
 def unreadable(why: str) -> DataError:
@@ -238,7 +242,8 @@ def sheet(name: str, rows: Iterable[Row], *, header: bool, skip_rows: int, names
         columns.add(cells)
     frame = columns.frame()
     filled_columns = {int(column.name) for column in frame if column.null_count() < column.len()}
-    used = sorted(filled_columns.union(number for number, label in heads.items() if label))
+    clean = {number: clean_name(label) for number, label in heads.items()}
+    used = sorted(filled_columns.union(number for number, label in clean.items() if label))
     if names is not None and len(names) != len(used):
         raise DataError(
             "WrongColumns",
@@ -246,12 +251,14 @@ def sheet(name: str, rows: Iterable[Row], *, header: bool, skip_rows: int, names
             hint="name as many columns as the sheet has: Excel(columns=[…])",
             place=Place(row=first[0]),
         )
-    labels = list(names) if names is not None else [heads.get(number) or f"column_{number + 1}" for number in used]
+    labels = list(names) if names is not None else [clean.get(number) or f"column_{number + 1}" for number in used]
     checked_names(labels)
     empty = pl.Series([None], dtype=pl.String).new_from_index(0, frame.height)
     by_number = {int(column.name): column for column in frame}
     data = [by_number.get(number, empty).alias(label) for number, label in zip(used, labels, strict=True)]
-    return Sheet(pl.DataFrame([*data, row_numbers(range(1, frame.height + 1))]), first[0])
+    written = {} if names is not None else {label: heads.get(number) for number, label in zip(used, labels, strict=True)}
+    renamed = {label: head for label, head in written.items() if head and head != label}
+    return Sheet(pl.DataFrame([*data, row_numbers(range(1, frame.height + 1))]), first[0], renamed)
 
 
 def is_blank(cells: dict[int, Cell]) -> bool:
