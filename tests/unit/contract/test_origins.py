@@ -129,6 +129,6 @@ def test_the_same_is_found_with_and_without_passing_by(body: str, width: int, si
     except Exception:  # noqa: BLE001 -- a quote that is never closed: no table comes of it
         return
     numbers = data.draw(st.sets(st.sampled_from(sorted(records)))) if records else set()
-    header = Header(dialect, [f"c{place}" for place in range(width)], body=0, line=1)
+    header = Header(dialect, [f"c{place}" for place in range(width)], body=0, line=1, renamed={})
     found = origins_of(Content("a.csv", text, None), header, numbers, size=size)
     assert found == {number: records[number] for number in numbers}

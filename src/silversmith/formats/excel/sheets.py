@@ -256,7 +256,9 @@ def sheet(name: str, rows: Iterable[Row], *, header: bool, skip_rows: int, names
     empty = pl.Series([None], dtype=pl.String).new_from_index(0, frame.height)
     by_number = {int(column.name): column for column in frame}
     data = [by_number.get(number, empty).alias(label) for number, label in zip(used, labels, strict=True)]
-    written = {} if names is not None else {label: heads.get(number) for number, label in zip(used, labels, strict=True)}
+    written = (
+        {} if names is not None else {label: heads.get(number) for number, label in zip(used, labels, strict=True)}
+    )
     renamed = {label: head for label, head in written.items() if head and head != label}
     return Sheet(pl.DataFrame([*data, row_numbers(range(1, frame.height + 1))]), first[0], renamed)
 
