@@ -166,7 +166,7 @@ def brief(dialect: Mapping[str, object]) -> str:
 def _brief(items: tuple[tuple[str, type, object], ...]) -> str:
     """The files of one transform are mostly written alike. Types are told apart, for 1 is as good as True."""
     dialect = {name: value for name, _, value in items}
-    known = {name: value for name, value in dialect.items() if value is not None and name != "why"}
+    known = {name: value for name, value in dialect.items() if value is not None and name not in {"why", "hint"}}
     while len(text := json.dumps(known, separators=(",", ":"), default=str)) > LONGEST_DIALECT:
         known.popitem()
     return text.replace("\x7f", "\\u007f") if known else ""

@@ -80,7 +80,9 @@ _READ: dict[str, tuple[type, Callable[[Content, Any, Mapping[str, pl.DataType]],
     ),
     "ndjson": (
         Json,
-        lambda content, _, declared: with_mark(content, lambda utf8: ndjson.read(utf8, declared)),
+        lambda content, options, declared: with_mark(
+            content, lambda utf8: ndjson.read(utf8, declared, options.selection)
+        ),
     ),
     "parquet": (Parquet, lambda content, *_: with_fields(parquet.read(content))),
     "avro": (Avro, lambda content, *_: with_fields(avro.read(content))),
@@ -167,7 +169,13 @@ def _read(content: Content, declared: Mapping[str, pl.DataType], *, reader: Read
         if _is_custom(reader):
             return custom.read(content, reader)
         options, read_format = _READ[kind]
-        return read_format(content, reader if isinstance(reader, options) else options(), declared)
+        try:
+            return read_format(content, reader if isinstance(reader, options) else options(), declared)
+        except DataError:
+            if reader is not None or kind != "ndjson" or not content.name.lower().endswith(".log"):
+                raise
+            # a log whose first lines are JSON, and others are not
+            return lines.read_lines(content, Lines())
     except DataError as error:
         error.format = error.format or kind + content.packing
         raise

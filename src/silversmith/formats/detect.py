@@ -119,6 +119,8 @@ def _of_text(text: bytes, named: str | None) -> str:
         return "xml"
     if named == "csv" and _RECORDS.match(text):
         return _which_json(text, None, None)
+    if named == "lines" and _are_objects(text):
+        return "ndjson"
     if named is not None:
         return named
     if text[:1] in (b"{", b"["):
@@ -129,7 +131,8 @@ def _of_text(text: bytes, named: str | None) -> str:
         raise DataError("EmptyFile", "the file is empty", hint="put it again with data")
     raise _unknown(
         "its name does not say, and it begins as none that is known",
-        f"name it {', '.join(ENDINGS)} (with .gz where it is gzip), or give the transform a reader: reader=Csv()",
+        f"name it {', '.join(ENDINGS)} (with .gz where it is gzip), or give the transform a reader: reader=Csv(), "
+        "or Fields() or Lines() for a log",
     )
 
 
@@ -147,6 +150,16 @@ def _which_json(text: bytes, named: str | None, lines: bool | None) -> str:
     except orjson.JSONDecodeError:
         return "json"
     return "ndjson"
+
+
+def _are_objects(text: bytes) -> bool:
+    """Whether the lines are JSON objects, as far as they are whole here. What becomes of a last part is not known."""
+    *lines, last = text.split(b"\n")
+    try:
+        values = [orjson.loads(line) for line in (lines or [last]) if line.strip(_SPACE)]
+    except orjson.JSONDecodeError:
+        return False
+    return bool(values) and all(isinstance(value, dict) for value in values)
 
 
 def mismatch(label: str) -> DataError:

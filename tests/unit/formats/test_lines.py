@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from silversmith.errors import DataError, DefinitionError
-from silversmith.formats import ROW, Lines, lines, read
+from silversmith.formats import ROW, Json, Lines, lines, read
 from silversmith.formats.archives.content import Content
 from silversmith.stores import Source
 
@@ -68,3 +68,15 @@ def test_what_cannot_be_read_says_where(in_memory: Opener, data: bytes, code: st
 def test_an_encoding_that_cannot_be(encoding: str) -> None:
     with pytest.raises(DefinitionError, match="Lines"):
         Lines(encoding=encoding)
+
+
+def test_a_log_of_json_is_ndjson_if_all_of_it_is(in_memory: Opener, in_file: Opener) -> None:
+    """Only its beginning is looked at first."""
+    records = b'{"a":1}\n' * 10_000
+    for opened in (in_memory, in_file):
+        assert read(opened(records, "x.log")).format == "ndjson"
+        table = read(opened(records + b"Killed\n", "x.log"))
+        assert (table.format, table.height) == ("lines", 10_001)
+        assert table.rows.tail(1).collect()["line"].to_list() == ["Killed"]
+    with pytest.raises(DataError, match="not JSON"):
+        read(in_memory(records + b"Killed\n", "x.log"), Json())

@@ -6,10 +6,9 @@ from __future__ import annotations
 import codecs
 import json
 import re
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, replace
 from functools import partial
-from itertools import islice
 from typing import Any, BinaryIO
 
 import orjson
@@ -21,7 +20,9 @@ from silversmith.formats.archives.content import Content
 from silversmith.formats.json.columns import LEAST_BYTES, ColumnReader, Columns, elements_as_lines
 from silversmith.formats.json.kinds import Kind, too_deep
 from silversmith.formats.json.parse import LARGEST, SPACE, exact, is_doubtful, parse_strictly, too_large, unreadable
-from silversmith.formats.json.rows import Block, block_of, table_of
+from silversmith.formats.json.pointer import carve, pointer_of, resolve
+from silversmith.formats.json.rows import Block, Blocks, block_of, table_of
+from silversmith.formats.json.select import Selection, problem_of
 from silversmith.formats.table import Table, shorten
 
 #: Bytes of a large array that are parsed at once.
@@ -47,6 +48,11 @@ class Json:
             NDJSON.
         concatenated: whether documents of any kind follow one another, with or without blanks between them. Objects
             that do are found out; arrays are not, since two in one file mostly mean that it is damaged.
+        columns: by column, where its value is in each record, as a JSON Pointer through objects: ``/customer/city``.
+            Objects and lists become their JSON. None: each key of the records is a column.
+        each: where in each record a list is whose elements are the records, each with the rest of the record around it.
+        extra: the column for what ``columns`` do not name, as JSON; None: it is not read.
+        null_values: texts that mean null, exactly so.
 
     Raises:
         DefinitionError: a value cannot be.
@@ -55,6 +61,10 @@ class Json:
     lines: bool | None = None
     pointer: str | None = None
     concatenated: bool = False
+    columns: Mapping[str, str] | None = None
+    each: str | None = None
+    extra: str | None = None
+    null_values: Collection[str] = ()
 
     def __post_init__(self) -> None:
         if self.lines is not None and not isinstance(self.lines, bool):
@@ -67,6 +77,15 @@ class Json:
             raise DefinitionError(f"Json(concatenated={self.concatenated!r}): must be True or False")
         if self.concatenated and (self.lines or self.pointer):
             raise DefinitionError("Json(concatenated=True): goes with neither lines nor pointer")
+        if problem := problem_of(self.columns, self.each, self.extra, self.null_values):
+            raise DefinitionError(f"Json({problem}")
+        object.__setattr__(self, "columns", None if self.columns is None else dict(self.columns))
+        object.__setattr__(self, "null_values", tuple(sorted(self.null_values)))
+
+    @property
+    def selection(self) -> Selection:
+        """What is taken of each record."""
+        return Selection(tuple((self.columns or {}).items()), self.each, self.extra, tuple(self.null_values))
 
 
 def read(content: Content, options: Json, schema: Mapping[str, pl.DataType], *, block: int = BLOCK) -> Table:
@@ -78,53 +97,54 @@ def read(content: Content, options: Json, schema: Mapping[str, pl.DataType], *, 
         DataError: ``EmptyFile``, ``UnreadableJson``, ``TooLarge`` … : the file cannot be read.
     """
     text.refuse_empty(content, Place(line=1, column=1))
-    if options.concatenated:
-        return _sequence(content, schema, block, objects=False)
-    begins = _begins_with(content) if options.pointer is None else b""
+    blocks, layout, hint = _blocks(content, options, block)
+    table = table_of(options.selection.of(blocks), content, schema, layout)
+    return replace(table, dialect={**table.dialect, "hint": hint}) if hint else table
+
+
+def _blocks(content: Content, options: Json, size: int) -> tuple[Blocks, str, str]:
+    """The blocks of a file, how it is laid out, and maybe a hint for its reader."""
+    begins = _begins_with(content) if options.pointer is None and not options.concatenated else b""
     if begins == b"[":
-        return table_of(partial(_array_blocks, content, block), content, schema, "array")
+        return partial(_array_blocks, content, size), "array", ""
+    objects = lambda _: _document_blocks(content, size, objects=not options.concatenated)  # noqa: E731
+    if options.concatenated or (content.size > LARGEST and begins == b"{"):
+        return objects, "concatenated", ""
     if content.size > LARGEST:
-        if begins == b"{":
-            return _sequence(content, schema, block, objects=True)
-        raise too_large(f"the document has {content.size:,} bytes")
+        return _carved_blocks(content, options.pointer, size), "array", ""
     data = content.read().removeprefix(text.BOM)
     try:
         value = parse_strictly(data)
     except DataError as error:
         if error.code != "UnreadableJson" or begins != b"{" or not _is_sequence(data):
             raise
-        return _sequence(content, schema, block, objects=True)
+        return objects, "concatenated", ""
     doubtful = is_doubtful(data, [value])
     if doubtful:
         value = exact(data)
     if options.pointer is not None:
         value = resolve(value, options.pointer)
     records = block_of(value if isinstance(value, list) else [value], 1, doubtful=doubtful)
-    return table_of(lambda _: [records], content, schema, "array" if isinstance(value, list) else "document")
+    layout = "array" if isinstance(value, list) else "document"
+    return lambda _: [records], layout, "" if options.selection else _hint(value)
 
 
-def _sequence(content: Content, schema: Mapping[str, pl.DataType], block: int, *, objects: bool) -> Table:
-    """Documents one after the other."""
-    return table_of(lambda _: _document_blocks(content, block, objects=objects), content, schema, "concatenated")
+def _carved_blocks(content: Content, pointer: str | None, size: int) -> Blocks:
+    """The elements of the array at a pointer in a document that is too large to be parsed whole."""
+    carved = carve(content, pointer) if pointer is not None else None
+    if carved is None:
+        raise too_large(f"the document has {content.size:,} bytes")
+    parse_strictly(carved.rest.removeprefix(text.BOM))
+    return partial(_array_blocks, carved.array, size, line=carved.line, column=carved.column)
 
 
-def resolve(value: Any, pointer: str) -> Any:
-    """What a JSON Pointer leads to. Raises DataError ``MissingPointer``. https://www.rfc-editor.org/rfc/rfc6901"""
-    for step in pointer.split("/")[1:]:
-        key = step.replace("~1", "/").replace("~0", "~")
-        if isinstance(value, dict) and key in value:
-            value = value[key]
-        elif isinstance(value, list) and key.isdecimal() and key.isascii() and int(key[:9]) < len(value):
-            value = value[int(key)]
-        else:
-            keys = ", ".join(map(shorten, islice(value, 8))) if isinstance(value, dict) else type(value).__name__
-            raise DataError(
-                "MissingPointer",
-                f'the document has nothing at "{pointer}": there is no "{shorten(key)}"; found: {keys or "nothing"}',
-                hint="look at the reader's pointer: Json(pointer=…)",
-                place=Place(column=key),
-            )
-    return value
+def _hint(value: Any) -> str:
+    """Which pointer would read more rows: where a document has one list, and that is of objects."""
+    lists = [(key, items) for key, items in value.items() if isinstance(items, list)] if isinstance(value, dict) else []
+    if len(lists) != 1 or not lists[0][1] or not all(isinstance(item, dict) for item in lists[0][1]):
+        return ""
+    key, items = lists[0]
+    return f"rows are at {pointer_of([key])}: reader=Json(pointer={pointer_of([key])!r}) reads {len(items):,}"
 
 
 def _begins_with(content: Content) -> bytes:
@@ -132,11 +152,12 @@ def _begins_with(content: Content) -> bytes:
     return content.head(BLOCK).removeprefix(text.BOM).lstrip(SPACE)[:1]
 
 
+@dataclass
 class _Position:
     """A place in a file: its line, from 1, and how many characters stand before it on that line."""
 
-    line = 1
-    column = 0
+    line: int = 1
+    column: int = 0
 
     def advance(self, passed: str) -> None:
         before, end, after = passed.rpartition("\n")
@@ -146,22 +167,24 @@ class _Position:
         self.column += len(after)
 
 
-def _array_blocks(content: Content, size: int, kinds: Mapping[str, Kind]) -> Iterator[Block | Columns]:
-    """The elements of an array, in blocks."""
+def _array_blocks(
+    content: Content, size: int, kinds: Mapping[str, Kind], *, line: int = 1, column: int = 0
+) -> Iterator[Block | Columns]:
+    """The elements of an array, which begins after ``column`` characters on a line of the file, in blocks."""
     with content.open() as file:
-        yield from _Elements(file, size, kinds)
+        yield from _Elements(file, size, kinds, _Position(line, column))
 
 
 class _Elements:
     """Cuts an array between elements by guess and proof: if what stands before a comma parses as whole elements, then
     the comma is between elements, since the grammar of JSON can be read in one way only."""
 
-    def __init__(self, file: BinaryIO, size: int, kinds: Mapping[str, Kind]) -> None:
+    def __init__(self, file: BinaryIO, size: int, kinds: Mapping[str, Kind], position: _Position) -> None:
         self._file = file
         self._size = size
         self._reader = ColumnReader(kinds, least=min(size, LEAST_BYTES))
         self._number = 1
-        self._position = _Position()
+        self._position = position
 
     def __iter__(self) -> Iterator[Block | Columns]:
         buffer = self._start()

@@ -17,6 +17,7 @@ from silversmith.formats.json.columns import LEAST_BYTES, ColumnReader, Columns
 from silversmith.formats.json.kinds import Kind
 from silversmith.formats.json.parse import LARGEST, SPACE, exact, is_doubtful, too_large, unreadable
 from silversmith.formats.json.rows import Block, block_of, table_of
+from silversmith.formats.json.select import ALL, Selection
 from silversmith.formats.table import Table
 from silversmith.formats.text import origins_of_ndjson
 
@@ -27,7 +28,9 @@ BLOCK = 4 * 1024 * 1024
 SAMPLE = 200
 
 
-def read(content: Content, schema: Mapping[str, pl.DataType], *, block: int = BLOCK) -> Table:
+def read(
+    content: Content, schema: Mapping[str, pl.DataType], selection: Selection = ALL, *, block: int = BLOCK
+) -> Table:
     """The documents of an NDJSON file as rows, ``block`` bytes at a time. Blank lines are no documents. Without rows,
     there are the columns of ``schema``.
 
@@ -35,8 +38,9 @@ def read(content: Content, schema: Mapping[str, pl.DataType], *, block: int = BL
         DataError: ``EmptyFile``, ``UnreadableJson`` with the line … : the file cannot be read.
     """
     text.refuse_empty(content, Place(line=1, column=1))
-    table = table_of(partial(_blocks, content, block), content, schema, "lines", "ndjson")
-    return replace(table, origins=partial(origins_of_ndjson, content))
+    table = table_of(selection.of(partial(_blocks, content, block)), content, schema, "lines", "ndjson")
+    # of a line with several records no record is the line
+    return replace(table, origins=partial(origins_of_ndjson, content)) if selection.each is None else table
 
 
 def _blocks(content: Content, size: int, kinds: Mapping[str, Kind]) -> Iterator[Block | Columns]:
