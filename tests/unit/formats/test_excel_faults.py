@@ -438,7 +438,7 @@ def test_a_process_that_dies_is_an_answer() -> None:
         workbook.process.kill()
         workbook.process.wait()
         with pytest.raises(DataError, match="memory"):
-            list(workbook.rows(0))
+            list(workbook.cells(0))
     finally:
         workbook.close()
 

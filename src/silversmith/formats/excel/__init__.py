@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 from silversmith.errors import DataError, DefinitionError
 from silversmith.formats.archives.content import Content
-from silversmith.formats.excel.calamine import Workbook
-from silversmith.formats.excel.sheets import is_blank, sheet, unreadable
+from silversmith.formats.excel import calamine, xlsx
+from silversmith.formats.excel.sheets import is_empty, sheet, unreadable
 from silversmith.formats.table import ROW, Table, shorten
 
 #: The first bytes of a compound file: an .xls, or any workbook with a password.
@@ -81,12 +81,12 @@ def read(content: Content, options: Excel) -> Table:
         )
     if kind not in {"xls", "xlsx", "xlsb", "ods"}:
         raise unreadable("it begins as no workbook does; its name may be wrong")
-    with closing(Workbook(content, kind)) as workbook:
+    with closing(xlsx.Workbook(content) if kind == "xlsx" else calamine.Workbook(content, kind)) as workbook:
         index = _chosen(workbook, options)
         name = workbook.sheets[index].name
         read_sheet = sheet(
             name,
-            workbook.rows(index),
+            workbook.cells(index),
             header=options.header,
             skip_rows=options.skip_rows,
             names=options.columns,
@@ -97,7 +97,7 @@ def read(content: Content, options: Excel) -> Table:
     return Table(frame.lazy(), kind + content.packing, frame, dialect=dialect)
 
 
-def _chosen(workbook: Workbook, options: Excel) -> int:
+def _chosen(workbook: xlsx.Workbook | calamine.Workbook, options: Excel) -> int:
     """The index of the sheet to read, from 0."""
     names, chosen = [sheet.name for sheet in workbook.sheets], options.sheet
     if isinstance(chosen, int):
@@ -108,7 +108,9 @@ def _chosen(workbook: Workbook, options: Excel) -> int:
         if chosen not in names:
             raise _missing(f'called "{shorten(chosen)}"', names)
         return names.index(chosen)
-    filled = [index for index, sheet in enumerate(workbook.sheets) if sheet.visible and not _is_empty(workbook, index)]
+    filled = [
+        index for index, sheet in enumerate(workbook.sheets) if sheet.visible and not is_empty(workbook.cells(index))
+    ]
     if len(filled) > 1:
         raise DataError(
             "SeveralSheets",
@@ -122,10 +124,6 @@ def _chosen(workbook: Workbook, options: Excel) -> int:
             hint="put it again with data, or choose a hidden sheet: Excel(sheet=…)",
         )
     return filled[0]
-
-
-def _is_empty(workbook: Workbook, index: int) -> bool:
-    return all(is_blank(cells) for _, cells in workbook.rows(index))
 
 
 def _missing(what: str, names: list[str]) -> DataError:

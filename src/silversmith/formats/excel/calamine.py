@@ -17,10 +17,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
+import polars as pl
+
 from silversmith.errors import DataError
 from silversmith.formats.archives.content import Content
-from silversmith.formats.excel import calamine_process, plain
-from silversmith.formats.excel.sheets import Row, SheetInfo, encrypted, unreadable
+from silversmith.formats.excel import calamine_process, opendocument
+from silversmith.formats.excel.sheets import CELLS, Kind, SheetInfo, encrypted, unreadable
 
 #: Memory for the process where no function's memory is known, in bytes, and the least that it gets.
 MEMORY = 1024 * 1024 * 1024
@@ -35,7 +37,7 @@ class Workbook:
 
     Args:
         content: the file.
-        kind: ``xls``, ``xlsx``, ``xlsb`` or ``ods``.
+        kind: ``xls``, ``xlsb`` or ``ods``.
         memory: for the process, in bytes; None: what is left of the function's.
 
     Raises:
@@ -43,7 +45,7 @@ class Workbook:
     """
 
     def __init__(self, content: Content, kind: str, memory: int | None = None) -> None:
-        path = plain.prepare(content, kind)
+        path = opendocument.prepare(content, kind)
         self._memory = memory or memory_left()
         self._complaints: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 -- closed by close()
         self.process = subprocess.Popen(  # noqa: S603 -- our own script
@@ -61,15 +63,15 @@ class Workbook:
         self._indexes = [index for index, _, _ in sheets]
         self.sheets = [SheetInfo(name, visible) for _, name, visible in sheets]
 
-    def rows(self, index: int) -> Iterator[Row]:
-        """The rows of a sheet.
+    def cells(self, index: int) -> Iterator[pl.DataFrame]:
+        """The cells of a sheet, some rows at a time.
 
         Raises:
             DataError: ``UnreadableExcel``, ``TooLarge``.
         """
         number = 0
         while chunk := self._ask({"sheet": self._indexes[index], "chunk": number}):
-            yield from chunk
+            yield _cells_of(chunk)
             number += 1
 
     def close(self) -> None:
@@ -94,7 +96,7 @@ class Workbook:
         reply = process.stdout.read(length)
         if len(head) < 8 or len(reply) < length:
             raise self._death()
-        answer = _CellsOnly(io.BytesIO(reply)).load()
+        answer = _ListsOnly(io.BytesIO(reply)).load()
         if isinstance(answer, str):
             raise self._error(*answer.partition(":")[::2])
         return answer
@@ -122,12 +124,33 @@ class Workbook:
         )
 
 
-class _CellsOnly(pickle.Unpickler):
-    """Reads rows of cells and refuses everything else."""
+def _cells_of(chunk: dict[str, Any]) -> pl.DataFrame:
+    """A chunk of the process as a frame of cells, with the cells that are not empty."""
+    rows = pl.Series(chunk["rows"], dtype=pl.UInt32)
+    width = len(chunk["kinds"]) // max(1, rows.len())
+    columns = pl.int_range(chunk["left"], chunk["left"] + width, dtype=pl.UInt16, eager=True)
+    kinds = pl.Series(chunk["kinds"], dtype=pl.UInt8)
+    nothing = pl.Series([None], dtype=pl.String).new_from_index(0, kinds.len())
+    cells = pl.DataFrame(
+        {
+            "row": pl.select(rows.repeat_by(width).explode(empty_as_null=False)).to_series(),
+            "column": columns.new_from_index(0, 0) if not rows.len() else pl.concat([columns] * rows.len()),
+            "kind": kinds,
+            "number": pl.Series(chunk["numbers"], dtype=pl.Float64),
+            "text": nothing.scatter((kinds == Kind.TEXT).arg_true(), chunk["texts"]),
+        },
+        schema_overrides=CELLS,
+    )
+    errors = [(row, column, Kind.TEXT, None, text) for row, column, text in chunk["errors"]]
+    return pl.concat(
+        [cells.filter((cells["text"] != "").fill_null(True)), pl.DataFrame(errors, schema=CELLS, orient="row")]
+    )
 
-    def find_class(self, module: str, name: str) -> Any:
-        if module == "datetime" and name in {"datetime", "time", "timedelta"}:
-            return super().find_class(module, name)
+
+class _ListsOnly(pickle.Unpickler):
+    """Reads numbers, texts and lists of them, and refuses everything else."""
+
+    def find_class(self, _module: str, _name: str) -> Any:
         raise unreadable("a part of it is damaged")
 
 

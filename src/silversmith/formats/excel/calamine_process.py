@@ -24,8 +24,8 @@ from typing import Any, BinaryIO
 #: Errors that a reply may be, each followed by ``:`` and the reason in words.
 ERRORS = ("encrypted", "memory", "unreadable", "broken")
 
-#: A chunk of rows ends after so many cells or characters of text.
-CHUNK_CELLS, CHUNK_TEXT = 50_000, 4_000_000
+#: A chunk of rows ends after so many cells.
+CHUNK_CELLS = 50_000
 
 #: Seconds of processor time that a workbook may take.
 MOST_SECONDS = 300
@@ -64,81 +64,85 @@ class _Rows:
             if sheet.typ == SheetTypeEnum.WorkSheet
         ]
         self._position = (-1, -1)
-        self._iterator: Iterator[list[Any]] = iter(())
+        self._iterator: Iterator[dict[str, Any]] = iter(())
 
-    def chunk(self, index: int, number: int) -> list[tuple[int, dict[int, Any]]]:
+    def chunk(self, index: int, number: int) -> dict[str, Any]:
         """Chunk ``number`` of the rows of a sheet, from 0; empty after the last. Chunks are asked for in order."""
         if self._position != (index, number):
             self._iterator = self._chunks(index)
-            self._position = (index, 0)
         self._position = (index, number + 1)
-        return next(self._iterator, [])
+        return next(self._iterator, {})
 
-    def _chunks(self, index: int) -> Iterator[list[tuple[int, dict[int, Any]]]]:
-        rows: list[tuple[int, dict[int, Any]]] = []
-        cells = characters = 0
-        for number, row in self._rows(index):
-            rows.append((number, row))
-            cells += len(row)
-            characters += sum([len(cell) for cell in row.values() if type(cell) is str])  # faster than a generator
-            if cells >= CHUNK_CELLS or characters >= CHUNK_TEXT:
-                yield rows
-                rows, cells, characters = [], 0, 0
-        if rows:
-            yield rows
-
-    def _rows(self, index: int) -> Iterator[tuple[int, dict[int, Any]]]:
-        """Each row that has a cell in it: its number, from 1, and its cells by column."""
-        errors = self._errors.get(index, {})
+    def _chunks(self, index: int) -> Iterator[dict[str, Any]]:
+        errors = [
+            (row + 1, column, text)
+            for row, cells in sorted(self._errors.get(index, {}).items())
+            for column, text in cells.items()
+        ]
         sheet = self._workbook.get_sheet_by_index(index)
-        convert = _ods_cell if self._kind == "ods" else _excel_cell
-        plain = _PLAIN_ODS if self._kind == "ods" else _PLAIN
+        is_ods = self._kind == "ods"
         _, left = sheet.start or (0, 0)
         _, last = sheet.end or (0, 0)
-        if self._kind == "ods" and last + 1 >= ODS_COLUMNS:
+        if is_ods and last + 1 >= ODS_COLUMNS:
             raise _Unreadable(f"a row has {ODS_COLUMNS:,} cells or more")
-        number = -1
-        for number, row in enumerate(sheet.iter_rows()):
-            cells = dict(enumerate(row, left))
-            if "" in row:
-                cells = {column: cell for column, cell in cells.items() if cell != ""}
-            if not plain.issuperset(map(type, row)):
-                cells.update({column: convert(cell) for column, cell in cells.items() if type(cell) not in plain})
-            if number in errors:
-                cells.update(errors[number])
-            if cells:
-                yield number + 1, cells
-        for below in sorted(row for row in errors if row > number):
-            yield below + 1, errors[below]
+        rows: list[int] = []
+        cells: list[Any] = []
+        for number, row in enumerate(sheet.iter_rows(), 1):
+            if row.count("") < len(row):
+                rows.append(number)
+                cells += [_length_of(cell) if type(cell) is str else cell for cell in row] if is_ods else row
+            if len(cells) >= CHUNK_CELLS:
+                above = [error for error in errors if error[0] <= number]
+                errors = errors[len(above) :]
+                yield _chunk(left, rows, cells, above, is_ods=is_ods)
+                rows, cells = [], []
+        if rows or errors:
+            yield _chunk(left, rows, cells, errors, is_ods=is_ods)
 
 
-#: Types of cells that stay as they are.
-_PLAIN = frozenset({str, float, bool, datetime, time})
-_PLAIN_ODS = frozenset({float, bool, datetime})
+def _chunk(
+    left: int, rows: list[int], cells: list[Any], errors: list[tuple[int, int, str]], *, is_ods: bool
+) -> dict[str, Any]:
+    """Rows as lists, which take less than an object for each row: the number of each, and for each cell its kind, as in
+    ``sheets.Kind``, and a number; the texts of those that are texts. Empty cells are empty texts."""
+    kinds, numbers = (_ODS_KINDS, _ODS_NUMBERS) if is_ods else (_KINDS, _NUMBERS)
+    return {
+        "left": left,
+        "rows": rows,
+        "kinds": [kinds[type(cell)] for cell in cells],
+        "numbers": [numbers[type(cell)](cell) for cell in cells],
+        "texts": [cell for cell in cells if type(cell) is str],
+        "errors": errors,
+    }
+
+
+#: The kind of a cell by its type. Lengths of time are numbers of days in Excel's formats; in .ods every time is one.
+_KINDS = {float: 0, int: 0, timedelta: 0, bool: 1, datetime: 2, date: 2, time: 3, str: 5}
+_ODS_KINDS = {**_KINDS, time: 4, timedelta: 4}
+
+_EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001
+
+#: Milliseconds, but for numbers; what a text gives is not used.
+_NUMBERS: dict[type, Callable[[Any], float]] = {
+    float: float,
+    int: float,
+    bool: float,
+    str: len,
+    datetime: lambda moment: (moment - _EPOCH) / timedelta(milliseconds=1),
+    date: lambda day: (day - _EPOCH.date()) / timedelta(milliseconds=1),
+    time: lambda clock: ((clock.hour * 60 + clock.minute) * 60 + clock.second) * 1000 + clock.microsecond / 1000,
+    timedelta: lambda length: length / timedelta(days=1),
+}
+_ODS_NUMBERS = {**_NUMBERS, timedelta: lambda length: length / timedelta(milliseconds=1)}
 
 _DURATION = re.compile(r"(-?)PT(\d{1,6})H(\d{1,2})M(\d{1,2}(?:[.,]\d+)?)S")
 
 
-def _excel_cell(cell: Any) -> Any:
-    """Numbers are floating, a day is the moment at which it begins, and a length of time is a number of days."""
-    if isinstance(cell, date):
-        return datetime(cell.year, cell.month, cell.day)  # noqa: DTZ001
-    if isinstance(cell, int):
-        return float(cell)
-    return cell / timedelta(days=1) if isinstance(cell, timedelta) else str(cell)
-
-
-def _ods_cell(cell: Any) -> Any:
-    """As :func:`_excel_cell`, but times are lengths of time. Over a day calamine gives them as ISO 8601."""
-    if isinstance(cell, time):
-        return timedelta(hours=cell.hour, minutes=cell.minute, seconds=cell.second, microseconds=cell.microsecond)
-    if isinstance(cell, timedelta):
-        return cell
-    if not isinstance(cell, str):
-        return _excel_cell(cell)
-    match = _DURATION.fullmatch(cell) if "PT" in cell[:3] else None
+def _length_of(text: str) -> timedelta | str:
+    """A length of time, which calamine gives as ISO 8601 where it is over a day; any other text as it is."""
+    match = _DURATION.fullmatch(text) if "PT" in text[:3] else None
     if match is None:
-        return cell
+        return text
     length = timedelta(hours=int(match[2]), minutes=int(match[3]), seconds=float(match[4].replace(",", ".")))
     return -length if match[1] else length
 
@@ -237,7 +241,7 @@ def _varint(stream: bytes, at: int, *, keep: bool) -> tuple[int, int]:
     return number, at + (2 if keep else 4)
 
 
-#: How to find the error cells of a format; those of .xlsx and .ods are texts already, see ``plain.py``.
+#: How to find the error cells of a format; those of .ods are texts already, see ``opendocument.py``.
 ERROR_CELLS: dict[str, Callable[[str], ErrorCells]] = {"xls": _xls_errors, "xlsb": _xlsb_errors}
 
 

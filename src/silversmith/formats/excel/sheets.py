@@ -6,9 +6,10 @@ name the cell. Most libraries make such cells null.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, time, timedelta
+from enum import IntEnum
 
 import polars as pl
 
@@ -21,24 +22,30 @@ MOST_CELLS = 8_000_000
 #: How much text a sheet may have, in characters.
 MOST_TEXT = 128 * 1024 * 1024
 
-#: Rows of a sheet that become a piece of each column at once.
-_ROWS = 4096
-
-#: So many cells become pieces of columns even if they are fewer rows.
-_CELLS = 200_000
+#: Cells that become a piece of each column at once: so many, and so many for each column.
+_CELLS, _CELLS_OF_COLUMN = 100_000, 64
 
 #: Integers up to this one are exact in the numbers of worksheets, which are all floating.
 _EXACT = 2**53
 
 #: Milliseconds of a day.
-_DAY = 86_400_000
+DAY = 86_400_000
 
-#: A cell: empty, text, a number, true or false, a moment, a time of day, or a length of time. Errors are their text:
-#: ``#N/A``. A day is the moment at which it begins.
-Cell = str | float | bool | datetime | time | timedelta | None
 
-#: A row of a sheet: its number, from 1, and its cells by column, from 0. Empty rows and cells are left out.
-Row = tuple[int, dict[int, Cell]]
+class Kind(IntEnum):
+    """What a cell is. A number says which: 0 or 1 of a flag, and milliseconds since 1970 of a moment, since midnight of
+    a clock, or of a length of time. Errors are their text: ``#N/A``. A day is the moment at which it begins."""
+
+    NUMBER = 0
+    FLAG = 1
+    MOMENT = 2
+    CLOCK = 3
+    LENGTH = 4
+    TEXT = 5
+
+
+#: The columns of a frame of cells: row, from 1, and column, from 0, kind, and number or text. Empty cells are left out.
+CELLS = {"row": pl.UInt32, "column": pl.UInt16, "kind": pl.UInt8, "number": pl.Float64, "text": pl.String}
 
 
 @dataclass(frozen=True)
@@ -79,108 +86,99 @@ def encrypted() -> DataError:
     )
 
 
+def too_large(message: str) -> DataError:
+    """The error for a workbook over a limit."""
+    return DataError("TooLarge", message, hint="save the sheet as CSV, which has no limit")
+
+
 class Columns:
     """The columns of a sheet, which grow by rows, held as Polars holds them. Each is named by its number, from 0."""
 
     def __init__(self, name: str) -> None:
         self._sheet = name
-        self._waiting: list[dict[int, Cell]] = []
-        self._waiting_cells = 0
         self._frames: list[pl.DataFrame] = []
         self._cells = self._characters = self._rows = 0
         self._numbers: set[int] = set()
 
-    def add(self, cells: dict[int, Cell]) -> None:
-        """One row.
+    def add(self, cells: pl.DataFrame) -> None:
+        """Cells of some rows, after all that were added before.
 
         Raises:
             DataError: ``TooLarge``.
         """
-        self._waiting.append(cells)
-        self._waiting_cells += len(cells)
-        if len(self._waiting) == _ROWS or self._waiting_cells > _CELLS:
-            self._flush()
-
-    def _flush(self) -> None:
-        rows, self._waiting, self._waiting_cells = self._waiting, [], 0
-        if not rows:
+        if not cells.height:
             return
-        numbers = sorted(set[int]().union(*rows))
-        self._numbers.update(numbers)
-        self._rows += len(rows)
-        self._cells += sum(map(len, rows))
+        rows, numbers = cells["row"].unique().sort(), cells["column"].unique().sort()
+        self._numbers.update(numbers.to_list())
+        self._rows += rows.len()
+        self._cells += cells.height
+        self._characters += int(cells["text"].str.len_chars().sum())
         self._check()
-        frame = pl.DataFrame({str(number): _series([row.get(number) for row in rows]) for number in numbers})
-        self._characters += sum(int(words.str.len_chars().sum()) for words in frame if words.dtype == pl.String)
-        self._check()
-        self._frames.append(frame)
+        places = numbers.search_sorted(cells["column"]) * rows.len() + rows.search_sorted(cells["row"])
+        nothing = pl.Series([None], dtype=pl.UInt32).new_from_index(0, rows.len() * numbers.len())
+        order = nothing.scatter(places, pl.int_range(cells.height, dtype=pl.UInt32, eager=True))
+        kinds, values, texts = (cells[name].gather(order) for name in ("kind", "number", "text"))
+        columns = []
+        for place, number in enumerate(numbers.to_list()):
+            part = slice(place * rows.len(), (place + 1) * rows.len())
+            columns.append(_series(kinds[part], values[part], texts[part]).alias(str(number)))
+        self._frames.append(pl.DataFrame(columns))
 
     def _check(self) -> None:
         many = self._cells > MOST_CELLS or len(self._numbers) * self._rows > 4 * MOST_CELLS
         if many or len(self._numbers) > MOST_COLUMNS or self._characters > MOST_TEXT:
-            raise DataError(
-                "TooLarge",
+            raise too_large(
                 f'the sheet "{shorten(self._sheet)}" has more than {MOST_CELLS:,} cells, {MOST_TEXT:,} characters or '
-                f"{MOST_COLUMNS:,} columns: worksheets are read in memory",
-                hint="save it as CSV, which has no limit",
+                f"{MOST_COLUMNS:,} columns: worksheets are read in memory"
             )
 
     def frame(self) -> pl.DataFrame:
         """All rows, each column of the one type that all of its cells have. Columns without cells are left out."""
-        self._flush()
         schemas = [frame.schema for frame in self._frames]
         types = {
             name: _joined({schema[name] for schema in schemas if name in schema})
             for name in map(str, sorted(self._numbers))
         }
-        frames = [frame.select([_cast(cells, types[cells.name]) for cells in frame]) for frame in self._frames]
-        frame = pl.concat(frames, how="diagonal").select(list(types)) if frames else pl.DataFrame()
+        for place, frame in enumerate(self._frames):
+            self._frames[place] = frame.select([_cast(cells, types[cells.name]) for cells in frame])
+        frame = pl.concat(self._frames, how="diagonal").select(list(types)) if self._frames else pl.DataFrame()
         return frame.select([_times(cells) if cells.dtype == pl.Duration("ms") else cells for cells in frame])
 
 
-def _series(cells: list[Cell]) -> pl.Series:
-    kinds = set(map(type, cells))
-    kinds.discard(type(None))
-    if not kinds:
-        return pl.Series(cells, dtype=pl.Null)
-    if len(kinds) > 1:
-        return pl.Series([as_text(cell) for cell in cells], dtype=pl.String)
-    (only,) = kinds
-    if only is float:
-        return _numbers(pl.Series(cells, dtype=pl.Float64))
-    if only is datetime:
-        moments = pl.Series(cells, dtype=pl.Datetime("ms"))
-        return moments.cast(pl.Date) if (moments.drop_nulls().dt.time() == time(0)).all() else moments
-    return pl.Series(cells, dtype=_DTYPES[only])
-
-
-_DTYPES: dict[type, pl.DataType] = {
-    str: pl.String(),
-    bool: pl.Boolean(),
-    time: pl.Time(),
-    timedelta: pl.Duration("ms"),
-}
+def _series(kinds: pl.Series, numbers: pl.Series, texts: pl.Series) -> pl.Series:
+    """The cells of one column, null where there is none."""
+    if kinds.min() != kinds.max():
+        return pl.Series(map(_as_text, kinds.to_list(), numbers.to_list(), texts.to_list()), dtype=pl.String)
+    kind = kinds.max()
+    if kind == Kind.TEXT:
+        return texts
+    if kind == Kind.NUMBER:
+        return _whole(numbers)
+    if kind == Kind.FLAG:
+        return numbers.cast(pl.Boolean)
+    whole = numbers.cast(pl.Int64)
+    if kind == Kind.MOMENT:
+        moments = whole.cast(pl.Datetime("ms"))
+        return moments.cast(pl.Date) if (whole % DAY == 0).all() else moments
+    return (whole * 1_000_000).cast(pl.Time) if kind == Kind.CLOCK else whole.cast(pl.Duration("ms"))
 
 
 def _times(lengths: pl.Series) -> pl.Series:
     """Lengths of time, if all of them are within a day, as times of day; else as numbers of days."""
     milliseconds = lengths.cast(pl.Int64)
-    if milliseconds.is_between(0, _DAY - 1).all():
+    if milliseconds.is_between(0, DAY - 1).all():
         return (milliseconds * 1_000_000).cast(pl.Time)
-    return _numbers(milliseconds / _DAY)
+    return _whole(milliseconds / DAY)
 
 
-def _numbers(numbers: pl.Series) -> pl.Series:
+def _whole(numbers: pl.Series) -> pl.Series:
     """Whole numbers as such; they are all floating where they come from."""
     present = numbers.drop_nulls()
-    whole = (present == present.floor()) & (present.abs() <= _EXACT)
-    return numbers.cast(pl.Int64) if whole.all() else numbers
+    is_whole = (present == present.floor()) & (present.abs() <= _EXACT)
+    return numbers.cast(pl.Int64) if is_whole.all() else numbers
 
 
 def _joined(dtypes: set[pl.DataType]) -> pl.DataType:
-    dtypes = {dtype for dtype in dtypes if dtype != pl.Null}
-    if not dtypes:
-        return pl.String()
     if len(dtypes) == 1:
         return next(iter(dtypes))
     if dtypes == {pl.Int64(), pl.Float64()}:
@@ -189,14 +187,31 @@ def _joined(dtypes: set[pl.DataType]) -> pl.DataType:
 
 
 def _cast(piece: pl.Series, dtype: pl.DataType) -> pl.Series:
-    if dtype != pl.String() or piece.dtype in {pl.String(), pl.Null()}:
+    if dtype != pl.String() or piece.dtype == pl.String():
         return piece.cast(dtype)
     if piece.dtype in {pl.Float64(), pl.Datetime("ms"), pl.Time(), pl.Duration("ms")}:
-        return pl.Series([as_text(cell) for cell in piece.to_list()], dtype=pl.String)
+        return pl.Series(piece.name, [as_text(cell) for cell in piece.to_list()], dtype=pl.String)
     return piece.cast(pl.String)
 
 
-def as_text(cell: Cell) -> str | None:
+def _as_text(kind: int | None, number: float | None, text: str | None) -> str | None:
+    """A cell of a frame of cells as text."""
+    if kind is None or kind == Kind.TEXT or number is None:
+        return text
+    if kind == Kind.NUMBER:
+        return as_text(number)
+    if kind == Kind.FLAG:
+        return as_text(bool(number))
+    length = timedelta(milliseconds=number)
+    return as_text(
+        length if kind == Kind.LENGTH else _EPOCH + length if kind == Kind.MOMENT else (_EPOCH + length).time()
+    )
+
+
+_EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001
+
+
+def as_text(cell: str | float | datetime | time | timedelta | None) -> str | None:
     """A cell among others of other kinds: as it would be written in a CSV file."""
     if cell is None or isinstance(cell, str):
         return cell
@@ -219,50 +234,102 @@ def _length_as_text(length: timedelta) -> str:
     return f"{sign}{seconds // 3600:02}:{seconds // 60 % 60:02}:{seconds % 60:02}{rest}"
 
 
-def sheet(name: str, rows: Iterable[Row], *, header: bool, skip_rows: int, names: Sequence[str] | None) -> Sheet:
+def sheet(
+    name: str, pieces: Iterable[pl.DataFrame], *, header: bool, skip_rows: int, names: Sequence[str] | None
+) -> Sheet:
     """The rows of a sheet under their names. Empty rows do not count, and columns without name and cells do not either.
+
+    Args:
+        name: of the sheet.
+        pieces: its cells, in frames of :data:`CELLS`: in any order, but each frame has the rows after those before it.
+        header: whether the first row is names.
+        skip_rows: so many rows from the top do not count.
+        names: of the columns, instead.
 
     Raises:
         DataError: ``EmptyFile``, ``DuplicateColumns``, ``WrongColumns``, ``TooLarge`` … .
     """
-    filled = ((number, cells) for number, cells in rows if number > skip_rows and not is_blank(cells))
-    first = next(filled, None)
-    if first is None:
+    columns = Columns(name)
+    heads: dict[int, str] = {}
+    first = 0
+    for piece in _whole_rows(pieces):
+        cells = _without_blank_rows(piece.filter(piece["row"] > skip_rows) if skip_rows else piece)
+        if not first and cells.height:
+            first = int(cells["row"].min())  # type: ignore[arg-type]
+            if header:
+                header_row = cells.filter(cells["row"] == first)
+                heads = {column: _as_text(*cell) or "" for _, column, *cell in header_row.iter_rows()}
+                cells = cells.filter(cells["row"] != first)
+        columns.add(cells)
+    if not first:
         raise DataError(
             "EmptyFile",
             f'the sheet "{shorten(name)}" has no cell with anything in it'
             + (" after the rows to skip" if skip_rows else ""),
             hint="choose another sheet: Excel(sheet=…)",
         )
-    columns = Columns(name)
-    heads = {place: as_text(cell) or "" for place, cell in first[1].items()} if header else {}
-    if not header:
-        columns.add(first[1])
-    for _, cells in filled:
-        columns.add(cells)
     frame = columns.frame()
-    filled_columns = {int(column.name) for column in frame if column.null_count() < column.len()}
-    clean = {number: clean_name(label) for number, label in heads.items()}
-    used = sorted(filled_columns.union(number for number, label in clean.items() if label))
+    by_number = {int(column.name): column for column in frame}
+    clean = {number: clean_name(head) for number, head in heads.items()}
+    used = sorted(by_number.keys() | {number for number, label in clean.items() if label})
     if names is not None and len(names) != len(used):
         raise DataError(
             "WrongColumns",
             f"the sheet has {len(used)} columns, the reader names {len(names)}",
             hint="name as many columns as the sheet has: Excel(columns=[…])",
-            place=Place(row=first[0]),
+            place=Place(row=first),
         )
     labels = list(names) if names is not None else [clean.get(number) or f"column_{number + 1}" for number in used]
     checked_names(labels)
     empty = pl.Series([None], dtype=pl.String).new_from_index(0, frame.height)
-    by_number = {int(column.name): column for column in frame}
     data = [by_number.get(number, empty).alias(label) for number, label in zip(used, labels, strict=True)]
     written = (
         {} if names is not None else {label: heads.get(number) for number, label in zip(used, labels, strict=True)}
     )
     renamed = {label: head for label, head in written.items() if head and head != label}
-    return Sheet(pl.DataFrame([*data, row_numbers(range(1, frame.height + 1))]), first[0], renamed)
+    return Sheet(pl.DataFrame([*data, row_numbers(range(1, frame.height + 1))]), first, renamed)
 
 
-def is_blank(cells: dict[int, Cell]) -> bool:
-    """Whether a row has nothing in it but blanks."""
-    return all(isinstance(cell, str) and not cell.strip() for cell in cells.values())
+def _whole_rows(pieces: Iterable[pl.DataFrame]) -> Iterator[pl.DataFrame]:
+    """The same cells in larger frames, no row of which has cells in another one."""
+    waiting: list[pl.DataFrame] = []
+    number, passed, widest = 0, 0, 0
+    for piece in pieces:
+        if not piece.height:
+            continue
+        waiting.append(piece)
+        number += piece.height
+        widest = max(widest, int(piece["column"].max()))  # type: ignore[arg-type]
+        if number < max(_CELLS, _CELLS_OF_COLUMN * widest):
+            continue
+        cells = pl.concat(waiting)
+        last = cells["row"].max()
+        whole, waiting = cells.filter(cells["row"] != last), [cells.filter(cells["row"] == last)]
+        number = waiting[0].height
+        if whole.height:
+            passed = _in_order(whole, passed)
+            yield whole
+    if waiting:
+        cells = pl.concat(waiting)
+        _in_order(cells, passed)
+        yield cells
+
+
+def _in_order(cells: pl.DataFrame, passed: int) -> int:
+    """The number of the last row; ``passed`` is that of the last one before."""
+    if int(cells["row"].min()) <= passed:  # type: ignore[arg-type]
+        raise unreadable(f"after row {passed:,} comes a row with a smaller number")
+    return int(cells["row"].max())  # type: ignore[arg-type]
+
+
+def _without_blank_rows(cells: pl.DataFrame) -> pl.DataFrame:
+    """Rows that have nothing in them but blanks are no rows."""
+    is_blank = (cells["text"].str.strip_chars() == "").fill_null(False)
+    if not is_blank.any():
+        return cells
+    return cells.filter(cells["row"].is_in(cells.filter(~is_blank)["row"].unique().implode()))
+
+
+def is_empty(pieces: Iterable[pl.DataFrame]) -> bool:
+    """Whether a sheet has nothing in it but blanks."""
+    return not any(_without_blank_rows(piece).height for piece in pieces)
