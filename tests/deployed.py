@@ -14,10 +14,11 @@ from moto.cloudformation.parsing import resource_class_from_type
 
 from silversmith.aws.account import Account
 from silversmith.events import ObjectEvent, object_created
-from silversmith.function.handler import SystemUnavailable, build
+from silversmith.function.handler import build
 from silversmith.operations.aws import AwsTarget, open_stack
 from silversmith.pipeline import Located, Pipeline, locate
 from silversmith.pipeline.deployment import Deployment
+from silversmith.runtime.queue import SystemUnavailable
 from silversmith.template import compile as compile_template
 from silversmith.template.plan import logical
 
@@ -212,7 +213,7 @@ def operators_policy(stack: str, region: str, account: str) -> dict[str, Any]:
     text = (Path(__file__).parents[1] / "docs/operations.md").read_text()
     (block,) = re.findall(r"```json\n(.*?)```", text, re.DOTALL)
     names = {"REGION": region, "ACCOUNT": account, "STACK": stack}
-    buckets = {role: f"dl-{role.lower()}-layer" for role in ("BRONZE", "SILVER", "QUARANTINE")}
+    buckets = {role: f"dl-{role.lower()}-layer" for role in ("BRONZE", "SILVER", "QUARANTINE", "GOLD")}
     for name, value in {**names, **buckets}.items():
         block = block.replace(name, value)
     found: dict[str, Any] = json.loads(block)

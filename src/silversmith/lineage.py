@@ -224,6 +224,11 @@ def silver_key(transform: str, bronze_key: str) -> str:
     return _derived(transform, bronze_key, ".parquet")
 
 
+def bronze_key_of(silver: str) -> str:
+    """The bronze key that a silver key is made of, but for one that is too long, which only its lineage tells."""
+    return silver.partition("/")[2].removesuffix(".parquet")
+
+
 def rejected_key(transform: str, bronze_key: str) -> str:
     """Where the rows that broke the contract are, in the quarantine bucket."""
     return _derived(transform, bronze_key, ".rejected.parquet")

@@ -24,12 +24,12 @@ from silversmith.tables.upkeep import keep
 from silversmith.tables.handler import TableHandler
 from tests.unit.conftest import Leisure
 from tests.unit.tables.kit import GoldBench
-from tests.unit.tables.test_handler import SPEC, event
+from tests.unit.tables.test_handler import SPEC, event, record
 
 bench = GoldBench(Path(sys.argv[1]))
 handler = TableHandler(SPEC, bucket="silver", silver=bench.silver, gold=bench.gold)
 for key in sys.argv[2:]:
-    assert handler({"Records": [{"messageId": key, "body": event(key)}]}, Leisure()) == {"batchItemFailures": []}
+    assert handler({"Records": [record(key, event(key))]}, Leisure()) == {"batchItemFailures": []}
 keep("orders", bench.gold, now=0, force=True)
 """
 

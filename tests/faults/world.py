@@ -22,11 +22,11 @@ import polars as pl
 
 from silversmith.errors import SilversmithError
 from silversmith.events import ObjectEvent, object_created, unwrap
-from silversmith.function.handler import Handler, SystemUnavailable
+from silversmith.function.handler import Handler
 from silversmith.lineage import PARQUET_ENTRY, Lineage, error_key, rejected_key, silver_key
 from silversmith.reconcile.handler import Reconciler
 from silversmith.reconcile.lease import lease_key
-from silversmith.runtime.queue import queue_receives
+from silversmith.runtime.queue import SystemUnavailable, queue_receives
 from silversmith.schemas.document import schema_key
 from silversmith.stores import IN_MEMORY, Lake
 from silversmith.stores.s3 import S3Store

@@ -12,7 +12,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from silversmith.function.handler import Handler, SystemUnavailable
+from silversmith.function.handler import Handler
 from silversmith.function.outcome import Report
 from silversmith.lineage import Lineage, silver_key
 from silversmith.local.journal import Journal
@@ -23,6 +23,7 @@ from silversmith.local.stack import Stack, read
 from silversmith.local.wiring import Services, build
 from silversmith.operations.local import LocalTarget, open_lake
 from silversmith.pipeline import Pipeline
+from silversmith.runtime.queue import SystemUnavailable
 from silversmith.stores import Lake
 from silversmith.template import compile as compile_template
 

@@ -27,7 +27,7 @@ from silversmith.errors import (
     TransformError,
 )
 from silversmith.events import NotAnEvent, ObjectEvent, object_created
-from silversmith.function.handler import Handler, SystemUnavailable
+from silversmith.function.handler import Handler
 from silversmith.function.outcome import Report
 from silversmith.function.process import Contended
 from silversmith.function.retries import DIED, MESSAGES, parse
@@ -38,6 +38,7 @@ from silversmith.runtime.queue import (
     ERROR_CODE,
     JITTER,
     SYSTEM_WAITS,
+    SystemUnavailable,
     is_system_fault,
     queue_receives,
     transform_tries,

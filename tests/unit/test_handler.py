@@ -23,11 +23,11 @@ from hypothesis import strategies as st
 from silversmith import Pipeline
 from silversmith.errors import AccessDenied, DataError, DefinitionError
 from silversmith.events import ObjectEvent, object_created
-from silversmith.function.handler import Handler, SystemUnavailable, build
+from silversmith.function.handler import Handler, build
 from silversmith.function.outcome import Report
 from silversmith.lineage import error_key, silver_key
 from silversmith.pipeline import Transform
-from silversmith.runtime.queue import DELETED_AT_ONCE, ERROR_CODE, MESSAGE_ID
+from silversmith.runtime.queue import DELETED_AT_ONCE, ERROR_CODE, MESSAGE_ID, SystemUnavailable
 from silversmith.stores import Lake
 from tests.unit.shop import Shop
 

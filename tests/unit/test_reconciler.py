@@ -15,10 +15,10 @@ import pytest
 from silversmith import Pipeline
 from silversmith.events import unwrap
 from silversmith.lineage import error_key
-from silversmith.reconcile.handler import BATCH, BUSY, NoProgress, Reconciler
+from silversmith.reconcile.handler import BATCH, NoProgress, Reconciler
 from silversmith.reconcile.hops import Problem
 from silversmith.reconcile.lease import Lease, Phase, lease_key
-from silversmith.runtime.queue import SENT_AT_ONCE, NotSent, SqsQueue
+from silversmith.runtime.queue import BUSY, SENT_AT_ONCE, NotSent, SqsQueue
 
 if TYPE_CHECKING:
     from tests.unit.conftest import Bench

@@ -16,7 +16,7 @@ from typing import Any
 
 from polars.exceptions import PanicException
 
-from silversmith.errors import SystemFault, describe
+from silversmith.errors import describe
 from silversmith.events import NotAnEvent, ObjectEvent
 from silversmith.function.batch import Batch, IoPool, Running
 from silversmith.function.outcome import Outcome, Report, Verdict
@@ -30,6 +30,8 @@ from silversmith.runtime.queue import (
     Context,
     FunctionQueue,
     Message,
+    SystemUnavailable,
+    attempt,
     is_system_fault,
     wait_for_system,
     wait_for_user,
@@ -45,20 +47,6 @@ _log = logging.getLogger(__name__)
 
 #: What a task that was resumed waits for, came to, or failed with.
 _Progress = tuple[Running, Conversion | Commit | Outcome | BaseException]
-
-
-class SystemUnavailable(SystemFault):
-    """The system failed everything that an invocation began. Raised, so that Lambda's poller slows down and the metric
-    ``Errors`` shows it. The queue was told before when each message is to come back.
-
-    https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-errorhandling.html
-
-    ``response`` is what would have been returned: the local engine goes by it.
-    """
-
-    def __init__(self, message: str, response: dict[str, Any]) -> None:
-        super().__init__(message)
-        self.response = response
 
 
 class Handler:
@@ -144,7 +132,7 @@ class Handler:
             raise
         for message in batch.untouched():
             # A timeout would throw away what the batch has done: so what cannot be done in time goes back.
-            _try(self._release, message.receipt, 0.0)
+            attempt(self._release, message.receipt, 0.0)
             batch.failed.append(message.id)
         response = {"batchItemFailures": [{"itemIdentifier": message_id} for message_id in batch.failed]}
         if first := batch.system_fault():
@@ -182,7 +170,7 @@ class Handler:
     def _process_alone(self, batch: Batch, message: Message) -> None:
         """All of a message, with no other one under way."""
         if batch.finished and message.receives > 1:
-            _try(self._acknowledge, batch.finished)
+            attempt(self._acknowledge, batch.finished)
             batch.finished = []
         self._began(message.id)
         waited = batch.waited()
@@ -256,7 +244,7 @@ class Handler:
         else:
             batch.failed.append(message.id)
             batch.failures.append(report)
-            _try(self._release, message.receipt, report.retry_in or 0.0)
+            attempt(self._release, message.receipt, report.retry_in or 0.0)
         self._ended(report)
 
     def _task(self, event: ObjectEvent, message: Message) -> Task:
@@ -283,7 +271,7 @@ class Handler:
         if isinstance(error, TriesSpent):
             return Report(message.id, (), error=error.error, key=task.key, waited=waited, dead=True)
         if is_system_fault(error):
-            _try(take_back_try, task)
+            attempt(take_back_try, task)
             return _failed(message, task.key, waited, error, system=True)
         try:
             tries = count_failure(task, describe(error))
@@ -333,14 +321,6 @@ def _log_of(context: Context) -> dict[str, str | None]:
     """Where the log of an invocation is. https://docs.aws.amazon.com/lambda/latest/dg/python-context.html"""
     names = {"group": "log_group_name", "stream": "log_stream_name", "request": "aws_request_id"}
     return {name: getattr(context, attribute, None) for name, attribute in names.items()}
-
-
-def _try(courtesy: Callable[..., None], *arguments: object) -> None:
-    """A call that only spares a message some time, or a try, must not fail the batch."""
-    try:
-        courtesy(*arguments)
-    except Exception:  # noqa: BLE001 -- told in the log, and no more than that
-        _log.warning("a message may come back later than it could, or has a try less", exc_info=True)
 
 
 #: At which level a verdict is logged, if not INFO.

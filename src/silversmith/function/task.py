@@ -15,6 +15,7 @@ from silversmith.function.outcome import Outcome, Stages, Verdict
 from silversmith.lineage import Lineage, error_key, failed_key, rejected_key, silver_key
 from silversmith.pipeline import Transform
 from silversmith.pipeline.lookups import Lookups
+from silversmith.runtime.queue import age
 from silversmith.schemas import Owner, Schemas
 from silversmith.stores import Head, Lake
 
@@ -151,7 +152,7 @@ class Task:
             self.key,
             self.silver_key,
             stages=self.stages.seconds,
-            age=_age(self.event, self.now()),
+            age=age(self.event, self.now()),
             **more,
         )
 
@@ -178,12 +179,3 @@ def error_of_data(error: DataError) -> dict[str, Any]:
         "hint": as_utf8(error.hint),
         "place": {name: as_utf8(value) if isinstance(value, str) else value for name, value in place.items()},
     }
-
-
-def _age(event: ObjectEvent, now: datetime) -> float | None:
-    """Seconds since the time of the event, which may be anything; None where it has no time."""
-    try:
-        time = datetime.fromisoformat(event.time)
-    except ValueError:
-        return None
-    return max(0.0, round((now - time).total_seconds(), 3)) if time.tzinfo else None

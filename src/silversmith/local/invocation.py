@@ -61,13 +61,13 @@ class Position:
 @dataclass(frozen=True)
 class FunctionConfig:
     """One function as a worker needs it: its environment, its role (an ARN) and the role's policy, the queue of
-    ``SILVERSMITH_DLQ`` in its environment (None: it sends nothing there), and all buckets by name."""
+    ``SILVERSMITH_DLQ`` in its environment, and all buckets by name."""
 
     name: str
     environment: Mapping[str, str]
     role: str
     policy: Policy
-    dead_letters: Queue | None
+    dead_letters: Queue
     buckets: Mapping[str, Bucket]
 
     @property
@@ -83,6 +83,12 @@ class FunctionConfig:
     def guarded(self, store: Store, bucket: str) -> GuardedStore:
         """A store that the function may use as its role allows."""
         return GuardedStore(store, arn=f"arn:aws:s3:::{bucket}", check=self.check_of(bucket))
+
+    def require_dlq(self, record: Mapping[str, Any], error: Mapping[str, Any]) -> None:
+        """Require that the role may send to the dead-letter queue. The engine moves the message, with the outcomes."""
+        del record, error
+        policies = (self.policy, self.dead_letters.policy)
+        iam.check(policies, "sqs:SendMessage", self.dead_letters.arn, principal=self.role, context=self.context)
 
 
 @dataclass(frozen=True)

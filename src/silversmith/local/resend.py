@@ -15,6 +15,7 @@ import orjson
 
 from silversmith import faults
 from silversmith.events import NotAnEvent, ObjectEvent, object_created, unwrap
+from silversmith.lineage import bronze_key_of
 from silversmith.local.journal import Journal
 from silversmith.local.services import HopRow, Message, hop_row, write
 from silversmith.local.services.bucket import DOUBTFUL
@@ -255,11 +256,6 @@ class Rounds:
         return len(events)
 
 
-def bronze_key(silver: str) -> str:
-    """The bronze key that a silver key is made of, but for one that is too long, which only its lineage tells."""
-    return silver.partition("/")[2].removesuffix(".parquet")
-
-
 def send_silver(
     journal: Journal, route: Route, keys: Sequence[str], *, bronze: str, silver: str, reason: str, now: float
 ) -> int:
@@ -272,10 +268,10 @@ def send_silver(
     messages = []
     for key in keys:
         if key not in waiting:
-            row = journal.row("object", bucket=bronze, key=bronze_key(key))
+            row = journal.row("object", bucket=bronze, key=bronze_key_of(key))
             body = object_created(ObjectEvent(silver, key), reason=reason)
             version = row[2] if row else ""
-            messages.append(Message("", route.queue.arn, "", bronze_key(key), version, body, now))
+            messages.append(Message("", route.queue.arn, "", bronze_key_of(key), version, body, now))
     if messages:
         _send(journal, route.queue, messages, reason=reason, now=now)
     return len(messages)
@@ -284,7 +280,7 @@ def send_silver(
 def _silver_waiting(journal: Journal, route: Route, keys: Sequence[str]) -> set[str]:
     """The silver keys that messages are about, among those that are kept under the bronze keys of these."""
     queues = orjson.dumps([route.queue.arn, *route.dead_letters]).decode()
-    bronze = orjson.dumps([bronze_key(key) for key in keys]).decode()
+    bronze = orjson.dumps([bronze_key_of(key) for key in keys]).decode()
     messages = journal.rows("queued_for", queues=queues, keys=bronze)
     messages += journal.rows("in_outbox_for", keys=bronze)
     waiting: set[str] = set()

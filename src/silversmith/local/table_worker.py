@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -23,8 +24,9 @@ from silversmith.local.invocation import (
     split,
 )
 from silversmith.local.lake import LakeFolder
+from silversmith.runtime.queue import SystemUnavailable
 from silversmith.tables.delta import DeltaFormat, DeltaSnapshot
-from silversmith.tables.handler import NoTime, TableHandler, TablesReport
+from silversmith.tables.handler import TableHandler, TablesReport, Work
 from silversmith.tables.spec import GoldSpec
 from silversmith.tables.types import Columns
 from silversmith.tables.views import Refresh
@@ -79,25 +81,28 @@ class Tables:
     """The handler of the tables, made from the environment that the template gives it."""
 
     def __init__(self, connection: Connection, position: Position, config: TablesConfig) -> None:
-        position.value = NOWHERE  # a batch is committed as a whole, so a death is charged to all of it
+        position.value = NOWHERE  # messages are worked on in groups: the engine is told which
         self._connection = connection
         lake, function = LakeFolder(config.lake), config.function
         silver, gold = (function.environment[f"SILVERSMITH_{name}"] for name in ("SILVER", "GOLD"))
         scratch = lake.engine_scratch
         self._gold = GuardedFormat(lake.bucket(gold), bucket=gold, check=function.check_of(gold), scratch=scratch)
-        self._spec = GoldSpec.from_json(config.spec)
         self._handler = TableHandler(
-            self._spec,
+            GoldSpec.from_json(config.spec),
             bucket=silver,
             silver=function.guarded(lake.store(silver, foreign_writers=False, scratch=scratch), silver),
             gold=self._gold,
+            began=self._began,
             ended=self._end,
+            worked=self._worked,
+            move_to_dlq=function.require_dlq,
         )
-        self._report = TablesReport()
+        self._outcomes: dict[str, Any] = {}
+        self._changed: dict[str, None] = {}
 
     def invoke(self, request: Mapping[str, Any]) -> None:
         """Run the invocations of one dispatch together, or one round, and report the outcomes."""
-        self._report = TablesReport()
+        self._outcomes, self._changed = {}, {}
         context = LocalContext(request["function"], request["timeout"], request["memory"])
         answer: dict[str, Any]
         try:
@@ -105,51 +110,45 @@ class Tables:
                 answer = {"done": [], **self._reconcile()}
             else:
                 records = [record for event in request["events"] for record in event["Records"]]
-                response = self._handler({"Records": records}, context)
-                answer = {"done": split(response, request["events"]), "ended": self._outcomes(records)}
+                answer = {"done": split(self._respond(records, context), request["events"])}
             answer["tables"] = self._states()
         except Exception as error:  # noqa: BLE001
             answer = broken(error)
         flush()
-        self._connection.send_bytes(orjson.dumps({"ended": {}, **answer}))
+        self._connection.send_bytes(orjson.dumps({**answer, "ended": self._outcomes}))
+
+    def _respond(self, records: Sequence[Mapping[str, Any]], context: LocalContext) -> Mapping[str, Any]:
+        try:
+            return self._handler({"Records": records}, context)
+        except SystemUnavailable as error:  # the messages come back when they said, and the process goes on
+            return error.response
+
+    def _began(self, messages: Sequence[str]) -> None:
+        """Report outcomes before the next messages begin, which may kill the process."""
+        self._connection.send_bytes(orjson.dumps({"ended": self._outcomes, "begun": messages}))
+        self._outcomes = {}
 
     def _end(self, report: TablesReport) -> None:
-        self._report = report
+        self._outcomes[report.message_id] = report.to_dict()
+
+    def _worked(self, work: Work) -> None:
+        if work.error is not None:
+            print(f"{work.name}: {describe(work.error)['message']}", file=sys.stderr)  # noqa: T201 -- the log of tables
+        if (work.brought is not None and work.brought.commits) or work.refreshed in {Refresh.GROUPS, Refresh.WHOLE}:
+            self._changed[work.name] = None
 
     def _reconcile(self) -> dict[str, Any]:
-        round_ = self._handler.compare()
-        self._report.views |= round_.views
+        comparison = self._handler.compare()
+        for name, refreshed in comparison.views.items():
+            self._worked(Work(name, 0.0, refreshed=refreshed))
         return {
-            "differing": round_.differing,
-            "failed": {name: describe(error)["message"] for name, error in round_.failed.items()},
+            "differing": comparison.differing,
+            "failed": {name: describe(error)["message"] for name, error in comparison.failed.items()},
         }
-
-    def _outcomes(self, records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-        """Of each message what became of it. One that there was no time for has no outcome: it was not begun."""
-        versions: dict[str, dict[str, int | None]] = {}
-        for key, messages in self._report.keys.items():
-            of_key = {
-                table.name: self._report.tables[table.name].version
-                for table in self._spec.tables
-                if key.startswith(f"{table.transform}/") and table.name in self._report.tables
-            }
-            for message in messages:
-                versions.setdefault(message, {}).update(of_key)
-        outcomes: dict[str, Any] = {}
-        for record in records:
-            message = record["messageId"]
-            error = self._report.failed.get(message)
-            if error is None:
-                outcomes[message] = {"verdict": "in tables", "tables": versions.get(message, {})}
-            elif not isinstance(error, NoTime):
-                outcomes[message] = {"verdict": "failed", "failed": True, "error": describe(error)}
-        return outcomes
 
     def _states(self) -> dict[str, dict[str, int]]:
         """The tables and views that were changed, as they are now."""
-        names = [name for name, brought in self._report.tables.items() if brought.commits]
-        names += [name for name, how in self._report.views.items() if how in {Refresh.GROUPS, Refresh.WHOLE}]
-        snapshots = {name: self._gold.read(name) for name in names}
+        snapshots = {name: self._gold.read(name) for name in self._changed}
         return {
             name: {"rows": snapshot.extent.rows, "version": snapshot.version}
             for name, snapshot in snapshots.items()

@@ -197,15 +197,17 @@ def table_function(stack: Stack) -> FunctionConfig | None:
     """What the process of tables must know of their function; None: there are no tables.
 
     Raises:
-        UnsupportedTemplate: its environment names a bucket that the template does not have.
+        UnsupportedTemplate: its environment names a bucket or queue that the template does not have.
     """
     buckets = {bucket.name: bucket for bucket in stack.buckets}
+    queues = {queue.url: queue for queue in stack.queues}
     function = next((item for item in stack.functions if "SILVERSMITH_TABLES" in item.environment), None)
     if function is None:
         return None
     for name in ("SILVERSMITH_SILVER", "SILVERSMITH_GOLD"):
         _find(buckets, function.environment.get(name, ""), f"{name} of {function.name}")
-    return FunctionConfig(function.name, function.environment, function.role_arn, function.policy, None, buckets)
+    dlq = _find(queues, function.environment.get("SILVERSMITH_DLQ", ""), f"SILVERSMITH_DLQ of {function.name}")
+    return FunctionConfig(function.name, function.environment, function.role_arn, function.policy, dlq, buckets)
 
 
 def worker_functions(stack: Stack) -> tuple[FunctionConfig, ...]:

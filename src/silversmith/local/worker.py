@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -12,9 +11,8 @@ from typing import Any
 import orjson
 
 from silversmith.errors import DefinitionError
-from silversmith.function.handler import Handler, SystemUnavailable
+from silversmith.function.handler import Handler
 from silversmith.function.outcome import Report
-from silversmith.local import iam
 from silversmith.local.invocation import (
     NOWHERE,
     FunctionConfig,
@@ -29,6 +27,7 @@ from silversmith.local.invocation import (
 )
 from silversmith.local.lake import LakeFolder
 from silversmith.pipeline import Pipeline, load
+from silversmith.runtime.queue import SystemUnavailable
 from silversmith.schemas import Owner
 from silversmith.stores import Lake
 
@@ -75,20 +74,12 @@ class _Handlers:
             bucket=environment["SILVERSMITH_BRONZE"],
             lake=lake,
             scratch=self._lake.engine_scratch,
-            move_to_dlq=partial(self._require_dlq, function),
+            move_to_dlq=function.require_dlq,
             began=self._began,
             ended=self._end,
             now=lambda: datetime.now(UTC),
             owner=Owner.of(environment),
         )
-
-    def _require_dlq(self, function: FunctionConfig, record: Mapping[str, Any], error: Mapping[str, Any]) -> None:
-        """Require that the role may send to the dead-letter queue. The engine moves the message, with the outcomes."""
-        del record, error
-        queue = function.dead_letters
-        assert queue is not None  # wiring.py requires it of a transform's function
-        policies = (function.policy, queue.policy)
-        iam.check(policies, "sqs:SendMessage", queue.arn, principal=function.role, context=function.context)
 
     def invoke(self, request: Mapping[str, Any]) -> None:
         """Run the invocations of one dispatch together, and report the outcomes."""

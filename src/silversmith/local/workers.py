@@ -401,6 +401,9 @@ class Dispatcher:
             self._handle_outcomes(worker, worker.current, message, now)
 
     def _handle_outcomes(self, worker: Worker, dispatch: Dispatch, message: dict[str, Any], now: float) -> None:
+        if "begun" in message:
+            for invocation in dispatch.invocations:
+                invocation.begun = frozenset(message["begun"]) & invocation.messages.keys()
         for message_id, outcome in message["ended"].items():
             self._require_disk(dispatch, outcome, now)
             dispatch.invocation_of(message_id).outcomes[message_id] = outcome

@@ -25,7 +25,7 @@ from datetime import UTC, datetime, timedelta
 from functools import cache
 from itertools import dropwhile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from silversmith.errors import NotOurs, SilversmithError
 from silversmith.events import ObjectEvent, object_created
@@ -34,7 +34,7 @@ from silversmith.lineage import Decision, error_key
 from silversmith.pipeline import Pipeline, Transform, load
 from silversmith.reconcile.compare import Finding, look
 from silversmith.reconcile.lease import Keeper, Lease, NotNext, lease_key
-from silversmith.runtime.queue import SENT_AT_ONCE, Context, SqsQueue
+from silversmith.runtime.queue import BUSY, SENT_AT_ONCE, Context, Queue, SqsQueue
 from silversmith.runtime.telemetry import document, printed, request, set_up
 from silversmith.schemas import Owner
 from silversmith.stores import Lake, batched
@@ -47,10 +47,6 @@ SETTLED_SECONDS = 3_600
 
 #: Only what is older than this counts as missing, whatever the schedule's input says.
 MISSING_AFTER = timedelta(hours=1)
-
-#: A transform with more messages waiting than this when its turn comes is left for the next round: what it misses is
-#: probably among them, and each round would add another message of it.
-BUSY = 1_000
 
 #: So many milliseconds before its end the function hands on what is left.
 RESERVE = 30_000
@@ -65,20 +61,6 @@ KEYWORD = "<aws.scheduler."
 
 
 _log = logging.getLogger(__name__)
-
-
-class Queue(Protocol):
-    """A transform's queue."""
-
-    def waiting(self) -> int:
-        """About how many messages are to be received or being worked on."""
-
-    def send(self, bodies: Sequence[str]) -> None:
-        """Send up to :data:`SENT_AT_ONCE` messages, all of them.
-
-        Raises:
-            NotSent: the queue did not take one.
-        """
 
 
 class NoProgress(SilversmithError):

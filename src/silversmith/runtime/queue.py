@@ -5,9 +5,11 @@ docs/decisions/0107-two-budgets.md
 
 from __future__ import annotations
 
+import logging
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from functools import cached_property
 from itertools import count
 from typing import Any, Protocol
@@ -44,6 +46,12 @@ USER_WAITS = (1.0, 900.0)
 #: Up to this share of a wait is added to it, for each message another: else all that failed in an outage would come
 #: back in the same second.
 JITTER = 0.2
+
+#: A round sends nothing to a queue in which more messages wait than this: what is missing is probably among them, and
+#: each round would add another message of it.
+BUSY = 1_000
+
+_log = logging.getLogger(__name__)
 
 
 class Context(Protocol):
@@ -142,6 +150,51 @@ def is_system_fault(error: BaseException) -> bool:
         return True
     # By name, so that a worker of the local engine need not import botocore.
     return any(kind.__module__.partition(".")[0] == "botocore" for kind in type(error).__mro__)
+
+
+class SystemUnavailable(SystemFault):
+    """The system failed everything that an invocation began. Raised, so that Lambda's poller slows down and the metric
+    ``Errors`` shows it. The queue was told before when each message is to come back.
+
+    https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-errorhandling.html
+
+    ``response`` is what would have been returned: the local engine goes by it.
+    """
+
+    def __init__(self, message: str, response: dict[str, Any]) -> None:
+        super().__init__(message)
+        self.response = response
+
+
+def attempt(courtesy: Callable[..., None], *arguments: object) -> None:
+    """A call that only spares a message some time, or a try, must not fail the batch."""
+    try:
+        courtesy(*arguments)
+    except Exception:  # noqa: BLE001 -- told in the log, and no more than that
+        _log.warning("a message may come back later than it could, or has a try less", exc_info=True)
+
+
+class Queue(Protocol):
+    """The queue of a transform or of the tables, for those who send to it."""
+
+    def waiting(self) -> int:
+        """About how many messages are to be received or being worked on."""
+
+    def send(self, bodies: Sequence[str]) -> None:
+        """Send up to :data:`SENT_AT_ONCE` messages, all of them.
+
+        Raises:
+            NotSent: the queue did not take one.
+        """
+
+
+def age(event: ObjectEvent, now: datetime) -> float | None:
+    """Seconds since the time of the event, which may be anything; None where it has no time."""
+    try:
+        time = datetime.fromisoformat(event.time)
+    except ValueError:
+        return None
+    return max(0.0, round((now - time).total_seconds(), 3)) if time.tzinfo else None
 
 
 class NotSent(SilversmithError):

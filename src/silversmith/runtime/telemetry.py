@@ -32,6 +32,7 @@ UNITS: Mapping[str, str] = {
     "Bytes": "Bytes",
     "Duration": "Milliseconds",
     "Age": "Milliseconds",
+    "Failed": "Count",
     "Missing": "Count",
     "ChainBroken": "Count",
 }

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from datetime import datetime
 
 from silversmith.lineage import Lineage, silver_key
 from silversmith.stores import Head, Store, map_in_threads
@@ -15,14 +16,25 @@ ASKED = 1_000
 WORKERS = 16
 
 
-def differing(table: TableSpec, silver: Store, gold: Format) -> list[str]:
+def differing(table: TableSpec, silver: Store, gold: Format, *, before: datetime | None = None) -> list[str]:
     """The keys in silver that a table does not have as silver has them now, to be sent to its queue.
+
+    ``before``: what was put in silver since then is left out.
 
     One listing of the transform's silver, and the two columns ``_file`` and ``_etag`` of the table. Silver objects
     without rows are in no table: those that look missing are headed, for their lineage says how many rows they have.
     """
     snapshot = gold.read(table.name)
-    lacking, others = compared(table, silver.list(f"{table.transform}/"), snapshot)
+    young: set[str] = set()
+
+    def listed() -> Iterator[Head]:
+        for head in silver.list(f"{table.transform}/"):
+            if before is not None and head.modified is not None and head.modified >= before:
+                young.add(head.key)
+            yield head
+
+    lacking, others = compared(table, listed(), snapshot)
+    lacking, others = ([key for key in keys if key not in young] for keys in (lacking, others))
     if len(lacking) <= ASKED:
         heads = map_in_threads(silver.head, lacking, WORKERS)
         lacking = [key for key, head in zip(lacking, heads, strict=True) if head is not None and not _is_empty(head)]

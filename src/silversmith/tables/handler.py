@@ -1,29 +1,51 @@
 """The Lambda entry point of a pipeline's tables: silver's events in, ``batchItemFailures`` out.
 
+The messages of a batch are worked on in groups: a commit has the files of a group, and a group that fails or kills the
+function takes no other with it. docs/decisions/0128-a-batch-of-tables-is-worked-on-in-groups.md
 https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-errorhandling.html
 """
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import os
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache
+from datetime import UTC, datetime, timedelta
+from functools import cache, partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from silversmith import faults
-from silversmith.errors import SilversmithError, SystemFault
-from silversmith.events import unwrap
-from silversmith.stores import Store
+from silversmith.errors import DataError, SilversmithError, SystemFault, describe
+from silversmith.events import NotAnEvent, ObjectEvent, object_created
+from silversmith.lineage import bronze_key_of
+from silversmith.runtime.queue import (
+    BUSY,
+    SENT_AT_ONCE,
+    Context,
+    FunctionQueue,
+    Message,
+    Queue,
+    SqsQueue,
+    SystemUnavailable,
+    age,
+    attempt,
+    is_system_fault,
+    wait_for_system,
+    wait_for_user,
+)
+from silversmith.runtime.telemetry import Tally, printed, request, set_up
+from silversmith.stores import Store, batched, map_in_threads
 from silversmith.tables.commit import Brought, bring
-from silversmith.tables.compare import differing as differing_keys
+from silversmith.tables.compare import differing
 from silversmith.tables.delta import DeltaFormat
-from silversmith.tables.format import Format
-from silversmith.tables.spec import GoldSpec, TableSpec
+from silversmith.tables.format import Format, Refused
+from silversmith.tables.spec import TRIES, GoldSpec, TableSpec, ViewSpec
 from silversmith.tables.upkeep import Kept, keep
 from silversmith.tables.views import Refresh, refresh
 
@@ -33,6 +55,15 @@ RESERVE = 0.3
 #: Upkeep is begun only with so much of the time left.
 UPKEEP = 0.5
 
+#: Messages that were received before are worked on in so many groups.
+GROUPS = 8
+
+#: What was put in silver less than so many seconds ago a round leaves to its own event.
+SETTLED_SECONDS = 3_600
+
+#: How many requests send messages at once.
+SENDERS = 16
+
 _log = logging.getLogger(__name__)
 
 
@@ -40,22 +71,77 @@ class NoTime(SystemFault):
     """What is not begun would not be done before the function's deadline."""
 
 
-class Context(Protocol):
-    """What Lambda tells a handler of its invocation."""
-
-    def get_remaining_time_in_millis(self) -> int: ...
+class ViewFailed(SilversmithError):
+    """A view could not be computed. Its table is as silver is."""
 
 
-@dataclass
+class RoundFailed(SilversmithError):
+    """Some tables could not be compared with silver, or some views not computed."""
+
+
+@dataclass(frozen=True)
+class Work:
+    """What became of a table or view in one group of messages, and the seconds that it took. ``brought`` is a table's,
+    ``refreshed`` a view's; with neither, ``error`` says why."""
+
+    name: str
+    seconds: float
+    brought: Brought | None = None
+    refreshed: Refresh | None = None
+    error: Exception | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON values."""
+        values: dict[str, Any] = {"table": self.name, "seconds": round(self.seconds, 6)}
+        if self.brought is not None:
+            numbers = {name: value for name, value in vars(self.brought).items() if name not in {"left", "failed"}}
+            values |= {"verdict": "brought", **numbers, "failed": len(self.brought.failed)}
+        elif self.refreshed is not None:
+            values["verdict"] = self.refreshed.value
+        if self.error is not None:
+            values |= {"verdict": "failed", "error": describe(self.error)}
+        return values
+
+
+@dataclass(frozen=True)
 class TablesReport:
-    """What an invocation did: for each table what became of its keys, for each view whether it was computed, and the
-    messages that failed, each with its error. ``keys`` are those in silver, each with the messages that name it."""
+    """The end of one message.
 
-    keys: dict[str, list[str]] = field(default_factory=dict)
-    tables: dict[str, Brought] = field(default_factory=dict)
-    views: dict[str, Refresh] = field(default_factory=dict)
-    kept: dict[str, Kept] = field(default_factory=dict)
-    failed: dict[str, Exception] = field(default_factory=dict)
+    Attributes:
+        message_id: of the message.
+        silver: the keys in silver that it is about.
+        tables: by name, the versions that have these keys as silver has them.
+        error: what went wrong; None: nothing.
+        retry_in: the seconds until the message should come back.
+        system: the system is at fault.
+        dead: it was the last try, and the message goes to the dead-letter queue.
+        age: the seconds from the event's time to the end; None where the event has no time.
+    """
+
+    message_id: str
+    silver: tuple[str, ...] = ()
+    tables: Mapping[str, int | None] = field(default_factory=dict)
+    error: Mapping[str, Any] | None = None
+    retry_in: float | None = None
+    system: bool = False
+    dead: bool = False
+    age: float | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON values. ``key`` is the bronze key that people know."""
+        silver = self.silver[0] if self.silver else ""
+        values: dict[str, Any] = {
+            "verdict": "in tables" if self.silver else "dropped",
+            "transform": silver.partition("/")[0],
+            "key": bronze_key_of(silver),
+            "silver": silver,
+            "tables": dict(self.tables),
+            "age": self.age,
+        }
+        if self.error is not None:
+            values |= {"verdict": "failed", "failed": True, "error": dict(self.error)}
+            values |= {"retry_in": self.retry_in, "system": self.system, "dead": self.dead}
+        return values
 
 
 @dataclass
@@ -76,7 +162,13 @@ class TableHandler:
         bucket: the silver bucket's name; events of another bucket are dropped.
         silver: the bucket.
         gold: where the tables are.
-        ended: told what an invocation did.
+        began: told the ids of the messages that are worked on next.
+        ended: told what became of a message.
+        worked: told what became of a table or view.
+        release: makes a failed message visible again after so many seconds, by its receipt handle.
+        move_to_dlq: sends a message, by its record, to the dead-letter queue, with its last error.
+        acknowledge: deletes messages from the queue before the invocation ends, by their receipt handles.
+        queue: opens a queue by its URL, for a round.
         now: the time, in seconds since 1970.
         step: as :func:`silversmith.tables.commit.bring` has it.
     """
@@ -88,7 +180,13 @@ class TableHandler:
         bucket: str,
         silver: Store,
         gold: Format,
+        began: Callable[[Sequence[str]], None] = lambda _: None,
         ended: Callable[[TablesReport], None] = lambda _: None,
+        worked: Callable[[Work], None] = lambda _: None,
+        release: Callable[[str, float], None] = lambda _receipt, _seconds: None,
+        move_to_dlq: Callable[[Mapping[str, Any], Mapping[str, Any]], None] = lambda _record, _error: None,
+        acknowledge: Callable[[list[str]], None] = lambda _receipts: None,
+        queue: Callable[[str], Queue] | None = None,
         now: Callable[[], float] = time.time,
         step: Callable[[str], None] = faults.point,
     ) -> None:
@@ -96,40 +194,67 @@ class TableHandler:
         self._bucket = bucket
         self._silver = silver
         self._gold = gold
+        self._began = began
         self._ended = ended
+        self._worked = worked
+        self._release = release
+        self._move_to_dlq = move_to_dlq
+        self._acknowledge = acknowledge
+        self._queue = queue
         self._now = now
         self._step = step
 
     def __call__(self, event: Mapping[str, Any], context: Context) -> dict[str, Any]:
-        """Bring the tables and views up to date with silver. A message fails with any of its keys, in any of the tables
-        and views that the key is for; then it comes back, and what is done already is found done."""
+        """Bring the tables and views up to date with silver; or, with ``"reconcile": true`` in the event, compare them.
+
+        A message fails with any of its keys, in any of the tables that the key is for; then it comes back, and what is
+        done already is found done.
+
+        A message that was received before may be the one that killed the function, and nobody knows which it was. So
+        those come last, in groups that are cast anew at each receive, and what is finished is deleted from the queue
+        before each group.
+
+        Raises:
+            SystemUnavailable: the system failed all that was begun.
+            RoundFailed, NotSent: of a round.
+        """
         total = context.get_remaining_time_in_millis()
 
         def has(share: float) -> bool:
             return context.get_remaining_time_in_millis() >= share * total
 
-        report = TablesReport()
-        keys = report.keys = self._keys(event, report)
-        for table in self._spec.tables:
-            self._bring(table, keys, report, lambda: has(RESERVE))
-        self._refresh(keys, report)
-        for table in self._spec.tables:
-            if table.name in report.tables and has(UPKEEP):
-                self._keep(table.name, table.sort_by, report)
-        for name, refreshed in report.views.items():
-            if refreshed in {Refresh.GROUPS, Refresh.WHOLE} and has(UPKEEP):
-                self._keep(name, (), report)
-        self._ended(report)
-        return {"batchItemFailures": [{"itemIdentifier": message} for message in report.failed]}
+        if event.get("reconcile"):
+            return self._round(event, lambda: has(RESERVE))
+        batch = _Batch()
+        for messages in _groups([Message(record) for record in event.get("Records", [])]):
+            if not has(RESERVE):
+                self._hand_back(messages, batch)
+                continue
+            if batch.finished:
+                attempt(self._acknowledge, batch.finished)
+                batch.finished = []
+            self._began([message.id for message in messages])
+            self._work_on(messages, batch, lambda: has(RESERVE))
+        self._keep(batch, lambda: has(UPKEEP))
+        response = {"batchItemFailures": [{"itemIdentifier": message} for message in batch.failed]}
+        if batch.failures and not batch.ended and all(failure.system for failure in batch.failures):
+            error = batch.failures[0].error or {}
+            raise SystemUnavailable(
+                f"the system failed all {len(batch.failures)} messages of this invocation, the first by "
+                f"{error.get('code')}: {error.get('message')}",
+                response,
+            )
+        return response
 
-    def compare(self) -> Comparison:
+    def compare(self, *, before: datetime | None = None) -> Comparison:
         """Find what events missed. What differs is for the queue, like any other change; views are brought up to date
-        here, for of a view that was declared later there is no event."""
+        here, for of a view that was declared later there is no event. ``before``: silver that is younger is left to
+        its own event."""
         comparison = Comparison()
-        differing: dict[str, None] = {}
+        keys: dict[str, None] = {}
         for table in self._spec.tables:
             try:
-                differing |= dict.fromkeys(differing_keys(table, self._silver, self._gold))
+                keys |= dict.fromkeys(differing(table, self._silver, self._gold, before=before))
             except (SilversmithError, OSError) as error:
                 comparison.failed[table.name] = error
         for view in self._spec.views:
@@ -137,90 +262,304 @@ class TableHandler:
                 comparison.views |= refresh([view], self._gold, step=self._step)
             except (SilversmithError, OSError) as error:
                 comparison.failed[view.name] = error
-        comparison.differing = list(differing)
+        comparison.differing = list(keys)
         return comparison
 
-    def _keys(self, event: Mapping[str, Any], report: TablesReport) -> dict[str, list[str]]:
-        """The keys in silver that the messages speak of, each with the messages."""
-        keys: dict[str, list[str]] = {}
-        for record in event.get("Records", []):
-            try:
-                for silver_event in unwrap(record["body"]):
-                    if silver_event.bucket == self._bucket:
-                        keys.setdefault(silver_event.key, []).append(record["messageId"])
-            except SilversmithError as error:
-                report.failed[record["messageId"]] = error
-        return keys
+    def _round(self, event: Mapping[str, Any], has_time: Callable[[], bool]) -> dict[str, Any]:
+        """Compare, and send what differs to the queue that the event names. Nothing is sent while many messages wait:
+        what differs is probably among them, and each round would add another message of it."""
+        if self._queue is None:
+            raise RoundFailed("this function was given no queue to send to")
+        queue = self._queue(event["queue"])
+        waiting = queue.waiting()
+        if waiting > BUSY:
+            _log.info("skipped", extra={"skipped": True, "waiting": waiting})
+            return {"skipped": True, "waiting": waiting}
+        settled = timedelta(seconds=event.get("settled_seconds", SETTLED_SECONDS))
+        comparison = self.compare(before=datetime.fromtimestamp(self._now(), UTC) - settled)
+        events = (ObjectEvent(self._bucket, key) for key in comparison.differing)
+        bodies = (object_created(each, reason="reconcile").decode() for each in events)
 
-    def _bring(
-        self, table: TableSpec, keys: Mapping[str, list[str]], report: TablesReport, has_time: Callable[[], bool]
-    ) -> None:
-        mine = [key for key in keys if key.startswith(f"{table.transform}/")]
+        def send(some: list[str]) -> int:
+            if not has_time():
+                return 0
+            queue.send(some)
+            return len(some)
+
+        sent = sum(map_in_threads(send, batched(bodies, SENT_AT_ONCE), SENDERS))
+        errors = {name: describe(error)["message"] for name, error in comparison.failed.items()}
+        answer = {"sent": sent, "left": len(comparison.differing) - sent, "views": {**comparison.views}}
+        _log.log(logging.ERROR if errors else logging.INFO, "reconciled", extra={**answer, "errors": errors})
+        if errors:
+            raise RoundFailed("; ".join(f"{name}: {message}" for name, message in errors.items()))
+        return answer
+
+    def _hand_back(self, messages: Iterable[Message], batch: _Batch) -> None:
+        """A timeout would throw away what the batch has done: so what cannot be done in time goes back."""
+        for message in messages:
+            attempt(self._release, message.receipt, 0.0)
+            batch.failed.append(message.id)
+
+    def _work_on(self, messages: Sequence[Message], batch: _Batch, has_time: Callable[[], bool]) -> None:
+        """Bring tables and views up to date with what some messages speak of, and settle these."""
+        group = _Group(messages, self._bucket)
+        for table in self._spec.tables:
+            self._bring(table, group, has_time)
+        # though no table changed: an invocation before may have died between the table and the view
+        for view in self._spec.views_over(group.versions):
+            self._refresh(view, group)
+        batch.changed |= group.changed
+        for message in messages:
+            error = group.errors.get(message.id)
+            if isinstance(error, NoTime):
+                self._hand_back([message], batch)
+            else:
+                self._settle(message, self._report(message, group, error), batch)
+
+    def _bring(self, table: TableSpec, group: _Group, has_time: Callable[[], bool]) -> None:
+        mine = group.keys_of(table.transform)
         if not mine:
             return
+        began, brought = time.perf_counter(), None
         try:
             brought = bring(table, mine, silver=self._silver, gold=self._gold, step=self._step, has_time=has_time)
-        except (SilversmithError, OSError) as error:
-            self._fail(mine, keys, error, report)
+        except Exception as error:  # noqa: BLE001 -- this table's failure and no other's
+            group.fail(mine, error)
+            self._worked(Work(table.name, time.perf_counter() - began, error=error))
             return
-        report.tables[table.name] = brought
+        group.versions[table.name] = brought.version
+        if brought.commits:
+            group.changed[table.name] = table.sort_by
         for key, reason in brought.failed.items():
-            self._fail([key], keys, reason, report)
-        self._fail(brought.left, keys, NoTime("there was no time for it: it comes back"), report)
+            group.fail([key], reason)
+        group.fail(brought.left, NoTime("there was no time for it: it comes back"))
+        self._worked(Work(table.name, time.perf_counter() - began, brought=brought))
 
-    def _refresh(self, keys: Mapping[str, list[str]], report: TablesReport) -> None:
-        """Though no table changed: an invocation before may have died between the table and the view."""
-        for view in self._spec.views_over(report.tables):
-            try:
-                report.views |= refresh([view], self._gold, step=self._step)
-            except (SilversmithError, OSError) as error:
-                transforms = tuple(f"{table.transform}/" for table in self._spec.tables if table.name in report.tables)
-                self._fail([key for key in keys if key.startswith(transforms)], keys, error, report)
-
-    def _keep(self, name: str, sort_by: tuple[str, ...], report: TablesReport) -> None:
+    def _refresh(self, view: ViewSpec, group: _Group) -> None:
+        """Bring a view up to date. Where that fails, one message carries the next try: the files are in their tables,
+        and as many tries as files would be too many."""
+        began = time.perf_counter()
         try:
-            report.kept[name] = keep(name, self._gold, now=self._now(), sort_by=sort_by, step=self._step)
-        except (SilversmithError, OSError):
-            _log.warning("the table %s could not be compacted or vacuumed: it is tried again", name, exc_info=True)
+            refreshed = refresh([view], self._gold, step=self._step)[view.name]
+        except Exception as error:  # noqa: BLE001 -- this view's failure and no table's
+            reason = f"the view {view.name} could not be brought up to date: {describe(error)['message']}"
+            transforms = [table.transform for table in self._spec.tables if view in self._spec.views_over([table.name])]
+            group.fail_one(transforms, error if isinstance(error, Refused) else ViewFailed(reason))
+            self._worked(Work(view.name, time.perf_counter() - began, error=error))
+            return
+        if refreshed in {Refresh.GROUPS, Refresh.WHOLE}:
+            group.changed[view.name] = ()
+        self._worked(Work(view.name, time.perf_counter() - began, refreshed=refreshed))
 
-    @staticmethod
-    def _fail(failed: list[str], keys: Mapping[str, list[str]], error: Exception, report: TablesReport) -> None:
-        for key in failed:
-            for message in keys[key]:
-                report.failed.setdefault(message, error)
+    def _report(self, message: Message, group: _Group, error: Exception | None) -> TablesReport:
+        silver, event = group.silver_of.get(message.id, ()), group.first_of.get(message.id)
+        names = [table.name for key in silver for table in self._spec.of_transform(key.partition("/")[0])]
+        versions = {name: group.versions[name] for name in names if name in group.versions}
+        waited = age(event, datetime.fromtimestamp(self._now(), UTC)) if event is not None else None
+        if error is None:
+            return TablesReport(message.id, silver, versions, age=waited)
+        system = is_system_fault(error)
+        dead = isinstance(error, NotAnEvent) or (not system and message.receives >= TRIES)
+        wait = wait_for_system(message.receives, message.id) if system else wait_for_user(message.receives)
+        told = describe(error)
+        if isinstance(error, DataError):
+            told["code"] = error.code
+        return TablesReport(
+            message.id, silver, versions, told, 0.0 if dead else wait, system=system, dead=dead, age=waited
+        )
+
+    def _settle(self, message: Message, report: TablesReport, batch: _Batch) -> None:
+        """Note what became of a message, and tell the queue."""
+        if report.dead and report.error is not None:
+            try:
+                self._move_to_dlq(message.record, report.error)
+            except Exception as error:  # noqa: BLE001 -- the message stays where it is
+                wait = wait_for_system(message.receives, message.id)
+                report = TablesReport(
+                    message.id, report.silver, error=describe(error), retry_in=wait, system=True, age=report.age
+                )
+        if report.error is None or report.dead:
+            batch.finished.append(message.receipt)
+            batch.ended += 1
+        else:
+            batch.failed.append(message.id)
+            batch.failures.append(report)
+            attempt(self._release, message.receipt, report.retry_in or 0.0)
+        self._ended(report)
+
+    def _keep(self, batch: _Batch, has_time: Callable[[], bool]) -> None:
+        for name, sort_by in batch.changed.items():
+            if not has_time():
+                return
+            try:
+                kept = keep(name, self._gold, now=self._now(), sort_by=sort_by, step=self._step)
+            except (SilversmithError, OSError):
+                _log.warning("the table %s could not be compacted or vacuumed: it is tried again", name, exc_info=True)
+                continue
+            if kept != Kept():
+                _log.info("kept", extra={"table": name, "compacted": kept.compacted, "vacuumed": kept.vacuumed})
+
+
+@dataclass
+class _Batch:
+    """What became of a batch so far: the receipts of what is finished and not deleted yet, the ids of what comes back,
+    their reports, how many messages ended, and the tables and views that changed, with the columns that sort them."""
+
+    finished: list[str] = field(default_factory=list)
+    failed: list[str] = field(default_factory=list)
+    failures: list[TablesReport] = field(default_factory=list)
+    ended: int = 0
+    changed: dict[str, tuple[str, ...]] = field(default_factory=dict)
+
+
+class _Group:
+    """Some messages, the keys in silver that they are about, and what became of both."""
+
+    def __init__(self, messages: Sequence[Message], bucket: str) -> None:
+        self.errors: dict[str, Exception] = {}
+        self.versions: dict[str, int | None] = {}
+        self.changed: dict[str, tuple[str, ...]] = {}
+        self.silver_of: dict[str, tuple[str, ...]] = {}
+        self.first_of: dict[str, ObjectEvent] = {}
+        self._messages_of: defaultdict[str, list[str]] = defaultdict(list)
+        self._receives = {message.id: message.receives for message in messages}
+        for message in messages:
+            try:
+                events = [event for event in message.events if event.bucket == bucket]
+            except NotAnEvent as error:
+                self.errors[message.id] = error
+                continue
+            self.silver_of[message.id] = tuple(event.key for event in events)
+            for event in events:
+                self._messages_of[event.key].append(message.id)
+                self.first_of.setdefault(message.id, event)
+
+    def keys_of(self, transform: str) -> list[str]:
+        return [key for key in self._messages_of if key.startswith(f"{transform}/")]
+
+    def fail(self, keys: Iterable[str], error: Exception) -> None:
+        for key in keys:
+            for message in self._messages_of[key]:
+                self.errors.setdefault(message, error)
+
+    def fail_one(self, transforms: Iterable[str], error: Exception) -> None:
+        """Of the messages about these transforms' silver that have not failed, the one that was received most often
+        fails: so the tries of several groups become those of one message."""
+        keys = [key for transform in transforms for key in self.keys_of(transform)]
+        ready = [message for key in keys for message in self._messages_of[key] if message not in self.errors]
+        if ready:
+            self.errors[max(ready, key=lambda message: self._receives[message])] = error
+
+
+def _groups(messages: Sequence[Message]) -> list[list[Message]]:
+    """Those that come for the first time, together; then the others, apart. A checksum would not do: those of equally
+    long texts differ by the same bits at each receive, and two messages would stay together for ever."""
+    groups: defaultdict[int, list[Message]] = defaultdict(list)
+    for message in messages:
+        digest = hashlib.sha256(f"{message.receives} {message.id}".encode()).digest()
+        groups[0 if message.receives < 2 else 1 + digest[0] % GROUPS].append(message)
+    return [groups[number] for number in sorted(groups)]
+
+
+class Function:
+    """A handler as Lambda runs it: the fate of each message, table and view is logged, and metrics are written.
+
+    Args:
+        pipeline: the name, for the metrics.
+        metrics: whether metrics are written.
+        options: of the :class:`TableHandler`.
+    """
+
+    def __init__(self, pipeline: str, spec: GoldSpec, *, metrics: bool = True, **options: Any) -> None:
+        self._pipeline = pipeline
+        self._write = printed if metrics else lambda _: None
+        self._tallies: dict[str, Tally] = {}
+        self._handler = TableHandler(spec, ended=self._ended, worked=self._worked, **options)
+
+    def __call__(self, event: Mapping[str, Any], context: Context) -> dict[str, Any]:
+        """As :class:`TableHandler`."""
+        with request(context):
+            try:
+                return self._handler(event, context)
+            finally:
+                for tally in self._tallies.values():
+                    tally.flush()
+
+    def _ended(self, report: TablesReport) -> None:
+        line = {"message_id": report.message_id, **report.to_dict()}
+        _log.log(_level(line), "%s", line["verdict"], extra=line)
+        for name in report.tables:
+            if report.error is None and report.age is not None:
+                self._tally(name).measure("Age", report.age)
+
+    def _worked(self, work: Work) -> None:
+        line = work.to_dict()
+        _log.log(_level(line), "%s", line["verdict"], extra=line)
+        tally = self._tally(work.name)
+        if work.error is not None:
+            tally.count("Failed")
+            return
+        tally.measure("Duration", work.seconds)
+        if work.brought is not None:
+            counts = {
+                "FilesCommitted": work.brought.replaced,
+                "FilesRemoved": work.brought.removed,
+                "FilesDuplicate": work.brought.unchanged,
+                "FilesFailed": len(work.brought.failed),
+                "RowsWritten": work.brought.rows,
+            }
+            for name, number in counts.items():
+                if number:
+                    tally.count(name, number)
+
+    def _tally(self, name: str) -> Tally:
+        if name not in self._tallies:
+            self._tallies[name] = Tally({"Pipeline": self._pipeline, "Table": name}, write=self._write)
+        return self._tallies[name]
+
+
+def _level(line: Mapping[str, Any]) -> int:
+    return logging.ERROR if line["verdict"] == "failed" else logging.INFO
 
 
 def handler(event: Mapping[str, Any], context: Context) -> dict[str, Any]:
     """What Lambda calls. Configured by the environment that the template sets: ``SILVERSMITH_TABLES`` (the tables and
-    views as :meth:`GoldSpec.to_json` has them, or the path of a file with that, in the bundle), ``SILVERSMITH_SILVER``
-    and ``SILVERSMITH_GOLD`` (the buckets)."""
+    views as :meth:`GoldSpec.to_json` has them, or the path of a file with that, in the bundle), ``SILVERSMITH_NAME``
+    (the pipeline's), ``SILVERSMITH_SILVER`` and ``SILVERSMITH_GOLD`` (the buckets), ``SILVERSMITH_QUEUE`` and
+    ``SILVERSMITH_DLQ`` (their URLs). ``SILVERSMITH_LOG_LEVEL`` and ``SILVERSMITH_METRICS`` (``off``) are yours to set:
+    docs/observability.md"""
     return _from_environment()(event, context)
 
 
 @cache
-def _from_environment() -> TableHandler:
+def _from_environment() -> Function:
     """Built once per execution environment, so that warm invocations pay nothing for it."""
-    from silversmith.stores.s3 import connect
+    from silversmith.stores.s3 import aws_client
 
-    return build(os.environ, s3=connect())
+    set_up()
+    return build(os.environ, s3=aws_client("s3"), sqs=cache(partial(aws_client, "sqs")))
 
 
-def build(
-    environment: Mapping[str, str], *, s3: Any, ended: Callable[[TablesReport], None] | None = None
-) -> TableHandler:
-    """The function that an environment describes. ``s3`` is a boto3 client."""
+def build(environment: Mapping[str, str], *, s3: Any, sqs: Callable[[], Any]) -> Function:
+    """The function that an environment describes. ``s3`` is a boto3 client, ``sqs`` gives one."""
     from silversmith.stores.s3 import S3Store
 
     scratch = Path(tempfile.gettempdir())
     silver = environment["SILVERSMITH_SILVER"]
-    return TableHandler(
+    queue = FunctionQueue(environment["SILVERSMITH_QUEUE"], environment["SILVERSMITH_DLQ"], sqs)
+    return Function(
+        environment["SILVERSMITH_NAME"],
         read_spec(environment["SILVERSMITH_TABLES"], Path(environment.get("LAMBDA_TASK_ROOT", ""))),
+        metrics=environment.get("SILVERSMITH_METRICS", "on").lower() != "off",
         bucket=silver,
         silver=S3Store(silver, client=s3, scratch=scratch),
         gold=DeltaFormat(
             f"s3://{environment['SILVERSMITH_GOLD']}", scratch=scratch, storage_options=storage_options(environment)
         ),
-        ended=ended or logged,
+        release=queue.release,
+        move_to_dlq=queue.move_to_dlq,
+        acknowledge=queue.acknowledge,
+        queue=lambda url: SqsQueue(url, sqs()),
     )
 
 
@@ -236,16 +575,3 @@ def read_spec(text: str, folder: Path = Path()) -> GoldSpec:
     """The tables and views from their JSON, or from a file below a folder with it: an environment takes 4 KB in all.
     https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html"""
     return GoldSpec.from_json(text if text.lstrip().startswith("{") else folder.joinpath(text).read_bytes())
-
-
-def logged(report: TablesReport) -> None:
-    """Write what an invocation did to the log."""
-    for name, brought in report.tables.items():
-        _log.info(
-            "table %s: version %s, %s replaced, %s removed, %s unchanged, %s failed",
-            name, brought.version, brought.replaced, brought.removed, brought.unchanged, len(brought.failed),
-        )  # fmt: skip
-    for name, refreshed in report.views.items():
-        _log.info("view %s: %s", name, refreshed.value)
-    for message, error in report.failed.items():
-        _log.error("message %s failed: %s: %s", message, type(error).__name__, error)

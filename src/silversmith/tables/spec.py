@@ -10,6 +10,10 @@ from typing import Any
 #: The columns that every table has before silver's: the bronze key that a row came from, and the ETag of its silver.
 FILE, ETAG = "_file", "_etag"
 
+#: How often a message is received whose file a table cannot take, or after which a view cannot be computed, before it
+#: goes to the dead-letter queue.
+TRIES = 10
+
 
 @dataclass(frozen=True)
 class TableSpec:

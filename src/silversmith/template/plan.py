@@ -97,6 +97,10 @@ class Plan:
         return [*mail, *([self.options.alarm_topic] if self.options.alarm_topic else [])]
 
 
+#: The logical id of the queue that keeps the rounds which did not take place.
+MISSED = "ReconcilerDLQ"
+
+
 def bucket_title(role: str) -> str:
     """The logical id of a bucket."""
     return f"{role.capitalize()}Bucket"

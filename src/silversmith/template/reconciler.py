@@ -38,7 +38,7 @@ from silversmith.template.permissions import (
     role,
     running,
 )
-from silversmith.template.plan import Plan, arn, logical
+from silversmith.template.plan import MISSED, Plan, arn, logical
 
 HANDLER = "silversmith.reconcile.handler.handler"
 
@@ -68,7 +68,7 @@ def resources(plan: Plan) -> list[AWSObject]:
     if plan.options.reconcile_hours == 0:
         return []
     name = plan.physical(kind="Reconciler")
-    missed = dead_letter_queue("ReconcilerDLQ", plan.physical(kind="ReconcilerDLQ"), plan, retention=MISSED_RETENTION)
+    missed = dead_letter_queue(MISSED, plan.physical(kind="ReconcilerDLQ"), plan, retention=MISSED_RETENTION)
     log_group = functions.log_group("LogGroupOfReconciler", plan, name)
     managed, rights = _rights(plan, name, missed, log_group)
     function_role = role("RoleOfReconciler", plan, "lambda.amazonaws.com", rights, managed=managed)
@@ -98,7 +98,7 @@ def resources(plan: Plan) -> list[AWSObject]:
         function_role,
         function,
         *_schedule(plan, function, missed),
-        dead_letter_alarm(missed, plan, f"bronze and silver were not compared: see the logs of the function {name}"),
+        dead_letter_alarm(missed, plan, _not_compared(plan, name)),
         *(
             round_alarm(f"{metric}Alarm", function, plan, metric=metric, description=description)
             for metric, description in alarms.items()
@@ -114,7 +114,7 @@ def outputs(plan: Plan) -> list[Output]:
 
 
 def _schedule(plan: Plan, function: awslambda.Function, missed: sqs.Queue) -> list[AWSObject]:
-    """The schedule, in a group of its own: a role can be bound to nothing narrower.
+    """The schedules, in a group of their own: a role can be bound to nothing narrower.
 
     https://docs.aws.amazon.com/scheduler/latest/UserGuide/cross-service-confused-deputy-prevention.html
     """
@@ -124,32 +124,50 @@ def _schedule(plan: Plan, function: awslambda.Function, missed: sqs.Queue) -> li
         "ArnEquals": {"aws:SourceArn": Sub(arn("scheduler", f"schedule-group/{group_name}"))},
     }
     group = scheduler.ScheduleGroup("ScheduleGroup", Name=group_name)
+    tables = GetAtt("Tables", "Arn")
     rights = [
         allow("InvokeReconciler", "lambda:InvokeFunction", GetAtt(function, "Arn")),
+        *([allow("InvokeTables", "lambda:InvokeFunction", tables)] if plan.tables.tables else []),
         allow("BuryRounds", "sqs:SendMessage", GetAtt(missed, "Arn")),
         *key_use(plan, QUEUES),
     ]
     schedule_role = role("RoleOfSchedule", plan, "scheduler.amazonaws.com", rights, condition=condition)
     hours = plan.options.reconcile_hours
-    schedule = scheduler.Schedule(
-        "Schedule",
-        Name=plan.physical(kind="Reconciler"),
-        GroupName=Ref(group),
-        Description="Compares bronze and silver",
-        ScheduleExpression=f"rate({hours} {'hours' if hours > 1 else 'hour'})",
-        FlexibleTimeWindow=scheduler.FlexibleTimeWindow(Mode="OFF"),
-        State="ENABLED",
-        Target=scheduler.Target(
-            Arn=GetAtt(function, "Arn"),
-            RoleArn=GetAtt(schedule_role, "Arn"),
-            Input=Sub(_input(plan)),
-            DeadLetterConfig=scheduler.DeadLetterConfig(Arn=GetAtt(missed, "Arn")),
-            RetryPolicy=scheduler.RetryPolicy(
-                MaximumEventAgeInSeconds=RETRY_SECONDS, MaximumRetryAttempts=RETRY_ATTEMPTS
+
+    def every_so_often(title: str, kind: str, compared: str, target: GetAtt, event: str) -> scheduler.Schedule:
+        return scheduler.Schedule(
+            title,
+            Name=plan.physical(kind=kind),
+            GroupName=Ref(group),
+            Description=f"Compares {compared}",
+            ScheduleExpression=f"rate({hours} {'hours' if hours > 1 else 'hour'})",
+            FlexibleTimeWindow=scheduler.FlexibleTimeWindow(Mode="OFF"),
+            State="ENABLED",
+            Target=scheduler.Target(
+                Arn=target,
+                RoleArn=GetAtt(schedule_role, "Arn"),
+                Input=Sub(event),
+                DeadLetterConfig=scheduler.DeadLetterConfig(Arn=GetAtt(missed, "Arn")),
+                RetryPolicy=scheduler.RetryPolicy(
+                    MaximumEventAgeInSeconds=RETRY_SECONDS, MaximumRetryAttempts=RETRY_ATTEMPTS
+                ),
             ),
-        ),
+        )
+
+    schedules = [every_so_often("Schedule", "Reconciler", "bronze and silver", GetAtt(function, "Arn"), _input(plan))]
+    if plan.tables.tables:
+        event = json.dumps({"reconcile": True, "queue": "${QueueOfTables}"})
+        schedules.append(every_so_often("ScheduleOfTables", "Tables", "silver and gold", tables, event))
+    return [group, schedule_role, *schedules]
+
+
+def _not_compared(plan: Plan, name: str) -> str:
+    if not plan.tables.tables:
+        return f"bronze and silver were not compared: see the logs of the function {name}"
+    return (
+        "bronze and silver, or silver and gold, were not compared: see the logs of the functions "
+        f"{name} and {plan.physical(kind='Tables')}"
     )
-    return [group, schedule_role, schedule]
 
 
 def _input(plan: Plan) -> str:

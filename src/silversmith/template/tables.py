@@ -10,12 +10,15 @@ import hashlib
 import json
 from collections.abc import Iterable
 from importlib.util import find_spec
+from typing import Any
 
 from troposphere import AWSObject, GetAtt, Output, Ref, Sub, awslambda, glue, iam, logs, sqs
 
 from silversmith.errors import DefinitionError
 from silversmith.pipeline.deployment import GOLD, STORAGE
+from silversmith.runtime.queue import queue_receives
 from silversmith.schemas import schema_key
+from silversmith.tables.spec import TRIES
 from silversmith.template import functions, messaging
 from silversmith.template.alarms import age_alarm, dead_letter_alarm, function_alarm
 from silversmith.template.permissions import (
@@ -32,7 +35,7 @@ from silversmith.template.permissions import (
     role,
     running,
 )
-from silversmith.template.plan import Plan, logical
+from silversmith.template.plan import MISSED, Plan, logical
 
 HANDLER = "silversmith.tables.handler.handler"
 
@@ -50,10 +53,6 @@ BATCH_SIZE, BATCH_WINDOW = 10_000, 60
 #: Of two invocations that commit to one table at once, one begins again: more side by side would only do so more often.
 #: It is Lambda's least. https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-scaling.html
 CONCURRENCY = 2
-
-#: How often a message is tried. It comes back after the visibility timeout, so that an outage of a working day ends in
-#: no dead-letter queue.
-RECEIVES = 20
 
 _READS = ("silver", GOLD)
 
@@ -80,7 +79,7 @@ def resources(plan: Plan) -> list[AWSObject]:
     visibility_timeout = 6 * timeout + BATCH_WINDOW  # as a transform's
     dead = messaging.dead_letter_queue("DLQOfTables", plan.physical(kind="TablesDLQ"), plan, source=name)
     queue = messaging.queue(
-        "QueueOfTables", name, plan, dead=dead, visibility_timeout=visibility_timeout, receives=RECEIVES
+        "QueueOfTables", name, plan, dead=dead, visibility_timeout=visibility_timeout, receives=queue_receives(TRIES)
     )
     undelivered = messaging.dead_letter_queue(
         "SubscriptionDLQOfTables", plan.physical(kind="TablesSubscriptionDLQ"), plan
@@ -92,8 +91,8 @@ def resources(plan: Plan) -> list[AWSObject]:
         "SubscriptionOfTables", "SilverTopic", queue, undelivered, filter_policy=None, after=delivery
     )
     log_group = functions.log_group("LogGroupOfTables", plan, name)
-    function_role = _role(plan, name, queue=queue, log_group=log_group)
-    function = _function(plan, name, role=function_role, log_group=log_group)
+    function_role = _role(plan, name, queue=queue, dead=dead, log_group=log_group)
+    function = _function(plan, name, role=function_role, log_group=log_group, queue=queue, dead=dead)
     retry = "see `silversmith failures`, then `silversmith redrive`"
     return [
         *messaging.routing(
@@ -136,12 +135,18 @@ def resources(plan: Plan) -> list[AWSObject]:
     ]
 
 
-def _function(plan: Plan, name: str, *, role: iam.Role, log_group: logs.LogGroup) -> awslambda.Function:
+def _function(
+    plan: Plan, name: str, *, role: iam.Role, log_group: logs.LogGroup, queue: sqs.Queue, dead: sqs.Queue
+) -> awslambda.Function:
     """A large silver object is read by way of the disk: so it has as much as the largest of the transforms."""
     storage = max(
         plan.options.number("ephemeral_storage", table.transform) or STORAGE[0] for table in plan.tables.tables
     )
-    larger = {"EphemeralStorage": awslambda.EphemeralStorage(Size=storage)} if storage != STORAGE[0] else {}
+    optional: dict[str, Any] = {}
+    if storage != STORAGE[0]:
+        optional["EphemeralStorage"] = awslambda.EphemeralStorage(Size=storage)
+    if plan.options.reconcile_hours:
+        optional["DeadLetterConfig"] = awslambda.DeadLetterConfig(TargetArn=GetAtt(MISSED, "Arn"))
     return functions.function(
         "Tables",
         plan,
@@ -149,13 +154,19 @@ def _function(plan: Plan, name: str, *, role: iam.Role, log_group: logs.LogGroup
         handler=HANDLER,
         role=role,
         log_group=log_group,
-        environment={"SILVERSMITH_TABLES": SPEC, "SILVERSMITH_FINGERPRINT": fingerprint(plan)},
+        environment={
+            "SILVERSMITH_NAME": plan.pipeline,
+            "SILVERSMITH_TABLES": SPEC,
+            "SILVERSMITH_QUEUE": Ref(queue),
+            "SILVERSMITH_DLQ": Ref(dead),
+            "SILVERSMITH_FINGERPRINT": fingerprint(plan),
+        },
         roles=_READS,
         code=CODE_KEY,
         Description=f"Makes the tables in {plan.buckets[GOLD]} of {plan.buckets['silver']}",
         MemorySize=plan.options.tables_memory,
         Timeout=plan.options.tables_timeout,
-        **larger,
+        **optional,
     )
 
 
@@ -164,16 +175,24 @@ def fingerprint(plan: Plan) -> str:
     return hashlib.sha256(plan.tables.to_json().encode()).hexdigest()[:16]
 
 
-def _role(plan: Plan, name: str, *, queue: sqs.Queue, log_group: logs.LogGroup) -> iam.Role:
-    """
+def _role(plan: Plan, name: str, *, queue: sqs.Queue, dead: sqs.Queue, log_group: logs.LogGroup) -> iam.Role:
+    """The rights of the function. It sends what it gives up on to the dead-letter queue itself, and in a round what it
+    misses to its own queue.
+
     Raises:
         DefinitionError: there are more tables and views than a role's policy can name.
     """
-    actions = ("ReceiveMessage", "DeleteMessage", "GetQueueAttributes")
+    actions = ("ReceiveMessage", "DeleteMessage", "ChangeMessageVisibility", "GetQueueAttributes")
+    rounds = [
+        allow("SendAgain", "sqs:SendMessage", GetAtt(queue, "Arn")),
+        allow("BuryRounds", "sqs:SendMessage", GetAtt(MISSED, "Arn")),
+    ]
     statements = [
         *_object_rights(plan),
         known_missing(plan, _READS),
         allow("ReceiveMessages", [f"sqs:{action}" for action in actions], GetAtt(queue, "Arn")),
+        allow("GiveUpMessages", "sqs:SendMessage", GetAtt(dead, "Arn")),
+        *(rounds if plan.options.reconcile_hours else []),
         *key_use(plan, BUCKETS, QUEUES),
         *running(plan, name, log_group),
     ]

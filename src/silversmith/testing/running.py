@@ -17,10 +17,11 @@ import polars as pl
 
 from silversmith.formats import ROW, Reader
 from silversmith.formats.table import Table
-from silversmith.function.handler import Handler, SystemUnavailable
+from silversmith.function.handler import Handler
 from silversmith.function.outcome import Report
 from silversmith.pipeline import Pipeline, Transform, load
 from silversmith.pipeline.lookups import Context, LookupMissing
+from silversmith.runtime.queue import SystemUnavailable
 from silversmith.stores import Head, Lake
 from silversmith.stores.local import LocalStore
 from silversmith.testing.events import LambdaContext, eventbridge, sqs

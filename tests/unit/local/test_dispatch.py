@@ -181,6 +181,13 @@ def test_of_several_batches_a_death_is_charged_to_the_one_whose_message_it_was()
     ]  # fmt: skip
 
 
+def test_a_worker_says_which_messages_it_works_on_together() -> None:
+    both = dispatch(("a", "b", "c"), ("d",))
+    function, reporting = Function(), worker(both)
+    dispatcher(function).handle(WorkerReport(reporting, {"ended": {}, "begun": ["b", "d"]}, ""), 7.0)
+    assert [invocation.begun for invocation in both.invocations] == [{"b"}, {"d"}]
+
+
 def test_a_death_at_an_unknown_message_is_charged_to_all() -> None:
     """Else it would go on for ever."""
     assert handle(None, worker(dispatch(("a",), ("b",))), "killed") == [("crash", "killed", 7.0)] * 2

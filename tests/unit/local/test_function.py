@@ -309,6 +309,18 @@ def test_a_death_while_several_wait_and_the_last_begun_is_finished_charges_all_t
     ]
 
 
+def test_a_death_charges_the_messages_that_were_worked_on_together(make: Make) -> None:
+    world = make()
+    world.send(*[b"{}"] * 4)
+    invocation = world.poll()
+    names = by_key(invocation)
+    invocation.outcomes = {names["key-0"]: committed()}
+    invocation.begun = frozenset({names["key-1"], names["key-2"]})
+    world.function.crash(invocation, "killed by signal 9", world.now)
+    assert world.keys() == ["key-3"]
+    assert world.counts() == {"committed": 1, "failed": 2, "rows": 1, "rejected": 2}
+
+
 def test_a_worker_that_dies_before_it_begins_charges_all(make: Make) -> None:
     world = make()
     world.send(b"{}", b"{}")

@@ -18,7 +18,7 @@ import polars as pl
 
 from silversmith import Contract, Pipeline
 from silversmith.events import ObjectEvent
-from silversmith.function.handler import Handler, SystemUnavailable
+from silversmith.function.handler import Handler
 from silversmith.function.outcome import Report
 from silversmith.function.retries import parse
 from silversmith.lineage import Lineage, error_key, failed_key, rejected_key, silver_key
@@ -34,6 +34,7 @@ from silversmith.local.stack import read
 from silversmith.local.wiring import Delivery, build, worker_functions
 from silversmith.local.worker import TOGETHER
 from silversmith.pipeline import Transform
+from silversmith.runtime.queue import SystemUnavailable
 from silversmith.stores import Head, Lake, Put, Source, Store
 from silversmith.stores.local import LocalStore
 from silversmith.template import compile as compile_template

@@ -22,8 +22,9 @@ from urllib3.exceptions import ProtocolError, SSLError
 
 from silversmith import Context, Contract, Pipeline
 from silversmith.errors import AwsFailed, SourceChanged
-from silversmith.function.handler import Handler, SystemUnavailable
+from silversmith.function.handler import Handler
 from silversmith.function.outcome import Report
+from silversmith.runtime.queue import SystemUnavailable
 from silversmith.silver import scan
 from silversmith.stores import IN_MEMORY, Lake
 from silversmith.stores.aws_errors import translate_aws_errors

@@ -208,7 +208,7 @@ def of_reconciler() -> list[Request]:
 
 def of_tables() -> list[Request]:
     role, table = "RoleOfTables", "late_ones/_delta_log/00000000000000000007.json"
-    received = "sqs:ReceiveMessage sqs:DeleteMessage sqs:GetQueueAttributes"
+    received = "sqs:ReceiveMessage sqs:DeleteMessage sqs:ChangeMessageVisibility sqs:GetQueueAttributes"
     write = "s3:GetObject s3:PutObject s3:DeleteObject s3:AbortMultipartUpload"
     return [
         *of_function(role, "Tables", ("silver", "gold")),
@@ -217,6 +217,9 @@ def of_tables() -> list[Request]:
         *ask(role, "GoldBucketPolicy", do=write, on=s3("gold", table), **TLS),
         *ask(role, "GoldBucketPolicy", do=write, on=s3("gold", "worst/part-0.parquet"), **TLS),
         *ask(role, do=received, on=queue("Tables"), **TLS),
+        *ask(role, "DLQOfTablesPolicy", do="sqs:SendMessage", on=queue("TablesDLQ"), **TLS),
+        *ask(role, "QueueOfTablesPolicy", do="sqs:SendMessage", on=queue("Tables"), **TLS),
+        *ask(role, "ReconcilerDLQPolicy", do="sqs:SendMessage", on=queue("ReconcilerDLQ"), **TLS),
     ]
 
 
@@ -265,6 +268,7 @@ def needed() -> list[Request]:
         *of_reconciler(),
         *ask("TrustRoleOfSchedule", do="sts:AssumeRole", on="it", by="scheduler.amazonaws.com", **scheduled),
         *ask("RoleOfSchedule", do="lambda:InvokeFunction", on=function("Reconciler")),
+        *ask("RoleOfSchedule", do="lambda:InvokeFunction", on=function("Tables")),
         *ask("RoleOfSchedule", do="sqs:SendMessage", on=queue("ReconcilerDLQ")),
         *with_key("RoleOfSchedule", "sqs", KEY),
     ]
@@ -335,7 +339,8 @@ def refused() -> list[Request]:
         *ask("RoleOfTables", do="s3:GetObject", on=s3("silver", silver_key("orders", "orders/1.json")), **TLS),
         *ask("RoleOfTables", do="s3:GetObject s3:PutObject", on=s3("gold", "of_others/part-0.parquet"), **TLS),
         *ask("RoleOfTables", do="sqs:ReceiveMessage", on=queue("late"), **TLS),
-        *ask("RoleOfTables", do="sqs:SendMessage", on=queue("Tables"), **TLS),
+        *ask("RoleOfTables", do="sqs:SendMessage", on=queue("late"), **TLS),
+        *ask("RoleOfTables", do="sqs:ReceiveMessage", on=queue("TablesDLQ"), **TLS),
         *ask(role, do="s3:GetObject s3:PutObject", on=s3("gold", "late_ones/part-0.parquet"), **TLS),
         *listing(role, "gold"),
         *listing("RoleOfReconciler", "gold"),

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from silversmith import DefinitionError, Deployment, Pipeline
-from silversmith.local.stack import read
+from silversmith.local.stack import Template, read
 from silversmith.patterns import compile_pattern
 from silversmith.template import compile as compile_template
 from silversmith.template.messaging import LONGEST_EVENT_PATTERN
@@ -53,8 +53,11 @@ def event(key: str, *, kind: str = "Object Created", bucket: str = "dl-silver-la
 
 def test_a_table_adds_its_stage_and_silver_speaks() -> None:
     before, after = PLAIN["Resources"], GOLD["Resources"]
-    assert {name for name in before if after[name] != before[name]} == {"SilverBucket", "RoleOfReconciler", "Schedule"}
-    assert len(after) - len(before) == 22 + 2 + 2  # the bucket and its policy; a table and a view
+    assert {name for name in before if after[name] != before[name]} == {
+        *("SilverBucket", "RoleOfReconciler", "Schedule"),
+        *("RoleOfSchedule", "ReconcilerDLQAlarm"),
+    }
+    assert len(after) - len(before) == 23 + 2 + 2  # the bucket and its policy; a table and a view
     changed = {**before["SilverBucket"]["Properties"]}
     changed["NotificationConfiguration"] = {"EventBridgeConfiguration": {"EventBridgeEnabled": True}}
     assert after["SilverBucket"]["Properties"] == changed
@@ -115,6 +118,26 @@ def test_the_local_engine_finds_the_chain() -> None:
     assert (names[mapping.function_arn], mapping.batch_size, mapping.window) == ("web-shop_Tables", 10_000, 60)
     assert queue.visibility_timeout == 6 * 300 + 60
     assert names[queue.dead_letter_arn or ""] == "web-shop_TablesDLQ"
+
+
+def test_a_schedule_has_the_function_compare_silver_and_gold() -> None:
+    compiled_ = compiled(reconcile_hours=6)
+    schedule = properties(compiled_, "ScheduleOfTables")
+    assert schedule["ScheduleExpression"] == "rate(6 hours)"
+    target = Template(compiled_, account="123456789012", region="eu-central-1").value(schedule["Target"])
+    (function,) = (each for each in read(compiled_).functions if each.name == "web-shop_Tables")
+    assert target["Arn"].rpartition(":")[2] == function.name
+    (queue,) = (each for each in read(compiled_).queues if each.name == "web-shop_Tables")
+    url = queue.url.replace("000000000000", "123456789012").replace("us-east-1", "eu-central-1")
+    assert json.loads(target["Input"]) == {"reconcile": True, "queue": url}
+    dead = {"Fn::GetAtt": ["ReconcilerDLQ", "Arn"]}
+    assert properties(compiled_, "Tables")["DeadLetterConfig"] == {"TargetArn": dead}
+
+
+def test_without_rounds_nothing_is_left_of_them() -> None:
+    rest = compiled(reconcile_hours=0)
+    assert not [name for name in rest["Resources"] if "Sched" in name or "Reconciler" in name]
+    assert "Reconciler" not in json.dumps(rest["Resources"]["Tables"]) + json.dumps(rest["Resources"]["RoleOfTables"])
 
 
 def test_another_view_is_another_fingerprint() -> None:

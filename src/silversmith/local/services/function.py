@@ -95,12 +95,14 @@ class Settings:
 
 @dataclass(eq=False)
 class Invocation:
-    """One batch that a worker has. ``outcomes`` are those reported so far, by message id; ``started`` in Unix time."""
+    """One batch that a worker has. ``outcomes`` are those reported so far, by message id; ``begun`` are the messages
+    that it works on together, where it says so; ``started`` in Unix time."""
 
     settings: Settings
     messages: dict[str, ReceivedMessage]
     started: float
     outcomes: dict[str, Mapping[str, Any]] = field(default_factory=dict)
+    begun: frozenset[str] = frozenset()
 
     @property
     def deadline(self) -> float:
@@ -294,8 +296,6 @@ class FunctionService:
                 for message in reported:
                     receipt = invocation.messages[message].receipt
                     retry_in = invocation.outcomes.get(message, {}).get("retry_in")
-                    if retry_in is None and self.settings.is_of_tables:
-                        retry_in = wait_for_user(invocation.messages[message].receives)
                     if message in untouched:
                         self._queue.return_unused(receipt, now)
                     elif retry_in is not None:  # else after the visibility timeout, as on AWS
@@ -315,7 +315,7 @@ class FunctionService:
         unfinished = invocation.messages.keys() - invocation.outcomes.keys()
         # Where it is not known which message the worker was at, all unfinished ones have failed, or it would go on for
         # ever: the pipeline itself does not start, or a file kills the worker before it is converted.
-        failed = invocation.failed() | (unfinished & {began} or unfinished)
+        failed = invocation.failed() | (unfinished & (invocation.begun or {began}) or unfinished)
         self._settle(invocation, now, failed=failed, reason=reason)
 
     def abandon(self, invocation: Invocation, now: float) -> None:
