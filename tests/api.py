@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-MODULES = ("silversmith", "silversmith.patterns", "silversmith.testing")
+MODULES = ("silversmith", "silversmith.logs", "silversmith.patterns", "silversmith.testing")
 
 WRITTEN = Path(__file__).with_name("api.txt")
 
@@ -31,8 +31,14 @@ def _module(name: str) -> Iterator[str]:
         elif inspect.isroutine(found):
             yield f"def {public}{inspect.signature(found)}"
         else:
-            yield f"{public} = {found}"
+            yield f"{public} = {_value(found)}"
     yield ""
+
+
+def _value(found: object) -> str:
+    """A log with its columns: silver that was made has them, so they are an API."""
+    columns = getattr(found, "columns", None)
+    return f"Log({', '.join(f'{name}: {dtype}' for name, dtype in columns.items())})" if columns else str(found)
 
 
 def _class(name: str, found: type) -> Iterator[str]:

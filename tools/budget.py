@@ -23,10 +23,10 @@ ENTRY_POINTS = {
 #: What is counted, the most that there may be, and why it is that much.
 LIMITS = {
     "lines": (
-        47_250,
-        "4,850 of it gold, 900 logs, 400 the files of issue 16; to come down to 29,000, or 33,000 with gold and logs",
+        47_900,
+        "4,850 of it gold, 1,400 logs, 400 the files of issue 16; to come down to 29,000, or 33,000 with gold and logs",
     ),
-    "modules": (198, "15 of them gold; to come down to 170, or 200 with gold and logs"),
+    "modules": (200, "15 of them gold; to come down to 170, or 200 with gold and logs"),
     "lines in a bundle": (
         20_500,
         "800 of it logs, 250 the files of issue 16, 450 .xlsx within a function's memory; to come down to 12,000",

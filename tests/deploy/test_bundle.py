@@ -37,6 +37,18 @@ def test_the_bundle_holds_nothing_of_the_commands() -> None:
     assert not {"rich", "cyclopts", "troposphere", "watchdog", "psutil"} & found.outside
 
 
+def test_the_logs_are_in_the_bundle_of_pipelines_that_read_some(tmp_path: Path) -> None:
+    root = Path(silversmith.__file__).parents[1]
+    (tmp_path / "a.py").write_text("from silversmith.logs import alb\n")
+    (tmp_path / "b.py").write_text("import os\nfrom silversmith import Pipeline, logs\n")
+    (tmp_path / "c.py").write_text("from silversmith import Pipeline\n")
+    for module, has_logs in (("a", True), ("b", True), ("c", False)):
+        users = needs([module], [tmp_path])
+        handlers = needs([*ENTRIES, *users.of_silversmith], [root])
+        assert ("silversmith.logs" in handlers.files) == has_logs
+        assert bundles._packages(handlers) == bundles._packages(needs(ENTRIES, [root]))
+
+
 def test_the_tables_and_the_transforms_need_each_other_s_packages_never() -> None:
     root = Path(silversmith.__file__).parents[1]
     transforms, tables = needs(ENTRIES, [root]), needs([TABLES_ENTRY], [root], late=False)

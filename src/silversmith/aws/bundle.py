@@ -144,7 +144,8 @@ def build(
     """
     target = runtime or Runtime()
     root = Path(silversmith.__file__).parents[1]
-    handlers, users = needs(ENTRIES, [root]), _needs_of(located)
+    users = _needs_of(located)
+    handlers = needs([*ENTRIES, *sorted(users.of_silversmith)], [root])
     function = {path.relative_to(root).as_posix(): path for path in handlers.files.values()}
     function |= _users_files(located.root, users) | _included(located.root, include)
     uv = require_uv(find_uv())
@@ -255,11 +256,13 @@ class Needs:
     names of the others.
 
     ``certain`` are those of ``outside`` without which the import of a module fails, with the place that imports them.
+    ``of_silversmith`` are the names below ``silversmith`` that others import: the handlers may not need them.
     """
 
     files: dict[str, Path] = field(default_factory=dict)
     outside: set[str] = field(default_factory=set)
     certain: dict[str, str] = field(default_factory=dict)
+    of_silversmith: set[str] = field(default_factory=set)
 
 
 @dataclass(frozen=True)
@@ -300,6 +303,7 @@ def needs(modules: Iterable[str], roots: Iterable[Path], *, late: bool = True) -
             waiting += inside
             if not inside and not _is_namespace(top, places):
                 needed.outside.add(top)
+                needed.of_silversmith |= {imported.name} if imported.name.startswith("silversmith.") else set()
                 if imported.certain:
                     needed.certain.setdefault(top, f"{file.name}:{imported.line}")
     return needed

@@ -28,7 +28,7 @@ _TRUE, _FALSE = ("true", "1"), ("false", "0")
 _WORDS = {**dict.fromkeys(_TRUE, True), **dict.fromkeys(_FALSE, False)}
 _FRACTIONS = {"ms": 3, "us": 6, "ns": 9}
 _CLOCK = CLOCK.replace("%s}", "%s}0*")
-_OFFSET = r"(?:Z|[+-][0-9]{2}:[0-9]{2})"
+_OFFSET = r"(?:Z|[+-][0-9]{2}:?[0-9]{2})"
 
 #: Integers up to this one, and down to its negative, are exact as Float64.
 _EXACT = 2**53

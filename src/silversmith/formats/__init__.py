@@ -84,7 +84,7 @@ _READ: dict[str, tuple[type, Callable[[Content, Any, Mapping[str, pl.DataType]],
             content, lambda utf8: ndjson.read(utf8, declared, options.selection)
         ),
     ),
-    "parquet": (Parquet, lambda content, *_: with_fields(parquet.read(content))),
+    "parquet": (Parquet, lambda content, options, _: with_fields(parquet.read(content, options))),
     "avro": (Avro, lambda content, *_: with_fields(avro.read(content))),
     "arrow": (Arrow, lambda content, *_: with_fields(arrow.read(content))),
     "excel": (Excel, lambda content, options, _: excel.read(content, options)),
@@ -169,6 +169,8 @@ def _read(content: Content, declared: Mapping[str, pl.DataType], *, reader: Read
         if _is_custom(reader):
             return custom.read(content, reader)
         options, read_format = _READ[kind]
+        if not getattr(reader, "infer", True):
+            declared = _AllText(declared)
         try:
             return read_format(content, reader if isinstance(reader, options) else options(), declared)
         except DataError:
@@ -179,6 +181,13 @@ def _read(content: Content, declared: Mapping[str, pl.DataType], *, reader: Read
     except DataError as error:
         error.format = error.format or kind + content.packing
         raise
+
+
+class _AllText(dict[str, pl.DataType]):
+    """Declared columns where every other one stays text, too."""
+
+    def __contains__(self, _: object) -> bool:
+        return True
 
 
 def _is_custom(reader: Reader | None) -> TypeGuard[CustomReader]:

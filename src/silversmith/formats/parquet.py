@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 import polars as pl
+import polars.selectors as cs
 from polars.exceptions import DuplicateError, PanicException, PolarsError
 
-from silversmith.errors import DataError, Place
+from silversmith.errors import DataError, DefinitionError, Place
 from silversmith.formats.archives.content import Content
 from silversmith.formats.parquet_metadata import Footer, Leaf, read_footer, verify
 from silversmith.formats.table import ROW, Table, checked_names, col, shorten
+from silversmith.formats.text import texts_problem
 
 #: A file in memory is read at once if it has no more cells than this. A few bytes of Parquet may stand for millions.
 MOST_CELLS = 4_000_000
@@ -31,10 +33,28 @@ _PANIC = re.compile(r"Result::unwrap|Option::unwrap|JoinError|panicked|assertion
 
 @dataclass(frozen=True)
 class Parquet:
-    """Read as Parquet, whatever the name. Such files say all else themselves."""
+    """Read as Parquet, whatever the name. Such files say nearly all else themselves.
+
+    Args:
+        null_values: texts that mean null, exactly so, in columns of text: ``-`` in logs.
+
+    Raises:
+        DefinitionError: they are no list of texts.
+    """
+
+    null_values: Collection[str] = ()
+
+    def __post_init__(self) -> None:
+        problem = texts_problem("null_values", self.null_values)
+        if problem:
+            raise DefinitionError(f"Parquet({problem}")
+        object.__setattr__(self, "null_values", tuple(sorted(self.null_values)))
 
 
-def read(content: Content) -> Table:
+_PLAIN = Parquet()
+
+
+def read(content: Content, options: Parquet = _PLAIN) -> Table:
     """The rows of a Parquet file.
 
     Raises:
@@ -56,6 +76,8 @@ def read(content: Content) -> Table:
             verify(content, footer)
             _check_values(rows, footer)
         rows = rows.with_row_index(ROW, offset=1).with_columns(pl.col(ROW).cast(pl.UInt64))
+        if options.null_values:
+            rows = rows.with_columns(cs.string().replace(list(options.null_values), None))
         height: int = rows.select(pl.len()).collect().item()
         is_small = footer is not None and footer.unpacked <= MOST_BYTES and height * len(names) <= MOST_CELLS
         frame = rows.collect() if content.data is not None and is_small else None

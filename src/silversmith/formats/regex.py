@@ -38,6 +38,7 @@ class _LineOptions:
     skip_lines: int = 0
     comment: str | None = None
     encoding: str | None = None
+    infer: bool = True
 
     def __post_init__(self) -> None:
         problem = (
@@ -46,6 +47,7 @@ class _LineOptions:
             or text.encoding_problem(self.encoding)
             or _times_problem(self.times)
             or _mark_problem("comment", self.comment)
+            or ("" if isinstance(self.infer, bool) else f"infer={self.infer!r}): must be True or False")
         )
         if problem:
             raise DefinitionError(f"{type(self).__name__}({problem}")
@@ -67,6 +69,7 @@ class Regex(_LineOptions):
         skip_lines: so many lines at the beginning are not read.
         comment: lines that begin with this are not read.
         encoding: any that Python knows; None: UTF-8, or detected if that is sure.
+        infer: whether the types of columns that the contract does not name are inferred; else they are text.
 
     Raises:
         DefinitionError: the pattern is none, names no group, or an option has a value that it cannot have.
@@ -99,7 +102,7 @@ class Fields(_LineOptions):
         quoted: whether fields may stand in quotes or brackets; else these are text as all is.
         escape: what stands before a quote, or before itself, within quotes; both are taken for text then. None: nothing
             does, and quotes end at the next quote.
-        null_values, times, skip_lines, comment, encoding: as :class:`Regex` has them; ``-`` means null.
+        null_values, times, skip_lines, comment, encoding, infer: as :class:`Regex` has them; ``-`` means null.
 
     Raises:
         DefinitionError: an option has a value that it cannot have.

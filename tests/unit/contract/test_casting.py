@@ -61,6 +61,7 @@ BERLIN = pl.Datetime("us", "Europe/Berlin")
         (pl.Datetime("ms"), {"2013-01-02T03:04:05.123": local(2013, 1, 2, 3, 4, 5, 123000),
                              "2013-01-02T03:04:05.1234": BAD}),
         (pl.Datetime("us", "UTC"), {
+            "2013-01-02T05:04:05+0200": datetime(2013, 1, 2, 3, 4, 5, tzinfo=UTC),
             "2013-01-02T03:04:05Z": datetime(2013, 1, 2, 3, 4, 5, tzinfo=UTC),
             "2013-01-02T03:04:05+02:00": datetime(2013, 1, 2, 1, 4, 5, tzinfo=UTC),
             "2013-01-02T03:04-01:00": datetime(2013, 1, 2, 4, 4, tzinfo=UTC),

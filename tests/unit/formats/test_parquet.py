@@ -11,8 +11,8 @@ from datetime import date
 import polars as pl
 import pytest
 
-from silversmith.errors import DataError
-from silversmith.formats import ROW, Table, read, reading_errors
+from silversmith.errors import DataError, DefinitionError
+from silversmith.formats import ROW, Parquet, Table, read, reading_errors
 from silversmith.stores import Source
 
 Opener = Callable[..., Source]
@@ -43,6 +43,15 @@ def test_rows_come_as_they_are_with_numbers(in_memory: Opener, in_file: Opener) 
         assert table.format == "parquet"
         assert table.height == table.records == 2000
         assert table.in_memory is (opened is in_memory)
+
+
+def test_texts_that_mean_null(in_memory: Opener, in_file: Opener) -> None:
+    frame = pl.DataFrame({"a": ["-", "x", None], "b": [["-"], [], None], "c": [1, 2, 3]})
+    for opened in (in_memory, in_file):
+        rows = read(opened(written(frame), "x.parquet"), Parquet(null_values=["-"])).rows.drop(ROW).collect()
+        assert rows.equals(frame.with_columns(a=pl.Series([None, "x", None])))
+    with pytest.raises(DefinitionError, match="null_values"):
+        Parquet(null_values="-")
 
 
 def test_few_bytes_that_stand_for_many_rows_are_not_unpacked_in_memory(in_memory: Opener) -> None:

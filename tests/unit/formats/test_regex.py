@@ -13,7 +13,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from silversmith.errors import DataError, DefinitionError
-from silversmith.formats import ROW, Fields, Regex, Table, read, regex
+from silversmith.formats import ROW, Csv, Fields, Regex, Table, read, regex
 from silversmith.formats.archives.content import Content
 from silversmith.stores import Source
 
@@ -240,6 +240,7 @@ def test_patterns_that_cannot_be(options: dict[str, Any]) -> None:
         {"escape": " "},
         {"header": None},
         {"comment": ""},
+        {"infer": None},
     ],
 )
 def test_fields_that_cannot_be(options: dict[str, Any]) -> None:
@@ -258,3 +259,13 @@ def test_options_are_not_changed_from_outside() -> None:
 def test_declared_columns_stay_text() -> None:
     table = read_log("1 2\n", Fields(["a", "b"]), {"a": pl.Int64()})
     assert cells(table) == [("1", 2)]
+
+
+def test_without_inference_all_is_text(in_memory: Opener) -> None:
+    """Columns whose types would differ from file to file keep one."""
+    fields = read(in_memory(b"a b\n1 2\n", "x.log"), Fields(infer=False), declared={"a": pl.Int64()})
+    table = read(in_memory(b"a,b\n1,2\n", "x.csv"), Csv(infer=False), declared={"a": pl.Int64()})
+    for each in (fields, table):
+        assert cells(each) == [("1", "2")]
+    with pytest.raises(DefinitionError, match="infer"):
+        Csv(infer=1)  # type: ignore[arg-type]

@@ -48,6 +48,7 @@ class Csv:
             none, so that ``1.234`` is no doubt a little more than one.
         padded: blanks after a separator are no part of the field, so that it may be quoted: ``"a", "b"``. None: they
             are part of it, unless only without them the first records are regular.
+        infer: whether the types of columns that the contract does not name are inferred; else they are text.
 
     Raises:
         DefinitionError: an option has a value that it cannot have.
@@ -66,6 +67,7 @@ class Csv:
     decimal_comma: bool = False
     thousands: str | None = None
     padded: bool | None = None
+    infer: bool = True
 
     def __post_init__(self) -> None:
         problem = texts_problem("columns", self.columns) or texts_problem("null_values", self.null_values)
@@ -101,6 +103,8 @@ def _other_problem(options: Csv) -> str:
     names, comment = options.columns, options.comment
     if comment is not None and not (isinstance(comment, str) and comment.strip()):
         return f"comment={comment!r}): must be text, such as '#'"
+    if not isinstance(options.infer, bool):
+        return f"infer={options.infer!r}): must be True or False"
     if options.padded not in {None, True, False}:
         return f"padded={options.padded!r}): must be True, False or None (find out)"
     if names is not None and (not names or "" in names or ROW in names or len(set(names)) < len(names)):
