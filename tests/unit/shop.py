@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -67,6 +68,12 @@ class Bucket(LocalStore):
     def head(self, key: str) -> Head | None:
         self._called("head")
         return super().head(key)
+
+    @contextmanager
+    def open(self, key: str) -> Iterator[Source | None]:
+        self._called("open")
+        with super().open(key) as source:
+            yield source
 
     def verify(self, source: Source) -> None:
         self._called("verify")

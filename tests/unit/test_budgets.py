@@ -130,7 +130,7 @@ class World:
         return self.send(name, message)
 
     def send(self, name: str, message: str = "", reason: str = "PutObject") -> str:
-        body = object_created(ObjectEvent("bronze", f"{name}.csv"), reason=reason).decode()
+        body = object_created(ObjectEvent("bronze", f"{name}.csv", size=3), reason=reason).decode()
         self.queue.append(Message(message or name, body, self.now))
         return f"{name}.csv"
 
@@ -360,7 +360,7 @@ def test_where_one_file_succeeds_nothing_is_raised(tmp_path: Path) -> None:
     world = World(tmp_path)
     for number in range(3):
         world.land(str(number))
-    world.shop.silver.failures = [("head", AwsFailed("once")), ("head", AwsFailed("twice"))]
+    world.shop.bronze.failures = [("open", AwsFailed("once")), ("open", AwsFailed("twice"))]
     assert world.invoke() == 3
     assert (world.raised, len(world.queue)) == (0, 2)
 
@@ -369,7 +369,7 @@ def test_where_the_code_is_at_fault_with_one_nothing_is_raised(tmp_path: Path) -
     world = World(tmp_path, act=bug)
     for number in range(2):
         world.land(str(number))
-    world.shop.silver.failures = [("head", AwsFailed("once"))]
+    world.shop.bronze.failures = [("open", AwsFailed("once"))]
     world.invoke()
     assert (world.raised, len(world.queue)) == (0, 2)
 
@@ -527,7 +527,7 @@ def test_when_the_data_turns_out_to_be_at_fault_or_the_file_goes_the_document_go
 
 
 def test_a_file_that_succeeds_at_once_costs_no_request_more(tmp_path: Path) -> None:
-    """As before there were budgets: HEAD silver, GET bronze, PUT silver, and a HEAD for each of two in quarantine."""
+    """GET bronze, PUT silver, and a HEAD of the error document; of silver also the look at the owner."""
     world = World(tmp_path)
     world.land("1")
     world.run()  # which records the schema
@@ -536,8 +536,8 @@ def test_a_file_that_succeeds_at_once_costs_no_request_more(tmp_path: Path) -> N
     world.shop.quarantine.calls.clear()
     world.point = asked.append
     world.run()
-    assert world.shop.quarantine.calls == ["head", "head"]
-    assert {bucket: asked.count(bucket) / 2 for bucket in asked} == {"silver": 3, "bronze": 2, "quarantine": 2}
+    assert world.shop.quarantine.calls == ["head"]
+    assert {bucket: asked.count(bucket) / 2 for bucket in asked} == {"silver": 2, "bronze": 2, "quarantine": 1}
 
 
 def _again(world: World, how: str) -> None:
@@ -658,8 +658,8 @@ def _perform(world: World, deed: str) -> None:
     """What is to happen at the next receive."""
     killed: Any = Killed()
     world.act = bug if deed == "bug" else lambda _: None
+    world.shop.bronze.failures = [("open", AwsFailed("away"))] if deed == "early fault" else []
     failures: dict[str, list[tuple[str, Exception]]] = {
-        "early fault": [("head", AwsFailed("away"))],
         "late fault": [("put", AwsFailed("away"))],
         "death": [("put", killed)],
     }

@@ -22,7 +22,7 @@ from silversmith.function.batch import Batch, IoPool, Running
 from silversmith.function.outcome import Outcome, Report, Verdict
 from silversmith.function.process import Commit, Conversion, advance, commit_all, process, run
 from silversmith.function.retries import TriesSpent, count_failure, take_back_try
-from silversmith.function.task import Task
+from silversmith.function.task import NewKeys, Task
 from silversmith.pipeline import Pipeline, Transform, load
 from silversmith.pipeline.lookups import Lookups
 from silversmith.runtime.queue import (
@@ -103,6 +103,7 @@ class Handler:
         self._pool: IoPool[list[_Progress]] = IoPool(io_threads)
         self.group_size = group_size
         self._lookups = Lookups.of(transform, lake.bronze, scratch)
+        self._new_keys = NewKeys()
         self._log: dict[str, str | None] = {}
 
     def __call__(self, event: Mapping[str, Any], context: Context) -> dict[str, Any]:
@@ -260,6 +261,7 @@ class Handler:
             was_dead=ERROR_CODE in message.record.get("messageAttributes", {}),
             log=self._log,
             now=self._now,
+            new_keys=self._new_keys,
         )
 
     def _failure(self, message: Message, task: Task | None, waited: float, error: BaseException) -> Report:

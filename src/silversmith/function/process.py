@@ -78,26 +78,26 @@ def process(task: Task) -> Processing:
         AccessDenied, OSError: the system is at fault. Try again later.
     """
     lake, stages = task.lake, task.stages
-    for _ in range(TRIES):
+    is_new = task.new_keys.expect(task)
+    for attempt in range(TRIES):
         with suppress(PreconditionFailed, SourceChanged):  # what is true has changed: look again
             if task.schemas is not None:
                 task.schemas.own()
 
-            # 1. Head silver. It is headed before bronze is read: that order makes the put safe.
-            head = lake.silver.head(task.silver_key)
-            lineage = Lineage.from_metadata(head.metadata) if head else None
-            if lineage is not None:
-                task.require_ours(lineage.owner, bucket="silver", key=task.silver_key)
+            # 1. Head silver, unless the key is expected to be new: then the put says whether it was. Silver is headed
+            # before bronze is read: that order makes the put safe.
+            is_headed = attempt > 0 or not is_new
+            head, lineage = _head_silver(task, is_new) if is_headed else (None, None)
 
             # 2. Settled? Then only what an earlier failure left is cleared away.
             if head is not None and lineage is not None and _is_settled(task, lineage):
-                _clear_quarantine(task, lineage, head.etag)
+                _clear_quarantine(task, lineage, head.etag, replaced=lineage, is_first_try=attempt == 0)
                 return task.outcome_of(Verdict.DUPLICATE, lineage)
 
             # 3. Open bronze.
             with lake.bronze.open(task.key) as source:
                 if source is None:
-                    return _gone(task, head, lineage)
+                    return _gone(task, head, lineage, is_headed=is_headed)
                 stages.end("read")
                 faults.point("process.opened")
                 begin_try(task, source.head)
@@ -137,7 +137,7 @@ def process(task: Task) -> Processing:
                 _require_bronze(task, converted.lineage.bronze_etag)
             if rejected is not None:
                 _require_unchanged(lake.quarantine, task.rejected_key, rejected)
-            _clear_quarantine(task, converted.lineage, etag)
+            _clear_quarantine(task, converted.lineage, etag, replaced=lineage, is_first_try=attempt == 0)
             faults.point("process.cleared")
             return task.outcome_of(Verdict.COMMITTED, converted.lineage)
     raise Contended(f"{task.key} changed, or was committed by another worker, {TRIES} times while it was processed")
@@ -203,6 +203,18 @@ def _record_schema(task: Task, recorded: Recorded | None, converted: Converted) 
     return silver
 
 
+def _head_silver(task: Task, is_new: bool) -> tuple[Head | None, Lineage | None]:
+    head = task.lake.silver.head(task.silver_key)
+    if head is None:
+        return None, None
+    if is_new:
+        task.new_keys.refuted()
+    lineage = Lineage.from_metadata(head.metadata)
+    if lineage is not None:
+        task.require_ours(lineage.owner, bucket="silver", key=task.silver_key)
+    return head, lineage
+
+
 def _is_settled(task: Task, lineage: Lineage) -> bool:
     """Whether silver is of these bytes and this code, and so are the rejected rows that it speaks of.
 
@@ -231,9 +243,11 @@ def _origin(lineage: Lineage) -> tuple[str, str, str]:
     return lineage.bronze_etag, lineage.fingerprint, lineage.lookups
 
 
-def _gone(task: Task, head: Head | None, lineage: Lineage | None) -> Outcome:
+def _gone(task: Task, head: Head | None, lineage: Lineage | None, *, is_headed: bool) -> Outcome:
     """An error document about an object that is no more asks for nothing that anybody could do. Where the pipeline
     says so, silver and the rejected rows go, too: silver last, for ``reconcile`` finds what is left by it."""
+    if not is_headed:
+        raise SourceChanged(f"{task.key} is gone, and silver was not looked for")
     _remove(task, task.error_key, None)
     if not task.transform.removes:
         _forget_failures(task, None)
@@ -288,11 +302,21 @@ def _replace(
     return quarantine.put(key, body, metadata=metadata, **unchanged_since(existing))
 
 
-def _clear_quarantine(task: Task, lineage: Lineage, silver_etag: str) -> None:
-    """Remove what an earlier failure, or an earlier version, left in quarantine."""
+def _clear_quarantine(
+    task: Task, lineage: Lineage, silver_etag: str, *, replaced: Lineage | None, is_first_try: bool
+) -> None:
+    """Remove what an earlier failure, or an earlier version, left in quarantine.
+
+    Rejected rows are asked for only where they may lie: those of the silver that was replaced, of a try of this task
+    that another worker overtook, or of a worker that died, whose message comes again.
+    """
     _remove(task, task.error_key, lineage.bronze_etag)
     _forget_failures(task, lineage.bronze_etag)
-    if not lineage.rows_rejected and _remove(task, task.rejected_key, lineage.bronze_etag):
+    if lineage.rows_rejected or (
+        is_first_try and not task.may_have_failed and not (replaced and replaced.rows_rejected)
+    ):
+        return
+    if _remove(task, task.rejected_key, lineage.bronze_etag):
         # Another worker may have put them, committed, and been done before they were removed.
         _require_unchanged(task.lake.silver, task.silver_key, silver_etag)
 

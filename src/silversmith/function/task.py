@@ -24,6 +24,36 @@ def _utc_now() -> datetime:
     return datetime.now(UTC)
 
 
+#: A larger file costs more to be read in vain than a HEAD of silver. Bytes.
+SMALL = 8 * 1024 * 1024
+
+#: After a new file turned out to be known, silver is headed first for so many files.
+OVERWRITES_EXPECTED = 100
+
+
+@dataclass
+class NewKeys:
+    """Expects of a small file, whose message came from S3 and for the first time, that silver does not have its key.
+
+    Then silver is not headed, because its conditional put tells. Shared by all tasks of a function, so that a
+    transform whose keys are overwritten reads few files in vain.
+    """
+
+    _headed: int = 0
+
+    def expect(self, task: Task) -> bool:
+        """Whether the task may begin without a HEAD of silver."""
+        size = task.event.size
+        if task.may_have_failed or size is None or size > SMALL:
+            return False
+        self._headed = max(0, self._headed - 1)
+        return not self._headed
+
+    def refuted(self) -> None:
+        """Silver had the key."""
+        self._headed = OVERWRITES_EXPECTED
+
+
 @dataclass
 class Task:
     """One (transform, bronze key), and the message that asks for it.
@@ -41,6 +71,7 @@ class Task:
         log: where the log of this invocation is: ``group``, ``stream``, ``request``.
         now: the time of day in UTC.
         stages: measures the time of each stage.
+        new_keys: expects whether silver has the key; the function's own.
         head: the bronze object that the current try is about, as far as it is known.
         try_begun: the ETag whose try was written down in ``.failed.json`` before it began, and the number of tries
             before it.
@@ -59,6 +90,7 @@ class Task:
     log: Mapping[str, str | None] = field(default_factory=dict)
     now: Callable[[], datetime] = _utc_now
     stages: Stages = field(default_factory=Stages)
+    new_keys: NewKeys = field(default_factory=NewKeys)
     head: Head | None = None
     try_begun: tuple[str, int] | None = None
     document_before: dict[str, Any] | None = None
@@ -90,8 +122,9 @@ class Task:
 
     @property
     def may_have_failed(self) -> bool:
-        """Whether a ``.failed.json`` may be there. It is not looked for where it cannot be: that saves a request."""
-        return bool(self.message_id) and (self.receives > 1 or self.event.resent or self.was_dead)
+        """Whether an earlier try may have left a ``.failed.json`` or rejected rows. They are not looked for where they
+        cannot be: that saves requests."""
+        return self.receives > 1 or self.event.resent or self.was_dead
 
     def is_ours(self, maker: str) -> bool:
         """Whether an object that this pipeline made may be replaced; an empty name for an object that names nobody."""

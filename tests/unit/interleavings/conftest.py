@@ -22,7 +22,7 @@ from silversmith.errors import DataError, PreconditionFailed
 from silversmith.events import ObjectEvent
 from silversmith.function.outcome import Outcome
 from silversmith.function.process import Contended, run
-from silversmith.function.task import Task
+from silversmith.function.task import NewKeys, Task
 from silversmith.pipeline import Transform
 from silversmith.pipeline.lookups import Lookups
 from silversmith.stores import Head, Lake, Put, Source, one_by_one
@@ -141,10 +141,15 @@ class MemoryStore:
 
 @dataclass(frozen=True)
 class Message:
-    """A hint that a key may have changed. A ``spare`` one is a copy: who dies with it in hand takes it along."""
+    """A hint that a key may have changed. A ``spare`` one is a copy: who dies with it in hand takes it along.
+
+    ``receives`` counts as SQS does; ``reason`` is S3's, or of a message that Silversmith itself sent.
+    """
 
     key: str
     spare: bool = False
+    receives: int = 0
+    reason: str = ""
 
 
 class Killed(BaseException):
@@ -206,10 +211,12 @@ class Worker(threading.Thread):
 class World:
     """Three buckets, a queue (its order means nothing), and the workers that are at something.
 
-    ``removes``: silver goes with a bronze object that is deleted.
+    ``removes``: silver goes with a bronze object that is deleted. ``new_keys``: what the workers share of what they
+    learned about silver; None: nothing.
     """
 
     removes: bool = False
+    new_keys: NewKeys | None = None
     queue: list[Message] = field(default_factory=list)
     busy: list[Worker] = field(default_factory=list)
     trace: list[str] = field(default_factory=list)
@@ -247,13 +254,21 @@ class World:
     def receive(self, code: str = "old", position: int = 0) -> Worker:
         """A worker with this code takes a message."""
         message = self.queue.pop(position)
+        message = replace(message, receives=message.receives + 1)
         self._began += 1
-        event, lake = ObjectEvent("bronze", message.key), Lake(self.bronze, self.silver, self.quarantine)
+        event = ObjectEvent("bronze", message.key, size=10, reason=message.reason)
+        lake = Lake(self.bronze, self.silver, self.quarantine)
 
         def work() -> Outcome:
             transform, scratch = replace(TRANSFORMS[code], removes=self.removes), Path("/nowhere")
             lookups = Lookups.of(transform, lake.bronze, scratch)
-            return run(Task(event, transform, lake, scratch, lookups, now=self._now))
+            new_keys = self.new_keys or NewKeys()
+            return run(
+                Task(
+                    event, transform, lake, scratch, lookups,
+                    receives=message.receives, now=self._now, new_keys=new_keys,
+                )
+            )  # fmt: skip
 
         worker = Worker(f"worker {self._began}", message, work)
         self.say(f"{worker.name} receives {message.key} ({code} code)")

@@ -168,7 +168,7 @@ def ask_again(world: World, code: str) -> None:
     """One more message for each key, as reconciliation or a redrive sends it, with nobody else at work."""
     assert not world.busy
     world.say(f"every key is looked at again, by the {code} code")
-    world.queue[:] = [Message(key) for key in KEYS]
+    world.queue[:] = [Message(key, reason="reconcile") for key in KEYS]
     world.drain(code)
     for key in KEYS:
         check_truth(world, key, code)

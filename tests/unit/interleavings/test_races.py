@@ -6,6 +6,7 @@ import pytest
 
 from silversmith.function.outcome import Verdict
 from silversmith.function.process import TRIES
+from silversmith.function.task import OVERWRITES_EXPECTED, NewKeys
 from tests.unit.interleavings.conftest import (
     BETTER,
     BROKEN,
@@ -23,7 +24,7 @@ from tests.unit.interleavings.conftest import (
 from tests.unit.interleavings.states import check_accounted, check_rejected, check_truth, look
 
 #: More requests than any file needs that is alone.
-MOST_REQUESTS = 14
+MOST_REQUESTS = 20
 
 
 def received(world: World, content: bytes | None = None, code: str = "old") -> Worker:
@@ -49,19 +50,44 @@ def requests(world: World, content: bytes | None = None) -> list[str]:
 
 
 def test_what_each_kind_of_file_costs(world: World) -> None:
-    assert requests(world, GOOD) == ["head silver", "get bronze", "put silver", "head error", "head rejected"]
-    assert requests(world) == ["head silver", "head bronze", "head error", "head rejected"]
+    assert requests(world, GOOD) == ["get bronze", "put silver", "head error"], "a new file"
     world.silver.objects.clear()
     assert requests(world, REJECTS) == [
-        "head silver", "get bronze", "head rejected", "put rejected", "put silver", "head rejected", "head error",
+        "get bronze",
+        "head rejected",
+        "put rejected",
+        "put silver",
+        "head rejected",
+        "head error",
+    ]
+
+
+def test_what_files_of_a_known_key_cost(world: World) -> None:
+    """The first is read in vain; then silver is headed before."""
+    world.new_keys = NewKeys()
+    done(world, GOOD)
+    assert requests(world, REJECTS) == [
+        "get bronze", "head rejected", "put rejected", "put silver",
+        "head silver", "head bronze", "get bronze", "head rejected", "head bronze", "put rejected", "put silver",
+        "head bronze", "head rejected", "head error",
     ]  # fmt: skip
+    assert requests(world) == ["head silver", "head bronze", "head rejected", "head error"]
     assert requests(world, GOOD) == [
         "head silver", "head bronze", "get bronze", "put silver", "head bronze",
         "head error", "head rejected", "head bronze", "delete rejected", "head silver",
     ]  # fmt: skip
+    assert requests(world) == ["head silver", "head bronze", "head error"]
     assert requests(world, BROKEN) == [
         "head silver", "head bronze", "get bronze", "head error", "put error", "head bronze",
     ]  # fmt: skip
+
+
+def test_silver_is_headed_for_a_while_after_a_key_was_known_and_then_no_more(world: World) -> None:
+    world.new_keys = NewKeys()
+    done(world, GOOD)
+    done(world)
+    first = [requests(world, content)[0] for content in [GOOD, BETTER] * (OVERWRITES_EXPECTED // 2)]
+    assert first == ["head silver"] * (OVERWRITES_EXPECTED - 1) + ["get bronze"]
 
 
 @pytest.mark.parametrize("before", [None, GOOD, REJECTS], ids=["nothing", "good", "rejects"])
@@ -191,15 +217,15 @@ def test_a_removal_spares_the_silver_of_what_landed_since(world: World) -> None:
 
 def test_a_removal_costs(world: World) -> None:
     world.removes = True
-    assert requests(world, GOOD)[:4] == ["head silver", "get bronze", "put silver", "head bronze"]
+    assert requests(world, GOOD)[:3] == ["get bronze", "put silver", "head bronze"]
     world.delete()
     world.queue.clear()
     assert requests(world) == [
-        "head silver", "head bronze", "get bronze", "head error", "head quarantine", "head rejected",
+        "get bronze", "head silver", "head bronze", "get bronze", "head error", "head quarantine", "head rejected",
         "delete silver", "head bronze",
     ]  # fmt: skip
     assert requests(world) == [
-        "head silver", "get bronze", "head error", "head quarantine", "head rejected", "head bronze",
+        "get bronze", "head silver", "get bronze", "head error", "head quarantine", "head rejected", "head bronze",
     ]  # fmt: skip
 
 
@@ -311,6 +337,7 @@ def test_who_finds_bronze_gone_spares_the_error_of_what_landed_since(world: Worl
 
 def test_two_codes_one_removes_the_rejected_rows_that_the_other_is_about_to_commit(world: World) -> None:
     """The old code takes all of these rows, the new one rejects some."""
+    done(world, REJECTS, "old")
     old = received(world, PICKY, "old")
     world.until(old, "head rejected")
     new = received(world, code="new")
@@ -323,6 +350,7 @@ def test_two_codes_one_removes_the_rejected_rows_that_the_other_is_about_to_comm
 
 
 def test_two_codes_one_removes_the_rejected_rows_that_the_other_has_just_committed(world: World) -> None:
+    done(world, REJECTS, "old")
     old = received(world, PICKY, "old")
     world.until(old, "head rejected")
     new = received(world, code="new")
@@ -339,13 +367,13 @@ def test_two_codes_one_dies_with_its_rejected_rows_put_over_those_of_the_other(w
     new = received(world, code="new")
     world.until(new, "put silver")
     world.kill(new)
-    assert done(world, code="old") is Verdict.COMMITTED
+    assert done(world, code="old") is Verdict.DUPLICATE
     check_rejected(look(world))
 
 
 def test_a_late_message_of_the_old_code_is_healed_by_the_new(world: World) -> None:
     late = received(world, GOOD, "old")
-    world.until(late, "head silver")
+    world.until(late, "get bronze")
     done(world, code="new")
     world.finish(late)
     check_truth(world, code="old")
