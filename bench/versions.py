@@ -186,7 +186,8 @@ def handled(case: Case, trees: tuple[Path, Path], folder: Path, options: argpars
                 bronze.mkdir(parents=True, exist_ok=True)
                 for key, body in zip(keys, contents, strict=True):
                     (bronze / key).write_bytes(body)
-            seconds = asked([partial(side.ask, json.dumps(keys)) for _, side in sides], turn)
+            line = json.dumps({key: len(body) for key, body in zip(keys, contents, strict=True)})
+            seconds = asked([partial(side.ask, line) for _, side in sides], turn)
             for bronze, _ in sides:
                 for key in keys:
                     (bronze / key).unlink()

@@ -2,7 +2,7 @@
 
     python bench/jobs/serve_batches.py LAKE PIPELINE
 
-A batch is a JSON array of keys. The answer is the seconds of all threads. Nothing else of ``bench`` is imported, so
+A batch is a JSON object of keys with their sizes. The answer is the seconds of all threads. Nothing else of ``bench`` is imported, so
 that the job runs in the environment of any version of Silversmith.
 """
 
@@ -34,9 +34,9 @@ class Invocation:
         return 900_000
 
 
-def record(bucket: str, key: str) -> dict[str, Any]:
+def record(bucket: str, key: str, size: int) -> dict[str, Any]:
     """The message of a landed object."""
-    event = ObjectEvent(bucket=bucket, key=key, id=str(uuid.uuid4()), time="2026-01-01T00:00:00Z")
+    event = ObjectEvent(bucket=bucket, key=key, size=size, id=str(uuid.uuid4()), time="2026-01-01T00:00:00Z")
     body = object_created(event, reason="PutObject").decode()
     attributes = {"ApproximateReceiveCount": "1"}
     return {"messageId": event.id, "receiptHandle": event.id, "body": body, "attributes": attributes}
@@ -61,7 +61,7 @@ def main() -> None:
     )
     for line in sys.stdin:
         verdicts.clear()
-        records = [record(pipeline.bronze, key) for key in json.loads(line)]
+        records = [record(pipeline.bronze, key, size) for key, size in json.loads(line).items()]
         began = time.process_time()
         handler({"Records": records}, Invocation())
         seconds = time.process_time() - began
