@@ -2,8 +2,8 @@
 
     python bench/jobs/serve_batches.py LAKE PIPELINE
 
-A batch is a JSON object of keys with their sizes. The answer is the seconds of all threads. Nothing else of ``bench`` is imported, so
-that the job runs in the environment of any version of Silversmith.
+A batch is a JSON object of keys with their sizes. The answer is the seconds of all threads. Nothing else of ``bench``
+is imported, so that the job runs in the environment of any version of Silversmith.
 """
 
 from __future__ import annotations

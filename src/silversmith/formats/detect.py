@@ -85,7 +85,7 @@ def detect(name: str, head: bytes, *, expected: str | None = None, lines: bool |
     Raises:
         DataError: ``UnknownFormat``.
     """
-    named = next((kind for ending, kind in ENDINGS.items() if name.lower().endswith(ending)), None)
+    named = ENDINGS.get(name[name.rfind(".") :].lower())
     for magic, label, hint in _FOREIGN:
         if head.startswith(magic):
             raise _unknown(f"it is {label}, which is not read", hint)

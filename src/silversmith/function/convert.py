@@ -120,13 +120,9 @@ class _Conversion:
     detected: Mapping[str, str] = field(default_factory=dict)
     scratch: Scratch = field(default_factory=Scratch)
 
-    @property
-    def contract(self) -> Contract:
-        return self.transform.contract or _ANYTHING
-
-    @property
-    def recorded(self) -> schemas.Schema | None:
-        return self.document.of(self.lineage.fingerprint) if self.document is not None else None
+    def __post_init__(self) -> None:
+        self.contract: Contract = self.transform.contract or _ANYTHING
+        self.recorded = self.document.of(self.lineage.fingerprint) if self.document is not None else None
 
     def run(self, as_text: Mapping[str, pl.DataType]) -> Converted:
         """Read the object in the first way that serves: in one pass by blocks, in memory, or streaming.

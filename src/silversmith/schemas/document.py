@@ -6,6 +6,7 @@ import ast
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 import polars as pl
@@ -170,6 +171,11 @@ class Schema:
     version: int = 0
     columns: Mapping[str, pl.DataType] = field(default_factory=dict)
     large: frozenset[str] = frozenset()
+
+    @cached_property
+    def has_untyped(self) -> bool:
+        """Whether a column has had no value yet."""
+        return pl.Null() in self.columns.values()
 
 
 @dataclass(frozen=True)

@@ -52,8 +52,12 @@ class Values:
 
     def __init__(self, rows: pl.LazyFrame | pl.DataFrame, dtypes: Mapping[str, pl.DataType]) -> None:
         self._frame = rows if isinstance(rows, pl.DataFrame) else None
-        self._rows = rows.lazy()
+        self._all_rows = rows
         self._dtypes = dtypes
+
+    @property
+    def _rows(self) -> pl.LazyFrame:
+        return self._all_rows.lazy()
 
     def without_any(self, names: Collection[str]) -> set[str]:
         """Those of the columns that have nothing but nulls."""
@@ -62,7 +66,7 @@ class Values:
     def large(self, names: Collection[str]) -> set[str]:
         """Those of the columns of integers that have one which no Float64 gives back."""
         if self._frame is not None:
-            return {name for name in names if _is_large(self._frame[name])}
+            return {name for name in names if _is_large(self._frame.get_column(name))}
         if not self._any(((col(name) > _EXACT) | (col(name) < -_EXACT)) for name in names):
             return set()
         return self._which({name: (col(name).max() > _EXACT) | (col(name).min() < -_EXACT) for name in names})
@@ -135,7 +139,7 @@ def fit(
     watched = [name for name, kind in dtypes.items() if kind in _LARGEST and name not in recorded.large]
     large = recorded.large | values.large(watched)
     is_same = recorded.version > 0 and list(dtypes.items()) == list(recorded.columns.items())
-    if is_same and large == recorded.large and pl.Null() not in dtypes.values():
+    if is_same and large == recorded.large and not recorded.has_untyped:
         return Fitted(None, None)
     unknown = [
         name
@@ -157,10 +161,11 @@ def _require_distinct(names: Iterable[str], recorded: Schema) -> None:
     Raises:
         DataError: ``AmbiguousColumn``: a column that is new differs from another one only by case.
     """
-    seen = {name.lower(): name for name in recorded.columns}
-    for name in names:
+    new = [name for name in names if name not in recorded.columns]
+    seen = {name.lower(): name for name in recorded.columns} if new else {}
+    for name in new:
         same = seen.setdefault(name.lower(), name)
-        if same != name and name not in recorded.columns:
+        if same != name:
             raise DataError(
                 "AmbiguousColumn",
                 f'the columns "{shorten(same)}" and "{shorten(name)}" of silver would differ only by case, and DuckDB, '

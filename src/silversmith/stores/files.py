@@ -53,9 +53,10 @@ def write(descriptor: int, body: bytes | Path) -> None:
             rest = rest[file.write(rest) :]
 
 
-def read_up_to(file: io.FileIO, limit: int) -> bytes:
+def read_up_to(file: io.FileIO, limit: int, *, chunk: int) -> bytes:
+    """The rest of a file, at most ``limit`` bytes. Memory for a whole ``chunk`` is allocated at each step."""
     parts = []
-    while limit > 0 and (part := file.read(limit)):
+    while limit > 0 and (part := file.read(min(limit, chunk))):
         parts.append(part)
         limit -= len(part)
     return b"".join(parts)

@@ -50,13 +50,6 @@ class Compression:
     magics: tuple[bytes, ...]
     undo: Callable[[BinaryIO], Iterator[bytes]]
 
-    def stripped(self, name: str) -> str | None:
-        """A name without the ending that says it is compressed so; None where it does not say."""
-        for ending, rest in self.endings.items():
-            if name.lower().endswith(ending):
-                return name[: -len(ending)] + rest
-        return None
-
     def pieces(self, file: BinaryIO) -> Iterator[bytes]:
         """The decompressed bytes, in pieces of bounded size. Several streams, one after the other, are one.
 
@@ -135,6 +128,8 @@ COMPRESSIONS = (
     ),
 )
 
+_BY_ENDING = {ending: compression for compression in COMPRESSIONS for ending in compression.endings}
+
 
 def compression_of(head: bytes, name: str) -> Compression | None:
     """How a file is compressed, by its first 16 bytes; None: not at all.
@@ -145,13 +140,18 @@ def compression_of(head: bytes, name: str) -> Compression | None:
     for compression in COMPRESSIONS:
         if head.startswith(compression.magics):
             return compression
-    for compression in COMPRESSIONS:
-        if head and compression.stripped(name) is not None:
-            raise compression.unreadable(f"it does not begin as {compression.name} does")
+    named = _BY_ENDING.get(_ending(name))
+    if head and named is not None:
+        raise named.unreadable(f"it does not begin as {named.name} does")
     return None
 
 
 def stripped(name: str) -> str:
     """A name without the ending that says how it is compressed."""
-    names = (compression.stripped(name) for compression in COMPRESSIONS)
-    return next((rest for rest in names if rest is not None), name)
+    ending = _ending(name)
+    compression = _BY_ENDING.get(ending)
+    return name if compression is None else name[: -len(ending)] + compression.endings[ending]
+
+
+def _ending(name: str) -> str:
+    return name[name.rfind(".") :].lower()

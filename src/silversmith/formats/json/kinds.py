@@ -52,6 +52,7 @@ _KIND_OF = {bool: BOOLEAN, float: FLOAT, str: WORDS}
 
 
 _TEXT: Final = pl.String()
+_INT64: Final = pl.Int64()
 _TYPES: Final[Mapping[str, pl.DataType]] = {"boolean": pl.Boolean(), "float": pl.Float64()}
 
 
@@ -73,6 +74,7 @@ def kind_of(values: Sequence[Any]) -> Kind:
 
 def _kind_of(values: Sequence[Any], depth: int) -> Kind:
     types = set(map(type, values))
+    has_nulls = type(None) in types
     types.discard(type(None))
     if not types:
         return NULL
@@ -81,7 +83,7 @@ def _kind_of(values: Sequence[Any], depth: int) -> Kind:
     (only,) = types
     if only in _KIND_OF:
         return _KIND_OF[only]
-    present = [value for value in values if value is not None]
+    present = [value for value in values if value is not None] if has_nulls else values
     if only is int:
         return integers(min(present), max(present))
     if depth > MOST_DEPTH:
@@ -144,7 +146,7 @@ def join(first: Kind, second: Kind) -> Kind:
 def type_of(kind: Kind) -> pl.DataType:
     """The column type that keeps a kind. An object without any key is text: no Parquet file can hold it otherwise."""
     if kind.name == "integer":
-        return pl.Int64() if kind.high <= _MOST_INT64 else pl.UInt64()
+        return _INT64 if kind.high <= _MOST_INT64 else pl.UInt64()
     if kind.name == "list":
         assert kind.item is not None
         return pl.List(type_of(kind.item))

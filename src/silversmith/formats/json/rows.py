@@ -94,14 +94,14 @@ def table_of(
     """
     kinds: dict[str, Kind] = {}
     with _no_collection():
-        spill, malformed, types = _spilled(blocks, kinds, content)
-        if any(len(written) > 1 for written in types.values()):
-            spill, malformed, types = _spilled(blocks, kinds, content)
+        spill, malformed, dtypes = _spilled(blocks, kinds, content)
+        if dtypes is None:
+            spill, malformed, dtypes = _spilled(blocks, kinds, content)
     names = [*(kinds or [VALUE]), ROW]
     frame = spill.frame() if spill.height else pl.DataFrame(schema={**schema, ROW: pl.UInt64()})
     rows = spill.rows() if frame is None else frame.lazy()
     if spill.height and (frame is None or frame.columns != names):
-        nulls = [pl.lit(None, pl.String).alias(name) for name in names[:-1] if name not in types]
+        nulls = [pl.lit(None, pl.String).alias(name) for name in names[:-1] if name not in (dtypes or ())]
         rows = rows.with_columns(nulls).select(list(map(col, names)))
         frame = None if frame is None else rows.collect()
     return Table(
@@ -117,11 +117,13 @@ def table_of(
 
 def _spilled(
     blocks: Blocks, kinds: dict[str, Kind], content: Content
-) -> tuple[Spill, list[tuple[int, str, str]], dict[str, set[pl.DataType]]]:
-    """The rows of all blocks, the records that are none, and the types that each column was written with."""
+) -> tuple[Spill, list[tuple[int, str, str]], dict[str, pl.DataType] | None]:
+    """The rows of all blocks, the records that are none, and the types of the columns; None if they differ between
+    blocks."""
     spill = Spill(content.scratch, in_memory=0 if content.data is None else inf)
     malformed: list[tuple[int, str, str]] = []
-    types: dict[str, set[pl.DataType]] = {}
+    dtypes: dict[str, pl.DataType] = {}
+    differ = False
     for block in blocks(kinds):
         if isinstance(block, Block):
             malformed += block.malformed
@@ -129,10 +131,11 @@ def _spilled(
                 raise _too_many_malformed(*malformed[-1])
         if block.numbers:
             frame = frame_of(block, kinds)
-            for values in frame.get_columns()[:-1]:
-                types.setdefault(values.name, set()).add(values.dtype)
+            schema = dict(zip(frame.columns[:-1], frame.dtypes, strict=False))
+            differ = differ or any(dtypes[name] != schema[name] for name in dtypes.keys() & schema.keys())
+            dtypes |= schema
             spill.add(frame)
-    return spill, malformed, types
+    return spill, malformed, None if differ else dtypes
 
 
 def frame_of(block: Block | Columns, kinds: dict[str, Kind]) -> pl.DataFrame:
