@@ -7,7 +7,7 @@ EXAMPLES ?= 10000
 SEEDS ?= 100
 FUZZED ?= tests/fuzz tests/unit/test_events.py tests/unit/patterns tests/unit/formats
 
-.PHONY: setup demo test test-full check lint format types imports crash chaos soak fuzz bench checkov api docs clean
+.PHONY: setup demo test test-full check lint format types imports crash chaos soak fuzz corpora bench checkov api docs clean
 
 .venv/.ready: uv.lock pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(None if sys.version_info >= (3, 11) else "Silversmith needs Python 3.11 or newer; this is " + sys.version.split()[0] + ". Try: make PYTHON=python3.13 $(MAKECMDGOALS)")'
@@ -56,6 +56,10 @@ chaos: setup  ## the long form of the fault suite: 80 files and 60 overwrites fo
 
 fuzz: setup  ## damaged files of every format, damaged events, patterns: many more examples than the tests take
 	SILVERSMITH_EXAMPLES=$(EXAMPLES) $(BIN)/python -m pytest -q -n 2 -o timeout=7200 $(FUZZED)
+
+corpora: setup  ## the readers over a folder of public collections, compared with other readers: FOLDER=…
+	SILVERSMITH_CORPORA="$(FOLDER)" $(BIN)/python -m pytest -q -s -o timeout=7200 tests/data/test_corpora.py
+	$(BIN)/python -m tests.data.corpora "$(FOLDER)"
 
 soak: setup  ## 100,000 files, then 24 hours and 20 days of simulated time: about 20 minutes
 	$(BIN)/python bench/soak.py

@@ -130,9 +130,16 @@ def _footer(metadata: dict[int, Any]) -> Footer:
 
 
 def _add_leaves(
-    elements: Iterator[dict[int, Any]], path: tuple[str, ...], definition: int, repetition: int, leaves: list[Leaf]
+    elements: Iterator[dict[int, Any]],
+    path: tuple[str, ...],
+    definition: int,
+    repetition: int,
+    leaves: list[Leaf],
+    *,
+    above: int | None = None,
 ) -> None:
-    """The columns of the next element of the schema and of those within it."""
+    """The columns of the next element of the schema and of those within it. ``above`` is the logical type of a group
+    that Polars does not know, such as VARIANT: its columns mean nothing alone."""
     element = next(elements, None)
     if element is None or len(path) > _DEEPEST * 8:
         raise ValueError("the schema has no end")
@@ -140,11 +147,13 @@ def _add_leaves(
     required, repeated = element.get(3, 0) == 0, element.get(3, 0) == 2
     definition, repetition = definition + (not required), repetition + repeated
     children = _number(element.get(5, 0))
-    if children:
-        for _ in range(children):
-            _add_leaves(elements, path, definition, repetition, leaves)
-        return
     logical = next(iter(element[10]), 0) if 10 in element else None
+    logical = logical if above is None else above
+    if children:
+        above = None if logical is None or logical in _KNOWN_TYPES else logical
+        for _ in range(children):
+            _add_leaves(elements, path, definition, repetition, leaves, above=above)
+        return
     is_time = logical == _TIME or (logical is None and element.get(6) in _TIME_CONVERTED)
     leaves.append(Leaf(path, _number(element[1]), logical, is_time, definition, repetition))
 

@@ -138,11 +138,19 @@ HEAD = "<row><c t='inlineStr'><is><t>a</t></is></c></row>"
         ("<row><c t='inlineStr'><is><t>x</t><rPh sb='0' eb='1'><t>z</t></rPh></is></c></row>", ["x"]),
         ("<row><c t='e'><f>1/0</f><v>#DIV/0!</v></c></row>", ["#DIV/0!"]),
         ("<row><c s='99'><v>40000</v></c></row>", [40000]),
+        ("<row r='2'><c r='A2'><v>1</v></c></row><row r='2'><c r='B2'><v>2</v></c></row>", [1]),
+        ("<row><c t='str'><v>_xD801__xDC05__xC1EF_ _xDC05_</v></c></row>", ["\U00010405\uc1ef _xDC05_"]),
+        ("<row><c t='inlineStr'><is><t> x </t></is></c></row>", ["x"]),
+        ("<row><c t='inlineStr'><is><t xml:space='preserve'> x </t></is></c></row>", [" x "]),
+        ('<row r="2"><c r="A2" t="inlineStr"><is><t> x </t></is></c></row>', ["x"]),
+        ('<row r="2"><c r="A2" t="inlineStr"><is><t>  </t></is></c><c r="B2"/></row><row><c><v>1</v></c></row>', [1]),
         ("<row><c t='inlineStr'><is><t>x&#65;&#10;y</t></is></c></row>", ["xA\ny"]),
     ],
 )
 def test_where_an_element_stands_counts(in_memory: Opener, row: str, expected: list[Any]) -> None:
-    assert columns(in_memory(xlsx(HEAD + row), "x.xlsx")) == {"a": expected}
+    found = columns(in_memory(xlsx(HEAD + row), "x.xlsx"))
+    assert found["a"] == expected
+    assert found == columns(in_memory(xlsx(f"{HEAD}<!-- -->{row}"), "x.xlsx")), "as the parser reads it"
 
 
 CELLS = st.one_of(

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from pyarrow import parquet as pq
 
 from silversmith.errors import DataError
+from silversmith.formats import parquet
 from silversmith.formats.archives.content import Content
 from silversmith.formats.parquet_metadata import read_footer, verify
 from tests.examples import examples
@@ -116,3 +117,16 @@ def test_counts_that_disagree_are_noticed() -> None:
     with pytest.raises(DataError, match=r"5,00[01]") as caught:
         check(wrong)
     assert caught.value.code == "UnreadableParquet"
+
+
+@pytest.mark.parametrize(("number", "name"), [(16, "VARIANT"), (40, "number 40")])
+def test_a_group_of_a_type_that_polars_does_not_know_is_named(number: int, name: str) -> None:
+    """The logical type of a list, in the words of Thrift's compact protocol, becomes another one."""
+    data = BARE
+    at = data.index(b"\x4c\x3c\x00\x00", len(data) - 8 - int.from_bytes(data[-8:-4], "little"))
+    footer = data[at:-8].replace(b"\x4c\x3c\x00\x00", b"\x4c\x0c" + bytes([2 * number]) + b"\x00\x00", 1)
+    length = int.from_bytes(data[-8:-4], "little") + 1
+    content = Content("rows.parquet", data[:at] + footer + length.to_bytes(4, "little") + b"PAR1", None)
+    with pytest.raises(DataError, match=name) as caught:
+        parquet.read(content)
+    assert caught.value.code == "UnsupportedParquet"

@@ -142,7 +142,7 @@ class Columns:
         for place, frame in enumerate(self._frames):
             self._frames[place] = frame.select([_cast(cells, types[cells.name]) for cells in frame])
         frame = pl.concat(self._frames, how="diagonal").select(list(types)) if self._frames else pl.DataFrame()
-        return frame.select([_times(cells) if cells.dtype == pl.Duration("ms") else cells for cells in frame])
+        return frame.select([_times(cells) if cells.dtype == pl.Duration("us") else cells for cells in frame])
 
 
 def _series(kinds: pl.Series, numbers: pl.Series, texts: pl.Series) -> pl.Series:
@@ -156,19 +156,19 @@ def _series(kinds: pl.Series, numbers: pl.Series, texts: pl.Series) -> pl.Series
         return _whole(numbers)
     if kind == Kind.FLAG:
         return numbers.cast(pl.Boolean)
-    whole = numbers.cast(pl.Int64)
     if kind == Kind.MOMENT:
-        moments = whole.cast(pl.Datetime("ms"))
-        return moments.cast(pl.Date) if (whole % DAY == 0).all() else moments
-    return (whole * 1_000_000).cast(pl.Time) if kind == Kind.CLOCK else whole.cast(pl.Duration("ms"))
+        moments = numbers.cast(pl.Int64).cast(pl.Datetime("ms"))
+        return moments.cast(pl.Date) if (numbers % DAY == 0).all() else moments
+    microseconds = (numbers * 1000).round().cast(pl.Int64)
+    return (microseconds * 1000).cast(pl.Time) if kind == Kind.CLOCK else microseconds.cast(pl.Duration("us"))
 
 
 def _times(lengths: pl.Series) -> pl.Series:
     """Lengths of time, if all of them are within a day, as times of day; else as numbers of days."""
-    milliseconds = lengths.cast(pl.Int64)
-    if milliseconds.is_between(0, DAY - 1).all():
-        return (milliseconds * 1_000_000).cast(pl.Time)
-    return _whole(milliseconds / DAY)
+    microseconds = lengths.cast(pl.Int64)
+    if microseconds.is_between(0, DAY * 1000 - 1).all():
+        return (microseconds * 1000).cast(pl.Time)
+    return _whole(microseconds / (DAY * 1000))
 
 
 def _whole(numbers: pl.Series) -> pl.Series:
@@ -189,7 +189,7 @@ def _joined(dtypes: set[pl.DataType]) -> pl.DataType:
 def _cast(piece: pl.Series, dtype: pl.DataType) -> pl.Series:
     if dtype != pl.String() or piece.dtype == pl.String():
         return piece.cast(dtype)
-    if piece.dtype in {pl.Float64(), pl.Datetime("ms"), pl.Time(), pl.Duration("ms")}:
+    if piece.dtype in {pl.Float64(), pl.Datetime("ms"), pl.Time(), pl.Duration("us")}:
         return pl.Series(piece.name, [as_text(cell) for cell in piece.to_list()], dtype=pl.String)
     return piece.cast(pl.String)
 
@@ -229,7 +229,7 @@ def as_text(cell: str | float | datetime | time | timedelta | None) -> str | Non
 def _length_as_text(length: timedelta) -> str:
     """As ``[hh]:mm:ss`` shows it."""
     seconds = abs(length) // timedelta(seconds=1)
-    rest = f"{abs(length) % timedelta(seconds=1) / timedelta(seconds=1):.3f}"[1:].rstrip("0").rstrip(".")
+    rest = f"{abs(length) % timedelta(seconds=1) / timedelta(seconds=1):.6f}"[1:].rstrip("0").rstrip(".")
     sign = "-" if length < timedelta(0) else ""
     return f"{sign}{seconds // 3600:02}:{seconds // 60 % 60:02}:{seconds % 60:02}{rest}"
 

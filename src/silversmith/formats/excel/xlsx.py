@@ -43,7 +43,7 @@ PIECE = 2 * 1024 * 1024
 _MAIN = ("http://schemas.openxmlformats.org/spreadsheetml/2006/main", "http://purl.oclc.org/ooxml/spreadsheetml/main")
 _PACKAGE = "http://schemas.openxmlformats.org/package/2006/relationships"
 
-_ESCAPED = re.compile(r"_x([0-9A-Fa-f]{4})_")
+_ESCAPED = re.compile(r"(?:_x[0-9A-Fa-f]{4}_)+")
 _REFERENCE = re.compile(r"([A-Z]{1,3})([0-9]{1,7})", re.IGNORECASE)
 
 #: What cells have as XML: row, column from 0, attributes, text; the attributes are in the form of :data:`_CELL`.
@@ -485,7 +485,8 @@ class _Decoder:
         forms = list(map(self._form, attributes))
         each = raw["attributes"].replace_strict(attributes, forms, return_dtype=pl.UInt8)
         decoded = [self._as(form, raw.filter(each == form) if len(set(forms)) > 1 else raw) for form in set(forms)]
-        return pl.concat(decoded) if decoded else pl.DataFrame(schema=CELLS)
+        cells = pl.concat(decoded) if decoded else pl.DataFrame(schema=CELLS)
+        return cells.filter((cells["text"] != "").fill_null(True))
 
     def _form(self, attributes: str) -> int:
         found = dict(re.findall(r' ([a-zA-Z:]+)="([^"]*)"', attributes))
@@ -585,9 +586,12 @@ def _unescaped(texts: pl.Series) -> pl.Series:
     """Texts of cells: ``_x000D_`` is how a character is written that XML has no place for."""
     if not texts.str.contains("_x", literal=True).any():
         return texts
-    return pl.Series([_ESCAPED.sub(_character, text) for text in texts.to_list()], dtype=pl.String)
+    return pl.Series([_ESCAPED.sub(_characters, text) for text in texts.to_list()], dtype=pl.String)
 
 
-def _character(match: re.Match[str]) -> str:
-    code = int(match[1], 16)
-    return match[0] if 0xD800 <= code <= 0xDFFF else chr(code)  # half of a surrogate pair is no character
+def _characters(match: re.Match[str]) -> str:
+    """What units of UTF-16 stand for; half of a surrogate pair is no character."""
+    try:
+        return bytes.fromhex(match[0].replace("_x", "").replace("_", "")).decode("utf-16-be")
+    except UnicodeDecodeError:
+        return match[0]
