@@ -82,6 +82,10 @@ class AwsFailed(SilversmithError, OSError):
     later."""
 
 
+class Archived(AwsFailed):
+    """An object of S3 is in a tier from which it must be restored before it can be read."""
+
+
 class LakeInUse(SilversmithError):
     """Another engine runs over this lake."""
 

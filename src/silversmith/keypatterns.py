@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv6Address
 from typing import Any
+from unicodedata import normalize
 
 from silversmith.errors import SilversmithError
 
@@ -34,6 +35,17 @@ class InvalidPattern(SilversmithError, ValueError):
 #: The longest key S3 takes, in bytes of UTF-8; no pattern needs to be longer.
 #: https://docs.aws.amazon.com/AmazonS3/latest/userguide/object-keys.html
 LONGEST = 1024
+
+#: Names of what programs put beside data, and is none: marks of jobs that ended, files of jobs under way, checksums.
+#: A pattern that has one of these words wants such objects.
+#: https://hadoop.apache.org/docs/stable/hadoop-aws/tools/hadoop-aws/committers.html
+_MARKER = re.compile(
+    r"(?:\A|/)(?:(_SUCCESS)\Z|(_committed_|_started_)[^/]*\Z|(_temporary|__magic)/|"
+    r"(__magic_job-|\.spark-staging-|\.hive-staging_)[^/]*/)|(\.crc)\Z"
+)
+
+#: Objects without bytes whose keys end so stand for folders.
+_FOLDERS = ("/", "_$folder$")
 
 _BARE = {
     "?": r"? would mean one character elsewhere; here only * is special. Write * instead, or \? for a question mark.",
@@ -63,6 +75,28 @@ class KeyPattern:
     def matches(self, key: str) -> bool:
         """Whether an object's key, as it is (not encoded), matches. Exactly what :meth:`event_pattern` matches."""
         return self._test(key)
+
+    def passes_over(self, key: str, size: int | None) -> bool:
+        """Whether a matching key is a marker, of a folder or of a job, and no data. ``size`` None: it is not known.
+
+        A pattern that names markers (``*/_SUCCESS``) takes them.
+        """
+        if size == 0 and key.endswith(_FOLDERS):
+            return not self.literal_suffix.endswith(_FOLDERS)
+        marker = _MARKER.search(key)
+        return marker is not None and not any(
+            word and word in piece for word in marker.groups() for piece in self._pieces
+        )
+
+    def in_form_of(self, key: str) -> str:
+        """The pattern in the Unicode normal form of a key, if nothing but the form keeps it from matching; else empty.
+
+        EventBridge normalizes nothing: https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-event-patterns.html
+        """
+        if self.matches(key) or (self.text.isascii() and key.isascii()):
+            return ""
+        forms = (KeyPattern.parse(normalize(form, self.text)) for form in ("NFC", "NFD"))
+        return next((pattern.text for pattern in forms if pattern.matches(key)), "")
 
     @property
     def pieces(self) -> tuple[str, ...]:

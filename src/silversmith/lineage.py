@@ -180,6 +180,8 @@ class Decision(StrEnum):
     STALE = "stale"  #: silver was made of other bytes
     OUTDATED = "outdated"  #: silver was made by other code or with other lookups, or before its schema was widened
     GONE = "gone"  #: there is no bronze object, and no silver of it
+    MARKER = "marker"  #: the bronze object stands for a folder or a job, and is no data
+    ARCHIVED = "archived"  #: silver is missing or stale, and bronze must be restored before it can be read
     ORPHANED = "orphaned"  #: there is no bronze object, but silver that was made of one
     DELETED = "deleted"  #: the same, and the pipeline says that such silver goes, too
     FOREIGN = "foreign"  #: another pipeline made silver: it is left as it is

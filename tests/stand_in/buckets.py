@@ -13,10 +13,11 @@ from functools import cache, partial
 
 
 class S3Error(Exception):
-    """An answer of S3's that is an error."""
+    """An answer of S3's that is an error; ``more`` is XML beside the code and the message."""
 
-    def __init__(self, status: int, code: str, message: str = "") -> None:
+    def __init__(self, status: int, code: str, message: str = "", more: str = "") -> None:
         super().__init__(code)
+        self.more = more
         self.status = status
         self.code = code
         self.message = message or code
@@ -89,6 +90,13 @@ class Bucket:
         #: Every version there ever was, the oldest first, by key.
         self.history: dict[str, list[Version]] = {}
         self.writes = 0
+        #: By key: the storage class if it is not STANDARD, the tier of what is archived, and the key of KMS that the
+        #: caller may not use (empty: the object itself is denied).
+        self.storage: dict[str, str] = {}
+        self.archived: dict[str, str] = {}
+        self.forbidden: dict[str, str] = {}
+        #: The keys of archived objects of which there is a copy to read.
+        self.restored: set[str] = set()
         #: Called after each write with the new version.
         self.written: Callable[[Version], None] = lambda _: None
         self._clock = clock

@@ -139,6 +139,7 @@ def _get(bucket: Bucket, request: Request) -> Answer:
         raise S3Error(412, "PreconditionFailed")
     headers = {
         **_written(bucket, version),
+        **_tier(bucket, request),
         "Last-Modified": formatdate(version.modified, usegmt=True),
         "Accept-Ranges": "bytes",
         **{f"x-amz-meta-{name}": value for name, value in version.metadata.items()},
@@ -154,6 +155,31 @@ def _get(bucket: Bucket, request: Request) -> Answer:
     if version.checksum and request.headers.get("x-amz-checksum-mode") == "ENABLED":
         headers |= _checksum(version)
     return Answer(200, version.content, headers)
+
+
+def _tier(bucket: Bucket, request: Request) -> dict[str, str]:
+    """The headers of an object that is archived, or encrypted with a key that the caller may not use.
+
+    https://docs.aws.amazon.com/AmazonS3/latest/API/API_GetObject.html
+
+    Raises:
+        S3Error: it cannot be read, and is.
+    """
+    key, storage = request.key, _storage(bucket, request.key)
+    tier, is_read = bucket.archived.get(key, ""), request.operation == "GetObject"
+    if tier and is_read:
+        access = f"<AccessTier>{tier}</AccessTier>" if tier != storage else ""
+        message = "The operation is not valid for the object's storage class"
+        raise S3Error(403, "InvalidObjectState", message, f"<StorageClass>{storage}</StorageClass>{access}")
+    if key in bucket.forbidden and (is_read or not bucket.forbidden[key]):
+        action = "kms:Decrypt" if bucket.forbidden[key] else "s3:GetObject"
+        who = "arn:aws:sts::111122223333:assumed-role/shop-orders/shop-orders"
+        raise S3Error(403, "AccessDenied", f"User: {who} is not authorized to perform: {action}")
+    headers = {"x-amz-storage-class": storage} if storage != "STANDARD" else {}
+    headers |= {"x-amz-archive-status": tier} if tier not in {"", storage} else {}
+    headers |= {"x-amz-restore": 'ongoing-request="false", expiry-date="x"'} if key in bucket.restored else {}
+    kms_key = bucket.forbidden.get(key)
+    return headers | ({"x-amz-server-side-encryption-aws-kms-key-id": kms_key} if kms_key else {})
 
 
 def _part(version: Version, number: int, headers: dict[str, str]) -> Answer:
@@ -214,7 +240,7 @@ def _list(bucket: Bucket, request: Request, lag: int) -> Answer:
     entries = "".join(
         f"<Contents><Key>{quote(version.key)}</Key><LastModified>{_iso(version.modified)}</LastModified>"
         f"<ETag>&quot;{version.etag}&quot;</ETag><Size>{len(version.content)}</Size>"
-        "<StorageClass>STANDARD</StorageClass></Contents>"
+        f"<StorageClass>{_storage(bucket, version.key)}</StorageClass></Contents>"
         for version in page
     )
     is_cut = len(page) < len(matching)
@@ -224,6 +250,11 @@ def _list(bucket: Bucket, request: Request, lag: int) -> Answer:
         f"<Name>{bucket.name}</Name><KeyCount>{len(page)}</KeyCount><MaxKeys>{most}</MaxKeys>"
         f"<EncodingType>url</EncodingType><IsTruncated>{str(is_cut).lower()}</IsTruncated>{token}{entries}",
     )
+
+
+def _storage(bucket: Bucket, key: str) -> str:
+    tier = bucket.archived.get(key, "")
+    return "INTELLIGENT_TIERING" if tier.endswith("ACCESS") else tier or bucket.storage.get(key, "STANDARD")
 
 
 def _create_upload(bucket: Bucket, request: Request) -> Answer:
@@ -483,5 +514,5 @@ class _Connection(BaseHTTPRequestHandler):
 
 def _error(error: S3Error) -> Answer:
     """https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html"""
-    content = f"<Code>{error.code}</Code><Message>{escape(error.message)}</Message><RequestId>1</RequestId>"
+    content = f"<Code>{error.code}</Code><Message>{escape(error.message)}</Message><RequestId>1</RequestId>{error.more}"
     return _xml("Error", content, status=error.status)

@@ -86,7 +86,7 @@ def check(
     good = True
     with progress_bar("files", len(jobs), json=json) as advance:
         for checked in operation(jobs, definition, pipeline, lake):
-            good = good and checked.outcome == "silver"
+            good = good and checked.outcome != "quarantine"
             if json:
                 say_json(checked.to_dict(), indent=None)
             else:
@@ -98,6 +98,9 @@ def check(
 def _show_checked(checked: Checked) -> None:
     transform = f"  ({checked.transform})" if checked.transform else ""
     name = f"{shown(checked.file)}{transform}"
+    if checked.outcome == "marker":
+        say(f"{name}  passed over: it stands for a folder or a job, and is no data")
+        return
     if checked.error is None:
         dialect = ", ".join(f"{name} {value!r}" for name, value in checked.dialect.items() if value is not None)
         rejected = f", {count(checked.rejected, 'row')} rejected" if checked.rejected else ""

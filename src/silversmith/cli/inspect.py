@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any
+from unicodedata import normalize
 
 from cyclopts import Parameter
 
@@ -83,6 +84,9 @@ def _show_status(report: Status, where: Where, no_history: str) -> None:
             f"{duration(queue.oldest_seconds)}, DLQ {queue.dead:,}"
         )
     for transform in report.transforms:
+        passed = {"marker": transform.markers, "archived file": transform.archived}
+        if texts := [count(number, noun) for noun, number in passed.items() if number]:
+            say(f"{transform.name}: {' and '.join(texts)} passed over")
         if transform.owner:
             say()
             say(
@@ -232,6 +236,8 @@ _STATES = {
     "quarantined": "this version cannot become silver",
     "foreign": "another pipeline made silver, and it is left as it is",
     "orphaned": "silver is of a bronze object that is gone",
+    "marker": "it stands for a folder or a job, and is no data: passed over",
+    "archived": "bronze must be restored before it can be read",
     "gone": "there is neither bronze nor silver",
 }
 
@@ -257,9 +263,15 @@ def trace(
         _show_trace(story, target.no_history)
     if not story.known:
         no_history = "" if story.remembers else f"; {target.no_history}"
-        near = "\nnear it are: " + ", ".join(map(shown, story.near)) if story.near else ""
+        near = "\nnear it are: " + ", ".join(_near(name, key) for name in story.near) if story.near else ""
         warn(f"nothing is known of the key {shown(key)}{no_history}{near}")
+        say_forms(story.forms)
     return 0 if story.known else 1
+
+
+def _near(name: str, key: str) -> str:
+    same = normalize("NFC", name) == normalize("NFC", key)
+    return f"{shown(name)} (it looks the same, in another Unicode normal form: {name!a})" if same else shown(name)
 
 
 def _show_trace(story: Trace, no_history: str) -> None:
@@ -268,6 +280,10 @@ def _show_trace(story: Trace, no_history: str) -> None:
         say("  bronze  gone")
     else:
         say(f"  bronze  {size(story.bronze.size)}, etag {story.bronze.etag}, modified {story.bronze.modified}")
+        if story.bronze.archived:
+            from silversmith.stores.aws_errors import TIERS
+
+            say(f"          archived in {TIERS.get(story.bronze.archived, story.bronze.archived)}")
     if not story.versions:
         say(f"  no history: {_why_no_history(story, no_history)}")
     if story.older:
@@ -278,6 +294,17 @@ def _show_trace(story: Trace, no_history: str) -> None:
         _show_transform(transform)
     if not any(transform.matches for transform in story.transforms):
         say("  no transform's pattern matches this key")
+    say_forms(story.forms, indent="  ")
+
+
+def say_forms(forms: Mapping[str, str], *, indent: str = "") -> None:
+    """Say of which transforms the pattern is written in another Unicode form than a key, and how to write it."""
+    for name, pattern in forms.items():
+        say_lines(
+            f"the pattern of {name} looks the same as this key and is written in another Unicode normal form, and "
+            f"EventBridge compares character by character; to match it, write the pattern so: {pattern!a}",
+            indent=indent,
+        )
 
 
 def _why_no_history(story: Trace, no_history: str) -> str:

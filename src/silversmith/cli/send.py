@@ -217,6 +217,7 @@ def replay(
     assert keys is not None
     chosen = Range(keys, since=point(since, "--since", now), until=point(until, "--until", now))
     total, listed = 0, list[tuple[str, str]]()
+    archived, markers = 0, 0
     with (
         open_target(pipeline, where, writable=not dry_run) as (definition, target),
         progress_bar("files", json=json) as advance,
@@ -232,14 +233,25 @@ def replay(
         ):
             advance(len(batch.keys))
             total += len(batch.keys)
+            archived += len(batch.archived)
+            markers += batch.markers
+            for key, tier in batch.archived.items():
+                if not json:
+                    say(f"{shown(key)}  ({batch.transform})  archived in {tier}: not sent")
             for key in batch.keys[: MOST_NAMED - len(listed)]:
                 listed.append((batch.transform, key))
                 if not json:
                     say(f"{shown(key)}  ({batch.transform})")
         running = target.running()
+    passed = {"archived": archived, "markers": markers}
+    if not json and any(passed.values()):
+        say(
+            f"not sent: {archived:,} archived, which must be restored first; {count(markers, 'marker')} of folders and "
+            "jobs"
+        )
     if json:
         documents = [{"transform": name, "key": key} for name, key in listed]
-        say_json({"dry_run": dry_run, "sent": 0 if dry_run else total, "found": total, "keys": documents})
+        say_json({"dry_run": dry_run, "sent": 0 if dry_run else total, "found": total, "keys": documents} | passed)
     elif not total:
         warn("there is no such file in bronze that a transform takes")
     else:
@@ -260,10 +272,12 @@ _MEANINGS = {
     "deleted": "bronze was deleted, and silver goes with it",
     "orphaned": "silver without bronze",
     "foreign": "silver was made by another pipeline",
+    "archived": "bronze must be restored before it can be read: S3's event that it is has it read",
+    "marker": "it stands for a folder or a job, and is no data",
 }
 
 #: The groups of findings in a batch, as JSON names them.
-_GROUPS = ("found", "waiting", "orphaned", "foreign", "given_up")
+_GROUPS = ("found", "waiting", "orphaned", "foreign", "given_up", "archived", "markers")
 
 
 def reconcile(
@@ -366,6 +380,8 @@ def _show_finding(group: str, finding: Finding, *, dry_run: bool) -> None:
         "found": "not sent" if dry_run else "sent",
         "waiting": "a message of it exists already",
         "given_up": "the code failed on it too often: not sent",
+        "archived": finding.archived,
+        "markers": "passed over",
     }.get(group, finding.silver)
     say(f"{finding.kind.value:9} {finding.transform}  {shown(finding.key)}  ({action})")
 

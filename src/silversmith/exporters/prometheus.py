@@ -21,7 +21,15 @@ from silversmith.operations.reports import Status, TransformStatus
 HOST = "127.0.0.1"
 
 #: How a file can end, by the name that the status has for it.
-_OUTCOMES = {"committed": "done", "duplicate": "duplicates", "gone": "gone", "removed": "removed", "failed": "retried"}
+_OUTCOMES = {
+    "committed": "done",
+    "duplicate": "duplicates",
+    "gone": "gone",
+    "removed": "removed",
+    "marker": "markers",
+    "archived": "archived",
+    "failed": "retried",
+}
 
 
 class StatusCollector(Collector):

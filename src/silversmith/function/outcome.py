@@ -44,6 +44,8 @@ class Verdict(StrEnum):
     DUPLICATE = "duplicate"  #: silver was already made of this version by this code
     GONE = "gone"  #: there is no such bronze object (any more)
     REMOVED = "removed"  #: there is no such bronze object any more, and its silver was removed
+    MARKER = "marker"  #: it stands for a folder or a job, and is no data: passed over
+    ARCHIVED = "archived"  #: it cannot be read before it is restored; the event that says so brings it back
     QUARANTINED = "quarantined"  #: the data is at fault: an error document says why
 
 
@@ -125,4 +127,12 @@ class Report:
         return {stage: round(total[stage], 6) for stage in STAGES if stage in total}
 
 
-_WORST_FIRST = [Verdict.QUARANTINED, Verdict.COMMITTED, Verdict.REMOVED, Verdict.GONE, Verdict.DUPLICATE]
+_WORST_FIRST = [
+    Verdict.QUARANTINED,
+    Verdict.ARCHIVED,
+    Verdict.COMMITTED,
+    Verdict.REMOVED,
+    Verdict.GONE,
+    Verdict.DUPLICATE,
+    Verdict.MARKER,
+]

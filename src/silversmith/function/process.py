@@ -8,8 +8,8 @@ docs/decisions/0011-quarantine-follows-silver.md
 from __future__ import annotations
 
 import json
-from collections.abc import Generator, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +17,7 @@ import polars as pl
 from polars.exceptions import PanicException
 
 from silversmith import faults
-from silversmith.errors import DataError, PreconditionFailed, SourceChanged, SystemFault, TransformError
+from silversmith.errors import Archived, DataError, PreconditionFailed, SourceChanged, SystemFault, TransformError
 from silversmith.function.convert import Converted, convert, encode_silver
 from silversmith.function.outcome import Outcome, Verdict
 from silversmith.function.retries import begin_try
@@ -26,7 +26,7 @@ from silversmith.lineage import Decision, Lineage, decide
 from silversmith.runtime.queue import is_system_fault
 from silversmith.schemas import Recorded
 from silversmith.schemas.recorded import object_owner
-from silversmith.stores import Head, Put, Store, unchanged_since
+from silversmith.stores import Head, Put, Source, Store, unchanged_since
 
 #: How often a task starts again because another worker was first or the bytes changed, before the queue has to wait.
 TRIES = 8
@@ -95,9 +95,9 @@ def process(task: Task) -> Processing:
                 return task.outcome_of(Verdict.DUPLICATE, lineage)
 
             # 3. Open bronze.
-            with lake.bronze.open(task.key) as source:
-                if source is None:
-                    return _gone(task, head, lineage, is_headed=is_headed)
+            with _opened(task, head, lineage, is_headed=is_headed) as source:
+                if isinstance(source, Outcome):
+                    return source
                 stages.end("read")
                 faults.point("process.opened")
                 begin_try(task, source.head)
@@ -241,6 +241,34 @@ def _is_settled(task: Task, lineage: Lineage) -> bool:
 
 def _origin(lineage: Lineage) -> tuple[str, str, str]:
     return lineage.bronze_etag, lineage.fingerprint, lineage.lookups
+
+
+@contextmanager
+def _opened(
+    task: Task, silver: Head | None, lineage: Lineage | None, *, is_headed: bool
+) -> Iterator[Source | Outcome]:
+    """The bronze object, open; or what becomes of it where it is gone, a marker, or archived."""
+    bronze, pattern = task.lake.bronze, task.transform.pattern
+    with ExitStack() as stack:
+        try:
+            marker = bronze.head(task.key) if pattern.passes_over(task.key, None) else None
+            source = stack.enter_context(bronze.open(task.key)) if marker is None else None
+        except Archived as error:
+            yield task.outcome(Verdict.ARCHIVED, error={"code": "Archived", "message": str(error)})
+            return
+        if source is not None and pattern.passes_over(task.key, source.head.size):
+            marker = source.head
+        if marker is not None:
+            yield _passed_over(task, marker)
+        else:
+            yield source or _gone(task, silver, lineage, is_headed=is_headed)
+
+
+def _passed_over(task: Task, marker: Head) -> Outcome:
+    """Nothing becomes of a marker, and nothing that was put into quarantine about it counts."""
+    _remove(task, task.error_key, marker.etag)
+    _forget_failures(task, marker.etag)
+    return task.outcome(Verdict.MARKER, etag=marker.etag, version=task.version(marker), size=marker.size)
 
 
 def _gone(task: Task, head: Head | None, lineage: Lineage | None, *, is_headed: bool) -> Outcome:

@@ -20,6 +20,7 @@ import polars as pl
 from silversmith.contract import REASONS, ROW_NUMBER
 from silversmith.errors import DataError, DefinitionError, SilversmithError
 from silversmith.function.convert import Converted, convert
+from silversmith.function.outcome import Verdict
 from silversmith.lineage import Lineage
 from silversmith.local.lake import LakeFolder
 from silversmith.local.processes import ChildProcess, Share, spawn, usable_cpus
@@ -73,8 +74,9 @@ class Checked:
     """The result of a run over one file.
 
     ``outcome`` is ``silver`` or ``quarantine``: the file became rows, or it did not, and ``error`` says why, with
-    ``code``, ``message``, ``hint`` and ``place``. ``dialect`` is how the file is written. ``transform`` is None without
-    a pipeline, or where no pattern matches. ``first`` are rejected rows: ``row`` and ``reasons``.
+    ``code``, ``message``, ``hint`` and ``place``; or ``marker``: it stands for a folder or a job, and is no data.
+    ``dialect`` is how the file is written. ``transform`` is None without a pipeline, or where no pattern matches.
+    ``first`` are rejected rows: ``row`` and ``reasons``.
     """
 
     file: str
@@ -154,14 +156,15 @@ def _checked(job: Job, process: _Process, pipeline: Pipeline | None) -> Checked:
         message = "no transform's pattern matches it: nothing would be made of it"
         hint = "look at the pipeline's patterns, and at the name and folder of the file"
         return Checked(job.path, None, **_quarantined("NoTransform", message, hint))
-    if pipeline is not None:
-        transform = pipeline.find(job.transform)
-        limits = Limits(float(transform.timeout), transform.memory)
-    else:
-        size = 0
-        with suppress(OSError):
-            size = Path(job.path).stat().st_size
-        limits = Limits(SECONDS + size / BYTES_A_SECOND)
+    size = None
+    with suppress(OSError):
+        size = Path(job.path).stat().st_size
+    transform = pipeline.find(job.transform) if pipeline is not None else plain_transform()
+    if transform.pattern.passes_over(job.key, size):
+        return Checked(job.path, job.transform or None, Verdict.MARKER.value)
+    limits = Limits(float(transform.timeout), transform.memory)
+    if pipeline is None:
+        limits = Limits(SECONDS + (size or 0) / BYTES_A_SECOND)
     return Checked(job.path, job.transform or None, **process.ask(job, limits))
 
 

@@ -26,8 +26,9 @@ class TransformStatus:
 
     ``waiting``, ``in_flight`` (hidden: a worker has them, or until their next try) and ``dead`` count messages,
     ``dead_letters`` those of each dead-letter queue; ``oldest_seconds`` is the age of the oldest. ``quarantined``,
-    ``done``, ``duplicates``, ``gone`` and ``removed`` count files, ``rows`` and ``rejected`` rows, ``retried`` failed
-    tries. ``owner`` is the other pipeline that owns its silver, or empty.
+    ``done``, ``duplicates``, ``gone``, ``removed``, ``markers`` (of folders and jobs) and ``archived`` count files,
+    ``rows`` and ``rejected`` rows, ``retried`` failed tries. ``owner`` is the other pipeline that owns its silver,
+    or empty.
     """
 
     name: str
@@ -48,6 +49,8 @@ class TransformStatus:
     dead_letters: Mapping[str, int] = field(default_factory=dict)
     owner: str = ""
     removed: int | None = None
+    markers: int | None = None
+    archived: int | None = None
 
 
 @dataclass(frozen=True)
@@ -164,6 +167,8 @@ def _transform(
         duplicates=total("duplicate"),
         gone=total("gone"),
         removed=total("removed"),
+        markers=total("marker"),
+        archived=total("archived"),
         rows=total("rows"),
         rejected=total("rejected"),
         retried=total("failed"),
@@ -204,11 +209,13 @@ class Version:
 
 @dataclass(frozen=True)
 class Bronze:
-    """The bronze object as it is now. ``size`` in bytes, ``modified`` in ISO 8601."""
+    """The bronze object as it is now. ``size`` in bytes, ``modified`` in ISO 8601; ``archived``: the tier that it must
+    be restored from before it can be read, or empty."""
 
     etag: str
     size: int
     modified: str
+    archived: str = ""
 
 
 @dataclass(frozen=True)
@@ -227,8 +234,9 @@ class TransformTrace:
 
     ``state`` is ``current`` (silver is of this version, made by this code), ``stale`` (of other bytes), ``outdated``
     (made by other code), ``missing``, ``quarantined`` (an error document is about this version), ``orphaned`` (silver
-    without bronze), ``foreign`` (another pipeline made silver) or ``gone`` (neither). ``matches``: whether the
-    transform's pattern matches. ``owner``: the other pipeline that owns the transform's silver, or empty.
+    without bronze), ``foreign`` (another pipeline made silver), ``marker`` (bronze stands for a folder or a job, and is
+    no data), ``archived`` (bronze must be restored before it can be read) or ``gone`` (neither). ``matches``: whether
+    the transform's pattern matches. ``owner``: the other pipeline that owns the transform's silver, or empty.
     """
 
     transform: str
@@ -246,7 +254,8 @@ class TransformTrace:
 class Trace:
     """Everything about a key. ``known`` is False for an unknown one; then ``near`` are keys that look like it.
 
-    ``older``: there are more hops, all older. ``remembers``: whether there is any history.
+    ``older``: there are more hops, all older. ``remembers``: whether there is any history. ``forms``: the patterns of
+    transforms that do not match because they are written in another Unicode normal form, as they should be written.
     """
 
     key: str
@@ -257,6 +266,7 @@ class Trace:
     older: bool
     transforms: Sequence[TransformTrace]
     near: Sequence[str]
+    forms: Mapping[str, str] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON values."""
@@ -282,12 +292,20 @@ def trace(key: str, pipeline: Pipeline, target: Target, *, most: int = MOST_HOPS
         key=key,
         known=known,
         remembers=target.remembers,
-        bronze=None if bronze is None else Bronze(bronze.etag, bronze.size, bronze.modified.isoformat()),
+        bronze=None
+        if bronze is None
+        else Bronze(bronze.etag, bronze.size, bronze.modified.isoformat(), bronze.archived),
         versions=versions(hops[-most:]),
         older=len(hops) > most,
         transforms=parts if known else [],
         near=[] if known else near(key, target.lake),
+        forms=_forms(key, pipeline),
     )
+
+
+def _forms(key: str, pipeline: Pipeline) -> dict[str, str]:
+    forms = {transform.name: transform.pattern.in_form_of(key) for transform in pipeline.transforms}
+    return {name: form for name, form in forms.items() if form}
 
 
 def versions(hops: Sequence[Hop]) -> list[Version]:
@@ -334,7 +352,7 @@ def _part(transform: Transform, key: str, bronze: Head | None, target: Target, p
     )
     return TransformTrace(
         transform=transform.name,
-        state=_state(decision, bronze, error),
+        state=_state(transform, decision, bronze, error),
         matches=transform.pattern.matches(key),
         silver=None if head is None else Silver(head.key, head.etag, head.size, lineage),
         rejected=read_rejected(lake.quarantine, rejected_key(transform.name, key)),
@@ -349,11 +367,15 @@ def _has_trace(part: TransformTrace) -> bool:
     return any(item is not None for item in (part.silver, part.rejected, part.error, part.last))
 
 
-def _state(decision: Decision, bronze: Head | None, error: ErrorDocument | None) -> str:
+def _state(transform: Transform, decision: Decision, bronze: Head | None, error: ErrorDocument | None) -> str:
+    if bronze is not None and transform.pattern.passes_over(bronze.key, bronze.size):
+        return Decision.MARKER.value
     if decision is Decision.DUPLICATE:
         return "current"
     if decision is Decision.FOREIGN:
         return decision.value
+    if bronze is not None and bronze.archived:
+        return Decision.ARCHIVED.value
     if bronze is not None and error is not None and error.etag == bronze.etag:
         return "quarantined"
     return decision.value

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from itertools import chain, groupby, islice
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,7 @@ from silversmith.operations.target import DeadKind, DeadMessage, Target
 from silversmith.operations.text import iso, moment
 from silversmith.pipeline import Pipeline, Transform
 from silversmith.pipeline.lookups import current_digest
-from silversmith.reconcile.compare import Finding, Looked, look
+from silversmith.reconcile.compare import Finding, Looked, archived_in, look
 from silversmith.schemas.recorded import require_ours
 from silversmith.stores import IN_MEMORY, Head, Store, batched, map_in_threads
 from silversmith.stores.keys import InvalidKey, check, printable
@@ -327,10 +327,15 @@ class Range:
 
 @dataclass(frozen=True)
 class ReplayBatch:
-    """Some bronze objects of one transform. Their events were sent, except in a dry run."""
+    """Some bronze objects of one transform. The events of ``keys`` were sent, except in a dry run.
+
+    ``archived`` by their tiers: they must be restored first. ``markers``: how many stand for folders and jobs.
+    """
 
     transform: str
     keys: Sequence[str]
+    archived: Mapping[str, str] = field(default_factory=dict)
+    markers: int = 0
 
 
 def replay(
@@ -364,11 +369,15 @@ def replay(
     made_after = iso(force) or ""
     for each in _chosen(pipeline, transform):
         require_ours(target.owner, target.lake.silver, None, [each])
-        heads = _heads(target.lake.bronze, each, objects)
+        chosen = _heads(target.lake.bronze, each, objects)
         if changed:
-            heads = _outdated(heads, target, each)
-        for batch in batched(heads, REPLAY_BATCH):
-            if not dry_run:
+            chosen = _outdated(chosen, target, each)
+        for heads in batched(chosen, REPLAY_BATCH):
+            data = [head for head in heads if not each.pattern.passes_over(head.key, head.size)]
+            tiers = {head.key: archived_in(head, target.lake.bronze) for head in data}
+            archived = {key: tier for key, tier in tiers.items() if tier}
+            batch = [head for head in data if head.key not in archived]
+            if not dry_run and batch:
                 # Without an etag: nothing relies on it, and a folder would have to read the file for it.
                 events = [
                     ObjectEvent(
@@ -377,7 +386,7 @@ def replay(
                     for head in batch
                 ]
                 target.send(each.name, events, reason="replay")
-            yield ReplayBatch(each.name, [head.key for head in batch])
+            yield ReplayBatch(each.name, [head.key for head in batch], archived, len(heads) - len(data))
 
 
 def _chosen(pipeline: Pipeline, transform: str | None) -> Sequence[Transform]:
@@ -416,7 +425,8 @@ class ReconcileBatch:
     ``checked`` counts the keys. ``found`` is missing, stale or outdated: sent, except in a dry run; ``waiting`` is so
     too, but a message of it is on its way or in a dead-letter queue: not sent. ``orphaned`` is silver without a bronze
     object, ``foreign`` silver of another pipeline: nothing is done about either. ``given_up``: this code has failed on
-    these bytes as often as it may, and no dead message of it is left: not sent.
+    these bytes as often as it may, and no dead message of it is left: not sent. ``archived`` must be restored first;
+    ``markers`` stand for folders and jobs, and are no data.
     """
 
     transform: str
@@ -426,6 +436,8 @@ class ReconcileBatch:
     orphaned: Sequence[Finding]
     foreign: Sequence[Finding] = ()
     given_up: Sequence[Finding] = ()
+    archived: Sequence[Finding] = ()
+    markers: Sequence[Finding] = ()
 
 
 def reconcile(
@@ -515,4 +527,6 @@ def _sorted_out(transform: str, compared: Sequence[Looked], target: Target) -> R
         orphaned=[finding for finding in findings if finding.kind is Decision.ORPHANED],
         foreign=[finding for finding in findings if finding.kind is Decision.FOREIGN],
         given_up=[finding for key, finding in given_up.items() if key not in waiting],
+        archived=[finding for finding in findings if finding.kind is Decision.ARCHIVED],
+        markers=[finding for finding in findings if finding.kind is Decision.MARKER],
     )

@@ -150,7 +150,7 @@ PIECE = 40
 #: A search finds at most so many keys.
 MOST_FOUND = 200
 
-OUTCOMES = ("committed", "quarantined", "failed", "duplicate", "gone", "removed")
+OUTCOMES = ("committed", "quarantined", "failed", "duplicate", "gone", "removed", "marker", "archived")
 
 
 async def files(request: Request) -> Response:

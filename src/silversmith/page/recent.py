@@ -57,7 +57,7 @@ MOST = 10_000
 MOST_ON_THE_WAY = 20_000
 
 #: The function's verdicts on a message.
-VERDICTS = frozenset({"committed", "quarantined", "failed", "gone", "removed", "duplicate"})
+VERDICTS = frozenset({"committed", "quarantined", "failed", "gone", "removed", "duplicate", "marker", "archived"})
 
 
 @dataclass(frozen=True)

@@ -110,8 +110,9 @@ class Finding:
 
     ``kind`` is MISSING, STALE, OUTDATED, or ORPHANED: silver of a bronze object that is gone, or whose key the
     transform's pattern does not match any more; or DELETED: such silver that goes with its bronze object; or FOREIGN:
-    another pipeline made its silver. ``key`` is the bronze key, ``silver`` the silver key. ``etag``, ``version`` and
-    ``size`` (bytes) are the bronze object's, as far as they are known.
+    another pipeline made its silver; or MARKER or ARCHIVED. ``key`` is the bronze key, ``silver`` the silver key.
+    ``etag``, ``version``, ``size`` (bytes) and the tier that it is ``archived`` in are the bronze object's, as far as
+    they are known.
     """
 
     transform: str
@@ -122,11 +123,12 @@ class Finding:
     version: str = ""
     size: int | None = None
     modified: datetime | None = None
+    archived: str = ""
 
     @property
     def is_to_be_sent(self) -> bool:
         """Whether the transform can mend it."""
-        return self.kind not in {Decision.ORPHANED, Decision.FOREIGN}
+        return self.kind not in {Decision.ORPHANED, Decision.FOREIGN, Decision.MARKER, Decision.ARCHIVED}
 
     def event(self, bucket: str) -> ObjectEvent:
         """The event that S3 would have sent of the bronze object."""
@@ -206,6 +208,12 @@ def _bronze(transform: Transform, store: Store, after: str) -> Iterator[Head]:
             yield head
 
 
+def archived_in(listed: Head, bronze: Store) -> str:
+    """The tier that an object of a listing must be restored from before it can be read; empty: none."""
+    head = bronze.head(listed.key) if listed.archived else None
+    return head.archived if head is not None else ""
+
+
 @dataclass(frozen=True)
 class _Comparison:
     """Compares one pair after the other. The fields are the arguments of :func:`look`, and what it found out:
@@ -232,12 +240,14 @@ class _Comparison:
         return Looked(after, finding)
 
     def _compare(self, pair: Pair, bronze: Head) -> Finding | None:
+        name = silver_key(self.transform.name, pair.key)
+        if self.transform.pattern.passes_over(pair.key, bronze.size):
+            return Finding(self.transform.name, pair.key, Decision.MARKER, name, size=bronze.size)
         if self.settled is not None and bronze.modified >= self.settled:
             return None
         etag = self.etag(bronze)
         if not etag:
             return None
-        name = silver_key(self.transform.name, pair.key)
         silver = self.lake.silver.head(name) if pair.silver is not None or not pair.is_paired else None
         lineage = Lineage.from_metadata(silver.metadata) if silver else None
         kind = decide(
@@ -253,8 +263,17 @@ class _Comparison:
             return None
         if kind is not Decision.FOREIGN and self._document(error_key(self.transform.name, pair.key), etag) is not None:
             return None
+        archived = archived_in(bronze, self.lake.bronze)
         return Finding(
-            self.transform.name, pair.key, kind, name, etag, bronze.version or "", bronze.size, bronze.modified
+            self.transform.name,
+            pair.key,
+            Decision.ARCHIVED if archived and kind is not Decision.FOREIGN else kind,
+            name,
+            etag,
+            bronze.version or "",
+            bronze.size,
+            bronze.modified,
+            archived,
         )
 
     def _is_given_up(self, finding: Finding) -> bool:

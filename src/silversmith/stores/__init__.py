@@ -21,6 +21,8 @@ class Head:
     """The answer to a HEAD request. ``etag`` has no quotes; ``size`` is in bytes; ``modified`` is in UTC.
 
     ``metadata`` is the user metadata (S3's ``x-amz-meta-*``), its names in lower case. A listing leaves it empty.
+    ``archived`` is the tier from which the object must be restored before it can be read, or empty; in a listing, the
+    storage class of an object that may have to be.
     """
 
     key: str
@@ -29,6 +31,7 @@ class Head:
     modified: datetime
     version: str | None = None
     metadata: Mapping[str, str] = field(default_factory=dict)
+    archived: str = ""
 
 
 @dataclass(frozen=True)

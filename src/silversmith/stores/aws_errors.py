@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.client import HTTPException
@@ -11,7 +13,7 @@ from botocore.exceptions import BotoCoreError, ClientError, EndpointConnectionEr
 from botocore.parsers import ResponseParserError
 from urllib3.exceptions import HTTPError
 
-from silversmith.errors import AccessDenied, AwsFailed
+from silversmith.errors import AccessDenied, Archived, AwsFailed
 
 #: HEAD answers have no body, so that their code is the status.
 MISSING = frozenset({"NoSuchKey", "NotFound", "404"})
@@ -25,6 +27,15 @@ DENIED = frozenset({"AccessDenied", "AccessDeniedException", "AuthorizationError
 #: The messages of a denial that give no reason. HEAD answers have no body, so that the SDK puts in the status.
 _NO_REASON = frozenset({"Access Denied", "Forbidden"})
 
+#: What AWS calls the tiers from which an object must be restored before it can be read.
+#: https://docs.aws.amazon.com/AmazonS3/latest/userguide/archived-objects.html
+TIERS = {
+    "GLACIER": "S3 Glacier Flexible Retrieval (GLACIER)",
+    "DEEP_ARCHIVE": "S3 Glacier Deep Archive (DEEP_ARCHIVE)",
+    "ARCHIVE_ACCESS": "the Archive Access tier of S3 Intelligent-Tiering (ARCHIVE_ACCESS)",
+    "DEEP_ARCHIVE_ACCESS": "the Deep Archive Access tier of S3 Intelligent-Tiering (DEEP_ARCHIVE_ACCESS)",
+}
+
 _HINTS = {
     "NoSuchBucket": "there is no such bucket: was the pipeline deployed, to this account and region?",
     "PermanentRedirect": "the bucket is in another region: set AWS_REGION, or the profile's region, to the bucket's",
@@ -35,8 +46,10 @@ _HINTS = {
     "SignatureDoesNotMatch": "the secret key is not that of the access key: look at AWS_PROFILE and the profile's keys",
     "RequestTimeTooSkewed": "this machine's clock is wrong: set it",
     "SlowDown": "S3 asks for fewer requests: fewer workers, or keys with more different beginnings",
-    "InvalidObjectState": "the object is archived: restore it (`aws s3api restore-object`), then `silversmith redrive`",
     "KMS.DisabledException": "the KMS key that the object is encrypted with is disabled: enable it, then redrive",
+    "KMS.NotFoundException": "the KMS key that the object is encrypted with is gone: who wrote it must write it anew",
+    "KMS.KMSInvalidStateException": "the KMS key that the object is encrypted with is to be deleted, or out of use: "
+    "mend that, then redrive",
     "KeyTooLongError": "S3 takes keys of 1,024 bytes at most",
 }
 
@@ -66,6 +79,31 @@ def is_denied(error: ClientError) -> bool:
     return error_code(error).rpartition(".")[2] in DENIED
 
 
+#: Of a denial: who asked, for the key policy. ``aws:sts::1:assumed-role/name/session`` is a session of a role.
+_CALLER = re.compile(r"User: arn:(aws[\w-]*):(?:sts|iam)::(\d+):(?:assumed-role|role)/(\S+)")
+
+
+def denied_by_kms(error: ClientError, subject: str, key: str) -> AccessDenied:
+    """The denial of an object that S3 would hand out, and KMS does not decrypt for the caller. It names what to allow:
+    in the role's policy, and, where the policy of the ``key`` does not leave that to IAM, there, too.
+
+    https://docs.aws.amazon.com/kms/latest/developerguide/key-policy-modifying-external-accounts.html
+    """
+    message = error.response.get("Error", {}).get("Message", "")
+    caller = _CALLER.search(message)
+    principal = "the function's role"
+    if caller is not None:
+        partition, account, name = caller.groups()
+        principal = f"arn:{partition}:iam::{account}:role/{name.partition('/')[0]}"
+    statement = {"Effect": "Allow", "Principal": {"AWS": principal}, "Action": "kms:Decrypt", "Resource": "*"}
+    reason = f": {message}" if message and message not in _NO_REASON else ""
+    return AccessDenied(
+        f"{subject} is encrypted with the KMS key {key}, and KMS does not let {principal} use it (kms:Decrypt). Allow "
+        f'the role: Deployment(existing_keys=["{key}"]). A key of another account, or one whose policy leaves nothing '
+        f"to IAM, must have this statement in its own policy, too: {json.dumps(statement)}{reason}"
+    )
+
+
 @contextmanager
 def translate_aws_errors(subject: str) -> Iterator[None]:
     """Raise the SDK's errors as our own. ``subject`` names the object, bucket, queue, topic or stack, for the text.
@@ -90,6 +128,12 @@ def _translated(error: ClientError, subject: str) -> Exception:
         return AccessDenied(
             f"AWS denied {error.operation_name} on {subject}: look at the policy of the role or user, and of what it "
             f"asks for; docs/deploy.md and docs/operations.md list the rights{reason}"
+        )
+    if code == "InvalidObjectState":
+        tier = str(error.response.get("AccessTier") or error.response.get("StorageClass") or "")
+        return Archived(
+            f"{subject} is archived in {TIERS.get(tier, tier or 'an archive tier')}: restore it (`aws s3api "
+            "restore-object`); S3's event that it is restored has it read"
         )
     metadata = error.response.get("ResponseMetadata", {})
     retries = metadata.get("RetryAttempts", 0)

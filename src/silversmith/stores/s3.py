@@ -9,7 +9,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -21,7 +21,7 @@ from botocore.exceptions import ClientError, IncompleteReadError
 
 from silversmith.errors import PreconditionFailed
 from silversmith.stores import IN_MEMORY, Head, Put, Source, keys, one_by_one
-from silversmith.stores.aws_errors import CONFLICT, MISSING, error_code, translate_aws_errors
+from silversmith.stores.aws_errors import CONFLICT, MISSING, denied_by_kms, error_code, is_denied, translate_aws_errors
 from silversmith.stores.s3_transfer import (
     DOWNLOADS,
     LARGEST_PUT,
@@ -245,7 +245,8 @@ class S3Store:
                 request = partial(self._client.list_objects_v2, Bucket=self._bucket, Prefix=prefix, **after)
                 page = persistent(self._place(prefix), partial(whole_answer, request))
             for item in page.get("Contents", ()):
-                yield Head(item["Key"], _etag(item), item["Size"], _modified(item))
+                archived = _archiving(item)
+                yield Head(item["Key"], _etag(item), item["Size"], _modified(item), archived=archived)
             after = {"ContinuationToken": page.get("NextContinuationToken")} if page.get("IsTruncated") else {}
 
     def _where(self, key: str) -> dict[str, str]:
@@ -270,6 +271,7 @@ class S3Store:
         except ClientError as error:
             if error_code(error) in MISSING:
                 return None
+            self._require_key(key, error)
             raise
         head = _head(key, response, response["ContentLength"])
         data = b"".join(pieces(response["Body"], min(head.size, IN_MEMORY)))
@@ -278,6 +280,17 @@ class S3Store:
             hasher.update(data)
             _require_match(head, first.checksum, hasher)
         return first
+
+    def _require_key(self, key: str, error: ClientError) -> None:
+        """
+        Raises:
+            AccessDenied: KMS denies the object. HEAD takes the same right of S3's, and decrypts nothing.
+        """
+        response: Mapping[str, Any] = {}
+        with suppress(ClientError):
+            response = self._client.head_object(**self._where(key)) if is_denied(error) else {}
+        if response.get("SSEKMSKeyId"):
+            raise denied_by_kms(error, self._place(key), response["SSEKMSKeyId"]) from error
 
     def _fetch(self, head: Head, checksum: Checksum | None, file: int, start: int) -> None:
         """Fetch an object's bytes from ``start`` on into a file, and prove that the file is the object."""
@@ -351,7 +364,25 @@ def _head(key: str, response: Mapping[str, Any], size: int) -> Head:
         # What was put before the bucket kept versions has the version "null".
         version=None if version == "null" else version,
         metadata=response.get("Metadata", {}),
+        archived=_archived(response),
     )
+
+
+def _archiving(item: Mapping[str, Any]) -> str:
+    """The storage class of an object in a listing, if such objects may be archived."""
+    storage = str(item.get("StorageClass", ""))
+    return storage if storage in {"GLACIER", "DEEP_ARCHIVE", "INTELLIGENT_TIERING"} else ""
+
+
+def _archived(response: Mapping[str, Any]) -> str:
+    """The tier that an object must be restored from, by the answer to HEAD; empty: it can be read.
+
+    https://docs.aws.amazon.com/AmazonS3/latest/API/API_HeadObject.html
+    """
+    if 'ongoing-request="false"' in str(response.get("Restore", "")):
+        return ""
+    storage = _archiving(response)
+    return str(response.get("ArchiveStatus", "")) if storage == "INTELLIGENT_TIERING" else storage
 
 
 def _modified(response: Mapping[str, Any]) -> datetime:

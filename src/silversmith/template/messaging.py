@@ -28,7 +28,7 @@ RETRY_SECONDS = 86_400
 RETRY_ATTEMPTS = 185
 
 #: What S3 says of an object. https://docs.aws.amazon.com/AmazonS3/latest/userguide/EventBridge.html
-CREATED, DELETED = "Object Created", "Object Deleted"
+CREATED, DELETED, RESTORED = "Object Created", "Object Deleted", "Object Restore Completed"
 
 #: The longest that SQS keeps a message: 14 days.
 LONGEST_RETENTION = 1_209_600
@@ -172,8 +172,10 @@ def rule_titles(patterns: Sequence[dict[str, Any]], title: str = "Rule") -> list
 
 
 def bronze_patterns(plan: Plan) -> list[dict[str, Any]]:
-    """The event patterns for the files that the transforms want, and where silver goes with them for their end."""
-    kinds = (CREATED, DELETED) if any(transform.removes for transform in plan.transforms) else (CREATED,)
+    """The event patterns for the files that the transforms want, for archived ones that can be read again, and where
+    silver goes with them for their end."""
+    removes = any(transform.removes for transform in plan.transforms)
+    kinds = (CREATED, RESTORED, DELETED) if removes else (CREATED, RESTORED)
     return event_patterns(plan.buckets["bronze"], [transform.pattern for transform in plan.transforms], kinds)
 
 

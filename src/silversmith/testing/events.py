@@ -47,6 +47,7 @@ def eventbridge(
     sequencer: str = "",
     size: int | None = None,
     deleted: bool = False,
+    restored: bool = False,
 ) -> bytes:
     """S3's event as EventBridge carries it. Keys are raw there.
 
@@ -60,6 +61,7 @@ def eventbridge(
         sequencer: hexadecimal; of two events of a key the later one has the greater.
         size: in bytes.
         deleted: ``Object Deleted`` instead of ``Object Created``.
+        restored: ``Object Restore Completed``, of an object that was archived.
     """
     event = ObjectEvent(bucket, key, etag, version, sequencer, size, time=TIME, id=_id(bucket, key, sequencer))
     body = orjson.loads(object_created(event, reason="PutObject"))
@@ -67,6 +69,10 @@ def eventbridge(
     if deleted:
         body["detail-type"] = "Object Deleted"
         body["detail"] |= {"reason": "DeleteObject", "deletion-type": "Permanently Deleted"}
+    if restored:
+        body["detail-type"] = "Object Restore Completed"
+        del body["detail"]["reason"]
+        body["detail"] |= {"restore-expiry-time": TIME, "source-storage-class": "GLACIER"}
     return orjson.dumps(body)
 
 

@@ -8,6 +8,7 @@ import gzip
 import io
 import lzma
 import sys
+import tarfile
 from collections.abc import Callable
 from typing import BinaryIO, cast
 
@@ -16,7 +17,7 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from silversmith.errors import DataError
-from silversmith.formats import read
+from silversmith.formats import ROW, Csv, read
 from silversmith.formats.archives.compression import COMPRESSIONS, stripped
 from silversmith.formats.archives.content import LEAST_UNPACKED, Content, Scratch
 from silversmith.formats.archives.members import unpack_all
@@ -90,9 +91,9 @@ def test_zstandard_may_begin_with_a_frame_to_skip(in_memory: Opener) -> None:
 
 @EACH
 def test_a_name_over_other_bytes_is_a_mistake(in_memory: Opener, name: str) -> None:
-    ending, _ = PACKERS[name]
+    ending, pack = PACKERS[name]
     with pytest.raises(DataError) as caught:
-        read(in_memory(b"a,b\n1,2\n", "x.csv" + ending))
+        read(in_memory(pack(b"a,b\n1,2\n")[8:], "x.csv" + ending))
     assert caught.value.code == f"Unreadable{name.capitalize()}"
     with pytest.raises(DataError) as caught:
         read(in_memory(b"", "x.csv" + ending))
@@ -110,10 +111,45 @@ def test_every_text_format_is_read_from_it(in_memory: Opener, in_file: Opener, n
 
 
 @EACH
-def test_twice_is_too_much(in_memory: Opener, name: str) -> None:
+@pytest.mark.parametrize("times", [0, 1, 2])
+@pytest.mark.parametrize("endings", [0, 1, 2])
+def test_the_bytes_decide_how_often_it_is_packed(
+    in_memory: Opener, in_file: Opener, name: str, times: int, endings: int
+) -> None:
+    ending, pack = PACKERS[name]
+    data = b"a,b\n1,2\n"
+    for _ in range(times):
+        data = pack(data)
+    for opened in (in_memory, in_file):
+        table = read(opened(data, "x.csv" + endings * ending))
+        assert table.format == "csv" + times * f"+{name}"
+        assert table.rows.drop(ROW).collect().rows() == [(1, 2)]
+
+
+@pytest.mark.parametrize(
+    "data", ["a,b\n1,é\n".encode("cp1252"), "\ufeffa,b\n1,é\n".encode("utf-16-le"), "a,b\n1,é\n".encode()]
+)
+def test_text_in_any_encoding_under_a_name_of_gzip_is_text(in_memory: Opener, data: bytes) -> None:
+    reader = Csv(encoding="cp1252") if b"\xe9" in data and b"\xff" not in data else None
+    assert read(in_memory(data, "x.csv.gz"), reader).rows.drop(ROW).collect().rows() == [(1, "é")]
+
+
+@EACH
+def test_a_tar_within_two(in_memory: Opener, name: str) -> None:
+    _, pack = PACKERS[name]
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as tar:
+        member = tarfile.TarInfo("a.csv")
+        member.size = 8
+        tar.addfile(member, io.BytesIO(b"a,b\n1,2\n"))
+    assert read(in_memory(pack(pack(buffer.getvalue())), "x")).format == f"csv+tar+{name}+{name}"
+
+
+@EACH
+def test_three_times_is_too_much(in_memory: Opener, name: str) -> None:
     ending, pack = PACKERS[name]
     with pytest.raises(DataError) as caught:
-        read(in_memory(pack(pack(b"a,b\n")), "x.csv" + ending + ending))
+        read(in_memory(pack(pack(pack(b"a,b\n"))), "x.csv" + ending + ending))
     assert caught.value.code == "NestedArchive"
 
 

@@ -55,7 +55,7 @@ def test_the_name_loses_its_ending_and_the_format_says_so(in_memory: Opener, in_
 
 def test_gz_in_the_name_alone_is_a_mistake(in_memory: Opener) -> None:
     with pytest.raises(DataError) as caught:
-        read(in_memory(b"a,b\n", "x.csv.gz"))
+        read(in_memory(b"\x8b\x08a,b\n", "x.csv.gz"))
     assert caught.value.code == "UnreadableGzip"
     with pytest.raises(DataError) as caught:
         read(in_memory(b"", "x.csv.gz"))

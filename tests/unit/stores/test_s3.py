@@ -299,7 +299,7 @@ def test_a_denial_names_the_operation_and_the_object(client: Any, store: S3Store
 
 def test_an_archived_object_is_told_with_the_way_out(client: Any, store: S3Store) -> None:
     before(client, "GetObject", lambda _: answer(403, "InvalidObjectState"))
-    with pytest.raises(AwsFailed, match="the object is archived: restore it"):
+    with pytest.raises(AwsFailed, match="a is archived in an archive tier: restore it"):
         store.read("a")
 
 

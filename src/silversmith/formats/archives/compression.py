@@ -130,20 +130,34 @@ COMPRESSIONS = (
 
 _BY_ENDING = {ending: compression for compression in COMPRESSIONS for ending in compression.endings}
 
+#: The first bytes of formats that are no text, and that no compression has.
+_PLAIN = (b"PAR1", b"Obj\x01", b"ARROW1", b"PK\x03\x04", b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff")
+
+#: Bytes of text, in whatever encoding: no control characters but blanks.
+_TEXT = bytes(byte for byte in range(256) if byte >= 0x20 or byte in b"\t\n\f\r")
+
 
 def compression_of(head: bytes, name: str) -> Compression | None:
-    """How a file is compressed, by its first 16 bytes; None: not at all.
+    """How a file is compressed, by its first 16 bytes; None: not at all. The bytes decide, whatever its name says: what
+    is stored with ``Content-Encoding: gzip`` is unpacked by some programs on the way, and packed once more by others.
 
     Raises:
-        DataError: ``UnreadableGzip`` and the like: its name says that it is compressed, and it is not.
+        DataError: ``UnreadableGzip`` and the like: its name says that it is compressed, and the bytes are neither that
+            nor text.
     """
     for compression in COMPRESSIONS:
         if head.startswith(compression.magics):
             return compression
     named = _BY_ENDING.get(_ending(name))
-    if head and named is not None:
+    if head and named is not None and not _is_plain(head, named):
         raise named.unreadable(f"it does not begin as {named.name} does")
     return None
+
+
+def _is_plain(head: bytes, named: Compression) -> bool:
+    """Whether the first bytes are of a file that is not compressed; too few of them are of one that was cut off."""
+    is_cut_off = any(magic.startswith(head) for magic in named.magics)
+    return not is_cut_off and (head.startswith(_PLAIN) or not head.translate(None, _TEXT))
 
 
 def stripped(name: str) -> str:

@@ -36,13 +36,21 @@ def unpack_all(source: Source, scratch: Scratch, pattern: str | None = None) -> 
     """The files of an object: one, unless it is an archive. Of an archive's members only those are unpacked whose name
     matches the pattern; None: all.
 
+    One compression may be within another, and a tar in both: each is known by the bytes.
+
     Raises:
         DataError: ``UnreadableZip``, ``UnreadableTar``, ``UnreadableGzip`` … , ``NestedArchive``, ``TooManyMembers``,
             ``NoMembers``, or ``TooLarge`` for a file that unpacks to more than a hundred times its size.
     """
     content = packed(source, scratch)
+    return _unpack(content, pattern, unpacked_limit(content.size))
+
+
+def _unpack(content: Content, pattern: str | None, most: int) -> list[Content]:
+    """``most``: the bytes that may come out of one packing."""
+    scratch = content.scratch
     compression = compression_of(content.head(_MAGIC), content.name)
-    name, packing = stripped(content.name), "+" + compression.name if compression else ""
+    name, packing = stripped(content.name), content.packing + ("+" + compression.name if compression else "")
     if compression is None:
         content = content if name == content.name else replace(content, name=name)
         head = content.head(_HEAD)
@@ -53,8 +61,10 @@ def unpack_all(source: Source, scratch: Scratch, pattern: str | None = None) -> 
         if tars.is_tar(stream.peek(_HEAD), name):
             return _gather(tars.members(stream), content, pattern, "+tar" + packing)
         if compression is not None:
-            unpacked = collect(stream.rest(), scratch, unpacked_limit(content.size))
-            content = replace(unpacked, packing=packing)
+            is_first = not content.packing
+            content = replace(collect(stream.rest(), scratch, most), name=name, packing=packing)
+            if is_first and compression_of(content.head(_MAGIC), name) is not None:
+                return _unpack(content, pattern, most)  # packed twice, as by Content-Encoding and by its name
     content = replace(content, name=name)
     return _unzip(content, pattern) if content.head(4).startswith(zips.MAGICS) else [_alone(content)]
 
