@@ -23,15 +23,15 @@ ENTRY_POINTS = {
 #: What is counted, the most that there may be, and why it is that much.
 LIMITS = {
     "lines": (
-        47_900,
-        "4,850 of it gold, 1,400 logs, 400 the files of issue 16; to come down to 29,000, or 33,000 with gold and logs",
+        48_100,
+        "4,850 of it gold, 1,400 logs, 600 the files of issue 16; to come down to 29,000, or 33,000 with gold and logs",
     ),
     "modules": (200, "15 of them gold; to come down to 170, or 200 with gold and logs"),
     "lines in a bundle": (
-        20_500,
-        "800 of it logs, 250 the files of issue 16, 450 .xlsx within a function's memory; to come down to 12,000",
+        20_800,
+        "800 of it logs, 500 the files of issue 16, 450 .xlsx within a function's memory; to come down to 12,000",
     ),
-    "lines in the tables' bundle": (5_000, "all that gold is on Lambda"),
+    "lines in the tables' bundle": (5_050, "all that gold is on Lambda"),
     "lines in one module": (700, "what a reader reads in one sitting"),
     "files at the top": (8, "what a newcomer takes in at a glance"),
     "folders at the top": (20, "the nouns of the README, gold, and what its function shares with the others"),

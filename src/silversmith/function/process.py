@@ -244,9 +244,7 @@ def _origin(lineage: Lineage) -> tuple[str, str, str]:
 
 
 @contextmanager
-def _opened(
-    task: Task, silver: Head | None, lineage: Lineage | None, *, is_headed: bool
-) -> Iterator[Source | Outcome]:
+def _opened(task: Task, silver: Head | None, lineage: Lineage | None, *, is_headed: bool) -> Iterator[Source | Outcome]:
     """The bronze object, open; or what becomes of it where it is gone, a marker, or archived."""
     bronze, pattern = task.lake.bronze, task.transform.pattern
     with ExitStack() as stack:
@@ -254,6 +252,8 @@ def _opened(
             marker = bronze.head(task.key) if pattern.passes_over(task.key, None) else None
             source = stack.enter_context(bronze.open(task.key)) if marker is None else None
         except Archived as error:
+            if not is_headed:
+                raise SourceChanged(f"{task.key} is archived, and silver was not looked for") from error
             yield task.outcome(Verdict.ARCHIVED, error={"code": "Archived", "message": str(error)})
             return
         if source is not None and pattern.passes_over(task.key, source.head.size):

@@ -24,6 +24,8 @@ UNITS: Mapping[str, str] = {
     "FilesDuplicate": "Count",
     "FilesGone": "Count",
     "FilesRemoved": "Count",
+    "FilesMarker": "Count",
+    "FilesArchived": "Count",
     "FilesQuarantined": "Count",
     "FilesFailed": "Count",
     "RowsRead": "Count",
