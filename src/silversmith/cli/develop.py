@@ -38,7 +38,7 @@ def init(
     example: Annotated[
         str | None,
         Parameter(
-            help="Begin with an example instead: messy-csv, music-api (nested JSON), or meter-readings (binary)."
+            help="Begin with an example instead: messy-csv, music-api (nested JSON), meter-readings (binary), aws-logs."
         ),
     ] = None,
     quiet: QuietOption = False,

@@ -24,6 +24,7 @@ EXAMPLES: Mapping[str, tuple[str, str]] = {
     "messy-csv": ("messy_csv", "CSV exports that are not as they should be, and contracts for them"),
     "music-api": ("music_api", "nested JSON of an API, flattened into two silver tables"),
     "meter-readings": ("meter_readings", "a binary format by a custom reader, joined with a lookup"),
+    "aws-logs": ("aws_logs", "the logs that AWS writes by itself, as typed tables"),
 }
 
 #: What every project gets.

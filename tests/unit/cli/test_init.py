@@ -15,7 +15,9 @@ from silversmith.project import EXAMPLES
 from tests.unit.kit import LOAD
 
 #: What a run over the sample data ends with: one example has a file that is beyond repair, and says so.
-CODES = {None: 0, "messy-csv": 1, "music-api": 0, "meter-readings": 0}
+CODES = {None: 0, "messy-csv": 1, "music-api": 0, "meter-readings": 0, "aws-logs": 0}
+
+LOGS = Path(__file__).parents[3] / "examples/aws_logs/data"
 
 SILVER = {
     None: ["orders/orders/2026-01.csv.parquet"],
@@ -26,6 +28,19 @@ SILVER = {
     ],
     "music-api": [f"{table}/albums/page-{page}.json.parquet" for table in ("albums", "tracks") for page in (1, 2)],
     "meter-readings": ["readings/meters/2026-01-31.mtr.parquet"],
+    "aws-logs": sorted(
+        f"{transform}/{path.relative_to(LOGS).as_posix()}.parquet"
+        for transform, below in (
+            ("accesses", "access"),
+            ("calls", "AWSLogs/*/CloudTrail"),
+            ("flows", "AWSLogs/*/vpcflowlogs"),
+            ("requests", "AWSLogs/*/elasticloadbalancing"),
+            ("verdicts", "AWSLogs/*/WAFLogs"),
+            ("views", "cdn"),
+        )
+        for path in LOGS.glob(f"{below}/**/*")
+        if path.is_file()
+    ),
 }
 
 
