@@ -53,13 +53,12 @@ def write(descriptor: int, body: bytes | Path) -> None:
             rest = rest[file.write(rest) :]
 
 
-def read_up_to(file: io.FileIO, limit: int, *, chunk: int) -> bytes:
-    """The rest of a file, at most ``limit`` bytes. Memory for a whole ``chunk`` is allocated at each step."""
-    parts = []
-    while limit > 0 and (part := file.read(min(limit, chunk))):
-        parts.append(part)
-        limit -= len(part)
-    return b"".join(parts)
+def read_up_to(file: io.FileIO, limit: int, *, likely: int) -> bytes:
+    """The rest of a file, at most ``limit`` bytes, and ``likely`` so many. Each read allocates all it asks for."""
+    data = file.read(likely)
+    while len(data) < limit and (more := file.read(1)):
+        data += more + file.read(limit - len(data) - 1)
+    return data
 
 
 def require_whole(key: str, file: io.FileIO, data: bytes) -> None:

@@ -391,7 +391,7 @@ class LocalStore:
     def _source(self, key: str, path: str, file: io.FileIO) -> Source:
         stat = os.fstat(file.fileno())
         if stat.st_size <= IN_MEMORY:
-            data = files.read_up_to(file, IN_MEMORY + 1, chunk=stat.st_size + 1)
+            data = files.read_up_to(file, IN_MEMORY + 1, likely=stat.st_size)
             if len(data) <= IN_MEMORY:  # else it grew meanwhile
                 files.require_whole(key, file, data)
                 etag = digests.md5(data) if self._foreign else files.etag(stat)
