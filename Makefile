@@ -54,7 +54,7 @@ crash: setup  ## the long form of the crash suite: about a quarter of an hour
 chaos: setup  ## the long form of the fault suite: 80 files and 60 overwrites for each of so many seeds
 	SILVERSMITH_CHAOS_SEEDS=$(SEEDS) $(BIN)/python -m pytest -q -s -o timeout=7200 tests/faults
 
-fuzz: setup  ## damaged files of every format, damaged events, patterns: many more examples than the tests take
+fuzz: setup  ## damaged files of every format, tables that other libraries wrote, damaged events, patterns: many more examples than the tests take
 	SILVERSMITH_EXAMPLES=$(EXAMPLES) $(BIN)/python -m pytest -q -n 2 -o timeout=7200 $(FUZZED)
 
 corpora: setup  ## the readers over a folder of public collections, compared with other readers: FOLDER=…

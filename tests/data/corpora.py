@@ -81,7 +81,9 @@ def of_avro(path: Path) -> Rows:
 def of_csv(path: Path) -> Rows:
     import duckdb
 
-    relation = duckdb.sql(f"SELECT * FROM read_csv('{str(path).replace(chr(39), chr(39) * 2)}', all_varchar=true)")
+    relation = duckdb.sql(
+        f"SELECT * FROM read_csv('{str(path).replace(chr(39), chr(39) * 2)}', all_varchar=true, header=true)"
+    )
     return [] if relation is None else [[cell or None for cell in row] for row in relation.fetchall()]
 
 

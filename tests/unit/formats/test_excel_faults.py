@@ -374,13 +374,14 @@ def wide(text: str) -> bytes:
     return struct.pack("<I", len(text)) + text.encode("utf-16-le")
 
 
-def xlsb() -> bytes:
+def xlsb(*, only_errors: bool = False) -> bytes:
     """A binary workbook: ``a`` over the numbers 1 and 2.5, an error, and a formula with an error."""
 
     def cell(kind: int, data: bytes) -> bytes:
         return record(kind, struct.pack("<II", 0, 0) + data)
 
     rows = [cell(6, wide("a")), cell(5, struct.pack("<d", 1)), cell(5, struct.pack("<d", 2.5))]
+    rows = [] if only_errors else rows
     rows += [cell(3, b"\x07"), cell(11, b"\x2a" + struct.pack("<HII", 0, 0, 0))]
     data = b"".join(record(0, struct.pack("<I", row) + bytes(21)) + one for row, one in enumerate(rows))
     sheet = record(129, b"") + record(148, struct.pack("<IIII", 0, 4, 0, 0)) + record(145, b"") + data
@@ -402,6 +403,7 @@ def test_a_binary_workbook_and_its_errors(in_memory: Opener) -> None:
     table = read(in_memory(xlsb(), "x.xlsb"))
     assert table.format == "xlsb"
     assert table.rows.drop(ROW).collect().to_dict(as_series=False) == {"a": ["1", "2.5", "#DIV/0!", "#N/A"]}
+    assert columns(in_memory(xlsb(only_errors=True), "x.xlsb")) == {"#DIV/0!": ["#N/A"]}
 
 
 def xls(*cells: tuple[int, int, Any]) -> bytes:

@@ -126,25 +126,22 @@ class Workbook:
 
 def _cells_of(chunk: dict[str, Any]) -> pl.DataFrame:
     """A chunk of the process as a frame of cells, with the cells that are not empty."""
-    rows = pl.Series(chunk["rows"], dtype=pl.UInt32)
-    width = len(chunk["kinds"]) // max(1, rows.len())
-    columns = pl.int_range(chunk["left"], chunk["left"] + width, dtype=pl.UInt16, eager=True)
-    kinds = pl.Series(chunk["kinds"], dtype=pl.UInt8)
-    nothing = pl.Series([None], dtype=pl.String).new_from_index(0, kinds.len())
-    cells = pl.DataFrame(
-        {
-            "row": pl.select(rows.repeat_by(width).explode(empty_as_null=False)).to_series(),
-            "column": columns.new_from_index(0, 0) if not rows.len() else pl.concat([columns] * rows.len()),
+    errors = [(row, column, Kind.TEXT, None, text) for row, column, text in chunk["errors"]]
+    frames = [pl.DataFrame(errors, schema=CELLS, orient="row")]
+    if chunk["rows"]:
+        rows, kinds = pl.Series(chunk["rows"], dtype=pl.UInt32), pl.Series(chunk["kinds"], dtype=pl.UInt8)
+        width = kinds.len() // rows.len()
+        columns = pl.int_range(chunk["left"], chunk["left"] + width, dtype=pl.UInt16, eager=True)
+        nothing = pl.Series([None], dtype=pl.String).new_from_index(0, kinds.len())
+        cells = {
+            "row": rows.gather(pl.int_range(kinds.len(), dtype=pl.UInt32, eager=True) // width),
+            "column": pl.concat([columns] * rows.len()),
             "kind": kinds,
             "number": pl.Series(chunk["numbers"], dtype=pl.Float64),
             "text": nothing.scatter((kinds == Kind.TEXT).arg_true(), chunk["texts"]),
-        },
-        schema_overrides=CELLS,
-    )
-    errors = [(row, column, Kind.TEXT, None, text) for row, column, text in chunk["errors"]]
-    return pl.concat(
-        [cells.filter((cells["text"] != "").fill_null(True)), pl.DataFrame(errors, schema=CELLS, orient="row")]
-    )
+        }
+        frames.append(pl.DataFrame(cells).filter((pl.col("text") != "").fill_null(True)))
+    return pl.concat(frames)
 
 
 class _ListsOnly(pickle.Unpickler):
