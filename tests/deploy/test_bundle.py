@@ -32,7 +32,7 @@ def test_the_bundle_holds_nothing_of_the_commands() -> None:
     }
     assert {"function", "reconcile", "pipeline", "usercode", "stores", "formats"} <= parts
     assert "silversmith.formats.excel.calamine_process" in found.files  # it runs as a script
-    assert not {"cli", "local", "template", "aws", "operations", "page", "exporters", "testing"} & parts
+    assert not {"cli", "local", "template", "aws", "operations", "page", "testing"} & parts
     assert {"polars", "orjson", "boto3", "python_calamine", "olefile"} <= found.outside
     assert not {"rich", "cyclopts", "troposphere", "watchdog", "psutil"} & found.outside
 

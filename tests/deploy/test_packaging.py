@@ -19,8 +19,8 @@ ROOT = Path(__file__).parents[2]
 
 #: Needs pytest or an extra: imported by those alone who have it.
 OPTIONAL = (
-    "silversmith.exporters.prometheus",
-    "silversmith.exporters.spans",
+    "silversmith.operations.prometheus",
+    "silversmith.operations.spans",
     "silversmith.local.table_worker",
     "silversmith.testing",
     "silversmith.page",

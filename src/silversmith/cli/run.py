@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import asdict, astuple, dataclass
+from importlib.util import find_spec
 from itertools import groupby
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
@@ -24,12 +25,13 @@ from silversmith.cli.options import (
     number,
 )
 from silversmith.cli.screen import RunDisplay, Stop, log_to_stderr, say, say_json, say_table, set_quiet, summary, warn
+from silversmith.operations import WrongCall
 from silversmith.operations.text import count, shown
 
 if TYPE_CHECKING:
-    from silversmith.exporters.profile import Profile, StageTimes
     from silversmith.local.engine import Progress
     from silversmith.local.lake import LakeFolder
+    from silversmith.operations.profile import Profile, StageTimes
     from silversmith.operations.reports import Status
     from silversmith.operations.target import Lately
     from silversmith.page.backend import Backend
@@ -83,9 +85,9 @@ def run(
     processes = workers or len(usable_cpus())
     serves = not no_page and (page is not None or not until_idle)
     with PrewarmedWorkers(processes) as prewarmed:  # they import Polars while this process does
-        from silversmith.exporters.profile import Profile
         from silversmith.local.engine import Engine
         from silversmith.local.lake import LakeFolder
+        from silversmith.operations.profile import Profile
 
         require_packages(metrics=metrics, otel=otel)
         stages = Profile() if profile else None
@@ -227,14 +229,21 @@ def require_packages(*, metrics: int | None, otel: bool) -> None:
     """Check the optional packages of the options, before the run begins.
 
     Raises:
-        NotInstalled: a package is missing.
+        WrongCall: a package is missing.
     """
-    from silversmith import exporters
-
     if metrics is not None:
-        exporters.require("prometheus_client", extra="prometheus", option="--metrics")
+        _require("prometheus_client", extra="prometheus", option="--metrics")
     if otel:
-        exporters.require("opentelemetry.exporter.otlp.proto.http", extra="otel", option="--otel")
+        _require("opentelemetry.exporter.otlp.proto.http", extra="otel", option="--otel")
+
+
+def _require(package: str, *, extra: str, option: str) -> None:
+    try:
+        is_installed = find_spec(package) is not None
+    except ModuleNotFoundError:  # what it is in is not installed
+        is_installed = False
+    if not is_installed:
+        raise WrongCall(f"{option} needs {package}, which is not installed: pip install 'silversmith[{extra}]'")
 
 
 @contextmanager
@@ -244,8 +253,8 @@ def exporting(
     """Run the exporters of the options while the block lasts. The engine must have made its journal."""
     with ExitStack() as stack:
         if metrics is not None:
-            from silversmith.exporters.prometheus import serve
             from silversmith.operations.local import open_lake
+            from silversmith.operations.prometheus import serve
             from silversmith.operations.reports import status
 
             def look() -> Status:
@@ -258,14 +267,14 @@ def exporting(
             from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
             from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
-            from silversmith.exporters.hops import following
-            from silversmith.exporters.spans import Spans
+            from silversmith.operations.profile import following
+            from silversmith.operations.spans import Spans
 
             spans = Spans(pipeline.name, pipeline.bronze, BatchSpanProcessor(OTLPSpanExporter()))
             stack.callback(spans.close)
             stack.enter_context(following(folder.journal, spans.add_hop))
         if profile is not None:
-            from silversmith.exporters.hops import following
+            from silversmith.operations.profile import following
 
             stack.enter_context(following(folder.journal, profile.add_hop))
         yield

@@ -83,7 +83,7 @@ def test_from_info_on_unless_told_otherwise(wanted: str) -> None:
 
 def test_the_handler_brings_nothing_of_what_is_only_for_laptops() -> None:
     """A cold start pays for every import."""
-    names = "opentelemetry prometheus_client rich cyclopts sqlite3 watchdog troposphere silversmith.exporters"
+    names = "opentelemetry prometheus_client rich cyclopts sqlite3 watchdog troposphere silversmith.operations"
     ours = "silversmith.function.handler, silversmith.reconcile.handler"
     code = f"import sys, {ours}; print(*set({names.split()}) & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)

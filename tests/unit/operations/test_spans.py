@@ -14,10 +14,10 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import StatusCode
 
-from silversmith.exporters.hops import following
-from silversmith.exporters.spans import Spans
 from silversmith.local.journal import Journal
 from silversmith.local.services import hop_row, write
+from silversmith.operations.profile import following
+from silversmith.operations.spans import Spans
 from silversmith.operations.target import Hop
 
 STAGES = {"look": 0.1, "convert": 0.5, "commit": 0.2}

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
-from silversmith.exporters.prometheus import StatusCollector, serve
 from silversmith.operations import WrongCall
+from silversmith.operations.prometheus import StatusCollector, serve
 from silversmith.operations.reports import ChainStatus, Status, TransformStatus
 
 numbers = st.integers(0, 10**12)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from silversmith.exporters.profile import QUEUED, Profile
+from silversmith.operations.profile import QUEUED, Profile
 from silversmith.operations.target import Hop
 
 
