@@ -100,6 +100,7 @@ PEERS = {
         Peer("ministack", ("ministack==1.5.33", "boto3==1.43.106", "awswrangler==3.17.1")),
         Peer("pyspark", ("pyspark==4.3.0",), needs="java"),
         Peer("dlt", ("dlt[filesystem,parquet]==1.31.0",), {"RUNTIME__DLTHUB_TELEMETRY": "false"}),
+        Peer("dlt_delta", ("dlt[filesystem,deltalake]==1.31.0",), {"RUNTIME__DLTHUB_TELEMETRY": "false"}),
         Peer("pathway", ("pathway==0.33.0",)),
         Peer("duckdb", ("duckdb==2.0.0",)),
         Peer("pandas", ("pandas==3.1.1", "pyarrow==26.0.1")),

@@ -93,6 +93,15 @@ def pyspark(source: Path, target: Path, processes: int) -> float:
 
 def dlt(source: Path, target: Path, processes: int) -> float:
     """Its filesystem source to its filesystem destination, as Parquet; its own settings else."""
+    return _dlt(source, target, processes, loader_file_format="parquet")
+
+
+def dlt_delta(source: Path, target: Path, processes: int) -> float:
+    """The same to a Delta table."""
+    return _dlt(source, target, processes, table_format="delta")
+
+
+def _dlt(source: Path, target: Path, processes: int, **options: Any) -> float:
     import dlt as library  # type: ignore[import-not-found]
     from dlt.sources.filesystem import filesystem  # type: ignore[import-not-found]
 
@@ -109,7 +118,7 @@ def dlt(source: Path, target: Path, processes: int) -> float:
         destination=library.destinations.filesystem(bucket_url=target.as_uri()),
         dataset_name="silver",
     )
-    pipeline.run(filesystem(bucket_url=source.as_uri(), file_glob="*.json") | rows, loader_file_format="parquet")
+    pipeline.run(filesystem(bucket_url=source.as_uri(), file_glob="*.json") | rows, **options)
     return time.perf_counter() - began
 
 
@@ -153,6 +162,7 @@ JOBS: dict[str, Callable[[Path, Path, int], float]] = {
     "bare_synced": bare_synced,
     "pyspark": pyspark,
     "dlt": dlt,
+    "dlt_delta": dlt_delta,
     "pathway": pathway,
     "pathway_synced": pathway_synced,
 }

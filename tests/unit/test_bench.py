@@ -27,7 +27,7 @@ COMMANDS: Mapping[str, tuple[Callable[[list[str]], Namespace], tuple[str, ...]]]
     "patterns": (patterns.parse, ("events", "runs")),
     "queues": (queues.parse, ("depths", "messages", "runs")),
     "small_files": (small_files.parse, ("files", "runs")),
-    "tables": (tables.parse, ("files", "batch", "sizes", "commits", "runs")),
+    "tables": (tables.parse, ("files", "batch", "sizes", "commits", "seconds", "kills", "runs")),
 }
 
 

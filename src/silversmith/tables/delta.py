@@ -43,12 +43,19 @@ from silversmith.tables.format import Extent, GoldFailed, Refused, Rows, Snapsho
 from silversmith.tables.spec import ETAG, FILE
 from silversmith.tables.types import Columns, from_arrow, to_schema
 
-#: The bytes at which a data file ends and the next one begins. Replacing one silver object's rows writes the data file
-#: anew that holds them, so this bounds what a correction costs; readers are content with files of this size.
-TARGET_BYTES = 64 * 1024 * 1024
+#: A data file has about so many bytes or rows at most. Replacing one silver object's rows writes the data file anew
+#: that holds them, so this bounds what a correction costs; readers are content with files of this size.
+TARGET_BYTES, TARGET_ROWS = 64 * 1024 * 1024, 500_000
 
-#: A data file is small below this, and is compacted once a partition has so many of them.
-SMALL_BYTES, MOST_SMALL = TARGET_BYTES // 2, 32
+#: The bytes of a column's dictionary at most. The writer counts dictionaries in full when it decides where a data file
+#: ends, and by default each has a megabyte.
+DICTIONARY_BYTES = 256 * 1024
+
+#: A data file is small below half of the size of a compacted one; with so many of them a partition is compacted.
+MOST_SMALL = 32
+
+#: A partition of so many compacted files at most is sorted as a whole when it is compacted.
+MOST_SORTED = 4
 
 #: How long old versions can be read, in days: a query that began on one goes on, and a view may lag as long.
 RETENTION_DAYS = 7
@@ -66,6 +73,7 @@ APPLICATION, REWRITTEN = "silversmith", "silversmith.rewritten"
 
 _WRITER = WriterProperties(
     compression="ZSTD",
+    dictionary_page_size_limit=DICTIONARY_BYTES,
     column_properties={
         FILE: ColumnProperties(bloom_filter_properties=BloomFilterProperties(set_bloom_filter_enabled=True, fpp=0.01))
     },
@@ -248,16 +256,17 @@ class DeltaSnapshot:
         partition_by: list[str] | None = None,
     ) -> DeltaSnapshot:
         stream = _Stream(rows)
-        options: dict[str, Any] = {"mode": "append"}
+        options: dict[str, Any] = {"mode": "append", "target_file_size": TARGET_BYTES}
+        if where is not None or partition_by is not None:
+            options = {"mode": "overwrite", "target_file_size": self._target_bytes() + 2 * DICTIONARY_BYTES}
         if where is not None:
-            options = {"mode": "overwrite", "predicate": where}
+            options["predicate"] = where
         elif partition_by is not None:
-            options = {"mode": "overwrite", "schema_mode": "overwrite", "partition_by": partition_by}
+            options |= {"schema_mode": "overwrite", "partition_by": partition_by}
         return self._committed(
             lambda properties: write_deltalake(
                 self.table,
                 RecordBatchReader.from_batches(schema, stream),
-                target_file_size=TARGET_BYTES,
                 writer_properties=_WRITER,
                 commit_properties=properties,
                 **options,
@@ -292,17 +301,24 @@ class DeltaSnapshot:
 
     def compact(self, sort_by: Sequence[str], *, force: bool = False) -> DeltaSnapshot:
         snapshot = self
-        for partition, small in self._small_files().items():
-            if small < (2 if force else MOST_SMALL):
+        target = self._target_bytes()
+        for partition, sizes in self._sizes().items():
+            if sum(size < target // 2 for size in sizes) < (2 if force else MOST_SMALL):
                 continue
             filters = [(name, "=", value or "") for name, value in partition]
-            snapshot = snapshot._compacted(filters, sort_by)
+            is_sorted = force or sum(sizes) <= MOST_SORTED * target
+            snapshot = snapshot._compacted(filters, sort_by if is_sorted else (), target)
         return snapshot
 
-    def _compacted(self, filters: FilterConjunctionType, sort_by: Sequence[str]) -> DeltaSnapshot:
+    def _target_bytes(self) -> int:
+        """The size of a data file: rows that compress well are many in few bytes."""
+        extent = self.extent
+        return min(TARGET_BYTES, extent.bytes * TARGET_ROWS // extent.rows) if extent.rows else TARGET_BYTES
+
+    def _compacted(self, filters: FilterConjunctionType, sort_by: Sequence[str], target: int) -> DeltaSnapshot:
         options: dict[str, Any] = {
             "partition_filters": filters or None,
-            "target_size": TARGET_BYTES,
+            "target_size": target,
             "writer_properties": _WRITER,
         }
         if sort_by:
@@ -311,16 +327,16 @@ class DeltaSnapshot:
             )
         return self._committed(lambda properties: self.table.optimize.compact(commit_properties=properties, **options))
 
-    def _small_files(self) -> dict[tuple[tuple[str, str | None], ...], int]:
-        """How many small data files each partition has."""
-        counts: dict[tuple[tuple[str, str | None], ...], int] = {}
+    def _sizes(self) -> dict[tuple[tuple[str, str | None], ...], list[int]]:
+        """The sizes of the data files of each partition."""
+        of_partition: dict[tuple[tuple[str, str | None], ...], list[int]] = {}
         for batch in self.table.get_add_actions(flatten=False).to_batches():
             sizes = batch.column("size_bytes").to_pylist()
             partitions: Any = batch.column("partition").to_pylist() if self.partition_by else [{}] * len(sizes)
             for size, values in zip(sizes, partitions, strict=True):
                 partition = tuple((name, _partition_text(value)) for name, value in values.items())
-                counts[partition] = counts.get(partition, 0) + (size < SMALL_BYTES)
-        return counts
+                of_partition.setdefault(partition, []).append(size)
+        return of_partition
 
     def vacuum(self, marks: Mapping[str, int], *, hours: int | None = None) -> DeltaSnapshot:
         with _translated(self.table.table_uri):

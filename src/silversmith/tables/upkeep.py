@@ -1,6 +1,6 @@
 """What keeps a table fast and its storage small: done by the committer, after its commit.
 
-- Compaction: when a partition has 32 data files below 32 MiB they are written together, up to 64 MiB.
+- Compaction: when a partition has 32 small data files they are written together, up to 64 MiB or 500,000 rows.
 - Vacuum: once a day, data files go that no version of the last seven days needs. A query that began before goes on.
 - Checkpoints: Delta Lake writes one every 20 versions, and drops the log's files that are older than seven days.
 """

@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 
 from silversmith.pipeline import load
-from silversmith.tables.delta import MOST_SMALL, RETENTION_DAYS, SMALL_BYTES, TARGET_BYTES
+from silversmith.tables.delta import MOST_SMALL, RETENTION_DAYS, TARGET_BYTES, TARGET_ROWS
 from silversmith.tables.types import _RECORDED
 from silversmith.tables.views import MOST_GROUPS
 from tests.markdown import ROOT, blocks
@@ -48,8 +48,8 @@ def test_the_page_does_what_it_says(
 def test_the_numbers_of_the_page_are_those_of_the_code() -> None:
     words = " ".join(PAGE.split())
     for said in (
-        f"{MOST_SMALL} data files below {SMALL_BYTES >> 20} MiB",
-        f"up to {TARGET_BYTES >> 20} MiB",
+        f"{MOST_SMALL} small data files",
+        f"up to {TARGET_BYTES >> 20} MiB or about {TARGET_ROWS:,} rows",
         f"goes on for {RETENTION_DAYS} days",
         f"more than {MOST_GROUPS:,} touched groups",
     ):

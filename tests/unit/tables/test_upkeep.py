@@ -9,7 +9,8 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from silversmith.tables.delta import MOST_SMALL, RETENTION_DAYS
+from silversmith.stores import batched
+from silversmith.tables.delta import MOST_SMALL, MOST_SORTED, RETENTION_DAYS, TARGET_ROWS
 from silversmith.tables.spec import TableSpec
 from silversmith.tables.upkeep import VACUUM_SECONDS, VACUUMED, YOUNG, Kept, keep
 from tests.unit.tables.kit import TRANSFORM, GoldBench, nothing
@@ -54,6 +55,42 @@ def test_partitions_are_compacted_each_for_itself(bench: GoldBench) -> None:
     assert keep("orders", bench.gold, now=0, force=True, step=nothing).compacted
     assert len(bench.snapshot().table.file_uris()) == 3
     assert bench.rows() == rows
+
+
+@pytest.mark.full
+def test_a_data_file_has_so_many_rows_that_a_correction_stays_cheap(bench: GoldBench) -> None:
+    """Rows that compress well: by their bytes alone millions would be in one data file."""
+
+    def rows_of_files() -> list[int]:
+        return [int(n) for n in bench.snapshot().table.get_add_actions(flatten=True).column("num_records").to_pylist()]
+
+    number, every = 8 * TARGET_ROWS // MOST_SMALL, 4
+    for file in range(MOST_SMALL):
+        bench.bring(bench.put(f"{file:02}.csv", {"x": [file * number + row for row in range(number)]}))
+    assert kept(bench).compacted
+    assert len(rows_of_files()) > 2
+    assert max(rows_of_files()) <= 2 * TARGET_ROWS
+    for _ in range(2):
+        bench.bring(*(bench.put(f"{file:02}.csv", {"x": [file] * number}) for file in range(0, MOST_SMALL, every)))
+        assert max(rows_of_files()) <= 4 * TARGET_ROWS, "what is replaced anywhere is not written into one file"
+    assert sum(rows_of_files()) == MOST_SMALL * number
+
+
+@pytest.mark.full
+def test_a_large_partition_is_not_sorted_by_the_way(bench: GoldBench) -> None:
+    table = TableSpec("orders", TRANSFORM, sort_by=("x",))
+    number = TARGET_ROWS // 4
+    for files in batched(range(4 * (MOST_SORTED + 3)), 4):
+        keys = [bench.put(f"{file:02}.csv", {"x": [number - row for row in range(number)]}) for file in files]
+        bench.bring(*keys, table=table)
+    large = set(bench.snapshot().table.file_uris())
+    for file in range(MOST_SMALL):
+        bench.bring(bench.put(f"small-{file:02}.csv", {"x": [-file]}), table=table)
+    assert keep("orders", bench.gold, now=0, sort_by=("x",), step=nothing).compacted
+    assert large & set(bench.snapshot().table.file_uris()), "those that are large enough are left as they are"
+    bench.bring(bench.put("more.csv", {"x": [1]}), table=table)
+    keep("orders", bench.gold, now=0, sort_by=("x",), force=True, step=nothing)
+    assert not large & set(bench.snapshot().table.file_uris())
 
 
 def test_a_vacuum_is_once_a_day_and_leaves_what_readers_may_need(bench: GoldBench) -> None:
