@@ -31,7 +31,7 @@ LIMITS = {
         20_800,
         "800 of it logs, 500 the files of issue 16, 450 .xlsx within a function's memory; to come down to 12,000",
     ),
-    "lines in the tables' bundle": (5_050, "all that gold is on Lambda"),
+    "lines in the tables' bundle": (5_200, "all that gold is on Lambda"),
     "lines in one module": (700, "what a reader reads in one sitting"),
     "files at the top": (8, "what a newcomer takes in at a glance"),
     "folders at the top": (19, "the nouns of the README, gold, and what its function shares with the others"),
