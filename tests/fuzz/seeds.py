@@ -95,6 +95,26 @@ SEEDS: dict[str, bytes] = {
     "several.tar.gz": gzip.compress(_tar({"a.csv": CSV, "b/c.csv": CSV})),
 }
 
+#: Logs, each with the name that it has in silversmith.logs.
+LOGS: dict[str, bytes] = {
+    "alb": b"".join(
+        b"h2 2026-01-31T12:00:%02d.250000Z app/shop/0a 198.51.100.7:50001 10.0.3.4:80 0.001 0.015 0.000 200 - 310 47 "
+        b'"GET https://shop.example:443/?a=%%22 HTTP/2.0" "curl/8 [x]" - - arn:t "Root=1-67"\n' % second
+        for second in range(20)
+    ),
+    "apache_combined": b'192.0.2.1 - "a \\" b" [31/Jan/2026:13:00:00 +0100] "GET / HTTP/1.1" 200 - "-" "x" 0.5 "y"\n'
+    * 20,
+    "cloudfront": b"#Version: 1.0\n#Fields: date time sc-bytes cs(Host)\n" + b"2026-01-31\t12:00:00\t512\td\n" * 20,
+    "cloudtrail": json.dumps(
+        {"Records": [{"eventTime": "2026-01-31T12:00:00Z", "userIdentity": {"x": 1}}] * 9}
+    ).encode(),
+    "cloudwatch_logs": json.dumps({"messageType": "x", "logEvents": [{"id": "1"}, {"id": "2"}, 3]}).encode() * 9,
+    "syslog": b'<165>1 2026-01-31T13:00:00.5+01:00 host app 77 ID1 [a@1 x="y \\"] z"][b] \xef\xbb\xbfdone\n' * 20,
+    "vpc_flow": b"version account-id start end\n" + b"5 000123456789 1769860800 -\n" * 20,
+    "waf": b"".join(b'{"timestamp":%d,"httpRequest":{"clientIp":"::1","headers":[{}]}}\n' % at for at in range(20)),
+}
+SEEDS |= {f"{name}.log": data for name, data in LOGS.items()}
+
 ORDERS: tuple[Literal["little"], Literal["big"]] = ("little", "big")
 
 #: What has hurt readers before: numbers at the ends of their ranges, both ways round, and what formats begin with.

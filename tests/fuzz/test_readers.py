@@ -17,13 +17,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from silversmith import Pipeline
+from silversmith import Pipeline, logs
 from silversmith.errors import DataError
 from silversmith.function.convert import convert
 from silversmith.lineage import Lineage
 from silversmith.pipeline import Transform
 from silversmith.stores import Head, Source
-from tests.fuzz.seeds import DAMAGES, SEEDS, Damage, flipped, inserted, repeated, written
+from tests.fuzz.seeds import DAMAGES, LOGS, SEEDS, Damage, flipped, inserted, repeated, written
 
 #: What one file of a few kilobytes may add to the most memory that this process ever had, and may take of a processor.
 MEGABYTES = 300
@@ -39,13 +39,15 @@ def same(rows: pl.LazyFrame) -> pl.LazyFrame:
     return rows
 
 
-def _transform() -> Transform:
+def _transform(name: str) -> Transform:
+    """A file by its name alone, but a log as its definition reads it."""
     pipeline = Pipeline("fuzz")
-    pipeline.transform("*")(same)
+    log = getattr(logs, name.removesuffix(".log")) if name.removesuffix(".log") in LOGS else None
+    pipeline.transform("*", reader=log and log.reader, contract=log and log.contract)(same)
     return pipeline.find("same")
 
 
-TRANSFORM = _transform()
+TRANSFORMS = {name: _transform(name) for name in SEEDS}
 
 
 def most_memory() -> int:
@@ -73,7 +75,7 @@ def read(name: str, data: bytes, folder: Path, *, as_file: bool) -> str:
     """What became of the file: how many rows, or the code of the error. Any other exception is a bug."""
     source, path = opened(name, data, folder, as_file=as_file)
     try:
-        lineage = convert(source, TRANSFORM, NOBODY, folder).lineage
+        lineage = convert(source, TRANSFORMS[name], NOBODY, folder).lineage
         assert lineage.rows_read == lineage.rows_written + lineage.rows_rejected, "none is left out"
         return f"{lineage.rows_read} rows"
     except DataError as error:
