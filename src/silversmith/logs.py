@@ -96,7 +96,7 @@ def _records(
     for word in fields.split():
         name, _, path = word.rpartition("=")
         columns[name or path.replace("/", "_")] = f"/{path}"
-    reader = Json(columns=columns, extra=EXTRA, **{"lines": True, **(options or {})})
+    reader = Json(columns=columns, extra=EXTRA, **(options or {}))
     return Log(reader, _typed([*columns, EXTRA], types), page, required=tuple(required.split()))
 
 
@@ -189,7 +189,6 @@ cloudfront = _chosen(
 )
 cloudfront_json = Log(
     Json(
-        lines=True,
         columns={column: "/" + name for name, column in _CLOUDFRONT.items()},
         extra=EXTRA,
         null_values=["-"],
@@ -248,7 +247,7 @@ cloudtrail = _records(
     "sessionCredentialFromConsole edgeDeviceDetails tlsDetails/tlsVersion tlsDetails/cipherSuite "
     "tlsDetails/clientProvidedHostHeader",
     required="eventTime",
-    options={"lines": None, "pointer": "/Records"},
+    options={"pointer": "/Records"},
     times="eventTime",
     booleans="readOnly managementEvent",
 )
@@ -281,7 +280,7 @@ config_snapshot = _records(
     "awsRegion availabilityZone resourceType resourceId resourceName ARN resourceCreationTime "
     "configurationStateMd5Hash configuration supplementaryConfiguration relationships relatedEvents tags",
     required="configurationItemCaptureTime",
-    options={"lines": None, "pointer": "/configurationItems"},
+    options={"pointer": "/configurationItems"},
     times="configurationItemCaptureTime resourceCreationTime",
     integers="configurationStateId",
 )
@@ -293,7 +292,7 @@ cloudwatch_logs = _records(
     "messageType owner logGroup logStream subscriptionFilters id=logEvents/id timestamp=logEvents/timestamp "
     "message=logEvents/message",
     required="messageType",
-    options={"lines": None, "concatenated": True, "each": "/logEvents"},
+    options={"each": "/logEvents"},
     integers="timestamp",
 )
 
@@ -301,7 +300,7 @@ api_gateway = _records(
     "https://docs.aws.amazon.com/apigateway/latest/developerguide/set-up-logging.html",
     "requestId extendedRequestId ip caller user requestTime requestTimeEpoch httpMethod resourcePath routeKey stage "
     "status protocol responseLength responseLatency integrationLatency errorMessage userAgent",
-    options={"lines": None, "concatenated": True, "null_values": ["-"]},
+    options={"null_values": ["-"]},
     integers="requestTimeEpoch status responseLength responseLatency integrationLatency",
 )
 

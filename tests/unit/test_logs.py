@@ -410,6 +410,20 @@ def test_a_line_that_does_not_fit_is_rejected_alone(log: str) -> None:
     assert rejected["text"].to_list() == ["Killed"]
 
 
+@pytest.mark.parametrize("between", [b"", b"\n", b" \n\n"])
+@pytest.mark.parametrize("packed", [0, 1, 2])
+def test_records_however_firehose_puts_them_together(between: bytes, packed: int) -> None:
+    """With line ends between or without, and packed once more by the stream."""
+    data = between.join([json.dumps(SUBSCRIPTION).encode()] * 3)
+    for _ in range(packed):
+        data = gzip.compress(data)
+    good, rejected = checked(logs.cloudwatch_logs, data, "firehose/2026/01/31/12/stream-1")
+    assert good["id"].to_list() == ["7", "8"] * 3
+    assert rejected.height == 0
+    one, _ = checked(logs.waf, b'{"timestamp": 1}' + between + b'{"timestamp": 2}', "waf/stream")
+    assert one["timestamp"].to_list() == [1, 2]
+
+
 @pytest.mark.parametrize("name", ["cloudtrail", "config_snapshot"])
 def test_another_document_is_refused(name: str) -> None:
     with pytest.raises(DataError) as caught:
