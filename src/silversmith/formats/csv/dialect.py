@@ -8,7 +8,7 @@ import re
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import chain, islice
+from itertools import islice
 from typing import Any
 
 from silversmith.errors import DefinitionError
@@ -189,7 +189,8 @@ def dialect_of(name: str, beginning: str, options: Csv, *, is_whole: bool) -> Cs
     sample = _Sample(beginning, options, is_whole=is_whole)
     dialect = _marks_of(name, sample, options)
     ambiguous = "" if options.decimal_comma or options.thousands is not None else sample.ambiguous(dialect)
-    return replace(dialect, trailing=sample.trailing(dialect), ambiguous=ambiguous)
+    trailing = sample.trailing(dialect)
+    return replace(dialect, trailing=trailing, ambiguous=ambiguous) if trailing or ambiguous else dialect
 
 
 def _marks_of(name: str, sample: _Sample, options: Csv) -> CsvDialect:
@@ -226,7 +227,7 @@ class _Sample:
 
     def first(self, quote: str | None) -> str:
         """The text of the first record: its lines up to the first line end outside of quotes."""
-        lines = [line for line in self._lines if line.strip()][:_RECORDS]
+        lines = list(islice(filter(str.strip, self._lines), _RECORDS))
         for end in range(1, len(lines) + 1):
             record = "".join(lines[:end])
             if not quote or record.count(quote) % 2 == 0:
@@ -260,32 +261,34 @@ class _Sample:
         records, options = self.records(dialect), self._options
         width = len(options.columns or (records[0] if records else ()))
         rows = records[1:] if options.header else records
-        numbers = {len(row) - width for row in rows}
-        number = numbers.pop() if len(numbers) == 1 else 0
-        return number if number > 0 and not any(any(row[width:]) for row in rows) else 0
+        number = len(rows[0]) - width if rows else 0
+        return number if number > 0 and all(len(row) == width + number and not any(row[width:]) for row in rows) else 0
 
     def ambiguous(self, dialect: CsvDialect) -> str:
         """The columns whose numbers have one point before three digits, with the options that settle what it means.
 
         In a file with commas between fields, a decimal comma would be rare, and the point is one.
         """
-        if dialect.separator == "," or not self._groups(self.records(dialect)):
+        if dialect.separator == "," or not self._grouped(self.records(dialect)):
             return ""
-        names = self._groups(self._read(dialect)[0])
-        doubts = ", ".join(f"{name}: {cell} may be {cell.replace('.', '')}" for name, cell in names.items())
-        return f'{doubts}; if so: Csv(decimal_comma=True, thousands="."), if not: Csv(thousands="")' if names else ""
+        columns = self._grouped(self._read(dialect)[0])
+        doubts = ", ".join(f"{name}: {cell} may be {cell.replace('.', '')}" for name, cell in columns.items())
+        return f'{doubts}; if so: Csv(decimal_comma=True, thousands="."), if not: Csv(thousands="")' if columns else ""
 
-    def _groups(self, records: list[list[str]]) -> dict[str, str]:
+    def _grouped(self, records: list[list[str]]) -> dict[str, str]:
         """The first cell of each column whose cells all look like ``1.234``, by the column's name."""
-        names, rows = (records[:1], records[1:]) if self._options.header else ([], records)
-        nulls = {"", *self._options.null_values}
-        columns = [[cell for cell in column if cell not in nulls] for column in zip(*rows, strict=False)]
-        named = dict(enumerate(self._options.columns or [clean_name(name) for name in chain(*names)]))
-        return {
-            named.get(place) or f"column_{place + 1}": cells[0]
-            for place, cells in enumerate(columns)
-            if cells and all(map(_GROUPED.fullmatch, cells))
-        }
+        options = self._options
+        names = options.columns or (records[0] if options.header and records else [])
+        places = list(range(max(map(len, records), default=0)))
+        cells: dict[int, str] = {}
+        nulls = {"", *options.null_values}
+        for row in records[1:] if options.header else records:
+            places = [n for n in places if n >= len(row) or row[n] in nulls or _GROUPED.fullmatch(row[n])]
+            if not places:
+                return {}
+            cells = {n: row[n] for n in places if n < len(row) and row[n] not in nulls} | cells
+        named = {n: clean_name(names[n]) if n < len(names) else "" for n in places}
+        return {named[n] or f"column_{n + 1}": cells[n] for n in places if n in cells}
 
     def has_idle_quotes(self, dialect: CsvDialect) -> bool:
         """Whether quotes mean nothing, as in ``"Weird Al" Yankovic``: text follows a closing one, and without meaning
@@ -293,7 +296,9 @@ class _Sample:
 
         A quote that is never closed proves nothing: the file may have been cut off.
         """
-        if '"' not in self._text or "expected after" not in self._read(dialect)[1]:
+        text, mark = f"\n{self._text}\n", dialect.separator
+        beside = (f'{mark}"', '\n"', f'"{mark}', '"\n', '"\r')
+        if text.count('"') == sum(map(text.count, beside)) or "expected after" not in self._read(dialect)[1]:
             return False
         records, _ = self._read(replace(dialect, quote=None))
         if len(set(map(len, records))) != 1 or (
@@ -322,13 +327,12 @@ class _Sample:
     def is_regular(self, dialect: CsvDialect) -> bool:
         return len(set(self.widths(dialect))) == 1 or self.trailing(dialect) > 0
 
-    def has_title(self, dialect: CsvDialect, other: CsvDialect) -> bool:
-        """Whether all records from one of the first on are regular in the other dialect, and those before are lines of
-        a title: the names below it have no separator of the dialect, which the title has."""
-        widths = self.widths(other)
+    def titles(self, dialect: CsvDialect) -> int:
+        """How many lines stand above a table: they have no separator, and all records below have as many fields."""
+        widths = self.widths(dialect)
         begin = next((place for place in range(1, len(widths)) if len(set(widths[place:])) == 1), len(widths))
-        is_below = 0 < begin <= MOST_TITLES and begin + 1 < len(widths) and 1 == max(widths[:begin]) < widths[begin]
-        return is_below and self.widths(dialect)[begin : begin + 1] == [1]
+        is_table = begin + 1 < len(widths) and max(widths[:begin]) == 1 < widths[begin]
+        return begin if is_table and begin <= MOST_TITLES else 0
 
     def is_table(self, dialect: CsvDialect) -> bool:
         """Whether the records are regular and have several fields: an absent separator makes regular records, too."""
@@ -354,9 +358,15 @@ def _separator(name: str, sample: _Sample, options: Csv, quote: str | None, esca
         return named if named in inside or not others else others[0]
     if not inside:
         return _separator_below_title(sample, dialects)
-    best = max(inside, key=lambda mark: (*sample.agreement(dialects[mark]), f"{mark} " not in first))
-    below = (mark for mark in dialects if mark not in inside and sample.has_title(dialects[best], dialects[mark]))
-    return next(below, best)
+    best = inside[0]
+    if len(inside) > 1:
+        best = max(inside, key=lambda mark: (*sample.agreement(dialects[mark]), f"{mark} " not in first))
+    widths = sample.widths(dialects[best])
+    if 1 not in widths[1:]:
+        return best
+    # A title may have a separator that the names below it have not, since it is another one that separates them.
+    titles = {mark: sample.titles(dialects[mark]) for mark in dialects if mark not in inside}
+    return next((mark for mark, lines in titles.items() if lines and widths[lines : lines + 1] == [1]), best)
 
 
 def _separator_below_title(sample: _Sample, dialects: Mapping[str, CsvDialect]) -> str:
@@ -366,7 +376,10 @@ def _separator_below_title(sample: _Sample, dialects: Mapping[str, CsvDialect]) 
     """
     marks = [mark for mark in dialects if f"{mark} " not in sample.text]
     best = max(marks, key=lambda mark: sample.agreement_below(dialects[mark]), default="")
-    return best if best and sample.agreement_below(dialects[best])[1] else next(iter(dialects))
+    if best and sample.agreement_below(dialects[best])[1]:
+        return best
+    titles = {mark: lines for mark in marks if (lines := sample.titles(dialects[mark]))}
+    return min(titles, key=titles.__getitem__, default=next(iter(dialects)))
 
 
 def _candidates(options: Csv) -> list[str]:

@@ -226,10 +226,8 @@ class Malformed:
         if number < 2:
             return
         first_number, first_text, reason = self.records[0]
-        is_below_titles = (
-            self._width == 1 < width and number == len(self.records) and rows < min(first_number, MOST_TITLES)
-        )
-        if number <= 2 * rows and not is_below_titles:
+        are_titles = self._width == 1 < width and number == len(self.records) and rows < min(first_number, MOST_TITLES)
+        if number <= (rows // 2 if are_titles else 2 * rows):
             return
         place = Place(line=self._first_line, row=first_number, text=shorten(first_text))
         if not width:
