@@ -90,6 +90,8 @@ class Bucket:
         #: Every version there ever was, the oldest first, by key.
         self.history: dict[str, list[Version]] = {}
         self.writes = 0
+        #: By key: the Content-Encoding that it was put with.
+        self.encodings: dict[str, str] = {}
         #: By key: the storage class if it is not STANDARD, the tier of what is archived, and the key of KMS that the
         #: caller may not use (empty: the object itself is denied).
         self.storage: dict[str, str] = {}

@@ -158,7 +158,7 @@ def _get(bucket: Bucket, request: Request) -> Answer:
 
 
 def _tier(bucket: Bucket, request: Request) -> dict[str, str]:
-    """The headers of an object that is archived, or encrypted with a key that the caller may not use.
+    """The headers of an object that is archived, encoded, or encrypted with a key that the caller may not use.
 
     https://docs.aws.amazon.com/AmazonS3/latest/API/API_GetObject.html
 
@@ -178,6 +178,7 @@ def _tier(bucket: Bucket, request: Request) -> dict[str, str]:
     headers = {"x-amz-storage-class": storage} if storage != "STANDARD" else {}
     headers |= {"x-amz-archive-status": tier} if tier not in {"", storage} else {}
     headers |= {"x-amz-restore": 'ongoing-request="false", expiry-date="x"'} if key in bucket.restored else {}
+    headers |= {"Content-Encoding": bucket.encodings[key]} if key in bucket.encodings else {}
     kms_key = bucket.forbidden.get(key)
     return headers | ({"x-amz-server-side-encryption-aws-kms-key-id": kms_key} if kms_key else {})
 

@@ -38,6 +38,25 @@ def test_good_files(silversmith: Check, tmp_path: Path) -> None:
     assert "encoding 'latin-1', confidence 0.9" in done.stdout
 
 
+def test_what_was_cleaned_and_what_is_in_doubt_is_told(silversmith: Check, tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("order\u200b; price \nx;1.234;\ny;2.500;\n")
+    told = silversmith("a.csv").stdout
+    assert "renamed {'order': 'order\\u200b', 'price': ' price '}" in told
+    assert "trailing 1" in told
+    assert 'price: 1.234 may be 1234; if so: Csv(decimal_comma=True, thousands=".")' in told.replace("\n", " ")
+    assert 'Csv(thousands="")' in told
+
+
+def test_a_marker_is_passed_over(silversmith: Check, tmp_path: Path) -> None:
+    (tmp_path / "f").mkdir()
+    (tmp_path / "f" / "_SUCCESS").touch()
+    done = silversmith("f")
+    assert (done.returncode, done.stdout) == (
+        0,
+        "f/_SUCCESS  passed over: it stands for a folder or a job, and is no data\n",
+    )
+
+
 def test_bad_files_say_what_where_and_what_to_do(silversmith: Check, tmp_path: Path) -> None:
     (tmp_path / "a.json").write_text("[1,\n2")
     (tmp_path / "b.csv").write_text("a,b\n1,2\n3\n")
