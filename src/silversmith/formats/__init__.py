@@ -37,7 +37,7 @@ from silversmith.formats.json import lines as ndjson
 from silversmith.formats.lines import FixedWidth, Lines
 from silversmith.formats.parquet import Parquet
 from silversmith.formats.regex import Fields, Regex
-from silversmith.formats.table import MALFORMED, ROW, Table, with_fields
+from silversmith.formats.table import MALFORMED, ROW, Table, with_clean_names, with_fields
 from silversmith.formats.writer import (
     all_parquet_bytes,
     count_rows,
@@ -76,12 +76,14 @@ _READ: dict[str, tuple[type, Callable[[Content, Any, Mapping[str, pl.DataType]],
     "csv": (Csv, csv.read),
     "json": (
         Json,
-        lambda content, options, declared: with_mark(content, lambda utf8: document.read(utf8, options, declared)),
+        lambda content, options, declared: with_clean_names(
+            with_mark(content, lambda utf8: document.read(utf8, options, declared)), declared
+        ),
     ),
     "ndjson": (
         Json,
-        lambda content, options, declared: with_mark(
-            content, lambda utf8: ndjson.read(utf8, declared, options.selection)
+        lambda content, options, declared: with_clean_names(
+            with_mark(content, lambda utf8: ndjson.read(utf8, declared, options.selection)), declared
         ),
     ),
     "parquet": (Parquet, lambda content, options, _: with_fields(parquet.read(content, options))),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import polars as pl
 from polars import selectors
@@ -93,6 +93,23 @@ def clean_name(name: str) -> str:
     if name.isascii():
         return name.strip()
     return _INVISIBLE.sub("", _SPACES.sub(" ", name)).strip(_ENDS)
+
+
+def with_clean_names(table: Table, declared: Collection[str]) -> Table:
+    """The table with :func:`clean_name` of each column, unless the name as it is is declared, or the clean one is
+    another's. What was cleaned stands in the dialect."""
+    names = table.rows.collect_schema().names() if table.frame is None else table.frame.columns
+    clean = {name: label for name in names if name not in declared and (label := clean_name(name)) != name}
+    times = Counter([*names, *clean.values()])
+    renamed = {name: label for name, label in clean.items() if label and times[label] == 1}
+    if not renamed:
+        return table
+    return replace(
+        table,
+        rows=table.rows.rename(renamed),
+        frame=None if table.frame is None else table.frame.rename(renamed),
+        dialect={**table.dialect, "renamed": {label: name for name, label in renamed.items()}},
+    )
 
 
 def checked_names(names: Sequence[str], *, line: int | None = None) -> list[str]:
