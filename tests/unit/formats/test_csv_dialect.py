@@ -249,6 +249,33 @@ def test_a_quote_that_is_never_closed_is_not_taken_for_text(read: Read, data: by
 
 
 @BOTH
+@pytest.mark.parametrize("before", [0, 5, 70])
+@pytest.mark.parametrize("after", [11, 500])
+def test_a_quote_that_many_records_follow_means_nothing(read: Read, before: int, after: int) -> None:
+    names = ["Bob"] * before + ['"Weird', *["Eve"] * after]
+    rows = "".join(f"{name}\t{number}\n" for number, name in enumerate(names))
+    table = read(f"name\tn\n{rows}".encode())
+    assert [row["name"] for row in rows_of(table)] == names
+
+
+@BOTH
+@pytest.mark.parametrize("lines", [11, 500])
+@pytest.mark.parametrize("header", ["note\n", "id;note\n1;"])
+def test_a_long_text_that_is_cut_off_is_not_taken_for_records(read: Read, header: str, lines: int) -> None:
+    with pytest.raises(DataError) as caught:
+        read((header + '"' + "Dear Sir\n" * lines).encode())
+    assert caught.value.code == "UnreadableCsv"
+
+
+@BOTH
+def test_a_long_text_that_ends_after_the_sample_is_one_cell(read: Read) -> None:
+    note = "Dear Sir\n" * 20_000
+    for header in ("note\n", "id;note\n1;"):
+        (row,) = rows_of(read(f'{header}"{note}"\n'.encode()))
+        assert row["note"] == note
+
+
+@BOTH
 def test_names_in_quotes_show_that_they_mean_something(read: Read) -> None:
     table = read(b'"name","n"\n"Ann" A,1\n"Bob" B,2\nEve,3\nZoe,4\n')
     assert [row["name"] for row in rows_of(table)] == ["Eve", "Zoe"]

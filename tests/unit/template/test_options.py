@@ -153,7 +153,7 @@ def test_where_silver_goes_with_its_files_rules_and_rights_say_so_and_nothing_el
     }
     before = of_type(PLAIN, "Events::Rule")["Rule"]["EventPattern"]
     pattern = of_type(after, "Events::Rule")["Rule"]["EventPattern"]
-    assert pattern == before | {"detail-type": ["Object Created", "Object Deleted"]}
+    assert pattern == before | {"detail-type": ["Object Created", "Object Restore Completed", "Object Deleted"]}
     policies = [of_type(template, "IAM::Role")["LateRole"]["Policies"] for template in (PLAIN, after)]
     old, new = (policy[0]["PolicyDocument"]["Statement"] for policy in policies)
     (difference,) = [(one, other) for one, other in zip(old, new, strict=True) if one != other]

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
-from typing import Any
+from typing import Any, NamedTuple
 
 from silversmith.errors import DefinitionError
 from silversmith.formats.archives.content import Content
@@ -167,6 +167,9 @@ _SEP_LINE = re.compile(rb'"?sep=([!-/:-@\[-`{-~\t ])"?\r?\n')
 #: So many records show the dialect.
 _RECORDS = 50
 
+#: A quote that is not closed for more lines, each of them a good record without it, means nothing.
+_LONGEST_RECORD = 10
+
 #: So many lines may be titles above the header.
 MOST_TITLES = 16
 
@@ -209,6 +212,14 @@ def _marks_of(name: str, sample: _Sample, options: Csv) -> CsvDialect:
     return replace(plain, quote=None) if is_unquoted else plain
 
 
+class _Reading(NamedTuple):
+    """The records of a sample. ``unfinished``: the lines of a last record whose quote is not closed in it."""
+
+    records: list[list[str]]
+    has_text_after_quote: bool = False
+    unfinished: int = 0
+
+
 class _Sample:
     """The first records of a file, or all of them."""
 
@@ -237,20 +248,24 @@ class _Sample:
     def records(self, dialect: CsvDialect) -> list[list[str]]:
         """The first records; empty if one of them cannot be read."""
         if dialect not in self._records:
-            self._records[dialect] = self._read(dialect, _RECORDS)[0]
+            self._records[dialect] = self._read(dialect, _RECORDS).records
         return self._records[dialect]
 
-    def _read(self, dialect: CsvDialect, most: int | None = None) -> tuple[list[list[str]], str]:
-        """The records of the sample, or the first ones; none if one of them cannot be read, and why."""
-        lines = (double_escapes(line, dialect) for line in self._lines)
+    def _read(self, dialect: CsvDialect, most: int | None = None) -> _Reading:
+        """The records of the sample, or the first ones; none if one of them cannot be read."""
+        reader = csv.reader((double_escapes(line, dialect) for line in self._lines), **dialect.options())
         records: list[list[str]] = []
+        line = 0
         try:
-            for record in islice(filter(None, csv.reader(lines, **dialect.options())), most):
-                records.append(record)  # noqa: PERF402 - those before an error count
+            for record in islice(filter(None, reader), most):
+                records.append(record)
+                line = reader.line_num
         except csv.Error as error:
+            if "end of data" not in str(error):
+                return _Reading([], has_text_after_quote="expected after" in str(error))
             # a record that begins in the sample and ends after it says nothing
-            return (records, "") if "end of data" in str(error) and not self._is_whole else ([], str(error))
-        return records, ""
+            return _Reading([] if self._is_whole else records, unfinished=len(self._lines) - line)
+        return _Reading(records)
 
     def widths(self, dialect: CsvDialect) -> list[int]:
         """How many fields each of the first records has; empty if a record cannot be read."""
@@ -271,7 +286,7 @@ class _Sample:
         """
         if dialect.separator == "," or not self._grouped(self.records(dialect)):
             return ""
-        columns = self._grouped(self._read(dialect)[0])
+        columns = self._grouped(self._read(dialect).records)
         doubts = ", ".join(f"{name}: {cell} may be {cell.replace('.', '')}" for name, cell in columns.items())
         return f'{doubts}; if so: Csv(decimal_comma=True, thousands="."), if not: Csv(thousands="")' if columns else ""
 
@@ -291,19 +306,24 @@ class _Sample:
         return {named[n] or f"column_{n + 1}": cells[n] for n in places if n in cells}
 
     def has_idle_quotes(self, dialect: CsvDialect) -> bool:
-        """Whether quotes mean nothing, as in ``"Weird Al" Yankovic``: text follows a closing one, and without meaning
-        they leave a table in which no name and no column is quoted throughout.
+        """Whether quotes mean nothing, as in ``"Weird Al" Yankovic``: text follows a closing one, or one is not closed
+        for many lines, and without meaning they leave a table in which no name and no column is quoted throughout.
 
-        A quote that is never closed proves nothing: the file may have been cut off.
+        A quote that is not closed on the last lines proves nothing: the file may have been cut off.
         """
         text, mark = f"\n{self._text}\n", dialect.separator
-        beside = (f'{mark}"', '\n"', f'"{mark}', '"\n', '"\r')
-        if text.count('"') == sum(map(text.count, beside)) or "expected after" not in self._read(dialect)[1]:
+        opened = sum(map(text.count, (f'{mark}"', '\n"')))
+        closed = sum(map(text.count, (f'"{mark}', '"\n', '"\r')))
+        if opened == closed and opened + closed == text.count('"'):
             return False
-        records, _ = self._read(replace(dialect, quote=None))
-        if len(set(map(len, records))) != 1 or (
-            len(records[0]) == 1 and any(mark in self._text for mark in SEPARATORS)
-        ):
+        quoted, records = self._read(dialect), self._read(replace(dialect, quote=None)).records
+        if len(set(map(len, records))) != 1:
+            return False
+        if len(records[0]) == 1:
+            is_idle = quoted.has_text_after_quote and not any(mark in self._text for mark in SEPARATORS)
+        else:
+            is_idle = quoted.has_text_after_quote or quoted.unfinished > _LONGEST_RECORD
+        if not is_idle:
             return False
         names, rows = (records[0], records[1:]) if self._options.header else ([], records)
         columns = (list(filter(None, column)) for column in zip(*rows, strict=True))
