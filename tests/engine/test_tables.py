@@ -95,7 +95,7 @@ def test_what_a_view_cannot_be_made_of_ends_in_the_dead_letter_queue(bench: Benc
 
 def test_a_table_that_is_declared_later_is_filled_from_silver(bench: Bench) -> None:
     bench.define(DEFINITION.partition("pipeline.table")[0])
-    for number in range(300):
+    for number in range(1_000):
         bench.drop(f"orders/{number}.csv", f"day,total\nday {number % 3},{number}\n")
     assert bench.run(workers=2)[0].tables == {}
     assert not bench.lake.bucket("dl-gold-layer").exists(), "gold is there only for tables"
@@ -103,6 +103,6 @@ def test_a_table_that_is_declared_later_is_filled_from_silver(bench: Bench) -> N
     bench.define(DEFINITION)
     progress, failed = bench.run(workers=2)
     assert (progress.done, failed) == (0, 0)
-    assert progress.tables["orders"].rows == 300
-    assert len(rows(bench, "orders", ORDERS)) == 300
-    assert [n for _, _, n in rows(bench, "daily", DAILY)] == [100, 100, 100]
+    assert progress.tables["orders"].rows == 1_000
+    assert len(rows(bench, "orders", ORDERS)) == 1_000
+    assert [n for _, _, n in rows(bench, "daily", DAILY)] == [334, 333, 333]

@@ -415,12 +415,19 @@ class AwsTarget:
 
     def send_to_tables(self, keys: Sequence[str], *, reason: str) -> int:
         queue = self._queue(self._tables_url)
+        dead = {_event(message).key for output in _DEAD_OF_TABLES for message in self._dead_messages(output)}
+        keys = [key for key in keys if key not in dead]  # those are for a person, as on a lake
         with translate_aws_errors(f"the queue {queue.name}"):
             for batch in batched(keys, AT_ONCE):
                 queue.send(
                     [object_created(ObjectEvent(self._pipeline.silver, key), reason=reason).decode() for key in batch]
                 )
         return len(keys)
+
+    def _dead_messages(self, output: str) -> Iterator[Message]:
+        """What lies in the dead-letter queue of this output; nothing where the stack has none."""
+        queue = self._dead.get(output)
+        return queue.messages() if queue is not None else iter(())
 
     @property
     def _tables_url(self) -> str:

@@ -74,6 +74,8 @@ def compiled(definition: Path) -> Json:
 class Engine:
     """An engine over a template, and what can be seen of it."""
 
+    files = FILES
+
     def __init__(self, template: Json, definition: Path, folder: Path, journal: Journal) -> None:
         pipeline: Pipeline = load(str(definition))
         self._lake = LakeFolder(folder)
@@ -90,8 +92,7 @@ class Engine:
 
     def observe(self) -> dict[str, Any]:
         """Files land, pass the rooms, and are worked on; one message is received until its queue gives up on it."""
-        for key, value in FILES.items():
-            self._land(key, value)
+        self.land_all()
         self._services.delivery.deliver(self._now)
         messages = self._messages()
         begun = [(function, invocation) for function in self._services.functions for invocation in self._poll(function)]
@@ -106,6 +107,10 @@ class Engine:
             "trace": [row[4:8] for row in self._journal.rows("hops", key="others/a.csv") if row[4] != "function"],
             "dead": self._dead(),
         }
+
+    def land_all(self) -> None:
+        for key, value in self.files.items():
+            self._land(key, value)
 
     def _land(self, key: str, value: int) -> None:
         path = self._lake.bucket(self._services.bucket.name) / key

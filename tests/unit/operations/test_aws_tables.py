@@ -113,6 +113,16 @@ def test_many_keys_are_sent_to_the_tables_in_batches(shop: Deployed) -> None:
     assert sorted(key for _ in range(3) for key in keys_in(shop)) == keys
 
 
+@pytest.mark.parametrize("kind", DEAD)
+def test_what_is_dead_is_not_sent_to_the_tables_again(shop: Deployed, kind: DeadKind) -> None:
+    output, _ = DEAD[kind]
+    shop.sqs.send_message(QueueUrl=shop.url("", output), MessageBody=silver_event())
+    with shop.opened() as (_, target):
+        assert target.send_to_tables([SILVER_KEY, "orders/orders/b.csv.parquet"], reason="reconcile") == 1
+    assert keys_in(shop) == ["orders/orders/b.csv.parquet"]
+    assert shop.waiting("", output) == 1
+
+
 def test_each_topic_s_hops_are_checked(shop: Deployed) -> None:
     """Moto does not give back that EventBridge is on."""
 

@@ -10,13 +10,15 @@ from typing import Any
 
 import polars as pl
 import pytest
+from arro3.core import Array, DataType, RecordBatch
+from deltalake import write_deltalake
 
 from silversmith.lineage import silver_key
 from silversmith.tables.commit import ATTEMPTS, LARGE, SMALL, files_of, rebuild
 from silversmith.tables.delta import DeltaFormat
 from silversmith.tables.format import GoldFailed, Refused
-from silversmith.tables.spec import TableSpec
-from silversmith.tables.types import SchemaRefused
+from silversmith.tables.spec import ETAG, FILE, TableSpec
+from silversmith.tables.types import SchemaRefused, fitted
 from tests.unit.tables.kit import TRANSFORM, GoldBench, keys_of
 
 
@@ -331,6 +333,20 @@ def test_a_commit_of_an_old_version_is_refused_whatever_it_does(bench: GoldBench
     assert bench.table().height == 1 + len(stale)
     with pytest.raises(Refused):
         bench.gold.create("orders", {"x": "long"})
+
+
+def test_a_commit_after_another_programs_is_refused(bench: GoldBench) -> None:
+    """One without our application transaction: delta-rs would take what does not overlap for no conflict, and go on."""
+    bench.bring(bench.put("a.csv", {"x": [1]}))
+    old = bench.snapshot()
+    write_deltalake(bench.gold.location("orders"), bench.table(own=True), mode="append")
+    rows, version = bench.rows(), bench.snapshot().version
+    batch = fitted(
+        RecordBatch.from_pydict({"x": Array([7], DataType.int64())}), old.columns, {FILE: "b.csv", ETAG: "e"}
+    )
+    with pytest.raises(Refused):
+        old.commit([batch])
+    assert (bench.rows(), bench.snapshot().version) == (rows, version)
 
 
 def test_a_committer_that_is_never_first_gives_the_messages_back(bench: GoldBench) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-from silversmith import Pipeline
+from silversmith import DefinitionError, Pipeline
 from silversmith.tables.format import GoldFailed
 from silversmith.tables.spec import GoldSpec, TableSpec, ViewSpec
 from silversmith.tables.types import SchemaRefused
@@ -149,6 +149,24 @@ def test_a_join_follows_both_its_tables(bench: GoldBench) -> None:
     bench.bring(bench.put("c.csv", {"id": [1, 2], "name": ["Ada", "Bo"]}, transform="customers"), table=people)
     assert refreshed(bench, spec) == {"v": Refresh.GROUPS}
     assert sorted(bench.table("v").rows()) == [(1, "Ada", 5), (2, "Bo", 7)]
+
+
+def test_a_source_that_is_named_twice_touches_groups_by_each_of_its_places(bench: GoldBench) -> None:
+    """Here ``at`` is the customer that an order was recommended by: it names a group, too."""
+    sql = """
+        select a.customer, sum(b.total) as total
+        from (select * from orders) a join orders b on b.at = a.customer group by a.customer
+    """
+    with pytest.raises(DefinitionError, match="cannot be followed back"):
+        views(("v", sql, ["customer"]))
+    spec = views(("v", sql.replace("(select * from orders)", "orders"), ["customer"]))
+    bench.bring(bench.put("a.csv", orders(("mo", 1, 5, 9), ("mo", 3, 5, 9))))
+    bench.bring(bench.put("b.csv", orders(("mo", 2, 7, 1))))
+    refreshed(bench, spec)
+    assert bench.table("v").rows() == [(1, 7)]
+    bench.bring(bench.put("b.csv", orders(("mo", 2, 8, 1), ("mo", 2, 1, 3))))
+    assert refreshed(bench, spec) == {"v": Refresh.GROUPS}
+    assert sorted(bench.table("v").rows()) == [(1, 8), (3, 1)]
 
 
 def test_another_query_computes_all_anew(bench: GoldBench) -> None:
