@@ -9,6 +9,7 @@ import io
 import json
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time
+from pathlib import Path
 from typing import Any
 
 import polars as pl
@@ -19,6 +20,7 @@ from hypothesis import strategies as st
 from silversmith import logs
 from silversmith.errors import DataError
 from silversmith.formats import read
+from silversmith.operations.check import Job, check_here
 from silversmith.stores import Head, Source
 
 ALL = {name: log for name in logs.__all__ if isinstance(log := getattr(logs, name), logs.Log)}
@@ -463,3 +465,24 @@ def test_what_the_key_says(key: str, account: str | None, region: str | None, da
 @given(key=st.text())
 def test_any_key_may_come(key: str) -> None:
     assert set(logs.key_columns(key)) == {"key_account", "key_region", "key_date"}
+
+
+@pytest.mark.parametrize(
+    "name", ["alb", "nlb", "clb", "s3_access", "vpc_flow", "cloudfront", "cloudtrail", "waf", "syslog"]
+)
+def test_check_names_the_log_that_a_file_is(name: str, tmp_path: Path) -> None:
+    sample = next(sample for sample in SAMPLES if sample.log == name)
+    path = tmp_path / ("x.gz" if sample.data[:2] == b"\x1f\x8b" else "x.log")
+    path.write_bytes(sample.data)
+    answer = check_here(Job(str(path), path.name), None, tmp_path)
+    hint = answer["error"]["hint"] if answer["outcome"] == "quarantine" else answer["dialect"]["hint"]
+    assert f"from silversmith.logs import {name};" in hint
+
+
+@pytest.mark.parametrize(
+    "text", ["hello world\nhow are you\n", '{"timestamp":1,"message":"x","level":"y"}\n', "a b c d e f\n1 2 3 4 5 6\n"]
+)
+def test_check_names_no_log_where_it_is_none(text: str, tmp_path: Path) -> None:
+    path = tmp_path / "x.log"
+    path.write_text(text)
+    assert "hint" not in check_here(Job(str(path), "x.log"), None, tmp_path)["dialect"]

@@ -8,7 +8,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -17,6 +17,7 @@ from typing import Any
 import orjson
 import polars as pl
 
+from silversmith import formats, logs
 from silversmith.contract import REASONS, ROW_NUMBER
 from silversmith.errors import DataError, DefinitionError, SilversmithError
 from silversmith.function.convert import Converted, convert
@@ -259,10 +260,14 @@ def check_here(job: Job, pipeline: Pipeline | None, scratch: Path, lake: Path = 
         if pipeline is not None and transform.lookups:
             bronze = LakeFolder(lake).store(pipeline.bronze, foreign_writers=True)
             context = Lookups.of(transform, bronze, None).context(source.head)
-        return _silver(convert(source, transform, empty_lineage(job.key, transform), scratch, context=context))
+        answer = _silver(convert(source, transform, empty_lineage(job.key, transform), scratch, context=context))
+        if pipeline is None and answer["format"].startswith(_MAY_BE_LOGS) and (hint := hint_of_log(source)):
+            answer["dialect"]["hint"] = hint
+        return answer
     except DataError as error:
         place = {name: value for name, value in vars(error.place).items() if value is not None}
-        answer = _quarantined(error.code, error.message, error.hint, place)
+        hint = hint_of_log(open_source(job)) if error.code == "UnknownFormat" and pipeline is None else ""
+        answer = _quarantined(error.code, error.message, hint or error.hint, place)
         return answer | {"format": error.format, "dialect": dict(error.dialect or {})}
     except MemoryError:
         return _quarantined("OutOfMemory", "there was not enough memory to read it")
@@ -272,6 +277,44 @@ def check_here(job: Job, pipeline: Pipeline | None, scratch: Path, lake: Path = 
     except BaseException as error:  # noqa: BLE001 -- a bug of ours, or of a library, must not stop the other files
         message = f"{type(error).__name__}: {str(error).partition(chr(10))[0][:500]}"
         return _quarantined("Crashed", message, "this is a bug in Silversmith: please report it")
+
+
+#: Formats that a log may be taken for.
+_MAY_BE_LOGS = ("lines", "json", "ndjson")
+
+#: So many bytes of a file are compared with each known log, which must have so many of its published columns in them.
+_SAMPLE, _LEAST_COLUMNS = 64 * 1024, 5
+
+
+def hint_of_log(source: Source) -> str:
+    """Which log of :mod:`silversmith.logs` a file is by its first lines, and how to read it; empty: none of them."""
+    with suppress(DataError), formats.unpacked(source) as opened:
+        content = opened.contents[0]
+        sample = content.head(_SAMPLE)
+        if content.size > _SAMPLE:
+            sample = sample[: sample.rfind(b"\n") + 1]
+        known = {name: log for name in logs.__all__ if isinstance(log := getattr(logs, name), logs.Log)}
+        columns = {name: _published(sample, log, source.head) for name, log in known.items()}
+        name = max(columns, key=lambda name: columns[name])
+        if columns[name] >= _LEAST_COLUMNS:
+            return (
+                f"it looks like a log that is known: from silversmith.logs import {name}; "
+                f"then reader={name}.reader, contract={name}.contract"
+            )
+    return ""
+
+
+def _published(sample: bytes, log: logs.Log, head: Head) -> int:
+    """How many of a log's published columns have a value in some bytes; 0 if these are no such log."""
+    source = Source(replace(head, key="sample", size=len(sample)), sample, None)
+    try:
+        checked = log.contract.check(formats.read(source, log.reader, declared=log.contract.declared))
+        good, rejected = pl.collect_all([checked.good, checked.rejected])
+    except DataError:
+        return 0
+    values = {column.name for column in good.get_columns() if column.null_count() < good.height}
+    published = values & (log.columns.keys() - {logs.EXTRA})
+    return len(published) if len(published) > len(values - published) and rejected.height <= good.height // 10 else 0
 
 
 def plain_transform() -> Transform:
