@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
@@ -83,6 +84,18 @@ def test_a_transform_that_fails_is_told_of_as_ever(tmp_path: Path) -> None:
         converted(large(tmp_path), Contract(SCHEMA), lambda rows: rows.select("nothing_here"))
 
 
+def test_a_plan_that_fails_when_it_is_run_names_the_function_that_made_it(tmp_path: Path) -> None:
+    """By then no frame of the traceback is the user's."""
+
+    def mistaken(rows: pl.LazyFrame) -> pl.LazyFrame:
+        return rows.with_columns(pl.col("nothing_here") + 1)
+
+    path = tmp_path / "data.csv"
+    path.write_text("id,day,name\n1,2024-02-03,a\n")
+    with pytest.raises(TransformError, match=r'(?s)test_convert.py", line \d+, in mistaken.*ColumnNotFoundError'):
+        converted(path, Contract(SCHEMA), mistaken)
+
+
 def test_what_is_wrong_far_down_is_told_as_ever(tmp_path: Path) -> None:
     path = large(tmp_path)
     with path.open("ab") as file:
@@ -97,6 +110,22 @@ def test_too_many_rejected_rows_refuse_the_file(tmp_path: Path) -> None:
     with pytest.raises(DataError) as caught:
         converted(large(tmp_path), Contract(SCHEMA, RULES, max_rejected=5))
     assert caught.value.code == "TooManyRejected"
+
+
+@pytest.mark.parametrize("rows", [3, 5000], ids=["small", "large"])
+@pytest.mark.parametrize("schema", [{"id": pl.Int64}, {}], ids=["declared", "inferred"])
+def test_a_file_without_a_good_row_is_refused_however_it_is_read(
+    tmp_path: Path, rows: int, schema: dict[str, Any]
+) -> None:
+    """In memory, in one pass by blocks, and streaming."""
+    path = tmp_path / "file.csv"
+    path.write_text("id,total\n" + "".join(f"{number},{'x' * 100}\n" for number in range(rows)))
+    contract = Contract(schema, {"negative": pl.col("id") < 0})
+    with pytest.raises(DataError) as caught:
+        converted(path, contract)
+    assert caught.value.code == "AllRowsRejected"
+    assert f"negative: the rule is broken by id 0 ({rows:,} rows)" in caught.value.message
+    assert converted(path, Contract(schema, {"negative": pl.col("id") < 0}, max_rejected=1.0)).lineage.rows_written == 0
 
 
 def test_written_together_one_that_parquet_cannot_hold_fails_alone() -> None:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Annotated, Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 from unicodedata import normalize
 
 from cyclopts import Parameter
@@ -24,7 +24,7 @@ from silversmith.cli.options import (
     open_target,
 )
 from silversmith.cli.screen import say, say_json, say_lines, say_table, warn
-from silversmith.operations.text import age, count, duration, moment, shown, size
+from silversmith.operations.text import age, count, duration, headline, moment, shown, size
 
 if TYPE_CHECKING:
     from silversmith.operations.failures import ErrorDocument, Failures, RejectedFile, RejectedFiles
@@ -42,6 +42,10 @@ if TYPE_CHECKING:
     from silversmith.operations.tables import InTable
     from silversmith.operations.target import DeadMessage
 
+_Failed = TypeVar("_Failed")
+
+#: So many keys are named of the files that failed for one cause.
+MOST_KEYS = 10
 
 _COLUMNS = (
     "transform", "pattern", "waiting", "in flight", "oldest", "done", "duplicates", "rows", "rejected", "quarantined",
@@ -156,14 +160,38 @@ def _show_failures(failed: Failures) -> None:
         return
     if failed.quarantined_total:
         say(f"{count(failed.quarantined_total, 'file')} in quarantine", style="bold")
-        for document in failed.quarantined:
-            _show_document(document, failed.now)
+        for documents in _by_cause(failed.quarantined, lambda each: (each.transform, each.code, each.message)):
+            _show_document(documents[0], failed.now)
+            _show_others([each.key for each in documents[1:]])
         _say_more(failed.quarantined_total - len(failed.quarantined))
     if failed.dead_total:
         say(f"{count(failed.dead_total, 'message')} in dead-letter queues", style="bold")
-        for message in failed.dead:
-            _show_dead(message, failed.now)
+        for messages in _by_cause(failed.dead, _cause_of_death):
+            _show_dead(messages[0], failed.now)
+            _show_others([each.key for each in messages[1:]])
         _say_more(failed.dead_total - len(failed.dead))
+
+
+def _by_cause(failures: Iterable[_Failed], cause: Callable[[_Failed], object]) -> list[list[_Failed]]:
+    """The failures, those of the same cause together, in the order of their first."""
+    groups: dict[object, list[_Failed]] = {}
+    for failure in failures:
+        groups.setdefault(cause(failure), []).append(failure)
+    return list(groups.values())
+
+
+def _cause_of_death(message: DeadMessage) -> object:
+    error = message.error or {}
+    what = error.get("code"), headline(str(error.get("message", "")))
+    return message.transform, message.tables, message.kind, message.source, message.reason, what
+
+
+def _show_others(keys: Sequence[str]) -> None:
+    """The keys of files that failed for the same cause as the one before."""
+    if keys:
+        named = ", ".join(shown(key) for key in keys[:MOST_KEYS])
+        more = f" and {len(keys) - MOST_KEYS:,} more" if len(keys) > MOST_KEYS else ""
+        say(f"    and so did {count(len(keys), 'other file')}: {named}{more}")
 
 
 def _say_more(number: int) -> None:

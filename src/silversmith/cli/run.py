@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import asdict, astuple, dataclass
@@ -26,7 +27,7 @@ from silversmith.cli.options import (
 )
 from silversmith.cli.screen import RunDisplay, Stop, log_to_stderr, say, say_json, say_table, set_quiet, summary, warn
 from silversmith.operations import WrongCall
-from silversmith.operations.text import count, shown
+from silversmith.operations.text import count, headline, shown
 
 if TYPE_CHECKING:
     from silversmith.local.engine import Progress
@@ -38,8 +39,8 @@ if TYPE_CHECKING:
     from silversmith.pipeline import Pipeline
 
 
-#: The summary names at most so many failures.
-MOST_NAMED = 10
+#: The summary groups at most so many failures by their causes, and names so many causes.
+MOST_GROUPED, MOST_NAMED = 1000, 10
 
 PortOption = Annotated[
     int | None, number("The port of the page on this machine; else 8320, or any that is free.", 0, 65535)
@@ -64,6 +65,7 @@ def run(
     *,
     lake: LakeOption = LAKE,
     until_idle: Annotated[bool, flag("End when nothing is left to do; exit 1 if a file failed.")] = False,
+    strict: Annotated[bool, flag("With --until-idle, exit 1 also if any row was rejected.")] = False,
     workers: Annotated[int | None, number("Worker processes; else one for each CPU.", 1, 512)] = None,
     metrics: Annotated[
         int | None, number("Serve metrics for Prometheus on this port of 127.0.0.1; 0: any that is free.", 0, 65535)
@@ -123,7 +125,7 @@ def run(
         _show(result, definition)
         if result.profile is not None:
             _show_profile(result.profile)
-    return _exit_code(result, until_idle=until_idle)
+    return _exit_code(result, until_idle=until_idle, strict=strict)
 
 
 def _page(folder: LakeFolder, pipeline: str, port: int | None, *, to_stderr: bool) -> AbstractContextManager[object]:
@@ -152,16 +154,16 @@ def _failures(folder: LakeFolder, pipeline: Pipeline, since: float) -> list[Late
     from silversmith.operations.local import open_lake
 
     with open_lake(folder, pipeline) as target:
-        return target.lately(since, MOST_NAMED)
+        return target.lately(since, MOST_GROUPED)
 
 
-def _exit_code(result: Result, *, until_idle: bool) -> int:
+def _exit_code(result: Result, *, until_idle: bool, strict: bool) -> int:
     """Ctrl-C is the good end of a run without an end; one that should have become idle did not."""
     if not until_idle:
         return 0
     if result.signal is not None:
         return 128 + result.signal
-    return 1 if result.failed else 0
+    return 1 if result.failed or (strict and result.progress.rejected) else 0
 
 
 def _document(result: Result) -> dict[str, Any]:
@@ -172,7 +174,7 @@ def _document(result: Result) -> dict[str, Any]:
     return {
         **asdict(result.progress),
         "failed_files": result.failed,
-        "failures": [asdict(failure) for failure in result.failures],
+        "failures": [asdict(failure) for failure in result.failures[:MOST_NAMED]],
         "seconds": round(result.seconds, 3),
         "signal": result.signal,
         **({} if result.profile is None else {"profile": profile}),
@@ -192,12 +194,15 @@ def _show(result: Result, pipeline: Pipeline) -> None:
         return
     say()
     say(f"{count(result.failed, 'file')} failed", style="bold red")
-    for failure in result.failures:
-        last_line = failure.message.rstrip().rpartition("\n")[2]  # of a traceback, the error itself
-        say(f"  {shown(failure.key)}  ({failure.transform or 'every transform that matches'})")
-        say(f"    {failure.code}: {last_line}", style="red")
-    if result.failed > len(result.failures):
-        say(f"  … and {result.failed - len(result.failures):,} more")
+    causes = Counter((each.transform, each.code, headline(each.message)) for each in result.failures)
+    first = {(each.transform, each.code, headline(each.message)): each.key for each in reversed(result.failures)}
+    for cause, files in causes.most_common(MOST_NAMED):
+        transform, code, line = cause
+        more = f" and {count(files - 1, 'other file')}" if files > 1 else ""
+        say(f"  {shown(first[cause])}{more}  ({transform or 'every transform that matches'})")
+        say(f"    {code}: {shown(line)}", style="red")
+    if len(causes) > MOST_NAMED or result.failed > len(result.failures):
+        say("  … and more")
     say("what to do about each: silversmith failures")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal
@@ -20,6 +21,9 @@ from silversmith.formats.table import ROW, Table, col
 
 #: Up to so many columns of a broken rule are shown with their values.
 _MOST_SHOWN = 4
+
+#: So many of the commonest reasons of rejected rows are named where a file is refused for them.
+_MOST_REASONS = 3
 
 #: Up to so many rows have their keys compared at once. Each takes about 130 bytes.
 AT_ONCE = 500_000
@@ -69,7 +73,7 @@ class Contract:
             default or nulls, or ``keep`` the file as it is, without the column. A required column without a default
             is never missing.
         max_rejected: above this share (a float up to 1.0) or count (an int) of rejected rows, the whole file goes to
-            quarantine. None: never.
+            quarantine. None: only where no good row is left of at least one, which ``1.0`` allows.
         rows: the fewest and the most good rows that a file may have; None: no such end. Another number of them: the
             whole file goes to quarantine.
         fresh: by date or time column of the schema, how much older its newest value may be than the moment when the
@@ -190,6 +194,7 @@ class Contract:
         *,
         newest: Mapping[str, Any] | None = None,
         landed: datetime | None = None,
+        rejected: pl.LazyFrame | None = None,
     ) -> None:
         """Judge the file as a whole.
 
@@ -198,11 +203,24 @@ class Contract:
             rows_rejected: how many of them were rejected.
             newest: the greatest value of each column that must be fresh, among the good rows.
             landed: when the file landed in bronze, in UTC; None: freshness is not judged.
+            rejected: the rejected rows, for the error to name the commonest reasons; None: it names none.
 
         Raises:
-            DataError: ``TooManyRejected``, ``TooFewRows``, ``TooManyRows``, ``Stale``.
+            DataError: ``AllRowsRejected``, ``TooManyRejected``, ``TooFewRows``, ``TooManyRows``, ``Stale``.
         """
-        self.expectations.judge(rows_read, rows_rejected, newest or {}, landed)
+        reasons = partial(_commonest_reasons, rejected)
+        self.expectations.judge(rows_read, rows_rejected, newest or {}, landed, reasons)
+
+
+def _commonest_reasons(rejected: pl.LazyFrame | None) -> Mapping[str, int]:
+    """For the columns and rules that most rows were rejected for: a reason as an example, and the number of rows."""
+    if rejected is None:
+        return {}
+    reason = col(REASONS)
+    by_name = rejected.select(reason.explode()).group_by(reason.str.split(": ").list.first().alias("name"))
+    counted = by_name.agg(reason.min(), pl.len().alias("rows")).sort("rows", "name", descending=[True, False])
+    most = counted.head(_MOST_REASONS).collect(engine="streaming")
+    return dict(most.select(REASONS, "rows").iter_rows())
 
 
 def renamed(table: Table, contract: Contract) -> Table:

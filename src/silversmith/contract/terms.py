@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any, TypeVar
@@ -295,24 +295,37 @@ class Expectations:
         """The newest value of each column that must be fresh."""
         return [col(name).max() for name in self.fresh]
 
-    def judge(self, rows: int, rejected: int, newest: Mapping[str, Any], landed: datetime | None) -> None:
+    def judge(
+        self,
+        rows: int,
+        rejected: int,
+        newest: Mapping[str, Any],
+        landed: datetime | None,
+        reasons: Callable[[], Mapping[str, int]],
+    ) -> None:
         """As :meth:`silversmith.Contract.judge`."""
-        self._judge_rejected(rows, rejected)
+        if rejected:
+            self._judge_rejected(rows, rejected, reasons)
         self._judge_good(rows, rejected)
         if landed is not None:
             for name, age in self.fresh.items():
                 _judge_age(name, age, newest.get(name), landed)
 
-    def _judge_rejected(self, rows: int, rejected: int) -> None:
+    def _judge_rejected(self, rows: int, rejected: int, reasons: Callable[[], Mapping[str, int]]) -> None:
         limit = self.max_rejected
-        if limit is None or not rejected:
-            return
-        if rejected > (limit * rows if isinstance(limit, float) else limit):
+        if rejected == rows and not (isinstance(limit, float) and limit == 1.0):
+            raise DataError(
+                "AllRowsRejected",
+                f"{_all_of(rows)} rejected{_commonest(reasons())}",
+                hint="correct the contract or the file; or allow files without a good row with max_rejected=1.0",
+            )
+        if limit is not None and rejected > (limit * rows if isinstance(limit, float) else limit):
             limit_text = f"{limit:.1%} of them" if isinstance(limit, float) else f"{limit:,}"
             raise DataError(
                 "TooManyRejected",
-                f"{rejected:,} of {rows:,} rows were rejected; the contract allows {limit_text}",
-                hint="mend the file, or raise max_rejected if so many bad rows are to be expected",
+                f"{rejected:,} of {rows:,} rows were rejected, and the contract allows {limit_text}"
+                f"{_commonest(reasons())}",
+                hint="correct the file, or raise max_rejected if so many bad rows are to be expected",
             )
 
     def _judge_good(self, rows: int, rejected: int) -> None:
@@ -331,6 +344,16 @@ class Expectations:
                 f"{count}; the contract expects at most {most:,}",
                 hint="the file may hold more than it should, or some of it twice; else raise the contract's `rows`",
             )
+
+
+def _all_of(rows: int) -> str:
+    return "the only row was" if rows == 1 else f"all {rows:,} rows were"
+
+
+def _commonest(reasons: Mapping[str, int]) -> str:
+    """The reasons of rejected rows for a sentence, with how many rows each has."""
+    described = [f"{reason} ({count:,} {'row' if count == 1 else 'rows'})" for reason, count in reasons.items()]
+    return ": " + "; ".join(described) if described else ""
 
 
 def _judge_age(name: str, age: timedelta, newest: Any, landed: datetime) -> None:

@@ -156,7 +156,8 @@ class _Conversion:
         rows_rejected = 0 if rejected is None else rejected.height
         expectations = contract.expectations
         newest = good.select(expectations.newest()).row(0, named=True) if expectations.fresh else None
-        contract.judge(table.records, rows_rejected, newest=newest, landed=self.source.head.modified)
+        landed, lazy = self.source.head.modified, rejected.lazy() if rejected is not None else None
+        contract.judge(table.records, rows_rejected, newest=newest, landed=landed, rejected=lazy)
         self.stages.end("contract")
         silver = self._collected(good)
         self.stages.end("transform")
@@ -253,7 +254,10 @@ class _Conversion:
     def _completed(self, files: _Files) -> Converted:
         """Judge the file as a whole, fit silver to its schema, and fill in the lineage."""
         landed = self.source.head.modified
-        self.contract.judge(files.records, files.rows_rejected, newest=files.newest, landed=landed)
+        rejected_rows = pl.scan_parquet(files.rejected.absolute(), glob=False, hive_partitioning=False)
+        self.contract.judge(
+            files.records, files.rows_rejected, newest=files.newest, landed=landed, rejected=rejected_rows
+        )
         silver, version, document = self._fitted(files.silver, files.guessed)
         lineage = self._finished(files.records, formats.count_rows(silver), files.rows_rejected, version)
         rejected = self._located(files) if files.rows_rejected else None
@@ -367,7 +371,7 @@ class _Files:
 
 def _users_error(transform: Transform, error: BaseException) -> TransformError:
     """The error with the user's traceback."""
-    return TransformError(user_traceback(f"the transform {transform.name!r}", error))
+    return TransformError(user_traceback(f"the transform {transform.name!r}", error, function=transform.function))
 
 
 def _with_own_writer(converted: Converted, transform: Transform, scratch: Path) -> Converted:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime
+from pathlib import Path
 
 
 def shown(text: object) -> str:
@@ -21,6 +22,25 @@ def shown(text: object) -> str:
 def lines(text: str, indent: str = "") -> list[str]:
     """The lines of a text, each shown and indented, so that no line of it passes for one of ours."""
     return [indent + shown(line) for line in text.expandtabs(4).splitlines() or [""]]
+
+
+_FRAME = re.compile(r'  File "(?P<file>.*)", line (?P<line>\d+), in (?P<function>.*)')
+
+
+def headline(message: str) -> str:
+    """One line that says what was wrong: of a traceback the innermost place and the first line of the error.
+
+    ``pipeline.py:21 in sales(): KeyError: 'total'``
+    """
+    text = message.strip("\n").splitlines() or [""]
+    frames = [(number, frame) for number, line in enumerate(text) if (frame := _FRAME.fullmatch(line.rstrip()))]
+    if not frames:
+        return text[0].strip()
+    number, frame = frames[-1]
+    error = next((line for line in text[number + 1 :] if line.strip() and not line.startswith(" ")), "")
+    kind, colon, words = error.partition(": ")
+    place = f"{Path(frame['file']).name}:{frame['line']} in {frame['function']}()"
+    return f"{place}: {kind.rpartition('.')[2]}{colon}{words}".strip()
 
 
 def count(number: int, noun: str, plural: str = "") -> str:

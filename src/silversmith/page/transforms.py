@@ -76,7 +76,7 @@ def expectations(contract: Contract) -> list[tuple[str, str]]:
     expected = contract.expectations
     least, most = expected.rows
     limit = contract.max_rejected
-    share = f"{limit:.3g} of all" if isinstance(limit, float) else "any number" if limit is None else f"{limit:,}"
+    share = f"{limit:.3g} of all" if isinstance(limit, float) else "all but one" if limit is None else f"{limit:,}"
     described = [
         ("a column it does not name", contract.on_extra_column),
         ("a column that is missing", contract.on_missing_column),

@@ -146,9 +146,18 @@ _NOT_USERS = (
 )
 
 
-def user_traceback(who: str, error: BaseException, verb: str = "failed") -> str:
-    """The error of the user's code as text: ``who`` failed, the user's frames with the innermost last, the error."""
+def user_traceback(
+    who: str, error: BaseException, verb: str = "failed", *, function: Callable[..., object] | None = None
+) -> str:
+    """The error of the user's code as text: ``who`` failed, the user's frames with the innermost last, the error.
+
+    Where no frame is theirs, because Polars ran a plan that their ``function`` had returned, that is named.
+    """
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not frame.filename.startswith(_NOT_USERS)]
+    code = getattr(function, "__code__", None)
+    if not frames and code is not None and not code.co_filename.startswith(_NOT_USERS):
+        plan = "(the plan that it returned failed when Polars ran it)"
+        frames = [traceback.FrameSummary(code.co_filename, code.co_firstlineno, code.co_name, line=plan)]
     lines = traceback.format_list(frames[-FRAMES:]) + traceback.format_exception_only(error)
     return f"{who} {verb}:\n{''.join(lines).rstrip()}"
 

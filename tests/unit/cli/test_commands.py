@@ -101,6 +101,24 @@ def _mended(call: Call, folder: Path) -> None:
     assert len(unlucky["versions"]) == 1, "what was redriven is still the same version"
 
 
+def test_failures_are_named_by_cause(call: Call, tmp_path: Path) -> None:
+    for name in ("one", "two", "three"):
+        land(tmp_path, f"{name}.csv", "id\n13\n")
+    code, out, _ = call("run", "--until-idle", "--workers", "1")
+    assert code == 1
+    assert "and 2 other files  (orders)" in out
+    assert "pipeline.py:12 in orders(): RuntimeError: thirteen" in out
+    _, out, _ = call("failures")
+    assert out.count("RuntimeError: thirteen") == 1
+    assert "and so did 2 other files: orders/" in out
+
+
+def test_a_strict_run_fails_where_a_row_was_rejected(call: Call, tmp_path: Path) -> None:
+    land(tmp_path, "partly.csv", "id\n1\n-2\n")
+    assert call("run", "--until-idle", "--workers", "1", "--strict")[0] == 1
+    assert call("run", "--until-idle", "--workers", "1", "--strict")[0] == 0, "nothing is new"
+
+
 def test_put_copies_files_and_folders_and_says_who_takes_them(call: Call, tmp_path: Path) -> None:
     (tmp_path / "in/deep").mkdir(parents=True)
     (tmp_path / "in/a.csv").write_text("id\n1\n")

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from rich.cells import cell_len
 
 from silversmith.cli.screen import say_table
-from silversmith.operations.text import count, duration, lines, shown, size
+from silversmith.operations.text import count, duration, headline, lines, shown, size
 
 anything = st.text(st.characters())  # lone surrogates too
 
@@ -109,3 +109,26 @@ def test_sizes(number: int, expected: str) -> None:
 )
 def test_durations(seconds: float | None, expected: str) -> None:
     assert duration(seconds) == expected
+
+
+@given(st.text())
+def test_a_headline_is_one_line_of_any_message(message: str) -> None:
+    assert len(headline(message).splitlines()) <= 1
+
+
+def test_a_headline_names_the_innermost_place_and_the_error_itself() -> None:
+    message = """the transform 'sales' failed:
+  File "/somewhere/pipeline.py", line 21, in sales
+    return clean(rows)
+  File "/somewhere/cleaning.py", line 7, in clean
+    return rows.select("total")
+polars.exceptions.ColumnNotFoundError: unable to find column "total": there is none
+
+Resolved plan until failure:
+\t---> FAILED HERE RESOLVING 'select' <---
+\t[1] 'select'
+"""
+    assert headline(message) == (
+        'cleaning.py:7 in clean(): ColumnNotFoundError: unable to find column "total": there is none'
+    )
+    assert headline("the file is empty\nor so") == "the file is empty"

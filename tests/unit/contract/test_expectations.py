@@ -19,7 +19,7 @@ LANDED = datetime(2026, 1, 10, 8, 30, tzinfo=UTC)
     [
         ((1, None), 1, 0, None),
         ((1, None), 0, 0, "TooFewRows"),
-        ((1, None), 3, 3, "TooFewRows"),
+        ((3, None), 3, 1, "TooFewRows"),
         ((None, 2), 2, 0, None),
         ((None, 2), 3, 1, None),
         ((None, 2), 3, 0, "TooManyRows"),
@@ -36,6 +36,45 @@ def test_the_number_of_good_rows(rows: Any, read: int, rejected: int, code: str 
         contract.judge(read, rejected)
     assert caught.value.code == code
     assert caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("max_rejected", "read", "rejected", "code"),
+    [
+        (None, 1, 1, "AllRowsRejected"),
+        (None, 3, 3, "AllRowsRejected"),
+        (None, 3, 2, None),
+        (None, 0, 0, None),
+        (0.9, 3, 3, "AllRowsRejected"),
+        (7, 3, 3, "AllRowsRejected"),
+        (1, 1, 1, "AllRowsRejected"),
+        (1, 3, 2, "TooManyRejected"),
+        (1.0, 3, 3, None),
+    ],
+)
+def test_a_file_of_which_no_row_is_good(max_rejected: float | None, read: int, rejected: int, code: str | None) -> None:
+    contract = Contract(max_rejected=max_rejected)
+    if code is None:
+        contract.judge(read, rejected)
+        return
+    with pytest.raises(DataError, match="rejected") as caught:
+        contract.judge(read, rejected)
+    assert caught.value.code == code
+    assert caught.value.hint
+
+
+def test_the_commonest_reasons_are_named_by_column_and_rule() -> None:
+    reasons = [[f'total: "{number}" is not Int64'] for number in range(1200)]
+    reasons += [['total: "x" is not Int64', "positive: the rule is broken by a -1"]] * 3 + [
+        ["id: is required, and is null"]
+    ] * 2
+    reasons += [["day: an earlier row has the same"]]
+    with pytest.raises(DataError) as caught:
+        Contract().judge(1206, 1206, rejected=pl.LazyFrame({"reasons": reasons}))
+    assert str(caught.value.message) == (
+        'all 1,206 rows were rejected: total: "0" is not Int64 (1,203 rows); '
+        "positive: the rule is broken by a -1 (3 rows); id: is required, and is null (2 rows)"
+    )
 
 
 @pytest.mark.parametrize(
