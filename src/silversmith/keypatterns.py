@@ -52,6 +52,8 @@ _BARE = {
     "[": r"[ would begin a set of characters elsewhere; here only * is special. Write \[ for a bracket.",
 }
 
+_BRACES = re.compile(r"(?<!\\)\{[^}]*,[^}]*\}")
+
 
 @dataclass(frozen=True)
 class KeyPattern:
@@ -121,18 +123,34 @@ class KeyPattern:
         return [{"wildcard": "*".join(map(wildcard_escape, self._pieces))}]
 
 
-def _pieces(text: str) -> tuple[str, ...]:
-    """The literal pieces between the stars."""
+def _require_writable(text: object) -> None:
+    """Refuse what no key pattern can be, or what means something else elsewhere."""
+    if not isinstance(text, str):
+        kind = type(text).__name__
+        raise _refused(repr(text), f"it is of type {kind}", "Give one text, and a transform for each pattern.")
     if not text:
         raise _refused(text, "it is empty", "Write * for every key.")
     if text.startswith("/"):
         raise _refused(text, "it begins with /", r"Keys do not: leave it out, or write \/ if yours really do.")
+    if text.startswith("s3://"):
+        key = text.removeprefix("s3://").partition("/")[2]
+        raise _refused(
+            text, "it begins with s3://", f"Write the key alone, {key or '*'!r}; Pipeline(bronze=…) names the bucket."
+        )
+    if _BRACES.search(text):
+        hint = r"Write a transform for each, a * in their place, or \{ for a brace in the keys."
+        raise _refused(text, "it has {…,…}, which would be alternatives elsewhere", hint)
     try:
         size = len(text.encode())
     except UnicodeEncodeError:
         raise _refused(text, "it has characters that UTF-8 cannot hold", "No key has them.") from None
     if size > LONGEST:
         raise _refused(text[:40] + "…", f"it has {size:,} bytes, a key at most {LONGEST:,}")
+
+
+def _pieces(text: str) -> tuple[str, ...]:
+    """The literal pieces between the stars."""
+    _require_writable(text)
     pieces = [""]
     characters = iter(text)
     previous = ""

@@ -68,14 +68,24 @@ def test_what_aws_is_told(text: str, prefix: str, suffix: str, leaf: list[Any]) 
         ("flights\\", "it ends with a single \\", "\\\\ for a backslash"),
         ("ä" * 513, "it has 1,026 bytes", ""),
         ("a\ud800", "UTF-8 cannot hold", ""),
+        ("s3://dl-bronze-layer/flights/*.csv", "begins with s3://", "'flights/*.csv'"),
+        ("s3://dl-bronze-layer", "begins with s3://", "'*'"),
+        ("{flights,trains}/*.csv", "{…,…}", "a transform for each"),
+        (["flights/*", "trains/*"], "of type list", "a transform for each pattern"),
+        (None, "of type NoneType", "one text"),
     ],
 )
-def test_refused(text: str, problem: str, hint: str) -> None:
+def test_refused(text: Any, problem: str, hint: str) -> None:
     with pytest.raises(InvalidPattern) as caught:
         KeyPattern.parse(text)
     assert str(caught.value).startswith("The key pattern ")
     assert problem in str(caught.value)
     assert hint in str(caught.value)
+
+
+def test_braces_that_are_no_alternatives_are_literal() -> None:
+    assert KeyPattern.parse(r"\{a,b}").matches("{a,b}")
+    assert KeyPattern.parse("{a}").matches("{a}")
 
 
 def test_1024_bytes_are_taken() -> None:
