@@ -7,6 +7,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, closing
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from itertools import count
 from pathlib import Path
 
 import polars as pl
@@ -58,6 +59,7 @@ class Bench:
     def use(self, pipeline: Pipeline) -> None:
         """Go on with this pipeline, as a new engine would after the code was changed."""
         self.pipeline = pipeline
+        self._writes = count()
         self.stack = read(compile_template(pipeline))
         self.services = build(
             self.stack, self.journal, bronze=pipeline.bronze, silver=pipeline.silver, clock=lambda: self.now
@@ -73,11 +75,12 @@ class Bench:
             self.notice(key)
 
     def notice(self, key: str) -> None:
+        """Another write of the same bytes is noticed."""
         store = self.folder.store(self.pipeline.bronze, foreign_writers=True)
         glance, head = store.glance(key), store.head(key)
         assert glance is not None
         assert head is not None
-        self.services.bucket.notice([Landed(key, glance.identity, head.etag, head.size)])
+        self.services.bucket.notice([Landed(key, f"{glance.identity} {next(self._writes)}", head.etag, head.size)])
 
     def lose(self, condition: str = "1") -> int:
         """Lose events that are on the way: those that an SQL condition on the outbox chooses."""

@@ -202,7 +202,7 @@ def test_decimal_commas() -> None:
 @pytest.mark.parametrize(
     ("limit", "allowed", "refused"),
     [
-        (None, (10, 10), None),
+        (None, (10, 9), None),
         (0, (10, 0), (10, 1)),
         (2, (10, 2), (10, 3)),
         (0.5, (10, 5), (10, 6)),

@@ -174,7 +174,7 @@ def test_rejected_rows_that_are_not_those_of_silver_are_made_again(shop: Shop, f
     elif found == "no Parquet":
         shop.quarantine.put(name, b"nonsense")
     else:
-        Shop.process(other := Shop(shop.folder / "other"), b"id,total\nz,1\n")
+        Shop.process(other := Shop(shop.folder / "other"), b"id,total\nz,1\n1,1\n")
         body = other.quarantine.read(name)
         assert body is not None
         shop.quarantine.put(name, body)

@@ -217,7 +217,8 @@ def _commonest_reasons(rejected: pl.LazyFrame | None) -> Mapping[str, int]:
     if rejected is None:
         return {}
     reason = col(REASONS)
-    by_name = rejected.select(reason.explode()).group_by(reason.str.split(": ").list.first().alias("name"))
+    name = reason.str.replace(r"^line \d+: ", "line: ").str.split(": ").list.first().alias("name")
+    by_name = rejected.select(reason.explode()).group_by(name)
     counted = by_name.agg(reason.min(), pl.len().alias("rows")).sort("rows", "name", descending=[True, False])
     most = counted.head(_MOST_REASONS).collect(engine="streaming")
     return dict(most.select(REASONS, "rows").iter_rows())

@@ -68,11 +68,12 @@ def test_the_commonest_reasons_are_named_by_column_and_rule() -> None:
     reasons += [['total: "x" is not Int64', "positive: the rule is broken by a -1"]] * 3 + [
         ["id: is required, and is null"]
     ] * 2
+    reasons += [["line 7: has 5 fields, the header has 4"]]
     reasons += [["day: an earlier row has the same"]]
     with pytest.raises(DataError) as caught:
-        Contract().judge(1206, 1206, rejected=pl.LazyFrame({"reasons": reasons}))
+        Contract().judge(1207, 1207, rejected=pl.LazyFrame({"reasons": reasons}))
     assert str(caught.value.message) == (
-        'all 1,206 rows were rejected: total: "0" is not Int64 (1,203 rows); '
+        'all 1,207 rows were rejected: total: "0" is not Int64 (1,203 rows); '
         "positive: the rule is broken by a -1 (3 rows); id: is required, and is null (2 rows)"
     )
 

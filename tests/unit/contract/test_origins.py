@@ -98,7 +98,7 @@ def test_what_is_no_text_has_neither(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("large", [False, True])
 def test_columns_of_the_same_names_are_left_free(tmp_path: Path, large: bool) -> None:
-    found = rejected(tmp_path, "a.csv", b"line,text,row,n\n7,t,9,x\n1,u,2,3,4\n", large=large)
+    found = rejected(tmp_path, "a.csv", b"line,text,row,n\n7,t,9,x\n1,u,2,3,4\n5,v,6,7\n", large=large)
     assert found.columns == ["row", "line", "line_", "text_", "row_", "n", "reasons", "text"]
     assert found.select("line", "line_", "text_", "text").rows() == [
         (2, 7, "t", "7,t,9,x"),

@@ -28,11 +28,11 @@ def test_where_there_are_none_there_is_nothing(bench: Bench) -> None:
 
 def test_only_the_first_rows_are_shown_but_all_are_counted(bench: Bench) -> None:
     rows = "".join(f"{number},-1\n" for number in range(1, 21))
-    bench.land("orders/a.csv", text=f"id,total\n{rows}")
+    bench.land("orders/a.csv", text=f"id,total\n{rows}21,1\n")
     bench.work()
     found = read_rejected(bench.lake.quarantine, KEY, most=3)
     assert found is not None
-    assert (found.transform, found.key, found.rows, found.rows_read) == ("orders", "orders/a.csv", 20, 20)
+    assert (found.transform, found.key, found.rows, found.rows_read) == ("orders", "orders/a.csv", 20, 21)
     assert [row.row for row in found.first] == [1, 2, 3]
     assert all("total is positive" in row.reasons[0] for row in found.first)
     assert found.at.startswith("2026-01-02T12:00:00")

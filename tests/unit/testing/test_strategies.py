@@ -30,6 +30,7 @@ STRICT = Contract(
     allowed={"origin": ["EWR", "JFK"]},
     ranges={"id": (1, 9999), "day": (date(2013, 1, 1), None), "delay": (None, 600)},
     patterns={"code": "[A-Z]{2}[0-9]{1,3}"},
+    max_rejected=1.0,
 )
 
 
