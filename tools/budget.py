@@ -23,8 +23,8 @@ ENTRY_POINTS = {
 #: What is counted, the most that there may be, and why it is that much.
 LIMITS = {
     "lines": (
-        48_100,
-        "4,850 of it gold, 1,400 logs, 600 the files of issue 16; to come down to 29,000, or 33,000 with gold and logs",
+        48_300,
+        "4,850 gold, 1,400 logs, 600 files of issue 16, 100 failures by cause; to be 29,000, or 33,000 with these",
     ),
     "modules": (200, "15 of them gold; to come down to 170, or 200 with gold and logs"),
     "lines in a bundle": (
