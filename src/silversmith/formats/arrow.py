@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import BinaryIO
 
 import polars as pl
@@ -12,12 +12,25 @@ import polars as pl
 from silversmith.errors import DataError
 from silversmith.formats import spill
 from silversmith.formats.archives.content import Content
-from silversmith.formats.arrow_messages import BATCH, SCHEMA, Message, check_times, of_file, of_stream, unreadable
+from silversmith.formats.arrow_messages import (
+    BATCH,
+    Message,
+    Schema,
+    check_times,
+    first_of_file,
+    of_file,
+    of_stream,
+    unreadable,
+    unsupported,
+)
 from silversmith.formats.parquet import MOST_CELLS
 from silversmith.formats.parquet import unreadable as reading
 from silversmith.formats.table import ROW, Table, checked_names, col
 
 MAGIC = b"ARROW1"
+
+#: The most seconds that are a number of 64 bits in milliseconds, which is what Polars has.
+_MOST_SECONDS = (2**63 - 1) // 1000
 
 #: Bytes of a stream's messages that are decoded at once.
 BLOCK = 8 * 1024 * 1024
@@ -38,17 +51,27 @@ def read(content: Content, *, block: int = BLOCK) -> Table:
         raise DataError("EmptyFile", "the file is empty", hint="put it again with data")
     with content.open() as file:
         if content.head(len(MAGIC)) == MAGIC:
-            return _read_file(content, list(of_file(file, content.size)))
-        messages = list(of_stream(file, content.size))
-        if not messages or messages[0].kind != SCHEMA:
-            raise unreadable("it does not begin with a schema")
-        return spill.table_of(_frames(file, messages, block), "arrow-stream" + content.packing, content.scratch)
+            kind, messages = "arrow", list(of_file(file, content.size))
+            if not any(message.patches for message in messages) and not _schema_of(messages).patches:
+                return _read_file(content, messages)
+            messages[0] = first_of_file(file, content.size)
+        else:
+            kind, messages = "arrow-stream", list(of_stream(file, content.size))
+        _schema_of(messages)
+        return spill.table_of(_frames(file, messages, block), kind + content.packing, content.scratch)
+
+
+def _schema_of(messages: Sequence[Message]) -> Schema:
+    schema = messages[0].schema if messages else None
+    if schema is None:
+        raise unreadable("it does not begin with a schema")
+    return schema
 
 
 def _read_file(content: Content, messages: Sequence[Message]) -> Table:
     batches = [message for message in messages if message.kind == BATCH]
     height = sum(batch.rows for batch in batches)
-    times = messages[0].times
+    times = _schema_of(messages).times
     source = content.data if content.data is not None else content.path
     assert source is not None
     with reading("Arrow"):
@@ -75,7 +98,8 @@ def _read_file(content: Content, messages: Sequence[Message]) -> Table:
 def _frames(file: BinaryIO, messages: Sequence[Message], size: int) -> Iterator[pl.DataFrame]:
     """Batches, some at a time, as frames: each time after the schema and the dictionaries before them."""
     lead = [_bytes(file, messages[0])]
-    times = messages[0].times
+    schema = _schema_of(messages)
+    types = _types(file, messages[0]) if schema.seconds else {}
     pending: list[bytes] = []
     batches: list[Message] = []
     dictionaries: list[bytes] = []
@@ -89,24 +113,43 @@ def _frames(file: BinaryIO, messages: Sequence[Message], size: int) -> Iterator[
             dictionaries.append(data)
         waiting += len(data)
         if waiting >= size:
-            yield _decoded([*lead, *pending], batches, times)
+            yield _decoded([*lead, *pending], batches, schema, types)
             lead += dictionaries
             pending, dictionaries, batches, waiting, yielded = [], [], [], 0, True
     if pending or not yielded:
-        yield _decoded([*lead, *pending], batches, times)
+        yield _decoded([*lead, *pending], batches, schema, types)
 
 
 def _bytes(file: BinaryIO, message: Message) -> bytes:
     file.seek(message.offset)
-    return file.read(message.metadata + message.body)
+    data = file.read(message.metadata + message.body)
+    for at, patch in message.patches:
+        data = data[:at] + patch + data[at + len(patch) :]
+    return data
 
 
-def _decoded(parts: list[bytes], batches: Sequence[Message], times: Mapping[str, int]) -> pl.DataFrame:
+def _types(file: BinaryIO, schema: Message) -> Mapping[str, pl.DataType]:
+    """The types of the columns by a schema as it is."""
+    with reading("Arrow"):
+        return pl.read_ipc_stream(io.BytesIO(_bytes(file, replace(schema, patches=())))).schema
+
+
+def _decoded(
+    parts: list[bytes], batches: Sequence[Message], schema: Schema, types: Mapping[str, pl.DataType]
+) -> pl.DataFrame:
     with reading("Arrow"):
         frame = pl.read_ipc_stream(io.BytesIO(b"".join(parts)))
     checked_names(frame.columns)
     rows = sum(batch.rows for batch in batches)
     if frame.height != rows:
         raise unreadable(f"its batches say that they have {rows:,} rows, and {frame.height:,} are there")
-    check_times(times, batches, {name: frame[name].null_count() for name in times})
-    return frame
+    check_times(schema.times, batches, {name: frame[name].null_count() for name in schema.times})
+    return frame.with_columns(_of_seconds(frame[name], types[name]) for name in schema.seconds)
+
+
+def _of_seconds(column: pl.Series, dtype: pl.DataType) -> pl.Series:
+    """Seconds, which were read as if they were milliseconds."""
+    seconds = column.to_physical()
+    if not seconds.is_between(-_MOST_SECONDS, _MOST_SECONDS).all():
+        raise unsupported(column.name, "has seconds of which no 64 bits of milliseconds can be made")
+    return (seconds * 1000).cast(dtype)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import BinaryIO
 
 from silversmith.errors import DataError, Place
@@ -37,18 +37,38 @@ _UNSUPPORTED = {
     25: "a list view",
     26: "a large list view",
 }
-_DECIMAL, _TIME = 7, 9
+_DECIMAL, _DATE, _TIME, _TIMESTAMP, _DURATION = 7, 8, 9, 10, 18
+
+#: How many buffers a node of each type has.
+_BUFFERS = {1: 0, 13: 1, 16: 1, 23: -2, 24: -2, **dict.fromkeys((4, 5, 19, 20), 3)}
+_BUFFERS |= dict.fromkeys((2, 3, 6, 7, 8, 9, 10, 12, 15, 17, 18, 21), 2)
 
 _CONTINUED = b"\xff\xff\xff\xff"
 SCHEMA, DICTIONARY, BATCH = 1, 2, 3
+
+
+#: New bytes of a message, by their place in it.
+Patches = Sequence[tuple[int, bytes]]
+
+
+@dataclass(frozen=True, slots=True)
+class Schema:
+    """What has to be known of a schema: the columns that hold times of day, and the place of each among the nodes of a
+    batch; the columns of moments or lengths of time in seconds; and how many buffers each node has, its validity first,
+    below zero where the batch says how many more there are."""
+
+    times: dict[str, int] = field(default_factory=dict)
+    seconds: list[str] = field(default_factory=list)
+    buffers: list[int] = field(default_factory=list)
+    patches: list[tuple[int, bytes]] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
 class Message:
     """One message: where it begins, how long its metadata (with what stands before it) and its body are, its kind.
 
-    ``times`` is of a schema: the columns that hold times of day, and the place of each among the nodes of a batch.
-    ``nulls`` is of a batch: how many nulls each node has.
+    ``schema`` is of a schema. ``nulls`` is of a batch: how many nulls each node has. ``patches`` make Polars read what
+    is there: nulls where the batch says that there are none, and seconds, which it would multiply without a look.
     """
 
     offset: int
@@ -56,8 +76,9 @@ class Message:
     body: int
     kind: int
     rows: int
-    times: Mapping[str, int] = field(default_factory=dict)
+    schema: Schema | None = None
     nulls: Sequence[int] = ()
+    patches: Patches = ()
 
 
 class Flat:
@@ -129,13 +150,14 @@ def of_stream(file: BinaryIO, size: int) -> Iterator[Message]:
     Raises:
         DataError: ``UnreadableArrow``, ``UnsupportedArrow``, ``TooLarge``.
     """
-    offset, passed = 0, 0
+    offset, passed, schema = 0, 0, Schema()
     while offset < size:
         passed += 1
         _check_number(passed)
-        message = _at(file, offset, size)
+        message = _at(file, offset, size, schema)
         if message is None:
             return
+        schema = message.schema or schema
         yield message
         offset += message.metadata + message.body
 
@@ -145,7 +167,7 @@ def _check_number(number: int) -> None:
         raise DataError("TooLarge", f"it has more than {MOST_MESSAGES:,} batches", hint="write larger batches")
 
 
-def _at(file: BinaryIO, offset: int, size: int) -> Message | None:
+def _at(file: BinaryIO, offset: int, size: int, schema: Schema) -> Message | None:
     """The message that begins there; None for the mark of the end."""
     if not 0 <= offset <= size:  # no file can be so long, and the system would say so in words of its own
         raise unreadable("a batch lies beyond its end")
@@ -160,17 +182,21 @@ def _at(file: BinaryIO, offset: int, size: int) -> Message | None:
     if not 0 < length <= LONGEST_METADATA:
         raise unreadable(f"a message's metadata has {length:,} bytes")
     file.seek(offset + lead)
-    return _message(Flat(file.read(length)), file, offset, lead + length, size)
+    message = _message(Flat(file.read(length)), file, offset, lead + length, size, schema)
+    return replace(message, patches=[(lead + place, patch) for place, patch in message.patches])
 
 
-def _message(flat: Flat, file: BinaryIO, offset: int, metadata: int, size: int) -> Message:
+def _message(  # noqa: PLR0917
+    flat: Flat, file: BinaryIO, offset: int, metadata: int, size: int, schema: Schema
+) -> Message:
     root = flat.root()
     kind, body = flat.number(root, 1, "<B"), flat.number(root, 3, "<q")
     header = flat.table(root, 2)
     if header is None or body < 0 or offset + metadata + body > size:
         raise unreadable("it ends in the middle")
     if kind == SCHEMA:
-        return Message(offset, metadata, body, kind, 0, _times(flat, header))
+        found = _schema(flat, header)
+        return Message(offset, metadata, body, kind, 0, found, patches=found.patches)
     if kind not in {DICTIONARY, BATCH}:
         raise unreadable(f"it has a message of the unknown kind {kind}")
     batch = header if kind == BATCH else flat.table(header, 1)
@@ -178,12 +204,28 @@ def _message(flat: Flat, file: BinaryIO, offset: int, metadata: int, size: int) 
         raise unreadable("a dictionary has no values")
     rows = flat.number(batch, 0, "<q")
     _check_size(_unpacked(flat, batch, file, offset + metadata, body), rows)
-    nulls = [count for _, count in flat.structs(batch, 1, "<qq")] if kind == BATCH else []
-    return Message(offset, metadata, body, kind, rows, nulls=nulls)
+    if kind == DICTIONARY:
+        return Message(offset, metadata, body, kind, rows)
+    nulls = [count for _, count in flat.structs(batch, 1, "<qq")]
+    return Message(offset, metadata, body, kind, rows, nulls=nulls, patches=_hidden_nulls(flat, batch, schema))
 
 
-def _times(flat: Flat, schema: int) -> dict[str, int]:
-    """The columns that hold times of day, and the node of each.
+def _hidden_nulls(flat: Flat, batch: int, schema: Schema) -> Patches:
+    """A count of 1 for each node that has a bitmap and says that it has no nulls: else Polars does not look at it."""
+    nodes, buffers = flat.structs(batch, 1, "<qq"), flat.structs(batch, 2, "<qq")
+    more = iter(flat.structs(batch, 4, "<q"))
+    empty = 8 if flat.place(batch, 3) is not None else 0  # compressed, nothing has its length before it
+    start = flat.table(batch, 1)
+    places, first = [], 0
+    for place, ((rows, nulls), number) in enumerate(zip(nodes, schema.buffers, strict=False)):
+        if rows and not nulls and number and 0 <= first < len(buffers) and buffers[first][1] > empty:
+            places.append((start or 0) + 4 + 16 * place + 8)
+        first += number if number >= 0 else 2 + next(more, (0,))[0]
+    return [(place, struct.pack("<q", 1)) for place in places]
+
+
+def _schema(flat: Flat, schema: int) -> Schema:
+    """What has to be known of a schema.
 
     Raises:
         DataError: ``UnsupportedArrow``, ``DuplicateColumns``, ``ReservedColumn``, ``TooManyColumns``.
@@ -196,37 +238,56 @@ def _times(flat: Flat, schema: int) -> dict[str, int]:
         )
     fields = flat.tables(schema, 1)
     checked_names([flat.text(column, 0) for column in fields])
-    times, nodes = {}, 0
+    found = Schema()
     for column in fields:
         name = flat.text(column, 0)
         if flat.number(column, 2, "<B") == _TIME:
-            times[name] = nodes
-        nodes += _nodes(flat, column, name, 1)
-        if nodes > MOST_TYPES:
-            raise _unsupported(name, "is one of too many columns")
-    return times
+            found.times[name] = len(found.buffers)
+        _add_nodes(flat, column, name, 1, found)
+    return found
 
 
-def _nodes(flat: Flat, field: int, column: str, depth: int) -> int:
-    """How many nodes a field has in a batch, its own and those of the fields within it."""
+def _add_nodes(flat: Flat, field: int, column: str, depth: int, found: Schema) -> None:
+    """The nodes that a field has in a batch, its own and those of the fields within it."""
     kind = flat.number(field, 2, "<B")
-    if kind in _UNSUPPORTED:
-        raise _unsupported(column, f"is, or has in it, {_UNSUPPORTED[kind]}")
+    if kind not in _BUFFERS:
+        raise unsupported(column, f"is, or has in it, {_UNSUPPORTED.get(kind, f'type number {kind} of Arrow')}")
     if kind == _TIME and depth > 1:
-        raise _unsupported(column, "has times of day in a list or a struct: they cannot be proved to be kept")
+        raise unsupported(column, "has times of day in a list or a struct: they cannot be proved to be kept")
+    patches = _as_milliseconds(flat, field, kind)
+    if patches and depth > 1:
+        raise unsupported(column, "has moments in seconds in a list or a struct: they cannot be proved to be kept")
+    if patches:
+        found.seconds.append(column)
+        found.patches.extend(patches)
     if kind == _DECIMAL and (place := flat.table(field, 3)) is not None and flat.number(place, 2, "<i") > 128:
-        raise _unsupported(column, "has decimals of 256 bits")
+        raise unsupported(column, "has decimals of 256 bits")
     if depth > MOST_DEPTH:
-        raise _unsupported(column, f"is nested more than {MOST_DEPTH} deep")
-    nodes = 1
+        raise unsupported(column, f"is nested more than {MOST_DEPTH} deep")
+    is_dictionary = flat.place(field, 4) is not None
+    found.buffers.append(2 if is_dictionary else _BUFFERS[kind])
+    if len(found.buffers) > MOST_TYPES:
+        raise unsupported(column, "has, or is one of, too many fields")
+    within = Schema() if is_dictionary else found
     for inner in flat.tables(field, 5):
-        nodes += _nodes(flat, inner, column, depth + 1)
-        if nodes > MOST_TYPES:
-            raise _unsupported(column, "has too many fields")
-    return nodes if flat.place(field, 4) is None else 1
+        _add_nodes(flat, inner, column, depth + 1, within)
 
 
-def _unsupported(column: str, what: str) -> DataError:
+def _as_milliseconds(flat: Flat, field: int, kind: int) -> Patches:
+    """What makes a field in seconds one in milliseconds: a moment becomes a date of 64 bits, whose unit that is."""
+    unit = flat.table(field, 3)
+    if kind not in {_TIMESTAMP, _DURATION} or unit is None or flat.place(field, 4) is not None:
+        return []
+    at, place = flat.place(unit, 0), flat.place(field, 2)
+    is_seconds = flat.number(unit, 0, "<h") == 0 if at is not None else kind == _TIMESTAMP
+    if not is_seconds or place is None:
+        return []
+    patches = [(at, struct.pack("<h", 1))] if at is not None else []
+    return [*patches, (place, bytes([_DATE]))] if kind == _TIMESTAMP else patches
+
+
+def unsupported(column: str, what: str) -> DataError:
+    """The error for a column of a type, or with values, that cannot be kept."""
     return DataError(
         "UnsupportedArrow",
         f'the column "{shorten(column)}" {what}, which is not read',
@@ -281,14 +342,27 @@ def of_file(file: BinaryIO, size: int) -> Iterator[Message]:
     schema = flat.table(root, 1)
     if schema is None:
         raise unreadable("its end has no schema")
-    yield Message(0, 0, 0, SCHEMA, 0, _times(flat, schema))
+    found = _schema(flat, schema)
+    yield Message(0, 0, 0, SCHEMA, 0, found)
     end = 0
     for offset, metadata, body in sorted(flat.structs(root, 2, "<qi4xq") + flat.structs(root, 3, "<qi4xq")):
-        message = _at(file, offset, size) if offset >= end else None
+        message = _at(file, offset, size, found) if offset >= end else None
         if message is None or (message.metadata, message.body) != (metadata, body):
             raise unreadable("its end does not say where its batches are")
         end = offset + metadata + body
         yield message
+
+
+def first_of_file(file: BinaryIO, size: int) -> Message:
+    """The schema with which a file begins, as a stream does.
+
+    Raises:
+        DataError: ``UnreadableArrow``, ``UnsupportedArrow``.
+    """
+    message = _at(file, 8, size, Schema())
+    if message is None or message.schema is None:
+        raise unreadable("it does not begin with a schema")
+    return message
 
 
 def check_times(times: Mapping[str, int], batches: Sequence[Message], nulls: Mapping[str, int]) -> None:
@@ -301,7 +375,7 @@ def check_times(times: Mapping[str, int], batches: Sequence[Message], nulls: Map
     for name, node in times.items():
         expected = sum(batch.nulls[node] if node < len(batch.nulls) else 0 for batch in batches)
         if nulls[name] != expected:
-            raise _unsupported(name, "has times of day that are not between 00:00 and 24:00")
+            raise unsupported(name, "has times of day that are not between 00:00 and 24:00")
 
 
 def unreadable(why: str) -> DataError:

@@ -57,12 +57,14 @@ class Avro:
 @dataclass(frozen=True)
 class _Header:
     """``schema`` is for Polars; ``names`` are all columns in order, ``nulls`` those that it leaves out since they take
-    no bytes, and ``enums`` the words of those that are decoded as numbers."""
+    no bytes, ``enums`` the words of those that are decoded as numbers, and ``times`` how many nanoseconds a time of day
+    counts: it is decoded as a number, since Polars makes null of what is no time."""
 
     schema: Mapping[str, Any]
     names: Sequence[str]
     nulls: Collection[str]
     enums: Mapping[str, Sequence[str]]
+    times: Mapping[str, int]
     codec: str
     sync: bytes
 
@@ -202,6 +204,11 @@ def _decoded(pending: list[bytes], records: int, header: _Header) -> pl.DataFram
 def _column(name: str, header: _Header, frame: pl.DataFrame) -> pl.Expr:
     if name in header.nulls:
         return pl.lit(None, dtype=pl.String).alias(name)
+    if name in header.times:
+        nanoseconds = header.times[name]
+        if not frame[name].drop_nulls().is_between(0, _DAY // nanoseconds, closed="left").all():
+            raise _unsupported(f'"{shorten(name)}" has times of day that are not between 00:00 and 24:00')
+        return (col(name).cast(pl.Int64) * nanoseconds).cast(pl.Time)
     words = header.enums.get(name)
     if words is None:
         return col(name)
@@ -280,17 +287,37 @@ def _header(schema: object, codec: str, sync: bytes) -> _Header:
     for name in enums:
         kind = spelled[name]
         spelled[name] = ["null" if one == "null" else "int" for one in kind] if isinstance(kind, list) else "int"
+    times = {name: unit for name, kind in spelled.items() if (unit := _time_of(kind))}
+    for name in times:
+        spelled[name] = _without_logical_type(spelled[name])
     fields = [{"name": name, "type": kind} for name, kind in spelled.items() if kind != "null"]
     if not fields:
         raise _unsupported("its records have no fields")
     nulls = [name for name, kind in spelled.items() if kind == "null"]
-    return _Header({"type": "record", "name": "record", "fields": fields}, names, nulls, enums, codec, sync)
+    return _Header({"type": "record", "name": "record", "fields": fields}, names, nulls, enums, times, codec, sync)
 
 
 def _symbols_of(spelled: Any) -> list[str]:
     """The symbols of an enum, or of an enum or null; empty for other types."""
     kinds = spelled if isinstance(spelled, list) else [spelled]
     return next((kind["symbols"] for kind in kinds if isinstance(kind, dict) and kind["type"] == "enum"), [])
+
+
+#: Nanoseconds of a day, and of what the two types of times of day count.
+_DAY = 86_400 * 10**9
+_TIMES = {"time-millis": 10**6, "time-micros": 10**3}
+
+
+def _time_of(spelled: Any) -> int:
+    """The nanoseconds that a time of day, or one or null, counts; 0 for other types."""
+    kinds = spelled if isinstance(spelled, list) else [spelled]
+    return next((_TIMES.get(str(kind.get("logicalType")), 0) for kind in kinds if isinstance(kind, dict)), 0)
+
+
+def _without_logical_type(spelled: Any) -> Any:
+    if isinstance(spelled, list):
+        return [_without_logical_type(kind) for kind in spelled]
+    return spelled["type"] if isinstance(spelled, dict) else spelled
 
 
 @dataclass
@@ -332,10 +359,12 @@ class _Types:
         return self._by_name(str(name), namespace, depth)
 
     def _nested(self, kind: object, namespace: str, depth: int) -> Any:
-        """A type within another. Polars decodes enums only as columns."""
+        """A type within another. Polars decodes enums only as columns, and times of day are checked only there."""
         spelled = self.spell(kind, namespace, depth + 1)
         if _symbols_of(spelled):
             raise _unsupported("it has an enum within a list or a record")
+        if _time_of(spelled):
+            raise _unsupported("it has times of day within a list or a record: they cannot be proved to be kept")
         if spelled == "null":
             raise _unsupported("it has lists or records of what takes no bytes")
         return spelled

@@ -1,9 +1,8 @@
 """The footer and the page headers of a Parquet file, read here because Polars believes counts and ignores checksums.
 
 Without this module v2nulls.parquet and int96.parquet of tests/data/faults, and any file with a changed byte in a page,
-are read as other values than were written, and packed.parquet takes 200 times its size in memory. A column chunk
-without checksums and counts of nulls costs the read of one page header. Metadata that cannot be understood here is left
-to Polars to refuse.
+are read as other values than were written, and packed.parquet takes 200 times its size in memory. Metadata that cannot
+be understood here is left to Polars to refuse.
 
 https://parquet.apache.org/docs/file-format/data-pages/checksumming/
 https://github.com/apache/parquet-format/blob/master/src/main/thrift/parquet.thrift
@@ -205,15 +204,12 @@ def _verify_pages(file: BinaryIO, chunk: _Chunk) -> None:
         if not isinstance(size, int) or not 0 <= size <= chunk.end - at:
             return
         kind = fields.get(1)
-        if isinstance(checksum, int):
-            if _checksum(file, at, size) != checksum & 0xFFFFFFFF:
-                raise _disagree(
-                    f'page {number} of the column "{chunk.leaf.label}", at byte {at:,}, is not what was written: its '
-                    "checksum is another",
-                    chunk.leaf,
-                )
-        elif kind == _DATA:
-            return  # it has no checksum and no count of nulls, and neither have those after it
+        if isinstance(checksum, int) and _checksum(file, at, size) != checksum & 0xFFFFFFFF:
+            raise _disagree(
+                f'page {number} of the column "{chunk.leaf.label}", at byte {at:,}, is not what was written: its '
+                "checksum is another",
+                chunk.leaf,
+            )
         data = fields.get(8 if kind == _DATA_V2 else 5, {})
         if isinstance(data, dict) and isinstance(data.get(1), int):
             values += data[1]

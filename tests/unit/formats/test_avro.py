@@ -10,6 +10,7 @@ from decimal import Decimal
 from typing import Any
 
 import fastavro
+import orjson
 import polars as pl
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -244,3 +245,27 @@ def test_a_schema_without_end(in_memory: Opener) -> None:
         held = [field(f"r{number - 1}", "x"), field(f"r{number - 1}", "y")]
         fields.append(field({"type": "record", "name": f"r{number}", "fields": held}, f"f{number}"))
     assert refused(written(fields, []), in_memory).code == "UnsupportedAvro"
+
+
+def container(kind: Any, value: bytes, *, records: int = 1) -> bytes:
+    """A file of one block, whose bytes are given, so that they may be what no library writes."""
+
+    long = avro._long
+    schema = orjson.dumps({"type": "record", "name": "r", "fields": [field(kind)]})
+    entries = b"".join(long(len(text)) + text for text in (b"avro.schema", schema))
+    return b"Obj\x01" + long(1) + entries + long(0) + bytes(16) + long(records) + long(len(value)) + value + bytes(16)
+
+
+@pytest.mark.parametrize(("name", "unit"), [("time-millis", 10**6), ("time-micros", 10**3)])
+def test_times_of_day_are_kept_or_refused(in_memory: Opener, name: str, unit: int) -> None:
+    kind = {"type": "int" if name == "time-millis" else "long", "logicalType": name}
+    day = 86_400 * 10**9 // unit
+    for number in (0, 1, day - 1):
+        found = read(in_memory(container(["null", kind], b"\x02" + avro._long(number)), "x.avro")).rows.collect()["f"]
+        assert found.to_physical().to_list() == [number * unit]
+    for number in (-1, day, day + 1):
+        error = refused(container(kind, avro._long(number)), in_memory)
+        assert error.code == "UnsupportedAvro"
+        assert "24:00" in error.message
+    nested = {"type": "array", "items": kind}
+    assert "list" in refused(container(nested, b"\x02\x00\x00"), in_memory).message

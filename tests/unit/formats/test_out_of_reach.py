@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import struct
 from collections.abc import Callable
-from datetime import time
+from datetime import UTC, datetime, time
 from typing import Any
 
 import polars as pl
@@ -17,7 +17,7 @@ from pyarrow import parquet as pq
 
 from silversmith.errors import DataError
 from silversmith.formats import ROW, read
-from silversmith.stores import Source
+from silversmith.stores import Head, Source
 from tests.examples import examples
 
 Opener = Callable[..., Source]
@@ -156,3 +156,49 @@ def test_no_word_of_a_panic_reaches_a_user(in_memory: Opener) -> None:
             seen.add(error.message)
     assert seen
     assert not [text for text in seen if "unwrap" in text or "Panic" in text or "panicked" in text]
+
+
+@pytest.mark.parametrize("write", [as_file, as_stream])
+@pytest.mark.parametrize(
+    ("cells", "kind"),
+    [([1, None, 3], pa.int64()), (["x", None, "z"], pa.string()), ([[1], None, [2]], pa.list_(pa.int64()))],
+)
+def test_nulls_that_a_batch_keeps_silent_are_nulls(
+    in_memory: Opener, in_file: Opener, write: Callable[[Any], tuple[bytes, str]], cells: list[Any], kind: pa.DataType
+) -> None:
+    """Polars makes values of them: it believes the count."""
+    data, key = write(pa.table({"a": pa.array(cells, kind), "b": [1, 2, 3]}))
+    silent = data.replace(struct.pack("<qq", 2, 1), struct.pack("<qq", 2, 0))
+    assert silent != data
+    for opened in (in_memory, in_file):
+        assert read(opened(silent, key)).rows.collect()["a"].to_list() == cells
+
+
+MOST_SECONDS = (2**63 - 1) // 1000
+
+
+@pytest.mark.parametrize("write", [as_file, as_stream])
+@pytest.mark.parametrize("kind", [pa.timestamp("s"), pa.timestamp("s", "Europe/Berlin"), pa.duration("s")])
+@given(cells=st.lists(st.none() | st.integers(-MOST_SECONDS, MOST_SECONDS), min_size=1, max_size=5))
+def test_seconds_are_kept(write: Callable[[Any], tuple[bytes, str]], kind: pa.DataType, cells: list[Any]) -> None:
+    data, key = write(pa.table({"b": ["x"] * len(cells), "t": pa.array(cells, pa.int64()).view(kind)}))
+    found = read(Source(Head(key, "e", len(data), datetime.now(UTC)), data, None)).rows.collect()
+    assert found["t"].to_physical().to_list() == [None if cell is None else cell * 1000 for cell in cells]
+    is_duration = pa.types.is_duration(kind)
+    assert found["t"].dtype == (pl.Duration("ms") if is_duration else pl.Datetime("ms", getattr(kind, "tz", None)))
+    assert found["b"].to_list() == ["x"] * len(cells)
+
+
+@pytest.mark.parametrize("write", [as_file, as_stream])
+@pytest.mark.parametrize("kind", [pa.timestamp("s"), pa.duration("s")])
+@pytest.mark.parametrize("number", [MOST_SECONDS + 1, -MOST_SECONDS - 1, 2**62, 2**63 - 1, -(2**63)])
+def test_seconds_that_overflow_are_refused(
+    in_memory: Opener, write: Callable[[Any], tuple[bytes, str]], kind: pa.DataType, number: int
+) -> None:
+    seconds = pa.array([1, number], pa.int64()).view(kind)
+    with pytest.raises(DataError, match="seconds") as caught:
+        read(in_memory(*write(pa.table({"t": seconds}))))
+    assert caught.value.code == "UnsupportedArrow"
+    nested = pa.StructArray.from_arrays([seconds], ["x"])
+    with pytest.raises(DataError, match="struct"):
+        read(in_memory(*write(pa.table({"t": nested}))))
