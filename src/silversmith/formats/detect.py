@@ -39,6 +39,7 @@ ENDINGS = {
 #: The magic bytes of formats that are read: no text begins so.
 _MAGICS = (
     (b"PAR1", "parquet", "Parquet"),
+    (b"PARE", "parquet", "encrypted Parquet"),
     (b"Obj\x01", "avro", "Avro"),
     (b"ARROW1\x00\x00", "arrow", "Arrow"),
     (b"\xff\xff\xff\xff", "arrow", "an Arrow stream"),
@@ -50,6 +51,8 @@ _FOREIGN = (
     (b"7z\xbc\xaf\x27\x1c", "a 7-Zip archive", "put its files one by one, or in a zip archive"),
     (b"Rar!\x1a\x07", "a RAR archive", "put its files one by one, or in a zip archive"),
     (b"FEA1\0\0\0\0", "Feather of version 1", "put it as Parquet, or as Feather of version 2"),
+    (b"-----BEGIN PGP MESSAGE-----", "encrypted by PGP", "put it decrypted: S3 encrypts every object that lies in it"),
+    (b"Salted__", "encrypted by OpenSSL", "put it decrypted: S3 encrypts every object that lies in it"),
     (b"%PDF-", "a PDF document", "put the data it was made from"),
     (b"\x89PNG", "an image", "put the data it was made from"),
     (b"SQLite format 3\x00", "an SQLite database", "export its tables as CSV"),

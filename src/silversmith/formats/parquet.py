@@ -14,7 +14,7 @@ from polars.exceptions import DuplicateError, PanicException, PolarsError
 from silversmith.errors import DataError, DefinitionError, Place
 from silversmith.formats.archives.content import Content
 from silversmith.formats.parquet_metadata import Footer, Leaf, read_footer, verify
-from silversmith.formats.table import ROW, Table, checked_names, col, shorten
+from silversmith.formats.table import ROW, Table, checked_names, col, function_memory, shorten
 from silversmith.formats.text import texts_problem
 
 #: A file in memory is read at once if it has no more cells than this. A few bytes of Parquet may stand for millions.
@@ -23,6 +23,11 @@ MOST_CELLS = 4_000_000
 
 #: Nor if its pages have more bytes than this, once they are unpacked.
 MOST_BYTES = 32 * 1024 * 1024
+
+#: Memory that the function takes beside a row group, in bytes: Polars alone has 85 MB.
+BESIDE = 128 * 1024 * 1024
+
+_MEGA = 1024 * 1024
 
 #: The latest timestamp in nanoseconds, which Polars makes of all that are out of reach.
 _LATEST = 2**63 - 1
@@ -66,6 +71,7 @@ def read(content: Content, options: Parquet = _PLAIN) -> Table:
     footer = read_footer(content)
     if footer is not None:
         _check_types(footer)
+        check_memory(footer, function_memory())
     with unreadable():
         source = content.data if content.data is not None else content.path
         assert source is not None
@@ -87,7 +93,22 @@ def read(content: Content, options: Parquet = _PLAIN) -> Table:
         frame,
         height=height,
         scratch=content.scratch,
+        row_bytes=footer.unpacked // max(1, height) if footer is not None else 0,
     )
+
+
+def check_memory(footer: Footer, limit: int | None) -> None:
+    """Refuse a file with a row group, which is decoded whole, that does not fit into ``limit`` bytes of memory.
+
+    Raises:
+        DataError: ``TooLarge``.
+    """
+    if limit is not None and footer.largest + BESIDE > limit:
+        raise DataError(
+            "TooLarge",
+            f"a row group of the file takes {footer.largest // _MEGA:,} MB; the function has {limit // _MEGA:,}",
+            hint="give the transform more memory: memory=…, or write the file with smaller row groups",
+        )
 
 
 def _check_types(footer: Footer) -> None:

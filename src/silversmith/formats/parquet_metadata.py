@@ -21,7 +21,7 @@ from silversmith.errors import DataError, Place
 from silversmith.formats.archives.content import Content
 from silversmith.formats.table import shorten
 
-_MAGIC = b"PAR1"
+_MAGIC, _MAGIC_ENCRYPTED = b"PAR1", b"PARE"
 _PIECE = 1024 * 1024
 
 #: A page header mostly has some dozens of bytes, and a few thousand with statistics of long texts.
@@ -84,10 +84,12 @@ class _Chunk(NamedTuple):
 
 @dataclass(frozen=True)
 class Footer:
-    """What the end of a file says of it: rows, and the bytes of all pages once they are unpacked."""
+    """What the end of a file says of it: rows, the bytes of all pages once they are unpacked, and the most bytes that
+    the columns of one row group take in memory."""
 
     rows: int
     unpacked: int
+    largest: int
     leaves: Sequence[Leaf]
     groups: Sequence[tuple[int, Sequence[_Chunk]]]
 
@@ -105,6 +107,8 @@ def read_footer(content: Content) -> Footer | None:
         file.seek(max(0, content.size - 8))
         tail = file.read(8)
         length = int.from_bytes(tail[:4], "little")
+        if tail[4:] == _MAGIC_ENCRYPTED:
+            raise _encrypted()
         if tail[4:] != _MAGIC or length > min(content.size - 12, _LARGEST_FOOTER):
             return None
         file.seek(content.size - 8 - length)
@@ -114,18 +118,38 @@ def read_footer(content: Content) -> Footer | None:
             return None
 
 
+def _encrypted() -> DataError:
+    return DataError(
+        "UnsupportedParquet",
+        "the file is encrypted, or some of its columns are, by Parquet's own encryption",
+        hint="write it without: S3 encrypts every object that lies in it",
+    )
+
+
 def _footer(metadata: dict[int, Any]) -> Footer:
+    if 8 in metadata:
+        raise _encrypted()
     elements: Iterator[dict[int, Any]] = iter(metadata[2])
     leaves: list[Leaf] = []
     for _ in range(_number(next(elements, {}).get(5, 0))):
         _add_leaves(elements, (), 0, 0, leaves)
     groups = []
-    unpacked = 0
+    unpacked = largest = 0
     for group in metadata.get(4, []):
         columns = [column[3] for column in group[1]]
         unpacked += sum(_number(column[6]) for column in columns)
+        largest = max(largest, sum(map(_decoded, columns)))
         groups.append((_number(group[3]), [_chunk(column, leaf) for column, leaf in zip(columns, leaves, strict=True)]))
-    return Footer(_number(metadata[3]), unpacked, leaves, groups)
+    return Footer(_number(metadata[3]), unpacked, largest, leaves, groups)
+
+
+#: Bytes of a value in memory, by its physical type; of texts, those that each has beside its letters.
+_WIDTHS = {0: 1, 1: 4, 2: 8, 3: 8, 4: 4, 5: 8, 6: 16, 7: 16}
+
+
+def _decoded(column: dict[int, Any]) -> int:
+    """The bytes of a column chunk in memory: encoded, a million equal numbers take a few."""
+    return max(_number(column[6]), _number(column[5]) * _WIDTHS.get(_number(column[1]), 16))
 
 
 def _add_leaves(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -45,8 +46,8 @@ class Table:
     cannot be rows (a CSV record with too many fields), with their text and the reason: they are rejected, never lost.
     ``height`` is the number of rows, known without another pass. ``decimal_comma``: ``1,5`` in a text column means one
     and a half. ``typed``: the file or its reader states the types; they are not inferred. ``dialect`` says how the file
-    is written, for people to see. ``origins`` finds lines and texts of records again, by their numbers; None: the file
-    is no text, or has no lines.
+    is written, for people to see. ``row_bytes`` is how many bytes a row takes, where the file says so, else 0.
+    ``origins`` finds lines and texts of records again, by their numbers; None: the file is no text, or has no lines.
 
     Temporary files that ``rows`` reads live as long as this object does: keep it until everything is collected.
     """
@@ -60,6 +61,7 @@ class Table:
     typed: bool = False
     dialect: Mapping[str, object] = field(default_factory=dict)
     scratch: Scratch | None = field(default=None, repr=False)
+    row_bytes: int = 0
     origins: Callable[[Collection[int]], Mapping[int, tuple[int, str]]] | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
@@ -76,6 +78,14 @@ class Table:
     def in_memory(self) -> bool:
         """Whether the rows are parsed already: then small steps are faster at once than planned."""
         return self.frame is not None
+
+
+def function_memory() -> int | None:
+    """The memory of this function, on Lambda or here, in bytes; None where no function runs.
+
+    https://docs.aws.amazon.com/lambda/latest/dg/configuration-envvars.html
+    """
+    return int(os.environ.get("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "0")) * 1024 * 1024 or None
 
 
 def col(name: str) -> pl.Expr:

@@ -23,6 +23,9 @@ ROOM = 160
 #: to wait, are sooner done, and files come out a little smaller.
 _ROWS = 131_072
 
+#: And so many bytes of rows at most, where it is known how wide they are: the encoder holds them in memory.
+_BYTES = 32 * 1024 * 1024
+
 #: Zstandard's level. The default, 3, takes a tenth longer for the whole file and makes it 3 % smaller.
 _LEVEL = 2
 
@@ -60,9 +63,13 @@ def all_parquet_bytes(frames: Sequence[tuple[pl.DataFrame, str]]) -> list[bytes]
     return [buffer.getvalue() for buffer in buffers]
 
 
-def parquet_sink(frame: pl.LazyFrame, path: Path, lineage_json: str) -> pl.LazyFrame:
-    """The same as a plan that writes when it is collected, so that ``pl.collect_all`` writes several in one pass."""
-    return _sink(frame, path.absolute(), lineage_json + " " * ROOM, rows=_ROWS)
+def parquet_sink(frame: pl.LazyFrame, path: Path, lineage_json: str, row_bytes: int = 0) -> pl.LazyFrame:
+    """The same as a plan that writes when it is collected, so that ``pl.collect_all`` writes several in one pass.
+
+    ``row_bytes`` is how many a row of the source takes; 0: unknown.
+    """
+    rows = max(1024, min(_ROWS, _BYTES // max(1, row_bytes)))
+    return _sink(frame, path.absolute(), lineage_json + " " * ROOM, rows=rows)
 
 
 def _sink(

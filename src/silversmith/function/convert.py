@@ -235,8 +235,8 @@ class _Conversion:
         lineage = self._early_lineage()
         silver = self._fitted_by_types(self._transformed(checked.good))
         plans = [
-            formats.parquet_sink(silver, silver_path, lineage),
-            formats.parquet_sink(checked.rejected, rejected_path, lineage),
+            formats.parquet_sink(silver, silver_path, lineage, table.row_bytes),
+            formats.parquet_sink(checked.rejected, rejected_path, lineage, table.row_bytes),
         ]
         if checked.newest is not None:
             plans.append(checked.newest)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from multiprocessing.connection import Connection
@@ -87,6 +88,7 @@ class _Handlers:
         records = [record for event in request["events"] for record in event["Records"]]
         self._positions = {record["messageId"]: position for position, record in enumerate(records)}
         context = LocalContext(request["function"], request["timeout"], request["memory"])
+        os.environ["AWS_LAMBDA_FUNCTION_MEMORY_SIZE"] = context.memory_limit_in_mb
         handler = self._handlers[request["function"]]
         handler.group_size = 1 if request["careful"] else TOGETHER
         try:

@@ -184,6 +184,7 @@ class _Process:
         folder = Path(tempfile.mkdtemp(dir=self._scratch))
         path = os.fsencode(job.path).hex()
         request = {"path": path, "key": job.key, "transform": job.transform, "scratch": str(folder)}
+        request["memory"] = str(limits.megabytes)
         try:
             child.connection.send_bytes(orjson.dumps(request))
             answer = self._wait(child, limits)
@@ -244,6 +245,7 @@ def main(connection: Connection, reference: str | None, lake: str) -> None:
             request = orjson.loads(connection.recv_bytes())
         except (EOFError, OSError):
             return
+        os.environ["AWS_LAMBDA_FUNCTION_MEMORY_SIZE"] = request["memory"]
         job = Job(os.fsdecode(bytes.fromhex(request["path"])), request["key"], request["transform"])
         connection.send_bytes(orjson.dumps(check_here(job, pipeline, Path(request["scratch"]), Path(lake))))
 

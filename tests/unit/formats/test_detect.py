@@ -70,6 +70,8 @@ def test_the_reader_comes_first() -> None:
         ("b", b"x,y\n", None, "name"),
         ("b.csv", b"%PDF-1.7", None, "PDF"),
         ("b.json", b"7z\xbc\xaf\x27\x1c", "json", "7-Zip"),
+        ("b.csv", b"-----BEGIN PGP MESSAGE-----\n\nhQ", None, "encrypted by PGP"),
+        ("b.csv", b"Salted__\x01\x02", None, "encrypted by OpenSSL"),
         ("b.csv", b"<!DOCTYPE html>\n", None, "HTML"),
         ("b.json", b"  <HTML>", None, "HTML"),
         ("b.csv", b"PAR1", "csv", "Parquet"),

@@ -84,6 +84,16 @@ def test_a_password_is_named_as_the_reason(in_memory: Opener, name: str) -> None
     assert "password" in error.hint
 
 
+def test_the_encryption_of_a_whole_document_is_named(in_memory: Opener) -> None:
+    """As LibreOffice writes it since 24.8: there is no content.xml to be seen."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        archive.writestr("mimetype", "application/vnd.oasis.opendocument.spreadsheet")
+        archive.writestr("META-INF/manifest.xml", "<m:manifest xmlns:m='x'><m:encryption-data/></m:manifest>")
+        archive.writestr("encrypted-package", b"\x01\x02")
+    assert "encrypted" in refused(in_memory(buffer.getvalue(), "x.ods")).message
+
+
 def test_many_sheets_cost_no_more_than_their_cells(in_memory: Opener) -> None:
     """Each sheet is asked whether it is empty; the document is unpacked and parsed once for all of them."""
     source = in_memory((FAULTS / "many_sheets.ods").read_bytes(), "many_sheets.ods")

@@ -7,12 +7,17 @@ import random
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import date
+from pathlib import Path
 
 import polars as pl
 import pytest
+from pyarrow import parquet as pq
 
 from silversmith.errors import DataError, DefinitionError
-from silversmith.formats import ROW, Parquet, Table, read, reading_errors
+from silversmith.formats import ROW, Parquet, Table, parquet_sink, read, reading_errors
+from silversmith.formats.archives.content import Content
+from silversmith.formats.parquet import BESIDE, check_memory
+from silversmith.formats.parquet_metadata import read_footer
 from silversmith.stores import Source
 
 Opener = Callable[..., Source]
@@ -27,9 +32,9 @@ FRAME = pl.DataFrame(
 )
 
 
-def written(frame: pl.DataFrame) -> bytes:
+def written(frame: pl.DataFrame, *, row_group_size: int | None = None) -> bytes:
     out = io.BytesIO()
-    frame.write_parquet(out)
+    frame.write_parquet(out, row_group_size=row_group_size)
     return out.getvalue()
 
 
@@ -112,3 +117,43 @@ def test_damage_that_shows_when_collected_is_told_from_the_users_mistakes(in_fil
     sound = read(in_file(written(FRAME), "x.parquet"))
     with pytest.raises(pl.exceptions.InvalidOperationError), reading_errors(sound):
         sound.rows.select(pl.col("day").cast(pl.Int8).cast(pl.List(pl.Int8)).list.eval(pl.element())).collect()
+
+
+def test_a_row_group_that_no_function_of_this_size_holds_is_too_large() -> None:
+    """A million equal numbers take some bytes of a file, and 8 MB of memory for each column."""
+    wide = pl.DataFrame({f"c{place}": pl.repeat(place, 1_000_000, dtype=pl.Int64, eager=True) for place in range(4)})
+    footer = read_footer(Content("x", written(wide, row_group_size=1_000_000), None))
+    assert footer is not None
+    assert footer.unpacked < 1_000_000
+    assert footer.largest == 32_000_000
+    check_memory(footer, BESIDE + 32_000_000)
+    check_memory(footer, None)
+    with pytest.raises(DataError, match="row group") as caught:
+        check_memory(footer, BESIDE + 31_999_999)
+    assert (caught.value.code, "memory=" in caught.value.hint) == ("TooLarge", True)
+
+
+def test_rows_that_are_wide_are_written_few_at_a_time(in_file: Opener, tmp_path: Path) -> None:
+    frame = pl.DataFrame({"s": ["x" * 20_000 + str(number) for number in range(4_000)]})
+    table = read(in_file(written(frame, row_group_size=500), "x.parquet"))
+    assert 18_000 < table.row_bytes < 22_000
+    parquet_sink(table.rows, tmp_path / "wide.parquet", "{}", table.row_bytes).collect(engine="streaming")
+    assert pq.ParquetFile(tmp_path / "wide.parquet").metadata.num_row_groups > 1
+    parquet_sink(table.rows, tmp_path / "plain.parquet", "{}").collect(engine="streaming")
+    assert pq.ParquetFile(tmp_path / "plain.parquet").metadata.num_row_groups == 1
+
+
+@pytest.mark.parametrize("plaintext_footer", [False, True])
+def test_what_is_encrypted_is_not_called_damaged(in_memory: Opener, in_file: Opener, plaintext_footer: bool) -> None:
+    """The last bytes say so, or the eighth field of the metadata: here it is put into a footer that has none."""
+    data = written(FRAME)
+    length = int.from_bytes(data[-8:-4], "little")
+    if plaintext_footer:
+        inserted = b"\x0c\x10\x1c\x00\x00"  # field 8, a union whose first member is a struct
+        data = data[:-9] + inserted + b"\x00" + (length + len(inserted)).to_bytes(4, "little") + b"PAR1"
+    else:
+        data = b"PARE" + data[4:-4] + b"PARE"
+    for opened in (in_memory, in_file):
+        with pytest.raises(DataError, match="encrypted") as caught:
+            read(opened(data, "x.parquet"))
+        assert caught.value.code == "UnsupportedParquet"

@@ -131,7 +131,8 @@ def office(archive: ZipFile) -> str:
     for part, kind in _MAIN_PARTS.items():
         if part in members:
             return kind
-    if "content.xml" in members and ("mimetype" in members or "meta-inf/manifest.xml" in members):
+    is_encrypted = "encrypted-package" in members  # LibreOffice's since 24.8
+    if ("content.xml" in members or is_encrypted) and ("mimetype" in members or "meta-inf/manifest.xml" in members):
         return "ods"
     types = members.get("[content_types].xml")
     if types is None or "_rels/.rels" not in members or types.file_size > _MOST_TYPES:

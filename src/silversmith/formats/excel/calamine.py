@@ -23,6 +23,7 @@ from silversmith.errors import DataError
 from silversmith.formats.archives.content import Content
 from silversmith.formats.excel import calamine_process, opendocument
 from silversmith.formats.excel.sheets import CELLS, Kind, SheetInfo, encrypted, unreadable
+from silversmith.formats.table import function_memory
 
 #: Memory for the process where no function's memory is known, in bytes, and the least that it gets.
 MEMORY = 1024 * 1024 * 1024
@@ -152,12 +153,9 @@ class _ListsOnly(pickle.Unpickler):
 
 
 def memory_left() -> int:
-    """Memory of this Lambda function that is not in use, in bytes; elsewhere :data:`MEMORY`.
-
-    https://docs.aws.amazon.com/lambda/latest/dg/configuration-envvars.html
-    """
-    whole = int(os.environ.get("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "0")) * 1024 * 1024
-    if not whole:
+    """Memory of this function that is not in use, in bytes; where there is no function, :data:`MEMORY`."""
+    whole = function_memory()
+    if whole is None:
         return MEMORY
     used = int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
     return max(LEAST_MEMORY, whole - used)

@@ -69,10 +69,10 @@ def _write_ods(archive: ZipFile, path: Path) -> None:
     """Write an .ods anew: its mimetype and manifest, which some programs leave out, and its cells."""
     members = zips.folded(archive)
     cells, manifest = members.get("content.xml"), members.get("meta-inf/manifest.xml")
-    if cells is None:
-        raise unreadable('it has no part "content.xml"')
     if manifest is not None and _has_any(zips.pieces(archive, manifest), [b"encryption-data"]):
         raise encrypted()
+    if cells is None:
+        raise unreadable('it has no part "content.xml"')
     with ZipFile(path, "w", ZIP_STORED) as plain:
         plain.writestr("mimetype", _MIMETYPE)
         plain.writestr("META-INF/manifest.xml", _MANIFEST)
