@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cache, partial
+from functools import lru_cache, partial
 from typing import Any
 
 import polars as pl
@@ -21,10 +21,16 @@ from silversmith.formats.archives.content import Content
 from silversmith.formats.encoding import with_encoding
 from silversmith.formats.lines import line_blocks
 from silversmith.formats.spill import BLOCK, TextBlock, text_table_of
-from silversmith.formats.table import ROW, Table, checked_names, shorten
+from silversmith.formats.table import ROW, Table, checked_names, clean_name, shorten
 
 #: The most fields that one line may have: their expression takes memory.
 MOST_FIELDS = 300
+
+#: So many expressions are kept: files may name fields as they like.
+_KEPT = 128
+
+#: So many lines of a file have the reason told in full, if they are no longer than this.
+_MOST_EXPLAINED, _LONGEST_EXPLAINED = 1000, 2000
 
 _ISO = "%Y-%m-%dT%H:%M:%S%.6f"
 
@@ -186,7 +192,7 @@ _MATCHES = "__line"
 _GROUP = re.compile(r"\(\?P?<([A-Za-z_][A-Za-z0-9_.\[\]]*)>")
 
 
-@cache
+@lru_cache(maxsize=_KEPT)
 def _compiled(pattern: str) -> _Expression:
     """The expression for whole lines.
 
@@ -206,26 +212,26 @@ def _compiled(pattern: str) -> _Expression:
 
 def _compiled_fields(options: Fields, columns: Sequence[str]) -> _Expression:
     """The expression for fields. Columns may have any name, groups may not: they have numbers."""
-    one = _field(options.separator, options.escape) if options.quoted else f"[^{options.separator}]*"
-    return _fields_expression(tuple(columns), one, options.separator, options.least, options.extra)
+    any_field = _field(options.separator, options.escape) if options.quoted else f"[^{options.separator}]*"
+    return _fields_expression(tuple(columns), any_field, options.separator, options.least, options.extra)
 
 
-@cache
+@lru_cache(maxsize=_KEPT)
 def _fields_expression(
-    columns: tuple[str, ...], one: str, separator: str, least: int | None, extra: str | None
+    columns: tuple[str, ...], any_field: str, separator: str, least: int | None, extra: str | None
 ) -> _Expression:
     parts: list[str] = []
     names: dict[str, str] = {}
     quoted: set[str] = set()
     for number, column in enumerate(columns):
         groups = _GROUP.findall(column)
-        parts.append(f"(?:{column})" if groups else f"(?<f{number}>{one})")
+        parts.append(f"(?:{column})" if groups else f"(?<f{number}>{any_field})")
         names |= {name: name for name in groups} or {f"f{number}": column}
         quoted |= set() if groups else {f"f{number}"}
     if extra is not None:
         names["extra"] = extra
-    listed = list(names.values())
-    if len(set(listed)) < len(listed) or not {"", ROW}.isdisjoint(listed):
+    labels = list(names.values())
+    if len(set(labels)) < len(labels) or not {"", ROW}.isdisjoint(labels):
         raise DefinitionError(f"Fields(columns={columns!r}): must be names, each once, none of them empty or {ROW!r}")
     always = len(columns) if least is None else least
     sure = separator.join(parts[:always])
@@ -282,6 +288,7 @@ class _Reader:
     def __init__(self, content: Content, options: Regex | Fields) -> None:
         self._content = content
         self._options = options
+        self._explained = 0
         self._is_named = isinstance(options, Regex) or options.columns is not None
         self._expression = (
             _compiled(options.pattern)
@@ -323,7 +330,8 @@ class _Reader:
 
     def _name_fields(self, number: int, line: str) -> None:
         assert isinstance(self._options, Fields)
-        names = checked_names(line.removeprefix(self._options.header).split(), line=number)
+        words = line.removeprefix(self._options.header).split()
+        names = checked_names([clean_name(word) or word for word in words], line=number)
         if not 0 < len(names) <= MOST_FIELDS or any(map(_GROUP.search, names)) or self._options.extra in names:
             raise DataError(
                 "UnreadableHeader",
@@ -380,9 +388,13 @@ class _Reader:
         return columns
 
     def _reason(self, number: int, line: str) -> str:
+        """Why a line does not match. Counting takes quadratic time, so that few lines have their fields counted."""
         options = self._options
         if isinstance(options, Regex):
             return f"line {number}: does not match the pattern"
+        self._explained += 1
+        if self._explained > _MOST_EXPLAINED or len(line) > _LONGEST_EXPLAINED:
+            return f"line {number}: does not have the fields that are expected"
         expected = len(self._expression.quoted) if options.columns is None else len(options.columns)
         fields = len(_split(options.separator, options.escape, quoted=options.quoted).findall(line))
         least = expected if options.least is None else options.least
@@ -393,7 +405,7 @@ class _Reader:
         return f"line {number}: a quote or bracket in it is not closed, or a field does not match its pattern"
 
 
-@cache
+@lru_cache(maxsize=_KEPT)
 def _split(separator: str, escape: str | None, *, quoted: bool) -> re.Pattern[str]:
     """For counting fields: each, with the separator before it."""
     marked = rf'"{_within(escape)}"|\[[^\]]*\]|' if quoted else ""

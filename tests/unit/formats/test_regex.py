@@ -136,6 +136,10 @@ def test_the_first_line_names_the_fields() -> None:
     assert table.origins([1, 2]) == {1: (3, "2 001"), 2: (4, "2 -")}
 
 
+def test_names_are_cleaned_of_what_nobody_sees() -> None:
+    assert read_log("a\u200b b\n1 2\n", Fields()).rows.collect().columns == ["a", "b", ROW]
+
+
 def test_lines_of_names_in_the_middle_of_a_file() -> None:
     data = "#Version: 1.0\n#Fields: a b\n1\t2\n#Date: x\n#Fields: b c\n3\t4\n"
     for block in (1, 4096):
@@ -189,6 +193,11 @@ def test_a_hostile_line_takes_linear_time() -> None:
     table = read_log("a" * 20_000 + "!\n", Regex("(?<a>(?:a+)+)"))
     assert table.malformed is not None
     assert table.malformed["reason"].to_list() == ["line 1: does not match the pattern"]
+    table = read_log(" [" * 1_000_000 + "\n" + "x\n" * 1_500, Fields(["a", "b"]))
+    assert table.malformed is not None
+    unexplained = "does not have the fields that are expected"
+    reasons = [reason.partition(": ")[2] for reason in table.malformed["reason"]]
+    assert reasons == [unexplained, *["has 1 fields, 2 are expected"] * 999, *[unexplained] * 501]
 
 
 def test_as_many_fields_as_there_may_be() -> None:

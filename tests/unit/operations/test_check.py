@@ -104,6 +104,12 @@ def test_without_a_pipeline(folder: Path) -> None:
     assert two.error["hint"]
 
 
+def test_it_says_where_the_rows_of_a_document_are(folder: Path) -> None:
+    (answer,) = checked(put(folder / "a.json", '{"next": 2, "items": [{"n": 1}, {"n": 2}]}'))
+    assert answer.rows == 1
+    assert "Json(pointer='/items')" in answer.dialect["hint"]
+
+
 def test_with_a_pipeline_every_transform_that_matches(folder: Path) -> None:
     put(folder / "orders/a.csv", "n\n1\nx\n")
     found = checked(Path("orders"), pipeline="pipeline.py")

@@ -78,6 +78,12 @@ order = Contract(
     assert contract.required == ("id", "when")
 
 
+def test_it_says_where_the_rows_of_a_document_are(tmp_path: Path) -> None:
+    source = python(looked_at(put(tmp_path, "a.json", '{"next": 2, "items": [{"n": 1}, {"n": 2}]}')), "page")
+    assert "Json(pointer='/items')" in source.partition("import polars")[0]
+    imported(source, "page")
+
+
 def test_what_it_suggests_can_be_taken_out_of_its_comment(tmp_path: Path) -> None:
     source = python(looked_at(put(tmp_path, "a.csv", ORDERS)), "contract")
     head, body = source.split("contract = ")
