@@ -253,7 +253,7 @@ class RunDisplay:
     def tick(self, progress: Progress) -> None:
         """Show the progress. Called a few times a second."""
         now = self._clock()
-        done = progress.done + progress.duplicates + progress.quarantined + progress.dead
+        done = progress.done + progress.duplicates + progress.quarantined + progress.dead + progress.markers
         speed = f"{self._speed.add(now, done):.1f} files/s"
         if self._live is not None:
             self._live.update(self._table(progress, f"{duration(now - self._began)}   {speed}"), refresh=True)
@@ -297,6 +297,7 @@ def summary(progress: Progress, seconds: float) -> str:
     parts = [
         f"{count(progress.done, 'file')} done" + (f" ({count(progress.rows, 'row')})" if progress.done else ""),
         f"{progress.duplicates:,} already done" if progress.duplicates else "",
+        f"{count(progress.markers, 'marker')} passed over" if progress.markers else "",
         f"{count(progress.rejected, 'row')} rejected" if progress.rejected else "",
         f"{progress.quarantined:,} quarantined" if progress.quarantined else "",
         f"{progress.dead:,} in a DLQ" if progress.dead else "",

@@ -59,7 +59,7 @@ class TableState:
 @dataclass(frozen=True)
 class Progress:
     """Where everything is. ``rejected`` counts rows, the others files or messages, in this run. ``tables``: those that
-    were changed in it, by name."""
+    were changed in it, by name. ``markers`` stand for folders and jobs, and were passed over."""
 
     found: int
     waiting: int
@@ -72,6 +72,7 @@ class Progress:
     retries: int
     dead: int
     tables: Mapping[str, TableState] = field(default_factory=dict)
+    markers: int = 0
 
 
 def steady() -> float:
@@ -307,6 +308,7 @@ class Engine:
             retries=counted("function.failed"),
             dead=counted("dead"),
             tables=dict(sorted(self._tables.items())),
+            markers=counted("function.marker"),
         )
 
     def _totals(self) -> Mapping[str, int]:
