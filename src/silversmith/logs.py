@@ -226,7 +226,7 @@ route53_resolver = _records(
 
 network_firewall = _records(
     "https://docs.aws.amazon.com/network-firewall/latest/developerguide/firewall-logging-contents.html",
-    "firewall_name availability_zone event_timestamp time=event/timestamp flow_id=event/flow_id "
+    "firewall_name availability_zone event_timestamp aws_category time=event/timestamp flow_id=event/flow_id "
     "event_type=event/event_type src_ip=event/src_ip src_port=event/src_port dest_ip=event/dest_ip "
     "dest_port=event/dest_port proto=event/proto app_proto=event/app_proto alert=event/alert netflow=event/netflow "
     "tls=event/tls http=event/http tcp=event/tcp",
