@@ -202,10 +202,12 @@ class _Elements:
                 opening = b"[0,"  # an element must follow a comma, so a 0 stands for those that were cut off
             elif len(buffer) > LARGEST:
                 raise too_large("one element of the array has more bytes")
-        columns = self._columns(buffer.rstrip(SPACE)[:-1]) if buffer.rstrip(SPACE).endswith(b"]") else None
-        if columns is not None:
-            yield columns
-            return
+        if not self._reader.is_idle:
+            whole = buffer.rstrip(SPACE)
+            columns = self._columns(whole[:-1]) if whole.endswith(b"]") else None
+            if columns is not None:
+                yield columns
+                return
         values = self._parse(opening, buffer)
         yield self._block(buffer, values[1:] if len(opening) > 1 else values)
 

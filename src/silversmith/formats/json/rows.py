@@ -151,7 +151,7 @@ def frame_of(block: Block | Columns, kinds: dict[str, Kind]) -> pl.DataFrame:
         kinds[name] = join(kinds.get(name, NULL), kind)
     checked_names(list(kinds))
     numbers = row_numbers(block.numbers)
-    if isinstance(block, Block) and own and all(kinds[name].name in SCALARS for name in own):
+    if isinstance(block, Block) and own and SCALARS.issuperset([kinds[name].name for name in own]):
         # Polars takes objects as they are in half the time of columns, whose values it may have to be given converted.
         return pl.from_dicts(block.records, schema={name: type_of(kinds[name]) for name in own}).hstack([numbers])
     series = [
