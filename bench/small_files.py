@@ -6,9 +6,10 @@ The limit is a bare loop in as many processes that reads with Polars and writes 
 syncs every file to disk and renames it, as the chain does; this also with one thread of Polars in each process, as the
 chain's workers have it where there are as many as CPUs. Two speeds are shown: of the whole program, with its start,
 the import of its libraries and the search of the folder; and of its work alone, once it runs. For the chain that is
-from the first commit to the last; for the others what the job itself measures. MiniStack's chain is measured with the
-server and the function warm. Whether the peers sync anything to disk is theirs: none is told to. Pathway writes what a
-function of its user writes, so it is there twice: as is, and with a function that is as durable as the loop.
+from the first commit to the last; for the others what the job itself measures. CPU time is that of all processes with
+the start: on a busy machine it tells more than the clock does. MiniStack's chain is measured with the server and the
+function warm. Whether the peers sync anything to disk is theirs: none is told to. Pathway writes what a function of
+its user writes, so it is there twice: as is, and with a function that is as durable as the loop.
 
 ``--short`` takes 300 files, one run, and neither MiniStack nor Spark.
 """
@@ -137,9 +138,10 @@ def show(found: list[tuple[Contender, int]]) -> str:
             rows.append([contender.label, contender.missing])
             continue
         whole, working = (files / contender.median(what) for what in ("seconds", "working"))
-        peak = mebibytes(contender.median("peak"))
-        rows.append([contender.label, f"{files:,}", number(whole), number(working), ratio(working / limit), peak])
-    return table(["", "files", "files/s, whole", "files/s, working", "of the limit", "peak memory"], rows)
+        peak, cpu = mebibytes(contender.median("peak")), f"{contender.median('cpu') / files * 1e6:,.0f}"
+        rows.append([contender.label, f"{files:,}", number(whole), number(working), ratio(working / limit), cpu, peak])
+    header = ["", "files", "files/s, whole", "files/s, working", "of the limit", "CPU us a file", "peak memory"]
+    return table(header, rows)
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
