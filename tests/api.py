@@ -25,35 +25,35 @@ def _module(name: str) -> Iterator[str]:
     module = importlib.import_module(name)
     yield f"# {name}"
     for public in sorted(module.__all__):
-        found = getattr(module, public)
-        if inspect.isclass(found):
-            yield from _class(public, found)
-        elif inspect.isroutine(found):
-            yield f"def {public}{inspect.signature(found)}"
+        result = getattr(module, public)
+        if inspect.isclass(result):
+            yield from _class(public, result)
+        elif inspect.isroutine(result):
+            yield f"def {public}{inspect.signature(result)}"
         else:
-            yield f"{public} = {_value(found)}"
+            yield f"{public} = {_value(result)}"
     yield ""
 
 
-def _value(found: object) -> str:
+def _value(actual: object) -> str:
     """A log with its columns: silver that was made has them, so they are an API."""
-    columns = getattr(found, "columns", None)
-    return f"Log({', '.join(f'{name}: {dtype}' for name, dtype in columns.items())})" if columns else str(found)
+    columns = getattr(actual, "columns", None)
+    return f"Log({', '.join(f'{name}: {dtype}' for name, dtype in columns.items())})" if columns else str(actual)
 
 
-def _class(name: str, found: type) -> Iterator[str]:
-    bases = ", ".join(base.__name__ for base in found.__bases__ if base is not object)
+def _class(name: str, actual: type) -> Iterator[str]:
+    bases = ", ".join(base.__name__ for base in actual.__bases__ if base is not object)
     yield f"class {name}({bases})" if bases else f"class {name}"
-    if issubclass(found, enum.Enum):
-        yield from (f"    {member.name} = {member.value!r}" for member in found)
+    if issubclass(actual, enum.Enum):
+        yield from (f"    {member.name} = {member.value!r}" for member in actual)
         return
-    if found.__init__ is not object.__init__ and not getattr(found, "_is_protocol", False):
-        yield f"    {_signature('__init__', found.__init__)}"
-    fields = {field.name for field in dataclasses.fields(found)} if dataclasses.is_dataclass(found) else set()
-    for member in sorted(set(dir(found)) - fields):
-        if member.startswith("_") or (issubclass(found, BaseException) and hasattr(Exception, member)):
+    if actual.__init__ is not object.__init__ and not getattr(actual, "_is_protocol", False):
+        yield f"    {_signature('__init__', actual.__init__)}"
+    fields = {field.name for field in dataclasses.fields(actual)} if dataclasses.is_dataclass(actual) else set()
+    for member in sorted(set(dir(actual)) - fields):
+        if member.startswith("_") or (issubclass(actual, BaseException) and hasattr(Exception, member)):
             continue
-        value = inspect.getattr_static(found, member)
+        value = inspect.getattr_static(actual, member)
         if isinstance(value, property):
             yield f"    {member}: {inspect.signature(value.fget).return_annotation if value.fget else '?'}"
         elif isinstance(value, (staticmethod, classmethod)):

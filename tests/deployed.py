@@ -88,12 +88,12 @@ class Deployed:
             Capabilities=["CAPABILITY_IAM"],
             Parameters=[{"ParameterKey": name, "ParameterValue": "x"} for name in self.template["Parameters"]],
         )
-        found = cloudformation.describe_stacks(StackName=self.name)["Stacks"][0]
-        self.outputs = {each["OutputKey"]: each["OutputValue"] for each in found["Outputs"]}
+        result = cloudformation.describe_stacks(StackName=self.name)["Stacks"][0]
+        self.outputs = {each["OutputKey"]: each["OutputValue"] for each in result["Outputs"]}
 
     def _subscribe(self) -> None:
         for transform in self.pipeline.transforms:
-            wanted = self.template["Resources"][logical(transform.name, "Subscription")]["Properties"]
+            expected = self.template["Resources"][logical(transform.name, "Subscription")]["Properties"]
             self.sns.subscribe(
                 TopicArn=self.outputs["TopicArn"],
                 Protocol="sqs",
@@ -101,8 +101,8 @@ class Deployed:
                 Attributes={
                     "RawMessageDelivery": "true",
                     **(
-                        {"FilterPolicyScope": "MessageBody", "FilterPolicy": json.dumps(wanted["FilterPolicy"])}
-                        if "FilterPolicy" in wanted
+                        {"FilterPolicyScope": "MessageBody", "FilterPolicy": json.dumps(expected["FilterPolicy"])}
+                        if "FilterPolicy" in expected
                         else {}
                     ),
                 },
@@ -116,8 +116,8 @@ class Deployed:
             )
 
     def url(self, transform: str, kind: str = "Queue") -> str:
-        found: str = self.outputs[f"{logical(transform, kind)}Url" if transform else f"{kind}Url"]
-        return found
+        actual: str = self.outputs[f"{logical(transform, kind)}Url" if transform else f"{kind}Url"]
+        return actual
 
     def arn(self, transform: str, kind: str) -> str:
         name = self.url(transform, kind).rpartition("/")[2]
@@ -175,27 +175,27 @@ class Deployed:
         return done
 
     def receive(self, transform: str, kind: str = "Queue") -> list[dict[str, Any]]:
-        found = self.sqs.receive_message(
+        received = self.sqs.receive_message(
             QueueUrl=self.url(transform, kind), MaxNumberOfMessages=10, AttributeNames=["All"]
         )
-        messages: list[dict[str, Any]] = found.get("Messages", [])
+        messages: list[dict[str, Any]] = received.get("Messages", [])
         return messages
 
     def waiting(self, transform: str, kind: str = "Queue") -> int:
         """How many messages can be received."""
         name = "ApproximateNumberOfMessages"
-        found = self.sqs.get_queue_attributes(QueueUrl=self.url(transform, kind), AttributeNames=[name])
-        return int(found["Attributes"][name])
+        attributes = self.sqs.get_queue_attributes(QueueUrl=self.url(transform, kind), AttributeNames=[name])
+        return int(attributes["Attributes"][name])
 
     def silver(self, key: str) -> bytes:
         body: bytes = self.s3.get_object(Bucket=self.buckets["silver"], Key=key)["Body"].read()
         return body
 
     @contextmanager
-    def opened(self, told: list[str] | None = None) -> Iterator[tuple[Pipeline, AwsTarget]]:
-        tell = told.append if told is not None else lambda _: None
-        with open_stack(self.account, self.name, self.pipeline, tell=tell, wait=0) as found:
-            yield found
+    def opened(self, messages: list[str] | None = None) -> Iterator[tuple[Pipeline, AwsTarget]]:
+        tell = messages.append if messages is not None else lambda _: None
+        with open_stack(self.account, self.name, self.pipeline, tell=tell, wait=0) as result:
+            yield result
 
 
 def as_record(message: Mapping[str, Any]) -> dict[str, Any]:
@@ -216,8 +216,8 @@ def operators_policy(stack: str, region: str, account: str) -> dict[str, Any]:
     buckets = {role: f"dl-{role.lower()}-layer" for role in ("BRONZE", "SILVER", "QUARANTINE", "GOLD")}
     for name, value in {**names, **buckets}.items():
         block = block.replace(name, value)
-    found: dict[str, Any] = json.loads(block)
-    return found
+    document: dict[str, Any] = json.loads(block)
+    return document
 
 
 def known_to_moto(

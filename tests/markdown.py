@@ -41,8 +41,8 @@ class Command:
 
 def pages() -> list[Path]:
     """Every page that a reader sees, by its path."""
-    found = [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("examples/**/*.md")]
-    return sorted(path for path in found if not any(part.startswith(".") for part in path.relative_to(ROOT).parts))
+    actual = [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("examples/**/*.md")]
+    return sorted(path for path in actual if not any(part.startswith(".") for part in path.relative_to(ROOT).parts))
 
 
 def name(page: Path) -> str:
@@ -63,25 +63,25 @@ def _block(fence: str, body: str) -> Block:
 
 def commands(block: Block) -> list[Command]:
     """What a ``console`` block has a reader type."""
-    found: list[Command] = []
+    actual: list[Command] = []
     for line in block.text.splitlines():
         if line.startswith("$ "):
-            found.append(Command(line[2:]))
+            actual.append(Command(line[2:]))
         elif line.strip():
-            found[-1].shows.append(line.strip())
-    return found
+            actual[-1].shows.append(line.strip())
+    return actual
 
 
 def anchors(text: str) -> set[str]:
     """The fragments that headings can be linked by, as GitHub and the site make them."""
-    found: set[str] = set()
+    result: set[str] = set()
     for heading in re.findall(r"^#{1,6} +(.+?)\s*$", _FENCE.sub("", text), re.MULTILINE):
         plain = re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", heading).lower()
         slug = re.sub(r"[^\w\- ]", "", plain).strip().replace(" ", "-")
-        found.add(
-            slug if slug not in found else next(f"{slug}-{n}" for n in range(1, 99) if f"{slug}-{n}" not in found)
+        result.add(
+            slug if slug not in result else next(f"{slug}-{n}" for n in range(1, 99) if f"{slug}-{n}" not in result)
         )
-    return found
+    return result
 
 
 def links(text: str) -> Iterator[str]:

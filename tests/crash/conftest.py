@@ -107,9 +107,9 @@ class Crashable:
 
     def told(self, *arguments: str) -> Any:
         """What a command tells with ``--json``. It must have done its work."""
-        found, errors = (process := self.command(*arguments, "--json")).communicate(timeout=240)
+        actual, errors = (process := self.command(*arguments, "--json")).communicate(timeout=240)
         assert process.returncode == 0, errors.decode()
-        return json.loads(found)
+        return json.loads(actual)
 
     def finish(self, *, fails: bool = False) -> None:
         """Run without any fault until nothing is left to do. ``fails``: some files may have failed."""
@@ -121,7 +121,7 @@ class Crashable:
     def check(self, *, unlucky: int | None = UNLUCKY) -> Accounted:
         """Every bronze object is in silver once, from its newest version, with the right rows; or, of its newest
         version, in quarantine if it is broken; or in a dead-letter queue if the transform has a bug with it."""
-        found = Accounted()
+        result = Accounted()
         failures = self.told("failures", "--limit", "1000000")
         quarantined = {(item["transform"], item["key"], item["etag"]) for item in failures["quarantined"]}
         dead = {(item["transform"], item["key"]) for item in failures["dead"]}
@@ -132,20 +132,20 @@ class Crashable:
             for transform in {"a": ("rows", "totals"), "c": ("rows", "fragile")}.get(key.split("/", 1)[0], ("rows",)):
                 if content == BROKEN.encode():
                     assert (transform, key, hashlib.md5(content).hexdigest()) in quarantined, f"{key} is nowhere"
-                    found.quarantined.add((transform, key))
+                    result.quarantined.add((transform, key))
                     rejected -= {f"{transform}/{key}.error.json", f"{transform}/{key}.rejected.parquet"}
                 elif transform == "fragile" and unlucky in (ids := pl.read_json(content)["id"].to_list()):
                     assert (transform, key) in dead, f"{key} with {ids} is nowhere"
-                    found.dead.add((transform, key))
+                    result.dead.add((transform, key))
                     rejected -= {f"{transform}/{key}.error.json"}  # of an older version: silver's turn has not come
                     self._check_given_up(transform, key, content, rejected)
                 else:
                     self._check_silver(transform, key, content, rejected)
-                    found.silver.add((transform, key))
-        assert dead == found.dead, "what is in silver is in no dead-letter queue"
-        self._check_names(found)
+                    result.silver.add((transform, key))
+        assert dead == result.dead, "what is in silver is in no dead-letter queue"
+        self._check_names(result)
         assert not rejected, f"left in quarantine: {sorted(rejected)}"
-        return found
+        return result
 
     def _check_given_up(self, transform: str, key: str, content: bytes, quarantined: set[str]) -> None:
         """What is dead of the code's bug says so in quarantine, or the next reconciliation would send it again."""
@@ -155,11 +155,11 @@ class Crashable:
         assert (document["dead"], document["bronze"]["etag"]) == (True, hashlib.md5(content).hexdigest())
         quarantined.discard(name)
 
-    def _check_names(self, found: Accounted) -> None:
+    def _check_names(self, actual: Accounted) -> None:
         """Nothing else is in silver, but for what failed files were made into before."""
         silver = {head.key for head in self.lake.store("dl-silver-layer", foreign_writers=False).list()}
-        good = {silver_key(transform, key) for transform, key in found.silver}
-        may = {silver_key(transform, key) for transform, key in found.quarantined | found.dead}
+        good = {silver_key(transform, key) for transform, key in actual.silver}
+        may = {silver_key(transform, key) for transform, key in actual.quarantined | actual.dead}
         assert good <= silver
         schemas = {schema_key(transform) for transform in ("rows", "totals", "fragile")}
         assert silver <= good | may | schemas, "silver of nothing"
@@ -171,15 +171,15 @@ class Crashable:
         lineage = Lineage.from_metadata(head.metadata) if head else None
         assert lineage is not None, f"{key} is nowhere"
         assert (lineage.bronze_etag, lineage.bronze_key) == (hashlib.md5(content).hexdigest(), key)
-        found = pl.read_parquet(self.lake.bucket("dl-silver-layer") / name)
+        frame = pl.read_parquet(self.lake.bucket("dl-silver-layer") / name)
         if transform == "totals":
-            assert found["total"].to_list() == [sum(ids)]
+            assert frame["total"].to_list() == [sum(ids)]
             return
         if transform == "fragile":
-            assert found["id"].to_list() == ids
+            assert frame["id"].to_list() == ids
             return
         good = [number for number in ids if number < 1000]
-        assert found.rows() == [(number, number * 2) for number in good]
+        assert frame.rows() == [(number, number * 2) for number in good]
         bad = len(ids) - len(good)
         assert lineage.rows_rejected == bad
         name = f"{transform}/{key}.rejected.parquet"
@@ -191,10 +191,10 @@ class Crashable:
 
 @pytest.fixture
 def crashable(tmp_path: Path) -> Crashable:
-    found = Crashable(tmp_path)
-    found.define(UNLUCKY)
-    found.bronze.mkdir(parents=True)
-    return found
+    result = Crashable(tmp_path)
+    result.define(UNLUCKY)
+    result.bronze.mkdir(parents=True)
+    return result
 
 
 def kill(process: subprocess.Popen[bytes]) -> None:

@@ -206,5 +206,5 @@ def test_what_sends_again_is_killed(crashable: Crashable, point: str, arguments:
     is_killed(crashable, point, *arguments)
     crashable.told(*arguments)
     crashable.finish(fails=True)
-    found = crashable.check()
-    assert (len(found.silver), len(found.quarantined)) == ((10, 0) if arguments == ("redrive",) else (9, 1))
+    result = crashable.check()
+    assert (len(result.silver), len(result.quarantined)) == ((10, 0) if arguments == ("redrive",) else (9, 1))

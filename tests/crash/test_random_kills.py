@@ -53,10 +53,10 @@ def test_kill_nine_at_random_moments(crashable: Crashable) -> None:
     crashable.finish(fails=True)
     crashable.told("redrive")  # who was killed three times over a good file has given up on it
     crashable.finish(fails=True)
-    found = crashable.check()
+    result = crashable.check()
     print(
         f"{KILLS} engines, {workers_killed} workers and {commands_killed} commands killed, "
-        f"{done:,} objects done between them, {FILES:,} keys, seed {SEED}: {found}"
+        f"{done:,} objects done between them, {FILES:,} keys, seed {SEED}: {result}"
     )
     crashable.define(unlucky=None)
     for number in range(FILES):
@@ -64,10 +64,10 @@ def test_kill_nine_at_random_moments(crashable: Crashable) -> None:
             path.write_text(f'[{{"id": {number}}}]')
     crashable.told("redrive")
     crashable.finish()
-    found = crashable.check(unlucky=None)
-    assert not found.quarantined
-    assert not found.dead
-    print(f"the bug and the broken files mended, redriven: {found}")
+    result = crashable.check(unlucky=None)
+    assert not result.quarantined
+    assert not result.dead
+    print(f"the bug and the broken files mended, redriven: {result}")
 
 
 def _key(number: int) -> str:
@@ -93,10 +93,10 @@ def _committed(crashable: Crashable) -> int:
         return 0
     with closing(sqlite3.connect(f"file:{crashable.lake.journal}?mode=ro", uri=True)) as journal:
         try:
-            found = journal.execute("SELECT value FROM counters WHERE name = 'function.committed'").fetchone()
+            result = journal.execute("SELECT value FROM counters WHERE name = 'function.committed'").fetchone()
         except sqlite3.OperationalError:  # there is a file, and no table yet
             return 0
-    return int(found[0]) if found else 0
+    return int(result[0]) if result else 0
 
 
 def _let_live(crashable: Crashable, pid: int, draw: random.Random) -> int:

@@ -94,12 +94,12 @@ def lambdas_python() -> tuple[str, str]:
     """Python 3.13 if this machine has it, else the one that runs here, without its virtual environment; and which."""
     version = Runtime().python
     for name in (f"python{version}", sys.executable):
-        found = shutil.which(name)
-        if found is None:
+        result = shutil.which(name)
+        if result is None:
             continue
         script = "import sys; print(sys._base_executable, '%d.%d' % sys.version_info[:2])"
         done = subprocess.run(
-            [found, "-c", script],
+            [result, "-c", script],
             env={**os.environ, "PYENV_VERSION": version},
             capture_output=True,
             text=True,
@@ -116,24 +116,24 @@ def _unpack(folder: Path) -> Unpacked:
     """Once for all test processes: the lock is free when the first has it done, whose last step is ``done``."""
     python, version = lambdas_python()
     machine = "arm64" if platform.machine().lower() in {"arm64", "aarch64"} else "x86_64"
-    found = Unpacked(python, folder / "task", folder / "opt", folder / "runtime", Runtime(machine, version))
+    result = Unpacked(python, folder / "task", folder / "opt", folder / "runtime", Runtime(machine, version))
     with (folder / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not (folder / "done").exists():
-            found.project.mkdir()
-            (found.project / "pipeline.py").write_text(PIPELINE)
-            located = locate(str(found.project / "pipeline.py"))
-            bundle = build(located, folder / "packages", runtime=found.target)
-            for file, target in zip(bundle.write(folder / "zips"), (found.task, found.opt), strict=True):
+            result.project.mkdir()
+            (result.project / "pipeline.py").write_text(PIPELINE)
+            located = locate(str(result.project / "pipeline.py"))
+            bundle = build(located, folder / "packages", runtime=result.target)
+            for file, target in zip(bundle.write(folder / "zips"), (result.task, result.opt), strict=True):
                 with zipfile.ZipFile(file) as archive:
                     archive.extractall(target)
-            wanted = [f"{name}=={importlib.metadata.version(name)}" for name in ("awslambdaric", "boto3")]
+            expected = [f"{name}=={importlib.metadata.version(name)}" for name in ("awslambdaric", "boto3")]
             uv = find_uv()
             assert uv is not None, "uv is among the development tools"
-            install = [uv, "pip", "install", "--quiet", "--python", python, "--target", str(found.runtime), *wanted]
+            install = [uv, "pip", "install", "--quiet", "--python", python, "--target", str(result.runtime), *expected]
             subprocess.run(install, check=True, timeout=PATIENCE)
             (folder / "done").touch()
-    return found
+    return result
 
 
 @pytest.fixture(scope="session")
@@ -232,11 +232,11 @@ def aws() -> Iterator[Aws]:
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()
-    found = Aws(f"http://{host}:{port}")
+    result = Aws(f"http://{host}:{port}")
     # What an earlier test left: all servers of one process share it.
-    with urllib.request.urlopen(f"{found.endpoint}/moto-api/reset", data=b"", timeout=PATIENCE):
+    with urllib.request.urlopen(f"{result.endpoint}/moto-api/reset", data=b"", timeout=PATIENCE):
         pass
-    yield found
+    yield result
     server.stop()
 
 
@@ -252,25 +252,25 @@ class _Http(NamedTuple):
 
 @pytest.fixture(scope="session")
 def sales() -> Pipeline:
-    found = Pipeline("sales")
+    pipeline = Pipeline("sales")
 
-    found.sql("sales/*.csv", "SELECT * FROM rows", name="sales")
-    return found
+    pipeline.sql("sales/*.csv", "SELECT * FROM rows", name="sales")
+    return pipeline
 
 
 def moto_template(template: Mapping[str, Any]) -> dict[str, Any]:
     """What moto knows of a compiled template; without event source mappings, for which it would want Docker."""
-    found = copy.deepcopy({**template})
+    result = copy.deepcopy({**template})
     known = {
         name: each
-        for name, each in found["Resources"].items()
+        for name, each in result["Resources"].items()
         if resource_class_from_type(each["Type"]) and each["Type"] != "AWS::Lambda::EventSourceMapping"
     }
     for each in known.values():
         each["Properties"].pop("Layers", None)  # moto stumbles over them when it updates a function
         each["DependsOn"] = [name for name in each.get("DependsOn", ()) if name in known]
-    outputs = {name: each for name, each in found["Outputs"].items() if name.endswith(("Name", "TopicArn"))}
-    return {**found, "Resources": known, "Outputs": outputs}
+    outputs = {name: each for name, each in result["Outputs"].items() if name.endswith(("Name", "TopicArn"))}
+    return {**result, "Resources": known, "Outputs": outputs}
 
 
 @dataclass
@@ -303,18 +303,18 @@ def notifications() -> Notifications:
 def account(notifications: Notifications) -> Iterator[Account]:
     """An account on moto, in this process."""
     with mock_aws():
-        found = open_account(SESSION)
-        yield replace(found, client=lambda service: _client(found, service, notifications))
+        result = open_account(SESSION)
+        yield replace(result, client=lambda service: _client(result, service, notifications))
 
 
 def _client(account: Account, service: str, notifications: Notifications) -> Any:
     """Moto denies all that a bucket's policy denies on a condition, whether that holds or not: so it gets no policy."""
-    found = account.client(service)
+    client = account.client(service)
     done = _Http(204), {"ResponseMetadata": {"HTTPStatusCode": 204}}
-    found.meta.events.register("before-call.s3.PutBucketPolicy", lambda **_: done)
-    notifications.watch(found)
-    found.meta.events.register("after-call.cloudformation.DescribeStacks", _with_outputs)
-    return found
+    client.meta.events.register("before-call.s3.PutBucketPolicy", lambda **_: done)
+    notifications.watch(client)
+    client.meta.events.register("after-call.cloudformation.DescribeStacks", _with_outputs)
+    return client
 
 
 #: Moto's change sets make stacks without outputs.
@@ -328,7 +328,7 @@ def _with_outputs(parsed: dict[str, Any], **_: Any) -> None:
 
 
 @pytest.fixture
-def wanted(account: Account, sales: Pipeline, tmp_path: Path) -> Release:
+def small_release(account: Account, sales: Pipeline, tmp_path: Path) -> Release:
     """A release with hardly any code."""
     (tmp_path / "pipeline.py").write_text("")
     (tmp_path / "package.py").write_text("")

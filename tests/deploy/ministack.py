@@ -80,7 +80,7 @@ def certificate(folder: Path) -> tuple[Path, Path]:
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "ministack")])
     now = datetime.now(UTC)
     identifier = x509.SubjectKeyIdentifier.from_public_key(key.public_key())
-    made = (
+    created = (
         x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
         .not_valid_before(now - timedelta(hours=1))
         .not_valid_after(now + timedelta(days=1))
@@ -91,16 +91,16 @@ def certificate(folder: Path) -> tuple[Path, Path]:
         .sign(key, hashes.SHA256())
     )
     paths = folder / "server.crt", folder / "server.key"
-    paths[0].write_bytes(made.public_bytes(serialization.Encoding.PEM))
+    paths[0].write_bytes(created.public_bytes(serialization.Encoding.PEM))
     form = (serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
     paths[1].write_bytes(key.private_bytes(*form))
     return paths
 
 
 def free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        port: int = found.getsockname()[1]
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port: int = listener.getsockname()[1]
         return port
 
 
@@ -188,8 +188,10 @@ class MiniStack:
         self.process = None
 
     def client(self, service: str, **credentials: str) -> Any:
-        given = {**ROOT, **credentials}
-        session = boto3.session.Session(given["AWS_ACCESS_KEY_ID"], given["AWS_SECRET_ACCESS_KEY"], region_name=REGION)
+        inputs = {**ROOT, **credentials}
+        session = boto3.session.Session(
+            inputs["AWS_ACCESS_KEY_ID"], inputs["AWS_SECRET_ACCESS_KEY"], region_name=REGION
+        )
         return session.client(service, endpoint_url=self.url, verify=str(self.certificate))
 
     def log(self) -> str:

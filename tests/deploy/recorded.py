@@ -59,10 +59,10 @@ class Recorder:
         """The account with clients that are watched."""
 
         def client(service: str) -> Any:
-            found = account.client(service)
-            found.meta.events.register("before-parameter-build.*.*", self._before)
-            found.meta.events.register("after-call.*.*", self._after)
-            return found
+            aws_client = account.client(service)
+            aws_client.meta.events.register("before-parameter-build.*.*", self._before)
+            aws_client.meta.events.register("after-call.*.*", self._after)
+            return aws_client
 
         return Account(account.id, account.region, client, account.endpoint_url)
 
@@ -116,8 +116,8 @@ def denied(document: Json, rights: Iterable[Right], *, account: str = ACCOUNT, f
 
 def unused(document: Json, rights: Iterable[Right], *, function: str = "other") -> list[str]:
     """What could be taken out of a policy document, and all would be allowed as before: actions, resources."""
-    wanted = [*rights]
-    return [what for what, smaller in _smaller(document) if not denied(smaller, wanted, function=function)]
+    expected = [*rights]
+    return [what for what, smaller in _smaller(document) if not denied(smaller, expected, function=function)]
 
 
 def _smaller(document: Json) -> Iterator[tuple[str, Json]]:

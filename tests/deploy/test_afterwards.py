@@ -32,31 +32,31 @@ TARGET = {
 }
 
 
-def run(wanted: Release, account: Account, at: datetime = NOON) -> Deployed:
-    return deploy(wanted, account, confirm=lambda _: True, pause=lambda _: None, now=lambda: at)
+def run(release: Release, account: Account, at: datetime = NOON) -> Deployed:
+    return deploy(release, account, confirm=lambda _: True, pause=lambda _: None, now=lambda: at)
 
 
 @pytest.fixture
 def scheduler(account: Account) -> Any:
     """With the stack's own schedule, which moto's CloudFormation does not make."""
-    found = account.client("scheduler")
-    found.create_schedule_group(Name="sales_Schedules")
-    found.create_schedule(
+    client = account.client("scheduler")
+    client.create_schedule_group(Name="sales_Schedules")
+    client.create_schedule(
         Name="sales_Reconciler",
         GroupName="sales_Schedules",
         ScheduleExpression="rate(24 hours)",
         FlexibleTimeWindow={"Mode": "OFF"},
         Target=TARGET,
     )
-    return found
+    return client
 
 
 def once(scheduler: Any) -> dict[str, Any] | None:
     try:
-        found: dict[str, Any] = scheduler.get_schedule(Name="sales_AfterDeploy", GroupName="sales_Schedules")
+        result: dict[str, Any] = scheduler.get_schedule(Name="sales_AfterDeploy", GroupName="sales_Schedules")
     except ClientError:
         return None
-    return found
+    return result
 
 
 def changed(release: Release, resource: str, name: str, value: Any) -> Release:
@@ -65,59 +65,63 @@ def changed(release: Release, resource: str, name: str, value: Any) -> Release:
     return replace(release, template=template)
 
 
-def test_the_first_deploy_is_followed_by_a_round(account: Account, wanted: Release, scheduler: Any) -> None:
-    assert run(wanted, account).round == ScheduledRound(AT)
-    found = once(scheduler)
-    assert found is not None
-    assert found["ScheduleExpression"] == "at(2026-11-30T12:20:07)"
-    assert found["ScheduleExpressionTimezone"] == "UTC"
-    assert found["ActionAfterCompletion"] == "DELETE"
-    given = json.loads(found["Target"].pop("Input"))
-    assert given == {**json.loads(INPUT), "settled_seconds": 300, "follow": True}
-    assert found["Target"] == {name: value for name, value in TARGET.items() if name != "Input"}
+def test_the_first_deploy_is_followed_by_a_round(account: Account, small_release: Release, scheduler: Any) -> None:
+    assert run(small_release, account).round == ScheduledRound(AT)
+    result = once(scheduler)
+    assert result is not None
+    assert result["ScheduleExpression"] == "at(2026-11-30T12:20:07)"
+    assert result["ScheduleExpressionTimezone"] == "UTC"
+    assert result["ActionAfterCompletion"] == "DELETE"
+    document = json.loads(result["Target"].pop("Input"))
+    assert document == {**json.loads(INPUT), "settled_seconds": 300, "follow": True}
+    assert result["Target"] == {name: value for name, value in TARGET.items() if name != "Input"}
 
 
-def test_what_does_not_concern_events_is_followed_by_none(account: Account, wanted: Release, scheduler: Any) -> None:
-    run(wanted, account)
+def test_what_does_not_concern_events_is_followed_by_none(
+    account: Account, small_release: Release, scheduler: Any
+) -> None:
+    run(small_release, account)
     scheduler.delete_schedule(Name="sales_AfterDeploy", GroupName="sales_Schedules")
-    assert run(changed(wanted, "SalesQueue", "VisibilityTimeout", 77), account).round is None
-    assert run(changed(wanted, "SalesQueue", "VisibilityTimeout", 77), account).round is None, "nothing changed"
+    assert run(changed(small_release, "SalesQueue", "VisibilityTimeout", 77), account).round is None
+    assert run(changed(small_release, "SalesQueue", "VisibilityTimeout", 77), account).round is None, "nothing changed"
     assert once(scheduler) is None
 
 
-def test_a_second_deploy_puts_the_round_off(account: Account, wanted: Release, scheduler: Any) -> None:
-    run(wanted, account)
-    pattern = json.loads(json.dumps(wanted.template["Resources"]["Rule"]["Properties"]["EventPattern"]))
+def test_a_second_deploy_puts_the_round_off(account: Account, small_release: Release, scheduler: Any) -> None:
+    run(small_release, account)
+    pattern = json.loads(json.dumps(small_release.template["Resources"]["Rule"]["Properties"]["EventPattern"]))
     pattern["detail"]["object"]["key"] = [{"prefix": "more/"}]
     later = NOON.replace(hour=13)
-    assert run(changed(wanted, "Rule", "EventPattern", pattern), account, later).round == ScheduledRound(
+    assert run(changed(small_release, "Rule", "EventPattern", pattern), account, later).round == ScheduledRound(
         AT.replace(hour=13)
     )
-    found = once(scheduler)
-    assert found is not None
-    assert found["ScheduleExpression"] == "at(2026-11-30T13:20:07)"
+    result = once(scheduler)
+    assert result is not None
+    assert result["ScheduleExpression"] == "at(2026-11-30T13:20:07)"
 
 
 def test_where_the_stack_has_no_schedule_a_person_is_told(account: Account) -> None:
-    found = schedule_round(account, "sales", {"BronzeBucketName": "bronze"}, NOON)
-    assert found == ScheduledRound(AT, "the deployment has no schedule: reconcile_hours=0")
-    assert "run `silversmith reconcile --target aws` at 12:20 UTC" in round_line(found)
+    result = schedule_round(account, "sales", {"BronzeBucketName": "bronze"}, NOON)
+    assert result == ScheduledRound(AT, "the deployment has no schedule: reconcile_hours=0")
+    assert "run `silversmith reconcile --target aws` at 12:20 UTC" in round_line(result)
     assert "are compared at 12:20 UTC" in round_line(ScheduledRound(AT))
 
 
-def test_where_the_round_cannot_be_arranged_the_deploy_is_done_all_the_same(account: Account, wanted: Release) -> None:
-    done = run(wanted, account)
+def test_where_the_round_cannot_be_arranged_the_deploy_is_done_all_the_same(
+    account: Account, small_release: Release
+) -> None:
+    done = run(small_release, account)
     assert done.state is not None
     assert done.round is not None
     assert done.round.problem.startswith("the schedule of a round after the deploy of sales: GetSchedule failed:")
 
 
 def test_what_another_owner_switched_off_is_seen_and_mended(
-    account: Account, wanted: Release, scheduler: Any, notifications: Notifications
+    account: Account, small_release: Release, scheduler: Any, notifications: Notifications
 ) -> None:
     """The stack's own bucket: CloudFormation sees no difference."""
-    run(wanted, account)
-    assert not diff(wanted, account, pause=lambda _: None)
+    run(small_release, account)
+    assert not diff(small_release, account, pause=lambda _: None)
     theirs = {
         "QueueConfigurations": [
             {"QueueArn": "arn:aws:sqs:eu-central-1:123456789012:q", "Events": ["s3:ObjectRemoved:*"]}
@@ -125,7 +129,7 @@ def test_what_another_owner_switched_off_is_seen_and_mended(
     }
     account.client("sqs").create_queue(QueueName="q")
     notifications.held = {**theirs}
-    seen = diff(wanted, account, pause=lambda _: None)
+    seen = diff(small_release, account, pause=lambda _: None)
     assert [change.lines() for change in seen.changes] == [
         [
             "~ change: BronzeBucket (AWS::S3::Bucket) dl-bronze-layer",
@@ -133,10 +137,10 @@ def test_what_another_owner_switched_off_is_seen_and_mended(
         ]
     ]
     assert notifications.puts == []
-    done = run(wanted, account, NOON.replace(hour=14))
+    done = run(small_release, account, NOON.replace(hour=14))
     assert (done.changed, done.round) == (True, ScheduledRound(AT.replace(hour=14)))
     assert notifications.held == {**theirs, "EventBridgeConfiguration": {}}
-    assert not run(wanted, account).changed
+    assert not run(small_release, account).changed
 
 
 def test_which_changes_concern_events() -> None:

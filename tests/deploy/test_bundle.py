@@ -25,16 +25,16 @@ def sales(rows):
 
 
 def test_the_bundle_holds_nothing_of_the_commands() -> None:
-    found = needs(ENTRIES, [Path(silversmith.__file__).parents[1]])
-    parts = {name.split(".")[1] for name in found.files if "." in name}
+    result = needs(ENTRIES, [Path(silversmith.__file__).parents[1]])
+    parts = {name.split(".")[1] for name in result.files if "." in name}
     assert {f"silversmith.{module}" for module in ("function.handler", "reconcile.handler", "function.process")} <= {
-        *found.files
+        *result.files
     }
     assert {"function", "reconcile", "pipeline", "usercode", "stores", "formats"} <= parts
-    assert "silversmith.formats.excel.calamine_process" in found.files  # it runs as a script
+    assert "silversmith.formats.excel.calamine_process" in result.files  # it runs as a script
     assert not {"cli", "local", "template", "aws", "operations", "page", "testing"} & parts
-    assert {"polars", "orjson", "boto3", "python_calamine", "olefile"} <= found.outside
-    assert not {"rich", "cyclopts", "troposphere", "watchdog", "psutil"} & found.outside
+    assert {"polars", "orjson", "boto3", "python_calamine", "olefile"} <= result.outside
+    assert not {"rich", "cyclopts", "troposphere", "watchdog", "psutil"} & result.outside
 
 
 def test_the_logs_are_in_the_bundle_of_pipelines_that_read_some(tmp_path: Path) -> None:
@@ -64,11 +64,11 @@ def test_the_tables_packages_have_the_projects_versions_and_nothing_else_of_it(t
     (tmp_path / "requirements.txt").write_text(
         "deltalake==1.6.0 --hash=sha256:ab\npandas==2.0\nwrapt==1.16 --hash=sha256:cd\n"
     )
-    found = only(tmp_path, {"deltalake", "orjson", "boto3"}, uv="uv")
-    assert found.lines[0] == "deltalake==1.6.0"
-    assert [line.partition("==")[0] for line in found.lines] == ["deltalake", "orjson"]
-    assert "wrapt==1.16" in found.constraints
-    assert found.origin == str(tmp_path / "requirements.txt")
+    result = only(tmp_path, {"deltalake", "orjson", "boto3"}, uv="uv")
+    assert result.lines[0] == "deltalake==1.6.0"
+    assert [line.partition("==")[0] for line in result.lines] == ["deltalake", "orjson"]
+    assert "wrapt==1.16" in result.constraints
+    assert result.origin == str(tmp_path / "requirements.txt")
 
 
 def test_the_tables_packages_have_the_versions_of_the_lock_file(tmp_path: Path) -> None:
@@ -76,8 +76,8 @@ def test_the_tables_packages_have_the_versions_of_the_lock_file(tmp_path: Path) 
     uv = tmp_path / "uv"
     uv.write_text("#!/bin/sh\necho 'deltalake==1.6.0 --hash=sha256:ab'\necho 'polars==2.1.0'\n")
     uv.chmod(0o755)
-    found = only(tmp_path, {"deltalake"}, uv=str(uv))
-    assert (found.lines, found.constraints) == (("deltalake==1.6.0",), ("deltalake==1.6.0", "polars==2.1.0"))
+    result = only(tmp_path, {"deltalake"}, uv=str(uv))
+    assert (result.lines, result.constraints) == (("deltalake==1.6.0",), ("deltalake==1.6.0", "polars==2.1.0"))
 
 
 def test_what_the_tables_need_is_not_taken_to_the_transforms(tmp_path: Path) -> None:
@@ -100,12 +100,12 @@ def test_imports_are_followed_and_told_apart(tmp_path: Path) -> None:
     (tmp_path / "p" / "__init__.py").write_text("")
     (tmp_path / "p" / "q.py").write_text("from . import r\n")
     (tmp_path / "p" / "r.py").write_text("")
-    found = needs(["a"], [tmp_path])
-    assert {"a", "b", "d", "p", "p.q", "p.r"} <= set(found.files)
-    assert {"polars", "perhaps", "late"} <= found.outside
-    assert "never" not in found.outside
-    assert found.certain["polars"] == "a.py:1"
-    assert not {"perhaps", "late"} & set(found.certain)
+    result = needs(["a"], [tmp_path])
+    assert {"a", "b", "d", "p", "p.q", "p.r"} <= set(result.files)
+    assert {"polars", "perhaps", "late"} <= result.outside
+    assert "never" not in result.outside
+    assert result.certain["polars"] == "a.py:1"
+    assert not {"perhaps", "late"} & set(result.certain)
 
 
 @pytest.mark.parametrize("folder", ["site-packages", "dist-packages"])
@@ -157,23 +157,23 @@ def test_what_is_of_no_use_is_trimmed_and_the_record_says_so(packages: Path) -> 
 
 def test_the_same_files_make_the_same_bytes(packages: Path, tmp_path: Path) -> None:
     first, second = tmp_path / "1.zip", tmp_path / "2.zip"
-    found = bundles.files(packages)
-    bundles.pack(found, first)
-    for path in found.values():
+    result = bundles.files(packages)
+    bundles.pack(result, first)
+    for path in result.values():
         path.chmod(0o600)
         path.touch()
-    bundles.pack(dict(reversed(found.items())), second)
+    bundles.pack(dict(reversed(result.items())), second)
     assert first.read_bytes() == second.read_bytes()
-    assert bundles.digest(found) == bundles.digest(dict(reversed(found.items())))
+    assert bundles.digest(result) == bundles.digest(dict(reversed(result.items())))
     with zipfile.ZipFile(first) as archive:
-        assert archive.namelist() == sorted(found)
+        assert archive.namelist() == sorted(result)
 
 
 def test_a_change_of_content_or_of_name_is_another_digest(packages: Path) -> None:
-    found = bundles.files(packages)
-    before = bundles.digest(found)
+    result = bundles.files(packages)
+    before = bundles.digest(result)
     (packages / "big/core.so").write_bytes(b"12346")
-    after = bundles.digest(found)
+    after = bundles.digest(result)
     assert len({before, after, bundles.digest(bundles.files(packages, "x/"))}) == 3
 
 
@@ -208,9 +208,9 @@ def test_requirements_keep_the_users_and_drop_the_commands(tmp_path: Path) -> No
         "boto3==1.40\n-e .\n-r more.txt\n--index-url https://example.com/simple\ncyclopts==4\n"
     )
     # cyclopts is one of Silversmith's own, too; but the pipeline imports it.
-    found = collect(tmp_path, {"polars", "boto3"}, {"cyclopts"}, uv="uv", extra=["x==1"])
-    assert found.origin == str(tmp_path / "requirements.txt")
-    assert list(found.lines) == [
+    result = collect(tmp_path, {"polars", "boto3"}, {"cyclopts"}, uv="uv", extra=["x==1"])
+    assert result.origin == str(tmp_path / "requirements.txt")
+    assert list(result.lines) == [
         "polars==2.1.0 --hash=sha256:abc",
         "duckdb==1.0",
         "--index-url https://example.com/simple",
@@ -259,17 +259,17 @@ def test_a_lock_file_may_have_silversmith_from_a_file_or_a_checkout(tmp_path: Pa
         'echo "polars==2.1.0 --hash=sha256:ab"\necho "../lookup-1.0-py3-none-any.whl"\n'
     )
     uv.chmod(0o755)
-    found = collect(tmp_path, {"polars", "orjson"}, set(), uv=str(uv))
+    result = collect(tmp_path, {"polars", "orjson"}, set(), uv=str(uv))
     wheel = tmp_path.parent / "lookup-1.0-py3-none-any.whl"
-    assert found.lines == ("polars==2.1.0 --hash=sha256:ab", str(wheel), "orjson")
-    assert found.constraints == ("orjson==3.11.0 ; python_version > '3'", "polars==2.1.0 --hash=sha256:ab")
+    assert result.lines == ("polars==2.1.0 --hash=sha256:ab", str(wheel), "orjson")
+    assert result.constraints == ("orjson==3.11.0 ; python_version > '3'", "polars==2.1.0 --hash=sha256:ab")
 
 
 def test_without_requirements_it_is_what_was_tried_here(tmp_path: Path) -> None:
     (tmp_path / ".git").mkdir()
-    found = collect(tmp_path, {"orjson", "boto3"}, set(), uv="uv")
-    assert [line.partition("==")[0] for line in found.lines] == ["orjson"]
-    assert found.origin == "what is installed here"
+    result = collect(tmp_path, {"orjson", "boto3"}, set(), uv="uv")
+    assert [line.partition("==")[0] for line in result.lines] == ["orjson"]
+    assert result.origin == "what is installed here"
 
 
 def test_what_only_another_python_needs_goes_along_with_its_condition(tmp_path: Path) -> None:
@@ -291,9 +291,9 @@ def test_without_uv_it_says_how_to_get_it() -> None:
 
 
 def test_the_closure_has_what_is_required_but_for_extras() -> None:
-    found = closure({"boto3"})
-    assert {"boto3", "botocore", "s3transfer", "urllib3"} <= found
-    assert "awscrt" not in found
+    result = closure({"boto3"})
+    assert {"boto3", "botocore", "s3transfer", "urllib3"} <= result
+    assert "awscrt" not in result
 
 
 def test_an_unknown_architecture_is_refused() -> None:

@@ -24,8 +24,8 @@ def template(kind: str = "AWS::SQS::Queue", **more: Any) -> dict[str, Any]:
 
 
 def change(action: str, kind: str = "AWS::SQS::Queue", **more: Any) -> dict[str, Any]:
-    found = {"Action": action, "LogicalResourceId": "Thing", "ResourceType": kind, "PhysicalResourceId": "url", **more}
-    return {"Type": "Resource", "ResourceChange": found}
+    actual = {"Action": action, "LogicalResourceId": "Thing", "ResourceType": kind, "PhysicalResourceId": "url", **more}
+    return {"Type": "Resource", "ResourceChange": actual}
 
 
 @pytest.mark.parametrize(
@@ -46,31 +46,31 @@ def change(action: str, kind: str = "AWS::SQS::Queue", **more: Any) -> dict[str,
     ],
 )
 def test_what_happens_to_a_resource(said: dict[str, Any], old: dict[str, Any], effect: Effect, loses: bool) -> None:
-    found = of_change_set([said], old, template())
-    assert [(each.effect, each.loses) for each in found.changes] == [(effect, loses)]
-    assert bool(found.losses) == loses
-    assert ("lost" in found.lines()[0]) == loses
+    result = of_change_set([said], old, template())
+    assert [(each.effect, each.loses) for each in result.changes] == [(effect, loses)]
+    assert bool(result.losses) == loses
+    assert ("lost" in result.lines()[0]) == loses
 
 
 def test_lines_tell_what_changes_and_why_a_new_one_is_needed() -> None:
     old = template(Properties={"QueueName": "a", "DelaySeconds": 1, "Tags": [{"Key": "k", "Value": "v"}]})
     new = template(Properties={"QueueName": "b", "Tags": [{"Key": "k", "Value": "w"}]})
     details = [{"Target": {"Attribute": "Properties", "Name": "QueueName", "RequiresRecreation": "Always"}}]
-    found = of_change_set([change("Modify", Replacement="True", Details=details)], old, new)
-    assert found.lines() == [
+    result = of_change_set([change("Modify", Replacement="True", Details=details)], old, new)
+    assert result.lines() == [
         "! replace: Thing (AWS::SQS::Queue) url   ← what it holds is lost",
         '    QueueName: "a" → "b" (needs a new one)',
         "    DelaySeconds: 1 → nothing",
         '    Tags[0].Value: "v" → "w"',
     ]
-    assert found.to_dict()["changes"][0]["effect"] == "replace"
+    assert result.to_dict()["changes"][0]["effect"] == "replace"
 
 
 def test_a_new_value_of_a_parameter_is_shown_where_it_is_used() -> None:
     both = template("AWS::Lambda::Function", Properties={"Code": {"S3Key": {"Ref": "CodeKey"}}})
     said = change("Modify", "AWS::Lambda::Function", Replacement="False")
-    found = of_change_set([said], both, both, ({"CodeKey": "old.zip"}, {"CodeKey": "new.zip"}))
-    assert found.lines()[1] == '    Code.S3Key: "old.zip" → "new.zip"'
+    result = of_change_set([said], both, both, ({"CodeKey": "old.zip"}, {"CodeKey": "new.zip"}))
+    assert result.lines()[1] == '    Code.S3Key: "old.zip" → "new.zip"'
 
 
 def test_a_change_that_only_follows_another_names_it() -> None:
@@ -81,8 +81,8 @@ def test_a_change_that_only_follows_another_names_it() -> None:
 def test_losses_come_first() -> None:
     gone = change("Remove")
     gone["ResourceChange"]["LogicalResourceId"] = "Zulu"
-    found = of_change_set([change("Add"), gone], {}, {})
-    assert [each.logical for each in found.changes] == ["Zulu", "Thing"]
+    result = of_change_set([change("Add"), gone], {}, {})
+    assert [each.logical for each in result.changes] == ["Zulu", "Thing"]
 
 
 def test_of_a_new_stack_everything_is_added() -> None:

@@ -41,16 +41,16 @@ def no_pause(_: float) -> None:
     """Moto is done at once."""
 
 
-def smaller(wanted: Release) -> Release:
+def smaller(release: Release) -> Release:
     """Without a queue that it had."""
-    template = json.loads(json.dumps(wanted.template))
+    template = json.loads(json.dumps(release.template))
     del template["Resources"]["SalesQueueDLQ"]
     del template["Resources"]["SalesQueue"]["Properties"]["RedrivePolicy"]
-    return replace(wanted, template=template)
+    return replace(release, template=template)
 
 
-def deployed(wanted: Release, account: Account, capsys: Capture) -> None:
-    assert deploy_release(wanted, account, yes=False, json=False, pause=no_pause) == 0
+def deployed(release: Release, account: Account, capsys: Capture) -> None:
+    assert deploy_release(release, account, yes=False, json=False, pause=no_pause) == 0
     capsys.readouterr()
 
 
@@ -59,104 +59,106 @@ def with_outputs(account: Account) -> Account:
     outputs = [{"OutputKey": "BronzeBucketName", "OutputValue": "dl-bronze-layer"}]
 
     def client(service: str) -> Any:
-        found = account.client(service)
-        found.meta.events.register(
+        aws_client = account.client(service)
+        aws_client.meta.events.register(
             "after-call.cloudformation.DescribeStacks",
             lambda parsed, **_: [stack.update(Outputs=outputs) for stack in parsed.get("Stacks", ())] and None,
         )
-        return found
+        return aws_client
 
     return replace(account, client=client)
 
 
-def test_a_first_deployment_is_shown_as_it_happens(account: Account, wanted: Release, capsys: Capture) -> None:
-    assert deploy_release(wanted, with_outputs(account), yes=False, json=False, pause=no_pause) == 0
+def test_a_first_deployment_is_shown_as_it_happens(account: Account, small_release: Release, capsys: Capture) -> None:
+    assert deploy_release(small_release, with_outputs(account), yes=False, json=False, pause=no_pause) == 0
     out, errors = capsys.readouterr()
     assert "+ add: SalesQueue (AWS::SQS::Queue)" in out
     assert "CREATE_COMPLETE" in out
     assert "sales is CREATE_COMPLETE" in out
     assert "  BronzeBucketName  dl-bronze-layer" in out
     assert errors == ""
-    assert deploy_release(wanted, account, yes=False, json=False, pause=no_pause) == 0
+    assert deploy_release(small_release, account, yes=False, json=False, pause=no_pause) == 0
     assert "sales is as it should be: nothing was to be done" in capsys.readouterr().out
 
 
-def test_one_document_and_nothing_else(account: Account, wanted: Release, capsys: Capture) -> None:
-    assert deploy_release(wanted, with_outputs(account), yes=False, json=True, pause=no_pause) == 0
-    found = json.loads(capsys.readouterr().out)
-    assert (found["stack"], found["account"], found["region"]) == ("sales", "123456789012", "eu-central-1")
-    assert (found["deployed"], found["changed"], found["status"]) == (True, True, "CREATE_COMPLETE")
-    assert ("add", "SalesQueue") in [(change["effect"], change["logical"]) for change in found["changes"]]
-    assert found["outputs"] == {"BronzeBucketName": "dl-bronze-layer"}
-    assert diff_release(smaller(wanted), account, json=True, pause=no_pause) == 0
-    found = json.loads(capsys.readouterr().out)
-    assert [change["logical"] for change in found["changes"] if change["loses"]] == ["SalesQueueDLQ"]
+def test_one_document_and_nothing_else(account: Account, small_release: Release, capsys: Capture) -> None:
+    assert deploy_release(small_release, with_outputs(account), yes=False, json=True, pause=no_pause) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert (document["stack"], document["account"], document["region"]) == ("sales", "123456789012", "eu-central-1")
+    assert (document["deployed"], document["changed"], document["status"]) == (True, True, "CREATE_COMPLETE")
+    assert ("add", "SalesQueue") in [(change["effect"], change["logical"]) for change in document["changes"]]
+    assert document["outputs"] == {"BronzeBucketName": "dl-bronze-layer"}
+    assert diff_release(smaller(small_release), account, json=True, pause=no_pause) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert [change["logical"] for change in document["changes"] if change["loses"]] == ["SalesQueueDLQ"]
 
 
 def change_sets(account: Account) -> list[str]:
-    found = account.client("cloudformation").list_change_sets(StackName="sales")["Summaries"]
-    return [each["ChangeSetName"] for each in found]
+    client = account.client("cloudformation").list_change_sets(StackName="sales")["Summaries"]
+    return [each["ChangeSetName"] for each in client]
 
 
-def test_what_is_lost_is_not_done_where_nobody_can_be_asked(account: Account, wanted: Release, capsys: Capture) -> None:
-    deployed(wanted, account, capsys)
+def test_what_is_lost_is_not_done_where_nobody_can_be_asked(
+    account: Account, small_release: Release, capsys: Capture
+) -> None:
+    deployed(small_release, account, capsys)
     before = change_sets(account)
     with pytest.raises(WrongCall, match=r"this is no terminal: 1 resource .*: SalesQueueDLQ\. .*say yes with --yes"):
-        deploy_release(smaller(wanted), account, yes=False, json=False, pause=no_pause)
+        deploy_release(smaller(small_release), account, yes=False, json=False, pause=no_pause)
     assert "- delete: SalesQueueDLQ (AWS::SQS::Queue)" in capsys.readouterr().out
     assert change_sets(account) == before
     with pytest.raises(WrongCall):
-        deploy_release(smaller(wanted), account, yes=False, json=True, pause=no_pause)
+        deploy_release(smaller(small_release), account, yes=False, json=True, pause=no_pause)
     out, errors = capsys.readouterr()
     assert out == ""
     assert "- delete: SalesQueueDLQ (AWS::SQS::Queue)" in errors
-    assert deploy_release(smaller(wanted), account, yes=True, json=False, pause=no_pause) == 0
+    assert deploy_release(smaller(small_release), account, yes=True, json=False, pause=no_pause) == 0
     assert "sales is UPDATE_COMPLETE" in capsys.readouterr().out
 
 
-def test_a_diff_says_what_a_deployment_would_do(account: Account, wanted: Release, capsys: Capture) -> None:
-    assert diff_release(wanted, account, json=False, pause=no_pause) == 0
-    assert f"{len(wanted.template['Resources'])} changes\n" in capsys.readouterr().out
-    deployed(wanted, account, capsys)
-    assert diff_release(wanted, account, json=False, pause=no_pause) == 0
+def test_a_diff_says_what_a_deployment_would_do(account: Account, small_release: Release, capsys: Capture) -> None:
+    assert diff_release(small_release, account, json=False, pause=no_pause) == 0
+    assert f"{len(small_release.template['Resources'])} changes\n" in capsys.readouterr().out
+    deployed(small_release, account, capsys)
+    assert diff_release(small_release, account, json=False, pause=no_pause) == 0
     assert capsys.readouterr().out == "nothing changes\n"
-    assert diff_release(smaller(wanted), account, json=False, pause=no_pause) == 0
+    assert diff_release(smaller(small_release), account, json=False, pause=no_pause) == 0
     out = capsys.readouterr().out
     assert out.startswith("- delete: SalesQueueDLQ (AWS::SQS::Queue)")
     assert ", 1 loss\n" in out
 
 
-def test_who_goes_away_is_told_that_aws_goes_on(account: Account, wanted: Release, capsys: Capture) -> None:
+def test_who_goes_away_is_told_that_aws_goes_on(account: Account, small_release: Release, capsys: Capture) -> None:
     def client(service: str) -> Any:
-        found = account.client(service)
+        aws_client = account.client(service)
 
         def interrupt(**_: Any) -> None:
             raise KeyboardInterrupt
 
-        found.meta.events.register("after-call.cloudformation.ExecuteChangeSet", interrupt)
-        return found
+        aws_client.meta.events.register("after-call.cloudformation.ExecuteChangeSet", interrupt)
+        return aws_client
 
     with pytest.raises(KeyboardInterrupt):
-        deploy_release(wanted, replace(account, client=client), yes=True, json=False, pause=no_pause)
+        deploy_release(small_release, replace(account, client=client), yes=True, json=False, pause=no_pause)
     assert "AWS goes on with sales by itself" in capsys.readouterr().err
     assert status("sales", account) is not None
 
 
-def data(*named: str, wanted: bool = True) -> DataDeletion:
-    return DataDeletion(wanted, frozenset(named))
+def data(*named: str, asked: bool = True) -> DataDeletion:
+    return DataDeletion(asked, frozenset(named))
 
 
-def test_destroy_asks_and_keeps_the_data(account: Account, wanted: Release, capsys: Capture) -> None:
-    deployed(wanted, account, capsys)
+def test_destroy_asks_and_keeps_the_data(account: Account, small_release: Release, capsys: Capture) -> None:
+    deployed(small_release, account, capsys)
     with pytest.raises(WrongCall, match=r"no terminal: Destroy sales in the account 123456789012, eu-central-1\?"):
-        destroy_stack("sales", account, data(wanted=False), yes=False, json=False, pause=no_pause)
+        destroy_stack("sales", account, data(asked=False), yes=False, json=False, pause=no_pause)
     assert status("sales", account) is not None
     capsys.readouterr()
-    assert destroy_stack("sales", account, data(wanted=False), yes=True, json=False, pause=no_pause) == 0
+    assert destroy_stack("sales", account, data(asked=False), yes=True, json=False, pause=no_pause) == 0
     out = capsys.readouterr().out
     assert "  - SalesQueue (AWS::SQS::Queue)" in out
     assert "sales is destroyed\n  kept: dl-bronze-layer\n" in out
-    assert destroy_stack("sales", account, data(wanted=False), yes=False, json=False, pause=no_pause) == 0
+    assert destroy_stack("sales", account, data(asked=False), yes=False, json=False, pause=no_pause) == 0
     assert "there is no stack sales in the account 123456789012" in capsys.readouterr().out
 
 
@@ -164,26 +166,26 @@ def test_destroy_asks_and_keeps_the_data(account: Account, wanted: Release, caps
     ("asked", "says"),
     [
         (data(), "name what is to be deleted, with all that is in it: --bucket dl-bronze-layer --bucket"),
-        (data("dl-bronze-layer", wanted=False), "add --delete-data"),
+        (data("dl-bronze-layer", asked=False), "add --delete-data"),
         (data("dl-gold-layer"), "the stack sales has no bucket 'dl-gold-layer'; it has: dl-bronze-layer, dl-"),
     ],
 )
 def test_what_data_is_meant_must_be_clear_before_anything_is_deleted(
-    account: Account, wanted: Release, capsys: Capture, asked: DataDeletion, says: str
+    account: Account, small_release: Release, capsys: Capture, asked: DataDeletion, says: str
 ) -> None:
-    deployed(wanted, account, capsys)
+    deployed(small_release, account, capsys)
     with pytest.raises(WrongCall, match=says):
         destroy_stack("sales", account, asked, yes=True, json=False, pause=no_pause)
     assert status("sales", account) is not None
 
 
-def test_data_is_deleted_where_it_is_named(account: Account, wanted: Release, capsys: Capture) -> None:
-    deployed(wanted, account, capsys)
+def test_data_is_deleted_where_it_is_named(account: Account, small_release: Release, capsys: Capture) -> None:
+    deployed(small_release, account, capsys)
     account.client("s3").put_object(Bucket="dl-bronze-layer", Key="a", Body=b"1")
     assert destroy_stack("sales", account, data("dl-bronze-layer"), yes=True, json=True, pause=no_pause) == 0
-    found = json.loads(capsys.readouterr().out)
-    assert (found["destroyed"], found["deleted"]) == (True, ["dl-bronze-layer"])
-    assert found["kept"] == ["dl-quarantine-layer", "dl-silver-layer"]
+    document = json.loads(capsys.readouterr().out)
+    assert (document["destroyed"], document["deleted"]) == (True, ["dl-bronze-layer"])
+    assert document["kept"] == ["dl-quarantine-layer", "dl-silver-layer"]
     left = {bucket["Name"] for bucket in account.client("s3").list_buckets()["Buckets"]}
     assert left >= {"dl-quarantine-layer", "dl-silver-layer"}
     assert "dl-bronze-layer" not in left
@@ -242,9 +244,9 @@ def test_a_bundle_is_written_whole_or_in_two(tiny: Bundle, tmp_path: Path, capsy
     assert "  … and 2 smaller ones" in out
     assert "0.0 MiB unzipped, of 250 that Lambda takes" in out
     assert f"written: {tmp_path / 'split/layer.zip'}" in out
-    found = bundling.bundle_document(tiny, split)
-    assert found["size"] == sum(package["size"] for package in found["packages"])
-    assert [Path(each["path"]).name for each in found["written"]] == ["function.zip", "layer.zip"]
+    result = bundling.bundle_document(tiny, split)
+    assert result["size"] == sum(package["size"] for package in result["packages"])
+    assert [Path(each["path"]).name for each in result["written"]] == ["function.zip", "layer.zip"]
 
 
 @pytest.fixture
@@ -303,10 +305,10 @@ def test_the_stack_has_the_name_of_the_deployment(pipeline: str, aws: Any, capsy
     )
 
 
-def test_the_layer_is_uploaded_once(account: Account, wanted: Release, capsys: Capture) -> None:
-    deployed(wanted, account, capsys)
+def test_the_layer_is_uploaded_once(account: Account, small_release: Release, capsys: Capture) -> None:
+    deployed(small_release, account, capsys)
     assert Artefacts(account).has("layers/1.zip")
-    changed = replace(wanted, parameters={**wanted.parameters, "CodeKey": "sales/2.zip"})
+    changed = replace(small_release, parameters={**small_release.parameters, "CodeKey": "sales/2.zip"})
     assert deploy_release(changed, account, yes=False, json=False, pause=no_pause) == 0
     out = capsys.readouterr().out
     assert "the packages have not changed\nuploading the code" in out

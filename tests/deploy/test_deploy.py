@@ -51,8 +51,8 @@ def yes(_: Diff) -> bool:
     return True
 
 
-def never(found: Diff) -> bool:
-    raise AssertionError("nothing is to be asked: " + "\n".join(found.lines()))
+def never(diff: Diff) -> bool:
+    raise AssertionError("nothing is to be asked: " + "\n".join(diff.lines()))
 
 
 def no_pause(_: float) -> None:
@@ -69,13 +69,13 @@ def longer(release: Release) -> Release:
 def visibility(account: Account) -> int:
     sqs = account.client("sqs")
     url = sqs.get_queue_url(QueueName="sales_sales")["QueueUrl"]
-    found = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["VisibilityTimeout"])["Attributes"]
-    return int(found["VisibilityTimeout"])
+    attributes = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["VisibilityTimeout"])["Attributes"]
+    return int(attributes["VisibilityTimeout"])
 
 
-def test_the_first_deployment_makes_everything(account: Account, wanted: Release) -> None:
-    told: list[str] = []
-    done = deploy(wanted, account, confirm=yes, tell=told.append, pause=no_pause)
+def test_the_first_deployment_makes_everything(account: Account, small_release: Release) -> None:
+    messages: list[str] = []
+    done = deploy(small_release, account, confirm=yes, tell=messages.append, pause=no_pause)
     assert done.state is not None
     assert done.state.status == "CREATE_COMPLETE"
     assert {change.effect for change in done.diff.changes} == {Effect.ADD}
@@ -83,33 +83,33 @@ def test_the_first_deployment_makes_everything(account: Account, wanted: Release
     assert function["Runtime"] == "python3.13"
     # Moto gives no function its layers; the last test looks at the template.
     assert len(account.client("lambda").list_layers()["Layers"]) == 1
-    assert told[0] == "made the bucket silversmith-artefacts-123456789012-eu-central-1 for code and templates"
-    assert any(line.startswith("uploading the packages") for line in told)
-    assert any("CREATE_COMPLETE" in line for line in told)
+    assert messages[0] == "made the bucket silversmith-artefacts-123456789012-eu-central-1 for code and templates"
+    assert any(line.startswith("uploading the packages") for line in messages)
+    assert any("CREATE_COMPLETE" in line for line in messages)
     assert status("sales", account) == done.state
 
 
-def test_nothing_is_done_again(account: Account, wanted: Release) -> None:
-    deploy(wanted, account, confirm=yes, pause=no_pause)
-    told: list[str] = []
+def test_nothing_is_done_again(account: Account, small_release: Release) -> None:
+    deploy(small_release, account, confirm=yes, pause=no_pause)
+    messages: list[str] = []
     before = status("sales", account)
-    done = deploy(wanted, account, confirm=never, tell=told.append, pause=no_pause)
+    done = deploy(small_release, account, confirm=never, tell=messages.append, pause=no_pause)
     assert not done.diff
-    assert told == ["the packages have not changed", "the code has not changed"]
+    assert messages == ["the packages have not changed", "the code has not changed"]
     assert status("sales", account) == before
     left = account.client("cloudformation").list_change_sets(StackName="sales")["Summaries"]
     assert [each for each in left if each["Status"] == "FAILED"] == []
 
 
-def test_a_change_is_shown_and_made(account: Account, wanted: Release) -> None:
-    deploy(wanted, account, confirm=yes, pause=no_pause)
+def test_a_change_is_shown_and_made(account: Account, small_release: Release) -> None:
+    deploy(small_release, account, confirm=yes, pause=no_pause)
     shown: list[str] = []
 
-    def look_at(found: Diff) -> bool:
-        shown.extend(found.lines())
+    def look_at(diff: Diff) -> bool:
+        shown.extend(diff.lines())
         return True
 
-    done = deploy(longer(wanted), account, confirm=look_at, pause=no_pause)
+    done = deploy(longer(small_release), account, confirm=look_at, pause=no_pause)
     assert shown[0].startswith("~ change: SalesQueue (AWS::SQS::Queue)")
     assert shown[1] == "    VisibilityTimeout: 1800 → 77"
     assert done.state is not None
@@ -117,22 +117,22 @@ def test_a_change_is_shown_and_made(account: Account, wanted: Release) -> None:
     assert visibility(account) == 77
 
 
-def test_what_is_not_confirmed_is_not_done(account: Account, wanted: Release) -> None:
-    assert deploy(wanted, account, confirm=lambda _: False, pause=no_pause).state is None
+def test_what_is_not_confirmed_is_not_done(account: Account, small_release: Release) -> None:
+    assert deploy(small_release, account, confirm=lambda _: False, pause=no_pause).state is None
     assert status("sales", account) is None
-    deploy(wanted, account, confirm=yes, pause=no_pause)
-    done = deploy(longer(wanted), account, confirm=lambda _: False, pause=no_pause)
+    deploy(small_release, account, confirm=yes, pause=no_pause)
+    done = deploy(longer(small_release), account, confirm=lambda _: False, pause=no_pause)
     assert done.state is None
     assert done.diff
     assert visibility(account) == 1800
 
 
-def test_a_diff_changes_nothing(account: Account, wanted: Release) -> None:
-    assert len(diff(wanted, account).changes) == len(wanted.template["Resources"])
+def test_a_diff_changes_nothing(account: Account, small_release: Release) -> None:
+    assert len(diff(small_release, account).changes) == len(small_release.template["Resources"])
     assert account.client("s3").list_buckets()["Buckets"] == []
-    deploy(wanted, account, confirm=yes, pause=no_pause)
-    assert not diff(wanted, account)
-    assert diff(longer(wanted), account).lines()[1] == "    VisibilityTimeout: 1800 → 77"
+    deploy(small_release, account, confirm=yes, pause=no_pause)
+    assert not diff(small_release, account)
+    assert diff(longer(small_release), account).lines()[1] == "    VisibilityTimeout: 1800 → 77"
     assert visibility(account) == 1800
 
 
@@ -157,24 +157,24 @@ MADE = Lineage("sales/a.csv", "e", "", 1, "", "sales", "f", 1, 1, 0, "2026-01-01
     ],
 )
 def test_the_silver_of_another_pipeline_is_refused_before_anything_is_changed(
-    account: Account, wanted: Release, key: str, body: bytes, metadata: dict[str, str]
+    account: Account, small_release: Release, key: str, body: bytes, metadata: dict[str, str]
 ) -> None:
     silver_of(account, key, body, **metadata)
     with pytest.raises(NotOurs, match=rf"{re.escape(key)} belongs to the pipeline other, and this is sales"):
-        deploy(wanted, account, confirm=never, pause=no_pause)
+        deploy(small_release, account, confirm=never, pause=no_pause)
     assert status("sales", account) is None
     assert len(account.client("s3").list_buckets()["Buckets"]) == 2
 
 
-def test_silver_that_is_nobodys_ours_or_taken_over_is_not_refused(account: Account, wanted: Release) -> None:
-    refuse_foreign_silver(account, wanted.owner, wanted.transforms, pytest.fail)
+def test_silver_that_is_nobodys_ours_or_taken_over_is_not_refused(account: Account, small_release: Release) -> None:
+    refuse_foreign_silver(account, small_release.owner, small_release.transforms, pytest.fail)
     for document in (
         Document("sales"),
         Document("sales", owner="sales"),
         Document("sales", owner="sales", former=("other",)),
     ):
         silver_of(account, "dl-silver-layer/_schemas/sales.json", document.to_json())
-        refuse_foreign_silver(account, wanted.owner, wanted.transforms, pytest.fail)
+        refuse_foreign_silver(account, small_release.owner, small_release.transforms, pytest.fail)
         for bucket in account.client("s3").list_buckets()["Buckets"]:
             empty(account, bucket["Name"])
 
@@ -186,12 +186,14 @@ def empty(account: Account, bucket: str) -> None:
     s3.delete_bucket(Bucket=bucket)
 
 
-def test_who_may_not_look_into_silver_deploys_all_the_same(account: Account, wanted: Release) -> None:
+def test_who_may_not_look_into_silver_deploys_all_the_same(account: Account, small_release: Release) -> None:
     """The functions look by themselves."""
-    told: list[str] = []
+    messages: list[str] = []
     forbidden = replace(account, client=lambda service: refusing(account.client(service)))
-    refuse_foreign_silver(forbidden, wanted.owner, wanted.transforms, told.append)
-    assert told[0].startswith("whose silver it is cannot be seen, so the functions will look: AWS denied HeadBucket on")
+    refuse_foreign_silver(forbidden, small_release.owner, small_release.transforms, messages.append)
+    assert messages[0].startswith(
+        "whose silver it is cannot be seen, so the functions will look: AWS denied HeadBucket on"
+    )
 
 
 def refusing(client: Any) -> Any:
@@ -200,8 +202,8 @@ def refusing(client: Any) -> Any:
     return client
 
 
-def test_destroy_keeps_the_data_and_says_what_goes(account: Account, wanted: Release) -> None:
-    deploy(wanted, account, confirm=yes, pause=no_pause)
+def test_destroy_keeps_the_data_and_says_what_goes(account: Account, small_release: Release) -> None:
+    deploy(small_release, account, confirm=yes, pause=no_pause)
     account.client("s3").put_object(Bucket="dl-silver-layer", Key="a", Body=b"1")
     sqs = account.client("sqs")
     sqs.send_message(QueueUrl=sqs.get_queue_url(QueueName="sales_sales")["QueueUrl"], MessageBody="x")
@@ -229,8 +231,8 @@ def kept(account: Account) -> Any:
     return s3
 
 
-def test_data_is_erased_only_when_asked_twice(account: Account, wanted: Release) -> None:
-    deploy(wanted, account, confirm=yes, pause=no_pause)
+def test_data_is_erased_only_when_asked_twice(account: Account, small_release: Release) -> None:
+    deploy(small_release, account, confirm=yes, pause=no_pause)
     inventory = take_inventory("sales", account)
     assert inventory is not None
     inventory = replace(inventory, buckets=("kept",))
@@ -251,7 +253,7 @@ def test_the_bucket_of_somebody_else_is_not_used(account: Account) -> None:
     """Moto takes ExpectedBucketOwner for nothing; AWS answers 403 where it is another."""
 
     def client(service: str) -> Any:
-        found = account.client(service)
+        aws_client = account.client(service)
 
         def check(params: dict[str, Any], **_: Any) -> Any:
             owner = params["headers"]["x-amz-expected-bucket-owner"]
@@ -259,8 +261,8 @@ def test_the_bucket_of_somebody_else_is_not_used(account: Account) -> None:
             refused = Http(403), {"Error": {"Code": "403", "Message": "Forbidden"}, "ResponseMetadata": meta}
             return refused if owner != "999999999999" else None
 
-        found.meta.events.register("before-call.s3.HeadBucket", check)
-        return found
+        aws_client.meta.events.register("before-call.s3.HeadBucket", check)
+        return aws_client
 
     with pytest.raises(DeployError, match="is another account's"):
         Artefacts(replace(account, client=client)).ensure_bucket()
@@ -270,12 +272,12 @@ def test_the_bucket_for_code_is_nobody_elses_and_takes_no_plain_http(account: Ac
     policies: list[dict[str, Any]] = []
 
     def client(service: str) -> Any:
-        found = account.client(service)
-        found.meta.events.register(
+        aws_client = account.client(service)
+        aws_client.meta.events.register(
             "provide-client-params.s3.PutBucketPolicy",
             lambda params, **_: policies.append(json.loads(params["Policy"])),
         )
-        return found
+        return aws_client
 
     artefacts = Artefacts(replace(account, client=client, partition="aws-cn"))
     assert artefacts.ensure_bucket()
@@ -287,8 +289,8 @@ def test_the_bucket_for_code_is_nobody_elses_and_takes_no_plain_http(account: Ac
     assert statement["Resource"][0] == f"arn:aws-cn:s3:::{artefacts.bucket}"
 
 
-def test_an_existing_bucket_must_be_there_and_in_this_region(account: Account, wanted: Release) -> None:
-    theirs = replace(wanted, existing={"bronze": "theirs"})
+def test_an_existing_bucket_must_be_there_and_in_this_region(account: Account, small_release: Release) -> None:
+    theirs = replace(small_release, existing={"bronze": "theirs"})
     with pytest.raises(AwsFailed, match="the bucket theirs, which the deployment says is there already"):
         deploy(theirs, account, confirm=never, pause=no_pause)
     north = boto3.session.Session("some", "thing", region_name="eu-north-1").client("s3")
@@ -298,23 +300,23 @@ def test_an_existing_bucket_must_be_there_and_in_this_region(account: Account, w
     assert status("sales", account) is None
 
 
-def test_a_stack_of_somebody_elses_is_left_alone(account: Account, wanted: Release) -> None:
+def test_a_stack_of_somebody_elses_is_left_alone(account: Account, small_release: Release) -> None:
     body = json.dumps({"Resources": {"Q": {"Type": "AWS::SQS::Queue"}}})
     account.client("cloudformation").create_stack(StackName="sales", TemplateBody=body)
     with pytest.raises(DeployError, match="and not Silversmith's: give the pipeline another name"):
-        deploy(wanted, account, confirm=never, pause=no_pause)
+        deploy(small_release, account, confirm=never, pause=no_pause)
     with pytest.raises(DeployError, match="not Silversmith's"):
-        diff(wanted, account, pause=no_pause)
+        diff(small_release, account, pause=no_pause)
     with pytest.raises(DeployError, match="not Silversmith's"):
         take_inventory("sales", account)
 
 
-def test_who_goes_away_while_being_asked_leaves_no_change_set(account: Account, wanted: Release) -> None:
+def test_who_goes_away_while_being_asked_leaves_no_change_set(account: Account, small_release: Release) -> None:
     def interrupt(_: Diff) -> bool:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        deploy(wanted, account, confirm=interrupt, pause=no_pause)
+        deploy(small_release, account, confirm=interrupt, pause=no_pause)
     assert status("sales", account) is None
 
 
@@ -375,51 +377,54 @@ def test_the_tables_function_has_a_layer_of_its_own() -> None:
 
 
 def test_a_release_with_tables_brings_their_code(
-    account: Account, notifications: Notifications, wanted: Release, tmp_path: Path
+    account: Account, notifications: Notifications, small_release: Release, tmp_path: Path
 ) -> None:
     (tmp_path / "pipeline.py").write_text("")
-    tables = replace(wanted.bundle, function={"tables.json": tmp_path / "package.py"})
+    tables = replace(small_release.bundle, function={"tables.json": tmp_path / "package.py"})
     asked: list[Any] = []
 
-    def build(*given: Any, **_: Any) -> Bundle:
-        asked.append(given)
+    def build(*inputs: Any, **_: Any) -> Bundle:
+        asked.append(inputs)
         return tables
 
     pipeline = shop()
-    found = release(
+    result = release(
         Located(pipeline, "pipeline:pipeline", tmp_path, {}),
         account,
         tmp_path / "work",
         deployment=Deployment(existing_buckets=("silver",)),
-        build=lambda *_, **__: wanted.bundle,
+        build=lambda *_, **__: small_release.bundle,
         build_tables=build,
     )
     assert asked == [(pipeline.tables, tmp_path, tmp_path / "work" / "tables")]
-    assert (found.notifying, found.existing) == (("bronze", "silver"), {"silver": "dl-silver-layer"})
-    known = {**found.parameters, "TablesCodeKey": "sales/tables.zip", TABLES_LAYER_KEY: "layers/tables.zip"}
-    assert set(found.template["Parameters"]) == set(known)
+    assert (result.notifying, result.existing) == (("bronze", "silver"), {"silver": "dl-silver-layer"})
+    known = {**result.parameters, "TablesCodeKey": "sales/tables.zip", TABLES_LAYER_KEY: "layers/tables.zip"}
+    assert set(result.template["Parameters"]) == set(known)
     with pytest.raises(AwsFailed, match="the bucket dl-silver-layer, which the deployment says is there already"):
-        deploy(found, account, confirm=never, pause=no_pause)
+        deploy(result, account, confirm=never, pause=no_pause)
     place = {"LocationConstraint": "eu-central-1"}
     account.client("s3").create_bucket(Bucket="dl-silver-layer", CreateBucketConfiguration=place)
     notifications.held = {}
-    told: list[str] = []
-    ours = replace(found, template=moto_template(found.template), parameters=known)
+    messages: list[str] = []
+    ours = replace(result, template=moto_template(result.template), parameters=known)
     # The stand-in for notifications knows one bucket.
-    deploy(replace(ours, notifying=("silver",)), account, confirm=yes, tell=told.append, pause=no_pause)
+    deploy(replace(ours, notifying=("silver",)), account, confirm=yes, tell=messages.append, pause=no_pause)
     for key in ("sales/tables.zip", "layers/tables.zip"):
         assert Artefacts(account).has(key)
-    assert "the bucket dl-silver-layer now tells EventBridge of its objects" in told
+    assert "the bucket dl-silver-layer now tells EventBridge of its objects" in messages
     notifications.held = {}
     silent = [change.logical for change in diff(ours, account, pause=no_pause).changes]
     assert silent == ["BronzeBucket", "SilverBucket"]
 
 
-def test_what_lies_in_gold_is_kept(account: Account, wanted: Release) -> None:
+def test_what_lies_in_gold_is_kept(account: Account, small_release: Release) -> None:
     compiled = with_layers(compile_template(shop()), "sales")
     keys = {"TablesCodeKey": "sales/tables.zip", TABLES_LAYER_KEY: "layers/tables.zip"}
     gold = replace(
-        wanted, template=moto_template(compiled), tables=wanted.bundle, parameters={**wanted.parameters, **keys}
+        small_release,
+        template=moto_template(compiled),
+        tables=small_release.bundle,
+        parameters={**small_release.parameters, **keys},
     )
     deploy(gold, account, confirm=yes, pause=no_pause)
     inventory = take_inventory("sales", account)

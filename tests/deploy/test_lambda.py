@@ -88,7 +88,7 @@ class Chain:
 
         https://docs.aws.amazon.com/lambda/latest/dg/with-sqs.html
         """
-        found = self.sqs.receive_message(QueueUrl=self.queue, MaxNumberOfMessages=10, AttributeNames=["All"])
+        messages = self.sqs.receive_message(QueueUrl=self.queue, MaxNumberOfMessages=10, AttributeNames=["All"])
         return {
             "Records": [
                 {
@@ -102,7 +102,7 @@ class Chain:
                     "eventSourceARN": "arn:aws:sqs:us-east-1:123456789012:sales_sales",
                     "awsRegion": "us-east-1",
                 }
-                for message in found["Messages"]
+                for message in messages["Messages"]
             ]
         }
 
@@ -120,8 +120,8 @@ class Chain:
         ]
 
     def body(self, role: str, key: str) -> bytes:
-        found: bytes = self.s3.get_object(Bucket=BUCKETS[role], Key=key)["Body"].read()
-        return found
+        content: bytes = self.s3.get_object(Bucket=BUCKETS[role], Key=key)["Body"].read()
+        return content
 
 
 @pytest.fixture
@@ -208,10 +208,10 @@ def test_the_command_makes_a_bundle_for_another_machine(
     other = "x86_64" if unpacked.target.architecture == "arm64" else "arm64"
     pipeline = str(unpacked.project / "pipeline.py")
     assert call(["bundle", pipeline, "--split", str(tmp_path), "--architecture", other, "--json"]) == 0
-    found = json.loads(capsys.readouterr().out)
-    assert (found["architecture"], found["python"]) == (other, "3.13")
-    assert 100 * 2**20 < found["size"] < bundles.MOST_BYTES
-    packages = {package["name"] for package in found["packages"]}
+    document = json.loads(capsys.readouterr().out)
+    assert (document["architecture"], document["python"]) == (other, "3.13")
+    assert 100 * 2**20 < document["size"] < bundles.MOST_BYTES
+    packages = {package["name"] for package in document["packages"]}
     assert {"silversmith", "pipeline.py", "polars", "_polars_runtime_32", "orjson", "backports"} <= packages
     assert not {"boto3", "rich", "troposphere", "watchdog"} & packages
     with zipfile.ZipFile(tmp_path / "layer.zip") as layer:
@@ -230,9 +230,9 @@ def test_the_tables_have_a_bundle_of_their_own(tmp_path: Path, capsys: pytest.Ca
         file.write('pipeline.table("orders", of="orders")\n')
     for architecture, number in MACHINES.items():
         assert call([*command, "--architecture", architecture]) == 0
-        found = json.loads(capsys.readouterr().out)
-        assert 100 * 2**20 < found["size"] < bundles.MOST_BYTES
-        packages = {package["name"] for package in found["packages"]}
+        document = json.loads(capsys.readouterr().out)
+        assert 100 * 2**20 < document["size"] < bundles.MOST_BYTES
+        packages = {package["name"] for package in document["packages"]}
         assert {"silversmith", "tables.json", "deltalake", "arro3", "orjson"} <= packages
         assert not {"boto3", "polars", "sqlglot", "pipeline.py", "pyarrow"} & packages
         with zipfile.ZipFile(tmp_path / "layer.zip") as layer:

@@ -90,10 +90,10 @@ def program() -> Path:
 @pytest.fixture
 def server(program: Path) -> Iterator[MiniStack]:
     with tempfile.TemporaryDirectory(prefix="ministack-", ignore_cleanup_errors=True) as folder:
-        found = MiniStack(program, Path(folder, "server"))
-        found.start()
-        yield found
-        found.end(signal.SIGKILL)
+        result = MiniStack(program, Path(folder, "server"))
+        result.start()
+        yield result
+        result.end(signal.SIGKILL)
 
 
 @dataclass
@@ -122,8 +122,8 @@ class Shop:
     def run(self, command: str, *arguments: str) -> tuple[int, str]:
         """A command as it is typed; its exit code, and what it says."""
         self.capsys.readouterr()
-        given = [command, *arguments, "--pipeline", str(self.pipeline), "--endpoint-url", self.server.url]
-        code = call(given)
+        inputs = [command, *arguments, "--pipeline", str(self.pipeline), "--endpoint-url", self.server.url]
+        code = call(inputs)
         said = self.capsys.readouterr()
         return code, said.out + said.err
 
@@ -140,13 +140,13 @@ class Shop:
             assert code == 0, said
             return
         lambdas = prepare_release(str(self.pipeline), "", self.server.url, quiet=True)
-        with lambdas as (wanted, account), tempfile.TemporaryDirectory() as work:
+        with lambdas as (expected, account), tempfile.TemporaryDirectory() as work:
             located, machine = locate(str(self.pipeline)), Runtime(MACHINE, version)
             bundle, tables = build(located, Path(work, "packages"), runtime=machine), None
-            if wanted.tables is not None:
+            if expected.tables is not None:
                 tables = build_tables(located.pipeline.tables, located.root, Path(work, "tables"), runtime=machine)
             keys = code_keys("sales", bundle, tables)
-            ours = replace(wanted, bundle=bundle, tables=tables, parameters={**wanted.parameters, **keys})
+            ours = replace(expected, bundle=bundle, tables=tables, parameters={**expected.parameters, **keys})
             assert deploy_release(ours, account, yes=True, json=False) == 0
 
     def put(self, files: Mapping[str, bytes]) -> None:
@@ -165,14 +165,14 @@ class Shop:
         return Lineage.from_metadata(self.s3.head_object(Bucket=SILVER, Key=f"sales/{key}.parquet")["Metadata"])
 
     def body(self, bucket: str, key: str) -> bytes:
-        found: bytes = self.s3.get_object(Bucket=bucket, Key=key)["Body"].read()
-        return found
+        content: bytes = self.s3.get_object(Bucket=bucket, Key=key)["Body"].read()
+        return content
 
     def waiting(self, queue: str = "") -> int:
         """Messages in a queue, those at work too."""
         names = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"]
-        found = self.sqs.get_queue_attributes(QueueUrl=self.queue + queue, AttributeNames=names)["Attributes"]
-        return sum(int(found[name]) for name in names)
+        attributes = self.sqs.get_queue_attributes(QueueUrl=self.queue + queue, AttributeNames=names)["Attributes"]
+        return sum(int(attributes[name]) for name in names)
 
 
 @pytest.fixture
@@ -217,9 +217,9 @@ def pages(parquet: bytes) -> bytes:
 
 def of_the_file(metadata: Mapping[str, str]) -> Lineage:
     """The lineage without what is of one try."""
-    found = Lineage.from_metadata(metadata)
-    assert found is not None
-    return replace(found, **_OF_THE_TRY)  # type: ignore[arg-type]
+    lineage = Lineage.from_metadata(metadata)
+    assert lineage is not None
+    return replace(lineage, **_OF_THE_TRY)  # type: ignore[arg-type]
 
 
 def same_silver(shop: Shop, lake: LakeFolder, keys: Iterator[str]) -> None:
@@ -241,12 +241,12 @@ def same_silver(shop: Shop, lake: LakeFolder, keys: Iterator[str]) -> None:
 def test_files_become_the_silver_that_the_local_engine_makes(shop: Shop, tmp_path: Path) -> None:
     shop.deploy()
     _afterwards(shop)
-    given = files()
-    shop.put(given)
-    lake = silver_of(given, shop, tmp_path / "lake")
+    inputs = files()
+    shop.put(inputs)
+    lake = silver_of(inputs, shop, tmp_path / "lake")
     shop.server.until(lambda: len(shop.keys(SILVER)) == FILES, f"{FILES} files are in silver")
-    assert {f"sales/{key}.parquet" for key in given} == shop.keys(SILVER)
-    same_silver(shop, lake, iter(sorted(given)))
+    assert {f"sales/{key}.parquet" for key in inputs} == shop.keys(SILVER)
+    same_silver(shop, lake, iter(sorted(inputs)))
     assert len(shop.keys(QUARANTINE)) == FILES // 5
     _duplicates_and_old_versions(shop)
     shop.be(shop.server.operator(operators_policy("sales", REGION, ACCOUNT)))
@@ -273,7 +273,7 @@ def _duplicates_and_old_versions(shop: Shop) -> None:
     before = shop.s3.head_object(Bucket=SILVER, Key="sales/sales/001.csv.parquet")
     old = shop.s3.head_object(Bucket=BRONZE, Key="sales/002.csv")
     shop.put({"sales/002.csv": b"item,price\nnewest,1\n"})
-    shop.server.until(lambda: (found := shop.lineage("sales/002.csv")) and found.rows_read == 1, "the newest is made")
+    shop.server.until(lambda: (result := shop.lineage("sales/002.csv")) and result.rows_read == 1, "the newest is made")
     newest = shop.s3.head_object(Bucket=SILVER, Key="sales/sales/002.csv.parquet")
     for key, etag, version in (("sales/001.csv", "", ""), ("sales/002.csv", old["ETag"].strip('"'), old["VersionId"])):
         event = ObjectEvent(BRONZE, key, etag=etag, version=version)
@@ -286,11 +286,11 @@ def _duplicates_and_old_versions(shop: Shop) -> None:
 def _undelivered(shop: Shop) -> None:
     """The queue refuses what the topic delivers. MiniStack drops that then; what AWS would do is done by hand for two
     files, the one as the topic, the other as a rule. The third is found by the function that the schedule starts."""
-    found = shop.sqs.get_queue_attributes(QueueUrl=shop.queue, AttributeNames=["Policy"])["Attributes"]["Policy"]
-    shop.sqs.set_queue_attributes(QueueUrl=shop.queue, Attributes={"Policy": found.replace("_Topic", "_Other")})
+    attributes = shop.sqs.get_queue_attributes(QueueUrl=shop.queue, AttributeNames=["Policy"])["Attributes"]["Policy"]
+    shop.sqs.set_queue_attributes(QueueUrl=shop.queue, Attributes={"Policy": attributes.replace("_Topic", "_Other")})
     keys = [f"sales/refused{number}.csv" for number in (1, 2, 3)]
     shop.put(dict.fromkeys(keys, b"item,price\n1,1\n"))
-    shop.sqs.set_queue_attributes(QueueUrl=shop.queue, Attributes={"Policy": found})
+    shop.sqs.set_queue_attributes(QueueUrl=shop.queue, Attributes={"Policy": attributes})
     for key, queue in zip(keys, (f"{shop.queue}_SubscriptionDLQ", f"{shop.queue[:-6]}_RuleDLQ"), strict=False):
         event = object_created(ObjectEvent(BRONZE, key), reason="PutObject").decode()
         shop.sqs.send_message(QueueUrl=queue, MessageBody=event)
@@ -323,9 +323,9 @@ def _failures(shop: Shop) -> None:
     shop.put({"sales/broken.csv": b"what,is\nthis,1\n", "sales/poison.csv": b"item,price\npoison,1\n"})
     shop.server.until(lambda: shop.waiting("_DLQ") == 1, "the queue gave up on the poison")
     shop.server.until(lambda: "sales/sales/broken.csv.error.json" in shop.keys(QUARANTINE), "the broken is told")
-    found = shop.document("failures")
-    assert [(each["key"], each["code"]) for each in found["quarantined"]] == [("sales/broken.csv", "MissingColumn")]
-    (dead,) = found["dead"]
+    document = shop.document("failures")
+    assert [(each["key"], each["code"]) for each in document["quarantined"]] == [("sales/broken.csv", "MissingColumn")]
+    (dead,) = document["dead"]
     assert (dead["key"], dead["kind"], dead["error"]["code"]) == ("sales/poison.csv", "queue", "TransformError")
     assert "sales/sales/poison.csv.failed.json" in shop.keys(QUARANTINE)
     (status,) = shop.document("status")["transforms"]
@@ -366,18 +366,18 @@ def test_killed_in_mid_flow_it_is_made_whole_by_reconcile(shop: Shop) -> None:
     shop.deploy()
     shop.server.end()
     shop.server.start()
-    given = files()
-    shop.put(given)
+    inputs = files()
+    shop.put(inputs)
     shop.server.until(lambda: len(shop.keys(SILVER)) >= FILES // 10, "the first files are in silver")
     shop.server.end(signal.SIGKILL)
     shop.server.start()
-    made = len(shop.keys(SILVER))
-    assert made < FILES, "it was not in mid-flow any more"
+    created = len(shop.keys(SILVER))
+    assert created < FILES, "it was not in mid-flow any more"
     assert shop.waiting() == 0
-    found = shop.document("reconcile")
+    document = shop.document("reconcile")
     # An object that was being written has no metadata: MiniStack writes that a moment later. AWS never does so.
-    assert set(found["kinds"]) == {"missing"}
-    assert FILES - made <= found["sent"] <= FILES - made + AT_ONCE
+    assert set(document["kinds"]) == {"missing"}
+    assert FILES - created <= document["sent"] <= FILES - created + AT_ONCE
     shop.server.until(lambda: len(shop.keys(SILVER)) == FILES and shop.waiting() == 0, "silver is complete")
     assert shop.document("reconcile", "--dry-run")["found"] == 0
 
@@ -418,9 +418,9 @@ def test_silver_becomes_tables_and_views(
         )
 
     def holds(expected: Mapping[str, int], totals: Mapping[str, tuple[int, int]]) -> bool:
-        found = rows("sales", "select _file, sum(price) as price from sales group by _file")
+        result = rows("sales", "select _file, sum(price) as price from sales group by _file")
         view = rows("totals", "select item, total, n from totals")
-        return dict(found) == expected and {item: rest for item, *rest in view} == {
+        return dict(result) == expected and {item: rest for item, *rest in view} == {
             item: list(each) for item, each in totals.items()
         }
 

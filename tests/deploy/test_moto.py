@@ -63,11 +63,11 @@ def test_a_golden_template_becomes_a_stack(client: Any, name: str) -> None:
     )
     (stack,) = cloudformation.describe_stacks(StackName=name)["Stacks"]
     assert stack["StackStatus"] == "CREATE_COMPLETE"
-    made = cloudformation.list_stack_resources(StackName=name)["StackResourceSummaries"]
-    assert {each["LogicalResourceId"] for each in made} == set(known)
+    created = cloudformation.list_stack_resources(StackName=name)["StackResourceSummaries"]
+    assert {each["LogicalResourceId"] for each in created} == set(known)
     assert {each["OutputKey"] for each in stack["Outputs"]} == set(outputs)
-    assert {each["ResourceType"] for each in made} >= {"AWS::SQS::Queue", "AWS::SNS::Topic", "AWS::Lambda::Function"}
-    for each in made:
+    assert {each["ResourceType"] for each in created} >= {"AWS::SQS::Queue", "AWS::SNS::Topic", "AWS::Lambda::Function"}
+    for each in created:
         if each["ResourceType"] == "AWS::Lambda::Function":
             there = client("lambda").get_function(FunctionName=each["PhysicalResourceId"])["Configuration"]
             assert there["Handler"].startswith("silversmith.")

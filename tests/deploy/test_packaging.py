@@ -172,7 +172,7 @@ def test_a_users_program_is_typed(installed: Installed, tmp_path: Path) -> None:
 
 
 def test_a_users_mistakes_are_found(installed: Installed, tmp_path: Path) -> None:
-    told = checked(installed, PROGRAM + "".join(f"{line}\n" for line in MISTAKES), tmp_path).splitlines()
+    report = checked(installed, PROGRAM + "".join(f"{line}\n" for line in MISTAKES), tmp_path).splitlines()
     first = len(PROGRAM.splitlines()) + 1
     for number, kind in enumerate(MISTAKES.values(), start=first):
-        assert any(f"program.py:{number}: error" in line and f"[{kind}]" in line for line in told), (number, told)
+        assert any(f"program.py:{number}: error" in line and f"[{kind}]" in line for line in report), (number, report)

@@ -67,8 +67,8 @@ RENAMED = {("subscribe", "endpoint"): "notification-endpoint"}
 def test_every_command_of_aws_is_one(command: str) -> None:
     _, service, operation, *arguments = shlex.split(command)
     model = SESSION.client(service).meta.service_model
-    (found,) = [name for name in model.operation_names if xform_name(name, "-") == operation]
-    shape = model.operation_model(found).input_shape
+    (actual,) = [name for name in model.operation_names if xform_name(name, "-") == operation]
+    shape = model.operation_model(actual).input_shape
     members = {xform_name(name, "-") for name in shape.members} if shape else set()
     options = {argument[2:] for argument in arguments if argument.startswith("--")}
     assert options <= {RENAMED.get((operation, member), member) for member in members}
@@ -100,7 +100,7 @@ RESOURCES = [each for template in everything() for each in template["Resources"]
 @pytest.mark.parametrize("name", sorted({name for name, each in RESOURCES if each["Type"] == "AWS::CloudWatch::Alarm"}))
 def test_every_alarm_has_its_row(name: str) -> None:
     rows = re.findall(r"^\| ((?:`…?\w+Alarm`(?:, )?)+) \|", PAGE, re.MULTILINE)
-    names = [found for row in rows for found in re.findall(r"`(…?)(\w+)`", row)]
+    names = [matches for row in rows for matches in re.findall(r"`(…?)(\w+)`", row)]
     assert any(name.endswith(ending) if begins else name == ending for begins, ending in names)
 
 
@@ -152,8 +152,8 @@ NAMED = {
 
 def policy() -> list[dict[str, Any]]:
     (text,) = re.findall(r"^```json\n(.*?)^```", PAGE, re.DOTALL | re.MULTILINE)
-    found: list[dict[str, Any]] = json.loads(text)["Statement"]
-    return found
+    document: list[dict[str, Any]] = json.loads(text)["Statement"]
+    return document
 
 
 def allowed(action: str, arn: str | None = None) -> bool:
@@ -204,20 +204,20 @@ CALLS = {
 }
 
 
-def test_who_deploys_may_call_all_that_we_call(account: Account, wanted: Release) -> None:
+def test_who_deploys_may_call_all_that_we_call(account: Account, small_release: Release) -> None:
     called: set[str] = set()
 
     def client(service: str) -> Any:
-        found = account.client(service)
-        found.meta.events.register(
+        aws_client = account.client(service)
+        aws_client.meta.events.register(
             "before-call", lambda model, **_: called.add(f"{model.service_model.signing_name}:{model.name}")
         )
-        return found
+        return aws_client
 
     watched = Account(account.id, account.region, client)
-    deploy(wanted, watched, confirm=lambda _: True, pause=lambda _: None)
+    deploy(small_release, watched, confirm=lambda _: True, pause=lambda _: None)
     account.client("s3").put_object(Bucket="dl-silver-layer", Key="a", Body=b"1")
-    diff(wanted, watched, pause=lambda _: None)
+    diff(small_release, watched, pause=lambda _: None)
     inventory = take_inventory("sales", watched)
     assert inventory is not None
     destroy("sales", watched, pause=lambda _: None)
@@ -234,7 +234,7 @@ def prices() -> dict[str, float]:
 def test_the_sums_are_right() -> None:
     """Prices are in USD for a million, a GB or a month, as the table says."""
     (code,) = [
-        found for found in re.findall(r"^```python\n(.*?)^```", PAGE, re.DOTALL | re.MULTILINE) if "def " in found
+        matches for matches in re.findall(r"^```python\n(.*?)^```", PAGE, re.DOTALL | re.MULTILINE) if "def " in matches
     ]
     names: dict[str, Any] = {**prices()}
     exec(code, names)
@@ -263,12 +263,12 @@ def test_a_small_file_takes_as_many_requests_as_the_sums_say(tmp_path: Path) -> 
     assert called == {"GetObject": 1, "HeadObject": 1, "PutObject": 1}
 
 
-def test_every_field_of_a_document_is_named(account: Account, wanted: Release, tmp_path: Path) -> None:
-    done: Deployed = deploy(wanted, account, confirm=lambda _: True, pause=lambda _: None)
+def test_every_field_of_a_document_is_named(account: Account, small_release: Release, tmp_path: Path) -> None:
+    done: Deployed = deploy(small_release, account, confirm=lambda _: True, pause=lambda _: None)
     inventory = take_inventory("sales", account)
     assert inventory is not None
     (tmp_path / "zip").write_bytes(b"")
-    bundle = Bundle({}, wanted.bundle.packages, Runtime(), "")
+    bundle = Bundle({}, small_release.bundle.packages, Runtime(), "")
     documents = {
         "bundle": of_bundle(bundle, [tmp_path / "zip"]),
         "deploy": of_deployment(done, account),

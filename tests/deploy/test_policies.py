@@ -64,10 +64,10 @@ def recorder() -> Recorder:
 
 def role(shop: Deployed, title: str) -> Json:
     """All that a role of the template allows, as one document."""
-    found = Template(shop.template, account=ACCOUNT, region=REGION)
-    (given,) = [properties for name, properties in found.each("AWS::IAM::Role") if name == title]
-    assert "ManagedPolicyArns" not in given, "two transforms fit into the role itself"
-    (inline,) = given["Policies"]
+    result = Template(shop.template, account=ACCOUNT, region=REGION)
+    (inputs,) = [properties for name, properties in result.each("AWS::IAM::Role") if name == title]
+    assert "ManagedPolicyArns" not in inputs, "two transforms fit into the role itself"
+    (inline,) = inputs["Policies"]
     return dict(inline["PolicyDocument"])
 
 

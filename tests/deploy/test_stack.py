@@ -35,8 +35,8 @@ class CloudFormation:
             error = {"Code": "ValidationError", "Message": f"Stack with id {asked['StackName']} does not exist"}
             raise ClientError({"Error": error}, "DescribeStacks")
         outputs = [{"OutputKey": "TopicArn", "OutputValue": "arn"}]
-        found = {"StackId": "id", "StackName": "sales", "StackStatus": self.status, "CreationTime": NOON}
-        return {"Stacks": [{**found, "Outputs": outputs}]}
+        actual = {"StackId": "id", "StackName": "sales", "StackStatus": self.status, "CreationTime": NOON}
+        return {"Stacks": [{**actual, "Outputs": outputs}]}
 
     def get_paginator(self, name: str) -> Any:
         assert name == "describe_stack_events"
@@ -88,9 +88,9 @@ def event(number: int, logical: str, status: str, reason: str = "", kind: str = 
 
 
 def stack(aws: CloudFormation) -> tuple[Stack, list[str]]:
-    told: list[str] = []
+    messages: list[str] = []
     account = Account("1" * 12, "eu-central-1", lambda _: aws)
-    return Stack(account, "sales", tell=told.append, pause=aws.step), told
+    return Stack(account, "sales", tell=messages.append, pause=aws.step), messages
 
 
 def never(template: Any) -> str:
@@ -112,9 +112,9 @@ def test_events_are_told_once_and_as_they_come() -> None:
         [("UPDATE_IN_PROGRESS", [UNDER_WAY]), ("UPDATE_COMPLETE_CLEANUP_IN_PROGRESS", [done]), ("UPDATE_COMPLETE", [])]
     )
     aws = CloudFormation(events=[OLD] * 100, script=script)
-    found, told = stack(aws)
-    assert found.execute(CHANGES).outputs == {"TopicArn": "arn"}
-    assert told == [
+    parsed, messages = stack(aws)
+    assert parsed.execute(CHANGES).outputs == {"TopicArn": "arn"}
+    assert messages == [
         "12:00:02  UPDATE_IN_PROGRESS            SalesQueue (AWS::SQS::Queue)",
         "12:00:06  UPDATE_COMPLETE               SalesQueue (AWS::SQS::Queue)",
     ]
@@ -132,14 +132,14 @@ def test_events_are_told_once_and_as_they_come() -> None:
 )
 def test_the_cause_is_told_in_its_own_words_and_what_to_do(status: str, after: str) -> None:
     script = iter([("UPDATE_IN_PROGRESS", [UNDER_WAY]), (status, [CAUSE, FOLLOWER, WHOLE])])
-    found, told = stack(CloudFormation(events=[OLD], script=script))
+    parsed, messages = stack(CloudFormation(events=[OLD], script=script))
     with pytest.raises(StackFailed, match=after) as raised:
-        found.execute(CHANGES)
+        parsed.execute(CHANGES)
     reason = "Value 999999 for VisibilityTimeout is invalid (Service: Sqs)"
     assert raised.value.failures == (Failure("SalesQueue", "AWS::SQS::Queue", reason),)
     assert f"  SalesQueue (AWS::SQS::Queue): {reason}\n" in str(raised.value)
     assert "last week" not in str(raised.value)
-    assert told[1].endswith(reason)
+    assert messages[1].endswith(reason)
 
 
 def test_a_stack_that_cannot_be_deleted_says_why() -> None:
@@ -147,36 +147,36 @@ def test_a_stack_that_cannot_be_deleted_says_why() -> None:
         3, "SalesRole", "DELETE_FAILED", "Cannot delete entity, must detach all policies first", "AWS::IAM::Role"
     )
     script = iter([("DELETE_IN_PROGRESS", []), ("DELETE_FAILED", [stuck])])
-    found, _ = stack(CloudFormation(script=script))
+    parsed, _ = stack(CloudFormation(script=script))
     with pytest.raises(StackFailed, match=r"must detach all policies first\nWhat is listed is still there"):
-        found.delete()
+        parsed.delete()
 
 
 def test_a_deleted_stack_is_followed_by_its_id_to_the_end() -> None:
     aws = CloudFormation(script=iter([("DELETE_IN_PROGRESS", []), ("DELETE_COMPLETE", [])]))
-    found, _ = stack(aws)
-    found.delete()
+    parsed, _ = stack(aws)
+    parsed.delete()
     assert aws.status == "DELETE_COMPLETE"
     aws.status = "none"
-    found.delete()
+    parsed.delete()
     assert aws.called == ["delete stack"]
 
 
 def test_a_change_set_that_changes_nothing_is_thrown_away() -> None:
     reason = "The submitted information didn't contain changes. Submit different information to create a change set."
     aws = CloudFormation(change_set={"Status": "FAILED", "StatusReason": reason})
-    found, _ = stack(aws)
-    assert found.propose(found.state(), {}, {}, upload=never) is None
+    parsed, _ = stack(aws)
+    assert parsed.propose(parsed.state(), {}, {}, upload=never) is None
     assert aws.called == ["create UPDATE import=True", "delete change set"]
 
 
 def test_only_a_large_template_is_uploaded_first() -> None:
     reason = "No updates are to be performed."
     aws = CloudFormation(change_set={"Status": "FAILED", "StatusReason": reason})
-    found, _ = stack(aws)
+    parsed, _ = stack(aws)
     small = {"Description": "x" * (LARGEST_BODY - len('{"Description":""}'))}
-    found.propose(found.state(), small, {}, upload=never)
-    found.propose(found.state(), {"Description": small["Description"] + "x"}, {}, upload=lambda _: "https://t")
+    parsed.propose(parsed.state(), small, {}, upload=never)
+    parsed.propose(parsed.state(), {"Description": small["Description"] + "x"}, {}, upload=lambda _: "https://t")
     assert [sorted(sent) for sent in aws.sent] == [["TemplateBody"], ["TemplateURL"]]
 
 
@@ -188,9 +188,9 @@ def test_what_aws_finds_wrong_before_it_begins_is_looked_up() -> None:
             {"LogicalResourceId": "Topic", "ValidationStatus": "FAILED", "ValidationStatusReason": "the name is taken"}
         ],
     )
-    found, _ = stack(aws)
+    parsed, _ = stack(aws)
     with pytest.raises(DeployError, match="cannot make the changes to sales: Topic: the name is taken"):
-        found.propose(found.state(), {}, {}, upload=never)
+        parsed.propose(parsed.state(), {}, {}, upload=never)
     assert aws.called == ["create CREATE import=True", "delete change set", "delete stack"]
 
 
@@ -200,6 +200,6 @@ def test_an_error_of_aws_is_told_with_what_was_being_done() -> None:
             error = {"Code": "AccessDenied", "Message": "not authorized to perform cloudformation:DescribeStacks"}
             raise ClientError({"Error": error}, "DescribeStacks")
 
-    found, _ = stack(Refusing())
+    parsed, _ = stack(Refusing())
     with pytest.raises(AccessDenied, match=r"denied DescribeStacks on the stack sales: .*: not authorized"):
-        found.state()
+        parsed.state()

@@ -70,13 +70,13 @@ class Bench:
     def lineage(self, transform: str, key: str) -> Lineage:
         head = self.lake.store("dl-silver-layer", foreign_writers=False).head(silver_key(transform, key))
         assert head is not None
-        found = Lineage.from_metadata(head.metadata)
-        assert found is not None
-        return found
+        result = Lineage.from_metadata(head.metadata)
+        assert result is not None
+        return result
 
 
 @pytest.fixture
 def bench(tmp_path: Path) -> Bench:
-    found = Bench(tmp_path)
-    found.bronze.mkdir(parents=True)
-    return found
+    result = Bench(tmp_path)
+    result.bronze.mkdir(parents=True)
+    return result

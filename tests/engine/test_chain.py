@@ -174,8 +174,8 @@ def test_json_ndjson_and_parquet(bench: Bench) -> None:
     pl.DataFrame({"x": [6]}).write_parquet(bench.bronze / "d.parquet")
     progress, failed = bench.run()
     assert (progress.done, failed) == (4, 0)
-    found = [bench.rows("rows", key)["x"].to_list() for key in ("a.json", "b.json", "c.ndjson", "d.parquet")]
-    assert found == [[1, 2], [3], [4, 5], [6]]
+    rows = [bench.rows("rows", key)["x"].to_list() for key in ("a.json", "b.json", "c.ndjson", "d.parquet")]
+    assert rows == [[1, 2], [3], [4, 5], [6]]
 
 
 def test_a_second_run_has_nothing_to_do(bench: Bench) -> None:

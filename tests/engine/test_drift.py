@@ -41,9 +41,9 @@ def command(bench: Bench, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 def by_duckdb(bench: Bench, options: str) -> list[tuple[Any, ...]]:
     glob = f"{bench.silver}/orders/**/*.parquet"
-    found = duckdb.sql(f"SELECT a, b, c FROM read_parquet('{glob}'{options}) ORDER BY a")
-    assert found is not None
-    return found.fetchall()
+    frame = duckdb.sql(f"SELECT a, b, c FROM read_parquet('{glob}'{options}) ORDER BY a")
+    assert frame is not None
+    return frame.fetchall()
 
 
 def test_columns_that_change(bench: Bench) -> None:
@@ -60,14 +60,14 @@ def test_columns_that_change(bench: Bench) -> None:
     assert error["code"] == "SchemaChanged"
     assert '~ a: Float64 → String, such as "word"' in error["message"]
 
-    told = command(bench, "failures").stdout.splitlines()
-    assert any(line.strip() == '~ a: Float64 → String, such as "word"' for line in told), "a difference has lines"
+    text = command(bench, "failures").stdout.splitlines()
+    assert any(line.strip() == '~ a: Float64 → String, such as "word"' for line in text), "a difference has lines"
 
-    found = json.loads(schema(bench, "--json").stdout)
-    (now,) = found["schemas"]
+    document = json.loads(schema(bench, "--json").stdout)
+    (now,) = document["schemas"]
     assert (now["version"], now["current"]) == (2, True)
     assert now["columns"] == {"a": "Float64", "b": "String", "c": "Int64"}
-    assert [(step["version"], step["key"], step["changes"]) for step in found["history"]] == [
+    assert [(step["version"], step["key"], step["changes"]) for step in document["history"]] == [
         (1, "1.csv", ["+ a: Int64", "+ b: String"]),
         (2, "2.csv", ["~ a: Int64 → Float64", "+ c: Int64"]),
     ]

@@ -97,20 +97,20 @@ def test_a_run_is_scraped_and_traced(tmp_path: Path, collector: Collector) -> No
     )
     assert engine.stderr is not None
     try:
-        told = re.search(r"http://127\.0\.0\.1:\d+/metrics", engine.stderr.readline())
-        assert told is not None
+        match = re.search(r"http://127\.0\.0\.1:\d+/metrics", engine.stderr.readline())
+        assert match is not None
         threading.Thread(target=engine.stderr.read, daemon=True).start()  # so that its pipe never fills
         until = time.monotonic() + 60
-        while (found := scrape(told[0]))[ROWS] < 6 or not found[QUARANTINED]:
-            assert time.monotonic() < until, found
+        while (result := scrape(match[0]))[ROWS] < 6 or not result[QUARANTINED]:
+            assert time.monotonic() < until, result
             time.sleep(0.1)
     finally:
         engine.terminate()
         engine.wait(30)
         engine.stderr.close()
-    assert found["silversmith_objects_created_total,,"] == 4
-    assert found["silversmith_files_total,committed,"] == 3
-    assert found["silversmith_queue_messages,,waiting"] == 0
+    assert result["silversmith_objects_created_total,,"] == 4
+    assert result["silversmith_files_total,committed,"] == 3
+    assert result["silversmith_queue_messages,,waiting"] == 0
     traces: dict[bytes, set[str]] = {}
     for trace, name, service in collector.spans:
         assert service == "shop"

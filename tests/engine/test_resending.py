@@ -36,9 +36,9 @@ def command(bench: Bench, name: str, *arguments: str) -> dict[str, Any]:
         text=True,
     )
     assert done.returncode == 0, done.stderr
-    found = json.loads(done.stdout)
-    assert isinstance(found, dict)
-    return found
+    document = json.loads(done.stdout)
+    assert isinstance(document, dict)
+    return document
 
 
 def test_silver_that_was_lost_while_an_engine_runs_is_made_again_by_it(bench: Bench) -> None:
@@ -68,8 +68,8 @@ def test_silver_that_was_lost_while_an_engine_runs_is_made_again_by_it(bench: Be
             until_the_queue_is_empty()
             for path in silver[::2]:
                 path.unlink()
-            found = command(bench, "reconcile")
-            assert (found["checked"], found["sent"], found["kinds"]) == (6, 3, {"missing": 3})
+            result = command(bench, "reconcile")
+            assert (result["checked"], result["sent"], result["kinds"]) == (6, 3, {"missing": 3})
             until_all_are_there()
         except BaseException as error:  # noqa: BLE001 -- handed to the test's own thread
             problems.append(error)
@@ -95,8 +95,8 @@ def test_what_failed_is_mended_by_the_next_run_after_a_redrive(bench: Bench) -> 
     assert failed == 2
     bench.define(WORKS)
     bench.drop("broken.csv", "x\n1\n")
-    found = command(bench, "redrive")
-    assert sorted(item["where"] for item in found["failures"]) == ["quarantine", "queue"]
+    result = command(bench, "redrive")
+    assert sorted(item["where"] for item in result["failures"]) == ["quarantine", "queue"]
     progress, failed = bench.run()
     assert (failed, progress.dead) == (0, 0)
     assert [bench.rows("orders", key).height for key in ("bug.csv", "broken.csv")] == [1, 1]

@@ -340,8 +340,8 @@ class World:
                 result.false.append(key)
         names["quarantine"].add(lease_key("reconciler"))
         for name, expected in names.items():
-            found = {version.key for version in self.server.buckets[name].objects()}
-            result.unexplained += [f"{name}/{key}" for key in sorted(found - expected)]
+            actual = {version.key for version in self.server.buckets[name].objects()}
+            result.unexplained += [f"{name}/{key}" for key in sorted(actual - expected)]
         result.unexplained += [f"an upload to {name}" for name in BUCKETS if self.server.buckets[name].uploads]
         result.faults = Counter(_kind(fault) for _, fault in self.server.log if fault is not None)
         result.faults["death"] = self.deaths

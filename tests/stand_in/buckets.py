@@ -119,10 +119,10 @@ class Bucket:
     def find(self, key: str, version_id: str = "") -> Version:
         """Raise :class:`S3Error` where there is no such version."""
         if not version_id:
-            found = self.newest(key)
-            if found is None:
+            result = self.newest(key)
+            if result is None:
                 raise S3Error(404, "NoSuchKey", "The specified key does not exist.")
-            return found
+            return result
         for version in self.history.get(key, ()):
             if (version.id or "null") == version_id:
                 if version.body is None:

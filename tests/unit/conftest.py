@@ -146,9 +146,9 @@ class Bench:
     def lineage(self, transform: str, key: str) -> Lineage:
         head = self.lake.silver.head(silver_key(transform, key))
         assert head is not None
-        found = Lineage.from_metadata(head.metadata)
-        assert found is not None
-        return found
+        result = Lineage.from_metadata(head.metadata)
+        assert result is not None
+        return result
 
 
 @pytest.fixture

@@ -193,17 +193,17 @@ def test_a_denial_by_kms_names_the_key_and_both_statements(world: World) -> None
     world.bronze.forbidden[KEY] = KMS_KEY
     with pytest.raises(AccessDenied) as denied:
         world.lake.bronze.read(KEY)
-    told = str(denied.value)
-    assert "KMS" in told
-    assert f'Deployment(existing_keys=["{KMS_KEY}"])' in told
-    statement = json.loads(told[told.index("{") : told.rindex("}") + 1])
+    messages = str(denied.value)
+    assert "KMS" in messages
+    assert f'Deployment(existing_keys=["{KMS_KEY}"])' in messages
+    statement = json.loads(messages[messages.index("{") : messages.rindex("}") + 1])
     assert statement == {
         "Effect": "Allow",
         "Principal": {"AWS": "arn:aws:iam::111122223333:role/shop-orders"},
         "Action": "kms:Decrypt",
         "Resource": "*",
     }
-    assert "is not authorized to perform" in told
+    assert "is not authorized to perform" in messages
 
 
 def test_a_denial_by_kms_is_no_fault_of_the_file(world: World) -> None:

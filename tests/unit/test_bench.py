@@ -87,19 +87,19 @@ def test_contenders_take_turns_and_who_fails_is_not_asked_again() -> None:
             raise NotAvailable("no Java")
         return Measured(float(len(asked)), 1.0)
 
-    found = [Contender(name, lambda name=name: once(name)) for name in "abc"]  # type: ignore[misc]
-    in_turns(found, 3)
+    actual = [Contender(name, lambda name=name: once(name)) for name in "abc"]  # type: ignore[misc]
+    in_turns(actual, 3)
     assert "".join(asked) == "abcacac"
-    assert [each.missing for each in found] == ["", "no Java", ""]
-    assert found[0].median("seconds") == 4.0
+    assert [each.missing for each in actual] == ["", "no Java", ""]
+    assert actual[0].median("seconds") == 4.0
 
 
 def test_a_process_is_measured_with_its_children(tmp_path: Path) -> None:
     child = "x = bytearray(60_000_000); import time; time.sleep(0.3)"
     script = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {child!r}]); print('{{\"seconds\": 7}}')"
-    found = run([sys.executable, "-c", script], cwd=tmp_path)
-    assert found.working == 7
-    assert found.peak > 60_000_000
+    result = run([sys.executable, "-c", script], cwd=tmp_path)
+    assert result.working == 7
+    assert result.peak > 60_000_000
     with pytest.raises(NotAvailable, match="failed: ValueError: too cold"):
         run([sys.executable, "-c", "raise ValueError('too cold')"], cwd=tmp_path)
 

@@ -154,7 +154,7 @@ class World:
 
     def _receive(self) -> list[Message]:
         """As SQS: what was received too often goes to the dead-letter queue, and is not handed out."""
-        found = []
+        actual = []
         for message in [each for each in self.queue if each.visible <= self.now][:10]:
             if message.receives >= queue_receives(self.tries):
                 self.queue.remove(message)
@@ -162,8 +162,8 @@ class World:
                 continue
             message.receives += 1
             message.visible = self.now + VISIBILITY
-            found.append(message)
-        return found
+            actual.append(message)
+        return actual
 
     def invoke(self) -> int:
         """One batch, as Lambda hands it over; how many messages it had."""
@@ -684,9 +684,9 @@ def _counted(world: World) -> int:
     ).map(lambda value: json.dumps(value).encode())
 )
 def test_any_document_is_read_or_is_none(body: bytes) -> None:
-    found = parse(body)
-    assert found is None or (
-        isinstance(found["dead"], bool) and all(count >= 0 for count in found["messages"].values())
+    result = parse(body)
+    assert result is None or (
+        isinstance(result["dead"], bool) and all(count >= 0 for count in result["messages"].values())
     )
 
 

@@ -256,14 +256,14 @@ def test_every_row_is_either_good_or_rejected_and_rightly_so(rows: list[tuple[st
         name: pl.Series([row[place] for row in rows], dtype=pl.String) for place, name in enumerate(("id", "amount"))
     }
     good, rejected = both_ways(contract, table(cells))
-    told = reasons(rejected)
+    messages = reasons(rejected)
     seen: set[int] = set()
     verdicts = [expected(row, seen) for row in rows]
-    assert sorted(told) == [number for number, is_good in enumerate(verdicts, 1) if not is_good]
+    assert sorted(messages) == [number for number, is_good in enumerate(verdicts, 1) if not is_good]
     assert good.height == sum(verdicts)
     assert good["id"].to_list() == [
         int((number or "").strip().removesuffix(".0"))
         for (number, _), is_good in zip(rows, verdicts, strict=True)
         if is_good
     ]
-    assert all(told.values())
+    assert all(messages.values())

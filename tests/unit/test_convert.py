@@ -75,8 +75,8 @@ def test_both_ways_make_the_same(tmp_path: Path) -> None:
     assert_frame_equal(rejected, expected.sort("row"))
     assert rejected["line"].to_list()[:2] == [19, 1802]
     assert rejected["text"].to_list()[:2] == ["17,2023-02-29,nobody", "1800,2024-02-03"]
-    for made in (fast.silver, fast.rejected):
-        assert (read_lineage(made) or {})["bronze-key"] == "data.csv"
+    for created in (fast.silver, fast.rejected):
+        assert (read_lineage(created) or {})["bronze-key"] == "data.csv"
 
 
 def test_a_transform_that_fails_is_told_of_as_ever(tmp_path: Path) -> None:

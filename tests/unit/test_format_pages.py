@@ -74,11 +74,11 @@ def test_a_page_does_what_it_says(page: Path, tmp_path: Path) -> None:
     data = path.read_bytes()
     source = Source(Head(key, "etag", len(data), datetime.now(UTC)), data, None)
     lineage = Lineage(key, "etag", "", len(data), "", transform.name, transform.fingerprint, 0, 0, 0, "", 1)
-    made = convert(source, transform, lineage, tmp_path)
-    assert isinstance(made.silver, pl.DataFrame)
-    assert made.lineage.rows_rejected == 0
-    assert made.silver.write_csv() == silver
-    assert made.lineage.format.partition("+")[0] in page.read_text()
+    converted = convert(source, transform, lineage, tmp_path)
+    assert isinstance(converted.silver, pl.DataFrame)
+    assert converted.lineage.rows_rejected == 0
+    assert converted.silver.write_csv() == silver
+    assert converted.lineage.format.partition("+")[0] in page.read_text()
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)

@@ -184,20 +184,25 @@ def test_one_failure_is_reported_and_its_neighbours_are_done(bench: Bench) -> No
     assert bench.handle(*bench.messages(1, 2, 3)) == ["2"]
     assert len(bench.silver()) == 2
     assert bench.released == [("receipt of 2", 1.0)]
-    found = bench.reports[1].to_dict()
-    assert (found["verdict"], found["failed"], found["key"], found["retry_in"]) == ("failed", True, "orders/2.csv", 1.0)
-    assert found["error"]["code"] == "TransformError"
-    assert "KeyError: 'no such thing'" in found["error"]["message"]
-    assert "test_handler.py" in found["error"]["message"]
-    assert json.loads(json.dumps(found)) == found
+    actual = bench.reports[1].to_dict()
+    assert (actual["verdict"], actual["failed"], actual["key"], actual["retry_in"]) == (
+        "failed",
+        True,
+        "orders/2.csv",
+        1.0,
+    )
+    assert actual["error"]["code"] == "TransformError"
+    assert "KeyError: 'no such thing'" in actual["error"]["message"]
+    assert "test_handler.py" in actual["error"]["message"]
+    assert json.loads(json.dumps(actual)) == actual
 
 
 @pytest.mark.parametrize("error", [ValueError("half \ud800 a pair"), DataError("\ud800", "half \ud800 a pair")])
 def test_an_error_that_no_utf_8_can_hold_is_told_all_the_same(bench: Bench, error: Exception) -> None:
     bench.deeds[2] = fail(error)
     bench.handle(*bench.messages(1, 2))
-    found = orjson.loads(orjson.dumps(bench.reports[1].to_dict()))
-    assert "half \\ud800 a pair" in found["error"]["message"]
+    document = orjson.loads(orjson.dumps(bench.reports[1].to_dict()))
+    assert "half \\ud800 a pair" in document["error"]["message"]
 
 
 def test_a_panic_of_polars_is_one_messages_failure(bench: Bench) -> None:
@@ -235,8 +240,8 @@ def test_what_the_code_fails_comes_back_later_each_time_and_dies_at_the_last_try
 def test_data_at_fault_is_no_failure(bench: Bench) -> None:
     bench.deeds[1] = fail(DataError("TooOld", "this file is too old"))
     assert bench.handle(*bench.messages(1, 2)) == []
-    found = bench.reports[0].to_dict()
-    assert (found["verdict"], found["error"]["code"]) == ("quarantined", "TooOld")
+    actual = bench.reports[0].to_dict()
+    assert (actual["verdict"], actual["error"]["code"]) == ("quarantined", "TooOld")
     assert bench.shop.quarantine.head(error_key("orders", "orders/1.csv")) is not None
 
 
@@ -275,8 +280,8 @@ def test_several_objects_in_one_message(bench: Bench) -> None:
     keys = [bench.land(number) for number in (1, 2, 3)]
     assert bench.handle(record("m", notification(*keys, "unwanted.csv"))) == []
     assert len(bench.silver()) == 3
-    found = bench.reports[0].to_dict()
-    assert (found["verdict"], found["rows_read"], found["rows_written"]) == ("committed", 3, 3)
+    actual = bench.reports[0].to_dict()
+    assert (actual["verdict"], actual["rows_read"], actual["rows_written"]) == ("committed", 3, 3)
 
 
 @pytest.mark.parametrize("order", [(1, 2, 9), (9, 1, 2), (1, 9, 2)])
@@ -284,8 +289,8 @@ def test_of_several_objects_the_worst_is_told(bench: Bench, order: tuple[int, ..
     bench.deeds[1] = fail(DataError("TooOld", "this file is too old"))
     bench.land(1), bench.land(2)  # and 9 is gone
     bench.handle(record("m", notification(*(f"orders/{number}.csv" for number in order))))
-    found = bench.reports[0].to_dict()
-    assert (found["verdict"], found["key"], found["rows_written"]) == ("quarantined", "orders/1.csv", 1)
+    actual = bench.reports[0].to_dict()
+    assert (actual["verdict"], actual["key"], actual["rows_written"]) == ("quarantined", "orders/1.csv", 1)
 
 
 def test_one_of_several_objects_fails_the_message_and_names_itself(bench: Bench) -> None:
@@ -372,9 +377,9 @@ def test_messages_side_by_side_are_each_reported(sided: Bench) -> None:
     sided.shop.bronze.delete("orders/7.csv")
     assert sided.handle(*records, *beside(sided, 20)) == ["3"]
     assert sorted(int(report.message_id) for report in sided.reports) == list(range(21))
-    found = {report.message_id: report.to_dict()["verdict"] for report in sided.reports}
-    assert {found.pop("3"), found.pop("5"), found.pop("7")} == {"failed", "quarantined", "gone"}
-    assert set(found.values()) == {"committed"}
+    actual = {report.message_id: report.to_dict()["verdict"] for report in sided.reports}
+    assert {actual.pop("3"), actual.pop("5"), actual.pop("7")} == {"failed", "quarantined", "gone"}
+    assert set(actual.values()) == {"committed"}
     assert len(sided.silver()) == 18
     assert sided.released == [("receipt of 3", 1.0)]
 
@@ -445,25 +450,25 @@ def test_together_each_message_ends_by_its_own_put(bench: Bench) -> None:
     bench.deeds[2] = lambda: other(key, b"somebody else's")
     bench.shop.silver.refused[silver_key("orders", "orders/3.csv")] = OSError(errno.ENOSPC, "no space")
     assert bench.handle(*records) == ["3"]
-    found = {report.message_id: report.to_dict() for report in bench.reports}
-    assert {name: one["verdict"] for name, one in found.items()} == {
+    actual = {report.message_id: report.to_dict() for report in bench.reports}
+    assert {name: one["verdict"] for name, one in actual.items()} == {
         **dict.fromkeys("0124", "committed"), "3": "failed"
     }  # fmt: skip
-    assert found["3"]["error"]["code"] == "ENOSPC"
+    assert actual["3"]["error"]["code"] == "ENOSPC"
     assert bench.shop.silver.read(key) != b"somebody else's", "it was of no bytes of bronze, so it was made anew"
     assert bench.shop.silver.groups == [5, 1], "all together, then the one that was made anew"
 
 
 def test_together_or_alone_silver_is_the_same(tmp_path: Path) -> None:
-    found = []
+    actual = []
     for together in (1, 4):
         bench = Bench(Shop(tmp_path / str(together)), group_size=together)
         assert bench.handle(*beside(bench, *range(6))) == []
-        found.append({key: bench.shop.silver.read(key) for key in bench.silver()})
+        actual.append({key: bench.shop.silver.read(key) for key in bench.silver()})
         stages = [outcome.stages for report in bench.reports for outcome in report.outcomes]
         assert all(one["write"] > 0 for one in stages)
-    assert len(found[0]) == 6
-    assert found[0] == found[1]
+    assert len(actual[0]) == 6
+    assert actual[0] == actual[1]
 
 
 def test_together_no_more_wait_than_shall(bench: Bench) -> None:
@@ -564,8 +569,11 @@ def test_on_aws_it_is_made_of_its_environment(environment: dict[str, str], caplo
     sqs = Sqs()
     handler = build(environment, s3=None, sqs=lambda: sqs)
     unwanted = [record(str(number), told("1.json", "b")) for number in range(DELETED_AT_ONCE + 2)]
-    given = {"trace": {"stringValue": "t1", "dataType": "String"}, "bin": {"binaryValue": "eA==", "dataType": "Binary"}}
-    odd = {**record("odd", "?", 2), "messageAttributes": given}
+    inputs = {
+        "trace": {"stringValue": "t1", "dataType": "String"},
+        "bin": {"binaryValue": "eA==", "dataType": "Binary"},
+    }
+    odd = {**record("odd", "?", 2), "messageAttributes": inputs}
     assert handler({"Records": [odd, *unwanted]}, Leisure()) == {"batchItemFailures": []}
     queue = environment["SILVERSMITH_QUEUE"]
     deleted = [call for name, call in sqs.calls if name == "delete_message_batch"]

@@ -48,13 +48,13 @@ class Aws:
     def client(self, service: str) -> Any:
         if service == "lambda":
             return self
-        found = self.session.client(service)
+        aws_client = self.session.client(service)
         if service == "s3":
-            found.meta.events.register(
+            aws_client.meta.events.register(
                 "after-call.s3.GetBucketNotificationConfiguration",
                 lambda parsed, **_: parsed.update(self.notifications),
             )
-        return found
+        return aws_client
 
     def get_event_source_mapping(self, **asked: str) -> dict[str, Any]:
         if not self.mapping:

@@ -43,26 +43,26 @@ def test_lineage_survives_metadata_within_s3s_limits(key: str) -> None:
 
 @given(keys, st.dictionaries(st.text(max_size=20), st.none() | st.text() | st.floats() | st.integers()))
 def test_a_dialect_is_told_where_there_is_room(key: str, dialect: dict[str, object]) -> None:
-    told = brief({"separator": ";", "why": "x" * 400, **dialect})
-    assert len(told) <= LONGEST_DIALECT + 5 * told.count("\\u007f")
-    metadata = replace(lineage(key, fingerprint="f" * 64), dialect=told).to_metadata()
+    messages = brief({"separator": ";", "why": "x" * 400, **dialect})
+    assert len(messages) <= LONGEST_DIALECT + 5 * messages.count("\\u007f")
+    metadata = replace(lineage(key, fingerprint="f" * 64), dialect=messages).to_metadata()
     assert all(value.isascii() and value.isprintable() for value in metadata.values())
     assert sum(len(name) + len(value) for name, value in metadata.items()) <= 2048
-    found = Lineage.from_metadata(metadata)
-    assert found is not None
-    assert found.bronze_key == key
-    assert found.dialect == told or len(encode_key(key)) > 500
+    result = Lineage.from_metadata(metadata)
+    assert result is not None
+    assert result.bronze_key == key
+    assert result.dialect == messages or len(encode_key(key)) > 500
 
 
 @given(keys, st.from_regex(r"[a-z][a-z0-9-]{0,60}", fullmatch=True))
 def test_the_owner_is_told_where_there_is_room(key: str, owner: str) -> None:
-    made = replace(lineage(key, fingerprint="f" * 64), owner=owner, dialect="x" * LONGEST_DIALECT, lookups="l" * 32)
-    metadata = made.to_metadata()
+    created = replace(lineage(key, fingerprint="f" * 64), owner=owner, dialect="x" * LONGEST_DIALECT, lookups="l" * 32)
+    metadata = created.to_metadata()
     assert sum(len(name) + len(value) for name, value in metadata.items()) <= 2048
-    found = Lineage.from_metadata(metadata)
-    assert found is not None
-    assert found.owner == owner or len(encode_key(key)) > 1024
-    assert replace(found, owner=owner, dialect=made.dialect) == made
+    result = Lineage.from_metadata(metadata)
+    assert result is not None
+    assert result.owner == owner or len(encode_key(key)) > 1024
+    assert replace(result, owner=owner, dialect=created.dialect) == created
 
 
 @given(keys)
@@ -94,8 +94,8 @@ def test_a_dialect_without_explanations() -> None:
 
 @given(st.dictionaries(st.sampled_from(list(lineage().to_metadata())), st.text()))
 def test_strange_metadata_is_no_lineage(metadata: dict[str, str]) -> None:
-    found = Lineage.from_metadata(metadata)
-    assert found is None or isinstance(found.rows_read, int)
+    result = Lineage.from_metadata(metadata)
+    assert result is None or isinstance(result.rows_read, int)
 
 
 @given(keys)
@@ -112,9 +112,9 @@ def test_a_key_of_1024_bytes_fits() -> None:
 def test_derived_keys_are_legal_and_their_own(transform: str, key: str) -> None:
     derived = [silver_key(transform, key), rejected_key(transform, key), error_key(transform, key)]
     assert len(set(derived)) == 3
-    for found in derived:
-        assert found.startswith(f"{transform}/")
-        assert len(found.encode()) <= LONGEST_KEY
+    for actual in derived:
+        assert actual.startswith(f"{transform}/")
+        assert len(actual.encode()) <= LONGEST_KEY
 
 
 @given(transforms, keys, keys)
@@ -166,9 +166,9 @@ def test_a_dialect_is_told_the_same_however_often_and_beside_whichever_others(
     dialects: list[dict[str, object]],
 ) -> None:
     for dialect in dialects:
-        told = brief(dialect)
+        messages = brief(dialect)
         said = {name: value for name, value in dialect.items() if value is not None and name != "why"}
-        assert told == (json.dumps(said, separators=(",", ":")) if said else "")
+        assert messages == (json.dumps(said, separators=(",", ":")) if said else "")
 
 
 _DECOY = "\x18\x0bsilversmith\x18\x02{}"

@@ -29,9 +29,9 @@ def joined(rows: pl.LazyFrame, context: Context) -> pl.LazyFrame:
 
 
 def pipeline(function: Any = joined, lookups: Sequence[str] = (KEY,)) -> Pipeline:
-    made = Pipeline("p")
-    made.transform("orders/*.csv", name="orders", lookups=lookups)(function)
-    return made
+    definition = Pipeline("p")
+    definition.transform("orders/*.csv", name="orders", lookups=lookups)(function)
+    return definition
 
 
 ORDERS = {"orders/1.csv": "code\nde\nfr\n"}
@@ -39,25 +39,25 @@ COUNTRIES = {KEY: "code,country\nde,Germany\nfr,France\n"}
 
 
 def test_a_transform_reads_what_it_declares() -> None:
-    found = run(pipeline(), {**COUNTRIES, **ORDERS})
-    assert found.silver["orders", "orders/1.csv"]["country"].to_list() == ["Germany", "France"]
-    assert found.lineage["orders", "orders/1.csv"].lookups
-    found.assert_clean()
+    result = run(pipeline(), {**COUNTRIES, **ORDERS})
+    assert result.silver["orders", "orders/1.csv"]["country"].to_list() == ["Germany", "France"]
+    assert result.lineage["orders", "orders/1.csv"].lookups
+    result.assert_clean()
 
 
 def test_a_changed_lookup_makes_silver_outdated() -> None:
     landing = {**COUNTRIES, **ORDERS}
-    found = run(pipeline(), landing, {**landing, KEY: "code,country\nde,Allemagne\n"})
-    assert found.silver["orders", "orders/1.csv"]["country"].to_list() == ["Allemagne", None]
+    result = run(pipeline(), landing, {**landing, KEY: "code,country\nde,Allemagne\n"})
+    assert result.silver["orders", "orders/1.csv"]["country"].to_list() == ["Allemagne", None]
 
 
 def test_the_context_tells_of_the_object() -> None:
     def told(rows: pl.LazyFrame, context: Context) -> pl.LazyFrame:
         return rows.select(key=pl.lit(context.key), size=context.size, etag=pl.lit(context.etag), at=context.modified)
 
-    found = run(pipeline(told, ()), ORDERS)
-    row = found.silver["orders", "orders/1.csv"].row(0, named=True)
-    lineage = found.lineage["orders", "orders/1.csv"]
+    result = run(pipeline(told, ()), ORDERS)
+    row = result.silver["orders", "orders/1.csv"].row(0, named=True)
+    lineage = result.lineage["orders", "orders/1.csv"]
     assert (row["key"], row["size"], row["etag"]) == ("orders/1.csv", 11, lineage.bronze_etag)
     assert row["at"].tzinfo is not None
 
@@ -82,11 +82,11 @@ def test_what_cannot_be_read_is_no_fault_of_the_file(
     function: Any, files: dict[str, str], code: str, says: str
 ) -> None:
     """So it is no matter for quarantine: the message comes back, until it lies in the dead-letter queue."""
-    found = run(pipeline(function), {**files, **ORDERS})
-    error = found.failures["orders", "orders/1.csv"]
+    result = run(pipeline(function), {**files, **ORDERS})
+    error = result.failures["orders", "orders/1.csv"]
     assert error["code"] == code
     assert says in error["message"]
-    assert not found.errors
+    assert not result.errors
 
 
 def without_context(rows: pl.LazyFrame) -> pl.LazyFrame:
@@ -206,10 +206,10 @@ def test_the_parquet_file_names_its_lookups(make: Callable[[Pipeline], Bench]) -
     bench.work()
     head = bench.lake.bronze.head(KEY)
     assert head is not None
-    found = read_lineage(bench.folder.bucket(bench.pipeline.silver) / silver_key("orders", "orders/1.csv"))
-    assert found is not None
-    assert json.loads(found["looked-up"]) == {KEY: head.etag}
-    assert found["lookups"] == bench.lineage("orders", "orders/1.csv").lookups == lookups_digest({KEY: head.etag})
+    result = read_lineage(bench.folder.bucket(bench.pipeline.silver) / silver_key("orders", "orders/1.csv"))
+    assert result is not None
+    assert json.loads(result["looked-up"]) == {KEY: head.etag}
+    assert result["lookups"] == bench.lineage("orders", "orders/1.csv").lookups == lookups_digest({KEY: head.etag})
 
 
 def test_what_a_lookup_made_bad_is_tried_with_another_one(make: Callable[[Pipeline], Bench]) -> None:

@@ -148,8 +148,8 @@ def test_the_engine_counts_them_and_trace_tells(make: Make) -> None:
     bench.land("f/a.csv")
     assert sorted(report.outcomes[0].verdict.value for report in bench.work()) == ["committed", "marker", "marker"]
     with bench.opened() as target:
-        (told,) = status(bench.pipeline, target, now=bench.now).transforms
-        assert (told.markers, told.done, told.quarantined) == (2, 1, 0)
+        (messages,) = status(bench.pipeline, target, now=bench.now).transforms
+        assert (messages.markers, messages.done, messages.quarantined) == (2, 1, 0)
         (part,) = trace("f/_SUCCESS", bench.pipeline, target).transforms
         assert part.state == "marker"
         assert part.last is not None

@@ -32,10 +32,10 @@ def module(code: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
 def test_the_reader(tmp_path: Path) -> None:
     (tmp_path / "pipeline.py").write_text(blocks("readers.md")[0])
     pipeline = load(str(tmp_path / "pipeline.py"))
-    found = run(pipeline, {"samples/a.raw": b"\1\2\0\7", "samples/b.raw": b"\1", "samples/c.raw": b""})
-    assert found.silver["samples", "samples/a.raw"]["sample"].to_list() == [258, 7]
-    assert found.silver["samples", "samples/c.raw"].height == 0
-    found.assert_error("samples", "samples/b.raw", "HalfSample")
+    result = run(pipeline, {"samples/a.raw": b"\1\2\0\7", "samples/b.raw": b"\1", "samples/c.raw": b""})
+    assert result.silver["samples", "samples/a.raw"]["sample"].to_list() == [258, 7]
+    assert result.silver["samples", "samples/c.raw"].height == 0
+    result.assert_error("samples", "samples/b.raw", "HalfSample")
     assert isinstance(pipeline.find("samples").reader, CustomReader)
 
 

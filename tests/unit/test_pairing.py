@@ -34,13 +34,13 @@ def name(head: Head | None) -> str | None:
 @given(st.sets(KEYS, max_size=40), st.sets(KEYS, max_size=40), st.sets(KEYS, max_size=5))
 def test_each_object_comes_once_and_beside_its_own(bronze: set[str], made_of: set[str], strangers: set[str]) -> None:
     silver = {silver_key("t", key) for key in made_of} | {f"t/{key}" for key in strangers}
-    found = list(pairs("t", heads(bronze), heads(silver)))
+    result = list(pairs("t", heads(bronze), heads(silver)))
 
     by_name = {silver_key("t", key): key for key in bronze}
-    told = [pair for pair in found if pair.is_paired]
-    assert {pair.key for pair in found if pair.bronze} == bronze
-    assert sorted(pair.key for pair in found if pair.bronze) == sorted(bronze)
-    for pair in told:
+    messages = [pair for pair in result if pair.is_paired]
+    assert {pair.key for pair in result if pair.bronze} == bronze
+    assert sorted(pair.key for pair in result if pair.bronze) == sorted(bronze)
+    for pair in messages:
         if pair.bronze is not None:
             expected = silver_key("t", pair.key)
             assert name(pair.silver) == (expected if expected in silver else None)
@@ -48,7 +48,7 @@ def test_each_object_comes_once_and_beside_its_own(bronze: set[str], made_of: se
             assert pair.silver is not None
             assert pair.silver.key == f"t/{pair.key}.parquet"
             assert pair.silver.key not in by_name
-    listed = [pair.silver.key for pair in found if pair.silver]
+    listed = [pair.silver.key for pair in result if pair.silver]
     assert sorted(listed) == sorted(key for key in silver if key.endswith(".parquet") and key != "t/.parquet")
 
 
@@ -61,22 +61,22 @@ def test_they_come_in_the_order_of_silver(bronze: set[str], made_of: set[str]) -
 
 @given(st.sets(KEYS, max_size=40), KEYS)
 def test_overtaken_are_all_that_come_before_in_bronze_and_after_in_silver(keys: set[str], key: str) -> None:
-    found = set(overtaken(key))
-    for other in keys | found:
-        assert (other in found) == (other < key and other + ".parquet" > key + ".parquet")
+    result = set(overtaken(key))
+    for other in keys | result:
+        assert (other in result) == (other < key and other + ".parquet" > key + ".parquet")
 
 
 def test_a_key_and_its_extensions_are_paired() -> None:
     keys = {"a", "a-1", "a-1-2", "a.parquet", "a/b", "ab"}
-    found = list(pairs("t", heads(keys), heads({silver_key("t", key) for key in keys})))
-    assert [pair.key for pair in found] == ["a-1-2", "a-1", "a", "a.parquet", "a/b", "ab"]
-    assert all(pair.bronze and pair.silver for pair in found)
+    result = list(pairs("t", heads(keys), heads({silver_key("t", key) for key in keys})))
+    assert [pair.key for pair in result] == ["a-1-2", "a-1", "a", "a.parquet", "a/b", "ab"]
+    assert all(pair.bronze and pair.silver for pair in result)
 
 
 def test_a_key_that_was_cut_short_is_left_to_a_look() -> None:
     long = "x" * 1020
-    found = list(pairs("t", heads({long}), heads({silver_key("t", long)})))
-    assert [(pair.key, pair.is_paired) for pair in found] == [(long, False), ("", False)]
+    result = list(pairs("t", heads({long}), heads({silver_key("t", long)})))
+    assert [(pair.key, pair.is_paired) for pair in result] == [(long, False), ("", False)]
 
 
 def test_memory_does_not_grow_with_the_bucket() -> None:

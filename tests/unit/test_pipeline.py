@@ -41,11 +41,11 @@ def test_a_transform_is_recorded_and_its_function_returned_unchanged() -> None:
         return rows.head(1)
 
     assert flights(pl.LazyFrame({"a": [1, 2]})).collect().height == 1
-    (found,) = pipeline.transforms
-    assert (found.name, found.pattern.text, found.function) == ("flights", "flights/*.csv", flights)
-    assert (found.contract, found.reader, found.memory, found.maximum_concurrency) == (contract, reader, 1024, 7)
-    assert (found.batch_size, found.batch_window, found.timeout, found.max_receive_count) == (10, 0, 300, 5)
-    assert re.fullmatch("[0-9a-f]{32}", found.fingerprint)
+    (actual,) = pipeline.transforms
+    assert (actual.name, actual.pattern.text, actual.function) == ("flights", "flights/*.csv", flights)
+    assert (actual.contract, actual.reader, actual.memory, actual.maximum_concurrency) == (contract, reader, 1024, 7)
+    assert (actual.batch_size, actual.batch_window, actual.timeout, actual.max_receive_count) == (10, 0, 300, 5)
+    assert re.fullmatch("[0-9a-f]{32}", actual.fingerprint)
 
 
 def test_buckets_have_names_by_default() -> None:
@@ -61,8 +61,8 @@ def test_a_key_may_belong_to_several_transforms() -> None:
     pipeline = Pipeline("flights")
     pipeline.transform("a/*", name="every")(same)
     pipeline.transform("a/*.csv", name="csv")(same)
-    assert [found.name for found in pipeline.matching("a/1.csv")] == ["every", "csv"]
-    assert [found.name for found in pipeline.matching("a/1.json")] == ["every"]
+    assert [result.name for result in pipeline.matching("a/1.csv")] == ["every", "csv"]
+    assert [result.name for result in pipeline.matching("a/1.json")] == ["every"]
     assert pipeline.matching("b/1.csv") == ()
     assert pipeline.find("csv") is pipeline.transforms[1]
     with pytest.raises(DefinitionError, match="no transform 'other'; it has: every, csv"):
@@ -224,7 +224,7 @@ def test_a_function_may_have_more_arguments_with_defaults_or_be_a_lambda_with_a_
     pipeline = Pipeline("p")
     pipeline.transform("a/*")(with_default)
     pipeline.transform("a/*", name="anonymous")(lambda rows: rows)
-    assert [found.name for found in pipeline.transforms] == ["with_default", "anonymous"]
+    assert [actual.name for actual in pipeline.transforms] == ["with_default", "anonymous"]
     assert "a lambda has no name" in refused(lambda: pipeline.transform("a/*")(lambda rows: rows))
 
 
@@ -245,11 +245,11 @@ def test_the_place_is_the_line_of_the_declaration() -> None:
 def test_sql_is_a_transform_over_the_table_rows() -> None:
     pipeline = Pipeline("p")
     pipeline.sql("orders/*.json", "SELECT a, b * 2 AS b FROM rows WHERE a > 1 -- the rest", timeout=60)
-    (found,) = pipeline.transforms
-    made = found.function(pl.LazyFrame({"a": [1, 2], "b": [3, 4]}))
-    assert isinstance(made, pl.LazyFrame)
-    assert made.collect().to_dict(as_series=False) == {"a": [2], "b": [8]}
-    assert (found.name, found.timeout) == ("orders", 60)
+    (actual,) = pipeline.transforms
+    created = actual.function(pl.LazyFrame({"a": [1, 2], "b": [3, 4]}))
+    assert isinstance(created, pl.LazyFrame)
+    assert created.collect().to_dict(as_series=False) == {"a": [2], "b": [8]}
+    assert (actual.name, actual.timeout) == ("orders", 60)
 
 
 @pytest.mark.parametrize(
@@ -265,7 +265,7 @@ def test_sql_is_a_transform_over_the_table_rows() -> None:
 def test_a_query_is_named_after_what_it_reads(pattern: str, name: str) -> None:
     pipeline = Pipeline("p")
     pipeline.sql(pattern, "SELECT * FROM rows")
-    assert [found.name for found in pipeline.transforms] == [name]
+    assert [actual.name for actual in pipeline.transforms] == [name]
 
 
 @pytest.mark.parametrize("pattern", ["*.csv", "é/*", "_/*"])
@@ -377,7 +377,7 @@ def folder(tmp_path: Path) -> Iterator[Path]:
 def test_the_one_pipeline_of_a_file_is_loaded_afresh_each_time(folder: Path) -> None:
     (folder / "lake_job.py").write_text(FILE)
     first = load("lake_job.py")
-    assert [found.name for found in first.transforms] == ["flights"]
+    assert [actual.name for actual in first.transforms] == ["flights"]
     (folder / "lake_job.py").write_text(FILE.replace("return rows", "return rows.head(1)"))
     second = load("lake_job.py:pipeline")
     assert second is not first
@@ -388,11 +388,11 @@ def test_the_one_pipeline_of_a_file_is_loaded_afresh_each_time(folder: Path) -> 
 def test_a_reference_is_what_the_bundle_imports(folder: Path, target: str) -> None:
     (folder / "jobs").mkdir()
     (folder / "jobs/lake_job.py").write_text(FILE + "other_name = pipeline\n")
-    found = locate(target)
-    assert found.pipeline.name == "flights"
+    result = locate(target)
+    assert result.pipeline.name == "flights"
     module = "jobs.lake_job" if target.startswith("jobs.") else "lake_job"
-    assert found.reference == f"{module}:pipeline"
-    assert found.root == (folder if target.startswith("jobs.") else folder / "jobs")
+    assert result.reference == f"{module}:pipeline"
+    assert result.root == (folder if target.startswith("jobs.") else folder / "jobs")
 
 
 @pytest.mark.parametrize(

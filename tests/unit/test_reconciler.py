@@ -126,7 +126,7 @@ def test_what_events_missed_is_sent_to_each_transforms_queue(make: Make) -> None
         "reconcile",
         "dl-bronze-layer",
     )
-    assert [(told["transform"], told["checked"], told["sent"]) for told in world.log] == [
+    assert [(messages["transform"], messages["checked"], messages["sent"]) for messages in world.log] == [
         ("orders", 2, 1),
         ("every", 3, 1),
     ]
@@ -213,9 +213,9 @@ def test_an_invocation_that_gets_nowhere_does_not_call_another(make: Make) -> No
 def lease_of(world: World) -> Lease:
     body = world.bench.lake.quarantine.read(lease_key("shop_Reconciler"))
     assert body is not None
-    found = Lease.from_json(body)
-    assert found is not None
-    return found
+    result = Lease.from_json(body)
+    assert result is not None
+    return result
 
 
 def test_an_invocation_that_comes_twice_does_nothing(make: Make) -> None:
@@ -268,7 +268,7 @@ def test_bytes_that_are_no_lease_bind_nobody(make: Make, body: bytes) -> None:
 def test_hops_that_are_broken_are_logged_and_counted(make: Make) -> None:
     world = World(make(shop()), broken=[Problem("off", "on"), Problem("no answer", "", is_known=False)])
     world.invoke({"queues": {}, "hops": []})
-    assert [told["hop"]["found"] for told in world.log] == ["off", "no answer"]
+    assert [messages["hop"]["found"] for messages in world.log] == ["off", "no answer"]
     assert world.measured == [("ChainBroken", 1), ("Missing", 0)]
 
 
@@ -357,14 +357,14 @@ class Sqs:
         self.refused = list(refused)
         self.sent: list[list[str]] = []
 
-    def send_message_batch(self, **given: Any) -> dict[str, Any]:
-        refused, entries = self.refused.pop(0) if self.refused else set(), given["Entries"]
+    def send_message_batch(self, **inputs: Any) -> dict[str, Any]:
+        refused, entries = self.refused.pop(0) if self.refused else set(), inputs["Entries"]
         self.sent.append([entry["MessageBody"] for entry in entries])
         failed = [{"Id": entry["Id"], "Code": "InternalError"} for entry in entries if entry["MessageBody"] in refused]
         return {"Failed": failed} if failed else {}
 
-    def get_queue_attributes(self, **given: Any) -> dict[str, Any]:
-        return {"Attributes": {name: str(number) for number, name in enumerate(given["AttributeNames"], start=20)}}
+    def get_queue_attributes(self, **inputs: Any) -> dict[str, Any]:
+        return {"Attributes": {name: str(number) for number, name in enumerate(inputs["AttributeNames"], start=20)}}
 
 
 def test_what_sqs_refuses_of_a_batch_is_sent_once_more() -> None:

@@ -62,8 +62,8 @@ def store(bucket: str, tmp_path: Path) -> S3Store:
 
 
 def received(url: str) -> list[ObjectEvent]:
-    found = boto3.client("sqs").receive_message(QueueUrl=url, MaxNumberOfMessages=10)
-    return [unwrap(message["Body"])[0] for message in found.get("Messages", ())]
+    client = boto3.client("sqs").receive_message(QueueUrl=url, MaxNumberOfMessages=10)
+    return [unwrap(message["Body"])[0] for message in client.get("Messages", ())]
 
 
 def lineage(key: str, etag: str, fingerprint: str) -> dict[str, str]:

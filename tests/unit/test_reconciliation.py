@@ -139,18 +139,18 @@ def lakes(draw: st.DrawFn) -> tuple[Buckets, dict[str, str], dict[str, tuple[str
 def expected(
     bronze: dict[str, str], silver: dict[str, tuple[str, str]], errors: dict[str, tuple[str, str]], *, changed: bool
 ) -> dict[str, Decision]:
-    wanted = {key for key in bronze if key.startswith("a")}
-    found = dict.fromkeys(set(silver) - wanted, Decision.ORPHANED)
-    for key in wanted:
+    expectation = {key for key in bronze if key.startswith("a")}
+    result = dict.fromkeys(set(silver) - expectation, Decision.ORPHANED)
+    for key in expectation:
         if errors.get(key) == (bronze[key], MADE.fingerprint):
             continue
         if key not in silver:
-            found[key] = Decision.MISSING
+            result[key] = Decision.MISSING
         elif silver[key][0] != bronze[key]:
-            found[key] = Decision.STALE
+            result[key] = Decision.STALE
         elif silver[key][1] != MADE.fingerprint and changed:
-            found[key] = Decision.OUTDATED
-    return found
+            result[key] = Decision.OUTDATED
+    return result
 
 
 @given(lakes(), st.booleans(), st.sampled_from([1, 3]))
@@ -219,10 +219,10 @@ def test_silver_goes_with_its_bronze_object_where_the_pipeline_says_so() -> None
     assert buckets.found() == kept
     removing = replace(MADE, removes=True)
     owner = Owner("us", "silver", "quarantine")
-    found = [looked.finding for looked in look(removing, buckets.lake, owner=owner) if looked.finding]
-    assert {item.key: item.kind for item in found} == kept | dict.fromkeys(keys, Decision.DELETED)
-    assert {item.key for item in found if item.is_to_be_sent} == set(keys)
-    assert all(item.event("bronze").deleted == (item.key in keys) for item in found)
+    actual = [looked.finding for looked in look(removing, buckets.lake, owner=owner) if looked.finding]
+    assert {item.key: item.kind for item in actual} == kept | dict.fromkeys(keys, Decision.DELETED)
+    assert {item.key for item in actual if item.is_to_be_sent} == set(keys)
+    assert all(item.event("bronze").deleted == (item.key in keys) for item in actual)
 
 
 def test_a_bronze_object_that_lands_behind_the_listing_makes_no_orphan() -> None:

@@ -64,11 +64,15 @@ def test_the_checksums_are_the_published_ones(data: bytes) -> None:
 
 def test_an_object_goes_there_and_back(bucket: Bucket, client: Any) -> None:
     put = client.put_object(Bucket="bronze", Key="a b/ü.csv", Body=b"0123456789", Metadata={"who": "me"})
-    found = client.get_object(Bucket="bronze", Key="a b/ü.csv", ChecksumMode="ENABLED")
+    result = client.get_object(Bucket="bronze", Key="a b/ü.csv", ChecksumMode="ENABLED")
     crc32 = base64.b64encode(zlib.crc32(b"0123456789").to_bytes(4, "big")).decode()
-    assert found["Body"].read() == b"0123456789"
-    assert (found["ETag"], found["VersionId"]) == (put["ETag"], put["VersionId"])
-    assert (found["Metadata"], found["ChecksumCRC32"], found["ChecksumType"]) == ({"who": "me"}, crc32, "FULL_OBJECT")
+    assert result["Body"].read() == b"0123456789"
+    assert (result["ETag"], result["VersionId"]) == (put["ETag"], put["VersionId"])
+    assert (result["Metadata"], result["ChecksumCRC32"], result["ChecksumType"]) == (
+        {"who": "me"},
+        crc32,
+        "FULL_OBJECT",
+    )
     head = client.head_object(Bucket="bronze", Key="a b/ü.csv", ChecksumMode="ENABLED")
     assert (head["ContentLength"], head["ChecksumCRC32"]) == (10, crc32)
     assert bucket.find("a b/ü.csv").content == b"0123456789"
@@ -76,9 +80,9 @@ def test_an_object_goes_there_and_back(bucket: Bucket, client: Any) -> None:
 
 def test_a_range_has_no_checksum(bucket: Bucket, client: Any) -> None:
     bucket.put("a", b"0123456789")
-    found = client.get_object(Bucket="bronze", Key="a", Range="bytes=2-4", ChecksumMode="ENABLED")
-    assert (found["Body"].read(), found["ContentRange"], found["ContentLength"]) == (b"234", "bytes 2-4/10", 3)
-    assert not [name for name in found if name.startswith("Checksum")]
+    result = client.get_object(Bucket="bronze", Key="a", Range="bytes=2-4", ChecksumMode="ENABLED")
+    assert (result["Body"].read(), result["ContentRange"], result["ContentLength"]) == (b"234", "bytes 2-4/10", 3)
+    assert not [name for name in result if name.startswith("Checksum")]
     assert client.get_object(Bucket="bronze", Key="a", Range="bytes=8-99")["Body"].read() == b"89"
     assert refused(lambda: client.get_object(Bucket="bronze", Key="a", Range="bytes=10-11")) == (416, "InvalidRange")
 
@@ -114,8 +118,8 @@ def test_a_listing_has_pages(server: S3Server, bucket: Bucket, client: Any) -> N
     pages = client.get_paginator("list_objects_v2").paginate(
         Bucket="bronze", Prefix="a/", StartAfter=names[1], PaginationConfig={"PageSize": 3}
     )
-    found = [[entry["Key"] for entry in page["Contents"]] for page in pages]
-    assert found == [names[2:5], names[5:8], names[8:9]]
+    actual = [[entry["Key"] for entry in page["Contents"]] for page in pages]
+    assert actual == [names[2:5], names[5:8], names[8:9]]
     once(server, "ListObjectsV2", Lag(2))
     listed = client.list_objects_v2(Bucket="bronze")["Contents"]
     assert [entry["Key"] for entry in listed] == names[:-2]

@@ -45,18 +45,18 @@ def result(writer: Any, content: str = "a\n1\n3\n2\n") -> Result:
 
 
 def test_it_decides_how_silver_is_written() -> None:
-    found = result(Sorted())
-    assert found.silver["t", "a.csv"]["a"].to_list() == [3, 2, 1]
-    assert found.lineage["t", "a.csv"].rows_written == 3
+    actual = result(Sorted())
+    assert actual.silver["t", "a.csv"]["a"].to_list() == [3, 2, 1]
+    assert actual.lineage["t", "a.csv"].rows_written == 3
 
 
 def test_a_large_file() -> None:
     rows = IN_MEMORY // 6
     content = "a\n" + "\n".join(str(number) for number in range(100_000, 100_000 + rows))
     assert len(content) > IN_MEMORY
-    found = result(Sorted(), content)
-    assert found.silver["t", "a.csv"]["a"][0] == 99_999 + rows
-    assert found.lineage["t", "a.csv"].rows_written == rows
+    actual = result(Sorted(), content)
+    assert actual.silver["t", "a.csv"]["a"][0] == 99_999 + rows
+    assert actual.lineage["t", "a.csv"].rows_written == rows
 
 
 def refuses(rows: pl.LazyFrame, path: Path, metadata: Mapping[str, str]) -> None:
@@ -75,9 +75,9 @@ def refuses(rows: pl.LazyFrame, path: Path, metadata: Mapping[str, str]) -> None
     ],
 )
 def test_a_writer_that_misbehaves_is_told_how(what: Write, says: str) -> None:
-    found = result(Does(what))
-    assert not found.silver
-    assert says in found.failures["t", "a.csv"]["message"]
+    actual = result(Does(what))
+    assert not actual.silver
+    assert says in actual.failures["t", "a.csv"]["message"]
 
 
 @pytest.mark.parametrize(

@@ -47,9 +47,9 @@ def test_each_reason_names_the_cell_and_what_it_should_be() -> None:
 
 def test_a_value_that_cannot_be_shown_short_is_cut() -> None:
     contract = Contract({"a": pl.String}, allowed={"a": [f"{number}" for number in range(20)]})
-    (told,) = reasons(both_ways(contract, table({"a": ["x" * 500]}))[1])[1]
-    assert len(told) < 250
-    assert told.endswith('"7" … (20 in all)')
+    (messages,) = reasons(both_ways(contract, table({"a": ["x" * 500]}))[1])[1]
+    assert len(messages) < 250
+    assert messages.endswith('"7" … (20 in all)')
 
 
 @pytest.mark.parametrize(("number", "told"), [(float("nan"), "NaN"), (float("inf"), "inf")])

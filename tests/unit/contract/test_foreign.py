@@ -63,8 +63,8 @@ class TestDataframely:
         good, rejected = both_ways(contract, rows)
         assert good.rows() == [(1, "AA", 5.0, 1), (4, None, 1.0, None)]
         assert good.schema == {"id": pl.Int64, "carrier": pl.String, "distance": pl.Float64, "O ther": pl.Int32}
-        told = reasons(rejected)
-        assert [sorted(reason.partition(":")[0] for reason in told[row]) for row in sorted(told)] == [
+        messages = reasons(rejected)
+        assert [sorted(reason.partition(":")[0] for reason in messages[row]) for row in sorted(messages)] == [
             ["id"],
             ["O ther check", "carrier min_length", "distance max_exclusive"],
             ["distance", "id"],
@@ -127,7 +127,9 @@ class TestPandera:
         )
         good, rejected = both_ways(contract, rows)
         assert good.rows() == [(1, "x1", 1.0), (3, None, 2.0)]
-        assert {row: [reason.partition(":")[0] for reason in told] for row, told in reasons(rejected).items()} == {
+        assert {
+            row: [reason.partition(":")[0] for reason in messages] for row, messages in reasons(rejected).items()
+        } == {
             2: ["a in_range", "b str_matches", "c isin"],
             3: ["a greater_than", "b str_length"],
             4: ["a"],

@@ -45,9 +45,9 @@ def rejected(
     source = Source(head, None, path) if large else Source(head, data, None)
     converted = convert(source, transform, lineage, folder)
     assert converted.rejected is not None
-    found = pl.read_parquet(converted.rejected).sort("row")
-    assert found.height == converted.lineage.rows_rejected
-    return found
+    frame = pl.read_parquet(converted.rejected).sort("row")
+    assert frame.height == converted.lineage.rows_rejected
+    return frame
 
 
 @pytest.mark.parametrize("large", [False, True])
@@ -75,18 +75,18 @@ def rejected(
 def test_line_and_text(
     tmp_path: Path, key: str, data: bytes, reader: Reader | None, expected: list[tuple[int, int, str]], large: bool
 ) -> None:
-    found = rejected(tmp_path, key, data, reader, large=large)
-    assert found.select("row", "line", "text").rows() == expected
-    assert found.columns[:2] == ["row", "line"]
-    assert found.columns[-2:] == ["reasons", "text"]
-    assert all(found["reasons"].list.len())
+    result = rejected(tmp_path, key, data, reader, large=large)
+    assert result.select("row", "line", "text").rows() == expected
+    assert result.columns[:2] == ["row", "line"]
+    assert result.columns[-2:] == ["reasons", "text"]
+    assert all(result["reasons"].list.len())
 
 
 def test_every_line_of_lines_is_one(tmp_path: Path) -> None:
-    found = rejected(
+    result = rejected(
         tmp_path, "a.log", b"a\n\nb1\n", Lines(), Contract(patterns={"line": "[a-z]*"}, schema={"line": pl.String})
     )
-    assert found.select("row", "line", "text").rows() == [(3, 3, "b1")]
+    assert result.select("row", "line", "text").rows() == [(3, 3, "b1")]
 
 
 def test_what_is_no_text_has_neither(tmp_path: Path) -> None:
@@ -98,9 +98,9 @@ def test_what_is_no_text_has_neither(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("large", [False, True])
 def test_columns_of_the_same_names_are_left_free(tmp_path: Path, large: bool) -> None:
-    found = rejected(tmp_path, "a.csv", b"line,text,row,n\n7,t,9,x\n1,u,2,3,4\n5,v,6,7\n", large=large)
-    assert found.columns == ["row", "line", "line_", "text_", "row_", "n", "reasons", "text"]
-    assert found.select("line", "line_", "text_", "text").rows() == [
+    result = rejected(tmp_path, "a.csv", b"line,text,row,n\n7,t,9,x\n1,u,2,3,4\n5,v,6,7\n", large=large)
+    assert result.columns == ["row", "line", "line_", "text_", "row_", "n", "reasons", "text"]
+    assert result.select("line", "line_", "text_", "text").rows() == [
         (2, 7, "t", "7,t,9,x"),
         (3, None, None, "1,u,2,3,4"),
     ]
@@ -109,8 +109,8 @@ def test_columns_of_the_same_names_are_left_free(tmp_path: Path, large: bool) ->
 def test_of_very_many_only_the_first_are_told() -> None:
     rows = pl.LazyFrame({"row": [4, 2, 3], "reasons": [["no"]] * 3}, schema_overrides={"row": pl.UInt64})
     table = Table(rows, "csv", origins=lambda numbers: {number: (number + 1, "text") for number in numbers})
-    found = with_origins(rows, table, most=2).collect()
-    assert found.rows() == [(4, None, ["no"], None), (2, 3, ["no"], "text"), (3, 4, ["no"], "text")]
+    frame = with_origins(rows, table, most=2).collect()
+    assert frame.rows() == [(4, None, ["no"], None), (2, 3, ["no"], "text"), (3, 4, ["no"], "text")]
 
 
 PIECES = st.sampled_from(["a", "1", '"', '""', ",", '"x\ny"', "\n", "\r\n", "\r", "#", " "])
@@ -130,5 +130,5 @@ def test_the_same_is_found_with_and_without_passing_by(body: str, width: int, si
         return
     numbers = data.draw(st.sets(st.sampled_from(sorted(records)))) if records else set()
     header = Header(dialect, [f"c{place}" for place in range(width)], body=0, line=1, renamed={})
-    found = origins_of(Content("a.csv", text, None), header, numbers, size=size)
-    assert found == {number: records[number] for number in numbers}
+    result = origins_of(Content("a.csv", text, None), header, numbers, size=size)
+    assert result == {number: records[number] for number in numbers}

@@ -31,13 +31,13 @@ def test_it_does_what_it_says(tmp_path: Path) -> None:
     (transform,) = pipeline.matching(key)
     source = Source(Head(key, "etag", len(data), datetime(2026, 1, 1, tzinfo=UTC)), data, None)
     lineage = Lineage(key, "etag", "", len(data), "", transform.name, transform.fingerprint, 0, 0, 0, "", 1)
-    made = convert(source, transform, lineage, tmp_path)
-    assert isinstance(made.silver, pl.DataFrame)
-    assert made.silver.write_csv() == BLOCKS["csv silver"]
-    assert isinstance(made.rejected, bytes)
-    rows = pl.read_parquet(made.rejected).select("row", "line", "reasons", "text").rows()
-    told = "".join(f"{row}, line {line}: {'; '.join(reasons)}\n" for row, line, reasons, _ in rows)
-    assert told == BLOCKS["text rejected"]
+    converted = convert(source, transform, lineage, tmp_path)
+    assert isinstance(converted.silver, pl.DataFrame)
+    assert converted.silver.write_csv() == BLOCKS["csv silver"]
+    assert isinstance(converted.rejected, bytes)
+    rows = pl.read_parquet(converted.rejected).select("row", "line", "reasons", "text").rows()
+    messages = "".join(f"{row}, line {line}: {'; '.join(reasons)}\n" for row, line, reasons, _ in rows)
+    assert messages == BLOCKS["text rejected"]
     assert {text for *_, text in rows} < set(data.decode().splitlines())
 
 

@@ -320,6 +320,6 @@ class World:
 
 @pytest.fixture
 def world() -> Iterator[World]:
-    found = World()
-    yield found
-    found.close()
+    result = World()
+    yield result
+    result.close()

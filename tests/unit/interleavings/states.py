@@ -39,15 +39,15 @@ def look(world: World, key: str = KEY) -> State:
     )
 
 
-def _genuine(found: tuple[bytes, Mapping[str, str]] | None, part: int) -> Lineage | None:
-    if found is None:
+def _genuine(actual: tuple[bytes, Mapping[str, str]] | None, part: int) -> Lineage | None:
+    if actual is None:
         return None
-    lineage = Lineage.from_metadata(found[1])
+    lineage = Lineage.from_metadata(actual[1])
     assert lineage is not None
     expected = CONTENTS[ETAGS[lineage.bronze_etag]][CODES[lineage.fingerprint]]
     assert expected is not None
     assert (lineage.rows_written, lineage.rows_rejected) == (len(expected[0]), len(expected[1]))
-    frame = pl.read_parquet(io.BytesIO(found[0]))
+    frame = pl.read_parquet(io.BytesIO(actual[0]))
     assert (frame.rows() if part == 0 else frame["x"].to_list()) == expected[part]
     return lineage
 

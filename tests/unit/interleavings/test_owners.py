@@ -35,8 +35,8 @@ class Listed(MemoryStore):
 
     def list(self, prefix: str = "", *, start_after: str = "") -> Any:
         self._ask("list", prefix)
-        found = (self._head(key) for key in sorted(self.objects) if key.startswith(prefix) and key > start_after)
-        return iter([head for head in found if head is not None])
+        actual = (self._head(key) for key in sorted(self.objects) if key.startswith(prefix) and key > start_after)
+        return iter([head for head in actual if head is not None])
 
 
 @dataclass
@@ -102,17 +102,17 @@ def test_one_has_it_all(choices: bytes, one: bytes, two: bytes, before: bytes | 
     owner = Document.from_json("t", street.silver.objects[schema_key("t")][0]).owner
     (loser,) = shops.keys() - {owner}
     assert street.refused == [loser]
-    made = street.silver.objects.get(silver_key("t", KEY))
+    created = street.silver.objects.get(silver_key("t", KEY))
     expected = CONTENTS[shops[owner]]["old"]
     if expected is None:
-        assert before is not None or made is None
+        assert before is not None or created is None
         (body,) = (body for key, (body, _) in street.quarantine.objects.items() if key.endswith(".error.json"))
         assert json.loads(body)["owner"] == owner
         return
-    assert made is not None
-    lineage = Lineage.from_metadata(made[1])
+    assert created is not None
+    lineage = Lineage.from_metadata(created[1])
     assert lineage is not None
     assert lineage.owner in {owner, ""}
-    assert pl.read_parquet(io.BytesIO(made[0])).rows() == expected[0]
+    assert pl.read_parquet(io.BytesIO(created[0])).rows() == expected[0]
     makers = [Lineage.from_metadata(metadata) for _, metadata in street.quarantine.objects.values()]
-    assert all(found is not None and found.owner in {owner, ""} for found in makers)
+    assert all(actual is not None and actual.owner in {owner, ""} for actual in makers)

@@ -20,8 +20,8 @@ Entry = str | bytes | None
 ABSENT = "absent"
 
 
-def _identity(found: os.stat_result) -> tuple[int, int, int]:
-    return found.st_ino, found.st_mtime_ns, found.st_size
+def _identity(stat: os.stat_result) -> tuple[int, int, int]:
+    return stat.st_ino, stat.st_mtime_ns, stat.st_size
 
 
 class Plug:
@@ -32,8 +32,8 @@ class Plug:
         self._folders: dict[str, dict[str, Entry]] = {}
 
     def fsync(self, descriptor: int) -> None:
-        found = os.fstat(descriptor)
-        if stat.S_ISDIR(found.st_mode):
+        result = os.fstat(descriptor)
+        if stat.S_ISDIR(result.st_mode):
             path = Path(f"/proc/self/fd/{descriptor}").readlink()
             entries = self._entries(path)
             gone = [name for name, entry in self._folders.get(str(path), {}).items() if entries.get(name) != entry]
@@ -41,7 +41,7 @@ class Plug:
                 self._forget(path / name)
             self._folders[str(path)] = entries
         else:
-            self._synced.add(_identity(found))
+            self._synced.add(_identity(result))
 
     def _forget(self, path: Path) -> None:
         """A folder that is made where another was does not have what was in that one."""

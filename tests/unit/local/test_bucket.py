@@ -76,7 +76,7 @@ def test_the_event_is_the_one_that_s3_sends_by_eventbridge(world: World) -> None
     world.bucket.notice([landed("a b+ü/c.csv", "0cc175b9c0f1b6a831c399e269772661")])
     (event,) = world.events()
     identifiers = [event.pop("id"), event["detail"].pop("request-id"), event["detail"]["object"].pop("version-id")]
-    assert [bool(re.fullmatch(pattern, found)) for pattern, found in zip(
+    assert [bool(re.fullmatch(pattern, result)) for pattern, result in zip(
         [r"[0-9a-f-]{36}", r"[0-9A-F]{16}", r"[\w-]{32}"], identifiers, strict=True)] == [True] * 3  # fmt: skip
     assert re.fullmatch(r"[0-9A-F]{18}", event["detail"]["object"].pop("sequencer"))
     assert event == {
@@ -127,8 +127,8 @@ def test_what_cannot_go_on_was_not_noticed(world: World) -> None:
 @given(keys)
 def test_a_key_is_data(world: World, key: str) -> None:
     world.bucket.notice([landed(key)])
-    (found,) = unwrap(orjson.dumps(world.events()[-1]))
-    assert (found.bucket, found.key) == ("bronze", key)
+    (result,) = unwrap(orjson.dumps(world.events()[-1]))
+    assert (result.bucket, result.key) == ("bronze", key)
     world.bucket.forget([key])
     assert [row[6] for row in world.journal.rows("hops", key=key)][-2:] == ["created", "deleted"]
 

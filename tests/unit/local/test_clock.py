@@ -55,11 +55,11 @@ def test_a_jump_is_told_once(size: float, back: bool, passing: float) -> None:
 def test_small_corrections_are_no_jump_until_they_have_added_up() -> None:
     times = Times()
     clock = times.clock()
-    found = []
+    actual = []
     for _ in range(10):
         times.day += TOLERANCE / 4
-        found.append(clock.jump())
-    assert found == [0.0, 0.0, 0.0, TOLERANCE] * 2 + [0.0, 0.0]
+        actual.append(clock.jump())
+    assert actual == [0.0, 0.0, 0.0, TOLERANCE] * 2 + [0.0, 0.0]
 
 
 def test_the_steady_clock_goes_forward() -> None:

@@ -77,8 +77,8 @@ def worker(current: Dispatch | None, following: Dispatch | None = None, *, ready
 
 
 def dispatcher(function: Function, *workers: Any) -> Any:
-    made: Any = Dispatcher
-    return made([function], SimpleNamespace(open=list(workers), idle=[]), Path("lake"))
+    created: Any = Dispatcher
+    return created([function], SimpleNamespace(open=list(workers), idle=[]), Path("lake"))
 
 
 def handle(

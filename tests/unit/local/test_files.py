@@ -120,9 +120,9 @@ def test_a_writer_in_any_process_is_seen(tmp_path: Path) -> None:
     file.write_bytes(b"1")
 
     def written() -> bool | None:
-        found = examine(str(file), has_writer)
-        assert found is not None
-        return found.has_writer
+        result = examine(str(file), has_writer)
+        assert result is not None
+        return result.has_writer
 
     assert written() is False
     with file.open("ab"):
@@ -200,9 +200,9 @@ def test_the_entries_of_a_large_folder_are_sorted_some_at_a_time(
     monkeypatch.setattr(landing, "_SORTED", 7)
     for number in range(40):
         (tmp_path / f"{number * 7 % 40:02}").write_bytes(b"")
-    found = list(files_below(str(tmp_path), lambda path, reason: pytest.fail(reason)))
-    assert sorted(found) == [f"{number:02}" for number in range(40)]
-    runs = [found[start : start + 7] for start in range(0, 40, 7)]
+    files = list(files_below(str(tmp_path), lambda path, reason: pytest.fail(reason)))
+    assert sorted(files) == [f"{number:02}" for number in range(40)]
+    runs = [files[start : start + 7] for start in range(0, 40, 7)]
     assert all(run == sorted(run) for run in runs)
 
 
@@ -221,7 +221,7 @@ def test_the_files_below_a_folder(tmp_path: Path) -> None:
         (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / path).write_bytes(b"")
     (tmp_path / "link").symlink_to(tmp_path / "d")
-    found = set(files_below(str(tmp_path), lambda path, reason: pytest.fail(reason)))
-    assert found == {"a.csv", "d/b.csv", "d/e/f", ".silversmith-keys/61.key", "link"}
+    files = set(files_below(str(tmp_path), lambda path, reason: pytest.fail(reason)))
+    assert files == {"a.csv", "d/b.csv", "d/e/f", ".silversmith-keys/61.key", "link"}
     with pytest.raises(FileNotFoundError):
         list(files_below(str(tmp_path / "none"), lambda path, reason: None))

@@ -94,8 +94,8 @@ class World:
         return [row[3] for row in self.journal.rows("dead_messages", queue="arn:dead", after=0, most=9)]
 
     def counts(self) -> dict[str, int]:
-        found = self.journal.rows("counters")
-        return {name.removeprefix("function."): value for name, value in found if name.startswith("function.")}
+        rows = self.journal.rows("counters")
+        return {name.removeprefix("function."): value for name, value in rows if name.startswith("function.")}
 
     def outcome(self, key: str) -> tuple[Any, ...] | None:
         return self.journal.row("outcome", transform="orders", key=key)
@@ -130,7 +130,7 @@ def failed(retry_in: float | None) -> dict[str, Any]:
 
 
 def report(*identifiers: object) -> dict[str, Any]:
-    return {"batchItemFailures": [{"itemIdentifier": found} for found in identifiers]}
+    return {"batchItemFailures": [{"itemIdentifier": actual} for actual in identifiers]}
 
 
 def test_the_event_is_the_one_that_lambda_passes(make: Make) -> None:
@@ -418,8 +418,8 @@ def test_an_engine_that_ends_charges_nobody(make: Make) -> None:
     names = by_key(invocation)
     invocation.outcomes = {names["key-0"]: committed(), names["key-1"]: failed(1)}
     world.function.abandon(invocation, world.now)
-    found = {message.key: message.receives for message in world.queue.receive(9, world.now + 1)}
-    assert found == {"key-1": 2, "key-2": 1, "key-3": 1}
+    messages = {message.key: message.receives for message in world.queue.receive(9, world.now + 1)}
+    assert messages == {"key-1": 2, "key-2": 1, "key-3": 1}
     assert world.hops("key-2") == []
     assert world.function.running == set()
 
@@ -434,14 +434,14 @@ def test_no_message_is_lost_however_a_batch_ends(plan: list[str], is_begun: bool
         invocation = world.poll()
         began: str | None = None
         outcomes = {"done": committed(), "failed": failed(2)}
-        for name, found in zip(invocation.messages, plan, strict=True):
-            if found in outcomes:
-                invocation.outcomes[name] = outcomes[found]
+        for name, result in zip(invocation.messages, plan, strict=True):
+            if result in outcomes:
+                invocation.outcomes[name] = outcomes[result]
             elif is_begun and began is None:
                 began = name
         end = data.draw(st.sampled_from(["succeed", "crash", "abandon"]))
         if end == "succeed":
-            bad = [name for name, found in zip(invocation.messages, plan, strict=True) if found != "done"]
+            bad = [name for name, result in zip(invocation.messages, plan, strict=True) if result != "done"]
             world.function.complete([(invocation, report(*bad))], world.now)
         elif end == "crash":
             world.function.crash(invocation, "killed", world.now, began=began)

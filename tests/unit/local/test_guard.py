@@ -148,7 +148,7 @@ def compiled(tmp_path: Path) -> Compiled:
     def orders(rows: pl.LazyFrame) -> pl.LazyFrame:
         return rows
 
-    function = next(found for found in read(compile_template(pipeline)).functions)
+    function = next(template for template in read(compile_template(pipeline)).functions)
     return Compiled(pipeline.find("orders"), Shop(tmp_path), function.policy)
 
 

@@ -58,9 +58,9 @@ def test_an_allow_allows_its_actions_on_its_resources_only() -> None:
 @pytest.mark.parametrize("order", list(itertools.permutations(range(3))))
 def test_an_explicit_deny_wins_whatever_the_order(order: tuple[int, ...]) -> None:
     statements = [statement(), statement("Deny"), statement(Resource="*")]
-    found = policy(*(statements[position] for position in order))
-    assert found.verdict("s3:GetObject", "arn:aws:s3:::bronze/a") is Verdict.DENIED
-    assert found.verdict("s3:GetObject", "arn:aws:s3:::silver/a") is Verdict.ALLOWED
+    parsed = policy(*(statements[position] for position in order))
+    assert parsed.verdict("s3:GetObject", "arn:aws:s3:::bronze/a") is Verdict.DENIED
+    assert parsed.verdict("s3:GetObject", "arn:aws:s3:::silver/a") is Verdict.ALLOWED
 
 
 @pytest.mark.parametrize(
@@ -103,10 +103,10 @@ def test_resources_mind_case_and_no_wildcard_reaches_past_its_part(pattern: str,
 
 
 def test_not_action_and_not_resource_are_the_opposites() -> None:
-    found = policy({"Effect": "Allow", "NotAction": "s3:Delete*", "NotResource": "arn:aws:s3:::silver/*"})
-    assert found.allows("s3:GetObject", "arn:aws:s3:::bronze/a")
-    assert not found.allows("s3:DeleteObject", "arn:aws:s3:::bronze/a")
-    assert not found.allows("s3:GetObject", "arn:aws:s3:::silver/a")
+    parsed = policy({"Effect": "Allow", "NotAction": "s3:Delete*", "NotResource": "arn:aws:s3:::silver/*"})
+    assert parsed.allows("s3:GetObject", "arn:aws:s3:::bronze/a")
+    assert not parsed.allows("s3:DeleteObject", "arn:aws:s3:::bronze/a")
+    assert not parsed.allows("s3:GetObject", "arn:aws:s3:::silver/a")
 
 
 @pytest.mark.parametrize(
@@ -126,9 +126,9 @@ def test_not_action_and_not_resource_are_the_opposites() -> None:
     ],
 )
 def test_a_resource_policy_speaks_of_its_principals(principal: object, asks: str, included: bool) -> None:
-    found = policy(statement(Principal=principal, Action="sns:Publish", Resource=TOPIC))
-    assert found.allows("sns:Publish", TOPIC, principal=asks) is included
-    assert found.allows("sns:Publish", TOPIC) is (principal in ("*", {"AWS": "*"}))
+    parsed = policy(statement(Principal=principal, Action="sns:Publish", Resource=TOPIC))
+    assert parsed.allows("sns:Publish", TOPIC, principal=asks) is included
+    assert parsed.allows("sns:Publish", TOPIC) is (principal in ("*", {"AWS": "*"}))
 
 
 SOURCE = "aws:SourceArn"
@@ -161,8 +161,8 @@ SOURCE = "aws:SourceArn"
     ],
 )
 def test_conditions(condition: dict[str, Any], context: dict[str, str], met: bool) -> None:
-    found = policy(statement(Condition=condition))
-    assert found.allows("s3:GetObject", "arn:aws:s3:::bronze/a", context=context) is met
+    parsed = policy(statement(Condition=condition))
+    assert parsed.allows("s3:GetObject", "arn:aws:s3:::bronze/a", context=context) is met
 
 
 @pytest.mark.parametrize(
@@ -207,9 +207,9 @@ def test_check_names_the_policy_that_forbids_what_another_allows() -> None:
 
 
 def test_a_policy_survives_the_way_to_another_process() -> None:
-    found = policy(statement(), statement("Deny", Resource="arn:aws:s3:::bronze/secret/*"))
-    again = pickle.loads(pickle.dumps(found))
-    assert again == found
+    parsed = policy(statement(), statement("Deny", Resource="arn:aws:s3:::bronze/secret/*"))
+    again = pickle.loads(pickle.dumps(parsed))
+    assert again == parsed
     assert again.allows("s3:GetObject", "arn:aws:s3:::bronze/a")
     assert not again.allows("s3:GetObject", "arn:aws:s3:::bronze/secret/a")
 
@@ -225,5 +225,5 @@ def like(pattern: str, text: str) -> bool:
 
 @given(st.text("ab*?.\n", max_size=6), st.text("ab.*?\n", max_size=6))
 def test_wildcards_mean_what_the_slow_definition_says(pattern: str, text: str) -> None:
-    found = policy(statement(Condition={"StringLike": {"s3:prefix": pattern}}))
-    assert found.allows("s3:GetObject", "arn:aws:s3:::bronze/a", context={"s3:prefix": text}) is like(pattern, text)
+    parsed = policy(statement(Condition={"StringLike": {"s3:prefix": pattern}}))
+    assert parsed.allows("s3:GetObject", "arn:aws:s3:::bronze/a", context={"s3:prefix": text}) is like(pattern, text)

@@ -8,16 +8,16 @@ from silversmith.local.services import tokens, uuids
 
 
 def test_a_uuid_is_random_and_spelled_as_such() -> None:
-    made = uuids(1000)
-    found = [uuid.UUID(text) for text in made]
-    assert [str(item) for item in found] == made
-    assert {(item.version, item.variant) for item in found} == {(4, uuid.RFC_4122)}
-    assert {made[number][19] for number in range(1000)} == set("89ab")
-    assert len(set(made)) == 1000
+    created = uuids(1000)
+    actual = [uuid.UUID(text) for text in created]
+    assert [str(item) for item in actual] == created
+    assert {(item.version, item.variant) for item in actual} == {(4, uuid.RFC_4122)}
+    assert {created[number][19] for number in range(1000)} == set("89ab")
+    assert len(set(created)) == 1000
     assert uuids(0) == []
 
 
 def test_tokens_are_as_long_as_asked_for_and_all_different() -> None:
-    made = tokens(100, 12)
-    assert {len(bytes.fromhex(token)) for token in made} == {12}
-    assert len(set(made)) == 100
+    created = tokens(100, 12)
+    assert {len(bytes.fromhex(token)) for token in created} == {12}
+    assert len(set(created)) == 100

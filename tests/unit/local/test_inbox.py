@@ -37,11 +37,11 @@ class World:
 
     def take(self) -> list[Landed]:
         """All that was found, once it has been looked at."""
-        found: list[Landed] = []
+        actual: list[Landed] = []
         while True:
-            found += self.inbox.take(1000)
+            actual += self.inbox.take(1000)
             if not self.inbox.pending:
-                return found
+                return actual
             assert self.awake.wait(20), "it never woke the engine"
             self.awake.clear()
 
@@ -57,8 +57,8 @@ def opened(path: Path) -> Iterator[World]:
 
 @pytest.fixture
 def world(tmp_path: Path) -> Iterator[World]:
-    with opened(tmp_path) as found:
-        yield found
+    with opened(tmp_path) as result:
+        yield result
 
 
 def test_a_file_is_known_by_its_identity_etag_and_size(world: World) -> None:
@@ -122,12 +122,12 @@ def test_a_large_file_keeps_no_small_one_waiting(tmp_path: Path) -> None:
         world.write("small", b"1")
         world.inbox.add(["large", "small"])
         assert reading.wait(20)
-        found: list[Landed] = []
-        while not found:
+        actual: list[Landed] = []
+        while not actual:
             assert world.awake.wait(20)
             world.awake.clear()
-            found = world.inbox.take(10)
-        assert ([file.key for file in found], world.inbox.pending) == (["small"], 1)
+            actual = world.inbox.take(10)
+        assert ([file.key for file in actual], world.inbox.pending) == (["small"], 1)
         go_on.set()
         (large,) = world.take()
         assert (large.key, large.size) == ("large", IN_MEMORY + 1)

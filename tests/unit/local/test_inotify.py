@@ -51,8 +51,8 @@ def do(root: Path, outside: Path, step: tuple[str, ...]) -> None:
 def read(watches: InotifySource) -> dict[str, Evidence]:
     """All that is to be told, until nothing is: what is found in a new folder is told with what is read."""
     files: dict[str, Evidence] = {}
-    while found := [news for news in watches.read() if news.files or news.folders_gone]:
-        for news in found:
+    while actual := [news for news in watches.read() if news.files or news.folders_gone]:
+        for news in actual:
             files |= news.files
     return files
 
@@ -70,18 +70,18 @@ def test_each_folder_is_watched_where_it_is_and_no_file_is_missed(steps: list[tu
         outside.mkdir()
         watches = InotifySource(str(root))
         watches.start(lambda: None)
-        told: dict[str, Evidence] = {}
+        messages: dict[str, Evidence] = {}
         try:
             for step in steps:
                 if step == ("read",):
-                    told |= read(watches)
+                    messages |= read(watches)
                 else:
                     do(root, outside, step)
-            told |= read(watches)
+            messages |= read(watches)
             folders = {str(path.relative_to(root)) + "/" for path in root.rglob("*") if path.is_dir()}
             assert sorted(watched.path for watched in watches._folders.values()) == sorted(folders | {""})
             files = {str(path.relative_to(root)) for path in root.rglob("file")}
-            assert all(told[path] is not Evidence.GONE for path in files)
+            assert all(messages[path] is not Evidence.GONE for path in files)
             for path in files:
                 (root / path).write_bytes(b"2")
             with contextlib.suppress(OSError):  # one outside has no news

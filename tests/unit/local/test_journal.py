@@ -195,16 +195,16 @@ def test_a_script_must_end() -> None:
 def test_a_newer_journal_is_not_touched(tmp_path: Path) -> None:
     path = tmp_path / "journal.db"
     Journal(path, migrations=(*SCHEMA, NEXT)).close()
-    told: list[str] = []
+    messages: list[str] = []
     attempts: list[Callable[[], Journal]] = [
         lambda: Journal(path),
         lambda: Journal(path, readonly=True),
-        lambda: open_or_rebuild(path, warn=told.append),
+        lambda: open_or_rebuild(path, warn=messages.append),
     ]
     for attempt in attempts:
         with pytest.raises(JournalTooNew, match=r"Upgrade Silversmith, or move the file away"):
             attempt()
-    assert told == []
+    assert messages == []
     Journal(path, migrations=(*SCHEMA, NEXT)).close()
 
 
@@ -234,7 +234,7 @@ TABLES = {"objects", "outbox", "queues", "messages", "hops", "outcomes", "counte
 def test_no_statement_looks_through_a_whole_table_or_sorts(tmp_path: Path, name: str) -> None:
     with closing(Journal(tmp_path / "journal.db")) as journal:
         plan = journal.plan(name)
-    scanned = {found.group(1) for step in plan if (found := re.match(r"SCAN (\w+)", step))} & TABLES
+    scanned = {match.group(1) for step in plan if (match := re.match(r"SCAN (\w+)", step))} & TABLES
     assert scanned == {SCANS[name]} if name in SCANS else not scanned
     assert not [step for step in plan if "TEMP B-TREE" in step]
 
@@ -295,9 +295,9 @@ def test_send_receive_delete_and_trace_cost_the_same_however_much_is_stored(tmp_
     queue = QueueService(journal, stacks.Queue("queue", "arn:queue"))
 
     def delete() -> None:
-        (found,) = queue.receive(1, 1.0)
+        (messages,) = queue.receive(1, 1.0)
         with journal.transaction():
-            assert queue.delete([found.receipt]) == 1
+            assert queue.delete([messages.receipt]) == 1
 
     work: dict[str, Callable[[], object]] = {
         "send": lambda: send(journal, 0),
@@ -334,15 +334,15 @@ def killed(folder: Path, *, checkpoint_after: int | None = None, sent: int = 30)
         yield left
 
 
-def works(path: Path, told: list[str]) -> tuple[int, int, int]:
+def works(path: Path, lines: list[str]) -> tuple[int, int, int]:
     """The journal opens and is sound; what it holds is whole transactions; and it takes new ones."""
-    with closing(open_or_rebuild(path, warn=told.append)) as journal:
+    with closing(open_or_rebuild(path, warn=lines.append)) as journal:
         assert journal.damage() == ""
-        found = seen(journal)
-        assert len(set(found)) == 1, f"a torn transaction: {found}"
+        result = seen(journal)
+        assert len(set(result)) == 1, f"a torn transaction: {result}"
         send(journal, 1000)
-        assert journal.counter("sent") == found[0] + 1
-    return found
+        assert journal.counter("sent") == result[0] + 1
+    return result
 
 
 share = st.floats(0, 1)
@@ -357,9 +357,9 @@ def test_any_truncation_of_the_log_leaves_whole_transactions(cut: float) -> None
         whole = log.stat().st_size
         with log.open("r+b") as file:
             file.truncate(int(whole * cut))
-        told: list[str] = []
-        sent, _, _ = works(path, told)
-        assert told == []
+        messages: list[str] = []
+        sent, _, _ = works(path, messages)
+        assert messages == []
         assert sent == 30 if cut == 1 else sent <= 30
 
 
@@ -401,26 +401,26 @@ def test_a_page_of_zeros_is_noticed_and_the_journal_begun_anew(page: int, clean:
             else:
                 file.seek(offset)
                 file.write(bytes(4096))
-        told: list[str] = []
-        sent, _, _ = works(path, told)
+        messages: list[str] = []
+        sent, _, _ = works(path, messages)
         assert sent in {0, 30}
-        assert bool(told) <= (sent == 0)
-        assert path.with_name("journal.db.damaged").exists() == bool(told)
+        assert bool(messages) <= (sent == 0)
+        assert path.with_name("journal.db.damaged").exists() == bool(messages)
 
 
 def test_what_is_no_journal_is_moved_aside_and_said_so(tmp_path: Path) -> None:
     path = tmp_path / "journal.db"
-    told: list[str] = []
+    messages: list[str] = []
     for text in ("no database at all, but long enough to be one\n" * 99, "another\n" * 999):
         path.write_text(text)
-        with closing(open_or_rebuild(path, warn=told.append)) as journal:
+        with closing(open_or_rebuild(path, warn=messages.append)) as journal:
             send(journal, 1)
         assert (tmp_path / "journal.db.damaged").read_text() == text
     assert sorted(file.name for file in tmp_path.iterdir()) == ["journal.db", "journal.db.damaged"]
-    assert len(told) == 2
-    assert "not a database" in told[0]
-    assert str(tmp_path / "journal.db.damaged") in told[0]
-    assert "rebuilt from the buckets" in told[0]
+    assert len(messages) == 2
+    assert "not a database" in messages[0]
+    assert str(tmp_path / "journal.db.damaged") in messages[0]
+    assert "rebuilt from the buckets" in messages[0]
 
 
 def test_a_journal_without_one_of_its_tables_is_begun_anew(tmp_path: Path) -> None:
@@ -429,18 +429,18 @@ def test_a_journal_without_one_of_its_tables_is_begun_anew(tmp_path: Path) -> No
         send(journal, 1)
     with closing(sqlite3.connect(path)) as connection:
         connection.execute("DROP TABLE queues")
-    told: list[str] = []
-    assert works(path, told) == (0, 0, 0)
-    assert "no such table: " in told[0]
+    messages: list[str] = []
+    assert works(path, messages) == (0, 0, 0)
+    assert "no such table: " in messages[0]
 
 
 def test_a_journal_that_is_sound_is_only_opened(tmp_path: Path) -> None:
     path = tmp_path / "journal.db"
     with closing(Journal(path)) as journal:
         send(journal, 1)
-    told: list[str] = []
-    assert works(path, told) == (1, 1, 1)
-    assert told == []
+    messages: list[str] = []
+    assert works(path, messages) == (1, 1, 1)
+    assert messages == []
 
 
 def test_what_is_no_damage_is_not_taken_for_one(tmp_path: Path) -> None:

@@ -76,11 +76,11 @@ def test_a_child_dies_with_its_parent_however_that_ends() -> None:
 
 @given(st.integers(1, 40), st.frozensets(st.integers(0, 200), min_size=1, max_size=40))
 def test_shares_use_every_cpu_and_none_more_than_another(number: int, cpus: frozenset[int]) -> None:
-    found = shares(number, cpus)
-    assert len(found) == number
-    assert all(share.threads == max(1, len(cpus) // number) for share in found)
-    pinned = [cpu for share in found if share.cpus is not None for cpu in share.cpus]
-    if found[0].threads > 1:
+    result = shares(number, cpus)
+    assert len(result) == number
+    assert all(share.threads == max(1, len(cpus) // number) for share in result)
+    pinned = [cpu for share in result if share.cpus is not None for cpu in share.cpus]
+    if result[0].threads > 1:
         assert not pinned, "with room for more than one thread each may go anywhere"
     else:
         assert len(pinned) == number

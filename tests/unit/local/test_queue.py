@@ -299,9 +299,9 @@ class QueueMachine(RuleBasedStateMachine):
                 self.buried += 1
             else:
                 expected.append(f"key-{number}")
-        found = self.queue.receive(most, self.now)
-        assert [message.key for message in found] == expected
-        for message in found:
+        messages = self.queue.receive(most, self.now)
+        assert [message.key for message in messages] == expected
+        for message in messages:
             self._received(message)
 
     def _received(self, message: ReceivedMessage) -> None:
@@ -358,9 +358,9 @@ class QueueMachine(RuleBasedStateMachine):
         """Those whose retention has ended are there until somebody receives."""
         keys = [f"key-{number}" for number in range(1, self.sent + 1)]
         queues = orjson.dumps(["arn:queue", "arn:dead"]).decode()
-        found = self.journal.rows("queued_for", queues=queues, keys=orjson.dumps(keys).decode())
-        assert {key for _, key, _ in found if key in self.alive} == set(self.alive)
-        assert len({key for queue, key, _ in found if queue == "arn:dead"}) == self.buried
+        rows = self.journal.rows("queued_for", queues=queues, keys=orjson.dumps(keys).decode())
+        assert {key for _, key, _ in rows if key in self.alive} == set(self.alive)
+        assert len({key for queue, key, _ in rows if queue == "arn:dead"}) == self.buried
 
     @invariant()
     def what_is_noted_is_what_there_is(self) -> None:

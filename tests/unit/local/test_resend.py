@@ -65,11 +65,11 @@ def rounds(bench: Bench, *, most: int = 50, silver: LocalStore | None = None, si
     return Rounds(bench.pipeline, lake, bronze, bench.journal, places, since=since, every=3600, most=most)
 
 
-def whole(found: Rounds, now: float) -> int:
+def whole(rounds: Rounds, now: float) -> int:
     """Take steps until a round has ended. How many were sent."""
-    before, sent = found.finished, 0
-    while found.finished == before:
-        sent += found.step(now)
+    before, sent = rounds.finished, 0
+    while rounds.finished == before:
+        sent += rounds.step(now)
     return sent
 
 
@@ -81,8 +81,8 @@ def test_a_round_repairs_what_events_missed(make: Make) -> None:
     bench.land(*KEYS)
     assert bench.lose("id % 2 = 0") == 10
     bench.work()
-    found = rounds(bench, most=3)
-    assert whole(found, bench.now) == 10
+    result = rounds(bench, most=3)
+    assert whole(result, bench.now) == 10
     bench.work()
     assert all(bench.silver("orders", key) is not None for key in KEYS)
     assert whole(rounds(bench), bench.now) == 0
@@ -94,12 +94,12 @@ def test_a_step_looks_at_a_few_keys(make: Make) -> None:
     bench.work()
     silver = store(Counted, bench, "dl-silver-layer", foreign=False)
     assert isinstance(silver, Counted)
-    found = rounds(bench, most=3, silver=silver)
+    result = rounds(bench, most=3, silver=silver)
     headed = []
-    while not found.finished:
-        found.step(bench.now)
+    while not result.finished:
+        result.step(bench.now)
         headed.append(silver.headed)
-        assert found.busy != bool(found.finished)
+        assert result.busy != bool(result.finished)
     steps = [after - before for before, after in zip([0, *headed], headed, strict=False)]
     assert (max(steps), sum(steps)) == (3, 20)
 
@@ -114,10 +114,10 @@ def test_the_first_round_believes_what_was_done_since_the_engine_began_and_no_ot
     bench.work()
     silver = store(Counted, bench, "dl-silver-layer", foreign=False)
     assert isinstance(silver, Counted)
-    found = rounds(bench, silver=silver, since=bench.now - 1)
-    assert whole(found, bench.now) == 0
+    result = rounds(bench, silver=silver, since=bench.now - 1)
+    assert whole(result, bench.now) == 0
     assert silver.headed == 5, "those that were done before"
-    assert whole(found, bench.now + 3600) == 0
+    assert whole(result, bench.now + 3600) == 0
     assert silver.headed == 5 + 20
 
 
@@ -145,15 +145,15 @@ def test_the_next_round_begins_when_it_is_due(make: Make) -> None:
     bench = make(shop())
     bench.land("orders/a.csv")
     bench.lose()
-    found = rounds(bench)
-    assert whole(found, bench.now) == 1
-    assert [found.step(bench.now + later) for later in (0, 1, 3599.9)] == [0, 0, 0]
-    assert (found.finished, found.busy) == (1, False)
+    result = rounds(bench)
+    assert whole(result, bench.now) == 1
+    assert [result.step(bench.now + later) for later in (0, 1, 3599.9)] == [0, 0, 0]
+    assert (result.finished, result.busy) == (1, False)
     bench.work()
     bench.land("orders/b.csv")
     bench.lose()
-    assert whole(found, bench.now + 3600) == 1
-    assert found.finished == 2
+    assert whole(result, bench.now + 3600) == 1
+    assert result.finished == 2
 
 
 @pytest.mark.parametrize("state", ["never noticed", "changed since"])

@@ -13,7 +13,7 @@ from silversmith.local import watcher as search
 from silversmith.local.services.bucket import Inbox, Landed
 from silversmith.local.watcher import Search
 from silversmith.stores.local import LocalStore
-from tests.unit.local.watching import Told, watch
+from tests.unit.local.watching import Reports, watch
 
 
 class World:
@@ -23,9 +23,9 @@ class World:
         self.root = folder / "bronze"
         self.store = LocalStore(self.root, scratch=folder / "scratch", locks=folder / "locks", foreign_writers=True)
         self.inbox = Inbox(self.store, lambda: None)
-        self.told = Told()
+        self.reports = Reports()
         self.seen: dict[str, str] = {}
-        self.search = Search(watch(self.root, self.told), self.store, self.inbox, self.unchanged)
+        self.search = Search(watch(self.root, self.reports), self.store, self.inbox, self.unchanged)
 
     def unchanged(self, key: str, identity: Callable[[], str | None], *, trusting: bool) -> bool:
         return key in self.seen and self.seen[key].removesuffix("?" if trusting else "") == identity()
@@ -38,13 +38,13 @@ class World:
 
     def take(self, number: int) -> list[Landed]:
         """So many files, as soon as they have been looked at."""
-        found: list[Landed] = []
+        actual: list[Landed] = []
         deadline = time.monotonic() + 30
-        while len(found) < number:
+        while len(actual) < number:
             assert time.monotonic() < deadline
-            found += self.inbox.take(number - len(found))
-        self.seen |= {file.key: file.identity for file in found}
-        return found
+            actual += self.inbox.take(number - len(actual))
+        self.seen |= {file.key: file.identity for file in actual}
+        return actual
 
     def finish(self) -> int:
         """Take all steps until there is nothing more; how many."""
@@ -86,11 +86,11 @@ def test_it_waits_while_much_is_not_taken_in(world: World, monkeypatch: pytest.M
     assert 150 <= world.inbox.pending < 250
     world.search.step(time.time())
     assert world.inbox.pending < 250, "there is no room for more"
-    found = 0
+    actual = 0
     while world.search.busy:
-        found += len(world.take(min(100, world.inbox.pending)))
+        actual += len(world.take(min(100, world.inbox.pending)))
         world.search.step(time.time())
-    assert found + len(world.take(world.inbox.pending)) == 500
+    assert actual + len(world.take(world.inbox.pending)) == 500
 
 
 def test_another_search_begins_when_the_one_under_way_has_ended(world: World) -> None:
@@ -118,7 +118,7 @@ def test_only_the_last_believes_an_identity_that_is_in_doubt(world: World, trust
     else:
         world.search.again()
         world.finish()
-        assert [found.key for found in world.take(1)] == ["a"]
+        assert [result.key for result in world.take(1)] == ["a"]
 
 
 def test_the_last_tells_whether_there_was_more(world: World) -> None:
@@ -136,5 +136,5 @@ def test_a_link_in_a_files_place_is_told_of(world: World) -> None:
     (world.root / "a").symlink_to("/etc/hostname")
     world.search.again()
     world.finish()
-    assert world.told.refused[0][0] == "a"
+    assert world.reports.refused[0][0] == "a"
     assert world.inbox.pending == 0

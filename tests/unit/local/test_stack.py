@@ -28,35 +28,35 @@ def queue(**properties: Any) -> Json:
 
 
 def test_references_are_resolved_for_the_account_and_region() -> None:
-    found = stack(
+    parsed = stack(
         Orders=queue(QueueName={"Fn::Join": ["-", ["orders", {"Ref": "AWS::Region"}]]}),
         Late=queue(QueueName={"Fn::Sub": "late-${AWS::AccountId}-${Orders.QueueName}-${!literal}"}),
         Nameless=queue(RedrivePolicy={"deadLetterTargetArn": {"Fn::GetAtt": ["Orders", "Arn"]}, "maxReceiveCount": 3}),
     )
-    assert [each.name for each in found.queues] == [
+    assert [each.name for each in parsed.queues] == [
         "orders-eu-central-1",
         "late-123456789012-orders-eu-central-1-${literal}",
         "Nameless",
     ]
-    assert found.queues[0].arn == "arn:aws:sqs:eu-central-1:123456789012:orders-eu-central-1"
-    assert found.queues[0].url == "https://sqs.eu-central-1.amazonaws.com/123456789012/orders-eu-central-1"
-    assert (found.queues[2].dead_letter_arn, found.queues[2].max_receive_count) == (found.queues[0].arn, 3)
-    assert (found.account, found.region) == ("123456789012", "eu-central-1")
+    assert parsed.queues[0].arn == "arn:aws:sqs:eu-central-1:123456789012:orders-eu-central-1"
+    assert parsed.queues[0].url == "https://sqs.eu-central-1.amazonaws.com/123456789012/orders-eu-central-1"
+    assert (parsed.queues[2].dead_letter_arn, parsed.queues[2].max_receive_count) == (parsed.queues[0].arn, 3)
+    assert (parsed.account, parsed.region) == ("123456789012", "eu-central-1")
 
 
 def test_parameters_have_their_default_and_outputs_are_resolved() -> None:
-    found = read(
+    parsed = read(
         {
             "Parameters": {"Stage": {"Type": "String", "Default": "test"}, "CodeKey": {"Type": "String"}},
             "Resources": {"Orders": queue(QueueName={"Fn::Sub": "orders-${Stage}-${CodeKey}"})},
             "Outputs": {"Url": {"Value": {"Ref": "Orders"}}},
         }
     )
-    assert found.outputs == {"Url": "https://sqs.us-east-1.amazonaws.com/000000000000/orders-test-CodeKey"}
+    assert parsed.outputs == {"Url": "https://sqs.us-east-1.amazonaws.com/000000000000/orders-test-CodeKey"}
 
 
 def test_what_is_not_said_is_as_aws_has_it_by_default() -> None:
-    found = stack(
+    parsed = stack(
         Plain=queue(),
         Role={"Type": "AWS::IAM::Role", "Properties": {}},
         Function={
@@ -86,36 +86,36 @@ def test_what_is_not_said_is_as_aws_has_it_by_default() -> None:
         },
         Bucket={"Type": "AWS::S3::Bucket", "Properties": {"BucketName": "bronze"}},
     )
-    (plain,) = found.queues
+    (plain,) = parsed.queues
     assert (plain.visibility_timeout, plain.retention, plain.delay) == (30, 345_600, 0)
     assert (plain.dead_letter_arn, plain.max_receive_count) == (None, 0)
     assert not plain.policy.allows("sqs:SendMessage", plain.arn, principal="sns.amazonaws.com")
-    (function,) = found.functions
+    (function,) = parsed.functions
     assert (function.memory, function.timeout, function.reserved_concurrency) == (128, 3, None)
-    (mapping,) = found.mappings
+    (mapping,) = parsed.mappings
     assert (mapping.function_arn, mapping.queue_arn) == (function.arn, plain.arn)
     assert (mapping.batch_size, mapping.window, mapping.maximum_concurrency, mapping.filters) == (10, 0, None, ())
-    (subscription,) = found.subscriptions
+    (subscription,) = parsed.subscriptions
     assert (subscription.raw, subscription.filter) == (False, None)
-    (rule,) = found.rules
-    assert [(target.arn, target.dead_letter_arn) for target in rule.targets] == [(found.topics[0].arn, None)]
-    (bucket,) = found.buckets
+    (rule,) = parsed.rules
+    assert [(target.arn, target.dead_letter_arn) for target in rule.targets] == [(parsed.topics[0].arn, None)]
+    (bucket,) = parsed.buckets
     assert (bucket.arn, bucket.eventbridge, bucket.versioned) == ("arn:aws:s3:::bronze", False, False)
 
 
 def test_what_means_nothing_on_one_machine_may_be_there_and_is_not_read() -> None:
-    found = stack(
+    parsed = stack(
         Plain=queue(Tags=[{"Key": "team", "Value": "lake"}], KmsMasterKeyId={"Fn::GetAtt": ["Key", "Elsewhere"]}),
         AlarmTopic={"Type": "AWS::SNS::Topic", "Properties": {}},
         AlarmEmail={"Type": "AWS::SNS::Subscription", "Properties": {"Protocol": "email", "Endpoint": "a@example.com"}},
     )
-    assert [each.name for each in found.queues] == ["Plain"]
-    assert found.subscriptions == ()
+    assert [each.name for each in parsed.queues] == ["Plain"]
+    assert parsed.subscriptions == ()
 
 
 def test_an_alias_and_a_version_are_the_function_itself() -> None:
     function = {"Handler": "a.b", "FunctionName": "late", "Role": {"Fn::GetAtt": ["Role", "Arn"]}}
-    found = stack(
+    parsed = stack(
         Plain=queue(),
         Role={"Type": "AWS::IAM::Role", "Properties": {}},
         Function={"Type": "AWS::Lambda::Function", "Properties": function},
@@ -137,15 +137,15 @@ def test_an_alias_and_a_version_are_the_function_itself() -> None:
             },
         },
     )
-    (mapping,) = found.mappings
-    assert mapping.function_arn == found.functions[0].arn
+    (mapping,) = parsed.mappings
+    assert mapping.function_arn == parsed.functions[0].arn
 
 
 def test_a_role_may_do_what_its_own_and_the_attached_policies_allow() -> None:
     def document(action: str) -> Json:
         return {"Statement": [{"Sid": "A", "Effect": "Allow", "Action": action, "Resource": "*"}]}
 
-    found = stack(
+    parsed = stack(
         More={"Type": "AWS::IAM::ManagedPolicy", "Properties": {"PolicyDocument": document("s3:PutObject")}},
         Role={
             "Type": "AWS::IAM::Role",
@@ -159,7 +159,7 @@ def test_a_role_may_do_what_its_own_and_the_attached_policies_allow() -> None:
             "Properties": {"Handler": "a.b", "Role": {"Fn::GetAtt": ["Role", "Arn"]}},
         },
     )
-    policy = found.functions[0].policy
+    policy = parsed.functions[0].policy
     allowed = [
         policy.allows(f"s3:{action}", "arn:aws:s3:::b/k") for action in ("GetObject", "PutObject", "DeleteObject")
     ]
@@ -167,7 +167,7 @@ def test_a_role_may_do_what_its_own_and_the_attached_policies_allow() -> None:
 
 
 def test_a_mapping_and_a_subscription_filter_in_their_own_dialects() -> None:
-    found = stack(
+    parsed = stack(
         Plain=queue(),
         Topic={"Type": "AWS::SNS::Topic", "Properties": {}},
         Subscription={
@@ -191,7 +191,7 @@ def test_a_mapping_and_a_subscription_filter_in_their_own_dialects() -> None:
             },
         },
     )
-    (subscription,), (mapping,) = found.subscriptions, found.mappings
+    (subscription,), (mapping,) = parsed.subscriptions, parsed.mappings
     assert subscription.filter is not None
     assert subscription.filter.matches({"detail": {"object": {"key": "a/1"}}})
     assert not subscription.filter.matches({"detail": {"object": {"key": "b/1"}}})
@@ -259,34 +259,34 @@ def compiled() -> Json:
 Hop = Callable[[Stack], None]
 
 
-def publish(found: Stack) -> None:
+def publish(stack: Stack) -> None:
     """EventBridge tells SNS nothing of the rule."""
-    (topic,) = found.topics
+    (topic,) = stack.topics
     check([topic.policy], "sns:Publish", topic.arn, principal="events.amazonaws.com", context=TLS)
 
 
-def send(found: Stack, to: str, principal: str, source: str) -> None:
-    (target,) = (each for each in found.queues if each.name == to)
-    context = TLS | {"aws:SourceArn": source, "aws:SourceAccount": found.account}
+def send(stack: Stack, to: str, principal: str, source: str) -> None:
+    (target,) = (each for each in stack.queues if each.name == to)
+    context = TLS | {"aws:SourceArn": source, "aws:SourceAccount": stack.account}
     check([target.policy], "sqs:SendMessage", target.arn, principal=principal, context=context)
 
 
-def deliver(found: Stack) -> None:
-    send(found, "flights_late_ones", "sns.amazonaws.com", found.topics[0].arn)
+def deliver(stack: Stack) -> None:
+    send(stack, "flights_late_ones", "sns.amazonaws.com", stack.topics[0].arn)
 
 
-def bury_undelivered(found: Stack) -> None:
-    send(found, "flights_late_ones_SubscriptionDLQ", "sns.amazonaws.com", found.topics[0].arn)
+def bury_undelivered(stack: Stack) -> None:
+    send(stack, "flights_late_ones_SubscriptionDLQ", "sns.amazonaws.com", stack.topics[0].arn)
 
 
-def bury_unpublished(found: Stack) -> None:
-    send(found, "flights_RuleDLQ", "events.amazonaws.com", found.rules[0].arn)
+def bury_unpublished(stack: Stack) -> None:
+    send(stack, "flights_RuleDLQ", "events.amazonaws.com", stack.rules[0].arn)
 
 
 def touch(role: str, key: str, *actions: str) -> Hop:
-    def hop(found: Stack) -> None:
-        (bucket,) = (each for each in found.buckets if role in each.name)
-        function = found.functions[0]
+    def hop(stack: Stack) -> None:
+        (bucket,) = (each for each in stack.buckets if role in each.name)
+        function = stack.functions[0]
         for action in actions:
             resource = bucket.arn if action == "ListBucket" else f"{bucket.arn}/{key}"
             check([function.policy, bucket.policy], f"s3:{action}", resource, principal=function.role_arn, context=TLS)
@@ -294,10 +294,10 @@ def touch(role: str, key: str, *actions: str) -> Hop:
     return hop
 
 
-def receive(found: Stack) -> None:
-    function = found.functions[0]
+def receive(stack: Stack) -> None:
+    function = stack.functions[0]
     for action in ("ReceiveMessage", "DeleteMessage", "ChangeMessageVisibility", "GetQueueAttributes"):
-        check([function.policy], f"sqs:{action}", found.mappings[0].queue_arn, principal=function.role_arn)
+        check([function.policy], f"sqs:{action}", stack.mappings[0].queue_arn, principal=function.role_arn)
 
 
 NAME = "late_ones"
@@ -346,10 +346,10 @@ def test_each_hop_is_allowed_by_one_statement_and_refused_without_it(compiled: J
         touch("silver", silver_key("orders", "orders/a.json"), "PutObject"),
         touch("silver", silver_key(NAME, KEY), "DeleteObject"),
         touch("quarantine", rejected_key("orders", KEY), "PutObject"),
-        lambda found: send(found, "flights_late_ones", "events.amazonaws.com", found.topics[0].arn),
-        lambda found: send(found, "flights_late_ones", "sns.amazonaws.com", found.topics[0].arn + "2"),
-        lambda found: send(found, "flights_late_ones_DLQ", "sns.amazonaws.com", found.topics[0].arn),
-        lambda found: send(found, "flights_RuleDLQ", "events.amazonaws.com", found.rules[0].arn + "2"),
+        lambda actual: send(actual, "flights_late_ones", "events.amazonaws.com", actual.topics[0].arn),
+        lambda actual: send(actual, "flights_late_ones", "sns.amazonaws.com", actual.topics[0].arn + "2"),
+        lambda actual: send(actual, "flights_late_ones_DLQ", "sns.amazonaws.com", actual.topics[0].arn),
+        lambda actual: send(actual, "flights_RuleDLQ", "events.amazonaws.com", actual.rules[0].arn + "2"),
     ],
 )
 def test_what_no_hop_needs_is_refused(compiled: Json, hop: Hop) -> None:
@@ -358,13 +358,13 @@ def test_what_no_hop_needs_is_refused(compiled: Json, hop: Hop) -> None:
 
 
 def test_nothing_goes_without_tls(compiled: Json) -> None:
-    found = read(compiled)
-    plain = {"aws:SecureTransport": "false", "aws:SourceArn": found.topics[0].arn}
+    parsed = read(compiled)
+    plain = {"aws:SecureTransport": "false", "aws:SourceArn": parsed.topics[0].arn}
     asked = [
-        *((each.policy, "sns:Publish", each.arn) for each in found.topics),
-        *((each.policy, "sqs:SendMessage", each.arn) for each in found.queues),
-        *((each.policy, "s3:GetObject", f"{each.arn}/key") for each in found.buckets),
-        *((each.policy, "s3:ListBucket", each.arn) for each in found.buckets),
+        *((each.policy, "sns:Publish", each.arn) for each in parsed.topics),
+        *((each.policy, "sqs:SendMessage", each.arn) for each in parsed.queues),
+        *((each.policy, "s3:GetObject", f"{each.arn}/key") for each in parsed.buckets),
+        *((each.policy, "s3:ListBucket", each.arn) for each in parsed.buckets),
     ]
     assert len(asked) == 1 + 8 + 3 + 3
     for policy, action, resource in asked:
@@ -373,14 +373,14 @@ def test_nothing_goes_without_tls(compiled: Json) -> None:
 
 
 def test_the_compiled_chain_is_connected(compiled: Json) -> None:
-    found = read(compiled)
-    arns = {each.arn: each for each in found.queues}
-    (rule,), (topic,) = found.rules, found.topics
+    parsed = read(compiled)
+    arns = {each.arn: each for each in parsed.queues}
+    (rule,), (topic,) = parsed.rules, parsed.topics
     assert [target.arn for target in rule.targets] == [topic.arn]
-    assert {each.topic_arn for each in found.subscriptions} == {topic.arn}
-    assert {each.function_arn for each in found.mappings} == {each.arn for each in found.functions[:-1]}
-    assert found.functions[-1].name == "flights_Reconciler"
-    for subscription, mapping in zip(found.subscriptions, found.mappings, strict=True):
+    assert {each.topic_arn for each in parsed.subscriptions} == {topic.arn}
+    assert {each.function_arn for each in parsed.mappings} == {each.arn for each in parsed.functions[:-1]}
+    assert parsed.functions[-1].name == "flights_Reconciler"
+    for subscription, mapping in zip(parsed.subscriptions, parsed.mappings, strict=True):
         assert subscription.queue_arn == mapping.queue_arn
         assert subscription.raw
         fed = arns[subscription.queue_arn]
@@ -388,7 +388,7 @@ def test_the_compiled_chain_is_connected(compiled: Json) -> None:
         assert fed.dead_letter_arn in arns
         assert subscription.dead_letter_arn in arns
     assert rule.targets[0].dead_letter_arn in arns
-    assert [each.maximum_concurrency for each in found.mappings] == [100, 3]
+    assert [each.maximum_concurrency for each in parsed.mappings] == [100, 3]
 
 
 def event(key: str, bucket: str = "dl-bronze-layer", kind: str = "Object Created") -> Json:

@@ -95,8 +95,8 @@ def test_a_body_that_is_no_object_passes_no_policy_over_it(journal: Journal, bod
 def test_without_raw_delivery_the_message_is_in_an_envelope(journal: Journal) -> None:
     room = topic(journal, subscription("one", raw=False), subscription("two", raw=False), subscription("raw"))
     publish(journal, room, message("ü.csv"))
-    found = delivered(journal)
-    envelope, other = orjson.loads(found["one"]), orjson.loads(found["two"])
+    result = delivered(journal)
+    envelope, other = orjson.loads(result["one"]), orjson.loads(result["two"])
     assert envelope["MessageId"] == other["MessageId"], "one publish has one id, whoever gets it"
     assert envelope.pop("UnsubscribeURL").endswith(f"&SubscriptionArn={TOPIC}:one")
     assert envelope.pop("SigningCertURL").startswith("https://sns.eu-central-1.amazonaws.com/")
@@ -109,7 +109,7 @@ def test_without_raw_delivery_the_message_is_in_an_envelope(journal: Journal) ->
         "Timestamp": "2026-01-02T12:00:00.250Z",
         "SignatureVersion": "1",
     }
-    assert unwrap(found["one"]) == unwrap(found["raw"])
+    assert unwrap(result["one"]) == unwrap(result["raw"])
 
 
 def test_a_timestamp_has_milliseconds_also_on_the_full_second(journal: Journal) -> None:

@@ -18,7 +18,7 @@ from silversmith.local.files import Refused
 from silversmith.local.inotify import InotifySource, WatchdogSource, WatchLimitReached
 from silversmith.local.watcher import ChangeSource, Watcher, WatcherFailed
 from silversmith.stores.local import LocalStore
-from tests.unit.local.watching import DEADLINE, Told, mark, pass_turn, scan, watch
+from tests.unit.local.watching import DEADLINE, Reports, mark, pass_turn, scan, watch
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="inotify is Linux's")
 
@@ -34,29 +34,29 @@ def test_a_scan_finds_what_is_whole(root: Path) -> None:
         (root / path).parent.mkdir(exist_ok=True)
         (root / path).write_bytes(b"" if path == "empty" else b"1")
     (root / "link").symlink_to("a")
-    told = Told()
+    reports = Reports()
     changed = (root / "empty").stat().st_ctime
-    with watch(root, told) as watcher, (root / "open").open("w") as file:
+    with watch(root, reports) as watcher, (root / "open").open("w") as file:
         file.write("half")
         file.flush()
         assert scan(watcher, changed) == ["a", "a//b", "d/b"]  # the empty one may just have been created
-        assert told.refused[0][0] == "link"
+        assert reports.refused[0][0] == "link"
         assert scan(watcher, changed + 1) == ["a", "a//b", "d/b", "empty"]
         watcher.recheck(1_000.0)
-        pass_turn(root, told)
-        assert "empty" not in told.files
+        pass_turn(root, reports)
+        assert "empty" not in reports.files
         watcher.recheck(1_001.0)
-        told.until(lambda: "empty" in told.files)
-        assert "open" not in told.files
+        reports.until(lambda: "empty" in reports.files)
+        assert "open" not in reports.files
         file.close()
-        told.until(lambda: told.files[-1] == "open")
+        reports.until(lambda: reports.files[-1] == "open")
 
 
 def test_a_scan_comes_in_batches_and_in_order(root: Path) -> None:
     names = [f"{number:03}" for number in range(250)]
     for name in reversed(names):
         (root / name).write_bytes(b"1")
-    batches = list(watch(root, Told()).scan(time.time()))
+    batches = list(watch(root, Reports()).scan(time.time()))
     assert max(map(len, batches)) <= 100
     assert [key for batch in batches for key in batch] == names
 
@@ -70,7 +70,7 @@ def test_a_scan_leaves_out_what_is_known_and_stops_after_as_many_all_the_same(ro
         asked.append(key)
         return key != "200"
 
-    scan = watch(root, Told()).scan(time.time(), known=known)
+    scan = watch(root, Reports()).scan(time.time(), known=known)
     steps = [(len(asked), batch) for batch in scan]
     assert [len(batch) for _, batch in steps] == [0, 0, 1]
     assert [number for number, _ in steps] == [99, 199, 250]
@@ -78,46 +78,46 @@ def test_a_scan_leaves_out_what_is_known_and_stops_after_as_many_all_the_same(ro
 
 def test_where_nothing_tells_of_writers_a_quiet_file_is_whole(root: Path) -> None:
     (root / "a").write_bytes(b"1")
-    told = Told()
-    with watch(root, told, has_writer=lambda descriptor: None) as watcher:
+    reports = Reports()
+    with watch(root, reports, has_writer=lambda descriptor: None) as watcher:
         assert scan(watcher, time.time()) == []
         assert scan(watcher, time.time() + 2.5) == ["a"]
         (root / "a").write_bytes(b"2")  # that it is closed is told
-        told.until(lambda: told.files == ["a"])
+        reports.until(lambda: reports.files == ["a"])
         os.link(root / "a", root / "linked")
-        pass_turn(root, told)
+        pass_turn(root, reports)
         watcher.recheck(10.0)
-        pass_turn(root, told)
+        pass_turn(root, reports)
         os.utime(root / "linked", (5, 5))
         watcher.recheck(12.0)
-        pass_turn(root, told)
+        pass_turn(root, reports)
         watcher.recheck(13.9)
-        pass_turn(root, told)
-        assert "linked" not in told.files
+        pass_turn(root, reports)
+        assert "linked" not in reports.files
         watcher.recheck(14.0)
-        told.until(lambda: "linked" in told.files)
+        reports.until(lambda: "linked" in reports.files)
 
 
 def test_a_file_put_under_a_new_name_is_told_at_the_next_look(root: Path, tmp_path: Path) -> None:
     """link() is the only event of it; it must not wait for a close that never comes."""
     store = LocalStore(root, scratch=tmp_path / "scratch", locks=tmp_path / "locks", foreign_writers=True)
-    told = Told()
-    with watch(root, told) as watcher:
+    reports = Reports()
+    with watch(root, reports) as watcher:
         store.put("a", b"1", if_none_match=True)
-        pass_turn(root, told)
+        pass_turn(root, reports)
         watcher.recheck(0.0)
-        told.until(lambda: "a" in told.files)
+        reports.until(lambda: "a" in reports.files)
 
 
 def test_what_the_kernel_dropped_is_asked_for(root: Path) -> None:
-    told, blocked, reached = Told(), threading.Event(), threading.Event()
+    reports, blocked, reached = Reports(), threading.Event(), threading.Event()
 
     def slow(files: list[str]) -> None:
         reached.set()
         blocked.wait()
-        told.on_files(files)
+        reports.on_files(files)
 
-    with watch(root, told, on_files=slow) as watcher:
+    with watch(root, reports, on_files=slow) as watcher:
         names = [root / "a", root / "b"]
         names[0].write_bytes(b"1")
         assert reached.wait(DEADLINE)
@@ -127,17 +127,17 @@ def test_what_the_kernel_dropped_is_asked_for(root: Path) -> None:
         (root / "unseen/deep").mkdir(parents=True)
         (root / "c").write_bytes(b"1")
         blocked.set()
-        told.until(lambda: told.overflows)
-        assert "max_queued_events" in told.overflows[0]
+        reports.until(lambda: reports.overflows)
+        assert "max_queued_events" in reports.overflows[0]
         assert scan(watcher, time.time() + 3) == ["a", "b", "c"]
         (root / "unseen/deep/d").write_bytes(b"1")  # its folder's own event was dropped
-        told.until(lambda: "unseen/deep/d" in told.files)
+        reports.until(lambda: "unseen/deep/d" in reports.files)
         watcher.recheck(0.0)
 
 
 def test_a_file_that_may_not_be_read_is_told_when_it_may(root: Path) -> None:
     """That it may not is pretended, for the tests may be run by root."""
-    told = Told()
+    reports = Reports()
     may_read = False
 
     def look(descriptor: int) -> bool | None:
@@ -145,31 +145,31 @@ def test_a_file_that_may_not_be_read_is_told_when_it_may(root: Path) -> None:
             raise Refused("it cannot be read: Permission denied", for_now=True)
         return False
 
-    with watch(root, told, has_writer=look) as watcher:
+    with watch(root, reports, has_writer=look) as watcher:
         (root / "a").write_bytes(b"1")
-        told.until(lambda: told.refused)
+        reports.until(lambda: reports.refused)
         may_read = True
         watcher.recheck(0.0)
-        told.until(lambda: told.files == ["a"])
-        assert {path for path, _ in told.refused} == {"a"}
-        assert told.overflows == []
+        reports.until(lambda: reports.files == ["a"])
+        assert {path for path, _ in reports.refused} == {"a"}
+        assert reports.overflows == []
 
 
 def test_a_callback_that_fails_loses_nothing(root: Path) -> None:
-    told, calls = Told(), 0
+    reports, calls = Reports(), 0
 
     def failing(files: list[str]) -> None:
         nonlocal calls
         calls += 1
         if calls == 1:
             raise RuntimeError("the journal is locked")
-        told.on_files(files)
+        reports.on_files(files)
 
-    with watch(root, told, on_files=failing) as watcher:
+    with watch(root, reports, on_files=failing) as watcher:
         (root / "a").write_bytes(b"1")
-        told.until(lambda: told.overflows == ["RuntimeError: the journal is locked"])
+        reports.until(lambda: reports.overflows == ["RuntimeError: the journal is locked"])
         assert scan(watcher, time.time()) == ["a"]
-        mark(root, told)
+        mark(root, reports)
 
 
 class Short(inotify.Inotify):
@@ -188,7 +188,7 @@ def test_the_limit_of_watches_is_explained(root: Path) -> None:
     for name in "abcd":
         (root / name).mkdir()
     Short.allowed = 3
-    watcher = watch(root, Told(), source=InotifySource(str(root), Short))
+    watcher = watch(root, Reports(), source=InotifySource(str(root), Short))
     with pytest.raises(WatchLimitReached, match=r"sudo sysctl fs.inotify.max_user_watches=1048576"):
         watcher.start()
     watcher.stop()
@@ -197,26 +197,26 @@ def test_the_limit_of_watches_is_explained(root: Path) -> None:
         raise OSError(errno.EMFILE, "Too many open files")
 
     with pytest.raises(WatchLimitReached, match=r"fs.inotify.max_user_instances=1024"):
-        watch(root, Told(), source=InotifySource(str(root), none)).start()
+        watch(root, Reports(), source=InotifySource(str(root), none)).start()
 
 
 def test_a_folder_over_the_limit_is_told_of_and_tried_again(root: Path) -> None:
     Short.allowed = 1
-    told = Told()
-    with watch(root, told, source=InotifySource(str(root), Short)) as watcher:
+    reports = Reports()
+    with watch(root, reports, source=InotifySource(str(root), Short)) as watcher:
         (root / "a/b").mkdir(parents=True)
-        told.until(lambda: told.refused)
-        assert told.refused[0][0] == "a/"
-        assert "max_user_watches" in told.refused[0][1]
+        reports.until(lambda: reports.refused)
+        assert reports.refused[0][0] == "a/"
+        assert "max_user_watches" in reports.refused[0][1]
         (root / "a/b/c").write_bytes(b"1")
         watcher.recheck(0.0)
-        mark(root, told)
-        assert (told.files, len(told.refused)) == (["mark"], 1)
+        mark(root, reports)
+        assert (reports.files, len(reports.refused)) == (["mark"], 1)
         Short.allowed = 10
         watcher.recheck(1.0)
-        told.until(lambda: told.files == ["mark", "a/b/c"])
+        reports.until(lambda: reports.files == ["mark", "a/b/c"])
         (root / "a/b/d").write_bytes(b"1")
-        told.until(lambda: told.files[2:] == ["a/b/d"])
+        reports.until(lambda: reports.files[2:] == ["a/b/d"])
 
 
 @pytest.mark.parametrize("how", ["removed", "moved"])
@@ -224,8 +224,8 @@ def test_a_folder_over_the_limit_is_told_of_and_tried_again(root: Path) -> None:
 def test_a_root_that_goes_away_is_told(root: Path, how: str, source: Callable[[str], ChangeSource]) -> None:
     if source is WatchdogSource and how == "moved":
         pytest.skip("watchdog does not tell of it on Linux")
-    told = Told()
-    watcher = watch(root, told, source=source(str(root)))
+    reports = Reports()
+    watcher = watch(root, reports, source=source(str(root)))
     watcher.start()
     thread = watcher._thread
     assert thread is not None
@@ -250,11 +250,11 @@ def test_a_root_that_is_none_is_an_error(root: Path) -> None:
 
 def test_nothing_is_left_behind(root: Path) -> None:
     before = len(list(Path("/proc/self/fd").iterdir()))
-    told = Told()
+    reports = Reports()
     for number in range(5):
-        with watch(root, told):
-            mark(root, told, str(number))
-    watcher = watch(root, told)
+        with watch(root, reports):
+            mark(root, reports, str(number))
+    watcher = watch(root, reports)
     watcher.stop()
     watcher.start()
     watcher.stop()
@@ -270,7 +270,7 @@ def test_it_can_be_stopped_in_a_callback(root: Path) -> None:
         watcher.stop()
         stopped.set()
 
-    watcher = watch(root, Told(), on_files=stop)
+    watcher = watch(root, Reports(), on_files=stop)
     watcher.start()
     thread = watcher._thread
     assert thread is not None
@@ -289,33 +289,33 @@ def test_with_watchdog_a_quiet_file_is_whole(root: Path, tmp_path: Path) -> None
             if getattr(event, "event_type", "") != "closed":
                 super().dispatch(event)  # type: ignore[arg-type]
 
-    told = Told()
+    reports = Reports()
     now = 0.0
 
     def rechecked(condition: Callable[[], bool]) -> None:
         nonlocal now
-        with told.changed:
+        with reports.changed:
             end = time.monotonic() + DEADLINE
             while not condition():
-                assert time.monotonic() < end, vars(told)
+                assert time.monotonic() < end, vars(reports)
                 now += 1.0
                 watcher.recheck(now)
-                told.changed.wait(0.01)
+                reports.changed.wait(0.01)
 
-    with watch(root, told, source=Deaf(str(root), Observer), has_writer=lambda descriptor: None) as watcher:
+    with watch(root, reports, source=Deaf(str(root), Observer), has_writer=lambda descriptor: None) as watcher:
         (root / "a").write_bytes(b"1")
-        rechecked(lambda: "a" in told.files)
+        rechecked(lambda: "a" in reports.files)
         full = tmp_path / "full"
         full.mkdir()
         (full / "b").write_bytes(b"1")
         full.rename(root / "in")
-        rechecked(lambda: "in/b" in told.files)
+        rechecked(lambda: "in/b" in reports.files)
         (root / "a").rename(root / "c")
-        rechecked(lambda: "c" in told.files)
-        assert told.gone == ["a"]
+        rechecked(lambda: "c" in reports.files)
+        assert reports.gone == ["a"]
         (root / "c").unlink()
-        rechecked(lambda: told.gone == ["a", "c"])
+        rechecked(lambda: reports.gone == ["a", "c"])
         (root / "in").rename(root / "on")
-        rechecked(lambda: "on/b" in told.files)
-        assert told.folders_gone == ["in/"]
+        rechecked(lambda: "on/b" in reports.files)
+        assert reports.folders_gone == ["in/"]
     assert not any(thread.name == "watcher" for thread in threading.enumerate())

@@ -163,12 +163,12 @@ class Whole(RuleBasedStateMachine):
         if lineage is None:
             return
         (content,) = [content for content in self.landed[key] if etag(content) == lineage.bronze_etag]
-        found = expected(transform, content)
-        assert found is not None, f"silver was made of bytes that are no JSON: {content!r}"
+        result = expected(transform, content)
+        assert result is not None, f"silver was made of bytes that are no JSON: {content!r}"
         rows = self.world.silver(transform, key)
         code = CODE_OF[lineage.fingerprint]
-        assert rows.rows() == [(value, code) for value in found[0]]
-        assert lineage.rows_rejected == len(found[1])
+        assert rows.rows() == [(value, code) for value in result[0]]
+        assert lineage.rows_rejected == len(result[1])
 
     @invariant()
     def every_bronze_object_is_accounted_for(self) -> None:
@@ -207,20 +207,20 @@ class Whole(RuleBasedStateMachine):
         lineage, error = self.world.lineage(transform, key), self.world.error(transform, key)
         rejected = self.world.rejected(transform, key)
         origin = (etag(content), fingerprint)
-        found = expected(transform, content)
-        if found is None:
+        result = expected(transform, content)
+        if result is None:
             assert error is not None
             assert (error["bronze"]["etag"], error["fingerprint"]) == origin
-        elif transform == "orders" and 666 in found[0] and self.world.code == 0:
+        elif transform == "orders" and 666 in result[0] and self.world.code == 0:
             assert self.world.dead(transform, key)
         else:
             assert lineage is not None
             assert (lineage.bronze_etag, lineage.fingerprint) == origin
             assert error is None
-            assert (rejected is not None) == bool(found[1])
+            assert (rejected is not None) == bool(result[1])
             if rejected is not None:
                 assert (rejected[0].bronze_etag, rejected[0].fingerprint) == origin
-                assert rejected[1].height == len(found[1])
+                assert rejected[1].height == len(result[1])
 
 
 TestWhole = Whole.TestCase

@@ -120,7 +120,7 @@ class Pool:
 
     def ended(self) -> dict[str, Any]:
         """What became of the messages that have ended, by their ids, in the order in which they did."""
-        return {message: outcome for told in self.told("ended") for message, outcome in told.items()}
+        return {message: outcome for messages in self.told("ended") for message, outcome in messages.items()}
 
     def log(self) -> str:
         """What the transforms have printed."""
@@ -342,8 +342,8 @@ def test_a_worker_with_one_thread_stays_on_one_cpu_and_so_does_who_replaces_it(t
         pool.ready().process.kill()
         pool.until(pool.deaths)
         pool.until(lambda: len(pool.workers.idle) == number)
-        found = [psutil.Process(worker.process.pid).cpu_affinity() for worker in pool.workers.idle]
-        assert sorted(found) == sorted([cpu] for cpu in [*usable, min(usable)])
+        actual = [psutil.Process(worker.process.pid).cpu_affinity() for worker in pool.workers.idle]
+        assert sorted(actual) == sorted([cpu] for cpu in [*usable, min(usable)])
     assert usable_cpus() == usable, "the engine itself may go on anywhere"
 
 

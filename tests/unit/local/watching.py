@@ -12,7 +12,7 @@ from silversmith.local.watcher import ChangeSource, Watcher
 DEADLINE = 20.0
 
 
-class Told:
+class Reports:
     """What a watcher told, to wait for."""
 
     def __init__(self) -> None:
@@ -23,14 +23,14 @@ class Told:
         self.refused: list[tuple[str, str]] = []
         self.overflows: list[str] = []
 
-    def on_files(self, told: list[str]) -> None:
+    def on_files(self, lines: list[str]) -> None:
         with self.changed:
-            self.files += told
+            self.files += lines
             self.changed.notify_all()
 
-    def on_gone(self, told: list[str]) -> None:
+    def on_gone(self, lines: list[str]) -> None:
         with self.changed:
-            self.gone += told
+            self.gone += lines
             self.changed.notify_all()
 
     def on_folder_gone(self, prefix: str) -> None:
@@ -55,7 +55,7 @@ class Told:
 
 def watch(
     root: Path,
-    told: Told,
+    reports: Reports,
     *,
     source: ChangeSource | None = None,
     has_writer: Callable[[int], bool | None] | None = None,
@@ -65,26 +65,26 @@ def watch(
     extra = {} if has_writer is None else {"has_writer": has_writer}
     return Watcher(
         root,
-        on_files=on_files or told.on_files,
-        on_gone=told.on_gone,
-        on_folder_gone=told.on_folder_gone,
-        on_refused=told.on_refused,
-        on_overflow=told.on_overflow,
+        on_files=on_files or reports.on_files,
+        on_gone=reports.on_gone,
+        on_folder_gone=reports.on_folder_gone,
+        on_refused=reports.on_refused,
+        on_overflow=reports.on_overflow,
         source=source,
         **extra,
     )
 
 
-def mark(root: Path, told: Told, name: str = "mark") -> None:
+def mark(root: Path, reports: Reports, name: str = "mark") -> None:
     """Wait until everything that happened so far was told: events come in order."""
     (root / name).write_bytes(b"")
-    told.until(lambda: name in told.files)
+    reports.until(lambda: name in reports.files)
 
 
-def pass_turn(root: Path, told: Told) -> None:
+def pass_turn(root: Path, reports: Reports) -> None:
     """Wait until the watcher has done all that it was asked so far: first in its turn are events, then requests."""
     for _ in range(2):
-        mark(root, told, f"turn-{len(told.files)}")
+        mark(root, reports, f"turn-{len(reports.files)}")
 
 
 def scan(watcher: Watcher, now: float) -> list[str]:

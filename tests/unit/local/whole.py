@@ -60,20 +60,20 @@ class Death(BaseException):
 
 def pipeline(code: int) -> Pipeline:
     """The same pipeline as somebody changed its code: every version of it writes its number."""
-    made = Pipeline("whole")
+    definition = Pipeline("whole")
     contract = Contract(schema={"x": pl.Int64}, rules={"x is positive": pl.col("x") > 0})
 
-    @made.transform("orders/*", contract=contract, max_receive_count=2, batch_size=3)
+    @definition.transform("orders/*", contract=contract, max_receive_count=2, batch_size=3)
     def orders(rows: pl.LazyFrame) -> pl.LazyFrame:
         if code == 0 and 666 in rows.collect()["x"]:
             raise RuntimeError("no such thing")
         return rows.with_columns(code=pl.lit(code))
 
-    @made.transform("*.json", max_receive_count=2)
+    @definition.transform("*.json", max_receive_count=2)
     def copies(rows: pl.LazyFrame) -> pl.LazyFrame:
         return rows.with_columns(code=pl.lit(code))
 
-    return made
+    return definition
 
 
 PIPELINES = tuple(pipeline(code) for code in range(CODES))
@@ -297,7 +297,7 @@ class World:
             function.complete([(invocation, response)], self.now)
 
     def _handler(self, name: str, began: Callable[[str], None], ended: Callable[[Report], None]) -> Handler:
-        config = next(found for found in worker_functions(self.stack) if found.name == name)
+        config = next(result for result in worker_functions(self.stack) if result.name == name)
 
         def guarded(store: Store, bucket: str) -> Interruptible:
             def check(action: str, resource: str) -> None:
@@ -435,8 +435,8 @@ class World:
 
     def fate(self, key: str) -> set[str]:
         """What happened to the newest version of a key."""
-        found = self.journal.row("object", bucket="dl-bronze-layer", key=key)
-        return {row[6] for row in self.journal.rows("hops", key=key) if found and row[2] == found[2]}
+        result = self.journal.row("object", bucket="dl-bronze-layer", key=key)
+        return {row[6] for row in self.journal.rows("hops", key=key) if result and row[2] == result[2]}
 
 
 def _no_damage(message: str) -> None:

@@ -46,5 +46,5 @@ def bench(make: Callable[[Pipeline], Bench]) -> Bench:
 @pytest.fixture
 def target(bench: Bench) -> Iterator[LocalTarget]:
     """The lake as the operations see it: another connection to the journal, only to look."""
-    with bench.opened(writable=False) as found:
-        yield found
+    with bench.opened(writable=False) as result:
+        yield result

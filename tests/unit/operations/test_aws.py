@@ -79,9 +79,9 @@ def test_status(shop: Deployed) -> None:
     shop.bury(shop.url("orders", "SubscriptionDLQ"), "orders/d.csv")
     shop.bury(shop.url("", "RuleDLQ"), "orders/e.csv")
     with shop.opened() as (pipeline, target):
-        found = status(pipeline, target, now=NOW)
-    orders, copies = found.transforms
-    assert (found.running, found.ran, found.chain.dead, found.chain.created) == (True, False, 1, None)
+        report = status(pipeline, target, now=NOW)
+    orders, copies = report.transforms
+    assert (report.running, report.ran, report.chain.dead, report.chain.created) == (True, False, 1, None)
     assert (orders.waiting, orders.dead, orders.quarantined, orders.done) == (0, 2, 1, None)
     assert (copies.waiting, copies.dead, copies.quarantined) == (3, 0, 0)
 
@@ -114,14 +114,14 @@ def test_trace(shop: Deployed) -> None:
     shop.work("orders")
     shop.bury(shop.url("late_copies", "QueueDLQ"), "orders/a.csv")
     with shop.opened() as (pipeline, target):
-        found = trace("orders/a.csv", pipeline, target)
+        hops = trace("orders/a.csv", pipeline, target)
         assert not trace("orders/z.csv", pipeline, target).known
-    orders, copies = found.transforms
-    assert (orders.state, copies.state, found.remembers) == ("current", "missing", False)
+    orders, copies = hops.transforms
+    assert (orders.state, copies.state, hops.remembers) == ("current", "missing", False)
     assert orders.silver is not None
     assert orders.silver.lineage is not None
     assert orders.silver.lineage.rows_written == 2
-    ((step,),) = [version.steps for version in found.versions]
+    ((step,),) = [version.steps for version in hops.versions]
     assert (step.room, step.what, step.name) == ("queue", "dead", "shop_late_copies")
 
 
@@ -133,15 +133,15 @@ def test_failures_are_told_and_stay(shop: Deployed) -> None:
     rule = "arn:aws:events:eu-central-1:123456789012:rule/shop_Rule"
     shop.bury(shop.url("", "RuleDLQ"), "orders/e.csv", RULE_ARN=rule, ERROR_CODE="NO_PERMISSIONS")
     with shop.opened() as (pipeline, target):
-        found = failures(pipeline, target, Query(), now=NOW)
+        report = failures(pipeline, target, Query(), now=NOW)
         again = failures(pipeline, target, Query(transform="orders", pattern=KeyPattern.parse("orders/c*")), now=NOW)
-    assert [document.code for document in found.quarantined] == ["MissingColumn"]
-    assert {(dead.kind, dead.key, dead.transform, dead.source) for dead in found.dead} == {
+    assert [document.code for document in report.quarantined] == ["MissingColumn"]
+    assert {(dead.kind, dead.key, dead.transform, dead.source) for dead in report.dead} == {
         (DeadKind.QUEUE, "orders/c.csv", "orders", "shop_orders"),
         (DeadKind.SUBSCRIPTION, "orders/d.csv", "orders", "shop_Topic"),
         (DeadKind.RULE, "orders/e.csv", None, "shop_Rule"),
     }
-    assert next(dead.reason for dead in found.dead if dead.kind is DeadKind.RULE).endswith("NO_PERMISSIONS")
+    assert next(dead.reason for dead in report.dead if dead.kind is DeadKind.RULE).endswith("NO_PERMISSIONS")
     assert [dead.key for dead in again.dead] == ["orders/c.csv"]
     assert [shop.waiting("orders", kind) for kind in ("QueueDLQ", "SubscriptionDLQ")] == [1, 1]
     assert shop.waiting("", "RuleDLQ") == 1
@@ -230,8 +230,8 @@ def test_replay_makes_silver_again(shop: Deployed) -> None:
     shop.work("orders")
     before = shop.s3.head_object(Bucket="dl-silver-layer", Key="orders/orders/3.csv.parquet")["Metadata"]
     with shop.opened() as (pipeline, target):
-        wanted = Range(KeyPattern.parse("orders/*"))
-        (batch,) = replay(pipeline, target, wanted, transform="orders", force=4_000_000_000)
+        expected = Range(KeyPattern.parse("orders/*"))
+        (batch,) = replay(pipeline, target, expected, transform="orders", force=4_000_000_000)
     assert len(batch.keys) == 12
     assert shop.work("orders") == 12
     after = shop.s3.head_object(Bucket="dl-silver-layer", Key="orders/orders/3.csv.parquet")["Metadata"]
@@ -265,8 +265,8 @@ def test_what_the_topic_does_not_take_stays(shop: Deployed) -> None:
     shop.bury(shop.url("", "RuleDLQ"), "orders/e.csv")
 
     def client(service: str) -> Any:
-        found = shop.account.client(service)
-        return Refusing(found) if service == "sns" else found
+        aws_client = shop.account.client(service)
+        return Refusing(aws_client) if service == "sns" else aws_client
 
     account, refused = (
         replace(shop.account, client=client),

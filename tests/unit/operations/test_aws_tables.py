@@ -127,8 +127,8 @@ def test_each_topic_s_hops_are_checked(shop: Deployed) -> None:
     """Moto does not give back that EventBridge is on."""
 
     def problems() -> list[str]:
-        found = [problem.found for problem in check(doctor.deployed_hops(shop.account, "shop"), shop.account.client)]
-        return [text for text in found if "EventBridge is switched off" not in text]
+        actual = [problem.found for problem in check(doctor.deployed_hops(shop.account, "shop"), shop.account.client)]
+        return [text for text in actual if "EventBridge is switched off" not in text]
 
     assert problems() == []
     shop.account.client("events").remove_targets(Rule="shop_SilverRule", Ids=["SilverTopic"])
@@ -156,7 +156,7 @@ def test_gold_is_compared_with_silver_and_asked_by_the_account_s_credentials(ser
         (table,) = reports(pipeline, target)
         assert (table.state, table.lacking, table.rows) == ("current", 0, 2)
         assert list(reconcile_tables(pipeline, target)) == []
-        found = status(pipeline, target, now=0)
-        assert [(each.name, each.rows) for each in found.tables] == [("orders", 2)]
+        report = status(pipeline, target, now=0)
+        assert [(each.name, each.rows) for each in report.tables] == [("orders", 2)]
         (finding,) = doctor.tables_check(pipeline, target)
         assert (finding.state, finding.found) == (doctor.State.OK, "orders: version 1")

@@ -80,8 +80,8 @@ def put(path: Path, text: str = '{"a":1}') -> Path:
 
 
 def checked(*paths: Path, pipeline: str | None = None) -> list[Checked]:
-    found = load(pipeline) if pipeline is not None else None
-    return list(check(plan(paths, found), found, pipeline))
+    loaded = load(pipeline) if pipeline is not None else None
+    return list(check(plan(paths, loaded), loaded, pipeline))
 
 
 def test_without_a_pipeline(folder: Path) -> None:
@@ -112,13 +112,13 @@ def test_it_says_where_the_rows_of_a_document_are(folder: Path) -> None:
 
 def test_with_a_pipeline_every_transform_that_matches(folder: Path) -> None:
     put(folder / "orders/a.csv", "n\n1\nx\n")
-    found = checked(Path("orders"), pipeline="pipeline.py")
-    assert [(one.transform, one.outcome, one.rows, one.rejected) for one in found] == [
+    report = checked(Path("orders"), pipeline="pipeline.py")
+    assert [(one.transform, one.outcome, one.rows, one.rejected) for one in report] == [
         ("orders", "silver", 1, 1),
         ("every", "silver", 2, 0),
     ]
-    assert found[0].first[0]["row"] == 2
-    assert "is not Int64" in found[0].first[0]["reasons"][0]
+    assert report[0].first[0]["row"] == 2
+    assert "is not Int64" in report[0].first[0]["reasons"][0]
 
 
 def test_a_file_that_no_transform_wants(folder: Path) -> None:
@@ -147,12 +147,12 @@ def test_the_user_s_own_bug_is_no_fault_of_the_data(folder: Path) -> None:
 )
 def test_a_process_that_ends_badly_costs_one_file(folder: Path, name: str, code: str, said: str) -> None:
     paths = [put(folder / "a.csv", "n\n1\n"), put(folder / name), put(folder / "b.csv", "n\n1\n")]
-    before, found, after = checked(*paths, pipeline="pipeline.py")
+    before, report, after = checked(*paths, pipeline="pipeline.py")
     assert (before.outcome, after.outcome) == ("silver", "silver")
-    assert found.outcome == "quarantine"
-    assert found.error is not None
-    assert found.error["code"] == code
-    assert said in found.error["message"]
+    assert report.outcome == "quarantine"
+    assert report.error is not None
+    assert report.error["code"] == code
+    assert said in report.error["message"]
 
 
 def test_a_file_that_cannot_be_opened(folder: Path) -> None:

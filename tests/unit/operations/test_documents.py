@@ -27,19 +27,19 @@ DOCUMENT = {
 
 
 def test_a_document_is_read() -> None:
-    found = parse("flights/flights/a.csv.error.json", json.dumps(DOCUMENT).encode())
-    assert (found.transform, found.key, found.code) == ("flights", "flights/a.csv", "MissingColumn")
-    assert (found.message, found.hint, found.place) == ("no column 'a'", "add it", {"line": 1, "column": "a"})
-    assert (found.etag, found.version, found.size, found.attempt, found.at) == ("e1", "v1", 12, 2, DOCUMENT["at"])
-    assert found.document == "flights/flights/a.csv.error.json"
+    result = parse("flights/flights/a.csv.error.json", json.dumps(DOCUMENT).encode())
+    assert (result.transform, result.key, result.code) == ("flights", "flights/a.csv", "MissingColumn")
+    assert (result.message, result.hint, result.place) == ("no column 'a'", "add it", {"line": 1, "column": "a"})
+    assert (result.etag, result.version, result.size, result.attempt, result.at) == ("e1", "v1", 12, 2, DOCUMENT["at"])
+    assert result.document == "flights/flights/a.csv.error.json"
 
 
 @pytest.mark.parametrize(
     "body", [b"", b"{", b"[]", b"{}", b'{"error": 5}', b'{"error": {"x": NaN}}', b"\xff", b"[" * 10**5]
 )
 def test_a_document_that_cannot_be_read_is_a_failure_that_says_so(body: bytes) -> None:
-    found = parse("flights/deep/a.csv.error.json", body)
-    assert (found.transform, found.key, found.code) == ("flights", "deep/a.csv", "UnreadableDocument")
+    result = parse("flights/deep/a.csv.error.json", body)
+    assert (result.transform, result.key, result.code) == ("flights", "deep/a.csv", "UnreadableDocument")
 
 
 values = st.recursive(
@@ -49,10 +49,10 @@ values = st.recursive(
 
 @given(st.dictionaries(st.sampled_from(["error", "bronze", "transform", "attempt", "at"]), values))
 def test_whatever_a_document_says_its_key_and_transform_are_texts(document: dict[str, object]) -> None:
-    found = parse("t/k.error.json", json.dumps(document).encode())
-    assert isinstance(found.key, str)
-    assert isinstance(found.transform, str)
-    assert isinstance(found.attempt, int)
+    result = parse("t/k.error.json", json.dumps(document).encode())
+    assert isinstance(result.key, str)
+    assert isinstance(result.transform, str)
+    assert isinstance(result.attempt, int)
 
 
 keys = st.text(min_size=1, max_size=300).filter(lambda text: len(text.encode("utf-8", "surrogatepass")) < 1024)

@@ -24,18 +24,18 @@ if TYPE_CHECKING:
 DEAD = "arn:aws:sqs:us-east-1:000000000000:shop_orders_DLQ"
 
 
-def look(bench: Bench, target: LocalTarget, wanted: Query | None = None) -> Failures:
-    return failures(bench.pipeline, target, wanted or Query(), now=bench.now)
+def look(bench: Bench, target: LocalTarget, expected: Query | None = None) -> Failures:
+    return failures(bench.pipeline, target, expected or Query(), now=bench.now)
 
 
 def give_up(bench: Bench, key: str, *, source: str, queue_arn: str) -> None:
     """A file lands, and ``source`` cannot deliver its event."""
     bench.land(key, text=GOOD)
-    (found,) = [Message(*row) for row in bench.journal.rows("due", now=bench.now, most=99) if row[3] == key]
-    bench.lose(f"id = {found.id}")
+    (messages,) = [Message(*row) for row in bench.journal.rows("due", now=bench.now, most=99) if row[3] == key]
+    bench.lose(f"id = {messages.id}")
     with bench.journal.transaction():
         bench.services.queues[queue_arn].accept_dead(
-            found._replace(delivery=source), bench.now, source=source, reason="no policy allows it"
+            messages._replace(delivery=source), bench.now, source=source, reason="no policy allows it"
         )
 
 
@@ -49,11 +49,11 @@ def test_a_file_in_quarantine_is_told_with_its_reason_and_age(bench: Bench, targ
     bench.land("orders/c.csv", text=BAD)
     bench.work()
     bench.now += 90
-    found = look(bench, target)
-    (document,) = found.quarantined
+    report = look(bench, target)
+    (document,) = report.quarantined
     assert (document.transform, document.key, document.code) == ("orders", "orders/c.csv", "MissingColumn")
-    assert found.to_dict()["quarantined"][0]["age_seconds"] == 90
-    assert found.quarantined_total == 1
+    assert report.to_dict()["quarantined"][0]["age_seconds"] == 90
+    assert report.quarantined_total == 1
 
 
 def test_quarantine_is_the_truth_and_the_journal_only_a_hint(bench: Bench, target: LocalTarget) -> None:
@@ -84,12 +84,12 @@ def test_what_no_queue_keeps_any_more_is_told_all_the_same(bench: Bench, target:
     for row in bench.journal.rows("dead_messages", queue=DEAD, after=0, most=9):
         with bench.journal.transaction():
             bench.journal.rows("take_dead", message_id=row[1])
-    found = look(bench, target)
-    assert (found.quarantined_total, found.dead_total) == (2, 0)
-    assert [(each.key, each.code, each.attempt) for each in found.quarantined] == [
+    report = look(bench, target)
+    assert (report.quarantined_total, report.dead_total) == (2, 0)
+    assert [(each.key, each.code, each.attempt) for each in report.quarantined] == [
         ("orders/d.csv", "TransformError", 2), ("orders/e.csv", "TransformError", 2)
     ]  # fmt: skip
-    assert "reconcile --dead" in found.quarantined[0].hint
+    assert "reconcile --dead" in report.quarantined[0].hint
     assert look(bench, target, Query(pattern=KeyPattern.parse("*d.csv"))).quarantined_total == 1
     bench.land("orders/e.csv", text=GOOD)
     bench.work()
@@ -110,14 +110,14 @@ def test_the_error_is_of_the_version_that_died_also_when_a_newer_one_became_silv
 
 def test_what_a_rule_or_a_subscription_gave_up_on_is_told(bench: Bench, target: LocalTarget) -> None:
     rule = bench.stack.rules[0]
-    (rule_queue,) = {found.dead_letter_arn for found in rule.targets}
-    subscription = next(found for found in bench.stack.subscriptions if "orders" in found.queue_arn)
+    (rule_queue,) = {actual.dead_letter_arn for actual in rule.targets}
+    subscription = next(actual for actual in bench.stack.subscriptions if "orders" in actual.queue_arn)
     assert rule_queue
     assert subscription.dead_letter_arn
     give_up(bench, "orders/r.csv", source=rule.arn, queue_arn=rule_queue)
     give_up(bench, "orders/s.csv", source=subscription.arn, queue_arn=subscription.dead_letter_arn)
-    found = {dead.key: dead for dead in look(bench, target).dead}
-    by_rule, by_subscription = found["orders/r.csv"], found["orders/s.csv"]
+    actual = {dead.key: dead for dead in look(bench, target).dead}
+    by_rule, by_subscription = actual["orders/r.csv"], actual["orders/s.csv"]
     assert (by_rule.kind, by_rule.transform, by_rule.source) == (DeadKind.RULE, None, rule.name)
     assert (by_subscription.kind, by_subscription.transform) == (DeadKind.SUBSCRIPTION, "orders")
     assert by_rule.reason == by_subscription.reason == "no policy allows it"
@@ -131,10 +131,10 @@ def test_what_the_pipeline_no_longer_has_is_not_out_of_sight(bench: Bench, targe
         gone = QueueService(bench.journal, stacks.Queue("old_DLQ", "arn:aws:sqs:us-east-1:000000000000:old_DLQ"))
         post = Message("", "", "", "old.csv", "", b"{}", bench.now)
         gone.accept_dead(post, bench.now, source="arn:aws:sqs:us-east-1:000000000000:old", reason="it was long ago")
-    found = {dead.key: dead for dead in look(bench, target).dead}
-    assert set(found) == {"orders/d.csv", "old.csv"}
-    assert (found["old.csv"].kind, found["old.csv"].source) == (DeadKind.UNKNOWN, "old")
-    assert found["old.csv"].queue == "old_DLQ"
+    actual = {dead.key: dead for dead in look(bench, target).dead}
+    assert set(actual) == {"orders/d.csv", "old.csv"}
+    assert (actual["old.csv"].kind, actual["old.csv"].source) == (DeadKind.UNKNOWN, "old")
+    assert actual["old.csv"].queue == "old_DLQ"
 
 
 def test_one_transform_is_asked_for(bench: Bench, target: LocalTarget) -> None:
@@ -143,9 +143,9 @@ def test_one_transform_is_asked_for(bench: Bench, target: LocalTarget) -> None:
     bench.land("broken.csv", text='a,b\n"1,2\n')
     bench.work()
     orders = look(bench, target, Query(transform="orders"))
-    assert ([found.key for found in orders.quarantined], orders.dead_total) == (["orders/c.csv"], 1)
+    assert ([actual.key for actual in orders.quarantined], orders.dead_total) == (["orders/c.csv"], 1)
     copies = look(bench, target, Query(transform="copies"))
-    assert ([found.key for found in copies.quarantined], copies.dead_total) == (["broken.csv"], 0)
+    assert ([actual.key for actual in copies.quarantined], copies.dead_total) == (["broken.csv"], 0)
 
 
 def test_what_a_rule_gave_up_on_is_every_transforms_that_matches(bench: Bench, target: LocalTarget) -> None:
@@ -169,24 +169,24 @@ def test_keys_that_match_are_asked_for(bench: Bench, target: LocalTarget) -> Non
         bench.notice(key)
     bench.work()
     assert look(bench, target).quarantined_total == 3
-    found = look(bench, target, Query(pattern=KeyPattern.parse("orders/*k.csv")))
-    assert [document.key for document in found.quarantined] == [long]
+    report = look(bench, target, Query(pattern=KeyPattern.parse("orders/*k.csv")))
+    assert [document.key for document in report.quarantined] == [long]
 
 
 def test_not_more_are_shown_than_wanted_but_all_are_counted(bench: Bench, target: LocalTarget) -> None:
     for number in range(5):
         bench.land(f"orders/{number}.csv", text=BAD if number < 3 else HARMFUL)
     bench.work()
-    found = look(bench, target, Query(most=2))
-    assert (len(found.quarantined), found.quarantined_total) == (2, 3)
-    assert (len(found.dead), found.dead_total) == (2, 2)
+    report = look(bench, target, Query(most=2))
+    assert (len(report.quarantined), report.quarantined_total) == (2, 3)
+    assert (len(report.dead), report.dead_total) == (2, 2)
     assert look(bench, target, Query(most=1)).dead_total == 2
 
 
 def test_a_strangers_document_is_told_of_too(bench: Bench, target: LocalTarget) -> None:
     bench.lake.quarantine.put("orders/orders/x.csv.error.json", b"scribble")
-    (found,) = look(bench, target).quarantined
-    assert (found.code, found.key) == ("UnreadableDocument", "orders/x.csv")
+    (report,) = look(bench, target).quarantined
+    assert (report.code, report.key) == ("UnreadableDocument", "orders/x.csv")
 
 
 def test_rejected_rows_are_told_by_file(bench: Bench, target: LocalTarget) -> None:
@@ -194,9 +194,9 @@ def test_rejected_rows_are_told_by_file(bench: Bench, target: LocalTarget) -> No
         bench.land(f"orders/{key}.csv", text=PARTLY)
     bench.land("orders/c.csv", text=BAD)
     bench.work()
-    found = rejected(bench.pipeline, target, Query(most=1))
-    assert (len(found.files), found.total) == (1, 2)
-    assert (found.files[0].key, found.files[0].transform, found.files[0].rows) == ("orders/a.csv", "orders", 2)
+    result = rejected(bench.pipeline, target, Query(most=1))
+    assert (len(result.files), result.total) == (1, 2)
+    assert (result.files[0].key, result.files[0].transform, result.files[0].rows) == ("orders/a.csv", "orders", 2)
     only = rejected(bench.pipeline, target, Query(pattern=KeyPattern.parse("*b.csv")))
     assert [file.key for file in only.files] == ["orders/b.csv"]
     assert rejected(bench.pipeline, target, Query(transform="copies")).total == 0
@@ -206,9 +206,9 @@ def test_it_can_be_printed_as_json(bench: Bench, target: LocalTarget) -> None:
     for key, text in {"b": PARTLY, "c": BAD, "d": HARMFUL}.items():
         bench.land(f"orders/{key}.csv", text=text)
     bench.work()
-    found = json.loads(json.dumps(look(bench, target).to_dict()))
-    assert found["dead"][0]["kind"] == "queue"
-    assert found["dead"][0]["dead_at"].endswith("+00:00")
+    document = json.loads(json.dumps(look(bench, target).to_dict()))
+    assert document["dead"][0]["kind"] == "queue"
+    assert document["dead"][0]["dead_at"].endswith("+00:00")
     assert json.loads(json.dumps(rejected(bench.pipeline, target, Query()).to_dict()))["rejected_total"] == 1
 
 
@@ -221,8 +221,8 @@ def test_lately_names_what_failed_since(bench: Bench, target: LocalTarget) -> No
     bench.land("orders/c.csv", text=BAD)
     bench.land("orders/d.csv", text=HARMFUL)
     bench.work()
-    found = target.lately(since, 10)
-    assert [(item.key, item.code) for item in found] == [
+    result = target.lately(since, 10)
+    assert [(item.key, item.code) for item in result] == [
         ("orders/c.csv", "MissingColumn"),
         ("orders/d.csv", "TransformError"),
     ]

@@ -34,10 +34,10 @@ def test_trace_says_that_the_forms_differ(make: Make, folder: str, other: str) -
     bench.land(f"{other}/a.csv")
     bench.work()
     with bench.opened() as target:
-        found = trace(f"{other}/a.csv", pipeline, target)
-        assert found.forms == {"orders": f"{other}/*.csv"}
-        assert KeyPattern.parse(found.forms["orders"]).matches(f"{other}/a.csv")
-        assert json.loads(json.dumps(found.to_dict()))["forms"] == found.forms
+        hops = trace(f"{other}/a.csv", pipeline, target)
+        assert hops.forms == {"orders": f"{other}/*.csv"}
+        assert KeyPattern.parse(hops.forms["orders"]).matches(f"{other}/a.csv")
+        assert json.loads(json.dumps(hops.to_dict()))["forms"] == hops.forms
         unknown = trace(f"{folder}/a.csv", pipeline, target)
         assert (unknown.known, unknown.near, unknown.forms) == (False, [f"{other}/a.csv"], {})
 

@@ -31,9 +31,9 @@ def source_of(name: str, data: bytes) -> Source:
 def imported(source: str, name: str = "contract") -> Contract:
     names: dict[str, Any] = {}
     exec(compile(source, "contract.py", "exec"), names)
-    found = names[name]
-    assert isinstance(found, Contract)
-    return found
+    actual = names[name]
+    assert isinstance(actual, Contract)
+    return actual
 
 
 def put(folder: Path, name: str, text: str) -> Path:
@@ -98,15 +98,15 @@ def test_what_it_suggests_can_be_taken_out_of_its_comment(tmp_path: Path) -> Non
 def test_several_files_have_what_holds_for_all(tmp_path: Path) -> None:
     put(tmp_path, "data/a.csv", "n,day,word,gone\n1,2013-01-01,7,x\n")
     put(tmp_path, "data/b.csv", "n,day,word,new\n1.5,2013-01-01T05:06:00,x,\n")
-    found = looked_at(tmp_path / "data")
-    assert {one.name: (one.kind, one.nulls) for one in found.columns} == {
+    inferred = looked_at(tmp_path / "data")
+    assert {one.name: (one.kind, one.nulls) for one in inferred.columns} == {
         "n": (pl.Float64(), 0),
         "day": (pl.Datetime("us"), 0),
         "word": (pl.String(), 0),
         "gone": (pl.String(), 0),
         "new": (pl.String(), 1),
     }
-    contract = imported(python(found, "contract"))
+    contract = imported(python(inferred, "contract"))
     assert contract.required == ("n", "day", "word")
     assert contract.on_missing_column == "fill"
 
@@ -129,8 +129,8 @@ def test_files_are_read_as_their_transform_reads_them(tmp_path: Path) -> None:
         "pipeline.transform('*.txt', name='t', reader=Csv(separator=':'))(lambda rows: rows)\n",
     )
     pipeline = load(str(tmp_path / "pipeline.py"))
-    found = infer(plan([put(tmp_path, "a.txt", "a:b\n1:2\n")], pipeline), pipeline)
-    assert [column.name for column in found.columns] == ["a", "b"]
+    inferred = infer(plan([put(tmp_path, "a.txt", "a:b\n1:2\n")], pipeline), pipeline)
+    assert [column.name for column in inferred.columns] == ["a", "b"]
 
 
 NAMES = st.text(st.characters(codec="utf-8"), min_size=1, max_size=8).filter(lambda name: name != "__row__")

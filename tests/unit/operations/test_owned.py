@@ -169,12 +169,14 @@ EDITED = SHOP.replace("    return rows\n", "    return rows.reverse()\n", 1)
 assert EDITED != SHOP
 
 
-def changed(shop: Deployed, pipeline: Pipeline, told: list[str]) -> int:
+def changed(shop: Deployed, pipeline: Pipeline, lines: list[str]) -> int:
     """How many keys ``reconcile --changed`` and ``replay --changed`` send of the first transform."""
     every = Range(KeyPattern.parse("*"))
-    with open_stack(shop.account, shop.name, pipeline, tell=told.append, wait=0) as (deployed, target):
-        found = sum(len(batch.found) for batch in reconcile(deployed, target, transform="orders", changed=True))
-        return found + sum(len(each.keys) for each in replay(deployed, target, every, transform="orders", changed=True))
+    with open_stack(shop.account, shop.name, pipeline, tell=lines.append, wait=0) as (deployed, target):
+        result = sum(len(batch.found) for batch in reconcile(deployed, target, transform="orders", changed=True))
+        return result + sum(
+            len(each.keys) for each in replay(deployed, target, every, transform="orders", changed=True)
+        )
 
 
 @pytest.fixture
@@ -189,15 +191,15 @@ def shop(tmp_path: Path, account: Account) -> Deployed:
 
 
 def test_an_edit_that_is_not_deployed_resends_nothing(shop: Deployed, tmp_path: Path) -> None:
-    told: list[str] = []
+    messages: list[str] = []
     edited = write(tmp_path / "edited", EDITED).pipeline
     assert edited.find("orders").fingerprint != shop.pipeline.find("orders").fingerprint
-    assert [changed(shop, edited, told) for _ in range(2)] == [0, 0]
+    assert [changed(shop, edited, messages) for _ in range(2)] == [0, 0]
     text = (
         "orders: the checkout differs from what is deployed (code), and what is deployed counts: `silversmith diff`, "
         "`silversmith deploy`"
     )
-    assert told == [text] * 2
+    assert messages == [text] * 2
     with open_stack(shop.account, shop.name, edited, wait=0) as (deployed, target):
         assert trace(KEYS[0], deployed, target).transforms[0].state == "current"
         assert [one.current for one in schema_history(deployed.find("orders"), target).schemas] == [True]
@@ -206,12 +208,12 @@ def test_an_edit_that_is_not_deployed_resends_nothing(shop: Deployed, tmp_path: 
 def test_a_stack_that_does_not_say_what_is_deployed(shop: Deployed, tmp_path: Path) -> None:
     """As every stack of before: the checkout's code counts, and what it does not match was sent again each time."""
     forget(shop)
-    told: list[str] = []
-    assert changed(shop, shop.pipeline, told) == 0
-    assert all("the stack does not say which code is deployed" in line for line in told)
-    assert changed(shop, write(tmp_path / "edited", EDITED).pipeline, told) == 2 * len(KEYS) + 1
+    messages: list[str] = []
+    assert changed(shop, shop.pipeline, messages) == 0
+    assert all("the stack does not say which code is deployed" in line for line in messages)
+    assert changed(shop, write(tmp_path / "edited", EDITED).pipeline, messages) == 2 * len(KEYS) + 1
     shop.work("orders")
-    assert changed(shop, write(tmp_path / "again", EDITED).pipeline, told) == 2 * len(KEYS) + 1, "in vain"
+    assert changed(shop, write(tmp_path / "again", EDITED).pipeline, messages) == 2 * len(KEYS) + 1, "in vain"
 
 
 def forget(shop: Deployed) -> None:
@@ -231,12 +233,12 @@ def forget(shop: Deployed) -> None:
 
 def test_a_pattern_that_is_not_deployed_resends_nothing(shop: Deployed, tmp_path: Path) -> None:
     """The functions would drop what they do not match, and the next reconciliation would send it again."""
-    told: list[str] = []
+    messages: list[str] = []
     shop.land("other/d.csv", tell=False)
     wider = write(tmp_path / "wider", SHOP.replace('"orders/*.csv"', '"*/*.csv"')).pipeline
-    with open_stack(shop.account, shop.name, wider, tell=told.append, wait=0) as (deployed, target):
+    with open_stack(shop.account, shop.name, wider, tell=messages.append, wait=0) as (deployed, target):
         assert [batch.found for batch in reconcile(deployed, target, transform="orders")] == [[]]
-    assert "differs from what is deployed (pattern)" in told[0]
+    assert "differs from what is deployed (pattern)" in messages[0]
 
 
 def test_the_function_says_when_its_code_is_not_the_templates(shop: Deployed, caplog: pytest.LogCaptureFixture) -> None:

@@ -43,34 +43,34 @@ def status(chain: ChainStatus, transforms: list[TransformStatus], name: str = "s
 
 
 def samples(text: str) -> dict[tuple[str, frozenset[tuple[str, str]]], float]:
-    found = [sample for family in text_string_to_metric_families(text) for sample in family.samples]
-    by_name = {(sample.name, frozenset(sample.labels.items())): sample.value for sample in found}
-    assert len(by_name) == len(found)
+    actual = [sample for family in text_string_to_metric_families(text) for sample in family.samples]
+    by_name = {(sample.name, frozenset(sample.labels.items())): sample.value for sample in actual}
+    assert len(by_name) == len(actual)
     return by_name
 
 
-def scraped(found: Status) -> str:
+def scraped(report: Status) -> str:
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(StatusCollector(lambda: found))
+    registry.register(StatusCollector(lambda: report))
     return generate_latest(registry).decode()
 
 
 @given(chains, st.lists(transforms, max_size=3, unique_by=lambda each: each.name), st.text())
 def test_a_scrape_says_what_the_status_says(chain: ChainStatus, some: list[TransformStatus], name: str) -> None:
-    found = samples(scraped(status(chain, some, name)))
+    result = samples(scraped(status(chain, some, name)))
     pipeline = ("pipeline", name)
-    assert found["silversmith_objects_created_total", frozenset({pipeline})] == chain.created
-    assert found["silversmith_rule_dead_messages", frozenset({pipeline})] == chain.dead
+    assert result["silversmith_objects_created_total", frozenset({pipeline})] == chain.created
+    assert result["silversmith_rule_dead_messages", frozenset({pipeline})] == chain.dead
     for each in some:
         labels = frozenset({pipeline, ("transform", each.name)})
-        assert found["silversmith_files_total", labels | {("outcome", "committed")}] == each.done
-        assert found["silversmith_files_total", labels | {("outcome", "failed")}] == each.retried
-        assert found["silversmith_rows_total", labels] == each.rows
-        assert found["silversmith_rows_rejected_total", labels] == each.rejected
-        assert found["silversmith_queue_messages", labels | {("state", "waiting")}] == each.waiting
-        assert found["silversmith_queue_messages", labels | {("state", "dead")}] == each.dead
-        assert found["silversmith_queue_oldest_seconds", labels] == (each.oldest_seconds or 0)
-        assert found["silversmith_quarantined_files", labels] == each.quarantined
+        assert result["silversmith_files_total", labels | {("outcome", "committed")}] == each.done
+        assert result["silversmith_files_total", labels | {("outcome", "failed")}] == each.retried
+        assert result["silversmith_rows_total", labels] == each.rows
+        assert result["silversmith_rows_rejected_total", labels] == each.rejected
+        assert result["silversmith_queue_messages", labels | {("state", "waiting")}] == each.waiting
+        assert result["silversmith_queue_messages", labels | {("state", "dead")}] == each.dead
+        assert result["silversmith_queue_oldest_seconds", labels] == (each.oldest_seconds or 0)
+        assert result["silversmith_quarantined_files", labels] == each.quarantined
 
 
 def test_no_name_breaks_a_line() -> None:
@@ -85,8 +85,8 @@ EXAMPLE = status(ChainStatus(1, 1, 0, 1, 0, 0, 0), [TransformStatus("orders", "*
 
 @pytest.fixture
 def address() -> Iterator[str]:
-    with serve(0, lambda: EXAMPLE) as found:
-        yield found
+    with serve(0, lambda: EXAMPLE) as result:
+        yield result
 
 
 def test_it_is_served_on_this_machine_alone(address: str) -> None:

@@ -130,8 +130,8 @@ def test_the_object_is_whole_and_the_users_file_stays(bench: Bench, tmp_path: Pa
 
 def test_the_transforms_that_will_take_it_are_named(bench: Bench, tmp_path: Path) -> None:
     tree(tmp_path, "in/orders/a.csv", "in/b.csv", "in/readme.txt")
-    found = put(plan([tmp_path / "in"]), bench.pipeline, bench.lake.bronze, scratch=bench.folder.scratch)
-    assert {done.key: list(done.transforms) for done in found} == {
+    result = put(plan([tmp_path / "in"]), bench.pipeline, bench.lake.bronze, scratch=bench.folder.scratch)
+    assert {done.key: list(done.transforms) for done in result} == {
         "orders/a.csv": ["orders", "copies"],
         "b.csv": ["copies"],
         "readme.txt": [],

@@ -55,12 +55,12 @@ KEYS = [f"orders/{number}.csv" for number in range(20)]
 
 def run(bench: Bench, *, writable: bool = True, **options: object) -> dict[str, list[Finding]]:
     """All findings by what was done with them."""
-    found: dict[str, list[Finding]] = {"found": [], "waiting": [], "orphaned": []}
+    actual: dict[str, list[Finding]] = {"found": [], "waiting": [], "orphaned": []}
     with bench.opened(writable=writable) as target:
         for batch in reconcile(bench.pipeline, target, **options):  # type: ignore[arg-type]
-            for what in found:
-                found[what] += getattr(batch, what)
-    return found
+            for what in actual:
+                actual[what] += getattr(batch, what)
+    return actual
 
 
 def kinds(findings: list[Finding]) -> set[tuple[str, str, Decision]]:
@@ -125,8 +125,8 @@ def test_a_newer_version_whose_event_was_lost_is_found(make: Make) -> None:
     bench.work()
     bench.land("orders/a.csv", text="x\n1\n2\n")
     bench.lose()
-    found = run(bench)
-    assert kinds(found["found"]) == {
+    result = run(bench)
+    assert kinds(result["found"]) == {
         ("orders", "orders/a.csv", Decision.STALE),
         ("every", "orders/a.csv", Decision.STALE),
     }
@@ -174,8 +174,8 @@ def test_what_is_in_a_queue_or_on_the_way_is_not_sent_again(make: Make) -> None:
     bench.land("orders/a.csv")
     assert len(run(bench)["waiting"]) == 2, "on the way to the bus"
     bench.services.delivery.deliver(bench.now)
-    found = run(bench)
-    assert (len(found["found"]), len(found["waiting"])) == (0, 2)
+    result = run(bench)
+    assert (len(result["found"]), len(result["waiting"])) == (0, 2)
     assert bench.depths() == {"shop_orders": 1, "shop_every": 1}
 
 
@@ -186,8 +186,8 @@ def test_a_message_of_older_bytes_is_no_reason_not_to_send(make: Make) -> None:
     bench.services.delivery.deliver(bench.now)
     bench.land("orders/a.csv", text="x\n2\n")
     bench.lose()
-    found = run(bench)
-    assert (len(found["found"]), len(found["waiting"])) == (2, 0)
+    result = run(bench)
+    assert (len(result["found"]), len(result["waiting"])) == (2, 0)
 
 
 def put(bench: Bench, key: str) -> None:
@@ -201,8 +201,8 @@ def put(bench: Bench, key: str) -> None:
 def test_a_message_is_recognised_by_any_key(make: Make, key: str) -> None:
     bench = make(shop())
     put(bench, key)
-    found = run(bench, transform="orders")
-    assert ([finding.key for finding in found["waiting"]], found["found"]) == ([key], [])
+    result = run(bench, transform="orders")
+    assert ([finding.key for finding in result["waiting"]], result["found"]) == ([key], [])
     bench.work()
     assert run(bench) == {"found": [], "waiting": [], "orphaned": []}
 
@@ -233,12 +233,12 @@ def bury(bench: Bench, key: str) -> None:
 def test_what_lies_in_a_dead_letter_queue_is_left_to_redrive_unless_bronze_has_newer_bytes(make: Make) -> None:
     bench = make(shop())
     bury(bench, "orders/a.csv")
-    found = run(bench, transform="orders")
-    assert (len(found["found"]), len(found["waiting"])) == (0, 1)
+    result = run(bench, transform="orders")
+    assert (len(result["found"]), len(result["waiting"])) == (0, 1)
     bench.land("orders/a.csv", text="x\n7\n")
     bench.lose()
-    found = run(bench, transform="orders")
-    assert (len(found["found"]), len(found["waiting"])) == (1, 0)
+    result = run(bench, transform="orders")
+    assert (len(result["found"]), len(result["waiting"])) == (1, 0)
 
 
 def test_silver_without_bronze_is_told_and_left(make: Make) -> None:
@@ -246,13 +246,13 @@ def test_silver_without_bronze_is_told_and_left(make: Make) -> None:
     bench.land("orders/a.csv")
     bench.work()
     bench.lake.bronze.delete("orders/a.csv")
-    found = run(bench)
-    assert kinds(found["orphaned"]) == {
+    result = run(bench)
+    assert kinds(result["orphaned"]) == {
         ("orders", "orders/a.csv", Decision.ORPHANED),
         ("every", "orders/a.csv", Decision.ORPHANED),
     }
-    assert found["orphaned"][0].silver == silver_key("orders", "orders/a.csv")
-    assert (found["found"], bench.depths()) == ([], {})
+    assert result["orphaned"][0].silver == silver_key("orders", "orders/a.csv")
+    assert (result["found"], bench.depths()) == ([], {})
     assert bench.silver("orders", "orders/a.csv") is not None
 
 
@@ -297,8 +297,8 @@ def test_a_deletion_whose_event_was_lost_is_found(make: Make) -> None:
     bench.land("orders/a.csv", "orders/b.csv")
     bench.work()
     bench.lake.bronze.delete("orders/a.csv")
-    found = run(bench)
-    assert kinds(found["found"]) == {
+    result = run(bench)
+    assert kinds(result["found"]) == {
         ("orders", "orders/a.csv", Decision.DELETED),
         ("every", "orders/a.csv", Decision.DELETED),
     }

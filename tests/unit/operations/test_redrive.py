@@ -49,16 +49,16 @@ def run(bench: Bench, chosen: Selection | None = None, **options: object) -> tup
 def bury(bench: Bench, key: str, *, sender: str, source: str, queue: str) -> None:
     """A file lands, and its event is given up on by ``source`` before any queue has it."""
     bench.land(key)
-    (found,) = [Message(*row) for row in bench.journal.rows("due", now=bench.now, most=99) if row[3] == key]
-    bench.lose(f"id = {found.id}")
+    (messages,) = [Message(*row) for row in bench.journal.rows("due", now=bench.now, most=99) if row[3] == key]
+    bench.lose(f"id = {messages.id}")
     dead = bench.services.queues[bench.arn(queue)]
     with bench.journal.transaction():
-        dead.accept_dead(found._replace(source=sender), bench.now, source=source, reason="a test said so")
+        dead.accept_dead(messages._replace(source=sender), bench.now, source=source, reason="a test said so")
     assert bench.depth(queue)
 
 
 def bury_by_subscription(bench: Bench, key: str) -> None:
-    source = next(found for found in bench.stack.subscriptions if "orders" in found.queue_arn)
+    source = next(actual for actual in bench.stack.subscriptions if "orders" in actual.queue_arn)
     bury(bench, key, sender=source.topic_arn, source=source.arn, queue="shop_orders_SubscriptionDLQ")
 
 

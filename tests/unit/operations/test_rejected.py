@@ -30,21 +30,21 @@ def test_only_the_first_rows_are_shown_but_all_are_counted(bench: Bench) -> None
     rows = "".join(f"{number},-1\n" for number in range(1, 21))
     bench.land("orders/a.csv", text=f"id,total\n{rows}21,1\n")
     bench.work()
-    found = read_rejected(bench.lake.quarantine, KEY, most=3)
-    assert found is not None
-    assert (found.transform, found.key, found.rows, found.rows_read) == ("orders", "orders/a.csv", 20, 21)
-    assert [row.row for row in found.first] == [1, 2, 3]
-    assert all("total is positive" in row.reasons[0] for row in found.first)
-    assert found.at.startswith("2026-01-02T12:00:00")
+    result = read_rejected(bench.lake.quarantine, KEY, most=3)
+    assert result is not None
+    assert (result.transform, result.key, result.rows, result.rows_read) == ("orders", "orders/a.csv", 20, 21)
+    assert [row.row for row in result.first] == [1, 2, 3]
+    assert all("total is positive" in row.reasons[0] for row in result.first)
+    assert result.at.startswith("2026-01-02T12:00:00")
 
 
 def test_rows_without_lineage_are_counted_by_themselves(bench: Bench) -> None:
     frame = pl.DataFrame({"row": [4, None], "reasons": [["a", "b"], None]}, schema_overrides={"row": pl.UInt32})
     bench.lake.quarantine.put(KEY, parquet(frame))
-    found = read_rejected(bench.lake.quarantine, KEY)
-    assert found is not None
-    assert (found.transform, found.key, found.rows) == ("orders", "orders/a.csv", 2)
-    assert [(row.row, row.reasons) for row in found.first] == [(4, ["a", "b"]), (None, [])]
+    result = read_rejected(bench.lake.quarantine, KEY)
+    assert result is not None
+    assert (result.transform, result.key, result.rows) == ("orders", "orders/a.csv", 2)
+    assert [(row.row, row.reasons) for row in result.first] == [(4, ["a", "b"]), (None, [])]
 
 
 @pytest.mark.parametrize(
@@ -52,6 +52,6 @@ def test_rows_without_lineage_are_counted_by_themselves(bench: Bench) -> None:
 )
 def test_what_is_no_such_file_has_no_rows_to_show(bench: Bench, body: bytes) -> None:
     bench.lake.quarantine.put(KEY, body)
-    found = read_rejected(bench.lake.quarantine, KEY)
-    assert found is not None
-    assert (found.key, list(found.first)) == ("orders/a.csv", [])
+    result = read_rejected(bench.lake.quarantine, KEY)
+    assert result is not None
+    assert (result.key, list(result.first)) == ("orders/a.csv", [])

@@ -50,9 +50,9 @@ def shop_with_other_code() -> Pipeline:
 def run(
     bench: Bench, pattern: str, *, since: float | None = None, until: float | None = None, **options: object
 ) -> list[tuple[str, str]]:
-    wanted = Range(KeyPattern.parse(pattern), since, until)
+    expected = Range(KeyPattern.parse(pattern), since, until)
     with bench.opened() as target:
-        batches = list(replay(bench.pipeline, target, wanted, **options))  # type: ignore[arg-type]
+        batches = list(replay(bench.pipeline, target, expected, **options))  # type: ignore[arg-type]
     return [(batch.transform, key) for batch in batches for key in batch.keys]
 
 

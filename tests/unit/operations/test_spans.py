@@ -31,12 +31,12 @@ WAY = [
 ]
 
 
-def spans(*told: tuple[str, Hop]) -> list[ReadableSpan]:
+def spans(*messages: tuple[str, Hop]) -> list[ReadableSpan]:
     exporter = InMemorySpanExporter()
-    made = Spans("shop", "bronze", SimpleSpanProcessor(exporter))
-    for key, hop in told:
-        made.add_hop(key, hop)
-    made.close()
+    created = Spans("shop", "bronze", SimpleSpanProcessor(exporter))
+    for key, hop in messages:
+        created.add_hop(key, hop)
+    created.close()
     return list(exporter.get_finished_spans())
 
 
@@ -48,11 +48,11 @@ def seconds(span: ReadableSpan) -> tuple[float, float]:
 
 def test_one_file_is_one_trace_with_a_span_for_each_hop() -> None:
     last = replace(WAY[-1], detail={**WAY[-1].detail, "stages": STAGES})
-    found = spans(*(("orders/a.csv", hop) for hop in [*WAY[:-1], last]))
-    by_name = {span.name: span for span in found}
+    result = spans(*(("orders/a.csv", hop) for hop in [*WAY[:-1], last]))
+    by_name = {span.name: span for span in result}
     hops = ["bucket bronze", "rule shop_Rule", "topic shop_Topic", "queue shop_orders", "function shop_orders"]
     assert list(by_name) == [*hops, *STAGES]
-    assert len({span.context.trace_id for span in found if span.context}) == 1
+    assert len({span.context.trace_id for span in result if span.context}) == 1
     root = by_name["bucket bronze"]
     assert root.parent is None
     assert root.context is not None
@@ -74,12 +74,12 @@ def test_a_failure_is_an_error_and_its_next_try_is_in_the_same_trace() -> None:
     error = {"code": "TransformError", "message": "no such column"}
     failed = Hop("v1", 102.0, "function", "shop_orders", "failed", {"verdict": "failed", "error": error, "attempt": 1})
     again = Hop("v1", 106.0, "function", "shop_orders", "committed", {"verdict": "committed", "attempt": 2})
-    found = spans(*(("a", hop) for hop in [*WAY[:-1], failed, again]))
-    tries = [span for span in found if span.name == "function shop_orders"]
+    result = spans(*(("a", hop) for hop in [*WAY[:-1], failed, again]))
+    tries = [span for span in result if span.name == "function shop_orders"]
     assert [span.status.status_code for span in tries] == [StatusCode.ERROR, StatusCode.UNSET]
     assert tries[0].status.description == "TransformError: no such column"
-    assert len({span.context.trace_id for span in found if span.context}) == 1
-    waits = [seconds(span) for span in found if span.name == "queue shop_orders"]
+    assert len({span.context.trace_id for span in result if span.context}) == 1
+    waits = [seconds(span) for span in result if span.name == "queue shop_orders"]
     assert waits == [pytest.approx((100.5, 102.0)), pytest.approx((102.0, 106.0))]
 
 
@@ -118,7 +118,7 @@ def test_two_runs_agree_on_the_trace() -> None:
 
 def test_what_is_written_to_the_journal_is_told_once_and_in_order(tmp_path: Path) -> None:
     journal = Journal(tmp_path / "journal.db")
-    told: list[tuple[str, Hop]] = []
+    messages: list[tuple[str, Hop]] = []
 
     def happens(number: int) -> None:
         hop = hop_row(str(number), "v", at=1.0, room="bucket", name="b", what="created", detail={"size": 1})
@@ -126,9 +126,9 @@ def test_what_is_written_to_the_journal_is_told_once_and_in_order(tmp_path: Path
             write(journal, hops=[hop])
 
     happens(0)
-    with following(journal.path, lambda key, hop: told.append((key, hop))):
+    with following(journal.path, lambda key, hop: messages.append((key, hop))):
         for number in range(1, 4):
             happens(number)
-    assert [key for key, _ in told] == ["1", "2", "3"]
-    assert told[0][1] == Hop("v", 1.0, "bucket", "b", "created", {"size": 1})
+    assert [key for key, _ in messages] == ["1", "2", "3"]
+    assert messages[0][1] == Hop("v", 1.0, "bucket", "b", "created", {"size": 1})
     journal.close()

@@ -19,16 +19,16 @@ def look(bench: Bench, target: LocalTarget) -> Status:
     return status(bench.pipeline, target, now=bench.now)
 
 
-def of(found: Status, name: str) -> TransformStatus:
-    return next(transform for transform in found.transforms if transform.name == name)
+def of(report: Status, name: str) -> TransformStatus:
+    return next(transform for transform in report.transforms if transform.name == name)
 
 
 def test_a_lake_where_nothing_happened_is_all_zeros(bench: Bench, target: LocalTarget) -> None:
-    found = look(bench, target)
-    assert [transform.name for transform in found.transforms] == ["orders", "copies"]
-    assert all(transform.waiting == transform.done == transform.dead == 0 for transform in found.transforms)
-    assert (found.ran, found.running, found.chain.created) == (True, False, 0)
-    assert found.buckets["bronze"] == "dl-bronze-layer"
+    report = look(bench, target)
+    assert [transform.name for transform in report.transforms] == ["orders", "copies"]
+    assert all(transform.waiting == transform.done == transform.dead == 0 for transform in report.transforms)
+    assert (report.ran, report.running, report.chain.created) == (True, False, 0)
+    assert report.buckets["bronze"] == "dl-bronze-layer"
 
 
 def test_what_waits_is_counted_with_its_age(bench: Bench, target: LocalTarget) -> None:
@@ -36,28 +36,28 @@ def test_what_waits_is_counted_with_its_age(bench: Bench, target: LocalTarget) -
     assert look(bench, target).chain.on_the_way == 2
     bench.services.delivery.deliver(bench.now)
     bench.now += 30
-    found = look(bench, target)
-    assert (of(found, "orders").waiting, of(found, "copies").waiting) == (1, 2)
-    assert of(found, "orders").oldest_seconds == 30
-    assert (found.chain.created, found.chain.events, found.chain.published, found.chain.on_the_way) == (2, 2, 2, 0)
+    report = look(bench, target)
+    assert (of(report, "orders").waiting, of(report, "copies").waiting) == (1, 2)
+    assert of(report, "orders").oldest_seconds == 30
+    assert (report.chain.created, report.chain.events, report.chain.published, report.chain.on_the_way) == (2, 2, 2, 0)
 
 
 def test_what_is_worked_on_is_in_flight(bench: Bench, target: LocalTarget) -> None:
     bench.land("orders/a.csv", text=GOOD)
     bench.services.delivery.deliver(bench.now)
-    function = next(found for found in bench.services.functions if found.settings.transform == "orders")
+    function = next(result for result in bench.services.functions if result.settings.transform == "orders")
     assert function.poll(bench.now)
-    found = of(look(bench, target), "orders")
-    assert (found.waiting, found.in_flight) == (0, 1)
+    result = of(look(bench, target), "orders")
+    assert (result.waiting, result.in_flight) == (0, 1)
 
 
 def test_what_came_of_it_is_counted(bench: Bench, target: LocalTarget) -> None:
     for key, text in {"a": GOOD, "b": PARTLY, "c": BAD, "d": HARMFUL}.items():
         bench.land(f"orders/{key}.csv", text=text)
     bench.work()
-    found = of(look(bench, target), "orders")
-    assert (found.done, found.rows, found.rejected, found.quarantined) == (2, 3, 2, 1)
-    assert (found.dead, found.retried, found.waiting, found.in_flight) == (1, 2, 0, 0)
+    result = of(look(bench, target), "orders")
+    assert (result.done, result.rows, result.rejected, result.quarantined) == (2, 3, 2, 1)
+    assert (result.dead, result.retried, result.waiting, result.in_flight) == (1, 2, 0, 0)
     copies = of(look(bench, target), "copies")
     assert (copies.done, copies.quarantined) == (3, 1), (
         "without a contract, a total that is no number changes the schema"
@@ -83,8 +83,8 @@ def test_the_same_again_is_a_duplicate(bench: Bench, target: LocalTarget) -> Non
     for _ in range(2):
         bench.land("orders/a.csv", text=GOOD)
         bench.work()
-    found = of(look(bench, target), "orders")
-    assert (found.done, found.duplicates) == (1, 1)
+    result = of(look(bench, target), "orders")
+    assert (result.done, result.duplicates) == (1, 1)
 
 
 def test_whether_an_engine_runs_is_told(bench: Bench, target: LocalTarget) -> None:
@@ -102,9 +102,9 @@ def test_a_lake_that_never_ran_says_so(tmp_path: Path) -> None:
     folder, pipeline = LakeFolder(tmp_path), shop()
     folder.create(pipeline.bronze)
     with open_lake(folder, pipeline) as target:
-        found = status(pipeline, target, now=0)
-    assert (found.ran, found.running) == (False, False)
-    assert [transform.name for transform in found.transforms] == ["orders", "copies"]
+        report = status(pipeline, target, now=0)
+    assert (report.ran, report.running) == (False, False)
+    assert [transform.name for transform in report.transforms] == ["orders", "copies"]
 
 
 def test_a_folder_that_is_no_lake_is_a_wrong_call(tmp_path: Path) -> None:

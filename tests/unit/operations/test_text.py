@@ -13,9 +13,9 @@ from silversmith.operations.text import age, iso, length, moment
 def test_a_time_comes_back_to_the_millisecond(milliseconds: int) -> None:
     text = iso(milliseconds / 1000)
     assert text is not None
-    found = moment(text)
-    assert found is not None
-    assert abs(found - milliseconds / 1000) < 0.0011
+    result = moment(text)
+    assert result is not None
+    assert abs(result - milliseconds / 1000) < 0.0011
 
 
 @pytest.mark.parametrize("text", ["", "yesterday", "2026-13-01T00:00:00"])

@@ -21,22 +21,22 @@ if TYPE_CHECKING:
     from tests.unit.conftest import Bench
 
 
-def of(found: Trace, name: str) -> TransformTrace:
-    return next(transform for transform in found.transforms if transform.transform == name)
+def of(actual: Trace, name: str) -> TransformTrace:
+    return next(transform for transform in actual.transforms if transform.transform == name)
 
 
 def test_a_file_that_became_silver(bench: Bench, target: LocalTarget) -> None:
     bench.land("orders/a.csv", text=GOOD)
     bench.now += 1.5
     bench.work()
-    found = trace("orders/a.csv", bench.pipeline, target)
-    (version,) = found.versions
+    hops = trace("orders/a.csv", bench.pipeline, target)
+    (version,) = hops.versions
     steps = [(step.room, step.what) for step in version.steps]
     assert steps[:3] == [("bucket", "created"), ("rule", "matched"), ("topic", "published")]
     assert steps.count(("queue", "queued")) == steps.count(("function", "committed")) == 2
     assert [step.elapsed_ms for step in version.steps][:2] == [0, 1500]
     assert {step.attempt for step in version.steps if step.room == "function"} == {1}
-    orders = of(found, "orders")
+    orders = of(hops, "orders")
     assert (orders.state, orders.matches, orders.error, orders.rejected) == ("current", True, None, None)
     assert orders.silver is not None
     assert orders.silver.lineage is not None
@@ -67,44 +67,44 @@ def test_without_a_journal_the_buckets_still_tell(bench: Bench) -> None:
 def test_rejected_rows_come_with_their_reasons(bench: Bench, target: LocalTarget) -> None:
     bench.land("orders/b.csv", text=PARTLY)
     bench.work()
-    found = of(trace("orders/b.csv", bench.pipeline, target), "orders")
-    assert found.state == "current"
-    assert found.rejected is not None
-    assert (found.rejected.key, found.rejected.rows, found.rejected.rows_read) == ("orders/b.csv", 2, 3)
-    assert "total is positive" in found.rejected.first[0].reasons[0]
+    result = of(trace("orders/b.csv", bench.pipeline, target), "orders")
+    assert result.state == "current"
+    assert result.rejected is not None
+    assert (result.rejected.key, result.rejected.rows, result.rejected.rows_read) == ("orders/b.csv", 2, 3)
+    assert "total is positive" in result.rejected.first[0].reasons[0]
 
 
 def test_a_file_in_quarantine_comes_with_its_error(bench: Bench, target: LocalTarget) -> None:
     bench.land("orders/c.csv", text=BAD)
     bench.work()
-    found = of(trace("orders/c.csv", bench.pipeline, target), "orders")
-    assert found.state == "quarantined"
-    assert found.error is not None
-    assert (found.error.code, found.error.key) == ("MissingColumn", "orders/c.csv")
+    result = of(trace("orders/c.csv", bench.pipeline, target), "orders")
+    assert result.state == "quarantined"
+    assert result.error is not None
+    assert (result.error.code, result.error.key) == ("MissingColumn", "orders/c.csv")
 
 
 def test_attempts_and_death_are_told(bench: Bench, target: LocalTarget) -> None:
     bench.land("orders/d.csv", text=HARMFUL)
     bench.work()
-    found = trace("orders/d.csv", bench.pipeline, target)
+    hops = trace("orders/d.csv", bench.pipeline, target)
     orders = next(f.settings.name for f in bench.services.functions if f.settings.transform == "orders")
-    steps = [(step.what, step.attempt) for step in found.versions[0].steps if step.name == orders]
+    steps = [(step.what, step.attempt) for step in hops.versions[0].steps if step.name == orders]
     assert [step for step in steps if step[0] == "failed"] == [("failed", 1), ("failed", 2)]
-    assert "dead" in [step.what for step in found.versions[0].steps]
-    assert (of(found, "orders").state, of(found, "copies").state) == ("missing", "current")
+    assert "dead" in [step.what for step in hops.versions[0].steps]
+    assert (of(hops, "orders").state, of(hops, "copies").state) == ("missing", "current")
 
 
 def test_each_version_has_its_own_hops(bench: Bench, target: LocalTarget) -> None:
     for text in (GOOD, PARTLY):
         bench.land("orders/a.csv", text=text)
         bench.work()
-    found = trace("orders/a.csv", bench.pipeline, target)
-    assert len(found.versions) == 2
-    assert all(version.steps[0].what == "created" for version in found.versions)
-    silver = of(found, "orders").silver
+    hops = trace("orders/a.csv", bench.pipeline, target)
+    assert len(hops.versions) == 2
+    assert all(version.steps[0].what == "created" for version in hops.versions)
+    silver = of(hops, "orders").silver
     assert silver is not None
     assert silver.lineage is not None
-    assert silver.lineage.bronze_version == found.versions[1].version
+    assert silver.lineage.bronze_version == hops.versions[1].version
 
 
 def test_what_changed_since_is_stale_and_what_is_gone_orphaned(bench: Bench, target: LocalTarget) -> None:
@@ -113,8 +113,8 @@ def test_what_changed_since_is_stale_and_what_is_gone_orphaned(bench: Bench, tar
     bench.land("orders/a.csv", text=PARTLY)
     assert of(trace("orders/a.csv", bench.pipeline, target), "orders").state == "stale"
     bench.lake.bronze.delete("orders/a.csv")
-    found = trace("orders/a.csv", bench.pipeline, target)
-    assert (found.bronze, found.known, of(found, "orders").state) == (None, True, "orphaned")
+    hops = trace("orders/a.csv", bench.pipeline, target)
+    assert (hops.bronze, hops.known, of(hops, "orders").state) == (None, True, "orphaned")
 
 
 def test_what_other_code_made_is_outdated(bench: Bench, target: LocalTarget) -> None:
@@ -135,14 +135,14 @@ def test_silver_of_a_pattern_that_no_longer_matches_is_told_of(bench: Bench, tar
     changed = Pipeline("shop")
     changed.sql("elsewhere/*", "SELECT * FROM rows", name="orders")
     changed.sql("nowhere/*", "SELECT * FROM rows", name="never")
-    found = trace("orders/a.csv", changed, target)
-    assert [(item.transform, item.matches) for item in found.transforms] == [("orders", False)]
+    hops = trace("orders/a.csv", changed, target)
+    assert [(item.transform, item.matches) for item in hops.transforms] == [("orders", False)]
 
 
 def test_a_file_that_was_not_noticed_yet_is_known(bench: Bench, target: LocalTarget) -> None:
     bench.lake.bronze.put("orders/new.csv", GOOD.encode())
-    found = trace("orders/new.csv", bench.pipeline, target)
-    assert (found.known, found.versions, of(found, "orders").state) == (True, [], "missing")
+    hops = trace("orders/new.csv", bench.pipeline, target)
+    assert (hops.known, hops.versions, of(hops, "orders").state) == (True, [], "missing")
 
 
 @pytest.mark.parametrize(
@@ -158,10 +158,10 @@ def test_an_unknown_key_brings_those_that_look_like_it(
     bench: Bench, target: LocalTarget, asked: str, expected: str
 ) -> None:
     bench.land("orders/2026/a.csv", "something/else.txt")
-    found = trace(asked, bench.pipeline, target)
-    assert (found.known, found.transforms) == (False, [])
-    assert found.near[0] == expected
-    assert "something/else.txt" not in found.near
+    hops = trace(asked, bench.pipeline, target)
+    assert (hops.known, hops.transforms) == (False, [])
+    assert hops.near[0] == expected
+    assert "something/else.txt" not in hops.near
 
 
 def test_only_the_newest_hops_are_shown_and_it_says_so(bench: Bench, target: LocalTarget) -> None:
@@ -187,9 +187,9 @@ def test_it_can_be_printed_as_json(bench: Bench, target: LocalTarget) -> None:
         bench.land(f"orders/{key}.csv", text=text)
     bench.work()
     for key in "bcd":
-        found = trace(f"orders/{key}.csv", bench.pipeline, target).to_dict()
-        assert json.loads(json.dumps(found, allow_nan=False))["key"] == f"orders/{key}.csv"
-        assert found["transforms"][0]["last"]["at"].endswith("+00:00")
+        hops = trace(f"orders/{key}.csv", bench.pipeline, target).to_dict()
+        assert json.loads(json.dumps(hops, allow_nan=False))["key"] == f"orders/{key}.csv"
+        assert hops["transforms"][0]["last"]["at"].endswith("+00:00")
 
 
 hops = st.builds(
@@ -205,7 +205,7 @@ hops = st.builds(
 
 @given(st.lists(hops))
 def test_no_hop_is_lost_and_none_comes_before_its_version_began(given_hops: list[Hop]) -> None:
-    found = versions(given_hops)
-    assert sum(len(version.steps) for version in found) == len(given_hops)
-    assert [version.version for version in found] == list(dict.fromkeys(hop.version for hop in given_hops))
-    assert all(step.elapsed_ms >= 0 for version in found for step in version.steps)
+    result = versions(given_hops)
+    assert sum(len(version.steps) for version in result) == len(given_hops)
+    assert [version.version for version in result] == list(dict.fromkeys(hop.version for hop in given_hops))
+    assert all(step.elapsed_ms >= 0 for version in result for step in version.steps)

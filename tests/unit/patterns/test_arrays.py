@@ -16,7 +16,7 @@ Flat = list[tuple[str, Any, Members]]
 
 def flatten(event: dict[str, Any]) -> Flat:
     """Every value with its dotted name, and for each array it is in an element of, the number of the element."""
-    found: Flat = []
+    actual: Flat = []
     arrays = 0
 
     def walk(value: Any, names: list[str], members: Members) -> None:
@@ -29,10 +29,10 @@ def flatten(event: dict[str, Any]) -> Flat:
             for position, item in enumerate(value):
                 walk(item, names, {**members, array: position} if isinstance(item, dict | list) else members)
         else:
-            found.append((".".join(names), value, members))
+            actual.append((".".join(names), value, members))
 
     walk(event, [], {})
-    return found
+    return actual
 
 
 def agree(one: Members, other: Members) -> bool:

@@ -114,8 +114,8 @@ def test_a_key_pattern_is_what_eventbridge_is_told(pieces: list[str], key: str) 
     except InvalidPattern:
         assert text.startswith("/") or "**" in text.replace(r"\\", "").replace(r"\*", "")
         return
-    told = compile_pattern({"detail": {"object": {"key": pattern.event_pattern()}}})
-    assert told.matches({"detail": {"object": {"key": key}}}) is pattern.matches(key)
+    matcher = compile_pattern({"detail": {"object": {"key": pattern.event_pattern()}}})
+    assert matcher.matches({"detail": {"object": {"key": key}}}) is pattern.matches(key)
     if pattern.matches(key):
         assert key.startswith(pattern.literal_prefix)
         assert key.endswith(pattern.literal_suffix)

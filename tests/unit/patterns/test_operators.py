@@ -110,11 +110,11 @@ TABLE: dict[str, tuple[list[Any], list[Any], list[Any]]] = {
 }
 
 
-def cases(wanted: bool) -> list[Any]:
-    found = []
+def cases(flag: bool) -> list[Any]:
+    actual = []
     for name, (leaf, hits, misses) in TABLE.items():
-        found += [pytest.param(leaf, value, id=f"{name}: {value!r}") for value in (hits if wanted else misses)]
-    return found
+        actual += [pytest.param(leaf, value, id=f"{name}: {value!r}") for value in (hits if flag else misses)]
+    return actual
 
 
 @pytest.mark.parametrize(("leaf", "value"), cases(True))

@@ -72,8 +72,8 @@ class Silver:
     def by_duckdb(self) -> dict[str, list[dict[str, Any]]]:
         duckdb: Any = import_module("duckdb")
         glob = f"{self.folder}/t/**/*.parquet"
-        found = duckdb.sql(f"SELECT *, filename AS path FROM read_parquet('{glob}', union_by_name=true)")
-        return grouped([dict(zip(found.columns, row, strict=True)) for row in found.fetchall()])
+        frame = duckdb.sql(f"SELECT *, filename AS path FROM read_parquet('{glob}', union_by_name=true)")
+        return grouped([dict(zip(frame.columns, row, strict=True)) for row in frame.fetchall()])
 
     def by_pyarrow(self) -> dict[str, list[dict[str, Any]]]:
         """With the columns of all files, as pyarrow unifies them."""
@@ -86,10 +86,10 @@ class Silver:
 
 def grouped(rows: list[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
     """The rows of each file, by its number."""
-    found: dict[str, list[dict[str, Any]]] = {}
+    actual: dict[str, list[dict[str, Any]]] = {}
     for row in rows:
-        found.setdefault(Path(row.pop("path")).name.partition(".")[0], []).append(row)
-    return found
+        actual.setdefault(Path(row.pop("path")).name.partition(".")[0], []).append(row)
+    return actual
 
 
 def moment(day: dt.date) -> dt.datetime:
@@ -110,8 +110,10 @@ def says(value: Any, original: Any) -> bool:
     return bool(value == original) and isinstance(value, str) == isinstance(original, str)
 
 
-def holds(found: Mapping[str, list[dict[str, Any]]], files: list[pl.DataFrame]) -> bool:
-    return all(says(found.get(str(number), []), frame.to_dicts()) for number, frame in enumerate(files) if frame.height)
+def holds(actual: Mapping[str, list[dict[str, Any]]], files: list[pl.DataFrame]) -> bool:
+    return all(
+        says(actual.get(str(number), []), frame.to_dicts()) for number, frame in enumerate(files) if frame.height
+    )
 
 
 def small(kind: Any, low: int, high: int) -> tuple[Any, st.SearchStrategy[Any]]:
@@ -187,8 +189,8 @@ def test_once_it_was_made_anew_no_option_is_needed(
     before = silver.document
     silver.remake()
     assert silver.document == before, "what is made anew changes nothing"
-    found = pl.scan_parquet(silver.folder / "t/**/*.parquet", include_file_paths="path").collect()
-    assert holds(grouped(found.to_dicts()), silver.files)
+    rows = pl.scan_parquet(silver.folder / "t/**/*.parquet", include_file_paths="path").collect()
+    assert holds(grouped(rows.to_dicts()), silver.files)
 
 
 DAY, MIDNIGHT, LATER = dt.date(2026, 1, 2), dt.datetime(2026, 1, 2), dt.datetime(2026, 1, 2, 3)  # noqa: DTZ001
@@ -279,9 +281,9 @@ def test_whole_floats_go_among_integers(tmp_path: Path) -> None:
 
 def test_a_column_without_values_waits_for_its_type(tmp_path: Path) -> None:
     nothing = pl.Series([None, None], dtype=pl.String)
-    found = recorded_after(tmp_path, nothing, pl.Series([1]), nothing, guessed=("a",))
-    assert found.columns == {"a": pl.Int64()}
-    assert found.version == 2
+    result = recorded_after(tmp_path, nothing, pl.Series([1]), nothing, guessed=("a",))
+    assert result.columns == {"a": pl.Int64()}
+    assert result.version == 2
     with pytest.raises(Changed):
         recorded_after(tmp_path, nothing, pl.Series([1]))  # who said that it is text meant it
 

@@ -37,8 +37,8 @@ def test_there_and_back(kind: pl.DataType) -> None:
 @given(KINDS)
 @settings(max_examples=examples(50), deadline=None)
 def test_as_python_it_is_the_same_type(kind: pl.DataType) -> None:
-    made = eval(kinds.dtype_code(kind), {"pl": pl})
-    assert (made() if isinstance(made, type) else made) == kind
+    created = eval(kinds.dtype_code(kind), {"pl": pl})
+    assert (created() if isinstance(created, type) else created) == kind
 
 
 @pytest.mark.parametrize(

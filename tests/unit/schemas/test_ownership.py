@@ -226,9 +226,9 @@ def test_a_document_keeps_its_owner(owner: str, former: tuple[str, ...]) -> None
     )
 )
 def test_a_strange_document_is_no_error(content: dict[str, object]) -> None:
-    found = Document.from_json("orders", json.dumps(content).encode())
-    assert isinstance(found.owner, str)
-    assert all(isinstance(name, str) for name in found.former)
+    result = Document.from_json("orders", json.dumps(content).encode())
+    assert isinstance(result.owner, str)
+    assert all(isinstance(name, str) for name in result.former)
 
 
 @given(

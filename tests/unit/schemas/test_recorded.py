@@ -59,9 +59,9 @@ def version(shop: Shop, key: str) -> int:
 
 def test_the_first_file_says_what_silver_is(shop: Shop) -> None:
     shop.process(b"a,b\n1,x\n", PLAIN, schemas=schemas(shop))
-    found = recorded(shop)
-    assert found.of(PLAIN.fingerprint).columns == {"a": pl.Int64(), "b": pl.String()}
-    (entry,) = found.history
+    result = recorded(shop)
+    assert result.of(PLAIN.fingerprint).columns == {"a": pl.Int64(), "b": pl.String()}
+    (entry,) = result.history
     assert (entry.version, entry.key, entry.code) == (1, "orders/may.csv", PLAIN.fingerprint)
     assert entry.changes == ("+ a: Int64", "+ b: String")
     assert entry.at == shop.lineage().committed_at
@@ -215,9 +215,9 @@ def test_a_large_file_is_fitted_too(shop: Shop) -> None:
         "d": pl.Int64(),
         "e": pl.Null(),
     }
-    found = everything(shop)
-    assert found["c"].unique().sort().to_list() == [0.5, 3.0]
-    assert found["d"].null_count() == outcome.rows_written
+    result = everything(shop)
+    assert result["c"].unique().sort().to_list() == [0.5, 3.0]
+    assert result["d"].null_count() == outcome.rows_written
     assert shop.process(b"e\n5\n", PLAIN, key="3.csv", schemas=worker).verdict is Verdict.COMMITTED
     assert everything(shop)["e"].drop_nulls().to_list() == [5]
 

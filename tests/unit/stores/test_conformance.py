@@ -342,8 +342,8 @@ class Machine(RuleBasedStateMachine):
     @rule(puts=st.lists(st.tuples(key, body, st.booleans()), max_size=4))
     def put_several(self, puts: list[tuple[str, bytes, bool]]) -> None:
         """Some only where there is no such object: of the same key, all but the first fail."""
-        found = self.store.put_all([Put(key, body, if_none_match=new) for key, body, new in puts])
-        for (key, body, new), etag in zip(puts, found, strict=True):
+        result = self.store.put_all([Put(key, body, if_none_match=new) for key, body, new in puts])
+        for (key, body, new), etag in zip(puts, result, strict=True):
             if new and key in self.model:
                 assert isinstance(etag, PreconditionFailed)
             else:

@@ -35,10 +35,10 @@ def test_an_etag_has_the_shape_of_s3s(tmp_path: Path, size: int, parts: int) -> 
     (tmp_path / "a").write_bytes(data)
     with (tmp_path / "a").open("rb", buffering=0) as file:
         file.seek(3)
-        found = of_file(file, size)
+        result = of_file(file, size)
         assert file.tell() == 3, "others read it, too"
     expected = f"{xxhash.xxh3_128(data).hexdigest()}-{parts}" if parts else hashlib.md5(data).hexdigest()
-    assert found == of_data(data) == expected
+    assert result == of_data(data) == expected
 
 
 def digest_of(digests: Digests, file: Path, path: str = "a") -> str:
@@ -90,8 +90,8 @@ def test_the_digest_of_a_young_file_that_the_clock_has_passed_is_remembered_if_i
     for size, known in ((1, False), (IN_MEMORY + 1, True)):
         file = tmp_path / f"{size}"
         file.write_bytes(b"x" * size)
-        found = digest_of(digests, file, f"{size}")
-        assert (digests.known(f"{size}", file.stat()) == found) is known
+        result = digest_of(digests, file, f"{size}")
+        assert (digests.known(f"{size}", file.stat()) == result) is known
     assert asked == [IN_MEMORY + 1]
 
 
@@ -101,8 +101,8 @@ def test_an_etag_background_is_remembered_if_the_file_is_still_the_same(tmp_path
     file.write_bytes(b"x" * 10_000_000)
     with file.open("rb", buffering=0) as opened:
         stat = file.stat()
-        found = digests.background("a", opened, stat).etag()
-        assert found == digests.known("a", stat) == of_data(file.read_bytes())
+        result = digests.background("a", opened, stat).etag()
+        assert result == digests.known("a", stat) == of_data(file.read_bytes())
         os.utime(file, (0, 0))
         digests.background("b", opened, stat).etag()
         assert digests.known("b", stat) is None

@@ -47,9 +47,9 @@ def answer(status: int, word: str) -> Answer:
 @pytest.fixture
 def client() -> Iterator[Any]:
     with mock_aws():
-        found = connect(SESSION)
-        found.create_bucket(Bucket=BUCKET)
-        yield found
+        result = connect(SESSION)
+        result.create_bucket(Bucket=BUCKET)
+        yield result
 
 
 @pytest.fixture
@@ -88,8 +88,8 @@ def meanwhile(client: Any, act: Callable[[], object]) -> list[bool]:
 
 
 def test_a_stand_in_is_asked_by_path() -> None:
-    found = connect(SESSION, endpoint_url="http://localhost:4566")
-    url = found.generate_presigned_url("head_object", Params={"Bucket": BUCKET, "Key": "a"})
+    result = connect(SESSION, endpoint_url="http://localhost:4566")
+    url = result.generate_presigned_url("head_object", Params={"Bucket": BUCKET, "Key": "a"})
     assert url.startswith(f"http://localhost:4566/{BUCKET}/a?")
 
 
@@ -217,12 +217,12 @@ def as_aws_does(client: Any, other: Any) -> None:
     """
 
     def check(headers: dict[str, str]) -> Answer | None:
-        wanted = headers.get("If-Match")
+        expected = headers.get("If-Match")
         try:
-            found = other.head_object(Bucket=BUCKET, Key="t/a")["ETag"]
+            result = other.head_object(Bucket=BUCKET, Key="t/a")["ETag"]
         except ClientError:
             return answer(404, "NoSuchKey")
-        return None if found == wanted else answer(412, "PreconditionFailed")
+        return None if result == expected else answer(412, "PreconditionFailed")
 
     before(client, "CompleteMultipartUpload", check)
 

@@ -73,14 +73,14 @@ def test_the_lines_sum_up_to_what_happened(messages: list[tuple[list[Outcome], b
             sums[name] += sum(values)
             seen[name] += len(values)
     everything = [outcome for some, _ in messages for outcome in some]
-    made = [outcome for outcome in everything if outcome.verdict is Verdict.COMMITTED]
+    created = [outcome for outcome in everything if outcome.verdict is Verdict.COMMITTED]
     for verdict in Verdict:
         assert sums[f"Files{verdict.value.title()}"] == sum(outcome.verdict is verdict for outcome in everything)
     assert sums["FilesFailed"] == sum(failed for _, failed in messages)
-    assert sums["RowsWritten"] == sum(outcome.rows_written for outcome in made)
-    assert sums["Bytes"] == sum(outcome.size for outcome in made)
-    assert seen["Duration"] == len(made)
-    assert seen["Age"] == sum(outcome.age is not None for outcome in made)
+    assert sums["RowsWritten"] == sum(outcome.rows_written for outcome in created)
+    assert sums["Bytes"] == sum(outcome.size for outcome in created)
+    assert seen["Duration"] == len(created)
+    assert seen["Age"] == sum(outcome.age is not None for outcome in created)
 
 
 def test_many_files_take_several_lines_and_none_is_lost() -> None:

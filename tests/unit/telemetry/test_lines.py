@@ -20,8 +20,8 @@ def written(**attributes: Any) -> dict[str, Any]:
     line = JsonLines().format(logging.makeLogRecord({"name": "shop", "levelname": "INFO", **attributes}))
     assert line.isascii()
     assert line.isprintable()
-    found: dict[str, Any] = json.loads(line)
-    return found
+    document: dict[str, Any] = json.loads(line)
+    return document
 
 
 @given(st.text(), st.text())

@@ -144,7 +144,7 @@ def deployed(tmp_path: Path) -> Iterator[Deployed]:
     template = compile_template(load(str(path)), str(path))
     with mock_aws():
         session, recorded = boto3.Session(region_name=REGION), Recorded()
-        found = Deployed(
+        client = Deployed(
             template,
             read(template, account=ACCOUNT, region=REGION),
             session,
@@ -152,15 +152,15 @@ def deployed(tmp_path: Path) -> Iterator[Deployed]:
             session.client("s3"),
             session.client("sqs"),
         )
-        for bucket in found.stack.buckets:
-            found.s3.create_bucket(Bucket=bucket.name)
+        for bucket in client.stack.buckets:
+            client.s3.create_bucket(Bucket=bucket.name)
             if bucket.versioned:
                 enabled = {"Status": "Enabled"}
-                found.s3.put_bucket_versioning(Bucket=bucket.name, VersioningConfiguration=enabled)
-        for queue in found.stack.queues:
-            assert found.sqs.create_queue(QueueName=queue.name)["QueueUrl"] == queue.url
+                client.s3.put_bucket_versioning(Bucket=bucket.name, VersioningConfiguration=enabled)
+        for queue in client.stack.queues:
+            assert client.sqs.create_queue(QueueName=queue.name)["QueueUrl"] == queue.url
         recorded.listen(session)
-        yield found
+        yield client
 
 
 def assert_matches(function: Function, needs: set[tuple[str, str]], template: dict[str, Any]) -> None:
@@ -227,14 +227,14 @@ def test_a_transform_s_function_asks_for_what_its_role_allows(deployed: Deployed
     events = [batch(deployed, url, first)]
     deployed.recorded.calls.clear()
     assert len(work(events[0], Time(600_000))["batchItemFailures"]) == 1
-    made = [*deployed.recorded.calls]
+    created = [*deployed.recorded.calls]
 
     for name in ("good", "broken"):
         deployed.s3.put_object(Bucket=BRONZE, Key=f"orders/{name}.csv", Body=b"id\n2\n")
     events.append(batch(deployed, url, {"orders/good.csv": 1, "orders/broken.csv": 1}))
     unlucky = dict(next(each for each in events[0]["Records"] if "unlucky" in each["body"]))
     events[1]["Records"].append(unlucky)
-    deployed.recorded.calls[:] = made
+    deployed.recorded.calls[:] = created
     for _ in range(2):  # the first try is made, and there are three
         unlucky["attributes"] = {
             "ApproximateReceiveCount": str(int(unlucky["attributes"]["ApproximateReceiveCount"]) + 1)
@@ -265,17 +265,17 @@ def test_the_reconciler_asks_for_what_its_role_allows(deployed: Deployed) -> Non
     deployed.s3.put_object(Bucket=SILVER, Key="orders/orders/000.csv.parquet", Body=b"")
     deployed.s3.put_object(Bucket=QUARANTINE, Key=error_key("orders", "orders/001.csv"), Body=b"{}")
     target = deployed.template["Resources"]["Schedule"]["Properties"]["Target"]
-    given = json.loads(Template(deployed.template, account=ACCOUNT, region=REGION).value(target["Input"]))
-    given["hops"][0]["mappings"] = ["fa123456-14a1-4fd2-9fec-83de64ad683d"]  # here a Ref to it is its logical id
+    document = json.loads(Template(deployed.template, account=ACCOUNT, region=REGION).value(target["Input"]))
+    document["hops"][0]["mappings"] = ["fa123456-14a1-4fd2-9fec-83de64ad683d"]  # here a Ref to it is its logical id
     deployed.recorded.calls.clear()
     with Stubber(functions) as stubber:
         asked = {"FunctionName": function.name, "InvocationType": "Event", "Payload": ANY}
         stubber.add_response("invoke", {"StatusCode": 202}, asked)
-        assert work({**given, "settled_seconds": -60}, Time(0)) == {"done": False}
+        assert work({**document, "settled_seconds": -60}, Time(0)) == {"done": False}
         stubber.assert_no_pending_responses()
     needs = deployed.needs()
     sent = deployed.sqs.get_queue_attributes(
-        QueueUrl=given["queues"]["orders"], AttributeNames=["ApproximateNumberOfMessages"]
+        QueueUrl=document["queues"]["orders"], AttributeNames=["ApproximateNumberOfMessages"]
     )
     assert sent["Attributes"]["ApproximateNumberOfMessages"] == str(reconciler.BATCH)
     assert_matches(function, needs, deployed.template)

@@ -184,7 +184,7 @@ def test_the_template_is_the_same_in_every_process() -> None:
         "for name in 'cab': p.sql(f'{name}/*.csv', 'SELECT * FROM rows')\n"
         "print(json.dumps(compile(p)))"
     )
-    found = {
+    text = {
         subprocess.run(
             [sys.executable, "-c", code],
             env={**os.environ, "PYTHONHASHSEED": seed},
@@ -194,7 +194,7 @@ def test_the_template_is_the_same_in_every_process() -> None:
         ).stdout
         for seed in ("1", "2")
     }
-    assert len(found) == 1
+    assert len(text) == 1
 
 
 def test_another_transform_changes_nothing_of_those_before_it() -> None:

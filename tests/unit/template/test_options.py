@@ -44,10 +44,10 @@ OPTIONS: dict[str, Deployment] = {
 
 
 def pipeline(on_delete: str = "keep") -> Pipeline:
-    found = Pipeline("flights", on_delete=on_delete)
-    found.sql("late/*.csv", "SELECT * FROM rows", name="late")
-    found.sql("orders/*.json", "SELECT * FROM rows", name="orders", maximum_concurrency=3)
-    return found
+    definition = Pipeline("flights", on_delete=on_delete)
+    definition.sql("late/*.csv", "SELECT * FROM rows", name="late")
+    definition.sql("orders/*.json", "SELECT * FROM rows", name="orders", maximum_concurrency=3)
+    return definition
 
 
 def compiled(option: str) -> Json:
@@ -80,13 +80,13 @@ def changed(before: Json, after: Json, path: str = "") -> Iterator[str]:
 
 def differences(option: str) -> set[str]:
     """Resource types and their properties that differ from the plain template; whole types, where there are more."""
-    found, after = set(), compiled(option)["Resources"]
+    actual, after = set(), compiled(option)["Resources"]
     before = PLAIN["Resources"]
     for path in changed(before, after):
         logical, *rest = path.split(".")
         kind = (after.get(logical) or before[logical])["Type"].removeprefix("AWS::")
-        found.add(".".join([kind, *rest[1:]]))
-    return found
+        actual.add(".".join([kind, *rest[1:]]))
+    return actual
 
 
 FUNCTION, ROLE = "Lambda::Function", "IAM::Role"
@@ -141,7 +141,7 @@ FUNCTION, ROLE = "Lambda::Function", "IAM::Role"
     ],
 )
 def test_an_option_changes_what_it_is_about(option: str, where: set[str]) -> None:
-    assert {found for found in differences(option) if not found.endswith(".Tags")} == where
+    assert {result for result in differences(option) if not result.endswith(".Tags")} == where
 
 
 def test_where_silver_goes_with_its_files_rules_and_rights_say_so_and_nothing_else_does() -> None:
@@ -181,7 +181,7 @@ def chain(stack: Stack) -> Json:
         **{topic.arn: topic.name for topic in stack.topics},
         **{function.arn: function.name for function in stack.functions},
     }
-    found = {
+    actual = {
         "published": [
             [(names[each.arn], names[each.dead_letter_arn or ""]) for each in rule.targets] for rule in stack.rules
         ],
@@ -198,7 +198,7 @@ def chain(stack: Stack) -> Json:
             (names[each.queue_arn], names[each.function_arn], each.batch_size, each.window) for each in stack.mappings
         ],
     }
-    unprefixed: Json = json.loads(json.dumps(found).replace('"test-', '"'))
+    unprefixed: Json = json.loads(json.dumps(actual).replace('"test-', '"'))
     return unprefixed
 
 
@@ -212,49 +212,49 @@ def test_a_prefix_is_before_every_name() -> None:
         *("BucketName", "TopicName", "QueueName", "FunctionName", "Name", "GroupName", "RuleName", "AliasName"),
         "LogGroupName",
     }
-    found = [
+    actual = [
         value.removeprefix("/aws/lambda/")
         for resource in compiled("prefix")["Resources"].values()
         for name, value in resource.get("Properties", {}).items()
         if name in names and isinstance(value, str)
     ]
-    assert len(found) > 15
-    assert all(value.startswith("test-") for value in found)
+    assert len(actual) > 15
+    assert all(value.startswith("test-") for value in actual)
     assert '"flights_' not in json.dumps(compiled("prefix"))
 
 
 def test_functions_and_rules_are_told_of_the_deployment_s_buckets() -> None:
-    found = compiled("buckets")
-    for function in of_type(found, FUNCTION).values():
+    template = compiled("buckets")
+    for function in of_type(template, FUNCTION).values():
         variables = function["Environment"]["Variables"]
         assert [variables[f"SILVERSMITH_{role.upper()}"] for role in ROLES] == ["raw", "clean", "bad"]
-    assert of_type(found, "Events::Rule")["Rule"]["EventPattern"]["detail"]["bucket"] == {"name": ["raw"]}
-    assert [each["BucketName"] for each in of_type(found, "S3::Bucket").values()] == ["raw", "clean", "bad"]
+    assert of_type(template, "Events::Rule")["Rule"]["EventPattern"]["detail"]["bucket"] == {"name": ["raw"]}
+    assert [each["BucketName"] for each in of_type(template, "S3::Bucket").values()] == ["raw", "clean", "bad"]
 
 
 def test_existing_buckets_are_not_touched() -> None:
-    found = compiled("existing")
-    assert not of_type(found, "S3::Bucket")
-    assert not of_type(found, "S3::BucketPolicy")
-    assert "BronzeBucket" not in json.dumps(found["Resources"])
-    assert found["Outputs"]["BronzeBucketName"]["Value"] == "dl-bronze-layer"
-    assert found["Outputs"]["SilverBucketName"]["Value"] == "dl-silver-layer"
+    template = compiled("existing")
+    assert not of_type(template, "S3::Bucket")
+    assert not of_type(template, "S3::BucketPolicy")
+    assert "BronzeBucket" not in json.dumps(template["Resources"])
+    assert template["Outputs"]["BronzeBucketName"]["Value"] == "dl-bronze-layer"
+    assert template["Outputs"]["SilverBucketName"]["Value"] == "dl-silver-layer"
 
 
 def test_everything_that_takes_tags_has_them() -> None:
-    found = compiled("tags")
+    template = compiled("tags")
     tagged = {}
-    for logical, resource in found["Resources"].items():
-        given = {each["Key"]: each["Value"] for each in resource["Properties"].get("Tags", [])}
-        if given:
-            tagged[logical] = given
-    untaggable = {found["Resources"][logical]["Type"] for logical in set(found["Resources"]) - set(tagged)}
+    for logical, resource in template["Resources"].items():
+        inputs = {each["Key"]: each["Value"] for each in resource["Properties"].get("Tags", [])}
+        if inputs:
+            tagged[logical] = inputs
+    untaggable = {template["Resources"][logical]["Type"] for logical in set(template["Resources"]) - set(tagged)}
     assert untaggable == {
         *("AWS::S3::BucketPolicy", "AWS::SNS::TopicPolicy", "AWS::SQS::QueuePolicy", "AWS::SNS::Subscription"),
         "AWS::Scheduler::Schedule",
     }
-    assert all(given["team"] == "lake" for given in tagged.values())
-    assert all(given["silversmith:pipeline"] == "flights" for given in tagged.values())
+    assert all(inputs["team"] == "lake" for inputs in tagged.values())
+    assert all(inputs["silversmith:pipeline"] == "flights" for inputs in tagged.values())
     assert tagged["LateQueue"]["silversmith:transform"] == "late"
     assert "silversmith:transform" not in tagged["Topic"]
 
@@ -269,7 +269,7 @@ def test_data_and_its_key_are_left_when_the_stack_is_deleted() -> None:
 
 
 def test_the_customer_s_key_is_used_by_everything_that_keeps_something() -> None:
-    found = compiled("mailed_with_key")
+    template = compiled("mailed_with_key")
     key = {"Fn::GetAtt": ["Key", "Arn"]}
     used = {
         "SQS::Queue": "KmsMasterKeyId",
@@ -278,22 +278,22 @@ def test_the_customer_s_key_is_used_by_everything_that_keeps_something() -> None
         FUNCTION: "KmsKeyArn",
     }
     for kind, name in used.items():
-        assert [each.get(name) for each in of_type(found, kind).values()] == [key] * len(of_type(found, kind))
-    for bucket in of_type(found, "S3::Bucket").values():
+        assert [each.get(name) for each in of_type(template, kind).values()] == [key] * len(of_type(template, kind))
+    for bucket in of_type(template, "S3::Bucket").values():
         (rule,) = bucket["BucketEncryption"]["ServerSideEncryptionConfiguration"]
         assert rule["BucketKeyEnabled"]
         assert rule["ServerSideEncryptionByDefault"] == {"KMSMasterKeyID": key, "SSEAlgorithm": "aws:kms"}
-    assert found["Outputs"]["KeyArn"]["Value"] == key
+    assert template["Outputs"]["KeyArn"]["Value"] == key
 
 
 def test_alarms_go_to_mail_and_topic() -> None:
     both = Deployment(alarm_email="ops@example.com", alarm_topic="arn:aws:sns:eu-central-1:123456789012:wake-me")
-    found = compile_template(pipeline(), deployment=both)
+    template = compile_template(pipeline(), deployment=both)
     actions = [{"Ref": "AlarmTopic"}, "arn:aws:sns:eu-central-1:123456789012:wake-me"]
-    alarms = of_type(found, "CloudWatch::Alarm")
+    alarms = of_type(template, "CloudWatch::Alarm")
     assert {"OrdersQueueDLQAlarm", "OrdersFunctionAlarm", "MissingAlarm", "ChainBrokenAlarm"} <= alarms.keys()
     assert [alarm["AlarmActions"] for alarm in alarms.values()] == [actions] * len(alarms)
-    assert of_type(found, "SNS::Subscription")["AlarmEmail"]["Endpoint"] == "ops@example.com"
+    assert of_type(template, "SNS::Subscription")["AlarmEmail"]["Endpoint"] == "ops@example.com"
 
 
 def test_numbers_are_those_of_each_transform() -> None:
@@ -305,10 +305,10 @@ def test_numbers_are_those_of_each_transform() -> None:
 
 def test_a_queue_gives_no_more_than_is_reserved() -> None:
     """What Lambda refuses counts as received."""
-    found = compiled("reserved_concurrency")
-    reserved = [each.get("ReservedConcurrentExecutions") for each in of_type(found, FUNCTION).values()]
+    template = compiled("reserved_concurrency")
+    reserved = [each.get("ReservedConcurrentExecutions") for each in of_type(template, FUNCTION).values()]
     assert reserved == [3, 3, None]
-    mappings = of_type(found, "Lambda::EventSourceMapping").values()
+    mappings = of_type(template, "Lambda::EventSourceMapping").values()
     assert [each["ScalingConfig"]["MaximumConcurrency"] for each in mappings] == [3, 3]
     plenty = compile_template(pipeline(), deployment=Deployment(reserved_concurrency={"late": 5000}))
     more = of_type(plenty, "Lambda::EventSourceMapping")
@@ -318,9 +318,9 @@ def test_a_queue_gives_no_more_than_is_reserved() -> None:
 
 def published(deployment: Deployment, memory: int = 512) -> Json:
     """The description of the published version, which decides whether another one is."""
-    found = Pipeline("flights")
-    found.sql("late/*.csv", "SELECT * FROM rows", name="late", memory=memory)
-    description: Json = compile_template(found, deployment=deployment)["Resources"]["LateVersion"]["Properties"]
+    pipeline = Pipeline("flights")
+    pipeline.sql("late/*.csv", "SELECT * FROM rows", name="late", memory=memory)
+    description: Json = compile_template(pipeline, deployment=deployment)["Resources"]["LateVersion"]["Properties"]
     return description["Description"]  # type: ignore[no-any-return]
 
 
@@ -339,12 +339,12 @@ def test_another_version_is_published_for_other_code_or_another_configuration_an
 
 
 def test_what_is_published_is_what_is_invoked() -> None:
-    found = compiled("provisioned_concurrency")["Resources"]
-    assert found["LateMapping"]["Properties"]["FunctionName"] == {"Ref": "LateAlias"}
-    alias = found["LateAlias"]["Properties"]
+    template = compiled("provisioned_concurrency")["Resources"]
+    assert template["LateMapping"]["Properties"]["FunctionName"] == {"Ref": "LateAlias"}
+    alias = template["LateAlias"]["Properties"]
     assert alias["FunctionVersion"] == {"Fn::GetAtt": ["LateVersion", "Version"]}
     assert alias["ProvisionedConcurrencyConfig"] == {"ProvisionedConcurrentExecutions": 2}
-    assert found["OrdersMapping"]["Properties"]["FunctionName"] == {"Ref": "OrdersFunction"}
+    assert template["OrdersMapping"]["Properties"]["FunctionName"] == {"Ref": "OrdersFunction"}
 
 
 @pytest.mark.parametrize(
@@ -365,11 +365,11 @@ def test_what_does_not_fit_the_pipeline_is_refused(deployment: Deployment, says:
 
 
 def test_names_that_get_too_long_by_the_prefix_are_refused() -> None:
-    found = Pipeline("p" * 20)
-    found.sql("late/*.csv", "SELECT * FROM rows", name="t" * 40)
-    assert compile_template(found)["Resources"]
+    pipeline = Pipeline("p" * 20)
+    pipeline.sql("late/*.csv", "SELECT * FROM rows", name="t" * 40)
+    assert compile_template(pipeline)["Resources"]
     with pytest.raises(DefinitionError, match=r"cannot be deployed: its function's name .* Lambda takes 64"):
-        compile_template(found, deployment=Deployment(prefix="stage"))
+        compile_template(pipeline, deployment=Deployment(prefix="stage"))
     long = Pipeline("flights", bronze="b" * 60)
     long.sql("late/*.csv", "SELECT * FROM rows", name="late")
     with pytest.raises(DefinitionError, match=r"the bronze bucket's name 'stage-b.*must have 3 to 63 characters"):

@@ -75,8 +75,8 @@ class Request:
 
 def ask(*policies: str, do: str, on: str, by: str = "role", **context: str) -> list[Request]:
     """One request for each action. In the names of the context ``__`` is a colon."""
-    given = tuple((name.replace("__", ":"), value) for name, value in context.items())
-    return [Request(policies, action, on, by, given) for action in do.split()]
+    inputs = tuple((name.replace("__", ":"), value) for name, value in context.items())
+    return [Request(policies, action, on, by, inputs) for action in do.split()]
 
 
 def queue(name: str) -> str:
@@ -103,24 +103,24 @@ def template() -> Json:
 
 def documents(properties: Json) -> list[Json]:
     """The policy documents of a resource's properties, those of a role's trust too."""
-    found = [properties[name] for name in ("PolicyDocument", "KeyPolicy") if name in properties]
-    return [*found, *(inline["PolicyDocument"] for inline in properties.get("Policies", []))]
+    actual = [properties[name] for name in ("PolicyDocument", "KeyPolicy") if name in properties]
+    return [*actual, *(inline["PolicyDocument"] for inline in properties.get("Policies", []))]
 
 
 def policies(template: Json) -> dict[str, Policy]:
     """By logical id; a role's trust under ``Trust`` and its logical id."""
     resolved = Template(template, account=ACCOUNT, region=REGION)
-    found = {}
+    actual = {}
     for logical, resource in template["Resources"].items():
         properties = resource["Properties"]
         parts = documents(properties)
         if parts:
-            found[logical] = Policy.parse(logical, *(resolved.value(part) for part in parts))
+            actual[logical] = Policy.parse(logical, *(resolved.value(part) for part in parts))
         if "AssumeRolePolicyDocument" in properties:
             trust = resolved.value(properties["AssumeRolePolicyDocument"])
             trust["Statement"] = [{**statement, "Resource": "*"} for statement in trust["Statement"]]
-            found[f"Trust{logical}"] = Policy.parse(logical, trust)
-    return found
+            actual[f"Trust{logical}"] = Policy.parse(logical, trust)
+    return actual
 
 
 def encrypted(by: str, **context: str) -> list[Request]:
@@ -180,7 +180,7 @@ def of_transform(role: str, name: str, key: str) -> list[Request]:
 
 def of_reconciler() -> list[Request]:
     role = "RoleOfReconciler"
-    found = [
+    actual = [
         *of_function(role, "Reconciler"),
         *ask(role, "BronzeBucketPolicy", do="s3:GetObject", on=s3("bronze", LOOKUP), **TLS),
         *ask(role, do="lambda:InvokeFunction", on=function("Reconciler")),
@@ -194,8 +194,8 @@ def of_reconciler() -> list[Request]:
     ]
     for name, title, key in (("late", "Late", BRONZE_KEY), ("orders", "Orders", "orders/1.json")):
         send = "sqs:SendMessage sqs:GetQueueAttributes"
-        found += ask(role, do="sqs:GetQueueAttributes", on=queue(f"{name}_DLQ"), **TLS)
-        found += [
+        actual += ask(role, do="sqs:GetQueueAttributes", on=queue(f"{name}_DLQ"), **TLS)
+        actual += [
             *ask(role, "BronzeBucketPolicy", do="s3:GetObject", on=s3("bronze", key), **TLS),
             *ask(role, "SilverBucketPolicy", do="s3:GetObject", on=s3("silver", silver_key(name, key)), **TLS),
             *ask(role, "SilverBucketPolicy", do="s3:GetObject", on=s3("silver", schema_key(name)), **TLS),
@@ -203,7 +203,7 @@ def of_reconciler() -> list[Request]:
             *ask(role, do="s3:GetObject", on=s3("quarantine", failed_key(name, key)), **TLS),
             *ask(role, f"{title}QueuePolicy", do=send, on=queue(name), **TLS),
         ]
-    return found
+    return actual
 
 
 def of_tables() -> list[Request]:
@@ -231,7 +231,7 @@ def needed() -> list[Request]:
     sns, events = "sns.amazonaws.com", "events.amazonaws.com"
     scheduled = {"aws__SourceArn": SCHEDULES, "aws__SourceAccount": ACCOUNT}
     logs = "kms:Encrypt kms:Decrypt kms:ReEncryptFrom kms:ReEncryptTo kms:GenerateDataKey kms:DescribeKey"
-    found = [
+    actual = [
         *ask("TopicPolicy", do="sns:Publish", on=TOPIC, by=events, **TLS),
         *ask("AlarmTopicPolicy", do="sns:Publish", on=ALARMS, by="cloudwatch.amazonaws.com", **TLS, **from_alarm),
         *ask("RuleDLQPolicy", do="sqs:SendMessage", on=queue("RuleDLQ"), by=events, **from_rule),
@@ -275,8 +275,8 @@ def needed() -> list[Request]:
     for name, title in (("late", "Late"), ("orders", "Orders")):
         for kind, suffix in (("Queue", ""), ("SubscriptionDLQ", "_SubscriptionDLQ")):
             to = {"on": queue(name + suffix), "by": sns}
-            found += ask(f"{title}{kind}Policy", do="sqs:SendMessage", **to, **from_topic)
-    return found
+            actual += ask(f"{title}{kind}Policy", do="sqs:SendMessage", **to, **from_topic)
+    return actual
 
 
 def refused() -> list[Request]:
@@ -390,8 +390,8 @@ ADMINISTRATOR = Policy.parse("Administrator", {"Statement": [{"Effect": "Allow",
 
 
 def answers(template: Json) -> list[bool]:
-    found = {"Administrator": ADMINISTRATOR, **policies(template)}
-    return [request.passes(found) for request in (*NEEDED, *REFUSED)]
+    policies_of_stack = {"Administrator": ADMINISTRATOR, **policies(template)}
+    return [request.passes(policies_of_stack) for request in (*NEEDED, *REFUSED)]
 
 
 NEEDED, REFUSED = tuple(needed()), tuple(refused())
@@ -408,13 +408,13 @@ def statements() -> list[tuple[str, int, int, str]]:
 
 
 def test_what_is_needed_works() -> None:
-    found = policies(template())
-    assert [request for request in NEEDED if not request.passes(found)] == []
+    policies_of_stack = policies(template())
+    assert [request for request in NEEDED if not request.passes(policies_of_stack)] == []
 
 
 def test_what_nothing_needs_is_refused() -> None:
-    found = {"Administrator": ADMINISTRATOR, **policies(template())}
-    assert [request for request in REFUSED if request.passes(found)] == []
+    policies_of_stack = {"Administrator": ADMINISTRATOR, **policies(template())}
+    assert [request for request in REFUSED if request.passes(policies_of_stack)] == []
 
 
 @pytest.mark.parametrize(("logical", "number", "position", "sid"), statements(), ids=str)

@@ -84,8 +84,8 @@ def test_it_may_look_at_every_transform_and_send_to_each() -> None:
 
 
 def reconciler(stack: Stack) -> Policy:
-    (found,) = (function.policy for function in stack.functions if "SILVERSMITH_TRANSFORM" not in function.environment)
-    return found
+    (actual,) = (function.policy for function in stack.functions if "SILVERSMITH_TRANSFORM" not in function.environment)
+    return actual
 
 
 def test_keys_that_mean_something_in_policies_and_templates_are_meant_as_they_are() -> None:
@@ -103,11 +103,11 @@ def test_keys_that_mean_something_in_policies_and_templates_are_meant_as_they_ar
 def test_the_schedule_tells_it_whose_queue_is_whose() -> None:
     compiled = compile_template(wide(2))
     target = compiled["Resources"]["Schedule"]["Properties"]["Target"]
-    found = json.loads(Template(compiled, account="123456789012", region="eu-central-1").value(target["Input"]))
+    document = json.loads(Template(compiled, account="123456789012", region="eu-central-1").value(target["Input"]))
     start = "https://sqs.eu-central-1.amazonaws.com/123456789012/"
     queues = {each.name: f"{start}a-pipeline-with-a-long-name_{each.name}" for each in wide(2).transforms}
-    (hops,) = found.pop("hops")
-    assert found == {
+    (hops,) = document.pop("hops")
+    assert document == {
         "queues": queues,
         "dead": {name: f"{url}_DLQ" for name, url in queues.items()},
         "changed": False,
@@ -134,8 +134,8 @@ def test_a_filter_that_looks_like_a_reference_is_none() -> None:
     pipeline.sql("late/${AWS::Region}/*.csv", "SELECT * FROM rows", name="late")
     compiled = compile_template(pipeline)
     target = compiled["Resources"]["Schedule"]["Properties"]["Target"]
-    found = json.loads(Template(compiled, account="123456789012", region="eu-central-1").value(target["Input"]))
-    (subscription,) = found["hops"][0]["subscriptions"]
+    document = json.loads(Template(compiled, account="123456789012", region="eu-central-1").value(target["Input"]))
+    (subscription,) = document["hops"][0]["subscriptions"]
     assert subscription["filter"] == {"detail": {"object": {"key": [{"prefix": "late/${AWS::Region}/"}]}}}
 
 

@@ -33,8 +33,8 @@ def event(key: str) -> dict[str, Any]:
 
 
 def conditions(pattern: dict[str, Any]) -> list[Any]:
-    found: list[Any] = pattern["detail"]["object"]["key"]
-    return found
+    actual: list[Any] = pattern["detail"]["object"]["key"]
+    return actual
 
 
 def fits(pattern: dict[str, Any]) -> bool:
@@ -43,21 +43,21 @@ def fits(pattern: dict[str, Any]) -> bool:
 
 
 def test_one_rule_is_the_union_and_the_same_pattern_is_there_once() -> None:
-    (found,) = rules_of("a/*.csv", "b/one.csv", "a/*.csv")
-    assert conditions(found) == [{"wildcard": "a/*.csv"}, "b/one.csv"]
+    (rules,) = rules_of("a/*.csv", "b/one.csv", "a/*.csv")
+    assert conditions(rules) == [{"wildcard": "a/*.csv"}, "b/one.csv"]
 
 
 def test_more_wildcards_than_eventbridge_takes_become_several_rules() -> None:
-    found = rules_of(*(f"folder{number}/*.csv" for number in range(25)))
-    assert len(found) == 3
-    assert all(fits(pattern) for pattern in found)
-    assert sum(len(conditions(pattern)) for pattern in found) == 25
+    rules = rules_of(*(f"folder{number}/*.csv" for number in range(25)))
+    assert len(rules) == 3
+    assert all(fits(pattern) for pattern in rules)
+    assert sum(len(conditions(pattern)) for pattern in rules) == 25
 
 
 def test_longer_than_eventbridge_takes_becomes_several_rules() -> None:
-    found = rules_of(*(f"{letter * 900}/one.csv" for letter in "abcde"))
-    assert len(found) == 3
-    assert all(fits(pattern) for pattern in found)
+    rules = rules_of(*(f"{letter * 900}/one.csv" for letter in "abcde"))
+    assert len(rules) == 3
+    assert all(fits(pattern) for pattern in rules)
 
 
 @pytest.mark.parametrize(
@@ -71,10 +71,10 @@ def test_longer_than_eventbridge_takes_becomes_several_rules() -> None:
     ],
 )
 def test_a_pattern_that_eventbridge_would_refuse_is_replaced_by_a_wider_one(text: str, wider: dict[str, str]) -> None:
-    (found,) = rules_of(text)
-    assert conditions(found) == [wider]
-    assert fits(found)
-    assert compile_pattern(found).matches(event(text.replace("*", "")))
+    (rules,) = rules_of(text)
+    assert conditions(rules) == [wider]
+    assert fits(rules)
+    assert compile_pattern(rules).matches(event(text.replace("*", "")))
 
 
 keys = st.text("ab/.*é", min_size=1, max_size=12)

@@ -39,8 +39,8 @@ PLAIN, GOLD = compiled(shop(tables=False)), compiled()
 
 
 def properties(template: Json, logical: str) -> Json:
-    found: Json = template["Resources"][logical]["Properties"]
-    return found
+    actual: Json = template["Resources"][logical]["Properties"]
+    return actual
 
 
 def event(key: str, *, kind: str = "Object Created", bucket: str = "dl-silver-layer") -> Json:
@@ -151,27 +151,27 @@ def test_another_view_is_another_fingerprint() -> None:
 
 
 def test_the_options_of_the_function() -> None:
-    found = properties(compiled(tables_memory=4096, tables_timeout=600, ephemeral_storage={"orders": 2048}), "Tables")
-    assert (found["MemorySize"], found["Timeout"], found["EphemeralStorage"]) == (4096, 600, {"Size": 2048})
+    result = properties(compiled(tables_memory=4096, tables_timeout=600, ephemeral_storage={"orders": 2048}), "Tables")
+    assert (result["MemorySize"], result["Timeout"], result["EphemeralStorage"]) == (4096, 600, {"Size": 2048})
     assert "EphemeralStorage" not in properties(compiled(ephemeral_storage={"clicks": 2048}), "Tables")
 
 
 def test_existing_buckets_are_not_touched() -> None:
-    found = compiled(existing_buckets=("silver", "gold"), prefix="test", bronze="raw", silver="clean")
-    assert not {"SilverBucket", "GoldBucket"} & set(found["Resources"])
-    assert found["Outputs"]["GoldBucketName"]["Value"] == "dl-gold-layer"
-    assert properties(found, "SilverRule")["EventPattern"]["detail"]["bucket"] == {"name": ["clean"]}
+    template = compiled(existing_buckets=("silver", "gold"), prefix="test", bronze="raw", silver="clean")
+    assert not {"SilverBucket", "GoldBucket"} & set(template["Resources"])
+    assert template["Outputs"]["GoldBucketName"]["Value"] == "dl-gold-layer"
+    assert properties(template, "SilverRule")["EventPattern"]["detail"]["bucket"] == {"name": ["clean"]}
 
 
 @pytest.mark.parametrize(
     ("options", "name"), [({}, "web_shop"), ({"prefix": "test"}, "test_web_shop"), ({"glue_database": "lake"}, "lake")]
 )
 def test_athena_finds_the_tables_by_name(options: Json, name: str) -> None:
-    found = compiled(**options)
-    assert properties(found, "GlueDatabase")["DatabaseInput"]["Name"] == name
+    template = compiled(**options)
+    assert properties(template, "GlueDatabase")["DatabaseInput"]["Name"] == name
     for logical in ("Orders", "Totals"):
-        table = properties(found, f"{logical}GlueTable")["TableInput"]
-        bucket = found["Resources"]["GoldBucket"]["Properties"]["BucketName"]
+        table = properties(template, f"{logical}GlueTable")["TableInput"]
+        bucket = template["Resources"]["GoldBucket"]["Properties"]["BucketName"]
         assert table["Parameters"]["spark.sql.sources.provider"] == "delta"
         assert table["StorageDescriptor"]["Location"] == f"s3://{bucket}/{table['Name']}/"
         assert table["StorageDescriptor"]["SerdeInfo"]["Parameters"]["path"] == f"s3://{bucket}/{table['Name']}/"

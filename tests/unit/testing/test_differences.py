@@ -15,9 +15,9 @@ FRAME = pl.DataFrame({"id": [1, 2, 3], "name": ["a", "b", "c"], "total": [1.0, 2
 ANY_ORDER = Terms(row_order=False)
 
 
-def told(found: pl.DataFrame, expected: pl.DataFrame, terms: Terms | None = None) -> list[str]:
+def told(actual: pl.DataFrame, expected: pl.DataFrame, terms: Terms | None = None) -> list[str]:
     with pytest.raises(AssertionError) as error:
-        assert_same(found, expected, terms, what="silver")
+        assert_same(actual, expected, terms, what="silver")
     first, *rest = str(error.value).splitlines()
     assert first == "silver is not as expected:"
     return [line.strip() for line in rest]

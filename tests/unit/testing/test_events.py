@@ -15,14 +15,14 @@ KEYS = st.text(st.characters(codec="utf-8"), min_size=1)
 @given(KEYS, st.booleans(), st.booleans())
 def test_every_key_comes_back(key: str, deleted: bool, in_envelope: bool) -> None:
     for body in (eventbridge("bronze", key, deleted=deleted), s3("bronze", key, deleted=deleted)):
-        (found,) = unwrap(sns(body) if in_envelope else body)
-        assert (found.bucket, found.key, found.deleted) == ("bronze", key, deleted)
+        (result,) = unwrap(sns(body) if in_envelope else body)
+        assert (result.bucket, result.key, result.deleted) == ("bronze", key, deleted)
 
 
 def test_what_is_told_of_an_object_comes_back() -> None:
-    (found,) = unwrap(eventbridge("b", "k", etag="e", version="v", sequencer="0A", size=7))
-    assert (found.etag, found.version, found.sequencer, found.size) == ("e", "v", "0A", 7)
-    assert found.time == "2026-01-02T12:00:00Z"
+    (result,) = unwrap(eventbridge("b", "k", etag="e", version="v", sequencer="0A", size=7))
+    assert (result.etag, result.version, result.sequencer, result.size) == ("e", "v", "0A", 7)
+    assert result.time == "2026-01-02T12:00:00Z"
     assert json.loads(eventbridge("b", "k"))["source"] == "aws.s3"
 
 

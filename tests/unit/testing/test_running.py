@@ -54,10 +54,10 @@ def test_rejected_rows_errors_and_failures() -> None:
     assert "KeyError: 'no such thing'" in result.failures["fails", "orders/a.csv"]["message"]
     assert result.unmatched == ("elsewhere.txt",)
     assert repr(result) == "Result(silver: 2, rejected: 1, errors: 1, failures: 1)"
-    with pytest.raises(AssertionError) as told:
+    with pytest.raises(AssertionError) as caught:
         result.assert_clean()
     for text in ("orders/b.csv by orders", "2 rejected, row 2", "KeyError", "elsewhere.txt: no transform's pattern"):
-        assert text in str(told.value)
+        assert text in str(caught.value)
 
 
 def test_landings_follow_each_other() -> None:
@@ -133,9 +133,9 @@ def test_why_there_is_no_silver(result: Result, transform: str, key: str, why: s
 
 
 def test_what_was_rejected_otherwise(result: Result) -> None:
-    with pytest.raises(AssertionError) as told:
+    with pytest.raises(AssertionError) as caught:
         result.assert_rejected("orders", "orders/a.csv", {1: "anything", 2: "total is positive"})
-    assert str(told.value).splitlines()[1:] == [
+    assert str(caught.value).splitlines()[1:] == [
         "  row 1 was not rejected, expected: anything",
         '  row 2 was rejected for: id: "x" is not Int64; expected: total is positive',
         "  row 3 was rejected, not expected: total is positive: the rule is broken by total -1.0",

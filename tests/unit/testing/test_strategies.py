@@ -77,8 +77,8 @@ def test_of_broken_files_rows_are_rejected(form: str) -> None:
         reasons.update(reason for row in rejected["reasons"] for reason in row)
 
     check()
-    told = "\n".join(reasons)
-    assert len({reason.split(" ")[0] for reason in reasons}) >= 4, told
+    messages = "\n".join(reasons)
+    assert len({reason.split(" ")[0] for reason in reasons}) >= 4, messages
 
 
 def test_nested_values_come_through_json_and_parquet() -> None:

@@ -31,9 +31,9 @@ ROOT = Path(__file__).parents[3]
     ],
 )
 def test_what_reads_past_the_checks_is_found(text: str) -> None:
-    (found,) = lint(f"\n{text}\n")
-    assert found[0] in {2, 3}
-    assert "pieces()" in found[1]
+    (result,) = lint(f"\n{text}\n")
+    assert result[0] in {2, 3}
+    assert "pieces()" in result[1]
 
 
 @pytest.mark.parametrize(

@@ -248,11 +248,11 @@ with_one, with_two, again = make(1, one), make(1, two), make(1, one)
 
 
 def test_what_a_closure_holds_counts(project: Project) -> None:
-    found = {name: project(name=name, main_job=FACTORY) for name in ("low", "high", "with_one", "with_two", "again")}
-    assert found["with_one"] == found["again"]
-    assert len(set(found.values())) == 4
-    assert found["with_one"] != project(name="with_one", main_job=FACTORY.replace("return 1", "return 3"))
-    assert found["low"] == project(name="low", main_job=FACTORY.replace("return 1", "return 3"))
+    actual = {name: project(name=name, main_job=FACTORY) for name in ("low", "high", "with_one", "with_two", "again")}
+    assert actual["with_one"] == actual["again"]
+    assert len(set(actual.values())) == 4
+    assert actual["with_one"] != project(name="with_one", main_job=FACTORY.replace("return 1", "return 3"))
+    assert actual["low"] == project(name="low", main_job=FACTORY.replace("return 1", "return 3"))
 
 
 SHAPES = """
@@ -298,8 +298,8 @@ def endless(rows, seen=itself):
 
 def test_every_shape_of_function_has_its_own(project: Project) -> None:
     names = ["scaled", "wrapped", "twice", "thrice", "small", "large", "bound", "first", "second", "negate", "endless"]
-    found = {name: project(name=name, main_job=SHAPES) for name in names}
-    assert len(set(found.values())) == len(names)
+    actual = {name: project(name=name, main_job=SHAPES) for name in names}
+    assert len(set(actual.values())) == len(names)
     changes = {
         ("wrapped",): ("print(rows)", "print(rows, rows)"),
         ("scaled", "twice", "thrice"): ("rows * factor + offset", "rows * factor - offset"),
@@ -309,7 +309,7 @@ def test_every_shape_of_function_has_its_own(project: Project) -> None:
     for touched, (old, new) in changes.items():
         assert old in SHAPES
         changed = {name: project(name=name, main_job=SHAPES.replace(old, new)) for name in names}
-        assert {name for name in names if changed[name] != found[name]} == set(touched)
+        assert {name for name in names if changed[name] != actual[name]} == set(touched)
 
 
 STABLE = """

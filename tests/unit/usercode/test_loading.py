@@ -49,8 +49,8 @@ def test_a_target_names_a_module_an_attribute_and_the_folder_to_import_from(
         write(folder / name)
     for name in ("src/acme/lake/__init__.py", "src/acme/__init__.py"):
         write(folder / name)
-    found = parse(target)
-    assert (found.module, found.attribute, found.root) == (module, attribute, folder / root)
+    result = parse(target)
+    assert (result.module, result.attribute, result.root) == (module, attribute, folder / root)
 
 
 @pytest.mark.parametrize(
@@ -94,8 +94,8 @@ def test_installed_packages_stay_as_they_are(folder: Path) -> None:
     import orjson
 
     write(folder / "main_job.py", "import orjson, json\n")
-    found = import_fresh(parse("main_job.py"))
-    assert import_fresh(parse("main_job.py")).orjson is found.orjson is orjson
+    result = import_fresh(parse("main_job.py"))
+    assert import_fresh(parse("main_job.py")).orjson is result.orjson is orjson
 
 
 def test_two_folders_with_modules_of_the_same_name_do_not_mix(folder: Path) -> None:
