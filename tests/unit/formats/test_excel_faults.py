@@ -26,6 +26,7 @@ from silversmith.errors import DataError
 from silversmith.formats import ROW, Excel, read
 from silversmith.formats.archives.content import Content
 from silversmith.formats.excel import calamine, calamine_process
+from silversmith.formats.excel import xlsx as xlsx_reader
 from silversmith.stores import Source
 from tests.examples import examples
 
@@ -161,6 +162,57 @@ def test_where_an_element_stands_counts(in_memory: Opener, row: str, expected: l
     found = columns(in_memory(xlsx(HEAD + row), "x.xlsx"))
     assert found["a"] == expected
     assert found == columns(in_memory(xlsx(f"{HEAD}<!-- -->{row}"), "x.xlsx")), "as the parser reads it"
+
+
+#: Rows as programs write them, with the texts of their cells: Excel, LibreOffice, openpyxl, Google Sheets, ClosedXML.
+WRITTEN = [
+    (
+        (
+            '<row r="1" spans="1:3" ht="15.75" thickBot="1" x14ac:dyDescent="0.25"><c r="A1" s="1" t="s">'
+            '<v>0</v></c><c r="B1" s="2"/><c r="C1" s="1" cm="1" vm="2"><f>SUM(A1:B1)</f><v>1.5</v></c></row>'
+        ),
+        ["0", "1.5"],
+    ),
+    (
+        (
+            '<row r="1"><c r="A1" t="str"><f t="shared" ref="A1:A9" si="0">A2</f><v xml:space="preserve"> x </v></c>'
+            '<c r="B1" t="str"><f t="shared" si="0"/><v>y</v></c></row><row r="2" s="1" customFormat="1"/>'
+        ),
+        [" x ", "y"],
+    ),
+    (
+        (
+            '<row collapsed="false" customFormat="false" ht="15" outlineLevel="0" r="1"><c r="A1" s="0" t="n">'
+            '<f aca="false">1+1</f><v>2</v></c></row>'
+        ),
+        ["2"],
+    ),
+    ('<row r="1"><c r="A1" t="inlineStr"><is><t>a &lt; b</t></is></c><c r="B1" t="n"><v /></c></row>', ["a < b"]),
+    ('<row r="1">\n  <c r="A1" s="3" t="b">\n    <v>1</v>\n  </c>\n</row>\n<row r="2" ></row>', ["1"]),
+]
+
+
+@pytest.mark.parametrize(("rows", "texts"), WRITTEN)
+def test_what_programs_write_is_read_without_the_parser(rows: str, texts: list[str]) -> None:
+    """The parser takes eight times as long."""
+    cells = xlsx_reader._Sheet(iter(()), "sheet").plain(rows)
+    assert cells is not None
+    assert sorted(cells["text"]) == sorted(texts)
+
+
+@pytest.mark.parametrize(
+    ("items", "texts"),
+    [
+        ('<si><t>a</t></si><si><t xml:space="preserve"> b </t></si><si><t/></si>', None),
+        ("<si><t>a &amp; b</t><phoneticPr fontId='1'/></si>", None),
+        ('<si><t>a &amp; b</t><phoneticPr fontId="1" type="noConversion"/></si>', ["a & b"]),
+        ('<si><t xml:space="preserve"> b </t></si><si><t> c </t></si>\n<si><t></t></si>', [" b ", "c", ""]),
+    ],
+)
+def test_shared_strings_that_programs_write(items: str, texts: list[str] | None) -> None:
+    """None: the parser reads them."""
+    found = xlsx_reader._Strings(iter(()), "strings").plain(items)
+    assert (None if found is None else found.to_list()) == texts
 
 
 CELLS = st.one_of(

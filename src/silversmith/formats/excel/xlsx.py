@@ -186,24 +186,25 @@ def is_moment(format_code: str) -> bool:
 
 _SPACE = r"[ \t\n]*"
 _TEXT = r"(?:[^<&\x00-\x08\x0b-\x1f\x{fffe}\x{ffff}]|&(?:lt|gt|quot|apos|amp);)*"
-_ATTRIBUTES = r"(?: [A-Za-z:]+=\"[^<>&\"\x00-\x1f]*\")*"
+_KEPT = '(?: xml:space="preserve")?'
+_ATTRIBUTES = r"(?: [A-Za-z0-9:._-]+=\"[^<>&\"\x00-\x1f]*\")*"
 _BETWEEN = (
     rf"{_SPACE}(?:</row>{_SPACE}(?:<row{_ATTRIBUTES} ?(?:/>|>{_SPACE}</row>){_SPACE})*<row{_ATTRIBUTES} ?>{_SPACE})?"
 )
 _CELL = (
     rf'^r="[A-Z]{{1,3}}[0-9]{{1,7}}"{_ATTRIBUTES} ?(?:/>|>{_SPACE}(?:<f{_ATTRIBUTES} ?(?:/>|>{_TEXT}</f>){_SPACE})?'
-    rf'(?:<v>{_TEXT}</v>|<v ?/>|<is><t(?: xml:space="preserve")?>{_TEXT}</t></is>)?{_SPACE}</c>){_BETWEEN}$'
+    rf"(?:<v{_KEPT}>{_TEXT}</v>|<v ?/>|<is><t{_KEPT}>{_TEXT}</t></is>)?{_SPACE}</c>){_BETWEEN}$"
 )
 #: The parts of a cell with a value, with a text of its own, and with a formula; all other cells are empty.
 _HEAD = r'^r="(?P<column>[A-Z]+)(?P<row>[0-9]+)"(?P<attributes>[^>]*)>[ \t\n]*'
 _PARTS = (
     _HEAD + r"<(?P<tag>v)>(?P<text>[^<]+)<",
-    _HEAD + r"<(?P<tag>is><t[^<>]*)>(?P<text>[^<]+)<",
-    _HEAD + r"<f(?:[^<>]*/>|[^<>]*>[^<]*</f>)[ \t\n]*<(?P<tag>v|is><t[^<>]*)>(?P<text>[^<]+)<",
+    _HEAD + r"<(?P<tag>is><t[^<>]*|v [^<>]*)>(?P<text>[^<]+)<",
+    _HEAD + r"<f(?:[^<>]*/>|[^<>]*>[^<]*</f>)[ \t\n]*<(?P<tag>v[^<>]*|is><t[^<>]*)>(?P<text>[^<]+)<",
 )
 _TRIMMED = "is><t"
 _FIRST_ROW = re.compile(rf"{_SPACE}(?:<row{_ATTRIBUTES} ?(?:/>|>{_SPACE}</row>){_SPACE})*<row{_ATTRIBUTES} ?>{_SPACE}")
-_ITEM = rf'^<t(?: xml:space="preserve")?>{_TEXT}</t>(?:<phoneticPr{_ATTRIBUTES} ?/>)?</si>{_SPACE}$'
+_ITEM = rf"^<t{_KEPT}>{_TEXT}</t>(?:<phoneticPr{_ATTRIBUTES} ?/>)?</si>{_SPACE}$"
 _ENTITIES = {"&lt;": "<", "&gt;": ">", "&quot;": '"', "&apos;": "'", "&amp;": "&"}
 
 
