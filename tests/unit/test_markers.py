@@ -16,8 +16,10 @@ from silversmith.function.outcome import Verdict
 from silversmith.keypatterns import KeyPattern
 from silversmith.lineage import error_key
 from silversmith.operations.check import check, plan
+from silversmith.operations.infer import Unreadable, infer
 from silversmith.operations.reports import status, trace
 from silversmith.operations.send import Range, reconcile, replay
+from silversmith.testing import run
 from tests.unit.shop import ORDERS, Shop
 
 if TYPE_CHECKING:
@@ -168,6 +170,27 @@ def test_reconcile_and_replay_pass_them_over(make: Make) -> None:
         (batch,) = reconcile(bench.pipeline, target)
     assert [finding.key for finding in batch.markers] == ["f/_SUCCESS", "f/_temporary/0/x.csv"]
     assert (batch.checked, list(batch.found)) == (3, [])
+
+
+def test_infer_passes_them_over(tmp_path: Path) -> None:
+    (tmp_path / "_SUCCESS").touch()
+    (tmp_path / ".a.csv.crc").write_bytes(b"crc\0")
+    (tmp_path / "a.csv").write_text("x\n1\n")
+    inferred = infer(plan([tmp_path], None), None)
+    assert [Path(file.file).name for file in inferred.files] == ["a.csv"]
+
+
+def test_infer_says_where_there_is_nothing_else(tmp_path: Path) -> None:
+    (tmp_path / "_SUCCESS").touch()
+    with pytest.raises(Unreadable, match="no data"):
+        infer(plan([tmp_path], None), None)
+
+
+def test_the_test_kit_passes_them_over() -> None:
+    result = run(shop(), {"f/_SUCCESS": b"", "f/a.csv": b"x\n1\n"})
+    assert not result.errors
+    assert not result.failures
+    assert len(result.silver) == 1
 
 
 def test_check_passes_them_over(tmp_path: Path) -> None:

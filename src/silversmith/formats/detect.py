@@ -11,6 +11,7 @@ from silversmith.formats.csv import looks_separated
 from silversmith.formats.encoding import MARKED, encoding_of_mark
 from silversmith.formats.table import shorten
 from silversmith.formats.text import BOM
+from silversmith.formats.xml import FAMILIES
 
 #: The format of each ending of a name, in lower case.
 ENDINGS = {
@@ -65,14 +66,9 @@ _SPACE = b" \t\r\n"
 
 #: The beginning of JSON records, which no CSV header has.
 _RECORDS = re.compile(rb"""(?:\[[ \t\r\n]*)?\{[ \t\r\n]*"[^"\r\n]*"[ \t\r\n]*:""")
-_XML = b"<?xml"
 
-#: Its beginning in encodings that are known by it, without a byte order mark.
-#: https://www.w3.org/TR/xml/#sec-guessing
-_XML_HEADS = (
-    _XML,
-    *("<?xml".encode(name) for name in ("utf-16-le", "utf-16-be", "utf-32-le", "utf-32-be", "cp037")),
-)
+#: The beginning of XML in encodings that are known by it, without a byte order mark.
+_XML_HEADS = tuple("<?xml".encode(name) for name in FAMILIES)
 
 
 def detect(name: str, head: bytes, *, expected: str | None = None, lines: bool | None = None) -> str:

@@ -33,7 +33,8 @@ _NIL = "xsi:nil"
 _DECLARATION = re.compile(r"<\?xml\s[^>]*?encoding\s*=\s*.([A-Za-z][A-Za-z0-9:._-]*)")
 
 #: Of encodings whose documents begin alike, the one to read the declaration in.
-_FAMILIES = ("utf-8", "utf-16-le", "utf-16-be", "utf-32-le", "utf-32-be", "cp037")
+#: https://www.w3.org/TR/xml/#sec-guessing
+FAMILIES = ("utf-8", "utf-16-le", "utf-16-be", "utf-32-le", "utf-32-be", "cp037")
 
 #: Names that other programs have for encodings, and those of Python. https://encoding.spec.whatwg.org/#names-and-labels
 _ALIASES = {
@@ -128,7 +129,7 @@ def _encoding_of(head: bytes) -> str:
     One in which the declaration itself cannot be written as it is, such as UTF-16 on a document in ASCII, is a slip.
     https://www.w3.org/TR/xml/#sec-guessing
     """
-    family = next((name for name in _FAMILIES if head.startswith("<?xml".encode(name))), "utf-8")
+    family = next((name for name in FAMILIES if head.startswith("<?xml".encode(name))), "utf-8")
     declaration = _DECLARATION.match(head.decode(family, "ignore"))
     if declaration is None or (family.startswith("utf-") and family != "utf-8"):
         return family

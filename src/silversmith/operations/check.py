@@ -157,16 +157,31 @@ def _checked(job: Job, process: _Process, pipeline: Pipeline | None) -> Checked:
         message = "no transform's pattern matches it: nothing would be made of it"
         hint = "look at the pipeline's patterns, and at the name and folder of the file"
         return Checked(job.path, None, **_quarantined("NoTransform", message, hint))
-    size = None
-    with suppress(OSError):
-        size = Path(job.path).stat().st_size
-    transform = pipeline.find(job.transform) if pipeline is not None else plain_transform()
-    if transform.pattern.passes_over(job.key, size):
+    transform = transform_of(job, pipeline)
+    if is_marker(job, transform):
         return Checked(job.path, job.transform or None, Verdict.MARKER.value)
     limits = Limits(float(transform.timeout), transform.memory)
     if pipeline is None:
-        limits = Limits(SECONDS + (size or 0) / BYTES_A_SECOND)
+        limits = Limits(SECONDS + (_size(job) or 0) / BYTES_A_SECOND)
     return Checked(job.path, job.transform or None, **process.ask(job, limits))
+
+
+def transform_of(job: Job, pipeline: Pipeline | None) -> Transform:
+    """The transform of a job; one that leaves all rows as they are where there is none."""
+    if pipeline is None or job.transform == NO_TRANSFORM:
+        return plain_transform()
+    return pipeline.find(job.transform)
+
+
+def is_marker(job: Job, transform: Transform) -> bool:
+    """Whether a file stands for a folder or a job, and is no data."""
+    return transform.pattern.passes_over(job.key or Path(job.path).as_posix(), _size(job))
+
+
+def _size(job: Job) -> int | None:
+    with suppress(OSError):
+        return Path(job.path).stat().st_size
+    return None
 
 
 class _Process:

@@ -14,7 +14,7 @@ from silversmith import formats
 from silversmith.errors import DataError, SilversmithError
 from silversmith.formats import ROW, Reader, Table
 from silversmith.formats.table import col
-from silversmith.operations.check import NO_TRANSFORM, Job, open_source
+from silversmith.operations.check import Job, is_marker, open_source, transform_of
 from silversmith.pipeline import Pipeline
 from silversmith.schemas.document import dtype_code, join
 from silversmith.stores.keys import printable
@@ -87,7 +87,7 @@ class Inferred:
 
 
 def infer(jobs: Sequence[Job], pipeline: Pipeline | None) -> Inferred:
-    """Read files, each as its transform would, and infer their common columns.
+    """Read files, each as its transform would, and infer their common columns. Markers are passed over.
 
     Args:
         jobs: see :func:`silversmith.operations.check.plan`. A file is read once, for its first transform.
@@ -103,11 +103,14 @@ def infer(jobs: Sequence[Job], pipeline: Pipeline | None) -> Inferred:
     files: list[Sampled] = []
     columns: dict[str, Column] = {}
     for job in first.values():
-        is_known = pipeline is not None and job.transform != NO_TRANSFORM
-        reader = pipeline.find(job.transform).reader if pipeline is not None and is_known else None
-        file, file_columns = _sampled(job, reader)
+        transform = transform_of(job, pipeline)
+        if is_marker(job, transform):
+            continue
+        file, file_columns = _sampled(job, transform.reader)
         _add(columns, file_columns, file, files)
         files.append(file)
+    if not files:
+        raise Unreadable("there is no data in these files, only marks of folders and jobs")
     return Inferred(tuple(files), tuple(columns.values()))
 
 

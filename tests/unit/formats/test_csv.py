@@ -285,7 +285,7 @@ def test_names_for_another_number_of_columns() -> None:
 def test_a_quote_that_is_never_closed_does_not_eat_memory() -> None:
     data = b'a,b\n"1,2\n' + b"3,4\n" * (LONGEST_FIELD // 4)
     with pytest.raises(DataError) as caught:
-        by_polars(data, block=1024 * 1024)
+        by_polars(data, Csv(quote='"'), block=1024 * 1024)
     assert caught.value.code == "UnreadableCsv"
     assert caught.value.place.line == 2
 
