@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import bz2
 import io
+import os
+import struct
 import zlib
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -167,9 +169,9 @@ def _read_header(file: _File) -> _Header:
 
 def _frames(file: _File, header: _Header, size: int) -> Iterator[pl.DataFrame]:
     """Blocks, some at a time, as frames; at least one."""
-    start, width = header.bytes(), len(header.names)
-    pending, records, waiting = [start], 0, 0
-    yielded = False
+    width, mark = len(header.names), _Mark(header)
+    pending: list[bytes] = []
+    records, waiting, yielded = 0, 0, False
     while not file.at_end():
         count, packed = file.long(), file.text()
         if file.take(_SYNC) != header.sync:
@@ -180,25 +182,68 @@ def _frames(file: _File, header: _Header, size: int) -> Iterator[pl.DataFrame]:
         if count * width > MOST_CELLS:
             raise _too_large(length)
         if records and (waiting + length > size or (records + count) * width > MOST_CELLS):
-            yield _decoded(pending, records, header)
-            pending, records, waiting, yielded = [start], 0, 0, True
-        pending += [_long(count), _long(len(data)), data, header.sync]
+            yield _decoded(pending, records, header, mark)
+            pending, records, waiting, yielded = [], 0, 0, True
+        pending += [_long(count), _long(len(data)), data, header.sync] if header.codec == "snappy" else [data]
         records += count
         waiting += length
-    if records:
-        yield _decoded(pending, records, header)
-    elif not yielded:
-        yield _decoded([header.bytes(blocks=False)], 0, header)
+    if pending or not yielded:
+        yield _decoded(pending, records, header, mark)
 
 
-def _decoded(pending: list[bytes], records: int, header: _Header) -> pl.DataFrame:
+def _decoded(pending: list[bytes], records: int, header: _Header, mark: _Mark) -> pl.DataFrame:
+    """The records of blocks. Those that are unpacked become one, with a mark as its last record: where that is not the
+    last one that is read, a block has more in it than its records, or less."""
+    if header.codec == "snappy":
+        frame = _polars([header.bytes(blocks=bool(records)), *pending])
+        is_whole = frame.height == records
+    else:
+        body = b"".join([*pending, mark.bytes])
+        frame = _polars([header.bytes(), _long(records + 1), _long(len(body)), body, header.sync])
+        is_whole = frame.height == records + 1 and frame.tail(1).equals(mark.row)
+        frame = frame.head(records)
+    if not is_whole:
+        raise _unreadable(f"its blocks say that they have {records:,} records, and there is more in them, or less")
+    return frame.select(_column(name, header, frame) for name in header.names)
+
+
+def _polars(parts: list[bytes]) -> pl.DataFrame:
     try:
-        frame = pl.read_avro(io.BytesIO(b"".join(pending)))
+        return pl.read_avro(io.BytesIO(b"".join(parts)))
     except (PolarsError, PanicException, OSError, ValueError) as error:
         raise _unreadable(reason_of(error)) from None
-    if frame.height != records:
-        raise _unreadable(f"its blocks say that they have {records:,} records, and {frame.height:,} are there")
-    return frame.select(_column(name, header, frame) for name in header.names)
+
+
+class _Mark:
+    """A record that no file has: its bytes, and the row that Polars makes of them."""
+
+    def __init__(self, header: _Header) -> None:
+        self._nonce = os.urandom(16)
+        self.bytes = self._encoded(header.schema)
+        self.row = pl.DataFrame()
+        if header.codec != "snappy":
+            self.row = _polars([header.bytes(), _long(1), _long(len(self.bytes)), self.bytes, header.sync])
+
+    def _encoded(self, kind: Any) -> bytes:  # noqa: PLR0911 -- one for each kind of type
+        if isinstance(kind, list):
+            place = next(place for place, choice in enumerate(kind) if choice != "null")
+            return _long(place) + self._encoded(kind[place])
+        details = kind if isinstance(kind, dict) else {}
+        name, is_plain = details.get("type", kind), "logicalType" not in details
+        if name == "record":
+            return b"".join(self._encoded(field["type"]) for field in details["fields"])
+        if name == "array":
+            return _long(1) + self._encoded(details["items"]) + _long(0)
+        if name == "fixed":
+            return self._nonce[: details["size"]].ljust(details["size"], b"\1") if is_plain else b"\0" * details["size"]
+        if name in {"string", "bytes"}:
+            text = self._nonce.hex().encode() if is_plain else b"\1"
+            return _long(len(text)) + text
+        if name in {"int", "long"}:
+            return _long(int.from_bytes(self._nonce[:3], "little") if is_plain else 1)
+        if name in {"float", "double"}:
+            return struct.pack("<f" if name == "float" else "<d", int.from_bytes(self._nonce[:3], "little"))
+        return b"\1" if name == "boolean" else b""
 
 
 def _column(name: str, header: _Header, frame: pl.DataFrame) -> pl.Expr:

@@ -269,3 +269,19 @@ def test_times_of_day_are_kept_or_refused(in_memory: Opener, name: str, unit: in
         assert "24:00" in error.message
     nested = {"type": "array", "items": kind}
     assert "list" in refused(container(nested, b"\x02\x00\x00"), in_memory).message
+
+
+@pytest.mark.parametrize("kind", ["long", "string", "boolean", ["null", "double"], {"type": "array", "items": "int"}])
+def test_a_block_with_more_in_it_than_its_records_is_refused(in_memory: Opener, kind: Any) -> None:
+    """Polars leaves the rest of a block unread."""
+    values = {"long": 5, "string": "x", "boolean": False}
+    value = values[kind] if isinstance(kind, str) else 1.5 if isinstance(kind, list) else [1, 2]
+    whole = written([field(kind)], [{"f": value}] * 3)
+    at = len(whole) - 16
+    start = whole.index(whole[at:]) + 16
+    assert whole[start] == 3 << 1
+    assert read(in_memory(whole, "x.avro")).height == 3
+    for count in (0, 1, 2):
+        error = refused(whole[:start] + bytes([count << 1]) + whole[start + 1 :], in_memory)
+        assert error.code == "UnreadableAvro"
+        assert f"{count} records" in error.message
