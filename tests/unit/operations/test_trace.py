@@ -90,7 +90,7 @@ def test_attempts_and_death_are_told(bench: Bench, target: LocalTarget) -> None:
     orders = next(f.settings.name for f in bench.services.functions if f.settings.transform == "orders")
     steps = [(step.what, step.attempt) for step in hops.versions[0].steps if step.name == orders]
     assert [step for step in steps if step[0] == "failed"] == [("failed", 1), ("failed", 2)]
-    assert "dead" in [step.what for step in hops.versions[0].steps]
+    assert [step.what for step in hops.versions[0].steps][-2:] == ["failed", "dead"], "the reason comes before the end"
     assert (of(hops, "orders").state, of(hops, "copies").state) == ("missing", "current")
 
 

@@ -301,8 +301,8 @@ class FunctionService:
                     elif retry_in is not None:  # else after the visibility timeout, as on AWS
                         self._queue.change_visibility(receipt, now + float(retry_in))
                 failed_of[invocation] = reported - untouched
+            self._record(failed_of, None, now)  # first, for the trace is in the order of writing
             self._finish(finished, now)
-            self._record(failed_of, None, now)
             faults.point("function.before_commit")
         self._end(failed_of)
 
@@ -324,6 +324,7 @@ class FunctionService:
 
     def _settle(self, invocation: Invocation, now: float, *, failed: set[str], reason: str | None) -> None:
         with self._journal.transaction():
+            self._record({invocation: failed}, reason, now)
             for message, received in invocation.messages.items():
                 if message in failed:
                     self._retry(invocation, message, now)
@@ -331,7 +332,6 @@ class FunctionService:
                     self._queue.return_unused(received.receipt, now)
             finished = [message for message in invocation.messages if message in invocation.outcomes.keys() - failed]
             self._finish([(invocation, message) for message in finished], now)
-            self._record({invocation: failed}, reason, now)
             faults.point("function.before_commit")
         self._end([invocation])
 
