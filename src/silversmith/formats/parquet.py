@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import polars as pl
 import polars.selectors as cs
@@ -47,7 +47,7 @@ class Parquet:
         DefinitionError: they are no list of texts.
     """
 
-    null_values: Collection[str] = ()
+    null_values: Collection[str] = field(default=(), metadata={"added later": True})
 
     def __post_init__(self) -> None:
         problem = texts_problem("null_values", self.null_values)

@@ -21,7 +21,7 @@ import json
 import linecache
 import sys
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import Field, dataclass, fields, is_dataclass
 from functools import lru_cache
 from pathlib import Path
 from types import CodeType, FunctionType, MethodType
@@ -35,6 +35,10 @@ INSTALLED = frozenset({"site-packages", "dist-packages"})
 
 _Function = ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
 _Comprehension = ast.ListComp | ast.SetComp | ast.DictComp | ast.GeneratorExp
+
+
+#: In the metadata of a dataclass's field: silver of before there was this option must not be outdated for it.
+ADDED_LATER = "added later"
 
 
 @dataclass(frozen=True, eq=False)
@@ -273,6 +277,11 @@ def fingerprint(function: object, *parts: object, followed: tuple[object, ...] =
     return digest.hexdigest()[:32]
 
 
+def _is_unused(item: Field[Any], value: object) -> bool:
+    """Whether an option that a later version brought is at its default: then the meaning is what it was without it."""
+    return ADDED_LATER in item.metadata and getattr(value, item.name) == item.default
+
+
 class _Walk:
     """One walk over everything that a function refers to. ``definitions`` is what it found on the way."""
 
@@ -315,7 +324,11 @@ class _Walk:
     def _state(self, value: object) -> Any:
         """The fields of a dataclass or of an object of the user's own classes. Other objects may hold anything."""
         if is_dataclass(value):
-            return [[item.name, self.value(getattr(value, item.name))] for item in fields(value)]
+            return [
+                [item.name, self.value(getattr(value, item.name))]
+                for item in fields(value)
+                if not _is_unused(item, value)
+            ]
         module = _module_of(type(value))
         own = module is not None and self._is_own(module.name, module.file)
         return self.value(dict(vars(value))) if own and hasattr(value, "__dict__") else []

@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from silversmith import Csv, Json, Parquet
 from silversmith.usercode.analysis import fingerprint
 from silversmith.usercode.loading import import_fresh, parse
 
@@ -384,3 +385,15 @@ values = st.recursive(
 @given(values, values)
 def test_values_of_the_same_look_and_only_those_are_the_same(one: object, other: object) -> None:
     assert (fingerprint(one) == fingerprint(other)) is (repr(one) == repr(other))
+
+
+def test_an_option_of_a_later_version_changes_nothing_until_it_is_used() -> None:
+    """The digests are those of before there were these options: an upgrade must not make all silver outdated."""
+    before = {
+        Csv(): "d6deb57ff4d1838d432fa1d0898b7d4b",
+        Json(): "64c2783810f3f3407b82e7f5bae5d59c",
+        Parquet(): "45877b76c3252c248e0a632199bf2956",
+    }
+    assert {reader: fingerprint(None, reader) for reader in before} == before
+    used = [Csv(infer=False), Json(columns={"a": "/a"}), Json(null_values=["-"]), Parquet(null_values=["-"])]
+    assert not {fingerprint(None, reader) for reader in used} & set(before.values())

@@ -7,7 +7,7 @@ import io
 import re
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Any, NamedTuple
 
@@ -67,7 +67,7 @@ class Csv:
     decimal_comma: bool = False
     thousands: str | None = None
     padded: bool | None = None
-    infer: bool = True
+    infer: bool = field(default=True, metadata={"added later": True})
 
     def __post_init__(self) -> None:
         problem = texts_problem("columns", self.columns) or texts_problem("null_values", self.null_values)

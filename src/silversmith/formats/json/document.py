@@ -7,7 +7,7 @@ import codecs
 import json
 import re
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, BinaryIO
 
@@ -61,10 +61,10 @@ class Json:
     lines: bool | None = None
     pointer: str | None = None
     concatenated: bool = False
-    columns: Mapping[str, str] | None = None
-    each: str | None = None
-    extra: str | None = None
-    null_values: Collection[str] = ()
+    columns: Mapping[str, str] | None = field(default=None, metadata={"added later": True})
+    each: str | None = field(default=None, metadata={"added later": True})
+    extra: str | None = field(default=None, metadata={"added later": True})
+    null_values: Collection[str] = field(default=(), metadata={"added later": True})
 
     def __post_init__(self) -> None:
         if self.lines is not None and not isinstance(self.lines, bool):
