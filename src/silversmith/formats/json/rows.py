@@ -18,13 +18,20 @@ from silversmith.formats.json.columns import MOST_CELLS, Columns
 from silversmith.formats.json.kinds import NULL, SCALARS, Kind, column, join, kind_of, type_of
 from silversmith.formats.json.parse import render, repeated_key
 from silversmith.formats.spill import Spill
-from silversmith.formats.table import ROW, Table, checked_names, col, malformed_frame, row_numbers, shorten
+from silversmith.formats.table import (
+    LONGEST_MALFORMED,
+    ROW,
+    Table,
+    check_malformed,
+    checked_names,
+    col,
+    malformed_frame,
+    row_numbers,
+    shorten,
+)
 
 #: A record that is no object becomes a row with this one column; so do records that all are empty objects.
 VALUE = "value"
-
-_LONGEST_MALFORMED = 10_000
-_MOST_MALFORMED = 100_000
 
 
 @dataclass(frozen=True)
@@ -53,7 +60,7 @@ def block_of(values: Sequence[Any], first: int, *, doubtful: bool) -> Block:
             numbers.append(number)
         else:
             reason = f'the key "{shorten(key)}" stands twice in one object'
-            malformed.append((number, shorten(render(value), _LONGEST_MALFORMED), reason))
+            malformed.append((number, shorten(render(value), LONGEST_MALFORMED), reason))
     return Block(records, numbers, malformed)
 
 
@@ -127,8 +134,9 @@ def _spilled(
     for block in blocks(kinds):
         if isinstance(block, Block):
             malformed += block.malformed
-            if len(malformed) > _MOST_MALFORMED:
-                raise _too_many_malformed(*malformed[-1])
+            if malformed:
+                number, record, reason = malformed[-1]
+                check_malformed(malformed, reason, "mend what writes the file", Place(row=number, text=shorten(record)))
         if block.numbers:
             frame = frame_of(block, kinds)
             schema = dict(zip(frame.columns[:-1], frame.dtypes, strict=False))
@@ -174,12 +182,3 @@ def _no_collection() -> Iterator[None]:
     finally:
         if enabled:
             gc.enable()
-
-
-def _too_many_malformed(number: int, record: str, reason: str) -> DataError:
-    return DataError(
-        "TooManyMalformed",
-        f"more than {_MOST_MALFORMED:,} records are malformed; the last: {reason}",
-        hint="mend what writes the file",
-        place=Place(row=number, text=shorten(record)),
-    )
