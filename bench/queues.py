@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import sqlite3
 import statistics
 import tempfile
 import time
@@ -54,7 +55,8 @@ def filled(depth: int) -> Iterator[tuple[Journal, QueueService]]:
             for start in range(0, depth, 5000):
                 with journal.transaction():
                     queue.accept([post(index) for index in range(start, min(start + 5000, depth))], NOW)
-            journal.checkpoint()
+            with contextlib.closing(sqlite3.connect(Path(name) / "journal.db")) as database:
+                database.execute("PRAGMA wal_checkpoint(PASSIVE)")
             yield journal, queue
         finally:
             journal.close()

@@ -199,13 +199,6 @@ class Journal:
         )
         return total, free
 
-    def checkpoint(self) -> None:
-        """Move what is in the write-ahead log into the file, as far as no reader still needs it there.
-
-        https://sqlite.org/pragma.html#pragma_wal_checkpoint
-        """
-        self._db.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
-
     def close(self) -> None:
         """Close the connection; what was committed stays."""
         self._db.close()

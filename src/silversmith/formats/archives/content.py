@@ -93,14 +93,6 @@ class Content:
         with self._path.open("rb") as file:
             return file.read(length)
 
-    def tail(self, length: int) -> bytes:
-        """The last bytes, at most ``length``."""
-        if self.data is not None:
-            return self.data[-length:]
-        with self._path.open("rb") as file:
-            file.seek(max(0, self.size - length))
-            return file.read(length)
-
     def read(self) -> bytes:
         """All bytes. Only for what is known to be small."""
         return self.data if self.data is not None else self._path.read_bytes()

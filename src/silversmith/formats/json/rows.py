@@ -81,11 +81,6 @@ def _columns(records: Sequence[dict[str, Any]]) -> dict[str, Sequence[Any]]:
     return {name: [record.get(name) for record in records] for name in names}
 
 
-def kinds_of(block: Block) -> dict[str, Kind]:
-    """The kinds of a block's columns."""
-    return {name: kind_of(values) for name, values in _columns(block.records).items()}
-
-
 #: Makes the blocks of a file, from its beginning each time it is called. It may look at the kinds that columns have so
 #: far, which grow with each block that is taken.
 Blocks = Callable[[Mapping[str, Kind]], Iterable[Block | Columns]]

@@ -14,9 +14,15 @@ from silversmith.errors import DataError
 from silversmith.formats.json import lines
 from silversmith.formats.json.columns import ColumnReader, Columns, elements_as_lines, read_objects
 from silversmith.formats.json.kinds import Kind, kind_of
-from silversmith.formats.json.rows import Block, frame_of, kinds_of
+from silversmith.formats.json.rows import Block, frame_of
 from tests.data.test_json_grammar import INVALID, NOT_UTF8, VALID
 from tests.examples import examples
+
+
+def kinds_of(block: Block) -> dict[str, Kind]:
+    kinds: dict[str, Kind] = {}
+    frame_of(block, kinds)
+    return kinds
 
 
 def parsed(data: bytes) -> Block:
