@@ -16,7 +16,7 @@ import orjson
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
-from silversmith.operations.reports import Status, TransformStatus
+from silversmith.operations.reports import Status, TablesQueue, TransformStatus
 from silversmith.operations.text import duration, millis
 from silversmith.page.context import ViewContext, number, render
 from silversmith.page.recent import SPANS, Glance, Point, Span, stored
@@ -58,6 +58,8 @@ def flow(status: Status | None, rates: Mapping[str, float]) -> Flow:
     }
     for transform in status.transforms:
         _add_transform(transform, rates, values, marks)
+    if status.tables_queue is not None:
+        _add_gold(status, status.tables_queue, values, marks)
     return Flow(values, marks)
 
 
@@ -89,9 +91,30 @@ def _add_transform(
     })  # fmt: skip
 
 
-def dead_letters(transform: TransformStatus) -> tuple[int, int]:
+def _add_gold(status: Status, queue: TablesQueue, values: dict[str, str], marks: dict[str, bool]) -> None:
+    """The way from silver into the tables. No transform's name has an ``@``."""
+    undelivered, dead = dead_letters(queue)
+    values.update({
+        "@gold.waiting": f"{queue.waiting:,}",
+        "@gold.flight": f"{queue.in_flight:,}",
+        "@gold.oldest": duration(queue.oldest_seconds),
+        "@gold.undelivered": f"{undelivered:,}",
+        "@gold.dead": f"{dead:,}",
+        "@gold.rows": f"{sum(table.rows for table in status.tables):,}",
+        "@gold.versions": f"{sum(table.version or 0 for table in status.tables):,}",
+    })  # fmt: skip
+    marks.update({
+        "@gold.queued": queue.waiting > 0,
+        "@gold.busy": queue.in_flight > 0,
+        "@gold.undelivered": undelivered > 0,
+        "@gold.dead": dead > 0,
+    })  # fmt: skip
+
+
+def dead_letters(transform: TransformStatus | TablesQueue) -> tuple[int, int]:
     """How many messages the topic could not deliver, and how many the queue gave up on."""
-    undelivered = sum(depth for name, depth in transform.dead_letters.items() if name.endswith("SubscriptionDLQ"))
+    depths = transform.dead_letters.items()
+    undelivered = sum(depth for name, depth in depths if name.endswith("SubscriptionDLQ"))
     return undelivered, transform.dead - undelivered
 
 

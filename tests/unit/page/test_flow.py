@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from silversmith.operations.reports import ChainStatus, Status, TransformStatus
+from silversmith.operations.reports import ChainStatus, Status, TablesQueue, TransformStatus
+from silversmith.operations.tables import TableReport
 from silversmith.page.overview import dead_letters, flow
 
 ORDERS = TransformStatus(
@@ -47,6 +48,19 @@ def test_what_nobody_counts_is_a_dash() -> None:
         "orders.rejected",
     }  # fmt: skip
     assert values["engine"] == "deployed"
+
+
+def test_the_way_goes_on_to_gold() -> None:
+    queue = TablesQueue(7, 1, 3.0, 5, {"shop_TablesDLQ": 3, "shop_TablesSubscriptionDLQ": 2})
+    tables = [TableReport(name, "table", ["orders"], "there", None, rows=40, version=3) for name in ("a", "b")]
+    shown = flow(replace(HERE, tables=tables, tables_queue=queue), RATES)
+    values = {name: value for name, value in shown.values.items() if name.startswith("@gold")}
+    assert values == {
+        "@gold.waiting": "7", "@gold.flight": "1", "@gold.oldest": "3.0 s", "@gold.undelivered": "2", "@gold.dead": "3",
+        "@gold.rows": "80", "@gold.versions": "6",
+    }  # fmt: skip
+    assert shown.marks["@gold.dead"]
+    assert not any(name.startswith("@gold") for name in flow(HERE, RATES).values), "without tables there is none"
 
 
 def test_dead_letters_are_told_apart() -> None:

@@ -77,6 +77,20 @@ def test_rows_files_version_and_commit_of_each(client: TestClient, bench: GoldBe
     assert "nothing yet" in daily
 
 
+def test_the_flow_goes_on_to_the_tables(tmp_path: Path, bench: GoldBench) -> None:
+    (tmp_path / "pipeline.py").write_text(PIPELINE)
+    bench.bring(bench.put("orders/a.csv", {"day": ["mo", "tu"], "total": [1, 2]}))
+    backend = LocalBackend(LakeFolder(bench.root), str(tmp_path / "pipeline.py"))
+    watch = Watch(backend)
+    watch.look()
+    client = TestClient(application(backend, watch, token=TOKEN, cookie="c"), base_url=HOST)
+    client.cookies.set("c", TOKEN)
+    picture = get(client, "/").partition('<svg class="flow"')[2].partition("</svg>")[0]
+    assert '<a href="/tables">' in picture
+    assert 'data-live="@gold.rows">2<' in picture
+    assert "orders, daily" in picture
+
+
 def test_the_first_rows_link_to_the_files_they_came_from(client: TestClient, bench: GoldBench) -> None:
     bench.bring(
         bench.put("orders/a.csv", {"day": ["mo", "tu"], "total": [1, None]}),
