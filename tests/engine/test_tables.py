@@ -10,6 +10,7 @@ from deltalake import DeltaTable, QueryBuilder
 
 from silversmith.lineage import silver_key
 from tests.engine.conftest import Bench
+from tests.engine.test_resending import command
 
 DEFINITION = """
 pipeline = Pipeline("shop")
@@ -91,6 +92,11 @@ def test_what_a_view_cannot_be_made_of_ends_in_the_dead_letter_queue(bench: Benc
     bench.define(DEFINITION)
     assert bench.run()[1] == 0, "the next round makes the view, once it can be made"
     assert rows(bench, "daily", DAILY) == [("mon", 1, 1)]
+
+    assert command(bench, "redrive")["sent"] == 1
+    progress, failed = bench.run()
+    assert (progress.dead, failed, dead(bench)) == (0, 0, [])
+    assert rows(bench, "orders", ORDERS) == [("mon", 1)], "the message that was dead finds all done"
 
 
 def test_a_table_that_is_declared_later_is_filled_from_silver(bench: Bench) -> None:
