@@ -324,6 +324,15 @@ def test_a_prefix_of_the_main_namespace_changes_nothing(in_memory: Opener) -> No
     assert columns(in_memory(prefixed.getvalue(), "x.xlsx")) == expected
 
 
+@pytest.mark.parametrize(("name", "target"), [("sheet 1.xml", "sheet%201.xml"), ("SHEET1.XML", "sheet1.xml")])
+def test_names_of_parts_are_those_of_the_package(in_memory: Opener, name: str, target: str) -> None:
+    book, renamed = xlsx(HEAD + "<row><c><v>1</v></c></row>"), io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(book)) as old, zipfile.ZipFile(renamed, "w") as new:
+        for part in old.namelist():
+            new.writestr(part.replace("sheet1.xml", name), old.read(part).replace(b"sheet1.xml", target.encode()))
+    assert columns(in_memory(renamed.getvalue(), "x.xlsx")) == {"a": [1]}
+
+
 def test_the_strict_form_is_read(in_memory: Opener) -> None:
     book, strict = xlsx(HEAD + "<row><c><v>1</v></c></row>"), io.BytesIO()
     with zipfile.ZipFile(io.BytesIO(book)) as old, zipfile.ZipFile(strict, "w") as new:
@@ -396,6 +405,13 @@ def test_the_text_of_an_ods_cell(in_memory: Opener, inner: str, expected: str) -
     assert columns(in_memory(ods(ods_rows(ODS_HEAD, ods_text(inner))), "x.ods")) == {"a": [expected]}
 
 
+def test_a_paragraph_may_go_on_in_another_piece(in_memory: Opener) -> None:
+    """A document that is written anew is so piece by piece, and a piece may end anywhere."""
+    texts = [f"PT{number}H0M0S" if number % 2 else "x" * (number % 50) + str(number) for number in range(25_000)]
+    rows = [ods_text(f"<text:p>{text}</text:p>") for text in texts]
+    assert columns(in_memory(ods(ods_rows(ODS_HEAD, *rows)), "x.ods")) == {"a": texts}
+
+
 def test_an_ods_knows_its_elements_by_namespace(in_memory: Opener) -> None:
     plain = ods_rows(ODS_HEAD, ods_text("<text:p>x</text:p>"))
     other = plain.replace("table:", "t:").replace("text:", "x:")
@@ -412,6 +428,10 @@ def test_lengths_of_time_have_their_value(in_memory: Opener) -> None:
     assert columns(in_memory(short, "x.ods")) == {"a": [time(5, 6), time(23, 59, 59, 500_000)]}
     long = ods(ods_rows(ODS_HEAD, length("PT36H00M00S"), length("PT12H00M00S"), length("-PT06H00M00S")))
     assert columns(in_memory(long, "x.ods")) == {"a": [1.5, 0.5, -0.25]}
+    other = ods(ods_rows(ODS_HEAD, length("P1DT12H"), length("PT90M"), length("-PT86400S"), length("P2D")))
+    assert columns(in_memory(other, "x.ods")) == {"a": [1.5, 0.0625, -1, 2]}
+    text = ods(ods_rows(ODS_HEAD, ods_text("<text:p>PT12H30M15S</text:p>"), ods_text("<text:p>-PT1H0M0S</text:p>")))
+    assert columns(in_memory(text, "x.ods")) == {"a": ["PT12H30M15S", "-PT1H0M0S"]}
     mixed = ods(ods_rows(ODS_HEAD, length("PT36H00M01.25S"), ods_text("<text:p>x</text:p>")))
     assert columns(in_memory(mixed, "x.ods")) == {"a": ["36:00:01.25", "x"]}
 

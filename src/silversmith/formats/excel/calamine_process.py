@@ -135,6 +135,9 @@ _NUMBERS: dict[type, Callable[[Any], float]] = {
 }
 _ODS_NUMBERS = {**_NUMBERS, timedelta: lambda length: length / timedelta(milliseconds=1)}
 
+#: Stands before a text that looks like a length of time, as ``opendocument.py`` writes it.
+TEXT = "\ue000"
+
 _DURATION = re.compile(r"(-?)PT(\d{1,6})H(\d{1,2})M(\d{1,2}(?:[.,]\d+)?)S")
 
 
@@ -142,7 +145,7 @@ def _length_of(text: str) -> timedelta | str:
     """A length of time, which calamine gives as ISO 8601 where it is over a day; any other text as it is."""
     match = _DURATION.fullmatch(text) if "PT" in text[:3] else None
     if match is None:
-        return text
+        return text.removeprefix(TEXT)
     length = timedelta(hours=int(match[2]), minutes=int(match[3]), seconds=float(match[4].replace(",", ".")))
     return -length if match[1] else length
 

@@ -8,6 +8,7 @@ https://docs.oasis-open.org/office/OpenDocument/v1.3/os/part3-schema/OpenDocumen
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from contextlib import closing
 from itertools import chain
@@ -18,6 +19,7 @@ from zipfile import ZIP_STORED, ZipFile, ZipInfo
 
 from silversmith.formats.archives import zips
 from silversmith.formats.archives.content import Content, unpacked_limit
+from silversmith.formats.excel import calamine_process
 from silversmith.formats.excel.sheets import encrypted, too_large, unreadable
 from silversmith.formats.table import shorten
 
@@ -85,11 +87,27 @@ def _write_ods(archive: ZipFile, path: Path) -> None:
                 target.write(piece)
 
 
+#: Lengths of time in another form than calamine or its process reads.
+_OTHER_LENGTHS = re.compile(rb"""time-value=["'](?!-?PT\d+H\d+M\d+(?:[.,]\d+)?S["'])""")
+_LENGTH = re.compile(r"(-?)P(?:(\d{1,6})D)?T?(?:(\d{1,7})H)?(?:(\d{1,8})M)?(?:(\d{1,9})(?:[.,](\d{1,9}))?S)?")
+
+
+def _in_hours(value: str) -> str:
+    """A length of time in hours, minutes and seconds; any other text as it is."""
+    match = _LENGTH.fullmatch(value)
+    if match is None or not any(match.groups()[1:5]):
+        return value
+    days, hours, minutes, seconds = (int(number or 0) for number in match.groups()[1:5])
+    minutes, seconds = minutes + seconds // 60, seconds % 60
+    hours, minutes = 24 * days + hours + minutes // 60, minutes % 60
+    return f"{match[1]}PT{hours}H{minutes}M{seconds}{f'.{match[6]}' if match[6] else ''}S"
+
+
 def _has_any(pieces: Iterator[bytes], marks: Iterable[bytes]) -> bool:
     tail = b""
     for piece in pieces:
         data = tail + piece
-        if any(mark in data for mark in marks):
+        if any(mark in data for mark in marks) or _OTHER_LENGTHS.search(data):
             return True
         tail = data[-_OVERLAP:]
     return False
@@ -138,10 +156,12 @@ _ERROR = "urn:org:documentfoundation:names:experimental:calc:xmlns:calcext:1.0 v
 _LEFT_OUT = frozenset({"office:annotation", "office:forms", "table:shapes", "table:tracked-changes", "text:note"})
 _CELLS = frozenset({"table:table-cell", "table:covered-table-cell"})
 
-#: Marks of XML that calamine does not read right: shapes, tabs and line breaks, notes, errors, and a table in a cell.
+#: Marks of XML that calamine does not read right: shapes, tabs and line breaks, notes, errors, a table in a cell, and
+#: texts that look like lengths of time.
 #: A reference to a character may be a part of such a mark.
 _ODS_MARKS = (
     b"draw:", b"text:tab", b"text:line-", b"text:note", b"text:ruby", b"tracked-", b"error", b"&#", b"is-sub-table",
+    b">PT", b">-PT",
 )  # fmt: skip
 
 #: One blank for each that ``text:s`` stands for, up to so many.
@@ -156,6 +176,7 @@ class _Writer:
         self.output: list[str] = []
         self.path: list[str] = []
         self._left_out = self._paragraph = 0
+        self._is_first = False
 
     def start(self, name: str, attributes: dict[str, str]) -> None:
         tag = "" if self._left_out else self.tag_of(name)
@@ -178,7 +199,9 @@ class _Writer:
 
     def text(self, data: str) -> None:
         if self._paragraph and not self._left_out:
-            self.output.append(escape(data))
+            is_like_a_length = self._is_first and data.startswith(("PT", "-PT"))
+            self.output.append(calamine_process.TEXT * is_like_a_length + escape(data))
+            self._is_first = False
 
     def tag_of(self, name: str) -> str:
         tag = _prefixed(name)
@@ -191,7 +214,7 @@ class _Writer:
         if self._paragraph:
             self.output.append(_text_of(tag, attributes))
         elif tag == "text:p" and self.path[-2] in _CELLS:
-            self._paragraph = len(self.path)
+            self._paragraph, self._is_first = len(self.path), True
             self.output.append("<text:p>")
         elif not tag.startswith("text:"):
             written = {_prefixed(key): value for key, value in attributes.items()}
@@ -199,6 +222,8 @@ class _Writer:
             if tag in _CELLS and attributes.get(_ERROR) == "error":
                 written = {key: value for key, value in written.items() if not key.startswith("office:")}
                 written["office:value-type"] = "string"
+            if written.get("office:value-type") == "time" and "office:time-value" in written:
+                written["office:time-value"] = _in_hours(written["office:time-value"])
             attributes_text = "".join(f" {key}={quoteattr(value)}" for key, value in written.items())
             self.output.append(f"<{tag}{_DECLARED if len(self.path) == 1 else ''}{attributes_text}>")
 

@@ -17,6 +17,7 @@ from datetime import UTC, datetime, timedelta
 from itertools import chain
 from pyexpat import ExpatError, ParserCreate
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
 from xml.etree.ElementTree import Element, ParseError, fromstring
 
 import polars as pl
@@ -120,7 +121,7 @@ class Workbook:
         return _unescaped(pl.concat(texts)) if texts else pl.Series(dtype=pl.String)
 
     def _member(self, part: str) -> ZipInfo:
-        member = self._members.get(part.casefold())
+        member = self._members.get(part.casefold()) or self._members.get(unquote(part).casefold())
         if member is None:
             raise unreadable(f'it has no part "{shorten(part)}"')
         return member
