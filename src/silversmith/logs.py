@@ -39,6 +39,9 @@ _TYPES: Mapping[str, pl.DataType] = {
 #: How Apache, nginx and S3 write times.
 _CLF = "%d/%b/%Y:%H:%M:%S %z"
 
+#: Fields without quotes.
+_NUMBER, _WORD = "[0-9]+|-", '[^ "]*'
+
 
 @dataclass(frozen=True)
 class Log:
@@ -72,14 +75,33 @@ def _typed(names: Iterable[str], types: Mapping[str, str]) -> dict[str, pl.DataT
 
 
 def _lines(
-    page: str, fields: str, *, least: int, addresses: str = "", written: Mapping[str, str] | None = None, **types: str
+    page: str,
+    fields: str,
+    *,
+    least: int,
+    addresses: str = "",
+    loose: str = "",
+    bare: Mapping[str, str] | None = None,
+    written: Mapping[str, str] | None = None,
+    **types: str,
 ) -> Log:
-    """A log of fields with blanks between. ``addresses`` are fields that hold an address and a port."""
+    """A log of fields with blanks between. ``addresses`` are fields that hold an address and a port.
+
+    ``loose`` are texts of clients, in quotes, whose own quotes nothing escapes: they end where the rest fits.
+    ``bare`` are fields that never have a quote, with what they look like, by which such an end is known.
+    """
     places, names = [], []
+    bare = bare or {}
     for name in fields.split():
         if name in addresses.split():
-            places.append(rf"(?<{name}_ip>[^ ]*?)(?::(?<{name}_port>[0-9]+))?")
+            places.append(rf"\[?(?<{name}_ip>[^ \[\]]*?)\]?(?::(?<{name}_port>[0-9]+))?")
             names += [f"{name}_ip", f"{name}_port"]
+        elif name in loose.split():
+            places.append(rf'(?:"(?<{name}>.*?)"|-)')
+            names.append(name)
+        elif name in bare:
+            places.append(rf"(?<{name}>{bare[name]})")
+            names.append(name)
         else:
             places.append(name)
             names.append(name)
@@ -146,6 +168,8 @@ clb = _lines(
     "backend_status_code received_bytes sent_bytes request user_agent ssl_cipher ssl_protocol",
     least=12,
     addresses="client backend",
+    loose="request user_agent",
+    bare={"received_bytes": _NUMBER, "sent_bytes": _NUMBER, "ssl_cipher": _WORD, "ssl_protocol": '(?:SSL|TLS)[^ "]*|-'},
     times="time",
     floats="request_processing_time backend_processing_time response_processing_time",
     integers="elb_status_code backend_status_code received_bytes sent_bytes",
@@ -153,15 +177,24 @@ clb = _lines(
 
 # Storage and delivery.
 
+_S3_NUMBERS = "http_status bytes_sent object_size total_time turn_around_time"
+_S3_TAIL = (
+    "version_id host_id signature_version cipher_suite authentication_type host_header tls_version access_point_arn "
+    "acl_required source_region"
+)
+
 s3_access = _lines(
     "https://docs.aws.amazon.com/AmazonS3/latest/userguide/LogFormat.html",
     "bucket_owner bucket time remote_ip requester request_id operation key request_uri http_status error_code "
-    "bytes_sent object_size total_time turn_around_time referer user_agent version_id host_id signature_version "
-    "cipher_suite authentication_type host_header tls_version access_point_arn acl_required source_region",
+    "bytes_sent object_size total_time turn_around_time referer user_agent " + _S3_TAIL,
     least=18,
+    loose="request_uri referer user_agent",
+    bare=dict.fromkeys(_S3_NUMBERS.split(), _NUMBER)
+    | dict.fromkeys(_S3_TAIL.split(), _WORD)
+    | {"signature_version": 'Sig[^ "]*|-', "tls_version": '(?i:TLS)[^ "]*|-'},
     written={"time": _CLF},
     times="time",
-    integers="http_status bytes_sent object_size total_time turn_around_time",
+    integers=_S3_NUMBERS,
 )
 
 _CLOUDFRONT_PAGE = "https://docs.aws.amazon.com/AmazonCloudFront/latest/DeveloperGuide/standard-logs-reference.html"

@@ -412,6 +412,41 @@ def test_a_line_that_does_not_fit_is_rejected_alone(log: str) -> None:
     assert rejected["text"].to_list() == ["Killed"]
 
 
+S3_LINE = (
+    'ownerid data [31/Jan/2026:12:00:00 +0000] 2001:db8::1 - 0A1B REST.GET.OBJECT a.csv "{}" 206 - 1024 4096 21 20 '
+    '"{}" "{}" - hostid= SigV4 TLS_AES - data.s3.amazonaws.com TLSv1.3 - - eu-west-1 later "field"'
+)
+CLB_LINE = (
+    "2026-01-31T12:00:00.000001Z old 192.0.2.9:6000 192.0.2.8:80 0.1 0.1 0.1 200 200 0 20 "
+    '"{}" "{}" DHE-RSA-AES128-SHA TLSv1.2'
+)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ['a" b "c', '"quoted"', '"', 'x"', "back\\", '"Mozilla" (X11; Linux x86_64) A B (K, like G) C D E F G" h', ""],
+)
+def test_quotes_of_clients_that_nothing_escapes_shift_no_field(text: str) -> None:
+    """S3 writes them as they come: https://github.com/aws-samples/siem-on-amazon-opensearch-service/pull/34"""
+    texts = (f"GET /{text} HTTP/1.1", text, f"agent {text}")
+    good, rejected = checked(logs.s3_access, lines(S3_LINE.format(*texts)), "x")
+    assert rejected.height == 0
+    row = good.row(0, named=True)
+    assert (row["request_uri"], row["referer"], row["user_agent"]) == (texts[0], text or None, texts[2])
+    assert (row["http_status"], row["host_id"], row["source_region"]) == (206, "hostid=", "eu-west-1")
+    assert row["extra"] == 'later "field"'
+    good, _ = checked(logs.clb, lines(CLB_LINE.format(texts[0], texts[2])), "x")
+    row = good.row(0, named=True)
+    assert (row["request"], row["user_agent"], row["ssl_protocol"]) == (texts[0], texts[2], "TLSv1.2")
+
+
+@pytest.mark.parametrize("address", ["2001:db8::1", "[2001:db8::1]"])
+def test_addresses_of_version_6(address: str) -> None:
+    sample = next(sample for sample in SAMPLES if sample.log == "clb")
+    good, _ = checked(logs.clb, sample.data.replace(b"192.0.2.9", address.encode()), "x")
+    assert good.select("client_ip", "client_port").row(0) == ("2001:db8::1", 6000)
+
+
 @pytest.mark.parametrize("between", [b"", b"\n", b" \n\n"])
 @pytest.mark.parametrize("packed", [0, 1, 2])
 def test_records_however_firehose_puts_them_together(between: bytes, packed: int) -> None:
