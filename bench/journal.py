@@ -24,13 +24,13 @@ from pathlib import Path
 from silversmith.local import stack as stacks
 from silversmith.local.iam import Policy
 from silversmith.local.journal import Compaction, Journal
-from silversmith.local.services import Message, hop_row, write
+from silversmith.local.services import ServiceMessage, hop_row, write
 from silversmith.local.services.bucket import BucketService, Landed
 from silversmith.local.services.queue import QueueService, expire
 
 NOW = 1_767_355_200.0
 BUCKET = stacks.Bucket("bronze", "arn:aws:s3:::bronze", eventbridge=True, versioned=True, policy=Policy.parse(""))
-QUEUE = stacks.Queue("bench", "arn:aws:sqs:us-east-1:000000000000:bench_rows", visibility_timeout=1800)
+QUEUE = stacks.QueueResource("bench", "arn:aws:sqs:us-east-1:000000000000:bench_rows", visibility_timeout=1800)
 ROOMS = ("bucket", "rule", "topic", "queue", "function")
 
 #: Of each operation, so many are timed together.
@@ -116,9 +116,9 @@ def _version(number: int) -> str:
     return f"{number:032}"
 
 
-def _post(number: int) -> Message:
+def _post(number: int) -> ServiceMessage:
     body = b'{"detail": {"object": {"key": "%s"}}, "filler": "%s"}' % (_key(number).encode(), b"x" * 600)
-    return Message("arn:topic", QUEUE.arn, "arn:subscription", _key(number), _version(number), body, NOW)
+    return ServiceMessage("arn:topic", QUEUE.arn, "arn:subscription", _key(number), _version(number), body, NOW)
 
 
 def _object(number: int) -> dict[str, object]:

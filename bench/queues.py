@@ -28,11 +28,11 @@ from bench.measure import Contender, Measured, in_turns, machine, run
 from bench.peers import PEERS, ROOT
 from silversmith.local import stack as stacks
 from silversmith.local.journal import Journal
-from silversmith.local.services import Message
+from silversmith.local.services import ServiceMessage
 from silversmith.local.services.queue import QueueService
 
 JOBS = ROOT / "bench/jobs/queues.py"
-SETTINGS = stacks.Queue("bench", "arn:aws:sqs:us-east-1:000000000000:bench", visibility_timeout=1800)
+SETTINGS = stacks.QueueResource("bench", "arn:aws:sqs:us-east-1:000000000000:bench", visibility_timeout=1800)
 NOW = 1_767_355_200.0
 GOAL = "goal: 20,000 messages/s through all three in batches, and the same at any depth"
 #: Seconds for one run of a peer: at a depth of a million some would take hours.
@@ -40,9 +40,9 @@ PATIENCE = 300
 OPERATIONS = ("send", "receive", "delete")
 
 
-def post(index: int) -> Message:
+def post(index: int) -> ServiceMessage:
     """A message with a body of 1 KB."""
-    return Message("", SETTINGS.arn, "", f"orders/{index}.csv", "1", b"x" * 1000, NOW)
+    return ServiceMessage("", SETTINGS.arn, "", f"orders/{index}.csv", "1", b"x" * 1000, NOW)
 
 
 @contextlib.contextmanager

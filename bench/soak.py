@@ -32,7 +32,7 @@ from silversmith.local import stack as stacks
 from silversmith.local.engine import Clock, Engine, Progress
 from silversmith.local.journal import FREE_PAGES, FREE_SHARE, Journal, Keep
 from silversmith.local.lake import LakeFolder
-from silversmith.local.services import Message
+from silversmith.local.services import ServiceMessage
 from silversmith.local.services.queue import QueueService
 from silversmith.operations.local import open_lake
 from silversmith.operations.reports import trace
@@ -49,7 +49,7 @@ def rows(rows):
 """
 
 #: A queue of our own in the engine's journal: its messages lie among all the others.
-PROBE = stacks.Queue("probe", "arn:aws:sqs:us-east-1:000000000000:probe", visibility_timeout=30)
+PROBE = stacks.QueueResource("probe", "arn:aws:sqs:us-east-1:000000000000:probe", visibility_timeout=30)
 
 #: How long the journal may take at the end to get small again, in seconds.
 PATIENCE = 600.0
@@ -165,7 +165,7 @@ def _write_to_disk(path: Path, data: bytes) -> None:
 
 def _send_and_receive(journal: Journal, queue: QueueService) -> None:
     with journal.transaction():
-        queue.accept([Message("", PROBE.arn, "", "probe", "v", b"{}", 0.0)], 0.0)
+        queue.accept([ServiceMessage("", PROBE.arn, "", "probe", "v", b"{}", 0.0)], 0.0)
     (message,) = queue.receive(1, 1.0)
     queue.delete([message.receipt])
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from silversmith.local.journal import Journal
-from silversmith.local.services import Message, Service, hop_row, write
+from silversmith.local.services import Service, ServiceMessage, hop_row, write
 from silversmith.local.wiring import DeadLetterQueue, Delivery
 
 #: No delay is shorter, in seconds, so that a late message is never due at once.
@@ -54,7 +54,7 @@ class DisturbedDelivery(Delivery):
         self._rates = rates
         self.is_calm = False
 
-    def carry(self, messages: Sequence[Message], now: float) -> list[str]:
+    def carry(self, messages: Sequence[ServiceMessage], now: float) -> list[str]:
         if self.is_calm:
             return super().carry(messages, now)
         if not all(message.id for message in messages):  # sent just now: into the outbox first
@@ -64,7 +64,7 @@ class DisturbedDelivery(Delivery):
         write(self._outbox, messages=onward)
         return names
 
-    def _disturb(self, messages: Sequence[Message], now: float) -> list[Message]:
+    def _disturb(self, messages: Sequence[ServiceMessage], now: float) -> list[ServiceMessage]:
         """The messages that arrive now, in any order. Late ones go back to the outbox, lost ones into the trace.
 
         Each hop disturbs a message once: copies of copies of late ones would never come to an end.

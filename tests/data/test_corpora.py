@@ -23,7 +23,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-from silversmith.operations.check import Checked, check, plan
+from silversmith.operations.check import CheckedFile, check, plan
 
 FOLDER = os.environ.get("SILVERSMITH_CORPORA", "")
 
@@ -50,11 +50,11 @@ def data_files(folder: Path) -> Iterator[Path]:
             yield path
 
 
-def checked(paths: list[Path]) -> list[Checked]:
+def checked(paths: list[Path]) -> list[CheckedFile]:
     return list(check(plan(paths, None), None, None)) if paths else []
 
 
-def report(name: str, found: list[Checked]) -> None:
+def report(name: str, found: list[CheckedFile]) -> None:
     outcomes: Counter[str] = Counter()
     for one in found:
         if one.error is not None:

@@ -13,7 +13,7 @@ from botocore.exceptions import ClientError
 from silversmith import Pipeline
 from silversmith.aws.account import Account
 from silversmith.aws.deploy import Deployed, Release, ScheduledRound, concerns_events, deploy, diff, schedule_round
-from silversmith.aws.stack import Change, Diff, Effect
+from silversmith.aws.stack import Diff, Effect, StackChange
 from silversmith.cli.deploy import round_line
 from silversmith.template import compile as compile_template
 from tests.deploy.conftest import Notifications
@@ -151,7 +151,7 @@ def test_which_changes_concern_events() -> None:
 
     def concerns(effect: Effect, logical: str, *details: str) -> bool:
         kind = template["Resources"].get(logical, {"Type": "AWS::SNS::Subscription"})["Type"]
-        return concerns_events(Diff((Change(effect, logical, kind, details=details),)), template)
+        return concerns_events(Diff((StackChange(effect, logical, kind, details=details),)), template)
 
     assert concerns(Effect.ADD, "SalesSubscription")
     assert concerns(Effect.CHANGE, "SalesSubscription", "FilterPolicy.detail")

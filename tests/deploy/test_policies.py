@@ -21,7 +21,7 @@ from silversmith.local.stack import Template
 from silversmith.operations.aws import open_stack
 from silversmith.operations.failures import Query, failures, rejected
 from silversmith.operations.reports import status, trace
-from silversmith.operations.send import Range, Selection, plan, put, reconcile, redrive, replay
+from silversmith.operations.send import FailureSelection, Range, plan, put, reconcile, redrive, replay
 from silversmith.patterns import KeyPattern
 from silversmith.reconcile import handler as reconciler
 from silversmith.stores import IN_MEMORY
@@ -183,7 +183,7 @@ def operate(shop: Deployed, watched: Account, tmp_path: Path) -> None:
         list(reconcile(pipeline, target, changed=True))
         list(replay(pipeline, target, Range(KeyPattern.parse("orders/*")), changed=True))
     with open_stack(watched, shop.name, shop.pipeline, wait=0) as (pipeline, target):
-        list(redrive(pipeline, target, Selection(pattern=KeyPattern.parse("orders/*"))))
+        list(redrive(pipeline, target, FailureSelection(pattern=KeyPattern.parse("orders/*"))))
 
 
 def test_the_operations(shop: Deployed, recorder: Recorder, tmp_path: Path) -> None:

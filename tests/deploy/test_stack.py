@@ -11,7 +11,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from silversmith.aws.account import Account, DeployError
-from silversmith.aws.stack import LARGEST_BODY, ChangeSet, Diff, Failure, Stack, StackFailed
+from silversmith.aws.stack import LARGEST_BODY, ChangeSet, Diff, Stack, StackFailed, StackFailure
 from silversmith.errors import AccessDenied
 
 NOON = datetime(2026, 1, 2, 12, tzinfo=UTC)
@@ -136,7 +136,7 @@ def test_the_cause_is_told_in_its_own_words_and_what_to_do(status: str, after: s
     with pytest.raises(StackFailed, match=after) as raised:
         parsed.execute(CHANGES)
     reason = "Value 999999 for VisibilityTimeout is invalid (Service: Sqs)"
-    assert raised.value.failures == (Failure("SalesQueue", "AWS::SQS::Queue", reason),)
+    assert raised.value.failures == (StackFailure("SalesQueue", "AWS::SQS::Queue", reason),)
     assert f"  SalesQueue (AWS::SQS::Queue): {reason}\n" in str(raised.value)
     assert "last week" not in str(raised.value)
     assert messages[1].endswith(reason)

@@ -20,7 +20,7 @@ from silversmith.local.journal import Journal
 from silversmith.local.lake import LakeFolder
 from silversmith.local.services.bucket import Landed
 from silversmith.local.services.function import Invocation
-from silversmith.local.stack import Stack, read
+from silversmith.local.stack import StackResources, read
 from silversmith.local.wiring import Services, build
 from silversmith.operations.local import LocalTarget, open_lake
 from silversmith.pipeline import Pipeline
@@ -46,7 +46,7 @@ class Bench:
     folder: LakeFolder
     pipeline: Pipeline
     now: float = NOON
-    stack: Stack = field(init=False)
+    stack: StackResources = field(init=False)
     journal: Journal = field(init=False)
     services: Services = field(init=False)
     lake: Lake = field(init=False)

@@ -28,7 +28,7 @@ from silversmith.aws.artefacts import (
 )
 from silversmith.aws.bundle import Bundle, build, build_tables, pack
 from silversmith.aws.packages import Runtime
-from silversmith.aws.stack import Change, ChangeSet, Diff, Effect, Stack, State, of_new
+from silversmith.aws.stack import ChangeSet, Diff, Effect, Stack, StackChange, StackState, of_new
 from silversmith.errors import AccessDenied, AwsFailed
 from silversmith.pipeline import Located, Pipeline, Transform
 from silversmith.pipeline.deployment import Deployment
@@ -100,7 +100,7 @@ class Deployed:
 
     name: str
     diff: Diff
-    state: State | None
+    state: StackState | None
     changed: bool
     round: ScheduledRound | None = None
 
@@ -289,14 +289,14 @@ def diff(release: Release, account: Account, *, pause: Pause = time.sleep) -> Di
     changes = change_set.diff.changes if change_set is not None else ()
     detail = "NotificationConfiguration: EventBridge is switched off, and deploying switches it on"
     silent = (
-        Change(Effect.CHANGE, bucket_title(role), "AWS::S3::Bucket", bucket, (detail,))
+        StackChange(Effect.CHANGE, bucket_title(role), "AWS::S3::Bucket", bucket, (detail,))
         for role, bucket in _notifying(release, state).items()
         if bucket_title(role) not in {change.logical for change in changes} and not tells_eventbridge(account, bucket)
     )
     return Diff((*changes, *silent))
 
 
-def status(name: str, account: Account) -> State | None:
+def status(name: str, account: Account) -> StackState | None:
     """The state of the stack; None where it was never deployed, or destroyed."""
     return Stack(account, name).state()
 
@@ -315,7 +315,7 @@ def refuse_foreign_silver(account: Account, owner: Owner, transforms: Sequence[T
         tell(f"whose silver it is cannot be seen, so the functions will look: {error}")
 
 
-def _ready_state(stack: Stack, tell: Tell) -> State | None:
+def _ready_state(stack: Stack, tell: Tell) -> StackState | None:
     state = stack.state()
     if state is not None:
         _refuse_unready(state)
@@ -326,7 +326,7 @@ def _ready_state(stack: Stack, tell: Tell) -> State | None:
     return state
 
 
-def _refuse_unready(state: State) -> None:
+def _refuse_unready(state: StackState) -> None:
     if not state.is_ours:
         raise DeployError(
             f"the stack {state.name} is there already, and not Silversmith's: give the pipeline another name, or the "
@@ -388,7 +388,7 @@ def _confirmed(stack: Stack, change_set: ChangeSet, confirm: Confirm) -> bool:
     return confirmed
 
 
-def _notifying(release: Release, state: State | None) -> dict[str, str]:
+def _notifying(release: Release, state: StackState | None) -> dict[str, str]:
     """The buckets that are to tell EventBridge of their objects, by role, where they are there yet."""
     outputs = state.outputs if state is not None else {}
     names = {
@@ -406,7 +406,7 @@ def concerns_events(diff: Diff, template: Mapping[str, Any]) -> bool:
     return any(_concerns_events(change, template["Resources"].get(change.logical, {})) for change in diff.changes)
 
 
-def _concerns_events(change: Change, resource: Mapping[str, Any]) -> bool:
+def _concerns_events(change: StackChange, resource: Mapping[str, Any]) -> bool:
     if change.effect in {Effect.DELETE, Effect.LET_GO}:
         return False
     if change.kind == "AWS::S3::Bucket":

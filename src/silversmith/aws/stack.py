@@ -51,7 +51,7 @@ _LONGEST = 100
 
 
 @dataclass(frozen=True)
-class Change:
+class StackChange:
     """The change of one resource. ``details`` are its properties that change; ``name`` is its physical name, if any."""
 
     effect: Effect
@@ -78,13 +78,13 @@ class Change:
 class Diff:
     """All changes, those that lose something first. Empty: nothing to do."""
 
-    changes: tuple[Change, ...]
+    changes: tuple[StackChange, ...]
 
     def __bool__(self) -> bool:
         return bool(self.changes)
 
     @property
-    def losses(self) -> tuple[Change, ...]:
+    def losses(self) -> tuple[StackChange, ...]:
         """The changes that a person should be asked about."""
         return tuple(change for change in self.changes if change.loses)
 
@@ -102,7 +102,7 @@ class Diff:
 def of_new(template: Mapping[str, Any]) -> Diff:
     """Everything of the template is new."""
     resources = template["Resources"].items()
-    return Diff(tuple(Change(Effect.ADD, logical, resource["Type"]) for logical, resource in resources))
+    return Diff(tuple(StackChange(Effect.ADD, logical, resource["Type"]) for logical, resource in resources))
 
 
 def of_change_set(
@@ -129,7 +129,7 @@ def of_change_set(
             if effect in {Effect.CHANGE, Effect.REPLACE, Effect.PERHAPS_REPLACE}:
                 details = tuple(_details(change, before.get("Properties", {}), after.get("Properties", {})))
             name = change.get("PhysicalResourceId") or ""
-            resources.append(Change(effect, logical, change["ResourceType"], name, details))
+            resources.append(StackChange(effect, logical, change["ResourceType"], name, details))
     return Diff(tuple(sorted(resources, key=lambda change: (not change.loses, change.logical))))
 
 
@@ -215,7 +215,7 @@ _STOPPED = ("cancelled", "canceled")
 
 
 @dataclass(frozen=True)
-class State:
+class StackState:
     """The state of a stack. ``parameters`` and ``outputs`` by name; ``changed`` is when it last changed, in UTC."""
 
     id: str
@@ -243,7 +243,7 @@ class State:
 
 
 @dataclass(frozen=True)
-class Failure:
+class StackFailure:
     """A resource that failed, and why, in its own service's words."""
 
     logical: str
@@ -254,7 +254,7 @@ class Failure:
 class StackFailed(DeployError):
     """CloudFormation gave up. ``failures`` are the resources that were the cause, the earliest first."""
 
-    def __init__(self, message: str, failures: tuple[Failure, ...]) -> None:
+    def __init__(self, message: str, failures: tuple[StackFailure, ...]) -> None:
         super().__init__(message)
         self.failures = failures
 
@@ -277,7 +277,7 @@ class Stack:
         self._tell = tell
         self._pause = pause
 
-    def state(self, identity: str = "") -> State | None:
+    def state(self, identity: str = "") -> StackState | None:
         """The stack's state; None where there is no stack. By its id also after it was deleted."""
         with translate_aws_errors(f"the stack {self.name}"):
             try:
@@ -286,7 +286,7 @@ class Stack:
                 if "does not exist" in str(error):
                     return None
                 raise
-        return State(
+        return StackState(
             stack["StackId"],
             stack["StackName"],
             stack["StackStatus"],
@@ -312,7 +312,7 @@ class Stack:
 
     def propose(
         self,
-        state: State | None,
+        state: StackState | None,
         template: Mapping[str, Any],
         parameters: Mapping[str, str],
         *,
@@ -390,7 +390,7 @@ class Stack:
             if state is not None and state.status == "REVIEW_IN_PROGRESS":
                 self._client.delete_stack(StackName=self.name)
 
-    def execute(self, change_set: ChangeSet) -> State:
+    def execute(self, change_set: ChangeSet) -> StackState:
         """Make the changes, and wait until they are made.
 
         Raises:
@@ -426,9 +426,9 @@ class Stack:
         if after is not None and after.status != "DELETE_COMPLETE":
             raise StackFailed(_explain(self.name, after, failures), failures)
 
-    def _follow(self, stack_id: str, seen: str) -> tuple[State | None, tuple[Failure, ...]]:
+    def _follow(self, stack_id: str, seen: str) -> tuple[StackState | None, tuple[StackFailure, ...]]:
         """Tell of each event after ``seen`` until AWS is done. Asking for the state first misses no event."""
-        failures: list[Failure] = []
+        failures: list[StackFailure] = []
         while True:
             state = self.state(stack_id)
             fresh = self._events_since(stack_id, seen)
@@ -464,16 +464,16 @@ def _line(event: Mapping[str, Any]) -> str:
     return f"{at}  {event['ResourceStatus']:<28}  {event['LogicalResourceId']} ({event['ResourceType']}){detail}"
 
 
-def _failure(event: Mapping[str, Any]) -> Iterator[Failure]:
+def _failure(event: Mapping[str, Any]) -> Iterator[StackFailure]:
     reason = event.get("ResourceStatusReason", "")
     is_stack = event["ResourceType"] == "AWS::CloudFormation::Stack"
     if not event["ResourceStatus"].endswith("_FAILED") or is_stack or not reason:
         return
     if not any(word in reason.lower() for word in _STOPPED):
-        yield Failure(event["LogicalResourceId"], event["ResourceType"], reason)
+        yield StackFailure(event["LogicalResourceId"], event["ResourceType"], reason)
 
 
-def _explain(name: str, state: State | None, failures: tuple[Failure, ...]) -> str:
+def _explain(name: str, state: StackState | None, failures: tuple[StackFailure, ...]) -> str:
     causes = "\n".join(f"  {failure.logical} ({failure.kind}): {failure.reason}" for failure in failures)
     status = state.status if state else "gone"
     reason = causes or (f"  {state.reason}" if state and state.reason else "  AWS says no more")

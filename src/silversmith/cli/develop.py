@@ -29,7 +29,7 @@ from silversmith.operations import WrongCall
 from silversmith.operations.text import count, shown
 
 if TYPE_CHECKING:
-    from silversmith.operations.check import Checked
+    from silversmith.operations.check import CheckedFile
 
 
 def init(
@@ -95,7 +95,7 @@ def check(
     return 0 if good else 1
 
 
-def _show_checked(checked: Checked) -> None:
+def _show_checked(checked: CheckedFile) -> None:
     transform = f"  ({checked.transform})" if checked.transform else ""
     name = f"{shown(checked.file)}{transform}"
     if checked.outcome == "marker":

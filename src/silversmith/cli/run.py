@@ -48,7 +48,7 @@ PortOption = Annotated[
 
 
 @dataclass(frozen=True)
-class Result:
+class RunResult:
     """The end of a run. ``signal``: the number of the signal that ended it; ``failed``: how many files failed;
     ``profile``: where their time went, if the option asks for it."""
 
@@ -118,7 +118,7 @@ def run(
                 engine.close()
     failures = _failures(folder, definition, since) if failed else []
     seconds = time.monotonic() - began
-    result = Result(progress, failed, failures, seconds, stop.asked, stages.stages() if stages else None)
+    result = RunResult(progress, failed, failures, seconds, stop.asked, stages.stages() if stages else None)
     if json:
         say_json(_document(result))
     else:
@@ -157,7 +157,7 @@ def _failures(folder: LakeFolder, pipeline: Pipeline, since: float) -> list[Late
         return target.lately(since, MOST_GROUPED)
 
 
-def _exit_code(result: Result, *, until_idle: bool, strict: bool) -> int:
+def _exit_code(result: RunResult, *, until_idle: bool, strict: bool) -> int:
     """Ctrl-C is the good end of a run without an end; one that should have become idle did not."""
     if not until_idle:
         return 0
@@ -166,7 +166,7 @@ def _exit_code(result: Result, *, until_idle: bool, strict: bool) -> int:
     return 1 if result.failed or (strict and result.progress.rejected) else 0
 
 
-def _document(result: Result) -> dict[str, Any]:
+def _document(result: RunResult) -> dict[str, Any]:
     profile = [
         {name: round(value, 6) if isinstance(value, float) else value for name, value in asdict(stage).items()}
         for stage in result.profile or ()
@@ -181,7 +181,7 @@ def _document(result: Result) -> dict[str, Any]:
     }
 
 
-def _show(result: Result, pipeline: Pipeline) -> None:
+def _show(result: RunResult, pipeline: Pipeline) -> None:
     progress = result.progress
     say(summary(progress, result.seconds))
     if not any(astuple(progress)):

@@ -35,7 +35,7 @@ from silversmith.operations import WrongCall
 from silversmith.operations.text import count, duration, iso, shown, size
 
 if TYPE_CHECKING:
-    from silversmith.operations.send import Failure, Put, Upload
+    from silversmith.operations.send import Failure, PutResult, Upload
     from silversmith.reconcile.compare import Finding
 
 
@@ -60,7 +60,7 @@ def put(
     if key is not None and prefix:
         raise WrongCall("--key is the whole key; --prefix has nothing to go before. Give one of them.")
     uploads = plan(files, key=key, prefix=prefix)
-    done: list[Put] = []
+    done: list[PutResult] = []
     with progress_bar("bytes", sum(upload.path.stat().st_size for upload in uploads), json=json) as advance:
         for stored in _put(uploads, pipeline, where):
             done.append(stored)
@@ -73,7 +73,7 @@ def put(
     return 0
 
 
-def _put(uploads: Sequence[Upload], pipeline: str, where: Where) -> Iterator[Put]:
+def _put(uploads: Sequence[Upload], pipeline: str, where: Where) -> Iterator[PutResult]:
     from silversmith.operations.send import put as operation
 
     if where.on_aws:
@@ -89,7 +89,7 @@ def _put(uploads: Sequence[Upload], pipeline: str, where: Where) -> Iterator[Put
     yield from operation(uploads, definition, bronze, scratch=folder.scratch)
 
 
-def _show_put(stored: Put, where: Where, *, json: bool) -> None:
+def _show_put(stored: PutResult, where: Where, *, json: bool) -> None:
     from silversmith.local.files import is_temporary
 
     if not json:
@@ -126,11 +126,11 @@ def redrive(
     An error document stays until its file succeeds. A message leaves its dead-letter queue at once.
     """
     set_quiet(quiet)
-    from silversmith.operations.send import Selection
+    from silversmith.operations.send import FailureSelection
     from silversmith.operations.send import redrive as operation
 
     now = time.time()
-    selection = Selection(
+    selection = FailureSelection(
         transform,
         key_pattern(key, "--key"),
         error,
@@ -156,7 +156,7 @@ def redrive(
         failures = [{**vars(failure), "at": iso(failure.at)} for failure in listed]
         say_json({"dry_run": dry_run, "found": total, "sent": sent, "lost": lost, "failures": failures})
     elif not total:
-        say("nothing failed" if selection == Selection() else "nothing failed that these options choose")
+        say("nothing failed" if selection == FailureSelection() else "nothing failed that these options choose")
     else:
         _say_more(total - len(listed))
         say(

@@ -14,7 +14,7 @@ from typing import Any, Generic, TypeVar
 from silversmith.function.outcome import Report
 from silversmith.function.process import Commit, Processing
 from silversmith.function.task import Task
-from silversmith.runtime.queue import Context, Message
+from silversmith.runtime.queue import InvocationContext, Message
 from silversmith.stores import IN_MEMORY
 
 _Result = TypeVar("_Result")
@@ -87,7 +87,7 @@ class Batch:
         context: tells the milliseconds that are left.
     """
 
-    def __init__(self, records: Sequence[Mapping[str, Any]], context: Context) -> None:
+    def __init__(self, records: Sequence[Mapping[str, Any]], context: InvocationContext) -> None:
         self.waiting = deque(sorted(map(Message, records), key=lambda message: message.suspicion))
         self.messages = {message.id: message for message in self.waiting}
         self.settled: set[str] = set()

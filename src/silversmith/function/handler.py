@@ -27,8 +27,8 @@ from silversmith.pipeline import Pipeline, Transform, load
 from silversmith.pipeline.lookups import Lookups
 from silversmith.runtime.queue import (
     ERROR_CODE,
-    Context,
     FunctionQueue,
+    InvocationContext,
     Message,
     SystemUnavailable,
     attempt,
@@ -106,7 +106,7 @@ class Handler:
         self._new_keys = NewKeys()
         self._log: dict[str, str | None] = {}
 
-    def __call__(self, event: Mapping[str, Any], context: Context) -> dict[str, Any]:
+    def __call__(self, event: Mapping[str, Any], context: InvocationContext) -> dict[str, Any]:
         """Process the records; report those to be tried again. Never raises for what one record holds.
 
         A file that the user's code failed as often as it may goes to the dead-letter queue, and is done. A file that
@@ -319,7 +319,7 @@ def _failed(
     )
 
 
-def _log_of(context: Context) -> dict[str, str | None]:
+def _log_of(context: InvocationContext) -> dict[str, str | None]:
     """Where the log of an invocation is. https://docs.aws.amazon.com/lambda/latest/dg/python-context.html"""
     names = {"group": "log_group_name", "stream": "log_stream_name", "request": "aws_request_id"}
     return {name: getattr(context, attribute, None) for name, attribute in names.items()}
@@ -344,7 +344,7 @@ class Function:
         self._handler = Handler(transform, ended=self._ended, **options)
         self._transform = transform.name
 
-    def __call__(self, event: Mapping[str, Any], context: Context) -> dict[str, Any]:
+    def __call__(self, event: Mapping[str, Any], context: InvocationContext) -> dict[str, Any]:
         """As :class:`Handler`."""
         with request(context):
             try:
@@ -379,7 +379,7 @@ def tally(metrics: Tally, report: Report) -> None:
                 metrics.measure("Age", outcome.age)
 
 
-def handler(event: Mapping[str, Any], context: Context) -> dict[str, Any]:
+def handler(event: Mapping[str, Any], context: InvocationContext) -> dict[str, Any]:
     """What Lambda calls. Configured by the environment that the template sets: ``SILVERSMITH_PIPELINE``,
     ``SILVERSMITH_TRANSFORM``, ``SILVERSMITH_BRONZE``, ``SILVERSMITH_SILVER``, ``SILVERSMITH_QUARANTINE``,
     ``SILVERSMITH_QUEUE`` and ``SILVERSMITH_DLQ`` (their URLs), ``SILVERSMITH_STACK`` (whose silver it is),

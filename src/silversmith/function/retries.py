@@ -16,7 +16,7 @@ import orjson
 from silversmith.errors import PreconditionFailed, SilversmithError, SourceChanged, as_utf8
 from silversmith.function.task import Task
 from silversmith.stores import Head
-from silversmith.stores.documents import Snapshot, read_snapshot, replace_snapshot
+from silversmith.stores.documents import DocumentSnapshot, read_snapshot, replace_snapshot
 
 #: The document remembers the tries of so many messages, those that failed last.
 MESSAGES = 8
@@ -120,7 +120,7 @@ def _etag(task: Task) -> str:
     return task.head.etag if task.head is not None else ""
 
 
-def _read(task: Task) -> tuple[Snapshot, dict[str, Any] | None]:
+def _read(task: Task) -> tuple[DocumentSnapshot, dict[str, Any] | None]:
     """The document as it is, and its content if it is about these bytes, this code and these lookups.
 
     Raises:
@@ -142,7 +142,7 @@ def _read(task: Task) -> tuple[Snapshot, dict[str, Any] | None]:
     return snapshot, document if same else None
 
 
-def _write(task: Task, before: Snapshot, document: Mapping[str, Any]) -> None:
+def _write(task: Task, before: DocumentSnapshot, document: Mapping[str, Any]) -> None:
     body = json.dumps(document, indent=2, ensure_ascii=False).encode()
     replace_snapshot(task.lake.quarantine, before, body)
 

@@ -96,7 +96,7 @@ class Evidence(enum.Enum):
     GONE = "gone"  #: it was removed or moved away
 
 
-class Verdict(enum.Enum):
+class FileVerdict(enum.Enum):
     """What to do about a file."""
 
     TAKE = "take"
@@ -118,7 +118,7 @@ class ChangesLost(Exception):
     """Some changes were missed: everything below the folder must be looked at. The text says why."""
 
 
-class Refused(Exception):
+class FileRefused(Exception):
     """A file is not to be taken; the text says why. ``for_now``: look at it again later."""
 
     def __init__(self, reason: str, *, for_now: bool = False) -> None:
@@ -166,13 +166,13 @@ def examine(path: str, has_writer: Callable[[int], bool | None]) -> FileState | 
         if stat.S_ISDIR(mode):
             return None
         if not stat.S_ISREG(mode):
-            raise Refused(f"it is {_kind(mode)}; only regular files are taken")
+            raise FileRefused(f"it is {_kind(mode)}; only regular files are taken")
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
         again = error.errno in {errno.EACCES, errno.EPERM}
-        raise Refused(f"it cannot be read: {error.strerror}", for_now=again) from None
+        raise FileRefused(f"it cannot be read: {error.strerror}", for_now=again) from None
     try:
         now = os.fstat(descriptor)
         changed = max(now.st_mtime, now.st_ctime)

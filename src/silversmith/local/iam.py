@@ -19,7 +19,7 @@ class UnsupportedPolicy(SilversmithError):
     """A policy has an element that is not understood here. It is never taken as an Allow."""
 
 
-class Verdict(StrEnum):
+class PolicyVerdict(StrEnum):
     """One policy's answer to one request."""
 
     ALLOWED = "allowed"
@@ -34,7 +34,7 @@ Check = Callable[[str, str], None]
 
 
 @dataclass(frozen=True)
-class Condition:
+class PolicyCondition:
     """One key of a condition block, in lower case. ``absent`` is the answer for a request that has no such key."""
 
     key: str
@@ -54,7 +54,7 @@ class Statement:
     action: Test
     resource: Test
     principals: frozenset[str] | None
-    conditions: tuple[Condition, ...]
+    conditions: tuple[PolicyCondition, ...]
 
     def applies(self, action: str, principal: str | None, context: Mapping[str, str]) -> bool:
         """Whether it applies to a request on any of its resources."""
@@ -93,7 +93,7 @@ class Policy:
 
     def verdicts(
         self, action: str, *, principal: str | None = None, context: Mapping[str, str] | None = None
-    ) -> Callable[[str], Verdict]:
+    ) -> Callable[[str], PolicyVerdict]:
         """By the resource, what this policy says of ``principal`` (a service's name or an ARN) doing ``action``.
 
         All that does not depend on the resource is decided once. The names of ``context`` are in any case.
@@ -104,16 +104,16 @@ class Policy:
         denied = _any([statement.resource for statement in applying if not statement.allow])
         allowed = _any([statement.resource for statement in applying if statement.allow])
 
-        def verdict(resource: str) -> Verdict:
+        def verdict(resource: str) -> PolicyVerdict:
             if denied(resource):
-                return Verdict.DENIED
-            return Verdict.ALLOWED if allowed(resource) else Verdict.SILENT
+                return PolicyVerdict.DENIED
+            return PolicyVerdict.ALLOWED if allowed(resource) else PolicyVerdict.SILENT
 
         return verdict
 
     def verdict(
         self, action: str, resource: str, *, principal: str | None = None, context: Mapping[str, str] | None = None
-    ) -> Verdict:
+    ) -> PolicyVerdict:
         """:meth:`verdicts`, of one resource."""
         return self.verdicts(action, principal=principal, context=context)(resource)
 
@@ -121,7 +121,7 @@ class Policy:
         self, action: str, resource: str, *, principal: str | None = None, context: Mapping[str, str] | None = None
     ) -> bool:
         """Whether this policy alone allows it."""
-        return self.verdict(action, resource, principal=principal, context=context) is Verdict.ALLOWED
+        return self.verdict(action, resource, principal=principal, context=context) is PolicyVerdict.ALLOWED
 
 
 def checker(policies: Iterable[Policy], *, principal: str, context: Mapping[str, str] | None = None) -> Check:
@@ -130,15 +130,15 @@ def checker(policies: Iterable[Policy], *, principal: str, context: Mapping[str,
     policies = tuple(policies)
 
     @cache
-    def verdicts_of(action: str) -> list[Callable[[str], Verdict]]:
+    def verdicts_of(action: str) -> list[Callable[[str], PolicyVerdict]]:
         return [policy.verdicts(action, principal=principal, context=context) for policy in policies]
 
     def check(action: str, resource: str) -> None:
         verdicts = [verdict(resource) for verdict in verdicts_of(action)]
-        if Verdict.DENIED in verdicts:
-            policy = policies[verdicts.index(Verdict.DENIED)]
+        if PolicyVerdict.DENIED in verdicts:
+            policy = policies[verdicts.index(PolicyVerdict.DENIED)]
             reason = f"a Deny statement of {policy.name} forbids it"
-        elif Verdict.ALLOWED not in verdicts:
+        elif PolicyVerdict.ALLOWED not in verdicts:
             names = " or ".join(policy.name for policy in policies) or "any policy"
             reason = f"no statement of {names} in the template allows it"
         else:
@@ -305,7 +305,7 @@ _NEGATED = {
 }
 
 
-def _condition(policy: str, operator: str, key: str, values: Sequence[str]) -> Condition:
+def _condition(policy: str, operator: str, key: str, values: Sequence[str]) -> PolicyCondition:
     """A missing key fails an operator, satisfies its negation, and satisfies any operator with ``IfExists``."""
     plain = operator.removesuffix("IfExists")
     negated = plain in _NEGATED
@@ -313,7 +313,7 @@ def _condition(policy: str, operator: str, key: str, values: Sequence[str]) -> C
     if compiled is None:
         raise UnsupportedPolicy(f"{policy}: the condition operator {operator} is not understood here")
     tests = [compiled(value) for value in values]
-    return Condition(key.lower(), _none(tests) if negated else _any(tests), absent=negated or plain != operator)
+    return PolicyCondition(key.lower(), _none(tests) if negated else _any(tests), absent=negated or plain != operator)
 
 
 class GuardedStore:

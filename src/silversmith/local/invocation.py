@@ -21,7 +21,7 @@ import orjson
 from silversmith.local import iam
 from silversmith.local.iam import Check, GuardedStore, Policy
 from silversmith.local.processes import WORKER
-from silversmith.local.stack import Bucket, Queue
+from silversmith.local.stack import Bucket, QueueResource
 from silversmith.stores import Store
 
 #: The position before the first message.
@@ -67,7 +67,7 @@ class FunctionConfig:
     environment: Mapping[str, str]
     role: str
     policy: Policy
-    dead_letters: Queue
+    dead_letters: QueueResource
     buckets: Mapping[str, Bucket]
 
     @property

@@ -34,7 +34,7 @@ WORKER = "silversmith.local.worker:main"
 
 
 @dataclass(frozen=True)
-class Share:
+class CpuShare:
     """A worker's share of the machine: so many threads of Polars, on these CPUs; None: on any."""
 
     threads: int
@@ -49,7 +49,7 @@ class ChildProcess:
     process: SpawnProcess
     connection: Connection
     output: Connection
-    share: Share
+    share: CpuShare
 
     def start(self, *arguments: Any) -> None:
         """Send it its arguments. A dead process is noticed at the next read of its connection."""
@@ -104,7 +104,7 @@ class PrewarmedWorkers:
     def __init__(self, number: int, cpus: frozenset[int] | None = None) -> None:
         self._processes = [spawn(share) for share in shares(number, cpus or usable_cpus())]
 
-    def take(self, share: Share) -> ChildProcess | None:
+    def take(self, share: CpuShare) -> ChildProcess | None:
         """A process with this share, if there is one left."""
         process = next((process for process in self._processes if process.share == share), None)
         if process is not None:
@@ -120,7 +120,7 @@ class PrewarmedWorkers:
         self._processes = []
 
 
-def spawn(share: Share, function: str = WORKER) -> ChildProcess:
+def spawn(share: CpuShare, function: str = WORKER) -> ChildProcess:
     """Start a process with this share, which imports a ``function``, as ``module:name``, and runs it."""
     context = multiprocessing.get_context("spawn")
     local, remote = context.Pipe()
@@ -169,7 +169,7 @@ def _without_ctrl_c() -> Iterator[None]:
 
 
 @contextmanager
-def _with(share: Share) -> Iterator[None]:
+def _with(share: CpuShare) -> Iterator[None]:
     """Processes that are started meanwhile have this share, unless the user has set the number of Polars' threads.
 
     https://docs.pola.rs/api/python/stable/reference/api/polars.thread_pool_size.html
@@ -202,15 +202,15 @@ def _on(cpus: frozenset[int] | None) -> Iterator[None]:
             os.sched_setaffinity(0, before)
 
 
-def shares(number: int, cpus: frozenset[int]) -> list[Share]:
+def shares(number: int, cpus: frozenset[int]) -> list[CpuShare]:
     """Divide the CPUs among so many workers. A worker with a single thread of Polars stays on one CPU: a file goes
     through several threads all the same, which take turns, and to wake one on another CPU takes longer than its work.
     """
     threads = max(1, len(cpus) // number)
     if threads > 1:
-        return [Share(threads)] * number
+        return [CpuShare(threads)] * number
     order = sorted(cpus)
-    return [Share(1, frozenset({order[index % len(order)]})) for index in range(number)]
+    return [CpuShare(1, frozenset({order[index % len(order)]})) for index in range(number)]
 
 
 def usable_cpus() -> frozenset[int]:

@@ -17,10 +17,10 @@ from silversmith import faults
 from silversmith.events import NotAnEvent, ObjectEvent, object_created, unwrap
 from silversmith.lineage import bronze_key_of
 from silversmith.local.journal import Journal
-from silversmith.local.services import HopRow, Message, hop_row, write
+from silversmith.local.services import HopRow, ServiceMessage, hop_row, write
 from silversmith.local.services.bucket import DOUBTFUL
 from silversmith.local.services.queue import QueueService, redrive, take_dead
-from silversmith.local.stack import Queue, Stack
+from silversmith.local.stack import QueueResource, StackResources
 from silversmith.pipeline import Pipeline
 from silversmith.reconcile.compare import Looked, look
 from silversmith.stores import Head, Lake, batched
@@ -40,21 +40,21 @@ MOST = 50
 class Route:
     """The queue of one function, and the ARNs of all dead-letter queues on the way to it and behind it."""
 
-    queue: Queue
+    queue: QueueResource
     dead_letters: tuple[str, ...]
 
 
-def routes(stack: Stack) -> dict[str, Route]:
+def routes(stack: StackResources) -> dict[str, Route]:
     """By transform, where its messages can be."""
     return dict(_routes(stack, "SILVERSMITH_TRANSFORM"))
 
 
-def route_of_tables(stack: Stack) -> Route | None:
+def route_of_tables(stack: StackResources) -> Route | None:
     """Where messages for the tables can be; None: there are no tables."""
     return next((route for _, route in _routes(stack, "SILVERSMITH_TABLES")), None)
 
 
-def _routes(stack: Stack, variable: str) -> Iterator[tuple[str, Route]]:
+def _routes(stack: StackResources, variable: str) -> Iterator[tuple[str, Route]]:
     """By the value of a variable in the environment of a function, where its messages can be."""
     functions = {function.arn: function for function in stack.functions}
     queues = {queue.arn: queue for queue in stack.queues}
@@ -71,19 +71,21 @@ def _routes(stack: Stack, variable: str) -> Iterator[tuple[str, Route]]:
         yield value, Route(queue, tuple(dict.fromkeys(arn for arn in arns if arn)))
 
 
-def send(journal: Journal, queue: Queue, events: Sequence[ObjectEvent], *, reason: str, now: float) -> None:
+def send(journal: Journal, queue: QueueResource, events: Sequence[ObjectEvent], *, reason: str, now: float) -> None:
     """Put events in a transform's queue, all of them or none. ``now`` in Unix seconds.
 
     An event of a version that the bucket has noticed gets that version's id, so that the trace stays in one piece.
     """
     messages = [
-        Message("", queue.arn, "", event.key, event.version, object_created(event, reason=reason), now)
+        ServiceMessage("", queue.arn, "", event.key, event.version, object_created(event, reason=reason), now)
         for event in (_with_version(journal, event) for event in events)
     ]
     _send(journal, queue, messages, reason=reason, now=now)
 
 
-def _send(journal: Journal, queue: Queue, messages: Sequence[Message], *, reason: str, now: float) -> None:
+def _send(
+    journal: Journal, queue: QueueResource, messages: Sequence[ServiceMessage], *, reason: str, now: float
+) -> None:
     with journal.transaction():
         write(journal, hops=[_hop(item.key, item.version, reason, now, to=queue.name) for item in messages])
         QueueService(journal, queue).accept(messages, now)
@@ -101,7 +103,7 @@ def _with_version(journal: Journal, event: ObjectEvent) -> ObjectEvent:
     return replace(event, etag=row[1], version=row[2], sequencer=row[3], size=row[4])
 
 
-def back_to_queue(journal: Journal, message_id: str, queue: Queue, *, now: float) -> bool:
+def back_to_queue(journal: Journal, message_id: str, queue: QueueResource, *, now: float) -> bool:
     """Move a message from its dead-letter queue to a queue, as new. In the caller's transaction. False: it is not dead.
 
     As on SQS it gets a new id and its retention starts again; body, key and version stay.
@@ -120,7 +122,7 @@ def back_to_bus(journal: Journal, message_id: str, *, source: str, bus: str, now
     """
     taken = take_dead(journal, message_id)
     for key, version, body in taken:
-        write(journal, messages=[Message(source, bus, "", key, version, body, now, now)])
+        write(journal, messages=[ServiceMessage(source, bus, "", key, version, body, now, now)])
         _record_redrive(journal, key, version, now, to="bus")
     return bool(taken)
 
@@ -271,7 +273,7 @@ def send_silver(
             row = journal.row("object", bucket=bronze, key=bronze_key_of(key))
             body = object_created(ObjectEvent(silver, key), reason=reason)
             version = row[2] if row else ""
-            messages.append(Message("", route.queue.arn, "", bronze_key_of(key), version, body, now))
+            messages.append(ServiceMessage("", route.queue.arn, "", bronze_key_of(key), version, body, now))
     if messages:
         _send(journal, route.queue, messages, reason=reason, now=now)
     return len(messages)

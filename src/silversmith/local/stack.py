@@ -22,7 +22,7 @@ class UnsupportedTemplate(SilversmithError):
 
 
 @dataclass(frozen=True)
-class Kind:
+class ResourceKind:
     """A resource type: the property with its name, its ARN, which of the two (or its URL) ``Ref`` gives, and the
     properties that are known. The engine obeys each in ``read``; those in ``ignored`` mean nothing on one machine, and
     docs/template.md lists them. A version or an alias of a function is taken for the function itself."""
@@ -39,76 +39,76 @@ def _words(text: str) -> frozenset[str]:
 
 
 #: https://docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/aws-template-resource-type-ref.html
-KINDS: Mapping[str, Kind] = {
-    "AWS::S3::Bucket": Kind(
+KINDS: Mapping[str, ResourceKind] = {
+    "AWS::S3::Bucket": ResourceKind(
         name="BucketName",
         arn="arn:aws:s3:::{name}",
         ref="name",
         read=_words("BucketName NotificationConfiguration VersioningConfiguration"),
         ignored=_words("BucketEncryption LifecycleConfiguration OwnershipControls PublicAccessBlockConfiguration"),
     ),
-    "AWS::S3::BucketPolicy": Kind(name="", arn="", ref="name", read=_words("Bucket PolicyDocument")),
-    "AWS::Events::Rule": Kind(
+    "AWS::S3::BucketPolicy": ResourceKind(name="", arn="", ref="name", read=_words("Bucket PolicyDocument")),
+    "AWS::Events::Rule": ResourceKind(
         name="Name",
         arn="arn:aws:events:{region}:{account}:rule/{name}",
         ref="name",
         read=_words("Name EventPattern State Targets"),
         ignored=_words("Description"),
     ),
-    "AWS::SNS::Topic": Kind(
+    "AWS::SNS::Topic": ResourceKind(
         name="TopicName",
         arn="arn:aws:sns:{region}:{account}:{name}",
         ref="arn",
         read=_words("TopicName"),
         ignored=_words("KmsMasterKeyId"),
     ),
-    "AWS::SNS::TopicPolicy": Kind(name="", arn="", ref="name", read=_words("Topics PolicyDocument")),
-    "AWS::SNS::Subscription": Kind(
+    "AWS::SNS::TopicPolicy": ResourceKind(name="", arn="", ref="name", read=_words("Topics PolicyDocument")),
+    "AWS::SNS::Subscription": ResourceKind(
         name="",
         arn="",
         ref="name",
         read=_words("TopicArn Protocol Endpoint RawMessageDelivery FilterPolicy FilterPolicyScope RedrivePolicy"),
     ),
-    "AWS::SQS::Queue": Kind(
+    "AWS::SQS::Queue": ResourceKind(
         name="QueueName",
         arn="arn:aws:sqs:{region}:{account}:{name}",
         ref="url",
         read=_words("QueueName VisibilityTimeout MessageRetentionPeriod DelaySeconds RedrivePolicy"),
         ignored=_words("SqsManagedSseEnabled KmsMasterKeyId RedriveAllowPolicy"),
     ),
-    "AWS::SQS::QueuePolicy": Kind(name="", arn="", ref="name", read=_words("Queues PolicyDocument")),
-    "AWS::IAM::Role": Kind(
+    "AWS::SQS::QueuePolicy": ResourceKind(name="", arn="", ref="name", read=_words("Queues PolicyDocument")),
+    "AWS::IAM::Role": ResourceKind(
         name="RoleName",
         arn="arn:aws:iam::{account}:role/{name}",
         ref="name",
         read=_words("RoleName Policies ManagedPolicyArns"),
         ignored=_words("AssumeRolePolicyDocument PermissionsBoundary"),
     ),
-    "AWS::IAM::ManagedPolicy": Kind(
+    "AWS::IAM::ManagedPolicy": ResourceKind(
         name="ManagedPolicyName",
         arn="arn:aws:iam::{account}:policy/{name}",
         ref="arn",
         read=_words("ManagedPolicyName PolicyDocument"),
         ignored=_words("Description"),
     ),
-    "AWS::KMS::Key": Kind(
+    "AWS::KMS::Key": ResourceKind(
         name="",
         arn="arn:aws:kms:{region}:{account}:key/{name}",
         ref="name",
         read=frozenset(),
         ignored=_words("Description EnableKeyRotation KeyPolicy"),
     ),
-    "AWS::KMS::Alias": Kind(
+    "AWS::KMS::Alias": ResourceKind(
         name="AliasName", arn="", ref="name", read=frozenset(), ignored=_words("AliasName TargetKeyId")
     ),
-    "AWS::Logs::LogGroup": Kind(
+    "AWS::Logs::LogGroup": ResourceKind(
         name="LogGroupName",
         arn="arn:aws:logs:{region}:{account}:log-group:{name}:*",
         ref="name",
         read=frozenset(),
         ignored=_words("LogGroupName RetentionInDays KmsKeyId"),
     ),
-    "AWS::Lambda::Function": Kind(
+    "AWS::Lambda::Function": ResourceKind(
         name="FunctionName",
         arn="arn:aws:lambda:{region}:{account}:function:{name}",
         ref="name",
@@ -118,31 +118,31 @@ KINDS: Mapping[str, Kind] = {
             "KmsKeyArn RecursiveLoop DeadLetterConfig"
         ),
     ),
-    "AWS::Lambda::Version": Kind(
+    "AWS::Lambda::Version": ResourceKind(
         name="FunctionName", arn="", ref="name", read=frozenset(), ignored=_words("FunctionName Description")
     ),
-    "AWS::Lambda::Alias": Kind(
+    "AWS::Lambda::Alias": ResourceKind(
         name="FunctionName",
         arn="",
         ref="name",
         read=_words("FunctionName"),
         ignored=_words("Name FunctionVersion ProvisionedConcurrencyConfig"),
     ),
-    "AWS::Scheduler::ScheduleGroup": Kind(
+    "AWS::Scheduler::ScheduleGroup": ResourceKind(
         name="Name",
         arn="arn:aws:scheduler:{region}:{account}:schedule-group/{name}",
         ref="name",
         read=frozenset(),
         ignored=_words("Name"),
     ),
-    "AWS::Scheduler::Schedule": Kind(
+    "AWS::Scheduler::Schedule": ResourceKind(
         name="Name",
         arn="arn:aws:scheduler:{region}:{account}:schedule/{name}",
         ref="name",
         read=frozenset(),
         ignored=_words("Name Target GroupName Description ScheduleExpression FlexibleTimeWindow State"),
     ),
-    "AWS::Lambda::EventSourceMapping": Kind(
+    "AWS::Lambda::EventSourceMapping": ResourceKind(
         name="",
         arn="",
         ref="name",
@@ -151,7 +151,7 @@ KINDS: Mapping[str, Kind] = {
             "FilterCriteria"
         ),
     ),
-    "AWS::CloudWatch::Alarm": Kind(
+    "AWS::CloudWatch::Alarm": ResourceKind(
         name="AlarmName",
         arn="arn:aws:cloudwatch:{region}:{account}:alarm:{name}",
         ref="name",
@@ -161,14 +161,14 @@ KINDS: Mapping[str, Kind] = {
             "ComparisonOperator TreatMissingData AlarmActions DatapointsToAlarm Metrics"
         ),
     ),
-    "AWS::Glue::Database": Kind(
+    "AWS::Glue::Database": ResourceKind(
         name="",
         arn="arn:aws:glue:{region}:{account}:database/{name}",
         ref="name",
         read=frozenset(),
         ignored=_words("CatalogId DatabaseInput"),
     ),
-    "AWS::Glue::Table": Kind(
+    "AWS::Glue::Table": ResourceKind(
         name="", arn="", ref="name", read=frozenset(), ignored=_words("CatalogId DatabaseName TableInput")
     ),
 }
@@ -315,7 +315,7 @@ class Bucket:
 
 
 @dataclass(frozen=True)
-class Target:
+class RuleTarget:
     """Where a rule sends events."""
 
     arn: str
@@ -329,7 +329,7 @@ class Rule:
     name: str
     arn: str
     matcher: Matcher
-    targets: tuple[Target, ...]
+    targets: tuple[RuleTarget, ...]
 
 
 @dataclass(frozen=True)
@@ -342,7 +342,7 @@ class Topic:
 
 
 @dataclass(frozen=True)
-class Subscription:
+class SubscriptionResource:
     """A queue's subscription to a topic. ``filter`` None: it gets everything; ``raw``: without SNS's envelope."""
 
     arn: str
@@ -359,7 +359,7 @@ class Subscription:
 
 
 @dataclass(frozen=True)
-class Queue:
+class QueueResource:
     """A queue. Times in seconds, as SQS has them by default; its policy says who may send. ``dead_letter_retention`` is
     how long its dead-letter queue keeps a message, and ``max_receive_count`` 0 where it has none.
 
@@ -379,7 +379,7 @@ class Queue:
 
 
 @dataclass(frozen=True)
-class Function:
+class FunctionResource:
     """A function. ``memory`` in MB, ``timeout`` in seconds; ``policy`` is what its role ``role_arn`` may do."""
 
     name: str
@@ -405,7 +405,7 @@ class EventSourceMapping:
 
 
 @dataclass(frozen=True)
-class Stack:
+class StackResources:
     """All of it, in the order of the template."""
 
     account: str
@@ -413,9 +413,9 @@ class Stack:
     buckets: tuple[Bucket, ...]
     rules: tuple[Rule, ...]
     topics: tuple[Topic, ...]
-    subscriptions: tuple[Subscription, ...]
-    queues: tuple[Queue, ...]
-    functions: tuple[Function, ...]
+    subscriptions: tuple[SubscriptionResource, ...]
+    queues: tuple[QueueResource, ...]
+    functions: tuple[FunctionResource, ...]
     mappings: tuple[EventSourceMapping, ...]
     outputs: Mapping[str, str]
 
@@ -428,7 +428,7 @@ class Stack:
 Properties = dict[str, Any]
 
 
-def read(document: Mapping[str, Any], *, account: str = "000000000000", region: str = "us-east-1") -> Stack:
+def read(document: Mapping[str, Any], *, account: str = "000000000000", region: str = "us-east-1") -> StackResources:
     """Read a template as if it were deployed in an account and region.
 
     Raises:
@@ -440,7 +440,7 @@ def read(document: Mapping[str, Any], *, account: str = "000000000000", region: 
     queues = tuple(_queues(template))
     functions = tuple(_functions(template))
     arns = {function.name: function.arn for function in functions}
-    return Stack(
+    return StackResources(
         account=account,
         region=region,
         buckets=tuple(_buckets(template)),
@@ -518,7 +518,7 @@ def _rule(template: Template, logical: str, properties: Properties) -> Rule:
     )
 
 
-def _target(logical: str, properties: Properties) -> Target:
+def _target(logical: str, properties: Properties) -> RuleTarget:
     """Its retries mean nothing here: a target takes an event at once, or refuses it for good, which EventBridge does
     not try again either.
 
@@ -526,7 +526,7 @@ def _target(logical: str, properties: Properties) -> Target:
     """
     require_known(f"{logical}.Targets", "property", properties, ("Id", "Arn", "DeadLetterConfig", "RetryPolicy"))
     _part(logical, properties, "RetryPolicy", "MaximumRetryAttempts MaximumEventAgeInSeconds")
-    return Target(
+    return RuleTarget(
         arn=properties["Arn"], dead_letter_arn=_part(logical, properties, "DeadLetterConfig", "Arn").get("Arn")
     )
 
@@ -541,18 +541,18 @@ def _topics(template: Template) -> list[Topic]:
     ]
 
 
-def _subscriptions(template: Template) -> list[Subscription]:
+def _subscriptions(template: Template) -> list[SubscriptionResource]:
     """A mail is for alarms, and nothing raises those on one machine."""
     properties = template.each("AWS::SNS::Subscription")
     return [_subscription(logical, each) for logical, each in properties if each["Protocol"] != "email"]
 
 
-def _subscription(logical: str, properties: Properties) -> Subscription:
+def _subscription(logical: str, properties: Properties) -> SubscriptionResource:
     if properties["Protocol"] != "sqs":
         raise UnsupportedTemplate(f"{logical}: the local engine knows no subscription by {properties['Protocol']}")
     scope = properties.get("FilterPolicyScope", "MessageAttributes")
     filter_policy = properties.get("FilterPolicy")
-    return Subscription(
+    return SubscriptionResource(
         arn=f"{properties['TopicArn']}:{logical}",
         topic_arn=properties["TopicArn"],
         queue_arn=properties["Endpoint"],
@@ -562,7 +562,7 @@ def _subscription(logical: str, properties: Properties) -> Subscription:
     )
 
 
-def _queues(template: Template) -> list[Queue]:
+def _queues(template: Template) -> list[QueueResource]:
     """Times as SQS has them by default.
 
     https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_CreateQueue.html
@@ -580,7 +580,7 @@ def _queues(template: Template) -> list[Queue]:
                 f"{logical}: a RedrivePolicy needs a maxReceiveCount and a dead-letter queue of the same template"
             )
         queues.append(
-            Queue(
+            QueueResource(
                 name=template.name(logical),
                 arn=template.arn(logical),
                 url=template.url(logical),
@@ -614,7 +614,7 @@ def _roles(template: Template) -> dict[str, Policy]:
     return roles
 
 
-def _functions(template: Template) -> list[Function]:
+def _functions(template: Template) -> list[FunctionResource]:
     """Memory and timeout as Lambda has them by default.
 
     https://docs.aws.amazon.com/lambda/latest/api/API_CreateFunction.html
@@ -624,7 +624,7 @@ def _functions(template: Template) -> list[Function]:
         if properties["Role"] not in roles:
             raise UnsupportedTemplate(f"{logical}: the template does not have the role {properties['Role']}")
     return [
-        Function(
+        FunctionResource(
             name=template.name(logical),
             arn=template.arn(logical),
             memory=properties.get("MemorySize", 128),

@@ -21,7 +21,7 @@ from typing import Protocol, Self
 
 from silversmith.errors import SilversmithError
 from silversmith.local import files
-from silversmith.local.files import Changes, ChangesLost, Evidence, Refused, Verdict, is_temporary
+from silversmith.local.files import Changes, ChangesLost, Evidence, FileRefused, FileVerdict, is_temporary
 from silversmith.local.services.bucket import Inbox
 from silversmith.stores import keys
 from silversmith.stores.local import LocalStore
@@ -173,9 +173,9 @@ class Watcher:
             if key is None or known(key):
                 continue
             verdict = self._judge(path, Evidence.FOUND, now)
-            if verdict is Verdict.TAKE:
+            if verdict is FileVerdict.TAKE:
                 batch.append(key)
-            elif verdict is not Verdict.LEAVE:
+            elif verdict is not FileVerdict.LEAVE:
                 self._posted.append((path, Evidence.FOUND))
         yield batch
 
@@ -204,16 +204,16 @@ class Watcher:
             return None
         return None if key != path and is_temporary(key) else key
 
-    def _judge(self, path: str, evidence: Evidence, now: float | None = None) -> Verdict:
+    def _judge(self, path: str, evidence: Evidence, now: float | None = None) -> FileVerdict:
         try:
             state = files.examine(f"{self._root}/{path}", self._has_writer)
-        except Refused as refused:
+        except FileRefused as refused:
             self._on_refused(keys.printable(path), str(refused))
-            return Verdict.RETRY if refused.for_now else Verdict.LEAVE
+            return FileVerdict.RETRY if refused.for_now else FileVerdict.LEAVE
         if state is None:
-            return Verdict.LEAVE
+            return FileVerdict.LEAVE
         still = 0.0 if now is None else now - state.changed
-        return Verdict.TAKE if files.is_whole(evidence, state, still=still) else Verdict.WAIT
+        return FileVerdict.TAKE if files.is_whole(evidence, state, still=still) else FileVerdict.WAIT
 
     # Everything below runs in the watcher's thread.
 
@@ -292,13 +292,13 @@ class Watcher:
                 continue
             verdict = self._judge(path, evidence)
             self._closing.discard(path)
-            if verdict in {Verdict.TAKE, Verdict.LEAVE}:
+            if verdict in {FileVerdict.TAKE, FileVerdict.LEAVE}:
                 self._waiting.pop(path, None)
             else:
                 self._waiting[path] = _Waiting(Evidence.FOUND if evidence is Evidence.CREATED else evidence)
-            if verdict is Verdict.TAKE:
+            if verdict is FileVerdict.TAKE:
                 whole.append(key)
-            elif verdict is Verdict.WAIT and evidence is Evidence.CLOSED:
+            elif verdict is FileVerdict.WAIT and evidence is Evidence.CLOSED:
                 self._closing.add(path)
                 self._pause = 1
         if whole:
@@ -317,26 +317,26 @@ class Watcher:
         whole: list[str] = []
         for path, waiting in list(self._waiting.items()):
             verdict = self._judge_again(path, waiting, now)
-            if verdict in {Verdict.TAKE, Verdict.LEAVE}:
+            if verdict in {FileVerdict.TAKE, FileVerdict.LEAVE}:
                 del self._waiting[path]
-            if verdict is Verdict.TAKE:
+            if verdict is FileVerdict.TAKE:
                 whole.append(keys.key_of(path))
         if whole:
             self._on_files(whole)
         for changes in self._source.retry():
             self._report(changes)
 
-    def _judge_again(self, path: str, waiting: _Waiting, now: float) -> Verdict:
+    def _judge_again(self, path: str, waiting: _Waiting, now: float) -> FileVerdict:
         try:
             state = files.examine(f"{self._root}/{path}", self._has_writer)
-        except Refused as refused:
-            return Verdict.RETRY if refused.for_now else Verdict.LEAVE
+        except FileRefused as refused:
+            return FileVerdict.RETRY if refused.for_now else FileVerdict.LEAVE
         if state is None:
-            return Verdict.LEAVE
+            return FileVerdict.LEAVE
         if state.identity != waiting.identity:
             waiting.identity, waiting.since = state.identity, now
         is_whole = files.is_whole(waiting.evidence, state, still=now - waiting.since)
-        return Verdict.TAKE if is_whole else Verdict.WAIT
+        return FileVerdict.TAKE if is_whole else FileVerdict.WAIT
 
     def _wake(self) -> None:
         with self._ending, contextlib.suppress(BlockingIOError):  # a full pipe wakes as well

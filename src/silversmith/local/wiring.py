@@ -17,12 +17,12 @@ from silversmith.errors import AccessDenied
 from silversmith.local import iam
 from silversmith.local.invocation import FunctionConfig
 from silversmith.local.journal import Journal
-from silversmith.local.services import Accepted, Change, Message, Refused, Service, hop_row, write
+from silversmith.local.services import Accepted, Change, MessageRefused, Service, ServiceMessage, hop_row, write
 from silversmith.local.services.bucket import BucketService
 from silversmith.local.services.bus import BusService, TopicService
 from silversmith.local.services.function import FunctionService, Settings
 from silversmith.local.services.queue import QueueService
-from silversmith.local.stack import Bucket, Stack, Subscription, Topic, UnsupportedTemplate
+from silversmith.local.stack import Bucket, StackResources, SubscriptionResource, Topic, UnsupportedTemplate
 
 #: What a role must be allowed, or Lambda makes no mapping for its function.
 #: https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-configure.html
@@ -34,7 +34,7 @@ _T = TypeVar("_T")
 class DeadLetterQueue(Protocol):
     """A queue that takes messages that could not be delivered."""
 
-    def accept_dead(self, message: Message, now: float, *, source: str, reason: str) -> None:
+    def accept_dead(self, message: ServiceMessage, now: float, *, source: str, reason: str) -> None:
         """Keep the message, in the transaction that is open."""
 
 
@@ -64,14 +64,14 @@ class Delivery:
     def deliver(self, now: float) -> None:
         """Deliver what is due in the outbox, hop by hop, until nothing is."""
         while rows := self._journal.rows("due", now=now, most=self._most):
-            messages = [Message._make(row) for row in rows]
+            messages = [ServiceMessage._make(row) for row in rows]
             with self._journal.transaction():
                 self._journal.change_many("delivered", [(message.id,) for message in messages])
                 passed = self.carry(messages, now)
             for name in passed:
                 faults.point(f"{name}.after_commit")
 
-    def carry(self, messages: Sequence[Message], now: float) -> list[str]:
+    def carry(self, messages: Sequence[ServiceMessage], now: float) -> list[str]:
         """Make all hops of these messages, in the transaction that is open. Returns the names of the targets."""
         passed: dict[str, None] = {}
         while messages:
@@ -79,15 +79,17 @@ class Delivery:
             passed |= dict.fromkeys(names)
         return list(filter(None, passed))
 
-    def hop(self, messages: Sequence[Message], now: float) -> tuple[list[str], list[Message]]:
+    def hop(self, messages: Sequence[ServiceMessage], now: float) -> tuple[list[str], list[ServiceMessage]]:
         """Hand each message to its target. Returns the names of the targets, and the messages that go on from there."""
         names: list[str] = []
-        onward: list[Message] = []
+        onward: list[ServiceMessage] = []
         by_target = attrgetter("target")
         for target, group in groupby(sorted(messages, key=by_target), key=by_target):
             name, service = self._services.get(target, ("", None))
             if service is None:
-                accepted = Accepted([Refused(message, f"there is no such target: {target}") for message in group])
+                accepted = Accepted(
+                    [MessageRefused(message, f"there is no such target: {target}") for message in group]
+                )
             else:
                 accepted = service.accept(list(group), now)
                 names.append(name)
@@ -96,7 +98,7 @@ class Delivery:
             onward += accepted.onward
         return names, onward
 
-    def _move_to_dlq(self, refused: Refused, now: float) -> None:
+    def _move_to_dlq(self, refused: MessageRefused, now: float) -> None:
         """A refusal by policy is final, as on AWS: no retry would change it, so it goes to the dead-letter queue.
 
         https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-rule-dlq.html
@@ -130,7 +132,7 @@ class Services:
 
 
 def build(
-    stack: Stack,
+    stack: StackResources,
     journal: Journal,
     *,
     bronze: str,
@@ -193,7 +195,7 @@ def build(
     )
 
 
-def table_function(stack: Stack) -> FunctionConfig | None:
+def table_function(stack: StackResources) -> FunctionConfig | None:
     """What the process of tables must know of their function; None: there are no tables.
 
     Raises:
@@ -210,7 +212,7 @@ def table_function(stack: Stack) -> FunctionConfig | None:
     return FunctionConfig(function.name, function.environment, function.role_arn, function.policy, dlq, buckets)
 
 
-def worker_functions(stack: Stack) -> tuple[FunctionConfig, ...]:
+def worker_functions(stack: StackResources) -> tuple[FunctionConfig, ...]:
     """What a worker must know of each transform's function. The reconciler is none: the engine does its own rounds.
 
     Raises:
@@ -237,13 +239,13 @@ def _find(items: Mapping[str, _T], name: str, where: str) -> _T:
     return items[name]
 
 
-def _topic(stack: Stack, journal: Journal, topic: Topic) -> TopicService:
-    subscriptions: list[Subscription] = [item for item in stack.subscriptions if item.topic_arn == topic.arn]
+def _topic(stack: StackResources, journal: Journal, topic: Topic) -> TopicService:
+    subscriptions: list[SubscriptionResource] = [item for item in stack.subscriptions if item.topic_arn == topic.arn]
     refusal = _refusal(stack, topic.policy, "sns:Publish", topic.arn, "events.amazonaws.com")
     return TopicService(journal, topic, subscriptions=subscriptions, refusal=refusal)
 
 
-def _dead_letters(stack: Stack, queues: Mapping[str, QueueService]) -> dict[str, QueueService]:
+def _dead_letters(stack: StackResources, queues: Mapping[str, QueueService]) -> dict[str, QueueService]:
     """By the ARN of a rule or subscription, its dead-letter queue, which must accept what is sent there.
 
     Raises:
@@ -273,7 +275,7 @@ _MAPPED = {"SILVERSMITH_TRANSFORM", "SILVERSMITH_TABLES"}
 
 
 def _functions(
-    stack: Stack,
+    stack: StackResources,
     journal: Journal,
     queues: Mapping[str, QueueService],
     announce: Callable[[Sequence[Change], float], None],
@@ -308,7 +310,9 @@ def _functions(
             yield FunctionService(journal, Settings(function, mapping, queue.settings), queue, announce=announce)
 
 
-def _refusal(stack: Stack, policy: iam.Policy, action: str, resource: str, service: str) -> Callable[[str], str | None]:
+def _refusal(
+    stack: StackResources, policy: iam.Policy, action: str, resource: str, service: str
+) -> Callable[[str], str | None]:
     """Why a service may not do this on behalf of a source, by the resource's policy; decided once for each source."""
     refusals: dict[str, str | None] = {}
 

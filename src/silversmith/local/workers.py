@@ -26,7 +26,7 @@ import orjson
 from silversmith.errors import UNWRITABLE, DefinitionError, LakeUnusable, SilversmithError
 from silversmith.local.invocation import NOWHERE, Position, TablesConfig, WorkerConfig
 from silversmith.local.lake import LakeFolder
-from silversmith.local.processes import ChildProcess, PrewarmedWorkers, Share, shares, spawn, usable_cpus
+from silversmith.local.processes import ChildProcess, CpuShare, PrewarmedWorkers, shares, spawn, usable_cpus
 from silversmith.local.services.function import FunctionService, Invocation, Settings
 
 #: The most bytes on disk of all that functions print, twice: in the log and in the one before it.
@@ -249,7 +249,7 @@ class WorkerPool:
         self._workers = [self._start(share) for share in shares(number, self._cpus)]
         self._wide: Worker | None = None
 
-    def _start(self, share: Share, *, careful: int = 0) -> Worker:
+    def _start(self, share: CpuShare, *, careful: int = 0) -> Worker:
         prewarmed = self._prewarmed.take(share) if self._prewarmed is not None else None
         return Worker(prewarmed or spawn(share, self._config.main), self._config, self._log, careful=careful)
 
@@ -262,7 +262,7 @@ class WorkerPool:
         if all(worker.share.threads >= len(self._cpus) for worker in self._workers):
             return None
         if self._wide is None:
-            self._wide = self._start(Share(len(self._cpus)))
+            self._wide = self._start(CpuShare(len(self._cpus)))
         return self._wide if self._wide.current is None else None
 
     @property

@@ -63,7 +63,7 @@ LONG_POLL = 1
 
 
 @dataclass(frozen=True)
-class Message:
+class AwsMessage:
     """A received message. ``sent`` in Unix seconds; ``attributes`` are the sender's, by name."""
 
     id: str
@@ -73,7 +73,7 @@ class Message:
     attributes: Mapping[str, str]
 
 
-class Queue(SqsQueue):
+class AwsQueue(SqsQueue):
     """A queue whose messages can be read: they are received, and made visible again by :meth:`release`.
 
     Args:
@@ -98,7 +98,7 @@ class Queue(SqsQueue):
         self._tell = tell
         self._most = most
         self._wait = wait
-        self._received: dict[str, Message] = {}
+        self._received: dict[str, AwsMessage] = {}
 
     def depth(self) -> Depth:
         """Its approximate depth. SQS does not say when the oldest message was sent.
@@ -111,7 +111,7 @@ class Queue(SqsQueue):
         waiting, in_flight = (int(attributes[name]) for name in names)
         return Depth(self.name, waiting, in_flight, oldest=None)
 
-    def messages(self) -> Iterator[Message]:
+    def messages(self) -> Iterator[AwsMessage]:
         """Its messages, up to ``most``; a note says how many were left out. Another reader's messages are invisible."""
         yield from list(self._received.values())
         while len(self._received) < self._most:
@@ -127,11 +127,11 @@ class Queue(SqsQueue):
         if left := self.depth().waiting:
             self._tell(f"the queue {self.name} holds about {left:,} messages more, which were not looked at")
 
-    def received(self, message_id: str) -> Message | None:
+    def received(self, message_id: str) -> AwsMessage | None:
         """A received message; None where it was not received."""
         return self._received.get(message_id)
 
-    def delete(self, messages: Collection[Message]) -> None:
+    def delete(self, messages: Collection[AwsMessage]) -> None:
         """Delete received messages. One that SQS does not delete becomes visible again."""
         for batch in batched(messages, AT_ONCE):
             entries = [{"Id": str(number), "ReceiptHandle": message.receipt} for number, message in enumerate(batch)]
@@ -151,7 +151,7 @@ class Queue(SqsQueue):
                 self._client.change_message_visibility_batch(QueueUrl=self._url, Entries=entries)
         self._received.clear()
 
-    def _receive(self) -> list[Message]:
+    def _receive(self) -> list[AwsMessage]:
         wait = self._wait if self._received or self.depth().waiting else 0
         with translate_aws_errors(f"the queue {self.name}"):
             answer = self._client.receive_message(
@@ -165,10 +165,10 @@ class Queue(SqsQueue):
         return [_message(each) for each in answer.get("Messages", ())]
 
 
-def _message(values: Mapping[str, Any]) -> Message:
+def _message(values: Mapping[str, Any]) -> AwsMessage:
     attributes = {name: value.get("StringValue", "") for name, value in values.get("MessageAttributes", {}).items()}
     sent = int(values.get("Attributes", {}).get("SentTimestamp", 0)) / 1000
-    return Message(values["MessageId"], values["Body"], values["ReceiptHandle"], sent, attributes)
+    return AwsMessage(values["MessageId"], values["Body"], values["ReceiptHandle"], sent, attributes)
 
 
 #: How many objects are headed at once: the SDK keeps so many connections.
@@ -424,7 +424,7 @@ class AwsTarget:
                 )
         return len(keys)
 
-    def _dead_messages(self, output: str) -> Iterator[Message]:
+    def _dead_messages(self, output: str) -> Iterator[AwsMessage]:
         """What lies in the dead-letter queue of this output; nothing where the stack has none."""
         queue = self._dead.get(output)
         return queue.messages() if queue is not None else iter(())
@@ -480,7 +480,7 @@ class AwsTarget:
             for body in bodies:
                 client.publish(TopicArn=topic, Message=body)
 
-    def _dead_message(self, output: str, queue: Queue, message: Message) -> DeadMessage:
+    def _dead_message(self, output: str, queue: AwsQueue, message: AwsMessage) -> DeadMessage:
         transform = self._transform_of.get(output)
         kind = _kind(output)
         event = _event(message)
@@ -505,7 +505,7 @@ class AwsTarget:
             tables=output in _DEAD_OF_TABLES,
         )
 
-    def _source(self, output: str, transform: str | None, queue: Queue, message: Message) -> str:
+    def _source(self, output: str, transform: str | None, queue: AwsQueue, message: AwsMessage) -> str:
         kind, is_of_tables = _kind(output), output in _DEAD_OF_TABLES
         if kind is DeadKind.RULE:
             return message.attributes.get("RULE_ARN", "").rpartition("/")[2] or "a rule"
@@ -530,7 +530,7 @@ class AwsTarget:
         return etags
 
     @cached_property
-    def _dead(self) -> Mapping[str, Queue]:
+    def _dead(self) -> Mapping[str, AwsQueue]:
         """The dead-letter queues, by their outputs."""
         return {output: self._queue(url) for output, url in self._outputs.items() if output.endswith(_DEAD)}
 
@@ -543,8 +543,8 @@ class AwsTarget:
             for kind in ("QueueDLQ", "SubscriptionDLQ")
         }
 
-    def _queue(self, url: str) -> Queue:
-        return Queue(url, self._sqs, tell=self._tell, wait=self._wait)
+    def _queue(self, url: str) -> AwsQueue:
+        return AwsQueue(url, self._sqs, tell=self._tell, wait=self._wait)
 
     def _url(self, transform: str) -> str:
         url = self._outputs.get(f"{logical(transform, 'Queue')}Url")
@@ -594,7 +594,7 @@ def _kind(output: str) -> DeadKind:
     return DeadKind.SUBSCRIPTION if output.endswith("SubscriptionDLQUrl") else DeadKind.QUEUE
 
 
-def _event(message: Message) -> ObjectEvent:
+def _event(message: AwsMessage) -> ObjectEvent:
     """The first event of a message; one without a key where the message has none."""
     try:
         return next(iter(unwrap(message.body)), ObjectEvent("", ""))
@@ -602,7 +602,7 @@ def _event(message: Message) -> ObjectEvent:
         return ObjectEvent("", "")
 
 
-def _reason(kind: DeadKind, message: Message) -> str:
+def _reason(kind: DeadKind, message: AwsMessage) -> str:
     """EventBridge adds to the event why it could not deliver it, and the function why it gave up.
 
     https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-rule-dlq.html

@@ -24,7 +24,7 @@ from silversmith.function.convert import Converted, convert
 from silversmith.function.outcome import Verdict
 from silversmith.lineage import Lineage
 from silversmith.local.lake import LakeFolder
-from silversmith.local.processes import ChildProcess, Share, spawn, usable_cpus
+from silversmith.local.processes import ChildProcess, CpuShare, spawn, usable_cpus
 from silversmith.operations import WrongCall
 from silversmith.operations.failures import FIRST
 from silversmith.operations.send import files_of
@@ -71,7 +71,7 @@ class Limits:
 
 
 @dataclass(frozen=True)
-class Checked:
+class CheckedFile:
     """The result of a run over one file.
 
     ``outcome`` is ``silver`` or ``quarantine``: the file became rows, or it did not, and ``error`` says why, with
@@ -134,7 +134,7 @@ def _key(name: str) -> str:
 
 def check(
     jobs: Sequence[Job], pipeline: Pipeline | None, reference: str | None, lake: Path = Path("lake")
-) -> Iterator[Checked]:
+) -> Iterator[CheckedFile]:
     """Check the files, one after the other.
 
     Args:
@@ -152,18 +152,18 @@ def check(
             process.end()
 
 
-def _checked(job: Job, process: _Process, pipeline: Pipeline | None) -> Checked:
+def _checked(job: Job, process: _Process, pipeline: Pipeline | None) -> CheckedFile:
     if job.transform == NO_TRANSFORM:
         message = "no transform's pattern matches it: nothing would be made of it"
         hint = "look at the pipeline's patterns, and at the name and folder of the file"
-        return Checked(job.path, None, **_quarantined("NoTransform", message, hint))
+        return CheckedFile(job.path, None, **_quarantined("NoTransform", message, hint))
     transform = transform_of(job, pipeline)
     if is_marker(job, transform):
-        return Checked(job.path, job.transform or None, Verdict.MARKER.value)
+        return CheckedFile(job.path, job.transform or None, Verdict.MARKER.value)
     limits = Limits(float(transform.timeout), transform.memory)
     if pipeline is None:
         limits = Limits(SECONDS + (_size(job) or 0) / BYTES_A_SECOND)
-    return Checked(job.path, job.transform or None, **process.ask(job, limits))
+    return CheckedFile(job.path, job.transform or None, **process.ask(job, limits))
 
 
 def transform_of(job: Job, pipeline: Pipeline | None) -> Transform:
@@ -214,7 +214,7 @@ class _Process:
         return answer
 
     def _start(self) -> ChildProcess:
-        self._child = child = spawn(Share(len(usable_cpus())), "silversmith.operations.check:main")
+        self._child = child = spawn(CpuShare(len(usable_cpus())), "silversmith.operations.check:main")
         child.start(self._reference, str(self._lake))
         try:
             is_ready = child.connection.poll(_START) and bool(child.connection.recv_bytes())
@@ -266,7 +266,7 @@ def main(connection: Connection, reference: str | None, lake: str) -> None:
 
 
 def check_here(job: Job, pipeline: Pipeline | None, scratch: Path, lake: Path = Path("lake")) -> dict[str, Any]:
-    """Check a file in this process: the values of :class:`Checked`. Any error is part of the answer.
+    """Check a file in this process: the values of :class:`CheckedFile`. Any error is part of the answer.
 
     ``lake`` holds the lookups.
     """

@@ -74,7 +74,7 @@ class State(StrEnum):
 
 
 @dataclass(frozen=True)
-class Finding:
+class Diagnosis:
     """One check: its ``name``, what was ``found``, and what to ``do`` about it; empty where nothing is to be done."""
 
     name: str
@@ -83,29 +83,29 @@ class Finding:
     do: str = ""
 
 
-def is_healthy(findings: Sequence[Finding]) -> bool:
+def is_healthy(findings: Sequence[Diagnosis]) -> bool:
     """Whether no check failed. Warnings do not count."""
     return all(finding.state is not State.FAIL for finding in findings)
 
 
-def document(findings: Sequence[Finding]) -> dict[str, Any]:
+def document(findings: Sequence[Diagnosis]) -> dict[str, Any]:
     """The findings as JSON values."""
     return {"healthy": is_healthy(findings), "checks": [asdict(finding) for finding in findings]}
 
 
-def check_python(version: tuple[int, ...]) -> Finding:
+def check_python(version: tuple[int, ...]) -> Diagnosis:
     """The version of Python."""
     text = ".".join(map(str, version))
     if version < PYTHON:
-        return Finding("python", State.FAIL, text, f"Silversmith needs Python {'.'.join(map(str, PYTHON))} or newer")
-    return Finding("python", State.OK, text)
+        return Diagnosis("python", State.FAIL, text, f"Silversmith needs Python {'.'.join(map(str, PYTHON))} or newer")
+    return Diagnosis("python", State.OK, text)
 
 
-def check_packages(packages: Mapping[str, tuple[str | None, str]]) -> Finding:
+def check_packages(packages: Mapping[str, tuple[str | None, str]]) -> Diagnosis:
     """By name the version that is installed, None where it is not, and the oldest that is supported, or empty."""
     missing = [name for name, (version, _) in packages.items() if version is None]
     if missing:
-        return Finding("packages", State.FAIL, f"{', '.join(missing)}: not installed", "pip install silversmith")
+        return Diagnosis("packages", State.FAIL, f"{', '.join(missing)}: not installed", "pip install silversmith")
     old = {
         name: (version, least)
         for name, (version, least) in packages.items()
@@ -114,8 +114,8 @@ def check_packages(packages: Mapping[str, tuple[str | None, str]]) -> Finding:
     if old:
         problem = ", ".join(f"{name} {version} is older than {least}" for name, (version, least) in old.items())
         requirements = " ".join(f"'{name}>={least}'" for name, (_, least) in old.items())
-        return Finding("packages", State.FAIL, problem, f"pip install --upgrade {requirements}")
-    return Finding("packages", State.OK, ", ".join(f"{name} {version}" for name, (version, _) in packages.items()))
+        return Diagnosis("packages", State.FAIL, problem, f"pip install --upgrade {requirements}")
+    return Diagnosis("packages", State.OK, ", ".join(f"{name} {version}" for name, (version, _) in packages.items()))
 
 
 def version_numbers(version: str) -> tuple[int, ...]:
@@ -127,22 +127,22 @@ def version_numbers(version: str) -> tuple[int, ...]:
     return tuple(numbers)
 
 
-def check_pipeline(pipeline: Pipeline | None, problem: str) -> Finding:
+def check_pipeline(pipeline: Pipeline | None, problem: str) -> Diagnosis:
     """``problem``: why it cannot be loaded."""
     if pipeline is None:
-        return Finding("pipeline", State.FAIL, problem, "mend it, or name another with --pipeline")
+        return Diagnosis("pipeline", State.FAIL, problem, "mend it, or name another with --pipeline")
     transforms = ", ".join(transform.name for transform in pipeline.transforms)
-    return Finding("pipeline", State.OK, f"{pipeline.name}, transforms: {transforms}")
+    return Diagnosis("pipeline", State.OK, f"{pipeline.name}, transforms: {transforms}")
 
 
-def check_concurrency(needed: int, reserved: int, limit: int | None, problem: str = "") -> Finding:
+def check_concurrency(needed: int, reserved: int, limit: int | None, problem: str = "") -> Diagnosis:
     """Concurrent invocations: ``needed`` by the transforms together, ``reserved`` of these, and the account's limit;
     None where AWS does not say, with the ``problem``.
 
     https://docs.aws.amazon.com/lambda/latest/dg/lambda-concurrency.html
     """
     if limit is None:
-        return Finding(
+        return Diagnosis(
             "concurrency", State.WARN, f"the account's limit could not be asked: {problem}",
             "let who runs this call lambda:GetAccountSettings",
         )  # fmt: skip
@@ -150,47 +150,47 @@ def check_concurrency(needed: int, reserved: int, limit: int | None, problem: st
     more = "ask AWS for more (Service Quotas, Lambda, Concurrent executions)"
     if reserved and reserved > limit - UNRESERVED:
         text += f", of which {UNRESERVED} must not be reserved, and {reserved:,} are reserved"
-        return Finding("concurrency", State.FAIL, text, f"reserve less, or {more}")
+        return Diagnosis("concurrency", State.FAIL, text, f"reserve less, or {more}")
     if needed > limit:
-        return Finding(
+        return Diagnosis(
             "concurrency", State.WARN, f"{text}: under load Lambda refuses some, here and in the rest of the account",
             f"lower maximum_concurrency of transforms, reserve some for those that matter, or {more}",
         )  # fmt: skip
-    return Finding("concurrency", State.OK, text)
+    return Diagnosis("concurrency", State.OK, text)
 
 
-def check_installer(is_installed: bool) -> Finding:
+def check_installer(is_installed: bool) -> Diagnosis:
     """Whether uv is there, which installs packages for Lambda's machines."""
     if is_installed:
-        return Finding("uv", State.OK, "found: bundles can be made for Lambda's machines")
-    return Finding(
+        return Diagnosis("uv", State.OK, "found: bundles can be made for Lambda's machines")
+    return Diagnosis(
         "uv", State.WARN, "not found: bundles can only be made of packages for a machine and Python like this",
         "pip install uv",
     )  # fmt: skip
 
 
-def check_owners(owners: Mapping[str, str]) -> Finding:
+def check_owners(owners: Mapping[str, str]) -> Diagnosis:
     """By transform the other pipeline that owns its silver."""
     if not owners:
-        return Finding("silver", State.OK, "no other pipeline has it")
-    return Finding(
+        return Diagnosis("silver", State.OK, "no other pipeline has it")
+    return Diagnosis(
         "silver", State.FAIL, "; ".join(f"{transform}: it is {owner}'s" for transform, owner in owners.items()),
         "rename the transform, or use another bucket; if that pipeline is gone: silversmith take-over",
     )  # fmt: skip
 
 
-def check_chain(text: str, problems: Sequence[Problem] = ()) -> list[Finding]:
+def check_chain(text: str, problems: Sequence[Problem] = ()) -> list[Diagnosis]:
     """The deployed ways of events from buckets to functions, and their ``problems``. Empty: nothing is deployed."""
     if not problems:
-        return [Finding("chain", State.OK, text or "nothing is deployed yet")]
-    return [Finding("chain", State.FAIL if each.is_known else State.WARN, each.found, each.do) for each in problems]
+        return [Diagnosis("chain", State.OK, text or "nothing is deployed yet")]
+    return [Diagnosis("chain", State.FAIL if each.is_known else State.WARN, each.found, each.do) for each in problems]
 
 
-def check_tables(samples: Sequence[Sample], unreadable: Mapping[str, str]) -> Finding:
+def check_tables(samples: Sequence[Sample], unreadable: Mapping[str, str]) -> Diagnosis:
     """A sample of each table beside silver; ``unreadable``: by table why it cannot be looked at."""
     if unreadable:
         problems = "; ".join(f"{table}: {problem}" for table, problem in unreadable.items())
-        return Finding(
+        return Diagnosis(
             "tables", State.FAIL, problems,
             "see whether gold can be reached; a damaged table: move its folder away, silversmith tables rebuild NAME",
         )  # fmt: skip
@@ -202,78 +202,80 @@ def check_tables(samples: Sequence[Sample], unreadable: Mapping[str, str]) -> Fi
     ]
     if any(each.differing for each in samples):
         do = "silversmith reconcile sends them, unless they are on their way: silversmith status"
-        return Finding("tables", State.WARN, "; ".join(texts), do)
-    return Finding("tables", State.OK, "; ".join(texts))
+        return Diagnosis("tables", State.WARN, "; ".join(texts), do)
+    return Diagnosis("tables", State.OK, "; ".join(texts))
 
 
-def check_file_system(place: str, broken: Mapping[str, str], apart: Sequence[str] = ()) -> Finding:
+def check_file_system(place: str, broken: Mapping[str, str], apart: Sequence[str] = ()) -> Diagnosis:
     """``broken``: the errors of the abilities that the file system lacks; ``apart``: the lake's folders on another."""
     if broken:
         problems = "; ".join(f"{ability}: {error}" for ability, error in broken.items())
-        return Finding(
+        return Diagnosis(
             "file system", State.FAIL, f"{place}: {problems}",
             "put the lake on a local disk that this user can write on: --lake DIR",
         )  # fmt: skip
     if apart:
-        return Finding(
+        return Diagnosis(
             "file system", State.FAIL, f"on another file system than {place}: {', '.join(apart)}",
             "have the whole lake on one: files are moved into place at once, which no two file systems can",
         )  # fmt: skip
-    return Finding("file system", State.OK, f"{place}: rename, fsync and flock work")
+    return Diagnosis("file system", State.OK, f"{place}: rename, fsync and flock work")
 
 
-def check_disk(free: int, inodes: int | None) -> Finding:
+def check_disk(free: int, inodes: int | None) -> Diagnosis:
     """Free bytes and inodes; None: the file system does not count them."""
     text = f"{free / 1e9:.1f} GB free"
     if free < NO_ROOM:
-        return Finding("disk", State.FAIL, text, "make room: a run ends as soon as the disk is full (nothing is lost)")
+        return Diagnosis(
+            "disk", State.FAIL, text, "make room: a run ends as soon as the disk is full (nothing is lost)"
+        )
     if inodes is not None and inodes < FEW_INODES:
         text = f"{text}, but only {inodes:,} more files"
-        return Finding("disk", State.WARN, text, "remove files, or have the lake on a file system with more inodes")
+        return Diagnosis("disk", State.WARN, text, "remove files, or have the lake on a file system with more inodes")
     if free < LITTLE_ROOM:
-        return Finding("disk", State.WARN, text, "make room soon")
-    return Finding("disk", State.OK, text)
+        return Diagnosis("disk", State.WARN, text, "make room soon")
+    return Diagnosis("disk", State.OK, text)
 
 
-def check_inotify(folders: int, watches: int, events: int) -> Finding:
+def check_inotify(folders: int, watches: int, events: int) -> Diagnosis:
     """How many folders need a watch, and the limits of watches and of queued events."""
     text = f"folders in bronze: {folders:,} of {watches:,} that may be watched"
     more = f"sudo sysctl fs.inotify.max_user_watches={1 << max(20, (2 * folders).bit_length())}"
     if folders > watches:
-        return Finding("inotify", State.FAIL, text, more)
+        return Diagnosis("inotify", State.FAIL, text, more)
     if folders > watches * NEAR:
-        return Finding("inotify", State.WARN, text, more)
+        return Diagnosis("inotify", State.WARN, text, more)
     if events < QUEUE:
         text = f"the kernel keeps {events:,} events; of more at once it forgets some, and bronze is searched"
-        return Finding("inotify", State.WARN, text, f"sudo sysctl fs.inotify.max_queued_events={QUEUE}")
-    return Finding("inotify", State.OK, text)
+        return Diagnosis("inotify", State.WARN, text, f"sudo sysctl fs.inotify.max_queued_events={QUEUE}")
+    return Diagnosis("inotify", State.OK, text)
 
 
-def check_open_files(limit: int) -> Finding:
+def check_open_files(limit: int) -> Diagnosis:
     """How many files this process may have open."""
     state = State.FAIL if limit < FEWEST_FILES else State.WARN if limit < ENOUGH_FILES else State.OK
     do = "" if state is State.OK else f"ulimit -n {ENOUGH_FILES}"
-    return Finding("open files", state, f"{limit:,} may be open at once", do)
+    return Diagnosis("open files", state, f"{limit:,} may be open at once", do)
 
 
-def check_clock(now: float, newest: float | None, key: str = "") -> Finding:
+def check_clock(now: float, newest: float | None, key: str = "") -> Diagnosis:
     """The time now, and that of the newest file in bronze, in Unix seconds."""
     text = f"{datetime.fromtimestamp(now, UTC):%Y-%m-%d %H:%M:%S} UTC"
     ahead = (newest or 0.0) - now
     if ahead > AHEAD:
-        return Finding(
+        return Diagnosis(
             "clock", State.WARN, f"{text}, but {key} is of {ahead:,.0f} s later",
             "set the clock (timedatectl set-ntp true), or that of the machine which the file is from",
         )  # fmt: skip
-    return Finding("clock", State.OK, text)
+    return Diagnosis("clock", State.OK, text)
 
 
-def packages_and_pipeline(pipeline: Pipeline | None, problem: str) -> list[Finding]:
+def packages_and_pipeline(pipeline: Pipeline | None, problem: str) -> list[Diagnosis]:
     """The checks that every target needs."""
     return [check_python(sys.version_info[:3]), check_packages(packages()), check_pipeline(pipeline, problem)]
 
 
-def machine_checks(pipeline: Pipeline | None, lake: Path) -> list[Finding]:
+def machine_checks(pipeline: Pipeline | None, lake: Path) -> list[Diagnosis]:
     """Check this machine and the lake's disk."""
     from silversmith.local.lake import LakeFolder
     from silversmith.operations.local import open_lake
@@ -291,7 +293,7 @@ def machine_checks(pipeline: Pipeline | None, lake: Path) -> list[Finding]:
     return [*findings, check_open_files(open_files()), check_clock(time.time(), *newest_file(bronze))]
 
 
-def aws_checks(located: Located | None, deployment: str, endpoint_url: str | None) -> list[Finding]:
+def aws_checks(located: Located | None, deployment: str, endpoint_url: str | None) -> list[Diagnosis]:
     """Check the account, and the stack of a deployment."""
     from silversmith.aws.account import NoAccount, open_account
     from silversmith.aws.packages import find_uv
@@ -299,9 +301,9 @@ def aws_checks(located: Located | None, deployment: str, endpoint_url: str | Non
     try:
         account = open_account(endpoint_url=endpoint_url)
     except NoAccount as error:
-        problem = Finding("account", State.FAIL, str(error), "sign in, and run `silversmith doctor` again")
+        problem = Diagnosis("account", State.FAIL, str(error), "sign in, and run `silversmith doctor` again")
         return [problem, check_installer(find_uv() is not None)]
-    findings = [Finding("account", State.OK, f"{account.id} in {account.region}")]
+    findings = [Diagnosis("account", State.OK, f"{account.id} in {account.region}")]
     if located is None:
         return [*findings, check_installer(find_uv() is not None)]
     from silversmith.reconcile.hops import Problem
@@ -318,7 +320,7 @@ def aws_checks(located: Located | None, deployment: str, endpoint_url: str | Non
     return findings + _chain(account, options.name(located.pipeline.name))
 
 
-def _owners_on_aws(pipeline: Pipeline, options: Deployment, account: Account) -> list[Finding]:
+def _owners_on_aws(pipeline: Pipeline, options: Deployment, account: Account) -> list[Diagnosis]:
     from silversmith.aws.artefacts import existing_bucket
     from silversmith.aws.deploy import owner
 
@@ -329,7 +331,7 @@ def _owners_on_aws(pipeline: Pipeline, options: Deployment, account: Account) ->
     return []
 
 
-def _tables_on_aws(pipeline: Pipeline, options: Deployment, account: Account) -> list[Finding]:
+def _tables_on_aws(pipeline: Pipeline, options: Deployment, account: Account) -> list[Diagnosis]:
     if not pipeline.tables.tables:
         return []
     from silversmith.operations.aws import open_stack
@@ -342,7 +344,7 @@ def _tables_on_aws(pipeline: Pipeline, options: Deployment, account: Account) ->
     return []
 
 
-def _chain(account: Account, name: str) -> list[Finding]:
+def _chain(account: Account, name: str) -> list[Diagnosis]:
     from silversmith.reconcile.hops import Problem, check
 
     try:
@@ -354,7 +356,7 @@ def _chain(account: Account, name: str) -> list[Finding]:
         return check_chain("", [Problem(str(error), do, is_known=False)])
 
 
-def tables_check(pipeline: Pipeline, target: Target) -> list[Finding]:
+def tables_check(pipeline: Pipeline, target: Target) -> list[Diagnosis]:
     """Check the tables of a pipeline; nothing where it has none."""
     from silversmith.operations.tables import require_tables, sample
 
@@ -363,7 +365,7 @@ def tables_check(pipeline: Pipeline, target: Target) -> list[Finding]:
     try:
         require_tables(pipeline)
     except WrongCall as error:
-        return [Finding("tables", State.FAIL, str(error), "pip install 'silversmith[tables]'")]
+        return [Diagnosis("tables", State.FAIL, str(error), "pip install 'silversmith[tables]'")]
     samples: list[Sample] = []
     unreadable: dict[str, str] = {}
     for table in pipeline.tables.tables:
@@ -454,7 +456,7 @@ def _hops_of(
     return Hops(bucket, arn, tuple(rules), tuple(subscriptions), tuple(mappings))
 
 
-def concurrency(pipeline: Pipeline, options: Deployment, functions: Any) -> Finding:
+def concurrency(pipeline: Pipeline, options: Deployment, functions: Any) -> Diagnosis:
     """Compare the concurrency of a deployment with the account's limit. ``functions``: a boto3 client of Lambda.
 
     https://docs.aws.amazon.com/lambda/latest/api/API_GetAccountSettings.html

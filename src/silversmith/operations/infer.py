@@ -31,7 +31,7 @@ class Unreadable(SilversmithError):
 
 
 @dataclass(frozen=True)
-class Column:
+class InferredColumn:
     """One column of all the files. ``low`` and ``high`` bound numbers and times; ``choices`` are its words, where they
     are few; ``missing`` names the files without it."""
 
@@ -78,7 +78,7 @@ class Inferred:
     """All files, and their columns in the order of their first appearance."""
 
     files: tuple[Sampled, ...]
-    columns: tuple[Column, ...]
+    columns: tuple[InferredColumn, ...]
 
     @property
     def rows(self) -> int:
@@ -101,7 +101,7 @@ def infer(jobs: Sequence[Job], pipeline: Pipeline | None) -> Inferred:
     for job in jobs:
         first.setdefault(job.path, job)
     files: list[Sampled] = []
-    columns: dict[str, Column] = {}
+    columns: dict[str, InferredColumn] = {}
     for job in first.values():
         transform = transform_of(job, pipeline)
         if is_marker(job, transform):
@@ -114,7 +114,7 @@ def infer(jobs: Sequence[Job], pipeline: Pipeline | None) -> Inferred:
     return Inferred(tuple(files), tuple(columns.values()))
 
 
-def _sampled(job: Job, reader: Reader | None) -> tuple[Sampled, dict[str, Column]]:
+def _sampled(job: Job, reader: Reader | None) -> tuple[Sampled, dict[str, InferredColumn]]:
     with tempfile.TemporaryDirectory(prefix="silversmith-infer-") as scratch:
         try:
             table = formats.read(open_source(job), reader, scratch=Path(scratch))
@@ -127,7 +127,7 @@ def _sampled(job: Job, reader: Reader | None) -> tuple[Sampled, dict[str, Column
         return Sampled(job.path, table.records - malformed, malformed, table.format, dict(table.dialect)), columns
 
 
-def _columns(table: Table) -> dict[str, Column]:
+def _columns(table: Table) -> dict[str, InferredColumn]:
     kinds = {name: kind for name, kind in table.rows.collect_schema().items() if name != ROW}
     names = list(kinds)
     sample = table.rows.head(SAMPLED_ROWS).drop(ROW).collect()
@@ -137,7 +137,7 @@ def _columns(table: Table) -> dict[str, Column]:
             facts += [col(name).min().alias(f"low {place}"), col(name).max().alias(f"high {place}")]
     values = table.rows.select(facts).collect(engine="streaming").row(0, named=True) if facts else {}
     return {
-        name: Column(
+        name: InferredColumn(
             name,
             kinds[name],
             values[f"nulls {place}"],
@@ -170,7 +170,9 @@ def _choices(values: pl.Series) -> tuple[str, ...]:
     return tuple(sorted(choices))
 
 
-def _add(columns: dict[str, Column], new: dict[str, Column], file: Sampled, before: Sequence[Sampled]) -> None:
+def _add(
+    columns: dict[str, InferredColumn], new: dict[str, InferredColumn], file: Sampled, before: Sequence[Sampled]
+) -> None:
     """Merge the columns of one more file."""
     for name, column in new.items():
         columns[name] = (
@@ -182,7 +184,7 @@ def _add(columns: dict[str, Column], new: dict[str, Column], file: Sampled, befo
         columns[name] = replace(columns[name], missing=(*columns[name].missing, file.file))
 
 
-def _both(one: Column, other: Column, file: Sampled) -> Column:
+def _both(one: InferredColumn, other: InferredColumn, file: Sampled) -> InferredColumn:
     kind = _joined(one.kind, other.kind)
     if kind is None:
         raise Unreadable(
@@ -275,14 +277,14 @@ def _heading(inferred: Inferred) -> Iterable[str]:
             yield "# One column has no name: a contract cannot speak of it."
 
 
-def _required(columns: Sequence[Column], inferred: Inferred) -> list[str]:
+def _required(columns: Sequence[InferredColumn], inferred: Inferred) -> list[str]:
     full = [column.name for column in columns if not column.nulls and not column.missing and inferred.rows]
     if not full:
         return ["    # required=[],  # columns that may not be null"]
     return [f"    required=[{', '.join(map(_text, full))}],"]
 
 
-def _suggestions(columns: Sequence[Column]) -> Iterable[str]:
+def _suggestions(columns: Sequence[InferredColumn]) -> Iterable[str]:
     keys = [column.name for column in columns if column.unique and not column.missing]
     if keys:
         yield f"    # unique=[{_text(keys[0])}],{_comment(_others(keys[1:]))}"
@@ -305,7 +307,7 @@ def _others(names: Sequence[str]) -> str:
     return f"or {', '.join(map(_text, names))}" if names else ""
 
 
-def _gaps(columns: Sequence[Column]) -> bool:
+def _gaps(columns: Sequence[InferredColumn]) -> bool:
     return any(column.missing for column in columns)
 
 
@@ -317,7 +319,7 @@ def _max_rejected(inferred: Inferred) -> list[str]:
     return [f"    # max_rejected=0.05,{comment}"]
 
 
-def _kind(column: Column) -> str:
+def _kind(column: InferredColumn) -> str:
     return "pl.String" if column.kind == pl.Null() else _bare(dtype_code(column.kind))
 
 
@@ -326,7 +328,7 @@ def _bare(code: str) -> str:
     return code.replace("time_unit=", "").replace(", time_zone=None", "").replace("time_zone=", "")
 
 
-def _remarks(column: Column) -> str:
+def _remarks(column: InferredColumn) -> str:
     remarks = []
     if column.low is not None:
         remarks.append(f"{column.low} to {column.high}" if column.low != column.high else f"always {column.low}")

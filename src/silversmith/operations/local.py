@@ -19,7 +19,7 @@ from silversmith.events import NotAnEvent, ObjectEvent, unwrap
 from silversmith.local import resend
 from silversmith.local.journal import Journal
 from silversmith.local.lake import LakeFolder, engine_runs
-from silversmith.local.stack import Queue, Stack, read
+from silversmith.local.stack import QueueResource, StackResources, read
 from silversmith.operations import WrongCall, tables_installed
 from silversmith.operations.target import DeadKind, DeadMessage, Depth, Hop, LastOutcome, Lately, News, TransformQueues
 from silversmith.pipeline import Pipeline
@@ -99,7 +99,7 @@ class Origin:
     name: str
     transform: str | None = None
     function: str | None = None
-    queue: Queue | None = None
+    queue: QueueResource | None = None
     is_of_tables: bool = False
 
 
@@ -152,7 +152,7 @@ class LocalTarget:
         return engine_runs(self._folder)
 
     @cached_property
-    def _stack(self) -> Stack:
+    def _stack(self) -> StackResources:
         """The template's resources, compiled when they are first needed, because that takes a while."""
         from silversmith.template import compile as compile_template
 
@@ -182,7 +182,7 @@ class LocalTarget:
         queue = self._tables_queue
         return self._depths(queue, "") if queue is not None else None
 
-    def _depths(self, queue: Queue, transform: str) -> TransformQueues:
+    def _depths(self, queue: QueueResource, transform: str) -> TransformQueues:
         dead = [queue.dead_letter_arn]
         dead += [item.dead_letter_arn for item in self._stack.subscriptions if item.queue_arn == queue.arn]
         depths = tuple(self._depth(arn) for arn in dict.fromkeys(dead) if arn)
@@ -333,7 +333,7 @@ class LocalTarget:
         }
 
     @cached_property
-    def _tables_queue(self) -> Queue | None:
+    def _tables_queue(self) -> QueueResource | None:
         arns = [arn for arn, (transform, _) in self._served.items() if transform is None]
         return next((queue for queue in self._stack.queues if queue.arn in arns), None)
 

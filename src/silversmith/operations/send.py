@@ -42,7 +42,7 @@ class Upload:
 
 
 @dataclass(frozen=True)
-class Put:
+class PutResult:
     """A file in bronze. ``size`` in bytes; ``transforms`` are the names of those that match its key, ``lookup_of`` of
     those that read it as a lookup."""
 
@@ -117,7 +117,7 @@ def _checked(path: Path, key: str) -> Upload:
     return Upload(path, key)
 
 
-def put(uploads: Sequence[Upload], pipeline: Pipeline, bronze: Store, *, scratch: Path | None) -> Iterator[Put]:
+def put(uploads: Sequence[Upload], pipeline: Pipeline, bronze: Store, *, scratch: Path | None) -> Iterator[PutResult]:
     """Put files, one after the other. Each is durable when it is returned.
 
     Args:
@@ -131,10 +131,10 @@ def put(uploads: Sequence[Upload], pipeline: Pipeline, bronze: Store, *, scratch
         size, etag = _put(upload, bronze, scratch)
         matching = [transform.name for transform in pipeline.matching(upload.key)]
         readers = [transform.name for transform in pipeline.transforms if upload.key in transform.lookups]
-        yield Put(upload.key, size, etag, matching, readers)
+        yield PutResult(upload.key, size, etag, matching, readers)
 
 
-def put_own(path: Path, key: str, pipeline: Pipeline, bronze: Store) -> Put:
+def put_own(path: Path, key: str, pipeline: Pipeline, bronze: Store) -> PutResult:
     """Put one file that the store may move. Durable when it returns.
 
     Raises:
@@ -142,7 +142,7 @@ def put_own(path: Path, key: str, pipeline: Pipeline, bronze: Store) -> Put:
     """
     size = path.stat().st_size
     etag = bronze.put(key, path.read_bytes() if size <= IN_MEMORY else path)
-    return Put(key, size, etag, [transform.name for transform in pipeline.matching(key)])
+    return PutResult(key, size, etag, [transform.name for transform in pipeline.matching(key)])
 
 
 def _put(upload: Upload, bronze: Store, scratch: Path | None) -> tuple[int, str]:
@@ -167,7 +167,7 @@ QUARANTINE = "quarantine"
 
 
 @dataclass(frozen=True)
-class Selection:
+class FailureSelection:
     """Which failures to try again; None: all.
 
     ``error`` is the code of an error (``MissingColumn``, ``TransformError`` …) in any case. ``since`` and ``until`` are
@@ -221,7 +221,7 @@ Origin = ErrorDocument | DeadMessage
 
 
 def redrive(
-    pipeline: Pipeline, target: Target, selection: Selection, *, most: int | None = None, dry_run: bool = False
+    pipeline: Pipeline, target: Target, selection: FailureSelection, *, most: int | None = None, dry_run: bool = False
 ) -> Iterator[RedriveBatch]:
     """Try failures again. Each batch is sent before it is returned; memory is bounded.
 
@@ -277,7 +277,7 @@ def _send(pipeline: Pipeline, target: Target, origins: Sequence[Origin]) -> int:
     return len(documents) + (target.redrive(messages) if messages else 0)
 
 
-def _quarantined(pipeline: Pipeline, target: Target, selection: Selection) -> Iterator[tuple[Failure, Origin]]:
+def _quarantined(pipeline: Pipeline, target: Target, selection: FailureSelection) -> Iterator[tuple[Failure, Origin]]:
     transforms = {transform.name for transform in pipeline.transforms}
     quarantine = target.lake.quarantine
     for name in quarantine_keys(quarantine, selection.transform, selection.pattern, ERROR):
@@ -291,7 +291,7 @@ def _quarantined(pipeline: Pipeline, target: Target, selection: Selection) -> It
             yield Failure(document.transform, key, version, QUARANTINE, document.code, at, lost), document
 
 
-def _dead(transform: Transform | None, target: Target, selection: Selection) -> Iterator[tuple[Failure, Origin]]:
+def _dead(transform: Transform | None, target: Target, selection: FailureSelection) -> Iterator[tuple[Failure, Origin]]:
     for dead in target.dead():
         if selection.where not in {None, dead.kind.value} or not dead.concerns(transform):
             continue

@@ -57,7 +57,7 @@ def same(text: str, expected: str) -> bool:
 
 
 @dataclass(frozen=True)
-class Refused:
+class RequestRefused:
     """The request is refused. ``why`` is for a person."""
 
     status: int
@@ -82,18 +82,18 @@ class Caller:
     cookies: Mapping[str, str]
 
 
-def authorize(caller: Caller, *, token: str, cookie: str) -> Refused | Enter | None:
+def authorize(caller: Caller, *, token: str, cookie: str) -> RequestRefused | Enter | None:
     """Decide about a request; None: it may pass."""
     host = caller.headers.get("host", "")
     if _name(host) not in NAMES:
-        return Refused(421, "This page answers only to 127.0.0.1 and localhost.")
+        return RequestRefused(421, "This page answers only to 127.0.0.1 and localhost.")
     if caller.method not in SAFE and not _is_own_origin(caller.headers, host):
-        return Refused(403, "The request comes from another site, and was refused.")
+        return RequestRefused(403, "The request comes from another site, and was refused.")
     if caller.path.startswith("/static/"):
         return None
     if same(caller.cookies.get(cookie, ""), token):
         return None if "token=" not in caller.query else _enter(caller, token)
-    return _enter(caller, token) or Refused(
+    return _enter(caller, token) or RequestRefused(
         403, "Open the page by the URL that silversmith printed: its token lets you in. Each start prints a new one."
     )
 
@@ -164,8 +164,8 @@ class AuthMiddleware:
         answer = self._app if verdict is None else self._answer(verdict)
         await answer(scope, receive, guarded)
 
-    def _answer(self, verdict: Refused | Enter) -> Response:
-        if isinstance(verdict, Refused):
+    def _answer(self, verdict: RequestRefused | Enter) -> Response:
+        if isinstance(verdict, RequestRefused):
             return HTMLResponse(REFUSED.format(why=verdict.why), verdict.status)
         response = RedirectResponse(verdict.location, 303)
         response.set_cookie(self._cookie, self._token, httponly=True, samesite="strict", path="/")

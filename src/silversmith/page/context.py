@@ -23,7 +23,7 @@ from silversmith.operations.target import Target
 from silversmith.operations.text import duration, millis, shown, size
 from silversmith.page.auth import same
 from silversmith.page.backend import Backend, ignore
-from silversmith.page.recent import Glance, Watch
+from silversmith.page.recent import Overview, Watch
 from silversmith.pipeline import Pipeline
 
 
@@ -136,7 +136,7 @@ class ViewContext:
 
         return await run_in_threadpool(asked)
 
-    async def look(self) -> Glance:
+    async def look(self) -> Overview:
         """:meth:`Watch.recent`, in a thread."""
         return await run_in_threadpool(self.watch.recent)
 

@@ -14,7 +14,7 @@ from silversmith.keypatterns import KeyPattern
 from silversmith.operations.failures import Failures, Query, RejectedFiles
 from silversmith.operations.failures import failures as look
 from silversmith.operations.failures import rejected as look_rejected
-from silversmith.operations.send import Failure, Selection
+from silversmith.operations.send import Failure, FailureSelection
 from silversmith.operations.send import redrive as operation
 from silversmith.operations.target import Target
 from silversmith.page.context import ViewContext, link
@@ -137,10 +137,10 @@ async def redrive(request: Request) -> Response:
     return context.answer(request, "redrive.html", values)
 
 
-def _chosen(fields: dict[str, str]) -> Selection:
+def _chosen(fields: dict[str, str]) -> FailureSelection:
     key, error = fields.get("key"), fields.get("error")
     transform = fields.get("transform")
-    return Selection(
+    return FailureSelection(
         transform=None if transform == NONE else transform,
         pattern=KeyPattern.exactly(key) if key else None,
         error="" if error == NONE else error,
@@ -148,11 +148,11 @@ def _chosen(fields: dict[str, str]) -> Selection:
     )
 
 
-def _send(pipeline: Pipeline, target: Target, chosen: Selection) -> int:
+def _send(pipeline: Pipeline, target: Target, chosen: FailureSelection) -> int:
     return sum(batch.sent for batch in operation(pipeline, target, chosen))
 
 
-def _count(pipeline: Pipeline, target: Target, chosen: Selection) -> tuple[list[Failure], int, int]:
+def _count(pipeline: Pipeline, target: Target, chosen: FailureSelection) -> tuple[list[Failure], int, int]:
     total, lost, named = 0, 0, list[Failure]()
     for batch in operation(pipeline, target, chosen, dry_run=True):
         total += len(batch.failures)

@@ -19,7 +19,7 @@ from starlette.responses import Response, StreamingResponse
 from silversmith.operations.reports import Status, TablesQueue, TransformStatus
 from silversmith.operations.text import duration, millis
 from silversmith.page.context import ViewContext, number, render
-from silversmith.page.recent import SPANS, Glance, Point, Span, stored
+from silversmith.page.recent import SPANS, Overview, Point, Span, stored
 
 
 @dataclass(frozen=True)
@@ -342,7 +342,7 @@ async def _events(request: Request, context: ViewContext, after: int, span: Span
         unsubscribe()
 
 
-def _look(context: ViewContext, glance: Glance, after: int, span: Span, *, plots: bool) -> tuple[dict[str, Any], int]:
+def _look(context: ViewContext, glance: Overview, after: int, span: Span, *, plots: bool) -> tuple[dict[str, Any], int]:
     ended, numbers = context.watch.since(after), flow(glance.status, glance.rates)
     look: dict[str, Any] = {
         "values": numbers.values,

@@ -332,7 +332,7 @@ BACK = 150_000
 
 
 @dataclass(frozen=True)
-class Glance:
+class Overview:
     """The result of one look. ``rates``: how much each counter rises in a second.
 
     ``problem`` says why the look failed, ``no_history`` why there is no history, where there is none.
@@ -374,7 +374,7 @@ class Watch:
         self._ended = threading.Event()
         self._looked = threading.Event()
         self._listeners: dict[int, Callable[[], object]] = {}
-        self._glance = Glance(0, clock(), None, {}, remembers=False, problem="not looked yet")
+        self._glance = Overview(0, clock(), None, {}, remembers=False, problem="not looked yet")
         self._thread = threading.Thread(target=self._run, name="watch", daemon=True)
 
     def start(self) -> None:
@@ -387,7 +387,7 @@ class Watch:
         self._wake.set()
 
     @property
-    def glance(self) -> Glance:
+    def glance(self) -> Overview:
         """The latest look."""
         return self._glance
 
@@ -431,7 +431,7 @@ class Watch:
         with self._lock:
             return self._memory.history.points(span, self._clock())
 
-    def recent(self, patience: float = 10.0) -> Glance:
+    def recent(self, patience: float = 10.0) -> Overview:
         """The latest look, after the first one; a new one where the watch rests without listeners and the last is old.
         Waits ``patience`` seconds at the most."""
         if not self._thread.is_alive():
@@ -444,7 +444,7 @@ class Watch:
             unsubscribe()
         return self._glance
 
-    def look(self) -> Glance:
+    def look(self) -> Overview:
         """Look once, now."""
         now, number = self._clock(), self._glance.number + 1
         try:
@@ -456,12 +456,12 @@ class Watch:
                 remembers, no_history = target.remembers, target.no_history
         except Exception as error:  # noqa: BLE001 -- whatever it is, the page says so, and looks again
             _log.warning("the pipeline could not be looked at: %s", error)
-            self._glance = Glance(number, now, None, {}, remembers=False, problem=str(error))
+            self._glance = Overview(number, now, None, {}, remembers=False, problem=str(error))
         else:
             with self._lock:
                 self._memory.history.depth(now, sum(each.waiting for each in current.transforms))
             why = "" if remembers else no_history
-            self._glance = Glance(number, now, current, self._rates.per_second(), remembers, no_history=why)
+            self._glance = Overview(number, now, current, self._rates.per_second(), remembers, no_history=why)
         self._looked.set()
         for listener in self._current_listeners():
             listener()

@@ -24,7 +24,7 @@ from silversmith.template.messaging import event_patterns
 
 
 @dataclass(frozen=True)
-class Column:
+class ContractColumn:
     """A column of the contract."""
 
     name: str
@@ -54,7 +54,7 @@ def code(transform: Transform) -> Code:
         return Code("", "", "Python")
 
 
-def columns(contract: Contract) -> list[Column]:
+def columns(contract: Contract) -> list[ContractColumn]:
     """The contract's schema, with its demands on each column."""
     names_in_files = {new: name for name, new in contract.rename.items()}
     described = []
@@ -67,7 +67,7 @@ def columns(contract: Contract) -> list[Column]:
         if name in names_in_files:
             demands.append(f"called {names_in_files[name]} in files")
         demands += [f"refused: {demand.text}" for demand in contract.demands if demand.column == name]
-        described.append(Column(name, str(kind), demands))
+        described.append(ContractColumn(name, str(kind), demands))
     return described
 
 
@@ -134,7 +134,7 @@ async def transform(request: Request) -> Response:
 
 
 @dataclass(frozen=True)
-class Answer:
+class PatternAnswer:
     """Whether a transform takes a key or an event; ``why`` are the reasons why not."""
 
     transform: str
@@ -149,7 +149,7 @@ class Attempt:
 
     key: str
     is_event: bool
-    answers: Sequence[Answer]
+    answers: Sequence[PatternAnswer]
 
 
 class NothingToTry(ValueError):
@@ -191,12 +191,12 @@ def _as_event(event: ObjectEvent) -> dict[str, Any]:
     return body
 
 
-def _answer(transform: Transform, pipeline: Pipeline, key: str, event: Mapping[str, Any]) -> Answer:
+def _answer(transform: Transform, pipeline: Pipeline, key: str, event: Mapping[str, Any]) -> PatternAnswer:
     """By the event pattern of a rule for this transform alone, as EventBridge would decide."""
     pattern = event_patterns(pipeline.bronze, [transform.pattern])[0]
     takes = compile_pattern(pattern).matches(event)
     why = [] if takes else list(_reasons(pattern, event, transform.pattern, key))
-    return Answer(transform.name, transform.pattern.text, takes, why)
+    return PatternAnswer(transform.name, transform.pattern.text, takes, why)
 
 
 def _reasons(pattern: Mapping[str, Any], event: Mapping[str, Any], keys: KeyPattern, key: str) -> Iterator[str]:

@@ -119,12 +119,12 @@ def _parse(root: dict[str, Any], rules: Rules) -> tuple[Rule, ...]:
 def _branches(root: dict[str, Any], rules: Rules) -> list[dict[str, Field]]:
     """``$or`` is an operator wherever that gives a valid pattern; if it does not, all of them are names of fields."""
     try:
-        return _Reader(rules, or_is_operator=True).object(root, Location(rules.noun))
+        return _PatternReader(rules, or_is_operator=True).object(root, Location(rules.noun))
     except InvalidPattern as error:
         if "$or" not in _names(root):
             raise
         try:
-            return _Reader(rules, or_is_operator=False).object(root, Location(rules.noun))
+            return _PatternReader(rules, or_is_operator=False).object(root, Location(rules.noun))
         except InvalidPattern:
             raise error from None
 
@@ -141,7 +141,7 @@ def _order(path: str) -> bytes:
 
 
 @dataclass(frozen=True)
-class _Reader:
+class _PatternReader:
     rules: Rules
     or_is_operator: bool
 

@@ -41,7 +41,7 @@ SKIPPED = frozenset({"__pycache__", "lake", ".pytest_cache", ".hypothesis"})
 
 
 @dataclass(frozen=True)
-class Plan:
+class ProjectPlan:
     """What is to be written: the project's ``name``, its ``folder``, and each file's bytes by its path in there."""
 
     name: str
@@ -49,7 +49,7 @@ class Plan:
     files: Mapping[str, bytes]
 
 
-def plan(folder: Path, example: str | None, *, ending: str) -> Plan:
+def plan(folder: Path, example: str | None, *, ending: str) -> ProjectPlan:
     """Work out a project without writing anything.
 
     Args:
@@ -68,7 +68,7 @@ def plan(folder: Path, example: str | None, *, ending: str) -> Plan:
     sources = {path: _HERE / "common" / path for path in _COMMON}
     sources |= {path.relative_to(template).as_posix(): path for path in _below(template)}
     theirs = example or _OURS
-    return Plan(
+    return ProjectPlan(
         name, folder, {_dotted(path): _filled(source, theirs, name, ending) for path, source in sources.items()}
     )
 
@@ -83,7 +83,7 @@ def name_of(folder: Path) -> str:
     return name if name and not limits.pipeline_name(name) else "pipeline"
 
 
-def write(project: Plan) -> Sequence[Path]:
+def write(project: ProjectPlan) -> Sequence[Path]:
     """Write the project's files, and say which.
 
     Raises:

@@ -34,7 +34,7 @@ from silversmith.lineage import Decision, error_key
 from silversmith.pipeline import Pipeline, Transform, load
 from silversmith.reconcile.compare import Finding, look
 from silversmith.reconcile.lease import Keeper, Lease, NotNext, lease_key
-from silversmith.runtime.queue import BUSY, SENT_AT_ONCE, Context, Queue, SqsQueue
+from silversmith.runtime.queue import BUSY, SENT_AT_ONCE, InvocationContext, Queue, SqsQueue
 from silversmith.runtime.telemetry import document, printed, request, set_up
 from silversmith.schemas import Owner
 from silversmith.stores import Lake, batched
@@ -79,7 +79,7 @@ class Cursor:
 
 
 @dataclass(frozen=True)
-class Progress:
+class RoundProgress:
     """How far a round is, as the lease keeps it.
 
     Attributes:
@@ -95,12 +95,12 @@ class Progress:
     marks: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
     @staticmethod
-    def of(values: Mapping[str, Any], now: datetime) -> Progress:
+    def of(values: Mapping[str, Any], now: datetime) -> RoundProgress:
         """From the lease's JSON values; empty ones: of a round that begins now."""
         if not values:
-            return Progress(now)
+            return RoundProgress(now)
         place = Cursor(**values["place"]) if values["place"] else None
-        return Progress(datetime.fromisoformat(values["begun"]), place, values["missing"], values["marks"] or {})
+        return RoundProgress(datetime.fromisoformat(values["begun"]), place, values["missing"], values["marks"] or {})
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON values."""
@@ -180,7 +180,7 @@ class Reconciler:
         self._log = log
         self._batch = batch
 
-    def __call__(self, event: Mapping[str, Any], context: Context) -> dict[str, Any]:
+    def __call__(self, event: Mapping[str, Any], context: InvocationContext) -> dict[str, Any]:
         """Do the step that the event names. Returns ``{"done": …}``, False if another invocation does the rest, or
         ``{"refused": why}`` where it is not this one's turn.
 
@@ -205,7 +205,7 @@ class Reconciler:
             raise
 
     def _do(self, step: _Step) -> dict[str, Any]:
-        before = Progress.of(step.lease.progress, self._now())
+        before = RoundProgress.of(step.lease.progress, self._now())
         if not step.lease.progress:
             self._check_hops(step.event)
         after = self._transforms(before, step)
@@ -222,7 +222,7 @@ class Reconciler:
         self._again({**step.event, "round": step.lease.round, "step": step.lease.step})
         return {"done": False}
 
-    def _finish(self, step: _Step, progress: Progress) -> dict[str, Any]:
+    def _finish(self, step: _Step, progress: RoundProgress) -> dict[str, Any]:
         """The number of missing files is measured before the round is done: a crash between has it measured twice,
         never not at all."""
         self._measure({"Missing": progress.missing})
@@ -242,7 +242,7 @@ class Reconciler:
             self._log({"hop": problem.to_dict()})
         self._measure({"ChainBroken": sum(problem.is_known for problem in problems)})
 
-    def _transforms(self, progress: Progress, step: _Step) -> Progress:
+    def _transforms(self, progress: RoundProgress, step: _Step) -> RoundProgress:
         """How far the round is when the time is up; without a place: through."""
         transforms: Sequence[Transform] = self._pipeline.transforms
         place = progress.place
@@ -255,7 +255,7 @@ class Reconciler:
                 break
         return progress
 
-    def _transform(self, transform: Transform, cursor: Cursor, progress: Progress, step: _Step) -> Progress:
+    def _transform(self, transform: Transform, cursor: Cursor, progress: RoundProgress, step: _Step) -> RoundProgress:
         """Compare one transform from a cursor on. With a place: there the time ran out."""
         url = step.event["queues"].get(transform.name)
         if url is None:
@@ -325,10 +325,10 @@ class _Step:
     keeper: Keeper
     lease: Lease
     event: Mapping[str, Any]
-    context: Context
+    context: InvocationContext
 
 
-def _round(event: Mapping[str, Any], context: Context) -> str:
+def _round(event: Mapping[str, Any], context: InvocationContext) -> str:
     """The id of the round: as the event says, or one of its own. Lambda gives a retried invocation the id that it
     had."""
     named = event.get("round")
@@ -349,7 +349,7 @@ def _body(event: ObjectEvent) -> str:
     return object_created(event, reason="reconcile").decode()
 
 
-def handler(event: Mapping[str, Any], context: Context) -> dict[str, Any]:
+def handler(event: Mapping[str, Any], context: InvocationContext) -> dict[str, Any]:
     """What Lambda calls. Configured by the environment that the template sets: ``SILVERSMITH_PIPELINE``,
     ``SILVERSMITH_BRONZE``, ``SILVERSMITH_SILVER``, ``SILVERSMITH_QUARANTINE``."""
     with request(context):

@@ -54,7 +54,7 @@ BUSY = 1_000
 _log = logging.getLogger(__name__)
 
 
-class Context(Protocol):
+class InvocationContext(Protocol):
     """What Lambda tells a handler of its invocation.
 
     https://docs.aws.amazon.com/lambda/latest/dg/python-context.html

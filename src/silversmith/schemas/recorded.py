@@ -16,7 +16,7 @@ from silversmith.errors import NotOurs
 from silversmith.lineage import Lineage
 from silversmith.schemas.document import Document, schema_key
 from silversmith.stores import Head, Store
-from silversmith.stores.documents import Snapshot, read_snapshot, replace_snapshot
+from silversmith.stores.documents import DocumentSnapshot, read_snapshot, replace_snapshot
 
 #: The endings of the documents in quarantine. They name their owner in their text, other objects in their lineage.
 _DOCUMENTS = (".error.json", ".failed.json")
@@ -100,7 +100,7 @@ class Recorded:
     """What is recorded of a transform's silver, and the object in silver that says so."""
 
     document: Document
-    snapshot: Snapshot
+    snapshot: DocumentSnapshot
 
     @staticmethod
     def read(silver: Store, transform: str) -> Recorded:

@@ -9,7 +9,7 @@ from silversmith.stores import Store
 
 
 @dataclass(frozen=True)
-class Snapshot:
+class DocumentSnapshot:
     """A document as it was read; ``etag`` None: there was none, and ``body`` is empty."""
 
     key: str
@@ -17,17 +17,17 @@ class Snapshot:
     etag: str | None = None
 
 
-def read_snapshot(store: Store, key: str) -> Snapshot:
+def read_snapshot(store: Store, key: str) -> DocumentSnapshot:
     """The document as it is now: one request."""
     with store.open(key) as source:
         if source is None:
-            return Snapshot(key)
+            return DocumentSnapshot(key)
         body = source.data if source.data is not None else b""  # a document that is too large for memory is not ours
         store.verify(source)
-        return Snapshot(key, body, source.head.etag)
+        return DocumentSnapshot(key, body, source.head.etag)
 
 
-def replace_snapshot(store: Store, before: Snapshot, body: bytes) -> Snapshot:
+def replace_snapshot(store: Store, before: DocumentSnapshot, body: bytes) -> DocumentSnapshot:
     """Put ``body`` if the document is still what ``before`` says, and return what is there then.
 
     The SDK sends a request again when its answer is lost, and S3 then refuses the second one because the first one was
@@ -43,4 +43,4 @@ def replace_snapshot(store: Store, before: Snapshot, body: bytes) -> Snapshot:
         if now.etag is None or now.body != body:
             raise
         return now
-    return Snapshot(before.key, body, etag)
+    return DocumentSnapshot(before.key, body, etag)

@@ -27,8 +27,8 @@ from silversmith.lineage import bronze_key_of
 from silversmith.runtime.queue import (
     BUSY,
     SENT_AT_ONCE,
-    Context,
     FunctionQueue,
+    InvocationContext,
     Message,
     Queue,
     SqsQueue,
@@ -204,7 +204,7 @@ class TableHandler:
         self._now = now
         self._step = step
 
-    def __call__(self, event: Mapping[str, Any], context: Context) -> dict[str, Any]:
+    def __call__(self, event: Mapping[str, Any], context: InvocationContext) -> dict[str, Any]:
         """Bring the tables and views up to date with silver; or, with ``"reconcile": true`` in the event, compare them.
 
         A message fails with any of its keys, in any of the tables that the key is for; then it comes back, and what is
@@ -476,7 +476,7 @@ class Function:
         self._tallies: dict[str, Tally] = {}
         self._handler = TableHandler(spec, ended=self._ended, worked=self._worked, **options)
 
-    def __call__(self, event: Mapping[str, Any], context: Context) -> dict[str, Any]:
+    def __call__(self, event: Mapping[str, Any], context: InvocationContext) -> dict[str, Any]:
         """As :class:`TableHandler`."""
         with request(context):
             try:
@@ -522,7 +522,7 @@ def _level(line: Mapping[str, Any]) -> int:
     return logging.ERROR if line["verdict"] == "failed" else logging.INFO
 
 
-def handler(event: Mapping[str, Any], context: Context) -> dict[str, Any]:
+def handler(event: Mapping[str, Any], context: InvocationContext) -> dict[str, Any]:
     """What Lambda calls. Configured by the environment that the template sets: ``SILVERSMITH_TABLES`` (the tables and
     views as :meth:`GoldSpec.to_json` has them, or the path of a file with that, in the bundle), ``SILVERSMITH_NAME``
     (the pipeline's), ``SILVERSMITH_SILVER`` and ``SILVERSMITH_GOLD`` (the buckets), ``SILVERSMITH_QUEUE`` and

@@ -28,7 +28,7 @@ _imported: set[str] = set()
 
 
 @dataclass(frozen=True)
-class Target:
+class ImportTarget:
     """The module that ``path/to/file.py:attribute`` or ``package.module:attribute`` names.
 
     ``root`` is the folder that must be on ``sys.path``; ``attribute`` is empty where none is named.
@@ -40,7 +40,7 @@ class Target:
     attribute: str
 
 
-def parse(target: str) -> Target:
+def parse(target: str) -> ImportTarget:
     """Find out which module a target names, without importing it.
 
     Raises:
@@ -52,11 +52,11 @@ def parse(target: str) -> Target:
     if not place:
         raise DefinitionError(f"{target!r} names no file; write file.py or package.module:name")
     if not place.endswith(".py") and not set("/\\") & set(place):
-        return Target(target, Path.cwd(), place, attribute)
+        return ImportTarget(target, Path.cwd(), place, attribute)
     return _file_target(target, Path(place), attribute)
 
 
-def _file_target(target: str, place: Path, attribute: str) -> Target:
+def _file_target(target: str, place: Path, attribute: str) -> ImportTarget:
     if place.is_dir():
         raise DefinitionError(f"{place} is a folder; name the file in it: {place / 'pipeline.py'}")
     if not place.is_file():
@@ -71,7 +71,7 @@ def _file_target(target: str, place: Path, attribute: str) -> Target:
         raise DefinitionError(f"{place} cannot be imported: a module's file is named like pipeline.py, with one dot")
     if names[0] in sys.stdlib_module_names or names[0] == "silversmith" or _is_taken(names[0], root):
         raise DefinitionError(f"{place} hides the installed module {names[0]!r}; give the file another name")
-    return Target(target, root, ".".join(names), attribute)
+    return ImportTarget(target, root, ".".join(names), attribute)
 
 
 def _is_taken(name: str, root: Path) -> bool:
@@ -81,7 +81,7 @@ def _is_taken(name: str, root: Path) -> bool:
     return spec is not None and spec.origin is not None and is_library(name, spec.origin)
 
 
-def import_fresh(target: Target) -> ModuleType:
+def import_fresh(target: ImportTarget) -> ModuleType:
     """Import the module anew, and with it the user's modules that an earlier call imported.
 
     Raises:
@@ -128,7 +128,7 @@ def _is_namespace(name: str) -> bool:
     return getattr(module, "__file__", None) is None and hasattr(module, "__path__")
 
 
-def _forget(target: Target) -> None:
+def _forget(target: ImportTarget) -> None:
     top = target.module.partition(".")[0]
     named = {name for name in sys.modules if name.partition(".")[0] == top}
     for name in _imported | {name for name in named if _is_users(name) or _is_namespace(name)}:

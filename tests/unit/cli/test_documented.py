@@ -10,7 +10,7 @@ import pytest
 
 from silversmith.cli.application import COMMANDS
 from silversmith.local.engine import Progress
-from silversmith.operations.doctor import Finding
+from silversmith.operations.doctor import Diagnosis
 from silversmith.operations.failures import ErrorDocument, RejectedFile, RejectedRow
 from silversmith.operations.reports import (
     Bronze,
@@ -26,7 +26,7 @@ from silversmith.operations.reports import (
     TransformTrace,
     Version,
 )
-from silversmith.operations.send import Put
+from silversmith.operations.send import PutResult
 from silversmith.operations.tables import Column, InTable, TableReport, Upkeep
 from silversmith.operations.target import DeadKind, DeadMessage, LastOutcome, Lately
 from silversmith.schemas import Entry
@@ -36,14 +36,14 @@ PAGE = (ROOT / "docs/cli.md").read_text("utf-8")
 
 DOCUMENTS = {
     "run": (Progress, Lately),
-    "put": (Put,),
+    "put": (PutResult,),
     "schema": (SchemaHistory, CodeSchema, Entry),
     "status": (Status, ChainStatus, TransformStatus, TablesQueue),
     "trace": (Trace, Bronze, Version, Step, TransformTrace, Silver, LastOutcome, InTable),
     "failures": (ErrorDocument, DeadMessage, RejectedFile, RejectedRow),
     "query": (Column,),
     "tables": (TableReport, Upkeep),
-    "doctor": (Finding,),
+    "doctor": (Diagnosis,),
 }
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from silversmith.local.iam import Policy
 from silversmith.local.services.function import Settings
-from silversmith.local.stack import EventSourceMapping, Function, Queue
+from silversmith.local.stack import EventSourceMapping, FunctionResource, QueueResource
 from silversmith.runtime.queue import queue_receives
 
 QUEUE = "arn:aws:sqs:eu-central-1:000000000000:shop_orders"
@@ -27,9 +27,9 @@ def function_settings(
     arn = f"arn:aws:lambda:eu-central-1:000000000000:function:{name}"
     environment = {"SILVERSMITH_TRANSFORM": transform}
     return Settings(
-        Function(name, arn, memory, timeout, environment, Policy.parse(""), reserved_concurrency, "arn:role"),
+        FunctionResource(name, arn, memory, timeout, environment, Policy.parse(""), reserved_concurrency, "arn:role"),
         EventSourceMapping(queue_arn, arn, **mapping),
-        Queue(
+        QueueResource(
             "shop_orders",
             queue_arn,
             visibility_timeout=360,

@@ -19,7 +19,7 @@ from silversmith.events import unwrap
 from silversmith.local import stack as stacks
 from silversmith.local.iam import Policy
 from silversmith.local.journal import Journal
-from silversmith.local.services import Message
+from silversmith.local.services import ServiceMessage
 from silversmith.local.services.bucket import DOUBTFUL, BucketService, Landed
 from tests.examples import examples
 
@@ -102,7 +102,7 @@ def test_events_may_go_on_in_the_same_transaction(world: World) -> None:
     other = Journal(world.journal.path, readonly=True)
     carried: list[tuple[list[str], float]] = []
 
-    def carry(posts: Sequence[Message], now: float) -> list[str]:
+    def carry(posts: Sequence[ServiceMessage], now: float) -> list[str]:
         assert other.rows("objects_after", bucket="bronze", after="", most=9) == [], "the transaction is still open"
         carried.append(([post[3] for post in posts], now))
         return ["bus"]
@@ -115,7 +115,7 @@ def test_events_may_go_on_in_the_same_transaction(world: World) -> None:
 
 
 def test_what_cannot_go_on_was_not_noticed(world: World) -> None:
-    def carry(posts: Sequence[Message], now: float) -> list[str]:
+    def carry(posts: Sequence[ServiceMessage], now: float) -> list[str]:
         raise OSError("disk full")
 
     with pytest.raises(OSError, match="disk full"):

@@ -12,9 +12,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from silversmith.local.journal import Journal
-from silversmith.local.services import Message, write
+from silversmith.local.services import ServiceMessage, write
 from silversmith.local.services.bus import BusService
-from silversmith.local.stack import Rule, Target
+from silversmith.local.stack import Rule, RuleTarget
 from silversmith.patterns import compile_pattern
 from tests.examples import examples
 
@@ -28,16 +28,16 @@ def journal(tmp_path: Path) -> Iterator[Journal]:
 def rule(name: str, prefix: str, *targets: str) -> Rule:
     pattern = {"source": ["aws.s3"], "detail": {"object": {"key": [{"prefix": prefix}]}}}
     return Rule(
-        name, f"arn:rule/{name}", compile_pattern(pattern), tuple(map(Target, targets or (f"arn:topic:{name}",)))
+        name, f"arn:rule/{name}", compile_pattern(pattern), tuple(map(RuleTarget, targets or (f"arn:topic:{name}",)))
     )
 
 
-def event(key: str, number: int = 1) -> Message:
+def event(key: str, number: int = 1) -> ServiceMessage:
     body = orjson.dumps({"source": "aws.s3", "detail": {"object": {"key": key}}})
-    return Message("arn:bucket", "arn:bus", "", key, "v1", body, 5.0)
+    return ServiceMessage("arn:bucket", "arn:bus", "", key, "v1", body, 5.0)
 
 
-def accept(journal: Journal, bus: BusService, *posts: Message) -> None:
+def accept(journal: Journal, bus: BusService, *posts: ServiceMessage) -> None:
     with journal.transaction():
         accepted = bus.accept(posts, 7.0)
         assert not accepted.refused

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from silversmith.local import stack as stacks
 from silversmith.local.engine import TOLERANCE, Clock, move_times, steady
 from silversmith.local.journal import Journal
-from silversmith.local.services import Message, write
+from silversmith.local.services import ServiceMessage, write
 from silversmith.local.services.queue import QueueService
 
 
@@ -70,10 +70,10 @@ def test_the_steady_clock_goes_forward() -> None:
 @pytest.mark.parametrize("jump", [86_400 * 365, -86_400 * 365])
 def test_what_waits_waits_as_long_as_before(tmp_path: Path, jump: float) -> None:
     with closing(Journal(tmp_path / "journal.db")) as journal:
-        queue = QueueService(journal, stacks.Queue("queue", "arn:queue", visibility_timeout=30, retention=100))
+        queue = QueueService(journal, stacks.QueueResource("queue", "arn:queue", visibility_timeout=30, retention=100))
         with journal.transaction():
-            queue.accept([Message("topic", "arn:queue", "", key, "v", b"{}", 0.0) for key in ("a", "b")], 1000.0)
-            write(journal, messages=[Message("", "t", "", "c", "v", b"{}", 1000.0, 1010.0)])
+            queue.accept([ServiceMessage("topic", "arn:queue", "", key, "v", b"{}", 0.0) for key in ("a", "b")], 1000.0)
+            write(journal, messages=[ServiceMessage("", "t", "", "c", "v", b"{}", 1000.0, 1010.0)])
         (received,) = queue.receive(1, 1000.0)
         move_times(journal, jump)
         now = 1000.0 + jump

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from silversmith.local import stack as stacks
 from silversmith.local.journal import LATER, SEARCH, SOON, Compaction, Journal, Keep
-from silversmith.local.services import Message, hop_row, write
+from silversmith.local.services import ServiceMessage, hop_row, write
 from silversmith.local.services.queue import QueueService, expire
 from tests.examples import examples
 
@@ -92,8 +92,8 @@ def test_it_goes_on_after_all_hops_were_removed_and_their_numbers_begin_anew(jou
 def test_messages_expire_in_every_queue_also_in_forgotten_ones(journal: Journal) -> None:
     with journal.transaction():
         for name, retention in (("short", 60.0), ("long", 10 * DAY)):
-            room = QueueService(journal, stacks.Queue(name, f"arn:{name}", retention=retention))
-            room.accept([Message("", "", "", f"{name}-{n}", "v", b"", 0.0) for n in range(25)], 0.0)
+            room = QueueService(journal, stacks.QueueResource(name, f"arn:{name}", retention=retention))
+            room.accept([ServiceMessage("", "", "", f"{name}-{n}", "v", b"", 0.0) for n in range(25)], 0.0)
     compaction = Compaction(journal, bucket="b", expire=expire, most=10)
     run(compaction, 61)
     assert journal.rows("queues_in_use") == [("arn:long",)]

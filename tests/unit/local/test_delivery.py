@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from silversmith.local import stack
 from silversmith.local.journal import Journal
-from silversmith.local.services import Accepted, Message, Refused, write
+from silversmith.local.services import Accepted, MessageRefused, ServiceMessage, write
 from silversmith.local.services.queue import QueueService
 from silversmith.local.wiring import Delivery
 from tests.disturbance import Rates, disturbed
@@ -30,14 +30,14 @@ class Station:
     journal: Journal
     name: str
     next: str = ""
-    refuses: Callable[[Message], str | None] = lambda _: None
+    refuses: Callable[[ServiceMessage], str | None] = lambda _: None
     breaks: bool = False
     keys: list[str] = field(default_factory=list)
 
-    def accept(self, messages: Sequence[Message], now: float) -> Accepted:
+    def accept(self, messages: Sequence[ServiceMessage], now: float) -> Accepted:
         if self.breaks:
             raise OSError("disk full")
-        refused = [Refused(message, reason) for message in messages if (reason := self.refuses(message))]
+        refused = [MessageRefused(message, reason) for message in messages if (reason := self.refuses(message))]
         accepted = [message for message in messages if not self.refuses(message)]
         self.keys += [message.key for message in accepted]
         onward = [
@@ -53,8 +53,8 @@ def journal(tmp_path: Path) -> Iterator[Journal]:
         yield journal
 
 
-def messages(*keys: str, target: str = "a", now: float = 0) -> list[Message]:
-    return [Message("start", target, "to-a", key, "v", b"{}", now, now) for key in keys]
+def messages(*keys: str, target: str = "a", now: float = 0) -> list[ServiceMessage]:
+    return [ServiceMessage("start", target, "to-a", key, "v", b"{}", now, now) for key in keys]
 
 
 def post(journal: Journal, *keys: str, target: str = "a", now: float = 0) -> None:
@@ -116,7 +116,7 @@ def test_a_service_that_breaks_loses_nothing(journal: Journal) -> None:
 
 
 def dead(journal: Journal) -> tuple[QueueService, list[tuple[str, str, str]]]:
-    queue = QueueService(journal, stack.Queue("dead", "arn:dead"))
+    queue = QueueService(journal, stack.QueueResource("dead", "arn:dead"))
     return queue, [(row[3], row[7], row[8]) for row in journal.rows("dead_messages", queue="arn:dead", after=0, most=9)]
 
 

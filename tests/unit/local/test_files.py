@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 from silversmith.local import files as landing
 from silversmith.local.files import (
     Evidence,
+    FileRefused,
     FileState,
-    Refused,
     examine,
     files_below,
     has_writer,
@@ -107,7 +107,7 @@ def test_only_regular_files_are_opened(tmp_path: Path, monkeypatch: pytest.Monke
             str(tmp_path / "socket"): "a socket",
             "/dev/null": "a device",
         }.items():
-            with pytest.raises(Refused, match=reason):
+            with pytest.raises(FileRefused, match=reason):
                 examine(path, has_writer)
     assert examine(str(tmp_path), has_writer) is None
     assert examine(str(tmp_path / "none"), has_writer) is None
@@ -178,7 +178,7 @@ def test_a_file_that_may_not_be_read_is_refused_for_now(public: Path) -> None:
     file = public / "file"
     file.write_bytes(b"1")
     file.chmod(0)
-    with as_somebody_else(), pytest.raises(Refused, match="cannot be read: Permission denied") as caught:
+    with as_somebody_else(), pytest.raises(FileRefused, match="cannot be read: Permission denied") as caught:
         examine(str(file), has_writer)
     assert caught.value.for_now
 

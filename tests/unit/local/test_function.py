@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from silversmith.events import ObjectEvent, object_created
 from silversmith.local.journal import Journal
-from silversmith.local.services import Message, ReceivedMessage
+from silversmith.local.services import ReceivedMessage, ServiceMessage
 from silversmith.local.services.function import (
     LARGEST_PAYLOAD,
     MOST_BATCHES,
@@ -76,7 +76,7 @@ class World:
     def send(self, *bodies: bytes) -> None:
         posts = []
         for body in bodies:
-            posts.append(Message("topic", QUEUE, "sub", f"key-{self.sent}", f"v{self.sent}", body, self.now))
+            posts.append(ServiceMessage("topic", QUEUE, "sub", f"key-{self.sent}", f"v{self.sent}", body, self.now))
             self.sent += 1
         with self.journal.transaction():
             assert not self.queue.accept(posts, self.now).refused

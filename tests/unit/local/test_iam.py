@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from silversmith.errors import AccessDenied
 from silversmith.local import iam
-from silversmith.local.iam import Policy, UnsupportedPolicy, Verdict, check
+from silversmith.local.iam import Policy, PolicyVerdict, UnsupportedPolicy, check
 
 TOPIC = "arn:aws:sns:us-east-1:000000000000:flights_Topic"
 QUEUE = "arn:aws:sqs:us-east-1:000000000000:flights_orders"
@@ -28,7 +28,7 @@ def statement(effect: str = "Allow", **elements: Any) -> dict[str, Any]:
 
 
 def test_nothing_is_allowed_that_no_statement_allows() -> None:
-    assert policy().verdict("s3:GetObject", "arn:aws:s3:::bronze/a") is Verdict.SILENT
+    assert policy().verdict("s3:GetObject", "arn:aws:s3:::bronze/a") is PolicyVerdict.SILENT
     assert not policy().allows("s3:GetObject", "arn:aws:s3:::bronze/a")
 
 
@@ -59,8 +59,8 @@ def test_an_allow_allows_its_actions_on_its_resources_only() -> None:
 def test_an_explicit_deny_wins_whatever_the_order(order: tuple[int, ...]) -> None:
     statements = [statement(), statement("Deny"), statement(Resource="*")]
     parsed = policy(*(statements[position] for position in order))
-    assert parsed.verdict("s3:GetObject", "arn:aws:s3:::bronze/a") is Verdict.DENIED
-    assert parsed.verdict("s3:GetObject", "arn:aws:s3:::silver/a") is Verdict.ALLOWED
+    assert parsed.verdict("s3:GetObject", "arn:aws:s3:::bronze/a") is PolicyVerdict.DENIED
+    assert parsed.verdict("s3:GetObject", "arn:aws:s3:::silver/a") is PolicyVerdict.ALLOWED
 
 
 @pytest.mark.parametrize(

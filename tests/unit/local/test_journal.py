@@ -24,7 +24,7 @@ from hypothesis import strategies as st
 from silversmith.local import journal as module
 from silversmith.local import stack as stacks
 from silversmith.local.journal import Journal, JournalTooNew, JournalTooOld, open_or_rebuild, queries
-from silversmith.local.services import Message, hop_row, write
+from silversmith.local.services import ServiceMessage, hop_row, write
 from silversmith.local.services.queue import QueueService
 
 SCHEMA = tuple(
@@ -42,14 +42,14 @@ END;
 def send(journal: Journal, number: int) -> None:
     """A message, its hop and a counter, in one transaction: they belong together."""
     with journal.transaction():
-        post = Message("topic", "queue", "subscription", f"key-{number}", "v", b"{}" * 100, 0.0)
-        QueueService(journal, stacks.Queue("queue", "arn:queue")).accept([post], 0.0)
+        post = ServiceMessage("topic", "queue", "subscription", f"key-{number}", "v", b"{}" * 100, 0.0)
+        QueueService(journal, stacks.QueueResource("queue", "arn:queue")).accept([post], 0.0)
         journal.count("sent")
 
 
 def seen(journal: Journal) -> tuple[int, int, int]:
     """The same number three times, if no transaction was torn."""
-    messages = QueueService(journal, stacks.Queue("queue", "arn:queue")).receive(10_000, 1.0)
+    messages = QueueService(journal, stacks.QueueResource("queue", "arn:queue")).receive(10_000, 1.0)
     hops = sum(len(journal.rows("hops", key=message.key)) for message in messages)
     return len(messages), hops, journal.counter("sent")
 
@@ -292,7 +292,7 @@ def cost(journal: Counting, work: Callable[[], object]) -> int:
 
 def test_send_receive_delete_and_trace_cost_the_same_however_much_is_stored(tmp_path: Path) -> None:
     journal = Counting(tmp_path / "journal.db")
-    queue = QueueService(journal, stacks.Queue("queue", "arn:queue"))
+    queue = QueueService(journal, stacks.QueueResource("queue", "arn:queue"))
 
     def delete() -> None:
         (messages,) = queue.receive(1, 1.0)

@@ -12,13 +12,13 @@ import psutil
 from hypothesis import given
 from hypothesis import strategies as st
 
-from silversmith.local.processes import PrewarmedWorkers, Share, shares, spawn
+from silversmith.local.processes import CpuShare, PrewarmedWorkers, shares, spawn
 
 
 def test_a_prewarmed_worker_is_taken_for_its_own_share_only() -> None:
     with PrewarmedWorkers(2, frozenset({0})) as prewarmed:
-        share = Share(1, frozenset({0}))
-        assert prewarmed.take(Share(2)) is None
+        share = CpuShare(1, frozenset({0}))
+        assert prewarmed.take(CpuShare(2)) is None
         first, second = prewarmed.take(share), prewarmed.take(share)
         assert first is not None
         assert second is not None
@@ -39,7 +39,7 @@ def test_those_that_nobody_takes_end_with_the_block() -> None:
 
 
 def test_what_a_child_prints_before_it_has_its_arguments_is_not_the_commands() -> None:
-    spawned = spawn(Share(1))
+    spawned = spawn(CpuShare(1))
     try:
         spawned.connection.send("too many arguments")
         output = b""
@@ -51,7 +51,7 @@ def test_what_a_child_prints_before_it_has_its_arguments_is_not_the_commands() -
 
 
 def test_a_child_ends_when_nobody_sends_it_arguments_any_more() -> None:
-    spawned = spawn(Share(1))
+    spawned = spawn(CpuShare(1))
     spawned.connection.close()
     spawned.process.join(60)
     assert spawned.process.exitcode == 0

@@ -16,7 +16,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from silversmith.local import stack as stacks
 from silversmith.local.journal import Journal
-from silversmith.local.services import Message, ReceivedMessage
+from silversmith.local.services import ReceivedMessage, ServiceMessage
 from silversmith.local.services.queue import EXPIRE, QueueService, expire, recount, redrive, take_dead
 from tests.examples import examples
 
@@ -25,15 +25,15 @@ RECEIVES = 3
 RETENTION = 900.0
 
 
-def post(number: int) -> Message:
-    return Message("topic", "queue", "subscription", f"key-{number}", "v", b"{}", 0.0)
+def post(number: int) -> ServiceMessage:
+    return ServiceMessage("topic", "queue", "subscription", f"key-{number}", "v", b"{}", 0.0)
 
 
 def make(journal: Journal, delay: float = 0) -> tuple[QueueService, QueueService]:
-    dead = QueueService(journal, stacks.Queue("dead", "arn:dead"))
+    dead = QueueService(journal, stacks.QueueResource("dead", "arn:dead"))
     queue = QueueService(
         journal,
-        stacks.Queue(
+        stacks.QueueResource(
             "queue",
             "arn:queue",
             visibility_timeout=VISIBILITY,
@@ -240,7 +240,9 @@ def test_who_is_in_a_hurry_waits_for_nothing(journal: Journal) -> None:
 
 
 def test_what_the_policy_refuses_is_not_queued(journal: Journal) -> None:
-    queue = QueueService(journal, stacks.Queue("queue", "arn:queue"), refusal=lambda source: f"not from {source}")
+    queue = QueueService(
+        journal, stacks.QueueResource("queue", "arn:queue"), refusal=lambda source: f"not from {source}"
+    )
     with journal.transaction():
         ((refused,), _) = queue.accept([post(1)], 0)
     assert refused.reason == "not from topic"

@@ -13,13 +13,13 @@ from silversmith import template
 from silversmith.errors import AccessDenied
 from silversmith.lineage import error_key, rejected_key, silver_key
 from silversmith.local.iam import check
-from silversmith.local.stack import Stack, UnsupportedTemplate, read
+from silversmith.local.stack import StackResources, UnsupportedTemplate, read
 from silversmith.pipeline import Pipeline
 
 Json = dict[str, Any]
 
 
-def stack(**resources: Json) -> Stack:
+def stack(**resources: Json) -> StackResources:
     return read({"Resources": resources}, account="123456789012", region="eu-central-1")
 
 
@@ -256,35 +256,35 @@ def compiled() -> Json:
     return template.compile(pipeline)
 
 
-Hop = Callable[[Stack], None]
+Hop = Callable[[StackResources], None]
 
 
-def publish(stack: Stack) -> None:
+def publish(stack: StackResources) -> None:
     """EventBridge tells SNS nothing of the rule."""
     (topic,) = stack.topics
     check([topic.policy], "sns:Publish", topic.arn, principal="events.amazonaws.com", context=TLS)
 
 
-def send(stack: Stack, to: str, principal: str, source: str) -> None:
+def send(stack: StackResources, to: str, principal: str, source: str) -> None:
     (target,) = (each for each in stack.queues if each.name == to)
     context = TLS | {"aws:SourceArn": source, "aws:SourceAccount": stack.account}
     check([target.policy], "sqs:SendMessage", target.arn, principal=principal, context=context)
 
 
-def deliver(stack: Stack) -> None:
+def deliver(stack: StackResources) -> None:
     send(stack, "flights_late_ones", "sns.amazonaws.com", stack.topics[0].arn)
 
 
-def bury_undelivered(stack: Stack) -> None:
+def bury_undelivered(stack: StackResources) -> None:
     send(stack, "flights_late_ones_SubscriptionDLQ", "sns.amazonaws.com", stack.topics[0].arn)
 
 
-def bury_unpublished(stack: Stack) -> None:
+def bury_unpublished(stack: StackResources) -> None:
     send(stack, "flights_RuleDLQ", "events.amazonaws.com", stack.rules[0].arn)
 
 
 def touch(role: str, key: str, *actions: str) -> Hop:
-    def hop(stack: Stack) -> None:
+    def hop(stack: StackResources) -> None:
         (bucket,) = (each for each in stack.buckets if role in each.name)
         function = stack.functions[0]
         for action in actions:
@@ -294,7 +294,7 @@ def touch(role: str, key: str, *actions: str) -> Hop:
     return hop
 
 
-def receive(stack: Stack) -> None:
+def receive(stack: StackResources) -> None:
     function = stack.functions[0]
     for action in ("ReceiveMessage", "DeleteMessage", "ChangeMessageVisibility", "GetQueueAttributes"):
         check([function.policy], f"sqs:{action}", stack.mappings[0].queue_arn, principal=function.role_arn)

@@ -13,9 +13,9 @@ import pytest
 from silversmith.events import unwrap
 from silversmith.local.iam import Policy
 from silversmith.local.journal import Journal
-from silversmith.local.services import Message, Refused, write
+from silversmith.local.services import MessageRefused, ServiceMessage, write
 from silversmith.local.services.bus import LARGEST_MESSAGE, TopicService
-from silversmith.local.stack import Subscription, Topic
+from silversmith.local.stack import SubscriptionResource, Topic
 from silversmith.patterns import Dialect, compile_pattern
 
 TOPIC = "arn:aws:sns:eu-central-1:000000000000:shop_Topic"
@@ -30,25 +30,25 @@ def journal(tmp_path: Path) -> Iterator[Journal]:
 
 def subscription(
     name: str, policy: Mapping[str, Any] | None = None, *, raw: bool = True, scope: str = "MessageBody"
-) -> Subscription:
+) -> SubscriptionResource:
     matcher = None if policy is None else compile_pattern(policy, dialect=Dialect(scope))
-    return Subscription(f"{TOPIC}:{name}", TOPIC, f"arn:queue:{name}", raw, matcher)
+    return SubscriptionResource(f"{TOPIC}:{name}", TOPIC, f"arn:queue:{name}", raw, matcher)
 
 
 def topic(
-    journal: Journal, *subscriptions: Subscription, refusal: Callable[[str], str | None] = lambda _: None
+    journal: Journal, *subscriptions: SubscriptionResource, refusal: Callable[[str], str | None] = lambda _: None
 ) -> TopicService:
     return TopicService(
         journal, Topic("shop_Topic", TOPIC, Policy.parse("")), subscriptions=subscriptions, refusal=refusal
     )
 
 
-def message(key: str = "a/b.csv", body: bytes | None = None) -> Message:
+def message(key: str = "a/b.csv", body: bytes | None = None) -> ServiceMessage:
     event = {"source": "aws.s3", "detail": {"bucket": {"name": "b"}, "object": {"key": key}}}
-    return Message("arn:rule", TOPIC, "arn:rule", key, "v1", orjson.dumps(event) if body is None else body, 5.0)
+    return ServiceMessage("arn:rule", TOPIC, "arn:rule", key, "v1", orjson.dumps(event) if body is None else body, 5.0)
 
 
-def publish(journal: Journal, room: TopicService, *posts: Message) -> list[Refused]:
+def publish(journal: Journal, room: TopicService, *posts: ServiceMessage) -> list[MessageRefused]:
     with journal.transaction():
         accepted = room.accept(posts, NOW)
         write(journal, messages=accepted.onward)

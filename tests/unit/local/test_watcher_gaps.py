@@ -14,7 +14,7 @@ import pytest
 from watchdog.observers import Observer
 
 from silversmith.local import inotify
-from silversmith.local.files import Refused
+from silversmith.local.files import FileRefused
 from silversmith.local.inotify import InotifySource, WatchdogSource, WatchLimitReached
 from silversmith.local.watcher import ChangeSource, Watcher, WatcherFailed
 from silversmith.stores.local import LocalStore
@@ -142,7 +142,7 @@ def test_a_file_that_may_not_be_read_is_told_when_it_may(root: Path) -> None:
 
     def look(descriptor: int) -> bool | None:
         if not may_read:
-            raise Refused("it cannot be read: Permission denied", for_now=True)
+            raise FileRefused("it cannot be read: Permission denied", for_now=True)
         return False
 
     with watch(root, reports, has_writer=look) as watcher:

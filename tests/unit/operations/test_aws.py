@@ -20,7 +20,7 @@ from silversmith.operations import WrongCall
 from silversmith.operations.aws import open_stack
 from silversmith.operations.failures import Query, failures
 from silversmith.operations.reports import status, trace
-from silversmith.operations.send import Range, Selection, plan, put, reconcile, redrive, replay
+from silversmith.operations.send import FailureSelection, Range, plan, put, reconcile, redrive, replay
 from silversmith.operations.target import DeadKind
 from silversmith.patterns import KeyPattern
 from silversmith.pipeline.deployment import Deployment
@@ -164,7 +164,7 @@ def test_redrive_gives_a_message_back_to_its_queue(shop: Deployed, kind: str) ->
     for key in ("orders/c.csv", "orders/d.csv"):
         shop.bury(shop.url("orders", kind), key)
     with shop.opened() as (pipeline, target):
-        (batch,) = redrive(pipeline, target, Selection(pattern=KeyPattern.parse("orders/c*")))
+        (batch,) = redrive(pipeline, target, FailureSelection(pattern=KeyPattern.parse("orders/c*")))
     assert batch.sent == 1
     (message,) = shop.receive("orders")
     assert unwrap(message["Body"])[0].key == "orders/c.csv"
@@ -175,9 +175,9 @@ def test_redrive_gives_a_message_back_to_its_queue(shop: Deployed, kind: str) ->
 def test_redrive_gives_a_rules_message_to_everybody_who_wants_it(shop: Deployed) -> None:
     shop.bury(shop.url("", "RuleDLQ"), "orders/e.csv")
     with shop.opened() as (pipeline, target):
-        (batch,) = redrive(pipeline, target, Selection())
+        (batch,) = redrive(pipeline, target, FailureSelection())
         assert batch.sent == 1
-        assert list(redrive(pipeline, target, Selection())) == []
+        assert list(redrive(pipeline, target, FailureSelection())) == []
     assert [len(shop.receive(transform.name)) for transform in shop.pipeline.transforms] == [1, 1]
     assert shop.waiting("", "RuleDLQ") == 0
 
@@ -187,7 +187,7 @@ def test_redrive_of_a_file_in_quarantine(shop: Deployed) -> None:
     shop.work("orders")
     shop.land("orders/b.csv", GOOD, tell=False)
     with shop.opened() as (pipeline, target):
-        assert [batch.sent for batch in redrive(pipeline, target, Selection(error="missingcolumn"))] == [1]
+        assert [batch.sent for batch in redrive(pipeline, target, FailureSelection(error="missingcolumn"))] == [1]
     assert shop.work("orders") == 1
     assert shop.silver("orders/orders/b.csv.parquet")
     with shop.opened() as (pipeline, target):
@@ -197,7 +197,7 @@ def test_redrive_of_a_file_in_quarantine(shop: Deployed) -> None:
 def test_looking_only_sends_nothing(shop: Deployed) -> None:
     shop.bury(shop.url("orders", "QueueDLQ"), "orders/c.csv")
     with shop.opened() as (pipeline, target):
-        (batch,) = redrive(pipeline, target, Selection(), dry_run=True)
+        (batch,) = redrive(pipeline, target, FailureSelection(), dry_run=True)
     assert (len(batch.failures), batch.sent) == (1, 0)
     assert (shop.waiting("orders"), shop.waiting("orders", "QueueDLQ")) == (0, 1)
 
@@ -207,7 +207,7 @@ def test_more_than_a_hundred_dead_messages_all_go_back(shop: Deployed) -> None:
     for number in range(104):
         shop.bury(shop.url("orders", "QueueDLQ"), f"orders/{number}.csv")
     with shop.opened() as (pipeline, target):
-        assert sum(batch.sent for batch in redrive(pipeline, target, Selection())) == 104
+        assert sum(batch.sent for batch in redrive(pipeline, target, FailureSelection())) == 104
     assert (shop.waiting("orders"), shop.waiting("orders", "QueueDLQ")) == (104, 0)
 
 
@@ -273,5 +273,5 @@ def test_what_the_topic_does_not_take_stays(shop: Deployed) -> None:
         pytest.raises(AwsFailed, match=r"the topic shop_Topic: Publish failed: .*: not now"),
     )
     with open_stack(account, "shop", shop.pipeline, wait=0) as (pipeline, target), refused:
-        list(redrive(pipeline, target, Selection()))
+        list(redrive(pipeline, target, FailureSelection()))
     assert shop.waiting("", "RuleDLQ") == 1

@@ -11,7 +11,7 @@ from botocore.exceptions import ClientError, EndpointConnectionError
 from moto import mock_aws
 
 from silversmith.errors import AccessDenied, AwsFailed
-from silversmith.operations.aws import Queue
+from silversmith.operations.aws import AwsQueue
 from silversmith.stores.aws_errors import translate_aws_errors
 
 
@@ -30,7 +30,7 @@ def filled(client: Any, number: int) -> str:
 
 def test_all_messages_are_held_and_let_go_of(client: Any) -> None:
     url = filled(client, 23)
-    queue = Queue(url, client, wait=0)
+    queue = AwsQueue(url, client, wait=0)
     assert {message.body for message in queue.messages()} == set(map(str, range(23)))
     assert (queue.depth().waiting, queue.depth().in_flight, queue.depth().name) == (0, 23, "dead")
     assert len(list(queue.messages())) == 23, "what is held is told again"
@@ -41,23 +41,23 @@ def test_all_messages_are_held_and_let_go_of(client: Any) -> None:
 
 def test_what_is_deleted_is_gone(client: Any) -> None:
     url = filled(client, 12)
-    queue = Queue(url, client, wait=0)
+    queue = AwsQueue(url, client, wait=0)
     messages = list(queue.messages())
     queue.delete(messages[:11])
     assert [queue.received(message.id) for message in messages] == [None] * 11 + [messages[11]]
     queue.release()
-    assert [message.body for message in Queue(url, client, wait=0).messages()] == [messages[11].body]
+    assert [message.body for message in AwsQueue(url, client, wait=0).messages()] == [messages[11].body]
 
 
 def test_of_a_very_deep_queue_a_part_is_told(client: Any) -> None:
     said: list[str] = []
-    queue = Queue(filled(client, 25), client, tell=said.append, most=20, wait=0)
+    queue = AwsQueue(filled(client, 25), client, tell=said.append, most=20, wait=0)
     assert len(list(queue.messages())) == 20
     assert said == ["the queue dead holds about 5 messages more, which were not looked at"]
 
 
 def test_deleting_makes_room_for_the_rest(client: Any) -> None:
-    queue = Queue(filled(client, 25), client, most=10, wait=0)
+    queue = AwsQueue(filled(client, 25), client, most=10, wait=0)
     seen = 0
     for message in queue.messages():
         queue.delete([message])
@@ -86,14 +86,14 @@ class Forgetful:
 
 def test_what_is_visible_again_too_soon_hides_nothing() -> None:
     client = Forgetful("ab", "ab", "bc")
-    queue = Queue("https://sqs/q", client)
+    queue = AwsQueue("https://sqs/q", client)
     assert [message.id for message in queue.messages()] == ["a", "b", "c"]
     queue.release()
     assert client.released == ["a1", "b0", "c0"], "each by the newest receipt"
 
 
 def test_a_message_has_its_time(client: Any) -> None:
-    (message,) = Queue(filled(client, 1), client, wait=0).messages()
+    (message,) = AwsQueue(filled(client, 1), client, wait=0).messages()
     assert message.sent > 1_500_000_000
 
 
@@ -110,7 +110,7 @@ def test_a_queue_that_is_gone(client: Any) -> None:
     url = filled(client, 0)
     client.delete_queue(QueueUrl=url)
     with pytest.raises(AwsFailed, match="the queue dead: GetQueueAttributes"):
-        Queue(url, client).depth()
+        AwsQueue(url, client).depth()
 
 
 def test_no_network() -> None:

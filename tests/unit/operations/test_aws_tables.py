@@ -17,7 +17,7 @@ from silversmith.operations import WrongCall, doctor
 from silversmith.operations.aws import open_stack
 from silversmith.operations.failures import Query, failures
 from silversmith.operations.reports import status
-from silversmith.operations.send import Selection, reconcile_tables, redrive
+from silversmith.operations.send import FailureSelection, reconcile_tables, redrive
 from silversmith.operations.tables import reports
 from silversmith.operations.target import DeadKind
 from silversmith.reconcile.hops import check
@@ -89,7 +89,7 @@ def test_what_the_tables_gave_up_on_is_told_and_tried_again(shop: Deployed, kind
     with shop.opened() as (pipeline, target):
         (dead,) = failures(pipeline, target, Query(), now=0).dead
         assert (dead.kind, dead.tables, dead.transform, dead.key, dead.source) == (kind, True, "orders", KEY, source)
-        (batch,) = redrive(pipeline, target, Selection())
+        (batch,) = redrive(pipeline, target, FailureSelection())
     assert (batch.sent, keys_in(shop), shop.waiting("", output)) == (1, [SILVER_KEY], 0)
     assert [shop.waiting(transform.name) for transform in shop.pipeline.transforms] == [0, 0]
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from silversmith.operations import WrongCall
-from silversmith.operations.check import Checked, Job, check, check_here, plan
+from silversmith.operations.check import CheckedFile, Job, check, check_here, plan
 from silversmith.pipeline import Pipeline, load
 
 PIPELINE = """
@@ -79,7 +79,7 @@ def put(path: Path, text: str = '{"a":1}') -> Path:
     return path
 
 
-def checked(*paths: Path, pipeline: str | None = None) -> list[Checked]:
+def checked(*paths: Path, pipeline: str | None = None) -> list[CheckedFile]:
     loaded = load(pipeline) if pipeline is not None else None
     return list(check(plan(paths, loaded), loaded, pipeline))
 

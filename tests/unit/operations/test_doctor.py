@@ -18,7 +18,7 @@ from silversmith.aws.account import Account
 from silversmith.local.stack import Template
 from silversmith.operations import doctor
 from silversmith.operations.doctor import (
-    Finding,
+    Diagnosis,
     State,
     check_clock,
     check_concurrency,
@@ -80,7 +80,7 @@ SHOP.sql("orders/*.csv", "SELECT * FROM rows", name="orders")
         (check_clock(1000.0, None), "ok", "1970-01-01 00:16:40 UTC"),
     ],
 )
-def test_each_limit(finding: Finding, state: str, text: str) -> None:
+def test_each_limit(finding: Diagnosis, state: str, text: str) -> None:
     assert finding.state == state
     assert text in f"{finding.found} {finding.do}"
     assert bool(finding.do) == (state != "ok"), "what is wrong can be mended, what is right needs nothing"

@@ -9,7 +9,7 @@ import pytest
 
 from silversmith import DefinitionError
 from silversmith.local import stack as stacks
-from silversmith.local.services import Message
+from silversmith.local.services import ServiceMessage
 from silversmith.local.services.queue import QueueService
 from silversmith.operations.failures import Failures, Query, failures, rejected
 from silversmith.operations.target import DeadKind
@@ -31,7 +31,7 @@ def look(bench: Bench, target: LocalTarget, expected: Query | None = None) -> Fa
 def give_up(bench: Bench, key: str, *, source: str, queue_arn: str) -> None:
     """A file lands, and ``source`` cannot deliver its event."""
     bench.land(key, text=GOOD)
-    (messages,) = [Message(*row) for row in bench.journal.rows("due", now=bench.now, most=99) if row[3] == key]
+    (messages,) = [ServiceMessage(*row) for row in bench.journal.rows("due", now=bench.now, most=99) if row[3] == key]
     bench.lose(f"id = {messages.id}")
     with bench.journal.transaction():
         bench.services.queues[queue_arn].accept_dead(
@@ -128,8 +128,10 @@ def test_what_the_pipeline_no_longer_has_is_not_out_of_sight(bench: Bench, targe
     bench.land("orders/d.csv", text=HARMFUL)
     bench.work()
     with bench.journal.transaction():
-        gone = QueueService(bench.journal, stacks.Queue("old_DLQ", "arn:aws:sqs:us-east-1:000000000000:old_DLQ"))
-        post = Message("", "", "", "old.csv", "", b"{}", bench.now)
+        gone = QueueService(
+            bench.journal, stacks.QueueResource("old_DLQ", "arn:aws:sqs:us-east-1:000000000000:old_DLQ")
+        )
+        post = ServiceMessage("", "", "", "old.csv", "", b"{}", bench.now)
         gone.accept_dead(post, bench.now, source="arn:aws:sqs:us-east-1:000000000000:old", reason="it was long ago")
     actual = {dead.key: dead for dead in look(bench, target).dead}
     assert set(actual) == {"orders/d.csv", "old.csv"}

@@ -15,7 +15,7 @@ from silversmith.aws.account import Account, open_account
 from silversmith.errors import NotOurs
 from silversmith.operations.aws import open_stack
 from silversmith.operations.reports import schema_history, status, trace
-from silversmith.operations.send import Range, Selection, reconcile, redrive, replay
+from silversmith.operations.send import FailureSelection, Range, reconcile, redrive, replay
 from silversmith.patterns import KeyPattern
 from silversmith.pipeline import Pipeline
 from silversmith.pipeline.deployment import Deployment
@@ -112,7 +112,7 @@ def test_the_operations_say_whose_it_is(tmp_path: Path, account: Account) -> Non
             reconcile(pipeline, target),
             reconcile(pipeline, target, changed=True, dry_run=True),
             replay(pipeline, target, every, transform="orders"),
-            redrive(pipeline, target, Selection(transform="orders")),
+            redrive(pipeline, target, FailureSelection(transform="orders")),
         ):
             with pytest.raises(NotOurs, match=r"_schemas/orders\.json belongs to the pipeline one-shop"):
                 list(operation)

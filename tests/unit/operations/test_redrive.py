@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from silversmith import Contract, DefinitionError, Pipeline
-from silversmith.local.services import Message
+from silversmith.local.services import ServiceMessage
 from silversmith.operations.local import JournalUnreadable
-from silversmith.operations.send import Failure, RedriveBatch, Selection, redrive
+from silversmith.operations.send import Failure, FailureSelection, RedriveBatch, redrive
 from silversmith.patterns import KeyPattern
 
 if TYPE_CHECKING:
@@ -40,16 +40,16 @@ def shop(bug: str = "") -> Pipeline:
     return pipeline
 
 
-def run(bench: Bench, chosen: Selection | None = None, **options: object) -> tuple[list[Failure], int]:
+def run(bench: Bench, chosen: FailureSelection | None = None, **options: object) -> tuple[list[Failure], int]:
     with bench.opened() as target:
-        batches: list[RedriveBatch] = list(redrive(bench.pipeline, target, chosen or Selection(), **options))  # type: ignore[arg-type]
+        batches: list[RedriveBatch] = list(redrive(bench.pipeline, target, chosen or FailureSelection(), **options))  # type: ignore[arg-type]
     return [failed for batch in batches for failed in batch.failures], sum(batch.sent for batch in batches)
 
 
 def bury(bench: Bench, key: str, *, sender: str, source: str, queue: str) -> None:
     """A file lands, and its event is given up on by ``source`` before any queue has it."""
     bench.land(key)
-    (messages,) = [Message(*row) for row in bench.journal.rows("due", now=bench.now, most=99) if row[3] == key]
+    (messages,) = [ServiceMessage(*row) for row in bench.journal.rows("due", now=bench.now, most=99) if row[3] == key]
     bench.lose(f"id = {messages.id}")
     dead = bench.services.queues[bench.arn(queue)]
     with bench.journal.transaction():
@@ -168,7 +168,7 @@ def test_a_lake_that_is_opened_to_look_takes_no_message(make: Make) -> None:
     bench = make(shop())
     bury_by_rule(bench, "orders/b.csv")
     with pytest.raises(JournalUnreadable, match="readonly"), bench.opened(writable=False) as target:
-        list(redrive(bench.pipeline, target, Selection()))
+        list(redrive(bench.pipeline, target, FailureSelection()))
     assert bench.depths() == {"shop_RuleDLQ": 1}
 
 
@@ -179,7 +179,7 @@ def test_a_dry_run_only_tells(make: Make) -> None:
     bury_by_rule(bench, "orders/b.csv")
     before = bench.depths()
     with bench.opened(writable=False) as target:
-        (batch,) = redrive(bench.pipeline, target, Selection(), dry_run=True)
+        (batch,) = redrive(bench.pipeline, target, FailureSelection(), dry_run=True)
     assert ([failed.where for failed in batch.failures], batch.sent) == (["quarantine", "rule", "queue"], 0)
     assert bench.depths() == before
 
@@ -188,7 +188,7 @@ def where(bench: Bench, **options: object) -> list[tuple[str, str]]:
     """What would be tried again."""
     most = options.pop("most", None)
     with bench.opened(writable=False) as target:
-        chosen = Selection(**options)  # type: ignore[arg-type]
+        chosen = FailureSelection(**options)  # type: ignore[arg-type]
         batches = list(redrive(bench.pipeline, target, chosen, most=most, dry_run=True))  # type: ignore[arg-type]
     return [(failed.where, failed.key) for batch in batches for failed in batch.failures]
 
@@ -239,7 +239,7 @@ def test_a_hundred_and_more_are_sent_in_batches(make: Make) -> None:
     bench.land(*(f"orders/{number:03}.csv" for number in range(130)))
     bench.work()
     with bench.opened() as target:
-        assert [batch.sent for batch in redrive(bench.pipeline, target, Selection())] == [100, 30]
+        assert [batch.sent for batch in redrive(bench.pipeline, target, FailureSelection())] == [100, 30]
     assert bench.depths() == {"shop_orders": 130}
 
 
@@ -248,7 +248,7 @@ times = st.none() | st.floats(0, 10)
 
 @given(times, times, times)
 def test_a_failure_fits_a_range_of_time_half_open(at: float | None, since: float | None, until: float | None) -> None:
-    fits = Selection(since=since, until=until).fits("k", "", at)
+    fits = FailureSelection(since=since, until=until).fits("k", "", at)
     if since is None and until is None:
         assert fits
     elif at is None:

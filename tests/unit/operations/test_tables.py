@@ -12,10 +12,10 @@ import pytest
 
 from silversmith import Pipeline
 from silversmith.events import ObjectEvent, object_created, unwrap
-from silversmith.local.services import Message
+from silversmith.local.services import ServiceMessage
 from silversmith.operations.failures import Query, failures
 from silversmith.operations.reports import status
-from silversmith.operations.send import Selection, reconcile_tables, redrive
+from silversmith.operations.send import FailureSelection, reconcile_tables, redrive
 from silversmith.operations.target import DeadKind
 from tests.unit.tables.kit import lineage
 
@@ -43,7 +43,7 @@ def bury(bench: Bench, *, source: str, sender: str, queue: str) -> None:
     dead = bench.services.queues[bench.arn(queue)]
     with bench.journal.transaction():
         dead.accept_dead(
-            Message("", sender, "", KEY, "", body, bench.now), bench.now, source=source, reason="a test said so"
+            ServiceMessage("", sender, "", KEY, "", body, bench.now), bench.now, source=source, reason="a test said so"
         )
 
 
@@ -80,7 +80,7 @@ def test_what_the_tables_gave_up_on_is_told_and_tried_again(bench: Bench, kind: 
     with bench.opened() as target:
         (message,) = failures(bench.pipeline, target, Query(), now=bench.now).dead
         assert (message.kind, message.tables, message.transform, message.key) == (kind, True, "orders", KEY)
-        (batch,) = redrive(bench.pipeline, target, Selection())
+        (batch,) = redrive(bench.pipeline, target, FailureSelection())
         assert batch.sent == 1
         assert list(target.dead()) == []
     bench.services.delivery.deliver(bench.now)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from silversmith.page.auth import HEADERS, Caller, Enter, Refused, authorize, csrf_token
+from silversmith.page.auth import HEADERS, Caller, Enter, RequestRefused, authorize, csrf_token
 from tests.unit.page.conftest import HOST, TOKEN, Visitor
 
 
@@ -17,13 +17,13 @@ def ask(
     cookie: str = TOKEN,
     host: str = "127.0.0.1:8320",
     **more: str,
-) -> Refused | Enter | None:
+) -> RequestRefused | Enter | None:
     headers = {"host": host, **{name.replace("_", "-"): value for name, value in more.items()}}
     return authorize(Caller(method, path, query, headers, {"c": cookie}), token=TOKEN, cookie="c")
 
 
-def status(found: Refused | Enter | None) -> int | None:
-    return found.status if isinstance(found, Refused) else None
+def status(found: RequestRefused | Enter | None) -> int | None:
+    return found.status if isinstance(found, RequestRefused) else None
 
 
 def test_the_cookie_lets_in_and_nothing_else() -> None:

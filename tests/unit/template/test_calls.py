@@ -21,7 +21,7 @@ from silversmith.events import ObjectEvent, object_created
 from silversmith.function import handler
 from silversmith.lineage import error_key
 from silversmith.local.iam import Policy
-from silversmith.local.stack import Function, Stack, Template, read
+from silversmith.local.stack import FunctionResource, StackResources, Template, read
 from silversmith.pipeline import load
 from silversmith.reconcile import handler as reconciler
 from silversmith.stores import IN_MEMORY
@@ -80,13 +80,13 @@ class Deployed:
     """The template's buckets and queues, and a session that is listened to."""
 
     template: dict[str, Any]
-    stack: Stack
+    stack: StackResources
     session: boto3.Session
     recorded: Recorded
     s3: Any
     sqs: Any
 
-    def function(self, name: str) -> Function:
+    def function(self, name: str) -> FunctionResource:
         return next(each for each in self.stack.functions if each.name == name)
 
     def needs(self) -> set[tuple[str, str]]:
@@ -163,7 +163,7 @@ def deployed(tmp_path: Path) -> Iterator[Deployed]:
         yield client
 
 
-def assert_matches(function: Function, needs: set[tuple[str, str]], template: dict[str, Any]) -> None:
+def assert_matches(function: FunctionResource, needs: set[tuple[str, str]], template: dict[str, Any]) -> None:
     """The role allows each of them, and by no statement an action that none of them is."""
     secure = {"aws:SecureTransport": "true", "aws:ResourceAccount": ACCOUNT}
     secure |= {"lambda:FunctionArn": f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:shop_orders"}

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from silversmith import DefinitionError, Deployment, Pipeline, Vpc
-from silversmith.local.stack import Stack, read
+from silversmith.local.stack import StackResources, read
 from silversmith.pipeline.deployment import ROLES
 from silversmith.template import compile as compile_template
 
@@ -174,7 +174,7 @@ def test_what_an_option_makes_is_in_a_golden_template_too(option: str) -> None:
     assert used(compiled(option)) <= set().union(*map(used, golden))
 
 
-def chain(stack: Stack) -> Json:
+def chain(stack: StackResources) -> Json:
     """Who gives what to whom, and how: what a message on its way could notice."""
     names = {
         **{queue.arn: queue.name for queue in stack.queues},

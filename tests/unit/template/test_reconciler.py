@@ -10,7 +10,7 @@ import pytest
 from silversmith import Deployment, Pipeline
 from silversmith.lineage import error_key, silver_key
 from silversmith.local.iam import Policy
-from silversmith.local.stack import Stack, Template, read
+from silversmith.local.stack import StackResources, Template, read
 from silversmith.reconcile.hops import Hops, Subscription
 from silversmith.template import compile as compile_template
 
@@ -83,7 +83,7 @@ def test_it_may_look_at_every_transform_and_send_to_each() -> None:
     assert not policy.allows("s3:GetObject", context=OURS, resource="arn:aws:s3:::dl-silver-layer/other/1.parquet")
 
 
-def reconciler(stack: Stack) -> Policy:
+def reconciler(stack: StackResources) -> Policy:
     (actual,) = (function.policy for function in stack.functions if "SILVERSMITH_TRANSFORM" not in function.environment)
     return actual
 

@@ -21,7 +21,7 @@ _VARIANT = {digit: "89ab"[int(digit, 16) % 4] for digit in "0123456789abcdef"}
 HopRow = tuple[str, str, float, str, str, str, str, int | None]
 
 
-class Message(NamedTuple):
+class ServiceMessage(NamedTuple):
     """A message on its way from one service to another; its fields are the columns of the journal's outbox.
 
     ``source`` and ``target`` are ARNs. ``delivery`` is the ARN of the rule or subscription, whose dead-letter queue
@@ -39,10 +39,12 @@ class Message(NamedTuple):
     due: float = 0.0
     id: int = 0
 
-    def forward(self, *, source: str, target: str, delivery: str, now: float, body: bytes | None = None) -> Message:
+    def forward(
+        self, *, source: str, target: str, delivery: str, now: float, body: bytes | None = None
+    ) -> ServiceMessage:
         """The message that goes on from a service, due at once."""
         onward = self.body if body is None else body
-        return Message(source, target, delivery, self.key, self.version, onward, now, now)
+        return ServiceMessage(source, target, delivery, self.key, self.version, onward, now, now)
 
 
 class ReceivedMessage(NamedTuple):
@@ -70,24 +72,24 @@ class Change(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Refused:
+class MessageRefused:
     """A message that its target will never accept, and why."""
 
-    message: Message
+    message: ServiceMessage
     reason: str
 
 
 class Accepted(NamedTuple):
     """The result of handing messages to a service: those that it refuses for good, and those that go on from it."""
 
-    refused: Sequence[Refused] = ()
-    onward: Sequence[Message] = ()
+    refused: Sequence[MessageRefused] = ()
+    onward: Sequence[ServiceMessage] = ()
 
 
 class Service(Protocol):
     """Anything that can be the target of a message."""
 
-    def accept(self, messages: Sequence[Message], now: float) -> Accepted:
+    def accept(self, messages: Sequence[ServiceMessage], now: float) -> Accepted:
         """Take the messages, in the transaction that is open."""
 
 
@@ -109,7 +111,7 @@ def hop_row(
     return key, version, at, room, name, what, orjson.dumps(detail).decode() if detail else "{}", message
 
 
-def write(journal: Journal, *, messages: Sequence[Message] = (), hops: Sequence[HopRow] = ()) -> None:
+def write(journal: Journal, *, messages: Sequence[ServiceMessage] = (), hops: Sequence[HopRow] = ()) -> None:
     """Write messages to the outbox and rows to the trace, in the transaction that is open."""
     if messages:
         journal.change_many("send_on", [message[:8] for message in messages])

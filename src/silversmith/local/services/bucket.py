@@ -21,7 +21,7 @@ import orjson
 from silversmith import faults
 from silversmith.errors import SilversmithError
 from silversmith.local.journal import Journal
-from silversmith.local.services import Change, Message, hop_row, tokens, uuids, write
+from silversmith.local.services import Change, ServiceMessage, hop_row, tokens, uuids, write
 from silversmith.local.stack import Bucket
 from silversmith.stores import Head
 from silversmith.stores.local import Glance, LocalStore
@@ -142,7 +142,7 @@ def _emptied(waiting: queue.SimpleQueue[str]) -> list[str]:
 
 #: Carries messages to the next services, in the transaction that is open, at a time in Unix seconds. Returns the names
 #: of the services that have them when it is committed.
-Carry = Callable[[Sequence[Message], float], Sequence[str]]
+Carry = Callable[[Sequence[ServiceMessage], float], Sequence[str]]
 
 #: The kinds of events, and what else is in their detail.
 _PUT = ("Object Created", {"reason": "PutObject"})
@@ -166,7 +166,7 @@ class Landed:
     scanned: bool = False
 
 
-class Version(NamedTuple):
+class ObjectVersion(NamedTuple):
     """A version of an object began or ended: its id, the sequencer, and when, in Unix seconds."""
 
     id: str
@@ -236,7 +236,9 @@ class BucketService:
             version, sequencer = secrets.token_urlsafe(24), f"{last:018X}"
             objects.append(self._object(file, version, sequencer))
             details = {"key": file.key, "size": file.size, "etag": file.etag}
-            messages += self._events("Object Created", details, Version(version, sequencer, now), {"reason": reason})
+            messages += self._events(
+                "Object Created", details, ObjectVersion(version, sequencer, now), {"reason": reason}
+            )
             hops.append(
                 hop_row(
                     file.key, version, at=now, room="bucket", name=self.name, what="created",
@@ -266,7 +268,7 @@ class BucketService:
         for change in changes:
             last = _next(last, now)
             kind, more = _GONE if change.is_gone else _PUT
-            version = Version(secrets.token_urlsafe(24), f"{last:018X}", now)
+            version = ObjectVersion(secrets.token_urlsafe(24), f"{last:018X}", now)
             (message,) = self._events(kind, {"key": change.key}, version, more)
             messages.append(message._replace(key=change.bronze_key, version=change.version))
         self._journal.change("set_counter", name="sequencer", value=last)
@@ -292,7 +294,7 @@ class BucketService:
                     last = _next(last, now)
                     deletion = "Delete Marker Created" if self._settings.versioned else "Permanently Deleted"
                     more = {"reason": "DeleteObject", "deletion-type": deletion}
-                    end = Version(row[2], f"{last:018X}", now)
+                    end = ObjectVersion(row[2], f"{last:018X}", now)
                     messages = self._events("Object Deleted", {"key": key}, end, more)
                     hop = hop_row(key, row[2], at=now, room="bucket", name=self.name, what="deleted")
                     write(self._journal, messages=messages, hops=[hop])
@@ -337,9 +339,9 @@ class BucketService:
         self,
         kind: str,
         details: Mapping[str, Any],
-        version: Version,
+        version: ObjectVersion,
         more: Mapping[str, str],
-    ) -> list[Message]:
+    ) -> list[ServiceMessage]:
         """The event of this kind for the bus, or none if the bucket sends none. ``details`` are the object's, ``more``
         the event's."""
         if not self._settings.eventbridge:
@@ -370,7 +372,7 @@ class BucketService:
                 },
             }
         )
-        return [Message(self._arn, self._bus, "", details["key"], version.id, event, version.at, version.at)]
+        return [ServiceMessage(self._arn, self._bus, "", details["key"], version.id, event, version.at, version.at)]
 
 
 def _next(sequencer: int, now: float) -> int:

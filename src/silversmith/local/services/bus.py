@@ -14,8 +14,8 @@ import orjson
 
 from silversmith import faults
 from silversmith.local.journal import Journal
-from silversmith.local.services import Accepted, Message, Refused, hop_row, uuids, write
-from silversmith.local.stack import Rule, Subscription, Topic
+from silversmith.local.services import Accepted, MessageRefused, ServiceMessage, hop_row, uuids, write
+from silversmith.local.stack import Rule, SubscriptionResource, Topic
 from silversmith.patterns import Dialect, Matcher
 
 #: SNS's limit for one message, in bytes.
@@ -37,7 +37,7 @@ class BusService:
         self._rules = tuple(rules)
         self._entry = entry
 
-    def accept(self, messages: Sequence[Message], now: float) -> Accepted:
+    def accept(self, messages: Sequence[ServiceMessage], now: float) -> Accepted:
         """Send each event to the targets of the rules that it matches. In the caller's transaction."""
         onward, hops, unmatched = [], [], 0
         for message in messages:
@@ -75,7 +75,7 @@ class TopicService:
         journal: Journal,
         topic: Topic,
         *,
-        subscriptions: Sequence[Subscription],
+        subscriptions: Sequence[SubscriptionResource],
         refusal: Callable[[str], str | None],
     ) -> None:
         self._journal = journal
@@ -83,13 +83,13 @@ class TopicService:
         self._subscriptions = tuple(subscriptions)
         self._refusal = refusal
 
-    def accept(self, messages: Sequence[Message], now: float) -> Accepted:
+    def accept(self, messages: Sequence[ServiceMessage], now: float) -> Accepted:
         """Publish each message to the subscriptions whose filter it passes. In the caller's transaction."""
         onward, hops, refused = [], [], []
         for message, message_id in zip(messages, uuids(len(messages)), strict=True):
             reason = self._refusal(message.source) or _too_large(message)
             if reason:
-                refused.append(Refused(message, reason))
+                refused.append(MessageRefused(message, reason))
                 continue
             subscriptions = self._matching(message)
             detail = {"subscriptions": [subscription.name for subscription in subscriptions]}
@@ -112,12 +112,14 @@ class TopicService:
         faults.point("topic.before_commit")
         return Accepted(refused, onward)
 
-    def _matching(self, message: Message) -> list[Subscription]:
+    def _matching(self, message: ServiceMessage) -> list[SubscriptionResource]:
         """A message that is no JSON passes no filter policy over its body."""
         body = _parsed(message.body)
         return [each for each in self._subscriptions if each.filter is None or _passes(each.filter, body)]
 
-    def _envelope(self, message: Message, subscription: Subscription, message_id: str, now: float) -> bytes:
+    def _envelope(
+        self, message: ServiceMessage, subscription: SubscriptionResource, message_id: str, now: float
+    ) -> bytes:
         """SNS's envelope. Nobody has signed this one, so the place of the signature says so.
 
         https://docs.aws.amazon.com/sns/latest/dg/sns-message-and-json-formats.html
@@ -151,7 +153,7 @@ def _parsed(body: bytes) -> Any:
         return None
 
 
-def _too_large(message: Message) -> str | None:
+def _too_large(message: ServiceMessage) -> str | None:
     if len(message.body) <= LARGEST_MESSAGE:
         return None
     return f"the message has {len(message.body)} bytes; a topic takes {LARGEST_MESSAGE}"

@@ -22,7 +22,7 @@ from silversmith import faults
 from silversmith.function.retries import DIED
 from silversmith.local.journal import Journal
 from silversmith.local.services import Change, HopRow, ReceivedMessage, hop_row, write
-from silversmith.local.stack import EventSourceMapping, Function, Queue
+from silversmith.local.stack import EventSourceMapping, FunctionResource, QueueResource
 from silversmith.runtime.queue import transform_tries, wait_for_user
 from silversmith.stores import IN_MEMORY
 
@@ -59,9 +59,9 @@ _SIZE = re.compile(rb'"size":\s*([0-9]{7,18})\b')
 class Settings:
     """A function with the mapping that polls a queue for it."""
 
-    function: Function
+    function: FunctionResource
     mapping: EventSourceMapping
-    queue: Queue
+    queue: QueueResource
 
     @property
     def name(self) -> str:

@@ -14,15 +14,15 @@ from silversmith.local.journal import Journal
 from silversmith.local.services import (
     Accepted,
     HopRow,
-    Message,
+    MessageRefused,
     ReceivedMessage,
-    Refused,
+    ServiceMessage,
     hop_row,
     tokens,
     uuids,
     write,
 )
-from silversmith.local.stack import Queue
+from silversmith.local.stack import QueueResource
 
 #: A row of ``send``: id, message_id, queue, key, version, body, sent, visible, expires.
 _Row = tuple[int, str, int, str, str, bytes, float, float, float]
@@ -41,20 +41,20 @@ class QueueService:
     """
 
     def __init__(
-        self, journal: Journal, settings: Queue, *, refusal: Callable[[str], str | None] = lambda _: None
+        self, journal: Journal, settings: QueueResource, *, refusal: Callable[[str], str | None] = lambda _: None
     ) -> None:
         self._journal = journal
         self.settings = settings
         self._refusal = refusal
         self._id = queue_id(journal, settings.arn)
 
-    def accept(self, messages: Sequence[Message], now: float) -> Accepted:
+    def accept(self, messages: Sequence[ServiceMessage], now: float) -> Accepted:
         """Take the messages that a topic delivers. In the caller's transaction."""
         refused, accepted = [], []
         for message in messages:
             reason = self._refusal(message.source)
             if reason:
-                refused.append(Refused(message, reason))
+                refused.append(MessageRefused(message, reason))
             else:
                 accepted.append(message)
         rows = self._rows(accepted, now)
@@ -66,14 +66,14 @@ class QueueService:
         faults.point("queue.before_commit")
         return Accepted(refused)
 
-    def accept_dead(self, message: Message, now: float, *, source: str, reason: str) -> None:
+    def accept_dead(self, message: ServiceMessage, now: float, *, source: str, reason: str) -> None:
         """As a dead-letter queue, take a message that ``source`` could not deliver. In the caller's transaction."""
         (row,) = self._rows([message], now)
         self._journal.change_many("send_dead", [(*row, source, reason, now)])
         add_to_depth(self._journal, self.settings.arn, 1)
         self._write_death(message.key, message.version, now, reason, row=row[0])
 
-    def _rows(self, messages: Sequence[Message], now: float) -> list[_Row]:
+    def _rows(self, messages: Sequence[ServiceMessage], now: float) -> list[_Row]:
         """The messages as rows of ``send``, numbered after the newest one in the journal."""
         first = (self._journal.rows("newest_message")[0][0] or 0) + 1
         visible, expires = now + self.settings.delay, now + self.settings.retention
@@ -224,7 +224,7 @@ def expire(journal: Journal, queue: str, now: float, most: int = EXPIRE) -> int:
     return len(expired)
 
 
-def redrive(journal: Journal, message_id: str, queue: Queue, *, now: float) -> list[tuple[str, str, int]]:
+def redrive(journal: Journal, message_id: str, queue: QueueResource, *, now: float) -> list[tuple[str, str, int]]:
     """Move a dead message to a queue, as new, in the caller's transaction.
 
     Returns its key, version and row; nothing where no such message is dead.
