@@ -69,7 +69,7 @@ def test_of_broken_files_rows_are_rejected(form: str) -> None:
     reasons: set[str] = set()
 
     @given(files(STRICT, form, broken=True))
-    @settings(max_examples=30, database=None)
+    @settings(max_examples=60, database=None)
     def check(content: bytes) -> None:
         result = passed(STRICT, form, content)
         rejected = result.rejected["rows", f"f.{form}"]
