@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from typing import BinaryIO
 
 from silversmith.errors import DataError, Place
-from silversmith.formats.table import checked_names, shorten
+from silversmith.formats.table import ROW, checked_names, shorten
 
 #: The longest metadata of a message, and the longest body once unpacked, in bytes.
 LONGEST_METADATA = 16 * 1024 * 1024
@@ -37,7 +37,7 @@ _UNSUPPORTED = {
     25: "a list view",
     26: "a large list view",
 }
-_DECIMAL, _DATE, _TIME, _TIMESTAMP, _DURATION = 7, 8, 9, 10, 18
+_DECIMAL, _DATE, _TIME, _TIMESTAMP, _STRUCT, _DURATION = 7, 8, 9, 10, 13, 18
 
 #: How many buffers a node of each type has.
 _BUFFERS = {1: 0, 13: 1, 16: 1, 23: -2, 24: -2, **dict.fromkeys((4, 5, 19, 20), 3)}
@@ -269,6 +269,8 @@ def _add_nodes(flat: Flat, field: int, column: str, depth: int, found: Schema) -
     if len(found.buffers) > MOST_TYPES:
         raise unsupported(column, "has, or is one of, too many fields")
     within = Schema() if is_dictionary else found
+    if kind == _STRUCT:
+        checked_names([name for inner in flat.tables(field, 5) if (name := flat.text(inner, 0)) != ROW])
     for inner in flat.tables(field, 5):
         _add_nodes(flat, inner, column, depth + 1, within)
 

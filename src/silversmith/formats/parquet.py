@@ -32,7 +32,7 @@ _MEGA = 1024 * 1024
 #: The latest timestamp in nanoseconds, which Polars makes of all that are out of reach.
 _LATEST = 2**63 - 1
 
-_UNSUPPORTED = re.compile(r"not (?:yet )?(?:implemented|supported)|unsupported", re.IGNORECASE)
+_UNSUPPORTED = re.compile(r"not (?:yet )?(?:implemented|supported)|unsupported|precision must be", re.IGNORECASE)
 _PANIC = re.compile(r"Result::unwrap|Option::unwrap|JoinError|panicked|assertion|out of range for slice|ErrString")
 
 
@@ -123,9 +123,13 @@ def _check_types(footer: Footer) -> None:
 
 def _check_values(rows: pl.LazyFrame, footer: Footer) -> None:
     """Polars makes null of a time of day beyond 24 hours, and of an old timestamp beyond its type the latest one."""
+    nanoseconds = pl.Datetime("ns")  # an Arrow schema in the file may have microseconds, which wrap later
     int96 = [leaf for leaf in footer.leaves if leaf.is_int96]
     times = [leaf for leaf in footer.leaves if leaf.is_time]
-    counts = [_path(leaf).cast(pl.Datetime("ns")).to_physical().eq(_LATEST).sum() for leaf in int96]
+    counts = [
+        (cells.is_not_null() & cells.cast(nanoseconds, strict=False).to_physical().fill_null(_LATEST).eq(_LATEST)).sum()
+        for cells in map(_path, int96)
+    ]
     counts += [_path(leaf).null_count() for leaf in times]
     if not counts:
         return

@@ -39,8 +39,9 @@ _INT96 = 3
 
 #: Logical types by their number in the union: those that Polars knows, and what the others are called.
 _KNOWN_TYPES = frozenset({1, 2, 3, 4, 5, 6, 7, 8, 10, 11, 12, 13, 14, 15})
-_OTHER_TYPES = {16: "VARIANT", 17: "GEOMETRY", 18: "GEOGRAPHY"}
+_OTHER_TYPES = {-21: "INTERVAL", 16: "VARIANT", 17: "GEOMETRY", 18: "GEOGRAPHY"}
 _TIME, _TIME_CONVERTED = 7, (7, 8)
+_INTERVAL_CONVERTED = 21  # there is no logical type of it
 
 
 @dataclass(frozen=True)
@@ -177,6 +178,7 @@ def _add_leaves(
         for _ in range(children):
             _add_leaves(elements, path, definition, repetition, leaves, above=above)
         return
+    logical = -_INTERVAL_CONVERTED if element.get(6) == _INTERVAL_CONVERTED else logical
     is_time = logical == _TIME or (logical is None and element.get(6) in _TIME_CONVERTED)
     leaves.append(Leaf(path, _number(element[1]), logical, is_time, definition, repetition))
 

@@ -115,12 +115,20 @@ def test_types_that_polars_has_not_are_named(
         assert (caught.value.code, caught.value.place.column) == ("UnsupportedArrow", "b")
 
 
-def with_int96(days: list[int]) -> bytes:
-    """A Parquet file with a timestamp of 96 bits at the beginning of each Julian day."""
+@pytest.mark.parametrize("write", [as_file, as_stream])
+def test_two_fields_of_one_name_in_a_struct(in_memory: Opener, write: Any) -> None:
+    cells = pa.StructArray.from_arrays([pa.array([1]), pa.array([2])], names=["a", "a"])
+    with pytest.raises(DataError, match='2 columns have the name "a"') as caught:
+        read(in_memory(*write(pa.table({"s": cells}))))
+    assert caught.value.code == "DuplicateColumns"
+
+
+def with_int96(days: list[int], unit: str = "ns") -> bytes:
+    """A Parquet file with a timestamp of 96 bits at the beginning of each Julian day; its Arrow schema has the unit."""
     first = [10**9 * (number + 1) for number in range(len(days))]
     data = bytearray(
         as_parquet(
-            pa.table({"t": pa.array(first, pa.timestamp("ns"))}),
+            pa.table({"t": pa.array(first, pa.timestamp("ns")).cast(pa.timestamp(unit))}),
             use_deprecated_int96_timestamps=True,
             use_dictionary=False,
             compression="none",
@@ -139,6 +147,18 @@ def test_old_timestamps_are_kept_or_refused(in_memory: Opener, days: list[int]) 
     if all(abs(day - 2440588) <= 106751 for day in days):
         found = read(source).rows.select(pl.col("t").to_physical()).collect()["t"].to_list()
         assert found == [(day - 2440588) * DAY * 10**9 for day in days]
+    else:
+        with pytest.raises(DataError, match="INT96") as caught:
+            read(source)
+        assert caught.value.code == "UnsupportedParquet"
+
+
+@pytest.mark.parametrize("unit", ["ms", "us"])
+@pytest.mark.parametrize("days", [106751, -106751, 106752, -106752, 2_932_896, -719_162])
+def test_old_timestamps_whose_arrow_schema_has_another_unit(in_memory: Opener, days: int, unit: str) -> None:
+    source = in_memory(with_int96([2440588, 2440588 + days], unit), "x.parquet")
+    if abs(days) <= 106751:
+        assert read(source).rows.collect()["t"].dt.epoch("s").to_list() == [0, days * DAY]
     else:
         with pytest.raises(DataError, match="INT96") as caught:
             read(source)

@@ -9,7 +9,9 @@ from contextlib import suppress
 from datetime import date
 from pathlib import Path
 
+import duckdb
 import polars as pl
+import pyarrow as pa
 import pytest
 from pyarrow import parquet as pq
 
@@ -48,6 +50,22 @@ def test_rows_come_as_they_are_with_numbers(in_memory: Opener, in_file: Opener) 
         assert table.format == "parquet"
         assert table.height == table.records == 2000
         assert table.in_memory is (opened is in_memory)
+
+
+@pytest.mark.parametrize(
+    ("values", "match"), [("INTERVAL 1 DAY", '"i" has the type INTERVAL'), (None, "precision must be between 1 and 38")]
+)
+def test_types_that_are_not_read_are_not_called_damage(
+    values: str | None, match: str, tmp_path: Path, in_memory: Opener
+) -> None:
+    path = tmp_path / "x.parquet"
+    if values:
+        duckdb.execute(f"COPY (SELECT {values} AS i) TO '{path}'")
+    else:
+        pq.write_table(pa.table({"i": pa.array([1], pa.decimal256(50, 0))}), path)
+    with pytest.raises(DataError, match=match) as caught:
+        read(in_memory(path.read_bytes(), "x.parquet"))
+    assert caught.value.code == "UnsupportedParquet"
 
 
 def test_texts_that_mean_null(in_memory: Opener, in_file: Opener) -> None:
