@@ -134,17 +134,18 @@ def _first_line(error: Exception) -> str:
 
 
 def _table_name(table: exp.Table) -> str:
-    """The name of a table of ours as SQL has it: without quotes in lower case. Empty: it cannot be one."""
+    """The name of a table of ours as SQL has it. Empty: it cannot be one."""
     from sqlglot import exp
 
     identifier = table.this
     if table.db or table.catalog or not isinstance(identifier, exp.Identifier):
         return ""
-    return _folded(identifier)
+    return _name(identifier)
 
 
-def _folded(identifier: exp.Identifier) -> str:
-    return str(identifier.this) if identifier.quoted else str(identifier.this).lower()
+def _name(identifier: exp.Identifier) -> str:
+    """Names are exact, with and without quotes: delta-rs has DataFusion not write them in lower case."""
+    return str(identifier.this)
 
 
 def _require_repeatable(query: exp.Expr) -> None:
@@ -221,8 +222,8 @@ def _output_name(item: exp.Expr) -> str:
 
     if isinstance(item, exp.Alias):
         alias = item.args["alias"]
-        return _folded(alias) if isinstance(alias, exp.Identifier) else str(alias)
-    return _folded(item.this) if isinstance(item, exp.Column) and isinstance(item.this, exp.Identifier) else ""
+        return _name(alias) if isinstance(alias, exp.Identifier) else str(alias)
+    return _name(item.this) if isinstance(item, exp.Column) and isinstance(item.this, exp.Identifier) else ""
 
 
 def _require_fit(query: exp.Select, outputs: Mapping[str, exp.Expr]) -> None:
@@ -262,12 +263,12 @@ def _require_within(by: Sequence[str], outputs: Mapping[str, exp.Expr], keys: Se
 
 
 def _canonical(expression: exp.Expr) -> str:
-    """An expression so that those that mean the same are mostly equal: names folded, without quotes and tables."""
+    """An expression so that those that mean the same are mostly equal: names in quotes and without tables."""
     from sqlglot import exp
 
     def plain(node: exp.Expr) -> exp.Expr:
         if isinstance(node, exp.Column) and isinstance(node.this, exp.Identifier):
-            return exp.column(_folded(node.this), quoted=True)
+            return exp.column(_name(node.this), quoted=True)
         return node
 
     return str(expression.copy().transform(plain).sql())
@@ -320,7 +321,7 @@ def _aliases(query: exp.Select) -> Iterator[tuple[str, str]]:
         table = source.this if source is not None else None
         if isinstance(table, exp.Table) and _table_name(table) not in common:
             alias = table.args.get("alias")
-            yield (_folded(alias.this) if alias is not None else _table_name(table)), _table_name(table)
+            yield (_name(alias.this) if alias is not None else _table_name(table)), _table_name(table)
 
 
 def _nullable(query: exp.Select) -> set[str]:
@@ -328,7 +329,7 @@ def _nullable(query: exp.Select) -> set[str]:
     nullable: set[str] = set()
     names = [alias for alias, _ in _aliases(query)]
     for join in query.args.get("joins") or []:
-        alias = join.this.alias_or_name.lower()
+        alias = join.this.alias_or_name
         if join.side in {"LEFT", "FULL"} and join.kind not in {"SEMI", "ANTI"}:
             nullable.add(alias)
         if join.side in {"RIGHT", "FULL"}:
@@ -344,7 +345,7 @@ def _expressions(query: exp.Select, alias: str, firm: Collection[str], outputs: 
     is_only = not query.args.get("joins")
     expressions = []
     for output in outputs:
-        if not is_only and any(column.table.lower() not in firm for column in output.find_all(exp.Column)):
+        if not is_only and any(column.table not in firm for column in output.find_all(exp.Column)):
             return None
         equal = [output, *(_equals(query, output) if isinstance(output, exp.Column) else ())]
         mine = next((one for one in equal if _is_of(one, alias, is_only=is_only)), None)
@@ -368,9 +369,7 @@ def _is_of(expression: exp.Expr, alias: str, *, is_only: bool) -> bool:
     from sqlglot import exp
 
     columns = list(expression.find_all(exp.Column))
-    return bool(columns) and all(
-        column.table.lower() == alias.lower() or (is_only and not column.table) for column in columns
-    )
+    return bool(columns) and all(column.table == alias or (is_only and not column.table) for column in columns)
 
 
 def _equals(query: exp.Select, column: exp.Column) -> Iterator[exp.Expr]:
@@ -393,4 +392,4 @@ def _qualified(expression: exp.Expr) -> tuple[str, str] | None:
 
     if not isinstance(expression, exp.Column) or not isinstance(expression.this, exp.Identifier):
         return None
-    return expression.table.lower(), _folded(expression.this)
+    return expression.table, _name(expression.this)

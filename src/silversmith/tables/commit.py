@@ -15,17 +15,30 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import takewhile
 from pathlib import Path
+from urllib.parse import quote
 
 from arro3.core import RecordBatch, Table
 from arro3.io import read_parquet
 
 from silversmith import faults
-from silversmith.errors import SilversmithError
+from silversmith.errors import Place, SilversmithError
 from silversmith.lineage import Lineage, silver_key
 from silversmith.stores import Source, Store, batched, map_in_threads
 from silversmith.tables.format import Format, Refused, Snapshot, is_one_of, quoted
 from silversmith.tables.spec import ETAG, FILE, TableSpec
-from silversmith.tables.types import Columns, Decimal, SchemaRefused, Type, fitted, join, recorded_columns, settled
+from silversmith.tables.types import (
+    Columns,
+    Decimal,
+    List,
+    SchemaRefused,
+    Struct,
+    Type,
+    described,
+    fitted,
+    join,
+    recorded_columns,
+    settled,
+)
 
 #: Silver objects that are headed and read side by side.
 WORKERS = 8
@@ -44,6 +57,11 @@ LARGE = MEMORY // 4
 
 #: How often a commit is begun anew because somebody else was first.
 ATTEMPTS = 20
+
+#: The characters of a partition's value at most, as a URL writes it: it is in the name of a folder, of 255 at most.
+PARTITION_LENGTH = 150
+
+_NO_PARTITIONS = ("binary", "float", "double")
 
 _ROWS = 65_536
 
@@ -193,6 +211,7 @@ class _Batch:
         self._snapshot = gold.read(table.name)  # before silver is looked at, or an older silver could win
         self._recorded = self._schema()
         self._columns = self._target({} if self._snapshot is None or is_anew else self._snapshot.columns)
+        self._text_partitions = [name for name in table.partition_by if self._columns.get(name) == "string"]
         self._etags: dict[str, str] = {}
         self.done: set[str] = set()
 
@@ -321,7 +340,8 @@ class _Batch:
                 yield None, iter(())
                 return
             try:
-                yield source, _rows(source, self._columns, {FILE: file, ETAG: source.head.etag})
+                rows = _rows(source, self._columns, {FILE: file, ETAG: source.head.etag})
+                yield source, _with_short_partitions(rows, self._text_partitions)
             except SchemaRefused:
                 if self._recorded != self._schema():
                     raise Refused(f"{key}: silver's schema was recorded anew meanwhile") from None
@@ -401,6 +421,17 @@ class _Batch:
                 f"column; it has: {', '.join(list(self._columns)[2:]) or 'none'}",
                 hint="change partition_by or sort_by of pipeline.table",
             )
+        for name in self._table.partition_by:
+            kind = self._columns[name]
+            # delta-rs writes -2.25 as '-2.-25', which nobody can read, and floats in full, in names of any length
+            if isinstance(kind, List | Struct) or kind in _NO_PARTITIONS or (isinstance(kind, Decimal) and kind.scale):
+                raise SchemaRefused(
+                    "PartitionType",
+                    f"the table {self._table.name} is to be partitioned by {name!r}, which is {described(kind)}: its "
+                    "values cannot be names of folders that are read back exactly",
+                    hint="partition by text, a date, a time, whole numbers or booleans",
+                    place=Place(column=name),
+                )
 
     def _rewritten(self, snapshot: Snapshot, columns: Columns) -> Snapshot:
         """The table with other types, in one commit: no reader sees a mixture."""
@@ -417,6 +448,21 @@ class _Batch:
                 f"tables rebuild {self._table.name}`",
                 place=error.place,
             ) from None
+
+
+def _with_short_partitions(rows: Iterable[RecordBatch], names: Sequence[str]) -> Iterator[RecordBatch]:
+    for batch in rows:
+        for name in names:
+            for value in set(batch.column(name).to_pylist()) - {None}:
+                if len(quote(value, safe="")) > PARTITION_LENGTH:
+                    raise SchemaRefused(
+                        "PartitionTooLong",
+                        f'a value of the column "{name}" cannot be the name of a partition: {value[:40]!r}… has more '
+                        f"than {PARTITION_LENGTH} characters, as a URL writes it",
+                        hint="partition by another column, or shorten the value in the transform",
+                        place=Place(column=name),
+                    )
+        yield batch
 
 
 class _Counted:

@@ -41,7 +41,7 @@ from deltalake.table import FilterConjunctionType
 from silversmith.errors import SilversmithError
 from silversmith.tables.format import Extent, GoldFailed, Refused, Rows, Snapshot, is_one_of, quoted, text
 from silversmith.tables.spec import ETAG, FILE
-from silversmith.tables.types import Columns, from_arrow, to_schema
+from silversmith.tables.types import Columns, SchemaRefused, from_arrow, to_schema
 
 #: A data file has about so many bytes or rows at most. Replacing one silver object's rows writes the data file anew
 #: that holds them, so this bounds what a correction costs; readers are content with files of this size.
@@ -202,6 +202,13 @@ class DeltaSnapshot:
         return self._etags(f"starts_with({FILE}, {text(prefix)})" if prefix else "true")
 
     def _etags(self, where: str) -> dict[str, str]:
+        if FILE not in self.columns:
+            name = self.table.table_uri.rstrip("/").rpartition("/")[2]
+            raise SchemaRefused(
+                "NotATable",
+                f"{self.table.table_uri} has no column {FILE}: it was a view, or another program made it",
+                hint=f"run `silversmith tables rebuild {name}`, which writes it anew from silver",
+            )
         sql = f"select {FILE}, min({ETAG}), max({ETAG}) from t where {where} group by {FILE}"  # noqa: S608 -- quoted
         with _translated(self.table.table_uri):
             batches = QueryBuilder().register("t", self.table).execute(sql).read_all().to_batches()
@@ -223,10 +230,10 @@ class DeltaSnapshot:
         place = self.table.table_uri
         try:
             with _translated(place):
-                return _rows(
-                    self.table.load_cdf(starting_version=since + 1, ending_version=self.version, columns=list(columns)),
-                    place,
+                feed = self.table.load_cdf(
+                    starting_version=since + 1, ending_version=self.version, columns=[*map(quoted, columns)]
                 )
+                return _rows(feed, place)
         except GoldFailed:
             return None
 

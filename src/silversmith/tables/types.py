@@ -137,6 +137,7 @@ def recorded_columns(document: bytes) -> dict[str, Type]:
             "`silversmith reconcile --changed`, which makes silver and its schema anew",
         ) from None
     require_names(columns)
+    require_fields(columns.values())
     return columns
 
 
@@ -189,6 +190,10 @@ def _recorded(node: ast.expr) -> Type:  # noqa: PLR0911 -- a table of types
             return {"Duration": "long", "Enum": "string"}[name]
 
 
+#: https://github.com/delta-io/delta/blob/master/PROTOCOL.md#writer-requirements-for-addcdcfile
+_RESERVED = frozenset({"_change_type", "_commit_version", "_commit_timestamp"})
+
+
 def require_names(columns: Iterable[str], *, own: bool = True) -> None:
     """
     Args:
@@ -196,11 +201,18 @@ def require_names(columns: Iterable[str], *, own: bool = True) -> None:
         own: whether the table has the columns ``_file`` and ``_etag`` beside these.
 
     Raises:
-        SchemaRefused: two names differ only by case, or a name is one of Silversmith's own.
+        SchemaRefused: two names differ only by case, or a name is one of Silversmith's own or of Delta Lake's.
     """
     seen = {name: f"Silversmith's own {name}" for name in (FILE, ETAG)} if own else {}
     for name in columns:
         lowered = name.lower()
+        if lowered in _RESERVED:
+            raise SchemaRefused(
+                "ReservedColumn",
+                f'the column "{name}" has a name that Delta Lake keeps for its change data feed',
+                hint="rename it in the transform, such as with rows.rename({…}), or in a view's query with AS",
+                place=Place(column=name),
+            )
         if lowered in seen:
             raise SchemaRefused(
                 "AmbiguousColumn",
@@ -210,6 +222,19 @@ def require_names(columns: Iterable[str], *, own: bool = True) -> None:
                 place=Place(column=name),
             )
         seen[lowered] = f'"{name}"'
+
+
+def require_fields(kinds: Iterable[Type]) -> None:
+    """
+    Raises:
+        SchemaRefused: two fields of a struct differ only by case.
+    """
+    for kind in kinds:
+        if isinstance(kind, List):
+            require_fields([kind.inner])
+        elif isinstance(kind, Struct):
+            require_names([name for name, _ in kind.fields], own=False)
+            require_fields(field for _, field in kind.fields)
 
 
 # -- the algebra
@@ -406,7 +431,7 @@ def described(kind: Type) -> str:
 def cast(array: Array, kind: Type) -> Array:  # noqa: PLR0911 -- a table of types
     """An array in another settled type, exactly."""
     arrow = to_arrow(kind)
-    if array.type == arrow:
+    if array.type == arrow and _shown(array.type) == _shown(arrow):  # == does not see what a list calls its values
         return array
     if DataType.is_null(array.type):
         return _nulls(kind, len(array))

@@ -21,7 +21,8 @@ from itertools import chain
 from silversmith import faults
 from silversmith.tables.format import Format, GoldFailed, Refused, Rows, Snapshot, quoted, text
 from silversmith.tables.spec import ViewSpec
-from silversmith.tables.types import SchemaRefused, Type, fitted, require_names
+from silversmith.tables.types import Decimal as DecimalType
+from silversmith.tables.types import SchemaRefused, Type, fitted, require_fields, require_names
 
 #: With more touched groups than this the whole view is computed anew.
 MOST_GROUPS = 1_000
@@ -80,7 +81,7 @@ def _refresh(view: ViewSpec, gold: Format, step: Callable[[str], None]) -> Refre
     made_of = _made_of(view, snapshot, sources)
     if made_of == {name: source.version for name, source in sources.items()}:
         return Refresh.CURRENT
-    where = _touched(view, sources, made_of, gold) if made_of is not None else None
+    where = _touched(view, snapshot, sources, made_of, gold)
     if where == "":
         lag = max(source.version - (made_of or {})[name] for name, source in sources.items())
         if lag >= UNNOTED and snapshot is not None:
@@ -138,6 +139,7 @@ def _columns(view: ViewSpec, rows: Rows) -> dict[str, Type]:
             "UnsupportedType", f"the view {view.name} has a column of no type for a table: {error}", hint="cast it"
         ) from None
     require_names(columns, own=False)
+    require_fields(columns.values())
     return columns
 
 
@@ -182,8 +184,17 @@ class _Unknown(Exception):
     """Which groups were touched cannot be said: the whole view is computed anew."""
 
 
-def _touched(view: ViewSpec, sources: Mapping[str, Snapshot], made_of: Mapping[str, int], gold: Format) -> str | None:
+def _touched(
+    view: ViewSpec,
+    snapshot: Snapshot | None,
+    sources: Mapping[str, Snapshot],
+    made_of: Mapping[str, int] | None,
+    gold: Format,
+) -> str | None:
     """SQL that is true of the touched groups, and maybe of others; empty: none was touched; None: all may have been."""
+    if snapshot is None or made_of is None:
+        return None
+    kinds = [snapshot.columns.get(name) for name in view.by]
     values: list[set[str | None]] = [set() for _ in view.by]
     try:
         for name, source in sources.items():
@@ -192,8 +203,8 @@ def _touched(view: ViewSpec, sources: Mapping[str, Snapshot], made_of: Mapping[s
             if not view.by or name not in view.groups:
                 raise _Unknown
             for group in _groups(source, made_of[name], view.groups[name], gold):
-                for column, value in zip(values, group, strict=True):
-                    column.add(value if value is None else _literal(value))
+                for column, value, kind in zip(values, group, kinds, strict=True):
+                    column.add(None if value is None else _literal(value, kind))
             if max(map(len, values)) > MOST_GROUPS:
                 raise _Unknown
         if not values or not values[0]:
@@ -226,7 +237,11 @@ def _groups(
             selected = ", ".join(f"{expression} as g{number}" for number, expression in enumerate(place))
             distinct = f"select distinct {selected} from changes limit {MOST_GROUPS + 1}"  # noqa: S608 -- parsed before
             for batch in gold.query({"changes": spooled}, distinct).batches:
-                yield from zip(*(column.to_pylist() for column in batch.columns), strict=True)
+                try:
+                    groups = [column.to_pylist() for column in batch.columns]
+                except (ValueError, OverflowError):  # Python has no years before 1 and after 9999
+                    raise _Unknown from None
+                yield from zip(*groups, strict=True)
 
 
 def _is_one_of(name: str, values: Iterable[str | None]) -> str:
@@ -237,17 +252,21 @@ def _is_one_of(name: str, values: Iterable[str | None]) -> str:
     return f"({' or '.join(conditions)})"
 
 
-def _literal(value: object) -> str:
-    """A value as SQL has it. Others than these are no values to be equal to: floats, lists, bytes."""
+def _literal(value: object, kind: Type) -> str:
+    """A value as SQL has it, of the type of the view's column where that is a decimal: delta-rs compares a decimal with
+    none of another type. Others than these are no values to be equal to: floats, lists, bytes."""
     match value:
         case bool():
             return str(value).lower()
+        case int() | Decimal() if isinstance(kind, DecimalType):
+            number = Decimal(value)
+            if -int(number.as_tuple().exponent) > kind.scale or number.adjusted() >= kind.precision - kind.scale:
+                raise _Unknown
+            return f"cast('{number:f}' as decimal({kind.precision}, {kind.scale}))"
         case int():
             return str(value)
         case str():
             return text(value)
-        case Decimal():
-            return f"cast('{value:f}' as decimal(38, {max(0, -int(value.as_tuple().exponent))}))"
         case datetime():
             zone = 'Some("UTC")' if value.tzinfo is not None else "None"
             naive = value.replace(tzinfo=None).isoformat(timespec="microseconds")
@@ -272,7 +291,7 @@ def is_current(view: ViewSpec, gold: Format) -> bool:
     if sources is None:
         return True
     made_of = _made_of(view, snapshot, sources)
-    return made_of is not None and _touched(view, sources, made_of, gold) == ""
+    return _touched(view, snapshot, sources, made_of, gold) == ""
 
 
 def compare(view: ViewSpec, gold: Format, *, repair: bool = False) -> Difference | None:

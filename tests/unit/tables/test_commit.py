@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Callable
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from arro3.core import Array, DataType, RecordBatch
 from deltalake import write_deltalake
 
 from silversmith.lineage import silver_key
-from silversmith.tables.commit import ATTEMPTS, LARGE, SMALL, files_of, rebuild
+from silversmith.tables.commit import ATTEMPTS, LARGE, PARTITION_LENGTH, SMALL, files_of, rebuild
 from silversmith.tables.delta import DeltaFormat
 from silversmith.tables.format import GoldFailed, Refused
 from silversmith.tables.spec import ETAG, FILE, TableSpec
@@ -161,12 +162,66 @@ def test_a_partition_by_what_silver_does_not_have_is_told(bench: GoldBench) -> N
         bench.bring(key, table=TableSpec("orders", TRANSFORM, partition_by=("day",)))
 
 
+@pytest.mark.parametrize("values", [[Decimal("-2.25")], [1e300], [b"x"], [[1]], [{"a": 1}]])
+def test_partitions_that_could_not_be_read_back_are_refused(values: list[Any], bench: GoldBench) -> None:
+    key = bench.put("a.csv", {"day": values, "x": [1]})
+    with pytest.raises(SchemaRefused, match=r"'day'.*read back"):
+        bench.bring(key, table=TableSpec("orders", TRANSFORM, partition_by=("day",)))
+    assert bench.gold.read("orders") is None
+
+
+def test_any_text_is_a_partition_but_a_long_one_fails_its_own_file(bench: GoldBench) -> None:
+    table = TableSpec("orders", TRANSFORM, partition_by=("day",))
+    texts = [
+        "a/b",
+        "",
+        " ",
+        "%41",
+        "ü" * 25,
+        "a=b",
+        "x\ny",
+        "it's",
+        '"',
+        "\\",
+        "..",
+        "\0",
+        "x" * PARTITION_LENGTH,
+        None,
+    ]
+    long = bench.put("long.csv", {"day": ["x" * (PARTITION_LENGTH + 1)]})
+    brought = bench.bring(bench.put("a.csv", {"day": texts}), long, table=table)
+    assert list(brought.failed) == [long]
+    bench.bring(bench.put("b.csv", {"day": texts}), table=table)
+    assert sorted(map(repr, bench.table()["day"])) == sorted(map(repr, texts * 2))
+
+
+@pytest.mark.parametrize("kind", [pl.Decimal(10, 0), pl.Int128(), pl.UInt64(), pl.Int64()])
+def test_whole_numbers_are_partitions(kind: pl.DataType, bench: GoldBench) -> None:
+    table = TableSpec("orders", TRANSFORM, partition_by=("day",))
+    values = pl.Series("day", [2 if kind == pl.UInt64() else -2, 3, None], dtype=kind)
+    for file in ("a.csv", "b.csv", "a.csv"):
+        bench.bring(bench.put(file, pl.DataFrame({"day": values})), table=table)
+    assert sorted(bench.table()["day"].drop_nulls().to_list()) == [values[0], values[0], 3, 3]
+
+
 def test_other_partitions_than_the_table_has_are_refused(bench: GoldBench) -> None:
     bench.bring(bench.put("a.csv", {"x": [1]}))
     key = bench.put("b.csv", {"x": [1]})
     with pytest.raises(SchemaRefused, match="partitioned") as refused:
         bench.bring(key, table=TableSpec("orders", TRANSFORM, partition_by=("x",)))
     assert "tables rebuild orders" in refused.value.hint
+
+
+def test_what_was_a_view_becomes_a_table_by_a_rebuild(bench: GoldBench) -> None:
+    rows = RecordBatch.from_arrays([Array(["mo"], DataType.string())], names=["day"])
+    bench.gold.create("orders", {"day": "string"}).commit([rows])
+    key = bench.put("a.csv", {"day": ["tu"]})
+    with pytest.raises(SchemaRefused, match="was a view") as refused:
+        bench.bring(key)
+    assert "silversmith tables rebuild orders" in refused.value.hint
+    rebuild(TableSpec("orders", TRANSFORM), silver=bench.silver, gold=bench.gold)
+    assert bench.bring(key).unchanged == 1
+    assert bench.table().rows() == [("tu",)]
 
 
 def test_a_new_column_is_null_in_older_rows(bench: GoldBench) -> None:

@@ -238,6 +238,19 @@ def test_names_that_engines_take_for_one_are_refused(names: list[str]) -> None:
     assert "rename" in refused.value.hint
 
 
+def test_fields_that_engines_take_for_one_are_refused() -> None:
+    document = Document("t", (Schema("code", 1, {"x": pl.List(pl.Struct({"a": pl.Int8, "A": pl.Int8}))}),))
+    with pytest.raises(SchemaRefused, match="case"):
+        recorded_columns(document.to_json())
+
+
+@pytest.mark.parametrize("name", ["_change_type", "_Commit_Version", "_commit_timestamp"])
+def test_names_of_the_change_data_feed_are_refused(name: str) -> None:
+    with pytest.raises(SchemaRefused, match="change data feed") as refused:
+        require_names(["x", name], own=False)
+    assert "rename" in refused.value.hint
+
+
 def test_a_column_that_the_schema_does_not_have_is_refused() -> None:
     buffer = io.BytesIO()
     pl.DataFrame({"x": [1], "y": [1]}).write_parquet(buffer)

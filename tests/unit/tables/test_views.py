@@ -103,6 +103,59 @@ def test_groups_may_be_of_any_type(values: list[Any], bench: GoldBench) -> None:
     assert compare(spec.views[0], bench.gold) == Difference(0, 0)
 
 
+def test_groups_may_be_decimals_of_any_size(bench: GoldBench) -> None:
+    """delta-rs compares a decimal with none of another precision."""
+    spec = views(("v", "select k, count(*) as n from orders group by k", ["k"]))
+    kind = pl.Decimal(12, 2)
+    bench.bring(bench.put("a.csv", pl.DataFrame({"k": ["1.50", "-2.25", None]}).cast(kind)))
+    refreshed(bench, spec)
+    bench.bring(bench.put("b.csv", pl.DataFrame({"k": ["1.50", None]}).cast(kind)))
+    assert refreshed(bench, spec) == {"v": Refresh.GROUPS}
+    assert sorted(bench.table("v").rows(), key=repr) == [(Decimal("-2.25"), 1), (Decimal("1.50"), 2), (None, 2)]
+
+
+def test_an_integer_that_a_join_has_equal_to_a_decimal_names_its_group(bench: GoldBench) -> None:
+    spec = views(("v", "select o.k, sum(c.k) as s from orders o join customers c on o.k = c.k group by o.k", ["k"]))
+    bench.bring(bench.put("a.csv", pl.DataFrame({"k": ["1", "2"]}).cast(pl.Decimal(12, 2))))
+    customers = GoldBench(bench.root)
+    table = TableSpec("customers", "customers")
+    customers.bring(customers.put("c.csv", {"k": [1, 2]}, "customers"), table=table)
+    refreshed(bench, spec)
+    customers.bring(customers.put("d.csv", {"k": [2, 10**15]}, "customers"), table=table)
+    assert refreshed(bench, spec) == {"v": Refresh.WHOLE}  # the second is no value of the view's column
+    customers.bring(customers.put("d.csv", {"k": [2, 2]}, "customers"), table=table)
+    refreshed(bench, spec)
+    assert compare(spec.views[0], bench.gold) == Difference(0, 0)
+
+
+def test_groups_of_years_that_python_does_not_have(bench: GoldBench) -> None:
+    spec = views(("v", "select k, count(*) as n from orders group by k", ["k"]))
+    days = pl.Series("k", [0, 5_000_000, -2_000_000], dtype=pl.Int32).cast(pl.Date)
+    bench.bring(bench.put("a.csv", pl.DataFrame({"k": days})))
+    refreshed(bench, spec)
+    bench.bring(bench.put("b.csv", pl.DataFrame({"k": days})))
+    assert refreshed(bench, spec) == {"v": Refresh.WHOLE}
+    assert bench.table("v")["n"].to_list() == [2, 2, 2]
+
+
+def test_a_view_may_gather_lists(bench: GoldBench) -> None:
+    spec = views(("v", "select day, array_agg(total order by total) as totals from orders group by day", ["day"]))
+    bench.bring(bench.put("a.csv", orders(("mo", 1, 5))))
+    refreshed(bench, spec)
+    bench.bring(bench.put("b.csv", orders(("mo", 1, 4))))
+    refreshed(bench, spec)
+    assert bench.table("v").rows() == [("mo", [4, 5])]
+
+
+def test_names_are_exact_without_quotes(bench: GoldBench) -> None:
+    spec = views(("v", "select Day, count(*) as N from orders O group by O.Day", ["Day"]))
+    bench.bring(bench.put("a.csv", {"Day": ["mo", "tu"]}))
+    refreshed(bench, spec)
+    bench.bring(bench.put("b.csv", {"Day": ["mo"]}))
+    assert refreshed(bench, spec) == {"v": Refresh.GROUPS}
+    assert sorted(bench.table("v").rows()) == [("mo", 2), ("tu", 1)]
+
+
 def test_several_columns_make_a_group(bench: GoldBench) -> None:
     sql = "select customer, day, count(*) as n from orders group by all"
     spec = views(("v", sql, ["customer", "day"]))
