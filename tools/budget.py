@@ -28,8 +28,8 @@ LIMITS = {
     ),
     "modules": (200, "15 of them gold; to come down to 170, or 200 with gold and logs"),
     "lines in a bundle": (
-        21_100,
-        "800 of it logs, 800 the files of issue 16, 450 .xlsx within a function's memory; to come down to 12,000",
+        21_140,
+        "800 of it logs, 840 the files of issue 16, 450 .xlsx within a function's memory; to come down to 12,000",
     ),
     "lines in the tables' bundle": (5_200, "all that gold is on Lambda"),
     "lines in one module": (700, "what a reader reads in one sitting"),

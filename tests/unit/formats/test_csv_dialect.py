@@ -11,10 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from silversmith.errors import DataError
-from silversmith.formats import ROW, Csv, Table, csv
+from silversmith.formats import ROW, Csv, Table, csv, read
 from silversmith.formats.archives.content import Content, Scratch
 from silversmith.formats.csv import stream_of
 from silversmith.formats.table import clean_name
+from silversmith.stores import Source
+
+Opener = Callable[..., Source]
 
 Read = Callable[..., Table]
 
@@ -325,3 +328,43 @@ def test_lines_at_the_end_with_more_fields_make_no_title_of_the_header(read: Rea
     table = read(b"note\n" + b"x\n" * 40 + b"a,b\nc,d\n", Csv(separator=","))
     assert table.height == 40
     assert len(reasons_of(table)) == 2
+
+
+@pytest.mark.parametrize("mark", [",", ";", "\t", "|"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Report,,\nid,total,x\n1,2,3\n4,5,6\n",
+        '"Report",,\n,,\nid,total,x\n1,2,3\n',
+        "Report,,\nJanuary,,\n\nid,name,city\n1,a,b\n2,c,d\n",
+        "Report,,\nland,name,city\nq,a,b\nr,c,d\n",
+        "Report,\nid,total\n1,2.5\n,\n3,-4\n",
+        ",Report,\nid,total,x\n1,2,3\n",
+    ],
+)
+@pytest.mark.parametrize("times", [1, 3000])
+def test_a_title_filled_up_with_separators_is_no_header(text: str, mark: str, times: int, in_memory: Opener) -> None:
+    *above, last = text.splitlines(keepends=True)
+    data = ("".join(above) + last * times).replace(",", mark).encode()
+    with pytest.raises(DataError, match="a title") as caught:
+        read(in_memory(data, "x.csv"))
+    assert caught.value.code == "WrongHeader"
+    titles = next(number for number, line in enumerate(above) if "name" in line or "total" in line)
+    assert read(in_memory(data, "x.csv"), Csv(skip_lines=titles)).rows.collect().height > 0
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "id,,\n1,2,3\n4,5,6\n",
+        ",a\nx,1\ny,2\n",
+        ",name\nx,Ann\ny,Bob\n",
+        "name,\nx,Ann\ny,Bob\n",
+        "a,,\nx,,\ny,,\n",
+        "a,,\n",
+        "day,,\n2026-01-31,x,y\n2026-02-01,z,w\n",
+    ],
+)
+def test_columns_without_a_name_are_no_title(text: str, in_memory: Opener) -> None:
+    rows = read(in_memory(text.encode(), "x.csv")).rows.collect()
+    assert rows.height == text.count("\n") - 1

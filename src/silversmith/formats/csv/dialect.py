@@ -8,12 +8,12 @@ import re
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import islice
+from itertools import dropwhile, islice
 from typing import Any, NamedTuple
 
-from silversmith.errors import DefinitionError
+from silversmith.errors import DataError, DefinitionError, Place
 from silversmith.formats.archives.content import Content
-from silversmith.formats.table import ROW, clean_name
+from silversmith.formats.table import ROW, clean_name, shorten
 from silversmith.formats.text import BOM, encoding_problem, skip_lines_problem, texts_problem
 
 #: The value of an option that the file itself decides.
@@ -191,6 +191,15 @@ def dialect_of(name: str, beginning: str, options: Csv, *, is_whole: bool) -> Cs
     """The dialect of a file, from its name and its beginning, which may be all of it."""
     sample = _Sample(beginning, options, is_whole=is_whole)
     dialect = _marks_of(name, sample, options)
+    title = sample.padded_title(dialect) if options.header else None
+    if title:
+        raise DataError(
+            "WrongHeader",
+            "the first record has one name for several columns, and a record below names them all: it is a title",
+            hint="skip the lines above the header: Csv(skip_lines=…); if it is the header: Csv(header=False, "
+            "skip_lines=1)",
+            place=Place(text=shorten(title)),
+        )
     ambiguous = "" if options.decimal_comma or options.thousands is not None else sample.ambiguous(dialect)
     trailing = sample.trailing(dialect)
     return replace(dialect, trailing=trailing, ambiguous=ambiguous) if trailing or ambiguous else dialect
@@ -278,6 +287,23 @@ class _Sample:
         rows = records[1:] if options.header else records
         number = len(rows[0]) - width if rows else 0
         return number if number > 0 and all(len(row) == width + number and not any(row[width:]) for row in rows) else 0
+
+    def padded_title(self, dialect: CsvDialect) -> str | None:
+        """The first record, if it is a title that a spreadsheet filled up with separators: ``Report,,``.
+
+        The names below it are text, over a column of numbers; or over text, where it is the first of three columns.
+        """
+        title, *below = self.records(dialect) or [[]]
+        filled = [place for place, cell in enumerate(title) if cell.strip()]
+        below = list(dropwhile(lambda row: sum(map(bool, row)) < 2, below))
+        if len(title) < 2 or len(filled) != 1 or len(below) < 2:
+            return None
+        names, *rows = below
+        if len(set(names)) < len(title) or not all(_is_name(name) and not name[0].isdigit() for name in names):
+            return None
+        columns = zip(*(row for row in rows if len(row) == len(names)), strict=True)
+        has_numbers = any(all(not _is_name(cell) for cell in column) and any(column) for column in columns)
+        return title[filled[0]] if has_numbers or (len(title) > 2 and filled == [0]) else None
 
     def ambiguous(self, dialect: CsvDialect) -> str:
         """The columns whose numbers have one point before three digits, with the options that settle what it means.
