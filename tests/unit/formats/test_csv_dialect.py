@@ -340,6 +340,7 @@ def test_lines_at_the_end_with_more_fields_make_no_title_of_the_header(read: Rea
         "Report,,\nland,name,city\nq,a,b\nr,c,d\n",
         "Report,\nid,total\n1,2.5\n,\n3,-4\n",
         ",Report,\nid,total,x\n1,2,3\n",
+        "Report,,,\nid,total,x,\n1,2,3,\n",
     ],
 )
 @pytest.mark.parametrize("times", [1, 3000])
@@ -362,6 +363,8 @@ def test_a_title_filled_up_with_separators_is_no_header(text: str, mark: str, ti
         "name,\nx,Ann\ny,Bob\n",
         "a,,\nx,,\ny,,\n",
         "a,,\n",
+        "name,,\nAnn,Rome,\nBob,Oslo,\n",
+        "a,,\nx,y,\nz,w,1\n",
         "day,,\n2026-01-31,x,y\n2026-02-01,z,w\n",
     ],
 )

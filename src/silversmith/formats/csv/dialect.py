@@ -298,12 +298,15 @@ class _Sample:
         below = list(dropwhile(lambda row: sum(map(bool, row)) < 2, below))
         if len(title) < 2 or len(filled) != 1 or len(below) < 2:
             return None
-        names, *rows = below
-        if len(set(names)) < len(title) or not all(_is_name(name) and not name[0].isdigit() for name in names):
+        named = [place for place, name in enumerate(below[0]) if name]
+        names, rows = [below[0][place] for place in named], [row for row in below[1:] if len(row) == len(below[0])]
+        is_outside = any(cell and place not in named for row in rows for place, cell in enumerate(row))
+        are_names = len(set(names)) == len(names) and all(_is_name(name) and not name[0].isdigit() for name in names)
+        if is_outside or not are_names:
             return None
-        columns = zip(*(row for row in rows if len(row) == len(names)), strict=True)
+        columns = ([row[place] for row in rows] for place in named)
         has_numbers = any(all(not _is_name(cell) for cell in column) and any(column) for column in columns)
-        return title[filled[0]] if has_numbers or (len(title) > 2 and filled == [0]) else None
+        return title[filled[0]] if has_numbers or (len(names) > 2 and filled == [0]) else None
 
     def ambiguous(self, dialect: CsvDialect) -> str:
         """The columns whose numbers have one point before three digits, with the options that settle what it means.
