@@ -104,6 +104,9 @@ def _columns(option: str, names: object) -> tuple[str, ...]:
         raise DefinitionError(f"{option} names {repeated!r} twice")
     if own := next((name for name in names if name in {FILE, ETAG}), None):
         raise DefinitionError(f"{option} names {own!r}, a column of Silversmith's own: there is one value a file")
+    refused = {"sort_by": ".", "partition_by": "=\r\n"}.get(option, "")
+    if odd := next((name for name in names if set(name) & set(refused)), None):
+        raise DefinitionError(f"{option} names {odd!r}, which delta-rs cannot take: rename the column in the transform")
     return tuple(names)
 
 

@@ -171,6 +171,12 @@ def test_columns_are_a_list_of_names(columns: list[str], pipeline: Pipeline) -> 
         pipeline.view("v", "select * from orders", by=columns)
 
 
+@pytest.mark.parametrize("options", [{"sort_by": ["a.b"]}, {"partition_by": ["a=b"]}, {"partition_by": ["a\nb"]}])
+def test_columns_that_delta_cannot_take_are_refused(options: dict[str, list[str]], pipeline: Pipeline) -> None:
+    with pytest.raises(DefinitionError, match="rename the column"):
+        pipeline.table("more", of="orders", **options)
+
+
 def test_gold_is_a_bucket_of_its_own() -> None:
     assert Pipeline("shop").gold == "dl-gold-layer"
     with pytest.raises(DefinitionError, match="silver and gold are both"):
