@@ -23,12 +23,14 @@ def row(tab: Page, key: str) -> str:
 def test_the_flow_lives_and_files_come_by_themselves(tab: Page, site: Site) -> None:
     tab.wait_for_selector(row(tab, "orders/good.csv"), timeout=PATIENCE)
     before = int(tab.text_content("tspan[data-live='orders.done']") or "-1")
+    tab.evaluate("window.isSamePage = true")
     site.drop("orders/late.csv", "id,total\n9,9\n")
     tab.wait_for_selector(row(tab, "orders/late.csv"), timeout=PATIENCE)
     tab.wait_for_function(
         "before => Number(document.querySelector(\"tspan[data-live='orders.done']\").textContent) > before",
         arg=before, timeout=PATIENCE,
     )  # fmt: skip
+    assert tab.evaluate("window.isSamePage"), "the page was loaded again, where only its numbers had changed"
     assert tab.text_content("[data-live=engine]") == "the engine runs"
     assert "silver" in (tab.text_content(row(tab, "orders/late.csv")) or "")
     assert tab.locator(".plot").count() == 3

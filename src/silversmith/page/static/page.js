@@ -67,7 +67,7 @@ function byName(attribute) {
 
 function listen(live) {
   const known = { values: byName("data-live"), marks: byName("data-mark") };
-  const names = all(".flow .box-function").length;
+  const names = all(".flow .box-silver").length;
   let after = Number(live.dataset.after);
   let source = null;
   const open = () => {
