@@ -25,8 +25,9 @@ from silversmith import Contract, Pipeline
 
 pipeline = Pipeline("crash", on_delete="ON_DELETE")
 
-@pipeline.transform("*.json", contract=Contract(schema={"id": pl.Int64}, rules={"id is small": pl.col("id") < 1000}),
-                    max_receive_count=PATIENCE)
+@pipeline.transform("*.json", max_receive_count=PATIENCE, contract=Contract(
+    schema={"id": pl.Int64}, rules={"id is small": pl.col("id") < 1000}, max_rejected=1.0,
+))
 def rows(rows):
     return rows.with_columns(double=pl.col("id") * 2)
 

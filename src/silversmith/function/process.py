@@ -91,7 +91,7 @@ def process(task: Task) -> Processing:
 
             # 2. Settled? Then only what an earlier failure left is cleared away.
             if head is not None and lineage is not None and _is_settled(task, lineage):
-                _clear_quarantine(task, lineage, head.etag, replaced=lineage, is_first_try=attempt == 0)
+                _clear_quarantine(task, lineage, head.etag)
                 return task.outcome_of(Verdict.DUPLICATE, lineage)
 
             # 3. Open bronze.
@@ -137,7 +137,7 @@ def process(task: Task) -> Processing:
                 _require_bronze(task, converted.lineage.bronze_etag)
             if rejected is not None:
                 _require_unchanged(lake.quarantine, task.rejected_key, rejected)
-            _clear_quarantine(task, converted.lineage, etag, replaced=lineage, is_first_try=attempt == 0)
+            _clear_quarantine(task, converted.lineage, etag)
             faults.point("process.cleared")
             return task.outcome_of(Verdict.COMMITTED, converted.lineage)
     raise Contended(f"{task.key} changed, or was committed by another worker, {TRIES} times while it was processed")
@@ -330,21 +330,11 @@ def _replace(
     return quarantine.put(key, body, metadata=metadata, **unchanged_since(existing))
 
 
-def _clear_quarantine(
-    task: Task, lineage: Lineage, silver_etag: str, *, replaced: Lineage | None, is_first_try: bool
-) -> None:
-    """Remove what an earlier failure, or an earlier version, left in quarantine.
-
-    Rejected rows are asked for only where they may lie: those of the silver that was replaced, of a try of this task
-    that another worker overtook, or of a worker that died, whose message comes again.
-    """
+def _clear_quarantine(task: Task, lineage: Lineage, silver_etag: str) -> None:
+    """Remove what an earlier failure, or an earlier version, left in quarantine."""
     _remove(task, task.error_key, lineage.bronze_etag)
     _forget_failures(task, lineage.bronze_etag)
-    if lineage.rows_rejected or (
-        is_first_try and not task.may_have_failed and not (replaced and replaced.rows_rejected)
-    ):
-        return
-    if _remove(task, task.rejected_key, lineage.bronze_etag):
+    if not lineage.rows_rejected and _remove(task, task.rejected_key, lineage.bronze_etag):
         # Another worker may have put them, committed, and been done before they were removed.
         _require_unchanged(task.lake.silver, task.silver_key, silver_etag)
 

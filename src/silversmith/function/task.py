@@ -122,8 +122,7 @@ class Task:
 
     @property
     def may_have_failed(self) -> bool:
-        """Whether an earlier try may have left a ``.failed.json`` or rejected rows. They are not looked for where they
-        cannot be: that saves requests."""
+        """Whether a ``.failed.json`` may be there. It is not looked for where it cannot be: that saves a request."""
         return self.receives > 1 or self.event.resent or self.was_dead
 
     def is_ours(self, maker: str) -> bool:

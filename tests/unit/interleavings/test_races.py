@@ -50,7 +50,7 @@ def requests(world: World, content: bytes | None = None) -> list[str]:
 
 
 def test_what_each_kind_of_file_costs(world: World) -> None:
-    assert requests(world, GOOD) == ["get bronze", "put silver", "head error"], "a new file"
+    assert requests(world, GOOD) == ["get bronze", "put silver", "head error", "head rejected"], "a new file"
     world.silver.objects.clear()
     assert requests(world, REJECTS) == [
         "get bronze",
@@ -76,7 +76,7 @@ def test_what_files_of_a_known_key_cost(world: World) -> None:
         "head silver", "head bronze", "get bronze", "put silver", "head bronze",
         "head error", "head rejected", "head bronze", "delete rejected", "head silver",
     ]  # fmt: skip
-    assert requests(world) == ["head silver", "head bronze", "head error"]
+    assert requests(world) == ["head silver", "head bronze", "head error", "head rejected"]
     assert requests(world, BROKEN) == [
         "head silver", "head bronze", "get bronze", "head error", "put error", "head bronze",
     ]  # fmt: skip
