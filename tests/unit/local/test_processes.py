@@ -60,9 +60,9 @@ def test_a_child_ends_when_nobody_sends_it_arguments_any_more() -> None:
 
 def test_a_child_dies_with_its_parent_however_that_ends() -> None:
     code = (
-        "import os, signal; from silversmith.local.processes import spawn, Share\n"
+        "import os, signal; from silversmith.local.processes import CpuShare, spawn\n"
         "if __name__ == '__main__':\n"
-        "    print(spawn(Share(1)).process.pid, flush=True)\n"
+        "    print(spawn(CpuShare(1)).process.pid, flush=True)\n"
         "    signal.pause()\n"
     )
     parent = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE)
