@@ -105,10 +105,14 @@ class Bucket(LocalStore):
 
 @dataclass
 class Shop:
-    """A lake on disk and what is done with it."""
+    """A lake on disk and what is done with it.
+
+    ``receives``: how often each message was received; at the first silver is expected not to have the key.
+    """
 
     folder: Path
     now: datetime = NOON
+    receives: int = 3
     bronze: Bucket = field(init=False)
     silver: Bucket = field(init=False)
     quarantine: Bucket = field(init=False)
@@ -144,8 +148,8 @@ class Shop:
         lake = Lake(self.bronze, self.silver, self.quarantine)
         scratch = self.folder / "scratch"
         lookups = Lookups.of(transform, self.bronze, scratch)
-        event = event or ObjectEvent("bronze", key)
-        task = Task(event, transform, lake, scratch, lookups, schemas, receives=3, now=lambda: self.now)
+        event = event or ObjectEvent("bronze", key, size=10)
+        task = Task(event, transform, lake, scratch, lookups, schemas, receives=self.receives, now=lambda: self.now)
         outcome = run(task)
         del task
         assert list(scratch.iterdir()) == [], "temporary files are left"

@@ -186,6 +186,22 @@ def test_rejected_rows_that_are_not_those_of_silver_are_made_again(shop: Shop, f
     assert shop.process().verdict is Verdict.DUPLICATE
 
 
+def test_a_message_that_comes_twice_leaves_settled_silver_without_an_error(tmp_path: Path) -> None:
+    """Though the code finds another time that the data is at fault; its copy says that it was received once, too."""
+    shop, is_strict = Shop(tmp_path, receives=1), False
+
+    def orders(rows: pl.LazyFrame) -> pl.LazyFrame:
+        if is_strict:
+            raise DataError("Late", "it is too late for these rows")
+        return rows
+
+    transform = replace(ORDERS, function=orders)
+    assert shop.process(GOOD, transform).verdict is Verdict.COMMITTED
+    is_strict = True
+    assert shop.process(None, transform).verdict is Verdict.DUPLICATE
+    assert list(shop.quarantine.list()) == []
+
+
 def test_rejected_rows_that_a_dead_worker_left_are_removed_by_a_duplicate(shop: Shop) -> None:
     shop.process(GOOD)
     shop.quarantine.put(rejected_key("orders", KEY), b"of a worker that died")

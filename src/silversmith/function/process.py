@@ -114,10 +114,10 @@ def process(task: Task) -> Processing:
                     )
                     faults.point("process.written")
                     lake.bronze.verify(source)
-                    silver = _record_schema(task, recorded, converted)
+                    silver = _record_schema(task, recorded, converted, is_headed=is_headed)
                 except DataError as error:
                     lake.bronze.verify(source)  # what torn bytes lead to is nobody's fault
-                    return _quarantine(task, source.head, error)
+                    return _quarantine(task, source.head, error, is_headed=is_headed)
                 except (Exception, PanicException) as error:
                     if isinstance(error, TransformError | OSError):
                         lake.bronze.verify(source)
@@ -127,7 +127,7 @@ def process(task: Task) -> Processing:
                     raise
 
             # 8. Commit: rejected rows, then silver, by one conditional put; and a look whether both are still true.
-            rejected = _put_rejected(task, converted)
+            rejected = _put_rejected(task, converted, is_headed=is_headed)
             etag = yield Commit(task, converted, silver, head)
             assert etag is not None
             faults.point("process.committed")
@@ -185,7 +185,9 @@ def commit_all(store: Store, commits: Sequence[Commit]) -> list[str | Exception]
     return [body if isinstance(body, TransformError) else next(etags) for body in bodies]
 
 
-def _record_schema(task: Task, recorded: Recorded | None, converted: Converted) -> bytes | pl.DataFrame | Path:
+def _record_schema(
+    task: Task, recorded: Recorded | None, converted: Converted, *, is_headed: bool
+) -> bytes | pl.DataFrame | Path:
     """Record a change of the schema, and return silver as it is now.
 
     A schema is recorded before silver has it: a worker that dies in between has widened it for nothing, and done no
@@ -198,6 +200,7 @@ def _record_schema(task: Task, recorded: Recorded | None, converted: Converted) 
             if isinstance(encoded, TransformError):
                 raise encoded
             silver = encoded
+        _require_new(task, is_headed=is_headed)
         task.schemas.record(recorded, converted.document)
     faults.point("process.recorded")
     return silver
@@ -292,9 +295,17 @@ def _gone(task: Task, head: Head | None, lineage: Lineage | None, *, is_headed: 
     return task.outcome(Verdict.REMOVED if is_made_of_it else Verdict.GONE, version=task.event.version)
 
 
-def _quarantine(task: Task, head: Head, error: DataError) -> Outcome:
+def _require_new(task: Task, *, is_headed: bool) -> None:
+    """Look for silver that was expected not to be there, before anything else is written: the file may be done, or
+    silver another pipeline's."""
+    if not is_headed and task.lake.silver.head(task.silver_key) is not None:
+        raise PreconditionFailed(f"{task.silver_key} was expected to be new")
+
+
+def _quarantine(task: Task, head: Head, error: DataError, *, is_headed: bool) -> Outcome:
     """Put the error document. If bronze changed meanwhile it is about bytes that are no more: the next look removes
     it."""
+    _require_new(task, is_headed=is_headed)
     problem = error_of_data(error)
     document = {"error": problem, **task.quarantine_document(head), "attempt": task.receives}
     body = json.dumps(document, indent=2, ensure_ascii=False).encode()
@@ -305,10 +316,11 @@ def _quarantine(task: Task, head: Head, error: DataError) -> Outcome:
     return task.outcome(Verdict.QUARANTINED, etag=head.etag, version=task.version(head), size=head.size, error=problem)
 
 
-def _put_rejected(task: Task, converted: Converted) -> str | None:
+def _put_rejected(task: Task, converted: Converted, *, is_headed: bool) -> str | None:
     """The ETag of the rejected rows in quarantine; None: there are none."""
     if converted.rejected is None:
         return None
+    _require_new(task, is_headed=is_headed)
     lineage = converted.lineage
     etag = _replace(task, task.rejected_key, converted.rejected, lineage.bronze_etag, lineage.to_metadata())
     faults.point("process.rejected")

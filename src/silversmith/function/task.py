@@ -17,15 +17,12 @@ from silversmith.pipeline import Transform
 from silversmith.pipeline.lookups import Lookups
 from silversmith.runtime.queue import age
 from silversmith.schemas import Owner, Schemas
-from silversmith.stores import Head, Lake
+from silversmith.stores import IN_MEMORY, Head, Lake
 
 
 def _utc_now() -> datetime:
     return datetime.now(UTC)
 
-
-#: A larger file costs more to be read in vain than a HEAD of silver. Bytes.
-SMALL = 8 * 1024 * 1024
 
 #: After a new file turned out to be known, silver is headed first for so many files.
 OVERWRITES_EXPECTED = 100
@@ -33,7 +30,8 @@ OVERWRITES_EXPECTED = 100
 
 @dataclass
 class NewKeys:
-    """Expects of a small file, whose message came from S3 and for the first time, that silver does not have its key.
+    """Expects of a file that fits in memory, whose message came from S3 and for the first time, that silver does not
+    have its key.
 
     Then silver is not headed, because its conditional put tells. Shared by all tasks of a function, so that a
     transform whose keys are overwritten reads few files in vain.
@@ -44,7 +42,7 @@ class NewKeys:
     def expect(self, task: Task) -> bool:
         """Whether the task may begin without a HEAD of silver."""
         size = task.event.size
-        if task.may_have_failed or size is None or size > SMALL:
+        if task.may_have_failed or size is None or size > IN_MEMORY:
             return False
         self._headed = max(0, self._headed - 1)
         return not self._headed
