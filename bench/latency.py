@@ -20,6 +20,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 from bench.markdown import table
 from bench.measure import machine, percentile, progress
@@ -35,6 +36,12 @@ PATIENCE = 120
 GOALS = {"idle": (10, 50)}
 
 
+def started(folder: Path, workers: int, log: BinaryIO) -> subprocess.Popen[bytes]:
+    """An engine over the pipeline of a folder."""
+    command = [sys.executable, "-m", "silversmith.cli", "run", "pipeline.py", "--no-page", "--workers", str(workers)]
+    return subprocess.Popen(command, cwd=folder, stdout=log, stderr=log)
+
+
 class Lake:
     """A lake with a running engine, and what was put into it and is awaited."""
 
@@ -46,18 +53,8 @@ class Lake:
         (folder / "pipeline.py").write_text(PIPELINE)
         make_files(folder / "bodies", 50, 4)
         self._bodies = [path.read_bytes() for path in sorted((folder / "bodies").iterdir())]
-        command = [
-            sys.executable,
-            "-m",
-            "silversmith.cli",
-            "run",
-            "pipeline.py",
-            "--no-page",
-            "--workers",
-            str(workers),
-        ]
         self._log = (folder / "log").open("wb")
-        self.engine = subprocess.Popen(command, cwd=folder, stdout=self._log, stderr=self._log)
+        self.engine = started(folder, workers, self._log)
 
     def land(self) -> None:
         """One more file, all at once, with bytes of its own."""

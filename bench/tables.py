@@ -35,6 +35,7 @@ from pathlib import Path
 import polars as pl
 from deltalake import DeltaTable, write_deltalake
 
+from bench.latency import started
 from bench.markdown import number, ratio, table
 from bench.measure import Contender, Measured, in_turns, machine, percentile, progress, run
 from bench.peers import PEERS, ROOT
@@ -273,18 +274,8 @@ class Lake:
         (folder / "pipeline.py").write_text(PIPELINE + DECLARED["with a table"])
         make_files(folder / "bodies", 50, 4)
         self._bodies = [path.read_bytes() for path in sorted((folder / "bodies").iterdir())]
-        command = [
-            sys.executable,
-            "-m",
-            "silversmith.cli",
-            "run",
-            "pipeline.py",
-            "--no-page",
-            "--workers",
-            str(workers),
-        ]
         self._log = (folder / "log").open("wb")
-        self.engine = subprocess.Popen(command, cwd=folder, stdout=self._log, stderr=self._log)
+        self.engine = started(folder, workers, self._log)
         while not self.bronze.exists():
             time.sleep(0.05)
             self._require_running()

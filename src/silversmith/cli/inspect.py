@@ -160,24 +160,24 @@ def _show_failures(failed: Failures) -> None:
         return
     if failed.quarantined_total:
         say(f"{count(failed.quarantined_total, 'file')} in quarantine", style="bold")
-        for documents in _by_cause(failed.quarantined, lambda each: (each.transform, each.code, each.message)):
+        for documents in by_cause(failed.quarantined, lambda each: (each.transform, each.code, each.message)):
             _show_document(documents[0], failed.now)
             _show_others([each.key for each in documents[1:]])
         _say_more(failed.quarantined_total - len(failed.quarantined))
     if failed.dead_total:
         say(f"{count(failed.dead_total, 'message')} in dead-letter queues", style="bold")
-        for messages in _by_cause(failed.dead, _cause_of_death):
+        for messages in by_cause(failed.dead, _cause_of_death):
             _show_dead(messages[0], failed.now)
             _show_others([each.key for each in messages[1:]])
         _say_more(failed.dead_total - len(failed.dead))
 
 
-def _by_cause(failures: Iterable[_Failed], cause: Callable[[_Failed], object]) -> list[list[_Failed]]:
-    """The failures, those of the same cause together, in the order of their first."""
+def by_cause(failures: Iterable[_Failed], cause: Callable[[_Failed], object]) -> list[list[_Failed]]:
+    """The failures, those of the same cause together: the most frequent cause first."""
     groups: dict[object, list[_Failed]] = {}
     for failure in failures:
         groups.setdefault(cause(failure), []).append(failure)
-    return list(groups.values())
+    return sorted(groups.values(), key=len, reverse=True)
 
 
 def _cause_of_death(message: DeadMessage) -> object:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import asdict, astuple, dataclass
@@ -12,6 +11,7 @@ from importlib.util import find_spec
 from itertools import groupby
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
+from silversmith.cli.inspect import by_cause
 from silversmith.cli.options import (
     HERE,
     LAKE,
@@ -194,13 +194,12 @@ def _show(result: RunResult, pipeline: Pipeline) -> None:
         return
     say()
     say(f"{count(result.failed, 'file')} failed", style="bold red")
-    causes = Counter((each.transform, each.code, headline(each.message)) for each in result.failures)
-    first = {(each.transform, each.code, headline(each.message)): each.key for each in reversed(result.failures)}
-    for cause, files in causes.most_common(MOST_NAMED):
-        transform, code, line = cause
+    causes = by_cause(result.failures, lambda each: (each.transform, each.code, headline(each.message)))
+    for failures in causes[:MOST_NAMED]:
+        first, files = failures[0], len(failures)
         more = f" and {count(files - 1, 'other file')}" if files > 1 else ""
-        say(f"  {shown(first[cause])}{more}  ({transform or 'every transform that matches'})")
-        say(f"    {code}: {shown(line)}", style="red")
+        say(f"  {shown(first.key)}{more}  ({first.transform or 'every transform that matches'})")
+        say(f"    {first.code}: {shown(headline(first.message))}", style="red")
     if len(causes) > MOST_NAMED or result.failed > len(result.failures):
         say("  … and more")
     say("what to do about each: silversmith failures")

@@ -195,8 +195,8 @@ def _message(  # noqa: PLR0917
     if header is None or body < 0 or offset + metadata + body > size:
         raise unreadable("it ends in the middle")
     if kind == SCHEMA:
-        found = _schema(flat, header)
-        return Message(offset, metadata, body, kind, 0, found, patches=found.patches)
+        schema = _schema(flat, header)
+        return Message(offset, metadata, body, kind, 0, schema, patches=schema.patches)
     if kind not in {DICTIONARY, BATCH}:
         raise unreadable(f"it has a message of the unknown kind {kind}")
     batch = header if kind == BATCH else flat.table(header, 1)
@@ -238,16 +238,16 @@ def _schema(flat: Flat, schema: int) -> Schema:
         )
     fields = flat.tables(schema, 1)
     checked_names([flat.text(column, 0) for column in fields])
-    found = Schema()
+    parsed = Schema()
     for column in fields:
         name = flat.text(column, 0)
         if flat.number(column, 2, "<B") == _TIME:
-            found.times[name] = len(found.buffers)
-        _add_nodes(flat, column, name, 1, found)
-    return found
+            parsed.times[name] = len(parsed.buffers)
+        _add_nodes(flat, column, name, 1, parsed)
+    return parsed
 
 
-def _add_nodes(flat: Flat, field: int, column: str, depth: int, found: Schema) -> None:
+def _add_nodes(flat: Flat, field: int, column: str, depth: int, schema: Schema) -> None:
     """The nodes that a field has in a batch, its own and those of the fields within it."""
     kind = flat.number(field, 2, "<B")
     if kind not in _BUFFERS:
@@ -258,17 +258,17 @@ def _add_nodes(flat: Flat, field: int, column: str, depth: int, found: Schema) -
     if patches and depth > 1:
         raise unsupported(column, "has moments in seconds in a list or a struct: they cannot be proved to be kept")
     if patches:
-        found.seconds.append(column)
-        found.patches.extend(patches)
+        schema.seconds.append(column)
+        schema.patches.extend(patches)
     if kind == _DECIMAL and (place := flat.table(field, 3)) is not None and flat.number(place, 2, "<i") > 128:
         raise unsupported(column, "has decimals of 256 bits")
     if depth > MOST_DEPTH:
         raise unsupported(column, f"is nested more than {MOST_DEPTH} deep")
     is_dictionary = flat.place(field, 4) is not None
-    found.buffers.append(2 if is_dictionary else _BUFFERS[kind])
-    if len(found.buffers) > MOST_TYPES:
+    schema.buffers.append(2 if is_dictionary else _BUFFERS[kind])
+    if len(schema.buffers) > MOST_TYPES:
         raise unsupported(column, "has, or is one of, too many fields")
-    within = Schema() if is_dictionary else found
+    within = Schema() if is_dictionary else schema
     if kind == _STRUCT:
         checked_names([name for inner in flat.tables(field, 5) if (name := flat.text(inner, 0)) != ROW])
     for inner in flat.tables(field, 5):
@@ -344,11 +344,11 @@ def of_file(file: BinaryIO, size: int) -> Iterator[Message]:
     schema = flat.table(root, 1)
     if schema is None:
         raise unreadable("its end has no schema")
-    found = _schema(flat, schema)
-    yield Message(0, 0, 0, SCHEMA, 0, found)
+    parsed = _schema(flat, schema)
+    yield Message(0, 0, 0, SCHEMA, 0, parsed)
     end = 0
     for offset, metadata, body in sorted(flat.structs(root, 2, "<qi4xq") + flat.structs(root, 3, "<qi4xq")):
-        message = _at(file, offset, size, found) if offset >= end else None
+        message = _at(file, offset, size, parsed) if offset >= end else None
         if message is None or (message.metadata, message.body) != (metadata, body):
             raise unreadable("its end does not say where its batches are")
         end = offset + metadata + body

@@ -361,11 +361,11 @@ class TableHandler:
         system = is_system_fault(error)
         dead = isinstance(error, NotAnEvent) or (not system and message.receives >= TRIES)
         wait = wait_for_system(message.receives, message.id) if system else wait_for_user(message.receives)
-        told = describe(error)
+        problem = describe(error)
         if isinstance(error, DataError):
-            told["code"] = error.code
+            problem["code"] = error.code
         return TablesReport(
-            message.id, silver, versions, told, 0.0 if dead else wait, system=system, dead=dead, age=waited
+            message.id, silver, versions, problem, 0.0 if dead else wait, system=system, dead=dead, age=waited
         )
 
     def _settle(self, message: Message, report: TablesReport, batch: _Batch) -> None:

@@ -491,8 +491,8 @@ class _Decoder:
         return cells.filter((cells["text"] != "").fill_null(True))
 
     def _form(self, attributes: str) -> int:
-        found = dict(re.findall(r' ([a-zA-Z:]+)="([^"]*)"', attributes))
-        kind, style = found.get("t", "n"), found.get("s", "")
+        values = dict(re.findall(r' ([a-zA-Z:]+)="([^"]*)"', attributes))
+        kind, style = values.get("t", "n"), values.get("s", "")
         if kind == "n":
             is_style = style.isascii() and style.isdigit() and len(style) < 10 and int(style) < len(self._moments)
             return _AS_MOMENT if is_style and self._moments[int(style)] else _AS_NUMBER
