@@ -27,7 +27,7 @@ def test_the_page_from_beginning_to_end(pytester: pytest.Pytester) -> None:
     pytester.makeini("[pytest]\npythonpath = .\n")
     pytester.makeconftest(
         "from hypothesis import settings\n"
-        "settings.register_profile('few', max_examples=5, database=None, deadline=None)\n"
+        "settings.register_profile('few', max_examples=50, derandomize=True, database=None, deadline=None)\n"
         "settings.load_profile('few')\n"
     )
     done = pytester.runpytest_subprocess(*LOAD, "-p", "no:cacheprovider")
