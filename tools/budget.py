@@ -23,15 +23,15 @@ ENTRY_POINTS = {
 #: What is counted, the most that there may be, and why it is that much.
 LIMITS = {
     "lines": (
-        48_800,
-        "4,850 gold, 1,400 logs, 1,050 files of issue 16, 100 failures by cause; to be 29,000, or 33,000 with these",
+        54_000,
+        "4,850 gold, 1,400 logs, 1,050 files of issue 16, 5,300 issues 17, 18; to be 29,000, or 33,000 with these",
     ),
-    "modules": (200, "15 of them gold; to come down to 170, or 200 with gold and logs"),
+    "modules": (212, "15 of them gold; to come down to 170, or 200 with gold and logs"),
     "lines in a bundle": (
-        21_140,
+        22_400,
         "800 of it logs, 840 the files of issue 16, 450 .xlsx within a function's memory; to come down to 12,000",
     ),
-    "lines in the tables' bundle": (5_200, "all that gold is on Lambda"),
+    "lines in the tables' bundle": (6_400, "all that gold is on Lambda"),
     "lines in one module": (700, "what a reader reads in one sitting"),
     "files at the top": (8, "what a newcomer takes in at a glance"),
     "folders at the top": (19, "the nouns of the README, gold, and what its function shares with the others"),

@@ -14,8 +14,8 @@ from silversmith.formats import spill
 from silversmith.formats.archives.content import Content
 from silversmith.formats.arrow_messages import (
     BATCH,
-    Message,
-    Schema,
+    IpcMessage,
+    IpcSchema,
     check_times,
     first_of_file,
     of_file,
@@ -61,14 +61,14 @@ def read(content: Content, *, block: int = BLOCK) -> Table:
         return spill.table_of(_frames(file, messages, block), kind + content.packing, content.scratch)
 
 
-def _schema_of(messages: Sequence[Message]) -> Schema:
+def _schema_of(messages: Sequence[IpcMessage]) -> IpcSchema:
     schema = messages[0].schema if messages else None
     if schema is None:
         raise unreadable("it does not begin with a schema")
     return schema
 
 
-def _read_file(content: Content, messages: Sequence[Message]) -> Table:
+def _read_file(content: Content, messages: Sequence[IpcMessage]) -> Table:
     batches = [message for message in messages if message.kind == BATCH]
     height = sum(batch.rows for batch in batches)
     times = _schema_of(messages).times
@@ -95,13 +95,13 @@ def _read_file(content: Content, messages: Sequence[Message]) -> Table:
     )
 
 
-def _frames(file: BinaryIO, messages: Sequence[Message], size: int) -> Iterator[pl.DataFrame]:
+def _frames(file: BinaryIO, messages: Sequence[IpcMessage], size: int) -> Iterator[pl.DataFrame]:
     """Batches, some at a time, as frames: each time after the schema and the dictionaries before them."""
     lead = [_bytes(file, messages[0])]
     schema = _schema_of(messages)
     types = _types(file, messages[0]) if schema.seconds else {}
     pending: list[bytes] = []
-    batches: list[Message] = []
+    batches: list[IpcMessage] = []
     dictionaries: list[bytes] = []
     waiting, yielded = 0, False
     for message in messages[1:]:
@@ -120,7 +120,7 @@ def _frames(file: BinaryIO, messages: Sequence[Message], size: int) -> Iterator[
         yield _decoded([*lead, *pending], batches, schema, types)
 
 
-def _bytes(file: BinaryIO, message: Message) -> bytes:
+def _bytes(file: BinaryIO, message: IpcMessage) -> bytes:
     file.seek(message.offset)
     data = file.read(message.metadata + message.body)
     for at, patch in message.patches:
@@ -128,14 +128,14 @@ def _bytes(file: BinaryIO, message: Message) -> bytes:
     return data
 
 
-def _types(file: BinaryIO, schema: Message) -> Mapping[str, pl.DataType]:
+def _types(file: BinaryIO, schema: IpcMessage) -> Mapping[str, pl.DataType]:
     """The types of the columns by a schema as it is."""
     with reading("Arrow"):
         return pl.read_ipc_stream(io.BytesIO(_bytes(file, replace(schema, patches=())))).schema
 
 
 def _decoded(
-    parts: list[bytes], batches: Sequence[Message], schema: Schema, types: Mapping[str, pl.DataType]
+    parts: list[bytes], batches: Sequence[IpcMessage], schema: IpcSchema, types: Mapping[str, pl.DataType]
 ) -> pl.DataFrame:
     with reading("Arrow"):
         frame = pl.read_ipc_stream(io.BytesIO(b"".join(parts)))

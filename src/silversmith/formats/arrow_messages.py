@@ -52,7 +52,7 @@ Patches = Sequence[tuple[int, bytes]]
 
 
 @dataclass(frozen=True, slots=True)
-class Schema:
+class IpcSchema:
     """What has to be known of a schema: the columns that hold times of day, and the place of each among the nodes of a
     batch; the columns of moments or lengths of time in seconds; and how many buffers each node has, its validity first,
     below zero where the batch says how many more there are."""
@@ -64,7 +64,7 @@ class Schema:
 
 
 @dataclass(frozen=True, slots=True)
-class Message:
+class IpcMessage:
     """One message: where it begins, how long its metadata (with what stands before it) and its body are, its kind.
 
     ``schema`` is of a schema. ``nulls`` is of a batch: how many nulls each node has. ``patches`` make Polars read what
@@ -76,7 +76,7 @@ class Message:
     body: int
     kind: int
     rows: int
-    schema: Schema | None = None
+    schema: IpcSchema | None = None
     nulls: Sequence[int] = ()
     patches: Patches = ()
 
@@ -144,13 +144,13 @@ class Flat:
         return [] if at is None else [at + 4 + 4 * place + offset for place, (offset,) in enumerate(offsets)]
 
 
-def of_stream(file: BinaryIO, size: int) -> Iterator[Message]:
+def of_stream(file: BinaryIO, size: int) -> Iterator[IpcMessage]:
     """The messages of a stream, to the mark of its end; it may do without.
 
     Raises:
         DataError: ``UnreadableArrow``, ``UnsupportedArrow``, ``TooLarge``.
     """
-    offset, passed, schema = 0, 0, Schema()
+    offset, passed, schema = 0, 0, IpcSchema()
     while offset < size:
         passed += 1
         _check_number(passed)
@@ -167,7 +167,7 @@ def _check_number(number: int) -> None:
         raise DataError("TooLarge", f"it has more than {MOST_MESSAGES:,} batches", hint="write larger batches")
 
 
-def _at(file: BinaryIO, offset: int, size: int, schema: Schema) -> Message | None:
+def _at(file: BinaryIO, offset: int, size: int, schema: IpcSchema) -> IpcMessage | None:
     """The message that begins there; None for the mark of the end."""
     if not 0 <= offset <= size:  # no file can be so long, and the system would say so in words of its own
         raise unreadable("a batch lies beyond its end")
@@ -187,8 +187,8 @@ def _at(file: BinaryIO, offset: int, size: int, schema: Schema) -> Message | Non
 
 
 def _message(  # noqa: PLR0917
-    flat: Flat, file: BinaryIO, offset: int, metadata: int, size: int, schema: Schema
-) -> Message:
+    flat: Flat, file: BinaryIO, offset: int, metadata: int, size: int, schema: IpcSchema
+) -> IpcMessage:
     root = flat.root()
     kind, body = flat.number(root, 1, "<B"), flat.number(root, 3, "<q")
     header = flat.table(root, 2)
@@ -196,7 +196,7 @@ def _message(  # noqa: PLR0917
         raise unreadable("it ends in the middle")
     if kind == SCHEMA:
         schema = _schema(flat, header)
-        return Message(offset, metadata, body, kind, 0, schema, patches=schema.patches)
+        return IpcMessage(offset, metadata, body, kind, 0, schema, patches=schema.patches)
     if kind not in {DICTIONARY, BATCH}:
         raise unreadable(f"it has a message of the unknown kind {kind}")
     batch = header if kind == BATCH else flat.table(header, 1)
@@ -205,12 +205,12 @@ def _message(  # noqa: PLR0917
     rows = flat.number(batch, 0, "<q")
     _check_size(_unpacked(flat, batch, file, offset + metadata, body), rows)
     if kind == DICTIONARY:
-        return Message(offset, metadata, body, kind, rows)
+        return IpcMessage(offset, metadata, body, kind, rows)
     nulls = [count for _, count in flat.structs(batch, 1, "<qq")]
-    return Message(offset, metadata, body, kind, rows, nulls=nulls, patches=_hidden_nulls(flat, batch, schema))
+    return IpcMessage(offset, metadata, body, kind, rows, nulls=nulls, patches=_hidden_nulls(flat, batch, schema))
 
 
-def _hidden_nulls(flat: Flat, batch: int, schema: Schema) -> Patches:
+def _hidden_nulls(flat: Flat, batch: int, schema: IpcSchema) -> Patches:
     """A count of 1 for each node that has a bitmap and says that it has no nulls: else Polars does not look at it."""
     nodes, buffers = flat.structs(batch, 1, "<qq"), flat.structs(batch, 2, "<qq")
     more = iter(flat.structs(batch, 4, "<q"))
@@ -224,7 +224,7 @@ def _hidden_nulls(flat: Flat, batch: int, schema: Schema) -> Patches:
     return [(place, struct.pack("<q", 1)) for place in places]
 
 
-def _schema(flat: Flat, schema: int) -> Schema:
+def _schema(flat: Flat, schema: int) -> IpcSchema:
     """What has to be known of a schema.
 
     Raises:
@@ -238,7 +238,7 @@ def _schema(flat: Flat, schema: int) -> Schema:
         )
     fields = flat.tables(schema, 1)
     checked_names([flat.text(column, 0) for column in fields])
-    parsed = Schema()
+    parsed = IpcSchema()
     for column in fields:
         name = flat.text(column, 0)
         if flat.number(column, 2, "<B") == _TIME:
@@ -247,7 +247,7 @@ def _schema(flat: Flat, schema: int) -> Schema:
     return parsed
 
 
-def _add_nodes(flat: Flat, field: int, column: str, depth: int, schema: Schema) -> None:
+def _add_nodes(flat: Flat, field: int, column: str, depth: int, schema: IpcSchema) -> None:
     """The nodes that a field has in a batch, its own and those of the fields within it."""
     kind = flat.number(field, 2, "<B")
     if kind not in _BUFFERS:
@@ -268,7 +268,7 @@ def _add_nodes(flat: Flat, field: int, column: str, depth: int, schema: Schema) 
     schema.buffers.append(2 if is_dictionary else _BUFFERS[kind])
     if len(schema.buffers) > MOST_TYPES:
         raise unsupported(column, "has, or is one of, too many fields")
-    within = Schema() if is_dictionary else schema
+    within = IpcSchema() if is_dictionary else schema
     if kind == _STRUCT:
         checked_names([name for inner in flat.tables(field, 5) if (name := flat.text(inner, 0)) != ROW])
     for inner in flat.tables(field, 5):
@@ -327,7 +327,7 @@ def _check_size(size: int, rows: int) -> None:
         raise unreadable(f"a record batch says that it has {rows:,} rows in {size:,} bytes")
 
 
-def of_file(file: BinaryIO, size: int) -> Iterator[Message]:
+def of_file(file: BinaryIO, size: int) -> Iterator[IpcMessage]:
     """The schema, batches and dictionaries of a file in Arrow's file format, whose end says where they are.
 
     Raises:
@@ -345,7 +345,7 @@ def of_file(file: BinaryIO, size: int) -> Iterator[Message]:
     if schema is None:
         raise unreadable("its end has no schema")
     parsed = _schema(flat, schema)
-    yield Message(0, 0, 0, SCHEMA, 0, parsed)
+    yield IpcMessage(0, 0, 0, SCHEMA, 0, parsed)
     end = 0
     for offset, metadata, body in sorted(flat.structs(root, 2, "<qi4xq") + flat.structs(root, 3, "<qi4xq")):
         message = _at(file, offset, size, parsed) if offset >= end else None
@@ -355,19 +355,19 @@ def of_file(file: BinaryIO, size: int) -> Iterator[Message]:
         yield message
 
 
-def first_of_file(file: BinaryIO, size: int) -> Message:
+def first_of_file(file: BinaryIO, size: int) -> IpcMessage:
     """The schema with which a file begins, as a stream does.
 
     Raises:
         DataError: ``UnreadableArrow``, ``UnsupportedArrow``.
     """
-    message = _at(file, 8, size, Schema())
+    message = _at(file, 8, size, IpcSchema())
     if message is None or message.schema is None:
         raise unreadable("it does not begin with a schema")
     return message
 
 
-def check_times(times: Mapping[str, int], batches: Sequence[Message], nulls: Mapping[str, int]) -> None:
+def check_times(times: Mapping[str, int], batches: Sequence[IpcMessage], nulls: Mapping[str, int]) -> None:
     """Compare the nulls that batches say that their times of day have with those that were read: Polars makes null of a
     time that is not between 00:00 and 24:00.
 

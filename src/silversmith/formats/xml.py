@@ -150,7 +150,7 @@ def _blocks(content: Content, records: _Records) -> Iterator[TextBlock]:
     yield records.block(content)
 
 
-class _Elements:
+class _XmlElements:
     """Handles the events of expat, and counts them."""
 
     events = 0
@@ -192,7 +192,7 @@ class _Elements:
         self.events += 1
 
 
-def _parse(file: BinaryIO, elements: _Elements) -> Iterator[int]:
+def _parse(file: BinaryIO, elements: _XmlElements) -> Iterator[int]:
     """Parse piece by piece. Yields how many bytes were parsed so far."""
     read, quiet = 0, 0
     while True:
@@ -235,7 +235,7 @@ class _FirstLeaf(Exception):
     """The first element without elements in it: its path is known, so that the rest need not be parsed."""
 
 
-class _First(_Elements):
+class _First(_XmlElements):
     """Goes down from the root to the first element that has none within it."""
 
     has_attributes = False
@@ -263,7 +263,7 @@ def _record_path(content: Content) -> str:
     return "/" + "/".join(first.path if is_record or depth == 1 else first.path[:-1])
 
 
-class _Records(_Elements):
+class _Records(_XmlElements):
     """Collects records. ``strict``: data outside of them is an error."""
 
     def __init__(self, path: str, *, strict: bool) -> None:

@@ -225,7 +225,7 @@ class TableHandler:
 
         if event.get("reconcile"):
             return self._round(event, lambda: has(RESERVE))
-        batch = _Batch()
+        batch = _Received()
         for messages in _groups([Message(record) for record in event.get("Records", [])]):
             if not has(RESERVE):
                 self._hand_back(messages, batch)
@@ -294,13 +294,13 @@ class TableHandler:
             raise RoundFailed("; ".join(f"{name}: {message}" for name, message in errors.items()))
         return answer
 
-    def _hand_back(self, messages: Iterable[Message], batch: _Batch) -> None:
+    def _hand_back(self, messages: Iterable[Message], batch: _Received) -> None:
         """A timeout would throw away what the batch has done: so what cannot be done in time goes back."""
         for message in messages:
             attempt(self._release, message.receipt, 0.0)
             batch.failed.append(message.id)
 
-    def _work_on(self, messages: Sequence[Message], batch: _Batch, has_time: Callable[[], bool]) -> None:
+    def _work_on(self, messages: Sequence[Message], batch: _Received, has_time: Callable[[], bool]) -> None:
         """Bring tables and views up to date with what some messages speak of, and settle these."""
         group = _Group(messages, self._bucket)
         for table in self._spec.tables:
@@ -368,7 +368,7 @@ class TableHandler:
             message.id, silver, versions, problem, 0.0 if dead else wait, system=system, dead=dead, age=waited
         )
 
-    def _settle(self, message: Message, report: TablesReport, batch: _Batch) -> None:
+    def _settle(self, message: Message, report: TablesReport, batch: _Received) -> None:
         """Note what became of a message, and tell the queue."""
         if report.dead and report.error is not None:
             try:
@@ -387,7 +387,7 @@ class TableHandler:
             attempt(self._release, message.receipt, report.retry_in or 0.0)
         self._ended(report)
 
-    def _keep(self, batch: _Batch, has_time: Callable[[], bool]) -> None:
+    def _keep(self, batch: _Received, has_time: Callable[[], bool]) -> None:
         for name, sort_by in batch.changed.items():
             if not has_time():
                 return
@@ -401,7 +401,7 @@ class TableHandler:
 
 
 @dataclass
-class _Batch:
+class _Received:
     """What became of a batch so far: the receipts of what is finished and not deleted yet, the ids of what comes back,
     their reports, how many messages ended, and the tables and views that changed, with the columns that sort them."""
 
@@ -461,7 +461,7 @@ def _groups(messages: Sequence[Message]) -> list[list[Message]]:
     return [groups[number] for number in sorted(groups)]
 
 
-class Function:
+class TableFunction:
     """A handler as Lambda runs it: the fate of each message, table and view is logged, and metrics are written.
 
     Args:
@@ -532,7 +532,7 @@ def handler(event: Mapping[str, Any], context: InvocationContext) -> dict[str, A
 
 
 @cache
-def _from_environment() -> Function:
+def _from_environment() -> TableFunction:
     """Built once per execution environment, so that warm invocations pay nothing for it."""
     from silversmith.stores.s3 import aws_client
 
@@ -540,14 +540,14 @@ def _from_environment() -> Function:
     return build(os.environ, s3=aws_client("s3"), sqs=cache(partial(aws_client, "sqs")))
 
 
-def build(environment: Mapping[str, str], *, s3: Any, sqs: Callable[[], Any]) -> Function:
+def build(environment: Mapping[str, str], *, s3: Any, sqs: Callable[[], Any]) -> TableFunction:
     """The function that an environment describes. ``s3`` is a boto3 client, ``sqs`` gives one."""
     from silversmith.stores.s3 import S3Store
 
     scratch = Path(tempfile.gettempdir())
     silver = environment["SILVERSMITH_SILVER"]
     queue = FunctionQueue(environment["SILVERSMITH_QUEUE"], environment["SILVERSMITH_DLQ"], sqs)
-    return Function(
+    return TableFunction(
         environment["SILVERSMITH_NAME"],
         read_spec(environment["SILVERSMITH_TABLES"], Path(environment.get("LAMBDA_TASK_ROOT", ""))),
         metrics=environment.get("SILVERSMITH_METRICS", "on").lower() != "off",

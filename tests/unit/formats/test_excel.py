@@ -309,8 +309,8 @@ def test_what_is_written_many_times(in_memory: Opener) -> None:
 def test_a_sheet_that_is_too_large(in_memory: Opener) -> None:
     """Cells far apart would take all the memory there is between them."""
     assert columns(in_memory(xlsx({"S": [["a"], *[[] for _ in range(1000)], [1]]}))) == {"a": [1]}
-    many = sheets.Columns("S")
-    cells = [(1 + place // 4, place % 16_000, sheets.Kind.NUMBER, 1.0, None) for place in range(16_000)]
+    many = sheets.SheetColumns("S")
+    cells = [(1 + place // 4, place % 16_000, sheets.CellKind.NUMBER, 1.0, None) for place in range(16_000)]
     with pytest.raises(DataError) as caught:
         many.add(pl.DataFrame(cells, schema=sheets.CELLS, orient="row"))
     assert caught.value.code == "TooLarge"

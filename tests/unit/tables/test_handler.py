@@ -23,8 +23,8 @@ from silversmith.tables.commit import Brought
 from silversmith.tables.compare import differing
 from silversmith.tables.delta import DeltaFormat, DeltaSnapshot
 from silversmith.tables.format import GoldFailed
-from silversmith.tables.handler import Function as LambdaFunction
 from silversmith.tables.handler import RoundFailed, TableHandler, TablesReport, Work, build, read_spec, storage_options
+from silversmith.tables.handler import TableFunction as LambdaFunction
 from silversmith.tables.spec import TRIES, GoldSpec, TableSpec, ViewSpec
 from silversmith.tables.views import Refresh
 from tests.unit.conftest import Leisure
@@ -41,7 +41,7 @@ DAILY = ViewSpec(
 SPEC = GoldSpec((TableSpec("orders", TRANSFORM),), (DAILY,))
 
 
-class Function:
+class TableFunction:
     """The table function over a bench, and what its last invocation reported."""
 
     def __init__(self, bench: GoldBench, spec: GoldSpec = SPEC, **options: Any) -> None:
@@ -114,7 +114,7 @@ def bench(tmp_path: Path) -> GoldBench:
 
 
 def test_events_bring_tables_and_views_up_to_date(bench: GoldBench) -> None:
-    function = Function(bench)
+    function = TableFunction(bench)
     keys = [bench.put("a.csv", {"day": ["mo"]}), bench.put("b.csv", {"day": ["mo", "tu"]})]
     assert function(event(keys[0]), in_sns(event(keys[1])), event(keys[1])) == []
     assert function.brought().replaced == 2
@@ -127,7 +127,7 @@ def test_events_bring_tables_and_views_up_to_date(bench: GoldBench) -> None:
 
 
 def test_what_is_none_of_ours_is_done(bench: GoldBench) -> None:
-    function = Function(bench)
+    function = TableFunction(bench)
     key = bench.put("a.csv", {"day": ["mo"]})
     test_event = json.dumps({"Event": "s3:TestEvent"})
     assert function(event(key, bucket="other"), event("others/a.parquet"), event("orders.json"), test_event) == []
@@ -135,7 +135,7 @@ def test_what_is_none_of_ours_is_done(bench: GoldBench) -> None:
 
 
 def test_a_message_that_is_no_event_is_dead_and_its_neighbours_are_not(bench: GoldBench) -> None:
-    function = Function(bench)
+    function = TableFunction(bench)
     key = bench.put("a.csv", {"day": ["mo"]})
     assert function("nonsense", event(key), "{}", "[]") == []
     assert function.dead == [("0", "NotAnEvent"), ("2", "NotAnEvent"), ("3", "NotAnEvent")]
@@ -148,7 +148,7 @@ VALUES = st.recursive(st.none() | st.text() | st.integers(), lambda x: st.lists(
 
 @given(body=st.text() | VALUES.map(json.dumps))
 def test_no_message_is_lost_and_none_kills(body: str, tmp_path_factory: pytest.TempPathFactory) -> None:
-    function = Function(_shared(tmp_path_factory))
+    function = TableFunction(_shared(tmp_path_factory))
     assert function(body) == []
     assert function(body, event(keys_of(["a.csv"])[0])) == []
     assert function.reports.keys() == {"0", "1"}
@@ -164,7 +164,7 @@ def _shared(factory: pytest.TempPathFactory) -> GoldBench:
 
 
 def test_silver_that_cannot_be_read_fails_its_own_messages(bench: GoldBench) -> None:
-    function = Function(bench)
+    function = TableFunction(bench)
     good, bad = bench.put("a.csv", {"day": ["mo"]}), silver_key(TRANSFORM, "bad.csv")
     bench.silver.put(bad, b"nonsense")
     assert function(event(bad), event(good), event(bad)) == ["0", "2"]
@@ -178,7 +178,7 @@ BROKEN = ViewSpec("broken", "select nowhere from orders", ("orders",))
 
 
 def test_of_a_view_that_fails_one_message_comes_back(bench: GoldBench) -> None:
-    function = Function(bench, GoldSpec(SPEC.tables, (BROKEN, DAILY)))
+    function = TableFunction(bench, GoldSpec(SPEC.tables, (BROKEN, DAILY)))
     keys = [bench.put(f"{number}.csv", {"day": ["mo"]}) for number in range(5)]
     messages = {str(number): (event(key), 3 if number == 2 else 2) for number, key in enumerate(keys)}
     messages["new"] = (event(bench.put("new.csv", {"day": ["mo"]})), 1)
@@ -196,12 +196,12 @@ def test_of_a_view_that_fails_one_message_comes_back(bench: GoldBench) -> None:
 def test_a_view_that_fails_has_its_next_try_with_a_message_of_its_own(bench: GoldBench) -> None:
     spec = GoldSpec((*SPEC.tables, TableSpec("clicks", "clicks")), (BROKEN,))
     other, mine = bench.put("a.csv", {"day": ["mo"]}, "clicks"), bench.put("a.csv", {"day": ["mo"]})
-    assert Function(bench, spec)(event(other), event(mine)) == ["1"]
+    assert TableFunction(bench, spec)(event(other), event(mine)) == ["1"]
 
 
 def test_a_table_whose_schema_is_refused_hands_its_messages_back(bench: GoldBench) -> None:
     spec = GoldSpec((TableSpec("orders", TRANSFORM, ("nowhere",)), TableSpec("plain", TRANSFORM)), ())
-    function = Function(bench, spec)
+    function = TableFunction(bench, spec)
     assert function(event(bench.put("a.csv", {"day": ["mo"]}))) == ["0"]
     assert bench.table("plain").height == 1
 
@@ -210,8 +210,8 @@ def test_a_table_whose_schema_is_refused_hands_its_messages_back(bench: GoldBenc
 def test_an_invocation_that_dies_is_made_good_by_the_next(step: str, bench: GoldBench) -> None:
     key = bench.put("a.csv", {"day": ["mo"]})
     with pytest.raises(Killed):
-        Function(bench, step=kill_at(step))(event(key))
-    assert Function(bench)(event(key)) == []
+        TableFunction(bench, step=kill_at(step))(event(key))
+    assert TableFunction(bench)(event(key)) == []
     assert bench.table("daily").rows() == [("mo", 1)]
 
 
@@ -227,7 +227,7 @@ class Hurried:
 
 
 def test_what_there_is_no_time_for_comes_back(bench: GoldBench) -> None:
-    function = Function(bench)
+    function = TableFunction(bench)
     keys = [bench.put(f"{number:02}.csv", {"day": [f"{number:02}"]}) for number in range(12)]
     failed = function(*map(event, keys), context=Hurried())
     assert failed
@@ -273,9 +273,9 @@ def test_what_the_system_fails_comes_back_when_it_may_be_well_again(bench: GoldB
         def read(self, name: str, version: int | None = None) -> DeltaSnapshot | None:
             raise GoldFailed("S3 is away")
 
-    function, key = Function(bench), event(bench.put("a.csv", {"day": ["mo"]}))
+    function, key = TableFunction(bench), event(bench.put("a.csv", {"day": ["mo"]}))
     bench.gold = Away(bench.root / "gold", scratch=bench.root)
-    function = Function(bench)
+    function = TableFunction(bench)
     with pytest.raises(SystemUnavailable, match=r"failed all 2 messages .* GoldFailed: S3 is away") as raised:
         function(key, key, receives=3)
     assert len(raised.value.response["batchItemFailures"]) == 2
@@ -304,7 +304,7 @@ def test_what_dies_with_a_message_that_kills_is_done_without_it(tmp_path: Path) 
     bench.silver = Poisoned(
         tmp_path / "silver", scratch=tmp_path / "scratch", locks=tmp_path / "locks", foreign_writers=False
     )
-    function = Function(bench)
+    function = TableFunction(bench)
     files = [POISON, *(f"{number:03}.csv" for number in range(60))]
     waiting = {file: (event(bench.put(file, {"day": [file]})), 1) for file in files}
     deaths = 0
@@ -327,7 +327,7 @@ def test_what_dies_with_a_message_that_kills_is_done_without_it(tmp_path: Path) 
 
 def test_a_group_that_fails_takes_no_other_with_it(bench: GoldBench) -> None:
     """A partition whose name the disk refuses fails the commit of all that are with it, but not for ever."""
-    function = Function(bench, GoldSpec((TableSpec("orders", TRANSFORM, ("day",)),)))
+    function = TableFunction(bench, GoldSpec((TableSpec("orders", TRANSFORM, ("day",)),)))
     files = ["xxx.csv", *(f"{number:03}.csv" for number in range(30))]
     days = {"xxx.csv": "x" * 300}
     waiting = {file: (event(bench.put(file, {"day": [days.get(file, "mo")]})), 1) for file in files}
@@ -369,7 +369,7 @@ def in_a_while(seconds: float = 60) -> float:
 def test_a_round_sends_what_events_missed(bench: GoldBench) -> None:
     keys = [bench.put(f"{number:03}.csv", {"day": ["mo"]}) for number in range(25)]
     sent = Sent()
-    function = Function(bench, queue=lambda _: sent, now=in_a_while)
+    function = TableFunction(bench, queue=lambda _: sent, now=in_a_while)
     assert function.handler(ROUND, Leisure()) == {"sent": 25, "left": 0, "views": {"daily": Refresh.WAITING}}
     assert [unwrap(body)[0].key for body in sent.bodies] == keys
     assert function(*sent.bodies) == []
@@ -385,7 +385,7 @@ def test_a_round_leaves_what_just_came_to_its_own_event(bench: GoldBench) -> Non
     old, young = bench.put("old.csv", {"day": ["mo"]}), bench.put("young.csv", {"day": ["mo"]})
     sent = Sent()
     os.utime(bench.root / "silver" / old, (0, 0))
-    function = Function(bench, queue=lambda _: sent)
+    function = TableFunction(bench, queue=lambda _: sent)
     assert function.handler({**ROUND, "settled_seconds": 3600}, Leisure())["sent"] == 1
     assert [unwrap(body)[0].key for body in sent.bodies] == [old]
     function(event(old), event(young))
@@ -396,7 +396,7 @@ def test_a_round_leaves_what_just_came_to_its_own_event(bench: GoldBench) -> Non
 def test_a_round_sends_nothing_while_many_wait(bench: GoldBench) -> None:
     bench.put("a.csv", {"day": ["mo"]})
     sent = Sent(waiting=BUSY + 1)
-    function = Function(bench, queue=lambda _: sent, now=in_a_while)
+    function = TableFunction(bench, queue=lambda _: sent, now=in_a_while)
     assert function.handler(ROUND, Leisure()) == {"skipped": True, "waiting": BUSY + 1}
     assert sent.bodies == []
 
@@ -405,7 +405,7 @@ def test_a_round_sends_what_it_has_time_for(bench: GoldBench) -> None:
     for number in range(300):
         bench.put(f"{number:03}.csv", {"day": ["mo"]})
     sent = Sent()
-    answer = Function(bench, queue=lambda _: sent, now=in_a_while).handler(ROUND, Hurried())
+    answer = TableFunction(bench, queue=lambda _: sent, now=in_a_while).handler(ROUND, Hurried())
     assert 0 < answer["sent"] == len(sent.bodies) < 300
     assert answer["left"] == 300 - answer["sent"]
 
@@ -414,7 +414,7 @@ def test_a_round_makes_a_view_that_was_declared_later_and_fails_with_one_that_it
     bench.bring(bench.put("a.csv", {"day": ["mo"]}))
     spec = GoldSpec(SPEC.tables, (BROKEN, DAILY))
     with pytest.raises(RoundFailed, match="broken: "):
-        Function(bench, spec, queue=lambda _: Sent(), now=in_a_while).handler(ROUND, Leisure())
+        TableFunction(bench, spec, queue=lambda _: Sent(), now=in_a_while).handler(ROUND, Leisure())
     assert bench.table("daily").rows() == [("mo", 1)]
 
 

@@ -15,7 +15,7 @@ from silversmith.tables.types import _RECORDED
 from silversmith.tables.views import MOST_GROUPS
 from tests.markdown import ROOT, blocks
 from tests.unit.tables.kit import GoldBench
-from tests.unit.tables.test_handler import Function, event
+from tests.unit.tables.test_handler import TableFunction, event
 
 PAGE = (ROOT / "docs/tables.md").read_text("utf-8")
 
@@ -34,7 +34,7 @@ def test_the_page_does_what_it_says(
         "at": [dt.datetime(2026, 1, day) for day in (1, 1, 2)],  # noqa: DTZ001 -- without a zone, as in the contract
     }
     key = bench.put("orders/1.csv", pl.DataFrame(rows, schema_overrides={"total": pl.Decimal(12, 2)}))
-    assert Function(bench, load("pipeline.py").tables)(event(key)) == []
+    assert TableFunction(bench, load("pipeline.py").tables)(event(key)) == []
     assert bench.table("customers").sort("customer")["total"].to_list() == [Decimal("3.00"), Decimal("2.25")]
     Path("lake").mkdir()
     Path("lake/dl-gold-layer").symlink_to(tmp_path / "gold")

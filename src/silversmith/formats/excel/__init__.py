@@ -81,7 +81,7 @@ def read(content: Content, options: Excel) -> Table:
         )
     if kind not in {"xls", "xlsx", "xlsb", "ods"}:
         raise unreadable("it begins as no workbook does; its name may be wrong")
-    with closing(xlsx.Workbook(content) if kind == "xlsx" else calamine.Workbook(content, kind)) as workbook:
+    with closing(xlsx.XlsxWorkbook(content) if kind == "xlsx" else calamine.Workbook(content, kind)) as workbook:
         index = _chosen(workbook, options)
         name = workbook.sheets[index].name
         read_sheet = sheet(
@@ -97,7 +97,7 @@ def read(content: Content, options: Excel) -> Table:
     return Table(frame.lazy(), kind + content.packing, frame, dialect=dialect)
 
 
-def _chosen(workbook: xlsx.Workbook | calamine.Workbook, options: Excel) -> int:
+def _chosen(workbook: xlsx.XlsxWorkbook | calamine.Workbook, options: Excel) -> int:
     """The index of the sheet to read, from 0."""
     names, chosen = [sheet.name for sheet in workbook.sheets], options.sheet
     if isinstance(chosen, int):

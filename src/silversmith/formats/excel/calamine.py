@@ -22,7 +22,7 @@ import polars as pl
 from silversmith.errors import DataError
 from silversmith.formats.archives.content import Content
 from silversmith.formats.excel import calamine_process, opendocument
-from silversmith.formats.excel.sheets import CELLS, Kind, SheetInfo, encrypted, unreadable
+from silversmith.formats.excel.sheets import CELLS, CellKind, SheetInfo, encrypted, unreadable
 from silversmith.formats.table import function_memory
 
 #: Memory for the process where no function's memory is known, in bytes, and the least that it gets.
@@ -127,7 +127,7 @@ class Workbook:
 
 def _cells_of(chunk: dict[str, Any]) -> pl.DataFrame:
     """A chunk of the process as a frame of cells, with the cells that are not empty."""
-    errors = [(row, column, Kind.TEXT, None, text) for row, column, text in chunk["errors"]]
+    errors = [(row, column, CellKind.TEXT, None, text) for row, column, text in chunk["errors"]]
     frames = [pl.DataFrame(errors, schema=CELLS, orient="row")]
     if chunk["rows"]:
         rows, kinds = pl.Series(chunk["rows"], dtype=pl.UInt32), pl.Series(chunk["kinds"], dtype=pl.UInt8)
@@ -139,7 +139,7 @@ def _cells_of(chunk: dict[str, Any]) -> pl.DataFrame:
             "column": pl.concat([columns] * rows.len()),
             "kind": kinds,
             "number": pl.Series(chunk["numbers"], dtype=pl.Float64),
-            "text": nothing.scatter((kinds == Kind.TEXT).arg_true(), chunk["texts"]),
+            "text": nothing.scatter((kinds == CellKind.TEXT).arg_true(), chunk["texts"]),
         }
         frames.append(pl.DataFrame(cells).filter((pl.col("text") != "").fill_null(True)))
     return pl.concat(frames)

@@ -32,7 +32,7 @@ _EXACT = 2**53
 DAY = 86_400_000
 
 
-class Kind(IntEnum):
+class CellKind(IntEnum):
     """What a cell is. A number says which: 0 or 1 of a flag, and milliseconds since 1970 of a moment, since midnight of
     a clock, or of a length of time. Errors are their text: ``#N/A``. A day is the moment at which it begins."""
 
@@ -91,7 +91,7 @@ def too_large(message: str) -> DataError:
     return DataError("TooLarge", message, hint="save the sheet as CSV, which has no limit")
 
 
-class Columns:
+class SheetColumns:
     """The columns of a sheet, which grow by rows, held as Polars holds them. Each is named by its number, from 0."""
 
     def __init__(self, name: str) -> None:
@@ -150,17 +150,17 @@ def _series(kinds: pl.Series, numbers: pl.Series, texts: pl.Series) -> pl.Series
     if kinds.min() != kinds.max():
         return pl.Series(map(_as_text, kinds.to_list(), numbers.to_list(), texts.to_list()), dtype=pl.String)
     kind = kinds.max()
-    if kind == Kind.TEXT:
+    if kind == CellKind.TEXT:
         return texts
-    if kind == Kind.NUMBER:
+    if kind == CellKind.NUMBER:
         return _whole(numbers)
-    if kind == Kind.FLAG:
+    if kind == CellKind.FLAG:
         return numbers.cast(pl.Boolean)
-    if kind == Kind.MOMENT:
+    if kind == CellKind.MOMENT:
         moments = numbers.cast(pl.Int64).cast(pl.Datetime("ms"))
         return moments.cast(pl.Date) if (numbers % DAY == 0).all() else moments
     microseconds = (numbers * 1000).round().cast(pl.Int64)
-    return (microseconds * 1000).cast(pl.Time) if kind == Kind.CLOCK else microseconds.cast(pl.Duration("us"))
+    return (microseconds * 1000).cast(pl.Time) if kind == CellKind.CLOCK else microseconds.cast(pl.Duration("us"))
 
 
 def _times(lengths: pl.Series) -> pl.Series:
@@ -196,15 +196,15 @@ def _cast(piece: pl.Series, dtype: pl.DataType) -> pl.Series:
 
 def _as_text(kind: int | None, number: float | None, text: str | None) -> str | None:
     """A cell of a frame of cells as text."""
-    if kind is None or kind == Kind.TEXT or number is None:
+    if kind is None or kind == CellKind.TEXT or number is None:
         return text
-    if kind == Kind.NUMBER:
+    if kind == CellKind.NUMBER:
         return as_text(number)
-    if kind == Kind.FLAG:
+    if kind == CellKind.FLAG:
         return as_text(bool(number))
     length = timedelta(milliseconds=number)
     return as_text(
-        length if kind == Kind.LENGTH else _EPOCH + length if kind == Kind.MOMENT else (_EPOCH + length).time()
+        length if kind == CellKind.LENGTH else _EPOCH + length if kind == CellKind.MOMENT else (_EPOCH + length).time()
     )
 
 
@@ -249,7 +249,7 @@ def sheet(
     Raises:
         DataError: ``EmptyFile``, ``DuplicateColumns``, ``WrongColumns``, ``TooLarge`` … .
     """
-    columns = Columns(name)
+    columns = SheetColumns(name)
     heads: dict[int, str] = {}
     first = 0
     for piece in _whole_rows(pieces):

@@ -25,7 +25,7 @@ import polars as pl
 from silversmith.formats.archives import zips
 from silversmith.formats.archives.content import Content
 from silversmith.formats.excel.opendocument import check_size, refuse_doctype
-from silversmith.formats.excel.sheets import CELLS, DAY, MOST_TEXT, Kind, SheetInfo, too_large, unreadable
+from silversmith.formats.excel.sheets import CELLS, DAY, MOST_TEXT, CellKind, SheetInfo, too_large, unreadable
 from silversmith.formats.table import shorten
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ _REFERENCE = re.compile(r"([A-Z]{1,3})([0-9]{1,7})", re.IGNORECASE)
 _RAW = {"row": pl.UInt32, "column": pl.UInt16, "attributes": pl.String, "text": pl.String}
 
 
-class Workbook:
+class XlsxWorkbook:
     """The worksheets of a workbook.
 
     Raises:
@@ -503,20 +503,20 @@ class _Decoder:
     def _as(self, form: int, raw: pl.DataFrame) -> pl.DataFrame:
         texts = raw["text"]
         if form == _AS_NUMBER:
-            return _cells(raw, Kind.NUMBER, numbers=_numbers(raw))
+            return _cells(raw, CellKind.NUMBER, numbers=_numbers(raw))
         if form == _AS_MOMENT:
             return self._moment_cells(raw)
         if form == _AS_FLAG:
             is_true = texts.str.strip_chars(_BLANKS).is_in(["1", "true"])
-            return _cells(raw, Kind.FLAG, numbers=is_true.cast(pl.Float64))
+            return _cells(raw, CellKind.FLAG, numbers=is_true.cast(pl.Float64))
         if form == _AS_SHARED:
             indexes = texts.str.strip_chars(_BLANKS).cast(pl.UInt32, strict=False).fill_null(2**32 - 1)
             if (indexes >= len(self._strings)).any():
                 raise unreadable("a cell names a shared string that is not there")
-            return _cells(raw, Kind.TEXT, texts=self._strings.gather(indexes))
+            return _cells(raw, CellKind.TEXT, texts=self._strings.gather(indexes))
         if form == _AS_ISO:
             return _iso_cells(raw)
-        return _cells(raw, Kind.TEXT, texts=texts if form == _AS_ERROR else _unescaped(texts))
+        return _cells(raw, CellKind.TEXT, texts=texts if form == _AS_ERROR else _unescaped(texts))
 
     def _moment_cells(self, raw: pl.DataFrame) -> pl.DataFrame:
         """Numbers of days as moments, to the millisecond; below one as times of day. What is below zero or after the
@@ -527,7 +527,7 @@ class _Decoder:
         is_clock = milliseconds < DAY
         # Excel has a 29th of February 1900
         first = pl.lit(_EPOCH_1904) if self._is_1904 else pl.lit(_EPOCH) + (milliseconds < 60 * DAY).cast(pl.Float64)
-        kind = pl.when(~is_day).then(Kind.NUMBER).when(is_clock).then(Kind.CLOCK).otherwise(Kind.MOMENT)
+        kind = pl.when(~is_day).then(CellKind.NUMBER).when(is_clock).then(CellKind.CLOCK).otherwise(CellKind.MOMENT)
         number = pl.when(~is_day).then(days).when(is_clock).then(milliseconds).otherwise(milliseconds + first * DAY)
         cells = raw.select("row", "column", _numbers(raw).alias("days"))
         return cells.select(
@@ -541,7 +541,7 @@ _EPOCH_1904, _LAST_1904 = -24_107.0, 2_957_004
 
 
 def _cells(
-    raw: pl.DataFrame, kind: Kind, *, numbers: pl.Series | None = None, texts: pl.Series | None = None
+    raw: pl.DataFrame, kind: CellKind, *, numbers: pl.Series | None = None, texts: pl.Series | None = None
 ) -> pl.DataFrame:
     return pl.DataFrame(
         {
@@ -569,7 +569,7 @@ def _iso_cells(raw: pl.DataFrame) -> pl.DataFrame:
     """Moments in ISO 8601; any other text stays text."""
     texts = raw["text"].to_list()
     moments = [_moment_of_iso(text) for text in texts]
-    kinds = [Kind.TEXT if moment is None else Kind.MOMENT for moment in moments]
+    kinds = [CellKind.TEXT if moment is None else CellKind.MOMENT for moment in moments]
     columns = (raw["row"].to_list(), raw["column"].to_list(), kinds, moments, texts)
     return pl.DataFrame(dict(zip(CELLS, columns, strict=True)), schema=CELLS)
 
