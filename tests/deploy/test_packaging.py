@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from silversmith.aws.packages import find_uv
-from silversmith.project import EXAMPLES, SKIPPED
+from silversmith.operations.project import EXAMPLES, SKIPPED
 
 ROOT = Path(__file__).parents[2]
 
@@ -100,7 +100,7 @@ def test_the_wheel_has_all_that_is_in_the_source_and_nothing_else(installed: Ins
         if path.is_file() and "__pycache__" not in path.parts
     }
     source |= {
-        f"silversmith/project/{path.relative_to(ROOT / 'examples').as_posix()}"
+        f"silversmith/operations/project/{path.relative_to(ROOT / 'examples').as_posix()}"
         for folder, _ in EXAMPLES.values()
         for path in (ROOT / "examples" / folder).rglob("*")
         if path.is_file() and not SKIPPED & set(path.parts)

@@ -46,7 +46,7 @@ def init(
 ) -> int:
     """Write a new pipeline project: a pipeline, tests, sample data, and a CI workflow. Overwrites nothing."""
     set_quiet(quiet)
-    from silversmith.project import plan, write
+    from silversmith.operations.project import plan, write
 
     project = plan(folder, example, ending=os.urandom(4).hex())
     written = write(project)

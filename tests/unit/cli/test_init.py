@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from silversmith.cli.application import call
-from silversmith.project import EXAMPLES
+from silversmith.operations.project import EXAMPLES
 from tests.unit.kit import LOAD
 
 #: What a run over the sample data ends with: one example has a file that is beyond repair, and says so.

@@ -17,7 +17,7 @@ from silversmith.pipeline import limits
 _HERE = Path(__file__).parent
 
 #: The examples of a checkout; in an installed package they lie beside ``orders/``.
-_CHECKOUT = _HERE.parents[2] / "examples"
+_CHECKOUT = _HERE.parents[3] / "examples"
 
 #: What there is to begin with: the name, its folder, and what it shows.
 EXAMPLES: Mapping[str, tuple[str, str]] = {

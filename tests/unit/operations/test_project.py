@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from silversmith import Pipeline
 from silversmith.operations import WrongCall
+from silversmith.operations.project import EXAMPLES, name_of, plan, write
 from silversmith.pipeline import limits
-from silversmith.project import EXAMPLES, name_of, plan, write
 
 EVERY = [None, *EXAMPLES]
 
