@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 import polars as pl
 from polars.datatypes import DataTypeClass
 
+from silversmith.contract.notation import Notation
 from silversmith.formats import infer
 from silversmith.formats.infer import CLOCK, DATE, DATE_PATTERN, parse_date, parse_time
 from silversmith.formats.table import LONGEST_TEXT
@@ -53,10 +54,19 @@ AT_ONCE = 65_536
 _FEW = 2000
 
 
-def cast(cells: pl.Expr, source: pl.DataType, target: pl.DataType, *, decimal_comma: bool = False) -> pl.Expr:
-    """The cells in the target type; null if a cell has no such value."""
+def cast(
+    cells: pl.Expr,
+    source: pl.DataType,
+    target: pl.DataType,
+    *,
+    decimal_comma: bool = False,
+    notation: Notation | None = None,
+) -> pl.Expr:
+    """The cells in the target type; null if a cell has no such value. ``notation``: how days and times are written."""
     if source == target:
         return cells
+    if notation is not None and (source == pl.String or source.is_integer()):
+        return notation.parse(cells.cast(pl.String).str.strip_chars(), target)
     if source == pl.String:
         return _from_text(cells, target, decimal_comma=decimal_comma)
     if not _is_castable(source, target):
@@ -77,9 +87,12 @@ def present(cells: pl.Expr, source: pl.DataType) -> pl.Expr:
     return cells.str.strip_chars() != "" if source == pl.String else cells.is_not_null()
 
 
-def reason(name: str, before: pl.Expr, source: pl.DataType, target: pl.DataType) -> pl.Expr:
+def reason(
+    name: str, before: pl.Expr, source: pl.DataType, target: pl.DataType, notation: Notation | None = None
+) -> pl.Expr:
     """The reason to reject a cell that cannot be cast: ``distance: "abc" is not Int64``."""
-    return pl.concat_str(pl.lit(f"{name}: "), shown(before, source), pl.lit(f" is not {target}"))
+    written = f" written {notation}" if notation is not None else ""
+    return pl.concat_str(pl.lit(f"{name}: "), shown(before, source), pl.lit(f" is not {target}{written}"))
 
 
 def shown(cells: pl.Expr, source: pl.DataType) -> pl.Expr:

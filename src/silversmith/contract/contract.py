@@ -15,6 +15,7 @@ import polars as pl
 from silversmith.contract import casting, terms
 from silversmith.contract import layout as layouts
 from silversmith.contract.layout import REASONS, ROW_NUMBER, TEXT, DataType, Layout
+from silversmith.contract.notation import Notation, notations
 from silversmith.errors import DataError, Place
 from silversmith.formats.archives.content import Scratch
 from silversmith.formats.table import ROW, Table, col
@@ -65,6 +66,9 @@ class Contract:
         ranges: by column of the schema, its lowest and its highest value; None: no such end.
         patterns: by column of the schema, the regular expression that the whole text must match.
             https://docs.rs/regex/latest/regex/#syntax
+        formats: by date or time column of the schema, how it is written in text, or a list of such ways:
+            ``"%d.%m.%Y"``, with the directives of Python's strptime. None: ISO 8601.
+            https://docs.python.org/3/library/datetime.html#format-codes
         rename: names in the file, and the names of these columns from there on. A file may have either.
         defaults: by column of the schema, the value that replaces a null or blank cell, and fills a missing column.
         on_extra_column: a column that the schema does not name: ``keep`` it with the type that was read, ``drop`` it,
@@ -93,6 +97,7 @@ class Contract:
         allowed: Mapping[str, Collection[Any]] | None = None,
         ranges: Mapping[str, tuple[Any, Any]] | None = None,
         patterns: Mapping[str, str] | None = None,
+        formats: Mapping[str, str | Sequence[str]] | None = None,
         rename: Mapping[str, str] | None = None,
         defaults: Mapping[str, Any] | None = None,
         on_extra_column: Literal["keep", "drop", "reject"] = "keep",
@@ -108,6 +113,9 @@ class Contract:
         limits = {"allowed": allowed, "ranges": ranges, "patterns": patterns}
         self.demands = terms.demands(
             self.schema, **{name: terms.mapping(name, value, self.schema) for name, value in limits.items()}
+        )
+        self.formats: Mapping[str, Notation] = MappingProxyType(
+            notations(terms.mapping("formats", formats, self.schema), self.schema)
         )
         self.rename = MappingProxyType(terms.renames(rename or {}))
         self.defaults = MappingProxyType(terms.defaults(terms.mapping("defaults", defaults, self.schema), self.schema))
@@ -141,6 +149,9 @@ class Contract:
         }
         later = {
             "demands": sorted([demand.column, terms.serialized(demand.holds)] for demand in self.demands),
+            "formats": sorted(
+                [name, [each.text for each in notation.formats]] for name, notation in self.formats.items()
+            ),
             "rename": sorted(self.rename.items()),
             "defaults": sorted([name, repr(value)] for name, value in self.defaults.items()),
             "rows": [bound for bound in self.expectations.rows if bound is not None] and self.expectations.rows,
@@ -285,6 +296,7 @@ def lay_out(contract: Contract, table: Table, dtypes: dict[str, pl.DataType]) ->
         dropped=set(extra) if contract.on_extra_column == "drop" else set(),
         absent=set(missing) if keeps else set(),
         decimal_comma=table.decimal_comma,
+        notations=contract.formats,
     )
 
 
@@ -342,7 +354,7 @@ def _faults(contract: Contract, layout: Layout) -> list[tuple[pl.Expr, pl.Expr]]
     for name, before in layout.before.items():
         source, target = layout.dtypes[name], layout.schema[name]
         is_bad = casting.failed(pl.col(before), col(name), source)
-        faults.append((is_bad, casting.reason(name, pl.col(before), source, target)))
+        faults.append((is_bad, casting.reason(name, pl.col(before), source, target, contract.formats.get(name))))
         if name in contract.required:
             faults.append((col(name).is_null() & ~is_bad, _required_reason(name)))
     uncast = [name for name in contract.required if name not in layout.before]
@@ -389,8 +401,9 @@ def all_good(contract: Contract, frame: pl.DataFrame, layout: Layout) -> pl.Data
     cast: dict[str, pl.Series] = {}
     for name, cells in zip(frame.columns, frame.get_columns(), strict=True):
         target = layout.schema.get(name, cells.dtype)
-        values = None if layout.decimal_comma and target.is_numeric() else casting.quickly(cells, target)
-        values = _by_expression(cells, layout, target) if values is None else values
+        is_plain = name not in contract.formats and not (layout.decimal_comma and target.is_numeric())
+        values = casting.quickly(cells, target) if is_plain else None
+        values = _by_expression(name, cells, layout) if values is None else values
         if values is None:
             return None
         cast[name] = (_defaulted(values, layout.default(name)) if name in contract.defaults else values).alias(name)
@@ -415,10 +428,10 @@ def _defaulted(cells: pl.Series, default: pl.Expr) -> pl.Series:
     return cells.alias("value").to_frame().select(filled.alias("value")).to_series()
 
 
-def _by_expression(cells: pl.Series, layout: Layout, target: pl.DataType) -> pl.Series | None:
+def _by_expression(name: str, cells: pl.Series, layout: Layout) -> pl.Series | None:
     """A column cast by an expression; None if a cell cannot be cast."""
     frame = cells.alias("before").to_frame()
-    after = casting.cast(pl.col("before"), cells.dtype, target, decimal_comma=layout.decimal_comma)
+    after = layout.cast(name, pl.col("before"), cells.dtype)
     result = frame.select(
         after.alias("after"), casting.failed(pl.col("before"), after, cells.dtype).any().alias("failed")
     )

@@ -9,6 +9,7 @@ from typing import Any
 import polars as pl
 
 from silversmith.contract import casting
+from silversmith.contract.notation import Notation
 from silversmith.errors import DataError, Place
 from silversmith.formats.table import ROW, Table, col, shorten
 
@@ -31,6 +32,7 @@ class Layout:
         dropped: the table's columns that no good row has.
         absent: the contract's columns that neither the table nor a good row has.
         decimal_comma: ``1,5`` in text means one and a half.
+        notations: by column, how its days and times are written.
     """
 
     def __init__(
@@ -42,11 +44,13 @@ class Layout:
         dropped: Collection[str],
         absent: Collection[str],
         decimal_comma: bool,
+        notations: Mapping[str, Notation],
     ) -> None:
         self.schema = {name: dtype for name, dtype in schema.items() if name not in absent}
         self.dtypes = dtypes
         self.dropped = dropped
         self.decimal_comma = decimal_comma
+        self.notations = notations
         self._defaults = defaults
         self._prefix = "__"
         while any(name.startswith(self._prefix) for name in (*dtypes, *schema) if name != ROW):
@@ -78,9 +82,14 @@ class Layout:
             *[self.default(name).alias(name) for name in self.filled()],
         ]
 
+    def cast(self, name: str, cells: pl.Expr, source: pl.DataType) -> pl.Expr:
+        """Cells of a column in the contract's type; unchanged where it names none."""
+        notation, target = self.notations.get(name), self.schema.get(name, source)
+        return casting.cast(cells, source, target, decimal_comma=self.decimal_comma, notation=notation)
+
     def _cast(self, name: str, before: str) -> pl.Expr:
         cells, source = pl.col(before), self.dtypes[name]
-        value = casting.cast(cells, source, self.schema[name], decimal_comma=self.decimal_comma)
+        value = self.cast(name, cells, source)
         if name not in self._defaults:
             return value
         return pl.when(casting.present(cells, source)).then(value).otherwise(self.default(name))

@@ -102,19 +102,30 @@ def files(
         fewest = max(1, fewest)
     good = frames(contract, rows=rows or (fewest, most), columns=columns)
     if not broken:
-        return good.map(lambda frame: encode_frame(frame, format))
+        return good.map(lambda frame: encode_frame(_written(contract, frame, format, is_good=True), format))
     breaches = _breaches(contract, format)
     if not breaches:
         raise ValueError("no row of such a file could break this contract")
     one_row = _unchecked(contract, 1, 1, columns or {})
 
     def bad(parts: tuple[pl.DataFrame, pl.DataFrame, Breach]) -> bytes:
-        frame = _append(*parts)
+        frame = _append(contract, *parts)
         _, rejected = _split(contract, frame)
         assume(rejected is not None)  # not every breach breaks every row
-        return encode_frame(frame, format)
+        return encode_frame(_written(contract, frame, format), format)
 
     return st.tuples(good, one_row, st.one_of(breaches)).map(bad)
+
+
+def _written(contract: Contract, frame: pl.DataFrame, form: str, *, is_good: bool = False) -> pl.DataFrame:
+    """The frame with days and times as the contract's formats write them, which may lose seconds or centuries."""
+    if form == "parquet" or not contract.formats:
+        return frame
+    texts = frame.with_columns(
+        notation.written(pl.col(name)) for name, notation in contract.formats.items() if frame[name].dtype.is_temporal()
+    )
+    assume(not is_good or _split(contract, texts)[1] is None)
+    return texts
 
 
 def _size(contract: Contract) -> tuple[int, int]:
@@ -232,11 +243,13 @@ def _breaks(name: str, dtype: pl.DataType, holds: pl.Expr) -> Callable[[Any], bo
     return lambda value: not pl.DataFrame({name: [value]}, schema={name: dtype}).select(holds).item()
 
 
-def _append(good: pl.DataFrame, row: pl.DataFrame, breach: Breach) -> pl.DataFrame:
+def _append(contract: Contract, good: pl.DataFrame, row: pl.DataFrame, breach: Breach) -> pl.DataFrame:
     """The good rows, and at the end the broken one."""
     name, value = breach
     if name is None:
         return pl.concat([good, good.tail(1)])
     if value == _NO_NUMBER and good.schema[name] != pl.String:
-        good = good.with_columns(pl.col(name).cast(pl.String))
+        notation = contract.formats.get(name)
+        texts = notation.written(pl.col(name)) if notation is not None else pl.col(name).cast(pl.String)
+        good = good.with_columns(texts)
     return pl.concat([good, row.with_columns(pl.Series(name, [value], good.schema[name]))])

@@ -15,11 +15,11 @@ from silversmith.lineage import Lineage
 from silversmith.stores import Head, Source
 
 PAGE = (Path(__file__).parents[3] / "docs/contracts.md").read_text("utf-8")
-BLOCKS = dict(
-    re.findall(
-        r"^```(python|text file=flights/2013\.csv|csv silver|text rejected)\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL
-    )
+_FENCE = re.compile(
+    r"^```(python|text file=flights/2013\.csv|csv silver|text rejected)\n(.*?)^```", re.MULTILINE | re.DOTALL
 )
+#: The first block of each kind.
+BLOCKS = dict(reversed(_FENCE.findall(PAGE)))
 
 
 def test_it_does_what_it_says(tmp_path: Path) -> None:

@@ -81,6 +81,24 @@ def test_of_broken_files_rows_are_rejected(form: str) -> None:
     assert len({reason.split(" ")[0] for reason in reasons}) >= 4, messages
 
 
+@pytest.mark.parametrize("form", FORMATS)
+def test_days_and_times_are_written_as_the_contract_says(form: str) -> None:
+    contract = Contract(
+        {"day": pl.Date, "seen": pl.Datetime("us")},
+        required=["day"],
+        formats={"day": "%d.%m.%Y", "seen": ["%m/%d/%Y %I:%M %p", "%F"]},
+        max_rejected=1.0,
+    )
+
+    @given(files(contract, form), files(contract, form, broken=True))
+    @settings(max_examples=10)
+    def check(good: bytes, broken: bytes) -> None:
+        passed(contract, form, good).assert_clean()
+        assert passed(contract, form, broken).rejected["rows", f"f.{form}"].height == 1
+
+    check()
+
+
 def test_nested_values_come_through_json_and_parquet() -> None:
     contract = Contract(
         {"tags": pl.List(pl.Int32), "by": pl.Struct({"name": pl.String, "age": pl.UInt8})}, required=["by", "tags"]
