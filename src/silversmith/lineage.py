@@ -59,6 +59,11 @@ class Lineage:
     looked_up: Mapping[str, str] = field(default_factory=dict)
     owner: str = ""
 
+    @property
+    def is_partial(self) -> bool:
+        """Whether silver lacks rows of the file, because they were rejected."""
+        return self.rows_rejected > 0
+
     def to_metadata(self) -> dict[str, str]:
         """As S3 user metadata: ASCII, names in lower case with dashes, below S3's 2 KB in all, for which the dialect,
         then the owner make room where the key is very long: the schema document names the owner, too.

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
         ChainStatus,
         SchemaHistory,
         Silver,
+        SilverCounts,
         Status,
         Step,
         Trace,
@@ -47,18 +48,17 @@ _Failed = TypeVar("_Failed")
 #: So many keys are named of the files that failed for one cause.
 MOST_KEYS = 10
 
-_COLUMNS = (
-    "transform", "pattern", "waiting", "in flight", "oldest", "done", "duplicates", "rows", "rejected", "quarantined",
-    "retried", "DLQ",
-)  # fmt: skip
+#: Of the two tables of ``status``, each of which fits 80 columns.
+_IN_SILVER = ("transform", "files", "rows", "rejected", "partial", "outdated", "orphaned")
+_ON_THE_WAY = ("transform", "waiting", "in flight", "oldest", "retried", "quarantined", "DLQ")
 
 
 def status(pipeline: PipelineArgument = PIPELINE, *, where: Where = HERE, json: JsonOption = False) -> int:
-    """Show where everything is: what waits, what is worked on, what came of it."""
+    """Show where everything is: what silver holds, what waits, what is worked on, what failed."""
     from silversmith.operations.reports import status as operation
 
     with open_target(pipeline, where) as (definition, target):
-        report = operation(definition, target, now=time.time())
+        report = operation(definition, target, now=time.time(), silver=True)
     if json:
         say_json(report.to_dict())
     else:
@@ -74,7 +74,11 @@ def _show_status(report: Status, where: Where, no_history: str) -> None:
     say()
     say_table(_chain(report.buckets["bronze"], report.chain))
     say()
-    say_table(map(_row, report.transforms), header=_COLUMNS, right=range(2, len(_COLUMNS)))
+    in_silver = [_in_silver(transform.name, transform.silver) for transform in report.transforms if transform.silver]
+    if in_silver:
+        say_table(in_silver, header=_IN_SILVER, right=range(1, len(_IN_SILVER)))
+        say()
+    say_table(map(_on_the_way, report.transforms), header=_ON_THE_WAY, right=range(1, len(_ON_THE_WAY)))
     if report.tables:
         say()
         rows = ((each.name, each.kind, each.rows, each.files, each.version, each.committed) for each in report.tables)
@@ -98,10 +102,28 @@ def _show_status(report: Status, where: Where, no_history: str) -> None:
                 "`silversmith take-over --help`",
                 style="bold red",
             )
-    dead = report.chain.dead + (report.tables_queue.dead if report.tables_queue is not None else 0)
-    if any(transform.quarantined or transform.dead for transform in report.transforms) or dead:
+    if commands := _commands(report):
         say()
-        say("what failed, and why: silversmith failures")
+        say_table(commands)
+
+
+def _commands(report: Status) -> list[tuple[str, str]]:
+    """What there is to look at or to do, and the command that does it."""
+    silver = [transform.silver for transform in report.transforms if transform.silver is not None]
+    dead = report.chain.dead + (report.tables_queue.dead if report.tables_queue is not None else 0)
+    failed = dead + sum(transform.quarantined + transform.dead for transform in report.transforms)
+    commands = {
+        ("what failed, and why:", "silversmith failures"): failed,
+        ("why rows were rejected:", "silversmith failures --rejected"): sum(each.partial for each in silver),
+        ("make outdated silver again:", "silversmith run --changed"): sum(each.outdated for each in silver),
+        ("name what is orphaned:", "silversmith reconcile --dry-run"): sum(each.orphaned for each in silver),
+    }
+    return [command for command, number in commands.items() if number]
+
+
+def _in_silver(name: str, silver: SilverCounts) -> tuple[str, ...]:
+    numbers = silver.files, silver.rows, silver.rejected, silver.partial, silver.outdated, silver.orphaned
+    return name, *(f"{number:,}" for number in numbers)
 
 
 def _chain(bronze: str, chain: ChainStatus) -> list[tuple[str, str]]:
@@ -114,19 +136,15 @@ def _chain(bronze: str, chain: ChainStatus) -> list[tuple[str, str]]:
     ]
 
 
-def _row(status: TransformStatus) -> tuple[str, ...]:
-    counts = [status.duplicates, status.gone, status.removed]
-    unchanged = None if status.duplicates is None else sum(count or 0 for count in counts)
-    numbers = (
-        status.done, unchanged, status.rows, status.rejected, status.quarantined, status.retried, status.dead,
-    )  # fmt: skip
+def _on_the_way(status: TransformStatus) -> tuple[str, ...]:
     return (
         status.name,
-        status.pattern,
         f"{status.waiting:,}",
         f"{status.in_flight:,}",
         duration(status.oldest_seconds),
-        *("-" if number is None else f"{number:,}" for number in numbers),
+        "-" if status.retried is None else f"{status.retried:,}",
+        f"{status.quarantined:,}",
+        f"{status.dead:,}",
     )
 
 
@@ -375,6 +393,9 @@ def _remark(step: Step) -> str:
 def _show_transform(part: TransformTrace) -> None:
     say()
     say(f"  transform {part.transform}: {part.state}, {_STATES.get(part.state, '')}", style="bold")
+    if part.partial and part.silver is not None and part.silver.lineage is not None:
+        lacking = count(part.silver.lineage.rows_rejected, "rejected row")
+        say(f"    partial: silver lacks {lacking}", style="yellow")
     if not part.matches:
         say("    its pattern does not match this key (any more)")
     if part.owner:

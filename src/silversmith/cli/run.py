@@ -66,6 +66,7 @@ def run(
     lake: LakeOption = LAKE,
     until_idle: Annotated[bool, flag("End when nothing is left to do; exit 1 if a file failed.")] = False,
     strict: Annotated[bool, flag("With --until-idle, exit 1 also if any row was rejected.")] = False,
+    changed: Annotated[bool, flag("Make silver again that older code or other lookups made.")] = False,
     workers: Annotated[int | None, number("Worker processes; else one for each CPU.", 1, 512)] = None,
     metrics: Annotated[
         int | None, number("Serve metrics for Prometheus on this port of 127.0.0.1; 0: any that is free.", 0, 65535)
@@ -105,6 +106,7 @@ def run(
                 target=pipeline,
                 workers=processes,
                 prewarmed=prewarmed,
+                changed=changed,
             )
             try:
                 with (
@@ -190,6 +192,9 @@ def _show(result: RunResult, pipeline: Pipeline) -> None:
         say(f"  {name}: {count(state.rows, 'row')}, version {state.version}")
     if progress.rejected:
         say("rows that broke the contract, and why: silversmith failures --rejected")
+    if progress.outdated:
+        made = f"{count(progress.outdated, 'silver file was', 'silver files were')} made by older code"
+        say(f"{made}: silversmith run --changed", style="yellow")
     if not result.failed:
         return
     say()

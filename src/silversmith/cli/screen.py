@@ -195,7 +195,10 @@ WINDOW = 10.0
 EVERY = 2.0
 
 #: The numbers of :func:`run_numbers` that need attention.
-_BAD = frozenset({"rows rejected", "quarantined", "in a DLQ"})
+_BAD = frozenset({"quarantined", "in a DLQ"})
+
+#: Those that a person may want to look at.
+_DOUBTFUL = frozenset({"partial", "rows rejected", "made by older code"})
 
 
 class Speed:
@@ -273,32 +276,37 @@ class RunDisplay:
             title=head, caption=foot, title_justify="left", caption_justify="left", box=None, show_header=False
         )
         for name, value in run_numbers(progress):
-            table.add_row(f"{value:>12,}", name, style="bold red" if value and name in _BAD else "")
+            style = "bold red" if name in _BAD else "yellow" if name in _DOUBTFUL else ""
+            table.add_row(f"{value:>12,}", name, style=style if value else "")
         return table
 
 
 def run_numbers(progress: Progress) -> list[tuple[str, int]]:
     """The numbers of a run, in the order in which files pass."""
-    return [
+    numbers = [
         ("waiting", progress.waiting),
         ("in flight", progress.in_flight),
         ("done", progress.done),
         ("already done", progress.duplicates),
         ("rows", progress.rows),
+        ("partial", progress.partial),
         ("rows rejected", progress.rejected),
         ("retries", progress.retries),
         ("quarantined", progress.quarantined),
         ("in a DLQ", progress.dead),
     ]
+    return [*numbers, ("made by older code", progress.outdated)] if progress.outdated else numbers
 
 
 def summary(progress: Progress, seconds: float) -> str:
     """A run in one line."""
     parts = [
         f"{count(progress.done, 'file')} done" + (f" ({count(progress.rows, 'row')})" if progress.done else ""),
+        f"{progress.partial:,} of them partial ({count(progress.rejected, 'row')} rejected)"
+        if progress.partial
+        else "",
         f"{progress.duplicates:,} already done" if progress.duplicates else "",
         f"{count(progress.markers, 'marker')} passed over" if progress.markers else "",
-        f"{count(progress.rejected, 'row')} rejected" if progress.rejected else "",
         f"{progress.quarantined:,} quarantined" if progress.quarantined else "",
         f"{progress.dead:,} in a DLQ" if progress.dead else "",
         f"{progress.waiting + progress.in_flight:,} left" if progress.waiting + progress.in_flight else "",

@@ -59,7 +59,9 @@ class TableState:
 @dataclass(frozen=True)
 class Progress:
     """Where everything is. ``rejected`` counts rows, the others files or messages, in this run. ``tables``: those that
-    were changed in it, by name. ``markers`` stand for folders and jobs, and were passed over."""
+    were changed in it, by name. ``markers`` stand for folders and jobs, and were passed over. ``partial`` counts files
+    of which some rows were rejected and the others are in silver, ``outdated`` silver that older code made and that is
+    left as it is."""
 
     found: int
     waiting: int
@@ -73,6 +75,8 @@ class Progress:
     dead: int
     tables: Mapping[str, TableState] = field(default_factory=dict)
     markers: int = 0
+    partial: int = 0
+    outdated: int = 0
 
 
 def steady() -> float:
@@ -124,6 +128,7 @@ class Engine:
         clock: the time of day.
         prewarmed: processes that were started to be its workers; None: there are none.
         delivery: makes what delivers messages from service to service; tests disturb them there.
+        changed: replace silver that other code or other lookups made.
 
     Raises:
         LakeInUse: another engine runs over this lake.
@@ -140,10 +145,12 @@ class Engine:
         clock: Clock | None = None,
         prewarmed: PrewarmedWorkers | None = None,
         delivery: Callable[..., Delivery] = Delivery,
+        changed: bool = False,
     ) -> None:
         with ExitStack() as closing:
             self._clock = clock or Clock()
             self._make_delivery = delivery
+            self._changed = changed
             self._lake = lake
             self._number = workers
             self._prewarmed = prewarmed
@@ -212,7 +219,13 @@ class Engine:
         )
         config = WorkerConfig(self._definition.target, self._lake.path.resolve(), worker_functions(stack))
         self._rounds = Rounds(
-            pipeline, self._lake.stores(pipeline), self._store, self._journal, routes(stack), since=self._since
+            pipeline,
+            self._lake.stores(pipeline),
+            self._store,
+            self._journal,
+            routes(stack),
+            since=self._since,
+            changed=self._changed,
         )
         log = self._lake.logs / "functions.log"
         workers = WorkerPool(config, number=self._number, log=log, prewarmed=self._prewarmed)
@@ -309,6 +322,8 @@ class Engine:
             dead=counted("dead"),
             tables=dict(sorted(self._tables.items())),
             markers=counted("function.marker"),
+            partial=counted("function.partial"),
+            outdated=self._rounds.outdated,
         )
 
     def _totals(self) -> Mapping[str, int]:

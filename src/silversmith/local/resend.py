@@ -178,6 +178,11 @@ class Rounds:
         since: an outcome later than this, in Unix seconds, is believed by the first round.
         every: seconds between two rounds.
         most: the keys that one step looks at.
+        changed: send also the files whose silver other code or other lookups made.
+
+    Attributes:
+        finished: how many rounds have ended.
+        outdated: how many silver objects of other code the newest round has seen, and left as they are.
     """
 
     def __init__(
@@ -191,6 +196,7 @@ class Rounds:
         since: float = float("inf"),
         every: float = EVERY,
         most: int = MOST,
+        changed: bool = False,
     ) -> None:
         self._pipeline = pipeline
         self._lake = lake
@@ -200,10 +206,12 @@ class Rounds:
         self._since = since
         self._every = every
         self._most = most
+        self._changed = changed
         self._due = float("-inf")
         self._round: Iterator[int] | None = None
         self._now = 0.0
         self.finished = 0
+        self.outdated = 0
 
     @property
     def busy(self) -> bool:
@@ -227,9 +235,12 @@ class Rounds:
     def _steps(self) -> Iterator[int]:
         """Every key of every transform; after some of them, how many were sent. A key whose message is dead is looked
         at like any other: the journal knows the message."""
+        self.outdated = 0
         for transform in self._pipeline.transforms:
-            findings = look(transform, self._lake, etag=partial(self._etag, transform.name), dead=True)
-            for some in batched(findings, self._most):
+            etag = partial(self._etag, transform.name)
+            looked = look(transform, self._lake, etag=etag, dead=True, changed=self._changed, note_outdated=True)
+            for some in batched(looked, self._most):
+                self.outdated += sum(item.outdated for item in some)
                 yield self._send(transform.name, some)
 
     def _etag(self, transform: str, head: Head) -> str | None:

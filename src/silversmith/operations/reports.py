@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import chain, islice
@@ -15,9 +16,26 @@ from silversmith.operations.target import Hop, LastOutcome, Target, TransformQue
 from silversmith.operations.text import age, iso
 from silversmith.pipeline import Pipeline, Transform
 from silversmith.pipeline.lookups import current_digest
+from silversmith.reconcile.compare import pairs
 from silversmith.schemas import Entry, Schemas
 from silversmith.schemas.recorded import Recorded, others
 from silversmith.stores import Head, Lake
+
+
+@dataclass(frozen=True)
+class SilverCounts:
+    """What silver holds of one transform now: ``files`` and their ``rows``.
+
+    ``partial`` files lack rows that were ``rejected`` (rows), ``outdated`` ones were made by other code or with other
+    lookups, ``orphaned`` ones of bronze objects that are gone.
+    """
+
+    files: int = 0
+    rows: int = 0
+    rejected: int = 0
+    partial: int = 0
+    outdated: int = 0
+    orphaned: int = 0
 
 
 @dataclass(frozen=True)
@@ -28,7 +46,7 @@ class TransformStatus:
     ``dead_letters`` those of each dead-letter queue; ``oldest_seconds`` is the age of the oldest. ``quarantined``,
     ``done``, ``duplicates``, ``gone``, ``removed``, ``markers`` (of folders and jobs) and ``archived`` count files,
     ``rows`` and ``rejected`` rows, ``retried`` failed tries. ``owner`` is the other pipeline that owns its silver,
-    or empty.
+    or empty. ``silver`` is None where it was not counted.
     """
 
     name: str
@@ -51,6 +69,7 @@ class TransformStatus:
     removed: int | None = None
     markers: int | None = None
     archived: int | None = None
+    silver: SilverCounts | None = None
 
 
 @dataclass(frozen=True)
@@ -103,8 +122,11 @@ class Status:
         return asdict(self)
 
 
-def status(pipeline: Pipeline, target: Target, *, now: float) -> Status:
-    """Look at everything once. ``now`` in Unix seconds."""
+def status(pipeline: Pipeline, target: Target, *, now: float, silver: bool = False) -> Status:
+    """Look at everything once. ``now`` in Unix seconds.
+
+    ``silver``: head all of silver and count it. Only in a lake: on AWS that would be a request for each file.
+    """
     totals = target.totals()
     queues = {each.transform: each for each in target.queues()}
     return Status(
@@ -115,7 +137,8 @@ def status(pipeline: Pipeline, target: Target, *, now: float) -> Status:
         buckets={"bronze": pipeline.bronze, "silver": pipeline.silver, "quarantine": pipeline.quarantine},
         chain=_chain(target, totals),
         transforms=[
-            _transform(transform, queues[transform.name], target, totals, now) for transform in pipeline.transforms
+            _transform(transform, queues[transform.name], target, totals, now, silver=silver and totals is not None)
+            for transform in pipeline.transforms
         ],
         tables=list(reports(pipeline, target, compare=False)) if pipeline.tables.tables else (),
         tables_queue=_tables_queue(target.tables_queue(), now),
@@ -146,8 +169,43 @@ def _chain(target: Target, totals: Mapping[str, int] | None) -> ChainStatus:
     )
 
 
+def silver_counts(transform: Transform, target: Target) -> SilverCounts:
+    """Count what silver holds of a transform: bronze is listed, each silver object headed."""
+    lake = target.lake
+    schema = Recorded.read(lake.silver, transform.name).document.of(transform.fingerprint).version
+    lookups = current_digest(lake.bronze, transform.lookups)
+    matching = (
+        head for head in lake.bronze.list(transform.pattern.literal_prefix) if transform.pattern.matches(head.key)
+    )
+    counts = Counter[str]()
+    for pair in pairs(transform.name, matching, lake.silver.list(f"{transform.name}/")):
+        silver = lake.silver.head(pair.silver.key) if pair.silver is not None else None
+        if silver is None:
+            continue
+        counts["files"] += 1
+        lineage = Lineage.from_metadata(silver.metadata)
+        if lineage is None:
+            continue
+        counts["rows"] += lineage.rows_written
+        counts["rejected"] += lineage.rows_rejected
+        counts["partial"] += lineage.is_partial
+        if pair.bronze is None and (pair.is_paired or lake.bronze.head(lineage.bronze_key) is None):
+            counts["orphaned"] += 1
+        else:
+            code = transform.fingerprint
+            decision = decide(lineage.bronze_etag, lineage, code, silver_exists=True, schema=schema, lookups=lookups)
+            counts["outdated"] += decision is Decision.OUTDATED
+    return SilverCounts(**counts)
+
+
 def _transform(
-    transform: Transform, queues: TransformQueues, target: Target, totals: Mapping[str, int] | None, now: float
+    transform: Transform,
+    queues: TransformQueues,
+    target: Target,
+    totals: Mapping[str, int] | None,
+    now: float,
+    *,
+    silver: bool,
 ) -> TransformStatus:
     def total(name: str) -> int | None:
         return _total(totals, f"transform.{transform.name}.{name}")
@@ -172,6 +230,7 @@ def _transform(
         rows=total("rows"),
         rejected=total("rejected"),
         retried=total("failed"),
+        silver=silver_counts(transform, target) if silver else None,
     )
 
 
@@ -237,6 +296,7 @@ class TransformTrace:
     without bronze), ``foreign`` (another pipeline made silver), ``marker`` (bronze stands for a folder or a job, and is
     no data), ``archived`` (bronze must be restored before it can be read) or ``gone`` (neither). ``matches``: whether
     the transform's pattern matches. ``owner``: the other pipeline that owns the transform's silver, or empty.
+    ``partial``: silver lacks rows that were rejected.
     """
 
     transform: str
@@ -248,6 +308,7 @@ class TransformTrace:
     last: LastOutcome | None
     owner: str = ""
     tables: Sequence[InTable] = ()
+    partial: bool = False
 
 
 @dataclass(frozen=True)
@@ -360,6 +421,7 @@ def _part(transform: Transform, key: str, bronze: Head | None, target: Target, p
         last=target.outcome(transform.name, key),
         owner=document.owner if document.owner != target.owner.name else "",
         tables=in_tables,
+        partial=lineage is not None and lineage.is_partial,
     )
 
 

@@ -144,11 +144,13 @@ class Looked:
         after: the comparison can be resumed after this key; empty: it cannot.
         finding: what is wrong; None: nothing.
         given_up: what is left alone, because this code has failed on these bytes as often as it may.
+        outdated: its silver is of other code, which is no finding of this comparison, and this code may replace it.
     """
 
     after: str
     finding: Finding | None
     given_up: Finding | None = None
+    outdated: bool = False
 
 
 def look(
@@ -162,6 +164,7 @@ def look(
     workers: int = 1,
     owner: Owner | None = None,
     dead: bool = False,
+    note_outdated: bool = False,
 ) -> Iterator[Looked]:
     """Look at every key of a transform, once. Lazy; memory does not grow with the buckets.
 
@@ -179,6 +182,7 @@ def look(
         workers: how many objects are headed at once. The stores must bear as many threads.
         owner: whose silver it should be; None: nobody minds.
         dead: find files on which the code has failed as often as it may, too.
+        note_outdated: say of silver of other code that it is so, also where ``changed`` does not find it.
 
     Raises:
         NotOurs: all of the transform's silver is another pipeline's.
@@ -190,7 +194,7 @@ def look(
         owners = document.owners(owner.name)
     schema = document.of(transform.fingerprint).version if document is not None and changed else 0
     lookups = current_digest(lake.bronze, transform.lookups) if changed else None
-    comparison = _Comparison(transform, lake, changed, settled, etag, schema, lookups, owners, dead)
+    comparison = _Comparison(transform, lake, changed, settled, etag, schema, lookups, owners, dead, note_outdated)
     bronze = _bronze(transform, lake.bronze, after)
     silver = lake.silver.list(f"{transform.name}/", start_after=f"{transform.name}/{after}{ENDING}" if after else "")
     return map_in_threads(comparison.look, pairs(transform.name, bronze, silver), workers)
@@ -231,10 +235,13 @@ class _Comparison:
     lookups: str | None
     owners: Collection[str] | None
     dead: bool
+    note_outdated: bool
 
     def look(self, pair: Pair) -> Looked:
         finding = self._orphan(pair) if pair.bronze is None else self._compare(pair, pair.bronze)
         after = pair.key if pair.is_paired else ""
+        if finding is not None and finding.kind is Decision.OUTDATED and not self.changed:
+            return Looked(after, None, outdated=not self._is_given_up(finding))
         if finding is not None and pair.bronze is not None and not self.dead and self._is_given_up(finding):
             return Looked(after, None, given_up=finding)
         return Looked(after, finding)
@@ -259,7 +266,7 @@ class _Comparison:
             lookups=lineage.lookups if lineage is not None and self.lookups is None else self.lookups or "",
             owners=self.owners,
         )
-        if kind is Decision.DUPLICATE or (kind is Decision.OUTDATED and not self.changed):
+        if kind is Decision.DUPLICATE or (kind is Decision.OUTDATED and not (self.changed or self.note_outdated)):
             return None
         if kind is not Decision.FOREIGN and self._document(error_key(self.transform.name, pair.key), etag) is not None:
             return None

@@ -73,6 +73,13 @@ class Terminal(io.StringIO):
         return True
 
 
+def test_silver_of_older_code_is_shown_where_there_is_any() -> None:
+    for progress, expected in ((NOTHING, False), (replace(NOTHING, outdated=6), True)):
+        with redirect_stdout(Terminal()) as out, RunDisplay("shop", clock=Clock()) as shows:
+            shows.tick(progress)
+        assert ("made by older code" in out.getvalue()) is expected
+
+
 def test_the_display_escapes_its_title_and_clears_itself() -> None:
     with redirect_stdout(Terminal()) as out, RunDisplay("shop\x1b[2J[red]", clock=Clock()) as shows:
         shows.tick(replace(NOTHING, waiting=1_234, dead=2))
@@ -84,8 +91,10 @@ def test_the_display_escapes_its_title_and_clears_itself() -> None:
 def test_a_summary_names_only_what_there_is() -> None:
     assert summary(replace(NOTHING, done=1, rows=2), 3.0) == "1 file done (2 rows), in 3.0 s"
     everything = Progress(
-        found=9, waiting=1, in_flight=1, done=2, duplicates=3, rows=4, rejected=5, quarantined=6, retries=7, dead=8
-    )
+        found=9, waiting=1, in_flight=1, done=2, duplicates=3, rows=4, rejected=5, quarantined=6, retries=7, dead=8,
+        partial=1,
+    )  # fmt: skip
     assert summary(everything, 60) == (
-        "2 files done (4 rows), 3 already done, 5 rows rejected, 6 quarantined, 8 in a DLQ, 2 left, in 60 s"
+        "2 files done (4 rows), 1 of them partial (5 rows rejected), 3 already done, 6 quarantined, 8 in a DLQ, "
+        "2 left, in 60 s"
     )

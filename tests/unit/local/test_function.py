@@ -222,7 +222,7 @@ def test_what_succeeded_is_deleted_and_what_failed_comes_back_when_it_said(make:
     assert world.queue.next_visible() == world.now + 16
     world.now += 16
     assert world.keys() == ["key-1"]
-    assert world.counts() == {"committed": 1, "failed": 1, "duplicate": 1, "rows": 5, "rejected": 2}
+    assert world.counts() == {"committed": 1, "failed": 1, "duplicate": 1, "rows": 5, "rejected": 2, "partial": 1}
     assert world.journal.counter("transform.orders.rows") == 5
     assert [what for what, _ in world.hops("key-1")] == ["failed"]
     assert world.function.running == set()
@@ -288,7 +288,7 @@ def test_a_dead_worker_charges_the_message_it_was_at(make: Make) -> None:
     ]
     assert world.hops("key-1")[0][1]["error"]["code"] == "TransformError", "what it said itself is kept"
     assert world.hops("key-3") == []
-    assert world.counts() == {"committed": 1, "failed": 2, "rows": 1, "rejected": 2}
+    assert world.counts() == {"committed": 1, "failed": 2, "rows": 1, "rejected": 2, "partial": 1}
 
 
 def test_a_death_while_several_wait_and_the_last_begun_is_finished_charges_all_that_are_not(make: Make) -> None:
@@ -301,7 +301,7 @@ def test_a_death_while_several_wait_and_the_last_begun_is_finished_charges_all_t
     began = names["key-0"]
     world.function.crash(invocation, "killed by signal 9", world.now, began=began)
     assert world.keys() == []
-    assert world.counts() == {"committed": 1, "failed": 2, "rows": 1, "rejected": 2}
+    assert world.counts() == {"committed": 1, "failed": 2, "rows": 1, "rejected": 2, "partial": 1}
     world.now += 1
     assert [(message.key, message.receives) for message in world.queue.receive(9, world.now)] == [
         ("key-1", 2),
@@ -318,7 +318,7 @@ def test_a_death_charges_the_messages_that_were_worked_on_together(make: Make) -
     invocation.begun = frozenset({names["key-1"], names["key-2"]})
     world.function.crash(invocation, "killed by signal 9", world.now)
     assert world.keys() == ["key-3"]
-    assert world.counts() == {"committed": 1, "failed": 2, "rows": 1, "rejected": 2}
+    assert world.counts() == {"committed": 1, "failed": 2, "rows": 1, "rejected": 2, "partial": 1}
 
 
 def test_a_worker_that_dies_before_it_begins_charges_all(make: Make) -> None:
@@ -666,7 +666,7 @@ def test_several_invocations_end_in_one_transaction_each_by_its_own_response(mak
     second.outcomes[bad] = failed(4.0)
     world.function.complete([(first, report()), (second, report(bad))], world.now)
     assert world.function.running == set()
-    assert world.counts() == {"committed": 3, "failed": 1, "rows": 3, "rejected": 6}
+    assert world.counts() == {"committed": 3, "failed": 1, "rows": 3, "rejected": 6, "partial": 3}
     assert world.keys() == []
     world.now += 4
     assert world.keys() == ["key-3"]

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+import orjson
 import polars as pl
 import pytest
 
 from silversmith import Contract, Pipeline
+from silversmith.lineage import error_key, silver_key
 from silversmith.local import resend
 from silversmith.local.resend import Rounds
 from silversmith.local.services.bucket import DOUBTFUL, Landed
@@ -58,11 +60,20 @@ def store(kind: type[LocalStore], bench: Bench, name: str, *, foreign: bool) -> 
     return kind(folder.bucket(name), scratch=folder.scratch, locks=folder.locks, foreign_writers=foreign)
 
 
-def rounds(bench: Bench, *, most: int = 50, silver: LocalStore | None = None, since: float = float("inf")) -> Rounds:
+def rounds(
+    bench: Bench,
+    *,
+    most: int = 50,
+    silver: LocalStore | None = None,
+    since: float = float("inf"),
+    changed: bool = False,
+) -> Rounds:
     bronze = store(Unread, bench, "dl-bronze-layer", foreign=True)
     lake = Lake(bronze, silver or bench.lake.silver, bench.lake.quarantine)
     places = resend.routes(bench.stack)
-    return Rounds(bench.pipeline, lake, bronze, bench.journal, places, since=since, every=3600, most=most)
+    return Rounds(
+        bench.pipeline, lake, bronze, bench.journal, places, since=since, every=3600, most=most, changed=changed
+    )
 
 
 def whole(rounds: Rounds, now: float) -> int:
@@ -191,6 +202,44 @@ def test_what_failed_is_not_tried_again_by_itself(make: Make) -> None:
     assert bench.depths() == {"shop_buggy_DLQ": 1}
     assert whole(rounds(bench), bench.now) == 0
     assert bench.depths() == {"shop_buggy_DLQ": 1}
+
+
+def other_code() -> Pipeline:
+    pipeline = Pipeline("shop")
+
+    @pipeline.transform("orders/*.csv", contract=Contract(schema={"x": pl.Int64}))
+    def orders(rows: pl.LazyFrame) -> pl.LazyFrame:
+        return rows.with_columns(y=1)
+
+    return pipeline
+
+
+def test_silver_of_older_code_is_counted_and_made_again_only_where_that_is_asked_for(make: Make) -> None:
+    bench = make(shop())
+    bench.land(*KEYS[:6])
+    bench.work()
+    bench.use(other_code())
+    result = rounds(bench)
+    assert (whole(result, bench.now), result.outdated) == (0, 6)
+    bench.lake.silver.delete(silver_key("orders", KEYS[0]))
+    assert (whole(result, bench.now + 3600), result.outdated) == (1, 5), "each round counts for itself"
+    asked = rounds(bench, changed=True)
+    assert (whole(asked, bench.now), asked.outdated) == (5, 0), "the one that was sent has a message"
+
+
+def test_silver_that_the_new_code_cannot_replace_is_not_called_outdated(make: Make) -> None:
+    bench = make(shop())
+    bench.land(KEYS[0])
+    bench.work()
+    code = other_code().find("orders").fingerprint
+    silver = bench.lake.silver.head(silver_key("orders", KEYS[0]))
+    assert silver is not None
+    etag = silver.metadata["bronze-etag"]
+    document = {"transform": "orders", "bronze": {"key": KEYS[0], "etag": etag, "version": ""}, "fingerprint": code}
+    bench.lake.quarantine.put(error_key("orders", KEYS[0]), orjson.dumps(document))
+    bench.use(other_code())
+    result = rounds(bench)
+    assert (whole(result, bench.now), result.outdated) == (0, 0)
 
 
 def test_silver_without_bronze_is_left(make: Make) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ import pytest
 from silversmith.local.lake import LakeFolder, LakeLock
 from silversmith.operations import WrongCall
 from silversmith.operations.local import JournalUnreadable, LocalTarget, open_lake
-from silversmith.operations.reports import Status, TransformStatus, status
+from silversmith.operations.reports import SilverCounts, Status, TransformStatus, silver_counts, status
 from tests.unit.conftest import Bench
 from tests.unit.operations.conftest import BAD, GOOD, HARMFUL, PARTLY, shop
 
@@ -62,6 +63,31 @@ def test_what_came_of_it_is_counted(bench: Bench, target: LocalTarget) -> None:
     assert (copies.done, copies.quarantined) == (3, 1), (
         "without a contract, a total that is no number changes the schema"
     )
+
+
+def test_silver_is_counted_as_it_is_and_not_by_what_was_tried(bench: Bench, target: LocalTarget) -> None:
+    for key, text in {"a": PARTLY, "b": PARTLY, "c": GOOD, "d": GOOD}.items():
+        bench.land(f"orders/{key}.csv", text=text)
+    bench.work()
+    bench.land("orders/a.csv", text=GOOD)
+    bench.land("orders/b.csv", text=PARTLY)
+    bench.work()
+    report = of(look(bench, target), "orders")
+    assert (report.done, report.rows, report.silver) == (5, 9, None)
+    counted = of(status(bench.pipeline, target, now=bench.now, silver=True), "orders").silver
+    assert counted == SilverCounts(files=4, rows=7, rejected=2, partial=1)
+
+
+def test_silver_of_other_code_and_silver_without_bronze_are_counted(bench: Bench, target: LocalTarget) -> None:
+    keys = [f"orders/{name}.csv" for name in ("a", "b", "c")] + ["orders/" + ("x" * 200 + "/") * 5 + "x.csv"]
+    bench.land(*keys, text=GOOD)
+    bench.work()
+    for key in keys[2:]:
+        bench.lake.bronze.delete(key)
+    bench.lake.silver.put("orders/foreign.parquet", b"")
+    assert silver_counts(bench.pipeline.find("orders"), target) == SilverCounts(files=5, rows=8, orphaned=2)
+    changed = replace(bench.pipeline.find("orders"), fingerprint="other")
+    assert silver_counts(changed, target) == SilverCounts(files=5, rows=8, outdated=2, orphaned=2)
 
 
 def test_a_mended_file_is_no_longer_in_quarantine(bench: Bench, target: LocalTarget) -> None:

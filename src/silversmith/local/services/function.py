@@ -390,6 +390,7 @@ class FunctionService:
                 totals[verdict] += 1
                 totals["rows"] += int(detail.get("rows_written") or 0)
                 totals["rejected"] += int(detail.get("rows_rejected") or 0)
+                totals["partial"] += verdict == "committed" and bool(detail.get("rows_rejected"))
         write(self._journal, hops=hops)
         self._journal.change_many("put_outcome", outcomes)
         for name, value in totals.items():
