@@ -37,7 +37,7 @@ def elsewhere(page: Path) -> bool:
 RUN = [page for page in pages() if not elsewhere(page) and not name(page).startswith(("docs/decisions/", "examples/"))]
 
 #: Pages whose commands take long; the README's run in the fast tier.
-LONG = {"docs/tutorial.md"}
+LONG = {"docs/tutorial.md", "docs/install.md"}
 
 
 @pytest.mark.parametrize(
@@ -93,6 +93,17 @@ def test_every_link_leads_somewhere(page: Path) -> None:
         assert target.exists(), link
         if anchor and target.suffix == ".md":
             assert anchor in anchors(target.read_text("utf-8")), f"{link}: there is no such heading"
+
+
+def test_every_page_of_the_site_is_in_the_navigation_once() -> None:
+    listed: list[str] = []
+    for page in ROOT.glob("docs/**/*.md"):
+        for block in blocks(page.read_text("utf-8")):
+            if block.language == "{toctree}":
+                entries = [line for line in block.text.splitlines() if line and not line.startswith(":")]
+                for entry in entries:
+                    listed += [name(path) for path in page.parent.glob(f"{entry}.md")] or [f"{entry}: no page"]
+    assert sorted(listed) == sorted({name(page) for page in ROOT.glob("docs/**/*.md")} - {"docs/index.md"})
 
 
 def test_every_test_that_enforces_an_invariant_is_there() -> None:
