@@ -153,6 +153,7 @@ def _joined(tables: Sequence[Table], contents: Sequence[Content], rows: pl.LazyF
         frame=frame,
         malformed=_malformed(tables, contents),
         height=sum(table.height or 0 for table in tables),
+        decimal_comma=any(table.decimal_comma for table in tables),
         dialect={**tables[0].dialect, "members": len(tables)},
         scratch=contents[0].scratch,
         origins=None,

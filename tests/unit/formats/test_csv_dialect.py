@@ -149,8 +149,8 @@ def test_fields_beyond_the_header_that_are_not_all_empty_are_no_separators_at_th
 @BOTH
 def test_separators_at_the_end_do_not_hide_the_separator(read: Read) -> None:
     assert rows_of(read(b"Price, EUR;note\n1,5;x;\n2,5;y;\n")) == [
-        {"Price, EUR": "1,5", "note": "x"},
-        {"Price, EUR": "2,5", "note": "y"},
+        {"Price, EUR": 1.5, "note": "x"},
+        {"Price, EUR": 2.5, "note": "y"},
     ]
 
 
@@ -371,3 +371,51 @@ def test_a_title_filled_up_with_separators_is_no_header(text: str, mark: str, ti
 def test_columns_without_a_name_are_no_title(text: str, in_memory: Opener) -> None:
     rows = read(in_memory(text.encode(), "x.csv")).rows.collect()
     assert rows.height == text.count("\n") - 1
+
+
+@BOTH
+@pytest.mark.parametrize(
+    ("rows", "values"),
+    [
+        ("x;1,5\ny;2\n", [1.5, 2.0]),
+        ("x;1.234,5\ny;2.345\n", [1234.5, 2345.0]),
+        ("x;-0,25\ny;+1,234\n", None),
+        ("x;12,50\ny;\n", [12.5, None]),
+    ],
+)
+def test_a_decimal_comma_that_leaves_no_doubt_is_read_as_one_and_said(
+    read: Read, rows: str, values: list[float | None] | None
+) -> None:
+    table = read(f"a;b\n{rows}".encode())
+    assert table.decimal_comma
+    assert table.dialect["decimal_comma"] is True
+    assert "ambiguous" not in table.dialect
+    if values is not None:
+        assert [row["b"] for row in rows_of(table)] == values
+
+
+@BOTH
+@pytest.mark.parametrize(
+    "rows",
+    [
+        "x;1,234\ny;2,345\n",  # groups of three digits, or decimals
+        "1.5;1,5\n2.5;2,5\n",  # two columns that disagree
+        "x;1,5 kg\ny;2,5 kg\n",
+        "x;1,2,3\ny;4,5\n",
+        "x;a\ny;b\nz;1,5\n",  # a word that looks like a number
+        "x;1,234.5\ny;2,345.6\n",
+    ],
+)
+def test_what_leaves_a_doubt_is_no_decimal_comma(read: Read, rows: str) -> None:
+    table = read(f"a;b\n{rows}".encode())
+    assert not table.decimal_comma
+    assert "decimal_comma" not in table.dialect
+
+
+@BOTH
+def test_words_beside_decimal_commas_and_options_that_are_named(read: Read) -> None:
+    data = b"a;b\nx;1,5\ny;n/a\nz;2,5\n"
+    assert read(data).decimal_comma
+    assert not read(data, Csv(thousands="")).decimal_comma
+    assert not read(data, Csv(thousands=",")).decimal_comma
+    assert not read(b'a,b\nx,"1,5"\ny,"2,5"\n').decimal_comma

@@ -150,3 +150,10 @@ def test_large_members_stream(in_memory: Opener) -> None:
     assert table.height == 1_500_001
     found = table.rows.select(pl.col("n").sum(), pl.col(ROW).max()).collect(engine="streaming")
     assert found.row(0) == (1_500_000 * 1_499_999 / 2 + 2.5, 1_500_001)
+
+
+def test_one_member_shows_the_decimal_comma_of_all(in_memory: Opener) -> None:
+    parts = {"0.csv": b"a;b\n1;2\n", "1.csv": b"a;b\n1;2,5\n"}
+    table = read(in_memory(zipped(parts), "x.zip"), declared={"b": pl.Float64()})
+    assert table.decimal_comma
+    assert table.rows.collect()["b"].to_list() == ["2", "2,5"]

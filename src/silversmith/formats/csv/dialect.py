@@ -8,7 +8,7 @@ import re
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import dropwhile, islice
+from itertools import dropwhile, islice, zip_longest
 from typing import Any, NamedTuple
 
 from silversmith.errors import DataError, DefinitionError, Place
@@ -43,9 +43,10 @@ class Csv:
         comment: lines that begin with this are not read.
         ragged: records may end before the last column, and the rest is null; and they may have empty fields beyond it.
             Without it such records are rejected. Records with more fields that are not empty always are.
-        decimal_comma: ``1,5`` means one and a half.
+        decimal_comma: ``1,5`` means one and a half. False: where the file leaves no doubt, docs/formats/csv.md, and
+            ``thousands`` is not stated.
         thousands: the mark between groups of three digits: ``1,234,567`` or ``1.234,5`` or ``1 234``. Empty: there is
-            none, so that ``1.234`` is no doubt a little more than one.
+            none, so that ``1.234`` is no doubt a little more than one, and no comma stands before decimals.
         padded: blanks after a separator are no part of the field, so that it may be quoted: ``"a", "b"``. None: they
             are part of it, unless only without them the first records are regular.
         infer: whether the types of columns that the contract does not name are inferred; else they are text.
@@ -117,7 +118,7 @@ class CsvDialect:
     """The marks of a file. ``quote`` None: quotes mean nothing. The others are as in :class:`Csv`.
 
     ``trailing``: so many separators end every record, and not the header. ``ambiguous``: what the numbers of a column
-    may be as well, and the options that settle it.
+    may be as well, and the options that settle it. ``decimal_comma``: the numbers show that they have one.
     """
 
     separator: str
@@ -127,6 +128,7 @@ class CsvDialect:
     padded: bool = False
     trailing: int = 0
     ambiguous: str = ""
+    decimal_comma: bool = False
 
     def options(self) -> dict[str, Any]:
         """Arguments of ``csv.reader``. Strict: it raises where RFC 4180 is broken, and does not guess."""
@@ -142,7 +144,8 @@ class CsvDialect:
     def describe(self) -> dict[str, object]:
         """The dialect for people to see."""
         description: dict[str, object] = {"separator": self.separator, "quote": self.quote}
-        more = {"escape": self.escape, "padded": self.padded, "trailing": self.trailing, "ambiguous": self.ambiguous}
+        names = ("escape", "padded", "trailing", "decimal_comma", "ambiguous")
+        more = {name: getattr(self, name) for name in names}
         return description | {name: value for name, value in more.items() if value}
 
 
@@ -179,6 +182,15 @@ _LONGEST_NAME = 64
 _GROUPED = re.compile(r"-?[1-9][0-9]{0,2}\.[0-9]{3}")
 
 
+#: Numbers with a decimal comma and those with a point, with groups of three digits or without.
+_DECIMAL = {
+    ",": re.compile(r"[+-]?(?:[0-9]{1,3}(?:\.[0-9]{3})+(?P<sure>,[0-9]+)?|[0-9]+(?:,[0-9]+)?)"),
+    ".": re.compile(r"[+-]?(?:[0-9]{1,3}(?:,[0-9]{3})+(?P<sure>\.[0-9]+)?|[0-9]+(?:\.[0-9]+)?)"),
+}
+
+_MAY_HAVE_COMMA = re.compile("[0-9],[0-9]")
+
+
 def with_sep_line(content: Content, options: Csv) -> Csv:
     """The options, with the separator of a first line such as ``sep=;``, as Excel writes and reads it."""
     line = _SEP_LINE.match(content.head(16).removeprefix(BOM))
@@ -200,9 +212,19 @@ def dialect_of(name: str, beginning: str, options: Csv, *, is_whole: bool) -> Cs
             "skip_lines=1)",
             place=Place(text=shorten(title)),
         )
-    ambiguous = "" if options.decimal_comma or options.thousands is not None else sample.ambiguous(dialect)
     trailing = sample.trailing(dialect)
-    return replace(dialect, trailing=trailing, ambiguous=ambiguous) if trailing or ambiguous else dialect
+    dialect = replace(dialect, trailing=trailing) if trailing else dialect
+    if options.decimal_comma or options.thousands is not None:
+        return dialect
+    if sample.has_decimal_commas(dialect):
+        return replace(dialect, decimal_comma=True)
+    ambiguous = sample.ambiguous(dialect)
+    return replace(dialect, ambiguous=ambiguous) if ambiguous else dialect
+
+
+def settled(options: Csv, dialect: CsvDialect) -> Csv:
+    """The options with what the numbers of the file show: with a decimal comma, points stand between groups."""
+    return replace(options, decimal_comma=True, thousands=".") if dialect.decimal_comma else options
 
 
 def _marks_of(name: str, sample: _Sample, options: Csv) -> CsvDialect:
@@ -318,6 +340,19 @@ class _Sample:
         columns = self._grouped(self._read(dialect).records)
         doubts = ", ".join(f"{name}: {cell} may be {cell.replace('.', '')}" for name, cell in columns.items())
         return f'{doubts}; if so: Csv(decimal_comma=True, thousands="."), if not: Csv(thousands="")' if columns else ""
+
+    def has_decimal_commas(self, dialect: CsvDialect) -> bool:
+        """Whether a column has numbers that only a decimal comma explains (``1,5``), and none that only a point does.
+
+        ``1,234`` explains itself both ways. In a file with commas between fields, a decimal comma would be rare.
+        """
+        if dialect.separator == "," or not _MAY_HAVE_COMMA.search(self._text):
+            return False
+        records, options = self._read(dialect).records, self._options
+        rows = records[1:] if options.header else records
+        columns = zip_longest(*rows, fillvalue="")
+        signs = {_decimal_sign([cell for cell in map(str.strip, cells) if cell]) for cells in columns}
+        return "," in signs and "." not in signs
 
     def _grouped(self, records: list[list[str]]) -> dict[str, str]:
         """The first cell of each column whose cells all look like ``1.234``, by the column's name."""
@@ -463,6 +498,24 @@ def _has_names(sample: _Sample, dialect: CsvDialect) -> bool:
         return False
     names = next(csv.reader(io.StringIO(sample.first(dialect.quote), newline=""), **dialect.options()), [])
     return len(set(names)) == len(names) and all(map(_is_name, names))
+
+
+def _decimal_sign(cells: Sequence[str]) -> str:
+    """What stands before the decimals of a column of numbers; empty if nothing shows it. Words are passed over."""
+    numbers = [cell for cell in cells if any(map(str.isdigit, cell))]
+    if 2 * len(numbers) < len(cells):
+        return ""
+    for sign, pattern in _DECIMAL.items():
+        matches = [pattern.fullmatch(number) for number in numbers]
+        if all(matches) and any(match and _is_sure(match, sign) for match in matches):
+            return sign
+    return ""
+
+
+def _is_sure(match: re.Match[str], sign: str) -> bool:
+    """Whether the sign stands before other than three digits, or after groups of three."""
+    _, has_sign, decimals = match[0].partition(sign)
+    return bool(match["sure"]) or (bool(has_sign) and len(decimals) != 3)
 
 
 def _is_quoted(cell: str) -> bool:

@@ -17,7 +17,7 @@ from polars.io.plugins import register_io_source
 from silversmith.formats import infer, text
 from silversmith.formats.archives.content import Content
 from silversmith.formats.csv.blocks import BLOCK, NATIVE, TEXT_BLOCK, CsvStream
-from silversmith.formats.csv.dialect import Csv, CsvDialect, dialect_of, with_sep_line
+from silversmith.formats.csv.dialect import Csv, CsvDialect, dialect_of, settled, with_sep_line
 from silversmith.formats.csv.records import (
     Header,
     Malformed,
@@ -78,8 +78,13 @@ def stream_of(
         return None
     text.refuse_empty(content)
     options = with_sep_line(content, options)
-    header = _header(content, options)
-    if header.dialect.escape or header.dialect.padded or not all(name in schema for name in header.names):
+    header, options = _header(content, options)
+    if (
+        options.thousands
+        or header.dialect.escape
+        or header.dialect.padded
+        or not all(name in schema for name in header.names)
+    ):
         return None
     natives = () if options.decimal_comma else NATIVE
     dtypes = {name: schema[name] if schema[name] in natives else pl.String() for name in header.names}
@@ -98,10 +103,11 @@ def described(stream: CsvStream) -> Table:
     )
 
 
-def _header(content: Content, options: Csv) -> Header:
+def _header(content: Content, options: Csv) -> tuple[Header, Csv]:
+    """The header, and the options with what the file's beginning shows of its numbers."""
     sample = content.head(_SAMPLE).removeprefix(text.BOM).decode("utf-8", "replace")
     dialect = dialect_of(content.name, sample, options, is_whole=content.size <= _SAMPLE)
-    return header_of(content, dialect, options)
+    return header_of(content, dialect, options), settled(options, dialect)
 
 
 # Small files.
@@ -121,6 +127,7 @@ def _read_small(content: Content, data: bytes, options: Csv, declared: Collectio
     bare = data.removeprefix(text.BOM)
     decoded = text.decode(bare, offset=len(data) - len(bare))
     dialect = dialect_of(content.name, decoded, options, is_whole=True)
+    options = settled(options, dialect)
     parsed = _parse(decoded, dialect, options) or _parse_carefully(content, dialect, options)
     names = parsed.header.names
     stays_text = names if options.thousands else declared
@@ -184,7 +191,7 @@ def _read_large(content: Content, options: Csv, declared: Collection[str], block
 
     A file on disk is read again for each use of its rows.
     """
-    header = _header(content, options)
+    header, options = _header(content, options)
     texts = dict.fromkeys(header.names, pl.String())
     stream = CsvStream(content, options, header, texts, block)
     malformed, frames, height = [], [pl.DataFrame(schema={**texts, ROW: pl.UInt64})], 0
