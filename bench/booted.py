@@ -44,11 +44,11 @@ class Unpacked:
         return self.folder / "task"
 
     def start(self, *arguments: str, **environment: str) -> subprocess.Popen[str]:
-        """A Python to which no package is known but those."""
+        """A Python that knows no other packages."""
         layer = next((self.folder / "opt").glob("python/lib/*/site-packages"))
         path = os.pathsep.join(map(str, (self.task, layer, self.folder / "runtime")))
         # On Lambda neither folder can be written to.
-        given = {
+        variables = {
             "PYTHONPATH": path,
             "PATH": os.defpath,
             "PYTHONDONTWRITEBYTECODE": "1",
@@ -56,7 +56,7 @@ class Unpacked:
         }
         return subprocess.Popen(
             [self.python, "-S", "-s", *arguments],
-            env={**given, **environment},
+            env={**variables, **environment},
             cwd=self.task,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -64,7 +64,7 @@ class Unpacked:
         )
 
     def import_seconds(self, modules: str) -> float:
-        """What an import takes in a new process, by the process's own clock."""
+        """Seconds of an import in a new process, by the process's own clock."""
         script = f"import time; began = time.perf_counter(); import {modules}; print(time.perf_counter() - began)"
         said, _ = self.start("-c", script).communicate(timeout=PATIENCE)
         return float(said.strip().splitlines()[-1])
@@ -88,11 +88,21 @@ def unpack(folder: Path, pipeline: str) -> Unpacked:
     for file, target in zip(zips, ("task", "opt"), strict=True):
         with zipfile.ZipFile(file) as archive:
             archive.extractall(folder / "boot" / target)
-    wanted = [f"{name}=={importlib.metadata.version(name)}" for name in ("awslambdaric", "boto3")]
+    requirements = [f"{name}=={importlib.metadata.version(name)}" for name in ("awslambdaric", "boto3")]
     uv = find_uv()
     if uv is None:
         raise NotAvailable("uv is not installed: `make setup` does it")
-    install = [uv, "pip", "install", "--quiet", "--python", python, "--target", str(folder / "boot/runtime"), *wanted]
+    install = [
+        uv,
+        "pip",
+        "install",
+        "--quiet",
+        "--python",
+        python,
+        "--target",
+        str(folder / "boot/runtime"),
+        *requirements,
+    ]
     subprocess.run(install, check=True, timeout=PATIENCE)
     return Unpacked(python, folder / "boot", bundle.size, sum(file.stat().st_size for file in zips))
 
@@ -100,11 +110,11 @@ def unpack(folder: Path, pipeline: str) -> Unpacked:
 def _lambdas_python() -> tuple[str, str]:
     """The program, without a virtual environment, and its version."""
     for name in (f"python{Runtime().python}", sys.executable):
-        found = shutil.which(name)
+        program = shutil.which(name)
         script = "import sys; print(sys._base_executable, '%d.%d' % sys.version_info[:2])"
-        if found is not None:
+        if program is not None:
             environment = {**os.environ, "PYENV_VERSION": Runtime().python}  # of those who use pyenv
-            done = subprocess.run([found, "-c", script], env=environment, capture_output=True, text=True, check=False)
+            done = subprocess.run([program, "-c", script], env=environment, capture_output=True, text=True, check=False)
             if done.returncode == 0:
                 path, _, version = done.stdout.strip().rpartition(" ")
                 return path, version
@@ -120,7 +130,7 @@ class RuntimeApi:
     results: queue.Queue[tuple[str, str]] = field(default_factory=queue.Queue)
 
     def invoke(self, event: Mapping[str, Any]) -> str:
-        """What the function answers, as JSON. Raises NotAvailable when that is an error."""
+        """The function's answer, as JSON. Raises NotAvailable when that is an error."""
         self.invocations.put(dict(event))
         try:
             kind, body = self.results.get(timeout=PATIENCE)

@@ -1,4 +1,4 @@
-"""What Lambda would cost: GB-seconds and dollars for a GB of CSV, and for a million files of 4 KB.
+"""The cost of Lambda: GB-seconds and dollars for a GB of CSV, and for a million files of 4 KB.
 
     python -m bench.cost [--files 300] [--size 0.2] [--runs 3] [--wait 15] [--clock 1.0] [--short]
 
@@ -53,7 +53,7 @@ BATCH = 10
 
 @dataclass(frozen=True)
 class Work:
-    """What so much work takes: CPU seconds, on how many threads, invocations, and requests of both prices.
+    """The resources of some work: CPU seconds, on how many threads, invocations, and requests of both prices.
 
     ``files`` in one invocation, of which ``lanes`` wait for S3 at once.
     """
@@ -68,7 +68,7 @@ class Work:
     lanes: int = 1
 
     def seconds(self, memory: int, wait: float, clock: float) -> float:
-        """How long Lambda is billed for it. ``wait`` in seconds for a request."""
+        """The time that Lambda bills. ``wait``: seconds for a request."""
         every = self.invocations * self.files
         computing = self.cpu / every / clock / min(memory / ONE_CPU, self.threads)
         waiting = (self.puts + self.gets) / every * wait
@@ -85,16 +85,16 @@ class Work:
 
 def handled(pipeline: Path, transform: str, keys: Sequence[str], environment: Mapping[str, str]) -> Measured:
     """One process of bench/jobs/handle_on_s3.py; the first key only warms it up."""
-    given = {**os.environ, **environment, "PYTHONPATH": str(ROOT), "BENCH_TRANSFORM": transform}
+    variables = {**os.environ, **environment, "PYTHONPATH": str(ROOT), "BENCH_TRANSFORM": transform}
     return run(
-        [sys.executable, "-m", "bench.jobs.handle_on_s3", pipeline, *keys], cwd=pipeline.parent, environment=given
+        [sys.executable, "-m", "bench.jobs.handle_on_s3", pipeline, *keys], cwd=pipeline.parent, environment=variables
     )
 
 
 def work(
     name: str, runs: Sequence[Measured], times: float, *, threads: float, invocations: float, files: int, lanes: int
 ) -> Work:
-    """Medians, times as much."""
+    """Medians of the runs, multiplied by ``times``."""
     cpu, puts, gets = (
         statistics.median(float(run.said.get(what, 0)) for run in runs) * times for what in ("cpu", "puts", "gets")
     )
@@ -106,7 +106,7 @@ def small(folder: Path, files: int, runs: int) -> Work:
     small_files.make_files(folder / "small", files + 1, 4)
     pipeline = folder / "small.py"
     pipeline.write_text(small_files.PIPELINE)
-    found = []
+    measured = []
     for turn in range(runs):
         progress(f"small files, run {turn + 1} of {runs}")
         with served() as environment:
@@ -114,9 +114,15 @@ def small(folder: Path, files: int, runs: int) -> Work:
             paths = sorted((folder / "small").iterdir())
             for path in paths:
                 s3.put_object(Bucket=BUCKETS["BRONZE"], Key=path.name, Body=path.read_bytes())
-            found.append(handled(pipeline, "rows", [path.name for path in paths], environment))
+            measured.append(handled(pipeline, "rows", [path.name for path in paths], environment))
     return work(
-        "1,000,000 files of 4 KB", found, 1e6 / files, threads=1, invocations=1e6 / BATCH, files=BATCH, lanes=IO_THREADS
+        "1,000,000 files of 4 KB",
+        measured,
+        1e6 / files,
+        threads=1,
+        invocations=1e6 / BATCH,
+        files=BATCH,
+        lanes=IO_THREADS,
     )
 
 
@@ -125,7 +131,7 @@ def large(folder: Path, size: float, runs: int) -> Work:
     source = large_file.lineitem(size)
     pipeline = folder / "large.py"
     pipeline.write_text(large_file.PIPELINE)
-    found = []
+    measured = []
     for turn in range(runs):
         progress(f"large file, run {turn + 1} of {runs}")
         with served() as environment:
@@ -133,12 +139,12 @@ def large(folder: Path, size: float, runs: int) -> Work:
             with source.open() as lines:
                 s3.put_object(Bucket=BUCKETS["BRONZE"], Key="warm.csv", Body="".join(next(lines) for _ in range(1000)))
             s3.upload_file(str(source), BUCKETS["BRONZE"], source.name)
-            found.append(handled(pipeline, "lineitem", ["warm.csv", source.name], environment))
-    busy = statistics.median(run.said["cpu"] / run.said["seconds"] for run in found)
+            measured.append(handled(pipeline, "lineitem", ["warm.csv", source.name], environment))
+    busy = statistics.median(run.said["cpu"] / run.said["seconds"] for run in measured)
     times = 1e9 / source.stat().st_size
     return work(
         f"1 GB of CSV, in files of {size:g} GB",
-        found,
+        measured,
         times,
         threads=max(1.0, busy),
         invocations=times,

@@ -95,9 +95,9 @@ def boot(unpacked: Unpacked, handler: str, environment: Mapping[str, str], side:
             **environment,
         )  # fmt: skip
         try:
-            for name, found in (("first.csv", side.first), ("second.csv", side.second)):
+            for name, seconds in (("first.csv", side.first), ("second.csv", side.second)):
                 answer = api.invoke(batch(BUCKETS["BRONZE"], [name]))
-                found.append(time.perf_counter() - began)
+                seconds.append(time.perf_counter() - began)
                 if '"itemIdentifier"' in answer:
                     raise NotAvailable(f"{handler} reported {answer}")
                 began = time.perf_counter()
@@ -108,27 +108,27 @@ def boot(unpacked: Unpacked, handler: str, environment: Mapping[str, str], side:
 
 def measure(unpacked: Unpacked, runs: int) -> dict[str, Side]:
     """All sides in turns; a first import of each, which finds nothing in the file cache, does not count."""
-    found = {name: Side() for name in SIDES}
+    sides = {name: Side() for name in SIDES}
     with served() as environment:
         for turn in range(runs + 1):
             for name, (modules, handler) in SIDES.items():
                 progress(f"run {turn} of {runs}: {name}")
                 seconds = unpacked.import_seconds(modules)
                 if turn:
-                    found[name].imports.append(seconds)
-                    boot(unpacked, handler, environment, found[name])
+                    sides[name].imports.append(seconds)
+                    boot(unpacked, handler, environment, sides[name])
     progress("")
-    return found
+    return sides
 
 
-def show(form: str, found: Mapping[str, Side]) -> list[list[str]]:
+def show(form: str, sides: Mapping[str, Side]) -> list[list[str]]:
     """Medians in milliseconds; ratios are to the least."""
-    least = next(iter(found.values()))
+    least = next(iter(sides.values()))
     rows = []
-    for name, side in found.items():
+    for name, side in sides.items():
         row = [f"{name}, {form}"]
-        for mine, other in ((side.imports, least.imports), (side.first, least.first), (side.second, least.second)):
-            row += [f"{statistics.median(mine) * 1000:,.0f}", ratio(statistics.median(mine) / statistics.median(other))]
+        for mine, limit in ((side.imports, least.imports), (side.first, least.first), (side.second, least.second)):
+            row += [f"{statistics.median(mine) * 1000:,.0f}", ratio(statistics.median(mine) / statistics.median(limit))]
         rows.append(row)
     return rows
 

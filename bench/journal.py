@@ -1,4 +1,4 @@
-"""What the engine's journal takes for one message, however much it holds already.
+"""Time that the engine's journal takes for one message, however much it holds already.
 
     python -m bench.journal [--stored 0 10000 100000] [--large] [--rounds 7]
 
@@ -139,10 +139,10 @@ def timed(work: Callable[[], None]) -> float:
 
 
 def measure(journals: Sequence[Filled], name: str, rounds: int, seconds: dict[str, list[list[float]]]) -> None:
-    """One operation on every journal in turns; what it takes is put with the others."""
-    found = seconds.setdefault(name, [[] for _ in journals])
+    """Time one operation on every journal in turns; its seconds join those of earlier rounds."""
+    columns = seconds.setdefault(name, [[] for _ in journals])
     for _ in range(rounds):
-        for column, journal in zip(found, journals, strict=True):
+        for column, journal in zip(columns, journals, strict=True):
             column.append(timed(getattr(journal, name)))
 
 

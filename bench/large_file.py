@@ -1,4 +1,4 @@
-"""One large CSV file to Parquet, with a contract of types and three rules, beside the limit and what people use today.
+"""One large CSV file to Parquet, with a contract of types and three rules, beside the limit and today's tools.
 
     python -m bench.large_file [--sizes 0.1 1 5] [--runs 3] [--without PEER ...] [--short]
 
@@ -86,13 +86,13 @@ def silversmith(source: Path, *, chain: bool) -> Measured:
         (bronze / source.name).hardlink_to(source)
         if chain:
             command = [sys.executable, "-m", "silversmith.cli", "run", "pipeline.py", "--until-idle", "--workers", "1"]
-            found = run(command, cwd=folder)
+            measured = run(command, cwd=folder)
         else:
             command = [sys.executable, "-m", "bench.jobs.handle_file", "lake", "pipeline.py", source.name]
-            found = run(command, cwd=folder, environment=_importing())
+            measured = run(command, cwd=folder, environment=_importing())
         if not list((folder / "lake/dl-silver-layer").rglob("*.parquet")):
             raise NotAvailable("made no silver file")
-        return found
+        return measured
 
 
 def _importing() -> dict[str, str]:
@@ -122,11 +122,11 @@ def contenders(source: Path, without: list[str]) -> list[Contender]:
     return ours + [Contender(PEERS[name].label, partial(job, name, source)) for name in names]
 
 
-def show(found: list[Contender], size: int) -> str:
+def show(sides: list[Contender], size: int) -> str:
     """The table. Ratios are of speeds, to the limit, without the start of the program."""
-    limit = found[0].median("working")
+    limit = sides[0].median("working")
     rows = []
-    for contender in found:
+    for contender in sides:
         if contender.missing:
             rows.append([contender.label, contender.missing])
             continue
@@ -161,9 +161,9 @@ def main() -> None:
             source = lineitem(size)
         except NotAvailable as error:
             raise SystemExit(f"{PEERS['tpchgen-cli'].label}: {error}") from None
-        found = contenders(source, options.without)
-        in_turns(found, options.runs)
-        print(f"\n{source.stat().st_size / 1e9:.2f} GB\n\n{show(found, source.stat().st_size)}", flush=True)
+        sides = contenders(source, options.without)
+        in_turns(sides, options.runs)
+        print(f"\n{source.stat().st_size / 1e9:.2f} GB\n\n{show(sides, source.stat().st_size)}", flush=True)
     if options.short:
         shutil.rmtree(FILES / "0.05GB")
 

@@ -43,13 +43,13 @@ def started(folder: Path, workers: int, log: BinaryIO) -> subprocess.Popen[bytes
 
 
 class Lake:
-    """A lake with a running engine, and what was put into it and is awaited."""
+    """A lake with a running engine, and the files that were put into it and are awaited."""
 
     def __init__(self, folder: Path, workers: int) -> None:
         self.bronze, self.silver = folder / "lake/dl-bronze-layer", folder / "lake/dl-silver-layer/rows"
         self._folder, self._landed = folder, 0
         self._awaited: dict[Path, float] = {}
-        self.found: list[float] = []
+        self.latencies: list[float] = []
         (folder / "pipeline.py").write_text(PIPELINE)
         make_files(folder / "bodies", 50, 4)
         self._bodies = [path.read_bytes() for path in sorted((folder / "bodies").iterdir())]
@@ -57,7 +57,7 @@ class Lake:
         self.engine = started(folder, workers, self._log)
 
     def land(self) -> None:
-        """One more file, all at once, with bytes of its own."""
+        """Move one more file into bronze, with bytes of its own."""
         self._landed += 1
         name = f"{self._landed:07}.json"
         ready = self._folder / name
@@ -66,10 +66,10 @@ class Lake:
         ready.rename(self.bronze / name)
 
     def look(self) -> None:
-        """Note what has come out."""
+        """Note the files that have reached silver."""
         there = [path for path in self._awaited if path.exists()]
         now = time.perf_counter()
-        self.found += [now - self._awaited.pop(path) for path in there]
+        self.latencies += [now - self._awaited.pop(path) for path in there]
 
     def settle(self) -> None:
         """Wait until all is in silver."""
@@ -82,8 +82,8 @@ class Lake:
 
     def take(self) -> list[float]:
         """The latencies since the last time, in seconds."""
-        found, self.found = self.found, []
-        return found
+        latencies, self.latencies = self.latencies, []
+        return latencies
 
     def close(self) -> None:
         self.engine.terminate()
@@ -121,7 +121,7 @@ def peak(lake: Lake, files: int) -> float:
 
 
 def idle(lake: Lake, files: int) -> list[float]:
-    """One after the other, with pauses of 20 to 60 milliseconds in between."""
+    """Land files singly, with pauses of 20 to 60 milliseconds in between."""
     draw = random.Random(11)
     for _ in range(files):
         lake.land()

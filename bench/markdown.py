@@ -40,5 +40,5 @@ def mebibytes(size: float) -> str:
 
 
 def ratio(value: float) -> str:
-    """How many times as much."""
+    """A ratio, as text."""
     return f"{value:.2f} x"

@@ -1,4 +1,4 @@
-"""What all benchmarks need: a process measured with its children, contenders who take turns, and the machine's name."""
+"""Shared by all benchmarks: a process measured with its children, contenders who take turns, and the machine's name."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def compiled() -> None:
 
 
 class Watched:
-    """The memory of a process and its children, looked at again and again by a thread."""
+    """The peak memory of a process and its children, which a thread measures repeatedly."""
 
     def __init__(self, pid: int) -> None:
         self._pid, self._peak, self._over = pid, 0, threading.Event()
@@ -98,11 +98,11 @@ class Watched:
         with contextlib.suppress(psutil.Error):
             process = psutil.Process(self._pid)
             while not self._over.wait(LOOK):
-                found = 0
+                memory = 0
                 for each in (process, *process.children(recursive=True)):
                     with contextlib.suppress(psutil.Error):
-                        found += each.memory_info().rss
-                self._peak = max(self._peak, found)
+                        memory += each.memory_info().rss
+                self._peak = max(self._peak, memory)
 
     def close(self) -> int:
         self._over.set()
@@ -123,14 +123,14 @@ def _last_line(path: Path) -> str:
 def _document(path: Path) -> dict[str, Any]:
     """The JSON object that a job prints in its last line, if it does."""
     with contextlib.suppress(ValueError):
-        found = json.loads(_last_line(path))
-        return found if isinstance(found, dict) else {}
+        document = json.loads(_last_line(path))
+        return document if isinstance(document, dict) else {}
     return {}
 
 
 @dataclass
 class Contender:
-    """One side of a comparison: its label, one run of it, and what has come of its runs."""
+    """One side of a comparison: its label, one run of it, and the results of its runs."""
 
     label: str
     once: Callable[[], Measured]
@@ -178,7 +178,7 @@ def machine() -> str:
 
 
 def cpu_seconds() -> float:
-    """What this process has used of the processor, all threads together."""
+    """CPU time of this process, all threads together."""
     used = resource.getrusage(resource.RUSAGE_SELF)
     return used.ru_utime + used.ru_stime
 

@@ -100,9 +100,9 @@ def chain(function: str, source: Path, workers: int) -> Measured:
 def server(folder: Path) -> Iterator[tuple[str, int]]:
     """MiniStack's address and process, until the block ends."""
     peer = PEERS["ministack"]
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        port = found.getsockname()[1]
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
     options = {"GATEWAY_PORT": str(port), "BIND_HOST": "127.0.0.1", "MINISTACK_HOST": "127.0.0.1", "LOG_LEVEL": "ERROR"}
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen(
@@ -139,7 +139,7 @@ def _client(url: str, service: str) -> Any:
 
 
 def _deploy(url: str, s3: Any, sqs: Any, workers: int, function: str) -> None:
-    """What our template declares, by hand."""
+    """Create by hand the resources that our template declares."""
     for bucket in ("bronze", "silver"):
         s3.create_bucket(Bucket=bucket)
     s3.put_bucket_notification_configuration(
@@ -183,17 +183,17 @@ def _zipped(function: str) -> bytes:
 
 def _process(s3: Any, files: Sequence[Path]) -> None:
     """Put the files, and wait until silver holds as many more."""
-    wanted = _count(s3) + len(files)
+    expected = _count(s3) + len(files)
     with ThreadPoolExecutor(2) as pool:
         list(pool.map(lambda path: s3.put_object(Bucket="bronze", Key=path.name, Body=path.read_bytes()), files))
     done, moved = _count(s3), time.monotonic()
-    while done < wanted:
+    while done < expected:
         time.sleep(0.2)
-        found = _count(s3)
-        if found > done:
-            done, moved = found, time.monotonic()
+        count = _count(s3)
+        if count > done:
+            done, moved = count, time.monotonic()
         elif time.monotonic() - moved > PATIENCE:
-            raise NotAvailable(f"MiniStack's chain stopped at {done} of {wanted} files")
+            raise NotAvailable(f"MiniStack's chain stopped at {done} of {expected} files")
 
 
 def _count(s3: Any) -> int:

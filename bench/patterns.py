@@ -1,4 +1,4 @@
-"""How fast patterns are: events matched per second, by kind of rule.
+"""The speed of patterns: events matched per second, by kind of rule.
 
     python -m bench.patterns [--events 200000] [--runs 3] [--short]
 

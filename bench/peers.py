@@ -33,7 +33,7 @@ class NotAvailable(Exception):
 
 @dataclass(frozen=True)
 class Peer:
-    """What is installed, pinned; the first is the peer itself. ``needs`` is a program that the machine must have."""
+    """Pinned packages; the first is the peer itself. ``needs`` is a program that the machine must have."""
 
     name: str
     packages: tuple[str, ...]
@@ -58,15 +58,15 @@ class Peer:
         return self.folder / "bin" / name
 
     def install(self) -> None:
-        """Nothing is done if it is there already, with these versions.
+        """Install the packages, unless these versions are there already.
 
         Raises:
             NotAvailable: with the last line of what the installer said.
         """
         if self.needs and shutil.which(self.needs) is None:
             raise NotAvailable(f"needs {self.needs}, which this machine does not have")
-        ready, wanted = self.folder / "ready", "\n".join(self.packages)
-        if ready.exists() and ready.read_text() == wanted:
+        ready, packages = self.folder / "ready", "\n".join(self.packages)
+        if ready.exists() and ready.read_text() == packages:
             return
         uv = find_uv()
         if uv is None:
@@ -75,7 +75,7 @@ class Peer:
         self.folder.parent.mkdir(exist_ok=True)
         _call([uv, "venv", "--quiet", "--python", sys.executable, str(self.folder)])
         _call([uv, "pip", "install", "--quiet", "--python", str(self.python), *self.packages])
-        ready.write_text(wanted)
+        ready.write_text(packages)
 
     def variables(self) -> dict[str, str]:
         """The environment that its processes get: this one's, without what points Python elsewhere."""
@@ -114,11 +114,11 @@ PEERS = {
 
 
 def main() -> None:
-    """Install, one after the other, and tell."""
+    """Install the peers, one after the other, and report."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(PEERS)} (default: all)")
-    wanted = parser.parse_args().names or list(PEERS)
-    for name in wanted:
+    names = parser.parse_args().names or list(PEERS)
+    for name in names:
         began = time.monotonic()
         try:
             PEERS[name].install()

@@ -96,24 +96,24 @@ def job(name: str, depth: int, messages: int) -> Measured:
 
 def contenders(depth: int, options: argparse.Namespace) -> list[Contender]:
     """Ours first."""
-    found = [
+    ours_only = [
         Contender("Silversmith, batches of 10", partial(ours, depth, options.messages, 10)),
         Contender("Silversmith, single", partial(ours, depth, options.messages, 1)),
     ]
     names = [name for name in ("litequeue", "persist-queue", "huey") if name not in options.without]
-    return found + [Contender(PEERS[name].label, partial(job, name, depth, options.messages)) for name in names]
+    return ours_only + [Contender(PEERS[name].label, partial(job, name, depth, options.messages)) for name in names]
 
 
 def rates(contender: Contender) -> list[float]:
     """Medians of messages per second; last the whole way. An operation that there is not, is 0."""
-    found = [statistics.median(run.said[name] for run in contender.runs) for name in OPERATIONS]
-    return [*found, 1 / sum(1 / rate for rate in found if rate)]
+    medians = [statistics.median(run.said[name] for run in contender.runs) for name in OPERATIONS]
+    return [*medians, 1 / sum(1 / rate for rate in medians if rate)]
 
 
-def show(depths: Sequence[int], found: Sequence[Sequence[Contender]]) -> str:
+def show(depths: Sequence[int], contenders_by_depth: Sequence[Sequence[Contender]]) -> str:
     """For each side a row for each depth. The last column compares the whole way with that of the first depth."""
     rows = []
-    for sides in zip(*found, strict=True):
+    for sides in zip(*contenders_by_depth, strict=True):
         shallow = 0.0
         for depth, contender in zip(depths, sides, strict=True):
             if contender.missing:
@@ -144,10 +144,10 @@ def main() -> None:
     """All depths and sides in turns, then the table."""
     options = parse()
     (ROOT / "build").mkdir(exist_ok=True)
-    found = [contenders(depth, options) for depth in options.depths]
-    in_turns([contender for sides in found for contender in sides], options.runs)
+    contenders_by_depth = [contenders(depth, options) for depth in options.depths]
+    in_turns([contender for sides in contenders_by_depth for contender in sides], options.runs)
     print(f"Queues in SQLite, {options.messages:,} messages of 1 KB, medians of {options.runs} runs; {GOAL}")
-    print(f"{machine()}\n\n{show(options.depths, found)}")
+    print(f"{machine()}\n\n{show(options.depths, contenders_by_depth)}")
 
 
 if __name__ == "__main__":

@@ -21,9 +21,9 @@ BUCKETS = {"BRONZE": "dl-bronze-layer", "SILVER": "dl-silver-layer", "QUARANTINE
 @contextlib.contextmanager
 def served() -> Iterator[dict[str, str]]:
     """moto's server, with three buckets and a queue; the environment of a function that works with them."""
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        port = found.getsockname()[1]
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
     quiet = subprocess.DEVNULL
     process = subprocess.Popen([sys.executable, "-m", "moto.server", "-p", str(port)], stdout=quiet, stderr=quiet)
     try:

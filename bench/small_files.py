@@ -78,11 +78,11 @@ def chain(source: Path, workers: int) -> Measured:
     try:
         (folder / "pipeline.py").write_text(PIPELINE)
         command = [sys.executable, "-m", "silversmith.cli", "run", "pipeline.py", "--until-idle"]
-        found = run([*command, "--workers", str(workers)], cwd=folder)
+        measured = run([*command, "--workers", str(workers)], cwd=folder)
         times = sorted(path.stat().st_mtime for path in (lake / "dl-silver-layer").rglob("*.parquet"))
     finally:
         (lake / "dl-bronze-layer").rename(source)
-    return Measured(found.seconds, times[-1] - times[0], found.peak, found.cpu)
+    return Measured(measured.seconds, times[-1] - times[0], measured.peak, measured.cpu)
 
 
 def fresh(source: Path) -> Path:
@@ -129,11 +129,11 @@ def contenders(source: Path, some: Path, options: argparse.Namespace) -> list[tu
     return [(Contender(label, once), files) for name, label, once, files in sides if name not in options.without]
 
 
-def show(found: list[tuple[Contender, int]]) -> str:
+def show(sides: list[tuple[Contender, int]]) -> str:
     """The table. Ratios are to the durable bare loop, by the speed of the work alone."""
-    limit = found[0][1] / found[0][0].median("working")
+    limit = sides[0][1] / sides[0][0].median("working")
     rows = []
-    for contender, files in found:
+    for contender, files in sides:
         if contender.missing:
             rows.append([contender.label, contender.missing])
             continue
@@ -167,13 +167,13 @@ def main() -> None:
         source, some = Path(name) / "source", Path(name) / "some"
         make_files(source, options.files, options.kilobytes)
         make_files(some, min(options.files, MINISTACK_FILES), options.kilobytes)
-        found = contenders(source, some, options)
-        in_turns([contender for contender, _ in found], options.runs)
+        sides = contenders(source, some, options)
+        in_turns([contender for contender, _ in sides], options.runs)
     print(
         f"{options.files:,} JSON files of {options.kilobytes} KB, {options.workers} processes, "
         f"medians of {options.runs} runs"
     )
-    print(f"{machine()}\n\n{show(found)}")
+    print(f"{machine()}\n\n{show(sides)}")
 
 
 if __name__ == "__main__":

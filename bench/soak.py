@@ -72,7 +72,7 @@ HEAD = (
 
 
 class Row(NamedTuple):
-    """What is judged of a row: how much time has passed in seconds, sizes in MB, times in milliseconds."""
+    """The numbers of a row that are judged: seconds that have passed, sizes in MB, times in milliseconds."""
 
     passed: float
     memory: float
@@ -108,7 +108,7 @@ class Soak:
         return path
 
     def run(self, *turns: Callable[[Progress], bool]) -> None:
-        """One after the other: each is called with the progress, several times a second, until it says that it is
+        """Run the turns one after the other. Each is called with the progress, several times a second, until it says that it is
         done."""
         left = list(turns)
 
@@ -126,7 +126,7 @@ class Soak:
         memory = engine + sum(workers)
         journal = sum(path.stat().st_size for path in self.lake.journal.parent.glob("journal.db*")) / 1e6
         put, bare, receive, traced = (
-            1000 * statistics.median(found()) for found in (self._puts, self._bare, self._receives, self._traces)
+            1000 * statistics.median(measure()) for measure in (self._puts, self._bare, self._receives, self._traces)
         )
         self.rows.append(Row(self.passed, memory, journal, put, bare, receive, traced))
         now, done = time.monotonic(), progress.done
@@ -141,7 +141,7 @@ class Soak:
         return [_timed(lambda: store.put("probe.txt", os.urandom(100))) for _ in range(20)]
 
     def _bare(self) -> list[float]:
-        """What the disk takes for the same bytes at that moment: it is what a put must be compared with."""
+        """The disk's own time for the same bytes at that moment, the measure of a put."""
         path = self.lake.path / "bare.txt"
         return [_timed(lambda: _write_to_disk(path, os.urandom(100))) for _ in range(20)]
 
@@ -241,7 +241,7 @@ def _is_compact(soak: Soak) -> bool:
 
 
 def _steps(hours: float, days: float) -> Iterator[tuple[float, int]]:
-    """How much time passes at once, in seconds, and how many files arrive then."""
+    """Steps: the seconds that pass at once, and the number of files that arrive then."""
     yield from [(300.0, ARRIVE)] * int(hours * 12)
     yield from [(7200.0, 1)] * int(days * 12)
 
@@ -253,7 +253,7 @@ def complete(soak: Soak) -> bool:
 
 
 def flat(rows: Sequence[Row]) -> bool:
-    """Whether nothing grew that should not; prints what it is judged by."""
+    """Whether nothing grew that should not; prints the numbers behind the verdict."""
     half, few = len(rows) // 2, max(1, len(rows) // 5)
     memory = [max(row.memory for row in part) for part in (rows[:half], rows[half:])]
     print(f"memory at most: {memory[0]:.0f} MB in the first half of the rows, {memory[1]:.0f} MB in the second")

@@ -1,4 +1,4 @@
-"""What tables cost, and what they give.
+"""The cost of tables, and their benefit.
 
     python -m bench.tables [chain] [load] [scan] [grow] [fresh] [kills] [--files 10000] [--runs 3] [--short] …
 
@@ -132,7 +132,7 @@ def show_chain(options: argparse.Namespace, folder: Path) -> str:
 
 
 def committed(bench: GoldBench, keys: Sequence[str], batch: int) -> list[tuple[float, float]]:
-    """What each of the commits costs Silversmith's committer, so many files in each."""
+    """The cost of each commit by Silversmith's committer, with so many files in each."""
 
     def commit(some: list[str]) -> None:
         bring(SPEC, some, silver=bench.silver, gold=bench.gold, step=nothing)
@@ -234,7 +234,7 @@ def grown(root: Path, size: int) -> GoldBench:
 
 
 def commits(bench: GoldBench, size: int, times: int) -> dict[str, list[tuple[float, float]]]:
-    """What commits cost in such a table, of each kind so many."""
+    """The cost of commits in such a table, so many of each kind."""
     draw = random.Random(size)
     kinds: dict[str, Callable[[int], Iterable[int]]] = {
         "10 new files": lambda turn: range(size + 10 * turn, size + 10 * turn + 10),
@@ -285,7 +285,7 @@ class Lake:
             raise SystemExit((self._folder / "log").read_text())
 
     def land(self) -> str:
-        """One more file, all at once, with bytes of its own; its key."""
+        """Move one more file into bronze, with bytes of its own; its key."""
         name = f"{len(self.landed) + 1:07}.json"
         ready = self._folder / name
         ready.write_bytes(b"%s%s" % (self._bodies[len(self.landed) % 50], b" " * (len(self.landed) % 500)))
@@ -307,9 +307,10 @@ class Lake:
         if not (self.gold / "_delta_log").exists():
             return {}
         changes = DeltaTable(self.gold).load_cdf(starting_version=0, columns=["_file", "_commit_version"])
-        found = pl.DataFrame(changes.read_all()).group_by("_file").agg(pl.col("_commit_version").min())
+        versions = pl.DataFrame(changes.read_all()).group_by("_file").agg(pl.col("_commit_version").min())
         return {
-            name: (self.gold / "_delta_log" / f"{version:020}.json").stat().st_mtime for name, version in found.rows()
+            name: (self.gold / "_delta_log" / f"{version:020}.json").stat().st_mtime
+            for name, version in versions.rows()
         }
 
     def close(self) -> None:
@@ -393,13 +394,13 @@ def show_kills(options: argparse.Namespace, folder: Path) -> str:
 
 
 def differences(root: Path, expected: Mapping[str, int], *, is_exact: bool) -> tuple[int, int]:
-    """Of the files how many are not in the table at least as new as they are to be, and how many have rows twice."""
-    found = (
+    """How many files are not in the table in their expected version or a newer one, and how many have rows twice."""
+    by_file = (
         pl.read_delta(str(root / "gold/orders"))
         .group_by("_file")
         .agg(pl.col("number").min(), pl.len(), pl.col("number").n_unique().alias("kinds"), pl.col("row").n_unique())
     )
-    there = {name: (newest, rows, kinds, distinct) for name, newest, rows, kinds, distinct in found.rows()}
+    there = {name: (newest, rows, kinds, distinct) for name, newest, rows, kinds, distinct in by_file.rows()}
     lost = doubled = 0
     for name, number_ in expected.items():
         newest, rows_, kinds, distinct = there.get(name, (-1, 0, 0, 0))

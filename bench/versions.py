@@ -135,7 +135,7 @@ def rows(count: int, draw: random.Random) -> pl.DataFrame:
 
 
 def bodies(case: Case, megabytes: int) -> list[bytes]:
-    """What the files of a batch hold."""
+    """The bytes of each file of a batch."""
     draw = random.Random(7)
     if case.suffix == ".xlsx":
         return [case.encode(rows(20_000, draw))]
@@ -276,9 +276,9 @@ def main() -> None:
         for label, files, turns in measured.values():
             progress(label)
             seconds = list(turns)
-            other, this = (statistics.median(side) / files * 1e6 for side in zip(*seconds, strict=True))
+            theirs, ours = (statistics.median(side) / files * 1e6 for side in zip(*seconds, strict=True))
             quotient = statistics.median(before / after for before, after in seconds)
-            lines.append([label, str(len(seconds)), number(other), number(this), ratio(quotient)])
+            lines.append([label, str(len(seconds)), number(theirs), number(ours), ratio(quotient)])
             print(" | ".join(lines[-1]), file=sys.stderr)
     progress("")
     print(f"CPU time of {options.other} and of this version, medians\n{machine()}\n")

@@ -1,4 +1,4 @@
-"""What the handler uses of the processor for objects in S3, in a process of its own.
+"""CPU time of the handler for objects in S3, in a process of its own.
 
     python -m bench.jobs.handle_on_s3 PIPELINE WARM KEY ...
 

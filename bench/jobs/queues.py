@@ -107,21 +107,21 @@ class Huey:
         return self._queue.dequeue()
 
     def delete(self, message: Any) -> None:
-        """Nothing."""
+        """huey deletes a message when it hands it out."""
 
 
 KINDS: dict[str, Callable[[Path], Queue]] = {"litequeue": LiteQueue, "persist-queue": PersistQueue, "huey": Huey}
 
 
 def rate(action: Callable[[Any], Any], over: list[Any]) -> tuple[float, list[Any]]:
-    """Calls per second, and what they gave. It ends early where the calls are too slow for so many."""
+    """Calls per second, and their answers. It ends early if the calls are too slow for so many."""
     began = time.perf_counter()
-    found = []
+    answers = []
     for each in over:
-        found.append(action(each))
+        answers.append(action(each))
         if time.perf_counter() - began > BUDGET:
             break
-    return len(found) / (time.perf_counter() - began), found
+    return len(answers) / (time.perf_counter() - began), answers
 
 
 def main() -> None:
@@ -129,9 +129,9 @@ def main() -> None:
     queue = KINDS[name](Path(folder))
     queue.fill(int(depth))
     sent, _ = rate(queue.send, [BODY] * int(messages))
-    received, found = rate(lambda _: queue.receive(), [None] * int(messages))
-    assert all(message is not None for message in found), "a message is missing"
-    deleted, _ = rate(queue.delete, found)
+    received, messages_received = rate(lambda _: queue.receive(), [None] * int(messages))
+    assert all(message is not None for message in messages_received), "a message is missing"
+    deleted, _ = rate(queue.delete, messages_received)
     print(f"\n{json.dumps({'send': sent, 'receive': received, 'delete': 0 if name == 'huey' else deleted})}")
 
 

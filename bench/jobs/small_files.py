@@ -21,12 +21,12 @@ SCHEMA = "number bigint, file bigint, track string, plays bigint, score double, 
 
 
 def bare(source: Path, target: Path, processes: int) -> float:
-    """What any framework must at least do, with Polars: the limit."""
+    """The least that any framework must do, with Polars: the limit."""
     return _loop(source, target, processes, sync=False)
 
 
 def bare_synced(source: Path, target: Path, processes: int) -> float:
-    """The same, every file synced to disk and renamed into place: the limit of what is durable."""
+    """The same, every file synced to disk and renamed into place: the limit for durable work."""
     return _loop(source, target, processes, sync=True)
 
 
