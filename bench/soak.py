@@ -108,8 +108,8 @@ class Soak:
         return path
 
     def run(self, *turns: Callable[[Progress], bool]) -> None:
-        """Run the turns one after the other. Each is called with the progress, several times a second, until it says that it is
-        done."""
+        """Run the turns one after the other: call each with the progress, several times a second, until it returns that
+        it is done."""
         left = list(turns)
 
         def tick(progress: Progress) -> None:

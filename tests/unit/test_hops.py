@@ -146,7 +146,7 @@ def delete_mapping(aws: Aws) -> None:
 def test_what_somebody_does_to_a_hop_is_found(aws: Aws, meddle: Callable[[Aws], None], found: str) -> None:
     meddle(aws)
     (problem,) = aws.check()
-    assert problem.found.startswith(found)
+    assert problem.message.startswith(found)
     assert problem.is_known
     assert problem.do
 
@@ -154,11 +154,11 @@ def test_what_somebody_does_to_a_hop_is_found(aws: Aws, meddle: Callable[[Aws], 
 def test_every_topic_is_looked_at_and_a_service_is_told_of_once(aws: Aws) -> None:
     """The same hops twice, as if another stage had them; the second topic is gone."""
     gone = replace(aws.hops, topic_arn=f"{aws.topic}2", rules=())
-    assert [problem.found for problem in check([aws.hops, gone], aws.client)] == [f"there is no topic {aws.topic}2"]
+    assert [problem.message for problem in check([aws.hops, gone], aws.client)] == [f"there is no topic {aws.topic}2"]
     refused = ClientError({"Error": {"Code": "AccessDeniedException"}}, "GetEventSourceMapping")
     functions = Mock(get_event_source_mapping=Mock(side_effect=refused))
     problems = check([aws.hops, aws.hops], lambda service: functions if service == "lambda" else aws.client(service))
-    assert [problem.found.partition(":")[0] for problem in problems] == ["lambda could not be asked"]
+    assert [problem.message.partition(":")[0] for problem in problems] == ["lambda could not be asked"]
 
 
 def test_without_a_topic_nobody_is_subscribed(aws: Aws) -> None:
@@ -171,7 +171,7 @@ def test_a_subscription_that_nobody_confirmed_is_none(aws: Aws) -> None:
     sns = aws.client("sns")
     sns.meta.events.register("after-call.sns.ListSubscriptionsByTopic", lambda parsed, **_: parsed.update(pending))
     (problem,) = check([aws.hops], lambda service: sns if service == "sns" else aws.client(service))
-    assert problem.found == "the queue shop_orders has a subscription that nobody confirmed"
+    assert problem.message == "the queue shop_orders has a subscription that nobody confirmed"
 
 
 def test_what_does_not_answer_or_refuses_may_be_well(aws: Aws) -> None:
@@ -187,7 +187,7 @@ def test_what_does_not_answer_or_refuses_may_be_well(aws: Aws) -> None:
 
     others: dict[str, Any] = {"events": Silent(), "lambda": Refusing()}
     problems = check([aws.hops], lambda service: others.get(service) or aws.client(service))
-    assert [problem.found.partition(":")[0] for problem in problems] == [
+    assert [problem.message.partition(":")[0] for problem in problems] == [
         "events could not be asked",
         "lambda could not be asked",
     ]
@@ -200,7 +200,7 @@ def test_an_answer_that_cannot_be_understood_ends_no_round(aws: Aws) -> None:
             raise ResponseParserError("cut off")
 
     (problem,) = check([aws.hops], lambda service: Garbled() if service == "lambda" else aws.client(service))
-    assert (problem.found, problem.is_known) == ("lambda could not be asked: cut off", False)
+    assert (problem.message, problem.is_known) == ("lambda could not be asked: cut off", False)
 
 
 class _Torn(BaseHTTPRequestHandler):

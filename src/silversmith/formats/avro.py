@@ -331,7 +331,7 @@ def _header(schema: object, codec: str, sync: bytes) -> _Header:
     enums = {name: symbols for name, kind in spelled.items() if (symbols := _symbols_of(kind))}
     for name in enums:
         kind = spelled[name]
-        spelled[name] = ["null" if one == "null" else "int" for one in kind] if isinstance(kind, list) else "int"
+        spelled[name] = ["null" if branch == "null" else "int" for branch in kind] if isinstance(kind, list) else "int"
     times = {name: unit for name, kind in spelled.items() if (unit := _time_of(kind))}
     for name in times:
         spelled[name] = _without_logical_type(spelled[name])

@@ -79,7 +79,7 @@ def _in_member(member: Content, act: Callable[_P, _T], *args: _P.args, **kwargs:
 def _joined_lines(contents: Sequence[Content], read: Read, schema: Mapping[str, pl.DataType]) -> Table:
     """Members of lines as one file of lines: keys may be there in some members only, as they may within one."""
     whole = collect(
-        chain.from_iterable(map(_lines, contents)), contents[0].scratch, sum(one.size + 1 for one in contents)
+        chain.from_iterable(map(_lines, contents)), contents[0].scratch, sum(content.size + 1 for content in contents)
     )
     try:
         table = read(replace(whole, name=contents[0].name, packing=contents[0].packing), schema)

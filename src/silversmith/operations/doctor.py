@@ -16,7 +16,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
 from importlib import metadata
@@ -75,11 +75,11 @@ class State(StrEnum):
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """One check: its ``name``, what was ``found``, and what to ``do`` about it; empty where nothing is to be done."""
+    """One check: its ``name``, its ``observation``, and what to ``do`` about it; empty if nothing is to be done."""
 
     name: str
     state: State
-    found: str
+    observation: str
     do: str = ""
 
 
@@ -90,7 +90,8 @@ def is_healthy(findings: Sequence[Diagnosis]) -> bool:
 
 def document(findings: Sequence[Diagnosis]) -> dict[str, Any]:
     """The findings as JSON values."""
-    return {"healthy": is_healthy(findings), "checks": [asdict(finding) for finding in findings]}
+    checks = [{"name": each.name, "state": each.state, "found": each.observation, "do": each.do} for each in findings]
+    return {"healthy": is_healthy(findings), "checks": checks}
 
 
 def check_python(version: tuple[int, ...]) -> Diagnosis:
@@ -183,7 +184,7 @@ def check_chain(text: str, problems: Sequence[Problem] = ()) -> list[Diagnosis]:
     """The deployed ways of events from buckets to functions, and their ``problems``. Empty: nothing is deployed."""
     if not problems:
         return [Diagnosis("chain", State.OK, text or "nothing is deployed yet")]
-    return [Diagnosis("chain", State.FAIL if each.is_known else State.WARN, each.found, each.do) for each in problems]
+    return [Diagnosis("chain", State.FAIL if each.is_known else State.WARN, each.message, each.do) for each in problems]
 
 
 def check_tables(samples: Sequence[Sample], unreadable: Mapping[str, str]) -> Diagnosis:
@@ -379,7 +380,7 @@ def tables_check(pipeline: Pipeline, target: Target) -> list[Diagnosis]:
 def other_owners(pipeline: Pipeline, owner: Owner, silver: Store | None, quarantine: Store | None) -> dict[str, str]:
     """By transform the other pipelines that own its silver."""
     owners = {each.name: " and ".join(others(silver, quarantine, each.name, owner)) for each in pipeline.transforms}
-    return {name: other for name, other in owners.items() if other}
+    return {name: owner_names for name, owner_names in owners.items() if owner_names}
 
 
 _REQUIREMENT = re.compile(r"([A-Za-z0-9._-]+)[^;>]*(?:>=\s*([0-9.]+))?")

@@ -288,13 +288,15 @@ def _suggestions(columns: Sequence[InferredColumn]) -> Iterable[str]:
     keys = [column.name for column in columns if column.unique and not column.missing]
     if keys:
         yield f"    # unique=[{_text(keys[0])}],{_comment(_others(keys[1:]))}"
-    choices = [f"{_text(one.name)}: [{', '.join(map(_text, one.choices))}]" for one in columns if one.choices]
+    choices = [
+        f"{_text(column.name)}: [{', '.join(map(_text, column.choices))}]" for column in columns if column.choices
+    ]
     if choices:
         yield f"    # allowed={{{', '.join(choices)}}},"
     ranges = [
-        f"{_text(one.name)}: ({one.low!r}, {one.high!r})"
-        for one in columns
-        if one.kind.is_integer() and one.low is not None
+        f"{_text(column.name)}: ({column.low!r}, {column.high!r})"
+        for column in columns
+        if column.kind.is_integer() and column.low is not None
     ]
     if ranges:
         yield f"    # ranges={{{', '.join(ranges)}}},"

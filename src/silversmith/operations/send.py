@@ -79,11 +79,11 @@ def plan(paths: Sequence[Path], *, key: str | None = None, prefix: str = "") -> 
     uploads = [_checked(path, start + name) for path, name in files_of(paths)]
     seen: dict[str, Path] = {}
     for upload in uploads:
-        other = seen.setdefault(upload.key, upload.path)
-        if other is not upload.path:
+        earlier = seen.setdefault(upload.key, upload.path)
+        if earlier is not upload.path:
             raise WrongCall(
-                f"{printable(str(other))} and {printable(str(upload.path))} would both have the key {upload.key}, and "
-                "the second would replace the first. Put them one by one, with --prefix or --key."
+                f"{printable(str(earlier))} and {printable(str(upload.path))} would both have the key {upload.key}, "
+                "and the second would replace the first. Put them one by one, with --prefix or --key."
             )
     return uploads
 

@@ -351,10 +351,10 @@ def _expressions(query: exp.Select, alias: str, firm: Collection[str], outputs: 
         if not is_only and any(column.table not in firm for column in output.find_all(exp.Column)):
             return None
         equal = [output, *(_equals(query, output) if isinstance(output, exp.Column) else ())]
-        mine = next((one for one in equal if _is_of(one, alias, is_only=is_only)), None)
-        if mine is None or not all(isinstance(node, _followed()) for node in mine.walk()):
+        expression = next((candidate for candidate in equal if _is_of(candidate, alias, is_only=is_only)), None)
+        if expression is None or not all(isinstance(node, _followed()) for node in expression.walk()):
             return None
-        expressions.append(_canonical(mine))
+        expressions.append(_canonical(expression))
     return expressions
 
 
@@ -385,9 +385,9 @@ def _equals(query: exp.Select, column: exp.Column) -> Iterator[exp.Expr]:
         for equality in conjuncts:
             if isinstance(equality, exp.EQ):
                 sides = (equality.left, equality.right)
-                for one, other in (sides, sides[::-1]):
-                    if _qualified(one) == _qualified(column) and isinstance(other, exp.Column) and other.table:
-                        yield other
+                for side, opposite in (sides, sides[::-1]):
+                    if _qualified(side) == _qualified(column) and isinstance(opposite, exp.Column) and opposite.table:
+                        yield opposite
 
 
 def _qualified(expression: exp.Expr) -> tuple[str, str] | None:

@@ -66,18 +66,18 @@ class Hops:
 
 @dataclass(frozen=True)
 class Problem:
-    """A hop that is not as it was deployed: ``found`` says which and how, ``do`` what to do about it.
+    """A hop that is not as it was deployed: ``message`` says which and how, ``do`` what to do about it.
 
     ``is_known`` False: AWS did not tell, so the hop may be well.
     """
 
-    found: str
+    message: str
     do: str
     is_known: bool = True
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON values."""
-        return {"found": self.found, "do": self.do, "known": self.is_known}
+        return {"found": self.message, "do": self.do, "known": self.is_known}
 
 
 def check(stages: Sequence[Hops], client: Client) -> list[Problem]:

@@ -49,12 +49,12 @@ class Owner:
             return None
         return Owner(name, environment["SILVERSMITH_SILVER"], environment["SILVERSMITH_QUARANTINE"])
 
-    def refusal(self, transform: str, other: str, bucket: str, key: str) -> NotOurs:
+    def refusal(self, transform: str, owner_name: str, bucket: str, key: str) -> NotOurs:
         """The error that says whose an object is, and what can be done."""
         return NotOurs(
-            f"{bucket}/{key} belongs to the pipeline {other}, and this is {self.name}: it is left as it is. Both have "
-            f"a transform {transform}. Rename one of the transforms, or give one of the pipelines another bucket. If "
-            f"{other} is gone, or became {self.name}, take its silver over: `silversmith take-over`"
+            f"{bucket}/{key} belongs to the pipeline {owner_name}, and this is {self.name}: it is left as it is. Both "
+            f"have a transform {transform}. Rename one of the transforms, or give one of the pipelines another bucket. "
+            f"If {owner_name} is gone, or became {self.name}, take its silver over: `silversmith take-over`"
         )
 
     def require(self, document: Document) -> None:
@@ -143,8 +143,8 @@ def require_ours(owner: Owner, silver: Store | None, quarantine: Store | None, t
         AccessDenied, OSError: that cannot be seen.
     """
     for transform in transforms:
-        for other, (bucket, key) in others(silver, quarantine, transform.name, owner).items():
-            raise owner.refusal(transform.name, other, bucket, key)
+        for owner_name, (bucket, key) in others(silver, quarantine, transform.name, owner).items():
+            raise owner.refusal(transform.name, owner_name, bucket, key)
 
 
 def take_over(silver: Store, quarantine: Store | None, transform: str, owner: Owner) -> tuple[str, ...]:
@@ -211,9 +211,9 @@ class Schemas:
         key = schema_key(self._transform)
         if document.owner:
             raise self.owner.refusal(self._transform, document.owner, self.owner.silver, key)
-        other, key = owner_of_objects(self._silver, self._transform)
-        if other not in document.owners(self.owner.name):
-            raise self.owner.refusal(self._transform, other, self.owner.silver, key)
+        owner_name, key = owner_of_objects(self._silver, self._transform)
+        if owner_name not in document.owners(self.owner.name):
+            raise self.owner.refusal(self._transform, owner_name, self.owner.silver, key)
         self.record(recorded, replace(document, owner=self.owner.name))
 
     def record(self, recorded: Recorded, document: Document) -> None:

@@ -144,8 +144,8 @@ def recorded_columns(document: bytes) -> dict[str, Type]:
 _INT128, _DURATION = re.compile(r"\bInt128\b"), re.compile(r"Duration\(time_unit='(ms|ns)'\)")
 
 
-def _or_first(first: Type, other: Type) -> Type:
-    both = join(first, other)
+def _or_first(first: Type, second: Type) -> Type:
+    both = join(first, second)
     return first if both is None else both
 
 

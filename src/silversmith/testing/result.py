@@ -235,7 +235,7 @@ class Result:
             return f"in silver; rows written: {lineage.rows_written:,}, rejected: {lineage.rows_rejected:,}"
         if key in self.unmatched:
             return "no transform's pattern matches this key"
-        known = [f"{name} of {other}" for name, other in {*self.silver, *self.errors, *self.failures}]
+        known = [f"{name} of {silver_key}" for name, silver_key in {*self.silver, *self.errors, *self.failures}]
         return f"nothing was made of it; there is: {', '.join(sorted(known)) or 'nothing'}"
 
     def assert_silver(

@@ -229,7 +229,11 @@ def run_engine(target: str, *landings: Files, folder: Path, workers: int = 1, ti
     with open_lake(lake, pipeline) as opened:
         for message in opened.dead():
             error = dict(message.error or {"code": "Undelivered", "message": message.reason})
-            names = [message.transform] if message.transform else [one.name for one in pipeline.matching(message.key)]
+            names = (
+                [message.transform]
+                if message.transform
+                else [transform.name for transform in pipeline.matching(message.key)]
+            )
             failures |= {(name, message.key): error for name in names}
     return collect(pipeline, lake.stores(pipeline), list(keys), failures)
 

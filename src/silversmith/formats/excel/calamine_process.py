@@ -201,8 +201,8 @@ def _xlsb_errors(path: str) -> ErrorCells:
     from zipfile import ZipFile
 
     with ZipFile(path) as archive:
-        related = fromstring(archive.read("xl/_rels/workbook.bin.rels"))  # noqa: S314 -- of limited size and memory
-        targets = {one.get("Id"): one.get("Target", "") for one in related}
+        relationships = fromstring(archive.read("xl/_rels/workbook.bin.rels"))  # noqa: S314 -- of limited size and memory
+        targets = {relationship.get("Id"): relationship.get("Target", "") for relationship in relationships}
         sheets = []
         for kind, data in _biff12(archive.read("xl/workbook.bin")):
             if kind == 156:  # BrtBundleSh
