@@ -228,12 +228,19 @@ def decide(
 
 def silver_key(transform: str, bronze_key: str) -> str:
     """The one key of the silver object: ``{transform}/{bronze key}.parquet``."""
-    return _derived(transform, bronze_key, ".parquet")
+    return _derived(transform, bronze_key, SILVER_ENDING)
 
 
-def bronze_key_of(silver: str) -> str:
-    """The bronze key that a silver key is made of, but for one that is too long, which only its lineage tells."""
-    return silver.partition("/")[2].removesuffix(".parquet")
+#: How the keys end of silver, and of the two documents in quarantine that speak of a file.
+SILVER_ENDING, ERROR_ENDING, FAILED_ENDING = ".parquet", ".error.json", ".failed.json"
+
+
+def bronze_key_of(key: str) -> str:
+    """The bronze key that a key in silver, or of a document in quarantine, is made of; but for one that is too long,
+    which only the object tells."""
+    name = key.partition("/")[2]
+    ending = next((each for each in (SILVER_ENDING, ERROR_ENDING, FAILED_ENDING) if name.endswith(each)), "")
+    return name.removesuffix(ending)
 
 
 def rejected_key(transform: str, bronze_key: str) -> str:
@@ -243,12 +250,12 @@ def rejected_key(transform: str, bronze_key: str) -> str:
 
 def error_key(transform: str, bronze_key: str) -> str:
     """Where the error document of a file that cannot become silver is, in the quarantine bucket."""
-    return _derived(transform, bronze_key, ".error.json")
+    return _derived(transform, bronze_key, ERROR_ENDING)
 
 
 def failed_key(transform: str, bronze_key: str) -> str:
     """Where the failed tries of a file that the transform's code cannot do are counted, in the quarantine bucket."""
-    return _derived(transform, bronze_key, ".failed.json")
+    return _derived(transform, bronze_key, FAILED_ENDING)
 
 
 _DIGESTED = re.compile(r"~[0-9a-f]{64}\Z")

@@ -112,3 +112,33 @@ def test_a_table_that_is_declared_later_is_filled_from_silver(bench: Bench) -> N
     assert progress.tables["orders"].rows == 1_000
     assert len(rows(bench, "orders", ORDERS)) == 1_000
     assert [n for _, _, n in rows(bench, "daily", DAILY)] == [334, 333, 333]
+
+
+LINEAGE = """
+pipeline = Pipeline("shop", lineage=True)
+
+@pipeline.transform("orders/*.csv", contract=Contract(schema={"day": pl.String, "total": pl.Int64}))
+def orders(rows):
+    return rows
+"""
+
+STATES = "select _file, state, error, rows_written from _lineage order by _file, state"
+
+
+def test_the_lineage_follows_silver_and_quarantine_without_any_table(bench: Bench) -> None:
+    bench.define(LINEAGE)
+    bench.drop("orders/a.csv", "day,total\nmon,1\nmon,2\n")
+    bench.drop("orders/b.csv", "other\n1\n")
+    bench.run()
+    bad = ("orders/b.csv", "quarantined", "MissingColumn", None)
+    assert rows(bench, "_lineage", STATES) == [("orders/a.csv", "silver", None, 2), bad]
+
+    bench.drop("orders/b.csv", "day,total\nmon,1\n")
+    bench.run()
+    good = ("orders/b.csv", "silver", None, 1)
+    assert rows(bench, "_lineage", STATES) == [("orders/a.csv", "silver", None, 2), good]
+
+    (bench.bronze / "orders/a.csv").unlink()
+    (bench.silver / silver_key("orders", "orders/a.csv")).unlink()
+    bench.run()
+    assert rows(bench, "_lineage", STATES) == [good]

@@ -62,7 +62,12 @@ class Bench:
         self._writes = count()
         self.stack = read(compile_template(pipeline))
         self.services = build(
-            self.stack, self.journal, bronze=pipeline.bronze, silver=pipeline.silver, clock=lambda: self.now
+            self.stack,
+            self.journal,
+            bronze=pipeline.bronze,
+            silver=pipeline.silver,
+            quarantine=pipeline.quarantine,
+            clock=lambda: self.now,
         )
         self.lake = self.folder.stores(pipeline)
 

@@ -133,7 +133,7 @@ def release(
     pipeline, target = located.pipeline, runtime(template)
     bundle = build(located, work / "transforms", runtime=target, include=options.include, extra=options.requirements)
     tables = None
-    if pipeline.tables.tables:
+    if pipeline.tables:
         tables = build_tables(pipeline.tables, located.root, work / "tables", runtime=target)
     name = options.name(pipeline.name)
     plan = Plan.of(pipeline, options, located.reference)

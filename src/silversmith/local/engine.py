@@ -214,6 +214,7 @@ class Engine:
             self._journal,
             bronze=pipeline.bronze,
             silver=pipeline.silver,
+            quarantine=pipeline.quarantine,
             clock=self._clock.now,
             delivery=self._make_delivery,
         )
@@ -519,7 +520,7 @@ class Engine:
 
 def _create(lake: LakeFolder, pipeline: Pipeline) -> None:
     """The folders of the lake; that of gold only where there are tables."""
-    gold = (pipeline.gold,) if pipeline.tables.tables else ()
+    gold = (pipeline.gold,) if pipeline.tables else ()
     lake.create(pipeline.bronze, pipeline.silver, pipeline.quarantine, *gold)
 
 

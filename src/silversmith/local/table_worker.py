@@ -25,6 +25,7 @@ from silversmith.local.invocation import (
 )
 from silversmith.local.lake import LakeFolder
 from silversmith.runtime.queue import SystemUnavailable
+from silversmith.stores import Store
 from silversmith.tables.delta import DeltaFormat, DeltaSnapshot
 from silversmith.tables.handler import TableHandler, TablesReport, Work
 from silversmith.tables.spec import GoldSpec
@@ -87,10 +88,16 @@ class Tables:
         silver, gold = (function.environment[f"SILVERSMITH_{name}"] for name in ("SILVER", "GOLD"))
         scratch = lake.engine_scratch
         self._gold = GuardedFormat(lake.bucket(gold), bucket=gold, check=function.check_of(gold), scratch=scratch)
+        quarantine = function.environment.get("SILVERSMITH_QUARANTINE")
+
+        def store(bucket: str) -> Store:
+            return function.guarded(lake.store(bucket, foreign_writers=False, scratch=scratch), bucket)
+
         self._handler = TableHandler(
             GoldSpec.from_json(config.spec),
             bucket=silver,
-            silver=function.guarded(lake.store(silver, foreign_writers=False, scratch=scratch), silver),
+            silver=store(silver),
+            quarantine=(quarantine, store(quarantine)) if quarantine is not None else None,
             gold=self._gold,
             began=self._began,
             ended=self._end,

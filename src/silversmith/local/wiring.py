@@ -137,6 +137,7 @@ def build(
     *,
     bronze: str,
     silver: str,
+    quarantine: str,
     clock: Callable[[], float],
     delivery: Callable[..., Delivery] = Delivery,
 ) -> Services:
@@ -147,6 +148,7 @@ def build(
         journal: where the services keep their state.
         bronze: the name of the bucket whose events start everything.
         silver: the name of the bucket that functions put their objects in.
+        quarantine: the name of the bucket for what cannot become silver.
         clock: the time in Unix seconds.
         delivery: makes what delivers messages; tests disturb them there.
 
@@ -178,10 +180,12 @@ def build(
         )
 
     silver_bucket = bucket(_find(buckets, silver, "the pipeline"))
+    quarantine_bucket = bucket(_find(buckets, quarantine, "the pipeline"))
     carrier = delivery(journal, services=services, dead_letters=dead_letters)
 
     def announce(changes: Sequence[Change], now: float) -> None:
-        silver_bucket.announce(changes, now, carrier.carry)
+        silver_bucket.announce([each for each in changes if not each.in_quarantine], now, carrier.carry)
+        quarantine_bucket.announce([each for each in changes if each.in_quarantine], now, carrier.carry)
 
     functions = list(_functions(stack, journal, queues, announce))
     return Services(

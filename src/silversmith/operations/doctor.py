@@ -333,7 +333,7 @@ def _owners_on_aws(pipeline: Pipeline, options: Deployment, account: Account) ->
 
 
 def _tables_on_aws(pipeline: Pipeline, options: Deployment, account: Account) -> list[Diagnosis]:
-    if not pipeline.tables.tables:
+    if not pipeline.tables:
         return []
     from silversmith.operations.aws import open_stack
 
@@ -361,7 +361,7 @@ def tables_check(pipeline: Pipeline, target: Target) -> list[Diagnosis]:
     """Check the tables of a pipeline; nothing where it has none."""
     from silversmith.operations.tables import require_tables, sample
 
-    if not pipeline.tables.tables:
+    if not pipeline.tables:
         return []
     try:
         require_tables(pipeline)

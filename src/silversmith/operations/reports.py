@@ -140,7 +140,7 @@ def status(pipeline: Pipeline, target: Target, *, now: float, silver: bool = Fal
             _transform(transform, queues[transform.name], target, totals, now, silver=silver and totals is not None)
             for transform in pipeline.transforms
         ],
-        tables=list(reports(pipeline, target, compare=False)) if pipeline.tables.tables else (),
+        tables=list(reports(pipeline, target, compare=False)) if pipeline.tables else (),
         tables_queue=_tables_queue(target.tables_queue(), now),
     )
 

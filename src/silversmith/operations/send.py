@@ -500,7 +500,8 @@ def reconcile_tables(
         GoldFailed, OSError: gold or silver cannot be read.
     """
     tables = pipeline.tables.tables if transform is None else pipeline.tables.of_transform(transform)
-    if not tables:
+    followed = [name for name in pipeline.tables.lineage if transform in {None, name}]
+    if not tables and not followed:
         return
     from silversmith.operations.tables import require_tables
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
-from itertools import islice
+from itertools import chain, islice
 from typing import TYPE_CHECKING, Any
 
 from silversmith.errors import SilversmithError
@@ -17,8 +17,8 @@ from silversmith.operations import WrongCall, tables_installed
 from silversmith.operations.target import Target
 from silversmith.operations.text import iso
 from silversmith.pipeline import Pipeline
-from silversmith.stores import Store
-from silversmith.tables.spec import TableSpec, ViewSpec
+from silversmith.stores import Store, batched
+from silversmith.tables.spec import FILE, LINEAGE, TableSpec, ViewSpec
 
 if TYPE_CHECKING:
     from silversmith.tables.format import Extent, Format, Rows, Snapshot
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 class TableReport:
     """A table or a view, as its newest version is.
 
-    ``kind`` is table or view, ``of`` the transform or the tables that it is made of. ``state`` is ``current``,
+    ``kind`` is table, view or lineage, ``of`` the transform or the tables that it is made of. ``state`` is ``current``,
     ``behind``, ``empty`` (there is nothing of it yet) or ``there`` (it was not compared with silver); ``lacking``
     counts the silver objects that a table does not have as silver has them now, None where nobody looked.
     ``committed`` is when the newest version was, in ISO 8601.
@@ -56,7 +56,7 @@ def require_tables(pipeline: Pipeline) -> None:
     Raises:
         WrongCall: the pipeline has no tables, or the packages that they need are not installed.
     """
-    if not pipeline.tables.tables:
+    if not pipeline.tables:
         raise WrongCall(
             f'the pipeline {pipeline.name!r} declares no table: write pipeline.table("orders", of=orders) below a '
             "transform. docs/tables.md"
@@ -80,9 +80,19 @@ def reports(pipeline: Pipeline, target: Target, *, compare: bool = True) -> Iter
         lacking = len(differing(table, target.lake.silver, target.gold)) if compare else None
         is_current = None if lacking is None else not lacking
         yield _report(table.name, "table", [table.transform], target.gold, lacking, is_current=is_current)
+    if transforms := pipeline.tables.lineage:
+        lacking = sum(len(_lacking_lineage(each, target)) for each in transforms) if compare else None
+        is_current = None if lacking is None else not lacking
+        yield _report(LINEAGE, "lineage", transforms, target.gold, lacking, is_current=is_current)
     for view in pipeline.tables.views:
         is_current = is_current_view(view, target.gold) if compare else None
         yield _report(view.name, "view", view.sources, target.gold, 0 if compare else None, is_current=is_current)
+
+
+def _lacking_lineage(transform: str, target: Target) -> list[str]:
+    from silversmith.tables.lineage import differing
+
+    return differing(transform, silver=target.lake.silver, quarantine=target.lake.quarantine, gold=target.gold)
 
 
 def _report(
@@ -190,7 +200,7 @@ def query(sql: str, pipeline: Pipeline, target: Target, *, limit: int) -> Answer
     require_tables(pipeline)
     if not sql.lstrip().lower().startswith(_READS):
         raise WrongCall(f"{sql.strip()[:40]!r} is no query: write a SELECT. Tables are changed by silver alone")
-    names = [each.name for each in _everything(pipeline)]
+    names = pipeline.tables.names
     named = [name for name in names if re.search(rf"\b{name}\b", sql, re.IGNORECASE)]
     sources = {name: snapshot for name in named if (snapshot := target.gold.read(name)) is not None}
     try:
@@ -316,7 +326,9 @@ def rebuild(name: str, pipeline: Pipeline, target: Target) -> Upkeep:
     gold = target.gold
     snapshot = gold.read(name)
     before = snapshot.extent if snapshot is not None else Extent(0, 0, 0)
-    if isinstance(chosen, TableSpec):
+    if name == LINEAGE:
+        _rebuild_lineage(pipeline, target)
+    elif isinstance(chosen, TableSpec):
         operation(chosen, silver=target.lake.silver, gold=gold)
     else:
         refresh([chosen], gold)
@@ -325,6 +337,22 @@ def rebuild(name: str, pipeline: Pipeline, target: Target) -> Upkeep:
     if newest is None:
         raise WrongCall(f"there is nothing to make {name} of: nothing of its silver has come yet")
     return Upkeep(name, before, newest.extent, newest.version)
+
+
+#: So many objects are looked at before their rows are committed.
+LOOKED_AT = 10_000
+
+
+def _rebuild_lineage(pipeline: Pipeline, target: Target) -> None:
+    """Ask every object again, and commit what the lineage does not say of it."""
+    from silversmith.tables.lineage import follow, state_of
+
+    lake, transforms = target.lake, pipeline.tables.lineage
+    for transform in transforms:
+        listed = (head.key for store in (lake.silver, lake.quarantine) for head in store.list(f"{transform}/"))
+        keys = chain((key for key in listed if state_of(key)), _lacking_lineage(transform, target))
+        for some in batched(keys, LOOKED_AT):
+            follow(transforms, some, silver=lake.silver, quarantine=lake.quarantine, gold=target.gold)
 
 
 def find(name: str, pipeline: Pipeline) -> TableSpec | ViewSpec:
@@ -347,7 +375,8 @@ def _chosen(name: str | None, pipeline: Pipeline) -> Sequence[TableSpec | ViewSp
 
 
 def _everything(pipeline: Pipeline) -> list[TableSpec | ViewSpec]:
-    return [*pipeline.tables.tables, *pipeline.tables.views]
+    lineage = [TableSpec(LINEAGE, "", sort_by=(FILE,))] if pipeline.tables.lineage else []
+    return [*pipeline.tables.tables, *pipeline.tables.views, *lineage]
 
 
 @dataclass(frozen=True)

@@ -43,7 +43,7 @@ async def table(request: Request) -> Response:
 
 def _context(request: Request) -> ViewContext:
     context = ViewContext.of(request)
-    if not context.backend.pipeline.tables.tables:
+    if not context.backend.pipeline.tables:
         raise HTTPException(404)
     return context
 

@@ -139,6 +139,8 @@ class Pipeline:
         gold: the name of the bucket of the tables, made only where the pipeline has some. docs/tables.md
         on_delete: what becomes of silver, quarantine and rows of tables when a bronze object is deleted: ``"keep"``, or
             ``"remove"``. docs/deletion.md
+        lineage: keep the lineage of all silver, and what is in quarantine, as one more table in gold: then
+            reconciliation costs one listing of bronze, however much silver there is. docs/lineage.md
 
     Raises:
         DefinitionError: the name, or one of the buckets, is not one that AWS takes.
@@ -154,11 +156,14 @@ class Pipeline:
         quarantine: str = "dl-quarantine-layer",
         gold: str = "dl-gold-layer",
         on_delete: str = "keep",
+        lineage: bool = False,
     ) -> None:
         buckets = {"bronze": bronze, "silver": silver, "quarantine": quarantine, "gold": gold}
         problem = limits.pipeline_name(name) or limits.buckets(buckets)
         if on_delete not in {"keep", "remove"}:
             problem = f'on_delete={on_delete!r} must be "keep" or "remove"'
+        if not isinstance(lineage, bool):
+            problem = f"lineage={lineage!r} must be True or False"
         if problem:
             _refuse(f"the pipeline {name!r} cannot be: {problem}")
         self.name = name
@@ -167,6 +172,7 @@ class Pipeline:
         self.quarantine = quarantine
         self.gold = gold
         self.on_delete = on_delete
+        self.lineage = lineage
         self._gold = Gold()
         self._transforms: dict[str, Transform] = {}
         self._places: dict[str, str] = {}
@@ -192,8 +198,8 @@ class Pipeline:
 
     @property
     def tables(self) -> GoldSpec:
-        """The tables and views, as plain data."""
-        return self._gold.spec()
+        """The tables and views, as plain data, and whose lineage is one."""
+        return self._gold.spec(tuple(self._transforms) if self.lineage else ())
 
     def matching(self, key: str) -> tuple[Transform, ...]:
         """The transforms whose pattern matches a bronze key: each makes its own silver object of it."""

@@ -30,9 +30,10 @@ class Gold:
     tables: dict[str, TableSpec] = field(default_factory=dict)
     views: dict[str, ViewSpec] = field(default_factory=dict)
 
-    def spec(self) -> GoldSpec:
-        """All of it as plain data. Each view stands after what it reads, as it was declared."""
-        return GoldSpec(tuple(self.tables.values()), tuple(self.views.values()))
+    def spec(self, lineage: tuple[str, ...]) -> GoldSpec:
+        """All of it as plain data. Each view stands after what it reads, as it was declared. ``lineage``: the
+        transforms whose lineage is a table."""
+        return GoldSpec(tuple(self.tables.values()), tuple(self.views.values()), lineage)
 
     def add_table(self, name: object, transform: str, *, partition_by: object, sort_by: object) -> None:
         """

@@ -45,7 +45,9 @@ from silversmith.tables.commit import Brought, bring
 from silversmith.tables.compare import differing
 from silversmith.tables.delta import DeltaFormat
 from silversmith.tables.format import Format, Refused
-from silversmith.tables.spec import TRIES, GoldSpec, TableSpec, ViewSpec
+from silversmith.tables.lineage import SILVER, follow, state_of
+from silversmith.tables.lineage import differing as differing_lineage
+from silversmith.tables.spec import FILE, LINEAGE, TRIES, GoldSpec, TableSpec, ViewSpec
 from silversmith.tables.upkeep import Kept, keep
 from silversmith.tables.views import Refresh, refresh
 
@@ -162,6 +164,7 @@ class TableHandler:
         bucket: the silver bucket's name; events of another bucket are dropped.
         silver: the bucket.
         gold: where the tables are.
+        quarantine: the bucket and its name, where the lineage is kept.
         began: told the ids of the messages that are worked on next.
         ended: told what became of a message.
         worked: told what became of a table or view.
@@ -180,6 +183,7 @@ class TableHandler:
         bucket: str,
         silver: Store,
         gold: Format,
+        quarantine: tuple[str, Store] | None = None,
         began: Callable[[Sequence[str]], None] = lambda _: None,
         ended: Callable[[TablesReport], None] = lambda _: None,
         worked: Callable[[Work], None] = lambda _: None,
@@ -194,6 +198,7 @@ class TableHandler:
         self._bucket = bucket
         self._silver = silver
         self._gold = gold
+        self._quarantine = quarantine
         self._began = began
         self._ended = ended
         self._worked = worked
@@ -246,10 +251,10 @@ class TableHandler:
             )
         return response
 
-    def compare(self, *, before: datetime | None = None) -> Comparison:
+    def compare(self, *, before: datetime | None = None, lineage: bool = True) -> Comparison:
         """Find what events missed. What differs is for the queue, like any other change; views are brought up to date
         here, for of a view that was declared later there is no event. ``before``: silver that is younger is left to
-        its own event."""
+        its own event. ``lineage``: whether that is compared, too, with all of its ETags in memory."""
         comparison = Comparison()
         keys: dict[str, None] = {}
         for table in self._spec.tables:
@@ -257,6 +262,13 @@ class TableHandler:
                 keys |= dict.fromkeys(differing(table, self._silver, self._gold, before=before))
             except (SilversmithError, OSError) as error:
                 comparison.failed[table.name] = error
+        if lineage and self._quarantine is not None:
+            buckets = {"silver": self._silver, "quarantine": self._quarantine[1]}
+            try:
+                for transform in self._spec.lineage:
+                    keys |= dict.fromkeys(differing_lineage(transform, **buckets, gold=self._gold, before=before))
+            except (SilversmithError, OSError) as error:
+                comparison.failed[LINEAGE] = error
         for view in self._spec.views:
             try:
                 comparison.views |= refresh([view], self._gold, step=self._step)
@@ -276,7 +288,8 @@ class TableHandler:
             _log.info("skipped", extra={"skipped": True, "waiting": waiting})
             return {"skipped": True, "waiting": waiting}
         settled = timedelta(seconds=event.get("settled_seconds", SETTLED_SECONDS))
-        comparison = self.compare(before=datetime.fromtimestamp(self._now(), UTC) - settled)
+        # the reconciler proves the lineage, in ranges of keys
+        comparison = self.compare(before=datetime.fromtimestamp(self._now(), UTC) - settled, lineage=False)
         events = (ObjectEvent(self._bucket, key) for key in comparison.differing)
         bodies = (object_created(each, reason="reconcile").decode() for each in events)
 
@@ -302,7 +315,8 @@ class TableHandler:
 
     def _work_on(self, messages: Sequence[Message], batch: _Received, has_time: Callable[[], bool]) -> None:
         """Bring tables and views up to date with what some messages speak of, and settle these."""
-        group = _Group(messages, self._bucket)
+        group = _Group(messages, self._bucket, self._quarantine[0] if self._quarantine is not None else "")
+        self._follow(group, has_time)
         for table in self._spec.tables:
             self._bring(table, group, has_time)
         # though no table changed: an invocation before may have died between the table and the view
@@ -316,24 +330,51 @@ class TableHandler:
             else:
                 self._settle(message, self._report(message, group, error), batch)
 
+    def _follow(self, group: _Group, has_time: Callable[[], bool]) -> None:
+        """Bring the lineage up to date with what some messages speak of."""
+        mine = [key for transform in self._spec.lineage for key in group.keys_of(transform)]
+        if not mine or self._quarantine is None:
+            return
+        quarantine = self._quarantine[1]
+
+        def bring_lineage() -> Brought:
+            return follow(
+                self._spec.lineage,
+                mine,
+                silver=self._silver,
+                quarantine=quarantine,
+                gold=self._gold,
+                step=self._step,
+                has_time=has_time,
+            )
+
+        self._brought(LINEAGE, (FILE,), mine, group, bring_lineage)
+
     def _bring(self, table: TableSpec, group: _Group, has_time: Callable[[], bool]) -> None:
         mine = group.keys_of(table.transform)
         if not mine:
             return
-        began, brought = time.perf_counter(), None
+        options: dict[str, Any] = {"silver": self._silver, "gold": self._gold, "step": self._step}
+        self._brought(table.name, table.sort_by, mine, group, lambda: bring(table, mine, has_time=has_time, **options))
+
+    def _brought(
+        self, name: str, sort_by: tuple[str, ...], keys: Sequence[str], group: _Group, work: Callable[[], Brought]
+    ) -> None:
+        """Note what became of a group's keys in one table."""
+        began = time.perf_counter()
         try:
-            brought = bring(table, mine, silver=self._silver, gold=self._gold, step=self._step, has_time=has_time)
+            brought = work()
         except Exception as error:  # noqa: BLE001 -- this table's failure and no other's
-            group.fail(mine, error)
-            self._worked(Work(table.name, time.perf_counter() - began, error=error))
+            group.fail(keys, error)
+            self._worked(Work(name, time.perf_counter() - began, error=error))
             return
-        group.versions[table.name] = brought.version
+        group.versions[name] = brought.version
         if brought.commits:
-            group.changed[table.name] = table.sort_by
+            group.changed[name] = sort_by
         for key, reason in brought.failed.items():
             group.fail([key], reason)
         group.fail(brought.left, NoTime("there was no time for it: it comes back"))
-        self._worked(Work(table.name, time.perf_counter() - began, brought=brought))
+        self._worked(Work(name, time.perf_counter() - began, brought=brought))
 
     def _refresh(self, view: ViewSpec, group: _Group) -> None:
         """Bring a view up to date. Where that fails, one message carries the next try: the files are in their tables,
@@ -354,6 +395,7 @@ class TableHandler:
     def _report(self, message: Message, group: _Group, error: Exception | None) -> TablesReport:
         silver, event = group.silver_of.get(message.id, ()), group.first_of.get(message.id)
         names = [table.name for key in silver for table in self._spec.of_transform(key.partition("/")[0])]
+        names += [LINEAGE] if self._spec.lineage else []
         versions = {name: group.versions[name] for name in names if name in group.versions}
         waited = age(event, datetime.fromtimestamp(self._now(), UTC)) if event is not None else None
         if error is None:
@@ -415,7 +457,7 @@ class _Received:
 class _Group:
     """Some messages, the keys in silver that they are about, and what became of both."""
 
-    def __init__(self, messages: Sequence[Message], bucket: str) -> None:
+    def __init__(self, messages: Sequence[Message], bucket: str, quarantine: str) -> None:
         self.errors: dict[str, Exception] = {}
         self.versions: dict[str, int | None] = {}
         self.changed: dict[str, tuple[str, ...]] = {}
@@ -425,7 +467,12 @@ class _Group:
         self._receives = {message.id: message.receives for message in messages}
         for message in messages:
             try:
-                events = [event for event in message.events if event.bucket == bucket]
+                events = [
+                    event
+                    for event in message.events
+                    if event.bucket == bucket
+                    or (event.bucket == quarantine and state_of(event.key) not in {"", SILVER})
+                ]
             except NotAnEvent as error:
                 self.errors[message.id] = error
                 continue
@@ -525,7 +572,8 @@ def _level(line: Mapping[str, Any]) -> int:
 def handler(event: Mapping[str, Any], context: InvocationContext) -> dict[str, Any]:
     """What Lambda calls. Configured by the environment that the template sets: ``SILVERSMITH_TABLES`` (the tables and
     views as :meth:`GoldSpec.to_json` has them, or the path of a file with that, in the bundle), ``SILVERSMITH_NAME``
-    (the pipeline's), ``SILVERSMITH_SILVER`` and ``SILVERSMITH_GOLD`` (the buckets), ``SILVERSMITH_QUEUE`` and
+    (the pipeline's), ``SILVERSMITH_SILVER``, ``SILVERSMITH_GOLD`` and, where the lineage is kept,
+    ``SILVERSMITH_QUARANTINE`` (the buckets), ``SILVERSMITH_QUEUE`` and
     ``SILVERSMITH_DLQ`` (their URLs). ``SILVERSMITH_LOG_LEVEL`` and ``SILVERSMITH_METRICS`` (``off``) are yours to set:
     docs/observability.md"""
     return _from_environment()(event, context)
@@ -545,7 +593,7 @@ def build(environment: Mapping[str, str], *, s3: Any, sqs: Callable[[], Any]) ->
     from silversmith.stores.s3 import S3Store
 
     scratch = Path(tempfile.gettempdir())
-    silver = environment["SILVERSMITH_SILVER"]
+    silver, quarantine = environment["SILVERSMITH_SILVER"], environment.get("SILVERSMITH_QUARANTINE", "")
     queue = FunctionQueue(environment["SILVERSMITH_QUEUE"], environment["SILVERSMITH_DLQ"], sqs)
     return TableFunction(
         environment["SILVERSMITH_NAME"],
@@ -553,6 +601,7 @@ def build(environment: Mapping[str, str], *, s3: Any, sqs: Callable[[], Any]) ->
         metrics=environment.get("SILVERSMITH_METRICS", "on").lower() != "off",
         bucket=silver,
         silver=S3Store(silver, client=s3, scratch=scratch),
+        quarantine=(quarantine, S3Store(quarantine, client=s3, scratch=scratch)) if quarantine else None,
         gold=DeltaFormat(
             f"s3://{environment['SILVERSMITH_GOLD']}", scratch=scratch, storage_options=storage_options(environment)
         ),

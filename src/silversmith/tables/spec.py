@@ -10,6 +10,9 @@ from typing import Any
 #: The columns that every table has before silver's: the bronze key that a row came from, and the ETag of its silver.
 FILE, ETAG = "_file", "_etag"
 
+#: The name of the table with the lineage. No table that a user declares begins with an underscore.
+LINEAGE = "_lineage"
+
 #: How often a message is received whose file a table cannot take, or after which a view cannot be computed, before it
 #: goes to the dead-letter queue.
 TRIES = 10
@@ -43,10 +46,27 @@ class ViewSpec:
 
 @dataclass(frozen=True)
 class GoldSpec:
-    """All tables and views of a pipeline. A view stands after what it reads."""
+    """All tables and views of a pipeline, and the names of the transforms whose lineage is a table, too. A view stands
+    after what it reads."""
 
     tables: tuple[TableSpec, ...] = ()
     views: tuple[ViewSpec, ...] = ()
+    lineage: tuple[str, ...] = ()
+
+    def __bool__(self) -> bool:
+        """Whether there is anything in gold."""
+        return bool(self.tables or self.lineage)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of all that is in gold."""
+        own = (LINEAGE,) if self.lineage else ()
+        return (*(table.name for table in self.tables), *(view.name for view in self.views), *own)
+
+    @property
+    def transforms(self) -> tuple[str, ...]:
+        """The transforms of whose silver something in gold is made."""
+        return tuple(dict.fromkeys((*(table.transform for table in self.tables), *self.lineage)))
 
     def of_transform(self, transform: str) -> tuple[TableSpec, ...]:
         """The tables that a transform's silver feeds."""
@@ -63,7 +83,10 @@ class GoldSpec:
         return tuple(views)
 
     def to_json(self) -> str:
-        return json.dumps(asdict(self), separators=(",", ":"))
+        values = asdict(self)
+        if not self.lineage:  # a new option does not change what was deployed before it
+            del values["lineage"]
+        return json.dumps(values, separators=(",", ":"))
 
     @staticmethod
     def from_json(text: str | bytes) -> GoldSpec:
@@ -90,4 +113,5 @@ class GoldSpec:
                 )
                 for view in content["views"]
             ),
+            tuple(content.get("lineage", ())),
         )

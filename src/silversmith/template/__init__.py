@@ -46,7 +46,7 @@ def compile(  # noqa: A001 -- it compiles
         raise DefinitionError(
             f'the pipeline {pipeline.name!r} has no transform; declare one with @pipeline.transform("folder/*.csv")'
         )
-    if pipeline.tables.tables:
+    if pipeline.tables:
         tables.require_packages(pipeline.name)
     plan = Plan.of(pipeline, deployment or Deployment(), reference)
     resources = _resources(plan)
@@ -68,7 +68,7 @@ def compile(  # noqa: A001 -- it compiles
             Description="The key of the zip file with the code: another key for other code",
         )
     )
-    if plan.tables.tables:
+    if plan.tables:
         template.add_parameter(
             Parameter(tables.CODE_KEY, Type="String", Description="The key of the zip file with the tables' code")
         )

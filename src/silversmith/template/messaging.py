@@ -13,6 +13,7 @@ from typing import Any
 from troposphere import AWSObject, GetAtt, Ref, Sub, events, sns, sqs
 
 from silversmith.keypatterns import KeyPattern
+from silversmith.lineage import ERROR_ENDING, FAILED_ENDING
 from silversmith.patterns import MOST_WILDCARD_STATES, wildcard_states
 from silversmith.template.alarms import dead_letter_alarm
 from silversmith.template.permissions import encrypted, one_or_list, queue_policy, topic_policy
@@ -180,10 +181,16 @@ def bronze_patterns(plan: Plan) -> list[dict[str, Any]]:
 
 
 def silver_patterns(plan: Plan) -> list[dict[str, Any]]:
-    """The event patterns for the silver that tables are made of: a table follows deletions, too."""
-    transforms = dict.fromkeys(table.transform for table in plan.tables.tables)
-    conditions = ({"prefix": f"{transform}/"} for transform in transforms)
-    return _grouped(plan.buckets["silver"], conditions, (CREATED, DELETED))
+    """The event patterns for the silver that tables are made of, and for the documents in quarantine that the lineage
+    speaks of: a table follows deletions, too."""
+    conditions = ({"prefix": f"{transform}/"} for transform in plan.tables.transforms)
+    documents = [
+        {"wildcard": f"{transform}/*{ending}"}
+        for transform in plan.tables.lineage
+        for ending in (ERROR_ENDING, FAILED_ENDING)
+    ]
+    quarantine = _grouped(plan.buckets["quarantine"], documents, (CREATED, DELETED)) if documents else []
+    return [*_grouped(plan.buckets["silver"], conditions, (CREATED, DELETED)), *quarantine]
 
 
 def event_patterns(

@@ -141,7 +141,7 @@ def _key_statements(plan: Plan) -> list[Statement]:
         actions = ["kms:Decrypt", "kms:GenerateDataKey"]
         return allow(sid, actions, "*", principal={"Service": service}, condition=condition)
 
-    stages = ("", "Silver") if plan.tables.tables else ("",)
+    stages = ("", "Silver") if plan.tables else ("",)
     topic = one_or_list([Sub(arn("sns", plan.physical(kind=f"{stage}Topic"))) for stage in stages])
     rules = one_or_list([Sub(arn("events", f"rule/{plan.physical(kind=f'{stage}Rule')}*")) for stage in stages])
     log_groups = Sub(arn("logs", f"log-group:/aws/lambda/{plan.name}_*"))

@@ -54,7 +54,7 @@ class Plan:
                 what AWS does not take.
         """
         name = options.name(pipeline.name)
-        roles = (*ROLES, GOLD) if pipeline.tables.tables else ROLES
+        roles = (*ROLES, GOLD) if pipeline.tables else ROLES
         buckets = {role: options.bucket(role, getattr(pipeline, role)) for role in roles}
         problem = limits.buckets(buckets)
         if problem:
@@ -77,7 +77,8 @@ class Plan:
     @property
     def notifying(self) -> tuple[str, ...]:
         """The buckets that tell EventBridge of their objects."""
-        return ("bronze", "silver") if self.tables.tables else ("bronze",)
+        gold = ("silver", "quarantine") if self.tables.lineage else ("silver",)
+        return ("bronze", *gold) if self.tables else ("bronze",)
 
     def bucket_arn(self, role: str) -> AWSHelperFn:
         """Where the stack makes the bucket, what refers to it waits for it."""

@@ -127,7 +127,7 @@ def _schedule(plan: Plan, function: awslambda.Function, missed: sqs.Queue) -> li
     tables = GetAtt("Tables", "Arn")
     rights = [
         allow("InvokeReconciler", "lambda:InvokeFunction", GetAtt(function, "Arn")),
-        *([allow("InvokeTables", "lambda:InvokeFunction", tables)] if plan.tables.tables else []),
+        *([allow("InvokeTables", "lambda:InvokeFunction", tables)] if plan.tables else []),
         allow("BuryRounds", "sqs:SendMessage", GetAtt(missed, "Arn")),
         *key_use(plan, QUEUES),
     ]
@@ -155,14 +155,14 @@ def _schedule(plan: Plan, function: awslambda.Function, missed: sqs.Queue) -> li
         )
 
     schedules = [every_so_often("Schedule", "Reconciler", "bronze and silver", GetAtt(function, "Arn"), _input(plan))]
-    if plan.tables.tables:
+    if plan.tables:
         event = json.dumps({"reconcile": True, "queue": "${QueueOfTables}"})
         schedules.append(every_so_often("ScheduleOfTables", "Tables", "silver and gold", tables, event))
     return [group, schedule_role, *schedules]
 
 
 def _not_compared(plan: Plan, name: str) -> str:
-    if not plan.tables.tables:
+    if not plan.tables:
         return f"bronze and silver were not compared: see the logs of the function {name}"
     return (
         "bronze and silver, or silver and gold, were not compared: see the logs of the functions "
@@ -198,7 +198,7 @@ def _hops(plan: Plan) -> list[dict[str, Any]]:
             "mappings": [f"${{{logical(transform.name, 'Mapping')}}}" for transform in plan.transforms],
         }
     ]
-    if plan.tables.tables:
+    if plan.tables:
         hops.append(
             {
                 "bucket": plan.buckets["silver"],
@@ -291,7 +291,7 @@ def _hop_rights(plan: Plan) -> list[Statement]:
     https://docs.aws.amazon.com/service-authorization/latest/reference/list_awslambda.html
     """
     topics, titles = ["Topic"], rule_titles(bronze_patterns(plan))
-    if plan.tables.tables:
+    if plan.tables:
         topics.append("SilverTopic")
         titles += rule_titles(silver_patterns(plan), "SilverRule")
     topic_arns = [arn("sns", plan.physical(kind=title)) for title in topics]

@@ -15,6 +15,7 @@ from typing import Any
 from troposphere import AWSObject, GetAtt, Output, Ref, Sub, awslambda, glue, iam, logs, sqs
 
 from silversmith.errors import DefinitionError
+from silversmith.lineage import error_key, failed_key
 from silversmith.pipeline.deployment import GOLD, STORAGE
 from silversmith.runtime.queue import queue_receives
 from silversmith.schemas import schema_key
@@ -54,7 +55,10 @@ BATCH_SIZE, BATCH_WINDOW = 10_000, 60
 #: It is Lambda's least. https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-scaling.html
 CONCURRENCY = 2
 
-_READS = ("silver", GOLD)
+
+def _reads(plan: Plan) -> tuple[str, ...]:
+    """The roles of the buckets that the function knows."""
+    return ("silver", *(("quarantine",) if plan.tables.lineage else ()), GOLD)
 
 
 def require_packages(pipeline: str) -> None:
@@ -72,7 +76,7 @@ def require_packages(pipeline: str) -> None:
 
 def resources(plan: Plan) -> list[AWSObject]:
     """All resources of gold but the bucket, or nothing where the pipeline has no tables."""
-    if not plan.tables.tables:
+    if not plan.tables:
         return []
     name = plan.physical(kind="Tables")
     timeout = plan.options.tables_timeout
@@ -140,7 +144,7 @@ def _function(
 ) -> awslambda.Function:
     """A large silver object is read by way of the disk: so it has as much as the largest of the transforms."""
     storage = max(
-        plan.options.number("ephemeral_storage", table.transform) or STORAGE[0] for table in plan.tables.tables
+        plan.options.number("ephemeral_storage", transform) or STORAGE[0] for transform in plan.tables.transforms
     )
     optional: dict[str, Any] = {}
     if storage != STORAGE[0]:
@@ -161,7 +165,7 @@ def _function(
             "SILVERSMITH_DLQ": Ref(dead),
             "SILVERSMITH_FINGERPRINT": fingerprint(plan),
         },
-        roles=_READS,
+        roles=_reads(plan),
         code=CODE_KEY,
         Description=f"Makes the tables in {plan.buckets[GOLD]} of {plan.buckets['silver']}",
         MemorySize=plan.options.tables_memory,
@@ -189,7 +193,7 @@ def _role(plan: Plan, name: str, *, queue: sqs.Queue, dead: sqs.Queue, log_group
     ]
     statements = [
         *_object_rights(plan),
-        known_missing(plan, _READS),
+        known_missing(plan, _reads(plan)),
         allow("ReceiveMessages", [f"sqs:{action}" for action in actions], GetAtt(queue, "Arn")),
         allow("GiveUpMessages", "sqs:SendMessage", GetAtt(dead, "Arn")),
         *(rounds if plan.options.reconcile_hours else []),
@@ -198,8 +202,8 @@ def _role(plan: Plan, name: str, *, queue: sqs.Queue, dead: sqs.Queue, log_group
     ]
     if length(statements) > LONGEST_IN_ROLE:
         raise DefinitionError(
-            f"the {len(_names(plan))} tables and views of the pipeline {plan.pipeline!r} are more than a role's policy "
-            "can name: make two pipelines of it, or shorten their names"
+            f"the {len(plan.tables.names)} tables and views of the pipeline {plan.pipeline!r} are more than a role's "
+            "policy can name: make two pipelines of it, or shorten their names"
         )
     return role("RoleOfTables", plan, "lambda.amazonaws.com", statements)
 
@@ -210,18 +214,16 @@ def _object_rights(plan: Plan) -> list[Statement]:
     def objects(role: str, keys: Iterable[str]) -> list[Sub]:
         return [Sub(f"arn:${{AWS::Partition}}:s3:::{plan.buckets[role]}/{key}") for key in keys]
 
-    transforms = dict.fromkeys(table.transform for table in plan.tables.tables)
+    transforms = plan.tables.transforms
     read = [key for transform in transforms for key in (f"{transform}/*", schema_key(transform))]
+    documents = [key(transform, "*") for transform in plan.tables.lineage for key in (error_key, failed_key)]
     write = [f"s3:{action}" for action in ("GetObject", "PutObject", "DeleteObject", "AbortMultipartUpload")]
-    own = objects(GOLD, (f"{name}/*" for name in _names(plan)))
+    own = objects(GOLD, (f"{name}/*" for name in plan.tables.names))
+    sources = [*objects("silver", read), *objects("quarantine", documents)]
     return [
-        allow("ReadSilver", "s3:GetObject", objects("silver", read), condition=ours()),
+        allow("ReadSilver", "s3:GetObject", sources, condition=ours()),
         allow("WriteGold", write, own, condition=ours()),
     ]
-
-
-def _names(plan: Plan) -> list[str]:
-    return [*(table.name for table in plan.tables.tables), *(view.name for view in plan.tables.views)]
 
 
 def _glue(plan: Plan) -> list[AWSObject]:
@@ -238,7 +240,7 @@ def _glue(plan: Plan) -> list[AWSObject]:
             Description=f"The tables of the Silversmith pipeline {plan.name}",
         ),
     )
-    return [database, *(_glue_table(name, plan, database) for name in _names(plan))]
+    return [database, *(_glue_table(name, plan, database) for name in plan.tables.names)]
 
 
 def _glue_table(name: str, plan: Plan, database: glue.Database) -> glue.Table:
@@ -263,7 +265,7 @@ def _glue_table(name: str, plan: Plan, database: glue.Database) -> glue.Table:
 
 def outputs(plan: Plan) -> list[Output]:
     """The queues and the function, the code that is deployed, and where to query."""
-    if not plan.tables.tables:
+    if not plan.tables:
         return []
     queues = {
         "SilverRuleDLQ": "Events of silver that did not reach the topic",

@@ -85,7 +85,14 @@ class Engine:
         self._journal = journal
         self._now = NOON
         stack = read(template)
-        self._services = build(stack, journal, bronze=pipeline.bronze, silver=pipeline.silver, clock=lambda: self._now)
+        self._services = build(
+            stack,
+            journal,
+            bronze=pipeline.bronze,
+            silver=pipeline.silver,
+            quarantine=pipeline.quarantine,
+            clock=lambda: self._now,
+        )
         config = WorkerConfig(str(definition), folder, worker_functions(stack))
         self._answers, connection = Pipe()
         self._handlers = _Handlers(connection, Position(folder / "position", new=True), config)

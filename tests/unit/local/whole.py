@@ -198,6 +198,7 @@ class World:
             self.journal,
             bronze="dl-bronze-layer",
             silver="dl-silver-layer",
+            quarantine="dl-quarantine-layer",
             clock=lambda: self.now,
             delivery=self._make_delivery,
         )

@@ -207,3 +207,32 @@ def test_without_the_packages_it_says_what_to_install() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.startswith("DefinitionError the pipeline 'p' has tables, and deltalake cannot be imported")
     assert "pip install 'silversmith[tables]'" in done.stdout
+
+
+def test_the_lineage_alone_has_the_stage_of_gold_for_all_transforms_and_for_quarantine() -> None:
+    pipeline = Pipeline("web-shop", lineage=True)
+    pipeline.sql("orders/*.csv", "SELECT * FROM rows")
+    pipeline.sql("clicks/*.csv", "SELECT * FROM rows")
+    template = compiled(pipeline)
+    rules = [compile_pattern(properties(template, title)["EventPattern"]) for title in ("SilverRule", "SilverRule2")]
+
+    def is_told(key: str, bucket: str) -> bool:
+        return any(rule.matches(event(key, bucket=bucket)) for rule in rules)
+
+    assert is_told("clicks/a.csv.parquet", "dl-silver-layer")
+    assert is_told("orders/a.csv.error.json", "dl-quarantine-layer")
+    assert is_told("orders/a.csv.failed.json", "dl-quarantine-layer")
+    assert not is_told("orders/a.csv.rejected.parquet", "dl-quarantine-layer")
+    assert not is_told("others/a.csv.error.json", "dl-quarantine-layer")
+    assert "NotificationConfiguration" in properties(template, "QuarantineBucket")
+    variables = properties(template, "Tables")["Environment"]["Variables"]
+    assert {"SILVERSMITH_SILVER", "SILVERSMITH_QUARANTINE", "SILVERSMITH_GOLD"} <= set(variables)
+    role = json.dumps(properties(template, "RoleOfTables"))
+    assert "dl-quarantine-layer/orders/*.error.json" in role
+    assert "dl-gold-layer/_lineage/*" in role
+
+
+def test_what_has_no_lineage_is_deployed_as_before() -> None:
+    """Its fingerprint is in the template: a new option must not change it."""
+    assert "lineage" not in shop().tables.to_json()
+    assert "SILVERSMITH_QUARANTINE" not in properties(GOLD, "Tables")["Environment"]["Variables"]

@@ -62,13 +62,15 @@ class ReceivedMessage(NamedTuple):
 
 
 class Change(NamedTuple):
-    """An object that a function has put in silver, or that is gone from there. The trace keeps its event under the
-    bronze object that it follows from: ``bronze_key`` and its ``version``."""
+    """An object that a function has put in silver, or that is gone from there; or a document that it has put in
+    quarantine. The trace keeps its event under the bronze object that it follows from: ``bronze_key`` and its
+    ``version``."""
 
     key: str
     bronze_key: str
     version: str = ""
     is_gone: bool = False
+    in_quarantine: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,7 @@ import orjson
 
 from silversmith import faults
 from silversmith.function.retries import DIED
+from silversmith.lineage import error_key, failed_key
 from silversmith.local.journal import Journal
 from silversmith.local.services import Change, HopRow, ReceivedMessage, hop_row, write
 from silversmith.local.stack import EventSourceMapping, FunctionResource, QueueResource
@@ -369,13 +370,14 @@ class FunctionService:
 
     def _record(self, failed_of: Mapping[Invocation, set[str]], reason: str | None, now: float) -> None:
         """Write the trace, the last outcome of each key, and the totals."""
-        hops, outcomes, changes, totals = [], [], [], Counter[str]()
+        hops, outcomes, totals = [], [], Counter[str]()
+        changes: list[Change] = []
         for invocation, failed in failed_of.items():
             for message, verdict, detail in _verdicts(invocation, failed, reason):
                 self._name_the_death(message, detail)
                 hops.append(self._hop(message, verdict, detail, now))
-                if verdict in CHANGED and self._announce is not None:
-                    changes.append(Change(str(detail["silver"]), message.key, message.version, CHANGED[verdict]))
+                if self._announce is not None:
+                    changes += self._changes(message, verdict, detail)
                 if verdict in KEPT and not self.settings.is_of_tables:
                     outcomes.append(
                         {
@@ -400,6 +402,16 @@ class FunctionService:
                 self._journal.count(f"{kind}.{self.settings.transform}.{name}", value)
         if self._announce is not None:
             self._announce(changes, now)
+
+    def _changes(self, message: ReceivedMessage, verdict: str, detail: Mapping[str, Any]) -> Iterator[Change]:
+        """What a message has changed in silver, or put in quarantine. What left quarantine is not told: with silver's
+        own event the table function looks there, too."""
+        if verdict in CHANGED:
+            yield Change(str(detail["silver"]), message.key, message.version, CHANGED[verdict])
+        elif verdict == "quarantined" or detail.get("dead"):
+            derive = error_key if verdict == "quarantined" else failed_key
+            key = derive(self.settings.transform, message.key)
+            yield Change(key, message.key, message.version, in_quarantine=True)
 
     def _name_the_death(self, message: ReceivedMessage, detail: dict[str, Any]) -> None:
         """The handler that gives up knows only that the last worker died; the engine has written down of what."""
