@@ -14,6 +14,7 @@ from silversmith import Pipeline
 from silversmith.operations import WrongCall
 from silversmith.operations.project import EXAMPLES, name_of, plan, write
 from silversmith.pipeline import limits
+from silversmith.pipeline.deployment import GOLD, ROLES
 
 EVERY = [None, *EXAMPLES]
 
@@ -46,7 +47,8 @@ NAMES = st.text(st.characters(exclude_characters="/\0", codec="utf-8"), min_size
 @given(NAMES.filter(lambda name: set(name) != {"."}))
 def test_every_folder_gives_a_name_that_aws_takes(folder: str) -> None:
     name = name_of(Path("/somewhere") / folder)
-    Pipeline(name, **{role: f"{name}-{role}-0123abcd" for role in ("bronze", "silver", "quarantine", "gold")})
+    bronze, silver, quarantine, gold = (f"{name}-{role}-0123abcd" for role in (*ROLES, GOLD))
+    Pipeline(name, bronze=bronze, silver=silver, quarantine=quarantine, gold=gold)
     assert limits.pipeline_name(name) == ""
 
 

@@ -22,7 +22,8 @@ from silversmith.lineage import error_key, failed_key, silver_key
 from silversmith.stores import Store
 from silversmith.stores.local import LocalStore
 from silversmith.tables.commit import Brought
-from silversmith.tables.lineage import COLUMNS, LINEAGE, differing, follow
+from silversmith.tables.lineage import COLUMNS, differing, follow
+from silversmith.tables.spec import LINEAGE
 from silversmith.tables.upkeep import keep
 from tests.unit.tables.kit import TRANSFORM, GoldBench, lineage, nothing
 from tests.unit.tables.test_commit import Killed, kill_at, once
