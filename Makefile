@@ -72,7 +72,7 @@ soak: setup  ## 100,000 files, then 24 hours and 20 days of simulated time: abou
 checkov: setup .venv-checkov/.ready  ## the golden templates against checkov, in an environment of its own
 	SILVERSMITH_CHECKOV="$(CURDIR)/.venv-checkov/bin/checkov" $(BIN)/python -m pytest -q tests/unit/template/test_checkov.py
 
-BENCHES := small_files latency large_file patterns queues handler_start cost tables
+BENCHES := small_files latency large_file patterns queues scale handler_start cost tables
 
 bench: setup  ## the short form of every benchmark, some minutes; peers are installed into .venv-bench
 	for name in $(BENCHES); do echo; echo "## $$name"; echo; $(BIN)/python -m bench.$$name --short || exit 1; done

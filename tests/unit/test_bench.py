@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from bench import cost, handler_start, large_file, latency, patterns, queues, small_files, tables
+from bench import cost, handler_start, large_file, latency, patterns, queues, scale, small_files, tables
 from bench.markdown import table
 from bench.measure import Contender, Measured, in_turns, percentile, run
 from bench.peers import PEERS, NotAvailable
@@ -26,6 +26,7 @@ COMMANDS: Mapping[str, tuple[Callable[[list[str]], Namespace], tuple[str, ...]]]
     "latency": (latency.parse, ("idle", "burst", "seconds", "runs")),
     "patterns": (patterns.parse, ("events", "runs")),
     "queues": (queues.parse, ("depths", "messages", "runs")),
+    "scale": (scale.parse, ("files", "walk")),
     "small_files": (small_files.parse, ("files", "runs")),
     "tables": (tables.parse, ("files", "batch", "sizes", "commits", "seconds", "kills", "runs")),
 }

@@ -6,6 +6,7 @@ https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-requests.html
 
 from __future__ import annotations
 
+import re
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -106,6 +107,7 @@ def aws_client(
     config = client_config(time_limit, s3={"addressing_style": "path"} if endpoint_url else None)
     client = session.client(service, endpoint_url=endpoint_url, config=config)
     client.meta.events.register("before-parse", _require_whole)
+    client.meta.events.register("before-parse.s3.ListObjectsV2", _parse_objects)
     return client
 
 
@@ -124,6 +126,42 @@ def _require_whole(operation_model: Any, response_dict: Mapping[str, Any], **_: 
         return
     if length is not None and int(length) != len(body):
         raise IncompleteReadError(actual_bytes=len(body), expected_bytes=int(length))
+
+
+#: An object in a listing as S3 writes it, whose keys are encoded as in a URL: a text in it has no markup.
+#: https://docs.aws.amazon.com/AmazonS3/latest/API/API_ListObjectsV2.html
+_OBJECT = re.compile(
+    r"<Contents><Key>([^<&]+)</Key><LastModified>([^<&]+)</LastModified>"
+    r"<ETag>(?:&quot;|\")([^<&\"]+)(?:&quot;|\")</ETag>(?:<Checksum\w+>\w+</Checksum\w+>)*"
+    r"<Size>(\d+)</Size><StorageClass>(\w+)</StorageClass></Contents>\s*"
+)
+
+
+def _parse_objects(
+    operation_model: Any, response_dict: dict[str, Any], customized_response_dict: dict[str, Any], **_: Any
+) -> None:
+    """Parse the objects of a listing, and leave the rest of the answer to botocore, which takes 75 us for an object.
+
+    An answer that is not written as S3 writes it is left to botocore as a whole.
+    """
+    _require_whole(operation_model, response_dict)
+    with suppress(ValueError):
+        parts = _OBJECT.split(response_dict["body"].decode())
+        rest = "".join(parts[::6])
+        if len(parts) == 1 or "<Contents" in rest or "<EncodingType>url<" not in rest:
+            return
+        customized_response_dict["Contents"] = [
+            {
+                "Key": key,
+                "LastModified": datetime.fromisoformat(modified),
+                "ETag": f'"{etag}"',
+                "Size": int(size),
+                "StorageClass": storage,
+            }
+            for key, modified, etag, size, storage in zip(*(parts[field::6] for field in range(1, 6)), strict=True)
+        ]
+        response_dict["body"] = rest.encode()
+        response_dict["headers"]["content-length"] = str(len(response_dict["body"]))
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,466 @@
+"""What a round of reconciliation takes over 1, 10 and 100 million files: requests, dollars, minutes, memory.
+
+    python -m bench.scale [--files 1e6 1e7 1e8] [--walk 2e4] [--latency 150] [--short]
+
+The buckets exist only as a generator behind S3's HTTP answers. Over them run the real client (boto3's, with our
+options), the real stores and the real reconciler, each size in a process of its own. One file in 100,000 is wrong: half
+of these have no silver, half have silver of older bytes. The clock is simulated, from what this run measures:
+
+    seconds = waits in the invocation's own thread
+              + max(CPU / clock / min(memory / 1769, 1), waits in its pool's threads / threads)
+
+because Python computes in one thread at a time. CPU is that of the process, without what the generator takes to make
+answers; what a socket and TLS take is in none of it. ``--latency`` is the milliseconds that S3 takes for each request:
+AWS says "roughly 100-200 milliseconds" for small objects,
+https://docs.aws.amazon.com/AmazonS3/latest/userguide/optimizing-performance.html; the default is between them.
+``--walk`` is how many files are really walked: the rest of a larger bucket is computed from their averages, and the
+column "walked" says how many they were. 0: all. Memory is the peak of the process. Prices are those of docs/deploy.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import io
+import json
+import math
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from bisect import bisect_right
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime, timedelta
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, quote, unquote, urlsplit
+from xml.sax.saxutils import escape
+
+import boto3
+from botocore.awsrequest import AWSResponse
+
+from bench.cost import GB_SECOND, GET, INVOCATION, ONE_CPU, PUT
+from bench.markdown import number as digits
+from bench.markdown import table
+from bench.measure import machine, progress
+from bench.peers import ROOT
+from silversmith import Pipeline
+from silversmith.events import unwrap
+from silversmith.lineage import Lineage, silver_key
+from silversmith.reconcile.handler import RESERVE, WORKERS, Reconciler
+from silversmith.stores import Lake
+from silversmith.stores.s3 import S3Store, aws_client
+from silversmith.template.reconciler import MEMORY, TIMEOUT
+
+#: One file in so many is wrong: the first of them is this one.
+WRONG_EVERY, FIRST_WRONG = 100_000, 2_777
+
+#: When the simulated round begins, and when all files landed.
+BEGUN = datetime(2026, 11, 30, 3, tzinfo=UTC)
+LANDED = BEGUN - timedelta(days=2)
+
+#: Files in one folder.
+IN_FOLDER = 10_000
+
+
+def pipeline() -> Pipeline:
+    definition = Pipeline("scale")
+
+    @definition.transform("events/*.csv")
+    def events(rows: Any) -> Any:
+        return rows
+
+    return definition
+
+
+class Clock:
+    """The simulated time of one process, from the CPU that it used and the waits that it was given.
+
+    ``memory`` in MB decides the share of a processor; ``speed`` is Lambda's processor's, this machine's being 1.
+    """
+
+    def __init__(self, memory: int, speed: float, threads: int) -> None:
+        self._share = speed * min(memory / ONE_CPU, 1.0)
+        self._threads = threads
+        self._own, self._pool, self._generating = 0.0, 0.0, 0.0
+        self._began = time.process_time()
+        self._lock = threading.Lock()
+
+    @property
+    def cpu(self) -> float:
+        """Seconds of CPU so far, without the generator's."""
+        return time.process_time() - self._began - self._generating
+
+    def seconds(self) -> float:
+        """Since the clock was made."""
+        return self._own + max(self.cpu / self._share, self._pool / self._threads)
+
+    def waited(self, seconds: float, generating: float) -> None:
+        """This thread waited for an answer, whose making took CPU that is not part of it."""
+        with self._lock:
+            self._generating += generating
+            if threading.current_thread() is threading.main_thread():
+                self._own += seconds
+            else:
+                self._pool += seconds
+
+
+@dataclass(frozen=True)
+class Files:
+    """The files that there are, by their number, in the order of their keys."""
+
+    count: int
+
+    def key(self, number: int) -> str:
+        return f"events/{number // IN_FOLDER:05d}/{number:09d}.csv"
+
+    def after(self, key: str) -> int:
+        """The number of the first file whose key comes after this one."""
+        return bisect_right(range(self.count), key, key=self.key)
+
+    @staticmethod
+    def number(key: str) -> int:
+        """Of the file with this key."""
+        return int(key.rpartition("/")[2].partition(".")[0])
+
+    @staticmethod
+    def etag(number: int, *, old: bool = False) -> str:
+        return hashlib.md5(b"%d %d" % (number, old), usedforsecurity=False).hexdigest()
+
+    def wrong(self) -> range:
+        """The files that are missing in silver, or that silver has of older bytes, in turn."""
+        return range(FIRST_WRONG, self.count, WRONG_EVERY)
+
+    def has_silver(self, number: int) -> bool:
+        return number not in self.wrong()[::2]
+
+    def is_stale(self, number: int) -> bool:
+        return number in self.wrong()[1::2]
+
+
+class Bucket:
+    """A bucket of generated files: bronze itself, or what silver has of it. ``silver`` None: of bronze."""
+
+    def __init__(self, files: Files, *, lineage: Lineage | None = None) -> None:
+        self._files = files
+        self._lineage = lineage
+
+    def name(self, number: int) -> str:
+        key = self._files.key(number)
+        return key if self._lineage is None else silver_key("events", key)
+
+    def find(self, key: str) -> int | None:
+        """The number of the file of this object; None: there is no such object."""
+        try:
+            number = Files.number(key)
+        except ValueError:
+            return None
+        is_there = 0 <= number < self._files.count and self.name(number) == key
+        return number if is_there and self._has(number) else None
+
+    def metadata(self, number: int) -> Mapping[str, str]:
+        if self._lineage is None:
+            return {}
+        etag = self._files.etag(number, old=self._files.is_stale(number))
+        return {**self._lineage.to_metadata(), "bronze-key": self._files.key(number), "bronze-etag": etag}
+
+    def page(self, prefix: str, after: str, most: int) -> tuple[list[int], bool]:
+        """The files of the next objects, and whether there are more."""
+        first = bisect_right(range(self._files.count), max(after, prefix), key=self.name)
+        numbers: list[int] = []
+        for number in range(first, self._files.count):
+            if not self.name(number).startswith(prefix):
+                break
+            if self._has(number):
+                if len(numbers) == most:
+                    return numbers, True
+                numbers.append(number)
+        return numbers, False
+
+    def _has(self, number: int) -> bool:
+        return self._lineage is None or self._files.has_silver(number)
+
+
+class GeneratedS3:
+    """Answers the requests of a boto3 client, by its event ``before-send``: of generated buckets, and of small objects
+    that were put.
+
+    Args:
+        buckets: by their names; any other one begins empty.
+        clock: told of each wait.
+        latency: the seconds that each request takes.
+    """
+
+    def __init__(self, buckets: Mapping[str, Bucket], clock: Clock, latency: float) -> None:
+        self.requests: Counter[str] = Counter()
+        self._buckets = buckets
+        self._clock = clock
+        self._latency = latency
+        self._objects: dict[str, bytes] = {}
+        self._lock = threading.Lock()
+
+    def client(self) -> Any:
+        """The client with our options, whose requests come here."""
+        session = boto3.session.Session("test", "test", region_name="us-east-1")
+        client = aws_client("s3", session, endpoint_url="http://s3.invalid")
+        client.meta.events.register("before-send.s3", self._answer)
+        return client
+
+    def _answer(self, request: Any, **_: Any) -> AWSResponse:
+        began = time.thread_time()
+        url = urlsplit(request.url)
+        bucket, key = unquote(url.path).lstrip("/").partition("/")[::2]
+        query = {name: values[0] for name, values in parse_qs(url.query, keep_blank_values=True).items()}
+        kind = "LIST" if "list-type" in query else request.method
+        with self._lock:
+            self.requests[kind] += 1
+        if kind == "LIST":
+            answer = self._page(bucket, query)
+        elif kind == "PUT":
+            answer = self._put(f"{bucket}/{key}", request)
+        else:
+            answer = self._get(bucket, key)
+        status, headers, body = answer
+        response = AWSResponse(request.url, status, headers, _Raw(b"" if kind == "HEAD" else body))
+        self._clock.waited(self._latency, time.thread_time() - began)
+        return response
+
+    def _page(self, bucket: str, query: Mapping[str, str]) -> tuple[int, dict[str, str], bytes]:
+        after = query.get("continuation-token", query.get("start-after", ""))
+        generated = self._buckets.get(bucket)
+        most = int(query.get("max-keys", 1000))
+        assert generated is not None, f"{bucket} is not listed"
+        numbers, is_truncated = generated.page(query.get("prefix", ""), after, most)
+        items = "".join(_item(generated, file) for file in numbers)
+        token = f"<NextContinuationToken>{generated.name(numbers[-1])}</NextContinuationToken>" if is_truncated else ""
+        body = (
+            '<?xml version="1.0" encoding="UTF-8"?>\n<ListBucketResult xmlns="http://s3.amazonaws.com/doc/2006-03-01/">'
+            f"<Name>{bucket}</Name><Prefix>{quote(query.get('prefix', ''))}</Prefix><EncodingType>url</EncodingType>"
+            f"<KeyCount>{len(numbers)}</KeyCount><MaxKeys>{most}</MaxKeys>"
+            f"<IsTruncated>{str(is_truncated).lower()}</IsTruncated>{token}{items}</ListBucketResult>"
+        ).encode()
+        return 200, {"Content-Type": "application/xml", "Content-Length": str(len(body))}, body
+
+    def _get(self, bucket: str, key: str) -> tuple[int, dict[str, str], bytes]:
+        generated = self._buckets.get(bucket)
+        file = generated.find(key) if generated else None
+        stored = self._objects.get(f"{bucket}/{key}")
+        if generated is not None and file is not None:
+            metadata = {f"x-amz-meta-{name}": value for name, value in generated.metadata(file).items()}
+            return 200, _headers(Files.etag(file), 4096) | metadata, b"x" * 4096
+        if stored is not None:
+            return 200, _headers(hashlib.md5(stored, usedforsecurity=False).hexdigest(), len(stored)), stored
+        missing = f"<Error><Code>NoSuchKey</Code><Message>none</Message><Key>{escape(key)}</Key></Error>".encode()
+        return 404, {"Content-Type": "application/xml", "Content-Length": str(len(missing))}, missing
+
+    def _put(self, place: str, request: Any) -> tuple[int, dict[str, str], bytes]:
+        body = request.body if isinstance(request.body, bytes) else request.body.read()
+        self._objects[place] = body
+        return 200, _headers(hashlib.md5(body, usedforsecurity=False).hexdigest(), 0), b""
+
+
+def _item(bucket: Bucket, file: int) -> str:
+    return (
+        f"<Contents><Key>{quote(bucket.name(file))}</Key><LastModified>{LANDED:%Y-%m-%dT%H:%M:%S}.000Z</LastModified>"
+        f"<ETag>&quot;{Files.etag(file)}&quot;</ETag><ChecksumAlgorithm>CRC64NVME</ChecksumAlgorithm>"
+        "<ChecksumType>FULL_OBJECT</ChecksumType><Size>4096</Size><StorageClass>STANDARD</StorageClass></Contents>"
+    )
+
+
+def _headers(etag: str, size: int) -> dict[str, str]:
+    modified = f"{LANDED:%a, %d %b %Y %H:%M:%S} GMT"
+    return {"ETag": f'"{etag}"', "Content-Length": str(size), "Last-Modified": modified}
+
+
+class _Raw(io.BytesIO):
+    """A body as urllib3 hands it out."""
+
+    def stream(self, amt: int = 2**16, **_: Any) -> Iterator[bytes]:
+        while chunk := self.read(amt):
+            yield chunk
+
+
+@dataclass
+class SentKeys:
+    """A queue that remembers the keys that it was sent."""
+
+    keys: set[str] = field(default_factory=set)
+    requests: int = 0
+
+    def waiting(self) -> int:
+        return 0
+
+    def send(self, bodies: Sequence[str]) -> None:
+        self.requests += 1
+        self.keys.update(unwrap(body)[0].key for body in bodies)
+
+
+@dataclass(frozen=True)
+class Round:
+    """What a round took over so many of the files. Of ``walked`` ones all is measured."""
+
+    files: int
+    walked: int
+    wrong: int
+    found: int
+    seconds: float
+    cpu: float
+    invocations: int
+    requests: Mapping[str, int]
+    peak: int
+    memory: int
+
+    @cached_property
+    def times(self) -> float:
+        """How many times as much the whole bucket is."""
+        return self.files / self.walked
+
+    @property
+    def dollars(self) -> float:
+        """Of requests to S3, and of Lambda."""
+        requests = (self.requests.get("LIST", 0) + self.requests.get("PUT", 0)) * PUT
+        requests += (self.requests.get("HEAD", 0) + self.requests.get("GET", 0)) * GET
+        duration = self.seconds * self.memory / 1024 * GB_SECOND
+        return (requests + duration) * self.times + self.whole_invocations * INVOCATION
+
+    @property
+    def whole_invocations(self) -> int:
+        """Of the whole round: each has Lambda's longest time, without its reserve."""
+        usable = TIMEOUT - RESERVE / 1000
+        return self.invocations if self.walked == self.files else math.ceil(self.seconds * self.times / usable)
+
+    def row(self) -> list[str]:
+        requests = self.requests
+        return [
+            f"{self.files:,}",
+            f"{self.walked:,}",
+            f"{self.found} of {self.wrong}",
+            digits(requests.get("LIST", 0) * self.times),
+            digits((requests.get("HEAD", 0) + requests.get("GET", 0)) * self.times),
+            digits(self.cpu / self.walked * 1e6),
+            digits(self.seconds * self.times / 60),
+            f"{self.whole_invocations:,}",
+            f"{self.dollars:.2f}",
+            f"{self.peak / 2**20:,.0f}",
+        ]
+
+
+class _Context:
+    """An invocation's: its time is up by the simulated clock, or when so many files are walked."""
+
+    def __init__(self, clock: Clock, is_enough: Callable[[], bool]) -> None:
+        self._clock = clock
+        self._ends = clock.seconds() + TIMEOUT
+        self._is_enough = is_enough
+
+    def get_remaining_time_in_millis(self) -> int:
+        return 0 if self._is_enough() else int((self._ends - self._clock.seconds()) * 1000)
+
+
+def walk(files: int, most: int, *, latency: float, memory: int, speed: float) -> Round:
+    """A round over so many files, at least ``most`` of them (0: all), in this process."""
+    clock = Clock(memory, speed, WORKERS)
+    there = Files(files)
+    definition = pipeline()
+    fingerprint = definition.transforms[0].fingerprint
+    lineage = Lineage(
+        "", "", "", 4096, "", "events", fingerprint, 40, 40, 0, LANDED.isoformat(), 1, "csv", owner="scale"
+    )
+    s3 = GeneratedS3({"bronze": Bucket(there), "silver": Bucket(there, lineage=lineage)}, clock, latency)
+    client = s3.client()
+    lines: list[dict[str, Any]] = []
+    events: list[dict[str, Any]] = [{"queues": {"events": "events"}}]
+    queue = SentKeys()
+    scratch = Path(tempfile.gettempdir())
+    reconciler = Reconciler(
+        definition,
+        bucket="bronze",
+        lake=Lake(*(S3Store(name, client=client, scratch=scratch) for name in ("bronze", "silver", "quarantine"))),
+        lease="_reconcile/scale.json",
+        queue=lambda _: queue,
+        again=events.append,
+        now=lambda: BEGUN + timedelta(seconds=clock.seconds()),
+        log=lines.append,
+    )
+
+    def walked() -> int:
+        return sum(line.get("checked", 0) for line in lines)
+
+    invocations = 0
+    while events and not (most and walked() >= most):
+        invocations += 1
+        context = _Context(clock, lambda: 0 < most <= s3.requests["HEAD"])
+        reconciler(events.pop(), context)
+    wrong = [file for file in there.wrong() if file < walked()]
+    return Round(
+        files,
+        walked(),
+        len(wrong),
+        len(queue.keys & {there.key(file) for file in wrong}),
+        clock.seconds(),
+        clock.cpu,
+        invocations,
+        dict(s3.requests),
+        resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+        memory,
+    )
+
+
+def measured(files: int, options: argparse.Namespace) -> Round:
+    """A round in a process of its own, whose memory is measured."""
+    command = [sys.executable, "-m", "bench.scale", "--one", str(files), "--walk", str(options.walk)]
+    command += ["--latency", str(options.latency), "--memory", str(options.memory), "--clock", str(options.clock)]
+    done = subprocess.run(command, cwd=ROOT, env=os.environ, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise SystemExit(done.stderr)
+    return Round(**json.loads(done.stdout))
+
+
+def parse(arguments: list[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--files", type=float, nargs="+", default=[1e6, 1e7, 1e8], help="in bronze")
+    parser.add_argument("--walk", type=float, default=2e4, help="files really walked; 0: all")
+    parser.add_argument("--latency", type=float, default=150, metavar="MS", help="of a request to S3")
+    parser.add_argument("--memory", type=int, default=MEMORY, metavar="MB", help="of the function")
+    parser.add_argument("--clock", type=float, default=1.0, help="speed of Lambda's processor; this one's is 1")
+    parser.add_argument("--short", action="store_true")
+    parser.add_argument("--one", type=int, help=argparse.SUPPRESS)
+    options = parser.parse_args(arguments)
+    if options.short:
+        options.files, options.walk = [1e5], 1e4
+    return options
+
+
+def main() -> None:
+    options = parse()
+    if options.one:
+        round_ = walk(
+            options.one,
+            int(options.walk),
+            latency=options.latency / 1000,
+            memory=options.memory,
+            speed=options.clock,
+        )
+        print(json.dumps(asdict(round_)))
+        return
+    rows = []
+    for files in options.files:
+        progress(f"{int(files):,} files")
+        rows.append(measured(int(files), options).row())
+    progress("")
+    print(
+        f"A round of reconciliation; S3 waits {options.latency:g} ms a request, the function has {options.memory:,} MB"
+    )
+    print(machine() + "\n")
+    head = ["files", "walked", "found", "LIST", "HEAD, GET", "CPU us/file", "minutes", "invocations", "$", "MiB"]
+    print(table(head, rows))
+
+
+if __name__ == "__main__":
+    main()
