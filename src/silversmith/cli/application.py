@@ -52,7 +52,7 @@ COMMANDS = (
     ),
     Command(
         "check", "develop:check", "Show what a run would make of files, without a lake.",
-        ("silversmith check orders.csv", "silversmith check data --pipeline pipeline.py --json"),
+        ("silversmith check orders.csv", "silversmith check data --json", "silversmith check x.csv --key orders/x.csv"),
     ),
     Command(
         "infer", "develop:infer", "Write a contract that files like these fulfil.",

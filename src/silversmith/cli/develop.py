@@ -6,6 +6,7 @@ import keyword
 import os
 import shlex
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -26,10 +27,11 @@ from silversmith.cli.options import (
 )
 from silversmith.cli.screen import progress_bar, say, say_json, say_lines, set_quiet, warn
 from silversmith.operations import WrongCall
-from silversmith.operations.text import count, shown
+from silversmith.operations.text import count, essence, shown
 
 if TYPE_CHECKING:
     from silversmith.operations.check import CheckedFile
+    from silversmith.pipeline import Pipeline
 
 
 def init(
@@ -67,7 +69,14 @@ def check(
     *files: FilesArgument,
     pipeline: Annotated[
         str | None,
-        Parameter(help="Check against this pipeline's transforms; else files are only read, with no contract."),
+        Parameter(help="Check against this pipeline's transforms; else pipeline.py, where there is one."),
+    ] = None,
+    plain: Annotated[bool, flag("Only read the files, with no transform and no contract.")] = False,
+    key: Annotated[
+        str | None, Parameter(help="The key that the one file would have in bronze; else its path says it.")
+    ] = None,
+    transform: Annotated[
+        str | None, Parameter(help="Only by this transform, also where its pattern matches none of the files.")
     ] = None,
     lake: LakeOption = LAKE,
     quiet: QuietOption = False,
@@ -75,37 +84,56 @@ def check(
 ) -> int:
     """Show what a run would make of files, without a lake and without writing anything.
 
-    Lookups are read from the lake. Exit code 0: all would become silver. 1: one would not.
+    Lookups are read from the files, or else from the lake. Exit code 0: all would become silver. 1: one would not.
     """
     set_quiet(quiet)
     from silversmith.operations.check import check as operation
     from silversmith.operations.check import plan
 
+    if plain and (pipeline is not None or transform is not None):
+        raise WrongCall("--plain reads files with no pipeline: leave --pipeline and --transform away")
+    if pipeline is None and not plain and (transform is not None or Path(PIPELINE).is_file()):
+        pipeline = PIPELINE
     definition = load_pipeline(pipeline) if pipeline is not None else None
-    jobs = plan(files, definition)
-    good = True
+    jobs = plan(files, definition, key=key, transform=transform)
+    outcomes = Counter[str]()
+    causes: dict[object, str] = {}
     with progress_bar("files", len(jobs), json=json) as advance:
         for checked in operation(jobs, definition, pipeline, lake):
-            good = good and checked.outcome != "quarantine"
+            outcomes[checked.outcome] += 1
+            outcomes["partial"] += checked.rejected > 0
+            outcomes["bad"] += not checked.is_good
             if json:
                 say_json(checked.to_dict(), indent=None)
             else:
-                _show_checked(checked)
+                _show_checked(checked, causes, definition)
             advance(1)
-    return 0 if good else 1
+    if not json and len(jobs) > 1:
+        partial = f" ({outcomes['partial']:,} partial)" if outcomes["partial"] else ""
+        names = ("silver", "quarantine", "failed", "unmatched", "lookup", "marker")
+        parts = [f"{outcomes[name]:,} {name}{partial if name == 'silver' else ''}" for name in names if outcomes[name]]
+        say(f"{count(len(jobs), 'check')}: {', '.join(parts)}")
+    return 1 if outcomes["bad"] else 0
 
 
-def _show_checked(checked: CheckedFile) -> None:
-    transform = f"  ({checked.transform})" if checked.transform else ""
-    name = f"{shown(checked.file)}{transform}"
+def _show_checked(checked: CheckedFile, causes: dict[object, str], pipeline: Pipeline | None) -> None:
+    """``causes``: by cause, the first file that failed for it, which is shown in full."""
+    name = shown(checked.file)
+    if checked.transform is not None and pipeline is not None:
+        pattern = pipeline.find(checked.transform).pattern
+        misses = "" if pattern.matches(checked.key) else f", which {pattern.text} does not match"
+        name += f"  ({checked.transform}, key {shown(checked.key)}{misses})"
     if checked.outcome == "marker":
         say(f"{name}  passed over: it stands for a folder or a job, and is no data")
+        return
+    if checked.outcome == "lookup":
+        say(f"{name}  lookup of {', '.join(checked.lookup_of)}: {shown(checked.key)}")
         return
     if checked.error is None:
         dialect = ", ".join(f"{name} {value!r}" for name, value in checked.dialect.items() if value is not None)
         rejected = f", {count(checked.rejected, 'row')} rejected" if checked.rejected else ""
         form = f"{checked.format}{f' ({dialect})' if dialect else ''}"
-        say(f"{name}  silver: {count(checked.rows, 'row')}{rejected}; {form}")
+        say(f"{name}  silver: {count(checked.rows, 'row')}{rejected}; {form}", style="yellow" if rejected else "")
         for row in checked.first:
             say(f"  row {row['row']:,}: {'; '.join(row['reasons'])}", style="red")
         if checked.rejected > len(checked.first) > 0:
@@ -113,8 +141,13 @@ def _show_checked(checked: CheckedFile) -> None:
         return
     from silversmith.cli.inspect import place_text
 
+    cause = checked.transform, checked.error["code"], checked.error["message"]
+    if checked.error["code"] != "NoTransform" and cause in causes:
+        say(f"{name}  {checked.outcome}: {checked.error['code']}, as {causes[cause]}", style="red")
+        return
+    causes[cause] = shown(checked.file)
     say(f"{name}  {checked.outcome}: {checked.error['code']}", style="red")
-    say_lines(checked.error["message"], indent="  ")
+    say_lines(essence(checked.error["message"]), indent="  ")
     if checked.error["place"]:
         say(f"  at {place_text(checked.error['place'])}")
     if checked.error["hint"]:

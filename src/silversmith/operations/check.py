@@ -7,12 +7,13 @@ import shutil
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
+from types import MappingProxyType
+from typing import Any, cast
 
 import orjson
 import polars as pl
@@ -29,9 +30,10 @@ from silversmith.operations import WrongCall
 from silversmith.operations.failures import FIRST
 from silversmith.operations.send import files_of
 from silversmith.pipeline import Pipeline, Transform, load
-from silversmith.pipeline.lookups import Lookups
-from silversmith.stores import IN_MEMORY, Head, Source
+from silversmith.pipeline.lookups import LookupMissing, Lookups
+from silversmith.stores import IN_MEMORY, Head, Source, Store
 from silversmith.stores.keys import printable
+from silversmith.stores.local import LocalStore
 
 #: The limits of a file without a transform, in seconds and MB. Large files get more time, by this speed in bytes a
 #: second.
@@ -49,17 +51,24 @@ _KEPT = 256 * 1024 * 1024
 
 _MEGA = 1024 * 1024
 
+#: So many patterns are named of a pipeline that takes none of a file's keys.
+_MOST_PATTERNS = 10
+
 #: The transform of a job that no pattern matches.
 NO_TRANSFORM = "?"
 
 
 @dataclass(frozen=True)
 class Job:
-    """One file, its key in bronze, and its transform; empty: none, so all rows are good."""
+    """One file, the key that it would have in bronze, and its transform; empty: none, so all rows are good.
+
+    ``lookup_of`` are the names of the transforms that read it as a lookup.
+    """
 
     path: str
     key: str
     transform: str = ""
+    lookup_of: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -72,12 +81,14 @@ class Limits:
 
 @dataclass(frozen=True)
 class CheckedFile:
-    """The result of a run over one file.
+    """What a run would make of one file.
 
-    ``outcome`` is ``silver`` or ``quarantine``: the file became rows, or it did not, and ``error`` says why, with
-    ``code``, ``message``, ``hint`` and ``place``; or ``marker``: it stands for a folder or a job, and is no data.
-    ``dialect`` is how the file is written. ``transform`` is None without a pipeline, or where no pattern matches.
-    ``first`` are rejected rows: ``row`` and ``reasons``.
+    ``outcome`` is ``silver``: it became rows; ``quarantine``: the data is at fault; ``failed``: the code is, a lookup
+    or a limit, so that a run would try again, and then leave its message in the dead-letter queue; ``unmatched``: no
+    transform's pattern matches its key; ``lookup``: transforms read it beside their rows; ``marker``: it stands for a
+    folder or a job, and is no data. ``error`` says why, with ``code``, ``message``, ``hint`` and ``place``. ``dialect``
+    is how the file is written. ``transform`` is None without a pipeline, or where no pattern matches. ``first`` are
+    rejected rows: ``row`` and ``reasons``. ``key`` is the key that the file would have in bronze.
     """
 
     file: str
@@ -89,40 +100,68 @@ class CheckedFile:
     format: str | None = None
     dialect: dict[str, Any] = field(default_factory=dict)
     first: Sequence[dict[str, Any]] = ()
+    key: str = ""
+    lookup_of: tuple[str, ...] = ()
+
+    @property
+    def is_good(self) -> bool:
+        """Whether a run would do with it what it is there for."""
+        return self.outcome not in {"quarantine", "failed", "unmatched"}
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON values, for programs: always these seven, and ``transform`` where there is one."""
+        """As JSON values, for programs: always these seven, and ``transform`` and ``key`` where there are some."""
         names = ("file", "outcome", "rows", "rejected", "error", "format", "dialect")
         values = {name: getattr(self, name) for name in names}
-        return values if self.transform is None else {**values, "transform": self.transform}
+        known = {"transform": self.transform, "key": self.key} if self.transform is not None else {}
+        return values | known | ({"lookup_of": list(self.lookup_of)} if self.lookup_of else {})
 
 
-def plan(paths: Sequence[Path], pipeline: Pipeline | None) -> list[Job]:
-    """Choose the transforms of each file: those that match its path from the working folder, or from the given folder,
-    or its name. A file that none matches is a job for :data:`NO_TRANSFORM`.
+def plan(
+    paths: Sequence[Path], pipeline: Pipeline | None, *, key: str | None = None, transform: str | None = None
+) -> list[Job]:
+    """Choose a key for each file, and the transforms that match it.
+
+    The key is the first that most transforms match: the path from the working folder, from the folder that is named,
+    or any end of the path, the shortest first. A file that no transform wants is a job for :data:`NO_TRANSFORM`.
+
+    Args:
+        paths: files, and folders with everything below them.
+        pipeline: whose transforms; None: none.
+        key: the key of the only file.
+        transform: only this one, also for a file that its pattern does not match.
 
     Raises:
-        WrongCall: a path is neither file nor folder.
+        WrongCall: a path is neither file nor folder, or there are several files for one key.
+        DefinitionError: the pipeline has no such transform.
     """
-    jobs = []
-    for path, name in files_of(paths):
-        if pipeline is None:
-            jobs.append(Job(str(path), _key(name)))
-            continue
-        keys: dict[str, str] = {}
-        for key in _keys(path, name):
-            for transform in pipeline.matching(key):
-                keys.setdefault(transform.name, key)
-        matching = [Job(str(path), key, transform) for transform, key in keys.items()]
-        jobs += matching or [Job(str(path), "", NO_TRANSFORM)]
-    if not jobs:
+    files = list(files_of(paths))
+    if not files:
         raise WrongCall(f"there are no files in {', '.join(printable(str(path)) for path in paths)}")
+    if key is not None and len(files) != 1:
+        raise WrongCall(f"--key names the key of one file, but there are {len(files)} files")
+    if pipeline is None:
+        return [Job(str(path), key or _key(name)) for path, name in files]
+    chosen = [pipeline.find(transform)] if transform is not None else list(pipeline.transforms)
+    jobs = []
+    for path, name in files:
+        keys = [key] if key is not None else _keys(path, name)
+        readers = {each: tuple(item.name for item in pipeline.transforms if each in item.lookups) for each in keys}
+        as_lookup = next((each for each in keys if readers[each]), None)
+        matching = {each: [item.name for item in chosen if item.pattern.matches(each)] for each in keys}
+        best = max(keys, key=lambda each: len(matching[each]))
+        names = matching[best] or ([transform] if transform is not None else [])
+        if not names and as_lookup is None:
+            names = [NO_TRANSFORM]
+        jobs += [Job(str(path), best, name) for name in names]
+        if as_lookup is not None:
+            jobs.append(Job(str(path), as_lookup, NO_TRANSFORM, readers[as_lookup]))
     return jobs
 
 
 def _keys(path: Path, name: str) -> list[str]:
     """The possible keys of a file, the likeliest first."""
-    keys = [_key(name), _key(path.name)]
+    parts = path.absolute().parts[1:]
+    keys = [_key(name), *(_key("/".join(parts[at:])) for at in reversed(range(len(parts))))]
     with suppress(ValueError):
         keys.insert(0, _key(path.absolute().relative_to(Path.cwd()).as_posix()))
     return list(dict.fromkeys(keys))
@@ -143,8 +182,9 @@ def check(
         reference: the pipeline as on the command line, so that another process can load it.
         lake: holds the lookups of the transforms.
     """
+    lookups = {job.key: os.fsencode(job.path).hex() for job in jobs if job.lookup_of}
     with tempfile.TemporaryDirectory(prefix="silversmith-check-") as scratch:
-        process = _Process(reference, Path(scratch), lake)
+        process = _Process(reference, Path(scratch), lake, lookups)
         try:
             for job in jobs:
                 yield _checked(job, process, pipeline)
@@ -153,17 +193,20 @@ def check(
 
 
 def _checked(job: Job, process: _Process, pipeline: Pipeline | None) -> CheckedFile:
+    if job.lookup_of:
+        return CheckedFile(job.path, None, "lookup", key=job.key, lookup_of=job.lookup_of)
     if job.transform == NO_TRANSFORM:
         message = "no transform's pattern matches it: nothing would be made of it"
-        hint = "look at the pipeline's patterns, and at the name and folder of the file"
-        return CheckedFile(job.path, None, **_quarantined("NoTransform", message, hint))
+        patterns = [each.pattern.text for each in pipeline.transforms[:_MOST_PATTERNS]] if pipeline is not None else []
+        hint = f"name its key with --key, or the transform with --transform; the patterns are {', '.join(patterns)}"
+        return CheckedFile(job.path, None, **_failed("NoTransform", message, hint, outcome="unmatched"), key=job.key)
     transform = transform_of(job, pipeline)
     if is_marker(job, transform):
-        return CheckedFile(job.path, job.transform or None, Verdict.MARKER.value)
+        return CheckedFile(job.path, job.transform or None, Verdict.MARKER.value, key=job.key)
     limits = Limits(float(transform.timeout), transform.memory)
     if pipeline is None:
         limits = Limits(SECONDS + (_size(job) or 0) / BYTES_A_SECOND)
-    return CheckedFile(job.path, job.transform or None, **process.ask(job, limits))
+    return CheckedFile(job.path, job.transform or None, **process.ask(job, limits), key=job.key)
 
 
 def transform_of(job: Job, pipeline: Pipeline | None) -> Transform:
@@ -187,10 +230,11 @@ def _size(job: Job) -> int | None:
 class _Process:
     """The process that reads files: started for the first one, and again after it died."""
 
-    def __init__(self, reference: str | None, scratch: Path, lake: Path) -> None:
+    def __init__(self, reference: str | None, scratch: Path, lake: Path, lookups: Mapping[str, str]) -> None:
         self._reference = reference
         self._scratch = scratch
         self._lake = lake
+        self._lookups = lookups
         self._child: ChildProcess | None = None
 
     def ask(self, job: Job, limits: Limits) -> dict[str, Any]:
@@ -205,7 +249,7 @@ class _Process:
             answer = self._wait(child, limits)
         except (EOFError, OSError):
             hint = "the bytes broke a library, or the machine ran out of memory: please report the file"
-            answer = _quarantined("Crashed", f"the process that read it {child.death()}", hint)
+            answer = _failed("Crashed", f"the process that read it {child.death()}", hint)
             self.end()
         finally:
             shutil.rmtree(folder, ignore_errors=True)
@@ -215,7 +259,7 @@ class _Process:
 
     def _start(self) -> ChildProcess:
         self._child = child = spawn(CpuShare(len(usable_cpus())), "silversmith.operations.check:main")
-        child.start(self._reference, str(self._lake))
+        child.start(self._reference, str(self._lake), dict(self._lookups))
         try:
             is_ready = child.connection.poll(_START) and bool(child.connection.recv_bytes())
         except (EOFError, OSError):
@@ -231,13 +275,11 @@ class _Process:
             if time.monotonic() > deadline:
                 self.end()
                 message = f"it took longer than {limits.seconds:g} s"
-                return _quarantined(
-                    "TimedOut", message, "give the transform more time (timeout=…), or put smaller files"
-                )
+                return _failed("TimedOut", message, "give the transform more time (timeout=…), or put smaller files")
             if (used := child.memory()) > limits.megabytes * _MEGA:
                 self.end()
                 message = f"it took {used // _MEGA} MB of memory; the limit is {limits.megabytes} MB"
-                return _quarantined("OutOfMemory", message, "give the transform more (memory=…), or put smaller files")
+                return _failed("OutOfMemory", message, "give the transform more (memory=…), or put smaller files")
         answer: dict[str, Any] = orjson.loads(child.connection.recv_bytes())
         return answer
 
@@ -248,8 +290,11 @@ class _Process:
             self._child = None
 
 
-def main(connection: Connection, reference: str | None, lake: str) -> None:
-    """The process: check each file that the connection names, and answer with its result."""
+def main(connection: Connection, reference: str | None, lake: str, lookups: Mapping[str, str]) -> None:
+    """The process: check each file that the connection names, and answer with its result.
+
+    ``lookups`` are paths, as hexadecimal bytes, by their keys.
+    """
     null = os.open(os.devnull, os.O_WRONLY)
     os.dup2(null, 1)
     os.dup2(null, 2)
@@ -262,21 +307,53 @@ def main(connection: Connection, reference: str | None, lake: str) -> None:
             return
         os.environ["AWS_LAMBDA_FUNCTION_MEMORY_SIZE"] = request["memory"]
         job = Job(os.fsdecode(bytes.fromhex(request["path"])), request["key"], request["transform"])
-        connection.send_bytes(orjson.dumps(check_here(job, pipeline, Path(request["scratch"]), Path(lake))))
+        files = {key: os.fsdecode(bytes.fromhex(path)) for key, path in lookups.items()}
+        answer = check_here(job, pipeline, Path(request["scratch"]), Path(lake), files)
+        connection.send_bytes(orjson.dumps(answer))
 
 
-def check_here(job: Job, pipeline: Pipeline | None, scratch: Path, lake: Path = Path("lake")) -> dict[str, Any]:
+class _Bronze:
+    """The bronze bucket of a lake for lookups, with files in it that are elsewhere: their paths by key."""
+
+    def __init__(self, lake: LocalStore, files: Mapping[str, str]) -> None:
+        self._lake = lake
+        self._files = files
+
+    def head(self, key: str) -> Head | None:
+        return open_source(Job(self._files[key], key)).head if key in self._files else self._lake.head(key)
+
+    @contextmanager
+    def open(self, key: str) -> Iterator[Source | None]:
+        if key in self._files:
+            yield open_source(Job(self._files[key], key))
+            return
+        with self._lake.open(key) as source:
+            yield source
+
+    def verify(self, source: Source) -> None:
+        if source.head.key not in self._files:
+            self._lake.verify(source)
+
+
+def check_here(
+    job: Job,
+    pipeline: Pipeline | None,
+    scratch: Path,
+    lake: Path = Path("lake"),
+    lookups: Mapping[str, str] = MappingProxyType({}),
+) -> dict[str, Any]:
     """Check a file in this process: the values of :class:`CheckedFile`. Any error is part of the answer.
 
-    ``lake`` holds the lookups.
+    ``lookups`` are the paths of lookups by their keys; ``lake`` holds the others.
     """
     try:
         transform = pipeline.find(job.transform) if pipeline is not None else plain_transform()
         source = open_source(job)
         context = None
         if pipeline is not None and transform.lookups:
-            bronze = LakeFolder(lake).store(pipeline.bronze, foreign_writers=True)
-            context = Lookups.of(transform, bronze, None).context(source.head)
+            bronze = _Bronze(LakeFolder(lake).store(pipeline.bronze, foreign_writers=True), lookups)
+            # Lookups ask a store for nothing but these three.
+            context = Lookups.of(transform, cast("Store", bronze), None).context(source.head)
         answer = _silver(convert(source, transform, empty_lineage(job.key, transform), scratch, context=context))
         if pipeline is None and answer["format"].startswith(_MAY_BE_LOGS) and (hint := hint_of_log(source)):
             answer["dialect"]["hint"] = hint
@@ -284,16 +361,19 @@ def check_here(job: Job, pipeline: Pipeline | None, scratch: Path, lake: Path = 
     except DataError as error:
         place = {name: value for name, value in vars(error.place).items() if value is not None}
         hint = hint_of_log(open_source(job)) if error.code == "UnknownFormat" and pipeline is None else ""
-        answer = _quarantined(error.code, error.message, hint or error.hint, place)
+        answer = _failed(error.code, error.message, hint or error.hint, place, outcome="quarantine")
         return answer | {"format": error.format, "dialect": dict(error.dialect or {})}
     except MemoryError:
-        return _quarantined("OutOfMemory", "there was not enough memory to read it")
+        return _failed("OutOfMemory", "there was not enough memory to read it")
     except (SilversmithError, OSError) as error:
         message = (error.strerror or str(error)) if isinstance(error, OSError) else str(error)
-        return _quarantined(type(error).__name__, message, "the data may be good: mend this, and check again")
+        hint = "the data may be good: correct this, and check again"
+        if isinstance(error, LookupMissing):
+            hint = "name it among the files, or the lake that has it with --lake"
+        return _failed(type(error).__name__, message, hint)
     except BaseException as error:  # noqa: BLE001 -- a bug of ours, or of a library, must not stop the other files
         message = f"{type(error).__name__}: {str(error).partition(chr(10))[0][:500]}"
-        return _quarantined("Crashed", message, "this is a bug in Silversmith: please report it")
+        return _failed("Crashed", message, "this is a bug in Silversmith: please report it")
 
 
 #: Formats that a log may be taken for.
@@ -389,9 +469,11 @@ def _silver(converted: Converted) -> dict[str, Any]:
     }
 
 
-def _quarantined(code: str, message: str, hint: str = "", place: Mapping[str, Any] | None = None) -> dict[str, Any]:
+def _failed(
+    code: str, message: str, hint: str = "", place: Mapping[str, Any] | None = None, *, outcome: str = "failed"
+) -> dict[str, Any]:
     error = {"code": code, "message": message, "hint": hint, "place": dict(place or {})}
-    return {"outcome": "quarantine", "error": _encodable(error)}
+    return {"outcome": outcome, "error": _encodable(error)}
 
 
 def _encodable(value: Any) -> Any:

@@ -43,6 +43,21 @@ def headline(message: str) -> str:
     return f"{place}: {kind.rpartition('.')[2]}{colon}{words}".strip()
 
 
+def essence(message: str) -> str:
+    """What a person needs of an error: its :func:`headline`, and of a traceback the lines of code that led to it.
+
+    Polars goes on for a screen about its plan: of the error itself only the first paragraph is kept.
+    """
+    text = message.strip("\n").expandtabs(4).splitlines()
+    frames = [number for number, line in enumerate(text) if _FRAME.fullmatch(line.rstrip())]
+    if not frames:
+        return "\n".join(text)
+    last = next((at for at in range(frames[-1] + 1, len(text)) if text[at] and not text[at].startswith(" ")), len(text))
+    end = next((at for at in range(last, len(text)) if not text[at].strip()), len(text))
+    rest = text[last + 1 : end] if last < len(text) else []
+    return "\n".join([headline(message), *rest, *text[frames[0] : last]])
+
+
 def count(number: int, noun: str, plural: str = "") -> str:
     """``1 file``, ``2,000 files``."""
     return f"{number:,} {noun if number == 1 else plural or noun + 's'}"

@@ -123,14 +123,14 @@ def test_with_a_pipeline_every_transform_that_matches(folder: Path) -> None:
 
 def test_a_file_that_no_transform_wants(folder: Path) -> None:
     (one,) = checked(put(folder / "a.xml"), pipeline="pipeline.py")
-    assert (one.outcome, one.transform) == ("quarantine", None)
+    assert (one.outcome, one.transform, one.is_good) == ("unmatched", None, False)
     assert one.error is not None
     assert one.error["code"] == "NoTransform"
 
 
 def test_the_user_s_own_bug_is_no_fault_of_the_data(folder: Path) -> None:
     (one,) = checked(put(folder / "bug.json"), pipeline="pipeline.py")
-    assert one.outcome == "quarantine"
+    assert (one.outcome, one.is_good) == ("failed", False)
     assert one.error is not None
     assert one.error["code"] == "TransformError"
     assert "no such column" in one.error["message"]
@@ -149,7 +149,7 @@ def test_a_process_that_ends_badly_costs_one_file(folder: Path, name: str, code:
     paths = [put(folder / "a.csv", "n\n1\n"), put(folder / name), put(folder / "b.csv", "n\n1\n")]
     before, report, after = checked(*paths, pipeline="pipeline.py")
     assert (before.outcome, after.outcome) == ("silver", "silver")
-    assert report.outcome == "quarantine"
+    assert report.outcome == "failed"
     assert report.error is not None
     assert report.error["code"] == code
     assert said in report.error["message"]
@@ -160,7 +160,7 @@ def test_a_file_that_cannot_be_opened(folder: Path) -> None:
     jobs = plan([path], None)
     path.unlink()
     (one,) = check(jobs, None, None)
-    assert (one.outcome, one.error and one.error["code"]) == ("quarantine", "FileNotFoundError")
+    assert (one.outcome, one.error and one.error["code"]) == ("failed", "FileNotFoundError")
 
 
 def test_names_that_are_no_text(folder: Path) -> None:
@@ -187,11 +187,15 @@ def test_what_is_to_be_checked(folder: Path) -> None:
     put(folder / "data/a.csv")
     put(folder / "data/deep/b.csv")
     jobs = plan([Path("data")], pipeline)
-    assert [(job.key, job.transform) for job in jobs] == [
-        ("data/a.csv", "by_path"),
-        ("a.csv", "by_name"),
-        ("deep/b.csv", "below"),
-    ]
+    assert [(job.key, job.transform) for job in jobs] == [("data/a.csv", "by_path"), ("deep/b.csv", "below")]
+    pipeline.transform("*.csv", name="any")(lambda rows: rows)
+    (folder / "elsewhere").mkdir()
+    os.chdir(folder / "elsewhere")
+    jobs = plan([folder / "data/deep/b.csv"], pipeline)
+    assert [(job.key, job.transform) for job in jobs] == [("deep/b.csv", "below"), ("deep/b.csv", "any")], (
+        "the one key that most transforms match"
+    )
+    os.chdir(folder)
     with pytest.raises(WrongCall, match="does not exist"):
         plan([folder / "nowhere"], None)
     (folder / "empty").mkdir()
