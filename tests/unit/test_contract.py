@@ -158,9 +158,9 @@ def test_a_rule_may_compare_a_row_with_all_others() -> None:
 @pytest.mark.parametrize(
     ("rule", "code", "said"),
     [
-        (pl.col("dist") > 0, "MissingColumn", '"dist" is missing'),
+        (pl.col("other") > 0, "MissingColumn", '"other" is missing'),
         (pl.col("name") > 0, "BrokenRule", "cannot be computed"),
-        (pl.col("distance") * 2, "BrokenRule", "is Int64 over this file"),
+        (pl.col("name") + "x", "BrokenRule", "is String over this file"),
     ],
 )
 def test_a_rule_that_cannot_be_computed_refuses_the_file(rule: pl.Expr, code: str, said: str) -> None:

@@ -121,6 +121,8 @@ class Contract:
         self.defaults = MappingProxyType(terms.defaults(terms.mapping("defaults", defaults, self.schema), self.schema))
         self.on_extra_column = terms.choice("on_extra_column", on_extra_column, ("keep", "drop", "reject"))
         self.on_missing_column = terms.choice("on_missing_column", on_missing_column, ("reject", "keep", "fill"))
+        terms.columns_of_rules("rules", self.rules, self.schema, self.on_extra_column)
+        terms.types_of_rules(self.rules, self.schema)
         self.max_rejected = terms.share(max_rejected)
         ages = terms.freshness(terms.mapping("fresh", fresh, self.schema), self.schema)
         self.expectations = terms.Expectations(self.max_rejected, terms.row_range(rows), ages)

@@ -7,6 +7,7 @@ import json
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
+from difflib import get_close_matches
 from typing import Any, TypeVar
 
 import polars as pl
@@ -73,6 +74,41 @@ def rules(expressions: Any) -> dict[str, pl.Expr]:
             )
         serialized(rule, name)
     return dict(expressions)
+
+
+def columns_of_rules(
+    argument: str, expressions: Mapping[str, pl.Expr], dtypes: Mapping[str, pl.DataType], on_extra_column: str
+) -> None:
+    """Refuse an expression over a column that the schema does not name: where no file may have another one, or where
+    the name is nearly that of a column, and so a slip."""
+    for name, expression in expressions.items():
+        for column in expression.meta.root_names():
+            near = get_close_matches(column, dtypes, n=1, cutoff=0.8)
+            near = near or [known for known in dtypes if known.lower() == column.lower()]
+            if not dtypes or column in dtypes or not (near or on_extra_column == "reject"):
+                continue
+            raise DefinitionError(
+                f"{argument}: {name!r} names the column {column!r}, which the schema has not; "
+                + (f"is {near[0]!r} meant? Else add it to the schema" if near else "add it to the schema")
+                + f", which has {', '.join(dtypes)}"
+            )
+
+
+def types_of_rules(expressions: Mapping[str, pl.Expr], dtypes: Mapping[str, pl.DataType]) -> None:
+    """Refuse a rule that cannot be computed over columns of these types, or is neither true nor false."""
+    empty = pl.DataFrame(schema=dtypes)
+    for name, rule in expressions.items():
+        if not set(rule.meta.root_names()) <= set(dtypes):
+            continue  # the types of other columns show in a file
+        try:
+            dtype = empty.select(rule.alias("rule")).to_series().dtype
+        except pl.exceptions.PolarsError as error:
+            reason = str(error).strip().partition("\n")[0]
+            raise DefinitionError(f"rules: {name!r} does not go with the types of the schema: {reason}") from None
+        if dtype != pl.Boolean:
+            raise DefinitionError(
+                f"rules: {name!r} is {dtype}, where it should be true or false; compare it: pl.col('distance') > 0"
+            )
 
 
 def serialized(rule: pl.Expr, name: str = "") -> str:
