@@ -155,8 +155,8 @@ def compared(ours: pl.DataFrame, theirs: Rows | pl.DataFrame, *, is_sheet: bool)
         return _compared_rows(ours, theirs, is_sheet=is_sheet)
     if ours.height != theirs.height:
         return f"{ours.height} rows, not {theirs.height}"
-    for place, (column, other) in enumerate(zip(ours, theirs, strict=True), 1):
-        left, right = _plain(column), _plain(other)
+    for place, (column, their_column) in enumerate(zip(ours, theirs, strict=True), 1):
+        left, right = _plain(column), _plain(their_column)
         if not left.equals(right.cast(left.dtype)):
             at = next((at for at in range(ours.height) if not left[at : at + 1].equals(right[at : at + 1])), 0)
             return f"row {at + 1}, column {place}: {left[at : at + 1]}, not {right[at : at + 1]}"
@@ -175,9 +175,9 @@ def _compared_rows(ours: pl.DataFrame, theirs: Rows, *, is_sheet: bool) -> str:
     for number, (left, right) in enumerate(zip(rows, theirs, strict=True), 1):
         if len(left) != len(right):
             return f"{len(left)} columns, not {len(right)}"
-        for place, (cell, other) in enumerate(zip(left, right, strict=True), 1):
-            if not same(cell, other):
-                return f"row {number}, column {place}: {cell!r:.80}, not {other!r:.80}"
+        for place, (cell, their_cell) in enumerate(zip(left, right, strict=True), 1):
+            if not same(cell, their_cell):
+                return f"row {number}, column {place}: {cell!r:.80}, not {their_cell!r:.80}"
     return ""
 
 
@@ -307,8 +307,8 @@ def data_files(folder: Path) -> Iterator[Path]:
 def report(folder: Path, outcomes: Iterable[tuple[Path, Sequence[Sequence[str]]]]) -> bool:
     """Print what is not agreed, and the counts by kind; whether nothing crashed and nothing is different."""
     counts: Counter[tuple[str, str]] = Counter()
-    for path, found in outcomes:
-        for kind, said in found:
+    for path, outcome in outcomes:
+        for kind, said in outcome:
             counts[path.suffix.lower().lstrip("."), kind] += 1
             if kind in {"refused", "different", "crashed"}:
                 print(f"{kind}: {path.relative_to(folder)}: {' '.join(said.split())[:200]}")

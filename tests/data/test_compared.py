@@ -23,10 +23,10 @@ def test_files_that_agree_and_files_that_are_refused(tmp_path: Path) -> None:
     assert [path.name for path in corpora.data_files(tmp_path)] == [
         "cut.parquet", "good.csv", "good.parquet", "good.xlsx",
     ]  # fmt: skip
-    found = {path.name: corpora.outcome(path) for path in corpora.data_files(tmp_path)}
-    assert found["good.parquet"] == found["good.csv"] == [("agreed", "")]
-    assert found["good.xlsx"] == [("agreed", ""), ("agreed", "")]
-    assert [kind for kind, _ in found["cut.parquet"]] == ["refused by both"]
+    outcomes = {path.name: corpora.outcome(path) for path in corpora.data_files(tmp_path)}
+    assert outcomes["good.parquet"] == outcomes["good.csv"] == [("agreed", "")]
+    assert outcomes["good.xlsx"] == [("agreed", ""), ("agreed", "")]
+    assert [kind for kind, _ in outcomes["cut.parquet"]] == ["refused by both"]
 
 
 def test_what_is_different_is_said(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

@@ -54,34 +54,36 @@ def checked(paths: list[Path]) -> list[CheckedFile]:
     return list(check(plan(paths, None), None, None)) if paths else []
 
 
-def report(name: str, found: list[CheckedFile]) -> None:
+def report(name: str, files: list[CheckedFile]) -> None:
     outcomes: Counter[str] = Counter()
-    for one in found:
-        if one.error is not None:
-            outcomes[f"{one.outcome}: {one.error['code']}"] += 1
+    for file in files:
+        if file.error is not None:
+            outcomes[f"{file.outcome}: {file.error['code']}"] += 1
         else:
-            outcomes["silver, rows rejected" if one.rejected else "silver"] += 1
+            outcomes["silver, rows rejected" if file.rejected else "silver"] += 1
         detail = (
-            f"{one.error['code']}: {one.error['message']}" if one.error else f"{one.rows} rows, {one.rejected} rejected"
+            f"{file.error['code']}: {file.error['message']}"
+            if file.error
+            else f"{file.rows} rows, {file.rejected} rejected"
         )
-        print(f"{name}: {Path(one.file).name}: {one.outcome}: {detail}"[:240])
+        print(f"{name}: {Path(file.file).name}: {file.outcome}: {detail}"[:240])
     for outcome, number in outcomes.most_common():
         print(f"{name}: {number:6,} {outcome}")
 
 
 @pytest.mark.parametrize("folder", collections(), ids=lambda folder: folder.name)
 def test_every_file_gets_an_answer(folder: Path) -> None:
-    found = checked(list(data_files(folder)))
-    report(folder.name, found)
-    for one in found:
-        assert one.outcome in {"silver", "quarantine"}, one
-        if one.error is not None:
-            assert one.error["code"] not in NEVER, one
-            assert one.error["message"], one
-            assert one.error["hint"], one
-            assert "Traceback" not in one.error["message"], one
+    files = checked(list(data_files(folder)))
+    report(folder.name, files)
+    for file in files:
+        assert file.outcome in {"silver", "quarantine"}, file
+        if file.error is not None:
+            assert file.error["code"] not in NEVER, file
+            assert file.error["message"], file
+            assert file.error["hint"], file
+            assert "Traceback" not in file.error["message"], file
         else:
-            assert one.format, one
+            assert file.format, file
 
 
 def parsing() -> Path:
@@ -92,15 +94,15 @@ def parsing() -> Path:
 
 
 def test_json_is_read_or_refused_as_its_standard_says() -> None:
-    found = checked(sorted(parsing().glob("*.json")))
+    files = checked(sorted(parsing().glob("*.json")))
     wrong = []
-    for one in found:
-        kind = Path(one.file).name[:2]
-        is_read = one.outcome == "silver"
+    for file in files:
+        kind = Path(file.file).name[:2]
+        is_read = file.outcome == "silver"
         if (kind == "y_" and not is_read) or (kind == "n_" and is_read):
-            wrong.append((Path(one.file).name, one.outcome, one.error))
-        if kind == "n_" and one.error is not None and one.error["code"] == "UnreadableJson":
-            assert one.error["place"].get("line"), one
+            wrong.append((Path(file.file).name, file.outcome, file.error))
+        if kind == "n_" and file.error is not None and file.error["code"] == "UnreadableJson":
+            assert file.error["place"].get("line"), file
     assert not wrong
 
 
@@ -114,9 +116,9 @@ def test_csv_spectrum_is_read_as_it_says(tmp_path: Path) -> None:
     for path in sorted((folder / "csvs").glob("*.csv")):
         expected = json.loads((folder / "json" / f"{path.stem}.json").read_text())
         job = Job(str(path), path.name)
-        made = convert(open_source(job), plain_transform(), empty_lineage(job.key, plain_transform()), tmp_path)
-        assert isinstance(made.silver, pl.DataFrame)
-        rows = made.silver.to_dicts()
+        converted = convert(open_source(job), plain_transform(), empty_lineage(job.key, plain_transform()), tmp_path)
+        assert isinstance(converted.silver, pl.DataFrame)
+        rows = converted.silver.to_dicts()
         assert [_texts(row) for row in rows] == [_texts(row) for row in expected], path.name
 
 

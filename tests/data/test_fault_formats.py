@@ -66,5 +66,5 @@ def test_a_file_that_unpacks_to_much_is_not_unpacked_into_memory(as_source: obje
     table = read(as_source("packed.parquet"))  # type: ignore[operator]
     assert not table.in_memory
     assert table.height == 240_000
-    found = table.rows.select(pl.col("id").sum(), pl.col("s").str.len_bytes().min()).collect(engine="streaming")
-    assert found.row(0)[0] == sum(range(240_000))
+    sums = table.rows.select(pl.col("id").sum(), pl.col("s").str.len_bytes().min()).collect(engine="streaming")
+    assert sums.row(0)[0] == sum(range(240_000))

@@ -85,12 +85,12 @@ def read_back(data: bytes, name: str, reader: Any = None, **declared: pl.DataTyp
         return table.rows.drop(ROW).collect()
 
 
-def assert_same(found: pl.DataFrame, table: pa.Table) -> None:
+def assert_same(actual: pl.DataFrame, table: pa.Table) -> None:
     """Polars' own conversion of Arrow's memory says what is right: no file is read for that."""
     expected = pl.DataFrame(pl.from_arrow(table))
-    assert found.columns == expected.columns
-    for column, other in zip(found, expected, strict=True):
-        assert column.equals(other.cast(column.dtype)), (column, other)
+    assert actual.columns == expected.columns
+    for column, expected_column in zip(actual, expected, strict=True):
+        assert column.equals(expected_column.cast(column.dtype)), (column, expected_column)
 
 
 @given(
@@ -190,15 +190,17 @@ LETTERS = st.characters(
 PLAIN_TEXT = st.text(LETTERS, min_size=1, max_size=12).filter(lambda text: "_x" not in text)
 DAYS = st.dates(date(1901, 1, 1), date(9999, 12, 30))
 LAST = datetime(9999, 12, 30)  # noqa: DTZ001
-SECONDS = st.datetimes(datetime(1901, 1, 1), LAST).map(lambda one: one.replace(microsecond=0))  # noqa: DTZ001
+SECONDS = st.datetimes(datetime(1901, 1, 1), LAST).map(lambda moment: moment.replace(microsecond=0))  # noqa: DTZ001
 CELLS: list[st.SearchStrategy[Any]] = [
     st.integers(-(2**53), 2**53),
-    st.floats(-1e300, 1e300, allow_subnormal=False).map(lambda one: float(f"{one:.14e}")),  # writers cut what is longer
+    st.floats(-1e300, 1e300, allow_subnormal=False).map(
+        lambda number: float(f"{number:.14e}")
+    ),  # writers cut what is longer
     PLAIN_TEXT,
     st.booleans(),
     DAYS,
     SECONDS,
-    st.times().map(lambda one: one.replace(microsecond=0)),
+    st.times().map(lambda moment: moment.replace(microsecond=0)),
 ]
 
 
@@ -213,7 +215,7 @@ def sheets(draw: st.DrawFn) -> list[list[Any]]:
 def sheet_frame(rows: list[list[Any]]) -> pl.DataFrame:
     """What the rows are, as docs/formats/excel.md says."""
     rows = [row for row in rows if any(cell is not None for cell in row)]
-    found = []
+    columns = []
     for place in range(len(rows[0]) if rows else 0):
         cells = [_cell(row[place]) for row in rows]
         kinds = {type(cell) for cell in cells if cell is not None}
@@ -221,8 +223,8 @@ def sheet_frame(rows: list[list[Any]]) -> pl.DataFrame:
             cells = cells if len(kinds) == 1 else [as_text(cell) for cell in cells]
             if kinds == {datetime} and all(cell is None or cell.time() == time(0) for cell in cells):
                 cells = [None if cell is None else cell.date() for cell in cells]
-            found.append(pl.Series(f"column_{place + 1}", cells, strict=False))
-    return pl.DataFrame(found)
+            columns.append(pl.Series(f"column_{place + 1}", cells, strict=False))
+    return pl.DataFrame(columns)
 
 
 def _cell(cell: Any) -> Any:
@@ -305,10 +307,10 @@ def test_a_worksheet(name: str, rows: list[list[Any]]) -> None:
     expected = sheet_frame(rows)
     if expected.width == 0:
         return
-    found = read_back(SHEET_WRITERS[name](rows), name, Excel(sheet="S", header=False))
-    assert found.columns == expected.columns
-    for column, other in zip(found, expected, strict=True):
-        assert column.to_list() == other.cast(column.dtype, strict=False).to_list(), (column, other)
+    actual = read_back(SHEET_WRITERS[name](rows), name, Excel(sheet="S", header=False))
+    assert actual.columns == expected.columns
+    for column, expected_column in zip(actual, expected, strict=True):
+        assert column.to_list() == expected_column.cast(column.dtype, strict=False).to_list(), (column, expected_column)
 
 
 # Separated text: one random dialect for each table, found out by the reader.
@@ -338,9 +340,9 @@ def test_separated_text_by_csv(
     writer = csv.writer(text, delimiter=separator, quoting=quoting, lineterminator=end)  # type: ignore[arg-type]
     writer.writerows([names, *rows])
     reader = Csv(separator=separator, quote='"', escape=None, infer=False) if said else Csv(infer=False)
-    found = read_back(text.getvalue().encode(encoding), "x.csv", reader)
-    assert found.columns == names
-    assert [list(row) for row in found.iter_rows()] == [[field or None for field in row] for row in rows]
+    actual = read_back(text.getvalue().encode(encoding), "x.csv", reader)
+    assert actual.columns == names
+    assert [list(row) for row in actual.iter_rows()] == [[field or None for field in row] for row in rows]
 
 
 def test_lengths_of_time_and_decimals_are_among_the_cells() -> None:

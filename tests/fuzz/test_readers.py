@@ -57,9 +57,9 @@ def most_memory() -> int:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    found = tmp_path_factory.mktemp("scratch")
-    yield found
-    assert list(found.iterdir()) == [], "temporary files are left"
+    path = tmp_path_factory.mktemp("scratch")
+    yield path
+    assert list(path.iterdir()) == [], "temporary files are left"
 
 
 def opened(name: str, data: bytes, folder: Path, *, as_file: bool) -> tuple[Source, Path | None]:

@@ -136,8 +136,8 @@ def test_a_bomb_is_defused(in_memory: Opener) -> None:
     zeros = pl.DataFrame({"a": pl.Series([0] * (arrow_messages.LONGEST_BODY // 8 + 1), dtype=pl.Int64)})
     data = streamed(zeros, "zstd")
     assert len(data) * 100 < arrow_messages.LONGEST_BODY
-    found = [len(batch) for batch in (zeros,)]
-    assert found
+    lengths = [len(batch) for batch in (zeros,)]
+    assert lengths
     with suppress(DataError):  # Polars may have written it in several batches, each within the limit
         table = read(in_memory(data, "x"))
         assert table.height == zeros.height

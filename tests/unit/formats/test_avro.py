@@ -108,7 +108,7 @@ def refused(data: bytes, opened: Opener, key: str = "x.avro") -> DataError:
     ],
 )
 def test_types(in_memory: Opener, kind: Any, values: list[Any], expected: list[Any] | None, column: Any) -> None:
-    data = written([field(kind), field("long", "n")], [{"f": one, "n": at} for at, one in enumerate(values)])
+    data = written([field(kind), field("long", "n")], [{"f": value, "n": at} for at, value in enumerate(values)])
     rows = read(in_memory(data, "x.avro")).rows.collect()
     assert rows["f"].to_list() == (values if expected is None else expected)
     assert rows["n"].to_list() == list(range(len(values)))
@@ -242,8 +242,8 @@ def test_a_schema_without_end(in_memory: Opener) -> None:
     assert refused(written([field(kind)], []), in_memory).code == "UnsupportedAvro"
     fields = [field({"type": "record", "name": "r0", "fields": [field("long", "x")]}, "f0")]
     for number in range(1, 40):  # each holds the one before twice: spelled out, 2 to the 40th
-        held = [field(f"r{number - 1}", "x"), field(f"r{number - 1}", "y")]
-        fields.append(field({"type": "record", "name": f"r{number}", "fields": held}, f"f{number}"))
+        fields = [field(f"r{number - 1}", "x"), field(f"r{number - 1}", "y")]
+        fields.append(field({"type": "record", "name": f"r{number}", "fields": fields}, f"f{number}"))
     assert refused(written(fields, []), in_memory).code == "UnsupportedAvro"
 
 
@@ -261,8 +261,8 @@ def test_times_of_day_are_kept_or_refused(in_memory: Opener, name: str, unit: in
     kind = {"type": "int" if name == "time-millis" else "long", "logicalType": name}
     day = 86_400 * 10**9 // unit
     for number in (0, 1, day - 1):
-        found = read(in_memory(container(["null", kind], b"\x02" + avro._long(number)), "x.avro")).rows.collect()["f"]
-        assert found.to_physical().to_list() == [number * unit]
+        cells = read(in_memory(container(["null", kind], b"\x02" + avro._long(number)), "x.avro")).rows.collect()["f"]
+        assert cells.to_physical().to_list() == [number * unit]
     for number in (-1, day, day + 1):
         error = refused(container(kind, avro._long(number)), in_memory)
         assert error.code == "UnsupportedAvro"

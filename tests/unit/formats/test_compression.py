@@ -38,7 +38,7 @@ PACKERS: dict[str, tuple[str, Pack]] = {
     "xz": (".xz", lzma.compress),
     "zstd": (".zst", zstd.compress),
 }
-MAGICS = tuple(magic for one in COMPRESSIONS for magic in one.magics)
+MAGICS = tuple(magic for compression in COMPRESSIONS for magic in compression.magics)
 EACH = pytest.mark.parametrize("name", PACKERS)
 
 
@@ -186,7 +186,7 @@ class Failing(io.RawIOBase):
 
 @EACH
 def test_a_failing_disk_is_not_the_data_s_fault(name: str) -> None:
-    compression = next(one for one in COMPRESSIONS if one.name == name)
+    compression = next(candidate for candidate in COMPRESSIONS if candidate.name == name)
     with pytest.raises(OSError, match="Input/output error"):
         list(compression.pieces(cast("BinaryIO", Failing())))
 

@@ -399,9 +399,9 @@ def test_what_is_regular_as_it_stands_is_not_guessed_at(read: Read) -> None:
 
 @BOTH
 def test_blanks_before_a_quote_are_found_out(read: Read) -> None:
-    found = read(b'"a", "b", "c"\n"1,5", "x", "2"\n"y ""z""",  "w", 3\n')
-    assert rows_of(found) == [{"a": "1,5", "b": "x", "c": 2}, {"a": 'y "z"', "b": "w", "c": 3}]
-    assert found.dialect["padded"] is True
+    table = read(b'"a", "b", "c"\n"1,5", "x", "2"\n"y ""z""",  "w", 3\n')
+    assert rows_of(table) == [{"a": "1,5", "b": "x", "c": 2}, {"a": 'y "z"', "b": "w", "c": 3}]
+    assert table.dialect["padded"] is True
     assert rows_of(read(b"a, b\n1, x\n")) == [{"a": 1, "b": " x"}]  # nothing is quoted: blanks in a cell are text
     assert rows_of(read(b"a, b\n1, x\n", Csv(padded=True))) == [{"a": 1, "b": "x"}]
     assert rows_of(read(b'a, "b"\n1, "x"\n', Csv(padded=False))) == [{"a": 1, '"b"': ' "x"'}]
@@ -457,8 +457,8 @@ def test_marks_between_thousands(
     read: Read, cells: list[str], options: dict[str, Any], numbers: list[float | None] | None
 ) -> None:
     data = ("n;t\n" + "".join(f"{cell};x\n" for cell in cells)).encode()
-    found = [row["n"] for row in rows_of(read(data, Csv(separator=";", **options)))]
-    assert found == (cells if numbers is None else numbers)
+    numbers = [row["n"] for row in rows_of(read(data, Csv(separator=";", **options)))]
+    assert numbers == (cells if numbers is None else numbers)
 
 
 @BOTH

@@ -180,10 +180,10 @@ def test_a_point_before_three_digits_may_be_either(read: Read, separator: str) -
     data = "a{}b\nx{}1.234\ny{}2.500\n".replace("{}", separator).encode()
     table = read(data)
     assert [row["b"] for row in rows_of(table)] == [1.234, 2.5]
-    told = str(table.dialect["ambiguous"])
-    assert "b: 1.234 may be 1234" in told
+    ambiguous = str(table.dialect["ambiguous"])
+    assert "b: 1.234 may be 1234" in ambiguous
     for option in ('Csv(decimal_comma=True, thousands=".")', 'Csv(thousands="")'):
-        assert option in told
+        assert option in ambiguous
 
 
 @BOTH

@@ -49,8 +49,8 @@ class Says:
     name: str = "says"
 
     def read(self, file: BinaryIO) -> Iterable[pl.DataFrame]:
-        found: Iterable[pl.DataFrame] = self.what(file)
-        return found
+        frames: Iterable[pl.DataFrame] = self.what(file)
+        return frames
 
 
 def result(reader: Any, content: bytes = b"\0\1\0\2", key: str = "a.bin", contract: Contract | None = None) -> Result:
@@ -60,10 +60,10 @@ def result(reader: Any, content: bytes = b"\0\1\0\2", key: str = "a.bin", contra
 
 
 def failure(what: Callable[[BinaryIO], Any]) -> str:
-    found = result(Says(what))
-    assert not found.silver
-    assert not found.errors
-    error = found.failures["t", "a.bin"]
+    outcome = result(Says(what))
+    assert not outcome.silver
+    assert not outcome.errors
+    error = outcome.failures["t", "a.bin"]
     assert error["code"] == "TransformError"
     return str(error["message"])
 
@@ -71,14 +71,14 @@ def failure(what: Callable[[BinaryIO], Any]) -> str:
 @given(st.lists(st.integers(0, 2**16 - 1), max_size=50), st.integers(1, 7))
 def test_what_it_yields_is_silver_whatever_the_size_of_the_frames(numbers: list[int], at_once: int) -> None:
     content = b"".join(number.to_bytes(2, "big") for number in numbers)
-    found = result(Pairs(at_once), content)
-    assert found.silver["t", "a.bin"]["n"].to_list() == numbers
-    assert found.lineage["t", "a.bin"].format == "pairs"
+    outcome = result(Pairs(at_once), content)
+    assert outcome.silver["t", "a.bin"]["n"].to_list() == numbers
+    assert outcome.lineage["t", "a.bin"].format == "pairs"
 
 
 def test_rows_are_numbered_for_the_contract() -> None:
-    found = result(Pairs(1), b"\0\1\0\2\0\3", contract=Contract(schema=SCHEMA, rules={"odd": pl.col("n") % 2 == 1}))
-    found.assert_rejected("t", "a.bin", {2: "odd"})
+    outcome = result(Pairs(1), b"\0\1\0\2\0\3", contract=Contract(schema=SCHEMA, rules={"odd": pl.col("n") % 2 == 1}))
+    outcome.assert_rejected("t", "a.bin", {2: "odd"})
 
 
 def test_packed_files_and_members_of_archives_come_unpacked() -> None:
@@ -92,9 +92,9 @@ def test_packed_files_and_members_of_archives_come_unpacked() -> None:
 
 
 def test_its_word_that_the_data_is_at_fault_counts() -> None:
-    found = result(Pairs(), b"\0\1\0")
-    found.assert_error("t", "a.bin", "HalfPair")
-    assert found.errors["t", "a.bin"]["error"]["hint"] == "fetch it again"
+    outcome = result(Pairs(), b"\0\1\0")
+    outcome.assert_error("t", "a.bin", "HalfPair")
+    assert outcome.errors["t", "a.bin"]["error"]["hint"] == "fetch it again"
 
 
 def broken(file: BinaryIO) -> Iterator[pl.DataFrame]:

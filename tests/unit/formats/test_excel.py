@@ -132,10 +132,10 @@ def test_every_kind_of_cell(in_memory: Opener, in_file: Opener, write: Write) ->
     ]
     for opened in (in_memory, in_file):
         table = read(opened(write({"Sheet": rows})))
-        found = table.rows.collect()
+        frame = table.rows.collect()
         assert table.format in WRITERS
         assert table.dialect == {"sheet": "Sheet", "header_row": 1}
-        assert found.schema == {
+        assert frame.schema == {
             "whole": pl.Int64,
             "broken": pl.Float64,
             "text": pl.String,
@@ -147,19 +147,19 @@ def test_every_kind_of_cell(in_memory: Opener, in_file: Opener, write: Write) ->
             ROW: pl.UInt64,
         }
         kept = [row for row in rows[1:] if any(cell is not None for cell in row)]
-        found = found.with_columns(pl.col("moment").cast(pl.Datetime("us")))
-        assert [list(row[:-1]) for row in found.iter_rows()] == kept
-        assert found[ROW].to_list() == [1, 2, 3]
+        frame = frame.with_columns(pl.col("moment").cast(pl.Datetime("us")))
+        assert [list(row[:-1]) for row in frame.iter_rows()] == kept
+        assert frame[ROW].to_list() == [1, 2, 3]
 
 
 @EACH
 def test_one_cell_of_another_kind_makes_text_of_all(in_memory: Opener, write: Write) -> None:
-    other = ["n/a", True, date(2026, 1, 2), "#N/A", "#DIV/0!"]
+    odd_cells = ["n/a", True, date(2026, 1, 2), "#N/A", "#DIV/0!"]
     said = ["n/a", "true", "2026-01-02", "#N/A", "#DIV/0!"]
-    for cell, text in zip(other, said, strict=True):
+    for cell, text in zip(odd_cells, said, strict=True):
         rows: list[list[Any]] = [["a"], *[[number] for number in range(5000)], [0.5], [cell]]
-        found = columns(in_memory(write({"S": rows})))["a"]
-        assert found == [*[str(row[0]) for row in rows[1:-2]], "0.5", text]
+        cells = columns(in_memory(write({"S": rows})))["a"]
+        assert cells == [*[str(row[0]) for row in rows[1:-2]], "0.5", text]
 
 
 CELL = st.one_of(
@@ -170,7 +170,7 @@ CELL = st.one_of(
     st.text(
         st.characters(codec="utf-8", exclude_categories=("Cc", "Cs"), exclude_characters="\ufffe\uffff#="), max_size=8
     ),
-    st.datetimes(datetime(1901, 1, 1), datetime(9999, 12, 30)).map(lambda one: one.replace(microsecond=0)),  # noqa: DTZ001
+    st.datetimes(datetime(1901, 1, 1), datetime(9999, 12, 30)).map(lambda moment: moment.replace(microsecond=0)),  # noqa: DTZ001
 )
 
 
@@ -183,18 +183,18 @@ def test_cells_come_back_or_all_are_text(in_memory: Opener, write: Write, rows: 
     if not present:
         assert read(in_memory(book)).height == 0
         return
-    found = read(in_memory(book)).rows.drop(ROW).collect()
+    frame = read(in_memory(book)).rows.drop(ROW).collect()
     for place, name in enumerate("abc"):
         cells = [None if row[place] == "" else row[place] for row in present]
         kinds = {type(cell) for cell in cells if cell is not None}
-        got = found[name].to_list()
+        actual = frame[name].to_list()
         if kinds <= {int, float}:
-            assert got == [None if cell is None else pytest.approx(cell, rel=1e-15) for cell in cells]
+            assert actual == [None if cell is None else pytest.approx(cell, rel=1e-15) for cell in cells]
         elif len(kinds) == 1:
-            assert [_rounded(one) for one in got] == [_rounded(one) for one in cells]
+            assert [_rounded(cell) for cell in actual] == [_rounded(cell) for cell in cells]
         else:
-            assert [one is None for one in got] == [one is None for one in cells]
-            assert all(one is None or isinstance(one, str) for one in got)
+            assert [cell is None for cell in actual] == [cell is None for cell in cells]
+            assert all(cell is None or isinstance(cell, str) for cell in actual)
 
 
 def _is_blank(cell: Any) -> bool:
@@ -321,7 +321,7 @@ def test_within_other_packing(in_memory: Opener, write: Write) -> None:
     import gzip
 
     book = write({"S": [["a"], [1]]})
-    kind = next(name for name, one in WRITERS.items() if one is write)
+    kind = next(name for name, writer in WRITERS.items() if writer is write)
     assert read(in_memory(gzip.compress(book), "x.gz")).format == f"{kind}+gzip"
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:

@@ -109,14 +109,15 @@ def xlsx(sheet: str, **parts: str) -> bytes:
     main = 'xmlns="http://schemas.openxmlformats.org/spreadsheetml/2006/main"'
     kinds = "http://schemas.openxmlformats.org/officeDocument/2006/relationships"
     related = "<Relationships xmlns='http://schemas.openxmlformats.org/package/2006/relationships'>{}</Relationships>"
-    one = f"<Relationship Id='{{}}' Type='{kinds}/{{}}' Target='{{}}'/>"
+    relationship = f"<Relationship Id='{{}}' Type='{kinds}/{{}}' Target='{{}}'/>"
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
-        archive.writestr("_rels/.rels", related.format(one.format("a", "officeDocument", "xl/workbook.xml")))
+        archive.writestr("_rels/.rels", related.format(relationship.format("a", "officeDocument", "xl/workbook.xml")))
         archive.writestr(
             "xl/_rels/workbook.xml.rels",
             related.format(
-                one.format("s", "worksheet", "worksheets/sheet1.xml") + one.format("w", "sharedStrings", "words.xml")
+                relationship.format("s", "worksheet", "worksheets/sheet1.xml")
+                + relationship.format("w", "sharedStrings", "words.xml")
             ),
         )
         archive.writestr(
@@ -159,9 +160,9 @@ HEAD = "<row><c t='inlineStr'><is><t>a</t></is></c></row>"
     ],
 )
 def test_where_an_element_stands_counts(in_memory: Opener, row: str, expected: list[Any]) -> None:
-    found = columns(in_memory(xlsx(HEAD + row), "x.xlsx"))
-    assert found["a"] == expected
-    assert found == columns(in_memory(xlsx(f"{HEAD}<!-- -->{row}"), "x.xlsx")), "as the parser reads it"
+    actual = columns(in_memory(xlsx(HEAD + row), "x.xlsx"))
+    assert actual["a"] == expected
+    assert actual == columns(in_memory(xlsx(f"{HEAD}<!-- -->{row}"), "x.xlsx")), "as the parser reads it"
 
 
 #: Rows as programs write them, with the texts of their cells: Excel, LibreOffice, openpyxl, Google Sheets, ClosedXML.
@@ -211,8 +212,8 @@ def test_what_programs_write_is_read_without_the_parser(rows: str, texts: list[s
 )
 def test_shared_strings_that_programs_write(items: str, texts: list[str] | None) -> None:
     """None: the parser reads them."""
-    found = xlsx_reader._Strings(iter(()), "strings").plain(items)
-    assert (None if found is None else found.to_list()) == texts
+    strings = xlsx_reader._Strings(iter(()), "strings").plain(items)
+    assert (None if strings is None else strings.to_list()) == texts
 
 
 CELLS = st.one_of(
@@ -287,8 +288,8 @@ def test_rows_in_pieces_come_back(in_memory: Opener) -> None:
         rows = "".join(
             f'<row r="{n}"><c r="A{n}">{kinds[n % len(kinds)].format(n)}</c></row>' for n in range(2, 60_000)
         )
-        got = columns(in_memory(xlsx(HEAD.replace("<row>", '<row r="1">') + rows), "x.xlsx"))["a"]
-        assert got == [n + 0.5 if "2e" in kinds[n % len(kinds)] else n for n in range(2, 60_000)]
+        actual = columns(in_memory(xlsx(HEAD.replace("<row>", '<row r="1">') + rows), "x.xlsx"))["a"]
+        assert actual == [n + 0.5 if "2e" in kinds[n % len(kinds)] else n for n in range(2, 60_000)]
 
 
 @pytest.mark.parametrize("cut", [b"</row>", b"</sheetData>"])
@@ -362,7 +363,7 @@ SPACES = {
 
 
 def ods(tables: str, styles: str = "", spaces: Mapping[str, str] = SPACES) -> bytes:
-    declared = " ".join(f'xmlns:{prefix}="{one}"' for prefix, one in spaces.items())
+    declared = " ".join(f'xmlns:{prefix}="{namespace}"' for prefix, namespace in spaces.items())
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("mimetype", "application/vnd.oasis.opendocument.spreadsheet")
@@ -414,9 +415,9 @@ def test_a_paragraph_may_go_on_in_another_piece(in_memory: Opener) -> None:
 
 def test_an_ods_knows_its_elements_by_namespace(in_memory: Opener) -> None:
     plain = ods_rows(ODS_HEAD, ods_text("<text:p>x</text:p>"))
-    other = plain.replace("table:", "t:").replace("text:", "x:")
+    renamed = plain.replace("table:", "t:").replace("text:", "x:")
     spaces = {"office": SPACES["office"], "t": SPACES["table"], "x": SPACES["text"]}
-    assert columns(in_memory(ods(other, spaces=spaces), "x.ods")) == {"a": ["x"]}
+    assert columns(in_memory(ods(renamed, spaces=spaces), "x.ods")) == {"a": ["x"]}
 
 
 def test_lengths_of_time_have_their_value(in_memory: Opener) -> None:
@@ -428,8 +429,8 @@ def test_lengths_of_time_have_their_value(in_memory: Opener) -> None:
     assert columns(in_memory(short, "x.ods")) == {"a": [time(5, 6), time(23, 59, 59, 500_000)]}
     long = ods(ods_rows(ODS_HEAD, length("PT36H00M00S"), length("PT12H00M00S"), length("-PT06H00M00S")))
     assert columns(in_memory(long, "x.ods")) == {"a": [1.5, 0.5, -0.25]}
-    other = ods(ods_rows(ODS_HEAD, length("P1DT12H"), length("PT90M"), length("-PT86400S"), length("P2D")))
-    assert columns(in_memory(other, "x.ods")) == {"a": [1.5, 0.0625, -1, 2]}
+    days = ods(ods_rows(ODS_HEAD, length("P1DT12H"), length("PT90M"), length("-PT86400S"), length("P2D")))
+    assert columns(in_memory(days, "x.ods")) == {"a": [1.5, 0.0625, -1, 2]}
     text = ods(ods_rows(ODS_HEAD, ods_text("<text:p>PT12H30M15S</text:p>"), ods_text("<text:p>-PT1H0M0S</text:p>")))
     assert columns(in_memory(text, "x.ods")) == {"a": ["PT12H30M15S", "-PT1H0M0S"]}
     mixed = ods(ods_rows(ODS_HEAD, length("PT36H00M01.25S"), ods_text("<text:p>x</text:p>")))
@@ -465,7 +466,7 @@ def xlsb(*, only_errors: bool = False) -> bytes:
     rows = [cell(6, wide("a")), cell(5, struct.pack("<d", 1)), cell(5, struct.pack("<d", 2.5))]
     rows = [] if only_errors else rows
     rows += [cell(3, b"\x07"), cell(11, b"\x2a" + struct.pack("<HII", 0, 0, 0))]
-    data = b"".join(record(0, struct.pack("<I", row) + bytes(21)) + one for row, one in enumerate(rows))
+    data = b"".join(record(0, struct.pack("<I", row) + bytes(21)) + cells for row, cells in enumerate(rows))
     sheet = record(129, b"") + record(148, struct.pack("<IIII", 0, 4, 0, 0)) + record(145, b"") + data
     book = record(131, b"") + record(143, b"") + record(156, struct.pack("<II", 0, 1) + wide("rId1") + wide("S"))
     kinds = "http://schemas.openxmlformats.org/officeDocument/2006/relationships"

@@ -115,9 +115,9 @@ CELLS = st.one_of(
 
 @given(st.lists(st.one_of(st.none(), CELLS), max_size=6), st.booleans())
 def test_both_ways_of_inferring_agree(cells: list[str | None], decimal_comma: bool) -> None:
-    one, other = by_lists(cells, decimal_comma=decimal_comma), by_expressions(cells, decimal_comma=decimal_comma)
-    assert one.dtype == other.dtype
-    assert one.equals(other)
+    listed, expressed = by_lists(cells, decimal_comma=decimal_comma), by_expressions(cells, decimal_comma=decimal_comma)
+    assert listed.dtype == expressed.dtype
+    assert listed.equals(expressed)
 
 
 @given(st.lists(CELLS, min_size=1, max_size=6))

@@ -77,9 +77,9 @@ def test_members_come_back_whatever_they_are_called(in_memory: Opener, pack: Pac
         zipfile.ZipFile(io.BytesIO(zipped(plain)))
     ):  # a zip archive with the parts of a workbook is one
         return
-    found = unpack_all(in_memory(pack(plain), "x"), Scratch())
-    assert [content.read() for content in found] == list(plain.values())
-    assert [content.member for content in found] == list(plain)
+    unpacked = unpack_all(in_memory(pack(plain), "x"), Scratch())
+    assert [content.read() for content in unpacked] == list(plain.values())
+    assert [content.member for content in unpacked] == list(plain)
 
 
 @EACH

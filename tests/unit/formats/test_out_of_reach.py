@@ -48,7 +48,7 @@ def as_parquet(table: Any, **options: Any) -> tuple[bytes, str]:
 
 def times(seconds: list[int | None], unit: str, factor: int) -> Any:
     storage, kind = (pa.int32(), pa.time32) if unit in {"s", "ms"} else (pa.int64(), pa.time64)
-    return pa.array([None if one is None else one * factor for one in seconds], storage).view(kind(unit))
+    return pa.array([None if value is None else value * factor for value in seconds], storage).view(kind(unit))
 
 
 @given(
@@ -62,8 +62,10 @@ def test_times_of_day_are_kept_or_refused(
 ) -> None:
     table = pa.table({"l": [[1, 2]] * len(seconds), "t": times(seconds, *unit), "n": list(range(len(seconds)))})
     source = in_memory(*write(table))
-    if all(one is None or 0 <= one < DAY for one in seconds):
-        expected = [None if one is None else time(one // 3600, one // 60 % 60, one % 60) for one in seconds]
+    if all(second is None or 0 <= second < DAY for second in seconds):
+        expected = [
+            None if second is None else time(second // 3600, second // 60 % 60, second % 60) for second in seconds
+        ]
         assert read(source).rows.collect()["t"].to_list() == expected
     else:
         with pytest.raises(DataError, match='"t" has') as caught:
@@ -145,8 +147,8 @@ def with_int96(days: list[int], unit: str = "ns") -> bytes:
 def test_old_timestamps_are_kept_or_refused(in_memory: Opener, days: list[int]) -> None:
     source = in_memory(with_int96(days), "x.parquet")
     if all(abs(day - 2440588) <= 106751 for day in days):
-        found = read(source).rows.select(pl.col("t").to_physical()).collect()["t"].to_list()
-        assert found == [(day - 2440588) * DAY * 10**9 for day in days]
+        actual = read(source).rows.select(pl.col("t").to_physical()).collect()["t"].to_list()
+        assert actual == [(day - 2440588) * DAY * 10**9 for day in days]
     else:
         with pytest.raises(DataError, match="INT96") as caught:
             read(source)
@@ -202,11 +204,11 @@ MOST_SECONDS = (2**63 - 1) // 1000
 @given(cells=st.lists(st.none() | st.integers(-MOST_SECONDS, MOST_SECONDS), min_size=1, max_size=5))
 def test_seconds_are_kept(write: Callable[[Any], tuple[bytes, str]], kind: pa.DataType, cells: list[Any]) -> None:
     data, key = write(pa.table({"b": ["x"] * len(cells), "t": pa.array(cells, pa.int64()).view(kind)}))
-    found = read(Source(Head(key, "e", len(data), datetime.now(UTC)), data, None)).rows.collect()
-    assert found["t"].to_physical().to_list() == [None if cell is None else cell * 1000 for cell in cells]
+    frame = read(Source(Head(key, "e", len(data), datetime.now(UTC)), data, None)).rows.collect()
+    assert frame["t"].to_physical().to_list() == [None if cell is None else cell * 1000 for cell in cells]
     is_duration = pa.types.is_duration(kind)
-    assert found["t"].dtype == (pl.Duration("ms") if is_duration else pl.Datetime("ms", getattr(kind, "tz", None)))
-    assert found["b"].to_list() == ["x"] * len(cells)
+    assert frame["t"].dtype == (pl.Duration("ms") if is_duration else pl.Datetime("ms", getattr(kind, "tz", None)))
+    assert frame["b"].to_list() == ["x"] * len(cells)
 
 
 @pytest.mark.parametrize("write", [as_file, as_stream])

@@ -49,7 +49,7 @@ def test_csv_in_parts_is_what_it_is_in_one(
 ) -> None:
     """A blank line is no record, so that a record of nothing is written with its comma."""
     bounds = [0, *sorted(min(cut, len(rows)) for cut in cuts), len(rows)]
-    text = [f"{one},{other}\n" for one, other in rows]
+    text = [f"{left},{right}\n" for left, right in rows]
     parts = {
         f"{number}.csv": ("a,b\n" + "".join(text[start:end])).encode()
         for number, (start, end) in enumerate(pairwise(bounds))
@@ -148,8 +148,8 @@ def test_large_members_stream(in_memory: Opener) -> None:
     table = read(in_memory(buffer.getvalue(), "x.zip"))
     assert not table.in_memory
     assert table.height == 1_500_001
-    found = table.rows.select(pl.col("n").sum(), pl.col(ROW).max()).collect(engine="streaming")
-    assert found.row(0) == (1_500_000 * 1_499_999 / 2 + 2.5, 1_500_001)
+    sums = table.rows.select(pl.col("n").sum(), pl.col(ROW).max()).collect(engine="streaming")
+    assert sums.row(0) == (1_500_000 * 1_499_999 / 2 + 2.5, 1_500_001)
 
 
 def test_one_member_shows_the_decimal_comma_of_all(in_memory: Opener) -> None:

@@ -48,9 +48,9 @@ def test_a_frame_and_its_lineage_come_back(tmp_path: Path) -> None:
     path = tmp_path / "[x].parquet"
     write_parquet(FRAME, path, lineage(read=5).to_json())
     assert pl.read_parquet(path, glob=False).equals(FRAME)
-    held = read_lineage(path)
-    assert held == read_lineage(path.read_bytes()) == lineage(read=5).to_metadata()
-    assert Lineage.from_metadata(held) == lineage(read=5)
+    actual = read_lineage(path)
+    assert actual == read_lineage(path.read_bytes()) == lineage(read=5).to_metadata()
+    assert Lineage.from_metadata(actual) == lineage(read=5)
     assert count_rows(path) == 1000
 
 

@@ -57,8 +57,8 @@ def test_what_was_written_comes_back(in_memory: Opener, records: list[tuple[dict
         Xml(record="/list/r"),
         declared=dict.fromkeys(names, pl.String()),
     )
-    found = table.rows.drop(ROW).collect().to_dicts()
-    assert found == [{name: record.get(name) for name in names} for record in expected]
+    actual = table.rows.drop(ROW).collect().to_dicts()
+    assert actual == [{name: record.get(name) for name in names} for record in expected]
 
 
 @pytest.mark.parametrize(
@@ -263,8 +263,8 @@ def test_large_documents_stream(in_file: Opener) -> None:
     table = read(in_file(data, "x.xml"))
     assert not table.in_memory
     assert table.height == 200_001
-    found = table.rows.select(pl.col("a").sum(), pl.col("b").count(), pl.col("c").sum(), pl.col(ROW).max()).collect()
-    assert found.row(0) == (199_999 * 100_000, 200_000, 1, 200_001)
+    sums = table.rows.select(pl.col("a").sum(), pl.col("b").count(), pl.col("c").sum(), pl.col(ROW).max()).collect()
+    assert sums.row(0) == (199_999 * 100_000, 200_000, 1, 200_001)
 
 
 def test_names_that_are_data_are_refused(in_memory: Opener) -> None:

@@ -99,16 +99,16 @@ def test_the_event_is_the_one_that_s3_sends_by_eventbridge(world: World) -> None
 
 
 def test_events_may_go_on_in_the_same_transaction(world: World) -> None:
-    other = Journal(world.journal.path, readonly=True)
+    reader = Journal(world.journal.path, readonly=True)
     carried: list[tuple[list[str], float]] = []
 
     def carry(posts: Sequence[ServiceMessage], now: float) -> list[str]:
-        assert other.rows("objects_after", bucket="bronze", after="", most=9) == [], "the transaction is still open"
+        assert reader.rows("objects_after", bucket="bronze", after="", most=9) == [], "the transaction is still open"
         carried.append(([post[3] for post in posts], now))
         return ["bus"]
 
     world.bucket.notice([landed("a"), landed("b")], carry=carry)
-    other.close()
+    reader.close()
     assert carried == [(["a", "b"], NOON)]
     assert world.events() == [], "nothing lies in the outbox"
     assert world.known() == ["a", "b"]

@@ -77,8 +77,8 @@ def test_what_waits_waits_as_long_as_before(tmp_path: Path, jump: float) -> None
         (received,) = queue.receive(1, 1000.0)
         move_times(journal, jump)
         now = 1000.0 + jump
-        (other,) = queue.receive(10, now + 1)
-        assert other.key != received.key, "the received one is hidden still"
+        (message,) = queue.receive(10, now + 1)
+        assert message.key != received.key, "the received one is hidden still"
         assert len(queue.receive(10, now + 30.5)) == 1, "until its time has come"
         assert len(queue.receive(10, now + 99)) == 2, "no retention has ended"
         assert queue.receive(10, now + 101) == []

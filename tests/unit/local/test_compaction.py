@@ -114,18 +114,18 @@ def know(journal: Journal, key: str) -> None:
 @given(st.dictionaries(st.integers(0, 60), st.booleans(), max_size=40), st.sets(st.integers(0, 60)), st.integers(1, 50))
 @settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_old_outcomes_of_objects_that_are_gone_are_forgotten(
-    journal: Journal, found: dict[int, bool], known: set[int], most: int
+    journal: Journal, outcomes: dict[int, bool], known: set[int], most: int
 ) -> None:
     for number in range(61):
         journal.change("forget_outcome", transform="t", key=f"{number}")
         journal.change("forget_object", bucket="b", key=f"{number}")
-    for number, old in found.items():
+    for number, old in outcomes.items():
         outcome(journal, f"{number}", at=0 if old else 20 * DAY)
     for number in known:
         know(journal, f"{number}")
     run(Compaction(journal, bucket="b", expire=expire, keep=Keep(seconds=14 * DAY), most=most), 20 * DAY)
-    left = {number for number in found if journal.row("outcome", transform="t", key=f"{number}")}
-    assert left == {number for number, old in found.items() if not old or number in known}
+    left = {number for number in outcomes if journal.row("outcome", transform="t", key=f"{number}")}
+    assert left == {number for number, old in outcomes.items() if not old or number in known}
 
 
 def test_the_search_for_what_is_gone_is_made_once_an_hour(journal: Journal) -> None:

@@ -213,9 +213,9 @@ def test_a_disk_that_cannot_be_written_ends_the_engine_and_charges_nobody(number
 
 def test_other_errors_of_the_system_are_the_messages() -> None:
     outcome = {"failed": True, "error": describe(OSError(errno.EIO, "bad sector"))}
-    one = dispatch()
-    handle({"ended": {"m": outcome}}, worker(one))
-    assert one.invocation_of("m").outcomes == {"m": outcome}
+    batch = dispatch()
+    handle({"ended": {"m": outcome}}, worker(batch))
+    assert batch.invocation_of("m").outcomes == {"m": outcome}
 
 
 def test_a_definition_that_cannot_be_loaded() -> None:

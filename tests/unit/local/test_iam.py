@@ -36,13 +36,13 @@ PARTS = st.sampled_from(["arn", "aws", "s3", "", "a", "*", "a*", "?", "${*}", "a
 
 
 @given(st.lists(PARTS, min_size=1, max_size=7), st.lists(PARTS, min_size=1, max_size=7))
-def test_an_arn_whose_beginning_is_literal_is_compared_like_any_other(pattern: list[str], found: list[str]) -> None:
+def test_an_arn_whose_beginning_is_literal_is_compared_like_any_other(pattern: list[str], resource: list[str]) -> None:
     """``${*}`` is a star itself: with it in front no beginning is taken for literal, and nothing else is different."""
-    text, arn = ":".join(pattern), ":".join(found)
+    text, arn = ":".join(pattern), ":".join(resource)
     said = policy(statement(Resource=text)).allows("s3:GetObject", arn)
-    parts, other = text.split(":", 5), arn.split(":", 5)
+    parts, arn_parts = text.split(":", 5), arn.split(":", 5)
     tests = [iam._glob(part) for part in parts]
-    slow = len(parts) == len(other) and all(test(part) for test, part in zip(tests, other, strict=True))
+    slow = len(parts) == len(arn_parts) and all(test(part) for test, part in zip(tests, arn_parts, strict=True))
     assert said is (text == "*" or slow)
 
 

@@ -46,11 +46,11 @@ def test_only_bronze_has_foreign_writers(lake: LakeFolder) -> None:
     silver = lake.store("silver", foreign_writers=False)
     (lake.bucket("bronze") / "a").write_text("x")
     (lake.bucket("silver") / "a").write_text("x")
-    one, other = bronze.head("a"), silver.head("a")
-    assert one is not None
-    assert other is not None
-    assert one.etag == "9dd4e461268c8034f5c8564e155c67a6", "the MD5 of the bytes, as in S3"
-    assert other.etag != one.etag
+    in_bronze, in_silver = bronze.head("a"), silver.head("a")
+    assert in_bronze is not None
+    assert in_silver is not None
+    assert in_bronze.etag == "9dd4e461268c8034f5c8564e155c67a6", "the MD5 of the bytes, as in S3"
+    assert in_silver.etag != in_bronze.etag
 
 
 def test_a_sweep_removes_what_workers_left_and_nothing_else(lake: LakeFolder, tmp_path: Path) -> None:

@@ -256,14 +256,14 @@ def attach(*arns: object) -> Edit:
 
 @dataclass(frozen=True)
 class Row:
-    """A property, an edit of it, and what changes by it: ``seen`` in the engine, or the template is refused. ``given``
-    is done to the template before, so that there is something to change."""
+    """A property, an edit of it, and what changes by it: ``seen`` in the engine, or the template is refused. ``setup``
+    edits the template first, so that there is something to change."""
 
     kind: str
     name: str
     edit: Edit
     seen: str
-    given: Edit = nothing
+    setup: Edit = nothing
 
     def __str__(self) -> str:
         return f"{self.kind.rpartition('::')[2]}.{self.name}-{self.seen}"
@@ -288,14 +288,14 @@ TABLE = (
     Row("AWS::S3::BucketPolicy", "PolicyDocument",
         put("SilverBucketPolicy", "PolicyDocument", to=deny("s3:PutObject")), "answers"),
     Row("AWS::S3::BucketPolicy", "Bucket", put("SilverBucketPolicy", "Bucket", to="elsewhere"), "answers",
-        given=put("SilverBucketPolicy", "PolicyDocument", to=deny("s3:PutObject"))),
+        setup=put("SilverBucketPolicy", "PolicyDocument", to=deny("s3:PutObject"))),
     Row(RULE, "Name", put("Rule", "Name", to="another"), "trace",
-        given=put("RuleDLQPolicy", "PolicyDocument", to={"Statement": [
+        setup=put("RuleDLQPolicy", "PolicyDocument", to={"Statement": [
             {"Effect": "Allow", "Principal": "*", "Action": "sqs:SendMessage", "Resource": "*"}]})),
     Row(RULE, "EventPattern", put("Rule", "EventPattern", "source", to=["another"]), "messages"),
     Row(RULE, "State", put("Rule", "State", to="DISABLED"), REFUSED),
     Row(RULE, "Targets", put("Rule", "Targets", 0, "Arn", to=ELSEWHERE), "dead"),
-    Row(RULE, "Targets", put("Rule", "Targets", 0, "DeadLetterConfig", to=None), "dead", given=forbid("TopicPolicy")),
+    Row(RULE, "Targets", put("Rule", "Targets", 0, "DeadLetterConfig", to=None), "dead", setup=forbid("TopicPolicy")),
     Row(RULE, "Targets", put("Rule", "Targets", 0, "DeadLetterConfig", to={"Arn": ELSEWHERE}), REFUSED),
     Row(RULE, "Targets", lambda template: template["Resources"]["Rule"]["Properties"]["Targets"].append(
         {"Id": "Second", "Arn": ELSEWHERE}), REFUSED),
@@ -303,16 +303,16 @@ TABLE = (
     Row("AWS::SNS::TopicPolicy", "Topics", put("TopicPolicy", "Topics", to=[]), "dead"),
     Row("AWS::SNS::TopicPolicy", "PolicyDocument", forbid("TopicPolicy"), "dead"),
     Row(SUBSCRIPTION, "TopicArn", put("OrdersSubscription", "TopicArn", to="arn:aws:sns:::elsewhere"), "messages",
-        given=put("OrdersSubscription", "RedrivePolicy", to=None)),
+        setup=put("OrdersSubscription", "RedrivePolicy", to=None)),
     Row(SUBSCRIPTION, "Protocol", put("OrdersSubscription", "Protocol", to="https"), REFUSED),
     Row(SUBSCRIPTION, "Endpoint", put("OrdersSubscription", "Endpoint", to=ELSEWHERE), "dead"),
     Row(SUBSCRIPTION, "RawMessageDelivery", put("OrdersSubscription", "RawMessageDelivery", to=False), "events"),
     Row(SUBSCRIPTION, "FilterPolicy", put("OrdersSubscription", "FilterPolicy", to={"source": ["another"]}),
         "messages"),
     Row(SUBSCRIPTION, "FilterPolicyScope", put("OrdersSubscription", "FilterPolicyScope", to="MessageAttributes"),
-        "messages", given=put("OrdersSubscription", "FilterPolicy", to={"source": ["aws.s3"]})),
+        "messages", setup=put("OrdersSubscription", "FilterPolicy", to={"source": ["aws.s3"]})),
     Row(SUBSCRIPTION, "RedrivePolicy", put("OrdersSubscription", "RedrivePolicy", to=None), "dead",
-        given=NO_SUBSCRIPTION),
+        setup=NO_SUBSCRIPTION),
     Row(SUBSCRIPTION, "RedrivePolicy",
         put("OrdersSubscription", "RedrivePolicy", "deadLetterTargetArn", to=ELSEWHERE), REFUSED),
     Row(QUEUE, "QueueName", put("OrdersQueue", "QueueName", to="another"), "messages"),
@@ -329,16 +329,16 @@ TABLE = (
     Row("AWS::SQS::QueuePolicy", "PolicyDocument", forbid("OrdersQueuePolicy"), "dead"),
     Row("AWS::SQS::QueuePolicy", "PolicyDocument", forbid("OrdersSubscriptionDLQPolicy"), REFUSED),
     Row("AWS::IAM::Role", "RoleName", put("OrdersRole", "RoleName", to="another"), "answers",
-        given=put("SilverBucketPolicy", "PolicyDocument", to=deny("s3:PutObject", {"AWS": ROLE_ARN}))),
+        setup=put("SilverBucketPolicy", "PolicyDocument", to=deny("s3:PutObject", {"AWS": ROLE_ARN}))),
     Row("AWS::IAM::Role", "Policies", put("OrdersRole", "Policies", 0, "PolicyDocument", to=allow("sqs:*")),
         "answers"),
     Row("AWS::IAM::Role", "Policies", put("OrdersRole", "Policies", to=[]), REFUSED),
     Row("AWS::IAM::Role", "ManagedPolicyArns", put("OrdersRole", "ManagedPolicyArns", to=[]), REFUSED,
-        given=attach({"Ref": "Extra"})),
+        setup=attach({"Ref": "Extra"})),
     Row("AWS::IAM::ManagedPolicy", "PolicyDocument", put("Extra", "PolicyDocument", to=allow("sqs:*")), "answers",
-        given=attach({"Ref": "Extra"})),
+        setup=attach({"Ref": "Extra"})),
     Row("AWS::IAM::ManagedPolicy", "ManagedPolicyName", put("Extra", "ManagedPolicyName", to="another"), REFUSED,
-        given=attach("arn:aws:iam::000000000000:policy/Extra")),
+        setup=attach("arn:aws:iam::000000000000:policy/Extra")),
     Row(FUNCTION, "FunctionName", put("OrdersFunction", "FunctionName", to="another"), "batches"),
     Row(FUNCTION, "MemorySize", put("OrdersFunction", "MemorySize", to=777), "batches"),
     Row(FUNCTION, "Timeout", put("OrdersFunction", "Timeout", to=7), "batches"),
@@ -396,8 +396,8 @@ def edited(template: Json, *edits: Edit) -> Json:
 
 @pytest.mark.parametrize("row", TABLE, ids=str)
 def test_an_edit_of_what_is_read_changes_the_engine_or_is_refused(compiled: Json, observe: Observe, row: Row) -> None:
-    before = observe(edited(compiled, row.given))
-    template = edited(compiled, row.given, row.edit)
+    before = observe(edited(compiled, row.setup))
+    template = edited(compiled, row.setup, row.edit)
     if row.seen == REFUSED:
         with pytest.raises((UnsupportedTemplate, AccessDenied)):
             observe(template)

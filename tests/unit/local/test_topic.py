@@ -96,8 +96,8 @@ def test_without_raw_delivery_the_message_is_in_an_envelope(journal: Journal) ->
     room = topic(journal, subscription("one", raw=False), subscription("two", raw=False), subscription("raw"))
     publish(journal, room, message("ü.csv"))
     result = delivered(journal)
-    envelope, other = orjson.loads(result["one"]), orjson.loads(result["two"])
-    assert envelope["MessageId"] == other["MessageId"], "one publish has one id, whoever gets it"
+    envelope, second = orjson.loads(result["one"]), orjson.loads(result["two"])
+    assert envelope["MessageId"] == second["MessageId"], "one publish has one id, whoever gets it"
     assert envelope.pop("UnsubscribeURL").endswith(f"&SubscriptionArn={TOPIC}:one")
     assert envelope.pop("SigningCertURL").startswith("https://sns.eu-central-1.amazonaws.com/")
     assert envelope.pop("Signature")

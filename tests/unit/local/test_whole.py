@@ -173,7 +173,7 @@ class Whole(RuleBasedStateMachine):
     @invariant()
     def every_bronze_object_is_accounted_for(self) -> None:
         """Invariant 3. What chaos loses, or a queue keeps no longer, the trace says."""
-        for transform, key, content in self.world.wanted():
+        for transform, key, content in self.world.matching_objects():
             name = transform.name
             lineage, error = self.world.lineage(name, key), self.world.error(name, key)
             assert (
@@ -191,7 +191,7 @@ class Whole(RuleBasedStateMachine):
         self.world.settle()
         self.world.reconcile()
         self.world.settle()
-        for transform, key, content in self.world.wanted():
+        for transform, key, content in self.world.matching_objects():
             lineage, error = self.world.lineage(transform.name, key), self.world.error(transform.name, key)
             assert (
                 (lineage is not None and lineage.bronze_etag == etag(content))
@@ -200,7 +200,7 @@ class Whole(RuleBasedStateMachine):
             ), f"{key} is nowhere for {transform.name}, though all was reconciled"
         self.world.resend()
         self.world.settle()
-        for transform, key, content in self.world.wanted():
+        for transform, key, content in self.world.matching_objects():
             self._came_out_right(transform.name, transform.fingerprint, key, content)
 
     def _came_out_right(self, transform: str, fingerprint: str, key: str, content: bytes) -> None:

@@ -115,12 +115,12 @@ class Pool:
         """One such batch."""
         return Dispatch([self.invocation(*values, size=size)])
 
-    def told(self, word: str) -> list[Any]:
+    def reports(self, word: str) -> list[Any]:
         return [event.message[word] for event in self.events if event.message and word in event.message]
 
     def ended(self) -> dict[str, Any]:
         """What became of the messages that have ended, by their ids, in the order in which they did."""
-        return {message: outcome for messages in self.told("ended") for message, outcome in messages.items()}
+        return {message: outcome for messages in self.reports("ended") for message, outcome in messages.items()}
 
     def log(self) -> str:
         """What the transforms have printed."""
@@ -154,12 +154,12 @@ def test_a_worker_tells_of_each_message_as_it_begins_and_ends(tmp_path: Path) ->
         worker.send(pool.dispatch(1, 2))
         assert pool.workers.busy == [worker]
         assert pool.workers.idle == []
-        pool.until(lambda: pool.told("done"))
+        pool.until(lambda: pool.reports("done"))
         assert [sorted(event.message or {}) for event in pool.events] == [
             ["ready"], ["ended"], ["done", "ended"],
         ]  # fmt: skip
         assert (list(pool.ended()), worker.began) == (["1.csv", "2.csv"], None)
-        assert pool.told("done") == [[{"batchItemFailures": []}]]
+        assert pool.reports("done") == [[{"batchItemFailures": []}]]
         assert [outcome["verdict"] for outcome in pool.ended().values()] == ["committed", "committed"]
         assert sorted(path.name for path in (pool.silver / "rows").iterdir()) == ["1.csv.parquet", "2.csv.parquet"]
         assert list(pool.lake.engine_scratch.iterdir()) == []
@@ -178,10 +178,10 @@ def test_a_worker_goes_on_with_the_batch_it_was_given_ahead(
         assert pool.workers.open == [worker]
         worker.send(second)
         assert (worker.current, worker.following, pool.workers.open) == (first, second, [])
-        pool.until(lambda: pool.told("done"))
+        pool.until(lambda: pool.reports("done"))
         worker.finish(1007.0)
         assert (worker.current, worker.following, second.started) == (second, None, 1007.0)
-        pool.until(lambda: len(pool.told("done")) == 2)
+        pool.until(lambda: len(pool.reports("done")) == 2)
         worker.finish(1008.0)
         assert (worker.current, pool.workers.idle) == (None, [worker])
         assert list(pool.ended()) == ["1.csv", "2.csv", "3.csv"]
@@ -192,8 +192,8 @@ def test_several_batches_at_once_end_together_and_each_by_itself(tmp_path: Path)
         worker = pool.ready()
         batches = [pool.invocation(1, 2), pool.invocation(3, 4), pool.invocation(5)]
         worker.send(Dispatch(batches))
-        pool.until(lambda: pool.told("done"))
-        assert pool.told("done") == [
+        pool.until(lambda: pool.reports("done"))
+        assert pool.reports("done") == [
             [
                 {"batchItemFailures": []},
                 {"batchItemFailures": [{"itemIdentifier": "4.csv"}]},
@@ -228,12 +228,12 @@ def test_workers_are_prewarmed_processes_as_long_as_there_are_any(tmp_path: Path
     with PrewarmedWorkers(1) as prewarmed, opened(tmp_path, prewarmed=prewarmed) as pool:
         first = pool.ready()
         first.send(pool.dispatch(1))
-        pool.until(lambda: pool.told("done"))
+        pool.until(lambda: pool.reports("done"))
         first.process.kill()
         pool.until(pool.deaths)
         second = pool.ready()
         second.send(pool.dispatch(2))
-        pool.until(lambda: len(pool.told("done")) == 2)
+        pool.until(lambda: len(pool.reports("done")) == 2)
         assert list(pool.ended()) == ["1.csv", "2.csv"]
 
 
@@ -245,7 +245,7 @@ def test_a_prewarmed_process_that_has_died_is_replaced(tmp_path: Path) -> None:
         child.join()
         with opened(tmp_path, prewarmed=prewarmed) as pool:
             pool.ready().send(pool.dispatch(1))
-            pool.until(lambda: pool.told("done"))
+            pool.until(lambda: pool.reports("done"))
             assert len(pool.deaths()) == 1
 
 
@@ -255,7 +255,7 @@ def test_an_object_of_another_bucket_is_not_looked_at(tmp_path: Path) -> None:
         body = object_created(ObjectEvent("another-bucket", "1.csv"), reason="PutObject")
         invocation.messages["1.csv"] = ReceivedMessage(1, "1.csv", "1.csv", "v", body, 0.0, 1, 0.0, "1-receipt")
         pool.ready().send(Dispatch([invocation]))
-        pool.until(lambda: pool.told("done"))
+        pool.until(lambda: pool.reports("done"))
         assert [outcome["verdict"] for outcome in pool.ended().values()] == ["dropped"]
         assert list(pool.silver.iterdir()) == []
 
@@ -263,10 +263,10 @@ def test_an_object_of_another_bucket_is_not_looked_at(tmp_path: Path) -> None:
 def test_a_function_may_do_what_its_role_allows_and_nothing_else(tmp_path: Path) -> None:
     with opened(tmp_path, policy=Policy.parse("NothingAllowed")) as pool:
         pool.ready().send(pool.dispatch(1))
-        pool.until(lambda: pool.told("done"))
+        pool.until(lambda: pool.reports("done"))
         (outcome,) = pool.ended().values()
         assert (outcome["verdict"], outcome["error"]["code"]) == ("failed", "AccessDenied")
-        assert pool.told("done") == [[{"batchItemFailures": [{"itemIdentifier": "1.csv"}]}]]
+        assert pool.reports("done") == [[{"batchItemFailures": [{"itemIdentifier": "1.csv"}]}]]
         assert list(pool.silver.iterdir()) == []
 
 
@@ -285,7 +285,7 @@ def test_a_worker_that_dies_says_how_and_is_replaced(tmp_path: Path) -> None:
             pool.events.clear()
         worker = pool.ready()
         worker.send(pool.dispatch(4))
-        pool.until(lambda: pool.told("done"))
+        pool.until(lambda: pool.reports("done"))
 
 
 @pytest.mark.full
@@ -298,7 +298,7 @@ def test_many_workers_share_the_cpus_and_one_more_has_all_for_what_is_large(tmp_
         assert wide is not None
         wide.send(pool.dispatch(2))
         assert pool.workers.for_large() is None, "it is at work"
-        pool.until(lambda: len(pool.told("done")) == 2)
+        pool.until(lambda: len(pool.reports("done")) == 2)
         wide.current = None
         assert pool.workers.for_large() is wide
         assert wide not in pool.workers.idle, "it is kept for what is large"
@@ -351,7 +351,7 @@ def test_a_worker_whose_cpu_is_not_to_be_had_works_on_another(tmp_path: Path) ->
     usable = usable_cpus()
     with opened(tmp_path, number=1, cpus=frozenset({1000})) as pool:
         pool.ready().send(pool.dispatch(1))
-        pool.until(lambda: pool.told("done"))
+        pool.until(lambda: pool.reports("done"))
     assert usable_cpus() == usable
 
 
@@ -408,7 +408,7 @@ def test_a_gigabyte_of_output_takes_little_room(tmp_path: Path) -> None:
     with opened(tmp_path, shout) as pool:
         before = psutil.Process().memory_info().rss
         pool.ready().send(pool.dispatch(1))
-        pool.until(lambda: pool.told("done"))
+        pool.until(lambda: pool.reports("done"))
         logs = list(pool.lake.logs.iterdir())
         assert sum(path.stat().st_size for path in logs) <= 2 * LOG_BYTES + 2 * 65_536
         assert psutil.Process().memory_info().rss - before < 100 * 1024 * 1024
@@ -434,8 +434,8 @@ def test_a_worker_that_cannot_start_dies_unready(tmp_path: Path) -> None:
 
 def test_a_definition_that_is_broken_by_now_is_told(tmp_path: Path) -> None:
     with opened(tmp_path, start="raise RuntimeError('broken by now')\n") as pool:
-        pool.until(lambda: pool.told("broken"))
-        assert "broken by now" in pool.told("broken")[0]
+        pool.until(lambda: pool.reports("broken"))
+        assert "broken by now" in pool.reports("broken")[0]
 
 
 @pytest.mark.full

@@ -78,7 +78,7 @@ def pipeline(code: int) -> Pipeline:
 
 PIPELINES = tuple(pipeline(code) for code in range(CODES))
 CODE_OF = {
-    transform.fingerprint: code for code, made in enumerate(PIPELINES) for transform in made.transforms
+    transform.fingerprint: code for code, definition in enumerate(PIPELINES) for transform in definition.transforms
 }  # fmt: skip
 
 
@@ -387,7 +387,7 @@ class World:
 
     # What there is
 
-    def wanted(self) -> Iterator[tuple[Transform, str, bytes]]:
+    def matching_objects(self) -> Iterator[tuple[Transform, str, bytes]]:
         """Every transform with every bronze object that it matches, and that object's bytes."""
         for transform in self.pipeline.transforms:
             for key in KEYS:

@@ -42,15 +42,15 @@ def check(data: bytes, kinds: dict[str, Kind]) -> bool:
     assert not block.malformed
     filled = [{**dict.fromkeys(kinds), **record} for record in block.records]
     expected = frame_of(Block(filled, block.numbers, []), {})
-    found = frame_of(columns, {})
+    frame = frame_of(columns, {})
     for name, kind in kinds_of(Block(filled, block.numbers, [])).items():
         assert name in columns.kinds
         if name not in expected.columns:
-            assert columns.frame[name].null_count() == found.height
-        elif found.schema[name] == expected.schema[name]:
-            assert found[name].equals(expected[name], null_equal=True)
+            assert columns.frame[name].null_count() == frame.height
+        elif frame.schema[name] == expected.schema[name]:
+            assert frame[name].equals(expected[name], null_equal=True)
         else:  # a column that needs less than what it was read as
-            assert found[name].cast(expected.schema[name]).equals(expected[name], null_equal=True), kind
+            assert frame[name].cast(expected.schema[name]).equals(expected[name], null_equal=True), kind
     return True
 
 
@@ -189,7 +189,7 @@ def test_valid_values_are_read_right_or_not_at_all(name: str) -> None:
 )
 @settings(max_examples=examples(200), deadline=None)
 def test_every_float_is_the_nearest_one(bits: list[int], texts: list[str]) -> None:
-    values = [struct.unpack("<d", struct.pack("<Q", one))[0] for one in bits]
+    values = [struct.unpack("<d", struct.pack("<Q", pattern))[0] for pattern in bits]
     texts = [*texts, *(repr(value) for value in values if -1e15 < value < 1e15)]
     data = "\n".join(f'{{"a":{text}}}' for text in texts).encode()
     columns = read_objects(data, range(1, len(texts) + 1), {"a": kind_of([0.5])})

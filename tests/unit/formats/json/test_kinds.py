@@ -82,8 +82,8 @@ def test_what_is_nested_deeper_than_a_column_is_text(levels: int) -> None:
     assert column("a", [depth(MOST_DEPTH)], kind_of([depth(MOST_DEPTH)])).to_list() == [depth(MOST_DEPTH)]
     values = [[1], depth(levels), None, {"a": depth(levels)}]
     assert kind_of(values) == MIXED
-    found = column("a", values, MIXED).to_list()
-    assert [None if text is None else json.loads(text) for text in found] == values
+    cells = column("a", values, MIXED).to_list()
+    assert [None if text is None else json.loads(text) for text in cells] == values
 
 
 def test_there_is_an_end_to_nesting() -> None:
@@ -99,11 +99,11 @@ def test_there_is_a_limit_to_keys() -> None:
 
 @given(st.lists(VALUES, max_size=5), st.lists(VALUES, max_size=5), st.lists(VALUES, max_size=5))
 @settings(max_examples=examples(300), deadline=None)
-def test_joining_is_what_looking_at_all_at_once_is(one: list[Any], two: list[Any], three: list[Any]) -> None:
-    kinds = [kind_of(one), kind_of(two), kind_of(three)]
+def test_joining_is_what_looking_at_all_at_once_is(first: list[Any], second: list[Any], third: list[Any]) -> None:
+    kinds = [kind_of(first), kind_of(second), kind_of(third)]
     assert join(kinds[0], kinds[1]) == join(kinds[1], kinds[0])
     assert join(join(kinds[0], kinds[1]), kinds[2]) == join(kinds[0], join(kinds[1], kinds[2]))
-    assert join(join(kinds[0], kinds[1]), kinds[2]) == kind_of([*one, *two, *three])
+    assert join(join(kinds[0], kinds[1]), kinds[2]) == kind_of([*first, *second, *third])
     assert join(kinds[0], NULL) == kinds[0]
 
 
