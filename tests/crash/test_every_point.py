@@ -76,7 +76,7 @@ def test_every_worker_is_killed_again_and_again(crashable: Crashable, point: str
 
 
 @pytest.mark.parametrize("point", ["process.opened", "store.written"])
-def test_what_kills_before_its_tries_are_written_down_is_dead_after_a_few_deaths(
+def test_a_file_that_kills_before_its_tries_are_recorded_is_dead_after_a_few_deaths(
     crashable: Crashable, point: str
 ) -> None:
     """Each worker dies at the first object that it opens, or at its first put: no handler can count that."""
@@ -194,7 +194,7 @@ def test_a_redrive_is_killed(crashable: Crashable, point: str) -> None:
     ("point", "arguments"),
     [*((point, ("reconcile",)) for point in SENT), (SENT[0], ("replay", "*", "--force")), (SENT[1], ("redrive",))],
 )
-def test_what_sends_again_is_killed(crashable: Crashable, point: str, arguments: tuple[str, ...]) -> None:
+def test_commands_that_resend_are_killed(crashable: Crashable, point: str, arguments: tuple[str, ...]) -> None:
     fill(crashable)
     crashable.write("broken.json", BROKEN)
     crashable.finish(fails=True)

@@ -22,7 +22,7 @@ def wait_for_silver(folder: Path) -> None:
         time.sleep(0.02)
 
 
-def test_of_several_that_start_at_once_one_works(crashable: Crashable) -> None:
+def test_one_of_several_engines_that_start_at_once_works(crashable: Crashable) -> None:
     for number in range(60):
         crashable.drop(f"{'ab'[number % 2]}/{number}.json", [number])
     engines = [crashable.start() for _ in range(4)]

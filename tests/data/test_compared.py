@@ -29,7 +29,7 @@ def test_files_that_agree_and_files_that_are_refused(tmp_path: Path) -> None:
     assert [kind for kind, _ in outcomes["cut.parquet"]] == ["refused by both"]
 
 
-def test_what_is_different_is_said(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+def test_differences_are_reported(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     ours = pl.DataFrame({"a": [1, 2], "b": ["x", "y"]})
     assert corpora.compared(ours, [[1, "x"], [2.0, "y"]], is_sheet=False) == ""
     assert corpora.compared(ours, [[1, "x"], [2, "z"]], is_sheet=False) == "row 2, column 2: 'y', not 'z'"

@@ -342,6 +342,6 @@ def test_not_utf8_is_refused(name: str, as_source: object) -> None:
         '{"a":1}'.encode("utf-16-be"),
     ],
 )
-def test_what_parsers_may_do_as_they_like_gives_rows_or_an_error(data: bytes, as_source: object) -> None:
+def test_json_that_parsers_may_treat_freely_gives_rows_or_an_error(data: bytes, as_source: object) -> None:
     with suppress(DataError):
         assert read(as_source(data)).rows.collect().height == 1  # type: ignore[operator]

@@ -77,7 +77,7 @@ def test_the_first_deploy_is_followed_by_a_round(account: Account, small_release
     assert result["Target"] == {name: value for name, value in TARGET.items() if name != "Input"}
 
 
-def test_what_does_not_concern_events_is_followed_by_none(
+def test_changes_that_do_not_concern_events_are_followed_by_no_round(
     account: Account, small_release: Release, scheduler: Any
 ) -> None:
     run(small_release, account)
@@ -100,23 +100,21 @@ def test_a_second_deploy_puts_the_round_off(account: Account, small_release: Rel
     assert result["ScheduleExpression"] == "at(2026-11-30T13:20:07)"
 
 
-def test_where_the_stack_has_no_schedule_a_person_is_told(account: Account) -> None:
+def test_a_missing_schedule_is_reported_to_the_user(account: Account) -> None:
     result = schedule_round(account, "sales", {"BronzeBucketName": "bronze"}, NOON)
     assert result == ScheduledRound(AT, "the deployment has no schedule: reconcile_hours=0")
     assert "run `silversmith reconcile --target aws` at 12:20 UTC" in round_line(result)
     assert "are compared at 12:20 UTC" in round_line(ScheduledRound(AT))
 
 
-def test_where_the_round_cannot_be_arranged_the_deploy_is_done_all_the_same(
-    account: Account, small_release: Release
-) -> None:
+def test_deploy_succeeds_if_the_round_could_not_be_arranged(account: Account, small_release: Release) -> None:
     done = run(small_release, account)
     assert done.state is not None
     assert done.round is not None
     assert done.round.problem.startswith("the schedule of a round after the deploy of sales: GetSchedule failed:")
 
 
-def test_what_another_owner_switched_off_is_seen_and_mended(
+def test_a_notification_that_another_owner_switched_off_is_seen_and_repaired(
     account: Account, small_release: Release, scheduler: Any, notifications: Notifications
 ) -> None:
     """The stack's own bucket: CloudFormation sees no difference."""

@@ -80,14 +80,14 @@ def test_the_tables_packages_have_the_versions_of_the_lock_file(tmp_path: Path) 
     assert (result.lines, result.constraints) == (("deltalake==1.6.0",), ("deltalake==1.6.0", "polars==2.1.0"))
 
 
-def test_what_the_tables_need_is_not_taken_to_the_transforms(tmp_path: Path) -> None:
+def test_packages_of_tables_are_not_bundled_with_transforms(tmp_path: Path) -> None:
     """As after `pip freeze`: Delta Lake would not fit beside Polars."""
     (tmp_path / "requirements.txt").write_text("deltalake==1.6.0\narro3-core==0.9\nsqlglot==30.0\nhumanize==4\n")
     assert collect(tmp_path, set(), set(), uv="uv").lines == ("humanize==4",)
     assert collect(tmp_path, set(), {"sqlglot"}, uv="uv").lines == ("sqlglot==30.0", "humanize==4")
 
 
-def test_imports_are_followed_and_told_apart(tmp_path: Path) -> None:
+def test_imports_are_followed_and_distinguished(tmp_path: Path) -> None:
     (tmp_path / "a.py").write_text(
         "import b, polars as pl\nfrom p import q\nfrom typing import TYPE_CHECKING\n"
         "if TYPE_CHECKING:\n    import never\n"
@@ -148,7 +148,7 @@ def packages(tmp_path: Path) -> Path:
     return root
 
 
-def test_what_is_of_no_use_is_trimmed_and_the_record_says_so(packages: Path) -> None:
+def test_useless_files_are_trimmed_and_the_record_says_so(packages: Path) -> None:
     bundles.trim(packages)
     names = ["big-1.dist-info/METADATA", "big-1.dist-info/RECORD", "big/__init__.py", "big/core.so"]
     assert sorted(bundles.files(packages)) == names
@@ -272,7 +272,7 @@ def test_without_requirements_it_is_what_was_tried_here(tmp_path: Path) -> None:
     assert result.origin == "what is installed here"
 
 
-def test_what_only_another_python_needs_goes_along_with_its_condition(tmp_path: Path) -> None:
+def test_a_requirement_of_another_python_keeps_its_condition(tmp_path: Path) -> None:
     """Zstandard is in the standard library from Python 3.14 on; Lambda may have an older one than this machine."""
     (tmp_path / ".git").mkdir()
     (line,) = collect(tmp_path, {"backports-zstd"}, set(), uv="uv").lines
@@ -301,7 +301,7 @@ def test_an_unknown_architecture_is_refused() -> None:
         Runtime("arm")
 
 
-def test_a_failed_installation_is_told_with_the_installers_words(tmp_path: Path) -> None:
+def test_a_failed_installation_is_reported_in_the_installers_words(tmp_path: Path) -> None:
     program = tmp_path / "uv"
     program.write_text("#!/bin/sh\necho 'no wheel for thing' >&2\nexit 1\n")
     program.chmod(0o755)
@@ -309,7 +309,7 @@ def test_a_failed_installation_is_told_with_the_installers_words(tmp_path: Path)
         install(Requirements(("thing",), (), "the lock"), tmp_path / "t", Runtime(), uv=str(program))
 
 
-def test_what_would_fail_on_lambda_is_told_here(tmp_path: Path) -> None:
+def test_code_that_would_fail_on_lambda_is_reported_here(tmp_path: Path) -> None:
     project = tmp_path / "project"
     project.mkdir()
     (project / ".git").mkdir()

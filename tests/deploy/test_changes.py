@@ -45,7 +45,7 @@ def change(action: str, kind: str = "AWS::SQS::Queue", **more: Any) -> dict[str,
         (change("Remove", "AWS::Lambda::Version"), template(), Effect.DELETE, False),
     ],
 )
-def test_what_happens_to_a_resource(said: dict[str, Any], old: dict[str, Any], effect: Effect, loses: bool) -> None:
+def test_changes_of_a_resource(said: dict[str, Any], old: dict[str, Any], effect: Effect, loses: bool) -> None:
     result = of_change_set([said], old, template())
     assert [(each.effect, each.loses) for each in result.changes] == [(effect, loses)]
     assert bool(result.losses) == loses
@@ -85,7 +85,7 @@ def test_losses_come_first() -> None:
     assert [each.logical for each in result.changes] == ["Zulu", "Thing"]
 
 
-def test_of_a_new_stack_everything_is_added() -> None:
+def test_everything_of_a_new_stack_is_added() -> None:
     assert of_new(template()).lines() == ["+ add: Thing (AWS::SQS::Queue)"]
 
 

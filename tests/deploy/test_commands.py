@@ -98,7 +98,7 @@ def change_sets(account: Account) -> list[str]:
     return [each["ChangeSetName"] for each in client]
 
 
-def test_what_is_lost_is_not_done_where_nobody_can_be_asked(
+def test_changes_that_lose_data_are_not_made_without_a_person_to_confirm(
     account: Account, small_release: Release, capsys: Capture
 ) -> None:
     deployed(small_release, account, capsys)
@@ -128,7 +128,9 @@ def test_a_diff_says_what_a_deployment_would_do(account: Account, small_release:
     assert ", 1 loss\n" in out
 
 
-def test_who_goes_away_is_told_that_aws_goes_on(account: Account, small_release: Release, capsys: Capture) -> None:
+def test_a_user_who_interrupts_reads_that_aws_goes_on(
+    account: Account, small_release: Release, capsys: Capture
+) -> None:
     def client(service: str) -> Any:
         aws_client = account.client(service)
 
@@ -170,7 +172,7 @@ def test_destroy_asks_and_keeps_the_data(account: Account, small_release: Releas
         (data("dl-gold-layer"), "the stack sales has no bucket 'dl-gold-layer'; it has: dl-bronze-layer, dl-"),
     ],
 )
-def test_what_data_is_meant_must_be_clear_before_anything_is_deleted(
+def test_the_data_to_delete_must_be_clear_before_anything_is_deleted(
     account: Account, small_release: Release, capsys: Capture, asked: DataDeletion, says: str
 ) -> None:
     deployed(small_release, account, capsys)
@@ -272,7 +274,7 @@ def test_one_file_or_two(pipeline: str, capsys: Capture) -> None:
     ("command", "more", "says"),
     [("deploy", {}, "set AWS_REGION"), ("destroy", {"AWS_REGION": "eu-central-1"}, "set AWS_PROFILE")],
 )
-def test_where_there_is_no_account_it_is_said_how_to_get_one(
+def test_the_error_without_an_account_says_how_to_get_one(
     pipeline: str, command: str, more: dict[str, str], says: str
 ) -> None:
     bare = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}

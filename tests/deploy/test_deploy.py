@@ -117,7 +117,7 @@ def test_a_change_is_shown_and_made(account: Account, small_release: Release) ->
     assert visibility(account) == 77
 
 
-def test_what_is_not_confirmed_is_not_done(account: Account, small_release: Release) -> None:
+def test_unconfirmed_changes_are_not_made(account: Account, small_release: Release) -> None:
     assert deploy(small_release, account, confirm=lambda _: False, pause=no_pause).state is None
     assert status("sales", account) is None
     deploy(small_release, account, confirm=yes, pause=no_pause)
@@ -186,7 +186,7 @@ def empty(account: Account, bucket: str) -> None:
     s3.delete_bucket(Bucket=bucket)
 
 
-def test_who_may_not_look_into_silver_deploys_all_the_same(account: Account, small_release: Release) -> None:
+def test_deploy_works_without_access_to_silver(account: Account, small_release: Release) -> None:
     """The functions look by themselves."""
     messages: list[str] = []
     forbidden = replace(account, client=lambda service: refusing(account.client(service)))
@@ -311,7 +311,7 @@ def test_a_stack_of_somebody_elses_is_left_alone(account: Account, small_release
         take_inventory("sales", account)
 
 
-def test_who_goes_away_while_being_asked_leaves_no_change_set(account: Account, small_release: Release) -> None:
+def test_an_interrupted_question_leaves_no_change_set(account: Account, small_release: Release) -> None:
     def interrupt(_: Diff) -> bool:
         raise KeyboardInterrupt
 
@@ -320,7 +320,7 @@ def test_who_goes_away_while_being_asked_leaves_no_change_set(account: Account, 
     assert status("sales", account) is None
 
 
-def test_an_existing_bucket_is_made_to_tell_and_keeps_what_it_told(
+def test_an_existing_bucket_gets_notifications_and_keeps_its_own(
     account: Account, notifications: Notifications
 ) -> None:
     theirs = {"Id": "theirs", "QueueArn": "arn:aws:sqs:eu-central-1:123456789012:q", "Events": ["s3:ObjectRemoved:*"]}
@@ -417,7 +417,7 @@ def test_a_release_with_tables_brings_their_code(
     assert silent == ["BronzeBucket", "SilverBucket"]
 
 
-def test_what_lies_in_gold_is_kept(account: Account, small_release: Release) -> None:
+def test_objects_in_gold_are_kept(account: Account, small_release: Release) -> None:
     compiled = with_layers(compile_template(shop()), "sales")
     keys = {"TablesCodeKey": "sales/tables.zip", TABLES_LAYER_KEY: "layers/tables.zip"}
     gold = replace(

@@ -172,7 +172,7 @@ def test_real_batches_are_processed(function: Any, chain: Chain) -> None:
     assert silver.rows() == [("knife", 5, 500)]
 
 
-def test_what_the_system_failed_is_an_error_of_the_invocation(function: Any, chain: Chain) -> None:
+def test_a_fault_of_the_system_is_an_error_of_the_invocation(function: Any, chain: Chain) -> None:
     """So that Lambda's poller slows down. The messages stay in the queue, and nothing is dead."""
     chain.land("sales/jan.csv", b"item,price\nbowl,3\n")
     batch = chain.batch()

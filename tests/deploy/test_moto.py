@@ -76,7 +76,7 @@ def test_a_golden_template_becomes_a_stack(client: Any, name: str) -> None:
         cloudformation.describe_stacks(StackName=name)
 
 
-def test_what_moto_does_not_know_is_what_the_documentation_says() -> None:
+def test_kinds_that_moto_does_not_know_are_in_the_documentation() -> None:
     templates = [json.loads(path.read_text()) for path in GOLDEN.glob("*.json")]
     types = {each["Type"] for template in templates for each in template["Resources"].values()}
     assert {kind for kind in types if not resource_class_from_type(kind)} <= UNKNOWN | {"AWS::Lambda::Alias"}

@@ -165,7 +165,7 @@ def allowed(action: str, arn: str | None = None) -> bool:
     )
 
 
-def test_who_deploys_may_see_whose_silver_it_is() -> None:
+def test_the_deployer_may_read_the_owner_of_silver() -> None:
     """Without that right a deploy only says that it cannot see it, and never refuses another pipeline's silver."""
     for key in ("silver/_schemas/orders.json", "silver/orders/1.csv.parquet", "quarantine/orders/1.csv.error.json"):
         assert allowed("s3:GetObject", f"arn:aws:s3:::example-{key}")
@@ -185,7 +185,7 @@ def test_the_policy_is_one_that_iam_takes() -> None:
 
 
 @pytest.mark.parametrize("kind", sorted({each["Type"] for _, each in RESOURCES}))
-def test_who_deploys_may_make_every_kind_of_resource(kind: str) -> None:
+def test_the_deployer_may_make_every_kind_of_resource(kind: str) -> None:
     of_kind = [each["Properties"] for _, each in RESOURCES if each["Type"] == kind]
     arns = [f"arn:aws:{NAMED[kind].format(**properties)}" for properties in of_kind] if kind in NAMED else [None]
     for action in RIGHTS[kind].split():
@@ -204,7 +204,7 @@ CALLS = {
 }
 
 
-def test_who_deploys_may_call_all_that_we_call(account: Account, small_release: Release) -> None:
+def test_the_deployer_may_make_every_call_of_ours(account: Account, small_release: Release) -> None:
     called: set[str] = set()
 
     def client(service: str) -> Any:

@@ -106,7 +106,7 @@ FOLLOWER = event(4, "Topic", "UPDATE_FAILED", "Resource update cancelled", "AWS:
 WHOLE = event(5, "sales", "UPDATE_ROLLBACK_FAILED", "The following resource(s) failed", "AWS::CloudFormation::Stack")
 
 
-def test_events_are_told_once_and_as_they_come() -> None:
+def test_events_are_reported_once_and_as_they_come() -> None:
     done = event(6, "SalesQueue", "UPDATE_COMPLETE")
     script = iter(
         [("UPDATE_IN_PROGRESS", [UNDER_WAY]), ("UPDATE_COMPLETE_CLEANUP_IN_PROGRESS", [done]), ("UPDATE_COMPLETE", [])]
@@ -130,7 +130,7 @@ def test_events_are_told_once_and_as_they_come() -> None:
         ("ROLLBACK_COMPLETE", "which the next deploy removes"),
     ],
 )
-def test_the_cause_is_told_in_its_own_words_and_what_to_do(status: str, after: str) -> None:
+def test_the_cause_is_reported_in_its_own_words_with_advice(status: str, after: str) -> None:
     script = iter([("UPDATE_IN_PROGRESS", [UNDER_WAY]), (status, [CAUSE, FOLLOWER, WHOLE])])
     parsed, messages = stack(CloudFormation(events=[OLD], script=script))
     with pytest.raises(StackFailed, match=after) as raised:
@@ -180,7 +180,7 @@ def test_only_a_large_template_is_uploaded_first() -> None:
     assert [sorted(sent) for sent in aws.sent] == [["TemplateBody"], ["TemplateURL"]]
 
 
-def test_what_aws_finds_wrong_before_it_begins_is_looked_up() -> None:
+def test_reasons_of_an_early_validation_failure_are_looked_up() -> None:
     aws = CloudFormation(
         status="REVIEW_IN_PROGRESS",
         change_set={"Status": "FAILED", "StatusReason": "To troubleshoot use the DescribeEvents API"},
@@ -194,7 +194,7 @@ def test_what_aws_finds_wrong_before_it_begins_is_looked_up() -> None:
     assert aws.called == ["create CREATE import=True", "delete change set", "delete stack"]
 
 
-def test_an_error_of_aws_is_told_with_what_was_being_done() -> None:
+def test_an_error_of_aws_is_reported_with_the_action() -> None:
     class Refusing(CloudFormation):
         def describe_stacks(self, **asked: str) -> dict[str, Any]:
             error = {"Code": "AccessDenied", "Message": "not authorized to perform cloudformation:DescribeStacks"}

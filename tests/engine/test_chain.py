@@ -58,7 +58,7 @@ def test_a_file_passes_every_hop_and_becomes_silver(bench: Bench) -> None:
     ]
 
 
-def test_what_waits_at_the_start_is_done_once(bench: Bench) -> None:
+def test_a_file_that_waits_at_the_start_is_done_once(bench: Bench) -> None:
     """Reconciliation finds none of it missing while it is on its way."""
     bench.define(ORDERS)
     for number in range(120):
@@ -92,7 +92,7 @@ def test_a_broken_file_is_quarantined_once_and_never_retried(bench: Bench) -> No
     assert failed_again == 0, "nothing new went wrong in the second run"
 
 
-def test_a_mended_file_clears_its_error(bench: Bench) -> None:
+def test_a_corrected_file_clears_its_error(bench: Bench) -> None:
     bench.define(ORDERS)
     bench.drop("orders/a.csv", "name\nx\n")
     bench.run()
@@ -137,7 +137,7 @@ def other(rows):
     assert sorted(path.name for path in bench.silver.iterdir()) == ["_schemas", "counts", "every"]
 
 
-def test_what_no_transform_wants_stops_at_the_rule(bench: Bench) -> None:
+def test_a_file_that_no_transform_matches_stops_at_the_rule(bench: Bench) -> None:
     bench.define(ORDERS)
     bench.drop("elsewhere/a.csv", "id,total\n1,1\n")
     progress, failed = bench.run()
@@ -256,7 +256,7 @@ def test_files_that_land_while_it_runs(bench: Bench) -> None:
     assert drive(bench, land).found >= 3
 
 
-def test_a_mended_transform_is_picked_up_while_it_runs(bench: Bench) -> None:
+def test_a_corrected_transform_is_picked_up_while_it_runs(bench: Bench) -> None:
     broken = ORDERS.replace("return rows", 'raise RuntimeError("a bug")\n    return rows')
     bench.define(broken)
 
@@ -284,7 +284,7 @@ def test_a_definition_that_cannot_be_loaded_is_passed_over(bench: Bench) -> None
     assert drive(bench, spoil).done == 2
 
 
-def test_another_silver_bucket_gets_what_this_very_run_has_put_into_the_old_one(bench: Bench) -> None:
+def test_another_silver_bucket_gets_the_files_of_this_very_run(bench: Bench) -> None:
     """The first round of reconciliation believes what was done since the definition is this one, and nothing before."""
     bench.define(ORDERS)
     there = bench.lake.bucket("elsewhere") / "orders/orders/a.csv.parquet"
@@ -353,7 +353,7 @@ def big(rows):
     assert any("its limit is 256 MB" in row[1] for row in _details(bench, "big/a.csv"))
 
 
-def test_a_start_repairs_what_nobody_told(bench: Bench) -> None:
+def test_a_start_repairs_missed_events(bench: Bench) -> None:
     """New transforms, and silver that somebody removed: no event speaks of them, a round of reconciliation does."""
     bench.define(ORDERS)
     for name in ("a", "b"):

@@ -119,7 +119,7 @@ def test_a_run_is_scraped_and_traced(tmp_path: Path, collector: Collector) -> No
     assert all({"bucket", "rule", "topic", "queue", "function"} <= names for names in traces.values())
 
 
-def test_what_is_not_installed_is_named_with_the_way_to_get_it(tmp_path: Path) -> None:
+def test_a_missing_package_is_named_with_the_way_to_get_it(tmp_path: Path) -> None:
     (tmp_path / "pipeline.py").write_text(PIPELINE)
     hidden = "import sys; sys.modules['prometheus_client'] = None; from silversmith.cli import main; main()"
     done = subprocess.run(

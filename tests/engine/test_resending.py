@@ -87,7 +87,7 @@ def test_silver_that_was_lost_while_an_engine_runs_is_made_again_by_it(bench: Be
     assert not problems, problems
 
 
-def test_what_failed_is_mended_by_the_next_run_after_a_redrive(bench: Bench) -> None:
+def test_a_failed_file_is_done_by_the_next_run_after_a_redrive(bench: Bench) -> None:
     bench.define(FAILS)
     bench.drop("bug.csv", "x\n1\n")
     bench.drop("broken.csv", "y\n1\n")

@@ -78,7 +78,7 @@ def dead(bench: Bench) -> list[tuple[Any, ...]]:
         return journal.execute("SELECT key, dead_reason FROM messages WHERE dead_at IS NOT NULL").fetchall()
 
 
-def test_what_a_view_cannot_be_made_of_ends_in_the_dead_letter_queue(bench: Bench) -> None:
+def test_the_refresh_of_an_impossible_view_ends_in_the_dead_letter_queue(bench: Bench) -> None:
     bench.define(FAILING)
     bench.drop("orders/a.csv", "day,total\nmon,1\n")
     progress, failed = bench.run()

@@ -108,7 +108,7 @@ FOUND: dict[str, tuple[list[Damage], str]] = {
 
 
 @pytest.mark.parametrize("name", FOUND)
-def test_what_was_found_is_refused(name: str, folder: Path) -> None:
+def test_damage_of_earlier_findings_is_refused(name: str, folder: Path) -> None:
     damages, code = FOUND[name]
     data = SEEDS[name]
     for damage in damages:

@@ -136,7 +136,7 @@ def test_an_object_of_a_class_that_may_be_archived_and_is_not_is_sent(world: Wor
     assert [finding.kind for finding in world.findings()] == [Decision.MISSING]
 
 
-def test_what_is_in_silver_already_may_be_archived(world: World) -> None:
+def test_bronze_whose_silver_exists_may_be_archived(world: World) -> None:
     world.bronze.put(KEY, b"x\n1\n")
     world.handle(KEY)
     world.bronze.archived[KEY] = "DEEP_ARCHIVE"
@@ -181,7 +181,7 @@ def test_a_restore_in_s3s_own_notification_is_no_deletion() -> None:
     assert (event.key, event.deleted) == (KEY, False)
 
 
-def test_a_lookup_in_an_archive_is_told_with_the_way_out(world: World) -> None:
+def test_an_archived_lookup_is_reported_with_the_way_out(world: World) -> None:
     world.bronze.put("rates.csv", b"x\n1\n")
     world.bronze.archived["rates.csv"] = "GLACIER"
     with pytest.raises(Archived, match=r"s3://bronze/rates\.csv is archived in .*Flexible.*restore-object"):

@@ -234,7 +234,7 @@ def bug(_: str) -> None:
         (NotAnEvent("no"), False),
     ],
 )
-def test_whose_fault_an_error_is(error: BaseException, system: bool) -> None:
+def test_errors_are_the_codes_fault_or_the_systems(error: BaseException, system: bool) -> None:
     assert is_system_fault(error) is system
 
 
@@ -355,7 +355,7 @@ def test_a_failure_whose_writing_down_has_no_answer_counts_once(tmp_path: Path, 
     assert (len(calls), len(world.dead)) == (tries, 1)
 
 
-def test_where_one_file_succeeds_nothing_is_raised(tmp_path: Path) -> None:
+def test_nothing_is_raised_if_one_file_succeeds(tmp_path: Path) -> None:
     """Or what succeeded would not be acknowledged."""
     world = World(tmp_path)
     for number in range(3):
@@ -365,7 +365,7 @@ def test_where_one_file_succeeds_nothing_is_raised(tmp_path: Path) -> None:
     assert (world.raised, len(world.queue)) == (0, 2)
 
 
-def test_where_the_code_is_at_fault_with_one_nothing_is_raised(tmp_path: Path) -> None:
+def test_nothing_is_raised_if_the_code_is_at_fault_with_one_file(tmp_path: Path) -> None:
     world = World(tmp_path, act=bug)
     for number in range(2):
         world.land(str(number))
@@ -378,7 +378,7 @@ def test_where_the_code_is_at_fault_with_one_nothing_is_raised(tmp_path: Path) -
 
 
 @pytest.mark.parametrize("tries", [1, 2, 5])
-def test_what_always_raises_is_dead_after_exactly_as_many_tries_as_are_allowed(tmp_path: Path, tries: int) -> None:
+def test_a_file_that_always_raises_is_dead_after_exactly_the_allowed_tries(tmp_path: Path, tries: int) -> None:
     calls: list[str] = []
 
     def act(name: str) -> None:
@@ -405,7 +405,7 @@ def test_what_always_raises_is_dead_after_exactly_as_many_tries_as_are_allowed(t
 
 
 @pytest.mark.parametrize("tries", [1, 2, 5])
-def test_what_always_kills_is_dead_after_one_death_more(tmp_path: Path, tries: int) -> None:
+def test_a_file_that_always_kills_is_dead_after_one_death_more(tmp_path: Path, tries: int) -> None:
     """Of the first nobody knows, for nothing is written down before a first try."""
     world = World(tmp_path, tries=tries)
 
@@ -422,7 +422,7 @@ def test_what_always_kills_is_dead_after_one_death_more(tmp_path: Path, tries: i
     assert (document["error"], document["dead"]) == (DIED, True)
 
 
-def test_the_log_of_the_last_try_is_told(tmp_path: Path) -> None:
+def test_the_last_try_is_logged(tmp_path: Path) -> None:
     """https://docs.aws.amazon.com/lambda/latest/dg/python-context.html"""
     world = World(tmp_path, tries=1, act=bug)
     for name, value in {"log_group_name": "/aws/f", "log_stream_name": "2026/[1]a", "aws_request_id": "r-1"}.items():
@@ -434,7 +434,7 @@ def test_the_log_of_the_last_try_is_told(tmp_path: Path) -> None:
     assert document["log"] == {"group": "/aws/f", "stream": "2026/[1]a", "request": "r-1"}
 
 
-def test_where_the_dead_letter_queue_does_not_take_it_the_message_stays(tmp_path: Path) -> None:
+def test_the_message_stays_if_the_dead_letter_queue_refuses_it(tmp_path: Path) -> None:
     calls: list[str] = []
 
     def act(name: str) -> None:
@@ -454,7 +454,7 @@ def test_where_the_dead_letter_queue_does_not_take_it_the_message_stays(tmp_path
     assert calls == ["1"] * 2, "what was tried as often as it may is not tried again"
 
 
-def test_where_a_failure_cannot_be_written_down_it_does_not_count(tmp_path: Path) -> None:
+def test_a_failure_that_cannot_be_recorded_does_not_count(tmp_path: Path) -> None:
     world = World(tmp_path, tries=1, act=bug)
     world.land("1")
     world.shop.quarantine.failures = [("put", OSError("no"))]
@@ -560,7 +560,7 @@ def _again(world: World, how: str) -> None:
         ("overwritten, by a command", 1),
     ],
 )
-def test_what_is_silver_leaves_no_document_wherever_the_function_is_killed(
+def test_files_in_silver_leave_no_document_wherever_the_function_is_killed(
     tmp_path: Path, how: str, tries: int
 ) -> None:
     """Before and after every request to a bucket."""
@@ -690,7 +690,7 @@ def test_any_document_is_read_or_is_none(body: bytes) -> None:
     )
 
 
-def test_what_somebody_scribbled_over_the_document_is_written_anew(tmp_path: Path) -> None:
+def test_a_document_that_somebody_overwrote_is_rewritten(tmp_path: Path) -> None:
     world = World(tmp_path, tries=2, act=bug)
     world.land("1")
     world.shop.quarantine.put(failed_key("orders", "1.csv"), b"scribble")

@@ -55,7 +55,7 @@ def test_good_rows_get_their_types_and_lose_their_numbers() -> None:
     assert good.select("flight", "distance").rows() == [(1, 7.5), (2, None)]
 
 
-def test_each_reason_is_told() -> None:
+def test_each_reason_is_named() -> None:
     rows = table(
         {
             "flight": ["1", "x", None, "20000", "2"],

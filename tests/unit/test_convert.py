@@ -79,7 +79,7 @@ def test_both_ways_make_the_same(tmp_path: Path) -> None:
         assert (read_lineage(created) or {})["bronze-key"] == "data.csv"
 
 
-def test_a_transform_that_fails_is_told_of_as_ever(tmp_path: Path) -> None:
+def test_a_transform_that_fails_is_reported_as_ever(tmp_path: Path) -> None:
     with pytest.raises(TransformError, match="nothing_here"):
         converted(large(tmp_path), Contract(SCHEMA), lambda rows: rows.select("nothing_here"))
 
@@ -96,7 +96,7 @@ def test_a_plan_that_fails_when_it_is_run_names_the_function_that_made_it(tmp_pa
         converted(path, Contract(SCHEMA), mistaken)
 
 
-def test_what_is_wrong_far_down_is_told_as_ever(tmp_path: Path) -> None:
+def test_faults_far_down_are_reported_as_ever(tmp_path: Path) -> None:
     path = large(tmp_path)
     with path.open("ab") as file:
         file.write(b"1,2024-02-03,\xe9\xff\n")

@@ -52,7 +52,7 @@ KEY = "arn:aws:kms:eu-central-1:123456789012:key/01234567"
         ({"snap_start": True, "ephemeral_storage": {"a": 1024}}, "exclude each other"),
     ],
 )
-def test_what_aws_would_refuse_is_refused_here(options: dict[str, Any], says: str) -> None:
+def test_values_that_aws_would_refuse_are_refused_here(options: dict[str, Any], says: str) -> None:
     with pytest.raises(DefinitionError, match=f"the deployment cannot be: .*{says}"):
         Deployment(**options)
 

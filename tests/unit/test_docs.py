@@ -43,7 +43,7 @@ LONG = {"docs/tutorial.md", "docs/install.md"}
 @pytest.mark.parametrize(
     "page", [pytest.param(page, marks=[pytest.mark.full] * (name(page) in LONG)) for page in RUN], ids=name
 )
-def test_what_a_page_shows_is_so(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_examples_of_a_page_are_true(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     module = ModuleType("page")
     monkeypatch.setitem(sys.modules, "page", module)  # where dataclasses look for their module
@@ -119,7 +119,7 @@ def test_every_test_that_enforces_an_invariant_is_there() -> None:
 
 
 @pytest.mark.parametrize(("page", "test"), ELSEWHERE.items())
-def test_what_is_run_elsewhere_is(page: str, test: str) -> None:
+def test_examples_marked_as_run_elsewhere_are(page: str, test: str) -> None:
     assert page.rpartition("/")[2] in (ROOT / test).read_text("utf-8")
 
 

@@ -94,7 +94,7 @@ def test_a_plus_in_a_native_notification_is_a_blank_and_in_eventbridge_a_plus() 
 @pytest.mark.parametrize(
     "form", [eventbridge("k", "Object Deleted"), notification("k", "ObjectRemoved:DeleteMarkerCreated")]
 )
-def test_deletions_are_told_apart(form: dict[str, Any]) -> None:
+def test_deletions_are_recognized(form: dict[str, Any]) -> None:
     assert unwrap(json.dumps(form))[0].deleted
 
 
@@ -117,7 +117,7 @@ def test_the_test_event_of_s3_is_nothing() -> None:
         (json.dumps({"Message": json.dumps({"Message": "{}"})}), "no S3 event"),
     ],
 )
-def test_what_is_no_event_says_why(body: str, says: str) -> None:
+def test_errors_about_invalid_events_say_why(body: str, says: str) -> None:
     with pytest.raises(NotAnEvent, match=says.replace("[", r"\[")):
         unwrap(body)
 

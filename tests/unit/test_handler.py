@@ -198,7 +198,7 @@ def test_one_failure_is_reported_and_its_neighbours_are_done(bench: Bench) -> No
 
 
 @pytest.mark.parametrize("error", [ValueError("half \ud800 a pair"), DataError("\ud800", "half \ud800 a pair")])
-def test_an_error_that_no_utf_8_can_hold_is_told_all_the_same(bench: Bench, error: Exception) -> None:
+def test_an_error_that_no_utf_8_can_hold_is_recorded_all_the_same(bench: Bench, error: Exception) -> None:
     bench.deeds[2] = fail(error)
     bench.handle(*bench.messages(1, 2))
     document = orjson.loads(orjson.dumps(bench.reports[1].to_dict()))
@@ -223,7 +223,7 @@ def test_the_systems_fault_has_its_own_words(bench: Bench) -> None:
 
 
 @pytest.mark.parametrize("receives", [(1, 2, 3, 4, 5), (1, 3, 4, 9, 30)])  # however often the system failed in between
-def test_what_the_code_fails_comes_back_later_each_time_and_dies_at_the_last_try(
+def test_messages_that_the_code_fails_come_back_later_each_time_and_die_at_last(
     bench: Bench, receives: Sequence[int]
 ) -> None:
     bench.deeds[1] = fail(ValueError("no"))
@@ -246,7 +246,7 @@ def test_data_at_fault_is_no_failure(bench: Bench) -> None:
 
 
 @pytest.mark.parametrize("body", ["", "no JSON", "[]", "{}", '{"detail": {}}', "\ud800", '{"Message": "{}"}'])
-def test_what_is_no_event_is_dead_at_once(bench: Bench, body: str) -> None:
+def test_invalid_events_are_dead_at_once(bench: Bench, body: str) -> None:
     assert bench.handle(record("odd", body), *bench.messages(1)) == []
     assert (bench.released, bench.buried) == ([], [("odd", "NotAnEvent")])
     assert bench.reports[0].error is not None
@@ -264,7 +264,7 @@ def test_what_is_no_event_is_dead_at_once(bench: Bench, body: str) -> None:
         '{"Records": []}',
     ],
 )
-def test_what_nobody_wants_is_dropped(bench: Bench, body: str) -> None:
+def test_events_of_no_transform_are_dropped(bench: Bench, body: str) -> None:
     assert bench.handle(record("unwanted", body)) == []
     assert bench.reports[0].to_dict()["verdict"] == "dropped"
     assert bench.silver() == []
@@ -285,7 +285,7 @@ def test_several_objects_in_one_message(bench: Bench) -> None:
 
 
 @pytest.mark.parametrize("order", [(1, 2, 9), (9, 1, 2), (1, 9, 2)])
-def test_of_several_objects_the_worst_is_told(bench: Bench, order: tuple[int, ...]) -> None:
+def test_the_worst_of_several_outcomes_is_reported(bench: Bench, order: tuple[int, ...]) -> None:
     bench.deeds[1] = fail(DataError("TooOld", "this file is too old"))
     bench.land(1), bench.land(2)  # and 9 is gone
     bench.handle(record("m", notification(*(f"orders/{number}.csv" for number in order))))
@@ -327,12 +327,12 @@ def test_the_first_message_is_always_tried(bench: Bench) -> None:
     assert len(bench.silver()) == 1
 
 
-def test_what_was_received_before_comes_last(bench: Bench) -> None:
+def test_messages_received_before_come_last(bench: Bench) -> None:
     bench.handle(*bench.messages(1, receives=3), *bench.messages(2), *bench.messages(3, receives=2), *bench.messages(4))
     assert bench.began == ["2", "4", "3", "1"]
 
 
-def test_what_is_finished_is_acknowledged_before_a_suspect_begins(bench: Bench) -> None:
+def test_finished_messages_are_acknowledged_before_a_suspect_begins(bench: Bench) -> None:
     bench.deeds.update({3: fail(ValueError("no")), 5: bench.die})
     records = [*bench.messages(4, receives=2), *bench.messages(5, receives=3), *bench.messages(1, 2, 3)]
     with pytest.raises(Killed):
@@ -342,7 +342,7 @@ def test_what_is_finished_is_acknowledged_before_a_suspect_begins(bench: Bench) 
     assert bench.released == [("receipt of 3", 1.0)]
 
 
-def test_what_was_acknowledged_is_no_failure(bench: Bench) -> None:
+def test_acknowledged_messages_are_no_failures(bench: Bench) -> None:
     bench.deeds[2] = fail(ValueError("no"))
     assert bench.handle(*bench.messages(1), *bench.messages(2, 3, receives=2)) == ["2"]
     assert bench.acknowledged[0] == ["receipt of 1"]

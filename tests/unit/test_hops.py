@@ -143,7 +143,7 @@ def delete_mapping(aws: Aws) -> None:
         (delete_mapping, "there is no event source mapping a-mapping"),
     ],
 )
-def test_what_somebody_does_to_a_hop_is_found(aws: Aws, meddle: Callable[[Aws], None], found: str) -> None:
+def test_changes_of_a_hop_are_noticed(aws: Aws, meddle: Callable[[Aws], None], found: str) -> None:
     meddle(aws)
     (problem,) = aws.check()
     assert problem.message.startswith(found)
@@ -151,7 +151,7 @@ def test_what_somebody_does_to_a_hop_is_found(aws: Aws, meddle: Callable[[Aws], 
     assert problem.do
 
 
-def test_every_topic_is_looked_at_and_a_service_is_told_of_once(aws: Aws) -> None:
+def test_every_topic_is_checked_and_a_service_is_reported_once(aws: Aws) -> None:
     """The same hops twice, as if another stage had them; the second topic is gone."""
     gone = replace(aws.hops, topic_arn=f"{aws.topic}2", rules=())
     assert [problem.message for problem in check([aws.hops, gone], aws.client)] == [f"there is no topic {aws.topic}2"]
@@ -174,7 +174,7 @@ def test_a_subscription_that_nobody_confirmed_is_none(aws: Aws) -> None:
     assert problem.message == "the queue shop_orders has a subscription that nobody confirmed"
 
 
-def test_what_does_not_answer_or_refuses_may_be_well(aws: Aws) -> None:
+def test_services_that_do_not_answer_or_refuse_may_be_well(aws: Aws) -> None:
     """In a VPC there may be no way to EventBridge; a boundary may deny what the role allows."""
 
     class Silent:

@@ -42,7 +42,7 @@ def test_lineage_survives_metadata_within_s3s_limits(key: str) -> None:
 
 
 @given(keys, st.dictionaries(st.text(max_size=20), st.none() | st.text() | st.floats() | st.integers()))
-def test_a_dialect_is_told_where_there_is_room(key: str, dialect: dict[str, object]) -> None:
+def test_a_dialect_is_recorded_if_there_is_room(key: str, dialect: dict[str, object]) -> None:
     messages = brief({"separator": ";", "why": "x" * 400, **dialect})
     assert len(messages) <= LONGEST_DIALECT + 5 * messages.count("\\u007f")
     metadata = replace(lineage(key, fingerprint="f" * 64), dialect=messages).to_metadata()
@@ -55,7 +55,7 @@ def test_a_dialect_is_told_where_there_is_room(key: str, dialect: dict[str, obje
 
 
 @given(keys, st.from_regex(r"[a-z][a-z0-9-]{0,60}", fullmatch=True))
-def test_the_owner_is_told_where_there_is_room(key: str, owner: str) -> None:
+def test_the_owner_is_recorded_if_there_is_room(key: str, owner: str) -> None:
     created = replace(lineage(key, fingerprint="f" * 64), owner=owner, dialect="x" * LONGEST_DIALECT, lookups="l" * 32)
     metadata = created.to_metadata()
     assert sum(len(name) + len(value) for name, value in metadata.items()) <= 2048
@@ -77,7 +77,7 @@ def test_lineage_of_before_has_no_owner(key: str) -> None:
     st.sampled_from(["", "shop", "old", "other"]),
     st.frozensets(st.sampled_from(["", "shop", "old"])),
 )
-def test_what_another_made_is_foreign(bronze: str | None, owner: str, owners: frozenset[str]) -> None:
+def test_silver_of_another_pipeline_is_foreign(bronze: str | None, owner: str, owners: frozenset[str]) -> None:
     silver = replace(lineage(), owner=owner)
     decision = decide(bronze, silver, "f", silver_exists=True, owners=owners)
     assert (decision is Decision.FOREIGN) == (owner not in owners)
@@ -162,7 +162,7 @@ def test_no_short_key_is_taken_for_a_long_one_that_was_cut(tail: str, transform:
         max_size=8,
     )
 )
-def test_a_dialect_is_told_the_same_however_often_and_beside_whichever_others(
+def test_a_dialect_is_recorded_the_same_however_often(
     dialects: list[dict[str, object]],
 ) -> None:
     for dialect in dialects:

@@ -491,7 +491,7 @@ def test_every_log_names_the_page_that_publishes_it() -> None:
         ("", None, None, None),
     ],
 )  # fmt: skip
-def test_what_the_key_says(key: str, account: str | None, region: str | None, day: date | None) -> None:
+def test_columns_from_the_key(key: str, account: str | None, region: str | None, day: date | None) -> None:
     row = pl.LazyFrame({"a": [1]}).with_columns(**logs.key_columns(key)).collect()
     assert row.row(0)[1:] == (account, region, day)
     assert row.schema["key_date"] == pl.Date

@@ -51,7 +51,7 @@ def test_a_changed_lookup_makes_silver_outdated() -> None:
     assert result.silver["orders", "orders/1.csv"]["country"].to_list() == ["Allemagne", None]
 
 
-def test_the_context_tells_of_the_object() -> None:
+def test_the_context_describes_the_object() -> None:
     def told(rows: pl.LazyFrame, context: Context) -> pl.LazyFrame:
         return rows.select(key=pl.lit(context.key), size=context.size, etag=pl.lit(context.etag), at=context.modified)
 
@@ -78,7 +78,7 @@ def reads(key: str) -> Any:
         (joined, {KEY: "code,country\nde,Germany\n1,2,3,4\n"}, "LookupUnusable", "records that are no rows: number 2"),
     ],
 )
-def test_what_cannot_be_read_is_no_fault_of_the_file(
+def test_an_unreadable_lookup_is_no_fault_of_the_file(
     function: Any, files: dict[str, str], code: str, says: str
 ) -> None:
     """So it is no matter for quarantine: the message comes back, until it lies in the dead-letter queue."""
@@ -111,7 +111,7 @@ def with_default(rows: pl.LazyFrame, factor: int = 2) -> pl.LazyFrame:
         (joined, ["a" * 2001], "too long"),
     ],
 )
-def test_what_cannot_be_is_refused_where_it_is_declared(function: Any, lookups: Any, says: str) -> None:
+def test_invalid_lookups_are_refused_at_their_declaration(function: Any, lookups: Any, says: str) -> None:
     with pytest.raises(DefinitionError) as raised:
         pipeline(function, lookups)
     assert says in str(raised.value)
@@ -212,7 +212,7 @@ def test_the_parquet_file_names_its_lookups(make: Callable[[Pipeline], Bench]) -
     assert result["lookups"] == bench.lineage("orders", "orders/1.csv").lookups == lookups_digest({KEY: head.etag})
 
 
-def test_what_a_lookup_made_bad_is_tried_with_another_one(make: Callable[[Pipeline], Bench]) -> None:
+def test_files_that_a_lookup_spoiled_are_tried_with_another_one(make: Callable[[Pipeline], Bench]) -> None:
     """An error document counts as an answer only for the lookups that it was made with."""
     from silversmith import DataError
 

@@ -94,7 +94,7 @@ def test_a_pattern_that_names_markers_takes_them(pattern: str, key: str) -> None
 
 
 @given(st.text(min_size=1, max_size=20), st.integers(1, 10**6))
-def test_what_has_bytes_and_an_ordinary_name_is_data(key: str, size: int) -> None:
+def test_objects_with_bytes_and_an_ordinary_name_are_data(key: str, size: int) -> None:
     is_marker = ALL.passes_over(key, size)
     assert not is_marker or any(word in key for word in ("_SUCCESS", "_committed_", "_started_", ".crc", "_temporary"))
 
@@ -120,7 +120,7 @@ def test_a_marker_that_is_gone_is_gone(tmp_path: Path) -> None:
     assert Shop(tmp_path).process(key="f/_SUCCESS").verdict is Verdict.GONE
 
 
-def test_what_is_in_quarantine_about_a_marker_goes(tmp_path: Path) -> None:
+def test_documents_about_a_marker_leave_quarantine(tmp_path: Path) -> None:
     shop = Shop(tmp_path)
     shop.quarantine.put(error_key("orders", "f/_SUCCESS"), b"{}")
     shop.process(b"", key="f/_SUCCESS")

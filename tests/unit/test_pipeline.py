@@ -406,7 +406,7 @@ def test_a_reference_is_what_the_bundle_imports(folder: Path, target: str) -> No
         (FILE.replace("flights/*.csv", "flights/?.csv"), "lake_job.py", r"lake_job.py:5: .*bare \?"),
     ],
 )
-def test_what_is_wrong_with_a_file_is_explained(folder: Path, text: str, target: str, says: str) -> None:
+def test_faults_of_a_pipeline_file_are_explained(folder: Path, text: str, target: str, says: str) -> None:
     (folder / "lake_job.py").write_text(text)
     with pytest.raises(DefinitionError, match=says):
         load(target)

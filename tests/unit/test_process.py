@@ -236,7 +236,7 @@ def test_a_broken_version_leaves_the_last_good_silver_and_its_rejected_rows(shop
 
 
 @pytest.mark.parametrize("before", [b"", GOOD])
-def test_a_mended_file_clears_its_error(shop: Shop, before: bytes) -> None:
+def test_a_corrected_file_clears_its_error(shop: Shop, before: bytes) -> None:
     if before:
         shop.process(before)
     shop.process(BROKEN)
@@ -311,7 +311,7 @@ def test_contended_after_so_many_tries(shop: Shop, method: str, error: Exception
 
 @pytest.mark.parametrize("bucket", ["bronze", "silver", "quarantine"])
 @pytest.mark.parametrize("error", [AccessDenied("no policy allows it"), OSError("the disk is full")])
-def test_what_the_system_refuses_is_not_tried_again_here(shop: Shop, bucket: str, error: Exception) -> None:
+def test_requests_that_the_system_refuses_are_not_tried_again_here(shop: Shop, bucket: str, error: Exception) -> None:
     shop.process(MIXED)
     refusing: Bucket = getattr(shop, bucket)
     refusing.failures, refusing.calls = [("head", error)], []
@@ -334,7 +334,7 @@ def test_a_large_file_streams_and_leaves_no_temporary_files(shop: Shop) -> None:
 
 
 @pytest.mark.parametrize("known", [True, False])
-def test_what_an_event_says_of_a_large_file_is_believed_if_it_is_of_these_bytes(shop: Shop, known: bool) -> None:
+def test_version_and_sequencer_of_an_event_are_trusted_only_for_its_etag(shop: Shop, known: bool) -> None:
     """Its etag is known only when its rows are written already, and stands in the file all the same."""
     shop.bronze.put(KEY, b"id,total,note\n" + b"1,2.5,x\n" * (IN_MEMORY // 8))
     head = shop.bronze.head(KEY)

@@ -112,7 +112,7 @@ class World:
         return reconciler(event or {"queues": {name: name for name in self.queues}}, Timer(looks))
 
 
-def test_what_events_missed_is_sent_to_each_transforms_queue(make: Make) -> None:
+def test_keys_that_events_missed_are_sent_to_each_transforms_queue(make: Make) -> None:
     bench = make(shop())
     bench.land("orders/a.csv", "b.csv")
     bench.work()
@@ -132,7 +132,7 @@ def test_what_events_missed_is_sent_to_each_transforms_queue(make: Make) -> None
     ]
 
 
-def test_what_landed_lately_is_left_to_its_own_event(make: Make) -> None:
+def test_recent_files_are_left_to_their_own_event(make: Make) -> None:
     bench = make(shop())
     bench.land("orders/a.csv")
     world = World(bench, later=timedelta(minutes=59))
@@ -230,7 +230,7 @@ def test_an_invocation_that_comes_twice_does_nothing(make: Make) -> None:
     assert world.invoke({**event, "round": "schedule 13:00", "step": 1})["refused"].startswith("the lease is with")
 
 
-def test_what_the_scheduler_did_not_put_in_names_no_round(make: Make) -> None:
+def test_placeholders_of_the_scheduler_name_no_round(make: Make) -> None:
     world = World(make(shop()))
     event = {"queues": {}, "round": "<aws.scheduler.schedule-arn> <aws.scheduler.scheduled-time>"}
     assert [world.invoke(event), world.invoke(event)] == [{"done": True}, {"done": True}]
@@ -292,7 +292,7 @@ def test_a_lost_event_is_counted_once(make: Make) -> None:
     assert a_round(world, 48) == 0, "they are in their queues, or in dead-letter queues, and told of there"
 
 
-def test_what_landed_before_a_transform_wanted_it_is_not_missing(make: Make) -> None:
+def test_files_older_than_a_pattern_are_not_counted_as_missing(make: Make) -> None:
     bench = make(shop())
     world = World(bench)
     bench.land("orders/a.csv")
@@ -300,7 +300,7 @@ def test_what_landed_before_a_transform_wanted_it_is_not_missing(make: Make) -> 
     assert world.queues["orders"].keys == ["orders/a.csv"], "it is sent all the same"
 
 
-def test_another_pattern_begins_anew(make: Make) -> None:
+def test_another_pattern_restarts_the_round(make: Make) -> None:
     narrow = Pipeline("shop")
     narrow.sql("other/*.csv", "SELECT * FROM rows", name="orders")
     bench = make(narrow)
@@ -367,13 +367,13 @@ class Sqs:
         return {"Attributes": {name: str(number) for number, name in enumerate(inputs["AttributeNames"], start=20)}}
 
 
-def test_what_sqs_refuses_of_a_batch_is_sent_once_more() -> None:
+def test_refused_entries_of_a_batch_are_sent_once_more() -> None:
     client = Sqs({"b", "c"}, {"c"})
     SqsQueue("url", client).send(["a", "b", "c"])
     assert client.sent == [["a", "b", "c"], ["b", "c"], ["c"]]
 
 
-def test_what_sqs_refuses_again_and_again_is_told() -> None:
+def test_entries_that_sqs_keeps_refusing_are_reported() -> None:
     client = Sqs(*[{"b"}] * 9)
     with pytest.raises(NotSent, match="did not take 1 messages: InternalError"):
         SqsQueue("url", client).send(["a", "b"])

@@ -239,7 +239,7 @@ def test_a_bronze_object_that_lands_behind_the_listing_makes_no_orphan() -> None
     assert buckets.found() == {}
 
 
-def test_what_landed_lately_is_left_to_its_event() -> None:
+def test_recent_files_are_left_to_their_event() -> None:
     buckets = Buckets()
     buckets.bronze.put("a")
     assert buckets.found(settled=NOON) == {}
@@ -247,7 +247,7 @@ def test_what_landed_lately_is_left_to_its_event() -> None:
 
 
 @pytest.mark.parametrize("nothing", [None, ""])
-def test_what_has_no_etag_is_left_alone(nothing: str | None) -> None:
+def test_objects_without_an_etag_are_left_alone(nothing: str | None) -> None:
     buckets = Buckets()
     buckets.bronze.put("a")
     tell: Callable[[Head], str | None] = lambda _: nothing  # noqa: E731
@@ -312,7 +312,7 @@ def test_many_keys_are_looked_at_with_a_few_in_memory_and_one_request_each() -> 
     assert most < 20
 
 
-def test_nothing_is_asked_of_silver_that_the_listing_has_told() -> None:
+def test_silver_in_the_listing_is_not_headed() -> None:
     buckets = Buckets()
     for at in range(50):
         buckets.bronze.put(f"a{at}")

@@ -34,7 +34,7 @@ print(Lineage.from_metadata(store.head(f"orders/{key}.parquet").metadata).rows_w
 """
 
 
-def test_what_functions_share_is_imported_and_reads_lineage_without_polars(tmp_path: Path) -> None:
+def test_shared_modules_of_functions_read_lineage_without_polars(tmp_path: Path) -> None:
     Shop(tmp_path).process(GOOD)
     command = [sys.executable, "-c", CODE, str(tmp_path), KEY, *SHARED]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)

@@ -74,7 +74,7 @@ def refuses(rows: pl.LazyFrame, path: Path, metadata: Mapping[str, str]) -> None
         (refuses, "the writer 'does' failed"),
     ],
 )
-def test_a_writer_that_misbehaves_is_told_how(what: Write, says: str) -> None:
+def test_an_error_says_how_a_writer_misbehaves(what: Write, says: str) -> None:
     actual = result(Does(what))
     assert not actual.silver
     assert says in actual.failures["t", "a.csv"]["message"]
@@ -89,7 +89,7 @@ def test_a_writer_that_misbehaves_is_told_how(what: Write, says: str) -> None:
         ("sorted", "no installed package offers a writer 'sorted'"),
     ],
 )
-def test_what_is_no_writer_is_refused_where_it_is_declared(writer: Any, says: str) -> None:
+def test_an_invalid_writer_is_refused_at_its_declaration(writer: Any, says: str) -> None:
     with pytest.raises(DefinitionError) as raised:
         result(writer)
     assert says in str(raised.value)

@@ -76,7 +76,9 @@ def test_help_is_fast_because_it_imports_nothing_slow() -> None:
         (["rnu\x1b[2J\n[red]"], "\\x1b[2J\\n[red]"),
     ],
 )
-def test_a_wrong_call_is_told_in_one_line(capsys: pytest.CaptureFixture[str], arguments: list[str], says: str) -> None:
+def test_a_wrong_call_is_reported_in_one_line(
+    capsys: pytest.CaptureFixture[str], arguments: list[str], says: str
+) -> None:
     assert call(arguments) == WRONG_CALL
     out, errors = capsys.readouterr()
     assert out == ""
@@ -85,7 +87,7 @@ def test_a_wrong_call_is_told_in_one_line(capsys: pytest.CaptureFixture[str], ar
 
 
 @pytest.mark.parametrize("command", [["status"], ["failures"], ["trace", "k"], ["failures", "--rejected"]])
-def test_where_there_is_no_lake_nothing_is_made(
+def test_nothing_is_made_without_a_lake(
     capsys: pytest.CaptureFixture[str], pipeline: str, lake: Path, command: list[str]
 ) -> None:
     assert call([*command, "--pipeline", pipeline, "--lake", str(lake)]) == WRONG_CALL
@@ -93,7 +95,7 @@ def test_where_there_is_no_lake_nothing_is_made(
     assert not lake.exists()
 
 
-def test_what_the_pipelines_module_prints_is_not_on_stdout(
+def test_output_of_the_pipelines_module_is_not_on_stdout(
     capsys: pytest.CaptureFixture[str], pipeline: str, lake: Path
 ) -> None:
     assert call(["put", pipeline, "--key", "orders/a.csv", "--pipeline", pipeline, "--lake", str(lake), "--json"]) == 0
@@ -103,7 +105,7 @@ def test_what_the_pipelines_module_prints_is_not_on_stdout(
 
 
 @pytest.mark.parametrize("json_option", [[], ["--json"]])
-def test_what_nobody_will_take_is_put_with_a_warning(
+def test_a_file_that_no_transform_takes_is_put_with_a_warning(
     capsys: pytest.CaptureFixture[str], pipeline: str, lake: Path, json_option: list[str]
 ) -> None:
     common = ["--pipeline", pipeline, "--lake", str(lake), *json_option]
@@ -130,7 +132,7 @@ def test_an_empty_folder_puts_nothing_and_says_so(
     assert "there are no files" in capsys.readouterr().err
 
 
-def test_the_system_at_fault_is_told_by_the_file_it_is_about(
+def test_a_fault_of_the_system_is_reported_with_its_file(
     capsys: pytest.CaptureFixture[str], pipeline: str, lake: Path
 ) -> None:
     lake.write_text("a file where the lake should be")
@@ -138,7 +140,7 @@ def test_the_system_at_fault_is_told_by_the_file_it_is_about(
     assert f"silversmith: {lake}" in capsys.readouterr().err
 
 
-def test_a_damaged_journal_is_told_with_what_to_do(
+def test_a_damaged_journal_is_reported_with_advice(
     capsys: pytest.CaptureFixture[str], pipeline: str, lake: Path
 ) -> None:
     (lake / ".silversmith").mkdir(parents=True)
@@ -148,7 +150,7 @@ def test_a_damaged_journal_is_told_with_what_to_do(
 
 
 @pytest.mark.parametrize("debug", [False, True])
-def test_a_bug_is_told_as_one_and_with_its_traceback_only_when_asked(
+def test_a_bug_is_reported_as_one_and_with_its_traceback_only_on_request(
     capsys: pytest.CaptureFixture[str], *, debug: bool
 ) -> None:
     app = App(result_action="return_value")

@@ -104,7 +104,7 @@ def test_the_schema_of_silver(call: Call, deployed: Deployed) -> None:
     assert "orders/a.csv\n       + " in out
 
 
-def test_what_failed_is_tried_again(call: Call, deployed: Deployed) -> None:
+def test_failed_files_are_tried_again(call: Call, deployed: Deployed) -> None:
     deployed.land("orders/b.csv", BAD)
     deployed.work("orders")
     deployed.bury(deployed.url("orders", "QueueDLQ"), "orders/c.csv")

@@ -14,7 +14,7 @@ from rich.cells import cell_len
 from silversmith.cli.screen import progress_bar, rate
 
 
-def test_what_is_piped_has_no_bar(capsys: pytest.CaptureFixture[str]) -> None:
+def test_piped_output_has_no_bar(capsys: pytest.CaptureFixture[str]) -> None:
     with progress_bar("files", 10) as advance:
         advance(10)
     assert capsys.readouterr() == ("", "")

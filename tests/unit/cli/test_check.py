@@ -38,7 +38,7 @@ def test_good_files(silversmith: Check, tmp_path: Path) -> None:
     assert "encoding 'latin-1', confidence 0.9" in done.stdout
 
 
-def test_what_was_cleaned_and_what_is_in_doubt_is_told(silversmith: Check, tmp_path: Path) -> None:
+def test_cleaned_names_and_doubts_are_reported(silversmith: Check, tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("order\u200b; price \nx;1.234;\ny;2.500;\n")
     told = silversmith("a.csv").stdout
     assert "renamed {'order': 'order\\u200b', 'price': ' price '}" in told

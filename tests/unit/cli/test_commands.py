@@ -185,7 +185,7 @@ def test_the_template_is_that_of_the_deployment_that_is_named(call: Call, tmp_pa
         assert says in errors
 
 
-def test_functions_are_told_where_the_pipeline_is(call: Call, tmp_path: Path) -> None:
+def test_functions_get_the_place_of_the_pipeline(call: Call, tmp_path: Path) -> None:
     (tmp_path / "jobs.py").write_text(PIPELINE)
     function = document(call("template", "jobs.py"))["Resources"]["OrdersFunction"]["Properties"]
     assert function["Environment"]["Variables"]["SILVERSMITH_PIPELINE"] == "jobs:pipeline"

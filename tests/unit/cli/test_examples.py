@@ -44,6 +44,6 @@ def test_quiet_says_what_went_wrong_and_nothing_else(tmp_path: Path, capsys: pyt
 @pytest.mark.parametrize(
     ("typed", "meant"), [("stauts", '"status"'), ("reconcil", '"reconcile"'), ("status --jsn", "--json")]
 )
-def test_typing_errors_are_told_what_was_meant(typed: str, meant: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_typing_errors_get_a_suggestion(typed: str, meant: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert call(typed.split()) == 2
     assert f"Did you mean {meant}?" in capsys.readouterr().err

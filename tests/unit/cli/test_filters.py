@@ -12,7 +12,7 @@ def test_an_age_is_a_time_before_now() -> None:
     assert (ago("2h", "--older-than", NOON), ago(None, "--older-than", NOON)) == (NOON - 7200, None)
 
 
-def test_what_is_no_age_says_how_to_write_one() -> None:
+def test_an_error_about_an_age_says_how_to_write_one() -> None:
     with pytest.raises(WrongCall, match=r"--older-than 'yesterday' is no age.*10m, 2h or 3d"):
         ago("yesterday", "--older-than", NOON)
 
@@ -31,7 +31,7 @@ def test_a_time_is_a_date_or_an_age(text: str | None, seconds: float | None) -> 
     assert point(text, "--since", NOON) == seconds
 
 
-def test_what_is_no_time_says_how_to_write_one() -> None:
+def test_an_error_about_a_time_says_how_to_write_one() -> None:
     with pytest.raises(WrongCall, match=r"--since 'noon' is no time.*2026-01-31"):
         point("noon", "--since", NOON)
 

@@ -57,7 +57,7 @@ def test_as_json(sample: Path, capsys: pytest.CaptureFixture[str]) -> None:
         (("bad.json",), 1, "UnreadableJson"),
     ],
 )
-def test_what_cannot_be(
+def test_invalid_arguments_are_refused(
     sample: Path, capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...], code: int, said: str
 ) -> None:
     Path("bad.json").write_text("{")

@@ -9,7 +9,7 @@ import pytest
 from silversmith.cli.screen import log_to_stderr
 
 
-def test_a_warning_is_told_escaped_and_only_while_the_command_runs(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_warning_is_shown_escaped_and_only_while_the_command_runs(capsys: pytest.CaptureFixture[str]) -> None:
     logger = logging.getLogger("silversmith")
     before = (list(logger.handlers), logger.propagate)
     with log_to_stderr():

@@ -202,7 +202,7 @@ def test_wrong_calls(command: Command, arguments: list[str], says: str) -> None:
     assert says in command.err
 
 
-def test_where_no_engine_ever_ran(bench: Bench, command: Command) -> None:
+def test_a_lake_in_which_no_engine_ever_ran(bench: Bench, command: Command) -> None:
     bench.journal.close()
     for path in bench.folder.state.glob("journal.db*"):
         path.unlink()

@@ -74,7 +74,7 @@ def read_until(process: subprocess.Popen[str], text: str) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.full)])
-def test_a_run_without_an_end_ends_well_when_it_is_told_to(folder: Path, start: Start, number: int) -> None:
+def test_a_run_without_an_end_ends_well_on_a_signal(folder: Path, start: Start, number: int) -> None:
     land(folder, "fast/a.csv")
     process = start()
     read_until(process, "1 done")
@@ -161,7 +161,7 @@ def test_a_terminal_whose_owner_wants_no_colours_gets_no_escapes(folder: Path) -
     assert b"1 file done" in seen
 
 
-def test_a_profile_tells_where_the_time_went(folder: Path, start: Start) -> None:
+def test_a_profile_shows_where_the_time_went(folder: Path, start: Start) -> None:
     for number in range(3):
         land(folder, f"fast/{number}.csv")
     output, errors = start("--until-idle", "--profile", "--json").communicate(timeout=120)

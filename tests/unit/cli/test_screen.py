@@ -82,6 +82,6 @@ def test_a_terminal_gets_colours_unless_it_or_its_owner_objects(environment: dic
         assert colourful(environment) is expected
 
 
-def test_what_is_no_terminal_never_gets_colours() -> None:
+def test_colours_are_for_terminals_only() -> None:
     with redirect_stdout(io.StringIO()):
         assert not colourful({"TERM": "xterm-256color"})

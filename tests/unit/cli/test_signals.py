@@ -34,7 +34,7 @@ def test_the_first_signal_asks_and_the_second_ends(number: int) -> None:
         assert ended == [signal.SIGINT]
 
 
-def test_what_is_ignored_stays_ignored() -> None:
+def test_ignored_signals_stay_ignored() -> None:
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
         with Stop(lambda _: None) as stop:

@@ -100,7 +100,7 @@ def test_values_in_json_are_exact(call: Call, bench: GoldBench) -> None:
     assert "null" in call("query", "select none from orders")[1]
 
 
-def test_what_a_file_says_does_not_control_the_terminal(call: Call, bench: GoldBench) -> None:
+def test_content_of_a_file_does_not_control_the_terminal(call: Call, bench: GoldBench) -> None:
     bench.bring(bench.put("orders/a.csv", {"x": ["\x1b[31mred\n"]}))
     assert "\\x1b[31mred\\n" in call("query", "select x from orders")[1]
 
@@ -118,7 +118,7 @@ def test_what_a_file_says_does_not_control_the_terminal(call: Call, bench: GoldB
         ("insert into orders values (1)", "is no query: write a SELECT"),
     ],
 )
-def test_a_query_that_cannot_be(call: Call, bench: GoldBench, sql: str, says: str) -> None:
+def test_an_invalid_query_is_refused(call: Call, bench: GoldBench, sql: str, says: str) -> None:
     fill(bench)
     code, out, errors = call("query", sql)
     assert (code, out) == (2, "")
@@ -226,7 +226,7 @@ def test_a_trace_of_rows_that_are_older_than_what_is_known(call: Call, bench: Go
     assert "in it since version 5 or before\n" in call("trace", "orders/a.csv")[1]
 
 
-def test_views_are_computed_anew_and_what_differs_is_said(call: Call, bench: GoldBench) -> None:
+def test_views_are_recomputed_and_differences_are_reported(call: Call, bench: GoldBench) -> None:
     assert call("reconcile", "--views")[1] == "there is no view yet\n"
     fill(bench)
     assert call("reconcile", "--views")[1] == "daily: as its query says\n"

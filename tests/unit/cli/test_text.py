@@ -17,14 +17,14 @@ anything = st.text(st.characters())  # lone surrogates too
 
 
 @given(anything)
-def test_what_is_shown_is_one_line_of_visible_characters(text: str) -> None:
+def test_shown_text_is_one_line_of_visible_characters(text: str) -> None:
     found = shown(text)
     assert found.isprintable()
     assert found.encode().decode() == found
 
 
 @given(anything)
-def test_what_is_shown_can_be_shown_again(text: str) -> None:
+def test_shown_text_can_be_shown_again(text: str) -> None:
     assert shown(shown(text)) == shown(text)
 
 

@@ -63,7 +63,7 @@ def test_a_default_of_a_column_that_has_its_type_already() -> None:
     ("choice", "columns", "rows"),
     [("fill", ["a", "b", "c"], [(1, 5, None)]), ("keep", ["a"], [(1,)])],
 )
-def test_what_becomes_of_a_missing_column(choice: Any, columns: list[str], rows: list[tuple[Any, ...]]) -> None:
+def test_missing_columns(choice: Any, columns: list[str], rows: list[tuple[Any, ...]]) -> None:
     contract = Contract(
         {"a": pl.Int64, "b": pl.Int64, "c": pl.Date},
         defaults={"b": 5},

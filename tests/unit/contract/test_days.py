@@ -52,7 +52,7 @@ def test_every_day_of_the_calendar_however_many_there_are(count: int) -> None:
     "bad",
     ["2023-02-29", "2023-13-01", "2023-00-10", "2023-01-00", "2023-04-31", "2023-1-01", "29-02-2024", "2023-01-0:", ""],
 )
-def test_one_that_is_no_day_is_seen(bad: str, at: int) -> None:
+def test_an_impossible_day_is_noticed(bad: str, at: int) -> None:
     cells = ["2024-02-29"] * (AT_ONCE + 1)
     cells[at] = bad
     assert casting.days(pl.Series(cells)) is None

@@ -53,7 +53,7 @@ def test_a_value_that_cannot_be_shown_short_is_cut() -> None:
 
 
 @pytest.mark.parametrize(("number", "told"), [(float("nan"), "NaN"), (float("inf"), "inf")])
-def test_what_is_no_number_is_in_no_range(number: float, told: str) -> None:
+def test_nan_is_in_no_range(number: float, told: str) -> None:
     contract = Contract({"a": pl.Float64}, ranges={"a": (0, 10)})
     assert reasons(both_ways(contract, table({"a": [number, 1.0]}))[1]) == {1: [f"a: {told} is above 10.0"]}
 

@@ -37,7 +37,7 @@ def test_as_in_memory(tmp_path_factory: pytest.TempPathFactory, rows: list[tuple
     assert not list(folder.rglob("*.parquet")), "the digests are not needed any more"
 
 
-def test_of_too_many_repetitions_nothing_good_is_to_be_expected(tmp_path: Path) -> None:
+def test_too_many_repetitions_reject_the_file(tmp_path: Path) -> None:
     height = contract.MOST_REPEATED + 2
     rows = pl.LazyFrame({"a": [1]}).select(pl.col("a").repeat_by(height).explode()).with_row_index(ROW, 1)
     rows = rows.with_columns(pl.col(ROW).cast(pl.UInt64))

@@ -22,7 +22,7 @@ def test_a_contract_is_itself_and_nothing_is_nothing() -> None:
 
 
 @pytest.mark.parametrize("given", [{"a": pl.Int64}, "flights", pl.DataFrame, object()])
-def test_what_is_no_contract(given: Any) -> None:
+def test_values_that_are_no_contract(given: Any) -> None:
     with pytest.raises(DefinitionError, match=r"must be a silversmith\.Contract"):
         accepted(given)
     with pytest.raises(DefinitionError, match=r"test_foreign\.py:\d+: .*must be a silversmith\.Contract"):
@@ -157,7 +157,7 @@ class TestPandera:
         assert contract is not None
         assert both_ways(contract, table({"a": ["1"]}))[0].columns == ["a"]
 
-    def test_what_a_contract_cannot_say_is_refused(self, pa: Any) -> None:
+    def test_terms_that_a_contract_does_not_have_are_refused(self, pa: Any) -> None:
         column = pa.Column
         refused = {
             "is a Python function": pa.DataFrameSchema({"a": column(int, pa.Check(lambda data: data))}),

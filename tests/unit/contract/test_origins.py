@@ -89,7 +89,7 @@ def test_every_line_of_lines_is_one(tmp_path: Path) -> None:
     assert result.select("row", "line", "text").rows() == [(3, 3, "b1")]
 
 
-def test_what_is_no_text_has_neither(tmp_path: Path) -> None:
+def test_values_that_are_no_text_have_neither(tmp_path: Path) -> None:
     assert rejected(tmp_path, "a.json", b'[{"n":1},{"n":"x"}]', Json()).columns == ["row", "n", "reasons"]
     out = io.BytesIO()
     pl.DataFrame({"n": [1, None]}).write_parquet(out)
@@ -106,7 +106,7 @@ def test_columns_of_the_same_names_are_left_free(tmp_path: Path, large: bool) ->
     ]
 
 
-def test_of_very_many_only_the_first_are_told() -> None:
+def test_only_the_first_of_very_many_are_named() -> None:
     rows = pl.LazyFrame({"row": [4, 2, 3], "reasons": [["no"]] * 3}, schema_overrides={"row": pl.UInt64})
     table = Table(rows, "csv", origins=lambda numbers: {number: (number + 1, "text") for number in numbers})
     frame = with_origins(rows, table, most=2).collect()

@@ -292,7 +292,7 @@ def test_very_many_rejected_rows_go_to_disk(tmp_path: Path) -> None:
     ],
     ids=["unique", "mean", "shift", "a column without a type"],
 )
-def test_what_has_to_see_all_rows_is_left_to_the_careful_way(contract: Contract) -> None:
+def test_rules_over_all_rows_are_left_to_the_careful_way(contract: Contract) -> None:
     assert both(REGULAR, contract) is None
 
 
@@ -301,7 +301,7 @@ def test_what_has_to_see_all_rows_is_left_to_the_careful_way(contract: Contract)
     [b"a,b,c\n1,\xff,2\n", b"a,b,c\n1,\0,2\n", b'a,b,c\n1,"x,2\n', b"a,b,c\n1,2\n3,4\n5,6\n", b"a,b\n", b"\n\n"],
     ids=["no UTF-8", "NUL", "open quote", "wrong header", "missing column", "empty"],
 )
-def test_what_is_wrong_with_the_whole_file_is_left_to_the_careful_way(data: bytes) -> None:
+def test_faults_of_the_whole_file_are_left_to_the_careful_way(data: bytes) -> None:
     assert both(data, Contract(A_TO_C)) is None
 
 
@@ -326,7 +326,7 @@ def plan_of(tmp_path: Path) -> OnePass:
     ],
     ids=["head", "filter", "head and filter", "filter and head", "none of it", "twice", "joined with itself"],
 )
-def test_whatever_the_transform_takes_all_records_are_counted_once(
+def test_all_records_are_counted_once_however_few_the_transform_takes(
     tmp_path: Path, plan: Callable[[pl.LazyFrame], pl.LazyFrame], height: int
 ) -> None:
     reading = plan_of(tmp_path)
@@ -345,7 +345,7 @@ def test_the_newest_value_is_that_of_all_blocks(tmp_path: Path) -> None:
     assert reading.newest_values() == {"day": date(2024, 1, 9)}
 
 
-def test_a_failure_that_the_plan_did_not_wait_for_is_told_at_the_end(tmp_path: Path) -> None:
+def test_a_failure_that_the_plan_did_not_wait_for_is_raised_at_the_end(tmp_path: Path) -> None:
     path = tmp_path / "data.csv"
     path.write_bytes(REGULAR + b"1,\xff,2\n")
     reading = reading_of(path, Contract(A_TO_C), Csv(), 512)

@@ -78,7 +78,7 @@ IDS = {"id": pl.Int64}
         ({"max_rejected": float("nan")}, "max_rejected"),
     ],
 )
-def test_what_cannot_be(arguments: dict[str, Any], message: str) -> None:
+def test_invalid_arguments_are_refused(arguments: dict[str, Any], message: str) -> None:
     with pytest.raises(DefinitionError, match=message):
         Contract(**arguments)
 
@@ -98,7 +98,7 @@ def test_a_contract_cannot_be_changed_behind_its_fingerprint() -> None:
         contract.schema["more"] = pl.Int64()  # type: ignore[index]
 
 
-def test_the_fingerprint_tells_every_difference() -> None:
+def test_the_fingerprint_shows_every_difference() -> None:
     base: dict[str, Any] = {"schema": {"id": pl.Int64, "n": pl.String}, "rules": {"r": pl.col("id") > 0}}
     changes: list[dict[str, Any]] = [
         {},

@@ -91,7 +91,7 @@ def test_a_stream_may_do_without_its_end(in_memory: Opener) -> None:
     assert read(in_memory(data[:-8], "x")).height == 3
 
 
-def test_names_that_cannot_be(in_memory: Opener) -> None:
+def test_invalid_names_are_refused(in_memory: Opener) -> None:
     assert refused(filed(pl.DataFrame({ROW: [1]})), in_memory).code == "ReservedColumn"
     assert refused(streamed(pl.DataFrame({ROW: [1]})), in_memory).code == "ReservedColumn"
 
@@ -106,7 +106,7 @@ def test_nothing_and_other_bytes(in_memory: Opener) -> None:
 
 
 @pytest.mark.parametrize("write", [filed, streamed])
-def test_what_is_cut_off_is_refused(in_memory: Opener, write: Callable[..., bytes]) -> None:
+def test_truncated_files_are_refused(in_memory: Opener, write: Callable[..., bytes]) -> None:
     data = write()
     for cut in range(9, len(data) - 9, 37):
         assert refused(data[:cut], in_memory).code == "UnreadableArrow"

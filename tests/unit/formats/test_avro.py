@@ -178,7 +178,7 @@ def test_no_records(in_memory: Opener) -> None:
     assert table.rows.collect_schema().names() == [ROW, "f"]
 
 
-def test_that_it_is_avro_can_be_said(in_memory: Opener) -> None:
+def test_avro_can_be_declared(in_memory: Opener) -> None:
     assert read(in_memory(written([field("long")], []), "x.dat"), Avro()).format == "avro"
     with pytest.raises(DataError) as caught:
         read(in_memory(b"a,b\n1,2\n", "x.avro"), Avro())
@@ -201,7 +201,7 @@ def test_damage_is_an_error_or_does_no_harm(in_memory: Opener, at: int, new: byt
 
 
 @pytest.mark.parametrize("cut", range(4, len(SEED), 7))
-def test_what_is_cut_off_is_refused(in_memory: Opener, cut: int) -> None:
+def test_truncated_files_are_refused(in_memory: Opener, cut: int) -> None:
     header = SEED.index(SEED[-16:]) + 16
     if cut != header:
         assert refused(SEED[:cut], in_memory).code == "UnreadableAvro"
@@ -214,11 +214,11 @@ def block(count: int, data: bytes) -> bytes:
 
 
 @pytest.mark.parametrize("count", [-1, 3, 2**40, 2**62])
-def test_numbers_of_records_that_cannot_be(in_memory: Opener, count: int) -> None:
+def test_impossible_numbers_of_records_are_refused(in_memory: Opener, count: int) -> None:
     assert refused(block(count, b"\2\2"), in_memory).code == "UnreadableAvro"
 
 
-def test_lengths_that_cannot_be(in_memory: Opener) -> None:
+def test_impossible_lengths_are_refused(in_memory: Opener) -> None:
     start = written([field("long")], [])
     for length in (-5, 2**50, 100):
         data = start + avro._long(1) + avro._long(length) + b"\2" + start[-16:]
@@ -242,8 +242,8 @@ def test_a_schema_without_end(in_memory: Opener) -> None:
     assert refused(written([field(kind)], []), in_memory).code == "UnsupportedAvro"
     fields = [field({"type": "record", "name": "r0", "fields": [field("long", "x")]}, "f0")]
     for number in range(1, 40):  # each holds the one before twice: spelled out, 2 to the 40th
-        fields = [field(f"r{number - 1}", "x"), field(f"r{number - 1}", "y")]
-        fields.append(field({"type": "record", "name": f"r{number}", "fields": fields}, f"f{number}"))
+        inner = [field(f"r{number - 1}", "x"), field(f"r{number - 1}", "y")]
+        fields.append(field({"type": "record", "name": f"r{number}", "fields": inner}, f"f{number}"))
     assert refused(written(fields, []), in_memory).code == "UnsupportedAvro"
 
 

@@ -62,7 +62,7 @@ def test_it_comes_back(in_memory: Opener, name: str, data: bytes, more: bytes) -
 @EACH
 @given(data=st.binary(min_size=1, max_size=300), cut=st.integers(1, 10_000))
 @settings(max_examples=examples(50), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_what_is_cut_off_is_refused(in_memory: Opener, name: str, data: bytes, cut: int) -> None:
+def test_truncated_files_are_refused(in_memory: Opener, name: str, data: bytes, cut: int) -> None:
     ending, pack = PACKERS[name]
     packed = pack(data)
     with pytest.raises(DataError) as caught:
@@ -72,7 +72,7 @@ def test_what_is_cut_off_is_refused(in_memory: Opener, name: str, data: bytes, c
 
 
 @EACH
-def test_what_follows_must_be_more_of_it(in_memory: Opener, name: str) -> None:
+def test_bytes_after_the_end_must_be_another_stream(in_memory: Opener, name: str) -> None:
     ending, pack = PACKERS[name]
     with pytest.raises(DataError) as caught:
         unpack(in_memory(pack(b"a,b\n1,2\n") + b"rubbish after the end", "a.csv" + ending), Scratch())

@@ -62,7 +62,7 @@ def test_gz_in_the_name_alone_is_a_mistake(in_memory: Opener) -> None:
     assert caught.value.code == "EmptyFile"
 
 
-def test_what_unpacks_to_much_goes_to_a_file(in_memory: Opener, tmp_path: Path) -> None:
+def test_large_unpacked_content_goes_to_a_file(in_memory: Opener, tmp_path: Path) -> None:
     row = os.urandom(4000).hex().encode()
     data = b"a\n" + b"".join(b"%s\n" % row for _ in range(IN_MEMORY // len(row) + 1))
     table = read(in_memory(gzip.compress(data, 1), "x.csv.gz"), scratch=tmp_path)

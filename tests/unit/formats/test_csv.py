@@ -228,7 +228,7 @@ def test_a_line_within_quotes_is_no_comment(read: Read) -> None:
         ("x.csv", b"a;b, c\nA;x, y\nB;z, w\n", ["a", "b, c"]),  # a blank follows commas within text
     ],
 )
-def test_the_separator_is_found_out(name: str, data: bytes, columns: list[str]) -> None:
+def test_the_separator_is_inferred(name: str, data: bytes, columns: list[str]) -> None:
     table = csv.read(Content(name, data, None), Csv(), ())
     assert table.rows.drop(ROW).collect_schema().names() == columns
 
@@ -248,7 +248,7 @@ def test_the_separator_is_found_out(name: str, data: bytes, columns: list[str]) 
         (b"\xff\xfea\x00\n", "WrongEncoding", None, None),
     ],
 )
-def test_what_cannot_be_read_says_where(read: Read, data: bytes, code: str, line: int, text: str) -> None:
+def test_errors_of_unreadable_files_say_where(read: Read, data: bytes, code: str, line: int, text: str) -> None:
     with pytest.raises(DataError) as caught:
         read(data)
     assert caught.value.code == code
@@ -340,7 +340,7 @@ def test_too_many_columns() -> None:
         {"thousands": ",", "decimal_comma": True},
     ],
 )
-def test_options_that_cannot_be(wrong: dict[str, object]) -> None:
+def test_invalid_options_are_refused(wrong: dict[str, object]) -> None:
     with pytest.raises(DefinitionError, match=r"Csv\("):
         Csv(**wrong)  # type: ignore[arg-type]
 
@@ -351,7 +351,7 @@ def test_options_are_values() -> None:
 
 
 @BOTH
-def test_a_header_that_is_none_is_told(read: Read) -> None:
+def test_a_doubtful_header_is_reported(read: Read) -> None:
     for title in (b"Report of 2026\n", b"Report of 2026\n\nby Ann\n"):
         with pytest.raises(DataError) as caught:
             read(title + b"a;b\n1;2\n3;4\n5;6\n", Csv(separator=";"))
@@ -381,7 +381,7 @@ def test_escapes_without_quotes(read: Read) -> None:
 
 
 @BOTH
-def test_quotes_and_escapes_are_found_out_where_nothing_else_makes_records(read: Read) -> None:
+def test_quotes_and_escapes_are_inferred_if_nothing_else_makes_records(read: Read) -> None:
     single = read(b"a,b\n'x, y',1\n'z',2\n")
     assert rows_of(single) == [{"a": "x, y", "b": 1}, {"a": "z", "b": 2}]
     assert (single.dialect["quote"], "escape" in single.dialect) == ("'", False)
@@ -391,14 +391,14 @@ def test_quotes_and_escapes_are_found_out_where_nothing_else_makes_records(read:
 
 
 @BOTH
-def test_what_is_regular_as_it_stands_is_not_guessed_at(read: Read) -> None:
+def test_regular_files_are_not_guessed_at(read: Read) -> None:
     assert rows_of(read(b"a,b\n'x',1\nit's,2\n")) == [{"a": "'x'", "b": 1}, {"a": "it's", "b": 2}]
     assert rows_of(read(b'a,b\n"C:\\",1\n')) == [{"a": "C:\\", "b": 1}]
     assert len(malformed_of(read(b"a,b\n'x, y',1\nz,2\n", Csv(quote='"')))) == 1
 
 
 @BOTH
-def test_blanks_before_a_quote_are_found_out(read: Read) -> None:
+def test_blanks_before_a_quote_are_recognized(read: Read) -> None:
     table = read(b'"a", "b", "c"\n"1,5", "x", "2"\n"y ""z""",  "w", 3\n')
     assert rows_of(table) == [{"a": "1,5", "b": "x", "c": 2}, {"a": 'y "z"', "b": "w", "c": 3}]
     assert table.dialect["padded"] is True
@@ -408,7 +408,7 @@ def test_blanks_before_a_quote_are_found_out(read: Read) -> None:
 
 
 @BOTH
-def test_what_splits_nothing_is_no_other_dialect(read: Read) -> None:
+def test_a_dialect_that_splits_nothing_is_not_chosen(read: Read) -> None:
     """With ' for a quote each line is one regular field; to take that would lose all columns in silence."""
     with pytest.raises(DataError, match="text follows a closing quote"):
         read(b'"a":"b"\n"1":"it\'s"\n')
@@ -480,7 +480,7 @@ SPIKY = st.text(st.sampled_from('a1",;\n\r# é'), max_size=6)
     quoting=st.sampled_from([python_csv.QUOTE_MINIMAL, python_csv.QUOTE_ALL]),
     block=st.integers(1, 64),
 )
-def test_what_a_csv_writer_wrote_is_read_back_as_it_was(
+def test_output_of_a_csv_writer_is_read_back_unchanged(
     rows: list[list[str]], end: str, quoting: int, block: int
 ) -> None:
     if end == "\n" and quoting == python_csv.QUOTE_MINIMAL:  # then Python does not quote a CR, which ends a record

@@ -69,7 +69,7 @@ def failure(what: Callable[[BinaryIO], Any]) -> str:
 
 
 @given(st.lists(st.integers(0, 2**16 - 1), max_size=50), st.integers(1, 7))
-def test_what_it_yields_is_silver_whatever_the_size_of_the_frames(numbers: list[int], at_once: int) -> None:
+def test_its_frames_are_silver_whatever_their_size(numbers: list[int], at_once: int) -> None:
     content = b"".join(number.to_bytes(2, "big") for number in numbers)
     outcome = result(Pairs(at_once), content)
     assert outcome.silver["t", "a.bin"]["n"].to_list() == numbers
@@ -91,7 +91,7 @@ def test_packed_files_and_members_of_archives_come_unpacked() -> None:
     assert result(Archive(members="b", reader=Pairs()), packed.getvalue()).silver["t", "a.bin"]["n"].to_list() == [2]
 
 
-def test_its_word_that_the_data_is_at_fault_counts() -> None:
+def test_its_data_error_quarantines_the_file() -> None:
     outcome = result(Pairs(), b"\0\1\0")
     outcome.assert_error("t", "a.bin", "HalfPair")
     assert outcome.errors["t", "a.bin"]["error"]["hint"] == "fetch it again"
@@ -102,7 +102,7 @@ def broken(file: BinaryIO) -> Iterator[pl.DataFrame]:
     raise KeyError("nowhere")
 
 
-def test_whatever_else_it_raises_is_its_own_bug_with_its_own_traceback() -> None:
+def test_any_other_exception_is_its_own_bug_with_its_traceback() -> None:
     message = failure(broken)
     assert "the reader 'says' failed" in message
     assert "KeyError: 'nowhere'" in message
@@ -129,7 +129,7 @@ def two_kinds(file: BinaryIO) -> Iterator[pl.DataFrame]:
         (lambda file: sys.exit(3), "SystemExit: 3"),
     ],
 )
-def test_a_reader_that_misbehaves_is_told_how(what: Callable[[BinaryIO], Any], says: str) -> None:
+def test_an_error_says_how_a_reader_misbehaves(what: Callable[[BinaryIO], Any], says: str) -> None:
     assert says in failure(what)
 
 
@@ -152,7 +152,7 @@ class Nameless:
         ("pairs", "no installed package offers a reader 'pairs'"),
     ],
 )
-def test_what_is_no_reader_is_refused_where_it_is_declared(reader: Any, says: str) -> None:
+def test_an_invalid_reader_is_refused_at_its_declaration(reader: Any, says: str) -> None:
     with pytest.raises(DefinitionError, match=r"test_custom\.py") as raised:
         result(reader)
     assert says in str(raised.value)

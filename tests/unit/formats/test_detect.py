@@ -84,7 +84,7 @@ def test_the_reader_comes_first() -> None:
         ("b.txt", b"words and words\nand more\n", None, "name"),
     ],
 )
-def test_what_is_not_read(name: str, head: bytes, asked: str | None, message: str) -> None:
+def test_formats_that_are_not_read(name: str, head: bytes, asked: str | None, message: str) -> None:
     with pytest.raises(DataError, match=message) as caught:
         detect(name, head, expected=asked)
     assert caught.value.code == "UnknownFormat"

@@ -132,7 +132,7 @@ def test_nul_bytes_in_other_text_are_no_utf16() -> None:
     assert not guess(content("a,b\n".encode("utf-16-le") + b"\0")).is_sure
 
 
-def test_what_was_found_out_is_said(in_memory: Opener, in_file: Opener) -> None:
+def test_the_inferred_encoding_is_reported(in_memory: Opener, in_file: Opener) -> None:
     data = "stadt\nZürich\nKöln\n".encode("latin-1")
     for opened in (in_memory, in_file):
         for reader in (None, Lines(), FixedWidth({"stadt": (1, 10)}, skip_lines=1, short_lines=True)):
@@ -143,7 +143,7 @@ def test_what_was_found_out_is_said(in_memory: Opener, in_file: Opener) -> None:
             assert table.rows.collect().to_series(0).to_list()[-2:] == ["Zürich", "Köln"]
 
 
-def test_what_is_not_sure_is_refused_with_the_likeliest(in_memory: Opener) -> None:
+def test_doubtful_encodings_are_refused_with_the_likeliest(in_memory: Opener) -> None:
     with pytest.raises(DataError) as caught:
         read(in_memory("name\nDvořák\nPřemysl\n".encode("cp1250")))
     error = caught.value

@@ -289,7 +289,7 @@ def test_words_that_go_on_in_another_record(in_memory: Opener) -> None:
     assert columns(in_memory(xls({"S": [["a"], *[[word] for word in words]]})))["a"] == words
 
 
-def test_what_is_written_many_times(in_memory: Opener) -> None:
+def test_texts_that_are_written_many_times(in_memory: Opener) -> None:
     def table(row: str) -> bytes:
         head = f"{ODS_HEAD}<table:table table:name='S'>"
         cell = "<table:table-cell office:value-type='string'><text:p>a</text:p></table:table-cell>"
@@ -336,7 +336,7 @@ def test_another_reader_was_asked_for(in_memory: Opener, write: Write) -> None:
     assert refused(in_memory(write({"S": [["a"], [1]]})), Csv()).code == "UnknownFormat"
 
 
-def test_what_is_no_workbook(in_memory: Opener) -> None:
+def test_files_that_are_no_workbook(in_memory: Opener) -> None:
     assert refused(in_memory(b"", "x.xlsx")).code == "EmptyFile"
     assert refused(in_memory(b"a,b\n1,2\n", "x.xlsx")).code == "UnreadableExcel"
     assert refused(in_memory(b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(600), "x.xls")).code == "UnreadableExcel"
@@ -454,6 +454,6 @@ def test_cells_as_text() -> None:
         {"columns": ["__row__"]},
     ],
 )
-def test_options_that_cannot_be(options: dict[str, Any]) -> None:
+def test_invalid_options_are_refused(options: dict[str, Any]) -> None:
     with pytest.raises(DefinitionError, match="Excel"):
         Excel(**options)

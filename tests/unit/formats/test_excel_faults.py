@@ -71,7 +71,7 @@ def refused(source: Source, reader: Excel | None = None) -> DataError:
 
 
 @pytest.mark.parametrize("name", RIGHT)
-def test_what_is_right(in_memory: Opener, in_file: Opener, name: str) -> None:
+def test_valid_workbooks(in_memory: Opener, in_file: Opener, name: str) -> None:
     data = (FAULTS / name).read_bytes()
     assert columns(in_memory(data, name)) == RIGHT[name]
     assert columns(in_file(data, name)) == RIGHT[name]
@@ -159,7 +159,7 @@ HEAD = "<row><c t='inlineStr'><is><t>a</t></is></c></row>"
         ("<row><c t='inlineStr'><is><t>x&#65;&#10;y</t></is></c></row>", ["xA\ny"]),
     ],
 )
-def test_where_an_element_stands_counts(in_memory: Opener, row: str, expected: list[Any]) -> None:
+def test_the_place_of_an_element_counts(in_memory: Opener, row: str, expected: list[Any]) -> None:
     actual = columns(in_memory(xlsx(HEAD + row), "x.xlsx"))
     assert actual["a"] == expected
     assert actual == columns(in_memory(xlsx(f"{HEAD}<!-- -->{row}"), "x.xlsx")), "as the parser reads it"
@@ -194,7 +194,7 @@ WRITTEN = [
 
 
 @pytest.mark.parametrize(("rows", "texts"), WRITTEN)
-def test_what_programs_write_is_read_without_the_parser(rows: str, texts: list[str]) -> None:
+def test_rows_as_programs_write_them_are_read_without_the_parser(rows: str, texts: list[str]) -> None:
     """The parser takes eight times as long."""
     cells = xlsx_reader._Sheet(iter(()), "sheet").plain(rows)
     assert cells is not None
@@ -263,7 +263,7 @@ CELLS = st.one_of(
     around=st.sampled_from(["", "\n", "<x/>", "<x><row r='1'>", "</x>", "<row r='1'><c>"]),
 )
 @settings(max_examples=examples(60), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_what_is_read_as_it_is_would_be_the_same_written_anew(
+def test_rows_read_without_the_parser_are_as_the_parser_reads_them(
     in_memory: Opener, rows: list[tuple[str, list[tuple[str, str]]]], around: str
 ) -> None:
     """A comment makes that the sheet is written anew. Only then is XML that is not well-formed refused."""

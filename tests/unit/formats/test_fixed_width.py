@@ -21,7 +21,7 @@ CELL = st.text(st.characters(codec="utf-8", exclude_categories=("Cc", "Zs", "Zl"
 
 
 @given(cells=st.lists(st.tuples(CELL, st.integers(-999, 9999)), min_size=1), block=st.integers(1, 100))
-def test_what_was_put_in_its_place_is_found_there(cells: list[tuple[str, int]], block: int) -> None:
+def test_fields_are_read_from_their_places(cells: list[tuple[str, int]], block: int) -> None:
     text = "".join(f"{name:<5}~{number:>4}\n" for name, number in cells)
     rows = lines.read_fixed_width(Content("a", text.encode(), None), PLACES, {"name"}, block=block).rows.collect()
     assert rows["name"].to_list() == [name or None for name, _ in cells]
@@ -97,7 +97,7 @@ def test_nothing_in_it(in_memory: Opener, data: bytes) -> None:
         {"columns": {"a": (1, 4)}, "encoding": "klingon"},
     ],
 )
-def test_options_that_cannot_be(options: dict[str, object]) -> None:
+def test_invalid_options_are_refused(options: dict[str, object]) -> None:
     with pytest.raises(DefinitionError, match="FixedWidth"):
         FixedWidth(**options)  # type: ignore[arg-type]
 

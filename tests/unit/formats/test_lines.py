@@ -57,7 +57,7 @@ def test_a_byte_order_mark_is_no_part_of_it(in_memory: Opener) -> None:
         (b"a\n" + b"x" * (lines.LONGEST_LINE + 1) + b"\nb", "TooLarge", 2),
     ],
 )
-def test_what_cannot_be_read_says_where(in_memory: Opener, data: bytes, code: str, line: int | None) -> None:
+def test_errors_of_unreadable_files_say_where(in_memory: Opener, data: bytes, code: str, line: int | None) -> None:
     with pytest.raises(DataError) as caught:
         read(in_memory(data, "x.log"))
     assert (caught.value.code, caught.value.place.line) == (code, line)
@@ -65,7 +65,7 @@ def test_what_cannot_be_read_says_where(in_memory: Opener, data: bytes, code: st
 
 
 @pytest.mark.parametrize("encoding", ["klingon", "base64", 5])
-def test_an_encoding_that_cannot_be(encoding: str) -> None:
+def test_an_unknown_encoding_is_refused(encoding: str) -> None:
     with pytest.raises(DefinitionError, match="Lines"):
         Lines(encoding=encoding)
 

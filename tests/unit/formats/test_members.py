@@ -134,7 +134,7 @@ def test_nothing_in_it(in_memory: Opener, pack: Pack) -> None:
 
 
 @EACH
-def test_what_is_wrong_with_a_member_is_said_with_its_name(in_memory: Opener, pack: Pack) -> None:
+def test_errors_of_a_member_have_its_name(in_memory: Opener, pack: Pack) -> None:
     error = refused(in_memory(pack({"good.csv": CSV, "bad.csv": b"a,b\n1,2\n3,\0\n"}), "x"))
     assert error.code == "NulByte"
     assert error.message.startswith('in the member "bad.csv": ')
@@ -282,7 +282,7 @@ def test_a_directory_that_lies(in_memory: Opener) -> None:
     "options",
     [{"members": ""}, {"members": "/a"}, {"members": "a?"}, {"members": 5}, {"reader": Archive()}, {"reader": "csv"}],
 )
-def test_options_that_cannot_be(options: dict[str, object]) -> None:
+def test_invalid_options_are_refused(options: dict[str, object]) -> None:
     with pytest.raises(DefinitionError, match="Archive"):
         Archive(**options)  # type: ignore[arg-type]
 

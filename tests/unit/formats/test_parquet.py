@@ -90,7 +90,7 @@ def test_a_column_with_the_reserved_name(in_memory: Opener) -> None:
 
 
 @pytest.mark.parametrize("data", [b"", b"PAR1", b"PAR1" * 3, b"PAR1" + b"\xff" * 50 + b"PAR1", b"a,b\n1,2\n"])
-def test_what_is_no_parquet(in_memory: Opener, in_file: Opener, data: bytes) -> None:
+def test_files_that_are_no_parquet(in_memory: Opener, in_file: Opener, data: bytes) -> None:
     for opened in (in_memory, in_file):
         with pytest.raises(DataError) as caught:
             read(opened(data, "x.parquet"))
@@ -126,7 +126,7 @@ def damaged_within(whole: bytes) -> bytes:
     return whole[:4] + b"\xff" * 2000 + whole[2004:]
 
 
-def test_damage_that_shows_when_collected_is_told_from_the_users_mistakes(in_file: Opener) -> None:
+def test_late_damage_is_distinguished_from_the_users_mistakes(in_file: Opener) -> None:
     table = read(in_file(damaged_within(written(FRAME)), "x.parquet"))
     with pytest.raises(DataError) as caught:
         collected(table)
@@ -162,7 +162,7 @@ def test_rows_that_are_wide_are_written_few_at_a_time(in_file: Opener, tmp_path:
 
 
 @pytest.mark.parametrize("plaintext_footer", [False, True])
-def test_what_is_encrypted_is_not_called_damaged(in_memory: Opener, in_file: Opener, plaintext_footer: bool) -> None:
+def test_encrypted_files_are_not_called_damaged(in_memory: Opener, in_file: Opener, plaintext_footer: bool) -> None:
     """The last bytes say so, or the eighth field of the metadata: here it is put into a footer that has none."""
     data = written(FRAME)
     length = int.from_bytes(data[-8:-4], "little")

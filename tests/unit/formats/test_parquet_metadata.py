@@ -42,7 +42,7 @@ BARE = written()
 
 @pytest.mark.parametrize("version", PAGES)
 @pytest.mark.parametrize("compression", ["none", "snappy", "zstd"])
-def test_what_was_written_is_as_it_was_written(version: str, compression: str) -> None:
+def test_files_we_wrote_are_recognized(version: str, compression: str) -> None:
     check(written(write_page_checksum=True, data_page_version=version, compression=compression))
     check(BARE)
 

@@ -223,7 +223,7 @@ def test_as_many_fields_as_there_may_be() -> None:
         {"pattern": "(?<a>a)", "encoding": "klingon"},
     ],
 )
-def test_patterns_that_cannot_be(options: dict[str, Any]) -> None:
+def test_invalid_patterns_are_refused(options: dict[str, Any]) -> None:
     with pytest.raises(DefinitionError):
         Regex(**options)
 
@@ -255,7 +255,7 @@ def test_patterns_that_cannot_be(options: dict[str, Any]) -> None:
         {"infer": None},
     ],
 )
-def test_fields_that_cannot_be(options: dict[str, Any]) -> None:
+def test_invalid_fields_are_refused(options: dict[str, Any]) -> None:
     with pytest.raises(DefinitionError):
         Fields(**options)
 

@@ -91,7 +91,7 @@ def test_records_that_are_no_rows_are_numbered_through(in_memory: Opener) -> Non
         ({"a.parquet": parquet(a=[1]), "b.parquet": parquet(a=[1.5])}, 'has "a" as Int64'),
     ],
 )
-def test_what_does_not_go_together_is_refused(in_memory: Opener, members: dict[str, bytes], said: str) -> None:
+def test_members_that_do_not_go_together_are_refused(in_memory: Opener, members: dict[str, bytes], said: str) -> None:
     with pytest.raises(DataError) as caught:
         read(in_memory(zipped(members), "x.zip"))
     assert caught.value.code == "MembersDiffer"
@@ -129,7 +129,7 @@ def test_ndjson_files_are_one_file(in_memory: Opener) -> None:
     assert table.dialect["members"] == 3
 
 
-def test_a_bad_line_is_told_with_its_file_and_its_place_there(in_memory: Opener) -> None:
+def test_a_bad_line_is_named_with_its_file_and_place(in_memory: Opener) -> None:
     members = {"a.ndjson": b'{"a":1}\n{"a":2}\n', "b.ndjson": b'{"a":3}\n{"a":}\n'}
     with pytest.raises(DataError) as caught:
         read(in_memory(zipped(members), "x.zip"))

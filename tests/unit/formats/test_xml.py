@@ -43,7 +43,7 @@ TEXT = st.text(st.characters(codec="utf-8", exclude_categories=("Cc", "Cs"), exc
     ),
 )
 @settings(max_examples=examples(200), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_what_was_written_comes_back(in_memory: Opener, records: list[tuple[dict[str, str], dict[str, str]]]) -> None:
+def test_written_documents_come_back(in_memory: Opener, records: list[tuple[dict[str, str], dict[str, str]]]) -> None:
     text = "<list xmlns:ns='urn:x'>"
     expected: list[dict[str, str | None]] = []
     for attributes, elements in records:
@@ -163,7 +163,7 @@ def test_none_is_flat(in_memory: Opener) -> None:
         (b"<l><!--" + b"x" * (2 * xml.LONGEST_RECORD) + b"--></l>", "TooLarge", 1),
     ],
 )
-def test_what_cannot_be_read(in_memory: Opener, text: bytes, code: str, line: int | None) -> None:
+def test_unreadable_documents(in_memory: Opener, text: bytes, code: str, line: int | None) -> None:
     error = refused(in_memory(text, "x.xml"), Xml(record="r") if code == "TooLarge" else None)
     assert error.code == code
     if line is not None:
@@ -273,7 +273,7 @@ def test_names_that_are_data_are_refused(in_memory: Opener) -> None:
 
 
 @pytest.mark.parametrize("record", ["", "/", "a/b", "/a//b", 5])
-def test_options_that_cannot_be(record: str) -> None:
+def test_invalid_options_are_refused(record: str) -> None:
     with pytest.raises(DefinitionError, match="Xml"):
         Xml(record=record)
 

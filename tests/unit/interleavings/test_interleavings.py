@@ -113,7 +113,7 @@ def test_at_least_once_delivery_is_enough(run: Run) -> None:
 
 @EXAMPLES
 @given(runs(removes=True))
-def test_what_is_deleted_takes_its_silver_with_it(run: Run) -> None:
+def test_deleted_bronze_takes_its_silver_with_it(run: Run) -> None:
     """Files are put, deleted and put back, in whatever order their messages are worked on."""
 
     def check(world: World) -> None:

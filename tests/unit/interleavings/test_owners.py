@@ -90,7 +90,7 @@ contents = st.sampled_from([GOOD, REJECTS, BROKEN])
 
 @settings(max_examples=examples(200), deadline=None)
 @given(st.binary(max_size=80), contents, contents, st.none() | contents)
-def test_one_has_it_all(choices: bytes, one: bytes, two: bytes, before: bytes | None) -> None:
+def test_one_owner_has_all_objects(choices: bytes, one: bytes, two: bytes, before: bytes | None) -> None:
     street = Street()
     if before is not None:  # made by a Silversmith that knew of no owners
         street.worker("", before)

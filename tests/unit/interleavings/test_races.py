@@ -49,7 +49,7 @@ def requests(world: World, content: bytes | None = None) -> list[str]:
     return [line for line in lines if line and line.split()[0] in {"head", "get", "put", "delete"}]
 
 
-def test_what_each_kind_of_file_costs(world: World) -> None:
+def test_the_requests_of_each_kind_of_file(world: World) -> None:
     assert requests(world, GOOD) == ["get bronze", "put silver", "head error", "head rejected"], "a new file"
     world.silver.objects.clear()
     assert requests(world, REJECTS) == [
@@ -59,7 +59,7 @@ def test_what_each_kind_of_file_costs(world: World) -> None:
     assert requests(world, BROKEN) == ["get bronze", "head silver", "head error", "put error", "head bronze"]
 
 
-def test_what_files_of_a_known_key_cost(world: World) -> None:
+def test_the_requests_of_files_of_a_known_key(world: World) -> None:
     """The first is read in vain; then silver is headed before."""
     world.new_keys = NewKeys()
     done(world, GOOD)
@@ -303,7 +303,7 @@ def test_a_commit_has_seen_an_old_error_which_meanwhile_is_a_new_one(world: Worl
     check_truth(world)
 
 
-def test_another_removes_the_error_first(world: World) -> None:
+def test_another_worker_removes_the_error_first(world: World) -> None:
     done(world, BROKEN)
     slow = received(world, GOOD)
     world.until(slow, "delete error")
@@ -322,7 +322,7 @@ def test_an_error_that_came_too_late_is_taken_back(world: World) -> None:
     check_truth(world)
 
 
-def test_who_finds_bronze_gone_spares_the_error_of_what_landed_since(world: World) -> None:
+def test_a_worker_that_misses_bronze_spares_the_error_of_a_newer_file(world: World) -> None:
     done(world, BROKEN)
     world.delete()
     slow = received(world)

@@ -308,7 +308,7 @@ TestRounds = Rounds.TestCase
 
 @settings(max_examples=examples(40), deadline=None)
 @given(st.data())
-def test_what_is_invoked_twice_is_done_once(data: st.DataObject) -> None:
+def test_an_invocation_that_comes_twice_is_done_once(data: st.DataObject) -> None:
     """Every invocation comes twice, at any time."""
     world = World()
     world.schedule()

@@ -114,7 +114,7 @@ def test_events_may_go_on_in_the_same_transaction(world: World) -> None:
     assert world.known() == ["a", "b"]
 
 
-def test_what_cannot_go_on_was_not_noticed(world: World) -> None:
+def test_an_event_that_the_bus_refuses_was_not_noticed(world: World) -> None:
     def carry(posts: Sequence[ServiceMessage], now: float) -> list[str]:
         raise OSError("disk full")
 

@@ -66,7 +66,7 @@ def test_an_event_goes_to_the_targets_of_every_rule_that_matches(journal: Journa
     assert journal.rows("due", now=7.0, most=9)[0][5] == event("abc").body, "a topic gets the event as it is"
 
 
-def test_what_no_rule_wants_ends_here_and_the_trace_says_so(journal: Journal) -> None:
+def test_an_event_that_no_rule_matches_ends_here_and_the_trace_says_so(journal: Journal) -> None:
     bus = BusService(journal, rules=[rule("a", "a")], entry="arn:bucket")
     accept(journal, bus, event("x"), event("a"), event("y"))
     assert [row[3] for row in onward(journal)] == ["a"]

@@ -42,7 +42,7 @@ def test_time_that_passes_is_no_jump(passing: list[float]) -> None:
 
 
 @given(st.floats(TOLERANCE + 0.1, 1e9), st.booleans(), st.floats(0, 100))
-def test_a_jump_is_told_once(size: float, back: bool, passing: float) -> None:
+def test_a_jump_is_reported_once(size: float, back: bool, passing: float) -> None:
     times = Times()
     clock = times.clock()
     times.pass_(passing)
@@ -68,7 +68,7 @@ def test_the_steady_clock_goes_forward() -> None:
 
 
 @pytest.mark.parametrize("jump", [86_400 * 365, -86_400 * 365])
-def test_what_waits_waits_as_long_as_before(tmp_path: Path, jump: float) -> None:
+def test_messages_wait_as_long_as_before(tmp_path: Path, jump: float) -> None:
     with closing(Journal(tmp_path / "journal.db")) as journal:
         queue = QueueService(journal, stacks.QueueResource("queue", "arn:queue", visibility_timeout=30, retention=100))
         with journal.transaction():

@@ -51,7 +51,7 @@ def test_hops_end_with_their_time(journal: Journal) -> None:
     assert set(trace(journal, "k")) == {day * DAY for day in range(16, 30)}
 
 
-def test_of_one_key_the_newest_hops_are_kept(journal: Journal) -> None:
+def test_the_newest_hops_of_a_key_are_kept(journal: Journal) -> None:
     compaction = Compaction(journal, bucket="b", expire=expire, keep=Keep(hops=7), most=10)
     for minute in range(40):
         hops(journal, "hot", f"cold-{minute}", at=minute)
@@ -78,7 +78,7 @@ def test_a_key_has_its_newest_hops_and_no_more(journal: Journal, rounds: list[li
             assert len(trace(journal, key)) == min(keep, written[key])
 
 
-def test_it_goes_on_after_all_hops_were_removed_and_their_numbers_begin_anew(journal: Journal) -> None:
+def test_it_goes_on_after_all_hops_were_removed_and_their_numbers_restart(journal: Journal) -> None:
     compaction = Compaction(journal, bucket="b", expire=expire, keep=Keep(seconds=DAY, hops=2))
     hops(journal, *["a"] * 50, at=0)
     now = run(compaction, 0)

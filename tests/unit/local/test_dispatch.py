@@ -173,7 +173,7 @@ def test_a_dispatch_that_a_dead_worker_had_not_begun_is_charged_to_nobody() -> N
     assert calls == [("abandon", {}, 7.0), ("crash", "killed", 7.0)]
 
 
-def test_of_several_batches_a_death_is_charged_to_the_one_whose_message_it_was() -> None:
+def test_a_death_is_charged_to_the_batch_whose_message_it_was() -> None:
     three = dispatch(("a", "b"), ("c", "d"), ("e",))
     three.invocation_of("a").outcomes["a"] = {"verdict": "committed"}
     assert handle(None, worker(three), "killed", began="d") == [

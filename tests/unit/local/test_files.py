@@ -62,7 +62,7 @@ def sight(*, writer: bool | None, size: int = 1, links: int = 1) -> FileState:
 
 
 @given(st.sampled_from(Evidence), st.integers(0, 2), st.floats(0, 1e9))
-def test_what_is_open_for_writing_is_never_whole(evidence: Evidence, size: int, still: float) -> None:
+def test_files_open_for_writing_are_never_whole(evidence: Evidence, size: int, still: float) -> None:
     assert not is_whole(evidence, sight(writer=True, size=size), still=still)
 
 
@@ -184,7 +184,7 @@ def test_a_file_that_may_not_be_read_is_refused_for_now(public: Path) -> None:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs two users")
-def test_of_other_peoples_files_nothing_tells_the_writers(public: Path) -> None:
+def test_writers_of_other_peoples_files_are_unknown(public: Path) -> None:
     file = public / "file"
     file.write_bytes(b"1")
     file.chmod(0o644)
@@ -206,7 +206,7 @@ def test_the_entries_of_a_large_folder_are_sorted_some_at_a_time(
     assert all(run == sorted(run) for run in runs)
 
 
-def test_a_folder_that_may_not_be_read_is_told_of(public: Path) -> None:
+def test_a_folder_that_may_not_be_read_is_reported(public: Path) -> None:
     (public / "file").write_bytes(b"1")
     (public / "closed").mkdir(mode=0)
     refused: list[tuple[str, str]] = []

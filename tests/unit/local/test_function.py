@@ -189,7 +189,7 @@ def test_the_event_is_the_one_that_lambda_passes(make: Make) -> None:
         (7, {"a", "b"}),
     ],
 )
-def test_which_messages_a_response_says_failed(response: object, expected: set[str]) -> None:
+def test_failed_messages_of_a_response(response: object, expected: set[str]) -> None:
     assert failures(response, {"a": 1, "b": 2}) == expected
 
 
@@ -208,7 +208,7 @@ def test_any_response_means_some_messages_of_the_batch(response: object) -> None
     assert failures(response, {"a": 1, "b": 2}) <= {"a", "b"}
 
 
-def test_what_succeeded_is_deleted_and_what_failed_comes_back_when_it_said(make: Make) -> None:
+def test_done_messages_are_deleted_and_failed_ones_come_back_in_time(make: Make) -> None:
     world = make()
     world.send(b"{}", b"{}", b"{}")
     invocation = world.poll()
@@ -238,7 +238,7 @@ def test_a_failure_that_does_not_say_when_comes_back_after_the_visibility_timeou
     assert world.queue.next_visible() == world.now + VISIBILITY
 
 
-def test_what_was_not_begun_for_want_of_time_comes_back_at_once_and_unharmed(make: Make) -> None:
+def test_messages_not_begun_for_want_of_time_come_back_at_once_uncharged(make: Make) -> None:
     world = make()
     world.send(b"{}", b"{}")
     for _ in range(5):  # more often than may be received
@@ -350,7 +350,7 @@ def test_after_the_last_death_it_comes_back_at_once_and_the_handler_gives_up_on_
     assert world.hops("key-0")[-1][0] == "failed"
 
 
-def test_where_the_receive_after_the_last_death_is_another_the_engine_gives_up(make: Make) -> None:
+def test_the_engine_gives_up_if_the_receive_after_the_last_death_is_another(make: Make) -> None:
     """The worker dies before the handler has counted anything. Receives that the system failed are no deaths."""
     world = make()
     world.send(b"{}")
@@ -378,7 +378,7 @@ def test_where_the_receive_after_the_last_death_is_another_the_engine_gives_up(m
     assert world.queue.next_visible() == world.now + 1, "a redriven message begins again"
 
 
-def test_what_the_handler_gave_up_on_is_dead_even_if_the_worker_dies_or_the_engine_ends(make: Make) -> None:
+def test_a_message_the_handler_gave_up_on_is_dead_even_if_the_worker_dies(make: Make) -> None:
     world = make()
     world.send(*[b"{}"] * 4)
     for number in range(2):
@@ -394,7 +394,7 @@ def test_what_the_handler_gave_up_on_is_dead_even_if_the_worker_dies_or_the_engi
     assert world.keys() == ["key-2", "key-3"]
 
 
-def test_what_the_handler_gave_up_on_is_kept_as_if_sent_then(make: Make) -> None:
+def test_a_message_the_handler_gave_up_on_is_kept_as_if_sent_then(make: Make) -> None:
     world = make()
     world.send(b"{}")
     world.now += 1_000_000
@@ -585,7 +585,7 @@ def pattern(body: object) -> Matcher:
 WANTED = pattern({"kind": ["wanted"]})
 
 
-def test_what_passes_no_filter_is_deleted_and_others_take_its_place(make: Make) -> None:
+def test_messages_that_pass_no_filter_are_deleted_and_others_take_their_place(make: Make) -> None:
     world = make(batch_size=3, filters=(WANTED, pattern({"kind": ["also"]})))
     kinds = ["wanted", "no", "also", "no", "no", "wanted", "wanted"]
     world.send(*[orjson.dumps({"kind": kind}) for kind in kinds])
@@ -596,7 +596,7 @@ def test_what_passes_no_filter_is_deleted_and_others_take_its_place(make: Make) 
     assert [what for what, _ in world.hops("key-0")] == []
 
 
-def test_a_queue_of_nothing_wanted_is_emptied_without_an_invocation(make: Make) -> None:
+def test_a_queue_of_filtered_messages_is_emptied_without_an_invocation(make: Make) -> None:
     world = make(batch_size=2, filters=(WANTED,))
     world.send(*[b"{}"] * 50)
     polls = 0

@@ -179,7 +179,7 @@ def test_conditions(condition: dict[str, Any], context: dict[str, str], met: boo
         {"Colour": "blue"},
     ],
 )
-def test_what_is_not_understood_is_an_error_and_never_an_allow(wrong: dict[str, Any]) -> None:
+def test_unknown_policy_elements_are_an_error_and_never_an_allow(wrong: dict[str, Any]) -> None:
     with pytest.raises(UnsupportedPolicy) as raised:
         policy(statement(**wrong))
     assert "OrdersRole" in str(raised.value) or "aws:username" in str(raised.value)

@@ -83,7 +83,7 @@ def test_small_files_come_in_the_order_in_which_they_landed(world: World) -> Non
     assert [file.scanned for file in landed] == [False] * 20 + [True] * 30
 
 
-def test_of_a_key_found_twice_the_newest_state_is_taken_once(world: World) -> None:
+def test_the_newest_state_of_a_key_found_twice_is_taken_once(world: World) -> None:
     world.write("a", b"1")
     world.write("b", b"1")
     world.inbox.add(["a", "b", "a"])
@@ -94,7 +94,7 @@ def test_of_a_key_found_twice_the_newest_state_is_taken_once(world: World) -> No
     assert world.inbox.pending == 0
 
 
-def test_what_is_gone_or_no_file_is_one_the_less(world: World) -> None:
+def test_paths_that_are_gone_or_no_file_are_dropped(world: World) -> None:
     world.write("here", b"1")
     world.write("folder/x", b"1")
     world.inbox.add(["gone", "folder", "here", "no/such/folder", "\0", "k" * 2000])
@@ -149,7 +149,7 @@ def test_only_so_many_are_taken_at_once(world: World) -> None:
     assert [file.key for file in taken] == keys
 
 
-def test_what_is_gone_is_told_once_and_wakes_the_engine(world: World) -> None:
+def test_a_missing_file_is_reported_once_and_wakes_the_engine(world: World) -> None:
     world.inbox.remove(["a", "b"])
     world.inbox.remove_folder("c/")
     world.inbox.remove(["d"])

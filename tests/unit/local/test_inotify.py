@@ -91,7 +91,7 @@ def test_each_folder_is_watched_where_it_is_and_no_file_is_missed(steps: list[tu
             watches.close()
 
 
-def test_many_files_are_told_of_in_parts(tmp_path: Path) -> None:
+def test_many_files_are_reported_in_parts(tmp_path: Path) -> None:
     (tmp_path / "root").mkdir()
     watches = InotifySource(str(tmp_path / "root"))
     watches.start(lambda: None)

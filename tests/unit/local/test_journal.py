@@ -59,7 +59,7 @@ def pragma(path: Path, name: str) -> Any:
         return connection.execute(f"PRAGMA {name}").fetchone()[0]
 
 
-def test_what_was_committed_is_there_for_the_next(tmp_path: Path) -> None:
+def test_committed_rows_are_there_for_the_next_engine(tmp_path: Path) -> None:
     path = tmp_path / "a?b%c#d.db"
     with closing(Journal(path)) as journal:
         send(journal, 1)
@@ -90,7 +90,7 @@ def test_counters_add_up(tmp_path: Path) -> None:
         assert (journal.counter("a"), journal.counter("b"), journal.counter("c")) == (42, 7, 0)
 
 
-def test_who_only_looks_sees_what_is_committed_and_changes_nothing(tmp_path: Path) -> None:
+def test_a_reader_sees_committed_rows_and_changes_nothing(tmp_path: Path) -> None:
     path = tmp_path / "journal.db"
     with closing(Journal(path)) as writer, closing(Journal(path, readonly=True)) as reader:
         with writer.transaction():
@@ -101,7 +101,7 @@ def test_who_only_looks_sees_what_is_committed_and_changes_nothing(tmp_path: Pat
             reader.count("a")
 
 
-def test_who_only_looks_makes_no_file(tmp_path: Path) -> None:
+def test_a_reader_makes_no_file(tmp_path: Path) -> None:
     with pytest.raises(sqlite3.OperationalError):
         Journal(tmp_path / "journal.db", readonly=True)
     assert list(tmp_path.iterdir()) == []
@@ -208,7 +208,7 @@ def test_a_newer_journal_is_not_touched(tmp_path: Path) -> None:
     Journal(path, migrations=(*SCHEMA, NEXT)).close()
 
 
-def test_who_only_looks_at_an_older_journal_is_told_what_to_do(tmp_path: Path) -> None:
+def test_a_reader_of_an_older_journal_gets_advice(tmp_path: Path) -> None:
     path = tmp_path / "journal.db"
     Journal(path).close()
     with pytest.raises(JournalTooOld, match="Start `silversmith run` once"):
@@ -249,7 +249,7 @@ def test_every_statement_is_used() -> None:
     assert set(queries()) - run == {"hops", "failed_outcomes"}, "these two are for tests only"
 
 
-def test_what_changes_how_many_messages_a_queue_has_is_run_in_one_file(tmp_path: Path) -> None:
+def test_statements_that_change_the_number_of_messages_are_run_in_one_file(tmp_path: Path) -> None:
     """There the number is kept: nowhere else must a message be added, removed, or moved."""
     change = re.compile(
         r"INSERT INTO messages|DELETE FROM messages|UPDATE messages SET[^;]*?\bqueue = .*?WHERE", re.DOTALL
@@ -365,7 +365,7 @@ def test_any_truncation_of_the_log_leaves_whole_transactions(cut: float) -> None
 
 @LIGHT
 @given(share, st.integers(0, 29))
-def test_nor_does_one_after_a_checkpoint(cut: float, checkpoint: int) -> None:
+def test_a_truncation_after_a_checkpoint_leaves_whole_transactions_too(cut: float, checkpoint: int) -> None:
     """The file may then be newer than what is left of the log: such a mixture must not be taken for sound."""
     with tempfile.TemporaryDirectory() as folder, killed(Path(folder), checkpoint_after=checkpoint) as path:
         log = Path(f"{path}-wal")
@@ -389,7 +389,7 @@ def test_garbage_in_the_log_leaves_whole_transactions(place: float, garbage: byt
 
 @LIGHT
 @given(st.integers(0, 40), st.booleans(), st.booleans())
-def test_a_page_of_zeros_is_noticed_and_the_journal_begun_anew(page: int, clean: bool, short: bool) -> None:
+def test_a_page_of_zeros_is_noticed_and_a_new_journal_begun(page: int, clean: bool, short: bool) -> None:
     with tempfile.TemporaryDirectory() as folder, killed(Path(folder), checkpoint_after=29) as path:
         if clean:
             Path(f"{path}-wal").unlink()
@@ -408,7 +408,7 @@ def test_a_page_of_zeros_is_noticed_and_the_journal_begun_anew(page: int, clean:
         assert path.with_name("journal.db.damaged").exists() == bool(messages)
 
 
-def test_what_is_no_journal_is_moved_aside_and_said_so(tmp_path: Path) -> None:
+def test_a_file_that_is_no_journal_is_moved_aside_and_reported(tmp_path: Path) -> None:
     path = tmp_path / "journal.db"
     messages: list[str] = []
     for text in ("no database at all, but long enough to be one\n" * 99, "another\n" * 999):
@@ -423,7 +423,7 @@ def test_what_is_no_journal_is_moved_aside_and_said_so(tmp_path: Path) -> None:
     assert "rebuilt from the buckets" in messages[0]
 
 
-def test_a_journal_without_one_of_its_tables_is_begun_anew(tmp_path: Path) -> None:
+def test_a_journal_without_one_of_its_tables_is_replaced(tmp_path: Path) -> None:
     path = tmp_path / "journal.db"
     with closing(Journal(path)) as journal:
         send(journal, 1)
@@ -443,7 +443,7 @@ def test_a_journal_that_is_sound_is_only_opened(tmp_path: Path) -> None:
     assert messages == []
 
 
-def test_what_is_no_damage_is_not_taken_for_one(tmp_path: Path) -> None:
+def test_other_errors_are_not_taken_for_damage(tmp_path: Path) -> None:
     path = tmp_path / "journal.db"
     path.mkdir()
     with pytest.raises(sqlite3.OperationalError, match="unable to open"):

@@ -21,7 +21,7 @@ os.kill(os.getpid(), signal.SIGKILL)
 """
 
 
-def test_what_a_killed_process_has_written_is_read(tmp_path: Path) -> None:
+def test_data_of_a_killed_process_is_read(tmp_path: Path) -> None:
     path = tmp_path / "place"
     place = Position(path, new=True)
     assert place.value == NOWHERE

@@ -30,7 +30,7 @@ def test_a_prewarmed_worker_is_taken_for_its_own_share_only() -> None:
     assert not any(process.is_alive() for process in processes)
 
 
-def test_those_that_nobody_takes_end_with_the_block() -> None:
+def test_prewarmed_workers_that_nobody_takes_end_with_the_block() -> None:
     before = set(multiprocessing.active_children())
     with PrewarmedWorkers(2):
         started = set(multiprocessing.active_children()) - before
@@ -38,7 +38,7 @@ def test_those_that_nobody_takes_end_with_the_block() -> None:
     assert not any(process.is_alive() for process in started)
 
 
-def test_what_a_child_prints_before_it_has_its_arguments_is_not_the_commands() -> None:
+def test_output_of_a_child_before_its_arguments_is_not_the_commands() -> None:
     spawned = spawn(CpuShare(1))
     try:
         spawned.connection.send("too many arguments")

@@ -431,7 +431,7 @@ def objects(value: Any, path: tuple[str | int, ...] = ()) -> Iterator[tuple[str 
             yield from objects(item, (*path, number))
 
 
-def test_what_is_not_known_inside_of_a_property_is_refused(compiled: Json) -> None:
+def test_unknown_parts_of_a_property_are_refused(compiled: Json) -> None:
     template = edited(compiled, put("OrdersMapping", "FilterCriteria", to=FILTERS))
     refused = 0
     for logical, resource in template["Resources"].items():

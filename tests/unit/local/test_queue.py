@@ -129,7 +129,7 @@ def test_a_batch_is_limited_by_whatever_a_message_costs(journal: Journal) -> Non
     assert len(queue.receive(10, 0, most_bytes=250, cost=lambda body: 100 + len(body))) == 2
 
 
-def test_what_is_handed_back_was_never_received(journal: Journal) -> None:
+def test_messages_handed_back_were_never_received(journal: Journal) -> None:
     queue, _ = make(journal)
     send(journal, queue, 1, 0)
     for now in range(2 * RECEIVES):
@@ -230,7 +230,7 @@ def test_a_new_engine_shows_what_the_last_one_worked_on(journal: Journal) -> Non
     ]  # fmt: skip
 
 
-def test_who_is_in_a_hurry_waits_for_nothing(journal: Journal) -> None:
+def test_an_impatient_caller_waits_for_nothing(journal: Journal) -> None:
     queue, _ = make(journal, delay=50)
     send(journal, queue, 1, 0)
     assert queue.next_visible() == 50
@@ -239,7 +239,7 @@ def test_who_is_in_a_hurry_waits_for_nothing(journal: Journal) -> None:
     assert len(queue.receive(1, 2)) == 1
 
 
-def test_what_the_policy_refuses_is_not_queued(journal: Journal) -> None:
+def test_messages_that_the_policy_refuses_are_not_queued(journal: Journal) -> None:
     queue = QueueService(
         journal, stacks.QueueResource("queue", "arn:queue"), refusal=lambda source: f"not from {source}"
     )

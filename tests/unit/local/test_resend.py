@@ -132,7 +132,7 @@ def test_the_first_round_believes_what_was_done_since_the_engine_began_and_no_ot
     assert silver.headed == 5 + 20
 
 
-def test_what_was_done_to_an_older_version_is_not_believed(make: Make) -> None:
+def test_outcomes_of_an_older_version_are_not_trusted(make: Make) -> None:
     bench = make(shop())
     bench.land("orders/a.csv")
     bench.work()
@@ -141,7 +141,7 @@ def test_what_was_done_to_an_older_version_is_not_believed(make: Make) -> None:
     assert whole(rounds(bench, since=bench.now - 1), bench.now) == 1
 
 
-def test_what_was_done_when_the_clock_was_ahead_is_not_believed(make: Make) -> None:
+def test_outcomes_from_a_clock_ahead_are_not_trusted(make: Make) -> None:
     """``since`` is not before the journal's last word."""
     bench = make(shop())
     bench.now += 5000
@@ -194,7 +194,7 @@ def test_a_doubtful_identity_is_good_enough(make: Make) -> None:
     assert whole(rounds(bench), bench.now) == 1
 
 
-def test_what_failed_is_not_tried_again_by_itself(make: Make) -> None:
+def test_failed_files_are_not_tried_again_by_themselves(make: Make) -> None:
     bench = make(shop("a bug"))
     bench.land("orders/broken.csv", text="y\n1\n")
     bench.land("buggy/a.csv")

@@ -121,14 +121,14 @@ def test_only_the_last_believes_an_identity_that_is_in_doubt(world: World, trust
         assert [result.key for result in world.take(1)] == ["a"]
 
 
-def test_the_last_tells_whether_there_was_more(world: World) -> None:
+def test_the_last_search_reports_whether_there_was_more(world: World) -> None:
     assert not world.search.last(time.time())
     world.put(*(f"{number:03}" for number in range(250)))
     assert world.search.last(time.time())
     assert len(world.take(250)) == 250
 
 
-def test_a_link_in_a_files_place_is_told_of(world: World) -> None:
+def test_a_link_in_a_files_place_is_reported(world: World) -> None:
     world.put("a")
     world.finish()
     world.take(1)

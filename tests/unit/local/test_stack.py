@@ -55,7 +55,7 @@ def test_parameters_have_their_default_and_outputs_are_resolved() -> None:
     assert parsed.outputs == {"Url": "https://sqs.us-east-1.amazonaws.com/000000000000/orders-test-CodeKey"}
 
 
-def test_what_is_not_said_is_as_aws_has_it_by_default() -> None:
+def test_absent_properties_have_awss_defaults() -> None:
     parsed = stack(
         Plain=queue(),
         Role={"Type": "AWS::IAM::Role", "Properties": {}},
@@ -103,7 +103,7 @@ def test_what_is_not_said_is_as_aws_has_it_by_default() -> None:
     assert (bucket.arn, bucket.eventbridge, bucket.versioned) == ("arn:aws:s3:::bronze", False, False)
 
 
-def test_what_means_nothing_on_one_machine_may_be_there_and_is_not_read() -> None:
+def test_properties_without_meaning_on_one_machine_are_not_read() -> None:
     parsed = stack(
         Plain=queue(Tags=[{"Key": "team", "Value": "lake"}], KmsMasterKeyId={"Fn::GetAtt": ["Key", "Elsewhere"]}),
         AlarmTopic={"Type": "AWS::SNS::Topic", "Properties": {}},
@@ -233,7 +233,7 @@ def test_a_mapping_and_a_subscription_filter_in_their_own_dialects() -> None:
         ),
     ],
 )
-def test_what_is_not_known_is_an_error_that_names_it(wrong: Json, says: str) -> None:
+def test_unknown_resources_are_an_error_that_names_them(wrong: Json, says: str) -> None:
     with pytest.raises(UnsupportedTemplate, match=says):
         read(wrong)
 
@@ -352,7 +352,7 @@ def test_each_hop_is_allowed_by_one_statement_and_refused_without_it(compiled: J
         lambda actual: send(actual, "flights_RuleDLQ", "events.amazonaws.com", actual.rules[0].arn + "2"),
     ],
 )
-def test_what_no_hop_needs_is_refused(compiled: Json, hop: Hop) -> None:
+def test_statements_that_no_hop_needs_are_refused(compiled: Json, hop: Hop) -> None:
     with pytest.raises(AccessDenied):
         hop(read(compiled))
 

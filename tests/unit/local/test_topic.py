@@ -119,7 +119,7 @@ def test_a_timestamp_has_milliseconds_also_on_the_full_second(journal: Journal) 
     assert orjson.loads(delivered(journal)["one"])["Timestamp"] == "2026-01-02T12:00:00.000Z"
 
 
-def test_who_may_not_publish_is_refused_and_nothing_is_sent(journal: Journal) -> None:
+def test_a_sender_without_the_right_to_publish_is_refused(journal: Journal) -> None:
     room = topic(journal, subscription("all"), refusal=lambda source: f"not for {source}")
     (refused,) = publish(journal, room, message())
     assert refused.reason == "not for arn:rule"

@@ -61,7 +61,7 @@ def test_any_way_to_write_a_file(root: Path, reports: Reports, tmp_path: Path) -
     assert (reports.refused, reports.overflows) == ([], [])
 
 
-def test_a_file_is_not_told_until_it_is_closed(root: Path, reports: Reports) -> None:
+def test_a_file_is_not_reported_until_it_is_closed(root: Path, reports: Reports) -> None:
     script = "import sys; f = open(sys.argv[1], 'w'); f.write('half'); f.flush(); print(flush=True); sys.stdin.read()"
     command = [sys.executable, "-c", script, str(root / "slow.csv")]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as writer:
@@ -73,7 +73,7 @@ def test_a_file_is_not_told_until_it_is_closed(root: Path, reports: Reports) -> 
         reports.until(lambda: reports.files == ["mark", "slow.csv"])
 
 
-def test_a_file_that_two_write_is_told_after_the_last(root: Path, reports: Reports) -> None:
+def test_a_file_with_two_writers_is_reported_after_the_last(root: Path, reports: Reports) -> None:
     first = (root / "a").open("w")
     second = (root / "a").open("w")
     second.write("2")
@@ -109,7 +109,7 @@ def test_any_name_that_can_be_a_key(root: Path, reports: Reports, name: str) -> 
     reports.until(lambda: reports.files == [name])
 
 
-def test_what_is_no_file_to_take_is_refused(root: Path, reports: Reports, tmp_path: Path) -> None:
+def test_paths_that_are_no_regular_files_are_refused(root: Path, reports: Reports, tmp_path: Path) -> None:
     (root / "link").symlink_to("/etc/passwd")
     (root / "folder-link").symlink_to(tmp_path)
     os.mkfifo(root / "pipe")
@@ -124,7 +124,7 @@ def test_what_is_no_file_to_take_is_refused(root: Path, reports: Reports, tmp_pa
     assert reports.files == ["mark"]
 
 
-def test_keys_that_are_no_paths_are_told_too(root: Path, reports: Reports, tmp_path: Path) -> None:
+def test_keys_that_are_no_paths_are_reported_too(root: Path, reports: Reports, tmp_path: Path) -> None:
     store = LocalStore(root, scratch=tmp_path / "scratch", locks=tmp_path / "locks", foreign_writers=True)
     long = "x" * 900 + "//"
     for key in ("a//b", "..", "plain", "plain/x", long):

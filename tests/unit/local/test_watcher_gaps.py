@@ -76,7 +76,7 @@ def test_a_scan_leaves_out_what_is_known_and_stops_after_as_many_all_the_same(ro
     assert [number for number, _ in steps] == [99, 199, 250]
 
 
-def test_where_nothing_tells_of_writers_a_quiet_file_is_whole(root: Path) -> None:
+def test_a_quiet_file_is_whole_if_writers_are_unknown(root: Path) -> None:
     (root / "a").write_bytes(b"1")
     reports = Reports()
     with watch(root, reports, has_writer=lambda descriptor: None) as watcher:
@@ -98,7 +98,7 @@ def test_where_nothing_tells_of_writers_a_quiet_file_is_whole(root: Path) -> Non
         reports.until(lambda: "linked" in reports.files)
 
 
-def test_a_file_put_under_a_new_name_is_told_at_the_next_look(root: Path, tmp_path: Path) -> None:
+def test_a_file_put_under_a_new_name_is_reported_at_the_next_look(root: Path, tmp_path: Path) -> None:
     """link() is the only event of it; it must not wait for a close that never comes."""
     store = LocalStore(root, scratch=tmp_path / "scratch", locks=tmp_path / "locks", foreign_writers=True)
     reports = Reports()
@@ -109,7 +109,7 @@ def test_a_file_put_under_a_new_name_is_told_at_the_next_look(root: Path, tmp_pa
         reports.until(lambda: "a" in reports.files)
 
 
-def test_what_the_kernel_dropped_is_asked_for(root: Path) -> None:
+def test_events_that_the_kernel_dropped_are_made_up_for(root: Path) -> None:
     reports, blocked, reached = Reports(), threading.Event(), threading.Event()
 
     def slow(files: list[str]) -> None:
@@ -135,7 +135,7 @@ def test_what_the_kernel_dropped_is_asked_for(root: Path) -> None:
         watcher.recheck(0.0)
 
 
-def test_a_file_that_may_not_be_read_is_told_when_it_may(root: Path) -> None:
+def test_a_file_that_may_not_be_read_is_reported_when_it_may(root: Path) -> None:
     """That it may not is pretended, for the tests may be run by root."""
     reports = Reports()
     may_read = False
@@ -200,7 +200,7 @@ def test_the_limit_of_watches_is_explained(root: Path) -> None:
         watch(root, Reports(), source=InotifySource(str(root), none)).start()
 
 
-def test_a_folder_over_the_limit_is_told_of_and_tried_again(root: Path) -> None:
+def test_a_folder_over_the_limit_is_reported_and_tried_again(root: Path) -> None:
     Short.allowed = 1
     reports = Reports()
     with watch(root, reports, source=InotifySource(str(root), Short)) as watcher:
@@ -221,7 +221,7 @@ def test_a_folder_over_the_limit_is_told_of_and_tried_again(root: Path) -> None:
 
 @pytest.mark.parametrize("how", ["removed", "moved"])
 @pytest.mark.parametrize("source", [InotifySource, WatchdogSource])
-def test_a_root_that_goes_away_is_told(root: Path, how: str, source: Callable[[str], ChangeSource]) -> None:
+def test_a_root_that_goes_away_is_reported(root: Path, how: str, source: Callable[[str], ChangeSource]) -> None:
     if source is WatchdogSource and how == "moved":
         pytest.skip("watchdog does not tell of it on Linux")
     reports = Reports()

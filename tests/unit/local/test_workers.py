@@ -148,7 +148,7 @@ def opened(
         pool.workers.stop()
 
 
-def test_a_worker_tells_of_each_message_as_it_begins_and_ends(tmp_path: Path) -> None:
+def test_a_worker_reports_each_message_as_it_begins_and_ends(tmp_path: Path) -> None:
     with opened(tmp_path) as pool:
         worker = pool.ready()
         worker.send(pool.dispatch(1, 2))
@@ -309,7 +309,7 @@ def test_many_workers_share_the_cpus_and_one_more_has_all_for_what_is_large(tmp_
         pool.until(lambda: {"threads: 1 2", "threads: 2 4"} <= set(pool.log().splitlines()))
 
 
-def test_a_printed_line_comes_in_one_piece_whatever_python_was_told(
+def test_a_printed_line_comes_in_one_piece_whatever_pythons_settings(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Else lines of two workers, which share a log, would get into each other."""
@@ -328,14 +328,14 @@ def test_a_printed_line_comes_in_one_piece_whatever_python_was_told(
     assert all(piece.endswith("\n") for piece in pieces)
 
 
-def test_where_each_worker_has_all_cpus_there_is_no_other(tmp_path: Path) -> None:
+def test_there_is_no_extra_worker_if_each_has_all_cpus(tmp_path: Path) -> None:
     with opened(tmp_path, number=1, cpus=frozenset(range(4))) as pool:
         assert pool.workers.for_large() is None
 
 
 @pytest.mark.full
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this system does not let one choose CPUs")
-def test_a_worker_with_one_thread_stays_on_one_cpu_and_so_does_who_replaces_it(tmp_path: Path) -> None:
+def test_a_worker_with_one_thread_and_its_replacement_stay_on_one_cpu(tmp_path: Path) -> None:
     usable = usable_cpus()
     number = len(usable) + 1
     with opened(tmp_path, number=number) as pool:
@@ -356,7 +356,7 @@ def test_a_worker_whose_cpu_is_not_to_be_had_works_on_another(tmp_path: Path) ->
 
 
 @pytest.mark.full
-def test_who_replaces_a_dead_worker_finishes_each_file_before_the_next(tmp_path: Path) -> None:
+def test_the_replacement_of_a_dead_worker_finishes_each_file_before_the_next(tmp_path: Path) -> None:
     """Else the first of two files would never be done where the second always kills."""
     with opened(tmp_path, "if first == 2: os._exit(7)") as pool:
         for done in ([], ["1.csv"]):
@@ -432,7 +432,7 @@ def test_a_worker_that_cannot_start_dies_unready(tmp_path: Path) -> None:
         assert not any(event.worker.ready for event in pool.events)
 
 
-def test_a_definition_that_is_broken_by_now_is_told(tmp_path: Path) -> None:
+def test_a_definition_that_broke_meanwhile_is_reported(tmp_path: Path) -> None:
     with opened(tmp_path, start="raise RuntimeError('broken by now')\n") as pool:
         pool.until(lambda: pool.reports("broken"))
         assert "broken by now" in pool.reports("broken")[0]

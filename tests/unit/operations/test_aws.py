@@ -125,7 +125,7 @@ def test_trace(shop: Deployed) -> None:
     assert (step.room, step.what, step.name) == ("queue", "dead", "shop_late_copies")
 
 
-def test_failures_are_told_and_stay(shop: Deployed) -> None:
+def test_failures_are_reported_and_stay(shop: Deployed) -> None:
     shop.land("orders/b.csv", BAD)
     shop.work("orders")
     shop.bury(shop.url("orders", "QueueDLQ"), "orders/c.csv")
@@ -147,7 +147,7 @@ def test_failures_are_told_and_stay(shop: Deployed) -> None:
     assert shop.waiting("", "RuleDLQ") == 1
 
 
-def test_what_is_no_event_and_of_no_transform_is_told_too(shop: Deployed, tmp_path: Path) -> None:
+def test_messages_without_event_or_transform_are_reported_too(shop: Deployed, tmp_path: Path) -> None:
     shop.sqs.send_message(QueueUrl=shop.url("late_copies", "QueueDLQ"), MessageBody="what?")
     fewer = write(
         tmp_path / "fewer", (tmp_path / "project/pipeline.py").read_text().partition('@pipeline.transform("*.csv')[0]
@@ -239,7 +239,7 @@ def test_replay_makes_silver_again(shop: Deployed) -> None:
     assert after["committed-at"] > before["committed-at"]
 
 
-def test_what_went_wrong_first_is_told(shop: Deployed) -> None:
+def test_the_first_error_is_reported(shop: Deployed) -> None:
     """Even where the messages cannot be let go of."""
     shop.bury(shop.url("orders", "QueueDLQ"), "orders/c.csv")
     with pytest.raises(KeyError, match="first"), shop.opened() as (pipeline, target):
@@ -261,7 +261,7 @@ class Refusing:
         raise ClientError({"Error": {"Code": "InternalError", "Message": "not now"}}, "Publish")
 
 
-def test_what_the_topic_does_not_take_stays(shop: Deployed) -> None:
+def test_messages_that_the_topic_does_not_take_stay(shop: Deployed) -> None:
     shop.bury(shop.url("", "RuleDLQ"), "orders/e.csv")
 
     def client(service: str) -> Any:

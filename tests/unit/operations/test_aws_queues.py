@@ -39,7 +39,7 @@ def test_all_messages_are_held_and_let_go_of(client: Any) -> None:
     assert queue.received("what") is None
 
 
-def test_what_is_deleted_is_gone(client: Any) -> None:
+def test_deleted_messages_are_gone(client: Any) -> None:
     url = filled(client, 12)
     queue = AwsQueue(url, client, wait=0)
     messages = list(queue.messages())
@@ -49,7 +49,7 @@ def test_what_is_deleted_is_gone(client: Any) -> None:
     assert [message.body for message in AwsQueue(url, client, wait=0).messages()] == [messages[11].body]
 
 
-def test_of_a_very_deep_queue_a_part_is_told(client: Any) -> None:
+def test_a_part_of_a_very_deep_queue_is_reported(client: Any) -> None:
     said: list[str] = []
     queue = AwsQueue(filled(client, 25), client, tell=said.append, most=20, wait=0)
     assert len(list(queue.messages())) == 20
@@ -84,7 +84,7 @@ class Forgetful:
         self.released += [entry["ReceiptHandle"] for entry in Entries]
 
 
-def test_what_is_visible_again_too_soon_hides_nothing() -> None:
+def test_messages_visible_again_too_soon_hide_nothing() -> None:
     client = Forgetful("ab", "ab", "bc")
     queue = AwsQueue("https://sqs/q", client)
     assert [message.id for message in queue.messages()] == ["a", "b", "c"]
@@ -98,7 +98,7 @@ def test_a_message_has_its_time(client: Any) -> None:
 
 
 @pytest.mark.parametrize("code", ["AccessDenied", "AuthorizationError", "AWS.SimpleQueueService.AccessDenied"])
-def test_a_missing_right_is_told(code: str) -> None:
+def test_a_missing_right_is_reported(code: str) -> None:
     with (
         pytest.raises(AccessDenied, match=r"denied ReceiveMessage on the queue q: .*docs/operations.md.*: no$"),
         translate_aws_errors("the queue q"),

@@ -82,7 +82,7 @@ DEAD = {
 
 
 @pytest.mark.parametrize("kind", DEAD)
-def test_what_the_tables_gave_up_on_is_told_and_tried_again(shop: Deployed, kind: DeadKind) -> None:
+def test_dead_messages_of_tables_are_reported_and_tried_again(shop: Deployed, kind: DeadKind) -> None:
     """A rule's message is published to the topic of silver, to which the tables' queue is subscribed."""
     output, source = DEAD[kind]
     shop.sqs.send_message(QueueUrl=shop.url("", output), MessageBody=silver_event())
@@ -114,7 +114,7 @@ def test_many_keys_are_sent_to_the_tables_in_batches(shop: Deployed) -> None:
 
 
 @pytest.mark.parametrize("kind", DEAD)
-def test_what_is_dead_is_not_sent_to_the_tables_again(shop: Deployed, kind: DeadKind) -> None:
+def test_keys_of_dead_messages_are_not_sent_to_the_tables_again(shop: Deployed, kind: DeadKind) -> None:
     output, _ = DEAD[kind]
     shop.sqs.send_message(QueueUrl=shop.url("", output), MessageBody=silver_event())
     with shop.opened() as (_, target):

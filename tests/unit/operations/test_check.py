@@ -180,7 +180,7 @@ def test_nothing_is_left_behind(folder: Path, tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.rglob("*") if path.is_file()) == ["a.csv", "pipeline.py"]
 
 
-def test_what_is_to_be_checked(folder: Path) -> None:
+def test_the_files_to_check(folder: Path) -> None:
     pipeline = Pipeline("p")
     for name, pattern in (("by_name", "a.csv"), ("by_path", "data/a.csv"), ("below", "deep/b.csv")):
         pipeline.transform(pattern, name=name)(lambda rows: rows)

@@ -142,7 +142,7 @@ def test_a_disk_that_works(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux has /proc")
-def test_where_nothing_can_be_written() -> None:
+def test_a_folder_that_is_not_writable() -> None:
     """/proc is a folder in which nobody may make one, not even root."""
     _, broken, _ = doctor.try_file_system(Path("/proc/self"))
     assert list(broken) == ["write"]
@@ -201,7 +201,7 @@ def test_the_hops_of_a_stack_are_those_that_its_reconciler_checks(has_tables: bo
     assert len(stages) == 1 + has_tables
 
 
-def test_what_the_transforms_may_come_to_together_and_what_the_account_allows() -> None:
+def test_concurrency_of_all_transforms_and_of_the_account() -> None:
     pipeline = Pipeline("shop")
     pipeline.sql("a/*", "SELECT * FROM rows", name="by_default")
     pipeline.sql("b/*", "SELECT * FROM rows", name="bounded", maximum_concurrency=7)

@@ -48,7 +48,7 @@ values = st.recursive(
 
 
 @given(st.dictionaries(st.sampled_from(["error", "bronze", "transform", "attempt", "at"]), values))
-def test_whatever_a_document_says_its_key_and_transform_are_texts(document: dict[str, object]) -> None:
+def test_key_and_transform_of_any_document_are_texts(document: dict[str, object]) -> None:
     result = parse("t/k.error.json", json.dumps(document).encode())
     assert isinstance(result.key, str)
     assert isinstance(result.transform, str)
@@ -59,14 +59,14 @@ keys = st.text(min_size=1, max_size=300).filter(lambda text: len(text.encode("ut
 
 
 @given(keys, st.sampled_from([error_key, rejected_key]))
-def test_the_name_in_quarantine_tells_the_bronze_key_or_nothing(key: str, derived) -> None:  # type: ignore[no-untyped-def]
+def test_the_name_in_quarantine_gives_the_bronze_key_or_nothing(key: str, derived) -> None:  # type: ignore[no-untyped-def]
     assert bronze_key(derived("flights", key)) in {key, None}
 
 
 @pytest.mark.parametrize(
     "key", ["a.csv", "a.error.json", "a.rejected.parquet", "x/y/z", "/", "a.csv.error.json.error.json"]
 )
-def test_a_short_key_is_told_exactly(key: str) -> None:
+def test_a_short_key_is_given_exactly(key: str) -> None:
     assert bronze_key(error_key("flights", key)) == key
     assert bronze_key(rejected_key("flights", key)) == key
 
@@ -76,5 +76,5 @@ def test_a_key_that_was_cut_short_is_not_guessed() -> None:
 
 
 @pytest.mark.parametrize("name", ["no-slash.error.json", "flights/a.csv", "flights/a.csv.parquet", ""])
-def test_what_else_lies_in_quarantine_is_about_no_key(name: str) -> None:
+def test_other_objects_in_quarantine_are_about_no_key(name: str) -> None:
     assert bronze_key(name) is None

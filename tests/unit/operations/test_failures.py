@@ -45,7 +45,7 @@ def test_nothing_failed(bench: Bench, target: LocalTarget) -> None:
     assert look(bench, target) == Failures([], 0, [], 0, bench.now)
 
 
-def test_a_file_in_quarantine_is_told_with_its_reason_and_age(bench: Bench, target: LocalTarget) -> None:
+def test_a_file_in_quarantine_is_listed_with_its_reason_and_age(bench: Bench, target: LocalTarget) -> None:
     bench.land("orders/c.csv", text=BAD)
     bench.work()
     bench.now += 90
@@ -63,9 +63,7 @@ def test_quarantine_is_the_truth_and_the_journal_only_a_hint(bench: Bench, targe
     assert look(bench, target).quarantined_total == 0
 
 
-def test_a_message_that_was_received_too_often_is_told_with_the_functions_error(
-    bench: Bench, target: LocalTarget
-) -> None:
+def test_a_dead_message_is_listed_with_the_functions_error(bench: Bench, target: LocalTarget) -> None:
     bench.land("orders/d.csv", text=HARMFUL)
     bench.work()
     (dead,) = look(bench, target).dead
@@ -75,7 +73,7 @@ def test_a_message_that_was_received_too_often_is_told_with_the_functions_error(
     assert dead.reason == "the function gave up on it: TransformError"
 
 
-def test_what_no_queue_keeps_any_more_is_told_all_the_same(bench: Bench, target: LocalTarget) -> None:
+def test_expired_dead_messages_are_listed_all_the_same(bench: Bench, target: LocalTarget) -> None:
     """A dead-letter queue keeps a message for 14 days, and a journal may be lost."""
     bench.land("orders/d.csv", text=HARMFUL)
     bench.land("orders/e.csv", text=HARMFUL)
@@ -108,7 +106,7 @@ def test_the_error_is_of_the_version_that_died_also_when_a_newer_one_became_silv
     assert "666 is no order" in dead.error["message"]
 
 
-def test_what_a_rule_or_a_subscription_gave_up_on_is_told(bench: Bench, target: LocalTarget) -> None:
+def test_dead_messages_of_rules_and_subscriptions_are_listed(bench: Bench, target: LocalTarget) -> None:
     rule = bench.stack.rules[0]
     (rule_queue,) = {actual.dead_letter_arn for actual in rule.targets}
     subscription = next(actual for actual in bench.stack.subscriptions if "orders" in actual.queue_arn)
@@ -124,7 +122,7 @@ def test_what_a_rule_or_a_subscription_gave_up_on_is_told(bench: Bench, target: 
     assert (by_rule.attempts, by_rule.error) == (None, None)
 
 
-def test_what_the_pipeline_no_longer_has_is_not_out_of_sight(bench: Bench, target: LocalTarget) -> None:
+def test_failures_of_removed_transforms_are_listed(bench: Bench, target: LocalTarget) -> None:
     bench.land("orders/d.csv", text=HARMFUL)
     bench.work()
     with bench.journal.transaction():
@@ -150,7 +148,7 @@ def test_one_transform_is_asked_for(bench: Bench, target: LocalTarget) -> None:
     assert ([actual.key for actual in copies.quarantined], copies.dead_total) == (["broken.csv"], 0)
 
 
-def test_what_a_rule_gave_up_on_is_every_transforms_that_matches(bench: Bench, target: LocalTarget) -> None:
+def test_dead_messages_of_a_rule_belong_to_every_matching_transform(bench: Bench, target: LocalTarget) -> None:
     rule = bench.stack.rules[0]
     queue = rule.targets[0].dead_letter_arn
     assert queue
@@ -185,13 +183,13 @@ def test_not_more_are_shown_than_wanted_but_all_are_counted(bench: Bench, target
     assert look(bench, target, Query(most=1)).dead_total == 2
 
 
-def test_a_strangers_document_is_told_of_too(bench: Bench, target: LocalTarget) -> None:
+def test_a_strangers_document_is_listed_too(bench: Bench, target: LocalTarget) -> None:
     bench.lake.quarantine.put("orders/orders/x.csv.error.json", b"scribble")
     (report,) = look(bench, target).quarantined
     assert (report.code, report.key) == ("UnreadableDocument", "orders/x.csv")
 
 
-def test_rejected_rows_are_told_by_file(bench: Bench, target: LocalTarget) -> None:
+def test_rejected_rows_are_listed_by_file(bench: Bench, target: LocalTarget) -> None:
     for key in ("a", "b"):
         bench.land(f"orders/{key}.csv", text=PARTLY)
     bench.land("orders/c.csv", text=BAD)

@@ -84,7 +84,7 @@ def test_it_says_where_the_rows_of_a_document_are(tmp_path: Path) -> None:
     imported(source, "page")
 
 
-def test_what_it_suggests_can_be_taken_out_of_its_comment(tmp_path: Path) -> None:
+def test_suggestions_can_be_taken_out_of_their_comment(tmp_path: Path) -> None:
     source = python(looked_at(put(tmp_path, "a.csv", ORDERS)), "contract")
     head, body = source.split("contract = ")
     contract = imported(head + "contract = " + body.replace("    # ", "    "))
@@ -111,7 +111,7 @@ def test_several_files_have_what_holds_for_all(tmp_path: Path) -> None:
     assert contract.on_missing_column == "fill"
 
 
-def test_what_cannot_be_said_in_one_contract(tmp_path: Path) -> None:
+def test_files_that_do_not_fit_one_contract(tmp_path: Path) -> None:
     put(tmp_path, "data/a.json", '[{"a":[1]}]')
     put(tmp_path, "data/b.json", '[{"a":1}]')
     with pytest.raises(Unreadable, match=r'the column "a" is Int64 in .*b\.json, and List\(Int64\) before'):

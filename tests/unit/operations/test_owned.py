@@ -141,7 +141,7 @@ def test_the_scheduled_reconciler_leaves_it_alone_and_does_the_rest(tmp_path: Pa
     assert (shop.waiting("orders"), shop.waiting("late_copies")) == (0, len(KEYS))
 
 
-def test_one_object_of_another_is_told_and_not_sent(tmp_path: Path, account: Account) -> None:
+def test_one_object_of_another_pipeline_is_reported_and_not_sent(tmp_path: Path, account: Account) -> None:
     two = Two(tmp_path, account)
     two.one.work("orders")
     body = json.dumps({"transform": "orders", "owner": "two-shop", "schemas": [], "history": []})

@@ -45,7 +45,7 @@ def test_a_prefix_goes_before_every_key_with_one_slash(tmp_path: Path, prefix: s
     assert keys(plan([tmp_path / "a.csv", tmp_path / "b.csv"], prefix=prefix)) == ["orders/a.csv", "orders/b.csv"]
 
 
-def test_of_a_folder_every_file_below_counts_by_its_path_from_there(tmp_path: Path) -> None:
+def test_every_file_below_a_folder_has_its_path_as_key(tmp_path: Path) -> None:
     tree(tmp_path, "in/b.csv", "in/deep/er/a.csv", "in/a.csv")
     assert keys(plan([tmp_path / "in"])) == ["a.csv", "b.csv", "deep/er/a.csv"]
 
@@ -78,7 +78,7 @@ def test_one_key_cannot_be_that_of_several_files(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("key", [None, "k"])
-def test_what_is_not_there_or_no_file_is_refused(tmp_path: Path, key: str | None) -> None:
+def test_paths_that_are_missing_or_no_file_are_refused(tmp_path: Path, key: str | None) -> None:
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(WrongCall, match=r"missing\.csv does not exist"):
         plan([tmp_path / "missing.csv"], key=key)
@@ -87,7 +87,7 @@ def test_what_is_not_there_or_no_file_is_refused(tmp_path: Path, key: str | None
 
 
 @pytest.mark.parametrize("key", ["", "k" * 1025, "é" * 513, "\udcff"])
-def test_what_can_be_no_key_is_refused(tmp_path: Path, key: str) -> None:
+def test_invalid_keys_are_refused(tmp_path: Path, key: str) -> None:
     tree(tmp_path, "a.csv")
     with pytest.raises(WrongCall, match="cannot be put"):
         plan([tmp_path / "a.csv"], key=key)

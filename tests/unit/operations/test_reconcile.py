@@ -145,7 +145,7 @@ def test_bytes_that_changed_behind_the_engines_back_are_found(make: Make) -> Non
     assert kinds(run(bench, transform="orders")["found"]) == {("orders", "orders/a.csv", Decision.STALE)}
 
 
-def test_what_other_code_made_is_found_only_when_asked_for(make: Make) -> None:
+def test_silver_of_other_code_is_listed_only_on_request(make: Make) -> None:
     bench = make(shop())
     bench.land("orders/a.csv")
     bench.work()
@@ -159,7 +159,7 @@ def test_what_other_code_made_is_found_only_when_asked_for(make: Make) -> None:
     assert run(bench, changed=True)["found"] == []
 
 
-def test_what_lies_in_quarantine_is_accounted_for_until_the_code_changes(make: Make) -> None:
+def test_quarantined_files_are_accounted_for_until_the_code_changes(make: Make) -> None:
     bench = make(shop())
     bench.land("orders/a.csv", text="y\nno such column\n")
     bench.work()
@@ -169,7 +169,7 @@ def test_what_lies_in_quarantine_is_accounted_for_until_the_code_changes(make: M
     assert kinds(run(bench)["found"]) == {("orders", "orders/a.csv", Decision.MISSING)}
 
 
-def test_what_is_in_a_queue_or_on_the_way_is_not_sent_again(make: Make) -> None:
+def test_keys_with_a_message_on_its_way_are_not_sent_again(make: Make) -> None:
     bench = make(shop())
     bench.land("orders/a.csv")
     assert len(run(bench)["waiting"]) == 2, "on the way to the bus"
@@ -230,7 +230,7 @@ def bury(bench: Bench, key: str) -> None:
             queue.hasten(bench.now)
 
 
-def test_what_lies_in_a_dead_letter_queue_is_left_to_redrive_unless_bronze_has_newer_bytes(make: Make) -> None:
+def test_dead_messages_are_left_to_redrive_unless_bronze_has_newer_bytes(make: Make) -> None:
     bench = make(shop())
     bury(bench, "orders/a.csv")
     result = run(bench, transform="orders")
@@ -241,7 +241,7 @@ def test_what_lies_in_a_dead_letter_queue_is_left_to_redrive_unless_bronze_has_n
     assert (len(result["found"]), len(result["waiting"])) == (1, 0)
 
 
-def test_silver_without_bronze_is_told_and_left(make: Make) -> None:
+def test_silver_without_bronze_is_reported_and_left(make: Make) -> None:
     bench = make(shop())
     bench.land("orders/a.csv")
     bench.work()
@@ -309,7 +309,7 @@ def test_a_deletion_whose_event_was_lost_is_found(make: Make) -> None:
     assert bench.silver("orders", "orders/b.csv") is not None
 
 
-def test_where_no_engine_ever_ran_it_can_only_look(make: Make) -> None:
+def test_reconcile_can_only_look_if_no_engine_ever_ran(make: Make) -> None:
     bench = make(shop())
     bench.land("orders/a.csv")
     bench.journal.close()

@@ -67,7 +67,7 @@ def bury_by_rule(bench: Bench, key: str) -> None:
     bury(bench, key, sender=rule, source=rule, queue="shop_RuleDLQ")
 
 
-def test_a_file_in_quarantine_is_tried_again_when_the_code_is_mended(make: Make) -> None:
+def test_a_file_in_quarantine_is_tried_again_when_the_code_is_corrected(make: Make) -> None:
     bench = make(shop("a bug"))
     bench.land("orders/a.csv")
     bench.work()
@@ -90,7 +90,7 @@ def test_a_file_in_quarantine_is_tried_again_when_the_code_is_mended(make: Make)
     assert len({version for version, _, _ in hops}) == 1
 
 
-def test_what_a_queue_gave_up_on_goes_back_as_new(make: Make) -> None:
+def test_dead_messages_of_a_queue_go_back_as_new(make: Make) -> None:
     bench = make(shop("a bug"))
     bench.land("buggy/a.csv")
     bench.work()
@@ -103,7 +103,7 @@ def test_what_a_queue_gave_up_on_goes_back_as_new(make: Make) -> None:
     assert (message.receives, message.sent, message.first_received) == (1, bench.now, bench.now)
 
 
-def test_what_still_fails_is_dead_again_after_as_many_tries(make: Make) -> None:
+def test_files_that_still_fail_are_dead_again_after_as_many_tries(make: Make) -> None:
     bench = make(shop("a bug"))
     bench.land("buggy/a.csv")
     first = bench.work()
@@ -112,7 +112,7 @@ def test_what_still_fails_is_dead_again_after_as_many_tries(make: Make) -> None:
     assert bench.depths() == {"shop_buggy_DLQ": 1}
 
 
-def test_what_a_subscription_gave_up_on_goes_to_the_transforms_queue(make: Make) -> None:
+def test_dead_messages_of_a_subscription_go_to_the_transforms_queue(make: Make) -> None:
     bench = make(shop())
     bury_by_subscription(bench, "orders/a.csv")
     (failed,), sent = run(bench)
@@ -122,7 +122,7 @@ def test_what_a_subscription_gave_up_on_goes_to_the_transforms_queue(make: Make)
     assert bench.silver("orders", "orders/a.csv") is not None
 
 
-def test_what_a_rule_gave_up_on_goes_to_the_bus_and_every_hop_is_in_one_trace(make: Make) -> None:
+def test_dead_events_of_a_rule_go_to_the_bus_and_every_hop_is_in_one_trace(make: Make) -> None:
     bench = make(shop())
     bury_by_rule(bench, "orders/a.csv")
     (failed,), sent = run(bench)
@@ -153,7 +153,7 @@ def test_a_message_is_moved_once_however_often_it_is_asked_for(make: Make) -> No
     assert sorted(bench.depths()) == []
 
 
-def test_of_a_batch_all_are_moved_or_none(make: Make) -> None:
+def test_all_messages_of_a_batch_are_moved_or_none(make: Make) -> None:
     bench = make(shop())
     bury_by_subscription(bench, "orders/a.csv")
     bury_by_rule(bench, "orders/b.csv")
@@ -219,7 +219,7 @@ def test_filters(make: Make) -> None:
         where(bench, transform="other")
 
 
-def test_of_what_the_pipeline_no_longer_has_it_is_told_that_it_is_lost(make: Make) -> None:
+def test_dead_messages_of_removed_transforms_are_reported_as_lost(make: Make) -> None:
     bench = make(shop("a bug"))
     bench.land("orders/a.csv", "buggy/a.csv")
     bench.work()

@@ -22,7 +22,7 @@ def parquet(frame: pl.DataFrame) -> bytes:
     return buffer.getvalue()
 
 
-def test_where_there_are_none_there_is_nothing(bench: Bench) -> None:
+def test_no_rejected_rows(bench: Bench) -> None:
     assert read_rejected(bench.lake.quarantine, KEY) is None
 
 
@@ -50,7 +50,7 @@ def test_rows_without_lineage_are_counted_by_themselves(bench: Bench) -> None:
 @pytest.mark.parametrize(
     "body", [b"", b"no parquet", b"PAR1" + b"\0" * 100 + b"PAR1", parquet(pl.DataFrame({"x": [1]}))]
 )
-def test_what_is_no_such_file_has_no_rows_to_show(bench: Bench, body: bytes) -> None:
+def test_damaged_files_have_no_rows_to_show(bench: Bench, body: bytes) -> None:
     bench.lake.quarantine.put(KEY, body)
     result = read_rejected(bench.lake.quarantine, KEY)
     assert result is not None

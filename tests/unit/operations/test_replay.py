@@ -81,7 +81,7 @@ def test_each_transform_gets_the_keys_that_both_patterns_match(
     assert run(bench, pattern) == found
 
 
-def test_what_is_up_to_date_is_left_as_it_is(make: Make) -> None:
+def test_files_up_to_date_are_left_alone(make: Make) -> None:
     bench = make(shop())
     bench.land("orders/a.csv")
     bench.work()

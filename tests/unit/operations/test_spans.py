@@ -97,7 +97,7 @@ hops = st.builds(
 
 
 @given(st.lists(st.tuples(st.text(max_size=3), hops), max_size=20))
-def test_whatever_happens_a_version_has_one_trace_and_no_time_goes_back(told: list[tuple[str, Hop]]) -> None:
+def test_every_version_has_one_trace_and_no_time_goes_back(told: list[tuple[str, Hop]]) -> None:
     traces = defaultdict(set)
     for span in spans(*told):
         assert span.context is not None
@@ -116,7 +116,7 @@ def test_two_runs_agree_on_the_trace() -> None:
     assert second[0].parent.span_id == first[0].context.span_id
 
 
-def test_what_is_written_to_the_journal_is_told_once_and_in_order(tmp_path: Path) -> None:
+def test_hops_of_the_journal_are_exported_once_and_in_order(tmp_path: Path) -> None:
     journal = Journal(tmp_path / "journal.db")
     messages: list[tuple[str, Hop]] = []
 

@@ -32,7 +32,7 @@ def test_a_lake_where_nothing_happened_is_all_zeros(bench: Bench, target: LocalT
     assert report.buckets["bronze"] == "dl-bronze-layer"
 
 
-def test_what_waits_is_counted_with_its_age(bench: Bench, target: LocalTarget) -> None:
+def test_waiting_messages_are_counted_with_their_age(bench: Bench, target: LocalTarget) -> None:
     bench.land("orders/a.csv", "b.csv", text=GOOD)
     assert look(bench, target).chain.on_the_way == 2
     bench.services.delivery.deliver(bench.now)
@@ -43,7 +43,7 @@ def test_what_waits_is_counted_with_its_age(bench: Bench, target: LocalTarget) -
     assert (report.chain.created, report.chain.events, report.chain.published, report.chain.on_the_way) == (2, 2, 2, 0)
 
 
-def test_what_is_worked_on_is_in_flight(bench: Bench, target: LocalTarget) -> None:
+def test_messages_that_are_worked_on_are_in_flight(bench: Bench, target: LocalTarget) -> None:
     bench.land("orders/a.csv", text=GOOD)
     bench.services.delivery.deliver(bench.now)
     function = next(result for result in bench.services.functions if result.settings.transform == "orders")
@@ -52,7 +52,7 @@ def test_what_is_worked_on_is_in_flight(bench: Bench, target: LocalTarget) -> No
     assert (result.waiting, result.in_flight) == (0, 1)
 
 
-def test_what_came_of_it_is_counted(bench: Bench, target: LocalTarget) -> None:
+def test_outcomes_are_counted(bench: Bench, target: LocalTarget) -> None:
     for key, text in {"a": GOOD, "b": PARTLY, "c": BAD, "d": HARMFUL}.items():
         bench.land(f"orders/{key}.csv", text=text)
     bench.work()
@@ -90,7 +90,7 @@ def test_silver_of_other_code_and_silver_without_bronze_are_counted(bench: Bench
     assert silver_counts(changed, target) == SilverCounts(files=5, rows=8, outdated=2, orphaned=2)
 
 
-def test_a_mended_file_is_no_longer_in_quarantine(bench: Bench, target: LocalTarget) -> None:
+def test_a_corrected_file_is_no_longer_in_quarantine(bench: Bench, target: LocalTarget) -> None:
     bench.land("orders/c.csv", text=BAD)
     bench.work()
     assert of(look(bench, target), "orders").quarantined == 1
@@ -113,7 +113,7 @@ def test_the_same_again_is_a_duplicate(bench: Bench, target: LocalTarget) -> Non
     assert (result.done, result.duplicates) == (1, 1)
 
 
-def test_whether_an_engine_runs_is_told(bench: Bench, target: LocalTarget) -> None:
+def test_status_says_whether_an_engine_runs(bench: Bench, target: LocalTarget) -> None:
     lock = LakeLock(bench.folder)
     assert look(bench, target).running
     lock.release()

@@ -47,7 +47,7 @@ def bury(bench: Bench, *, source: str, sender: str, queue: str) -> None:
         )
 
 
-def test_what_a_table_lacks_is_sent_to_its_queue(bench: Bench) -> None:
+def test_keys_that_a_table_lacks_are_sent_to_its_queue(bench: Bench) -> None:
     from silversmith.formats.writer import parquet_bytes
 
     frame = pl.DataFrame({"x": [1]})
@@ -67,7 +67,7 @@ def test_what_a_table_lacks_is_sent_to_its_queue(bench: Bench) -> None:
 
 
 @pytest.mark.parametrize("kind", [DeadKind.QUEUE, DeadKind.SUBSCRIPTION, DeadKind.RULE])
-def test_what_the_tables_gave_up_on_is_told_and_tried_again(bench: Bench, kind: DeadKind) -> None:
+def test_dead_messages_of_tables_are_reported_and_tried_again(bench: Bench, kind: DeadKind) -> None:
     tables = bench.arn("shop_Tables")
     rule = next(rule for rule in bench.stack.rules if "Silver" in rule.name).arn
     subscription = next(item for item in bench.stack.subscriptions if item.queue_arn == tables)

@@ -19,7 +19,7 @@ def test_a_time_comes_back_to_the_millisecond(milliseconds: int) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "yesterday", "2026-13-01T00:00:00"])
-def test_what_is_no_time_is_none(text: str) -> None:
+def test_invalid_times_are_none(text: str) -> None:
     assert moment(text) is None
 
 
@@ -43,5 +43,5 @@ def test_lengths_of_time(text: str, seconds: float) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "10", "m", "-1h", "1 h", "1h30m", "1e3s", "२h", "1.h", "nan", "9" * 12 + "s"])
-def test_what_is_no_length_of_time_is_none(text: str) -> None:
+def test_invalid_lengths_of_time_are_none(text: str) -> None:
     assert length(text) is None

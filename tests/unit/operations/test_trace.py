@@ -83,7 +83,7 @@ def test_a_file_in_quarantine_comes_with_its_error(bench: Bench, target: LocalTa
     assert (result.error.code, result.error.key) == ("MissingColumn", "orders/c.csv")
 
 
-def test_attempts_and_death_are_told(bench: Bench, target: LocalTarget) -> None:
+def test_attempts_and_death_are_shown(bench: Bench, target: LocalTarget) -> None:
     bench.land("orders/d.csv", text=HARMFUL)
     bench.work()
     hops = trace("orders/d.csv", bench.pipeline, target)
@@ -107,7 +107,7 @@ def test_each_version_has_its_own_hops(bench: Bench, target: LocalTarget) -> Non
     assert silver.lineage.bronze_version == hops.versions[1].version
 
 
-def test_what_changed_since_is_stale_and_what_is_gone_orphaned(bench: Bench, target: LocalTarget) -> None:
+def test_silver_of_changed_bronze_is_stale_and_of_deleted_bronze_orphaned(bench: Bench, target: LocalTarget) -> None:
     bench.land("orders/a.csv", text=GOOD)
     bench.work()
     bench.land("orders/a.csv", text=PARTLY)
@@ -117,7 +117,7 @@ def test_what_changed_since_is_stale_and_what_is_gone_orphaned(bench: Bench, tar
     assert (hops.bronze, hops.known, of(hops, "orders").state) == (None, True, "orphaned")
 
 
-def test_what_other_code_made_is_outdated(bench: Bench, target: LocalTarget) -> None:
+def test_silver_of_other_code_is_outdated(bench: Bench, target: LocalTarget) -> None:
     bench.land("orders/a.csv", text=GOOD)
     bench.work()
     changed = Pipeline("shop")
@@ -129,7 +129,7 @@ def test_what_other_code_made_is_outdated(bench: Bench, target: LocalTarget) -> 
     assert of(trace("orders/a.csv", changed, target), "orders").state == "outdated"
 
 
-def test_silver_of_a_pattern_that_no_longer_matches_is_told_of(bench: Bench, target: LocalTarget) -> None:
+def test_silver_of_a_pattern_that_no_longer_matches_is_shown(bench: Bench, target: LocalTarget) -> None:
     bench.land("orders/a.csv", text=GOOD)
     bench.work()
     changed = Pipeline("shop")
@@ -177,7 +177,7 @@ def test_only_the_newest_hops_are_shown_and_it_says_so(bench: Bench, target: Loc
 
 
 @pytest.mark.parametrize("key", ["", "k" * 1025, "\udcff"])
-def test_what_can_be_no_key_is_refused(bench: Bench, target: LocalTarget, key: str) -> None:
+def test_invalid_keys_are_refused(bench: Bench, target: LocalTarget, key: str) -> None:
     with pytest.raises(InvalidKey):
         trace(key, bench.pipeline, target)
 

@@ -25,6 +25,6 @@ def test_a_port_that_is_taken_is_said() -> None:
             listen(port)
 
 
-def test_where_the_usual_port_is_taken_it_takes_another() -> None:
+def test_the_page_takes_another_port_if_the_usual_one_is_taken() -> None:
     with listen(None) as first, listen(None) as second:
         assert first.getsockname() != second.getsockname()

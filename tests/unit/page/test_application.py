@@ -27,7 +27,7 @@ def test_a_lake_where_nothing_happened(visitor: Visitor) -> None:
     assert "no engine runs" in visitor.get("/")
 
 
-def test_the_overview_tells_what_happened(visitor: Visitor) -> None:
+def test_the_overview_shows_what_happened(visitor: Visitor) -> None:
     everything(visitor)
     text = visitor.get("/")
     assert '<tspan data-live="orders.done">2</tspan>' in text
@@ -160,7 +160,7 @@ def test_only_what_is_static_is_served(visitor: Visitor) -> None:
     visitor.get("/static/..%2fauth.py", 404)
 
 
-def test_what_cannot_be_read_is_said(visitor: Visitor) -> None:
+def test_unreadable_state_is_reported(visitor: Visitor) -> None:
     visitor.bench.journal.close()
     visitor.bench.folder.journal.write_bytes(b"no journal at all, but long enough to be looked at" * 100)
     visitor.get("/")

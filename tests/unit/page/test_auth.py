@@ -50,7 +50,7 @@ def test_this_machine_s_own_names_pass(host: str) -> None:
     assert ask(host=host) is None
 
 
-def test_what_changes_something_comes_from_the_page_itself() -> None:
+def test_changing_requests_come_from_the_page_itself() -> None:
     own = "http://127.0.0.1:8320"
     assert ask("POST", origin=own) is None
     assert ask("POST", origin=own, sec_fetch_site="same-origin") is None

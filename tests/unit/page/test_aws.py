@@ -142,7 +142,7 @@ def test_a_stack_where_nothing_happened(visitor: Visitor) -> None:
     assert "This code has not made any silver yet" in visitor.get("/transforms/orders")
 
 
-def test_the_first_page_tells_what_aws_tells_and_no_more(busy: Visitor) -> None:
+def test_the_first_page_shows_awss_numbers_and_no_more(busy: Visitor) -> None:
     text = busy.get("/")
     told = {
         "orders.waiting": "0",
@@ -218,7 +218,7 @@ def test_failures_are_grouped_by_cause(busy: Visitor) -> None:
 
 
 @pytest.mark.full
-def test_what_failed_is_tried_again_cause_by_cause(visitor: Visitor, shop: Deployed) -> None:
+def test_failed_files_are_tried_again_cause_by_cause(visitor: Visitor, shop: Deployed) -> None:
     everything(shop)
     left = [(0, 1, 1), (0, 0, 1), (0, 0, 0)]
     for where, transform, after in zip(("queue", "subscription", "rule"), ("orders", "orders", "-"), left, strict=True):
@@ -272,14 +272,14 @@ def test_there_is_no_such_stack(endpoint: str, tmp_path: Path) -> None:
         AwsBackend(str(located.root / "pipeline.py"), "", endpoint)
 
 
-def test_what_cannot_be_seen_is_said(visitor: Visitor, shop: Deployed) -> None:
+def test_missing_rights_are_reported(visitor: Visitor, shop: Deployed) -> None:
     shop.account.client("cloudformation").delete_stack(StackName=shop.name)
     assert f"there is no stack {shop.name}" in visitor.watch.look().problem
     assert f"there is no stack {shop.name}" in visitor.get("/")
     assert f"there is no stack {shop.name}" in visitor.get("/failures", 400)
 
 
-def test_what_nobody_looked_at_for_long_is_looked_at_anew(shop: Deployed, endpoint: str) -> None:
+def test_old_answers_are_asked_again(shop: Deployed, endpoint: str) -> None:
     now = [1_800_000_000.0]
     watch = Watch(place(shop, endpoint), clock=lambda: now[0])
     watch.start()

@@ -34,6 +34,6 @@ def test_how_long_a_form_may_be(visitor: Visitor) -> None:
     assert send(visitor, start + b"a" * 100) == 200
 
 
-def test_of_a_field_that_comes_twice_the_first_counts(visitor: Visitor) -> None:
+def test_the_first_of_repeated_fields_counts(visitor: Visitor) -> None:
     assert send(visitor, f"csrf=wrong&csrf={visitor.csrf}&text=a".encode()) == 403
     assert send(visitor, f"csrf={visitor.csrf}&csrf=wrong&text=a".encode()) == 200

@@ -25,7 +25,7 @@ ON_AWS = replace(
 RATES = {"bucket.created": 10.0, "transform.orders.committed": 1.5}
 
 
-def test_what_is_counted() -> None:
+def test_the_counters_of_the_flow() -> None:
     shown = flow(HERE, RATES)
     expected = {
         "engine": "the engine runs", "bucket.created": "5,000", "bucket.rate": "10/s", "rule.dead": "1",
@@ -39,7 +39,7 @@ def test_what_is_counted() -> None:
     assert not shown.marks["topic.bad"]
 
 
-def test_what_nobody_counts_is_a_dash() -> None:
+def test_unknown_numbers_are_a_dash() -> None:
     values = flow(ON_AWS, {}).values
     dashes = {name for name, value in values.items() if value == "-"}
     assert dashes == {
@@ -63,6 +63,6 @@ def test_the_way_goes_on_to_gold() -> None:
     assert not any(name.startswith("@gold") for name in flow(HERE, RATES).values), "without tables there is none"
 
 
-def test_dead_letters_are_told_apart() -> None:
+def test_dead_letters_are_counted_by_queue() -> None:
     assert dead_letters(ORDERS) == (2, 3)
     assert dead_letters(replace(ORDERS, dead=0, dead_letters={})) == (0, 0)

@@ -55,7 +55,7 @@ def test_a_line_has_gaps() -> None:
     assert line([1, 1, None, 1], 1).count("M") == 2
 
 
-def test_what_plots_say() -> None:
+def test_values_of_plots() -> None:
     history = History()
     assert [plot.name for plot in draw(history.points(SPAN, NOW), SPAN, counted=False)] == ["waiting"]
     history.add([seen(NOW - 1, total=1234.0)])

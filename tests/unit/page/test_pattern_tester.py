@@ -42,6 +42,6 @@ def test_an_event() -> None:
 
 
 @pytest.mark.parametrize("text", ["", "  ", "{", "{}", '{"Event": "s3:TestEvent"}', "x" * 1025])
-def test_what_can_be_neither(text: str) -> None:
+def test_texts_that_are_no_key_and_no_event_are_refused(text: str) -> None:
     with pytest.raises(NothingToTry):
         try_text(text, PIPELINE)

@@ -44,7 +44,7 @@ def test_why_comes_first(store: Store) -> None:
     assert (list(found.columns), list(found.rows[0])) == ([ROW_NUMBER, REASONS, "x"], ["4", "a; b", None])
 
 
-def test_what_is_none_or_cannot_be_read(store: Store) -> None:
+def test_missing_or_unreadable_previews(store: Store) -> None:
     assert preview(store, "none.parquet") is None
     store.put("a.parquet", b"PAR1 and no more")
     found = preview(store, "a.parquet")

@@ -24,7 +24,7 @@ def test_the_time_by_hop() -> None:
     assert [room for room, _ in found.legs] == ["rule", "topic", "queue", "function"]
 
 
-def test_what_a_redrive_sends_has_only_the_queue_and_the_function() -> None:
+def test_redriven_messages_have_only_the_queue_and_the_function() -> None:
     files = LastFiles()
     (found,) = files.take(way("a")[3:], NAMES)
     assert (found.legs, found.total) == ([("function", 1000.0)], None)

@@ -6,7 +6,7 @@ from tests.unit.operations.conftest import GOOD
 from tests.unit.page.conftest import Visitor
 
 
-def test_a_look_tells_what_is_new(visitor: Visitor) -> None:
+def test_a_look_reports_news(visitor: Visitor) -> None:
     first = visitor.watch.look()
     assert visitor.watch.newest(5) == []
     visitor.bench.land("orders/a.csv", text=GOOD)
@@ -21,7 +21,7 @@ def test_a_look_tells_what_is_new(visitor: Visitor) -> None:
     assert [each.key for each in visitor.watch.since(0)] == ["orders/a.csv"], "once, however often it looks"
 
 
-def test_who_hears_is_told_until_it_ends(visitor: Visitor) -> None:
+def test_subscribers_get_events_until_the_end(visitor: Visitor) -> None:
     heard: list[str] = []
     end_one = visitor.watch.subscribe(lambda: heard.append("one"))
     visitor.watch.subscribe(lambda: heard.append("two"))

@@ -25,7 +25,7 @@ STACK = "*:stack/{}/*"
         (["*:*:*:*:*:event-bus/*"], False),
     ],
 )
-def test_what_aws_takes_and_refuses(wildcards: list[str], taken: bool) -> None:
+def test_patterns_that_aws_takes_and_refuses(wildcards: list[str], taken: bool) -> None:
     assert (wildcard_states(wildcards) <= MOST_WILDCARD_STATES) is taken
 
 
@@ -53,7 +53,7 @@ def test_more_than_ten_are_always_too_many() -> None:
     assert wildcard_states(names) > MOST_WILDCARD_STATES
 
 
-def test_what_would_take_too_long_to_count_is_too_many() -> None:
+def test_counts_that_would_take_too_long_are_too_many() -> None:
     names = [
         f"*{''.join('ab'[number >> bit & 1] for bit in range(12))}" for number in (0b10110, 0b1101001, 0b111000, 5)
     ]

@@ -34,7 +34,7 @@ def refused(pattern: Any, dialect: Dialect) -> str:
         ({"exists": False}, [], 0),
     ],
 )
-def test_what_all_have(dialect: Dialect, leaf: Any, hit: Any, miss: Any) -> None:
+def test_operators_of_all_dialects(dialect: Dialect, leaf: Any, hit: Any, miss: Any) -> None:
     matcher = compile_pattern({"f": [leaf], "$or": [{"g": [1]}, {"h": [1]}]}, dialect=dialect)
     assert matcher.dialect is dialect
     assert matcher.matches({"f": hit, "h": 1})
@@ -52,7 +52,7 @@ def test_what_all_have(dialect: Dialect, leaf: Any, hit: Any, miss: Any) -> None
         ({"anything-but": {"equals-ignore-case": "a"}}, "Unsupported anything-but pattern: equals-ignore-case"),
     ],
 )
-def test_what_only_rules_have(dialect: Dialect, leaf: Any, problem: str) -> None:
+def test_operators_of_rules_only(dialect: Dialect, leaf: Any, problem: str) -> None:
     assert problem in refused({"f": [leaf]}, dialect)
     assert compile_pattern({"f": [leaf]})
 

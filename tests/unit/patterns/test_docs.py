@@ -32,7 +32,7 @@ def test_every_operator_in_the_table_is_taken() -> None:
             compile_pattern(f'{{"f": [{one}]}}')
 
 
-def test_what_it_says_of_wildcards() -> None:
+def test_its_statements_about_wildcards_hold() -> None:
     assert wildcard_states([f"*.{name}" for name in ("csv", "json", "avro", "xlsx", "parquet")]) <= MOST_WILDCARD_STATES
     six = [f"*.{name}" for name in ("csv", "json", "avro", "xlsx", "parquet", "gz")]
     assert wildcard_states(six) > MOST_WILDCARD_STATES

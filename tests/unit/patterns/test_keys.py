@@ -51,7 +51,7 @@ def test_matches(text: str, hits: list[str], misses: list[str]) -> None:
         ("10.0.0.1", "10.0.0.1", "10.0.0.1", [{"wildcard": "10.0.0.1"}]),
     ],
 )
-def test_what_aws_is_told(text: str, prefix: str, suffix: str, leaf: list[Any]) -> None:
+def test_the_pattern_for_aws(text: str, prefix: str, suffix: str, leaf: list[Any]) -> None:
     pattern = KeyPattern.parse(text)
     assert (pattern.text, pattern.literal_prefix, pattern.literal_suffix) == (text, prefix, suffix)
     assert pattern.event_pattern() == leaf
@@ -107,7 +107,7 @@ TEXTS = st.lists(st.sampled_from(["a", "b", "/", ".", "*", r"\*", r"\\", r"\?", 
 @settings(max_examples=examples(500))
 @given(pieces=TEXTS, key=st.text("ab/.*\\?[]ä\n", max_size=12))
 @example(pieces=["1", ".", "0", ".", "0", ".", "1"], key="01.0.0.1")
-def test_a_key_pattern_is_what_eventbridge_is_told(pieces: list[str], key: str) -> None:
+def test_a_key_pattern_matches_as_its_pattern_for_eventbridge(pieces: list[str], key: str) -> None:
     text = "".join(pieces)
     try:
         pattern = KeyPattern.parse(text)

@@ -44,7 +44,7 @@ def test_all_fields_must_match() -> None:
     )
 
 
-def test_names_are_told_apart_by_case() -> None:
+def test_names_are_distinguished_by_case() -> None:
     assert not matches({"Source": ["aws.ec2"]}, EC2)
 
 
@@ -224,5 +224,5 @@ def test_or_that_is_neither(pattern: Any) -> None:
 
 
 @pytest.mark.parametrize("event", [None, 1, "text", [], [{"source": "aws.ec2"}], b"", object()])
-def test_what_is_no_object_does_not_match(event: Any) -> None:
+def test_values_that_are_no_object_do_not_match(event: Any) -> None:
     assert not compile_pattern({"source": [{"exists": False}]}).matches(event)

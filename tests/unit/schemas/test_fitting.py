@@ -177,7 +177,7 @@ def test_all_silver_is_read_as_one(
 
 @given(sequence=st.lists(frames(), min_size=2, max_size=5))
 @settings(max_examples=examples(40), deadline=None)
-def test_once_it_was_made_anew_no_option_is_needed(
+def test_no_option_is_needed_after_silver_was_remade(
     tmp_path_factory: pytest.TempPathFactory, sequence: list[pl.DataFrame]
 ) -> None:
     silver = Silver(tmp_path_factory.mktemp("silver"))
@@ -244,7 +244,7 @@ def test_columns_that_differ_only_by_case_are_refused(tmp_path: Path) -> None:
     assert caught.value.place.column == "amount"
 
 
-def test_what_silver_has_already_goes_on(tmp_path: Path) -> None:
+def test_colliding_columns_that_silver_has_already_stay(tmp_path: Path) -> None:
     """An earlier Silversmith let such columns in: a file of the same columns is no worse than those before it."""
     both = Schema(CODE, 1, {"a": pl.Int64(), "A": pl.Int64()})
     frame = pl.DataFrame({"A": [1], "a": [2]})
@@ -288,7 +288,7 @@ def test_a_column_without_values_waits_for_its_type(tmp_path: Path) -> None:
         recorded_after(tmp_path, nothing, pl.Series([1]))  # who said that it is text meant it
 
 
-def test_an_error_tells_the_whole_difference(tmp_path: Path) -> None:
+def test_an_error_names_the_whole_difference(tmp_path: Path) -> None:
     silver = Silver(tmp_path)
     silver.put(pl.DataFrame({"a": [1], "b": ["x"], "c": [True]}))
     with pytest.raises(DataError) as caught:
@@ -303,7 +303,7 @@ def test_an_error_tells_the_whole_difference(tmp_path: Path) -> None:
     assert caught.value.place.text == '"n/a"'
 
 
-def test_another_code_begins_anew_and_both_are_read(tmp_path: Path) -> None:
+def test_other_code_begins_a_new_schema_and_both_are_read(tmp_path: Path) -> None:
     silver = Silver(tmp_path)
     silver.put(pl.DataFrame({"a": [1], "b": ["x"]}))
     silver.put(pl.DataFrame({"a": [0.5]}), code="0ther")

@@ -45,6 +45,6 @@ def test_as_python_it_is_the_same_type(kind: pl.DataType) -> None:
     "text",
     ["", "Int65", "int", "__import__('os')", "Int64()", "List(3)", "(" * 300, "5", "Object", "x.y"],
 )
-def test_what_is_no_type(text: str) -> None:
+def test_texts_that_are_no_type(text: str) -> None:
     with pytest.raises(ValueError, match="no type of a column"):
         kinds.parse_dtype(text)

@@ -50,7 +50,7 @@ def everything(shop: Shop) -> dict[str, bytes]:
     }
 
 
-def test_who_is_first_owns_it(shop: Shop) -> None:
+def test_the_first_pipeline_owns_silver(shop: Shop) -> None:
     shop.process(GOOD, schemas=of(shop, SHOP))
     assert (recorded(shop).owner, shop.lineage().owner) == ("shop", "shop")
     assert object_owner(shop.silver, shop.head()) == "shop"
@@ -58,7 +58,7 @@ def test_who_is_first_owns_it(shop: Shop) -> None:
 
 @pytest.mark.parametrize("content", [GOOD, MIXED, BROKEN, NEWER])
 @pytest.mark.parametrize("first", [GOOD, MIXED, BROKEN])
-def test_another_is_refused_and_nothing_is_written(shop: Shop, first: bytes, content: bytes) -> None:
+def test_another_pipeline_is_refused_and_nothing_is_written(shop: Shop, first: bytes, content: bytes) -> None:
     shop.process(first, schemas=of(shop, SHOP))
     before = everything(shop)
     with pytest.raises(NotOurs) as refused:
@@ -243,12 +243,12 @@ def test_a_strange_error_document_is_nobodys(body: bytes) -> None:
 
 
 @given(names, names, st.lists(names).map(tuple))
-def test_whose_objects_may_be_replaced(owner: str, name: str, former: tuple[str, ...]) -> None:
+def test_owners_whose_objects_may_be_replaced(owner: str, name: str, former: tuple[str, ...]) -> None:
     owners = replace(Document("orders"), owner=owner, former=former).owners(name)
     assert owners == ({"", name, *former} if owner in {"", name} else frozenset())
 
 
-def test_what_is_in_quarantine_says_its_owner(shop: Shop) -> None:
+def test_documents_in_quarantine_name_their_owner(shop: Shop) -> None:
     shop.process(BROKEN, schemas=of(shop, SHOP))
     assert quarantined_by(shop, error_key("orders", KEY)) == "shop"
     shop.process(MIXED, schemas=of(shop, SHOP))

@@ -94,7 +94,7 @@ def test_a_wider_file_widens_and_a_narrower_one_fits(shop: Shop) -> None:
     assert recorded(shop).history[1].changes == ("~ a: Int64 → Float64", "+ c: Boolean")
 
 
-def test_what_no_reader_could_follow_is_quarantined_with_the_difference(shop: Shop) -> None:
+def test_incompatible_files_are_quarantined_with_the_difference(shop: Shop) -> None:
     worker = schemas(shop)
     shop.process(b"a,b\n1,x\n", PLAIN, key="1.csv", schemas=worker)
     outcome = shop.process(b"a,c\n1,y\nn/a,z\n", PLAIN, key="2.csv", schemas=worker)
@@ -110,7 +110,7 @@ def test_what_no_reader_could_follow_is_quarantined_with_the_difference(shop: Sh
 
 
 @pytest.mark.parametrize("content", [b"zip,n\n12,1\n00012,2\n", b"zip,n\n00012,1\n", b"n\n4\n"])
-def test_where_silver_has_text_digits_are_text(shop: Shop, content: bytes) -> None:
+def test_digits_are_text_if_silver_has_text(shop: Shop, content: bytes) -> None:
     worker = schemas(shop)
     shop.process(b"zip,n\nx1,1\n", PLAIN, key="1.csv", schemas=worker)
     shop.process(b"zip,n\n99,2\n1.50,3\n", PLAIN, key="2.csv", schemas=worker)
@@ -133,7 +133,7 @@ def test_a_transform_that_needs_numbers_is_not_given_text(shop: Shop) -> None:
     assert outcome.error["code"] == "SchemaChanged"
 
 
-def test_of_two_workers_at_once_the_later_looks_again(shop: Shop) -> None:
+def test_the_later_of_two_workers_looks_again(shop: Shop) -> None:
     first, second = schemas(shop), schemas(shop)
     assert first.look() == second.look()
     shop.process(b"a\n1\n", PLAIN, key="1.csv", schemas=first)
@@ -180,7 +180,7 @@ def test_a_worker_that_dies_has_done_no_harm(shop: Shop, at: int) -> None:
     assert recorded(shop).version == 2
 
 
-def test_a_duplicate_of_what_was_made_before_is_made_anew(shop: Shop) -> None:
+def test_a_duplicate_from_before_the_record_is_remade(shop: Shop) -> None:
     worker = schemas(shop)
     shop.process(b"a\n1\n", PLAIN, key="1.csv", schemas=worker)
     assert shop.process(key="1.csv", transform=PLAIN, schemas=worker).verdict is Verdict.DUPLICATE

@@ -109,7 +109,7 @@ def keys_of(store: Store, prefix: str = "", start_after: str = "") -> list[str]:
     return [head.key for head in store.list(prefix, start_after=start_after)]
 
 
-def test_what_was_put_is_read(store: Store) -> None:
+def test_put_objects_are_read(store: Store) -> None:
     etag = store.put("flights/1.csv", b"one")
     head = store.head("flights/1.csv")
     assert head is not None
@@ -123,7 +123,7 @@ def test_what_was_put_is_read(store: Store) -> None:
         store.verify(source)
 
 
-def test_of_several_that_are_put_each_is_its_own(store: Store) -> None:
+def test_each_of_several_puts_stands_for_itself(store: Store) -> None:
     old = store.put("taken", b"old")
     puts = [
         Put("one", b"1", metadata={"a": "b"}, if_none_match=True),
@@ -143,7 +143,7 @@ def test_of_several_that_are_put_each_is_its_own(store: Store) -> None:
     assert store.put_all([]) == []
 
 
-def test_what_is_not_there_is_none(store: Store) -> None:
+def test_missing_objects_are_none(store: Store) -> None:
     store.put("a", b"")
     for key in ("b", "a/", "a/b", "a//b", "..", "/"):
         assert store.head(key) is None

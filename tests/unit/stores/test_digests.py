@@ -153,7 +153,7 @@ def test_the_etag_that_is_worked_out_beside_the_reading_is_none_of_a_part(tmp_pa
             background.etag()
 
 
-def test_what_was_read_must_be_all_of_a_file(tmp_path: Path) -> None:
+def test_all_bytes_of_a_file_must_be_read(tmp_path: Path) -> None:
     file = tmp_path / "a"
     file.write_bytes(b"123")
     with file.open("rb", buffering=0) as opened:

@@ -135,7 +135,9 @@ def test_a_body_that_is_not_whole_is_asked_for_again(room: Room, tmp_path: Path,
 
 @pytest.mark.parametrize("place", ["small", *PLACES])
 @pytest.mark.parametrize("fault", ["torn", "changed"])
-def test_what_never_comes_whole_is_the_systems_fault(room: Room, tmp_path: Path, place: str, fault: str) -> None:
+def test_objects_that_never_come_whole_are_the_systems_fault(
+    room: Room, tmp_path: Path, place: str, fault: str
+) -> None:
     room.put("bronze", "a", SMALL if place == "small" else LARGE)
     hit = gets("a", place if place in PLACES else "first")
     if place == "first" and fault == "changed":
@@ -152,7 +154,7 @@ def test_what_never_comes_whole_is_the_systems_fault(room: Room, tmp_path: Path,
 
 @settings(max_examples=examples(60), suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(data=st.data())
-def test_wherever_it_is_cut_or_changed_a_small_object_is_whole(room: Room, tmp_path: Path, data: st.DataObject) -> None:
+def test_a_small_object_is_whole_wherever_it_is_cut_or_changed(room: Room, tmp_path: Path, data: st.DataObject) -> None:
     body = data.draw(st.binary(min_size=1, max_size=300))
     algorithm = data.draw(st.sampled_from([None, "crc32", "crc32c", "crc64nvme", "sha1", "sha256"]))
     at = data.draw(st.integers(0, len(body) - 1))
@@ -222,7 +224,7 @@ def test_a_listing_that_is_cut_off_is_asked_for_again(room: Room, tmp_path: Path
         list(store.list())
 
 
-def test_what_is_not_there_is_not_told_by_half_an_answer(room: Room, tmp_path: Path) -> None:
+def test_half_an_answer_does_not_mean_a_missing_object(room: Room, tmp_path: Path) -> None:
     """An error whose text is cut off could be that the bucket is missing."""
     room.server.plan = Hits(Tear(20), gets("none"))
     with pytest.raises(AwsFailed):
@@ -244,7 +246,7 @@ def test_what_is_not_there_is_not_told_by_half_an_answer(room: Room, tmp_path: P
     ],
     ids=lambda error: type(error).__name__,
 )
-def test_whatever_comes_out_of_the_sdk_is_the_systems_fault(error: Exception) -> None:
+def test_any_exception_of_the_sdk_is_the_systems_fault(error: Exception) -> None:
     with pytest.raises(AwsFailed, match=r"^s3://b/k: ") as failed, translate_aws_errors("s3://b/k"):
         raise error
     assert failed.value.__cause__ is error

@@ -69,7 +69,7 @@ def test_the_reserved_folder_is_never_a_plain_place(rest: str) -> None:
 
 
 @given(st.text(st.characters(codec="utf-8"), min_size=1, max_size=60))
-def test_what_no_key_was_spelled_as_is_no_spelling(text: str) -> None:
+def test_names_that_no_key_is_spelled_as_are_no_spelling(text: str) -> None:
     key = keys.spelled(text)
     assert key is None or keys.spell(key) == text
 
@@ -97,7 +97,7 @@ def test_bytes_sort_as_their_spellings() -> None:
         ("a\0b", False),
     ],
 )
-def test_what_is_plain(key: str, plain: bool) -> None:
+def test_plain_keys(key: str, plain: bool) -> None:
     assert keys.is_plain(key) is plain
     assert keys.places(key)[0] == (key if plain else keys.escaped(key))
 
@@ -121,6 +121,6 @@ def test_a_file_that_can_be_no_object_is_refused_with_the_reason(path: str, reas
 
 
 @pytest.mark.parametrize("key", ["", "x" * 1025, "é" * 513, "a\ud800"])
-def test_what_is_no_key_has_no_place(key: str) -> None:
+def test_invalid_keys_have_no_place(key: str) -> None:
     with pytest.raises(keys.InvalidKey):
         keys.places(key)

@@ -83,7 +83,7 @@ def test_keys_that_collide_as_paths_live_side_by_side(
     assert files_below(tmp_path / "bucket") == before
 
 
-def test_where_strangers_take_the_plain_place_theirs_is_the_object(bronze: LocalStore, tmp_path: Path) -> None:
+def test_a_strangers_file_in_the_plain_place_is_the_object(bronze: LocalStore, tmp_path: Path) -> None:
     bronze.put("a/b", b"")
     bronze.put("a", b"escaped")
     bronze.delete("a/b")

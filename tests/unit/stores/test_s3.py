@@ -125,7 +125,7 @@ def test_metadata_comes_with_head_and_with_open(store: S3Store) -> None:
         assert source.head == head
 
 
-def test_the_version_is_told_where_the_bucket_keeps_them(client: Any, store: S3Store) -> None:
+def test_the_version_is_known_if_the_bucket_keeps_versions(client: Any, store: S3Store) -> None:
     store.put("old", b"1")
     keep_versions(client)
     version = client.put_object(Bucket=BUCKET, Key="new", Body=b"2")["VersionId"]
@@ -164,7 +164,7 @@ def test_ranges_of_two_objects_are_never_mixed(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_an_object_larger_than_the_disk_is_told_before_it_is_fetched(client: Any, store: S3Store) -> None:
+def test_an_object_larger_than_the_disk_is_refused_before_it_is_fetched(client: Any, store: S3Store) -> None:
     store.put("large", LARGE)
 
     def enlarge(parsed: dict[str, Any], **_: Any) -> None:
@@ -288,7 +288,7 @@ def test_a_listing_is_read_page_by_page(client: Any, store: S3Store) -> None:
 
 
 @pytest.mark.parametrize("key", ["", "é" * 513])
-def test_what_is_no_key_is_refused_before_s3_is_asked(store: S3Store, key: str) -> None:
+def test_invalid_keys_are_refused_before_s3_is_asked(store: S3Store, key: str) -> None:
     for call in (store.head, store.read, store.delete, lambda key: store.put(key, b"")):
         with pytest.raises(InvalidKey):
             call(key)
@@ -301,7 +301,7 @@ def test_a_denial_names_the_operation_and_the_object(client: Any, store: S3Store
     assert str(denied.value).endswith(": AccessDenied it is")  # S3 names the action that no policy allows
 
 
-def test_an_archived_object_is_told_with_the_way_out(client: Any, store: S3Store) -> None:
+def test_an_archived_object_is_reported_with_the_way_out(client: Any, store: S3Store) -> None:
     before(client, "GetObject", lambda _: answer(403, "InvalidObjectState"))
     with pytest.raises(AwsFailed, match="a is archived in an archive tier: restore it"):
         store.read("a")
@@ -324,7 +324,7 @@ def test_other_errors_keep_the_words_of_s3_and_the_request(client: Any, store: S
     assert isinstance(raised.value.__cause__, ClientError)
 
 
-def test_missing_credentials_are_told_as_such() -> None:
+def test_missing_credentials_are_reported_as_such() -> None:
     with pytest.raises(AwsFailed, match="AWS_PROFILE"), translate_aws_errors("s3://b/k"):
         raise NoCredentialsError
 

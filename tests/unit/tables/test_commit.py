@@ -49,7 +49,7 @@ def test_a_table_has_the_rows_of_silver(bench: GoldBench) -> None:
     ]
 
 
-def test_what_did_not_change_is_not_read(bench: GoldBench) -> None:
+def test_unchanged_silver_is_not_read(bench: GoldBench) -> None:
     keys = [bench.put("a.csv", {"x": [1]}), bench.put("b.csv", {"x": [2]})]
     bench.bring(*keys)
     again = bench.bring(*keys, *keys)
@@ -64,7 +64,7 @@ def test_an_overwrite_replaces_exactly_its_key(bench: GoldBench) -> None:
     assert bench.rows() == [("a.csv", 4), ("b.csv", 3)]
 
 
-def test_what_is_gone_or_empty_has_no_rows(bench: GoldBench) -> None:
+def test_silver_that_is_gone_or_empty_has_no_rows(bench: GoldBench) -> None:
     keys = [bench.put("a.csv", {"x": [1]}), bench.put("b.csv", {"x": [2]}), bench.put("c.csv", {"x": [3]})]
     bench.bring(*keys)
     bench.delete("a.csv")
@@ -75,7 +75,7 @@ def test_what_is_gone_or_empty_has_no_rows(bench: GoldBench) -> None:
     assert bench.bring(*keys).commits == 0
 
 
-def test_what_never_had_rows_makes_no_table(bench: GoldBench) -> None:
+def test_silver_without_rows_makes_no_table(bench: GoldBench) -> None:
     keys = [bench.put("a.csv", pl.DataFrame({"x": []}, schema={"x": pl.Int64})), *keys_of(["gone.csv"])]
     assert bench.bring(*keys).version is None
     assert bench.gold.read("orders") is None
@@ -156,7 +156,7 @@ def test_partitions_and_order_are_honoured(bench: GoldBench) -> None:
     assert bench.table().height == 4
 
 
-def test_a_partition_by_what_silver_does_not_have_is_told(bench: GoldBench) -> None:
+def test_a_partition_by_an_unknown_column_is_reported(bench: GoldBench) -> None:
     key = bench.put("a.csv", {"x": [1]})
     with pytest.raises(SchemaRefused, match=r"'day'.*it has: x"):
         bench.bring(key, table=TableSpec("orders", TRANSFORM, partition_by=("day",)))
@@ -212,7 +212,7 @@ def test_other_partitions_than_the_table_has_are_refused(bench: GoldBench) -> No
     assert "tables rebuild orders" in refused.value.hint
 
 
-def test_what_was_a_view_becomes_a_table_by_a_rebuild(bench: GoldBench) -> None:
+def test_a_view_becomes_a_table_by_a_rebuild(bench: GoldBench) -> None:
     rows = RecordBatch.from_arrays([Array(["mo"], DataType.string())], names=["day"])
     bench.gold.create("orders", {"day": "string"}).commit([rows])
     key = bench.put("a.csv", {"day": ["tu"]})
@@ -417,7 +417,7 @@ def test_a_committer_that_is_never_first_gives_the_messages_back(bench: GoldBenc
     assert next(others) == ATTEMPTS
 
 
-def test_a_folder_that_delta_cannot_take_is_told(tmp_path: Path) -> None:
+def test_a_folder_that_delta_cannot_take_is_reported(tmp_path: Path) -> None:
     with pytest.raises(GoldFailed, match="rename"):
         DeltaFormat(tmp_path / "100%20", scratch=tmp_path)
 

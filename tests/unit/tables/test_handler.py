@@ -126,7 +126,7 @@ def test_events_bring_tables_and_views_up_to_date(bench: GoldBench) -> None:
     assert function.refreshed() == "current"
 
 
-def test_what_is_none_of_ours_is_done(bench: GoldBench) -> None:
+def test_messages_about_other_objects_are_done(bench: GoldBench) -> None:
     function = TableFunction(bench)
     key = bench.put("a.csv", {"day": ["mo"]})
     test_event = json.dumps({"Event": "s3:TestEvent"})
@@ -177,7 +177,7 @@ def test_silver_that_cannot_be_read_fails_its_own_messages(bench: GoldBench) -> 
 BROKEN = ViewSpec("broken", "select nowhere from orders", ("orders",))
 
 
-def test_of_a_view_that_fails_one_message_comes_back(bench: GoldBench) -> None:
+def test_one_message_of_a_failing_view_comes_back(bench: GoldBench) -> None:
     function = TableFunction(bench, GoldSpec(SPEC.tables, (BROKEN, DAILY)))
     keys = [bench.put(f"{number}.csv", {"day": ["mo"]}) for number in range(5)]
     messages = {str(number): (event(key), 3 if number == 2 else 2) for number, key in enumerate(keys)}
@@ -226,7 +226,7 @@ class Hurried:
         return self.left + 50
 
 
-def test_what_there_is_no_time_for_comes_back(bench: GoldBench) -> None:
+def test_messages_without_time_left_come_back(bench: GoldBench) -> None:
     function = TableFunction(bench)
     keys = [bench.put(f"{number:02}.csv", {"day": [f"{number:02}"]}) for number in range(12)]
     failed = function(*map(event, keys), context=Hurried())
@@ -268,7 +268,7 @@ def test_reconcile_knows_keys_that_were_cut_short(bench: GoldBench) -> None:
     assert bench.rows() == []
 
 
-def test_what_the_system_fails_comes_back_when_it_may_be_well_again(bench: GoldBench) -> None:
+def test_messages_that_the_system_fails_come_back_later(bench: GoldBench) -> None:
     class Away(DeltaFormat):
         def read(self, name: str, version: int | None = None) -> DeltaSnapshot | None:
             raise GoldFailed("S3 is away")
@@ -298,7 +298,7 @@ class Poisoned(LocalStore):
         return super().open(key)
 
 
-def test_what_dies_with_a_message_that_kills_is_done_without_it(tmp_path: Path) -> None:
+def test_neighbours_of_a_killing_message_are_done_without_it(tmp_path: Path) -> None:
     """As SQS would have it: after a death all that is not deleted comes back, with one more receive."""
     bench = GoldBench(tmp_path)
     bench.silver = Poisoned(
@@ -418,7 +418,7 @@ def test_a_round_makes_a_view_that_was_declared_later_and_fails_with_one_that_it
     assert bench.table("daily").rows() == [("mo", 1)]
 
 
-def test_an_endpoint_is_told_to_both_clients() -> None:
+def test_an_endpoint_is_given_to_both_clients() -> None:
     assert storage_options({}) == {}
     assert storage_options({"AWS_ENDPOINT_URL": "http://127.0.0.1:1"}) == {
         "AWS_ENDPOINT_URL": "http://127.0.0.1:1",
@@ -469,7 +469,7 @@ def _lines(caplog: pytest.LogCaptureFixture) -> list[str]:
     return [formatter.format(entry) for entry in caplog.records]
 
 
-def test_it_tells_sqs_when_a_message_comes_back_and_what_it_died_of() -> None:
+def test_sqs_learns_when_a_message_comes_back_and_why_it_died() -> None:
     calls: list[tuple[str, dict[str, Any]]] = []
 
     class Sqs:

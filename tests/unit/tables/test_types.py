@@ -147,7 +147,7 @@ def _refused(series: pl.Series, kind: Type) -> str:
         (pl.Series([True]), "date"),
     ],
 )
-def test_what_is_not_exact_is_refused(series: pl.Series, kind: Type) -> None:
+def test_inexact_casts_are_refused(series: pl.Series, kind: Type) -> None:
     _refused(series, kind)
 
 
@@ -260,7 +260,7 @@ def test_a_column_that_the_schema_does_not_have_is_refused() -> None:
 
 
 @pytest.mark.parametrize("kind", [DataType.decimal256(50, 0), DataType.month_day_nano_interval()])
-def test_types_that_a_table_cannot_have_are_told(kind: DataType) -> None:
+def test_types_that_a_table_cannot_have_are_named(kind: DataType) -> None:
     with pytest.raises(ValueError, match="has"):
         from_arrow(kind)
 

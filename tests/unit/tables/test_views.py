@@ -49,7 +49,7 @@ def refreshed(bench: GoldBench, spec: GoldSpec, step: Callable[[str], None] = no
     return refresh(spec.views, bench.gold, step=step)
 
 
-def test_touched_groups_are_computed_anew(bench: GoldBench) -> None:
+def test_touched_groups_are_recomputed(bench: GoldBench) -> None:
     spec = views(("daily", DAILY, ["day"]))
     bench.bring(bench.put("a.csv", orders(("mo", 1, 5), ("tu", 1, 7), (None, 1, 2))))
     assert refreshed(bench, spec) == {"daily": Refresh.WHOLE}
@@ -222,7 +222,7 @@ def test_a_source_that_is_named_twice_touches_groups_by_each_of_its_places(bench
     assert sorted(bench.table("v").rows()) == [(1, 8), (3, 1)]
 
 
-def test_another_query_computes_all_anew(bench: GoldBench) -> None:
+def test_another_query_recomputes_all(bench: GoldBench) -> None:
     bench.bring(bench.put("a.csv", orders(("mo", 1), ("tu", 2))))
     first, second = views(("v", "select day from orders", [])), views(("v", "select customer from orders", []))
     for spec, column in ((first, "day"), (second, "customer"), (first, "day")):
@@ -230,7 +230,7 @@ def test_another_query_computes_all_anew(bench: GoldBench) -> None:
         assert bench.table("v").columns == [column]
 
 
-def test_another_table_of_the_same_name_computes_all_anew(bench: GoldBench) -> None:
+def test_another_table_of_the_same_name_recomputes_all(bench: GoldBench) -> None:
     spec = views(("daily", DAILY, ["day"]))
     bench.bring(bench.put("a.csv", orders(("mo", 1, 5))))
     refreshed(bench, spec)
@@ -240,7 +240,7 @@ def test_another_table_of_the_same_name_computes_all_anew(bench: GoldBench) -> N
     assert bench.table("daily")["day"].to_list() == ["tu"]
 
 
-def test_a_rewritten_table_computes_all_anew(bench: GoldBench) -> None:
+def test_a_rewritten_table_recomputes_all(bench: GoldBench) -> None:
     spec = views(("daily", DAILY, ["day"]))
     bench.bring(bench.put("a.csv", orders(("mo", 1, 5))))
     refreshed(bench, spec)
@@ -250,7 +250,7 @@ def test_a_rewritten_table_computes_all_anew(bench: GoldBench) -> None:
     assert sorted(bench.table("daily").rows()) == [("mo", 5.0, 1), ("tu", 1.5, 1)]
 
 
-def test_changes_that_are_known_no_more_compute_all_anew(bench: GoldBench) -> None:
+def test_forgotten_changes_recompute_all(bench: GoldBench) -> None:
     spec = views(("daily", DAILY, ["day"]))
     bench.bring(bench.put("a.csv", orders(("mo", 1, 5))))
     refreshed(bench, spec)
@@ -272,7 +272,7 @@ def test_more_groups_than_a_query_can_name(bench: GoldBench) -> None:
     assert bench.table("v").height == MOST_GROUPS + 1
 
 
-def test_what_touches_no_rows_is_noted_now_and_then(bench: GoldBench) -> None:
+def test_versions_that_touch_no_rows_are_noted_now_and_then(bench: GoldBench) -> None:
     spec = views(("daily", DAILY, ["day"]))
     bench.bring(bench.put("a.csv", orders(("mo", 1, 5))))
     refreshed(bench, spec)
@@ -310,7 +310,7 @@ def test_a_worker_that_stalls_while_another_goes_on(bench: GoldBench) -> None:
     assert bench.table("daily").rows() == [("mo", 8, 3)]
 
 
-def test_a_difference_is_told_and_repaired(bench: GoldBench) -> None:
+def test_a_difference_is_reported_and_repaired(bench: GoldBench) -> None:
     spec = views(("daily", DAILY, ["day"]))
     (view,) = spec.views
     assert compare(view, bench.gold) is None
@@ -324,7 +324,7 @@ def test_a_difference_is_told_and_repaired(bench: GoldBench) -> None:
     assert bench.table("daily").height == 2
 
 
-def test_a_query_that_cannot_run_is_told(bench: GoldBench) -> None:
+def test_a_query_that_cannot_run_is_reported(bench: GoldBench) -> None:
     bench.bring(bench.put("a.csv", orders(("mo", 1, 5))))
     with pytest.raises(GoldFailed, match="nowhere"):
         refresh([ViewSpec("v", "select nowhere from orders", ("orders",))], bench.gold)

@@ -96,7 +96,7 @@ def test_many_files_take_several_lines_and_none_is_lost() -> None:
     assert roots[2]["Age"] == [1500.0]
 
 
-def test_nothing_is_told_twice_and_nothing_of_nothing() -> None:
+def test_nothing_is_measured_twice_and_nothing_of_nothing() -> None:
     lines: list[str] = []
     tally = Tally({"Pipeline": "shop", "Transform": "orders"}, now=lambda: NOW, write=lines.append)
     tally.flush()

@@ -48,7 +48,7 @@ def test_an_error_with_its_traceback_is_still_one_line() -> None:
     assert any("test_lines.py" in part for part in line["stackTrace"])
 
 
-def test_arguments_that_do_not_fit_are_told_rather_than_raised() -> None:
+def test_arguments_that_do_not_fit_are_logged_rather_than_raised() -> None:
     assert written(msg="%d files", args=("some",))["message"].startswith("%d files (TypeError")
 
 
@@ -59,7 +59,7 @@ def test_the_request_is_the_invocation_s() -> None:
     assert "requestId" not in written(msg="after")
 
 
-def test_what_is_no_json_is_told_as_text() -> None:
+def test_values_that_are_no_json_are_logged_as_text() -> None:
     assert written(msg="m", where={1})["where"] == "{1}"
 
 
@@ -75,7 +75,7 @@ def test_lambda_s_own_handler_goes(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 @pytest.mark.parametrize("wanted", ["", "LOUD"])
-def test_from_info_on_unless_told_otherwise(wanted: str) -> None:
+def test_the_level_is_info_by_default(wanted: str) -> None:
     root = logging.Logger("root")
     set_up({"SILVERSMITH_LOG_LEVEL": wanted}, root)
     assert root.level == logging.INFO

@@ -38,7 +38,7 @@ def failed(*files: Path) -> set[str]:
     return {check["check_id"] for check in report["results"]["failed_checks"]}
 
 
-def test_what_fails_is_what_is_explained() -> None:
+def test_failing_checks_are_the_explained_ones() -> None:
     explained = set(re.findall(r"^  - (CKV\w+)$", (ROOT / ".checkov.yaml").read_text(), re.MULTILINE))
     assert failed(*sorted(GOLDEN.glob("*.json"))) == explained
 

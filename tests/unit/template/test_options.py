@@ -144,7 +144,7 @@ def test_an_option_changes_what_it_is_about(option: str, where: set[str]) -> Non
     assert {result for result in differences(option) if not result.endswith(".Tags")} == where
 
 
-def test_where_silver_goes_with_its_files_rules_and_rights_say_so_and_nothing_else_does() -> None:
+def test_only_on_delete_remove_changes_rules_and_rights() -> None:
     after = compile_template(pipeline("remove"))
     assert set(changed(PLAIN["Resources"], after["Resources"])) == {
         "Rule.Properties.EventPattern",
@@ -168,7 +168,7 @@ def used(template: Json) -> set[tuple[str, str]]:
 
 
 @pytest.mark.parametrize("option", OPTIONS)
-def test_what_an_option_makes_is_in_a_golden_template_too(option: str) -> None:
+def test_resources_of_an_option_are_in_a_golden_template_too(option: str) -> None:
     """So that cfn-lint and checkov, which are slow, need to look at those only."""
     golden = [json.loads(path.read_text()) for path in (Path(__file__).parent / "golden").glob("*.json")]
     assert used(compiled(option)) <= set().union(*map(used, golden))
@@ -223,7 +223,7 @@ def test_a_prefix_is_before_every_name() -> None:
     assert '"flights_' not in json.dumps(compiled("prefix"))
 
 
-def test_functions_and_rules_are_told_of_the_deployment_s_buckets() -> None:
+def test_functions_and_rules_get_the_deployment_s_buckets() -> None:
     template = compiled("buckets")
     for function in of_type(template, FUNCTION).values():
         variables = function["Environment"]["Variables"]
@@ -324,7 +324,7 @@ def published(deployment: Deployment, memory: int = 512) -> Json:
     return description["Description"]  # type: ignore[no-any-return]
 
 
-def test_another_version_is_published_for_other_code_or_another_configuration_and_only_then() -> None:
+def test_a_version_is_published_only_for_other_code_or_configuration() -> None:
     first = published(Deployment(provisioned_concurrency=1))
     assert "${CodeKey}" in first["Fn::Sub"]
     for same in (
@@ -338,7 +338,7 @@ def test_another_version_is_published_for_other_code_or_another_configuration_an
     assert published(Deployment(snap_start=True)) != first
 
 
-def test_what_is_published_is_what_is_invoked() -> None:
+def test_the_published_version_is_invoked() -> None:
     template = compiled("provisioned_concurrency")["Resources"]
     assert template["LateMapping"]["Properties"]["FunctionName"] == {"Ref": "LateAlias"}
     alias = template["LateAlias"]["Properties"]
@@ -359,7 +359,7 @@ def test_what_is_published_is_what_is_invoked() -> None:
         (Deployment(silver="dl-bronze-layer"), "bronze and silver are both 'dl-bronze-layer'"),
     ],
 )
-def test_what_does_not_fit_the_pipeline_is_refused(deployment: Deployment, says: str) -> None:
+def test_options_that_do_not_fit_the_pipeline_are_refused(deployment: Deployment, says: str) -> None:
     with pytest.raises(DefinitionError, match=says):
         compile_template(pipeline(), deployment=deployment)
 

@@ -407,12 +407,12 @@ def statements() -> list[tuple[str, int, int, str]]:
     ]
 
 
-def test_what_is_needed_works() -> None:
+def test_needed_requests_work() -> None:
     policies_of_stack = policies(template())
     assert [request for request in NEEDED if not request.passes(policies_of_stack)] == []
 
 
-def test_what_nothing_needs_is_refused() -> None:
+def test_needless_requests_are_refused() -> None:
     policies_of_stack = {"Administrator": ADMINISTRATOR, **policies(template())}
     assert [request for request in REFUSED if request.passes(policies_of_stack)] == []
 

@@ -100,7 +100,7 @@ def test_keys_that_mean_something_in_policies_and_templates_are_meant_as_they_ar
     )
 
 
-def test_the_schedule_tells_it_whose_queue_is_whose() -> None:
+def test_the_schedule_names_each_transforms_queue() -> None:
     compiled = compile_template(wide(2))
     target = compiled["Resources"]["Schedule"]["Properties"]["Target"]
     document = json.loads(Template(compiled, account="123456789012", region="eu-central-1").value(target["Input"]))

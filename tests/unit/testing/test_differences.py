@@ -97,7 +97,7 @@ FRAMES = st.lists(st.tuples(st.integers(0, 2), st.floats(allow_infinity=False) |
 
 
 @given(FRAMES, FRAMES)
-def test_what_polars_calls_the_same_has_no_differences(one: pl.DataFrame, other: pl.DataFrame) -> None:
+def test_frames_that_polars_calls_equal_have_no_differences(one: pl.DataFrame, other: pl.DataFrame) -> None:
     """And of what it does not, there is at least one."""
     try:
         assert_frame_equal(one, other, check_exact=False)

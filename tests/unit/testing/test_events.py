@@ -19,7 +19,7 @@ def test_every_key_comes_back(key: str, deleted: bool, in_envelope: bool) -> Non
         assert (result.bucket, result.key, result.deleted) == ("bronze", key, deleted)
 
 
-def test_what_is_told_of_an_object_comes_back() -> None:
+def test_events_of_an_object_come_back() -> None:
     (result,) = unwrap(eventbridge("b", "k", etag="e", version="v", sequencer="0A", size=7))
     assert (result.etag, result.version, result.sequencer, result.size) == ("e", "v", "0A", 7)
     assert result.time == "2026-01-02T12:00:00Z"

@@ -85,7 +85,7 @@ def test_no_pipeline_is_found(pytester: pytest.Pytester) -> None:
     result.stdout.fnmatch_lines(["*there is no pipeline.py in * or above*silversmith_pipeline*"])
 
 
-def test_a_definition_that_cannot_be_is_told(pytester: pytest.Pytester) -> None:
+def test_an_invalid_definition_is_reported(pytester: pytest.Pytester) -> None:
     pytester.makepyfile(pipeline="from silversmith import Pipeline\npipeline = Pipeline('No Name')\n")
     pytester.makepyfile("def test_it(pipeline):\n    pass\n")
     result = run(pytester)
@@ -116,7 +116,7 @@ def test_an_engine_that_is_not_done_in_time(tmp_path: Path) -> None:
         run_engine(str(tmp_path / "pipeline.py"), {"orders/1.csv": "id\n1\n"}, folder=tmp_path / "lake", timeout=0)
 
 
-def test_who_wants_nothing_of_it_pays_nothing_for_it() -> None:
+def test_tests_that_do_not_use_it_do_not_pay_for_it() -> None:
     code = "import sys, silversmith.testing.plugin\nprint({'polars', 'hypothesis', 'boto3'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "set()\n"

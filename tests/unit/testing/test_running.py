@@ -94,14 +94,14 @@ def test_the_time_is_what_the_test_says() -> None:
         ("orders/1.jsonl", ROWS.to_dicts()),
     ],
 )
-def test_what_a_file_may_be_given_as(key: str, content: Content, tmp_path: Path) -> None:
+def test_kinds_of_test_files(key: str, content: Content, tmp_path: Path) -> None:
     run(PIPELINE, {key: content}).assert_silver("orders", key, ROWS)
     path = tmp_path / "file"
     path.write_bytes(encode(key, content))
     run(PIPELINE, {key: path}).assert_silver("orders", key, ROWS)
 
 
-def test_what_no_file_can_be() -> None:
+def test_invalid_test_files_are_refused() -> None:
     with pytest.raises(ValueError, match="'xml' is no format"):
         encode("a.xml", ROWS)
     nothing: list[object] = [3.5]
@@ -132,7 +132,7 @@ def test_why_there_is_no_silver(result: Result, transform: str, key: str, why: s
     assert why in str(failed.value)
 
 
-def test_what_was_rejected_otherwise(result: Result) -> None:
+def test_other_rejected_rows_are_shown(result: Result) -> None:
     with pytest.raises(AssertionError) as caught:
         result.assert_rejected("orders", "orders/a.csv", {1: "anything", 2: "total is positive"})
     assert str(caught.value).splitlines()[1:] == [

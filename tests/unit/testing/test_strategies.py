@@ -65,7 +65,7 @@ def test_good_files_become_silver(form: str) -> None:
 
 
 @pytest.mark.parametrize("form", FORMATS)
-def test_of_broken_files_rows_are_rejected(form: str) -> None:
+def test_rows_of_broken_files_are_rejected(form: str) -> None:
     reasons: set[str] = set()
 
     @given(files(STRICT, form, broken=True))
@@ -142,6 +142,6 @@ def test_the_number_of_rows_is_the_contracts() -> None:
         (lambda: files(Contract({"x": pl.String}), "csv", broken=True), "no row of such a file could break"),
     ],
 )
-def test_what_cannot_be_made(make: Any, why: str) -> None:
+def test_schemas_without_a_strategy_are_refused(make: Any, why: str) -> None:
     with pytest.raises(ValueError, match=why):
         make()

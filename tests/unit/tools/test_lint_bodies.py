@@ -30,7 +30,7 @@ ROOT = Path(__file__).parents[3]
         'response["Body"].read(amt=10)',
     ],
 )
-def test_what_reads_past_the_checks_is_found(text: str) -> None:
+def test_code_that_reads_past_the_checks_is_reported(text: str) -> None:
     (result,) = lint(f"\n{text}\n")
     assert result[0] in {2, 3}
     assert "pieces()" in result[1]
@@ -46,7 +46,7 @@ def test_what_reads_past_the_checks_is_found(text: str) -> None:
         'with open("f") as body:\n    body.read(10)',
     ],
 )
-def test_what_compares_lengths_is_left_alone(text: str) -> None:
+def test_code_that_compares_lengths_is_left_alone(text: str) -> None:
     assert list(lint(text)) == []
 
 

@@ -99,7 +99,7 @@ def both(project: Project, main: str, cleaning: str = CLEANING) -> str:
         ("    value = helper", "    unrelated = 1\n    value = helper"),
     ],
 )
-def test_what_means_the_same_keeps_the_fingerprint(project: Project, old: str, new: str) -> None:
+def test_changes_without_meaning_keep_the_fingerprint(project: Project, old: str, new: str) -> None:
     declare = "class declare:\n    def transform(*_, **__):\n        return lambda function: function\n"
     assert old in MAIN
     if "unrelated = 1" in new:  # a local name that a function of the module has, too: still not that function
@@ -129,7 +129,7 @@ def test_what_means_the_same_keeps_the_fingerprint(project: Project, old: str, n
         ("def helper", "@wrapped\ndef helper"),
     ],
 )
-def test_what_may_mean_something_else_changes_it(project: Project, old: str, new: str) -> None:
+def test_changes_of_meaning_change_it(project: Project, old: str, new: str) -> None:
     wrapped = "def wrapped(function):\n    return lambda value: function(value) * 2\n"
     assert old in MAIN
     assert both(project, wrapped + MAIN) != both(project, (wrapped + MAIN).replace(old, new, 1))
@@ -248,7 +248,7 @@ with_one, with_two, again = make(1, one), make(1, two), make(1, one)
 """
 
 
-def test_what_a_closure_holds_counts(project: Project) -> None:
+def test_values_of_a_closure_count(project: Project) -> None:
     actual = {name: project(name=name, main_job=FACTORY) for name in ("low", "high", "with_one", "with_two", "again")}
     assert actual["with_one"] == actual["again"]
     assert len(set(actual.values())) == 4
@@ -363,7 +363,7 @@ def test_parts_count_and_sets_have_no_order() -> None:
     assert fingerprint(transform, 1) != fingerprint(transform, True)
 
 
-def test_what_has_no_source_goes_by_its_bytecode() -> None:
+def test_functions_without_source_count_by_their_bytecode() -> None:
     def typed(text: str) -> Any:
         names: dict[str, Any] = {"__name__": "nowhere"}
         exec(compile(text, "<typed>", "exec"), names)

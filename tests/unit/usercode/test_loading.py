@@ -68,7 +68,7 @@ def test_a_target_names_a_module_an_attribute_and_the_folder_to_import_from(
         ("", "names no file"),
     ],
 )
-def test_what_cannot_be_a_target_is_explained(folder: Path, target: str, says: str) -> None:
+def test_invalid_targets_are_explained(folder: Path, target: str, says: str) -> None:
     for name in ("a.b.py", "json.py", "silversmith.py", "orjson.py", "good.py"):
         write(folder / "folder" / name)
     with pytest.raises(DefinitionError, match=says.replace(".", r"\.")):
@@ -155,7 +155,7 @@ def test_the_user_s_own_error_is_shown_without_the_machinery(folder: Path, text:
     assert "loading.py" not in str(raised.value)
 
 
-def test_what_the_user_s_code_teaches_already_is_left_as_it_is(folder: Path) -> None:
+def test_definition_errors_of_the_user_stay_as_they_are(folder: Path) -> None:
     write(
         folder / "main_job.py", "from silversmith.errors import DefinitionError\nraise DefinitionError('as I said')\n"
     )

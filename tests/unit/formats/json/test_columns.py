@@ -87,7 +87,7 @@ def check(data: bytes, kinds: dict[str, Kind]) -> bool:
         (b'{"a":1}\x0c', b'{"a":1}'),
     ],
 )
-def test_whatever_would_be_changed_in_silence_is_left_to_python(line: bytes, first: bytes) -> None:
+def test_values_that_would_change_in_silence_are_left_to_python(line: bytes, first: bytes) -> None:
     kinds = kinds_of(parsed(first))
     assert check(first, kinds)
     data = first + b"\n" + line + b"\n" + first
@@ -162,7 +162,7 @@ def test_damaged_lines_are_read_right_or_not_at_all(
 
 
 @pytest.mark.parametrize("name", [*INVALID, *NOT_UTF8])
-def test_what_is_no_json_is_left_to_python(name: str) -> None:
+def test_invalid_json_is_left_to_python(name: str) -> None:
     data = (INVALID.get(name) or NOT_UTF8[name])[0]
     if b"\n" in data or not data.strip():
         pytest.skip("it is no one line")

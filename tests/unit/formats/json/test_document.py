@@ -140,7 +140,7 @@ def test_a_pointer_leads_to_the_records(opened: Opener) -> None:
         assert caught.value.code == "MissingPointer"
 
 
-def test_where_keys_are_data_it_says_so(in_memory: Opener) -> None:
+def test_keys_that_are_data_are_reported(in_memory: Opener) -> None:
     data = python_json.dumps([{str(number): 1} for number in range(6000)]).encode()
     with pytest.raises(DataError) as caught:
         read(in_memory(data, "data.json"))
@@ -168,7 +168,7 @@ def test_a_document_that_is_no_array_has_a_limit(in_file: Opener) -> None:
         {"concatenated": True, "pointer": "/a"},
     ],
 )
-def test_options_that_cannot_be(wrong: dict[str, Any]) -> None:
+def test_invalid_options_are_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(DefinitionError, match=r"Json\("):
         Json(**wrong)
 
@@ -215,7 +215,7 @@ def test_anything_else_one_after_the_other_must_be_said(opened: Opener) -> None:
         (b'{"a":1}\n{"a":"\xff"}', "NotUtf8", 2, 7),
     ],
 )
-def test_what_is_wrong_between_or_in_documents_has_its_place(
+def test_faults_between_or_in_documents_have_their_place(
     opened: Opener, data: bytes, code: str, line: int, column: int | None
 ) -> None:
     with pytest.raises(DataError) as caught:

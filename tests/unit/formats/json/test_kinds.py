@@ -78,7 +78,7 @@ def depth(levels: int) -> Any:
 
 
 @pytest.mark.parametrize("levels", [MOST_DEPTH + 1, 254, 255, 600])
-def test_what_is_nested_deeper_than_a_column_is_text(levels: int) -> None:
+def test_values_nested_deeper_than_a_column_are_text(levels: int) -> None:
     assert column("a", [depth(MOST_DEPTH)], kind_of([depth(MOST_DEPTH)])).to_list() == [depth(MOST_DEPTH)]
     values = [[1], depth(levels), None, {"a": depth(levels)}]
     assert kind_of(values) == MIXED

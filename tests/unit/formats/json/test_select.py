@@ -174,7 +174,7 @@ def test_a_pointer_into_a_file_of_any_size(in_file: Opener) -> None:
 
 @given(data=st.text('[]{}",:\\0a', max_size=40).map(str.encode), piece=st.integers(1, 20))
 @settings(max_examples=examples(500), deadline=None, suppress_health_check=[HealthCheck.too_slow])
-def test_what_is_cut_is_json_only_if_the_whole_is(data: bytes, piece: int) -> None:
+def test_cut_out_text_is_json_only_if_the_whole_is(data: bytes, piece: int) -> None:
     with suppress(DataError):
         carved = pointer.carve(Content("x.json", data, None), "/a", piece=piece)
         if carved is None:
@@ -225,6 +225,6 @@ def test_the_pointer_that_would_give_rows(value: Any, hint: str | None) -> None:
         {"null_values": [1]},
     ],
 )
-def test_options_that_cannot_be(options: dict[str, Any]) -> None:
+def test_invalid_options_are_refused(options: dict[str, Any]) -> None:
     with pytest.raises(DefinitionError, match="Json"):
         Json(**options)
