@@ -457,8 +457,8 @@ def test_marks_between_thousands(
     read: Read, cells: list[str], options: dict[str, Any], numbers: list[float | None] | None
 ) -> None:
     data = ("n;t\n" + "".join(f"{cell};x\n" for cell in cells)).encode()
-    numbers = [row["n"] for row in rows_of(read(data, Csv(separator=";", **options)))]
-    assert numbers == (cells if numbers is None else numbers)
+    actual = [row["n"] for row in rows_of(read(data, Csv(separator=";", **options)))]
+    assert actual == (cells if numbers is None else numbers)
 
 
 @BOTH
