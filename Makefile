@@ -7,7 +7,7 @@ EXAMPLES ?= 10000
 SEEDS ?= 100
 FUZZED ?= tests/fuzz tests/unit/test_events.py tests/unit/patterns tests/unit/formats
 
-.PHONY: setup demo test test-full check lint format types imports crash chaos soak fuzz corpora bench checkov api docs clean
+.PHONY: setup demo test test-full check lint format types imports crash chaos soak fuzz corpora bench checkov api errors docs clean
 
 .venv/.ready: uv.lock pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(None if sys.version_info >= (3, 11) else "Silversmith needs Python 3.11 or newer; this is " + sys.version.split()[0] + ". Try: make PYTHON=python3.13 $(MAKECMDGOALS)")'
@@ -43,6 +43,9 @@ check: lint types imports test test-full  ## exactly what CI runs
 
 api: setup  ## write the public API down anew, after a change that is meant
 	$(BIN)/python -m tests.api
+
+errors: setup  ## write docs/errors from the table of error codes
+	$(BIN)/python -m tests.error_examples
 
 format: setup  ## mend what can be mended by machine
 	$(BIN)/ruff format .

@@ -98,6 +98,11 @@ class TransformError(SilversmithError):
     """The user's own code raised. The text is its traceback, without Silversmith's own frames."""
 
 
+def help_for(code: str) -> str:
+    """The command that explains an error code."""
+    return f"silversmith explain {code}"
+
+
 def describe(error: BaseException) -> dict[str, Any]:
     """An error as JSON values: its kind and the text for a person. A disk that cannot be written is a kind."""
     text = str(error) if isinstance(error, SilversmithError) else f"{type(error).__name__}: {error}"

@@ -30,7 +30,7 @@ READ_ONLY = {"", "text", "csv", "xml", "sql", "yaml", "{toctree}", "{eval-rst}"}
 
 
 def elsewhere(page: Path) -> bool:
-    return name(page) in ELSEWHERE or page.parent == ROOT / "docs/formats"  # test_format_pages.py
+    return name(page) in ELSEWHERE or page.parent in {ROOT / "docs/formats", ROOT / "docs/errors"}
 
 
 #: A decision shows what was when it was made; the examples have tests of their own, which run them from `init` on.

@@ -263,6 +263,7 @@ def test_mended_code_clears_the_error(shop: Shop) -> None:
         "code": "TooSmall",
         "message": "this file is too small",
         "hint": "send more",
+        "help": "silversmith explain TooSmall",
         "place": {"line": 1, "text": "\\ud800"},
     }
     assert shop.process().verdict is Verdict.COMMITTED

@@ -86,6 +86,10 @@ COMMANDS = (
         ("silversmith failures", "silversmith failures --rejected"),
     ),
     Command(
+        "explain", "develop:explain", "Explain an error code: what happened, and what to do.",
+        ("silversmith explain MissingColumn",),
+    ),
+    Command(
         "redrive", "send:redrive", "Try again what failed.",
         ("silversmith redrive --dry-run", "silversmith redrive --transform orders --newer-than 2h"),
     ),

@@ -139,7 +139,7 @@ def _show_checked(checked: CheckedFile, causes: dict[object, str], pipeline: Pip
         if checked.rejected > len(checked.first) > 0:
             say(f"  … and {checked.rejected - len(checked.first):,} more")
         return
-    from silversmith.cli.inspect import place_text
+    from silversmith.cli.inspect import place_text, say_help
 
     cause = checked.transform, checked.error["code"], checked.error["message"]
     if checked.error["code"] != "NoTransform" and cause in causes:
@@ -152,6 +152,7 @@ def _show_checked(checked: CheckedFile, causes: dict[object, str], pipeline: Pip
         say(f"  at {place_text(checked.error['place'])}")
     if checked.error["hint"]:
         say_lines(checked.error["hint"], indent="  ")
+    say_help(checked.error["code"], indent="  ")
 
 
 def infer(
@@ -236,3 +237,36 @@ def doctor(pipeline: PipelineArgument = PIPELINE, *, where: Where = HERE, json: 
         if finding.do:
             say(f"      → {finding.do}")
     return 0 if healthy else 1
+
+
+def explain(
+    code: Annotated[str, Parameter(name="CODE", help="The word before the message, such as MissingColumn.")],
+    *,
+    json: JsonOption = False,
+) -> int:
+    """Explain an error code: what happened, and what to do about it. Exit code 1: Silversmith has no such code."""
+    from silversmith.operations.explain import explanations, near
+
+    explanation = explanations().get(code) or next(
+        (each for name, each in explanations().items() if name.lower() == code.lower()), None
+    )
+    if explanation is None:
+        similar = near(code)
+        warn(
+            f"{code} is not an error code of Silversmith. "
+            + (f"Did you mean {similar}? " if similar else "")
+            + "A reader or a transform of your own may have raised it; else it is the name of a Python exception."
+        )
+        return 1
+    if json:
+        say_json(explanation.to_dict())
+        return 0
+    document = explanation.to_dict()
+    say(document["code"], style="bold")
+    say(document["meaning"])
+    say()
+    for step in document["do"]:
+        say(f"- {step}")
+    say()
+    say(f"The same with an example: {document['page']}")
+    return 0

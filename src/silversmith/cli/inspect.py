@@ -24,6 +24,7 @@ from silversmith.cli.options import (
     open_target,
 )
 from silversmith.cli.screen import say, say_json, say_lines, say_table, warn
+from silversmith.errors import help_for
 from silversmith.operations.text import age, count, duration, headline, moment, shown, size
 
 if TYPE_CHECKING:
@@ -227,6 +228,15 @@ def _show_document(document: ErrorDocument, now: float, indent: str = "  ") -> N
         say(f"{indent}  at {place}")
     if document.hint:
         say(f"{indent}  {document.hint}")
+    say_help(document.code, f"{indent}  ")
+
+
+def say_help(code: str, indent: str) -> None:
+    """Name the command that explains an error code, where there is an explanation."""
+    from silversmith.operations.explain import explanations
+
+    if code in explanations():
+        say(f"{indent}more: {help_for(code)}", style="dim")
 
 
 def place_text(place: Mapping[str, Any]) -> str:
@@ -249,6 +259,7 @@ def _show_dead(message: DeadMessage, now: float) -> None:
         tries = f" after {count(message.attempts, 'attempt')}" if message.attempts else ""
         say(f"    the last error{tries}: {message.error.get('code', '')}")
         say_lines(str(message.error.get("message", "")), indent="      ")
+        say_help(str(message.error.get("code")), "    ")
     if message.log_stream:
         say(f"    its log: {message.log_group}, stream {message.log_stream}, request {message.request_id}")
 

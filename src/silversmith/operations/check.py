@@ -20,7 +20,7 @@ import polars as pl
 
 from silversmith import formats, logs
 from silversmith.contract import REASONS, ROW_NUMBER
-from silversmith.errors import DataError, DefinitionError, SilversmithError
+from silversmith.errors import DataError, DefinitionError, SilversmithError, help_for
 from silversmith.function.convert import Converted, convert
 from silversmith.function.outcome import Verdict
 from silversmith.lineage import Lineage
@@ -472,7 +472,7 @@ def _silver(converted: Converted) -> dict[str, Any]:
 def _failed(
     code: str, message: str, hint: str = "", place: Mapping[str, Any] | None = None, *, outcome: str = "failed"
 ) -> dict[str, Any]:
-    error = {"code": code, "message": message, "hint": hint, "place": dict(place or {})}
+    error = {"code": code, "message": message, "hint": hint, "help": help_for(code), "place": dict(place or {})}
     return {"outcome": outcome, "error": _encodable(error)}
 
 

@@ -35,8 +35,9 @@ _CUT = re.compile(r"~[0-9a-f]{64}\Z")
 class ErrorDocument:
     """Why a file cannot become silver.
 
-    ``code`` is a stable word, ``message`` what was wrong, ``hint`` what to do, ``place`` where
-    (line, row, column, text). ``at`` is in ISO 8601, ``size`` in bytes, ``document`` the document's key in quarantine.
+    ``code`` is a stable word, ``message`` what was wrong, ``hint`` what to do, ``help`` the command that explains the
+    code, ``place`` where (line, row, column, text).
+    ``at`` is in ISO 8601, ``size`` in bytes, ``document`` the document's key in quarantine.
     """
 
     transform: str
@@ -51,6 +52,7 @@ class ErrorDocument:
     attempt: int
     document: str
     place: Mapping[str, Any] = field(default_factory=dict)
+    help: str = ""
 
 
 def parse(key: str, body: bytes) -> ErrorDocument:
@@ -83,6 +85,7 @@ def parse(key: str, body: bytes) -> ErrorDocument:
         attempt=_integer(document, "attempt"),
         document=key,
         place=place if isinstance(place, dict) else {},
+        help=_text(error, "help"),
     )
 
 
