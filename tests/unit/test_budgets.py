@@ -488,6 +488,29 @@ def test_two_messages_of_one_file_are_each_tried_as_often_as_is_allowed(tmp_path
     assert sum(report.error is not None for report in world.reports) == 6
 
 
+def test_a_try_that_is_taken_back_leaves_what_another_message_wrote(tmp_path: Path) -> None:
+    world = World(tmp_path, tries=2, act=bug)
+    world.land("1", message="a")
+    world.send("1", message="b")
+    world.invoke()
+    beside = World(tmp_path, tries=2, queue=[world.queue.pop(0)])
+    beside.transform = world.transform
+    beside.handler = beside.build()
+
+    def give_up_beside_a_fault_of_the_system(_: str) -> None:
+        world.act = bug
+        beside.run()
+        world.shop.silver.failures = [("put", AwsFailed("KMS is away"))]
+
+    world.act = give_up_beside_a_fault_of_the_system
+    world.now = world.queue[0].visible
+    world.invoke()
+    document = world.document() or {}
+    assert [each.id for each in beside.dead] == ["dead a"]
+    assert (document["dead"], document["message"], document["messages"]) == (True, "a", {"a": 2, "b": 1})
+    assert document["error"]["message"].endswith("a bug of theirs")
+
+
 def test_the_document_stays_small(tmp_path: Path) -> None:
     world = World(tmp_path, tries=1, act=bug)
     for number in range(3 * MESSAGES):

@@ -109,7 +109,9 @@ def take_back_try(task: Task) -> None:
     if not tries:
         task.lake.quarantine.delete(task.failed_key, if_match=snapshot.etag)
     else:
-        _write(task, snapshot, {**document, **(task.document_before or {}), "messages": tries})
+        is_ours = document["message"] == task.message_id  # else another message's failure stands there by now
+        before = (is_ours and task.document_before) or {}
+        _write(task, snapshot, {**document, **before, "messages": tries})
     task.try_begun = None
 
 
