@@ -12,11 +12,11 @@ import pytest
 from starlette.testclient import TestClient
 
 from silversmith.local.lake import LakeFolder
+from silversmith.operations.preview import CELL, COLUMNS
 from silversmith.operations.text import iso
 from silversmith.page.application import application
 from silversmith.page.backend import LocalBackend
 from silversmith.page.context import link
-from silversmith.page.files import CELL, COLUMNS
 from silversmith.page.recent import Watch
 from silversmith.page.tables import ROWS
 from silversmith.tables.views import refresh
