@@ -187,6 +187,25 @@ def look(
     Raises:
         NotOurs: all of the transform's silver is another pipeline's.
     """
+    options: dict[str, Any] = {"changed": changed, "settled": settled, "etag": etag, "owner": owner, "dead": dead}
+    comparison = comparison_of(transform, lake, note_outdated=note_outdated, **options)
+    bronze = _bronze(transform, lake.bronze, after)
+    silver = lake.silver.list(f"{transform.name}/", start_after=f"{transform.name}/{after}{ENDING}" if after else "")
+    return map_in_threads(comparison.look, pairs(transform.name, bronze, silver), workers)
+
+
+def comparison_of(
+    transform: Transform,
+    lake: Lake,
+    *,
+    changed: bool = False,
+    settled: datetime | None = None,
+    etag: Callable[[Head], str | None] = lambda head: head.etag,
+    owner: Owner | None = None,
+    dead: bool = False,
+    note_outdated: bool = False,
+) -> Comparison:
+    """What a transform's files are compared with. The arguments, and what is raised, are those of :func:`look`."""
     document = Schemas(lake.silver, transform.name).look().document if changed or owner is not None else None
     owners = None
     if owner is not None and document is not None:
@@ -194,10 +213,7 @@ def look(
         owners = document.owners(owner.name)
     schema = document.of(transform.fingerprint).version if document is not None and changed else 0
     lookups = current_digest(lake.bronze, transform.lookups) if changed else None
-    comparison = _Comparison(transform, lake, changed, settled, etag, schema, lookups, owners, dead, note_outdated)
-    bronze = _bronze(transform, lake.bronze, after)
-    silver = lake.silver.list(f"{transform.name}/", start_after=f"{transform.name}/{after}{ENDING}" if after else "")
-    return map_in_threads(comparison.look, pairs(transform.name, bronze, silver), workers)
+    return Comparison(transform, lake, changed, settled, etag, schema, lookups, owners, dead, note_outdated)
 
 
 def _bronze(transform: Transform, store: Store, after: str) -> Iterator[Head]:
@@ -219,8 +235,8 @@ def archived_in(listed: Head, bronze: Store) -> str:
 
 
 @dataclass(frozen=True)
-class _Comparison:
-    """Compares one pair after the other. The fields are the arguments of :func:`look`, and what it found out:
+class Comparison:
+    """Compares one pair after the other. The fields are the arguments of :func:`look`, and what was read for it:
 
     ``schema`` is the version of the recorded schema that silver should have, ``lookups`` the digest of the lookups
     (None: they do not matter), ``owners`` are those whose silver may be replaced (None: anybody's).

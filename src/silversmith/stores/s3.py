@@ -6,7 +6,6 @@ https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-requests.html
 
 from __future__ import annotations
 
-import re
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -23,6 +22,7 @@ from botocore.exceptions import ClientError, IncompleteReadError
 from silversmith.errors import PreconditionFailed
 from silversmith.stores import IN_MEMORY, Head, Put, Source, keys, one_by_one
 from silversmith.stores.aws_errors import CONFLICT, MISSING, denied_by_kms, error_code, is_denied, translate_aws_errors
+from silversmith.stores.listing import ARCHIVING, Entry, entries, parse_page, parsed_here
 from silversmith.stores.s3_transfer import (
     DOWNLOADS,
     LARGEST_PUT,
@@ -106,8 +106,7 @@ def aws_client(
     # A stand-in for AWS is rarely found under a name that begins with the bucket's.
     config = client_config(time_limit, s3={"addressing_style": "path"} if endpoint_url else None)
     client = session.client(service, endpoint_url=endpoint_url, config=config)
-    client.meta.events.register("before-parse", _require_whole)
-    client.meta.events.register("before-parse.s3.ListObjectsV2", _parse_objects)
+    client.meta.events.register("before-parse", _before_parse)
     return client
 
 
@@ -116,7 +115,14 @@ def connect(session: Any = None, *, endpoint_url: str | None = None, time_limit:
     return aws_client("s3", session, endpoint_url=endpoint_url, time_limit=time_limit)
 
 
-def _require_whole(operation_model: Any, response_dict: Mapping[str, Any], **_: Any) -> None:
+def _before_parse(operation_model: Any, **answer: Any) -> None:
+    """What botocore calls with each answer. Handlers of one event alone would come before that of all."""
+    _require_whole(operation_model, answer["response_dict"])
+    if operation_model.name == "ListObjectsV2":
+        parse_page(**answer)
+
+
+def _require_whole(operation_model: Any, response_dict: Mapping[str, Any]) -> None:
     """Botocore would parse a listing without its body as an empty one.
 
     The SDK retries answers from 500 on by their status. Bodies that are streamed are read by others.
@@ -126,42 +132,6 @@ def _require_whole(operation_model: Any, response_dict: Mapping[str, Any], **_: 
         return
     if length is not None and int(length) != len(body):
         raise IncompleteReadError(actual_bytes=len(body), expected_bytes=int(length))
-
-
-#: An object in a listing as S3 writes it, whose keys are encoded as in a URL: a text in it has no markup.
-#: https://docs.aws.amazon.com/AmazonS3/latest/API/API_ListObjectsV2.html
-_OBJECT = re.compile(
-    r"<Contents><Key>([^<&]+)</Key><LastModified>([^<&]+)</LastModified>"
-    r"<ETag>(?:&quot;|\")([^<&\"]+)(?:&quot;|\")</ETag>(?:<Checksum\w+>\w+</Checksum\w+>)*"
-    r"<Size>(\d+)</Size><StorageClass>(\w+)</StorageClass></Contents>\s*"
-)
-
-
-def _parse_objects(
-    operation_model: Any, response_dict: dict[str, Any], customized_response_dict: dict[str, Any], **_: Any
-) -> None:
-    """Parse the objects of a listing, and leave the rest of the answer to botocore, which takes 75 us for an object.
-
-    An answer that is not written as S3 writes it is left to botocore as a whole.
-    """
-    _require_whole(operation_model, response_dict)
-    with suppress(ValueError):
-        parts = _OBJECT.split(response_dict["body"].decode())
-        rest = "".join(parts[::6])
-        if len(parts) == 1 or "<Contents" in rest or "<EncodingType>url<" not in rest:
-            return
-        customized_response_dict["Contents"] = [
-            {
-                "Key": key,
-                "LastModified": datetime.fromisoformat(modified),
-                "ETag": f'"{etag}"',
-                "Size": int(size),
-                "StorageClass": storage,
-            }
-            for key, modified, etag, size, storage in zip(*(parts[field::6] for field in range(1, 6)), strict=True)
-        ]
-        response_dict["body"] = rest.encode()
-        response_dict["headers"]["content-length"] = str(len(response_dict["body"]))
 
 
 @dataclass(frozen=True)
@@ -277,14 +247,18 @@ class S3Store:
                     raise
 
     def list(self, prefix: str = "", *, start_after: str = "") -> Iterator[Head]:
+        for page in self.pages(prefix, start_after=start_after):
+            yield from (entry.head() for entry in page)
+
+    def pages(self, prefix: str = "", *, start_after: str = "") -> Iterator[Sequence[Entry]]:
+        """The objects as :meth:`list` gives them, an answer of S3's at a time."""
         after: dict[str, Any] = {"StartAfter": start_after}
         while after:
             with self._translated(prefix):
                 request = partial(self._client.list_objects_v2, Bucket=self._bucket, Prefix=prefix, **after)
-                page = persistent(self._place(prefix), partial(whole_answer, request))
-            for item in page.get("Contents", ()):
-                archived = _archiving(item)
-                yield Head(item["Key"], _etag(item), item["Size"], _modified(item), archived=archived)
+                with parsed_here():
+                    page = persistent(self._place(prefix), partial(whole_answer, request))
+            yield entries(page)
             after = {"ContinuationToken": page.get("NextContinuationToken")} if page.get("IsTruncated") else {}
 
     def _where(self, key: str) -> dict[str, str]:
@@ -409,7 +383,7 @@ def _head(key: str, response: Mapping[str, Any], size: int) -> Head:
 def _archiving(item: Mapping[str, Any]) -> str:
     """The storage class of an object in a listing, if such objects may be archived."""
     storage = str(item.get("StorageClass", ""))
-    return storage if storage in {"GLACIER", "DEEP_ARCHIVE", "INTELLIGENT_TIERING"} else ""
+    return storage if storage in ARCHIVING else ""
 
 
 def _archived(response: Mapping[str, Any]) -> str:

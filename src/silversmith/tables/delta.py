@@ -40,7 +40,7 @@ from deltalake.table import FilterConjunctionType
 
 from silversmith.errors import SilversmithError
 from silversmith.tables.format import Extent, GoldFailed, Refused, Rows, Snapshot, is_one_of, quoted, text
-from silversmith.tables.spec import ETAG, FILE
+from silversmith.tables.spec import ETAG, FILE, LINEAGE
 from silversmith.tables.types import Columns, SchemaRefused, from_arrow, to_schema
 
 #: A data file has about so many bytes or rows at most. Replacing one silver object's rows writes the data file anew
@@ -78,6 +78,16 @@ _WRITER = WriterProperties(
         FILE: ColumnProperties(bloom_filter_properties=BloomFilterProperties(set_bloom_filter_enabled=True, fpp=0.01))
     },
 )
+
+
+#: Who reads the lineage reads ranges of keys, and of each data file the row groups that have some of them.
+_FINE_WRITER = WriterProperties(
+    compression="ZSTD", max_row_group_size=16_384, dictionary_page_size_limit=DICTIONARY_BYTES
+)
+
+
+def _writer(uri: str) -> WriterProperties:
+    return _FINE_WRITER if uri.rstrip("/").endswith(f"/{LINEAGE}") else _WRITER
 
 
 class DeltaFormat:
@@ -274,7 +284,7 @@ class DeltaSnapshot:
             lambda properties: write_deltalake(
                 self.table,
                 RecordBatchReader.from_batches(schema, stream),
-                writer_properties=_WRITER,
+                writer_properties=_writer(self.table.table_uri),
                 commit_properties=properties,
                 **options,
             ),
@@ -326,7 +336,7 @@ class DeltaSnapshot:
         options: dict[str, Any] = {
             "partition_filters": filters or None,
             "target_size": target,
-            "writer_properties": _WRITER,
+            "writer_properties": _writer(self.table.table_uri),
         }
         if sort_by:
             return self._committed(

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import io
 import threading
 from collections.abc import Callable, Iterator
-from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
-from urllib.parse import quote
 
 import boto3
 import pytest
-from botocore.awsrequest import AWSResponse
 from botocore.exceptions import ClientError, NoCredentialsError
 from hypothesis import given
 from hypothesis import strategies as st
@@ -327,71 +323,3 @@ def test_other_errors_keep_the_words_of_s3_and_the_request(client: Any, store: S
 def test_missing_credentials_are_reported_as_such() -> None:
     with pytest.raises(AwsFailed, match="AWS_PROFILE"), translate_aws_errors("s3://b/k"):
         raise NoCredentialsError
-
-
-#: An object as a listing has it: its key, its size, its ETag, and whether S3 has a checksum of it.
-LISTED = st.tuples(
-    st.text(st.characters(codec="utf-8"), min_size=1),
-    st.integers(0, 2**43),
-    st.from_regex(r"[0-9a-f]{32}(-[0-9]{1,4})?", fullmatch=True),
-    st.booleans(),
-)
-
-
-@given(
-    objects=st.lists(LISTED, max_size=4),
-    wrap=st.sampled_from(
-        ["{}", "{}\n", "{}<Contents><Key>z</Key></Contents>", "<CommonPrefixes><Prefix>a/</Prefix></CommonPrefixes>{}"]
-    ),
-    quote_mark=st.sampled_from(["&quot;", '"', "&#34;"]),
-    modified=st.sampled_from(["2026-01-02T03:04:05.000Z", "2026-01-02T03:04:05Z", "Fri, 02 Jan 2026 03:04:05 GMT"]),
-)
-def test_a_listing_says_what_the_sdk_reads_in_it(
-    objects: list[tuple[str, int, str, bool]], wrap: str, quote_mark: str, modified: str
-) -> None:
-    """Its objects are parsed by us, because the SDK takes 75 us for each; also where the answer is not quite S3's."""
-    checksum = "<ChecksumAlgorithm>CRC64NVME</ChecksumAlgorithm><ChecksumType>FULL_OBJECT</ChecksumType>"
-    contents = "".join(
-        f"<Contents><Key>{quote(key)}</Key><LastModified>{modified}</LastModified>"
-        f"<ETag>{quote_mark}{etag}{quote_mark}</ETag>{checksum if has_checksum else ''}<Size>{size}</Size>"
-        "<StorageClass>GLACIER</StorageClass></Contents>"
-        for key, size, etag, has_checksum in objects
-    )
-    body = (
-        '<?xml version="1.0" encoding="UTF-8"?>\n<ListBucketResult xmlns="http://s3.amazonaws.com/doc/2006-03-01/">'
-        f"<Name>b</Name><EncodingType>url</EncodingType><IsTruncated>false</IsTruncated>{wrap.format(contents)}"
-        "</ListBucketResult>"
-    ).encode()
-
-    def answered(client: Any) -> Any:
-        response = client.list_objects_v2(Bucket="b")
-        names = ("Key", "LastModified", "ETag", "Size", "StorageClass")
-        contents = [{name: item[name] for name in names if name in item} for item in response.pop("Contents", ())]
-        return response | {"Contents": contents, "ResponseMetadata": None}
-
-    assert answered(client_with(body, ours=True)) == answered(client_with(body, ours=False))
-
-
-@cache
-def answering(ours: bool) -> tuple[Any, list[bytes]]:
-    """A client, ours or the SDK's, and the body that it is answered with."""
-    client, bodies = connect(SESSION) if ours else SESSION.client("s3"), [b""]
-    client.meta.events.register(
-        "before-send.s3",
-        lambda request, **_: AWSResponse(request.url, 200, {"Content-Length": str(len(bodies[0]))}, Body(bodies[0])),
-    )
-    return client, bodies
-
-
-def client_with(body: bytes, *, ours: bool) -> Any:
-    client, bodies = answering(ours)
-    bodies[0] = body
-    return client
-
-
-class Body(io.BytesIO):
-    """A body as urllib3 hands it out."""
-
-    def stream(self, amt: int = 2**16, **_: Any) -> Iterator[bytes]:
-        while chunk := self.read(amt):
-            yield chunk
