@@ -23,6 +23,12 @@ from silversmith.formats.table import ROW, Table, col
 #: Up to so many columns of a broken rule are shown with their values.
 _MOST_SHOWN = 4
 
+#: Follows the name of a rule in a reason.
+_BROKEN = ": the rule is broken"
+
+#: So many rules and columns are counted for one file.
+_MOST_BROKEN = 50
+
 #: So many of the commonest reasons of rejected rows are named where a file is refused for them.
 _MOST_REASONS = 3
 
@@ -237,6 +243,19 @@ def _commonest_reasons(rejected: pl.LazyFrame | None) -> Mapping[str, int]:
     return dict(most.select(REASONS, "rows").iter_rows())
 
 
+def broken(contract: Contract, rejected: pl.LazyFrame) -> dict[str, int]:
+    """How many of the rejected rows broke each rule, by its name, and each column (``column total``); ``line``: how
+    many lines could not be read. The commonest first, at most :data:`_MOST_BROKEN`."""
+    reason = col(REASONS)
+    head = reason.str.replace(r"^line \d+: .*", "line").str.split(": ").list.first()
+    label = pl.when(head == "line").then(head).otherwise(pl.lit("column ") + head)
+    for name in contract.rules:
+        label = pl.when(reason.str.starts_with(f"{name}{_BROKEN}")).then(pl.lit(name)).otherwise(label)
+    by_label = rejected.select(REASONS).with_row_index("at").explode(REASONS).group_by(label.alias("label"))
+    counted = by_label.agg(col("at").n_unique().alias("rows")).sort("rows", "label", descending=[True, False])
+    return dict(counted.drop_nulls().head(_MOST_BROKEN).collect(engine="streaming").iter_rows())
+
+
 def renamed(table: Table, contract: Contract) -> Table:
     """The table with its columns under the contract's names.
 
@@ -379,12 +398,12 @@ def _rule_reason(name: str, rule: pl.Expr, layout: Layout) -> pl.Expr:
     dtypes = {**layout.dtypes, **layout.schema}
     columns = [column for column in dict.fromkeys(rule.meta.root_names()) if column in dtypes]
     if not columns or len(columns) > _MOST_SHOWN:
-        return pl.lit(f"{name}: the rule is broken")
+        return pl.lit(f"{name}{_BROKEN}")
     values = [
         pl.concat_str(pl.lit(f"{column} "), casting.shown(col(column), dtypes[column]).fill_null("null"))
         for column in columns
     ]
-    return pl.concat_str(pl.lit(f"{name}: the rule is broken by "), pl.concat_str(values, separator=", "))
+    return pl.concat_str(pl.lit(f"{name}{_BROKEN} by "), pl.concat_str(values, separator=", "))
 
 
 def _rejected(contract: Contract, layout: Layout) -> list[pl.Expr]:

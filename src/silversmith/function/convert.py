@@ -15,6 +15,7 @@ import polars as pl
 
 from silversmith import formats, schemas
 from silversmith.contract import Contract
+from silversmith.contract.contract import broken
 from silversmith.contract.layout import with_origins
 from silversmith.contract.streaming import OnePass, one_pass
 from silversmith.errors import DataError, SilversmithError, TransformError
@@ -54,6 +55,7 @@ class Converted:
         scratches: keep the temporary files; they go with this object.
         document: the recorded schema as it is with this object, which must be recorded before silver is put; None: it
             stays as it is.
+        broken: how many rows broke each rule or column, where rows were rejected.
     """
 
     silver: pl.DataFrame | Path
@@ -62,6 +64,7 @@ class Converted:
     dialect: Mapping[str, object] = field(default_factory=dict)
     scratches: tuple[Scratch, ...] = ()
     document: Document | None = None
+    broken: Mapping[str, int] = field(default_factory=dict)
 
 
 def convert(
@@ -168,11 +171,12 @@ class _Conversion:
             silver = silver if fitted.rows is None else fitted.rows.collect()
             version, document = self._changed(fitted.schema)
         lineage = self._finished(table.records, silver.height, rows_rejected, version)
-        parquet = None
+        parquet, counts = None, dict[str, int]()
         if rejected is not None:
+            counts = broken(contract, rejected.lazy())
             parquet = formats.parquet_bytes(with_origins(rejected.lazy(), table).collect(), lineage.to_json())
         self.stages.end("write")
-        return Converted(silver, parquet, lineage, table.dialect, document=document)
+        return Converted(silver, parquet, lineage, table.dialect, document=document, broken=counts)
 
     def _collected(self, good: pl.DataFrame) -> pl.DataFrame:
         rows = good.lazy()
@@ -260,12 +264,13 @@ class _Conversion:
         )
         silver, version, document = self._fitted(files.silver, files.guessed)
         lineage = self._finished(files.records, formats.count_rows(silver), files.rows_rejected, version)
+        counts = broken(self.contract, rejected_rows) if files.rows_rejected else {}
         rejected = self._located(files) if files.rows_rejected else None
         for file in (silver, rejected):
             if file is not None:
                 formats.fill_lineage(file, lineage.to_json())
         self.stages.end("write")
-        return Converted(silver, rejected, lineage, files.table.dialect, (self.scratch,), document)
+        return Converted(silver, rejected, lineage, files.table.dialect, (self.scratch,), document, counts)
 
     def _fitted(self, path: Path, guessed: Collection[str]) -> tuple[Path, int, Document | None]:
         """Silver's file with the types that its values ask for, its version, and the document to record."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -54,7 +55,8 @@ class Outcome:
     """The end of the processing of one object. Sizes in bytes.
 
     ``stages``: the seconds that each of :data:`STAGES` took. ``age``: the seconds from the event's time to the end;
-    None where the event has no time. Two outcomes are the same whatever time they took.
+    None where the event has no time. ``broken``: how many rows broke each rule or column. Two outcomes are the same
+    whatever time they took.
     """
 
     verdict: Verdict
@@ -69,17 +71,20 @@ class Outcome:
     rows_written: int = 0
     rows_rejected: int = 0
     error: Mapping[str, Any] | None = None
+    broken: Mapping[str, int] = field(default_factory=dict)
     stages: Mapping[str, float] = field(default_factory=dict, compare=False)
     age: float | None = field(default=None, compare=False)
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON values."""
-        return {
+        values = {
             **vars(self),
             "verdict": self.verdict.value,
             "error": dict(self.error) if self.error else None,
+            "broken": dict(self.broken),
             "stages": dict(self.stages),
         }
+        return values if self.broken else {name: value for name, value in values.items() if name != "broken"}
 
 
 @dataclass(frozen=True)
@@ -112,6 +117,8 @@ class Report:
         values: dict[str, Any] = worst.to_dict() if worst else {"verdict": "dropped"}
         for name in ("rows_read", "rows_written", "rows_rejected"):
             values[name] = sum(getattr(outcome, name) for outcome in self.outcomes)
+        if broken := sum((Counter(outcome.broken) for outcome in self.outcomes), Counter[str]()):
+            values["broken"] = dict(broken)
         values["stages"] = self._stages()
         if self.error is not None:
             values |= {"verdict": "failed", "failed": True, "key": self.key}

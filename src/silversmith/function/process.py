@@ -139,7 +139,7 @@ def process(task: Task) -> Processing:
                 _require_unchanged(lake.quarantine, task.rejected_key, rejected)
             _clear_quarantine(task, converted.lineage, etag)
             faults.point("process.cleared")
-            return task.outcome_of(Verdict.COMMITTED, converted.lineage)
+            return task.outcome_of(Verdict.COMMITTED, converted.lineage, broken=converted.broken)
     raise Contended(f"{task.key} changed, or was committed by another worker, {TRIES} times while it was processed")
 
 

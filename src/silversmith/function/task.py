@@ -186,8 +186,8 @@ class Task:
             **more,
         )
 
-    def outcome_of(self, verdict: Verdict, lineage: Lineage) -> Outcome:
-        """The end of a task that leaves silver with this lineage."""
+    def outcome_of(self, verdict: Verdict, lineage: Lineage, **more: Any) -> Outcome:
+        """The end of a task that leaves silver with this lineage. ``more`` are fields of the outcome."""
         return self.outcome(
             verdict,
             etag=lineage.bronze_etag,
@@ -197,6 +197,7 @@ class Task:
             rows_read=lineage.rows_read,
             rows_written=lineage.rows_written,
             rows_rejected=lineage.rows_rejected,
+            **more,
         )
 
 
