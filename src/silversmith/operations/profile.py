@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import math
 import threading
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import orjson
 
 from silversmith.function.outcome import STAGES
 from silversmith.local.journal import Journal
+from silversmith.operations.histogram import Histogram
 from silversmith.operations.target import Hop
 
 #: The seconds between two looks at the journal, and the most hops that are read together.
@@ -73,31 +73,21 @@ def following(path: Path, report: Callable[[str, Hop], None]) -> Iterator[None]:
 #: The stage before a worker has a file: the wait in the queue until a worker takes the batch.
 QUEUED = "queued"
 
-#: Times are counted in classes by their size, so many for each doubling: a profile does not grow with the files.
-_CLASSES = 8
 
-
-@dataclass
 class _Stage:
-    total: float = 0.0
-    most: float = 0.0
-    slowest: str = ""
-    classes: Counter[int] = field(default_factory=Counter)
+    def __init__(self) -> None:
+        self.total = 0.0
+        self.slowest = ""
+        self.times = Histogram()
 
     def add(self, seconds: float, key: str) -> None:
         self.total += seconds
-        self.classes[round(math.log2(max(seconds, 1e-6)) * _CLASSES)] += 1
-        if seconds >= self.most:
-            self.most, self.slowest = seconds, key
+        if seconds >= self.times.most:
+            self.slowest = key
+        self.times.add(seconds)
 
     def quantile(self, share: float) -> float:
-        """To within a twentieth, and never more than the most."""
-        rank = share * self.classes.total()
-        for size, number in sorted(self.classes.items()):
-            rank -= number
-            if rank <= 0:
-                return min(self.most, math.exp2(size / _CLASSES))
-        return self.most
+        return self.times.quantile(share) or 0.0
 
 
 @dataclass(frozen=True)
@@ -143,8 +133,8 @@ class Profile:
                     stage = stages[name]
                     times.append(
                         StageTimes(
-                            transform, name, stage.classes.total(), stage.total, stage.total / whole,
-                            stage.quantile(0.5), stage.quantile(0.99), stage.most, stage.slowest,
+                            transform, name, stage.times.count, stage.total, stage.total / whole,
+                            stage.quantile(0.5), stage.quantile(0.99), stage.times.most, stage.slowest,
                         )
                     )  # fmt: skip
         return times
