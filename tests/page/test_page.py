@@ -21,6 +21,7 @@ def row(tab: Page, key: str) -> str:
 
 
 def test_the_flow_lives_and_files_come_by_themselves(tab: Page, site: Site) -> None:
+    tab.click("nav >> text=Flow")
     tab.wait_for_selector(row(tab, "orders/good.csv"), timeout=PATIENCE)
     before = int(tab.text_content("tspan[data-live='orders.done']") or "-1")
     tab.evaluate("window.isSamePage = true")
@@ -33,12 +34,14 @@ def test_the_flow_lives_and_files_come_by_themselves(tab: Page, site: Site) -> N
     assert tab.evaluate("window.isSamePage"), "the page was loaded again, where only its numbers had changed"
     assert tab.text_content("[data-live=engine]") == "the engine runs"
     assert "silver" in (tab.text_content(row(tab, "orders/late.csv")) or "")
+    tab.click("nav >> text=Overview")
     assert tab.locator(".plot").count() == 3
-    tab.click("text=24 hours")
+    tab.click(".tabs >> text=24 hours")
     assert "24 hours" in (tab.text_content(".plot-throughput") or "")
 
 
 def test_a_file_s_story(tab: Page) -> None:
+    tab.click("nav >> text=Files")
     tab.wait_for_selector(row(tab, "orders/mixed.csv"), timeout=PATIENCE)
     tab.keyboard.press("/")
     tab.keyboard.type("orders/mixed.csv")
@@ -52,6 +55,7 @@ def test_a_file_s_story(tab: Page) -> None:
 
 
 def test_a_search_that_is_no_key_finds_those_that_begin_so(tab: Page) -> None:
+    tab.click("nav >> text=Files")
     tab.wait_for_selector(row(tab, "orders/good.csv"), timeout=PATIENCE)
     tab.fill("#search", "orders/")
     tab.press("#search", "Enter")
@@ -60,8 +64,7 @@ def test_a_search_that_is_no_key_finds_those_that_begin_so(tab: Page) -> None:
 
 
 def test_failures_are_grouped_and_tried_again(tab: Page, site: Site) -> None:
-    tab.wait_for_selector(row(tab, "bug/one.csv"), timeout=PATIENCE)
-    tab.wait_for_selector("a.pill[data-mark='fragile.dead'][data-on]", timeout=PATIENCE)
+    tab.wait_for_selector(".verdict.bad:has-text('dead-letter')", timeout=PATIENCE)
     tab.click("nav >> text=Failures")
     assert "not mended yet" in tab.inner_text("main")
     assert "UnreadableCsv" in tab.inner_text("main")
@@ -72,12 +75,13 @@ def test_failures_are_grouped_and_tried_again(tab: Page, site: Site) -> None:
     assert "orders/broken.csv" not in tab.inner_text("main")
     tab.click("button.main")
     tab.wait_for_selector("text=1 failure tried again")
-    tab.click("nav >> text=Flow")
-    tab.wait_for_selector('#rows .row:has(.key:has-text("bug/one.csv")):has(.committed)', timeout=PATIENCE)
+    tab.click("nav >> text=Files")
+    tab.wait_for_selector('#rows .row:has(.key:has-text("bug/one.csv")):has(.state.silver)', timeout=PATIENCE)
     assert not (site.folder / "lake/.silversmith/logs/page.log").read_text()
 
 
 def test_a_transform_and_the_pattern_tester(tab: Page) -> None:
+    tab.click("nav >> text=Files")
     tab.wait_for_selector(row(tab, "orders/good.csv"), timeout=PATIENCE)
     tab.click("nav >> text=Transforms")
     tab.click("main >> text=orders")
@@ -113,25 +117,96 @@ def test_a_table_and_the_file_that_a_row_came_from(tab: Page) -> None:
     assert "Silver rows" in tab.inner_text("main")
 
 
-def test_a_file_is_dropped_and_chosen(tab: Page, site: Site, tmp_path: Path) -> None:
-    tab.fill("#prefix", "orders/")
-    drop = """() => {
-        const given = new DataTransfer();
-        given.items.add(new File(["id,total\\n5,5\\n"], "dropped é.csv"));
-        document.body.dispatchEvent(new DragEvent("drop", {dataTransfer: given, bubbles: true, cancelable: true}));
-    }"""
-    tab.evaluate(drop)
+DROP = """([name, text, target]) => {
+    const given = new DataTransfer();
+    given.items.add(new File([text], name));
+    const act = (kind) => document.querySelector(target)
+        .dispatchEvent(new DragEvent(kind, {dataTransfer: given, bubbles: true, cancelable: true}));
+    act("dragover");
+    const seen = document.querySelector("#targets").hidden;
+    act("drop");
+    return seen;
+}"""
+
+
+def test_a_file_is_dropped_on_its_transform_and_taken_back(tab: Page, site: Site) -> None:
+    place = site.folder / "lake/dl-bronze-layer/orders/dropped é.csv"
+    hidden = tab.evaluate(DROP, ["dropped é.csv", "id,total\n5,5\n", "#targets li[data-prefix='orders/']"])
+    assert hidden is False, "the targets are where the pointer is"
     tab.wait_for_selector("#puts .good:has-text('dropped é.csv')", timeout=PATIENCE)
+    tab.wait_for_selector(row(tab, "dropped é.csv"), timeout=PATIENCE)
+    silver = site.folder / "lake/dl-silver-layer/orders/orders/dropped é.csv.parquet"
+    assert place.is_file()
+    assert silver.is_file()
+    tab.click("#puts button:has-text('Undo')")
+    tab.wait_for_selector("#puts li:has-text('was taken out of bronze again')", timeout=PATIENCE)
+    assert not place.exists()
+    assert not silver.exists()
+
+
+def test_a_file_is_chosen_and_put(tab: Page, site: Site, tmp_path: Path) -> None:
     large = tmp_path / "large.csv"
     large.write_text("id,total\n" + "1,2.5\n" * 2_000_000)
+    tab.click("#put-open")
+    tab.select_option("#put-transform", label="orders: orders/*.csv")
+    assert tab.input_value("#prefix") == "orders/"
     tab.set_input_files("#chosen", large)
+    tab.click("#put-now")
     tab.wait_for_selector("#puts .good:has-text('large.csv')", timeout=PATIENCE)
     assert (site.folder / "lake/dl-bronze-layer/orders/large.csv").stat().st_size == large.stat().st_size
-    tab.wait_for_selector(row(tab, "dropped é.csv"), timeout=PATIENCE)
     assert list((site.folder / "lake/.silversmith/scratch").glob("page-*")) == []
 
 
+def test_what_is_dropped_elsewhere_asks_for_the_transform(tab: Page) -> None:
+    tab.evaluate(DROP, ["asked.csv", "id,total\n5,5\n", "#targets .other"])
+    tab.wait_for_selector("#put-dialog[open]")
+    assert tab.inner_text("#put-names") == "asked.csv"
+    tab.select_option("#put-transform", label="fragile: bug/*.csv")
+    assert tab.input_value("#prefix") == "bug/"
+    tab.click("#put-dialog >> text=Leave it")
+    assert tab.locator("#put-dialog[open]").count() == 0
+
+
+def test_every_view_lives(tab: Page, site: Site) -> None:
+    """A file that fails is seen, without a reload, in the files, in its own story, and among the failures."""
+    browser = tab.context
+    site.drop("orders/live.csv", "id,total\n1,1\n")
+    tab.wait_for_selector(row(tab, "orders/live.csv"), timeout=PATIENCE)
+    views = {
+        "/files": "#rows .row:has(.key:has-text('orders/live.csv')) .state.quarantined",
+        "/file?key=orders/live.csv": ".state.quarantined",
+        "/failures": ".cause:has-text('orders/live.csv')",
+        "/": ".causes:has-text('orders/live.csv')",
+        "/transforms": ".cards",
+    }
+    for path, broken in views.items():
+        page = browser.new_page()
+        page.goto(site.root + path)
+        page.evaluate("window.isSamePage = true")
+        site.drop("orders/live.csv", "id\n1\n")
+        if path != "/transforms":
+            page.wait_for_selector(broken, timeout=PATIENCE)
+        site.drop("orders/live.csv", "id,total\n2,2\n")
+        if path != "/transforms":
+            page.wait_for_selector(broken, state="detached", timeout=PATIENCE)
+        assert page.evaluate("window.isSamePage"), path
+        page.close()
+
+
+def test_files_are_sorted_and_have_a_state(tab: Page) -> None:
+    tab.click("nav >> text=Files")
+    assert tab.inner_text(row(tab, "orders/mixed.csv") + " .state") == "partial"
+    tab.click(".head >> text=rejected")
+    tab.wait_for_selector("[aria-sort=descending]:has-text('rejected')")
+    assert "orders/mixed.csv" in tab.inner_text("#rows .row:first-child")
+    tab.click(".head >> text=key")
+    tab.wait_for_selector("[aria-sort=ascending]:has-text('key')")
+    keys = [key.lower() for key in tab.locator("#rows .key").all_inner_texts()]
+    assert keys == sorted(keys)
+
+
 def test_hostile_keys_and_contents_are_text(tab: Page, site: Site) -> None:
+    tab.click("nav >> text=Files")
     tab.wait_for_selector(row(tab, "onerror"), timeout=PATIENCE)
     assert "\\u202ecsv" in tab.inner_text(row(tab, "onerror") + " .key")
     tab.click(row(tab, "onerror") + " .key a")
@@ -144,13 +219,40 @@ def test_hostile_keys_and_contents_are_text(tab: Page, site: Site) -> None:
                        for path in (site.folder / "lake/dl-bronze-layer").rglob("*.csv")}  # fmt: skip
 
 
+PATHS = (
+    "/",
+    "/flow",
+    "/files",
+    "/failures",
+    "/transforms/orders",
+    "/file?key=orders/broken.csv",
+    "/file?key=orders/mixed.csv",
+)
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_contrast_is_enough_everywhere(tab: Page, scheme: str) -> None:
+def test_contrast_is_enough_everywhere(tab: Page, site: Site, scheme: str) -> None:
     """https://www.w3.org/TR/WCAG22/#contrast-minimum"""
-    tab.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
+    tab.emulate_media(color_scheme=scheme, reduced_motion="reduce")  # type: ignore[arg-type]
+    tab.click("nav >> text=Files")
     tab.wait_for_selector(row(tab, "orders/broken.csv"), timeout=PATIENCE)
-    tab.wait_for_timeout(2600)  # what came just now is lit up for as long
-    assert tab.evaluate(CONTRAST) == []
+    for path in PATHS:
+        tab.goto(site.root + path)
+        assert tab.evaluate(CONTRAST) == [], path
+
+
+@pytest.mark.parametrize("width", [390, 768, 1440])
+def test_nothing_is_wider_than_the_screen(tab: Page, site: Site, width: int) -> None:
+    tab.click("nav >> text=Files")
+    tab.wait_for_selector(row(tab, "orders/broken.csv"), timeout=PATIENCE)
+    tab.set_viewport_size({"width": width, "height": 900})
+    for path in PATHS:
+        tab.goto(site.root + path)
+        assert tab.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0, path
+    tab.goto(f"{site.root}/flow")
+    assert tab.locator(".upright").is_visible() == (width == 390), "the flow stands upright where it is narrow"
+    key = tab.locator(row(tab, "orders/") + " .key a").first
+    assert key.evaluate("each => each.offsetWidth >= each.scrollWidth - 1"), "the key is whole"
 
 
 def test_it_is_operable_by_the_keyboard_and_has_names(tab: Page) -> None:

@@ -15,7 +15,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from silversmith.errors import SilversmithError
-from silversmith.page import failures, files, overview, tables, transforms
+from silversmith.page import failures, files, flow, live, overview, story, tables, transforms, upload
 from silversmith.page.auth import AuthMiddleware, csrf_token
 from silversmith.page.backend import Backend
 from silversmith.page.context import ViewContext
@@ -24,16 +24,19 @@ from silversmith.page.recent import Watch
 #: The files that are served as they are, with their media types.
 STATIC = {
     "page.css": "text/css; charset=utf-8",
-    "page.js": "text/javascript; charset=utf-8",
+    **dict.fromkeys(("dom.js", "lists.js", "live.js", "page.js", "upload.js"), "text/javascript; charset=utf-8"),
     "icon.svg": "image/svg+xml",
 }
 
 ROUTES = [
     Route("/", overview.overview),
-    Route("/live", overview.live),
+    Route("/flow", flow.view),
+    Route("/live", live.live),
     Route("/files", files.files),
     Route("/search", files.search),
-    Route("/file", files.file),
+    Route("/file", story.file),
+    Route("/download", story.download),
+    Route("/replay", story.replay, methods=["GET", "POST"]),
     Route("/failures", failures.failures),
     Route("/redrive", failures.redrive, methods=["GET", "POST"]),
     Route("/transforms", transforms.transforms),
@@ -41,7 +44,8 @@ ROUTES = [
     Route("/tables", tables.tables),
     Route("/tables/{name}", tables.table),
     Route("/patterns", transforms.patterns, methods=["GET", "POST"]),
-    Route("/upload", files.upload, methods=["POST"]),
+    Route("/upload", upload.upload, methods=["POST"]),
+    Route("/undo", upload.undo, methods=["POST"]),
 ]
 
 
@@ -52,6 +56,7 @@ def application(backend: Backend, watch: Watch, *, token: str, cookie: str) -> A
         exception_handlers={SilversmithError: _refused, HTTPException: _refused, Exception: _broken},
     )
     app.state.context = ViewContext(backend, watch, csrf_token(token))
+    app.state.undos = upload.Undos()
     return AuthMiddleware(app, token=token, cookie=cookie)
 
 

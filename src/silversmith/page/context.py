@@ -6,10 +6,11 @@ control characters and those that change the direction of a line are spelled out
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
-from functools import cache
-from typing import Any, TypeVar
+from functools import cache, partial
+from typing import Any, TypeVar, cast
 from urllib.parse import parse_qs, urlencode
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -19,11 +20,12 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import HTMLResponse
 
+from silversmith.operations.reports import Status
 from silversmith.operations.target import Target
-from silversmith.operations.text import duration, millis, shown, size
+from silversmith.operations.text import count, duration, headline, millis, shown, size
 from silversmith.page.auth import same
 from silversmith.page.backend import Backend, ignore
-from silversmith.page.recent import Overview, Watch
+from silversmith.page.recent import STATES, FileEvent, Overview, Watch, stored
 from silversmith.pipeline import Pipeline
 
 
@@ -55,8 +57,15 @@ def instant(at: float) -> str:
 
 
 def clock(at: float) -> str:
-    """A time of day in UTC; a browser with scripts turns it into its own."""
-    return datetime.fromtimestamp(at, UTC).strftime("%H:%M:%S")
+    """A date and a time of day in UTC; a browser with scripts turns it into its own, without today's date."""
+    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M:%S")
+
+
+def share(value: float | None) -> str:
+    """A share in percent: ``0 %``, ``< 0.1 %``, ``2.4 %``; a dash for an unknown one."""
+    if value is None:
+        return "-"
+    return "< 0.1 %" if 0 < value < 0.001 else f"{value * 100:.3g} %"
 
 
 def link(path: str, **values: str | int | None) -> str:
@@ -84,8 +93,10 @@ def _environment() -> Environment:
         millis=millis,
         instant=instant,
         clock=clock,
+        share=share,
+        headline=headline,
     )
-    environment.globals.update(link=link)
+    environment.globals.update(link=link, count=count, STATES=STATES)
     return environment
 
 
@@ -94,7 +105,19 @@ def render(template: str, values: Mapping[str, Any]) -> str:
     return _environment().get_template(template).render(values)
 
 
+def engine(status: Status | None) -> str:
+    """Whether anything runs the pipeline, in words."""
+    if status is None:
+        return ""
+    if not status.ran and status.running:
+        return "deployed"
+    return "the engine runs" if status.running else "no engine runs"
+
+
 _Answer = TypeVar("_Answer")
+
+#: The seconds for which a listing of silver is shown, where the last files are taken from there.
+LISTED_FOR = 60.0
 
 #: The longest form, in bytes: an event is at most 256 KiB on AWS, and grows in its encoding.
 LONGEST_FORM = 1024 * 1024
@@ -113,6 +136,7 @@ class ViewContext:
         self.backend = backend
         self.watch = watch
         self._csrf = csrf
+        self._answers: dict[str, tuple[object, float, object]] = {}
 
     @staticmethod
     def of(request: Request) -> ViewContext:
@@ -140,11 +164,37 @@ class ViewContext:
         """:meth:`Watch.recent`, in a thread."""
         return await run_in_threadpool(self.watch.recent)
 
+    async def cached(
+        self, name: str, revision: object, seconds: float, question: Callable[[Pipeline, Target], _Answer]
+    ) -> _Answer:
+        """The last answer to a question that costs much, for as long as ``revision`` is the same, and for so many
+        seconds in any case."""
+        before = self._answers.get(name)
+        now = time.monotonic()
+        if before is not None and (before[0] == revision or now - before[1] < seconds):
+            return cast("_Answer", before[2])
+        answer = await self.ask(question)
+        self._answers[name] = (revision, now, answer)
+        return answer
+
+    async def last_files(self, most: int) -> tuple[list[FileEvent], float]:
+        """The files that ended last, and the milliseconds that fill a bar of time: 19 of 20 files took less today."""
+        glance = self.watch.glance
+        if glance.remembers or glance.status is None:
+            files = self.watch.newest(most)
+        else:
+            ages = int(time.monotonic() // LISTED_FOR)
+            files = await self.cached(f"stored {most}", ages, 0, partial(stored, most=most))
+        return files, self.watch.scale()
+
     def answer(self, request: Request, template: str, values: Mapping[str, Any], *, status: int = 200) -> HTMLResponse:
         """Render a page from these values and those that every page shows."""
+        now = self.watch.glance.status
         shared = {
             "pipeline": self.backend.pipeline,
-            "place": self.watch.glance.status.lake if self.watch.glance.status else "",
+            "place": now.lake if now is not None else "",
+            "engine": {"runs": now is not None and now.running, "says": engine(now)},
+            "problem_now": self.watch.glance.problem if self.watch.glance.number else "",
             "csrf": self._csrf,
             "path": request.url.path,
             "query": "",

@@ -85,6 +85,23 @@ def causes(failed: Failures) -> list[Cause]:
 #: So many failures are read, of each kind.
 MOST = 2000
 
+#: So many failures of each kind are grouped for the first page, and so many seconds later anew at the earliest.
+MOST_AT_A_GLANCE = 300
+ANEW = 5.0
+
+
+async def causes_now(context: ViewContext) -> list[Cause]:
+    """The causes for the first page, of the first :data:`MOST_AT_A_GLANCE` failures of each kind."""
+    status = context.watch.glance.status
+    revision = None if status is None else [(each.quarantined, each.dead) for each in status.transforms]
+    number = context.watch.ask(lambda files, _, __: files.number)
+
+    def ask(pipeline: Pipeline, target: Target) -> list[Cause]:
+        return causes(look(pipeline, target, Query(most=MOST_AT_A_GLANCE), now=time.time()))
+
+    return await context.cached("causes", (revision, number), ANEW, ask)
+
+
 #: So many failures are listed before they are tried again.
 LISTED = 50
 

@@ -1,4 +1,4 @@
-"""What the page remembers: recent files, rates, a day of history, and the thread that keeps it up to date.
+"""What the page remembers of files, and the thread that keeps it up to date.
 
 Memory is bounded.
 """
@@ -11,61 +11,52 @@ import threading
 import time
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice, pairwise, takewhile
 from types import MappingProxyType
+from typing import TypeVar
 
 from silversmith.lineage import silver_key
 from silversmith.operations.reports import Status, status
 from silversmith.operations.target import Hop, News, Target
 from silversmith.page.backend import Backend
+from silversmith.page.history import History, Point, Rates, Span
 from silversmith.pipeline import Pipeline
 from silversmith.stores import Head
 
+_Answer = TypeVar("_Answer")
+
 _log = logging.getLogger("silversmith.page")
 
-#: A rate is taken over so many seconds.
-WINDOW = 5.0
-
-
-class Rates:
-    """How fast counters rise."""
-
-    def __init__(self) -> None:
-        self._samples: deque[tuple[float, Mapping[str, int]]] = deque()
-
-    def add(self, now: float, totals: Mapping[str, int]) -> None:
-        """Add a sample of the counters; ``now`` in seconds. A clock or counter that goes back starts over."""
-        if self._samples:
-            before, counters = self._samples[-1]
-            if now <= before or any(totals.get(name, 0) < value for name, value in counters.items()):
-                self._samples.clear()
-        self._samples.append((now, dict(totals)))
-        while len(self._samples) > 2 and now - self._samples[1][0] >= WINDOW:
-            self._samples.popleft()
-
-    def per_second(self) -> dict[str, float]:
-        """The rate of each counter; empty while there are fewer than two samples."""
-        if len(self._samples) < 2:
-            return {}
-        (since, before), (until, after) = self._samples[0], self._samples[-1]
-        return {name: (value - before.get(name, 0)) / (until - since) for name, value in after.items()}
-
-
-#: So many outcomes are kept, and so many files that are on their way.
+#: So many outcomes are kept, so many files, and so many files that are on their way.
 MOST = 10_000
 MOST_ON_THE_WAY = 20_000
 
 #: The function's verdicts on a message.
 VERDICTS = frozenset({"committed", "quarantined", "failed", "gone", "removed", "duplicate", "marker", "archived"})
 
+#: What a file's state may be, with what a person reads. ``failed`` becomes ``retrying`` or ``dead``.
+STATES = {
+    "silver": "silver",
+    "partial": "partial",
+    "waiting": "waiting",
+    "retrying": "will be tried again",
+    "quarantined": "quarantined",
+    "dead": "dead",
+    "archived": "archived",
+    "marker": "marker",
+    "gone": "gone",
+    "removed": "removed",
+}
+
 
 @dataclass(frozen=True)
 class FileEvent:
-    """What a transform made of one version of a file. ``at`` in Unix seconds, ``size`` in bytes.
+    """What a transform made of one version of a file, or that it waits. ``at`` in Unix seconds, ``size`` in bytes.
 
     ``legs`` are the milliseconds from each hop to the next, as far as they are known; ``total`` is their sum, None
-    where the beginning is unknown. ``code`` is the error's, or empty.
+    where the beginning is unknown. ``code`` is the error's, or empty. ``broken``: how many rows broke each rule or
+    column. ``dead``: it was the last try.
     """
 
     number: int
@@ -81,47 +72,71 @@ class FileEvent:
     code: str = ""
     legs: Sequence[tuple[str, float]] = ()
     total: float | None = None
+    rows_read: int | None = None
+    broken: Mapping[str, int] = field(default_factory=dict)
+    dead: bool = False
+
+    @property
+    def state(self) -> str:
+        """One of :data:`STATES`."""
+        if self.outcome in {"committed", "duplicate"}:
+            return "partial" if self.rejected else "silver"
+        if self.outcome == "failed":
+            return "dead" if self.dead else "retrying"
+        return self.outcome
 
 
 @dataclass
 class _Passage:
-    """When a version passed each hop; ``queued`` by the queue's name."""
+    """When a version passed each hop; ``queued`` by the queue's name, ``resent`` those to which it was sent again."""
 
     at: dict[str, float] = field(default_factory=dict)
     queued: dict[str, float] = field(default_factory=dict)
+    resent: set[str] = field(default_factory=set)
+    size: int | None = None
 
 
 class LastFiles:
-    """The newest outcomes, at most :data:`MOST`."""
+    """The newest outcomes, and the state of each file as the newest of them left it; at most :data:`MOST` of both."""
 
     def __init__(self) -> None:
         self._events: deque[FileEvent] = deque(maxlen=MOST)
+        self._files: OrderedDict[tuple[str, str], FileEvent] = OrderedDict()
         self._passages: OrderedDict[tuple[str, str], _Passage] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._events)
+
+    @property
+    def number(self) -> int:
+        """The number of the newest change of any file."""
+        return next((event.number for event in reversed(self._files.values())), 0)
+
+    def newest_of(self, key: str, transforms: Iterable[str]) -> int:
+        """The number of the newest change of a file."""
+        files = (self._files.get((name, key)) for name in transforms)
+        return max((event.number for event in files if event is not None), default=0)
 
     def take(self, news: Iterable[News], transforms: Mapping[str, str]) -> list[FileEvent]:
         """Read news, and return the files that ended with them, in order. ``transforms``: by the function's name."""
         ended = []
         for item in news:
             if item.hop.room != "function":
-                self._pass(item)
+                self._pass(item, transforms)
             elif item.hop.what in VERDICTS:
-                ended.append(self._end(item, transforms))
+                event = self._end(item, transforms)
+                ended.append(event)
+                self._keep(event)
         self._events.extend(ended)
         return ended
 
-    def newest(
-        self, most: int, *, before: int | None = None, chosen: Mapping[str, str] | None = None
-    ) -> list[FileEvent]:
-        """The newest, the last one first; ``before``: only those with a lower number. ``chosen``: see :func:`fits`."""
-        events = (
-            event
-            for event in reversed(self._events)
-            if (before is None or event.number < before) and (not chosen or fits(event, chosen))
-        )
-        return list(islice(events, most))
+    def files(self, chosen: Mapping[str, str] | None = None) -> list[FileEvent]:
+        """The newest of each file, the last one first. ``chosen``: see :func:`fits`."""
+        return [event for event in reversed(self._files.values()) if not chosen or fits(event, chosen)]
+
+    def newest(self, most: int) -> list[FileEvent]:
+        """The newest outcomes, the last one first."""
+        return list(islice(reversed(self._events), most))
 
     def since(self, number: int) -> list[FileEvent]:
         """Those with a higher number, the last one first."""
@@ -129,25 +144,69 @@ class LastFiles:
 
     def keys(self, text: str, most: int) -> list[str]:
         """The keys that contain the text, the newest first."""
-        matching = dict.fromkeys(event.key for event in reversed(self._events) if text in event.key)
+        matching = dict.fromkeys(key for _, key in reversed(self._files) if text in key)
         return list(islice(matching, most))
 
-    def _pass(self, item: News) -> None:
+    def last(self, transform: str) -> FileEvent | None:
+        """The file that the transform last made silver of."""
+        return next(
+            (each for each in reversed(self._events) if each.transform == transform and each.outcome == "committed"),
+            None,
+        )
+
+    def _keep(self, event: FileEvent) -> None:
+        """While a file waits, and where there was nothing to do, its silver is what it was."""
+        name = (event.transform, event.key)
+        before = self._files.pop(name, None)
+        if before is not None and event.outcome in {"duplicate", "waiting"}:
+            event = replace(event, rows=before.rows, rejected=before.rejected, size=event.size or before.size)
+        self._files[name] = event
+        if len(self._files) > MOST:
+            self._files.popitem(last=False)
+
+    def _pass(self, item: News, transforms: Mapping[str, str]) -> None:
         name, hop = (item.key, item.hop.version), item.hop
         if name not in self._passages:
             self._passages[name] = _Passage()
             if len(self._passages) > MOST_ON_THE_WAY:
                 self._passages.popitem(last=False)
         passage = self._passages[name]
-        if hop.room != "queue":
+        if hop.room == "bucket":
+            passage.size = _integer(hop.detail.get("size"))
+        if hop.room == "operations":  # sent again: its time begins here
+            to = str(hop.detail.get("to", ""))
+            if to == "bus":
+                passage.at, passage.resent = {"bucket": hop.at}, set()
+            else:
+                passage.queued[to] = hop.at
+                passage.resent.add(to)
+                self._wait(item, to, transforms, passage)
+        elif hop.room != "queue":
             passage.at.setdefault(hop.room, hop.at)
-        elif hop.what != "dead":
+        elif hop.what == "dead":
+            self._die(item, transforms)
+        elif hop.what == "queued":
             passage.queued[hop.name] = hop.at
+            passage.resent.discard(hop.name)
+            self._wait(item, hop.name, transforms, passage)
+
+    def _wait(self, item: News, queue: str, transforms: Mapping[str, str], passage: _Passage) -> None:
+        if queue in transforms:
+            hop = item.hop
+            event = FileEvent(item.number, item.key, hop.version, transforms[queue], "waiting", hop.at)
+            self._keep(replace(event, size=passage.size))
+
+    def _die(self, item: News, transforms: Mapping[str, str]) -> None:
+        """Its queue gave up on it: no further try follows."""
+        name = (transforms.get(item.hop.name, ""), item.key)
+        if name in self._files:
+            self._files[name] = replace(self._files[name], outcome="failed", dead=True)
 
     def _end(self, item: News, transforms: Mapping[str, str]) -> FileEvent:
         hop, detail = item.hop, item.hop.detail
-        legs = self._legs(item.key, hop)
-        error = detail.get("error")
+        passage = self._passages.get((item.key, hop.version), _Passage())
+        legs, is_whole = _legs(passage, hop)
+        error, broken = detail.get("error"), detail.get("broken")
         committed = hop.what == "committed"
         return FileEvent(
             number=item.number,
@@ -158,32 +217,47 @@ class LastFiles:
             at=hop.at,
             rows=_integer(detail.get("rows_written")) if committed else None,
             rejected=_integer(detail.get("rows_rejected")) if committed else None,
-            size=_integer(detail.get("size")),
+            size=_integer(detail.get("size")) or passage.size,
             attempt=_integer(detail.get("attempt")),
             code=str(error.get("code", "")) if isinstance(error, dict) else "",
             legs=legs,
-            total=sum(length for _, length in legs) if legs and legs[0][0] == "rule" else None,
+            total=sum(length for _, length in legs) if is_whole else None,
+            rows_read=_integer(detail.get("rows_read")) if committed else None,
+            broken={str(name): count for name, count in broken.items() if isinstance(count, int)}
+            if isinstance(broken, dict)
+            else {},
+            dead=bool(detail.get("dead")),
         )
 
-    def _legs(self, key: str, hop: Hop) -> list[tuple[str, float]]:
-        """Each leg has the name of the hop at its end. A redriven message passes only the queue and the function."""
-        passage = self._passages.get((key, hop.version), _Passage())
-        times: list[tuple[str, float]] = [
-            (room, passage.at[room]) for room in ("bucket", "rule", "topic") if room in passage.at
-        ]
-        queued = passage.queued.get(hop.name)
-        if queued is not None:
-            if times and queued < times[-1][1]:
-                times = []
-            times.append(("queue", queued))
-        times.append(("function", hop.at))
-        return [(room, max(0.0, (at - before) * 1000)) for (_, before), (room, at) in pairwise(times)]
+
+def _legs(passage: _Passage, hop: Hop) -> tuple[list[tuple[str, float]], bool]:
+    """The time from each hop to the next, by the hop at its end; and whether it is all of the file's time.
+
+    A file that was sent again passes only the queue and the function, and its time is from then on. The time in the
+    queue, where it is known, is the leg ``wait``.
+    """
+    queued = passage.queued.get(hop.name)
+    is_resent = hop.name in passage.resent
+    times: list[tuple[str, float]] = []
+    if not is_resent:
+        times = [(room, passage.at[room]) for room in ("bucket", "rule", "topic") if room in passage.at]
+    is_whole = is_resent or (bool(times) and times[0][0] == "bucket")
+    if queued is not None:
+        if times and queued < times[-1][1]:  # the clock went back, or these are of another message
+            times, is_whole = [], False
+        times.append(("queue", queued))
+        waited = hop.detail.get("queued")
+        if isinstance(waited, int | float) and 0 < waited < hop.at - queued:
+            times.append(("wait", queued + waited))
+    times.append(("function", hop.at))
+    legs = [(room, max(0.0, (at - before) * 1000)) for (_, before), (room, at) in pairwise(times)]
+    return legs, is_whole and bool(legs)
 
 
 def fits(event: FileEvent, chosen: Mapping[str, str]) -> bool:
-    """Whether it has the chosen ``outcome`` and ``transform``, and the text ``q`` in its key; empty: any."""
+    """Whether it has the chosen ``state`` and ``transform``, and the text ``q`` in its key; empty: any."""
     return (
-        chosen.get("outcome") in {None, "", event.outcome}
+        chosen.get("state") in {None, "", event.state}
         and chosen.get("transform") in {None, "", event.transform}
         and chosen.get("q", "") in event.key
     )
@@ -222,113 +296,9 @@ def _committed(transform: str, head: Head) -> FileEvent:
     return FileEvent(0, key, "", transform, "committed", head.modified.timestamp())
 
 
-#: The length of a slot, in seconds, and how many are kept: a day.
-SLOT = 10
-MOST_SLOTS = 8640
-
-#: So many latencies of a slot are kept.
-MOST_LATENCIES = 200
-
-
-@dataclass(frozen=True)
-class Span:
-    """How far back a plot looks. ``seconds`` in all, ``step`` for each point."""
-
-    name: str
-    title: str
-    seconds: int
-    step: int
-
-
-SPANS = {
-    span.name: span
-    for span in (
-        Span("10m", "10 minutes", 600, 10),
-        Span("2h", "2 hours", 7200, 120),
-        Span("24h", "24 hours", 86_400, 1440),
-    )
-}
-
-
-@dataclass
-class _Slot:
-    done: int = 0
-    failed: int = 0
-    waiting: int | None = None
-    latencies: list[float] = field(default_factory=list)
-
-
-@dataclass(frozen=True)
-class Point:
-    """One step of a plot. ``at`` is its end in Unix seconds; rates in files a second, latencies in milliseconds.
-
-    ``waiting`` is the greatest depth of the queues; None where nobody looked.
-    """
-
-    at: float
-    done: float
-    failed: float
-    median: float | None
-    slow: float | None
-    waiting: int | None
-
-
-class History:
-    """The last day."""
-
-    def __init__(self) -> None:
-        self._slots: OrderedDict[int, _Slot] = OrderedDict()
-
-    def add(self, ended: Iterable[FileEvent]) -> None:
-        """Add files that ended."""
-        for event in ended:
-            slot = self._slot(event.at)
-            slot.done += event.outcome == "committed"
-            slot.failed += event.outcome in {"failed", "quarantined"}
-            if event.total is not None and len(slot.latencies) < MOST_LATENCIES:
-                slot.latencies.append(event.total)
-
-    def depth(self, at: float, waiting: int) -> None:
-        """Add how many messages waited at that time."""
-        slot = self._slot(at)
-        slot.waiting = max(waiting, slot.waiting or 0)
-
-    def points(self, span: Span, now: float) -> list[Point]:
-        """The points of a span that ends now, the oldest first."""
-        last = int(now // span.step)
-        steps = span.seconds // span.step
-        return [self._point(number * span.step, span.step) for number in range(last - steps + 1, last + 1)]
-
-    def _point(self, start: int, step: int) -> Point:
-        numbers = range(start // SLOT, (start + step) // SLOT)
-        slots = [self._slots[number] for number in numbers if number in self._slots]
-        latencies = sorted(latency for slot in slots for latency in slot.latencies)
-        return Point(
-            at=start + step,
-            done=sum(slot.done for slot in slots) / step,
-            failed=sum(slot.failed for slot in slots) / step,
-            median=quantile(latencies, 0.5),
-            slow=quantile(latencies, 0.95),
-            waiting=max((slot.waiting for slot in slots if slot.waiting is not None), default=None),
-        )
-
-    def _slot(self, at: float) -> _Slot:
-        number = int(at // SLOT)
-        if number not in self._slots:
-            self._slots[number] = _Slot()
-            while len(self._slots) > MOST_SLOTS:
-                self._slots.pop(min(self._slots))
-        return self._slots[number]
-
-
-def quantile(ordered: Sequence[float], share: float) -> float | None:
-    """The value that this share of the ordered values does not exceed; None without values."""
-    return ordered[min(len(ordered) - 1, int(share * len(ordered)))] if ordered else None
-
-
 #: So many hops are read at a time; and so many back from the newest when the page starts.
 BATCH = 5000
-BACK = 150_000
+BACK = 300_000
 
 
 @dataclass(frozen=True)
@@ -349,11 +319,13 @@ class Overview:
 
 @dataclass
 class _Memory:
-    """What was read so far. A journal that was begun anew gets a new one."""
+    """What was read so far; a journal that was begun anew gets a new one. ``began``: when the first hop that was read
+    happened, in Unix seconds, where there were older ones; else None."""
 
     files: LastFiles = field(default_factory=LastFiles)
     history: History = field(default_factory=History)
     after: int = 0
+    began: float | None = None
 
 
 class Watch:
@@ -382,9 +354,11 @@ class Watch:
         self._thread.start()
 
     def stop(self) -> None:
-        """End the thread after the look that it is at."""
+        """End the thread after the look that it is at, and tell the listeners."""
         self._ended.set()
         self._wake.set()
+        for listener in self._current_listeners():
+            listener()
 
     @property
     def glance(self) -> Overview:
@@ -409,27 +383,35 @@ class Watch:
 
         return unsubscribe
 
-    def newest(
-        self, most: int, *, before: int | None = None, chosen: Mapping[str, str] | None = None
-    ) -> list[FileEvent]:
-        """See :meth:`LastFiles.newest`."""
+    def ask(self, question: Callable[[LastFiles, History, float], _Answer]) -> _Answer:
+        """Answer a question from what is remembered. It gets the files, the numbers and the time."""
         with self._lock:
-            return self._memory.files.newest(most, before=before, chosen=chosen)
+            return question(self._memory.files, self._memory.history, self._clock())
+
+    @property
+    def began(self) -> float | None:
+        """Since when everything is remembered, in Unix seconds; None: nothing was left out."""
+        return self._memory.began
+
+    def newest(self, most: int) -> list[FileEvent]:
+        """See :meth:`LastFiles.newest`."""
+        return self.ask(lambda files, _, __: files.newest(most))
 
     def since(self, number: int) -> list[FileEvent]:
         """See :meth:`LastFiles.since`."""
-        with self._lock:
-            return self._memory.files.since(number)
+        return self.ask(lambda files, _, __: files.since(number))
 
     def keys(self, text: str, most: int) -> list[str]:
         """See :meth:`LastFiles.keys`."""
-        with self._lock:
-            return self._memory.files.keys(text, most)
+        return self.ask(lambda files, _, __: files.keys(text, most))
 
     def points(self, span: Span) -> list[Point]:
-        """See :meth:`History.points`, until now."""
-        with self._lock:
-            return self._memory.history.points(span, self._clock())
+        """See :meth:`Series.points`, of all transforms until now."""
+        return self.ask(lambda _, history, now: history.all.points(span, now))
+
+    def scale(self) -> float:
+        """The milliseconds within which 19 of 20 files were done today; 1 second before there are any."""
+        return self.ask(lambda _, history, now: history.all.today(now).latencies.quantile(0.95)) or 1000.0
 
     def recent(self, patience: float = 10.0) -> Overview:
         """The latest look, after the first one; a new one where the watch rests without listeners and the last is old.
@@ -459,7 +441,7 @@ class Watch:
             self._glance = Overview(number, now, None, {}, remembers=False, problem=str(error))
         else:
             with self._lock:
-                self._memory.history.depth(now, sum(each.waiting for each in current.transforms))
+                self._memory.history.all.depth(now, sum(each.waiting for each in current.transforms))
             why = "" if remembers else no_history
             self._glance = Overview(number, now, current, self._rates.per_second(), remembers, no_history=why)
         self._looked.set()
@@ -471,8 +453,9 @@ class Watch:
         newest = target.newest()
         if newest < self._memory.after:
             self._memory = _Memory()
-        if not self._memory.after:
-            self._memory.after = max(0, newest - BACK)
+        if not self._memory.after and newest > BACK:
+            self._memory.after = newest - BACK
+            self._memory.began = next((first.hop.at for first in target.news(self._memory.after, 1)), None)
         if newest <= self._memory.after:
             return
         transforms = {f"{pipeline.name}_{transform.name}": transform.name for transform in pipeline.transforms}

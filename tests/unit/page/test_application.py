@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import re
 
 import pytest
 
@@ -22,21 +23,33 @@ def everything(visitor: Visitor) -> None:
 
 
 def test_a_lake_where_nothing_happened(visitor: Visitor) -> None:
-    assert "Nothing yet" in visitor.get("/")
+    assert "All is well" in visitor.get("/")
     assert "Nothing failed" in visitor.get("/failures")
     assert "no engine runs" in visitor.get("/")
 
 
 def test_the_overview_shows_what_happened(visitor: Visitor) -> None:
     everything(visitor)
-    text = visitor.get("/")
+    text = html.unescape(visitor.get("/"))
+    assert "2 files in quarantine and 1 message in dead-letter queues: they need you." in text
+    assert "MissingColumn" in text
+    assert "pipeline.py:10 in orders(): RuntimeError: 666 is no order" in text
+    assert "/redrive?transform=orders&error=MissingColumn&where=quarantine" in text
+    assert re.search(r"total is positive <b>20 %</b>", text), "one of the five rows that were read"
+    assert re.search(r"column total <b>20 %</b>", text)
+    assert "orders/partly.csv" in text
+
+
+def test_the_flow_tells_what_happened(visitor: Visitor) -> None:
+    everything(visitor)
+    text = visitor.get("/flow")
     assert '<tspan data-live="orders.done">2</tspan>' in text
     assert '<tspan data-live="orders.dead">1</tspan>' in text
     assert '<tspan data-live="orders.quarantined">2</tspan>' in text
     assert "orders/partly.csv" in text
 
 
-@pytest.mark.parametrize("path", ["/", "/files", "/failures", "/search?q=orders/", "/redrive"])
+@pytest.mark.parametrize("path", ["/", "/flow", "/files", "/failures", "/search?q=orders/", "/redrive"])
 def test_a_hostile_key_is_text(visitor: Visitor, path: str) -> None:
     everything(visitor)
     text = visitor.get(path)
@@ -74,11 +87,36 @@ def test_search(visitor: Visitor) -> None:
 
 def test_files_are_filtered_and_come_in_pieces(visitor: Visitor) -> None:
     everything(visitor)
-    text = visitor.get("/files?outcome=quarantined&q=bad")
+    text = visitor.get("/files?state=quarantined&q=bad")
     assert "orders/bad.csv" in text
     assert "orders/good.csv" not in text
-    assert "<html" not in visitor.get("/files?piece=1&before=999999")
-    assert "orders/good.csv" in visitor.get("/files?before=nonsense")
+    assert "orders/partly.csv" in visitor.get("/files?state=partial")
+    assert "<html" not in visitor.get("/files?piece=1&skip=1")
+    assert "orders/good.csv" not in visitor.get("/files?skip=99")
+    assert "orders/good.csv" in visitor.get("/files?skip=nonsense&sort=nonsense")
+
+
+@pytest.mark.parametrize(
+    ("sort", "first"),
+    [("key", "bad"), ("-key", "partly"), ("rows", "good"), ("-rows", "partly"), ("size", "partly"), ("-size", "bad")],
+)
+def test_files_are_sorted(visitor: Visitor, sort: str, first: str) -> None:
+    everything(visitor)
+    text = visitor.get(f"/files?sort={sort}&q=orders/&transform=orders")
+    keys = re.findall(r'data-id="orders/orders/(\w+).csv"', text)
+    assert keys[0] == first, keys
+    assert f'aria-sort="{"ascending" if sort in {"key", "-rows", "-size"} else "descending"}"' in text
+
+
+def test_a_corrected_file_is_no_longer_quarantined(visitor: Visitor) -> None:
+    visitor.bench.land("orders/a.csv", text=BAD)
+    visitor.bench.work()
+    assert "orders/a.csv" in visitor.get("/files?state=quarantined")
+    visitor.bench.now += 5
+    visitor.bench.land("orders/a.csv", text=GOOD)
+    visitor.bench.work()
+    assert "orders/a.csv" not in visitor.get("/files?state=quarantined")
+    assert "orders/a.csv" in visitor.get("/files?state=silver")
 
 
 def test_failures_are_grouped_and_redriven_only_with_the_form(visitor: Visitor) -> None:

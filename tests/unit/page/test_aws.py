@@ -143,7 +143,7 @@ def test_a_stack_where_nothing_happened(visitor: Visitor) -> None:
 
 
 def test_the_first_page_shows_awss_numbers_and_no_more(busy: Visitor) -> None:
-    text = busy.get("/")
+    text = busy.get("/flow")
     told = {
         "orders.waiting": "0",
         "late_copies.waiting": "4",
@@ -160,6 +160,10 @@ def test_the_first_page_shows_awss_numbers_and_no_more(busy: Visitor) -> None:
     for name, value in told.items():
         assert f'<tspan data-live="{name}">{value}</tspan>' in text, name
     assert "A dash is what is not told: AWS keeps none of single files" in text
+    text = busy.get("/")
+    assert "2 files in quarantine and 3 messages in dead-letter queues: they need you." in text
+    assert "p50" not in text.partition("h-transforms")[0], "nobody counts"
+    assert "Look into quarantine and the dead-letter queues" in text, "and it is not looked at by itself"
     assert "orders/good.csv" in text
     assert "orders/bad.csv" not in text, "it is not in silver"
     assert "Throughput" not in text
@@ -171,10 +175,10 @@ def test_files_are_those_in_silver_and_filtered(busy: Visitor) -> None:
     assert "These are the newest 100 that fit" in text
     assert "orders/good.csv" in text
     assert "orders/partly.csv" in text
-    assert 'name="outcome"' not in text, "there are no others"
+    assert 'name="state"' not in text, "there are no others"
     assert "orders/good.csv" not in busy.get("/files", q="part")
     assert "Nothing yet" in busy.get("/files", transform="late_copies")
-    assert "Nothing yet" in busy.get("/files", outcome="failed")
+    assert "Nothing yet" in busy.get("/files", state="dead")
 
 
 def test_search(busy: Visitor) -> None:
@@ -315,11 +319,11 @@ def test_the_command(shop: Deployed, endpoint: str) -> None:
         url = process.stdout.readline().removeprefix("the page: ").strip()
         opener = urllib.request.build_opener(urllib.request.HTTPCookieProcessor())
         assert f"stack {shop.name} in eu-central-1" in opener.open(url, timeout=PATIENCE).read().decode()
-        with opener.open(url.replace("?", "live?"), timeout=PATIENCE) as events:
+        with opener.open(url.replace("?", "live?view=/flow&"), timeout=PATIENCE) as events:
             data = next(line for line in events if line.startswith(b"data: "))
         found = json.loads(data.removeprefix(b"data: "))
         assert (found["values"]["orders.waiting"], found["problem"], found["ended"]) == ("1", "", 0)
-        assert "Waiting" in found["plots"]
+        assert found["revision"]
         process.send_signal(signal.SIGINT)
         assert process.wait(PATIENCE) == 0
     finally:

@@ -22,13 +22,14 @@ ANY = st.text(st.characters(exclude_categories=()), max_size=30)
 @given(ANY)
 def test_a_value_is_text_and_nothing_in_it_acts(text: str) -> None:
     written = problem(text)
-    told = written.partition('<p class="problem">')[2].partition("</p>")[0]
+    told = written.rpartition('<p class="problem">')[2].partition("</p>")[0]
     assert "<" not in told
     assert html.unescape(told) == shown(text)
 
 
 def problem(text: str) -> str:
     shared = {"pipeline": Pipeline("shop"), "place": "", "csrf": "c", "path": "/", "query": "", "title": "t"}
+    shared |= {"engine": {"runs": True, "says": ""}, "problem_now": ""}
     return render("problem.html", {**shared, "text": text})
 
 
@@ -65,4 +66,4 @@ def test_a_name_that_is_missing_is_a_bug() -> None:
 
 def test_words() -> None:
     assert (number(None), number(1234)) == ("-", "1,234")
-    assert (instant(0.5), clock(3661)) == ("1970-01-01T00:00:00.500+00:00", "01:01:01")
+    assert (instant(0.5), clock(3661)) == ("1970-01-01T00:00:00.500+00:00", "1970-01-01 01:01:01")

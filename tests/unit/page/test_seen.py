@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from silversmith.operations.target import Hop, News
 from silversmith.page.recent import MOST, LastFiles
 
@@ -30,13 +32,83 @@ def test_redriven_messages_have_only_the_queue_and_the_function() -> None:
     assert (found.legs, found.total) == ([("function", 1000.0)], None)
 
 
+def test_what_is_sent_again_begins_when_it_was_sent() -> None:
+    """Not when it first landed, days before."""
+    files = LastFiles()
+    files.take(way("a"), NAMES)
+    again = News(9, "a", Hop("v", 90_000.0, "operations", "redrive", "redriven", {"to": "shop_orders"}))
+    (ended,) = files.take([again, news(10, "a", 90_002.0, "function", "shop_orders", "committed")], NAMES)
+    assert (ended.legs, ended.total) == ([("function", 2000.0)], 2000.0)
+
+
+def test_what_a_rule_gets_again_begins_there_too() -> None:
+    files = LastFiles()
+    files.take(way("a")[:1], NAMES)
+    again = News(9, "a", Hop("v", 500.0, "operations", "redrive", "redriven", {"to": "bus"}))
+    rest = [News(at + 10, each.key, replace(each.hop, at=each.hop.at + 500)) for at, each in enumerate(way("a")[1:])]
+    (ended,) = files.take([again, *rest], NAMES)
+    assert ended.total == 4000.0
+
+
+def test_the_wait_in_the_queue_is_apart() -> None:
+    *before, last = way("a")
+    waited = replace(last, hop=replace(last.hop, detail={"queued": 0.75}))
+    (ended,) = LastFiles().take([*before, waited], NAMES)
+    assert ended.legs[-2:] == [("wait", 750.0), ("function", 250.0)]
+    assert ended.total == 4000.0
+
+
+def states(files: LastFiles) -> dict[str, str]:
+    return {event.key: event.state for event in files.files()}
+
+
+def test_a_file_has_the_state_that_the_newest_of_it_left() -> None:
+    files = LastFiles()
+    files.take([news(1, "a", 1.0, "function", "shop_orders", "quarantined")], NAMES)
+    assert states(files) == {"a": "quarantined"}
+    files.take([news(2, "a", 2.0, "queue", "shop_orders", "queued")], NAMES)
+    assert states(files) == {"a": "waiting"}
+    files.take([news(3, "a", 3.0, "function", "shop_orders", "committed")], NAMES)
+    assert states(files) == {"a": "silver"}, "corrected"
+    assert [event.outcome for event in files.newest(9)] == ["committed", "quarantined"], "what happened stays"
+
+
+def test_a_file_of_which_rows_were_rejected_is_partial_and_stays_so_when_nothing_is_done() -> None:
+    files = LastFiles()
+    detail = {"rows_written": 1, "rows_rejected": 2, "rows_read": 3, "broken": {"positive": 2}}
+    files.take([News(1, "a", Hop("v", 1.0, "function", "shop_orders", "committed", detail))], NAMES)
+    assert states(files) == {"a": "partial"}
+    files.take([news(2, "a", 2.0, "queue", "shop_orders", "queued")], NAMES)
+    files.take([news(3, "a", 3.0, "function", "shop_orders", "duplicate")], NAMES)
+    (event,) = files.files()
+    assert (event.state, event.rows, event.rejected) == ("partial", 1, 2)
+    assert files.files({"state": "partial"}) == [event]
+    assert files.files({"state": "silver"}) == []
+
+
+def test_a_failed_file_is_tried_again_until_it_is_dead() -> None:
+    files = LastFiles()
+    files.take([news(1, "a", 1.0, "function", "shop_orders", "failed")], NAMES)
+    assert states(files) == {"a": "retrying"}
+    files.take([news(2, "a", 2.0, "queue", "shop_orders", "dead")], NAMES)
+    assert states(files) == {"a": "dead"}
+    files.take([News(3, "a", Hop("v", 3.0, "operations", "redrive", "redriven", {"to": "shop_orders"}))], NAMES)
+    assert states(files) == {"a": "waiting"}
+    assert files.newest_of("a", ["orders"]) == files.number == 3
+
+
+def test_details_that_are_not_what_they_should_be_do_no_harm() -> None:
+    strange = {"rows_written": "x", "rows_rejected": True, "broken": ["a"], "queued": "soon", "error": 5, "size": None}
+    (event,) = LastFiles().take([News(1, "a", Hop("v", 1.0, "function", "f", "committed", strange))], {})
+    assert (event.rows, event.rejected, event.broken, event.code) == (None, None, {}, "")
+
+
 def test_they_are_bounded_and_the_newest_come_first() -> None:
     files = LastFiles()
     for number in range(MOST + 10):
         files.take([news(number, f"{number}", 0.0, "function", "shop_orders", "committed")], NAMES)
-    assert len(files) == MOST
+    assert len(files) == MOST == len(files.files())
     assert [seen.number for seen in files.newest(2)] == [MOST + 9, MOST + 8]
-    assert [seen.number for seen in files.newest(1, before=MOST)] == [MOST - 1]
     assert [seen.key for seen in files.since(MOST + 8)] == [f"{MOST + 9}"]
-    assert files.newest(5, chosen={"outcome": "failed"}) == []
+    assert files.files({"state": "dead"}) == []
     assert files.keys("9999", 3) == ["9999"]

@@ -12,12 +12,12 @@ import pytest
 from starlette.testclient import TestClient
 
 from silversmith.local.lake import LakeFolder
-from silversmith.operations.preview import CELL, COLUMNS
 from silversmith.operations.text import iso
 from silversmith.page.application import application
 from silversmith.page.backend import LocalBackend
 from silversmith.page.context import link
 from silversmith.page.recent import Watch
+from silversmith.page.story import CELL, COLUMNS
 from silversmith.page.tables import ROWS
 from silversmith.tables.views import refresh
 from tests.unit.page.conftest import HOST, TOKEN, Visitor
@@ -85,7 +85,7 @@ def test_the_flow_goes_on_to_the_tables(tmp_path: Path, bench: GoldBench) -> Non
     watch.look()
     client = TestClient(application(backend, watch, token=TOKEN, cookie="c"), base_url=HOST)
     client.cookies.set("c", TOKEN)
-    picture = get(client, "/").partition('<svg class="flow"')[2].partition("</svg>")[0]
+    picture = get(client, "/flow").partition('<svg class="flow"')[2].partition("</svg>")[0]
     assert '<a href="/tables">' in picture
     assert 'data-live="@gold.rows">2<' in picture
     assert "orders, daily" in picture

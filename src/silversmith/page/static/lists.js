@@ -1,0 +1,47 @@
+// Long lists: the next piece when somebody gets near the end, and only what is near in the document.
+import { all, find, parsed } from "./dom.js";
+
+const near = new IntersectionObserver(
+  (entries) => {
+    for (const { target: piece, isIntersecting } of entries) {
+      if (isIntersecting && piece.kept) {
+        piece.append(...piece.kept);
+        piece.kept = null;
+        piece.style.height = "";
+      } else if (!isIntersecting && !piece.kept && !piece.contains(document.activeElement)) {
+        piece.style.height = `${piece.offsetHeight}px`;
+        piece.kept = [...piece.children];
+        piece.replaceChildren();
+      }
+    }
+  },
+  { rootMargin: "3000px" },
+);
+
+export function grow() {
+  const link = find("[data-older]");
+  if (!link) return;
+  const watch = new IntersectionObserver(
+    async ([seen]) => {
+      if (!seen.isIntersecting) return;
+      watch.disconnect();
+      if (!link.isConnected) return grow(); // the view was made again
+      const answer = await fetch(`${link.href}&piece=1`);
+      if (!answer.ok || !link.isConnected) return grow();
+      const given = parsed(await answer.text());
+      const next = find(".older", given);
+      // Files that came meanwhile have moved those before them into this piece.
+      const shown = new Set(all("#files .piece").flatMap((piece) => [...(piece.kept ?? piece.children)]).map((row) => row.dataset.id));
+      all(".row", given).filter((row) => shown.has(row.dataset.id)).forEach((row) => row.remove());
+      for (const piece of all(".piece", given)) {
+        find("#files").append(document.adoptNode(piece));
+        near.observe(piece);
+      }
+      if (next) link.parentElement.replaceWith(document.adoptNode(next));
+      else link.parentElement.remove();
+      grow();
+    },
+    { rootMargin: "1500px" },
+  );
+  watch.observe(link);
+}

@@ -1,0 +1,261 @@
+"""The whole story of one file, with previews and the lines around its error; its download, and its replay."""
+
+from __future__ import annotations
+
+import io
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import Any, BinaryIO
+from urllib.parse import quote
+
+import polars as pl
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response, StreamingResponse
+
+from silversmith.contract import REASONS, ROW_NUMBER
+from silversmith.keypatterns import KeyPattern
+from silversmith.lineage import rejected_key, silver_key
+from silversmith.operations.reports import Trace, TransformTrace, trace
+from silversmith.operations.send import Range
+from silversmith.operations.send import replay as operation
+from silversmith.operations.target import Target
+from silversmith.page.context import ViewContext, link
+from silversmith.pipeline import Pipeline
+from silversmith.stores import Source, Store
+
+#: The limits of a preview: rows, columns, and characters of a cell.
+ROWS, COLUMNS, CELL = 20, 40, 200
+
+#: A larger object is not fetched for a preview, in bytes.
+LARGEST = 256 * 1024 * 1024
+
+
+@dataclass(frozen=True)
+class Preview:
+    """The first rows. ``kinds`` are the columns' types; a cell that is None is a null. ``problem``: why there are no
+    rows. ``columns_in_all`` and ``rows_in_all`` count what the object has."""
+
+    columns: Sequence[str]
+    kinds: Sequence[str]
+    rows: Sequence[Sequence[str | None]]
+    columns_in_all: int
+    rows_in_all: int
+    problem: str = ""
+
+
+def preview(store: Store, key: str) -> Preview | None:
+    """None where there is no such object."""
+    head = store.head(key)
+    if head is None:
+        return None
+    if head.size > LARGEST:
+        return _no_preview(f"it has {head.size:,} bytes: too large to look into from here")
+    with store.open(key) as source:
+        if source is None:
+            return None
+        file = io.BytesIO(source.data) if source.data is not None else source.path
+        assert file is not None
+        try:
+            return _read(pl.scan_parquet(file))
+        except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
+            return _no_preview(f"it cannot be read as Parquet: {error}")
+
+
+def _read(rows: pl.LazyFrame) -> Preview:
+    schema = rows.collect_schema()
+    names = sorted(schema.names(), key=lambda name: name not in {ROW_NUMBER, REASONS})  # why comes first
+    shown = names[:COLUMNS]
+    first = rows.select(shown).head(ROWS).collect()
+    return Preview(
+        columns=shown,
+        kinds=[str(schema[name]) for name in shown],
+        rows=[[cell(value) for value in row] for row in first.rows()],
+        columns_in_all=len(names),
+        rows_in_all=int(rows.select(pl.len()).collect().item()),
+    )
+
+
+def cell(value: Any) -> str | None:
+    """A value as a text, cut short."""
+    if value is None:
+        return None
+    is_texts = isinstance(value, list) and all(isinstance(item, str) for item in value)
+    text = "; ".join(value) if is_texts else str(value)
+    return text if len(text) <= CELL else text[: CELL - 1] + "…"
+
+
+def _no_preview(problem: str) -> Preview:
+    return Preview([], [], [], 0, 0, problem)
+
+
+#: So many hops are shown, the newest.
+MOST_HOPS = 500
+
+#: So many of its dead messages are shown.
+MOST_DEAD = 20
+
+
+@dataclass(frozen=True)
+class Chapter:
+    """What one transform made of the file, with previews and the lines of the file around its error."""
+
+    part: TransformTrace
+    silver: Preview | None
+    rejected: Preview | None
+    lines: Sequence[RawLine]
+
+
+#: So many lines before and after the one with the error are shown, and so many characters of each.
+AROUND = 3
+LINE = 400
+
+#: A line further down is not looked for, in bytes.
+FURTHEST = 64 * 1024 * 1024
+
+
+@dataclass(frozen=True)
+class RawLine:
+    """A line of the file as it is: its number from 1, and whether the error is in it. Bytes that are no UTF-8 are
+    escapes."""
+
+    number: int
+    text: str
+    is_wrong: bool
+
+
+def raw_lines(file: BinaryIO, wrong: int) -> list[RawLine]:
+    """The lines around the one with this number, from 1. None of a file that is no text."""
+    lines: list[RawLine] = []
+    read = 0
+    for number in range(1, wrong + AROUND + 1):
+        line = file.readline(FURTHEST - read)
+        read += len(line)
+        if not line or b"\0" in line or read >= FURTHEST:
+            break
+        if number >= wrong - AROUND:
+            text = line[: LINE * 4].decode("utf-8", "backslashreplace").rstrip("\r\n")
+            lines.append(RawLine(number, text if len(text) <= LINE else f"{text[: LINE - 1]}…", number == wrong))
+    return lines if any(line.is_wrong for line in lines) else []
+
+
+def _lines(part: TransformTrace, story: Trace, target: Target) -> list[RawLine]:
+    """The lines around the error of a file that is still the one that failed."""
+    place = part.error.place if part.error is not None and part.state == "quarantined" else {}
+    wrong = place.get("line")
+    if not isinstance(wrong, int) or isinstance(wrong, bool) or wrong < 1 or story.bronze is None:
+        return []
+    if story.bronze.size > LARGEST or story.bronze.archived:
+        return []
+    with target.lake.bronze.open(story.key) as source:
+        if source is None:
+            return []
+        with _opened(source) as file:
+            return raw_lines(file, wrong)
+
+
+def _opened(source: Source) -> BinaryIO:
+    if source.data is not None:
+        return io.BytesIO(source.data)
+    assert source.path is not None
+    return source.path.open("rb")
+
+
+async def file(request: Request) -> Response:
+    """``/file?key=``"""
+    key = request.query_params.get("key", "")
+    if not key:
+        raise HTTPException(404)
+    context, notes = ViewContext.of(request), list[str]()
+    view = await context.ask(lambda pipeline, target: _story(key, pipeline, target), tell=notes.append)
+    sent = request.query_params.get("sent", "")
+    values = {
+        "title": key,
+        "query": key,
+        **view,
+        "notes": notes,
+        "sent": int(sent) if sent.isascii() and sent.isdigit() else None,
+    }
+    return context.answer(request, "file.html", values, status=200 if view["story"].known else 404)
+
+
+def _story(key: str, pipeline: Pipeline, target: Target) -> dict[str, Any]:
+    """The template's values. ``dead``: the queue, or who gave up, and why; ``no_history``: why there is none."""
+    story = trace(key, pipeline, target, most=MOST_HOPS)
+    chapters = [
+        Chapter(
+            part,
+            preview(target.lake.silver, silver_key(part.transform, key)) if part.silver else None,
+            preview(target.lake.quarantine, rejected_key(part.transform, key)) if part.rejected else None,
+            _lines(part, story, target),
+        )
+        for part in story.transforms
+    ]
+    dead = _dead(key, story, target) if story.known else []
+    no_history = "" if target.remembers else target.no_history
+    return {"story": story, "chapters": chapters, "dead": dead[:MOST_DEAD], "no_history": no_history}
+
+
+def _dead(key: str, story: Trace, target: Target) -> list[tuple[str, str]]:
+    """Without a history, the story came from the queues: they are not read twice."""
+    if target.remembers:
+        return [(message.queue, message.reason) for message in target.dead() if message.key == key]
+    steps = [step for version in story.versions for step in version.steps if step.what == "dead"]
+    return [(step.name, str(step.detail.get("reason", ""))) for step in steps]
+
+
+#: So many bytes of a download are in memory at a time.
+DOWNLOAD_CHUNK = 1024 * 1024
+
+
+async def download(request: Request) -> Response:
+    """``/download?key=``: the bronze object's bytes, to be saved and never shown: they are a stranger's."""
+    key = request.query_params.get("key", "")
+    if not key:
+        raise HTTPException(404)
+    context = ViewContext.of(request)
+    opened = await context.ask(lambda _, target: _open_bronze(target, key))
+    if opened is None:
+        raise HTTPException(404)
+    size, content = opened
+
+    def pieces() -> Iterator[bytes]:
+        with content:
+            while piece := content.read(DOWNLOAD_CHUNK):
+                yield piece
+
+    name = quote(PurePosixPath(key).name.encode("utf-8", "replace") or b"file", safe="")
+    headers = {
+        "content-disposition": f"attachment; filename*=UTF-8''{name}",
+        "content-length": str(size),
+        "content-security-policy": "sandbox; default-src 'none'",
+    }
+    return StreamingResponse(pieces(), media_type="application/octet-stream", headers=headers)
+
+
+def _open_bronze(target: Target, key: str) -> tuple[int, BinaryIO] | None:
+    """The object's size, and its open file: what it is read from stays open when its name is gone."""
+    with target.lake.bronze.open(key) as source:
+        return None if source is None else (source.head.size, _opened(source))
+
+
+async def replay(request: Request) -> Response:
+    """``/replay?key=&transform=``: GET asks, POST makes silver of this file again, as ``replay --force`` does."""
+    context = ViewContext.of(request)
+    fields = dict(request.query_params) if request.method == "GET" else await context.form(request)
+    key, transform = fields.get("key", ""), fields.get("transform", "")
+    names = [each.name for each in context.backend.pipeline.matching(key)] if key else []
+    if transform not in names:
+        raise HTTPException(404, "No transform of this name takes this key.")
+    if request.method == "POST":
+        sent = await context.ask(lambda pipeline, target: _replay(key, transform, pipeline, target), writable=True)
+        return RedirectResponse(link("/file", key=key, sent=sent), 303)
+    return context.answer(request, "replay.html", {"title": "Make silver again", "key": key, "transform": transform})
+
+
+def _replay(key: str, transform: str, pipeline: Pipeline, target: Target) -> int:
+    chosen = Range(KeyPattern.exactly(key))
+    batches = operation(pipeline, target, chosen, transform=transform, force=time.time())
+    return sum(len(batch.keys) for batch in batches)

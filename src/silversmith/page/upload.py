@@ -1,0 +1,221 @@
+"""Files that a browser puts in bronze, and how that is undone.
+
+What an upload replaces is kept until the page ends, so that undoing it puts the very same bytes back.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import weakref
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+
+from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import JSONResponse, Response
+
+from silversmith.errors import PreconditionFailed
+from silversmith.lineage import Lineage, error_key, failed_key, rejected_key, silver_key
+from silversmith.operations.failures import failed_tries, read_error
+from silversmith.operations.send import PutResult, put_own
+from silversmith.operations.target import Target
+from silversmith.page.context import ViewContext
+from silversmith.pipeline import Pipeline
+from silversmith.stores import Store
+from silversmith.stores.keys import InvalidKey, check
+
+#: So many bytes of an upload are in memory at a time.
+UPLOAD_CHUNK = 1024 * 1024
+
+#: So many bytes of the disk stay free.
+SPARE = 256 * 1024 * 1024
+
+
+#: So many uploads can be undone, the newest; and what they replaced is kept up to so many bytes, in all.
+MOST_UNDONE = 100
+MOST_KEPT = 1024 * 1024 * 1024
+
+
+@dataclass(frozen=True)
+class Undo:
+    """How one upload is undone: the bytes that it put, by their ETag, and what they replaced. ``replaced`` None: there
+    was no such object."""
+
+    key: str
+    etag: str
+    replaced: Path | None
+
+
+class Undos:
+    """The newest uploads, by a number, and what they replaced, in a temporary folder that goes with the page."""
+
+    def __init__(self) -> None:
+        self._undos: OrderedDict[int, Undo] = OrderedDict()
+        self._folder: Path | None = None
+        self._numbers = count(1)
+
+    def keep(self, bronze: Store, key: str) -> tuple[Path | None, bool]:
+        """Keep what an upload of this key is about to replace. Returns where it is, and whether it can be put back."""
+        with bronze.open(key) as source:
+            if source is None:
+                return None, True
+            kept = sum(undo.replaced.stat().st_size for undo in self._undos.values() if undo.replaced is not None)
+            if kept + source.head.size > MOST_KEPT:
+                return None, False
+            if self._folder is None:
+                self._folder = Path(tempfile.mkdtemp(prefix="silversmith-undo-"))
+                weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)
+            path = self._folder / f"{next(self._numbers)}"
+            if source.data is not None:
+                path.write_bytes(source.data)
+            elif source.path is not None:
+                shutil.copyfile(source.path, path)
+            bronze.verify(source)
+            return path, True
+
+    def add(self, undo: Undo) -> int:
+        """Remember how an upload is undone. Returns its number."""
+        number = next(self._numbers)
+        self._undos[number] = undo
+        while len(self._undos) > MOST_UNDONE:
+            _forget(self._undos.popitem(last=False)[1])
+        return number
+
+    def take(self, number: int) -> Undo | None:
+        """The upload of this number, which is forgotten."""
+        return self._undos.pop(number, None)
+
+
+def _forget(undo: Undo) -> None:
+    if undo.replaced is not None:
+        undo.replaced.unlink(missing_ok=True)
+
+
+def _undos(request: Request) -> Undos:
+    undos = request.app.state.undos
+    assert isinstance(undos, Undos)
+    return undos
+
+
+async def upload(request: Request) -> Response:
+    """``POST /upload?key=``, the file as the body. Answers as ``put --json`` does, with ``replaced`` and ``undo``, the
+    number for :func:`undo` (None: it cannot be undone); or with an ``error``."""
+    context = ViewContext.of(request)
+    context.require(request.headers.get("x-csrf-token", ""))
+    key, undos = request.query_params.get("key", ""), _undos(request)
+    try:
+        check(key)
+        length = request.headers.get("content-length", "")
+        size = int(length) if length.isascii() and length.isdigit() else None
+        with context.backend.scratch() as folder:
+            path = folder / "body"
+            received = await receive(request.stream(), path, room(folder))
+            if size is not None and received != size:
+                return JSONResponse({"error": "the upload broke off"}, 400)
+            result, replaced, number = await context.ask(
+                lambda pipeline, target: _put(path, key, pipeline, target, undos)
+            )
+    except InvalidKey as error:
+        return JSONResponse({"error": str(error)}, 400)
+    except ClientDisconnect:
+        return JSONResponse({"error": "the upload broke off"}, 400)
+    except HTTPException as error:
+        return JSONResponse({"error": error.detail}, error.status_code)
+    return JSONResponse({**result.to_dict(), "replaced": replaced, "undo": number})
+
+
+def _put(path: Path, key: str, pipeline: Pipeline, target: Target, undos: Undos) -> tuple[PutResult, bool, int | None]:
+    bronze = target.lake.bronze
+    existed = bronze.head(key) is not None
+    replaced, can_undo = undos.keep(bronze, key) if existed else (None, True)
+    result = put_own(path, key, pipeline, bronze)
+    return result, existed, undos.add(Undo(key, result.etag, replaced)) if can_undo else None
+
+
+async def undo(request: Request) -> Response:
+    """``POST /undo?number=``: undo an upload. Answers with what was done, or with an ``error``."""
+    context = ViewContext.of(request)
+    context.require(request.headers.get("x-csrf-token", ""))
+    text = request.query_params.get("number", "")
+    chosen = _undos(request).take(int(text)) if text.isascii() and text.isdigit() else None
+    if chosen is None:
+        return JSONResponse({"error": "this cannot be undone any more"}, 404)
+    try:
+        await context.ask(lambda pipeline, target: _take_back(chosen, pipeline, target), writable=True)
+    except PreconditionFailed:
+        return JSONResponse({"error": f"{chosen.key} has changed since, and was left as it is"}, 409)
+    finally:
+        _forget(chosen)
+    return JSONResponse({"key": chosen.key, "restored": chosen.replaced is not None})
+
+
+def _take_back(chosen: Undo, pipeline: Pipeline, target: Target) -> None:
+    """Put back what the upload replaced; its event makes silver as it was. Or remove the object, and what was made of
+    it: last silver, because ``reconcile`` finds by it what is left.
+
+    Raises:
+        PreconditionFailed: bronze has other bytes by now.
+    """
+    bronze = target.lake.bronze
+    if chosen.replaced is not None:
+        bronze.put(chosen.key, chosen.replaced, if_match=chosen.etag)
+        return
+    bronze.delete(chosen.key, if_match=chosen.etag)
+    for transform in pipeline.matching(chosen.key):
+        for store, key in _made(chosen, transform.name, target):
+            head = store.head(key)
+            if head is not None:
+                with suppress(PreconditionFailed):  # another version was made meanwhile
+                    store.delete(key, if_match=head.etag)
+        if pipeline.tables.of_transform(transform.name):
+            target.send_to_tables([silver_key(transform.name, chosen.key)], reason="replay")
+
+
+def _made(chosen: Undo, transform: str, target: Target) -> Iterator[tuple[Store, str]]:
+    """What a transform made of these bytes."""
+    lake = target.lake
+    document = read_error(lake.quarantine, error_key(transform, chosen.key))
+    if document is not None and document.etag == chosen.etag:
+        yield lake.quarantine, document.document
+    tries = failed_tries(lake.quarantine, transform, chosen.key)
+    if tries is not None and tries["bronze"]["etag"] == chosen.etag:
+        yield lake.quarantine, failed_key(transform, chosen.key)
+    for store, key in (
+        (lake.quarantine, rejected_key(transform, chosen.key)),
+        (lake.silver, silver_key(transform, chosen.key)),
+    ):
+        head = store.head(key)
+        lineage = Lineage.from_metadata(head.metadata) if head is not None else None
+        if lineage is not None and (lineage.bronze_key, lineage.bronze_etag) == (chosen.key, chosen.etag):
+            yield store, key
+
+
+def room(folder: Path) -> int:
+    """How many bytes may still be written to the folder's disk."""
+    return max(0, shutil.disk_usage(folder).free - SPARE)
+
+
+async def receive(stream: AsyncIterator[bytes], path: Path, most: int) -> int:
+    """Write a stream to a file, piece by piece. Returns its size in bytes.
+
+    Raises:
+        HTTPException: 507: it has more than ``most`` bytes.
+    """
+    size, pending = 0, bytearray()
+    with path.open("wb") as file:
+        async for piece in stream:
+            size += len(piece)
+            if size > most:
+                raise HTTPException(507, "there is no room on the disk for this file")
+            pending += piece
+            if len(pending) >= UPLOAD_CHUNK:
+                await run_in_threadpool(file.write, pending)
+                pending = bytearray()
+        file.write(pending)
+    return size
