@@ -100,6 +100,65 @@ def test_a_second_deploy_puts_the_round_off(account: Account, small_release: Rel
     assert result["ScheduleExpression"] == "at(2026-11-30T13:20:07)"
 
 
+def test_where_there_are_tables_they_are_compared_too(account: Account, small_release: Release, scheduler: Any) -> None:
+    """And they alone after a deploy that declares a table or view, or changes one, over silver that is there."""
+    scheduler.create_schedule(
+        Name="sales_Tables",
+        GroupName="sales_Schedules",
+        ScheduleExpression="rate(24 hours)",
+        FlexibleTimeWindow={"Mode": "OFF"},
+        Target={**TARGET, "Input": '{"reconcile":true,"queue":"url"}'},
+    )
+
+    def once_of_tables() -> dict[str, Any]:
+        result: dict[str, Any] = scheduler.get_schedule(Name="sales_TablesAfterDeploy", GroupName="sales_Schedules")
+        return result
+
+    outputs: dict[str, str] = {}
+
+    def add_outputs(parsed: dict[str, Any], **_: Any) -> None:
+        for stack in parsed.get("Stacks", ()):
+            stack["Outputs"] += [{"OutputKey": key, "OutputValue": value} for key, value in outputs.items()]
+
+    def client(service: str) -> Any:
+        result = account.client(service)
+        result.meta.events.register_last("after-call.cloudformation.DescribeStacks", add_outputs)
+        return result
+
+    def deployed(release: Release, fingerprint: str | None) -> ScheduledRound | None:
+        """Moto makes no outputs: the stack gets them by a hook, once it is changed."""
+
+        def execute(**_: Any) -> None:
+            outputs.clear()
+            if fingerprint is not None:
+                outputs.update({"TablesName": "sales_Tables", "CodeOfTables": fingerprint})
+
+        def executing(service: str) -> Any:
+            result = client(service)
+            result.meta.events.register("after-call.cloudformation.ExecuteChangeSet", execute)
+            return result
+
+        return run(release, replace(account, client=executing)).round
+
+    first = deployed(small_release, "1")
+    assert first == ScheduledRound(AT, with_gold=True)
+    assert "bronze, silver and gold are compared at 12:20 UTC" in round_line(first)
+    assert once(scheduler) is not None
+    result = once_of_tables()
+    assert result["ScheduleExpression"] == "at(2026-11-30T12:20:07)"
+    assert json.loads(result["Target"]["Input"]) == {"reconcile": True, "queue": "url", "settled_seconds": 300}
+
+    for name in ("sales_AfterDeploy", "sales_TablesAfterDeploy"):
+        scheduler.delete_schedule(Name=name, GroupName="sales_Schedules")
+    assert deployed(changed(small_release, "SalesQueue", "VisibilityTimeout", 77), "1") is None
+    second = deployed(changed(small_release, "SalesQueue", "VisibilityTimeout", 78), "2")
+    assert second == ScheduledRound(AT, with_gold=True, gold_alone=True)
+    assert "tables or views are others than before: silver and gold are compared at 12:20 UTC" in round_line(second)
+    assert once_of_tables()["State"] == "ENABLED"
+    assert once(scheduler) is None
+    assert deployed(changed(small_release, "SalesQueue", "VisibilityTimeout", 79), None) is None, "no tables any more"
+
+
 def test_a_missing_schedule_is_reported_to_the_user(account: Account) -> None:
     result = schedule_round(account, "sales", {"BronzeBucketName": "bronze"}, NOON)
     assert result == ScheduledRound(AT, "the deployment has no schedule: reconcile_hours=0")

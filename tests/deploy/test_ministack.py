@@ -256,12 +256,11 @@ def test_files_become_the_silver_that_the_local_engine_makes(shop: Shop, tmp_pat
     _destroy(shop)
 
 
-def _afterwards(shop: Shop) -> None:
+def _afterwards(shop: Shop, kind: str = "Reconciler", afterwards: str = "AfterDeploy") -> None:
     """The round after the deploy is arranged: it starts what the stack's own schedule starts, with the same rights."""
     scheduler = shop.server.client("scheduler")
     own, once = (
-        scheduler.get_schedule(GroupName="sales_Schedules", Name=f"sales_{kind}")
-        for kind in ("Reconciler", "AfterDeploy")
+        scheduler.get_schedule(GroupName="sales_Schedules", Name=f"sales_{name}") for name in (kind, afterwards)
     )
     assert once["ScheduleExpression"].startswith("at(")
     assert {**once["Target"], "Input": ""} == {**own["Target"], "Input": ""}
@@ -405,6 +404,7 @@ def test_silver_becomes_tables_and_views(
     shop = Shop(server, tmp_path / "project", monkeypatch, capsys, GOLD)
     monkeypatch.setenv("SSL_CERT_FILE", str(server.certificate))  # what delta-rs trusts
     shop.deploy()
+    _afterwards(shop, "Tables", "TablesAfterDeploy")
     options = {"AWS_ENDPOINT_URL": server.url, **server.environment}
     gold = DeltaFormat("s3://dl-gold-layer", scratch=tmp_path, storage_options=options)
 
@@ -466,7 +466,7 @@ def _lost_between_silver_and_gold(shop: Shop) -> None:
     events.disable_rule(Name="sales_SilverRule")
     shop.put({"sales/lost.csv": b"item,price\nc,7\n"})
     shop.server.until(lambda: "sales/sales/lost.csv.parquet" in shop.keys(SILVER), "the file is in silver")
-    assert shop.waiting() == 0
+    shop.server.until(lambda: shop.waiting() == 0, "its message is deleted")
     events.enable_rule(Name="sales_SilverRule")
     answer = _reconcile_there(shop, "Tables")
     assert (answer.get("sent"), answer.get("left")) == (1, 0), (answer, shop.server.log())

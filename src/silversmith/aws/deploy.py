@@ -61,6 +61,12 @@ ROUND_DELAY = timedelta(minutes=20)
 #: The round leaves files that landed less than so many seconds before it to their own events.
 SETTLED_SECONDS = 300
 
+#: By the kind of the stack's schedule, the kind of the one after a deploy, and what it compares.
+_AFTER_DEPLOY = {
+    "Reconciler": ("AfterDeploy", "bronze and silver"),
+    "Tables": ("TablesAfterDeploy", "silver and gold"),
+}
+
 
 @dataclass(frozen=True)
 class Release:
@@ -84,10 +90,15 @@ class Release:
 
 @dataclass(frozen=True)
 class ScheduledRound:
-    """A round of reconciliation at a time, in UTC. ``problem``: why the stack does not do it by itself, if so."""
+    """A round of reconciliation at a time, in UTC. ``problem``: why the stack does not do it by itself, if so.
+
+    ``with_gold``: the tables are compared as well; ``gold_alone``: they are, and bronze is not.
+    """
 
     at: datetime
     problem: str = ""
+    with_gold: bool = False
+    gold_alone: bool = False
 
 
 @dataclass(frozen=True)
@@ -95,7 +106,7 @@ class Deployed:
     """The result of a deploy. ``state`` is None where it was not confirmed; ``changed`` is whether anything was done.
 
     ``diff`` may be empty although the stack changed: an output is no resource. ``round`` is the reconciliation that
-    follows, where events may have been lost meanwhile.
+    follows, where events may have been lost meanwhile, or tables or views are others than before.
     """
 
     name: str
@@ -250,6 +261,7 @@ def deploy(
     state = _ready_state(stack, tell)
     for bucket in release.existing.values():
         require_bucket(account, bucket)
+    tables_before = state.outputs.get("CodeOfTables") if state is not None else None
     artefacts = Artefacts(account)
     if artefacts.ensure_bucket():
         tell(f"made the bucket {artefacts.bucket} for code and templates")
@@ -263,9 +275,12 @@ def deploy(
     switched_on = [bucket for bucket in _notifying(release, state).values() if switch_eventbridge_on(account, bucket)]
     for bucket in switched_on:
         tell(f"the bucket {bucket} now tells EventBridge of its objects")
+    outputs = state.outputs if state is not None else {}
     scheduled = None
     if switched_on or concerns_events(diff, release.template):
-        scheduled = schedule_round(account, release.name, state.outputs if state else {}, now())
+        scheduled = schedule_round(account, release.name, outputs, now())
+    elif outputs.get("CodeOfTables", tables_before) != tables_before:
+        scheduled = schedule_round(account, release.name, outputs, now(), gold_alone=True)
     return Deployed(release.name, diff, state, changed=change_set is not None or bool(switched_on), round=scheduled)
 
 
@@ -417,38 +432,50 @@ def _concerns_events(change: StackChange, resource: Mapping[str, Any]) -> bool:
     return change.kind == "AWS::Events::Rule"
 
 
-def schedule_round(account: Account, name: str, outputs: Mapping[str, str], now: datetime) -> ScheduledRound:
+def schedule_round(
+    account: Account, name: str, outputs: Mapping[str, str], now: datetime, *, gold_alone: bool = False
+) -> ScheduledRound:
     """Have the stack of that name do a round after :data:`ROUND_DELAY`; an earlier deploy's time for it gives way.
 
-    The schedule is like the stack's own, with its role and its dead-letter queue, but runs once. It is in the stack's
-    group, goes when it is done, and goes with the group.
+    Its schedules are like the stack's own, with their role and their dead-letter queue, but run once. They are in the
+    stack's group, go when they are done, and go with the group. ``gold_alone``: only gold is compared, with silver.
     https://docs.aws.amazon.com/scheduler/latest/UserGuide/managing-schedule-delete.html
     """
     at = now + ROUND_DELAY
+    with_gold = "TablesName" in outputs
     if "ReconcilerName" not in outputs:
-        return ScheduledRound(at, "the deployment has no schedule: reconcile_hours=0")
-    group = physical(name, kind="Schedules")
+        return ScheduledRound(at, "the deployment has no schedule: reconcile_hours=0", with_gold, gold_alone)
     try:
         with translate_aws_errors(f"the schedule of a round after the deploy of {name}"):
-            scheduler = account.client("scheduler")
-            target = scheduler.get_schedule(Name=physical(name, kind="Reconciler"), GroupName=group)["Target"]
-            event = {**json.loads(target["Input"]), "settled_seconds": SETTLED_SECONDS, "follow": True}
-            schedule = {
-                "Name": physical(name, kind="AfterDeploy"),
-                "GroupName": group,
-                "Description": "Compares bronze and silver once, after a deploy",
-                "ScheduleExpression": f"at({at:%Y-%m-%dT%H:%M:%S})",
-                "ScheduleExpressionTimezone": "UTC",
-                "FlexibleTimeWindow": {"Mode": "OFF"},
-                "ActionAfterCompletion": "DELETE",
-                "Target": {**target, "Input": json.dumps(event)},
-            }
-            try:
-                scheduler.create_schedule(**schedule)
-            except ClientError as error:
-                if error.response["Error"]["Code"] != "ConflictException":
-                    raise
-                scheduler.update_schedule(**schedule)
+            if not gold_alone:
+                _schedule_once(account, name, at, "Reconciler", follow=True)
+            if with_gold:
+                _schedule_once(account, name, at, "Tables")
     except (AccessDenied, AwsFailed) as error:
-        return ScheduledRound(at, str(error))
-    return ScheduledRound(at)
+        return ScheduledRound(at, str(error), with_gold, gold_alone)
+    return ScheduledRound(at, "", with_gold, gold_alone)
+
+
+def _schedule_once(account: Account, name: str, at: datetime, kind: str, **options: bool) -> None:
+    """Have what the stack's schedule of that kind starts started once more. ``options``: more of the event."""
+    once, compared = _AFTER_DEPLOY[kind]
+    scheduler = account.client("scheduler")
+    group = physical(name, kind="Schedules")
+    target = scheduler.get_schedule(Name=physical(name, kind=kind), GroupName=group)["Target"]
+    event = {**json.loads(target["Input"]), "settled_seconds": SETTLED_SECONDS, **options}
+    schedule = {
+        "Name": physical(name, kind=once),
+        "GroupName": group,
+        "Description": f"Compares {compared} once, after a deploy",
+        "ScheduleExpression": f"at({at:%Y-%m-%dT%H:%M:%S})",
+        "ScheduleExpressionTimezone": "UTC",
+        "FlexibleTimeWindow": {"Mode": "OFF"},
+        "ActionAfterCompletion": "DELETE",
+        "Target": {**target, "Input": json.dumps(event)},
+    }
+    try:
+        scheduler.create_schedule(**schedule)
+    except ClientError as error:
+        if error.response["Error"]["Code"] != "ConflictException":
+            raise
+        scheduler.update_schedule(**schedule)

@@ -272,9 +272,13 @@ def round_line(scheduled: ScheduledRound) -> str:
     """The reconciliation that follows a deployment, for a person."""
     at = f"{scheduled.at:%H:%M} UTC"
     why = "AWS takes up to 15 minutes to send events by a new way"
+    if scheduled.gold_alone:
+        why = "tables or views are others than before"
     if scheduled.problem:
         return f"{why}: run `silversmith reconcile --target aws` at {at}, because {scheduled.problem}"
-    return f"{why}: bronze and silver are compared at {at}, and what was missed is sent"
+    layers = "silver and gold" if scheduled.gold_alone else "bronze, silver and gold"
+    compared = layers if scheduled.with_gold else "bronze and silver"
+    return f"{why}: {compared} are compared at {at}, and what was missed is sent"
 
 
 def deploy_document(done: Deployed, account: Account) -> dict[str, Any]:

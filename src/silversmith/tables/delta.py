@@ -16,6 +16,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from itertools import takewhile
 from pathlib import Path
 from queue import Empty, Queue
 from threading import Thread
@@ -28,6 +29,7 @@ from deltalake import (
     ColumnProperties,
     CommitProperties,
     DeltaTable,
+    PostCommitHookProperties,
     QueryBuilder,
     Schema,
     Transaction,
@@ -60,6 +62,10 @@ MOST_SORTED = 4
 #: How long old versions can be read, in days: a query that began on one goes on, and a view may lag as long.
 RETENTION_DAYS = 7
 
+#: A folder's log is listed as a whole at each opening (S3's from the last checkpoint on): so it keeps so many versions,
+#: and those of the last hour, in which whoever opened one may still be at it.
+MOST_VERSIONS, YOUNG_SECONDS = 1_000, 60 * 60
+
 _CONFIGURATION: dict[str, str | None] = {
     "delta.enableChangeDataFeed": "true",
     "delta.checkpointInterval": "20",
@@ -79,6 +85,8 @@ _WRITER = WriterProperties(
     },
 )
 
+#: delta-rs would look at each file of the log after each commit, whether it is too old: a vacuum does, once a day.
+_HOOK = PostCommitHookProperties(cleanup_expired_logs=False)
 
 #: Who reads the lineage reads ranges of keys, and of each data file the row groups that have some of them.
 _FINE_WRITER = WriterProperties(
@@ -286,6 +294,7 @@ class DeltaSnapshot:
                 RecordBatchReader.from_batches(schema, stream),
                 writer_properties=_writer(self.table.table_uri),
                 commit_properties=properties,
+                post_commithook_properties=_HOOK,
                 **options,
             ),
             marks,
@@ -299,7 +308,9 @@ class DeltaSnapshot:
             snapshot = self._with_feature()
         added: list[DeltaField] = list(fields)
         return snapshot._committed(
-            lambda properties: snapshot.table.alter.add_columns(added, commit_properties=properties)
+            lambda properties: snapshot.table.alter.add_columns(
+                added, commit_properties=properties, post_commithook_properties=_HOOK
+            )
         )
 
     def _with_feature(self) -> DeltaSnapshot:
@@ -313,6 +324,7 @@ class DeltaSnapshot:
                 TableFeatures.TimestampWithoutTimezone,
                 allow_protocol_versions_increase=True,
                 commit_properties=properties,
+                post_commithook_properties=_HOOK,
             )
         )
 
@@ -337,6 +349,7 @@ class DeltaSnapshot:
             "partition_filters": filters or None,
             "target_size": target,
             "writer_properties": _writer(self.table.table_uri),
+            "post_commithook_properties": _HOOK,
         }
         if sort_by:
             return self._committed(
@@ -364,7 +377,32 @@ class DeltaSnapshot:
                 enforce_retention_duration=hours is None,
                 full=True,
             )
+            self.table.cleanup_metadata()
         return DeltaSnapshot(self.table).commit([], marks=marks)
+
+    def forget(self, versions: int = MOST_VERSIONS) -> None:
+        log = self._log
+        if log is None:
+            return
+        last = self.version - versions
+        if last < versions // 10 or not (log / f"{last - versions // 10:020}.json").exists():  # now and then is enough
+            return
+        names = sorted(path.name for path in log.iterdir() if _LOGGED.match(path.name))
+        checkpoints = [int(name[:20]) for name in names if name.endswith(".checkpoint.parquet")]
+        first = max((version for version in checkpoints if version <= last), default=0)
+        oldest = time.time() - YOUNG_SECONDS
+        with suppress(FileNotFoundError):  # somebody else does the same
+            # in order, so that what is left has no gap when this is cut short
+            for name in takewhile(lambda name: int(name[:20]) < first, names):
+                if (log / name).stat().st_mtime > oldest:
+                    break
+                (log / name).unlink()
+
+    @property
+    def _log(self) -> Path | None:
+        """The folder of the log; None: it is on S3."""
+        uri = self.table.table_uri
+        return Path(_local(uri), "_delta_log") if uri.startswith("file:") else None
 
     def _committed(
         self,
@@ -372,8 +410,14 @@ class DeltaSnapshot:
         marks: Mapping[str, int] | None = None,
         stream: _Stream | None = None,
     ) -> DeltaSnapshot:
-        with _translated(self.table.table_uri, stream):
-            commit(_properties(self.version + 1, marks))
+        try:
+            with _translated(self.table.table_uri, stream):
+                commit(_properties(self.version + 1, marks))
+        except GoldFailed as error:
+            if "Invalid table version" not in str(error):
+                raise
+            # delta-rs looks for the versions since: so none can take a place that is free because the log was cut
+            raise Refused(f"{self.table.table_uri}: version {self.version} is forgotten: {error}") from error
         committed = DeltaSnapshot(self.table)
         if committed.version > self.version + 1:
             raise GoldFailed(
@@ -439,6 +483,8 @@ def _properties(version: int, marks: Mapping[str, int] | None) -> CommitProperti
 def _partition_text(value: Any) -> str | None:
     return None if value is None else str(value)
 
+
+_LOGGED = re.compile(r"\d{20}\.")
 
 _ESCAPES = re.compile("%[0-9A-Fa-f]{2}")
 

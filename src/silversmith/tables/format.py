@@ -114,6 +114,9 @@ class Snapshot(Protocol):
         """Write small data files together where there are many; ``force``: where there are two. The rows stay the same.
         Raises as :meth:`commit`."""
 
+    def forget(self, versions: int = ...) -> None:
+        """Let versions before the last so many be read no more, where keeping them makes each opening take longer."""
+
     def vacuum(self, marks: Mapping[str, int], *, hours: int | None = None) -> Self:
         """Delete data files that are needed only by versions older than any that a reader may still be at; ``hours``:
         by versions that were replaced so many hours ago."""

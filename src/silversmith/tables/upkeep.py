@@ -2,7 +2,8 @@
 
 - Compaction: when a partition has 32 small data files they are written together, up to 64 MiB or 500,000 rows.
 - Vacuum: once a day, data files go that no version of the last seven days needs. A query that began before goes on.
-- Checkpoints: Delta Lake writes one every 20 versions, and drops the log's files that are older than seven days.
+- Checkpoints: Delta Lake writes one every 20 versions. The vacuum drops the log's files that are older than seven days;
+  in a folder those go as well that are older than an hour and before the last 1,000 versions.
 """
 
 from __future__ import annotations
@@ -67,6 +68,7 @@ def keep(
         if is_due or force:
             newest.vacuum({VACUUMED: int(now)})
             vacuumed = True
+        newest.forget()
     except Refused:
         pass
     return Kept(compacted, vacuumed)

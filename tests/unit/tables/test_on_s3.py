@@ -32,6 +32,7 @@ class BenchOnS3(GoldBench):
         client: Any = connect(session, endpoint_url=endpoint)
         for bucket in (SILVER, GOLD):
             client.create_bucket(Bucket=bucket, CreateBucketConfiguration={"LocationConstraint": "eu-central-1"})
+        self.client = client
         self.silver = S3Store(SILVER, client=client, scratch=root)
         options = {
             "AWS_ACCESS_KEY_ID": "testing",
@@ -52,7 +53,7 @@ class BenchOnS3(GoldBench):
 SERVER = """
 import sys
 from moto.server import ThreadedMotoServer
-server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=len(sys.argv) > 1)
 server.start()
 print(server.get_host_and_port()[1], flush=True)
 sys.stdin.read()
@@ -91,3 +92,48 @@ def test_a_table_on_s3(bench: BenchOnS3) -> None:
     refresh(spec.views, bench.gold, step=nothing)
     assert compare(spec.views[0], bench.gold) == Difference(0, 0)
     assert bench.bring(*keys).commits == 0
+
+
+#: Versions between two checkpoints.
+INTERVAL = 20
+
+
+@pytest.mark.full
+def test_a_commit_asks_as_much_after_a_thousand_versions(tmp_path: Path) -> None:
+    """The versions are made in a folder, and copied: then the requests of one commit are counted."""
+    local = GoldBench(tmp_path / "local")
+    local.bring(local.put("a.csv", {"x": [1]}))
+    newest = local.snapshot()
+    requests = tmp_path / "requests"
+    command = [sys.executable, "-c", SERVER, "verbose"]
+    with (
+        requests.open("wb") as log,
+        subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log) as server,
+    ):
+        assert server.stdout is not None
+        assert server.stdout.readline().startswith(b"Starting")
+        bench = BenchOnS3(tmp_path, f"http://127.0.0.1:{int(server.stdout.readline())}")
+        client: Any = bench.client
+        copied: set[str] = set()
+
+        def requests_at(version: int) -> int:
+            """How many requests one new file takes where the table is at this version, which stays the newest."""
+            nonlocal newest
+            while newest.version < version:
+                newest = newest.commit([])
+            root = local.root / "gold"
+            for path in (path for path in root.rglob("*") if path.is_file()):
+                key = path.relative_to(root).as_posix()
+                if key not in copied or path.name == "_last_checkpoint":
+                    client.put_object(Bucket=GOLD, Key=key, Body=path.read_bytes())
+                    copied.add(key)
+            key = bench.put(f"{version}.csv", {"x": [version]})
+            began = len(requests.read_bytes())
+            assert bench.bring(key).commits == 1
+            taken = requests.read_bytes()[began:].count(b" HTTP/1.1")
+            client.delete_object(Bucket=GOLD, Key=f"orders/_delta_log/{version + 1:020}.json")
+            return taken
+
+        few = requests_at(2 * INTERVAL + 5)
+        assert requests_at(50 * INTERVAL + 5) == few
+        server.terminate()

@@ -10,7 +10,8 @@ import polars as pl
 import pytest
 
 from silversmith.stores import batched
-from silversmith.tables.delta import MOST_SMALL, MOST_SORTED, RETENTION_DAYS, TARGET_ROWS
+from silversmith.tables.delta import MOST_SMALL, MOST_SORTED, RETENTION_DAYS, TARGET_ROWS, YOUNG_SECONDS
+from silversmith.tables.format import Refused
 from silversmith.tables.spec import TableSpec
 from silversmith.tables.upkeep import VACUUM_SECONDS, VACUUMED, YOUNG, Kept, keep
 from tests.unit.tables.kit import TRANSFORM, GoldBench, nothing
@@ -140,3 +141,56 @@ def test_the_log_is_bounded_by_checkpoints(bench: GoldBench) -> None:
 
 def test_a_table_that_is_not_there_needs_nothing(bench: GoldBench) -> None:
     assert kept(bench) == Kept()
+
+
+def test_a_folder_keeps_so_many_versions(bench: GoldBench) -> None:
+    """Whoever is at one that is forgotten begins again."""
+    bench.bring(bench.put("a.csv", {"x": [1]}))
+    stalled = [bench.snapshot() for _ in range(3)]
+    newest = bench.snapshot()
+    while newest.version < 131:
+        newest = newest.commit([])
+    log = bench.root / "gold" / "orders" / "_delta_log"
+    before = set(log.iterdir())
+    newest.forget(60)
+    assert set(log.iterdir()) == before, "what is younger than an hour stays"
+    past = time.time() - YOUNG_SECONDS - 1
+    for path in before:
+        os.utime(path, (past, past))
+    newest.forget(300)
+    assert set(log.iterdir()) == before
+    newest.forget(60)
+    left = sorted(path.name for path in log.iterdir())
+    assert left[:2] == [f"{59:020}.checkpoint.parquet", f"{59:020}.json"]
+    assert set(before) - set(log.iterdir()) == {path for path in before if path.name < left[0]}
+    assert bench.rows() == [("a.csv", 1)]
+    assert bench.gold.read("orders", 58) is None
+    assert bench.gold.read("orders", 59) is not None
+    assert newest.changes(30, ["x"]) is None
+    assert newest.changes(60, ["x"]) is not None
+    with pytest.raises(Refused):
+        stalled[0].commit([], where="_file = 'a.csv'")
+    with pytest.raises(Refused):
+        stalled[1].rewrite([], stalled[1].columns, partition_by=())
+    with pytest.raises(Refused):
+        stalled[2].add_columns({"y": "string"})
+    assert sorted(path.name for path in log.iterdir()) == left
+    assert stalled[0].etags(["a.csv"]), "a query that began before goes on"
+    assert bench.bring(bench.put("a.csv", {"x": [2]})).commits == 1
+
+
+def test_the_log_loses_what_is_older_than_a_week(bench: GoldBench) -> None:
+    newest = bench.snapshot() if bench.bring(bench.put("a.csv", {"x": [1]})).commits else None
+    assert newest is not None
+    while newest.version < 70:
+        newest = newest.commit([])
+    log = bench.root / "gold" / "orders" / "_delta_log"
+    past = time.time() - (RETENTION_DAYS + 1) * 24 * 60 * 60
+    for path in log.glob("*.json"):
+        if int(path.stem) < 50:
+            os.utime(path, (past, past))
+    newest.commit([])
+    assert (log / f"{0:020}.json").exists(), "a commit looks at no old file of the log"
+    assert kept(bench, force=True).vacuumed
+    assert not (log / f"{0:020}.json").exists()
+    assert bench.rows() == [("a.csv", 1)]
