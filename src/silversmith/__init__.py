@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from silversmith.pipeline import Pipeline
     from silversmith.pipeline.deployment import Deployment, Vpc
     from silversmith.pipeline.lookups import Context
+    from silversmith.pipeline.rejections import reject
     from silversmith.pipeline.writers import CustomWriter
 
 __all__ = [
@@ -50,6 +51,7 @@ __all__ = [
     "Regex",
     "Vpc",
     "Xml",
+    "reject",
 ]
 
 #: Where the names are that need Polars: what does without it (most of the local engine) starts without it.
@@ -73,6 +75,7 @@ _LATE = {
     "Regex": "silversmith.formats",
     "Vpc": "silversmith.pipeline.deployment",
     "Xml": "silversmith.formats",
+    "reject": "silversmith.pipeline.rejections",
 }
 
 

@@ -27,7 +27,7 @@ LONGEST_DIALECT = 160
 PARQUET_ENTRY = "silversmith"
 
 #: The fields that are written only if they are not empty.
-_OPTIONAL = frozenset({"lookups", "owner"})
+_OPTIONAL = frozenset({"lookups", "owner", "rows_dropped"})
 
 
 @dataclass(frozen=True)
@@ -38,6 +38,7 @@ class Lineage:
     the file is written, as JSON, see :func:`brief`: a wrong guess can be seen there. ``owner`` is the name of the stack
     that made it, or locally of the pipeline; empty: it is not known. ``lookups`` is a digest of the keys and ETags of
     the transform's lookups, empty if it has none; ``looked_up`` are these, for which only the Parquet file has room.
+    ``rows_read`` are those written, where the transform makes one of each, ``rows_rejected`` and ``rows_dropped``.
     """
 
     bronze_key: str
@@ -58,6 +59,7 @@ class Lineage:
     lookups: str = ""
     looked_up: Mapping[str, str] = field(default_factory=dict)
     owner: str = ""
+    rows_dropped: int = 0
 
     @property
     def is_partial(self) -> bool:
@@ -108,6 +110,7 @@ class Lineage:
                 dialect=values.get("dialect", ""),
                 lookups=values.get("lookups", ""),
                 owner=values.get("owner", ""),
+                rows_dropped=int(values.get("rows_dropped", 0)),
             )
         except (KeyError, ValueError):
             return None

@@ -133,6 +133,7 @@ def _show_checked(checked: CheckedFile, causes: dict[object, str], pipeline: Pip
         dialect = ", ".join(f"{name} {value!r}" for name, value in checked.dialect.items() if value is not None)
         rejected = f", {count(checked.rejected, 'row')} rejected" if checked.rejected else ""
         form = f"{checked.format}{f' ({dialect})' if dialect else ''}"
+        rejected += f", {checked.dropped:,} dropped" if checked.dropped else ""
         say(f"{name}  silver: {count(checked.rows, 'row')}{rejected}; {form}", style="yellow" if rejected else "")
         for row in checked.first:
             say(f"  row {row['row']:,}: {'; '.join(row['reasons'])}", style="red")

@@ -94,6 +94,8 @@ def _show_status(report: Status, where: Where, no_history: str) -> None:
         )
     for transform in report.transforms:
         passed = {"marker": transform.markers, "archived file": transform.archived}
+        if transform.silver is not None and transform.silver.dropped:
+            say(f"{transform.name}: {count(transform.silver.dropped, 'row')} dropped, as the contract says")
         if texts := [count(number, noun) for noun, number in passed.items() if number]:
             say(f"{transform.name}: {' and '.join(texts)} passed over")
         if transform.owner:
@@ -445,8 +447,10 @@ def _show_silver(silver: Silver) -> None:
     if lineage is None:
         say("      it does not say where it came from")
         return
+    dropped = f", {lineage.rows_dropped:,} dropped" if lineage.rows_dropped else ""
     say(
-        f"      {lineage.rows_read:,} rows read, {lineage.rows_written:,} written, {lineage.rows_rejected:,} rejected; "
+        f"      {lineage.rows_read:,} rows read, {lineage.rows_written:,} written, {lineage.rows_rejected:,} "
+        f"rejected{dropped}; "
         f"format {lineage.format or '-'}{f' {lineage.dialect}' if lineage.dialect else ''}"
     )
     say(f"      from etag {lineage.bronze_etag}, version {lineage.bronze_version or '-'}, {size(lineage.bronze_size)}")

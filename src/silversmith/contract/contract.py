@@ -15,6 +15,7 @@ import polars as pl
 from silversmith.contract import casting, terms
 from silversmith.contract import layout as layouts
 from silversmith.contract.layout import REASONS, ROW_NUMBER, TEXT, DataType, Layout
+from silversmith.contract.naming import SPELLINGS, Respelled
 from silversmith.contract.notation import Notation, notations
 from silversmith.errors import DataError, Place
 from silversmith.formats.archives.content import Scratch
@@ -48,12 +49,13 @@ class Checked:
     ``good`` has the contract's types, first its columns in its order, then all others; no row numbers. ``rejected`` has
     the row's number (``row``), the columns as they were read, and ``reasons``, a list of texts. A column of the data
     with such a name has ``_`` after it there. ``newest`` is one row, for the contract's expectations of freshness.
-    ``table`` keeps the temporary files that all are read from.
+    ``numbered`` are the good rows with their numbers. ``table`` keeps the temporary files that all are read from.
     """
 
     good: pl.LazyFrame
     rejected: pl.LazyFrame
     newest: pl.LazyFrame | None
+    numbered: pl.LazyFrame
     table: Table = field(repr=False)
 
 
@@ -65,6 +67,9 @@ class Contract:
             value: ``"12.5"`` is no integer. A cell that cannot be cast rejects its row. A blank cell is null.
         rules: demands on every row, a Polars expression for each name. As with SQL's CHECK, a rule is broken when it is
             false; when it is null, because a cell is, it is not: use ``required`` for that.
+        drop: what is no data, taken out before the check, and counted: for each name an expression over the columns as
+            they were read, under the contract's names (``pl.col("article").str.starts_with("Total")``); or a regular
+            expression that the whole text of a record must match which is no row, such as a footer.
         required: the columns of the schema that may not be null.
         unique: the columns of the schema whose values, taken together, no two rows may share. Of rows that are good
             otherwise the first keeps them. As in SQL, rows with a null among them are all different.
@@ -77,6 +82,9 @@ class Contract:
             https://docs.python.org/3/library/datetime.html#format-codes
         rename: names in the file, and the names of these columns from there on. A file may have either.
         defaults: by column of the schema, the value that replaces a null or blank cell, and fills a missing column.
+        names: how names in the file are matched with those of ``schema`` and ``rename``: ``exact``; ``any_case``, so
+            that ``Carrier`` is ``carrier``; or ``snake_case``, so that ``Item No.`` and ``ItemNo`` are ``item_no``, and
+            columns that no term names are called so, too.
         on_extra_column: a column that the schema does not name: ``keep`` it with the type that was read, ``drop`` it,
             or ``reject`` the file. An empty schema names nothing, and keeps everything.
         on_missing_column: a column of the schema that the file lacks: ``reject`` the file, ``fill`` the column with its
@@ -98,6 +106,7 @@ class Contract:
         schema: Mapping[str, DataType] | None = None,
         rules: Mapping[str, pl.Expr] | None = None,
         *,
+        drop: Mapping[str, pl.Expr | str] | None = None,
         required: Collection[str] = (),
         unique: Collection[str] = (),
         allowed: Mapping[str, Collection[Any]] | None = None,
@@ -106,6 +115,7 @@ class Contract:
         formats: Mapping[str, str | Sequence[str]] | None = None,
         rename: Mapping[str, str] | None = None,
         defaults: Mapping[str, Any] | None = None,
+        names: Literal["exact", "any_case", "snake_case"] = "exact",
         on_extra_column: Literal["keep", "drop", "reject"] = "keep",
         on_missing_column: Literal["reject", "keep", "fill"] = "reject",
         max_rejected: float | None = None,
@@ -125,24 +135,42 @@ class Contract:
         )
         self.rename = MappingProxyType(terms.renames(rename or {}))
         self.defaults = MappingProxyType(terms.defaults(terms.mapping("defaults", defaults, self.schema), self.schema))
+        self.names = terms.choice("names", names, ("exact", *SPELLINGS))
+        self._spelling = SPELLINGS.get(self.names)
+        self._known = terms.spellings(self.schema, self.rename, self._spelling) if self._spelling else {}
         self.on_extra_column = terms.choice("on_extra_column", on_extra_column, ("keep", "drop", "reject"))
         self.on_missing_column = terms.choice("on_missing_column", on_missing_column, ("reject", "keep", "fill"))
         terms.columns_of_rules("rules", self.rules, self.schema, self.on_extra_column)
+        dropped = terms.drops(drop or {})
+        self.drop: Mapping[str, pl.Expr] = MappingProxyType(dropped[0])
+        self.drop_texts: Mapping[str, str] = MappingProxyType(dropped[1])
+        terms.columns_of_rules("drop", self.drop, self.schema, self.on_extra_column)
         terms.types_of_rules(self.rules, self.schema)
         self.max_rejected = terms.share(max_rejected)
         ages = terms.freshness(terms.mapping("fresh", fresh, self.schema), self.schema)
         self.expectations = terms.Expectations(self.max_rejected, terms.row_range(rows), ages)
         of_columns = self.schema, self.rename, self.defaults, self.demands
-        self._takes_any_row = not any((*of_columns, self.rules, self.required, self.unique))
+        self._takes_any_row = self.names != "snake_case" and not any(
+            (*of_columns, self.rules, self.required, self.unique)
+        )
 
     def __repr__(self) -> str:
         return f"Contract({dict(self.schema)!r}, rules={list(self.rules)})"
 
     @property
-    def declared(self) -> Mapping[str, pl.DataType]:
+    def declared(self) -> dict[str, pl.DataType]:
         """The columns, under their new and old names, that readers leave as text to show cells that cannot be cast."""
         old = {old: self.schema[new] for old, new in self.rename.items() if new in self.schema}
-        return {**self.schema, **old}
+        names = {**self.schema, **old}
+        return Respelled(names, self._spelling) if self._spelling else names
+
+    def named(self, names: Sequence[str]) -> list[str]:
+        """The names of a file's columns as the contract has them."""
+        if self._spelling is None:
+            return [self.rename.get(name, name) for name in names]
+        respelled = [(name, self._spelling(name)) for name in names]
+        others = self.names == "snake_case"
+        return [self._known.get(spelled, spelled if others else name) for name, spelled in respelled]
 
     def fingerprint(self) -> str:
         """A digest that changes when the contract's meaning does; the same in every process and Python version."""
@@ -157,16 +185,47 @@ class Contract:
         }
         later = {
             "demands": sorted([demand.column, terms.serialized(demand.holds)] for demand in self.demands),
+            "drop": sorted([name, terms.serialized(rule)] for name, rule in self.drop.items()),
+            "drop_texts": sorted(self.drop_texts.items()),
             "formats": sorted(
                 [name, [each.text for each in notation.formats]] for name, notation in self.formats.items()
             ),
             "rename": sorted(self.rename.items()),
             "defaults": sorted([name, repr(value)] for name, value in self.defaults.items()),
+            "names": "" if self.names == "exact" else self.names,
             "rows": [bound for bound in self.expectations.rows if bound is not None] and self.expectations.rows,
             "fresh": sorted([name, age.total_seconds()] for name, age in self.expectations.fresh.items()),
         }
         # empty terms are left out: a contract that uses none of the later terms keeps its fingerprint
         return terms.digest({**content, **{name: value for name, value in later.items() if value}})
+
+    def dropping(self, table: Table) -> tuple[Table, pl.LazyFrame | None]:
+        """The table without what ``drop`` takes out, and a plan of how many rows that are; None: the contract has none.
+
+        In memory the rows are counted right away, and the table's ``records`` are what is left. Of a table that streams
+        they are all that were read but its malformed ones.
+
+        Raises:
+            DataError: ``BrokenRule``: an expression cannot be computed over this file.
+        """
+        if not self.drop and not self.drop_texts:
+            return table, None
+        table = without_texts(renamed(table, self), self)
+        is_dropped = drops(self, dict(table.rows.collect_schema()))
+        count = table.rows.select(is_dropped.sum().cast(pl.UInt64).alias("dropped"))
+        if table.frame is None:
+            return replace(table, rows=table.rows.filter(~is_dropped)), count
+        frame = table.frame.filter(~is_dropped)
+        return replace(table, rows=frame.lazy(), frame=frame, height=frame.height), count
+
+    def rejected_rows(self, table: Table, reasons: pl.DataFrame) -> pl.LazyFrame:
+        """The rows with these numbers, as those that broke the contract are written. ``reasons`` has both."""
+        table = renamed(table, self)
+        layout = lay_out(self, table, dict(table.rows.collect_schema()))
+        rows = table.rows.join(reasons.lazy().rename({REASONS: layout.reasons}), on=ROW, how="inner")
+        return rows.select(
+            pl.col(ROW).alias(ROW_NUMBER), *layout.originals(cast=False), pl.col(layout.reasons).alias(REASONS)
+        )
 
     def check(self, table: Table, scratch: Scratch | None = None) -> Checked:
         """Check a table against this contract, lazily: good and rejected rows can be computed in one streaming pass.
@@ -245,15 +304,47 @@ def _commonest_reasons(rejected: pl.LazyFrame | None) -> Mapping[str, int]:
 
 def broken(contract: Contract, rejected: pl.LazyFrame) -> dict[str, int]:
     """How many of the rejected rows broke each rule, by its name, and each column (``column total``); ``line``: how
-    many lines could not be read. The commonest first, at most :data:`_MOST_BROKEN`."""
+    many lines could not be read; a reason of the transform's own stands for itself. The commonest first, at most
+    :data:`_MOST_BROKEN`."""
     reason = col(REASONS)
     head = reason.str.replace(r"^line \d+: .*", "line").str.split(": ").list.first()
-    label = pl.when(head == "line").then(head).otherwise(pl.lit("column ") + head)
+    label = pl.when((head == "line") | (head == reason)).then(head).otherwise(pl.lit("column ") + head)
     for name in contract.rules:
         label = pl.when(reason.str.starts_with(f"{name}{_BROKEN}")).then(pl.lit(name)).otherwise(label)
     by_label = rejected.select(REASONS).with_row_index("at").explode(REASONS).group_by(label.alias("label"))
     counted = by_label.agg(col("at").n_unique().alias("rows")).sort("rows", "label", descending=[True, False])
     return dict(counted.drop_nulls().head(_MOST_BROKEN).collect(engine="streaming").iter_rows())
+
+
+def drops(contract: Contract, dtypes: Mapping[str, pl.DataType]) -> pl.Expr:
+    """Whether the contract drops a row. A column that the file lacks drops none.
+
+    Raises:
+        DataError: ``BrokenRule``.
+    """
+    empty = pl.DataFrame(schema=dtypes)
+    answers = [pl.lit(value=False)]
+    for name, rule in contract.drop.items():
+        if not set(rule.meta.root_names()) <= set(dtypes):
+            continue
+        try:
+            (answer,) = empty.select(rule.alias("rule")).get_columns()
+        except pl.exceptions.PolarsError as error:
+            raise layouts.broken_drop(name, str(error)) from None
+        if answer.dtype != pl.Boolean:
+            raise layouts.broken_drop(name, f"it is {answer.dtype}")
+        answers.append(rule.fill_null(value=False))
+    return pl.any_horizontal(answers)
+
+
+def without_texts(table: Table, contract: Contract) -> Table:
+    """The table without the malformed records whose text the contract drops."""
+    if table.malformed is None or not contract.drop_texts:
+        return table
+    text = pl.col("text").str.strip_chars()
+    is_dropped = pl.any_horizontal(text.str.contains(f"^(?:{each})$") for each in contract.drop_texts.values())
+    malformed = table.malformed.filter(~is_dropped)
+    return replace(table, malformed=malformed if malformed.height else None)
 
 
 def renamed(table: Table, contract: Contract) -> Table:
@@ -262,11 +353,15 @@ def renamed(table: Table, contract: Contract) -> Table:
     Raises:
         DataError: ``DuplicateColumns``: it has a column of the old name and one of the new.
     """
-    names = table.rows.collect_schema().names() if contract.rename else []
-    mapping = {old: new for old, new in contract.rename.items() if old in names}
-    clashing = [old for old, new in mapping.items() if new in names]
+    if not contract.rename and contract.names == "exact":
+        return table
+    names = [name for name in table.rows.collect_schema().names() if name != ROW]
+    mapping = {old: new for old, new in zip(names, contract.named(names), strict=True) if new != old}
+    first: dict[str, str] = {name: name for name in names if name not in mapping}
+    clashing = [old for old, new in mapping.items() if first.setdefault(new, old) != old]
     if clashing and table.height:
-        raise layouts.renamed_onto(clashing[0], mapping[clashing[0]])
+        new = mapping[clashing[0]]
+        raise layouts.renamed_onto(clashing[0], new, first[new])
     if not mapping:
         return table
     mapping = {old: new for old, new in mapping.items() if old not in clashing}
@@ -285,13 +380,14 @@ def check(contract: Contract, table: Table, scratch: Scratch | None, at_once: in
     height = table.height or 0
     path = scratch.file(".keys.parquet") if scratch and not table.in_memory and height > at_once else None
     marked = _mark_repeated(contract, marked, layout, path, height=height, at_once=at_once)
-    good = marked.filter(~pl.col(layout.bad)).select(map(col, layout.names()))
+    numbered = marked.filter(~pl.col(layout.bad)).select(pl.col(ROW), *map(col, layout.names()))
+    good = numbered.drop(ROW)
     rejected = marked.filter(pl.col(layout.bad)).select(_rejected(contract, layout))
     if table.malformed is not None:
         text = pl.col(ROW).alias(ROW_NUMBER), pl.col("text").alias(TEXT), pl.concat_list("reason").alias(REASONS)
         rejected = pl.concat([rejected, table.malformed.lazy().select(text)], how="diagonal")
     newest = contract.expectations.newest()
-    return Checked(good, rejected, good.select(newest) if newest else None, table)
+    return Checked(good, rejected, good.select(newest) if newest else None, numbered, table)
 
 
 def lay_out(contract: Contract, table: Table, dtypes: dict[str, pl.DataType]) -> Layout:

@@ -63,6 +63,7 @@ class Layout:
         }
         self.bad = f"{self._prefix}bad"
         self.twice = f"{self._prefix}twice"
+        self.reasons = f"{self._prefix}reasons"
 
     def rule(self, name: str) -> str:
         """The column with the answers of a rule."""
@@ -99,8 +100,11 @@ class Layout:
         others = [name for name in self.dtypes if name not in self.schema and name not in self.dropped]
         return [*self.schema, *others]
 
-    def originals(self) -> list[pl.Expr]:
-        """The columns as they were read, in the table's order, under names that leave those of rejected rows free."""
+    def originals(self, *, cast: bool = True) -> list[pl.Expr]:
+        """The columns as they were read, in the table's order, under names that leave those of rejected rows free.
+
+        ``cast``: whether the rows were cast, and have these cells beside the contract's.
+        """
         reserved = {ROW_NUMBER, LINE, REASONS, TEXT}
         taken = reserved | set(self.dtypes)
         columns = []
@@ -109,7 +113,7 @@ class Layout:
             while free in reserved or (free != name and free in taken):
                 free += "_"
             taken.add(free)
-            columns.append(col(self.before.get(name, name)).alias(free))
+            columns.append(col(self.before.get(name, name) if cast else name).alias(free))
         return columns
 
 
@@ -173,10 +177,11 @@ def unknown(names: Sequence[str]) -> DataError:
     )
 
 
-def renamed_onto(old: str, new: str) -> DataError:
+def renamed_onto(old: str, new: str, rival: str) -> DataError:
     return DataError(
         "DuplicateColumns",
-        f'the file has both "{shorten(old)}", which the contract renames to "{new}", and a column "{new}"',
+        f'the file has both "{shorten(old)}", which the contract renames to "{shorten(new)}", and a column '
+        f'"{shorten(rival)}"',
         hint="mend the file, or take the one that is not meant out of it; the contract cannot know which that is",
         place=Place(column=old),
     )
@@ -187,6 +192,15 @@ def not_boolean(name: str, dtype: pl.DataType) -> DataError:
         "BrokenRule",
         f'the rule "{name}" is {dtype} over this file, where it should be true or false for each row',
         hint="compare it with something: pl.col('distance') > 0",
+    )
+
+
+def broken_drop(name: str, problem: str) -> DataError:
+    return DataError(
+        "BrokenRule",
+        f'drop: "{name}" cannot be computed over this file: {problem.strip().partition(chr(10))[0]}',
+        hint="it sees the columns as they were read, before the contract's casts: text, in a format that has no types; "
+        "it must be true or false for each row",
     )
 
 

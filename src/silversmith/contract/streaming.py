@@ -5,12 +5,13 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
 from typing import Any
 
 import polars as pl
 from polars.io.plugins import register_io_source
 
-from silversmith.contract.contract import Contract, all_good, lay_out, try_rules
+from silversmith.contract.contract import Contract, all_good, drops, lay_out, try_rules
 from silversmith.contract.layout import Layout
 from silversmith.formats.archives.content import Scratch
 from silversmith.formats.csv import CsvStream, Part, Parts, select
@@ -27,6 +28,7 @@ class OnePass:
     Attributes:
         records: how many records the pass has read.
         careful: how many parts of them were read as text.
+        dropped: how many of them the contract drops.
     """
 
     def __init__(
@@ -42,6 +44,8 @@ class OnePass:
         self._lock = threading.Lock()
         self.records = 0
         self.careful = 0
+        self.dropped = 0
+        self._drops = drops(contract, layout.dtypes) if contract.drop else None
 
     @property
     def rejected(self) -> int:
@@ -118,12 +122,13 @@ class OnePass:
                 part = next(self._begun_parts(), None)
                 if part is None:
                     return None
-                good, rejected = self._split(part)
+                good, rejected, dropped = self._split(part)
             except BaseException as error:
                 self._failure = error  # a plan that has enough rows reads no more, and would not see it
                 raise
             self.records += part.records
             self.careful += part.good is None
+            self.dropped += dropped
             if rejected is not None:
                 self._rejected.add(rejected)
             newest = self._contract.expectations.newest()
@@ -137,16 +142,20 @@ class OnePass:
                 yield self._split(part)[0]
 
     def _good_rows(self, rows: pl.DataFrame) -> pl.DataFrame | None:
-        """Typed rows without numbers as good rows; None if one of them is bad."""
+        """Typed rows without numbers as good rows; None if one of them is bad, or dropped."""
         rows.columns = self._names
+        if self._drops is not None and rows.select(self._drops.any()).item():
+            return None
         return all_good(self._contract, rows, self._layout)
 
-    def _split(self, part: Part) -> tuple[pl.DataFrame, pl.DataFrame | None]:
+    def _split(self, part: Part) -> tuple[pl.DataFrame, pl.DataFrame | None, int]:
+        """Good rows, rejected ones, and how many are dropped."""
         if part.good is not None:
-            return part.good, None
+            return part.good, None, 0
         assert part.table is not None
-        assert part.table.frame is not None
-        return self._contract.split(part.table.frame, part.table)
+        table, _ = self._contract.dropping(part.table)
+        assert table.frame is not None
+        return *self._contract.split(table.frame, table), part.table.records - table.records
 
 
 def one_pass(stream: CsvStream, contract: Contract, scratch: Scratch, *, in_memory: int = IN_MEMORY) -> OnePass | None:
@@ -155,9 +164,13 @@ def one_pass(stream: CsvStream, contract: Contract, scratch: Scratch, *, in_memo
     Raises:
         DataError: the columns and the contract do not go together.
     """
-    names = [contract.rename.get(name, name) for name in stream.dtypes]
+    names = contract.named(list(stream.dtypes))
     if not is_rowwise(contract) or len(set(names)) < len(names):
         return None
+    looked_at = {column for rule in contract.drop.values() for column in rule.meta.root_names()}
+    if looked_at:  # before the casts all is text
+        texts = {name: pl.String() for name, new in zip(stream.dtypes, names, strict=True) if new in looked_at}
+        stream = replace(stream, dtypes={**stream.dtypes, **texts})
     dtypes = dict(zip(names, stream.dtypes.values(), strict=True))
     layout = lay_out(contract, Table(pl.LazyFrame(), "", decimal_comma=stream.options.decimal_comma), dtypes)
     try_rules(contract, layout)
@@ -166,7 +179,7 @@ def one_pass(stream: CsvStream, contract: Contract, scratch: Scratch, *, in_memo
 
 def is_rowwise(contract: Contract) -> bool:
     """Whether the contract judges each row without looking at any other."""
-    return not contract.unique and all(map(is_of_single_rows, contract.rules.values()))
+    return not contract.unique and all(map(is_of_single_rows, [*contract.rules.values(), *contract.drop.values()]))
 
 
 def is_of_single_rows(rule: pl.Expr) -> bool:

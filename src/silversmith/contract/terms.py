@@ -58,22 +58,31 @@ def _instance(name: str, dtype: Any) -> pl.DataType:
     return instance
 
 
-def rules(expressions: Any) -> dict[str, pl.Expr]:
+def rules(expressions: Any, argument: str = "rules") -> dict[str, pl.Expr]:
     """Names and expressions that name their columns and call no Python."""
-    _require_mapping(expressions, "rules must map names to Polars expressions")
+    _require_mapping(expressions, f"{argument} must map names to Polars expressions")
     for name, rule in expressions.items():
         if not isinstance(name, str) or not name.strip():
-            raise DefinitionError(f"rules: {name!r} is no name; it is what people read when a row is rejected")
+            raise DefinitionError(f"{argument}: {name!r} is no name; it is what people read")
         if not isinstance(rule, pl.Expr):
             raise DefinitionError(
-                f"rules: {name!r} is {rule!r}, and no Polars expression. Write for example pl.col('distance') > 0"
+                f"{argument}: {name!r} is {rule!r}, and no Polars expression. Write for example pl.col('distance') > 0"
             )
         if rule.meta.has_multiple_outputs():
             raise DefinitionError(
-                f"rules: {name!r} may mean any number of columns; name each: pl.col('a') > 0, pl.col('b') > 0 …"
+                f"{argument}: {name!r} may mean any number of columns; name each: pl.col('a') > 0, pl.col('b') > 0 …"
             )
-        serialized(rule, name)
+        serialized(rule, name, argument)
     return dict(expressions)
+
+
+def drops(terms: Any) -> tuple[dict[str, pl.Expr], dict[str, str]]:
+    """What is dropped before the check: rows by expressions, and records that are no rows by regular expressions."""
+    _require_mapping(terms, "drop must map names to Polars expressions, or to regular expressions")
+    texts = {name: text for name, text in terms.items() if isinstance(text, str)}
+    for name, text in texts.items():
+        _require_regex("drop", name, text)
+    return rules({name: rule for name, rule in terms.items() if name not in texts}, "drop"), texts
 
 
 def columns_of_rules(
@@ -111,7 +120,7 @@ def types_of_rules(expressions: Mapping[str, pl.Expr], dtypes: Mapping[str, pl.D
             )
 
 
-def serialized(rule: pl.Expr, name: str = "") -> str:
+def serialized(rule: pl.Expr, name: str = "", argument: str = "rules") -> str:
     """A rule as JSON, which is the same in every process. A Python function has no such form."""
     try:
         text = "" if "python_udf" in str(rule) else rule.meta.serialize(format="json")
@@ -119,8 +128,8 @@ def serialized(rule: pl.Expr, name: str = "") -> str:
         text = ""
     if not text:
         raise DefinitionError(
-            f"rules: {name!r} calls a Python function. A rule must be made of Polars' own expressions, so that it is "
-            "fast, and known when it changes; do the rest in the transform"
+            f"{argument}: {name!r} calls a Python function. A rule must be made of Polars' own expressions, so that it "
+            "is fast, and known when it changes; do the rest in the transform"
         )
     return text
 
@@ -176,6 +185,18 @@ def renames(names: Any) -> dict[str, str]:
                 f"rename: {old!r} becomes {new!r}, which {rivals[0] if rivals else old!r} has to do with"
             )
     return dict(names)
+
+
+def spellings(dtypes: Collection[str], renamed: Mapping[str, str], spelling: Callable[[str], str]) -> dict[str, str]:
+    """By what counts of a name in the file, the name that its column gets."""
+    known: dict[str, str] = {}
+    for name, new in [*zip(dtypes, dtypes, strict=True), *renamed.items()]:
+        if known.setdefault(spelling(name), new) != new:
+            raise DefinitionError(
+                f"names: {name!r} and the name of {known[spelling(name)]!r} are both {spelling(name)!r} in a file; "
+                "give one of them another name, or match names exactly"
+            )
+    return known
 
 
 def choice(argument: str, word: _T, allowed: tuple[str, ...]) -> _T:
@@ -300,15 +321,19 @@ def _pattern(name: str, pattern: str, dtype: pl.DataType) -> Demand:
         raise DefinitionError(f"patterns: {name!r} is {dtype}; only pl.String has patterns")
     if not isinstance(pattern, str):
         raise DefinitionError(f"patterns: {name!r} has {pattern!r}; give a regular expression, such as '[A-Z]{{2}}'")
+    _require_regex("patterns", name, pattern)
     holds = col(name).str.contains(f"^(?:{pattern})$")
+    return Demand(name, holds, f"does not match {shorten(pattern)}")
+
+
+def _require_regex(argument: str, name: str, pattern: str) -> None:
     try:
-        pl.DataFrame({name: [""]}).select(holds)
+        pl.Series([""]).str.contains(f"^(?:{pattern})$")
     except pl.exceptions.PolarsError as error:
         raise DefinitionError(
-            f"patterns: {name!r} has {pattern!r}, which is no regular expression as Polars knows them "
+            f"{argument}: {name!r} has {pattern!r}, which is no regular expression as Polars knows them "
             f"(https://docs.rs/regex): {str(error).strip().splitlines()[-1]}"
         ) from None
-    return Demand(name, holds, f"does not match {shorten(pattern)}")
 
 
 def _shown(item: Any) -> str:

@@ -123,7 +123,7 @@ def read(
         TransformError: a custom reader failed.
     """
     with unpacked(source, reader, scratch=scratch) as opened:
-        return opened.table(declared or {})
+        return opened.table(declared if isinstance(declared, dict) else dict(declared or {}))
 
 
 @dataclass(frozen=True)
@@ -133,7 +133,7 @@ class Unpacked:
     contents: Sequence[Content]
     reader: Reader | None
 
-    def table(self, declared: Mapping[str, pl.DataType]) -> Table:
+    def table(self, declared: dict[str, pl.DataType]) -> Table:
         """As :func:`read`."""
         kind, read_content = partial(_kind, reader=self.reader), partial(_read, reader=self.reader)
         return union.read_all(self.contents, kind, read_content, declared)

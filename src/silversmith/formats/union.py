@@ -29,7 +29,7 @@ _INFERRED = ("csv", "xml", "fixed-width", "lines")
 
 
 def read_all(
-    contents: Sequence[Content], kind: Callable[[Content], str], read: Read, schema: Mapping[str, pl.DataType]
+    contents: Sequence[Content], kind: Callable[[Content], str], read: Read, schema: dict[str, pl.DataType]
 ) -> Table:
     """Read every member, and put their rows one after the other, numbered through. ``kind`` is a member's format.
 
@@ -51,7 +51,7 @@ def read_all(
     names = list(schemas[0])
     differing = [name for name in names if len({schema[name] for schema in schemas}) > 1]
     if differing and first.format.partition("+")[0] in _INFERRED:
-        as_text = {**schema, **dict.fromkeys(differing, pl.String())}
+        as_text = schema | {name: pl.String() for name in differing}
         tables = [_in_member(content, read, content, as_text) for content in contents]
         rows = pl.concat(_numbered(tables, names), how="vertical")
         types = infer.types(rows, differing, decimal_comma=first.decimal_comma)

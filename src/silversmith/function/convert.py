@@ -16,15 +16,16 @@ import polars as pl
 from silversmith import formats, schemas
 from silversmith.contract import Contract
 from silversmith.contract.contract import broken
-from silversmith.contract.layout import with_origins
+from silversmith.contract.layout import ROW_NUMBER, with_origins
 from silversmith.contract.streaming import OnePass, one_pass
 from silversmith.errors import DataError, SilversmithError, TransformError
 from silversmith.formats.archives.content import Scratch
 from silversmith.formats.csv import described
-from silversmith.formats.table import Table
+from silversmith.formats.table import ROW, Table
 from silversmith.function.outcome import Stages
 from silversmith.lineage import Lineage, brief
 from silversmith.pipeline.lookups import Context, alone
+from silversmith.pipeline.rejections import MOST_REJECTED, noted
 from silversmith.pipeline.writers import write
 from silversmith.schemas import Document
 from silversmith.stores import Source
@@ -103,7 +104,7 @@ def convert(
             raise
         # Where silver has text, "12" is text as well: the reader, which did not know, took it for a number.
         try:
-            converted = conversion.run(dict.fromkeys(guessed, pl.String()))
+            converted = conversion.run({name: pl.String() for name in guessed})
         except (DataError, TransformError):
             raise error from None
     return _with_own_writer(converted, transform, scratch)
@@ -122,17 +123,18 @@ class _Conversion:
     stages: Stages
     detected: Mapping[str, str] = field(default_factory=dict)
     scratch: Scratch = field(default_factory=Scratch)
+    rejects: bool = False
 
     def __post_init__(self) -> None:
         self.contract: Contract = self.transform.contract or _ANYTHING
         self.recorded = self.document.of(self.lineage.fingerprint) if self.document is not None else None
 
-    def run(self, as_text: Mapping[str, pl.DataType]) -> Converted:
+    def run(self, as_text: dict[str, pl.DataType]) -> Converted:
         """Read the object in the first way that serves: in one pass by blocks, in memory, or streaming.
 
         ``as_text`` are columns that the reader must not guess.
         """
-        declared = {**self.contract.declared, **as_text}
+        declared = self.contract.declared | as_text
         with formats.unpacked(self.source, self.transform.reader, scratch=self.folder) as opened:
             converted = self._in_one_pass(opened, declared)
             if converted is not None:
@@ -154,7 +156,11 @@ class _Conversion:
     # A small object, in memory.
 
     def _in_memory(self, table: Table, frame: pl.DataFrame) -> Converted:
-        contract = self.contract
+        contract, read = self.contract, table.records
+        if contract.drop or contract.drop_texts:
+            table, _ = contract.dropping(table)
+            assert table.frame is not None
+            frame = table.frame
         good, rejected = contract.split(frame, table)
         rows_rejected = 0 if rejected is None else rejected.height
         expectations = contract.expectations
@@ -162,7 +168,12 @@ class _Conversion:
         landed, lazy = self.source.head.modified, rejected.lazy() if rejected is not None else None
         contract.judge(table.records, rows_rejected, newest=newest, landed=landed, rejected=lazy)
         self.stages.end("contract")
-        silver = self._collected(good)
+        silver, own = self._collected(good, frame, rejected)
+        if own is not None and own.height:
+            taken = _own_rejected(contract, table, own).collect()
+            rejected = taken if rejected is None else pl.concat([rejected, taken], how="diagonal").sort(ROW_NUMBER)
+            rows_rejected += own.height
+            contract.judge(table.records, rows_rejected, newest=newest, landed=landed, rejected=rejected.lazy())
         self.stages.end("transform")
         version, document = 0, None
         if self.recorded is not None:
@@ -170,7 +181,7 @@ class _Conversion:
             fitted = schemas.fit(silver, dtypes, self.recorded, self._guessed(table, good.columns))
             silver = silver if fitted.rows is None else fitted.rows.collect()
             version, document = self._changed(fitted.schema)
-        lineage = self._finished(table.records, silver.height, rows_rejected, version)
+        lineage = self._finished(read, silver.height, rows_rejected, version, read - table.records)
         parquet, counts = None, dict[str, int]()
         if rejected is not None:
             counts = broken(contract, rejected.lazy())
@@ -178,13 +189,28 @@ class _Conversion:
         self.stages.end("write")
         return Converted(silver, parquet, lineage, table.dialect, document=document, broken=counts)
 
-    def _collected(self, good: pl.DataFrame) -> pl.DataFrame:
+    def _collected(
+        self, good: pl.DataFrame, frame: pl.DataFrame, rejected: pl.DataFrame | None
+    ) -> tuple[pl.DataFrame, pl.DataFrame | None]:
+        """The transform's rows, and the numbers and reasons of those that it rejects; None: it rejects none.
+
+        ``frame`` are the rows that the contract split.
+        """
         rows = good.lazy()
         result = self._transformed(rows)
         if result is rows:
-            return good  # a transform that leaves all to its contract
+            return good, None  # a transform that leaves all to its contract
+        own = None
+        if self.rejects:
+            numbers = frame.get_column(ROW)
+            if rejected is not None:
+                numbers = numbers.filter(~numbers.is_in(rejected.get_column(ROW_NUMBER).implode()))
+            own = self._numbers_of_own(good.with_columns(numbers.alias(ROW)).lazy())
         try:
-            return result.collect()
+            if own is None:
+                return result.collect(), None
+            silver, numbers_of_own = pl.collect_all([result, own])
+            return silver, numbers_of_own
         except DataError:
             raise
         except BaseException as error:  # sys.exit() and Polars' panics are bugs of theirs, too
@@ -209,7 +235,7 @@ class _Conversion:
             files = self._written_in_one_pass(reading, table)
             self.stages.end("one pass")
             return self._completed(files)
-        except (DataError, TransformError, *_POLARS_ERRORS):
+        except (DataError, TransformError, _NumbersNeeded, *_POLARS_ERRORS):
             return None
 
     def _written_in_one_pass(self, reading: OnePass, table: Table) -> _Files:
@@ -218,6 +244,8 @@ class _Conversion:
         try:
             reading.begin()
             silver = self._fitted_by_types(self._transformed(reading.good()))
+            if self.rejects:
+                raise _NumbersNeeded
             formats.write_parquet(silver, silver_path, lineage)
             reading.finish()
         finally:
@@ -226,15 +254,18 @@ class _Conversion:
         if rejected is not None:
             formats.write_parquet(rejected, rejected_path, lineage)
         newest = reading.newest_values()
-        return _Files(table, silver_path, rejected_path, reading.records, reading.rejected, newest, ())
+        return _Files(table, silver_path, rejected_path, reading.records, reading.rejected, newest, (), reading.dropped)
 
     # A large file of any other kind, streaming.
 
     def _streaming(self, table: Table) -> Converted:
         """Silver and rejected rows in one pass over the file; silver once more if its values need other types."""
         self.scratch = Scratch(self.folder)
+        read = table.records
         with formats.reading_errors(table):
+            table, dropped = self.contract.dropping(table)
             checked = self.contract.check(table, self.scratch)
+        malformed_dropped = read - table.records
         silver_path, rejected_path = self.scratch.file(".parquet"), self.scratch.file(".rejected.parquet")
         lineage = self._early_lineage()
         silver = self._fitted_by_types(self._transformed(checked.good))
@@ -242,28 +273,44 @@ class _Conversion:
             formats.parquet_sink(silver, silver_path, lineage, table.row_bytes),
             formats.parquet_sink(checked.rejected, rejected_path, lineage, table.row_bytes),
         ]
-        if checked.newest is not None:
-            plans.append(checked.newest)
+        more = {"newest": checked.newest, "dropped": dropped}
+        more["own"] = self._numbers_of_own(checked.numbered) if self.rejects else None
+        extra = {name: plan for name, plan in more.items() if plan is not None}
+        plans += extra.values()
         try:
             with formats.reading_errors(table):
                 collected = pl.collect_all(plans, engine="streaming")
         except _POLARS_ERRORS as error:
             raise _users_error(self.transform, error) from error
         self.stages.end("one pass")
+        results = dict(zip(extra, collected[2:], strict=True))
         rejected = formats.count_rows(rejected_path)
-        newest = collected[2].row(0, named=True) if checked.newest is not None else None
+        newest = results["newest"].row(0, named=True) if "newest" in results else None
+        if "own" in results and results["own"].height:
+            own = results["own"]
+            taken = _own_rejected(self.contract, table, own)
+            both = [pl.scan_parquet(rejected_path.absolute(), glob=False, hive_partitioning=False), taken]
+            rejected_path = self.scratch.file(".all.rejected.parquet")
+            formats.write_parquet(pl.concat(both, how="diagonal"), rejected_path, lineage)
+            rejected += own.height
+        rows_dropped = malformed_dropped + (int(results["dropped"].item() or 0) if "dropped" in results else 0)
         guessed = self._guessed(table, checked.good.collect_schema().names())
-        return self._completed(_Files(table, silver_path, rejected_path, table.records, rejected, newest, guessed))
+        return self._completed(_Files(table, silver_path, rejected_path, read, rejected, newest, guessed, rows_dropped))
 
     def _completed(self, files: _Files) -> Converted:
         """Judge the file as a whole, fit silver to its schema, and fill in the lineage."""
         landed = self.source.head.modified
         rejected_rows = pl.scan_parquet(files.rejected.absolute(), glob=False, hive_partitioning=False)
         self.contract.judge(
-            files.records, files.rows_rejected, newest=files.newest, landed=landed, rejected=rejected_rows
+            files.records - files.rows_dropped,
+            files.rows_rejected,
+            newest=files.newest,
+            landed=landed,
+            rejected=rejected_rows,
         )
         silver, version, document = self._fitted(files.silver, files.guessed)
-        lineage = self._finished(files.records, formats.count_rows(silver), files.rows_rejected, version)
+        written = formats.count_rows(silver)
+        lineage = self._finished(files.records, written, files.rows_rejected, version, files.rows_dropped)
         counts = broken(self.contract, rejected_rows) if files.rows_rejected else {}
         rejected = self._located(files) if files.rows_rejected else None
         for file in (silver, rejected):
@@ -304,7 +351,9 @@ class _Conversion:
     def _transformed(self, rows: pl.LazyFrame) -> pl.LazyFrame:
         """The user's plan over the good rows."""
         try:
-            result = self.transform.apply(rows, self.context)
+            with noted() as rejections:
+                result = self.transform.apply(rows, self.context)
+            self.rejects = rejections.is_used
         except SilversmithError:
             raise  # the user's own word that the data is at fault; or a lookup that cannot be had
         except BaseException as error:  # sys.exit() and Polars' panics are bugs of theirs, too
@@ -317,6 +366,17 @@ class _Conversion:
                 "LazyFrame or DataFrame. Did it forget to return?"
             )
         return result
+
+    def _numbers_of_own(self, numbered: pl.LazyFrame) -> pl.LazyFrame:
+        """The numbers and reasons of the rows that the transform rejects, by one more call over rows with numbers."""
+        try:
+            with noted(numbered=True) as rejections:
+                self.transform.apply(numbered, self.context)
+            return rejections.rows()
+        except SilversmithError:
+            raise
+        except BaseException as error:
+            raise _users_error(self.transform, error) from error
 
     def _fitted_by_types(self, silver: pl.LazyFrame) -> pl.LazyFrame:
         """The user's plan with the columns of silver, as far as the types alone decide them."""
@@ -347,7 +407,7 @@ class _Conversion:
         """The lineage as far as it is known, for a file that is written before the rest is."""
         return replace(self.lineage, **self.detected, bronze_etag="").to_json()  # type: ignore[arg-type]
 
-    def _finished(self, read: int, written: int, rejected: int, version: int) -> Lineage:
+    def _finished(self, read: int, written: int, rejected: int, version: int, dropped: int) -> Lineage:
         """The whole lineage. The ETag of a large local file is worked out while it is read: here it is waited for."""
         head = self.source.head
         return self.lineage.of_bytes(
@@ -357,6 +417,7 @@ class _Conversion:
             rows_read=read,
             rows_written=written,
             rows_rejected=rejected,
+            rows_dropped=dropped,
             schema=version,
         )
 
@@ -372,6 +433,26 @@ class _Files:
     rows_rejected: int
     newest: Mapping[str, Any] | None
     guessed: Collection[str]
+    rows_dropped: int
+
+
+class _NumbersNeeded(Exception):
+    """The transform rejects rows of its own, and the rows of one pass have no numbers."""
+
+
+def _own_rejected(contract: Contract, table: Table, own: pl.DataFrame) -> pl.LazyFrame:
+    """The rows that the transform rejects, as the contract writes them.
+
+    Raises:
+        DataError: ``TooManyRejected``.
+    """
+    if own.height > MOST_REJECTED:
+        raise DataError(
+            "TooManyRejected",
+            f"the transform rejects more than {MOST_REJECTED:,} rows",
+            hint="make it a rule of the contract, which may reject any number of rows",
+        )
+    return contract.rejected_rows(table, own)
 
 
 def _users_error(transform: Transform, error: BaseException) -> TransformError:

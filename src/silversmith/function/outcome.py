@@ -70,6 +70,7 @@ class Outcome:
     rows_read: int = 0
     rows_written: int = 0
     rows_rejected: int = 0
+    rows_dropped: int = 0
     error: Mapping[str, Any] | None = None
     broken: Mapping[str, int] = field(default_factory=dict)
     stages: Mapping[str, float] = field(default_factory=dict, compare=False)
@@ -115,7 +116,7 @@ class Report:
         """As JSON values; of several objects in one message, the sums of their rows and the worst of their outcomes."""
         worst = min(self.outcomes, key=lambda outcome: _WORST_FIRST.index(outcome.verdict), default=None)
         values: dict[str, Any] = worst.to_dict() if worst else {"verdict": "dropped"}
-        for name in ("rows_read", "rows_written", "rows_rejected"):
+        for name in ("rows_read", "rows_written", "rows_rejected", "rows_dropped"):
             values[name] = sum(getattr(outcome, name) for outcome in self.outcomes)
         if broken := sum((Counter(outcome.broken) for outcome in self.outcomes), Counter[str]()):
             values["broken"] = dict(broken)

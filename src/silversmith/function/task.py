@@ -197,6 +197,7 @@ class Task:
             rows_read=lineage.rows_read,
             rows_written=lineage.rows_written,
             rows_rejected=lineage.rows_rejected,
+            rows_dropped=lineage.rows_dropped,
             **more,
         )
 

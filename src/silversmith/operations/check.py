@@ -96,6 +96,7 @@ class CheckedFile:
     outcome: str
     rows: int = 0
     rejected: int = 0
+    dropped: int = 0
     error: dict[str, Any] | None = None
     format: str | None = None
     dialect: dict[str, Any] = field(default_factory=dict)
@@ -109,10 +110,15 @@ class CheckedFile:
         return self.outcome not in {"quarantine", "failed", "unmatched"}
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON values, for programs: always these seven, and ``transform`` and ``key`` where there are some."""
+        """As JSON values, for programs: always these seven, ``transform`` and ``key`` where there are some, ``dropped``
+        where the contract drops rows."""
         names = ("file", "outcome", "rows", "rejected", "error", "format", "dialect")
         values = {name: getattr(self, name) for name in names}
-        known = {"transform": self.transform, "key": self.key} if self.transform is not None else {}
+        known: dict[str, Any] = {}
+        if self.transform is not None:
+            known = {"transform": self.transform, "key": self.key}
+        if self.dropped:
+            known["dropped"] = self.dropped
         return values | known | ({"lookup_of": list(self.lookup_of)} if self.lookup_of else {})
 
 
@@ -463,6 +469,7 @@ def _silver(converted: Converted) -> dict[str, Any]:
         "outcome": "silver",
         "rows": converted.lineage.rows_written,
         "rejected": converted.lineage.rows_rejected,
+        "dropped": converted.lineage.rows_dropped,
         "format": converted.lineage.format,
         "dialect": dict(converted.dialect),
         "first": first,

@@ -27,7 +27,7 @@ class SilverCounts:
     """What silver holds of one transform now: ``files`` and their ``rows``.
 
     ``partial`` files lack rows that were ``rejected`` (rows), ``outdated`` ones were made by other code or with other
-    lookups, ``orphaned`` ones of bronze objects that are gone.
+    lookups, ``orphaned`` ones of bronze objects that are gone. ``dropped`` rows are no data, as the contract says.
     """
 
     files: int = 0
@@ -36,6 +36,7 @@ class SilverCounts:
     partial: int = 0
     outdated: int = 0
     orphaned: int = 0
+    dropped: int = 0
 
 
 @dataclass(frozen=True)
@@ -188,6 +189,7 @@ def silver_counts(transform: Transform, target: Target) -> SilverCounts:
             continue
         counts["rows"] += lineage.rows_written
         counts["rejected"] += lineage.rows_rejected
+        counts["dropped"] += lineage.rows_dropped
         counts["partial"] += lineage.is_partial
         if pair.bronze is None and (pair.is_paired or lake.bronze.head(lineage.bronze_key) is None):
             counts["orphaned"] += 1

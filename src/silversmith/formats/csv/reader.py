@@ -248,7 +248,8 @@ def _typed(
         dtypes = infer.types(
             rows.with_columns(plain[name].alias(name) for name in undeclared), undeclared, decimal_comma=comma
         )
-        dtypes |= declared if isinstance(declared, Mapping) else {}
+        if isinstance(declared, Mapping):
+            dtypes |= {name: dtype for name in names if (dtype := declared.get(name)) is not None}
         numeric = [name for name in names if name in dtypes and dtypes[name].is_numeric()]
         rows = rows.with_columns(plain[name].alias(name) for name in numeric)
         frame = None if frame is None else rows.collect(engine="in-memory")
