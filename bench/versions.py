@@ -8,7 +8,9 @@ with its handler over a lake in memory (``--folder``); both get the same files, 
 turns. The ratio is the other version's time by this one's, the median over all turns: below 1, this version is slower.
 A case of small files is a batch of 100 files of 4 KB, with one thread of Polars, as the engine's workers have where
 there are as many as CPUs. A case of a large file is one of ``--megabytes``. ``run`` is ``silversmith run`` over 1,500
-files with two workers, all processes, with the start. ``patterns`` are 20,000 parsed events against one exact rule.
+files with two workers, all processes, with the start. ``json-s3`` is the handler of Lambda with ten files in an
+invocation, over the real client, whose requests are answered in the same process. ``patterns`` are 20,000 parsed events
+against one exact rule.
 """
 
 from __future__ import annotations
@@ -71,13 +73,15 @@ WARM = 3
 
 @dataclass(frozen=True)
 class Case:
-    """Files of one kind: how many in a batch, what one holds, and the contract in source text."""
+    """Files of one kind: how many in a batch, what one holds, the contract in source text, and whether they are on
+    S3."""
 
     label: str
     suffix: str
     files: int
     encode: Callable[[pl.DataFrame], bytes]
     contract: str = "None"
+    on_s3: bool = False
 
     @property
     def is_large(self) -> bool:
@@ -110,6 +114,7 @@ CASES = {
     "json": Case("JSON array", ".json", 100, as_json),
     "json-contract": Case("JSON array, contract", ".json", 100, as_json, CONTRACT),
     "ndjson": Case("NDJSON", ".ndjson", 100, as_ndjson),
+    "json-s3": Case("JSON array on S3", ".json", 100, as_json, on_s3=True),
     "csv": Case("CSV", ".csv", 100, as_csv),
     "csv-contract": Case("CSV, contract", ".csv", 100, as_csv, CONTRACT),
     "large-csv": Case("large CSV", ".csv", 1, as_csv),
@@ -177,7 +182,8 @@ def handled(case: Case, trees: tuple[Path, Path], folder: Path, options: argpars
             home = folder / str(index)
             home.mkdir()
             (home / "pipeline.py").write_text(PIPELINE.replace("CONTRACT", case.contract))
-            side = Side(tree, [str(JOB), "lake", "pipeline.py"], home, environment)
+            where = ["s3"] if case.on_s3 else []
+            side = Side(tree, [str(JOB), "lake", "pipeline.py", *where], home, environment)
             stack.callback(side.close)
             sides.append((home / "lake/dl-bronze-layer", side))
         for turn in range(-WARM, (options.turns + 9) // 10 if case.is_large else options.turns):

@@ -9,7 +9,8 @@ import random
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
@@ -23,12 +24,13 @@ from hypothesis import strategies as st
 from silversmith import Pipeline
 from silversmith.errors import AccessDenied, DataError, DefinitionError
 from silversmith.events import ObjectEvent, object_created
-from silversmith.function.handler import Handler, build
+from silversmith.function.batch import MOST_UNDER_WAY
+from silversmith.function.handler import IO_THREADS, Handler, build
 from silversmith.function.outcome import Report
 from silversmith.lineage import error_key, silver_key
 from silversmith.pipeline import Transform
 from silversmith.runtime.queue import DELETED_AT_ONCE, ERROR_CODE, MESSAGE_ID, SystemUnavailable
-from silversmith.stores import Lake
+from silversmith.stores import IN_MEMORY, Lake
 from tests.unit.shop import Shop
 
 GOOD = b"x\n1\n2\n"
@@ -58,6 +60,7 @@ class Bench:
     queue_works: bool = True
     io_threads: int = 0
     group_size: int = 1
+    counts_receives: bool = False
     transform: Transform = field(init=False)
 
     def __post_init__(self) -> None:
@@ -114,6 +117,7 @@ class Bench:
             now=lambda: self.shop.now,
             io_threads=self.io_threads,
             group_size=self.group_size,
+            counts_receives=self.counts_receives,
         )
         self.raised = None
         try:
@@ -407,6 +411,65 @@ def test_side_by_side_what_has_no_time_goes_back_untouched(sided: Bench) -> None
     assert sided.left >= 0.1 * sided.total
     assert sorted(report.message_id for report in sided.reports) == sorted(sided.began)
     assert sorted(sided.released) == sorted((f"receipt of {message}", 0.0) for message in failed)
+
+
+class Watched:
+    """A store that counts how many objects are open at once, and what is headed."""
+
+    def __init__(self, store: Any) -> None:
+        self.most_open = 0
+        self.headed: list[str] = []
+        self._store = store
+        self._open = 0
+        self._lock = threading.Lock()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
+
+    def head(self, key: str) -> Any:
+        self.headed.append(key)
+        return self._store.head(key)
+
+    @contextmanager
+    def open(self, key: str) -> Iterator[Any]:
+        with self._lock:
+            self._open += 1
+            self.most_open = max(self.most_open, self._open)
+        try:
+            with self._store.open(key) as source:
+                yield source
+        finally:
+            with self._lock:
+                self._open -= 1
+
+
+def test_so_many_bytes_are_under_way_at_once(bench: Bench) -> None:
+    bench.io_threads = IO_THREADS
+    bench.shop.bronze = watched = cast("Any", Watched(bench.shop.bronze))
+    large = [
+        object_created(ObjectEvent("bronze", bench.land(n), size=IN_MEMORY), reason="x").decode() for n in range(9)
+    ]
+    assert bench.handle(*(record(str(number), body) for number, body in enumerate(large))) == []
+    assert 1 <= watched.most_open <= MOST_UNDER_WAY // IN_MEMORY < IO_THREADS
+
+
+@pytest.mark.parametrize(
+    ("counts", "receives", "headed"),
+    [
+        (True, 1, {"error.json"}),
+        (True, 2, {"error.json", "failed.json", "rejected.parquet"}),
+        (False, 1, {"error.json", "rejected.parquet"}),
+    ],
+)
+def test_rejected_rows_are_looked_for_where_a_worker_may_have_left_them(
+    bench: Bench, counts: bool, receives: int, headed: set[str]
+) -> None:
+    """A message that comes back was received before, if the queue counts that; then there may be failed tries, too."""
+    bench.counts_receives = counts
+    bench.shop.quarantine = watched = cast("Any", Watched(bench.shop.quarantine))
+    assert bench.handle(record("1", small(bench.land(1)), receives)) == []
+    endings = {key.removeprefix(silver_key("orders", "orders/1.csv").removesuffix("parquet")) for key in watched.headed}
+    assert endings == headed
 
 
 def test_suspects_and_large_files_are_alone(sided: Bench) -> None:

@@ -60,6 +60,9 @@ class IoPool(Generic[_Result]):
             self.pending -= 1
 
 
+#: So many bytes of bronze objects are under way at once, beside the first.
+MOST_UNDER_WAY = 4 * IN_MEMORY
+
 #: The share of the function's timeout that is kept free at the end: a message that would probably reach into it is
 #: handed back.
 RESERVE = 0.1
@@ -94,7 +97,8 @@ class Batch:
         self.failed: list[str] = []
         self.failures: list[Report] = []
         self.finished: list[str] = []
-        self.keys: set[str] = set()
+        #: The bytes of each bronze object under way, by its key.
+        self.under_way: dict[str, int] = {}
         self._commits: list[tuple[Running, Commit]] = []
         self._size = 0
         self._left = context.get_remaining_time_in_millis
@@ -109,6 +113,10 @@ class Batch:
     def has_time(self) -> bool:
         """Whether one more, if it takes as long as the longest so far, is done before the reserve begins."""
         return not self._longest or self._left() >= RESERVE * self._total + self._longest
+
+    def has_room(self, size: int) -> bool:
+        """Whether an object of so many bytes may be under way beside the others."""
+        return not self.under_way or sum(self.under_way.values()) + size <= MOST_UNDER_WAY
 
     def take(self) -> Message:
         """The message whose turn it is."""

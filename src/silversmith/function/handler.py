@@ -40,8 +40,8 @@ from silversmith.runtime.telemetry import Tally, request, set_up
 from silversmith.schemas import Owner, Schemas
 from silversmith.stores import Lake, Store
 
-#: How many messages wait for S3 at once.
-IO_THREADS = 4
+#: How many messages wait for S3 at once. https://docs.aws.amazon.com/AmazonS3/latest/userguide/optimizing-performance.html
+IO_THREADS = 16
 
 _log = logging.getLogger(__name__)
 
@@ -70,6 +70,8 @@ class Handler:
         group_size: how many small objects are put together, which a folder does for the price of about one. It may be
             set between batches.
         owner: for whom silver is made; None: nobody minds whose it is.
+        counts_receives: whether the queue counts every receive of a message, as SQS does. The local engine does not
+            count that of a message whose worker died of another.
     """
 
     def __init__(
@@ -88,6 +90,7 @@ class Handler:
         io_threads: int = 0,
         group_size: int = 1,
         owner: Owner | None = None,
+        counts_receives: bool = False,
     ) -> None:
         self._transform = transform
         self._bucket = bucket
@@ -104,6 +107,7 @@ class Handler:
         self.group_size = group_size
         self._lookups = Lookups.of(transform, lake.bronze, scratch)
         self._new_keys = NewKeys()
+        self._counts_receives = counts_receives
         self._log: dict[str, str | None] = {}
 
     def __call__(self, event: Mapping[str, Any], context: InvocationContext) -> dict[str, Any]:
@@ -149,7 +153,7 @@ class Handler:
         """Begin with one more message, and wait until there is room for another one beside it."""
         message = batch.take()
         event = message.concurrent_event
-        is_alone = event is None or event.key in batch.keys or len(batch.messages) == 1
+        is_alone = event is None or event.key in batch.under_way or len(batch.messages) == 1
         if is_alone:
             self._finish_running(batch)
         if not batch.has_time():
@@ -161,9 +165,12 @@ class Handler:
         else:
             task = self._task(event, message)
             running = Running(message, task, process(task), batch.waited())
-            batch.keys.add(event.key)
+            size = event.size or 0
             if not self._pool.has_threads:
                 self._begin(running)
+            while self._pool.pending and not batch.has_room(size):
+                self._collect(batch)
+            batch.under_way[event.key] = size
             self._pool.submit(partial(_resume, [(running, None)]))
             while self._pool.pending >= self._pool.size:
                 self._collect(batch)
@@ -212,7 +219,7 @@ class Handler:
         """The task after its conversion; None: there was no time for it, and its message goes back untouched."""
         if not running.has_begun and not batch.has_time():
             running.processing.close()
-            batch.keys.discard(running.task.key)
+            batch.under_way.pop(running.task.key, None)
             return None
         self._begin(running)
         with batch.timed():
@@ -234,7 +241,8 @@ class Handler:
         """Note what became of a message, and tell the queue."""
         message = batch.messages[report.message_id]
         batch.settled.add(message.id)
-        batch.keys -= {outcome.key for outcome in report.outcomes} | {report.key}
+        for key in (report.key, *(outcome.key for outcome in report.outcomes)):
+            batch.under_way.pop(key, None)
         if report.dead and report.error is not None:
             try:
                 self._move_to_dlq(message.record, report.error)
@@ -257,6 +265,7 @@ class Handler:
             self._lookups,
             self._schemas,
             receives=message.receives,
+            was_received=message.receives > 1 or not self._counts_receives,
             message_id=message.id,
             was_dead=ERROR_CODE in message.record.get("messageAttributes", {}),
             log=self._log,
@@ -430,6 +439,7 @@ def build(
         acknowledge=queue.acknowledge,
         io_threads=IO_THREADS,
         owner=Owner.of(environment),
+        counts_receives=True,
     )
 
 

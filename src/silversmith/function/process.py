@@ -91,7 +91,7 @@ def process(task: Task) -> Processing:
 
             # 2. Settled? Then only what an earlier failure left is cleared away.
             if head is not None and lineage is not None and _is_settled(task, lineage):
-                _clear_quarantine(task, lineage, head.etag)
+                _clear_quarantine(task, lineage, head.etag, is_headed=True)
                 return task.outcome_of(Verdict.DUPLICATE, lineage)
 
             # 3. Open bronze.
@@ -137,7 +137,7 @@ def process(task: Task) -> Processing:
                 _require_bronze(task, converted.lineage.bronze_etag)
             if rejected is not None:
                 _require_unchanged(lake.quarantine, task.rejected_key, rejected)
-            _clear_quarantine(task, converted.lineage, etag)
+            _clear_quarantine(task, converted.lineage, etag, is_headed=is_headed)
             faults.point("process.cleared")
             return task.outcome_of(Verdict.COMMITTED, converted.lineage, broken=converted.broken)
     raise Contended(f"{task.key} changed, or was committed by another worker, {TRIES} times while it was processed")
@@ -279,9 +279,11 @@ def _gone(task: Task, head: Head | None, lineage: Lineage | None, *, is_headed: 
     says so, silver and the rejected rows go, too: silver last, for ``reconcile`` finds what is left by it."""
     if not is_headed:
         raise SourceChanged(f"{task.key} is gone, and silver was not looked for")
-    _remove(task, task.error_key, None)
+    had_error = _remove(task, task.error_key, None)
     if not task.transform.removes:
         _forget_failures(task, None)
+        if head is None and (had_error or task.was_received):
+            _remove(task, task.rejected_key, None)
         return task.outcome(Verdict.GONE, version=task.event.version)
     _remove(task, task.failed_key, None)
     _remove(task, task.rejected_key, None)
@@ -342,11 +344,16 @@ def _replace(
     return quarantine.put(key, body, metadata=metadata, **unchanged_since(existing))
 
 
-def _clear_quarantine(task: Task, lineage: Lineage, silver_etag: str) -> None:
-    """Remove what an earlier failure, or an earlier version, left in quarantine."""
-    _remove(task, task.error_key, lineage.bronze_etag)
+def _clear_quarantine(task: Task, lineage: Lineage, silver_etag: str, *, is_headed: bool) -> None:
+    """Remove what an earlier failure, or an earlier version, left in quarantine.
+
+    Rejected rows without silver are of a worker that did not come to its end: its message comes back, and finds silver.
+    docs/decisions/0145-one-head-for-a-new-file.md
+    """
+    had_error = _remove(task, task.error_key, lineage.bronze_etag)
     _forget_failures(task, lineage.bronze_etag)
-    if not lineage.rows_rejected and _remove(task, task.rejected_key, lineage.bronze_etag):
+    may_be_rejected = is_headed or had_error or task.was_received or task.may_have_failed
+    if may_be_rejected and not lineage.rows_rejected and _remove(task, task.rejected_key, lineage.bronze_etag):
         # Another worker may have put them, committed, and been done before they were removed.
         _require_unchanged(task.lake.silver, task.silver_key, silver_etag)
 

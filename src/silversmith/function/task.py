@@ -64,6 +64,8 @@ class Task:
         lookups: the transform's lookups, as this worker knows them.
         schemas: where the transform's schema is recorded; None: it is not, and files may differ as they like.
         receives: how often the message was received, this time included.
+        was_received: whether the message may have been received before this time: always where the queue does not count
+            every receive.
         message_id: of the SQS message; empty: nobody counts failures.
         was_dead: the message comes from a dead-letter queue.
         log: where the log of this invocation is: ``group``, ``stream``, ``request``.
@@ -83,6 +85,7 @@ class Task:
     lookups: Lookups
     schemas: Schemas | None = None
     receives: int = 1
+    was_received: bool = True
     message_id: str = ""
     was_dead: bool = False
     log: Mapping[str, str | None] = field(default_factory=dict)

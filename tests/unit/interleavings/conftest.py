@@ -212,11 +212,12 @@ class World:
     """Three buckets, a queue (its order means nothing), and the workers that are at something.
 
     ``removes``: silver goes with a bronze object that is deleted. ``new_keys``: what the workers share of what they
-    learned about silver; None: nothing.
+    learned about silver; None: nothing. ``counts_receives``: workers rely on the number of receives, as on SQS.
     """
 
     removes: bool = False
     new_keys: NewKeys | None = None
+    counts_receives: bool = True
     queue: list[Message] = field(default_factory=list)
     busy: list[Worker] = field(default_factory=list)
     trace: list[str] = field(default_factory=list)
@@ -266,7 +267,8 @@ class World:
             return run(
                 Task(
                     event, transform, lake, scratch, lookups,
-                    receives=message.receives, now=self._now, new_keys=new_keys,
+                    receives=message.receives, was_received=message.receives > 1 or not self.counts_receives,
+                    now=self._now, new_keys=new_keys,
                 )
             )  # fmt: skip
 

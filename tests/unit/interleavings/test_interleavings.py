@@ -33,9 +33,10 @@ class Run:
     kills: int = 2
     copies: int = 2
     removes: bool = False
+    counts_receives: bool = True
 
     def play(self, check: Callable[[World], None], tell: Callable[[str], object] = note) -> None:
-        world = World(removes=self.removes)
+        world = World(removes=self.removes, counts_receives=self.counts_receives)
         try:
             for first, second in zip(self.choices[::2], self.choices[1::2], strict=False):
                 actions = list(self._actions(world, second))
@@ -92,6 +93,7 @@ def runs(*, codes: tuple[str, ...] = ("old",), spare: bool = False, removes: boo
         spare=st.just(spare),
         kills=st.sampled_from([0, 1, 2]),
         removes=st.just(removes),
+        counts_receives=st.booleans(),
     )
 
 
