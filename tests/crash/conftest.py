@@ -106,8 +106,8 @@ class Crashable:
         more = ["--until-idle"] if until_idle else []
         return self.command("run", "pipeline.py", "--no-page", "--workers", str(workers), *more, fault=fault)
 
-    def told(self, *arguments: str) -> Any:
-        """What a command tells with ``--json``. It must have done its work."""
+    def output(self, *arguments: str) -> Any:
+        """The JSON of a command, which must succeed."""
         actual, errors = (process := self.command(*arguments, "--json")).communicate(timeout=240)
         assert process.returncode == 0, errors.decode()
         return json.loads(actual)
@@ -123,7 +123,7 @@ class Crashable:
         """Every bronze object is in silver once, from its newest version, with the right rows; or, of its newest
         version, in quarantine if it is broken; or in a dead-letter queue if the transform has a bug with it."""
         result = Accounted()
-        failures = self.told("failures", "--limit", "1000000")
+        failures = self.output("failures", "--limit", "1000000")
         quarantined = {(item["transform"], item["key"], item["etag"]) for item in failures["quarantined"]}
         dead = {(item["transform"], item["key"]) for item in failures["dead"]}
         rejected = {head.key for head in self.lake.store("dl-quarantine-layer", foreign_writers=False).list()}

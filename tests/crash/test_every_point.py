@@ -86,8 +86,8 @@ def test_a_file_that_kills_before_its_tries_are_recorded_is_dead_after_a_few_dea
     process.communicate(timeout=240)
     assert process.returncode == 1
     assert workers_killed(crashable) == 4, "the two that are allowed, and two that the handler might not have counted"
-    assert crashable.told("failures")["dead_total"] == 1
-    assert crashable.told("redrive")["sent"] == 1
+    assert crashable.output("failures")["dead_total"] == 1
+    assert crashable.output("redrive")["sent"] == 1
     crashable.finish()
     assert len(crashable.check().silver) == 1
 
@@ -118,8 +118,8 @@ def test_the_engine_is_killed_while_it_notices_that_files_are_gone(crashable: Cr
         path.unlink()
     is_killed(crashable, point)
     crashable.finish()
-    assert crashable.told("reconcile")["kinds"] == {"orphaned": 3}, "a/0.json feeds two transforms"
-    assert [crashable.told("trace", key)["transforms"][0]["state"] for key in ("a/0.json", "a/2.json")] == [
+    assert crashable.output("reconcile")["kinds"] == {"orphaned": 3}, "a/0.json feeds two transforms"
+    assert [crashable.output("trace", key)["transforms"][0]["state"] for key in ("a/0.json", "a/2.json")] == [
         "orphaned",
         "current",
     ]
@@ -145,8 +145,8 @@ def test_killed_while_silver_goes_with_its_files(crashable: Crashable, point: st
     crashable.finish()
     accounted = crashable.check()
     assert (len(accounted.silver), accounted.quarantined) == (6, set())
-    assert crashable.told("reconcile")["kinds"] == {}
-    story = crashable.told("trace", "a/0.json")
+    assert crashable.output("reconcile")["kinds"] == {}
+    story = crashable.output("trace", "a/0.json")
     assert {part["state"] for part in story["transforms"]} == {"gone"}
     assert {part["last"]["verdict"] for part in story["transforms"]} <= {"removed", "gone"}
     fill(crashable, offset=100)
@@ -172,7 +172,7 @@ def test_the_engine_is_killed_while_it_gives_up_on_a_message(crashable: Crashabl
     is_killed(crashable, point)
     crashable.finish(fails=True)
     assert crashable.check().dead == {("fragile", "c/1.json"), ("fragile", "c/3.json")}
-    assert crashable.told("failures")["dead_total"] == 2, "each once"
+    assert crashable.output("failures")["dead_total"] == 2, "each once"
 
 
 @pytest.mark.parametrize("point", REDRIVEN)
@@ -180,12 +180,12 @@ def test_a_redrive_is_killed(crashable: Crashable, point: str) -> None:
     for number in range(4):
         crashable.drop(f"c/{number}.json", [number, UNLUCKY])
     crashable.finish(fails=True)
-    assert crashable.told("failures")["dead_total"] == 4
+    assert crashable.output("failures")["dead_total"] == 4
     crashable.define(unlucky=None)
     is_killed(crashable, point, "redrive")
     moved = 4 if point == "redrive.after_commit" else 0
-    assert crashable.told("failures")["dead_total"] == 4 - moved, "all of a batch, or none"
-    assert crashable.told("redrive")["sent"] == 4 - moved
+    assert crashable.output("failures")["dead_total"] == 4 - moved, "all of a batch, or none"
+    assert crashable.output("redrive")["sent"] == 4 - moved
     crashable.finish()
     assert len(crashable.check(unlucky=None).silver) == 8
 
@@ -204,7 +204,7 @@ def test_commands_that_resend_are_killed(crashable: Crashable, point: str, argum
     if arguments == ("redrive",):
         crashable.drop("broken.json", [1])
     is_killed(crashable, point, *arguments)
-    crashable.told(*arguments)
+    crashable.output(*arguments)
     crashable.finish(fails=True)
     result = crashable.check()
     assert (len(result.silver), len(result.quarantined)) == ((10, 0) if arguments == ("redrive",) else (9, 1))

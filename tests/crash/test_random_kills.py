@@ -51,7 +51,7 @@ def test_kill_nine_at_random_moments(crashable: Crashable) -> None:
         if not (crashable.bronze / _key(number)).exists():
             crashable.drop(_key(number), [number])
     crashable.finish(fails=True)
-    crashable.told("redrive")  # who was killed three times over a good file has given up on it
+    crashable.output("redrive")  # who was killed three times over a good file has given up on it
     crashable.finish(fails=True)
     result = crashable.check()
     print(
@@ -62,7 +62,7 @@ def test_kill_nine_at_random_moments(crashable: Crashable) -> None:
     for number in range(FILES):
         if (path := crashable.bronze / _key(number)).read_text() == BROKEN:
             path.write_text(f'[{{"id": {number}}}]')
-    crashable.told("redrive")
+    crashable.output("redrive")
     crashable.finish()
     result = crashable.check(unlucky=None)
     assert not result.quarantined

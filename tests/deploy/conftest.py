@@ -275,10 +275,10 @@ def moto_template(template: Mapping[str, Any]) -> dict[str, Any]:
 
 @dataclass
 class Notifications:
-    """What S3 says that a bucket notifies of. Moto does not give back that EventBridge is on, and its CloudFormation
+    """A bucket's notification configuration. Moto does not give back that EventBridge is on, and its CloudFormation
     does not switch it on."""
 
-    held: dict[str, Any] = field(default_factory=lambda: {"EventBridgeConfiguration": {}})
+    configuration: dict[str, Any] = field(default_factory=lambda: {"EventBridgeConfiguration": {}})
     puts: list[dict[str, Any]] = field(default_factory=list)
 
     def watch(self, client: Any) -> None:
@@ -287,11 +287,11 @@ class Notifications:
         events.register("provide-client-params.s3.PutBucketNotificationConfiguration", self._put)
 
     def _get(self, parsed: dict[str, Any], **_: Any) -> None:
-        parsed.update(self.held)
+        parsed.update(self.configuration)
 
     def _put(self, params: dict[str, Any], **_: Any) -> None:
-        self.held = params["NotificationConfiguration"]
-        self.puts.append(self.held)
+        self.configuration = params["NotificationConfiguration"]
+        self.puts.append(self.configuration)
 
 
 @pytest.fixture

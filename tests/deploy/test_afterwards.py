@@ -185,7 +185,7 @@ def test_a_notification_that_another_owner_switched_off_is_seen_and_repaired(
         ]
     }
     account.client("sqs").create_queue(QueueName="q")
-    notifications.held = {**theirs}
+    notifications.configuration = {**theirs}
     seen = diff(small_release, account, pause=lambda _: None)
     assert [change.lines() for change in seen.changes] == [
         [
@@ -196,7 +196,7 @@ def test_a_notification_that_another_owner_switched_off_is_seen_and_repaired(
     assert notifications.puts == []
     done = run(small_release, account, NOON.replace(hour=14))
     assert (done.changed, done.round) == (True, ScheduledRound(AT.replace(hour=14)))
-    assert notifications.held == {**theirs, "EventBridgeConfiguration": {}}
+    assert notifications.configuration == {**theirs, "EventBridgeConfiguration": {}}
     assert not run(small_release, account).changed
 
 

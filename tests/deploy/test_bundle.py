@@ -189,16 +189,16 @@ def test_the_layer_is_where_lambda_looks_and_code_changes_leave_it(packages: Pat
     code = tmp_path / "pipeline.py"
     code.write_text("1")
     runtime = Runtime("x86_64", "3.13")
-    one = Bundle({"pipeline.py": code}, bundles.files(packages), runtime, "")
-    assert "python/lib/python3.13/site-packages/big/core.so" in one.layer
-    digests = one.layer_digest, one.function_digest
+    first = Bundle({"pipeline.py": code}, bundles.files(packages), runtime, "")
+    assert "python/lib/python3.13/site-packages/big/core.so" in first.layer
+    digests = first.layer_digest, first.function_digest
     code.write_text("2")
-    other = Bundle({"pipeline.py": code}, bundles.files(packages), runtime, "")
-    assert other.layer_digest == digests[0]
-    assert other.function_digest != digests[1]
+    second = Bundle({"pipeline.py": code}, bundles.files(packages), runtime, "")
+    assert second.layer_digest == digests[0]
+    assert second.function_digest != digests[1]
     (packages / "big/core.so").write_bytes(b"9")
     third = Bundle({"pipeline.py": code}, bundles.files(packages), runtime, "")
-    assert len({third.function_digest, other.function_digest}) == 2
+    assert len({third.function_digest, second.function_digest}) == 2
 
 
 def test_requirements_keep_the_users_and_drop_the_commands(tmp_path: Path) -> None:

@@ -324,12 +324,12 @@ def test_an_existing_bucket_gets_notifications_and_keeps_its_own(
     account: Account, notifications: Notifications
 ) -> None:
     theirs = {"Id": "theirs", "QueueArn": "arn:aws:sqs:eu-central-1:123456789012:q", "Events": ["s3:ObjectRemoved:*"]}
-    notifications.held = {"QueueConfigurations": [theirs]}
+    notifications.configuration = {"QueueConfigurations": [theirs]}
     s3 = account.client("s3")
     s3.create_bucket(Bucket="mine", CreateBucketConfiguration={"LocationConstraint": "eu-central-1"})
     account.client("sqs").create_queue(QueueName="q")
     assert switch_eventbridge_on(account, "mine")
-    assert notifications.held == {"QueueConfigurations": [theirs], "EventBridgeConfiguration": {}}
+    assert notifications.configuration == {"QueueConfigurations": [theirs], "EventBridgeConfiguration": {}}
     assert not switch_eventbridge_on(account, "mine")
 
 
@@ -404,7 +404,7 @@ def test_a_release_with_tables_brings_their_code(
         deploy(result, account, confirm=never, pause=no_pause)
     place = {"LocationConstraint": "eu-central-1"}
     account.client("s3").create_bucket(Bucket="dl-silver-layer", CreateBucketConfiguration=place)
-    notifications.held = {}
+    notifications.configuration = {}
     messages: list[str] = []
     ours = replace(result, template=moto_template(result.template), parameters=known)
     # The stand-in for notifications knows one bucket.
@@ -412,7 +412,7 @@ def test_a_release_with_tables_brings_their_code(
     for key in ("sales/tables.zip", "layers/tables.zip"):
         assert Artefacts(account).has(key)
     assert "the bucket dl-silver-layer now tells EventBridge of its objects" in messages
-    notifications.held = {}
+    notifications.configuration = {}
     silent = [change.logical for change in diff(ours, account, pause=no_pause).changes]
     assert silent == ["BronzeBucket", "SilverBucket"]
 

@@ -205,17 +205,17 @@ def test_the_same_input_makes_the_same_bundle(unpacked: Any, tmp_path: Path) -> 
 def test_the_command_makes_a_bundle_for_another_machine(
     unpacked: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    other = "x86_64" if unpacked.target.architecture == "arm64" else "arm64"
+    architecture = "x86_64" if unpacked.target.architecture == "arm64" else "arm64"
     pipeline = str(unpacked.project / "pipeline.py")
-    assert call(["bundle", pipeline, "--split", str(tmp_path), "--architecture", other, "--json"]) == 0
+    assert call(["bundle", pipeline, "--split", str(tmp_path), "--architecture", architecture, "--json"]) == 0
     document = json.loads(capsys.readouterr().out)
-    assert (document["architecture"], document["python"]) == (other, "3.13")
+    assert (document["architecture"], document["python"]) == (architecture, "3.13")
     assert 100 * 2**20 < document["size"] < bundles.MOST_BYTES
     packages = {package["name"] for package in document["packages"]}
     assert {"silversmith", "pipeline.py", "polars", "_polars_runtime_32", "orjson", "backports"} <= packages
     assert not {"boto3", "rich", "troposphere", "watchdog"} & packages
     with zipfile.ZipFile(tmp_path / "layer.zip") as layer:
-        assert {machine(layer, name) for name in layer.namelist() if ".so" in name} == {MACHINES[other]}
+        assert {machine(layer, name) for name in layer.namelist() if ".so" in name} == {MACHINES[architecture]}
 
 
 def test_the_tables_have_a_bundle_of_their_own(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -19,7 +19,7 @@ import pytest
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
-CHROMIUM = next((found for name in ("chromium", "chromium-browser") if (found := shutil.which(name))), None)
+CHROMIUM = next((path for name in ("chromium", "chromium-browser") if (path := shutil.which(name))), None)
 
 #: Where screenshots are kept, to be looked at; git ignores it.
 SHOTS = Path(__file__).parents[2] / "screenshots"
@@ -90,16 +90,16 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     with subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as engine:
         assert engine.stdout is not None
         line = engine.stdout.readline()
-        found = re.search(r"http://\S+", line)
-        assert found, line
-        made = Site(folder, found[0])
-        made.drop("orders/good.csv", "id,total\n1,2.5\n2,3\n")
-        made.drop("orders/mixed.csv", "id,total\n1,2.5\n2,-3\nx,1\n")
-        made.drop("orders/broken.csv", 'id,total\n1,"2\n')
-        made.drop("bug/one.csv", "id\n1\n")
-        made.drop(HOSTILE, "id,total\n1,<script>document.title='owned'</script>\n")
+        address = re.search(r"http://\S+", line)
+        assert address, line
+        result = Site(folder, address[0])
+        result.drop("orders/good.csv", "id,total\n1,2.5\n2,3\n")
+        result.drop("orders/mixed.csv", "id,total\n1,2.5\n2,-3\nx,1\n")
+        result.drop("orders/broken.csv", 'id,total\n1,"2\n')
+        result.drop("bug/one.csv", "id\n1\n")
+        result.drop(HOSTILE, "id,total\n1,<script>document.title='owned'</script>\n")
         with (folder / "out").open("w") as out, subprocess.Popen(["cat"], stdin=engine.stdout, stdout=out):
-            yield made
+            yield result
             engine.send_signal(signal.SIGTERM)
             engine.wait(30)
 
@@ -111,9 +111,9 @@ def browser() -> Iterator[Browser]:
     # Chromium makes sockets in its temporary folder, and their paths may have 107 bytes.
     with tempfile.TemporaryDirectory(dir="/tmp") as short, sync_playwright() as playwright:
         environment: dict[str, str | float | bool] = {**os.environ, "TMPDIR": short}
-        found = playwright.chromium.launch(executable_path=CHROMIUM, args=list(FLAGS), env=environment)
-        yield found
-        found.close()
+        result = playwright.chromium.launch(executable_path=CHROMIUM, args=list(FLAGS), env=environment)
+        yield result
+        result.close()
 
 
 @pytest.fixture

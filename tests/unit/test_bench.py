@@ -126,9 +126,9 @@ def test_percentiles() -> None:
 
 
 def test_memory_buys_processors_as_far_as_there_are_threads() -> None:
-    one = cost.Work("small", cpu=100, threads=1, invocations=10, puts=0, gets=1000)
-    assert one.seconds(1769, wait=0.01, clock=1) == pytest.approx(110)
-    assert one.seconds(3538, wait=0.01, clock=2) == pytest.approx(60)
-    assert one.seconds(512, wait=0, clock=1) == pytest.approx(100 * 1769 / 512)
-    two = cost.Work("large", cpu=100, threads=2, invocations=1, puts=0, gets=0)
-    assert two.seconds(3538, wait=0, clock=1) == pytest.approx(50)
+    small = cost.Work("small", cpu=100, threads=1, invocations=10, puts=0, gets=1000)
+    assert small.seconds(1769, wait=0.01, clock=1) == pytest.approx(110)
+    assert small.seconds(3538, wait=0.01, clock=2) == pytest.approx(60)
+    assert small.seconds(512, wait=0, clock=1) == pytest.approx(100 * 1769 / 512)
+    large = cost.Work("large", cpu=100, threads=2, invocations=1, puts=0, gets=0)
+    assert large.seconds(3538, wait=0, clock=1) == pytest.approx(50)

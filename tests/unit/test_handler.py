@@ -134,7 +134,7 @@ class Bench:
 
     def messages(self, *numbers: int, receives: int = 1) -> list[dict[str, Any]]:
         """One message for each file that holds this number."""
-        return [record(str(number), told(self.land(number)), receives) for number in numbers]
+        return [record(str(number), event_body(self.land(number)), receives) for number in numbers]
 
     def silver(self) -> list[str]:
         return [head.key for head in self.shop.silver.list("orders/")]
@@ -145,7 +145,7 @@ def bench(tmp_path: Path) -> Bench:
     return Bench(Shop(tmp_path))
 
 
-def told(key: str, bucket: str = "bronze") -> str:
+def event_body(key: str, bucket: str = "bronze") -> str:
     return object_created(ObjectEvent(bucket, key), reason="PutObject").decode()
 
 
@@ -261,9 +261,9 @@ def test_invalid_events_are_dead_at_once(bench: Bench, body: str) -> None:
 @pytest.mark.parametrize(
     "body",
     [
-        told("elsewhere/1.csv"),
-        told("orders/1.json"),
-        told("orders/1.csv", bucket="another"),
+        event_body("elsewhere/1.csv"),
+        event_body("orders/1.json"),
+        event_body("orders/1.csv", bucket="another"),
         '{"Service": "Amazon S3", "Event": "s3:TestEvent", "Bucket": "bronze"}',
         '{"Records": []}',
     ],
@@ -509,12 +509,12 @@ def test_together_each_message_ends_by_its_own_put(bench: Bench) -> None:
     """Another worker was faster with one of them, the disk is full for another: the rest go on."""
     bench.group_size = 5
     records = beside(bench, *range(5))
-    other, key = bench.shop.silver.put, silver_key("orders", "orders/1.csv")
-    bench.deeds[2] = lambda: other(key, b"somebody else's")
+    overwrite, key = bench.shop.silver.put, silver_key("orders", "orders/1.csv")
+    bench.deeds[2] = lambda: overwrite(key, b"somebody else's")
     bench.shop.silver.refused[silver_key("orders", "orders/3.csv")] = OSError(errno.ENOSPC, "no space")
     assert bench.handle(*records) == ["3"]
     actual = {report.message_id: report.to_dict() for report in bench.reports}
-    assert {name: one["verdict"] for name, one in actual.items()} == {
+    assert {name: report["verdict"] for name, report in actual.items()} == {
         **dict.fromkeys("0124", "committed"), "3": "failed"
     }  # fmt: skip
     assert actual["3"]["error"]["code"] == "ENOSPC"
@@ -529,7 +529,7 @@ def test_together_or_alone_silver_is_the_same(tmp_path: Path) -> None:
         assert bench.handle(*beside(bench, *range(6))) == []
         actual.append({key: bench.shop.silver.read(key) for key in bench.silver()})
         stages = [outcome.stages for report in bench.reports for outcome in report.outcomes]
-        assert all(one["write"] > 0 for one in stages)
+        assert all(seconds["write"] > 0 for seconds in stages)
     assert len(actual[0]) == 6
     assert actual[0] == actual[1]
 
@@ -565,7 +565,7 @@ def test_neighbours_of_a_poisonous_message_get_past_it(names: list[str], which: 
     """Ten messages come together, again and again, and one kills the function: it is not always the first."""
     before = set()
     for receives in range(2, 6):
-        begun = order([record(name, told("x"), receives) for name in names])
+        begun = order([record(name, event_body("x"), receives) for name in names])
         assert sorted(begun) == sorted(names)
         before |= set(begun[: begun.index(names[which])])
     event(f"{len(before)} of 9 get past it")
@@ -581,7 +581,7 @@ def test_a_backlog_of_slow_files_is_worked_off_before_the_queue_gives_up() -> No
         batch = chance.sample(sorted(receives), min(10, len(receives)))
         for name in batch:
             receives[name] += 1
-        for name in order([record(name, told("x"), receives[name]) for name in batch], each=54_000):
+        for name in order([record(name, event_body("x"), receives[name]) for name in batch], each=54_000):
             late += receives.pop(name) > 5
     assert late < 15
 
@@ -631,7 +631,7 @@ def test_on_aws_it_is_made_of_its_environment(environment: dict[str, str], caplo
     caplog.set_level("INFO")
     sqs = Sqs()
     handler = build(environment, s3=None, sqs=lambda: sqs)
-    unwanted = [record(str(number), told("1.json", "b")) for number in range(DELETED_AT_ONCE + 2)]
+    unwanted = [record(str(number), event_body("1.json", "b")) for number in range(DELETED_AT_ONCE + 2)]
     inputs = {
         "trace": {"stringValue": "t1", "dataType": "String"},
         "bin": {"binaryValue": "eA==", "dataType": "Binary"},

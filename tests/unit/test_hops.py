@@ -129,7 +129,7 @@ def delete_mapping(aws: Aws) -> None:
 
 
 @pytest.mark.parametrize(
-    ("meddle", "found"),
+    ("meddle", "message"),
     [
         (replace_notifications, "EventBridge is switched off for the bucket bronze"),
         (delete_bucket, "there is no bucket bronze"),
@@ -143,10 +143,10 @@ def delete_mapping(aws: Aws) -> None:
         (delete_mapping, "there is no event source mapping a-mapping"),
     ],
 )
-def test_changes_of_a_hop_are_noticed(aws: Aws, meddle: Callable[[Aws], None], found: str) -> None:
+def test_changes_of_a_hop_are_noticed(aws: Aws, meddle: Callable[[Aws], None], message: str) -> None:
     meddle(aws)
     (problem,) = aws.check()
-    assert problem.message.startswith(found)
+    assert problem.message.startswith(message)
     assert problem.is_known
     assert problem.do
 

@@ -457,8 +457,8 @@ def test_records_however_firehose_puts_them_together(between: bytes, packed: int
     good, rejected = checked(logs.cloudwatch_logs, data, "firehose/2026/01/31/12/stream-1")
     assert good["id"].to_list() == ["7", "8"] * 3
     assert rejected.height == 0
-    one, _ = checked(logs.waf, b'{"timestamp": 1}' + between + b'{"timestamp": 2}', "waf/stream")
-    assert one["timestamp"].to_list() == [1, 2]
+    rows, _ = checked(logs.waf, b'{"timestamp": 1}' + between + b'{"timestamp": 2}', "waf/stream")
+    assert rows["timestamp"].to_list() == [1, 2]
 
 
 @pytest.mark.parametrize("name", ["cloudtrail", "config_snapshot"])

@@ -52,10 +52,10 @@ def test_a_changed_lookup_makes_silver_outdated() -> None:
 
 
 def test_the_context_describes_the_object() -> None:
-    def told(rows: pl.LazyFrame, context: Context) -> pl.LazyFrame:
+    def describe(rows: pl.LazyFrame, context: Context) -> pl.LazyFrame:
         return rows.select(key=pl.lit(context.key), size=context.size, etag=pl.lit(context.etag), at=context.modified)
 
-    result = run(pipeline(told, ()), ORDERS)
+    result = run(pipeline(describe, ()), ORDERS)
     row = result.silver["orders", "orders/1.csv"].row(0, named=True)
     lineage = result.lineage["orders", "orders/1.csv"]
     assert (row["key"], row["size"], row["etag"]) == ("orders/1.csv", 11, lineage.bronze_etag)
@@ -119,9 +119,9 @@ def test_invalid_lookups_are_refused_at_their_declaration(function: Any, lookups
 
 def test_a_parameter_with_a_default_is_left_alone_unless_it_is_called_context() -> None:
     def maybe(rows: pl.LazyFrame, context: Context | None = None) -> pl.LazyFrame:
-        return rows.with_columns(given=pl.lit(context is not None))
+        return rows.with_columns(has_context=pl.lit(context is not None))
 
-    assert run(pipeline(maybe, ()), ORDERS).silver["orders", "orders/1.csv"]["given"].all()
+    assert run(pipeline(maybe, ()), ORDERS).silver["orders", "orders/1.csv"]["has_context"].all()
     assert run(pipeline(with_default, ()), ORDERS).silver["orders", "orders/1.csv"].height == 2
 
 
@@ -179,7 +179,7 @@ def put(bench: Bench, text: str) -> None:
 
 def kinds(bench: Bench, *, changed: bool) -> list[Decision]:
     looked = look(bench.pipeline.find("orders"), bench.lake, changed=changed)
-    return [one.finding.kind for one in looked if one.finding is not None]
+    return [item.finding.kind for item in looked if item.finding is not None]
 
 
 def test_reconcile_changed_finds_what_was_made_with_another_lookup(make: Callable[[Pipeline], Bench]) -> None:

@@ -62,8 +62,8 @@ def test_they_come_in_the_order_of_silver(bronze: set[str], made_of: set[str]) -
 @given(st.sets(KEYS, max_size=40), KEYS)
 def test_overtaken_are_all_that_come_before_in_bronze_and_after_in_silver(keys: set[str], key: str) -> None:
     result = set(overtaken(key))
-    for other in keys | result:
-        assert (other in result) == (other < key and other + ".parquet" > key + ".parquet")
+    for candidate in keys | result:
+        assert (candidate in result) == (candidate < key and candidate + ".parquet" > key + ".parquet")
 
 
 def test_a_key_and_its_extensions_are_paired() -> None:

@@ -192,7 +192,7 @@ def without() -> pl.LazyFrame:
     return pl.LazyFrame()
 
 
-def with_three(rows: pl.LazyFrame, context: Context, other: pl.LazyFrame) -> pl.LazyFrame:
+def with_three(rows: pl.LazyFrame, context: Context, lookup: pl.LazyFrame) -> pl.LazyFrame:
     return rows
 
 

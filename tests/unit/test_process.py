@@ -95,10 +95,10 @@ def test_a_new_version_replaces_silver(shop: Shop) -> None:
 
 def test_new_code_replaces_silver(shop: Shop) -> None:
     shop.process(GOOD)
-    other = declared(lambda rows: rows.select("id"))
-    assert shop.process(transform=other).verdict is Verdict.COMMITTED
+    transform = declared(lambda rows: rows.select("id"))
+    assert shop.process(transform=transform).verdict is Verdict.COMMITTED
     assert shop.rows() == [(1,), (2,)]
-    assert shop.lineage().fingerprint == other.fingerprint
+    assert shop.lineage().fingerprint == transform.fingerprint
 
 
 def test_silver_without_lineage_is_replaced(shop: Shop) -> None:
@@ -164,18 +164,18 @@ def test_a_version_without_rejected_rows_removes_those_of_the_last(shop: Shop) -
     assert list(shop.quarantine.list()) == []
 
 
-@pytest.mark.parametrize("found", ["none", "of other bytes", "no Parquet"])
-def test_rejected_rows_that_are_not_those_of_silver_are_made_again(shop: Shop, found: str) -> None:
+@pytest.mark.parametrize("state", ["none", "of other bytes", "no Parquet"])
+def test_rejected_rows_that_are_not_those_of_silver_are_made_again(shop: Shop, state: str) -> None:
     shop.process(MIXED)
     kept = shop.rejected()
     name = rejected_key("orders", KEY)
-    if found == "none":
+    if state == "none":
         shop.quarantine.delete(name)
-    elif found == "no Parquet":
+    elif state == "no Parquet":
         shop.quarantine.put(name, b"nonsense")
     else:
-        Shop.process(other := Shop(shop.folder / "other"), b"id,total\nz,1\n1,1\n")
-        body = other.quarantine.read(name)
+        Shop.process(second := Shop(shop.folder / "other"), b"id,total\nz,1\n1,1\n")
+        body = second.quarantine.read(name)
         assert body is not None
         shop.quarantine.put(name, body)
     assert shop.process().verdict is Verdict.COMMITTED

@@ -54,11 +54,11 @@ def shop_with_other_code() -> Pipeline:
 class Sent:
     """A queue that remembers what it was sent."""
 
-    held: int = 0
+    backlog: int = 0
     bodies: list[str] = field(default_factory=list)
 
     def waiting(self) -> int:
-        return self.held + len(self.bodies)
+        return self.backlog + len(self.bodies)
 
     def send(self, bodies: Sequence[str]) -> None:
         assert 0 < len(bodies) <= SENT_AT_ONCE
@@ -156,7 +156,7 @@ def test_a_queue_that_has_much_to_do_is_left_alone(make: Make) -> None:
     bench = make(shop())
     bench.land("orders/a.csv")
     world = World(bench)
-    world.queues["orders"].held = BUSY + 1
+    world.queues["orders"].backlog = BUSY + 1
     assert world.invoke() == {"done": True}
     assert (world.queues["orders"].keys, world.queues["every"].keys) == ([], ["orders/a.csv"])
     assert world.log[0] == {"transform": "orders", "after": "", "skipped": True, "waiting": BUSY + 1}
@@ -320,7 +320,7 @@ def test_messages_that_wait_or_are_dead_may_be_theirs(make: Make) -> None:
     world = World(bench)
     a_round(world, 0)
     bench.land("orders/a.csv", "orders/b.csv", "orders/c.csv")
-    world.queues |= {"orders": Sent(held=1), "every": Sent(held=2), "dead": Sent(held=1)}
+    world.queues |= {"orders": Sent(backlog=1), "every": Sent(backlog=2), "dead": Sent(backlog=1)}
     assert a_round(world, 24, dead={"orders": "dead", "every": "dead"}) == 1
 
 
@@ -329,7 +329,7 @@ def test_a_busy_transform_s_files_are_counted_by_the_next_round(make: Make) -> N
     world = World(bench)
     a_round(world, 0)
     bench.land("orders/a.csv")
-    world.queues["orders"] = Sent(held=BUSY + 1)
+    world.queues["orders"] = Sent(backlog=BUSY + 1)
     assert a_round(world, 24) == 1, "of the other transform"
     world.queues["orders"] = Sent()
     assert a_round(world, 48) == 1

@@ -27,11 +27,11 @@ pipeline = Pipeline("p")
 
 
 @pipeline.transform("a*")
-def made(rows: pl.LazyFrame) -> pl.LazyFrame:
+def copy(rows: pl.LazyFrame) -> pl.LazyFrame:
     return rows
 
 
-MADE = pipeline.find("made")
+COPY = pipeline.find("copy")
 
 
 @dataclass
@@ -76,7 +76,7 @@ def lineage(key: str, etag: str, fingerprint: str) -> dict[str, str]:
         bronze_version="",
         bronze_size=3,
         sequencer="",
-        transform="made",
+        transform="copy",
         fingerprint=fingerprint,
         rows_read=1,
         rows_written=1,
@@ -102,14 +102,14 @@ class Buckets:
     def lake(self) -> Lake:
         return Lake(*(cast("Store", store) for store in (self.bronze, self.silver, self.quarantine)))
 
-    def commit(self, key: str, etag: str = "e", fingerprint: str = MADE.fingerprint) -> None:
-        self.silver.put(silver_key("made", key), metadata=lineage(key, etag, fingerprint))
+    def commit(self, key: str, etag: str = "e", fingerprint: str = COPY.fingerprint) -> None:
+        self.silver.put(silver_key("copy", key), metadata=lineage(key, etag, fingerprint))
 
-    def fail(self, key: str, etag: str = "e", fingerprint: str = MADE.fingerprint) -> None:
-        self.quarantine.put(error_key("made", key), body=document(etag, fingerprint))
+    def fail(self, key: str, etag: str = "e", fingerprint: str = COPY.fingerprint) -> None:
+        self.quarantine.put(error_key("copy", key), body=document(etag, fingerprint))
 
-    def found(self, **options: Any) -> dict[str, Decision]:
-        findings = [looked.finding for looked in look(MADE, self.lake, **options) if looked.finding]
+    def findings(self, **options: Any) -> dict[str, Decision]:
+        findings = [looked.finding for looked in look(COPY, self.lake, **options) if looked.finding]
         assert len({finding.key for finding in findings}) == len(findings)
         return {finding.key: finding.kind for finding in findings}
 
@@ -117,7 +117,7 @@ class Buckets:
 #: "a" holds back those that begin with it; some sort around ".parquet"; some are cut short; one is not wanted.
 KEYS = ["a", "a-1", "a-1-2", "a.parquet", "a.parquet.parquet", "a/b", "ab", "a" * 1010, "a" * 1010 + "b", "z"]
 ETAGS = st.sampled_from(["e", "f"])
-CODES = st.sampled_from([MADE.fingerprint, "other"])
+CODES = st.sampled_from([COPY.fingerprint, "other"])
 some = st.sampled_from(KEYS)
 
 
@@ -142,13 +142,13 @@ def expected(
     expectation = {key for key in bronze if key.startswith("a")}
     result = dict.fromkeys(set(silver) - expectation, Decision.ORPHANED)
     for key in expectation:
-        if errors.get(key) == (bronze[key], MADE.fingerprint):
+        if errors.get(key) == (bronze[key], COPY.fingerprint):
             continue
         if key not in silver:
             result[key] = Decision.MISSING
         elif silver[key][0] != bronze[key]:
             result[key] = Decision.STALE
-        elif silver[key][1] != MADE.fingerprint and changed:
+        elif silver[key][1] != COPY.fingerprint and changed:
             result[key] = Decision.OUTDATED
     return result
 
@@ -161,7 +161,7 @@ def test_it_finds_what_the_oracle_finds(
 ) -> None:
     buckets, bronze, silver, errors = drawn
     # What is accounted for in quarantine may also have silver that is up to date: that is nothing to find either.
-    assert buckets.found(changed=changed, workers=workers) == expected(bronze, silver, errors, changed=changed)
+    assert buckets.findings(changed=changed, workers=workers) == expected(bronze, silver, errors, changed=changed)
 
 
 @given(lakes(), st.integers(1, 5))
@@ -169,12 +169,12 @@ def test_a_look_that_is_taken_up_again_misses_nothing_and_repeats_nothing(
     drawn: tuple[Buckets, dict[str, str], dict[str, tuple[str, str]], dict[str, tuple[str, str]]], steps: int
 ) -> None:
     buckets = drawn[0]
-    whole = list(look(MADE, buckets.lake))
+    whole = list(look(COPY, buckets.lake))
     pieces: list[Looked] = []
     after = ""
     while True:
         piece: list[Looked] = []
-        for looked in look(MADE, buckets.lake, after=after):
+        for looked in look(COPY, buckets.lake, after=after):
             piece.append(looked)
             if looked.after and sum(bool(item.after) for item in piece) >= steps:
                 break
@@ -191,18 +191,18 @@ def test_a_look_that_is_taken_up_again_misses_nothing_and_repeats_nothing(
 def test_silver_that_does_not_say_where_it_came_from_is_missing() -> None:
     buckets = Buckets()
     buckets.bronze.put("a")
-    buckets.silver.put("made/a.parquet")
-    assert buckets.found() == {"a": Decision.MISSING}
+    buckets.silver.put("copy/a.parquet")
+    assert buckets.findings() == {"a": Decision.MISSING}
 
 
 def test_a_strangers_object_in_silver_is_no_orphan() -> None:
     buckets = Buckets()
-    buckets.silver.put("made/notes.txt")
-    buckets.silver.put("made/.parquet")
+    buckets.silver.put("copy/notes.txt")
+    buckets.silver.put("copy/.parquet")
     buckets.silver.put("elsewhere/a.parquet")
-    buckets.silver.put(f"made/x~{'0' * 64}.parquet")
-    buckets.silver.put(f"made/y~{'0' * 64}.parquet", metadata=lineage("another", "e", "f"))
-    assert buckets.found() == {}
+    buckets.silver.put(f"copy/x~{'0' * 64}.parquet")
+    buckets.silver.put(f"copy/y~{'0' * 64}.parquet", metadata=lineage("another", "e", "f"))
+    assert buckets.findings() == {}
 
 
 def test_silver_goes_with_its_bronze_object_where_the_pipeline_says_so() -> None:
@@ -211,13 +211,13 @@ def test_silver_goes_with_its_bronze_object_where_the_pipeline_says_so() -> None
     keys = ["a", "a" * 1010]
     for key in (*keys, "b"):
         buckets.commit(key)
-    buckets.silver.put("made/a2.parquet")
-    buckets.silver.put("made/a3.parquet", metadata=lineage("a", "e", "f"))
-    buckets.silver.put("made/a4.parquet", metadata=lineage("a4", "e", "f") | {"owner": "other"})
-    buckets.silver.put(schema_key("made"), body=b'{"owner": "us"}')
+    buckets.silver.put("copy/a2.parquet")
+    buckets.silver.put("copy/a3.parquet", metadata=lineage("a", "e", "f"))
+    buckets.silver.put("copy/a4.parquet", metadata=lineage("a4", "e", "f") | {"owner": "other"})
+    buckets.silver.put(schema_key("copy"), body=b'{"owner": "us"}')
     kept = dict.fromkeys([*keys, "a2", "a3", "a4", "b"], Decision.ORPHANED)
-    assert buckets.found() == kept
-    removing = replace(MADE, removes=True)
+    assert buckets.findings() == kept
+    removing = replace(COPY, removes=True)
     owner = Owner("us", "silver", "quarantine")
     actual = [looked.finding for looked in look(removing, buckets.lake, owner=owner) if looked.finding]
     assert {item.key: item.kind for item in actual} == kept | dict.fromkeys(keys, Decision.DELETED)
@@ -236,14 +236,14 @@ def test_a_bronze_object_that_lands_behind_the_listing_makes_no_orphan() -> None
         buckets.bronze.put("a1")
 
     buckets.bronze.list = list_then_land  # type: ignore[method-assign]
-    assert buckets.found() == {}
+    assert buckets.findings() == {}
 
 
 def test_recent_files_are_left_to_their_event() -> None:
     buckets = Buckets()
     buckets.bronze.put("a")
-    assert buckets.found(settled=NOON) == {}
-    assert buckets.found(settled=NOON + timedelta(seconds=1)) == {"a": Decision.MISSING}
+    assert buckets.findings(settled=NOON) == {}
+    assert buckets.findings(settled=NOON + timedelta(seconds=1)) == {"a": Decision.MISSING}
 
 
 @pytest.mark.parametrize("nothing", [None, ""])
@@ -251,13 +251,13 @@ def test_objects_without_an_etag_are_left_alone(nothing: str | None) -> None:
     buckets = Buckets()
     buckets.bronze.put("a")
     tell: Callable[[Head], str | None] = lambda _: nothing  # noqa: E731
-    assert buckets.found(etag=tell) == {}
+    assert buckets.findings(etag=tell) == {}
 
 
 def test_a_finding_becomes_the_event_that_was_missed() -> None:
     buckets = Buckets()
     buckets.bronze.put("a", "etag")
-    (looked,) = look(MADE, buckets.lake)
+    (looked,) = look(COPY, buckets.lake)
     assert looked.finding is not None
     event = looked.finding.event("bronze")
     assert (event.bucket, event.key, event.etag, event.size, event.deleted) == ("bronze", "a", "etag", 3, False)
@@ -270,15 +270,15 @@ def test_a_finding_becomes_the_event_that_was_missed() -> None:
 def test_an_error_document_that_says_nothing_accounts_for_nothing(body: bytes) -> None:
     buckets = Buckets()
     buckets.bronze.put("a", "etag")
-    buckets.quarantine.put(error_key("made", "a"), body=body)
-    (looked,) = look(MADE, buckets.lake)
+    buckets.quarantine.put(error_key("copy", "a"), body=body)
+    (looked,) = look(COPY, buckets.lake)
     assert looked.finding is not None
 
 
 def test_many_keys_are_looked_at_with_a_few_in_memory_and_one_request_each() -> None:
     number = 20_000
     alive, most, headed = 0, 0, 0
-    metadata = lineage("any", "e", MADE.fingerprint)
+    metadata = lineage("any", "e", COPY.fingerprint)
 
     class Counted(Head):
         def __del__(self) -> None:
@@ -302,10 +302,10 @@ def test_many_keys_are_looked_at_with_a_few_in_memory_and_one_request_each() -> 
             headed += 1
             return Head(key, "e", 1, NOON, metadata=self.metadata)
 
-    bronze, silver = Endless("a{:06}", {}), Endless("made/a{:06}.parquet", metadata)
+    bronze, silver = Endless("a{:06}", {}), Endless("copy/a{:06}.parquet", metadata)
     lake = Lake(cast("Store", bronze), cast("Store", silver), cast("Store", Objects()))
     seen = 0
-    for looked in look(MADE, lake):
+    for looked in look(COPY, lake):
         seen += 1
         assert looked.finding is None
     assert (seen, headed) == (number, number)
@@ -316,14 +316,14 @@ def test_silver_in_the_listing_is_not_headed() -> None:
     buckets = Buckets()
     for at in range(50):
         buckets.bronze.put(f"a{at}")
-    assert len(buckets.found()) == 50
+    assert len(buckets.findings()) == 50
     assert (buckets.silver.headed, buckets.bronze.headed, buckets.quarantine.read_) == (0, 0, 2 * 50)
 
 
 def test_the_pipelines_pattern_decides_not_its_prefix() -> None:
     narrow = Pipeline("p")
-    narrow.transform("a/*.csv", name="made")(made)
-    transform: Transform = narrow.find("made")
+    narrow.transform("a/*.csv", name="copy")(copy)
+    transform: Transform = narrow.find("copy")
     buckets = Buckets()
     buckets.bronze.put("a/1.csv")
     buckets.bronze.put("a/1.txt")

@@ -36,12 +36,12 @@ def deployed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Deploy
 
 @pytest.fixture
 def notifications(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    """What S3 says that buckets notify of, to every session that begins later: moto does not give back that EventBridge
-    is on."""
-    held: dict[str, Any] = {"EventBridgeConfiguration": {}}
-    answer = ("after-call.s3.GetBucketNotificationConfiguration", lambda parsed, **_: parsed.update(held))
+    """The notification configuration of every bucket, for each session that begins later: moto does not give back that
+    EventBridge is on."""
+    configuration: dict[str, Any] = {"EventBridgeConfiguration": {}}
+    answer = ("after-call.s3.GetBucketNotificationConfiguration", lambda parsed, **_: parsed.update(configuration))
     monkeypatch.setattr(botocore.handlers, "BUILTIN_HANDLERS", [*botocore.handlers.BUILTIN_HANDLERS, answer])
-    return held
+    return configuration
 
 
 @pytest.fixture

@@ -32,7 +32,7 @@ def in_a_terminal(code: str, folder: Path, **environment: str) -> str:
     env = {**os.environ, "TERM": "xterm", "COLUMNS": "80", **environment}
     process = subprocess.Popen([sys.executable, "-c", code], cwd=folder, env=env, stdout=theirs, stderr=theirs)
     os.close(theirs)
-    found = b""
+    output = b""
     while True:
         try:
             part = os.read(ours, 65536)
@@ -40,10 +40,10 @@ def in_a_terminal(code: str, folder: Path, **environment: str) -> str:
             break
         if not part:
             break
-        found += part
+        output += part
     os.close(ours)
-    assert process.wait(60) == 0, found
-    return found.decode()
+    assert process.wait(60) == 0, output
+    return output.decode()
 
 
 CODE = """

@@ -40,11 +40,11 @@ def test_good_files(silversmith: Check, tmp_path: Path) -> None:
 
 def test_cleaned_names_and_doubts_are_reported(silversmith: Check, tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("order\u200b; price \nx;1.234;\ny;2.500;\n")
-    told = silversmith("a.csv").stdout
-    assert "renamed {'order': 'order\\u200b', 'price': ' price '}" in told
-    assert "trailing 1" in told
-    assert 'price: 1.234 may be 1234; if so: Csv(decimal_comma=True, thousands=".")' in told.replace("\n", " ")
-    assert 'Csv(thousands="")' in told
+    report = silversmith("a.csv").stdout
+    assert "renamed {'order': 'order\\u200b', 'price': ' price '}" in report
+    assert "trailing 1" in report
+    assert 'price: 1.234 may be 1234; if so: Csv(decimal_comma=True, thousands=".")' in report.replace("\n", " ")
+    assert 'Csv(thousands="")' in report
 
 
 def test_a_marker_is_passed_over(silversmith: Check, tmp_path: Path) -> None:
@@ -195,10 +195,10 @@ def test_a_bug_is_not_called_quarantine_and_is_shown_once(silversmith: Check, sh
     done = silversmith("in/broken")
     assert done.returncode == 1
     assert "quarantine" not in done.stdout
-    first, what, *_, other, total = done.stdout.splitlines()
+    first, what, *_, second, total = done.stdout.splitlines()
     assert first == "in/broken/1.csv  (broken, key broken/1.csv)  failed: TransformError"
     assert what.startswith("  pipeline.py:15 in broken(): ColumnNotFoundError: unable to find column")
-    assert other.endswith("failed: TransformError, as in/broken/1.csv")
+    assert second.endswith("failed: TransformError, as in/broken/1.csv")
     assert total == "2 checks: 2 failed"
     assert "context stack" not in done.stdout
 

@@ -42,9 +42,9 @@ def test_a_day_with_the_commands(call: Call, tmp_path: Path) -> None:
     land(tmp_path, "broken.csv", "name\nx\n")
     land(tmp_path, "unlucky.csv", "id\n13\n")
     code, out, _ = call("run", "--until-idle", "--workers", "1", "--json")
-    found = json.loads(out)
+    report = json.loads(out)
     assert code == 1
-    assert {name: found[name] for name in ("found", "done", "rejected", "quarantined", "dead", "failed_files")} == {
+    assert {name: report[name] for name in ("found", "done", "rejected", "quarantined", "dead", "failed_files")} == {
         "found": 4,
         "done": 2,
         "rejected": 2,
@@ -55,7 +55,7 @@ def test_a_day_with_the_commands(call: Call, tmp_path: Path) -> None:
     _statuses(call)
     _traces(call)
     _failures(call)
-    _mended(call, tmp_path)
+    _corrected(call, tmp_path)
 
 
 def _statuses(call: Call) -> None:
@@ -79,24 +79,24 @@ def _traces(call: Call) -> None:
 
 
 def _failures(call: Call) -> None:
-    found = document(call("failures", "pipeline.py", "--json"))
-    assert [item["key"] for item in found["quarantined"]] == ["orders/broken.csv"]
-    assert [(item["key"], item["kind"]) for item in found["dead"]] == [("orders/unlucky.csv", "queue")]
-    assert "thirteen" in found["dead"][0]["error"]["message"]
+    failures = document(call("failures", "pipeline.py", "--json"))
+    assert [item["key"] for item in failures["quarantined"]] == ["orders/broken.csv"]
+    assert [(item["key"], item["kind"]) for item in failures["dead"]] == [("orders/unlucky.csv", "queue")]
+    assert "thirteen" in failures["dead"][0]["error"]["message"]
     (rejected,) = document(call("failures", "--rejected", "--json"))["rejected"]
     assert (rejected["key"], rejected["rows"], rejected["rows_read"]) == ("orders/partly.csv", 2, 3)
     code, out, _ = call("failures", "--key", "nothing/*")
     assert (code, "broken" in out) == (0, False)
 
 
-def _mended(call: Call, folder: Path) -> None:
+def _corrected(call: Call, folder: Path) -> None:
     (folder / "pipeline.py").write_text(PIPELINE.replace("[13]", "[14]"))
     land(folder, "broken.csv", "id\n1\n")
     assert document(call("redrive", "--dry-run", "--json"))["found"] == 2
     assert document(call("redrive", "--json"))["sent"] == 2
     assert call("run", "--until-idle", "--workers", "1")[0] == 0
-    found = document(call("failures", "--json"))
-    assert (found["quarantined_total"], found["dead_total"]) == (0, 0)
+    failures = document(call("failures", "--json"))
+    assert (failures["quarantined_total"], failures["dead_total"]) == (0, 0)
     unlucky = document(call("trace", "orders/unlucky.csv", "--json"))
     assert len(unlucky["versions"]) == 1, "what was redriven is still the same version"
 
@@ -123,8 +123,8 @@ def test_put_copies_files_and_folders_and_says_who_takes_them(call: Call, tmp_pa
     (tmp_path / "in/deep").mkdir(parents=True)
     (tmp_path / "in/a.csv").write_text("id\n1\n")
     (tmp_path / "in/deep/b.csv").write_text("id\n2\n")
-    found = document(call("put", "in", "--prefix", "orders", "--json"))["put"]
-    assert [(item["key"], item["transforms"]) for item in found] == [
+    uploads = document(call("put", "in", "--prefix", "orders", "--json"))["put"]
+    assert [(item["key"], item["transforms"]) for item in uploads] == [
         ("orders/a.csv", ["orders"]),
         ("orders/deep/b.csv", ["orders"]),
     ]

@@ -33,10 +33,10 @@ def doctor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captu
 
 def test_this_machine_is_well(doctor: Call, tmp_path: Path) -> None:
     code, out = doctor("--json")
-    found = json.loads(out)
-    assert (code, found["healthy"]) == (0, True)
-    assert set(LOCAL) - {"inotify"} <= {check["name"] for check in found["checks"]} <= set(LOCAL)
-    assert found["checks"][2]["found"] == "shop, transforms: orders"
+    report = json.loads(out)
+    assert (code, report["healthy"]) == (0, True)
+    assert set(LOCAL) - {"inotify"} <= {check["name"] for check in report["checks"]} <= set(LOCAL)
+    assert report["checks"][2]["found"] == "shop, transforms: orders"
     assert {path.name for path in tmp_path.iterdir()} == {"pipeline.py"}, "it makes no lake"
 
 

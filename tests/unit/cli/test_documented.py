@@ -48,11 +48,11 @@ DOCUMENTS = {
 }
 
 
-@pytest.mark.parametrize(("command", "document"), [(name, found) for name, all_ in DOCUMENTS.items() for found in all_])
+@pytest.mark.parametrize(("command", "document"), [(name, kind) for name, kinds in DOCUMENTS.items() for kind in kinds])
 def test_every_field_is_documented(command: str, document: type) -> None:
-    found = re.search(rf"^\*\*{command}\*\* —(.*?)\n\n", PAGE, re.DOTALL | re.MULTILINE)
-    assert found
-    named = set(re.findall(r"`(\w+)`", found[1]))
+    paragraph = re.search(rf"^\*\*{command}\*\* —(.*?)\n\n", PAGE, re.DOTALL | re.MULTILINE)
+    assert paragraph
+    named = set(re.findall(r"`(\w+)`", paragraph[1]))
     assert {field.name for field in fields(document)} - named == set()
 
 

@@ -34,9 +34,9 @@ def test_quiet_says_what_went_wrong_and_nothing_else(tmp_path: Path, capsys: pyt
     assert call(["init", str(tmp_path / "shop"), "--quiet"]) == 0
     assert capsys.readouterr() == ("", "")
     assert call(["init", str(tmp_path / "shop"), "-q"]) == 2
-    found = capsys.readouterr()
-    assert found.out == ""
-    assert "there already" in found.err
+    output = capsys.readouterr()
+    assert output.out == ""
+    assert "there already" in output.err
     assert call(["init", str(tmp_path / "other")]) == 0
     assert capsys.readouterr().out
 

@@ -37,9 +37,9 @@ def test_an_error_about_a_time_says_how_to_write_one() -> None:
 
 
 def test_a_key_pattern() -> None:
-    found = key_pattern("a/*.csv", "--key")
-    assert found is not None
-    assert found.matches("a/1.csv")
+    pattern = key_pattern("a/*.csv", "--key")
+    assert pattern is not None
+    assert pattern.matches("a/1.csv")
     assert key_pattern(None, "--key") is None
     with pytest.raises(WrongCall, match=r"--key.*only \* is special"):
         key_pattern("a?", "--key")

@@ -40,11 +40,11 @@ def test_it_is_written_and_never_over_what_is_there(sample: Path, capsys: pytest
 
 def test_as_json(sample: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert call(["infer", "a.csv", "--json"]) == 0
-    found = json.loads(capsys.readouterr().out)
-    assert [(one["name"], one["type"]) for one in found["columns"]] == [("id", "Int64"), ("name", "String")]
-    assert found["files"][0] == {**found["files"][0], "file": "a.csv", "rows": 2, "malformed": 0, "format": "csv"}
-    assert found["written"] is None
-    assert "contract = Contract(" in found["source"]
+    document = json.loads(capsys.readouterr().out)
+    assert [(column["name"], column["type"]) for column in document["columns"]] == [("id", "Int64"), ("name", "String")]
+    assert document["files"][0] == {**document["files"][0], "file": "a.csv", "rows": 2, "malformed": 0, "format": "csv"}
+    assert document["written"] is None
+    assert "contract = Contract(" in document["source"]
 
 
 @pytest.mark.parametrize(

@@ -61,15 +61,15 @@ def run(folder: Path, *command: str) -> subprocess.CompletedProcess[str]:
 def test_a_new_project_works_at_once(example: str | None, tmp_path: Path) -> None:
     folder = tmp_path / "shop"
     chosen = () if example is None else ("--example", example)
-    made = run(tmp_path, "silversmith.cli", "init", "shop", *chosen)
-    assert made.returncode == 0, made.stderr
-    assert "shop is ready" in made.stdout
+    created = run(tmp_path, "silversmith.cli", "init", "shop", *chosen)
+    assert created.returncode == 0, created.stderr
+    assert "shop is ready" in created.stdout
     assert run(folder, "silversmith.cli", "put", "data").returncode == 0
     ran = run(folder, "silversmith.cli", "run", "--until-idle", "--workers", "1")
     assert ran.returncode == CODES[example], ran.stdout + ran.stderr
     silver = folder / "lake/dl-silver-layer"
-    found = [path.relative_to(silver).as_posix() for path in silver.rglob("*.parquet")]
-    assert sorted(path for path in found if not path.startswith(("_", "."))) == SILVER[example]
+    files = [path.relative_to(silver).as_posix() for path in silver.rglob("*.parquet")]
+    assert sorted(path for path in files if not path.startswith(("_", "."))) == SILVER[example]
     tables = [path.parent.name for path in sorted(folder.glob("lake/dl-gold-layer/*/_delta_log"))]
     assert tables == (["daily", "orders"] if example is None else [])
     tests = run(folder, "pytest", "-q", "-p", "no:cacheprovider", *LOAD)
@@ -113,10 +113,10 @@ def test_the_flights_example_passes_its_tests() -> None:
 
 def test_it_says_what_it_wrote_as_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert call(["init", str(tmp_path / "shop"), "--json"]) == 0
-    found = json.loads(capsys.readouterr().out)
-    assert (found["name"], found["folder"]) == ("shop", str(tmp_path / "shop"))
-    assert str(tmp_path / "shop/pipeline.py") in found["written"]
-    assert all(Path(path).is_file() for path in found["written"])
+    report = json.loads(capsys.readouterr().out)
+    assert (report["name"], report["folder"]) == ("shop", str(tmp_path / "shop"))
+    assert str(tmp_path / "shop/pipeline.py") in report["written"]
+    assert all(Path(path).is_file() for path in report["written"])
 
 
 def test_a_second_time_is_a_wrong_call(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

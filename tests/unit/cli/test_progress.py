@@ -32,8 +32,8 @@ def test_speed_is_of_the_last_while_only() -> None:
     assert speed.add(0, 0) == 0
     assert speed.add(2, 20) == 10
     for second in range(3, 60):
-        found = speed.add(second, 20)
-    assert found == 0
+        rate = speed.add(second, 20)
+    assert rate == 0
 
 
 @given(st.lists(st.tuples(st.floats(0, 5), st.integers(0, 1000)), min_size=1))

@@ -40,15 +40,15 @@ DAY = 86_400
 def bench(tmp_path: Path, make: Callable[[Pipeline], Bench]) -> Bench:
     """A lake in which one file is done, one lost, one in quarantine, one in a dead-letter queue, and one an orphan."""
     (tmp_path / "shop_pipeline.py").write_text(PIPELINE)
-    found = make(load(str(tmp_path / "shop_pipeline.py")))
-    found.now = time.time() - 10 * DAY
-    found.land("orders/done.csv", "orders/gone.csv", "buggy/a.csv")
-    found.land("orders/bad.csv", text="y\n1\n")
-    found.work()
-    found.lake.bronze.delete("orders/gone.csv")
-    found.land("orders/lost.csv")
-    found.lose()
-    return found
+    result = make(load(str(tmp_path / "shop_pipeline.py")))
+    result.now = time.time() - 10 * DAY
+    result.land("orders/done.csv", "orders/gone.csv", "buggy/a.csv")
+    result.land("orders/bad.csv", text="y\n1\n")
+    result.work()
+    result.lake.bronze.delete("orders/gone.csv")
+    result.land("orders/lost.csv")
+    result.lose()
+    return result
 
 
 class Command:
@@ -62,10 +62,10 @@ class Command:
 
     def __call__(self, name: str, *arguments: str, code: int = 0) -> str:
         named = [self._pipeline] if name == "reconcile" else [f"--pipeline={self._pipeline}"]
-        found = call([name, *arguments, *named, *self._options])
+        exit_code = call([name, *arguments, *named, *self._options])
         captured = self._capsys.readouterr()
         self.err = captured.err
-        assert found == code, captured
+        assert exit_code == code, captured
         return captured.out
 
     def json(self, name: str, *arguments: str) -> Any:
@@ -92,11 +92,11 @@ def test_reconcile_names_what_it_sends(bench: Bench, command: Command) -> None:
 
 
 def test_reconcile_as_json(bench: Bench, command: Command) -> None:
-    found = command.json("reconcile", "--dry-run", "--limit=1")
-    assert (found["dry_run"], found["checked"], found["sent"]) == (True, 5, 0)
-    assert (found["found"], found["waiting"], found["orphaned"]) == (1, 1, 1)
-    assert found["kinds"] == {"missing": 2, "orphaned": 1}
-    assert [(item["key"], item["kind"], item["what"]) for item in found["keys"]] == [
+    report = command.json("reconcile", "--dry-run", "--limit=1")
+    assert (report["dry_run"], report["checked"], report["sent"]) == (True, 5, 0)
+    assert (report["found"], report["waiting"], report["orphaned"]) == (1, 1, 1)
+    assert report["kinds"] == {"missing": 2, "orphaned": 1}
+    assert [(item["key"], item["kind"], item["what"]) for item in report["keys"]] == [
         ("orders/lost.csv", "missing", "found")
     ]
     assert bench.depths() == BEFORE
@@ -118,9 +118,9 @@ def test_redrive_names_what_it_tries_again(bench: Bench, command: Command) -> No
 
 
 def test_redrive_as_json(bench: Bench, command: Command) -> None:
-    found = command.json("redrive", "--dry-run", "--key=buggy/*")
-    assert (found["found"], found["sent"], found["lost"]) == (1, 0, 0)
-    assert [(item["key"], item["where"], item["code"]) for item in found["failures"]] == [
+    report = command.json("redrive", "--dry-run", "--key=buggy/*")
+    assert (report["found"], report["sent"], report["lost"]) == (1, 0, 0)
+    assert [(item["key"], item["where"], item["code"]) for item in report["failures"]] == [
         ("buggy/a.csv", "queue", "TransformError")
     ]
     assert bench.depths() == BEFORE
@@ -163,9 +163,9 @@ def test_replay_with_force_makes_silver_again(bench: Bench, command: Command) ->
 
 
 def test_replay_as_json(bench: Bench, command: Command) -> None:
-    found = command.json("replay", "orders/*", "--dry-run")
-    assert (found["found"], found["sent"]) == (3, 0)
-    assert [item["key"] for item in found["keys"]] == ["orders/bad.csv", "orders/done.csv", "orders/lost.csv"]
+    report = command.json("replay", "orders/*", "--dry-run")
+    assert (report["found"], report["sent"]) == (3, 0)
+    assert [item["key"] for item in report["keys"]] == ["orders/bad.csv", "orders/done.csv", "orders/lost.csv"]
     assert command.json("replay", "orders/*", "--changed")["found"] == 0
     assert command.json("replay", "orders/*", "--since=1h")["found"] == 3
     assert command.json("replay", "orders/*", "--until=1h")["found"] == 0
@@ -208,8 +208,8 @@ def test_a_lake_in_which_no_engine_ever_ran(bench: Bench, command: Command) -> N
         path.unlink()
     command("reconcile", code=2)
     assert "it finds every file in bronze by itself" in command.err
-    found = command.json("reconcile", "--dry-run")
-    assert (found["found"], found["given_up"]) == (1, 1), "the code failed on the other one"
-    found = command.json("reconcile", "--dry-run", "--dead")
-    assert (found["found"], found["given_up"]) == (2, 0)
+    report = command.json("reconcile", "--dry-run")
+    assert (report["found"], report["given_up"]) == (1, 1), "the code failed on the other one"
+    report = command.json("reconcile", "--dry-run", "--dead")
+    assert (report["found"], report["given_up"]) == (2, 0)
     assert "1 of them are left alone" in command("reconcile", "--dry-run")

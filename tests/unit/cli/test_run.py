@@ -113,9 +113,9 @@ def test_a_second_ctrl_c_ends_it_at_once(folder: Path, start: Start) -> None:
 def test_one_engine_a_lake(folder: Path, start: Start) -> None:
     land(folder, "fast/a.csv")
     read_until(start(), "1 done")
-    other = start()
-    _, errors = other.communicate(timeout=60)
-    assert other.returncode == 2
+    second = start()
+    _, errors = second.communicate(timeout=60)
+    assert second.returncode == 2
     assert "another engine" in errors
     status = subprocess.run(
         [sys.executable, "-m", "silversmith.cli", "status"],
@@ -166,13 +166,13 @@ def test_a_profile_shows_where_the_time_went(folder: Path, start: Start) -> None
         land(folder, f"fast/{number}.csv")
     output, errors = start("--until-idle", "--profile", "--json").communicate(timeout=120)
     assert errors == ""
-    found = {stage["stage"]: stage for stage in json.loads(output)["profile"]}
+    stages = {stage["stage"]: stage for stage in json.loads(output)["profile"]}
     waits, work = ["queued", "batch", "read"], ["parse", "contract", "transform", "write"]
-    assert list(found) == [*waits, "turn", *work, "commit"]
-    assert {(stage["transform"], stage["files"]) for stage in found.values()} == {("fast", 3)}
-    assert all(stage["total"] > 0 for stage in map(found.__getitem__, [*work, "commit"]))
-    assert sum(stage["share"] for stage in found.values()) == pytest.approx(1.0, abs=0.001)
-    assert {stage["slowest"] for stage in found.values()} <= {f"fast/{number}.csv" for number in range(3)}
+    assert list(stages) == [*waits, "turn", *work, "commit"]
+    assert {(stage["transform"], stage["files"]) for stage in stages.values()} == {("fast", 3)}
+    assert all(stage["total"] > 0 for stage in map(stages.__getitem__, [*work, "commit"]))
+    assert sum(stage["share"] for stage in stages.values()) == pytest.approx(1.0, abs=0.001)
+    assert {stage["slowest"] for stage in stages.values()} <= {f"fast/{number}.csv" for number in range(3)}
 
 
 @pytest.mark.full

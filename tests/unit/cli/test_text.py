@@ -18,9 +18,9 @@ anything = st.text(st.characters())  # lone surrogates too
 
 @given(anything)
 def test_shown_text_is_one_line_of_visible_characters(text: str) -> None:
-    found = shown(text)
-    assert found.isprintable()
-    assert found.encode().decode() == found
+    line = shown(text)
+    assert line.isprintable()
+    assert line.encode().decode() == line
 
 
 @given(anything)
@@ -54,9 +54,9 @@ def test_hostile_text_is_spelled_out(text: str, expected: str) -> None:
 
 @given(anything, st.text(" >", max_size=4))
 def test_no_line_of_a_text_begins_before_its_indent(text: str, indent: str) -> None:
-    found = lines(text, indent)
-    assert found
-    assert all(line.startswith(indent) and line.isprintable() for line in found)
+    indented = lines(text, indent)
+    assert indented
+    assert all(line.startswith(indent) and line.isprintable() for line in indented)
 
 
 def test_several_lines_stay_several_lines() -> None:
@@ -71,8 +71,8 @@ def printed(rows: list[tuple[object, ...]], right: tuple[int, ...] | list[int] =
 
 @given(st.lists(st.tuples(anything, anything, anything), min_size=1, max_size=6))
 def test_columns_begin_below_each_other(rows: list[tuple[str, str, str]]) -> None:
-    found = printed([(*row, "end") for row in rows])
-    starts = {cell_len(line[: line.rindex("end")]) for line in found}
+    table = printed([(*row, "end") for row in rows])
+    starts = {cell_len(line[: line.rindex("end")]) for line in table}
     assert len(starts) == 1
 
 

@@ -52,10 +52,10 @@ def test_a_value_that_cannot_be_shown_short_is_cut() -> None:
     assert messages.endswith('"7" … (20 in all)')
 
 
-@pytest.mark.parametrize(("number", "told"), [(float("nan"), "NaN"), (float("inf"), "inf")])
-def test_nan_is_in_no_range(number: float, told: str) -> None:
+@pytest.mark.parametrize(("number", "text"), [(float("nan"), "NaN"), (float("inf"), "inf")])
+def test_nan_is_in_no_range(number: float, text: str) -> None:
     contract = Contract({"a": pl.Float64}, ranges={"a": (0, 10)})
-    assert reasons(both_ways(contract, table({"a": [number, 1.0]}))[1]) == {1: [f"a: {told} is above 10.0"]}
+    assert reasons(both_ways(contract, table({"a": [number, 1.0]}))[1]) == {1: [f"a: {text} is above 10.0"]}
 
 
 CELLS = st.one_of(st.none(), st.integers(-3, 9).map(str), st.sampled_from(["", " 2 ", "x", "4.0"]))

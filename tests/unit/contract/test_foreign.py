@@ -21,12 +21,12 @@ def test_a_contract_is_itself_and_nothing_is_nothing() -> None:
     assert accepted(None) is None
 
 
-@pytest.mark.parametrize("given", [{"a": pl.Int64}, "flights", pl.DataFrame, object()])
-def test_values_that_are_no_contract(given: Any) -> None:
+@pytest.mark.parametrize("value", [{"a": pl.Int64}, "flights", pl.DataFrame, object()])
+def test_values_that_are_no_contract(value: Any) -> None:
     with pytest.raises(DefinitionError, match=r"must be a silversmith\.Contract"):
-        accepted(given)
+        accepted(value)
     with pytest.raises(DefinitionError, match=r"test_foreign\.py:\d+: .*must be a silversmith\.Contract"):
-        Pipeline("shop").transform("*", contract=given)
+        Pipeline("shop").transform("*", contract=value)
 
 
 def far(_: Any) -> pl.Expr:

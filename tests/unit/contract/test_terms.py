@@ -84,9 +84,12 @@ def test_invalid_arguments_are_refused(arguments: dict[str, Any], message: str) 
 
 
 def test_classes_and_instances_of_types_are_the_same() -> None:
-    one, other = Contract({"id": pl.Int64, "at": pl.Datetime}), Contract({"id": pl.Int64(), "at": pl.Datetime("us")})
-    assert one.declared == other.declared == {"id": pl.Int64(), "at": pl.Datetime("us")}
-    assert one.fingerprint() == other.fingerprint()
+    of_classes, of_instances = (
+        Contract({"id": pl.Int64, "at": pl.Datetime}),
+        Contract({"id": pl.Int64(), "at": pl.Datetime("us")}),
+    )
+    assert of_classes.declared == of_instances.declared == {"id": pl.Int64(), "at": pl.Datetime("us")}
+    assert of_classes.fingerprint() == of_instances.fingerprint()
 
 
 def test_a_contract_cannot_be_changed_behind_its_fingerprint() -> None:

@@ -169,26 +169,26 @@ class World:
             raise Unreachable
 
     def step(self, position: int) -> None:
-        one = self.running[position]
+        invocation = self.running[position]
         try:
-            one.worker.step()
+            invocation.worker.step()
         except Unreachable:  # Lambda tries it again
-            self.queued.append(one.event)
+            self.queued.append(invocation.event)
         finally:
-            if one.worker.finished:
-                self.running.remove(one)
+            if invocation.worker.finished:
+                self.running.remove(invocation)
 
-    def kill(self, one: Running) -> None:
-        one.worker.kill()
-        self.running.remove(one)
-        if self.holder is one.worker:
+    def kill(self, invocation: Running) -> None:
+        invocation.worker.kill()
+        self.running.remove(invocation)
+        if self.holder is invocation.worker:
             self.holder = None  # nobody can work on its behalf any more
 
     def pass_time(self, by: timedelta) -> None:
         self.clock += by
-        for one in [*self.running]:
-            if self.clock - one.began > LONGEST:
-                self.kill(one)
+        for invocation in [*self.running]:
+            if self.clock - invocation.began > LONGEST:
+                self.kill(invocation)
 
     def drain(self) -> None:
         """Everything on its way arrives, once."""
@@ -201,8 +201,8 @@ class World:
         raise AssertionError("it never ends")
 
     def close(self) -> None:
-        for one in [*self.running]:
-            self.kill(one)
+        for invocation in [*self.running]:
+            self.kill(invocation)
 
     @property
     def now(self) -> Lease | None:

@@ -52,8 +52,8 @@ def test_without_a_stack_it_says_what_to_do(account: Account, tmp_path: Path) ->
 
 
 def test_a_stack_of_something_else_is_refused(account: Account, tmp_path: Path) -> None:
-    other = {"Resources": {"Queue": {"Type": "AWS::SQS::Queue"}}}
-    account.client("cloudformation").create_stack(StackName="shop", TemplateBody=json.dumps(other))
+    template = {"Resources": {"Queue": {"Type": "AWS::SQS::Queue"}}}
+    account.client("cloudformation").create_stack(StackName="shop", TemplateBody=json.dumps(template))
     foreign = pytest.raises(WrongCall, match="no outputs of a pipeline")
     with foreign, open_stack(account, "shop", write(tmp_path).pipeline):
         pytest.fail("it is none")

@@ -86,22 +86,22 @@ def checked(*paths: Path, pipeline: str | None = None) -> list[CheckedFile]:
 
 def test_without_a_pipeline(folder: Path) -> None:
     good, bad = put(folder / "a.csv", "a;b\n1;2\n3\n"), put(folder / "b.json", "[1,\n2")
-    one, two = checked(good, bad)
-    assert one.to_dict() == {
+    first, second = checked(good, bad)
+    assert first.to_dict() == {
         "file": str(good),
         "outcome": "silver",
         "rows": 1,
         "rejected": 1,
         "error": None,
         "format": "csv",
-        "dialect": {**one.dialect, "separator": ";"},
+        "dialect": {**first.dialect, "separator": ";"},
     }
-    assert one.first == [{"row": 2, "reasons": ["line 3: has 1 field, the header has 2"]}]
-    assert (two.outcome, two.rows, two.rejected, two.format) == ("quarantine", 0, 0, "json")
-    assert two.error is not None
-    assert two.error["code"] == "UnreadableJson"
-    assert two.error["place"]["line"] == 2
-    assert two.error["hint"]
+    assert first.first == [{"row": 2, "reasons": ["line 3: has 1 field, the header has 2"]}]
+    assert (second.outcome, second.rows, second.rejected, second.format) == ("quarantine", 0, 0, "json")
+    assert second.error is not None
+    assert second.error["code"] == "UnreadableJson"
+    assert second.error["place"]["line"] == 2
+    assert second.error["hint"]
 
 
 def test_it_says_where_the_rows_of_a_document_are(folder: Path) -> None:
@@ -113,7 +113,7 @@ def test_it_says_where_the_rows_of_a_document_are(folder: Path) -> None:
 def test_with_a_pipeline_every_transform_that_matches(folder: Path) -> None:
     put(folder / "orders/a.csv", "n\n1\nx\n")
     report = checked(Path("orders"), pipeline="pipeline.py")
-    assert [(one.transform, one.outcome, one.rows, one.rejected) for one in report] == [
+    assert [(answer.transform, answer.outcome, answer.rows, answer.rejected) for answer in report] == [
         ("orders", "silver", 1, 1),
         ("every", "silver", 2, 0),
     ]
@@ -122,18 +122,18 @@ def test_with_a_pipeline_every_transform_that_matches(folder: Path) -> None:
 
 
 def test_a_file_that_no_transform_wants(folder: Path) -> None:
-    (one,) = checked(put(folder / "a.xml"), pipeline="pipeline.py")
-    assert (one.outcome, one.transform, one.is_good) == ("unmatched", None, False)
-    assert one.error is not None
-    assert one.error["code"] == "NoTransform"
+    (answer,) = checked(put(folder / "a.xml"), pipeline="pipeline.py")
+    assert (answer.outcome, answer.transform, answer.is_good) == ("unmatched", None, False)
+    assert answer.error is not None
+    assert answer.error["code"] == "NoTransform"
 
 
 def test_the_user_s_own_bug_is_no_fault_of_the_data(folder: Path) -> None:
-    (one,) = checked(put(folder / "bug.json"), pipeline="pipeline.py")
-    assert (one.outcome, one.is_good) == ("failed", False)
-    assert one.error is not None
-    assert one.error["code"] == "TransformError"
-    assert "no such column" in one.error["message"]
+    (answer,) = checked(put(folder / "bug.json"), pipeline="pipeline.py")
+    assert (answer.outcome, answer.is_good) == ("failed", False)
+    assert answer.error is not None
+    assert answer.error["code"] == "TransformError"
+    assert "no such column" in answer.error["message"]
 
 
 @pytest.mark.parametrize(
@@ -159,24 +159,24 @@ def test_a_file_that_cannot_be_opened(folder: Path) -> None:
     path = put(folder / "a.csv", "a\n1\n")
     jobs = plan([path], None)
     path.unlink()
-    (one,) = check(jobs, None, None)
-    assert (one.outcome, one.error and one.error["code"]) == ("failed", "FileNotFoundError")
+    (answer,) = check(jobs, None, None)
+    assert (answer.outcome, answer.error and answer.error["code"]) == ("failed", "FileNotFoundError")
 
 
 def test_names_that_are_no_text(folder: Path) -> None:
     path = os.fsencode(folder) + b"/caf\xe9.csv"
     with open(path, "wb") as file:  # noqa: PTH123 -- a path of bytes
         file.write(b"a\n1\n")
-    (one,) = checked(Path(os.fsdecode(path)))
-    assert one.outcome == "silver"
-    assert one.file == os.fsdecode(path)
+    (answer,) = checked(Path(os.fsdecode(path)))
+    assert answer.outcome == "silver"
+    assert answer.file == os.fsdecode(path)
 
 
 @pytest.mark.full
 def test_nothing_is_left_behind(folder: Path, tmp_path: Path) -> None:
     put(folder / "data/a.csv", "a\n" + "1\n" * 5_000_000)
-    (one,) = checked(folder / "data")
-    assert (one.outcome, one.rows) == ("silver", 5_000_000)
+    (answer,) = checked(folder / "data")
+    assert (answer.outcome, answer.rows) == ("silver", 5_000_000)
     assert sorted(path.name for path in tmp_path.rglob("*") if path.is_file()) == ["a.csv", "pipeline.py"]
 
 

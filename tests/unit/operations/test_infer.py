@@ -99,7 +99,7 @@ def test_several_files_have_what_holds_for_all(tmp_path: Path) -> None:
     put(tmp_path, "data/a.csv", "n,day,word,gone\n1,2013-01-01,7,x\n")
     put(tmp_path, "data/b.csv", "n,day,word,new\n1.5,2013-01-01T05:06:00,x,\n")
     inferred = looked_at(tmp_path / "data")
-    assert {one.name: (one.kind, one.nulls) for one in inferred.columns} == {
+    assert {column.name: (column.kind, column.nulls) for column in inferred.columns} == {
         "n": (pl.Float64(), 0),
         "day": (pl.Datetime("us"), 0),
         "word": (pl.String(), 0),

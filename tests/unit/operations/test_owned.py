@@ -46,9 +46,9 @@ class Two:
         self.commits: list[str] = []
         located = write(folder)
         silver = {"existing_buckets": ("silver",), "silver": "one-dl-silver-layer"}
-        self.one = Deployed(located, account, Deployment(prefix="one"))
-        self.two = Deployed(located, account, Deployment(prefix="two", **silver))  # type: ignore[arg-type]
-        for number, shop in enumerate((self.one, self.two)):
+        self.first = Deployed(located, account, Deployment(prefix="one"))
+        self.second = Deployed(located, account, Deployment(prefix="two", **silver))  # type: ignore[arg-type]
+        for number, shop in enumerate((self.first, self.second)):
             shop.s3.meta.events.register("before-parameter-build.s3.PutObject", self._put)
             for key in KEYS:
                 shop.land(key, f"id,total\n{number},1\n".encode())
@@ -62,10 +62,10 @@ class Two:
         """Each reconciles as a Silversmith did that knew of no owners, and works. How often silver was put."""
         self.commits.clear()
         for _ in range(number):
-            for shop in (self.one, self.two):
+            for shop in (self.first, self.second):
                 with shop.opened() as (pipeline, target):
                     looked = look(pipeline.find("orders"), target.lake)
-                    events = [one.finding.event(pipeline.bronze) for one in looked if one.finding is not None]
+                    events = [item.finding.event(pipeline.bronze) for item in looked if item.finding is not None]
                     if events:
                         target.send("orders", events, reason="reconcile")
                 shop.work("orders", without=without)
@@ -82,32 +82,32 @@ def test_they_overwrote_each_other_for_ever(tmp_path: Path, account: Account) ->
 def test_now_the_second_is_refused_and_nothing_is_written(tmp_path: Path, account: Account) -> None:
     two = Two(tmp_path, account)
     assert two.rounds(1) == len(KEYS)
-    before = {key: two.one.silver(f"orders/{key}.parquet") for key in KEYS}
+    before = {key: two.first.silver(f"orders/{key}.parquet") for key in KEYS}
     assert two.rounds(5) == 0
-    assert {key: two.one.silver(f"orders/{key}.parquet") for key in KEYS} == before
-    assert two.one.waiting("orders", "QueueDLQ") == 0
-    assert two.two.waiting("orders", "QueueDLQ") >= len(KEYS), "what is refused ends in the dead-letter queue"
-    with two.two.opened() as (_, target):
+    assert {key: two.first.silver(f"orders/{key}.parquet") for key in KEYS} == before
+    assert two.first.waiting("orders", "QueueDLQ") == 0
+    assert two.second.waiting("orders", "QueueDLQ") >= len(KEYS), "what is refused ends in the dead-letter queue"
+    with two.second.opened() as (_, target):
         assert list(target.lake.quarantine.list()) == [], "the data is not at fault"
 
 
 def test_silver_of_before_is_the_first_owners(tmp_path: Path, account: Account) -> None:
     two = Two(tmp_path, account)
-    two.one.work("orders", without=NOT_OWNED)
-    two.two.work("orders")
-    assert two.two.waiting("orders", "QueueDLQ") == 0
+    two.first.work("orders", without=NOT_OWNED)
+    two.second.work("orders")
+    assert two.second.waiting("orders", "QueueDLQ") == 0
     for key in KEYS:
-        two.one.land(key, b"id,total\n5,5\n")
-    two.one.work("orders")
-    assert two.one.waiting("orders", "QueueDLQ") == len(KEYS)
+        two.first.land(key, b"id,total\n5,5\n")
+    two.first.work("orders")
+    assert two.first.waiting("orders", "QueueDLQ") == len(KEYS)
 
 
 def test_the_operations_say_whose_it_is(tmp_path: Path, account: Account) -> None:
     two = Two(tmp_path, account)
-    two.one.work("orders")
-    two.two.work("orders")
+    two.first.work("orders")
+    two.second.work("orders")
     every = Range(KeyPattern.parse("*"))
-    with two.two.opened() as (pipeline, target):
+    with two.second.opened() as (pipeline, target):
         for operation in (
             reconcile(pipeline, target),
             reconcile(pipeline, target, changed=True, dry_run=True),
@@ -116,22 +116,22 @@ def test_the_operations_say_whose_it_is(tmp_path: Path, account: Account) -> Non
         ):
             with pytest.raises(NotOurs, match=r"_schemas/orders\.json belongs to the pipeline one-shop"):
                 list(operation)
-        assert two.two.waiting("orders") == 0
+        assert two.second.waiting("orders") == 0
         orders, copies = status(pipeline, target, now=0.0).transforms
         assert (orders.owner, copies.owner) == ("one-shop", "")
         orders_too, _ = trace(KEYS[0], pipeline, target).transforms
         assert (orders_too.state, orders_too.owner) == ("foreign", "one-shop")
         assert schema_history(pipeline.find("orders"), target).owner == "one-shop"
-    with two.one.opened() as (pipeline, target):
+    with two.first.opened() as (pipeline, target):
         assert [batch.found for batch in reconcile(pipeline, target, transform="orders")] == [[]]
         assert trace(KEYS[0], pipeline, target).transforms[0].state == "current"
 
 
 def test_the_scheduled_reconciler_leaves_it_alone_and_does_the_rest(tmp_path: Path, account: Account) -> None:
     two = Two(tmp_path, account)
-    two.one.work("orders")
-    two.two.work("orders")
-    shop = two.two
+    two.first.work("orders")
+    two.second.work("orders")
+    shop = two.second
     environment = {**shop.environment("orders"), "AWS_LAMBDA_FUNCTION_NAME": "reconciler"}
     reconciler = build_reconciler(environment, s3=shop.s3, sqs=shop.sqs, functions=None)
     while shop.receive("late_copies"):
@@ -143,25 +143,25 @@ def test_the_scheduled_reconciler_leaves_it_alone_and_does_the_rest(tmp_path: Pa
 
 def test_one_object_of_another_pipeline_is_reported_and_not_sent(tmp_path: Path, account: Account) -> None:
     two = Two(tmp_path, account)
-    two.one.work("orders")
+    two.first.work("orders")
     body = json.dumps({"transform": "orders", "owner": "two-shop", "schemas": [], "history": []})
-    two.one.s3.put_object(Bucket="one-dl-silver-layer", Key="_schemas/orders.json", Body=body.encode())
-    with two.two.opened() as (pipeline, target):
+    two.first.s3.put_object(Bucket="one-dl-silver-layer", Key="_schemas/orders.json", Body=body.encode())
+    with two.second.opened() as (pipeline, target):
         (batch,) = reconcile(pipeline, target, transform="orders")
     assert (len(batch.foreign), batch.found, batch.orphaned) == (len(KEYS), [], [])
 
 
 def test_taken_over(tmp_path: Path, account: Account) -> None:
     two = Two(tmp_path, account)
-    two.one.work("orders")
-    with two.two.opened() as (pipeline, target):
+    two.first.work("orders")
+    with two.second.opened() as (pipeline, target):
         assert take_over(target.lake.silver, target.lake.quarantine, "orders", target.owner) == ("one-shop",)
         (batch,) = reconcile(pipeline, target, transform="orders", dry_run=True)
         assert len(batch.found) == len(KEYS)
-    two.two.work("orders")
-    with two.two.opened() as (pipeline, target):
+    two.second.work("orders")
+    with two.second.opened() as (pipeline, target):
         assert [batch.found for batch in reconcile(pipeline, target, transform="orders")] == [[]]
-    with two.one.opened() as (pipeline, target), pytest.raises(NotOurs):
+    with two.first.opened() as (pipeline, target), pytest.raises(NotOurs):
         list(reconcile(pipeline, target, transform="orders"))
 
 
@@ -202,7 +202,7 @@ def test_an_edit_that_is_not_deployed_resends_nothing(shop: Deployed, tmp_path: 
     assert messages == [text] * 2
     with open_stack(shop.account, shop.name, edited, wait=0) as (deployed, target):
         assert trace(KEYS[0], deployed, target).transforms[0].state == "current"
-        assert [one.current for one in schema_history(deployed.find("orders"), target).schemas] == [True]
+        assert [schema.current for schema in schema_history(deployed.find("orders"), target).schemas] == [True]
 
 
 def test_a_stack_that_does_not_say_what_is_deployed(shop: Deployed, tmp_path: Path) -> None:

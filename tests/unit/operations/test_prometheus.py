@@ -74,8 +74,8 @@ def test_a_scrape_says_what_the_status_says(chain: ChainStatus, some: list[Trans
 
 
 def test_no_name_breaks_a_line() -> None:
-    one = replace(EXAMPLE.transforms[0], name='a"\n# TYPE x counter\\')
-    text = scraped(status(EXAMPLE.chain, [one]))
+    hostile = replace(EXAMPLE.transforms[0], name='a"\n# TYPE x counter\\')
+    text = scraped(status(EXAMPLE.chain, [hostile]))
     assert '{pipeline="shop",transform="a\\"\\n# TYPE x counter\\\\"}' in text
     assert all(re.match(r"(# (HELP|TYPE) )?silversmith_", line) for line in text.splitlines())
 

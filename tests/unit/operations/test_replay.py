@@ -61,7 +61,7 @@ def verdicts(bench: Bench) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    ("pattern", "found"),
+    ("pattern", "expected"),
     [
         ("*", [("orders", "orders/a.csv"), ("every", "b.csv"), ("every", "orders/a.csv")]),
         ("orders/*", [("orders", "orders/a.csv"), ("every", "orders/a.csv")]),
@@ -73,12 +73,12 @@ def verdicts(bench: Bench) -> list[str]:
     ],
 )
 def test_each_transform_gets_the_keys_that_both_patterns_match(
-    make: Make, pattern: str, found: list[tuple[str, str]]
+    make: Make, pattern: str, expected: list[tuple[str, str]]
 ) -> None:
     bench = make(shop())
     bench.land("orders/a.csv", "b.csv", "c.txt")
     bench.work()
-    assert run(bench, pattern) == found
+    assert run(bench, pattern) == expected
 
 
 def test_files_up_to_date_are_left_alone(make: Make) -> None:

@@ -97,9 +97,9 @@ hops = st.builds(
 
 
 @given(st.lists(st.tuples(st.text(max_size=3), hops), max_size=20))
-def test_every_version_has_one_trace_and_no_time_goes_back(told: list[tuple[str, Hop]]) -> None:
+def test_every_version_has_one_trace_and_no_time_goes_back(journal_hops: list[tuple[str, Hop]]) -> None:
     traces = defaultdict(set)
-    for span in spans(*told):
+    for span in spans(*journal_hops):
         assert span.context is not None
         assert span.attributes is not None
         traces[span.attributes["aws.s3.key"], span.attributes["silversmith.version"]].add(span.context.trace_id)

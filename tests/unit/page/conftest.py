@@ -63,7 +63,7 @@ def visitor(tmp_path: Path, make: Callable[[Pipeline], Bench]) -> Iterator[Visit
     from silversmith.pipeline import load
 
     bench = make(load(str(tmp_path / "pipeline.py")))
-    found = Visitor(bench, LocalBackend(bench.folder, str(tmp_path / "pipeline.py")))
-    with found.client:
-        yield found
+    result = Visitor(bench, LocalBackend(bench.folder, str(tmp_path / "pipeline.py")))
+    with result.client:
+        yield result
     bench.journal.close()

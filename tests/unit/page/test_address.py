@@ -10,17 +10,17 @@ from silversmith.page.process import NoPort, listen, url
 
 
 def test_it_listens_on_this_machine_only() -> None:
-    with listen(0) as found:
-        host, port = found.getsockname()
+    with listen(0) as listener:
+        host, port = listener.getsockname()
         assert host == "127.0.0.1"
-        assert url(found, "secret") == f"http://127.0.0.1:{port}/?token=secret"
+        assert url(listener, "secret") == f"http://127.0.0.1:{port}/?token=secret"
         with socket.create_connection((host, port), timeout=10):
             pass
 
 
 def test_a_port_that_is_taken_is_said() -> None:
-    with listen(0) as found:
-        port = found.getsockname()[1]
+    with listen(0) as listener:
+        port = listener.getsockname()[1]
         with pytest.raises(NoPort, match=f"port {port}: something else listens there. Name another one"):
             listen(port)
 

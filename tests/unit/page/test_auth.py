@@ -22,8 +22,8 @@ def ask(
     return authorize(Caller(method, path, query, headers, {"c": cookie}), token=TOKEN, cookie="c")
 
 
-def status(found: RequestRefused | Enter | None) -> int | None:
-    return found.status if isinstance(found, RequestRefused) else None
+def status(answer: RequestRefused | Enter | None) -> int | None:
+    return answer.status if isinstance(answer, RequestRefused) else None
 
 
 def test_the_cookie_lets_in_and_nothing_else() -> None:

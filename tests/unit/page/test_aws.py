@@ -144,7 +144,7 @@ def test_a_stack_where_nothing_happened(visitor: Visitor) -> None:
 
 def test_the_first_page_shows_awss_numbers_and_no_more(busy: Visitor) -> None:
     text = busy.get("/flow")
-    told = {
+    numbers = {
         "orders.waiting": "0",
         "late_copies.waiting": "4",
         "orders.dead": "1",
@@ -157,7 +157,7 @@ def test_the_first_page_shows_awss_numbers_and_no_more(busy: Visitor) -> None:
         "bucket.created": "-",
         "late_copies.oldest": "-",
     }
-    for name, value in told.items():
+    for name, value in numbers.items():
         assert f'<tspan data-live="{name}">{value}</tspan>' in text, name
     assert "A dash is what is not told: AWS keeps none of single files" in text
     text = busy.get("/")
@@ -321,9 +321,9 @@ def test_the_command(shop: Deployed, endpoint: str) -> None:
         assert f"stack {shop.name} in eu-central-1" in opener.open(url, timeout=PATIENCE).read().decode()
         with opener.open(url.replace("?", "live?view=/flow&"), timeout=PATIENCE) as events:
             data = next(line for line in events if line.startswith(b"data: "))
-        found = json.loads(data.removeprefix(b"data: "))
-        assert (found["values"]["orders.waiting"], found["problem"], found["ended"]) == ("1", "", 0)
-        assert found["revision"]
+        document = json.loads(data.removeprefix(b"data: "))
+        assert (document["values"]["orders.waiting"], document["problem"], document["ended"]) == ("1", "", 0)
+        assert document["revision"]
         process.send_signal(signal.SIGINT)
         assert process.wait(PATIENCE) == 0
     finally:

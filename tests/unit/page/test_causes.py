@@ -20,20 +20,20 @@ def dead(kind: DeadKind, transform: str | None, code: str, key: str = "k") -> De
     return DeadMessage("1", kind, "source", "queue", transform, key, "v", "given up", 0.0, None, None, error)
 
 
-def found(messages: list[DeadMessage]) -> Failures:
+def failures(messages: list[DeadMessage]) -> Failures:
     return Failures([], 0, messages, len(messages), 0.0)
 
 
 @given(st.lists(st.tuples(st.sampled_from(DeadKind), st.sampled_from(["a", "b", None]), st.sampled_from(["", "X"]))))
 def test_every_failure_is_in_one_cause(those: list[Dead]) -> None:
-    grouped = causes(found([dead(*each) for each in those]))
+    grouped = causes(failures([dead(*each) for each in those]))
     expected = Counter((transform, code, kind.value) for kind, transform, code in those)
     assert {(cause.transform, cause.code, cause.where): cause.count for cause in grouped} == expected
     assert [cause.count for cause in grouped] == sorted(expected.values(), reverse=True)
 
 
 def test_a_few_keys_are_named_and_all_are_counted() -> None:
-    (cause,) = causes(found([dead(DeadKind.QUEUE, "a", "X", f"{number}") for number in range(NAMED + 5)]))
+    (cause,) = causes(failures([dead(DeadKind.QUEUE, "a", "X", f"{number}") for number in range(NAMED + 5)]))
     assert (cause.count, cause.keys) == (NAMED + 5, [f"{number}" for number in range(NAMED)])
     assert (cause.message, cause.hint) == ("of X", "mend it")
 
@@ -49,5 +49,5 @@ def test_a_few_keys_are_named_and_all_are_counted() -> None:
     ],
 )
 def test_titles(kind: DeadKind, code: str, title: str) -> None:
-    (cause,) = causes(found([dead(kind, "a", code)]))
+    (cause,) = causes(failures([dead(kind, "a", code)]))
     assert (cause.title, cause.can_redrive) == (title, kind is not DeadKind.UNKNOWN)

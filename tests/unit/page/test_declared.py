@@ -55,6 +55,6 @@ def test_columns_and_what_is_demanded() -> None:
 
 
 def test_options() -> None:
-    found = dict(options(PIPELINE.find("orders")))
-    assert (found["pattern"], found["tries"]) == ("orders/*.csv", "3")
-    assert found["fingerprint"] == PIPELINE.find("orders").fingerprint
+    declared = dict(options(PIPELINE.find("orders")))
+    assert (declared["pattern"], declared["tries"]) == ("orders/*.csv", "3")
+    assert declared["fingerprint"] == PIPELINE.find("orders").fingerprint

@@ -37,8 +37,8 @@ def test_an_event() -> None:
     (answer,) = try_text(event, PIPELINE)[0].answers
     assert "detail.bucket.name" in answer.why[0]
     native = '{"Records": [{"s3": {"bucket": {"name": "dl-bronze-layer"}, "object": {"key": "a/b+c.csv"}}}]}'
-    found = try_text(native, PIPELINE)[0]
-    assert (found.key, found.answers[0].takes) == ("a/b c.csv", True)
+    verdict = try_text(native, PIPELINE)[0]
+    assert (verdict.key, verdict.answers[0].takes) == ("a/b c.csv", True)
 
 
 @pytest.mark.parametrize("text", ["", "  ", "{", "{}", '{"Event": "s3:TestEvent"}', "x" * 1025])

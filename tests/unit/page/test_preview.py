@@ -30,26 +30,26 @@ def put(store: Store, rows: pl.DataFrame) -> None:
 
 def test_the_first_rows_and_columns(store: Store) -> None:
     put(store, pl.DataFrame({f"c{number}": range(ROWS + 3) for number in range(COLUMNS + 2)}))
-    found = preview(store, "a.parquet")
-    assert found is not None
-    assert (len(found.rows), found.rows_in_all) == (ROWS, ROWS + 3)
-    assert (len(found.columns), found.columns_in_all) == (COLUMNS, COLUMNS + 2)
-    assert (found.kinds[0], found.rows[2][0], found.problem) == ("Int64", "2", "")
+    shown = preview(store, "a.parquet")
+    assert shown is not None
+    assert (len(shown.rows), shown.rows_in_all) == (ROWS, ROWS + 3)
+    assert (len(shown.columns), shown.columns_in_all) == (COLUMNS, COLUMNS + 2)
+    assert (shown.kinds[0], shown.rows[2][0], shown.problem) == ("Int64", "2", "")
 
 
 def test_why_comes_first(store: Store) -> None:
     put(store, pl.DataFrame({"x": [None], ROW_NUMBER: [4], REASONS: [["a", "b"]]}))
-    found = preview(store, "a.parquet")
-    assert found is not None
-    assert (list(found.columns), list(found.rows[0])) == ([ROW_NUMBER, REASONS, "x"], ["4", "a; b", None])
+    shown = preview(store, "a.parquet")
+    assert shown is not None
+    assert (list(shown.columns), list(shown.rows[0])) == ([ROW_NUMBER, REASONS, "x"], ["4", "a; b", None])
 
 
 def test_missing_or_unreadable_previews(store: Store) -> None:
     assert preview(store, "none.parquet") is None
     store.put("a.parquet", b"PAR1 and no more")
-    found = preview(store, "a.parquet")
-    assert found is not None
-    assert found.problem.startswith("it cannot be read as Parquet")
+    shown = preview(store, "a.parquet")
+    assert shown is not None
+    assert shown.problem.startswith("it cannot be read as Parquet")
 
 
 def test_a_cell_is_cut_short() -> None:

@@ -22,9 +22,9 @@ ANY = st.text(st.characters(exclude_categories=()), max_size=30)
 @given(ANY)
 def test_a_value_is_text_and_nothing_in_it_acts(text: str) -> None:
     written = problem(text)
-    told = written.rpartition('<p class="problem">')[2].partition("</p>")[0]
-    assert "<" not in told
-    assert html.unescape(told) == shown(text)
+    content = written.rpartition('<p class="problem">')[2].partition("</p>")[0]
+    assert "<" not in content
+    assert html.unescape(content) == shown(text)
 
 
 def problem(text: str) -> str:
@@ -50,8 +50,8 @@ def test_a_block_keeps_its_lines(text: str) -> None:
 
 @given(st.text(max_size=30))
 def test_a_link_brings_the_key_as_it_is(key: str) -> None:
-    found = parse_qs(urlsplit(link("/file", key=key, before=None)).query, keep_blank_values=True)
-    assert found == {"key": [key]}
+    query = parse_qs(urlsplit(link("/file", key=key, before=None)).query, keep_blank_values=True)
+    assert query == {"key": [key]}
 
 
 def test_a_link_without_values() -> None:

@@ -21,15 +21,15 @@ def way(key: str, first: int = 1) -> list[News]:
 
 
 def test_the_time_by_hop() -> None:
-    (found,) = LastFiles().take(way("a"), NAMES)
-    assert (found.transform, found.outcome, found.rows, found.total) == ("orders", "committed", 3, 4000.0)
-    assert [room for room, _ in found.legs] == ["rule", "topic", "queue", "function"]
+    (file,) = LastFiles().take(way("a"), NAMES)
+    assert (file.transform, file.outcome, file.rows, file.total) == ("orders", "committed", 3, 4000.0)
+    assert [room for room, _ in file.legs] == ["rule", "topic", "queue", "function"]
 
 
 def test_redriven_messages_have_only_the_queue_and_the_function() -> None:
     files = LastFiles()
-    (found,) = files.take(way("a")[3:], NAMES)
-    assert (found.legs, found.total) == ([("function", 1000.0)], None)
+    (file,) = files.take(way("a")[3:], NAMES)
+    assert (file.legs, file.total) == ([("function", 1000.0)], None)
 
 
 def test_what_is_sent_again_begins_when_it_was_sent() -> None:

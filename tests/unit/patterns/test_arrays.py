@@ -89,14 +89,14 @@ def test_as_eventbridge_does_it(pattern: dict[str, list[str]], event: dict[str, 
 @settings(max_examples=examples(200), deadline=None)
 @given(
     rows=st.lists(st.tuples(VALUES, VALUES, VALUES), max_size=6),
-    wanted=st.tuples(VALUES, VALUES, VALUES),
+    values=st.tuples(VALUES, VALUES, VALUES),
     deep=st.booleans(),
 )
-def test_rows_of_a_table_match_as_rows(rows: list[tuple[str, ...]], wanted: tuple[str, ...], deep: bool) -> None:
+def test_rows_of_a_table_match_as_rows(rows: list[tuple[str, ...]], values: tuple[str, ...], deep: bool) -> None:
     table: list[Any] = [dict(zip("abc", row, strict=True)) for row in rows]
     event = {"t": [[row] for row in table] if deep else table}
-    pattern = {"t": {name: [value] for name, value in zip("abc", wanted, strict=True)}}
-    assert compile_pattern(pattern).matches(event) is (wanted in rows)
+    pattern = {"t": {name: [value] for name, value in zip("abc", values, strict=True)}}
+    assert compile_pattern(pattern).matches(event) is (values in rows)
 
 
 def test_the_same_list_under_two_names_is_two_arrays() -> None:

@@ -28,8 +28,8 @@ def test_every_operator_in_the_table_is_taken() -> None:
     leaves = [cell.split("` | ")[0] for cell in re.findall(r"^\| `(.*)", OPERATORS[1], re.MULTILINE)]
     assert len(leaves) == 15
     for leaf in leaves:
-        for one in leaf.split("`, `"):
-            compile_pattern(f'{{"f": [{one}]}}')
+        for operator in leaf.split("`, `"):
+            compile_pattern(f'{{"f": [{operator}]}}')
 
 
 def test_its_statements_about_wildcards_hold() -> None:

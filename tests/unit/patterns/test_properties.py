@@ -49,7 +49,7 @@ def naive_wildcard(tokens: tuple[str, ...], text: str) -> bool:
 @settings(max_examples=examples(500))
 @given(tokens=st.lists(st.sampled_from(["a", "b", "*", "\\", ""]), max_size=10), text=st.text("ab*\\", max_size=14))
 def test_wildcard(tokens: list[str], text: str) -> None:
-    assume(all(one or two for one, two in pairwise(tokens)))  # no star after a star
+    assume(all(first or second for first, second in pairwise(tokens)))  # no star after a star
     written = "".join({"": "*", "*": r"\*", "\\": r"\\"}.get(token, token) for token in tokens)
     assert hit({"wildcard": written}, text) is naive_wildcard(tuple(tokens), text)
     assert hit({"anything-but": {"wildcard": written}}, text) is not naive_wildcard(tuple(tokens), text)
@@ -148,7 +148,9 @@ def test_or_is_what_it_multiplies_out_to(
     plain: Any, alternatives: Any, others: Any, event: Any, rest: Any, inner: Any
 ) -> None:
     pattern = {**plain, "$or": alternatives, "n": {"$or": others}}
-    expanded = [compile_pattern({**plain, **one, "n": two}) for one in alternatives for two in others]
+    expanded = [
+        compile_pattern({**plain, **alternative, "n": other}) for alternative in alternatives for other in others
+    ]
     whole = {**event, **rest, "n": inner}
     assert compile_pattern(pattern).matches(whole) is any(matcher.matches(whole) for matcher in expanded)
 

@@ -307,7 +307,7 @@ def test_other_code_begins_a_new_schema_and_both_are_read(tmp_path: Path) -> Non
     silver = Silver(tmp_path)
     silver.put(pl.DataFrame({"a": [1], "b": ["x"]}))
     silver.put(pl.DataFrame({"a": [0.5]}), code="0ther")
-    assert [dict(one.columns) for one in silver.document.schemas] == [
+    assert [dict(schema.columns) for schema in silver.document.schemas] == [
         {"a": pl.Int64(), "b": pl.String()},
         {"a": pl.Float64()},
     ]

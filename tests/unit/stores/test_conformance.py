@@ -287,7 +287,7 @@ def test_a_listing_of_a_prefix(name: str, names: list[str], prefix: str, start_a
             assert keys_of(store, prefix, after) == sorted(expected, key=str.encode)
         for key in names:  # every prefix of a key, too
             for end in range(0, len(key), 7):
-                expected = sorted((other for other in names if other.startswith(key[:end])), key=str.encode)
+                expected = sorted((name for name in names if name.startswith(key[:end])), key=str.encode)
                 assert keys_of(store, key[:end]) == expected
 
 
@@ -329,10 +329,10 @@ class Machine(RuleBasedStateMachine):
         else:
             self.model[key] = body, self.store.put(key, body, if_none_match=True)
 
-    @rule(key=key, other=key, body=body)
-    def swap(self, key: str, other: str, body: bytes) -> None:
+    @rule(key=key, other_key=key, body=body)
+    def swap(self, key: str, other_key: str, body: bytes) -> None:
         """With the etag of the same object or of another; the bytes, and so the etags, may be the same."""
-        etag = self.model[other][1] if other in self.model else "none"
+        etag = self.model[other_key][1] if other_key in self.model else "none"
         if key in self.model and self.model[key][1] == etag:
             self.model[key] = body, self.store.put(key, body, if_match=etag)
         else:

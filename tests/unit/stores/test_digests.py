@@ -63,10 +63,10 @@ def test_a_change_or_another_file_is_worked_out_again(tmp_path: Path) -> None:
     before = file.stat()
     file.write_bytes(b"22")
     assert digest_of(digests, file) == hashlib.md5(b"22").hexdigest()
-    other = tmp_path / "b"
-    other.write_bytes(b"33")
-    os.utime(other, ns=(before.st_atime_ns, before.st_mtime_ns))
-    assert digest_of(digests, other) == hashlib.md5(b"33").hexdigest()
+    second = tmp_path / "b"
+    second.write_bytes(b"33")
+    os.utime(second, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert digest_of(digests, second) == hashlib.md5(b"33").hexdigest()
     assert digests.remembered == 3
 
 

@@ -38,6 +38,6 @@ def test_nothing_is_known_of_another_file_system(tmp_path: Path) -> None:
     slept: list[float] = []
     stat = list(tmp_path.stat())
     stat[2] += 1  # st_dev
-    other = os.stat_result(stat, {"st_ctime_ns": 0})
-    assert not FileClock(tmp_path, slept.append).has_passed(other)
+    foreign = os.stat_result(stat, {"st_ctime_ns": 0})
+    assert not FileClock(tmp_path, slept.append).has_passed(foreign)
     assert not slept

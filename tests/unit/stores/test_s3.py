@@ -53,7 +53,7 @@ def client() -> Iterator[Any]:
 
 
 @pytest.fixture
-def other(client: Any) -> Any:
+def other_client(client: Any) -> Any:
     """Somebody else, whose requests no hook of ``client`` sees."""
     return connect(SESSION)
 
@@ -131,10 +131,10 @@ def test_the_version_is_known_if_the_bucket_keeps_versions(client: Any, store: S
     assert (old.version, new.version) == (None, version)
 
 
-def test_a_version_is_read_to_its_end_though_a_newer_one_is_put(client: Any, other: Any, store: S3Store) -> None:
+def test_a_version_is_read_to_its_end_though_a_newer_one_is_put(client: Any, other_client: Any, store: S3Store) -> None:
     keep_versions(client)
     store.put("large", LARGE)
-    replaced = meanwhile(client, lambda: other.put_object(Bucket=BUCKET, Key="large", Body=b"y" * len(LARGE)))
+    replaced = meanwhile(client, lambda: other_client.put_object(Bucket=BUCKET, Key="large", Body=b"y" * len(LARGE)))
     with store.open("large") as source:
         assert source is not None
         assert source.path is not None
@@ -144,15 +144,15 @@ def test_a_version_is_read_to_its_end_though_a_newer_one_is_put(client: Any, oth
 
 @pytest.mark.parametrize("newer", [b"y" * len(LARGE), b"short", None], ids=["as long", "shorter", "deleted"])
 def test_ranges_of_two_objects_are_never_mixed(
-    client: Any, other: Any, store: S3Store, tmp_path: Path, newer: bytes | None
+    client: Any, other_client: Any, store: S3Store, tmp_path: Path, newer: bytes | None
 ) -> None:
     store.put("large", LARGE)
 
     def replace() -> None:
         if newer is None:
-            other.delete_object(Bucket=BUCKET, Key="large")
+            other_client.delete_object(Bucket=BUCKET, Key="large")
         else:
-            other.put_object(Bucket=BUCKET, Key="large", Body=newer)
+            other_client.put_object(Bucket=BUCKET, Key="large", Body=newer)
 
     meanwhile(client, replace)
     with pytest.raises(SourceChanged, match="large"), store.open("large"):
@@ -210,7 +210,7 @@ def test_parts_become_no_object_where_there_is_one(client: Any, store: S3Store, 
     assert uploads(client) == []
 
 
-def as_aws_does(client: Any, other: Any) -> None:
+def as_aws_does(client: Any, other_client: Any) -> None:
     """S3 checks If-Match of CompleteMultipartUpload; moto does not look at it.
 
     https://docs.aws.amazon.com/AmazonS3/latest/API/API_CompleteMultipartUpload.html
@@ -219,7 +219,7 @@ def as_aws_does(client: Any, other: Any) -> None:
     def check(headers: dict[str, str]) -> Answer | None:
         expected = headers.get("If-Match")
         try:
-            result = other.head_object(Bucket=BUCKET, Key="t/a")["ETag"]
+            result = other_client.head_object(Bucket=BUCKET, Key="t/a")["ETag"]
         except ClientError:
             return answer(404, "NoSuchKey")
         return None if result == expected else answer(412, "PreconditionFailed")
@@ -227,8 +227,8 @@ def as_aws_does(client: Any, other: Any) -> None:
     before(client, "CompleteMultipartUpload", check)
 
 
-def test_parts_replace_only_what_is_named(client: Any, other: Any, store: S3Store, file: Path) -> None:
-    as_aws_does(client, other)
+def test_parts_replace_only_what_is_named(client: Any, other_client: Any, store: S3Store, file: Path) -> None:
+    as_aws_does(client, other_client)
     with pytest.raises(PreconditionFailed):
         store.put("t/a", file, if_match="gone")
     first = store.put("t/a", b"first")

@@ -102,9 +102,9 @@ def test_other_keys_are_left_out_of_account(bench: GoldBench) -> None:
     ],
 )
 def test_any_key_is_a_file_of_the_table(file: str, bench: GoldBench) -> None:
-    other = bench.put("other.csv", {"x": [0]})
+    second = bench.put("other.csv", {"x": [0]})
     key = bench.put(file, {"x": [1]})
-    bench.bring(key, other)
+    bench.bring(key, second)
     bench.put(file, {"x": [2]})
     bench.bring(key)
     assert bench.rows() == sorted([(file, 2), ("other.csv", 0)], key=repr)

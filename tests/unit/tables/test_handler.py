@@ -195,8 +195,8 @@ def test_one_message_of_a_failing_view_comes_back(bench: GoldBench) -> None:
 
 def test_a_view_that_fails_has_its_next_try_with_a_message_of_its_own(bench: GoldBench) -> None:
     spec = GoldSpec((*SPEC.tables, TableSpec("clicks", "clicks")), (BROKEN,))
-    other, mine = bench.put("a.csv", {"day": ["mo"]}, "clicks"), bench.put("a.csv", {"day": ["mo"]})
-    assert TableFunction(bench, spec)(event(other), event(mine)) == ["1"]
+    clicks, orders = bench.put("a.csv", {"day": ["mo"]}, "clicks"), bench.put("a.csv", {"day": ["mo"]})
+    assert TableFunction(bench, spec)(event(clicks), event(orders)) == ["1"]
 
 
 def test_a_table_whose_schema_is_refused_hands_its_messages_back(bench: GoldBench) -> None:
@@ -474,10 +474,10 @@ def test_sqs_learns_when_a_message_comes_back_and_why_it_died() -> None:
 
     class Sqs:
         def __getattr__(self, name: str) -> Any:
-            return lambda **given: calls.append((name, given))
+            return lambda **arguments: calls.append((name, arguments))
 
     function = build({**ENVIRONMENT, "SILVERSMITH_METRICS": "off"}, s3=None, sqs=Sqs)
     function({"Records": [record("m", "nonsense")]}, Leisure())
-    ((name, given),) = calls
-    assert (name, given["QueueUrl"]) == ("send_message", "dlq")
-    assert given["MessageAttributes"]["ERROR_CODE"]["StringValue"] == "NotAnEvent"
+    ((name, arguments),) = calls
+    assert (name, arguments["QueueUrl"]) == ("send_message", "dlq")
+    assert arguments["MessageAttributes"]["ERROR_CODE"]["StringValue"] == "NotAnEvent"

@@ -270,11 +270,11 @@ class LineageMachine(RuleBasedStateMachine):
         with suppress(Killed):
             self.bench.follow(*sorted(self.events), step=kill_at(name))
 
-    @rule(file=FILES, other=FILES, name=STEPS)
-    def overtake(self, file: str, other: str, name: str) -> None:
+    @rule(file=FILES, other_file=FILES, name=STEPS)
+    def overtake(self, file: str, other_file: str, name: str) -> None:
         def meanwhile() -> None:
-            self.silver(other)
-            self.bench.follow(silver_key(TRANSFORM, other), silver_key(TRANSFORM, file))
+            self.silver(other_file)
+            self.bench.follow(silver_key(TRANSFORM, other_file), silver_key(TRANSFORM, file))
             self.silver(file)
 
         self.bench.follow(silver_key(TRANSFORM, file), step=once(name, meanwhile))

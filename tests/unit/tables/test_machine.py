@@ -98,13 +98,13 @@ class Tables(RuleBasedStateMachine):
     def lose(self) -> None:
         self.events.clear()
 
-    @rule(file=FILES, other=FILES, rows=ROWS, name=STEPS)
-    def overtake(self, file: str, other: str, rows: list[tuple[Any, ...]], name: str) -> None:
+    @rule(file=FILES, other_file=FILES, rows=ROWS, name=STEPS)
+    def overtake(self, file: str, other_file: str, rows: list[tuple[Any, ...]], name: str) -> None:
         """Another committer, and silver that is overwritten, between two steps."""
 
         def meanwhile() -> None:
-            self.put(other, rows)
-            self.bench.bring(silver_key(TRANSFORM, other), silver_key(TRANSFORM, file), table=self.table)
+            self.put(other_file, rows)
+            self.bench.bring(silver_key(TRANSFORM, other_file), silver_key(TRANSFORM, file), table=self.table)
             self.put(file, rows)
 
         self.bench.bring(silver_key(TRANSFORM, file), table=self.table, step=once(name, meanwhile))
@@ -146,7 +146,7 @@ class Views(Tables):
             return
         rows = [row for rows in self.silver.values() for row in rows]
         best = {
-            customer: max((at, -total) for _, one, total, at in rows if one == customer) for _, customer, _, _ in rows
+            customer: max((at, -total) for _, name, total, at in rows if name == customer) for _, customer, _, _ in rows
         }
         there = self.bench.table("latest").select("customer", "at", "total").rows()
         assert sorted(there) == sorted((customer, at, -total) for customer, (at, total) in best.items())

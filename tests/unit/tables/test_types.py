@@ -171,9 +171,9 @@ def test_a_struct_of_older_silver_lacks_a_field() -> None:
     frame.write_parquet(buffer)
     (batch,) = list(read_parquet(buffer.getvalue()))
     kind = Struct((("b", List("string")), ("a", "double"), ("c", Struct((("d", "date"),)))))
-    made = fitted(batch, {"s": kind, "t": kind})
-    assert made.column("s").to_pylist() == [{"b": None, "a": 1.0, "c": None}, None]
-    assert made.column("t").to_pylist() == [None, None]
+    actual = fitted(batch, {"s": kind, "t": kind})
+    assert actual.column("s").to_pylist() == [{"b": None, "a": 1.0, "c": None}, None]
+    assert actual.column("t").to_pylist() == [None, None]
 
 
 KINDS: st.SearchStrategy[Any] = st.recursive(

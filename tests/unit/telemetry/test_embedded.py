@@ -86,8 +86,8 @@ def test_the_lines_sum_up_to_what_happened(messages: list[tuple[list[Outcome], b
 def test_many_files_take_several_lines_and_none_is_lost() -> None:
     lines: list[str] = []
     tally = Tally({"Pipeline": "shop", "Transform": "orders"}, now=lambda: NOW, write=lines.append)
-    one = Outcome(Verdict.COMMITTED, "orders", "k", "s", rows_written=1, stages={"parse": 0.25}, age=1.5)
-    add(tally, Report("m", (one,) * (2 * MOST_VALUES + 1)))
+    outcome = Outcome(Verdict.COMMITTED, "orders", "k", "s", rows_written=1, stages={"parse": 0.25}, age=1.5)
+    add(tally, Report("m", (outcome,) * (2 * MOST_VALUES + 1)))
     tally.flush()
     roots = [*map(assert_follows_the_specification, lines)]
     assert [len(root["Duration"]) for root in roots] == [MOST_VALUES, MOST_VALUES, 1]

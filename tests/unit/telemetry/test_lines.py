@@ -74,10 +74,10 @@ def test_lambda_s_own_handler_goes(capsys: pytest.CaptureFixture[str]) -> None:
     assert not err
 
 
-@pytest.mark.parametrize("wanted", ["", "LOUD"])
-def test_the_level_is_info_by_default(wanted: str) -> None:
+@pytest.mark.parametrize("level", ["", "LOUD"])
+def test_the_level_is_info_by_default(level: str) -> None:
     root = logging.Logger("root")
-    set_up({"SILVERSMITH_LOG_LEVEL": wanted}, root)
+    set_up({"SILVERSMITH_LOG_LEVEL": level}, root)
     assert root.level == logging.INFO
 
 

@@ -58,7 +58,7 @@ def test_no_kind_is_the_end_of_another_or_of_what_is_the_pipeline_s() -> None:
     assert {"Queue", "Function", "Alias", "RejectedAlarm", "GlueTable"} <= {*KINDS}
     assert {"BronzeBucket", "Key", "AlarmEmail", "ReconcilerDLQ", "QueueOfTables", "Tables"} <= {*OWN}
     for kind in KINDS:
-        assert [other for other in (*KINDS, *OWN) if other.endswith(kind)] == [kind]
+        assert [name for name in (*KINDS, *OWN) if name.endswith(kind)] == [kind]
 
 
 def test_logical_ids_are_readable() -> None:

@@ -68,12 +68,12 @@ def of_type(template: Json, kind: str) -> dict[str, Json]:
 def changed(before: Json, after: Json, path: str = "") -> Iterator[str]:
     """Where two templates differ: the paths to the properties, down to the second below a resource."""
     for name in sorted({*before, *after}):
-        one, other = before.get(name), after.get(name)
+        old, new = before.get(name), after.get(name)
         here = f"{path}{name}"
-        if one == other:
+        if old == new:
             continue
-        if here.count(".") < 2 and isinstance(one, dict) and isinstance(other, dict):
-            yield from changed(one, other, f"{here}.")
+        if here.count(".") < 2 and isinstance(old, dict) and isinstance(new, dict):
+            yield from changed(old, new, f"{here}.")
         else:
             yield here
 
@@ -156,7 +156,7 @@ def test_only_on_delete_remove_changes_rules_and_rights() -> None:
     assert pattern == before | {"detail-type": ["Object Created", "Object Restore Completed", "Object Deleted"]}
     policies = [of_type(template, "IAM::Role")["LateRole"]["Policies"] for template in (PLAIN, after)]
     old, new = (policy[0]["PolicyDocument"]["Statement"] for policy in policies)
-    (difference,) = [(one, other) for one, other in zip(old, new, strict=True) if one != other]
+    (difference,) = [(earlier, later) for earlier, later in zip(old, new, strict=True) if earlier != later]
     assert difference[0]["Sid"] == "WriteSilver"
     assert difference[1] == difference[0] | {"Action": [*difference[0]["Action"], "s3:DeleteObject"]}
     assert {key for key in after if after[key] != PLAIN[key]} == {"Resources"}

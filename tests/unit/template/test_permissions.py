@@ -282,7 +282,7 @@ def needed() -> list[Request]:
 def refused() -> list[Request]:
     """What must not."""
     role, by_code = "LateRole", {"lambda__SourceFunctionArn": function("late")}
-    other, foreign = "arn:aws:sns:eu-central-1:123456789012:flights_Topic2", "999999999999"
+    other_topic, foreign = "arn:aws:sns:eu-central-1:123456789012:flights_Topic2", "999999999999"
     from_bronze = {"aws__SourceArn": TOPIC}
     mine = {"aws__SourceArn": SCHEDULES, "aws__SourceAccount": foreign}
     return [
@@ -348,12 +348,18 @@ def refused() -> list[Request]:
         *ask("TrustRoleOfSchedule", do="sts:AssumeRole", on="it", by="scheduler.amazonaws.com", **mine),
         *ask("TrustRoleOfSchedule", do="sts:AssumeRole", on="it", by="scheduler.amazonaws.com"),
         *ask("TrustLateRole", do="sts:AssumeRole", on="it", by="ec2.amazonaws.com"),
-        *ask("LateQueuePolicy", do="sqs:SendMessage", on=queue("late"), by="sns.amazonaws.com", aws__SourceArn=other),
+        *ask(
+            "LateQueuePolicy",
+            do="sqs:SendMessage",
+            on=queue("late"),
+            by="sns.amazonaws.com",
+            aws__SourceArn=other_topic,
+        ),
         *ask("LateQueueDLQPolicy", do="sqs:SendMessage", on=queue("late_DLQ"), by="sns.amazonaws.com"),
         *ask("AlarmTopicPolicy", do="sns:Publish", on=ALARMS, by="cloudwatch.amazonaws.com", aws__SourceArn=ALARM),
         *encrypted("events.amazonaws.com"),
-        *encrypted("events.amazonaws.com", **{TOPIC_CONTEXT: other}),
-        *encrypted("sns.amazonaws.com", aws__SourceArn=other),
+        *encrypted("events.amazonaws.com", **{TOPIC_CONTEXT: other_topic}),
+        *encrypted("sns.amazonaws.com", aws__SourceArn=other_topic),
         *encrypted("cloudwatch.amazonaws.com", aws__SourceArn=ALARM, aws__SourceAccount=foreign),
         *encrypted(f"logs.{REGION}.amazonaws.com", **{LOG_CONTEXT: LOGS_OF_LATE.replace("flights_", "other_")}),
         *encrypted("s3.amazonaws.com"),

@@ -82,9 +82,9 @@ texts = st.text("ab/.*\\é", min_size=1, max_size=10)
 
 
 @given(st.lists(texts, min_size=1, max_size=14), keys)
-def test_keys_of_a_transform_pass_a_rule_and_its_subscription(found: list[str], key: str) -> None:
+def test_keys_of_a_transform_pass_a_rule_and_its_subscription(candidates: list[str], key: str) -> None:
     patterns = []
-    for text in found:
+    for text in candidates:
         try:
             patterns.append(KeyPattern.parse(text))
         except InvalidPattern:

@@ -146,8 +146,8 @@ def test_another_view_is_another_fingerprint() -> None:
     before, after = GOLD["Resources"], compiled(pipeline)["Resources"]
     assert {name for name in before if before[name] != after[name]} == {"RoleOfTables", "Tables"}
     assert set(after) - set(before) == {"MostGlueTable"}
-    one, other = (each["Tables"]["Properties"]["Environment"]["Variables"] for each in (before, after))
-    assert {name for name in one if one[name] != other[name]} == {"SILVERSMITH_FINGERPRINT"}
+    old, new = (each["Tables"]["Properties"]["Environment"]["Variables"] for each in (before, after))
+    assert {name for name in old if old[name] != new[name]} == {"SILVERSMITH_FINGERPRINT"}
 
 
 def test_the_options_of_the_function() -> None:

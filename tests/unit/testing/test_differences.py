@@ -15,7 +15,7 @@ FRAME = pl.DataFrame({"id": [1, 2, 3], "name": ["a", "b", "c"], "total": [1.0, 2
 ANY_ORDER = Terms(row_order=False)
 
 
-def told(actual: pl.DataFrame, expected: pl.DataFrame, terms: Terms | None = None) -> list[str]:
+def report(actual: pl.DataFrame, expected: pl.DataFrame, terms: Terms | None = None) -> list[str]:
     with pytest.raises(AssertionError) as error:
         assert_same(actual, expected, terms, what="silver")
     first, *rest = str(error.value).splitlines()
@@ -32,51 +32,51 @@ def test_the_same() -> None:
 
 
 def test_cells() -> None:
-    other = FRAME.with_columns(total=pl.Series([1.0, 2.5, 3.0]), name=pl.Series(["a", "b", None]))
-    assert told(other, FRAME) == ["""row 2, "total": 2.5, expected 2.0""", """row 3, "name": None, expected 'c'"""]
+    changed = FRAME.with_columns(total=pl.Series([1.0, 2.5, 3.0]), name=pl.Series(["a", "b", None]))
+    assert report(changed, FRAME) == ["""row 2, "total": 2.5, expected 2.0""", """row 3, "name": None, expected 'c'"""]
 
 
 def test_nothing_is_nearly_infinite() -> None:
     zero, infinite = (pl.DataFrame({"x": [value]}) for value in (0.0, float("inf")))
     assert_same(infinite, infinite)
-    assert told(zero, infinite) == ['row 1, "x": 0.0, expected inf']
-    assert told(infinite, zero) == ['row 1, "x": inf, expected 0.0']
+    assert report(zero, infinite) == ['row 1, "x": 0.0, expected inf']
+    assert report(infinite, zero) == ['row 1, "x": inf, expected 0.0']
     negative = pl.DataFrame({"x": [float("-inf")]})
-    assert told(infinite, negative) == ['row 1, "x": inf, expected -inf']
+    assert report(infinite, negative) == ['row 1, "x": inf, expected -inf']
 
 
 def test_columns() -> None:
-    assert told(FRAME.rename({"id": "key"}), FRAME) == ['column "id" is missing', 'column "key" is not expected']
-    assert told(FRAME.cast({"id": pl.Int8}), FRAME) == ['column "id" is Int8, expected Int64']
-    assert told(FRAME.select("name", "id", "total"), FRAME) == [
+    assert report(FRAME.rename({"id": "key"}), FRAME) == ['column "id" is missing', 'column "key" is not expected']
+    assert report(FRAME.cast({"id": pl.Int8}), FRAME) == ['column "id" is Int8, expected Int64']
+    assert report(FRAME.select("name", "id", "total"), FRAME) == [
         "the columns are in the order name, id, total; expected id, name, total"
     ]
 
 
 def test_a_row_too_many_or_too_few_does_not_make_the_others_differ() -> None:
-    assert told(FRAME, FRAME.filter(pl.col("id") != 2)) == [
+    assert report(FRAME, FRAME.filter(pl.col("id") != 2)) == [
         "3 rows, expected 2",
         "row 2 is not expected: id=2, name='b', total=2.0",
     ]
-    assert told(FRAME.filter(pl.col("id") != 1), FRAME) == [
+    assert report(FRAME.filter(pl.col("id") != 1), FRAME) == [
         "2 rows, expected 3",
         "expected row 1 is missing: id=1, name='a', total=1.0",
     ]
 
 
 def test_in_any_order() -> None:
-    other = pl.concat([FRAME.filter(pl.col("id") == 3), FRAME.filter(pl.col("id") == 1), FRAME.head(1)])
-    assert told(other, FRAME, ANY_ORDER) == [
+    shuffled = pl.concat([FRAME.filter(pl.col("id") == 3), FRAME.filter(pl.col("id") == 1), FRAME.head(1)])
+    assert report(shuffled, FRAME, ANY_ORDER) == [
         "a row is not expected: id=1, name='a', total=1.0",
         "a row is missing: id=2, name='b', total=2.0",
     ]
 
 
 def test_nested_cells() -> None:
-    one = pl.DataFrame({"tags": [[1.0, 2.0], [3.0]], "by": [{"n": "x"}, {"n": "y"}]})
-    assert_same(one, one)
-    other = pl.DataFrame({"tags": [[1.0, 2.0 + 1e-9], [4.0]], "by": [{"n": "x"}, {"n": "z"}]})
-    assert told(other, one) == [
+    frame = pl.DataFrame({"tags": [[1.0, 2.0], [3.0]], "by": [{"n": "x"}, {"n": "y"}]})
+    assert_same(frame, frame)
+    changed = pl.DataFrame({"tags": [[1.0, 2.0 + 1e-9], [4.0]], "by": [{"n": "x"}, {"n": "z"}]})
+    assert report(changed, frame) == [
         """row 2, "tags": [4.0], expected [3.0]""",
         """row 2, "by": {'n': 'z'}, expected {'n': 'y'}""",
     ]
@@ -84,10 +84,10 @@ def test_nested_cells() -> None:
 
 def test_many_differences_are_cut_short() -> None:
     many = pl.DataFrame({"x": range(5_000)})
-    lines = told(many.with_columns(pl.col("x") + 1), many)
+    lines = report(many.with_columns(pl.col("x") + 1), many)
     assert len(lines) == MOST_SHOWN + 1
     assert lines[-1] == f"… and {5_000 - MOST_SHOWN:,} more"
-    assert told(many, many.head(4_999)) == ["5,000 rows, expected 4,999", "row 5000 is not expected: x=4999"]
+    assert report(many, many.head(4_999)) == ["5,000 rows, expected 4,999", "row 5000 is not expected: x=4999"]
 
 
 #: Without infinities: Polars takes everything for as good as one.

@@ -369,10 +369,10 @@ def test_functions_without_source_count_by_their_bytecode() -> None:
         exec(compile(text, "<typed>", "exec"), names)
         return names["transform"]
 
-    one = "def transform(rows):\n    return rows + 1"
-    assert fingerprint(typed(one)) == fingerprint(typed(one))
-    assert fingerprint(typed(one)) != fingerprint(typed(one.replace("1", "2")))
-    assert fingerprint(typed(one)) != fingerprint(functools.partial(typed(one)))
+    source = "def transform(rows):\n    return rows + 1"
+    assert fingerprint(typed(source)) == fingerprint(typed(source))
+    assert fingerprint(typed(source)) != fingerprint(typed(source.replace("1", "2")))
+    assert fingerprint(typed(source)) != fingerprint(functools.partial(typed(source)))
 
 
 values = st.recursive(
