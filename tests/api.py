@@ -1,4 +1,4 @@
-"""The public API as text: every public name with its signature. ``python tests/api.py`` writes ``api.txt`` anew."""
+"""The public API as text: every public name with its signature. ``python tests/api.py`` rewrites ``api.txt``."""
 
 from __future__ import annotations
 

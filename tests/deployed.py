@@ -49,7 +49,7 @@ MILLISECONDS = 300_000
 
 
 class Clock:
-    """What is left of an invocation: always all of it."""
+    """The time left of an invocation: always all of it."""
 
     def get_remaining_time_in_millis(self) -> int:
         return MILLISECONDS
@@ -128,7 +128,7 @@ class Deployed:
         return {role: self.outputs[f"{role.capitalize()}BucketName"] for role in ("bronze", "silver", "quarantine")}
 
     def land(self, key: str, body: bytes = GOOD, *, tell: bool = True) -> None:
-        """An object lands in bronze, and the queue of every transform that wants it is told, as the chain would."""
+        """Put an object into bronze, and its event into the queue of each matching transform, as the chain would."""
         put = self.s3.put_object(Bucket=self.buckets["bronze"], Key=key, Body=body)
         event = self.event(key, put["ETag"].strip('"'), put.get("VersionId", ""))
         for transform in self.pipeline.matching(key) if tell else ():
@@ -155,7 +155,7 @@ class Deployed:
         }
 
     def work(self, transform: str, *, s3: Any = None, sqs: Any = None, without: Collection[str] = ()) -> int:
-        """What Lambda does until the queue is empty; how many messages it was. A failed one goes to the DLQ at once.
+        """Work as Lambda until the queue is empty; returns how many messages. A failed one goes to the DLQ at once.
 
         ``without``: names of the function's environment that an older template did not set."""
         environment = {name: value for name, value in self.environment(transform).items() if name not in without}

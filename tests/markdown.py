@@ -6,7 +6,7 @@ How a block says what it is for, in its fence:
   line below a command must occur in what the command shows.
 - ``python file=NAME``, or another language with ``file=NAME``: is written to that file. ``python``: is run.
 - ``json`` and ``toml``: must be such.
-- ``text``, or nothing: is for reading only. That is the one way to show what cannot be run.
+- ``text``, or nothing: is for reading only. That is the only way to show code that is not to run.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ def _block(fence: str, body: str) -> Block:
 
 
 def commands(block: Block) -> list[Command]:
-    """What a ``console`` block has a reader type."""
+    """The commands that a ``console`` block has a reader type."""
     actual: list[Command] = []
     for line in block.text.splitlines():
         if line.startswith("$ "):
@@ -85,6 +85,6 @@ def anchors(text: str) -> set[str]:
 
 
 def links(text: str) -> Iterator[str]:
-    """Where the prose leads to; not what stands in code."""
+    """The links of the prose; not those in code."""
     prose = re.sub(r"`[^`\n]*`", "", _FENCE.sub("", text))
     yield from (target for target in _LINK.findall(prose) if not target.startswith("<"))

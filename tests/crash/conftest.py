@@ -78,7 +78,7 @@ class Crashable:
         return self.lake.bucket(BUCKET)
 
     def define(self, unlucky: int | None, *, patience: int = 950, on_delete: str = "keep") -> None:
-        """The pipeline. ``unlucky`` None: its bug is mended. ``patience``: of the transforms without one."""
+        """The pipeline. ``unlucky`` None: its bug is corrected. ``patience``: of the transforms without one."""
         text = PIPELINE.replace("UNLUCKY", str(unlucky)).replace("PATIENCE", str(patience))
         (self.folder / "pipeline.py").write_text(text.replace("ON_DELETE", on_delete))
 
@@ -149,7 +149,7 @@ class Crashable:
         return result
 
     def _check_given_up(self, transform: str, key: str, content: bytes, quarantined: set[str]) -> None:
-        """What is dead of the code's bug says so in quarantine, or the next reconciliation would send it again."""
+        """Files that the code's bug killed have a document in quarantine, or reconciliation would send them again."""
         name = failed_key(transform, key)
         assert name in quarantined, f"nothing says that {transform} gave up on {key}"
         document = json.loads((self.lake.bucket("dl-quarantine-layer") / name).read_bytes())
@@ -157,7 +157,7 @@ class Crashable:
         quarantined.discard(name)
 
     def _check_names(self, actual: Accounted) -> None:
-        """Nothing else is in silver, but for what failed files were made into before."""
+        """Nothing else is in silver, except earlier results of failed files."""
         silver = {head.key for head in self.lake.store("dl-silver-layer", foreign_writers=False).list()}
         good = {silver_key(transform, key) for transform, key in actual.silver}
         may = {silver_key(transform, key) for transform, key in actual.quarantined | actual.dead}

@@ -1,4 +1,4 @@
-"""A disk that is full, and one that cannot be written: the engine says so, charges no file, and goes on later.
+"""A full disk, and one that nobody may write to: the engine says so, charges no file, and goes on later.
 
 A small file system of its own needs a mount, which Linux lets anybody make in a namespace of their own.
 """

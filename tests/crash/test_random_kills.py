@@ -88,7 +88,7 @@ def _write(crashable: Crashable, draw: random.Random, stop: threading.Event) -> 
 
 
 def _committed(crashable: Crashable) -> int:
-    """How many silver objects engines have told the journal of."""
+    """The number of silver objects in the journal."""
     if not crashable.lake.journal.exists():
         return 0
     with closing(sqlite3.connect(f"file:{crashable.lake.journal}?mode=ro", uri=True)) as journal:

@@ -150,7 +150,7 @@ _THOUSANDTHS = re.compile(r"(?<=\d\d:\d\d:\d\d)(\.\d{3})000$")
 
 
 def compared(ours: pl.DataFrame, theirs: Rows | pl.DataFrame, *, is_sheet: bool) -> str:
-    """What is different; empty if nothing is."""
+    """The first difference; empty if there is none."""
     if not isinstance(theirs, pl.DataFrame):
         return _compared_rows(ours, theirs, is_sheet=is_sheet)
     if ours.height != theirs.height:
@@ -182,7 +182,7 @@ def _compared_rows(ours: pl.DataFrame, theirs: Rows, *, is_sheet: bool) -> str:
 
 
 def outcome(path: Path) -> list[tuple[str, str]]:
-    """What became of a file, or of each of its sheets: the outcome, and what is to be said of it."""
+    """The outcome of a file, or of each of its sheets, with a remark."""
     if path.suffix.lower() not in WORKBOOKS:
         return [judged(lambda: ours_of(path, None), lambda: ORACLES[path.suffix.lower()](path))]
     names = attempt(lambda: _sheet_names(path))
@@ -206,7 +206,7 @@ def _refuse(why: str) -> Rows:
 
 
 def attempt(read: Callable[[], Any]) -> Any:
-    """What is read; or why it cannot be, as a text. Panics are no exceptions."""
+    """The rows that are read; or the reason why they are not, as a text. Panics are no exceptions."""
     try:
         return read()
     except (KeyboardInterrupt, SystemExit):

@@ -1,4 +1,4 @@
-"""What `make corpora` says of files that agree with the other reader, differ from it, are refused or crash."""
+"""The report of `make corpora` about files that agree with the other reader, differ from it, are refused or crash."""
 
 from __future__ import annotations
 

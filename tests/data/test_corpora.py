@@ -43,7 +43,7 @@ def collections() -> list[Path]:
 
 
 def data_files(folder: Path) -> Iterator[Path]:
-    """All that may be data: files with an ending of ours, and those without any, as fuzzers leave them."""
+    """Every file that may be data: with an ending of ours, or without any, as fuzzers leave them."""
     for path in sorted(folder.rglob("*")):
         hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
         if path.is_file() and not hidden and (path.suffix.lower() in _ENDINGS or not path.suffix):

@@ -72,7 +72,7 @@ class Unpacked:
 
     @property
     def environment(self) -> dict[str, str]:
-        """Nothing of this process's: with ``-S`` no package of this machine is to be found either."""
+        """An environment of no variables of this process; with ``-S`` Python finds no package of this machine."""
         layer = next(self.opt.glob("python/lib/*/site-packages"))
         path = os.pathsep.join(map(str, (self.task, layer, self.runtime)))
         # As on Lambda, where neither folder can be written to.
@@ -159,7 +159,7 @@ class RuntimeApi:
     address: str = ""
 
     def invoke(self, event: dict[str, Any]) -> tuple[str, Any]:
-        """What the function answers: ``("response", value)``, or ``("error", what)``."""
+        """The function's answer: ``("response", value)``, or ``("error", what)``."""
         self.invocations.put((f"request-{id(event)}", event))
         return self.results.get(timeout=PATIENCE)
 
@@ -259,7 +259,7 @@ def sales() -> Pipeline:
 
 
 def moto_template(template: Mapping[str, Any]) -> dict[str, Any]:
-    """What moto knows of a compiled template; without event source mappings, for which it would want Docker."""
+    """The part of a compiled template that moto knows, without event source mappings, which would need Docker."""
     result = copy.deepcopy({**template})
     known = {
         name: each

@@ -47,7 +47,7 @@ PATIENCE = 150
 
 
 class NotInstalled(Exception):
-    """MiniStack cannot be had here: the package index cannot be reached, say."""
+    """MiniStack is not available here: the package index is out of reach, say."""
 
 
 def install(python: str, folder: Path) -> Path:
@@ -141,7 +141,7 @@ class MiniStack:
 
     @property
     def environment(self) -> dict[str, str]:
-        """What makes an AWS client one of this server's, with all rights."""
+        """Variables that make an AWS client one of this server's, with all rights."""
         return {**ROOT, "AWS_DEFAULT_REGION": REGION, "AWS_REGION": REGION, "AWS_CA_BUNDLE": str(self.certificate)}
 
     def start(self) -> None:
@@ -195,7 +195,7 @@ class MiniStack:
         return session.client(service, endpoint_url=self.url, verify=str(self.certificate))
 
     def log(self) -> str:
-        """What the server last said, without what its own connections are about."""
+        """The server's last lines, except those about its own connections."""
         lines = (self.folder / "log").read_text(errors="replace").splitlines()
         return "\n".join(line for line in lines if line.startswith(("20", "{")) and "[asyncio]" not in line)[-6000:]
 

@@ -46,7 +46,7 @@ class Right:
 
 @dataclass
 class Recorder:
-    """What was called by way of the clients that it watches, as rights that were needed.
+    """The calls of the clients that it watches, as the rights that they needed.
 
     To read a version by its id takes a right of its own, s3:GetObjectVersion.
     """
@@ -71,7 +71,7 @@ class Recorder:
         self.rights.update(self._needed(model, params))
 
     def _after(self, http_response: Any, model: Any, context: Json, **_: Any) -> None:
-        """Who may not list a bucket is told 403 of what is not there. https://docs.aws.amazon.com/AmazonS3/latest/API/API_GetObject.html"""
+        """A caller that may not list a bucket gets 403 for a missing object. https://docs.aws.amazon.com/AmazonS3/latest/API/API_GetObject.html"""
         if http_response.status_code == 404 and model.name in {"HeadObject", "GetObject"}:
             self.rights.add(Right("s3:ListBucket", f"arn:aws:s3:::{context['recorded']['Bucket']}"))
 
@@ -105,7 +105,7 @@ class Recorder:
 
 
 def denied(document: Json, rights: Iterable[Right], *, account: str = ACCOUNT, function: str = "other") -> list[Right]:
-    """Those that a policy document does not allow, where all belongs to ``account``, and mappings to ``function``."""
+    """Rights that a policy document lacks, if everything belongs to ``account``, and mappings to ``function``."""
     policy = Policy.parse("policy", document)
     context = {
         "aws:ResourceAccount": account,
@@ -115,7 +115,7 @@ def denied(document: Json, rights: Iterable[Right], *, account: str = ACCOUNT, f
 
 
 def unused(document: Json, rights: Iterable[Right], *, function: str = "other") -> list[str]:
-    """What could be taken out of a policy document, and all would be allowed as before: actions, resources."""
+    """Actions and resources that a policy document does not need: without them it allows all calls as before."""
     expected = [*rights]
     return [what for what, smaller in _smaller(document) if not denied(smaller, expected, function=function)]
 

@@ -1,4 +1,4 @@
-"""What goes into a bundle, and what does not. Without a network: what is installed is tested in test_lambda.py."""
+"""The content of a bundle. Without a network: installed packages are tested in test_lambda.py."""
 
 from __future__ import annotations
 
@@ -250,7 +250,7 @@ def test_a_wheel_of_the_users_is_found_from_anywhere(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("source", ["../dist/silversmith-0.1.0-py3-none-any.whl", "-e ../silversmith"])
 def test_a_lock_file_may_have_silversmith_from_a_file_or_a_checkout(tmp_path: Path, source: str) -> None:
-    """What uv writes of such a lock: a path is no constraint, and from another folder it would lead nowhere."""
+    """uv writes a path, which is no constraint, and which would lead nowhere from another folder."""
     (tmp_path / "uv.lock").write_text("")
     uv = tmp_path / "uv"
     uv.write_text(

@@ -194,7 +194,7 @@ def test_data_is_deleted_where_it_is_named(account: Account, small_release: Rele
 
 
 def on_a_terminal(script: str, types: str) -> str:
-    """What a script prints where somebody types on a terminal; its questions are on the terminal, not in it."""
+    """The output of a script while somebody types on a terminal, which shows the script's questions."""
     master, terminal = pty.openpty()
     try:
         os.write(master, types.encode())

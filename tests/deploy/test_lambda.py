@@ -36,7 +36,7 @@ MACHINES = {"x86_64": 62, "arm64": 183}
 
 
 def notice(key: str) -> str:
-    """What EventBridge says of a new object. https://docs.aws.amazon.com/AmazonS3/latest/userguide/ev-events.html"""
+    """EventBridge's event of a new object. https://docs.aws.amazon.com/AmazonS3/latest/userguide/ev-events.html"""
     return json.dumps(
         {
             "version": "0",
@@ -84,7 +84,7 @@ class Chain:
         self.sqs.send_message(QueueUrl=self.queue, MessageBody=notice(key))
 
     def batch(self) -> dict[str, Any]:
-        """What the queue holds, as an event source mapping hands it to the function.
+        """The queue's messages, as an event source mapping hands them to the function.
 
         https://docs.aws.amazon.com/lambda/latest/dg/with-sqs.html
         """

@@ -155,7 +155,7 @@ class Shop:
                 pass
 
     def keys(self, bucket: str) -> set[str]:
-        """Those that are made of files."""
+        """Keys of silver that is made of files."""
         pages = self.s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix="sales/")
         return {each["Key"] for page in pages for each in page.get("Contents", ())}
 
@@ -193,7 +193,7 @@ def files(number: int = FILES) -> dict[str, bytes]:
 
 
 def silver_of(files: Mapping[str, bytes], shop: Shop, lake: Path) -> LakeFolder:
-    """What the local engine makes of the same files by the same code."""
+    """Silver that the local engine makes of the same files by the same code."""
     folder = LakeFolder(lake)
     for key, body in files.items():
         path = lake / BRONZE / key
@@ -304,7 +304,7 @@ def _undelivered(shop: Shop) -> None:
 
 
 def _reconcile_there(shop: Shop, kind: str) -> Any:
-    """What a round of a deployed function with its schedule's input answers, now. For batches MiniStack wants one more
+    """The answer of a round of a deployed function to its schedule's input, now. For batches MiniStack wants one more
     right."""
     iam, functions, scheduler = (shop.server.client(name) for name in ("iam", "lambda", "scheduler"))
     role = functions.get_function_configuration(FunctionName=f"sales_{kind}")["Role"].rpartition("/")[2]
@@ -318,7 +318,7 @@ def _reconcile_there(shop: Shop, kind: str) -> Any:
 
 
 def _failures(shop: Shop) -> None:
-    """A file that is broken, and one that the code cannot take until it is mended. Done with an operator's rights."""
+    """A broken file, and one that the code fails on until the code is corrected. Done with an operator's rights."""
     shop.put({"sales/broken.csv": b"what,is\nthis,1\n", "sales/poison.csv": b"item,price\npoison,1\n"})
     shop.server.until(lambda: shop.waiting("_DLQ") == 1, "the queue gave up on the poison")
     shop.server.until(lambda: "sales/sales/broken.csv.error.json" in shop.keys(QUARANTINE), "the broken is told")

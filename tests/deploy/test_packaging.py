@@ -1,4 +1,4 @@
-"""What a user installs: wheel and sdist are built, installed into an environment that has nothing, imported, typed."""
+"""A user's installation: wheel and sdist are built, installed into an empty environment, imported, typed."""
 
 from __future__ import annotations
 
@@ -158,7 +158,7 @@ def test_an_example_is_in_the_wheel_and_runs(installed: Installed, tmp_path: Pat
 
 
 def checked(installed: Installed, program: str, folder: Path) -> str:
-    """What mypy says of a user's program, about the installed wheel: it reads none of the sources here."""
+    """mypy's report on a user's program with the installed wheel: it reads none of the sources here."""
     (folder / "program.py").write_text(program)
     (folder / "mypy.ini").write_text("[mypy]\nstrict = True\n")
     done = run(

@@ -1,4 +1,4 @@
-"""What docs/deploy.md and docs/cli.md say of deploying is so: commands, alarms, rights, and the sums."""
+"""docs/deploy.md and docs/cli.md are right about deploying: commands, alarms, rights, and the sums."""
 
 from __future__ import annotations
 

@@ -63,7 +63,7 @@ def recorder() -> Recorder:
 
 
 def role(shop: Deployed, title: str) -> Json:
-    """All that a role of the template allows, as one document."""
+    """Everything that a role of the template allows, as one document."""
     result = Template(shop.template, account=ACCOUNT, region=REGION)
     (inputs,) = [properties for name, properties in result.each("AWS::IAM::Role") if name == title]
     assert "ManagedPolicyArns" not in inputs, "two transforms fit into the role itself"

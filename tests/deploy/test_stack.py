@@ -1,4 +1,4 @@
-"""What is said when AWS fails: against a CloudFormation that does as the test's script says."""
+"""Messages when AWS fails: against a CloudFormation that follows the test's script."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ NOON = datetime(2026, 1, 2, 12, tzinfo=UTC)
 
 @dataclass
 class CloudFormation:
-    """One stack. ``script`` is what happens: each step the stack's state, and the events that came before it."""
+    """One stack. Each step of ``script`` is the stack's state, and the events that came before it."""
 
     status: str = "CREATE_COMPLETE"
     script: Iterator[tuple[str, list[dict[str, Any]]]] = field(default_factory=lambda: iter(()))

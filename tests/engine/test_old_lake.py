@@ -32,7 +32,7 @@ def old(bench: Bench) -> Bench:
 
 
 def command(old: Bench, *arguments: str, succeeds: bool = True) -> Any:
-    """What a command prints with ``--json``; what it complains of where it has to fail."""
+    """The output of a command with ``--json``; its complaint if it has to fail."""
     line = [
         sys.executable,
         "-m",

@@ -27,7 +27,7 @@ FAILS = ORDERS.replace("BODY", 'raise RuntimeError("a bug")')
 
 
 def command(bench: Bench, name: str, *arguments: str) -> dict[str, Any]:
-    """What a command prints, called as a person would."""
+    """The output of a command, called as a person would."""
     pipeline = [str(bench.pipeline)] if name in {"reconcile", "status"} else [f"--pipeline={bench.pipeline}"]
     done = subprocess.run(
         [sys.executable, "-m", "silversmith.cli", name, *arguments, *pipeline, f"--lake={bench.lake.path}", "--json"],

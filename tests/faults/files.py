@@ -29,7 +29,7 @@ def pipeline() -> Pipeline:
 
 @dataclass(frozen=True)
 class File:
-    """What lands under a key. ``rows`` None: nothing can be made of it."""
+    """A file that lands under a key. ``rows`` None: it cannot become silver."""
 
     key: str
     body: bytes

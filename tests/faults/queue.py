@@ -84,7 +84,7 @@ class Queue:
             message.visible = until
 
     def bury(self, body: str, reason: str) -> None:
-        """What the function itself sends to the dead-letter queue."""
+        """A message that the function itself sends to the dead-letter queue."""
         self.dead.append((body, reason))
 
     def next_visible(self) -> float | None:

@@ -1,4 +1,4 @@
-"""Whatever S3 answers, nothing is lost: seeds of faults, each reproducible by its number.
+"""Nothing is lost, whatever S3 answers: seeds of faults, each reproducible by its number.
 
 ``make chaos`` is the long form. SILVERSMITH_CHAOS_SEEDS: how many seeds of it; SILVERSMITH_CHAOS_SEED: one alone.
 """
@@ -23,7 +23,7 @@ KEYS, OVERWRITES = (80, 60) if LONG or ONE else (30, 20)
 
 @pytest.fixture(scope="module")
 def results() -> Iterator[list[Result]]:
-    """Those of all seeds, printed as a table in the end."""
+    """The results of all seeds, printed as a table in the end."""
     results: list[Result] = []
     yield results
     print(f"\n\n{table(results)}")

@@ -68,7 +68,7 @@ class Leisure:
 
 @dataclass
 class Result:
-    """What was right and wrong in the end, as keys; what had happened, as numbers."""
+    """Right and wrong keys in the end, and the numbers of events."""
 
     seed: int
     files: int = 0
@@ -85,7 +85,7 @@ class Result:
 
     @property
     def problems(self) -> dict[str, list[str]]:
-        """What is not as it must be, by its kind."""
+        """Violated rules, by their kind."""
         kinds = ("lost", "false", "dead", "wrongly_quarantined", "unexplained", "unacknowledged")
         return {kind: getattr(self, kind) for kind in kinds if getattr(self, kind)}
 
@@ -411,7 +411,7 @@ def _has_rows(parquet: bytes, newest: File) -> bool:
 
 
 def table(results: Sequence[Result]) -> str:
-    """What happened and what came of it, a line for each seed and one for all; then the faults by their kind."""
+    """Events and results, a line for each seed and one for all; then the faults by their kind."""
     numbers = ["seed", "files", "faults", "deaths", "requests", "receives", "right"]
     kinds = ["lost", "false", "dead", "wrongly_quarantined", "unacknowledged", "unexplained"]
     lines = [[str(result.seed), *map(str, _row(result))] for result in results]

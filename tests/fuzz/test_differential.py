@@ -213,7 +213,7 @@ def sheets(draw: st.DrawFn) -> list[list[Any]]:
 
 
 def sheet_frame(rows: list[list[Any]]) -> pl.DataFrame:
-    """What the rows are, as docs/formats/excel.md says."""
+    """The rows of a sheet, as docs/formats/excel.md says."""
     rows = [row for row in rows if any(cell is not None for cell in row)]
     columns = []
     for place in range(len(rows[0]) if rows else 0):

@@ -1,6 +1,6 @@
 """Fuzz target: a damaged file of any format becomes silver or is refused with a reason, in little memory and time.
 
-The short form runs with the tests, the long one by ``make fuzz``. What it finds goes into ``FOUND``, and is mended.
+The short form runs with the tests, the long one by ``make fuzz``. Its findings go into ``FOUND``, and are corrected.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ def opened(name: str, data: bytes, folder: Path, *, as_file: bool) -> tuple[Sour
 
 
 def read(name: str, data: bytes, folder: Path, *, as_file: bool) -> str:
-    """What became of the file: how many rows, or the code of the error. Any other exception is a bug."""
+    """The number of rows of the file, or the code of its error. Any other exception is a bug."""
     source, path = opened(name, data, folder, as_file=as_file)
     try:
         lineage = convert(source, TRANSFORMS[name], NOBODY, folder).lineage

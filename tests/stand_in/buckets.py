@@ -1,4 +1,4 @@
-"""What S3 remembers: buckets of objects, each with all its versions. No network here."""
+"""The memory of S3: buckets of objects, each with all its versions. No network here."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ class Bucket:
         self._lock = threading.RLock()
 
     def newest(self, key: str, *, before: int = 0) -> Version | None:
-        """What the object is now, or was before the last so many writes; None where there is none."""
+        """The object now, or before the last so many writes; None if there is none."""
         last = self.writes - before
         version = next((each for each in reversed(self.history.get(key, ())) if each.number <= last), None)
         return version if version is not None and version.body is not None else None

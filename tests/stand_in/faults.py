@@ -1,4 +1,4 @@
-"""What may happen to a request on its way to S3 and back."""
+"""Faults of a request on its way to S3 and back."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Request:
 
     @property
     def which(self) -> tuple[str, ...]:
-        """What its number is counted by."""
+        """Requests that are counted together: a request's number is among these."""
         return self.operation, self.bucket, self.key, self.range, self.headers.get("x-client", "")
 
 

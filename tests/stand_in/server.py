@@ -82,12 +82,12 @@ class S3Server:
 
     @property
     def url(self) -> str:
-        """What clients take as their endpoint."""
+        """The clients' endpoint."""
         return f"{'https' if self._http.certificate else 'http'}://127.0.0.1:{self._http.server_address[1]}"
 
     @property
     def certificate(self) -> Path | None:
-        """What clients trust, as boto3's ``verify`` takes it; None without TLS."""
+        """The certificate for boto3's ``verify``; None without TLS."""
         return self._http.certificate
 
     def bucket(self, name: str, **options: Any) -> Bucket:
@@ -128,7 +128,7 @@ class S3Server:
 
 @cache
 def _session() -> Any:
-    """One for all: each would read the SDK's description of S3 anew."""
+    """One session for all: each would read the SDK's description of S3 again."""
     return boto3.session.Session("some", "thing", region_name="us-east-1")
 
 
@@ -163,7 +163,7 @@ def _tier(bucket: Bucket, request: Request) -> dict[str, str]:
     https://docs.aws.amazon.com/AmazonS3/latest/API/API_GetObject.html
 
     Raises:
-        S3Error: it cannot be read, and is.
+        S3Error: the object is to be read, and may not be.
     """
     key, storage = request.key, _storage(bucket, request.key)
     tier, is_read = bucket.archived.get(key, ""), request.operation == "GetObject"

@@ -1,4 +1,4 @@
-"""A transform over a lake on disk, whose buckets fail as they are told."""
+"""A transform over a lake on disk, whose buckets fail on demand."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ ORDERS = declared()
 
 
 class Bucket(LocalStore):
-    """A folder that fails as it is told.
+    """A folder that fails on demand.
 
     ``failures`` names a method and what it raises, once for each entry; ``refused`` what several puts come to, by key;
     ``groups`` is how many objects were put together each time.

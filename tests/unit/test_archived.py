@@ -58,7 +58,7 @@ class World:
     pipeline: Pipeline
 
     def handle(self, *keys: str, body: bytes | None = None) -> list[Report]:
-        """What becomes of an event of each key."""
+        """The outcome of an event of each key."""
         reports: list[Report] = []
         bodies = [body] if body is not None else [events.eventbridge("bronze", key, size=8) for key in keys]
         handler = Handler(
@@ -68,7 +68,7 @@ class World:
         return reports
 
     def target(self, sent: list[str]) -> Target:
-        """What operations need of a target; ``sent`` gets the keys of events."""
+        """A target as operations need it; ``sent`` gets the keys of events."""
         return cast(
             "Target",
             SimpleNamespace(

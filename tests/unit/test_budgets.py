@@ -290,7 +290,7 @@ def test_an_outage_kills_nothing(tmp_path: Path, seconds: float, buckets: str) -
 
 
 def test_an_outage_in_the_middle_of_each_try_counts_nothing(tmp_path: Path) -> None:
-    """Bronze can be read and tries be written down, so that each begins; silver cannot be written."""
+    """Bronze is readable and tries are recorded, so that each begins; silver refuses writes."""
     world = World(tmp_path)
     world.land("1")
     while world.now < 6 * HOUR:
@@ -678,7 +678,7 @@ def test_faults_failures_and_deaths_in_any_order(tries: int, history: list[str])
 
 
 def _perform(world: World, deed: str) -> None:
-    """What is to happen at the next receive."""
+    """Do the test's deed for the next receive."""
     killed: Any = Killed()
     world.act = bug if deed == "bug" else lambda _: None
     world.shop.bronze.failures = [("open", AwsFailed("away"))] if deed == "early fault" else []

@@ -1,4 +1,4 @@
-"""What only S3 answers while an object is committed."""
+"""Answers of S3 alone while an object is committed."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ def table(columns: dict[str, Any], *, malformed: list[tuple[int, str, str]] | No
 
 
 def both_ways(contract: Contract, rows: Table) -> tuple[pl.DataFrame, pl.DataFrame | None]:
-    """What the eager and the streaming way give, which is the same."""
+    """The result of the eager and the streaming way, which is the same."""
     assert rows.frame is not None
     good, rejected = contract.split(rows.frame, rows)
     checked = contract.check(rows)

@@ -42,7 +42,7 @@ class Killed(BaseException):
 
 @dataclass
 class Bench:
-    """A handler over a lake, a context whose time passes as the transform says, and what the handler told of itself.
+    """A handler over a lake, a context whose time passes as the transform says, and the handler's reports.
 
     ``deeds``: what happens to the file whose first ``x`` is this number.
     """
@@ -588,7 +588,7 @@ def test_a_backlog_of_slow_files_is_worked_off_before_the_queue_gives_up() -> No
 
 @dataclass
 class Sqs:
-    """What a handler asks of SQS."""
+    """SQS, as far as a handler calls it."""
 
     calls: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
 

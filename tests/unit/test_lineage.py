@@ -178,7 +178,7 @@ _DECOY = "\x18\x0bsilversmith\x18\x02{}"
 @example("{}", _DECOY)
 @example(json.dumps({_DECOY: "x" * 300}), _DECOY)
 def test_the_entry_of_a_parquet_file_is_what_polars_reads(entry: str, cell: str) -> None:
-    """Whatever else its rows put into the footer."""
+    """For any other entries that its rows put into the footer."""
     file = io.BytesIO()
     pl.DataFrame({"text": [cell], _DECOY: [cell]}).write_parquet(file, metadata={PARQUET_ENTRY: entry})
     footer = file.getvalue()[-8 - int.from_bytes(file.getvalue()[-8:-4], "little") : -8]

@@ -1,4 +1,4 @@
-"""Marks of folders and of jobs lie beside data, and are none: they are passed over, counted and told."""
+"""Markers of folders and of jobs lie beside data, and are none: they are passed over, counted and reported."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a user declares, and what is said when it cannot work."""
+"""A user's declarations, and the errors about those that cannot work."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def same(rows: pl.LazyFrame) -> pl.LazyFrame:
 
 
 def refused(declare: Callable[[], object]) -> str:
-    """What is said of a declaration, which names this file."""
+    """The error about a declaration, which names this file."""
     with pytest.raises(DefinitionError) as raised:
         declare()
     assert re.match(r"(.*/)?tests/unit/test_pipeline\.py:\d+: ", str(raised.value)), raised.value

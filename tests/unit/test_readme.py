@@ -58,7 +58,7 @@ def test_every_link_leads_somewhere(link: str) -> None:
 
 @pytest.mark.full
 def test_the_demo_shows_silver_rejected_rows_and_a_trace(tmp_path: Path) -> None:
-    """What ``make demo`` runs, on a copy, so that nobody's demo folder is touched."""
+    """The script of ``make demo``, on a copy, so that nobody's demo folder is touched."""
     (tmp_path / "examples/flights").mkdir(parents=True)
     for name in ("demo.py", "pipeline.py"):
         (tmp_path / "examples/flights" / name).write_text((ROOT / "examples/flights" / name).read_text())

@@ -93,7 +93,7 @@ class World:
     later: timedelta = timedelta(hours=1)
 
     def missing(self) -> int:
-        """What the newest round measured."""
+        """The number of missing files that the newest round measured."""
         return [value for name, value in self.measured if name == "Missing"][-1]
 
     def invoke(self, event: dict[str, Any] | None = None, *, looks: int = 1_000_000) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What is found, against an oracle that holds everything in sets."""
+"""Findings, against an oracle that holds everything in sets."""
 
 from __future__ import annotations
 

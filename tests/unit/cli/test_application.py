@@ -1,4 +1,4 @@
-"""Calls in this process: what is told on which stream, with which exit code, and what is not even imported."""
+"""Calls in this process: output on each stream, exit codes, and modules that are not even imported."""
 
 from __future__ import annotations
 

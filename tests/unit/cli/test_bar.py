@@ -27,7 +27,7 @@ def test_a_rate_says_how_far_it_is_where_the_end_is_not_known() -> None:
 
 
 def in_a_terminal(code: str, folder: Path, **environment: str) -> str:
-    """What a terminal gets."""
+    """The output of code in a terminal."""
     ours, theirs = pty.openpty()
     env = {**os.environ, "TERM": "xterm", "COLUMNS": "80", **environment}
     process = subprocess.Popen([sys.executable, "-c", code], cwd=folder, env=env, stdout=theirs, stderr=theirs)

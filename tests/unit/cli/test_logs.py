@@ -1,4 +1,4 @@
-"""What is logged while a command runs is log_to_stderr as everything else is."""
+"""A command writes its log to stderr, escaped as everything else is."""
 
 from __future__ import annotations
 

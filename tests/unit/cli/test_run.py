@@ -1,4 +1,4 @@
-"""``silversmith run`` as a process: how it ends when it is told to, and what a terminal gets to see."""
+"""``silversmith run`` as a process: how it ends on a signal, and its output on a terminal."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is shown on the screen and piped elsewhere: escaped, aligned, never interpreted."""
+"""Output on the screen and in pipes: escaped, aligned, never interpreted."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is expected of a file as a whole."""
+"""Expectations of a file as a whole."""
 
 from __future__ import annotations
 

@@ -34,7 +34,7 @@ def rejected(
     *,
     large: bool = False,
 ) -> pl.DataFrame:
-    """What is put into quarantine of a file; ``large``: it streams."""
+    """The rejected rows of a file in quarantine; ``large``: it streams."""
     pipeline = Pipeline("shop")
     pipeline.transform("*", name="rows", contract=contract, reader=reader)(lambda rows: rows)
     transform = pipeline.find("rows")

@@ -25,7 +25,7 @@ A_TO_C = {"a": pl.Int64, "b": pl.String, "c": pl.Float64}
 
 
 class Result(NamedTuple):
-    """What came of a file; ``careful`` counts the blocks that had to be read the careful way."""
+    """The result of a file; ``careful`` counts the blocks that had to be read the careful way."""
 
     good: pl.DataFrame
     rejected: pl.DataFrame
@@ -62,7 +62,7 @@ def by_block(path: Path, contract: Contract, options: Csv, block: int) -> Result
 
 
 def both(data: bytes, contract: Contract, options: Csv | None = None, block: int = 1024 * 1024) -> Result | None:
-    """What came of the file block by block, after the proof that the careful way says the same."""
+    """The result of the file block by block, after the proof that the careful way has the same."""
     options = options or Csv()
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "data.csv")

@@ -1,4 +1,4 @@
-"""A contract that cannot be is refused where it is declared, with what to write instead."""
+"""An invalid contract is refused at its declaration, with a correction."""
 
 from __future__ import annotations
 

@@ -175,7 +175,7 @@ def test_windows_that_would_take_too_much_memory_are_refused(in_memory: Opener) 
 
 
 class Failing(io.RawIOBase):
-    """A disk that cannot be read."""
+    """A disk that fails to read."""
 
     def readable(self) -> bool:
         return True

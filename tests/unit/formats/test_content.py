@@ -1,4 +1,4 @@
-"""What was compressed is unpacked, within limits, and temporary files go when nobody needs them."""
+"""Compressed files are unpacked, within limits, and temporary files go when nobody needs them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""CSV: nothing is shifted, nothing is lost, and what cannot be read says where."""
+"""CSV: nothing is shifted, nothing is lost, and errors say where."""
 
 from __future__ import annotations
 

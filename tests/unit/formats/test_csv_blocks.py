@@ -1,4 +1,4 @@
-"""What is proved of the bytes of a block of CSV, against a regular expression that says the same."""
+"""Proofs about the bytes of a block of CSV, against a regular expression that says the same."""
 
 from __future__ import annotations
 

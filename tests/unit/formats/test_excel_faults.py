@@ -266,7 +266,7 @@ CELLS = st.one_of(
 def test_rows_read_without_the_parser_are_as_the_parser_reads_them(
     in_memory: Opener, rows: list[tuple[str, list[tuple[str, str]]]], around: str
 ) -> None:
-    """A comment makes that the sheet is written anew. Only then is XML that is not well-formed refused."""
+    """A comment has the sheet read by the parser. Only then is XML that is not well-formed refused."""
     sheet = '<row r="1"><c r="A1" t="str"><v>a</v></c></row>'
     for number, (attributes, cells) in enumerate(rows, 2):
         inner = "".join(f'<c r="{"ABC"[i]}{number}"{kind}>{text}</c>' for i, (kind, text) in enumerate(cells))
@@ -407,7 +407,7 @@ def test_the_text_of_an_ods_cell(in_memory: Opener, inner: str, expected: str) -
 
 
 def test_a_paragraph_may_go_on_in_another_piece(in_memory: Opener) -> None:
-    """A document that is written anew is so piece by piece, and a piece may end anywhere."""
+    """A document is rewritten piece by piece, and a piece may end anywhere."""
     texts = [f"PT{number}H0M0S" if number % 2 else "x" * (number % 50) + str(number) for number in range(25_000)]
     rows = [ods_text(f"<text:p>{text}</text:p>") for text in texts]
     assert columns(in_memory(ods(ods_rows(ODS_HEAD, *rows)), "x.ods")) == {"a": texts}

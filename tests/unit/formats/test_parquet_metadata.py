@@ -1,4 +1,4 @@
-"""Checksums of Parquet's pages: whoever changes a byte of a page is found out, and nothing else is."""
+"""Checksums of Parquet's pages: a changed byte of a page is noticed, and nothing else is."""
 
 from __future__ import annotations
 

@@ -72,7 +72,7 @@ def test_groups_are_columns(rows: list[tuple[str, str]], block: int) -> None:
 @given(data=st.text(st.characters(codec="utf-8", exclude_characters="\0\ufeff")), block=st.integers(1, 30))
 @example('"\n[\n" "\n\\"\n', 1)
 def test_every_record_is_a_row_or_malformed(data: str, block: int) -> None:
-    """Whatever stands in a file, and wherever it is cut."""
+    """For any content of a file, wherever it is cut."""
     records = [line for line in re.split(r"\r\n|\r|\n", data) if line and not line.isspace()]
     for options in (Fields(["a", "b"], least=1, extra="more"), Regex("(?<a>[a-z ]+)|(?<b>[0-9]*)")):
         try:

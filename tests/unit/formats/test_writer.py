@@ -1,4 +1,4 @@
-"""What is written is Parquet that any reader reads, and carries its lineage."""
+"""Written files are Parquet that any reader reads, and carry their lineage."""
 
 from __future__ import annotations
 

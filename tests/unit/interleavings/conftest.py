@@ -153,7 +153,7 @@ class Message:
 
 
 class Killed(BaseException):
-    """What ends a worker's thread: no request of it has any effect any more."""
+    """The end of a worker's thread: no request of it has any effect any more."""
 
 
 class Worker(threading.Thread):

@@ -1,4 +1,4 @@
-"""What must be true of the buckets when everybody is done."""
+"""Rules for the buckets when everybody is done."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ CODES = {transform.fingerprint: code for code, transform in TRANSFORMS.items()}
 
 @dataclass(frozen=True)
 class State:
-    """What the buckets hold of one key."""
+    """The objects of one key in all buckets."""
 
     bronze: bytes | None
     silver: Lineage | None
@@ -53,7 +53,7 @@ def _genuine(actual: tuple[bytes, Mapping[str, str]] | None, part: int) -> Linea
 
 
 def check_buckets(world: World, keys: Iterable[str]) -> None:
-    """Nothing is anywhere but where it belongs."""
+    """Every object is where it belongs."""
     assert set(world.silver.objects) <= {silver_key("t", key) for key in keys}
     assert set(world.quarantine.objects) <= {name("t", key) for key in keys for name in (rejected_key, error_key)}
 

@@ -57,7 +57,7 @@ class Unreachable(Exception):
 
 
 class Bucket(MemoryStore):
-    """One that can be listed."""
+    """A bucket that can be listed."""
 
     def list(self, prefix: str = "", *, start_after: str = "") -> Iterator[Head]:
         for key in sorted(self.objects):

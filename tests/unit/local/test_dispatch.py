@@ -62,7 +62,7 @@ class Function:
 
 
 class Worker(SimpleNamespace):
-    """One with a dispatch, or without, and with one to follow, or without."""
+    """A worker with a dispatch or without, and with a following dispatch or without."""
 
     current: Any
     following: Any

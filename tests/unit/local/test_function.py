@@ -86,7 +86,7 @@ class World:
         return invocation
 
     def keys(self) -> list[str]:
-        """What may be received now."""
+        """The keys of messages that may be received now."""
         return [message.key for message in self.queue.receive(10_000, self.now)]
 
     def dead(self) -> list[str]:

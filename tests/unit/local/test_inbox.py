@@ -36,7 +36,7 @@ class World:
         return path
 
     def take(self) -> list[Landed]:
-        """All that was found, once it has been looked at."""
+        """All files that were found, once they have been looked at."""
         actual: list[Landed] = []
         while True:
             actual += self.inbox.take(1000)

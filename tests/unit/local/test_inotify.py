@@ -49,7 +49,7 @@ def do(root: Path, outside: Path, step: tuple[str, ...]) -> None:
 
 
 def read(watches: InotifySource) -> dict[str, Evidence]:
-    """All that is to be told, until nothing is: what is found in a new folder is told with what is read."""
+    """Read reports until there are none: files of a new folder are reported together with the events."""
     files: dict[str, Evidence] = {}
     while actual := [news for news in watches.read() if news.files or news.folders_gone]:
         for news in actual:

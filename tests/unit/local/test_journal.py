@@ -166,7 +166,7 @@ def test_a_migration_that_fails_leaves_the_journal_as_it_was(tmp_path: Path) -> 
 
 
 def test_an_upgrade_that_is_killed_leaves_the_journal_as_it_was(tmp_path: Path) -> None:
-    """At its last instruction before the commit. The next one begins it anew, and what was on its way is there."""
+    """It is killed at its last instruction before the commit. The next engine upgrades again and has every message."""
     path = tmp_path / "journal.db"
     with closing(Journal(path)) as journal:
         send(journal, 1)

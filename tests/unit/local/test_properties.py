@@ -371,7 +371,7 @@ TABLE = (
 
 @pytest.fixture
 def observe(definition: Path, tmp_path: Path) -> Callable[[Json], dict[str, Any]]:
-    """Everything that can be seen of an engine over a template, in a lake of its own."""
+    """Every observable fact of an engine over a template, in a lake of its own."""
     numbers = count()
 
     def observed(template: Json) -> dict[str, Any]:

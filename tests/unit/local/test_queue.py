@@ -357,7 +357,7 @@ class QueueMachine(RuleBasedStateMachine):
 
     @invariant()
     def messages_are_found_by_their_keys(self) -> None:
-        """Those whose retention has ended are there until somebody receives."""
+        """Messages whose retention has ended are there until somebody receives."""
         keys = [f"key-{number}" for number in range(1, self.sent + 1)]
         queues = orjson.dumps(["arn:queue", "arn:dead"]).decode()
         rows = self.journal.rows("queued_for", queues=queues, keys=orjson.dumps(keys).decode())

@@ -1,4 +1,4 @@
-"""The search for what nobody told of: step by step, not ahead of what is taken in, and over real files."""
+"""The search for files without an event: step by step, not ahead of the inbox, and over real files."""
 
 from __future__ import annotations
 

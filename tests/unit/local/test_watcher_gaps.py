@@ -1,4 +1,4 @@
-"""What no event tells: files that were there before, events that were lost, limits, a folder that goes away."""
+"""Files without an event: there before, events that were lost, limits, a folder that goes away."""
 
 from __future__ import annotations
 
@@ -136,7 +136,7 @@ def test_events_that_the_kernel_dropped_are_made_up_for(root: Path) -> None:
 
 
 def test_a_file_that_may_not_be_read_is_reported_when_it_may(root: Path) -> None:
-    """That it may not is pretended, for the tests may be run by root."""
+    """The denied access is simulated, for the tests may be run by root."""
     reports = Reports()
     may_read = False
 
@@ -282,7 +282,7 @@ def test_it_can_be_stopped_in_a_callback(root: Path) -> None:
 
 
 def test_with_watchdog_a_quiet_file_is_whole(root: Path, tmp_path: Path) -> None:
-    """As on macOS, where nothing is told of a file's end: watchdog's events, but for those that only Linux has."""
+    """As on macOS, where no event tells of a file's end: watchdog's events, except those that only Linux has."""
 
     class Deaf(WatchdogSource):
         def dispatch(self, event: object) -> None:

@@ -51,7 +51,7 @@ PATIENCE = 60
 
 
 class Pool:
-    """Workers over a lake with a pipeline, and what they told so far."""
+    """Workers over a lake with a pipeline, and their reports so far."""
 
     def __init__(
         self,
@@ -112,18 +112,18 @@ class Pool:
         return Invocation(settings, messages, started=1000.0)
 
     def dispatch(self, *values: int, size: int | None = None) -> Dispatch:
-        """One such batch."""
+        """A dispatch of one batch."""
         return Dispatch([self.invocation(*values, size=size)])
 
     def reports(self, word: str) -> list[Any]:
         return [event.message[word] for event in self.events if event.message and word in event.message]
 
     def ended(self) -> dict[str, Any]:
-        """What became of the messages that have ended, by their ids, in the order in which they did."""
+        """The outcomes of messages that have ended, by their ids, in the order of their ends."""
         return {message: outcome for messages in self.reports("ended") for message, outcome in messages.items()}
 
     def log(self) -> str:
-        """What the transforms have printed."""
+        """The output of the transforms."""
         return (self.lake.logs / "functions.log").read_text()
 
     def deaths(self) -> list[str]:
@@ -169,7 +169,7 @@ def test_a_worker_reports_each_message_as_it_begins_and_ends(tmp_path: Path) -> 
 def test_a_worker_goes_on_with_the_batch_it_was_given_ahead(
     tmp_path: Path, room: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whether it has it already, or there was no room for it in the pipe."""
+    """In both cases: it has the batch already, or there was no room for it in the pipe."""
     monkeypatch.setattr(workers, "_ROOM", room)
     with opened(tmp_path) as pool:
         worker = pool.ready()

@@ -1,4 +1,4 @@
-"""A watcher over a folder, and what it told, to wait for."""
+"""A watcher over a folder, and its reports, to wait for."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ DEADLINE = 20.0
 
 
 class Reports:
-    """What a watcher told, to wait for."""
+    """The reports of a watcher, to wait for."""
 
     def __init__(self) -> None:
         self.changed = threading.Condition()
@@ -76,7 +76,7 @@ def watch(
 
 
 def mark(root: Path, reports: Reports, name: str = "mark") -> None:
-    """Wait until everything that happened so far was told: events come in order."""
+    """Wait until everything that happened so far is reported: events come in order."""
     (root / name).write_bytes(b"")
     reports.until(lambda: name in reports.files)
 

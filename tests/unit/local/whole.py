@@ -363,7 +363,7 @@ class World:
     # Operations
 
     def reconcile(self) -> None:
-        """What the engine does at its start and once an hour."""
+        """Reconcile, as the engine does at its start and once an hour."""
         rounds = Rounds(self.pipeline, self.lake, self.bronze, self.journal, self.routes)
         while not rounds.finished:
             rounds.step(self.now)
@@ -435,7 +435,7 @@ class World:
         )
 
     def fate(self, key: str) -> set[str]:
-        """What happened to the newest version of a key."""
+        """The fate of the newest version of a key."""
         result = self.journal.row("object", bucket="dl-bronze-layer", key=key)
         return {row[6] for row in self.journal.rows("hops", key=key) if result and row[2] == result[2]}
 

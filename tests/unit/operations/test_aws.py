@@ -240,7 +240,7 @@ def test_replay_makes_silver_again(shop: Deployed) -> None:
 
 
 def test_the_first_error_is_reported(shop: Deployed) -> None:
-    """Even where the messages cannot be let go of."""
+    """Even if releasing the messages fails."""
     shop.bury(shop.url("orders", "QueueDLQ"), "orders/c.csv")
     with pytest.raises(KeyError, match="first"), shop.opened() as (pipeline, target):
         failures(pipeline, target, Query(), now=NOW)

@@ -1,4 +1,4 @@
-"""A queue read by receiving: all of it where it can be, nothing lost, and what AWS refuses told so that one can act."""
+"""A queue read by receiving: all of it if possible, nothing lost, and AWS's refusals reported with advice."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a run would make of files, without a lake: every file gets an answer, whatever it does to who reads it."""
+"""Files are checked without a lake: every file gets an answer, whatever it does to its reader."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is judged of a machine, at each limit; what is found out of it, and that nothing is left behind."""
+"""Judgements about a machine, at each limit; its measurements, and that nothing is left behind."""
 
 from __future__ import annotations
 

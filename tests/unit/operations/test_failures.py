@@ -1,4 +1,4 @@
-"""Failures are told from quarantine and the dead-letter queues, whoever gave up, and only those that are asked for."""
+"""Failures are listed from quarantine and the dead-letter queues, whoever gave up, and only the chosen ones."""
 
 from __future__ import annotations
 

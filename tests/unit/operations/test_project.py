@@ -1,4 +1,4 @@
-"""What a new project consists of, and that nothing is overwritten."""
+"""The files of a new project, and that nothing is overwritten."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a scrape gets: everything that the status says, in the text format, escaped."""
+"""A scrape gets everything that the status says, in the text format, escaped."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which file becomes which key, and that it gets there whole while the user's own file stays."""
+"""The keys of files, and that a file gets there whole while the user's own stays."""
 
 from __future__ import annotations
 

@@ -180,7 +180,7 @@ def test_keys_with_a_message_on_its_way_are_not_sent_again(make: Make) -> None:
 
 
 def test_a_message_of_older_bytes_is_no_reason_not_to_send(make: Make) -> None:
-    """Whoever works on it may have read those already."""
+    """The worker of that message may have read the older bytes already."""
     bench = make(shop())
     bench.land("orders/a.csv")
     bench.services.delivery.deliver(bench.now)

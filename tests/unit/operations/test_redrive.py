@@ -1,4 +1,4 @@
-"""Everything that can fail, tried again: files in quarantine, and messages in every kind of dead-letter queue."""
+"""Everything that can fail is tried again: files in quarantine, and messages in every kind of dead-letter queue."""
 
 from __future__ import annotations
 
@@ -185,7 +185,7 @@ def test_a_dry_run_only_tells(make: Make) -> None:
 
 
 def where(bench: Bench, **options: object) -> list[tuple[str, str]]:
-    """What would be tried again."""
+    """The failures that would be tried again."""
     most = options.pop("most", None)
     with bench.opened(writable=False) as target:
         chosen = FailureSelection(**options)  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""What is on its way from silver into tables: counted, given up on, sent again."""
+"""Files on their way from silver into tables: counted, dead, sent again."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ pipeline.sql("sql/*.csv", "select id from rows", name="ids")
 
 
 class Visitor:
-    """A browser that has the token's cookie, unless it is told otherwise."""
+    """A browser that has the token's cookie by default."""
 
     def __init__(self, bench: Bench, place: LocalBackend) -> None:
         self.bench = bench

@@ -1,4 +1,4 @@
-"""Where the page listens."""
+"""The address of the page."""
 
 from __future__ import annotations
 

@@ -105,7 +105,7 @@ def visitor(shop: Deployed, endpoint: str) -> Visitor:
 
 @pytest.fixture(scope="module")
 def busy(endpoint: str, tmp_path_factory: pytest.TempPathFactory) -> Visitor:
-    """One that everything happened to, only to be looked at."""
+    """A visitor of a stack in which everything has happened, only to be looked at."""
     shop = deploy(tmp_path_factory.mktemp("busy"), endpoint)
     everything(shop)
     return Visitor(shop, endpoint)

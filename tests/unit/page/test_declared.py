@@ -1,4 +1,4 @@
-"""What a transform is declared as."""
+"""The declaration of a transform, as the page shows it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whatever strangers write is shown as text."""
+"""Text of strangers is shown as text."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How many beginnings of wildcards a value can match at once, and what AWS has been seen to take."""
+"""The number of beginnings of wildcards that a value can match at once, and AWS's observed limits."""
 
 from __future__ import annotations
 

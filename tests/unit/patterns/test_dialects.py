@@ -1,4 +1,4 @@
-"""What differs between rules, filter policies and filter criteria."""
+"""Differences between rules, filter policies and filter criteria."""
 
 from __future__ import annotations
 

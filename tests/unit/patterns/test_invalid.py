@@ -1,4 +1,4 @@
-"""What AWS refuses is refused, and the error says where, why, and what to write."""
+"""Patterns that AWS refuses are refused, and the error says where, why, and what to write."""
 
 from __future__ import annotations
 

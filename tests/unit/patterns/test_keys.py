@@ -1,4 +1,4 @@
-"""The user's key patterns, and that they are exactly what EventBridge is told."""
+"""The user's key patterns, and that EventBridge's patterns match the same keys."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What each operator matches, value by value. The facts are those of the AWS pages that the operators' files name."""
+"""The matches of each operator, value by value. The facts are those of the AWS pages that the operators' files name."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whatever files come one after the other: what becomes silver can be read as one, and says what the files said."""
+"""Silver of any sequence of files can be read as one, and has the values of the files."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def moment(day: dt.date) -> dt.datetime:
 
 
 def says(value: Any, original: Any) -> bool:
-    """Whether what was read back says what the file said; what is new in the meantime says nothing."""
+    """Whether the rows that were read back have the file's values; columns that are new in the meantime have none."""
     if isinstance(original, dict) and isinstance(value, dict):
         return all(says(value.get(name), original.get(name)) for name in {*value, *original})
     if isinstance(original, list) and isinstance(value, list):

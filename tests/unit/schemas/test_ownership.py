@@ -1,4 +1,4 @@
-"""Whose silver it is: of two pipelines with a transform of one name over one bucket, one is refused."""
+"""The owner of silver: of two pipelines with a transform of the same name over the same bucket, one is refused."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ from tests.unit.shop import Shop
 
 
 class Killed(BaseException):
-    """What ends a worker."""
+    """The end of a worker."""
 
 
 def declared(

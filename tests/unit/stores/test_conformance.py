@@ -1,4 +1,4 @@
-"""What every store promises, against the protocol and a dict. A new store joins with an entry in STORES."""
+"""The promises of every store, against the protocol and a dict. A new store joins with an entry in STORES."""
 
 from __future__ import annotations
 
@@ -306,7 +306,7 @@ def test_a_listing_goes_on_while_its_objects_are_deleted(name: str) -> None:
 
 
 class Machine(RuleBasedStateMachine):
-    """A store and a dict, told the same."""
+    """A store and a dict with the same calls."""
 
     key = st.one_of(st.sampled_from(["a", "a/b", "a/b/c", "b", "a//b", "b/"]), KEYS)
     body = st.binary(max_size=3)

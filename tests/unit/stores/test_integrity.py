@@ -295,7 +295,7 @@ class Shop:
         room.put("bronze", COUNTRIES, b"n,country\n" + b"".join(b"%d,land %d\n" % (n, n) for n in range(7)))
 
     def handle(self, key: str) -> bool:
-        """Whether its message is done with."""
+        """Whether its message is acknowledged."""
         detail = {"bucket": {"name": "bronze"}, "object": {"key": key}}
         body = json.dumps({"source": "aws.s3", "detail-type": "Object Created", "detail": detail})
         record = {"messageId": "1", "receiptHandle": "r", "body": body, "attributes": {"ApproximateReceiveCount": "1"}}

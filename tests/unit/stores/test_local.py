@@ -1,4 +1,4 @@
-"""What is peculiar to a folder as a bucket: names that collide, links, strangers who write in it."""
+"""Peculiarities of a folder as a bucket: names that collide, links, strangers who write in it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a put or a delete has promised survives a power cut; one that was cut off leaves the old object or the new."""
+"""A finished put or delete survives a power cut; one that was cut off leaves the old object or the new."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What only S3 has: versions, ranges, parts, retries. What all stores promise is in test_conformance.py."""
+"""Facts of S3 alone: versions, ranges, parts, retries. The promises of all stores are in test_conformance.py."""
 
 from __future__ import annotations
 

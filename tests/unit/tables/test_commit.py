@@ -252,7 +252,7 @@ def test_a_table_never_rounds(bench: GoldBench) -> None:
 
 
 def test_a_table_is_rebuilt_in_one_commit(bench: GoldBench) -> None:
-    """Of what silver is now, with other partitions and a type that no row of before would fit."""
+    """From silver as it is now, with other partitions and a type that no earlier row would fit."""
     bench.bring(bench.put("a.csv", {"x": [2**60 + 1], "gone": ["x"]}), bench.put("b.csv", {"x": [1], "gone": ["y"]}))
     version = bench.snapshot().version
     bench.columns = {"x": pl.Float64(), "day": pl.String()}
@@ -342,7 +342,7 @@ def once(name: str, act: Callable[[], object]) -> Callable[[str], None]:
 
 
 def test_silver_is_overwritten_while_it_is_read(bench: GoldBench) -> None:
-    """What was read is in the table with its own ETag: the new version's event, or reconcile, brings the new one."""
+    """The table has the version that was read, with its ETag; the new version's event, or reconcile, brings that."""
     key = bench.put("a.csv", {"x": [1]})
     bench.bring(key, step=once("tables.read", lambda: bench.put("a.csv", {"x": [2]})))
     assert bench.rows() == [("a.csv", 1)]
@@ -391,7 +391,7 @@ def test_a_commit_of_an_old_version_is_refused_whatever_it_does(bench: GoldBench
 
 
 def test_a_commit_after_another_programs_is_refused(bench: GoldBench) -> None:
-    """One without our application transaction: delta-rs would take what does not overlap for no conflict, and go on."""
+    """The other commit has no application transaction, and delta-rs sees no conflict in rows that do not overlap."""
     bench.bring(bench.put("a.csv", {"x": [1]}))
     old = bench.snapshot()
     write_deltalake(bench.gold.location("orders"), bench.table(own=True), mode="append")

@@ -59,7 +59,7 @@ class Tables(RuleBasedStateMachine):
             shutil.rmtree(self.root)
 
     def settle(self) -> None:
-        """What events missed, reconcile brings."""
+        """Reconcile brings the files that events missed."""
         missed = differing(self.table, self.bench.silver, self.bench.gold)
         self.bench.bring(*missed, table=self.table)
         assert differing(self.table, self.bench.silver, self.bench.gold) == []

@@ -1,4 +1,4 @@
-"""Whatever is logged is one line of JSON, and says what was logged."""
+"""Every log entry is one line of JSON with the whole message."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the functions really ask of AWS, their roles allow; and what the roles allow, the functions ask for.
+"""The roles allow exactly the requests that the functions make to AWS.
 
 Both functions run as the template configures them, against moto, which others wrote. Every request they make is
 recorded and asked of the policy of the function's role.
@@ -181,7 +181,7 @@ def assert_matches(function: FunctionResource, needs: set[tuple[str, str]], temp
 
 
 def batch(deployed: Deployed, url: str, keys: dict[str, int]) -> dict[str, Any]:
-    """What Lambda hands over of objects that landed, each received so many times."""
+    """Lambda's batch about objects that landed, each received so many times."""
     for key in keys:
         event = ObjectEvent(BRONZE, key)
         deployed.sqs.send_message(QueueUrl=url, MessageBody=object_created(event, reason="PutObject").decode())

@@ -1,6 +1,6 @@
 """Whole templates: held against golden files, and against cfn-lint.
 
-After a change that is meant, write the golden files anew, look at the difference, and commit it:
+After an intended change, rewrite the golden files, look at the difference, and commit it:
 
     SILVERSMITH_GOLDEN=write python -m pytest tests/unit/template
 """

@@ -175,7 +175,7 @@ def test_resources_of_an_option_are_in_a_golden_template_too(option: str) -> Non
 
 
 def chain(stack: StackResources) -> Json:
-    """Who gives what to whom, and how: what a message on its way could notice."""
+    """The properties of all hops that a message on its way could notice."""
     names = {
         **{queue.arn: queue.name for queue in stack.queues},
         **{topic.arn: topic.name for topic in stack.topics},
@@ -304,7 +304,7 @@ def test_numbers_are_those_of_each_transform() -> None:
 
 
 def test_a_queue_gives_no_more_than_is_reserved() -> None:
-    """What Lambda refuses counts as received."""
+    """A batch that Lambda refuses counts as received."""
     template = compiled("reserved_concurrency")
     reserved = [each.get("ReservedConcurrentExecutions") for each in of_type(template, FUNCTION).values()]
     assert reserved == [3, 3, None]

@@ -141,7 +141,7 @@ TO_VPC = "ec2:CreateNetworkInterface ec2:DeleteNetworkInterface ec2:AssignPrivat
 
 
 def of_function(role: str, name: str, buckets: tuple[str, ...] = ("bronze", "silver", "quarantine")) -> list[Request]:
-    """What every function needs to run, to use what is encrypted, and to know what is missing."""
+    """The requests of every function: to run, to use encrypted objects, and to know missing ones."""
     interface = f"arn:aws:ec2:{REGION}:{ACCOUNT}:network-interface/*"
     shared = f"arn:aws:ec2:{REGION}:999999999999:subnet/subnet-01234567"
     logs = f"arn:aws:logs:{REGION}:{ACCOUNT}:log-group:/aws/lambda/flights_{name}:*"
@@ -224,7 +224,7 @@ def of_tables() -> list[Request]:
 
 
 def needed() -> list[Request]:
-    """What must work."""
+    """Requests that must work."""
     from_topic, from_rule = TLS | {"aws__SourceArn": TOPIC}, TLS | {"aws__SourceArn": RULE}
     of_silver = TLS | {"aws__SourceArn": SILVER_TOPIC}
     from_alarm = {"aws__SourceArn": ALARM, "aws__SourceAccount": ACCOUNT}
@@ -280,7 +280,7 @@ def needed() -> list[Request]:
 
 
 def refused() -> list[Request]:
-    """What must not."""
+    """Requests that must be refused."""
     role, by_code = "LateRole", {"lambda__SourceFunctionArn": function("late")}
     other_topic, foreign = "arn:aws:sns:eu-central-1:123456789012:flights_Topic2", "999999999999"
     from_bronze = {"aws__SourceArn": TOPIC}
@@ -378,7 +378,7 @@ def _in_buckets_of_others() -> Iterator[Request]:
 
 
 def _in_plain_text() -> Iterator[Request]:
-    """Whoever may otherwise: without TLS he may not. So it needs somebody who may, such as an administrator."""
+    """Requests without TLS are refused even to a caller with all other rights, such as an administrator."""
     for logical, resource in template()["Resources"].items():
         kind = resource["Type"]
         if kind == "AWS::S3::BucketPolicy":

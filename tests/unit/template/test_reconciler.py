@@ -1,4 +1,4 @@
-"""The scheduled reconciler: what it is told, and that its rights fit into policies, however many transforms."""
+"""The scheduled reconciler: its input, and that its rights fit into policies, however many transforms."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def resolved(compiled: Json, value: Any) -> Any:
 
 
 def sizes(compiled: Json) -> tuple[int, list[int]]:
-    """What the role's own policies and each attached one measure, without white space."""
+    """The sizes of the role's own policies and of each attached one, without white space."""
 
     def size(document: Json) -> int:
         return len(json.dumps(resolved(compiled, document), separators=(",", ":")))

@@ -61,7 +61,7 @@ def test_rejected_rows_errors_and_failures() -> None:
 
 
 def test_landings_follow_each_other() -> None:
-    """The last good silver stays when something broken follows, and what is mended leaves quarantine."""
+    """The last good silver stays when a broken file follows, and a corrected file leaves quarantine."""
     key = "orders/1.csv"
     spoilt = run(PIPELINE, {key: ROWS}, {key: "?"})
     spoilt.assert_silver("orders", key, ROWS)

@@ -1,4 +1,4 @@
-"""What changes a fingerprint and what does not."""
+"""Changes that a fingerprint shows, and those that it ignores."""
 
 from __future__ import annotations
 
