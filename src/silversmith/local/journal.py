@@ -22,11 +22,9 @@ from typing import Any
 from silversmith import faults
 from silversmith.errors import SilversmithError
 
-#: From nothing to the schema that this code reads and writes: one file for each version, only ever added to.
+#: From nothing to the schema that this code reads and writes: one file for each version (SQLite's PRAGMA user_version),
+#: only ever added to.
 MIGRATIONS = ("schema.sql", "schema_2.sql")
-
-#: The version of that schema (SQLite's PRAGMA user_version).
-VERSION = len(MIGRATIONS)
 
 #: The write-ahead log is cut back to this many bytes after a checkpoint.
 LOG_BYTES = 64 * 1024 * 1024
