@@ -231,7 +231,7 @@ def doctor(pipeline: PipelineArgument = PIPELINE, *, where: Where = HERE, json: 
         say_json(operation.document(checks))
         return 0 if healthy else 1
     for finding in checks:
-        first, *rest = finding.observation.splitlines() or [""]
+        first, *rest = finding.found.splitlines() or [""]
         say(f"{finding.state.value:4}  {finding.name}: {first}", style=_STYLES[finding.state.value])
         for line in rest:
             say(f"        {line}")

@@ -16,7 +16,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
 from importlib import metadata
@@ -75,11 +75,11 @@ class State(StrEnum):
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """One check: its ``name``, its ``observation``, and what to ``do`` about it; empty if nothing is to be done."""
+    """One check: its ``name``, what was ``found``, and what to ``do`` about it; empty if nothing is to be done."""
 
     name: str
     state: State
-    observation: str
+    found: str
     do: str = ""
 
 
@@ -90,8 +90,7 @@ def is_healthy(findings: Sequence[Diagnosis]) -> bool:
 
 def document(findings: Sequence[Diagnosis]) -> dict[str, Any]:
     """The findings as JSON values."""
-    checks = [{"name": each.name, "state": each.state, "found": each.observation, "do": each.do} for each in findings]
-    return {"healthy": is_healthy(findings), "checks": checks}
+    return {"healthy": is_healthy(findings), "checks": [asdict(finding) for finding in findings]}
 
 
 def check_python(version: tuple[int, ...]) -> Diagnosis:

@@ -159,4 +159,4 @@ def test_gold_is_compared_with_silver_and_asked_by_the_account_s_credentials(ser
         report = status(pipeline, target, now=0)
         assert [(each.name, each.rows) for each in report.tables] == [("orders", 2)]
         (finding,) = doctor.tables_check(pipeline, target)
-        assert (finding.state, finding.observation) == (doctor.State.OK, "orders: version 1")
+        assert (finding.state, finding.found) == (doctor.State.OK, "orders: version 1")

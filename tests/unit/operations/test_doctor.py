@@ -82,7 +82,7 @@ SHOP.sql("orders/*.csv", "SELECT * FROM rows", name="orders")
 )
 def test_each_limit(finding: Diagnosis, state: str, text: str) -> None:
     assert finding.state == state
-    assert text in f"{finding.observation} {finding.do}"
+    assert text in f"{finding.found} {finding.do}"
     assert bool(finding.do) == (state != "ok"), "what is wrong can be mended, what is right needs nothing"
     assert doctor.is_healthy([check_python((3, 13, 1)), finding]) == (state != "fail")
 
@@ -214,4 +214,4 @@ def test_concurrency_of_all_transforms_and_of_the_account() -> None:
         stubber.add_client_error("get_account_settings", "AccessDeniedException", "no")
         assert doctor.concurrency(pipeline, options, functions) == check_concurrency(127, 20, 1000)
         finding = doctor.concurrency(pipeline, options, functions)
-    assert (finding.state, "AccessDenied" in finding.observation) == (State.WARN, True)
+    assert (finding.state, "AccessDenied" in finding.found) == (State.WARN, True)
