@@ -61,6 +61,18 @@ def test_files_become_rows_of_tables_and_views_and_follow_what_becomes_of_them(b
     assert DeltaTable(str(bench.lake.bucket("dl-gold-layer") / "orders")).version() == version
 
 
+def test_a_worker_of_transforms_needs_no_parser_of_queries(bench: Bench) -> None:
+    """It takes a third of a second to import."""
+    bench.define(
+        DEFINITION.replace("return rows", "import sys; return rows.with_columns(parser='sqlglot' in sys.modules)")
+    )
+    bench.drop("orders/a.csv", "day,total\nmon,1\n")
+    _, failed = bench.run()
+    assert failed == 0
+    assert rows(bench, "orders", "select day, parser from orders") == [("mon", False)]
+    assert rows(bench, "daily", DAILY) == [("mon", 1, 1)]
+
+
 FAILING = """
 pipeline = Pipeline("shop")
 

@@ -10,6 +10,8 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, cast
 
@@ -21,6 +23,19 @@ if TYPE_CHECKING:
 
 #: Functions whose result is another one every time: a view would not be a function of its tables.
 _VOLATILE = {"CURRENT_DATE", "CURRENT_TIME", "CURRENT_TIMESTAMP", "NOW", "TODAY", "RAND", "RANDOM", "UUID"}
+
+#: Whether another process has checked the queries: to import the parser takes a third of a second.
+_IS_CHECKED: ContextVar[bool] = ContextVar("is_checked", default=False)
+
+
+@contextmanager
+def checked_elsewhere() -> Iterator[None]:
+    """Within it a view's query is taken as it is, and nothing is known of its tables."""
+    token = _IS_CHECKED.set(True)
+    try:
+        yield
+    finally:
+        _IS_CHECKED.reset(token)
 
 
 @dataclass
@@ -53,7 +68,7 @@ class Gold:
         groups = _columns("by", by)
         if not isinstance(sql, str):
             raise DefinitionError(f"its query is a {type(sql).__name__}, not a text")
-        if "AWS_LAMBDA_FUNCTION_NAME" in os.environ:
+        if _IS_CHECKED.get() or "AWS_LAMBDA_FUNCTION_NAME" in os.environ:
             # The query was checked when it was deployed, and a transform's bundle has no parser of SQL.
             self.views[chosen] = ViewSpec(chosen, sql, (), groups)
             return
@@ -250,9 +265,26 @@ def _require_fit(query: exp.Select, outputs: Mapping[str, exp.Expr]) -> None:
     if distinct is not None and distinct.args.get("on") is not None:
         on = distinct.args["on"]
         _require_within(by, outputs, list(_resolved(query, on.expressions or [on])), "DISTINCT ON")
+    named = {_name(window.this): window for window in query.args.get("windows") or []}
     for window in _own(query, exp.Window):
-        partition = list(_resolved(query, window.args.get("partition_by") or []))
+        if window.arg_key == "windows":
+            continue  # a name for what OVER says elsewhere
+        partition = list(_resolved(query, _partition(window, named)))
         _require_within(by, outputs, partition, f"the window {window.sql()}")
+
+
+def _partition(window: exp.Window, named: Mapping[str, exp.Window]) -> Sequence[exp.Expr]:
+    """What a window is partitioned by, itself or by its name: ``over w … window w as (partition by …)``."""
+    followed: set[str] = set()
+    while not window.args.get("partition_by") and (alias := window.args.get("alias")) is not None:
+        name = _name(alias)
+        if name in followed or name not in named:
+            raise DefinitionError(
+                f"its query has no window {name!r}: write window {name} as (partition by …) at the end"
+            )
+        followed.add(name)
+        window = named[name]
+    return list(window.args.get("partition_by") or [])
 
 
 def _require_within(by: Sequence[str], outputs: Mapping[str, exp.Expr], keys: Sequence[exp.Expr], what: str) -> None:

@@ -61,6 +61,9 @@ ATTEMPTS = 20
 #: The characters of a partition's value at most, as a URL writes it: it is in the name of a folder, of 255 at most.
 PARTITION_LENGTH = 150
 
+#: The folder of rows whose value is null, by a custom of Hive's: this text itself would be read as null.
+NULL_PARTITION = "__HIVE_DEFAULT_PARTITION__"
+
 _NO_PARTITIONS = ("binary", "float", "double")
 
 _ROWS = 65_536
@@ -341,7 +344,7 @@ class _Batch:
                 return
             try:
                 rows = _rows(source, self._columns, {FILE: file, ETAG: source.head.etag})
-                yield source, _with_short_partitions(rows, self._text_partitions)
+                yield source, _with_safe_partitions(rows, self._text_partitions)
             except SchemaRefused:
                 if self._recorded != self._schema():
                     raise Refused(f"{key}: silver's schema was recorded anew meanwhile") from None
@@ -450,19 +453,30 @@ class _Batch:
             ) from None
 
 
-def _with_short_partitions(rows: Iterable[RecordBatch], names: Sequence[str]) -> Iterator[RecordBatch]:
+def _with_safe_partitions(rows: Iterable[RecordBatch], names: Sequence[str]) -> Iterator[RecordBatch]:
     for batch in rows:
         for name in names:
             for value in set(batch.column(name).to_pylist()) - {None}:
                 if len(quote(value, safe="")) > PARTITION_LENGTH:
-                    raise SchemaRefused(
+                    raise _no_partition(
                         "PartitionTooLong",
-                        f'a value of the column "{name}" cannot be the name of a partition: {value[:40]!r}… has more '
-                        f"than {PARTITION_LENGTH} characters, as a URL writes it",
-                        hint="partition by another column, or shorten the value in the transform",
-                        place=Place(column=name),
+                        name,
+                        value,
+                        f"has more than {PARTITION_LENGTH} characters, as a URL writes it",
                     )
+                if value == NULL_PARTITION:
+                    raise _no_partition("ReservedPartition", name, value, "is how the folder of nulls is called")
         yield batch
+
+
+def _no_partition(code: str, name: str, value: str, reason: str) -> SchemaRefused:
+    shown = f"{value[:40]!r}{'…' if len(value) > 40 else ''}"
+    return SchemaRefused(
+        code,
+        f'a value of the column "{name}" cannot be the name of a partition: {shown} {reason}',
+        hint="partition by another column, or change the value in the transform",
+        place=Place(column=name),
+    )
 
 
 class _Counted:

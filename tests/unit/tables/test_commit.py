@@ -15,7 +15,7 @@ from arro3.core import Array, DataType, RecordBatch
 from deltalake import write_deltalake
 
 from silversmith.lineage import silver_key
-from silversmith.tables.commit import ATTEMPTS, LARGE, PARTITION_LENGTH, SMALL, files_of, rebuild
+from silversmith.tables.commit import ATTEMPTS, LARGE, NULL_PARTITION, PARTITION_LENGTH, SMALL, files_of, rebuild
 from silversmith.tables.delta import DeltaFormat
 from silversmith.tables.format import GoldFailed, Refused
 from silversmith.tables.spec import ETAG, FILE, TableSpec
@@ -170,7 +170,7 @@ def test_partitions_that_could_not_be_read_back_are_refused(values: list[Any], b
     assert bench.gold.read("orders") is None
 
 
-def test_any_text_is_a_partition_but_a_long_one_fails_its_own_file(bench: GoldBench) -> None:
+def test_any_text_is_a_partition_but_a_long_or_reserved_one_fails_its_own_file(bench: GoldBench) -> None:
     table = TableSpec("orders", TRANSFORM, partition_by=("day",))
     texts = [
         "a/b",
@@ -189,8 +189,12 @@ def test_any_text_is_a_partition_but_a_long_one_fails_its_own_file(bench: GoldBe
         None,
     ]
     long = bench.put("long.csv", {"day": ["x" * (PARTITION_LENGTH + 1)]})
-    brought = bench.bring(bench.put("a.csv", {"day": texts}), long, table=table)
-    assert list(brought.failed) == [long]
+    null = bench.put("null.csv", {"day": [NULL_PARTITION, "x"]})
+    brought = bench.bring(bench.put("a.csv", {"day": texts}), long, null, table=table)
+    assert sorted(brought.failed) == [long, null]
+    assert str(brought.failed[null]).endswith("'__HIVE_DEFAULT_PARTITION__' is how the folder of nulls is called"), (
+        brought.failed[null]
+    )
     bench.bring(bench.put("b.csv", {"day": texts}), table=table)
     assert sorted(map(repr, bench.table()["day"])) == sorted(map(repr, texts * 2))
 

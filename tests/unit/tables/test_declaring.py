@@ -60,6 +60,12 @@ def test_tables_and_views_are_plain_data(pipeline: Pipeline) -> None:
         ('select "Day" from orders', ["Day"], [['"Day"']]),
         ("select a.day from orders a join orders b on a.day = b.day", ["day"], [['"day"'], ['"day"']]),
         ("select day, sum(n) over (partition by day, x) as s from orders", ["day"], [['"day"']]),
+        ("select day, sum(n) over w as s from orders window w as (partition by day, x)", ["day"], [['"day"']]),
+        (
+            "select day from orders qualify rank() over (v order by x) = 1 window w as (partition by day), v as (w)",
+            ["day"],
+            [['"day"']],
+        ),
     ],
 )
 def test_groups_are_followed_to_the_columns_of_the_source(
@@ -98,6 +104,13 @@ def test_other_tables_of_a_join_name_groups_where_they_are_equal(
         ("select day from orders offset 3", "OFFSET"),
         ("select day, row_number() over (order by at) as r from orders", "by nothing"),
         ("select * from orders qualify row_number() over (partition by customer order by at) = 1", "by customer"),
+        (
+            "select day, sum(n) over w as s from orders window w as (partition by customer)",
+            "by customer, without 'day'",
+        ),
+        ("select day, sum(n) over w as s from orders window w as (order by at)", "by nothing"),
+        ("select day, sum(n) over w as s from orders", "no window 'w'"),
+        ("select day, sum(n) over w as s from orders window w as (v), v as (w)", "no window 'w'"),
         ("select distinct on (customer) customer, day from orders", "DISTINCT ON"),
         ("select customer from orders", "no such column"),
         ("select Day from orders", "no such column"),
