@@ -200,7 +200,7 @@ def test_a_notification_that_another_owner_switched_off_is_seen_and_repaired(
     assert not run(small_release, account).changed
 
 
-def test_which_changes_concern_events() -> None:
+def test_changes_that_concern_events() -> None:
     pipeline = Pipeline("sales")
     pipeline.sql("sales/*.csv", "SELECT * FROM rows", name="sales")
     template = compile_template(pipeline)

@@ -157,7 +157,7 @@ def test_a_file_is_chosen_and_put(tab: Page, site: Site, tmp_path: Path) -> None
     assert list((site.folder / "lake/.silversmith/scratch").glob("page-*")) == []
 
 
-def test_what_is_dropped_elsewhere_asks_for_the_transform(tab: Page) -> None:
+def test_a_file_dropped_elsewhere_asks_for_the_transform(tab: Page) -> None:
     tab.evaluate(DROP, ["asked.csv", "id,total\n5,5\n", "#targets .other"])
     tab.wait_for_selector("#put-dialog[open]")
     assert tab.inner_text("#put-names") == "asked.csv"

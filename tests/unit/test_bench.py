@@ -79,7 +79,7 @@ def test_a_peer_whose_program_is_missing_says_so() -> None:
         type(PEERS["huey"])("huey", ("huey==0",), needs="no-such-program").install()
 
 
-def test_contenders_take_turns_and_who_fails_is_not_asked_again() -> None:
+def test_contenders_take_turns_and_a_failed_one_is_not_asked_again() -> None:
     asked = []
 
     def once(name: str) -> Measured:

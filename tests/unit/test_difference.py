@@ -144,7 +144,7 @@ def full(bench: Bench, **options: Any) -> tuple[list[tuple[str, Decision]], list
     )
 
 
-def test_what_agrees_costs_no_request(bench: Bench) -> None:
+def test_keys_that_agree_cost_no_request(bench: Bench) -> None:
     for number in range(20):
         bench.land(f"in/{number}.csv")
         bench.silvered(f"in/{number}.csv")
@@ -181,7 +181,7 @@ def test_young_files_are_left_to_their_events(bench: Bench) -> None:
     assert findings(bench.parts(settled=soon - timedelta(hours=2))) == []
 
 
-def test_a_late_row_is_told_and_finds_nothing(bench: Bench) -> None:
+def test_a_late_row_is_reported_and_finds_nothing(bench: Bench) -> None:
     bench.land("in/a.csv")
     name = bench.silvered("in/a.csv")
     parts = bench.parts()
@@ -278,7 +278,7 @@ def test_ranges_side_by_side_find_the_same_and_end_when_they_are_left(bench: Ben
     parts.close()  # type: ignore[attr-defined]  # a generator
 
 
-def test_what_fails_in_a_range_is_raised_where_the_parts_are_taken(bench: Bench) -> None:
+def test_an_error_in_a_range_is_raised_with_its_part(bench: Bench) -> None:
     class Broken:
         def between(self, *_: Any) -> pl.DataFrame:
             raise OSError("no")

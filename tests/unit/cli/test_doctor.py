@@ -40,7 +40,7 @@ def test_this_machine_is_well(doctor: Call, tmp_path: Path) -> None:
     assert {path.name for path in tmp_path.iterdir()} == {"pipeline.py"}, "it makes no lake"
 
 
-def test_a_pipeline_that_cannot_be_fails_and_the_rest_is_checked(doctor: Call) -> None:
+def test_an_invalid_pipeline_fails_and_the_rest_is_checked(doctor: Call) -> None:
     code, out = doctor("missing.py")
     assert code == 1
     assert "fail  pipeline: there is no file missing.py" in out

@@ -116,7 +116,7 @@ def test_an_expression_that_does_not_go_with_the_columns_as_they_were_read(tmp_p
         ({"x": pl.col("A") == "1"}, "'A', which the schema has not; is 'a' meant"),
     ],
 )
-def test_what_cannot_be_dropped_is_refused_where_it_is_declared(drop: Any, message: str) -> None:
+def test_invalid_columns_to_drop_are_refused_at_their_declaration(drop: Any, message: str) -> None:
     with pytest.raises(DefinitionError, match=message):
         Contract({"a": pl.String}, drop=drop)
 

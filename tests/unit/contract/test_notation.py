@@ -76,14 +76,14 @@ def test_whole_numbers_are_read_as_their_digits_and_values_of_the_type_are_kept(
 
 
 @given(st.dates(date(1000, 1, 1)), st.sampled_from(["%d.%m.%Y", "%m/%d/%Y", "%Y%m%d", "%d %B %Y", "%Y-%j", "%a %F"]))
-def test_what_is_written_in_a_format_is_read_back(day: date, written: str) -> None:
+def test_formatted_days_are_read_back(day: date, written: str) -> None:
     assert values(pl.Date, written, day.strftime(written)) == [day]
 
 
 @given(
     st.datetimes(datetime(1900, 1, 1), datetime(2200, 1, 1)), st.sampled_from(["%d.%m.%Y %T.%f", "%F %I:%M:%S.%f %p"])
 )
-def test_so_is_a_time(moment: datetime, written: str) -> None:
+def test_formatted_times_are_read_back(moment: datetime, written: str) -> None:
     assert values(MOMENT, written, moment.strftime(written)) == [moment]
 
 
@@ -131,7 +131,7 @@ def test_formats_are_in_the_fingerprint_only_where_there_are_some() -> None:
         (pl.Time, "%F %T", "tells a day"),
     ],
 )
-def test_a_format_that_cannot_be_is_refused_where_it_is_declared(dtype: Any, formats: Any, message: str) -> None:
+def test_an_invalid_format_is_refused_at_its_declaration(dtype: Any, formats: Any, message: str) -> None:
     with pytest.raises(DefinitionError, match=message):
         Contract({"a": dtype}, formats={"a": formats})
 

@@ -406,7 +406,7 @@ def test_a_decimal_comma_that_leaves_no_doubt_is_read_as_one_and_said(
         "x;1,234.5\ny;2,345.6\n",
     ],
 )
-def test_what_leaves_a_doubt_is_no_decimal_comma(read: Read, rows: str) -> None:
+def test_doubtful_commas_are_no_decimal_commas(read: Read, rows: str) -> None:
     table = read(f"a;b\n{rows}".encode())
     assert not table.decimal_comma
     assert "decimal_comma" not in table.dialect

@@ -209,7 +209,7 @@ def _rounded(cell: Any) -> Any:
 
 
 @EACH
-def test_which_sheet(in_memory: Opener, write: Write) -> None:
+def test_the_choice_of_a_sheet(in_memory: Opener, write: Write) -> None:
     book = write({"One": [["a"], [1]], "Empty": [], "Two": [["b"], [2]]})
     error = refused(in_memory(book))
     assert error.code == "SeveralSheets"

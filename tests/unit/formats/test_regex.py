@@ -200,7 +200,7 @@ def test_a_hostile_line_takes_linear_time() -> None:
     assert reasons == [unexplained, *["has 1 fields, 2 are expected"] * 999, *[unexplained] * 501]
 
 
-def test_as_many_fields_as_there_may_be() -> None:
+def test_the_most_fields() -> None:
     names = [f"f{number}" for number in range(regex.MOST_FIELDS)]
     table = read_log(" ".join(names) + "\n" + " ".join("1" for _ in names) + "\n", Fields())
     assert cells(table) == [(1,) * len(names)]

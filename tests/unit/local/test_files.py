@@ -79,7 +79,9 @@ def test_files_open_for_writing_are_never_whole(evidence: Evidence, size: int, s
         (Evidence.FOUND, None, 1, -5.0, False),
     ],
 )
-def test_when_a_file_is_whole(evidence: Evidence, writer: bool | None, size: int, still: float, whole: bool) -> None:
+def test_the_rules_for_whole_files(
+    evidence: Evidence, writer: bool | None, size: int, still: float, whole: bool
+) -> None:
     assert is_whole(evidence, sight(writer=writer, size=size), still=still) is whole
 
 

@@ -172,7 +172,7 @@ def test_redrive_gives_a_message_back_to_its_queue(shop: Deployed, kind: str) ->
     assert unwrap(left["Body"])[0].key == "orders/d.csv"
 
 
-def test_redrive_gives_a_rules_message_to_everybody_who_wants_it(shop: Deployed) -> None:
+def test_redrive_gives_a_rules_message_to_every_matching_transform(shop: Deployed) -> None:
     shop.bury(shop.url("", "RuleDLQ"), "orders/e.csv")
     with shop.opened() as (pipeline, target):
         (batch,) = redrive(pipeline, target, FailureSelection())

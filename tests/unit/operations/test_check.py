@@ -121,7 +121,7 @@ def test_with_a_pipeline_every_transform_that_matches(folder: Path) -> None:
     assert "is not Int64" in report[0].first[0]["reasons"][0]
 
 
-def test_a_file_that_no_transform_wants(folder: Path) -> None:
+def test_a_file_that_no_transform_matches(folder: Path) -> None:
     (answer,) = checked(put(folder / "a.xml"), pipeline="pipeline.py")
     assert (answer.outcome, answer.transform, answer.is_good) == ("unmatched", None, False)
     assert answer.error is not None

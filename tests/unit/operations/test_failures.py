@@ -173,7 +173,7 @@ def test_keys_that_match_are_asked_for(bench: Bench, target: LocalTarget) -> Non
     assert [document.key for document in report.quarantined] == [long]
 
 
-def test_not_more_are_shown_than_wanted_but_all_are_counted(bench: Bench, target: LocalTarget) -> None:
+def test_only_the_requested_number_is_shown_but_all_are_counted(bench: Bench, target: LocalTarget) -> None:
     for number in range(5):
         bench.land(f"orders/{number}.csv", text=BAD if number < 3 else HARMFUL)
     bench.work()

@@ -69,7 +69,7 @@ def test_two_files_of_one_key_are_refused_and_both_named(tmp_path: Path) -> None
         plan([tmp_path / "one", tmp_path / "two"])
 
 
-def test_one_key_cannot_be_that_of_several_files(tmp_path: Path) -> None:
+def test_several_files_may_not_have_one_key(tmp_path: Path) -> None:
     tree(tmp_path, "a.csv", "b.csv")
     with pytest.raises(WrongCall, match="there are 2 files"):
         plan([tmp_path / "a.csv", tmp_path / "b.csv"], key="k")

@@ -121,7 +121,7 @@ def test_a_replay_is_in_the_trace_of_the_version(make: Make) -> None:
     ]
 
 
-def test_only_what_other_code_made(make: Make) -> None:
+def test_only_silver_of_other_code(make: Make) -> None:
     bench = make(shop())
     bench.land("orders/a.csv")
     bench.work()

@@ -99,7 +99,7 @@ def test_a_corrected_file_is_no_longer_in_quarantine(bench: Bench, target: Local
     assert of(look(bench, target), "orders").quarantined == 0
 
 
-def test_an_event_that_no_rule_wants_is_counted(bench: Bench, target: LocalTarget) -> None:
+def test_an_event_that_no_rule_matches_is_counted(bench: Bench, target: LocalTarget) -> None:
     bench.land("readme.txt")
     bench.work()
     assert look(bench, target).chain.unmatched == 1

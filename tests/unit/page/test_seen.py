@@ -32,7 +32,7 @@ def test_redriven_messages_have_only_the_queue_and_the_function() -> None:
     assert (file.legs, file.total) == ([("function", 1000.0)], None)
 
 
-def test_what_is_sent_again_begins_when_it_was_sent() -> None:
+def test_resent_files_begin_when_they_were_sent() -> None:
     """Not when it first landed, days before."""
     files = LastFiles()
     files.take(way("a"), NAMES)
@@ -41,7 +41,7 @@ def test_what_is_sent_again_begins_when_it_was_sent() -> None:
     assert (ended.legs, ended.total) == ([("function", 2000.0)], 2000.0)
 
 
-def test_what_a_rule_gets_again_begins_there_too() -> None:
+def test_events_resent_to_a_rule_begin_there() -> None:
     files = LastFiles()
     files.take(way("a")[:1], NAMES)
     again = News(9, "a", Hop("v", 500.0, "operations", "redrive", "redriven", {"to": "bus"}))

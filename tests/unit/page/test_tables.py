@@ -136,7 +136,7 @@ def test_a_table_without_rows_yet_and_one_that_there_is_not(client: TestClient) 
     assert "There is no such page" in get(client, "/tables/customers", 404)
 
 
-def test_gold_that_cannot_be_read_is_said(client: TestClient, bench: GoldBench) -> None:
+def test_unreadable_gold_is_reported(client: TestClient, bench: GoldBench) -> None:
     bench.bring(bench.put("orders/a.csv", {"day": ["mo"]}))
     for path in (bench.root / "gold/orders/_delta_log").glob("*.json"):
         path.write_text("{")

@@ -45,7 +45,7 @@ def test_a_new_file_goes_with_all_that_was_made_of_it(visitor: Visitor, text: st
     assert "any more" in post(visitor, "/undo", status=404, number=answer["undo"])["error"], "once"
 
 
-def test_what_was_replaced_comes_back(visitor: Visitor) -> None:
+def test_a_replaced_object_comes_back(visitor: Visitor) -> None:
     visitor.bench.land(KEY, text=GOOD)
     visitor.bench.work()
     answer = post(visitor, "/upload", PARTLY, key=KEY)
@@ -54,7 +54,7 @@ def test_what_was_replaced_comes_back(visitor: Visitor) -> None:
     assert bronze(visitor) == GOOD
 
 
-def test_what_has_changed_since_is_left_as_it_is(visitor: Visitor) -> None:
+def test_an_object_that_changed_since_is_left_alone(visitor: Visitor) -> None:
     answer = post(visitor, "/upload", GOOD, key=KEY)
     visitor.bench.lake.bronze.put(KEY, PARTLY.encode())
     assert "has changed since" in post(visitor, "/undo", status=409, number=answer["undo"])["error"]

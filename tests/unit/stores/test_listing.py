@@ -87,7 +87,7 @@ def test_it_is_what_the_sdk_says(objects: list[tuple[str, int, str]]) -> None:
         b"",
     ],
 )
-def test_what_is_written_otherwise_is_left_to_the_sdk(body: bytes) -> None:
+def test_listings_in_another_form_are_left_to_the_sdk(body: bytes) -> None:
     assert parsed(body) == (None, body)
 
 

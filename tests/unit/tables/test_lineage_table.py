@@ -103,7 +103,7 @@ def test_a_row_says_what_the_object_says(bench: LineageBench) -> None:
     assert (document["state"], document["error"], document["rows_read"]) == ("quarantined", "MissingColumn", None)
 
 
-def test_what_is_there_already_is_no_commit(bench: LineageBench) -> None:
+def test_rows_that_are_there_already_make_no_commit(bench: LineageBench) -> None:
     key = bench.silvered("a.csv")
     first = bench.follow(key)
     again = bench.follow(key, key)
@@ -126,7 +126,7 @@ def test_a_file_that_is_tried_again_has_no_row(bench: LineageBench) -> None:
 
 
 @pytest.mark.parametrize("name", ["plain.csv", LONG])
-def test_what_is_deleted_goes_though_its_key_was_cut_short(bench: LineageBench, name: str) -> None:
+def test_deleted_silver_goes_though_its_key_was_cut_short(bench: LineageBench, name: str) -> None:
     key = bench.silvered(name)
     bench.follow(key)
     bench.silver.delete(key)
@@ -181,7 +181,7 @@ def test_two_rows_of_one_object_become_one(bench: LineageBench) -> None:
     assert len(bench.states()) == 1
 
 
-def test_what_cannot_be_asked_fails_alone(tmp_path: Path) -> None:
+def test_silver_that_refuses_to_be_headed_fails_alone(tmp_path: Path) -> None:
     bench = LineageBench(tmp_path)
 
     class Denying(LocalStore):
@@ -196,7 +196,7 @@ def test_what_cannot_be_asked_fails_alone(tmp_path: Path) -> None:
     assert (brought.replaced, list(brought.failed)) == (1, [keys[1]])
 
 
-def test_what_there_is_no_time_for_is_left(bench: LineageBench) -> None:
+def test_keys_without_time_are_left(bench: LineageBench) -> None:
     keys = [bench.silvered(f"{number:03}.csv") for number in range(50)]
     looks = iter([True] * 10)
     brought = follow(

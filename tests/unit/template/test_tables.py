@@ -232,7 +232,7 @@ def test_the_lineage_alone_has_the_stage_of_gold_for_all_transforms_and_for_quar
     assert "dl-gold-layer/_lineage/*" in role
 
 
-def test_what_has_no_lineage_is_deployed_as_before() -> None:
+def test_pipelines_without_lineage_are_deployed_as_before() -> None:
     """Its fingerprint is in the template: a new option must not change it."""
     assert "lineage" not in shop().tables.to_json()
     assert "SILVERSMITH_QUARANTINE" not in properties(GOLD, "Tables")["Environment"]["Variables"]

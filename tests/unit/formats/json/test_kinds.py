@@ -99,7 +99,7 @@ def test_there_is_a_limit_to_keys() -> None:
 
 @given(st.lists(VALUES, max_size=5), st.lists(VALUES, max_size=5), st.lists(VALUES, max_size=5))
 @settings(max_examples=examples(300), deadline=None)
-def test_joining_is_what_looking_at_all_at_once_is(first: list[Any], second: list[Any], third: list[Any]) -> None:
+def test_joined_kinds_are_the_kind_of_all_values(first: list[Any], second: list[Any], third: list[Any]) -> None:
     kinds = [kind_of(first), kind_of(second), kind_of(third)]
     assert join(kinds[0], kinds[1]) == join(kinds[1], kinds[0])
     assert join(join(kinds[0], kinds[1]), kinds[2]) == join(kinds[0], join(kinds[1], kinds[2]))
