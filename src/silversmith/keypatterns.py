@@ -9,9 +9,10 @@ A Lambda bundle needs this module only, and nothing of ``patterns/``.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv6Address
+from itertools import takewhile
 from typing import Any
 from unicodedata import normalize
 
@@ -57,11 +58,14 @@ _BRACES = re.compile(r"(?<!\\)\{[^}]*,[^}]*\}")
 
 @dataclass(frozen=True)
 class KeyPattern:
-    """A parsed key pattern. Two are equal when their texts are. Made by :meth:`parse`."""
+    """A parsed key pattern, or several, of which any will do. Two are equal when their texts are. Made by :meth:`parse`
+    and :meth:`any_of`.
+    """
 
     text: str
     _pieces: tuple[str, ...] = field(repr=False, compare=False)
     _test: Test = field(repr=False, compare=False)
+    _several: tuple[KeyPattern, ...] = field(default=(), repr=False)
 
     @staticmethod
     def parse(text: str) -> KeyPattern:
@@ -70,9 +74,42 @@ class KeyPattern:
         return KeyPattern(text, pieces, wildcard_test(pieces))
 
     @staticmethod
+    def any_of(texts: Sequence[str]) -> KeyPattern:
+        """The union of several patterns, each once. Raises InvalidPattern."""
+        several = tuple({text: KeyPattern.parse(text) for text in map(_writable, texts)}.values())
+        if len(several) == 1:
+            return several[0]
+        if not several:
+            raise _refused("", "there is none", "Write * for every key.")
+        tests = [pattern._test for pattern in several]
+        first, *rest = sorted(pattern.literal_prefix for pattern in several)
+        size = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(first, rest[-1], strict=False)))
+        text = ", ".join(pattern.text for pattern in several)
+        return KeyPattern(text, (first[:size], ""), lambda key: any(test(key) for test in tests), several)
+
+    @staticmethod
     def exactly(key: str) -> KeyPattern:
         """The pattern of this one key, whatever signs it has."""
         return KeyPattern(key, (key,), key.__eq__)
+
+    @property
+    def alternatives(self) -> tuple[KeyPattern, ...]:
+        """The patterns of which any will do; of a single one, itself."""
+        return self._several or (self,)
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """The text of each alternative."""
+        return tuple(pattern.text for pattern in self.alternatives)
+
+    @property
+    def prefixes(self) -> tuple[str, ...]:
+        """Where matching keys may be: prefixes in the order of keys, none of which begins with another."""
+        prefixes: list[str] = []
+        for prefix in sorted({each.literal_prefix for each in self.alternatives}, key=str.encode):
+            if not prefixes or not prefix.startswith(prefixes[-1]):
+                prefixes.append(prefix)
+        return tuple(prefixes)
 
     def matches(self, key: str) -> bool:
         """Whether an object's key, as it is (not encoded), matches. Exactly what :meth:`event_pattern` matches."""
@@ -83,6 +120,9 @@ class KeyPattern:
 
         A pattern that names markers (``*/_SUCCESS``) takes them.
         """
+        if self._several:
+            takers = [pattern for pattern in self._several if pattern.matches(key)] or self._several
+            return all(pattern.passes_over(key, size) for pattern in takers)
         if size == 0 and key.endswith(_FOLDERS):
             return not self.literal_suffix.endswith(_FOLDERS)
         marker = _MARKER.search(key)
@@ -91,18 +131,35 @@ class KeyPattern:
         )
 
     def in_form_of(self, key: str) -> str:
-        """The pattern in the Unicode normal form of a key, if nothing but the form keeps it from matching; else empty.
+        """The pattern in the Unicode normal form of a key, or in its case, if nothing else keeps it from matching; else
+        empty.
 
         EventBridge normalizes nothing: https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-event-patterns.html
         """
-        if self.matches(key) or (self.text.isascii() and key.isascii()):
+        if self.matches(key):
+            return ""
+        found = (each._in_form_of(key) or each._in_case_of(key) for each in self.alternatives)
+        return next(filter(None, found), "")
+
+    def _in_form_of(self, key: str) -> str:
+        if self.text.isascii() and key.isascii():
             return ""
         forms = (KeyPattern.parse(normalize(form, self.text)) for form in ("NFC", "NFD"))
         return next((pattern.text for pattern in forms if pattern.matches(key)), "")
 
+    def _in_case_of(self, key: str) -> str:
+        """With the beginning and the end of the key in place of its own, if these differ in case only."""
+        first, last = self.literal_prefix, self.literal_suffix
+        begin, end = key[: len(first)], key[len(key) - len(last) :]
+        if len(self._pieces) == 1 or (begin.lower(), end.lower()) != (first.lower(), last.lower()):
+            return ""
+        texts = [_escaped(piece) for piece in (begin, *self._pieces[1:-1], end)]
+        pattern = KeyPattern.parse("*".join(texts))
+        return pattern.text if pattern.matches(key) else ""
+
     @property
     def pieces(self) -> tuple[str, ...]:
-        """The literal texts before, between and after the stars."""
+        """The literal texts before, between and after the stars; of several patterns the prefix that all have."""
         return self._pieces
 
     @property
@@ -117,17 +174,19 @@ class KeyPattern:
 
     def event_pattern(self) -> list[Any]:
         """The EventBridge leaf for ``detail.object.key``."""
+        if self._several:
+            return [condition for pattern in self._several for condition in pattern.event_pattern()]
         if len(self._pieces) == 1 and address(self._pieces[0]) is None:
             return [self._pieces[0]]
         # EventBridge would match an exact IP address in any spelling, so a key that looks like one is no exact match
         return [{"wildcard": "*".join(map(wildcard_escape, self._pieces))}]
 
 
-def _require_writable(text: object) -> None:
-    """Refuse what no key pattern can be, or what means something else elsewhere."""
+def _writable(text: object) -> str:
+    """The text, unless no key pattern can be it, or it means something else elsewhere."""
     if not isinstance(text, str):
         kind = type(text).__name__
-        raise _refused(repr(text), f"it is of type {kind}", "Give one text, and a transform for each pattern.")
+        raise _refused(repr(text), f"it is of type {kind}", "Give one text; of several each as an argument of its own.")
     if not text:
         raise _refused(text, "it is empty", "Write * for every key.")
     if text.startswith("/"):
@@ -138,7 +197,7 @@ def _require_writable(text: object) -> None:
             text, "it begins with s3://", f"Write the key alone, {key or '*'!r}; Pipeline(bronze=…) names the bucket."
         )
     if _BRACES.search(text):
-        hint = r"Write a transform for each, a * in their place, or \{ for a brace in the keys."
+        hint = r"Write each as a pattern of its own, a * in their place, or \{ for a brace in the keys."
         raise _refused(text, "it has {…,…}, which would be alternatives elsewhere", hint)
     try:
         size = len(text.encode())
@@ -146,11 +205,12 @@ def _require_writable(text: object) -> None:
         raise _refused(text, "it has characters that UTF-8 cannot hold", "No key has them.") from None
     if size > LONGEST:
         raise _refused(text[:40] + "…", f"it has {size:,} bytes, a key at most {LONGEST:,}")
+    return text
 
 
 def _pieces(text: str) -> tuple[str, ...]:
     """The literal pieces between the stars."""
-    _require_writable(text)
+    _writable(text)
     pieces = [""]
     characters = iter(text)
     previous = ""
@@ -174,6 +234,11 @@ def _pieces(text: str) -> tuple[str, ...]:
 
 def _refused(text: str, problem: str, hint: str = "") -> InvalidPattern:
     return InvalidPattern(problem.strip(), noun=f"key pattern {text!r}", hint=hint)
+
+
+def _escaped(literal: str) -> str:
+    """The pattern's text of a literal."""
+    return "".join(f"\\{sign}" if sign in "\\*?[{" else sign for sign in literal)
 
 
 def wildcard_test(pieces: tuple[str, ...]) -> Test:

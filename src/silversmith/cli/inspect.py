@@ -357,10 +357,10 @@ def _show_trace(story: Trace, no_history: str) -> None:
 
 
 def say_forms(forms: Mapping[str, str], *, indent: str = "") -> None:
-    """Say of which transforms the pattern is written in another Unicode form than a key, and how to write it."""
+    """Say of which transforms the pattern differs from a key in case or Unicode form only, and how to write it."""
     for name, pattern in forms.items():
         say_lines(
-            f"the pattern of {name} looks the same as this key and is written in another Unicode normal form, and "
+            f"the pattern of {name} differs from this key in case, or in the Unicode normal form, only, and "
             f"EventBridge compares character by character; to match it, write the pattern so: {pattern!a}",
             indent=indent,
         )

@@ -570,7 +570,7 @@ def _deployed(transform: Transform, outputs: Mapping[str, str], tell: Callable[[
     deployed = replace(
         transform,
         fingerprint=output["fingerprint"],
-        pattern=KeyPattern.parse(output["pattern"]),
+        pattern=KeyPattern.any_of([output["pattern"]] if isinstance(output["pattern"], str) else output["pattern"]),
         lookups=tuple(output["lookups"]),
     )
     differences = [

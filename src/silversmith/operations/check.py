@@ -205,6 +205,9 @@ def _checked(job: Job, process: _Process, pipeline: Pipeline | None) -> CheckedF
         message = "no transform's pattern matches it: nothing would be made of it"
         patterns = [each.pattern.text for each in pipeline.transforms[:_MOST_PATTERNS]] if pipeline is not None else []
         hint = f"name its key with --key, or the transform with --transform; the patterns are {', '.join(patterns)}"
+        forms = [form for each in pipeline.transforms if (form := each.pattern.in_form_of(job.key))] if pipeline else []
+        if forms:
+            hint = f"it differs in case or Unicode form only: add the pattern {forms[0]!r}; or {hint}"
         return CheckedFile(job.path, None, **_failed("NoTransform", message, hint, outcome="unmatched"), key=job.key)
     transform = transform_of(job, pipeline)
     if is_marker(job, transform):

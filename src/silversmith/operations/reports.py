@@ -16,7 +16,7 @@ from silversmith.operations.target import Hop, LastOutcome, Target, TransformQue
 from silversmith.operations.text import age, iso
 from silversmith.pipeline import Pipeline, Transform
 from silversmith.pipeline.lookups import current_digest
-from silversmith.reconcile.compare import pairs
+from silversmith.reconcile.compare import listed, pairs
 from silversmith.schemas import Entry, Schemas
 from silversmith.schemas.recorded import Recorded, others
 from silversmith.stores import Head, Lake
@@ -175,9 +175,7 @@ def silver_counts(transform: Transform, target: Target) -> SilverCounts:
     lake = target.lake
     schema = Recorded.read(lake.silver, transform.name).document.of(transform.fingerprint).version
     lookups = current_digest(lake.bronze, transform.lookups)
-    matching = (
-        head for head in lake.bronze.list(transform.pattern.literal_prefix) if transform.pattern.matches(head.key)
-    )
+    matching = (head for head in listed(lake.bronze, transform.pattern) if transform.pattern.matches(head.key))
     counts = Counter[str]()
     for pair in pairs(transform.name, matching, lake.silver.list(f"{transform.name}/")):
         silver = lake.silver.head(pair.silver.key) if pair.silver is not None else None
@@ -318,7 +316,7 @@ class Trace:
     """Everything about a key. ``known`` is False for an unknown one; then ``near`` are keys that look like it.
 
     ``older``: there are more hops, all older. ``remembers``: whether there is any history. ``forms``: the patterns of
-    transforms that do not match because they are written in another Unicode normal form, as they should be written.
+    transforms that do not match because they differ in case, or in the Unicode normal form, only, as they would match.
     """
 
     key: str

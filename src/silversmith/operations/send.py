@@ -394,12 +394,13 @@ def _chosen(pipeline: Pipeline, transform: str | None) -> Sequence[Transform]:
 
 
 def _heads(bronze: Store, transform: Transform, objects: Range) -> Iterator[Head]:
-    short, long = sorted([transform.pattern.literal_prefix, objects.pattern.literal_prefix], key=len)
-    if not long.startswith(short):  # no key can match both patterns
-        return
-    for head in bronze.list(long):
-        if objects.holds(head) and transform.pattern.matches(head.key):
-            yield head
+    for prefix in transform.pattern.prefixes:
+        short, long = sorted([prefix, objects.pattern.literal_prefix], key=len)
+        if not long.startswith(short):  # no key can match both patterns
+            continue
+        for head in bronze.list(long):
+            if objects.holds(head) and transform.pattern.matches(head.key):
+                yield head
 
 
 def _outdated(heads: Iterator[Head], target: Target, transform: Transform) -> Iterator[Head]:

@@ -214,7 +214,9 @@ def _reasons(pattern: Mapping[str, Any], event: Mapping[str, Any], keys: KeyPatt
 
 
 def why_not(pattern: KeyPattern, key: str) -> str:
-    """Where a key that does not match leaves the pattern."""
+    """Where a key that does not match leaves the pattern, or each of several."""
+    if len(pattern.alternatives) > 1:
+        return "; ".join(f"{each.text}: {why_not(each, key)}" for each in pattern.alternatives)
     pieces = pattern.pieces
     if len(pieces) == 1:
         return f"the key is not {pieces[0]}, and the pattern has no *"

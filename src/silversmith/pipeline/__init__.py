@@ -208,7 +208,7 @@ class Pipeline:
     def transform(
         self,
         pattern: str,
-        *,
+        *others: str,
         name: str | None = None,
         contract: Contract | Any | None = None,
         reader: Reader | str | None = None,
@@ -221,13 +221,14 @@ class Pipeline:
         maximum_concurrency: int | None = None,
         max_receive_count: int = 5,
     ) -> Callable[[_F], _F]:
-        """Declare that a function makes silver of the bronze objects whose key matches a pattern.
+        """Declare that a function makes silver of the bronze objects whose key matches a pattern, or one of several.
 
         The function takes the rows as a ``pl.LazyFrame``, and if it has a second parameter a :class:`Context`; it
         returns a ``pl.LazyFrame``. The decorator returns it unchanged.
 
         Args:
             pattern: which keys: ``*`` is any run of characters, ``/`` too. See docs/pipeline.md.
+            others: more patterns: a key that matches any of them is taken, once.
             name: the first part of the silver keys, and a part of the AWS resources' names; by default the function's.
             contract: what the rows must be like; what breaks it goes to quarantine. A Dataframely schema, or one of
                 pandera.polars, is taken for one.
@@ -263,7 +264,7 @@ class Pipeline:
                 maximum_concurrency=maximum_concurrency,
                 max_receive_count=max_receive_count,
             )
-            keys = KeyPattern.parse(pattern)
+            keys = KeyPattern.any_of([pattern, *others])
 
         def declare(function: _F) -> _F:
             chosen = name if name is not None else getattr(function, "__name__", "<lambda>")
@@ -272,11 +273,13 @@ class Pipeline:
 
         return declare
 
-    def sql(self, pattern: str, query: str, *, name: str | None = None, **options: Unpack[Options]) -> None:
+    def sql(
+        self, pattern: str | Sequence[str], query: str, *, name: str | None = None, **options: Unpack[Options]
+    ) -> None:
         """Declare a transform that is one SQL query over the table ``rows``, in Polars' dialect.
 
         Args:
-            pattern: which keys, as in :meth:`transform`.
+            pattern: which keys, as in :meth:`transform`; or a list of patterns.
             query: a SELECT, or a WITH and a SELECT. https://docs.pola.rs/user-guide/sql/intro/
             name: by default from what stands before the first ``*`` of the pattern: ``"orders/*.csv"`` is ``orders``.
             options: as in :meth:`transform`. Where the contract names all columns that there can be, because it drops
@@ -286,7 +289,7 @@ class Pipeline:
             DefinitionError: the query cannot be parsed or names unknown columns, or as :meth:`transform`.
         """
         with _ERRORS_WITH_PLACE:
-            keys = KeyPattern.parse(pattern)
+            keys = KeyPattern.any_of([pattern] if isinstance(pattern, str) else pattern)
             contract = options["contract"] = accepted(options.get("contract"))
         chosen = name if name is not None else _name_of(keys)
         is_known = contract is not None and contract.schema and contract.on_extra_column != "keep"
@@ -295,7 +298,7 @@ class Pipeline:
             function.check(contract.schema if contract and is_known else None)
         except DefinitionError as error:
             _refuse(f"the query of the transform {chosen!r} cannot be: {error}")
-        self.transform(pattern, name=chosen, **options)(function)
+        self.transform(*keys.texts, name=chosen, **options)(function)
 
     def table(
         self,

@@ -6,10 +6,12 @@ import re
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import chain
 from typing import Any, NamedTuple
 
 from silversmith.events import ObjectEvent
 from silversmith.function.retries import parse
+from silversmith.keypatterns import KeyPattern
 from silversmith.lineage import Decision, Lineage, decide, error_key, failed_key, silver_key
 from silversmith.pipeline import Transform
 from silversmith.pipeline.lookups import current_digest
@@ -223,9 +225,14 @@ def _bronze(transform: Transform, store: Store, after: str) -> Iterator[Head]:
         head = store.head(key) if wants(key) else None
         if head is not None:
             yield head
-    for head in store.list(transform.pattern.literal_prefix, start_after=after):
+    for head in listed(store, transform.pattern, after=after):
         if wants(head.key) and (not after or head.key + ENDING > after + ENDING):
             yield head
+
+
+def listed(store: Store, pattern: KeyPattern, after: str = "") -> Iterator[Head]:
+    """The objects where keys that match a pattern may be, in the order of their keys."""
+    return chain.from_iterable(store.list(prefix, start_after=after) for prefix in pattern.prefixes)
 
 
 def archived_in(listed: Head, bronze: Store) -> str:

@@ -111,12 +111,14 @@ def filter_policy(pattern: KeyPattern) -> dict[str, Any] | None:
     conditions any will do. The handler matches exactly.
     https://docs.aws.amazon.com/sns/latest/dg/string-value-matching.html
     """
-    conditions: list[Any] = []
-    if pattern.literal_prefix:
-        conditions = [{"prefix": pattern.literal_prefix}]
-    elif pattern.literal_suffix:
-        conditions = [{"suffix": pattern.literal_suffix}]
-    return {"detail": {"object": {"key": conditions}}} if conditions else None
+    conditions: list[dict[str, str]] = []
+    for each in pattern.alternatives:
+        if not (each.literal_prefix or each.literal_suffix):
+            return None
+        condition = {"prefix": each.literal_prefix} if each.literal_prefix else {"suffix": each.literal_suffix}
+        if condition not in conditions:
+            conditions.append(condition)
+    return {"detail": {"object": {"key": conditions}}}
 
 
 def routing(
@@ -200,7 +202,8 @@ def event_patterns(
 
     A file that two rules match is published twice; the second makes no difference.
     """
-    conditions = (condition for pattern in patterns for condition in _key_conditions(bucket, pattern, kinds))
+    single = (each for pattern in patterns for each in pattern.alternatives)
+    conditions = (condition for pattern in single for condition in _key_conditions(bucket, pattern, kinds))
     return _grouped(bucket, conditions, kinds)
 
 

@@ -267,7 +267,7 @@ def _transform_rights(transforms: Sequence[Transform], plan: Plan) -> list[State
         bucket = plan.buckets[role]
         return [Sub(f"arn:${{AWS::Partition}}:s3:::{bucket}/{key.replace('${', '${!')}") for key in dict.fromkeys(keys)]
 
-    prefixes = (transform.pattern.literal_prefix[:LONGEST_PREFIX] for transform in transforms)
+    prefixes = (prefix[:LONGEST_PREFIX] for transform in transforms for prefix in transform.pattern.prefixes)
     read = [
         *objects("bronze", (f"{escaped(prefix)}*" for prefix in prefixes)),
         *objects("bronze", (escaped(key) for transform in transforms for key in transform.lookups)),

@@ -21,6 +21,7 @@ from silversmith.template.permissions import (
     escaped,
     key_use,
     known_missing,
+    one_or_list,
     ours,
     queue_policy,
     role,
@@ -135,11 +136,11 @@ def _object_rights(transform: Transform, plan: Plan) -> list[Statement]:
     def may(sid: str, resource: Any, *actions: str) -> Statement:
         return allow(sid, [f"s3:{action}" for action in actions], resource, condition=ours())
 
-    prefix = f"{escaped(transform.pattern.literal_prefix)}*"
+    wanted = [objects("bronze", f"{escaped(prefix)}*") for prefix in transform.pattern.prefixes]
     lookups = [objects("bronze", escaped(key)) for key in dict.fromkeys(transform.lookups)]
     own, write = f"{transform.name}/*", ("GetObject", "PutObject", "AbortMultipartUpload")
     return [
-        may("ReadBronze", objects("bronze", prefix), "GetObject", "GetObjectVersion"),
+        may("ReadBronze", one_or_list(wanted), "GetObject", "GetObjectVersion"),
         *([may("ReadLookups", lookups, "GetObject", "GetObjectVersion")] if lookups else []),
         may("WriteSilver", objects("silver", own), *write, *(["DeleteObject"] if transform.removes else [])),
         may("RecordSchema", objects("silver", schema_key(transform.name)), "GetObject", "PutObject"),
@@ -202,7 +203,7 @@ def outputs(transform: Transform) -> list[Output]:
     # Commands over AWS must know this of the transform that is deployed, whatever is checked out.
     declared = {
         "fingerprint": transform.fingerprint,
-        "pattern": transform.pattern.text,
+        "pattern": one_or_list(list(transform.pattern.texts)),
         "lookups": list(transform.lookups),
     }
     return [

@@ -70,9 +70,9 @@ def test_the_pattern_for_aws(text: str, prefix: str, suffix: str, leaf: list[Any
         ("a\ud800", "UTF-8 cannot hold", ""),
         ("s3://dl-bronze-layer/flights/*.csv", "begins with s3://", "'flights/*.csv'"),
         ("s3://dl-bronze-layer", "begins with s3://", "'*'"),
-        ("{flights,trains}/*.csv", "{…,…}", "a transform for each"),
-        (["flights/*", "trains/*"], "of type list", "a transform for each pattern"),
-        (None, "of type NoneType", "one text"),
+        ("{flights,trains}/*.csv", "{…,…}", "a pattern of its own"),
+        (["flights/*", "trains/*"], "of type list", "an argument of its own"),
+        (None, "of type NoneType", "Give one text"),
     ],
 )
 def test_refused(text: Any, problem: str, hint: str) -> None:
@@ -119,3 +119,53 @@ def test_a_key_pattern_matches_as_its_pattern_for_eventbridge(pieces: list[str],
     if pattern.matches(key):
         assert key.startswith(pattern.literal_prefix)
         assert key.endswith(pattern.literal_suffix)
+
+
+# Several patterns.
+
+PATTERN_TEXTS = ["a/*.csv", "a/b/*.csv", "b/*", "*.tsv", "exact.csv", r"a\*b*", "a/*", "ab*x"]
+PATTERNS = st.lists(st.sampled_from(PATTERN_TEXTS), min_size=1, max_size=4)
+KEYS = st.text("ab/.csvtx*", max_size=8) | st.sampled_from(["a/1.csv", "b/x", "a/b/1.csv", "x.tsv", "exact.csv", "a*b"])
+
+
+@given(PATTERNS, KEYS)
+def test_of_several_patterns_any_will_do(texts: list[str], key: str) -> None:
+    several = KeyPattern.any_of(texts)
+    singles = [KeyPattern.parse(text) for text in texts]
+    assert several.matches(key) == any(pattern.matches(key) for pattern in singles)
+    rule = compile_pattern({"detail": {"object": {"key": several.event_pattern()}}})
+    assert rule.matches({"detail": {"object": {"key": key}}}) == several.matches(key)
+    assert several.texts == tuple(dict.fromkeys(texts))
+    assert KeyPattern.any_of(several.texts) == several
+    if several.matches(key):
+        assert sum(map(key.startswith, several.prefixes)) == 1
+        assert key.startswith(several.literal_prefix)
+    assert list(several.prefixes) == sorted(several.prefixes, key=str.encode)
+
+
+def test_a_marker_is_taken_where_one_of_the_patterns_that_match_names_it() -> None:
+    several = KeyPattern.any_of(["a/*", "*/_SUCCESS"])
+    assert not several.passes_over("a/_SUCCESS", 0)
+    assert several.passes_over("a/x.crc", 5)
+    assert KeyPattern.any_of(["a/*", "b/*"]).passes_over("b/_SUCCESS", 0)
+
+
+@pytest.mark.parametrize(
+    ("texts", "key", "instead"),
+    [
+        (["flights/*.csv"], "flights/1.CSV", "flights/*.CSV"),
+        (["x/*", "flights/*.csv"], "Flights/1.Csv", "Flights/*.Csv"),
+        (["flights/*.csv"], "flights/1.CSV.gz", ""),
+        (["flights/*.csv"], "flights/1.csv", ""),
+        (["flights.csv"], "FLIGHTS.CSV", ""),
+        (["{x}*.a"], "{X}1.a", r"\{X}*.a"),
+    ],
+)
+def test_the_pattern_that_would_match_in_the_case_of_the_key(texts: list[str], key: str, instead: str) -> None:
+    assert KeyPattern.any_of(texts).in_form_of(key) == instead
+
+
+@pytest.mark.parametrize("texts", [[], ["a/*", ["b/*"]], ["a/*", "/b"]])
+def test_several_of_which_one_cannot_be(texts: Any) -> None:
+    with pytest.raises(InvalidPattern):
+        KeyPattern.any_of(texts)

@@ -112,3 +112,18 @@ def test_keys_of_a_transform_pass_a_rule_and_its_subscription(candidates: list[s
 def test_a_subscription_is_narrowed_by_what_sns_can_compare(text: str, allowed: list[Any] | None) -> None:
     policy = filter_policy(KeyPattern.parse(text))
     assert (policy and policy["detail"]["object"]["key"]) == allowed
+
+
+@given(st.lists(texts, min_size=1, max_size=5), keys)
+def test_a_transform_of_several_patterns_has_the_rule_and_the_filter_of_each(found: list[str], key: str) -> None:
+    try:
+        several = KeyPattern.any_of(found)
+    except InvalidPattern:
+        assume(False)
+    rules = event_patterns("dl-bronze-layer", [several])
+    assert rules == event_patterns("dl-bronze-layer", several.alternatives)
+    matched = any(compile_pattern(rule).matches(event(key)) for rule in rules)
+    assert matched or not several.matches(key)
+    policy = filter_policy(several)
+    through = policy is None or compile_pattern(policy, dialect=Dialect.SNS_MESSAGE_BODY).matches(event(key))
+    assert through or not several.matches(key)
