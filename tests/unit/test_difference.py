@@ -258,9 +258,10 @@ def test_a_comparison_goes_on_where_it_stopped(bench: Bench) -> None:
     bench.follow()
     keys = KeyRange("in/04.csv", "in/21.csv")
     whole = bench.parts(ranges=[keys], window=4)
-    assert [part.ended for part in whole] == [False] * (len(whole) - 1) + [True]
+    assert whole[-1].left is None
     for number, part in enumerate(whole[:-1]):
-        rest = bench.parts(ranges=[KeyRange(part.after, keys.until)], window=4)
+        assert part.left is not None
+        rest = bench.parts(ranges=[part.left], window=4)
         assert findings(whole[: number + 1]) + findings(rest) == findings(whole)
 
 
@@ -275,7 +276,7 @@ def test_ranges_side_by_side_find_the_same_and_end_when_they_are_left(bench: Ben
     assert findings(bench.parts(ranges=ranges, workers=4, window=5)) == findings(bench.parts())
     parts = bench.difference(window=5).parts(ranges, workers=4)
     next(parts)
-    parts.close()  # type: ignore[attr-defined]  # a generator
+    parts.close()
 
 
 def test_an_error_in_a_range_is_raised_with_its_part(bench: Bench) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import zlib
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -28,7 +28,7 @@ from silversmith.stores.listing import Entry, pages, stamp
 from silversmith.tables.spec import ETAG, FILE
 
 #: So many keys of a range are compared at once: the memory of a range is that of so many keys and rows.
-WINDOW = 50_000
+WINDOW = 20_000
 
 #: A key has at most so many rows.
 _STATES = 3
@@ -70,8 +70,7 @@ class Part:
 
     Attributes:
         number: of the range.
-        after: the range goes on after this key; empty where it ended.
-        ended: it has no more keys.
+        left: what is left of it; None: nothing.
         checked: how many keys of bronze were compared.
         looked: what was found; of keys with which all is well there is nothing here.
         behind: keys in silver and quarantine of which the lineage does not say what they say themselves.
@@ -79,8 +78,7 @@ class Part:
     """
 
     number: int
-    after: str
-    ended: bool
+    left: KeyRange | None
     checked: int
     looked: Sequence[Looked] = ()
     behind: Sequence[str] = ()
@@ -103,7 +101,7 @@ class Difference:
     proof: Proof = field(default_factory=Proof)
     window: int = WINDOW
 
-    def parts(self, ranges: Sequence[KeyRange], *, workers: int) -> Iterator[Part]:
+    def parts(self, ranges: Sequence[KeyRange], *, workers: int) -> Generator[Part]:
         """Compare ranges of keys side by side; the parts of a range come in order, those of several mixed.
 
         Args:
@@ -125,8 +123,8 @@ class Difference:
             while True:  # mostly once: the lineage may have many rows of files that bronze no longer has
                 rows, last = self._rows(after, bound)
                 at = len(left) if last == bound else bisect_right(left, last, key=lambda entry: entry.key)
-                is_end = ended and last == bound
-                yield self._compared(number, KeyRange(after, last), left[:at], rows, ended=is_end)
+                rest = None if ended and last == bound else KeyRange(last, keys.until)
+                yield self._compared(number, KeyRange(after, last), left[:at], rows, rest)
                 left, after = left[at:], last
                 if last == bound:
                     break
@@ -153,7 +151,7 @@ class Difference:
         yield entries, True
 
     def _compared(
-        self, number: int, keys: KeyRange, entries: Sequence[Entry], rows: pl.DataFrame, *, ended: bool
+        self, number: int, keys: KeyRange, entries: Sequence[Entry], rows: pl.DataFrame, rest: KeyRange | None
     ) -> Part:
         listed = pl.DataFrame(
             {"key": [entry[0] for entry in entries], "etag": [entry[2] for entry in entries]},
@@ -173,7 +171,7 @@ class Difference:
         lone = rows.filter(pl.col("state") == "silver").join(listed, left_on=FILE, right_on="key", how="anti")
         self._look_at_lone(lone[FILE].to_list(), looked, behind)
         proven = self._prove(keys, rows, good, looked, behind)
-        return Part(number, keys.until, ended, len(entries), looked, behind, proven)
+        return Part(number, rest, len(entries), looked, sorted(set(behind)), proven)
 
     # -- which rows agree
 

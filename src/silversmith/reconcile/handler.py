@@ -3,7 +3,9 @@
 The schedule's input says which queue is whose: ``{"queues": {"orders": "https://sqs…"}}``, and likewise ``"dead"``, the
 dead-letter queues. With ``"changed": true`` in it, what other code made is found, too; ``"settled_seconds"`` is how
 long an object is left to its own event; ``"round"`` names the round, so that one which is invoked twice is done once;
-``"follow": true`` has it follow a round that is going on. ``"hops"`` are checked when the round begins.
+``"follow": true`` has it follow a round that is going on. ``"hops"`` are checked when the round begins. Where the
+lineage is a table, ``"tables"`` is their queue, ``"buckets"`` the names of silver and quarantine, and ``"prove": true``
+proves the table against silver's listing, which a round does by itself when that was a week ago.
 
 When the time runs out, the function invokes itself with the same input, for the next step of the round. Where the round
 is, and whose turn, is in its lease (``lease.py``): an invocation that is lost costs one round, no more, and one that
@@ -18,11 +20,11 @@ import os
 import tempfile
 import uuid
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import closing, suppress
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime, timedelta
-from functools import cache
+from functools import cache, partial
 from itertools import dropwhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,10 +32,12 @@ from typing import TYPE_CHECKING, Any
 from silversmith.errors import NotOurs, SilversmithError
 from silversmith.events import ObjectEvent, object_created
 from silversmith.function.retries import parse
-from silversmith.lineage import Decision, error_key
+from silversmith.lineage import SILVER_ENDING, Decision, error_key
 from silversmith.pipeline import Pipeline, Transform, load
-from silversmith.reconcile.compare import Finding, look
+from silversmith.reconcile.compare import Finding, Looked, comparison_of, look
+from silversmith.reconcile.difference import Difference, KeyRange, Part, Proof, ranges_of
 from silversmith.reconcile.lease import Keeper, Lease, NotNext, lease_key
+from silversmith.reconcile.rows import LineageRows, LineageUnreadable, Rows
 from silversmith.runtime.queue import BUSY, SENT_AT_ONCE, InvocationContext, Queue, SqsQueue
 from silversmith.runtime.telemetry import document, printed, request, set_up
 from silversmith.schemas import Owner
@@ -55,6 +59,15 @@ RESERVE = 30_000
 WORKERS = 16
 BATCH = 500
 
+#: Into so many ranges of keys a transform with a lineage is split, and so many of them are compared at once.
+RANGES, LISTERS = 64, 16
+
+#: One silver object of so many is headed in each round to prove the lineage; after so long a round lists silver, too.
+PROVEN_SHARE, PROVEN_AFTER = 10_000, timedelta(days=7)
+
+#: What a queue's metric says of its oldest message may be so much behind.
+METRIC_DELAY = timedelta(minutes=15)
+
 #: What the scheduler's keywords begin with: what still has one was not put in by the scheduler, and names no round.
 #: https://docs.aws.amazon.com/scheduler/latest/UserGuide/managing-schedule-context-attributes.html
 KEYWORD = "<aws.scheduler."
@@ -70,12 +83,22 @@ class NoProgress(SilversmithError):
 @dataclass(frozen=True)
 class Cursor:
     """Where a round is: at a transform, after a key. ``waiting`` is how many messages its queue had when its turn came,
-    ``missed`` how many of its files so far look as if their events were lost."""
+    ``missed`` how many of its files so far look as if their events were lost, ``settled`` for how many seconds objects
+    are left to their events. With a lineage, ``ranges`` are the keys that are left; ``prove``: silver is listed, too.
+    """
 
     transform: str
     after: str = ""
     waiting: int = 0
     missed: int = 0
+    settled: float | None = None
+    ranges: Sequence[Sequence[str]] | None = None
+    prove: bool = False
+
+    @property
+    def place(self) -> tuple[object, ...]:
+        """What changes where there is progress."""
+        return self.transform, self.after, [tuple(keys) for keys in self.ranges or ()]
 
 
 @dataclass(frozen=True)
@@ -149,6 +172,9 @@ class Reconciler:
         now: the time of day, in UTC.
         log: told what was done, as JSON values.
         batch: how many keys are looked at before what was found is sent.
+        rows: reads the lineage; None: there is none, and every silver object is headed.
+        oldest: how many seconds ago the oldest message of a queue, by its URL, was sent; None: nobody knows.
+        listers: how many ranges of keys are compared at once.
     """
 
     def __init__(
@@ -166,6 +192,9 @@ class Reconciler:
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
         log: Callable[[dict[str, Any]], None] = lambda _: None,
         batch: int = BATCH,
+        rows: Callable[[], Rows | None] = lambda: None,
+        oldest: Callable[[str], float | None] = lambda _: None,
+        listers: int = LISTERS,
     ) -> None:
         self._pipeline = pipeline
         self._bucket = bucket
@@ -179,6 +208,9 @@ class Reconciler:
         self._now = now
         self._log = log
         self._batch = batch
+        self._rows = rows
+        self._oldest = oldest
+        self._listers = listers
 
     def __call__(self, event: Mapping[str, Any], context: InvocationContext) -> dict[str, Any]:
         """Do the step that the event names. Returns ``{"done": …}``, False if another invocation does the rest, or
@@ -211,10 +243,7 @@ class Reconciler:
         after = self._transforms(before, step)
         if after.place is None:
             return self._finish(step, after)
-        if before.place is not None and (before.place.transform, before.place.after) == (
-            after.place.transform,
-            after.place.after,
-        ):
+        if before.place is not None and before.place.place == after.place.place:
             raise NoProgress(
                 f"the transform {after.place.transform} is still at {after.place.after!r}: give the function more time"
             )
@@ -262,44 +291,95 @@ class Reconciler:
             return progress  # it was declared after the stack was deployed
         queue = self._queue(url)
         line = {"transform": transform.name, "after": cursor.after}
-        if not cursor.after:  # later they may be the messages that this very round has sent
-            cursor = replace(cursor, waiting=queue.waiting())
-            if cursor.waiting > BUSY:
-                self._log({**line, "skipped": True, "waiting": cursor.waiting})
+        if cursor.settled is None:  # later they may be the messages that this very round has sent
+            waiting = queue.waiting()
+            settled = self._settled(url, waiting, step.event)
+            if settled is None:
+                self._log({**line, "skipped": True, "waiting": waiting})
                 return progress
-        settled = timedelta(seconds=step.event.get("settled_seconds", SETTLED_SECONDS))
-        window = Window.of(transform, step.lease.memory, progress.begun - max(settled, MISSING_AFTER))
+            is_due = self._is_proof_due(transform, progress, step)
+            cursor = replace(cursor, waiting=waiting, settled=settled, prove=is_due)
+        window_end = progress.begun - max(timedelta(seconds=cursor.settled or 0), MISSING_AFTER)
+        window = Window.of(transform, step.lease.memory, window_end)
         try:
-            comparison = look(
-                transform,
-                self._lake,
-                changed=step.event.get("changed") is True,
-                after=cursor.after,
-                settled=progress.begun - settled,
-                workers=WORKERS,
-                owner=self._owner,
-            )
+            left, parts = self._compared(transform, cursor, progress, step)
         except NotOurs as error:  # nothing that is sent would be done
             self._log({**line, "skipped": True, "error": str(error)})
             return progress
         counts = Counter(checked=0, sent=0, orphaned=0)
-        for keys in batched(comparison, self._batch):
-            findings = [key.finding for key in keys if key.finding is not None]
-            wrong = [finding for finding in findings if finding.is_to_be_sent]
-            for messages in batched(wrong, SENT_AT_ONCE):
-                queue.send([_body(finding.event(self._bucket)) for finding in messages])
-            counts.update(checked=len(keys), sent=len(wrong))
-            counts.update(finding.kind.value for finding in findings if not finding.is_to_be_sent)
-            missed = sum(self._is_missed(finding, window) for finding in wrong)
-            after = next((key.after for key in reversed(keys) if key.after), cursor.after)
-            cursor = replace(cursor, after=after, missed=cursor.missed + missed)
-            if len(keys) == self._batch and step.context.get_remaining_time_in_millis() < RESERVE:
-                self._log({**line, **counts, "stopped": cursor.after})
-                return replace(progress, place=cursor)
+        with closing(parts):
+            for part in parts:
+                findings = [look.finding for look in part.looked if look.finding is not None]
+                wrong = [finding for finding in findings if finding.is_to_be_sent]
+                for messages in batched(wrong, SENT_AT_ONCE):
+                    queue.send([_body(finding.event(self._bucket)) for finding in messages])
+                self._tell_tables(part.behind, step.event)
+                counts.update(checked=part.checked, sent=len(wrong), behind=len(part.behind), proven=part.proven)
+                counts.update(finding.kind.value for finding in findings if not finding.is_to_be_sent)
+                missed = sum(self._is_missed(finding, window) for finding in wrong)
+                cursor = replace(cursor, missed=cursor.missed + missed)
+                if left is None:
+                    cursor = replace(cursor, after=part.left.after or cursor.after) if part.left is not None else cursor
+                else:
+                    left[part.number] = part.left
+                is_over = part.left is None and not any(left or ())
+                if not is_over and step.context.get_remaining_time_in_millis() < RESERVE:
+                    ranges = [keys for keys in left if keys is not None] if left is not None else None
+                    self._log({**line, **counts, "stopped": cursor.after or f"{len(ranges or ())} ranges left"})
+                    return replace(progress, place=replace(cursor, ranges=ranges))
         missing = self._missing(cursor, step.event)
-        self._log({**line, **counts, "missing": missing})
-        marks = {**progress.marks, transform.name: window.mark(transform)}
-        return replace(progress, missing=progress.missing + missing, marks=marks)
+        self._log(
+            {**line, **{name: count for name, count in counts.items() if count or name in _ALWAYS}, "missing": missing}
+        )
+        proven = progress.begun.isoformat() if cursor.prove else _mark(transform, step.lease.memory).get("proven", "")
+        mark = window.mark(transform) | ({"proven": proven} if proven else {})
+        return replace(progress, missing=progress.missing + missing, marks={**progress.marks, transform.name: mark})
+
+    def _settled(self, url: str, waiting: int, event: Mapping[str, Any]) -> float | None:
+        """For how many seconds objects are left to their own events. Where many messages wait, files that are younger
+        than the oldest of them are left to these; if nobody knows its age, the transform is left out: None."""
+        settled = float(event.get("settled_seconds", SETTLED_SECONDS))
+        if waiting <= BUSY:
+            return settled
+        oldest = self._oldest(url)
+        return None if oldest is None else max(settled, oldest + METRIC_DELAY.total_seconds())
+
+    def _is_proof_due(self, transform: Transform, progress: RoundProgress, step: _Step) -> bool:
+        proven = _mark(transform, step.lease.memory).get("proven")
+        if step.event.get("prove") is True or not isinstance(proven, str):
+            return True
+        return progress.begun - datetime.fromisoformat(proven) >= PROVEN_AFTER
+
+    def _compared(
+        self, transform: Transform, cursor: Cursor, progress: RoundProgress, step: _Step
+    ) -> tuple[list[KeyRange | None] | None, Generator[Part]]:
+        """The ranges that are left, None without a lineage, and the comparison of what is left."""
+        options: dict[str, Any] = {
+            "changed": step.event.get("changed") is True,
+            "settled": progress.begun - timedelta(seconds=cursor.settled or 0),
+            "owner": self._owner,
+        }
+        rows = self._rows()
+        if rows is None:
+            looked = look(transform, self._lake, after=cursor.after, workers=WORKERS, **options)
+            return None, _in_parts(looked, self._batch)
+        comparison = comparison_of(transform, self._lake, **options)
+        proof = Proof(cursor.prove, PROVEN_SHARE, progress.begun.toordinal())
+        ranges = [KeyRange(*keys) for keys in cursor.ranges or ()] or ranges_of(rows, transform.name, RANGES)
+        difference = Difference(comparison, rows, proof)
+        return [*ranges], difference.parts(ranges, workers=self._listers)
+
+    def _tell_tables(self, keys: Sequence[str], event: Mapping[str, Any]) -> None:
+        """Have the lineage look again at objects of silver and quarantine, by their keys."""
+        url = event.get("tables")
+        if url is None or not keys:
+            return
+        buckets = event.get("buckets", {})
+        names = (buckets.get("silver" if key.endswith(SILVER_ENDING) else "quarantine", "") for key in keys)
+        bodies = [_body(ObjectEvent(name, key)) for name, key in zip(names, keys, strict=True)]
+        queue = self._queue(url)
+        for some in batched(bodies, SENT_AT_ONCE):
+            queue.send(some)
 
     def _is_missed(self, finding: Finding, window: Window) -> bool:
         """An error document of these bytes by other code, or with other lookups, says that their event came."""
@@ -343,6 +423,23 @@ def _wish(event: Mapping[str, Any], round_id: str) -> dict[str, Any]:
         return {}
     settled = {name: event[name] for name in ("settled_seconds",) if name in event}
     return {"round": round_id, "follow": True, **settled}
+
+
+#: The counts that are logged though they are 0.
+_ALWAYS = frozenset({"checked", "sent", "orphaned"})
+
+
+def _mark(transform: Transform, memory: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What the last round left of a transform."""
+    mark = memory.get(transform.name)
+    return mark if isinstance(mark, dict) else {}
+
+
+def _in_parts(looked: Iterator[Looked], batch: int) -> Generator[Part]:
+    """A comparison that heads every object, as parts of one range."""
+    for keys in batched(looked, batch):
+        after = next((key.after for key in reversed(keys) if key.after), "")
+        yield Part(0, KeyRange(after) if len(keys) == batch else None, len(keys), keys)
 
 
 def _body(event: ObjectEvent) -> str:
@@ -394,6 +491,11 @@ def build(
     def again(event: dict[str, Any]) -> None:
         functions.invoke(FunctionName=function, InvocationType="Event", Payload=json.dumps(event))
 
+    lineage: dict[str, Any] = {}
+    if environment.get("SILVERSMITH_GOLD"):
+        lineage["rows"] = partial(_lineage, environment, s3)
+        lineage["oldest"] = lambda url: _oldest(url, (client or quick_client)("cloudwatch"), datetime.now(UTC))
+
     def measure(values: Mapping[str, int]) -> None:
         if metrics:
             printed(json.dumps(document(values, {"FunctionName": function}, at=datetime.now(UTC))))
@@ -406,10 +508,45 @@ def build(
         queue=lambda url: SqsQueue(url, sqs),
         again=again,
         owner=Owner.of(environment),
+        **lineage,
         check=lambda hops: check([Hops.of(each) for each in hops], client or quick_client),
         measure=measure,
         log=_log_line,
     )
+
+
+def _lineage(environment: Mapping[str, str], s3: Any) -> Rows | None:
+    """The lineage of now. One that cannot be read is as good as none."""
+    from silversmith.stores.s3 import S3Store
+
+    gold = environment["SILVERSMITH_GOLD"]
+    endpoint = environment.get("AWS_ENDPOINT_URL_S3") or environment.get("AWS_ENDPOINT_URL")
+    options = {"aws_endpoint_url": endpoint, "aws_allow_http": "true"} if endpoint else None
+    try:
+        return LineageRows(S3Store(gold, client=s3, scratch=Path(tempfile.gettempdir())), f"s3://{gold}", options)
+    except LineageUnreadable:
+        _log.exception("the lineage cannot be read: every silver object is asked")
+        return None
+
+
+def _oldest(url: str, cloudwatch: Any, now: datetime) -> float | None:
+    """The age of a queue's oldest message, in seconds, the longest of the last minutes.
+
+    https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-available-cloudwatch-metrics.html
+    """
+    try:
+        answer = cloudwatch.get_metric_statistics(
+            Namespace="AWS/SQS",
+            MetricName="ApproximateAgeOfOldestMessage",
+            Dimensions=[{"Name": "QueueName", "Value": url.rpartition("/")[2]}],
+            StartTime=now - METRIC_DELAY,
+            EndTime=now,
+            Period=60,
+            Statistics=["Maximum"],
+        )
+    except Exception:  # noqa: BLE001 -- in a VPC it may be out of reach: then nobody knows
+        return None
+    return max((float(point["Maximum"]) for point in answer["Datapoints"]), default=None)
 
 
 #: As many seconds a check of a hop may take as a function of that timeout would give one request: two short attempts.

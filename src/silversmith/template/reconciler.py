@@ -10,8 +10,10 @@ from troposphere import AWSObject, GetAtt, Join, Output, Ref, Sub, awslambda, ia
 
 from silversmith.lineage import error_key, failed_key
 from silversmith.pipeline import Transform
+from silversmith.pipeline.deployment import GOLD, ROLES
 from silversmith.reconcile.lease import lease_key
 from silversmith.schemas import schema_key
+from silversmith.tables.spec import LINEAGE
 from silversmith.template import functions
 from silversmith.template.alarms import dead_letter_alarm, round_alarm
 from silversmith.template.messaging import (
@@ -80,6 +82,7 @@ def resources(plan: Plan) -> list[AWSObject]:
         role=function_role,
         log_group=log_group,
         environment={},
+        roles=(*ROLES, GOLD) if plan.tables.lineage else ROLES,
         Description=f"Sends again what did not become silver in {plan.buckets['silver']}",
         MemorySize=MEMORY,
         Timeout=TIMEOUT,
@@ -184,6 +187,11 @@ def _input(plan: Plan) -> str:
         "round": "<aws.scheduler.schedule-arn> <aws.scheduler.scheduled-time>",
         "hops": _hops(plan),
     }
+    if plan.tables.lineage:
+        event |= {
+            "tables": "${QueueOfTables}",
+            "buckets": {role: plan.buckets[role] for role in ("silver", "quarantine")},
+        }
     return json.dumps(event)
 
 
@@ -225,7 +233,8 @@ def _rights(
     # https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-writes.html
     lease = Join("", [plan.bucket_arn("quarantine"), f"/{lease_key(name)}"])
     always = [
-        known_missing(plan),
+        known_missing(plan, (*ROLES, GOLD) if plan.tables.lineage else ROLES),
+        *_lineage_rights(plan),
         allow("GoOn", "lambda:InvokeFunction", Sub(arn("lambda", f"function:{name}"))),
         allow("BuryRounds", "sqs:SendMessage", GetAtt(missed, "Arn")),
         allow("MeasureQueues", "sqs:GetQueueAttributes", Sub(arn("sqs", f"{plan.name}_*"))),
@@ -244,6 +253,19 @@ def _rights(
         for number, part in enumerate(rest, start=2)
     ]
     return managed, [*_transform_rights(first, plan), *always]
+
+
+def _lineage_rights(plan: Plan) -> list[Statement]:
+    """Read the lineage, have it look again at what it is behind of, and see how old the messages of a busy queue are.
+    A metric has no ARN: https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazoncloudwatch.html"""
+    if not plan.tables.lineage:
+        return []
+    objects = Sub(f"arn:${{AWS::Partition}}:s3:::{plan.buckets[GOLD]}/{LINEAGE}/*")
+    return [
+        allow("ReadLineage", "s3:GetObject", objects, condition=ours()),
+        allow("TellTables", "sqs:SendMessage", Sub(arn("sqs", plan.physical(kind="Tables")))),
+        allow("SeeAges", "cloudwatch:GetMetricStatistics", "*"),
+    ]
 
 
 def _parts(plan: Plan, room: int) -> Iterator[list[Transform]]:

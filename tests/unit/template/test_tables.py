@@ -232,6 +232,25 @@ def test_the_lineage_alone_has_the_stage_of_gold_for_all_transforms_and_for_quar
     assert "dl-gold-layer/_lineage/*" in role
 
 
+def test_the_reconciler_may_read_the_lineage_and_tell_the_tables_what_it_is_behind_of() -> None:
+    pipeline = Pipeline("web-shop", lineage=True)
+    pipeline.sql("orders/*.csv", "SELECT * FROM rows")
+    template = compiled(pipeline)
+    statements = properties(template, "RoleOfReconciler")["Policies"][0]["PolicyDocument"]["Statement"]
+    by_sid = {each["Sid"]: each for each in statements}
+    assert "dl-gold-layer/_lineage/*" in json.dumps(by_sid["ReadLineage"]["Resource"])
+    assert json.dumps(by_sid["TellTables"]["Resource"]).endswith(':web-shop_Tables"}')
+    assert by_sid["SeeAges"]["Action"] == "cloudwatch:GetMetricStatistics"
+    assert properties(template, "Reconciler")["Environment"]["Variables"]["SILVERSMITH_GOLD"] == "dl-gold-layer"
+    event = Template(template, account="123456789012", region="eu-west-1").value(
+        properties(template, "Schedule")["Target"]["Input"]
+    )
+    document = json.loads(event)
+    assert document["tables"].endswith("/web-shop_Tables")
+    assert document["buckets"] == {"silver": "dl-silver-layer", "quarantine": "dl-quarantine-layer"}
+    assert {"ReadLineage", "TellTables", "SeeAges"}.isdisjoint(json.dumps(properties(GOLD, "RoleOfReconciler")))
+
+
 def test_pipelines_without_lineage_are_deployed_as_before() -> None:
     """Its fingerprint is in the template: a new option must not change it."""
     assert "lineage" not in shop().tables.to_json()
