@@ -139,7 +139,7 @@ def test_silver_is_listed_once_a_week_to_prove_the_lineage(function: Function) -
 
 def test_of_a_busy_transform_only_what_is_younger_than_its_messages_is_left_out(function: Function) -> None:
     function.bench.land("in/a.csv")
-    function.queues["orders"].held = BUSY + 1
+    function.queues["orders"].backlog = BUSY + 1
     function.invoke(round="nobody knows the age")
     assert function.log[-1]["skipped"] is True
     function.ages["orders"] = 4 * 3600.0
