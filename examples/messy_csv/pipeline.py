@@ -19,7 +19,7 @@ deployment = Deployment(
 
 till = Contract(
     schema={
-        "day": pl.String,
+        "day": pl.Date,
         "till": pl.Int16,
         "article": pl.String,
         "pieces": pl.Int32,
@@ -27,7 +27,8 @@ till = Contract(
     },
     rename={"Datum": "day", "Kasse": "till", "Artikel": "article", "Menge": "pieces", "Preis": "price"},
     required=["day", "till", "article", "pieces"],
-    patterns={"day": r"[0-3][0-9]\.[01][0-9]\.20[0-9]{2}"},
+    formats={"day": "%d.%m.%Y"},
+    drop={"totals": pl.col("article").str.starts_with("Summe")},
     ranges={"pieces": (-100, 1000)},  # what is brought back counts less than nothing
     on_extra_column="drop",
     max_rejected=0.5,
@@ -41,11 +42,7 @@ till = Contract(
 )
 def sales(rows: pl.LazyFrame) -> pl.LazyFrame:
     """One row a sale, without the lines that add up the others."""
-    return (
-        rows.filter(~pl.col("article").str.starts_with("Summe"))
-        .with_columns(pl.col("day").str.to_date("%d.%m.%Y"))
-        .with_columns(total=pl.col("pieces") * pl.col("price"))
-    )
+    return rows.with_columns(total=pl.col("pieces") * pl.col("price"))
 
 
 offer = Contract(

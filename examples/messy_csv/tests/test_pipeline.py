@@ -29,7 +29,16 @@ def test_sales_of_a_till(pipeline_run: Run) -> None:
         ),
         types=False,
     )
-    result.assert_rejected("sales", SALES, {5: "31.1.26", 7: '"viele" is not Int32', 8: "till"})
+    result.assert_rejected("sales", SALES, {5: "31.1.26", 7: '"viele" is not Int32'})
+    assert result.lineage["sales", SALES].rows_dropped == 1
+
+
+def test_a_day_that_there_is_not_rejects_its_row_and_not_the_file(pipeline_run: Run) -> None:
+    header = "a title\n\nDatum;Kasse;Artikel;Menge;Preis;Bediener\n"
+    rows = "28.02.2026;1;Salz;1;0,50;MK\n31.02.2026;1;Salz;1;0,50;MK\n"
+    result = pipeline_run({SALES: (header + rows).encode("cp1252")})
+    assert result.silver["sales", SALES]["day"].to_list() == [date(2026, 2, 28)]
+    result.assert_rejected("sales", SALES, {2: '"31.02.2026" is not Date'})
 
 
 def test_a_list_with_old_names_and_thousands(pipeline_run: Run) -> None:
