@@ -53,7 +53,7 @@ Patches = Sequence[tuple[int, bytes]]
 
 @dataclass(frozen=True, slots=True)
 class IpcSchema:
-    """What has to be known of a schema: the columns that hold times of day, and the place of each among the nodes of a
+    """The checked parts of a schema: the columns that hold times of day, and the place of each among the nodes of a
     batch; the columns of moments or lengths of time in seconds; and how many buffers each node has, its validity first,
     below zero where the batch says how many more there are."""
 
@@ -100,7 +100,7 @@ class Flat:
         return self._number("<I", 0)
 
     def place(self, table: int, field: int) -> int | None:
-        """Where a field of a table is; None where it is left out."""
+        """The position of a field of a table; None if it is left out."""
         vtable = table - self._number("<i", table)
         if 4 + 2 * field >= self._number("<H", vtable):
             return None
@@ -225,7 +225,7 @@ def _hidden_nulls(flat: Flat, batch: int, schema: IpcSchema) -> Patches:
 
 
 def _schema(flat: Flat, schema: int) -> IpcSchema:
-    """What has to be known of a schema.
+    """Read a schema.
 
     Raises:
         DataError: ``UnsupportedArrow``, ``DuplicateColumns``, ``ReservedColumn``, ``TooManyColumns``.
@@ -276,7 +276,7 @@ def _add_nodes(flat: Flat, field: int, column: str, depth: int, schema: IpcSchem
 
 
 def _as_milliseconds(flat: Flat, field: int, kind: int) -> Patches:
-    """What makes a field in seconds one in milliseconds: a moment becomes a date of 64 bits, whose unit that is."""
+    """Patches from seconds to milliseconds: a moment becomes a date of 64 bits, which has that unit."""
     unit = flat.table(field, 3)
     if kind not in {_TIMESTAMP, _DURATION} or unit is None or flat.place(field, 4) is not None:
         return []

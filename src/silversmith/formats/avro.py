@@ -129,7 +129,7 @@ class _File:
         raise _unreadable("a number has more than 64 bits")
 
     def long(self) -> int:
-        """The same with a sign, in the lowest bit."""
+        """An :meth:`unsigned` number with its sign in the lowest bit."""
         number = self.unsigned()
         return (number >> 1) ^ -(number & 1)
 

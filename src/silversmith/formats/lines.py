@@ -53,7 +53,7 @@ def line_blocks(content: Content, *, skip: int = 0, size: int = BLOCK) -> Iterat
 
 
 def _whole_lines(data: bytes) -> int:
-    """How many bytes are whole lines. A CR at the very end may have its LF in the next block."""
+    """The number of bytes that are whole lines. A CR at the very end may have its LF in the next block."""
     return max(data.rfind(b"\n"), data.rfind(b"\r", 0, max(0, len(data) - 1))) + 1
 
 

@@ -85,7 +85,7 @@ class _Chunk(NamedTuple):
 
 @dataclass(frozen=True)
 class Footer:
-    """What the end of a file says of it: rows, the bytes of all pages once they are unpacked, and the most bytes that
+    """The summary at the end of a file: rows, the bytes of all pages once they are unpacked, and the most bytes that
     the columns of one row group take in memory."""
 
     rows: int
@@ -95,7 +95,7 @@ class Footer:
     groups: Sequence[tuple[int, Sequence[_Chunk]]]
 
     def nulls(self, leaf: Leaf) -> int | None:
-        """How many nulls the statistics say that a column has; None: they do not say."""
+        """The number of nulls of a column by its statistics; None: they do not say."""
         if not leaf.definition:
             return 0
         counts = [chunk.nulls for _, chunks in self.groups for chunk in chunks if chunk.leaf is leaf]
@@ -265,7 +265,7 @@ def _verify_nulls(file: BinaryIO, at: int, size: int, header: dict[int, Any], le
 
 
 def _count_present(levels: bytes, values: int, most: int) -> int | None:
-    """How many of the levels are the highest, which is that of a value; None where they cannot be understood.
+    """The number of levels that are the highest, which is that of a value; None if they are unreadable.
 
     Runs of one level, and groups of eight levels packed into bits, follow one another.
     """
@@ -288,7 +288,7 @@ def _count_present(levels: bytes, values: int, most: int) -> int | None:
 
 
 def _count_packed(packed: bytes, count: int, width: int, most: int) -> int:
-    """How many of the first ``count`` levels, each of ``width`` bits, are the highest one."""
+    """The number of the first ``count`` levels, each of ``width`` bits, that are the highest one."""
     if width == 1:
         return (int.from_bytes(packed, "little") & ((1 << count) - 1)).bit_count()
     groups = (int.from_bytes(packed[start : start + width], "little") for start in range(0, len(packed), width))

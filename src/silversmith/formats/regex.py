@@ -249,7 +249,7 @@ def _field(separator: str, escape: str | None) -> str:
 
 
 def _within(escape: str | None) -> str:
-    """What stands between quotes."""
+    """The pattern of the text between quotes."""
     mark = re.escape(escape or "")
     return rf'(?:[^"{mark}]|{mark}.)*' if escape else '[^"]*'
 

@@ -70,7 +70,7 @@ class Table:
 
     @property
     def records(self) -> int:
-        """How many records the file has: rows, and malformed ones."""
+        """The number of records of the file: rows, and malformed ones."""
         assert self.height is not None, "a reader that streams says how many rows there are"
         return self.height + (0 if self.malformed is None else self.malformed.height)
 

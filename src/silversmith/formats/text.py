@@ -100,12 +100,12 @@ def not_utf8(
 
 
 def _characters(before: bytes) -> int:
-    """How many characters of the last line there are."""
+    """The number of characters of the last line."""
     return len(before[max(before.rfind(b"\n"), before.rfind(b"\r")) + 1 :].decode())
 
 
 def line_ends(data: bytes) -> int:
-    """How many lines end in the bytes: at LF, CR LF, or CR alone."""
+    """The number of line ends in the bytes: LF, CR LF, or CR alone."""
     return data.count(b"\n") + data.count(b"\r") - data.count(b"\r\n")
 
 
@@ -157,14 +157,14 @@ def encoding_problem(encoding: object) -> str:
 
 
 def skip_lines_problem(lines: object) -> str:
-    """The same for an option ``skip_lines``."""
+    """The end of an error about an option ``skip_lines``; empty if it is fine."""
     if isinstance(lines, int) and not isinstance(lines, bool) and lines >= 0:
         return ""
     return f"skip_lines={lines!r}): must be a number of lines, 0 or more"
 
 
 def texts_problem(name: str, texts: Any) -> str:
-    """The same for an option that is a collection of texts, or None."""
+    """The end of an error about an option that is a collection of texts, or None; empty if it is fine."""
     if texts is None or (not isinstance(texts, str) and all(isinstance(text, str) for text in texts)):
         return ""
     return f"{name}={texts!r}): give a list of texts, as {name}=['a', 'b']"

@@ -45,12 +45,12 @@ def write_parquet(frame: pl.DataFrame | pl.LazyFrame, path: Path, lineage_json: 
 
 
 def parquet_bytes(frame: pl.DataFrame, lineage_json: str) -> bytes:
-    """The same for a small frame, in memory."""
+    """A small frame as a Parquet file in memory, with its lineage."""
     return all_parquet_bytes([(frame, lineage_json)])[0]
 
 
 def all_parquet_bytes(frames: Sequence[tuple[pl.DataFrame, str]]) -> list[bytes]:
-    """The same for several small frames, each with its lineage: each gets the very bytes that it would get alone.
+    """Several small frames as Parquet files in memory, each with the very bytes that it would get alone.
 
     One plan with many sinks, because what Polars does once for each plan takes longer than to encode a few rows.
 
@@ -64,7 +64,7 @@ def all_parquet_bytes(frames: Sequence[tuple[pl.DataFrame, str]]) -> list[bytes]
 
 
 def parquet_sink(frame: pl.LazyFrame, path: Path, lineage_json: str, row_bytes: int = 0) -> pl.LazyFrame:
-    """The same as a plan that writes when it is collected, so that ``pl.collect_all`` writes several in one pass.
+    """A plan that writes a frame when it is collected, so that ``pl.collect_all`` writes several in one pass.
 
     ``row_bytes`` is how many a row of the source takes; 0: unknown.
     """
@@ -124,6 +124,6 @@ def read_lineage(source: Path | bytes) -> dict[str, str] | None:
 
 
 def count_rows(path: Path) -> int:
-    """How many rows a Parquet file has, from its footer."""
+    """The number of rows of a Parquet file, from its footer."""
     count: int = pl.scan_parquet(path.absolute(), glob=False, hive_partitioning=False).select(pl.len()).collect().item()
     return count

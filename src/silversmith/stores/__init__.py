@@ -1,4 +1,4 @@
-"""Where objects are: one small protocol over a folder (local.py) and over S3 (s3.py)."""
+"""Storage of objects: one small protocol over a folder (local.py) and over S3 (s3.py)."""
 
 from __future__ import annotations
 

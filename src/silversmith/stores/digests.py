@@ -176,7 +176,7 @@ def _read_at(file: io.FileIO | io.BytesIO, piece: memoryview, at: int) -> int:
 
 
 def identity(stat: os.stat_result) -> Identity:
-    """What changes when a file is written, replaced or renamed over, as far as its times can tell."""
+    """A value that changes when a file is written, replaced or renamed over, as far as its times can tell."""
     return stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns
 
 

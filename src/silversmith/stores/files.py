@@ -22,7 +22,7 @@ from silversmith.stores import keys
 
 
 def flush(descriptor: int) -> None:
-    """Have the disk hold what was written: fsync, or on macOS, where fsync stops at the drive's cache, F_FULLFSYNC."""
+    """Have the disk hold all written bytes: fsync, or on macOS, where fsync stops at the drive's cache, F_FULLFSYNC."""
     full = getattr(fcntl, "F_FULLFSYNC", None)
     if full is None:
         os.fsync(descriptor)
@@ -176,7 +176,7 @@ def _open_folder(here: int, name: str) -> int:
 
 
 def look(root: str, path: str) -> os.stat_result | None:
-    """What the regular file ``root/path`` is; None where there is none. One failed call where there is nothing."""
+    """The state of the regular file ``root/path``; None if there is none. One failed call if there is nothing."""
     status = _glance(root, path)
     *names, name = path.split("/")
     if status is None or not names:
@@ -222,7 +222,7 @@ def _glance(root: str, path: str) -> os.stat_result | None:
 
 
 def regular(name: str, here: int) -> os.stat_result | None:
-    """What the regular file ``name`` of an open folder is; None where there is none."""
+    """The state of the regular file ``name`` of an open folder; None if there is none."""
     try:
         status = os.stat(name, dir_fd=here, follow_symlinks=False)
     except FileNotFoundError:
@@ -299,7 +299,7 @@ _TOGETHER = 500
 
 
 class ListedFile(NamedTuple):
-    """A regular file: its key, its path below the root, and what it is."""
+    """A regular file: its key, its path below the root, and its state."""
 
     key: str
     path: str
@@ -315,7 +315,7 @@ class _Entry(NamedTuple):
 
 
 class _Asked(NamedTuple):
-    """What a walk is to find. ``spell`` makes an entry's text of its folder's; None: the entry is not to be there."""
+    """The entries to visit in a walk. ``spell`` makes an entry's text of its folder's; None: leave the entry out."""
 
     spell: Callable[[str, str, bool], str | None]
     prefix: str
@@ -402,7 +402,7 @@ def _walk(root: str, start: str, text: str, asked: _Asked) -> Iterator[tuple[str
 
 
 def _entries(root: str, path: str, text: str, asked: _Asked) -> list[_Entry]:
-    """What is to be visited in one folder, the first one last."""
+    """The entries to visit in one folder, the first one last."""
     visited: list[_Entry] = []
     with folder(root, path.split("/")[:-1]) as here:
         if here is None:

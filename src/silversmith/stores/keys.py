@@ -1,4 +1,4 @@
-"""Which file of a bucket's folder an S3 key is. Pure: texts in, texts out. docs/decisions/0005-keys-as-file-names.md
+"""The file of an S3 key in a bucket's folder. Pure: texts in, texts out. docs/decisions/0005-keys-as-file-names.md
 
 A key that can be a path is that path, so that people find their files. Any other key, and one whose path something
 else already has, is a file in the reserved folder, under a name that spells the key out in letters every file system

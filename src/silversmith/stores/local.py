@@ -64,7 +64,7 @@ class Placing:
 
     @contextlib.contextmanager
     def locked(self, key: str) -> Iterator[None]:
-        """Nobody else changes the object while the block lasts."""
+        """Lock the object against other writers while the block lasts."""
         name = f"{self._locks}/{zlib.crc32(key.encode('utf-8', 'surrogatepass')) % _LOCKS:02}"
         descriptor = os.open(name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
         try:
@@ -117,7 +117,7 @@ class Placing:
 
 @dataclass(frozen=True)
 class _OpenFile(Source):
-    """A large object held open, and what its file was before its bytes were first looked at."""
+    """A large object held open, and the state of its file before its bytes were first looked at."""
 
     file: io.FileIO = field(repr=False)
     seen: os.stat_result = field(repr=False)
@@ -130,7 +130,7 @@ class _Draft:
     """An object on its way into its place.
 
     Attributes:
-        put: what is to be written.
+        put: the object to write.
         path: the file that is moved into place.
         file: its descriptor; -1: it is not open yet.
         etag: the ETag that the object will have.
@@ -219,7 +219,7 @@ class LocalStore:
         self._digests = digests.Digests(passed=passed or FileClock(scratch.absolute()).has_passed)
 
     def head(self, key: str) -> Head | None:
-        """What the object is. Its metadata is read from the file's own where that is Parquet, else there is none.
+        """The object's state. Its metadata is the entry of the file if that is Parquet, else there is none.
 
         With ``foreign_writers`` the bytes are read for their digest unless the file is known and old, and metadata is
         always empty: nothing is believed that a stranger may have written.
@@ -235,7 +235,7 @@ class LocalStore:
             return self._head(key, path, file)
 
     def glance(self, key: str) -> Glance | None:
-        """What can be told of the object without opening it; None where there is none."""
+        """The object's state as far as it is known without opening it; None if there is no object."""
         for path in self._places(key):
             stat = files.look(self._root, path)
             if stat is not None:
@@ -375,7 +375,7 @@ class LocalStore:
         return None
 
     def _places(self, key: str) -> Iterator[str]:
-        """Where the object may be. Mostly there is no reserved folder to look in."""
+        """The paths at which the object may be. Mostly there is no reserved folder to look in."""
         if keys.is_path(key):
             yield key
             if not os.path.lexists(self._reserved):
@@ -473,7 +473,7 @@ class LocalStore:
         faults.point("store.placed")
 
     def _require(self, key: str, if_match: str | None) -> None:
-        """Whether there is no such object is seen when it is to be put."""
+        """Require the object to have the etag. ``if_none_match`` is checked by the move itself."""
         if if_match is None:
             return
         opened = self._opened(key)

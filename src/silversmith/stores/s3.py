@@ -54,7 +54,7 @@ _SHORTEST = 10.0
 
 
 def client_config(time_limit: float | None = None, **more: Any) -> Config:
-    """How every client of ours behaves: the SDK's standard retries, which wait only after an error.
+    """The configuration of every client of ours: the SDK's standard retries, which wait only after an error.
 
     The adaptive mode holds back all requests of a client after a few that were throttled.
     https://docs.aws.amazon.com/sdkref/latest/guide/feature-retry-behavior.html
@@ -75,7 +75,7 @@ def client_config(time_limit: float | None = None, **more: Any) -> Config:
 
 
 def _patience(time_limit: float | None) -> tuple[int, float]:
-    """How many attempts, and how many seconds for each: connecting and reading together."""
+    """The number of attempts, and the seconds for each: connecting and reading together."""
     longest = CONNECT_TIMEOUT + READ_TIMEOUT
     if time_limit is None:
         return ATTEMPTS, longest
@@ -143,7 +143,7 @@ def connect(session: Any = None, *, endpoint_url: str | None = None, time_limit:
 
 
 def _before_parse(operation_model: Any, **answer: Any) -> None:
-    """What botocore calls with each answer. Handlers of one event alone would come before that of all."""
+    """The hook that botocore calls with each answer. Handlers of one event alone would come before that of all."""
     _require_whole(operation_model, answer["response_dict"])
     if operation_model.name == "ListObjectsV2":
         parse_page(**answer)
@@ -163,7 +163,7 @@ def _require_whole(operation_model: Any, response_dict: Mapping[str, Any]) -> No
 
 @dataclass(frozen=True)
 class _Beginning:
-    """The first bytes of an object, all of them where there are few, and what S3 says of the whole."""
+    """The first bytes of an object, all of them where there are few, and the head and checksum of the whole."""
 
     head: Head
     data: bytes
@@ -226,7 +226,7 @@ class S3Store:
             yield Source(head, None, Path(file.name))
 
     def verify(self, source: Source) -> None:
-        """Nothing to do: all bytes are of one version, and proven, whatever is written meanwhile."""
+        """Do nothing: all bytes are of one version, and proven, whatever is written meanwhile."""
 
     def read(self, key: str) -> bytes | None:
         with self.open(key) as source:

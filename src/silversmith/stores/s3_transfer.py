@@ -312,7 +312,7 @@ def check_room(scratch: Path, head: Head) -> None:
 
 
 def part_size(size: int) -> int:
-    """How large the parts of a file of ``size`` bytes are."""
+    """The size of the parts of a file of ``size`` bytes."""
     return max(PART, -(-size // MOST_PARTS))
 
 
@@ -347,7 +347,7 @@ def upload(
 
 
 def _parts(client: Any, where: Mapping[str, str], file: int, size: int) -> tuple[list[dict[str, Any]], str]:
-    """What S3 shall make the object of, and the checksum that it shall have."""
+    """Upload the parts of an object. Returns them as S3 wants them, and the checksum of the whole."""
     from awscrt.checksums import combine_crc32, crc32
 
     length = part_size(size)

@@ -92,7 +92,7 @@ def zstd_decompressor() -> Any:
 
 
 def _streams(file: BinaryIO, begin: Callable[[], _Decompressor], padding: bytes = b"") -> Iterator[bytes]:
-    """One stream after the other until the file ends; ``padding`` may stand after each."""
+    """Decompress stream after stream until the file ends; ``padding`` may stand after each."""
     data = file.read(_PIECE)
     while data:
         stream = begin()
@@ -138,8 +138,8 @@ _TEXT = bytes(byte for byte in range(256) if byte >= 0x20 or byte in b"\t\n\f\r"
 
 
 def compression_of(head: bytes, name: str) -> Compression | None:
-    """How a file is compressed, by its first 16 bytes; None: not at all. The bytes decide, whatever its name says: what
-    is stored with ``Content-Encoding: gzip`` is unpacked by some programs on the way, and packed once more by others.
+    """The compression of a file, by its first 16 bytes; None: there is none. The bytes decide, not the name: some
+    programs unpack an object with ``Content-Encoding: gzip`` on the way, and others compress it once more.
 
     Raises:
         DataError: ``UnreadableGzip`` and the like: its name says that it is compressed, and the bytes are neither that

@@ -53,7 +53,7 @@ class Scratch:
 
 
 def unpacked_limit(packed_size: int) -> int:
-    """How many bytes may come out of so many."""
+    """The most bytes that so many compressed ones may unpack to."""
     return max(LEAST_UNPACKED, MOST_RATIO * packed_size)
 
 

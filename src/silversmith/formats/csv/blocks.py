@@ -243,7 +243,7 @@ class Parts:
         return frame.with_columns(numbers), position + cut
 
     def _read_records(self, position: int, until: int) -> tuple[pl.DataFrame, int]:
-        """The same, one by one, up to byte ``until`` at least."""
+        """Read records one by one, up to byte ``until`` at least."""
         self._file.seek(position)
         header = self._stream.header
         records = Records(self._file, header.dialect, line=self._line)
@@ -311,7 +311,7 @@ def _without_empty(frame: pl.DataFrame) -> pl.DataFrame:
 
 
 def empty_fields(data: bytes, dialect: CsvDialect) -> int | None:
-    """How many quoted fields are empty; None unless quotes are pairs around whole fields.
+    """The number of empty quoted fields; None unless quotes are pairs around whole fields.
 
     Polars compares the bytes beside all quotes at once, without Python's lock: twenty times as fast as ``Shape``.
     """

@@ -81,7 +81,7 @@ class Csv:
 
 
 def _marks_problem(options: Csv) -> str:
-    """Which mark has a wrong value; empty if none."""
+    """The mark that has a wrong value; empty if none has."""
     marks = {"separator": options.separator}
     marks |= {} if options.quote == AUTO else {"quote": options.quote}
     marks |= {} if options.escape == AUTO else {"escape": options.escape}
@@ -223,7 +223,7 @@ def dialect_of(name: str, beginning: str, options: Csv, *, is_whole: bool) -> Cs
 
 
 def settled(options: Csv, dialect: CsvDialect) -> Csv:
-    """The options with what the numbers of the file show: with a decimal comma, points stand between groups."""
+    """The options, completed by the numbers of the file: with a decimal comma, points stand between groups."""
     return replace(options, decimal_comma=True, thousands=".") if dialect.decimal_comma else options
 
 
@@ -277,13 +277,13 @@ class _Sample:
         return lines[0] if lines else ""
 
     def records(self, dialect: CsvDialect) -> list[list[str]]:
-        """The first records; empty if one of them cannot be read."""
+        """The first records; empty if one of them is unreadable."""
         if dialect not in self._records:
             self._records[dialect] = self._read(dialect, _RECORDS).records
         return self._records[dialect]
 
     def _read(self, dialect: CsvDialect, most: int | None = None) -> _Reading:
-        """The records of the sample, or the first ones; none if one of them cannot be read."""
+        """The records of the sample, or the first ones; none if one of them is unreadable."""
         reader = csv.reader((double_escapes(line, dialect) for line in self._lines), **dialect.options())
         records: list[list[str]] = []
         line = 0
@@ -299,11 +299,11 @@ class _Sample:
         return _Reading(records)
 
     def widths(self, dialect: CsvDialect) -> list[int]:
-        """How many fields each of the first records has; empty if a record cannot be read."""
+        """The number of fields of each of the first records; empty if a record is unreadable."""
         return list(map(len, self.records(dialect)))
 
     def trailing(self, dialect: CsvDialect) -> int:
-        """How many empty fields each record has after the last column; 0 unless all have as many."""
+        """The number of empty fields after the last column of each record; 0 unless all have as many."""
         records, options = self.records(dialect), self._options
         width = len(options.columns or (records[0] if records else ()))
         rows = records[1:] if options.header else records
@@ -403,7 +403,7 @@ class _Sample:
         return share, widths[0]
 
     def agreement_below(self, dialect: CsvDialect) -> tuple[float, int]:
-        """The same of the records after the first, if most of them agree: then the first is a title."""
+        """:attr:`agreement` of the records after the first, if most of them agree: then the first is a title."""
         width, records = ([*Counter(self.widths(dialect)[1:]).most_common(1), (0, 0)])[0]
         share = records / max(1, len(self.widths(dialect)) - 1)
         return (share, width) if width > 1 and records > 1 and share > 0.5 else (0.0, 0)
@@ -412,7 +412,7 @@ class _Sample:
         return len(set(self.widths(dialect))) == 1 or self.trailing(dialect) > 0
 
     def titles(self, dialect: CsvDialect) -> int:
-        """How many lines stand above a table: they have no separator, and all records below have as many fields."""
+        """The number of lines above a table: they have no separator, and all records below have as many fields."""
         widths = self.widths(dialect)
         begin = next((place for place in range(1, len(widths)) if len(set(widths[place:])) == 1), len(widths))
         is_table = begin + 1 < len(widths) and max(widths[:begin]) == 1 < widths[begin]
@@ -501,7 +501,7 @@ def _has_names(sample: _Sample, dialect: CsvDialect) -> bool:
 
 
 def _decimal_sign(cells: Sequence[str]) -> str:
-    """What stands before the decimals of a column of numbers; empty if nothing shows it. Words are passed over."""
+    """The sign before the decimals of a column of numbers; empty if nothing shows it. Words are passed over."""
     numbers = [cell for cell in cells if any(map(str.isdigit, cell))]
     if 2 * len(numbers) < len(cells):
         return ""

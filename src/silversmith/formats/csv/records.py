@@ -120,7 +120,7 @@ class Header:
 
     @property
     def width(self) -> int:
-        """How many fields a record has."""
+        """The number of fields of a record."""
         return len(self.names) + self.dialect.trailing
 
     def describe(self) -> dict[str, object]:
@@ -325,7 +325,7 @@ class Shape:
         self._flesh = bytes(set(range(256)) - set(self._separator + b"\n"))
 
     def cut(self, block: bytes, *, last: bool) -> int:
-        """How many bytes of the block are whole records, if all of it is regular; 0 if not even one record is."""
+        """The number of bytes in whole records of the block, if all of it is regular; 0 if not even one record is."""
         if last:
             return len(block)
         end = block.rfind(b"\n") + 1
@@ -339,7 +339,7 @@ class Shape:
         return end
 
     def regular(self, block: bytes) -> int | None:
-        """How many records the block has; None if not all of them are regular."""
+        """The number of records of the block; None if not all of them are regular."""
         if self._padded or (self._escape and (self._quote is None or self._escape in block)):
             return None
         outside = self._outside(block) if self._quote is not None and self._quote in block else block

@@ -33,8 +33,8 @@ DAY = 86_400_000
 
 
 class CellKind(IntEnum):
-    """What a cell is. A number says which: 0 or 1 of a flag, and milliseconds since 1970 of a moment, since midnight of
-    a clock, or of a length of time. Errors are their text: ``#N/A``. A day is the moment at which it begins."""
+    """The kind of a cell. Cells hold numbers: 0 or 1 for a flag, milliseconds since 1970 for a moment, since midnight
+    for a clock, or of a length of time. Errors are their text: ``#N/A``. A day is the moment at which it begins."""
 
     NUMBER = 0
     FLAG = 1
@@ -291,7 +291,7 @@ def sheet(
 
 
 def _whole_rows(pieces: Iterable[pl.DataFrame]) -> Iterator[pl.DataFrame]:
-    """The same cells in larger frames, no row of which has cells in another one."""
+    """Gather the cells in larger frames of whole rows."""
     waiting: list[pl.DataFrame] = []
     number, passed, widest = 0, 0, 0
     for piece in pieces:

@@ -241,18 +241,18 @@ class _Part:
         self._is_kept = False
 
     def plain(self, text: str) -> Any:
-        """What is in whole rows or items; None unless all of it is in the plain form."""
+        """The cells or texts of whole rows or items; None unless all of them are in the plain form."""
         raise NotImplementedError
 
     def parsed(self) -> Any:
-        """What the handlers have taken since the last call."""
+        """The cells or texts that the handlers have taken since the last call."""
         raise NotImplementedError
 
     def begin(self, state: str, attributes: dict[str, str], /) -> None:
         """An element that leads to a state begins."""
 
     def finish(self, state: str) -> None:
-        """It ends."""
+        """An element that led to a state ends."""
         raise NotImplementedError
 
     def walk(self) -> Iterator[Any]:
@@ -292,7 +292,7 @@ class _Part:
         yield self.parsed()
 
     def _begin(self, data: bytes) -> tuple[bytes, bytes | None]:
-        """What follows the head, which is parsed, and the prefix of the names; None: all is for the parser."""
+        """The data after the head, which is parsed, and the prefix of the names; None: all is for the parser."""
         opening = re.search(rb"<(?:([\w.-]+:)?)" + self.element.encode() + rb"(?:\s[^<>]*[^/<>])?>", data)
         head = data[: opening.end()] if opening else b""
         self._parser.Parse(head, False)
@@ -301,7 +301,7 @@ class _Part:
         return data[len(head) :], None if prefix and _DEFAULT.search(head) else prefix
 
     def _taken(self, data: bytes, prefix: bytes) -> Iterator[Any]:
-        """Whole rows or items."""
+        """The cells or texts of whole rows or items, plain or from the parser."""
         if b"xmlns" not in data:
             if prefix and data.count(b"<") == data.count(b"<" + prefix) + data.count(b"</" + prefix):
                 text = data.replace(b"<" + prefix, b"<").replace(b"</" + prefix, b"</").decode()
@@ -480,7 +480,7 @@ class _Decoder:
         self._strings, self._moments, self._is_1904 = strings, moments, is_1904
 
     def decoded(self, raw: pl.DataFrame) -> pl.DataFrame:
-        """The same cells, less those of empty text."""
+        """The cells with their values; cells of empty text are dropped."""
         if not (raw["column"].lt(MOST_COLUMNS) & raw["row"].is_between(1, MOST_ROWS)).all():
             raise unreadable(f"a cell is beyond row {MOST_ROWS:,} or column {MOST_COLUMNS:,}")
         attributes = raw["attributes"].unique().to_list()
@@ -592,7 +592,7 @@ def _unescaped(texts: pl.Series) -> pl.Series:
 
 
 def _characters(match: re.Match[str]) -> str:
-    """What units of UTF-16 stand for; half of a surrogate pair is no character."""
+    """The characters of units of UTF-16; half of a surrogate pair is none."""
     try:
         return bytes.fromhex(match[0].replace("_x", "").replace("_", "")).decode("utf-16-be")
     except UnicodeDecodeError:

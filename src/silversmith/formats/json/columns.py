@@ -56,7 +56,7 @@ class Columns:
 
 @dataclass
 class _Tally:
-    """What the columns hold: values of keys, texts, and whether a float may be an integer that was rounded."""
+    """Counts of the columns: values of keys, texts, and whether a float may be an integer that was rounded."""
 
     values: int = 0
     texts: int = 0
@@ -125,7 +125,7 @@ def _width(kind: Kind) -> int:
 
 
 def _count(data: bytes) -> tuple[int, int, int] | None:
-    """How many keys the text has, how many of them with null, and how many texts that are no keys; None: unknown."""
+    """The numbers of keys, of keys with null, and of texts that are no keys; None: unknown."""
     escapes = b"\\" in data
     if escapes and not _pairs_are_whole(data):
         return None

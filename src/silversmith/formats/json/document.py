@@ -84,7 +84,7 @@ class Json:
 
     @property
     def selection(self) -> Selection:
-        """What is taken of each record."""
+        """The part of each record that is taken."""
         return Selection(tuple((self.columns or {}).items()), self.each, self.extra, tuple(self.null_values))
 
 
@@ -139,7 +139,7 @@ def _carved_blocks(content: Content, pointer: str | None, size: int) -> Blocks:
 
 
 def _hint(value: Any) -> str:
-    """Which pointer would read more rows: where a document has one list, and that is of objects."""
+    """A pointer that would read more rows: to the only list of a document, if that is of objects."""
     lists = [(key, items) for key, items in value.items() if isinstance(items, list)] if isinstance(value, dict) else []
     if len(lists) != 1 or not lists[0][1] or not all(isinstance(item, dict) for item in lists[0][1]):
         return ""
@@ -254,7 +254,7 @@ class _Elements:
 
 
 def _lead(buffer: bytes) -> bytes:
-    """What the first element begins with, up to the end of its first key: most others begin so, and nothing nested."""
+    """The beginning of the first element, up to the end of its first key: most others begin so, and nothing nested."""
     head = buffer[:4096].lstrip(SPACE)
     quote = head.find(b'"', 1)
     end = head.find(b'"', quote + 1)
@@ -350,7 +350,7 @@ def _documents(file: BinaryIO, size: int) -> Iterator[list[tuple[bytes, int, int
 
 
 def _bounds(buffer: str, *, final: bool) -> Iterator[tuple[int, int]]:
-    """Where each whole document begins and ends, up to the first that is not whole, or never will be."""
+    """The bounds of each whole document, up to the first that is not whole, or never will be."""
     end = 0
     while True:
         start = _after_blank(buffer, end)

@@ -1,4 +1,4 @@
-"""What kinds of values a column of JSON has, and the column type that keeps all of them.
+"""The kinds of values of a JSON column, and the column type that keeps all of them.
 
 The kinds form a lattice: two kinds join to the least one that keeps both, whatever the order they come in. Values that
 no type but text keeps all of (numbers and words, integers beyond 64 bits, objects and lists) become text: words stay as

@@ -125,7 +125,7 @@ def is_doubtful(data: bytes, values: Sequence[Any]) -> bool:
 
 
 def count_keys(values: Sequence[Any], *, enough: int) -> int:
-    """How many keys the objects in the values have, at any depth; the count stops when there are ``enough``."""
+    """The number of keys of the objects in the values, at any depth; the count stops when there are ``enough``."""
     total = 0
     while True:
         types = set(map(type, values))

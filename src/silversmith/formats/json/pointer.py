@@ -1,4 +1,4 @@
-"""Where in a document the records are: a JSON Pointer, followed in memory, or in a file of any size to an array.
+"""The place of the records in a document: a JSON Pointer, followed in memory, or in a file of any size to an array.
 
 https://www.rfc-editor.org/rfc/rfc6901
 """
@@ -33,7 +33,7 @@ def pointer_of(steps: Sequence[str]) -> str:
 
 
 def resolve(value: Any, pointer: str) -> Any:
-    """What a pointer leads to.
+    """The value that a pointer leads to.
 
     Raises:
         DataError: ``MissingPointer``.
@@ -96,7 +96,7 @@ def carve(content: Content, pointer: str, *, piece: int = PIECE) -> Carved | Non
 
 
 def _find(file: BinaryIO, steps: Sequence[str], piece: int) -> tuple[int, int] | None:
-    """Where the array begins and ends that some keys lead to. The file need not be JSON: parsing shows that."""
+    """The bounds of the array that some keys lead to. The file need not be JSON: parsing shows that."""
     path: list[str | int] = []  # the key, or the position, within each open object and array
     place, begin, depth, text = None, 0, 0, b""
     for token, offset in _tokens(file, piece):

@@ -22,7 +22,7 @@ _Tree = dict[str, "str | _Tree"]
 
 @dataclass(frozen=True)
 class Selection:
-    """What to take of each record. ``columns`` are pairs of a column and its pointer; empty: the record as it is."""
+    """The part of a record to take. ``columns`` are pairs of a column and its pointer; empty: the record as it is."""
 
     columns: tuple[tuple[str, str], ...] = ()
     each: str | None = None
@@ -33,7 +33,7 @@ class Selection:
         return bool(self.columns or self.each or self.null_values)
 
     def of(self, blocks: Blocks) -> Blocks:
-        """The same blocks, with what is selected."""
+        """The blocks, with the selected parts of their records."""
         return self._selected(blocks) if self else blocks
 
     def _selected(self, blocks: Blocks) -> Blocks:
