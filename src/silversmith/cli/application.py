@@ -43,6 +43,10 @@ COMMANDS = (
         ),
     ),
     Command(
+        "dev", "run:dev", "Run while you edit: watch files and code, and open the page in a browser.",
+        ("silversmith dev", "silversmith dev --no-browser"),
+    ),
+    Command(
         "page", "run:page", "Show the pipeline in a browser: a lake without an engine, or on AWS.",
         ("silversmith page", "silversmith page --target aws"),
     ),
@@ -69,6 +73,10 @@ COMMANDS = (
     Command(
         "trace", "inspect:trace", "Show where one file is, and what happened to it.",
         ("silversmith trace orders/2026-01.csv",),
+    ),
+    Command(
+        "preview", "inspect:preview", "Show the rows that a file became, and those that were rejected.",
+        ("silversmith preview orders/2026-01.csv", "silversmith preview orders/2026-01.csv --limit 50"),
     ),
     Command(
         "query", "tables:query", "Ask the tables and views, in SQL.",

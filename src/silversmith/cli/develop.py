@@ -27,7 +27,7 @@ from silversmith.cli.options import (
 )
 from silversmith.cli.screen import progress_bar, say, say_json, say_lines, set_quiet, warn
 from silversmith.operations import WrongCall
-from silversmith.operations.text import count, essence, shown
+from silversmith.operations.text import count, shown
 
 if TYPE_CHECKING:
     from silversmith.operations.check import CheckedFile
@@ -140,7 +140,7 @@ def _show_checked(checked: CheckedFile, causes: dict[object, str], pipeline: Pip
         if checked.rejected > len(checked.first) > 0:
             say(f"  … and {checked.rejected - len(checked.first):,} more")
         return
-    from silversmith.cli.inspect import place_text, say_help
+    from silversmith.cli.inspect import place_text, say_error, say_help
 
     cause = checked.transform, checked.error["code"], checked.error["message"]
     if checked.error["code"] != "NoTransform" and cause in causes:
@@ -148,7 +148,7 @@ def _show_checked(checked: CheckedFile, causes: dict[object, str], pipeline: Pip
         return
     causes[cause] = shown(checked.file)
     say(f"{name}  {checked.outcome}: {checked.error['code']}", style="red")
-    say_lines(essence(checked.error["message"]), indent="  ")
+    say_error("", checked.error["message"], "  ")
     if checked.error["place"]:
         say(f"  at {place_text(checked.error['place'])}")
     if checked.error["hint"]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import groupby
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 from unicodedata import normalize
 
@@ -13,6 +14,7 @@ from silversmith.cli.options import (
     HERE,
     PIPELINE,
     JsonOption,
+    KeyArgument,
     KeyOption,
     PipelineArgument,
     PipelineOption,
@@ -25,10 +27,11 @@ from silversmith.cli.options import (
 )
 from silversmith.cli.screen import say, say_json, say_lines, say_table, warn
 from silversmith.errors import help_for
-from silversmith.operations.text import age, count, duration, headline, moment, shown, size
+from silversmith.operations.text import age, count, duration, essence, headline, moment, shown, size
 
 if TYPE_CHECKING:
     from silversmith.operations.failures import ErrorDocument, Failures, RejectedFile, RejectedFiles
+    from silversmith.operations.preview import Preview
     from silversmith.operations.reports import (
         ChainStatus,
         SchemaHistory,
@@ -225,7 +228,7 @@ def _show_document(document: ErrorDocument, now: float, indent: str = "  ") -> N
     since = age(moment(document.at), now)
     ago = f", {duration(since)} ago" if since is not None else ""
     say(f"{indent}{shown(document.key)}  ({document.transform}{ago})")
-    say_lines(f"{document.code}: {document.message}", f"{indent}  ", style="red")
+    say_error(document.code, document.message, f"{indent}  ")
     if place := place_text(document.place):
         say(f"{indent}  at {place}")
     if document.hint:
@@ -256,12 +259,13 @@ def _show_dead(message: DeadMessage, now: float) -> None:
     if message.tables:
         transform = f"tables of {message.transform}" if message.transform else "tables"
     say(f"  {shown(message.key)}  ({transform}, {message.kind.value} {message.source}, {duration(since)} ago)")
-    say(f"    {message.reason}", style="red")
     if message.error:
         tries = f" after {count(message.attempts, 'attempt')}" if message.attempts else ""
-        say(f"    the last error{tries}: {message.error.get('code', '')}")
-        say_lines(str(message.error.get("message", "")), indent="      ")
+        say(f"    {message.reason}{tries}")
+        say_error(message.error.get("code", ""), str(message.error.get("message", "")), "    ")
         say_help(str(message.error.get("code")), "    ")
+    else:
+        say(f"    {message.reason}", style="red")
     if message.log_stream:
         say(f"    its log: {message.log_group}, stream {message.log_stream}, request {message.request_id}")
 
@@ -302,7 +306,7 @@ _STATES = {
 
 
 def trace(
-    key: Annotated[str, Parameter(name="KEY", help="The key in bronze, as in flights/2026-01.csv.")],
+    key: KeyArgument,
     /,
     *,
     pipeline: PipelineOption = PIPELINE,
@@ -326,6 +330,54 @@ def trace(
         warn(f"nothing is known of the key {shown(key)}{no_history}{near}")
         say_forms(story.forms)
     return 0 if story.known else 1
+
+
+def preview(
+    key: KeyArgument,
+    /,
+    *,
+    transform: TransformOption = None,
+    limit: Annotated[int, number("Show at most so many rows of each.", 1, 1000)] = 10,
+    pipeline: PipelineOption = PIPELINE,
+    where: Where = HERE,
+    json: JsonOption = False,
+) -> int:
+    """Show the rows that a file became in silver, and those that were rejected. Exit code 1: there are none."""
+    from silversmith.operations.preview import previews
+    from silversmith.operations.reports import near
+    from silversmith.stores.keys import check
+
+    check(key)
+    with open_target(pipeline, where) as (definition, target):
+        files = previews(key, definition, target, transform=transform, most=limit)
+        alike = [] if files else near(key, target.lake)
+    if json:
+        say_json({"key": key, "transforms": [file.to_dict() for file in files]})
+    for file in () if json else files:
+        _show_preview(file.transform, "silver", file.silver, limit)
+        _show_preview(file.transform, "rejected", file.rejected, limit)
+    if not files:
+        names = [_near(name, key) for name in alike if name != key]
+        look = (
+            f"see `silversmith trace {shown(key)}`" if key in alike or not names else f"near it are: {', '.join(names)}"
+        )
+        warn(f"there is neither silver nor a rejected row of {shown(key)}; {look}")
+    return 0 if files else 1
+
+
+def _show_preview(transform: str, kind: str, preview: Preview | None, limit: int) -> None:
+    if preview is None:
+        return
+    say(f"{transform}: {count(preview.rows_in_all, 'row')} {kind if kind == 'rejected' else 'in silver'}", style="bold")
+    if preview.problem:
+        say(f"  {preview.problem}", style="red")
+        return
+    rows = [["null" if value is None else value for value in row] for row in preview.rows]
+    say_table(rows, header=preview.columns, indent=2)
+    hidden = preview.rows_in_all - len(rows), preview.columns_in_all - len(preview.columns)
+    if more := [f"{number:,} more {noun}" for number, noun in zip(hidden, ("rows", "columns"), strict=True) if number]:
+        say(f"  … and {' and '.join(more)}" + ("; see them with --limit" if len(rows) == limit else ""))
+    say()
 
 
 def _near(name: str, key: str) -> str:
@@ -378,12 +430,20 @@ def _show_version(version: Version) -> None:
     say()
     say(f"  version {version.version or '-'}", style="bold")
     say_table(map(_step, version.steps), right=[1], indent=4)
-    for step in version.steps:
-        error = step.detail.get("error")
-        if isinstance(error, dict):
-            attempt = f"attempt {step.attempt}" if step.attempt else step.at
-            say(f"    {step.name}, {attempt}: {error.get('code', '')}", style="red")
-            say_lines(str(error.get("message", "")), indent="      ")
+    failed = [step for step in version.steps if isinstance(step.detail.get("error"), dict)]
+    for (name, error), steps in groupby(failed, key=lambda step: (step.name, step.detail["error"])):
+        attempts = [f"{step.attempt}" if step.attempt else step.at for step in steps]
+        which = f"attempt {attempts[0]}" if len(attempts) == 1 else f"attempts {attempts[0]} to {attempts[-1]}"
+        say(f"    {name}, {which}:")
+        say_error(error.get("code", ""), str(error.get("message", "")), "      ")
+
+
+def say_error(code: str, message: str, indent: str) -> None:
+    """Say what was wrong, and where, in the first line; then the code that led to it."""
+    first, *rest = essence(message).splitlines() or [""]
+    say_lines(f"{code}: {first}" if code else first, indent, style="red")
+    for line in rest:
+        say_lines(line, f"{indent}  ")
 
 
 def _step(step: Step) -> tuple[str, ...]:

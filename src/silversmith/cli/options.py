@@ -44,6 +44,7 @@ FilesArgument = Annotated[
     Path, Parameter(name="FILE", required=True, help="Files, and folders with everything below them.")
 ]
 LakeOption = Annotated[Path, Parameter(name="--lake", help="The folder that holds the buckets.")]
+KeyArgument = Annotated[str, Parameter(name="KEY", help="The key in bronze, as in flights/2026-01.csv.")]
 TransformOption = Annotated[str | None, Parameter(help="Only this transform's.")]
 KeyOption = Annotated[str | None, Parameter(help="Only of keys that match, as in 'flights/*.csv'.")]
 JsonOption = Annotated[bool, flag("Print one JSON document, and nothing else.", "--json")]

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import os
+import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+import webbrowser
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, nullcontext
 from dataclasses import asdict, astuple, dataclass
 from importlib.util import find_spec
 from itertools import groupby
+from json import loads
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 from silversmith.cli.inspect import by_cause
@@ -31,11 +35,13 @@ from silversmith.operations.text import count, headline, shown
 
 if TYPE_CHECKING:
     from silversmith.local.engine import Progress
+    from silversmith.local.journal import Journal
     from silversmith.local.lake import LakeFolder
     from silversmith.operations.profile import Profile, StageTimes
     from silversmith.operations.reports import Status
     from silversmith.operations.target import Lately
     from silversmith.page.backend import Backend
+    from silversmith.page.process import PageProcess
     from silversmith.pipeline import Pipeline
 
 
@@ -82,13 +88,75 @@ def run(
 
     Ctrl-C ends it; the next run does what is not finished then. A second Ctrl-C ends it at once.
     """
+    return _run(
+        pipeline,
+        lake,
+        until_idle=until_idle,
+        strict=strict,
+        changed=changed,
+        workers=workers,
+        metrics=metrics,
+        otel=otel,
+        profile=profile,
+        serves=not no_page and (page is not None or not until_idle),
+        port=page,
+        quiet=quiet,
+        json=json,
+    )
+
+
+def dev(
+    pipeline: PipelineArgument = PIPELINE,
+    *,
+    lake: LakeOption = LAKE,
+    workers: Annotated[int | None, number("Worker processes; else one for each CPU.", 1, 512)] = None,
+    page: PortOption = None,
+    no_browser: Annotated[bool, flag("Only say where the page is.")] = False,
+) -> int:
+    """Run while you edit: `silversmith run --changed`, and the page in a browser.
+
+    Files that land and code that changes are noticed, and what older code made is made again. Ctrl-C ends it.
+    """
+    opens = None if no_browser else open_browser
+    return _run(pipeline, lake, changed=True, workers=workers, serves=True, port=page, opens=opens)
+
+
+def open_browser(
+    url: str,
+    environment: Mapping[str, str] = os.environ,
+    *,
+    platform: str = sys.platform,
+    opens: Callable[[str], bool] = webbrowser.open,
+) -> bool:
+    """Open a page in a browser with a window, and say whether; never in one that would take over this terminal."""
+    names = ("DISPLAY", "WAYLAND_DISPLAY", "BROWSER")
+    return (platform == "darwin" or any(environment.get(name) for name in names)) and opens(url)
+
+
+def _run(
+    pipeline: str,
+    lake: Path,
+    *,
+    until_idle: bool = False,
+    strict: bool = False,
+    changed: bool = False,
+    workers: int | None = None,
+    metrics: int | None = None,
+    otel: bool = False,
+    profile: bool = False,
+    serves: bool,
+    port: int | None,
+    opens: Callable[[str], bool] | None = None,
+    quiet: bool = False,
+    json: bool = False,
+) -> int:
     set_quiet(quiet)
     from silversmith.local.processes import PrewarmedWorkers, usable_cpus
 
     processes = workers or len(usable_cpus())
-    serves = not no_page and (page is not None or not until_idle)
     with PrewarmedWorkers(processes) as prewarmed:  # they import Polars while this process does
         from silversmith.local.engine import Engine
+        from silversmith.local.journal import Journal
         from silversmith.local.lake import LakeFolder
         from silversmith.operations.profile import Profile
 
@@ -111,10 +179,19 @@ def run(
             try:
                 with (
                     exporting(folder, definition, metrics=metrics, otel=otel, profile=stages),
-                    _page(folder, pipeline, page, to_stderr=json) if serves else nullcontext(),
+                    _page(folder, pipeline, port, to_stderr=json) if serves else nullcontext() as page,
                     display,
+                    closing(Journal(folder.journal, readonly=True)) as journal,
                 ):
-                    progress = engine.run(until_idle=until_idle, stopped=stop, tick=display.tick)
+                    if page is not None and opens is not None and not opens(page.url):
+                        say("there is no browser with a window here: open the page yourself")
+                    news = FailureNews(journal, definition.name)
+
+                    def tick(progress: Progress) -> None:
+                        display.tick(progress)
+                        display.note(news.look(progress))
+
+                    progress = engine.run(until_idle=until_idle, stopped=stop, tick=tick)
                 failed = engine.failed_files()
             finally:
                 engine.close()
@@ -130,7 +207,49 @@ def run(
     return _exit_code(result, until_idle=until_idle, strict=strict)
 
 
-def _page(folder: LakeFolder, pipeline: str, port: int | None, *, to_stderr: bool) -> AbstractContextManager[object]:
+class FailureNews:
+    """Tells of each cause for which files fail, when the first one does.
+
+    Args:
+        journal: the engine's, opened read-only.
+        pipeline: its name, with which the names of its functions begin.
+    """
+
+    def __init__(self, journal: Journal, pipeline: str) -> None:
+        self._journal = journal
+        self._prefix = f"{pipeline}_"
+        self._failed = 0
+        self._after = self._newest()
+        self._causes: set[object] = set()
+
+    def _newest(self) -> int:
+        ((newest,),) = self._journal.rows("newest_hop")
+        return newest or 0
+
+    def look(self, progress: Progress) -> list[str]:
+        """The causes that are new. The journal is read only where a number of the progress says that something failed.
+
+        A file that a worker works on at this moment may be told of in the next call.
+        """
+        failed = progress.retries + progress.quarantined
+        newest, texts = self._newest(), []
+        if failed != self._failed and len(self._causes) < MOST_NAMED:
+            for key, name, what, text in self._journal.rows("failures_after", after=self._after, most=MOST_GROUPED):
+                detail = loads(text)
+                error = detail.get("error") or {}
+                cause = name, error.get("code"), headline(str(error.get("message", "")))
+                if cause not in self._causes and len(self._causes) < MOST_NAMED:
+                    self._causes.add(cause)
+                    again = "; it will be tried again" if what == "failed" and not detail.get("dead") else ""
+                    transform = detail.get("transform") or name.removeprefix(self._prefix)
+                    texts.append(f"{shown(key)}  ({transform}) failed{again}\n  {cause[1]}: {shown(cause[2])}")
+        self._failed, self._after = failed, newest
+        return texts
+
+
+def _page(
+    folder: LakeFolder, pipeline: str, port: int | None, *, to_stderr: bool
+) -> AbstractContextManager[PageProcess | None]:
     """The page beside the engine. Without one that an option asks for, the run goes on."""
     from silversmith.page.auth import new_token
     from silversmith.page.process import NoPort, PageProcess, listen

@@ -264,6 +264,14 @@ class RunDisplay:
             self._printed, self._printed_at = progress, now
             say(", ".join([*(f"{value:,} {name}" for name, value in run_numbers(progress)), speed]))
 
+    def note(self, texts: Sequence[str]) -> None:
+        """Show texts that stay, above what changes in place. Later lines of a text are indented."""
+        for line in (line for text in texts for line in lines(text)):
+            if self._live is not None:
+                self._live.console.print(Text(line, style="red"), soft_wrap=True)
+            elif not self._silent:
+                say(line, style="red")
+
     def _is_news(self, progress: Progress, now: float) -> bool:
         return progress != self._printed and now - self._printed_at >= EVERY and any(astuple(progress))
 

@@ -152,6 +152,10 @@ SELECT count(*), coalesce(sum(length(body)), 0) FROM (
     SELECT body FROM messages WHERE queue = :queue AND visible <= :now LIMIT :most
 )
 
+-- name: failures_after
+SELECT key, name, what, detail FROM hops
+WHERE id > :after AND room = 'function' AND what IN ('failed', 'quarantined') ORDER BY id LIMIT :most
+
 -- name: quarantined_since
 SELECT count(*) FROM outcomes WHERE verdict = 'quarantined' AND at >= :since
 

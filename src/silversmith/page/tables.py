@@ -9,10 +9,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from silversmith.operations import WrongCall
+from silversmith.operations.preview import COLUMNS, Preview, cell
 from silversmith.operations.tables import TableReport, find, plain, query, reports
 from silversmith.operations.target import Target
 from silversmith.page.context import ViewContext
-from silversmith.page.story import COLUMNS, Preview, cell
 from silversmith.pipeline import Pipeline
 from silversmith.tables.spec import FILE, ViewSpec
 

@@ -96,8 +96,8 @@ def import_fresh(target: ImportTarget) -> ModuleType:
     bytecode, sys.dont_write_bytecode = sys.dont_write_bytecode, True  # it is compared by whole seconds only
     try:
         return importlib.import_module(target.module)
-    except DefinitionError:
-        raise
+    except DefinitionError as error:
+        raise DefinitionError(_with_place(error)) from None
     except ModuleNotFoundError as error:
         if error.name and (target.module == error.name or target.module.startswith(f"{error.name}.")):
             raise DefinitionError(
@@ -109,6 +109,23 @@ def import_fresh(target: ImportTarget) -> ModuleType:
     finally:
         sys.dont_write_bytecode = bytecode
         _imported.update(name for name in set(sys.modules) - before if _is_users(name))
+
+
+#: The beginning of an error that names its place.
+_PLACE = re.compile(r"[^\n]*\.py:[0-9]+: ")
+
+
+def _with_place(error: DefinitionError) -> str:
+    """The text of an error of ours after file and line of the user's code: of a contract or reader that cannot be."""
+    text = str(error)
+    others = *_NOT_USERS, "<string>"  # what a dataclass makes of itself
+    frames = traceback.extract_tb(error.__traceback__)
+    theirs = [frame for frame in frames if not frame.filename.startswith(others)]
+    if not theirs or theirs[-1] is frames[-1] or _PLACE.match(text):
+        return text
+    path, folder = Path(theirs[-1].filename), Path.cwd()
+    shown = path.relative_to(folder) if path.is_relative_to(folder) else path
+    return f"{shown}:{theirs[-1].lineno}: {text}"
 
 
 def imported_files() -> list[Path]:

@@ -12,6 +12,7 @@ from silversmith.cli.application import COMMANDS
 from silversmith.local.engine import Progress
 from silversmith.operations.doctor import Diagnosis
 from silversmith.operations.failures import ErrorDocument, RejectedFile, RejectedRow
+from silversmith.operations.preview import FilePreview, Preview
 from silversmith.operations.reports import (
     Bronze,
     ChainStatus,
@@ -42,6 +43,7 @@ DOCUMENTS = {
     "status": (Status, ChainStatus, TransformStatus, SilverCounts, TablesQueue),
     "trace": (Trace, Bronze, Version, Step, TransformTrace, Silver, LastOutcome, InTable),
     "failures": (ErrorDocument, DeadMessage, RejectedFile, RejectedRow),
+    "preview": (FilePreview, Preview),
     "query": (Column,),
     "tables": (TableReport, Upkeep),
     "doctor": (Diagnosis,),

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from rich.cells import cell_len
 
 from silversmith.cli.screen import say_table
-from silversmith.operations.text import count, duration, headline, lines, shown, size
+from silversmith.operations.text import count, duration, essence, headline, lines, shown, size
 
 anything = st.text(st.characters())  # lone surrogates too
 
@@ -132,3 +132,25 @@ Resolved plan until failure:
         'cleaning.py:7 in clean(): ColumnNotFoundError: unable to find column "total": there is none'
     )
     assert headline("the file is empty\nor so") == "the file is empty"
+
+
+@given(st.text())
+def test_the_essence_of_a_message_that_is_no_traceback_is_the_message(message: str) -> None:
+    assert essence(message).split() == message.expandtabs(4).split()
+
+
+def test_the_essence_of_a_traceback_begins_with_its_headline_and_ends_with_the_code() -> None:
+    message = """the transform 'sales' failed:
+  File "/somewhere/pipeline.py", line 21, in sales
+    return clean(rows)
+ValueError: first
+second
+
+a screen of more
+"""
+    assert essence(message).splitlines() == [
+        "pipeline.py:21 in sales(): ValueError: first",
+        "second",
+        '  File "/somewhere/pipeline.py", line 21, in sales',
+        "    return clean(rows)",
+    ]

@@ -11,7 +11,7 @@ import pytest
 from silversmith import Pipeline
 from silversmith.contract import REASONS, ROW_NUMBER
 from silversmith.local.lake import LakeFolder
-from silversmith.page.story import CELL, COLUMNS, ROWS, cell, preview
+from silversmith.operations.preview import CELL, COLUMNS, ROWS, cell, preview
 from silversmith.stores import Store
 
 

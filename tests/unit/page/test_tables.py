@@ -12,6 +12,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from silversmith.local.lake import LakeFolder
+from silversmith.operations.preview import CELL, COLUMNS
 from silversmith.operations.text import iso
 from silversmith.page.application import application
 from silversmith.page.backend import LocalBackend
