@@ -31,6 +31,10 @@ class NoAccount(DeployError):
     """There are no credentials or no region, or AWS does not take them."""
 
 
+class NoRegion(NoAccount):
+    """Neither the environment nor the profile names a region."""
+
+
 @dataclass(frozen=True)
 class Account:
     """``client`` makes a boto3 client of a service, for this account, region and endpoint. ARNs begin with
@@ -68,7 +72,7 @@ def open_account(session: Any = None, *, endpoint_url: str | None = None) -> Acc
     except ProfileNotFound as error:
         raise NoAccount(f"{error}: look at AWS_PROFILE, and at `aws configure list-profiles`") from error
     except NoRegionError as error:
-        raise NoAccount("there is no AWS region: set AWS_REGION=eu-central-1, or the profile's region") from error
+        raise NoRegion("there is no AWS region: set AWS_REGION=eu-central-1, or the profile's region") from error
     except NoCredentialsError as error:
         raise NoAccount("there are no AWS credentials: set AWS_PROFILE, or run `aws sso login`") from error
     except ClientError as error:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 
-from cyclopts import App, CycloptsError
+from cyclopts import App, CycloptsError, Group
 
 from silversmith.cli.screen import console, set_quiet, warn
 from silversmith.errors import SilversmithError
@@ -20,19 +20,51 @@ DONE, FAILED, WRONG_CALL, BUG, INTERRUPTED = 0, 1, 2, 70, 130
 
 @dataclass(frozen=True)
 class Command:
-    """A command: its name, its function (``module:function`` in ``silversmith.cli``), its help and examples."""
+    """A command: its name, its function (``module:function`` in ``silversmith.cli``), its help and examples, the group
+    in which the help lists it, and its arguments as its usage shows them."""
 
     name: str
     function: str
     text: str
     examples: tuple[str, ...]
+    group: str = "Run"
+    arguments: str = "[PIPELINE]"
 
 
-#: In the order in which a newcomer meets them. A module is imported when its command is called.
+#: The groups of the help, in their order.
+GROUPS = ("Develop", "Run", "Repair", "Deploy")
+
+#: In the order of the help: by groups, and as a newcomer meets them. A module is imported when its command is called.
 COMMANDS = (
     Command(
         "init", "develop:init", "Write a new pipeline project.",
         ("silversmith init shop", "silversmith init meters --example meter-readings"),
+        group="Develop", arguments="DIR",
+    ),
+    Command(
+        "dev", "run:dev", "Run while you edit: watch files and code, and open the page in a browser.",
+        ("silversmith dev", "silversmith dev --no-browser"),
+        group="Develop",
+    ),
+    Command(
+        "check", "develop:check", "Show what a run would make of files, without a lake.",
+        ("silversmith check orders.csv", "silversmith check data --json", "silversmith check x.csv --key orders/x.csv"),
+        group="Develop", arguments="FILE...",
+    ),
+    Command(
+        "infer", "develop:infer", "Write a contract that files like these fulfil.",
+        ("silversmith infer orders.csv", "silversmith infer data --output contract.py"),
+        group="Develop", arguments="FILE...",
+    ),
+    Command(
+        "explain", "develop:explain", "Explain an error code: what happened, and what to do.",
+        ("silversmith explain MissingColumn",),
+        group="Develop", arguments="CODE",
+    ),
+    Command(
+        "doctor", "develop:doctor", "Check that everything is there that the pipeline needs.",
+        ("silversmith doctor", "silversmith doctor --target aws"),
+        group="Develop",
     ),
     Command(
         "run", "run:run", "Run the pipeline on this machine: what lands in bronze comes out in silver.",
@@ -43,28 +75,18 @@ COMMANDS = (
         ),
     ),
     Command(
-        "dev", "run:dev", "Run while you edit: watch files and code, and open the page in a browser.",
-        ("silversmith dev", "silversmith dev --no-browser"),
-    ),
-    Command(
         "page", "run:page", "Show the pipeline in a browser: a lake without an engine, or on AWS.",
         ("silversmith page", "silversmith page --target aws"),
     ),
     Command(
         "put", "send:put", "Put files in bronze.",
         ("silversmith put orders.csv --prefix orders", "silversmith put data --target aws"),
-    ),
-    Command(
-        "check", "develop:check", "Show what a run would make of files, without a lake.",
-        ("silversmith check orders.csv", "silversmith check data --json", "silversmith check x.csv --key orders/x.csv"),
-    ),
-    Command(
-        "infer", "develop:infer", "Write a contract that files like these fulfil.",
-        ("silversmith infer orders.csv", "silversmith infer data --output contract.py"),
+        arguments="FILE...",
     ),
     Command(
         "schema", "inspect:schema", "Show which columns silver has, and how they came to be.",
         ("silversmith schema orders",),
+        arguments="TRANSFORM",
     ),
     Command(
         "status", "inspect:status", "Show where everything is.",
@@ -73,14 +95,17 @@ COMMANDS = (
     Command(
         "trace", "inspect:trace", "Show where one file is, and what happened to it.",
         ("silversmith trace orders/2026-01.csv",),
+        arguments="KEY",
     ),
     Command(
         "preview", "inspect:preview", "Show the rows that a file became, and those that were rejected.",
         ("silversmith preview orders/2026-01.csv", "silversmith preview orders/2026-01.csv --limit 50"),
+        arguments="KEY",
     ),
     Command(
         "query", "tables:query", "Ask the tables and views, in SQL.",
         ("silversmith query 'select * from orders limit 10'", "silversmith query 'select count(*) from daily' --json"),
+        arguments="SQL",
     ),
     Command(
         "tables", "tables:tables", "Show the tables and views, and keep them in order.",
@@ -88,48 +113,53 @@ COMMANDS = (
             "silversmith tables", "silversmith tables optimize orders", "silversmith tables vacuum --older-than 30d",
             "silversmith tables rebuild orders",
         ),
+        arguments="[ACTION] [NAME]",
     ),
     Command(
         "failures", "inspect:failures", "Show what failed, and why.",
         ("silversmith failures", "silversmith failures --rejected"),
-    ),
-    Command(
-        "explain", "develop:explain", "Explain an error code: what happened, and what to do.",
-        ("silversmith explain MissingColumn",),
+        group="Repair",
     ),
     Command(
         "redrive", "send:redrive", "Try again what failed.",
         ("silversmith redrive --dry-run", "silversmith redrive --transform orders --newer-than 2h"),
+        group="Repair",
     ),
     Command(
         "reconcile", "send:reconcile", "Repair what events missed.",
         ("silversmith reconcile --dry-run", "silversmith reconcile --changed --target aws"),
+        group="Repair",
     ),
     Command(
         "replay", "send:replay", "Run files again.",
         ("silversmith replay 'orders/2026-*.csv'", "silversmith replay '*' --changed --dry-run"),
+        group="Repair", arguments="PATTERN",
     ),
     Command(
         "take-over", "deploy:take_over", "Make silver that another pipeline made this one's.",
         ("silversmith take-over", "silversmith take-over --target aws --yes"),
+        group="Repair",
     ),
     Command(
         "template", "deploy:template", "Print the CloudFormation template of the pipeline.",
         ("silversmith template --output template.json",),
+        group="Deploy",
     ),
     Command(
         "bundle", "deploy:bundle", "Write the code that Lambda runs into a zip file.",
         ("silversmith bundle --output code.zip",),
+        group="Deploy",
     ),
     Command(
         "deploy", "deploy:deploy", "Create the pipeline on AWS, or update it.",
         ("silversmith deploy", "silversmith deploy --yes --json"),
+        group="Deploy",
     ),
-    Command("diff", "deploy:diff", "Show what deploying would change.", ("silversmith diff",)),
-    Command("destroy", "deploy:destroy", "Remove the pipeline from AWS; its data stays.", ("silversmith destroy",)),
+    Command("diff", "deploy:diff", "Show what deploying would change.", ("silversmith diff",), group="Deploy"),
     Command(
-        "doctor", "develop:doctor", "Check that everything is there that the pipeline needs.",
-        ("silversmith doctor", "silversmith doctor --target aws"),
+        "destroy", "deploy:destroy", "Remove the pipeline from AWS; its data stays.",
+        ("silversmith destroy",),
+        group="Deploy",
     ),
 )  # fmt: skip
 
@@ -144,15 +174,22 @@ def application() -> App:
         result_action="return_value",
         suppress_keyboard_interrupt=False,
     )
+    groups = {name: Group(name, sort_key=position) for position, name in enumerate(GROUPS)}
     for position, command in enumerate(COMMANDS):
+        usage = " ".join(filter(None, ("Usage: silversmith", command.name, "[OPTIONS]", command.arguments)))
         app.command(
             f"silversmith.cli.{command.function}",
             name=command.name,
             help=command.text,
+            group=groups[command.group],
+            usage=usage,
             sort_key=position,
             help_epilogue="Examples:\n\n" + "\n\n".join(f"  {line}" for line in command.examples),
         )
     app.register_install_completion_command(add_to_startup=False)
+    others = Group("Options", sort_key=len(GROUPS))
+    for name in ("--help", "--version", "--install-completion"):
+        app[name].group = others
     return app
 
 
@@ -163,7 +200,9 @@ def call(arguments: Sequence[str], *, app: App | None = None, debug: bool = Fals
     """
     set_quiet(False)
     try:
-        code = (app or application())(list(arguments), console=console(), exit_on_error=False, print_error=False)
+        code = (app or application())(
+            list(arguments), console=console(wraps=True), exit_on_error=False, print_error=False
+        )
         sys.stdout.flush()
     except BrokenPipeError:
         # As in `silversmith failures | head`: the reader has enough. Nothing more may be written at exit.

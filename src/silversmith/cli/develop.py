@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
+from silversmith.cli import completion
 from silversmith.cli.options import (
     HERE,
     LAKE,
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 
 def init(
     folder: Annotated[Path, Parameter(name="DIR", help="The folder of the project; its name becomes the project's.")],
+    /,
     *,
     example: Annotated[
         str | None,
@@ -73,10 +75,17 @@ def check(
     ] = None,
     plain: Annotated[bool, flag("Only read the files, with no transform and no contract.")] = False,
     key: Annotated[
-        str | None, Parameter(help="The key that the one file would have in bronze; else its path says it.")
+        str | None,
+        Parameter(
+            completer=completion.keys, help="The key that the one file would have in bronze; else its path says it."
+        ),
     ] = None,
     transform: Annotated[
-        str | None, Parameter(help="Only by this transform, also where its pattern matches none of the files.")
+        str | None,
+        Parameter(
+            completer=completion.transforms,
+            help="Only by this transform, also where its pattern matches none of the files.",
+        ),
     ] = None,
     lake: LakeOption = LAKE,
     quiet: QuietOption = False,
@@ -242,6 +251,7 @@ def doctor(pipeline: PipelineArgument = PIPELINE, *, where: Where = HERE, json: 
 
 def explain(
     code: Annotated[str, Parameter(name="CODE", help="The word before the message, such as MissingColumn.")],
+    /,
     *,
     json: JsonOption = False,
 ) -> int:

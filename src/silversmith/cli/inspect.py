@@ -10,6 +10,7 @@ from unicodedata import normalize
 
 from cyclopts import Parameter
 
+from silversmith.cli import completion
 from silversmith.cli.options import (
     HERE,
     PIPELINE,
@@ -523,7 +524,10 @@ _SHORT = 12
 
 
 def schema(
-    transform: Annotated[str, Parameter(name="TRANSFORM", help="The name of the transform.")],
+    transform: Annotated[
+        str, Parameter(name="TRANSFORM", completer=completion.transforms, help="The name of the transform.")
+    ],
+    /,
     *,
     pipeline: PipelineOption = PIPELINE,
     where: Where = HERE,

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter, validators
 
+from silversmith.cli import completion
 from silversmith.cli.screen import warn
 from silversmith.operations import WrongCall
 from silversmith.operations.text import length, moment
@@ -35,18 +36,24 @@ def number(help: str, least: int, most: int | None = None) -> Parameter:  # noqa
 _PIPELINE_HELP = "The pipeline: path/to/file.py, or package.module:attribute."
 
 #: The pipeline as a command's argument; all commands understand it as an option, too.
-PipelineArgument = Annotated[str, Parameter(name="--pipeline", help=_PIPELINE_HELP, show_default=True)]
+PipelineArgument = Annotated[
+    str, Parameter(name="--pipeline", completer=completion.pipelines, help=_PIPELINE_HELP, show_default=True)
+]
 
 #: The pipeline, for commands whose argument is something else.
-PipelineOption = Annotated[str, Parameter(name="--pipeline", help=_PIPELINE_HELP)]
+PipelineOption = Annotated[str, Parameter(name="--pipeline", completer=completion.pipelines, help=_PIPELINE_HELP)]
 
 FilesArgument = Annotated[
     Path, Parameter(name="FILE", required=True, help="Files, and folders with everything below them.")
 ]
 LakeOption = Annotated[Path, Parameter(name="--lake", help="The folder that holds the buckets.")]
-KeyArgument = Annotated[str, Parameter(name="KEY", help="The key in bronze, as in flights/2026-01.csv.")]
-TransformOption = Annotated[str | None, Parameter(help="Only this transform's.")]
-KeyOption = Annotated[str | None, Parameter(help="Only of keys that match, as in 'flights/*.csv'.")]
+KeyArgument = Annotated[
+    str, Parameter(name="KEY", completer=completion.keys, help="The key in bronze, as in flights/2026-01.csv.")
+]
+TransformOption = Annotated[str | None, Parameter(completer=completion.transforms, help="Only this transform's.")]
+KeyOption = Annotated[
+    str | None, Parameter(completer=completion.keys, help="Only of keys that match, as in 'flights/*.csv'.")
+]
 JsonOption = Annotated[bool, flag("Print one JSON document, and nothing else.", "--json")]
 QuietOption = Annotated[bool, flag("Print only what went wrong; the exit code says the rest.", "--quiet", "-q")]
 DryRunOption = Annotated[bool, flag("Only say what would be sent.", "--dry-run")]

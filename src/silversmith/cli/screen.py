@@ -10,7 +10,7 @@ import sys
 import time
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import astuple
 from types import FrameType
 from typing import TYPE_CHECKING, Any
@@ -39,11 +39,26 @@ class _Console(Console):
         raise BrokenPipeError
 
 
-def console() -> Console:
-    """A console on stdout that reads no markup out of any text. Piped output is neither coloured nor wrapped."""
+def console(*, wraps: bool = False) -> Console:
+    """A console on stdout that reads no markup out of any text. Piped output is not coloured, nor wrapped unless
+    ``wraps``: then it is as wide as ``COLUMNS`` says, or 80."""
     colours: dict[str, Any] = {} if colourful() else {"color_system": None, "force_terminal": False}
-    width = None if sys.stdout.isatty() else 100_000
+    width = None if wraps or sys.stdout.isatty() else 100_000
     return _Console(markup=False, highlight=False, emoji=False, width=width, **colours)
+
+
+#: The console of what changes in place at the moment: lines must go through it, to be drawn above that.
+_drawing: Console | None = None
+
+
+@contextmanager
+def _drawn_by(screen: Console) -> Iterator[None]:
+    global _drawing  # noqa: PLW0603 -- one process is one call of a command
+    _drawing = screen
+    try:
+        yield
+    finally:
+        _drawing = None
 
 
 _quiet = False
@@ -58,7 +73,7 @@ def set_quiet(quiet: bool) -> None:
 def say(text: object = "", style: str = "") -> None:
     """Print one line to stdout, whatever the text holds, unless quiet. ``style`` is Rich's, for terminals."""
     if not _quiet:
-        console().print(Text(shown(text), style=style), soft_wrap=True)
+        (_drawing or console()).print(Text(shown(text), style=style), soft_wrap=True)
 
 
 def say_lines(text: str, indent: str = "", style: str = "") -> None:
@@ -177,7 +192,7 @@ def progress_bar(unit: str, total: float | None = None, *, json: bool = False) -
         columns = [rich.MofNCompleteColumn(), Rate(), rich.TimeRemainingColumn()]
     else:
         columns = [Rate()]
-    with rich.Progress(rich.BarColumn(), *columns, console=console(), transient=True) as bar:
+    with rich.Progress(rich.BarColumn(), *columns, console=console(), transient=True) as bar, _drawn_by(bar.console):
         task = bar.add_task("", total=total)
         yield lambda more: bar.advance(task, more)
 
@@ -236,6 +251,7 @@ class RunDisplay:
         self._printed: Progress | None = None
         self._printed_at = float("-inf")
         self._live: Live | None = None
+        self._drawn = ExitStack()
         if colourful() and not silent:
             # Warnings on stderr are drawn above the display, if they go to the same terminal.
             self._live = Live(
@@ -245,11 +261,13 @@ class RunDisplay:
     def __enter__(self) -> RunDisplay:
         if self._live is not None:
             self._live.start()
+            self._drawn.enter_context(_drawn_by(self._live.console))
         elif not self._silent:
             say(self._title)
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._drawn.close()
         if self._live is not None:
             self._live.stop()
 
@@ -266,11 +284,8 @@ class RunDisplay:
 
     def note(self, texts: Sequence[str]) -> None:
         """Show texts that stay, above what changes in place. Later lines of a text are indented."""
-        for line in (line for text in texts for line in lines(text)):
-            if self._live is not None:
-                self._live.console.print(Text(line, style="red"), soft_wrap=True)
-            elif not self._silent:
-                say(line, style="red")
+        for text in () if self._silent else texts:
+            say_lines(text, style="red")
 
     def _is_news(self, progress: Progress, now: float) -> bool:
         return progress != self._printed and now - self._printed_at >= EVERY and any(astuple(progress))

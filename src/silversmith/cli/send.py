@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
+from silversmith.cli import completion
 from silversmith.cli.options import (
     HERE,
     PIPELINE,
@@ -196,7 +197,7 @@ def replay(
     until: Annotated[str | None, Parameter(help="Only what was modified before then.")] = None,
     changed: Annotated[bool, flag("Only files whose silver was made by other code.")] = False,
     force: Annotated[bool, flag("Make silver again even of the same bytes by the same code.")] = False,
-    transform: Annotated[str | None, Parameter(help="Only by this transform.")] = None,
+    transform: Annotated[str | None, Parameter(completer=completion.transforms, help="Only by this transform.")] = None,
     dry_run: DryRunOption = False,
     pipeline: PipelineOption = PIPELINE,
     where: Where = HERE,

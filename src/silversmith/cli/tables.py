@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
+from silversmith.cli import completion
 from silversmith.cli.options import HERE, PIPELINE, JsonOption, PipelineOption, QuietOption, Where, number, open_target
 from silversmith.cli.screen import say, say_json, say_table, set_quiet
 from silversmith.operations import WrongCall
@@ -60,7 +61,9 @@ def tables(
             "rebuild: write a table anew from silver, or a view from its query. None: show all.",
         ),
     ] = None,
-    name: Annotated[str | None, Parameter(name="NAME", help="The table or view; else all.")] = None,
+    name: Annotated[
+        str | None, Parameter(name="NAME", completer=completion.tables, help="The table or view; else all.")
+    ] = None,
     /,
     *,
     older_than: Annotated[

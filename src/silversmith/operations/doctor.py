@@ -295,13 +295,14 @@ def machine_checks(pipeline: Pipeline | None, lake: Path) -> list[Diagnosis]:
 
 def aws_checks(located: Located | None, deployment: str, endpoint_url: str | None) -> list[Diagnosis]:
     """Check the account, and the stack of a deployment."""
-    from silversmith.aws.account import NoAccount, open_account
+    from silversmith.aws.account import NoAccount, NoRegion, open_account
     from silversmith.aws.packages import find_uv
 
     try:
         account = open_account(endpoint_url=endpoint_url)
     except NoAccount as error:
-        problem = Diagnosis("account", State.FAIL, str(error), "sign in, and run `silversmith doctor` again")
+        missing = "name the region" if isinstance(error, NoRegion) else "sign in"
+        problem = Diagnosis("account", State.FAIL, str(error), f"{missing}, and run `silversmith doctor` again")
         return [problem, check_installer(find_uv() is not None)]
     findings = [Diagnosis("account", State.OK, f"{account.id} in {account.region}")]
     if located is None:

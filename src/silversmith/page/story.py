@@ -16,7 +16,7 @@ from starlette.responses import RedirectResponse, Response, StreamingResponse
 
 from silversmith.keypatterns import KeyPattern
 from silversmith.lineage import rejected_key, silver_key
-from silversmith.operations.preview import Preview, preview
+from silversmith.operations.preview import LARGEST, Preview, preview
 from silversmith.operations.reports import Trace, TransformTrace, trace
 from silversmith.operations.send import Range
 from silversmith.operations.send import replay as operation

@@ -42,7 +42,7 @@ def test_the_version_is_the_packages(capsys: pytest.CaptureFixture[str]) -> None
 def test_help_names_every_command_in_order(capsys: pytest.CaptureFixture[str]) -> None:
     assert call(["--help"]) == 0
     out = capsys.readouterr().out
-    places = [out.index(f"{command.name} ") for command in COMMANDS]
+    places = [out.index(f"│ {command.name} ") for command in COMMANDS]
     assert places == sorted(places)
 
 

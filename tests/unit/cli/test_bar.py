@@ -83,3 +83,16 @@ def test_tables_fit_the_terminal_and_lose_nothing(tmp_path: Path) -> None:
     start, end = lines[0].index("pattern"), lines[0].index("done") - len("1,234,567") + len("done")
     assert lines[1].endswith("1,234,567")
     assert "".join(line[start:end].strip() for line in lines[1:]) == KEY
+
+
+def test_lines_are_drawn_above_the_bar(tmp_path: Path) -> None:
+    code = """
+from silversmith.cli.screen import progress_bar, say, warn
+with progress_bar("files", 20) as advance:
+    for number in range(20):
+        say(f"file {number} is there")
+        advance(1)
+"""
+    shown = in_a_terminal(code, tmp_path)
+    for number in range(20):
+        assert f"\x1b[2Kfile {number} is there\r\n" in shown, "the bar is erased before each line, and drawn after it"

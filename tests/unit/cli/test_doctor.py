@@ -65,6 +65,8 @@ def test_no_account(doctor: Call, monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
     code, out = doctor("--target", "aws")
     assert code == 1
     assert "fail  account: there is no AWS region: set AWS_REGION" in out
+    assert "→ name the region, and run `silversmith doctor` again" in out
+    assert "sign in" not in out
 
 
 def test_options_that_exclude_each_other(doctor: Call) -> None:
