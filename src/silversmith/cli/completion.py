@@ -52,9 +52,9 @@ def pipelines(context: CompletionContext) -> list[str]:
 
 
 def _pipeline(context: CompletionContext) -> Pipeline:
-    from silversmith.cli.options import PIPELINE, load_pipeline
+    from silversmith.pipeline import load
 
-    return load_pipeline(_value(context, "--pipeline", PIPELINE))
+    return load(_value(context, "--pipeline", "pipeline.py"))
 
 
 def _value(context: CompletionContext, option: str, default: str) -> str:
