@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -41,6 +42,7 @@ pipeline = Pipeline("shop")
 ))
 def orders(rows: pl.LazyFrame) -> pl.LazyFrame:
     """What was ordered."""
+    print("<b>orders</b> are read")
     return rows
 
 @pipeline.transform("bug/*.csv", max_receive_count=1)
@@ -71,6 +73,7 @@ class Site:
 
     folder: Path
     url: str
+    engine: subprocess.Popen[str]
 
     @property
     def root(self) -> str:
@@ -82,9 +85,9 @@ class Site:
         path.write_text(text)
 
 
-@pytest.fixture(scope="session")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    folder = tmp_path_factory.mktemp("site")
+@contextmanager
+def running(folder: Path) -> Iterator[Site]:
+    """An engine over a folder with a pipeline, and its page, while the block lasts."""
     (folder / "pipeline.py").write_text(PIPELINE)
     command = [sys.executable, "-m", "silversmith.cli", "run", "--page", "0", "--workers", "1"]
     with subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as engine:
@@ -92,16 +95,21 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
         line = engine.stdout.readline()
         address = re.search(r"http://\S+", line)
         assert address, line
-        result = Site(folder, address[0])
-        result.drop("orders/good.csv", "id,total\n1,2.5\n2,3\n")
-        result.drop("orders/mixed.csv", "id,total\n1,2.5\n2,-3\nx,1\n")
-        result.drop("orders/broken.csv", 'id,total\n1,"2\n')
-        result.drop("bug/one.csv", "id\n1\n")
-        result.drop(HOSTILE, "id,total\n1,<script>document.title='owned'</script>\n")
         with (folder / "out").open("w") as out, subprocess.Popen(["cat"], stdin=engine.stdout, stdout=out):
-            yield result
+            yield Site(folder, address[0], engine)
             engine.send_signal(signal.SIGTERM)
             engine.wait(30)
+
+
+@pytest.fixture(scope="session")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    with running(tmp_path_factory.mktemp("site")) as site:
+        site.drop("orders/good.csv", "id,total\n1,2.5\n2,3\n")
+        site.drop("orders/mixed.csv", "id,total\n1,2.5\n2,-3\nx,1\n")
+        site.drop("orders/broken.csv", 'id,total\n1,"2\n')
+        site.drop("bug/one.csv", "id\n1\n")
+        site.drop(HOSTILE, "id,total\n1,<script>document.title='owned'</script>\n")
+        yield site
 
 
 @pytest.fixture(scope="session")

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import signal
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.page.conftest import HOSTILE, Site
+from tests.page.conftest import HOSTILE, Site, running
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Page
+    from playwright.sync_api import Browser, Page
 
 PATIENCE = 60_000  # milliseconds: a worker that starts on a busy machine takes its time
 
@@ -193,6 +194,33 @@ def test_every_view_lives(tab: Page, site: Site) -> None:
         page.close()
 
 
+def test_what_functions_print_and_rules_as_they_are_written(tab: Page) -> None:
+    tab.click("nav >> text=Files")
+    tab.wait_for_selector(row(tab, "orders/mixed.csv"), timeout=PATIENCE)
+    tab.click("nav >> text=Logs")
+    tab.wait_for_selector("pre.log:has-text('<b>orders</b> are read')", timeout=PATIENCE)
+    tab.click("nav >> text=Transforms")
+    tab.click("main >> text=orders")
+    assert 'pl.col("total") > 0' in tab.inner_text(".rules")
+    assert "%" in tab.inner_text(".rules td[data-of='passed today']")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_when_the_engine_ends_the_page_says_so_and_stays(browser: Browser, tmp_path: Path, number: int) -> None:
+    with running(tmp_path) as site, browser.new_context() as context:
+        tab = context.new_page()
+        tab.goto(site.url)
+        site.drop("orders/good.csv", "id,total\n1,2.5\n")
+        tab.wait_for_selector(row(tab, "orders/good.csv"), timeout=PATIENCE)
+        site.engine.send_signal(number)
+        tab.wait_for_selector("#banner:has-text('The engine ended')", timeout=PATIENCE)
+        site.engine.wait(30)
+        tab.click("nav >> text=Files")
+        assert tab.url == f"{site.root}/", "a link would lead nowhere"
+        assert tab.locator(row(tab, "orders/good.csv")).is_visible()
+        assert tab.inner_text("[data-live=engine]") == "the engine ended"
+
+
 def test_files_are_sorted_and_have_a_state(tab: Page) -> None:
     tab.click("nav >> text=Files")
     assert tab.inner_text(row(tab, "orders/mixed.csv") + " .state") == "partial"
@@ -250,7 +278,7 @@ def test_nothing_is_wider_than_the_screen(tab: Page, site: Site, width: int) -> 
         tab.goto(site.root + path)
         assert tab.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0, path
     tab.goto(f"{site.root}/flow")
-    assert tab.locator(".upright").is_visible() == (width == 390), "the flow stands upright where it is narrow"
+    assert tab.locator(".upright").is_visible() == (width < 960), "the flow stands upright where it is narrow"
     key = tab.locator(row(tab, "orders/") + " .key a").first
     assert key.evaluate("each => each.offsetWidth >= each.scrollWidth - 1"), "the key is whole"
 

@@ -15,7 +15,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from silversmith.errors import SilversmithError
-from silversmith.page import failures, files, flow, live, overview, story, tables, transforms, upload
+from silversmith.page import failures, files, flow, live, logs, overview, story, tables, transforms, upload
 from silversmith.page.auth import AuthMiddleware, csrf_token
 from silversmith.page.backend import Backend
 from silversmith.page.context import ViewContext
@@ -43,6 +43,7 @@ ROUTES = [
     Route("/transforms/{name}", transforms.transform),
     Route("/tables", tables.tables),
     Route("/tables/{name}", tables.table),
+    Route("/logs", logs.logs),
     Route("/patterns", transforms.patterns, methods=["GET", "POST"]),
     Route("/upload", upload.upload, methods=["POST"]),
     Route("/undo", upload.undo, methods=["POST"]),

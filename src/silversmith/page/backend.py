@@ -37,6 +37,10 @@ class Backend(Protocol):
     def deployed(self) -> bool: ...
 
     @property
+    def logs(self) -> Path | None:
+        """The folder of the logs; None on AWS, where they are CloudWatch's."""
+
+    @property
     def pipeline(self) -> Pipeline:
         """The definition as it is now, with the names of its buckets there."""
 
@@ -75,6 +79,10 @@ class LocalBackend:
             self._pipeline = load(target)
         self._definition = Definition(target, self._pipeline)
         folder.create(self._pipeline.bronze)
+
+    @property
+    def logs(self) -> Path:
+        return self._folder.logs
 
     @property
     def pipeline(self) -> Pipeline:
@@ -119,6 +127,7 @@ class AwsBackend:
     every = 10.0
     every_unwatched = None
     deployed = True
+    logs = None
 
     def __init__(self, named: str, chosen: str, endpoint_url: str | None, *, wait: int = 1) -> None:
         with redirect_stdout(sys.stderr):

@@ -17,6 +17,7 @@ from starlette.responses import Response, StreamingResponse
 
 from silversmith.page.context import ViewContext
 from silversmith.page.flow import flow
+from silversmith.page.logs import logs_revision
 from silversmith.page.recent import LastFiles, Overview
 
 #: After so many seconds without news, a comment keeps the stream of events open.
@@ -107,5 +108,6 @@ def revision_of(context: ViewContext, glance: Overview, url: str) -> str:
         "failures": (number, depths),
         "transforms": (number, depths, [each.fingerprint for each in context.backend.pipeline.transforms]),
         "tables": () if status is None else [(each.name, each.version) for each in status.tables],
+        "logs": logs_revision(context.backend.logs),
     }
     return f"{hash(repr(revisions[kind])):x}" if kind in revisions else ""

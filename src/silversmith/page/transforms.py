@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ast
 import inspect
+import linecache
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,11 +18,14 @@ from silversmith.contract import Contract
 from silversmith.events import NotAnEvent, ObjectEvent, object_created, unwrap
 from silversmith.keypatterns import KeyPattern
 from silversmith.page.context import ViewContext
+from silversmith.page.history import SPANS, Series, Tally
+from silversmith.page.plots import SPARK_HEIGHT, SPARK_WIDTH, Bar, bars, ceiling
 from silversmith.patterns import compile_pattern
 from silversmith.pipeline import Pipeline, Sql, Transform
 from silversmith.schemas import Schemas
 from silversmith.stores.keys import InvalidKey, check
 from silversmith.template.messaging import event_patterns
+from silversmith.usercode.loading import imported_files
 
 
 @dataclass(frozen=True)
@@ -52,6 +57,111 @@ def code(transform: Transform) -> Code:
         return Code(inspect.cleandoc("".join(lines)), f"{inspect.getsourcefile(function)}:{first}", "Python")
     except (OSError, TypeError):
         return Code("", "", "Python")
+
+
+def written_rules(transform: Transform) -> dict[str, str]:
+    """The transform's rules as its user wrote them, where they can be read; else as Polars writes them.
+
+    A rule is the value of its name in a dictionary of the user's code. Where several have one name and differ, that in
+    the transform's own decorator counts.
+    """
+    if transform.contract is None:
+        return {}
+    rules = {name: str(rule) for name, rule in transform.contract.rules.items()}
+    nearest, anywhere = _values_of(transform, set(rules))
+    for name in rules:
+        texts = nearest.get(name) or anywhere.get(name, set())
+        if len(texts) == 1:
+            rules[name] = next(iter(texts))
+    return rules
+
+
+def _values_of(transform: Transform, names: set[str]) -> tuple[dict[str, set[str]], dict[str, set[str]]]:
+    """The texts of the values with these names in dictionaries: in what the transform is declared by, and in all of the
+    user's code."""
+    function = None if isinstance(transform.function, Sql) else inspect.unwrap(transform.function)
+    own = inspect.getsourcefile(function) if inspect.isfunction(function) else None
+    nearest: dict[str, set[str]] = {}
+    anywhere: dict[str, set[str]] = {}
+    for file in dict.fromkeys([*([own] if own else []), *map(str, imported_files())]):
+        linecache.checkcache(file)
+        source = "".join(linecache.getlines(file))
+        try:
+            tree = ast.parse(source)
+        except (SyntaxError, ValueError):
+            continue
+        _add_values(anywhere, tree, source, names)
+        if file == own:
+            for node in _declarations(tree, getattr(function, "__name__", "")):
+                _add_values(nearest, node, source, names)
+    return nearest, anywhere
+
+
+def _declarations(tree: ast.Module, name: str) -> Iterator[ast.AST]:
+    """The decorators of a function, and what assigns the names that they use."""
+    functions = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef) and node.name == name]
+    decorators = [decorator for function in functions for decorator in function.decorator_list]
+    used = {node.id for decorator in decorators for node in ast.walk(decorator) if isinstance(node, ast.Name)}
+    yield from decorators
+    for statement in tree.body:
+        targets = statement.targets if isinstance(statement, ast.Assign) else []
+        if any(isinstance(target, ast.Name) and target.id in used for target in targets):
+            yield statement
+
+
+def _add_values(texts: dict[str, set[str]], root: ast.AST, source: str, names: set[str]) -> None:
+    for values in (each for node in ast.walk(root) for each in _dictionaries(node)):
+        for key, value in zip(values.keys, values.values, strict=True):
+            if isinstance(key, ast.Constant) and key.value in names:
+                text = ast.get_source_segment(source, value) or ""
+                texts.setdefault(str(key.value), set()).add(inspect.cleandoc(text))
+
+
+def _dictionaries(node: ast.AST) -> Iterator[ast.Dict]:
+    """Those that may be rules: an argument of a contract, or what has a name."""
+    values: list[ast.expr | None] = []
+    if isinstance(node, ast.Call) and ast.unparse(node.func).rpartition(".")[2] == "Contract":
+        values = [*node.args, *(keyword.value for keyword in node.keywords)]
+    elif isinstance(node, ast.Assign | ast.AnnAssign):
+        values = [node.value]
+    yield from (value for value in values if isinstance(value, ast.Dict))
+
+
+@dataclass(frozen=True)
+class RuleReport:
+    """A rule as its user wrote it, and how many of today's rows pass it.
+
+    ``passed`` is a share, None where there were no rows; ``lowest`` that of the worst of 24 hours' steps; ``bars`` show
+    the shares that failed.
+    """
+
+    name: str
+    text: str
+    broken: int
+    passed: float | None
+    lowest: float | None
+    bars: Sequence[Bar]
+
+
+def rule_reports(rules: Mapping[str, str], series: Series, now: float) -> list[RuleReport]:
+    """The rules with their pass rates."""
+    today, steps = series.today(now), series.steps(SPANS["24h"], now)
+    reports = []
+    for name, text in rules.items():
+        shares = [step.broken[name] / step.rows_read if step.rows_read else 0.0 for step in steps]
+        worst = max(shares)
+        drawn = bars([(0.0, share, "") for share in shares], ceiling(worst), SPARK_WIDTH, SPARK_HEIGHT)
+        reports.append(
+            RuleReport(
+                name,
+                text,
+                broken=today.broken[name],
+                passed=1 - today.broken[name] / today.rows_read if today.rows_read else None,
+                lowest=1 - worst if any(step.rows_read for step in steps) else None,
+                bars=[bar for bar in drawn if bar.failed],
+            )
+        )
+    return reports
 
 
 def columns(contract: Contract) -> list[ContractColumn]:
@@ -117,20 +227,30 @@ async def transform(request: Request) -> Response:
     if chosen is None:
         raise HTTPException(404)
     document = await context.ask(lambda _, target: Schemas(target.lake.silver, name).look().document)
-    contract = chosen.contract
+    contract, rules = chosen.contract, written_rules(chosen)
     values = {
         "title": name,
         "transform": chosen,
         "deployed": context.backend.deployed,
         "code": code(chosen),
         "columns": columns(contract) if contract else [],
-        "rules": [(rule, str(expr)) for rule, expr in contract.rules.items()] if contract else [],
+        "rules": context.watch.ask(lambda _, history, now: rule_reports(rules, history.of(name), now)),
+        "broken_columns": context.watch.ask(lambda _, history, now: _broken_columns(history.of(name).today(now))),
         "expectations": expectations(contract) if contract else [],
         "options": options(chosen),
         "schema": document.of(chosen.fingerprint),
         "history": list(reversed(document.history)),
     }
     return context.answer(request, "transform.html", values)
+
+
+def _broken_columns(today: Tally) -> list[tuple[str, int]]:
+    """What else rejected rows today: columns, and lines that could not be read."""
+    return [
+        (name.removeprefix("column "), rows)
+        for name, rows in today.broken.most_common()
+        if name == "line" or name.startswith("column ")
+    ]
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import polars as pl
 
 from silversmith import Contract, Pipeline
-from silversmith.page.transforms import code, columns, expectations, options
+from silversmith.page.history import SPANS, Series
+from silversmith.page.recent import FileEvent
+from silversmith.page.transforms import code, columns, expectations, options, rule_reports, written_rules
 
 CONTRACT = Contract(
     {"id": pl.Int64, "total": pl.Int64},
@@ -58,3 +60,54 @@ def test_options() -> None:
     declared = dict(options(PIPELINE.find("orders")))
     assert (declared["pattern"], declared["tries"]) == ("orders/*.csv", "3")
     assert declared["fingerprint"] == PIPELINE.find("orders").fingerprint
+
+
+TWO = Pipeline("two")
+
+
+@TWO.transform(
+    "a/*.csv",
+    contract=Contract(
+        {"id": pl.Int64},
+        {
+            "id is known": pl.col("id").is_in([1, 2])  # the old ones
+            | (pl.col("id") > 100),
+            "total is positive": pl.col("id") != 0,
+        },
+    ),
+)
+def first(rows: pl.LazyFrame) -> pl.LazyFrame:
+    return rows
+
+
+@TWO.transform("b/*.csv", contract=Contract({"id": pl.Int64}, {f"{1 + 1} rules": pl.col("id") > 7}))
+def second(rows: pl.LazyFrame) -> pl.LazyFrame:
+    return rows
+
+
+def test_rules_are_shown_as_they_are_written() -> None:
+    assert written_rules(PIPELINE.find("ids")) == {}
+    rules = written_rules(TWO.find("first"))
+    assert rules["id is known"].startswith('pl.col("id").is_in([1, 2])  # the old ones\n')
+    assert rules["total is positive"] == 'pl.col("id") != 0', (
+        "the one of its own decorator, not that of another transform"
+    )
+
+
+def test_a_rule_that_cannot_be_found_is_as_polars_writes_it() -> None:
+    assert written_rules(TWO.find("second")) == {"2 rules": str(pl.col("id") > 7)}
+
+
+def test_a_rule_of_a_contract_that_has_a_name_is_that_contract_s() -> None:
+    assert written_rules(PIPELINE.find("orders")) == {"total is positive": 'pl.col("total") > 0'}, "two are called so"
+
+
+def test_the_pass_rates_of_rules() -> None:
+    series, now = Series(), 1_767_355_205.0
+    series.add(FileEvent(1, "k", "v", "t", "committed", now, 6, 4, rows_read=10, broken={"positive": 4}))
+    series.add(FileEvent(2, "k", "v", "t", "committed", now - SPANS["24h"].step, 90, 0, rows_read=90))
+    positive, never = rule_reports({"positive": "x > 0", "never": "y"}, series, now)
+    assert (positive.broken, positive.passed, positive.lowest, len(positive.bars)) == (4, 0.96, 0.6, 1)
+    assert (never.broken, never.passed, never.lowest, never.bars) == (0, 1.0, 1.0, [])
+    (empty,) = rule_reports({"positive": "x > 0"}, Series(), now)
+    assert (empty.passed, empty.lowest) == (None, None)

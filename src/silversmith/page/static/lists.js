@@ -28,12 +28,12 @@ export function grow() {
       if (!link.isConnected) return grow(); // the view was made again
       const answer = await fetch(`${link.href}&piece=1`);
       if (!answer.ok || !link.isConnected) return grow();
-      const given = parsed(await answer.text());
-      const next = find(".older", given);
+      const fetched = parsed(await answer.text());
+      const next = find(".older", fetched);
       // Files that came meanwhile have moved those before them into this piece.
       const shown = new Set(all("#files .piece").flatMap((piece) => [...(piece.kept ?? piece.children)]).map((row) => row.dataset.id));
-      all(".row", given).filter((row) => shown.has(row.dataset.id)).forEach((row) => row.remove());
-      for (const piece of all(".piece", given)) {
+      all(".row", fetched).filter((row) => shown.has(row.dataset.id)).forEach((row) => row.remove());
+      for (const piece of all(".piece", fetched)) {
         find("#files").append(document.adoptNode(piece));
         near.observe(piece);
       }

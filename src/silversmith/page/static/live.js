@@ -33,6 +33,12 @@ function lightUp(before) {
 
 const isReading = () => !document.getSelection().isCollapsed && find("main").contains(document.getSelection().anchorNode);
 
+// A log is followed while its end is in sight.
+const isAtEnd = (log) => log.scrollTop + log.clientHeight >= log.scrollHeight - 20;
+const toEnd = (log) => {
+  log.scrollTop = log.scrollHeight;
+};
+
 async function show() {
   const answer = await fetch(location.href, { headers: { accept: "text/html" } });
   if (!answer.ok || answer.redirected) return;
@@ -43,7 +49,9 @@ async function show() {
     find("#changed").hidden = false;
     return;
   }
+  const followed = all("[data-tail]").filter(isAtEnd);
   morph(find("main"), fresh);
+  followed.forEach(toEnd);
   if (before) lightUp(before);
 }
 
@@ -131,6 +139,7 @@ export function listen() {
     }, 3000);
   };
   // A browser allows six connections to one server: only what is seen holds one.
+  all("[data-tail]").forEach(toEnd);
   const follow = () => (document.hidden ? close() : source || ended || open());
   follow();
   addEventListener("pagehide", close);

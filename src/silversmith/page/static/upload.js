@@ -4,9 +4,9 @@ import { all, csrf, find } from "./dom.js";
 const post = async (url, body) => {
   const headers = { "x-csrf-token": csrf(), "content-type": "application/octet-stream" };
   const answer = await fetch(url, { method: "POST", body, headers });
-  const found = await answer.json();
-  if (found.error) throw new Error(found.error);
-  return found;
+  const result = await answer.json();
+  if (result.error) throw new Error(result.error);
+  return result;
 };
 
 const withSlash = (folder) => (folder && !folder.endsWith("/") ? `${folder}/` : folder);
@@ -44,11 +44,11 @@ async function put(file, path, folder) {
   find("#puts-box").hidden = false;
   line.textContent = `${key}: on its way to bronze …`;
   try {
-    const found = await post(`/upload?key=${encodeURIComponent(key)}`, file);
-    const takers = found.transforms.length ? `for ${found.transforms.join(", ")}` : "but no transform matches its key";
-    line.className = found.transforms.length ? "good" : "some";
-    line.replaceChildren(link(key), ` is in bronze, ${takers}${found.replaced ? "; it replaced an earlier file" : ""} `);
-    if (found.undo !== null) line.append(undoButton(line, key, found.undo));
+    const result = await post(`/upload?key=${encodeURIComponent(key)}`, file);
+    const takers = result.transforms.length ? `for ${result.transforms.join(", ")}` : "but no transform matches its key";
+    line.className = result.transforms.length ? "good" : "some";
+    line.replaceChildren(link(key), ` is in bronze, ${takers}${result.replaced ? "; it replaced an earlier file" : ""} `);
+    if (result.undo !== null) line.append(undoButton(line, key, result.undo));
   } catch (error) {
     line.className = "bad";
     line.textContent = `${key}: ${error.message}`;
@@ -59,11 +59,11 @@ async function put(file, path, folder) {
 async function filesOf(entry, path) {
   if (entry.isFile) return [[await new Promise((done, fail) => entry.file(done, fail)), path + entry.name]];
   const reader = entry.createReader();
-  const found = [];
+  const files = [];
   for (;;) {
     const some = await new Promise((done, fail) => reader.readEntries(done, fail));
-    if (!some.length) return found;
-    for (const each of some) found.push(...(await filesOf(each, `${path}${entry.name}/`)));
+    if (!some.length) return files;
+    for (const each of some) files.push(...(await filesOf(each, `${path}${entry.name}/`)));
   }
 }
 
@@ -71,9 +71,9 @@ async function filesOf(entry, path) {
 async function dropped(transfer) {
   const items = [...transfer.items].filter((item) => item.kind === "file");
   const entries = items.map((item) => [item.webkitGetAsEntry?.(), item.getAsFile()]);
-  const found = [];
-  for (const [entry, file] of entries) found.push(...(entry ? await filesOf(entry, "") : [[file, file.name]]));
-  return found;
+  const files = [];
+  for (const [entry, file] of entries) files.push(...(entry ? await filesOf(entry, "") : [[file, file.name]]));
+  return files;
 }
 
 function chooser() {
@@ -131,8 +131,8 @@ export function takeFiles() {
     event.preventDefault();
     targets.hidden = true;
     const target = under(event);
-    const found = await dropped(event.dataTransfer);
-    if (target?.dataset.prefix === undefined) return open(found);
-    for (const [file, path] of found) await put(file, path, target.dataset.prefix);
+    const files = await dropped(event.dataTransfer);
+    if (target?.dataset.prefix === undefined) return open(files);
+    for (const [file, path] of files) await put(file, path, target.dataset.prefix);
   });
 }
