@@ -153,7 +153,7 @@ class KeyPattern:
         begin, end = key[: len(first)], key[len(key) - len(last) :]
         if len(self._pieces) == 1 or (begin.lower(), end.lower()) != (first.lower(), last.lower()):
             return ""
-        texts = [_escaped(piece) for piece in (begin, *self._pieces[1:-1], end)]
+        texts = [escaped(piece) for piece in (begin, *self._pieces[1:-1], end)]
         pattern = KeyPattern.parse("*".join(texts))
         return pattern.text if pattern.matches(key) else ""
 
@@ -236,7 +236,7 @@ def _refused(text: str, problem: str, hint: str = "") -> InvalidPattern:
     return InvalidPattern(problem.strip(), noun=f"key pattern {text!r}", hint=hint)
 
 
-def _escaped(literal: str) -> str:
+def escaped(literal: str) -> str:
     """The pattern's text of a literal."""
     return "".join(f"\\{sign}" if sign in "\\*?[{" else sign for sign in literal)
 

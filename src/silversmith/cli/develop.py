@@ -180,7 +180,9 @@ def infer(
     ] = None,
     json: JsonOption = False,
 ) -> int:
-    """Write a contract that holds for these files, as a Python file that you edit.
+    """Write a pipeline that reads these files, with reader, contract and transform, as a Python file that you edit.
+
+    With --pipeline, whose transforms read them, only the contract.
 
     Types, and the columns that are never null, hold for all rows of all files; what else may be meant (a key, allowed
     values, ranges) stands there as a comment.
@@ -199,7 +201,8 @@ def infer(
     if output is not None:
         with output.open("x", encoding="utf-8") as file:
             file.write(source)
-        warn(f"wrote {output}; say contract={name} where the transform is declared")
+        use = f"say contract={name} where the transform is declared" if definition is not None else "it is a pipeline"
+        warn(f"wrote {output}; {use}")
     if json:
         document = {
             "files": [file.to_dict() for file in inferred.files],

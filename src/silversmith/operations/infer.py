@@ -1,7 +1,8 @@
-"""Infer a contract from the columns of files, and write it as a Python file."""
+"""Infer reader, contract and transform from files, and write them as a Python file that runs."""
 
 from __future__ import annotations
 
+import keyword
 import tempfile
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
@@ -12,8 +13,10 @@ import polars as pl
 
 from silversmith import formats
 from silversmith.errors import DataError, SilversmithError
-from silversmith.formats import ROW, Reader, Table
+from silversmith.formats import ROW, Json, Reader, Table
 from silversmith.formats.table import col
+from silversmith.keypatterns import escaped
+from silversmith.operations import guesses
 from silversmith.operations.check import Job, is_marker, open_source, transform_of
 from silversmith.pipeline import Pipeline
 from silversmith.schemas.document import dtype_code, join
@@ -33,7 +36,7 @@ class Unreadable(SilversmithError):
 @dataclass(frozen=True)
 class InferredColumn:
     """One column of all the files. ``low`` and ``high`` bound numbers and times; ``choices`` are its words, where they
-    are few; ``missing`` names the files without it."""
+    are few; ``missing`` names the files without it; ``written`` is what text may be, see ``guesses.WRITTEN``."""
 
     name: str
     kind: pl.DataType
@@ -43,18 +46,30 @@ class InferredColumn:
     high: Any = None
     choices: tuple[str, ...] = ()
     missing: tuple[str, ...] = ()
+    written: tuple[str, ...] = ()
+
+    @property
+    def written_as(self) -> str:
+        """How its days or times are written, of :data:`silversmith.operations.guesses.WRITTEN`; empty: it has none."""
+        return guesses.choice(self.written)
+
+    @property
+    def dtype(self) -> pl.DataType:
+        """Its type in the contract."""
+        return guesses.WRITTEN[self.written_as][0] if self.written_as else self.kind
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON values."""
         return {
             "name": self.name,
-            "type": repr(self.kind),
+            "type": repr(self.dtype),
             "nulls": self.nulls,
             "unique": self.unique,
             "low": None if self.low is None else str(self.low),
             "high": None if self.high is None else str(self.high),
             "choices": list(self.choices),
             "missing": list(self.missing),
+            "format": self.written_as if self.written_as.startswith("%") else None,
         }
 
 
@@ -67,18 +82,20 @@ class Sampled:
     malformed: int
     format: str
     dialect: dict[str, Any] = field(default_factory=dict)
+    reader: Reader | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON values."""
-        return dict(vars(self))
+        return {**vars(self), "reader": _reader((self,)) or None}
 
 
 @dataclass(frozen=True)
 class Inferred:
-    """All files, and their columns in the order of their first appearance."""
+    """All files, and their columns in the order of their first appearance. ``is_declared``: a pipeline reads them."""
 
     files: tuple[Sampled, ...]
     columns: tuple[InferredColumn, ...]
+    is_declared: bool = False
 
     @property
     def rows(self) -> int:
@@ -111,20 +128,25 @@ def infer(jobs: Sequence[Job], pipeline: Pipeline | None) -> Inferred:
         files.append(file)
     if not files:
         raise Unreadable("there is no data in these files, only marks of folders and jobs")
-    return Inferred(tuple(files), tuple(columns.values()))
+    return Inferred(tuple(files), tuple(columns.values()), pipeline is not None)
 
 
 def _sampled(job: Job, reader: Reader | None) -> tuple[Sampled, dict[str, InferredColumn]]:
     with tempfile.TemporaryDirectory(prefix="silversmith-infer-") as scratch:
         try:
-            table = formats.read(open_source(job), reader, scratch=Path(scratch))
+            table = None
+            if reader is None:
+                reader, table = guesses.read(lambda tried: formats.read(open_source(job), tried, scratch=Path(scratch)))
+            table = table or formats.read(open_source(job), reader, scratch=Path(scratch))
             with formats.reading_errors(table):
                 columns = _columns(table)
         except DataError as error:
             hint = f". {error.hint}" if error.hint else ""
             raise Unreadable(f"{printable(job.path)}: {error.code}: {error.message}{hint}") from None
         malformed = 0 if table.malformed is None else table.malformed.height
-        return Sampled(job.path, table.records - malformed, malformed, table.format, dict(table.dialect)), columns
+        return Sampled(
+            job.path, table.records - malformed, malformed, table.format, dict(table.dialect), reader
+        ), columns
 
 
 def _columns(table: Table) -> dict[str, InferredColumn]:
@@ -135,6 +157,7 @@ def _columns(table: Table) -> dict[str, InferredColumn]:
     for place, name in enumerate(names):
         if _has_range(kinds[name]):
             facts += [col(name).min().alias(f"low {place}"), col(name).max().alias(f"high {place}")]
+    written = guesses.written(table, sample)
     values = table.rows.select(facts).collect(engine="streaming").row(0, named=True) if facts else {}
     return {
         name: InferredColumn(
@@ -144,7 +167,8 @@ def _columns(table: Table) -> dict[str, InferredColumn]:
             _is_unique(sample[name], values[f"nulls {place}"]),
             values.get(f"low {place}"),
             values.get(f"high {place}"),
-            _choices(sample[name]),
+            () if written.get(name) else _choices(sample[name]),
+            written=written.get(name, ()),
         )
         for place, name in enumerate(names)
     }
@@ -201,7 +225,15 @@ def _both(one: InferredColumn, other: InferredColumn, file: Sampled) -> Inferred
         low=_least(one.low, other.low) if alike else None,
         high=_most(one.high, other.high) if alike else None,
         choices=choices if len(choices) <= MOST_CHOICES else (),
+        written=_written_in_both(one, other),
     )
+
+
+def _written_in_both(one: InferredColumn, other: InferredColumn) -> tuple[str, ...]:
+    """What the text of both may be; a column of nulls may be anything."""
+    if pl.Null() in (one.kind, other.kind):
+        return one.written or other.written
+    return tuple(label for label in one.written if label in other.written)
 
 
 def _joined(one: pl.DataType, other: pl.DataType) -> pl.DataType | None:
@@ -231,9 +263,6 @@ def _most(one: Any, other: Any) -> Any:
         return None
 
 
-_LONGEST = 60
-
-
 def python(inferred: Inferred, name: str) -> str:
     """The text of the Python file. Data appears there only as literals and comments.
 
@@ -242,39 +271,93 @@ def python(inferred: Inferred, name: str) -> str:
         name: the contract's name in the file.
     """
     columns = [column for column in inferred.columns if column.name]
+    reader = "" if inferred.is_declared else _reader(inferred.files)
+    names = ["Contract", reader.partition("(")[0], "" if inferred.is_declared else "Pipeline"]
+    pipeline = f"pipeline = Pipeline({_text(_transform(inferred, name).replace('_', '-'))})"
     lines = [
         *_heading(inferred),
         "",
         "import polars as pl",
         "",
-        "from silversmith import Contract",
+        f"from silversmith import {', '.join(sorted(filter(None, names)))}",
         "",
+        *([] if inferred.is_declared else [pipeline, ""]),
         f"{name} = Contract(",
         "    schema={",
         *(f"        {_text(column.name)}: {_kind(column)},{_comment(_remarks(column))}" for column in columns),
         "    },",
+        *_formats(columns),
         *_required(columns, inferred),
         *_suggestions(columns),
         *(['    on_missing_column="fill",  # some of the files do not have all columns'] if _gaps(columns) else []),
         '    # on_extra_column="reject",  # a column that is not named above refuses the file; else it is kept',
         *_max_rejected(inferred),
         ")",
+        *([] if inferred.is_declared else _declaration(inferred, name, reader)),
     ]
     return "\n".join(lines) + "\n"
+
+
+def _declaration(inferred: Inferred, name: str, reader: str) -> Iterable[str]:
+    endings = dict.fromkeys(guesses.ending(file.file) for file in inferred.files)
+    patterns = ", ".join(_text(f"*{escaped(ending)}") for ending in endings)
+    yield ""
+    yield ""
+    yield f"@pipeline.transform({patterns}, contract={name}{f', reader={reader}' if reader else ''})"
+    yield f"def {_transform(inferred, name)}(rows: pl.LazyFrame) -> pl.LazyFrame:"
+    yield '    """The good rows of one file. Give the pattern the folder where such files land."""'
+    yield "    return rows"
+
+
+def _transform(inferred: Inferred, contract: str) -> str:
+    name = guesses.name_of(inferred.files[0].file)
+    return f"{name}_rows" if name in {contract, "pl", "pipeline"} or keyword.iskeyword(name) else name
+
+
+def _reader(files: Sequence[Sampled]) -> str:
+    """The reader that all files have in common; empty: each is detected, or they have none in common."""
+    first = files[0]
+    if isinstance(first.reader, Json):
+        alike = all(file.reader == first.reader for file in files)
+        return f"Json(pointer={_text(str(first.reader.pointer))})" if alike else ""
+    if any(file.format.partition("+")[0] != "csv" for file in files):
+        return ""
+    options = [guesses.csv_options(file.dialect, file.reader) for file in files]
+    common = dict(set.intersection(*(set(each.items()) for each in options)))
+    if any(each.get("decimal_comma") for each in options):
+        common |= {"decimal_comma": True, "thousands": "."}  # a file without decimals shows nothing
+    texts = (f"{name}={_text(value) if isinstance(value, str) else repr(value)}" for name, value in common.items())
+    stated = ", ".join(sorted(texts))
+    return f"Csv({stated})" if stated else ""
+
+
+def _formats(columns: Sequence[InferredColumn]) -> Iterable[str]:
+    written = [f"{_text(one.name)}: {_text(one.written_as)}" for one in columns if one.written_as.startswith("%")]
+    if written:
+        yield f"    formats={{{', '.join(written)}}},"
+    for column in columns:
+        if column.written and not column.written_as:
+            days = " or ".join(_text(label) for label in column.written)
+            remark = f"days, and the sample does not tell whether {days}"
+            yield f"    # formats={{{_text(column.name)}: …}},{_comment(remark)}"
 
 
 def _heading(inferred: Inferred) -> Iterable[str]:
     yield '"""A contract, as far as a sample can tell. Rows that break it are rejected, each with the reason."""'
     yield ""
-    yield f"# The sample: {inferred.rows:,} rows. Edit what follows: files show what is, and you know what should be."
+    yield f"# The sample: {_count(inferred.rows)}. Edit what follows: files show what is, and you know what should be."
     for file in inferred.files:
         how = ", ".join(f"{name} {value!r}" for name, value in file.dialect.items() if value is not None)
         bad = f", {file.malformed:,} records that are no rows" if file.malformed else ""
         written = f"{file.format} ({_line(how)})" if how else file.format
-        yield f"# - {_line(printable(file.file))}: {file.rows:,} rows{bad}; {written}"
+        yield f"# - {_line(printable(file.file))}: {_count(file.rows)}{bad}; {written}"
     for column in inferred.columns:
         if not column.name:
             yield "# One column has no name: a contract cannot speak of it."
+
+
+def _count(rows: int) -> str:
+    return f"{rows:,} row" if rows == 1 else f"{rows:,} rows"
 
 
 def _required(columns: Sequence[InferredColumn], inferred: Inferred) -> list[str]:
@@ -322,7 +405,7 @@ def _max_rejected(inferred: Inferred) -> list[str]:
 
 
 def _kind(column: InferredColumn) -> str:
-    return "pl.String" if column.kind == pl.Null() else _bare(dtype_code(column.kind))
+    return "pl.String" if column.kind == pl.Null() else _bare(dtype_code(column.dtype))
 
 
 def _bare(code: str) -> str:

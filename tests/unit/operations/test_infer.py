@@ -53,7 +53,9 @@ def test_it_says_what_it_saw_and_suggests_the_rest(tmp_path: Path) -> None:
     assert source.partition("import polars")[2] == (
         """ as pl
 
-from silversmith import Contract
+from silversmith import Contract, Csv, Pipeline
+
+pipeline = Pipeline("a")
 
 order = Contract(
     schema={
@@ -70,6 +72,12 @@ order = Contract(
     # on_extra_column="reject",  # a column that is not named above refuses the file; else it is kept
     # max_rejected=0.05,  # above this share the whole file is refused
 )
+
+
+@pipeline.transform("*.csv", contract=order, reader=Csv(separator=";"))
+def a(rows: pl.LazyFrame) -> pl.LazyFrame:
+    \"\"\"The good rows of one file. Give the pattern the folder where such files land.\"\"\"
+    return rows
 """
     )
     assert f"{tmp_path / 'a.csv'}: 13 rows; csv (separator ';'" in source
@@ -80,7 +88,7 @@ order = Contract(
 
 def test_it_says_where_the_rows_of_a_document_are(tmp_path: Path) -> None:
     source = python(looked_at(put(tmp_path, "a.json", '{"next": 2, "items": [{"n": 1}, {"n": 2}]}')), "page")
-    assert "Json(pointer='/items')" in source.partition("import polars")[0]
+    assert 'reader=Json(pointer="/items")' in source
     imported(source, "page")
 
 
