@@ -26,7 +26,7 @@ class DefinitionError(SilversmithError, ValueError):
 
 @dataclass(frozen=True)
 class Place:
-    """Where in an object something is wrong. Lines, rows and columns count from 1.
+    """The place of an error in an object. Lines, rows and columns count from 1.
 
     ``line`` is a line of text, ``row`` a record (the header is not one), ``column`` a named column or,
     where there are no names, the position in the line. ``text`` is the offending text, shortened.

@@ -104,7 +104,7 @@ class KeyPattern:
 
     @property
     def prefixes(self) -> tuple[str, ...]:
-        """Where matching keys may be: prefixes in the order of keys, none of which begins with another."""
+        """The prefixes of matching keys: prefixes in the order of keys, none of which begins with another."""
         prefixes: list[str] = []
         for prefix in sorted({each.literal_prefix for each in self.alternatives}, key=str.encode):
             if not prefixes or not prefix.startswith(prefixes[-1]):

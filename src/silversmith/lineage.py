@@ -32,7 +32,7 @@ _OPTIONAL = frozenset({"lookups", "owner", "rows_dropped"})
 
 @dataclass(frozen=True)
 class Lineage:
-    """Where a silver object came from. Sizes in bytes, ``committed_at`` in ISO 8601 UTC, ``attempt`` from 1.
+    """The origin of a silver object. Sizes in bytes, ``committed_at`` in ISO 8601 UTC, ``attempt`` from 1.
 
     ``schema`` is the version of the transform's recorded schema that it has; 0: none is recorded. ``dialect`` says how
     the file is written, as JSON, see :func:`brief`: a wrong guess can be seen there. ``owner`` is the name of the stack
@@ -181,7 +181,7 @@ def _brief(items: tuple[tuple[str, type, object], ...]) -> str:
 
 
 class Decision(StrEnum):
-    """What one (transform, bronze key) needs."""
+    """The work that one (transform, bronze key) needs."""
 
     DUPLICATE = "duplicate"  #: silver is of this very version, made by this very code: nothing to do
     MISSING = "missing"  #: there is no silver, or none that says where it came from
@@ -205,7 +205,7 @@ def decide(
     lookups: str = "",
     owners: Collection[str] | None = None,
 ) -> Decision:
-    """What to do, from what bronze and silver hold now. An event plays no part in it.
+    """Decide about a key, from the objects that bronze and silver hold now. An event plays no part in it.
 
     Args:
         bronze_etag: of the bronze object; None: there is none.
@@ -247,17 +247,17 @@ def bronze_key_of(key: str) -> str:
 
 
 def rejected_key(transform: str, bronze_key: str) -> str:
-    """Where the rows that broke the contract are, in the quarantine bucket."""
+    """The key in quarantine of the rows that broke the contract."""
     return _derived(transform, bronze_key, ".rejected.parquet")
 
 
 def error_key(transform: str, bronze_key: str) -> str:
-    """Where the error document of a file that cannot become silver is, in the quarantine bucket."""
+    """The key in quarantine of the error document of a file that cannot become silver."""
     return _derived(transform, bronze_key, ERROR_ENDING)
 
 
 def failed_key(transform: str, bronze_key: str) -> str:
-    """Where the failed tries of a file that the transform's code cannot do are counted, in the quarantine bucket."""
+    """The key in quarantine of the count of a file's failed tries, by the transform's code."""
     return _derived(transform, bronze_key, FAILED_ENDING)
 
 

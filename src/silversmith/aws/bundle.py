@@ -273,7 +273,7 @@ class _Import:
 
 
 def needs(modules: Iterable[str], roots: Iterable[Path], *, late: bool = True) -> Needs:
-    """Everything that these modules need, themselves too, found by reading: nothing is run.
+    """All modules that these ones need, themselves too, by reading: nothing is run.
 
     Imports inside functions count as well; those under ``if TYPE_CHECKING`` do not. A root may be a folder where
     packages are installed. Only the packages of ``modules`` are looked for in it: those beside them are made for this

@@ -70,7 +70,7 @@ _AFTER_DEPLOY = {
 
 @dataclass(frozen=True)
 class Release:
-    """All that is to be deployed: the name of the stack, its template and the code.
+    """The parts of a deployment: the name of the stack, its template and the code.
 
     ``tables`` is the code of the tables' function, where there are any. ``notifying`` are the roles of the buckets that
     tell EventBridge of their objects; ``existing`` has the names of those that are not the stack's. ``transforms`` make

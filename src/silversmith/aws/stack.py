@@ -1,4 +1,4 @@
-"""One CloudFormation stack: its state, what a change set would change, and following AWS as it makes the changes.
+"""One CloudFormation stack: its state, the changes of a change set, and following AWS as it makes them.
 
 https://docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/using-cfn-updating-stacks-changesets.html
 https://docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/view-stack-events.html
@@ -166,7 +166,7 @@ _NOTHING = object()
 
 
 def differences(before: Any, after: Any, path: str = "") -> Iterator[tuple[str, Any, Any]]:
-    """Where two values differ: the path, as ``Environment.Variables.X`` or ``Tags[0]``, and the value in each."""
+    """Differences of two values: the path, as ``Environment.Variables.X`` or ``Tags[0]``, and the value in each."""
     if isinstance(before, Mapping) and isinstance(after, Mapping):
         for name in [*before, *(name for name in after if name not in before)]:
             below = f"{path}.{name}" if path else str(name)

@@ -46,7 +46,7 @@ _POLARS_ERRORS = (pl.exceptions.PolarsError, pl.exceptions.PanicException)
 
 @dataclass(frozen=True)
 class Converted:
-    """What becomes of one bronze object.
+    """The result of one bronze object.
 
     Attributes:
         silver: the rows of a small silver object, which :func:`encode_silver` makes Parquet of; or a Parquet file.
@@ -389,7 +389,7 @@ class _Conversion:
         return schemas.fit_by_types(silver, dtypes, self.recorded)
 
     def _guessed(self, table: Table, names: Collection[str]) -> list[str]:
-        """Those of the columns whose type the reader inferred."""
+        """The columns whose type the reader inferred."""
         if table.typed or table.format.partition("+")[0] in _TYPED_FORMATS:
             return []
         return [name for name in names if name not in self.contract.schema]

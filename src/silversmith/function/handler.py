@@ -329,7 +329,7 @@ def _failed(
 
 
 def _log_of(context: InvocationContext) -> dict[str, str | None]:
-    """Where the log of an invocation is. https://docs.aws.amazon.com/lambda/latest/dg/python-context.html"""
+    """The place of an invocation's log. https://docs.aws.amazon.com/lambda/latest/dg/python-context.html"""
     names = {"group": "log_group_name", "stream": "log_stream_name", "request": "aws_request_id"}
     return {name: getattr(context, attribute, None) for name, attribute in names.items()}
 
@@ -389,7 +389,7 @@ def tally(metrics: Tally, report: Report) -> None:
 
 
 def handler(event: Mapping[str, Any], context: InvocationContext) -> dict[str, Any]:
-    """What Lambda calls. Configured by the environment that the template sets: ``SILVERSMITH_PIPELINE``,
+    """Lambda's entry point. Configured by the environment that the template sets: ``SILVERSMITH_PIPELINE``,
     ``SILVERSMITH_TRANSFORM``, ``SILVERSMITH_BRONZE``, ``SILVERSMITH_SILVER``, ``SILVERSMITH_QUARANTINE``,
     ``SILVERSMITH_QUEUE`` and ``SILVERSMITH_DLQ`` (their URLs), ``SILVERSMITH_STACK`` (whose silver it is),
     ``SILVERSMITH_FINGERPRINT`` (of the code that was deployed). ``SILVERSMITH_LOG_LEVEL`` and ``SILVERSMITH_METRICS``

@@ -39,7 +39,7 @@ class Stages:
 
 
 class Verdict(StrEnum):
-    """How the processing of one object ended."""
+    """The end of the processing of one object."""
 
     COMMITTED = "committed"  #: a new silver object
     DUPLICATE = "duplicate"  #: silver was already made of this version by this code

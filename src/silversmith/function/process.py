@@ -268,7 +268,7 @@ def _opened(task: Task, silver: Head | None, lineage: Lineage | None, *, is_head
 
 
 def _passed_over(task: Task, marker: Head) -> Outcome:
-    """Nothing becomes of a marker, and nothing that was put into quarantine about it counts."""
+    """Pass over a marker, and remove its documents from quarantine."""
     _remove(task, task.error_key, marker.etag)
     _forget_failures(task, marker.etag)
     return task.outcome(Verdict.MARKER, etag=marker.etag, version=task.version(marker), size=marker.size)

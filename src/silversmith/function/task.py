@@ -1,4 +1,4 @@
-"""One bronze object that one transform makes silver of: all that its processing needs to know."""
+"""One bronze object that one transform makes silver of: the facts that its processing needs."""
 
 from __future__ import annotations
 
@@ -165,7 +165,7 @@ class Task:
         )
 
     def quarantine_document(self, head: Head, **more: Any) -> dict[str, Any]:
-        """What all documents in quarantine say of the transform and of the bytes that they are about."""
+        """The fields of all documents in quarantine about their transform and bytes."""
         return {
             "transform": self.transform.name,
             **({"owner": self.owner.name} if self.owner is not None else {}),

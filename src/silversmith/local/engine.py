@@ -58,8 +58,8 @@ class TableState:
 
 @dataclass(frozen=True)
 class Progress:
-    """Where everything is. ``rejected`` counts rows, the others files or messages, in this run. ``tables``: those that
-    were changed in it, by name. ``markers`` stand for folders and jobs, and were passed over. ``partial`` counts files
+    """The state of a run. ``rejected`` counts rows, the others files or messages, in this run. ``tables``: those that
+    changed in it, by name. ``markers`` stand for folders and jobs, and were passed over. ``partial`` counts files
     of which some rows were rejected and the others are in silver, ``outdated`` silver that older code made and that is
     left as it is."""
 
@@ -299,7 +299,7 @@ class Engine:
         self._closing.close()
 
     def progress(self) -> Progress:
-        """Where everything is now."""
+        """The state now."""
         now = self._clock.now()
         in_flight = sum(len(invocation.messages) for function in self._functions for invocation in function.running)
         queued = sum(

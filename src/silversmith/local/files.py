@@ -88,7 +88,7 @@ def _sorted(entries: Iterable[os.DirEntry[str]]) -> Iterator[os.DirEntry[str]]:
 
 
 class Evidence(enum.Enum):
-    """How a file came to notice."""
+    """The reason why a file was noticed."""
 
     CLOSED = "closed"  #: a writer closed it, or it was moved in
     CREATED = "created"  #: its name is new: most likely a writer will close it
@@ -97,7 +97,7 @@ class Evidence(enum.Enum):
 
 
 class FileVerdict(enum.Enum):
-    """What to do about a file."""
+    """The decision about a file."""
 
     TAKE = "take"
     WAIT = "wait"  #: it is not whole

@@ -152,7 +152,7 @@ class WatchdogSource(FileSystemEventHandler):
         self._events.clear()
 
     def retry(self) -> Iterator[Changes]:
-        """Nothing to do."""
+        """Do nothing: no limit was reached."""
         return iter(())
 
     def dispatch(self, event: FileSystemEvent) -> None:
@@ -239,7 +239,7 @@ class InotifySource:
         return changes
 
     def restart(self) -> Changes:
-        """The same after events were lost. Where a limit is reached now, :meth:`retry` tries again."""
+        """Watch all folders again after events were lost. Where a limit is reached now, :meth:`retry` tries again."""
         self.close()
         changes = Changes()
         try:

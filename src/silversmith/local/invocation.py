@@ -1,4 +1,4 @@
-"""What every worker process has: its place in a batch, what it is told of a function, and the loop that invokes.
+"""Shared by all worker processes: the place in a batch, the configuration of a function, and the loop that invokes.
 
 A process for tables must not import Polars, so nothing here does.
 """

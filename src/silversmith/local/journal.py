@@ -157,7 +157,7 @@ class Journal:
         return int(row[0]) if row else 0
 
     def plan(self, name: str) -> list[str]:
-        """How SQLite would run the statement of this name, step by step.
+        """SQLite's plan for the statement of this name, step by step.
 
         https://sqlite.org/eqp.html
         """
@@ -166,7 +166,7 @@ class Journal:
         return [str(row[3]) for row in self._db.execute(f"EXPLAIN QUERY PLAN {statement}", values)]
 
     def damage(self, *, thorough: bool = True) -> str:
-        """What is wrong with the file, found by reading all of it; empty if nothing is.
+        """The damage of the file, by reading all of it; empty if there is none.
 
         ``thorough``: also whether the indexes agree with the tables, which takes four times as long.
         https://sqlite.org/pragma.html#pragma_integrity_check
@@ -191,7 +191,7 @@ class Journal:
         return int(self._db.execute("PRAGMA freelist_count").fetchone()[0])
 
     def pages(self) -> tuple[int, int]:
-        """How many pages the file has, and in how many of them nothing is."""
+        """The number of pages of the file, and of its free pages."""
         total, free = (
             int(self._db.execute(f"PRAGMA {name}").fetchone()[0]) for name in ("page_count", "freelist_count")
         )
@@ -314,7 +314,7 @@ FREE_SHARE = 0.25
 
 @dataclass(frozen=True)
 class Keep:
-    """What is kept of the past: hops for so many ``seconds``, and of one key the newest ``hops``.
+    """The part of the past that is kept: hops for so many ``seconds``, and of one key the newest ``hops``.
 
     Outcomes of objects that are no more are kept as long as hops. By default as long as SQS keeps a message at the
     most, and as many hops as ``silversmith trace`` shows.

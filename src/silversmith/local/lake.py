@@ -29,7 +29,7 @@ class LakeFolder:
 
     @property
     def state(self) -> Path:
-        """What the engine remembers: journal, lock, logs, temporary files."""
+        """The engine's state: journal, lock, logs, temporary files."""
         return self.path / STATE
 
     @property
@@ -49,7 +49,7 @@ class LakeFolder:
 
     @property
     def logs(self) -> Path:
-        """What the functions print."""
+        """The folder for the output of functions."""
         return self.state / "logs"
 
     def bucket(self, name: str) -> Path:
@@ -81,7 +81,7 @@ class LakeFolder:
         )
 
     def owner(self, pipeline: Pipeline) -> Owner:
-        """Whose silver a pipeline makes here: the template of a pipeline without a deployment has its name."""
+        """The owner of a pipeline's silver here: the template of a pipeline without a deployment has its name."""
         from silversmith.schemas import Owner  # imports Polars, which the process of tables must not
 
         return Owner(pipeline.name, pipeline.silver, pipeline.quarantine)

@@ -73,7 +73,7 @@ class ChildProcess:
         return int(memory.rss - getattr(memory, "shared", 0))
 
     def death(self) -> str:
-        """How it died, for a person, to follow its name."""
+        """The cause of its death, for a person, to follow its name."""
         self.process.join()
         code = self.process.exitcode or 0
         if code >= 0:

@@ -50,12 +50,12 @@ def routes(stack: StackResources) -> dict[str, Route]:
 
 
 def route_of_tables(stack: StackResources) -> Route | None:
-    """Where messages for the tables can be; None: there are no tables."""
+    """The queue and services on the way of messages to tables; None: there are no tables."""
     return next((route for _, route in _routes(stack, "SILVERSMITH_TABLES")), None)
 
 
 def _routes(stack: StackResources, variable: str) -> Iterator[tuple[str, Route]]:
-    """By the value of a variable in the environment of a function, where its messages can be."""
+    """The places of a function's messages, by the value of a variable in its environment."""
     functions = {function.arn: function for function in stack.functions}
     queues = {queue.arn: queue for queue in stack.queues}
     for mapping in stack.mappings:
@@ -142,7 +142,7 @@ def _hop(key: str, version: str, reason: str, now: float, *, to: str, message: i
 
 
 def pending(journal: Journal, route: Route, etags: Mapping[str, str]) -> set[str]:
-    """Those of the keys that have a message in the transform's queue, on its way there, or in a dead-letter queue.
+    """The keys that have a message in the transform's queue, on its way there, or in a dead-letter queue.
 
     Args:
         etags: by key, the etag of the bronze object as it is. A message of other bytes does not count: it may be dead,
@@ -304,7 +304,7 @@ def _silver_waiting(journal: Journal, route: Route, keys: Sequence[str]) -> set[
 
 
 class TableRounds:
-    """When the tables are compared with silver, and what is done about the answer.
+    """The rounds that compare tables with silver, and send the differences.
 
     Args:
         journal: the engine's.

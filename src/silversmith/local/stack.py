@@ -316,7 +316,7 @@ class Bucket:
 
 @dataclass(frozen=True)
 class RuleTarget:
-    """Where a rule sends events."""
+    """A target of a rule."""
 
     arn: str
     dead_letter_arn: str | None = None
@@ -394,7 +394,7 @@ class FunctionResource:
 
 @dataclass(frozen=True)
 class EventSourceMapping:
-    """What polls a queue for a function. ``window`` in seconds; of ``filters``, if any, a message must pass one."""
+    """The poller of a queue for a function. ``window`` in seconds; of ``filters``, if any, a message must pass one."""
 
     queue_arn: str
     function_arn: str
@@ -597,7 +597,7 @@ def _queues(template: Template) -> list[QueueResource]:
 
 
 def _roles(template: Template) -> dict[str, Policy]:
-    """What each role may do, by its ARN: by the policies in it and by those that are attached to it."""
+    """The rights of each role, by its ARN: by the policies in it and by those that are attached to it."""
     managed = {
         template.arn(logical): properties["PolicyDocument"]
         for logical, properties in template.each("AWS::IAM::ManagedPolicy")

@@ -200,7 +200,7 @@ def build(
 
 
 def table_function(stack: StackResources) -> FunctionConfig | None:
-    """What the process of tables must know of their function; None: there are no tables.
+    """The configuration of the tables' function for its process; None: there are no tables.
 
     Raises:
         UnsupportedTemplate: its environment names a bucket or queue that the template does not have.
@@ -217,7 +217,7 @@ def table_function(stack: StackResources) -> FunctionConfig | None:
 
 
 def worker_functions(stack: StackResources) -> tuple[FunctionConfig, ...]:
-    """What a worker must know of each transform's function. The reconciler is none: the engine does its own rounds.
+    """The configuration of each transform's function. The reconciler is none: the engine does its own rounds.
 
     Raises:
         UnsupportedTemplate: a function's environment names a queue or a bucket that the template does not have.

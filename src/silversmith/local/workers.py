@@ -1,4 +1,4 @@
-"""How work is handed to workers: a pool of processes, watched for time and memory, and the dispatch of batches to them.
+"""Dispatch of work to workers: a pool of processes, watched for time and memory, and the dispatch of batches to them.
 
 A worker may get several batches in one dispatch, and a second dispatch to follow: each batch stays an invocation of its
 own, as if several environments of Lambda committed their files together. The cost of handing over a batch, of syncing a
@@ -72,7 +72,7 @@ class Dispatch:
 
     @property
     def started(self) -> float:
-        """When the worker began with it, in Unix seconds; setting it sets that of all invocations."""
+        """The time at which the worker began with it, in Unix seconds; setting it sets that of all invocations."""
         return self.invocations[0].started
 
     @started.setter
@@ -82,7 +82,7 @@ class Dispatch:
 
     @property
     def deadline(self) -> float:
-        """When Lambda would end them, in Unix seconds."""
+        """The time at which Lambda would end them, in Unix seconds."""
         return self.invocations[0].deadline
 
     @property
@@ -95,7 +95,7 @@ class Dispatch:
         return self._by_message[message]
 
     def request(self, *, careful: bool) -> dict[str, Any]:
-        """What is sent to the worker. ``careful``: it shall commit each file before it begins the next."""
+        """The message to the worker. ``careful``: it shall commit each file before it begins the next."""
         return {
             "function": self.settings.name,
             "events": [invocation.event() for invocation in self.invocations],
@@ -343,7 +343,7 @@ class Dispatcher:
 
     @property
     def functions(self) -> Sequence[FunctionService]:
-        """Those whose batches the workers get."""
+        """The functions whose batches the workers get."""
         return list(self._functions.values())
 
     def dispatch_all(self, now: float) -> None:

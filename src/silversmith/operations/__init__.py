@@ -18,7 +18,7 @@ class WrongCall(SilversmithError):
 
 @contextmanager
 def tables_installed() -> Iterator[None]:
-    """What imports the packages of tables, which do not come with Silversmith itself.
+    """Import the packages of tables, which do not come with Silversmith itself.
 
     Raises:
         WrongCall: they are not installed.

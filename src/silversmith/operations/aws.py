@@ -403,7 +403,7 @@ class AwsTarget:
                 yield self._dead_message(output, queue, message)
 
     def waiting(self, transform: str, etags: Mapping[str, str]) -> Set[str]:
-        """Those with a message in a dead-letter queue. AWS does not list the messages of the queue itself."""
+        """The keys with a message in a dead-letter queue. AWS does not list the messages of the queue itself."""
         dead = self._dead_etags.get(transform, {})
         return {key for key, etag in etags.items() if dead.get(key, set()) & {"", etag}}
 
@@ -425,7 +425,7 @@ class AwsTarget:
         return len(keys)
 
     def _dead_messages(self, output: str) -> Iterator[AwsMessage]:
-        """What lies in the dead-letter queue of this output; nothing where the stack has none."""
+        """The messages in the dead-letter queue of this output; none if the stack has no such queue."""
         queue = self._dead.get(output)
         return queue.messages() if queue is not None else iter(())
 

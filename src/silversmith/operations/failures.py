@@ -1,4 +1,4 @@
-"""What failed and why: files in quarantine, rejected rows, and messages in dead-letter queues."""
+"""Failures and their reasons: files in quarantine, rejected rows, and messages in dead-letter queues."""
 
 from __future__ import annotations
 
@@ -253,7 +253,7 @@ def _first_rows(source: Source, most: int) -> tuple[list[RejectedRow], int]:
 
 @dataclass(frozen=True)
 class Query:
-    """Which failures to list: of one transform, of the keys that match, at most so many of each kind."""
+    """The failures to list: of one transform, of the keys that match, at most so many of each kind."""
 
     transform: str | None = None
     pattern: KeyPattern | None = None

@@ -50,7 +50,7 @@ class StatusCollector(Collector):
         yield from _queues(status)
 
     def describe(self) -> Iterator[Metric]:
-        """Nothing: a registry that asked would look at a lake that is not there yet."""
+        """No metrics: a registry that asked would look at a lake that is not there yet."""
         return iter(())
 
 

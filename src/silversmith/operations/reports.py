@@ -24,7 +24,7 @@ from silversmith.stores import Head, Lake
 
 @dataclass(frozen=True)
 class SilverCounts:
-    """What silver holds of one transform now: ``files`` and their ``rows``.
+    """The silver of one transform now: ``files`` and their ``rows``.
 
     ``partial`` files lack rows that were ``rejected`` (rows), ``outdated`` ones were made by other code or with other
     lookups, ``orphaned`` ones of bronze objects that are gone. ``dropped`` rows are no data, as the contract says.
@@ -93,8 +93,8 @@ class ChainStatus:
 
 @dataclass(frozen=True)
 class TablesQueue:
-    """What is on its way from silver into the tables: messages that wait, that a function has (``in_flight``), and that
-    lie in dead-letter queues, by queue. ``oldest_seconds``: None on AWS, which does not say."""
+    """Messages on their way from silver into the tables: they wait, a function has them (``in_flight``), or they lie in
+    dead-letter queues, by queue. ``oldest_seconds``: None on AWS, which does not say."""
 
     waiting: int
     in_flight: int

@@ -168,7 +168,7 @@ QUARANTINE = "quarantine"
 
 @dataclass(frozen=True)
 class FailureSelection:
-    """Which failures to try again; None: all.
+    """The failures to try again; None: all.
 
     ``error`` is the code of an error (``MissingColumn``, ``TransformError`` …) in any case. ``since`` and ``until`` are
     Unix seconds: it failed at ``since`` or later, and before ``until``. ``where``: see :class:`Failure`.

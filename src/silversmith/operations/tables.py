@@ -168,7 +168,7 @@ class Column:
 
 @dataclass(frozen=True)
 class Answer:
-    """What a query gives. ``has_more``: there are rows beyond the limit."""
+    """The result of a query. ``has_more``: there are rows beyond the limit."""
 
     columns: Sequence[Column]
     rows: Sequence[Sequence[Any]]
@@ -381,7 +381,7 @@ def _everything(pipeline: Pipeline) -> list[TableSpec | ViewSpec]:
 
 @dataclass(frozen=True)
 class ViewDifference:
-    """How many rows a view lacked, and how many it had too many, beside its query over all rows."""
+    """The number of rows that a view lacked, and that it had too many, beside its query over all rows."""
 
     view: str
     lacking: int
@@ -420,7 +420,7 @@ class SilverState:
 
 @dataclass(frozen=True)
 class InTable:
-    """What a table has of one file. ``state`` is ``current`` (the rows of its silver), ``old`` (of an older silver),
+    """The rows of one file in a table. ``state`` is ``current`` (the rows of its silver), ``old`` (of an older silver),
     ``missing`` (silver has rows, the table none of them), ``none`` (nor has silver) or ``unknown`` (it cannot be read).
 
     ``since``: the version that brought these rows; None where it has none. ``or_before``: older ones are forgotten.
@@ -433,7 +433,7 @@ class InTable:
 
 
 def trace_tables(key: str, transform: str, silver: SilverState, target: Target, pipeline: Pipeline) -> list[InTable]:
-    """What each table of a transform has of a bronze key, beside its silver."""
+    """The rows of a bronze key in each table of a transform, beside its silver."""
     return [_in_table(table.name, key, silver, target) for table in pipeline.tables.of_transform(transform)]
 
 

@@ -70,7 +70,7 @@ class News:
 
 @dataclass(frozen=True)
 class LastOutcome:
-    """What a transform last made of a key. ``verdict``: committed, quarantined, gone, failed."""
+    """The last result of a transform for a key. ``verdict``: committed, quarantined, gone, failed."""
 
     verdict: str
     version: str
@@ -79,7 +79,7 @@ class LastOutcome:
 
 
 class DeadKind(StrEnum):
-    """Who gave up on a message."""
+    """The part of the chain that gave up on a message."""
 
     QUEUE = "queue"  #: it was received too often
     SUBSCRIPTION = "subscription"  #: the topic could not deliver it to the transform's queue
@@ -116,7 +116,7 @@ class DeadMessage:
 
     @property
     def failed_at(self) -> float:
-        """When it failed, in Unix seconds; where that is unknown, when it was sent."""
+        """The time of the failure, in Unix seconds; if that is unknown, of the sending."""
         return self.dead_at if self.dead_at is not None else self.sent
 
     def concerns(self, transform: Transform | None) -> bool:
@@ -199,7 +199,7 @@ class Target(Protocol):
         history."""
 
     def outcome(self, transform: str, key: str) -> LastOutcome | None:
-        """What a transform last made of a key."""
+        """The last result of a transform for a key."""
 
     def dead(self) -> Iterator[DeadMessage]:
         """Every message in every dead-letter queue, also in those that the pipeline no longer has."""

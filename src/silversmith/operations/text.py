@@ -44,7 +44,7 @@ def headline(message: str) -> str:
 
 
 def essence(message: str) -> str:
-    """What a person needs of an error: its :func:`headline`, and of a traceback the lines of code that led to it.
+    """The essence of an error for a person: its :func:`headline`, and the lines of code of a traceback that led to it.
 
     Polars goes on for a screen about its plan: of the error itself only the first paragraph is kept.
     """

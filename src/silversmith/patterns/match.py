@@ -347,8 +347,8 @@ class _CompiledField:
         self.may_be_absent = absent in leaf.tests
 
     def places(self, event: dict[str, Any]) -> tuple[list[_Place], list[_Place]] | None:
-        """Where the values that meet the field are, and all; None if one that meets it is in no array: it goes together
-        with all others."""
+        """The places of the values that meet the field, and all; None if one that meets it is in no array: it goes
+        together with all others."""
         hits: list[_Place] = []
         present: list[_Place] = []
         reach, last = self._reach, self._depth

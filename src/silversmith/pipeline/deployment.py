@@ -32,7 +32,7 @@ Numbers = int | Mapping[str, int]
 
 @dataclass(frozen=True, kw_only=True)
 class Vpc:
-    """Where in a VPC the functions run. There, S3, SQS and Lambda must be within reach: by endpoints or a NAT gateway.
+    """The functions' place in a VPC. There, S3, SQS and Lambda must be within reach: by endpoints or a NAT gateway.
 
     Args:
         subnets: ids of subnets, of several Availability Zones: ``("subnet-0a…", "subnet-0b…")``.

@@ -131,7 +131,7 @@ class Lookups:
 
     @staticmethod
     def of(transform: Declared, bronze: Store, scratch: Path | None) -> Lookups:
-        """Those of a transform."""
+        """The lookups of a transform."""
         return Lookups(bronze, transform.lookups, scratch, name=transform.name)
 
     def look_again(self) -> None:

@@ -22,7 +22,7 @@ MOST_REJECTED = 2_000_000
 
 
 class Rejections:
-    """What the calls of :func:`reject` during one call of a transform take out. ``numbered``: its rows have numbers."""
+    """The rows that :func:`reject` takes out during one call of a transform. ``numbered``: its rows have numbers."""
 
     def __init__(self, *, numbered: bool) -> None:
         self.is_used = False

@@ -1,4 +1,4 @@
-"""What the user declares of gold: tables and views. A view's query is parsed here, and never again.
+"""The user's declarations of gold: tables and views. A view's query is parsed here, and never again.
 
 ``by`` promises that the query can be computed for some groups alone. What breaks that promise is refused where it can
 be seen: the query is parsed, and each of its parts that looks at several rows (``GROUP BY``, windows, ``DISTINCT``,
@@ -191,7 +191,7 @@ def _require_named(query: exp.Query) -> None:
 
 
 def _groups(query: exp.Expr, sources: Iterable[str], by: Sequence[str]) -> Mapping[str, tuple[tuple[str, ...], ...]]:
-    """How a changed row of each source names the groups that it touches. See :class:`ViewSpec`."""
+    """The way in which a changed row of each source names the groups that it touches. See :class:`ViewSpec`."""
     from sqlglot import exp
 
     if not isinstance(query, exp.Select):
@@ -221,7 +221,7 @@ def _groups(query: exp.Expr, sources: Iterable[str], by: Sequence[str]) -> Mappi
 
 
 def _output(query: exp.Select, name: str) -> exp.Expr:
-    """What the query selects under a name."""
+    """The expression that the query selects under a name."""
     from sqlglot import exp
 
     has_star = False
@@ -274,7 +274,7 @@ def _require_fit(query: exp.Select, outputs: Mapping[str, exp.Expr]) -> None:
 
 
 def _partition(window: exp.Window, named: Mapping[str, exp.Window]) -> Sequence[exp.Expr]:
-    """What a window is partitioned by, itself or by its name: ``over w … window w as (partition by …)``."""
+    """The partition of a window, itself or by its name: ``over w … window w as (partition by …)``."""
     followed: set[str] = set()
     while not window.args.get("partition_by") and (alias := window.args.get("alias")) is not None:
         name = _name(alias)
@@ -392,7 +392,7 @@ def _expressions(query: exp.Select, alias: str, firm: Collection[str], outputs: 
 
 
 def _followed() -> tuple[type[Any], ...]:
-    """What is written back as it was read: other functions sqlglot may turn into another dialect's."""
+    """The nodes that are written back as they were read: other functions sqlglot may turn into another dialect's."""
     from sqlglot import exp
 
     return (

@@ -25,7 +25,7 @@ GROUP = "silversmith.writers"
 
 @runtime_checkable
 class CustomWriter(Protocol):
-    """How a silver object's Parquet file is written. Its options, if it has any, are best a frozen dataclass's.
+    """A writer of silver's Parquet files. Its options, if it has any, are best a frozen dataclass's.
 
     Attributes:
         name: what it is called in errors: lower-case letters, digits, ``-``.

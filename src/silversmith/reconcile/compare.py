@@ -207,7 +207,7 @@ def comparison_of(
     dead: bool = False,
     note_outdated: bool = False,
 ) -> Comparison:
-    """What a transform's files are compared with. The arguments, and what is raised, are those of :func:`look`."""
+    """The stores and settings of a transform's comparison. Arguments and errors are those of :func:`look`."""
     document = Schemas(lake.silver, transform.name).look().document if changed or owner is not None else None
     owners = None
     if owner is not None and document is not None:

@@ -49,7 +49,7 @@ class KeyRange(NamedTuple):
 
 @dataclass(frozen=True)
 class Proof:
-    """How the rows that agree with bronze are proven.
+    """The proof of the rows that agree with bronze.
 
     ``listing``: silver is listed, too, and every row compared with it. One of ``share`` objects is headed, in round
     after round others: ``turn`` says which; 0: none.

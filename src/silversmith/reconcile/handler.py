@@ -82,7 +82,7 @@ class NoProgress(SilversmithError):
 
 @dataclass(frozen=True)
 class Cursor:
-    """Where a round is: at a transform, after a key. ``waiting`` is how many messages its queue had when its turn came,
+    """The place of a round: at a transform, after a key. ``waiting`` is how many messages its queue had at its turn,
     ``missed`` how many of its files so far look as if their events were lost, ``settled`` for how many seconds objects
     are left to their events. With a lineage, ``ranges`` are the keys that are left; ``prove``: silver is listed, too.
     """
@@ -97,13 +97,13 @@ class Cursor:
 
     @property
     def place(self) -> tuple[object, ...]:
-        """What changes where there is progress."""
+        """The part that changes with progress."""
         return self.transform, self.after, [tuple(keys) for keys in self.ranges or ()]
 
 
 @dataclass(frozen=True)
 class RoundProgress:
-    """How far a round is, as the lease keeps it.
+    """The progress of a round, as the lease keeps it.
 
     Attributes:
         begun: when it began.
@@ -152,7 +152,7 @@ class Window:
         return self.since is not None and modified is not None and self.since <= modified < self.until
 
     def mark(self, transform: Transform) -> dict[str, str]:
-        """What to leave to the next round."""
+        """The mark for the next round."""
         return {"pattern": transform.pattern.text, "until": self.until.isoformat()}
 
 
@@ -272,7 +272,7 @@ class Reconciler:
         self._measure({"ChainBroken": sum(problem.is_known for problem in problems)})
 
     def _transforms(self, progress: RoundProgress, step: _Step) -> RoundProgress:
-        """How far the round is when the time is up; without a place: through."""
+        """The cursor of the round when the time is up; without a place: through."""
         transforms: Sequence[Transform] = self._pipeline.transforms
         place = progress.place
         if place is not None:
@@ -418,7 +418,7 @@ def _round(event: Mapping[str, Any], context: InvocationContext) -> str:
 
 
 def _wish(event: Mapping[str, Any], round_id: str) -> dict[str, Any]:
-    """What is put into the lease of a round that is going on, if this one is to follow it."""
+    """The wish in the lease of a running round: this one shall follow it. Empty if it need not."""
     if event.get("follow") is not True:
         return {}
     settled = {name: event[name] for name in ("settled_seconds",) if name in event}
@@ -430,7 +430,7 @@ _ALWAYS = frozenset({"checked", "sent", "orphaned"})
 
 
 def _mark(transform: Transform, memory: Mapping[str, Any]) -> Mapping[str, Any]:
-    """What the last round left of a transform."""
+    """The last round's mark about a transform."""
     mark = memory.get(transform.name)
     return mark if isinstance(mark, dict) else {}
 
@@ -447,7 +447,7 @@ def _body(event: ObjectEvent) -> str:
 
 
 def handler(event: Mapping[str, Any], context: InvocationContext) -> dict[str, Any]:
-    """What Lambda calls. Configured by the environment that the template sets: ``SILVERSMITH_PIPELINE``,
+    """Lambda's entry point. Configured by the environment that the template sets: ``SILVERSMITH_PIPELINE``,
     ``SILVERSMITH_BRONZE``, ``SILVERSMITH_SILVER``, ``SILVERSMITH_QUARANTINE``."""
     with request(context):
         return _from_environment()(event, context)

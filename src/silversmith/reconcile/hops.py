@@ -81,7 +81,7 @@ class Problem:
 
 
 def check(stages: Sequence[Hops], client: Client) -> list[Problem]:
-    """What is wrong with the hops of any of the topics; empty: nothing.
+    """The problems with the hops of any of the topics; empty: none.
 
     Needs ``s3:GetBucketNotification``, ``events:DescribeRule``, ``events:ListTargetsByRule``,
     ``sns:ListSubscriptionsByTopic``, ``sns:GetSubscriptionAttributes`` and ``lambda:GetEventSourceMapping``. A service

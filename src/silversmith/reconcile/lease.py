@@ -31,7 +31,7 @@ TRIES = 8
 
 
 def lease_key(function: str) -> str:
-    """Where the lease of a function is. No transform is called ``_reconcile``: their names begin with a letter."""
+    """The key of a function's lease. No transform is called ``_reconcile``: their names begin with a letter."""
     return f"_reconcile/{function}.json"
 
 
@@ -40,7 +40,7 @@ class NotNext(SilversmithError):
 
 
 class Phase(StrEnum):
-    """How far a step is."""
+    """The phase of a step."""
 
     WAITING = "waiting"  #: its invocation is on its way
     RUNNING = "running"  #: an invocation works on it
@@ -50,7 +50,7 @@ class Phase(StrEnum):
 
 @dataclass(frozen=True)
 class Lease:
-    """What the object says.
+    """The content of the object.
 
     ``owner`` is the invocation that changed it last. ``progress`` is how far the round is, and ``memory`` what rounds
     that ended leave to later ones: JSON values that mean nothing here. ``wish``, if not empty, is the event of a round

@@ -1,1 +1,1 @@
-"""What every function has on Lambda: its queue and messages, its log and metrics. Imports no Polars."""
+"""Shared by all functions on Lambda: their queue and messages, its log and metrics. Imports no Polars."""

@@ -55,7 +55,7 @@ _log = logging.getLogger(__name__)
 
 
 class InvocationContext(Protocol):
-    """What Lambda tells a handler of its invocation.
+    """Lambda's context of an invocation.
 
     https://docs.aws.amazon.com/lambda/latest/dg/python-context.html
     """

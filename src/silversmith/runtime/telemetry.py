@@ -1,4 +1,4 @@
-"""What a function on Lambda logs, as JSON lines, and measures, in CloudWatch's embedded metric format."""
+"""The log of a function on Lambda, as JSON lines, and its metrics, in CloudWatch's embedded metric format."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def printed(line: str) -> None:
 
 
 class Tally:
-    """What one invocation has done so far, for the metrics of one transform or table.
+    """The work of one invocation so far, for the metrics of one transform or table.
 
     Args:
         dimensions: of the metrics, by name.

@@ -191,7 +191,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class Document:
-    """All that is recorded of one transform. The schema whose code was first seen last is the last.
+    """The record of one transform. The schema whose code was first seen last is the last.
 
     ``owner`` is the name of the stack whose silver it is, of the pipeline where it runs locally; empty: nobody's yet.
     ``former`` are the names from which it was taken over: their objects are the owner's now.
@@ -204,8 +204,8 @@ class Document:
     former: tuple[str, ...] = ()
 
     def owners(self, name: str) -> frozenset[str]:
-        """Whose objects the stack ``name`` may replace, an empty name for objects that name nobody; none of them where
-        this is another's."""
+        """The owners whose objects the stack ``name`` may replace, an empty name for objects that name nobody; none if
+        this silver is another's."""
         return frozenset({"", name, *self.former}) if self.owner in {"", name} else frozenset()
 
     @property
@@ -299,7 +299,7 @@ def _owners(content: Mapping[str, Any]) -> tuple[str, tuple[str, ...]]:
 
 
 def differences(before: Mapping[str, pl.DataType], after: Mapping[str, pl.DataType]) -> dict[str, str]:
-    """What became of each column that changed: ``+ b: String``, ``- c: Date``, ``~ a: Int32 → Int64``."""
+    """The change of each column: ``+ b: String``, ``- c: Date``, ``~ a: Int32 → Int64``."""
     changes = {name: f"- {name}: {kind}" for name, kind in before.items() if name not in after}
     for name, kind in after.items():
         if name not in before:

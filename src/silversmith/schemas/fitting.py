@@ -60,11 +60,11 @@ class Values:
         return self._all_rows.lazy()
 
     def without_any(self, names: Collection[str]) -> set[str]:
-        """Those of the columns that have nothing but nulls."""
+        """The columns that have nothing but nulls."""
         return self._which({name: col(name).is_null().all() for name in names})
 
     def large(self, names: Collection[str]) -> set[str]:
-        """Those of the columns of integers that have one which no Float64 gives back."""
+        """The columns of integers that have one which no Float64 gives back."""
         if self._frame is not None:
             return {name for name in names if _is_large(self._frame.get_column(name))}
         if not self._any(((col(name) > _EXACT) | (col(name) < -_EXACT)) for name in names):
@@ -219,7 +219,7 @@ def _column(name: str, dtypes: Mapping[str, pl.DataType], dtype: pl.DataType) ->
 def _columns(
     recorded: Schema, dtypes: Mapping[str, pl.DataType], values: Values, large: frozenset[str] | set[str]
 ) -> dict[str, pl.DataType]:
-    """What silver has with this file: the columns it had, in their order, then those that only the file has."""
+    """The columns of silver with this file: the columns it had, in their order, then those that only the file has."""
     columns: dict[str, pl.DataType] = {}
     misfits: dict[str, str] = {}
     for name, kind in recorded.columns.items():

@@ -97,7 +97,7 @@ def document_owner(body: bytes) -> str:
 
 @dataclass(frozen=True)
 class Recorded:
-    """What is recorded of a transform's silver, and the object in silver that says so."""
+    """The record of a transform's silver, and the object in silver that says so."""
 
     document: Document
     snapshot: DocumentSnapshot
@@ -136,7 +136,7 @@ def others(silver: Store | None, quarantine: Store | None, transform: str, owner
 
 
 def require_ours(owner: Owner, silver: Store | None, quarantine: Store | None, transforms: Iterable[Named]) -> None:
-    """None for a bucket that does not exist.
+    """Require the owner of these transforms' silver and quarantine. A bucket is None if it does not exist.
 
     Raises:
         NotOurs: another pipeline has the silver or the quarantine of one of these transforms.
@@ -163,7 +163,7 @@ def take_over(silver: Store, quarantine: Store | None, transform: str, owner: Ow
 
 
 class Schemas:
-    """What is recorded of one transform's silver, looked at once in a batch. Threads may share one.
+    """The record of one transform's silver, looked at once in a batch. Threads may share one.
 
     Args:
         silver: the bucket.
@@ -184,7 +184,7 @@ class Schemas:
         self._is_fresh = False
 
     def look(self) -> Recorded:
-        """What is recorded. At most one request, or two if it changed."""
+        """The record. At most one request, or two if it changed."""
         with self._lock:
             recorded = self._recorded
             if recorded is None or not self._is_fresh:

@@ -284,7 +284,7 @@ def running(plan: Plan, name: str, log_group: logs.LogGroup) -> list[Statement]:
 
 
 def length(statements: Sequence[Statement]) -> int:
-    """How many characters of a policy they are. IAM does not count white space."""
+    """The number of their characters in a policy. IAM does not count white space."""
     return len(json.dumps(statements, default=lambda item: item.to_dict(), separators=(",", ":")))
 
 

@@ -26,7 +26,7 @@ TIME = "2026-01-02T12:00:00Z"
 
 @dataclass
 class LambdaContext:
-    """What Lambda tells a handler of its invocation: ``seconds`` are left, always as many.
+    """Lambda's context of an invocation: ``seconds`` are left, always as many.
 
     https://docs.aws.amazon.com/lambda/latest/dg/python-context.html
     """
@@ -102,7 +102,7 @@ def _notified(bucket: str, key: str, name: str) -> dict[str, Any]:
 
 
 def s3_test(bucket: str) -> bytes:
-    """What S3 sends when a notification is switched on."""
+    """S3's message when a notification is switched on."""
     return orjson.dumps({"Service": "Amazon S3", "Event": "s3:TestEvent", "Time": TIME, "Bucket": bucket})
 
 

@@ -82,7 +82,7 @@ def pipeline_run(request: pytest.FixtureRequest) -> Run:
 
 @pytest.fixture
 def engine_run(pipeline_target: str, tmp_path_factory: pytest.TempPathFactory) -> RunEngine:
-    """The same through the whole engine of this machine, in a lake of its own: in a second or so."""
+    """As ``pipeline_run``, through the whole engine of this machine, in a lake of its own: in a second or so."""
     from silversmith.testing import run_engine
 
     def run_in_lake(*landings: Files, workers: int = 1, timeout: float = 60) -> Result:

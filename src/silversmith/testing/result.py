@@ -1,4 +1,4 @@
-"""What became of the files of a test, and frames compared row by row."""
+"""The results of a test's files, and frames compared row by row."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ Row = tuple[Any, ...]
 
 @dataclass(frozen=True)
 class Terms:
-    """What counts as equal. ``relative`` and ``absolute``: how much floats may differ."""
+    """The terms of equality. ``relative`` and ``absolute``: how much floats may differ."""
 
     row_order: bool = True
     column_order: bool = True
@@ -198,7 +198,7 @@ class Contents:
 
 
 class Result:
-    """What a pipeline made of files. The keys of each mapping are a transform's name and a bronze key.
+    """The results of files in a pipeline. The keys of each mapping are a transform's name and a bronze key.
 
     Attributes:
         silver: the rows of silver.
@@ -222,7 +222,7 @@ class Result:
         return f"Result({', '.join(f'{name}: {count}' for name, count in counts.items())})"
 
     def story(self, transform: str, key: str) -> str:
-        """What became of a file, in words."""
+        """The fate of a file, in words."""
         at = (transform, key)
         if at in self.failures:
             return f"the transform failed: {self.failures[at]['message']}"

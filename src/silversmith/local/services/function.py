@@ -90,7 +90,7 @@ class Settings:
 
     @cached_property
     def tries(self) -> int:
-        """How often the user's code may fail; 0: without limit, for the queue has no dead-letter queue."""
+        """The failures that the user's code may have; 0: without limit, for the queue has no dead-letter queue."""
         return transform_tries(self.queue.max_receive_count) if self.queue.dead_letter_arn else 0
 
 
@@ -107,7 +107,7 @@ class Invocation:
 
     @property
     def deadline(self) -> float:
-        """When Lambda would end it, in Unix seconds."""
+        """The time at which Lambda would end it, in Unix seconds."""
         return self.started + self.settings.function.timeout
 
     @property
@@ -198,7 +198,7 @@ class FunctionService:
         self.seconds_per_batch = inf
 
     def next_due(self, now: float) -> float | None:
-        """When there may be a batch to invoke, in Unix seconds; None: not before something else happens.
+        """The time of the next possible batch, in Unix seconds; None: not before something else happens.
 
         A batching window ends when it is over, when the batch has its size, or when its payload has.
         https://docs.aws.amazon.com/lambda/latest/dg/invocation-eventsourcemapping.html#invocation-eventsourcemapping-batching

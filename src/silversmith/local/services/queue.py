@@ -179,7 +179,7 @@ class QueueService:
         return self._journal.change("release_all", queue=self._id, now=now)
 
     def next_visible(self) -> float | None:
-        """When the next message may be received, in Unix seconds; None when there is none."""
+        """The time at which the next message may be received, in Unix seconds; None when there is none."""
         row = self._journal.row("next_visible", queue=self._id)
         return row[0] if row else None
 

@@ -42,7 +42,7 @@ SKIPPED = frozenset({"__pycache__", "lake", ".pytest_cache", ".hypothesis"})
 
 @dataclass(frozen=True)
 class ProjectPlan:
-    """What is to be written: the project's ``name``, its ``folder``, and each file's bytes by its path in there."""
+    """The files to write: the project's ``name``, its ``folder``, and each file's bytes by its path in there."""
 
     name: str
     folder: Path
