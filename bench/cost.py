@@ -37,15 +37,13 @@ from bench.measure import Measured, machine, progress, run
 from bench.peers import ROOT
 from bench.s3_server import BUCKETS, client, served
 from silversmith.function.handler import IO_THREADS
+from silversmith.operations.estimate import ONE_CPU, PRICES
 
 MEMORIES = (512, 1769, 3538)
 
-#: MB of memory for one vCPU.
-ONE_CPU = 1769
-
-#: Dollars, as in docs/deploy.md.
-GB_SECOND, INVOCATION = 0.0000133334, 0.20 / 1e6
-PUT, GET = 5.00 / 1e6, 0.40 / 1e6
+#: Dollars.
+GB_SECOND, INVOCATION = PRICES["gb_second"], PRICES["invocation"] / 1e6
+PUT, GET = PRICES["put"] / 1e6, PRICES["get"] / 1e6
 
 #: Messages in one invocation, at the most: a transform's own default.
 BATCH = 10

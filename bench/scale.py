@@ -45,7 +45,7 @@ from xml.sax.saxutils import escape
 import boto3
 from botocore.awsrequest import AWSResponse
 
-from bench.cost import GB_SECOND, GET, INVOCATION, ONE_CPU, PUT
+from bench.cost import GB_SECOND, GET, INVOCATION, PUT
 from bench.markdown import number as digits
 from bench.markdown import table
 from bench.measure import machine, progress
@@ -53,6 +53,7 @@ from bench.peers import ROOT
 from silversmith import Pipeline
 from silversmith.events import unwrap
 from silversmith.lineage import Lineage, silver_key
+from silversmith.operations.estimate import ONE_CPU
 from silversmith.reconcile.handler import RESERVE, WORKERS, Reconciler
 from silversmith.stores import Lake
 from silversmith.stores.s3 import S3Store, aws_client

@@ -26,7 +26,10 @@ LIMITS = {
         54_000,
         "4,850 gold, 1,400 logs, 1,050 files of issue 16, 5,300 issues 17, 18; to be 29,000, or 33,000 with these",
     ),
-    "modules": (216, "15 of them gold, 2 previews and completion; to come down to 170, or 200 with gold and logs"),
+    "modules": (
+        217,
+        "15 of them gold, 2 previews and completion, the estimate; to come down to 170, or 200 with gold and logs",
+    ),
     "lines in a bundle": (
         23_300,
         "800 of it logs, 840 the files of issue 16, 450 .xlsx, 800 the difference; to come down to 12,000",

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from bench import cost, handler_start, large_file, latency, patterns, queues, scale, small_files, tables
+from bench import burst, cost, handler_start, large_file, latency, patterns, queues, scale, small_files, tables
 from bench.markdown import table
 from bench.measure import Contender, Measured, in_turns, percentile, run
 from bench.peers import PEERS, NotAvailable
@@ -45,7 +45,7 @@ def test_the_short_form_asks_for_less_of_everything(name: str) -> None:
         assert 0 < work(getattr(short, option)) < work(getattr(long, option))
 
 
-@pytest.mark.parametrize("name", [*COMMANDS, "journal", "peers", "soak"])
+@pytest.mark.parametrize("name", [*COMMANDS, "burst", "journal", "peers", "soak"])
 def test_help_shows_how_the_command_is_called(name: str) -> None:
     done = subprocess.run(
         [sys.executable, "-m", f"bench.{name}", "--help"], cwd=ROOT, capture_output=True, text=True, check=False
@@ -67,6 +67,10 @@ def test_a_peer_that_may_be_left_out_is_a_peer(name: str) -> None:
     assert set(parse(["--short"]).without) <= set(PEERS)
     with pytest.raises(SystemExit):
         parse(["--without", "no-such-peer"])
+
+
+def test_the_picture_of_a_burst_is_the_one_of_the_estimate() -> None:
+    assert burst.IMAGE.read_text("utf-8") == burst.svg(), "python -m bench.burst"
 
 
 def test_versions_of_peers_are_pinned() -> None:

@@ -161,6 +161,14 @@ COMMANDS = (
         ("silversmith destroy",),
         group="Deploy",
     ),
+    Command(
+        "estimate", "develop:estimate", "Estimate how long files take on AWS, and what they cost.",
+        (
+            "silversmith estimate --files 1000000 --size 4096",
+            "silversmith estimate --files 50000 --size 20000000 --rate 100 --target aws --json",
+        ),
+        group="Deploy",
+    ),
 )  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""``silversmith init``, ``check``, ``infer`` and ``doctor``: the commands before a run."""
+"""``silversmith init``, ``check``, ``infer``, ``estimate`` and ``doctor``: the commands before a run."""
 
 from __future__ import annotations
 
@@ -21,18 +21,24 @@ from silversmith.cli.options import (
     JsonOption,
     LakeOption,
     PipelineArgument,
+    PipelineOption,
     QuietOption,
     Where,
     flag,
     load_pipeline,
+    number,
+    open_target,
 )
-from silversmith.cli.screen import progress_bar, say, say_json, say_lines, set_quiet, warn
+from silversmith.cli.screen import progress_bar, say, say_json, say_lines, say_table, set_quiet, warn
 from silversmith.operations import WrongCall
-from silversmith.operations.text import count, shown
+from silversmith.operations.text import count, duration, shown
+from silversmith.operations.text import size as shown_size
 
 if TYPE_CHECKING:
     from silversmith.operations.check import CheckedFile
-    from silversmith.pipeline import Pipeline
+    from silversmith.operations.estimate import Estimate
+    from silversmith.operations.target import FileTime
+    from silversmith.pipeline import Pipeline, Transform
 
 
 def init(
@@ -214,6 +220,86 @@ def infer(
     elif output is None:
         sys.stdout.write(source)
     return 0
+
+
+def estimate(
+    pipeline: PipelineOption = PIPELINE,
+    *,
+    files: Annotated[int, number("So many files land.", 1, 10**12)],
+    size: Annotated[int, number("Of so many bytes each.", 1, 10**13)],
+    rate: Annotated[float | None, number("So many a second; by default all within a minute.", 1)] = None,
+    transform: Annotated[str | None, Parameter(help="Which transform takes them.")] = None,
+    seconds: Annotated[
+        float | None,
+        Parameter(show_default=False, help="The seconds of Lambda that a file takes, where you know them better."),
+    ] = None,
+    prefixes: Annotated[int, number("The partitions that S3 has made of their keys.", 1)] = 1,
+    events_per_second: Annotated[int, number("Your region's quota of EventBridge's invocations.", 1)] = 18_750,
+    where: Where = HERE,
+    json: JsonOption = False,
+) -> int:
+    """Estimate how long files take on AWS, what slows them down, and what they cost.
+
+    The time of a file is measured where this pipeline has run: in the lake, or with --target aws on Lambda.
+    """
+    from silversmith.operations import estimate as operation
+    from silversmith.operations.target import FileTime
+    from silversmith.pipeline.deployment import Deployment
+    from silversmith.template.transform import concurrency
+
+    if seconds is not None and not 0 < seconds <= 900:
+        raise WrongCall(f"--seconds {seconds:g} is no time of a file: Lambda takes from above 0 to 900 seconds")
+    definition, measured = _measured(pipeline, where, transform)
+    chosen = _transform(definition, transform)
+    time = measured or operation.assumed(size)
+    if seconds is not None:
+        time = FileTime(seconds, "as you say", billed=True)
+    functions = operation.Functions(
+        chosen.memory,
+        chosen.batch_size,
+        concurrency(chosen, Deployment()),
+        Deployment().tables_memory if definition.tables else None,
+    )
+    burst = operation.Burst(files, size, rate or files / 60, prefixes)
+    result = operation.estimate(burst, functions, time, events=events_per_second)
+    say_json(result.to_dict()) if json else _show_estimate(result)
+    return 0
+
+
+def _measured(pipeline: str, where: Where, transform: str | None) -> tuple[Pipeline, FileTime | None]:
+    """The pipeline, and its own measurement, where it has run."""
+    if not where.on_aws and not where.lake.is_dir():
+        return load_pipeline(pipeline), None
+    with open_target(pipeline, where) as (definition, target):
+        return definition, target.file_time(_transform(definition, transform).name)
+
+
+def _transform(definition: Pipeline, name: str | None) -> Transform:
+    if name is not None:
+        return definition.find(name)
+    if len(definition.transforms) != 1:
+        names = ", ".join(transform.name for transform in definition.transforms)
+        raise WrongCall(f"the pipeline has several transforms: add --transform and one of {names}")
+    return definition.transforms[0]
+
+
+def _show_estimate(result: Estimate) -> None:
+    burst, functions = result.burst, result.functions
+    say(f"{count(burst.files, 'file')} of {shown_size(burst.size)} land in {duration(result.landed)}")
+    say(f"a file takes {result.file_seconds:.3g} s of a function with {functions.memory:,} MB ({result.source})")
+    say()
+    rows = [("in silver after", duration(result.silver))]
+    if result.gold is not None:
+        rows.append(("in gold after", duration(result.gold)))
+    rows.append(("invocations at once", f"{result.invocations_at_once:,}"))
+    say_table(rows, right=[1])
+    for limit in result.limits:
+        say()
+        say(f"{limit.service}: {limit.effect}")
+        say(f"  to do: {limit.do}")
+    say()
+    rows = [(service, f"{dollars:,.2f}") for service, dollars in result.dollars.items()]
+    say_table([*rows, ("sum", f"{sum(result.dollars.values()):,.2f}")], header=("service", "$"), right=[1])
 
 
 _STYLES = {"ok": "green", "warn": "yellow", "fail": "bold red"}

@@ -111,6 +111,9 @@ ON CONFLICT (transform, key) DO UPDATE SET
 -- name: outcome
 SELECT verdict, version, at, detail FROM outcomes WHERE transform = :transform AND key = :key
 
+-- name: committed
+SELECT detail FROM outcomes WHERE transform = :transform AND verdict = 'committed' LIMIT :most
+
 -- name: done_since
 SELECT 1 FROM outcomes JOIN objects ON objects.bucket = :bucket AND objects.key = outcomes.key
 WHERE outcomes.transform = :transform AND outcomes.key = :key AND outcomes.version = objects.version

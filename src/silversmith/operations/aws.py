@@ -11,6 +11,7 @@ import tempfile
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from itertools import groupby
 from pathlib import Path
@@ -27,16 +28,18 @@ from silversmith.operations.target import (
     DeadKind,
     DeadMessage,
     Depth,
+    FileTime,
     Hop,
     LastOutcome,
     Lately,
     News,
     TransformQueues,
 )
-from silversmith.operations.text import moment
+from silversmith.operations.text import count, moment
 from silversmith.pipeline import Pipeline, Transform, as_deployed
 from silversmith.pipeline.deployment import ROLES
 from silversmith.runtime.queue import ERROR_CODE, SqsQueue
+from silversmith.runtime.telemetry import NAMESPACE
 from silversmith.schemas import Owner
 from silversmith.stores import Lake, batched
 from silversmith.stores.aws_errors import translate_aws_errors
@@ -60,6 +63,9 @@ MOST_RECEIVED = 5_000
 #: Seconds to wait for a message where there should be some: then SQS asks all of its servers, not only some.
 #: https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-short-and-long-polling.html
 LONG_POLL = 1
+
+#: Metrics of so many days say how long a file takes.
+METRIC_DAYS = 14
 
 
 @dataclass(frozen=True)
@@ -239,6 +245,21 @@ def open_stack(
     target.close()
 
 
+def _metric(client: Any, namespace: str, name: str, dimensions: Mapping[str, str]) -> float:
+    """The sum of a metric over the last :data:`METRIC_DAYS`."""
+    start = datetime.now(UTC) - timedelta(days=METRIC_DAYS)
+    answer = client.get_metric_statistics(
+        Namespace=namespace,
+        MetricName=name,
+        Dimensions=[{"Name": dimension, "Value": value} for dimension, value in dimensions.items()],
+        StartTime=start,
+        EndTime=start + timedelta(days=METRIC_DAYS + 1),  # periods of a day, the last of which is not over
+        Period=86_400,
+        Statistics=["Sum"],
+    )
+    return float(sum(point["Sum"] for point in answer["Datapoints"]))
+
+
 class AwsTarget:
     """A :class:`~silversmith.operations.target.Target` that is a stack.
 
@@ -333,6 +354,25 @@ class AwsTarget:
 
     def quarantined(self, transform: str) -> int:
         return sum(head.key.endswith(ERROR) for head in self.lake.quarantine.list(f"{transform}/"))
+
+    def file_time(self, transform: str) -> FileTime | None:
+        """By the metrics of the last two weeks: the durations of the function, and the files that it committed.
+
+        Lambda bills a duration to the next millisecond.
+        https://docs.aws.amazon.com/lambda/latest/dg/monitoring-metrics-types.html
+        """
+        function = self._outputs.get(f"{logical(transform, 'Function')}Name")
+        if function is None:
+            return None
+        client, ours = self._account.client("cloudwatch"), {"Pipeline": self._pipeline.name, "Transform": transform}
+        with translate_aws_errors(f"CloudWatch's metrics of {function}"):
+            milliseconds = _metric(client, "AWS/Lambda", "Duration", {"FunctionName": function})
+            files = _metric(client, NAMESPACE, "FilesCommitted", ours)
+            size = _metric(client, NAMESPACE, "Bytes", ours)
+        if not milliseconds or not files:
+            return None
+        source = f"measured: the durations of {function} for {count(int(files), 'file')} in {METRIC_DAYS} days"
+        return FileTime(milliseconds / 1000 / files, source, size / files, billed=True)
 
     def queues(self) -> list[TransformQueues]:
         return [

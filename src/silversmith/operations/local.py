@@ -21,7 +21,18 @@ from silversmith.local.journal import Journal
 from silversmith.local.lake import LakeFolder, engine_runs
 from silversmith.local.stack import QueueResource, StackResources, read
 from silversmith.operations import WrongCall, tables_installed
-from silversmith.operations.target import DeadKind, DeadMessage, Depth, Hop, LastOutcome, Lately, News, TransformQueues
+from silversmith.operations.target import (
+    DeadKind,
+    DeadMessage,
+    Depth,
+    FileTime,
+    Hop,
+    LastOutcome,
+    Lately,
+    News,
+    TransformQueues,
+)
+from silversmith.operations.text import count
 from silversmith.pipeline import Pipeline
 from silversmith.schemas import Owner
 from silversmith.stores import Lake
@@ -31,6 +42,10 @@ if TYPE_CHECKING:
 
 #: So many dead messages are read from the journal at a time.
 PAGE = 500
+
+#: The stages of a file in which a worker computes, and the most files whose stages are added up.
+COMPUTING = ("parse", "contract", "transform", "one pass", "write")
+MEASURED = 1_000
 
 
 class JournalUnreadable(SilversmithError):
@@ -212,6 +227,18 @@ class LocalTarget:
         for verdict, version, at, detail in self._rows("outcome", transform=transform, key=key):
             return LastOutcome(verdict, version, at, _json(detail))
         return None
+
+    def file_time(self, transform: str) -> FileTime | None:
+        """By the stages in which a worker computes, of files that it has committed: others wait for a disk here, and
+        for S3 there."""
+        details = [_json(detail) for (detail,) in self._rows("committed", transform=transform, most=MEASURED)]
+        files = [detail for detail in details if detail.get("stages")]
+        if not files:
+            return None
+        seconds = sum(detail["stages"].get(stage, 0.0) for detail in files for stage in COMPUTING)
+        bytes_ = sum(int(detail.get("size") or 0) for detail in files)
+        source = f"measured: {count(len(files), 'file')} in the lake {self.place}"
+        return FileTime(seconds / len(files), source, bytes_ / len(files))
 
     def dead(self) -> Iterator[DeadMessage]:
         serving = set(self._served)

@@ -136,6 +136,20 @@ class Lately:
     message: str
 
 
+@dataclass(frozen=True)
+class FileTime:
+    """The seconds that a file takes, and how that is known.
+
+    ``billed``: they are Lambda's, waits and all. Otherwise they are one vCPU's, computing alone. ``size`` is how many
+    bytes such a file had on the average; 0: nobody knows.
+    """
+
+    seconds: float
+    source: str
+    size: float = 0.0
+    billed: bool = False
+
+
 class Target(Protocol):
     """A place where a pipeline runs."""
 
@@ -200,6 +214,9 @@ class Target(Protocol):
 
     def outcome(self, transform: str, key: str) -> LastOutcome | None:
         """The last result of a transform for a key."""
+
+    def file_time(self, transform: str) -> FileTime | None:
+        """The time that a transform takes for a file, as it was measured; None: there is no measurement."""
 
     def dead(self) -> Iterator[DeadMessage]:
         """Every message in every dead-letter queue, also in those that the pipeline no longer has."""

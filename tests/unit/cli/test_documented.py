@@ -11,6 +11,7 @@ import pytest
 from silversmith.cli.application import COMMANDS
 from silversmith.local.engine import Progress
 from silversmith.operations.doctor import Diagnosis
+from silversmith.operations.estimate import Burst, Estimate, Functions, Limit
 from silversmith.operations.failures import ErrorDocument, RejectedFile, RejectedRow
 from silversmith.operations.preview import FilePreview, Preview
 from silversmith.operations.reports import (
@@ -46,6 +47,7 @@ DOCUMENTS = {
     "preview": (FilePreview, Preview),
     "query": (Column,),
     "tables": (TableReport, Upkeep),
+    "estimate": (Estimate, Burst, Functions, Limit),
     "doctor": (Diagnosis,),
 }
 

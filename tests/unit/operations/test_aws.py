@@ -17,7 +17,7 @@ from silversmith.aws.account import Account, open_account
 from silversmith.errors import AwsFailed
 from silversmith.events import unwrap
 from silversmith.operations import WrongCall
-from silversmith.operations.aws import open_stack
+from silversmith.operations.aws import AwsTarget, open_stack
 from silversmith.operations.failures import Query, failures
 from silversmith.operations.reports import status, trace
 from silversmith.operations.send import FailureSelection, Range, plan, put, reconcile, redrive, replay
@@ -275,3 +275,25 @@ def test_messages_that_the_topic_does_not_take_stay(shop: Deployed) -> None:
     with open_stack(account, "shop", shop.pipeline, wait=0) as (pipeline, target), refused:
         list(redrive(pipeline, target, FailureSelection()))
     assert shop.waiting("", "RuleDLQ") == 1
+
+
+def test_metrics_say_how_long_a_file_takes(shop: Deployed) -> None:
+    function = "shop_orders"  # moto makes no functions of a template
+    outputs = {**shop.outputs, "OrdersFunctionName": function}
+    target = AwsTarget(shop.pipeline, outputs, shop.account, name=shop.name, place=shop.name)
+    metrics = [
+        ("AWS/Lambda", "Duration", {"FunctionName": function}, [1500.0, 500.0]),
+        ("Silversmith", "FilesCommitted", {"Pipeline": "shop", "Transform": "orders"}, [10.0, 10.0]),
+        ("Silversmith", "Bytes", {"Pipeline": "shop", "Transform": "orders"}, [40_000.0]),
+    ]
+    client = shop.account.client("cloudwatch")
+    assert target.file_time("orders") is None
+    assert target.file_time("not_deployed") is None
+    for namespace, name, dimensions, values in metrics:
+        named = [{"Name": dimension, "Value": value} for dimension, value in dimensions.items()]
+        data = [{"MetricName": name, "Dimensions": named, "Value": value} for value in values]
+        client.put_metric_data(Namespace=namespace, MetricData=data)
+    time = target.file_time("orders")
+    assert time is not None
+    assert (time.seconds, time.size, time.billed) == (0.1, 2000.0, True)
+    assert time.source == f"measured: the durations of {function} for 20 files in 14 days"
