@@ -23,6 +23,7 @@ ELSEWHERE = {
     "docs/patterns.md": "tests/unit/patterns/test_docs.py",
     "docs/readers.md": "tests/unit/test_own_pages.py",
     "docs/tables.md": "tests/unit/tables/test_page.py",
+    "docs/cookbook.md": "tests/unit/test_cookbook.py",
 }
 
 #: What is not run, and is not to be checked otherwise: for reading, for other programs, or for the site.
