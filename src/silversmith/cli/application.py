@@ -52,8 +52,8 @@ COMMANDS = (
         group="Develop", arguments="FILE...",
     ),
     Command(
-        "infer", "develop:infer", "Write a contract that files like these fulfil.",
-        ("silversmith infer orders.csv", "silversmith infer data --output contract.py"),
+        "infer", "develop:infer", "Write a pipeline for files like these.",
+        ("silversmith infer orders.csv", "silversmith infer data --output pipeline.py"),
         group="Develop", arguments="FILE...",
     ),
     Command(

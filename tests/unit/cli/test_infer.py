@@ -30,7 +30,7 @@ def test_it_is_printed(sample: Path, capsys: pytest.CaptureFixture[str]) -> None
 def test_it_is_written_and_never_over_what_is_there(sample: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert call(["infer", "a.csv", "--output", "orders.py", "--name", "orders"]) == 0
     out, errors = capsys.readouterr()
-    assert (out, errors) == ("", "silversmith: wrote orders.py; say contract=orders where the transform is declared\n")
+    assert (out, errors) == ("", "silversmith: wrote orders.py; it is a pipeline\n")
     written = Path("orders.py").read_text()
     assert "orders = Contract(" in written
     assert call(["infer", "a.csv", "--output", "orders.py"]) == 2
