@@ -7,7 +7,7 @@ import sys
 
 
 def main() -> None:
-    """What the command ``silversmith`` runs."""
+    """Run the command ``silversmith``."""
     try:
         from silversmith.cli.application import call
     except KeyboardInterrupt:  # so early that nothing was begun

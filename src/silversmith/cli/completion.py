@@ -1,4 +1,4 @@
-"""What a shell completes beside options and files: transforms, keys, tables and pipelines, as they are on this machine.
+"""Completions of a shell beside options and files: transforms, keys, tables and pipelines, as they are on this machine.
 
 cyclopts calls these while a person types, and takes an error for no candidates.
 https://cyclopts.readthedocs.io/en/latest/shell_completion.html

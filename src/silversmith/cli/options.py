@@ -81,7 +81,7 @@ LAKE = Path("lake")
 @Parameter(name="*")
 @dataclass(frozen=True)
 class Where:
-    """Where a command works. ``deployment`` and ``endpoint_url`` are for AWS, ``lake`` for this machine."""
+    """The target of a command. ``deployment`` and ``endpoint_url`` are for AWS, ``lake`` for this machine."""
 
     target: Annotated[
         Literal["local", "aws"],

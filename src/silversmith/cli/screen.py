@@ -1,4 +1,4 @@
-"""What a command shows: results to stdout, everything else to stderr; tables, progress, questions, signals."""
+"""The output of a command: results to stdout, everything else to stderr; tables, progress, questions, signals."""
 
 from __future__ import annotations
 

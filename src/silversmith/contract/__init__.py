@@ -1,4 +1,4 @@
-"""What the rows of a file must be: columns, types, rules. Splits them into good rows and rejected ones.
+"""Demands on the rows of a file: columns, types, rules. Splits them into good rows and rejected ones.
 
 >>> contract = Contract({"flight": pl.Int64, "day": pl.Date}, required=["flight"], ranges={"flight": (1, 9999)})
 >>> good, rejected = contract.split(frame)

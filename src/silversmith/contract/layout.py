@@ -23,7 +23,7 @@ DataType = pl.DataType | type[pl.DataType]
 
 
 class Layout:
-    """How a table's columns become a contract's.
+    """The way from a table's columns to a contract's.
 
     Args:
         schema: the contract's columns.

@@ -1,4 +1,4 @@
-"""How the names of a file's columns are matched with a contract's: exactly, or in any spelling that it allows."""
+"""Matching of the names of a file's columns with a contract's: exactly, or in any spelling that it allows."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How the days and times of a column are written in a file: formats such as ``%d.%m.%Y``, read exactly.
+"""The notation of the days and times of a column: formats such as ``%d.%m.%Y``, read exactly.
 
 Polars' own parser takes more than a format says: ``31.01.26`` as a day of the year 26, ``130`` as 13:00. So a regular
 expression, made of the same format, shows that each part has as many digits as it should have.

@@ -49,7 +49,7 @@ class OnePass:
 
     @property
     def rejected(self) -> int:
-        """How many rows were rejected so far."""
+        """The number of rejected rows so far."""
         return self._rejected.height
 
     def begin(self) -> None:
@@ -191,7 +191,7 @@ def is_of_single_rows(rule: pl.Expr) -> bool:
 
 
 def _is_of_single_rows(expression: pl.Expr) -> bool:
-    """The same of an expression and its inputs: Polars' answers are about the outermost operation only.
+    """Whether an expression and its inputs are: Polars' answers are about the outermost operation only.
 
     A series has rows of its own, and so has the output of a filter: both have another length than the rows.
     """

@@ -77,7 +77,7 @@ def rules(expressions: Any, argument: str = "rules") -> dict[str, pl.Expr]:
 
 
 def drops(terms: Any) -> tuple[dict[str, pl.Expr], dict[str, str]]:
-    """What is dropped before the check: rows by expressions, and records that are no rows by regular expressions."""
+    """Drops before the check: rows by expressions, and records that are no rows by regular expressions."""
     _require_mapping(terms, "drop must map names to Polars expressions, or to regular expressions")
     texts = {name: text for name, text in terms.items() if isinstance(text, str)}
     for name, text in texts.items():

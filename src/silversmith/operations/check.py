@@ -81,7 +81,7 @@ class Limits:
 
 @dataclass(frozen=True)
 class CheckedFile:
-    """What a run would make of one file.
+    """The result that a run would have for one file.
 
     ``outcome`` is ``silver``: it became rows; ``quarantine``: the data is at fault; ``failed``: the code is, a lookup
     or a limit, so that a run would try again, and then leave its message in the dead-letter queue; ``unmatched``: no

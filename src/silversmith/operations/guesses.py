@@ -1,5 +1,5 @@
-"""What a sample shows of files beyond what readers detect: lines above the header, rows deep in a document, and how the
-days and times of text columns are written."""
+"""Facts that a sample shows beyond those that readers detect: lines above the header, rows deep in a document, and the
+notation of days and times in text columns."""
 
 from __future__ import annotations
 

@@ -82,7 +82,7 @@ def _no_preview(problem: str) -> Preview:
 
 @dataclass(frozen=True)
 class FilePreview:
-    """What one transform made of a file: its rows in silver, and those that were rejected. None: there are none."""
+    """The result of a file in one transform: its rows in silver, and those that were rejected. None: there are none."""
 
     transform: str
     silver: Preview | None
@@ -96,7 +96,7 @@ class FilePreview:
 def previews(
     key: str, pipeline: Pipeline, target: Target, *, transform: str | None = None, most: int = ROWS
 ) -> list[FilePreview]:
-    """What the transforms made of a file, those that made something.
+    """The results of a file in the transforms that made something of it.
 
     Args:
         key: in bronze.

@@ -1,4 +1,4 @@
-"""Who may see the page: the browser of this machine that has the token, and no other site's pages.
+"""Authorization of the page: the browser of this machine that has the token, and no other site's pages.
 
 The token comes in the URL, as Jupyter's does, and stays in a cookie.
 https://jupyter-server.readthedocs.io/en/latest/operators/security.html

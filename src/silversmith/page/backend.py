@@ -1,4 +1,4 @@
-"""Where the pipeline of the page is: a lake on this machine, or a stack on AWS.
+"""The place of the page's pipeline: a lake on this machine, or a stack on AWS.
 
 Each question opens its own connection, so that no thread shares one with another.
 """
@@ -24,7 +24,7 @@ def ignore(text: str) -> None:
 
 
 class Backend(Protocol):
-    """Where a pipeline is. Any thread may call."""
+    """The place of a pipeline. Any thread may call."""
 
     # Seconds from one look to the next, while a browser watches, and while none does (None: no looks).
     @property

@@ -1,4 +1,4 @@
-"""What every view needs: the backend, the watch over it, a thread pool for slow questions, and answers as HTML.
+"""Shared by all views: the backend, the watch over it, a thread pool for slow questions, and answers as HTML.
 
 Templates are Jinja2 with autoescape. A key, a cell or an error message may hold anything: Jinja2 escapes markup, and
 control characters and those that change the direction of a line are spelled out, as in the terminal.

@@ -60,7 +60,7 @@ class Ended(Protocol):
 
 @dataclass
 class Tally:
-    """What ended in a time: ``done`` files, ``partial`` ones among them, ``failed`` tries and quarantined files, rows.
+    """The counts of a time: ``done`` files, ``partial`` ones among them, ``failed`` tries and quarantined files, rows.
 
     ``waiting`` is the greatest depth of the queues; None where nobody looked.
     """
@@ -209,7 +209,7 @@ WINDOW = 5.0
 
 
 class Rates:
-    """How fast counters rise."""
+    """The rates at which counters rise."""
 
     def __init__(self) -> None:
         self._samples: deque[tuple[float, Mapping[str, int]]] = deque()

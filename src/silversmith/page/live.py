@@ -1,4 +1,4 @@
-"""What changes, as server-sent events: each view asks for those of its own URL, and loads itself again when it changed.
+"""Changes, as server-sent events: each view asks for those of its own URL, and loads itself again when it changed.
 
 https://html.spec.whatwg.org/multipage/server-sent-events.html
 """

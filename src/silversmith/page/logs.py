@@ -1,4 +1,4 @@
-"""What the functions print: the ends of the logs of a lake's engine.
+"""The output of the functions: the ends of the logs of a lake's engine.
 
 A log grows without bound, so only its end is read. On AWS the logs are CloudWatch's.
 """
@@ -74,6 +74,6 @@ async def logs(request: Request) -> Response:
 
 
 def logs_revision(folder: Path | None) -> object:
-    """What changes when a log does."""
+    """A value that changes when a log does."""
     files = [] if folder is None else [folder / name for name, _ in LOGS.values()]
     return [path.stat().st_size for path in files if path.exists()]

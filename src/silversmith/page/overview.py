@@ -85,7 +85,7 @@ def transform_row(status: TransformStatus, files: LastFiles, history: History, n
 
 @dataclass(frozen=True)
 class FirstScreen:
-    """What the first page counts. ``oldest`` in seconds, ``median`` and ``slow`` in milliseconds; ``rows`` by
+    """The counts of the first page. ``oldest`` in seconds, ``median`` and ``slow`` in milliseconds; ``rows`` by
     transform. ``running``: None where nothing could be looked at."""
 
     running: bool | None

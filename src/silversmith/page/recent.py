@@ -1,4 +1,4 @@
-"""What the page remembers of files, and the thread that keeps it up to date.
+"""The page's memory of files, and the thread that keeps it up to date.
 
 Memory is bounded.
 """
@@ -52,7 +52,7 @@ STATES = {
 
 @dataclass(frozen=True)
 class FileEvent:
-    """What a transform made of one version of a file, or that it waits. ``at`` in Unix seconds, ``size`` in bytes.
+    """The result of one version of a file in a transform, or that it waits. ``at`` in Unix seconds, ``size`` in bytes.
 
     ``legs`` are the milliseconds from each hop to the next, as far as they are known; ``total`` is their sum, None
     where the beginning is unknown. ``code`` is the error's, or empty. ``broken``: how many rows broke each rule or
@@ -88,7 +88,7 @@ class FileEvent:
 
 @dataclass
 class _Passage:
-    """When a version passed each hop; ``queued`` by the queue's name, ``resent`` those to which it was sent again."""
+    """The times of a version at each hop; ``queued`` by the queue's name, ``resent``: queues of resendings."""
 
     at: dict[str, float] = field(default_factory=dict)
     queued: dict[str, float] = field(default_factory=dict)
@@ -139,7 +139,7 @@ class LastFiles:
         return list(islice(reversed(self._events), most))
 
     def since(self, number: int) -> list[FileEvent]:
-        """Those with a higher number, the last one first."""
+        """The events with a higher number, the last one first."""
         return list(takewhile(lambda event: event.number > number, reversed(self._events)))
 
     def keys(self, text: str, most: int) -> list[str]:
@@ -319,7 +319,7 @@ class Overview:
 
 @dataclass
 class _Memory:
-    """What was read so far; a journal that was begun anew gets a new one. ``began``: when the first hop that was read
+    """The hops that were read so far; a new journal gets a new one. ``began``: when the first hop that was read
     happened, in Unix seconds, where there were older ones; else None."""
 
     files: LastFiles = field(default_factory=LastFiles)

@@ -34,7 +34,7 @@ MOST_DEAD = 20
 
 @dataclass(frozen=True)
 class Chapter:
-    """What one transform made of the file, with previews and the lines of the file around its error."""
+    """The result of the file in one transform, with previews and the lines of the file around its error."""
 
     part: TransformTrace
     silver: Preview | None

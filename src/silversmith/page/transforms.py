@@ -118,7 +118,7 @@ def _add_values(texts: dict[str, set[str]], root: ast.AST, source: str, names: s
 
 
 def _dictionaries(node: ast.AST) -> Iterator[ast.Dict]:
-    """Those that may be rules: an argument of a contract, or what has a name."""
+    """The dictionaries that may be rules: an argument of a contract, or what has a name."""
     values: list[ast.expr | None] = []
     if isinstance(node, ast.Call) and ast.unparse(node.func).rpartition(".")[2] == "Contract":
         values = [*node.args, *(keyword.value for keyword in node.keywords)]
@@ -245,7 +245,7 @@ async def transform(request: Request) -> Response:
 
 
 def _broken_columns(today: Tally) -> list[tuple[str, int]]:
-    """What else rejected rows today: columns, and lines that could not be read."""
+    """The other causes of rejected rows today: columns, and unreadable lines."""
     return [
         (name.removeprefix("column "), rows)
         for name, rows in today.broken.most_common()
@@ -334,7 +334,7 @@ def _reasons(pattern: Mapping[str, Any], event: Mapping[str, Any], keys: KeyPatt
 
 
 def why_not(pattern: KeyPattern, key: str) -> str:
-    """Where a key that does not match leaves the pattern, or each of several."""
+    """The place at which a key that does not match leaves the pattern, or each of several."""
     if len(pattern.alternatives) > 1:
         return "; ".join(f"{each.text}: {why_not(each, key)}" for each in pattern.alternatives)
     pieces = pattern.pieces

@@ -178,7 +178,7 @@ def _take_back(chosen: Undo, pipeline: Pipeline, target: Target) -> None:
 
 
 def _made(chosen: Undo, transform: str, target: Target) -> Iterator[tuple[Store, str]]:
-    """What a transform made of these bytes."""
+    """The result of these bytes in a transform."""
     lake = target.lake
     document = read_error(lake.quarantine, error_key(transform, chosen.key))
     if document is not None and document.etag == chosen.etag:

@@ -71,7 +71,7 @@ _ROWS = 65_536
 
 @dataclass
 class Brought:
-    """What became of the keys of a batch. ``version`` is the table's; None: there is no table.
+    """The result for the keys of a batch. ``version`` is the table's; None: there is no table.
 
     ``failed`` has the keys whose silver could not be read or cast, each with its error; ``left`` those that there was
     no time for. The others are in the table as silver has them.
@@ -89,7 +89,7 @@ class Brought:
 
 @dataclass(frozen=True)
 class _Read:
-    """What one silver object comes to. ``batches`` None: it is too large for memory. ``etag`` empty: it is gone.
+    """The rows of one silver object. ``batches`` None: it is too large for memory. ``etag`` empty: it is gone.
     ``unread_bytes``: its size, where it is still to be read."""
 
     key: str
@@ -246,7 +246,7 @@ class _Batch:
             self._brought.version = self._snapshot.version
 
     def _reads(self, files: Mapping[str, str]) -> Iterator[_Read]:
-        """What each silver object comes to, as far as there is time: some are headed, then those of them are read that
+        """The rows of each silver object, as far as there is time: some are headed, then those of them are read that
         the table does not have."""
         for some in batched(files.items(), SIDE_BY_SIDE):
             small: list[_Read] = []
@@ -353,7 +353,7 @@ class _Batch:
     # -- the commit
 
     def _commit(self, reads: Sequence[_Read]) -> None:
-        """What was read becomes true, or is refused as a whole."""
+        """Commit all that was read, or refuse it as a whole."""
         if not reads:
             return
         self._step("tables.read")
@@ -363,7 +363,7 @@ class _Batch:
         self._replace(reads, rows, has_rows=bool(batches))
 
     def _stream(self, read: _Read) -> None:
-        """The same for one object that is too large for memory: it was read to its end once, and is so again."""
+        """Commit one object that is too large for memory: it was read to its end once, and is so again."""
         self._step("tables.read")
         self._replace([read], self._verified(read.key, read.file, read.etag), has_rows=True)
 
@@ -513,8 +513,8 @@ def _rows(source: Source, columns: Columns, constants: Mapping[str, str]) -> Ite
 
 @contextmanager
 def _readable(source: Source, columns: Columns) -> Iterator[bytes | mmap.mmap | Path]:
-    """What the Parquet reader takes. Where there are integers of 128 bits it must not see Polars' own Arrow schema,
-    which has a type that the reader does not know; without it they are plain bytes."""
+    """A form that the Parquet reader takes. With integers of 128 bits it must not see Polars' own Arrow schema, which
+    has a type that the reader does not know; without it they are plain bytes."""
     is_hidden = Decimal(38, 0) in columns.values()
     if source.data is not None:
         yield source.data.replace(_ARROW_ENTRY, _HIDDEN) if is_hidden else source.data

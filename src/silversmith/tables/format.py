@@ -1,4 +1,4 @@
-"""What the diff and the views ask of a table format: versions that are read, and commits that are valid only while the
+"""The protocol of a table format: versions that are read, and commits that are valid only while the
 version that they are made of is the newest. ``delta.py`` has it of Delta Lake; another format would be a module beside.
 
 docs/decisions/0121-the-diff-knows-no-format.md
@@ -45,7 +45,7 @@ class Rows:
 
 @dataclass(frozen=True)
 class Extent:
-    """How large a version is: its rows, its data files, and their bytes."""
+    """The size of a version: its rows, its data files, and their bytes."""
 
     rows: int
     files: int
@@ -60,14 +60,14 @@ class Snapshot(Protocol):
 
     @property
     def committed(self) -> float:
-        """When the newest version was committed, in seconds since 1970."""
+        """The time of the newest version's commit, in seconds since 1970."""
 
     @property
     def extent(self) -> Extent: ...
 
     @property
     def identity(self) -> str:
-        """What tells this table from one that had its name before."""
+        """An identity that tells this table from one that had its name before."""
 
     @property
     def columns(self) -> Columns: ...
@@ -76,10 +76,10 @@ class Snapshot(Protocol):
     def partition_by(self) -> tuple[str, ...]: ...
 
     def etags(self, files: Sequence[str]) -> dict[str, str]:
-        """Which of these files have rows here: the columns ``_file`` and ``_etag``."""
+        """The files among these that have rows here: the columns ``_file`` and ``_etag``."""
 
     def all_etags(self, prefix: str = "") -> dict[str, str]:
-        """The same for all files whose name begins with ``prefix``."""
+        """As :meth:`etags`, for all files whose name begins with ``prefix``."""
 
     def mark(self, name: str) -> int | None:
         """The number that the last commit with this mark left; None where none did."""
@@ -138,7 +138,7 @@ class Format(Protocol):
         """
 
     def query(self, sources: Mapping[str, Snapshot], sql: str) -> Rows:
-        """What a SELECT over these versions gives, streamed."""
+        """The result of a SELECT over these versions, streamed."""
 
     def spooled(self, rows: Iterable[RecordBatch], columns: Columns) -> AbstractContextManager[Snapshot]:
         """Rows as a table on the local disk, to be queried and thrown away."""

@@ -70,7 +70,7 @@ _log = logging.getLogger(__name__)
 
 
 class NoTime(SystemFault):
-    """What is not begun would not be done before the function's deadline."""
+    """Work that is not begun would not be done before the function's deadline."""
 
 
 class ViewFailed(SilversmithError):
@@ -83,7 +83,7 @@ class RoundFailed(SilversmithError):
 
 @dataclass(frozen=True)
 class Work:
-    """What became of a table or view in one group of messages, and the seconds that it took. ``brought`` is a table's,
+    """The result of a table or view in one group of messages, and the seconds that it took. ``brought`` is a table's,
     ``refreshed`` a view's; with neither, ``error`` says why."""
 
     name: str
@@ -444,7 +444,7 @@ class TableHandler:
 
 @dataclass
 class _Received:
-    """What became of a batch so far: the receipts of what is finished and not deleted yet, the ids of what comes back,
+    """The state of a batch so far: the receipts of what is finished and not deleted yet, the ids of what comes back,
     their reports, how many messages ended, and the tables and views that changed, with the columns that sort them."""
 
     finished: list[str] = field(default_factory=list)
@@ -499,8 +499,8 @@ class _Group:
 
 
 def _groups(messages: Sequence[Message]) -> list[list[Message]]:
-    """Those that come for the first time, together; then the others, apart. A checksum would not do: those of equally
-    long texts differ by the same bits at each receive, and two messages would stay together for ever."""
+    """Messages that come for the first time, together; then the others, apart. A checksum would not do: checksums of
+    equally long texts differ by the same bits at each receive, and two messages would stay together for ever."""
     groups: defaultdict[int, list[Message]] = defaultdict(list)
     for message in messages:
         digest = hashlib.sha256(f"{message.receives} {message.id}".encode()).digest()
@@ -570,7 +570,7 @@ def _level(line: Mapping[str, Any]) -> int:
 
 
 def handler(event: Mapping[str, Any], context: InvocationContext) -> dict[str, Any]:
-    """What Lambda calls. Configured by the environment that the template sets: ``SILVERSMITH_TABLES`` (the tables and
+    """Lambda's entry point, configured by the template's environment variables: ``SILVERSMITH_TABLES`` (the tables and
     views as :meth:`GoldSpec.to_json` has them, or the path of a file with that, in the bundle), ``SILVERSMITH_NAME``
     (the pipeline's), ``SILVERSMITH_SILVER``, ``SILVERSMITH_GOLD`` and, where the lineage is kept,
     ``SILVERSMITH_QUARANTINE`` (the buckets), ``SILVERSMITH_QUEUE`` and
@@ -613,7 +613,7 @@ def build(environment: Mapping[str, str], *, s3: Any, sqs: Callable[[], Any]) ->
 
 
 def storage_options(environment: Mapping[str, str]) -> dict[str, str]:
-    """What delta-rs is told of S3 besides the credentials and the region, which it finds in the environment itself."""
+    """delta-rs's options for S3 besides the credentials and the region, which it finds in the environment itself."""
     endpoint = environment.get("AWS_ENDPOINT_URL_S3") or environment.get("AWS_ENDPOINT_URL")
     if not endpoint:
         return {}

@@ -69,7 +69,7 @@ _NAMES = tuple(COLUMNS)
 
 
 class Subject(NamedTuple):
-    """What a row is about."""
+    """The subject of a row."""
 
     transform: str
     state: str
@@ -88,7 +88,7 @@ Row = tuple[Any, ...]
 
 @dataclass(frozen=True)
 class _Look:
-    """What an object says now. ``row`` None: there is no such object, or it does not say where it came from."""
+    """The row of an object now. ``row`` None: there is no such object, or it does not say where it came from."""
 
     key: str
     subject: Subject | None = None
@@ -133,7 +133,7 @@ def follow(
 
 
 def state_of(key: str) -> str:
-    """What an object of this key would be; empty: nothing that the lineage has a row for."""
+    """The state of an object of this key; empty: the lineage has no row for it."""
     endings = {SILVER_ENDING: SILVER, ERROR_ENDING: QUARANTINED, FAILED_ENDING: GIVEN_UP}
     return next((state for ending, state in endings.items() if key.endswith(ending)), "")
 

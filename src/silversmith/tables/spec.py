@@ -1,4 +1,4 @@
-"""What a pipeline's tables and views are, as plain data: the table function gets it as JSON, and no user's module."""
+"""A pipeline's tables and views, as plain data: the table function gets it as JSON, and no user's module."""
 
 from __future__ import annotations
 

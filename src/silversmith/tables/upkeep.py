@@ -1,4 +1,4 @@
-"""What keeps a table fast and its storage small: done by the committer, after its commit.
+"""Upkeep, which keeps a table fast and its storage small: done by the committer, after its commit.
 
 - Compaction: when a partition has 32 small data files they are written together, up to 64 MiB or 500,000 rows.
 - Vacuum: once a day, data files go that no version of the last seven days needs. A query that began before goes on.
@@ -26,7 +26,7 @@ VACUUMED = "silversmith.vacuumed"
 
 @dataclass(frozen=True)
 class Kept:
-    """What was done for a table."""
+    """The upkeep of a table that was done."""
 
     compacted: bool = False
     vacuumed: bool = False

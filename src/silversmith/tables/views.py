@@ -37,7 +37,7 @@ _log = logging.getLogger(__name__)
 
 
 class Refresh(StrEnum):
-    """What became of a view."""
+    """The result of a view's refresh."""
 
     CURRENT = "current"  #: it was made of these versions already, or of such as have the same rows for it
     GROUPS = "groups"  #: the groups that were touched were computed anew
@@ -47,7 +47,7 @@ class Refresh(StrEnum):
 
 @dataclass(frozen=True)
 class Difference:
-    """How many rows a view lacks, and how many it has too many, beside its query over all rows."""
+    """The number of rows that a view lacks, and that it has too many, beside its query over all rows."""
 
     lacking: int
     surplus: int
@@ -147,7 +147,7 @@ def _columns(view: ViewSpec, rows: Rows) -> dict[str, Type]:
 
 
 def _marks(view: ViewSpec, sources: Mapping[str, Snapshot]) -> dict[str, int]:
-    """What a view keeps with a commit: its definition, and which versions of which tables it was made of."""
+    """The marks that a view keeps with a commit: its definition, and which versions of which tables it was made of."""
     marks = {"silversmith.view": _number(view.sql, *view.by)}
     for name, source in sources.items():
         marks[f"silversmith.version.{name}"] = source.version
@@ -181,7 +181,7 @@ def _number(*texts: str) -> int:
 
 
 class _Unknown(Exception):
-    """Which groups were touched cannot be said: the whole view is computed anew."""
+    """The touched groups are unknown: the whole view is computed again."""
 
 
 def _touched(
@@ -329,7 +329,7 @@ def compare(view: ViewSpec, gold: Format, *, repair: bool = False) -> Difference
 
 
 def len_of(gold: Format, sources: Mapping[str, Snapshot], sql: str) -> int:
-    """How many rows a query has."""
+    """The number of rows of a query."""
     rows = gold.query(sources, f"select count(*) as n from (\n{sql}\n) as q")  # noqa: S608 -- parsed before
     return sum(int(number) for batch in rows.batches for number in batch.column("n").to_pylist())
 

@@ -404,8 +404,8 @@ class FunctionService:
             self._announce(changes, now)
 
     def _changes(self, message: ReceivedMessage, verdict: str, detail: Mapping[str, Any]) -> Iterator[Change]:
-        """What a message has changed in silver, or put in quarantine. What left quarantine is not told: with silver's
-        own event the table function looks there, too."""
+        """The changes of a message in silver and its additions to quarantine. Removals from quarantine are left out:
+        with silver's own event the table function looks there, too."""
         if verdict in CHANGED:
             yield Change(str(detail["silver"]), message.key, message.version, CHANGED[verdict])
         elif verdict == "quarantined" or detail.get("dead"):
