@@ -16,6 +16,11 @@ def as_utf8(text: str) -> str:
     return text.encode("utf-8", "backslashreplace").decode()
 
 
+def count(number: int, noun: str, plural: str = "") -> str:
+    """``1 file``, ``2,000 files``."""
+    return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
+
+
 class SilversmithError(Exception):
     """The root of all of these: its text is meant to be read by a person, without a traceback."""
 

@@ -69,7 +69,7 @@ def refuses(rows: pl.LazyFrame, path: Path, metadata: Mapping[str, str]) -> None
         (lambda rows, path, metadata: None, "wrote no file"),
         (lambda rows, path, metadata: path.write_text("PAR1"), "is no Parquet"),
         (lambda rows, path, metadata: rows.sink_parquet(path), "left the lineage away"),
-        (lambda rows, path, metadata: rows.head(1).sink_parquet(path, metadata=dict(metadata)), "wrote 1 rows of 3"),
+        (lambda rows, path, metadata: rows.head(1).sink_parquet(path, metadata=dict(metadata)), "wrote 1 row of 3"),
         (lambda rows, path, metadata: rows.select(b="a").sink_parquet(path, metadata=dict(metadata)), "the columns b"),
         (refuses, "the writer 'does' failed"),
     ],

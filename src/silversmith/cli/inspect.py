@@ -456,7 +456,7 @@ def _remark(step: Step) -> str:
     detail = step.detail
     parts = [f"attempt {step.attempt}"] if step.attempt else []
     if "rows_written" in detail and step.what in {"committed", "duplicate"}:
-        parts.append(f"{detail['rows_written']:,} of {detail['rows_read']:,} rows")
+        parts.append(f"{detail['rows_written']:,} of {count(detail['rows_read'], 'row')}")
     if step.room == "bucket" and "size" in detail:
         parts.append(size(detail["size"]))
     if step.what in {"dead", "dropped"}:
@@ -510,7 +510,7 @@ def _show_silver(silver: Silver) -> None:
         return
     dropped = f", {lineage.rows_dropped:,} dropped" if lineage.rows_dropped else ""
     say(
-        f"      {lineage.rows_read:,} rows read, {lineage.rows_written:,} written, {lineage.rows_rejected:,} "
+        f"      {count(lineage.rows_read, 'row')} read, {lineage.rows_written:,} written, {lineage.rows_rejected:,} "
         f"rejected{dropped}; "
         f"format {lineage.format or '-'}{f' {lineage.dialect}' if lineage.dialect else ''}"
     )

@@ -9,7 +9,7 @@ from typing import BinaryIO
 
 import polars as pl
 
-from silversmith.errors import DataError
+from silversmith.errors import DataError, count
 from silversmith.formats import spill
 from silversmith.formats.archives.content import Content
 from silversmith.formats.arrow_messages import (
@@ -85,7 +85,7 @@ def _read_file(content: Content, messages: Sequence[IpcMessage]) -> Table:
         is_small = content.data is not None and height * len(names) <= MOST_CELLS
         frame = rows.collect() if is_small else None
     if frame is not None and frame.height != height:
-        raise unreadable(f"its batches say that they have {height:,} rows, and {frame.height:,} are there")
+        raise unreadable(f"its batches say that they have {count(height, 'row')}, and {frame.height:,} are there")
     return Table(
         frame.lazy() if frame is not None else rows,
         "arrow" + content.packing,
@@ -142,7 +142,7 @@ def _decoded(
     checked_names(frame.columns)
     rows = sum(batch.rows for batch in batches)
     if frame.height != rows:
-        raise unreadable(f"its batches say that they have {rows:,} rows, and {frame.height:,} are there")
+        raise unreadable(f"its batches say that they have {count(rows, 'row')}, and {frame.height:,} are there")
     check_times(schema.times, batches, {name: frame[name].null_count() for name in schema.times})
     return frame.with_columns(_of_seconds(frame[name], types[name]) for name in schema.seconds)
 

@@ -17,7 +17,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, BinaryIO, NamedTuple
 
-from silversmith.errors import DataError, Place
+from silversmith.errors import DataError, Place, count
 from silversmith.formats.archives.content import Content
 from silversmith.formats.table import shorten
 
@@ -204,16 +204,15 @@ def verify(content: Content, footer: Footer) -> None:
     Raises:
         DataError: ``UnreadableParquet``: a page is not what was written, or counts disagree.
     """
-    rows = sum(count for count, _ in footer.groups)
+    rows = sum(height for height, _ in footer.groups)
     if rows != footer.rows:
-        raise _disagree(f"the file says that it has {footer.rows:,} rows, and its row groups have {rows:,}")
+        raise _disagree(f"the file says that it has {count(footer.rows, 'row')}, and its row groups have {rows:,}")
     with content.open() as file:
-        for count, chunks in footer.groups:
+        for height, chunks in footer.groups:
             for chunk in chunks:
-                if not chunk.leaf.repetition and chunk.values != count:
-                    what = (
-                        f'the column "{chunk.leaf.label}" has {chunk.values:,} values in a row group of {count:,} rows'
-                    )
+                if not chunk.leaf.repetition and chunk.values != height:
+                    values = count(chunk.values, "value")
+                    what = f'the column "{chunk.leaf.label}" has {values} in a row group of {count(height, "row")}'
                     raise _disagree(what, chunk.leaf)
                 if 0 < chunk.start < chunk.end <= content.size:
                     _verify_pages(file, chunk)

@@ -131,7 +131,7 @@ class AwsQueue(SqsQueue):
                 if is_new:
                     yield message
         if left := self.depth().waiting:
-            self._tell(f"the queue {self.name} holds about {left:,} messages more, which were not looked at")
+            self._tell(f"the queue {self.name} holds about {count(left, 'message')} more that nobody looked at")
 
     def received(self, message_id: str) -> AwsMessage | None:
         """A received message; None where it was not received."""

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from silversmith.errors import DefinitionError, SilversmithError
+from silversmith.errors import DefinitionError, SilversmithError, count
 from silversmith.operations import WrongCall
 from silversmith.pipeline import Located, Pipeline
 from silversmith.pipeline.deployment import Deployment, named
@@ -195,7 +195,7 @@ def check_tables(samples: Sequence[Sample], unreadable: Mapping[str, str]) -> Di
             "see whether gold can be reached; a damaged table: move its folder away, silversmith tables rebuild NAME",
         )  # fmt: skip
     texts = [
-        f"{each.table}: {each.differing:,} of {each.looked_at:,} files not as silver has them"
+        f"{each.table}: {each.differing:,} of {count(each.looked_at, 'file')} not as silver has them"
         if each.differing
         else f"{each.table}: version {'-' if each.version is None else each.version}"
         for each in samples

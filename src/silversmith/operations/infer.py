@@ -12,7 +12,7 @@ from typing import Any
 import polars as pl
 
 from silversmith import formats
-from silversmith.errors import DataError, SilversmithError
+from silversmith.errors import DataError, SilversmithError, count
 from silversmith.formats import ROW, Json, Reader, Table
 from silversmith.formats.table import col
 from silversmith.keypatterns import escaped
@@ -345,19 +345,16 @@ def _formats(columns: Sequence[InferredColumn]) -> Iterable[str]:
 def _heading(inferred: Inferred) -> Iterable[str]:
     yield '"""A contract, as far as a sample can tell. Rows that break it are rejected, each with the reason."""'
     yield ""
-    yield f"# The sample: {_count(inferred.rows)}. Edit what follows: files show what is, and you know what should be."
+    sample = count(inferred.rows, "row")
+    yield f"# The sample: {sample}. Edit what follows: files show what is, and you know what should be."
     for file in inferred.files:
         how = ", ".join(f"{name} {value!r}" for name, value in file.dialect.items() if value is not None)
-        bad = f", {file.malformed:,} records that are no rows" if file.malformed else ""
+        bad = f", {count(file.malformed, 'record')} not readable as rows" if file.malformed else ""
         written = f"{file.format} ({_line(how)})" if how else file.format
-        yield f"# - {_line(printable(file.file))}: {_count(file.rows)}{bad}; {written}"
+        yield f"# - {_line(printable(file.file))}: {count(file.rows, 'row')}{bad}; {written}"
     for column in inferred.columns:
         if not column.name:
             yield "# One column has no name: a contract cannot speak of it."
-
-
-def _count(rows: int) -> str:
-    return f"{rows:,} row" if rows == 1 else f"{rows:,} rows"
 
 
 def _required(columns: Sequence[InferredColumn], inferred: Inferred) -> list[str]:
@@ -399,7 +396,9 @@ def _gaps(columns: Sequence[InferredColumn]) -> bool:
 def _max_rejected(inferred: Inferred) -> list[str]:
     bad = sum(file.malformed for file in inferred.files)
     comment = (
-        f"  # {bad:,} records of the sample are no rows" if bad else "  # above this share the whole file is refused"
+        f"  # {count(bad, 'record')} of the sample not readable as rows"
+        if bad
+        else "  # above this share the whole file is refused"
     )
     return [f"    # max_rejected=0.05,{comment}"]
 

@@ -6,6 +6,8 @@ import re
 from datetime import UTC, datetime
 from pathlib import Path
 
+from silversmith.errors import count as count  # noqa: PLC0414 -- the texts of operations have it, too
+
 
 def shown(text: object) -> str:
     """A text on one line, with invisible characters as escapes: ``\\n``, ``\\x1b``, ``\\u202e``.
@@ -56,11 +58,6 @@ def essence(message: str) -> str:
     end = next((at for at in range(last, len(text)) if not text[at].strip()), len(text))
     rest = text[last + 1 : end] if last < len(text) else []
     return "\n".join([headline(message), *rest, *text[frames[0] : last]])
-
-
-def count(number: int, noun: str, plural: str = "") -> str:
-    """``1 file``, ``2,000 files``."""
-    return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
 
 
 def size(number: int) -> str:

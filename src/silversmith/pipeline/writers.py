@@ -14,7 +14,7 @@ from typing import Protocol, runtime_checkable
 
 import polars as pl
 
-from silversmith.errors import TransformError
+from silversmith.errors import TransformError, count
 from silversmith.formats import count_rows, read_lineage
 from silversmith.lineage import PARQUET_ENTRY, Lineage
 from silversmith.usercode.loading import load_plugin, plugin_problem, user_traceback
@@ -90,7 +90,7 @@ def _problem(path: Path, schema: Mapping[str, pl.DataType], lineage: Lineage) ->
     if read_lineage(path) != json.loads(lineage.to_json()):
         return "left the lineage away: the file's key-value metadata must have all that `metadata` has"
     if height != lineage.rows_written:
-        return f"wrote {height:,} rows of {lineage.rows_written:,}: a writer must write all, and no others"
+        return f"wrote {count(height, 'row')} of {lineage.rows_written:,}: a writer must write all, and no others"
     if set(written) != set(schema):
         return f"wrote the columns {', '.join(written)}, and was given {', '.join(schema)}"
     return ""

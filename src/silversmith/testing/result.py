@@ -13,6 +13,7 @@ import orjson
 import polars as pl
 from polars.testing import assert_frame_equal
 
+from silversmith.errors import count
 from silversmith.lineage import Lineage, error_key, rejected_key, silver_key
 from silversmith.pipeline import Pipeline
 from silversmith.stores import Lake
@@ -84,7 +85,7 @@ def _row_differences(actual: pl.DataFrame, expected: pl.DataFrame, terms: Terms)
     names = expected.columns
     rows, expected_rows = actual.select(names).rows(), expected.rows()
     if len(rows) != len(expected_rows):
-        yield f"{len(rows):,} rows, expected {len(expected_rows):,}"
+        yield f"{count(len(rows), 'row')}, expected {len(expected_rows):,}"
     if not terms.row_order:
         yield from _surplus("a row is not expected", names, rows, expected_rows, terms)
         yield from _surplus("a row is missing", names, expected_rows, rows, terms)
@@ -219,7 +220,7 @@ class Result:
 
     def __repr__(self) -> str:
         counts = {name: len(getattr(self, name)) for name in ("silver", "rejected", "errors", "failures")}
-        return f"Result({', '.join(f'{name}: {count}' for name, count in counts.items())})"
+        return f"Result({', '.join(f'{name}: {number}' for name, number in counts.items())})"
 
     def story(self, transform: str, key: str) -> str:
         """The fate of a file, in words."""

@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from silversmith.cli.application import call
+from silversmith.operations.check import NO_TRANSFORM, Job, plan
+from silversmith.pipeline import load
 
 
 @pytest.fixture
@@ -63,3 +65,21 @@ def test_invalid_arguments_are_refused(
     Path("bad.json").write_text("{")
     assert call(["infer", *arguments]) == code
     assert said in capsys.readouterr().err
+
+
+def test_a_file_that_no_transform_takes_keeps_its_name_and_one_row_is_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "pipeline.py").write_text(
+        "from silversmith import Pipeline\n"
+        "pipeline = Pipeline('p')\n"
+        "pipeline.transform('orders/*.csv', name='orders')(lambda rows: rows)\n"
+    )
+    (tmp_path / "new.tsv").write_text("a\tb\n1\t2\n")
+    assert call(["infer", "new.tsv", "--pipeline", "pipeline.py"]) == 0
+    out = capsys.readouterr().out
+    assert "# The sample: 1 row. " in out
+    assert "# - new.tsv: 1 row; csv (" in out
+    (job,) = plan([Path("new.tsv")], load("pipeline.py"))
+    assert job == Job(str(Path("new.tsv")), "new.tsv", NO_TRANSFORM)

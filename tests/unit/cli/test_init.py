@@ -72,7 +72,12 @@ def test_a_new_project_works_at_once(example: str | None, tmp_path: Path) -> Non
     assert sorted(path for path in files if not path.startswith(("_", "."))) == SILVER[example]
     tables = [path.parent.name for path in sorted(folder.glob("lake/dl-gold-layer/*/_delta_log"))]
     assert tables == (["daily", "orders"] if example is None else [])
-    tests = run(folder, "pytest", "-q", "-p", "no:cacheprovider", *LOAD)
+    # The program, not `python -m pytest`, which would put this folder on the path of modules.
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    tests = subprocess.run(
+        [Path(sys.executable).with_name("pytest"), "-q", "-p", "no:cacheprovider", *LOAD],
+        cwd=folder, env=environment, capture_output=True, text=True, check=False, timeout=200,
+    )  # fmt: skip
     assert tests.returncode == 0, tests.stdout
     assert "passed" in tests.stdout
     template = run(folder, "silversmith.cli", "template")

@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import BinaryIO
 
-from silversmith.errors import DataError, Place
+from silversmith.errors import DataError, Place, count
 from silversmith.formats import text
 from silversmith.formats.archives.content import Content
 from silversmith.formats.csv.dialect import MOST_TITLES, Csv, CsvDialect, double_escapes
@@ -208,7 +208,7 @@ class Malformed:
         width = len(fields or ())
         self._widths[0 if record.problem else width] += 1
         self._first_line = self._first_line or record.line
-        reason = record.problem or f"has {_fields(width)}, the header has {self._width}"
+        reason = record.problem or f"has {count(width, 'field')}, the header has {self._width}"
         self.records.append((number, shorten(record.text, LONGEST_MALFORMED), f"line {record.line}: {reason}"))
         self._length += min(len(record.text), LONGEST_MALFORMED)
         place = Place(line=record.line, row=number, text=shorten(record.text))
@@ -233,21 +233,18 @@ class Malformed:
         if not width:
             raise DataError(
                 "UnreadableCsv",
-                f"{number:,} records cannot be read, and {rows:,} can; the first: {reason}",
+                f"{count(number, 'record')} cannot be read, and {rows:,} can; the first: {reason}",
                 hint=_OTHER_MARKS,
                 place=place,
             )
         raise DataError(
             "WrongHeader",
-            f"{number:,} records have {_fields(width)}, and {rows:,} have as many as the first one, {self._width}",
+            f"{number:,} records have {count(width, 'field')}, and {rows:,} have as many as the first one, "
+            f"{self._width}",
             hint="if other lines stand before the header, skip them: Csv(skip_lines=…); "
             "if records are cut short, or end with separators: Csv(ragged=True)",
             place=place,
         )
-
-
-def _fields(number: int) -> str:
-    return "1 field" if number == 1 else f"{number} fields"
 
 
 def rows_of(
