@@ -7,7 +7,7 @@ EXAMPLES ?= 10000
 SEEDS ?= 100
 FUZZED ?= tests/fuzz tests/unit/test_events.py tests/unit/patterns tests/unit/formats
 
-.PHONY: setup demo test test-full check lint format types imports crash chaos soak fuzz corpora bench checkov api errors docs clean
+.PHONY: setup demo test test-full check lint format types imports crash chaos soak fuzz corpora bench checkov api errors screenshots docs clean
 
 .venv/.ready: uv.lock pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(None if sys.version_info >= (3, 11) else "Silversmith needs Python 3.11 or newer; this is " + sys.version.split()[0] + ". Try: make PYTHON=python3.13 $(MAKECMDGOALS)")'
@@ -27,11 +27,12 @@ test: setup  ## the fast tier: every rule once
 test-full: setup  ## the rest: engines, kills, deployments, a browser, corpora, every property with all its examples
 	$(BIN)/python -m pytest -n 2 -m "full or hypothesis"
 
-lint: setup  ## format, lint, and the size budget
+lint: setup  ## format, lint, the size budget, and the words of docs and messages
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/python tools/lint_bodies.py src bench examples
 	$(BIN)/python tools/budget.py
+	$(BIN)/python tools/words.py
 
 types: setup
 	$(BIN)/mypy
@@ -41,13 +42,16 @@ imports: setup
 
 check: lint types imports test test-full  ## exactly what CI runs
 
-api: setup  ## write the public API down anew, after a change that is meant
+api: setup  ## write the public API to tests/api.txt, after an intended change
 	$(BIN)/python -m tests.api
+
+screenshots: setup  ## take the pictures of the page in docs/images
+	$(BIN)/python tools/screenshots.py
 
 errors: setup  ## write docs/errors from the table of error codes
 	$(BIN)/python -m tests.error_examples
 
-format: setup  ## mend what can be mended by machine
+format: setup  ## correct what a tool can correct
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 

@@ -53,7 +53,7 @@ KEY = "arn:aws:kms:eu-central-1:123456789012:key/01234567"
     ],
 )
 def test_values_that_aws_would_refuse_are_refused_here(options: dict[str, Any], says: str) -> None:
-    with pytest.raises(DefinitionError, match=f"the deployment cannot be: .*{says}"):
+    with pytest.raises(DefinitionError, match=f"the deployment is not valid: .*{says}"):
         Deployment(**options)
 
 

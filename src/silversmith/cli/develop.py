@@ -181,7 +181,7 @@ def infer(
     pipeline: Annotated[
         str | None,
         Parameter(
-            help="Read the files as this pipeline's transforms would; else it is found out how.", show_default=False
+            help="Read the files as this pipeline's transforms would; else the format is detected.", show_default=False
         ),
     ] = None,
     json: JsonOption = False,

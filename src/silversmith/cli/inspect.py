@@ -560,7 +560,7 @@ def _show_schema(record: SchemaHistory) -> None:
         say_table(schema.columns.items(), indent=2)
     if not any(schema.current for schema in record.schemas):
         say()
-        say("the code that there is now has made nothing yet; `silversmith reconcile --changed` makes silver anew")
+        say("the current code has made nothing yet; `silversmith reconcile --changed` makes silver again")
     say()
     say("history:")
     for entry in record.history:

@@ -288,7 +288,7 @@ def reconcile(
     changed: Annotated[bool, flag("Find silver too that was made by other code.")] = False,
     dead: Annotated[bool, flag("Send too what the code has failed on as often as it may.")] = False,
     views: Annotated[
-        bool, flag("Compute every view anew instead, say what differs, and repair it.", "--views")
+        bool, flag("Compute every view again instead, show what differs, and repair it.", "--views")
     ] = False,
     limit: Annotated[int, number("Name at most so many keys; all are counted and sent.", 0)] = MOST_NAMED,
     dry_run: DryRunOption = False,
@@ -403,7 +403,7 @@ def _show_totals(totals: Counter[str], kinds: Counter[str], listed: int) -> None
     if totals["given_up"]:
         say(
             f"{totals['given_up']:,} of them are left alone: the transform's code failed on them as often as it may. "
-            "See `silversmith failures`; mend the cause, then `silversmith reconcile --dead`."
+            "See `silversmith failures`; correct the cause, then `silversmith reconcile --dead`."
         )
 
 

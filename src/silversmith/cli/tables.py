@@ -58,7 +58,7 @@ def tables(
         Parameter(
             name="ACTION",
             help="optimize: write small data files together. vacuum: delete data files that only old versions need. "
-            "rebuild: write a table anew from silver, or a view from its query. None: show all.",
+            "rebuild: write a table again from silver, or a view from its query. None: show all.",
         ),
     ] = None,
     name: Annotated[

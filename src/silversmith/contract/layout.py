@@ -162,7 +162,7 @@ def missing(name: str, names: list[str]) -> DataError:
         "MissingColumn",
         f'the column "{name}" is missing; the file has {shown or "no columns"}',
         hint=(f'did the sender rename it to "{near[0]}"? Then: rename={{"{near[0]}": "{name}"}}. Or ' if near else "")
-        + "mend the file, change the contract, or set on_missing_column='fill' if it may be missing",
+        + "correct the file, change the contract, or set on_missing_column='fill' if it may be missing",
         place=Place(column=name),
     )
 
@@ -182,7 +182,7 @@ def renamed_onto(old: str, new: str, rival: str) -> DataError:
         "DuplicateColumns",
         f'the file has both "{shorten(old)}", which the contract renames to "{shorten(new)}", and a column '
         f'"{shorten(rival)}"',
-        hint="mend the file, or take the one that is not meant out of it; the contract cannot know which that is",
+        hint="correct the file: remove the column that is not meant; the contract cannot know which one that is",
         place=Place(column=old),
     )
 

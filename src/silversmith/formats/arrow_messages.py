@@ -233,8 +233,8 @@ def _schema(flat: Flat, schema: int) -> IpcSchema:
     if flat.number(schema, 0, "<h"):
         raise DataError(
             "UnsupportedArrow",
-            "its numbers have their highest byte first",
-            hint="write it on, or for, a machine of today, which has the lowest byte first",
+            "its numbers are in big-endian byte order",
+            hint="write it in little-endian byte order, as all current machines do",
         )
     fields = flat.tables(schema, 1)
     checked_names([flat.text(column, 0) for column in fields])

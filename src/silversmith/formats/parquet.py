@@ -173,7 +173,7 @@ def fault_of(error: BaseException, kind: str) -> DataError:
     if _UNSUPPORTED.search(str(error)):
         return DataError(
             f"Unsupported{kind}",
-            f"the file has something that is not read: {reason_of(error)}",
+            f"the file has something that cannot be read: {reason_of(error)}",
             hint="write it with plain types: numbers, text, timestamps, lists, structs",
         )
     return DataError(

@@ -37,7 +37,7 @@ BLOCK = 4 * 1024 * 1024
 #: The most cells of a block. Text of a few megabytes has far fewer: the rest would be nulls.
 MOST_CELLS = 20_000_000
 
-_HINT = "look at the reader's options, or mend what writes the file"
+_HINT = "look at the reader's options, or correct the program that writes the file"
 
 
 class Spill:

@@ -132,7 +132,7 @@ def checked_names(names: Sequence[str], *, line: int | None = None) -> list[str]
         raise DataError(
             "TooManyColumns",
             f"the data has {len(names):,} columns, more than {MOST_COLUMNS:,}",
-            hint="a table this wide is usually one that was written sideways, or keys that are data: make them rows",
+            hint="a table this wide was usually written sideways, or its keys are data: make them rows",
             place=Place(line=line),
         )
     if len(set(names)) != len(names):

@@ -72,7 +72,7 @@ def decode(data: bytes, *, offset: int = 0, line: int = 1) -> str:
         at = data.index(b"\0")
         raise DataError(
             "NulByte",
-            f"byte {offset + at:,} is NUL, which no text has in it",
+            f"byte {offset + at:,} is NUL, which text does not contain",
             hint='if the file is UTF-16, say so: Csv(encoding="utf-16"); else it is binary, or was cut off by a crash',
             place=Place(line=line + line_ends(data[:at]), column=_characters(data[:at]) + 1, text=_around(data, at)),
         )

@@ -429,8 +429,8 @@ class Dispatcher:
         if error.get("code") in _UNWRITABLE:
             self._abandon(dispatch, now)
             raise LakeUnusable(
-                f"the disk of {self._lake} cannot be written: {error['message']}. Nothing is lost: mend that, and run "
-                "again."
+                f"the disk of {self._lake} cannot be written: {error['message']}. Nothing is lost: correct that "
+                "and run again."
             )
 
     def _abandon(self, dispatch: Dispatch, now: float) -> None:

@@ -130,7 +130,7 @@ def version_numbers(version: str) -> tuple[int, ...]:
 def check_pipeline(pipeline: Pipeline | None, problem: str) -> Diagnosis:
     """``problem``: why it cannot be loaded."""
     if pipeline is None:
-        return Diagnosis("pipeline", State.FAIL, problem, "mend it, or name another with --pipeline")
+        return Diagnosis("pipeline", State.FAIL, problem, "correct it, or name another with --pipeline")
     transforms = ", ".join(transform.name for transform in pipeline.transforms)
     return Diagnosis("pipeline", State.OK, f"{pipeline.name}, transforms: {transforms}")
 
@@ -312,7 +312,7 @@ def aws_checks(located: Located | None, deployment: str, endpoint_url: str | Non
     try:
         options = named(located.names, deployment)
     except DefinitionError as error:
-        problems = [Problem(str(error), "mend it, or name another with --deployment")]
+        problems = [Problem(str(error), "correct it, or name another with --deployment")]
         return [*findings, check_installer(find_uv() is not None), *check_chain("", problems)]
     findings.append(concurrency(located.pipeline, options, account.client("lambda")))
     findings.append(check_installer(find_uv() is not None))

@@ -380,7 +380,7 @@ def _without_message(pipeline: Pipeline, target: Target, document: str) -> Error
     return ErrorDocument(
         transform, key,
         code=tries["error"]["code"], message=tries["error"]["message"],
-        hint="No message of it is left: mend the cause, then `silversmith reconcile --dead`.",
+        hint="No message of it is left: correct the cause, then `silversmith reconcile --dead`.",
         at=tries["at"], etag=etag, version=tries["bronze"]["version"], size=tries["bronze"]["size"],
         attempt=tries["tries"], document=document,
     )  # fmt: skip

@@ -213,7 +213,7 @@ def _both(one: InferredColumn, other: InferredColumn, file: Sampled) -> Inferred
     if kind is None:
         raise Unreadable(
             f'the column "{one.name}" is {other.kind} in {printable(file.file)}, and {one.kind} before: no contract '
-            "holds for both. Infer one for each, or mend the files."
+            "holds for both. Infer one for each, or correct the files."
         )
     choices = tuple(sorted({*one.choices, *other.choices})) if one.choices and other.choices else ()
     alike = _has_range(kind)

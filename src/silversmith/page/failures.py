@@ -26,7 +26,7 @@ TITLES = {
     "queue": "Received too often",
     "subscription": "Undelivered by the topic",
     "rule": "Undelivered by the rule",
-    "unknown": "Of what is no more",
+    "unknown": "From a queue that the pipeline no longer has",
 }
 
 

@@ -165,7 +165,7 @@ class Pipeline:
         if not isinstance(lineage, bool):
             problem = f"lineage={lineage!r} must be True or False"
         if problem:
-            _refuse(f"the pipeline {name!r} cannot be: {problem}")
+            _refuse(f"the pipeline {name!r} is not valid: {problem}")
         self.name = name
         self.bronze = bronze
         self.silver = silver
@@ -297,7 +297,7 @@ class Pipeline:
             function = Sql(query)
             function.check(contract.schema if contract and is_known else None)
         except DefinitionError as error:
-            _refuse(f"the query of the transform {chosen!r} cannot be: {error}")
+            _refuse(f"the query of the transform {chosen!r} is not valid: {error}")
         self.transform(*keys.texts, name=chosen, **options)(function)
 
     def table(
@@ -324,7 +324,7 @@ class Pipeline:
             transform = self._transform_of(of)
             self._gold.add_table(name, transform, partition_by=partition_by, sort_by=sort_by)
         except DefinitionError as error:
-            _refuse(f"the table {name!r} cannot be: {error}")
+            _refuse(f"the table {name!r} is not valid: {error}")
 
     def view(self, name: str, sql: str, *, by: Sequence[str] = ()) -> None:
         """Declare a table in gold that a query over tables and views of this pipeline computes. docs/tables.md
@@ -342,7 +342,7 @@ class Pipeline:
         try:
             self._gold.add_view(name, sql, by=by)
         except DefinitionError as error:
-            _refuse(f"the view {name!r} cannot be: {error}")
+            _refuse(f"the view {name!r} is not valid: {error}")
 
     def _transform_of(self, of: object) -> str:
         """The name of a transform, by itself or by its function."""
@@ -364,7 +364,7 @@ class Pipeline:
             or limits.lookups(options["lookups"], takes_context=takes_context)
         )
         if problem:
-            _refuse(f"the transform {name!r} cannot be: {problem}")
+            _refuse(f"the transform {name!r} is not valid: {problem}")
         if name in self._transforms:
             _refuse(
                 f"there is a transform {name!r} already, declared at {self._places[name]}: "
@@ -372,7 +372,7 @@ class Pipeline:
             )
         contract, reader, writer = options["contract"], options["reader"], options["writer"]
         if problem := _reader_problem(reader) or _writer_problem(writer):
-            _refuse(f"the transform {name!r} cannot be: {problem}")
+            _refuse(f"the transform {name!r} is not valid: {problem}")
         options["lookups"] = tuple(dict.fromkeys(options["lookups"]))
         code = _fingerprint(function, contract, reader, writer)
         self._transforms[name] = Transform(

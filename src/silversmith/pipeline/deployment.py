@@ -288,4 +288,4 @@ def _whole(number: object) -> bool:
 
 
 def _refuse(problem: str) -> NoReturn:
-    raise DefinitionError(f"the deployment cannot be: {problem}")
+    raise DefinitionError(f"the deployment is not valid: {problem}")

@@ -45,7 +45,7 @@ def buckets(names: Mapping[str, str]) -> str:
     roles: dict[str, str] = {}
     for role, name in names.items():
         if name in roles:
-            return f"{roles[name]} and {role} are both {name!r}: what is written would land as new input, for ever"
+            return f"{roles[name]} and {role} are both {name!r}: each result would land as new input, again and again"
         roles[name] = role
     return ""
 

@@ -124,7 +124,7 @@ def _bucket(hops: Hops, s3: Any) -> Problems:
     if not is_on:
         yield Problem(
             f"EventBridge is switched off for the bucket {hops.bucket}: its notification configuration was replaced, "
-            "and nothing that lands there is told of",
+            "and it reports nothing that lands there",
             "silversmith deploy switches it on again, and compares bronze and silver afterwards. Have whoever replaced "
             "it keep EventBridgeConfiguration in what they put",
         )

@@ -271,8 +271,8 @@ def _changed(recorded: Schema, dtypes: Mapping[str, pl.DataType], misfits: Mappi
         f'the column "{shorten(name)}" is {dtypes[name]} in this file, and {recorded.columns[name]} in the silver that '
         f"there is (version {recorded.version}): no reader of all silver could follow. From silver's columns to this "
         "file's:\n" + "\n".join(f"  {line}" for line in shown),
-        hint=f"mend the file; or say in the contract which type it is to be, such as schema={{{name!r}: "
-        f"{dtype_code(wider)}}}, and run `silversmith reconcile --changed`, which makes all silver anew",
+        hint=f"correct the file; or name the type in the contract, such as schema={{{name!r}: "
+        f"{dtype_code(wider)}}}, and run `silversmith reconcile --changed`, which makes all silver again",
         place=Place(column=name, text=misfits[name].removeprefix(", such as ") or None),
     )
     error.columns = tuple(misfits)

@@ -47,9 +47,9 @@ _HINTS = {
     "RequestTimeTooSkewed": "this machine's clock is wrong: set it",
     "SlowDown": "S3 asks for fewer requests: fewer workers, or keys with more different beginnings",
     "KMS.DisabledException": "the KMS key that the object is encrypted with is disabled: enable it, then redrive",
-    "KMS.NotFoundException": "the KMS key that the object is encrypted with is gone: who wrote it must write it anew",
+    "KMS.NotFoundException": "the KMS key that the object is encrypted with is gone: write the object again",
     "KMS.KMSInvalidStateException": "the KMS key that the object is encrypted with is to be deleted, or out of use: "
-    "mend that, then redrive",
+    "correct that, then redrive",
     "KeyTooLongError": "S3 takes keys of 1,024 bytes at most",
 }
 

@@ -347,7 +347,7 @@ class _Batch:
                 yield source, _with_safe_partitions(rows, self._text_partitions)
             except SchemaRefused:
                 if self._recorded != self._schema():
-                    raise Refused(f"{key}: silver's schema was recorded anew meanwhile") from None
+                    raise Refused(f"{key}: silver's recorded schema changed meanwhile") from None
                 raise
 
     # -- the commit
@@ -403,7 +403,7 @@ class _Batch:
                 "PartitionsChanged",
                 f"the table {self._table.name} is partitioned by {list(snapshot.partition_by)}, and the pipeline says "
                 f"{list(self._table.partition_by)}",
-                hint=f"run `silversmith tables rebuild {self._table.name}`, which writes it anew",
+                hint=f"run `silversmith tables rebuild {self._table.name}`, which writes it again",
             )
         there = snapshot.columns
         if any(kind != there[name] for name, kind in columns.items() if name in there):
@@ -447,7 +447,7 @@ class _Batch:
             raise SchemaRefused(
                 "TypesChanged",
                 f"the table {self._table.name} has values that silver's schema of now has no room for: {error.message}",
-                hint="run `silversmith reconcile --changed`, which makes silver of older code anew, then `silversmith "
+                hint="run `silversmith reconcile --changed`, which makes silver of older code again, then `silversmith "
                 f"tables rebuild {self._table.name}`",
                 place=error.place,
             ) from None
@@ -507,7 +507,7 @@ def _rows(source: Source, columns: Columns, constants: Mapping[str, str]) -> Ite
             raise SchemaRefused(
                 "UnreadableSilver",
                 f"silver {source.head.key} cannot be read as Parquet: {error}",
-                hint="`silversmith replay` makes it anew",
+                hint="`silversmith replay` makes it again",
             ) from error
 
 

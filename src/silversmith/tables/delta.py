@@ -225,7 +225,7 @@ class DeltaSnapshot:
             raise SchemaRefused(
                 "NotATable",
                 f"{self.table.table_uri} has no column {FILE}: it was a view, or another program made it",
-                hint=f"run `silversmith tables rebuild {name}`, which writes it anew from silver",
+                hint=f"run `silversmith tables rebuild {name}`, which writes it again from silver",
             )
         sql = f"select {FILE}, min({ETAG}), max({ETAG}) from t where {where} group by {FILE}"  # noqa: S608 -- quoted
         with _translated(self.table.table_uri):

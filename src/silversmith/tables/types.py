@@ -134,7 +134,7 @@ def recorded_columns(document: bytes) -> dict[str, Type]:
             "UnreadableSchema",
             f"the recorded schema of silver cannot be a table's: {error}",
             hint="docs/tables.md lists the types that a table can have: cast the column in the transform, and run "
-            "`silversmith reconcile --changed`, which makes silver and its schema anew",
+            "`silversmith reconcile --changed`, which makes silver and its schema again",
         ) from None
     require_names(columns)
     require_fields(columns.values())

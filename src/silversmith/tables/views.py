@@ -213,7 +213,7 @@ def _touched(
     except _Unknown:
         return None
     except GoldFailed as error:
-        _log.warning("the groups of the view %s that changed cannot be told, all are computed: %s", view.name, error)
+        _log.warning("the changed groups of the view %s are unknown, so all are computed: %s", view.name, error)
         return None
 
 

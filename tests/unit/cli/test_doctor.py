@@ -44,7 +44,7 @@ def test_an_invalid_pipeline_fails_and_the_rest_is_checked(doctor: Call) -> None
     code, out = doctor("missing.py")
     assert code == 1
     assert "fail  pipeline: there is no file missing.py" in out
-    assert "→ mend it, or name another with --pipeline" in out
+    assert "→ correct it, or name another with --pipeline" in out
     assert "rename, fsync and flock work" in out
 
 

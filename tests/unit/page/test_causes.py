@@ -45,7 +45,7 @@ def test_a_few_keys_are_named_and_all_are_counted() -> None:
         (DeadKind.QUEUE, "", "Received too often"),
         (DeadKind.SUBSCRIPTION, "", "Undelivered by the topic"),
         (DeadKind.RULE, "", "Undelivered by the rule"),
-        (DeadKind.UNKNOWN, "", "Of what is no more"),
+        (DeadKind.UNKNOWN, "", "From a queue that the pipeline no longer has"),
     ],
 )
 def test_titles(kind: DeadKind, code: str, title: str) -> None:

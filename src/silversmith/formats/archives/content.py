@@ -122,7 +122,7 @@ def collect(pieces: Iterable[bytes], scratch: Scratch, most: int, *, used: int =
             if size > most:
                 raise DataError(
                     "TooLarge",
-                    f"the file unpacks to more than {most:,} bytes; so much packs to so little in bombs only",
+                    f"the file unpacks to more than {most:,} bytes, which only harmful archives do",
                     hint="if this is no mistake, put it uncompressed, or in parts",
                 )
             if path is None and size > IN_MEMORY:

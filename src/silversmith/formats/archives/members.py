@@ -142,7 +142,7 @@ def _too_many(name: str, number: int) -> DataError:
         return DataError(
             "DuplicateMembers",
             f'the archive has two members of the name "{shorten(name)}"',
-            hint="pack it anew, with each file once",
+            hint="pack it again, with each file once",
         )
     return DataError(
         "TooManyMembers",

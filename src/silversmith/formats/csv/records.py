@@ -150,7 +150,7 @@ def header_of(content: Content, dialect: CsvDialect, options: Csv) -> Header:
         raise DataError(
             "UnreadableCsv",
             f"the first record cannot be read: {first.problem}",
-            hint="mend it, or say how the file is written: Csv(quote=…, separator=…)",
+            hint="correct it, or say how the file is written: Csv(quote=…, separator=…)",
             place=Place(line=first.line, text=shorten(first.text)),
         )
     if options.header:

@@ -107,8 +107,8 @@ def _find(file: BinaryIO, steps: Sequence[str], piece: int) -> tuple[int, int] |
             if place is not None:
                 raise DataError(
                     "UnreadableJson",
-                    f'the document has two arrays at "{pointer_of(steps)}": a key stands twice',
-                    hint="mend what writes the file",
+                    f'the document has two arrays at "{pointer_of(steps)}": a key is there twice',
+                    hint="correct the program that writes the file",
                 )
             begin, depth = offset, 1
         elif token in (b"[", b"{"):

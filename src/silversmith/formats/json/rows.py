@@ -131,7 +131,12 @@ def _spilled(
             malformed += block.malformed
             if malformed:
                 number, record, reason = malformed[-1]
-                check_malformed(malformed, reason, "mend what writes the file", Place(row=number, text=shorten(record)))
+                check_malformed(
+                    malformed,
+                    reason,
+                    "correct the program that writes the file",
+                    Place(row=number, text=shorten(record)),
+                )
         if block.numbers:
             frame = frame_of(block, kinds)
             schema = dict(zip(frame.columns[:-1], frame.dtypes, strict=False))
