@@ -1,6 +1,6 @@
 """What a round of reconciliation takes over 1, 10 and 100 million files: requests, dollars, minutes, memory.
 
-    python -m bench.scale [--files 1e6 1e7 1e8] [--walk 2e4] [--latency 150] [--short]
+    python -m bench.scale [--heads --walk 2e4] [--prove] [--files 1e6 1e7 1e8] [--walk 2e6] [--latency 150] [--short]
 
 The buckets exist only as a generator behind S3's HTTP answers. Over them run the real client (boto3's, with our
 options), the real stores and the real reconciler, each size in a process of its own. One file in 100,000 is wrong: half
@@ -24,6 +24,7 @@ import hashlib
 import io
 import json
 import math
+import multiprocessing
 import os
 import resource
 import subprocess
@@ -33,7 +34,8 @@ import threading
 import time
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
@@ -43,6 +45,7 @@ from urllib.parse import parse_qs, quote, unquote, urlsplit
 from xml.sax.saxutils import escape
 
 import boto3
+import polars as pl
 from botocore.awsrequest import AWSResponse
 
 from bench.cost import GB_SECOND, GET, INVOCATION, PUT
@@ -55,9 +58,14 @@ from silversmith.events import unwrap
 from silversmith.lineage import Lineage, silver_key
 from silversmith.operations.estimate import ONE_CPU
 from silversmith.reconcile.handler import RESERVE, WORKERS, Reconciler
+from silversmith.reconcile.lease import Lease, Phase
+from silversmith.reconcile.rows import DataFile, LineageRows
 from silversmith.stores import Lake
 from silversmith.stores.s3 import S3Store, aws_client
+from silversmith.tables.spec import ETAG, FILE
 from silversmith.template.reconciler import MEMORY, TIMEOUT
+
+LEASE = "_reconcile/scale.json"
 
 #: One file in so many is wrong: the first of them is this one.
 WRONG_EVERY, FIRST_WRONG = 100_000, 2_777
@@ -66,8 +74,17 @@ WRONG_EVERY, FIRST_WRONG = 100_000, 2_777
 BEGUN = datetime(2026, 11, 30, 3, tzinfo=UTC)
 LANDED = BEGUN - timedelta(days=2)
 
-#: Files in one folder.
-IN_FOLDER = 10_000
+#: Files in one folder, and in one data file of the lineage.
+IN_FOLDER, IN_DATA_FILE = 10_000, 500_000
+
+#: ETags are multiples of this.
+SPREAD = 90_000_000_019
+
+#: Requests to S3 for each data file of which rows are read: its size, its footer, and its columns in two pieces.
+READS = 4
+
+#: Rows in a row group of the lineage, as silversmith.tables.delta writes it.
+ROW_GROUP = 16_384
 
 
 def pipeline() -> Pipeline:
@@ -132,7 +149,7 @@ class Files:
 
     @staticmethod
     def etag(number: int, *, old: bool = False) -> str:
-        return hashlib.md5(b"%d %d" % (number, old), usedforsecurity=False).hexdigest()
+        return f"{number * SPREAD + old:032d}"
 
     def wrong(self) -> range:
         """The files that are missing in silver, or that silver has of older bytes, in turn."""
@@ -200,6 +217,7 @@ class GeneratedS3:
 
     def __init__(self, buckets: Mapping[str, Bucket], clock: Clock, latency: float) -> None:
         self.requests: Counter[str] = Counter()
+        self.listed: Counter[str] = Counter()
         self._buckets = buckets
         self._clock = clock
         self._latency = latency
@@ -219,8 +237,6 @@ class GeneratedS3:
         bucket, key = unquote(url.path).lstrip("/").partition("/")[::2]
         query = {name: values[0] for name, values in parse_qs(url.query, keep_blank_values=True).items()}
         kind = "LIST" if "list-type" in query else request.method
-        with self._lock:
-            self.requests[kind] += 1
         if kind == "LIST":
             answer = self._page(bucket, query)
         elif kind == "PUT":
@@ -229,8 +245,14 @@ class GeneratedS3:
             answer = self._get(bucket, key)
         status, headers, body = answer
         response = AWSResponse(request.url, status, headers, _Raw(b"" if kind == "HEAD" else body))
-        self._clock.waited(self._latency, time.thread_time() - began)
+        self.ask(kind, 1, time.thread_time() - began)
         return response
+
+    def ask(self, kind: str, times: int, generating: float = 0.0) -> None:
+        """Count requests, one after the other, and wait for them. ``generating``: the CPU that their answers took."""
+        with self._lock:
+            self.requests[kind] += times
+        self._clock.waited(times * self._latency, generating)
 
     def _page(self, bucket: str, query: Mapping[str, str]) -> tuple[int, dict[str, str], bytes]:
         after = query.get("continuation-token", query.get("start-after", ""))
@@ -238,6 +260,7 @@ class GeneratedS3:
         most = int(query.get("max-keys", 1000))
         assert generated is not None, f"{bucket} is not listed"
         numbers, is_truncated = generated.page(query.get("prefix", ""), after, most)
+        self.listed[bucket] += len(numbers)
         items = "".join(_item(generated, file) for file in numbers)
         token = f"<NextContinuationToken>{generated.name(numbers[-1])}</NextContinuationToken>" if is_truncated else ""
         body = (
@@ -285,6 +308,63 @@ class _Raw(io.BytesIO):
     def stream(self, amt: int = 2**16, **_: Any) -> Iterator[bytes]:
         while chunk := self.read(amt):
             yield chunk
+
+
+class GeneratedRows(LineageRows):
+    """The lineage, of which each data file is made when it is first read, by another process: that takes no CPU here.
+
+    Args:
+        files: the files that there are.
+        fingerprint: of the code that made silver of them.
+        s3: told of each request.
+        folder: for data files.
+    """
+
+    def __init__(self, files: Files, fingerprint: str, s3: GeneratedS3, folder: Path) -> None:  # reads no log
+        self._files, self._fingerprint, self._folder, self._s3 = files, fingerprint, folder, s3
+        self._maker = ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn"))
+        self._lock = threading.Lock()
+        starts = range(0, files.count, IN_DATA_FILE)
+        ends = (min(start + IN_DATA_FILE, files.count) for start in starts)
+        self.files = [
+            DataFile(str(start), "events", "silver", end - start, files.key(start), files.key(end - 1))
+            for start, end in zip(starts, ends, strict=True)
+        ]
+
+    def _scan(self, files: Iterable[DataFile]) -> pl.LazyFrame:
+        paths = [self._made(file) for file in files]
+        return pl.scan_parquet(paths, hive_partitioning=False, glob=False)
+
+    def _made(self, file: DataFile) -> Path:
+        path = self._folder / f"{file.path}.parquet"
+        with self._lock:
+            if not path.exists():
+                start = int(file.path)
+                self._maker.submit(make_rows, self._files, self._fingerprint, start, start + file.rows, path).result()
+        self._s3.ask("GET", READS)
+        return path
+
+    def close(self) -> None:
+        self._maker.shutdown()
+
+
+def make_rows(files: Files, fingerprint: str, start: int, end: int, path: Path) -> None:
+    """Write the rows of some files as the table has them."""
+    number, wrong = pl.col("number"), files.wrong()
+    folder, name = (number // IN_FOLDER).cast(pl.String).str.zfill(5), number.cast(pl.String).str.zfill(9)
+    etag = (number * SPREAD).cast(pl.String).str.zfill(32)
+    old = (number * SPREAD + number.is_in(list(wrong[1::2])).cast(pl.Int64)).cast(pl.String).str.zfill(32)
+    texts = {"fingerprint": fingerprint, "lookups": "", "owner": "scale"}
+    pl.DataFrame({"number": range(start, end)}, schema={"number": pl.Int64}).filter(
+        ~number.is_in(list(wrong[::2]))
+    ).select(
+        pl.concat_str(pl.lit("events/"), folder, pl.lit("/"), name, pl.lit(".csv")).alias(FILE),
+        etag.alias(ETAG),
+        old.alias("bronze_etag"),
+        *(pl.lit(text).alias(column) for column, text in texts.items()),
+        pl.lit(0, pl.Int64).alias("schema_version"),
+    ).write_parquet(path.with_suffix(".new"), compression="zstd", row_group_size=ROW_GROUP)
+    path.with_suffix(".new").rename(path)
 
 
 @dataclass
@@ -341,7 +421,7 @@ class Round:
         return [
             f"{self.files:,}",
             f"{self.walked:,}",
-            f"{self.found} of {self.wrong}",
+            f"{self.found} of {self.wrong}" if self.wrong else f"{self.found}",
             digits(requests.get("LIST", 0) * self.times),
             digits((requests.get("HEAD", 0) + requests.get("GET", 0)) * self.times),
             digits(self.cpu / self.walked * 1e6),
@@ -364,8 +444,10 @@ class _Context:
         return 0 if self._is_enough() else int((self._ends - self._clock.seconds()) * 1000)
 
 
-def walk(files: int, most: int, *, latency: float, memory: int, speed: float) -> Round:
-    """A round over so many files, at least ``most`` of them (0: all), in this process."""
+def walk(
+    files: int, most: int, *, latency: float, memory: int, speed: float, heads: bool = False, prove: bool = False
+) -> Round:
+    """A round over so many files, at least ``most`` of them (0: all), in this process. ``heads``: without a lineage."""
     clock = Clock(memory, speed, WORKERS)
     there = Files(files)
     definition = pipeline()
@@ -378,16 +460,28 @@ def walk(files: int, most: int, *, latency: float, memory: int, speed: float) ->
     lines: list[dict[str, Any]] = []
     events: list[dict[str, Any]] = [{"queues": {"events": "events"}}]
     queue = SentKeys()
-    scratch = Path(tempfile.gettempdir())
+    folder = tempfile.TemporaryDirectory(dir=ROOT / "build")
+    scratch = Path(folder.name)
+    rows = None if heads else GeneratedRows(there, fingerprint, s3, scratch)
+    lake = Lake(*(S3Store(name, client=client, scratch=scratch) for name in ("bronze", "silver", "quarantine")))
+    if not prove:
+        mark = {
+            "pattern": definition.transforms[0].pattern.text,
+            "until": LANDED.isoformat(),
+            "proven": LANDED.isoformat(),
+        }
+        done = Lease("yesterday", 0, Phase.DONE, "", LANDED, memory={"events": mark})
+        lake.quarantine.put(LEASE, done.to_json())
     reconciler = Reconciler(
         definition,
         bucket="bronze",
-        lake=Lake(*(S3Store(name, client=client, scratch=scratch) for name in ("bronze", "silver", "quarantine"))),
-        lease="_reconcile/scale.json",
+        lake=lake,
+        lease=LEASE,
         queue=lambda _: queue,
         again=events.append,
         now=lambda: BEGUN + timedelta(seconds=clock.seconds()),
         log=lines.append,
+        rows=lambda: rows,
     )
 
     def walked() -> int:
@@ -396,14 +490,18 @@ def walk(files: int, most: int, *, latency: float, memory: int, speed: float) ->
     invocations = 0
     while events and not (most and walked() >= most):
         invocations += 1
-        context = _Context(clock, lambda: 0 < most <= s3.requests["HEAD"])
+        context = _Context(clock, lambda: 0 < most <= s3.listed["bronze"])
         reconciler(events.pop(), context)
-    wrong = [file for file in there.wrong() if file < walked()]
+    wrong = [file for file in there.wrong() if file < walked()] if heads or walked() == files else []
+    sent = queue.keys & {there.key(file) for file in wrong} if wrong else queue.keys
+    if rows is not None:
+        rows.close()
+    folder.cleanup()
     return Round(
         files,
         walked(),
         len(wrong),
-        len(queue.keys & {there.key(file) for file in wrong}),
+        len(sent),
         clock.seconds(),
         clock.cpu,
         invocations,
@@ -417,6 +515,7 @@ def measured(files: int, options: argparse.Namespace) -> Round:
     """A round in a process of its own, whose memory is measured."""
     command = [sys.executable, "-m", "bench.scale", "--one", str(files), "--walk", str(options.walk)]
     command += ["--latency", str(options.latency), "--memory", str(options.memory), "--clock", str(options.clock)]
+    command += ["--heads"] * options.heads + ["--prove"] * options.prove
     done = subprocess.run(command, cwd=ROOT, env=os.environ, capture_output=True, text=True, check=False)
     if done.returncode:
         raise SystemExit(done.stderr)
@@ -426,15 +525,17 @@ def measured(files: int, options: argparse.Namespace) -> Round:
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--files", type=float, nargs="+", default=[1e6, 1e7, 1e8], help="in bronze")
-    parser.add_argument("--walk", type=float, default=2e4, help="files really walked; 0: all")
+    parser.add_argument("--walk", type=float, default=2e6, help="files really walked; 0: all")
     parser.add_argument("--latency", type=float, default=150, metavar="MS", help="of a request to S3")
     parser.add_argument("--memory", type=int, default=MEMORY, metavar="MB", help="of the function")
     parser.add_argument("--clock", type=float, default=1.0, help="speed of Lambda's processor; this one's is 1")
+    parser.add_argument("--heads", action="store_true", help="without a lineage: each silver object is headed")
+    parser.add_argument("--prove", action="store_true", help="list silver, too, as one round a week does")
     parser.add_argument("--short", action="store_true")
     parser.add_argument("--one", type=int, help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
     if options.short:
-        options.files, options.walk = [1e5], 1e4
+        options.files, options.walk = [1e5], 1e5 - 1
     return options
 
 
@@ -447,6 +548,8 @@ def main() -> None:
             latency=options.latency / 1000,
             memory=options.memory,
             speed=options.clock,
+            heads=options.heads,
+            prove=options.prove,
         )
         print(json.dumps(asdict(round_)))
         return

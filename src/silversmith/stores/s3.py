@@ -115,7 +115,7 @@ def aws_client(
         parameter_validation=service != "s3",
     )
     client = session.client(service, endpoint_url=endpoint_url, config=config)
-    client.meta.events.register("before-parse", _before_parse)
+    client.meta.events.register(FIRST_OF_ALL, _before_parse)
     return client
 
 
@@ -142,8 +142,13 @@ def connect(session: Any = None, *, endpoint_url: str | None = None, time_limit:
     return aws_client("s3", session, endpoint_url=endpoint_url, time_limit=time_limit)
 
 
+#: Handlers of this event come before those that name the service. One of these, of botocore's own, parses every answer
+#: of S3's as XML, only to see whether it is an error: half of the time that a listing takes.
+FIRST_OF_ALL = "before-parse.*.*"
+
+
 def _before_parse(operation_model: Any, **answer: Any) -> None:
-    """The hook that botocore calls with each answer. Handlers of one event alone would come before that of all."""
+    """The hook that botocore calls with each answer."""
     _require_whole(operation_model, answer["response_dict"])
     if operation_model.name == "ListObjectsV2":
         parse_page(**answer)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any, NamedTuple
 
 import boto3
 import pytest
+from botocore.awsrequest import AWSResponse
 from botocore.exceptions import ClientError, NoCredentialsError
 from hypothesis import given
 from hypothesis import strategies as st
@@ -323,3 +325,38 @@ def test_other_errors_keep_the_words_of_s3_and_the_request(client: Any, store: S
 def test_missing_credentials_are_reported_as_such() -> None:
     with pytest.raises(AwsFailed, match="AWS_PROFILE"), translate_aws_errors("s3://b/k"):
         raise NoCredentialsError
+
+
+def test_a_listing_is_parsed_before_botocore_looks_for_an_error_in_it(store: S3Store, client: Any) -> None:
+    """That takes as long as all else of a listing."""
+    seen: list[int] = []
+    client.meta.events.register_first(
+        "before-parse.s3.*", lambda response_dict, **_: seen.append(response_dict["body"].count(b"<Key>"))
+    )
+    client.meta.events.register(
+        "before-send.s3",
+        lambda request, **_: AWSResponse(request.url, 200, {"Content-Length": str(len(PAGE))}, Body(PAGE)),
+    )
+    assert [head.key for head in store.list()] == ["a", "b"]
+    assert seen == [0]
+
+
+#: A listing of two objects as S3 writes it.
+PAGE = (
+    '<?xml version="1.0" encoding="UTF-8"?>\n<ListBucketResult xmlns="http://s3.amazonaws.com/doc/2006-03-01/">'
+    "<Name>b</Name><EncodingType>url</EncodingType><IsTruncated>false</IsTruncated>"
+    + "".join(
+        f"<Contents><Key>{key}</Key><LastModified>2026-01-02T03:04:05.000Z</LastModified><ETag>&quot;e&quot;</ETag>"
+        "<Size>1</Size><StorageClass>STANDARD</StorageClass></Contents>"
+        for key in "ab"
+    )
+    + "</ListBucketResult>"
+).encode()
+
+
+class Body(io.BytesIO):
+    """A body as urllib3 hands it out."""
+
+    def stream(self, amt: int = 2**16, **_: Any) -> Iterator[bytes]:
+        while chunk := self.read(amt):
+            yield chunk
