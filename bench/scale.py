@@ -1,4 +1,4 @@
-"""What a round of reconciliation takes over 1, 10 and 100 million files: requests, dollars, minutes, memory.
+"""The cost of a round of reconciliation over 1, 10 and 100 million files: requests, dollars, minutes, memory.
 
     python -m bench.scale [--heads --walk 2e4] [--prove] [--files 1e6 1e7 1e8] [--walk 2e6] [--latency 150] [--short]
 
@@ -384,7 +384,7 @@ class SentKeys:
 
 @dataclass(frozen=True)
 class Round:
-    """What a round took over so many of the files. Of ``walked`` ones all is measured."""
+    """The measurements of a round over so many files. Of ``walked`` ones all is measured."""
 
     files: int
     walked: int

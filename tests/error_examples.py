@@ -59,7 +59,7 @@ def workbook(sheets: Mapping[str, Sequence[Sequence[object]]]) -> bytes:
 
 
 def write(writer: Callable[[io.BytesIO], Any]) -> bytes:
-    """What a frame's ``write_…`` method writes."""
+    """The bytes that a frame's ``write_…`` method writes."""
     body = io.BytesIO()
     writer(body)
     return body.getvalue()
@@ -126,9 +126,9 @@ def index() -> str:
     parts = ["# Error codes", _NOTE, _INTRODUCTION]
     for group, title in GROUPS.items():
         rows = [
-            f"| [{one.code}](errors/{one.code}.md) | {one.meaning} |"
-            for one in explanations().values()
-            if one.group == group
+            f"| [{explanation.code}](errors/{explanation.code}.md) | {explanation.meaning} |"
+            for explanation in explanations().values()
+            if explanation.group == group
         ]
         parts += [f"## {title}", "\n".join(["| code | what happened |", "| --- | --- |", *rows])]
     listed = "\n".join(f"errors/{code}" for code in explanations())
@@ -144,7 +144,7 @@ def pages() -> dict[Path, str]:
     """All pages, by their paths."""
     return {
         ROOT / "docs/errors.md": index(),
-        **{PAGES / f"{code}.md": page(one) for code, one in explanations().items()},
+        **{PAGES / f"{code}.md": page(explanation) for code, explanation in explanations().items()},
     }
 
 

@@ -138,8 +138,8 @@ class KeyPattern:
         """
         if self.matches(key):
             return ""
-        found = (each._in_form_of(key) or each._in_case_of(key) for each in self.alternatives)
-        return next(filter(None, found), "")
+        forms = (each._in_form_of(key) or each._in_case_of(key) for each in self.alternatives)
+        return next(filter(None, forms), "")
 
     def _in_form_of(self, key: str) -> str:
         if self.text.isascii() and key.isascii():

@@ -194,7 +194,7 @@ def test_every_view_lives(tab: Page, site: Site) -> None:
         page.close()
 
 
-def test_what_functions_print_and_rules_as_they_are_written(tab: Page) -> None:
+def test_output_of_functions_and_rules_as_they_are_written(tab: Page) -> None:
     tab.click("nav >> text=Files")
     tab.wait_for_selector(row(tab, "orders/mixed.csv"), timeout=PATIENCE)
     tab.click("nav >> text=Logs")

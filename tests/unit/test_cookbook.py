@@ -41,8 +41,8 @@ def test_a_recipe_makes_the_silver_that_it_shows(title: str, tmp_path: Path) -> 
     code, files, silver = recipe(title)
     (tmp_path / "pipeline.py").write_text(code, "utf-8")
     result = run(load(str(tmp_path / "pipeline.py")), files)
-    made = {(name, key): frame.write_csv() for (name, key), frame in result.silver.items()}
-    names = {f"{name}:{key}" if f"{name}:{key}" in silver else name: text for (name, key), text in made.items()}
+    actual = {(name, key): frame.write_csv() for (name, key), frame in result.silver.items()}
+    names = {f"{name}:{key}" if f"{name}:{key}" in silver else name: text for (name, key), text in actual.items()}
     assert names == silver
     assert not result.errors
     assert not result.failures

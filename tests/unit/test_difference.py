@@ -136,7 +136,7 @@ def behind(parts: list[Part]) -> list[str]:
 
 
 def full(bench: Bench, **options: Any) -> tuple[list[tuple[str, Decision]], list[str]]:
-    """What asking every object finds."""
+    """The findings of asking every object."""
     looked = list(look(bench.transform, bench.lake, **options))
     return (
         sorted((item.finding.key, item.finding.kind) for item in looked if item.finding),
@@ -376,7 +376,7 @@ def test_it_finds_what_asking_every_object_finds(
     dead: bool,
     window: int,
 ) -> None:
-    """Whatever the lineage knows. Only silver that it has no row of, and bronze neither, is left to the proof."""
+    """For any rows of the lineage. Only silver without a row there, and without bronze, is left to the proof."""
     root = Path(tempfile.mkdtemp(prefix="difference-"))
     try:
         bench = Bench(root, transform(removes=removes))

@@ -83,7 +83,7 @@ def make(bench: Bench, *keys: str) -> None:
         bench.silvered(key)
 
 
-def test_what_differs_is_sent_and_nothing_else_is_asked_for(function: Function) -> None:
+def test_differing_keys_are_sent_and_no_other_is_headed(function: Function) -> None:
     bench = function.bench
     make(bench, *(f"in/{number}.csv" for number in range(9)))
     bench.follow()
@@ -98,7 +98,7 @@ def test_what_differs_is_sent_and_nothing_else_is_asked_for(function: Function) 
     ]
 
 
-def test_what_the_lineage_is_behind_of_is_told_to_the_tables(function: Function) -> None:
+def test_keys_that_the_lineage_lacks_are_sent_to_the_tables(function: Function) -> None:
     make(function.bench, "in/a.csv")
     function.invoke()
     assert function.queues["orders"].keys == []

@@ -115,7 +115,7 @@ def _show_status(report: Status, where: Where, no_history: str) -> None:
 
 
 def _commands(report: Status) -> list[tuple[str, str]]:
-    """What there is to look at or to do, and the command that does it."""
+    """The next things to look at or to do, and their commands."""
     silver = [transform.silver for transform in report.transforms if transform.silver is not None]
     dead = report.chain.dead + (report.tables_queue.dead if report.tables_queue is not None else 0)
     failed = dead + sum(transform.quarantined + transform.dead for transform in report.transforms)

@@ -312,8 +312,8 @@ def _show(result: RunResult, pipeline: Pipeline) -> None:
     if progress.rejected:
         say("rows that broke the contract, and why: silversmith failures --rejected")
     if progress.outdated:
-        made = f"{count(progress.outdated, 'silver file was', 'silver files were')} made by older code"
-        say(f"{made}: silversmith run --changed", style="yellow")
+        outdated = f"{count(progress.outdated, 'silver file was', 'silver files were')} made by older code"
+        say(f"{outdated}: silversmith run --changed", style="yellow")
     if not result.failed:
         return
     say()

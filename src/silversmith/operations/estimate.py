@@ -179,12 +179,12 @@ def done_at(result: Estimate, at: float, *, events: int = EVENTS_PER_SECOND) -> 
     first one landed: what the plot of docs/scale.md shows."""
     burst, files = result.burst, float(result.burst.files)
     landed = min(files, at * files / result.landed)
-    told = min(landed, at * events)
+    delivered = min(landed, at * events)
     batch = result.file_seconds * result.functions.batch_size
     most = min(result.functions.concurrency, MOST_POLLERS, max(1, IN_FLIGHT // result.functions.batch_size))
     useful = min(float(most), PUTS_PER_SECOND * burst.prefixes * result.file_seconds)
-    silver = min(told, _processed(max(0.0, at - batch), useful, result.file_seconds))
-    counts = {"landed": landed, "told": told, "silver": silver}
+    silver = min(delivered, _processed(max(0.0, at - batch), useful, result.file_seconds))
+    counts = {"landed": landed, "delivered": delivered, "silver": silver}
     if result.gold is not None:
         tables = TABLE_CONCURRENCY / TABLE_SECONDS
         counts["gold"] = min(silver, max(0.0, at - TABLE_WINDOW) * tables)
@@ -250,7 +250,7 @@ def _drained(files: int, most: float, seconds: float) -> float:
 def _limits(
     burst: Burst, functions: Functions, seconds: float, events: int, *, most: int, silver: float, gold: float | None
 ) -> list[Limit]:
-    """What slows the burst down."""
+    """The limits that slow the burst down."""
     limits = []
     puts = PUTS_PER_SECOND * burst.prefixes
     if burst.rate > puts:

@@ -230,7 +230,7 @@ def _both(one: InferredColumn, other: InferredColumn, file: Sampled) -> Inferred
 
 
 def _written_in_both(one: InferredColumn, other: InferredColumn) -> tuple[str, ...]:
-    """What the text of both may be; a column of nulls may be anything."""
+    """The notations that the text of both may have; a column of nulls may have any."""
     if pl.Null() in (one.kind, other.kind):
         return one.written or other.written
     return tuple(label for label in one.written if label in other.written)
@@ -332,7 +332,9 @@ def _reader(files: Sequence[Sampled]) -> str:
 
 
 def _formats(columns: Sequence[InferredColumn]) -> Iterable[str]:
-    written = [f"{_text(one.name)}: {_text(one.written_as)}" for one in columns if one.written_as.startswith("%")]
+    written = [
+        f"{_text(column.name)}: {_text(column.written_as)}" for column in columns if column.written_as.startswith("%")
+    ]
     if written:
         yield f"    formats={{{', '.join(written)}}},"
     for column in columns:

@@ -110,7 +110,7 @@ def previews(
     """
     chosen = pipeline.transforms if transform is None else (pipeline.find(transform),)
     lake = target.lake
-    made = [
+    results = [
         FilePreview(
             each.name,
             preview(lake.silver, silver_key(each.name, key), most=most),
@@ -118,4 +118,4 @@ def previews(
         )
         for each in chosen
     ]
-    return [each for each in made if each.silver is not None or each.rejected is not None]
+    return [each for each in results if each.silver is not None or each.rejected is not None]

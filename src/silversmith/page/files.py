@@ -64,7 +64,7 @@ class Order:
         return self.by if self.ascending == (self.by in ASCENDING) else f"-{self.by}"
 
     def link_of(self, by: str) -> str:
-        """What sorts by this column: the other way round where it is sorted by it already."""
+        """The link that sorts by this column: the other way round if it is sorted by it already."""
         return f"-{by}" if self.text == by else by
 
     def apply(self, files: Sequence[FileEvent]) -> list[FileEvent]:

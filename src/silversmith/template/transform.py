@@ -136,11 +136,11 @@ def _object_rights(transform: Transform, plan: Plan) -> list[Statement]:
     def may(sid: str, resource: Any, *actions: str) -> Statement:
         return allow(sid, [f"s3:{action}" for action in actions], resource, condition=ours())
 
-    wanted = [objects("bronze", f"{escaped(prefix)}*") for prefix in transform.pattern.prefixes]
+    arns = [objects("bronze", f"{escaped(prefix)}*") for prefix in transform.pattern.prefixes]
     lookups = [objects("bronze", escaped(key)) for key in dict.fromkeys(transform.lookups)]
     own, write = f"{transform.name}/*", ("GetObject", "PutObject", "AbortMultipartUpload")
     return [
-        may("ReadBronze", one_or_list(wanted), "GetObject", "GetObjectVersion"),
+        may("ReadBronze", one_or_list(arns), "GetObject", "GetObjectVersion"),
         *([may("ReadLookups", lookups, "GetObject", "GetObjectVersion")] if lookups else []),
         may("WriteSilver", objects("silver", own), *write, *(["DeleteObject"] if transform.removes else [])),
         may("RecordSchema", objects("silver", schema_key(transform.name)), "GetObject", "PutObject"),

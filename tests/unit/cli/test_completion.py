@@ -1,4 +1,4 @@
-"""What a shell completes, as its script asks for it."""
+"""Completions of a shell, as its script asks for them."""
 
 from __future__ import annotations
 

@@ -90,9 +90,9 @@ def test_a_preview_shows_silver_and_what_was_rejected(call: Call, tmp_path: Path
     assert "orders: 10 rows in silver\n  id\n  90\n  91\n  92\n  … and 7 more rows; see them with --limit\n" in out
     assert "orders: 10 rows rejected\n  row  reasons " in out
     assert "small: the rule is broken by id 100" in out
-    (made,) = json.loads(call("preview", "orders/a.csv", "--json")[1])["transforms"]
-    assert (made["silver"]["rows"][0], made["silver"]["rows_in_all"]) == (["90"], 10)
-    assert made["rejected"]["columns"][:2] == ["row", "reasons"]
+    (preview,) = json.loads(call("preview", "orders/a.csv", "--json")[1])["transforms"]
+    assert (preview["silver"]["rows"][0], preview["silver"]["rows_in_all"]) == (["90"], 10)
+    assert preview["rejected"]["columns"][:2] == ["row", "reasons"]
     code, out, errors = call("preview", "orders/b.csv")
     assert (code, out) == (1, "")
     assert "near it are: orders/a.csv" in errors

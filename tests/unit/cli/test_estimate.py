@@ -45,7 +45,7 @@ def test_a_pipeline_with_several_transforms_needs_one(call: Call) -> None:
     assert "add --transform and one of orders, late" in errors
 
 
-def test_what_is_no_number_is_a_wrong_call(call: Call) -> None:
+def test_impossible_numbers_are_a_wrong_call(call: Call) -> None:
     for option, value in [
         ("--files", "0"),
         ("--size", "0"),

@@ -71,8 +71,8 @@ def test_more_files_and_larger_ones_never_come_sooner_or_cheaper(
     fewer = answer(burst, functions, time)
     more = answer(Burst(burst.files + files, burst.size, burst.rate, burst.prefixes), functions, time)
     larger = answer(Burst(burst.files, burst.size + size, burst.rate, burst.prefixes), functions, time)
-    for other in (more, larger):
-        for before, after in zip(numbers(fewer), numbers(other), strict=True):
+    for changed in (more, larger):
+        for before, after in zip(numbers(fewer), numbers(changed), strict=True):
             assert after >= before * (1 - 1e-9)
 
 
@@ -90,7 +90,7 @@ def test_no_stage_is_before_the_one_that_it_follows(burst: Burst, functions: Fun
 
 
 @given(BURSTS, FUNCTIONS)
-def test_what_is_under_no_limit_takes_as_long_as_it_lands(burst: Burst, functions: Functions) -> None:
+def test_a_burst_under_no_limit_takes_as_long_as_it_lands(burst: Burst, functions: Functions) -> None:
     result = answer(burst, functions, None)
     if not result.limits and result.gold is None:
         batch = result.file_seconds * functions.batch_size
@@ -127,7 +127,7 @@ def test_measured_seconds_of_lambda_count_as_they_are() -> None:
     assert computing > 0.25 * 1769 / 512, "with a share of a processor, and S3's waits"
 
 
-def test_what_the_tables_do_is_what_is_deployed() -> None:
+def test_estimates_of_tables_use_the_deployed_settings() -> None:
     assert (TABLE_CONCURRENCY, TABLE_WINDOW) == (CONCURRENCY, BATCH_WINDOW)
 
 

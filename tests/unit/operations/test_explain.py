@@ -24,7 +24,7 @@ OTHERS = {
     "UnreadableZstd", "ViewFailed",
 }  # fmt: skip
 
-WITH_EXAMPLE = [one for one in explanations().values() if one.example is not None]
+WITH_EXAMPLE = [explanation for explanation in explanations().values() if explanation.example is not None]
 
 
 def raised() -> set[str]:
@@ -49,17 +49,17 @@ def test_the_other_codes_are_in_the_source() -> None:
 
 
 def test_an_explanation_says_what_to_do() -> None:
-    for code, one in explanations().items():
-        assert one.group in GROUPS, code
-        assert one.do, code
-        assert all(sentence.endswith(".") for sentence in (one.meaning, *one.do)), code
+    for code, explanation in explanations().items():
+        assert explanation.group in GROUPS, code
+        assert explanation.do, code
+        assert all(sentence.endswith(".") for sentence in (explanation.meaning, *explanation.do)), code
 
 
-@pytest.mark.parametrize("one", WITH_EXAMPLE, ids=lambda one: one.code)
-def test_an_example_ends_with_its_error(one: Explanation) -> None:
-    assert one.example is not None
-    error = outcome(one.example)
-    assert (error.get("code"), error.get("help")) == (one.code, f"silversmith explain {one.code}")
+@pytest.mark.parametrize("explanation", WITH_EXAMPLE, ids=lambda explanation: explanation.code)
+def test_an_example_ends_with_its_error(explanation: Explanation) -> None:
+    assert explanation.example is not None
+    error = outcome(explanation.example)
+    assert (error.get("code"), error.get("help")) == (explanation.code, f"silversmith explain {explanation.code}")
 
 
 @pytest.mark.parametrize("code", explanations())

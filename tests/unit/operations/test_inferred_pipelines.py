@@ -1,4 +1,4 @@
-"""What ``infer`` writes runs at once: files of each kind, its output as pipeline.py, and clean silver."""
+"""The output of ``infer`` runs at once: files of each kind, its output as pipeline.py, and clean silver."""
 
 from __future__ import annotations
 

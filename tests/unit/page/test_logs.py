@@ -11,7 +11,7 @@ from silversmith.page.logs import END, LINE, LINES, log_end
 from tests.unit.page.conftest import Visitor
 
 
-def test_what_functions_printed(visitor: Visitor) -> None:
+def test_output_of_functions(visitor: Visitor) -> None:
     assert "Nothing was printed" in visitor.get("/logs")
     log = visitor.bench.folder.logs / "functions.log"
     log.write_text("hello <b>world</b>\u202e\x1b[2J\nanother line\n")

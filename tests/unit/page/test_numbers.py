@@ -49,15 +49,15 @@ TIMES = st.lists(st.tuples(st.floats(0, 9 * 60), st.floats(0.01, 1e7)), min_size
 
 @given(TIMES, st.sampled_from([0.5, 0.95]))
 def test_the_latency_is_right_and_the_same_in_every_range(times: list[tuple[float, float]], share: float) -> None:
-    """Whatever the range, and so the steps that the numbers were kept in: the median is that of all files."""
+    """For any range, and so any steps of the numbers, the median is that of all files."""
     series = Series()
     for ago, took in times:
         series.add(seen(NOW - ago, total=took))
     exact = sorted(took for _, took in times)[math.ceil(share * len(times)) - 1]
     shown = {series.over(span, NOW).latencies.quantile(share) for span in SPANS.values()}
-    (one,) = shown
-    assert one is not None
-    assert abs(one - exact) <= exact * RELATIVE_ERROR * 1.0001
+    (point,) = shown
+    assert point is not None
+    assert abs(point - exact) <= exact * RELATIVE_ERROR * 1.0001
 
 
 def test_more_files_than_a_step_could_ever_keep() -> None:

@@ -1,4 +1,4 @@
-"""What a browser puts in bronze, and how it is undone."""
+"""Uploads of a browser into bronze, and how they are undone."""
 
 from __future__ import annotations
 

@@ -111,8 +111,8 @@ def test_an_entry_is_a_head() -> None:
 
 @given(st.datetimes(datetime(2006, 3, 14), timezones=st.just(timezone(timedelta(hours=5)))))  # noqa: DTZ001
 def test_texts_compare_as_times_do(moment: datetime) -> None:
-    other = moment.replace(microsecond=0)
-    assert (stamp(other) <= stamp(moment)) == (other <= moment)
+    second = moment.replace(microsecond=0)
+    assert (stamp(second) <= stamp(moment)) == (second <= moment)
     assert datetime.fromisoformat(stamp(moment)) == moment.replace(microsecond=moment.microsecond // 1000 * 1000)
 
 

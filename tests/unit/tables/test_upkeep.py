@@ -144,7 +144,7 @@ def test_a_table_that_is_not_there_needs_nothing(bench: GoldBench) -> None:
 
 
 def test_a_folder_keeps_so_many_versions(bench: GoldBench) -> None:
-    """Whoever is at one that is forgotten begins again."""
+    """A reader at a forgotten version begins again."""
     bench.bring(bench.put("a.csv", {"x": [1]}))
     stalled = [bench.snapshot() for _ in range(3)]
     newest = bench.snapshot()

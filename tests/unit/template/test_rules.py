@@ -115,9 +115,9 @@ def test_a_subscription_is_narrowed_by_what_sns_can_compare(text: str, allowed: 
 
 
 @given(st.lists(texts, min_size=1, max_size=5), keys)
-def test_a_transform_of_several_patterns_has_the_rule_and_the_filter_of_each(found: list[str], key: str) -> None:
+def test_a_transform_of_several_patterns_has_the_rule_and_the_filter_of_each(candidates: list[str], key: str) -> None:
     try:
-        several = KeyPattern.any_of(found)
+        several = KeyPattern.any_of(candidates)
     except InvalidPattern:
         assume(False)
     rules = event_patterns("dl-bronze-layer", [several])
