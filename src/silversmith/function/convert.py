@@ -127,6 +127,7 @@ class _Conversion:
 
     def __post_init__(self) -> None:
         self.contract: Contract = self.transform.contract or _ANYTHING
+        self.has_row = "_row" in self.transform.metadata_columns
         self.recorded = self.document.of(self.lineage.fingerprint) if self.document is not None else None
 
     def run(self, as_text: dict[str, pl.DataType]) -> Converted:
@@ -196,16 +197,15 @@ class _Conversion:
 
         ``frame`` are the rows that the contract split.
         """
+        if self.has_row:
+            good = good.with_columns(_numbers(frame, rejected).alias("_row"))
         rows = good.lazy()
         result = self._transformed(rows)
         if result is rows:
             return good, None  # a transform that leaves all to its contract
         own = None
         if self.rejects:
-            numbers = frame.get_column(ROW)
-            if rejected is not None:
-                numbers = numbers.filter(~numbers.is_in(rejected.get_column(ROW_NUMBER).implode()))
-            own = self._numbers_of_own(good.with_columns(numbers.alias(ROW)).lazy())
+            own = self._numbers_of_own(good.with_columns(_numbers(frame, rejected)).lazy())
         try:
             if own is None:
                 return result.collect(), None
@@ -224,6 +224,8 @@ class _Conversion:
         None where that cannot be, or anything is wrong with the file as a whole or with the transform: then the file is
         read again as all others are, and that says what is wrong.
         """
+        if self.has_row:
+            return None  # the rows of one pass have no numbers
         self.scratch = Scratch(self.folder)
         try:
             stream = opened.stream(declared)
@@ -268,13 +270,17 @@ class _Conversion:
         malformed_dropped = read - table.records
         silver_path, rejected_path = self.scratch.file(".parquet"), self.scratch.file(".rejected.parquet")
         lineage = self._early_lineage()
-        silver = self._fitted_by_types(self._transformed(checked.good))
+        good, numbered = checked.good, checked.numbered
+        if self.has_row:
+            numbered = numbered.with_columns(pl.col(ROW).alias("_row"))
+            good = numbered.drop(ROW)
+        silver = self._fitted_by_types(self._transformed(good))
         plans = [
             formats.parquet_sink(silver, silver_path, lineage, table.row_bytes),
             formats.parquet_sink(checked.rejected, rejected_path, lineage, table.row_bytes),
         ]
         more = {"newest": checked.newest, "dropped": dropped}
-        more["own"] = self._numbers_of_own(checked.numbered) if self.rejects else None
+        more["own"] = self._numbers_of_own(numbered) if self.rejects else None
         extra = {name: plan for name, plan in more.items() if plan is not None}
         plans += extra.values()
         try:
@@ -359,13 +365,36 @@ class _Conversion:
         except BaseException as error:  # sys.exit() and Polars' panics are bugs of theirs, too
             raise _users_error(self.transform, error) from error
         if isinstance(result, pl.DataFrame):
-            return result.lazy()
+            result = result.lazy()
         if not isinstance(result, pl.LazyFrame):
             raise TransformError(
                 f"the transform {self.transform.name!r} returned {type(result).__name__}; it must return a Polars "
                 "LazyFrame or DataFrame. Did it forget to return?"
             )
-        return result
+        return self._with_metadata(result) if self.transform.metadata_columns else result
+
+    def _with_metadata(self, silver: pl.LazyFrame) -> pl.LazyFrame:
+        """The transform's rows with the columns of their origin: all of them say something of the bytes that are read,
+        and nothing of when they were, so that silver stays a function of bronze."""
+        wanted = self.transform.metadata_columns
+        try:
+            names = silver.collect_schema().names()
+        except _POLARS_ERRORS as error:
+            raise _users_error(self.transform, error) from error
+        head = self.source.head
+        values = {"_file": pl.lit(head.key), "_loaded_at": pl.lit(head.modified, dtype=pl.Datetime("us", "UTC"))}
+        added = {name: value for name, value in values.items() if name in wanted}
+        if taken := [name for name in added if name in names]:
+            raise TransformError(
+                f"the transform {self.transform.name!r} has a column {taken[0]!r} already, which is one of its "
+                "metadata_columns: give it another name, or take it out of them"
+            )
+        if self.has_row and "_row" not in names:
+            raise TransformError(
+                f"the transform {self.transform.name!r} loses the column '_row', which is one of its metadata_columns: "
+                "keep it in select() and the like, or take it out of them"
+            )
+        return silver.with_columns(value.alias(name) for name, value in added.items())
 
     def _numbers_of_own(self, numbered: pl.LazyFrame) -> pl.LazyFrame:
         """The numbers and reasons of the rows that the transform rejects, by one more call over rows with numbers."""
@@ -453,6 +482,12 @@ def _own_rejected(contract: Contract, table: Table, own: pl.DataFrame) -> pl.Laz
             hint="make it a rule of the contract, which may reject any number of rows",
         )
     return contract.rejected_rows(table, own)
+
+
+def _numbers(frame: pl.DataFrame, rejected: pl.DataFrame | None) -> pl.Series:
+    """The numbers of the good rows among the rows that the contract split."""
+    numbers = frame.get_column(ROW)
+    return numbers if rejected is None else numbers.filter(~numbers.is_in(rejected.get_column(ROW_NUMBER).implode()))
 
 
 def _users_error(transform: Transform, error: BaseException) -> TransformError:

@@ -87,6 +87,7 @@ class Options(TypedDict, total=False):
     reader: Reader | str | None
     writer: CustomWriter | str | None
     lookups: Sequence[str]
+    metadata_columns: Sequence[str] | None
     batch_size: int
     batch_window: int
     memory: int
@@ -119,6 +120,7 @@ class Transform:
     fingerprint: str
     writer: CustomWriter | None = None
     lookups: tuple[str, ...] = ()
+    metadata_columns: tuple[str, ...] = ()
     takes_context: bool = False
     removes: bool = False
 
@@ -139,6 +141,7 @@ class Pipeline:
         gold: the name of the bucket of the tables, made only where the pipeline has some. docs/tables.md
         on_delete: what becomes of silver, quarantine and rows of tables when a bronze object is deleted: ``"keep"``, or
             ``"remove"``. docs/deletion.md
+        metadata_columns: what transforms that do not say otherwise add to their rows, see :meth:`transform`.
         lineage: keep the lineage of all silver, and what is in quarantine, as one more table in gold: then
             reconciliation costs one listing of bronze, however much silver there is. docs/lineage.md
 
@@ -156,6 +159,7 @@ class Pipeline:
         quarantine: str = "dl-quarantine-layer",
         gold: str = "dl-gold-layer",
         on_delete: str = "keep",
+        metadata_columns: Sequence[str] = (),
         lineage: bool = False,
     ) -> None:
         buckets = {"bronze": bronze, "silver": silver, "quarantine": quarantine, "gold": gold}
@@ -164,6 +168,7 @@ class Pipeline:
             problem = f'on_delete={on_delete!r} must be "keep" or "remove"'
         if not isinstance(lineage, bool):
             problem = f"lineage={lineage!r} must be True or False"
+        problem = problem or limits.metadata_columns(metadata_columns)
         if problem:
             _refuse(f"the pipeline {name!r} is not valid: {problem}")
         self.name = name
@@ -172,6 +177,7 @@ class Pipeline:
         self.quarantine = quarantine
         self.gold = gold
         self.on_delete = on_delete
+        self.metadata_columns = tuple(dict.fromkeys(metadata_columns))
         self.lineage = lineage
         self._gold = Gold()
         self._transforms: dict[str, Transform] = {}
@@ -214,6 +220,7 @@ class Pipeline:
         reader: Reader | str | None = None,
         writer: CustomWriter | str | None = None,
         lookups: Sequence[str] = (),
+        metadata_columns: Sequence[str] | None = None,
         batch_size: int = 10,
         batch_window: int = 0,
         memory: int = 512,
@@ -236,6 +243,9 @@ class Pipeline:
                 the name of one that an installed package offers; by default as the ending of the key says.
             writer: how to write silver's Parquet file: one of your own (:class:`CustomWriter`), or a package's name.
             lookups: keys in bronze that the function may ask its context for. docs/lookups.md
+            metadata_columns: which of these columns silver has: ``_file``, the bronze key; ``_row``, the number of the
+                row in the file, which the function gets and must keep; ``_loaded_at``, when the object landed in
+                bronze. None: those of the pipeline. docs/pipeline.md
             batch_size: most messages in one invocation, 1 to 10,000.
             batch_window: the seconds Lambda waits for a batch to fill, 0 to 300; at least 1 when batch_size is over 10.
             memory: of the function, in MB, 128 to 10,240.
@@ -257,6 +267,7 @@ class Pipeline:
                 reader=_reader(reader),
                 writer=writers.named(writer) if isinstance(writer, str) else writer,
                 lookups=lookups,
+                metadata_columns=self.metadata_columns if metadata_columns is None else metadata_columns,
                 batch_size=batch_size,
                 batch_window=batch_window,
                 memory=memory,
@@ -295,7 +306,7 @@ class Pipeline:
         is_known = contract is not None and contract.schema and contract.on_extra_column != "keep"
         try:
             function = Sql(query)
-            function.check(contract.schema if contract and is_known else None)
+            function.check({**contract.schema, "_row": pl.UInt64()} if contract and is_known else None)
         except DefinitionError as error:
             _refuse(f"the query of the transform {chosen!r} is not valid: {error}")
         self.transform(*keys.texts, name=chosen, **options)(function)
@@ -322,6 +333,8 @@ class Pipeline:
         """
         try:
             transform = self._transform_of(of)
+            if "_file" in self._transforms[transform].metadata_columns:
+                raise DefinitionError(f"a table has _file anyway: take it out of the metadata_columns of {transform!r}")
             self._gold.add_table(name, transform, partition_by=partition_by, sort_by=sort_by)
         except DefinitionError as error:
             _refuse(f"the table {name!r} is not valid: {error}")
@@ -362,6 +375,7 @@ class Pipeline:
             or _function_problem(function)
             or limits.options(options)
             or limits.lookups(options["lookups"], takes_context=takes_context)
+            or limits.metadata_columns(options["metadata_columns"])
         )
         if problem:
             _refuse(f"the transform {name!r} is not valid: {problem}")
@@ -374,7 +388,8 @@ class Pipeline:
         if problem := _reader_problem(reader) or _writer_problem(writer):
             _refuse(f"the transform {name!r} is not valid: {problem}")
         options["lookups"] = tuple(dict.fromkeys(options["lookups"]))
-        code = _fingerprint(function, contract, reader, writer)
+        columns = options["metadata_columns"] = tuple(sorted(set(options["metadata_columns"] or ())))
+        code = _fingerprint(function, contract, reader, writer, columns)
         self._transforms[name] = Transform(
             name=name,
             pattern=pattern,
@@ -415,10 +430,13 @@ def _writer_problem(writer: object) -> str:
     return f"writer={writer!r} is no writer: {problem}" if problem else ""
 
 
-def _fingerprint(function: object, contract: Contract | None, reader: object, writer: object) -> str:
+def _fingerprint(
+    function: object, contract: Contract | None, reader: object, writer: object, metadata_columns: Sequence[str]
+) -> str:
     from silversmith.formats import OWN_READERS, Archive
 
     parts = [contract.fingerprint() if contract else None, reader, *([writer] if writer is not None else [])]
+    parts += [list(metadata_columns)] if metadata_columns else []
     inner = reader.reader if isinstance(reader, Archive) else reader
     custom = tuple(part for part in (inner, writer) if part is not None and not isinstance(part, OWN_READERS))
     return fingerprint(function, *parts, followed=custom)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 #: Lambda's limit for a function's name, in characters. https://docs.aws.amazon.com/lambda/latest/api/API_CreateFunction.html
@@ -97,6 +97,17 @@ def options(values: Mapping[str, Any]) -> str:
             f"batch_size={values['batch_size']} needs batch_window=1 or more: without a window Lambda takes "
             "at most 10 messages at once"
         )
+    return ""
+
+
+#: The columns that silver may have of its origin.
+METADATA_COLUMNS = ("_file", "_row", "_loaded_at")
+
+
+def metadata_columns(names: object) -> str:
+    """The columns of its origin that silver is to have."""
+    if isinstance(names, str) or not isinstance(names, Collection) or not set(names) <= set(METADATA_COLUMNS):
+        return f"metadata_columns={names!r} must be some of {', '.join(map(repr, METADATA_COLUMNS))}"
     return ""
 
 
