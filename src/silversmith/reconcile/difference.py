@@ -28,7 +28,7 @@ from silversmith.stores.listing import Entry, pages, stamp
 from silversmith.tables.spec import ETAG, FILE
 
 #: So many keys of a range are compared at once: the memory of a range is that of so many keys and rows.
-WINDOW = 20_000
+WINDOW = 10_000
 
 #: A key has at most so many rows.
 _STATES = 3

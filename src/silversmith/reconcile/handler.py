@@ -60,7 +60,7 @@ WORKERS = 16
 BATCH = 500
 
 #: Into so many ranges of keys a transform with a lineage is split, and so many of them are compared at once.
-RANGES, LISTERS = 64, 16
+RANGES, LISTERS = 128, 32
 
 #: One silver object of so many is headed in each round to prove the lineage; after so long a round lists silver, too.
 PROVEN_SHARE, PROVEN_AFTER = 10_000, timedelta(days=7)
