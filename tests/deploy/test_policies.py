@@ -20,8 +20,9 @@ from silversmith.errors import PreconditionFailed
 from silversmith.local.stack import Template
 from silversmith.operations.aws import open_stack
 from silversmith.operations.failures import Query, failures, rejected
+from silversmith.operations.reconcile import reconcile
 from silversmith.operations.reports import status, trace
-from silversmith.operations.send import FailureSelection, Range, plan, put, reconcile, redrive, replay
+from silversmith.operations.send import FailureSelection, Range, plan, put, redrive, replay
 from silversmith.patterns import KeyPattern
 from silversmith.reconcile import handler as reconciler
 from silversmith.stores import IN_MEMORY

@@ -18,7 +18,8 @@ from silversmith.function.handler import Handler
 from silversmith.function.outcome import Report
 from silversmith.keypatterns import KeyPattern
 from silversmith.lineage import Decision, silver_key
-from silversmith.operations.send import Range, reconcile, replay
+from silversmith.operations.reconcile import reconcile
+from silversmith.operations.send import Range, replay
 from silversmith.operations.target import Target
 from silversmith.patterns import compile_pattern
 from silversmith.reconcile.compare import Finding, look
@@ -75,6 +76,7 @@ class World:
                 lake=self.lake,
                 owner=Owner("shop", "silver", "quarantine"),
                 workers=2,
+                rows=lambda: None,
                 waiting=lambda _transform, _etags: set(),
                 send=lambda _transform, chosen, reason: sent.extend(event.key for event in chosen),
             ),

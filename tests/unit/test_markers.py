@@ -17,8 +17,9 @@ from silversmith.keypatterns import KeyPattern
 from silversmith.lineage import error_key
 from silversmith.operations.check import check, plan
 from silversmith.operations.infer import Unreadable, infer
+from silversmith.operations.reconcile import reconcile
 from silversmith.operations.reports import status, trace
-from silversmith.operations.send import Range, reconcile, replay
+from silversmith.operations.send import Range, replay
 from silversmith.testing import run
 from tests.unit.shop import ORDERS, Shop
 

@@ -126,7 +126,7 @@ COMMANDS = (
         group="Repair",
     ),
     Command(
-        "reconcile", "send:reconcile", "Repair what events missed.",
+        "reconcile", "reconcile:reconcile", "Repair what events missed.",
         ("silversmith reconcile --dry-run", "silversmith reconcile --changed --target aws"),
         group="Repair",
     ),

@@ -1,11 +1,10 @@
-"""``silversmith put``, ``redrive``, ``replay`` and ``reconcile``: the commands that send files and messages."""
+"""``silversmith put``, ``redrive`` and ``replay``: the commands that send files and messages."""
 
 from __future__ import annotations
 
 import time
-from collections import Counter
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
@@ -37,7 +36,6 @@ from silversmith.operations.text import count, duration, iso, shown, size
 
 if TYPE_CHECKING:
     from silversmith.operations.send import Failure, PutResult, Upload
-    from silversmith.reconcile.compare import Finding
 
 
 def put(
@@ -159,7 +157,7 @@ def redrive(
     elif not total:
         say("nothing failed" if selection == FailureSelection() else "nothing failed that these options choose")
     else:
-        _say_more(total - len(listed))
+        say_more(total - len(listed))
         say(
             f"{count(total - lost, 'failure')} would be tried again"
             if dry_run
@@ -182,7 +180,7 @@ def _show_failure(failure: Failure, now: float) -> None:
     say(f"{shown(failure.key)}  ({transform}, {failure.where}{code}{age})")
 
 
-def _say_more(number: int, hint: str = "") -> None:
+def say_more(number: int, hint: str = "") -> None:
     if number > 0:
         say(f"… and {number:,} more{hint}")
 
@@ -256,164 +254,10 @@ def replay(
     elif not total:
         warn("there is no such file in bronze that a transform takes")
     else:
-        _say_more(total - len(listed))
+        say_more(total - len(listed))
         say(f"{count(total, 'file')} {'would be sent' if dry_run else 'sent'}")
         if not force and not changed:
             say("what the same code made of the same bytes is left as it is; --force makes it again")
         if not dry_run and not running:
             warn_no_engine()
     return 0
-
-
-#: The meaning of each kind of finding.
-_MEANINGS = {
-    "missing": "there is no silver",
-    "stale": "silver was made of other bytes",
-    "outdated": "silver was made by other code",
-    "deleted": "bronze was deleted, and silver goes with it",
-    "orphaned": "silver without bronze",
-    "foreign": "silver was made by another pipeline",
-    "archived": "bronze must be restored before it can be read: S3's event that it is has it read",
-    "marker": "it stands for a folder or a job, and is no data",
-}
-
-#: The groups of findings in a batch, as JSON names them.
-_GROUPS = ("found", "waiting", "orphaned", "foreign", "given_up", "archived", "markers")
-
-
-def reconcile(
-    pipeline: PipelineArgument = PIPELINE,
-    *,
-    transform: TransformOption = None,
-    changed: Annotated[bool, flag("Find silver too that was made by other code.")] = False,
-    dead: Annotated[bool, flag("Send too what the code has failed on as often as it may.")] = False,
-    views: Annotated[
-        bool, flag("Compute every view again instead, show what differs, and repair it.", "--views")
-    ] = False,
-    limit: Annotated[int, number("Name at most so many keys; all are counted and sent.", 0)] = MOST_NAMED,
-    dry_run: DryRunOption = False,
-    where: Where = HERE,
-    quiet: QuietOption = False,
-    json: JsonOption = False,
-) -> int:
-    """Compare bronze with what silver says of itself, and send through the queues again what is missing or stale.
-
-    Silver without a bronze object is named; with on_delete="remove" it is sent, too, to be removed. Silver of another
-    pipeline is named; nothing is done about it, and the exit code is 1. Files on which the transform's code has failed
-    as often as it may are left alone, until the file or the code changes.
-    """
-    set_quiet(quiet)
-    if views:
-        if transform is not None or changed or dead:
-            raise WrongCall("--views looks at views alone: leave --transform, --changed and --dead away")
-        return _reconcile_views(pipeline, where, dry_run=dry_run, json=json)
-    from silversmith.operations.send import reconcile as operation
-    from silversmith.operations.send import reconcile_tables
-
-    behind, on_the_way = Counter[str](), Counter[str]()
-    checked, totals, kinds = 0, Counter[str](), Counter[str]()
-    listed: list[tuple[str, Finding]] = []
-    with (
-        open_target(pipeline, where, writable=not dry_run) as (definition, target),
-        progress_bar("keys", json=json) as advance,
-    ):
-        for batch in operation(definition, target, transform=transform, changed=changed, dead=dead, dry_run=dry_run):
-            checked += batch.checked
-            advance(batch.checked)
-            for group in _GROUPS:
-                for finding in getattr(batch, group):
-                    totals[group] += 1
-                    kinds[finding.kind.value] += 1
-                    if len(listed) < limit:
-                        listed.append((group, finding))
-                        if not json:
-                            _show_finding(group, finding, dry_run=dry_run)
-        for lacking in reconcile_tables(definition, target, transform=transform, dry_run=dry_run):
-            behind[lacking.table] += len(lacking.keys)
-            on_the_way[lacking.table] += 0 if dry_run else len(lacking.keys) - lacking.sent
-        running = target.running()
-    if json:
-        documents = [_finding_document(group, finding) for group, finding in listed]
-        say_json(
-            {
-                "dry_run": dry_run,
-                "checked": checked,
-                "sent": 0 if dry_run else totals["found"],
-                **{group: totals[group] for group in _GROUPS},
-                "kinds": dict(kinds),
-                "keys": documents,
-                "tables": dict(behind),
-            }
-        )
-    else:
-        _show_totals(totals, kinds, len(listed))
-        sent = "would be sent" if dry_run else "sent"
-        say(f"{count(checked, 'key')} looked at, {totals['found']:,} {sent}")
-        for table, total in behind.items():
-            rest = f", except {on_the_way[table]:,} with a message already" if on_the_way[table] else ""
-            say(f"the table {table} has {count(total, 'file')} not as silver has them: {sent}{rest}")
-        if (totals["found"] or behind) and not dry_run and not running:
-            warn_no_engine()
-    return 1 if totals["foreign"] else 0
-
-
-def _reconcile_views(pipeline: str, where: Where, *, dry_run: bool, json: bool) -> int:
-    from silversmith.operations.tables import reconcile_views
-
-    with open_target(pipeline, where) as (definition, target):
-        differences = list(reconcile_views(definition, target, dry_run=dry_run))
-    if json:
-        say_json({"dry_run": dry_run, "views": [vars(difference) for difference in differences]})
-        return 0
-    for each in differences:
-        if each.lacking or each.surplus:
-            done = "not repaired" if dry_run else "repaired"
-            say(f"{each.view}: {count(each.lacking, 'row')} missing, {each.surplus:,} too many ({done})")
-        else:
-            say(f"{each.view}: as its query says")
-    if not differences:
-        say("there is no view yet")
-    return 0
-
-
-def _show_finding(group: str, finding: Finding, *, dry_run: bool) -> None:
-    action = {
-        "found": "not sent" if dry_run else "sent",
-        "waiting": "a message of it exists already",
-        "given_up": "the code failed on it too often: not sent",
-        "archived": finding.archived,
-        "markers": "passed over",
-    }.get(group, finding.silver)
-    say(f"{finding.kind.value:9} {finding.transform}  {shown(finding.key)}  ({action})")
-
-
-def _show_totals(totals: Counter[str], kinds: Counter[str], listed: int) -> None:
-    _say_more(kinds.total() - listed, "; see them with --limit or --transform")
-    if kinds:
-        say()
-    for kind, total in kinds.items():
-        say(f"{total:,} {kind}: {_MEANINGS[kind]}")
-    if totals["foreign"]:
-        say("what another pipeline made is left as it is; if that is gone, take it over: `silversmith take-over`")
-    if totals["waiting"]:
-        say(
-            f"{totals['waiting']:,} of them have a message already, on its way or in a dead-letter queue: not sent. "
-            "Those in a dead-letter queue go back with `silversmith redrive`."
-        )
-    if totals["given_up"]:
-        say(
-            f"{totals['given_up']:,} of them are left alone: the transform's code failed on them as often as it may. "
-            "See `silversmith failures`; correct the cause, then `silversmith reconcile --dead`."
-        )
-
-
-def _finding_document(group: str, finding: Finding) -> dict[str, Any]:
-    return {
-        "transform": finding.transform,
-        "key": finding.key,
-        "kind": finding.kind.value,
-        "what": group,
-        "etag": finding.etag,
-        "size": finding.size,
-        "silver": finding.silver,
-    }

@@ -38,13 +38,14 @@ from silversmith.operations.target import (
 from silversmith.operations.text import count, moment
 from silversmith.pipeline import Pipeline, Transform, as_deployed
 from silversmith.pipeline.deployment import ROLES
+from silversmith.reconcile.rows import LineageRows, existing
 from silversmith.runtime.queue import ERROR_CODE, SqsQueue
 from silversmith.runtime.telemetry import NAMESPACE
 from silversmith.schemas import Owner
 from silversmith.stores import Lake, batched
 from silversmith.stores.aws_errors import translate_aws_errors
 from silversmith.stores.s3 import S3Store
-from silversmith.template.plan import logical
+from silversmith.template.plan import logical, physical
 from silversmith.template.transform import CODE
 
 if TYPE_CHECKING:
@@ -179,6 +180,9 @@ def _message(values: Mapping[str, Any]) -> AwsMessage:
 
 #: How many objects are headed at once: the SDK keeps so many connections.
 WORKERS = 10
+
+#: How many ranges of keys are listed at once: each waits for S3 most of the time.
+LISTERS = 32
 
 #: The endings of the outputs that name a dead-letter queue.
 _DEAD = ("SubscriptionDLQUrl", "QueueDLQUrl", "RuleDLQUrl", "DLQOfTablesUrl")
@@ -352,6 +356,17 @@ class AwsTarget:
     def workers(self) -> int:
         return WORKERS
 
+    @property
+    def listers(self) -> int:
+        return LISTERS
+
+    def rows(self) -> LineageRows | None:
+        if not self._pipeline.lineage or not (bucket := self._outputs.get("GoldBucketName")):
+            return None
+        gold = S3Store(bucket, client=self._account.client("s3"), scratch=Path(tempfile.gettempdir()))
+        options = {name.lower(): value for name, value in self._s3_options().items()}
+        return existing(LineageRows(gold, f"s3://{bucket}", options))
+
     def quarantined(self, transform: str) -> int:
         return sum(head.key.endswith(ERROR) for head in self.lake.quarantine.list(f"{transform}/"))
 
@@ -452,6 +467,27 @@ class AwsTarget:
         with translate_aws_errors(f"the queue of {transform}"):
             for batch in batched(events, AT_ONCE):
                 queue.send([object_created(event, reason=reason).decode() for event in batch])
+
+    def begin_round(self, *, changed: bool, prove: bool) -> str:
+        """Have the deployed reconciler begin a round now, with the input of its schedule; if one is going on, after
+        that. Returns the function's name.
+
+        Raises:
+            WrongCall: the stack has no reconciler.
+            AccessDenied, AwsFailed: it cannot be invoked.
+        """
+        name = self._outputs.get("ReconcilerName")
+        if name is None:
+            raise WrongCall("this stack has no reconciler (reconcile_hours=0): reconcile from here, without --there")
+        with translate_aws_errors(f"the function {name}"):
+            target = self._account.client("scheduler").get_schedule(
+                Name=physical(self._name, kind="Reconciler"), GroupName=physical(self._name, kind="Schedules")
+            )["Target"]
+            # without the scheduler's keyword the round has a name of its own
+            event = {key: value for key, value in json.loads(target["Input"]).items() if key != "round"}
+            event |= {"changed": changed, "prove": prove, "follow": True}
+            self._account.client("lambda").invoke(FunctionName=name, InvocationType="Event", Payload=json.dumps(event))
+        return name
 
     def send_to_tables(self, keys: Sequence[str], *, reason: str) -> int:
         queue = self._queue(self._tables_url)

@@ -34,6 +34,7 @@ from silversmith.operations.target import (
 )
 from silversmith.operations.text import count
 from silversmith.pipeline import Pipeline
+from silversmith.reconcile.rows import LineageRows, existing
 from silversmith.schemas import Owner
 from silversmith.stores import Lake
 
@@ -249,6 +250,16 @@ class LocalTarget:
     @property
     def workers(self) -> int:
         return 1
+
+    @property
+    def listers(self) -> int:
+        return 1
+
+    def rows(self) -> LineageRows | None:
+        folder = self._folder.bucket(self._pipeline.gold)
+        if not self._pipeline.lineage or not folder.is_dir():
+            return None
+        return existing(LineageRows(self._folder.store(self._pipeline.gold, foreign_writers=True), str(folder)))
 
     def waiting(self, transform: str, etags: Mapping[str, str]) -> Set[str]:
         if self._journal is None:

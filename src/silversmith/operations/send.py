@@ -13,7 +13,7 @@ from typing import Any
 
 from silversmith.events import ObjectEvent
 from silversmith.keypatterns import KeyPattern
-from silversmith.lineage import Decision, Lineage, silver_key
+from silversmith.lineage import Lineage, silver_key
 from silversmith.operations import WrongCall
 from silversmith.operations.failures import (
     ERROR,
@@ -27,7 +27,7 @@ from silversmith.operations.target import DeadKind, DeadMessage, Target
 from silversmith.operations.text import iso, moment
 from silversmith.pipeline import Pipeline, Transform
 from silversmith.pipeline.lookups import current_digest
-from silversmith.reconcile.compare import Finding, Looked, archived_in, look
+from silversmith.reconcile.compare import archived_in
 from silversmith.schemas.recorded import require_ours
 from silversmith.stores import IN_MEMORY, Head, Store, batched, map_in_threads
 from silversmith.stores.keys import InvalidKey, check, printable
@@ -367,7 +367,7 @@ def replay(
         WrongCall: there is something to send, and nowhere to send it.
     """
     made_after = iso(force) or ""
-    for each in _chosen(pipeline, transform):
+    for each in transforms_of(pipeline, transform):
         require_ours(target.owner, target.lake.silver, None, [each])
         chosen = _heads(target.lake.bronze, each, objects)
         if changed:
@@ -389,7 +389,7 @@ def replay(
             yield ReplayBatch(each.name, [head.key for head in batch], archived, len(heads) - len(data))
 
 
-def _chosen(pipeline: Pipeline, transform: str | None) -> Sequence[Transform]:
+def transforms_of(pipeline: Pipeline, transform: str | None) -> Sequence[Transform]:
     return [pipeline.find(transform)] if transform is not None else pipeline.transforms
 
 
@@ -413,122 +413,3 @@ def _outdated(heads: Iterator[Head], target: Target, transform: Transform) -> It
         return head, lineage is not None and (lineage.fingerprint, lineage.lookups) != current
 
     return (head for head, is_outdated in map_in_threads(compare, heads, target.workers) if is_outdated)
-
-
-#: So many keys are compared before events are sent.
-RECONCILE_BATCH = 500
-
-
-@dataclass(frozen=True)
-class ReconcileBatch:
-    """The comparison of some keys of a transform.
-
-    ``checked`` counts the keys. ``found`` is missing, stale or outdated: sent, except in a dry run; ``waiting`` is so
-    too, but a message of it is on its way or in a dead-letter queue: not sent. ``orphaned`` is silver without a bronze
-    object, ``foreign`` silver of another pipeline: nothing is done about either. ``given_up``: this code has failed on
-    these bytes as often as it may, and no dead message of it is left: not sent. ``archived`` must be restored first;
-    ``markers`` stand for folders and jobs, and are no data.
-    """
-
-    transform: str
-    checked: int
-    found: Sequence[Finding]
-    waiting: Sequence[Finding]
-    orphaned: Sequence[Finding]
-    foreign: Sequence[Finding] = ()
-    given_up: Sequence[Finding] = ()
-    archived: Sequence[Finding] = ()
-    markers: Sequence[Finding] = ()
-
-
-def reconcile(
-    pipeline: Pipeline,
-    target: Target,
-    *,
-    transform: str | None = None,
-    changed: bool = False,
-    dead: bool = False,
-    dry_run: bool = False,
-    batch: int = RECONCILE_BATCH,
-) -> Iterator[ReconcileBatch]:
-    """Compare bronze with silver's lineage, key by key, and send the differences to their queues.
-
-    Lazy: each batch is sent before it is returned, so a caller may stop at any time. Memory is bounded.
-
-    Args:
-        pipeline: the pipeline.
-        target: where it runs.
-        transform: only this one.
-        changed: also silver that other code made.
-        dead: also files on which the code has failed as often as it may.
-        dry_run: send nothing.
-        batch: so many keys at a time.
-
-    Raises:
-        DefinitionError: the pipeline has no such transform.
-        NotOurs: another pipeline owns a transform's silver.
-        WrongCall: there is something to send, and nowhere to send it.
-    """
-    for each in _chosen(pipeline, transform):
-        compared = look(each, target.lake, changed=changed, dead=dead, workers=target.workers, owner=target.owner)
-        for keys in batched(compared, batch):
-            result = _sorted_out(each.name, keys, target)
-            if result.found and not dry_run:
-                events = [finding.event(pipeline.bronze) for finding in result.found]
-                target.send(each.name, events, reason="reconcile")
-            yield result
-
-
-@dataclass(frozen=True)
-class TableBatch:
-    """The silver keys that a table does not have as silver has them, and how many of them were sent: of the others
-    there is a message already, or it was a dry run."""
-
-    table: str
-    keys: Sequence[str]
-    sent: int
-
-
-def reconcile_tables(
-    pipeline: Pipeline, target: Target, *, transform: str | None = None, dry_run: bool = False
-) -> Iterator[TableBatch]:
-    """Compare silver with the tables, of which each knows what it was made of, and send the differences to their queue.
-
-    ``transform``: only the tables of this one.
-
-    Raises:
-        WrongCall: there is something to send, and nowhere to send it.
-        GoldFailed, OSError: gold or silver cannot be read.
-    """
-    tables = pipeline.tables.tables if transform is None else pipeline.tables.of_transform(transform)
-    followed = [name for name in pipeline.tables.lineage if transform in {None, name}]
-    if not tables and not followed:
-        return
-    from silversmith.operations.tables import require_tables
-
-    require_tables(pipeline)
-    from silversmith.tables.compare import differing
-
-    for table in tables:
-        for keys in batched(differing(table, target.lake.silver, target.gold), RECONCILE_BATCH):
-            sent = 0 if dry_run else target.send_to_tables(keys, reason="reconcile")
-            yield TableBatch(table.name, keys, sent)
-
-
-def _sorted_out(transform: str, compared: Sequence[Looked], target: Target) -> ReconcileBatch:
-    findings = [item.finding for item in compared if item.finding is not None]
-    wrong = {finding.key: finding for finding in findings if finding.is_to_be_sent}
-    given_up = {item.given_up.key: item.given_up for item in compared if item.given_up is not None}
-    etags = {key: finding.etag for key, finding in (wrong | given_up).items()}
-    waiting = target.waiting(transform, etags) if etags else set()
-    return ReconcileBatch(
-        transform,
-        len(compared),
-        found=[finding for key, finding in wrong.items() if key not in waiting],
-        waiting=[finding for key, finding in (wrong | given_up).items() if key in waiting],
-        orphaned=[finding for finding in findings if finding.kind is Decision.ORPHANED],
-        foreign=[finding for finding in findings if finding.kind is Decision.FOREIGN],
-        given_up=[finding for key, finding in given_up.items() if key not in waiting],
-        archived=[finding for finding in findings if finding.kind is Decision.ARCHIVED],
-        markers=[finding for finding in findings if finding.kind is Decision.MARKER],
-    )

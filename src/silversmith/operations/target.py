@@ -13,6 +13,7 @@ from silversmith.schemas import Owner
 from silversmith.stores import Lake
 
 if TYPE_CHECKING:
+    from silversmith.reconcile.rows import LineageRows
     from silversmith.tables.format import Format
 
 
@@ -224,6 +225,13 @@ class Target(Protocol):
     @property
     def workers(self) -> int:
         """How many requests to the buckets are worth sending at once."""
+
+    @property
+    def listers(self) -> int:
+        """How many listings are worth reading at once."""
+
+    def rows(self) -> LineageRows | None:
+        """The lineage as it is now; None: the pipeline does not keep it as a table, or has nothing of it yet."""
 
     def waiting(self, transform: str, etags: Mapping[str, str]) -> Set[str]:
         """Of these keys, with their etags in bronze, those with a message that is on its way to the transform or in a

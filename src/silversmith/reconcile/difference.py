@@ -13,7 +13,7 @@ from collections.abc import Generator, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
-from itertools import pairwise
+from itertools import chain, pairwise
 from queue import Empty, Queue
 from threading import Event
 from typing import NamedTuple
@@ -142,8 +142,12 @@ class Difference:
     def _windows(self, keys: KeyRange) -> Iterator[tuple[list[Entry], bool]]:
         """The objects in bronze that the transform wants, and whether they are the last."""
         pattern, entries = self.comparison.transform.pattern, list[Entry]()
-        listed = pages(self.comparison.lake.bronze, pattern.literal_prefix, start_after=keys.after, until=keys.until)
-        for page in listed:
+        bronze, after, until = self.comparison.lake.bronze, keys.after, keys.until
+        prefixes = [prefix for prefix in pattern.prefixes if prefix >= after or after.startswith(prefix)]
+        listings = (
+            pages(bronze, prefix, start_after=after, until=until) for prefix in prefixes if not until or prefix <= until
+        )
+        for page in chain.from_iterable(listings):
             entries += [entry for entry in page if pattern.matches(entry[0])]
             if len(entries) >= self.window:
                 yield entries, False

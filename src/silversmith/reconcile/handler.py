@@ -37,7 +37,7 @@ from silversmith.pipeline import Pipeline, Transform, load
 from silversmith.reconcile.compare import Finding, Looked, comparison_of, look
 from silversmith.reconcile.difference import Difference, KeyRange, Part, Proof, ranges_of
 from silversmith.reconcile.lease import Keeper, Lease, NotNext, lease_key
-from silversmith.reconcile.rows import LineageRows, LineageUnreadable, Rows
+from silversmith.reconcile.rows import LineageRows, LineageUnreadable, Rows, existing
 from silversmith.runtime.queue import BUSY, SENT_AT_ONCE, InvocationContext, Queue, SqsQueue
 from silversmith.runtime.telemetry import document, printed, request, set_up
 from silversmith.schemas import Owner
@@ -422,7 +422,8 @@ def _wish(event: Mapping[str, Any], round_id: str) -> dict[str, Any]:
     if event.get("follow") is not True:
         return {}
     settled = {name: event[name] for name in ("settled_seconds",) if name in event}
-    return {"round": round_id, "follow": True, **settled}
+    more = {name: True for name in ("changed", "prove") if event.get(name) is True}
+    return {"round": round_id, "follow": True, **settled, **more}
 
 
 #: The counts that are logged though they are 0.
@@ -523,7 +524,8 @@ def _lineage(environment: Mapping[str, str], s3: Any) -> Rows | None:
     endpoint = environment.get("AWS_ENDPOINT_URL_S3") or environment.get("AWS_ENDPOINT_URL")
     options = {"aws_endpoint_url": endpoint, "aws_allow_http": "true"} if endpoint else None
     try:
-        return LineageRows(S3Store(gold, client=s3, scratch=Path(tempfile.gettempdir())), f"s3://{gold}", options)
+        store = S3Store(gold, client=s3, scratch=Path(tempfile.gettempdir()))
+        return existing(LineageRows(store, f"s3://{gold}", options))
     except LineageUnreadable:
         _log.exception("the lineage cannot be read: every silver object is asked")
         return None

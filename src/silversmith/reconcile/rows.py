@@ -10,6 +10,7 @@ from __future__ import annotations
 import io
 import json
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -111,6 +112,13 @@ class LineageRows:
             weighted = sorted((str(file.low), file.rows) for file in files)
         return list(dict.fromkeys(_quantiles(weighted, parts)))
 
+    def sizes(self) -> dict[str, int]:
+        """How much silver there is by transform: the log says it."""
+        sizes: Counter[str] = Counter()
+        for file in self.files:
+            sizes[file.transform] += file.rows if file.state == "silver" else 0
+        return dict(sizes)
+
     def counts(self, by: Sequence[pl.Expr], *, where: pl.Expr | None = None) -> pl.DataFrame:
         """How many rows there are by transform, state and these expressions, without reading more than they need."""
         states: dict[tuple[str, str], list[DataFile]] = {}
@@ -130,6 +138,11 @@ class LineageRows:
         return pl.scan_parquet(
             places, storage_options=self._options, hive_partitioning=False, glob=False, missing_columns="insert"
         )
+
+
+def existing(rows: LineageRows) -> LineageRows | None:
+    """The same, or None where there is no table yet: then nothing is known, and every object is asked."""
+    return rows if rows.version is not None else None
 
 
 def _quantiles(weighted: Sequence[tuple[str, int]], parts: int) -> Iterator[str]:

@@ -19,8 +19,9 @@ from silversmith.events import unwrap
 from silversmith.operations import WrongCall
 from silversmith.operations.aws import AwsTarget, open_stack
 from silversmith.operations.failures import Query, failures
+from silversmith.operations.reconcile import reconcile
 from silversmith.operations.reports import status, trace
-from silversmith.operations.send import FailureSelection, Range, plan, put, reconcile, redrive, replay
+from silversmith.operations.send import FailureSelection, Range, plan, put, redrive, replay
 from silversmith.operations.target import DeadKind
 from silversmith.patterns import KeyPattern
 from silversmith.pipeline.deployment import Deployment

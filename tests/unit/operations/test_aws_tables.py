@@ -16,8 +16,9 @@ from silversmith.events import ObjectEvent, object_created, unwrap
 from silversmith.operations import WrongCall, doctor
 from silversmith.operations.aws import open_stack
 from silversmith.operations.failures import Query, failures
+from silversmith.operations.reconcile import reconcile_tables
 from silversmith.operations.reports import status
-from silversmith.operations.send import FailureSelection, reconcile_tables, redrive
+from silversmith.operations.send import FailureSelection, redrive
 from silversmith.operations.tables import reports
 from silversmith.operations.target import DeadKind
 from silversmith.reconcile.hops import check

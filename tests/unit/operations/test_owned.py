@@ -14,8 +14,9 @@ from moto import mock_aws
 from silversmith.aws.account import Account, open_account
 from silversmith.errors import NotOurs
 from silversmith.operations.aws import open_stack
+from silversmith.operations.reconcile import reconcile
 from silversmith.operations.reports import schema_history, status, trace
-from silversmith.operations.send import FailureSelection, Range, reconcile, redrive, replay
+from silversmith.operations.send import FailureSelection, Range, redrive, replay
 from silversmith.patterns import KeyPattern
 from silversmith.pipeline import Pipeline
 from silversmith.pipeline.deployment import Deployment

@@ -12,8 +12,8 @@ from silversmith import Contract, DefinitionError, Pipeline
 from silversmith.lineage import Decision, silver_key
 from silversmith.operations import WrongCall
 from silversmith.operations.local import open_lake
+from silversmith.operations.reconcile import reconcile
 from silversmith.operations.reports import trace
-from silversmith.operations.send import reconcile
 from silversmith.reconcile.compare import Finding
 
 if TYPE_CHECKING:

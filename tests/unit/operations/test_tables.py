@@ -14,8 +14,9 @@ from silversmith import Pipeline
 from silversmith.events import ObjectEvent, object_created, unwrap
 from silversmith.local.services import ServiceMessage
 from silversmith.operations.failures import Query, failures
+from silversmith.operations.reconcile import reconcile_tables
 from silversmith.operations.reports import status
-from silversmith.operations.send import FailureSelection, reconcile_tables, redrive
+from silversmith.operations.send import FailureSelection, redrive
 from silversmith.operations.target import DeadKind
 from tests.unit.tables.kit import lineage
 

@@ -1,0 +1,266 @@
+"""``silversmith reconcile``: what events missed, found and sent."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Annotated, Any
+
+from cyclopts import Parameter
+
+from silversmith.cli.options import (
+    HERE,
+    PIPELINE,
+    DryRunOption,
+    JsonOption,
+    PipelineArgument,
+    QuietOption,
+    TransformOption,
+    Where,
+    flag,
+    number,
+    open_target,
+    warn_no_engine,
+)
+from silversmith.cli.screen import progress_bar, say, say_json, set_quiet, warn
+from silversmith.cli.send import MOST_NAMED, say_more
+from silversmith.operations import WrongCall
+from silversmith.operations.text import count, shown
+
+if TYPE_CHECKING:
+    from silversmith.operations.reconcile import Plan, ReconcileBatch, TableBatch
+    from silversmith.reconcile.compare import Finding
+
+#: The meaning of each kind of finding.
+_MEANINGS = {
+    "missing": "there is no silver",
+    "stale": "silver was made of other bytes",
+    "outdated": "silver was made by other code",
+    "deleted": "bronze was deleted, and silver goes with it",
+    "orphaned": "silver without bronze",
+    "foreign": "silver was made by another pipeline",
+    "archived": "bronze must be restored before it can be read: S3's event that it is has it read",
+    "marker": "it stands for a folder or a job, and is no data",
+}
+
+#: The groups of findings in a batch, as JSON names them.
+_GROUPS = ("found", "waiting", "orphaned", "foreign", "given_up", "archived", "markers")
+
+
+@dataclass
+class _Tally:
+    """What a comparison came to. ``place``: the transform and the key up to which all is done."""
+
+    limit: int
+    dry_run: bool
+    json: bool
+    checked: int = 0
+    late: int = 0
+    place: tuple[str, str] = ("", "")
+    totals: Counter[str] = field(default_factory=Counter)
+    kinds: Counter[str] = field(default_factory=Counter)
+    behind: Counter[str] = field(default_factory=Counter)
+    on_the_way: Counter[str] = field(default_factory=Counter)
+    listed: list[tuple[str, Finding]] = field(default_factory=list)
+
+    def add(self, batch: ReconcileBatch) -> None:
+        self.checked += batch.checked
+        self.late += batch.behind
+        self.place = (batch.transform, batch.after or self.place[1])
+        for group in _GROUPS:
+            for finding in getattr(batch, group):
+                self.totals[group] += 1
+                self.kinds[finding.kind.value] += 1
+                if len(self.listed) < self.limit:
+                    self.listed.append((group, finding))
+                    if not self.json:
+                        _show_finding(group, finding, dry_run=self.dry_run)
+
+    def add_table(self, batch: TableBatch) -> None:
+        self.behind[batch.table] += len(batch.keys)
+        self.on_the_way[batch.table] += 0 if self.dry_run else len(batch.keys) - batch.sent
+
+    def document(self, plans: Iterable[Plan]) -> dict[str, Any]:
+        return {
+            "dry_run": self.dry_run,
+            "plan": [vars(each) for each in plans],
+            "checked": self.checked,
+            "sent": 0 if self.dry_run else self.totals["found"],
+            **{group: self.totals[group] for group in _GROUPS},
+            "kinds": dict(self.kinds),
+            "keys": [_finding_document(group, finding) for group, finding in self.listed],
+            "tables": dict(self.behind),
+            "lineage": self.late,
+        }
+
+    @contextmanager
+    def told(self) -> Iterator[None]:
+        """Where the comparison is cut short, say how to go on."""
+        try:
+            yield
+        except BaseException:
+            transform, after = self.place
+            if after:
+                warn(f"to go on: silversmith reconcile --transform {transform} --after {shown(after)}")
+            raise
+
+
+def reconcile(
+    pipeline: PipelineArgument = PIPELINE,
+    *,
+    transform: TransformOption = None,
+    changed: Annotated[bool, flag("Find silver too that was made by other code.")] = False,
+    dead: Annotated[bool, flag("Send too what the code has failed on as often as it may.")] = False,
+    views: Annotated[
+        bool, flag("Compute every view again instead, show what differs, and repair it.", "--views")
+    ] = False,
+    prove: Annotated[bool, flag("List silver, too, and compare the lineage with it.", "--prove")] = False,
+    after: Annotated[str, Parameter(help="Go on after this key of the --transform.")] = "",
+    there: Annotated[bool, flag("Have the deployed function begin a round, and do not wait.", "--there")] = False,
+    limit: Annotated[int, number("Name at most so many keys; all are counted and sent.", 0)] = MOST_NAMED,
+    dry_run: DryRunOption = False,
+    where: Where = HERE,
+    quiet: QuietOption = False,
+    json: JsonOption = False,
+) -> int:
+    """Compare bronze with what silver says of itself, and send through the queues again what is missing or stale.
+
+    Silver without a bronze object is named; with on_delete="remove" it is sent, too, to be removed. Silver of another
+    pipeline is named; nothing is done about it, and the exit code is 1. Files on which the transform's code has failed
+    as often as it may are left alone, until the file or the code changes.
+    """
+    set_quiet(quiet)
+    if views:
+        if transform is not None or changed or dead:
+            raise WrongCall("--views looks at views alone: leave --transform, --changed and --dead away")
+        return _reconcile_views(pipeline, where, dry_run=dry_run, json=json)
+    if there:
+        if transform is not None or dead or after or dry_run:
+            raise WrongCall("--there begins a whole round: leave --transform, --dead, --after and --dry-run away")
+        return _reconcile_there(pipeline, where, changed=changed, prove=prove, json=json)
+    if after and transform is None:
+        raise WrongCall("--after is a key of one transform: name it with --transform")
+    from silversmith.operations.reconcile import plan, reconcile_tables
+    from silversmith.operations.reconcile import reconcile as operation
+
+    tally = _Tally(limit, dry_run, json)
+    options: dict[str, Any] = {"changed": changed, "dead": dead, "after": after, "prove": prove}
+    with (
+        open_target(pipeline, where, writable=not dry_run) as (definition, target),
+        progress_bar("keys", json=json) as advance,
+        tally.told(),
+    ):
+        plans = plan(definition, target, transform=transform, prove=prove)
+        if not json:
+            _show_plans(plans)
+        for batch in operation(definition, target, transform=transform, dry_run=dry_run, **options):
+            advance(batch.checked)
+            tally.add(batch)
+        for lacking in reconcile_tables(definition, target, transform=transform, dry_run=dry_run):
+            tally.add_table(lacking)
+        running = target.running()
+    if json:
+        say_json(tally.document(plans))
+    else:
+        _show_tally(tally)
+        if (tally.totals["found"] or tally.behind) and not dry_run and not running:
+            warn_no_engine()
+    return 1 if tally.totals["foreign"] else 0
+
+
+def _show_tally(tally: _Tally) -> None:
+    _show_totals(tally.totals, tally.kinds, len(tally.listed))
+    sent = "would be sent" if tally.dry_run else "sent"
+    say(f"{count(tally.checked, 'key')} looked at, {tally.totals['found']:,} {sent}")
+    if tally.late:
+        say(f"the lineage is behind of {count(tally.late, 'object')}: {sent} to the tables' queue")
+    for table, total in tally.behind.items():
+        rest = f", except {tally.on_the_way[table]:,} with a message already" if tally.on_the_way[table] else ""
+        say(f"the table {table} has {count(total, 'file')} not as silver has them: {sent}{rest}")
+
+
+def _show_plans(plans: Iterable[Plan]) -> None:
+    for each in plans:
+        if each.files is not None:
+            say(
+                f"{each.transform}: about {count(each.files, 'file')}, {count(each.lists, 'LIST request')}, "
+                f"${each.dollars:.2f} and {max(1, round(each.minutes)):,} min if little is wrong"
+            )
+
+
+def _reconcile_there(pipeline: str, where: Where, *, changed: bool, prove: bool, json: bool) -> int:
+    from silversmith.operations.aws import AwsTarget
+
+    with open_target(pipeline, where, writable=True) as (_, target):
+        if not isinstance(target, AwsTarget):
+            raise WrongCall("--there is for a deployed pipeline: add --target aws")
+        name = target.begin_round(changed=changed, prove=prove)
+    if json:
+        say_json({"function": name})
+    else:
+        say(f"{name} has begun a round; its log says what it finds")
+    return 0
+
+
+def _reconcile_views(pipeline: str, where: Where, *, dry_run: bool, json: bool) -> int:
+    from silversmith.operations.tables import reconcile_views
+
+    with open_target(pipeline, where) as (definition, target):
+        differences = list(reconcile_views(definition, target, dry_run=dry_run))
+    if json:
+        say_json({"dry_run": dry_run, "views": [vars(difference) for difference in differences]})
+        return 0
+    for each in differences:
+        if each.lacking or each.surplus:
+            done = "not repaired" if dry_run else "repaired"
+            say(f"{each.view}: {count(each.lacking, 'row')} missing, {each.surplus:,} too many ({done})")
+        else:
+            say(f"{each.view}: as its query says")
+    if not differences:
+        say("there is no view yet")
+    return 0
+
+
+def _show_finding(group: str, finding: Finding, *, dry_run: bool) -> None:
+    action = {
+        "found": "not sent" if dry_run else "sent",
+        "waiting": "a message of it exists already",
+        "given_up": "the code failed on it too often: not sent",
+        "archived": finding.archived,
+        "markers": "passed over",
+    }.get(group, finding.silver)
+    say(f"{finding.kind.value:9} {finding.transform}  {shown(finding.key)}  ({action})")
+
+
+def _show_totals(totals: Counter[str], kinds: Counter[str], listed: int) -> None:
+    say_more(kinds.total() - listed, "; see them with --limit or --transform")
+    if kinds:
+        say()
+    for kind, total in kinds.items():
+        say(f"{total:,} {kind}: {_MEANINGS[kind]}")
+    if totals["foreign"]:
+        say("what another pipeline made is left as it is; if that is gone, take it over: `silversmith take-over`")
+    if totals["waiting"]:
+        say(
+            f"{totals['waiting']:,} of them have a message already, on its way or in a dead-letter queue: not sent. "
+            "Those in a dead-letter queue go back with `silversmith redrive`."
+        )
+    if totals["given_up"]:
+        say(
+            f"{totals['given_up']:,} of them are left alone: the transform's code failed on them as often as it may. "
+            "See `silversmith failures`; correct the cause, then `silversmith reconcile --dead`."
+        )
+
+
+def _finding_document(group: str, finding: Finding) -> dict[str, Any]:
+    return {
+        "transform": finding.transform,
+        "key": finding.key,
+        "kind": finding.kind.value,
+        "what": group,
+        "etag": finding.etag,
+        "size": finding.size,
+        "silver": finding.silver,
+    }
