@@ -23,8 +23,8 @@ ENTRY_POINTS = {
 #: What is counted, the most that there may be, and why it is that much.
 LIMITS = {
     "lines": (
-        54_000,
-        "4,850 gold, 1,400 logs, 1,050 files of issue 16, 5,300 issues 17, 18; to be 29,000, or 33,000 with these",
+        55_500,
+        "4,850 gold, 1,400 logs, 1,050 files of issue 16, 6,800 issues 17, 18; to be 29,000, or 33,000 with these",
     ),
     "modules": (
         217,
