@@ -67,6 +67,7 @@ def test_a_new_file_becomes_silver_with_its_lineage(shop: Shop) -> None:
         "rows_read": 2,
         "rows_written": 2,
         "rows_rejected": 0,
+        "rows_dropped": 0,
         "error": None,
         "stages": dict(outcome.stages),
         "age": None,

@@ -82,7 +82,11 @@ def test_json_has_the_same_fields_as_locally(call: Call, tmp_path: Path) -> None
         code, on_aws, _ = call(command, *rest, "--json")
         code_here, here, _ = call(command, *rest, "--json", *lake, target="local")
         assert (code, code_here) == (0, 0)
-        assert shape(json.loads(on_aws)) == shape(json.loads(here)), command
+        documents = [json.loads(on_aws), json.loads(here)]
+        if command == "status":  # silver on S3 is not counted: that takes a request for each object
+            counts = [[each.pop("silver") for each in document["transforms"]] for document in documents]
+            assert (any(counts[0]), all(counts[1])) == (False, True)
+        assert shape(documents[0]) == shape(documents[1]), command
 
 
 def shape(value: Any) -> Any:

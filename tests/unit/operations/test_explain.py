@@ -14,7 +14,7 @@ from tests.error_examples import PAGES, ROOT, index, outcome, page
 SOURCE = ROOT / "src/silversmith"
 
 #: Calls whose first argument is an error code.
-RAISED_BY = {"DataError", "SchemaRefused", "Changed", "_quarantined", "_failed"}
+RAISED_BY = {"DataError", "SchemaRefused", "Changed", "_quarantined", "_failed", "_no_partition"}
 
 #: Codes that no call names as a text: names of exceptions, and those that are put together.
 OTHERS = {
