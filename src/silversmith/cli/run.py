@@ -304,7 +304,7 @@ def _document(result: RunResult) -> dict[str, Any]:
 
 def _show(result: RunResult, pipeline: Pipeline) -> None:
     progress = result.progress
-    say(summary(progress, result.seconds))
+    say(summary(progress, result.seconds), style="yellow" if progress.partial else "")
     if not any(astuple(progress)):
         say(f"nothing new was found in {pipeline.bronze}; put files there with `silversmith put FILE`")
     for name, state in progress.tables.items():
