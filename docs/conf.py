@@ -21,7 +21,8 @@ myst_heading_anchors = 4
 suppress_warnings = ["misc.highlighting_failure"]
 
 napoleon_use_ivar = True  # else what a class's docstring lists would be described twice
-autodoc_typehints = "none"  # the signatures are short; types are in the docstrings where they are not obvious
+autodoc_typehints = "description"  # types stand beside each parameter; signatures stay short
+autodoc_typehints_description_target = "documented"
 autodoc_member_order = "bysource"
 autodoc_default_options = {"members": True, "undoc-members": False}
 

@@ -78,7 +78,7 @@ def test_a_pipeline_s_name_must_be_one_for_a_stack(name: Any) -> None:
 @pytest.mark.parametrize(
     ("buckets", "says"),
     [
-        ({"bronze": "lake", "silver": "lake"}, "bronze and silver are both 'lake': .* for ever"),
+        ({"bronze": "lake", "silver": "lake"}, "bronze and silver are both 'lake': .* again and again"),
         ({"silver": "lake", "quarantine": "lake"}, "silver and quarantine are both 'lake'"),
         ({"bronze": "dl-silver-layer"}, "bronze and silver are both"),
         ({"bronze": "Lake"}, "the bronze bucket's name 'Lake' must be lower-case"),
