@@ -9,12 +9,14 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, redirect_stdout
+from functools import partial
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from silversmith.local.definition import Definition
 from silversmith.local.lake import LakeFolder
 from silversmith.operations.target import Target
+from silversmith.page.apart import Apart
 from silversmith.pipeline import Pipeline, deployment, load, locate
 
 
@@ -51,6 +53,10 @@ class Backend(Protocol):
         self, *, writable: bool = False, tell: Callable[[str], None] = ignore
     ) -> AbstractContextManager[tuple[Pipeline, Target]]:
         """Open the target. ``writable``: to send messages. ``tell`` gets notes on anything that was not read whole."""
+
+    def answer(self, question: Callable[..., Any], *arguments: Any, tell: Callable[[str], None] = ignore) -> Any:
+        """What a function of a module gives for some arguments, the pipeline and the target. It may read gold for long:
+        others are answered meanwhile."""
 
     @contextmanager
     def scratch(self) -> Iterator[Path]:
@@ -103,6 +109,10 @@ class LocalBackend:
         with open_lake(self._folder, pipeline, writable=writable) as target:
             yield pipeline, target
 
+    def answer(self, question: Callable[..., Any], *arguments: Any, tell: Callable[[str], None] = ignore) -> Any:
+        with self.opened(tell=tell) as (pipeline, target):
+            return question(*arguments, pipeline, target)
+
     @contextmanager
     def scratch(self) -> Iterator[Path]:
         with tempfile.TemporaryDirectory(dir=self._folder.scratch, prefix="page-") as folder:
@@ -136,6 +146,7 @@ class AwsBackend:
         self._stack = deployment.named(located.names, chosen).name(located.pipeline.name)
         self._endpoint_url = endpoint_url
         self._wait = wait
+        self._apart = Apart(partial(AwsBackend, wait=wait), named, chosen, endpoint_url)
         with self.opened() as (deployed, _):
             self._pipeline = deployed
 
@@ -157,6 +168,12 @@ class AwsBackend:
         account = open_account(endpoint_url=self._endpoint_url)
         with open_stack(account, self._stack, self._declared, tell=tell, wait=self._wait) as stack:
             yield stack
+
+    def answer(self, question: Callable[..., Any], *arguments: Any, tell: Callable[[str], None] = ignore) -> Any:
+        if self._pipeline.tables:
+            return self._apart.answer(question, *arguments, tell=tell)
+        with self.opened(tell=tell) as (pipeline, target):
+            return question(*arguments, pipeline, target)
 
     @contextmanager
     def scratch(self) -> Iterator[Path]:

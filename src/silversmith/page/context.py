@@ -160,6 +160,14 @@ class ViewContext:
 
         return await run_in_threadpool(asked)
 
+    async def ask_gold(
+        self, question: Callable[..., _Answer], *arguments: object, tell: Callable[[str], None] = ignore
+    ) -> _Answer:
+        """The same with a function of a module, which gets the pipeline and the target after these arguments, and may
+        read gold: see :meth:`Backend.answer`."""
+        answer = await run_in_threadpool(partial(self.backend.answer, question, *arguments, tell=tell))
+        return cast("_Answer", answer)
+
     async def look(self) -> Overview:
         """:meth:`Watch.recent`, in a thread."""
         return await run_in_threadpool(self.watch.recent)

@@ -103,7 +103,7 @@ async def file(request: Request) -> Response:
     if not key:
         raise HTTPException(404)
     context, notes = ViewContext.of(request), list[str]()
-    view = await context.ask(lambda pipeline, target: _story(key, pipeline, target), tell=notes.append)
+    view = await context.ask_gold(_story, key, tell=notes.append)
     sent = request.query_params.get("sent", "")
     values = {
         "title": key,

@@ -23,7 +23,7 @@ ROWS = 50
 async def tables(request: Request) -> Response:
     """``/tables``: gold alone is read, for comparing it with silver lists all of silver's keys."""
     context = _context(request)
-    listed = await context.ask(lambda pipeline, target: list(reports(pipeline, target, compare=False)))
+    listed = await context.ask_gold(_listed)
     return context.answer(request, "tables.html", {"title": "Tables", "reports": listed})
 
 
@@ -35,7 +35,7 @@ async def table(request: Request) -> Response:
         spec = find(name, context.backend.pipeline)
     except WrongCall:
         raise HTTPException(404) from None
-    report, first = await context.ask(lambda pipeline, target: _look(name, pipeline, target))
+    report, first = await context.ask_gold(_look, name)
     sql = spec.sql if isinstance(spec, ViewSpec) else ""
     values = {"title": name, "report": report, "first": first, "sql": sql, "file_column": FILE}
     return context.answer(request, "table.html", values)
@@ -46,6 +46,10 @@ def _context(request: Request) -> ViewContext:
     if not context.backend.pipeline.tables:
         raise HTTPException(404)
     return context
+
+
+def _listed(pipeline: Pipeline, target: Target) -> list[TableReport]:
+    return list(reports(pipeline, target, compare=False))
 
 
 def _look(name: str, pipeline: Pipeline, target: Target) -> tuple[TableReport, Preview | None]:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import html
 import json
+import multiprocessing
 import os
 import signal
 import subprocess
 import sys
+import time
 import urllib.request
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -343,7 +346,74 @@ def test_the_tables_of_a_stack(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
             server.terminate()
 
 
-def look_at_tables(folder: Path, endpoint: str) -> None:
+#: A server that lets requests of data files of gold wait for as long as there is a file ``gate``, and makes one called
+#: ``waiting``; but not for ever: then it makes one called ``late``.
+GATED = """
+import sys, time
+from pathlib import Path
+from moto.server import DomainDispatcherApplication, create_backend_app
+from werkzeug.serving import make_server
+folder, moto = Path(sys.argv[1]), DomainDispatcherApplication(create_backend_app)
+def application(environ, start_response):
+    if "gold-layer" in environ["PATH_INFO"] and environ["PATH_INFO"].endswith(".parquet"):
+        end = time.monotonic() + 20
+        while (folder / "gate").exists():
+            (folder / "waiting").touch()
+            time.sleep(0.01)
+            if time.monotonic() > end:
+                (folder / "late").touch()
+                break
+    return moto(environ, start_response)
+server = make_server("127.0.0.1", 0, application, threaded=True)
+print(server.server_port, flush=True)
+server.serve_forever()
+"""
+
+
+@pytest.mark.full
+def test_while_tables_are_read_others_are_answered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """delta-rs holds Python's lock while it waits for S3."""
+    for name, value in CREDENTIALS.items():
+        monkeypatch.setenv(name, value)
+    command = [sys.executable, "-c", GATED, str(tmp_path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as server:
+        assert server.stdout is not None
+        try:
+            visitor = look_at_tables(tmp_path, f"http://127.0.0.1:{int(server.stdout.readline())}")
+            gate, waiting = tmp_path / "gate", tmp_path / "waiting"
+            gate.touch()
+            with ThreadPoolExecutor(1) as pool:
+                shown = pool.submit(visitor.get, "/tables/orders")
+                while not waiting.exists():
+                    time.sleep(0.01)
+                assert "orders/*.csv" in visitor.get("/transforms/orders")
+                assert not shown.done()
+                gate.unlink()
+                assert "Rows: 2 of 2 rows" in shown.result(PATIENCE)
+            assert not (tmp_path / "late").exists(), "the page waited for the tables"
+        finally:
+            server.terminate()
+
+
+@pytest.mark.full
+def test_a_process_that_reads_tables_may_die(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in CREDENTIALS.items():
+        monkeypatch.setenv(name, value)
+    with subprocess.Popen([sys.executable, "-c", SERVER], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as server:
+        assert server.stdout is not None
+        try:
+            visitor = look_at_tables(tmp_path, f"http://127.0.0.1:{int(server.stdout.readline())}")
+            for child in multiprocessing.active_children():
+                child.kill()
+                child.join()
+            assert "load the page again" in visitor.get("/tables", 400)
+            assert "orders" in visitor.get("/tables")
+            assert "There is no such page" in visitor.get("/tables/unknown", 404)
+        finally:
+            server.terminate()
+
+
+def look_at_tables(folder: Path, endpoint: str) -> Visitor:
     definition = f'{SHOP}\npipeline.table("orders", of=orders)\nchosen = Deployment(prefix="gold")\n'
     located = write(folder / "project", definition)
     shop = Deployed(located, open_account(endpoint_url=endpoint), Deployment(prefix="gold"))
@@ -357,3 +427,4 @@ def look_at_tables(folder: Path, endpoint: str) -> None:
     shown = visitor.get("/tables/orders")
     assert "Rows: 2 of 2 rows" in shown
     assert shown.count(">orders/good.csv</a>") == 2
+    return visitor
