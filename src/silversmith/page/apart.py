@@ -11,12 +11,9 @@ from collections.abc import Callable
 from contextlib import suppress
 from multiprocessing.connection import Connection
 from threading import Lock
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from silversmith.errors import SilversmithError, SystemFault
-
-if TYPE_CHECKING:
-    from silversmith.page.backend import Backend
 
 
 class ProcessLost(SystemFault):
@@ -28,11 +25,11 @@ class Apart:
     first of them, and ends with this process, however that ends. Any thread may call.
 
     Args:
-        backend: makes the backend, there.
+        backend: makes the :class:`~silversmith.page.backend.Backend`, there.
         arguments: what it is made of.
     """
 
-    def __init__(self, backend: Callable[..., Backend], *arguments: Any) -> None:
+    def __init__(self, backend: Callable[..., Any], *arguments: Any) -> None:
         self._backend = backend
         self._arguments = arguments
         self._connection: Connection | None = None
@@ -68,10 +65,10 @@ class Apart:
         return mine
 
 
-def serve(connection: Connection, backend: Callable[..., Backend], arguments: tuple[Any, ...]) -> None:
+def serve(connection: Connection, backend: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
     """Answer until nobody asks any more."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the page: this ends with it
-    opened: Backend | None = None
+    opened = None
     with suppress(EOFError):
         while True:
             question, values = connection.recv()

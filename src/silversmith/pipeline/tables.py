@@ -76,6 +76,7 @@ class Gold:
         sources = self._sources(chosen, query)
         _require_repeatable(query)
         _require_named(query)
+        _require_known_windows(query)
         self.views[chosen] = ViewSpec(chosen, sql, sources, groups, _groups(query, sources, groups) if groups else {})
 
     def _name(self, name: object) -> str:
@@ -185,6 +186,19 @@ def _require_named(query: exp.Query) -> None:
     for item in query.selects:
         if not item.output_name and not item.find(exp.Star):
             raise DefinitionError(f"its query gives {item.sql()} no name, and a column needs one: {item.sql()} as …")
+
+
+def _require_known_windows(query: exp.Expr) -> None:
+    """DataFusion takes a named window after QUALIFY for no window at all."""
+    from sqlglot import exp
+
+    for qualify in query.find_all(exp.Qualify):
+        for window in qualify.find_all(exp.Window):
+            if window.args.get("alias") is not None:
+                raise DefinitionError(
+                    f"its query has {window.sql()} after QUALIFY, where DataFusion knows no named windows: write the "
+                    f"window out, or select it under a name: {window.sql()} as n … qualify n = 1"
+                )
 
 
 # -- whether ``by`` fits

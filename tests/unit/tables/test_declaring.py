@@ -62,7 +62,7 @@ def test_tables_and_views_are_plain_data(pipeline: Pipeline) -> None:
         ("select day, sum(n) over (partition by day, x) as s from orders", ["day"], [['"day"']]),
         ("select day, sum(n) over w as s from orders window w as (partition by day, x)", ["day"], [['"day"']]),
         (
-            "select day from orders qualify rank() over (v order by x) = 1 window w as (partition by day), v as (w)",
+            "select day, rank() over (v) r from orders qualify r = 1 window w as (partition by day), v as (w)",
             ["day"],
             [['"day"']],
         ),
@@ -145,6 +145,7 @@ def test_groups_that_do_not_fit_the_query_are_refused(sql: str, problem: str, pi
         ("select * from read_parquet('x')", "no such table or view"),
         ("select 1", "reads no table"),
         ("select day, sum(total) from orders group by day", "SUM(total) no name"),
+        ("select day from orders qualify rank() over w = 1 window w as (order by day)", "no named windows"),
         ("select now() from orders", "something else each time"),
         ("select current_date from orders", "something else each time"),
         ("select random() from orders", "something else each time"),
