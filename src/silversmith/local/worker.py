@@ -28,7 +28,7 @@ from silversmith.local.invocation import (
 )
 from silversmith.local.lake import LakeFolder
 from silversmith.pipeline import Pipeline, load
-from silversmith.pipeline.tables import checked_elsewhere
+from silversmith.pipeline.tables import QUERIES_ARE_CHECKED
 from silversmith.runtime.queue import SystemUnavailable
 from silversmith.schemas import Owner
 from silversmith.stores import Lake
@@ -59,8 +59,8 @@ class _Handlers:
         self._position = position
         self._positions: dict[str, int] = {}
         self._lake = LakeFolder(config.lake)
-        with checked_elsewhere():
-            pipeline = load(config.pipeline)
+        QUERIES_ARE_CHECKED.set(True)
+        pipeline = load(config.pipeline)
         self._handlers = {function.name: self._build(pipeline, function) for function in config.functions}
         self._ended: dict[str, Any] = {}
 

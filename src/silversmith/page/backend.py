@@ -6,7 +6,6 @@ Each question opens its own connection, so that no thread shares one with anothe
 from __future__ import annotations
 
 import multiprocessing
-import pickle
 import signal
 import sys
 import tempfile
@@ -186,10 +185,6 @@ class AwsBackend:
             yield Path(folder)
 
 
-class ProcessLost(SystemFault):
-    """The process that reads tables ended."""
-
-
 class Apart:
     """A process that opens a backend by itself and answers questions over it, one after the other. It is started by the
     first of them, and ends with this process, however that ends. Any thread may call.
@@ -209,11 +204,8 @@ class Apart:
         self._lock = Lock()
 
     def answer(self, question: Callable[..., Any], *arguments: Any, tell: Callable[[str], None]) -> Any:
-        """What a function of a module gives for these arguments, the pipeline and the target.
-
-        Raises:
-            SilversmithError: what it raises.
-        """
+        """What a function of a module gives for these arguments, the pipeline and the target. Its errors have their
+        text alone."""
         with self._lock:
             try:
                 connection = self._connection = self._connection or self._start()
@@ -221,11 +213,11 @@ class Apart:
                 answer, notes, error = connection.recv()
             except (EOFError, OSError):
                 self._connection = None
-                raise ProcessLost("the process that reads tables ended: load the page again") from None
+                raise SystemFault("the process that reads tables ended: load the page again") from None
         for note in notes:
             tell(note)
         if error is not None:
-            raise error
+            raise SilversmithError(error)
         return answer
 
     def _start(self) -> Connection:
@@ -252,12 +244,5 @@ def serve(connection: Connection, backend: Callable[..., Backend], arguments: tu
                     answer = question(*values, pipeline, target)
                 connection.send((answer, notes, None))
             except Exception as error:  # noqa: BLE001 -- raised where it was asked
-                connection.send((None, notes, _sendable(error)))
-
-
-def _sendable(error: Exception) -> Exception:
-    try:
-        pickle.loads(pickle.dumps(error))  # noqa: S301 -- our own
-    except Exception:  # noqa: BLE001 -- an error that is made of more than its text
-        return SilversmithError(str(error))
-    return error
+                name = "" if isinstance(error, SilversmithError) else f"{type(error).__name__}: "
+                connection.send((None, notes, f"{name}{error}"))

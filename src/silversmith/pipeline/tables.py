@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, cast
@@ -25,17 +24,7 @@ if TYPE_CHECKING:
 _VOLATILE = {"CURRENT_DATE", "CURRENT_TIME", "CURRENT_TIMESTAMP", "NOW", "TODAY", "RAND", "RANDOM", "UUID"}
 
 #: Whether another process has checked the queries: to import the parser takes a third of a second.
-_IS_CHECKED: ContextVar[bool] = ContextVar("is_checked", default=False)
-
-
-@contextmanager
-def checked_elsewhere() -> Iterator[None]:
-    """Within it a view's query is taken as it is, and nothing is known of its tables."""
-    token = _IS_CHECKED.set(True)
-    try:
-        yield
-    finally:
-        _IS_CHECKED.reset(token)
+QUERIES_ARE_CHECKED: ContextVar[bool] = ContextVar("queries_are_checked", default=False)
 
 
 @dataclass
@@ -68,7 +57,7 @@ class Gold:
         groups = _columns("by", by)
         if not isinstance(sql, str):
             raise DefinitionError(f"its query is a {type(sql).__name__}, not a text")
-        if _IS_CHECKED.get() or "AWS_LAMBDA_FUNCTION_NAME" in os.environ:
+        if QUERIES_ARE_CHECKED.get() or "AWS_LAMBDA_FUNCTION_NAME" in os.environ:
             # The query was checked when it was deployed, and a transform's bundle has no parser of SQL.
             self.views[chosen] = ViewSpec(chosen, sql, (), groups)
             return

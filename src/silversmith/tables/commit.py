@@ -457,26 +457,17 @@ def _with_safe_partitions(rows: Iterable[RecordBatch], names: Sequence[str]) -> 
     for batch in rows:
         for name in names:
             for value in set(batch.column(name).to_pylist()) - {None}:
-                if len(quote(value, safe="")) > PARTITION_LENGTH:
-                    raise _no_partition(
-                        "PartitionTooLong",
-                        name,
-                        value,
-                        f"has more than {PARTITION_LENGTH} characters, as a URL writes it",
+                is_long = len(quote(value, safe="")) > PARTITION_LENGTH
+                if is_long or value == NULL_PARTITION:
+                    long = f"{value[:40]!r}… has more than {PARTITION_LENGTH} characters, as a URL writes it"
+                    reason = long if is_long else f"{value!r} is how the folder of nulls is called"
+                    raise SchemaRefused(
+                        "PartitionTooLong" if is_long else "ReservedPartition",
+                        f'a value of the column "{name}" cannot be the name of a partition: {reason}',
+                        hint="partition by another column, or change the value in the transform",
+                        place=Place(column=name),
                     )
-                if value == NULL_PARTITION:
-                    raise _no_partition("ReservedPartition", name, value, "is how the folder of nulls is called")
         yield batch
-
-
-def _no_partition(code: str, name: str, value: str, reason: str) -> SchemaRefused:
-    shown = f"{value[:40]!r}{'…' if len(value) > 40 else ''}"
-    return SchemaRefused(
-        code,
-        f'a value of the column "{name}" cannot be the name of a partition: {shown} {reason}',
-        hint="partition by another column, or change the value in the transform",
-        place=Place(column=name),
-    )
 
 
 class _Counted:
