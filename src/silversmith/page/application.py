@@ -74,7 +74,7 @@ async def _refused(request: Request, error: Exception) -> Response:
     """The request was wrong, or could not be done."""
     status, text = 400, str(error)
     if isinstance(error, HTTPException):
-        known = {404: "There is no such page.", 405: "This cannot be asked for in this way."}
+        known = {404: "There is no such page.", 405: "This page does not take such a request."}
         status, text = error.status_code, known.get(error.status_code, error.detail)
     return _problem(request, "Not possible", text, status)
 

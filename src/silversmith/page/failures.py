@@ -85,7 +85,7 @@ def causes(failed: Failures) -> list[Cause]:
 #: So many failures are read, of each kind.
 MOST = 2000
 
-#: So many failures of each kind are grouped for the first page, and so many seconds later anew at the earliest.
+#: So many failures of each kind are grouped for the first page, at the earliest after so many seconds.
 MOST_AT_A_GLANCE = 300
 ANEW = 5.0
 

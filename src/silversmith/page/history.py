@@ -5,7 +5,7 @@ Memory is bounded: a span has as many steps as its plot has points, and the time
 
 from __future__ import annotations
 
-from collections import Counter, OrderedDict, deque
+from collections import Counter, deque
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -85,7 +85,8 @@ class Tally:
         self.rows += event.rows or 0
         self.rows_read += event.rows_read or 0
         self.rejected += event.rejected or 0
-        self.broken.update(event.broken)
+        if event.broken:
+            self.broken.update(event.broken)
         if event.total is not None:
             self.latencies.add(event.total)
 
@@ -114,12 +115,31 @@ class Point:
 DAYS = 2
 
 
+class _Newest:
+    """The tallies with the highest numbers, at most ``most``."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._least = -1
+        self.kept: dict[int, Tally] = {}
+
+    def of(self, number: int) -> Tally | None:
+        """The tally of a number; None: it is too low."""
+        tally = self.kept.get(number)
+        if tally is None and number > self._least:
+            tally = self.kept[number] = Tally()
+            if len(self.kept) > self._most:
+                self._least = min(self.kept)
+                del self.kept[self._least]
+        return tally if tally is not None and number in self.kept else None
+
+
 class Series:
     """The newest steps of each span, and the newest days."""
 
     def __init__(self) -> None:
-        self._steps: dict[str, OrderedDict[int, Tally]] = {name: OrderedDict() for name in SPANS}
-        self._days: OrderedDict[int, Tally] = OrderedDict()
+        self._steps = {name: _Newest(span.seconds // span.step + 1) for name, span in SPANS.items()}
+        self._days = _Newest(DAYS)
 
     def add(self, event: Ended) -> None:
         """Add a file that ended."""
@@ -133,7 +153,7 @@ class Series:
 
     def steps(self, span: Span, now: float) -> list[Tally]:
         """The steps of a span that ends now, the oldest first."""
-        last, kept = int(now // span.step), self._steps[span.name]
+        last, kept = int(now // span.step), self._steps[span.name].kept
         return [kept.get(number) or Tally() for number in range(last - span.seconds // span.step + 1, last + 1)]
 
     def points(self, span: Span, now: float) -> list[Point]:
@@ -158,23 +178,11 @@ class Series:
 
     def today(self, now: float) -> Tally:
         """Since midnight, by this machine's clock."""
-        return self._days.get(_day(now)) or Tally()
+        return self._days.kept.get(_day(now)) or Tally()
 
     def _tallies(self, at: float) -> Iterable[Tally]:
-        for name, span in SPANS.items():
-            yield from _newest(self._steps[name], int(at // span.step), span.seconds // span.step + 1)
-        yield from _newest(self._days, _day(at), DAYS)
-
-
-def _newest(kept: OrderedDict[int, Tally], number: int, most: int) -> Iterable[Tally]:
-    """The tally of this number, if it is one of the newest."""
-    if number not in kept:
-        if len(kept) >= most and number < min(kept):
-            return
-        kept[number] = Tally()
-        while len(kept) > most:
-            kept.pop(min(kept))
-    yield kept[number]
+        tallies = [self._steps[name].of(int(at // span.step)) for name, span in SPANS.items()]
+        return [tally for tally in (*tallies, self._days.of(_day(at))) if tally is not None]
 
 
 def _day(at: float) -> int:

@@ -116,7 +116,7 @@ class FirstScreen:
         """Whether the data is fine, in a sentence."""
         today, pending = self.today, self.waiting + self.in_flight
         if self.level == "unknown":
-            return "The pipeline cannot be looked at."
+            return "The pipeline does not answer."
         if self.level == "bad":
             parts = [f"{count(self.quarantined, 'file')} in quarantine"] if self.quarantined else []
             parts += [f"{count(self.dead, 'message')} in dead-letter queues"] if self.dead else []

@@ -45,7 +45,7 @@ STATES = {
     "dead": "dead",
     "archived": "archived",
     "marker": "marker",
-    "gone": "gone",
+    "gone": "bronze is gone",
     "removed": "removed",
 }
 
@@ -103,6 +103,7 @@ class LastFiles:
         self._events: deque[FileEvent] = deque(maxlen=MOST)
         self._files: OrderedDict[tuple[str, str], FileEvent] = OrderedDict()
         self._passages: OrderedDict[tuple[str, str], _Passage] = OrderedDict()
+        self._last: dict[str, FileEvent] = {}
 
     def __len__(self) -> int:
         return len(self._events)
@@ -127,6 +128,8 @@ class LastFiles:
                 event = self._end(item, transforms)
                 ended.append(event)
                 self._keep(event)
+                if event.outcome == "committed":
+                    self._last[event.transform] = event
         self._events.extend(ended)
         return ended
 
@@ -149,10 +152,7 @@ class LastFiles:
 
     def last(self, transform: str) -> FileEvent | None:
         """The file that the transform last made silver of."""
-        return next(
-            (each for each in reversed(self._events) if each.transform == transform and each.outcome == "committed"),
-            None,
-        )
+        return self._last.get(transform)
 
     def _keep(self, event: FileEvent) -> None:
         """While a file waits, and where there was nothing to do, its silver is what it was."""
@@ -171,7 +171,9 @@ class LastFiles:
             if len(self._passages) > MOST_ON_THE_WAY:
                 self._passages.popitem(last=False)
         passage = self._passages[name]
-        if hop.room == "bucket":
+        if hop.room == "bucket" and hop.what == "deleted":
+            self._lose(item, transforms)
+        elif hop.room == "bucket":
             passage.size = _integer(hop.detail.get("size"))
         if hop.room == "operations":  # sent again: its time begins here
             to = str(hop.detail.get("to", ""))
@@ -195,6 +197,13 @@ class LastFiles:
             hop = item.hop
             event = FileEvent(item.number, item.key, hop.version, transforms[queue], "waiting", hop.at)
             self._keep(replace(event, size=passage.size))
+
+    def _lose(self, item: News, transforms: Mapping[str, str]) -> None:
+        """Its bronze object is gone; what its transforms made may stay."""
+        for transform in transforms.values():
+            before = self._files.get((transform, item.key))
+            if before is not None:
+                self._keep(replace(before, outcome="gone", number=item.number, at=item.hop.at))
 
     def _die(self, item: News, transforms: Mapping[str, str]) -> None:
         """Its queue gave up on it: no further try follows."""
@@ -298,7 +307,7 @@ def _committed(transform: str, head: Head) -> FileEvent:
 
 #: So many hops are read at a time; and so many back from the newest when the page starts.
 BATCH = 5000
-BACK = 300_000
+BACK = 200_000
 
 
 @dataclass(frozen=True)

@@ -105,7 +105,7 @@ def _undos(request: Request) -> Undos:
 
 async def upload(request: Request) -> Response:
     """``POST /upload?key=``, the file as the body. Answers as ``put --json`` does, with ``replaced`` and ``undo``, the
-    number for :func:`undo` (None: it cannot be undone); or with an ``error``."""
+    number for :func:`undo` (None: there is no undoing it); or with an ``error``."""
     context = ViewContext.of(request)
     context.require(request.headers.get("x-csrf-token", ""))
     key, undos = request.query_params.get("key", ""), _undos(request)
@@ -145,7 +145,7 @@ async def undo(request: Request) -> Response:
     text = request.query_params.get("number", "")
     chosen = _undos(request).take(int(text)) if text.isascii() and text.isdigit() else None
     if chosen is None:
-        return JSONResponse({"error": "this cannot be undone any more"}, 404)
+        return JSONResponse({"error": "this upload is too old to be undone"}, 404)
     try:
         await context.ask(lambda pipeline, target: _take_back(chosen, pipeline, target), writable=True)
     except PreconditionFailed:
@@ -173,7 +173,7 @@ def _take_back(chosen: Undo, pipeline: Pipeline, target: Target) -> None:
             if head is not None:
                 with suppress(PreconditionFailed):  # another version was made meanwhile
                     store.delete(key, if_match=head.etag)
-        if pipeline.tables.of_transform(transform.name):
+        if pipeline.tables.of_transform(transform.name) and target.running():
             target.send_to_tables([silver_key(transform.name, chosen.key)], reason="replay")
 
 

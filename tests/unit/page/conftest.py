@@ -12,6 +12,7 @@ from silversmith import Pipeline
 from silversmith.page.application import application
 from silversmith.page.auth import csrf_token
 from silversmith.page.backend import LocalBackend
+from silversmith.page.context import ViewContext
 from silversmith.page.recent import Watch
 from tests.unit.conftest import Bench
 
@@ -43,6 +44,7 @@ class Visitor:
         )
         self.client.cookies.set("c", TOKEN)
         self.csrf = csrf_token(TOKEN)
+        self.context = ViewContext(place, self.watch, self.csrf)
 
     def get(self, path: str, status: int = 200) -> str:
         self.watch.look()

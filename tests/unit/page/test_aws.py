@@ -162,7 +162,7 @@ def test_the_first_page_shows_awss_numbers_and_no_more(busy: Visitor) -> None:
     }
     for name, value in numbers.items():
         assert f'<tspan data-live="{name}">{value}</tspan>' in text, name
-    assert "A dash is what is not told: AWS keeps none of single files" in text
+    assert "A dash stands for a number that nobody counts: AWS keeps none of single files" in text
     text = busy.get("/")
     assert "2 files in quarantine and 3 messages in dead-letter queues: they need you." in text
     assert "p50" not in text.partition("h-transforms")[0], "nobody counts"

@@ -74,8 +74,8 @@ def test_memory_is_bounded_and_what_is_too_old_is_left_out() -> None:
     for number in range(5000):
         series.add(seen(NOW + number * 60))
     late = NOW + 5000 * 60
-    assert sum(len(kept) for kept in series._steps.values()) <= 3 * 62
-    assert len(series._days) == 2
+    assert sum(len(newest.kept) for newest in series._steps.values()) <= 3 * 62
+    assert len(series._days.kept) == 2
     before = series.today(late).done
     series.add(seen(NOW))
     assert series.today(late).done == before

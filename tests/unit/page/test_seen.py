@@ -97,6 +97,15 @@ def test_a_failed_file_is_tried_again_until_it_is_dead() -> None:
     assert files.newest_of("a", ["orders"]) == files.number == 3
 
 
+def test_a_file_whose_bronze_object_was_deleted() -> None:
+    files = LastFiles()
+    files.take(way("a"), NAMES)
+    files.take([news(8, "a", 8.0, "bucket", "b", "deleted"), news(9, "other", 8.0, "bucket", "b", "deleted")], NAMES)
+    assert states(files) == {"a": "gone"}
+    files.take(way("a", first=10), NAMES)
+    assert states(files) == {"a": "silver"}, "it is back"
+
+
 def test_details_that_are_not_what_they_should_be_do_no_harm() -> None:
     strange = {"rows_written": "x", "rows_rejected": True, "broken": ["a"], "queued": "soon", "error": 5, "size": None}
     (event,) = LastFiles().take([News(1, "a", Hop("v", 1.0, "function", "f", "committed", strange))], {})

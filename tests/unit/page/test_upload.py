@@ -42,7 +42,7 @@ def test_a_new_file_goes_with_all_that_was_made_of_it(visitor: Visitor, text: st
     assert post(visitor, "/undo", number=answer["undo"]) == {"key": KEY, "restored": False}
     assert bronze(visitor) is None
     assert left(visitor) == []
-    assert "any more" in post(visitor, "/undo", status=404, number=answer["undo"])["error"], "once"
+    assert "too old" in post(visitor, "/undo", status=404, number=answer["undo"])["error"], "once"
 
 
 def test_a_replaced_object_comes_back(visitor: Visitor) -> None:

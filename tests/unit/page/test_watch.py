@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from silversmith.page.live import revision_of
 from tests.unit.operations.conftest import GOOD
 from tests.unit.page.conftest import Visitor
 
@@ -49,3 +50,39 @@ def test_the_thread_looks_by_itself_and_ends(visitor: Visitor) -> None:
     assert visitor.watch.recent().number >= 1
     visitor.watch.stop()
     assert visitor.watch.ended
+
+
+def revisions(visitor: Visitor) -> dict[str, str]:
+    glance, context = visitor.watch.look(), visitor.context
+    urls = (
+        "/",
+        "/flow",
+        "/files",
+        "/file?key=orders/a.csv",
+        "/file?key=b",
+        "/failures",
+        "/logs",
+        "/patterns",
+        "/redrive",
+    )
+    return {url: revision_of(context, glance, url) for url in urls}
+
+
+def test_a_view_is_loaded_again_when_what_it_shows_has_changed(visitor: Visitor) -> None:
+    before = revisions(visitor)
+    assert revisions(visitor) == before, "nothing happened"
+    visitor.bench.land("orders/a.csv", text=GOOD)
+    visitor.bench.work()
+    after = revisions(visitor)
+    changed = {url for url in before if before[url] != after[url]}
+    assert changed == {"/", "/flow", "/files", "/file?key=orders/a.csv", "/failures"}
+    (visitor.bench.folder.logs / "functions.log").write_text("printed\n")
+    assert revisions(visitor)["/logs"] != after["/logs"]
+    assert after["/patterns"] == after["/redrive"] == "", "forms do not change under one's hands"
+
+
+def test_whoever_listens_hears_the_end(visitor: Visitor) -> None:
+    heard: list[bool] = []
+    visitor.watch.subscribe(lambda: heard.append(visitor.watch.ended))
+    visitor.watch.stop()
+    assert heard == [True]

@@ -1,7 +1,7 @@
 // The page as it changes: numbers with each look of the server, and the view again when something in it changed.
 import { all, find, morph, parsed } from "./dom.js";
 
-// What a screen reader is told is gathered, so that it is not interrupted at every file.
+// News for a screen reader is gathered, so that not every file interrupts it.
 const gathered = { ended: 0, failed: 0, at: 0 };
 function say({ ended, failed }) {
   gathered.ended += ended;
@@ -40,17 +40,17 @@ const toEnd = (log) => {
 };
 
 async function show() {
-  const answer = await fetch(location.href, { headers: { accept: "text/html" } });
-  if (!answer.ok || answer.redirected) return;
-  const fresh = find("main", parsed(await answer.text()));
-  const before = newestNumber();
+  const answer = await fetch(location.href, { headers: { accept: "text/html" } }).catch(() => null);
+  if (!answer?.ok || answer.redirected) return;
+  const text = await answer.text();
   // Below the first piece of a long list stands what a person has scrolled to: it must not move.
   if (all("#files .piece").length > 1) {
     find("#changed").hidden = false;
     return;
   }
+  const before = newestNumber();
   const followed = all("[data-tail]").filter(isAtEnd);
-  morph(find("main"), fresh);
+  morph(find("main"), find("main", parsed(text)));
   followed.forEach(toEnd);
   if (before) lightUp(before);
 }
@@ -75,10 +75,9 @@ export function listen() {
     try {
       await show();
       shown = making;
-    } catch {
-      // The server went away: what is shown stays, and the next look tries again.
+    } finally {
+      busy = false;
     }
-    busy = false;
   };
   const close = () => {
     source?.close();
