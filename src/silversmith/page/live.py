@@ -46,7 +46,7 @@ async def live(request: Request) -> Response:
 async def _events(request: Request, context: ViewContext, after: int, url: str) -> AsyncIterator[bytes]:
     loop, news = asyncio.get_running_loop(), asyncio.Event()
     unsubscribe = context.watch.subscribe(lambda: loop.call_soon_threadsafe(news.set))
-    path = urlsplit(url).path
+    path = _split(url)[0]
     revision, made_at = "", float("-inf")
     try:
         yield b"retry: 2000\n\n"
@@ -82,15 +82,24 @@ def _look(context: ViewContext, glance: Overview, after: int, path: str) -> tupl
     return look, ended[0].number if ended else after
 
 
+def _split(url: str) -> tuple[str, str]:
+    """The path of a view's URL, and the key that it is about. What is no URL of ours changes never."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return "/-", ""
+    path = parts.path if parts.path.startswith("/") else "/-"
+    return path, parse_qs(parts.query, errors="replace").get("key", [""])[0]
+
+
 def revision_of(context: ViewContext, glance: Overview, url: str) -> str:
     """A text that changes when the view of this URL does; empty: it does not change by itself."""
-    parts = urlsplit(url)
-    key = parse_qs(parts.query).get("key", [""])[0]
+    path, key = _split(url)
     status = glance.status
     names = [each.name for each in status.transforms] if status is not None else []
 
     def newest(files: LastFiles) -> object:
-        return files.newest_of(key, names) if parts.path == "/file" else files.number
+        return files.newest_of(key, names) if path == "/file" else files.number
 
     number = context.watch.ask(lambda files, _, __: newest(files))
     depths = (
@@ -99,7 +108,7 @@ def revision_of(context: ViewContext, glance: Overview, url: str) -> str:
         else tuple((each.waiting, each.in_flight, each.dead, each.quarantined) for each in status.transforms)
     )
     ages = int(glance.at // AGES)
-    kind = parts.path.split("/")[1]
+    kind = path.split("/")[1]
     revisions: dict[str, object] = {
         "": (number, depths, ages, glance.problem),
         "flow": (number, ages),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from silversmith.page.live import revision_of
 from tests.unit.operations.conftest import GOOD
 from tests.unit.page.conftest import Visitor
@@ -79,6 +81,13 @@ def test_a_view_is_loaded_again_when_what_it_shows_has_changed(visitor: Visitor)
     (visitor.bench.folder.logs / "functions.log").write_text("printed\n")
     assert revisions(visitor)["/logs"] != after["/logs"]
     assert after["/patterns"] == after["/redrive"] == "", "forms do not change under one's hands"
+
+
+@pytest.mark.parametrize(
+    "url", ["", "x", "//[", "//", "/file", "/file?key=%ff&key=2", "http://a/files", "/files/\ud800", "/-"]
+)
+def test_a_url_that_is_no_view_does_no_harm(visitor: Visitor, url: str) -> None:
+    assert isinstance(revision_of(visitor.context, visitor.watch.look(), url), str)
 
 
 def test_whoever_listens_hears_the_end(visitor: Visitor) -> None:

@@ -34,8 +34,10 @@ const identity = (node) => node.dataset?.id || node.id || "";
 export function morph(old, fresh) {
   if (old.isEqualNode(fresh)) return;
   if (old.dataset?.keep !== undefined && old.dataset.keep === fresh.dataset?.keep) return;
-  for (const { name, value } of [...fresh.attributes]) if (old.getAttribute(name) !== value) old.setAttribute(name, value);
-  for (const { name } of [...old.attributes]) if (!fresh.hasAttribute(name) && name !== "open") old.removeAttribute(name);
+  for (const { name, value } of [...fresh.attributes]) {
+    if (name !== "open" && old.getAttribute(name) !== value) old.setAttribute(name, value);
+  }
+  for (const { name } of [...old.attributes]) if (name !== "open" && !fresh.hasAttribute(name)) old.removeAttribute(name);
   const known = new Map([...old.children].filter(identity).map((child) => [identity(child), child]));
   let at = old.firstChild;
   for (const child of [...fresh.childNodes]) {

@@ -66,6 +66,7 @@ export function listen() {
   let shown = "";
   let wanted = "";
   let busy = false;
+  let hasEngine = true;
   let after = newestNumber();
 
   const refresh = async () => {
@@ -90,6 +91,7 @@ export function listen() {
       const look = JSON.parse(event.data);
       find("#banner").hidden = true;
       showNumbers(look);
+      hasEngine = look.values.engine === "the engine runs";
       say(look);
       wanted = look.revision;
       refresh();
@@ -116,11 +118,13 @@ export function listen() {
     if (ended) return;
     ended = true;
     document.body.classList.add("ended");
-    find("[data-live=engine]").textContent = "the engine ended";
+    const what = hasEngine ? "the engine" : "the server of this page";
+    find("[data-live=engine]").textContent = `${what} ended`;
     all("[data-mark]").forEach((place) => place.removeAttribute("data-on"));
     const at = new Date().toLocaleTimeString([], { hourCycle: "h23" });
-    const last = `The engine ended at ${at}. This page stays as it was then.`;
-    tell(`${last} Start it again with silversmith run, or look around without it: silversmith page.`);
+    const last = `T${what.slice(1)} ended at ${at}. This page stays as it was then.`;
+    const again = hasEngine ? "Start it again with silversmith run, or look around without it:" : "Start it again:";
+    tell(`${last} ${again} silversmith page.`);
     const stay = (event) => {
       if (!event.target.closest?.("a[href], button[type=submit], form")) return;
       event.preventDefault();
@@ -128,13 +132,13 @@ export function listen() {
     };
     addEventListener("click", stay, true);
     addEventListener("submit", stay, true);
-    const again = setInterval(async () => {
+    const waiting = setInterval(async () => {
       const answer = await fetch("/static/icon.svg", { cache: "no-store" }).catch(() => null);
       if (!answer?.ok) return;
-      clearInterval(again);
+      clearInterval(waiting);
       removeEventListener("click", stay, true);
       removeEventListener("submit", stay, true);
-      tell(`${last} An engine runs here again: open the URL that it printed.`);
+      tell(`${last} Something answers here again: open the URL that it printed.`);
     }, 3000);
   };
   // A browser allows six connections to one server: only what is seen holds one.
