@@ -389,7 +389,7 @@ class Round:
     files: int
     walked: int
     wrong: int
-    found: int
+    differences: int
     seconds: float
     cpu: float
     invocations: int
@@ -421,7 +421,7 @@ class Round:
         return [
             f"{self.files:,}",
             f"{self.walked:,}",
-            f"{self.found} of {self.wrong}" if self.wrong else f"{self.found}",
+            f"{self.differences} of {self.wrong}" if self.wrong else f"{self.differences}",
             digits(requests.get("LIST", 0) * self.times),
             digits((requests.get("HEAD", 0) + requests.get("GET", 0)) * self.times),
             digits(self.cpu / self.walked * 1e6),

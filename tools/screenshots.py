@@ -120,7 +120,7 @@ def main() -> None:
             assert engine.stdout is not None
             try:
                 lines = iter(engine.stdout.readline, "")
-                url = next(found[0] for line in lines if (found := re.search(r"http://\S+", line)))
+                url = next(address[0] for line in lines if (address := re.search(r"http://\S+", line)))
                 land(Path(folder) / "lake")
                 time.sleep(8)  # for the tables to follow
                 take(url)

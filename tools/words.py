@@ -84,7 +84,7 @@ def complaints() -> Iterator[str]:
 
 
 if __name__ == "__main__":
-    found = sorted(complaints())
-    for complaint in found:
+    lines = sorted(complaints())
+    for complaint in lines:
         print(complaint)
-    sys.exit(1 if found else 0)
+    sys.exit(1 if lines else 0)
