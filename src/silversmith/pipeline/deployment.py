@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import NoReturn
+from typing import NamedTuple, NoReturn
 
 from silversmith.errors import DefinitionError
 from silversmith.pipeline import limits
@@ -78,6 +78,9 @@ class Deployment:
         alarm_topic: the ARN of an SNS topic that gets the alarms.
         alarm_bad_share: raise an alarm when, of what came within an hour, more than this share of a transform's files
             went to quarantine, or of its rows was rejected: ``0.05`` for a twentieth; 0: never.
+        alarm_on: what else raises an alarm of a transform: ``"quarantine"`` and ``"rejected"``, one file or row of that
+            kind; ``"quarantine>5%"`` and ``"rejected>5%"``, more than this share of an hour's; ``"silent>24h"``, no new
+            silver for so many hours, or days (``"silent>3d"``), 7 days at most. docs/template.md
         reconcile_hours: how often bronze and silver are compared; 0: never.
         architecture: of the functions: ``"arm64"``, which costs a fifth less, or ``"x86_64"``.
         snap_start: start the functions from a snapshot. Costs more, and starts in less than a second.
@@ -113,6 +116,7 @@ class Deployment:
     alarm_email: str = ""
     alarm_topic: str = ""
     alarm_bad_share: float = 0.0
+    alarm_on: tuple[str, ...] = ()
     reconcile_hours: int = 24
     architecture: str = "arm64"
     snap_start: bool = False
@@ -133,6 +137,7 @@ class Deployment:
             or _tags_problem(self.tags)
             or self._arns_problem()
             or self._choices_problem()
+            or self._alarms_problem()
             or self._numbers_problem()
         )
         if problem:
@@ -208,12 +213,18 @@ class Deployment:
             return f"log_retention_days={self.log_retention_days} is not one that CloudWatch Logs takes: {RETENTIONS}"
         if self.alarm_email and not re.fullmatch(r"[^@\s]+@[^@\s]+", self.alarm_email):
             return f"alarm_email={self.alarm_email!r} is no address; write name@example.com"
-        share = self.alarm_bad_share
-        if isinstance(share, bool) or not isinstance(share, int | float) or not 0 <= share < 1:
-            return f"alarm_bad_share={share!r} must be a share of all: 0 (no alarm) or more, and less than 1"
         if not _whole(self.reconcile_hours) or not 0 <= self.reconcile_hours <= 24 * 365:
             return f"reconcile_hours={self.reconcile_hours!r} must be 0 (never) to 8,760"
         return ""
+
+    def _alarms_problem(self) -> str:
+        share = self.alarm_bad_share
+        if isinstance(share, bool) or not isinstance(share, int | float) or not 0 <= share < 1:
+            return f"alarm_bad_share={share!r} must be a share of all: 0 (no alarm) or more, and less than 1"
+        problem = _alarms_problem(self.alarm_on)
+        if not problem and share and any(item.kind != "silent" for item in alarm_conditions(self.alarm_on)):
+            return "alarm_bad_share and alarm_on exclude each other; write alarm_on=('quarantine>5%', 'rejected>5%')"
+        return problem
 
     def _numbers_problem(self) -> str:
         return (
@@ -234,6 +245,53 @@ class Deployment:
         if max(_each(self.ephemeral_storage), default=0) > STORAGE[0]:
             return f"snap_start and ephemeral_storage over {STORAGE[0]} MB exclude each other"
         return ""
+
+
+class AlarmCondition(NamedTuple):
+    """What raises an alarm: ``limit`` is a share of an hour's files or rows, or a number of hours; 0: any."""
+
+    kind: str
+    limit: float
+
+
+_CONDITION = re.compile(
+    r"(?P<kind>quarantine|rejected)(?:>(?P<share>[0-9]+(?:\.[0-9]+)?)%)?|silent>(?P<time>[0-9]+)(?P<unit>[hd])"
+)
+
+#: The longest silence that CloudWatch can see, in hours.
+#: https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/API_PutMetricAlarm.html
+MOST_SILENT = 7 * 24
+
+
+def alarm_conditions(texts: Iterable[str]) -> list[AlarmCondition]:
+    """The conditions of a deployment's ``alarm_on``, which are valid."""
+    conditions = []
+    for text in texts:
+        parts = _CONDITION.fullmatch(text)
+        assert parts is not None
+        hours = int(parts["time"] or 0) * (24 if parts["unit"] == "d" else 1)
+        conditions.append(AlarmCondition(parts["kind"] or "silent", hours or float(parts["share"] or 0) / 100))
+    return conditions
+
+
+def _alarms_problem(texts: object) -> str:
+    if isinstance(texts, str) or not isinstance(texts, Collection):
+        return f"alarm_on={texts!r} must be a tuple: alarm_on=('quarantine', 'silent>24h')"
+    for text in texts:
+        if not isinstance(text, str) or not _CONDITION.fullmatch(text):
+            return (
+                f"alarm_on: {text!r} is no condition; there are 'quarantine', 'quarantine>5%', 'rejected', "
+                "'rejected>5%' and 'silent>24h'"
+            )
+    conditions = alarm_conditions(texts)
+    if len({condition.kind for condition in conditions}) < len(conditions):
+        return f"alarm_on={texts!r} names a kind twice"
+    for condition in conditions:
+        if condition.kind == "silent" and not 1 <= condition.limit <= MOST_SILENT:
+            return f"alarm_on: silent must be 1 hour to {MOST_SILENT // 24} days: CloudWatch looks back no longer"
+        if condition.kind != "silent" and condition.limit >= 1:
+            return f"alarm_on: {condition.kind} must be less than 100%"
+    return ""
 
 
 def named(attributes: Mapping[str, object], name: str = "") -> Deployment:

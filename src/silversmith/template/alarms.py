@@ -7,6 +7,7 @@ from typing import Any
 
 from troposphere import AWSObject, GetAtt, Ref, Sub, awslambda, cloudwatch, sns, sqs
 
+from silversmith.pipeline.deployment import AlarmCondition, alarm_conditions
 from silversmith.runtime.telemetry import NAMESPACE
 from silversmith.template.permissions import encrypted, topic_policy
 from silversmith.template.plan import Plan, arn
@@ -46,7 +47,7 @@ def _queue_alarm(
     """https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-available-cloudwatch-metrics.html"""
     source = {"Namespace": "AWS/SQS", "MetricName": metric}
     dimensions = {"QueueName": GetAtt(queue, "QueueName")}
-    return _maximum_alarm(title, plan, description, source, dimensions, threshold=threshold)
+    return _threshold_alarm(title, plan, description, source, dimensions, threshold=threshold)
 
 
 def round_alarm(
@@ -58,10 +59,10 @@ def round_alarm(
     """
     source = {"Namespace": NAMESPACE, "MetricName": metric}
     dimensions = {"FunctionName": Ref(function)}
-    return _maximum_alarm(title, plan, description, source, dimensions, threshold=1, period=300, missing="ignore")
+    return _threshold_alarm(title, plan, description, source, dimensions, threshold=1, period=300, missing="ignore")
 
 
-def _maximum_alarm(
+def _threshold_alarm(
     title: str,
     plan: Plan,
     description: str,
@@ -71,13 +72,14 @@ def _maximum_alarm(
     threshold: int,
     period: int = 60,
     missing: str = "notBreaching",
+    statistic: str = "Maximum",
 ) -> cloudwatch.Alarm:
     return cloudwatch.Alarm(
         title,
         AlarmDescription=description,
         **source,
         Dimensions=_dimensions(dimensions),
-        Statistic="Maximum",
+        Statistic=statistic,
         Period=period,
         EvaluationPeriods=1,
         Threshold=threshold,
@@ -109,32 +111,72 @@ def function_alarm(title: str, function: awslambda.Function, plan: Plan) -> clou
     )
 
 
-def bad_data_alarms(transform: str, title: str, plan: Plan) -> list[cloudwatch.Alarm]:
-    """Within an hour, more was bad than the share that the deployment allows; none where it names none.
+#: By kind, the metrics of what is bad and of what is good, and what an alarm says of them. docs/observability.md
+_BAD = {
+    "quarantine": ("FilesQuarantined", "FilesCommitted", "files went to quarantine: see `silversmith failures`"),
+    "rejected": ("RowsRejected", "RowsWritten", "rows were rejected: see `silversmith failures --rejected`"),
+}
 
-    The metrics are those that the functions write: docs/observability.md.
-    """
+
+def data_alarms(transform: str, title: str, plan: Plan) -> list[cloudwatch.Alarm]:
+    """The alarms that the deployment asks for: bad files and rows, and silence."""
     share = plan.options.alarm_bad_share
-    if not share:
-        return []
-    kinds = {
-        "Quarantine": ("FilesQuarantined", "FilesCommitted", "files went to quarantine: see `silversmith failures`"),
-        "Rejected": ("RowsRejected", "RowsWritten", "rows were rejected: see `silversmith failures --rejected`"),
-    }
+    shares = [AlarmCondition(kind, share) for kind in _BAD] if share else []
     dimensions = {"Pipeline": plan.pipeline, "Transform": transform}
-    return [
-        _math_alarm(
-            f"{title}{kind}Alarm",
-            plan,
-            "FILL(bad, 0) / (FILL(bad, 0) + FILL(good, 0))",
-            _sum("bad", NAMESPACE, bad, dimensions, seconds=3600),
-            _sum("good", NAMESPACE, good, dimensions, seconds=3600),
-            threshold=share,
-            description=f"more than {share:.2%} of the {text}",
-            EvaluationPeriods=1,
-        )
-        for kind, (bad, good, text) in kinds.items()
-    ]
+    alarms = []
+    for kind, limit in (*shares, *alarm_conditions(plan.options.alarm_on)):
+        name = f"{title}{kind.title()}Alarm"
+        if kind == "silent":
+            alarms.append(_silence_alarm(name, plan, dimensions, transform, int(limit)))
+        elif limit:
+            alarms.append(_share_alarm(name, plan, dimensions, kind, limit))
+        else:
+            alarms.append(_any_alarm(name, plan, dimensions, kind))
+    return alarms
+
+
+def _share_alarm(title: str, plan: Plan, dimensions: Mapping[str, str], kind: str, share: float) -> cloudwatch.Alarm:
+    """Within an hour, more than this share was bad."""
+    bad, good, text = _BAD[kind]
+    return _math_alarm(
+        title,
+        plan,
+        "FILL(bad, 0) / (FILL(bad, 0) + FILL(good, 0))",
+        _sum("bad", NAMESPACE, bad, dimensions, seconds=3600),
+        _sum("good", NAMESPACE, good, dimensions, seconds=3600),
+        threshold=share,
+        description=f"more than {share:.2%} of the {text}",
+        EvaluationPeriods=1,
+    )
+
+
+def _any_alarm(title: str, plan: Plan, dimensions: Mapping[str, str], kind: str) -> cloudwatch.Alarm:
+    bad, _, text = _BAD[kind]
+    source = {"Namespace": NAMESPACE, "MetricName": bad}
+    return _threshold_alarm(title, plan, text, source, dimensions, threshold=1, period=300, statistic="Sum")
+
+
+def _silence_alarm(
+    title: str, plan: Plan, dimensions: Mapping[str, str], transform: str, hours: int
+) -> cloudwatch.Alarm:
+    """No file became silver for so many hours: then there is no data of the metric, or it is 0.
+
+    https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/alarms-and-missing-data.html
+    """
+    return cloudwatch.Alarm(
+        title,
+        AlarmDescription=f"no new silver of {transform} for {hours} hours: see `silversmith status`, and bronze",
+        Namespace=NAMESPACE,
+        MetricName="FilesCommitted",
+        Dimensions=_dimensions(dimensions),
+        Statistic="Sum",
+        Period=3600,
+        EvaluationPeriods=hours,
+        Threshold=1,
+        ComparisonOperator="LessThanThreshold",
+        TreatMissingData="breaching",
+        **_actions(plan),
+    )
 
 
 def _math_alarm(

@@ -12,7 +12,7 @@ from silversmith.pipeline.deployment import STORAGE, Deployment
 from silversmith.runtime.queue import queue_receives
 from silversmith.schemas import schema_key
 from silversmith.template import functions, messaging
-from silversmith.template.alarms import age_alarm, bad_data_alarms, dead_letter_alarm, function_alarm
+from silversmith.template.alarms import age_alarm, data_alarms, dead_letter_alarm, function_alarm
 from silversmith.template.permissions import (
     BUCKETS,
     QUEUES,
@@ -95,7 +95,7 @@ def resources(transform: Transform, plan: Plan) -> list[AWSObject]:
         dead_letter_alarm(undelivered, plan, f"an event did not reach the queue of the transform {name}: {retry}"),
         age_alarm(logical(name, "QueueAgeAlarm"), queue, plan, visibility_timeout),
         function_alarm(logical(name, "FunctionAlarm"), function, plan),
-        *bad_data_alarms(name, logical(name, ""), plan),
+        *data_alarms(name, logical(name, ""), plan),
     ]
 
 

@@ -38,6 +38,7 @@ OPTIONS: dict[str, Deployment] = {
     "permissions_boundary": Deployment(permissions_boundary=BOUNDARY),
     "ephemeral_storage": Deployment(ephemeral_storage={"late": 4096}),
     "alarm_bad_share": Deployment(alarm_bad_share=0.05),
+    "alarm_on": Deployment(alarm_on=("quarantine", "rejected>5%", "silent>24h")),
     "reserved_concurrency": Deployment(reserved_concurrency=3),
     "provisioned_concurrency": Deployment(provisioned_concurrency={"late": 2}),
 }
@@ -99,6 +100,7 @@ FUNCTION, ROLE = "Lambda::Function", "IAM::Role"
         ("log_retention_days", {"Logs::LogGroup.RetentionInDays"}),
         ("alarm_topic", {"CloudWatch::Alarm.AlarmActions"}),
         ("alarm_bad_share", {"CloudWatch::Alarm"}),
+        ("alarm_on", {"CloudWatch::Alarm"}),
         (
             "alarm_email",
             {"CloudWatch::Alarm.AlarmActions", "SNS::Topic", "SNS::TopicPolicy", "SNS::Subscription"},
@@ -374,3 +376,46 @@ def test_names_that_get_too_long_by_the_prefix_are_refused() -> None:
     long.sql("late/*.csv", "SELECT * FROM rows", name="late")
     with pytest.raises(DefinitionError, match=r"the bronze bucket's name 'stage-b.*must have 3 to 63 characters"):
         compile_template(long, deployment=Deployment(prefix="stage"))
+
+
+def test_each_condition_is_an_alarm_of_each_transform() -> None:
+    alarms = of_type(compiled("alarm_on"), "CloudWatch::Alarm")
+    quarantine, rejected, silent = (alarms[f"Late{kind}Alarm"] for kind in ("Quarantine", "Rejected", "Silent"))
+    assert (quarantine["MetricName"], quarantine["Statistic"], quarantine["Threshold"]) == (
+        "FilesQuarantined",
+        "Sum",
+        1,
+    )
+    assert quarantine["TreatMissingData"] == rejected["TreatMissingData"] == "notBreaching"
+    assert rejected["Threshold"] == 0.05
+    assert (silent["MetricName"], silent["ComparisonOperator"]) == ("FilesCommitted", "LessThanThreshold")
+    assert (silent["Period"], silent["EvaluationPeriods"], silent["TreatMissingData"]) == (3600, 24, "breaching")
+    assert {f"Orders{kind}Alarm" for kind in ("Quarantine", "Rejected", "Silent")} <= set(alarms)
+
+
+def test_a_share_by_alarm_on_is_that_of_alarm_bad_share() -> None:
+    both = compile_template(pipeline(), deployment=Deployment(alarm_on=("quarantine>5%", "rejected>5%")))
+    assert both["Resources"] == compiled("alarm_bad_share")["Resources"]
+
+
+@pytest.mark.parametrize(
+    ("conditions", "message"),
+    [
+        ("quarantine", "must be a tuple"),
+        (("quarantined",), "there are 'quarantine'"),
+        (("rejected>5",), "there are 'quarantine'"),
+        (("rejected", "rejected>5%"), "names a kind twice"),
+        (("rejected>100%",), "less than 100%"),
+        (("silent>0h",), "1 hour to 7 days"),
+        (("silent>8d",), "1 hour to 7 days"),
+    ],
+)
+def test_a_condition_that_cannot_be(conditions: Any, message: str) -> None:
+    with pytest.raises(DefinitionError, match=message):
+        Deployment(alarm_on=conditions)
+
+
+def test_two_ways_to_say_the_same_exclude_each_other() -> None:
+    with pytest.raises(DefinitionError, match="exclude each other"):
+        Deployment(alarm_bad_share=0.1, alarm_on=("rejected",))
+    assert Deployment(alarm_bad_share=0.1, alarm_on=("silent>3d",)).alarm_on == ("silent>3d",)
