@@ -43,6 +43,7 @@ def main(connection: Connection, position: Path, config: WorkerConfig) -> None:
     ``position`` is the file of its :class:`~silversmith.local.invocation.Position`.
     """
     begin()
+    QUERIES_ARE_CHECKED.set(True)
     try:
         handlers = _Handlers(connection, Position(position, new=False), config)
     except DefinitionError as error:
@@ -59,7 +60,6 @@ class _Handlers:
         self._position = position
         self._positions: dict[str, int] = {}
         self._lake = LakeFolder(config.lake)
-        QUERIES_ARE_CHECKED.set(True)
         pipeline = load(config.pipeline)
         self._handlers = {function.name: self._build(pipeline, function) for function in config.functions}
         self._ended: dict[str, Any] = {}
