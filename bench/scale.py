@@ -13,8 +13,12 @@ because Python computes in one thread at a time. CPU is that of the process, wit
 answers; what a socket and TLS take is in none of it. ``--latency`` is the milliseconds that S3 takes for each request:
 AWS says "roughly 100-200 milliseconds" for small objects,
 https://docs.aws.amazon.com/AmazonS3/latest/userguide/optimizing-performance.html; the default is between them.
-``--walk`` is how many files are really walked: the rest of a larger bucket is computed from their averages, and the
-column "walked" says how many they were. 0: all. Memory is the peak of the process. Prices are those of docs/deploy.md.
+``--walk`` is how many files are really walked: a larger bucket is computed from a whole round over so many, as the
+column "walked" says. 0: all are. Memory is the peak of the process. Prices are those of docs/deploy.md.
+
+The lineage is generated, too: its data files by another process, read by the real plan from a folder. Each costs 4 GETs
+and their waits wherever rows of it are read. ``--heads`` is a round without a lineage, which heads each silver object.
+``--prove`` lists silver, too, as one round a week does.
 """
 
 from __future__ import annotations
@@ -34,9 +38,9 @@ import threading
 import time
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from pathlib import Path
@@ -217,7 +221,6 @@ class GeneratedS3:
 
     def __init__(self, buckets: Mapping[str, Bucket], clock: Clock, latency: float) -> None:
         self.requests: Counter[str] = Counter()
-        self.listed: Counter[str] = Counter()
         self._buckets = buckets
         self._clock = clock
         self._latency = latency
@@ -260,7 +263,6 @@ class GeneratedS3:
         most = int(query.get("max-keys", 1000))
         assert generated is not None, f"{bucket} is not listed"
         numbers, is_truncated = generated.page(query.get("prefix", ""), after, most)
-        self.listed[bucket] += len(numbers)
         items = "".join(_item(generated, file) for file in numbers)
         token = f"<NextContinuationToken>{generated.name(numbers[-1])}</NextContinuationToken>" if is_truncated else ""
         body = (
@@ -421,7 +423,7 @@ class Round:
         return [
             f"{self.files:,}",
             f"{self.walked:,}",
-            f"{self.differences} of {self.wrong}" if self.wrong else f"{self.differences}",
+            f"{self.differences} of {self.wrong}",
             digits(requests.get("LIST", 0) * self.times),
             digits((requests.get("HEAD", 0) + requests.get("GET", 0)) * self.times),
             digits(self.cpu / self.walked * 1e6),
@@ -432,22 +434,19 @@ class Round:
         ]
 
 
-class _Context:
-    """An invocation's: its time is up by the simulated clock, or when so many files are walked."""
+class Invocation:
+    """An invocation's context: its time is up by the simulated clock."""
 
-    def __init__(self, clock: Clock, is_enough: Callable[[], bool]) -> None:
+    def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._ends = clock.seconds() + TIMEOUT
-        self._is_enough = is_enough
 
     def get_remaining_time_in_millis(self) -> int:
-        return 0 if self._is_enough() else int((self._ends - self._clock.seconds()) * 1000)
+        return int((self._ends - self._clock.seconds()) * 1000)
 
 
-def walk(
-    files: int, most: int, *, latency: float, memory: int, speed: float, heads: bool = False, prove: bool = False
-) -> Round:
-    """A round over so many files, at least ``most`` of them (0: all), in this process. ``heads``: without a lineage."""
+def walk(files: int, *, latency: float, memory: int, speed: float, heads: bool = False, prove: bool = False) -> Round:
+    """A round over so many files, in this process. ``heads``: without a lineage."""
     clock = Clock(memory, speed, WORKERS)
     there = Files(files)
     definition = pipeline()
@@ -460,6 +459,7 @@ def walk(
     lines: list[dict[str, Any]] = []
     events: list[dict[str, Any]] = [{"queues": {"events": "events"}}]
     queue = SentKeys()
+    (ROOT / "build").mkdir(exist_ok=True)
     folder = tempfile.TemporaryDirectory(dir=ROOT / "build")
     scratch = Path(folder.name)
     rows = None if heads else GeneratedRows(there, fingerprint, s3, scratch)
@@ -484,24 +484,21 @@ def walk(
         rows=lambda: rows,
     )
 
-    def walked() -> int:
-        return sum(line.get("checked", 0) for line in lines)
-
     invocations = 0
-    while events and not (most and walked() >= most):
+    while events:
         invocations += 1
-        context = _Context(clock, lambda: 0 < most <= s3.listed["bronze"])
-        reconciler(events.pop(), context)
-    wrong = [file for file in there.wrong() if file < walked()] if heads or walked() == files else []
-    sent = queue.keys & {there.key(file) for file in wrong} if wrong else queue.keys
+        reconciler(events.pop(), Invocation(clock))
+    if sum(line.get("checked", 0) for line in lines) != files:
+        raise SystemExit(f"not all of {files:,} files were compared: {lines[-1]}")
+    wrong = {there.key(file) for file in there.wrong()}
     if rows is not None:
         rows.close()
     folder.cleanup()
     return Round(
         files,
-        walked(),
+        files,
         len(wrong),
-        len(sent),
+        len(queue.keys & wrong),
         clock.seconds(),
         clock.cpu,
         invocations,
@@ -513,13 +510,14 @@ def walk(
 
 def measured(files: int, options: argparse.Namespace) -> Round:
     """A round in a process of its own, whose memory is measured."""
-    command = [sys.executable, "-m", "bench.scale", "--one", str(files), "--walk", str(options.walk)]
+    walked = min(files, int(options.walk) or files)
+    command = [sys.executable, "-m", "bench.scale", "--one", str(walked)]
     command += ["--latency", str(options.latency), "--memory", str(options.memory), "--clock", str(options.clock)]
     command += ["--heads"] * options.heads + ["--prove"] * options.prove
     done = subprocess.run(command, cwd=ROOT, env=os.environ, capture_output=True, text=True, check=False)
     if done.returncode:
         raise SystemExit(done.stderr)
-    return Round(**json.loads(done.stdout))
+    return replace(Round(**json.loads(done.stdout)), files=files)
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -535,7 +533,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--one", type=int, help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
     if options.short:
-        options.files, options.walk = [1e5], 1e5 - 1
+        options.files, options.walk = [1e6], 2e5
     return options
 
 
@@ -544,7 +542,6 @@ def main() -> None:
     if options.one:
         round_ = walk(
             options.one,
-            int(options.walk),
             latency=options.latency / 1000,
             memory=options.memory,
             speed=options.clock,

@@ -73,6 +73,17 @@ def test_the_picture_of_a_burst_is_the_one_of_the_estimate() -> None:
     assert burst.IMAGE.read_text("utf-8") == burst.svg(), "python -m bench.burst"
 
 
+@pytest.mark.full
+@pytest.mark.parametrize("heads", [False, True], ids=["by difference", "by heads"])
+def test_a_round_over_a_generated_bucket_finds_what_is_wrong(heads: bool) -> None:
+    files = scale.FIRST_WRONG + 500
+    result = scale.walk(files, latency=0.1, memory=1769, speed=1.0, heads=heads)
+    assert (result.walked, result.wrong, result.differences) == (files, 1, 1)
+    assert result.requests["HEAD"] >= (files - 1 if heads else 1), "what is missing has none"
+    assert result.seconds >= 0.1
+    assert heads == (result.dollars > 0.001)
+
+
 def test_versions_of_peers_are_pinned() -> None:
     assert [package for peer in PEERS.values() for package in peer.packages if "==" not in package] == []
     assert PEERS["dlt"].label == "dlt " + PEERS["dlt"].packages[0].rpartition("==")[2]
