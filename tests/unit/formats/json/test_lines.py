@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json as python_json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
-from typing import Any
+from typing import Any, ClassVar
 
 import polars as pl
 import pytest
@@ -16,6 +16,10 @@ from silversmith.errors import DataError
 from silversmith.formats import ROW, Json, Table, read
 from silversmith.formats.archives.content import Content
 from silversmith.formats.json import lines
+from silversmith.formats.json.columns import Columns
+from silversmith.formats.json.kinds import Kind
+from silversmith.formats.json.rows import Block, Blocks
+from silversmith.formats.json.select import Selection
 from silversmith.stores import Source
 from tests.examples import examples
 
@@ -130,6 +134,27 @@ def test_blocks_are_what_the_whole_is(in_file: Opener, records: list[dict[str, A
     assert parts.rows.collect_schema() == whole.rows.collect_schema()
     assert parts.rows.collect().equals(whole.rows.collect())
     assert whole.rows.select(pl.len()).collect().item() == len(records) + 1
+
+
+class CountedBlocks(Selection):
+    """Selects everything, and counts the blocks."""
+
+    counts: ClassVar[list[int]] = []
+
+    def of(self, blocks: Blocks) -> Blocks:
+        def counted(kinds: Mapping[str, Kind]) -> Iterable[Block | Columns]:
+            taken = list(blocks(kinds))
+            self.counts.append(len(taken))
+            return taken
+
+        return counted
+
+
+@pytest.mark.parametrize("end", [b"", b"\n", b"\r\n"], ids=["no end", "a line's end", "a line's end of Windows"])
+def test_a_small_file_is_one_block_however_it_ends(end: bytes) -> None:
+    table = lines.read(Content("x.ndjson", b'{"a":1}\n{"a":2}' + end, None), {}, CountedBlocks())
+    assert rows_of(table) == [{"a": 1}, {"a": 2}]
+    assert CountedBlocks.counts.pop() == 1
 
 
 @given(st.binary(max_size=40))
