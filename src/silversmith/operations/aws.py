@@ -38,7 +38,7 @@ from silversmith.operations.target import (
 from silversmith.operations.text import count, moment
 from silversmith.pipeline import Pipeline, Transform, as_deployed
 from silversmith.pipeline.deployment import ROLES
-from silversmith.reconcile.rows import LineageRows, existing
+from silversmith.reconcile.rows import LineageRows, LineageUnreadable, existing
 from silversmith.runtime.queue import ERROR_CODE, SqsQueue
 from silversmith.runtime.telemetry import NAMESPACE
 from silversmith.schemas import Owner
@@ -60,6 +60,9 @@ HIDDEN = 300
 
 #: At most so many messages of a queue are received at a time; the rest is not read.
 MOST_RECEIVED = 5_000
+
+#: A trace looks for its messages in queues of at most so many.
+MOST_TRACED = 200
 
 #: Seconds to wait for a message where there should be some: then SQS asks all of its servers, not only some.
 #: https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-short-and-long-polling.html
@@ -368,7 +371,16 @@ class AwsTarget:
         return existing(LineageRows(gold, f"s3://{bucket}", options))
 
     def quarantined(self, transform: str) -> int:
+        if self._lineage is not None:  # the log of the table says it, whatever lies in quarantine
+            return self._lineage.sizes("quarantined").get(transform, 0)
         return sum(head.key.endswith(ERROR) for head in self.lake.quarantine.list(f"{transform}/"))
+
+    @cached_property
+    def _lineage(self) -> LineageRows | None:
+        """The lineage as it was when it was first asked for; None also if it cannot be read."""
+        with suppress(LineageUnreadable):
+            return self.rows()
+        return None
 
     def file_time(self, transform: str) -> FileTime | None:
         """By the metrics of the last two weeks: the durations of the function, and the files that it committed.
@@ -418,8 +430,17 @@ class AwsTarget:
         return [queue.depth() for output, queue in self._dead.items() if _kind(output) is DeadKind.RULE]
 
     def hops(self, key: str, most: int) -> list[Hop]:
-        """Its dead messages: AWS keeps no other history."""
-        messages = sorted((message for message in self.dead() if message.key == key), key=lambda each: each.sent)
+        """Its dead messages: AWS keeps no other history. To look for one, all of a queue are received, which hides them
+        from others: so a deep queue is left alone."""
+        dead: list[DeadMessage] = []
+        for output, queue in self._dead.items():
+            if (deep := queue.depth().waiting) > MOST_TRACED:
+                self._tell(
+                    f"the queue {queue.name} holds about {deep:,} messages, too many for a trace to look through"
+                )
+                continue
+            dead += (self._dead_message(output, queue, message) for message in queue.messages())
+        messages = sorted((message for message in dead if message.key == key), key=lambda each: each.sent)
         return [
             Hop(dead.version, dead.sent, dead.kind.value, dead.source, "dead", {"reason": dead.reason})
             for dead in messages[-most:]

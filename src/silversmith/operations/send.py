@@ -280,8 +280,8 @@ def _send(pipeline: Pipeline, target: Target, origins: Sequence[Origin]) -> int:
 def _quarantined(pipeline: Pipeline, target: Target, selection: FailureSelection) -> Iterator[tuple[Failure, Origin]]:
     transforms = {transform.name for transform in pipeline.transforms}
     quarantine = target.lake.quarantine
-    for name in quarantine_keys(quarantine, selection.transform, selection.pattern, ERROR):
-        document = read_error(quarantine, name)
+    names = quarantine_keys(quarantine, selection.transform, selection.pattern, ERROR)
+    for document in map_in_threads(lambda name: read_error(quarantine, name), names, target.workers):
         if document is None:
             continue
         at = moment(document.at)

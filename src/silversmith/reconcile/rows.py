@@ -112,26 +112,12 @@ class LineageRows:
             weighted = sorted((str(file.low), file.rows) for file in files)
         return list(dict.fromkeys(_quantiles(weighted, parts)))
 
-    def sizes(self) -> dict[str, int]:
-        """How much silver there is by transform: the log says it."""
+    def sizes(self, state: str = "silver") -> dict[str, int]:
+        """How many rows of a state there are by transform: the log says it."""
         sizes: Counter[str] = Counter()
         for file in self.files:
-            sizes[file.transform] += file.rows if file.state == "silver" else 0
+            sizes[file.transform] += file.rows if file.state == state else 0
         return dict(sizes)
-
-    def counts(self, by: Sequence[pl.Expr], *, where: pl.Expr | None = None) -> pl.DataFrame:
-        """How many rows there are by transform, state and these expressions, without reading more than they need."""
-        states: dict[tuple[str, str], list[DataFile]] = {}
-        for file in self.files:
-            states.setdefault((file.transform, file.state), []).append(file)
-        parts = [
-            self._scan(files)
-            .filter(where if where is not None else True)
-            .group_by(pl.lit(transform).alias("transform"), pl.lit(state).alias("state"), *by)
-            .agg(pl.len().alias("files"))
-            for (transform, state), files in states.items()
-        ]
-        return pl.concat(parts).collect(engine="streaming") if parts else pl.DataFrame()
 
     def _scan(self, files: Iterable[DataFile]) -> pl.LazyFrame:
         places = [f"{self._root}/{LINEAGE}/{file.path}" for file in files]

@@ -17,7 +17,7 @@ from silversmith.aws.account import Account, open_account
 from silversmith.errors import AwsFailed
 from silversmith.events import unwrap
 from silversmith.operations import WrongCall
-from silversmith.operations.aws import AwsTarget, open_stack
+from silversmith.operations.aws import MOST_TRACED, AwsTarget, open_stack
 from silversmith.operations.failures import Query, failures
 from silversmith.operations.reconcile import reconcile
 from silversmith.operations.reports import status, trace
@@ -124,6 +124,23 @@ def test_trace(shop: Deployed) -> None:
     assert orders.silver.lineage.rows_written == 2
     ((step,),) = [version.steps for version in hops.versions]
     assert (step.room, step.what, step.name) == ("queue", "dead", "shop_late_copies")
+
+
+def test_a_trace_receives_no_deep_dead_letter_queue(shop: Deployed) -> None:
+    """It would hide all its messages from whoever redrives them."""
+    url = shop.url("late_copies", "QueueDLQ")
+    for number in range(MOST_TRACED + 1):
+        shop.bury(url, f"orders/{number}.csv")
+    messages: list[str] = []
+    with shop.opened(messages) as (pipeline, target):
+        assert trace("orders/0.csv", pipeline, target).versions == []
+        attributes = shop.sqs.get_queue_attributes(
+            QueueUrl=url, AttributeNames=["ApproximateNumberOfMessagesNotVisible"]
+        )["Attributes"]
+    assert attributes == {"ApproximateNumberOfMessagesNotVisible": "0"}
+    assert [message for message in messages if "too many for a trace" in message] == [
+        "the queue shop_late_copies_DLQ holds about 201 messages, too many for a trace to look through"
+    ]
 
 
 def test_failures_are_reported_and_stay(shop: Deployed) -> None:

@@ -125,3 +125,14 @@ def test_a_round_is_begun_there_with_the_input_of_the_schedule() -> None:
 def test_a_stack_without_a_reconciler_begins_no_round() -> None:
     with pytest.raises(WrongCall, match="without --there"):
         deployed(Clients({})).begin_round(changed=False, prove=False)
+
+
+def test_the_log_says_how_many_files_are_in_quarantine(bench: Bench) -> None:
+    """Nobody lists quarantine for that."""
+    bench.define(DEFINITION.replace('"orders/*.csv")', '"orders/*.csv", contract=Contract(schema={"id": pl.Int64}))'))
+    bench.drop("orders/bad.csv", "other\n1\n")
+    bench.run()
+    with opened(bench) as (_, target):
+        rows = target.rows()
+        assert rows is not None
+        assert (rows.sizes(), rows.sizes("quarantined")) == ({"orders": 3}, {"orders": 1})
