@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from itertools import groupby
@@ -23,6 +23,7 @@ from silversmith.errors import SilversmithError
 from silversmith.events import NotAnEvent, ObjectEvent, object_created, unwrap
 from silversmith.keypatterns import KeyPattern
 from silversmith.operations import WrongCall, tables_installed
+from silversmith.operations.aws_queue import AT_ONCE, LONG_POLL, AwsMessage, AwsQueue
 from silversmith.operations.failures import ERROR, failed_tries
 from silversmith.operations.target import (
     DeadKind,
@@ -39,7 +40,7 @@ from silversmith.operations.text import count, moment
 from silversmith.pipeline import Pipeline, Transform, as_deployed
 from silversmith.pipeline.deployment import ROLES
 from silversmith.reconcile.rows import LineageRows, LineageUnreadable, existing
-from silversmith.runtime.queue import ERROR_CODE, SqsQueue
+from silversmith.runtime.queue import ERROR_CODE
 from silversmith.runtime.telemetry import NAMESPACE
 from silversmith.schemas import Owner
 from silversmith.stores import Lake, batched
@@ -51,135 +52,11 @@ from silversmith.template.transform import CODE
 if TYPE_CHECKING:
     from silversmith.tables.format import Format
 
-#: The most messages that SQS and SNS take or give at once.
-#: https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/quotas-messages.html
-AT_ONCE = 10
-
-#: Seconds for which a received message is hidden from others, unless it is made visible before.
-HIDDEN = 300
-
-#: At most so many messages of a queue are received at a time; the rest is not read.
-MOST_RECEIVED = 5_000
-
-#: A trace looks for its messages in queues of at most so many.
-MOST_TRACED = 200
-
-#: Seconds to wait for a message where there should be some: then SQS asks all of its servers, not only some.
-#: https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-short-and-long-polling.html
-LONG_POLL = 1
-
 #: Metrics of so many days say how long a file takes.
 METRIC_DAYS = 14
 
-
-@dataclass(frozen=True)
-class AwsMessage:
-    """A received message. ``sent`` in Unix seconds; ``attributes`` are the sender's, by name."""
-
-    id: str
-    body: str
-    receipt: str
-    sent: float
-    attributes: Mapping[str, str]
-
-
-class AwsQueue(SqsQueue):
-    """A queue whose messages can be read: they are received, and made visible again by :meth:`release`.
-
-    Args:
-        url: its URL.
-        client: a boto3 SQS client.
-        tell: gets a note where not all messages could be read.
-        most: at most so many messages are received at a time.
-        wait: seconds, see :data:`LONG_POLL`.
-    """
-
-    def __init__(
-        self,
-        url: str,
-        client: Any,
-        *,
-        tell: Callable[[str], None] = lambda _: None,
-        most: int = MOST_RECEIVED,
-        wait: int = LONG_POLL,
-    ) -> None:
-        super().__init__(url, client)
-        self.name = url.rpartition("/")[2]
-        self._tell = tell
-        self._most = most
-        self._wait = wait
-        self._received: dict[str, AwsMessage] = {}
-
-    def depth(self) -> Depth:
-        """Its approximate depth. SQS does not say when the oldest message was sent.
-
-        https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_GetQueueAttributes.html
-        """
-        names = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"]
-        with translate_aws_errors(f"the queue {self.name}"):
-            attributes = self._client.get_queue_attributes(QueueUrl=self._url, AttributeNames=names)["Attributes"]
-        waiting, in_flight = (int(attributes[name]) for name in names)
-        return Depth(self.name, waiting, in_flight, oldest=None)
-
-    def messages(self) -> Iterator[AwsMessage]:
-        """Its messages, up to ``most``; a note says how many were left out. Another reader's messages are invisible."""
-        yield from list(self._received.values())
-        while len(self._received) < self._most:
-            received = self._receive()
-            if not received:
-                return
-            for message in received:
-                # A message that was visible again too soon comes again, with another receipt.
-                is_new = message.id not in self._received
-                self._received[message.id] = message
-                if is_new:
-                    yield message
-        if left := self.depth().waiting:
-            self._tell(f"the queue {self.name} holds about {count(left, 'message')} more that nobody looked at")
-
-    def received(self, message_id: str) -> AwsMessage | None:
-        """A received message; None where it was not received."""
-        return self._received.get(message_id)
-
-    def delete(self, messages: Collection[AwsMessage]) -> None:
-        """Delete received messages. One that SQS does not delete becomes visible again."""
-        for batch in batched(messages, AT_ONCE):
-            entries = [{"Id": str(number), "ReceiptHandle": message.receipt} for number, message in enumerate(batch)]
-            with translate_aws_errors(f"the queue {self.name}"):
-                self._client.delete_message_batch(QueueUrl=self._url, Entries=entries)
-            for message in batch:
-                self._received.pop(message.id, None)
-
-    def release(self) -> None:
-        """Make every received message visible again. After :data:`HIDDEN` seconds it becomes so by itself."""
-        for batch in batched(list(self._received.values()), AT_ONCE):
-            entries = [
-                {"Id": str(number), "ReceiptHandle": message.receipt, "VisibilityTimeout": 0}
-                for number, message in enumerate(batch)
-            ]
-            with translate_aws_errors(f"the queue {self.name}"):
-                self._client.change_message_visibility_batch(QueueUrl=self._url, Entries=entries)
-        self._received.clear()
-
-    def _receive(self) -> list[AwsMessage]:
-        wait = self._wait if self._received or self.depth().waiting else 0
-        with translate_aws_errors(f"the queue {self.name}"):
-            answer = self._client.receive_message(
-                QueueUrl=self._url,
-                MaxNumberOfMessages=AT_ONCE,
-                VisibilityTimeout=HIDDEN,
-                WaitTimeSeconds=wait,
-                MessageSystemAttributeNames=["SentTimestamp"],
-                MessageAttributeNames=["All"],
-            )
-        return [_message(each) for each in answer.get("Messages", ())]
-
-
-def _message(values: Mapping[str, Any]) -> AwsMessage:
-    attributes = {name: value.get("StringValue", "") for name, value in values.get("MessageAttributes", {}).items()}
-    sent = int(values.get("Attributes", {}).get("SentTimestamp", 0)) / 1000
-    return AwsMessage(values["MessageId"], values["Body"], values["ReceiptHandle"], sent, attributes)
-
+#: A trace looks for its messages in queues of at most so many.
+MOST_TRACED = 200
 
 #: How many objects are headed at once: the SDK keeps so many connections.
 WORKERS = 10

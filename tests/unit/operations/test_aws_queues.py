@@ -11,7 +11,7 @@ from botocore.exceptions import ClientError, EndpointConnectionError
 from moto import mock_aws
 
 from silversmith.errors import AccessDenied, AwsFailed
-from silversmith.operations.aws import AwsQueue
+from silversmith.operations.aws_queue import AwsQueue
 from silversmith.stores.aws_errors import translate_aws_errors
 
 
