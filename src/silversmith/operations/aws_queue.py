@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from silversmith.operations.target import Depth
+from silversmith.operations.text import count
 from silversmith.runtime.queue import SqsQueue
 from silversmith.stores import batched
 from silversmith.stores.aws_errors import translate_aws_errors
