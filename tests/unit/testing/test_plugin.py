@@ -90,7 +90,7 @@ def test_an_invalid_definition_is_reported(pytester: pytest.Pytester) -> None:
     pytester.makepyfile("def test_it(pipeline):\n    pass\n")
     result = run(pytester)
     result.assert_outcomes(errors=1)
-    result.stdout.fnmatch_lines(["*the pipeline 'No Name' cannot be*"])
+    result.stdout.fnmatch_lines(["*the pipeline 'No Name' is not valid*"])
 
 
 def test_the_whole_engine(pytester: pytest.Pytester) -> None:
