@@ -13,6 +13,7 @@ import pytest
 from silversmith.lineage import Decision
 from silversmith.operations import WrongCall
 from silversmith.operations.aws import AwsTarget
+from silversmith.operations.doctor import tables_check
 from silversmith.operations.local import LocalTarget, open_lake
 from silversmith.operations.reconcile import plan, reconcile
 from silversmith.pipeline import Pipeline, load
@@ -136,3 +137,8 @@ def test_the_log_says_how_many_files_are_in_quarantine(bench: Bench) -> None:
         rows = target.rows()
         assert rows is not None
         assert (rows.sizes(), rows.sizes("quarantined")) == ({"orders": 3}, {"orders": 1})
+
+
+def test_the_lineage_alone_is_no_table_for_the_doctor(bench: Bench) -> None:
+    with opened(bench) as (pipeline, target):
+        assert tables_check(pipeline, target) == []
