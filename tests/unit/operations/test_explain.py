@@ -32,8 +32,9 @@ def raised() -> set[str]:
     for path in SOURCE.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text("utf-8"))):
             match node:
-                case ast.Call(func=function, args=[ast.Constant(value=str(code)), *_]):
-                    codes |= {code} if ast.unparse(function).rpartition(".")[2] in RAISED_BY else set()
+                case ast.Call(func=function, args=[first, *_]) if ast.unparse(function).rpartition(".")[2] in RAISED_BY:
+                    choices = [first.body, first.orelse] if isinstance(first, ast.IfExp) else [first]
+                    codes |= {str(choice.value) for choice in choices if isinstance(choice, ast.Constant)}
     return codes
 
 
