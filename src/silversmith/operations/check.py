@@ -26,11 +26,12 @@ from silversmith.function.outcome import Verdict
 from silversmith.lineage import Lineage
 from silversmith.local.lake import LakeFolder
 from silversmith.local.processes import ChildProcess, CpuShare, spawn, usable_cpus
-from silversmith.operations import WrongCall
+from silversmith.operations import WrongCall, tables_installed
 from silversmith.operations.failures import FIRST
 from silversmith.operations.send import files_of
 from silversmith.pipeline import Pipeline, Transform, load
 from silversmith.pipeline.lookups import LookupMissing, Lookups
+from silversmith.schemas.document import Document
 from silversmith.stores import IN_MEMORY, Head, Source, Store
 from silversmith.stores.keys import printable
 from silversmith.stores.local import LocalStore
@@ -363,14 +364,18 @@ def check_here(
             bronze = _Bronze(LakeFolder(lake).store(pipeline.bronze, foreign_writers=True), lookups)
             # Lookups ask a store for nothing but these three.
             context = Lookups.of(transform, cast("Store", bronze), None).context(source.head)
-        answer = _silver(convert(source, transform, empty_lineage(job.key, transform), scratch, context=context))
+        nothing_yet = Document(transform.name)
+        lineage = empty_lineage(job.key, transform)
+        converted = convert(source, transform, lineage, scratch, nothing_yet, context=context)
+        if refusal := _refusal(converted, transform, pipeline):
+            return refusal
+        answer = _silver(converted)
         if pipeline is None and answer["format"].startswith(_MAY_BE_LOGS) and (hint := hint_of_log(source)):
             answer["dialect"]["hint"] = hint
         return answer
     except DataError as error:
-        place = {name: value for name, value in vars(error.place).items() if value is not None}
         hint = hint_of_log(open_source(job)) if error.code == "UnknownFormat" and pipeline is None else ""
-        answer = _failed(error.code, error.message, hint or error.hint, place, outcome="quarantine")
+        answer = _refused(error, hint=hint, outcome="quarantine")
         return answer | {"format": error.format, "dialect": dict(error.dialect or {})}
     except MemoryError:
         return _failed("OutOfMemory", "there was not enough memory to read it")
@@ -383,6 +388,28 @@ def check_here(
     except BaseException as error:  # noqa: BLE001 -- a bug of ours, or of a library, must not stop the other files
         message = f"{type(error).__name__}: {str(error).partition(chr(10))[0][:500]}"
         return _failed("Crashed", message, "this is a bug in Silversmith: please report it")
+
+
+def _refusal(converted: Converted, transform: Transform, pipeline: Pipeline | None) -> dict[str, Any] | None:
+    """The answer where a table refuses these columns of silver; None: each takes them, or there are no rows."""
+    tables = pipeline.tables.of_transform(transform.name) if pipeline is not None else ()
+    if not tables or not converted.lineage.rows_written or converted.document is None:
+        return None
+    with tables_installed():
+        from silversmith.tables.commit import require_columns
+        from silversmith.tables.types import recorded_columns, settled
+    try:
+        columns = {name: settled(kind) for name, kind in recorded_columns(converted.document.to_json()).items()}
+        for table in tables:
+            require_columns(table, columns)
+    except DataError as error:  # the file becomes silver: the declaration is at fault
+        return _refused(error)
+    return None
+
+
+def _refused(error: DataError, *, hint: str = "", outcome: str = "failed") -> dict[str, Any]:
+    place = {name: value for name, value in vars(error.place).items() if value is not None}
+    return _failed(error.code, error.message, hint or error.hint, place, outcome=outcome)
 
 
 #: Formats that a log may be taken for.

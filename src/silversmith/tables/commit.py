@@ -269,7 +269,7 @@ class _Batch:
             if _is_of(self._table.transform, head.key)
         ]
         files = files_of(self._table.transform, keys, self._silver, self._snapshot)
-        self._require_columns()
+        require_columns(self._table, self._columns)
         snapshot = self._snapshot or self._gold.create(
             self._table.name, self._columns, partition_by=self._table.partition_by
         )
@@ -394,7 +394,7 @@ class _Batch:
     def _prepared(self) -> Snapshot:
         """The table with the columns that silver has now: it is made, or columns are added, or it is written anew."""
         columns = self._columns
-        self._require_columns()
+        require_columns(self._table, self._columns)
         snapshot = self._snapshot
         if snapshot is None:
             snapshot = self._gold.create(self._table.name, columns, partition_by=self._table.partition_by)
@@ -415,27 +415,6 @@ class _Batch:
             self._step("tables.prepared")
         return snapshot
 
-    def _require_columns(self) -> None:
-        names = (*self._table.partition_by, *self._table.sort_by)
-        if missing := next((name for name in names if name not in self._columns), None):
-            raise SchemaRefused(
-                "MissingColumn",
-                f"the table {self._table.name} is to be partitioned or sorted by {missing!r}, and silver has no such "
-                f"column; it has: {', '.join(list(self._columns)[2:]) or 'none'}",
-                hint="change partition_by or sort_by of pipeline.table",
-            )
-        for name in self._table.partition_by:
-            kind = self._columns[name]
-            # delta-rs writes -2.25 as '-2.-25', which nobody can read, and floats in full, in names of any length
-            if isinstance(kind, List | Struct) or kind in _NO_PARTITIONS or (isinstance(kind, Decimal) and kind.scale):
-                raise SchemaRefused(
-                    "PartitionType",
-                    f"the table {self._table.name} is to be partitioned by {name!r}, which is {described(kind)}: its "
-                    "values cannot be names of folders that are read back exactly",
-                    hint="partition by text, a date, a time, whole numbers or booleans",
-                    place=Place(column=name),
-                )
-
     def _rewritten(self, snapshot: Snapshot, columns: Columns) -> Snapshot:
         """The table with other types, in one commit: no reader sees a mixture."""
         rows = self._gold.query({"t": snapshot}, "select * from t")
@@ -451,6 +430,32 @@ class _Batch:
                 f"tables rebuild {self._table.name}`",
                 place=error.place,
             ) from None
+
+
+def require_columns(table: TableSpec, columns: Columns) -> None:
+    """
+    Raises:
+        SchemaRefused: a table of these settled columns cannot be partitioned or sorted as it is declared.
+    """
+    if missing := next((name for name in (*table.partition_by, *table.sort_by) if name not in columns), None):
+        names = ", ".join(name for name in columns if name not in {FILE, ETAG}) or "none"
+        raise SchemaRefused(
+            "MissingColumn",
+            f"the table {table.name} is to be partitioned or sorted by {missing!r}, and silver has no such column; it "
+            f"has: {names}",
+            hint="change partition_by or sort_by of pipeline.table",
+        )
+    for name in table.partition_by:
+        kind = columns[name]
+        # delta-rs writes -2.25 as '-2.-25', which nobody can read, and floats in full, in names of any length
+        if isinstance(kind, List | Struct) or kind in _NO_PARTITIONS or (isinstance(kind, Decimal) and kind.scale):
+            raise SchemaRefused(
+                "PartitionType",
+                f"the table {table.name} is to be partitioned by {name!r}, which is {described(kind)}: its values "
+                "cannot be names of folders that are read back exactly",
+                hint="partition by text, a date, a time, whole numbers or booleans",
+                place=Place(column=name),
+            )
 
 
 def _with_safe_partitions(rows: Iterable[RecordBatch], names: Sequence[str]) -> Iterator[RecordBatch]:

@@ -136,6 +136,60 @@ def test_the_user_s_own_bug_is_no_fault_of_the_data(folder: Path) -> None:
     assert "no such column" in answer.error["message"]
 
 
+TABLE = """
+import polars as pl
+
+from silversmith import Pipeline
+
+pipeline = Pipeline("shop")
+
+
+@pipeline.transform("orders/*.csv")
+def orders(rows):
+    return rows.with_columns({cast})
+
+
+pipeline.table("orders", of=orders, partition_by={partition_by})
+"""
+
+
+@pytest.mark.parametrize(
+    ("cast", "partition_by", "code", "said"),
+    [
+        ("pl.col('n').cast(pl.Float64)", ["n"], "PartitionType", "'n', which is double"),
+        ("pl.col('n').cast(pl.Decimal(9, 2))", ["n"], "PartitionType", "decimal(9,2)"),
+        ("d=1", ["day"], "MissingColumn", "it has: n, d"),
+        ("pl.col('n').cast(pl.UInt128)", [], "UnreadableSchema", "UInt128"),
+    ],
+)
+def test_a_table_that_cannot_have_the_columns(
+    folder: Path, cast: str, partition_by: list[str], code: str, said: str
+) -> None:
+    (folder / "pipeline.py").write_text(TABLE.format(cast=cast, partition_by=partition_by))
+    rows, no_rows = checked(
+        put(folder / "orders/a.csv", "n\n1\n"), put(folder / "orders/b.csv", "n\n"), pipeline="pipeline.py"
+    )
+    assert (rows.outcome, rows.is_good, no_rows.outcome) == ("failed", False, "silver")
+    assert rows.error is not None
+    assert rows.error["code"] == code
+    assert said in rows.error["message"]
+    assert rows.error["hint"]
+
+
+def test_columns_that_silver_cannot_have(folder: Path) -> None:
+    (folder / "pipeline.py").write_text(TABLE.format(cast="N=1", partition_by=["n"]))
+    (answer,) = checked(put(folder / "orders/a.csv", "n\n1\n"), pipeline="pipeline.py")
+    assert answer.outcome == "quarantine"
+    assert answer.error is not None
+    assert answer.error["code"] == "AmbiguousColumn"
+
+
+def test_a_table_that_has_the_columns(folder: Path) -> None:
+    (folder / "pipeline.py").write_text(TABLE.format(cast="pl.col('n').cast(pl.Int128)", partition_by=["n"]))
+    (answer,) = checked(put(folder / "orders/a.csv", "n\n1\n"), pipeline="pipeline.py")
+    assert (answer.outcome, answer.rows) == ("silver", 1)
+
+
 @pytest.mark.parametrize(
     ("name", "code", "said"),
     [
