@@ -222,8 +222,8 @@ def test_a_trace_of_rows_that_are_older_than_what_is_known(call: Call, bench: Go
     assert call("tables", "optimize")[0] == 0
     assert call("tables", "vacuum", "--older-than", "0s")[0] == 0
     (part,) = document(call("trace", "orders/a.csv", "--json"))["transforms"]
-    assert part["tables"][0] == {"table": "orders", "state": "current", "since": 5, "or_before": True}
-    assert "in it since version 5 or before\n" in call("trace", "orders/a.csv")[1]
+    assert part["tables"][0] == {"table": "orders", "state": "current", "since": 6, "or_before": True}
+    assert "in it since version 6 or before\n" in call("trace", "orders/a.csv")[1]
 
 
 def test_views_are_recomputed_and_differences_are_reported(call: Call, bench: GoldBench) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 
 import polars as pl
@@ -35,7 +37,7 @@ def test_many_small_files_become_one(bench: GoldBench) -> None:
     assert kept(bench).compacted
     assert len(bench.snapshot().table.file_uris()) == 1
     assert bench.rows() == rows
-    assert bench.snapshot().version == version + 1
+    assert bench.snapshot().version == version + 2
     changed = bench.snapshot().changes(version, ["x"])
     assert changed is not None
     assert not list(changed.batches)
@@ -130,6 +132,64 @@ def test_upkeep_gives_way_to_a_commit(bench: GoldBench) -> None:
     step = once("tables.compacted", lambda: bench.bring(bench.put("more.csv", {"x": [7]})))
     assert keep("orders", bench.gold, now=0, force=True, step=step) == Kept(compacted=True)
     assert sorted(bench.table()["x"]) == [0, 1, 2, 7]
+
+
+@pytest.mark.parametrize("sort_by", [(), ("x",)])
+def test_compaction_goes_on_beside_a_vacuum(sort_by: tuple[str, ...], bench: GoldBench) -> None:
+    """A vacuum notes its begin and its end in the log: compaction, which changes no row, stands behind them."""
+    for number in range(3):
+        bench.bring(bench.put(f"{number}.csv", {"x": [number]}))
+    bench.bring(bench.put("0.csv", {"x": [9]}))
+    begun = bench.snapshot()._announced()
+    bench.snapshot().table.vacuum(retention_hours=0, enforce_retention_duration=False, dry_run=False, full=True)
+    assert begun._compacted([], sort_by, 1_000_000).extent.files == 1
+    assert bench.rows() == [("0.csv", 9), ("1.csv", 1), ("2.csv", 2)]
+
+
+@pytest.mark.parametrize("sort_by", [(), ("x",)])
+@pytest.mark.parametrize(
+    ("act", "is_refused"),
+    [
+        (lambda bench: bench.bring(bench.put("new.csv", {"x": [7]})), False),
+        (lambda bench: bench.bring(bench.put("1.csv", {"x": [7]})), True),
+        (lambda bench: bench.bring(bench.delete("1.csv")), True),
+        (lambda bench: bench.bring(bench.put("new.csv", {"x": [7], "y": [1]})), True),
+        (lambda bench: bench.snapshot().rewrite([], bench.snapshot().columns, partition_by=[]), True),
+        (lambda bench: bench.snapshot().compact((), force=True), True),
+    ],
+    ids=["new", "corrected", "deleted", "column", "rewritten", "compacted"],
+)
+def test_compaction_behind_a_commit_changes_no_row(
+    act: Callable[[GoldBench], object], is_refused: bool, sort_by: tuple[str, ...], bench: GoldBench
+) -> None:
+    for number in range(3):
+        bench.bring(bench.put(f"{number}.csv", {"x": [number]}))
+    stalled, begun = bench.snapshot(), bench.snapshot()._announced()
+    act(bench)
+    rows = bench.rows()
+    with pytest.raises(Refused):
+        stalled.compact(sort_by, force=True)
+    with pytest.raises(Refused) if is_refused else nullcontext():
+        begun._compacted([], sort_by, 1_000_000)
+    assert bench.rows() == rows
+
+
+@pytest.mark.parametrize("sort_by", [(), ("x",)])
+def test_of_two_compactions_that_began_one_is_refused(sort_by: tuple[str, ...], bench: GoldBench) -> None:
+    """delta-rs would let both be: every row would be there twice."""
+    for number in range(3):
+        bench.bring(bench.put(f"{number}.csv", {"x": [number]}))
+    first = bench.snapshot()._announced()
+    second = bench.snapshot()._announced()
+    with pytest.raises(Refused):
+        first._compacted([], sort_by, 1_000_000)
+    assert second._compacted([], sort_by, 1_000_000).extent.files == 1
+    bench.bring(bench.put("new.csv", {"x": [3]}))
+    third = bench.snapshot()._announced()
+    bench.snapshot().compact(sort_by, force=True)
+    with pytest.raises(Refused):
+        third._compacted([], sort_by, 1_000_000)
+    assert [row[1] for row in bench.rows()] == [0, 1, 2, 3]
 
 
 def test_the_log_is_bounded_by_checkpoints(bench: GoldBench) -> None:

@@ -263,6 +263,18 @@ def test_forgotten_changes_recompute_all(bench: GoldBench) -> None:
     assert sorted(bench.table("daily").rows()) == [("mo", 5, 1), ("tu", 3, 3)]
 
 
+@pytest.mark.parametrize(("place", "refresh"), [("York", Refresh.GROUPS), ("New York", Refresh.WHOLE)])
+def test_change_data_of_a_partition_that_a_url_writes_otherwise(place: str, refresh: Refresh, bench: GoldBench) -> None:
+    """delta-rs looks for it under the name that the log has, which is escaped once more than the folder's."""
+    table = TableSpec("orders", TRANSFORM, partition_by=("place",))
+    spec = GoldSpec((table,), views(("sums", "select place, sum(x) as s from orders group by place", ["place"])).views)
+    bench.bring(bench.put("a.csv", {"place": [place, "x"], "x": [1, 2]}), table=table)
+    refreshed(bench, spec)
+    bench.bring(bench.put("a.csv", {"place": [place, "x"], "x": [3, 4]}), table=table)
+    assert refreshed(bench, spec) == {"sums": refresh}
+    assert sorted(bench.table("sums").rows()) == sorted([(place, 3), ("x", 4)])
+
+
 def test_more_groups_than_a_query_can_name(bench: GoldBench) -> None:
     spec = views(("v", "select customer, count(*) as n from orders group by customer", ["customer"]))
     bench.bring(bench.put("a.csv", orders(("mo", 1))))
