@@ -24,7 +24,7 @@ OPTIONAL = (
     "silversmith.local.table_worker",
     "silversmith.testing",
     "silversmith.page",
-    *(f"silversmith.tables.{name}" for name in ("commit", "compare", "delta", "format", "handler")),
+    *(f"silversmith.tables.{name}" for name in ("commit", "compare", "delta", "format", "handler", "lineage")),
     *(f"silversmith.tables.{name}" for name in ("types", "upkeep", "views")),
 )
 

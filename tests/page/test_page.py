@@ -44,6 +44,7 @@ def test_the_flow_lives_and_files_come_by_themselves(tab: Page, site: Site) -> N
 def test_a_file_s_story(tab: Page) -> None:
     tab.click("nav >> text=Files")
     tab.wait_for_selector(row(tab, "orders/mixed.csv"), timeout=PATIENCE)
+    tab.wait_for_load_state()  # the row is there before the script that listens to the keyboard
     tab.keyboard.press("/")
     tab.keyboard.type("orders/mixed.csv")
     tab.keyboard.press("Enter")
