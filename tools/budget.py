@@ -23,18 +23,18 @@ ENTRY_POINTS = {
 #: What is counted, the most that there may be, and why it is that much.
 LIMITS = {
     "lines": (
-        55_500,
+        54_600,
         "4,850 gold, 1,400 logs, 1,050 files of issue 16, 6,800 issues 17, 18; to be 29,000, or 33,000 with these",
     ),
     "modules": (
-        223,
+        220,
         "15 gold, 5 the lineage, 2 previews and completion, the estimate; to be 170, or 200 with gold and logs",
     ),
     "lines in a bundle": (
-        23_300,
+        23_100,
         "800 of it logs, 840 the files of issue 16, 450 .xlsx, 800 the difference; to come down to 12,000",
     ),
-    "lines in the tables' bundle": (6_400, "all that gold is on Lambda"),
+    "lines in the tables' bundle": (6_000, "all that gold is on Lambda"),
     "lines in one module": (700, "what a reader reads in one sitting"),
     "files at the top": (8, "what a newcomer takes in at a glance"),
     "folders at the top": (18, "the nouns of the README"),
