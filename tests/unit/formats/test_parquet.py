@@ -60,7 +60,7 @@ def test_types_that_are_not_read_are_not_called_damage(
 ) -> None:
     path = tmp_path / "x.parquet"
     if values:
-        duckdb.execute(f"COPY (SELECT {values} AS i) TO '{path}'")
+        duckdb.connect().execute(f"COPY (SELECT {values} AS i) TO '{path}'")
     else:
         pq.write_table(pa.table({"i": pa.array([1], pa.decimal256(50, 0))}), path)
     with pytest.raises(DataError, match=match) as caught:

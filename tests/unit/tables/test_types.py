@@ -113,7 +113,7 @@ def test_all_types_go_through_a_table_to_polars_and_to_duckdb(with_int128: bool,
             continue
         assert table[f"c{number}"].to_list() == values + [None] * (longest - len(values)), EXACT[number]
     files = bench.snapshot().table.file_uris()
-    counted = duckdb.execute("select count(columns(*)) from read_parquet(?)", [files]).fetchone()
+    counted = duckdb.connect().execute("select count(columns(*)) from read_parquet(?)", [files]).fetchone()
     assert counted == tuple(brought.rows - table_nulls for table_nulls in bench.table(own=True).null_count().row(0))
 
 
