@@ -11,12 +11,16 @@ from typing import Any
 import boto3
 import pytest
 
+from silversmith.lineage import silver_key
+from silversmith.reconcile.rows import LineageRows
 from silversmith.stores.s3 import S3Store, connect
 from silversmith.tables.delta import DeltaFormat
 from silversmith.tables.format import Refused
+from silversmith.tables.lineage import follow
 from silversmith.tables.upkeep import keep
 from silversmith.tables.views import Difference, compare, refresh
-from tests.unit.tables.kit import GoldBench, nothing
+from tests.unit.tables.kit import TRANSFORM, GoldBench, nothing
+from tests.unit.tables.kit import lineage as lineage_of
 from tests.unit.tables.test_commit import once
 from tests.unit.tables.test_views import DAILY, orders, views
 
@@ -41,6 +45,7 @@ class BenchOnS3(GoldBench):
             "AWS_ENDPOINT_URL": endpoint,
             "AWS_ALLOW_HTTP": "true",
         }
+        self.options = options
         self.gold = DeltaFormat(f"s3://{GOLD}", scratch=root / "scratch", storage_options=options)
 
     def rows(self, name: str = "orders") -> list[tuple[Any, ...]]:
@@ -92,6 +97,25 @@ def test_a_table_on_s3(bench: BenchOnS3) -> None:
     refresh(spec.views, bench.gold, step=nothing)
     assert compare(spec.views[0], bench.gold) == Difference(0, 0)
     assert bench.bring(*keys).commits == 0
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("commits", [1, 25])  # without a checkpoint, and with one
+def test_a_reconciler_reads_the_lineage_on_s3(bench: BenchOnS3, commits: int) -> None:
+    quarantine = S3Store(SILVER, client=bench.client, scratch=bench.root)
+    names = [f"{number:02}/it's ü.csv" for number in range(commits)]
+    for name in names:
+        key = silver_key(TRANSFORM, name)
+        bench.silver.put(key, b"silver", metadata=lineage_of(name, TRANSFORM, 1).to_metadata())
+        follow([TRANSFORM], [key], silver=bench.silver, quarantine=quarantine, gold=bench.gold, step=nothing)
+    gold = S3Store(GOLD, client=bench.client, scratch=bench.root)
+    options = {name.lower(): value for name, value in bench.options.items()}
+    lineage = LineageRows(gold, f"s3://{GOLD}", options)
+    etags = {head.key: head.etag for head in bench.silver.list(f"{TRANSFORM}/")}
+    rows = lineage.between(TRANSFORM, "", "", 100).select("_file", "_etag", "state").rows()
+    assert rows == [(name, etags[silver_key(TRANSFORM, name)], "silver") for name in names]
+    assert lineage.between(TRANSFORM, names[0], names[-1], 100)["_file"].to_list() == names[1:]
+    assert lineage.sizes() == {TRANSFORM: commits}
 
 
 #: Versions between two checkpoints.
