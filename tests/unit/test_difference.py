@@ -21,7 +21,7 @@ from silversmith.formats.writer import parquet_bytes
 from silversmith.lineage import Decision, Lineage, error_key, failed_key, silver_key
 from silversmith.pipeline import Transform
 from silversmith.reconcile.compare import comparison_of, look
-from silversmith.reconcile.difference import Difference, KeyRange, Part, Proof, ranges_of
+from silversmith.reconcile.difference import ComparedRange, KeyRange, LineageComparison, Proof, ranges_of
 from silversmith.reconcile.rows import LineageRows, LineageUnreadable
 from silversmith.stores import Head, Lake
 from silversmith.stores.local import LocalStore
@@ -102,11 +102,11 @@ class Bench:
     def rows(self) -> LineageRows:
         return LineageRows(self.stores["gold"], str(self.root / "gold"))
 
-    def difference(self, *, proof: Proof | None = None, window: int = 50_000, **options: Any) -> Difference:
+    def difference(self, *, proof: Proof | None = None, window: int = 50_000, **options: Any) -> LineageComparison:
         comparison = comparison_of(self.transform, self.lake, **options)
-        return Difference(comparison, self.rows(), proof or Proof(), window)
+        return LineageComparison(comparison, self.rows(), proof or Proof(), window)
 
-    def parts(self, *, ranges: list[KeyRange] | None = None, workers: int = 1, **options: Any) -> list[Part]:
+    def parts(self, *, ranges: list[KeyRange] | None = None, workers: int = 1, **options: Any) -> list[ComparedRange]:
         return list(self.difference(**options).parts(ranges or [KeyRange()], workers=workers))
 
     def lie(self, **columns: Any) -> None:
@@ -123,15 +123,15 @@ def bench(tmp_path: Path) -> Bench:
     return Bench(tmp_path)
 
 
-def findings(parts: list[Part]) -> list[tuple[str, Decision]]:
+def findings(parts: list[ComparedRange]) -> list[tuple[str, Decision]]:
     return sorted((look.finding.key, look.finding.kind) for part in parts for look in part.looked if look.finding)
 
 
-def given_up(parts: list[Part]) -> list[str]:
+def given_up(parts: list[ComparedRange]) -> list[str]:
     return sorted(look.given_up.key for part in parts for look in part.looked if look.given_up)
 
 
-def behind(parts: list[Part]) -> list[str]:
+def behind(parts: list[ComparedRange]) -> list[str]:
     return sorted({key for part in parts for key in part.behind})
 
 
@@ -287,7 +287,7 @@ def test_an_error_in_a_range_is_raised_with_its_part(bench: Bench) -> None:
         def split(self, *_: Any) -> list[str]:
             return []
 
-    difference = Difference(comparison_of(bench.transform, bench.lake), Broken())
+    difference = LineageComparison(comparison_of(bench.transform, bench.lake), Broken())
     with pytest.raises(OSError, match="no"):
         list(difference.parts([KeyRange("", "k"), KeyRange("k", "")], workers=2))
 

@@ -14,7 +14,7 @@ from silversmith import Pipeline
 from silversmith.lineage import silver_key
 from silversmith.reconcile.handler import PROVEN_AFTER, Reconciler, _oldest
 from silversmith.reconcile.lease import Lease, lease_key
-from silversmith.reconcile.rows import Rows
+from silversmith.reconcile.rows import LineageSource
 from silversmith.runtime.queue import BUSY
 from tests.unit.test_difference import Bench
 from tests.unit.test_reconciler import Sent, Timer
@@ -29,7 +29,7 @@ def shop() -> Pipeline:
 class Cut:
     """Rows that come apart at these keys."""
 
-    def __init__(self, rows: Rows, cuts: list[str]) -> None:
+    def __init__(self, rows: LineageSource, cuts: list[str]) -> None:
         self._rows, self._cuts = rows, cuts
 
     def between(self, transform: str, after: str, until: str, most: int) -> pl.DataFrame:

@@ -30,7 +30,7 @@ from silversmith.operations import WrongCall
 from silversmith.operations.text import count, shown
 
 if TYPE_CHECKING:
-    from silversmith.operations.reconcile import Plan, ReconcileBatch, TableBatch
+    from silversmith.operations.reconcile import ReconcileBatch, RoundPlan, TableBatch
     from silversmith.reconcile.compare import Finding
 
 #: The meaning of each kind of finding.
@@ -50,7 +50,7 @@ _GROUPS = ("found", "waiting", "orphaned", "foreign", "given_up", "archived", "m
 
 
 @dataclass
-class _Tally:
+class _RoundTally:
     """What a comparison came to. ``place``: the transform and the key up to which all is done."""
 
     limit: int
@@ -82,7 +82,7 @@ class _Tally:
         self.behind[batch.table] += len(batch.keys)
         self.on_the_way[batch.table] += 0 if self.dry_run else len(batch.keys) - batch.sent
 
-    def document(self, plans: Iterable[Plan]) -> dict[str, Any]:
+    def document(self, plans: Iterable[RoundPlan]) -> dict[str, Any]:
         return {
             "dry_run": self.dry_run,
             "plan": [vars(each) for each in plans],
@@ -145,7 +145,7 @@ def reconcile(
     from silversmith.operations.reconcile import plan, reconcile_tables
     from silversmith.operations.reconcile import reconcile as operation
 
-    tally = _Tally(limit, dry_run, json)
+    tally = _RoundTally(limit, dry_run, json)
     options: dict[str, Any] = {"changed": changed, "dead": dead, "after": after, "prove": prove}
     with (
         open_target(pipeline, where, writable=not dry_run) as (definition, target),
@@ -170,7 +170,7 @@ def reconcile(
     return 1 if tally.totals["foreign"] else 0
 
 
-def _show_tally(tally: _Tally) -> None:
+def _show_tally(tally: _RoundTally) -> None:
     _show_totals(tally.totals, tally.kinds, len(tally.listed))
     sent = "would be sent" if tally.dry_run else "sent"
     say(f"{count(tally.checked, 'key')} looked at, {tally.totals['found']:,} {sent}")
@@ -181,7 +181,7 @@ def _show_tally(tally: _Tally) -> None:
         say(f"the table {table} has {count(total, 'file')} not as silver has them: {sent}{rest}")
 
 
-def _show_plans(plans: Iterable[Plan]) -> None:
+def _show_plans(plans: Iterable[RoundPlan]) -> None:
     for each in plans:
         if each.files is not None:
             say(

@@ -37,7 +37,7 @@ _FRACTIONS = {"ms": 3, "us": 6, "ns": 9}
 
 
 @dataclass(frozen=True)
-class Format:
+class TimeFormat:
     """One format: ``pattern`` is the shape of its texts, ``directives`` are Polars', ``parts`` what it tells."""
 
     text: str
@@ -50,7 +50,7 @@ class Format:
 class Notation:
     """The formats of one column, of which the first that fits a cell is taken."""
 
-    formats: tuple[Format, ...]
+    formats: tuple[TimeFormat, ...]
 
     def __str__(self) -> str:
         return " or ".join(each.text for each in self.formats)
@@ -64,7 +64,7 @@ class Notation:
         return values.dt.to_string(self.formats[0].text)
 
 
-def _parsed(text: pl.Expr, written: Format, target: pl.DataType) -> pl.Expr:
+def _parsed(text: pl.Expr, written: TimeFormat, target: pl.DataType) -> pl.Expr:
     shaped = pl.when(text.str.contains(written.pattern)).then(text)
     directives = written.directives
     if target == pl.Time:
@@ -104,7 +104,7 @@ def _notation(name: str, written: Any, dtype: pl.DataType) -> Notation:
     return Notation(formats)
 
 
-def _format(name: str, text: str, digits: int) -> Format:
+def _format(name: str, text: str, digits: int) -> TimeFormat:
     expanded = re.sub("%([FTR])", lambda short: _SHORT[short[1]], text)
     pieces = re.findall(r"%.?|[^%]+", expanded, re.DOTALL)
     pattern, directives, parts = "", "", []
@@ -130,7 +130,7 @@ def _format(name: str, text: str, digits: int) -> Format:
     twice = next((part for part in parts if parts.count(part) > 1), None)
     if twice is not None:
         raise DefinitionError(f"formats: {name!r} has {text!r}, which names the {twice} twice")
-    return Format(text, f"^{pattern}$", directives, frozenset(parts))
+    return TimeFormat(text, f"^{pattern}$", directives, frozenset(parts))
 
 
 def _is_digits(piece: str) -> bool:

@@ -11,7 +11,7 @@ from silversmith.operations.send import transforms_of
 from silversmith.operations.target import Target
 from silversmith.pipeline import Pipeline, Transform
 from silversmith.reconcile.compare import Finding, Looked, comparison_of, look
-from silversmith.reconcile.difference import Difference, KeyRange, Part, Proof, ranges_of
+from silversmith.reconcile.difference import ComparedRange, KeyRange, LineageComparison, Proof, ranges_of
 from silversmith.stores import batched
 
 #: So many keys are compared before events are sent.
@@ -44,7 +44,7 @@ class ReconcileBatch:
 
 
 @dataclass(frozen=True)
-class Plan:
+class RoundPlan:
     """What a comparison of one transform takes, by what the lineage knows before it begins.
 
     ``files``: of which the lineage has silver; None: nobody keeps count, and every silver object is headed. ``dollars``
@@ -69,7 +69,7 @@ KEY_SECONDS, ANSWER_SECONDS = 8e-6, 0.15
 RANGES = 128
 
 
-def plan(pipeline: Pipeline, target: Target, *, transform: str | None = None, prove: bool = False) -> list[Plan]:
+def plan(pipeline: Pipeline, target: Target, *, transform: str | None = None, prove: bool = False) -> list[RoundPlan]:
     """What a reconciliation will take, without one request for a file."""
     rows = target.rows()
     counts = {} if rows is None else rows.sizes()
@@ -79,7 +79,7 @@ def plan(pipeline: Pipeline, target: Target, *, transform: str | None = None, pr
         lists, heads = (0, 0) if files is None else (-(-files // 1000) * (2 if prove else 1), 0)
         waits = (lists + heads) * ANSWER_SECONDS / target.listers
         seconds = max(waits, (files or 0) * KEY_SECONDS * (2 if prove else 1))
-        plans.append(Plan(each.name, files, lists, heads, lists * LIST_PRICE + heads * HEAD_PRICE, seconds / 60))
+        plans.append(RoundPlan(each.name, files, lists, heads, lists * LIST_PRICE + heads * HEAD_PRICE, seconds / 60))
     return plans
 
 
@@ -130,17 +130,17 @@ def reconcile(
 
 def _parts(
     transform: Transform, target: Target, batch: int, after: str, *, prove: bool, options: Mapping[str, Any]
-) -> Generator[tuple[Part, str]]:
+) -> Generator[tuple[ComparedRange, str]]:
     """The comparison, and after each part the key up to which all are done."""
     rows = target.rows()
     if rows is None:
         for keys in batched(look(transform, target.lake, after=after, workers=target.workers, **options), batch):
             done = next((key.after for key in reversed(keys) if key.after), "")
-            yield Part(0, None, len(keys), keys), done
+            yield ComparedRange(0, None, len(keys), keys), done
         return
     ranges = ranges_of(rows, transform.name, RANGES if target.listers > 1 else 1, keys=KeyRange(after))
     left: list[KeyRange | None] = [*ranges]
-    difference = Difference(comparison_of(transform, target.lake, **options), rows, Proof(listing=prove))
+    difference = LineageComparison(comparison_of(transform, target.lake, **options), rows, Proof(listing=prove))
     for part in difference.parts(ranges, workers=target.listers):
         left[part.number] = part.left
         yield part, next((keys.after for keys in left if keys is not None), "")
@@ -181,7 +181,7 @@ def reconcile_tables(
             yield TableBatch(table.name, keys, sent)
 
 
-def _sorted_out(transform: str, part: Part, after: str, target: Target) -> ReconcileBatch:
+def _sorted_out(transform: str, part: ComparedRange, after: str, target: Target) -> ReconcileBatch:
     compared: Sequence[Looked] = part.looked
     findings = [item.finding for item in compared if item.finding is not None]
     wrong = {finding.key: finding for finding in findings if finding.is_to_be_sent}

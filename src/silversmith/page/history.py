@@ -59,7 +59,7 @@ class Ended(Protocol):
 
 
 @dataclass
-class Tally:
+class FileCounts:
     """The counts of a time: ``done`` files, ``partial`` ones among them, ``failed`` tries and quarantined files, rows.
 
     ``waiting`` is the greatest depth of the queues; None where nobody looked.
@@ -90,7 +90,7 @@ class Tally:
         if event.total is not None:
             self.latencies.add(event.total)
 
-    def merge(self, part: Tally) -> None:
+    def merge(self, part: FileCounts) -> None:
         """Add what another one counted."""
         for name in ("done", "partial", "failed", "rows", "rows_read", "rejected"):
             setattr(self, name, getattr(self, name) + getattr(part, name))
@@ -121,13 +121,13 @@ class _Newest:
     def __init__(self, most: int) -> None:
         self._most = most
         self._least = -1
-        self.kept: dict[int, Tally] = {}
+        self.kept: dict[int, FileCounts] = {}
 
-    def of(self, number: int) -> Tally | None:
+    def of(self, number: int) -> FileCounts | None:
         """The tally of a number; None: it is too low."""
         tally = self.kept.get(number)
         if tally is None and number > self._least:
-            tally = self.kept[number] = Tally()
+            tally = self.kept[number] = FileCounts()
             if len(self.kept) > self._most:
                 self._least = min(self.kept)
                 del self.kept[self._least]
@@ -151,10 +151,10 @@ class Series:
         for tally in self._tallies(at):
             tally.waiting = max(waiting, tally.waiting or 0)
 
-    def steps(self, span: Span, now: float) -> list[Tally]:
+    def steps(self, span: Span, now: float) -> list[FileCounts]:
         """The steps of a span that ends now, the oldest first."""
         last, kept = int(now // span.step), self._steps[span.name].kept
-        return [kept.get(number) or Tally() for number in range(last - span.seconds // span.step + 1, last + 1)]
+        return [kept.get(number) or FileCounts() for number in range(last - span.seconds // span.step + 1, last + 1)]
 
     def points(self, span: Span, now: float) -> list[Point]:
         """The points of a span that ends now, the oldest first."""
@@ -169,18 +169,18 @@ class Series:
             for tally in self.steps(span, now)
         ]
 
-    def over(self, span: Span, now: float) -> Tally:
+    def over(self, span: Span, now: float) -> FileCounts:
         """All of a span that ends now."""
-        total = Tally()
+        total = FileCounts()
         for tally in self.steps(span, now):
             total.merge(tally)
         return total
 
-    def today(self, now: float) -> Tally:
+    def today(self, now: float) -> FileCounts:
         """Since midnight, by this machine's clock."""
-        return self._days.kept.get(_day(now)) or Tally()
+        return self._days.kept.get(_day(now)) or FileCounts()
 
-    def _tallies(self, at: float) -> Iterable[Tally]:
+    def _tallies(self, at: float) -> Iterable[FileCounts]:
         tallies = [self._steps[name].of(int(at // span.step)) for name, span in SPANS.items()]
         return [tally for tally in (*tallies, self._days.of(_day(at))) if tally is not None]
 

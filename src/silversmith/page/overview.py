@@ -14,7 +14,7 @@ from silversmith.operations.text import count, duration
 from silversmith.page.context import ViewContext
 from silversmith.page.failures import Cause, causes_now
 from silversmith.page.flow import flow
-from silversmith.page.history import SPANS, History, Span, Tally
+from silversmith.page.history import SPANS, FileCounts, History, Span
 from silversmith.page.plots import Bar, Plot, draw, spark
 from silversmith.page.recent import FileEvent, LastFiles
 
@@ -33,7 +33,7 @@ class TransformRow:
     milliseconds; ``last`` is the file that it last made silver of, ``silent`` for so many seconds."""
 
     status: TransformStatus
-    today: Tally
+    today: FileCounts
     bars: Sequence[Bar]
     median: float | None
     slow: float | None
@@ -89,7 +89,7 @@ class FirstScreen:
     transform. ``running``: None where nothing could be looked at."""
 
     running: bool | None
-    today: Tally
+    today: FileCounts
     median: float | None
     slow: float | None
     waiting: int

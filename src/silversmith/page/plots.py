@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from silversmith.operations.text import count, millis
-from silversmith.page.history import Point, Series, Span, Tally
+from silversmith.page.history import FileCounts, Point, Series, Span
 
 
 def per_second(value: float) -> str:
@@ -116,7 +116,7 @@ def _throughput(points: Sequence[Point], span: Span) -> Plot:
     return _plot("throughput", says, span, top, per_second, bars=bars(steps, top))
 
 
-def _latency(points: Sequence[Point], span: Span, over: Tally) -> Plot:
+def _latency(points: Sequence[Point], span: Span, over: FileCounts) -> Plot:
     highest = max((point.slow or 0 for point in points), default=0)
     top = ceiling(highest)
     lines = [
@@ -162,7 +162,7 @@ def _ago(seconds: int) -> str:
 SPARK_WIDTH, SPARK_HEIGHT = 120.0, 24.0
 
 
-def spark(tallies: Sequence[Tally]) -> list[Bar]:
+def spark(tallies: Sequence[FileCounts]) -> list[Bar]:
     """The bars of a sparkline: files by step, those that failed on top. A single file among thousands is seen, too."""
     top = max((tally.done + tally.failed for tally in tallies), default=0)
     least = top * 0.08

@@ -18,7 +18,7 @@ from silversmith.contract import Contract
 from silversmith.events import NotAnEvent, ObjectEvent, object_created, unwrap
 from silversmith.keypatterns import KeyPattern
 from silversmith.page.context import ViewContext
-from silversmith.page.history import SPANS, Series, Tally
+from silversmith.page.history import SPANS, FileCounts, Series
 from silversmith.page.plots import SPARK_HEIGHT, SPARK_WIDTH, Bar, bars, ceiling
 from silversmith.patterns import compile_pattern
 from silversmith.pipeline import Pipeline, Sql, Transform
@@ -244,7 +244,7 @@ async def transform(request: Request) -> Response:
     return context.answer(request, "transform.html", values)
 
 
-def _broken_columns(today: Tally) -> list[tuple[str, int]]:
+def _broken_columns(today: FileCounts) -> list[tuple[str, int]]:
     """The other causes of rejected rows today: columns, and unreadable lines."""
     return [
         (name.removeprefix("column "), rows)

@@ -206,7 +206,7 @@ def comparison_of(
     owner: Owner | None = None,
     dead: bool = False,
     note_outdated: bool = False,
-) -> Comparison:
+) -> FileComparison:
     """The stores and settings of a transform's comparison. Arguments and errors are those of :func:`look`."""
     document = Schemas(lake.silver, transform.name).look().document if changed or owner is not None else None
     owners = None
@@ -215,7 +215,7 @@ def comparison_of(
         owners = document.owners(owner.name)
     schema = document.of(transform.fingerprint).version if document is not None and changed else 0
     lookups = current_digest(lake.bronze, transform.lookups) if changed else None
-    return Comparison(transform, lake, changed, settled, etag, schema, lookups, owners, dead, note_outdated)
+    return FileComparison(transform, lake, changed, settled, etag, schema, lookups, owners, dead, note_outdated)
 
 
 def _bronze(transform: Transform, store: Store, after: str) -> Iterator[Head]:
@@ -242,7 +242,7 @@ def archived_in(listed: Head, bronze: Store) -> str:
 
 
 @dataclass(frozen=True)
-class Comparison:
+class FileComparison:
     """Compares one pair after the other. The fields are the arguments of :func:`look`, and what was read for it:
 
     ``schema`` is the version of the recorded schema that silver should have, ``lookups`` the digest of the lookups

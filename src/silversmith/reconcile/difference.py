@@ -21,10 +21,10 @@ from typing import NamedTuple
 import polars as pl
 
 from silversmith.lineage import Decision, Lineage, bronze_key_of, error_key, failed_key, silver_key
-from silversmith.reconcile.compare import Comparison, Finding, Looked, Pair, overtaken
-from silversmith.reconcile.rows import Rows
+from silversmith.reconcile.compare import FileComparison, Finding, Looked, Pair, overtaken
+from silversmith.reconcile.rows import LineageSource
 from silversmith.stores import Head, map_in_threads
-from silversmith.stores.listing import Entry, pages, stamp
+from silversmith.stores.listing import ListedObject, pages, stamp
 from silversmith.tables.spec import ETAG, FILE
 
 #: So many keys of a range are compared at once: the memory of a range is that of so many keys and rows.
@@ -65,7 +65,7 @@ class Proof:
 
 
 @dataclass(frozen=True)
-class Part:
+class ComparedRange:
     """Some keys of a range were compared.
 
     Attributes:
@@ -86,7 +86,7 @@ class Part:
 
 
 @dataclass(frozen=True)
-class Difference:
+class LineageComparison:
     """Compares the files of one transform.
 
     Attributes:
@@ -96,12 +96,12 @@ class Difference:
         window: keys that are compared at once.
     """
 
-    comparison: Comparison
-    rows: Rows
+    comparison: FileComparison
+    rows: LineageSource
     proof: Proof = field(default_factory=Proof)
     window: int = WINDOW
 
-    def parts(self, ranges: Sequence[KeyRange], *, workers: int) -> Generator[Part]:
+    def parts(self, ranges: Sequence[KeyRange], *, workers: int) -> Generator[ComparedRange]:
         """Compare ranges of keys side by side; the parts of a range come in order, those of several mixed.
 
         Args:
@@ -114,7 +114,7 @@ class Difference:
             return
         yield from _side_by_side(self, ranges, min(workers, len(ranges)))
 
-    def compare(self, keys: KeyRange, number: int = 0) -> Iterator[Part]:
+    def compare(self, keys: KeyRange, number: int = 0) -> Iterator[ComparedRange]:
         """Compare one range, window by window."""
         after = keys.after
         for entries, ended in self._windows(keys):
@@ -139,9 +139,9 @@ class Difference:
         whole = rows.filter(pl.col(FILE) < last)  # of the last key there may be more
         return (whole, str(whole[FILE][-1])) if whole.height else (rows, str(last))
 
-    def _windows(self, keys: KeyRange) -> Iterator[tuple[list[Entry], bool]]:
+    def _windows(self, keys: KeyRange) -> Iterator[tuple[list[ListedObject], bool]]:
         """The objects in bronze that the transform wants, and whether they are the last."""
-        pattern, entries = self.comparison.transform.pattern, list[Entry]()
+        pattern, entries = self.comparison.transform.pattern, list[ListedObject]()
         bronze, after, until = self.comparison.lake.bronze, keys.after, keys.until
         prefixes = [prefix for prefix in pattern.prefixes if prefix >= after or after.startswith(prefix)]
         listings = (
@@ -155,8 +155,8 @@ class Difference:
         yield entries, True
 
     def _compared(
-        self, number: int, keys: KeyRange, entries: Sequence[Entry], rows: pl.DataFrame, rest: KeyRange | None
-    ) -> Part:
+        self, number: int, keys: KeyRange, entries: Sequence[ListedObject], rows: pl.DataFrame, rest: KeyRange | None
+    ) -> ComparedRange:
         listed = pl.DataFrame(
             {"key": [entry[0] for entry in entries], "etag": [entry[2] for entry in entries]},
             schema={"key": pl.String, "etag": pl.String},
@@ -175,7 +175,7 @@ class Difference:
         lone = rows.filter(pl.col("state") == "silver").join(listed, left_on=FILE, right_on="key", how="anti")
         self._look_at_lone(lone[FILE].to_list(), looked, behind)
         proven = self._prove(keys, rows, good, looked, behind)
-        return Part(number, rest, len(entries), looked, sorted(set(behind)), proven)
+        return ComparedRange(number, rest, len(entries), looked, sorted(set(behind)), proven)
 
     # -- which rows agree
 
@@ -195,12 +195,12 @@ class Difference:
 
     # -- what is looked at
 
-    def _given_up(self, entry: Entry) -> Finding:
+    def _given_up(self, entry: ListedObject) -> Finding:
         name, head = self.comparison.transform.name, entry.head()
         silver = silver_key(name, entry.key)
         return Finding(name, entry.key, Decision.MISSING, silver, entry.etag, "", head.size, head.modified)
 
-    def _look(self, entries: Iterable[Entry], looked: list[Looked], behind: list[str]) -> None:
+    def _look(self, entries: Iterable[ListedObject], looked: list[Looked], behind: list[str]) -> None:
         """Look at objects themselves, where the lineage does not account for them."""
         comparison, name = self.comparison, self.comparison.transform.name
         settled = stamp(comparison.settled) if comparison.settled is not None else None
@@ -304,16 +304,16 @@ def _threads(items: Sequence[object]) -> int:
     return WORKERS if len(items) > 2 else 1
 
 
-def ranges_of(rows: Rows, transform: str, parts: int, *, keys: KeyRange = KeyRange()) -> list[KeyRange]:  # noqa: B008
+def ranges_of(rows: LineageSource, transform: str, parts: int, *, keys: KeyRange = KeyRange()) -> list[KeyRange]:  # noqa: B008
     """A transform's keys, or those of one range, in up to so many ranges of about one size."""
     cuts = [key for key in rows.split(transform, parts) if key > keys.after and (not keys.until or key < keys.until)]
     edges = [keys.after, *cuts, keys.until]
     return [KeyRange(*edge) for edge in pairwise(edges)]
 
 
-def _side_by_side(difference: Difference, ranges: Sequence[KeyRange], workers: int) -> Iterator[Part]:
+def _side_by_side(difference: LineageComparison, ranges: Sequence[KeyRange], workers: int) -> Iterator[ComparedRange]:
     """The parts of several ranges as they come, each range in one thread. Few wait to be taken."""
-    done: Queue[Part | Exception | None] = Queue(maxsize=workers)
+    done: Queue[ComparedRange | Exception | None] = Queue(maxsize=workers)
     is_stopped = Event()
 
     def work(number: int, keys: KeyRange) -> None:

@@ -35,9 +35,9 @@ from silversmith.function.retries import parse
 from silversmith.lineage import SILVER_ENDING, Decision, error_key
 from silversmith.pipeline import Pipeline, Transform, load
 from silversmith.reconcile.compare import Finding, Looked, comparison_of, look
-from silversmith.reconcile.difference import Difference, KeyRange, Part, Proof, ranges_of
+from silversmith.reconcile.difference import ComparedRange, KeyRange, LineageComparison, Proof, ranges_of
 from silversmith.reconcile.lease import Keeper, Lease, NotNext, lease_key
-from silversmith.reconcile.rows import LineageRows, LineageUnreadable, Rows, existing
+from silversmith.reconcile.rows import LineageRows, LineageSource, LineageUnreadable, existing
 from silversmith.runtime.queue import BUSY, SENT_AT_ONCE, InvocationContext, Queue, SqsQueue
 from silversmith.runtime.telemetry import document, printed, request, set_up
 from silversmith.schemas import Owner
@@ -192,7 +192,7 @@ class Reconciler:
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
         log: Callable[[dict[str, Any]], None] = lambda _: None,
         batch: int = BATCH,
-        rows: Callable[[], Rows | None] = lambda: None,
+        rows: Callable[[], LineageSource | None] = lambda: None,
         oldest: Callable[[str], float | None] = lambda _: None,
         listers: int = LISTERS,
     ) -> None:
@@ -352,7 +352,7 @@ class Reconciler:
 
     def _compared(
         self, transform: Transform, cursor: Cursor, progress: RoundProgress, step: _Step
-    ) -> tuple[list[KeyRange | None] | None, Generator[Part]]:
+    ) -> tuple[list[KeyRange | None] | None, Generator[ComparedRange]]:
         """The ranges that are left, None without a lineage, and the comparison of what is left."""
         options: dict[str, Any] = {
             "changed": step.event.get("changed") is True,
@@ -366,7 +366,7 @@ class Reconciler:
         comparison = comparison_of(transform, self._lake, **options)
         proof = Proof(cursor.prove, PROVEN_SHARE, progress.begun.toordinal())
         ranges = [KeyRange(*keys) for keys in cursor.ranges or ()] or ranges_of(rows, transform.name, RANGES)
-        difference = Difference(comparison, rows, proof)
+        difference = LineageComparison(comparison, rows, proof)
         return [*ranges], difference.parts(ranges, workers=self._listers)
 
     def _tell_tables(self, keys: Sequence[str], event: Mapping[str, Any]) -> None:
@@ -436,11 +436,11 @@ def _mark(transform: Transform, memory: Mapping[str, Any]) -> Mapping[str, Any]:
     return mark if isinstance(mark, dict) else {}
 
 
-def _in_parts(looked: Iterator[Looked], batch: int) -> Generator[Part]:
+def _in_parts(looked: Iterator[Looked], batch: int) -> Generator[ComparedRange]:
     """A comparison that heads every object, as parts of one range."""
     for keys in batched(looked, batch):
         after = next((key.after for key in reversed(keys) if key.after), "")
-        yield Part(0, KeyRange(after) if len(keys) == batch else None, len(keys), keys)
+        yield ComparedRange(0, KeyRange(after) if len(keys) == batch else None, len(keys), keys)
 
 
 def _body(event: ObjectEvent) -> str:
@@ -516,7 +516,7 @@ def build(
     )
 
 
-def _lineage(environment: Mapping[str, str], s3: Any) -> Rows | None:
+def _lineage(environment: Mapping[str, str], s3: Any) -> LineageSource | None:
     """The lineage of now. One that cannot be read is as good as none."""
     from silversmith.stores.s3 import S3Store
 

@@ -52,7 +52,7 @@ class DataFile:
         return (self.high is None or self.high > after) and (not until or self.low is None or self.low <= until)
 
 
-class Rows(Protocol):
+class LineageSource(Protocol):
     """The lineage as a comparison reads it. Tests and simulations have others."""
 
     def between(self, transform: str, after: str, until: str, most: int) -> pl.DataFrame:

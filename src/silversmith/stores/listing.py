@@ -22,7 +22,7 @@ PAGE = 1_000
 ARCHIVING = frozenset({"GLACIER", "DEEP_ARCHIVE", "INTELLIGENT_TIERING"})
 
 
-class Entry(NamedTuple):
+class ListedObject(NamedTuple):
     """An object of a listing. ``modified`` as S3 writes it, so that texts compare as times do:
     ``2026-03-01T00:00:00.000Z``. ``storage``: its storage class, or empty."""
 
@@ -45,7 +45,7 @@ def stamp(moment: datetime) -> str:
 
 def pages(
     store: Store, prefix: str, *, start_after: str = "", until: str = "", size: int = PAGE
-) -> Iterator[Sequence[Entry]]:
+) -> Iterator[Sequence[ListedObject]]:
     """The objects of a range of keys, page by page, in the order of their keys.
 
     Args:
@@ -67,8 +67,8 @@ def pages(
         yield page
 
 
-def _entry(head: Head) -> Entry:
-    return Entry(head.key, stamp(head.modified), head.etag, str(head.size), head.archived)
+def _entry(head: Head) -> ListedObject:
+    return ListedObject(head.key, stamp(head.modified), head.etag, str(head.size), head.archived)
 
 
 # -- S3's answers
@@ -117,19 +117,19 @@ def parse_page(response_dict: dict[str, Any], customized_response_dict: dict[str
     if not objects or not is_known or text.count("<Contents>") != len(objects):
         return
     customized_response_dict[ENTRIES] = [
-        Entry(unquote_plus(item[0]), *item[1:]) if "%" in item[0] or "+" in item[0] else Entry._make(item)
+        ListedObject(unquote_plus(item[0]), *item[1:]) if "%" in item[0] or "+" in item[0] else ListedObject._make(item)
         for item in objects
     ]
     response_dict["body"] = (text[:start] + text[end:]).encode()
 
 
-def entries(answer: Mapping[str, Any]) -> Sequence[Entry]:
+def entries(answer: Mapping[str, Any]) -> Sequence[ListedObject]:
     """The objects in an answer of the SDK's, whoever parsed them."""
-    own: Sequence[Entry] | None = answer.get(ENTRIES)
+    own: Sequence[ListedObject] | None = answer.get(ENTRIES)
     if own is not None:
         return own
     return [
-        Entry(
+        ListedObject(
             item["Key"],
             stamp(item["LastModified"]),
             str(item["ETag"]).strip('"'),

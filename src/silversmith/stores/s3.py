@@ -26,7 +26,7 @@ from botocore.utils import parse_timestamp
 from silversmith.errors import PreconditionFailed
 from silversmith.stores import IN_MEMORY, Head, Put, Source, keys, one_by_one
 from silversmith.stores.aws_errors import CONFLICT, MISSING, denied_by_kms, error_code, is_denied, translate_aws_errors
-from silversmith.stores.listing import ARCHIVING, Entry, entries, parse_page, parsed_here
+from silversmith.stores.listing import ARCHIVING, ListedObject, entries, parse_page, parsed_here
 from silversmith.stores.s3_transfer import (
     DOWNLOADS,
     LARGEST_PUT,
@@ -282,7 +282,7 @@ class S3Store:
         for page in self.pages(prefix, start_after=start_after):
             yield from (entry.head() for entry in page)
 
-    def pages(self, prefix: str = "", *, start_after: str = "") -> Iterator[Sequence[Entry]]:
+    def pages(self, prefix: str = "", *, start_after: str = "") -> Iterator[Sequence[ListedObject]]:
         """The objects as :meth:`list` gives them, an answer of S3's at a time."""
         after: dict[str, Any] = {"StartAfter": start_after}
         while after:

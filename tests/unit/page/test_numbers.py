@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from silversmith.operations.histogram import RELATIVE_ERROR
 from silversmith.operations.text import millis
-from silversmith.page.history import SPANS, History, Rates, Series, Tally
+from silversmith.page.history import SPANS, FileCounts, History, Rates, Series
 from silversmith.page.plots import HEIGHT, SPARK_HEIGHT, bars, ceiling, draw, line, per_second, spark
 from silversmith.page.recent import FileEvent
 
@@ -93,7 +93,7 @@ def test_today_by_transform_and_in_all() -> None:
 
 
 def test_a_sparkline_shows_one_failure_among_thousands() -> None:
-    drawn = spark([Tally(done=5000, failed=1), Tally()])
+    drawn = spark([FileCounts(done=5000, failed=1), FileCounts()])
     assert len(drawn) == 1
     assert drawn[0].failed > SPARK_HEIGHT * 0.05
     assert drawn[0].failed_top >= -0.01

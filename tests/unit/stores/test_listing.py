@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from silversmith.stores import Head
-from silversmith.stores.listing import ENTRIES, Entry, entries, pages, parse_page, parsed_here, stamp
+from silversmith.stores.listing import ENTRIES, ListedObject, entries, pages, parse_page, parsed_here, stamp
 
 SHAPE = botocore.session.get_session().get_service_model("s3").operation_model("ListObjectsV2").output_shape
 KEYS = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=20)
@@ -50,7 +50,7 @@ def by_sdk(body: bytes) -> dict[str, Any]:
     return parsed
 
 
-def parsed(body: bytes, status: int = 200) -> tuple[list[Entry] | None, bytes]:
+def parsed(body: bytes, status: int = 200) -> tuple[list[ListedObject] | None, bytes]:
     response: dict[str, Any] = {"status_code": status, "body": body}
     own: dict[str, Any] = {}
     parse_page(response, own)
@@ -104,9 +104,9 @@ def test_checksums_and_bare_quotes_are_known() -> None:
 
 
 def test_an_entry_is_a_head() -> None:
-    head = Entry("a", "2026-03-01T10:20:30.000Z", "e", "7", "GLACIER").head()
+    head = ListedObject("a", "2026-03-01T10:20:30.000Z", "e", "7", "GLACIER").head()
     assert head == Head("a", "e", 7, datetime(2026, 3, 1, 10, 20, 30, tzinfo=UTC), archived="GLACIER")
-    assert Entry("a", "2026-03-01T10:20:30.000Z", "e", "7", "STANDARD").head().archived == ""
+    assert ListedObject("a", "2026-03-01T10:20:30.000Z", "e", "7", "STANDARD").head().archived == ""
 
 
 @given(st.datetimes(datetime(2006, 3, 14), timezones=st.just(timezone(timedelta(hours=5)))))  # noqa: DTZ001
