@@ -18,17 +18,31 @@ const near = new IntersectionObserver(
   { rootMargin: "3000px" },
 );
 
+// The link to older files that is watched: a view that is made again may have another one.
+let watched = null;
+
+async function piece(address) {
+  try {
+    const answer = await fetch(address);
+    return answer.ok ? await answer.text() : null;
+  } catch {
+    return null; // the connection was lost
+  }
+}
+
 export function grow() {
   const link = find("[data-older]");
-  if (!link) return;
+  if (!link || link === watched) return;
+  watched = link;
   const watch = new IntersectionObserver(
-    async ([seen]) => {
-      if (!seen.isIntersecting) return;
+    async (entries) => {
+      if (!entries.at(-1).isIntersecting) return; // on a busy machine several come at once
       watch.disconnect();
-      if (!link.isConnected) return grow(); // the view was made again
-      const answer = await fetch(`${link.href}&piece=1`);
-      if (!answer.ok || !link.isConnected) return grow();
-      const fetched = parsed(await answer.text());
+      const text = link.isConnected ? await piece(`${link.href}&piece=1`) : null;
+      watched = null;
+      if (!link.isConnected) return grow();
+      if (text === null) return setTimeout(grow, 2000);
+      const fetched = parsed(text);
       const next = find(".older", fetched);
       // Files that came meanwhile have moved those before them into this piece.
       const shown = new Set(all("#files .piece").flatMap((piece) => [...(piece.kept ?? piece.children)]).map((row) => row.dataset.id));

@@ -1,5 +1,6 @@
 // The page as it changes: numbers with each look of the server, and the view again when something in it changed.
 import { all, find, morph, parsed } from "./dom.js";
+import { grow } from "./lists.js";
 
 // News for a screen reader is gathered, so that not every file interrupts it.
 const gathered = { ended: 0, failed: 0, at: 0 };
@@ -52,6 +53,7 @@ async function show() {
   const followed = all("[data-tail]").filter(isAtEnd);
   morph(find("main"), find("main", parsed(text)));
   followed.forEach(toEnd);
+  grow();
   if (before) lightUp(before);
 }
 
