@@ -23,20 +23,20 @@ ENTRY_POINTS = {
 #: What is counted, the most that there may be, and why it is that much.
 LIMITS = {
     "lines": (
-        54_600,
-        "4,850 gold, 1,400 logs, 1,050 files of issue 16, 6,800 issues 17, 18; to be 29,000, or 33,000 with these",
+        62_000,
+        "4,850 gold, 1,400 logs, 1,050 files of issue 16, 14,200 issues 17 to 19; to be 29,000, or 33,000 with these",
     ),
     "modules": (
-        220,
-        "15 gold, 5 the lineage, 2 previews and completion, the estimate; to be 170, or 200 with gold and logs",
+        238,
+        "15 gold, 5 the lineage, 2 previews and completion, the estimate, 18 issues 17 to 19; to be 170, or 200",
     ),
     "lines in a bundle": (
-        23_100,
-        "800 of it logs, 840 the files of issue 16, 450 .xlsx, 800 the difference; to come down to 12,000",
+        24_500,
+        "800 of it logs, 840 the files of issue 16, 450 .xlsx, 2,200 issues 17 to 19; to come down to 12,000",
     ),
-    "lines in the tables' bundle": (6_000, "all that gold is on Lambda"),
+    "lines in the tables' bundle": (6_400, "all that gold is on Lambda"),
     "lines in one module": (700, "what a reader reads in one sitting"),
-    "files at the top": (8, "what a newcomer takes in at a glance"),
+    "files at the top": (9, "what a newcomer takes in at a glance, and the CDK construct"),
     "folders at the top": (18, "the nouns of the README"),
     "import cycles": (0, "a circle has no layer"),
 }
