@@ -45,7 +45,7 @@ if TYPE_CHECKING:
         TransformTrace,
         Version,
     )
-    from silversmith.operations.tables import InTable
+    from silversmith.operations.tables import InLineage, InTable
     from silversmith.operations.target import DeadMessage
 
 _Failed = TypeVar("_Failed")
@@ -484,6 +484,8 @@ def _show_transform(part: TransformTrace) -> None:
         _show_document(part.error, time.time(), indent="      ")
     for table in part.tables:
         _show_in_table(table)
+    for row in part.lineage:
+        _show_in_lineage(row)
     if part.silver is None and part.error is None and part.last is not None:
         say(f"    last      {part.last.verdict}, attempt {part.last.detail.get('attempt', '-')}")
 
@@ -500,6 +502,12 @@ _IN_TABLE = {
 def _show_in_table(table: InTable) -> None:
     since = "" if table.since is None else f" version {table.since}{' or before' if table.or_before else ''}"
     say(f"    table     {table.table}: {_IN_TABLE[table.state]}{since}")
+
+
+def _show_in_lineage(row: InLineage) -> None:
+    about = count(row.rows_written, "row") if row.rows_written is not None else row.error or "no error code"
+    state = "as it is" if row.state == "current" else "of an older object: the row is on its way"
+    say(f"    _lineage  {row.about}: {about}, {row.committed_at or 'no time'}; {state}")
 
 
 def _show_silver(silver: Silver) -> None:

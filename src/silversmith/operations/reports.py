@@ -11,7 +11,15 @@ from typing import Any
 
 from silversmith.lineage import Decision, Lineage, decide, error_key, rejected_key, silver_key
 from silversmith.operations.failures import ErrorDocument, RejectedFile, read_error, read_rejected
-from silversmith.operations.tables import InTable, SilverState, TableReport, reports, trace_tables
+from silversmith.operations.tables import (
+    InLineage,
+    InTable,
+    SilverState,
+    TableReport,
+    reports,
+    trace_lineage,
+    trace_tables,
+)
 from silversmith.operations.target import Hop, LastOutcome, Target, TransformQueues
 from silversmith.operations.text import age, iso
 from silversmith.pipeline import Pipeline, Transform
@@ -296,7 +304,7 @@ class TransformTrace:
     without bronze), ``foreign`` (another pipeline made silver), ``marker`` (bronze stands for a folder or a job, and is
     no data), ``archived`` (bronze must be restored before it can be read) or ``gone`` (neither). ``matches``: whether
     the transform's pattern matches. ``owner``: the other pipeline that owns the transform's silver, or empty.
-    ``partial``: silver lacks rows that were rejected.
+    ``partial``: silver lacks rows that were rejected. ``lineage`` are its rows in ``_lineage``, where that is kept.
     """
 
     transform: str
@@ -309,6 +317,7 @@ class TransformTrace:
     owner: str = ""
     tables: Sequence[InTable] = ()
     partial: bool = False
+    lineage: Sequence[InLineage] = ()
 
 
 @dataclass(frozen=True)
@@ -422,6 +431,7 @@ def _part(transform: Transform, key: str, bronze: Head | None, target: Target, p
         owner=document.owner if document.owner != target.owner.name else "",
         tables=in_tables,
         partial=lineage is not None and lineage.is_partial,
+        lineage=trace_lineage(key, transform.name, target, pipeline),
     )
 
 

@@ -18,7 +18,7 @@ from silversmith.operations.target import Target
 from silversmith.operations.text import iso
 from silversmith.pipeline import Pipeline
 from silversmith.stores import Store, batched
-from silversmith.tables.spec import FILE, LINEAGE, TableSpec, ViewSpec
+from silversmith.tables.spec import ETAG, FILE, LINEAGE, TableSpec, ViewSpec
 
 if TYPE_CHECKING:
     from silversmith.tables.format import Extent, Format, Rows, Snapshot
@@ -430,6 +430,54 @@ class InTable:
     state: str
     since: int | None = None
     or_before: bool = False
+
+
+@dataclass(frozen=True)
+class InLineage:
+    """A row of ``_lineage`` about one file. ``about`` is ``silver``, ``quarantined`` (an error document) or
+    ``given_up`` (the code failed on it as often as it may). ``state`` is ``current`` (as the object says now) or
+    ``old``.
+
+    ``rows_written`` of silver, ``error`` the code of a document, ``committed_at`` in ISO 8601.
+    """
+
+    about: str
+    state: str
+    etag: str
+    rows_written: int | None
+    committed_at: str | None
+    error: str | None
+
+
+def trace_lineage(key: str, transform: str, target: Target, pipeline: Pipeline) -> list[InLineage]:
+    """The rows that the lineage has of a bronze key for a transform, beside the objects that they are about; none where
+    the pipeline does not keep it as a table, or it cannot be read."""
+    if transform not in pipeline.tables.lineage:
+        return []
+    try:
+        gold = target.gold
+        from silversmith.tables.lineage import SILVER, Subject, rows_of
+
+        rows = rows_of(key, transform, gold)
+    except SilversmithError:
+        return []
+    traced = []
+    for row in rows:
+        store = target.lake.silver if row["state"] == SILVER else target.lake.quarantine
+        head = store.head(Subject(transform, row["state"], key).key)
+        is_current = head is not None and head.etag == row[ETAG]
+        moment = row["committed_at"]
+        traced.append(
+            InLineage(
+                row["state"],
+                "current" if is_current else "old",
+                row[ETAG],
+                row["rows_written"],
+                moment.isoformat() if moment is not None else None,
+                row["error"] or None,
+            )
+        )
+    return traced
 
 
 def trace_tables(key: str, transform: str, silver: SilverState, target: Target, pipeline: Pipeline) -> list[InTable]:

@@ -6,11 +6,11 @@ from collections.abc import Iterable, Iterator
 from datetime import datetime
 
 from silversmith.lineage import Lineage, silver_key
-from silversmith.stores import Head, Store, map_in_threads
+from silversmith.stores import Head, Store, batched, map_in_threads
 from silversmith.tables.format import Format, Snapshot
 from silversmith.tables.spec import TableSpec
 
-#: Up to so many silver objects that a table lacks are asked whether they have rows at all.
+#: So many silver objects that a table lacks are asked at a time whether they have rows at all.
 ASKED = 1_000
 
 WORKERS = 16
@@ -23,6 +23,8 @@ def differing(table: TableSpec, silver: Store, gold: Format, *, before: datetime
 
     One listing of the transform's silver, and the two columns ``_file`` and ``_etag`` of the table. Silver objects
     without rows are in no table: those that look missing are headed, for their lineage says how many rows they have.
+    Where most of those that were headed have rows, the others are sent unasked: the table's function heads them anyway.
+    A table that lacks nothing but silver without rows has all of it headed, and nothing is sent.
     """
     snapshot = gold.read(table.name)
     young: set[str] = set()
@@ -35,10 +37,18 @@ def differing(table: TableSpec, silver: Store, gold: Format, *, before: datetime
 
     lacking, others = compared(table, listed(), snapshot)
     lacking, others = ([key for key in keys if key not in young] for keys in (lacking, others))
-    if len(lacking) <= ASKED:
-        heads = map_in_threads(silver.head, lacking, WORKERS)
-        lacking = [key for key, head in zip(lacking, heads, strict=True) if head is not None and not _is_empty(head)]
-    return sorted([*lacking, *others])
+    return sorted([*_to_be_sent(lacking, silver), *others])
+
+
+def _to_be_sent(lacking: Iterable[str], silver: Store) -> Iterator[str]:
+    is_asked = True
+    for some in batched(lacking, ASKED):
+        chosen = some
+        if is_asked:
+            heads = map_in_threads(silver.head, some, WORKERS)
+            chosen = [key for key, head in zip(some, heads, strict=True) if head is not None and not _is_empty(head)]
+            is_asked = 2 * len(chosen) <= len(some)
+        yield from chosen
 
 
 def compared(table: TableSpec, listing: Iterable[Head], snapshot: Snapshot | None) -> tuple[list[str], list[str]]:

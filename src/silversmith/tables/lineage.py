@@ -323,6 +323,16 @@ def _batch(rows: Sequence[Row]) -> RecordBatch:
     return RecordBatch.from_arrays(arrays, schema=to_schema(COLUMNS))
 
 
+def rows_of(file: str, transform: str, gold: Format) -> list[dict[str, Any]]:
+    """The rows of a bronze key for one transform, a value by each column: one for each state that it is in.
+
+    Raises:
+        GoldFailed: gold cannot be read.
+    """
+    rows = _rows(gold, gold.read(LINEAGE), [Subject(transform, SILVER, file)])
+    return [dict(zip(_NAMES, row, strict=True)) for _, row in sorted(rows) if row]
+
+
 # -- the comparison
 
 

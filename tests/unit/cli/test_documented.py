@@ -30,7 +30,7 @@ from silversmith.operations.reports import (
     Version,
 )
 from silversmith.operations.send import PutResult
-from silversmith.operations.tables import Column, InTable, TableReport, Upkeep
+from silversmith.operations.tables import Column, InLineage, InTable, TableReport, Upkeep
 from silversmith.operations.target import DeadKind, DeadMessage, LastOutcome, Lately
 from silversmith.schemas import Entry
 
@@ -42,7 +42,7 @@ DOCUMENTS = {
     "put": (PutResult,),
     "schema": (SchemaHistory, CodeSchema, Entry),
     "status": (Status, ChainStatus, TransformStatus, SilverCounts, TablesQueue),
-    "trace": (Trace, Bronze, Version, Step, TransformTrace, Silver, LastOutcome, InTable),
+    "trace": (Trace, Bronze, Version, Step, TransformTrace, Silver, LastOutcome, InTable, InLineage),
     "failures": (ErrorDocument, DeadMessage, RejectedFile, RejectedRow),
     "preview": (FilePreview, Preview),
     "query": (Column,),

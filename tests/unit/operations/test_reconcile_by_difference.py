@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,10 @@ from silversmith.operations.aws import AwsTarget
 from silversmith.operations.doctor import tables_check
 from silversmith.operations.local import LocalTarget, open_lake
 from silversmith.operations.reconcile import plan, reconcile
+from silversmith.operations.reports import trace
 from silversmith.pipeline import Pipeline, load
 from tests.engine.conftest import Bench
+from tests.engine.test_resending import command
 
 DEFINITION = """
 pipeline = Pipeline("shop", lineage=True)
@@ -43,6 +46,28 @@ def opened(bench: Bench) -> Iterator[tuple[Pipeline, LocalTarget]]:
     pipeline = load(str(bench.pipeline))
     with open_lake(bench.lake, pipeline, writable=True) as target:
         yield pipeline, target
+
+
+def test_a_trace_shows_the_row_of_the_lineage(bench: Bench) -> None:
+    bench.drop("orders/bad.csv", "id,id\n1,2\n")
+    bench.run()
+    with opened(bench) as (pipeline, target):
+        (part,) = trace("orders/1.csv", pipeline, target).transforms
+        (row,) = part.lineage
+        silver = part.silver
+        assert silver is not None
+        assert silver.lineage is not None
+        assert (row.about, row.state, row.etag, row.rows_written) == ("silver", "current", silver.etag, 1)
+        assert datetime.fromisoformat(row.committed_at or "") == datetime.fromisoformat(silver.lineage.committed_at)
+        (part,) = trace("orders/bad.csv", pipeline, target).transforms
+        (row,) = part.lineage
+        assert part.error is not None
+        assert (row.about, row.state, row.error) == ("quarantined", "current", part.error.code)
+        target.lake.silver.delete(silver.key)
+        (part,) = trace("orders/1.csv", pipeline, target).transforms
+        assert [row.state for row in part.lineage] == ["old"]
+    document = command(bench, "trace", "orders/0.csv")
+    assert [row["about"] for row in document["transforms"][0]["lineage"]] == ["silver"]
 
 
 def test_a_lake_is_compared_with_its_lineage(bench: Bench) -> None:

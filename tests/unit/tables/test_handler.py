@@ -15,9 +15,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from silversmith.events import ObjectEvent, object_created, unwrap
+from silversmith.formats.writer import parquet_bytes
 from silversmith.lineage import silver_key
 from silversmith.runtime.queue import BUSY, SYSTEM_RECEIVES, SystemUnavailable
 from silversmith.runtime.telemetry import UNITS, JsonLines
+from silversmith.stores import Head, Put
 from silversmith.stores.local import LocalStore
 from silversmith.tables.commit import Brought
 from silversmith.tables.compare import differing
@@ -28,7 +30,7 @@ from silversmith.tables.handler import TableFunction as LambdaFunction
 from silversmith.tables.spec import TRIES, GoldSpec, TableSpec, ViewSpec
 from silversmith.tables.views import Refresh
 from tests.unit.conftest import Leisure
-from tests.unit.tables.kit import TRANSFORM, GoldBench, keys_of
+from tests.unit.tables.kit import TRANSFORM, GoldBench, keys_of, lineage
 from tests.unit.tables.test_commit import Killed, kill_at
 
 DAILY = ViewSpec(
@@ -251,6 +253,51 @@ def test_reconcile_finds_what_events_missed(bench: GoldBench) -> None:
     assert missed == [keys[1], keys[2]]
     bench.bring(*missed)
     assert differing(table, bench.silver, bench.gold) == []
+
+
+def test_rounds_rest_though_much_of_silver_has_no_rows(bench: GoldBench) -> None:
+    """The first round sends what lacks; the second finds 1,500 objects that are in no table, and sends none."""
+    (table,) = SPEC.tables
+    empty = pl.DataFrame({"day": []}, schema={"day": pl.String})
+    keys = [bench.put("0.csv", {"day": ["mo"]})]
+    body = parquet_bytes(empty, lineage("empty", TRANSFORM, 0).to_json())
+    store = LocalStore(
+        bench.root / "silver",
+        scratch=bench.root / "scratch",
+        locks=bench.root / "locks",
+        foreign_writers=False,
+        fsync=lambda _: None,
+    )
+    store.put_all([Put(silver_key(TRANSFORM, f"empty/{number}.csv"), body) for number in range(1_500)])
+    keys += [bench.put(f"x/{number}.csv", {"day": ["mo"]}) for number in range(3)]
+    first = differing(table, bench.silver, bench.gold)
+    assert first == keys
+    bench.bring(*first)
+    assert differing(table, bench.silver, bench.gold) == []
+
+
+def test_a_table_that_lacks_most_of_silver_has_little_of_it_headed(bench: GoldBench) -> None:
+    (table,) = SPEC.tables
+    full = parquet_bytes(pl.DataFrame({"day": ["mo"]}), lineage("full", TRANSFORM, 1).to_json())
+    empty = parquet_bytes(pl.DataFrame({"day": []}), lineage("empty", TRANSFORM, 0).to_json())
+    headed: list[str] = []
+
+    class Counted(LocalStore):
+        def head(self, key: str) -> Head | None:
+            headed.append(key)
+            return super().head(key)
+
+    bench.silver = Counted(
+        bench.root / "silver",
+        scratch=bench.root / "scratch",
+        locks=bench.root / "locks",
+        foreign_writers=False,
+        fsync=lambda _: None,
+    )
+    bench.silver.put_all([Put(silver_key(TRANSFORM, f"{number}.csv"), full) for number in range(1_100)])
+    bench.silver.put_all([Put(silver_key(TRANSFORM, f"z/{number}.csv"), empty) for number in range(100)])
+    assert len(differing(table, bench.silver, bench.gold)) == 1_200
+    assert len(headed) == 1_000
 
 
 def test_reconcile_knows_keys_that_were_cut_short(bench: GoldBench) -> None:
