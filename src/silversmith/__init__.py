@@ -24,7 +24,7 @@ if TYPE_CHECKING:
         Xml,
     )
     from silversmith.pipeline import Pipeline
-    from silversmith.pipeline.deployment import Deployment, Vpc
+    from silversmith.pipeline.deployment import Deployment, ObjectLock, Vpc
     from silversmith.pipeline.lookups import Context
     from silversmith.pipeline.rejections import reject
     from silversmith.pipeline.writers import CustomWriter
@@ -46,6 +46,7 @@ __all__ = [
     "FixedWidth",
     "Json",
     "Lines",
+    "ObjectLock",
     "Parquet",
     "Pipeline",
     "Regex",
@@ -70,6 +71,7 @@ _LATE = {
     "FixedWidth": "silversmith.formats",
     "Json": "silversmith.formats",
     "Lines": "silversmith.formats",
+    "ObjectLock": "silversmith.pipeline.deployment",
     "Parquet": "silversmith.formats",
     "Pipeline": "silversmith.pipeline",
     "Regex": "silversmith.formats",

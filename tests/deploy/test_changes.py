@@ -78,6 +78,21 @@ def test_a_change_that_only_follows_another_names_it() -> None:
     assert of_change_set([said], template(), template()).lines()[1] == "    because of PackagesLayer"
 
 
+def versions(days: int) -> dict[str, Any]:
+    rule = {"Id": "OldVersions", "NoncurrentVersionExpiration": {"NoncurrentDays": days}}
+    rules = [{"Id": "AbandonedUploads"}, *([rule] if days else [])]
+    return template("AWS::S3::Bucket", Properties={"LifecycleConfiguration": {"Rules": rules}})
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "says"), [(0, 30, True), (90, 30, True), (30, 90, False), (30, 0, False), (0, 0, False)]
+)
+def test_a_rule_that_deletes_old_versions_is_not_only_a_rule(before: int, after: int, says: bool) -> None:
+    said = change("Modify", "AWS::S3::Bucket", Replacement="False")
+    lines = of_change_set([said], versions(before), versions(after)).lines()
+    assert any(f"old versions of its objects are deleted after {after} days" in line for line in lines) is says
+
+
 def test_losses_come_first() -> None:
     gone = change("Remove")
     gone["ResourceChange"]["LogicalResourceId"] = "Zulu"

@@ -11,11 +11,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from silversmith import DefinitionError, Deployment, Pipeline, Vpc
+from silversmith import DefinitionError, Deployment, ObjectLock, Pipeline, Vpc
 from silversmith.pipeline.deployment import ROLES, named
 from silversmith.pipeline.limits import bucket_name, pipeline_name
 
 SUBNET, GROUP = "subnet-0123456789abcdef0", "sg-01234567"
+STATEMENT = {"Effect": "Allow", "Principal": "*", "Action": "s3:GetObject"}
 KEY = "arn:aws:kms:eu-central-1:123456789012:key/01234567"
 
 
@@ -48,6 +49,19 @@ KEY = "arn:aws:kms:eu-central-1:123456789012:key/01234567"
         ({"include": "lookup/*.csv"}, r"must be a tuple: include=\('lookup/\*\.csv',\)"),
         ({"requirements": "fastexcel"}, r"must be a tuple: requirements=\('fastexcel',\)"),
         ({"provisioned_concurrency": {"a": 0}}, "provisioned_concurrency=0 is out of range"),
+        ({"old_versions_days": -1}, "old_versions_days=-1 must be 0"),
+        ({"old_versions_days": True}, "old_versions_days=True must be 0"),
+        ({"bucket_policies": {"silvr": []}}, "bucket_policies speaks of 'silvr'; there are bronze"),
+        ({"bucket_policies": {"silver": STATEMENT}}, "must be a list of statements"),
+        ({"bucket_policies": {"silver": ["Allow"]}}, "'Allow' is no part of a statement"),
+        ({"bucket_policies": {"silver": [STATEMENT | {"Efect": 1}]}}, "Efect is no part of a statement"),
+        ({"bucket_policies": {"silver": [STATEMENT | {"Effect": "allow"}]}}, "Effect='allow' must be"),
+        ({"bucket_policies": {"silver": [{"Effect": "Deny", "Action": "*"}]}}, "needs Principal or NotPrincipal"),
+        ({"bucket_policies": {"silver": [STATEMENT]}, "existing_buckets": ("silver",)}, "is there already"),
+        ({"access_logs": "My_Logs"}, "access_logs: 'My_Logs' must be lower-case"),
+        ({"replicate_to": {"bronze": "arn:aws:s3:::copy"}}, "replicate_to: 'arn:aws:s3:::copy' must be"),
+        ({"replicate_to": {"bronze": "copy"}, "customer_key": True}, "exclude each other"),
+        ({"replicate_to": {"bronze": "copy"}, "existing_buckets": ("bronze",)}, "is there already"),
         ({"snap_start": True, "provisioned_concurrency": 1}, "exclude each other"),
         ({"snap_start": True, "ephemeral_storage": {"a": 1024}}, "exclude each other"),
     ],
@@ -69,6 +83,21 @@ def test_values_that_aws_would_refuse_are_refused_here(options: dict[str, Any], 
 def test_a_vpc_needs_subnets_and_security_groups(options: dict[str, Any], says: str) -> None:
     with pytest.raises(DefinitionError, match=says):
         Vpc(**options)
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"days": 0}, "days=0 must be 1 to 36,500"),
+        ({"days": 7, "mode": "GOVERNANCE"}, "mode='GOVERNANCE' must be"),
+        ({"days": 7, "buckets": "bronze"}, "must name roles"),
+        ({"days": 7, "buckets": ("brass",)}, "must name roles"),
+        ({"days": 7, "buckets": ()}, "must name roles"),
+    ],
+)
+def test_a_lock_is_of_days_a_mode_and_buckets(options: dict[str, Any], says: str) -> None:
+    with pytest.raises(DefinitionError, match=f"object_lock: .*{says}"):
+        ObjectLock(**options)
 
 
 def test_a_deployment_does_not_change() -> None:

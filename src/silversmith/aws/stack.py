@@ -157,9 +157,22 @@ def _details(change: Mapping[str, Any], before: Any, after: Any) -> Iterator[str
         seen = True
         reason = " (needs a new one)" if path.partition(".")[0] in recreating else ""
         yield f"{path}: {_abbreviated(old)} → {_abbreviated(new)}{reason}"
+    days, days_before = _version_days(after), _version_days(before)
+    if days and (not days_before or days < days_before):
+        yield (
+            f"from now on, old versions of its objects are deleted after {days} days, those that are there already, "
+            "too; old_versions_days=0 keeps them"
+        )
     if not seen:
         sources = sorted({detail["CausingEntity"] for detail in change.get("Details", ()) if "CausingEntity" in detail})
         yield f"because of {', '.join(sources)}" if sources else "a value that it refers to changes"
+
+
+def _version_days(properties: Mapping[str, Any]) -> int:
+    """After how many days a bucket's old versions go; 0: never."""
+    rules = properties.get("LifecycleConfiguration", {}).get("Rules", ())
+    days = [rule.get("NoncurrentVersionExpiration", {}).get("NoncurrentDays", 0) for rule in rules]
+    return min(filter(None, days), default=0)
 
 
 _NOTHING = object()

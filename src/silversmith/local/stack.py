@@ -45,7 +45,10 @@ KINDS: Mapping[str, ResourceKind] = {
         arn="arn:aws:s3:::{name}",
         ref="name",
         read=_words("BucketName NotificationConfiguration VersioningConfiguration"),
-        ignored=_words("BucketEncryption LifecycleConfiguration OwnershipControls PublicAccessBlockConfiguration"),
+        ignored=_words(
+            "BucketEncryption LifecycleConfiguration OwnershipControls PublicAccessBlockConfiguration "
+            "LoggingConfiguration ObjectLockEnabled ObjectLockConfiguration ReplicationConfiguration"
+        ),
     ),
     "AWS::S3::BucketPolicy": ResourceKind(name="", arn="", ref="name", read=_words("Bucket PolicyDocument")),
     "AWS::Events::Rule": ResourceKind(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, NoReturn
 
@@ -56,6 +56,42 @@ class Vpc:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ObjectLock:
+    """What lands in a bucket can be overwritten, and hidden by a deletion, but no version of it can be deleted before
+    so many days. A bucket that is locked stays so for good.
+
+    Args:
+        days: how long each version is locked, 1 to 36,500.
+        mode: ``"governance"``, which people with a right of their own may lift, or ``"compliance"``, which nobody may:
+            not the account's root user, not AWS.
+        buckets: of ``"bronze"``, ``"silver"``, ``"quarantine"`` and ``"gold"`` those that are locked.
+
+    Raises:
+        DefinitionError: one of them is not what S3 takes.
+            https://docs.aws.amazon.com/AmazonS3/latest/userguide/object-lock.html
+    """
+
+    days: int
+    mode: str = "governance"
+    buckets: tuple[str, ...] = ("bronze",)
+
+    def __post_init__(self) -> None:
+        if not _whole(self.days) or not 1 <= self.days <= 36_500:
+            _refuse(f"object_lock: days={self.days!r} must be 1 to 36,500")
+        if self.mode not in {"governance", "compliance"}:
+            _refuse(f'object_lock: mode={self.mode!r} must be "governance" or "compliance"')
+        if isinstance(self.buckets, str) or not self.buckets or not set(self.buckets) <= {*ROLES, GOLD}:
+            _refuse(f'object_lock: buckets={self.buckets!r} must name roles: buckets=("bronze",)')
+
+
+#: Parts that a statement of a bucket's policy may have. Resource is filled in where it is left out.
+#: https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_elements.html
+_IN_STATEMENT = frozenset(
+    {"Sid", "Effect", "Principal", "NotPrincipal", "Action", "NotAction", "Resource", "Condition"}
+)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Deployment:
     """One deployment of a pipeline: a stage, an account, a set of rules that a company has.
 
@@ -72,6 +108,16 @@ class Deployment:
         existing_keys: the ARNs of other KMS keys that objects in the buckets are encrypted with: functions may use
             them.
         customer_key: encrypt everything with one KMS key of yours, which the stack makes, instead of AWS's keys.
+        old_versions_days: where a bucket keeps old versions, as bronze does, they are deleted after so many days, and
+            with them the marks that deletions leave; 0: never. Existing buckets have rules of their own.
+        bucket_policies: more statements for the policies of buckets, by role, as IAM writes them:
+            ``{"silver": [{"Effect": "Allow", "Principal": {"AWS": "arn:…"}, "Action": "s3:GetObject"}]}``. Without a
+            ``Resource`` they are for the bucket and all that is in it.
+        access_logs: the name of the bucket that gets S3's access logs of all buckets that the stack makes. It must be
+            there, in this region and account, and let S3 write.
+        object_lock: no version of what lands can be deleted for so many days.
+        replicate_to: S3 copies what lands into another bucket, by role: ``{"bronze": "example-bronze-copy"}``. That
+            must be there, in this account, and keep old versions, and may be in another region. Deletions stay here.
         tags: put on everything that takes tags.
         log_retention_days: how long the functions' logs are kept.
         alarm_email: who gets the alarms. AWS sends a mail first that asks for consent.
@@ -111,6 +157,11 @@ class Deployment:
     existing_buckets: tuple[str, ...] = ()
     existing_keys: tuple[str, ...] = ()
     customer_key: bool = False
+    old_versions_days: int = 30
+    bucket_policies: Mapping[str, Sequence[Mapping[str, object]]] = field(default_factory=dict)
+    access_logs: str = ""
+    object_lock: ObjectLock | None = None
+    replicate_to: Mapping[str, str] = field(default_factory=dict)
     tags: Mapping[str, str] = field(default_factory=dict)
     log_retention_days: int = 30
     alarm_email: str = ""
@@ -139,6 +190,7 @@ class Deployment:
             or self._choices_problem()
             or self._alarms_problem()
             or self._numbers_problem()
+            or self._storage_problem()
         )
         if problem:
             _refuse(problem)
@@ -236,6 +288,37 @@ class Deployment:
             or self._snapshot_problem()
         )
 
+    def _storage_problem(self) -> str:
+        days = self.old_versions_days
+        if not _whole(days) or not 0 <= days <= 36_500:
+            return f"old_versions_days={days!r} must be 0 (they are kept forever) to 36,500"
+        for option, role in configured_buckets(self):
+            if role not in {*ROLES, GOLD}:
+                return f"{option} speaks of {role!r}; there are {', '.join((*ROLES, GOLD))}"
+            if role in self.existing_buckets:
+                return (
+                    f"{option} speaks of {role}, which existing_buckets says is there already: the stack does not "
+                    "change it; configure it where it is made"
+                )
+        problems = ((role, _statements_problem(statements)) for role, statements in self.bucket_policies.items())
+        if bad := [f"bucket_policies[{role!r}]: {problem}" for role, problem in problems if problem]:
+            return bad[0]
+        return self._copies_problem()
+
+    def _copies_problem(self) -> str:
+        for option, name in (
+            ("access_logs", self.access_logs),
+            *(("replicate_to", each) for each in self.replicate_to.values()),
+        ):
+            if name and (problem := limits.bucket_name(name)):
+                return f"{option}: {name!r} {problem}"
+        if self.replicate_to and self.customer_key:
+            return (
+                "replicate_to and customer_key exclude each other: a copy under a key of another region needs rights "
+                "that only its owner can give; write it in a `patch`"
+            )
+        return ""
+
     def _snapshot_problem(self) -> str:
         """https://docs.aws.amazon.com/lambda/latest/dg/snapstart.html"""
         if not self.snap_start:
@@ -245,6 +328,14 @@ class Deployment:
         if max(_each(self.ephemeral_storage), default=0) > STORAGE[0]:
             return f"snap_start and ephemeral_storage over {STORAGE[0]} MB exclude each other"
         return ""
+
+
+def configured_buckets(options: Deployment) -> Iterator[tuple[str, str]]:
+    """The options that speak of a bucket by its role, each with the role."""
+    locked = options.object_lock.buckets if options.object_lock is not None else ()
+    yield from (("bucket_policies", role) for role in options.bucket_policies)
+    yield from (("object_lock", role) for role in locked)
+    yield from (("replicate_to", role) for role in options.replicate_to)
 
 
 class AlarmCondition(NamedTuple):
@@ -291,6 +382,21 @@ def _alarms_problem(texts: object) -> str:
             return f"alarm_on: silent must be 1 hour to {MOST_SILENT // 24} days: CloudWatch looks back no longer"
         if condition.kind != "silent" and condition.limit >= 1:
             return f"alarm_on: {condition.kind} must be less than 100%"
+    return ""
+
+
+def _statements_problem(statements: object) -> str:
+    if isinstance(statements, Mapping | str) or not isinstance(statements, Sequence):
+        return "it must be a list of statements: [{…}]"
+    for statement in statements:
+        if not isinstance(statement, Mapping) or (unknown := set(statement) - _IN_STATEMENT):
+            what = repr(statement) if not isinstance(statement, Mapping) else ", ".join(sorted(map(str, unknown)))
+            return f"{what} is no part of a statement; there are {', '.join(sorted(_IN_STATEMENT))}"
+        for choices in (("Effect",), ("Principal", "NotPrincipal"), ("Action", "NotAction")):
+            if not set(choices) & set(statement):
+                return f"a statement of a bucket's policy needs {' or '.join(choices)}: {dict(statement)!r}"
+        if statement["Effect"] not in {"Allow", "Deny"}:
+            return f"Effect={statement['Effect']!r} must be 'Allow' or 'Deny'"
     return ""
 
 

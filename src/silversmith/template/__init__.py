@@ -1,7 +1,7 @@
 """From the definition to one CloudFormation template: AWS executes it, and the local engine reads it.
 
-``transform``, ``tables`` and ``reconciler`` put together the building blocks of ``messaging``, ``functions``,
-``permissions`` and ``alarms``.
+``transform``, ``tables``, ``reconciler`` and ``buckets`` put together the building blocks of ``messaging``,
+``functions``, ``permissions`` and ``alarms``.
 """
 
 from __future__ import annotations
@@ -9,21 +9,18 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, cast
 
-from troposphere import AWSObject, GetAtt, Output, Parameter, Ref, Tags, Template, s3
+from troposphere import AWSObject, GetAtt, Output, Parameter, Ref, Tags, Template
 
 from silversmith.errors import DefinitionError
 from silversmith.pipeline import Pipeline
 from silversmith.pipeline.deployment import Deployment
-from silversmith.template import alarms, messaging, permissions, reconciler, tables, transform
+from silversmith.template import alarms, buckets, messaging, permissions, reconciler, tables, transform
 from silversmith.template.functions import LONGEST_CODE_KEY
 from silversmith.template.plan import Plan, bucket_title
 
 #: CloudFormation's limit for one template.
 #: https://docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/cloudformation-limits.html
 MOST_RESOURCES = 500
-
-#: A multipart upload that nobody finished is thrown away after so many days.
-ABANDONED_AFTER_DAYS = 7
 
 _SECTIONS = ("AWSTemplateFormatVersion", "Description", "Parameters", "Resources", "Outputs")
 
@@ -99,7 +96,7 @@ def _resources(plan: Plan) -> list[AWSObject]:
     ]
     shared = [
         *permissions.customer_key(plan),
-        *_buckets(plan),
+        *buckets.resources(plan),
         *alarms.mail(plan),
         *messaging.routing(
             plan,
@@ -126,46 +123,9 @@ def _tagged(resources: Iterable[AWSObject], plan: Plan, transform: str = "") -> 
         yield resource
 
 
-def _buckets(plan: Plan) -> list[AWSObject]:
-    """The buckets that are not there already, each with its policy. Existing ones are not touched: the deployment
-    switches EventBridge on in an existing bucket, not the stack."""
-    buckets = [_bucket(plan, role) for role in plan.buckets if plan.makes(role)]
-    return [resource for bucket in buckets for resource in (bucket, permissions.bucket_policy(bucket))]
-
-
-def _bucket(plan: Plan, role: str) -> s3.Bucket:
-    """Deleting the stack leaves it, with all that is in it."""
-    versions, events = {}, {}
-    if role == "bronze":
-        versions["VersioningConfiguration"] = s3.VersioningConfiguration(Status="Enabled")
-    if role in plan.notifying:
-        events["NotificationConfiguration"] = s3.NotificationConfiguration(
-            EventBridgeConfiguration=s3.EventBridgeConfiguration(EventBridgeEnabled=True)
-        )
-    abandoned = s3.LifecycleRule(
-        Id="AbandonedUploads",
-        Status="Enabled",
-        AbortIncompleteMultipartUpload=s3.AbortIncompleteMultipartUpload(DaysAfterInitiation=ABANDONED_AFTER_DAYS),
-    )
-    return s3.Bucket(
-        bucket_title(role),
-        BucketName=plan.buckets[role],
-        BucketEncryption=permissions.bucket_encryption(plan),
-        PublicAccessBlockConfiguration=s3.PublicAccessBlockConfiguration(
-            BlockPublicAcls=True, BlockPublicPolicy=True, IgnorePublicAcls=True, RestrictPublicBuckets=True
-        ),
-        OwnershipControls=s3.OwnershipControls(Rules=[s3.OwnershipControlsRule(ObjectOwnership="BucketOwnerEnforced")]),
-        LifecycleConfiguration=s3.LifecycleConfiguration(Rules=[abandoned]),
-        DeletionPolicy="Retain",
-        UpdateReplacePolicy="Retain",
-        **versions,
-        **events,
-    )
-
-
 def _outputs(plan: Plan) -> list[Output]:
     """The names that other stacks and the commands need to know."""
-    buckets = {
+    descriptions = {
         "bronze": "Where files land",
         "silver": "Where the results are",
         "quarantine": "What cannot become silver, and why",
@@ -176,7 +136,7 @@ def _outputs(plan: Plan) -> list[Output]:
         *(
             Output(
                 f"{bucket_title(role)}Name",
-                Description=buckets[role],
+                Description=descriptions[role],
                 Value=Ref(bucket_title(role)) if plan.makes(role) else name,
             )
             for role, name in plan.buckets.items()

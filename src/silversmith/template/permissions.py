@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from troposphere import AWSHelperFn, AWSObject, GetAtt, Join, Ref, Sub, iam, kms, logs, s3, sns, sqs
@@ -68,12 +68,14 @@ def _tls_only(action: str, *resources: AWSHelperFn) -> Statement:
     }
 
 
-def bucket_policy(bucket: s3.Bucket) -> s3.BucketPolicy:
-    """It allows nothing: within one account the roles of the functions do that."""
+def bucket_policy(bucket: s3.Bucket, more: Sequence[Mapping[str, Any]] = ()) -> s3.BucketPolicy:
+    """It allows nothing but by the user's statements ``more``: the roles of the functions have their own rights."""
+    everything = [GetAtt(bucket, "Arn"), Join("", [GetAtt(bucket, "Arn"), "/*"])]
+    statements = [{"Resource": everything, **statement} for statement in more]
     return s3.BucketPolicy(
         f"{bucket.title}Policy",
         Bucket=Ref(bucket),
-        PolicyDocument=policy(_tls_only("s3:*", GetAtt(bucket, "Arn"), Join("", [GetAtt(bucket, "Arn"), "/*"]))),
+        PolicyDocument=policy(_tls_only("s3:*", *everything), *statements),
     )
 
 

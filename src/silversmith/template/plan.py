@@ -11,7 +11,7 @@ from troposphere import AWSHelperFn, GetAtt, Ref, Sub
 
 from silversmith.errors import DefinitionError
 from silversmith.pipeline import Pipeline, Transform, limits
-from silversmith.pipeline.deployment import GOLD, ROLES, Deployment
+from silversmith.pipeline.deployment import GOLD, ROLES, Deployment, configured_buckets
 from silversmith.tables.spec import GoldSpec
 
 
@@ -64,6 +64,7 @@ class Plan:
             if problem:
                 raise DefinitionError(f"the transform {transform.name!r} cannot be deployed: {problem}")
         _require_known(pipeline, options)
+        _require_buckets(pipeline, options, buckets)
         return Plan(name, buckets, pipeline.transforms, reference, options, pipeline.name, pipeline.tables)
 
     def physical(self, transform: str = "", kind: str = "") -> str:
@@ -73,6 +74,12 @@ class Plan:
     def makes(self, role: str) -> bool:
         """Whether the stack makes this bucket."""
         return role not in self.options.existing_buckets
+
+    def keeps_versions(self, role: str) -> bool:
+        """Whether the bucket keeps old versions: bronze for those who read it, others to be locked or copied."""
+        lock = self.options.object_lock
+        locked = lock is not None and role in lock.buckets
+        return role == "bronze" or locked or role in self.options.replicate_to
 
     @property
     def notifying(self) -> tuple[str, ...]:
@@ -123,6 +130,20 @@ def _require_known(pipeline: Pipeline, options: Deployment) -> None:
                 f"the deployment's {option} speaks of {', '.join(unknown)}, and the pipeline {pipeline.name!r} has no "
                 f"such transform; it has: {', '.join(sorted(known))}"
             )
+
+
+def _require_buckets(pipeline: Pipeline, options: Deployment, buckets: Mapping[str, str]) -> None:
+    for option, role in configured_buckets(options):
+        if role not in buckets:
+            raise DefinitionError(
+                f"the deployment's {option} speaks of {role}, and the pipeline {pipeline.name!r} has no such bucket: "
+                f"it has {', '.join(buckets)}"
+            )
+    own = {options.access_logs, *options.replicate_to.values()} & set(buckets.values())
+    if own:
+        raise DefinitionError(
+            f"{own.pop()!r} is a bucket of the pipeline {pipeline.name!r} itself: access logs and copies go to another"
+        )
 
 
 def _numbers_problem(transform: Transform, options: Deployment) -> str:

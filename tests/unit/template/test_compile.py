@@ -18,7 +18,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-from silversmith import Context, Contract, Csv, DefinitionError, Deployment, Pipeline, Vpc
+from silversmith import Context, Contract, Csv, DefinitionError, Deployment, ObjectLock, Pipeline, Vpc
 from silversmith.template import compile as compile_template
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -96,6 +96,20 @@ EXISTING = Deployment(
     reconcile_hours=1,
     ephemeral_storage=4096,
     provisioned_concurrency={"flights": 1},
+    access_logs="acme-access-logs",
+)
+
+#: Every option of the buckets.
+KEPT = Deployment(
+    old_versions_days=90,
+    bucket_policies={
+        "silver": [
+            {"Effect": "Allow", "Principal": {"AWS": "arn:aws:iam::210987654321:root"}, "Action": "s3:GetObject"}
+        ]
+    },
+    access_logs="acme-access-logs",
+    object_lock=ObjectLock(days=365, mode="compliance", buckets=("bronze", "gold")),
+    replicate_to={"bronze": "acme-bronze-copy", "silver": "acme-silver-copy"},
 )
 
 
@@ -132,6 +146,7 @@ CASES: dict[str, tuple[Callable[[], Pipeline], Deployment | None]] = {
     "existing": (flights, EXISTING),
     "gold": (gold, None),
     "gold_options": (gold, GOLD),
+    "kept": (gold, KEPT),
 }
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from silversmith import DefinitionError, Deployment, Pipeline, Vpc
+from silversmith import DefinitionError, Deployment, ObjectLock, Pipeline, Vpc
 from silversmith.local.stack import StackResources, read
 from silversmith.pipeline.deployment import ROLES
 from silversmith.template import compile as compile_template
@@ -20,6 +20,7 @@ Json = dict[str, Any]
 VPC = Vpc(subnets=("subnet-01234567", "subnet-89abcdef"), security_groups=("sg-01234567",))
 KEY = "arn:aws:kms:eu-central-1:123456789012:key/01234567-89ab-cdef-0123-456789abcdef"
 BOUNDARY = "arn:aws:iam::123456789012:policy/boundary"
+READERS = {"Effect": "Allow", "Principal": {"AWS": "arn:aws:iam::210987654321:root"}, "Action": "s3:GetObject"}
 OPTIONS: dict[str, Deployment] = {
     "prefix": Deployment(prefix="test"),
     "buckets": Deployment(bronze="raw", silver="clean", quarantine="bad"),
@@ -41,6 +42,12 @@ OPTIONS: dict[str, Deployment] = {
     "alarm_on": Deployment(alarm_on=("quarantine", "rejected>5%", "silent>24h")),
     "reserved_concurrency": Deployment(reserved_concurrency=3),
     "provisioned_concurrency": Deployment(provisioned_concurrency={"late": 2}),
+    "old_versions_days": Deployment(old_versions_days=7),
+    "old_versions_kept": Deployment(old_versions_days=0),
+    "bucket_policies": Deployment(bucket_policies={"silver": [{**READERS, "Sid": "Readers"}]}),
+    "access_logs": Deployment(access_logs="acme-access-logs"),
+    "object_lock": Deployment(object_lock=ObjectLock(days=7)),
+    "replicate_to": Deployment(replicate_to={"quarantine": "acme-copy"}),
 }
 
 
@@ -119,6 +126,18 @@ FUNCTION, ROLE = "Lambda::Function", "IAM::Role"
             {
                 *(f"{FUNCTION}.SnapStart", "Lambda::Version", "Lambda::Alias"),
                 "Lambda::EventSourceMapping.FunctionName",
+            },
+        ),
+        ("old_versions_days", {"S3::Bucket.LifecycleConfiguration"}),
+        ("old_versions_kept", {"S3::Bucket.LifecycleConfiguration"}),
+        ("bucket_policies", {"S3::BucketPolicy.PolicyDocument"}),
+        ("access_logs", {"S3::Bucket.LoggingConfiguration"}),
+        ("object_lock", {"S3::Bucket.ObjectLockEnabled", "S3::Bucket.ObjectLockConfiguration"}),
+        (
+            "replicate_to",
+            {
+                *("S3::Bucket.VersioningConfiguration", "S3::Bucket.LifecycleConfiguration"),
+                *("S3::Bucket.ReplicationConfiguration", ROLE),
             },
         ),
         ("vpc", {f"{FUNCTION}.VpcConfig", f"{ROLE}.Policies"}),
@@ -241,6 +260,64 @@ def test_existing_buckets_are_not_touched() -> None:
     assert "BronzeBucket" not in json.dumps(template["Resources"])
     assert template["Outputs"]["BronzeBucketName"]["Value"] == "dl-bronze-layer"
     assert template["Outputs"]["SilverBucketName"]["Value"] == "dl-silver-layer"
+
+
+def rules(template: Json, bucket: str) -> dict[str, Json]:
+    """The rules of a bucket's lifecycle by their ids."""
+    configuration = of_type(template, "S3::Bucket")[bucket]["LifecycleConfiguration"]
+    return {rule["Id"]: rule for rule in configuration["Rules"]}
+
+
+def test_old_versions_go_where_there_are_any_unless_they_are_to_be_kept() -> None:
+    old = {
+        "Id": "OldVersions",
+        "Status": "Enabled",
+        "NoncurrentVersionExpiration": {"NoncurrentDays": 30},
+        "ExpiredObjectDeleteMarker": True,
+    }
+    assert rules(PLAIN, "BronzeBucket")["OldVersions"] == old
+    assert rules(compiled("replicate_to"), "QuarantineBucket")["OldVersions"] == old
+    assert list(rules(PLAIN, "SilverBucket")) == ["AbandonedUploads"]
+    assert list(rules(compiled("old_versions_kept"), "BronzeBucket")) == ["AbandonedUploads"]
+
+
+def test_a_statement_of_a_policy_is_for_the_bucket_and_all_that_is_in_it() -> None:
+    before, after = (of_type(each, "S3::BucketPolicy") for each in (PLAIN, compiled("bucket_policies")))
+    (tls,) = before["SilverBucketPolicy"]["PolicyDocument"]["Statement"]
+    assert after["SilverBucketPolicy"]["PolicyDocument"]["Statement"] == [
+        tls,
+        {"Resource": tls["Resource"], **READERS, "Sid": "Readers"},
+    ]
+    assert after["BronzeBucketPolicy"] == before["BronzeBucketPolicy"]
+
+
+def test_a_copy_is_made_with_a_role_that_may_do_no_more() -> None:
+    template = compiled("replicate_to")
+    copying = of_type(template, "S3::Bucket")["QuarantineBucket"]["ReplicationConfiguration"]
+    assert copying["Role"] == {"Fn::GetAtt": ["RoleOfReplication", "Arn"]}
+    assert copying["Rules"][0]["Destination"] == {"Bucket": {"Fn::Sub": "arn:${AWS::Partition}:s3:::acme-copy"}}
+    (needs,) = of_type(template, ROLE)["RoleOfReplication"]["Policies"]
+    resources = json.dumps([each["Resource"] for each in needs["PolicyDocument"]["Statement"]])
+    assert "dl-quarantine-layer" in resources
+    assert "acme-copy/*" in resources
+    assert "dl-bronze-layer" not in resources
+
+
+@pytest.mark.parametrize(
+    ("deployment", "says"),
+    [
+        (
+            Deployment(object_lock=ObjectLock(days=1, buckets=("gold",))),
+            "object_lock speaks of gold, .* no such bucket",
+        ),
+        (Deployment(replicate_to={"gold": "copy"}), "replicate_to speaks of gold, .* no such bucket"),
+        (Deployment(access_logs="dl-bronze-layer"), "'dl-bronze-layer' is a bucket of the pipeline 'flights' itself"),
+        (Deployment(replicate_to={"bronze": "dl-silver-layer"}), "'dl-silver-layer' is a bucket of the pipeline"),
+    ],
+)
+def test_options_of_buckets_are_held_against_the_pipeline_s(deployment: Deployment, says: str) -> None:
+    with pytest.raises(DefinitionError, match=says):
+        compile_template(pipeline(), deployment=deployment)
 
 
 def test_everything_that_takes_tags_has_them() -> None:
