@@ -57,6 +57,11 @@ MISSED_RETENTION = 86_400
 RETRY_ATTEMPTS = 10
 RETRY_SECONDS = 3_600
 
+#: A round begins within so many minutes after its time, or a quarter of the time between two, so that the rounds of an
+#: account's stacks, and the two of one stack, do not all begin at once.
+#: https://docs.aws.amazon.com/scheduler/latest/UserGuide/managing-schedule-flexible-time-windows.html
+SPREAD_MINUTES = 60
+
 #: The longest policy that stands by itself, in characters, with room to spare.
 #: https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_iam-quotas.html
 LONGEST_MANAGED = 5_900
@@ -136,6 +141,7 @@ def _schedule(plan: Plan, function: awslambda.Function, missed: sqs.Queue) -> li
     ]
     schedule_role = role("RoleOfSchedule", plan, "scheduler.amazonaws.com", rights, condition=condition)
     hours = plan.options.reconcile_hours
+    spread = scheduler.FlexibleTimeWindow(Mode="FLEXIBLE", MaximumWindowInMinutes=min(SPREAD_MINUTES, 15 * hours))
 
     def every_so_often(title: str, kind: str, compared: str, target: GetAtt, event: str) -> scheduler.Schedule:
         return scheduler.Schedule(
@@ -144,7 +150,7 @@ def _schedule(plan: Plan, function: awslambda.Function, missed: sqs.Queue) -> li
             GroupName=Ref(group),
             Description=f"Compares {compared}",
             ScheduleExpression=f"rate({hours} {'hours' if hours > 1 else 'hour'})",
-            FlexibleTimeWindow=scheduler.FlexibleTimeWindow(Mode="OFF"),
+            FlexibleTimeWindow=spread,
             State="ENABLED",
             Target=scheduler.Target(
                 Arn=target,

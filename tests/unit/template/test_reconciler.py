@@ -149,3 +149,16 @@ def test_the_schedule_s_rate(hours: int, expression: str) -> None:
 def test_without_a_schedule_there_is_no_reconciler() -> None:
     compiled = compile_template(wide(1), deployment=Deployment(reconcile_hours=0))
     assert not [name for name in (*compiled["Resources"], *compiled["Outputs"]) if "econcil" in name or "Sched" in name]
+
+
+@pytest.mark.parametrize(("hours", "minutes"), [(1, 15), (4, 60), (24, 60)])
+def test_the_rounds_of_an_account_do_not_all_begin_at_once(hours: int, minutes: int) -> None:
+    """Within a window that is shorter than the time between two rounds."""
+    pipeline = Pipeline("flights")
+    pipeline.sql("late/*.csv", "SELECT * FROM rows", name="late")
+    pipeline.table("late_ones", of="late")
+    resources = compile_template(pipeline, deployment=Deployment(reconcile_hours=hours))["Resources"].values()
+    windows = [
+        each["Properties"]["FlexibleTimeWindow"] for each in resources if each["Type"] == "AWS::Scheduler::Schedule"
+    ]
+    assert windows == [{"Mode": "FLEXIBLE", "MaximumWindowInMinutes": minutes}] * 2
