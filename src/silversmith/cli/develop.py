@@ -323,7 +323,7 @@ def doctor(pipeline: PipelineArgument = PIPELINE, *, where: Where = HERE, json: 
     if on_aws:
         checks += operation.aws_checks(located, where.deployment, where.endpoint_url)
     else:
-        checks += operation.machine_checks(located.pipeline if located else None, where.lake)
+        checks += operation.machine_checks(located, where.lake)
     healthy = operation.is_healthy(checks)
     if json:
         say_json(operation.document(checks))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 from unicodedata import normalize
@@ -109,9 +109,23 @@ def _show_status(report: Status, where: Where, no_history: str) -> None:
                 "`silversmith take-over --help`",
                 style="bold red",
             )
+    for line in _alarms(report):
+        say(line, style="bold red")
     if commands := _commands(report):
         say()
         say_table(commands)
+
+
+def _alarms(report: Status) -> Iterator[str]:
+    """The alarms that are raised, and what they did not reach."""
+    if report.alarms is None:
+        return
+    for alarm in report.alarms.alarms:
+        yield f"alarm: {alarm.transform} {alarm.condition}: {shown(alarm.text)}, at {alarm.since}"
+    for name, delivery in report.alarms.channels.items():
+        if delivery.problem:
+            changes = count(len(delivery.pending) + delivery.dropped, "change")
+            yield f"alarms do not reach the {name} since {delivery.since}, {changes}: {shown(delivery.problem)}"
 
 
 def _commands(report: Status) -> list[tuple[str, str]]:

@@ -20,13 +20,14 @@ from silversmith.cli.options import (
     HERE,
     LAKE,
     PIPELINE,
+    DeploymentOption,
     JsonOption,
     LakeOption,
     PipelineArgument,
     QuietOption,
     Where,
     flag,
-    load_pipeline,
+    locate_pipeline,
     number,
 )
 from silversmith.cli.screen import RunDisplay, Stop, log_to_stderr, say, say_json, say_table, set_quiet, summary, warn
@@ -37,12 +38,13 @@ if TYPE_CHECKING:
     from silversmith.local.engine import Progress
     from silversmith.local.journal import Journal
     from silversmith.local.lake import LakeFolder
+    from silversmith.operations.channels import Channel
     from silversmith.operations.profile import Profile, StageTimes
     from silversmith.operations.reports import Status
     from silversmith.operations.target import Lately
     from silversmith.page.backend import Backend
     from silversmith.page.process import PageProcess
-    from silversmith.pipeline import Pipeline
+    from silversmith.pipeline import Located, Pipeline
 
 
 #: The summary groups at most so many failures by their causes, and names so many causes.
@@ -79,6 +81,7 @@ def run(
     ] = None,
     otel: Annotated[bool, flag("Send OpenTelemetry spans to OTEL_EXPORTER_OTLP_ENDPOINT.")] = False,
     profile: Annotated[bool, flag("Tell at the end where the time went, by stage.")] = False,
+    deployment: DeploymentOption = "",
     page: PortOption = None,
     no_page: Annotated[bool, flag("No page; with --until-idle there is none unless asked.")] = False,
     quiet: QuietOption = False,
@@ -98,6 +101,7 @@ def run(
         metrics=metrics,
         otel=otel,
         profile=profile,
+        deployment=deployment,
         serves=not no_page and (page is not None or not until_idle),
         port=page,
         quiet=quiet,
@@ -144,6 +148,7 @@ def _run(
     metrics: int | None = None,
     otel: bool = False,
     profile: bool = False,
+    deployment: str = "",
     serves: bool,
     port: int | None,
     opens: Callable[[str], bool] | None = None,
@@ -162,7 +167,9 @@ def _run(
 
         require_packages(metrics=metrics, otel=otel)
         stages = Profile() if profile else None
-        definition = load_pipeline(pipeline)
+        located = locate_pipeline(pipeline)
+        definition = located.pipeline
+        conditions, channels = alarms_of(located, deployment)
         folder = LakeFolder(lake)
         title = f"{definition.name}: {folder.bucket(definition.bronze)} → {folder.bucket(definition.silver)}"
         display = RunDisplay(title, silent=json or quiet)
@@ -179,6 +186,7 @@ def _run(
             try:
                 with (
                     exporting(folder, definition, metrics=metrics, otel=otel, profile=stages),
+                    _alarms(folder, definition, conditions, channels),
                     _page(folder, pipeline, port, to_stderr=json) if serves else nullcontext() as page,
                     display,
                     closing(Journal(folder.journal, readonly=True)) as journal,
@@ -406,6 +414,32 @@ def exporting(
 
             stack.enter_context(following(folder.journal, profile.add_hop))
         yield
+
+
+def alarms_of(located: Located, deployment: str) -> tuple[Sequence[str], Sequence[Channel]]:
+    """The conditions of a run's alarms, and where these go.
+
+    Raises:
+        DefinitionError: there is no such deployment.
+        WrongCall: the environment names a channel that cannot be.
+    """
+    from silversmith.operations.alarms import local_conditions
+    from silversmith.operations.channels import channels
+
+    conditions, chosen = local_conditions(located.names, deployment), channels()
+    if chosen and not conditions:
+        warn(f"nothing is sent to the {chosen[0].name}: no condition is set. Deployment(alarm_on=…) has them")
+    return conditions, chosen
+
+
+def _alarms(
+    folder: LakeFolder, pipeline: Pipeline, conditions: Sequence[str], channels: Sequence[Channel]
+) -> AbstractContextManager[None]:
+    from silversmith.operations.alarms import watching
+
+    if not conditions:
+        return nullcontext()
+    return watching(folder, pipeline.name, [each.name for each in pipeline.transforms], conditions, channels)
 
 
 def page(pipeline: PipelineArgument = PIPELINE, *, port: PortOption = None, where: Where = HERE) -> int:

@@ -156,6 +156,19 @@ class Journal:
         row = self.row("counter", name=name)
         return int(row[0]) if row else 0
 
+    def hop_before(self, at: float) -> int:
+        """The number of the last hop before a time (Unix seconds), 0 if there is none: a few look-ups, however many
+        hops there are. Where the clock was set back, one of the places that the time has."""
+        first, last = 0, int(self.rows("newest_hop")[0][0] or 0)
+        while first < last:
+            middle = (first + last) // 2
+            number, time_of_hop = self.row("next_hop", after=middle) or (last, at)
+            if time_of_hop < at:
+                first = number
+            else:
+                last = middle
+        return first
+
     def plan(self, name: str) -> list[str]:
         """SQLite's plan for the statement of this name, step by step.
 

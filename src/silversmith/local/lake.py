@@ -38,6 +38,11 @@ class LakeFolder:
         return self.state / "journal.db"
 
     @property
+    def alarms(self) -> Path:
+        """The file with the alarms of runs."""
+        return self.state / "alarms.json"
+
+    @property
     def scratch(self) -> Path:
         """Temporary files, on the buckets' own file system so that they can be moved into place."""
         return self.state / "scratch"

@@ -248,6 +248,12 @@ DELETE FROM outcomes WHERE transform = :transform AND key = :key
 -- name: objects_after
 SELECT key FROM objects WHERE bucket = :bucket AND key > :after ORDER BY key LIMIT :most
 
+-- name: next_hop
+SELECT id, at FROM hops WHERE id > :after ORDER BY id LIMIT 1
+
+-- name: last_commit
+SELECT at FROM hops WHERE room = 'function' AND what = 'committed' AND name = :name ORDER BY id DESC LIMIT 1
+
 -- name: newest_time
 SELECT at FROM hops ORDER BY id DESC LIMIT 1
 

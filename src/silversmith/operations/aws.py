@@ -343,6 +343,9 @@ class AwsTarget:
         detail = {name: document[name] for name in ("error", "tries", "dead", "log")}
         return LastOutcome("failed", document["bronze"]["version"], moment(document["at"]) or 0.0, detail)
 
+    def alarms(self) -> None:
+        return None
+
     def lately(self, since: float, most: int) -> list[Lately]:
         """None: AWS keeps no history."""
         del since, most

@@ -270,13 +270,28 @@ def check_clock(now: float, newest: float | None, key: str = "") -> Diagnosis:
     return Diagnosis("clock", State.OK, text)
 
 
+def check_alarms(channels: Sequence[str], problems: Mapping[str, str], *, conditions: bool) -> Diagnosis:
+    """The channels of alarms, by name those that take nothing, and whether there are any ``conditions``."""
+    if problems:
+        text = "; ".join(f"the {name} takes nothing: {problem}" for name, problem in problems.items())
+        do = "correct the variable or the receiver: what is not delivered is sent again in the next run"
+        return Diagnosis("alarms", State.WARN, text, do)
+    if channels and not conditions:
+        return Diagnosis(
+            "alarms", State.WARN, f"{' and '.join(channels)}, and no condition to tell them of",
+            'Deployment(alarm_on=("quarantine", "rejected>5%", "silent>24h"))',
+        )  # fmt: skip
+    return Diagnosis("alarms", State.OK, f"go to the {' and the '.join(channels)}" if channels else "go nowhere")
+
+
 def packages_and_pipeline(pipeline: Pipeline | None, problem: str) -> list[Diagnosis]:
     """The checks that every target needs."""
     return [check_python(sys.version_info[:3]), check_packages(packages()), check_pipeline(pipeline, problem)]
 
 
-def machine_checks(pipeline: Pipeline | None, lake: Path) -> list[Diagnosis]:
+def machine_checks(located: Located | None, lake: Path) -> list[Diagnosis]:
     """Check this machine and the lake's disk."""
+    pipeline = located.pipeline if located is not None else None
     from silversmith.local.lake import LakeFolder
     from silversmith.operations.local import open_lake
 
@@ -290,7 +305,26 @@ def machine_checks(pipeline: Pipeline | None, lake: Path) -> list[Diagnosis]:
     findings += [check_file_system(*try_file_system(lake)), check_disk(*free_space(lake))]
     if (inotify := inotify_limits(bronze)) is not None:
         findings.append(check_inotify(*inotify))
-    return [*findings, check_open_files(open_files()), check_clock(time.time(), *newest_file(bronze))]
+    findings += [check_open_files(open_files()), check_clock(time.time(), *newest_file(bronze))]
+    return findings + _alarms(located, lake)
+
+
+def _alarms(located: Located | None, lake: Path) -> list[Diagnosis]:
+    from silversmith.local.lake import LakeFolder
+    from silversmith.operations.alarm_state import AlarmState
+    from silversmith.operations.alarms import local_conditions
+    from silversmith.operations.channels import channels
+
+    try:
+        names = [channel.name for channel in channels()]
+    except WrongCall as error:
+        return [Diagnosis("alarms", State.FAIL, str(error), "correct the variable, or unset it")]
+    conditions = local_conditions(located.names) if located is not None else ()
+    if not names and not conditions:
+        return []
+    state = AlarmState.read(LakeFolder(lake).alarms)
+    problems = {name: each.problem for name, each in state.channels.items() if each.problem and name in names}
+    return [check_alarms(names, problems, conditions=bool(conditions))]
 
 
 def aws_checks(located: Located | None, deployment: str, endpoint_url: str | None) -> list[Diagnosis]:

@@ -21,6 +21,7 @@ from silversmith.local.journal import Journal
 from silversmith.local.lake import LakeFolder, engine_runs
 from silversmith.local.stack import QueueResource, StackResources, read
 from silversmith.operations import WrongCall, tables_installed
+from silversmith.operations.alarm_state import AlarmState
 from silversmith.operations.target import (
     DeadKind,
     DeadMessage,
@@ -317,6 +318,9 @@ class LocalTarget:
     def _routes(self) -> Mapping[str, resend.Route]:
         """The routes of messages, by transform."""
         return resend.routes(self._stack)
+
+    def alarms(self) -> AlarmState:
+        return AlarmState.read(self._folder.alarms)
 
     def lately(self, since: float, most: int) -> list[Lately]:
         failures = []

@@ -22,18 +22,19 @@ BATCH = 1_000
 
 
 class Follower:
-    """Reports each hop once, from those on that come after it was made.
+    """Reports each hop once.
 
     Args:
         journal: a connection that is used in one thread only.
         report: called with the key and the hop.
+        since: from those on that happened then, in Unix seconds; None: that come after the follower was made.
     """
 
-    def __init__(self, journal: Journal, report: Callable[[str, Hop], None]) -> None:
+    def __init__(self, journal: Journal, report: Callable[[str, Hop], None], *, since: float | None = None) -> None:
         self._journal = journal
         self._report = report
         ((newest,),) = journal.rows("newest_hop")
-        self._after = newest or 0
+        self._after = (newest or 0) if since is None else journal.hop_before(since)
 
     def catch_up(self) -> None:
         """Report all hops since the last call."""

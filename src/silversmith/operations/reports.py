@@ -10,6 +10,7 @@ from itertools import chain, islice
 from typing import Any
 
 from silversmith.lineage import Decision, Lineage, decide, error_key, rejected_key, silver_key
+from silversmith.operations.alarm_state import AlarmState
 from silversmith.operations.failures import ErrorDocument, RejectedFile, read_error, read_rejected
 from silversmith.operations.tables import (
     InLineage,
@@ -114,7 +115,7 @@ class TablesQueue:
 @dataclass(frozen=True)
 class Status:
     """The whole pipeline. ``lake`` is the folder, or the stack. ``ran`` is False where there is no history. ``tables``
-    are not compared with silver here."""
+    are not compared with silver here. ``alarms``: None on AWS."""
 
     pipeline: str
     lake: str
@@ -125,6 +126,7 @@ class Status:
     transforms: Sequence[TransformStatus]
     tables: Sequence[TableReport] = ()
     tables_queue: TablesQueue | None = None
+    alarms: AlarmState | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON values."""
@@ -151,6 +153,7 @@ def status(pipeline: Pipeline, target: Target, *, now: float, silver: bool = Fal
         ],
         tables=list(reports(pipeline, target, compare=False)) if pipeline.tables else (),
         tables_queue=_tables_queue(target.tables_queue(), now),
+        alarms=target.alarms(),
     )
 
 

@@ -13,6 +13,7 @@ from silversmith.schemas import Owner
 from silversmith.stores import Lake
 
 if TYPE_CHECKING:
+    from silversmith.operations.alarm_state import AlarmState
     from silversmith.reconcile.rows import LineageRows
     from silversmith.tables.format import Format
 
@@ -255,6 +256,9 @@ class Target(Protocol):
 
         Returns how many; the others are gone, or of an unknown kind.
         """
+
+    def alarms(self) -> AlarmState | None:
+        """The alarms of local runs; None on AWS, where CloudWatch has them."""
 
     def lately(self, since: float, most: int) -> list[Lately]:
         """Up to ``most`` failures since a time, from the history alone: enough for a summary."""

@@ -126,7 +126,8 @@ class Deployment:
             went to quarantine, or of its rows was rejected: ``0.05`` for a twentieth; 0: never.
         alarm_on: what else raises an alarm of a transform: ``"quarantine"`` and ``"rejected"``, one file or row of that
             kind; ``"quarantine>5%"`` and ``"rejected>5%"``, more than this share of an hour's; ``"silent>24h"``, no new
-            silver for so many hours, or days (``"silent>3d"``), 7 days at most. docs/template.md
+            silver for so many hours, or days (``"silent>3d"``), 7 days at most. Local runs raise them, too.
+            docs/template.md, docs/observability.md
         reconcile_hours: how often bronze and silver are compared; 0: never.
         architecture: of the functions: ``"arm64"``, which costs a fifth less, or ``"x86_64"``.
         snap_start: start the functions from a snapshot. Costs more, and starts in less than a second.

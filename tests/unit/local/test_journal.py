@@ -223,6 +223,7 @@ SCANS = {
     "queues_in_use": "queues",  # a few dozen rows
     "count_depths": "queues",  # and their messages by an index; once at the start
     "newest_time": "hops",  # from the last one, and no further
+    "last_commit": "hops",  # backward, once for each transform at the start of a run with alarms
     "move_messages": "messages",  # only when somebody sets the clock
     "move_outbox": "outbox",
     "oldest_hops": "hops",  # in the order of their numbers, and no further than its LIMIT
