@@ -31,7 +31,7 @@ from silversmith.errors import help_for
 from silversmith.operations.text import age, count, duration, essence, headline, moment, shown, size
 
 if TYPE_CHECKING:
-    from silversmith.operations.failures import ErrorDocument, Failures, RejectedFile, RejectedFiles
+    from silversmith.operations.failures import ErrorDocument, FailureCount, Failures, RejectedFile, RejectedFiles
     from silversmith.operations.preview import Preview
     from silversmith.operations.reports import (
         ChainStatus,
@@ -195,20 +195,35 @@ def failures(
 
 def _show_failures(failed: Failures) -> None:
     if not failed.quarantined_total and not failed.dead_total:
-        say("nothing failed")
+        say("nothing failed" if not failed.more else "no failure among the objects that were looked at")
         return
     if failed.quarantined_total:
-        say(f"{count(failed.quarantined_total, 'file')} in quarantine", style="bold")
+        at_least = "at least " if failed.more else ""
+        say(f"{at_least}{count(failed.quarantined_total, 'file')} in quarantine", style="bold")
         for documents in by_cause(failed.quarantined, lambda each: (each.transform, each.code, each.message)):
             _show_document(documents[0], failed.now)
             _show_others([each.key for each in documents[1:]])
-        _say_more(failed.quarantined_total - len(failed.quarantined))
+        _say_more(failed.quarantined_total - len(failed.quarantined), more=failed.more)
+        if len(failed.counts) > 1 and failed.quarantined_total > len(failed.quarantined):
+            _show_counts(failed.counts)
     if failed.dead_total:
         say(f"{count(failed.dead_total, 'message')} in dead-letter queues", style="bold")
         for messages in by_cause(failed.dead, _cause_of_death):
             _show_dead(messages[0], failed.now)
             _show_others([each.key for each in messages[1:]])
         _say_more(failed.dead_total - len(failed.dead))
+
+
+#: So many lines of counts are shown.
+MOST_COUNTS = 30
+
+
+def _show_counts(counts: Sequence[FailureCount]) -> None:
+    rows = [(each.day or "-", each.transform, each.code or "-", f"{each.files:,}") for each in counts[:MOST_COUNTS]]
+    say_table(rows, header=("day", "transform", "code", "files"), right=[3], indent=2)
+    if len(counts) > MOST_COUNTS:
+        say(f"  … and {len(counts) - MOST_COUNTS:,} more; --json has all of them")
+    say()
 
 
 def by_cause(failures: Iterable[_Failed], cause: Callable[[_Failed], object]) -> list[list[_Failed]]:
@@ -233,9 +248,14 @@ def _show_others(keys: Sequence[str]) -> None:
         say(f"    and so did {count(len(keys), 'other file')}: {named}{more}")
 
 
-def _say_more(number: int) -> None:
+def _say_more(number: int, *, more: bool = False) -> None:
     if number:
         say(f"  … and {number:,} more; see them with --limit, --transform or --key")
+    if more:
+        warn(
+            "quarantine holds more objects than were looked through: choose with --transform, or keep a lineage, which "
+            "counts them all: Pipeline(lineage=True), docs/lineage.md"
+        )
     say()
 
 
@@ -302,7 +322,7 @@ def _show_rejected(rejected: RejectedFiles) -> None:
         say(f"  {shown(file.key)}  ({file.transform})  {count(file.rows, 'row')} rejected")
         _show_rows(file, indent="    ")
         say(f"    they are in quarantine: {file.document}")
-    _say_more(rejected.total - len(rejected.files))
+    _say_more(rejected.total - len(rejected.files), more=rejected.more)
 
 
 #: The meaning of each state.

@@ -6,7 +6,7 @@ import contextlib
 import io
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, TypeVar
 
@@ -20,7 +20,9 @@ from silversmith.lineage import Lineage, error_key, failed_key, rejected_key, si
 from silversmith.operations.target import DeadKind, DeadMessage, Target
 from silversmith.operations.text import age, iso, moment
 from silversmith.pipeline import Pipeline
-from silversmith.stores import Source, Store
+from silversmith.reconcile.rows import LineageRows, LineageUnreadable
+from silversmith.stores import Source, Store, batched, map_in_threads
+from silversmith.tables.spec import FILE
 
 #: The endings of the keys in quarantine.
 ERROR = ".error.json"
@@ -119,17 +121,41 @@ def bronze_key(quarantine_key: str) -> str | None:
     return None
 
 
-def quarantine_keys(
-    quarantine: Store, transform: str | None, pattern: KeyPattern | None, *endings: str
-) -> Iterator[str]:
+class QuarantineKeys:
     """The keys in quarantine with these endings, of a transform and of bronze keys that match (None: all). Streams, and
-    opens an object only where its key was cut short."""
-    for head in quarantine.list(f"{transform}/" if transform else ""):
-        if head.key.endswith(endings) and (pattern is None or pattern.matches(_subject(quarantine, head.key))):
-            yield head.key
+    opens an object only where its key was cut short.
+
+    ``most`` objects are looked at (None: all); then ``more`` says whether there are others.
+    """
+
+    def __init__(
+        self,
+        quarantine: Store,
+        transform: str | None,
+        pattern: KeyPattern | None,
+        *endings: str,
+        most: int | None = None,
+    ) -> None:
+        self._quarantine = quarantine
+        self._transform = transform
+        self._pattern = pattern
+        self._endings = endings
+        self._most = most
+        self.more = False
+
+    def __iter__(self) -> Iterator[str]:
+        for number, head in enumerate(self._quarantine.list(f"{self._transform}/" if self._transform else "")):
+            if number == self._most:
+                self.more = True
+                return
+            if head.key.endswith(self._endings) and self._matches(head.key):
+                yield head.key
+
+    def _matches(self, key: str) -> bool:
+        return self._pattern is None or self._pattern.matches(subject_of(self._quarantine, key))
 
 
-def _subject(quarantine: Store, key: str) -> str:
+def subject_of(quarantine: Store, key: str) -> str:
     """The bronze key of an object in quarantine; empty where it is unknown."""
     subject = bronze_key(key)
     if subject is not None:
@@ -260,15 +286,43 @@ class Query:
     most: int = 100
 
 
+#: So many objects in quarantine are looked at where no lineage counts them: 100 requests to S3.
+MOST_LISTED = 100_000
+
+#: So many files that the code was given up on, of a transform, are compared with the dead messages.
+MOST_COMPARED = 10_000
+
+
+@dataclass(frozen=True)
+class FailureCount:
+    """So many files of a transform failed with one code on one day (in UTC; empty: it is unknown).
+
+    ``state`` is ``quarantined``, or ``given_up``: the transform's code has failed on it as often as it may, whether or
+    not a dead message of it is left.
+    """
+
+    transform: str
+    state: str
+    code: str
+    day: str
+    files: int
+
+
 @dataclass(frozen=True)
 class Failures:
-    """The first failures of each kind, and how many there are in all. ``now`` is in Unix seconds."""
+    """The first failures of each kind, and how many there are in all. ``now`` is in Unix seconds.
+
+    With a lineage ``counts`` has all files that failed, the newest day and the most files first, and of each cause the
+    newest files are shown. Without one it is empty, and ``more`` says that quarantine was not looked through whole.
+    """
 
     quarantined: Sequence[ErrorDocument]
     quarantined_total: int
     dead: Sequence[DeadMessage]
     dead_total: int
     now: float
+    counts: Sequence[FailureCount] = ()
+    more: bool = False
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON values; each failure with its age in seconds."""
@@ -287,44 +341,64 @@ class Failures:
                 for message in self.dead
             ],
             "dead_total": self.dead_total,
+            "counts": [asdict(each) for each in self.counts],
+            "more": self.more,
         }
 
 
 @dataclass(frozen=True)
 class RejectedFiles:
-    """The first files with rejected rows, and how many there are in all."""
+    """The first files with rejected rows, and how many there are in all; ``more`` as in :class:`Failures`."""
 
     files: Sequence[RejectedFile]
     total: int
+    more: bool = False
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON values."""
-        return {"rejected": [asdict(file) for file in self.files], "rejected_total": self.total}
+        return {
+            "rejected": [asdict(file) for file in self.files],
+            "rejected_total": self.total,
+            "more": self.more,
+        }
 
 
-def failures(pipeline: Pipeline, target: Target, query: Query, *, now: float) -> Failures:
-    """Everything that failed and was not repaired since, by the buckets and queues as they are.
+def failures(
+    pipeline: Pipeline, target: Target, query: Query, *, now: float, most_listed: int = MOST_LISTED
+) -> Failures:
+    """Everything that failed and was not repaired since, by the lineage, the buckets and queues as they are.
+
+    A lineage is read where there is one: it may be a minute behind quarantine. Else at most ``most_listed`` objects in
+    quarantine are looked at.
 
     Raises:
         DefinitionError: the pipeline has no transform of this name.
     """
     transform = pipeline.find(query.transform) if query.transform is not None else None
     quarantine, pattern = target.lake.quarantine, query.pattern
-    quarantined, quarantined_total = _take(
-        _quarantined(pipeline, target, query),
-        query.most,
-        lambda item: read_error(quarantine, item) if isinstance(item, str) else item,
-    )
+    counted = _by_lineage(pipeline, target, query)
+    counts: Sequence[FailureCount] = ()
+    more = False
+    if counted is not None:
+        quarantined, quarantined_total, counts = counted
+    else:
+        keys = QuarantineKeys(quarantine, query.transform, pattern, ERROR, FAILED, most=most_listed)
+        quarantined, quarantined_total = _take(
+            _quarantined(pipeline, target, keys),
+            query.most,
+            lambda item: read_error(quarantine, item) if isinstance(item, str) else item,
+        )
+        more = keys.more
     messages = (
         message
         for message in target.dead()
         if (pattern is None or pattern.matches(message.key)) and message.concerns(transform)
     )
     dead, dead_total = _take(messages, query.most, lambda message: with_error(quarantine, message))
-    return Failures(quarantined, quarantined_total, dead, dead_total, now)
+    return Failures(quarantined, quarantined_total, dead, dead_total, now, counts, more)
 
 
-def rejected(pipeline: Pipeline, target: Target, query: Query) -> RejectedFiles:
+def rejected(pipeline: Pipeline, target: Target, query: Query, *, most_listed: int = MOST_LISTED) -> RejectedFiles:
     """The files of which some rows broke the contract. Their other rows are in silver.
 
     Raises:
@@ -333,9 +407,9 @@ def rejected(pipeline: Pipeline, target: Target, query: Query) -> RejectedFiles:
     if query.transform is not None:
         pipeline.find(query.transform)
     quarantine = target.lake.quarantine
-    keys = quarantine_keys(quarantine, query.transform, query.pattern, REJECTED)
-    files, total = _take(keys, query.most, lambda key: read_rejected(quarantine, key))
-    return RejectedFiles(files, total)
+    keys = QuarantineKeys(quarantine, query.transform, query.pattern, REJECTED, most=most_listed)
+    files, total = _take(iter(keys), query.most, lambda key: read_rejected(quarantine, key))
+    return RejectedFiles(files, total, keys.more)
 
 
 _Item = TypeVar("_Item")
@@ -356,10 +430,10 @@ def _take(items: Iterator[_Item], most: int, read: Callable[[_Item], _Shown | No
     return taken, total
 
 
-def _quarantined(pipeline: Pipeline, target: Target, query: Query) -> Iterator[str | ErrorDocument]:
+def _quarantined(pipeline: Pipeline, target: Target, keys: Iterable[str]) -> Iterator[str | ErrorDocument]:
     """The keys of error documents; and documents of files whose tries are spent and whose dead message is gone, because
     queues do not keep messages for ever."""
-    for key in quarantine_keys(target.lake.quarantine, query.transform, query.pattern, ERROR, FAILED):
+    for key in keys:
         if key.endswith(ERROR):
             yield key
         elif document := _without_message(pipeline, target, key):
@@ -384,3 +458,86 @@ def _without_message(pipeline: Pipeline, target: Target, document: str) -> Error
         at=tries["at"], etag=etag, version=tries["bronze"]["version"], size=tries["bronze"]["size"],
         attempt=tries["tries"], document=document,
     )  # fmt: skip
+
+
+# -- by the lineage
+
+
+def _by_lineage(
+    pipeline: Pipeline, target: Target, query: Query
+) -> tuple[list[ErrorDocument], int, list[FailureCount]] | None:
+    """The first failures, how many there are, and their counts; None: no lineage tells of them."""
+    try:
+        rows = target.rows()
+        failed = None if rows is None else failed_rows(rows, query.transform, query.pattern)
+        if failed is None:
+            return None if rows is None else ([], 0, [])
+        counts = _counts(failed)
+        quarantined = sum(each.files for each in counts if each.state == "quarantined")
+        documents, gone = _examples(failed.filter(pl.col("state") == "quarantined"), target, query.most)
+        given_up, given_up_total = _given_up(failed, pipeline, target, query.most)
+    except (LineageUnreadable, FileNotFoundError, pl.exceptions.PolarsError):
+        return None
+    return [*documents, *given_up][: query.most], quarantined - gone + given_up_total, counts
+
+
+def failed_rows(rows: LineageRows, transform: str | None, pattern: KeyPattern | None) -> pl.LazyFrame | None:
+    """The rows of the lineage about files that failed, of a transform and of bronze keys that match (None: all)."""
+    failed = rows.scan("quarantined", "given_up", transform=transform)
+    if failed is None or pattern is None:
+        return failed
+    matches = pattern.matches
+    return failed.filter(
+        pl.col(FILE).map_batches(
+            lambda keys: pl.Series([matches(key) for key in keys], dtype=pl.Boolean), return_dtype=pl.Boolean
+        )
+    )
+
+
+def _counts(failed: pl.LazyFrame) -> list[FailureCount]:
+    day = pl.col("committed_at").dt.strftime("%Y-%m-%d").fill_null("").alias("day")
+    code = pl.col("error").fill_null("").alias("code")
+    counts = failed.group_by("transform", "state", code, day).agg(pl.len().alias("files"))
+    ordered = counts.sort("day", "files", "transform", "code", "state", descending=[True, True, False, False, False])
+    return [FailureCount(**row) for row in ordered.collect(engine="streaming").iter_rows(named=True)]
+
+
+def _examples(quarantined: pl.LazyFrame, target: Target, most: int) -> tuple[list[ErrorDocument], int]:
+    """Documents of the newest files of each cause, those of the most frequent first; and how many were gone."""
+    cause = ("transform", "error")
+    age = pl.col("committed_at").rank("ordinal", descending=True).over(cause).alias("age")
+    ranked = quarantined.select(*cause, FILE, pl.len().over(cause).alias("frequency"), age)
+    # the newest file of every cause, then the second of every one
+    chosen = (
+        ranked.sort("age", *cause).head(most).sort("frequency", *cause, "age", descending=[True, False, False, False])
+    )
+    keys = [error_key(name, key) for name, key in chosen.select("transform", FILE).collect().iter_rows()]
+    quarantine = target.lake.quarantine
+    documents = list(map_in_threads(lambda key: read_error(quarantine, key), keys, target.workers))
+    return [document for document in documents if document is not None], documents.count(None)
+
+
+def _given_up(failed: pl.LazyFrame, pipeline: Pipeline, target: Target, most: int) -> tuple[list[ErrorDocument], int]:
+    """The first files without a dead message among those that the code was given up on, and how many there are.
+
+    Of the newest :data:`MOST_COMPARED` of a transform those with a dead message are left out, because they are reported
+    as such.
+    """
+    documents: list[ErrorDocument] = []
+    total = 0
+    for transform in pipeline.transforms:
+        rows = failed.filter((pl.col("state") == "given_up") & (pl.col("transform") == transform.name))
+        every = int(rows.select(pl.len()).collect(engine="streaming").item())
+        newest = rows.select(FILE, "bronze_etag", "committed_at").top_k(MOST_COMPARED, by="committed_at").collect()
+        total += every - newest.height
+        for some in batched(newest.select(FILE, "bronze_etag").iter_rows(), 500):
+            waiting = target.waiting(transform.name, dict(some))
+            for key, _ in some:
+                if key in waiting:
+                    continue
+                if len(documents) >= most:
+                    total += 1
+                elif document := _without_message(pipeline, target, failed_key(transform.name, key)):
+                    documents.append(document)
+                    total += 1
+    return documents, total

@@ -18,8 +18,8 @@ from silversmith.operations import WrongCall
 from silversmith.operations.failures import (
     ERROR,
     ErrorDocument,
+    QuarantineKeys,
     forget_tries,
-    quarantine_keys,
     read_error,
     with_error,
 )
@@ -280,7 +280,7 @@ def _send(pipeline: Pipeline, target: Target, origins: Sequence[Origin]) -> int:
 def _quarantined(pipeline: Pipeline, target: Target, selection: FailureSelection) -> Iterator[tuple[Failure, Origin]]:
     transforms = {transform.name for transform in pipeline.transforms}
     quarantine = target.lake.quarantine
-    names = quarantine_keys(quarantine, selection.transform, selection.pattern, ERROR)
+    names = QuarantineKeys(quarantine, selection.transform, selection.pattern, ERROR)
     for document in map_in_threads(lambda name: read_error(quarantine, name), names, target.workers):
         if document is None:
             continue

@@ -112,6 +112,18 @@ class LineageRows:
             weighted = sorted((str(file.low), file.rows) for file in files)
         return list(dict.fromkeys(_quantiles(weighted, parts)))
 
+    def scan(self, *states: str, transform: str | None = None) -> pl.LazyFrame | None:
+        """The rows in these states, of one transform or of all, with every column; None: there are none."""
+        places: dict[tuple[str, str], list[DataFile]] = {}
+        for file in self.files:
+            if file.state in states and transform in {None, file.transform}:
+                places.setdefault((file.transform, file.state), []).append(file)
+        parts = [
+            self._scan(files).with_columns(pl.lit(name).alias("transform"), pl.lit(state).alias("state"))
+            for (name, state), files in places.items()
+        ]
+        return pl.concat(parts, how="diagonal") if parts else None
+
     def sizes(self, state: str = "silver") -> dict[str, int]:
         """How many rows of a state there are by transform: the log says it."""
         sizes: Counter[str] = Counter()

@@ -12,7 +12,7 @@ from silversmith.cli.application import COMMANDS
 from silversmith.local.engine import Progress
 from silversmith.operations.doctor import Diagnosis
 from silversmith.operations.estimate import Burst, Estimate, Functions, Limit
-from silversmith.operations.failures import ErrorDocument, RejectedFile, RejectedRow
+from silversmith.operations.failures import ErrorDocument, FailureCount, RejectedFile, RejectedRow
 from silversmith.operations.preview import FilePreview, Preview
 from silversmith.operations.reports import (
     Bronze,
@@ -43,7 +43,7 @@ DOCUMENTS = {
     "schema": (SchemaHistory, CodeSchema, Entry),
     "status": (Status, ChainStatus, TransformStatus, SilverCounts, TablesQueue),
     "trace": (Trace, Bronze, Version, Step, TransformTrace, Silver, LastOutcome, InTable, InLineage),
-    "failures": (ErrorDocument, DeadMessage, RejectedFile, RejectedRow),
+    "failures": (ErrorDocument, FailureCount, DeadMessage, RejectedFile, RejectedRow),
     "preview": (FilePreview, Preview),
     "query": (Column,),
     "tables": (TableReport, Upkeep),

@@ -20,9 +20,9 @@ BAD = "id\n1\n"
 HARMFUL = "id,total\n666,1\n"
 
 
-def shop() -> Pipeline:
+def shop(*, lineage: bool = False) -> Pipeline:
     """Two transforms: one with a contract, which fails when it meets the number of the beast, and one that copies."""
-    pipeline = Pipeline("shop")
+    pipeline = Pipeline("shop", lineage=lineage)
     contract = Contract({"id": pl.Int64, "total": pl.Int64}, {"total is positive": pl.col("total") > 0})
 
     @pipeline.transform("orders/*.csv", contract=contract, max_receive_count=2)
