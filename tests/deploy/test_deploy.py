@@ -29,7 +29,7 @@ from silversmith.aws.deploy import (
 )
 from silversmith.aws.destroy import destroy, erase, take_inventory
 from silversmith.aws.packages import Runtime
-from silversmith.aws.stack import Diff, Effect
+from silversmith.aws.stack import Diff, Effect, StackSettings
 from silversmith.errors import AwsFailed, NotOurs
 from silversmith.lineage import Lineage
 from silversmith.pipeline import Located
@@ -134,6 +134,47 @@ def test_a_diff_changes_nothing(account: Account, small_release: Release) -> Non
     assert not diff(small_release, account)
     assert diff(longer(small_release), account).lines()[1] == "    VisibilityTimeout: 1800 → 77"
     assert visibility(account) == 1800
+
+
+class WithProtection:
+    """A CloudFormation that can protect a stack, which moto's cannot."""
+
+    def __init__(self, client: Any) -> None:
+        self._client = client
+        self.protected = False
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._client, name)
+
+    def describe_stacks(self, **asked: Any) -> Any:
+        answer = self._client.describe_stacks(**asked)
+        for stack in answer["Stacks"]:
+            stack["EnableTerminationProtection"] = self.protected
+        return answer
+
+    def update_termination_protection(self, **asked: Any) -> None:
+        assert asked["StackName"] == "sales"
+        self.protected = asked["EnableTerminationProtection"]
+
+
+def test_a_stack_is_protected_and_can_be_unlocked_again(account: Account, small_release: Release) -> None:
+    cloudformation = WithProtection(account.client("cloudformation"))
+    shielded = replace(
+        account, client=lambda service: cloudformation if service == "cloudformation" else account.client(service)
+    )
+    protected = replace(small_release, settings=StackSettings(protected=True))
+    assert diff(protected, shielded, pause=no_pause).lines()[-1] == "    EnableTerminationProtection: false → true"
+    done = deploy(protected, shielded, confirm=yes, pause=no_pause)
+    assert done.diff.changes[-1].kind == "AWS::CloudFormation::Stack"
+    assert cloudformation.protected
+    assert not diff(protected, shielded, pause=no_pause)
+    with pytest.raises(DeployError, match="protected from deletion"):
+        take_inventory("sales", shielded)
+    messages: list[str] = []
+    unlocked = replace(small_release, settings=StackSettings(protected=False))
+    assert deploy(unlocked, shielded, confirm=never, tell=messages.append, pause=no_pause).changed
+    assert messages[-1] == "termination protection is off now"
+    assert take_inventory("sales", shielded) is not None
 
 
 def silver_of(account: Account, key: str, body: bytes = b"", **metadata: str) -> None:

@@ -11,7 +11,8 @@ import pytest
 from botocore.exceptions import ClientError
 
 from silversmith.aws.account import Account, DeployError
-from silversmith.aws.stack import LARGEST_BODY, ChangeSet, Diff, Stack, StackFailed, StackFailure
+from silversmith.aws.destroy import take_inventory
+from silversmith.aws.stack import LARGEST_BODY, ChangeSet, Diff, Stack, StackFailed, StackFailure, StackSettings
 from silversmith.errors import AccessDenied
 
 NOON = datetime(2026, 1, 2, 12, tzinfo=UTC)
@@ -29,6 +30,8 @@ class CloudFormation:
     called: list[str] = field(default_factory=list)
     pages: int = 0
     sent: list[dict[str, str]] = field(default_factory=list)
+    settings: list[dict[str, Any]] = field(default_factory=list)
+    protected: bool = False
 
     def describe_stacks(self, **asked: str) -> dict[str, Any]:
         if self.status == "none":
@@ -36,7 +39,13 @@ class CloudFormation:
             raise ClientError({"Error": error}, "DescribeStacks")
         outputs = [{"OutputKey": "TopicArn", "OutputValue": "arn"}]
         actual = {"StackId": "id", "StackName": "sales", "StackStatus": self.status, "CreationTime": NOON}
-        return {"Stacks": [{**actual, "Outputs": outputs}]}
+        parameters = [{"ParameterKey": name, "ParameterValue": ""} for name in ("CodeBucket", "CodeKey")]
+        kept = {"Outputs": outputs, "Parameters": parameters, "EnableTerminationProtection": self.protected}
+        return {"Stacks": [{**actual, **kept}]}
+
+    def update_termination_protection(self, **asked: Any) -> None:
+        self.protected = asked["EnableTerminationProtection"]
+        self.called.append(f"protected={self.protected}")
 
     def get_paginator(self, name: str) -> Any:
         assert name == "describe_stack_events"
@@ -50,8 +59,12 @@ class CloudFormation:
 
     def create_change_set(self, **asked: Any) -> dict[str, Any]:
         self.sent.append({name: asked[name] for name in asked if name.startswith("Template")})
+        self.settings.append({name: asked[name] for name in asked if name in {"RoleARN", "Tags"}})
         self.called.append(f"create {asked['ChangeSetType']} import={asked['ImportExistingResources']}")
         return {"Id": "cs", "StackId": "id"}
+
+    def get_template(self, **_: Any) -> dict[str, Any]:
+        return {"TemplateBody": {}}
 
     def describe_change_set(self, **_: Any) -> dict[str, Any]:
         return self.change_set
@@ -178,6 +191,33 @@ def test_only_a_large_template_is_uploaded_first() -> None:
     parsed.propose(parsed.state(), small, {}, upload=never)
     parsed.propose(parsed.state(), {"Description": small["Description"] + "x"}, {}, upload=lambda _: "https://t")
     assert [sorted(sent) for sent in aws.sent] == [["TemplateBody"], ["TemplateURL"]]
+
+
+def test_a_stack_has_the_role_and_tags_of_the_deployment() -> None:
+    aws = CloudFormation(change_set={"Status": "CREATE_COMPLETE"})
+    parsed, _ = stack(aws)
+    role = "arn:aws:iam::123456789012:role/cloudformation"
+    for settings in (StackSettings(), StackSettings(role=role, tags={"team": "lake"})):
+        parsed.propose(parsed.state(), {}, {}, upload=never, settings=settings)
+    assert aws.settings == [{}, {"RoleARN": role, "Tags": [{"Key": "team", "Value": "lake"}]}]
+
+
+@pytest.mark.parametrize(
+    ("setting", "protected", "differs"),
+    [(None, True, False), (None, False, False), (True, False, True), (True, True, False), (False, True, True)],
+)
+def test_protection_is_left_alone_unless_it_is_asked_for(setting: bool | None, protected: bool, differs: bool) -> None:
+    parsed, _ = stack(CloudFormation(protected=protected))
+    assert StackSettings(protected=setting).differs(parsed.state()) is differs
+    assert StackSettings(protected=setting).differs(None) is bool(setting)
+
+
+def test_a_protected_stack_is_not_destroyed_and_the_error_says_how_to_unlock_it() -> None:
+    aws = CloudFormation(protected=True)
+    account = Account("1" * 12, "eu-central-1", lambda _: aws)
+    with pytest.raises(DeployError, match=r"protected from deletion.*termination_protection=False.*--stack-name sales"):
+        take_inventory("sales", account)
+    assert not aws.called
 
 
 def test_reasons_of_an_early_validation_failure_are_looked_up() -> None:

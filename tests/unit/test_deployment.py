@@ -16,6 +16,7 @@ from silversmith.pipeline.deployment import ROLES, named
 from silversmith.pipeline.limits import bucket_name, pipeline_name
 
 SUBNET, GROUP = "subnet-0123456789abcdef0", "sg-01234567"
+BOUNDARY = "arn:aws:iam::123456789012:policy/boundary"
 STATEMENT = {"Effect": "Allow", "Principal": "*", "Action": "s3:GetObject"}
 KEY = "arn:aws:kms:eu-central-1:123456789012:key/01234567"
 
@@ -40,6 +41,7 @@ KEY = "arn:aws:kms:eu-central-1:123456789012:key/01234567"
         ({"alarm_email": "ops"}, "'ops' is no address"),
         ({"alarm_topic": "arn:aws:sqs:eu-central-1:123456789012:q"}, "alarm_topic: .* is no ARN"),
         ({"permissions_boundary": "boundary"}, "permissions_boundary: 'boundary' is no ARN"),
+        ({"service_role": BOUNDARY}, "service_role: '.*policy/boundary' is no ARN of that kind: .*:role/"),
         ({"architecture": "arm"}, '"arm64" or "x86_64"'),
         ({"reconcile_hours": -1}, "0 .never. to 8,760"),
         ({"reconcile_hours": True}, "0 .never. to 8,760"),

@@ -28,7 +28,7 @@ from silversmith.aws.artefacts import (
 )
 from silversmith.aws.bundle import Bundle, build, build_tables, pack
 from silversmith.aws.packages import Runtime
-from silversmith.aws.stack import ChangeSet, Diff, Effect, Stack, StackChange, StackState, of_new
+from silversmith.aws.stack import ChangeSet, Diff, Effect, Stack, StackChange, StackSettings, StackState, of_new
 from silversmith.errors import AccessDenied, AwsFailed
 from silversmith.pipeline import Located, Pipeline, Transform
 from silversmith.pipeline.deployment import Deployment
@@ -74,7 +74,7 @@ class Release:
 
     ``tables`` is the code of the tables' function, where there are any. ``notifying`` are the roles of the buckets that
     tell EventBridge of their objects; ``existing`` has the names of those that are not the stack's. ``transforms`` make
-    silver for ``owner``.
+    silver for ``owner``. ``settings`` are those of the stack itself.
     """
 
     name: str
@@ -86,6 +86,7 @@ class Release:
     tables: Bundle | None = None
     notifying: tuple[str, ...] = ("bronze",)
     existing: Mapping[str, str] = field(default_factory=dict)
+    settings: StackSettings = field(default_factory=StackSettings)
 
 
 @dataclass(frozen=True)
@@ -158,6 +159,7 @@ def release(
         tables,
         plan.notifying,
         {role: plan.buckets[role] for role in plan.notifying if not plan.makes(role)},
+        StackSettings(options.service_role, options.tags, options.termination_protection),
     )
 
 
@@ -266,12 +268,14 @@ def deploy(
     if artefacts.ensure_bucket():
         tell(f"made the bucket {artefacts.bucket} for code and templates")
     _upload(release, artefacts, tell)
-    change_set = stack.propose(state, release.template, release.parameters, upload=_uploader(release, artefacts))
-    diff = change_set.diff if change_set is not None else Diff(())
+    change_set = _proposed(stack, state, release, artefacts)
+    diff = _with_protection(change_set.diff if change_set is not None else Diff(()), release, state)
     if change_set is not None:
-        if not _confirmed(stack, change_set, confirm):
+        if not _confirmed(stack, change_set, diff, confirm):
             return Deployed(release.name, diff, None, changed=False)
         state = stack.execute(change_set)
+    if protects := release.settings.differs(state):
+        stack.protect(bool(release.settings.protected))
     switched_on = [bucket for bucket in _notifying(release, state).values() if switch_eventbridge_on(account, bucket)]
     for bucket in switched_on:
         tell(f"the bucket {bucket} now tells EventBridge of its objects")
@@ -281,7 +285,8 @@ def deploy(
         scheduled = schedule_round(account, release.name, outputs, now())
     elif outputs.get("CodeOfTables", tables_before) != tables_before:
         scheduled = schedule_round(account, release.name, outputs, now(), gold_alone=True)
-    return Deployed(release.name, diff, state, changed=change_set is not None or bool(switched_on), round=scheduled)
+    changed = change_set is not None or protects or bool(switched_on)
+    return Deployed(release.name, diff, state, changed=changed, round=scheduled)
 
 
 def diff(release: Release, account: Account, *, pause: Pause = time.sleep) -> Diff:
@@ -296,9 +301,8 @@ def diff(release: Release, account: Account, *, pause: Pause = time.sleep) -> Di
     if state is not None:
         _refuse_unready(state)
     if state is None or state.is_empty or state.status == "REVIEW_IN_PROGRESS":
-        return of_new(release.template)
-    upload = _uploader(release, Artefacts(account))
-    change_set = stack.propose(state, release.template, release.parameters, upload=upload)
+        return _with_protection(of_new(release.template), release, None)
+    change_set = _proposed(stack, state, release, Artefacts(account))
     if change_set is not None:
         stack.discard(change_set.arn)
     changes = change_set.diff.changes if change_set is not None else ()
@@ -308,7 +312,7 @@ def diff(release: Release, account: Account, *, pause: Pause = time.sleep) -> Di
         for role, bucket in _notifying(release, state).items()
         if bucket_title(role) not in {change.logical for change in changes} and not tells_eventbridge(account, bucket)
     )
-    return Diff((*changes, *silent))
+    return _with_protection(Diff((*changes, *silent)), release, state)
 
 
 def status(name: str, account: Account) -> StackState | None:
@@ -392,11 +396,30 @@ def _uploader(release: Release, artefacts: Artefacts) -> Callable[[Mapping[str, 
     return upload
 
 
-def _confirmed(stack: Stack, change_set: ChangeSet, confirm: Confirm) -> bool:
+def _proposed(stack: Stack, state: StackState | None, release: Release, artefacts: Artefacts) -> ChangeSet | None:
+    return stack.propose(
+        state,
+        release.template,
+        release.parameters,
+        upload=_uploader(release, artefacts),
+        settings=release.settings,
+    )
+
+
+def _with_protection(diff: Diff, release: Release, state: StackState | None) -> Diff:
+    """The changes, and among them that of the stack's own protection, which is in no change set."""
+    if not release.settings.differs(state):
+        return diff
+    switched = f"EnableTerminationProtection: {json.dumps(not release.settings.protected)} → "
+    details = (f"{switched}{json.dumps(release.settings.protected)}",)
+    return Diff((*diff.changes, StackChange(Effect.CHANGE, release.name, "AWS::CloudFormation::Stack", "", details)))
+
+
+def _confirmed(stack: Stack, change_set: ChangeSet, diff: Diff, confirm: Confirm) -> bool:
     """However asking ends, no change set stays behind that nobody will execute."""
     confirmed = False
     try:
-        confirmed = confirm(change_set.diff)
+        confirmed = confirm(diff)
     finally:
         if not confirmed:
             stack.discard(change_set.arn)

@@ -36,7 +36,7 @@ def take_inventory(name: str, account: Account) -> Inventory | None:
     """List what there is to destroy; None if there is no such stack.
 
     Raises:
-        DeployError: the stack is not Silversmith's.
+        DeployError: the stack is not Silversmith's, or it is protected.
         AccessDenied, AwsFailed: AWS refused.
     """
     stack = Stack(account, name)
@@ -45,6 +45,12 @@ def take_inventory(name: str, account: Account) -> Inventory | None:
         return None
     if not state.is_ours:
         raise DeployError(f"the stack {name} is not Silversmith's: it is not for this command to delete it")
+    if state.protected:
+        raise DeployError(
+            f"the stack {name} is protected from deletion. If it is to go, deploy it with "
+            "Deployment(termination_protection=False), or run `aws cloudformation update-termination-protection "
+            f"--no-enable-termination-protection --stack-name {name}`, then destroy it"
+        )
     template = stack.template().get("Resources", {})
     retained = {logical for logical, each in template.items() if each.get("DeletionPolicy", "").startswith("Retain")}
     resources, buckets, kept, queues = [], [], [], []

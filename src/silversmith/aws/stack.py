@@ -10,7 +10,7 @@ import json
 import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from itertools import takewhile
@@ -229,7 +229,8 @@ _STOPPED = ("cancelled", "canceled")
 
 @dataclass(frozen=True)
 class StackState:
-    """The state of a stack. ``parameters`` and ``outputs`` by name; ``changed`` is when it last changed, in UTC."""
+    """The state of a stack. ``parameters`` and ``outputs`` by name; ``changed`` is when it last changed, in UTC;
+    ``protected`` is whether AWS refuses to delete it."""
 
     id: str
     name: str
@@ -238,6 +239,7 @@ class StackState:
     changed: datetime
     parameters: Mapping[str, str]
     outputs: Mapping[str, str]
+    protected: bool = False
 
     @property
     def busy(self) -> bool:
@@ -253,6 +255,30 @@ class StackState:
     def is_ours(self) -> bool:
         """Whether it was made from a template of Silversmith's. A stack that was never executed counts as ours."""
         return {"CodeBucket", "CodeKey"} <= set(self.parameters) or self.status == "REVIEW_IN_PROGRESS"
+
+
+@dataclass(frozen=True)
+class StackSettings:
+    """The settings of a stack itself. ``role`` is the ARN of the role that CloudFormation works with, none: the rights
+    of the person who deploys; ``tags`` go to all that the stack makes, none: it keeps those it has; ``protected`` is
+    whether nobody can delete it, None: as it is.
+
+    https://docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/using-iam-servicerole.html
+    https://docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/using-cfn-protect-stacks.html
+    """
+
+    role: str = ""
+    tags: Mapping[str, str] = field(default_factory=dict)
+    protected: bool | None = None
+
+    def differs(self, state: StackState | None) -> bool:
+        """Whether the protection of the stack must be switched."""
+        return self.protected is not None and self.protected != (state is not None and state.protected)
+
+    def request(self) -> dict[str, Any]:
+        """The parameters for a change set."""
+        tags = [{"Key": key, "Value": value} for key, value in self.tags.items()]
+        return {**({"RoleARN": self.role} if self.role else {}), **({"Tags": tags} if tags else {})}
 
 
 @dataclass(frozen=True)
@@ -307,6 +333,7 @@ class Stack:
             stack.get("LastUpdatedTime") or stack["CreationTime"],
             {each["ParameterKey"]: each.get("ParameterValue", "") for each in stack.get("Parameters", ())},
             {each["OutputKey"]: each["OutputValue"] for each in stack.get("Outputs", ())},
+            stack.get("EnableTerminationProtection", False),
         )
 
     def template(self) -> dict[str, Any]:
@@ -330,6 +357,7 @@ class Stack:
         parameters: Mapping[str, str],
         *,
         upload: Callable[[Mapping[str, Any]], str],
+        settings: StackSettings | None = None,
     ) -> ChangeSet | None:
         """Have AWS work out what would change; None if nothing would. Nothing is changed yet.
 
@@ -347,6 +375,7 @@ class Stack:
                     ChangeSetType="CREATE" if is_new else "UPDATE",
                     **source,
                     Parameters=[{"ParameterKey": key, "ParameterValue": value} for key, value in parameters.items()],
+                    **(settings or StackSettings()).request(),
                     Capabilities=["CAPABILITY_IAM", "CAPABILITY_NAMED_IAM"],
                     # Buckets that an earlier stack left behind, with their data, become this one's.
                     ImportExistingResources=True,
@@ -422,6 +451,12 @@ class Stack:
         if state is None or state.status not in {"CREATE_COMPLETE", "UPDATE_COMPLETE", "IMPORT_COMPLETE"}:
             raise StackFailed(_explain(self.name, state, failures), failures)
         return state
+
+    def protect(self, protected: bool) -> None:
+        """Have AWS refuse to delete the stack, or no longer refuse it."""
+        with translate_aws_errors(f"the termination protection of {self.name}"):
+            self._client.update_termination_protection(StackName=self.name, EnableTerminationProtection=protected)
+        self._tell(f"termination protection is {'on' if protected else 'off'} now")
 
     def delete(self) -> None:
         """Delete the stack and wait. The resources that its template retains stay: the buckets.

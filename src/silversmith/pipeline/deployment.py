@@ -118,7 +118,7 @@ class Deployment:
         object_lock: no version of what lands can be deleted for so many days.
         replicate_to: S3 copies what lands into another bucket, by role: ``{"bronze": "example-bronze-copy"}``. That
             must be there, in this account, and keep old versions, and may be in another region. Deletions stay here.
-        tags: put on everything that takes tags.
+        tags: put on everything that takes tags, and on the stack.
         log_retention_days: how long the functions' logs are kept.
         alarm_email: who gets the alarms. AWS sends a mail first that asks for consent.
         alarm_topic: the ARN of an SNS topic that gets the alarms.
@@ -133,6 +133,9 @@ class Deployment:
         snap_start: start the functions from a snapshot. Costs more, and starts in less than a second.
         vpc: run the functions in a VPC.
         permissions_boundary: the ARN of a policy that bounds what the stack's roles may do.
+        service_role: the ARN of the role that CloudFormation makes, changes and deletes the stack with, so that people
+            who deploy need no rights on what is in it.
+        termination_protection: True: nobody can delete the stack before it is switched off; None: as it is on AWS.
         ephemeral_storage: the size of ``/tmp`` in MB, 512 to 10,240: as large as the largest file, and half as much
             again. A number for all transforms, or a dictionary by their names.
         reserved_concurrency: so many of the account's concurrent invocations are kept for a transform's function, and
@@ -174,6 +177,8 @@ class Deployment:
     snap_start: bool = False
     vpc: Vpc | None = None
     permissions_boundary: str = ""
+    service_role: str = ""
+    termination_protection: bool | None = None
     ephemeral_storage: Numbers = STORAGE[0]
     reserved_concurrency: Numbers | None = None
     provisioned_concurrency: Numbers | None = None
@@ -251,6 +256,7 @@ class Deployment:
             *(("existing_keys", key, "kms", "key/") for key in self.existing_keys),
             ("alarm_topic", self.alarm_topic, "sns", ""),
             ("permissions_boundary", self.permissions_boundary, "iam", "policy/"),
+            ("service_role", self.service_role, "iam", "role/"),
         ]
         for name, arn, service, kind in arns:
             if arn and not re.fullmatch(rf"arn:[a-z-]+:{service}:[a-z0-9-]*:(\d{{12}}|aws):{kind}\S+", arn):
