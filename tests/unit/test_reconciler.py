@@ -187,7 +187,7 @@ def test_when_the_time_runs_out_another_invocation_goes_on(make: Make) -> None:
         assert done == {"done": event is None}
         if event is not None:
             assert event["queues"] == {"orders": "orders", "every": "every"}
-            place = lease_of(world).progress["place"]
+            place = lease_of(world).progress["cursors"][0]
             places.append((place["transform"], place["after"]))
     assert places == [
         ("orders", keys[BATCH - 1]),
@@ -269,7 +269,40 @@ def test_hops_that_are_broken_are_logged_and_counted(make: Make) -> None:
     world = World(make(shop()), broken=[Problem("off", "on"), Problem("no answer", "", is_known=False)])
     world.invoke({"queues": {}, "hops": []})
     assert [messages["hop"]["found"] for messages in world.log] == ["off", "no answer"]
-    assert world.measured == [("ChainBroken", 1), ("Missing", 0)]
+    assert world.measured == [("Unfinished", 0), ("ChainBroken", 1), ("Missing", 0)]
+
+
+def test_a_round_that_was_not_completed_is_said_by_the_next_one(make: Make) -> None:
+    bench = make(shop())
+    bench.land("orders/a.csv")
+    world = World(bench)
+    world.queues["orders"] = Full()
+    with pytest.raises(NotSent):
+        world.invoke({"queues": {"orders": "orders"}, "round": "one"})
+    world.invoke({"queues": {}, "round": "two"})
+    world.invoke({"queues": {}, "round": "three"})
+    assert [value for name, value in world.measured if name == "Unfinished"] == [0, 1, 0]
+
+
+@pytest.mark.parametrize(
+    "progress",
+    [
+        {"begun": "2026-01-02T03:04:05+00:00", "place": None, "missing": 0, "marks": {}},
+        {"cursors": [{"transform": "orders", "unknown": 1}], "begun": "2026-01-02T03:04:05+00:00"},
+        {"cursors": 1, "begun": "never"},
+    ],
+)
+def test_a_round_of_another_version_begins_at_its_first_transform(make: Make, progress: dict[str, Any]) -> None:
+    """A deploy may fall between two steps."""
+    bench = make(shop())
+    bench.land("orders/a.csv")
+    world = World(bench)
+    now = datetime.now().astimezone()
+    lease = Lease("one", 3, Phase.WAITING, "", now + timedelta(days=1), progress)
+    bench.lake.quarantine.put(lease_key("shop_Reconciler"), lease.to_json())
+    event = {"queues": {"orders": "orders"}, "round": "one", "step": 3}
+    assert world.invoke(event) == {"done": True}
+    assert world.queues["orders"].keys == ["orders/a.csv"]
 
 
 def a_round(world: World, hours: int, **more: Any) -> int:

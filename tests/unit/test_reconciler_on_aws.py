@@ -116,7 +116,10 @@ def test_an_invocation_that_comes_twice_and_a_hop_that_is_broken(
     assert [each.key for each in received(aws)] == ["orders/a.csv"]
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     metrics = [line for line in lines if "_aws" in line]
-    assert [{name: line[name] for name in ("ChainBroken", "Missing") if name in line} for line in metrics] == [
+    assert [
+        {name: line[name] for name in ("Unfinished", "ChainBroken", "Missing") if name in line} for line in metrics
+    ] == [
+        {"Unfinished": 0},
         {"ChainBroken": 1},
         {"Missing": 0},
     ]

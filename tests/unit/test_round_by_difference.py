@@ -39,6 +39,9 @@ class Cut:
         del transform, parts
         return self._cuts
 
+    def sizes(self, state: str = "silver") -> dict[str, int]:
+        return self._rows.sizes(state)
+
 
 @dataclass
 class Function:

@@ -9,7 +9,11 @@ proves the table against silver's listing, which a round does by itself when tha
 
 When the time runs out, the function invokes itself with the same input, for the next step of the round. Where the round
 is, and whose turn, is in its lease (``lease.py``): an invocation that is lost costs one round, no more, and one that
-comes twice does nothing. docs/reconcile.md
+comes twice does nothing.
+
+Where the lineage has many rows, the first invocation splits the round into branches: each has its share of the ranges
+of keys, a lease of its own, and its own chain of invocations, whose events say ``"branch": number``. The branch that is
+through last sums up. docs/reconcile.md
 """
 
 from __future__ import annotations
@@ -22,12 +26,11 @@ import uuid
 from collections import Counter
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import closing, suppress
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import cache, partial
-from itertools import dropwhile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from silversmith.errors import NotOurs, SilversmithError
 from silversmith.events import ObjectEvent, object_created
@@ -36,7 +39,8 @@ from silversmith.lineage import SILVER_ENDING, Decision, error_key
 from silversmith.pipeline import Pipeline, Transform, load
 from silversmith.reconcile.compare import Finding, Looked, comparison_of, look
 from silversmith.reconcile.difference import ComparedRange, KeyRange, LineageComparison, Proof, ranges_of
-from silversmith.reconcile.lease import Keeper, Lease, NotNext, lease_key
+from silversmith.reconcile.lease import Keeper, Lease, NotNext, Phase, branch_key, lease_key
+from silversmith.reconcile.progress import Cursor, RoundProgress, Window, mark_of, together
 from silversmith.reconcile.rows import LineageRows, LineageSource, LineageUnreadable, existing
 from silversmith.runtime.queue import BUSY, SENT_AT_ONCE, InvocationContext, Queue, SqsQueue
 from silversmith.runtime.telemetry import document, printed, request, set_up
@@ -62,6 +66,9 @@ BATCH = 500
 #: Into so many ranges of keys a transform with a lineage is split, and so many of them are compared at once.
 RANGES, LISTERS = 128, 32
 
+#: A round of more rows than this is split: into a branch for so many, up to so many branches.
+BRANCH_ROWS, BRANCHES = 5_000_000, 8
+
 #: One silver object of so many is headed in each round to prove the lineage; after so long a round lists silver, too.
 PROVEN_SHARE, PROVEN_AFTER = 10_000, timedelta(days=7)
 
@@ -78,82 +85,6 @@ _log = logging.getLogger(__name__)
 
 class NoProgress(SilversmithError):
     """An invocation ended where it began; another one would, too, and for ever."""
-
-
-@dataclass(frozen=True)
-class Cursor:
-    """The place of a round: at a transform, after a key. ``waiting`` is how many messages its queue had at its turn,
-    ``missed`` how many of its files so far look as if their events were lost, ``settled`` for how many seconds objects
-    are left to their events. With a lineage, ``ranges`` are the keys that are left; ``prove``: silver is listed, too.
-    """
-
-    transform: str
-    after: str = ""
-    waiting: int = 0
-    missed: int = 0
-    settled: float | None = None
-    ranges: Sequence[Sequence[str]] | None = None
-    prove: bool = False
-
-    @property
-    def place(self) -> tuple[object, ...]:
-        """The part that changes with progress."""
-        return self.transform, self.after, [tuple(keys) for keys in self.ranges or ()]
-
-
-@dataclass(frozen=True)
-class RoundProgress:
-    """The progress of a round, as the lease keeps it.
-
-    Attributes:
-        begun: when it began.
-        place: where it is; None: before its first transform, or through.
-        missing: the number of files of finished transforms whose events were lost.
-        marks: what the next rounds must know of these transforms: see :class:`Window`.
-    """
-
-    begun: datetime
-    place: Cursor | None = None
-    missing: int = 0
-    marks: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
-
-    @staticmethod
-    def of(values: Mapping[str, Any], now: datetime) -> RoundProgress:
-        """From the lease's JSON values; empty ones: of a round that begins now."""
-        if not values:
-            return RoundProgress(now)
-        place = Cursor(**values["place"]) if values["place"] else None
-        return RoundProgress(datetime.fromisoformat(values["begun"]), place, values["missing"], values["marks"] or {})
-
-    def to_dict(self) -> dict[str, Any]:
-        """As JSON values."""
-        return {**asdict(self), "begun": self.begun.isoformat()}
-
-
-@dataclass(frozen=True)
-class Window:
-    """The time in which an object must have landed for the round to count it as missing: since the end of the last
-    round's window, so that each is counted once. In the first round, and after the pattern changed, nothing counts: an
-    object that landed before the transform wanted it has no event."""
-
-    since: datetime | None
-    until: datetime
-
-    @staticmethod
-    def of(transform: Transform, memory: Mapping[str, Any], until: datetime) -> Window:
-        """``memory`` is what the rounds before have left."""
-        mark = memory.get(transform.name)
-        if not isinstance(mark, dict) or mark.get("pattern") != transform.pattern.text:
-            return Window(None, until)
-        return Window(datetime.fromisoformat(mark["until"]), until)
-
-    def has(self, modified: datetime | None) -> bool:
-        """Whether an object of this time counts."""
-        return self.since is not None and modified is not None and self.since <= modified < self.until
-
-    def mark(self, transform: Transform) -> dict[str, str]:
-        """The mark for the next round."""
-        return {"pattern": transform.pattern.text, "until": self.until.isoformat()}
 
 
 class Reconciler:
@@ -175,6 +106,7 @@ class Reconciler:
         rows: reads the lineage; None: there is none, and every silver object is headed.
         oldest: how many seconds ago the oldest message of a queue, by its URL, was sent; None: nobody knows.
         listers: how many ranges of keys are compared at once.
+        branch_rows: a round is split into a branch for so many rows of the lineage.
     """
 
     def __init__(
@@ -195,6 +127,7 @@ class Reconciler:
         rows: Callable[[], LineageSource | None] = lambda: None,
         oldest: Callable[[str], float | None] = lambda _: None,
         listers: int = LISTERS,
+        branch_rows: int = BRANCH_ROWS,
     ) -> None:
         self._pipeline = pipeline
         self._bucket = bucket
@@ -211,6 +144,7 @@ class Reconciler:
         self._rows = rows
         self._oldest = oldest
         self._listers = listers
+        self._branch_rows = branch_rows
 
     def __call__(self, event: Mapping[str, Any], context: InvocationContext) -> dict[str, Any]:
         """Do the step that the event names. Returns ``{"done": …}``, False if another invocation does the rest, or
@@ -220,33 +154,53 @@ class Reconciler:
             NotSent: see there.
             NoProgress: not one key could be looked at in the time of an invocation.
         """
-        round_id, number = _round(event, context), event.get("step", 0)
-        number = number if isinstance(number, int) else 0
-        keeper = Keeper(self._lake.quarantine, self._lease, owner=uuid.uuid4().hex, now=self._now)
+        round_id, number, branch = _round(event, context), _number(event, "step") or 0, _number(event, "branch")
+        main = self._keeper(self._lease)
+        keeper = main if branch is None else self._keeper(branch_key(self._lease, branch))
         try:
-            lease = keeper.begin(round_id, number, _wish(event, round_id))
+            if branch is None:
+                lease = main.begin(round_id, number, _wish(event, round_id))
+                step = _Step(main, lease, event, context, lease.memory)
+            else:
+                memory = main.renew(round_id).memory
+                step = _Step(keeper, keeper.resume(round_id, number), event, context, memory, branch)
         except NotNext as refused:
-            self._log({"refused": str(refused), "round": round_id, "step": number})
+            self._log({"refused": str(refused), "round": round_id, "step": number, **_of_branch(branch)})
+            self._go_on(round_id, event, branch)
             return {"refused": str(refused)}
-        step = _Step(keeper, lease, event, context)
+        return self._guarded(step, lambda: self._do(step))
+
+    def _guarded(self, step: _Step, do: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+        """An error gives the step back. Where the round is split already, or the branch is through, there is none: when
+        Lambda tries this invocation again, it does what is next in the round."""
+        number = step.lease.step
         try:
-            return self._do(step)
+            return do()
         except Exception:
-            with suppress(Exception):  # the first error must be told
-                keeper.fail(step.lease, number)
+            is_over = step.lease.phase is Phase.SPLIT or (step.branch is not None and step.lease.phase is Phase.DONE)
+            if not is_over:
+                with suppress(Exception):  # the first error must be told
+                    step.keeper.fail(step.lease, number)
             raise
+
+    def _keeper(self, key: str) -> Keeper:
+        return Keeper(self._lake.quarantine, key, owner=uuid.uuid4().hex, now=self._now)
 
     def _do(self, step: _Step) -> dict[str, Any]:
         before = RoundProgress.of(step.lease.progress, self._now())
-        if not step.lease.progress:
+        if before.cursors is None:
+            replaced = step.keeper.replaced
+            self._measure({"Unfinished": int(replaced is not None and replaced.phase is not Phase.DONE)})
             self._check_hops(step.event)
+            shares = self._shares(before, step)
+            if shares:
+                return self._split(step, before, shares)
         after = self._transforms(before, step)
-        if after.place is None:
-            return self._finish(step, after)
-        if before.place is not None and before.place.place == after.place.place:
-            raise NoProgress(
-                f"the transform {after.place.transform} is still at {after.place.after!r}: give the function more time"
-            )
+        if not after.cursors:
+            return self._finish(step, after) if step.branch is None else self._finish_branch(step, after)
+        if before.place == after.place:
+            left = after.cursors[0]
+            raise NoProgress(f"the transform {left.transform} is still at {left.after!r}: give the function more time")
         step.lease = step.keeper.hand_on(step.lease, after.to_dict())
         self._again({**step.event, "round": step.lease.round, "step": step.lease.step})
         return {"done": False}
@@ -259,8 +213,82 @@ class Reconciler:
         marks = {**step.lease.memory, **progress.marks}
         step.lease = step.keeper.finish(step.lease, {name: mark for name, mark in marks.items() if name in names})
         if step.lease.wish:
-            self._again({**step.event, **step.lease.wish, "step": 0})
+            event = {name: value for name, value in step.event.items() if name != "branch"}
+            self._again({**event, **step.lease.wish, "step": 0})
         return {"done": True}
+
+    # -- branches
+
+    def _shares(self, progress: RoundProgress, step: _Step) -> list[list[Cursor]]:
+        """The work of each branch; empty: the lineage is not so large, and the round is not split. Ranges are dealt
+        like cards: files of one time lie together, and differ together."""
+        rows = self._rows()
+        names = [transform.name for transform in self._pipeline.transforms if transform.name in step.event["queues"]]
+        total = sum(rows.sizes().get(name, 0) for name in names) if rows is not None else 0
+        branches = min(BRANCHES, -(-total // self._branch_rows))
+        if rows is None or branches < 2:
+            return []
+        shares: list[list[Cursor]] = [[] for _ in range(branches)]
+        turn = 0
+        for name in names:
+            cursor = self._begun(self._pipeline.find(name), Cursor(name), progress, step)
+            if cursor is None:
+                continue
+            for share in shares:
+                share.append(replace(cursor, ranges=[]))
+            for keys in ranges_of(rows, name, branches * self._listers):
+                cast("list[KeyRange]", shares[turn % branches][-1].ranges).append(keys)
+                turn += 1
+        return [[cursor for cursor in share if cursor.ranges] for share in shares]
+
+    def _split(self, step: _Step, progress: RoundProgress, shares: Sequence[Sequence[Cursor]]) -> dict[str, Any]:
+        for branch, share in enumerate(shares):
+            work = replace(progress, cursors=share).to_dict()
+            self._keeper(branch_key(self._lease, branch)).prepare(step.lease.round, work)
+        split = replace(progress, branches=len(shares)).to_dict()
+        step.lease = step.keeper.hand_on(step.lease, split, Phase.SPLIT)
+        self._go_on(step.lease.round, step.event, None)
+        return {"done": False}
+
+    def _finish_branch(self, step: _Step, progress: RoundProgress) -> dict[str, Any]:
+        step.lease = step.keeper.finish(step.lease, progress.to_dict())
+        return {"done": self._go_on(step.lease.round, step.event, step.branch)}
+
+    def _go_on(self, round_id: str, event: Mapping[str, Any], branch: int | None) -> bool:
+        """Do what is next in a round that is split: have the branches begin that wait, if this is no branch itself; sum
+        up where all are through. Whether the round is done by that. May be called at any time, and again."""
+        main = self._keeper(self._lease)
+        lease = main.read()
+        progress = RoundProgress.of(lease.progress, self._now()) if lease is not None else None
+        if lease is None or progress is None or lease.round != round_id or not progress.branches:
+            return False
+        leases = [self._keeper(branch_key(self._lease, number)).read() for number in range(progress.branches)]
+        if branch is None:
+            for number, each in enumerate(leases):
+                if each is not None and each.round == round_id and each.phase in {Phase.WAITING, Phase.FAILED}:
+                    self._again({**event, "round": round_id, "branch": number, "step": each.step})
+        reports = [
+            RoundProgress.of(each.memory, self._now())
+            for each in leases
+            if each is not None and each.round == round_id and each.phase is Phase.DONE
+        ]
+        if len(reports) < progress.branches:
+            return False
+        with suppress(NotNext):  # another branch was through at the same time, and does it
+            step = _Step(main, main.resume(round_id, lease.step), event, None, lease.memory)
+            self._guarded(step, lambda: self._sum_up(step, RoundProgress(progress.begun), reports))
+            return True
+        return False
+
+    def _sum_up(self, step: _Step, progress: RoundProgress, reports: Sequence[RoundProgress]) -> dict[str, Any]:
+        skipped = {name for report in reports for name in report.skipped}
+        for transform in self._pipeline.transforms:
+            shares = [each for report in reports for each in report.finished if each.transform == transform.name]
+            if shares and transform.name not in skipped:
+                progress = self._ended(transform, together(shares), progress, step)
+        return self._finish(step, progress)
+
+    # -- transforms
 
     def _check_hops(self, event: Mapping[str, Any]) -> None:
         hops = event.get("hops")
@@ -272,41 +300,51 @@ class Reconciler:
         self._measure({"ChainBroken": sum(problem.is_known for problem in problems)})
 
     def _transforms(self, progress: RoundProgress, step: _Step) -> RoundProgress:
-        """The cursor of the round when the time is up; without a place: through."""
-        transforms: Sequence[Transform] = self._pipeline.transforms
-        place = progress.place
-        if place is not None:
-            transforms = list(dropwhile(lambda transform: transform.name != place.transform, transforms))
-        for transform in transforms:
-            cursor = progress.place or Cursor(transform.name)
-            progress = self._transform(transform, cursor, replace(progress, place=None), step)
-            if progress.place is not None:
-                break
-        return progress
+        """The progress of the round when the time is up; without cursors: through."""
+        transforms = {transform.name: transform for transform in self._pipeline.transforms}
+        left = [*progress.cursors] if progress.cursors is not None else [Cursor(name) for name in transforms]
+        while left:
+            transform = transforms.get(left[0].transform)
+            progress, rest = (
+                self._transform(transform, left[0], progress, step) if transform is not None else (progress, None)
+            )
+            if rest is not None:
+                return replace(progress, cursors=[rest, *left[1:]])
+            del left[0]
+        return replace(progress, cursors=[])
 
-    def _transform(self, transform: Transform, cursor: Cursor, progress: RoundProgress, step: _Step) -> RoundProgress:
-        """Compare one transform from a cursor on. With a place: there the time ran out."""
+    def _begun(self, transform: Transform, cursor: Cursor, progress: RoundProgress, step: _Step) -> Cursor | None:
+        """The cursor of a transform whose turn comes; None: it is left to the next round."""
         url = step.event["queues"].get(transform.name)
         if url is None:
-            return progress  # it was declared after the stack was deployed
-        queue = self._queue(url)
-        line = {"transform": transform.name, "after": cursor.after}
-        if cursor.settled is None:  # later they may be the messages that this very round has sent
-            waiting = queue.waiting()
-            settled = self._settled(url, waiting, step.event)
-            if settled is None:
-                self._log({**line, "skipped": True, "waiting": waiting})
-                return progress
-            is_due = self._is_proof_due(transform, progress, step)
-            cursor = replace(cursor, waiting=waiting, settled=settled, prove=is_due)
-        window_end = progress.begun - max(timedelta(seconds=cursor.settled or 0), MISSING_AFTER)
-        window = Window.of(transform, step.lease.memory, window_end)
+            return None  # it was declared after the stack was deployed
+        if cursor.settled is not None:
+            return cursor  # what waits now may be the messages that this very round has sent
+        waiting = self._queue(url).waiting()
+        settled = self._settled(url, waiting, step.event)
+        if settled is None:
+            self._log({"transform": transform.name, "after": cursor.after, "skipped": True, "waiting": waiting})
+            return None
+        is_due = self._is_proof_due(transform, progress, step)
+        return replace(cursor, waiting=waiting, settled=settled, prove=is_due)
+
+    def _transform(
+        self, transform: Transform, cursor: Cursor, progress: RoundProgress, step: _Step
+    ) -> tuple[RoundProgress, Cursor | None]:
+        """Compare one transform from a cursor on. With a cursor: there the time ran out."""
+        line = {"transform": transform.name, "after": cursor.after, **_of_branch(step.branch)}
+        begun = self._begun(transform, cursor, progress, step)
+        if begun is None:
+            return replace(progress, skipped=[*progress.skipped, transform.name]), None
+        cursor = begun
+        queue = self._queue(step.event["queues"][transform.name])
+        window = self._window(transform, cursor, progress, step)
         try:
             left, parts = self._compared(transform, cursor, progress, step)
         except NotOurs as error:  # nothing that is sent would be done
             self._log({**line, "skipped": True, "error": str(error)})
-            return progress
-        counts = Counter(checked=0, sent=0, orphaned=0)
+            return replace(progress, skipped=[*progress.skipped, transform.name]), None
+        counts = Counter(dict.fromkeys(_ALWAYS, 0) | dict(cursor.counts))
         with closing(parts):
             for part in parts:
                 findings = [look.finding for look in part.looked if look.finding is not None]
@@ -317,23 +355,34 @@ class Reconciler:
                 counts.update(checked=part.checked, sent=len(wrong), behind=len(part.behind), proven=part.proven)
                 counts.update(finding.kind.value for finding in findings if not finding.is_to_be_sent)
                 missed = sum(self._is_missed(finding, window) for finding in wrong)
-                cursor = replace(cursor, missed=cursor.missed + missed)
+                cursor = replace(cursor, missed=cursor.missed + missed, counts=dict(counts))
                 if left is None:
                     cursor = replace(cursor, after=part.left.after or cursor.after) if part.left is not None else cursor
                 else:
                     left[part.number] = part.left
                 is_over = part.left is None and not any(left or ())
-                if not is_over and step.context.get_remaining_time_in_millis() < RESERVE:
+                if not is_over and step.is_late:
                     ranges = [keys for keys in left if keys is not None] if left is not None else None
                     self._log({**line, **counts, "stopped": cursor.after or f"{len(ranges or ())} ranges left"})
-                    return replace(progress, place=replace(cursor, ranges=ranges))
+                    return progress, replace(cursor, ranges=ranges)
+        cursor = replace(cursor, ranges=None)
+        if step.branch is not None:
+            self._log({**line, **_told(counts)})
+            return replace(progress, finished=[*progress.finished, cursor]), None
+        return self._ended(transform, cursor, progress, step), None
+
+    def _ended(self, transform: Transform, cursor: Cursor, progress: RoundProgress, step: _Step) -> RoundProgress:
+        """All of a transform was compared."""
         missing = self._missing(cursor, step.event)
-        self._log(
-            {**line, **{name: count for name, count in counts.items() if count or name in _ALWAYS}, "missing": missing}
-        )
-        proven = progress.begun.isoformat() if cursor.prove else _mark(transform, step.lease.memory).get("proven", "")
-        mark = window.mark(transform) | ({"proven": proven} if proven else {})
+        self._log({"transform": transform.name, "after": cursor.after, **_told(cursor.counts), "missing": missing})
+        proven = progress.begun.isoformat() if cursor.prove else mark_of(transform, step.memory).get("proven", "")
+        mark = self._window(transform, cursor, progress, step).mark(transform)
+        mark |= {"proven": proven} if proven else {}
         return replace(progress, missing=progress.missing + missing, marks={**progress.marks, transform.name: mark})
+
+    def _window(self, transform: Transform, cursor: Cursor, progress: RoundProgress, step: _Step) -> Window:
+        end = progress.begun - max(timedelta(seconds=cursor.settled or 0), MISSING_AFTER)
+        return Window.of(transform, step.memory, end)
 
     def _settled(self, url: str, waiting: int, event: Mapping[str, Any]) -> float | None:
         """For how many seconds objects are left to their own events. Where many messages wait, files that are younger
@@ -345,7 +394,7 @@ class Reconciler:
         return None if oldest is None else max(settled, oldest + METRIC_DELAY.total_seconds())
 
     def _is_proof_due(self, transform: Transform, progress: RoundProgress, step: _Step) -> bool:
-        proven = _mark(transform, step.lease.memory).get("proven")
+        proven = mark_of(transform, step.memory).get("proven")
         if step.event.get("prove") is True or not isinstance(proven, str):
             return True
         return progress.begun - datetime.fromisoformat(proven) >= PROVEN_AFTER
@@ -400,12 +449,20 @@ class Reconciler:
 
 @dataclass
 class _Step:
-    """An invocation that has the lease, and the lease as it is now."""
+    """An invocation that has the lease of the round, or of a branch of it; the lease as it is now; and what the rounds
+    before have left."""
 
     keeper: Keeper
     lease: Lease
     event: Mapping[str, Any]
-    context: InvocationContext
+    context: InvocationContext | None
+    memory: Mapping[str, Any]
+    branch: int | None = None
+
+    @property
+    def is_late(self) -> bool:
+        """Whether the time has come to hand on what is left."""
+        return self.context is not None and self.context.get_remaining_time_in_millis() < RESERVE
 
 
 def _round(event: Mapping[str, Any], context: InvocationContext) -> str:
@@ -415,6 +472,15 @@ def _round(event: Mapping[str, Any], context: InvocationContext) -> str:
     if isinstance(named, str) and named and KEYWORD not in named:
         return named
     return str(getattr(context, "aws_request_id", "")) or uuid.uuid4().hex
+
+
+def _number(event: Mapping[str, Any], name: str) -> int | None:
+    number = event.get(name)
+    return number if isinstance(number, int) and number >= 0 else None
+
+
+def _of_branch(branch: int | None) -> dict[str, int]:
+    return {} if branch is None else {"branch": branch}
 
 
 def _wish(event: Mapping[str, Any], round_id: str) -> dict[str, Any]:
@@ -427,13 +493,11 @@ def _wish(event: Mapping[str, Any], round_id: str) -> dict[str, Any]:
 
 
 #: The counts that are logged though they are 0.
-_ALWAYS = frozenset({"checked", "sent", "orphaned"})
+_ALWAYS = ("checked", "sent", "orphaned")
 
 
-def _mark(transform: Transform, memory: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The last round's mark about a transform."""
-    mark = memory.get(transform.name)
-    return mark if isinstance(mark, dict) else {}
+def _told(counts: Mapping[str, int]) -> dict[str, int]:
+    return {name: number for name, number in counts.items() if number or name in _ALWAYS}
 
 
 def _in_parts(looked: Iterator[Looked], batch: int) -> Generator[ComparedRange]:

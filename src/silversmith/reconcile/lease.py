@@ -26,6 +26,9 @@ from silversmith.stores.documents import read_snapshot, replace_snapshot
 #: After so long without a change a round is dead: twice Lambda's longest timeout.
 LEASE = timedelta(minutes=30)
 
+#: A branch renews the round's lease where less than this is left of it: more than any invocation can live.
+RENEWED = timedelta(minutes=20)
+
 #: How often a change of the lease is tried while others change it.
 TRIES = 8
 
@@ -33,6 +36,11 @@ TRIES = 8
 def lease_key(function: str) -> str:
     """The key of a function's lease. No transform is called ``_reconcile``: their names begin with a letter."""
     return f"_reconcile/{function}.json"
+
+
+def branch_key(lease: str, branch: int | str) -> str:
+    """The key of the lease of a branch, by the round's."""
+    return f"{lease.removesuffix('.json')}/{branch}.json"
 
 
 class NotNext(SilversmithError):
@@ -44,6 +52,7 @@ class Phase(StrEnum):
 
     WAITING = "waiting"  #: its invocation is on its way
     RUNNING = "running"  #: an invocation works on it
+    SPLIT = "split"  #: branches of the round work, each with a lease of its own; the last one does this step
     FAILED = "failed"  #: its invocation ended with an error: the same step may be tried again
     DONE = "done"  #: it was the last one
 
@@ -68,7 +77,7 @@ class Lease:
 
     def binds(self, now: datetime) -> bool:
         """Whether another round must wait for this one."""
-        return self.phase in {Phase.WAITING, Phase.RUNNING} and now < self.expires
+        return self.phase in {Phase.WAITING, Phase.RUNNING, Phase.SPLIT} and now < self.expires
 
     def to_json(self) -> bytes:
         """The object's bytes."""
@@ -108,6 +117,12 @@ class Keeper:
         self._key = key
         self._owner = owner
         self._now = now
+        #: The lease of the round before, where this invocation has begun a round.
+        self.replaced: Lease | None = None
+
+    def read(self) -> Lease | None:
+        """The lease as it is now; None: there is none."""
+        return Lease.from_json(read_snapshot(self._store, self._key).body)
 
     def begin(self, round_id: str, step: int, wish: Mapping[str, Any]) -> Lease:
         """Take the lease for a step of a round.
@@ -128,6 +143,7 @@ class Keeper:
             if step:
                 raise NotNext(f"the lease is with the round {lease.round}" if lease else "there is no lease")
             if lease is None or not lease.binds(now):
+                self.replaced = lease
                 return self._running(Lease(round_id, 0, Phase.RUNNING, "", now, memory=lease.memory if lease else {}))
             if not wish or lease.wish == wish:
                 raise NotNext(f"the round {lease.round} is at its step {lease.step}")
@@ -138,13 +154,47 @@ class Keeper:
             raise NotNext(f"the round {lease.round} is at its step {lease.step}; this one follows it")
         return lease
 
-    def hand_on(self, lease: Lease, progress: Mapping[str, Any]) -> Lease:
-        """The next step is another invocation's.
+    def resume(self, round_id: str, step: int) -> Lease:
+        """Take the lease for a step of a round that has it already.
+
+        Raises:
+            NotNext: as of :meth:`begin`.
+        """
+
+        def take(lease: Lease | None) -> Lease:
+            if lease is None or lease.round != round_id:
+                raise NotNext(f"the lease is with the round {lease.round}" if lease else "there is no lease")
+            return self._running(_resumed(lease, step, self._now()))
+
+        return self._update(take)
+
+    def prepare(self, round_id: str, progress: Mapping[str, Any]) -> None:
+        """Have the lease wait for the first step of a branch, whoever had it."""
+        branch = Lease(round_id, 0, Phase.WAITING, self._owner, self._now() + LEASE, progress)
+        self._update(lambda _: branch)
+
+    def renew(self, round_id: str) -> Lease:
+        """The round's lease, which its branches do not let expire.
+
+        Raises:
+            NotNext: another round has it.
+        """
+
+        def renewed(lease: Lease | None) -> Lease:
+            if lease is None or lease.round != round_id:
+                raise NotNext(f"the lease is with the round {lease.round}" if lease else "there is no lease")
+            is_short = lease.phase is Phase.SPLIT and lease.expires - self._now() < RENEWED
+            return replace(lease, expires=self._now() + LEASE) if is_short else lease
+
+        return self._update(renewed)
+
+    def hand_on(self, lease: Lease, progress: Mapping[str, Any], phase: Phase = Phase.WAITING) -> Lease:
+        """The next step is another invocation's, or, where the round is split, that of its last branch.
 
         Raises:
             NotNext: the lease was lost: this invocation has lived longer than any can.
         """
-        waiting = replace(lease, step=lease.step + 1, phase=Phase.WAITING, progress=progress)
+        waiting = replace(lease, step=lease.step + 1, phase=phase, progress=progress)
         return self._update(self._held(lease, lambda wish: replace(waiting, wish=wish, expires=self._now() + LEASE)))
 
     def finish(self, lease: Lease, memory: Mapping[str, Any]) -> Lease:
@@ -183,7 +233,10 @@ class Keeper:
     def _update(self, change: Change) -> Lease:
         for _ in range(TRIES):
             before = read_snapshot(self._store, self._key)
-            after = change(Lease.from_json(before.body) if before.etag is not None else None)
+            lease = Lease.from_json(before.body)
+            after = change(lease)
+            if after == lease:
+                return after
             with suppress(PreconditionFailed):
                 replace_snapshot(self._store, before, after.to_json())
                 return after

@@ -62,6 +62,9 @@ class LineageSource(Protocol):
     def split(self, transform: str, parts: int) -> list[str]:
         """Keys at which the rows of a transform come apart in up to so many parts of about one size."""
 
+    def sizes(self, state: str = "silver") -> dict[str, int]:
+        """How many rows of a state there are by transform."""
+
 
 class LineageRows:
     """The newest version of the table, as it is when this is made.

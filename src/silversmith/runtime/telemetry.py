@@ -36,6 +36,7 @@ UNITS: Mapping[str, str] = {
     "Age": "Milliseconds",
     "Failed": "Count",
     "Missing": "Count",
+    "Unfinished": "Count",
     "ChainBroken": "Count",
 }
 

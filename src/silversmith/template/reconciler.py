@@ -11,7 +11,7 @@ from troposphere import AWSObject, GetAtt, Join, Output, Ref, Sub, awslambda, ia
 from silversmith.lineage import error_key, failed_key
 from silversmith.pipeline import Transform
 from silversmith.pipeline.deployment import GOLD, ROLES
-from silversmith.reconcile.lease import lease_key
+from silversmith.reconcile.lease import branch_key, lease_key
 from silversmith.schemas import schema_key
 from silversmith.tables.spec import LINEAGE
 from silversmith.template import functions
@@ -96,6 +96,7 @@ def resources(plan: Plan) -> list[AWSObject]:
     )
     alarms = {
         "Missing": "events were lost, and their files were sent again: see `silversmith doctor --target aws`",
+        "Unfinished": "the round before the last one was not completed: see the logs of the function",
         "ChainBroken": "files do not reach the functions: `silversmith doctor --target aws` says which hop is broken",
     }
     return [
@@ -237,14 +238,16 @@ def _rights(
     """The function's rights: in its role as much as fits there, the rest in policies of their own."""
     # A conditional put needs s3:GetObject too.
     # https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-writes.html
-    lease = Join("", [plan.bucket_arn("quarantine"), f"/{lease_key(name)}"])
+    key = lease_key(name)
+    keys = [key, branch_key(key, "*")] if plan.tables.lineage else [key]
+    leases = one_or_list([Join("", [plan.bucket_arn("quarantine"), f"/{each}"]) for each in keys])
     always = [
         known_missing(plan, (*ROLES, GOLD) if plan.tables.lineage else ROLES),
         *_lineage_rights(plan),
         allow("GoOn", "lambda:InvokeFunction", Sub(arn("lambda", f"function:{name}"))),
         allow("BuryRounds", "sqs:SendMessage", GetAtt(missed, "Arn")),
         allow("MeasureQueues", "sqs:GetQueueAttributes", Sub(arn("sqs", f"{plan.name}_*"))),
-        allow("HoldLease", ["s3:GetObject", "s3:PutObject"], lease, condition=ours()),
+        allow("HoldLease", ["s3:GetObject", "s3:PutObject"], leases, condition=ours()),
         *_hop_rights(plan),
         *key_use(plan, BUCKETS, QUEUES),
         *running(plan, name, log_group),

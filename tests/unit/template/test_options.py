@@ -370,7 +370,13 @@ def test_alarms_go_to_mail_and_topic() -> None:
     template = compile_template(pipeline(), deployment=both)
     actions = [{"Ref": "AlarmTopic"}, "arn:aws:sns:eu-central-1:123456789012:wake-me"]
     alarms = of_type(template, "CloudWatch::Alarm")
-    assert {"OrdersQueueDLQAlarm", "OrdersFunctionAlarm", "MissingAlarm", "ChainBrokenAlarm"} <= alarms.keys()
+    assert {
+        "OrdersQueueDLQAlarm",
+        "OrdersFunctionAlarm",
+        "MissingAlarm",
+        "UnfinishedAlarm",
+        "ChainBrokenAlarm",
+    } <= alarms.keys()
     assert [alarm["AlarmActions"] for alarm in alarms.values()] == [actions] * len(alarms)
     assert of_type(template, "SNS::Subscription")["AlarmEmail"]["Endpoint"] == "ops@example.com"
 

@@ -240,6 +240,9 @@ def test_the_reconciler_may_read_the_lineage_and_tell_the_tables_what_it_is_behi
     by_sid = {each["Sid"]: each for each in statements}
     assert "dl-gold-layer/_lineage/*" in json.dumps(by_sid["ReadLineage"]["Resource"])
     assert json.dumps(by_sid["TellTables"]["Resource"]).endswith(':web-shop_Tables"}')
+    leases = json.dumps(by_sid["HoldLease"]["Resource"])
+    assert "_reconcile/web-shop_Reconciler.json" in leases
+    assert "_reconcile/web-shop_Reconciler/*.json" in leases, "those of branches"
     assert by_sid["SeeAges"]["Action"] == "cloudwatch:GetMetricStatistics"
     assert properties(template, "Reconciler")["Environment"]["Variables"]["SILVERSMITH_GOLD"] == "dl-gold-layer"
     event = Template(template, account="123456789012", region="eu-west-1").value(
