@@ -1,6 +1,6 @@
 """The cost of a round of reconciliation over 1, 10 and 100 million files: requests, dollars, minutes, memory.
 
-    python -m bench.scale [--heads --walk 2e4] [--prove] [--files 1e6 1e7 1e8] [--walk 2e6] [--latency 150] [--short]
+    python -m bench.scale [--heads --walk 2e4] [--prove] [--chain] [--files 1e6 1e7 1e8] [--walk 2e6] [--latency 150]
 
 The buckets exist only as a generator behind S3's HTTP answers. Over them run the real client (boto3's, with our
 options), the real stores and the real reconciler, each size in a process of its own. One file in 100,000 is wrong: half
@@ -9,12 +9,15 @@ of these have no silver, half have silver of older bytes. The clock is simulated
     seconds = waits in the invocation's own thread
               + max(CPU / clock / min(memory / 1769, 1), waits in its pool's threads / threads)
 
-because Python computes in one thread at a time. CPU is that of the process, without what the generator takes to make
+because Python computes in one thread at a time. Of a round that is split into branches each has a clock of its own, and
+the round takes as long as the longest of them, after its first invocation. Lambda starts each in half a second
+(``--start``). CPU is that of the process, without what the generator takes to make
 answers; what a socket and TLS take is in none of it. ``--latency`` is the milliseconds that S3 takes for each request:
 AWS says "roughly 100-200 milliseconds" for small objects,
 https://docs.aws.amazon.com/AmazonS3/latest/userguide/optimizing-performance.html; the default is between them.
-``--walk`` is how many files are really walked: a larger bucket is computed from a whole round over so many, as the
-column "walked" says. 0: all are. Memory is the peak of the process. Prices are those of docs/deploy.md.
+``--walk`` is how many files are really walked: a larger bucket is computed from a whole round over so many, or, of a
+round that is split, from the first invocation and as many whole branches as cover so many, one at least; the column
+"walked" says it. 0: all are. Memory is the peak of the process. Prices are those of docs/deploy.md.
 
 The lineage is generated, too: its data files by another process, read by the real plan from a folder. Each costs 4 GETs
 and their waits wherever rows of it are read. ``--heads`` is a round without a lineage, which heads each silver object.
@@ -61,8 +64,9 @@ from silversmith import Pipeline
 from silversmith.events import unwrap
 from silversmith.lineage import Lineage, silver_key
 from silversmith.operations.estimate import ONE_CPU
-from silversmith.reconcile.handler import RESERVE, WORKERS, Reconciler
-from silversmith.reconcile.lease import Lease, Phase
+from silversmith.reconcile.difference import KeyRange
+from silversmith.reconcile.handler import BRANCH_ROWS, RESERVE, WORKERS, Reconciler
+from silversmith.reconcile.lease import Lease, Phase, branch_key
 from silversmith.reconcile.rows import DataFile, LineageRows
 from silversmith.stores import Lake
 from silversmith.stores.s3 import S3Store, aws_client
@@ -102,17 +106,24 @@ def pipeline() -> Pipeline:
 
 
 class Clock:
-    """The simulated time of one process, from the CPU that it used and the waits that it was given.
+    """The simulated time of one invocation after the other, from the CPU that they used and the waits that they were
+    given.
 
     ``memory`` in MB decides the share of a processor; ``speed`` is Lambda's processor's, this machine's being 1.
+    ``earlier``: the seconds that went by before it.
     """
 
     def __init__(self, memory: int, speed: float, threads: int) -> None:
         self._share = speed * min(memory / ONE_CPU, 1.0)
         self._threads = threads
+        self._lock = threading.Lock()
+        self.restart(0.0)
+
+    def restart(self, earlier: float) -> None:
+        """Another chain of invocations begins, when so many seconds have gone by."""
+        self._earlier = earlier
         self._own, self._pool, self._generating = 0.0, 0.0, 0.0
         self._began = time.process_time()
-        self._lock = threading.Lock()
 
     @property
     def cpu(self) -> float:
@@ -120,8 +131,8 @@ class Clock:
         return time.process_time() - self._began - self._generating
 
     def seconds(self) -> float:
-        """Since the clock was made."""
-        return self._own + max(self.cpu / self._share, self._pool / self._threads)
+        """Since the round began."""
+        return self._earlier + self._own + max(self.cpu / self._share, self._pool / self._threads)
 
     def waited(self, seconds: float, generating: float) -> None:
         """This thread waited for an answer, whose making took CPU that is not part of it."""
@@ -386,15 +397,19 @@ class SentKeys:
 
 @dataclass(frozen=True)
 class Round:
-    """The measurements of a round over so many files. Of ``walked`` ones all is measured."""
+    """The measurements of a round over ``counted`` files, of which ``walked`` were really walked, and what follows for
+    so many ``files``."""
 
     files: int
+    counted: int
     walked: int
     wrong: int
     differences: int
     seconds: float
+    billed: float
     cpu: float
     invocations: int
+    branches: int
     requests: Mapping[str, int]
     peak: int
     memory: int
@@ -402,21 +417,21 @@ class Round:
     @cached_property
     def times(self) -> float:
         """How many times as much the whole bucket is."""
-        return self.files / self.walked
+        return self.files / self.counted
 
     @property
     def dollars(self) -> float:
         """Of requests to S3, and of Lambda."""
         requests = (self.requests.get("LIST", 0) + self.requests.get("PUT", 0)) * PUT
         requests += (self.requests.get("HEAD", 0) + self.requests.get("GET", 0)) * GET
-        duration = self.seconds * self.memory / 1024 * GB_SECOND
+        duration = self.billed * self.memory / 1024 * GB_SECOND
         return (requests + duration) * self.times + self.whole_invocations * INVOCATION
 
     @property
     def whole_invocations(self) -> int:
         """Of the whole round: each has Lambda's longest time, without its reserve."""
         usable = TIMEOUT - RESERVE / 1000
-        return self.invocations if self.walked == self.files else math.ceil(self.seconds * self.times / usable)
+        return self.invocations if self.counted == self.files else math.ceil(self.seconds * self.times / usable)
 
     def row(self) -> list[str]:
         requests = self.requests
@@ -428,7 +443,7 @@ class Round:
             digits((requests.get("HEAD", 0) + requests.get("GET", 0)) * self.times),
             digits(self.cpu / self.walked * 1e6),
             digits(self.seconds * self.times / 60),
-            f"{self.whole_invocations:,}",
+            f"{self.whole_invocations:,} in {max(self.branches, 1)}",
             f"{self.dollars:.2f}",
             f"{self.peak / 2**20:,.0f}",
         ]
@@ -445,8 +460,22 @@ class Invocation:
         return int((self._ends - self._clock.seconds()) * 1000)
 
 
-def walk(files: int, *, latency: float, memory: int, speed: float, heads: bool = False, prove: bool = False) -> Round:
-    """A round over so many files, in this process. ``heads``: without a lineage."""
+def walk(
+    files: int,
+    *,
+    latency: float,
+    memory: int,
+    speed: float,
+    heads: bool = False,
+    prove: bool = False,
+    walked_files: float = 0,
+    branch_rows: int = BRANCH_ROWS,
+    start: float = 0.5,
+) -> Round:
+    """A round over so many files, in this process. ``heads``: without a lineage.
+    ``walked_files``: of a round that is split, as many branches are walked as cover so many; 0: all. ``branch_rows``:
+    as the reconciler has it. ``start``: the seconds from an asynchronous invocation to its beginning.
+    """
     clock = Clock(memory, speed, WORKERS)
     there = Files(files)
     definition = pipeline()
@@ -457,7 +486,7 @@ def walk(files: int, *, latency: float, memory: int, speed: float, heads: bool =
     s3 = GeneratedS3({"bronze": Bucket(there), "silver": Bucket(there, lineage=lineage)}, clock, latency)
     client = s3.client()
     lines: list[dict[str, Any]] = []
-    events: list[dict[str, Any]] = [{"queues": {"events": "events"}}]
+    events: list[dict[str, Any]] = []
     queue = SentKeys()
     (ROOT / "build").mkdir(exist_ok=True)
     folder = tempfile.TemporaryDirectory(dir=ROOT / "build")
@@ -482,37 +511,72 @@ def walk(files: int, *, latency: float, memory: int, speed: float, heads: bool =
         now=lambda: BEGUN + timedelta(seconds=clock.seconds()),
         log=lines.append,
         rows=lambda: rows,
+        branch_rows=branch_rows,
     )
 
-    invocations = 0
-    while events:
-        invocations += 1
-        reconciler(events.pop(), Invocation(clock))
-    if sum(line.get("checked", 0) for line in lines) != files:
+    def chain(event: dict[str, Any]) -> int:
+        """An invocation, and those that go on from it; those of branches are left. Returns how many."""
+        events.append(event)
+        invocations = 0
+        while events and events[-1].get("branch") == event.get("branch"):
+            invocations += 1
+            reconciler(events.pop(), Invocation(clock))
+        return invocations
+
+    invocations = chain({"queues": {"events": "events"}})
+    seconds = billed = begun = clock.seconds()
+    cpu, requests = clock.cpu, Counter(s3.requests)
+    branches, wrong = [*events], {there.key(file) for file in there.wrong()}
+    events.clear()
+    walked = branches[: max(1, round((walked_files or files) * len(branches) / files))]
+    scale = len(branches) / len(walked) if walked else 1.0
+    if walked:
+        ranges = [keys for branch in range(len(walked)) for keys in _ranges(lake, branch)]
+        wrong = {key for key in wrong if any(key > keys.after and key <= (keys.until or key) for keys in ranges)}
+    for event in walked:  # one after the other, as if at once
+        clock.restart(begun + start)
+        invocations, cpu = invocations + round(chain(event) * scale), cpu + clock.cpu
+        seconds = max(seconds, clock.seconds())
+        billed += (clock.seconds() - begun - start) * scale
+    ended = [line for line in lines if "stopped" not in line and ("branch" in line) == bool(walked)]
+    checked = sum(line.get("checked", 0) for line in ended)
+    if len(walked) == len(branches) and checked != files:
         raise SystemExit(f"not all of {files:,} files were compared: {lines[-1]}")
-    wrong = {there.key(file) for file in there.wrong()}
     if rows is not None:
         rows.close()
     folder.cleanup()
+    rest = Counter(s3.requests) - requests
     return Round(
         files,
         files,
+        checked,
         len(wrong),
         len(queue.keys & wrong),
-        clock.seconds(),
-        clock.cpu,
+        seconds,
+        billed,
+        cpu,
         invocations,
-        dict(s3.requests),
+        len(branches),
+        {kind: round(requests[kind] + rest[kind] * scale) for kind in {**requests, **rest}},
         resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
         memory,
     )
 
 
+def _ranges(lake: Lake, branch: int) -> list[KeyRange]:
+    """The ranges of keys that a branch is to compare."""
+    lease = Lease.from_json(lake.quarantine.read(branch_key(LEASE, branch)) or b"")
+    assert lease is not None
+    return [KeyRange(*keys) for cursor in lease.progress["cursors"] for keys in cursor["ranges"]]
+
+
 def measured(files: int, options: argparse.Namespace) -> Round:
     """A round in a process of its own, whose memory is measured."""
-    walked = min(files, int(options.walk) or files)
+    is_split = not options.chain and not options.heads and files > BRANCH_ROWS
+    walked = files if is_split else min(files, int(options.walk) or files)
     command = [sys.executable, "-m", "bench.scale", "--one", str(walked)]
     command += ["--latency", str(options.latency), "--memory", str(options.memory), "--clock", str(options.clock)]
+    command += ["--walk", str(options.walk), "--start", str(options.start)] + ["--chain"] * options.chain
     command += ["--heads"] * options.heads + ["--prove"] * options.prove
     done = subprocess.run(command, cwd=ROOT, env=os.environ, capture_output=True, text=True, check=False)
     if done.returncode:
@@ -529,6 +593,8 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--clock", type=float, default=1.0, help="speed of Lambda's processor; this one's is 1")
     parser.add_argument("--heads", action="store_true", help="without a lineage: each silver object is headed")
     parser.add_argument("--prove", action="store_true", help="list silver, too, as one round a week does")
+    parser.add_argument("--chain", action="store_true", help="do not split the round into branches")
+    parser.add_argument("--start", type=float, default=0.5, metavar="S", help="until a branch begins")
     parser.add_argument("--short", action="store_true")
     parser.add_argument("--one", type=int, help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
@@ -547,6 +613,9 @@ def main() -> None:
             speed=options.clock,
             heads=options.heads,
             prove=options.prove,
+            walked_files=options.walk,
+            branch_rows=10**12 if options.chain else BRANCH_ROWS,
+            start=options.start,
         )
         print(json.dumps(asdict(round_)))
         return
@@ -559,7 +628,18 @@ def main() -> None:
         f"A round of reconciliation; S3 waits {options.latency:g} ms a request, the function has {options.memory:,} MB"
     )
     print(machine() + "\n")
-    head = ["files", "walked", "found", "LIST", "HEAD, GET", "CPU us/file", "minutes", "invocations", "$", "MiB"]
+    head = [
+        "files",
+        "walked",
+        "found",
+        "LIST",
+        "HEAD, GET",
+        "CPU us/file",
+        "minutes",
+        "invocations in branches",
+        "$",
+        "MiB",
+    ]
     print(table(head, rows))
 
 

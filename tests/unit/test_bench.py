@@ -84,6 +84,19 @@ def test_a_round_over_a_generated_bucket_finds_what_is_wrong(heads: bool) -> Non
     assert heads == (result.dollars > 0.001)
 
 
+@pytest.mark.full
+def test_a_round_that_is_split_finds_the_same(tmp_path: Path) -> None:
+    files = 2 * scale.WRONG_EVERY + 500
+    options: dict[str, Any] = {"latency": 0.1, "memory": 1769, "speed": 1.0, "branch_rows": files // 2 - 1}
+    whole = scale.walk(files, **options)
+    part = scale.walk(files, walked_files=1, **options)
+    assert (whole.branches, whole.walked, whole.wrong, whole.differences) == (3, files, 2, 2)
+    assert part.branches == 3
+    assert 0 < part.walked < files
+    assert part.wrong == part.differences
+    assert whole.billed > whole.seconds > 0
+
+
 def test_versions_of_peers_are_pinned() -> None:
     assert [package for peer in PEERS.values() for package in peer.packages if "==" not in package] == []
     assert PEERS["dlt"].label == "dlt " + PEERS["dlt"].packages[0].rpartition("==")[2]

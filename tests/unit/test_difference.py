@@ -287,6 +287,9 @@ def test_an_error_in_a_range_is_raised_with_its_part(bench: Bench) -> None:
         def split(self, *_: Any) -> list[str]:
             return []
 
+        def sizes(self, state: str = "silver") -> dict[str, int]:
+            return {state: 0}
+
     difference = LineageComparison(comparison_of(bench.transform, bench.lake), Broken())
     with pytest.raises(OSError, match="no"):
         list(difference.parts([KeyRange("", "k"), KeyRange("k", "")], workers=2))
