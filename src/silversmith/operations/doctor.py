@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from silversmith.operations.tables import Sample
     from silversmith.operations.target import Target
     from silversmith.reconcile.hops import Hops, Problem
+    from silversmith.reconcile.lease import Lease
 
 #: The oldest Python that is supported.
 PYTHON = (3, 11)
@@ -206,6 +207,22 @@ def check_tables(samples: Sequence[Sample], unreadable: Mapping[str, str]) -> Di
     return Diagnosis("tables", State.OK, "; ".join(texts))
 
 
+def check_round(lease: Lease | None, now: datetime, through: int = 0, branches: int = 0) -> Diagnosis:
+    """The last round of the deployed reconciler, by its lease; None: there was none. Of a round that is split, so many
+    of the ``branches`` are ``through``."""
+    if lease is None:
+        return Diagnosis("reconciliation", State.OK, "no round yet")
+    if lease.phase == "done":
+        return Diagnosis("reconciliation", State.OK, "the last round was completed")
+    text = f"{through} of {branches} branches are through" if branches else f"it is at its step {lease.step}"
+    if lease.binds(now):
+        return Diagnosis("reconciliation", State.OK, f"a round is going on: {text}")
+    return Diagnosis(
+        "reconciliation", State.WARN, f"the last round was not completed: {text}",
+        "the next round looks at everything; at once: silversmith reconcile --there --target aws",
+    )  # fmt: skip
+
+
 def check_file_system(place: str, broken: Mapping[str, str], apart: Sequence[str] = ()) -> Diagnosis:
     """``broken``: the errors of the abilities that the file system lacks; ``apart``: the lake's folders on another."""
     if broken:
@@ -352,6 +369,7 @@ def aws_checks(located: Located | None, deployment: str, endpoint_url: str | Non
     findings.append(check_installer(find_uv() is not None))
     findings += _owners_on_aws(located.pipeline, options, account)
     findings += _tables_on_aws(located.pipeline, options, account)
+    findings += _round_on_aws(located.pipeline, options, account)
     return findings + _chain(account, options.name(located.pipeline.name))
 
 
@@ -377,6 +395,32 @@ def _tables_on_aws(pipeline: Pipeline, options: Deployment, account: Account) ->
     ):
         return tables_check(deployed, target)
     return []
+
+
+def _round_on_aws(pipeline: Pipeline, options: Deployment, account: Account) -> list[Diagnosis]:
+    from silversmith.aws.artefacts import existing_bucket
+    from silversmith.reconcile.lease import lease_key
+    from silversmith.template.plan import physical
+
+    if options.reconcile_hours == 0:
+        return []
+    with contextlib.suppress(SilversmithError):  # what cannot be asked is told elsewhere
+        quarantine = existing_bucket(account, options.bucket("quarantine", pipeline.quarantine))
+        key = lease_key(physical(options.name(pipeline.name), kind="Reconciler"))
+        return [round_check(quarantine, key, datetime.now(UTC))] if quarantine is not None else []
+    return []
+
+
+def round_check(quarantine: Store, key: str, now: datetime) -> Diagnosis:
+    """Check the last round whose lease has this key."""
+    from silversmith.reconcile.lease import Lease, branch_key
+
+    lease = Lease.from_json(quarantine.read(key) or b"")
+    branches = lease.progress.get("branches") if lease is not None else 0
+    branches = branches if isinstance(branches, int) else 0
+    leases = (Lease.from_json(quarantine.read(branch_key(key, number)) or b"") for number in range(branches))
+    through = sum(each.phase == "done" for each in leases if each is not None and lease and each.round == lease.round)
+    return check_round(lease, now, through, branches)
 
 
 def _chain(account: Account, name: str) -> list[Diagnosis]:

@@ -6,6 +6,7 @@ import json
 import os
 import resource
 import sys
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,8 @@ from silversmith.operations.doctor import (
     version_numbers,
 )
 from silversmith.reconcile.hops import Hops
+from silversmith.reconcile.lease import Lease, Phase, branch_key, lease_key
+from silversmith.stores.local import LocalStore
 from silversmith.template import compile as compile_template
 
 SHOP = Pipeline("shop")
@@ -199,6 +202,35 @@ def test_the_hops_of_a_stack_are_those_that_its_reconciler_checks(has_tables: bo
         ("dl-silver-layer", 1, 1, 1),
     ][: len(stages)]
     assert len(stages) == 1 + has_tables
+
+
+def test_a_round_that_stands_still_is_told(tmp_path: Path) -> None:
+    store = LocalStore(tmp_path / "quarantine", scratch=tmp_path, locks=tmp_path / "locks", foreign_writers=False)
+    key = lease_key("shop_Reconciler")
+    now = datetime(2026, 1, 2, tzinfo=UTC)
+
+    def told(body: bytes) -> tuple[State, str]:
+        store.put(key, body)
+        finding = doctor.round_check(store, key, now)
+        return finding.state, finding.found
+
+    def lease(phase: Phase, minutes: int, **progress: int) -> bytes:
+        return Lease("noon", 1, phase, "", now + timedelta(minutes=minutes), progress).to_json()
+
+    assert doctor.round_check(store, key, now).found == "no round yet"
+    assert told(b"no lease") == (State.OK, "no round yet")
+    assert told(lease(Phase.DONE, -500)) == (State.OK, "the last round was completed")
+    assert told(lease(Phase.RUNNING, 1)) == (State.OK, "a round is going on: it is at its step 1")
+    assert told(lease(Phase.WAITING, -1)) == (State.WARN, "the last round was not completed: it is at its step 1")
+    assert told(lease(Phase.FAILED, 1))[0] == State.WARN
+    for number, name in enumerate(("noon", "noon", "before")):
+        done = Lease(name, 0, Phase.DONE, "", now).to_json()
+        store.put(branch_key(key, number), done)
+    assert told(lease(Phase.SPLIT, 1, branches=4)) == (State.OK, "a round is going on: 2 of 4 branches are through")
+    assert told(lease(Phase.SPLIT, -1, branches=4)) == (
+        State.WARN,
+        "the last round was not completed: 2 of 4 branches are through",
+    )
 
 
 def test_concurrency_of_all_transforms_and_of_the_account() -> None:
