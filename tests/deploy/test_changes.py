@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from silversmith.aws.stack import Effect, differences, of_change_set, of_new
+from silversmith.aws.stack import Effect, StackChange, differences, of_change_set, of_new
+
+GOLDEN = Path(__file__).parents[1] / "unit/template/golden"
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers(-3, 3) | st.text("ab", max_size=2),
@@ -42,6 +46,24 @@ def change(action: str, kind: str = "AWS::SQS::Queue", **more: Any) -> dict[str,
         (change("Remove", PolicyAction="Retain"), template(), Effect.LET_GO, False),
         (change("Remove", PolicyAction="Delete"), template(DeletionPolicy="Retain"), Effect.DELETE, True),
         (change("Modify", "AWS::Lambda::LayerVersion", Replacement="True"), template(), Effect.REPLACE, False),
+        (change("Remove", "AWS::IAM::Role"), template(), Effect.DELETE, False),
+        (change("Modify", "AWS::IAM::ManagedPolicy", Replacement="True"), template(), Effect.REPLACE, False),
+        (change("Remove", "AWS::CloudWatch::Alarm"), template(), Effect.DELETE, False),
+        (change("Remove", "AWS::Scheduler::Schedule"), template(), Effect.DELETE, False),
+        (change("Remove", "AWS::Lambda::EventSourceMapping"), template(), Effect.DELETE, False),
+        (change("Remove", "AWS::SNS::Subscription"), template(), Effect.DELETE, False),
+        (change("Remove", "AWS::Lambda::Function"), template(), Effect.DELETE, False),
+        (change("Remove", "AWS::SNS::Topic"), template(), Effect.DELETE, True),
+        (change("Remove", "AWS::Logs::LogGroup"), template(), Effect.DELETE, True),
+        (change("Remove", "AWS::DynamoDB::Table"), template(), Effect.DELETE, True),
+        (change("Modify", Replacement="True"), template(UpdateReplacePolicy="Retain"), Effect.REPLACE, False),
+        (change("Modify", Replacement="True", PolicyAction="ReplaceAndRetain"), template(), Effect.REPLACE, False),
+        (
+            change("Modify", Replacement="True", PolicyAction="ReplaceAndDelete"),
+            template(UpdateReplacePolicy="Retain"),
+            Effect.REPLACE,
+            True,
+        ),
         (change("Remove", "AWS::Lambda::Version"), template(), Effect.DELETE, False),
     ],
 )
@@ -52,13 +74,22 @@ def test_changes_of_a_resource(said: dict[str, Any], old: dict[str, Any], effect
     assert ("lost" in result.lines()[0]) == loses
 
 
+def test_every_kind_of_a_template_is_known_to_hold_something_or_nothing() -> None:
+    """Only what a user's own template has is unknown, and asked about."""
+    templates = [json.loads(path.read_text()) for path in GOLDEN.glob("*.json")]
+    kinds = {each["Type"] for compiled in templates for each in compiled["Resources"].values()}
+    unknown = [kind for kind in kinds if StackChange(Effect.DELETE, "X", kind).loss == "what it holds is lost"]
+    assert unknown == []
+    assert len(kinds) > 15
+
+
 def test_lines_tell_what_changes_and_why_a_new_one_is_needed() -> None:
     old = template(Properties={"QueueName": "a", "DelaySeconds": 1, "Tags": [{"Key": "k", "Value": "v"}]})
     new = template(Properties={"QueueName": "b", "Tags": [{"Key": "k", "Value": "w"}]})
     details = [{"Target": {"Attribute": "Properties", "Name": "QueueName", "RequiresRecreation": "Always"}}]
     result = of_change_set([change("Modify", Replacement="True", Details=details)], old, new)
     assert result.lines() == [
-        "! replace: Thing (AWS::SQS::Queue) url   ← what it holds is lost",
+        "! replace: Thing (AWS::SQS::Queue) url   ← its messages are lost",
         '    QueueName: "a" → "b" (needs a new one)',
         "    DelaySeconds: 1 → nothing",
         '    Tags[0].Value: "v" → "w"',
@@ -91,6 +122,13 @@ def test_a_rule_that_deletes_old_versions_is_not_only_a_rule(before: int, after:
     said = change("Modify", "AWS::S3::Bucket", Replacement="False")
     lines = of_change_set([said], versions(before), versions(after)).lines()
     assert any(f"old versions of its objects are deleted after {after} days" in line for line in lines) is says
+
+
+def test_a_replaced_resource_that_stays_is_no_loss() -> None:
+    old = template("AWS::S3::Bucket", UpdateReplacePolicy="Retain", Properties={"BucketName": "a"})
+    new = template("AWS::S3::Bucket", UpdateReplacePolicy="Retain", Properties={"BucketName": "b"})
+    result = of_change_set([change("Modify", "AWS::S3::Bucket", Replacement="True")], old, new)
+    assert result.lines()[0].endswith("← the old one stays")
 
 
 def test_losses_come_first() -> None:

@@ -103,7 +103,8 @@ def test_changes_that_lose_data_are_not_made_without_a_person_to_confirm(
 ) -> None:
     deployed(small_release, account, capsys)
     before = change_sets(account)
-    with pytest.raises(WrongCall, match=r"this is no terminal: 1 resource .*: SalesQueueDLQ\. .*say yes with --yes"):
+    question = r"1 resource .*: SalesQueueDLQ \(its messages are lost\)\. .*say yes with --yes"
+    with pytest.raises(WrongCall, match=f"this is no terminal: {question}"):
         deploy_release(smaller(small_release), account, yes=False, json=False, pause=no_pause)
     assert "- delete: SalesQueueDLQ (AWS::SQS::Queue)" in capsys.readouterr().out
     assert change_sets(account) == before

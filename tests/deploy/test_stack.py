@@ -32,6 +32,7 @@ class CloudFormation:
     sent: list[dict[str, str]] = field(default_factory=list)
     settings: list[dict[str, Any]] = field(default_factory=list)
     protected: bool = False
+    nested: list[dict[str, Any]] = field(default_factory=list)
 
     def describe_stacks(self, **asked: str) -> dict[str, Any]:
         if self.status == "none":
@@ -52,6 +53,9 @@ class CloudFormation:
         return self
 
     def paginate(self, **asked: str) -> Iterator[dict[str, Any]]:
+        if asked == {"StackName": "nested"}:
+            yield {"StackEvents": self.nested[::-1]}
+            return
         assert asked == {"StackName": "id"}
         for each in self.events[::-1]:
             self.pages += 1
@@ -225,11 +229,14 @@ def test_reasons_of_an_early_validation_failure_are_looked_up() -> None:
         status="REVIEW_IN_PROGRESS",
         change_set={"Status": "FAILED", "StatusReason": "To troubleshoot use the DescribeEvents API"},
         validation=[
-            {"LogicalResourceId": "Topic", "ValidationStatus": "FAILED", "ValidationStatusReason": "the name is taken"}
+            {"LogicalResourceId": "Topic", "ValidationStatus": "FAILED", "ValidationStatusReason": "the name is taken"},
+            {"LogicalResourceId": "Rule", "HookStatus": "HOOK_COMPLETE_FAILED", "HookStatusReason": "no rules here"},
         ],
     )
     parsed, _ = stack(aws)
-    with pytest.raises(DeployError, match="cannot make the changes to sales: Topic: the name is taken"):
+    with pytest.raises(
+        DeployError, match="cannot make the changes to sales: Topic: the name is taken; Rule: no rules here"
+    ):
         parsed.propose(parsed.state(), {}, {}, upload=never)
     assert aws.called == ["create CREATE import=True", "delete change set", "delete stack"]
 
@@ -243,3 +250,78 @@ def test_an_error_of_aws_is_reported_with_the_action() -> None:
     parsed, _ = stack(Refusing())
     with pytest.raises(AccessDenied, match=r"denied DescribeStacks on the stack sales: .*: not authorized"):
         parsed.state()
+
+
+@pytest.mark.parametrize(("reason", "says"), [("no such role", "no such role"), ("", "it gave no reason")])
+def test_a_change_set_that_failed_gives_its_own_reason_where_there_is_no_other(reason: str, says: str) -> None:
+    parsed, _ = stack(CloudFormation(change_set={"Status": "FAILED", "StatusReason": reason}))
+    with pytest.raises(DeployError, match=f"cannot make the changes to sales: {says}"):
+        parsed.propose(parsed.state(), {}, {}, upload=never)
+
+
+def test_a_change_set_that_is_never_made_is_an_error() -> None:
+    aws = CloudFormation(change_set={"Status": "CREATE_IN_PROGRESS"})
+    parsed, _ = stack(aws)
+    with pytest.raises(DeployError, match="did not work out the changes to sales within 300 seconds"):
+        parsed.propose(parsed.state(), {}, {}, upload=never)
+    assert aws.called[-1] == "delete change set"
+
+
+STACK = "AWS::CloudFormation::Stack"
+REFUSED = event(3, "sales", "CREATE_FAILED", "Validation failed with 1 error(s)", STACK)
+
+
+def failing(*events: dict[str, Any], **more: Any) -> StackFailed:
+    """The error of an execution with these events."""
+    script = iter([("UPDATE_IN_PROGRESS", []), ("UPDATE_ROLLBACK_COMPLETE", [*events])])
+    parsed, _ = stack(CloudFormation(events=[OLD], script=script, **more))
+    with pytest.raises(StackFailed) as raised:
+        parsed.execute(CHANGES)
+    return raised.value
+
+
+def test_what_aws_refused_before_it_began_names_the_resource() -> None:
+    """The stack's events say only that there are errors."""
+    before = {"OperationId": "2", "ValidationStatus": "FAILED", "ValidationStatusReason": "of last week"}
+    reason = "the bucket is there already"
+    now = {"OperationId": "3", "LogicalResourceId": "BronzeBucket", "ResourceType": "AWS::S3::Bucket"}
+    validation = [{**now, "ValidationStatus": "FAILED", "ValidationStatusReason": reason}, now, before]
+    failures = failing(REFUSED, validation=validation).failures
+    assert failures == (StackFailure("BronzeBucket", "AWS::S3::Bucket", reason),)
+
+
+def test_a_hook_that_refuses_is_the_cause() -> None:
+    hooked = {**UNDER_WAY, "HookStatus": "HOOK_COMPLETE_FAILED", "HookType": "My::Hook", "HookStatusReason": "no KMS"}
+    assert [each.reason for each in failing(hooked, FOLLOWER).failures] == ["the hook My::Hook: no KMS"]
+
+
+def test_resources_that_failed_without_a_reason_are_named() -> None:
+    speechless = event(3, "SalesQueue", "UPDATE_FAILED")
+    rollback = event(4, "sales", "UPDATE_ROLLBACK_IN_PROGRESS", "The following resource(s) failed: [X]", STACK)
+    error = failing(speechless, FOLLOWER, rollback)
+    assert [(each.logical, each.reason) for each in error.failures] == [
+        ("SalesQueue", "AWS gave no reason"),
+        ("Topic", "Resource update cancelled"),
+        ("sales", "The following resource(s) failed: [X]"),
+    ]
+    assert "describe-stack-events --stack-name sales" in str(failing())
+
+
+def test_events_that_come_late_are_waited_for() -> None:
+    script = iter([("UPDATE_IN_PROGRESS", []), ("UPDATE_ROLLBACK_COMPLETE", []), ("UPDATE_ROLLBACK_COMPLETE", [CAUSE])])
+    parsed, _ = stack(CloudFormation(events=[OLD], script=script))
+    with pytest.raises(StackFailed, match=r"SalesQueue .*: Value 999999"):
+        parsed.execute(CHANGES)
+
+
+def test_of_a_nested_stack_the_resources_are_named() -> None:
+    nested = event(3, "Inner", "UPDATE_FAILED", "Embedded stack was not successfully updated", STACK)
+    own = {"PhysicalResourceId": "nested", "StackId": "nested"}
+    inside = [
+        event(7, "Old", "CREATE_FAILED", "long ago"),
+        {**event(8, "Inner", "UPDATE_IN_PROGRESS", "User Initiated", STACK), **own},
+        event(9, "Table", "UPDATE_FAILED", "too many of them"),
+        {**event(10, "Inner", "UPDATE_ROLLBACK_IN_PROGRESS", "failed: [Table]", STACK), **own},
+    ]
+    error = failing({**nested, "PhysicalResourceId": "nested", "StackId": "id"}, nested=inside)
+    assert [(each.logical, each.reason) for each in error.failures] == [("Inner/Table", "too many of them")]

@@ -7,6 +7,7 @@ https://docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/view-stack-events
 from __future__ import annotations
 
 import json
+import re
 import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -44,32 +45,57 @@ _SIGNS = {
     Effect.LET_GO: "-",
 }
 
-#: Always replaced, with nothing to lose: each is one state of the code.
-_MADE_ANEW = frozenset({"AWS::Lambda::LayerVersion", "AWS::Lambda::Version"})
+#: What is lost with a resource of this kind. A Glue table only points to rows, which stay in gold.
+_CONTENTS = {
+    "AWS::SQS::Queue": "its messages are lost",
+    "AWS::S3::Bucket": "its objects are lost",
+    "AWS::KMS::Key": "what it encrypts can no longer be read",
+    "AWS::Logs::LogGroup": "its log is lost",
+    "AWS::SNS::Topic": "what others have subscribed to it is lost",
+    "AWS::Glue::Database": "the tables that others made in it are lost",
+}
+
+#: Kinds that hold nothing: a new one is as good as the old one. Kinds that only a user's own template has are not here.
+_HOLDS_NOTHING = re.compile(
+    "AWS::(IAM::.*|Lambda::.*|Events::Rule|Scheduler::.*|CloudWatch::Alarm|SNS::(Subscription|TopicPolicy)"
+    "|SQS::QueuePolicy|S3::BucketPolicy|KMS::Alias|Glue::Table)"
+)
+
+#: The policies of a resource by which the old one stays when it is deleted or replaced.
+_KEPT = frozenset({"Retain", "RetainExceptOnCreate", "ReplaceAndRetain"})
 
 _LONGEST = 100
 
 
 @dataclass(frozen=True)
 class StackChange:
-    """The change of one resource. ``details`` are its properties that change; ``name`` is its physical name, if any."""
+    """The change of one resource. ``details`` are its properties that change; ``name`` is its physical name, if any.
+    ``keeps_old``: where it is replaced, the old one stays."""
 
     effect: Effect
     logical: str
     kind: str
     name: str = ""
     details: tuple[str, ...] = ()
+    keeps_old: bool = False
+
+    @property
+    def loss(self) -> str:
+        """What is lost, or may be: empty where the change deletes nothing, or what it deletes holds nothing."""
+        is_deleting = self.effect in {Effect.REPLACE, Effect.PERHAPS_REPLACE, Effect.DELETE}
+        if not is_deleting or self.keeps_old or _HOLDS_NOTHING.fullmatch(self.kind):
+            return ""
+        return _CONTENTS.get(self.kind, "what it holds is lost")
 
     @property
     def loses(self) -> bool:
-        """Whether it deletes, or may delete, a thing that exists."""
-        harmful = self.effect in {Effect.REPLACE, Effect.PERHAPS_REPLACE, Effect.DELETE}
-        return harmful and self.kind not in _MADE_ANEW
+        """Whether something is lost, or may be."""
+        return bool(self.loss)
 
     def lines(self) -> list[str]:
         """The resource, and below it the properties that change."""
         name = f" {self.name}" if self.name else ""
-        warning = "   ← what it holds is lost" if self.loses else ""
+        warning = f"   ← {self.loss}" if self.loss else "   ← the old one stays" if self.keeps_old else ""
         first = f"{_SIGNS[self.effect]} {self.effect}: {self.logical} ({self.kind}){name}{warning}"
         return [first, *(f"    {detail}" for detail in self.details)]
 
@@ -129,15 +155,16 @@ def of_change_set(
             if effect in {Effect.CHANGE, Effect.REPLACE, Effect.PERHAPS_REPLACE}:
                 details = tuple(_details(change, before.get("Properties", {}), after.get("Properties", {})))
             name = change.get("PhysicalResourceId") or ""
-            resources.append(StackChange(effect, logical, change["ResourceType"], name, details))
+            is_replaced = effect in {Effect.REPLACE, Effect.PERHAPS_REPLACE}
+            keeps_old = is_replaced and change.get("PolicyAction", before.get("UpdateReplacePolicy")) in _KEPT
+            resources.append(StackChange(effect, logical, change["ResourceType"], name, details, keeps_old))
     return Diff(tuple(sorted(resources, key=lambda change: (not change.loses, change.logical))))
 
 
 def _effect(change: Mapping[str, Any], before: Mapping[str, Any]) -> Effect:
     action = change["Action"]
     if action == "Remove":
-        kept = change.get("PolicyAction", before.get("DeletionPolicy")) in {"Retain", "RetainExceptOnCreate"}
-        return Effect.LET_GO if kept else Effect.DELETE
+        return Effect.LET_GO if change.get("PolicyAction", before.get("DeletionPolicy")) in _KEPT else Effect.DELETE
     if action in {"Add", "Import"}:
         return Effect.ADD if action == "Add" else Effect.ADOPT
     if action == "Dynamic":
@@ -210,6 +237,9 @@ def _filled(value: Any, parameters: Mapping[str, str]) -> Any:
         return {name: _filled(inner, parameters) for name, inner in value.items()}
     return [_filled(inner, parameters) for inner in value] if isinstance(value, list) else value
 
+
+#: The kind of a stack, in its own events and as a resource of another stack.
+STACK = "AWS::CloudFormation::Stack"
 
 #: The most that a request takes of a template, in bytes; it is ASCII.
 #: https://docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/cloudformation-limits.html
@@ -288,6 +318,10 @@ class StackFailure:
     logical: str
     kind: str
     reason: str
+
+    def __str__(self) -> str:
+        kind = f" ({self.kind})" if self.kind else ""
+        return f"{self.logical}{kind}: {self.reason}" if self.logical else self.reason
 
 
 class StackFailed(DeployError):
@@ -386,11 +420,15 @@ class Stack:
                 raise
             status, reason, changes = self._description(created["Id"])
         if status == "FAILED":
-            problem = self._validation(created["Id"]) or reason
+            found = "; ".join(str(failure) for failure in self._refusals(ChangeSetName=created["Id"]))
             self.discard(created["Id"])
             if any(text in reason for text in _NO_CHANGES):
                 return None
+            problem = found or reason or "it gave no reason"
             raise DeployError(f"AWS cannot make the changes to {self.name}: {problem}")
+        if status != "CREATE_COMPLETE":
+            self.discard(created["Id"])
+            raise DeployError(f"AWS did not work out the changes to {self.name} within {LONGEST_CHANGE_SET} seconds")
         old = {} if is_new or state is None else self.template()
         before = {} if is_new or state is None else state.parameters
         return ChangeSet(created["Id"], created["StackId"], of_change_set(changes, old, template, (before, parameters)))
@@ -408,21 +446,31 @@ class Stack:
             changes += page.get("Changes", ())
         return page["Status"], page.get("StatusReason", ""), changes
 
-    def _validation(self, arn: str) -> str:
-        """The errors that AWS found before it began: the change set's own reason does not have them.
+    def _refusals(self, **operation: str) -> tuple[StackFailure, ...]:
+        """What AWS refused before it began with any resource: neither the change set nor the stack's events say it.
 
         https://docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/validate-stack-deployments.html
         """
+        events: list[dict[str, Any]] = []
         try:
-            events = self._client.describe_events(ChangeSetName=arn)["OperationEvents"]
+            page = self._client.describe_events(**operation)
+            events += page["OperationEvents"]
+            while page.get("NextToken") and events and events[-1].get("OperationId") == events[0].get("OperationId"):
+                page = self._client.describe_events(**operation, NextToken=page["NextToken"])
+                events += page["OperationEvents"]
         except (AttributeError, ClientError, NotImplementedError):
-            return ""
-        reasons = [
-            f"{event.get('LogicalResourceId', '')}: {event['ValidationStatusReason']}"
+            pass  # an older SDK or a stand-in does not know it, or it is not allowed: the reason at hand must do
+        reasons = {
+            StackFailure(event.get("LogicalResourceId", ""), event.get("ResourceType", ""), reason): None
             for event in events
-            if event.get("ValidationStatus") == "FAILED" and event.get("ValidationStatusReason")
-        ]
-        return "; ".join(reasons)
+            if event.get("OperationId") == events[0].get("OperationId")  # the newest comes first
+            for status, reason in (
+                (event.get("ValidationStatus"), event.get("ValidationStatusReason")),
+                (event.get("HookStatus"), event.get("HookStatusReason")),
+            )
+            if status in {"FAILED", "HOOK_COMPLETE_FAILED", "HOOK_FAILED"} and reason
+        }
+        return tuple(reasons)
 
     def discard(self, arn: str) -> None:
         """Delete a change set, and the empty stack that AWS made for it, if it did."""
@@ -449,7 +497,7 @@ class Stack:
             )
         state, failures = self._follow(change_set.stack_id, seen)
         if state is None or state.status not in {"CREATE_COMPLETE", "UPDATE_COMPLETE", "IMPORT_COMPLETE"}:
-            raise StackFailed(_explain(self.name, state, failures), failures)
+            raise self._failed(state, failures, seen)
         return state
 
     def protect(self, protected: bool) -> None:
@@ -472,7 +520,36 @@ class Stack:
             self._client.delete_stack(StackName=self.name, ClientRequestToken=uuid.uuid4().hex)
         after, failures = self._follow(state.id, seen)
         if after is not None and after.status != "DELETE_COMPLETE":
-            raise StackFailed(_explain(self.name, after, failures), failures)
+            raise self._failed(after, failures, seen)
+
+    def _failed(self, state: StackState | None, failures: tuple[StackFailure, ...], seen: str) -> StackFailed:
+        """The error of a stack that went wrong, by the resources that were the cause. Where no resource has a reason of
+        its own, AWS may have refused the template before it began, or its events come late: they are read once more."""
+        if not failures and state is not None:
+            failures = self._refusals(StackName=state.id)
+            self._pause(0 if failures else POLL)
+        if not failures and state is not None:
+            events = self._events_since(state.id, seen)[::-1]
+            own = [failure for event in events for failure in self._failure(event)]
+            failures = tuple(own or [failure for event in events for failure in _secondary(event)])
+        return StackFailed(_explain(self.name, state, failures), failures)
+
+    def _failure(self, event: Mapping[str, Any]) -> Iterator[StackFailure]:
+        """The resource that an event says has failed, for a reason of its own; of a nested stack, its resources."""
+        status, reason = event["ResourceStatus"], event.get("ResourceStatusReason", "")
+        logical, kind = event["LogicalResourceId"], event["ResourceType"]
+        physical = event.get("PhysicalResourceId", "")
+        if event.get("HookStatus") in {"HOOK_COMPLETE_FAILED", "HOOK_FAILED"} and event.get("HookStatusReason"):
+            yield StackFailure(logical, kind, f"the hook {event.get('HookType', '')}: {event['HookStatusReason']}")
+        if not status.endswith("_FAILED") or (kind == STACK and physical in {"", event.get("StackId")}):
+            return
+        if kind == STACK:
+            inner = [failure for each in self._operation(physical) for failure in self._failure(each)][::-1]
+            yield from (StackFailure(f"{logical}/{each.logical}", each.kind, each.reason) for each in inner)
+            if inner:
+                return
+        if reason and not any(word in reason.lower() for word in _STOPPED):
+            yield StackFailure(logical, kind, reason)
 
     def _follow(self, stack_id: str, seen: str) -> tuple[StackState | None, tuple[StackFailure, ...]]:
         """Tell of each event after ``seen`` until AWS is done. Asking for the state first misses no event."""
@@ -482,7 +559,7 @@ class Stack:
             fresh = self._events_since(stack_id, seen)
             for event in reversed(fresh):
                 self._tell(_line(event))
-                failures += _failure(event)
+                failures += self._failure(event)
             seen = fresh[0]["EventId"] if fresh else seen
             if state is None or not (state.busy or state.status == "REVIEW_IN_PROGRESS"):
                 return state, tuple(failures)
@@ -493,6 +570,14 @@ class Stack:
 
     def _events_since(self, stack_id: str, seen: str) -> list[dict[str, Any]]:
         return [*takewhile(lambda event: event["EventId"] != seen, self._events(stack_id))]
+
+    def _operation(self, stack_id: str) -> Iterator[dict[str, Any]]:
+        """The events of what was last done with a stack, the newest first."""
+        for event in self._events(stack_id):
+            is_own = event.get("PhysicalResourceId") == event.get("StackId")
+            if is_own and event["ResourceStatus"] in {"CREATE_IN_PROGRESS", "UPDATE_IN_PROGRESS", "DELETE_IN_PROGRESS"}:
+                break
+            yield event
 
     def _events(self, stack_id: str) -> Iterator[dict[str, Any]]:
         """The newest first, a page at a time: a stack that was updated often has thousands."""
@@ -512,32 +597,33 @@ def _line(event: Mapping[str, Any]) -> str:
     return f"{at}  {event['ResourceStatus']:<28}  {event['LogicalResourceId']} ({event['ResourceType']}){detail}"
 
 
-def _failure(event: Mapping[str, Any]) -> Iterator[StackFailure]:
-    reason = event.get("ResourceStatusReason", "")
-    is_stack = event["ResourceType"] == "AWS::CloudFormation::Stack"
-    if not event["ResourceStatus"].endswith("_FAILED") or is_stack or not reason:
-        return
-    if not any(word in reason.lower() for word in _STOPPED):
-        yield StackFailure(event["LogicalResourceId"], event["ResourceType"], reason)
+def _secondary(event: Mapping[str, Any]) -> Iterator[StackFailure]:
+    """What an event says where no resource has a reason of its own: it was only stopped, failed without a word, or the
+    stack itself says why."""
+    status, reason = event["ResourceStatus"], event.get("ResourceStatusReason", "")
+    is_failed = status.endswith("_FAILED") or (event["ResourceType"] == STACK and "ROLLBACK_IN_PROGRESS" in status)
+    if is_failed and (reason or event["ResourceType"] != STACK):
+        yield StackFailure(event["LogicalResourceId"], event["ResourceType"], reason or "AWS gave no reason")
 
 
 def _explain(name: str, state: StackState | None, failures: tuple[StackFailure, ...]) -> str:
-    causes = "\n".join(f"  {failure.logical} ({failure.kind}): {failure.reason}" for failure in failures)
+    causes = "\n".join(f"  {failure}" for failure in failures)
     status = state.status if state else "gone"
-    reason = causes or (f"  {state.reason}" if state and state.reason else "  AWS says no more")
+    unknown = f"AWS gave no reason; look at `aws cloudformation describe-stack-events --stack-name {name}`"
+    reason = causes or f"  {(state.reason if state else '') or unknown}"
     return f"the stack {name} is now {status}, because of:\n{reason}\n{_NEXT_STEPS.get(status, _REMOVED).format(name)}"
 
 
 #: The meaning of a state, and what to do next.
 _NEXT_STEPS = {
     "UPDATE_ROLLBACK_COMPLETE": (
-        "AWS put everything back as it was before: the pipeline runs on. Mend the cause and deploy again."
+        "AWS put everything back as it was before: the pipeline runs on. Correct the cause and deploy again."
     ),
     "UPDATE_ROLLBACK_FAILED": (
-        "AWS could not put everything back. Mend the cause, then run `aws cloudformation continue-update-rollback "
+        "AWS could not put everything back. Correct the cause, then run `aws cloudformation continue-update-rollback "
         "--stack-name {}` until it is UPDATE_ROLLBACK_COMPLETE, and deploy again."
     ),
-    "DELETE_FAILED": "What is listed is still there, the rest is deleted. Mend the cause and run destroy again.",
+    "DELETE_FAILED": "What is listed is still there, the rest is deleted. Correct the cause and run destroy again.",
 }
 _REMOVED = (
     "AWS took away all that it had made; nothing of it is left but the empty stack, which the next deploy removes."

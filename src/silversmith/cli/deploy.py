@@ -205,7 +205,7 @@ def deploy(
 ) -> int:
     """Create the pipeline's stack on AWS, or update it, and show what AWS does.
 
-    It asks before a resource is replaced or deleted. Exit code 0: it is deployed, or nothing had changed. 1: it is not.
+    It asks before something is lost with a resource. Exit code 0: it is deployed, or nothing had changed. 1: it is not.
     """
     with prepare_release(pipeline, deployment, endpoint_url, quiet=json) as (release, account):
         return deploy_release(release, account, yes=yes, json=json)
@@ -238,8 +238,8 @@ def deploy_release(release: Release, account: Account, *, yes: bool, json: bool,
 
 
 def _question(diff: Diff) -> str:
-    names = ", ".join(change.logical for change in diff.losses)
-    return f"{count(len(diff.losses), 'resource')} would be replaced or deleted, with what is in them: {names}. Do it?"
+    losses = ", ".join(f"{change.logical} ({change.loss})" for change in diff.losses)
+    return f"{count(len(diff.losses), 'resource')} would be replaced or deleted: {losses}. Do it?"
 
 
 def show_diff(diff: Diff, *, to_stderr: bool = False) -> None:

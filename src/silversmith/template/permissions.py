@@ -133,8 +133,9 @@ def customer_key(plan: Plan) -> list[AWSObject]:
 def _key_statements(plan: Plan) -> list[Statement]:
     """Each service is bound to its own use of the key. In a key's own policy ``*`` stands for this key.
 
-    EventBridge tells an encrypted topic neither its rule nor its account; the condition is on the topic itself.
-    https://docs.aws.amazon.com/sns/latest/dg/sns-key-management.html
+    EventBridge is bound to nothing: for its way to an encrypted topic AWS supports no condition on the rule or the
+    account, and documents none on the topic. The same statement lets it into the encrypted dead-letter queues.
+    https://docs.aws.amazon.com/sns/latest/dg/sns-key-management.html#compatibility-with-aws-services
     https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-key-management.html
     https://docs.aws.amazon.com/AmazonCloudWatch/latest/logs/encrypt-log-data-kms.html
     """
@@ -145,7 +146,6 @@ def _key_statements(plan: Plan) -> list[Statement]:
 
     stages = ("", "Silver") if plan.tables else ("",)
     topic = one_or_list([Sub(arn("sns", plan.physical(kind=f"{stage}Topic"))) for stage in stages])
-    rules = one_or_list([Sub(arn("events", f"rule/{plan.physical(kind=f'{stage}Rule')}*")) for stage in stages])
     log_groups = Sub(arn("logs", f"log-group:/aws/lambda/{plan.name}_*"))
     log_actions = (
         *("Encrypt", "Decrypt", "ReEncryptFrom", "ReEncryptTo"),
@@ -158,8 +158,7 @@ def _key_statements(plan: Plan) -> list[Statement]:
             "*",
             principal={"AWS": Sub("arn:${AWS::Partition}:iam::${AWS::AccountId}:root")},
         ),
-        use("PublishEvents", "events.amazonaws.com", StringEquals={"kms:EncryptionContext:aws:sns:topicArn": topic}),
-        use("BuryEvents", "events.amazonaws.com", ArnLike={"aws:SourceArn": rules}),
+        use("LetEventsIn", "events.amazonaws.com"),
         use("SendMessages", "sns.amazonaws.com", ArnEquals={"aws:SourceArn": topic}),
         allow(
             "KeepLogs",

@@ -134,7 +134,6 @@ def with_key(role: str, service: str, key: str) -> list[Request]:
 
 KEY = f"arn:aws:kms:{REGION}:{ACCOUNT}:key/Key"
 LOG_CONTEXT = "kms__EncryptionContext__aws__logs__arn"
-TOPIC_CONTEXT = "kms__EncryptionContext__aws__sns__topicArn"
 LOGS_OF_LATE = f"arn:aws:logs:{REGION}:{ACCOUNT}:log-group:/aws/lambda/flights_late"
 SCHEDULES = f"arn:aws:scheduler:{REGION}:{ACCOUNT}:schedule-group/flights_Schedules"
 TO_VPC = "ec2:CreateNetworkInterface ec2:DeleteNetworkInterface ec2:AssignPrivateIpAddresses"
@@ -236,9 +235,7 @@ def needed() -> list[Request]:
         *ask("AlarmTopicPolicy", do="sns:Publish", on=ALARMS, by="cloudwatch.amazonaws.com", **TLS, **from_alarm),
         *ask("RuleDLQPolicy", do="sqs:SendMessage", on=queue("RuleDLQ"), by=events, **from_rule),
         *ask("Key", do="kms:Decrypt kms:PutKeyPolicy", on="the key", by=ROOT),
-        *encrypted(events, **{TOPIC_CONTEXT: TOPIC}),
-        *encrypted(events, aws__SourceArn=RULE),
-        *encrypted(events, aws__SourceArn=f"{RULE}2"),
+        *encrypted(events),
         *encrypted(sns, aws__SourceArn=TOPIC),
         *ask("SilverTopicPolicy", do="sns:Publish", on=SILVER_TOPIC, by=events, **TLS),
         *ask(
@@ -248,8 +245,6 @@ def needed() -> list[Request]:
             by=events,
             **TLS | {"aws__SourceArn": SILVER_RULE},
         ),
-        *encrypted(events, **{TOPIC_CONTEXT: SILVER_TOPIC}),
-        *encrypted(events, aws__SourceArn=SILVER_RULE),
         *encrypted(sns, aws__SourceArn=SILVER_TOPIC),
         *ask("QueueOfTablesPolicy", do="sqs:SendMessage", on=queue("Tables"), by=sns, **of_silver),
         *ask(
@@ -357,8 +352,6 @@ def refused() -> list[Request]:
         ),
         *ask("LateQueueDLQPolicy", do="sqs:SendMessage", on=queue("late_DLQ"), by="sns.amazonaws.com"),
         *ask("AlarmTopicPolicy", do="sns:Publish", on=ALARMS, by="cloudwatch.amazonaws.com", aws__SourceArn=ALARM),
-        *encrypted("events.amazonaws.com"),
-        *encrypted("events.amazonaws.com", **{TOPIC_CONTEXT: other_topic}),
         *encrypted("sns.amazonaws.com", aws__SourceArn=other_topic),
         *encrypted("cloudwatch.amazonaws.com", aws__SourceArn=ALARM, aws__SourceAccount=foreign),
         *encrypted(f"logs.{REGION}.amazonaws.com", **{LOG_CONTEXT: LOGS_OF_LATE.replace("flights_", "other_")}),
@@ -453,10 +446,13 @@ def test_nothing_is_allowed_by_a_wildcard_but_what_aws_has_no_other_form_for() -
 
 
 def test_every_service_is_bound_to_what_it_acts_for() -> None:
-    """But EventBridge for the topics: with any Condition it could not publish."""
+    """But EventBridge for the topics, and for the key that encrypts them: with any Condition it could not publish.
+
+    https://docs.aws.amazon.com/sns/latest/dg/sns-key-management.html#compatibility-with-aws-services
+    """
     services = {
         (logical, each["Sid"])
         for logical, each in allowed()
         if "Service" in each.get("Principal", {}) and "Condition" not in each
     }
-    assert services == {("TopicPolicy", "PublishEvents"), ("SilverTopicPolicy", "PublishEvents")}
+    assert services == {(f"{stage}TopicPolicy", "PublishEvents") for stage in ("", "Silver")} | {("Key", "LetEventsIn")}
