@@ -13,7 +13,7 @@ import pytest
 
 from silversmith import Deployment, Pipeline
 from silversmith.aws.account import Account, DeployError, NoAccount, open_account
-from silversmith.aws.artefacts import Artefacts, switch_eventbridge_on
+from silversmith.aws.artefacts import Artefacts, configure_adopted, switch_eventbridge_on
 from silversmith.aws.bundle import Bundle
 from silversmith.aws.deploy import (
     LAYER_KEY,
@@ -175,6 +175,84 @@ def test_a_stack_is_protected_and_can_be_unlocked_again(account: Account, small_
     assert deploy(unlocked, shielded, confirm=never, tell=messages.append, pause=no_pause).changed
     assert messages[-1] == "termination protection is off now"
     assert take_inventory("sales", shielded) is not None
+
+
+def bucket_of_before(account: Account, name: str = "dl-bronze-layer") -> Any:
+    s3 = account.client("s3")
+    s3.create_bucket(Bucket=name, CreateBucketConfiguration={"LocationConstraint": account.region})
+    return s3
+
+
+def test_a_bucket_that_is_there_is_adopted_and_asked_about(
+    account: Account, small_release: Release, notifications: Notifications
+) -> None:
+    bucket_of_before(account)
+    notifications.configuration = {}
+    result = diff(small_release, account, pause=no_pause)
+    assert [change.lines() for change in result.adoptions] == [
+        [
+            "+ adopt: BronzeBucket (AWS::S3::Bucket)",
+            "    VersioningConfiguration: off → Enabled",
+            "    NotificationConfiguration: EventBridge is switched off, and deploying switches it on",
+        ]
+    ]
+    asked: list[Diff] = []
+
+    def no(diff: Diff) -> bool:
+        asked.append(diff)
+        return False
+
+    assert deploy(small_release, account, confirm=no, pause=no_pause).state is None
+    assert [change.logical for change in asked[0].adoptions] == ["BronzeBucket"]
+    assert asked[0].losses == ()
+
+
+def test_an_adopted_bucket_is_configured_and_looked_at(account: Account, notifications: Notifications) -> None:
+    """Moto's CloudFormation imports nothing: so this is done alone here, and as a whole on MiniStack."""
+    s3 = bucket_of_before(account)
+    notifications.configuration = {"QueueConfigurations": []}
+    properties = {
+        "VersioningConfiguration": {"Status": "Enabled"},
+        "NotificationConfiguration": {"EventBridgeConfiguration": {"EventBridgeEnabled": True}},
+    }
+    configure_adopted(account, "dl-bronze-layer", properties)
+    assert s3.get_bucket_versioning(Bucket="dl-bronze-layer")["Status"] == "Enabled"
+    assert notifications.configuration == {"QueueConfigurations": [], "EventBridgeConfiguration": {}}
+    configure_adopted(account, "dl-bronze-layer", properties)
+    assert len(notifications.puts) == 1
+
+    def client(service: str) -> Any:
+        aws_client = account.client(service)
+        done = Http(200), {"ResponseMetadata": {"HTTPStatusCode": 200}}
+        aws_client.meta.events.register("before-call.s3.PutBucketVersioning", lambda **_: done)
+        return aws_client
+
+    bucket_of_before(account, "deaf")
+    with pytest.raises(
+        DeployError, match=r"deaf is the stack's now, but not as .*: VersioningConfiguration: off → Ena"
+    ):
+        configure_adopted(replace(account, client=client), "deaf", properties)
+
+
+def test_a_bucket_that_could_not_be_adopted_is_refused_before_anything_is_changed(
+    account: Account, small_release: Release
+) -> None:
+    s3 = bucket_of_before(account)
+    policy = {
+        "Effect": "Allow",
+        "Principal": "*",
+        "Action": "s3:GetObject",
+        "Resource": "arn:aws:s3:::dl-bronze-layer/*",
+    }
+    plain = boto3.session.Session("some", "thing", region_name="eu-central-1").client("s3")
+    plain.put_bucket_policy(Bucket="dl-bronze-layer", Policy=json.dumps({"Statement": [policy]}))
+    with pytest.raises(DeployError, match=r"dl-bronze-layer is there already, and has a policy of its own.*existing_b"):
+        deploy(small_release, account, confirm=never, pause=no_pause)
+    assert status("sales", account) is None
+    s3.delete_bucket_policy(Bucket="dl-bronze-layer")
+    theirs = replace(account, client=lambda service: refusing(account.client(service)))
+    with pytest.raises(DeployError, match="is there already, and another account's, or you may not look at it"):
+        diff(small_release, theirs, pause=no_pause)
 
 
 def silver_of(account: Account, key: str, body: bytes = b"", **metadata: str) -> None:

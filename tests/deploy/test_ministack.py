@@ -381,6 +381,34 @@ def test_killed_in_mid_flow_it_is_made_whole_by_reconcile(shop: Shop) -> None:
     assert shop.document("reconcile", "--dry-run")["found"] == 0
 
 
+def test_destroyed_and_deployed_again_it_goes_on(shop: Shop) -> None:
+    """The buckets of before are adopted, whatever somebody has switched off meanwhile."""
+    shop.deploy()
+    first = {"sales/001.csv": b"item,price\na,1\n"}
+    shop.put(first)
+    shop.server.until(lambda: shop.lineage("sales/001.csv"), "the first file is made")
+    code, said = shop.run("destroy", "--yes")
+    assert code == 0, said
+    owner = {"ExpectedBucketOwner": ACCOUNT}
+    shop.s3.put_bucket_notification_configuration(Bucket=BRONZE, NotificationConfiguration={}, **owner)
+    shop.s3.put_bucket_versioning(Bucket=BRONZE, VersioningConfiguration={"Status": "Suspended"})
+    code, said = shop.run("diff")
+    assert code == 0, said
+    assert "+ adopt: SilverBucket (AWS::S3::Bucket)" in said
+    assert "+ adopt: BronzeBucket (AWS::S3::Bucket)\n    VersioningConfiguration: Suspended → Enabled\n" in said
+    code, said = shop.run("deploy")
+    assert code == 2, said
+    assert "3 buckets of these names exist already" in said
+    shop.deploy()
+    assert shop.s3.get_bucket_versioning(Bucket=BRONZE)["Status"] == "Enabled"
+    shop.put({"sales/002.csv": b"item,price\na,1\n"})
+    shop.server.until(lambda: shop.lineage("sales/002.csv"), "a file is made by the second stack")
+    assert shop.document("reconcile", "--dry-run")["found"] == 0
+    code, said = shop.run("diff")
+    assert said.endswith("nothing changes\n"), said
+    shop.run("destroy", "--yes")
+
+
 GOLD = f"""
 import polars as pl
 from silversmith import Contract, Deployment, Pipeline

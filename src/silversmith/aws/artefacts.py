@@ -7,13 +7,16 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from botocore.exceptions import ClientError
 
 from silversmith.aws.account import Account, DeployError
+from silversmith.aws.stack import Effect, StackChange
+from silversmith.errors import AccessDenied
 from silversmith.reconcile.hops import eventbridge_is_on
 from silversmith.stores.aws_errors import MISSING, error_code, is_denied, translate_aws_errors
 from silversmith.stores.s3 import S3Store
@@ -143,6 +146,75 @@ def require_bucket(account: Account, bucket: str) -> None:
             f"the bucket {bucket} is in {region}, and the stack would be in {account.region}: EventBridge tells of "
             f"objects in the bucket's own region only. Deploy there: AWS_REGION={region}"
         )
+
+
+def adopted_buckets(account: Account, changes: Iterable[StackChange], template: Mapping[str, Any]) -> dict[str, str]:
+    """The buckets among the added resources that are there already, by their logical ids: CloudFormation takes them
+    into the stack, as they are.
+
+    https://docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/import-resources-automatically.html
+
+    Raises:
+        DeployError: such a bucket is another account's, or it has a policy of its own, in whose place the stack's own
+            would be put.
+    """
+    buckets = {}
+    for change in changes:
+        if change.kind != "AWS::S3::Bucket" or change.effect not in {Effect.ADD, Effect.ADOPT}:
+            continue
+        name = template["Resources"][change.logical]["Properties"].get("BucketName")
+        try:
+            if isinstance(name, str) and existing_bucket(account, name) is not None:
+                _refuse_policy(account, name)
+                buckets[change.logical] = name
+        except AccessDenied as error:
+            raise DeployError(
+                f"the bucket {name} is there already, and another account's, or you may not look at it: {error}. Take "
+                "another name for it"
+            ) from error
+    return buckets
+
+
+def _refuse_policy(account: Account, bucket: str) -> None:
+    with suppress(ClientError):  # mostly: there is none
+        account.client("s3").get_bucket_policy(Bucket=bucket, ExpectedBucketOwner=account.id)
+        raise DeployError(
+            f"the bucket {bucket} is there already, and has a policy of its own, beside which the stack's own cannot "
+            "stand: name the bucket's role in existing_buckets, or delete the policy"
+        )
+
+
+def settings_to_change(account: Account, bucket: str, properties: Mapping[str, Any]) -> tuple[str, ...]:
+    """What of an adopted bucket is not as its resource in the template says, of what the pipeline cannot do without."""
+    s3, changes = account.client("s3"), []
+    expected = properties.get("VersioningConfiguration", {}).get("Status")
+    with translate_aws_errors(f"the versioning of the bucket {bucket}"):
+        status = s3.get_bucket_versioning(Bucket=bucket, ExpectedBucketOwner=account.id).get("Status", "off")
+    if expected and status != expected:
+        changes.append(f"VersioningConfiguration: {status} → {expected}")
+    if "NotificationConfiguration" in properties and not tells_eventbridge(account, bucket):
+        changes.append("NotificationConfiguration: EventBridge is switched off, and deploying switches it on")
+    return tuple(changes)
+
+
+def configure_adopted(account: Account, bucket: str, properties: Mapping[str, Any]) -> None:
+    """Have a bucket be as the pipeline needs it, for CloudFormation changes nothing of what it takes into a stack.
+
+    Raises:
+        DeployError: it is not so, although AWS has taken the settings.
+        AccessDenied, AwsFailed: AWS refused.
+    """
+    versioning = properties.get("VersioningConfiguration")
+    for setting in settings_to_change(account, bucket, properties):
+        if setting.startswith("Versioning"):
+            with translate_aws_errors(f"the versioning of the bucket {bucket}"):
+                account.client("s3").put_bucket_versioning(
+                    Bucket=bucket, ExpectedBucketOwner=account.id, VersioningConfiguration=versioning
+                )
+        else:
+            switch_eventbridge_on(account, bucket)
+    if left := settings_to_change(account, bucket, properties):
+        raise DeployError(f"the bucket {bucket} is the stack's now, but not as it should be: {'; '.join(left)}")
 
 
 def tells_eventbridge(account: Account, bucket: str) -> bool:

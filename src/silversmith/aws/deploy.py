@@ -21,8 +21,11 @@ from botocore.exceptions import ClientError
 from silversmith.aws.account import Account, DeployError, Pause, Tell
 from silversmith.aws.artefacts import (
     Artefacts,
+    adopted_buckets,
+    configure_adopted,
     existing_bucket,
     require_bucket,
+    settings_to_change,
     switch_eventbridge_on,
     tells_eventbridge,
 )
@@ -271,11 +274,16 @@ def deploy(
     change_set = _proposed(stack, state, release, artefacts)
     diff = _with_protection(change_set.diff if change_set is not None else Diff(()), release, state)
     if change_set is not None:
-        if not _confirmed(stack, change_set, diff, confirm):
+        diff, is_confirmed = _confirmed(stack, change_set, diff, release, account, confirm)
+        if not is_confirmed:
             return Deployed(release.name, diff, None, changed=False)
         state = stack.execute(change_set)
     if protects := release.settings.differs(state):
         stack.protect(bool(release.settings.protected))
+    for change in diff.adoptions:
+        properties = release.template["Resources"][change.logical]["Properties"]
+        configure_adopted(account, properties["BucketName"], properties)
+        tell(f"the bucket {properties['BucketName']} is the stack's now, and as the pipeline needs it")
     switched_on = [bucket for bucket in _notifying(release, state).values() if switch_eventbridge_on(account, bucket)]
     for bucket in switched_on:
         tell(f"the bucket {bucket} now tells EventBridge of its objects")
@@ -301,11 +309,14 @@ def diff(release: Release, account: Account, *, pause: Pause = time.sleep) -> Di
     if state is not None:
         _refuse_unready(state)
     if state is None or state.is_empty or state.status == "REVIEW_IN_PROGRESS":
-        return _with_protection(of_new(release.template), release, None)
+        changes_of_new = with_adoptions(of_new(release.template), release.template, account)
+        return _with_protection(changes_of_new, release, None)
     change_set = _proposed(stack, state, release, Artefacts(account))
     if change_set is not None:
         stack.discard(change_set.arn)
-    changes = change_set.diff.changes if change_set is not None else ()
+    changes: tuple[StackChange, ...] = ()
+    if change_set is not None:
+        changes = with_adoptions(change_set.diff, release.template, account).changes
     detail = "NotificationConfiguration: EventBridge is switched off, and deploying switches it on"
     silent = (
         StackChange(Effect.CHANGE, bucket_title(role), "AWS::S3::Bucket", bucket, (detail,))
@@ -415,15 +426,31 @@ def _with_protection(diff: Diff, release: Release, state: StackState | None) -> 
     return Diff((*diff.changes, StackChange(Effect.CHANGE, release.name, "AWS::CloudFormation::Stack", "", details)))
 
 
-def _confirmed(stack: Stack, change_set: ChangeSet, diff: Diff, confirm: Confirm) -> bool:
-    """However asking ends, no change set stays behind that nobody will execute."""
+def _confirmed(
+    stack: Stack, change_set: ChangeSet, diff: Diff, release: Release, account: Account, confirm: Confirm
+) -> tuple[Diff, bool]:
+    """The changes, with the buckets that are adopted, and whether somebody agreed. However asking ends, no change set
+    stays behind that nobody will execute."""
     confirmed = False
     try:
+        diff = with_adoptions(diff, release.template, account)
         confirmed = confirm(diff)
     finally:
         if not confirmed:
             stack.discard(change_set.arn)
-    return confirmed
+    return diff, confirmed
+
+
+def with_adoptions(diff: Diff, template: Mapping[str, Any], account: Account) -> Diff:
+    """The changes where buckets that are there already are adopted, and not added."""
+    buckets = adopted_buckets(account, diff.changes, template)
+    resources = template["Resources"]
+    return diff.adopting(
+        {
+            logical: settings_to_change(account, bucket, resources[logical]["Properties"])
+            for logical, bucket in buckets.items()
+        }
+    )
 
 
 def _notifying(release: Release, state: StackState | None) -> dict[str, str]:

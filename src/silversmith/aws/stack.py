@@ -11,7 +11,7 @@ import re
 import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
 from itertools import takewhile
@@ -111,8 +111,24 @@ class Diff:
 
     @property
     def losses(self) -> tuple[StackChange, ...]:
-        """The changes that a person should be asked about."""
+        """The changes with which something is lost: a person is asked about them."""
         return tuple(change for change in self.changes if change.loses)
+
+    @property
+    def adoptions(self) -> tuple[StackChange, ...]:
+        """What is there already, and would become the stack's: a person is asked about it, too."""
+        return tuple(change for change in self.changes if change.effect is Effect.ADOPT)
+
+    def adopting(self, details: Mapping[str, tuple[str, ...]]) -> Diff:
+        """The same where these resources, by their logical ids, are adopted; with what is then changed of each."""
+        return Diff(
+            tuple(
+                replace(change, effect=Effect.ADOPT, details=details[change.logical])
+                if change.logical in details
+                else change
+                for change in self.changes
+            )
+        )
 
     def lines(self) -> list[str]:
         """For a person."""
@@ -122,7 +138,12 @@ class Diff:
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON values."""
-        return {"changes": [{**vars(each), "effect": each.effect.value, "loses": each.loses} for each in self.changes]}
+        return {
+            "changes": [
+                {**vars(each), "effect": each.effect.value, "loses": each.loses, "loss": each.loss}
+                for each in self.changes
+            ]
+        }
 
 
 def of_new(template: Mapping[str, Any]) -> Diff:

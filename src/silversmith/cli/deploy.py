@@ -205,7 +205,8 @@ def deploy(
 ) -> int:
     """Create the pipeline's stack on AWS, or update it, and show what AWS does.
 
-    It asks before something is lost with a resource. Exit code 0: it is deployed, or nothing had changed. 1: it is not.
+    It asks before something is lost with a resource, and before a bucket that exists becomes the stack's.
+    Exit code 0: it is deployed, or nothing had changed. 1: it is not.
     """
     with prepare_release(pipeline, deployment, endpoint_url, quiet=json) as (release, account):
         return deploy_release(release, account, yes=yes, json=json)
@@ -217,15 +218,16 @@ def deploy_release(release: Release, account: Account, *, yes: bool, json: bool,
 
     confirmed = False
 
-    def confirm_losses(diff: Diff) -> bool:
+    def confirm_changes(diff: Diff) -> bool:
         nonlocal confirmed
-        if not json or (diff.losses and not yes):
+        question = _question(diff)
+        if not json or (question and not yes):
             show_diff(diff, to_stderr=json)
-        confirmed = not diff.losses or agreed(_question(diff), yes=yes)
+        confirmed = not question or agreed(question, yes=yes)
         return confirmed
 
     try:
-        done = operation(release, account, confirm=confirm_losses, tell=no_events if json else say_event, pause=pause)
+        done = operation(release, account, confirm=confirm_changes, tell=no_events if json else say_event, pause=pause)
     except KeyboardInterrupt:
         if confirmed:
             warn(f"AWS goes on with {release.name} by itself; `silversmith deploy` says when it is done")
@@ -238,8 +240,18 @@ def deploy_release(release: Release, account: Account, *, yes: bool, json: bool,
 
 
 def _question(diff: Diff) -> str:
-    losses = ", ".join(f"{change.logical} ({change.loss})" for change in diff.losses)
-    return f"{count(len(diff.losses), 'resource')} would be replaced or deleted: {losses}. Do it?"
+    """What a person is asked before the changes are made; empty: nothing."""
+    parts = []
+    if diff.losses:
+        losses = ", ".join(f"{change.logical} ({change.loss})" for change in diff.losses)
+        parts.append(f"{count(len(diff.losses), 'resource')} would be replaced or deleted: {losses}.")
+    if diff.adoptions:
+        names = ", ".join(change.logical for change in diff.adoptions)
+        buckets = count(len(diff.adoptions), "bucket")
+        parts.append(
+            f"{buckets} of these names exist already, and would become the stack's, with all that is in them: {names}."
+        )
+    return " ".join([*parts, "Do it?"]) if parts else ""
 
 
 def show_diff(diff: Diff, *, to_stderr: bool = False) -> None:
