@@ -274,7 +274,10 @@ def deploy(
     change_set = _proposed(stack, state, release, artefacts)
     diff = _with_protection(change_set.diff if change_set is not None else Diff(()), release, state)
     if change_set is not None:
-        diff, is_confirmed = _confirmed(stack, change_set, diff, release, account, confirm)
+        announced = diff
+        diff, is_confirmed = _confirmed(
+            stack, change_set, lambda: with_adoptions(announced, release.template, account), confirm
+        )
         if not is_confirmed:
             return Deployed(release.name, diff, None, changed=False)
         state = stack.execute(change_set)
@@ -426,14 +429,12 @@ def _with_protection(diff: Diff, release: Release, state: StackState | None) -> 
     return Diff((*diff.changes, StackChange(Effect.CHANGE, release.name, "AWS::CloudFormation::Stack", "", details)))
 
 
-def _confirmed(
-    stack: Stack, change_set: ChangeSet, diff: Diff, release: Release, account: Account, confirm: Confirm
-) -> tuple[Diff, bool]:
-    """The changes, with the buckets that are adopted, and whether somebody agreed. However asking ends, no change set
-    stays behind that nobody will execute."""
+def _confirmed(stack: Stack, change_set: ChangeSet, look: Callable[[], Diff], confirm: Confirm) -> tuple[Diff, bool]:
+    """What ``look`` sees of the changes, and whether somebody agreed. However that ends, no change set stays behind
+    that nobody will execute."""
     confirmed = False
     try:
-        diff = with_adoptions(diff, release.template, account)
+        diff = look()
         confirmed = confirm(diff)
     finally:
         if not confirmed:
