@@ -27,7 +27,7 @@ from silversmith.cli.options import (
     locate_pipeline,
     open_target,
 )
-from silversmith.cli.screen import ask, can_ask, confirm, say, say_json, say_table, set_quiet, warn
+from silversmith.cli.screen import ask, can_ask, confirm, say, say_document, say_json, say_table, set_quiet, warn
 from silversmith.operations import WrongCall
 from silversmith.operations.text import count, shown, size
 
@@ -98,21 +98,45 @@ def template(
     *,
     deployment: DeploymentOption = "",
     output: Annotated[Path | None, Parameter(help="Write it to this file; else it is printed.")] = None,
+    form: Annotated[Literal["json", "yaml"], Parameter(name="--format", help="How it is written.")] = "json",
     json: JsonOption = False,
 ) -> int:
-    """Print the CloudFormation template that the pipeline compiles to. It is JSON, with ``--json`` and without."""
-    del json
+    """Print the CloudFormation template that the pipeline compiles to: as JSON, or with `--format yaml` as YAML."""
+    if json and form != "json":
+        raise WrongCall(f"--json and --format {form} contradict each other: give one of them")
     from silversmith.template import compile as compile_template
 
     located, options = locate_deployment(pipeline, deployment)
     compiled = compile_template(located.pipeline, located.reference, deployment=options)
-    if output is None:
+    if form == "yaml":
+        text = yaml_text(compiled)
+    elif output is None:
         say_json(compiled)
+        return 0
     else:
         import json as standard_json
 
-        output.write_text(standard_json.dumps(compiled, indent=2) + "\n", encoding="ascii")
+        text = standard_json.dumps(compiled, indent=2) + "\n"
+    if output is None:
+        say_document(text)
+    else:
+        output.write_text(text, encoding="ascii")
     return 0
+
+
+def yaml_text(template: dict[str, Any]) -> str:
+    """A template as YAML. CloudFormation takes no aliases: what occurs twice is written twice.
+
+    https://docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/template-formats.html
+    """
+    import yaml
+
+    class Plain(yaml.SafeDumper):  # type: ignore[misc]
+        def ignore_aliases(self, _: object) -> bool:
+            return True
+
+    text: str = yaml.dump(template, Dumper=Plain, sort_keys=False, width=10_000)
+    return text
 
 
 #: So many of the largest packages are listed.

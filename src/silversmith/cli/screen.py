@@ -139,6 +139,11 @@ def say_json(document: Any, *, indent: int | None = 2) -> None:
     sys.stdout.write(text.replace("\x7f", "\\u007f") + "\n")
 
 
+def say_document(text: str) -> None:
+    """Print a document to stdout as it is. It must be ASCII, and hold no control characters but ends of lines."""
+    sys.stdout.write(text)
+
+
 def warn(text: str) -> None:
     """Print a message for a person to stderr. Later lines of the text are indented under the first."""
     first, *rest = lines(f"silversmith: {text}")

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from pathlib import Path
 
 from silversmith.errors import DefinitionError
+from silversmith.keypatterns import InvalidPattern
+from silversmith.local.iam import UnsupportedPolicy
+from silversmith.local.kinds import UnsupportedTemplate
+from silversmith.local.stack import read
 from silversmith.pipeline import Pipeline, load
+from silversmith.template import compile_for_engine
 from silversmith.usercode.loading import imported_files
 
 _log = logging.getLogger("silversmith")
@@ -40,12 +46,12 @@ class Definition:
         self._state = state
         try:
             pipeline = load(self.target)
-        except DefinitionError as error:
+            fingerprints = _fingerprints(pipeline)
+        except (DefinitionError, UnsupportedTemplate, UnsupportedPolicy, InvalidPattern) as error:
             _log.error("the pipeline's new definition is not taken: %s", error)
             return None
         self._files = imported_files()
         self._state = _state(self._files)
-        fingerprints = _fingerprints(pipeline)
         if fingerprints == self._fingerprints:
             return None
         self._fingerprints = fingerprints
@@ -69,7 +75,20 @@ def _fingerprints(pipeline: Pipeline) -> tuple[object, ...]:
         )
         for transform in pipeline.transforms
     ]
-    return (*buckets, *options, pipeline.tables)
+    return (*buckets, *options, pipeline.tables, _patched(pipeline))
+
+
+def _patched(pipeline: Pipeline) -> str:
+    """The template as a patch of the user's made it; empty where there is none.
+
+    Raises:
+        DefinitionError, UnsupportedTemplate, UnsupportedPolicy, InvalidPattern: the engine could not run it.
+    """
+    if all(deployment.patch is None for deployment in pipeline.deployments.values()):
+        return ""
+    template = compile_for_engine(pipeline)
+    read(template)
+    return json.dumps(template, sort_keys=True)
 
 
 def _state(files: list[Path]) -> _State:

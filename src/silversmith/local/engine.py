@@ -15,19 +15,20 @@ from silversmith.errors import NotOurs
 from silversmith.local.definition import Definition
 from silversmith.local.invocation import FunctionConfig, TablesConfig, WorkerConfig
 from silversmith.local.journal import Compaction, Journal, open_or_rebuild
+from silversmith.local.kinds import UnsupportedTemplate
 from silversmith.local.lake import LakeFolder, LakeLock
 from silversmith.local.processes import PrewarmedWorkers
 from silversmith.local.resend import Rounds, Route, TableRounds, route_of_tables, routes
 from silversmith.local.services.bucket import Inbox
 from silversmith.local.services.function import FunctionService
 from silversmith.local.services.queue import expire, recount
-from silversmith.local.stack import UnsupportedTemplate, read
+from silversmith.local.stack import read
 from silversmith.local.watcher import Search, Watcher
 from silversmith.local.wiring import Delivery, build, table_function, worker_functions
 from silversmith.local.workers import LOOK, Dispatcher, Round, Worker, WorkerPool
 from silversmith.pipeline import Pipeline
 from silversmith.schemas.recorded import require_ours
-from silversmith.template import compile as compile_template
+from silversmith.template import compile_for_engine
 
 #: The most files that the bucket takes in one transaction.
 INTAKE = 500
@@ -208,7 +209,7 @@ class Engine:
 
     def _set_up(self, pipeline: Pipeline) -> None:
         """Make everything that depends on the definition."""
-        stack = read(compile_template(pipeline))
+        stack = read(compile_for_engine(pipeline))
         self._services = services = build(
             stack,
             self._journal,

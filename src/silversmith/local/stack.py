@@ -7,180 +7,21 @@ https://docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/intrinsic-functio
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from silversmith.errors import SilversmithError
 from silversmith.local.iam import Policy
+from silversmith.local.kinds import IGNORED, KINDS, UnsupportedTemplate, without_ignored, words
 from silversmith.patterns import Dialect, Matcher, compile_pattern
 
-
-class UnsupportedTemplate(SilversmithError):
-    """The template holds something that the local engine does not know."""
-
-
-@dataclass(frozen=True)
-class ResourceKind:
-    """A resource type: the property with its name, its ARN, which of the two (or its URL) ``Ref`` gives, and the
-    properties that are known. The engine obeys each in ``read``; those in ``ignored`` mean nothing on one machine, and
-    docs/template.md lists them. A version or an alias of a function is taken for the function itself."""
-
-    name: str
-    arn: str
-    ref: str
-    read: frozenset[str]
-    ignored: frozenset[str] = frozenset()
-
-
-def _words(text: str) -> frozenset[str]:
-    return frozenset(text.split())
-
-
-#: https://docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/aws-template-resource-type-ref.html
-KINDS: Mapping[str, ResourceKind] = {
-    "AWS::S3::Bucket": ResourceKind(
-        name="BucketName",
-        arn="arn:aws:s3:::{name}",
-        ref="name",
-        read=_words("BucketName NotificationConfiguration VersioningConfiguration"),
-        ignored=_words(
-            "BucketEncryption LifecycleConfiguration OwnershipControls PublicAccessBlockConfiguration "
-            "LoggingConfiguration ObjectLockEnabled ObjectLockConfiguration ReplicationConfiguration"
-        ),
-    ),
-    "AWS::S3::BucketPolicy": ResourceKind(name="", arn="", ref="name", read=_words("Bucket PolicyDocument")),
-    "AWS::Events::Rule": ResourceKind(
-        name="Name",
-        arn="arn:aws:events:{region}:{account}:rule/{name}",
-        ref="name",
-        read=_words("Name EventPattern State Targets"),
-        ignored=_words("Description"),
-    ),
-    "AWS::SNS::Topic": ResourceKind(
-        name="TopicName",
-        arn="arn:aws:sns:{region}:{account}:{name}",
-        ref="arn",
-        read=_words("TopicName"),
-        ignored=_words("KmsMasterKeyId"),
-    ),
-    "AWS::SNS::TopicPolicy": ResourceKind(name="", arn="", ref="name", read=_words("Topics PolicyDocument")),
-    "AWS::SNS::Subscription": ResourceKind(
-        name="",
-        arn="",
-        ref="name",
-        read=_words("TopicArn Protocol Endpoint RawMessageDelivery FilterPolicy FilterPolicyScope RedrivePolicy"),
-    ),
-    "AWS::SQS::Queue": ResourceKind(
-        name="QueueName",
-        arn="arn:aws:sqs:{region}:{account}:{name}",
-        ref="url",
-        read=_words("QueueName VisibilityTimeout MessageRetentionPeriod DelaySeconds RedrivePolicy"),
-        ignored=_words("SqsManagedSseEnabled KmsMasterKeyId RedriveAllowPolicy"),
-    ),
-    "AWS::SQS::QueuePolicy": ResourceKind(name="", arn="", ref="name", read=_words("Queues PolicyDocument")),
-    "AWS::IAM::Role": ResourceKind(
-        name="RoleName",
-        arn="arn:aws:iam::{account}:role/{name}",
-        ref="name",
-        read=_words("RoleName Policies ManagedPolicyArns"),
-        ignored=_words("AssumeRolePolicyDocument PermissionsBoundary"),
-    ),
-    "AWS::IAM::ManagedPolicy": ResourceKind(
-        name="ManagedPolicyName",
-        arn="arn:aws:iam::{account}:policy/{name}",
-        ref="arn",
-        read=_words("ManagedPolicyName PolicyDocument"),
-        ignored=_words("Description"),
-    ),
-    "AWS::KMS::Key": ResourceKind(
-        name="",
-        arn="arn:aws:kms:{region}:{account}:key/{name}",
-        ref="name",
-        read=frozenset(),
-        ignored=_words("Description EnableKeyRotation KeyPolicy"),
-    ),
-    "AWS::KMS::Alias": ResourceKind(
-        name="AliasName", arn="", ref="name", read=frozenset(), ignored=_words("AliasName TargetKeyId")
-    ),
-    "AWS::Logs::LogGroup": ResourceKind(
-        name="LogGroupName",
-        arn="arn:aws:logs:{region}:{account}:log-group:{name}:*",
-        ref="name",
-        read=frozenset(),
-        ignored=_words("LogGroupName RetentionInDays KmsKeyId"),
-    ),
-    "AWS::Lambda::Function": ResourceKind(
-        name="FunctionName",
-        arn="arn:aws:lambda:{region}:{account}:function:{name}",
-        ref="name",
-        read=_words("FunctionName MemorySize Timeout Environment Role ReservedConcurrentExecutions"),
-        ignored=_words(
-            "Description Handler Runtime Architectures Code LoggingConfig EphemeralStorage SnapStart VpcConfig "
-            "KmsKeyArn RecursiveLoop DeadLetterConfig"
-        ),
-    ),
-    "AWS::Lambda::Version": ResourceKind(
-        name="FunctionName", arn="", ref="name", read=frozenset(), ignored=_words("FunctionName Description")
-    ),
-    "AWS::Lambda::Alias": ResourceKind(
-        name="FunctionName",
-        arn="",
-        ref="name",
-        read=_words("FunctionName"),
-        ignored=_words("Name FunctionVersion ProvisionedConcurrencyConfig"),
-    ),
-    "AWS::Scheduler::ScheduleGroup": ResourceKind(
-        name="Name",
-        arn="arn:aws:scheduler:{region}:{account}:schedule-group/{name}",
-        ref="name",
-        read=frozenset(),
-        ignored=_words("Name"),
-    ),
-    "AWS::Scheduler::Schedule": ResourceKind(
-        name="Name",
-        arn="arn:aws:scheduler:{region}:{account}:schedule/{name}",
-        ref="name",
-        read=frozenset(),
-        ignored=_words("Name Target GroupName Description ScheduleExpression FlexibleTimeWindow State"),
-    ),
-    "AWS::Lambda::EventSourceMapping": ResourceKind(
-        name="",
-        arn="",
-        ref="name",
-        read=_words(
-            "EventSourceArn FunctionName BatchSize MaximumBatchingWindowInSeconds FunctionResponseTypes ScalingConfig "
-            "FilterCriteria"
-        ),
-    ),
-    "AWS::CloudWatch::Alarm": ResourceKind(
-        name="AlarmName",
-        arn="arn:aws:cloudwatch:{region}:{account}:alarm:{name}",
-        ref="name",
-        read=frozenset(),
-        ignored=_words(
-            "AlarmName AlarmDescription Namespace MetricName Dimensions Statistic Period EvaluationPeriods Threshold "
-            "ComparisonOperator TreatMissingData AlarmActions DatapointsToAlarm Metrics"
-        ),
-    ),
-    "AWS::Glue::Database": ResourceKind(
-        name="",
-        arn="arn:aws:glue:{region}:{account}:database/{name}",
-        ref="name",
-        read=frozenset(),
-        ignored=_words("CatalogId DatabaseInput"),
-    ),
-    "AWS::Glue::Table": ResourceKind(
-        name="", arn="", ref="name", read=frozenset(), ignored=_words("CatalogId DatabaseName TableInput")
-    ),
-}
-
-_SECTIONS = _words("AWSTemplateFormatVersion Description Parameters Resources Outputs")
-_ATTRIBUTES = _words("Type Properties DependsOn DeletionPolicy UpdateReplacePolicy")
+_SECTIONS = words("AWSTemplateFormatVersion Description Parameters Resources Outputs")
+_ATTRIBUTES = words("Type Properties DependsOn DeletionPolicy UpdateReplacePolicy Metadata")
 
 #: Properties that mean nothing on one machine, whatever has them.
-_ALWAYS_IGNORED = _words("Tags")
+_ALWAYS_IGNORED = words("Tags")
 
 
 class Template:
@@ -197,7 +38,7 @@ class Template:
 
     def __init__(self, template: Mapping[str, Any], *, account: str, region: str) -> None:
         require_known("the template", "section", template, _SECTIONS)
-        self._resources: Mapping[str, Mapping[str, Any]] = template.get("Resources", {})
+        self._resources = without_ignored(template.get("Resources", {}))
         self._parameters: Mapping[str, Mapping[str, Any]] = template.get("Parameters", {})
         self._outputs: Mapping[str, Mapping[str, Any]] = template.get("Outputs", {})
         self._location = {"account": account, "region": region}
@@ -211,13 +52,16 @@ class Template:
             require_known(logical, "attribute", resource, _ATTRIBUTES)
             kind = KINDS.get(resource["Type"])
             if kind is None:
-                raise UnsupportedTemplate(f"{logical}: the local engine knows no resource type {resource['Type']}")
-            require_known(
-                logical,
-                f"property of {resource['Type']}",
-                resource.get("Properties", {}),
-                kind.read | kind.ignored | _ALWAYS_IGNORED,
-            )
+                raise UnsupportedTemplate(
+                    f"{logical}: the local engine knows no resource type {resource['Type']}. If it means nothing on "
+                    f'one machine, say so: "Metadata": {{"{IGNORED}": true}}'
+                )
+            known = kind.read | kind.ignored | _ALWAYS_IGNORED
+            if unknown := sorted(set(resource.get("Properties", {})) - known):
+                raise UnsupportedTemplate(
+                    f"{logical}: the local engine knows no property of {resource['Type']} {', '.join(unknown)}. If it "
+                    f'means nothing on one machine, say so: "Metadata": {{"{IGNORED}": {json.dumps(unknown)}}}'
+                )
 
     def each(self, kind: str) -> Iterator[tuple[str, dict[str, Any]]]:
         """Logical id and properties of every resource of a type: references resolved, ignored properties left out."""

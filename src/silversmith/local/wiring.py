@@ -17,12 +17,13 @@ from silversmith.errors import AccessDenied
 from silversmith.local import iam
 from silversmith.local.invocation import FunctionConfig
 from silversmith.local.journal import Journal
+from silversmith.local.kinds import UnsupportedTemplate
 from silversmith.local.services import Accepted, Change, MessageRefused, Service, ServiceMessage, hop_row, write
 from silversmith.local.services.bucket import BucketService
 from silversmith.local.services.bus import BusService, TopicService
 from silversmith.local.services.function import FunctionService, Settings
 from silversmith.local.services.queue import QueueService
-from silversmith.local.stack import Bucket, StackResources, SubscriptionResource, Topic, UnsupportedTemplate
+from silversmith.local.stack import Bucket, StackResources, SubscriptionResource, Topic
 
 #: What a role must be allowed, or Lambda makes no mapping for its function.
 #: https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-configure.html

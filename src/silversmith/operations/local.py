@@ -171,9 +171,9 @@ class LocalTarget:
     @cached_property
     def _stack(self) -> StackResources:
         """The template's resources, compiled when they are first needed, because that takes a while."""
-        from silversmith.template import compile as compile_template
+        from silversmith.template import compile_for_engine
 
-        return read(compile_template(self._pipeline))
+        return read(compile_for_engine(self._pipeline))
 
     def _rows(self, query: str, **values: Any) -> list[tuple[Any, ...]]:
         return self._journal.rows(query, **values) if self._journal is not None else []

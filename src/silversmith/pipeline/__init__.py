@@ -21,7 +21,7 @@ from silversmith.errors import DefinitionError
 from silversmith.formats import Reader
 from silversmith.keypatterns import InvalidPattern, KeyPattern
 from silversmith.pipeline import limits, writers
-from silversmith.pipeline.deployment import ROLES
+from silversmith.pipeline.deployment import ROLES, Deployment
 from silversmith.pipeline.lookups import Context
 from silversmith.pipeline.tables import Gold
 from silversmith.pipeline.writers import CustomWriter
@@ -179,6 +179,7 @@ class Pipeline:
         self.on_delete = on_delete
         self.metadata_columns = tuple(dict.fromkeys(metadata_columns))
         self.lineage = lineage
+        self.deployments: Mapping[str, Deployment] = {}  # those of its module, once it is loaded by its name
         self._gold = Gold()
         self._transforms: dict[str, Transform] = {}
         self._places: dict[str, str] = {}
@@ -552,6 +553,7 @@ def locate(target: str) -> Located:
         problem = f"is a {type(pipeline).__name__}" if hasattr(module, attribute) else "is not there"
         names = ", ".join(pipelines) or "none"
         raise DefinitionError(f"{target}: {attribute!r} {problem}, not a Pipeline; pipelines of this module: {names}")
+    pipeline.deployments = {name: each for name, each in vars(module).items() if isinstance(each, Deployment)}
     return Located(pipeline, f"{parsed.module}:{attribute}", parsed.root, vars(module))
 
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import NamedTuple, NoReturn
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, NamedTuple, NoReturn
 
 from silversmith.errors import DefinitionError
 from silversmith.pipeline import limits
@@ -25,6 +25,9 @@ STORAGE = (512, 10_240)
 
 #: How many tags a user may set: S3 takes 50 of a bucket, and two are ours.
 MOST_TAGS = 48
+
+#: A user's function over the compiled template: it edits the dictionary, or returns another one.
+Patch = Callable[[dict[str, Any]], dict[str, Any] | None]
 
 #: A number for all transforms, or for some of them by their names.
 Numbers = int | Mapping[str, int]
@@ -148,6 +151,8 @@ class Deployment:
             modules that the pipeline imports, and all files of its packages, are in it anyway.
         requirements: more packages that go into the bundle, as in a requirements file: ``("fastexcel",)``. What the
             pipeline imports is in it anyway.
+        patch: a function over the compiled template, for all that no option is for: it gets the template as a
+            dictionary, and edits it or returns another one. docs/template.md#a-patch
 
     Raises:
         DefinitionError: one of them is not what AWS takes, or two of them exclude each other.
@@ -187,6 +192,7 @@ class Deployment:
     tables_timeout: int = 300
     include: tuple[str, ...] = ()
     requirements: tuple[str, ...] = ()
+    patch: Patch | None = None
 
     def __post_init__(self) -> None:
         problem = (
@@ -197,6 +203,7 @@ class Deployment:
             or self._alarms_problem()
             or self._numbers_problem()
             or self._storage_problem()
+            or (f"patch={self.patch!r} must be a function" if not callable(self.patch or len) else "")
         )
         if problem:
             _refuse(problem)
@@ -427,6 +434,27 @@ def named(attributes: Mapping[str, object], name: str = "") -> Deployment:
         if name
         else f"say which deployment, with --deployment: {names}"
     )
+
+
+def on_this_machine(deployments: Mapping[str, Deployment]) -> Deployment | None:
+    """The deployment whose template the local engine runs, with the pipeline's own names of buckets; None: the template
+    without options. It is one with a patch: no other option changes what the engine does.
+
+    Raises:
+        DefinitionError: several have a patch, and none of them is called ``deployment``.
+    """
+    patches = {name: each for name, each in deployments.items() if each.patch is not None}
+    if "deployment" in deployments:
+        patches = {name: each for name, each in patches.items() if name == "deployment"}
+    if len(patches) > 1:
+        raise DefinitionError(
+            f"the deployments {', '.join(patches)} each have a patch: call the one that runs on this machine "
+            "`deployment`"
+        )
+    chosen = next(iter(patches.values()), None)
+    if chosen is None:
+        return None
+    return replace(chosen, prefix="", bronze="", silver="", quarantine="", gold="", existing_buckets=())
 
 
 def _tags_problem(tags: Mapping[str, str]) -> str:

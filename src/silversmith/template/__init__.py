@@ -13,9 +13,10 @@ from troposphere import AWSObject, GetAtt, Output, Parameter, Ref, Tags, Templat
 
 from silversmith.errors import DefinitionError
 from silversmith.pipeline import Pipeline
-from silversmith.pipeline.deployment import Deployment
+from silversmith.pipeline.deployment import Deployment, on_this_machine
 from silversmith.template import alarms, buckets, messaging, permissions, reconciler, tables, transform
 from silversmith.template.functions import LONGEST_CODE_KEY
+from silversmith.template.patch import patched
 from silversmith.template.plan import Plan, bucket_title
 
 #: CloudFormation's limit for one template.
@@ -37,7 +38,7 @@ def compile(  # noqa: A001 -- it compiles
 
     Raises:
         DefinitionError: the pipeline has no transform, or more than fit one template; or the deployment does not fit
-            the pipeline; or it has tables, and the packages for them are not installed.
+            the pipeline, or its patch makes no template; or it has tables, and the packages for them are not installed.
     """
     if not pipeline.transforms:
         raise DefinitionError(
@@ -72,7 +73,17 @@ def compile(  # noqa: A001 -- it compiles
     template.add_resource(resources)
     template.add_output(_outputs(plan))
     sections = cast("dict[str, Any]", template.to_dict())
-    return {section: sections[section] for section in _SECTIONS}
+    compiled = {section: sections[section] for section in _SECTIONS}
+    return compiled if plan.options.patch is None else patched(compiled, plan.options.patch)
+
+
+def compile_for_engine(pipeline: Pipeline) -> dict[str, Any]:
+    """The template that the local engine runs: with the patch of the deployment, if it has one.
+
+    Raises:
+        DefinitionError: as :func:`compile` does, or it is not clear which patch.
+    """
+    return compile(pipeline, deployment=on_this_machine(pipeline.deployments))
 
 
 def _counted(pipeline: Pipeline) -> str:

@@ -22,10 +22,11 @@ from silversmith import Deployment
 from silversmith.errors import AccessDenied
 from silversmith.local.invocation import Position, WorkerConfig
 from silversmith.local.journal import Journal
+from silversmith.local.kinds import KINDS, UnsupportedTemplate
 from silversmith.local.lake import LakeFolder
 from silversmith.local.services.bucket import Landed
 from silversmith.local.services.function import FunctionService, Invocation
-from silversmith.local.stack import KINDS, UnsupportedTemplate, read
+from silversmith.local.stack import read
 from silversmith.local.wiring import build, worker_functions
 from silversmith.local.worker import _Handlers
 from silversmith.local.workers import Dispatch

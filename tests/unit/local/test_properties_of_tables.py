@@ -18,8 +18,9 @@ import pytest
 from silversmith.errors import AccessDenied
 from silversmith.local.invocation import Position, TablesConfig
 from silversmith.local.journal import Journal
+from silversmith.local.kinds import UnsupportedTemplate
 from silversmith.local.lake import LakeFolder
-from silversmith.local.stack import UnsupportedTemplate, read
+from silversmith.local.stack import read
 from silversmith.local.table_worker import Tables
 from silversmith.local.wiring import table_function
 from silversmith.local.workers import Dispatch

@@ -13,7 +13,8 @@ from silversmith import template
 from silversmith.errors import AccessDenied
 from silversmith.lineage import error_key, rejected_key, silver_key
 from silversmith.local.iam import check
-from silversmith.local.stack import StackResources, UnsupportedTemplate, read
+from silversmith.local.kinds import UnsupportedTemplate
+from silversmith.local.stack import StackResources, read
 from silversmith.pipeline import Pipeline
 
 Json = dict[str, Any]
