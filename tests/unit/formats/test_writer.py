@@ -6,6 +6,7 @@ import io
 import json
 from pathlib import Path
 
+import duckdb
 import polars as pl
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -42,6 +43,15 @@ def lineage(read: int = 0, written: int = 0, rejected: int = 0) -> Lineage:
         committed_at="now",
         attempt=1,
     )
+
+
+@pytest.mark.parametrize(("rows", "codec"), [(0, b"SNAPPY"), (40, b"SNAPPY"), (40_000, b"ZSTD")])
+def test_small_files_are_written_for_quick_readers(rows: int, codec: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "rows.parquet"
+    path.write_bytes(parquet_bytes(pl.DataFrame({"a": range(rows)}, schema={"a": pl.Int64}), "{}"))
+    codecs = duckdb.sql(f"select distinct compression from parquet_metadata('{path}')").fetchall()
+    assert codecs in ([(codec.decode(),)], [])
+    assert pl.read_parquet(path).height == rows
 
 
 def test_a_frame_and_its_lineage_come_back(tmp_path: Path) -> None:
