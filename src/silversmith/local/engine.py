@@ -475,6 +475,7 @@ class Engine:
         with self._journal.transaction():
             for function in self._functions:
                 self._services.queues[function.settings.queue.arn].hasten(now)
+                function.hasten()
 
     def _is_idle(self) -> bool:
         """Nothing is found, on its way, queued or being worked on. Dead-letter queues may hold messages."""

@@ -103,6 +103,7 @@ class Tables:
             ended=self._end,
             worked=self._worked,
             move_to_dlq=function.require_dlq,
+            workers=1,
         )
         self._outcomes: dict[str, Any] = {}
         self._changed: dict[str, None] = {}

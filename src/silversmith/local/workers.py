@@ -414,7 +414,7 @@ class Dispatcher:
             dispatch.ended(None if "error" in message else message, message.get("error", ""))
             return
         function = self._functions[dispatch.settings.name]
-        function.seconds_per_batch = (now - dispatch.started) / len(dispatch.invocations)
+        function.measure(len(dispatch.invocations), dispatch.started, now)
         worker.finish(now)
         self.dispatch(worker, now)  # before the outcomes are written, for which it need not wait
         if "done" in message:

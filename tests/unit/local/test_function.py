@@ -6,8 +6,9 @@ import hashlib
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 
 import orjson
@@ -21,8 +22,10 @@ from silversmith.local.journal import Journal
 from silversmith.local.services import ReceivedMessage, ServiceMessage
 from silversmith.local.services.function import (
     LARGEST_PAYLOAD,
+    LONGEST_REST,
     MOST_BATCHES,
     QUICK,
+    REST,
     FunctionService,
     Invocation,
     Settings,
@@ -649,10 +652,43 @@ def test_several_batches_are_not_more_than_the_mapping_allows(make: Make) -> Non
 def test_batches_go_together_as_long_as_they_take_a_tenth_of_a_second(pace: float) -> None:
     function = FunctionService(cast("Any", None), BASIC, cast("Any", None))
     assert function.batches_per_dispatch == 0, "nothing is known of them yet"
-    function.seconds_per_batch = pace
+    function.measure(1, 0.0, pace)
     assert 0 <= function.batches_per_dispatch <= MOST_BATCHES
     assert function.batches_per_dispatch * pace <= QUICK * 1.001
     assert (function.batches_per_dispatch + 1) * pace > QUICK * 0.999 or function.batches_per_dispatch == MOST_BATCHES
+
+
+def of_tables() -> FunctionService:
+    environment = {"SILVERSMITH_TABLES": "{}"}
+    settings = replace(BASIC, function=replace(BASIC.function, environment=environment))
+    queue = cast("Any", SimpleNamespace(next_visible=lambda: 50.0, receive=lambda *_, **__: []))
+    return FunctionService(cast("Any", None), settings, queue)
+
+
+@given(st.floats(0, 100), st.floats(51, 1e6))
+def test_tables_rest_for_a_multiple_of_a_batch_and_a_second_at_most(seconds: float, now: float) -> None:
+    function = of_tables()
+    assert function.next_due(now) == 50.0, "the first batch waits for nothing"
+    function.measure(1, now - seconds, now)
+    due = function.next_due(now)
+    assert due is not None
+    assert due == pytest.approx(now + min(REST * seconds, LONGEST_REST))
+    function.hasten()
+    assert function.next_due(now) == 50.0
+
+
+def test_tables_that_rest_get_nothing_though_the_engine_hurries(make: Make) -> None:
+    world = make()
+    world.send(b"{}")
+    environment = {"SILVERSMITH_TABLES": "{}"}
+    function = FunctionService(
+        world.journal,
+        replace(world.settings, function=replace(world.settings.function, environment=environment)),
+        world.queue,
+    )
+    function.measure(1, world.now - 0.1, world.now)
+    assert function.poll(world.now, hurry=True) == []
+    assert len(function.poll(world.now + 1.0, hurry=True)) == 1
 
 
 def test_several_invocations_end_in_one_transaction_each_by_its_own_response(make: Make) -> None:

@@ -52,6 +52,10 @@ QUICK = 0.1
 #: The most batches of one dispatch.
 MOST_BATCHES = 10
 
+#: The function of tables rests for so many times as long as its last batch took, and for so many seconds at most: the
+#: messages that come meanwhile share a commit, and a stream of files leaves the CPUs to the transforms.
+REST, LONGEST_REST = 3.0, 1.0
+
 #: The size of an object in an event of EventBridge, from seven digits on. A key has no bare quotes in JSON.
 _SIZE = re.compile(rb'"size":\s*([0-9]{7,18})\b')
 
@@ -194,8 +198,18 @@ class FunctionService:
         self._queue = queue
         self._announce = announce
         self.running: set[Invocation] = set()
-        #: The seconds that each of the latest batches took; until one has ended, infinite.
-        self.seconds_per_batch = inf
+        self._seconds_per_batch = inf
+        self._rests_until = 0.0
+
+    def measure(self, batches: int, started: float, now: float) -> None:
+        """Note when the latest batches began, and that they have ended now, in Unix seconds."""
+        self._seconds_per_batch = (now - started) / batches
+        if self.settings.is_of_tables:
+            self._rests_until = now + min(REST * (now - started), LONGEST_REST)
+
+    def hasten(self) -> None:
+        """Rest no longer."""
+        self._rests_until = 0.0
 
     def next_due(self, now: float) -> float | None:
         """The time of the next possible batch, in Unix seconds; None: not before something else happens.
@@ -207,7 +221,7 @@ class FunctionService:
             return None
         oldest = self._queue.next_visible()
         if oldest is None or oldest > now or not self.settings.mapping.window:
-            return oldest
+            return None if oldest is None else max(oldest, self._rests_until)
         number, size = self._queue.visible(now, self.settings.mapping.batch_size)
         is_full = number >= self.settings.mapping.batch_size or size + number * RECORD >= LARGEST_PAYLOAD
         return oldest if is_full else oldest + self.settings.mapping.window
@@ -220,7 +234,7 @@ class FunctionService:
         """
         if self.settings.is_of_tables:
             return 0
-        return int(min(MOST_BATCHES, QUICK / self.seconds_per_batch)) if self.seconds_per_batch > 0 else MOST_BATCHES
+        return int(min(MOST_BATCHES, QUICK / self._seconds_per_batch)) if self._seconds_per_batch > 0 else MOST_BATCHES
 
     def poll(self, now: float, *, most: int = 1, hurry: bool = False) -> list[Invocation]:
         """Receive up to ``most`` batches that may be invoked now; all but the last are full.
@@ -228,7 +242,7 @@ class FunctionService:
         ``hurry``: do not wait for the end of the batching window.
         """
         due = self.next_due(now)
-        if due is None or (due > now and not hurry):
+        if due is None or (due > now and not hurry) or now < self._rests_until:
             return []
         most = int(min(most, self.settings.maximum_concurrency - len(self.running)))
         size = self.settings.mapping.batch_size
