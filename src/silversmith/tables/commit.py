@@ -3,7 +3,8 @@
 An event is a hint: only its key is taken. What is done follows from what the table's version n and silver hold now:
 
 1. Read version n, and what it has of these keys: ``_file`` and ``_etag``.
-2. Head each silver object. The same ETag: nothing to do. Gone, or without rows: its rows go. Else read and cast it.
+2. Head each silver object that the table has. The same ETag: nothing to do. Gone, or without rows: its rows go. Else
+   read it, and cast the rows of many objects together.
 3. One commit that replaces exactly these keys, valid only if n is still the newest. Otherwise begin again.
 """
 
@@ -13,7 +14,7 @@ import mmap
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from itertools import takewhile
+from itertools import chain, takewhile
 from pathlib import Path
 from urllib.parse import quote
 
@@ -37,6 +38,7 @@ from silversmith.tables.types import (
     fitted,
     join,
     recorded_columns,
+    repeated,
     settled,
 )
 
@@ -46,7 +48,7 @@ WORKERS = 8
 #: The bytes of rows in memory at which a commit is made, though keys are left.
 MEMORY = 128 * 1024 * 1024
 
-#: So many silver objects are headed before the first of them is read.
+#: So many silver objects are looked at before the first of them is read.
 SIDE_BY_SIDE = 500
 
 #: Silver objects up to so many bytes are read side by side, larger ones one after the other, for the memory's sake.
@@ -54,6 +56,9 @@ SMALL = 512 * 1024
 
 #: The rows of one silver object that is larger in memory are streamed, in a commit of its own.
 LARGE = MEMORY // 4
+
+#: So many rows of small silver objects at most are cast together.
+CAST_TOGETHER = 65_536
 
 #: How often a commit is begun anew because somebody else was first.
 ATTEMPTS = 20
@@ -65,8 +70,6 @@ PARTITION_LENGTH = 150
 NULL_PARTITION = "__HIVE_DEFAULT_PARTITION__"
 
 _NO_PARTITIONS = ("binary", "float", "double")
-
-_ROWS = 65_536
 
 
 @dataclass
@@ -89,16 +92,23 @@ class Brought:
 
 @dataclass(frozen=True)
 class _Read:
-    """The rows of one silver object. ``batches`` None: it is too large for memory. ``etag`` empty: it is gone.
-    ``unread_bytes``: its size, where it is still to be read."""
+    """One silver object. ``etag`` empty: it is gone. ``unread_bytes``: its size, where it is still to be read.
+
+    ``batches`` are its rows as silver has them, until they are cast; None: it is too large for memory.
+    """
 
     key: str
     file: str
     etag: str = ""
     unread_bytes: int | None = None
-    batches: list[RecordBatch] | None = None
+    batches: list[RecordBatch] | None = field(default_factory=list)
+    rows: int = 0
     unchanged: bool = False
     error: Exception | None = None
+
+    @property
+    def has_rows(self) -> bool:
+        return self.batches is None or self.rows > 0
 
     @property
     def size(self) -> int:
@@ -111,6 +121,7 @@ def bring(
     *,
     silver: Store,
     gold: Format,
+    sizes: Mapping[str, int] | None = None,
     step: Callable[[str], None] = faults.point,
     memory: int = MEMORY,
     workers: int = WORKERS,
@@ -123,6 +134,7 @@ def bring(
         keys: keys in silver, ``{transform}/{bronze key}.parquet``; others are left out of account.
         silver: the bucket of silver.
         gold: where the table is.
+        sizes: the bytes of each silver object as far as events say them: large ones are read one after the other.
         step: told the name of each step, for tests that die there.
         memory: the bytes of rows at which a commit is made, though keys are left.
         workers: how many silver objects are read side by side.
@@ -138,7 +150,7 @@ def bring(
     for attempt in range(ATTEMPTS):
         batch = _Batch(table, silver, gold, brought, step=step, memory=memory, workers=workers, has_time=has_time)
         try:
-            batch.bring(waiting)
+            batch.bring(waiting, sizes or {})
             break
         except Refused:
             if attempt == ATTEMPTS - 1:
@@ -218,46 +230,58 @@ class _Batch:
         self._etags: dict[str, str] = {}
         self.done: set[str] = set()
 
-    def bring(self, keys: Sequence[str]) -> None:
+    def bring(self, keys: Sequence[str], sizes: Mapping[str, int]) -> None:
         files = files_of(self._table.transform, keys, self._silver, self._snapshot)
         if self._snapshot is not None:
             self._etags = self._snapshot.etags(sorted(files.values()))
         self._step("tables.looked")
         ready: list[_Read] = []
+        rows: list[RecordBatch] = []
         size = 0
-        for read in self._reads(files):
-            if read.error is not None:
-                self._brought.failed[read.key] = read.error
-                self.done.add(read.key)
-            elif read.unchanged:
-                self._brought.unchanged += 1
-                self.done.add(read.key)
-            elif read.batches is None and read.etag:
-                self._stream(read)
-            else:
-                ready.append(read)
-                size += read.size
+        for reads in _alike(self._reads(files, sizes), min(LARGE, self._memory)):
+            for those, batches in self._cast(reads):
+                if batches is None:
+                    self._stream(those[0])
+                    continue
+                for read in those:
+                    (read.batches or []).clear()
+                ready += those
+                rows += batches
+                size += sum(batch.nbytes for batch in batches)
                 if size >= self._memory:
-                    self._commit(ready)
-                    ready, size = [], 0
-        self._commit(ready)
+                    self._commit(ready, rows)
+                    ready, rows, size = [], [], 0
+        self._commit(ready, rows)
         self._brought.left = [key for key in keys if key not in self.done]
         if self._snapshot is not None:
             self._brought.version = self._snapshot.version
 
-    def _reads(self, files: Mapping[str, str]) -> Iterator[_Read]:
-        """The rows of each silver object, as far as there is time: some are headed, then those of them are read that
-        the table does not have."""
+    def _reads(self, files: Mapping[str, str], sizes: Mapping[str, int]) -> Iterator[_Read]:
+        """The rows of each silver object that the table does not have, as far as there is time. What the table has of
+        a file may be this very object: so those are headed first."""
         for some in batched(files.items(), SIDE_BY_SIDE):
-            small: list[_Read] = []
-            large: list[_Read] = []
-            for look in map_in_threads(self._look, takewhile(self._in_time, some), self._workers):
-                if look.unread_bytes is None:
-                    yield look
+            known = [item for item in some if item[1] in self._etags]
+            looks = [_Read(key, file, unread_bytes=sizes.get(key, 0)) for key, file in some if file not in self._etags]
+            looks += map_in_threads(self._look, takewhile(self._in_time, known), self._workers)
+            small = [look for look in looks if look.unread_bytes is not None and look.unread_bytes <= SMALL]
+            large = [look for look in looks if look.unread_bytes is not None and look.unread_bytes > SMALL]
+            reads = [look for look in looks if look.unread_bytes is None]
+            for read in chain(
+                reads,
+                map_in_threads(self._read, takewhile(self._in_time, small), self._workers),
+                map(self._read, takewhile(self._in_time, large)),
+            ):
+                if read.error is not None:
+                    self._fail(read, read.error)
+                elif read.unchanged:
+                    self._brought.unchanged += 1
+                    self.done.add(read.key)
                 else:
-                    (small if look.unread_bytes <= SMALL else large).append(look)
-            yield from map_in_threads(self._read, takewhile(self._in_time, small), self._workers)
-            yield from map(self._read, takewhile(self._in_time, large))
+                    yield read
+
+    def _fail(self, read: _Read, error: Exception) -> None:
+        self._brought.failed[read.key] = error
+        self.done.add(read.key)
 
     def _in_time(self, _: object) -> bool:
         return self._has_time()
@@ -281,12 +305,14 @@ class _Batch:
 
     def _verified(self, key: str, file: str, etag: str | None = None) -> Iterator[RecordBatch]:
         """All rows of a silver object, and an error after them if they may not be those of one version."""
-        with self._opened(key, file) as (source, batches):
+        with self._silver.open(key) as source:
             if etag is not None and (source is None or source.head.etag != etag):
                 raise Refused(f"{key}: silver was replaced between two looks at it")
-            yield from batches
-            if source is not None:
-                self._silver.verify(source)
+            if source is None:
+                return
+            for batch in _rows(source, self._columns):
+                yield self._fitted(batch, [(file, source.head.etag, batch.num_rows)])
+            self._silver.verify(source)
 
     # -- reading silver
 
@@ -308,59 +334,76 @@ class _Batch:
         except (SilversmithError, OSError) as error:
             return _Read(key, file, error=error)
         if head is None:
-            return _Read(key, file, unchanged=file not in self._etags)
-        if head.etag == self._etags.get(file):
-            return _Read(key, file, unchanged=True)
-        return _Read(key, file, unread_bytes=head.size)
+            return _Read(key, file)
+        is_unchanged = head.etag == self._etags[file]
+        return _Read(key, file, head.etag, unread_bytes=None if is_unchanged else head.size, unchanged=is_unchanged)
 
     def _read(self, look: _Read) -> _Read:
         key, file = look.key, look.file
         try:
-            with self._opened(key, file) as (source, batches):
+            with self._silver.open(key) as source:
                 if source is None:
                     return _Read(key, file, unchanged=file not in self._etags)
                 kept: list[RecordBatch] | None = []
-                size = 0
-                for batch in batches:
+                rows = size = 0
+                for batch in _rows(source, self._columns):
+                    rows += batch.num_rows
                     size += batch.nbytes
                     if size > min(LARGE, self._memory):
                         kept = None
                     elif kept is not None and batch.num_rows:
                         kept.append(batch)
                 self._silver.verify(source)
-                has_none = kept == [] and file not in self._etags
-                return _Read(key, file, source.head.etag, batches=kept, unchanged=has_none)
-        except Refused:
-            raise
+                has_none = not rows and file not in self._etags
+                return _Read(key, file, source.head.etag, batches=kept, rows=rows, unchanged=has_none)
         except (SilversmithError, OSError) as error:
             return _Read(key, file, error=error)
 
-    @contextmanager
-    def _opened(self, key: str, file: str) -> Iterator[tuple[Source | None, Iterator[RecordBatch]]]:
-        """The newest version of a silver object, and its rows as the table has them, none of them read yet."""
-        with self._silver.open(key) as source:
-            if source is None:
-                yield None, iter(())
-                return
+    def _cast(self, reads: list[_Read]) -> Iterator[tuple[list[_Read], list[RecordBatch] | None]]:
+        """The rows of some objects as the table has them. None: the only one is too large for memory. One that does not
+        fit the table fails, and takes no other with it."""
+        batches = [batch for read in reads for batch in read.batches or ()]
+        if len(reads) > 1 and batches:
             try:
-                rows = _rows(source, self._columns, {FILE: file, ETAG: source.head.etag})
-                yield source, _with_safe_partitions(rows, self._text_partitions)
-            except SchemaRefused:
-                if self._recorded != self._schema():
-                    raise Refused(f"{key}: silver's recorded schema changed meanwhile") from None
+                (combined,) = _combined(batches)
+                rows = [self._fitted(combined, [(read.file, read.etag, read.rows) for read in reads])]
+            except Refused:
                 raise
+            except Exception:  # noqa: BLE001 -- which of them it is, each tells by itself
+                for read in reads:
+                    yield from self._cast([read])
+                return
+            yield reads, rows
+            return
+        try:
+            rows = [self._fitted(batch, [(reads[0].file, reads[0].etag, batch.num_rows)]) for batch in batches]
+        except SchemaRefused as error:
+            self._fail(reads[0], error)
+            return
+        # text that stands once in silver's dictionary stands in each row of a table
+        is_large = reads[0].batches is None or sum(batch.nbytes for batch in rows) > min(LARGE, self._memory)
+        yield reads, None if is_large else rows
+
+    def _fitted(self, rows: RecordBatch, places: Sequence[tuple[str, str, int]]) -> RecordBatch:
+        """Rows as the table has them. ``places``: the file, the ETag and the number of rows of each object in them."""
+        files, etags, counts = zip(*places, strict=True)
+        try:
+            batch = fitted(rows, self._columns, {FILE: repeated(files, counts), ETAG: repeated(etags, counts)})
+            _require_safe_partitions(batch, self._text_partitions)
+        except SchemaRefused:
+            if self._recorded != self._schema():
+                raise Refused(f"{files[0]}: silver's recorded schema changed meanwhile") from None
+            raise
+        return batch
 
     # -- the commit
 
-    def _commit(self, reads: Sequence[_Read]) -> None:
+    def _commit(self, reads: Sequence[_Read], rows: Sequence[RecordBatch]) -> None:
         """Commit all that was read, or refuse it as a whole."""
         if not reads:
             return
         self._step("tables.read")
-        batches = [batch for read in reads for batch in read.batches or ()]
-        # the writer takes one batch of many rows far quicker than many of a few
-        rows = Table.from_batches(batches).combine_chunks().to_batches() if batches else []
-        self._replace(reads, rows, has_rows=bool(batches))
+        self._replace(reads, _combined(rows), has_rows=bool(rows))  # the writer takes a few large batches far quicker
 
     def _stream(self, read: _Read) -> None:
         """Commit one object that is too large for memory: it was read to its end once, and is so again."""
@@ -385,9 +428,8 @@ class _Batch:
         self._snapshot = committed
         self.done.update(read.key for read in reads)
         for read in reads:
-            has_any = read.batches is None or bool(read.batches)
-            self._brought.replaced += bool(read.etag) and has_any
-            self._brought.removed += not (read.etag and has_any)
+            self._brought.replaced += read.has_rows
+            self._brought.removed += not read.has_rows
         self._brought.rows += counted.rows
         self._brought.commits += 1
 
@@ -458,21 +500,41 @@ def require_columns(table: TableSpec, columns: Columns) -> None:
             )
 
 
-def _with_safe_partitions(rows: Iterable[RecordBatch], names: Sequence[str]) -> Iterator[RecordBatch]:
-    for batch in rows:
-        for name in names:
-            for value in set(batch.column(name).to_pylist()) - {None}:
-                is_long = len(quote(value, safe="")) > PARTITION_LENGTH
-                if is_long or value == NULL_PARTITION:
-                    long = f"{value[:40]!r}… has more than {PARTITION_LENGTH} characters, as a URL writes it"
-                    reason = long if is_long else f"{value!r} is how the folder of nulls is called"
-                    raise SchemaRefused(
-                        "PartitionTooLong" if is_long else "ReservedPartition",
-                        f'a value of the column "{name}" cannot be the name of a partition: {reason}',
-                        hint="partition by another column, or change the value in the transform",
-                        place=Place(column=name),
-                    )
-        yield batch
+def _alike(reads: Iterable[_Read], most_bytes: int) -> Iterator[list[_Read]]:
+    """Neighbours whose rows have the same columns, as far as they are few together. One that is large is alone."""
+    alike: list[_Read] = []
+    columns: object = None
+    rows = size = 0
+    for read in reads:
+        its_columns = (read.batches[0].schema.names, str(read.batches[0].schema)) if read.batches else None
+        rows, size = rows + read.rows, size + read.size
+        is_alike = columns == its_columns and None not in (read.batches, alike[0].batches) if alike else False
+        if alike and not (is_alike and rows <= CAST_TOGETHER and size <= most_bytes):
+            yield alike
+            alike, rows, size = [], read.rows, read.size
+        alike.append(read)
+        columns = its_columns
+    if alike:
+        yield alike
+
+
+def _combined(batches: Sequence[RecordBatch]) -> list[RecordBatch]:
+    return Table.from_batches(batches).combine_chunks().to_batches() if batches else []
+
+
+def _require_safe_partitions(rows: RecordBatch, names: Sequence[str]) -> None:
+    for name in names:
+        for value in set(rows.column(name).to_pylist()) - {None}:
+            is_long = len(quote(value, safe="")) > PARTITION_LENGTH
+            if is_long or value == NULL_PARTITION:
+                long = f"{value[:40]!r}… has more than {PARTITION_LENGTH} characters, as a URL writes it"
+                reason = long if is_long else f"{value!r} is how the folder of nulls is called"
+                raise SchemaRefused(
+                    "PartitionTooLong" if is_long else "ReservedPartition",
+                    f'a value of the column "{name}" cannot be the name of a partition: {reason}',
+                    hint="partition by another column, or change the value in the transform",
+                    place=Place(column=name),
+                )
 
 
 class _Counted:
@@ -488,15 +550,11 @@ class _Counted:
             yield batch
 
 
-def _rows(source: Source, columns: Columns, constants: Mapping[str, str]) -> Iterator[RecordBatch]:
-    """The rows of a silver object, cast to a table's columns."""
+def _rows(source: Source, columns: Columns) -> Iterator[RecordBatch]:
+    """The rows of a silver object, for a table of these columns."""
     with _readable(source, columns) as content:
         try:
-            reader = read_parquet(content, batch_size=_ROWS)
-            for batch in reader:
-                yield fitted(batch, columns, constants)
-        except SilversmithError:
-            raise
+            yield from read_parquet(content, batch_size=CAST_TOGETHER)
         except BaseException as error:
             if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
                 raise

@@ -41,7 +41,7 @@ from silversmith.runtime.queue import (
 )
 from silversmith.runtime.telemetry import Tally, printed, request, set_up
 from silversmith.stores import Store, batched, map_in_threads
-from silversmith.tables.commit import Brought, bring
+from silversmith.tables.commit import WORKERS, Brought, bring
 from silversmith.tables.compare import differing
 from silversmith.tables.delta import DeltaFormat
 from silversmith.tables.format import Format, Refused
@@ -172,6 +172,7 @@ class TableHandler:
         move_to_dlq: sends a message, by its record, to the dead-letter queue, with its last error.
         acknowledge: deletes messages from the queue before the invocation ends, by their receipt handles.
         queue: opens a queue by its URL, for a round.
+        workers: how many objects are asked for side by side; in a folder, where nothing waits, one is fastest.
         now: the time, in seconds since 1970.
         step: as :func:`silversmith.tables.commit.bring` has it.
     """
@@ -191,6 +192,7 @@ class TableHandler:
         move_to_dlq: Callable[[Mapping[str, Any], Mapping[str, Any]], None] = lambda _record, _error: None,
         acknowledge: Callable[[list[str]], None] = lambda _receipts: None,
         queue: Callable[[str], Queue] | None = None,
+        workers: int = WORKERS,
         now: Callable[[], float] = time.time,
         step: Callable[[str], None] = faults.point,
     ) -> None:
@@ -206,6 +208,7 @@ class TableHandler:
         self._move_to_dlq = move_to_dlq
         self._acknowledge = acknowledge
         self._queue = queue
+        self._workers = workers
         self._now = now
         self._step = step
 
@@ -345,6 +348,7 @@ class TableHandler:
                 quarantine=quarantine,
                 gold=self._gold,
                 step=self._step,
+                workers=self._workers,
                 has_time=has_time,
             )
 
@@ -354,8 +358,9 @@ class TableHandler:
         mine = group.keys_of(table.transform)
         if not mine:
             return
-        options: dict[str, Any] = {"silver": self._silver, "gold": self._gold, "step": self._step}
-        self._brought(table.name, table.sort_by, mine, group, lambda: bring(table, mine, has_time=has_time, **options))
+        options: dict[str, Any] = {"silver": self._silver, "gold": self._gold, "sizes": group.sizes}
+        options |= {"step": self._step, "workers": self._workers, "has_time": has_time}
+        self._brought(table.name, table.sort_by, mine, group, lambda: bring(table, mine, **options))
 
     def _brought(
         self, name: str, sort_by: tuple[str, ...], keys: Sequence[str], group: _Group, work: Callable[[], Brought]
@@ -463,6 +468,7 @@ class _Group:
         self.changed: dict[str, tuple[str, ...]] = {}
         self.silver_of: dict[str, tuple[str, ...]] = {}
         self.first_of: dict[str, ObjectEvent] = {}
+        self.sizes: dict[str, int] = {}
         self._messages_of: defaultdict[str, list[str]] = defaultdict(list)
         self._receives = {message.id: message.receives for message in messages}
         for message in messages:
@@ -480,6 +486,7 @@ class _Group:
             for event in events:
                 self._messages_of[event.key].append(message.id)
                 self.first_of.setdefault(message.id, event)
+                self.sizes[event.key] = max(event.size or 0, self.sizes.get(event.key, 0))
 
     def keys_of(self, transform: str) -> list[str]:
         return [key for key in self._messages_of if key.startswith(f"{transform}/")]

@@ -104,6 +104,7 @@ def follow(
     quarantine: Store,
     gold: Format,
     step: Callable[[str], None] = faults.point,
+    workers: int = WORKERS,
     has_time: Callable[[], bool] = lambda: True,
 ) -> Brought:
     """Make the lineage say what the objects under these keys say now.
@@ -115,6 +116,7 @@ def follow(
         quarantine: the bucket of quarantine.
         gold: where the table is.
         step: told the name of each step, for tests that die there.
+        workers: how many objects are looked at side by side.
         has_time: whether one more object may be looked at; those that are left are not touched.
 
     Raises:
@@ -125,7 +127,7 @@ def follow(
     buckets = {"silver": silver, "quarantine": quarantine}
     for attempt in range(ATTEMPTS):
         try:
-            return _follow_once(waiting, **buckets, gold=gold, step=step, has_time=has_time)
+            return _follow_once(waiting, **buckets, gold=gold, step=step, workers=workers, has_time=has_time)
         except Refused:
             if attempt == ATTEMPTS - 1:
                 raise
@@ -145,13 +147,14 @@ def _follow_once(
     quarantine: Store,
     gold: Format,
     step: Callable[[str], None],
+    workers: int,
     has_time: Callable[[], bool],
 ) -> Brought:
     brought = Brought()
     snapshot = gold.read(LINEAGE)  # before any object is looked at, or an older one could win
     step("tables.looked")
     looks = list(
-        map_in_threads(lambda key: _look(key, silver, quarantine), takewhile(lambda _: has_time(), keys), WORKERS)
+        map_in_threads(lambda key: _look(key, silver, quarantine), takewhile(lambda _: has_time(), keys), workers)
     )
     brought.left = list(keys[len(looks) :])
     brought.failed = {look.key: look.error for look in looks if look.error is not None}

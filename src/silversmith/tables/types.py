@@ -10,7 +10,7 @@ from __future__ import annotations
 import ast
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -367,16 +367,16 @@ def _required(value: Any) -> Any:
 # -- the values
 
 
-def fitted(batch: RecordBatch, columns: Columns, constants: Mapping[str, str] | None = None) -> RecordBatch:
+def fitted(batch: RecordBatch, columns: Columns, others: Mapping[str, Array] | None = None) -> RecordBatch:
     """A batch with these settled columns, each value cast exactly. Columns that the batch lacks are null.
 
-    ``constants`` are columns of text that have one value throughout.
+    ``others`` are columns that the batch lacks, of these very types.
 
     Raises:
         SchemaRefused: a value has no like, or the batch has a column that is not among these.
     """
     there = set(batch.schema.names)
-    constants = constants or {}
+    others = others or {}
     if unknown := there - set(columns):
         name = min(unknown)
         raise SchemaRefused(
@@ -388,8 +388,8 @@ def fitted(batch: RecordBatch, columns: Columns, constants: Mapping[str, str] | 
         )
     arrays = []
     for name, kind in columns.items():
-        if name in constants:
-            arrays.append(_constant(constants[name], batch.num_rows))
+        if name in others:
+            arrays.append(others[name])
         elif name in there:
             arrays.append(_column(name, batch.column(name), kind))
         else:
@@ -524,5 +524,7 @@ def _nulls(kind: Type, length: int) -> Array:
     return Array([None] * length, DataType.string()).cast(to_arrow(kind))
 
 
-def _constant(text: str, length: int) -> Array:
-    return Array([text], DataType.string()).take(Array([0] * length, DataType.uint32()))
+def repeated(texts: Sequence[str], times: Sequence[int]) -> Array:
+    """A column of text that has each value so many times."""
+    indices = [index for index, count in enumerate(times) for _ in range(count)]
+    return Array(texts, DataType.string()).take(Array(indices, DataType.uint32()))

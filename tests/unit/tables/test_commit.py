@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
 from decimal import Decimal
 from pathlib import Path
@@ -13,14 +14,19 @@ import polars as pl
 import pytest
 from arro3.core import Array, DataType, RecordBatch
 from deltalake import write_deltalake
+from hypothesis import given
+from hypothesis import strategies as st
 
+from silversmith.formats.writer import parquet_bytes
 from silversmith.lineage import silver_key
+from silversmith.stores import Head
+from silversmith.stores.local import LocalStore
 from silversmith.tables.commit import ATTEMPTS, LARGE, NULL_PARTITION, PARTITION_LENGTH, SMALL, files_of, rebuild
 from silversmith.tables.delta import DeltaFormat
 from silversmith.tables.format import GoldFailed, Refused
 from silversmith.tables.spec import ETAG, FILE, TableSpec
-from silversmith.tables.types import SchemaRefused, fitted
-from tests.unit.tables.kit import TRANSFORM, GoldBench, keys_of
+from silversmith.tables.types import SchemaRefused, fitted, repeated
+from tests.unit.tables.kit import TRANSFORM, GoldBench, keys_of, lineage
 
 
 class Killed(BaseException):
@@ -118,6 +124,72 @@ def test_a_key_that_was_cut_short_is_known_by_its_lineage(bench: GoldBench) -> N
     key = bench.put(file, {"x": [1]})
     assert key != f"{TRANSFORM}/{file}.parquet"
     assert files_of(TRANSFORM, [key], bench.silver, None) == {key: file}
+
+
+FRAMES = st.one_of(
+    st.builds(lambda n: pl.DataFrame({"x": list(range(n)), "name": ["a"] * n}), st.integers(0, 3)),
+    st.builds(lambda n: pl.DataFrame({"name": ["b"] * n, "x": [1] * n}), st.integers(1, 3)),
+    st.builds(lambda n: pl.DataFrame({"x": [None] * n}, schema={"x": pl.Int64}), st.integers(1, 3)),
+    st.builds(lambda n: pl.DataFrame({"name": pl.Series(["c", "d"] * n, dtype=pl.Categorical)}), st.integers(1, 3)),
+)
+
+
+@given(st.lists(FRAMES, min_size=1, max_size=8), st.sets(st.integers(0, 7)), st.integers(1, 4))
+def test_each_object_is_cast_as_it_would_be_alone(frames: list[pl.DataFrame], bad: set[int], workers: int) -> None:
+    """Objects are cast together: one that does not fit the table fails, and takes no other with it."""
+    with tempfile.TemporaryDirectory() as folder:
+        bench = GoldBench(Path(folder))
+        keys = [bench.put(f"{number}.csv", frame) for number, frame in enumerate(frames)]
+        bad = {number for number in bad if number < len(frames)}
+        for number in bad:  # its column is in no recorded schema
+            body = parquet_bytes(pl.DataFrame({"unknown": [1]}), lineage(f"{number}.csv", TRANSFORM, 1).to_json())
+            bench.silver.put(keys[number], body)
+        brought = bench.bring(*keys, workers=workers)
+        assert set(brought.failed) == {keys[number] for number in bad}
+        expected = [
+            (f"{number}.csv", row.get("x"), row.get("name"))
+            for number, frame in enumerate(frames)
+            if number not in bad
+            for row in frame.rows(named=True)
+        ]
+        assert brought.rows == len(expected)
+        if expected:
+            table = bench.table(own=True)
+            rows = [(row["_file"], row.get("x"), row.get("name")) for row in table.rows(named=True)]
+            assert sorted(rows, key=repr) == sorted(expected, key=repr)
+            again = bench.bring(*keys, workers=workers)
+            assert (again.commits, set(again.failed)) == (0, set(brought.failed))
+
+
+def test_new_silver_is_asked_for_once(bench: GoldBench) -> None:
+    keys = [bench.put(f"{number}.csv", {"x": [number]}) for number in range(3)]
+    heads: list[str] = []
+
+    class Counted(LocalStore):
+        def head(self, key: str) -> Head | None:
+            heads.append(key)
+            return super().head(key)
+
+    bench.silver = Counted(
+        bench.root / "silver", scratch=bench.root / "scratch", locks=bench.root / "locks", foreign_writers=False
+    )
+    bench.bring(*keys)
+    assert heads == []
+    bench.put("1.csv", {"x": [7]})
+    bench.bring(*keys)
+    assert sorted(heads) == keys
+    assert bench.rows() == [("0.csv", 0), ("1.csv", 7), ("2.csv", 2)]
+
+
+def test_text_that_a_dictionary_holds_once_is_counted_as_often_as_it_stands(bench: GoldBench) -> None:
+    text = "x" * 1000
+    keys = [
+        bench.put("0.csv", pl.DataFrame({"x": pl.Series([text] * 500, dtype=pl.Categorical)})),
+        bench.put("1.csv", {"y": [1]}),
+    ]
+    brought = bench.bring(*keys, memory=200_000)
+    assert brought.commits == 2
+    assert bench.table()["x"].to_list().count(text) == 500
 
 
 def test_a_batch_larger_than_memory_is_several_commits(bench: GoldBench) -> None:
@@ -400,9 +472,8 @@ def test_a_commit_after_another_programs_is_refused(bench: GoldBench) -> None:
     old = bench.snapshot()
     write_deltalake(bench.gold.location("orders"), bench.table(own=True), mode="append")
     rows, version = bench.rows(), bench.snapshot().version
-    batch = fitted(
-        RecordBatch.from_pydict({"x": Array([7], DataType.int64())}), old.columns, {FILE: "b.csv", ETAG: "e"}
-    )
+    names = {FILE: repeated(["b.csv"], [1]), ETAG: repeated(["e"], [1])}
+    batch = fitted(RecordBatch.from_pydict({"x": Array([7], DataType.int64())}), old.columns, names)
     with pytest.raises(Refused):
         old.commit([batch])
     assert (bench.rows(), bench.snapshot().version) == (rows, version)

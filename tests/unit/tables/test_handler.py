@@ -218,14 +218,14 @@ def test_an_invocation_that_dies_is_made_good_by_the_next(step: str, bench: Gold
 
 
 class Hurried:
-    """A Lambda context in which every look costs a twentieth of the time."""
+    """A Lambda context in which every look costs a twelfth of the time."""
 
     def __init__(self) -> None:
         self.left = 1000
 
     def get_remaining_time_in_millis(self) -> int:
-        self.left -= 50
-        return self.left + 50
+        self.left -= 80
+        return self.left + 80
 
 
 def test_messages_without_time_left_come_back(bench: GoldBench) -> None:
