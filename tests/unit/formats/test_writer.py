@@ -49,7 +49,8 @@ def lineage(read: int = 0, written: int = 0, rejected: int = 0) -> Lineage:
 def test_small_files_are_written_for_quick_readers(rows: int, codec: bytes, tmp_path: Path) -> None:
     path = tmp_path / "rows.parquet"
     path.write_bytes(parquet_bytes(pl.DataFrame({"a": range(rows)}, schema={"a": pl.Int64}), "{}"))
-    codecs = duckdb.sql(f"select distinct compression from parquet_metadata('{path}')").fetchall()
+    with duckdb.connect() as connection:
+        codecs = connection.execute("select distinct compression from parquet_metadata(?)", [str(path)]).fetchall()
     assert codecs in ([(codec.decode(),)], [])
     assert pl.read_parquet(path).height == rows
 
