@@ -122,20 +122,6 @@ def key_pattern(text: str | None, option: str) -> KeyPattern | None:
         raise WrongCall(f"{option}: {error}") from None
 
 
-def ago(text: str | None, option: str, now: float) -> float | None:
-    """The time (Unix seconds) that is an age such as ``2h`` before now.
-
-    Raises:
-        WrongCall: it is no age.
-    """
-    if text is None:
-        return None
-    seconds = length(text)
-    if seconds is None:
-        raise WrongCall(f"{option} {text!r} is no age: write a number and s, m, h, d or w, as in 10m, 2h or 3d")
-    return now - seconds
-
-
 def point(text: str | None, option: str, now: float) -> float | None:
     """A time (Unix seconds): ISO 8601, UTC unless it names a zone, or an age before now.
 

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Any
-
-from cyclopts import Parameter
 
 from silversmith.cli.options import (
     HERE,
@@ -24,8 +21,9 @@ from silversmith.cli.options import (
     open_target,
     warn_no_engine,
 )
-from silversmith.cli.screen import progress_bar, say, say_json, set_quiet, warn
+from silversmith.cli.screen import progress_bar, say, say_json, set_quiet
 from silversmith.cli.send import MOST_NAMED, say_more
+from silversmith.cli.sending import AfterOption, MaxFailuresOption, RateOption, Sending
 from silversmith.operations import WrongCall
 from silversmith.operations.text import count, shown
 
@@ -51,14 +49,13 @@ _GROUPS = ("found", "waiting", "orphaned", "foreign", "given_up", "archived", "m
 
 @dataclass
 class _RoundTally:
-    """What a comparison came to. ``place``: the transform and the key up to which all is done."""
+    """What a comparison came to."""
 
     limit: int
     dry_run: bool
     json: bool
     checked: int = 0
     late: int = 0
-    place: tuple[str, str] = ("", "")
     totals: Counter[str] = field(default_factory=Counter)
     kinds: Counter[str] = field(default_factory=Counter)
     behind: Counter[str] = field(default_factory=Counter)
@@ -68,7 +65,6 @@ class _RoundTally:
     def add(self, batch: ReconcileBatch) -> None:
         self.checked += batch.checked
         self.late += batch.behind
-        self.place = (batch.transform, batch.after or self.place[1])
         for group in _GROUPS:
             for finding in getattr(batch, group):
                 self.totals[group] += 1
@@ -95,17 +91,6 @@ class _RoundTally:
             "lineage": self.late,
         }
 
-    @contextmanager
-    def told(self) -> Iterator[None]:
-        """Where the comparison is cut short, say how to go on."""
-        try:
-            yield
-        except BaseException:
-            transform, after = self.place
-            if after:
-                warn(f"to go on: silversmith reconcile --transform {transform} --after {shown(after)}")
-            raise
-
 
 def reconcile(
     pipeline: PipelineArgument = PIPELINE,
@@ -117,7 +102,9 @@ def reconcile(
         bool, flag("Compute every view again instead, show what differs, and repair it.", "--views")
     ] = False,
     prove: Annotated[bool, flag("List silver, too, and compare the lineage with it.", "--prove")] = False,
-    after: Annotated[str, Parameter(help="Go on after this key of the --transform.")] = "",
+    rate: RateOption = None,
+    max_failures: MaxFailuresOption = 0.1,
+    after: AfterOption = "",
     there: Annotated[bool, flag("Have the deployed function begin a round, and do not wait.", "--there")] = False,
     limit: Annotated[int, number("Name at most so many keys; all are counted and sent.", 0)] = MOST_NAMED,
     dry_run: DryRunOption = False,
@@ -137,37 +124,44 @@ def reconcile(
             raise WrongCall("--views looks at views alone: leave --transform, --changed and --dead away")
         return _reconcile_views(pipeline, where, dry_run=dry_run, json=json)
     if there:
-        if transform is not None or dead or after or dry_run:
-            raise WrongCall("--there begins a whole round: leave --transform, --dead, --after and --dry-run away")
+        if transform is not None or dead or after or dry_run or rate is not None:
+            raise WrongCall(
+                "--there begins a whole round: leave --transform, --dead, --after, --rate and --dry-run away"
+            )
         return _reconcile_there(pipeline, where, changed=changed, prove=prove, json=json)
-    if after and transform is None:
-        raise WrongCall("--after is a key of one transform: name it with --transform")
-    from silversmith.operations.reconcile import plan, reconcile_tables
+    from silversmith.operations.pace import Place, batch_of
+    from silversmith.operations.reconcile import RECONCILE_BATCH, plan, reconcile_tables
     from silversmith.operations.reconcile import reconcile as operation
 
     tally = _RoundTally(limit, dry_run, json)
-    options: dict[str, Any] = {"changed": changed, "dead": dead, "after": after, "prove": prove}
+    options: dict[str, Any] = {"transform": transform, "changed": changed, "dead": dead, "prove": prove}
+    chosen = {f"--{name}": value for name, value in options.items()}
+    sending = Sending("reconcile", pipeline=pipeline, options=chosen, where=where, rate=rate, max_failures=max_failures)
     with (
         open_target(pipeline, where, writable=not dry_run) as (definition, target),
         progress_bar("keys", json=json) as advance,
-        tally.told(),
+        sending.cut_short(),
     ):
         plans = plan(definition, target, transform=transform, prove=prove)
         if not json:
             _show_plans(plans)
-        for batch in operation(definition, target, transform=transform, dry_run=dry_run, **options):
+        place = Place.parse(after, transform)
+        sent_at_once = batch_of(rate, RECONCILE_BATCH)
+        batches = operation(definition, target, dry_run=dry_run, sent_at_once=sent_at_once, after=place, **options)
+        for batch in sending.paced(batches, target, after=after, dry_run=dry_run):
             advance(batch.checked)
             tally.add(batch)
-        for lacking in reconcile_tables(definition, target, transform=transform, dry_run=dry_run):
-            tally.add_table(lacking)
+        if not sending.stopped:
+            for lacking in reconcile_tables(definition, target, transform=transform, dry_run=dry_run):
+                tally.add_table(lacking)
         running = target.running()
     if json:
-        say_json(tally.document(plans))
+        say_json(tally.document(plans) | sending.document())
     else:
         _show_tally(tally)
         if (tally.totals["found"] or tally.behind) and not dry_run and not running:
             warn_no_engine()
-    return 1 if tally.totals["foreign"] else 0
+    return sending.end() or int(tally.totals["foreign"] > 0)
 
 
 def _show_tally(tally: _RoundTally) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
@@ -21,7 +22,6 @@ from silversmith.cli.options import (
     QuietOption,
     TransformOption,
     Where,
-    ago,
     flag,
     key_pattern,
     load_pipeline,
@@ -31,11 +31,12 @@ from silversmith.cli.options import (
     warn_no_engine,
 )
 from silversmith.cli.screen import progress_bar, say, say_json, set_quiet, warn
+from silversmith.cli.sending import AfterOption, MaxFailuresOption, RateOption, Sending
 from silversmith.operations import WrongCall
 from silversmith.operations.text import count, duration, iso, shown, size
 
 if TYPE_CHECKING:
-    from silversmith.operations.send import Failure, PutResult, Upload
+    from silversmith.operations.send import Failure, PutResult, RedriveBatch, ReplayBatch, Upload
 
 
 def put(
@@ -111,10 +112,15 @@ def redrive(
     key: KeyOption = None,
     error: Annotated[str | None, Parameter(help="Only of this error, as `silversmith failures` names it.")] = None,
     older_than: Annotated[
-        str | None, Parameter(help="Only what failed longer ago than this, as in 10m, 2h, 3d.")
+        str | None, Parameter(help="Only what failed longer ago than this, as in 10m, 2h, 3d; or before a time.")
     ] = None,
-    newer_than: Annotated[str | None, Parameter(help="Only what failed since then, as in 10m, 2h, 3d.")] = None,
+    newer_than: Annotated[
+        str | None, Parameter(help="Only what failed since then, as in 10m, 2h, 3d; or a time.")
+    ] = None,
     limit: Annotated[int | None, number("Not more than so many.", 1)] = None,
+    rate: RateOption = None,
+    max_failures: MaxFailuresOption = 0.5,
+    after: AfterOption = "",
     dry_run: DryRunOption = False,
     where: Where = HERE,
     quiet: QuietOption = False,
@@ -125,7 +131,8 @@ def redrive(
     An error document stays until its file succeeds. A message leaves its dead-letter queue at once.
     """
     set_quiet(quiet)
-    from silversmith.operations.send import FailureSelection
+    from silversmith.operations.pace import Place, batch_of
+    from silversmith.operations.send import REDRIVE_BATCH, FailureSelection
     from silversmith.operations.send import redrive as operation
 
     now = time.time()
@@ -133,44 +140,77 @@ def redrive(
         transform,
         key_pattern(key, "--key"),
         error,
-        since=ago(newer_than, "--newer-than", now),
-        until=ago(older_than, "--older-than", now),
+        since=point(newer_than, "--newer-than", now),
+        until=point(older_than, "--older-than", now),
     )
-    total = sent = lost = 0
-    listed: list[Failure] = []
+    chosen = {"--transform": transform, "--key": key, "--error": error, "--limit": limit}
+    chosen |= {"--newer-than": iso(selection.since), "--older-than": iso(selection.until)}
+    sending = Sending("redrive", pipeline=pipeline, options=chosen, where=where, rate=rate, max_failures=max_failures)
+    tally = _RedriveTally(limit or MOST_NAMED, None if json else now)
     with (
         open_target(pipeline, where, writable=not dry_run) as (definition, target),
         progress_bar("failures", json=json) as advance,
+        sending.cut_short(),
     ):
-        for batch in operation(definition, target, selection, most=limit, dry_run=dry_run):
-            total, sent = total + len(batch.failures), sent + batch.sent
-            lost += sum(failure.lost for failure in batch.failures)
+        batches = operation(
+            definition,
+            target,
+            selection,
+            most=limit,
+            dry_run=dry_run,
+            batch=batch_of(rate, REDRIVE_BATCH),
+            after=Place.parse(after, transform),
+        )
+        for batch in sending.paced(batches, target, after=after, dry_run=dry_run):
             advance(len(batch.failures))
-            new = batch.failures[: (limit or MOST_NAMED) - len(listed)]
-            listed += new
-            for failure in () if json else new:
-                _show_failure(failure, now)
+            tally.add(batch)
         running = target.running()
     if json:
-        failures = [{**vars(failure), "at": iso(failure.at)} for failure in listed]
-        say_json({"dry_run": dry_run, "found": total, "sent": sent, "lost": lost, "failures": failures})
-    elif not total:
+        failures = [{**vars(failure), "at": iso(failure.at)} for failure in tally.listed]
+        numbers = {"found": tally.total, "sent": tally.sent, "lost": tally.lost}
+        say_json({"dry_run": dry_run, **numbers, "failures": failures, **sending.document()})
+    elif not tally.total:
         say("nothing failed" if selection == FailureSelection() else "nothing failed that these options choose")
     else:
-        say_more(total - len(listed))
-        say(
-            f"{count(total - lost, 'failure')} would be tried again"
-            if dry_run
-            else f"{count(sent, 'failure')} tried again"
-        )
-        if lost:
-            warn(
-                f"{count(lost, 'failure')} cannot be given back: the pipeline no longer has the transform, "
-                "subscription or rule that it came from. Run the file again with `silversmith replay`."
-            )
-        if sent and not running:
+        _show_redriven(tally, dry_run=dry_run)
+        if tally.sent and not running:
             warn_no_engine()
-    return 0
+    return sending.end()
+
+
+@dataclass
+class _RedriveTally:
+    """What a redrive came to. ``now`` in Unix seconds; None: nothing is shown. ``most`` failures are listed."""
+
+    most: int
+    now: float | None
+    total: int = 0
+    sent: int = 0
+    lost: int = 0
+    listed: list[Failure] = field(default_factory=list)
+
+    def add(self, batch: RedriveBatch) -> None:
+        self.total += len(batch.failures)
+        self.sent += batch.sent
+        self.lost += sum(failure.lost for failure in batch.failures)
+        new = batch.failures[: self.most - len(self.listed)]
+        self.listed += new
+        if self.now is not None:
+            for failure in new:
+                _show_failure(failure, self.now)
+
+
+def _show_redriven(tally: _RedriveTally, *, dry_run: bool) -> None:
+    say_more(tally.total - len(tally.listed))
+    if dry_run:
+        say(f"{count(tally.total - tally.lost, 'failure')} would be tried again")
+    else:
+        say(f"{count(tally.sent, 'failure')} tried again")
+    if tally.lost:
+        warn(
+            f"{count(tally.lost, 'failure')} cannot be given back: the pipeline no longer has the transform, "
+            "subscription or rule that it came from. Run the file again with `silversmith replay`."
+        )
 
 
 def _show_failure(failure: Failure, now: float) -> None:
@@ -196,6 +236,9 @@ def replay(
     changed: Annotated[bool, flag("Only files whose silver was made by other code.")] = False,
     force: Annotated[bool, flag("Make silver again even of the same bytes by the same code.")] = False,
     transform: Annotated[str | None, Parameter(completer=completion.transforms, help="Only by this transform.")] = None,
+    rate: RateOption = None,
+    max_failures: MaxFailuresOption = 0.1,
+    after: AfterOption = "",
     dry_run: DryRunOption = False,
     pipeline: PipelineOption = PIPELINE,
     where: Where = HERE,
@@ -208,20 +251,26 @@ def replay(
     because the transform looks something up elsewhere that has changed.
     """
     set_quiet(quiet)
-    from silversmith.operations.send import Range
+    from silversmith.operations.pace import Place, batch_of
+    from silversmith.operations.send import REPLAY_BATCH, Range
     from silversmith.operations.send import replay as operation
 
     now = time.time()
     keys = key_pattern(pattern, "PATTERN")
     assert keys is not None
     chosen = Range(keys, since=point(since, "--since", now), until=point(until, "--until", now))
-    total, listed = 0, list[tuple[str, str]]()
-    archived, markers = 0, 0
+    options = {"--transform": transform, "--changed": changed, "--force": force}
+    options |= {"--since": iso(chosen.since), "--until": iso(chosen.until)}
+    sending = Sending(
+        "replay", pattern, pipeline=pipeline, options=options, where=where, rate=rate, max_failures=max_failures
+    )
+    tally = _ReplayTally(json)
     with (
         open_target(pipeline, where, writable=not dry_run) as (definition, target),
         progress_bar("files", json=json) as advance,
+        sending.cut_short(),
     ):
-        for batch in operation(
+        batches = operation(
             definition,
             target,
             chosen,
@@ -229,35 +278,53 @@ def replay(
             changed=changed,
             force=now if force else None,
             dry_run=dry_run,
-        ):
+            batch=batch_of(rate, REPLAY_BATCH),
+            after=Place.parse(after, transform),
+        )
+        for batch in sending.paced(batches, target, after=after, dry_run=dry_run):
             advance(len(batch.keys))
-            total += len(batch.keys)
-            archived += len(batch.archived)
-            markers += batch.markers
-            for key, tier in batch.archived.items():
-                if not json:
-                    say(f"{shown(key)}  ({batch.transform})  archived in {tier}: not sent")
-            for key in batch.keys[: MOST_NAMED - len(listed)]:
-                listed.append((batch.transform, key))
-                if not json:
-                    say(f"{shown(key)}  ({batch.transform})")
+            tally.add(batch)
         running = target.running()
-    passed = {"archived": archived, "markers": markers}
+    passed = {"archived": tally.archived, "markers": tally.markers}
     if not json and any(passed.values()):
         say(
-            f"not sent: {archived:,} archived, which must be restored first; {count(markers, 'marker')} of folders and "
-            "jobs"
+            f"not sent: {tally.archived:,} archived, which must be restored first; {count(tally.markers, 'marker')} of "
+            "folders and jobs"
         )
     if json:
-        documents = [{"transform": name, "key": key} for name, key in listed]
-        say_json({"dry_run": dry_run, "sent": 0 if dry_run else total, "found": total, "keys": documents} | passed)
-    elif not total:
+        documents = [{"transform": name, "key": key} for name, key in tally.listed]
+        numbers = {"sent": 0 if dry_run else tally.total, "found": tally.total}
+        say_json({"dry_run": dry_run, **numbers, "keys": documents, **passed, **sending.document()})
+    elif not tally.total:
         warn("there is no such file in bronze that a transform takes")
     else:
-        say_more(total - len(listed))
-        say(f"{count(total, 'file')} {'would be sent' if dry_run else 'sent'}")
+        say_more(tally.total - len(tally.listed))
+        say(f"{count(tally.total, 'file')} {'would be sent' if dry_run else 'sent'}")
         if not force and not changed:
             say("what the same code made of the same bytes is left as it is; --force makes it again")
         if not dry_run and not running:
             warn_no_engine()
-    return 0
+    return sending.end()
+
+
+@dataclass
+class _ReplayTally:
+    """What a replay came to."""
+
+    json: bool
+    total: int = 0
+    archived: int = 0
+    markers: int = 0
+    listed: list[tuple[str, str]] = field(default_factory=list)
+
+    def add(self, batch: ReplayBatch) -> None:
+        self.total += len(batch.keys)
+        self.archived += len(batch.archived)
+        self.markers += batch.markers
+        new = [(batch.transform, key) for key in batch.keys[: MOST_NAMED - len(self.listed)]]
+        self.listed += new
+        if not self.json:
+            for key, tier in batch.archived.items():
+                say(f"{shown(key)}  ({batch.transform})  archived in {tier}: not sent")
+            for name, key in new:
+                say(f"{shown(key)}  ({name})")

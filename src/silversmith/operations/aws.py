@@ -480,6 +480,7 @@ class AwsTarget:
             attempts=None,
             error=None,
             tables=output in _DEAD_OF_TABLES,
+            size=event.size,
         )
 
     def _source(self, output: str, transform: str | None, queue: AwsQueue, message: AwsMessage) -> str:

@@ -125,7 +125,8 @@ class QuarantineKeys:
     """The keys in quarantine with these endings, of a transform and of bronze keys that match (None: all). Streams, and
     opens an object only where its key was cut short.
 
-    ``most`` objects are looked at (None: all); then ``more`` says whether there are others.
+    ``most`` objects are looked at (None: all); then ``more`` says whether there are others. ``start_after``: a key in
+    quarantine.
     """
 
     def __init__(
@@ -135,16 +136,19 @@ class QuarantineKeys:
         pattern: KeyPattern | None,
         *endings: str,
         most: int | None = None,
+        start_after: str = "",
     ) -> None:
         self._quarantine = quarantine
         self._transform = transform
         self._pattern = pattern
         self._endings = endings
         self._most = most
+        self._start_after = start_after
         self.more = False
 
     def __iter__(self) -> Iterator[str]:
-        for number, head in enumerate(self._quarantine.list(f"{self._transform}/" if self._transform else "")):
+        prefix = f"{self._transform}/" if self._transform else ""
+        for number, head in enumerate(self._quarantine.list(prefix, start_after=self._start_after)):
             if number == self._most:
                 self.more = True
                 return
@@ -484,13 +488,14 @@ def _by_lineage(
 def failed_rows(rows: LineageRows, transform: str | None, pattern: KeyPattern | None) -> pl.LazyFrame | None:
     """The rows of the lineage about files that failed, of a transform and of bronze keys that match (None: all)."""
     failed = rows.scan("quarantined", "given_up", transform=transform)
-    if failed is None or pattern is None:
-        return failed
-    matches = pattern.matches
-    return failed.filter(
-        pl.col(FILE).map_batches(
-            lambda keys: pl.Series([matches(key) for key in keys], dtype=pl.Boolean), return_dtype=pl.Boolean
-        )
+    return failed if failed is None or pattern is None else failed.filter(matches(pattern))
+
+
+def matches(pattern: KeyPattern) -> pl.Expr:
+    """Whether the bronze key of a row of the lineage matches."""
+    test = pattern.matches
+    return pl.col(FILE).map_batches(
+        lambda keys: pl.Series([test(key) for key in keys], dtype=pl.Boolean), return_dtype=pl.Boolean
     )
 
 

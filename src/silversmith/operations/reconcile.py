@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from silversmith.lineage import Decision
+from silversmith.operations.pace import Place, SentFile, from_place
 from silversmith.operations.send import transforms_of
 from silversmith.operations.target import Target
 from silversmith.pipeline import Pipeline, Transform
@@ -26,8 +27,8 @@ class ReconcileBatch:
     too, but a message of it is on its way or in a dead-letter queue: not sent. ``orphaned`` is silver without a bronze
     object, ``foreign`` silver of another pipeline: nothing is done about either. ``given_up``: this code has failed on
     these bytes as often as it may, and no dead message of it is left: not sent. ``archived`` must be restored first;
-    ``markers`` stand for folders and jobs, and are no data. ``after``: all keys up to this one are done. ``behind``: of
-    so many objects the lineage does not say what they say.
+    ``markers`` stand for folders and jobs, and are no data. ``behind``: of so many objects the lineage does not say
+    what they say. ``place`` as :class:`~silversmith.operations.pace.SentBatch` has it.
     """
 
     transform: str
@@ -39,8 +40,13 @@ class ReconcileBatch:
     given_up: Sequence[Finding] = ()
     archived: Sequence[Finding] = ()
     markers: Sequence[Finding] = ()
-    after: str = ""
     behind: int = 0
+    place: str = ""
+
+    @property
+    def files(self) -> Sequence[SentFile]:
+        """Those of ``found``."""
+        return [SentFile(self.transform, finding.key, finding.size or 0) for finding in self.found]
 
 
 @dataclass(frozen=True)
@@ -92,7 +98,8 @@ def reconcile(
     dead: bool = False,
     dry_run: bool = False,
     batch: int = RECONCILE_BATCH,
-    after: str = "",
+    sent_at_once: int = RECONCILE_BATCH,
+    after: Place | None = None,
     prove: bool = False,
 ) -> Iterator[ReconcileBatch]:
     """Compare bronze with silver's lineage, key by key, and send the differences to their queues.
@@ -106,8 +113,9 @@ def reconcile(
         changed: also silver that other code made.
         dead: also files on which the code has failed as often as it may.
         dry_run: send nothing.
-        batch: so many keys at a time.
-        after: go on after this key, in the order of bronze's keys.
+        batch: so many keys are compared at a time.
+        sent_at_once: so many of them are sent at a time, at most.
+        after: leave out what comes up to this place.
         prove: list silver, too, and compare what the lineage says of each object with it.
 
     Raises:
@@ -116,16 +124,19 @@ def reconcile(
         WrongCall: there is something to send, and nowhere to send it.
     """
     options: dict[str, Any] = {"changed": changed, "dead": dead, "owner": target.owner}
-    for each in transforms_of(pipeline, transform):
-        for part, done in _parts(each, target, batch, after, prove=prove, options=options):
-            result = _sorted_out(each.name, part, done, target)
-            if not dry_run:
-                if result.found:
-                    events = [finding.event(pipeline.bronze) for finding in result.found]
+    for each, start in from_place(transforms_of(pipeline, transform), after):
+        for part, done in _parts(each, target, batch, start, prove=prove, options=options):
+            result = _sorted_out(each.name, part, str(Place(each.name, done)) if done else "", target)
+            if part.behind and not dry_run:
+                target.send_to_tables(part.behind, reason="reconcile")
+            *first, last = list(batched(result.found, sent_at_once)) or [[]]
+            for found in (*first, last):
+                if found and not dry_run:
+                    events = [finding.event(pipeline.bronze) for finding in found]
                     target.send(each.name, events, reason="reconcile")
-                if part.behind:
-                    target.send_to_tables(part.behind, reason="reconcile")
-            yield result
+                if found is not last:
+                    yield ReconcileBatch(each.name, 0, found, (), ())
+            yield replace(result, found=last)
 
 
 def _parts(
@@ -181,7 +192,7 @@ def reconcile_tables(
             yield TableBatch(table.name, keys, sent)
 
 
-def _sorted_out(transform: str, part: ComparedRange, after: str, target: Target) -> ReconcileBatch:
+def _sorted_out(transform: str, part: ComparedRange, place: str, target: Target) -> ReconcileBatch:
     compared: Sequence[Looked] = part.looked
     findings = [item.finding for item in compared if item.finding is not None]
     wrong = {finding.key: finding for finding in findings if finding.is_to_be_sent}
@@ -198,6 +209,6 @@ def _sorted_out(transform: str, part: ComparedRange, after: str, target: Target)
         given_up=[finding for key, finding in given_up.items() if key not in waiting],
         archived=[finding for finding in findings if finding.kind is Decision.ARCHIVED],
         markers=[finding for finding in findings if finding.kind is Decision.MARKER],
-        after=after,
         behind=len(part.behind),
+        place=place,
     )

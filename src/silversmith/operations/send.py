@@ -23,6 +23,7 @@ from silversmith.operations.failures import (
     read_error,
     with_error,
 )
+from silversmith.operations.pace import Place, SentFile, from_place
 from silversmith.operations.target import DeadKind, DeadMessage, Target
 from silversmith.operations.text import iso, moment
 from silversmith.pipeline import Pipeline, Transform
@@ -197,7 +198,7 @@ class Failure:
     """A selected failure. ``at`` is when it failed, in Unix seconds; ``code`` is empty where there is none.
 
     ``where`` is ``quarantine``, or who gave up on the message: ``queue``, ``subscription``, ``rule``, ``unknown``.
-    ``lost``: the pipeline no longer has what it came from.
+    ``lost``: the pipeline no longer has what it came from. ``size`` of the file in bytes; None: it is not known.
     """
 
     transform: str | None
@@ -207,21 +208,37 @@ class Failure:
     code: str
     at: float | None
     lost: bool
+    size: int | None = None
 
 
 @dataclass(frozen=True)
 class RedriveBatch:
-    """Some failures, and how many of them were sent."""
+    """Some failures, and how many of them were sent. ``place`` as :class:`~silversmith.operations.pace.SentBatch`
+    has it: that of the last file in quarantine."""
 
     failures: Sequence[Failure]
     sent: int
+    place: str = ""
+
+    @property
+    def files(self) -> Sequence[SentFile]:
+        """Those of one transform each that were sent."""
+        failures = self.failures if self.sent else ()
+        return [SentFile(each.transform or "", each.key, each.size or 0) for each in failures if not each.lost]
 
 
 Origin = ErrorDocument | DeadMessage
 
 
 def redrive(
-    pipeline: Pipeline, target: Target, selection: FailureSelection, *, most: int | None = None, dry_run: bool = False
+    pipeline: Pipeline,
+    target: Target,
+    selection: FailureSelection,
+    *,
+    most: int | None = None,
+    dry_run: bool = False,
+    batch: int = REDRIVE_BATCH,
+    after: Place | None = None,
 ) -> Iterator[RedriveBatch]:
     """Try failures again. Each batch is sent before it is returned; memory is bounded.
 
@@ -234,6 +251,8 @@ def redrive(
         selection: which failures.
         most: not more than so many.
         dry_run: send nothing.
+        batch: so many at a time.
+        after: leave out what is in quarantine up to this place. What was sent before it is no dead message any more.
 
     Raises:
         DefinitionError: the pipeline has no transform of the selected name.
@@ -242,16 +261,16 @@ def redrive(
     """
     transform = pipeline.find(selection.transform) if selection.transform is not None else None
     selected = chain(
-        _quarantined(pipeline, target, selection) if selection.where in {None, QUARANTINE} else (),
+        _quarantined(pipeline, target, selection, after) if selection.where in {None, QUARANTINE} else (),
         _dead(transform, target, selection) if selection.where != QUARANTINE else (),
     )
     ours: set[str] = set()
-    for batch in batched(islice(selected, most), REDRIVE_BATCH):
+    for some in batched(islice(selected, most), batch):
         sent = 0
         if not dry_run:
             names = {
                 failure.transform
-                for failure, origin in batch
+                for failure, origin in some
                 if failure.transform is not None
                 and not failure.lost
                 and not (isinstance(origin, DeadMessage) and origin.tables)
@@ -259,8 +278,10 @@ def redrive(
             unchecked = [pipeline.find(name) for name in sorted(names - ours)]
             require_ours(target.owner, target.lake.silver, None, unchecked)
             ours |= names
-            sent = _send(pipeline, target, [origin for failure, origin in batch if not failure.lost])
-        yield RedriveBatch([failure for failure, _ in batch], sent)
+            sent = _send(pipeline, target, [origin for failure, origin in some if not failure.lost])
+        documents = [origin.document for _, origin in some if isinstance(origin, ErrorDocument)]
+        place = documents[-1].removesuffix(ERROR) if documents else ""
+        yield RedriveBatch([failure for failure, _ in some], sent, place)
 
 
 def _send(pipeline: Pipeline, target: Target, origins: Sequence[Origin]) -> int:
@@ -277,10 +298,13 @@ def _send(pipeline: Pipeline, target: Target, origins: Sequence[Origin]) -> int:
     return len(documents) + (target.redrive(messages) if messages else 0)
 
 
-def _quarantined(pipeline: Pipeline, target: Target, selection: FailureSelection) -> Iterator[tuple[Failure, Origin]]:
+def _quarantined(
+    pipeline: Pipeline, target: Target, selection: FailureSelection, after: Place | None
+) -> Iterator[tuple[Failure, Origin]]:
     transforms = {transform.name for transform in pipeline.transforms}
     quarantine = target.lake.quarantine
-    names = QuarantineKeys(quarantine, selection.transform, selection.pattern, ERROR)
+    start = f"{after}{ERROR}" if after is not None else ""
+    names = QuarantineKeys(quarantine, selection.transform, selection.pattern, ERROR, start_after=start)
     for document in map_in_threads(lambda name: read_error(quarantine, name), names, target.workers):
         if document is None:
             continue
@@ -288,7 +312,8 @@ def _quarantined(pipeline: Pipeline, target: Target, selection: FailureSelection
         if selection.fits(document.key, document.code, at):
             lost = document.transform not in transforms
             key, version = document.key, document.version
-            yield Failure(document.transform, key, version, QUARANTINE, document.code, at, lost), document
+            where, size = QUARANTINE, document.size
+            yield Failure(document.transform, key, version, where, document.code, at, lost, size), document
 
 
 def _dead(transform: Transform | None, target: Target, selection: FailureSelection) -> Iterator[tuple[Failure, Origin]]:
@@ -300,7 +325,9 @@ def _dead(transform: Transform | None, target: Target, selection: FailureSelecti
         if selection.fits(message.key, code, message.failed_at):
             lost, where = message.kind is DeadKind.UNKNOWN, message.kind.value
             yield (
-                Failure(message.transform, message.key, message.version, where, code, message.failed_at, lost),
+                Failure(
+                    message.transform, message.key, message.version, where, code, message.failed_at, lost, message.size
+                ),
                 message,
             )
 
@@ -330,12 +357,20 @@ class ReplayBatch:
     """Some bronze objects of one transform. The events of ``keys`` were sent, except in a dry run.
 
     ``archived`` by their tiers: they must be restored first. ``markers``: how many stand for folders and jobs.
+    ``sizes`` of the keys' objects in bytes, ``place`` as :class:`~silversmith.operations.pace.SentBatch` has it.
     """
 
     transform: str
     keys: Sequence[str]
     archived: Mapping[str, str] = field(default_factory=dict)
     markers: int = 0
+    sizes: Sequence[int] = ()
+    place: str = ""
+
+    @property
+    def files(self) -> Sequence[SentFile]:
+        """Those of ``keys``."""
+        return [SentFile(self.transform, key, size) for key, size in zip(self.keys, self.sizes, strict=True)]
 
 
 def replay(
@@ -347,6 +382,8 @@ def replay(
     changed: bool = False,
     force: float | None = None,
     dry_run: bool = False,
+    batch: int = REPLAY_BATCH,
+    after: Place | None = None,
 ) -> Iterator[ReplayBatch]:
     """Send an event for every object to each transform that matches it. Lazy; memory is bounded.
 
@@ -360,6 +397,8 @@ def replay(
         changed: only objects whose silver was made by other code, or with other lookups.
         force: make silver again that is older than this time (Unix seconds), in any case.
         dry_run: send nothing.
+        batch: so many at a time.
+        after: leave out what comes up to this place.
 
     Raises:
         DefinitionError: the pipeline has no such transform.
@@ -367,38 +406,46 @@ def replay(
         WrongCall: there is something to send, and nowhere to send it.
     """
     made_after = iso(force) or ""
-    for each in transforms_of(pipeline, transform):
+    for each, start in from_place(transforms_of(pipeline, transform), after):
         require_ours(target.owner, target.lake.silver, None, [each])
-        chosen = _heads(target.lake.bronze, each, objects)
+        chosen = matching(target.lake.bronze, each, objects, start)
         if changed:
             chosen = _outdated(chosen, target, each)
-        for heads in batched(chosen, REPLAY_BATCH):
+        for heads in batched(chosen, batch):
             data = [head for head in heads if not each.pattern.passes_over(head.key, head.size)]
             tiers = {head.key: archived_in(head, target.lake.bronze) for head in data}
             archived = {key: tier for key, tier in tiers.items() if tier}
-            batch = [head for head in data if head.key not in archived]
-            if not dry_run and batch:
+            sendable = [head for head in data if head.key not in archived]
+            if not dry_run and sendable:
                 # Without an etag: nothing relies on it, and a folder would have to read the file for it.
                 events = [
                     ObjectEvent(
                         pipeline.bronze, head.key, version=head.version or "", size=head.size, made_after=made_after
                     )
-                    for head in batch
+                    for head in sendable
                 ]
                 target.send(each.name, events, reason="replay")
-            yield ReplayBatch(each.name, [head.key for head in batch], archived, len(heads) - len(data))
+            yield ReplayBatch(
+                each.name,
+                [head.key for head in sendable],
+                archived,
+                len(heads) - len(data),
+                [head.size for head in sendable],
+                str(Place(each.name, heads[-1].key)),
+            )
 
 
 def transforms_of(pipeline: Pipeline, transform: str | None) -> Sequence[Transform]:
     return [pipeline.find(transform)] if transform is not None else pipeline.transforms
 
 
-def _heads(bronze: Store, transform: Transform, objects: Range) -> Iterator[Head]:
+def matching(bronze: Store, transform: Transform, objects: Range, start_after: str = "") -> Iterator[Head]:
+    """The chosen objects that the transform takes, in the order of their keys."""
     for prefix in transform.pattern.prefixes:
         short, long = sorted([prefix, objects.pattern.literal_prefix], key=len)
         if not long.startswith(short):  # no key can match both patterns
             continue
-        for head in bronze.list(long):
+        for head in bronze.list(long, start_after=start_after):
             if objects.holds(head) and transform.pattern.matches(head.key):
                 yield head
 

@@ -95,8 +95,8 @@ class DeadMessage:
 
     ``source`` is the name of the queue, subscription or rule that gave up on it, and ``reason`` why. ``transform`` is
     None for a rule's: all that match. ``tables``: it is about the transform's silver, on its way into tables. Where
-    they are known, ``error`` is the function's last error, ``attempts`` how often it was tried, and ``log_group``,
-    ``log_stream`` and ``request_id`` lead to the log of the last try.
+    they are known, ``error`` is the function's last error, ``attempts`` how often it was tried, ``log_group``,
+    ``log_stream`` and ``request_id`` lead to the log of the last try, and ``size`` is the object's, in bytes.
     """
 
     message_id: str
@@ -115,6 +115,7 @@ class DeadMessage:
     log_stream: str | None = None
     request_id: str | None = None
     tables: bool = False
+    size: int | None = None
 
     @property
     def failed_at(self) -> float:

@@ -2,19 +2,10 @@ from __future__ import annotations
 
 import pytest
 
-from silversmith.cli.options import ago, key_pattern, point
+from silversmith.cli.options import key_pattern, point
 from silversmith.operations import WrongCall
 
 NOON = 1_767_355_200.0
-
-
-def test_an_age_is_a_time_before_now() -> None:
-    assert (ago("2h", "--older-than", NOON), ago(None, "--older-than", NOON)) == (NOON - 7200, None)
-
-
-def test_an_error_about_an_age_says_how_to_write_one() -> None:
-    with pytest.raises(WrongCall, match=r"--older-than 'yesterday' is no age.*10m, 2h or 3d"):
-        ago("yesterday", "--older-than", NOON)
 
 
 @pytest.mark.parametrize(

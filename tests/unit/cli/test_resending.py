@@ -172,6 +172,16 @@ def test_replay_as_json(bench: Bench, command: Command) -> None:
     assert bench.depths() == {**BEFORE, "shop_orders": 3}
 
 
+def test_what_goes_on_sends_the_rest(bench: Bench, command: Command) -> None:
+    report = command.json("replay", "orders/*", "--after=orders/orders/bad.csv", "--rate=1000")
+    assert [item["key"] for item in report["keys"]] == ["orders/done.csv", "orders/lost.csv"]
+    assert (report["stopped"], report["again"]) == ("", "")
+    assert bench.depths() == {**BEFORE, "shop_orders": 2}
+    assert command.json("redrive", "--after=orders/orders/bad.csv", "--dry-run")["found"] == 1, "the dead message"
+    report = command.json("reconcile", "--after=orders/orders/done.csv", "--dry-run")
+    assert [item["key"] for item in report["keys"]][:1] == ["orders/lost.csv"]
+
+
 def test_replay_of_nothing(command: Command) -> None:
     assert command("replay", "nothing/*") == ""
     assert "there is no such file" in command.err
@@ -189,12 +199,17 @@ def test_an_engine_that_runs_will_do_it(bench: Bench, command: Command) -> None:
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["redrive", "--older-than=soon"], "--older-than 'soon' is no age"),
+        (["redrive", "--older-than=soon"], "--older-than 'soon' is no time"),
         (["redrive", "--key=a?"], "--key: "),
         (["replay", "**"], "PATTERN: "),
         (["replay", "*", "--since=noon"], "--since 'noon' is no time"),
         (["replay"], "PATTERN"),
         (["reconcile", "--limit=-1"], "--limit"),
+        (["replay", "*", "--rate=0"], "--rate"),
+        (["redrive", "--max-failures=2"], "--max-failures"),
+        (["redrive", "--after=orders"], "--after 'orders' is no place to go on from"),
+        (["replay", "*", "--after=other/a.csv"], "the transform other, which the pipeline has not"),
+        (["reconcile", "--transform=buggy", "--after=orders/a.csv"], "--transform names another one"),
     ],
 )
 def test_wrong_calls(command: Command, arguments: list[str], says: str) -> None:

@@ -16,6 +16,7 @@ from silversmith.operations import WrongCall
 from silversmith.operations.aws import AwsTarget
 from silversmith.operations.doctor import tables_check
 from silversmith.operations.local import LocalTarget, open_lake
+from silversmith.operations.pace import Place
 from silversmith.operations.reconcile import plan, reconcile
 from silversmith.operations.reports import trace
 from silversmith.pipeline import Pipeline, load
@@ -81,7 +82,7 @@ def test_a_lake_is_compared_with_its_lineage(bench: Bench) -> None:
             ("orders/3.csv", Decision.MISSING),
         ]
         assert (whole.checked, whole.behind) == (4, 0)
-        (rest,) = reconcile(pipeline, target, after="orders/1.csv", dry_run=True)
+        (rest,) = reconcile(pipeline, target, after=Place("orders", "orders/1.csv"), dry_run=True)
         assert [each.key for each in rest.found] == ["orders/3.csv"]
         (sent,) = reconcile(pipeline, target)
         (again,) = reconcile(pipeline, target)
