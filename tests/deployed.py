@@ -144,7 +144,10 @@ class Deployed:
         self.sqs.send_message(QueueUrl=queue, MessageBody=self.event(key), MessageAttributes=attributes)
 
     def environment(self, transform: str) -> dict[str, str]:
+        function = self.template["Resources"][logical(transform, "Function")]["Properties"]
+        variables = function["Environment"]["Variables"]
         return {
+            **{name: value for name, value in variables.items() if isinstance(value, str)},
             "SILVERSMITH_PIPELINE": str(self.located.root / "pipeline.py"),
             "SILVERSMITH_TRANSFORM": transform,
             "SILVERSMITH_QUEUE": self.url(transform),

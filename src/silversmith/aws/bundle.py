@@ -41,8 +41,9 @@ from silversmith.usercode.analysis import INSTALLED, parse_module
 ENTRIES = ("silversmith.function.handler", "silversmith.reconcile.handler")
 TABLES_ENTRY = "silversmith.tables.handler"
 
-#: Packages that only a declaration on this machine needs: a view's query is parsed once, and not on Lambda.
-_NOT_THERE = frozenset({"sqlglot"})
+#: Packages that are left out unless they are asked for: a view's query is parsed once, and not on Lambda; OpenLineage
+#: is an option.
+_NOT_THERE = frozenset({"sqlglot", "openlineage"})
 
 #: Where Lambda's Python looks for packages in a layer.
 #: https://docs.aws.amazon.com/lambda/latest/dg/packaging-layers.html
@@ -166,7 +167,13 @@ def build(
 
 
 def build_tables(
-    spec: GoldSpec, project: Path, work: Path, *, runtime: Runtime | None = None, most_bytes: int = MOST_BYTES
+    spec: GoldSpec,
+    project: Path,
+    work: Path,
+    *,
+    runtime: Runtime | None = None,
+    extra: Sequence[str] = (),
+    most_bytes: int = MOST_BYTES,
 ) -> Bundle:
     """Gather all that the function needs which makes the tables: nothing of the user's but what ``spec`` says.
 
@@ -175,6 +182,7 @@ def build_tables(
         project: the pipeline's folder, whose lock file or requirements decide on the versions.
         work: an empty folder; the bundle refers to files in it.
         runtime: as :func:`build` has it.
+        extra: the names of more packages.
         most_bytes: likewise.
 
     Raises:
@@ -188,7 +196,7 @@ def build_tables(
     declared.write_text(spec.to_json(), "utf-8")
     function = {path.relative_to(root).as_posix(): path for path in modules.files.values()}
     uv = require_uv(find_uv())
-    requirements = only(project, distributions(_packages(modules)), uv=uv)
+    requirements = only(project, {*distributions(_packages(modules)), *extra}, uv=uv)
     install(requirements, packages, target, uv=uv)
     trim(packages)
     bundle = Bundle({**function, SPEC: declared}, files(packages), target, requirements.origin)

@@ -146,10 +146,12 @@ def release(
     options = deployment or Deployment()
     template = compile_template(located.pipeline, located.reference, deployment=options)
     pipeline, target = located.pipeline, runtime(template)
-    bundle = build(located, work / "transforms", runtime=target, include=options.include, extra=options.requirements)
+    bundle = build(located, work / "transforms", runtime=target, include=options.include, extra=options.packages)
     tables = None
     if pipeline.tables:
-        tables = build_tables(pipeline.tables, located.root, work / "tables", runtime=target)
+        tables = build_tables(
+            pipeline.tables, located.root, work / "tables", runtime=target, extra=options.own_packages
+        )
     name = options.name(pipeline.name)
     plan = Plan.of(pipeline, options, located.reference)
     return Release(

@@ -174,9 +174,9 @@ def bundle(
         raise WrongCall(f"The pipeline {located.pipeline.name!r} has no tables: declare one with pipeline.table(…).")
     with TemporaryDirectory(prefix="silversmith-") as work:
         if tables:
-            built = build_tables(spec, located.root, Path(work), runtime=runtime)
+            built = build_tables(spec, located.root, Path(work), runtime=runtime, extra=options.own_packages)
         else:
-            built = build(located, Path(work), runtime=runtime, include=options.include, extra=options.requirements)
+            built = build(located, Path(work), runtime=runtime, include=options.include, extra=options.packages)
         written = write_bundle(built, output or Path("bundle.zip"), split)
         if json:
             say_json(bundle_document(built, written))

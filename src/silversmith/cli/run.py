@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from silversmith.page.backend import Backend
     from silversmith.page.process import PageProcess
     from silversmith.pipeline import Located, Pipeline
+    from silversmith.runtime.openlineage import LineageEvents
 
 
 #: The summary groups at most so many failures by their causes, and names so many causes.
@@ -80,6 +81,7 @@ def run(
         int | None, number("Serve metrics for Prometheus on this port of 127.0.0.1; 0: any that is free.", 0, 65535)
     ] = None,
     otel: Annotated[bool, flag("Send OpenTelemetry spans to OTEL_EXPORTER_OTLP_ENDPOINT.")] = False,
+    openlineage: Annotated[bool, flag("Send OpenLineage events, as OPENLINEAGE_URL or openlineage.yml says.")] = False,
     profile: Annotated[bool, flag("Tell at the end where the time went, by stage.")] = False,
     deployment: DeploymentOption = "",
     page: PortOption = None,
@@ -100,6 +102,7 @@ def run(
         workers=workers,
         metrics=metrics,
         otel=otel,
+        openlineage=openlineage,
         profile=profile,
         deployment=deployment,
         serves=not no_page and (page is not None or not until_idle),
@@ -147,6 +150,7 @@ def _run(
     workers: int | None = None,
     metrics: int | None = None,
     otel: bool = False,
+    openlineage: bool = False,
     profile: bool = False,
     deployment: str = "",
     serves: bool,
@@ -165,7 +169,7 @@ def _run(
         from silversmith.local.lake import LakeFolder
         from silversmith.operations.profile import Profile
 
-        require_packages(metrics=metrics, otel=otel)
+        require_packages(metrics=metrics, otel=otel, openlineage=openlineage)
         stages = Profile() if profile else None
         located = locate_pipeline(pipeline)
         definition = located.pipeline
@@ -185,7 +189,7 @@ def _run(
             )
             try:
                 with (
-                    exporting(folder, definition, metrics=metrics, otel=otel, profile=stages),
+                    exporting(folder, definition, metrics=metrics, otel=otel, openlineage=openlineage, profile=stages),
                     _alarms(folder, definition, conditions, channels),
                     _page(folder, pipeline, port, to_stderr=json) if serves else nullcontext() as page,
                     display,
@@ -361,7 +365,7 @@ def _show_profile(profile: Sequence[StageTimes]) -> None:
         say_table(rows, header=_PROFILE_COLUMNS, right=range(1, 6))
 
 
-def require_packages(*, metrics: int | None, otel: bool) -> None:
+def require_packages(*, metrics: int | None, otel: bool, openlineage: bool) -> None:
     """Check the optional packages of the options, before the run begins.
 
     Raises:
@@ -371,6 +375,8 @@ def require_packages(*, metrics: int | None, otel: bool) -> None:
         _require("prometheus_client", extra="prometheus", option="--metrics")
     if otel:
         _require("opentelemetry.exporter.otlp.proto.http", extra="otel", option="--otel")
+    if openlineage:
+        _require("openlineage.client", extra="openlineage", option="--openlineage")
 
 
 def _require(package: str, *, extra: str, option: str) -> None:
@@ -384,7 +390,13 @@ def _require(package: str, *, extra: str, option: str) -> None:
 
 @contextmanager
 def exporting(
-    folder: LakeFolder, pipeline: Pipeline, *, metrics: int | None, otel: bool, profile: Profile | None
+    folder: LakeFolder,
+    pipeline: Pipeline,
+    *,
+    metrics: int | None,
+    otel: bool,
+    openlineage: bool,
+    profile: Profile | None,
 ) -> Iterator[None]:
     """Run the exporters of the options while the block lasts. The engine must have made its journal."""
     with ExitStack() as stack:
@@ -409,6 +421,14 @@ def exporting(
             spans = Spans(pipeline.name, pipeline.bronze, BatchSpanProcessor(OTLPSpanExporter()))
             stack.callback(spans.close)
             stack.enter_context(following(folder.journal, spans.add_hop))
+        if openlineage:
+            from silversmith.operations.profile import following
+
+            events = _lineage_events(folder, pipeline)
+            report = following(
+                folder.journal, lambda key, hop: events.add({"key": key, **hop.detail}, hop.at), looked=events.flush
+            )
+            stack.enter_context(report)
         if profile is not None:
             from silversmith.operations.profile import following
 
@@ -440,6 +460,22 @@ def _alarms(
     if not conditions:
         return nullcontext()
     return watching(folder, pipeline.name, [each.name for each in pipeline.transforms], conditions, channels)
+
+
+def _lineage_events(folder: LakeFolder, pipeline: Pipeline) -> LineageEvents:
+    """https://openlineage.io/docs/spec/naming: a file of this machine is none of a bucket's, whatever it is called."""
+    from silversmith.runtime.openlineage import LineageEvents, Place, Places
+    from silversmith.schemas import Schemas
+
+    buckets = (pipeline.bronze, pipeline.silver, pipeline.gold)
+    places = Places(*(Place("file", f"{folder.bucket(name).resolve()}/") for name in buckets))
+    silver = folder.stores(pipeline).silver
+    codes = {each.name: each.fingerprint for each in pipeline.transforms}
+
+    def columns(transform: str) -> dict[str, str]:
+        return Schemas(silver, transform).columns(codes[transform]) if transform in codes else {}
+
+    return LineageEvents(pipeline.name, places, columns, namespace=os.environ.get("OPENLINEAGE_NAMESPACE", ""))
 
 
 def page(pipeline: PipelineArgument = PIPELINE, *, port: PortOption = None, where: Where = HERE) -> int:

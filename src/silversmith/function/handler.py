@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import os
 import tempfile
+import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import cache, partial
@@ -25,6 +26,7 @@ from silversmith.function.retries import TriesSpent, count_failure, take_back_tr
 from silversmith.function.task import NewKeys, Task
 from silversmith.pipeline import Pipeline, Transform, load
 from silversmith.pipeline.lookups import Lookups
+from silversmith.runtime.openlineage import SPARE, LineageEvents, Places, of_environment
 from silversmith.runtime.queue import (
     ERROR_CODE,
     FunctionQueue,
@@ -345,13 +347,23 @@ class Function:
         pipeline: the name, for the metrics.
         transform: what makes silver of bronze.
         metrics: whether metrics are written.
+        events: takes what became of files, for OpenLineage; None: nobody does.
         options: of the :class:`Handler`.
     """
 
-    def __init__(self, pipeline: str, transform: Transform, *, metrics: bool = True, **options: Any) -> None:
+    def __init__(
+        self,
+        pipeline: str,
+        transform: Transform,
+        *,
+        metrics: bool = True,
+        events: LineageEvents | None = None,
+        **options: Any,
+    ) -> None:
         self._tally = Tally({"Pipeline": pipeline, "Transform": transform.name}) if metrics else None
         self._handler = Handler(transform, ended=self._ended, **options)
         self._transform = transform.name
+        self._events = events
 
     def __call__(self, event: Mapping[str, Any], context: InvocationContext) -> dict[str, Any]:
         """As :class:`Handler`."""
@@ -361,9 +373,13 @@ class Function:
             finally:
                 if self._tally is not None:
                     self._tally.flush()
+                if self._events is not None:
+                    self._events.flush(context.get_remaining_time_in_millis() / 1000 - SPARE)
 
     def _ended(self, report: Report) -> None:
         line = {"transform": self._transform, "message_id": report.message_id, **report.to_dict()}
+        if self._events is not None:
+            self._events.add(line, time.time())
         _log.log(_LEVELS.get(line["verdict"], logging.INFO), "%s", line["verdict"], extra=line)
         if self._tally is not None:
             tally(self._tally, report)
@@ -425,14 +441,22 @@ def build(
     pipeline = pipeline or load(environment["SILVERSMITH_PIPELINE"])
     transform = pipeline.find(environment["SILVERSMITH_TRANSFORM"])
     _compare(transform, environment.get("SILVERSMITH_FINGERPRINT", ""))
-    names = (environment[f"SILVERSMITH_{name}"] for name in ("BRONZE", "SILVER", "QUARANTINE"))
+    names = [environment[f"SILVERSMITH_{name}"] for name in ("BRONZE", "SILVER", "QUARANTINE")]
+    lake = Lake(*(S3Store(name, client=s3, scratch=scratch) for name in names))
+    schemas = Schemas(lake.silver, transform.name)
     queue = FunctionQueue(environment["SILVERSMITH_QUEUE"], environment["SILVERSMITH_DLQ"], sqs)
     return Function(
         pipeline.name,
         transform,
         metrics=environment.get("SILVERSMITH_METRICS", "on").lower() != "off",
         bucket=environment["SILVERSMITH_BRONZE"],
-        lake=Lake(*(S3Store(name, client=s3, scratch=scratch) for name in names)),
+        events=of_environment(
+            environment,
+            pipeline.name,
+            Places.on_s3(names[0], names[1], pipeline.gold),
+            lambda _: schemas.columns(transform.fingerprint),
+        ),
+        lake=lake,
         scratch=scratch,
         release=queue.release,
         move_to_dlq=queue.move_to_dlq,

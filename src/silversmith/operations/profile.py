@@ -45,8 +45,11 @@ class Follower:
 
 
 @contextmanager
-def following(path: Path, report: Callable[[str, Hop], None]) -> Iterator[None]:
-    """While the block lasts, and once more at its end, report new hops in the journal of this path, in a thread."""
+def following(
+    path: Path, report: Callable[[str, Hop], None], *, looked: Callable[[], object] = lambda: None
+) -> Iterator[None]:
+    """While the block lasts, and once more at its end, report new hops in the journal of this path, in a thread.
+    ``looked`` is called after each look."""
     begun, ended = threading.Event(), threading.Event()
 
     def work() -> None:
@@ -56,7 +59,9 @@ def following(path: Path, report: Callable[[str, Hop], None]) -> Iterator[None]:
             begun.set()
             while not ended.wait(EVERY):
                 follower.catch_up()
+                looked()
             follower.catch_up()
+            looked()
         finally:
             begun.set()
             journal.close()

@@ -153,6 +153,7 @@ class Deployment:
             pipeline imports is in it anyway.
         patch: a function over the compiled template, for all that no option is for: it gets the template as a
             dictionary, and edits it or returns another one. docs/template.md#a-patch
+        openlineage: the URL of a server that the functions send OpenLineage events to. docs/observability.md
 
     Raises:
         DefinitionError: one of them is not what AWS takes, or two of them exclude each other.
@@ -193,6 +194,7 @@ class Deployment:
     include: tuple[str, ...] = ()
     requirements: tuple[str, ...] = ()
     patch: Patch | None = None
+    openlineage: str = ""
 
     def __post_init__(self) -> None:
         problem = (
@@ -226,6 +228,16 @@ class Deployment:
         if isinstance(own_name, str) and own_name:
             return own_name
         return name if role in self.existing_buckets or not self.prefix else f"{self.prefix}-{name}"
+
+    @property
+    def own_packages(self) -> tuple[str, ...]:
+        """The packages that an option of ours puts into the bundles."""
+        return ("openlineage-python",) if self.openlineage else ()
+
+    @property
+    def packages(self) -> tuple[str, ...]:
+        """The requirements of the bundle of the transforms, beside what is imported."""
+        return (*self.requirements, *self.own_packages)
 
     def number(self, option: str, transform: str) -> int | None:
         """The value of an option such as ``reserved_concurrency`` for a transform; None if it has none."""
@@ -279,6 +291,11 @@ class Deployment:
             return f"log_retention_days={self.log_retention_days} is not one that CloudWatch Logs takes: {RETENTIONS}"
         if self.alarm_email and not re.fullmatch(r"[^@\s]+@[^@\s]+", self.alarm_email):
             return f"alarm_email={self.alarm_email!r} is no address; write name@example.com"
+        if self.openlineage and not re.fullmatch(r"https?://[^\s/?#@]+(/[^\s?#]*)?", self.openlineage):
+            return (
+                f"openlineage={self.openlineage!r} must be the URL of a server, without a secret: "
+                "https://lineage.example.com"
+            )
         if not _whole(self.reconcile_hours) or not 0 <= self.reconcile_hours <= 24 * 365:
             return f"reconcile_hours={self.reconcile_hours!r} must be 0 (never) to 8,760"
         return ""

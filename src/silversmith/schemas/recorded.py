@@ -14,7 +14,7 @@ from typing import Protocol
 
 from silversmith.errors import NotOurs
 from silversmith.lineage import Lineage
-from silversmith.schemas.document import Document, schema_key
+from silversmith.schemas.document import Document, dtype_text, schema_key
 from silversmith.stores import Head, Store
 from silversmith.stores.documents import DocumentSnapshot, read_snapshot, replace_snapshot
 
@@ -193,6 +193,11 @@ class Schemas:
                     recorded = self._recorded = Recorded.read(self._silver, self._transform)
                 self._is_fresh = True
             return recorded
+
+    def columns(self, code: str) -> dict[str, str]:
+        """The types of the columns that a code gives silver, as texts, as they are recorded now."""
+        self.look_again()
+        return {name: dtype_text(kind) for name, kind in self.look().document.of(code).columns.items()}
 
     def own(self) -> None:
         """Be sure that the transform's silver is the owner's. Silver that nobody owns yet becomes the owner's, for all

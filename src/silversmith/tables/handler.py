@@ -24,6 +24,7 @@ from silversmith import faults
 from silversmith.errors import DataError, SilversmithError, SystemFault, describe
 from silversmith.events import NotAnEvent, ObjectEvent, object_created
 from silversmith.lineage import bronze_key_of
+from silversmith.runtime.openlineage import SPARE, LineageEvents, Places, of_environment
 from silversmith.runtime.queue import (
     BUSY,
     SENT_AT_ONCE,
@@ -521,10 +522,20 @@ class TableFunction:
     Args:
         pipeline: the name, for the metrics.
         metrics: whether metrics are written.
+        events: takes what became of files, for OpenLineage; None: nobody does.
         options: of the :class:`TableHandler`.
     """
 
-    def __init__(self, pipeline: str, spec: GoldSpec, *, metrics: bool = True, **options: Any) -> None:
+    def __init__(
+        self,
+        pipeline: str,
+        spec: GoldSpec,
+        *,
+        metrics: bool = True,
+        events: LineageEvents | None = None,
+        **options: Any,
+    ) -> None:
+        self._events = events
         self._pipeline = pipeline
         self._write = printed if metrics else lambda _: None
         self._tallies: dict[str, Tally] = {}
@@ -538,9 +549,13 @@ class TableFunction:
             finally:
                 for tally in self._tallies.values():
                     tally.flush()
+                if self._events is not None:
+                    self._events.flush(context.get_remaining_time_in_millis() / 1000 - SPARE)
 
     def _ended(self, report: TablesReport) -> None:
         line = {"message_id": report.message_id, **report.to_dict()}
+        if self._events is not None:
+            self._events.add(line, time.time())
         _log.log(_level(line), "%s", line["verdict"], extra=line)
         for name in report.tables:
             if report.error is None and report.age is not None:
@@ -606,6 +621,9 @@ def build(environment: Mapping[str, str], *, s3: Any, sqs: Callable[[], Any]) ->
         environment["SILVERSMITH_NAME"],
         read_spec(environment["SILVERSMITH_TABLES"], Path(environment.get("LAMBDA_TASK_ROOT", ""))),
         metrics=environment.get("SILVERSMITH_METRICS", "on").lower() != "off",
+        events=of_environment(
+            environment, environment["SILVERSMITH_NAME"], Places.on_s3("", silver, environment["SILVERSMITH_GOLD"])
+        ),
         bucket=silver,
         silver=S3Store(silver, client=s3, scratch=scratch),
         quarantine=(quarantine, S3Store(quarantine, client=s3, scratch=scratch)) if quarantine else None,

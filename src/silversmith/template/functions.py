@@ -30,6 +30,12 @@ def log_group(title: str, plan: Plan, name: str) -> logs.LogGroup:
     )
 
 
+def lineage_events(plan: Plan) -> dict[str, str]:
+    """The variables that have a function send OpenLineage events; the second is the client's own."""
+    url = plan.options.openlineage
+    return {"SILVERSMITH_OPENLINEAGE": "on", "OPENLINEAGE_URL": url} if url else {}
+
+
 def function(
     title: str,
     plan: Plan,

@@ -164,6 +164,7 @@ def _function(
             "SILVERSMITH_QUEUE": Ref(queue),
             "SILVERSMITH_DLQ": Ref(dead),
             "SILVERSMITH_FINGERPRINT": fingerprint(plan),
+            **functions.lineage_events(plan),
         },
         roles=_reads(plan),
         code=CODE_KEY,

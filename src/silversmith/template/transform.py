@@ -172,6 +172,7 @@ def _function(
             "SILVERSMITH_QUEUE": Ref(queue),
             "SILVERSMITH_DLQ": Ref(dead),
             "SILVERSMITH_FINGERPRINT": transform.fingerprint,
+            **functions.lineage_events(plan),
         },
         Description=f"Makes {plan.buckets['silver']}/{transform.name}/ of what lands in {plan.buckets['bronze']}",
         MemorySize=transform.memory,

@@ -47,6 +47,7 @@ OPTIONS: dict[str, Deployment] = {
     "bucket_policies": Deployment(bucket_policies={"silver": [{**READERS, "Sid": "Readers"}]}),
     "access_logs": Deployment(access_logs="acme-access-logs"),
     "object_lock": Deployment(object_lock=ObjectLock(days=7)),
+    "openlineage": Deployment(openlineage="https://lineage.example.com"),
     "replicate_to": Deployment(replicate_to={"quarantine": "acme-copy"}),
 }
 
