@@ -15,7 +15,7 @@ import calendar
 from datetime import date
 from functools import cache
 from threading import Lock
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import polars as pl
 from polars.datatypes import DataTypeClass
@@ -226,16 +226,13 @@ def _text_quickly(cells: pl.Series, target: pl.DataType) -> pl.Series | None:
     if target.is_float():
         result = cells.cast(target, strict=False)
         return result if result.max() != float("inf") and result.min() != float("-inf") else None
-    if target == pl.Date and len(cells) > _FEW:
-        return days(cells)
-    values: list[Any] | None = None
+    if target == pl.Date:
+        return days(cells) if len(cells) > _FEW else infer.dates(cells)
     if len(cells) <= _FEW and target == pl.Boolean:
-        values = [_WORDS.get(cell) for cell in cells.to_list()]
-    elif len(cells) <= _FEW and target == pl.Date:
-        values = infer.dates(cells.to_list())
-    elif len(cells) <= _FEW and target == pl.Datetime("us"):
-        values = infer.times(cells.to_list())
-    return None if values is None else pl.Series(cells.name, values, dtype=target)
+        return pl.Series(cells.name, [_WORDS.get(cell) for cell in cells.to_list()], dtype=target)
+    if len(cells) <= _FEW and target == pl.Datetime("us"):
+        return infer.times(cells)
+    return None
 
 
 def days(cells: pl.Series) -> pl.Series | None:

@@ -11,7 +11,6 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from datetime import date, datetime
 from functools import partial
-from typing import Any
 
 import polars as pl
 
@@ -39,7 +38,6 @@ BOOLEANS = (("true", "false"), ("True", "False"), ("TRUE", "FALSE"))
 _SURE_DIGITS = 15
 
 _SAMPLE = 1000
-_LEAST, _MOST = -(2**63), 2**63 - 1
 
 #: Polars takes quadratic time to plan for many columns: a wide table is proven so many columns at a time, or by lists.
 _AT_ONCE = 100
@@ -57,8 +55,7 @@ def typed(
         return rows, frame
     if frame is not None and (frame.height * len(names) <= _FEW_CELLS or len(names) > _WIDE):
         columns = {cells.name: cells for cells in frame.get_columns()}
-        for name in names:
-            columns[name] = column(name, columns[name].to_list(), decimal_comma=decimal_comma)
+        columns |= {name: column(columns[name], decimal_comma=decimal_comma) for name in names}
         frame = pl.DataFrame(list(columns.values()))
         return frame.lazy(), frame
     dtypes = types(rows, names, decimal_comma=decimal_comma)
@@ -70,45 +67,41 @@ def typed(
 # Small files: over lists.
 
 
-def column(name: str, cells: Sequence[str | None], *, decimal_comma: bool = False) -> pl.Series:
-    """Cells as a column of the type that keeps all of them; None is null. Same rules as :func:`types`.
+def column(texts: pl.Series, *, decimal_comma: bool = False) -> pl.Series:
+    """Text as a column of the type that keeps every cell. Same rules as :func:`types`.
 
     It keeps to lists and direct casts: a Polars expression would cost more than all the rest for a small file.
     """
-    present = [cell for cell in cells if cell is not None]
-    first = present[0][:1] if present else ""
+    cells = [cell for cell in texts.to_list() if cell is not None]
+    first = cells[0][:1] if cells else ""
     if first and first in "-0123456789":
-        if _are_integers(present):
-            return pl.Series(name, cells, dtype=pl.String).cast(pl.Int64)
-        if _are_floats(present, decimal_comma=decimal_comma):
-            plain = [cell and cell.replace(",", ".") for cell in cells] if decimal_comma else cells
-            return pl.Series(name, plain, dtype=pl.String).cast(pl.Float64)
-        for dtype, parse in _PARSERS:
-            values = parse(cells)
-            if values is not None:
-                return pl.Series(name, values, dtype=dtype)
-    elif first and first in "tfTF" and any(set(present) <= set(words) for words in BOOLEANS):
-        return pl.Series(name, [None if cell is None else cell[0] in "tT" for cell in cells], dtype=pl.Boolean)
-    return pl.Series(name, cells, dtype=pl.String)
+        floats: _Parser = partial(_floats, cells=cells, decimal_comma=decimal_comma)
+        values = (parse(texts) for parse in (_integers, floats, *_TIME_PARSERS))
+        return next((column for column in values if column is not None), texts)
+    if first and first in "tfTF" and any(set(cells) <= set(words) for words in BOOLEANS):
+        return pl.Series(texts.name, [None if cell is None else cell[0] in "tT" for cell in texts], dtype=pl.Boolean)
+    return texts
 
 
-def _are_integers(cells: list[str]) -> bool:
-    try:
-        numbers = list(map(int, cells))
-    except ValueError:
-        return False
-    return list(map(str, numbers)) == cells and min(numbers) >= _LEAST and max(numbers) <= _MOST
+def _integers(texts: pl.Series) -> pl.Series | None:
+    integers = texts.cast(pl.Int64, strict=False)
+    return integers if integers.cast(pl.String).equals(texts) else None
 
 
-def _are_floats(cells: list[str], *, decimal_comma: bool) -> bool:
+def _floats(texts: pl.Series, cells: list[str], *, decimal_comma: bool) -> pl.Series | None:
+    """Text as floats; None if one of the ``cells``, which are those that are not null, is none, or more exact."""
     if decimal_comma:
         if any("." in cell for cell in cells):
-            return False
-        cells = [cell.replace(",", ".", 1) for cell in cells]
+            return None
+        cells = [cell.replace(",", ".") for cell in cells]
+        texts = texts.str.replace(",", ".", literal=True)
     if not all(map(re.compile(_FLOAT_PATTERN).fullmatch, cells)):
-        return False
+        return None
+    floats = texts.cast(pl.Float64)
+    if floats.cast(pl.String).equals(texts):
+        return floats
     unsure = [cell for cell in cells if len(cell) > _SURE_DIGITS or "e" in cell or "E" in cell]
-    return all(digits(cell) == digits(repr(float(cell))) for cell in unsure)
+    return floats if all(digits(cell) == digits(repr(float(cell))) for cell in unsure) else None
 
 
 def digits(number: str) -> str:
@@ -116,31 +109,30 @@ def digits(number: str) -> str:
     return re.sub(r"[eE].*|[-.]", "", number).strip("0")
 
 
-def dates(cells: Sequence[str | None]) -> list[date | None] | None:
-    """Cells as days; None if one of them is no day as we write it: Python reads other forms of ISO 8601, too."""
+def dates(texts: pl.Series) -> pl.Series | None:
+    """Text as days; None if a cell is no day as we write it: Python reads other forms of ISO 8601, too."""
     try:
-        days = [None if cell is None else date.fromisoformat(cell) for cell in cells]
+        days = [None if cell is None else date.fromisoformat(cell) for cell in texts.to_list()]
     except ValueError:
         return None
-    return days if all(day is None or day.isoformat() == cell for day, cell in zip(days, cells, strict=True)) else None
+    column = pl.Series(texts.name, days, dtype=pl.Date)
+    return column if column.cast(pl.String).equals(texts) else None
 
 
-def times(cells: Sequence[str | None], pattern: str = _NAIVE_PATTERN) -> list[datetime | None] | None:
-    """Cells as times; None if one of them is none."""
-    matches = re.compile(pattern).fullmatch
+def times(texts: pl.Series, pattern: str = _NAIVE_PATTERN, dtype: pl.DataType = NAIVE) -> pl.Series | None:
+    """Text as times; None if a cell is none."""
+    cells, matches = texts.to_list(), re.compile(pattern).fullmatch
     if not all(cell is None or matches(cell) for cell in cells):
         return None
     try:
-        return [None if cell is None else datetime.fromisoformat(cell) for cell in cells]
+        moments = [None if cell is None else datetime.fromisoformat(cell) for cell in cells]
     except ValueError:
         return None
+    return pl.Series(texts.name, moments, dtype=dtype)
 
 
-_PARSERS: tuple[tuple[pl.DataType, Callable[[Sequence[str | None]], list[Any] | None]], ...] = (
-    (pl.Date(), dates),
-    (NAIVE, times),
-    (UTC, partial(times, pattern=_UTC_PATTERN)),
-)
+_Parser = Callable[[pl.Series], pl.Series | None]
+_TIME_PARSERS: tuple[_Parser, ...] = (dates, times, partial(times, pattern=_UTC_PATTERN, dtype=UTC))
 
 
 # Large files: as expressions.
@@ -177,7 +169,7 @@ def _types_of_some(rows: pl.LazyFrame, names: Sequence[str], *, decimal_comma: b
 def _candidates(sample: pl.Series, *, decimal_comma: bool) -> list[pl.DataType]:
     if sample.null_count() == len(sample):
         return list(TYPES)
-    dtype = column("", sample.to_list(), decimal_comma=decimal_comma).dtype
+    dtype = column(sample, decimal_comma=decimal_comma).dtype
     if dtype == pl.Int64():
         return [pl.Int64(), pl.Float64()]
     return [] if dtype == pl.String() else [dtype]

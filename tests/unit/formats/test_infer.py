@@ -13,7 +13,7 @@ from silversmith.formats import infer
 
 
 def by_lists(cells: list[str | None], *, decimal_comma: bool = False) -> pl.Series:
-    return infer.column("a", cells, decimal_comma=decimal_comma)
+    return infer.column(pl.Series("a", cells, dtype=pl.String), decimal_comma=decimal_comma)
 
 
 def by_expressions(cells: list[str | None], *, decimal_comma: bool = False) -> pl.Series:

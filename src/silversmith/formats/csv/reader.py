@@ -131,11 +131,12 @@ def _read_small(content: Content, data: bytes, options: Csv, declared: Collectio
     parsed = _parse(decoded, dialect, options) or _parse_carefully(content, dialect, options)
     names = parsed.header.names
     stays_text = names if options.thousands else declared
+    texts = (
+        pl.Series(name, cells, dtype=pl.String) for name, cells in text_columns(names, parsed.rows, options).items()
+    )
     columns = [
-        pl.Series(name, cells, dtype=pl.String)
-        if name in stays_text
-        else infer.column(name, cells, decimal_comma=options.decimal_comma)
-        for name, cells in text_columns(names, parsed.rows, options).items()
+        cells if cells.name in stays_text else infer.column(cells, decimal_comma=options.decimal_comma)
+        for cells in texts
     ]
     frame: pl.DataFrame | None = pl.DataFrame([*columns, row_numbers(parsed.numbers)])
     assert frame is not None
