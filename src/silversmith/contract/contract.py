@@ -19,7 +19,7 @@ from silversmith.contract.naming import SPELLINGS, Respelled
 from silversmith.contract.notation import Notation, notations
 from silversmith.errors import DataError, Place
 from silversmith.formats.archives.content import Scratch
-from silversmith.formats.table import ROW, Table, col
+from silversmith.formats.table import ROW, Table, col, joined
 
 #: Up to so many columns of a broken rule are shown with their values.
 _MOST_SHOWN = 4
@@ -253,12 +253,13 @@ class Contract:
             if ROW in rows.columns:
                 rows.drop_in_place(ROW)
             return rows, None
-        table = replace(table or Table(frame.lazy(), ""), rows=frame.lazy(), frame=frame)
+        if table is None or table.frame is not frame:
+            table = replace(table or Table(frame.lazy(), ""), rows=frame.lazy(), frame=frame)
         table = renamed(table, self)
         assert table.frame is not None
-        layout = lay_out(self, table, dict(table.frame.schema))
         if table.malformed is None:
-            good = all_good(self, table.frame, layout)
+            dtypes = dict(zip(table.frame.columns, table.frame.dtypes, strict=True))
+            good = all_good(self, table.frame, lay_out(self, table, dtypes))
             if good is not None:
                 return good, None
         checked = check(self, table, None)
@@ -523,14 +524,15 @@ def all_good(contract: Contract, frame: pl.DataFrame, layout: Layout) -> pl.Data
         values = _by_expression(name, cells, layout) if values is None else values
         if values is None:
             return None
-        cast[name] = (_defaulted(values, layout.default(name)) if name in contract.defaults else values).alias(name)
+        cast[name] = _defaulted(values, layout.default(name)) if name in contract.defaults else values
     for name, dtype in layout.filled().items():
         cast[name] = pl.Series(name, [contract.defaults.get(name)], dtype=dtype).new_from_index(0, frame.height)
     if any(cast[name].null_count() for name in contract.required):
         return None
-    good = pl.DataFrame({name: cast[name] for name in layout.names()})
+    names = layout.names()
+    good = joined(cast[name] for name in names) if names else pl.DataFrame()
     if contract.rules or contract.demands:
-        everything = good if not layout.dropped else pl.DataFrame({name: cast[name] for name in cast if name != ROW})
+        everything = good if not layout.dropped else joined(cast[name] for name in cast if name != ROW)
         if not _all_obey(contract, everything):
             return None
     keys = [col(name) for name in contract.unique if name in layout.schema]
@@ -542,7 +544,7 @@ def all_good(contract: Contract, frame: pl.DataFrame, layout: Layout) -> pl.Data
 def _defaulted(cells: pl.Series, default: pl.Expr) -> pl.Series:
     value = pl.col("value")
     filled = pl.when(casting.present(value, cells.dtype)).then(value).otherwise(default)
-    return cells.alias("value").to_frame().select(filled.alias("value")).to_series()
+    return cells.alias("value").to_frame().select(filled.alias(cells.name)).to_series()
 
 
 def _by_expression(name: str, cells: pl.Series, layout: Layout) -> pl.Series | None:
@@ -552,7 +554,7 @@ def _by_expression(name: str, cells: pl.Series, layout: Layout) -> pl.Series | N
     result = frame.select(
         after.alias("after"), casting.failed(pl.col("before"), after, cells.dtype).any().alias("failed")
     )
-    return None if result["failed"].any() else result["after"]
+    return None if result["failed"].any() else result["after"].alias(name)
 
 
 def _all_obey(contract: Contract, rows: pl.DataFrame) -> bool:

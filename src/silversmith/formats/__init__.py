@@ -73,30 +73,37 @@ _EXPECTED: dict[type, str] = {
 #: Silversmith's own readers.
 OWN_READERS = (*_EXPECTED, Archive)
 
-#: How each format is read, with the options of a reader and the columns that stay text.
-_READ: dict[str, tuple[type, Callable[[Content, Any, Mapping[str, pl.DataType]], Table]]] = {
-    "csv": (Csv, csv.read),
-    "json": (
-        Json,
-        lambda content, options, declared: with_clean_names(
-            with_mark(content, lambda utf8: document.read(utf8, options, declared)), declared
-        ),
+#: How each format is read, with its reader, or the one below, and the columns that stay text.
+_READ: dict[str, Callable[[Content, Any, Mapping[str, pl.DataType]], Table]] = {
+    "csv": csv.read,
+    "json": lambda content, options, declared: with_clean_names(
+        with_mark(content, lambda utf8: document.read(utf8, options, declared)), declared
     ),
-    "ndjson": (
-        Json,
-        lambda content, options, declared: with_clean_names(
-            with_mark(content, lambda utf8: ndjson.read(utf8, declared, options.selection)), declared
-        ),
+    "ndjson": lambda content, options, declared: with_clean_names(
+        with_mark(content, lambda utf8: ndjson.read(utf8, declared, options.selection)), declared
     ),
-    "parquet": (Parquet, lambda content, options, _: with_fields(parquet.read(content, options))),
-    "avro": (Avro, lambda content, *_: with_fields(avro.read(content))),
-    "arrow": (Arrow, lambda content, *_: with_fields(arrow.read(content))),
-    "excel": (Excel, lambda content, options, _: excel.read(content, options)),
-    "xml": (Xml, xml.read),
-    "fixed-width": (FixedWidth, lines.read_fixed_width),
-    "lines": (Lines, lambda content, options, _: lines.read_lines(content, options)),
-    "regex": (Regex, regex.read),
-    "fields": (Fields, regex.read),
+    "parquet": lambda content, options, _: with_fields(parquet.read(content, options)),
+    "avro": lambda content, *_: with_fields(avro.read(content)),
+    "arrow": lambda content, *_: with_fields(arrow.read(content)),
+    "excel": lambda content, options, _: excel.read(content, options),
+    "xml": xml.read,
+    "fixed-width": lines.read_fixed_width,
+    "lines": lambda content, options, _: lines.read_lines(content, options),
+    "regex": regex.read,
+    "fields": regex.read,
+}
+
+#: The readers of formats that are detected, where the transform has none.
+_DETECTED: dict[str, FileReader] = {
+    "csv": Csv(),
+    "json": Json(),
+    "ndjson": Json(),
+    "parquet": Parquet(),
+    "avro": Avro(),
+    "arrow": Arrow(),
+    "excel": Excel(),
+    "xml": Xml(),
+    "lines": Lines(),
 }
 
 _HEAD = 64 * 1024
@@ -172,11 +179,10 @@ def _read(content: Content, declared: Mapping[str, pl.DataType], *, reader: Read
     try:
         if _is_custom(reader):
             return custom.read(content, reader)
-        options, read_format = _READ[kind]
         if not getattr(reader, "infer", True):
             declared = _AllText(declared)
         try:
-            return read_format(content, reader if isinstance(reader, options) else options(), declared)
+            return _READ[kind](content, reader or _DETECTED[kind], declared)
         except DataError:
             if reader is not None or kind != "ndjson" or not content.name.lower().endswith(".log"):
                 raise

@@ -14,7 +14,7 @@ from functools import partial
 
 import polars as pl
 
-from silversmith.formats.table import col
+from silversmith.formats.table import col, joined
 
 UTC = pl.Datetime("us", "UTC")
 NAIVE = pl.Datetime("us")
@@ -56,7 +56,7 @@ def typed(
     if frame is not None and (frame.height * len(names) <= _FEW_CELLS or len(names) > _WIDE):
         columns = {cells.name: cells for cells in frame.get_columns()}
         columns |= {name: column(columns[name], decimal_comma=decimal_comma) for name in names}
-        frame = pl.DataFrame(list(columns.values()))
+        frame = joined(columns.values())
         return frame.lazy(), frame
     dtypes = types(rows, names, decimal_comma=decimal_comma)
     rows = rows.with_columns(casts(dtypes, decimal_comma=decimal_comma))

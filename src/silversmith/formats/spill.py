@@ -22,6 +22,7 @@ from silversmith.formats.table import (
     check_malformed,
     checked_names,
     col,
+    joined,
     malformed_frame,
     row_numbers,
     shorten,
@@ -124,7 +125,7 @@ def text_table_of(blocks: Iterable[TextBlock], content: Content, kind: str, decl
         names |= dict.fromkeys(block.columns)
         checked_names(list(names))
         columns = [pl.Series(name, cells, dtype=pl.String) for name, cells in block.columns.items()]
-        spill.add(pl.DataFrame([*columns, row_numbers(block.numbers)]))
+        spill.add(joined([*columns, row_numbers(block.numbers)]))
     if not spill.height:
         spill.add(pl.DataFrame(schema={**dict.fromkeys(names, pl.String()), ROW: pl.UInt64}))
     in_order = [*map(col, names), pl.col(ROW)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import polars as pl
@@ -110,6 +110,8 @@ def with_clean_names(table: Table, declared: Collection[str]) -> Table:
     another's. What was cleaned stands in the dialect."""
     names = table.rows.collect_schema().names() if table.frame is None else table.frame.columns
     clean = {name: label for name in names if name not in declared and (label := clean_name(name)) != name}
+    if not clean:
+        return table
     times = Counter([*names, *clean.values()])
     renamed = {name: label for name, label in clean.items() if label and times[label] == 1}
     if not renamed:
@@ -176,6 +178,12 @@ def _is_hollow(dtype: pl.DataType) -> bool:
     if isinstance(dtype, pl.Struct):
         return not dtype.fields or any(_is_hollow(inner.dtype) for inner in dtype.fields)  # type: ignore[arg-type]
     return isinstance(dtype, pl.List | pl.Array) and _is_hollow(dtype.inner)  # type: ignore[arg-type]
+
+
+def joined(columns: Iterable[pl.Series]) -> pl.DataFrame:
+    """Columns, one at least, as a frame: sooner than ``pl.DataFrame``, which takes an empty name for none."""
+    first, *others = columns
+    return first.to_frame().hstack(others)
 
 
 def row_numbers(numbers: Sequence[int]) -> pl.Series:

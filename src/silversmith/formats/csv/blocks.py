@@ -33,7 +33,7 @@ from silversmith.formats import text
 from silversmith.formats.archives.content import Content
 from silversmith.formats.csv.dialect import Csv, CsvDialect
 from silversmith.formats.csv.records import Header, Malformed, Records, Shape, rows_of, text_columns
-from silversmith.formats.table import ROW, Table, col, malformed_frame, row_numbers
+from silversmith.formats.table import ROW, Table, col, joined, malformed_frame, row_numbers
 
 #: Bytes read at once: as typed columns, and as text, which takes several times the memory. Each block costs 3 ms.
 BLOCK = 4 * 1024 * 1024
@@ -251,7 +251,7 @@ class Parts:
         self._line = records.line
         columns = text_columns(header.names, rows, self._stream.options)
         series = [pl.Series(name, cells, dtype=pl.String) for name, cells in columns.items()]
-        return pl.DataFrame([*series, row_numbers(numbers)]), records.position
+        return joined([*series, row_numbers(numbers)]), records.position
 
 
 def frame_of(data: bytes, stream: CsvStream) -> pl.DataFrame | None:

@@ -113,8 +113,7 @@ def _other_problem(options: Csv) -> str:
     return skip_lines_problem(options.skip_lines) or encoding_problem(options.encoding)
 
 
-@dataclass(frozen=True)
-class CsvDialect:
+class CsvDialect(NamedTuple):
     """The marks of a file. ``quote`` None: quotes mean nothing. The others are as in :class:`Csv`.
 
     ``trailing``: so many separators end every record, and not the header. ``ambiguous``: what the numbers of a column
@@ -213,13 +212,13 @@ def dialect_of(name: str, beginning: str, options: Csv, *, is_whole: bool) -> Cs
             place=Place(text=shorten(title)),
         )
     trailing = sample.trailing(dialect)
-    dialect = replace(dialect, trailing=trailing) if trailing else dialect
+    dialect = dialect._replace(trailing=trailing) if trailing else dialect
     if options.decimal_comma or options.thousands is not None:
         return dialect
     if sample.has_decimal_commas(dialect):
-        return replace(dialect, decimal_comma=True)
+        return dialect._replace(decimal_comma=True)
     ambiguous = sample.ambiguous(dialect)
-    return replace(dialect, ambiguous=ambiguous) if ambiguous else dialect
+    return dialect._replace(ambiguous=ambiguous) if ambiguous else dialect
 
 
 def settled(options: Csv, dialect: CsvDialect) -> Csv:
@@ -232,15 +231,14 @@ def _marks_of(name: str, sample: _Sample, options: Csv) -> CsvDialect:
     escape = None if options.escape == AUTO else options.escape
     separator = _separator(name.lower(), sample, options, quote, escape)
     plain = CsvDialect(separator, quote, options.comment, escape, options.padded is True)
-    padded = replace(plain, padded=True)
-    if options.padded is None and sample.looks_padded(plain) and sample.is_regular(padded):
-        return padded
+    if options.padded is None and sample.looks_padded(plain) and sample.is_regular(plain._replace(padded=True)):
+        return plain._replace(padded=True)
     if AUTO in {options.quote, options.escape} and not sample.is_regular(plain):
         for dialect in _alternatives(plain, sample, options):
             if sample.is_table(dialect):
                 return dialect
     is_unquoted = options.quote == AUTO and sample.has_idle_quotes(plain)
-    return replace(plain, quote=None) if is_unquoted else plain
+    return plain._replace(quote=None) if is_unquoted else plain
 
 
 class _Reading(NamedTuple):
@@ -284,7 +282,8 @@ class _Sample:
 
     def _read(self, dialect: CsvDialect, most: int | None = None) -> _Reading:
         """The records of the sample, or the first ones; none if one of them is unreadable."""
-        reader = csv.reader((double_escapes(line, dialect) for line in self._lines), **dialect.options())
+        lines = [double_escapes(line, dialect) for line in self._lines] if dialect.escape else self._lines
+        reader = csv.reader(lines, **dialect.options())
         records: list[list[str]] = []
         line = 0
         try:
@@ -375,12 +374,14 @@ class _Sample:
 
         A quote that is not closed on the last lines proves nothing: the file may have been cut off.
         """
+        if '"' not in self._text:
+            return False
         text, mark = f"\n{self._text}\n", dialect.separator
         opened = sum(map(text.count, (f'{mark}"', '\n"')))
         closed = sum(map(text.count, (f'"{mark}', '"\n', '"\r')))
         if opened == closed and opened + closed == text.count('"'):
             return False
-        quoted, records = self._read(dialect), self._read(replace(dialect, quote=None)).records
+        quoted, records = self._read(dialect), self._read(dialect._replace(quote=None)).records
         if len(set(map(len, records))) != 1:
             return False
         if len(records[0]) == 1:
@@ -480,10 +481,10 @@ def _alternatives(plain: CsvDialect, sample: _Sample, options: Csv) -> Iterator[
     quotes = ["'"] if options.quote == AUTO and "'" in sample.text else []
     escapes = ["\\"] if options.escape == AUTO and "\\" in sample.text else []
     for separator in dict.fromkeys(separators):
-        dialect = replace(plain, separator=separator)
-        yield from (replace(dialect, escape=escape) for escape in escapes)
-        yield from (replace(dialect, quote=quote) for quote in quotes if quote != plain.escape)
-        yield from (replace(dialect, quote=quote, escape=escape) for quote in quotes for escape in escapes)
+        dialect = plain._replace(separator=separator)
+        yield from (dialect._replace(escape=escape) for escape in escapes)
+        yield from (dialect._replace(quote=quote) for quote in quotes if quote != plain.escape)
+        yield from (dialect._replace(quote=quote, escape=escape) for quote in quotes for escape in escapes)
 
 
 def looks_separated(text: str) -> bool:

@@ -29,7 +29,7 @@ from silversmith.formats.csv.records import (
     text_columns,
 )
 from silversmith.formats.encoding import MARKED, encoding_of_mark, with_encoding
-from silversmith.formats.table import ROW, Table, col, malformed_frame, row_numbers
+from silversmith.formats.table import ROW, Table, col, joined, malformed_frame, row_numbers
 
 #: Up to this many bytes Python's csv module is done before Polars' has started.
 SMALL = 32 * 1024
@@ -138,7 +138,7 @@ def _read_small(content: Content, data: bytes, options: Csv, declared: Collectio
         cells if cells.name in stays_text else infer.column(cells, decimal_comma=options.decimal_comma)
         for cells in texts
     ]
-    frame: pl.DataFrame | None = pl.DataFrame([*columns, row_numbers(parsed.numbers)])
+    frame: pl.DataFrame | None = joined([*columns, row_numbers(parsed.numbers)])
     assert frame is not None
     rows = frame.lazy()
     if options.thousands:

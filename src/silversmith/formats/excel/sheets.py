@@ -14,7 +14,7 @@ from enum import IntEnum
 import polars as pl
 
 from silversmith.errors import DataError, Place
-from silversmith.formats.table import MOST_COLUMNS, checked_names, clean_name, row_numbers, shorten
+from silversmith.formats.table import MOST_COLUMNS, checked_names, clean_name, joined, row_numbers, shorten
 
 #: How many cells a sheet may have: its columns are held in memory.
 MOST_CELLS = 8_000_000
@@ -287,7 +287,7 @@ def sheet(
         {} if names is not None else {label: heads.get(number) for number, label in zip(used, labels, strict=True)}
     )
     renamed = {label: head for label, head in written.items() if head and head != label}
-    return Sheet(pl.DataFrame([*data, row_numbers(range(1, frame.height + 1))]), first, renamed)
+    return Sheet(joined([*data, row_numbers(range(1, frame.height + 1))]), first, renamed)
 
 
 def _whole_rows(pieces: Iterable[pl.DataFrame]) -> Iterator[pl.DataFrame]:

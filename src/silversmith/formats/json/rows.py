@@ -25,6 +25,7 @@ from silversmith.formats.table import (
     check_malformed,
     checked_names,
     col,
+    joined,
     malformed_frame,
     row_numbers,
     shorten,
@@ -167,9 +168,7 @@ def frame_of(block: Block | Columns, kinds: dict[str, Kind]) -> pl.DataFrame:
         for name in own
         if kinds[name] is not NULL
     ]
-    # Not DataFrame([…]), which takes an empty name for none.
-    first, *others = [*series, numbers]
-    return first.to_frame().hstack(others)
+    return joined([*series, numbers])
 
 
 @contextmanager
