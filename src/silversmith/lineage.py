@@ -13,6 +13,8 @@ from functools import cached_property, lru_cache
 from typing import Any
 from urllib.parse import quote, unquote
 
+import orjson
+
 #: The longest key S3 takes, in bytes of UTF-8.
 #: https://docs.aws.amazon.com/AmazonS3/latest/userguide/object-keys.html
 LONGEST_KEY = 1024
@@ -130,7 +132,7 @@ class Lineage:
         metadata = self.to_metadata()
         if self.looked_up:
             metadata["looked-up"] = json.dumps(dict(self.looked_up))
-        return json.dumps(metadata)
+        return orjson.dumps(metadata).decode()
 
 
 #: The names in metadata of the fields for which S3's metadata has room.

@@ -167,8 +167,8 @@ def unpacked(source: Source, reader: Reader | None = None, *, scratch: Path | No
     """
     files = Scratch(scratch)
     try:
-        archive = reader if isinstance(reader, Archive) else Archive(reader=reader)
-        yield Unpacked(unpack_all(source, files, archive.members), archive.reader)
+        members, of_each = (reader.members, reader.reader) if isinstance(reader, Archive) else (None, reader)
+        yield Unpacked(unpack_all(source, files, members), of_each)
     except BaseException:
         files.remove()
         raise

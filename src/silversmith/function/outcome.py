@@ -118,8 +118,8 @@ class Report:
         values: dict[str, Any] = worst.to_dict() if worst else {"verdict": "dropped"}
         for name in ("rows_read", "rows_written", "rows_rejected", "rows_dropped"):
             values[name] = sum(getattr(outcome, name) for outcome in self.outcomes)
-        if broken := sum((Counter(outcome.broken) for outcome in self.outcomes), Counter[str]()):
-            values["broken"] = dict(broken)
+        if "broken" in values:
+            values["broken"] = dict(sum((Counter(outcome.broken) for outcome in self.outcomes), Counter[str]()))
         values["stages"] = self._stages()
         if self.error is not None:
             values |= {"verdict": "failed", "failed": True, "key": self.key}

@@ -27,7 +27,7 @@ _EXACT = 2**53
 _SMALL = (pl.Int8(), pl.Int16(), pl.Int32(), pl.UInt8(), pl.UInt16(), pl.UInt32())
 
 #: Integers that it may not hold.
-_LARGEST = (pl.Int64(), pl.UInt64())
+_LARGEST = (pl.Int64, pl.UInt64)
 
 #: How many differences an error shows.
 _SHOWN = 20
@@ -136,7 +136,7 @@ def fit(
     """
     _require_distinct(dtypes, recorded)
     values = Values(rows, dtypes)
-    watched = [name for name, kind in dtypes.items() if kind in _LARGEST and name not in recorded.large]
+    watched = [name for name, kind in dtypes.items() if isinstance(kind, _LARGEST) and name not in recorded.large]
     large = recorded.large | values.large(watched)
     is_same = recorded.version > 0 and list(dtypes.items()) == list(recorded.columns.items())
     if is_same and large == recorded.large and not recorded.has_untyped:
@@ -242,7 +242,7 @@ def _by_value(
 ) -> pl.DataType | None:
     if _may_fit(file_dtype, silver_dtype) and values.fit(name, silver_dtype):
         return silver_dtype
-    if file_dtype.is_float() and (silver_dtype in _SMALL or (silver_dtype in _LARGEST and name not in large)):
+    if file_dtype.is_float() and (silver_dtype in _SMALL or (isinstance(silver_dtype, _LARGEST) and name not in large)):
         return pl.Float64()
     return None
 

@@ -119,7 +119,7 @@ def is_doubtful(data: bytes, values: Sequence[Any]) -> bool:
         return True
     dense = data.translate(None, b" \t\r\n")
     ends = dense.count(b'":')
-    if b'\\\\":' not in dense:
+    if b"\\" in dense and b'\\\\":' not in dense:
         ends -= dense.count(b'\\":')
     return ends > count_keys(values, enough=ends)
 
