@@ -7,7 +7,6 @@ import sqlite3
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib.metadata import version
 
 from cyclopts import App, CycloptsError, Group
 
@@ -172,12 +171,18 @@ COMMANDS = (
 )  # fmt: skip
 
 
+def _version() -> str:
+    from importlib.metadata import version
+
+    return version("silversmith")
+
+
 def application() -> App:
     """The command line as cyclopts knows it."""
     app = App(
         name="silversmith",
         help="Files land in bronze. Silversmith makes them silver.",
-        version=version("silversmith"),
+        version=_version,
         help_format="plaintext",
         result_action="return_value",
         suppress_keyboard_interrupt=False,

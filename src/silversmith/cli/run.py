@@ -160,14 +160,15 @@ def _run(
     json: bool = False,
 ) -> int:
     set_quiet(quiet)
-    from silversmith.local.processes import PrewarmedWorkers, usable_cpus
+    from silversmith.local.processes import PrewarmedWorkers, importing, usable_cpus
 
     processes = workers or len(usable_cpus())
     with PrewarmedWorkers(processes) as prewarmed:  # they import Polars while this process does
-        from silversmith.local.engine import Engine
-        from silversmith.local.journal import Journal
-        from silversmith.local.lake import LakeFolder
-        from silversmith.operations.profile import Profile
+        with importing(later="cfn_flip"):  # YAML's templates, which no run writes
+            from silversmith.local.engine import Engine
+            from silversmith.local.journal import Journal
+            from silversmith.local.lake import LakeFolder
+            from silversmith.operations.profile import Profile
 
         require_packages(metrics=metrics, otel=otel, openlineage=openlineage)
         stages = Profile() if profile else None

@@ -22,6 +22,7 @@ from rich.text import Text
 from silversmith.operations.text import count, duration, lines, shown
 
 if TYPE_CHECKING:
+    from rich.live import Live
     from rich.progress import Task
     from rich.table import Table
 
@@ -246,8 +247,6 @@ class RunDisplay:
     """
 
     def __init__(self, title: str, *, silent: bool = False, clock: Callable[[], float] = time.monotonic) -> None:
-        from rich.live import Live
-
         self._title = title
         self._silent = silent
         self._clock = clock
@@ -258,6 +257,8 @@ class RunDisplay:
         self._live: Live | None = None
         self._drawn = ExitStack()
         if colourful() and not silent:
+            from rich.live import Live
+
             # Warnings on stderr are drawn above the display, if they go to the same terminal.
             self._live = Live(
                 console=console(), auto_refresh=False, transient=True, redirect_stderr=sys.stderr.isatty()
