@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from functools import cached_property, partial
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal
@@ -157,7 +157,7 @@ class Contract:
     def __repr__(self) -> str:
         return f"Contract({dict(self.schema)!r}, rules={list(self.rules)})"
 
-    @cached_property
+    @property
     def declared(self) -> dict[str, pl.DataType]:
         """The columns, under their new and old names, that readers leave as text to show cells that cannot be cast."""
         old = {old: self.schema[new] for old, new in self.rename.items() if new in self.schema}
