@@ -280,6 +280,7 @@ class Engine:
                 tick(self.progress())
             if until_idle and self._is_done():
                 break
+            self._rest()
         self._drain()
         tick(self.progress())
         return self.progress()
@@ -332,7 +333,7 @@ class Engine:
         return dict(self._journal.rows("counters"))
 
     def _step(self) -> None:
-        """One turn: take in files, deliver messages, hand out batches, wait for something to happen."""
+        """One turn: take in files, deliver messages, hand out batches."""
         self._search.step(self._clock.now())
         self._take_in()
         if jump := self._clock.jump():
@@ -353,6 +354,10 @@ class Engine:
         self._services.delivery.deliver(now)
         for dispatcher in self._dispatchers:
             dispatcher.dispatch_all(now)
+
+    def _rest(self) -> None:
+        """Wait for something to happen."""
+        now = self._clock.now()
         if self._hurry and self._only_waits():
             self._hasten(now)
             return
