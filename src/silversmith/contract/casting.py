@@ -23,16 +23,13 @@ from polars.datatypes import DataTypeClass
 from silversmith.contract.notation import Notation
 from silversmith.formats import infer
 from silversmith.formats.infer import CLOCK, DATE, DATE_PATTERN, parse_date, parse_time
-from silversmith.formats.table import LONGEST_TEXT
+from silversmith.formats.table import EXACT, LONGEST_TEXT
 
 _TRUE, _FALSE = ("true", "1"), ("false", "0")
 _WORDS = {**dict.fromkeys(_TRUE, True), **dict.fromkeys(_FALSE, False)}
 _FRACTIONS = {"ms": 3, "us": 6, "ns": 9}
 _CLOCK = CLOCK.replace("%s}", "%s}0*")
 _OFFSET = r"(?:Z|[+-][0-9]{2}:?[0-9]{2})"
-
-#: Integers up to this one, and down to its negative, are exact as Float64.
-_EXACT = 2**53
 
 #: The years in the calendar. Polars' parser reads other days.
 FIRST, LAST = 1900, 2099
@@ -217,7 +214,7 @@ def quickly(cells: pl.Series, target: pl.DataType) -> pl.Series | None:
 def _are_exact(cells: pl.Series) -> bool:
     """Whether integers are exact as Float64."""
     low, high = cells.min(), cells.max()
-    return low is None or (int(str(low)) >= -_EXACT and int(str(high)) <= _EXACT)
+    return low is None or (int(str(low)) >= -EXACT and int(str(high)) <= EXACT)
 
 
 def _text_quickly(cells: pl.Series, target: pl.DataType) -> pl.Series | None:

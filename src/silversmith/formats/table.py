@@ -30,6 +30,9 @@ _INVISIBLE = re.compile("[\u00ad\u180e\u200b\u200e\u200f\u202a-\u202e\u2060-\u20
 _SPACES = re.compile("[\u00a0\u2007\u202f]")
 _ENDS = "".join(map(chr, filter(lambda point: chr(point).isspace(), range(0x3001)))) + "\u200c\u200d"
 
+#: Integers up to this one, and down to its negative, are exact as Float64.
+EXACT = 2**53
+
 #: Offending text in errors and reasons is cut after this many characters.
 LONGEST_TEXT = 100
 

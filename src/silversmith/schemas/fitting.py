@@ -17,11 +17,8 @@ import polars as pl
 
 from silversmith.contract import casting
 from silversmith.errors import DataError, Place
-from silversmith.formats.table import col, shorten
+from silversmith.formats.table import EXACT, col, shorten
 from silversmith.schemas.document import Schema, differences, dtype_code, join, widened
-
-#: Integers up to this one, and down to its negative, are exact as Float64.
-_EXACT = 2**53
 
 #: Integers that a Float64 always holds.
 _SMALL = (pl.Int8(), pl.Int16(), pl.Int32(), pl.UInt8(), pl.UInt16(), pl.UInt32())
@@ -67,9 +64,9 @@ class Values:
         """The columns of integers that have one which no Float64 gives back."""
         if self._frame is not None:
             return {name for name in names if _is_large(self._frame.get_column(name))}
-        if not self._any(((col(name) > _EXACT) | (col(name) < -_EXACT)) for name in names):
+        if not self._any(((col(name) > EXACT) | (col(name) < -EXACT)) for name in names):
             return set()
-        return self._which({name: (col(name).max() > _EXACT) | (col(name).min() < -_EXACT) for name in names})
+        return self._which({name: (col(name).max() > EXACT) | (col(name).min() < -EXACT) for name in names})
 
     def fit(self, name: str, dtype: pl.DataType) -> bool:
         """Whether each value of a column has its like in another type."""
@@ -114,7 +111,7 @@ class Values:
 def _is_large(numbers: pl.Series) -> bool:
     """Directly: an expression would cost more than all the rest of a small file's fitting."""
     low, high = numbers.min(), numbers.max()
-    return isinstance(low, int) and isinstance(high, int) and not -_EXACT <= low <= high <= _EXACT
+    return isinstance(low, int) and isinstance(high, int) and not -EXACT <= low <= high <= EXACT
 
 
 def fit(

@@ -14,7 +14,7 @@ from enum import IntEnum
 import polars as pl
 
 from silversmith.errors import DataError, Place
-from silversmith.formats.table import MOST_COLUMNS, checked_names, clean_name, joined, row_numbers, shorten
+from silversmith.formats.table import EXACT, MOST_COLUMNS, checked_names, clean_name, joined, row_numbers, shorten
 
 #: How many cells a sheet may have: its columns are held in memory.
 MOST_CELLS = 8_000_000
@@ -24,9 +24,6 @@ MOST_TEXT = 128 * 1024 * 1024
 
 #: Cells that become a piece of each column at once: so many, and so many for each column.
 _CELLS, _CELLS_OF_COLUMN = 100_000, 64
-
-#: Integers up to this one are exact in the numbers of worksheets, which are all floating.
-_EXACT = 2**53
 
 #: Milliseconds of a day.
 DAY = 86_400_000
@@ -174,7 +171,7 @@ def _times(lengths: pl.Series) -> pl.Series:
 def _whole(numbers: pl.Series) -> pl.Series:
     """Whole numbers as such; they are all floating where they come from."""
     present = numbers.drop_nulls()
-    is_whole = (present == present.floor()) & (present.abs() <= _EXACT)
+    is_whole = (present == present.floor()) & (present.abs() <= EXACT)
     return numbers.cast(pl.Int64) if is_whole.all() else numbers
 
 
@@ -218,7 +215,7 @@ def as_text(cell: str | float | datetime | time | timedelta | None) -> str | Non
     if isinstance(cell, bool):
         return "true" if cell else "false"
     if isinstance(cell, float):
-        return str(int(cell)) if cell.is_integer() and abs(cell) <= _EXACT else repr(cell)
+        return str(int(cell)) if cell.is_integer() and abs(cell) <= EXACT else repr(cell)
     if isinstance(cell, datetime) and cell.time() == time(0):
         return cell.date().isoformat()
     if isinstance(cell, timedelta):

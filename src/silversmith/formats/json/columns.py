@@ -24,7 +24,8 @@ from dataclasses import dataclass
 import polars as pl
 from polars.exceptions import PanicException, PolarsError
 
-from silversmith.formats.json.kinds import BOOLEAN, EXACT, FLOAT, NULL, WORDS, Kind, integers, type_of
+from silversmith.formats.json.kinds import BOOLEAN, FLOAT, NULL, WORDS, Kind, integers, type_of
+from silversmith.formats.table import EXACT
 
 #: How many cells the lines may make. Text of a few megabytes has far fewer values: the rest would be nulls.
 MOST_CELLS = 20_000_000

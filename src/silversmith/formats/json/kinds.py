@@ -18,14 +18,12 @@ import orjson
 import polars as pl
 
 from silversmith.errors import DataError, Place
-from silversmith.formats.table import MOST_COLUMNS
+from silversmith.formats.table import EXACT, MOST_COLUMNS
 
 #: How deep lists and objects may be nested in a column; a column that has anything deeper becomes text.
 MOST_DEPTH = 64
 
 _LEAST_INT64, _MOST_INT64, _MOST_UINT64 = -(2**63), 2**63 - 1, 2**64 - 1
-#: Integers up to this one, and down to its negative, are exact as Float64.
-EXACT = 2**53
 
 
 @dataclass(frozen=True)
