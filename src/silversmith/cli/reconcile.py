@@ -23,11 +23,12 @@ from silversmith.cli.options import (
 )
 from silversmith.cli.screen import progress_bar, say, say_json, set_quiet
 from silversmith.cli.send import MOST_NAMED, say_more
-from silversmith.cli.sending import AfterOption, MaxFailuresOption, RateOption, Sending
+from silversmith.cli.sending import AfterOption, MaxFailuresOption, RateOption, Sending, YesOption, show_plan
 from silversmith.operations import WrongCall
 from silversmith.operations.text import count, shown
 
 if TYPE_CHECKING:
+    from silversmith.operations.plan import SendPlan
     from silversmith.operations.reconcile import ReconcileBatch, RoundPlan, TableBatch
     from silversmith.reconcile.compare import Finding
 
@@ -105,6 +106,7 @@ def reconcile(
     rate: RateOption = None,
     max_failures: MaxFailuresOption = 0.1,
     after: AfterOption = "",
+    yes: YesOption = False,
     there: Annotated[bool, flag("Have the deployed function begin a round, and do not wait.", "--there")] = False,
     limit: Annotated[int, number("Name at most so many keys; all are counted and sent.", 0)] = MOST_NAMED,
     dry_run: DryRunOption = False,
@@ -130,44 +132,55 @@ def reconcile(
             )
         return _reconcile_there(pipeline, where, changed=changed, prove=prove, json=json)
     from silversmith.operations.pace import Place, batch_of
+    from silversmith.operations.plan import count_changed
     from silversmith.operations.reconcile import RECONCILE_BATCH, plan, reconcile_tables
     from silversmith.operations.reconcile import reconcile as operation
 
     tally = _RoundTally(limit, dry_run, json)
     options: dict[str, Any] = {"transform": transform, "changed": changed, "dead": dead, "prove": prove}
-    chosen = {f"--{name}": value for name, value in options.items()}
+    chosen = {f"--{name}": value for name, value in options.items()} | {"--yes": yes}
     sending = Sending("reconcile", pipeline=pipeline, options=chosen, where=where, rate=rate, max_failures=max_failures)
     with (
         open_target(pipeline, where, writable=not dry_run) as (definition, target),
-        progress_bar("keys", json=json) as advance,
         sending.cut_short(),
     ):
         plans = plan(definition, target, transform=transform, prove=prove)
         if not json:
             _show_plans(plans)
         place = Place.parse(after, transform)
+        if changed and not yes and not dry_run:
+            counted = count_changed(definition, target, transform=transform, after=place)
+            sending.require_agreement(counted, definition, target, where, json=json)
         sent_at_once = batch_of(rate, RECONCILE_BATCH)
         batches = operation(definition, target, dry_run=dry_run, sent_at_once=sent_at_once, after=place, **options)
-        for batch in sending.paced(batches, target, after=after, dry_run=dry_run):
-            advance(batch.checked)
-            tally.add(batch)
+        with progress_bar("keys", json=json) as advance:
+            for batch in sending.paced(batches, target, after=after, dry_run=dry_run):
+                advance(batch.checked)
+                tally.add(batch)
         if not sending.stopped:
             for lacking in reconcile_tables(definition, target, transform=transform, dry_run=dry_run):
                 tally.add_table(lacking)
         running = target.running()
+        takes = sending.plan(definition, target, where) if dry_run else None
     if json:
-        say_json(tally.document(plans) | sending.document())
+        say_json(tally.document(plans) | sending.document(takes))
     else:
-        _show_tally(tally)
-        if (tally.totals["found"] or tally.behind) and not dry_run and not running:
-            warn_no_engine()
+        _show_tally(tally, takes)
+        _warn_if_idle(tally, running=running or dry_run)
     return sending.end() or int(tally.totals["foreign"] > 0)
 
 
-def _show_tally(tally: _RoundTally) -> None:
+def _warn_if_idle(tally: _RoundTally, *, running: bool) -> None:
+    if (tally.totals["found"] or tally.behind) and not running:
+        warn_no_engine()
+
+
+def _show_tally(tally: _RoundTally, takes: SendPlan | None) -> None:
     _show_totals(tally.totals, tally.kinds, len(tally.listed))
     sent = "would be sent" if tally.dry_run else "sent"
     say(f"{count(tally.checked, 'key')} looked at, {tally.totals['found']:,} {sent}")
+    if takes is not None:
+        show_plan(takes)
     if tally.late:
         say(f"the lineage is behind of {count(tally.late, 'object')}: {sent} to the tables' queue")
     for table, total in tally.behind.items():

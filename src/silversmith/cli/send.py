@@ -31,7 +31,15 @@ from silversmith.cli.options import (
     warn_no_engine,
 )
 from silversmith.cli.screen import progress_bar, say, say_json, set_quiet, warn
-from silversmith.cli.sending import AfterOption, MaxFailuresOption, RateOption, Sending
+from silversmith.cli.sending import (
+    MOST_UNASKED,
+    AfterOption,
+    MaxFailuresOption,
+    RateOption,
+    Sending,
+    YesOption,
+    show_plan,
+)
 from silversmith.operations import WrongCall
 from silversmith.operations.text import count, duration, iso, shown, size
 
@@ -121,6 +129,7 @@ def redrive(
     rate: RateOption = None,
     max_failures: MaxFailuresOption = 0.5,
     after: AfterOption = "",
+    yes: YesOption = False,
     dry_run: DryRunOption = False,
     where: Where = HERE,
     quiet: QuietOption = False,
@@ -132,6 +141,7 @@ def redrive(
     """
     set_quiet(quiet)
     from silversmith.operations.pace import Place, batch_of
+    from silversmith.operations.plan import count_redrive
     from silversmith.operations.send import REDRIVE_BATCH, FailureSelection
     from silversmith.operations.send import redrive as operation
 
@@ -143,15 +153,18 @@ def redrive(
         since=point(newer_than, "--newer-than", now),
         until=point(older_than, "--older-than", now),
     )
-    chosen = {"--transform": transform, "--key": key, "--error": error, "--limit": limit}
+    chosen = {"--transform": transform, "--key": key, "--error": error, "--limit": limit, "--yes": yes}
     chosen |= {"--newer-than": iso(selection.since), "--older-than": iso(selection.until)}
     sending = Sending("redrive", pipeline=pipeline, options=chosen, where=where, rate=rate, max_failures=max_failures)
     tally = _RedriveTally(limit or MOST_NAMED, None if json else now)
     with (
         open_target(pipeline, where, writable=not dry_run) as (definition, target),
-        progress_bar("failures", json=json) as advance,
         sending.cut_short(),
     ):
+        place = Place.parse(after, transform)
+        if not yes and not dry_run and (limit or MOST_UNASKED + 1) > MOST_UNASKED:
+            counted = count_redrive(definition, target, selection, after=place)
+            sending.require_agreement(counted, definition, target, where, json=json)
         batches = operation(
             definition,
             target,
@@ -159,20 +172,24 @@ def redrive(
             most=limit,
             dry_run=dry_run,
             batch=batch_of(rate, REDRIVE_BATCH),
-            after=Place.parse(after, transform),
+            after=place,
         )
-        for batch in sending.paced(batches, target, after=after, dry_run=dry_run):
-            advance(len(batch.failures))
-            tally.add(batch)
+        with progress_bar("failures", json=json) as advance:
+            for batch in sending.paced(batches, target, after=after, dry_run=dry_run):
+                advance(len(batch.failures))
+                tally.add(batch)
         running = target.running()
+        plan = sending.plan(definition, target, where) if dry_run else None
     if json:
         failures = [{**vars(failure), "at": iso(failure.at)} for failure in tally.listed]
         numbers = {"found": tally.total, "sent": tally.sent, "lost": tally.lost}
-        say_json({"dry_run": dry_run, **numbers, "failures": failures, **sending.document()})
+        say_json({"dry_run": dry_run, **numbers, "failures": failures, **sending.document(plan)})
     elif not tally.total:
         say("nothing failed" if selection == FailureSelection() else "nothing failed that these options choose")
     else:
         _show_redriven(tally, dry_run=dry_run)
+        if plan is not None:
+            show_plan(plan)
         if tally.sent and not running:
             warn_no_engine()
     return sending.end()
@@ -239,6 +256,7 @@ def replay(
     rate: RateOption = None,
     max_failures: MaxFailuresOption = 0.1,
     after: AfterOption = "",
+    yes: YesOption = False,
     dry_run: DryRunOption = False,
     pipeline: PipelineOption = PIPELINE,
     where: Where = HERE,
@@ -252,6 +270,7 @@ def replay(
     """
     set_quiet(quiet)
     from silversmith.operations.pace import Place, batch_of
+    from silversmith.operations.plan import count_replay
     from silversmith.operations.send import REPLAY_BATCH, Range
     from silversmith.operations.send import replay as operation
 
@@ -259,7 +278,7 @@ def replay(
     keys = key_pattern(pattern, "PATTERN")
     assert keys is not None
     chosen = Range(keys, since=point(since, "--since", now), until=point(until, "--until", now))
-    options = {"--transform": transform, "--changed": changed, "--force": force}
+    options = {"--transform": transform, "--changed": changed, "--force": force, "--yes": yes}
     options |= {"--since": iso(chosen.since), "--until": iso(chosen.until)}
     sending = Sending(
         "replay", pattern, pipeline=pipeline, options=options, where=where, rate=rate, max_failures=max_failures
@@ -267,9 +286,12 @@ def replay(
     tally = _ReplayTally(json)
     with (
         open_target(pipeline, where, writable=not dry_run) as (definition, target),
-        progress_bar("files", json=json) as advance,
         sending.cut_short(),
     ):
+        place = Place.parse(after, transform)
+        if not yes and not dry_run:
+            counted = count_replay(definition, target, chosen, transform=transform, changed=changed, after=place)
+            sending.require_agreement(counted, definition, target, where, json=json)
         batches = operation(
             definition,
             target,
@@ -279,12 +301,14 @@ def replay(
             force=now if force else None,
             dry_run=dry_run,
             batch=batch_of(rate, REPLAY_BATCH),
-            after=Place.parse(after, transform),
+            after=place,
         )
-        for batch in sending.paced(batches, target, after=after, dry_run=dry_run):
-            advance(len(batch.keys))
-            tally.add(batch)
+        with progress_bar("files", json=json) as advance:
+            for batch in sending.paced(batches, target, after=after, dry_run=dry_run):
+                advance(len(batch.keys))
+                tally.add(batch)
         running = target.running()
+        plan = sending.plan(definition, target, where) if dry_run else None
     passed = {"archived": tally.archived, "markers": tally.markers}
     if not json and any(passed.values()):
         say(
@@ -294,12 +318,14 @@ def replay(
     if json:
         documents = [{"transform": name, "key": key} for name, key in tally.listed]
         numbers = {"sent": 0 if dry_run else tally.total, "found": tally.total}
-        say_json({"dry_run": dry_run, **numbers, "keys": documents, **passed, **sending.document()})
+        say_json({"dry_run": dry_run, **numbers, "keys": documents, **passed, **sending.document(plan)})
     elif not tally.total:
         warn("there is no such file in bronze that a transform takes")
     else:
         say_more(tally.total - len(tally.listed))
         say(f"{count(tally.total, 'file')} {'would be sent' if dry_run else 'sent'}")
+        if plan is not None:
+            show_plan(plan)
         if not force and not changed:
             say("what the same code made of the same bytes is left as it is; --force makes it again")
         if not dry_run and not running:

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import io
 import shlex
+import sys
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from silversmith.cli.options import Where
-from silversmith.cli.sending import Sending
+from silversmith.cli.sending import MOST_UNASKED, Sending
+from silversmith.operations import WrongCall
 from silversmith.operations.pace import TooManyFailures
+from silversmith.operations.plan import Certainty
 from silversmith.operations.send import ReplayBatch
+from silversmith.operations.target import FileTime
+from silversmith.pipeline import Pipeline
 
 
 class Idle:
@@ -20,6 +27,9 @@ class Idle:
 
     def running(self) -> bool:
         return False
+
+    def file_time(self, transform: str) -> FileTime | None:
+        return FileTime(0.06, "measured", 4096.0) if transform == "orders" else None
 
 
 TARGET: Any = Idle()
@@ -81,4 +91,65 @@ def test_what_ends_by_itself_says_nothing(capsys: pytest.CaptureFixture[str]) ->
     command = sending()
     whole = [ReplayBatch("orders", ["a"], sizes=[1], place="orders/a")]
     assert list(command.paced(whole, TARGET, after="", dry_run=False)) == whole
-    assert (command.end(), command.document(), capsys.readouterr().err) == (0, {"stopped": "", "again": ""}, "")
+    assert (command.end(), command.document(), capsys.readouterr().err) == (
+        0,
+        {"stopped": "", "again": "", "takes": None},
+        "",
+    )
+
+
+class Terminal(io.StringIO):
+    """A person's terminal."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+def shop() -> Pipeline:
+    pipeline = Pipeline("shop")
+    pipeline.sql("orders/*", "SELECT * FROM rows", name="orders")
+    return pipeline
+
+
+def agree(counts: dict[str, tuple[int, int]], certainty: Certainty = Certainty.AT_MOST, *, json: bool = False) -> None:
+    sending().require_agreement((counts, certainty), shop(), TARGET, Where(target="aws"), json=json)
+
+
+def test_few_files_are_sent_without_a_question(capsys: pytest.CaptureFixture[str]) -> None:
+    agree({"orders": (MOST_UNASKED, 10**9)})
+    assert capsys.readouterr().out == ""
+
+
+def test_where_nobody_can_be_asked_many_files_need_a_yes(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(WrongCall, match=r"at most 1,001 files would be sent\. .*--dry-run.*--yes"):
+        agree({"orders": (MOST_UNASKED, 4_096_000), "": (1, 0)})
+    assert capsys.readouterr().out == (
+        "orders: at most 1,000 files, 4.1 MB: 11 s with 50 at once, $0.01\n"
+        "every transform that matches: at most 1 file\n"
+    )
+    with pytest.raises(WrongCall):
+        agree({"orders": (MOST_UNASKED + 1, 1)}, json=True)
+    assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize(("answer", "is_sent"), [("y\n", True), ("yes\n", True), ("\n", False), ("n\n", False)])
+def test_a_person_is_asked(monkeypatch: pytest.MonkeyPatch, answer: str, is_sent: bool) -> None:
+    asked = Terminal()
+    monkeypatch.setattr(sys, "stdin", Terminal(answer))
+    monkeypatch.setattr(sys, "stderr", asked)
+    refused = nullcontext() if is_sent else pytest.raises(WrongCall, match="nothing was sent")
+    with refused:
+        agree({"orders": (1_000_000, 4_096_000_000)}, Certainty.EXACT)
+    assert asked.getvalue() == "Send 1,000,000 files? [y/N] "
+
+
+def test_a_dry_run_counts_what_it_would_send(capsys: pytest.CaptureFixture[str]) -> None:
+    command = sending()
+    whole = [
+        ReplayBatch("orders", ["a", "b"], sizes=[10, 20], place="orders/b"),
+        ReplayBatch("orders", ["c"], sizes=[5]),
+    ]
+    assert len(list(command.paced(whole, TARGET, after="", dry_run=True))) == 2
+    plan = command.plan(shop(), TARGET, Where(target="aws"))
+    assert (plan.files, plan.size, plan.to_dict()["certainty"]) == (3, 35, "exact")
+    assert command.document(plan)["takes"]["transforms"][0]["transform"] == "orders"
