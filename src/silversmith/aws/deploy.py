@@ -120,6 +120,33 @@ class Deployed:
     round: ScheduledRound | None = None
 
 
+@dataclass(frozen=True)
+class Gathered:
+    """The template of a pipeline, whose functions have layers, and its code."""
+
+    template: Mapping[str, Any]
+    bundle: Bundle
+    tables: Bundle | None
+
+
+def gather(
+    located: Located, work: Path, options: Deployment, *, build: Build = build, build_tables: Build = build_tables
+) -> Gathered:
+    """Compile the template and gather the code, for whatever deploys them. See :func:`release`.
+
+    Raises:
+        DefinitionError: the definition cannot be deployed.
+        BundleError: the bundle cannot be made.
+    """
+    template = compile_template(located.pipeline, located.reference, deployment=options)
+    target = runtime(template)
+    bundle = build(located, work / "transforms", runtime=target, include=options.include, extra=options.packages)
+    spec, tables = located.pipeline.tables, None
+    if spec:
+        tables = build_tables(spec, located.root, work / "tables", runtime=target, extra=options.own_packages)
+    return Gathered(with_layers(template, options.name(located.pipeline.name)), bundle, tables)
+
+
 def release(
     located: Located,
     account: Account,
@@ -144,19 +171,13 @@ def release(
         BundleError: the bundle cannot be made.
     """
     options = deployment or Deployment()
-    template = compile_template(located.pipeline, located.reference, deployment=options)
-    pipeline, target = located.pipeline, runtime(template)
-    bundle = build(located, work / "transforms", runtime=target, include=options.include, extra=options.packages)
-    tables = None
-    if pipeline.tables:
-        tables = build_tables(
-            pipeline.tables, located.root, work / "tables", runtime=target, extra=options.own_packages
-        )
+    gathered = gather(located, work, options, build=build, build_tables=build_tables)
+    pipeline, bundle, tables = located.pipeline, gathered.bundle, gathered.tables
     name = options.name(pipeline.name)
     plan = Plan.of(pipeline, options, located.reference)
     return Release(
         name,
-        with_layers(template, name),
+        gathered.template,
         bundle,
         {"CodeBucket": Artefacts(account).bucket, **code_keys(name, bundle, tables)},
         owner(pipeline, options),

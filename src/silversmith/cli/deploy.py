@@ -37,6 +37,8 @@ if TYPE_CHECKING:
     from silversmith.aws.deploy import Deployed, Release, ScheduledRound
     from silversmith.aws.destroy import Inventory
     from silversmith.aws.stack import Diff
+    from silversmith.pipeline import Located
+    from silversmith.pipeline.deployment import Deployment
     from silversmith.schemas import Owner
     from silversmith.stores import Store
 
@@ -97,16 +99,26 @@ def template(
     pipeline: PipelineArgument = PIPELINE,
     *,
     deployment: DeploymentOption = "",
-    output: Annotated[Path | None, Parameter(help="Write it to this file; else it is printed.")] = None,
-    form: Annotated[Literal["json", "yaml"], Parameter(name="--format", help="How it is written.")] = "json",
+    output: Annotated[
+        Path | None,
+        Parameter(help="Write it to this file, or Terraform's module into this folder; else print it."),
+    ] = None,
+    form: Annotated[
+        Literal["json", "yaml", "terraform"], Parameter(name="--format", help="How it is written.")
+    ] = "json",
     json: JsonOption = False,
 ) -> int:
-    """Print the CloudFormation template that the pipeline compiles to: as JSON, or with `--format yaml` as YAML."""
+    """Print the CloudFormation template that the pipeline compiles to: as JSON, or with `--format yaml` as YAML.
+
+    With `--format terraform` it is a module of Terraform, in the folder `--output`.
+    """
     if json and form != "json":
         raise WrongCall(f"--json and --format {form} contradict each other: give one of them")
     from silversmith.template import compile as compile_template
 
     located, options = locate_deployment(pipeline, deployment)
+    if form == "terraform":
+        return write_terraform(located, options, output)
     compiled = compile_template(located.pipeline, located.reference, deployment=options)
     if form == "yaml":
         text = yaml_text(compiled)
@@ -121,6 +133,24 @@ def template(
         say_document(text)
     else:
         output.write_text(text, encoding="ascii")
+    return 0
+
+
+def write_terraform(located: Located, options: Deployment, folder: Path | None) -> int:
+    """Write Terraform's module, and say what else belongs into its folder.
+
+    Raises:
+        WrongCall: no folder is named.
+    """
+    if folder is None:
+        raise WrongCall("a module of Terraform is a folder: name it with --output")
+    from silversmith.aws.terraform import write_module
+
+    for path in write_module(located, options, folder):
+        say(f"written: {path}")
+    say(f"the code belongs beside it: silversmith bundle --split {folder}")
+    if located.pipeline.tables:
+        say(f"that of the tables, too: silversmith bundle --tables --split {folder / 'tables'}")
     return 0
 
 
