@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from silversmith.pipeline import Pipeline
     from silversmith.pipeline.deployment import Deployment, ObjectLock, Vpc
     from silversmith.pipeline.lookups import Context
+    from silversmith.pipeline.needs import Secret
     from silversmith.pipeline.rejections import reject
     from silversmith.pipeline.writers import CustomWriter
 
@@ -50,6 +51,7 @@ __all__ = [
     "Parquet",
     "Pipeline",
     "Regex",
+    "Secret",
     "Vpc",
     "Xml",
     "reject",
@@ -75,6 +77,7 @@ _LATE = {
     "Parquet": "silversmith.formats",
     "Pipeline": "silversmith.pipeline",
     "Regex": "silversmith.formats",
+    "Secret": "silversmith.pipeline.needs",
     "Vpc": "silversmith.pipeline.deployment",
     "Xml": "silversmith.formats",
     "reject": "silversmith.pipeline.rejections",

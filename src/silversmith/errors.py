@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +15,25 @@ UNWRITABLE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS})
 def as_utf8(text: str) -> str:
     """The text as UTF-8 can hold it: half of a surrogate pair, which Python allows in a text, becomes an escape."""
     return text.encode("utf-8", "backslashreplace").decode()
+
+
+#: A shorter text is not masked: it stands in many a text that has nothing to do with it.
+_SHORTEST_SECRET = 4
+
+_secrets: set[str] = set()
+
+
+def keep_secret(value: str) -> None:
+    """Have a text masked from now on, in every error and log line of this process."""
+    if len(value) >= _SHORTEST_SECRET:
+        _secrets.update({value, json.dumps(value)[1:-1]})
+
+
+def masked(text: str) -> str:
+    """The text without the secrets that this process has read."""
+    for secret in sorted(_secrets, key=len, reverse=True):
+        text = text.replace(secret, "***")
+    return text
 
 
 def count(number: int, noun: str, plural: str = "") -> str:
@@ -110,7 +130,7 @@ def help_for(code: str) -> str:
 
 def describe(error: BaseException) -> dict[str, Any]:
     """An error as JSON values: its kind and the text for a person. A disk that cannot be written is a kind."""
-    text = str(error) if isinstance(error, SilversmithError) else f"{type(error).__name__}: {error}"
+    text = masked(str(error) if isinstance(error, SilversmithError) else f"{type(error).__name__}: {error}")
     if isinstance(error, OSError) and error.errno in UNWRITABLE:
         return {"code": errno.errorcode[error.errno], "message": text}
     return {"code": type(error).__name__, "message": as_utf8(text[:4000])}

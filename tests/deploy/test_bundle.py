@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 
 import silversmith
+from silversmith import Deployment
 from silversmith.aws import bundle as bundles
 from silversmith.aws.account import BundleError
-from silversmith.aws.bundle import ENTRIES, TABLES_ENTRY, Bundle, build, needs
+from silversmith.aws.bundle import ENTRIES, TABLES_ENTRY, Bundle, _included, build, needs
 from silversmith.aws.packages import Requirements, Runtime, closure, collect, install, only, require_uv
 from silversmith.pipeline import locate
 
@@ -263,6 +264,25 @@ def test_a_lock_file_may_have_silversmith_from_a_file_or_a_checkout(tmp_path: Pa
     wheel = tmp_path.parent / "lookup-1.0-py3-none-any.whl"
     assert result.lines == ("polars==2.1.0 --hash=sha256:ab", str(wheel), "orjson")
     assert result.constraints == ("orjson==3.11.0 ; python_version > '3'", "polars==2.1.0 --hash=sha256:ab")
+
+
+def test_boto3_is_the_locked_one_where_it_is_asked_for(tmp_path: Path) -> None:
+    """Else Lambda's own, which AWS updates, is used."""
+    (tmp_path / "uv.lock").write_text("")
+    uv = tmp_path / "uv"
+    uv.write_text("#!/bin/sh\ncase \"$*\" in *--prune*) ;; *) echo 'boto3==1.42.7';; esac\n")
+    uv.chmod(0o755)
+    result = collect(tmp_path, {"boto3"}, set(), uv=str(uv), extra=Deployment(requirements=("boto3",)).requirements)
+    assert (result.lines, result.constraints) == (("boto3",), ("boto3==1.42.7",))
+    assert collect(tmp_path, {"boto3"}, set(), uv=str(uv)).lines == ()
+
+
+def test_the_secrets_of_this_machine_are_in_no_bundle(tmp_path: Path) -> None:
+    (tmp_path / "pipeline.py").write_text(PIPELINE)
+    (tmp_path / ".secrets.env").write_text("token=abc\n")
+    (tmp_path / "rates.json").write_text("{}")
+    located = locate(str(tmp_path / "pipeline.py"))
+    assert set(_included(located.root, ["*"])) == {"pipeline.py", "rates.json"}
 
 
 def test_without_requirements_it_is_what_was_tried_here(tmp_path: Path) -> None:

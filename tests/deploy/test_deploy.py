@@ -474,6 +474,17 @@ def test_the_layer_is_added_to_every_function_and_nothing_else(sales: Pipeline) 
     assert layered == compiled
 
 
+def test_layers_of_the_users_stay_before_the_packages(sales: Pipeline) -> None:
+    layer = "arn:aws:lambda:eu-central-1:123456789012:layer:tools:3"
+    layered = with_layers(compile_template(sales, deployment=Deployment(layers=(layer,))), "sales")
+    layers = [
+        each["Properties"]["Layers"]
+        for each in layered["Resources"].values()
+        if each["Type"] == "AWS::Lambda::Function"
+    ]
+    assert sorted(layers, key=len) == [[{"Ref": "PackagesLayer"}], [layer, {"Ref": "PackagesLayer"}]]
+
+
 def shop() -> Pipeline:
     pipeline = Pipeline("sales")
     pipeline.sql("sales/*.csv", "SELECT * FROM rows", name="sales")

@@ -19,6 +19,7 @@ SUBNET, GROUP = "subnet-0123456789abcdef0", "sg-01234567"
 BOUNDARY = "arn:aws:iam::123456789012:policy/boundary"
 STATEMENT = {"Effect": "Allow", "Principal": "*", "Action": "s3:GetObject"}
 KEY = "arn:aws:kms:eu-central-1:123456789012:key/01234567"
+LAYER = "arn:aws:lambda:eu-central-1:123456789012:layer:tools:3"
 
 
 @pytest.mark.parametrize(
@@ -50,6 +51,11 @@ KEY = "arn:aws:kms:eu-central-1:123456789012:key/01234567"
         ({"reserved_concurrency": 1}, "reserved_concurrency=1 is out of range"),
         ({"include": "lookup/*.csv"}, r"must be a tuple: include=\('lookup/\*\.csv',\)"),
         ({"requirements": "fastexcel"}, r"must be a tuple: requirements=\('fastexcel',\)"),
+        ({"vpc": "vpc-1"}, "must be a Vpc"),
+        ({"vpc": {"a": None}}, "must be a Vpc"),
+        ({"layers": LAYER}, "must be a tuple of at most 4"),
+        ({"layers": {"a": (LAYER,) * 5}}, "must be a tuple of at most 4"),
+        ({"layers": ("layer:3",)}, "no ARN of a layer"),
         ({"provisioned_concurrency": {"a": 0}}, "provisioned_concurrency=0 is out of range"),
         ({"old_versions_days": -1}, "old_versions_days=-1 must be 0"),
         ({"old_versions_days": True}, "old_versions_days=True must be 0"),

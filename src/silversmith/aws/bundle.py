@@ -33,6 +33,7 @@ from silversmith.aws.packages import (
     require_uv,
 )
 from silversmith.pipeline import Located
+from silversmith.pipeline.needs import LOCAL_FILE
 from silversmith.tables.spec import GoldSpec
 from silversmith.template.tables import SPEC
 from silversmith.usercode.analysis import INSTALLED, parse_module
@@ -129,6 +130,7 @@ def build(
     include: Sequence[str] = (),
     extra: Sequence[str] = (),
     most_bytes: int = MOST_BYTES,
+    has_layers: bool = False,
 ) -> Bundle:
     """Gather all that a pipeline needs on Lambda.
 
@@ -139,6 +141,7 @@ def build(
         include: patterns of more files below the pipeline's folder: ``"lookup/*.csv"``.
         extra: more requirements: ``"fastexcel"``, ``"boto3==1.42.*"``.
         most_bytes: the most that the bundle may have unzipped.
+        has_layers: whether the functions have layers of the user's, which may bring what is imported.
 
     Raises:
         BundleError: a package cannot be had, an import would fail on Lambda, or the bundle is larger than Lambda takes.
@@ -160,7 +163,8 @@ def build(
     install(requirements, work, target, uv=uv)
     trim(work)
     packages = files(work)
-    _check_imports(users, packages, requirements.origin)
+    if not has_layers:
+        _check_imports(users, packages, requirements.origin)
     bundle = Bundle(function, packages, target, requirements.origin)
     check_size(bundle.shares, most_bytes)
     return bundle
@@ -241,7 +245,7 @@ def _included(root: Path, patterns: Sequence[str]) -> dict[str, Path]:
     for pattern in patterns:
         if Path(pattern).is_absolute() or ".." in Path(pattern).parts:
             raise BundleError(f"{pattern!r} must be below {root}, the pipeline's folder")
-        matching = [path for path in root.glob(pattern) if path.is_file()]
+        matching = [path for path in root.glob(pattern) if path.is_file() and path.name != LOCAL_FILE]
         if not matching:
             raise BundleError(f"no file in {root} matches {pattern!r}")
         chosen |= {path.relative_to(root).as_posix(): path for path in matching}

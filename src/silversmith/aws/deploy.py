@@ -140,7 +140,14 @@ def gather(
     """
     template = compile_template(located.pipeline, located.reference, deployment=options)
     target = runtime(template)
-    bundle = build(located, work / "transforms", runtime=target, include=options.include, extra=options.packages)
+    bundle = build(
+        located,
+        work / "transforms",
+        runtime=target,
+        include=options.include,
+        extra=options.packages,
+        has_layers=bool(options.layers),
+    )
     spec, tables = located.pipeline.tables, None
     if spec:
         tables = build_tables(spec, located.root, work / "tables", runtime=target, extra=options.own_packages)
@@ -232,7 +239,7 @@ def with_layers(template: Mapping[str, Any], name: str) -> dict[str, Any]:
         for code in codes
     }
     layered = {
-        logical: {**resource, "Properties": {**resource["Properties"], "Layers": [{"Ref": LAYERS[_code(resource)]}]}}
+        logical: {**resource, "Properties": {**resource["Properties"], "Layers": _layers(resource)}}
         for logical, resource in functions.items()
     }
     parameter = {"Type": "String", "Description": "The key of the zip file with the packages"}
@@ -241,6 +248,14 @@ def with_layers(template: Mapping[str, Any], name: str) -> dict[str, Any]:
         "Parameters": {**template.get("Parameters", {}), **{_LAYER_KEYS[code]: parameter for code in codes}},
         "Resources": {**template["Resources"], **layered, **layers},
     }
+
+
+def _layers(function: Mapping[str, Any]) -> list[Any]:
+    """A function's layers: the user's own, then its packages: of files at one path that of the last layer counts.
+
+    https://docs.aws.amazon.com/lambda/latest/dg/adding-layers.html
+    """
+    return [*function["Properties"].get("Layers", []), {"Ref": LAYERS[_code(function)]}]
 
 
 def _code(function: Mapping[str, Any]) -> str:

@@ -206,7 +206,14 @@ def bundle(
         if tables:
             built = build_tables(spec, located.root, Path(work), runtime=runtime, extra=options.own_packages)
         else:
-            built = build(located, Path(work), runtime=runtime, include=options.include, extra=options.packages)
+            built = build(
+                located,
+                Path(work),
+                runtime=runtime,
+                include=options.include,
+                extra=options.packages,
+                has_layers=bool(options.layers),
+            )
         written = write_bundle(built, output or Path("bundle.zip"), split)
         if json:
             say_json(bundle_document(built, written))

@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import cache, partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from polars.exceptions import PanicException
@@ -24,7 +25,7 @@ from silversmith.function.outcome import Outcome, Report, Verdict
 from silversmith.function.process import Commit, Conversion, advance, commit_all, process, run
 from silversmith.function.retries import TriesSpent, count_failure, take_back_try
 from silversmith.function.task import NewKeys, Task
-from silversmith.pipeline import Pipeline, Transform, load
+from silversmith.pipeline import Pipeline, Transform, load, needs
 from silversmith.pipeline.lookups import Lookups
 from silversmith.runtime.openlineage import SPARE, LineageEvents, Places, of_environment
 from silversmith.runtime.queue import (
@@ -74,6 +75,8 @@ class Handler:
         owner: for whom silver is made; None: nobody minds whose it is.
         counts_receives: whether the queue counts every receive of a message, as SQS does. The local engine does not
             count that of a message whose worker died of another.
+        environment: variables that the process has while a batch is worked on. On Lambda it has them anyway.
+        fetch: reads a secret that the transform declares.
     """
 
     def __init__(
@@ -93,8 +96,11 @@ class Handler:
         group_size: int = 1,
         owner: Owner | None = None,
         counts_receives: bool = False,
+        environment: Mapping[str, str] = MappingProxyType({}),
+        fetch: needs.Fetch = needs.no_secrets,
     ) -> None:
         self._transform = transform
+        self._environment = environment
         self._bucket = bucket
         self._lake = lake
         self._scratch = scratch
@@ -107,7 +113,8 @@ class Handler:
         self._schemas = Schemas(lake.silver, transform.name, owner)
         self._pool: IoPool[list[_Progress]] = IoPool(io_threads)
         self.group_size = group_size
-        self._lookups = Lookups.of(transform, lake.bronze, scratch)
+        secrets = needs.Secrets(transform.secrets, fetch, name=transform.name)
+        self._lookups = Lookups.of(transform, lake.bronze, scratch, secrets)
         self._new_keys = NewKeys()
         self._counts_receives = counts_receives
         self._log: dict[str, str | None] = {}
@@ -131,9 +138,10 @@ class Handler:
         self._lookups.look_again()
         batch = Batch(event.get("Records", []), context)
         try:
-            while batch.waiting and batch.has_time():
-                self._begin_next(batch)
-            self._finish_running(batch)
+            with needs.variables_set(self._environment):
+                while batch.waiting and batch.has_time():
+                    self._begin_next(batch)
+                self._finish_running(batch)
         except BaseException:
             self._pool.abandon()
             raise
@@ -422,15 +430,22 @@ def _from_environment() -> Function:
     pipeline = load(os.environ["SILVERSMITH_PIPELINE"])
     seconds = pipeline.find(os.environ["SILVERSMITH_TRANSFORM"]).timeout
     sqs = cache(partial(aws_client, "sqs", time_limit=seconds))
-    return build(os.environ, s3=aws_client("s3", time_limit=seconds), sqs=sqs, pipeline=pipeline)
+    secrets = needs.from_aws(cache(partial(aws_client, time_limit=seconds)), os.environ.get("SILVERSMITH_STACK", ""))
+    s3 = aws_client("s3", time_limit=seconds)
+    return build(os.environ, s3=s3, sqs=sqs, pipeline=pipeline, fetch=secrets)
 
 
 def build(
-    environment: Mapping[str, str], *, s3: Any, sqs: Callable[[], Any], pipeline: Pipeline | None = None
+    environment: Mapping[str, str],
+    *,
+    s3: Any,
+    sqs: Callable[[], Any],
+    pipeline: Pipeline | None = None,
+    fetch: needs.Fetch = needs.no_secrets,
 ) -> Function:
     """The function that an environment describes. ``s3`` is a boto3 client, ``sqs`` gives one. That takes a tenth of a
     second to make, and most invocations do not need it: SQS itself deletes what succeeds. ``pipeline`` is the one that
-    the environment names; None: it is imported.
+    the environment names; None: it is imported. ``fetch`` reads the secrets that its transform declares.
 
     Raises:
         DefinitionError: ``SILVERSMITH_PIPELINE`` is none, or has no such transform.
@@ -464,6 +479,7 @@ def build(
         io_threads=IO_THREADS,
         owner=Owner.of(environment),
         counts_receives=True,
+        fetch=fetch,
     )
 
 

@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from silversmith.errors import DataError, as_utf8, help_for
+from silversmith.errors import DataError, as_utf8, help_for, masked
 from silversmith.events import ObjectEvent
 from silversmith.function.outcome import Outcome, Stages, Verdict
 from silversmith.lineage import Lineage, error_key, failed_key, rejected_key, silver_key
@@ -210,8 +210,8 @@ def error_of_data(error: DataError) -> dict[str, Any]:
     place = {name: value for name, value in vars(error.place).items() if value is not None}
     return {
         "code": as_utf8(error.code),
-        "message": as_utf8(error.message),
-        "hint": as_utf8(error.hint),
+        "message": as_utf8(masked(error.message)),
+        "hint": as_utf8(masked(error.hint)),
         "help": as_utf8(help_for(error.code)),
         "place": {name: as_utf8(value) if isinstance(value, str) else value for name, value in place.items()},
     }

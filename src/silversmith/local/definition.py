@@ -72,6 +72,9 @@ def _fingerprints(pipeline: Pipeline) -> tuple[object, ...]:
             transform.timeout,
             transform.maximum_concurrency,
             transform.max_receive_count,
+            dict(transform.environment),
+            dict(transform.secrets),
+            transform.permissions,
         )
         for transform in pipeline.transforms
     ]

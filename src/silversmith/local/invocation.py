@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Protocol
 
 import orjson
 
@@ -58,6 +58,25 @@ class Position:
         self._numbers[0] = value
 
 
+#: The end of the ARN of a secret on this machine: AWS chooses six characters.
+_SUFFIX = "AbCdEf"
+
+
+class Readable(Protocol):
+    """A secret, as far as IAM knows it. Its own module imports Polars, and a process for tables must not."""
+
+    @property
+    def key(self) -> str: ...
+    @property
+    def service(self) -> str: ...
+    @property
+    def action(self) -> str: ...
+    @property
+    def context_key(self) -> str: ...
+    def place(self, stack: str) -> str: ...
+    def resource(self, stack: str, suffix: str) -> str: ...
+
+
 @dataclass(frozen=True)
 class FunctionConfig:
     """One function as a worker needs it: its environment, its role (an ARN) and the role's policy, the queue of
@@ -83,6 +102,22 @@ class FunctionConfig:
     def guarded(self, store: Store, bucket: str) -> GuardedStore:
         """A store that the function may use as its role allows."""
         return GuardedStore(store, arn=f"arn:aws:s3:::{bucket}", check=self.check_of(bucket))
+
+    @property
+    def variables(self) -> dict[str, str]:
+        """The variables of the environment that are the transform's own."""
+        return {name: value for name, value in self.environment.items() if not name.startswith("SILVERSMITH_")}
+
+    def require_secret(self, secret: Readable) -> None:
+        """Require that the role may read a secret, and decrypt it where a key is named."""
+        _, partition, _, region, account, _ = self.dead_letters.arn.split(":", 5)
+        place = secret.place(self.environment["SILVERSMITH_STACK"])
+        last = secret.resource(self.environment["SILVERSMITH_STACK"], _SUFFIX)
+        arn = place if place.startswith("arn:") else f"arn:{partition}:{secret.service}:{region}:{account}:{last}"
+        iam.check((self.policy,), secret.action, arn, principal=self.role, context=self.context)
+        if secret.key:
+            via = {"kms:ViaService": f"{secret.service}.{region}.amazonaws.com", secret.context_key: arn}
+            iam.check((self.policy,), "kms:Decrypt", secret.key, principal=self.role, context=self.context | via)
 
     def require_dlq(self, record: Mapping[str, Any], error: Mapping[str, Any]) -> None:
         """Require that the role may send to the dead-letter queue. The engine moves the message, with the outcomes."""

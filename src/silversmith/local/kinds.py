@@ -111,7 +111,7 @@ KINDS: Mapping[str, ResourceKind] = {
         read=words("FunctionName MemorySize Timeout Environment Role ReservedConcurrentExecutions"),
         ignored=words(
             "Description Handler Runtime Architectures Code LoggingConfig EphemeralStorage SnapStart VpcConfig "
-            "KmsKeyArn RecursiveLoop DeadLetterConfig"
+            "KmsKeyArn RecursiveLoop DeadLetterConfig Layers"
         ),
     ),
     "AWS::Lambda::Version": ResourceKind(

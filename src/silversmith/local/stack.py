@@ -10,10 +10,11 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
-from silversmith.local.iam import Policy
+from silversmith.local.iam import Policy, UnsupportedPolicy
 from silversmith.local.kinds import IGNORED, KINDS, UnsupportedTemplate, without_ignored, words
 from silversmith.patterns import Dialect, Matcher, compile_pattern
 
@@ -456,9 +457,27 @@ def _roles(template: Template) -> dict[str, Policy]:
         attached = properties.get("ManagedPolicyArns", [])
         if unknown := [arn for arn in attached if arn not in managed]:
             raise UnsupportedTemplate(f"{logical}: the template does not have the policy {unknown[0]}")
-        documents = [policy["PolicyDocument"] for policy in properties.get("Policies", [])]
+        documents = [
+            _understood(policy) if policy.get("PolicyName") == DECLARED else policy["PolicyDocument"]
+            for policy in properties.get("Policies", [])
+        ]
         roles[template.arn(logical)] = Policy.parse(logical, *documents, *(managed[arn] for arn in attached))
     return roles
+
+
+#: The name of the policy with the statements that a user declares for a transform, as the template has it.
+DECLARED = "Declared"
+
+
+def _understood(policy: Properties) -> Properties:
+    """The document of a user's own policy without statements that are not understood here. They are about calls that
+    the user's code makes itself, which the engine does not see."""
+    statements = []
+    for statement in policy["PolicyDocument"]["Statement"]:
+        with suppress(UnsupportedPolicy):
+            Policy.parse(DECLARED, {"Statement": [statement]})
+            statements.append(statement)
+    return {**policy["PolicyDocument"], "Statement": statements}
 
 
 def _functions(template: Template) -> list[FunctionResource]:

@@ -27,7 +27,8 @@ from silversmith.local.invocation import (
     split,
 )
 from silversmith.local.lake import LakeFolder
-from silversmith.pipeline import Pipeline, load
+from silversmith.pipeline import Pipeline, locate
+from silversmith.pipeline.needs import Fetch, Secret, from_machine
 from silversmith.pipeline.tables import QUERIES_ARE_CHECKED
 from silversmith.runtime.queue import SystemUnavailable
 from silversmith.schemas import Owner
@@ -60,8 +61,9 @@ class _Handlers:
         self._position = position
         self._positions: dict[str, int] = {}
         self._lake = LakeFolder(config.lake)
-        pipeline = load(config.pipeline)
-        self._handlers = {function.name: self._build(pipeline, function) for function in config.functions}
+        located = locate(config.pipeline)
+        self._fetch = from_machine(located.root)
+        self._handlers = {function.name: self._build(located.pipeline, function) for function in config.functions}
         self._ended: dict[str, Any] = {}
 
     def _build(self, pipeline: Pipeline, function: FunctionConfig) -> Handler:
@@ -82,7 +84,18 @@ class _Handlers:
             ended=self._end,
             now=lambda: datetime.now(UTC),
             owner=Owner.of(environment),
+            environment=function.variables,
+            fetch=self._guarded(function),
         )
+
+    def _guarded(self, function: FunctionConfig) -> Fetch:
+        """Reads the stand-ins of secrets on this machine, where the function's role may read the secrets."""
+
+        def fetch(name: str, secret: Secret) -> str:
+            function.require_secret(secret)
+            return self._fetch(name, secret)
+
+        return fetch
 
     def invoke(self, request: Mapping[str, Any]) -> None:
         """Run the invocations of one dispatch together, and report the outcomes."""

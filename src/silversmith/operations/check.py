@@ -29,8 +29,9 @@ from silversmith.local.processes import ChildProcess, CpuShare, spawn, usable_cp
 from silversmith.operations import WrongCall, tables_installed
 from silversmith.operations.failures import FIRST
 from silversmith.operations.send import files_of
-from silversmith.pipeline import Pipeline, Transform, load
+from silversmith.pipeline import Pipeline, Transform, locate
 from silversmith.pipeline.lookups import LookupMissing, Lookups
+from silversmith.pipeline.needs import Secrets, from_machine, variables_set
 from silversmith.schemas.document import Document
 from silversmith.stores import IN_MEMORY, Head, Source, Store
 from silversmith.stores.keys import printable
@@ -308,7 +309,8 @@ def main(connection: Connection, reference: str | None, lake: str, lookups: Mapp
     null = os.open(os.devnull, os.O_WRONLY)
     os.dup2(null, 1)
     os.dup2(null, 2)
-    pipeline = load(reference) if reference is not None else None
+    located = locate(reference) if reference is not None else None
+    pipeline, folder = (located.pipeline, located.root) if located is not None else (None, Path())
     connection.send_bytes(orjson.dumps({"ready": True}))
     while True:
         try:
@@ -318,7 +320,7 @@ def main(connection: Connection, reference: str | None, lake: str, lookups: Mapp
         os.environ["AWS_LAMBDA_FUNCTION_MEMORY_SIZE"] = request["memory"]
         job = Job(os.fsdecode(bytes.fromhex(request["path"])), request["key"], request["transform"])
         files = {key: os.fsdecode(bytes.fromhex(path)) for key, path in lookups.items()}
-        answer = check_here(job, pipeline, Path(request["scratch"]), Path(lake), files)
+        answer = check_here(job, pipeline, Path(request["scratch"]), Path(lake), files, folder=folder)
         connection.send_bytes(orjson.dumps(answer))
 
 
@@ -351,22 +353,27 @@ def check_here(
     scratch: Path,
     lake: Path = Path("lake"),
     lookups: Mapping[str, str] = MappingProxyType({}),
+    *,
+    folder: Path = Path(),
 ) -> dict[str, Any]:
     """Check a file in this process: the values of :class:`CheckedFile`. Any error is part of the answer.
 
-    ``lookups`` are the paths of lookups by their keys; ``lake`` holds the others.
+    ``lookups`` are the paths of lookups by their keys; ``lake`` holds the others. ``folder`` is the pipeline's, where
+    the secrets' stand-ins are.
     """
     try:
         transform = pipeline.find(job.transform) if pipeline is not None else plain_transform()
         source = open_source(job)
         context = None
-        if pipeline is not None and transform.lookups:
+        if pipeline is not None and (transform.lookups or transform.secrets):
             bronze = _Bronze(LakeFolder(lake).store(pipeline.bronze, foreign_writers=True), lookups)
+            secrets = Secrets(transform.secrets, from_machine(folder), name=transform.name)
             # Lookups ask a store for nothing but these three.
-            context = Lookups.of(transform, cast("Store", bronze), None).context(source.head)
+            context = Lookups.of(transform, cast("Store", bronze), None, secrets).context(source.head)
         nothing_yet = Document(transform.name)
         lineage = empty_lineage(job.key, transform)
-        converted = convert(source, transform, lineage, scratch, nothing_yet, context=context)
+        with variables_set(transform.environment):
+            converted = convert(source, transform, lineage, scratch, nothing_yet, context=context)
         if refusal := _refusal(converted, transform, pipeline):
             return refusal
         answer = _silver(converted)

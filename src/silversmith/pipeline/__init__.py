@@ -20,9 +20,10 @@ from silversmith.contract.foreign import accepted
 from silversmith.errors import DefinitionError
 from silversmith.formats import Reader
 from silversmith.keypatterns import InvalidPattern, KeyPattern
-from silversmith.pipeline import limits, writers
+from silversmith.pipeline import limits, needs, writers
 from silversmith.pipeline.deployment import ROLES, Deployment
 from silversmith.pipeline.lookups import Context
+from silversmith.pipeline.needs import Secret
 from silversmith.pipeline.tables import Gold
 from silversmith.pipeline.writers import CustomWriter
 from silversmith.tables.spec import GoldSpec
@@ -94,13 +95,17 @@ class Options(TypedDict, total=False):
     timeout: int
     maximum_concurrency: int | None
     max_receive_count: int
+    environment: Mapping[str, str]
+    secrets: Mapping[str, Secret]
+    permissions: Sequence[Mapping[str, Any]]
 
 
 @dataclass(frozen=True)
 class Transform:
     """One declared transform. Times in seconds, ``memory`` in MB; ``maximum_concurrency`` None: the template's default.
 
-    ``lookups`` are keys in bronze. ``takes_context`` tells whether the function takes two arguments. ``removes`` tells
+    ``lookups`` are keys in bronze; ``environment``, ``secrets`` and ``permissions`` are what the function needs beside
+    them. ``takes_context`` tells whether the function takes two arguments. ``removes`` tells
     whether a bronze object that is deleted takes its silver with it.
 
     ``fingerprint`` changes when the meaning of its code, contract, reader or writer does, and only then.
@@ -123,6 +128,9 @@ class Transform:
     metadata_columns: tuple[str, ...] = ()
     takes_context: bool = False
     removes: bool = False
+    environment: Mapping[str, str] = field(default_factory=dict)
+    secrets: Mapping[str, Secret] = field(default_factory=dict)
+    permissions: tuple[Mapping[str, Any], ...] = ()
 
     def apply(self, rows: pl.LazyFrame, context: Context) -> pl.LazyFrame:
         """The result of the function for some rows."""
@@ -228,6 +236,9 @@ class Pipeline:
         timeout: int = 300,
         maximum_concurrency: int | None = None,
         max_receive_count: int = 5,
+        environment: Mapping[str, str] | None = None,
+        secrets: Mapping[str, Secret] | None = None,
+        permissions: Sequence[Mapping[str, Any]] = (),
     ) -> Callable[[_F], _F]:
         """Declare that a function makes silver of the bronze objects whose key matches a pattern, or one of several.
 
@@ -254,6 +265,12 @@ class Pipeline:
             maximum_concurrency: most invocations at once, 2 to 1,000; None: 100, or what the deployment reserves.
             max_receive_count: how often a message is tried before it goes to the dead-letter queue, 1 to 950. What is
                 the system's fault does not count.
+            environment: variables of the function: ``{"COUNTRY": "CH"}``. They are part of the fingerprint.
+                docs/settings.md
+            secrets: by the name that the context knows them by, where they lie: ``{"token":
+                Secret(parameter="/shop/token")}``. docs/settings.md
+            permissions: more IAM statements for the function's role: ``[{"Action": "dynamodb:GetItem", "Resource":
+                "arn:…"}]``. https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_elements.html
 
         Raises:
             DefinitionError: something of it cannot work; with the file and line of the declaration.
@@ -275,6 +292,9 @@ class Pipeline:
                 timeout=timeout,
                 maximum_concurrency=maximum_concurrency,
                 max_receive_count=max_receive_count,
+                environment=environment if environment is not None else {},
+                secrets=secrets if secrets is not None else {},
+                permissions=permissions,
             )
             keys = KeyPattern.any_of([pattern, *others])
 
@@ -377,6 +397,9 @@ class Pipeline:
             or limits.options(options)
             or limits.lookups(options["lookups"], takes_context=takes_context)
             or limits.metadata_columns(options["metadata_columns"])
+            or limits.environment(options["environment"])
+            or limits.secrets(options["secrets"], takes_context=takes_context)
+            or limits.permissions(options["permissions"])
         )
         if problem:
             _refuse(f"the transform {name!r} is not valid: {problem}")
@@ -390,7 +413,9 @@ class Pipeline:
             _refuse(f"the transform {name!r} is not valid: {problem}")
         options["lookups"] = tuple(dict.fromkeys(options["lookups"]))
         columns = options["metadata_columns"] = tuple(sorted(set(options["metadata_columns"] or ())))
-        code = _fingerprint(function, contract, reader, writer, columns)
+        options["permissions"] = needs.with_effects(options["permissions"])
+        variables = needs.for_fingerprint(options["environment"])
+        code = _fingerprint(function, contract, reader, writer, [list(columns), variables])
         self._transforms[name] = Transform(
             name=name,
             pattern=pattern,
@@ -432,12 +457,13 @@ def _writer_problem(writer: object) -> str:
 
 
 def _fingerprint(
-    function: object, contract: Contract | None, reader: object, writer: object, metadata_columns: Sequence[str]
+    function: object, contract: Contract | None, reader: object, writer: object, optional: Sequence[object]
 ) -> str:
+    """``optional`` are values that do not count where they are empty, so that silver of before they existed stays."""
     from silversmith.formats import OWN_READERS, Archive
 
     parts = [contract.fingerprint() if contract else None, reader, *([writer] if writer is not None else [])]
-    parts += [list(metadata_columns)] if metadata_columns else []
+    parts += [value for value in optional if value]
     inner = reader.reader if isinstance(reader, Archive) else reader
     custom = tuple(part for part in (inner, writer) if part is not None and not isinstance(part, OWN_READERS))
     return fingerprint(function, *parts, followed=custom)

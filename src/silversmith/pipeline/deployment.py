@@ -32,6 +32,10 @@ Patch = Callable[[dict[str, Any]], dict[str, Any] | None]
 #: A number for all transforms, or for some of them by their names.
 Numbers = int | Mapping[str, int]
 
+#: A function has five layers at most, and one is for its packages.
+#: https://docs.aws.amazon.com/lambda/latest/dg/chapter-layers.html
+MOST_LAYERS = 4
+
 
 @dataclass(frozen=True, kw_only=True)
 class Vpc:
@@ -134,7 +138,7 @@ class Deployment:
         reconcile_hours: how often bronze and silver are compared; 0: never.
         architecture: of the functions: ``"arm64"``, which costs a fifth less, or ``"x86_64"``.
         snap_start: start the functions from a snapshot. Costs more, and starts in less than a second.
-        vpc: run the functions in a VPC.
+        vpc: run the functions in a VPC; or a dictionary by the names of the transforms whose functions run in one.
         permissions_boundary: the ARN of a policy that bounds what the stack's roles may do.
         service_role: the ARN of the role that CloudFormation makes, changes and deletes the stack with, so that people
             who deploy need no rights on what is in it.
@@ -150,10 +154,12 @@ class Deployment:
         include: more files that go into the bundle, as patterns below the pipeline's folder: ``("lookup/*.csv",)``. The
             modules that the pipeline imports, and all files of its packages, are in it anyway.
         requirements: more packages that go into the bundle, as in a requirements file: ``("fastexcel",)``. What the
-            pipeline imports is in it anyway.
+            pipeline imports is in it anyway. With ``"boto3"``, the functions use the locked version, not Lambda's.
         patch: a function over the compiled template, for all that no option is for: it gets the template as a
             dictionary, and edits it or returns another one. docs/template.md#a-patch
         openlineage: the URL of a server that the functions send OpenLineage events to. docs/observability.md
+        layers: the ARNs of versions of layers that the functions of transforms have beside their packages, 4 at most;
+            or a dictionary by the names of the transforms. docs/settings.md
 
     Raises:
         DefinitionError: one of them is not what AWS takes, or two of them exclude each other.
@@ -181,7 +187,7 @@ class Deployment:
     reconcile_hours: int = 24
     architecture: str = "arm64"
     snap_start: bool = False
-    vpc: Vpc | None = None
+    vpc: Vpc | Mapping[str, Vpc] | None = None
     permissions_boundary: str = ""
     service_role: str = ""
     termination_protection: bool | None = None
@@ -195,6 +201,7 @@ class Deployment:
     requirements: tuple[str, ...] = ()
     patch: Patch | None = None
     openlineage: str = ""
+    layers: tuple[str, ...] | Mapping[str, tuple[str, ...]] = ()
 
     def __post_init__(self) -> None:
         problem = (
@@ -245,6 +252,15 @@ class Deployment:
         number = numbers.get(transform) if isinstance(numbers, Mapping) else numbers
         return number if number is None else int(number)
 
+    def vpc_of(self, transform: str) -> Vpc | None:
+        """The VPC of a transform's function; with an empty name, of the functions that are no transform's."""
+        return self.vpc.get(transform) if isinstance(self.vpc, Mapping) else self.vpc
+
+    def layers_of(self, transform: str) -> tuple[str, ...]:
+        """The layers of a transform's function, beside its packages."""
+        layers = self.layers.get(transform, ()) if isinstance(self.layers, Mapping) else self.layers
+        return tuple(layers)
+
     def _names_problem(self) -> str:
         if self.prefix and not re.fullmatch(r"[a-z][a-z0-9-]{0,19}(?<!-)", self.prefix):
             return (
@@ -269,6 +285,8 @@ class Deployment:
         return ""
 
     def _arns_problem(self) -> str:
+        if problem := _vpc_problem(self.vpc) or _layers_problem(self.layers):
+            return problem
         if isinstance(self.existing_keys, str):
             return f"existing_keys={self.existing_keys!r} must be a tuple: existing_keys=({self.existing_keys!r},)"
         arns = [
@@ -483,6 +501,23 @@ def _tags_problem(tags: Mapping[str, str]) -> str:
             return f"the tag {key!r}={value!r} must be of letters, digits, spaces and . : / = + @ _ -, 128 and 256 long"
         if key.lower().startswith(("aws:", "silversmith:")):
             return f"the tag {key!r} begins with what others use: take another name"
+    return ""
+
+
+def _vpc_problem(vpc: object) -> str:
+    each = [*vpc.values()] if isinstance(vpc, Mapping) else [vpc] if vpc is not None else []
+    if all(isinstance(item, Vpc) for item in each):
+        return ""
+    return f"vpc={vpc!r} must be a Vpc(subnets=…, security_groups=…), or a dictionary of them by transforms' names"
+
+
+def _layers_problem(layers: object) -> str:
+    for each in layers.values() if isinstance(layers, Mapping) else [layers]:
+        if isinstance(each, str) or not isinstance(each, Collection) or len(each) > MOST_LAYERS:
+            return f'layers: {each!r} must be a tuple of at most {MOST_LAYERS} ARNs: layers=("arn:…:layer:name:3",)'
+        for arn in each:
+            if not re.fullmatch(r"arn:[a-z-]+:lambda:[a-z0-9-]+:\d{12}:layer:[\w-]+:\d+", str(arn)):
+                return f"layers: {arn!r} is no ARN of a layer's version: they look like arn:aws:lambda:…:layer:name:3"
     return ""
 
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
+
+from silversmith.pipeline.needs import OF_SILVERSMITH, SECRET_NAME, Secret
 
 #: Lambda's limit for a function's name, in characters. https://docs.aws.amazon.com/lambda/latest/api/API_CreateFunction.html
 FUNCTION_NAME = 64
@@ -133,4 +136,83 @@ def lookups(keys: object, *, takes_context: bool) -> str:
             "it declares lookups, and its function has no second parameter to read them by: "
             'def orders(rows, context): … context.read("lookup/countries.csv")'
         )
+    return ""
+
+
+#: The names that Lambda keeps for itself, and the most bytes of all variables, of which Silversmith needs a part.
+#: https://docs.aws.amazon.com/lambda/latest/dg/configuration-envvars.html
+_RESERVED = re.compile(
+    r"AWS_(REGION|DEFAULT_REGION|EXECUTION_ENV|ACCESS_KEY|ACCESS_KEY_ID|SECRET_ACCESS_KEY|SESSION_TOKEN"
+    r"|LAMBDA_(?!EXEC_WRAPPER$)\w+)|LAMBDA_(TASK_ROOT|RUNTIME_DIR)|PYTHONPATH|TZ"
+)
+MOST_BYTES = 3_000
+
+#: https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_elements.html
+_STATEMENT = {"Sid", "Effect", "Action", "NotAction", "Resource", "NotResource", "Condition"}
+
+
+def environment(variables: object) -> str:
+    """The variables of a function."""
+    if not isinstance(variables, Mapping) or not all(
+        isinstance(text, str) and "\0" not in text for pair in variables.items() for text in pair
+    ):
+        return 'environment must be a dictionary of texts without NUL: environment={"COUNTRY": "CH"}'
+    for name in variables:
+        if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]+", name):
+            return f"environment: {name!r} must be two or more letters, digits and '_', a letter first"
+        if _RESERVED.fullmatch(name):
+            return f"environment: Lambda keeps the name {name} for itself"
+        if name.startswith("SILVERSMITH_") and name not in OF_SILVERSMITH:
+            return f"environment: {name} is Silversmith's own; yours are {' and '.join(sorted(OF_SILVERSMITH))}"
+    size = sum(len(text.encode()) for pair in variables.items() for text in pair)
+    if size > MOST_BYTES:
+        return (
+            f"environment has {size:,} bytes, and Lambda takes 4 KB with Silversmith's own: at most {MOST_BYTES:,}. "
+            "Put larger values into a lookup"
+        )
+    return ""
+
+
+def secrets(declared: object, *, takes_context: bool) -> str:
+    """The secrets that a transform may ask for, and whether its function can."""
+    if not isinstance(declared, Mapping) or not all(isinstance(secret, Secret) for secret in declared.values()):
+        return 'secrets must be a dictionary of secrets: secrets={"token": Secret(parameter="/shop/token")}'
+    for name in declared:
+        if not isinstance(name, str) or not SECRET_NAME.fullmatch(name):
+            return f"secrets: {name!r} must be lower-case letters, digits and '_', at most 40, a letter first"
+    if declared and not takes_context:
+        name = next(iter(declared))
+        return (
+            "it declares secrets, and its function has no second parameter to read them by: "
+            f'def orders(rows, context): … context.secret("{name}")'
+        )
+    return ""
+
+
+def permissions(statements: object) -> str:
+    """The statements that a user adds to a role's policies."""
+    if (
+        isinstance(statements, str)
+        or not isinstance(statements, Sequence)
+        or not all(isinstance(statement, Mapping) for statement in statements)
+    ):
+        return 'permissions must be a list of IAM statements: permissions=[{"Action": "…", "Resource": "arn:…"}]'
+    return next(filter(None, map(_statement_problem, statements)), "")
+
+
+def _statement_problem(statement: Mapping[str, Any]) -> str:
+    unknown = ", ".join(sorted(map(str, set(statement) - _STATEMENT)))
+    if unknown:
+        return f"permissions: a role's statement has no {unknown}; it has: {', '.join(sorted(_STATEMENT))}"
+    if statement.get("Effect", "Allow") not in {"Allow", "Deny"}:
+        return f"permissions: Effect is {statement['Effect']!r}, neither Allow nor Deny"
+    for element in ("Action", "Resource"):
+        if (element in statement) == (f"Not{element}" in statement):
+            return f"permissions: a statement has one of {element} and Not{element}: {dict(statement)!r}"
+    if not re.fullmatch(r"[A-Za-z0-9]*", str(statement.get("Sid", ""))):
+        return f"permissions: the Sid {statement['Sid']!r} must be letters and digits"
+    try:
+        json.dumps(dict(statement))
+    except (TypeError, ValueError) as error:
+        return f"permissions: a statement is no JSON: {error}"
     return ""

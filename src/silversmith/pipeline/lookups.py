@@ -20,7 +20,11 @@ from silversmith import formats
 from silversmith.errors import DataError, DefinitionError, SourceChanged, SystemFault
 from silversmith.formats import Reader
 from silversmith.formats.table import ROW, Table
+from silversmith.pipeline.needs import Secrets, no_secrets
 from silversmith.stores import Head, Store
+
+#: Of a transform that declares none.
+_NO_SECRETS = Secrets({}, no_secrets)
 
 
 class Declared(Protocol):
@@ -54,6 +58,7 @@ class Context:
     _head: Head
     _read: Callable[[str, Reader | None], Table] = field(repr=False, compare=False)
     _tables: list[Table] = field(default_factory=list, repr=False, compare=False)
+    _secret: Callable[[str], str] = field(default=_NO_SECRETS, repr=False, compare=False)
 
     @property
     def key(self) -> str:
@@ -89,6 +94,23 @@ class Context:
         self._tables.append(table)  # its temporary files live as long as it does
         return table.rows.drop(ROW)
 
+    def secret(self, name: str) -> str:
+        """The value of a secret that the transform declares: ``secrets={"token": Secret(parameter="/shop/token")}``.
+
+        It is read at its first use in a worker, and again when its time to live is over. Errors and log lines show
+        ``***`` for it. docs/settings.md
+
+        Args:
+            name: as the transform declares it.
+
+        Raises:
+            DefinitionError: the transform does not declare it.
+            SecretMissing: it is not there. What asks for it fails, comes back, and goes to the dead-letter queue in the
+                end: put the secret, then ``silversmith redrive``.
+            AccessDenied, AwsFailed: AWS did not give it.
+        """
+        return self._secret(name)
+
 
 def alone(head: Head) -> Context:
     """The context of a bronze object where there are no lookups."""
@@ -119,20 +141,32 @@ class Lookups:
         keys: the declared ones.
         scratch: a folder for temporary files; None: the system's.
         name: the transform's, for errors.
+        secret: gives the transform's secrets, by name.
     """
 
-    def __init__(self, bronze: Store, keys: Sequence[str], scratch: Path | None = None, *, name: str = "") -> None:
+    def __init__(
+        self,
+        bronze: Store,
+        keys: Sequence[str],
+        scratch: Path | None = None,
+        *,
+        name: str = "",
+        secret: Callable[[str], str] = _NO_SECRETS,
+    ) -> None:
         self._bronze = bronze
         self._keys = tuple(keys)
         self._scratch = scratch
         self._name = name
+        self._secret = secret
         self._etags: dict[str, str] | None = None
         self._tables: dict[str, tuple[str, Reader | None, Table]] = {}
 
     @staticmethod
-    def of(transform: Declared, bronze: Store, scratch: Path | None) -> Lookups:
+    def of(
+        transform: Declared, bronze: Store, scratch: Path | None, secret: Callable[[str], str] = _NO_SECRETS
+    ) -> Lookups:
         """The lookups of a transform."""
-        return Lookups(bronze, transform.lookups, scratch, name=transform.name)
+        return Lookups(bronze, transform.lookups, scratch, name=transform.name, secret=secret)
 
     def look_again(self) -> None:
         """Ask the bucket again, at the next use, whether the lookups changed."""
@@ -154,7 +188,7 @@ class Lookups:
 
     def context(self, head: Head) -> Context:
         """The context for the rows of a bronze object."""
-        return Context(head, self._table)
+        return Context(head, self._table, _secret=self._secret)
 
     def _table(self, key: str, reader: Reader | None) -> Table:
         if key not in self._keys:

@@ -13,6 +13,8 @@ from contextvars import ContextVar
 from datetime import UTC, datetime
 from typing import Any
 
+from silversmith.errors import masked
+
 NAMESPACE = "Silversmith"
 
 #: The most values that one metric may have in one line.
@@ -136,7 +138,7 @@ class JsonLines(logging.Formatter):
             line["requestId"] = request
         line |= {name: value for name, value in vars(record).items() if name not in _OF_EVERY_RECORD | _OURS}
         line |= _exception(record)
-        return json.dumps(line, default=str)
+        return masked(json.dumps(line, default=str))
 
 
 def _text(record: logging.LogRecord) -> str:

@@ -47,6 +47,7 @@ def function(
     environment: dict[str, Any],
     roles: Sequence[str] = ROLES,
     code: str = "CodeKey",
+    transform: str = "",
     **properties: Any,
 ) -> awslambda.Function:
     """A function, with the properties that all of them have.
@@ -55,9 +56,10 @@ def function(
         environment: its variables beside those that all have: the pipeline, the stack and the buckets.
         roles: the buckets that it is told of.
         code: the parameter with the key of its code.
+        transform: the name of the transform that it runs; empty: it runs none.
         properties: its own.
     """
-    vpc = plan.options.vpc
+    vpc = plan.options.vpc_of(transform)
     if vpc is not None:
         properties["VpcConfig"] = awslambda.VPCConfig(
             SecurityGroupIds=list(vpc.security_groups), SubnetIds=list(vpc.subnets)

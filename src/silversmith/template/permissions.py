@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from troposphere import AWSHelperFn, AWSObject, GetAtt, Join, Ref, Sub, iam, kms, logs, s3, sns, sqs
 
 from silversmith.pipeline.deployment import ROLES
+from silversmith.pipeline.needs import Secret
 from silversmith.template.plan import Plan, arn
 
 Statement = dict[str, Any]
@@ -21,6 +22,9 @@ Statement = dict[str, Any]
 #: The longest policies of a role together, in characters, with room to spare.
 #: https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_iam-quotas.html
 LONGEST_IN_ROLE = 9_500
+
+#: The name of the policy with the statements that a user declares for a transform.
+DECLARED = "Declared"
 
 #: The services by which a role uses a key.
 BUCKETS, QUEUES = "s3", "sqs"
@@ -206,8 +210,10 @@ def role(
     *,
     managed: Sequence[iam.ManagedPolicy] = (),
     condition: dict[str, Any] | None = None,
+    declared: Sequence[Statement] = (),
 ) -> iam.Role:
-    """A role that ``service`` takes on. Its name is CloudFormation's choice.
+    """A role that ``service`` takes on, with ``statements`` that its function needs, and those that the user
+    ``declared``. Its name is CloudFormation's choice.
 
     Lambda is not documented to tell STS for which function it takes on a role, so its roles have no ``condition``: that
     nobody gives our role to a function of another account is what ``iam:PassRole`` is for, which does not cross
@@ -218,7 +224,10 @@ def role(
     return iam.Role(
         title,
         AssumeRolePolicyDocument=policy(trust | ({"Condition": condition} if condition else {})),
-        Policies=[iam.Policy(PolicyName="Needs", PolicyDocument=policy(*statements))],
+        Policies=[
+            iam.Policy(PolicyName="Needs", PolicyDocument=policy(*statements)),
+            *([iam.Policy(PolicyName=DECLARED, PolicyDocument=policy(*declared))] if declared else []),
+        ],
         **({"ManagedPolicyArns": [each.ref() for each in managed]} if managed else {}),
         **({"PermissionsBoundary": boundary} if boundary else {}),
     )
@@ -241,6 +250,33 @@ def key_use(plan: Plan, *services: str) -> list[Statement]:
     return statements
 
 
+def secret_use(secrets: Iterable[Secret], stack: str) -> list[Statement]:
+    """The rights of a role to read these secrets, and to decrypt those that a key of the user's encrypts.
+
+    AWS's own keys let everybody of the account use them by way of their services.
+    https://docs.aws.amazon.com/kms/latest/developerguide/services-parameter-store.html
+    https://docs.aws.amazon.com/secretsmanager/latest/userguide/auth-and-access_examples.html
+    """
+    resources: dict[str, dict[str, Any]] = {}
+    keys: list[Statement] = []
+    for secret in secrets:
+        # AWS adds a hyphen and six characters to the name of a secret.
+        place, last = secret.place(stack), secret.resource(stack, "??????")
+        resource: Any = place if place.startswith("arn:") else Sub(arn(secret.service, last))
+        resources.setdefault(secret.action, {})[place] = resource
+        if secret.key:
+            condition = {
+                "StringEquals": {"kms:ViaService": Sub(f"{secret.service}.${{AWS::Region}}.amazonaws.com")},
+                "StringLike": {secret.context_key: resource},
+            }
+            keys.append(allow(f"UseKeyOfSecret{len(keys) + 1}", "kms:Decrypt", secret.key, condition=condition))
+    reads = [
+        allow(f"Read{'Parameters' if action.startswith('ssm:') else 'Secrets'}", action, one_or_list([*each.values()]))
+        for action, each in resources.items()
+    ]
+    return [*reads, *keys]
+
+
 def known_missing(plan: Plan, roles: Sequence[str] = ROLES) -> Statement:
     """Without s3:ListBucket S3 answers 403 instead of 404 for a key that is not there. No prefix can narrow it: a GET
     has none.
@@ -260,7 +296,7 @@ def ours() -> dict[str, Any]:
     return {"StringEquals": {"aws:ResourceAccount": Ref("AWS::AccountId")}}
 
 
-def running(plan: Plan, name: str, log_group: logs.LogGroup) -> list[Statement]:
+def running(plan: Plan, name: str, log_group: logs.LogGroup, *, transform: str = "") -> list[Statement]:
     """The rights that any function of this name needs to run at all: to write logs, and in a VPC to have a network.
 
     In a VPC, Lambda makes network interfaces with the rights of the function's role. The function's own code must not:
@@ -268,7 +304,7 @@ def running(plan: Plan, name: str, log_group: logs.LogGroup) -> list[Statement]:
     another account's. https://docs.aws.amazon.com/lambda/latest/dg/configuration-vpc.html
     """
     write = allow("WriteLogs", ["logs:CreateLogStream", "logs:PutLogEvents"], GetAtt(log_group, "Arn"))
-    vpc = plan.options.vpc
+    vpc = plan.options.vpc_of(transform)
     if vpc is None:
         return [write]
     shared = [Sub(f"arn:${{AWS::Partition}}:ec2:${{AWS::Region}}:*:subnet/{subnet}") for subnet in vpc.subnets]

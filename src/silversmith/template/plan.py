@@ -122,9 +122,9 @@ def arn(service: str, resource: str) -> str:
 
 def _require_known(pipeline: Pipeline, options: Deployment) -> None:
     known = {transform.name for transform in pipeline.transforms}
-    for option in ("ephemeral_storage", "reserved_concurrency", "provisioned_concurrency"):
-        numbers = getattr(options, option)
-        unknown = sorted(set(numbers) - known) if isinstance(numbers, Mapping) else []
+    for option in ("ephemeral_storage", "reserved_concurrency", "provisioned_concurrency", "vpc", "layers"):
+        values = getattr(options, option)
+        unknown = sorted(set(values) - known) if isinstance(values, Mapping) else []
         if unknown:
             raise DefinitionError(
                 f"the deployment's {option} speaks of {', '.join(unknown)}, and the pipeline {pipeline.name!r} has no "

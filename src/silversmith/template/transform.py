@@ -7,6 +7,7 @@ from typing import Any
 
 from troposphere import AWSObject, GetAtt, Join, Output, Ref, awslambda, iam, logs, sqs
 
+from silversmith.errors import DefinitionError
 from silversmith.pipeline import Transform
 from silversmith.pipeline.deployment import STORAGE, Deployment
 from silversmith.runtime.queue import queue_receives
@@ -15,17 +16,20 @@ from silversmith.template import functions, messaging
 from silversmith.template.alarms import age_alarm, data_alarms, dead_letter_alarm, function_alarm
 from silversmith.template.permissions import (
     BUCKETS,
+    LONGEST_IN_ROLE,
     QUEUES,
     Statement,
     allow,
     escaped,
     key_use,
     known_missing,
+    length,
     one_or_list,
     ours,
     queue_policy,
     role,
     running,
+    secret_use,
 )
 from silversmith.template.plan import Plan, logical
 
@@ -119,9 +123,18 @@ def _role(transform: Transform, plan: Plan, *, queue: sqs.Queue, dead: sqs.Queue
         allow("ReceiveMessages", [f"sqs:{action}" for action in actions], GetAtt(queue, "Arn")),
         allow("GiveUpMessages", "sqs:SendMessage", GetAtt(dead, "Arn")),
         *key_use(plan, BUCKETS, QUEUES),
-        *running(plan, plan.physical(transform.name), log_group),
+        *secret_use(transform.secrets.values(), plan.name),
+        *running(plan, plan.physical(transform.name), log_group, transform=transform.name),
     ]
-    return role(logical(transform.name, "Role"), plan, "lambda.amazonaws.com", statements)
+    declared = [dict(statement) for statement in transform.permissions]
+    characters = length([*statements, *declared])
+    if characters > LONGEST_IN_ROLE:
+        raise DefinitionError(
+            f"the transform {transform.name!r} cannot be deployed: its role's policies would have {characters:,} "
+            f"characters, and IAM takes {LONGEST_IN_ROLE:,}: fewer permissions, secrets or lookups, or several actions "
+            "and resources in one statement"
+        )
+    return role(logical(transform.name, "Role"), plan, "lambda.amazonaws.com", statements, declared=declared)
 
 
 def _object_rights(transform: Transform, plan: Plan) -> list[Statement]:
@@ -158,16 +171,20 @@ def _function(
     reserved = plan.options.number("reserved_concurrency", transform.name)
     if reserved is not None:
         optional["ReservedConcurrentExecutions"] = reserved
+    if layers := plan.options.layers_of(transform.name):
+        optional["Layers"] = list(layers)
     if plan.options.snap_start:
         optional["SnapStart"] = awslambda.SnapStart(ApplyOn="PublishedVersions")
     return functions.function(
         logical(transform.name, "Function"),
         plan,
         plan.physical(transform.name),
+        transform=transform.name,
         handler=HANDLER,
         role=role,
         log_group=log_group,
         environment={
+            **transform.environment,
             "SILVERSMITH_TRANSFORM": transform.name,
             "SILVERSMITH_QUEUE": Ref(queue),
             "SILVERSMITH_DLQ": Ref(dead),

@@ -6,6 +6,7 @@ Silversmith, also in those that have nothing to do with it.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -22,7 +23,9 @@ _LOADED = pytest.StashKey[dict[str, "Pipeline"]]()
 class Run(Protocol):
     """Runs the pipeline over files: :func:`silversmith.testing.run`."""
 
-    def __call__(self, *landings: Files, pipeline: Pipeline | None = None) -> Result: ...
+    def __call__(
+        self, *landings: Files, pipeline: Pipeline | None = None, secrets: Mapping[str, str] | None = None
+    ) -> Result: ...
 
 
 class RunEngine(Protocol):
@@ -73,9 +76,11 @@ def pipeline_run(request: pytest.FixtureRequest) -> Run:
     """``pipeline_run({"orders/1.csv": "id,total\\n1,2.5\\n"})``: what the pipeline makes of files, in milliseconds."""
     from silversmith.testing import run
 
-    def run_pipeline(*landings: Files, pipeline: Pipeline | None = None) -> Result:
+    def run_pipeline(
+        *landings: Files, pipeline: Pipeline | None = None, secrets: Mapping[str, str] | None = None
+    ) -> Result:
         chosen: Pipeline = pipeline if pipeline is not None else request.getfixturevalue("pipeline")
-        return run(chosen, *landings)
+        return run(chosen, *landings, secrets=secrets)
 
     return run_pipeline
 

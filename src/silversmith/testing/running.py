@@ -21,6 +21,7 @@ from silversmith.function.handler import Handler
 from silversmith.function.outcome import Report
 from silversmith.pipeline import Pipeline, Transform, load
 from silversmith.pipeline.lookups import Context, LookupMissing
+from silversmith.pipeline.needs import SecretMissing
 from silversmith.runtime.queue import SystemUnavailable
 from silversmith.stores import Head, Lake
 from silversmith.stores.local import LocalStore
@@ -36,6 +37,7 @@ _MODIFIED = datetime(2026, 1, 1, tzinfo=UTC)
 def context(
     lookups: Mapping[str, pl.DataFrame] | None = None,
     *,
+    secrets: Mapping[str, str] | None = None,
     key: str = "orders/1.csv",
     etag: str = "0" * 32,
     size: int = 0,
@@ -45,6 +47,7 @@ def context(
 
     Args:
         lookups: their rows by key. To read another one raises :class:`~silversmith.pipeline.lookups.LookupMissing`.
+        secrets: their values by name. Another one raises :class:`~silversmith.pipeline.needs.SecretMissing`.
         key, etag, size, modified: of the bronze object, see :class:`~silversmith.Context`.
     """
     frames = dict(lookups or {})
@@ -55,7 +58,14 @@ def context(
         frame = frames[name].with_row_index(ROW, offset=1)
         return Table(frame.lazy(), "test", frame)
 
-    return Context(Head(key, etag, size, modified), read)
+    values = dict(secrets or {})
+    return Context(Head(key, etag, size, modified), read, _secret=lambda name: _secret(values, name))
+
+
+def _secret(values: Mapping[str, str], name: str) -> str:
+    if name not in values:
+        raise SecretMissing(f"this test has no secret {name!r}; it has: {', '.join(values) or 'none'}")
+    return values[name]
 
 
 #: The content of a test's file: bytes; a text, which becomes UTF-8; a frame, which is written in the format of the
@@ -119,7 +129,12 @@ def _format(key: str) -> str:
     return "ndjson" if ending == "jsonl" else ending
 
 
-def run(pipeline: Pipeline, *landings: Files, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> Result:
+def run(
+    pipeline: Pipeline,
+    *landings: Files,
+    now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    secrets: Mapping[str, str] | None = None,
+) -> Result:
     """Run a pipeline over files.
 
     From the event on, the bytes pass the code that runs on Lambda: the same handler, checks and commit. The way of the
@@ -130,12 +145,14 @@ def run(pipeline: Pipeline, *landings: Files, now: Callable[[], datetime] = lamb
         landings: files by key. Several landings follow each other over the same buckets, as when a file is replaced:
             the result is the state at the end.
         now: the time of day, in UTC.
+        secrets: the values of those that transforms declare, by name.
 
     Raises:
         ValueError, TypeError: a file cannot have this content. See :func:`~silversmith.testing.encode`.
     """
     with tempfile.TemporaryDirectory(prefix="silversmith-") as folder:
-        bench = _Bench(pipeline, _lake(Path(folder)), Path(folder) / "scratch", now)
+        values = dict(secrets or {})
+        bench = _Bench(pipeline, _lake(Path(folder)), Path(folder) / "scratch", now, values)
         keys: dict[str, None] = {}
         for files in landings:
             for key, content in files.items():
@@ -154,6 +171,7 @@ class _Bench:
     lake: Lake
     scratch: Path
     now: Callable[[], datetime]
+    secrets: Mapping[str, str]
     failures: dict[tuple[str, str], dict[str, Any]] = field(default_factory=dict)
 
     def handle(self, transform: Transform, keys: Sequence[str]) -> None:
@@ -166,6 +184,8 @@ class _Bench:
             scratch=self.scratch,
             ended=reports.append,
             now=self.now,
+            environment=transform.environment,
+            fetch=lambda name, _: _secret(self.secrets, name),
         )
         for start in range(0, len(keys), transform.batch_size):
             some = keys[start : start + transform.batch_size]

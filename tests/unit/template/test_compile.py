@@ -18,7 +18,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-from silversmith import Context, Contract, Csv, DefinitionError, Deployment, ObjectLock, Pipeline, Vpc
+from silversmith import Context, Contract, Csv, DefinitionError, Deployment, ObjectLock, Pipeline, Secret, Vpc
 from silversmith.template import compile as compile_template
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -54,6 +54,20 @@ def options() -> Pipeline:
         maximum_concurrency=2,
         max_receive_count=1,
         lookups=["lookup/r$tes?.csv", "lookup/airlines.csv"],
+        environment={"COUNTRY": "CH", "SILVERSMITH_LOG_LEVEL": "DEBUG"},
+        secrets={
+            "token": Secret(parameter="/{stack}/token"),
+            "api": Secret(secret="{stack}/api", key="arn:aws:kms:eu-central-1:123456789012:key/01234567"),
+            "other": Secret(secret="arn:aws:secretsmanager:eu-central-1:999999999999:secret:shared-a1B2c3"),
+        },
+        permissions=[
+            {
+                "Sid": "ReadRates",
+                "Action": "dynamodb:GetItem",
+                "Resource": {"Fn::Sub": "arn:${AWS::Partition}:dynamodb:${AWS::Region}:${AWS::AccountId}:table/rates"},
+                "Condition": {"NumericLessThan": {"aws:MultiFactorAuthAge": "60"}},
+            }
+        ],
     )
     def late(rows: pl.LazyFrame, context: Context) -> pl.LazyFrame:
         return rows
@@ -97,6 +111,7 @@ EXISTING = Deployment(
     ephemeral_storage=4096,
     provisioned_concurrency={"flights": 1},
     access_logs="acme-access-logs",
+    layers={"flights": ("arn:aws:lambda:eu-central-1:123456789012:layer:tools:3",)},
 )
 
 #: Every option of the buckets.

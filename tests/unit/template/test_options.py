@@ -19,6 +19,7 @@ Json = dict[str, Any]
 
 VPC = Vpc(subnets=("subnet-01234567", "subnet-89abcdef"), security_groups=("sg-01234567",))
 KEY = "arn:aws:kms:eu-central-1:123456789012:key/01234567-89ab-cdef-0123-456789abcdef"
+LAYER = "arn:aws:lambda:eu-central-1:123456789012:layer:tools:3"
 BOUNDARY = "arn:aws:iam::123456789012:policy/boundary"
 READERS = {"Effect": "Allow", "Principal": {"AWS": "arn:aws:iam::210987654321:root"}, "Action": "s3:GetObject"}
 OPTIONS: dict[str, Deployment] = {
@@ -36,6 +37,8 @@ OPTIONS: dict[str, Deployment] = {
     "architecture": Deployment(architecture="x86_64"),
     "snap_start": Deployment(snap_start=True),
     "vpc": Deployment(vpc=VPC),
+    "vpc_of_one": Deployment(vpc={"late": VPC}),
+    "layers": Deployment(layers=(LAYER,)),
     "permissions_boundary": Deployment(permissions_boundary=BOUNDARY),
     "ephemeral_storage": Deployment(ephemeral_storage={"late": 4096}),
     "alarm_bad_share": Deployment(alarm_bad_share=0.05),
@@ -142,6 +145,8 @@ FUNCTION, ROLE = "Lambda::Function", "IAM::Role"
             },
         ),
         ("vpc", {f"{FUNCTION}.VpcConfig", f"{ROLE}.Policies"}),
+        ("vpc_of_one", {f"{FUNCTION}.VpcConfig", f"{ROLE}.Policies"}),
+        ("layers", {f"{FUNCTION}.Layers"}),
         ("permissions_boundary", {f"{ROLE}.PermissionsBoundary"}),
         ("ephemeral_storage", {f"{FUNCTION}.EphemeralStorage"}),
         (
@@ -164,6 +169,23 @@ FUNCTION, ROLE = "Lambda::Function", "IAM::Role"
 )
 def test_an_option_changes_what_it_is_about(option: str, where: set[str]) -> None:
     assert {result for result in differences(option) if not result.endswith(".Tags")} == where
+
+
+def test_one_transform_may_have_a_vpc_or_layers_of_its_own() -> None:
+    placed = compile_template(pipeline(), deployment=Deployment(vpc={"late": VPC}, layers={"orders": (LAYER,)}))
+    with_vpc, with_layers = (
+        {logical for logical, properties in of_type(placed, FUNCTION).items() if name in properties}
+        for name in ("VpcConfig", "Layers")
+    )
+    assert (with_vpc, with_layers) == ({"LateFunction"}, {"OrdersFunction"})
+    network = {
+        logical
+        for logical, properties in of_type(placed, ROLE).items()
+        if "MakeNetworkInterfaces" in json.dumps(properties)
+    }
+    assert network == {"LateRole"}
+    with pytest.raises(DefinitionError, match="the deployment's layers speaks of orderz"):
+        compile_template(pipeline(), deployment=Deployment(layers={"orderz": (LAYER,)}))
 
 
 def test_only_on_delete_remove_changes_rules_and_rights() -> None:

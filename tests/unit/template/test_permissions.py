@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from silversmith import Deployment, Pipeline, Vpc
+from silversmith import Deployment, Pipeline, Secret, Vpc
 from silversmith.errors import AccessDenied
 from silversmith.lineage import error_key, failed_key, rejected_key, silver_key
 from silversmith.local.iam import Policy, check
@@ -47,6 +47,15 @@ MAPPING = f"arn:aws:lambda:{REGION}:{ACCOUNT}:event-source-mapping:fa123456-14a1
 OTHERS = f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:other_late"
 BRONZE_KEY = "late/a b.csv"
 LOOKUP = "lookup/airlines.csv"
+SECRET_KEY = f"arn:aws:kms:{REGION}:{ACCOUNT}:key/of-secrets"
+SECRETS = {
+    "token": Secret(parameter="/{stack}/token", key=SECRET_KEY),
+    "mail": Secret(parameter="mail"),
+    "api": Secret(secret="shop/api", key=SECRET_KEY),
+}
+PARAMETER = f"arn:aws:ssm:{REGION}:{ACCOUNT}:parameter/flights/token"
+API = f"arn:aws:secretsmanager:{REGION}:{ACCOUNT}:secret:shop/api-a1B2c3"
+OWN = {"Sid": "ReadRates", "Action": "dynamodb:GetItem", "Resource": {"Fn::Sub": "arn:aws:dynamodb:${AWS::Region}:1:x"}}
 
 
 @dataclass(frozen=True)
@@ -94,7 +103,9 @@ def s3(bucket: str, key: str) -> str:
 @cache
 def template() -> Json:
     pipeline = Pipeline("flights")
-    pipeline.transform("late/*.csv", name="late", lookups=[LOOKUP])(lambda rows, context: rows)
+    pipeline.transform("late/*.csv", name="late", lookups=[LOOKUP], secrets=SECRETS, permissions=[OWN])(
+        lambda rows, context: rows
+    )
     pipeline.sql("orders/*.json", "SELECT * FROM rows", name="orders")
     pipeline.table("late_ones", of="late")
     pipeline.view("worst", "select max(minutes) as minutes from late_ones")
@@ -130,6 +141,14 @@ def encrypted(by: str, **context: str) -> list[Request]:
 def with_key(role: str, service: str, key: str) -> list[Request]:
     via = {"kms__ViaService": f"{service}.{REGION}.amazonaws.com"}
     return ask(role, do="kms:Decrypt kms:GenerateDataKey", on=key, **via)
+
+
+def decryption(service: str, **secret: str) -> list[Request]:
+    """A secret is read, which a key of the user's encrypts."""
+    context = {f"kms__EncryptionContext__{name}": arn for name, arn in secret.items()}
+    return ask(
+        "LateRole", do="kms:Decrypt", on=SECRET_KEY, kms__ViaService=f"{service}.{REGION}.amazonaws.com", **context
+    )
 
 
 KEY = f"arn:aws:kms:{REGION}:{ACCOUNT}:key/Key"
@@ -259,6 +278,12 @@ def needed() -> list[Request]:
         *ask("Key", do=logs, on="the key", by=f"logs.{REGION}.amazonaws.com", **{LOG_CONTEXT: LOGS_OF_LATE}),
         *of_transform("LateRole", "late", BRONZE_KEY),
         *ask("LateRole", "BronzeBucketPolicy", do="s3:GetObject s3:GetObjectVersion", on=s3("bronze", LOOKUP), **TLS),
+        *ask("LateRole", do="ssm:GetParameter", on=PARAMETER),
+        *ask("LateRole", do="ssm:GetParameter", on=PARAMETER.replace("flights/token", "mail")),
+        *ask("LateRole", do="secretsmanager:GetSecretValue", on=API),
+        *decryption("ssm", PARAMETER_ARN=PARAMETER),
+        *decryption("secretsmanager", SecretARN=API),
+        *ask("LateRole", do="dynamodb:GetItem", on=f"arn:aws:dynamodb:{REGION}:1:x"),
         *of_transform("OrdersRole", "orders", "orders/1.json"),
         *of_reconciler(),
         *ask("TrustRoleOfSchedule", do="sts:AssumeRole", on="it", by="scheduler.amazonaws.com", **scheduled),
@@ -287,6 +312,15 @@ def refused() -> list[Request]:
         *ask(role, do="s3:GetObject", on=s3("bronze", f"{LOOKUP}.old"), **TLS),
         *ask(role, do="s3:PutObject", on=s3("bronze", LOOKUP), **TLS),
         *ask("OrdersRole", do="s3:GetObject", on=s3("bronze", LOOKUP), **TLS),
+        *ask("OrdersRole", do="ssm:GetParameter", on=PARAMETER),
+        *ask(role, do="ssm:GetParameter", on=f"{PARAMETER}/of-others"),
+        *ask(role, do="ssm:GetParameter ssm:PutParameter", on=PARAMETER.replace("/token", "/password")),
+        *ask(role, do="secretsmanager:GetSecretValue", on=API.replace("api-", "api-of-others-")),
+        *ask(role, do="secretsmanager:PutSecretValue", on=API),
+        *ask(role, do="kms:Decrypt", on=SECRET_KEY),
+        *decryption("ssm", PARAMETER_ARN=f"{PARAMETER}2"),
+        *decryption("s3", PARAMETER_ARN=PARAMETER),
+        *decryption("secretsmanager", SecretARN=API.replace("shop/api", "shop/other")),
         *ask(role, do="s3:DeleteObject", on=s3("silver", silver_key("late", BRONZE_KEY)), **TLS),
         *ask(role, do="s3:PutObject", on=s3("silver", silver_key("orders", BRONZE_KEY)), **TLS),
         *ask(role, do="s3:PutObject", on=s3("silver", schema_key("orders")), **TLS),
