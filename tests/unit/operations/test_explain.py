@@ -19,7 +19,7 @@ RAISED_BY = {"DataError", "SchemaRefused", "Changed", "_quarantined", "_failed",
 #: Codes that no call names as a text: names of exceptions, and those that are put together.
 OTHERS = {
     "AccessDenied", "Archived", "AwsFailed", "Contended", "FunctionDied", "FunctionError", "GoldFailed",
-    "LookupMissing", "LookupUnusable", "NotAnEvent", "NotOurs", "PreconditionFailed", "SourceChanged",
+    "LookupMissing", "LookupUnusable", "NotAnEvent", "NotOurs", "PreconditionFailed", "SecretMissing", "SourceChanged",
     "TransformError", "Undelivered", "UnreadableBzip2", "UnreadableDocument", "UnreadableGzip", "UnreadableXz",
     "UnreadableZstd", "ViewFailed",
 }  # fmt: skip
