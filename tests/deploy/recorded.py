@@ -85,7 +85,7 @@ class Recorder:
         if service == "s3" and (params.get("IfMatch") or params.get("IfNoneMatch")):
             yield Right("s3:GetObject", resource)
 
-    def _resource(self, service: str, params: Mapping[str, Any]) -> str:
+    def _resource(self, service: str, params: Mapping[str, Any]) -> str:  # noqa: PLR0911 -- one for each service
         here = f"{self.region}:{self.account}"
         if service == "s3":
             key = params.get("Key")
@@ -99,6 +99,12 @@ class Recorder:
         if service == "lambda":
             mapping = f"event-source-mapping:{params.get('UUID')}"
             return f"arn:aws:lambda:{here}:" + (mapping if "UUID" in params else f"function:{params['FunctionName']}")
+        if service == "cloudwatch":
+            return "*"
+        if service == "logs":
+            return (
+                f"arn:aws:logs:{here}:log-group:{params['logGroupName']}:log-stream:{params.get('logStreamName', '')}"
+            )
         if service == "cloudformation":
             return f"arn:aws:cloudformation:{here}:stack/{params['StackName']}/4ae5a768"
         raise AssertionError(f"a call of {service} is not foreseen here: {dict(params)}")

@@ -53,6 +53,9 @@ _Failed = TypeVar("_Failed")
 #: So many keys are named of the files that failed for one cause.
 MOST_KEYS = 10
 
+#: What has a pipeline count its silver on AWS.
+KEEP_LINEAGE = "Pipeline(…, lineage=True), docs/lineage.md"
+
 #: Of the two tables of ``status``, each of which fits 80 columns.
 _IN_SILVER = ("transform", "files", "rows", "rejected", "partial", "outdated", "orphaned")
 _ON_THE_WAY = ("transform", "waiting", "in flight", "oldest", "retried", "quarantined", "DLQ")
@@ -82,6 +85,9 @@ def _show_status(report: Status, where: Where, no_history: str) -> None:
     in_silver = [_in_silver(transform.name, transform.silver) for transform in report.transforms if transform.silver]
     if in_silver:
         say_table(in_silver, header=_IN_SILVER, right=range(1, len(_IN_SILVER)))
+        say()
+    elif where.on_aws:
+        say(f"files and rows in silver are counted on AWS where the lineage is kept: {KEEP_LINEAGE}", style="dim")
         say()
     say_table(map(_on_the_way, report.transforms), header=_ON_THE_WAY, right=range(1, len(_ON_THE_WAY)))
     if report.tables:
@@ -137,14 +143,14 @@ def _commands(report: Status) -> list[tuple[str, str]]:
         ("what failed, and why:", "silversmith failures"): failed,
         ("why rows were rejected:", "silversmith failures --rejected"): sum(each.partial for each in silver),
         ("make outdated silver again:", "silversmith run --changed"): sum(each.outdated for each in silver),
-        ("name what is orphaned:", "silversmith reconcile --dry-run"): sum(each.orphaned for each in silver),
+        ("name what is orphaned:", "silversmith reconcile --dry-run"): sum(each.orphaned or 0 for each in silver),
     }
     return [command for command, number in commands.items() if number]
 
 
 def _in_silver(name: str, silver: SilverCounts) -> tuple[str, ...]:
     numbers = silver.files, silver.rows, silver.rejected, silver.partial, silver.outdated, silver.orphaned
-    return name, *(f"{number:,}" for number in numbers)
+    return name, *("-" if number is None else f"{number:,}" for number in numbers)
 
 
 def _chain(bronze: str, chain: ChainStatus) -> list[tuple[str, str]]:

@@ -22,10 +22,11 @@ from silversmith.aws.stack import Stack
 from silversmith.errors import SilversmithError
 from silversmith.events import NotAnEvent, ObjectEvent, object_created, unwrap
 from silversmith.keypatterns import KeyPattern
-from silversmith.operations import WrongCall, tables_installed
+from silversmith.operations import WrongCall, cloudwatch, tables_installed
 from silversmith.operations.aws_queue import AT_ONCE, LONG_POLL, AwsMessage, AwsQueue
 from silversmith.operations.failures import ERROR, failed_tries
 from silversmith.operations.target import (
+    DayCounts,
     DeadKind,
     DeadMessage,
     Depth,
@@ -33,6 +34,7 @@ from silversmith.operations.target import (
     Hop,
     LastOutcome,
     Lately,
+    LogLine,
     News,
     TransformQueues,
 )
@@ -345,6 +347,17 @@ class AwsTarget:
 
     def alarms(self) -> None:
         return None
+
+    def day_counts(self, since: float, now: float) -> dict[str, DayCounts]:
+        names = [each.name for each in self._pipeline.transforms]
+        with translate_aws_errors("CloudWatch's metrics"):
+            client = self._account.client("cloudwatch")
+            return cloudwatch.day_counts(client, self._pipeline.name, names, since=since, now=now)
+
+    def log_end(self, transform: str, most: int) -> list[LogLine]:
+        group = f"/aws/lambda/{physical(self._name, transform) if transform else physical(self._name, kind='Tables')}"
+        with translate_aws_errors(f"the log group {group}"):
+            return cloudwatch.log_end(self._account.client("logs"), group, most)
 
     def lately(self, since: float, most: int) -> list[Lately]:
         """None: AWS keeps no history."""

@@ -30,6 +30,7 @@ from silversmith.operations.target import (
     Hop,
     LastOutcome,
     Lately,
+    LogLine,
     News,
     TransformQueues,
 )
@@ -318,6 +319,13 @@ class LocalTarget:
     def _routes(self) -> Mapping[str, resend.Route]:
         """The routes of messages, by transform."""
         return resend.routes(self._stack)
+
+    def day_counts(self, since: float, now: float) -> None:
+        del since, now
+
+    def log_end(self, transform: str, most: int) -> list[LogLine]:
+        del transform, most
+        return []
 
     def alarms(self) -> AlarmState:
         return AlarmState.read(self._folder.alarms)

@@ -5,9 +5,12 @@ from __future__ import annotations
 import difflib
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from itertools import chain, islice
 from typing import Any
+
+import polars as pl
 
 from silversmith.lineage import Decision, Lineage, decide, error_key, rejected_key, silver_key
 from silversmith.operations.alarm_state import AlarmState
@@ -26,6 +29,7 @@ from silversmith.operations.text import age, iso
 from silversmith.pipeline import Pipeline, Transform
 from silversmith.pipeline.lookups import current_digest
 from silversmith.reconcile.compare import listed, pairs
+from silversmith.reconcile.rows import LineageRows, LineageUnreadable
 from silversmith.schemas import Entry, Schemas
 from silversmith.schemas.recorded import Recorded, others
 from silversmith.stores import Head, Lake
@@ -36,7 +40,8 @@ class SilverCounts:
     """The silver of one transform now: ``files`` and their ``rows``.
 
     ``partial`` files lack rows that were ``rejected`` (rows), ``outdated`` ones were made by other code or with other
-    lookups, ``orphaned`` ones of bronze objects that are gone. ``dropped`` rows are no data, as the contract says.
+    lookups, ``orphaned`` ones of bronze objects that are gone. ``dropped`` rows are no data, as the contract says. The
+    last two are None where the lineage was asked, which does not say.
     """
 
     files: int = 0
@@ -44,8 +49,8 @@ class SilverCounts:
     rejected: int = 0
     partial: int = 0
     outdated: int = 0
-    orphaned: int = 0
-    dropped: int = 0
+    orphaned: int | None = 0
+    dropped: int | None = 0
 
 
 @dataclass(frozen=True)
@@ -136,9 +141,11 @@ class Status:
 def status(pipeline: Pipeline, target: Target, *, now: float, silver: bool = False) -> Status:
     """Look at everything once. ``now`` in Unix seconds.
 
-    ``silver``: head all of silver and count it. Only in a lake: on AWS that would be a request for each file.
+    ``silver``: head all of silver and count it. On AWS that would be a request for each file, so there the lineage is
+    asked, if the pipeline keeps it.
     """
     totals = target.totals()
+    counted = silver_in_lineage(pipeline, target) if silver and totals is None else {}
     queues = {each.transform: each for each in target.queues()}
     return Status(
         pipeline=pipeline.name,
@@ -148,7 +155,16 @@ def status(pipeline: Pipeline, target: Target, *, now: float, silver: bool = Fal
         buckets={"bronze": pipeline.bronze, "silver": pipeline.silver, "quarantine": pipeline.quarantine},
         chain=_chain(target, totals),
         transforms=[
-            _transform(transform, queues[transform.name], target, totals, now, silver=silver and totals is not None)
+            _transform(
+                transform,
+                queues[transform.name],
+                target,
+                totals,
+                now,
+                silver=silver_counts(transform, target)
+                if silver and totals is not None
+                else counted.get(transform.name),
+            )
             for transform in pipeline.transforms
         ],
         tables=list(reports(pipeline, target, compare=False)) if pipeline.tables else (),
@@ -209,6 +225,40 @@ def silver_counts(transform: Transform, target: Target) -> SilverCounts:
     return SilverCounts(**counts)
 
 
+def silver_in_lineage(pipeline: Pipeline, target: Target) -> dict[str, SilverCounts]:
+    """Count what silver holds by the lineage: nothing where the pipeline does not keep it, or it cannot be read."""
+    with suppress(LineageUnreadable):
+        if (rows := target.rows()) is not None:
+            return {each.name: _counted(rows, each, target.lake) for each in pipeline.transforms}
+    return {}
+
+
+def _counted(rows: LineageRows, transform: Transform, lake: Lake) -> SilverCounts:
+    silver = rows.scan("silver", transform=transform.name)
+    if silver is None:
+        return SilverCounts(orphaned=None, dropped=None)
+    schema = Recorded.read(lake.silver, transform.name).document.of(transform.fingerprint).version
+    lookups = current_digest(lake.bronze, transform.lookups)
+    version = pl.col("schema_version").fill_null(0)
+    is_current = (
+        (pl.col("fingerprint").fill_null("") == transform.fingerprint)
+        & ((version >= schema) | (version == 0))
+        & (pl.col("lookups").fill_null("") == lookups)
+    )
+    counts = silver.select(
+        pl.len().alias("files"),
+        pl.col("rows_written").sum().alias("rows"),
+        pl.col("rows_rejected").sum().alias("rejected"),
+        (pl.col("rows_rejected") > 0).sum().alias("partial"),
+        (~is_current & pl.col("rows_written").is_not_null()).sum().alias("outdated"),
+    )
+    try:
+        (row,) = counts.collect(engine="streaming").rows(named=True)
+    except (pl.exceptions.PolarsError, OSError) as error:  # compaction took a file away meanwhile
+        raise LineageUnreadable(f"the lineage cannot be read: {error}") from error
+    return SilverCounts(**row, orphaned=None, dropped=None)
+
+
 def _transform(
     transform: Transform,
     queues: TransformQueues,
@@ -216,7 +266,7 @@ def _transform(
     totals: Mapping[str, int] | None,
     now: float,
     *,
-    silver: bool,
+    silver: SilverCounts | None,
 ) -> TransformStatus:
     def total(name: str) -> int | None:
         return _total(totals, f"transform.{transform.name}.{name}")
@@ -241,7 +291,7 @@ def _transform(
         rows=total("rows"),
         rejected=total("rejected"),
         retried=total("failed"),
-        silver=silver_counts(transform, target) if silver else None,
+        silver=silver,
     )
 
 

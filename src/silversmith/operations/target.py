@@ -153,6 +153,29 @@ class FileTime:
     billed: bool = False
 
 
+@dataclass(frozen=True)
+class DayCounts:
+    """What a transform did since a time, as CloudWatch counted it: files, failed tries, rows. ``median`` and ``slow``
+    (19 of 20 files are faster) in milliseconds from the event to the commit; None: no file was committed."""
+
+    done: int = 0
+    quarantined: int = 0
+    failed: int = 0
+    rows: int = 0
+    rows_read: int = 0
+    rejected: int = 0
+    median: float | None = None
+    slow: float | None = None
+
+
+@dataclass(frozen=True)
+class LogLine:
+    """A line that a function printed. ``at`` in Unix seconds."""
+
+    at: float
+    text: str
+
+
 class Target(Protocol):
     """A place where a pipeline runs."""
 
@@ -256,6 +279,21 @@ class Target(Protocol):
         """Send messages again, as new: a queue's and a subscription's to the queue, a rule's to all that match.
 
         Returns how many; the others are gone, or of an unknown kind.
+        """
+
+    def day_counts(self, since: float, now: float) -> Mapping[str, DayCounts] | None:
+        """What each transform did since a time (Unix seconds), by name; None for a lake, whose history says it.
+
+        Raises:
+            AccessDenied, AwsFailed: CloudWatch does not say.
+        """
+
+    def log_end(self, transform: str, most: int) -> Sequence[LogLine]:
+        """The newest lines of a transform's function, or with an empty name of the tables'; none for a lake, which has
+        them in a file.
+
+        Raises:
+            AccessDenied, AwsFailed: CloudWatch does not say.
         """
 
     def alarms(self) -> AlarmState | None:

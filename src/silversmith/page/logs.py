@@ -1,11 +1,12 @@
 """The output of the functions: the ends of the logs of a lake's engine.
 
-A log grows without bound, so only its end is read. On AWS the logs are CloudWatch's.
+A log grows without bound, so only its end is read: of a file, or on AWS of a log group of CloudWatch's.
 """
 
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,11 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response
 
+from silversmith.errors import SilversmithError
+from silversmith.operations.target import LogLine, Target
+from silversmith.operations.text import iso
 from silversmith.page.context import ViewContext
+from silversmith.pipeline import Pipeline
 
 #: The logs of a lake, by the name in the URL: the file, and what writes it.
 LOGS = {
@@ -55,8 +60,10 @@ def log_end(path: Path, part: str = "") -> LogEnd:
 
 
 async def logs(request: Request) -> Response:
-    """``/logs?of=functions&q=``"""
+    """``/logs?of=functions&q=``, on AWS ``/logs?of=TRANSFORM&q=``"""
     context = ViewContext.of(request)
+    if context.backend.deployed:
+        return await _deployed(request, context)
     chosen = request.query_params.get("of", "")
     chosen = chosen if chosen in LOGS else "functions"
     part = request.query_params.get("q", "")
@@ -71,6 +78,40 @@ async def logs(request: Request) -> Response:
         "end": None if path is None else await run_in_threadpool(log_end, path, part),
     }
     return context.answer(request, "logs.html", values)
+
+
+#: So many lines are asked of a stream of CloudWatch's, at the earliest after so many seconds.
+STREAMED, STREAMED_FOR = 200, 10.0
+
+#: The name of the tables' log. No transform has it: it would be the name of the engine's file.
+TABLES = "tables"
+
+
+async def _deployed(request: Request, context: ViewContext) -> Response:
+    """The end of what one function printed lately, from CloudWatch."""
+    names = [each.name for each in context.backend.pipeline.transforms]
+    has_tables = bool(context.backend.pipeline.tables)
+    chosen, part = request.query_params.get("of", ""), request.query_params.get("q", "")
+    if chosen not in names and not (chosen == TABLES and has_tables):
+        chosen = names[0] if names else TABLES
+
+    def ask(_: Pipeline, target: Target) -> tuple[Sequence[LogLine], str]:
+        try:
+            return target.log_end("" if chosen not in names else chosen, STREAMED), ""
+        except SilversmithError as error:
+            return [], str(error)
+
+    end, problem = await context.cached(f"log {chosen}", int(time.monotonic() // STREAMED_FOR), 0, ask)
+    lines = [f"{iso(line.at)} {line.text}" for line in end if part in line.text]
+    values = {
+        "title": "Logs",
+        "logs": [*names, *([TABLES] if has_tables and TABLES not in names else [])],
+        "of": chosen,
+        "part": part,
+        "problem": problem,
+        "lines": [line if len(line) <= LINE else f"{line[: LINE - 1]}…" for line in lines],
+    }
+    return context.answer(request, "logs_on_aws.html", values)
 
 
 def logs_revision(folder: Path | None) -> object:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from starlette.requests import Request
 from starlette.responses import Response
 
+from silversmith.errors import SilversmithError
 from silversmith.operations.reports import Status, TablesQueue, TransformStatus
+from silversmith.operations.target import DayCounts, Target
 from silversmith.operations.text import count, duration
 from silversmith.page.context import ViewContext
 from silversmith.page.failures import Cause, causes_now
@@ -17,6 +20,7 @@ from silversmith.page.flow import flow
 from silversmith.page.history import SPANS, FileCounts, History, Span
 from silversmith.page.plots import Bar, Plot, draw, spark
 from silversmith.page.recent import FileEvent, LastFiles
+from silversmith.pipeline import Pipeline
 
 
 @dataclass(frozen=True)
@@ -51,7 +55,7 @@ class TransformRow:
         """``bad``, ``partial``, ``busy`` or ``good``."""
         if self.failing:
             return "bad"
-        if self.today.partial:
+        if self.today.rejected:
             return "partial"
         return "busy" if self.status.waiting or self.status.in_flight else "good"
 
@@ -65,18 +69,20 @@ class TransformRow:
 MOST_BROKEN = 3
 
 
-def transform_row(status: TransformStatus, files: LastFiles, history: History, now: float) -> TransformRow:
-    """One transform's numbers."""
+def transform_row(
+    status: TransformStatus, files: LastFiles, history: History, now: float, measured: DayCounts | None = None
+) -> TransformRow:
+    """One transform's numbers. ``measured``: today's by CloudWatch, where there is no history."""
     series = history.of(status.name)
-    today, day = series.today(now), SPANS["24h"]
+    today, day = series.today(now) if measured is None else as_counts(measured), SPANS["24h"]
     last = files.last(status.name)
     broken = [Broken(name, rows / today.rows_read) for name, rows in today.broken.most_common() if today.rows_read]
     return TransformRow(
         status=status,
         today=today,
         bars=spark(series.steps(day, now)),
-        median=today.latencies.quantile(0.5),
-        slow=today.latencies.quantile(0.95),
+        median=today.latencies.quantile(0.5) if measured is None else measured.median,
+        slow=today.latencies.quantile(0.95) if measured is None else measured.slow,
         broken=broken[:MOST_BROKEN],
         last=last,
         silent=None if last is None else max(0.0, now - last.at),
@@ -107,7 +113,7 @@ class FirstScreen:
             return "unknown"
         if self.quarantined or self.dead:
             return "bad"
-        if (pending and not self.running) or (self.today.partial and not pending):
+        if (pending and not self.running) or (self.today.rejected and not pending):
             return "partial"
         return "busy" if pending else "good"
 
@@ -123,7 +129,7 @@ class FirstScreen:
             return f"{' and '.join(parts)}: {'it needs' if self.quarantined + self.dead == 1 else 'they need'} you."
         if pending and not self.running:
             return f"{count(pending, 'message')} waiting, and no engine runs: start one with silversmith run."
-        rejected = f"{today.rejected:,} of {count(today.rows_read, 'row')} rejected today" if today.partial else ""
+        rejected = f"{today.rejected:,} of {count(today.rows_read, 'row')} rejected today" if today.rejected else ""
         if pending:
             since = f", the oldest for {duration(self.oldest)}" if self.oldest is not None else ""
             return (
@@ -137,9 +143,28 @@ class FirstScreen:
         )
 
 
-def first_screen(status: Status | None, files: LastFiles, history: History, now: float) -> FirstScreen:
-    """The numbers of the first page."""
-    today = history.all.today(now)
+def as_counts(measured: DayCounts) -> FileCounts:
+    """What CloudWatch counted, as the history counts it."""
+    return FileCounts(
+        done=measured.done,
+        failed=measured.failed + measured.quarantined,
+        rows=measured.rows,
+        rows_read=measured.rows_read,
+        rejected=measured.rejected,
+    )
+
+
+def first_screen(
+    status: Status | None,
+    files: LastFiles,
+    history: History,
+    now: float,
+    measured: Mapping[str, DayCounts] = MappingProxyType({}),
+) -> FirstScreen:
+    """The numbers of the first page. ``measured``: see :func:`transform_row`."""
+    today = FileCounts() if measured else history.all.today(now)
+    for counts in measured.values():
+        today.merge(as_counts(counts))
     transforms = status.transforms if status is not None else ()
     queue = status.tables_queue if status is not None else None
     queues: list[TransformStatus | TablesQueue] = [*transforms, *([queue] if queue is not None else [])]
@@ -153,9 +178,12 @@ def first_screen(status: Status | None, files: LastFiles, history: History, now:
         quarantined=sum(each.quarantined for each in transforms),
         dead=sum(each.dead for each in queues) + (status.chain.dead if status is not None else 0),
         oldest=max((each.oldest_seconds for each in queues if each.oldest_seconds is not None), default=None),
-        rows=[transform_row(each, files, history, now) for each in transforms],
+        rows=[transform_row(each, files, history, now, measured.get(each.name)) for each in transforms],
     )
 
+
+#: CloudWatch's metrics are asked for again after so many seconds.
+MEASURED_FOR = 60.0
 
 #: How many of the last files the page shows.
 FEW = 12
@@ -172,9 +200,12 @@ async def overview(request: Request) -> Response:
     span = span_of(request)
     glance = await context.look()
     last_files, scale = await context.last_files(FEW)
+    measured, why_not = await measured_today(context)
 
     def read(files: LastFiles, history: History, now: float) -> tuple[FirstScreen, list[Plot]]:
-        return first_screen(glance.status, files, history, now), draw(history.all, span, now, counted=glance.remembers)
+        return first_screen(glance.status, files, history, now, measured), draw(
+            history.all, span, now, counted=glance.remembers
+        )
 
     first, plots = context.watch.ask(read)
     failing: Sequence[Cause] = ()
@@ -188,6 +219,8 @@ async def overview(request: Request) -> Response:
         "causes": failing,
         "began": context.watch.began if context.watch.began and context.watch.began > _midnight() else None,
         "deployed": context.backend.deployed,
+        "counted": bool(measured) or glance.remembers or not context.backend.deployed,
+        "why_not": why_not,
         "files": last_files,
         "scale": scale,
         "plots": plots,
@@ -195,6 +228,21 @@ async def overview(request: Request) -> Response:
         "spans": SPANS.values(),
     }
     return context.answer(request, "overview.html", values)
+
+
+async def measured_today(context: ViewContext) -> tuple[Mapping[str, DayCounts], str]:
+    """What CloudWatch counted since midnight, by transform, and why it says nothing. Asked once a minute: it has a
+    price."""
+    if not context.backend.deployed:
+        return {}, ""
+
+    def ask(_: Pipeline, target: Target) -> Mapping[str, DayCounts]:
+        return target.day_counts(_midnight(), time.time()) or {}
+
+    try:
+        return await context.cached("today", int(time.monotonic() // MEASURED_FOR), 0, ask), ""
+    except SilversmithError as error:
+        return {}, str(error)
 
 
 def _midnight() -> float:

@@ -86,6 +86,8 @@ def test_json_has_the_same_fields_as_locally(call: Call, tmp_path: Path) -> None
         if command == "status":  # silver on S3 is not counted: that takes a request for each object
             counts = [[each.pop("silver") for each in document["transforms"]] for document in documents]
             assert (any(counts[0]), all(counts[1])) == (False, True)
+            alarms = [document.pop("alarms") for document in documents]
+            assert (alarms[0], alarms[1]["alarms"]) == (None, []), "on AWS CloudWatch has them"
         assert shape(documents[0]) == shape(documents[1]), command
 
 

@@ -165,12 +165,40 @@ def test_the_first_page_shows_awss_numbers_and_no_more(busy: Visitor) -> None:
     assert "A dash stands for a number that nobody counts: AWS keeps none of single files" in text
     text = busy.get("/")
     assert "2 files in quarantine and 3 messages in dead-letter queues: they need you." in text
-    assert "p50" not in text.partition("h-transforms")[0], "nobody counts"
+    assert "by transform below" in text, "CloudWatch has no percentiles of several transforms together"
     assert "Look into quarantine and the dead-letter queues" in text, "and it is not looked at by itself"
     assert "orders/good.csv" in text
     assert "orders/bad.csv" not in text, "it is not in silver"
     assert "Throughput" not in text
     assert "at the most 4." in text
+
+
+def test_numbers_of_today_are_cloudwatchs(visitor: Visitor) -> None:
+    dimensions = [{"Name": "Pipeline", "Value": "shop"}, {"Name": "Transform", "Value": "orders"}]
+    values = {"FilesCommitted": 1234.0, "RowsRead": 200.0, "RowsWritten": 150.0, "RowsRejected": 50.0}
+    visitor.shop.account.client("cloudwatch").put_metric_data(
+        Namespace="Silversmith",
+        MetricData=[{"MetricName": name, "Dimensions": dimensions, "Value": value} for name, value in values.items()],
+    )
+    text = visitor.get("/")
+    assert "<dt>Files today</dt><dd>1,234</dd>" in text
+    assert "50 of 200 rows rejected today" in text
+    assert '<td class="n" data-of="rows">150</td>' in text
+
+
+def test_logs_are_the_ends_of_the_functions_log_groups(visitor: Visitor) -> None:
+    assert "Nothing was printed lately" in visitor.get("/logs")
+    client, group = visitor.shop.account.client("logs"), f"/aws/lambda/{visitor.shop.name}_late_copies"
+    client.create_log_stream(logGroupName=group, logStreamName="2026/11/30/[$LATEST]1")
+    lines = ["<script>alert(1)</script>", "\x1b[31mcommitted\u202e"]
+    events = [{"timestamp": int(time.time() * 1000) + number, "message": text} for number, text in enumerate(lines)]
+    client.put_log_events(logGroupName=group, logStreamName="2026/11/30/[$LATEST]1", logEvents=events)
+    answer = visitor.client.get("/logs", params={"of": "late_copies"})
+    assert "&lt;script&gt;alert(1)" in answer.text
+    assert "<script>alert" not in answer.text
+    assert "\x1b" not in answer.text
+    assert "No line holds this" in visitor.get("/logs", of="late_copies", q="nothing like it")
+    assert "Nothing was printed lately" in visitor.get("/logs", of="no such transform")
 
 
 def test_files_are_those_in_silver_and_filtered(busy: Visitor) -> None:
