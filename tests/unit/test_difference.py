@@ -46,11 +46,15 @@ def transform(*, removes: bool = False, pattern: str = "in/*") -> Transform:
 class Requests(LocalStore):
     """A bucket that counts what it is asked for."""
 
-    heads = 0
+    heads = lists = 0
 
     def head(self, key: str) -> Head | None:
         self.heads += 1
         return super().head(key)
+
+    def list(self, prefix: str = "", *, start_after: str = "") -> Iterator[Head]:
+        self.lists += 1
+        return super().list(prefix, start_after=start_after)
 
 
 class Bench:

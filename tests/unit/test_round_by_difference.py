@@ -13,6 +13,7 @@ import pytest
 from silversmith import Pipeline
 from silversmith.lineage import silver_key
 from silversmith.reconcile.handler import PROVEN_AFTER, Reconciler, _oldest
+from silversmith.reconcile.inventory import Inventories
 from silversmith.reconcile.lease import Lease, lease_key
 from silversmith.reconcile.rows import LineageSource
 from silversmith.runtime.queue import BUSY
@@ -54,6 +55,7 @@ class Function:
     log: list[dict[str, Any]] = field(default_factory=list)
     ages: dict[str, float] = field(default_factory=dict)
     cuts: list[str] = field(default_factory=list)
+    inventories: Inventories | None = None
 
     def invoke(self, *, looks: int = 1_000_000, **event: Any) -> dict[str, Any]:
         self.log.clear()
@@ -68,6 +70,7 @@ class Function:
             log=self.log.append,
             rows=lambda: Cut(self.bench.rows(), self.cuts),
             oldest=self.ages.get,
+            inventories=self.inventories,
             listers=1,
         )
         names = {"silver": "dl-silver-layer", "quarantine": "dl-quarantine-layer"}

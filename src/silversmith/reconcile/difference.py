@@ -24,7 +24,7 @@ from silversmith.lineage import Decision, Lineage, bronze_key_of, error_key, fai
 from silversmith.reconcile.compare import FileComparison, Finding, Looked, Pair, overtaken
 from silversmith.reconcile.rows import LineageSource
 from silversmith.stores import Head, map_in_threads
-from silversmith.stores.listing import ListedObject, pages, stamp
+from silversmith.stores.listing import ListedObject, Listing, pages
 from silversmith.tables.spec import ETAG, FILE
 
 #: So many keys of a range are compared at once: the memory of a range is that of so many keys and rows.
@@ -94,12 +94,15 @@ class LineageComparison:
         rows: the lineage.
         proof: what is proven beside.
         window: keys that are compared at once.
+        inventory: is read in the place of bronze's listing. It may be days old: what it says otherwise than the rows is
+            asked for in bronze.
     """
 
     comparison: FileComparison
     rows: LineageSource
     proof: Proof = field(default_factory=Proof)
     window: int = WINDOW
+    inventory: Listing | None = None
 
     def parts(self, ranges: Sequence[KeyRange], *, workers: int) -> Generator[ComparedRange]:
         """Compare ranges of keys side by side; the parts of a range come in order, those of several mixed.
@@ -142,7 +145,7 @@ class LineageComparison:
     def _windows(self, keys: KeyRange) -> Iterator[tuple[list[ListedObject], bool]]:
         """The objects in bronze that the transform wants, and whether they are the last."""
         pattern, entries = self.comparison.transform.pattern, list[ListedObject]()
-        bronze, after, until = self.comparison.lake.bronze, keys.after, keys.until
+        bronze, after, until = self.inventory or self.comparison.lake.bronze, keys.after, keys.until
         prefixes = [prefix for prefix in pattern.prefixes if prefix >= after or after.startswith(prefix)]
         listings = (
             pages(bronze, prefix, start_after=after, until=until) for prefix in prefixes if not until or prefix <= until
@@ -203,8 +206,12 @@ class LineageComparison:
     def _look(self, entries: Iterable[ListedObject], looked: list[Looked], behind: list[str]) -> None:
         """Look at objects themselves, where the lineage does not account for them."""
         comparison, name = self.comparison, self.comparison.transform.name
-        settled = stamp(comparison.settled) if comparison.settled is not None else None
-        old = [entry.head() for entry in entries if settled is None or entry.modified < settled]
+        heads: Iterable[Head | None] = (entry.head() for entry in entries)
+        if self.inventory is not None:
+            keys = [entry.key for entry in entries]
+            heads = map_in_threads(comparison.lake.bronze.head, keys, _threads(keys))
+        settled = comparison.settled
+        old = [head for head in heads if head is not None and (settled is None or head.modified < settled)]
         pairs = [Pair(head.key, head, None, is_paired=False) for head in old]
         for pair, look in zip(pairs, map_in_threads(comparison.look, pairs, _threads(pairs)), strict=True):
             if look.finding is not None:
@@ -221,7 +228,8 @@ class LineageComparison:
         comparison, name = self.comparison, self.comparison.transform.name
         orphans = [Finding(name, key, Decision.ORPHANED, silver_key(name, key)) for key in keys]
         if not comparison.transform.removes and len(keys) > ASKED:
-            looked += [Looked("", orphan) for orphan in orphans]
+            if self.inventory is None:  # it has not the files of the last day, or two
+                looked += [Looked("", orphan) for orphan in orphans]
             return
 
         def ask(orphan: Finding) -> tuple[Head | None, Looked]:

@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import os
 import tempfile
 import uuid
@@ -28,7 +29,7 @@ from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from functools import cache, partial
+from functools import cache, cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -39,6 +40,7 @@ from silversmith.lineage import SILVER_ENDING, Decision, error_key
 from silversmith.pipeline import Pipeline, Transform, load
 from silversmith.reconcile.compare import Finding, Looked, comparison_of, look
 from silversmith.reconcile.difference import ComparedRange, KeyRange, LineageComparison, Proof, ranges_of
+from silversmith.reconcile.inventory import MARGIN, Inventories, InventoryReader
 from silversmith.reconcile.lease import Keeper, Lease, NotNext, Phase, branch_key, lease_key
 from silversmith.reconcile.progress import Cursor, RoundProgress, Window, mark_of, together
 from silversmith.reconcile.rows import LineageRows, LineageSource, LineageUnreadable, existing
@@ -105,6 +107,7 @@ class Reconciler:
         batch: how many keys are looked at before what was found is sent.
         rows: reads the lineage; None: there is none, and every silver object is headed.
         oldest: how many seconds ago the oldest message of a queue, by its URL, was sent; None: nobody knows.
+        inventories: of bronze, read in the place of its listing where there is a lineage; None: there are none.
         listers: how many ranges of keys are compared at once.
         branch_rows: a round is split into a branch for so many rows of the lineage.
     """
@@ -126,6 +129,7 @@ class Reconciler:
         batch: int = BATCH,
         rows: Callable[[], LineageSource | None] = lambda: None,
         oldest: Callable[[str], float | None] = lambda _: None,
+        inventories: Inventories | None = None,
         listers: int = LISTERS,
         branch_rows: int = BRANCH_ROWS,
     ) -> None:
@@ -143,6 +147,7 @@ class Reconciler:
         self._batch = batch
         self._rows = rows
         self._oldest = oldest
+        self._inventories = inventories
         self._listers = listers
         self._branch_rows = branch_rows
 
@@ -160,15 +165,20 @@ class Reconciler:
         try:
             if branch is None:
                 lease = main.begin(round_id, number, _wish(event, round_id))
-                step = _Step(main, lease, event, context, lease.memory)
+                step = _Step(main, lease, event, context, lease.memory, self._rows, self._reader(context))
             else:
                 memory = main.renew(round_id).memory
-                step = _Step(keeper, keeper.resume(round_id, number), event, context, memory, branch)
+                lease, reader = keeper.resume(round_id, number), self._reader(context)
+                step = _Step(keeper, lease, event, context, memory, self._rows, reader, branch)
         except NotNext as refused:
             self._log({"refused": str(refused), "round": round_id, "step": number, **_of_branch(branch)})
             self._go_on(round_id, event, branch)
             return {"refused": str(refused)}
         return self._guarded(step, lambda: self._do(step))
+
+    def _reader(self, context: InvocationContext | None) -> InventoryReader:
+        remaining = context.get_remaining_time_in_millis if context is not None else lambda: math.inf
+        return InventoryReader(self._inventories, now=self._now, log=self._log, remaining=remaining)
 
     def _guarded(self, step: _Step, do: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         """An error gives the step back. Where the round is split already, or the branch is through, there is none: when
@@ -195,7 +205,9 @@ class Reconciler:
             shares = self._shares(before, step)
             if shares:
                 return self._split(step, before, shares)
-        after = self._transforms(before, step)
+        step.cursors = before.cursors or ()
+        with step.inventories:
+            after = self._transforms(before, step)
         if not after.cursors:
             return self._finish(step, after) if step.branch is None else self._finish_branch(step, after)
         if before.place == after.place:
@@ -222,7 +234,7 @@ class Reconciler:
     def _shares(self, progress: RoundProgress, step: _Step) -> list[list[Cursor]]:
         """The work of each branch; empty: the lineage is not so large, and the round is not split. Ranges are dealt
         like cards: files of one time lie together, and differ together."""
-        rows = self._rows()
+        rows = step.rows
         names = [transform.name for transform in self._pipeline.transforms if transform.name in step.event["queues"]]
         total = sum(rows.sizes().get(name, 0) for name in names) if rows is not None else 0
         branches = min(BRANCHES, -(-total // self._branch_rows))
@@ -275,7 +287,8 @@ class Reconciler:
         if len(reports) < progress.branches:
             return False
         with suppress(NotNext):  # another branch was through at the same time, and does it
-            step = _Step(main, main.resume(round_id, lease.step), event, None, lease.memory)
+            lease = main.resume(round_id, lease.step)
+            step = _Step(main, lease, event, None, lease.memory, self._rows, self._reader(None))
             self._guarded(step, lambda: self._sum_up(step, RoundProgress(progress.begun), reports))
             return True
         return False
@@ -326,7 +339,13 @@ class Reconciler:
             self._log({"transform": transform.name, "after": cursor.after, "skipped": True, "waiting": waiting})
             return None
         is_due = self._is_proof_due(transform, progress, step)
-        return replace(cursor, waiting=waiting, settled=settled, prove=is_due)
+        # where silver goes with its files, one that is younger than an inventory would be taken for gone
+        is_listed = transform.removes or step.rows is None
+        inventory = step.inventories.newest() if not is_listed else None
+        if inventory is not None:  # what is younger is left to its event
+            settled = max(settled, (progress.begun - inventory.taken + MARGIN).total_seconds())
+        manifest = inventory.manifest if inventory is not None else ""
+        return replace(cursor, waiting=waiting, settled=settled, prove=is_due, inventory=manifest)
 
     def _transform(
         self, transform: Transform, cursor: Cursor, progress: RoundProgress, step: _Step
@@ -408,14 +427,15 @@ class Reconciler:
             "settled": progress.begun - timedelta(seconds=cursor.settled or 0),
             "owner": self._owner,
         }
-        rows = self._rows()
+        rows = step.rows
         if rows is None:
             looked = look(transform, self._lake, after=cursor.after, workers=WORKERS, **options)
             return None, _in_parts(looked, self._batch)
         comparison = comparison_of(transform, self._lake, **options)
         proof = Proof(cursor.prove, PROVEN_SHARE, progress.begun.toordinal())
         ranges = [KeyRange(*keys) for keys in cursor.ranges or ()] or ranges_of(rows, transform.name, RANGES)
-        difference = LineageComparison(comparison, rows, proof)
+        listing = step.inventories.listing(cursor.inventory, step.reach(), rows) if cursor.inventory else None
+        difference = LineageComparison(comparison, rows, proof, inventory=listing)
         return [*ranges], difference.parts(ranges, workers=self._listers)
 
     def _tell_tables(self, keys: Sequence[str], event: Mapping[str, Any]) -> None:
@@ -449,15 +469,27 @@ class Reconciler:
 
 @dataclass
 class _Step:
-    """An invocation that has the lease of the round, or of a branch of it; the lease as it is now; and what the rounds
-    before have left."""
+    """An invocation that has the lease of the round, or of a branch of it; the lease as it is now; what the rounds
+    before have left; and the ``cursors`` that it began with."""
 
     keeper: Keeper
     lease: Lease
     event: Mapping[str, Any]
     context: InvocationContext | None
     memory: Mapping[str, Any]
+    read_rows: Callable[[], LineageSource | None]
+    inventories: InventoryReader
     branch: int | None = None
+    cursors: Sequence[Cursor] = ()
+
+    def reach(self) -> list[KeyRange]:
+        """The keys that may be compared in this invocation."""
+        return [KeyRange(*keys) for each in self.cursors for keys in each.ranges or [KeyRange()]] or [KeyRange()]
+
+    @cached_property
+    def rows(self) -> LineageSource | None:
+        """The lineage as it was when it was first needed."""
+        return self.read_rows()
 
     @property
     def is_late(self) -> bool:
@@ -557,6 +589,10 @@ def build(
         functions.invoke(FunctionName=function, InvocationType="Event", Payload=json.dumps(event))
 
     lineage: dict[str, Any] = {}
+    if environment.get("SILVERSMITH_INVENTORY"):
+        name, _, folder = environment["SILVERSMITH_INVENTORY"].partition("/")
+        store = S3Store(name, client=s3, scratch=Path(tempfile.gettempdir()))
+        lineage["inventories"] = Inventories(store, folder, bronze)
     if environment.get("SILVERSMITH_GOLD"):
         lineage["rows"] = partial(_lineage, environment, s3)
         lineage["oldest"] = lambda url: _oldest(url, (client or quick_client)("cloudwatch"), datetime.now(UTC))
@@ -630,5 +666,6 @@ def _log_line(line: dict[str, Any]) -> None:
     if "hop" in line:
         _log.log(logging.ERROR if line["hop"]["known"] else logging.WARNING, "%s", line["hop"]["found"], extra=line)
         return
-    message = next((name for name in ("refused", "skipped") if line.get(name)), "reconciled")
-    _log.log(logging.ERROR if "error" in line else logging.INFO, message, extra=line)
+    message = next((name for name in ("refused", "skipped", "inventory", "unusable") if line.get(name)), "reconciled")
+    level = logging.ERROR if "error" in line else logging.WARNING if "unusable" in line else logging.INFO
+    _log.log(level, message, extra=line)

@@ -24,6 +24,7 @@ class Cursor:
         ranges: with a lineage, the keys that are left; None: all.
         prove: silver is listed, too.
         counts: of what was compared so far.
+        inventory: the manifest of the S3 Inventory that is read in the place of bronze's listing; empty: none.
     """
 
     transform: str
@@ -34,6 +35,7 @@ class Cursor:
     ranges: Sequence[Sequence[str]] | None = None
     prove: bool = False
     counts: Mapping[str, int] = field(default_factory=dict)
+    inventory: str = ""
 
     @property
     def place(self) -> tuple[object, ...]:

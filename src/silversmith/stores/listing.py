@@ -10,7 +10,7 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol, cast
 from urllib.parse import unquote_plus
 
 from silversmith.stores import Head, Store, batched
@@ -43,8 +43,15 @@ def stamp(moment: datetime) -> str:
     return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.") + f"{moment.microsecond // 1000:03}Z"
 
 
+class Listing(Protocol):
+    """Has pages of its own, as a store on S3 has."""
+
+    def pages(self, prefix: str, *, start_after: str = "") -> Iterator[Sequence[ListedObject]]:
+        """The objects below a prefix, in the order of their keys."""
+
+
 def pages(
-    store: Store, prefix: str, *, start_after: str = "", until: str = "", size: int = PAGE
+    store: Store | Listing, prefix: str, *, start_after: str = "", until: str = "", size: int = PAGE
 ) -> Iterator[Sequence[ListedObject]]:
     """The objects of a range of keys, page by page, in the order of their keys.
 
@@ -57,7 +64,8 @@ def pages(
     """
     own = getattr(store, "pages", None)
     if own is None:
-        own = ([_entry(head) for head in heads] for heads in batched(store.list(prefix, start_after=start_after), size))
+        heads = cast("Store", store).list(prefix, start_after=start_after)
+        own = ([_entry(head) for head in some] for some in batched(heads, size))
     else:
         own = own(prefix, start_after=start_after)
     for page in own:
