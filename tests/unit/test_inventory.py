@@ -19,6 +19,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from silversmith.operations.doctor import inventory_check
 from silversmith.reconcile import inventory as module
 from silversmith.reconcile.difference import KeyRange
 from silversmith.reconcile.inventory import MOST_AGE, Inventories, Inventory, InventoryUnusable, together
@@ -240,6 +241,14 @@ def test_bytes_that_are_no_manifest_are_not_used(tmp_path: Path, body: bytes) ->
     delivery.publish(f"{FOLDER}/{NOW:%Y-%m-%dT%H-%MZ}", body)
     with pytest.raises(InventoryUnusable, match="cannot be read"):
         delivery.newest()
+
+
+def test_doctor_says_how_old_the_newest_one_is(delivery: Delivery) -> None:
+    finding = inventory_check(delivery.store, FOLDER, "dl-bronze-layer", NOW)
+    assert (finding.state, "none younger than 72 hours" in finding.found) == ("warn", True)
+    delivery.deliver({"a": "1"})
+    finding = inventory_check(delivery.store, FOLDER, "dl-bronze-layer", NOW)
+    assert (finding.state, finding.found) == ("ok", "the newest one is of 20 hours ago")
 
 
 # -- files

@@ -40,7 +40,8 @@ KINDS: Mapping[str, ResourceKind] = {
         read=words("BucketName NotificationConfiguration VersioningConfiguration"),
         ignored=words(
             "BucketEncryption LifecycleConfiguration OwnershipControls PublicAccessBlockConfiguration "
-            "LoggingConfiguration ObjectLockEnabled ObjectLockConfiguration ReplicationConfiguration"
+            "LoggingConfiguration ObjectLockEnabled ObjectLockConfiguration ReplicationConfiguration "
+            "InventoryConfigurations"
         ),
     ),
     "AWS::S3::BucketPolicy": ResourceKind(name="", arn="", ref="name", read=words("Bucket PolicyDocument")),

@@ -223,6 +223,17 @@ def check_round(lease: Lease | None, now: datetime, through: int = 0, branches: 
     )  # fmt: skip
 
 
+def check_inventory(hours: float, problem: str = "") -> Diagnosis:
+    """The age of the newest inventory of bronze; ``problem``: why there is none."""
+    if not problem:
+        return Diagnosis("inventory", State.OK, f"the newest one is of {hours:,.0f} hours ago")
+    return Diagnosis(
+        "inventory", State.WARN, f"{problem}; reconciliation lists bronze instead",
+        "S3 delivers the first within 48 hours; then see bronze's inventory configuration, and the policy and keys "
+        "of the bucket that it is delivered to",
+    )  # fmt: skip
+
+
 def check_file_system(place: str, broken: Mapping[str, str], apart: Sequence[str] = ()) -> Diagnosis:
     """``broken``: the errors of the abilities that the file system lacks; ``apart``: the lake's folders on another."""
     if broken:
@@ -370,6 +381,7 @@ def aws_checks(located: Located | None, deployment: str, endpoint_url: str | Non
     findings += _owners_on_aws(located.pipeline, options, account)
     findings += _tables_on_aws(located.pipeline, options, account)
     findings += _round_on_aws(located.pipeline, options, account)
+    findings += _inventory_on_aws(located.pipeline, options, account)
     return findings + _chain(account, options.name(located.pipeline.name))
 
 
@@ -409,6 +421,28 @@ def _round_on_aws(pipeline: Pipeline, options: Deployment, account: Account) -> 
         key = lease_key(physical(options.name(pipeline.name), kind="Reconciler"))
         return [round_check(quarantine, key, datetime.now(UTC))] if quarantine is not None else []
     return []
+
+
+def _inventory_on_aws(pipeline: Pipeline, options: Deployment, account: Account) -> list[Diagnosis]:
+    from silversmith.aws.artefacts import existing_bucket
+
+    bronze, quarantine = (options.bucket(role, getattr(pipeline, role)) for role in ("bronze", "quarantine"))
+    name, _, folder = options.inventory_folder(bronze, quarantine).partition("/")
+    with contextlib.suppress(SilversmithError):  # what cannot be asked is told elsewhere
+        store = existing_bucket(account, name) if name else None
+        return [inventory_check(store, folder, bronze, datetime.now(UTC))] if store is not None else []
+    return []
+
+
+def inventory_check(store: Store, folder: str, bronze: str, now: datetime) -> Diagnosis:
+    """Check the newest inventory of bronze in a folder of a bucket."""
+    from silversmith.reconcile.inventory import Inventories, InventoryUnusable
+
+    try:
+        taken = Inventories(store, folder, bronze).newest(now).taken
+    except InventoryUnusable as error:
+        return check_inventory(0, str(error))
+    return check_inventory((now - taken).total_seconds() / 3600)
 
 
 def round_check(quarantine: Store, key: str, now: datetime) -> Diagnosis:

@@ -29,6 +29,9 @@ MOST_TAGS = 48
 #: A user's function over the compiled template: it edits the dictionary, or returns another one.
 Patch = Callable[[dict[str, Any]], dict[str, Any] | None]
 
+#: The inventory that the stack has made: how often, where in quarantine, and under which id.
+DAILY, INVENTORIES, INVENTORY_ID = "daily", "_inventory/", "silversmith"
+
 #: A number for all transforms, or for some of them by their names.
 Numbers = int | Mapping[str, int]
 
@@ -160,6 +163,9 @@ class Deployment:
         openlineage: the URL of a server that the functions send OpenLineage events to. docs/observability.md
         layers: the ARNs of versions of layers that the functions of transforms have beside their packages, 4 at most;
             or a dictionary by the names of the transforms. docs/settings.md
+        inventory: S3's daily list of bronze, which reconciliation reads in the place of a listing: ``"daily"``, and the
+            stack has it made; or the folder of one that there is, ``"s3://example-bucket/prefix/bronze-bucket/id"``. It
+            needs ``Pipeline(lineage=True)``. docs/reconcile.md#s3-inventory
 
     Raises:
         DefinitionError: one of them is not what AWS takes, or two of them exclude each other.
@@ -202,6 +208,7 @@ class Deployment:
     patch: Patch | None = None
     openlineage: str = ""
     layers: tuple[str, ...] | Mapping[str, tuple[str, ...]] = ()
+    inventory: str = ""
 
     def __post_init__(self) -> None:
         problem = (
@@ -212,6 +219,7 @@ class Deployment:
             or self._alarms_problem()
             or self._numbers_problem()
             or self._storage_problem()
+            or self._inventory_problem()
             or (f"patch={self.patch!r} must be a function" if not callable(self.patch or len) else "")
         )
         if problem:
@@ -245,6 +253,12 @@ class Deployment:
     def packages(self) -> tuple[str, ...]:
         """The requirements of the bundle of the transforms, beside what is imported."""
         return (*self.requirements, *self.own_packages)
+
+    def inventory_folder(self, bronze: str, quarantine: str) -> str:
+        """The bucket and the folder in it with the inventories of bronze, by the names of the buckets; empty: none."""
+        if self.inventory == DAILY:
+            return f"{quarantine}/{INVENTORIES}{bronze}/{INVENTORY_ID}"
+        return self.inventory.removeprefix("s3://").strip("/")
 
     def number(self, option: str, transform: str) -> int | None:
         """The value of an option such as ``reserved_concurrency`` for a transform; None if it has none."""
@@ -300,6 +314,26 @@ class Deployment:
                 return (
                     f"{name}: {arn!r} is no ARN of that kind: they look like arn:aws:{service}:…:123456789012:{kind}…"
                 )
+        return ""
+
+    def _inventory_problem(self) -> str:
+        if not self.inventory:
+            return ""
+        if self.reconcile_hours == 0:
+            return "inventory and reconcile_hours=0 exclude each other: nobody would read it"
+        if self.inventory != DAILY:
+            parts = re.fullmatch(r"s3://([^/]+)/([^/].*)", self.inventory)
+            if parts is None or limits.bucket_name(parts[1]):
+                return (
+                    f'inventory={self.inventory!r} must be "daily", or the folder of an inventory with its bucket: '
+                    '"s3://example-bucket/prefix/bronze-bucket/id"'
+                )
+            return ""
+        if self.customer_key or {"bronze", "quarantine"} & set(self.existing_buckets):
+            return (
+                'inventory="daily" needs a bronze and a quarantine bucket that the stack makes, under keys of AWS; '
+                'have S3 make one otherwise, and name its folder: "s3://example-bucket/prefix/bronze-bucket/id"'
+            )
         return ""
 
     def _choices_problem(self) -> str:

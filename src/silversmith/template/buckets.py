@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
-from troposphere import AWSObject, GetAtt, Sub, iam, s3
+from troposphere import AWSObject, GetAtt, Ref, Sub, iam, s3
 
+from silversmith.pipeline.deployment import DAILY, INVENTORIES, INVENTORY_ID
 from silversmith.template.permissions import allow, bucket_encryption, bucket_policy, role
 from silversmith.template.plan import Plan, bucket_title
 
 #: A multipart upload that nobody finished is thrown away after so many days.
 ABANDONED_AFTER_DAYS = 7
+
+#: An inventory is of use for three days.
+INVENTORIES_KEPT_DAYS = 7
 
 #: The logical id of the role with which S3 copies objects.
 REPLICATION = "RoleOfReplication"
@@ -25,7 +30,7 @@ def resources(plan: Plan) -> list[AWSObject]:
         *(
             resource
             for bucket_role, bucket in buckets.items()
-            for resource in (bucket, bucket_policy(bucket, plan.options.bucket_policies.get(bucket_role, ())))
+            for resource in (bucket, bucket_policy(bucket, _statements(plan, bucket_role)))
         ),
     ]
 
@@ -54,6 +59,7 @@ def _bucket(plan: Plan, role: str) -> s3.Bucket:
         **_access_logs(plan, role),
         **_lock(plan, role),
         **_replication(plan, role),
+        **_inventory(plan, role),
     )
 
 
@@ -65,16 +71,73 @@ def _lifecycle(plan: Plan, role: str) -> list[s3.LifecycleRule]:
         Status="Enabled",
         AbortIncompleteMultipartUpload=s3.AbortIncompleteMultipartUpload(DaysAfterInitiation=ABANDONED_AFTER_DAYS),
     )
+    rules = [abandoned]
+    if plan.options.inventory == DAILY and role == "quarantine":
+        rules.append(
+            s3.LifecycleRule(
+                Id="Inventories", Status="Enabled", Prefix=INVENTORIES, ExpirationInDays=INVENTORIES_KEPT_DAYS
+            )
+        )
     days = plan.options.old_versions_days
     if not days or not plan.keeps_versions(role):
-        return [abandoned]
+        return rules
     old = s3.LifecycleRule(
         Id="OldVersions",
         Status="Enabled",
         NoncurrentVersionExpiration=s3.NoncurrentVersionExpiration(NoncurrentDays=days),
         ExpiredObjectDeleteMarker=True,
     )
-    return [abandoned, old]
+    return [*rules, old]
+
+
+def _inventory(plan: Plan, role: str) -> dict[str, Any]:
+    """The keys of bronze and their ETags once a day, as Parquet in quarantine.
+
+    https://docs.aws.amazon.com/AmazonS3/latest/userguide/storage-inventory.html
+    """
+    if plan.options.inventory != DAILY or role != "bronze":
+        return {}
+    configuration = s3.InventoryConfiguration(
+        Id=INVENTORY_ID,
+        Enabled=True,
+        IncludedObjectVersions="Current",
+        ScheduleFrequency="Daily",
+        OptionalFields=["ETag"],
+        Destination=s3.Destination(
+            BucketArn=plan.bucket_arn("quarantine"),
+            BucketAccountId=Ref("AWS::AccountId"),
+            Format="Parquet",
+            Prefix=INVENTORIES.rstrip("/"),
+        ),
+    )
+    return {"InventoryConfigurations": [configuration]}
+
+
+def _statements(plan: Plan, role: str) -> list[Mapping[str, Any]]:
+    """The user's statements, and the one by which S3 may deliver inventories of bronze to quarantine.
+
+    https://docs.aws.amazon.com/AmazonS3/latest/userguide/example-bucket-policies.html#example-bucket-policies-s3-inventory
+    """
+    statements = [*plan.options.bucket_policies.get(role, ())]
+    if plan.options.inventory == DAILY and role == "quarantine":
+        place, bronze = (f"arn:${{AWS::Partition}}:s3:::{plan.buckets[each]}" for each in ("quarantine", "bronze"))
+        condition = {
+            "ArnLike": {"aws:SourceArn": Sub(bronze)},
+            "StringEquals": {
+                "aws:SourceAccount": Ref("AWS::AccountId"),
+                "s3:x-amz-acl": "bucket-owner-full-control",
+            },
+        }
+        service = {"Service": "s3.amazonaws.com"}
+        deliver = allow(
+            "DeliverInventories",
+            "s3:PutObject",
+            Sub(f"{place}/{INVENTORIES}*"),
+            principal=service,
+            condition=condition,
+        )
+        statements.append(deliver)
+    return statements
 
 
 def _access_logs(plan: Plan, role: str) -> dict[str, Any]:

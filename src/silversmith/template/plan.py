@@ -65,6 +65,11 @@ class Plan:
                 raise DefinitionError(f"the transform {transform.name!r} cannot be deployed: {problem}")
         _require_known(pipeline, options)
         _require_buckets(pipeline, options, buckets)
+        if options.inventory and not pipeline.tables.lineage:
+            raise DefinitionError(
+                f"the deployment's inventory is compared with the lineage, and the pipeline keeps none: "
+                f"Pipeline({pipeline.name!r}, lineage=True)"
+            )
         return Plan(name, buckets, pipeline.transforms, reference, options, pipeline.name, pipeline.tables)
 
     def physical(self, transform: str = "", kind: str = "") -> str:
@@ -92,6 +97,11 @@ class Plan:
         if self.makes(role):
             return GetAtt(bucket_title(role), "Arn")
         return Sub(f"arn:${{AWS::Partition}}:s3:::{self.buckets[role]}")
+
+    @property
+    def inventory(self) -> str:
+        """The bucket with the inventories of bronze, and the folder in it; empty: there are none."""
+        return self.options.inventory_folder(self.buckets["bronze"], self.buckets["quarantine"])
 
     @property
     def key(self) -> AWSHelperFn | None:

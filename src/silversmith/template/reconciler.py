@@ -50,6 +50,9 @@ MEMORY = 1_769
 #: Lambda's longest, in seconds.
 TIMEOUT = 900
 
+#: The size of ``/tmp`` in MB where an inventory is read: a file of it, and the sorted keys of a branch.
+STORAGE = 4_096
+
 #: How many seconds a round that did not take place is remembered: the next one makes up for it.
 MISSED_RETENTION = 86_400
 
@@ -86,11 +89,12 @@ def resources(plan: Plan) -> list[AWSObject]:
         handler=HANDLER,
         role=function_role,
         log_group=log_group,
-        environment={},
+        environment={"SILVERSMITH_INVENTORY": plan.inventory} if plan.inventory else {},
         roles=(*ROLES, GOLD) if plan.tables.lineage else ROLES,
         Description=f"Sends again what did not become silver in {plan.buckets['silver']}",
         MemorySize=MEMORY,
         Timeout=TIMEOUT,
+        **({"EphemeralStorage": awslambda.EphemeralStorage(Size=STORAGE)} if plan.inventory else {}),
         RecursiveLoop="Allow",  # it invokes itself to go on, and stops by itself where it makes no progress
         DeadLetterConfig=awslambda.DeadLetterConfig(TargetArn=GetAtt(missed, "Arn")),
     )
@@ -274,7 +278,21 @@ def _lineage_rights(plan: Plan) -> list[Statement]:
         allow("ReadLineage", "s3:GetObject", objects, condition=ours()),
         allow("TellTables", "sqs:SendMessage", Sub(arn("sqs", plan.physical(kind="Tables")))),
         allow("SeeAges", "cloudwatch:GetMetricStatistics", "*"),
+        *_inventory_rights(plan),
     ]
+
+
+def _inventory_rights(plan: Plan) -> list[Statement]:
+    """Read the inventories of bronze; a listing says which is the newest. Their files may lie beside their folder."""
+    if not plan.inventory:
+        return []
+    bucket, _, folder = plan.inventory.partition("/")
+    place = f"arn:${{AWS::Partition}}:s3:::{bucket}"
+    keys = escaped(folder[: folder.rfind("/") + 1]).replace("${", "${!")
+    rights = [allow("ReadInventories", "s3:GetObject", Sub(f"{place}/{keys}*"), condition=ours())]
+    if bucket not in plan.buckets.values():
+        rights.append(allow("ListInventories", "s3:ListBucket", Sub(place), condition=ours()))
+    return rights
 
 
 def _parts(plan: Plan, room: int) -> Iterator[list[Transform]]:
