@@ -31,8 +31,8 @@ LIMITS = {
         "15 gold, 5 the lineage, 2 previews and completion, the estimate, 18 issues 17 to 19; to be 170, or 200",
     ),
     "lines in a bundle": (
-        24_500,
-        "800 of it logs, 840 the files of issue 16, 450 .xlsx, 2,200 issues 17 to 19; to come down to 12,000",
+        25_000,
+        "800 of it logs, 840 the files of issue 16, 450 .xlsx, 2,600 issues 17 to 19; to come down to 12,000",
     ),
     "lines in the tables' bundle": (6_400, "all that gold is on Lambda"),
     "lines in one module": (700, "what a reader reads in one sitting"),
