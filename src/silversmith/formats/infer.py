@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from datetime import date, datetime
 from functools import partial
+from typing import NamedTuple
 
 import polars as pl
 
@@ -138,55 +139,134 @@ _TIME_PARSERS: tuple[_Parser, ...] = (dates, times, partial(times, pattern=_UTC_
 # Large files: as expressions.
 
 
+class _Candidate(NamedTuple):
+    """A type that a column may have.
+
+    ``proof`` makes an expression of its cells that are not null: whether all of them are of the type. Where a frame
+    answers no, ``last_proof``, which takes longer, has the last word, if there is one.
+    """
+
+    dtype: pl.DataType
+    proof: Callable[[pl.Expr], pl.Expr]
+    last_proof: Callable[[pl.Expr], pl.Expr] | None = None
+
+
 def types(rows: pl.LazyFrame, names: Sequence[str], *, decimal_comma: bool = False) -> dict[str, pl.DataType]:
-    """The types of text columns that are anything but text, in one streaming pass over all rows.
+    """The types of text columns that are anything but text, in one streaming pass over all rows."""
+    typing = Typing(names, decimal_comma=decimal_comma)
+    for frame in rows.select(list(map(col, names))).collect_batches(engine="streaming"):
+        typing.add(frame)
+    return typing.dtypes()
+
+
+class Typing:
+    """Infers the types of text columns, frame by frame.
 
     The first rows show which types to prove for each column; a column that is text there is not looked at again.
+
+    Args:
+        names: of the columns.
+        decimal_comma: ``1,5`` means one and a half.
     """
-    dtypes: dict[str, pl.DataType] = {}
-    for start in range(0, len(names), _AT_ONCE):
-        some = names[start : start + _AT_ONCE]
-        dtypes |= _types_of_some(rows.select(list(map(col, some))), some, decimal_comma=decimal_comma)
-    return dtypes
+
+    def __init__(self, names: Sequence[str], *, decimal_comma: bool = False) -> None:
+        self._decimal_comma = decimal_comma
+        self._possible: dict[str, list[_Candidate]] | None = None
+        self._names = names
+        self._with_values: set[str] = set()
+
+    def add(self, rows: pl.DataFrame) -> None:
+        """Look at the next rows."""
+        if self._possible is None:
+            sample = rows.head(_SAMPLE)
+            self._possible = {name: self._candidates(sample.get_column(name)) for name in self._names}
+        columns = [cells for cells in rows.get_columns() if self._possible.get(cells.name)]
+        for start in range(0, len(columns), _AT_ONCE):
+            self._prove(joined(columns[start : start + _AT_ONCE]))
+
+    def dtypes(self) -> dict[str, pl.DataType]:
+        """The types of all columns that are anything but text in the rows so far."""
+        return {
+            name: candidates[0].dtype
+            for name, candidates in (self._possible or {}).items()
+            if candidates and name in self._with_values
+        }
+
+    def _prove(self, rows: pl.DataFrame) -> None:
+        """Drop the candidates that a cell disproves."""
+        assert self._possible is not None
+        possible = {name: self._possible[name] for name in rows.columns}
+        answers = iter(_answers(rows, [(name, each.proof) for name, some in possible.items() for each in some]))
+        proven = {name: [next(answers) for _ in some] for name, some in possible.items()}
+        doubtful = []
+        for name, some in possible.items():
+            if [each.dtype for each in some] == _NUMBERS:
+                proven[name][1] &= proven[name][0]  # short integers are floats
+            doubtful += [
+                (name, place, each.last_proof)
+                for place, each in enumerate(some)
+                if each.last_proof and not proven[name][place]
+            ]
+        last_answers = _answers(rows, [(name, proof) for name, _, proof in doubtful])
+        for (name, place, _), answer in zip(doubtful, last_answers, strict=True):
+            proven[name][place] = answer
+        for name, some in possible.items():
+            left = [each for each, is_proven in zip(some, proven[name], strict=True) if is_proven]
+            if left and left[0].proof is _are_short:  # these are integers no more
+                left = self._candidates_of(pl.Float64())
+            self._possible[name] = left
+        self._with_values |= {cells.name for cells in rows.get_columns() if cells.null_count() < len(cells)}
+
+    def _candidates(self, sample: pl.Series) -> list[_Candidate]:
+        dtype = column(sample, decimal_comma=self._decimal_comma).dtype
+        if sample.null_count() == len(sample):
+            return [candidate for dtype in TYPES for candidate in self._candidates_of(dtype)]
+        if dtype == pl.Int64():
+            last = partial(_all_are_floats, decimal_comma=self._decimal_comma)
+            return [*self._candidates_of(pl.Int64()), _Candidate(pl.Float64(), _are_short, last)]
+        return self._candidates_of(dtype) if dtype != pl.String() else []
+
+    def _candidates_of(self, dtype: pl.DataType) -> list[_Candidate]:
+        """Each way to write the type: a column keeps to one of them."""
+        proofs: list[Callable[[pl.Expr], pl.Expr]]
+        if dtype == pl.Float64():
+            sure = partial(_are_sure_floats, decimal_comma=self._decimal_comma)
+            return [_Candidate(dtype, sure, partial(_all_are_floats, decimal_comma=self._decimal_comma))]
+        if dtype == pl.Int64():
+            proofs = [lambda cells: cells.cast(pl.Int64, strict=False).cast(pl.String).eq_missing(cells).all()]
+        elif dtype == pl.Boolean():
+            proofs = [partial(_all_are_words, words=words) for words in BOOLEANS]
+        elif dtype == pl.Date():
+            proofs = [lambda cells: (cells.str.contains(DATE_PATTERN) & parse_date(cells).is_not_null()).all()]
+        else:
+            pattern, zone = (_NAIVE_PATTERN, None) if dtype == NAIVE else (_UTC_PATTERN, "UTC")
+            proofs = [lambda cells: (cells.str.contains(pattern) & parse_time(cells, "us", zone).is_not_null()).all()]
+        return [_Candidate(dtype, proof) for proof in proofs]
 
 
-def _types_of_some(rows: pl.LazyFrame, names: Sequence[str], *, decimal_comma: bool) -> dict[str, pl.DataType]:
-    sample = rows.head(_SAMPLE).collect(engine="streaming")
-    candidates = [_candidates(cells, decimal_comma=decimal_comma) for cells in sample.get_columns()]
-    proofs = [
-        (col(name).count() > 0) & _all_are(col(name).drop_nulls(), dtype, decimal_comma=decimal_comma)
-        for position, name in enumerate(names)
-        for dtype in candidates[position]
-    ]
-    if not proofs:
-        return {}
-    answers = rows.select(proof.alias(f"{position}") for position, proof in enumerate(proofs))
-    proven = iter(answers.collect(engine="streaming").row(0))
-    possible = [[dtype for dtype in dtypes if next(proven)] for dtypes in candidates]
-    return {name: dtypes[0] for name, dtypes in zip(names, possible, strict=True) if dtypes}
+#: The candidates of a column whose first cells are integers.
+_NUMBERS = [pl.Int64(), pl.Float64()]
 
 
-def _candidates(sample: pl.Series, *, decimal_comma: bool) -> list[pl.DataType]:
-    if sample.null_count() == len(sample):
-        return list(TYPES)
-    dtype = column(sample, decimal_comma=decimal_comma).dtype
-    if dtype == pl.Int64():
-        return [pl.Int64(), pl.Float64()]
-    return [] if dtype == pl.String() else [dtype]
+def _answers(rows: pl.DataFrame, proofs: Sequence[tuple[str, Callable[[pl.Expr], pl.Expr]]]) -> list[bool]:
+    expressions = [proof(col(name).drop_nulls()).alias(f"{place}") for place, (name, proof) in enumerate(proofs)]
+    return list(rows.select(expressions).row(0)) if expressions else []
 
 
-def _all_are(cells: pl.Expr, dtype: pl.DataType, *, decimal_comma: bool) -> pl.Expr:
-    """Whether all cells, which are not null, are of a type."""
-    if dtype == pl.Int64():
-        return cells.cast(pl.Int64, strict=False).cast(pl.String).eq_missing(cells).all()
-    if dtype == pl.Float64():
-        return _all_are_floats(cells, decimal_comma=decimal_comma)
-    if dtype == pl.Boolean():
-        return pl.any_horizontal(cells.is_in(words).all() for words in BOOLEANS)
-    if dtype == pl.Date():
-        return (cells.str.contains(DATE_PATTERN) & parse_date(cells).is_not_null()).all()
-    pattern, zone = (_NAIVE_PATTERN, None) if dtype == NAIVE else (_UTC_PATTERN, "UTC")
-    return (cells.str.contains(pattern) & parse_time(cells, "us", zone).is_not_null()).all()
+def _are_short(cells: pl.Expr) -> pl.Expr:
+    return (cells.str.len_bytes() <= _SURE_DIGITS).all()
+
+
+def _all_are_words(cells: pl.Expr, words: Sequence[str]) -> pl.Expr:
+    return cells.is_in(words).all()
+
+
+def _are_sure_floats(cells: pl.Expr, *, decimal_comma: bool) -> pl.Expr:
+    """Whether all are floats that are short, or written as Polars writes them."""
+    plain = with_point(cells) if decimal_comma else cells
+    is_short = (plain.str.len_bytes() <= _SURE_DIGITS) & ~plain.str.contains("[eE]")
+    is_same = plain.cast(pl.Float64, strict=False).cast(pl.String).eq_missing(plain)
+    return (plain.str.contains(_FLOAT_PATTERN).fill_null(value=False) & (is_short | is_same)).all()
 
 
 def _all_are_floats(cells: pl.Expr, *, decimal_comma: bool) -> pl.Expr:

@@ -6,7 +6,7 @@ from datetime import UTC, date, datetime
 
 import polars as pl
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from silversmith.formats import infer
@@ -134,3 +134,22 @@ def test_no_cell_loses_anything(cells: list[str]) -> None:
             assert datetime.fromisoformat(cell) == value
         else:
             assert str(value) == cell
+
+
+@given(st.lists(st.lists(st.one_of(st.none(), CELLS), max_size=3), max_size=4), st.booleans())
+@example([["1"], ["2.5"], ["abc"]], False)
+@example([["1"], ["2,5"], ["3", "1.5"]], True)
+def test_types_do_not_depend_on_where_frames_end(frames: list[list[str | None]], decimal_comma: bool) -> None:
+    typing = infer.Typing(["a"], decimal_comma=decimal_comma)
+    for cells in frames:
+        typing.add(pl.DataFrame({"a": cells}, schema={"a": pl.String}))
+    dtype = typing.dtypes().get("a", pl.String())
+    assert dtype == by_lists([cell for cells in frames for cell in cells], decimal_comma=decimal_comma).dtype
+
+
+def test_one_way_to_write_booleans_in_all_frames() -> None:
+    typing = infer.Typing(["a"])
+    typing.add(pl.DataFrame({"a": ["true"]}))
+    assert typing.dtypes() == {"a": pl.Boolean()}
+    typing.add(pl.DataFrame({"a": ["True"]}))
+    assert not typing.dtypes()

@@ -142,7 +142,9 @@ def _read_small(content: Content, data: bytes, options: Csv, declared: Collectio
     assert frame is not None
     rows = frame.lazy()
     if options.thousands:
-        rows, frame = _typed(rows, frame, names, declared, options)
+        typing = _Typing(names, declared, options)
+        typing.add(frame)
+        rows, frame = typing.cast(rows, frame)
     return Table(
         rows=rows,
         format="csv" + content.packing,
@@ -188,7 +190,8 @@ def _origins_of_small(content: Content, dialect: CsvDialect, options: Csv, numbe
 
 
 def _read_large(content: Content, options: Csv, declared: Collection[str], block: int) -> Table:
-    """By blocks: the first pass counts the records and keeps the malformed ones; in memory it keeps the rows as well.
+    """By blocks: the first pass counts the records, infers types and keeps the malformed records; in memory it keeps
+    the rows as well.
 
     A file on disk is read again for each use of its rows.
     """
@@ -196,6 +199,7 @@ def _read_large(content: Content, options: Csv, declared: Collection[str], block
     texts = dict.fromkeys(header.names, pl.String())
     stream = CsvStream(content, options, header, texts, block)
     malformed, frames, height = [], [pl.DataFrame(schema={**texts, ROW: pl.UInt64})], 0
+    typing = _Typing(header.names, declared, options)
     for part in stream.tables():
         assert part.frame is not None
         height += part.frame.height
@@ -203,9 +207,13 @@ def _read_large(content: Content, options: Csv, declared: Collection[str], block
             malformed.append(part.malformed)
         if content.data is not None:
             frames.append(part.frame)
+        else:
+            typing.add(part.frame)
     frame = pl.concat(frames) if content.data is not None else None
+    if frame is not None:
+        typing.add(frame)
     rows = register_io_source(partial(_frames, stream), schema=frames[0].schema, is_pure=True)
-    rows, frame = _typed(rows if frame is None else frame.lazy(), frame, header.names, declared, options)
+    rows, frame = typing.cast(rows if frame is None else frame.lazy(), frame)
     return Table(
         rows=rows,
         format=stream.format,
@@ -238,20 +246,27 @@ def select(frame: pl.DataFrame, columns: list[str] | None, predicate: pl.Expr | 
     return rows if columns is None or columns == rows.columns else rows.select(map(col, columns))
 
 
-def _typed(
-    rows: pl.LazyFrame, frame: pl.DataFrame | None, names: Sequence[str], declared: Collection[str], options: Csv
-) -> tuple[pl.LazyFrame, pl.DataFrame | None]:
-    """The rows with the types of undeclared columns inferred, and numbers without marks between thousands."""
-    comma = options.decimal_comma
-    undeclared = [name for name in names if name not in declared]
-    if options.thousands:
-        plain = {name: infer.without_marks(col(name), options.thousands, decimal_comma=comma) for name in names}
-        dtypes = infer.types(
-            rows.with_columns(plain[name].alias(name) for name in undeclared), undeclared, decimal_comma=comma
-        )
-        if isinstance(declared, Mapping):
-            dtypes |= {name: dtype for name in names if (dtype := declared.get(name)) is not None}
-        numeric = [name for name in names if name in dtypes and dtypes[name].is_numeric()]
-        rows = rows.with_columns(plain[name].alias(name) for name in numeric)
+class _Typing:
+    """Infers the types of undeclared columns, frame by frame; those of numbers without the marks between thousands."""
+
+    def __init__(self, names: Sequence[str], declared: Collection[str], options: Csv) -> None:
+        comma, marks = options.decimal_comma, options.thousands
+        self._declared, self._comma = declared, comma
+        undeclared = [name for name in names if name not in declared]
+        self._typing = infer.Typing(undeclared, decimal_comma=comma)
+        plain = {name: infer.without_marks(col(name), marks, decimal_comma=comma) for name in names if marks}
+        self._plain = {name: cells.alias(name) for name, cells in plain.items()}
+        self._undeclared = [self._plain[name] for name in undeclared if marks]
+
+    def add(self, rows: pl.DataFrame) -> None:
+        """Look at the next rows."""
+        self._typing.add(rows.with_columns(self._undeclared) if self._undeclared else rows)
+
+    def cast(self, rows: pl.LazyFrame, frame: pl.DataFrame | None) -> tuple[pl.LazyFrame, pl.DataFrame | None]:
+        """All the rows with their types; ``frame`` holds them, if they are in memory."""
+        inferred = self._typing.dtypes()
+        known = {**self._declared, **inferred} if isinstance(self._declared, Mapping) else inferred
+        numbers = [plain for name, plain in self._plain.items() if name in known and known[name].is_numeric()]
+        rows = rows.with_columns(numbers).with_columns(infer.casts(inferred, decimal_comma=self._comma))
         frame = None if frame is None else rows.collect(engine="in-memory")
-    return infer.typed(rows if frame is None else frame.lazy(), frame, undeclared, decimal_comma=comma)
+        return rows if frame is None else frame.lazy(), frame
