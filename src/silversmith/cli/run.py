@@ -164,7 +164,7 @@ def _run(
 
     processes = workers or len(usable_cpus())
     with PrewarmedWorkers(processes) as prewarmed:  # they import Polars while this process does
-        with importing(later="cfn_flip"):  # YAML's templates, which no run writes
+        with importing():
             from silversmith.local.engine import Engine
             from silversmith.local.journal import Journal
             from silversmith.local.lake import LakeFolder
