@@ -265,8 +265,9 @@ class _Typing:
     def cast(self, rows: pl.LazyFrame, frame: pl.DataFrame | None) -> tuple[pl.LazyFrame, pl.DataFrame | None]:
         """All the rows with their types; ``frame`` holds them, if they are in memory."""
         inferred = self._typing.dtypes()
-        known = {**self._declared, **inferred} if isinstance(self._declared, Mapping) else inferred
-        numbers = [plain for name, plain in self._plain.items() if name in known and known[name].is_numeric()]
+        declared = self._declared if isinstance(self._declared, Mapping) else {}
+        known = {name: inferred.get(name) or declared.get(name) for name in self._plain}
+        numbers = [plain for name, plain in self._plain.items() if (dtype := known[name]) and dtype.is_numeric()]
         rows = rows.with_columns(numbers).with_columns(infer.casts(inferred, decimal_comma=self._comma))
         frame = None if frame is None else rows.collect(engine="in-memory")
         return rows if frame is None else frame.lazy(), frame
