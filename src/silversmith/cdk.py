@@ -12,14 +12,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from aws_cdk import Annotations, Stack
-from aws_cdk import aws_lambda as lambda_
-from aws_cdk import aws_s3 as s3
-from aws_cdk import aws_sns as sns
-from aws_cdk import aws_sqs as sqs
-from aws_cdk.aws_s3_assets import Asset
-from aws_cdk.cloudformation_include import CfnInclude
-from constructs import Construct
+try:
+    from aws_cdk import Annotations, Stack
+    from aws_cdk import aws_lambda as lambda_
+    from aws_cdk import aws_s3 as s3
+    from aws_cdk import aws_sns as sns
+    from aws_cdk import aws_sqs as sqs
+    from aws_cdk.aws_s3_assets import Asset
+    from aws_cdk.cloudformation_include import CfnInclude
+    from constructs import Construct
+except ModuleNotFoundError as error:
+    raise ModuleNotFoundError("silversmith.cdk needs the AWS CDK: pip install 'silversmith[cdk]'") from error
 
 from silversmith.aws.bundle import Bundle, build, build_tables
 from silversmith.aws.deploy import LAYER_KEY, TABLES_LAYER_KEY, gather
