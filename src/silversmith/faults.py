@@ -49,6 +49,15 @@ POINTS = (
     "tables.view_computed",
     "tables.view_committed",
     "tables.compacted",
+    "erase.bronze",
+    "erase.results",
+    "erase.schemas",
+    "erase.rows",
+    "erase.closed",
+    "erase.data",
+    "erase.checkpoint",
+    "erase.log",
+    "erase.records",
 )
 
 _name, _, _count = os.environ.get("SILVERSMITH_FAULT", "").partition(":")

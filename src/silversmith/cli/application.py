@@ -135,6 +135,14 @@ COMMANDS = (
         group="Repair", arguments="PATTERN",
     ),
     Command(
+        "erase", "erase:erase", "Delete everything that came of a file, for good.",
+        (
+            "silversmith erase people/jane.csv --dry-run",
+            "silversmith erase --from keys.txt --target aws --report erased.json",
+        ),
+        group="Repair", arguments="KEY...",
+    ),
+    Command(
         "take-over", "deploy:take_over", "Make silver that another pipeline made this one's.",
         ("silversmith take-over", "silversmith take-over --target aws --yes"),
         group="Repair",

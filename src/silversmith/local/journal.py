@@ -203,6 +203,16 @@ class Journal:
         self._db.executescript(f"PRAGMA incremental_vacuum({int(pages)})")  # execute() would end after the first page
         return int(self._db.execute("PRAGMA freelist_count").fetchone()[0])
 
+    def scrub(self) -> bool:
+        """Write the file anew, without what was deleted from it: pages that are free keep their bytes, and so does the
+        write-ahead log. False: somebody reads it at this moment, so that the log is still there.
+
+        https://sqlite.org/lang_vacuum.html
+        """
+        self._db.execute("VACUUM")
+        ((is_busy, _, _),) = self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        return not is_busy
+
     def pages(self) -> tuple[int, int]:
         """The number of pages of the file, and of its free pages."""
         total, free = (

@@ -262,3 +262,24 @@ UPDATE messages SET sent = sent + :jump, visible = visible + :jump, expires = ex
 
 -- name: move_outbox
 UPDATE outbox SET created = created + :jump, due = due + :jump
+
+-- name: hops_of
+SELECT count(*) FROM hops WHERE key = :key
+
+-- name: forget_hops
+DELETE FROM hops WHERE key = ?
+
+-- name: outcomes_of
+SELECT count(*) FROM outcomes WHERE transform = :transform AND key = :key
+
+-- name: outcome_transforms
+SELECT DISTINCT transform FROM outcomes
+
+-- name: all_messages
+SELECT messages.id, queues.arn, key, body, receipt, visible, dead_at FROM messages JOIN queues ON queues.id = messages.queue
+
+-- name: all_on_the_way
+SELECT id, key, body FROM outbox
+
+-- name: forget_message
+DELETE FROM messages WHERE id = ?

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -22,8 +22,10 @@ from silversmith.aws.stack import Stack
 from silversmith.errors import SilversmithError
 from silversmith.events import NotAnEvent, ObjectEvent, object_created, unwrap
 from silversmith.keypatterns import KeyPattern
+from silversmith.lineage import error_key, failed_key, silver_key
 from silversmith.operations import WrongCall, cloudwatch, tables_installed
 from silversmith.operations.aws_queue import AT_ONCE, LONG_POLL, AwsMessage, AwsQueue
+from silversmith.operations.aws_versions import S3Versions, log_groups, replicas
 from silversmith.operations.failures import ERROR, failed_tries
 from silversmith.operations.target import (
     DayCounts,
@@ -52,10 +54,16 @@ from silversmith.template.plan import logical, physical
 from silversmith.template.transform import CODE
 
 if TYPE_CHECKING:
+    from silversmith.operations.history import GoldFiles
+    from silversmith.operations.versions import Versions
     from silversmith.tables.format import Format
 
 #: Metrics of so many days say how long a file takes.
 METRIC_DAYS = 14
+
+#: The most seconds that an invocation may take.
+#: https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html
+LONGEST_INVOCATION = 900
 
 #: A trace looks for its messages in queues of at most so many.
 MOST_TRACED = 200
@@ -438,6 +446,77 @@ class AwsTarget:
                     done += len(batch)
         return done
 
+    @property
+    def who(self) -> str:
+        with translate_aws_errors("the caller's identity"):
+            return str(self._account.client("sts").get_caller_identity()["Arn"])
+
+    def versions(self, role: str) -> Versions:
+        bucket = getattr(self._pipeline, role) if role != "gold" else self._gold_bucket
+        return S3Versions(bucket, self._account.client("s3"))
+
+    def gold_files(self) -> GoldFiles | None:
+        from silversmith.operations.history import GoldFiles
+
+        if "GoldBucketName" not in self._outputs:
+            return None
+        store = S3Store(self._gold_bucket, client=self._account.client("s3"), scratch=Path(tempfile.gettempdir()))
+        options = {name.lower(): value for name, value in self._s3_options().items()}
+        return GoldFiles(store, f"s3://{self._gold_bucket}", options)
+
+    @property
+    def _gold_bucket(self) -> str:
+        return self._outputs.get("GoldBucketName", self._pipeline.gold)
+
+    def records(self, keys: Collection[str]) -> Mapping[str, int]:
+        """The messages in dead-letter queues. Those of the queues themselves name keys, and are done in seconds."""
+        number = sum(1 for _ in self._dead_about(keys))
+        return {"messages": number} if number else {}
+
+    def erase_records(self, keys: Collection[str]) -> list[str]:
+        about = list(self._dead_about(keys))
+        for queue, messages in groupby(about, key=lambda each: each[0]):
+            queue.delete([message for _, message in messages])
+        return [
+            f"the queue {queue.name}: it holds more messages than are read, so nobody knows whether one names a key"
+            for queue in self._dead.values()
+            if queue.depth().waiting
+        ]
+
+    def _dead_about(self, keys: Collection[str]) -> Iterator[tuple[AwsQueue, AwsMessage]]:
+        """The dead messages about keys, or about what is made of one."""
+        made = {
+            derive(transform.name, key)
+            for key in keys
+            for transform in self._pipeline.transforms
+            for derive in (silver_key, error_key, failed_key)
+        }
+        for queue in self._dead.values():
+            yield from ((queue, each) for each in queue.messages() if _event(each).key in made | {*keys})
+
+    def settle(self, keys: Collection[str], transforms: Sequence[Transform], pause: Callable[[float], None]) -> None:
+        """The longest time that an invocation takes. SQS counts what is in flight about, and not at once."""
+        del keys
+        names = [self._outputs.get(f"{logical(each.name, 'Function')}Name") for each in transforms]
+        seconds = [self._timeout(name) for name in (*names, self._outputs.get("TablesName")) if name is not None]
+        if seconds:
+            self._tell(f"waiting {max(seconds):,} s, until no function is at work any more with what it has read")
+            pause(max(seconds))
+
+    def _timeout(self, function: str) -> int:
+        """Of an invocation, in seconds; the longest that Lambda allows where it is not known."""
+        try:
+            with translate_aws_errors(f"the function {function}"):
+                return int(self._account.client("lambda").get_function_configuration(FunctionName=function)["Timeout"])
+        except SilversmithError:
+            return LONGEST_INVOCATION
+
+    def elsewhere(self, keys: Collection[str]) -> list[str]:
+        functions = [name for output, name in self._outputs.items() if _is_function(output)]
+        client = self._account.client("s3")
+        buckets = [self.versions(role).bucket for role in (*ROLES, "gold")]
+        return [*log_groups(functions, keys), *(text for bucket in buckets for text in replicas(bucket, client))]
+
     def close(self) -> None:
         """Make every received message visible again."""
         for queue in self._dead.values():
@@ -575,6 +654,11 @@ def _deployed(transform: Transform, outputs: Mapping[str, str], tell: Callable[[
             "deployed counts: `silversmith diff`, `silversmith deploy`"
         )
     return deployed
+
+
+def _is_function(output: str) -> bool:
+    """Whether an output names a function."""
+    return output in {"TablesName", "ReconcilerName"} or output.endswith("FunctionName")
 
 
 def _kind(output: str) -> DeadKind:

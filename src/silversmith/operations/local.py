@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import getpass
+import platform
 import sqlite3
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
@@ -19,6 +21,7 @@ from silversmith.events import NotAnEvent, ObjectEvent, unwrap
 from silversmith.local import resend
 from silversmith.local.journal import Journal
 from silversmith.local.lake import LakeFolder, engine_runs
+from silversmith.local.records import LakeRecords, QueueTimes
 from silversmith.local.stack import QueueResource, StackResources, read
 from silversmith.operations import WrongCall, tables_installed
 from silversmith.operations.alarm_state import AlarmState
@@ -35,13 +38,18 @@ from silversmith.operations.target import (
     TransformQueues,
 )
 from silversmith.operations.text import count
-from silversmith.pipeline import Pipeline
+from silversmith.pipeline import Pipeline, Transform
 from silversmith.reconcile.rows import LineageRows, existing
 from silversmith.schemas import Owner
 from silversmith.stores import Lake
 
 if TYPE_CHECKING:
+    from silversmith.operations.history import GoldFiles
+    from silversmith.operations.versions import Versions
     from silversmith.tables.format import Format
+
+#: So many seconds an engine takes at the most to notice that a file is gone.
+NOTICED = 10.0
 
 #: So many dead messages are read from the journal at a time.
 PAGE = 500
@@ -306,6 +314,61 @@ class LocalTarget:
                 bucket = next(each.arn for each in self._stack.buckets if each.name == name)
                 return resend.back_to_bus(journal, message_id, source=bucket, bus=self._stack.bus_arn, now=now)
         return False
+
+    @property
+    def who(self) -> str:
+        return f"{getpass.getuser()} on {platform.node()}"
+
+    def versions(self, role: str) -> Versions:
+        from silversmith.operations.versions import LocalVersions
+
+        name = getattr(self._pipeline, role)
+        return LocalVersions(name, self._folder.store(name, foreign_writers=role in {"bronze", "gold"}))
+
+    def gold_files(self) -> GoldFiles | None:
+        from silversmith.operations.history import GoldFiles
+
+        folder = self._folder.bucket(self._pipeline.gold)
+        if not folder.is_dir():
+            return None
+        return GoldFiles(self._folder.store(self._pipeline.gold, foreign_writers=True), str(folder))
+
+    def records(self, keys: Collection[str]) -> Mapping[str, int]:
+        return self._lake_records.find(keys)
+
+    def erase_records(self, keys: Collection[str]) -> list[str]:
+        return self._lake_records.erase(keys)
+
+    def settle(self, keys: Collection[str], transforms: Sequence[Transform], pause: Callable[[float], None]) -> None:
+        """A worker has at most the time of one invocation; and the engine notices files that are gone."""
+        left = max((transform.timeout for transform in transforms), default=0) + NOTICED
+        while left > 0 and self._lake_records.is_at_work(keys):
+            pause(0.2)
+            left -= 0.2
+
+    def elsewhere(self, keys: Collection[str]) -> list[str]:
+        """Nowhere: lines of logs that name a key are erased."""
+        del keys
+        return []
+
+    @cached_property
+    def _lake_records(self) -> LakeRecords:
+        stack = self._stack
+        timeouts = {function.arn: function.timeout for function in stack.functions}
+        hidden = {queue.arn: queue.visibility_timeout for queue in stack.queues}
+        times = {
+            mapping.queue_arn: QueueTimes(hidden[mapping.queue_arn], timeouts[mapping.function_arn])
+            for mapping in stack.mappings
+        }
+        names = [transform.name for transform in self._pipeline.transforms]
+        return LakeRecords(
+            self._folder,
+            self._journal,
+            bronze=self._pipeline.bronze,
+            transforms=names,
+            times=times,
+            clock=self._clock,
+        )
 
     def _journal_of_an_engine(self) -> Journal:
         if self._journal is None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Protocol
@@ -14,6 +14,8 @@ from silversmith.stores import Lake
 
 if TYPE_CHECKING:
     from silversmith.operations.alarm_state import AlarmState
+    from silversmith.operations.history import GoldFiles
+    from silversmith.operations.versions import Versions
     from silversmith.reconcile.rows import LineageRows
     from silversmith.tables.format import Format
 
@@ -298,6 +300,28 @@ class Target(Protocol):
 
     def alarms(self) -> AlarmState | None:
         """The alarms of local runs; None on AWS, where CloudWatch has them."""
+
+    @property
+    def who(self) -> str:
+        """Who acts here: the ARN of the caller's identity, or the name of the user on this machine."""
+
+    def versions(self, role: str) -> Versions:
+        """The versions of the objects of a bucket: ``bronze``, ``silver``, ``quarantine`` or ``gold``."""
+
+    def gold_files(self) -> GoldFiles | None:
+        """The files of gold; None: there is no such bucket."""
+
+    def records(self, keys: Collection[str]) -> Mapping[str, int]:
+        """How many records of each kind there are of these keys beside the buckets: messages, history, log lines."""
+
+    def erase_records(self, keys: Collection[str]) -> list[str]:
+        """Erase these records. Returns what could not be erased, and why."""
+
+    def settle(self, keys: Collection[str], transforms: Sequence[Transform], pause: Callable[[float], None]) -> None:
+        """Wait until no function can be at work any more with what bronze had of these keys."""
+
+    def elsewhere(self, keys: Collection[str]) -> list[str]:
+        """Where something of these keys may be that cannot be erased from here: logs, replicas. Texts for a person."""
 
     def lately(self, since: float, most: int) -> list[Lately]:
         """Up to ``most`` failures since a time, from the history alone: enough for a summary."""

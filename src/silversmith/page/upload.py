@@ -25,6 +25,7 @@ from silversmith.lineage import Lineage, error_key, failed_key, rejected_key, si
 from silversmith.operations.failures import failed_tries, read_error
 from silversmith.operations.send import PutResult, put_own
 from silversmith.operations.target import Target
+from silversmith.operations.versions import UNDO_FOLDER, undo_name
 from silversmith.page.context import ViewContext
 from silversmith.pipeline import Pipeline
 from silversmith.stores import Store
@@ -65,13 +66,14 @@ class Undos:
         with bronze.open(key) as source:
             if source is None:
                 return None, True
-            kept = sum(undo.replaced.stat().st_size for undo in self._undos.values() if undo.replaced is not None)
+            copies = [undo.replaced for undo in self._undos.values() if undo.replaced is not None]
+            kept = sum(copy.stat().st_size for copy in copies if copy.is_file())  # `silversmith erase` takes some
             if kept + source.head.size > MOST_KEPT:
                 return None, False
             if self._folder is None:
-                self._folder = Path(tempfile.mkdtemp(prefix="silversmith-undo-"))
+                self._folder = Path(tempfile.mkdtemp(prefix=UNDO_FOLDER))
                 weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)
-            path = self._folder / f"{next(self._numbers)}"
+            path = self._folder / undo_name(key, next(self._numbers))
             if source.data is not None:
                 path.write_bytes(source.data)
             elif source.path is not None:
@@ -146,6 +148,8 @@ async def undo(request: Request) -> Response:
     chosen = _undos(request).take(int(text)) if text.isascii() and text.isdigit() else None
     if chosen is None:
         return JSONResponse({"error": "this upload is too old to be undone"}, 404)
+    if chosen.replaced is not None and not chosen.replaced.is_file():
+        return JSONResponse({"error": f"what this upload of {chosen.key} replaced was erased"}, 404)
     try:
         await context.ask(lambda pipeline, target: _take_back(chosen, pipeline, target), writable=True)
     except PreconditionFailed:

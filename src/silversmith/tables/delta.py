@@ -21,6 +21,7 @@ from pathlib import Path
 from queue import Empty, Queue
 from threading import Thread
 from typing import Any
+from urllib.parse import unquote
 
 from arro3.core import RecordBatch, RecordBatchReader
 from arro3.io import read_ipc_stream, write_ipc_stream
@@ -66,15 +67,19 @@ RETENTION_DAYS = 7
 #: and those of the last hour, in which whoever opened one may still be at it.
 MOST_VERSIONS, YOUNG_SECONDS = 1_000, 60 * 60
 
+#: The property by which a checkpoint drops the names of data files that are no more part of the table.
+RETENTION = "delta.deletedFileRetentionDuration"
+
 _CONFIGURATION: dict[str, str | None] = {
     "delta.enableChangeDataFeed": "true",
     "delta.checkpointInterval": "20",
     "delta.enableExpiredLogCleanup": "true",
     "delta.logRetentionDuration": f"interval {RETENTION_DAYS} days",
-    "delta.deletedFileRetentionDuration": f"interval {RETENTION_DAYS} days",
+    RETENTION: f"interval {RETENTION_DAYS} days",
 }
 
-#: The application transaction that says which version a commit of ours made, and the one of the last rewrite.
+#: The application transaction that says which version a commit of ours made, and the one before which nobody knows
+#: the changes: of the last rewrite, or of the last erasure.
 APPLICATION, REWRITTEN = "silversmith", "silversmith.rewritten"
 
 #: The property that says of which version the last compaction was made.
@@ -348,14 +353,39 @@ class DeltaSnapshot:
         """A commit that refuses every compaction of older versions. delta-rs tries a compaction again behind other
         commits, whatever it is told, and sees no conflict in two that wrote the same rows anew: both would count. It
         sees one in a change of the table's properties."""
+        return self._with_property(COMPACTED, str(self.version))
+
+    def _with_property(self, name: str, value: str, marks: Mapping[str, int] | None = None) -> DeltaSnapshot:
         return self._committed(
             lambda properties: self.table.alter.set_table_properties(
-                {COMPACTED: str(self.version)},
+                {name: value},
                 raise_if_not_exists=False,
                 commit_properties=properties,
                 post_commithook_properties=_HOOK,
-            )
+            ),
+            marks,
         )
+
+    def closed(self) -> DeltaSnapshot:
+        """A commit that refuses whatever was made of older versions, compactions among it, after which a checkpoint
+        names no data file but those of the table, and nobody asks for older changes. :meth:`reopened` ends that. Raises
+        as :meth:`commit`."""
+        return self._with_property(RETENTION, "interval 0 seconds", {REWRITTEN: self.version})
+
+    def reopened(self) -> DeltaSnapshot:
+        """See :meth:`closed`."""
+        return self._with_property(RETENTION, f"interval {RETENTION_DAYS} days")
+
+    def checkpoint(self) -> None:
+        """Write a checkpoint of this version, from which the table can be read without any older file of its log."""
+        with _translated(self.table.table_uri):
+            self.table.create_checkpoint()
+
+    @property
+    def paths(self) -> set[str]:
+        """The paths of the data files of this version, below the table's folder."""
+        batches = self.table.get_add_actions(flatten=False).to_batches()
+        return {unquote(path) for batch in batches for path in batch.column("path").to_pylist()}
 
     def _target_bytes(self) -> int:
         """The size of a data file: rows that compress well are many in few bytes."""

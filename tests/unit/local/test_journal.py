@@ -226,6 +226,9 @@ SCANS = {
     "last_commit": "hops",  # backward, once for each transform at the start of a run with alarms
     "move_messages": "messages",  # only when somebody sets the clock
     "move_outbox": "outbox",
+    "all_messages": "messages",  # only when somebody erases a key
+    "all_on_the_way": "outbox",
+    "outcome_transforms": "outcomes",
     "oldest_hops": "hops",  # in the order of their numbers, and no further than its LIMIT
 }
 TABLES = {"objects", "outbox", "queues", "messages", "hops", "outcomes", "counters"}
@@ -256,7 +259,16 @@ def test_statements_that_change_the_number_of_messages_are_run_in_one_file(tmp_p
         r"INSERT INTO messages|DELETE FROM messages|UPDATE messages SET[^;]*?\bqueue = .*?WHERE", re.DOTALL
     )
     changing = {name for name, statement in queries().items() if change.search(statement)}
-    assert changing == {"send", "send_dead", "move_to_dlq", "delete", "expire", "redrive", "take_dead"}
+    assert changing == {
+        "send",
+        "send_dead",
+        "move_to_dlq",
+        "delete",
+        "expire",
+        "redrive",
+        "take_dead",
+        "forget_message",
+    }
     folder = Path(module.__file__).parents[1]
     for path in folder.rglob("*.py"):
         by_journal = set(RUN.findall(path.read_text("utf-8")))

@@ -258,6 +258,12 @@ def take_dead(journal: Journal, message_id: str) -> list[tuple[str, str, bytes]]
     return journal.rows("take_dead", message_id=message_id)
 
 
+def forget(journal: Journal, rows: Sequence[int]) -> None:
+    """Delete messages of any queue by their rows, in the caller's transaction."""
+    journal.change_many("forget_message", [(row,) for row in rows])
+    recount(journal)
+
+
 def queue_id(journal: Journal, arn: str) -> int:
     """The number of a queue in the journal, which is made where it has none."""
     row = journal.row("queue", arn=arn)

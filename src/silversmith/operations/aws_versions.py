@@ -1,0 +1,152 @@
+"""The versions of objects on S3.
+
+https://docs.aws.amazon.com/AmazonS3/latest/userguide/DeletingObjectVersions.html
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import suppress
+from typing import Any, NamedTuple
+
+from botocore.exceptions import ClientError
+
+from silversmith.operations.versions import StoredVersion, Undeleted
+from silversmith.stores import batched
+from silversmith.stores.aws_errors import MISSING, error_code, translate_aws_errors
+
+#: The most objects that one DeleteObjects takes. https://docs.aws.amazon.com/AmazonS3/latest/API/API_DeleteObjects.html
+BATCH = 1_000
+
+#: So many keys are named in one query of logs.
+MOST_NAMED = 20
+
+_OBJECT, _MARKER, _UPLOAD = "object", "delete marker", "upload"
+
+
+class _Listed(NamedTuple):
+    key: str
+    version: str
+    kind: str
+    is_latest: bool
+
+
+class S3Versions:
+    """All versions of the objects of a bucket on S3.
+
+    Errors of S3's are :class:`~silversmith.errors.AccessDenied` and :class:`~silversmith.errors.AwsFailed`, but for a
+    single version that cannot be deleted: Object Lock keeps it, or a policy does.
+    """
+
+    def __init__(self, bucket: str, client: Any) -> None:
+        self.bucket = bucket
+        self._client = client
+
+    def of(self, key: str) -> list[StoredVersion]:
+        with translate_aws_errors(f"s3://{self.bucket}/{key}"):
+            versions = [
+                StoredVersion(self.bucket, key, _id(each.version), each.kind)
+                for each in self._list(key)
+                if each.key == key
+            ]
+            return versions + [
+                StoredVersion(self.bucket, key, upload, _UPLOAD) for name, upload in self._uploads(key) if name == key
+            ]
+
+    def delete(self, key: str) -> list[Undeleted]:
+        """A delete marker hides the object first, so that no older version becomes the newest when the newest goes. It
+        is deleted last, and stays where some version does."""
+        with translate_aws_errors(f"s3://{self.bucket}/{key}"):
+            versions = [each for each in self._list(key) if each.key == key]
+            if any(each.is_latest and each.kind == _OBJECT for each in versions):
+                self._client.delete_object(Bucket=self.bucket, Key=key)
+                versions = [each for each in self._list(key) if each.key == key]
+            left = self._delete(each for each in versions if each.kind == _OBJECT)
+            hiding = [each for each in versions if each.kind == _MARKER]
+            left += self._delete(each for each in hiding if not (left and each.is_latest))
+            for name, upload in self._uploads(key):
+                if name == key:
+                    self._client.abort_multipart_upload(Bucket=self.bucket, Key=key, UploadId=upload)
+            return left
+
+    def delete_noncurrent(self, prefix: str) -> list[Undeleted]:
+        with translate_aws_errors(f"s3://{self.bucket}/{prefix}"):
+            listed = self._list(prefix, whole_key=False)
+            return self._delete(each for each in listed if not each.is_latest or each.kind == _MARKER)
+
+    def _list(self, prefix: str, *, whole_key: bool = True) -> Iterator[_Listed]:
+        """``whole_key``: the key is the prefix. Such versions come first in the listing, and no others are listed."""
+        pages = self._client.get_paginator("list_object_versions").paginate(Bucket=self.bucket, Prefix=prefix)
+        for page in pages:
+            found = 0
+            for kind, items in ((_OBJECT, page.get("Versions", ())), (_MARKER, page.get("DeleteMarkers", ()))):
+                for item in items:
+                    if not whole_key or item["Key"] == prefix:
+                        found += 1
+                        yield _Listed(item["Key"], item["VersionId"], kind, bool(item["IsLatest"]))
+            if whole_key and not found:
+                return
+
+    def _delete(self, versions: Iterable[_Listed]) -> list[Undeleted]:
+        left: list[Undeleted] = []
+        for some in batched(versions, BATCH):
+            objects = [{"Key": each.key, "VersionId": each.version} for each in some]
+            done = self._client.delete_objects(Bucket=self.bucket, Delete={"Objects": objects, "Quiet": True})
+            left += [self._undeleted(refused) for refused in done.get("Errors", ())]
+        return left
+
+    def _undeleted(self, refused: dict[str, str]) -> Undeleted:
+        reason = f"{refused.get('Code', '')}: {refused.get('Message', '')}"
+        version = refused.get("VersionId", "")
+        where = {"Bucket": self.bucket, "Key": refused["Key"], "VersionId": version}
+        with suppress(ClientError):  # who may delete may not always look
+            head = self._client.head_object(**where)
+            if until := head.get("ObjectLockRetainUntilDate"):
+                reason += f" (Object Lock keeps it until {until.isoformat()}, in {head.get('ObjectLockMode')} mode)"
+            if head.get("ObjectLockLegalHoldStatus") == "ON":
+                reason += " (a legal hold of Object Lock keeps it)"
+        return Undeleted(self.bucket, refused["Key"], _id(version), reason)
+
+    def _uploads(self, key: str) -> Sequence[tuple[str, str]]:
+        """Uploads in parts that were not completed: their parts are kept."""
+        try:
+            answer = self._client.list_multipart_uploads(Bucket=self.bucket, Prefix=key)
+        except ClientError as error:
+            if error_code(error) in MISSING:
+                return []
+            raise
+        return [(each["Key"], each["UploadId"]) for each in answer.get("Uploads", ())]
+
+
+def _id(version: str) -> str:
+    """The version that an object has which was put while the bucket kept none is called null."""
+    return "" if version == "null" else version
+
+
+# -- what cannot be erased from here
+
+
+def log_groups(functions: Iterable[str], keys: Collection[str]) -> list[str]:
+    """Where the logs of functions may name keys: CloudWatch deletes streams and groups, and no single line.
+    https://docs.aws.amazon.com/AmazonCloudWatchLogs/latest/APIReference/API_Operations.html
+    """
+    said = " or ".join(f"@message like {json.dumps(key)}" for key in list(keys)[:MOST_NAMED])
+    more = f" (and {len(keys) - MOST_NAMED:,} more keys)" if len(keys) > MOST_NAMED else ""
+    return [
+        f"CloudWatch log group /aws/lambda/{name}: no single line can be deleted; they go by the group's retention. "
+        f"Find them with Logs Insights: fields @timestamp, @logStream, @message | filter {said}{more}"
+        for name in functions
+    ]
+
+
+def replicas(bucket: str, client: Any) -> list[str]:
+    """Where a bucket is replicated to: S3 never replicates the deletion of a version.
+    https://docs.aws.amazon.com/AmazonS3/latest/userguide/replication-what-is-isnot-replicated.html
+    """
+    try:
+        rules = client.get_bucket_replication(Bucket=bucket)["ReplicationConfiguration"]["Rules"]
+    except ClientError:  # there is none, or nobody lets us see it
+        return []
+    places = sorted({str(rule.get("Destination", {}).get("Bucket", "")) for rule in rules} - {""})
+    return [f"{place}: a replica of {bucket}; S3 does not replicate the deletion of versions" for place in places]
