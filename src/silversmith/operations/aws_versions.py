@@ -6,7 +6,7 @@ https://docs.aws.amazon.com/AmazonS3/latest/userguide/DeletingObjectVersions.htm
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, NamedTuple
 
@@ -62,9 +62,13 @@ class S3Versions:
             if any(each.is_latest and each.kind == _OBJECT for each in versions):
                 self._client.delete_object(Bucket=self.bucket, Key=key)
                 versions = [each for each in self._list(key) if each.key == key]
-            left = self._delete(each for each in versions if each.kind == _OBJECT)
-            hiding = [each for each in versions if each.kind == _MARKER]
-            left += self._delete(each for each in hiding if not (left and each.is_latest))
+            reasons = self._delete(each for each in versions if each.kind == _OBJECT)
+            listed = [each for each in self._list(key) if each.key == key]
+            kept = [each for each in listed if each.kind == _OBJECT]
+            left = [self._undeleted(each, reasons) for each in kept]
+            hiding = [each for each in listed if each.kind == _MARKER and not (kept and each.is_latest)]
+            reasons = self._delete(hiding)
+            left += [self._undeleted(each, reasons) for each in hiding if each.key in reasons]
             for name, upload in self._uploads(key):
                 if name == key:
                     self._client.abort_multipart_upload(Bucket=self.bucket, Key=key, UploadId=upload)
@@ -73,7 +77,8 @@ class S3Versions:
     def delete_noncurrent(self, prefix: str) -> list[Undeleted]:
         with translate_aws_errors(f"s3://{self.bucket}/{prefix}"):
             listed = self._list(prefix, whole_key=False)
-            return self._delete(each for each in listed if not each.is_latest or each.kind == _MARKER)
+            reasons = self._delete(each for each in listed if not each.is_latest or each.kind == _MARKER)
+            return [Undeleted(self.bucket, key, "", reason) for key, reason in reasons.items()]
 
     def _list(self, prefix: str, *, whole_key: bool = True) -> Iterator[_Listed]:
         """``whole_key``: the key is the prefix. Such versions come first in the listing, and no others are listed."""
@@ -88,25 +93,26 @@ class S3Versions:
             if whole_key and not found:
                 return
 
-    def _delete(self, versions: Iterable[_Listed]) -> list[Undeleted]:
-        left: list[Undeleted] = []
+    def _delete(self, versions: Iterable[_Listed]) -> dict[str, str]:
+        """Delete versions. Returns the reason for each key of which S3 did not delete one."""
+        reasons: dict[str, str] = {}
         for some in batched(versions, BATCH):
             objects = [{"Key": each.key, "VersionId": each.version} for each in some]
             done = self._client.delete_objects(Bucket=self.bucket, Delete={"Objects": objects, "Quiet": True})
-            left += [self._undeleted(refused) for refused in done.get("Errors", ())]
-        return left
+            for refused in done.get("Errors", ()):
+                reasons[refused["Key"]] = f"{refused.get('Code', '')}: {refused.get('Message', '')}"
+        return reasons
 
-    def _undeleted(self, refused: dict[str, str]) -> Undeleted:
-        reason = f"{refused.get('Code', '')}: {refused.get('Message', '')}"
-        version = refused.get("VersionId", "")
-        where = {"Bucket": self.bucket, "Key": refused["Key"], "VersionId": version}
+    def _undeleted(self, listed: _Listed, reasons: Mapping[str, str]) -> Undeleted:
+        reason = reasons.get(listed.key, "it was put while others were deleted")
+        where = {"Bucket": self.bucket, "Key": listed.key, "VersionId": listed.version}
         with suppress(ClientError):  # who may delete may not always look
             head = self._client.head_object(**where)
             if until := head.get("ObjectLockRetainUntilDate"):
                 reason += f" (Object Lock keeps it until {until.isoformat()}, in {head.get('ObjectLockMode')} mode)"
             if head.get("ObjectLockLegalHoldStatus") == "ON":
                 reason += " (a legal hold of Object Lock keeps it)"
-        return Undeleted(self.bucket, refused["Key"], _id(version), reason)
+        return Undeleted(self.bucket, listed.key, _id(listed.version), reason)
 
     def _uploads(self, key: str) -> Sequence[tuple[str, str]]:
         """Uploads in parts that were not completed: their parts are kept."""
