@@ -25,7 +25,6 @@ from silversmith.keypatterns import KeyPattern
 from silversmith.lineage import error_key, failed_key, silver_key
 from silversmith.operations import WrongCall, cloudwatch, tables_installed
 from silversmith.operations.aws_queue import AT_ONCE, LONG_POLL, AwsMessage, AwsQueue
-from silversmith.operations.aws_versions import S3Versions, log_groups, replicas
 from silversmith.operations.failures import ERROR, failed_tries
 from silversmith.operations.target import (
     DayCounts,
@@ -41,6 +40,7 @@ from silversmith.operations.target import (
     TransformQueues,
 )
 from silversmith.operations.text import count, moment
+from silversmith.operations.versions import S3Versions, Versions, log_groups, replicas
 from silversmith.pipeline import Pipeline, Transform, as_deployed
 from silversmith.pipeline.deployment import ROLES
 from silversmith.reconcile.rows import LineageRows, LineageUnreadable, existing
@@ -55,7 +55,6 @@ from silversmith.template.transform import CODE
 
 if TYPE_CHECKING:
     from silversmith.operations.history import GoldFiles
-    from silversmith.operations.versions import Versions
     from silversmith.tables.format import Format
 
 #: Metrics of so many days say how long a file takes.

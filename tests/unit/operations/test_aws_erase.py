@@ -16,9 +16,8 @@ from moto import mock_aws
 
 from silversmith.aws.account import Account, open_account
 from silversmith.lineage import rejected_key, silver_key
-from silversmith.operations.aws_versions import S3Versions, replicas
 from silversmith.operations.erase import Erasure
-from silversmith.operations.versions import StoredVersion, Versions
+from silversmith.operations.versions import S3Versions, StoredVersion, Versions, replicas
 from silversmith.tables.commit import bring
 from silversmith.tables.lineage import follow
 from silversmith.tables.views import refresh
