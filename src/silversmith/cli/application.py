@@ -135,7 +135,7 @@ COMMANDS = (
         group="Repair", arguments="PATTERN",
     ),
     Command(
-        "erase", "erase:erase", "Delete everything that came of a file, for good.",
+        "erase", "reconcile:erase", "Delete everything that came of a file, for good.",
         (
             "silversmith erase people/jane.csv --dry-run",
             "silversmith erase --from keys.txt --target aws --report erased.json",
