@@ -362,8 +362,8 @@ def _show_plan(plan: ErasePlan, place: str) -> None:
             table.keys or table.old_files
         )
         say(f"  {table.table}: {rows}its older versions go")
-    for kind, number in plan.records.items():
-        say(f"  {number:,} {kind}")
+    for kind, found in plan.records.items():
+        say(f"  {found:,} {kind}")
     for name in plan.schemas:
         say(f"  the recorded schema of {name} names a key: the name goes, the columns stay")
     if plan.undo_copies:
