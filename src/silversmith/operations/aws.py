@@ -40,7 +40,7 @@ from silversmith.operations.target import (
     TransformQueues,
 )
 from silversmith.operations.text import count, moment
-from silversmith.operations.versions import S3Versions, Versions, log_groups, replicas
+from silversmith.operations.versions import GoldFiles, S3Versions, Versions, log_groups, replicas
 from silversmith.pipeline import Pipeline, Transform, as_deployed
 from silversmith.pipeline.deployment import ROLES
 from silversmith.reconcile.rows import LineageRows, LineageUnreadable, existing
@@ -54,7 +54,6 @@ from silversmith.template.plan import logical, physical
 from silversmith.template.transform import CODE
 
 if TYPE_CHECKING:
-    from silversmith.operations.history import GoldFiles
     from silversmith.tables.format import Format
 
 #: Metrics of so many days say how long a file takes.
@@ -455,8 +454,6 @@ class AwsTarget:
         return S3Versions(bucket, self._account.client("s3"))
 
     def gold_files(self) -> GoldFiles | None:
-        from silversmith.operations.history import GoldFiles
-
         if "GoldBucketName" not in self._outputs:
             return None
         store = S3Store(self._gold_bucket, client=self._account.client("s3"), scratch=Path(tempfile.gettempdir()))

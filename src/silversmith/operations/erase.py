@@ -23,9 +23,15 @@ from silversmith import faults
 from silversmith.errors import PreconditionFailed, SilversmithError
 from silversmith.lineage import error_key, failed_key, rejected_key, silver_key
 from silversmith.operations import WrongCall
-from silversmith.operations.history import ErasedHistory, GoldFiles, dead_files, erase_history, holding, list_files
 from silversmith.operations.target import Target
-from silversmith.operations.versions import StoredVersion, Undeleted, Versions, undo_copies
+from silversmith.operations.versions import (
+    ErasedHistory,
+    GoldFiles,
+    StoredVersion,
+    Undeleted,
+    Versions,
+    undo_copies,
+)
 from silversmith.pipeline import Pipeline
 from silversmith.schemas import schema_key
 from silversmith.schemas.recorded import Recorded, owner_of_objects
@@ -239,10 +245,14 @@ class Erasure:
 
     def _in_tables(self, problems: list[Undeleted]) -> Iterator[InTables]:
         files = self._gold_files
-        for name in self._tables if files is not None else ():
+        if files is None:
+            return
+        for name in self._tables:
+            from silversmith.operations.history import dead_files, holding, list_files  # with the packages of tables
+
             try:
                 snapshot = self._gold.read(name)
-                if snapshot is None or files is None:
+                if snapshot is None:
                     continue
                 there = snapshot.etags(self._keys)
                 old = holding(name, dead_files(name, list_files(name, files), snapshot), self._keys, files)
@@ -397,6 +407,11 @@ class Erasure:
         files = self._gold_files
         if files is None:
             return
+        spec = self._pipeline.tables
+        if not spec:
+            return
+        from silversmith.operations.history import erase_history
+
         yield from self._remove_rows()
         self._step("erase.rows")
         versions = self._target.versions("gold")

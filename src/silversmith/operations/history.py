@@ -18,14 +18,15 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import polars as pl
 
 from silversmith import faults
-from silversmith.stores import Head, Store, batched
+from silversmith.operations.versions import ErasedHistory, GoldFiles
+from silversmith.stores import Head, batched
 from silversmith.tables.format import GoldFailed, Refused
 from silversmith.tables.spec import FILE
 
@@ -51,27 +52,6 @@ ERASED = b'{"commitInfo":{"operation":"ERASED","operationParameters":{}}}\n'
 _LOG = "_delta_log/"
 _COMMIT = re.compile(r"_delta_log/(\d{20})\.json\Z")
 _CHECKPOINT = re.compile(r"_delta_log/(\d{20})\.checkpoint\b.*\.parquet\Z")
-
-
-@dataclass(frozen=True)
-class GoldFiles:
-    """The files of gold. ``root`` and ``options`` are what Polars is told of them, as
-    :class:`~silversmith.reconcile.rows.LineageRows` has it."""
-
-    store: Store
-    root: str
-    options: Mapping[str, str] | None = None
-
-
-@dataclass(frozen=True)
-class ErasedHistory:
-    """A table whose history was erased. Versions before ``version`` cannot be read any more. ``data_files`` are those
-    that were deleted, ``log_files`` counts what the log let go of."""
-
-    table: str
-    version: int
-    data_files: Sequence[str] = field(default_factory=tuple)
-    log_files: int = 0
 
 
 def erase_history(

@@ -44,8 +44,7 @@ from silversmith.schemas import Owner
 from silversmith.stores import Lake
 
 if TYPE_CHECKING:
-    from silversmith.operations.history import GoldFiles
-    from silversmith.operations.versions import Versions
+    from silversmith.operations.versions import GoldFiles, Versions
     from silversmith.tables.format import Format
 
 #: So many seconds an engine takes at the most to notice that a file is gone.
@@ -326,7 +325,7 @@ class LocalTarget:
         return LocalVersions(name, self._folder.store(name, foreign_writers=role in {"bronze", "gold"}))
 
     def gold_files(self) -> GoldFiles | None:
-        from silversmith.operations.history import GoldFiles
+        from silversmith.operations.versions import GoldFiles
 
         folder = self._folder.bucket(self._pipeline.gold)
         if not folder.is_dir():

@@ -14,8 +14,7 @@ from silversmith.stores import Lake
 
 if TYPE_CHECKING:
     from silversmith.operations.alarm_state import AlarmState
-    from silversmith.operations.history import GoldFiles
-    from silversmith.operations.versions import Versions
+    from silversmith.operations.versions import GoldFiles, Versions
     from silversmith.reconcile.rows import LineageRows
     from silversmith.tables.format import Format
 

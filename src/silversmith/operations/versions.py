@@ -1,4 +1,5 @@
-"""The versions of an object in a bucket, found and deleted for good: in a folder, and on S3.
+"""What buckets keep of the past: the versions of an object, found and deleted for good, in a folder and on S3; the
+history of tables; and what a page keeps of uploads.
 
 https://docs.aws.amazon.com/AmazonS3/latest/userguide/DeletingObjectVersions.html
 """
@@ -10,11 +11,11 @@ import json
 import tempfile
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
-from silversmith.stores import batched
+from silversmith.stores import Store, batched
 from silversmith.stores.local import LocalStore
 
 
@@ -220,6 +221,30 @@ def replicas(bucket: str, client: Any) -> list[str]:
         return []
     places = sorted({str(rule.get("Destination", {}).get("Bucket", "")) for rule in rules} - {""})
     return [f"{place}: a replica of {bucket}; S3 does not replicate the deletion of versions" for place in places]
+
+
+# -- gold
+
+
+@dataclass(frozen=True)
+class GoldFiles:
+    """The files of gold. ``root`` and ``options`` are what Polars is told of them, as
+    :class:`~silversmith.reconcile.rows.LineageRows` has it."""
+
+    store: Store
+    root: str
+    options: Mapping[str, str] | None = None
+
+
+@dataclass(frozen=True)
+class ErasedHistory:
+    """A table whose history was erased. Versions before ``version`` cannot be read any more. ``data_files`` are those
+    that were deleted, ``log_files`` counts what the log let go of."""
+
+    table: str
+    version: int
+    data_files: Sequence[str] = field(default_factory=tuple)
+    log_files: int = 0
 
 
 # -- what a page keeps of uploads, to undo them

@@ -14,7 +14,6 @@ from silversmith.operations.doctor import Diagnosis
 from silversmith.operations.erase import ErasePlan, EraseReport, InTables
 from silversmith.operations.estimate import Burst, Estimate, Functions, Limit
 from silversmith.operations.failures import ErrorDocument, FailureCount, RejectedFile, RejectedRow
-from silversmith.operations.history import ErasedHistory
 from silversmith.operations.preview import FilePreview, Preview
 from silversmith.operations.reports import (
     Bronze,
@@ -34,7 +33,7 @@ from silversmith.operations.reports import (
 from silversmith.operations.send import PutResult
 from silversmith.operations.tables import Column, InLineage, InTable, TableReport, Upkeep
 from silversmith.operations.target import DeadKind, DeadMessage, LastOutcome, Lately
-from silversmith.operations.versions import StoredVersion, Undeleted
+from silversmith.operations.versions import ErasedHistory, StoredVersion, Undeleted
 from silversmith.schemas import Entry
 
 ROOT = Path(__file__).parents[3]
