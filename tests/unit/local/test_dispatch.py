@@ -41,9 +41,12 @@ class Function:
     def __init__(self) -> None:
         self.settings = SETTINGS
         self.calls: list[tuple[Any, ...]] = []
-        self.seconds_per_batch = 0.0
+        self.measured: list[tuple[int, float, float]] = []
         self.batches_per_dispatch = 1
         self.running: set[Invocation] = set()
+
+    def measure(self, batches: int, started: float, now: float) -> None:
+        self.measured.append((batches, started, now))
 
     def poll(self, now: float, *, most: int, hurry: bool) -> list[Invocation]:
         del now, most, hurry
@@ -136,7 +139,7 @@ def test_several_batches_end_each_with_its_own_response() -> None:
         {"a": {"verdict": "committed"}, "b": {"verdict": "gone"}}, {"c": {"verdict": "committed"}},
     ]  # fmt: skip
     assert reporting.current is None
-    assert function.seconds_per_batch == (7.0 - 3.0) / 2
+    assert function.measured == [(2, 3.0, 7.0)]
 
 
 def test_a_message_ends_and_the_batch_goes_on() -> None:
