@@ -1,4 +1,5 @@
-"""Engines, workers and the process of tables are killed at random: afterwards a table has silver's rows, each once."""
+"""Engines, workers and the process of tables are killed at random: afterwards a table has silver's rows, each once, and
+the lineage says what every object of silver says."""
 
 from __future__ import annotations
 
@@ -6,12 +7,14 @@ import os
 import random
 import time
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 import polars as pl
 import psutil
 from deltalake import DeltaTable, QueryBuilder
 
+from silversmith.lineage import Lineage
 from tests.crash.conftest import Crashable, kill
 
 KILLS = int(os.environ.get("SILVERSMITH_CRASH_KILLS", "4"))
@@ -21,7 +24,7 @@ FILES = 200
 PIPELINE = """
 from silversmith import Pipeline
 
-pipeline = Pipeline("crash")
+pipeline = Pipeline("crash", lineage=True)
 
 @pipeline.transform("rows/*.json", max_receive_count=900)
 def rows(rows):
@@ -36,6 +39,20 @@ def read(folder: Path, sql: str) -> list[tuple[object, ...]]:
     name = folder.name
     batches = QueryBuilder().register(name, DeltaTable(str(folder))).execute(sql).read_all().to_batches()
     return [row for batch in batches for row in zip(*(column.to_pylist() for column in batch.columns), strict=True)]
+
+
+LINEAGE = "select _file, _etag, bronze_etag, rows_written from _lineage where state = 'silver' and transform = 'rows'"
+
+
+def lineages(crashable: Crashable) -> Iterator[tuple[str, str, str, int]]:
+    """What the objects of silver say of themselves, as the lineage has it."""
+    store = crashable.lake.store("dl-silver-layer", foreign_writers=False)
+    for listed in store.list("rows/"):
+        head = store.head(listed.key)
+        said = Lineage.from_metadata(head.metadata) if head is not None else None
+        assert head is not None
+        assert said is not None
+        yield said.bronze_key, head.etag, said.bronze_etag, said.rows_written
 
 
 def test_kill_nine_at_random_moments(tmp_path: Path) -> None:
@@ -69,4 +86,7 @@ def test_kill_nine_at_random_moments(tmp_path: Path) -> None:
     for (_, number), times in expected.items():
         totals[number] += times
     assert sorted(read(gold / "totals", "select id, n from totals")) == sorted(totals.items())
+    objects = sorted(lineages(crashable))
+    assert sorted(read(gold / "_lineage", LINEAGE)) == objects
+    assert len(objects) == len(silver)
     print(f"{KILLS} engines and {killed} children killed, seed {SEED}: {sum(expected.values())} rows, each once")
