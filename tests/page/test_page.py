@@ -51,7 +51,7 @@ def test_a_file_s_story(tab: Page) -> None:
     tab.wait_for_selector("h1:has-text('orders/mixed.csv')")
     text = tab.inner_text("main")
     assert "total is positive" in text
-    assert "Silver rows: 1 of 1 rows" in text
+    assert "Silver rows: 1 of 1 row" in text
     assert "3 rows read, 1 written, 2 rejected" in text
     assert [each for each in ("bucket", "rule", "topic", "queue", "function") if each not in text] == []
 

@@ -135,14 +135,15 @@ def put(uploads: Sequence[Upload], pipeline: Pipeline, bronze: Store, *, scratch
         yield PutResult(upload.key, size, etag, matching, readers)
 
 
-def put_own(path: Path, key: str, pipeline: Pipeline, bronze: Store) -> PutResult:
-    """Put one file that the store may move. Durable when it returns.
+def put_own(path: Path, key: str, pipeline: Pipeline, bronze: Store, **condition: Any) -> PutResult:
+    """Put one file that the store may move. Durable when it returns. ``condition``: as :meth:`Store.put` has it.
 
     Raises:
         InvalidKey: the key is invalid.
+        PreconditionFailed: bronze has another object than the condition says.
     """
     size = path.stat().st_size
-    etag = bronze.put(key, path.read_bytes() if size <= IN_MEMORY else path)
+    etag = bronze.put(key, path.read_bytes() if size <= IN_MEMORY else path, **condition)
     return PutResult(key, size, etag, [transform.name for transform in pipeline.matching(key)])
 
 

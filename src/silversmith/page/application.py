@@ -15,7 +15,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from silversmith.errors import SilversmithError
-from silversmith.page import failures, files, flow, live, logs, overview, story, tables, transforms, upload
+from silversmith.page import explain, failures, files, flow, live, logs, overview, story, tables, transforms, upload
 from silversmith.page.auth import AuthMiddleware, csrf_token
 from silversmith.page.backend import Backend
 from silversmith.page.context import ViewContext
@@ -39,6 +39,7 @@ ROUTES = [
     Route("/replay", story.replay, methods=["GET", "POST"]),
     Route("/failures", failures.failures),
     Route("/redrive", failures.redrive, methods=["GET", "POST"]),
+    Route("/explain/{code}", explain.explain),
     Route("/transforms", transforms.transforms),
     Route("/transforms/{name}", transforms.transform),
     Route("/tables", tables.tables),

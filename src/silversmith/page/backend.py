@@ -9,7 +9,7 @@ import multiprocessing
 import signal
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, redirect_stdout, suppress
 from functools import partial
 from multiprocessing.connection import Connection
@@ -20,13 +20,20 @@ from typing import Any, Protocol
 from silversmith.errors import SilversmithError, SystemFault
 from silversmith.local.definition import Definition
 from silversmith.local.lake import LakeFolder
+from silversmith.operations.alarms import local_conditions
 from silversmith.operations.target import Target
-from silversmith.pipeline import Pipeline, deployment, load, locate
+from silversmith.pipeline import Pipeline, deployment, locate
 
 
 def ignore(text: str) -> None:
     """Drop a note."""
     del text
+
+
+def silence(alarm_on: Sequence[str]) -> float | None:
+    """The seconds of silence that raise an alarm; None: there is no such alarm."""
+    silent = [each.limit for each in deployment.alarm_conditions(alarm_on) if each.kind == "silent"]
+    return silent[0] * 3600 if silent else None
 
 
 class Backend(Protocol):
@@ -41,6 +48,11 @@ class Backend(Protocol):
     # Whether a copy of the definition runs there, which may be older than the one here.
     @property
     def deployed(self) -> bool: ...
+
+    @property
+    def expected(self) -> float | None:
+        """The seconds within which each transform must get a file, by ``Deployment(alarm_on=("silent>24h",))``; None:
+        nobody says."""
 
     @property
     def logs(self) -> Path | None:
@@ -86,7 +98,9 @@ class LocalBackend:
     def __init__(self, folder: LakeFolder, target: str) -> None:
         self._folder = folder
         with redirect_stdout(sys.stderr):
-            self._pipeline = load(target)
+            located = locate(target)
+        self._pipeline = located.pipeline
+        self.expected = silence(local_conditions(located.names))
         self._definition = Definition(target, self._pipeline)
         folder.create(self._pipeline.bronze)
 
@@ -147,7 +161,9 @@ class AwsBackend:
         with redirect_stdout(sys.stderr):
             located = locate(named)
         self._declared = located.pipeline
-        self._stack = deployment.named(located.names, chosen).name(located.pipeline.name)
+        options = deployment.named(located.names, chosen)
+        self._stack = options.name(located.pipeline.name)
+        self.expected = silence(options.alarm_on)
         self._endpoint_url = endpoint_url
         self._wait = wait
         self._apart = Apart(partial(AwsBackend, wait=wait), named, chosen, endpoint_url)

@@ -20,6 +20,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import HTMLResponse
 
+from silversmith.operations.explain import explanations
 from silversmith.operations.reports import Status
 from silversmith.operations.target import Target
 from silversmith.operations.text import count, duration, headline, millis, shown, size
@@ -96,7 +97,7 @@ def _environment() -> Environment:
         share=share,
         headline=headline,
     )
-    environment.globals.update(link=link, count=count, STATES=STATES)
+    environment.globals.update(link=link, count=count, explained=explained, STATES=STATES)
     return environment
 
 
@@ -121,6 +122,11 @@ LISTED_FOR = 60.0
 
 #: The longest form, in bytes: an event is at most 256 KiB on AWS, and grows in its encoding.
 LONGEST_FORM = 1024 * 1024
+
+
+def explained(code: str) -> str:
+    """The page about an error code; empty where there is none."""
+    return f"/explain/{code}" if code in explanations() else ""
 
 
 class ViewContext:

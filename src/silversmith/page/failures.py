@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from itertools import islice
 from urllib.parse import parse_qs
@@ -80,6 +81,14 @@ def causes(failed: Failures) -> list[Cause]:
         explanation = (str(error.get("message") or message.reason), hint)
         add(message.transform, str(error.get("code", "")), message.kind.value, explanation, message.key)
     return sorted(groups.values(), key=lambda cause: (-cause.count, cause.transform or "", cause.code))
+
+
+def alike(causes_of_all: Iterable[Cause]) -> list[list[Cause]]:
+    """The causes with one code and one place together, whatever their transforms; the most failures first."""
+    groups: dict[object, list[Cause]] = {}
+    for number, cause in enumerate(causes_of_all):
+        groups.setdefault((cause.code, cause.where) if cause.code else number, []).append(cause)
+    return sorted(groups.values(), key=lambda group: -sum(cause.count for cause in group))
 
 
 #: So many failures are read, of each kind.

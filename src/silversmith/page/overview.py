@@ -15,7 +15,7 @@ from silversmith.operations.reports import Status, TablesQueue, TransformStatus
 from silversmith.operations.target import DayCounts, Target
 from silversmith.operations.text import count, duration
 from silversmith.page.context import ViewContext
-from silversmith.page.failures import Cause, causes_now
+from silversmith.page.failures import Cause, alike, causes_now
 from silversmith.page.flow import flow
 from silversmith.page.history import SPANS, FileCounts, History, Span
 from silversmith.page.plots import Bar, Plot, draw, spark
@@ -34,7 +34,8 @@ class Broken:
 @dataclass(frozen=True)
 class TransformRow:
     """One transform in the table. ``bars`` are of 24 hours; ``median`` and ``slow`` (19 of 20 files are faster) in
-    milliseconds; ``last`` is the file that it last made silver of, ``silent`` for so many seconds."""
+    milliseconds; ``last`` is the file that it last made silver of, ``silent`` for so many seconds; ``usual``: the
+    longest pause that is usual, None where nobody knows."""
 
     status: TransformStatus
     today: FileCounts
@@ -44,6 +45,7 @@ class TransformRow:
     broken: Sequence[Broken]
     last: FileEvent | None
     silent: float | None
+    usual: float | None = None
 
     @property
     def failing(self) -> int:
@@ -55,9 +57,14 @@ class TransformRow:
         """``bad``, ``partial``, ``busy`` or ``good``."""
         if self.failing:
             return "bad"
-        if self.today.rejected:
+        if self.today.rejected or self.stale:
             return "partial"
         return "busy" if self.status.waiting or self.status.in_flight else "good"
+
+    @property
+    def stale(self) -> bool:
+        """Whether it has been silent for longer than is usual."""
+        return self.silent is not None and self.usual is not None and self.silent > self.usual
 
     @property
     def rejected_share(self) -> float | None:
@@ -69,13 +76,24 @@ class TransformRow:
 MOST_BROKEN = 3
 
 
+#: Where nobody says how often files come, a pause is unusual from this many times the longest of the last ones on.
+LATE = 2.0
+
+
 def transform_row(
-    status: TransformStatus, files: LastFiles, history: History, now: float, measured: DayCounts | None = None
+    status: TransformStatus,
+    files: LastFiles,
+    history: History,
+    now: float,
+    *,
+    measured: DayCounts | None = None,
+    expected: float | None = None,
 ) -> TransformRow:
-    """One transform's numbers. ``measured``: today's by CloudWatch, where there is no history."""
+    """One transform's numbers. ``measured``: today's by CloudWatch, where there is no history. ``expected``: the
+    seconds within which a file must come; None: nobody says."""
     series = history.of(status.name)
     today, day = series.today(now) if measured is None else as_counts(measured), SPANS["24h"]
-    last = files.last(status.name)
+    last, pause = files.last(status.name), files.pause(status.name)
     broken = [Broken(name, rows / today.rows_read) for name, rows in today.broken.most_common() if today.rows_read]
     return TransformRow(
         status=status,
@@ -86,6 +104,7 @@ def transform_row(
         broken=broken[:MOST_BROKEN],
         last=last,
         silent=None if last is None else max(0.0, now - last.at),
+        usual=expected if expected is not None else None if pause is None else LATE * pause,
     )
 
 
@@ -113,9 +132,14 @@ class FirstScreen:
             return "unknown"
         if self.quarantined or self.dead:
             return "bad"
-        if (pending and not self.running) or (self.today.rejected and not pending):
+        if (pending and not self.running) or (not pending and (self.today.rejected or self.silent)):
             return "partial"
         return "busy" if pending else "good"
+
+    @property
+    def silent(self) -> Sequence[TransformRow]:
+        """The transforms from which a file should have come."""
+        return [row for row in self.rows if row.stale]
 
     @property
     def says(self) -> str:
@@ -136,11 +160,10 @@ class FirstScreen:
                 "; ".join(filter(None, ["Nothing fails", f"{count(pending, 'message')} on the way{since}", rejected]))
                 + "."
             )
-        return (
-            f"Nothing fails and nothing waits; {rejected}."
-            if rejected
-            else "All is well: nothing fails and nothing waits."
-        )
+        silent = [f"{row.status.name} got no file for {duration(row.silent)}" for row in self.silent]
+        if notes := "; ".join(filter(None, [rejected, *silent])):
+            return f"Nothing fails and nothing waits; {notes}."
+        return "All is well: nothing fails and nothing waits."
 
 
 def as_counts(measured: DayCounts) -> FileCounts:
@@ -159,9 +182,11 @@ def first_screen(
     files: LastFiles,
     history: History,
     now: float,
+    *,
     measured: Mapping[str, DayCounts] = MappingProxyType({}),
+    expected: float | None = None,
 ) -> FirstScreen:
-    """The numbers of the first page. ``measured``: see :func:`transform_row`."""
+    """The numbers of the first page. ``measured``, ``expected``: see :func:`transform_row`."""
     today = FileCounts() if measured else history.all.today(now)
     for counts in measured.values():
         today.merge(as_counts(counts))
@@ -178,7 +203,10 @@ def first_screen(
         quarantined=sum(each.quarantined for each in transforms),
         dead=sum(each.dead for each in queues) + (status.chain.dead if status is not None else 0),
         oldest=max((each.oldest_seconds for each in queues if each.oldest_seconds is not None), default=None),
-        rows=[transform_row(each, files, history, now, measured.get(each.name)) for each in transforms],
+        rows=[
+            transform_row(each, files, history, now, measured=measured.get(each.name), expected=expected)
+            for each in transforms
+        ],
     )
 
 
@@ -203,14 +231,14 @@ async def overview(request: Request) -> Response:
     measured, why_not = await measured_today(context)
 
     def read(files: LastFiles, history: History, now: float) -> tuple[FirstScreen, list[Plot]]:
-        return first_screen(glance.status, files, history, now, measured), draw(
-            history.all, span, now, counted=glance.remembers
-        )
+        return first_screen(
+            glance.status, files, history, now, measured=measured, expected=context.backend.expected
+        ), draw(history.all, span, now, counted=glance.remembers)
 
     first, plots = context.watch.ask(read)
-    failing: Sequence[Cause] = ()
+    failing: Sequence[Sequence[Cause]] = ()
     if first.quarantined + first.dead and not context.backend.deployed:
-        failing = await causes_now(context)
+        failing = alike(await causes_now(context))
     values = {
         "title": context.backend.pipeline.name,
         "glance": glance,

@@ -32,6 +32,10 @@ _log = logging.getLogger("silversmith.page")
 MOST = 10_000
 MOST_ON_THE_WAY = 20_000
 
+#: Files that come within so many seconds are one delivery. So many pauses between deliveries are kept, and so many say
+#: how often they come.
+PAUSE, MOST_PAUSES, FEWEST_PAUSES = 60.0, 50, 3
+
 #: The function's verdicts on a message.
 VERDICTS = frozenset({"committed", "quarantined", "failed", "gone", "removed", "duplicate", "marker", "archived"})
 
@@ -104,6 +108,7 @@ class LastFiles:
         self._files: OrderedDict[tuple[str, str], FileEvent] = OrderedDict()
         self._passages: OrderedDict[tuple[str, str], _Passage] = OrderedDict()
         self._last: dict[str, FileEvent] = {}
+        self._pauses: dict[str, deque[float]] = {}
 
     def __len__(self) -> int:
         return len(self._events)
@@ -129,7 +134,7 @@ class LastFiles:
                 ended.append(event)
                 self._keep(event)
                 if event.outcome == "committed":
-                    self._last[event.transform] = event
+                    self._note_commit(event)
         self._events.extend(ended)
         return ended
 
@@ -149,6 +154,18 @@ class LastFiles:
         """The keys that contain the text, the newest first."""
         matching = dict.fromkeys(key for _, key in reversed(self._files) if text in key)
         return list(islice(matching, most))
+
+    def pause(self, transform: str) -> float | None:
+        """The longest of the last pauses between the transform's files, in seconds; None: there were too few to say how
+        often files come."""
+        pauses = self._pauses.get(transform, ())
+        return max(pauses) if len(pauses) >= FEWEST_PAUSES else None
+
+    def _note_commit(self, event: FileEvent) -> None:
+        before = self._last.get(event.transform)
+        self._last[event.transform] = event
+        if before is not None and event.at - before.at >= PAUSE:
+            self._pauses.setdefault(event.transform, deque(maxlen=MOST_PAUSES)).append(event.at - before.at)
 
     def last(self, transform: str) -> FileEvent | None:
         """The file that the transform last made silver of."""

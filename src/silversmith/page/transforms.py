@@ -17,6 +17,7 @@ from starlette.responses import Response
 from silversmith.contract import Contract
 from silversmith.events import NotAnEvent, ObjectEvent, object_created, unwrap
 from silversmith.keypatterns import KeyPattern
+from silversmith.operations.text import count
 from silversmith.page.context import ViewContext
 from silversmith.page.history import SPANS, FileCounts, Series
 from silversmith.page.plots import SPARK_HEIGHT, SPARK_WIDTH, Bar, bars, ceiling
@@ -204,7 +205,7 @@ def options(transform: Transform) -> list[tuple[str, str]]:
     return [
         ("pattern", transform.pattern.text),
         ("reader", "as the key's ending says" if transform.reader is None else repr(transform.reader)),
-        ("batch", f"{transform.batch_size:,} messages, {transform.batch_window} s"),
+        ("batch", f"{count(transform.batch_size, 'message')}, {transform.batch_window} s"),
         ("memory", f"{transform.memory:,} MB"),
         ("timeout", f"{transform.timeout} s"),
         ("at once", "as many as Lambda allows" if limit is None else f"{limit:,}"),

@@ -12,6 +12,7 @@ from collections import OrderedDict
 from collections.abc import AsyncIterator, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import datetime
 from itertools import count
 from pathlib import Path
 
@@ -46,11 +47,12 @@ MOST_KEPT = 1024 * 1024 * 1024
 @dataclass(frozen=True)
 class Undo:
     """How one upload is undone: the bytes that it put, by their ETag, and what they replaced. ``replaced`` None: there
-    was no such object."""
+    was no such object. ``modified``: when bronze had them; the same bytes that somebody put later are not ours."""
 
     key: str
     etag: str
     replaced: Path | None
+    modified: datetime | None = None
 
 
 class Undos:
@@ -134,10 +136,22 @@ async def upload(request: Request) -> Response:
 
 def _put(path: Path, key: str, pipeline: Pipeline, target: Target, undos: Undos) -> tuple[PutResult, bool, int | None]:
     bronze = target.lake.bronze
-    existed = bronze.head(key) is not None
-    replaced, can_undo = undos.keep(bronze, key) if existed else (None, True)
-    result = put_own(path, key, pipeline, bronze)
-    return result, existed, undos.add(Undo(key, result.etag, replaced)) if can_undo else None
+    for last in (False, False, True):
+        before = bronze.head(key)
+        replaced, can_undo = undos.keep(bronze, key) if before is not None else (None, True)
+        try:  # over what was kept, or over nothing: else an undo would lose what somebody put meanwhile
+            condition = {"if_match": before.etag} if before is not None else {"if_none_match": True}
+            result = put_own(path, key, pipeline, bronze, **condition)
+            break
+        except PreconditionFailed:
+            if replaced is not None:
+                replaced.unlink(missing_ok=True)
+            if last:
+                raise
+    after = bronze.head(key)
+    if not can_undo or after is None or after.etag != result.etag:  # too large, or somebody was here already
+        return result, before is not None, None
+    return result, before is not None, undos.add(Undo(key, result.etag, replaced, after.modified))
 
 
 async def undo(request: Request) -> Response:
@@ -167,6 +181,9 @@ def _take_back(chosen: Undo, pipeline: Pipeline, target: Target) -> None:
         PreconditionFailed: bronze has other bytes by now.
     """
     bronze = target.lake.bronze
+    now = bronze.head(chosen.key)
+    if now is None or now.modified != chosen.modified:
+        raise PreconditionFailed(f"{chosen.key} was put again")
     if chosen.replaced is not None:
         bronze.put(chosen.key, chosen.replaced, if_match=chosen.etag)
         return

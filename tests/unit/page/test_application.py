@@ -72,7 +72,7 @@ def test_a_story_has_silver_rejected_rows_and_hops(visitor: Visitor) -> None:
     text = html.unescape(visitor.get("/file?key=orders/partly.csv"))
     assert "Rejected rows: 2 of 2 rows" in text
     assert "total is positive" in text
-    assert "Silver rows: 1 of 1 rows" in text
+    assert "Silver rows: 1 of 1 row" in text
     assert "committed" in text
     assert "Nothing is known" in visitor.get("/file?key=orders/none.csv", 404)
 
@@ -204,3 +204,14 @@ def test_unreadable_state_is_reported(visitor: Visitor) -> None:
     visitor.get("/")
     assert "cannot be read" in visitor.watch.glance.problem
     assert "cannot be read" in visitor.get("/failures", 400)
+
+
+def test_an_error_code_leads_to_its_explanation(visitor: Visitor) -> None:
+    visitor.bench.land("orders/bad.csv", text="total\n1\n")
+    visitor.bench.work()
+    for path in ("/", "/failures", "/file?key=orders/bad.csv"):
+        assert 'href="/explain/MissingColumn"' in visitor.get(path), path
+    text = visitor.get("/explain/MissingColumn")
+    assert "What to do" in text
+    assert "docs/errors/MissingColumn.md" in text
+    visitor.get("/explain/NoSuchCode", 404)

@@ -226,7 +226,7 @@ def test_a_story_has_silver_and_rejected_rows(busy: Visitor) -> None:
     assert "3 rows read, 1 written, 2 rejected" in text
     assert "Rejected rows: 2 of 2 rows" in text
     assert "the rule is broken by total" in text
-    assert "Silver rows: 1 of 1 rows" in text
+    assert "Silver rows: 1 of 1 row" in text
     assert "No history: AWS keeps none of single files" in text
     assert "Nothing is known" in busy.get("/file", 404, key="orders/none.csv")
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from silversmith.operations.failures import Failures
 from silversmith.operations.target import DeadKind, DeadMessage
-from silversmith.page.failures import NAMED, causes
+from silversmith.page.failures import NAMED, alike, causes
 
 Dead = tuple[DeadKind, str | None, str]
 
@@ -51,3 +51,16 @@ def test_a_few_keys_are_named_and_all_are_counted() -> None:
 def test_titles(kind: DeadKind, code: str, title: str) -> None:
     (cause,) = causes(failures([dead(kind, "a", code)]))
     assert (cause.title, cause.can_redrive) == (title, kind is not DeadKind.UNKNOWN)
+
+
+@given(st.lists(st.tuples(st.sampled_from(DeadKind), st.sampled_from(["a", "b", None]), st.sampled_from(["", "X"]))))
+def test_one_code_in_several_transforms_is_one_cause_at_a_glance(those: list[Dead]) -> None:
+    every = causes(failures([dead(*each) for each in those]))
+    groups = alike(every)
+    assert sorted(map(id, every)) == sorted(id(cause) for group in groups for cause in group)
+    assert all(len({(cause.code, cause.where) for cause in group}) == 1 for group in groups)
+    assert all(len(group) == 1 or group[0].code for group in groups), "without a code nobody knows whether it is one"
+    with_code = [group[0] for group in groups if group[0].code]
+    assert len({(cause.code, cause.where) for cause in with_code}) == len(with_code)
+    totals = [sum(cause.count for cause in group) for group in groups]
+    assert totals == sorted(totals, reverse=True)

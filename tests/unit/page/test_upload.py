@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import pytest
@@ -59,6 +60,14 @@ def test_an_object_that_changed_since_is_left_alone(visitor: Visitor) -> None:
     visitor.bench.lake.bronze.put(KEY, PARTLY.encode())
     assert "has changed since" in post(visitor, "/undo", status=409, number=answer["undo"])["error"]
     assert bronze(visitor) == PARTLY
+
+
+def test_the_same_bytes_that_somebody_put_again_are_left_alone(visitor: Visitor) -> None:
+    visitor.bench.land(KEY, text=PARTLY)
+    answer = post(visitor, "/upload", GOOD, key=KEY)
+    os.utime(visitor.bench.folder.bucket(visitor.bench.pipeline.bronze) / KEY, (1, 1))
+    assert "has changed since" in post(visitor, "/undo", status=409, number=answer["undo"])["error"]
+    assert bronze(visitor) == GOOD
 
 
 def test_silver_of_other_bytes_stays(visitor: Visitor) -> None:
