@@ -173,6 +173,7 @@ def redrive(
             dry_run=dry_run,
             batch=batch_of(rate, REDRIVE_BATCH),
             after=place,
+            named=limit or MOST_NAMED,
         )
         with progress_bar("failures", json=json) as advance:
             for batch in sending.paced(batches, target, after=after, dry_run=dry_run):

@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence, S
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,7 +24,7 @@ from silversmith.events import NotAnEvent, ObjectEvent, object_created, unwrap
 from silversmith.keypatterns import KeyPattern
 from silversmith.lineage import error_key, failed_key, silver_key
 from silversmith.operations import WrongCall, cloudwatch, tables_installed
-from silversmith.operations.aws_queue import AT_ONCE, LONG_POLL, AwsMessage, AwsQueue
+from silversmith.operations.aws_queue import AT_ONCE, LONG_POLL, AwsMessage, AwsQueue, AwsTopic
 from silversmith.operations.failures import ERROR, failed_tries
 from silversmith.operations.target import (
     DayCounts,
@@ -47,7 +47,7 @@ from silversmith.reconcile.rows import LineageRows, LineageUnreadable, existing
 from silversmith.runtime.queue import ERROR_CODE
 from silversmith.runtime.telemetry import NAMESPACE
 from silversmith.schemas import Owner
-from silversmith.stores import Lake, batched
+from silversmith.stores import Lake, batched, map_in_threads
 from silversmith.stores.aws_errors import translate_aws_errors
 from silversmith.stores.s3 import S3Store
 from silversmith.template.plan import logical, physical
@@ -187,6 +187,10 @@ class AwsTarget:
     @cached_property
     def _sqs(self) -> Any:
         return self._account.client("sqs")
+
+    @cached_property
+    def _sns(self) -> Any:
+        return self._account.client("sns")
 
     @property
     def place(self) -> str:
@@ -384,9 +388,10 @@ class AwsTarget:
 
     def send(self, transform: str, events: Sequence[ObjectEvent], *, reason: str) -> None:
         queue = self._queue(self._url(transform))
+        bodies = (object_created(event, reason=reason).decode() for event in events)
         with translate_aws_errors(f"the queue of {transform}"):
-            for batch in batched(events, AT_ONCE):
-                queue.send([object_created(event, reason=reason).decode() for event in batch])
+            for _ in map_in_threads(queue.send, batched(bodies, AT_ONCE), WORKERS):
+                pass
 
     def begin_round(self, *, changed: bool, prove: bool) -> str:
         """Have the deployed reconciler begin a round now, with the input of its schedule; if one is going on, after
@@ -438,11 +443,16 @@ class AwsTarget:
         for name, group in groupby(messages, key=lambda message: message.queue):
             output, queue = next(each for each in self._dead.items() if each[1].name == name)
             received = [message for dead in group if (message := queue.received(dead.message_id)) is not None]
-            for batch in batched(received, AT_ONCE):
-                if self._give_back(output, [message.body for message in batch]):
-                    queue.delete(batch)
-                    done += len(batch)
+            move = partial(self._move, output, queue)
+            done += sum(map_in_threads(move, batched(received, AT_ONCE), WORKERS))
         return done
+
+    def _move(self, output: str, queue: AwsQueue, batch: Sequence[AwsMessage]) -> int:
+        """Give messages back, and return how many."""
+        if not self._give_back(output, [message.body for message in batch]):
+            return 0
+        queue.delete(batch)
+        return len(batch)
 
     @property
     def who(self) -> str:
@@ -540,10 +550,8 @@ class AwsTarget:
 
         https://docs.aws.amazon.com/eventbridge/latest/APIReference/API_PutEventsRequestEntry.html
         """
-        client = self._account.client("sns")
         with translate_aws_errors(f"the topic {topic.rpartition(':')[2]}"):
-            for body in bodies:
-                client.publish(TopicArn=topic, Message=body)
+            AwsTopic(topic, self._sns).publish(bodies)
 
     def _dead_message(self, output: str, queue: AwsQueue, message: AwsMessage) -> DeadMessage:
         transform = self._transform_of.get(output)

@@ -5,19 +5,25 @@ docs/decisions/0026-a-queue-is-read-by-receiving.md
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from silversmith.operations.target import Depth
 from silversmith.operations.text import count
-from silversmith.runtime.queue import SqsQueue
-from silversmith.stores import batched
+from silversmith.runtime.queue import NotSent, SqsQueue
+from silversmith.stores import batched, map_in_threads
 from silversmith.stores.aws_errors import translate_aws_errors
 
 #: The most messages that SQS and SNS take or give at once.
 #: https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/quotas-messages.html
 AT_ONCE = 10
+
+#: So many receives at once, where a queue is deep.
+READERS = 8
+
+#: How often a message is published at the most.
+TRIES = 3
 
 #: Seconds for which a received message is hidden from others, unless it is made visible before.
 HIDDEN = 300
@@ -82,8 +88,9 @@ class AwsQueue(SqsQueue):
     def messages(self) -> Iterator[AwsMessage]:
         """Its messages, up to ``most``; a note says how many were left out. Another reader's messages are invisible."""
         yield from list(self._received.values())
+        readers = 1
         while len(self._received) < self._most:
-            received = self._receive()
+            received = self._receive() if readers == 1 else self._receive_at_once(readers)
             if not received:
                 return
             for message in received:
@@ -92,6 +99,9 @@ class AwsQueue(SqsQueue):
                 self._received[message.id] = message
                 if is_new:
                     yield message
+            # a full answer promises more
+            room = (self._most - len(self._received)) // AT_ONCE
+            readers = max(1, min(READERS, room)) if len(received) == readers * AT_ONCE else 1
         if left := self.depth().waiting:
             self._tell(f"the queue {self.name} holds about {count(left, 'message')} more that nobody looked at")
 
@@ -119,6 +129,10 @@ class AwsQueue(SqsQueue):
                 self._client.change_message_visibility_batch(QueueUrl=self._url, Entries=entries)
         self._received.clear()
 
+    def _receive_at_once(self, readers: int) -> list[AwsMessage]:
+        answers = map_in_threads(lambda _: self._receive(), range(readers), readers)
+        return [message for answer in answers for message in answer]
+
     def _receive(self) -> list[AwsMessage]:
         wait = self._wait if self._received or self.depth().waiting else 0
         with translate_aws_errors(f"the queue {self.name}"):
@@ -137,3 +151,31 @@ def _message(values: Mapping[str, Any]) -> AwsMessage:
     attributes = {name: value.get("StringValue", "") for name, value in values.get("MessageAttributes", {}).items()}
     sent = int(values.get("Attributes", {}).get("SentTimestamp", 0)) / 1000
     return AwsMessage(values["MessageId"], values["Body"], values["ReceiptHandle"], sent, attributes)
+
+
+@dataclass(frozen=True)
+class AwsTopic:
+    """A topic on SNS, by its ARN. ``client`` is a boto3 SNS client."""
+
+    arn: str
+    client: Any
+
+    def publish(self, bodies: Sequence[str]) -> None:
+        """Publish up to :data:`AT_ONCE` messages, all of them. SNS may take some and refuse others, which are then
+        published once more.
+
+        https://docs.aws.amazon.com/sns/latest/api/API_PublishBatch.html
+
+        Raises:
+            NotSent: the topic did not take one.
+        """
+        left = [{"Id": str(number), "Message": body} for number, body in enumerate(bodies)]
+        for attempt in range(1, TRIES + 1):
+            answer = self.client.publish_batch(TopicArn=self.arn, PublishBatchRequestEntries=left)
+            refused = {item["Id"]: item for item in answer.get("Failed", ())}
+            left = [entry for entry in left if entry["Id"] in refused]
+            if not left:
+                return
+            if attempt == TRIES:
+                reasons = ", ".join(sorted({f"{item['Code']}: {item.get('Message', '')}" for item in refused.values()}))
+                raise NotSent(f"{self.arn} did not take {count(len(left), 'message')}: {reasons}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import io
 import json
 import re
@@ -13,7 +12,6 @@ from typing import Any, TypeVar
 import polars as pl
 
 from silversmith.contract import REASONS, ROW_NUMBER
-from silversmith.errors import PreconditionFailed
 from silversmith.function import retries
 from silversmith.keypatterns import KeyPattern
 from silversmith.lineage import Lineage, error_key, failed_key, rejected_key, silver_key
@@ -21,8 +19,8 @@ from silversmith.operations.target import DeadKind, DeadMessage, Target
 from silversmith.operations.text import age, iso, moment
 from silversmith.pipeline import Pipeline
 from silversmith.reconcile.rows import LineageRows, LineageUnreadable
-from silversmith.stores import Source, Store, batched, map_in_threads
-from silversmith.tables.spec import FILE
+from silversmith.stores import Head, Source, Store, batched, map_in_threads
+from silversmith.tables.spec import ETAG, FILE
 
 #: The endings of the keys in quarantine.
 ERROR = ".error.json"
@@ -147,13 +145,17 @@ class QuarantineKeys:
         self.more = False
 
     def __iter__(self) -> Iterator[str]:
+        return (head.key for head in self.heads())
+
+    def heads(self) -> Iterator[Head]:
+        """Their heads."""
         prefix = f"{self._transform}/" if self._transform else ""
         for number, head in enumerate(self._quarantine.list(prefix, start_after=self._start_after)):
             if number == self._most:
                 self.more = True
                 return
             if head.key.endswith(self._endings) and self._matches(head.key):
-                yield head.key
+                yield head
 
     def _matches(self, key: str) -> bool:
         return self._pattern is None or self._pattern.matches(subject_of(self._quarantine, key))
@@ -206,10 +208,7 @@ def forget_tries(quarantine: Store, message: DeadMessage) -> None:
     if not _is_of_transform(message):
         return
     assert message.transform is not None
-    head = quarantine.head(failed_key(message.transform, message.key))
-    if head is not None:
-        with contextlib.suppress(PreconditionFailed):  # a worker has just written another one
-            quarantine.delete(head.key, if_match=head.etag)
+    quarantine.delete(failed_key(message.transform, message.key))
 
 
 #: So many rejected rows of a file are shown.
@@ -480,7 +479,7 @@ def _by_lineage(
         quarantined = sum(each.files for each in counts if each.state == "quarantined")
         documents, gone = _examples(failed.filter(pl.col("state") == "quarantined"), target, query.most)
         given_up, given_up_total = _given_up(failed, pipeline, target, query.most)
-    except (LineageUnreadable, FileNotFoundError, pl.exceptions.PolarsError):
+    except (LineageUnreadable, FileNotFoundError, pl.exceptions.ComputeError):
         return None
     return [*documents, *given_up][: query.most], quarantined - gone + given_up_total, counts
 
@@ -546,3 +545,43 @@ def _given_up(failed: pl.LazyFrame, pipeline: Pipeline, target: Target, most: in
                     documents.append(document)
                     total += 1
     return documents, total
+
+
+def rows_or_none(target: Target) -> LineageRows | None:
+    """The lineage; None also if it cannot be read."""
+    try:
+        return target.rows()
+    except LineageUnreadable:
+        return None
+
+
+def recorded_documents(rows: LineageRows, heads: Sequence[Head]) -> dict[str, ErrorDocument]:
+    """By their keys, those error documents of which the lineage has a row, and which have not changed since: without
+    message and hint."""
+    listed: dict[str, dict[str, Head]] = {}
+    for each in heads:
+        if file := bronze_key(each.key):
+            listed.setdefault(each.key.partition("/")[0], {})[file] = each
+    documents: dict[str, ErrorDocument] = {}
+    for transform, files in listed.items():
+        first, last = min(files), max(files)
+        scan = rows.scan("quarantined", transform=transform, first=first, last=last)
+        if scan is None:
+            continue
+        names = (FILE, ETAG, "error", "committed_at", "bronze_etag", "bronze_version", "bronze_size")
+        try:
+            recorded = (
+                scan.filter(pl.col(FILE).is_between(pl.lit(first), pl.lit(last)))
+                .select(names)
+                .collect(engine="streaming")
+            )
+        except (FileNotFoundError, pl.exceptions.ComputeError):
+            continue
+        for file, etag, code, at, bronze_etag, version, size in recorded.iter_rows():
+            head = files.get(file)
+            if head is not None and head.etag == etag:
+                documents[head.key] = ErrorDocument(
+                    transform, file, code=code or "", message="", hint="", at="" if at is None else at.isoformat(),
+                    etag=bronze_etag or "", version=version or "", size=size or 0, attempt=0, document=head.key,
+                )  # fmt: skip
+    return documents

@@ -17,14 +17,14 @@ import polars as pl
 from silversmith.errors import SilversmithError
 from silversmith.keypatterns import KeyPattern
 from silversmith.operations.estimate import Burst, Functions, assumed, costs, estimate
-from silversmith.operations.failures import ERROR, MOST_LISTED, QuarantineKeys, failed_rows, matches
+from silversmith.operations.failures import ERROR, MOST_LISTED, QuarantineKeys, failed_rows, matches, rows_or_none
 from silversmith.operations.pace import Place, from_place
 from silversmith.operations.send import QUARANTINE, FailureSelection, Range, matching, transforms_of
 from silversmith.operations.target import Target
 from silversmith.pipeline import Pipeline, Transform
 from silversmith.pipeline.deployment import Deployment
 from silversmith.pipeline.lookups import current_digest
-from silversmith.reconcile.rows import LineageRows, LineageUnreadable
+from silversmith.reconcile.rows import LineageRows
 from silversmith.tables.spec import FILE
 from silversmith.template.transform import concurrency
 
@@ -172,7 +172,7 @@ def count_replay(
 ) -> tuple[Counts, Certainty]:
     """The files that a replay sends: one listing of bronze, or with ``changed`` the rows of the lineage."""
     is_timed = objects.since is not None or objects.until is not None
-    rows = _rows(target) if changed else None
+    rows = rows_or_none(target) if changed else None
     counts: dict[str, FileCount] = {}
     for each, start in from_place(transforms_of(pipeline, transform), after):
         if rows is not None:
@@ -205,7 +205,7 @@ def count_redrive(
     is_narrow = any(each is not None for each in bounds)
     certainty = Certainty.AT_MOST if is_narrow else Certainty.ABOUT
     if selection.where in {None, QUARANTINE}:
-        rows = _rows(target)
+        rows = rows_or_none(target)
         if rows is not None:
             counts |= _quarantined(rows, selection)
         else:
@@ -229,13 +229,6 @@ def count_redrive(
         if rules:
             counts[""] = FileCount(rules)
     return {name: number for name, number in counts.items() if number.files}, certainty
-
-
-def _rows(target: Target) -> LineageRows | None:
-    try:
-        return target.rows()
-    except LineageUnreadable:
-        return None
 
 
 def _changed(rows: LineageRows, transform: Transform, target: Target, pattern: KeyPattern, after: str) -> FileCount:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from itertools import chain, groupby, islice
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,8 @@ from silversmith.operations.failures import (
     QuarantineKeys,
     forget_tries,
     read_error,
+    recorded_documents,
+    rows_or_none,
     with_error,
 )
 from silversmith.operations.pace import Place, SentFile, from_place
@@ -164,6 +166,12 @@ def _put(upload: Upload, bronze: Store, scratch: Path | None) -> tuple[int, str]
 #: So many messages are sent at a time.
 REDRIVE_BATCH = 100
 
+#: Of so many dead messages the code of the last error is asked for, where nobody selects by it.
+NAMED = 100
+
+#: So many documents in quarantine are compared with the lineage at once.
+WINDOW = 10_000
+
 #: :attr:`Failure.where` of a file in quarantine.
 QUARANTINE = "quarantine"
 
@@ -196,7 +204,8 @@ class FailureSelection:
 
 @dataclass(frozen=True)
 class Failure:
-    """A selected failure. ``at`` is when it failed, in Unix seconds; ``code`` is empty where there is none.
+    """A selected failure. ``at`` is when it failed, in Unix seconds; ``code`` is empty where there is none, or nobody
+    asked for it.
 
     ``where`` is ``quarantine``, or who gave up on the message: ``queue``, ``subscription``, ``rule``, ``unknown``.
     ``lost``: the pipeline no longer has what it came from. ``size`` of the file in bytes; None: it is not known.
@@ -240,6 +249,7 @@ def redrive(
     dry_run: bool = False,
     batch: int = REDRIVE_BATCH,
     after: Place | None = None,
+    named: int = NAMED,
 ) -> Iterator[RedriveBatch]:
     """Try failures again. Each batch is sent before it is returned; memory is bounded.
 
@@ -254,6 +264,7 @@ def redrive(
         dry_run: send nothing.
         batch: so many at a time.
         after: leave out what is in quarantine up to this place. What was sent before it is no dead message any more.
+        named: the error's code is asked for of so many dead messages, unless all are selected by it.
 
     Raises:
         DefinitionError: the pipeline has no transform of the selected name.
@@ -263,7 +274,7 @@ def redrive(
     transform = pipeline.find(selection.transform) if selection.transform is not None else None
     selected = chain(
         _quarantined(pipeline, target, selection, after) if selection.where in {None, QUARANTINE} else (),
-        _dead(transform, target, selection) if selection.where != QUARANTINE else (),
+        _dead(transform, target, selection, named) if selection.where != QUARANTINE else (),
     )
     ours: set[str] = set()
     for some in batched(islice(selected, most), batch):
@@ -294,8 +305,9 @@ def _send(pipeline: Pipeline, target: Target, origins: Sequence[Origin]) -> int:
             for each in group
         ]
         target.send(transform, events, reason="redrive")
-    for message in messages:
-        forget_tries(target.lake.quarantine, message)
+    quarantine = target.lake.quarantine
+    for _ in map_in_threads(lambda message: forget_tries(quarantine, message), messages, target.workers):
+        pass
     return len(documents) + (target.redrive(messages) if messages else 0)
 
 
@@ -305,10 +317,8 @@ def _quarantined(
     transforms = {transform.name for transform in pipeline.transforms}
     quarantine = target.lake.quarantine
     start = f"{after}{ERROR}" if after is not None else ""
-    names = QuarantineKeys(quarantine, selection.transform, selection.pattern, ERROR, start_after=start)
-    for document in map_in_threads(lambda name: read_error(quarantine, name), names, target.workers):
-        if document is None:
-            continue
+    listed = QuarantineKeys(quarantine, selection.transform, selection.pattern, ERROR, start_after=start)
+    for document in _documents(target, listed.heads()):
         at = moment(document.at)
         if selection.fits(document.key, document.code, at):
             lost = document.transform not in transforms
@@ -317,11 +327,34 @@ def _quarantined(
             yield Failure(document.transform, key, version, where, document.code, at, lost, size), document
 
 
-def _dead(transform: Transform | None, target: Target, selection: FailureSelection) -> Iterator[tuple[Failure, Origin]]:
-    for dead in target.dead():
-        if selection.where not in {None, dead.kind.value} or not dead.concerns(transform):
-            continue
-        message = with_error(target.lake.quarantine, dead)
+def _documents(target: Target, heads: Iterable[Head]) -> Iterator[ErrorDocument]:
+    """The error documents. Where the lineage has a row of this very document it is not read: the row says enough."""
+    quarantine = target.lake.quarantine
+    rows = rows_or_none(target)
+    for window in batched(heads, WINDOW):
+        known = {} if rows is None else recorded_documents(rows, window)
+        unknown = (head for head in window if head.key not in known)
+        read = map_in_threads(lambda head: read_error(quarantine, head.key), unknown, target.workers)
+        for head in window:
+            document = known[head.key] if head.key in known else next(read)
+            if document is not None:
+                yield document
+
+
+def _dead(
+    transform: Transform | None, target: Target, selection: FailureSelection, named: int
+) -> Iterator[tuple[Failure, Origin]]:
+    quarantine, bounds = target.lake.quarantine, replace(selection, error=None)
+    chosen = (
+        dead
+        for dead in target.dead()
+        if selection.where in {None, dead.kind.value}
+        and dead.concerns(transform)
+        and bounds.fits(dead.key, "", dead.failed_at)
+    )
+    asked = None if selection.error is not None else named
+    with_errors = map_in_threads(lambda dead: with_error(quarantine, dead), islice(chosen, asked), target.workers)
+    for message in chain(with_errors, chosen):
         code = str((message.error or {}).get("code", ""))
         if selection.fits(message.key, code, message.failed_at):
             lost, where = message.kind is DeadKind.UNKNOWN, message.kind.value

@@ -47,9 +47,11 @@ class DataFile:
     low: str | None = None
     high: str | None = None
 
-    def reaches(self, after: str, until: str) -> bool:
-        """Whether it may have keys after the one and up to the other. An empty ``until``: to the end."""
-        return (self.high is None or self.high > after) and (not until or self.low is None or self.low <= until)
+    def reaches(self, after: str, until: str, *, equal: bool = False) -> bool:
+        """Whether it may have keys after the one (or with ``equal``: from it on) and up to the other. An empty
+        ``until``: to the end."""
+        is_above = self.high is None or self.high > after or (equal and self.high == after)
+        return is_above and (not until or self.low is None or self.low <= until)
 
 
 class LineageSource(Protocol):
@@ -115,11 +117,12 @@ class LineageRows:
             weighted = sorted((str(file.low), file.rows) for file in files)
         return list(dict.fromkeys(_quantiles(weighted, parts)))
 
-    def scan(self, *states: str, transform: str | None = None) -> pl.LazyFrame | None:
-        """The rows in these states, of one transform or of all, with every column; None: there are none."""
+    def scan(self, *states: str, transform: str | None = None, first: str = "", last: str = "") -> pl.LazyFrame | None:
+        """The rows in these states, of one transform or of all, with every column, and at least those with keys from
+        ``first`` to ``last`` (empty: all); None: there are none."""
         places: dict[tuple[str, str], list[DataFile]] = {}
         for file in self.files:
-            if file.state in states and transform in {None, file.transform}:
+            if file.state in states and transform in {None, file.transform} and file.reaches(first, last, equal=True):
                 places.setdefault((file.transform, file.state), []).append(file)
         parts = [
             self._scan(files).with_columns(pl.lit(name).alias("transform"), pl.lit(state).alias("state"))

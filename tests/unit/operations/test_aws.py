@@ -275,8 +275,8 @@ class Refusing:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._client, name)
 
-    def publish(self, **_: Any) -> None:
-        raise ClientError({"Error": {"Code": "InternalError", "Message": "not now"}}, "Publish")
+    def publish_batch(self, **_: Any) -> None:
+        raise ClientError({"Error": {"Code": "InternalError", "Message": "not now"}}, "PublishBatch")
 
 
 def test_messages_that_the_topic_does_not_take_stay(shop: Deployed) -> None:
@@ -288,7 +288,7 @@ def test_messages_that_the_topic_does_not_take_stay(shop: Deployed) -> None:
 
     account, refused = (
         replace(shop.account, client=client),
-        pytest.raises(AwsFailed, match=r"the topic shop_Topic: Publish failed: .*: not now"),
+        pytest.raises(AwsFailed, match=r"the topic shop_Topic: PublishBatch failed: .*: not now"),
     )
     with open_stack(account, "shop", shop.pipeline, wait=0) as (pipeline, target), refused:
         list(redrive(pipeline, target, FailureSelection()))

@@ -11,7 +11,8 @@ from botocore.exceptions import ClientError, EndpointConnectionError
 from moto import mock_aws
 
 from silversmith.errors import AccessDenied, AwsFailed
-from silversmith.operations.aws_queue import AwsQueue
+from silversmith.operations.aws_queue import TRIES, AwsQueue, AwsTopic
+from silversmith.runtime.queue import NotSent
 from silversmith.stores.aws_errors import translate_aws_errors
 
 
@@ -116,3 +117,46 @@ def test_a_queue_that_is_gone(client: Any) -> None:
 def test_no_network() -> None:
     with pytest.raises(AwsFailed, match="the queue q: Could not connect"), translate_aws_errors("the queue q"):
         raise EndpointConnectionError(endpoint_url="https://sqs")
+
+
+@pytest.mark.parametrize("number", [1, 9, 10, 11, 80, 95, 230])
+def test_a_deep_queue_is_read_side_by_side_and_whole(client: Any, number: int) -> None:
+    queue = AwsQueue(filled(client, number), client, wait=0)
+    assert sorted(int(message.body) for message in queue.messages()) == list(range(number))
+    queue.release()
+    assert queue.depth().waiting == number
+
+
+class Topic:
+    """A topic that refuses some of a batch, so many times."""
+
+    def __init__(self, *refused: set[str]) -> None:
+        self.refused = list(refused)
+        self.taken: list[str] = []
+        self.asked = 0
+
+    def publish_batch(
+        self,
+        *,
+        TopicArn: str,  # noqa: N803 -- AWS's
+        PublishBatchRequestEntries: list[dict[str, str]],  # noqa: N803
+    ) -> dict[str, Any]:
+        assert TopicArn == "arn:topic"
+        self.asked += 1
+        refused = self.refused.pop(0) if self.refused else set()
+        self.taken += [each["Message"] for each in PublishBatchRequestEntries if each["Message"] not in refused]
+        failed = [each["Id"] for each in PublishBatchRequestEntries if each["Message"] in refused]
+        return {"Failed": [{"Id": each, "Code": "InternalError", "Message": "not now"} for each in failed]}
+
+
+def test_what_a_topic_refuses_is_published_once_more() -> None:
+    client = Topic({"b", "c"}, {"c"})
+    AwsTopic("arn:topic", client).publish(["a", "b", "c"])
+    assert (client.taken, client.asked) == (["a", "b", "c"], 3)
+
+
+def test_what_a_topic_does_not_take_at_all_is_an_error() -> None:
+    client = Topic(*[{"b"}] * TRIES)
+    with pytest.raises(NotSent, match="arn:topic did not take 1 message: InternalError: not now"):
+        AwsTopic("arn:topic", client).publish(["a", "b"])
+    assert client.taken == ["a"]

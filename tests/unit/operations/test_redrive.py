@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,9 @@ from silversmith.local.services import ServiceMessage
 from silversmith.operations.local import JournalUnreadable
 from silversmith.operations.send import Failure, FailureSelection, RedriveBatch, redrive
 from silversmith.patterns import KeyPattern
+from silversmith.stores import Lake
+from silversmith.stores.local import LocalStore
+from silversmith.tables.lineage import follow
 
 if TYPE_CHECKING:
     from tests.unit.conftest import Bench
@@ -255,3 +259,59 @@ def test_a_failure_fits_a_range_of_time_half_open(at: float | None, since: float
         assert not fits
     else:
         assert fits == ((since is None or at >= since) and (until is None or at < until))
+
+
+class Unread(LocalStore):
+    """A bucket that counts what is read."""
+
+    reads = 0
+
+    def read(self, key: str) -> bytes | None:
+        self.reads += 1
+        return super().read(key)
+
+
+def test_documents_that_the_lineage_speaks_of_are_not_read(make: Make) -> None:
+    """A row counts only if it is of the very document."""
+    pipeline = shop("a bug")
+    pipeline.lineage = True
+    bench = make(pipeline)
+    long = f"orders/{'/'.join(['x' * 200] * 5)}.csv"
+    bench.land("orders/a.csv", "orders/b.csv", "orders/c.csv", long)
+    bench.work()
+    quarantine = bench.lake.quarantine
+    keys = [head.key for head in quarantine.list()]
+    with bench.opened() as target:
+        follow(["orders"], keys, silver=bench.lake.silver, quarantine=quarantine, gold=target.gold)
+        before, sent = run(bench)
+        newer = json.loads(quarantine.read("orders/orders/b.csv.error.json") or b"")
+        newer["error"]["code"] = "Newer"
+        quarantine.put("orders/orders/b.csv.error.json", json.dumps(newer).encode())
+        quarantine.delete("orders/orders/c.csv.error.json")
+        counting = Unread(
+            bench.folder.bucket("dl-quarantine-layer"),
+            scratch=bench.folder.scratch,
+            locks=bench.folder.scratch,
+            foreign_writers=False,
+        )
+        target.lake = Lake(target.lake.bronze, target.lake.silver, counting)
+        (batch,) = redrive(bench.pipeline, target, FailureSelection(), dry_run=True)
+    assert [failure.code for failure in before] == ["MissingColumn"] * 4
+    assert sent == 4
+    codes = {failure.key: failure.code for failure in batch.failures}
+    assert codes == {"orders/a.csv": "MissingColumn", "orders/b.csv": "Newer", long: "MissingColumn"}
+    assert counting.reads == 2, "the newer one, and the one whose name does not tell its key"
+    unchanged = {each.key: each for each in before}
+    (failure,) = [each for each in batch.failures if each.key == "orders/a.csv"]
+    assert failure == unchanged["orders/a.csv"]
+
+
+def test_the_code_is_asked_for_where_it_is_shown_or_selected(make: Make) -> None:
+    bench = make(shop("a bug"))
+    bench.land("buggy/a.csv", "buggy/b.csv")
+    bench.work()
+    with bench.opened() as target:
+        dead = list(target.dead())
+    assert all(message.error for message in dead), "a journal knows it anyway"
+    assert len(run(bench, FailureSelection(error="transformerror"), dry_run=True, named=0)[0]) == 2
+    assert run(bench, FailureSelection(error="Other"), dry_run=True)[0] == []
