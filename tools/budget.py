@@ -28,7 +28,7 @@ LIMITS = {
     ),
     "modules": (
         242,
-        "15 gold, 5 the lineage, 2 previews and completion, the estimate, 18 issues 17 to 19; to be 170, or 200",
+        "15 gold, 5 the lineage, 2 previews and completion, the estimate, 22 issues 17 to 19; to be 170, or 200",
     ),
     "lines in a bundle": (
         25_000,

@@ -22,7 +22,7 @@ SENT = ("resend.before_commit", "resend.after_commit")
 REDRIVEN = ("redrive.before_commit", "redrive.after_commit")
 FAILED = ("process.quarantined", "store.deleted")
 TABLES = tuple(point for point in faults.POINTS if point.startswith("tables."))  # test_tables.py
-ERASED = tuple(point for point in faults.POINTS if point.startswith("erase."))  # test_erase.py
+ERASED = tuple(point for point in faults.POINTS if point.startswith("erase."))  # tests/engine/test_erase.py
 REMOVED = ("process.unquarantined", "process.removed")
 SPECIAL = {*GONE, *REMOVED, *DEAD, *SENT, *REDRIVEN, *FAILED, *TABLES, *ERASED}
 

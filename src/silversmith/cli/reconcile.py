@@ -5,7 +5,7 @@ from __future__ import annotations
 import json as json_module
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -114,6 +114,9 @@ def reconcile(
     max_failures: MaxFailuresOption = 0.1,
     after: AfterOption = "",
     yes: YesOption = False,
+    delete_orphans: Annotated[
+        bool, flag("Delete instead what nothing in bronze stands for, and its rows in tables.", "--delete-orphans")
+    ] = False,
     there: Annotated[bool, flag("Have the deployed function begin a round, and do not wait.", "--there")] = False,
     limit: Annotated[int, number("Name at most so many keys; all are counted and sent.", 0)] = MOST_NAMED,
     dry_run: DryRunOption = False,
@@ -132,6 +135,11 @@ def reconcile(
         if transform is not None or changed or dead:
             raise WrongCall("--views looks at views alone: leave --transform, --changed and --dead away")
         return _reconcile_views(pipeline, where, dry_run=dry_run, json=json)
+    if delete_orphans:
+        is_alone = not (changed or dead or prove or there or after or rate is not None)
+        return _delete_orphans(
+            pipeline, where, transform, limit, is_alone=is_alone, dry_run=dry_run, yes=yes, json=json
+        )
     if there:
         if transform is not None or dead or after or dry_run or rate is not None:
             raise WrongCall(
@@ -202,6 +210,50 @@ def _show_plans(plans: Iterable[RoundPlan]) -> None:
                 f"{each.transform}: about {count(each.files, 'file')}, {count(each.lists, 'LIST request')}, "
                 f"${each.dollars:.2f} and {max(1, round(each.minutes)):,} min if little is wrong"
             )
+
+
+def _require_somebody_to_ask() -> None:
+    if not can_ask():
+        raise WrongCall("nobody can be asked, because this is no terminal. Look with --dry-run; say yes with --yes")
+
+
+def _delete_orphans(
+    pipeline: str,
+    where: Where,
+    transform: str | None,
+    limit: int,
+    *,
+    is_alone: bool,
+    dry_run: bool,
+    yes: bool,
+    json: bool,
+) -> int:
+    if not is_alone:
+        raise WrongCall("--delete-orphans only deletes: leave all but --transform, --limit, --dry-run and --yes away")
+    from silversmith.operations.erase import delete_orphans, orphans
+
+    with open_target(pipeline, where) as (definition, target):
+        listed = list(orphans(definition, target, transform=transform))
+        for orphan in listed[:limit] if not json else ():
+            places = ", ".join(shown(name) for name in (*orphan.quarantine, orphan.silver) if name)
+            say(f"{orphan.transform}  {shown(orphan.key)}  ({places})")
+        if not json:
+            say_more(len(listed) - limit)
+        is_agreed = bool(listed) and not dry_run
+        if is_agreed and not yes:
+            _require_somebody_to_ask()
+            question = (
+                f"Delete {count(len(listed), 'orphan')} from {target.place}? Only versions that a bucket keeps stay."
+            )
+            is_agreed = confirm(question)
+        deleted = delete_orphans(listed, definition, target) if is_agreed else []
+    if json:
+        say_json({"dry_run": dry_run, "orphans": [asdict(each) for each in listed], "deleted": len(deleted)})
+    elif not listed:
+        say("there are no orphans")
+    else:
+        say(f"{count(len(listed), 'orphan')}, {len(deleted):,} deleted")
+    return 0
 
 
 def _reconcile_there(pipeline: str, where: Where, *, changed: bool, prove: bool, json: bool) -> int:
@@ -324,10 +376,8 @@ def erase(
             if json:
                 say_json({"dry_run": True, **plan.to_dict()})
             return 0
-        if not yes and not can_ask():
-            raise WrongCall(
-                "nobody can be asked, because this is no terminal. Look with --dry-run, and say yes with --yes"
-            )
+        if not yes:
+            _require_somebody_to_ask()
         if not yes and not confirm(f"Erase all of this from {target.place}? It cannot be undone."):
             return 1
         done = erasure.run()

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from functools import cached_property
@@ -21,8 +22,9 @@ from typing import TYPE_CHECKING, Any
 
 from silversmith import faults
 from silversmith.errors import PreconditionFailed, SilversmithError
-from silversmith.lineage import error_key, failed_key, rejected_key, silver_key
+from silversmith.lineage import Decision, bronze_key_of, error_key, failed_key, rejected_key, silver_key
 from silversmith.operations import WrongCall
+from silversmith.operations.failures import subject_of
 from silversmith.operations.target import Target
 from silversmith.operations.versions import (
     ErasedHistory,
@@ -32,10 +34,11 @@ from silversmith.operations.versions import (
     Versions,
     undo_copies,
 )
-from silversmith.pipeline import Pipeline
+from silversmith.pipeline import Pipeline, Transform
+from silversmith.reconcile.compare import look
 from silversmith.schemas import schema_key
 from silversmith.schemas.recorded import Recorded, owner_of_objects
-from silversmith.stores import Store, map_in_threads
+from silversmith.stores import Lake, Store, map_in_threads
 from silversmith.tables.spec import LINEAGE
 
 if TYPE_CHECKING:
@@ -481,3 +484,112 @@ def unknown_folders(pipeline: Pipeline, silver: Store, quarantine: Store) -> lis
     names = dict.fromkeys(chain(folders(silver), folders(quarantine)))
     known = {each.name for each in pipeline.transforms}
     return [name for name in names if name not in known and not name.startswith("_")]
+
+
+# -- orphans
+
+
+@dataclass(frozen=True)
+class Orphan:
+    """What a transform made of a bronze object that is gone, or that it does not take any more. ``silver`` and
+    ``quarantine`` are keys there; ``silver`` may be empty."""
+
+    transform: str
+    key: str
+    silver: str
+    quarantine: Sequence[str] = ()
+
+
+def orphans(pipeline: Pipeline, target: Target, *, transform: str | None = None) -> Iterator[Orphan]:
+    """The results that nothing in bronze stands for: of each transform, and of those that the pipeline no longer has
+    where their silver is this pipeline's. Silver of other pipelines is none of them. ``transform``: only of this one.
+
+    Raises:
+        DefinitionError: the pipeline has no such transform.
+        NotOurs: another pipeline owns a transform's silver.
+    """
+    lake = target.lake
+    for each in pipeline.transforms if transform is None else [pipeline.find(transform)]:
+        seen: set[str] = set()
+        for looked in look(each, lake, owner=target.owner, workers=target.workers):
+            finding = looked.finding
+            if finding is not None and finding.kind in {Decision.ORPHANED, Decision.DELETED}:
+                seen.add(finding.key)
+                yield Orphan(
+                    each.name, finding.key, finding.silver, _documents(each.name, finding.key, lake.quarantine)
+                )
+        for head in lake.quarantine.list(f"{each.name}/"):
+            key = subject_of(lake.quarantine, head.key)
+            if key and key not in seen and not _is_taken(each, key, lake.bronze):
+                seen.add(key)
+                if lake.silver.head(silver_key(each.name, key)) is None:
+                    yield Orphan(each.name, key, "", _documents(each.name, key, lake.quarantine))
+    if transform is None:
+        yield from _of_former_transforms(pipeline, target)
+
+
+def _of_former_transforms(pipeline: Pipeline, target: Target) -> Iterator[Orphan]:
+    lake = target.lake
+    for name in unknown_folders(pipeline, lake.silver, lake.quarantine):
+        document = Recorded.read(lake.silver, name).document
+        owner = document.owner or owner_of_objects(lake.silver, name)[0] or owner_of_objects(lake.quarantine, name)[0]
+        if not owner or owner not in document.owners(target.owner.name):
+            continue
+        for head in lake.silver.list(f"{name}/"):
+            yield Orphan(name, bronze_key_of(head.key), head.key)
+        for head in lake.quarantine.list(f"{name}/"):
+            yield Orphan(name, subject_of(lake.quarantine, head.key) or head.key, "", [head.key])
+
+
+def _documents(transform: str, key: str, quarantine: Store) -> list[str]:
+    return [name for derive in _QUARANTINE if quarantine.head(name := derive(transform, key)) is not None]
+
+
+def _is_taken(transform: Transform, key: str, bronze: Store) -> bool:
+    return transform.pattern.matches(key) and bronze.head(key) is not None
+
+
+def delete_orphans(found: Sequence[Orphan], pipeline: Pipeline, target: Target) -> list[Orphan]:
+    """Delete orphans, in quarantine before silver, and their rows in tables and views. One whose file has come back is
+    left alone. Returns those that were deleted.
+
+    Raises:
+        GoldFailed, SchemaRefused: the rows cannot be removed: reconcile does it later.
+    """
+    lake = target.lake
+    deleted: list[Orphan] = []
+    by_name = {each.name: each for each in pipeline.transforms}
+    for orphan in found:
+        # headed before bronze is: silver of a file that comes back now is another object
+        heads = [(store, head) for store, name in _places(orphan, lake) if (head := store.head(name)) is not None]
+        transform = by_name.get(orphan.transform)
+        if transform is not None and _is_taken(transform, orphan.key, lake.bronze):
+            continue
+        with suppress(PreconditionFailed):
+            for store, head in heads:
+                store.delete(head.key, if_match=head.etag)
+            deleted.append(orphan)
+    if deleted and pipeline.tables:
+        _follow_orphans(deleted, pipeline, target)
+    return deleted
+
+
+def _places(orphan: Orphan, lake: Lake) -> list[tuple[Store, str]]:
+    silver = [(lake.silver, orphan.silver)] if orphan.silver else []
+    return [*((lake.quarantine, name) for name in orphan.quarantine), *silver]
+
+
+def _follow_orphans(deleted: Sequence[Orphan], pipeline: Pipeline, target: Target) -> None:
+    from silversmith.tables.commit import bring
+    from silversmith.tables.lineage import follow
+    from silversmith.tables.views import refresh
+
+    lake, spec, gold = target.lake, pipeline.tables, target.gold
+    keys = [orphan.silver for orphan in deleted if orphan.silver]
+    for table in spec.tables:
+        bring(table, keys, silver=lake.silver, gold=gold)
+    if spec.lineage:
+        names = [*keys, *(name for orphan in deleted for name in orphan.quarantine)]
+        transforms = list(dict.fromkeys([*spec.lineage, *(orphan.transform for orphan in deleted)]))
+        follow(transforms, names, silver=lake.silver, quarantine=lake.quarantine, gold=gold)
+    refresh(spec.views, gold)

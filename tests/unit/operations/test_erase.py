@@ -23,7 +23,7 @@ from silversmith import Contract, Pipeline
 from silversmith.lineage import error_key, rejected_key, silver_key
 from silversmith.local.lake import LakeFolder, LakeLock
 from silversmith.operations import WrongCall
-from silversmith.operations.erase import ErasePlan, EraseReport, Erasure, folders
+from silversmith.operations.erase import ErasePlan, EraseReport, Erasure, delete_orphans, folders, orphans
 from silversmith.operations.versions import UNDO_FOLDER, undo_copies, undo_name
 from silversmith.schemas import Schemas
 from silversmith.stores.keys import InvalidKey
@@ -382,3 +382,36 @@ class Erasing(RuleBasedStateMachine):
 
 Erasing.TestCase.settings = settings(max_examples=5, stateful_step_count=8)
 TestErasing = pytest.mark.timeout(1_200)(pytest.mark.full(Erasing.TestCase))
+
+
+# -- orphans
+
+
+def test_orphans_are_deleted_with_their_rows_and_nothing_else_is(lake: ErasingBench) -> None:
+    lake.put(KEYS[0], "id,who\n1,jane\nx,jane-rejected\n")
+    lake.put(KEYS[1], "no\njane-quarantined\n")
+    lake.put(KEYS[2], "id,who\n2,joe\nx,joe-rejected\n")
+    lake.put("people/back.csv", GOOD)
+    lake.work()
+    store, back = lake.bench.lake, "people/back.csv"
+    body = store.silver.read(silver_key("copies", KEYS[2]))
+    assert body is not None
+    for name in ("former", "foreign"):
+        store.silver.put(silver_key(name, KEYS[2]), body)
+    recorded = Schemas(store.silver, "foreign").look()
+    recorded.replaced(store.silver, replace(recorded.document, owner="other"))
+    with lake.bench.opened() as target:
+        assert [each.transform for each in orphans(lake.pipeline, target)] == ["former"]
+        for key in (KEYS[0], KEYS[1], back):
+            store.bronze.delete(key)
+        listed = list(orphans(lake.pipeline, target))
+        gone = {(name, key) for name in ("customers", "copies") for key in (KEYS[0], KEYS[1], back)}
+        assert {(each.transform, each.key) for each in listed} == {("former", KEYS[2]), *gone}
+        store.bronze.put(back, GOOD.encode())  # it has come back meanwhile
+        deleted = delete_orphans(listed, lake.pipeline, target)
+        assert {each.key for each in listed} - {each.key for each in deleted} == {back}
+        assert list(orphans(lake.pipeline, target)) == []
+    assert store.silver.head(silver_key("foreign", KEYS[2])) is not None
+    assert store.quarantine.head(rejected_key("customers", KEYS[2])) is not None
+    assert store.quarantine.head(error_key("customers", KEYS[1])) is None
+    assert set(pl.read_delta(lake.gold.location("customers"))["_file"]) == {KEYS[2]}
