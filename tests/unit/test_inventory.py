@@ -23,6 +23,7 @@ from silversmith.operations.doctor import inventory_check
 from silversmith.reconcile import inventory as module
 from silversmith.reconcile.difference import KeyRange
 from silversmith.reconcile.inventory import MOST_AGE, Inventories, Inventory, InventoryUnusable, together
+from silversmith.stores import Store
 from silversmith.stores.listing import pages
 from silversmith.stores.local import LocalStore
 from tests.examples import examples
@@ -48,11 +49,12 @@ def store(root: Path) -> LocalStore:
 class Delivery:
     """What S3 delivers: by key the ETag; None: the key's newest version is a delete marker."""
 
-    def __init__(self, root: Path, form: str = "CSV") -> None:
-        self.store = store(root)
+    def __init__(self, root: Path, form: str = "CSV", place: Store | None = None) -> None:
+        self.store = place or store(root)
         self.form = form
         self.scratch = root
-        self.inventories = Inventories(self.store, FOLDER, "dl-bronze-layer")
+        self.bucket = "dl-bronze-layer" if place is None else "bronze"
+        self.inventories = Inventories(self.store, FOLDER, self.bucket)
 
     def file(self, number: int, objects: Mapping[str, str | None]) -> dict[str, Any]:
         """A file, with an older version of each object."""
@@ -88,7 +90,7 @@ class Delivery:
         """An inventory of so many files. Returns its folder."""
         schema = SCHEMA if self.form == "CSV" else PARQUET_SCHEMA
         manifest = {
-            "sourceBucket": "dl-bronze-layer",
+            "sourceBucket": self.bucket,
             "destinationBucket": "arn:aws:s3:::any",
             "version": "2016-11-30",
             "creationTimestamp": str(int(taken.timestamp() * 1000)),

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +15,7 @@ import boto3
 import pytest
 
 from silversmith.lineage import silver_key
+from silversmith.reconcile.handler import build
 from silversmith.reconcile.rows import LineageRows
 from silversmith.stores.s3 import S3Store, connect
 from silversmith.tables.delta import DeltaFormat
@@ -19,10 +23,12 @@ from silversmith.tables.format import Refused
 from silversmith.tables.lineage import follow
 from silversmith.tables.upkeep import keep
 from silversmith.tables.views import Difference, compare, refresh
+from tests.unit.conftest import Leisure
 from tests.unit.tables.kit import TRANSFORM, GoldBench, nothing
 from tests.unit.tables.kit import lineage as lineage_of
 from tests.unit.tables.test_commit import once
 from tests.unit.tables.test_views import DAILY, orders, views
+from tests.unit.test_inventory import FOLDER, Delivery
 
 SILVER, GOLD = "dl-silver-layer", "dl-gold-layer"
 
@@ -116,6 +122,56 @@ def test_a_reconciler_reads_the_lineage_on_s3(bench: BenchOnS3, commits: int) ->
     assert rows == [(name, etags[silver_key(TRANSFORM, name)], "silver") for name in names]
     assert lineage.between(TRANSFORM, names[0], names[-1], 100)["_file"].to_list() == names[1:]
     assert lineage.sizes() == {TRANSFORM: commits}
+
+
+PIPELINE = f"""
+from silversmith import Pipeline
+
+pipeline = Pipeline("shop", lineage=True)
+pipeline.sql("in/*", "SELECT * FROM rows", name={TRANSFORM!r})
+"""
+
+
+class Idle:
+    """An SQS client whose queues are empty."""
+
+    def get_queue_attributes(self, **inputs: Any) -> dict[str, Any]:
+        return {"Attributes": dict.fromkeys(inputs["AttributeNames"], "0")}
+
+
+@pytest.mark.full
+def test_a_deployed_round_reads_an_inventory_on_s3(
+    bench: BenchOnS3, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The inventory has more keys than bronze, so that what was compared says which of them was read."""
+    for name in ("ACCESS_KEY_ID", "SECRET_ACCESS_KEY", "REGION"):
+        monkeypatch.setenv(f"AWS_{name}", bench.options[f"AWS_{name}"])
+    for bucket in ("bronze", "quarantine", "lists"):
+        bench.client.create_bucket(Bucket=bucket, CreateBucketConfiguration={"LocationConstraint": "eu-central-1"})
+    store = {name: S3Store(name, client=bench.client, scratch=tmp_path) for name in ("bronze", "quarantine", "lists")}
+    etag, key = store["bronze"].put("in/a.csv", b"x"), silver_key(TRANSFORM, "in/a.csv")
+    said = replace(lineage_of("in/a.csv", TRANSFORM, 1), bronze_etag=etag)
+    bench.silver.put(key, b"silver", metadata=said.to_metadata())
+    follow([TRANSFORM], [key], silver=bench.silver, quarantine=store["quarantine"], gold=bench.gold, step=nothing)
+    delivery = Delivery(tmp_path, "Parquet", store["lists"])
+    delivery.deliver({"in/a.csv": etag}, {"in/gone.csv": "e"}, taken=datetime.now(UTC) - timedelta(hours=20))
+    (tmp_path / "shop.py").write_text(PIPELINE)
+    environment = {
+        "AWS_LAMBDA_FUNCTION_NAME": "shop_Reconciler",
+        "AWS_ENDPOINT_URL": bench.options["AWS_ENDPOINT_URL"],
+        "SILVERSMITH_PIPELINE": str(tmp_path / "shop.py"),
+        "SILVERSMITH_BRONZE": "bronze",
+        "SILVERSMITH_SILVER": SILVER,
+        "SILVERSMITH_QUARANTINE": "quarantine",
+        "SILVERSMITH_GOLD": GOLD,
+        "SILVERSMITH_INVENTORY": f"lists/{FOLDER}",
+    }
+    caplog.set_level(logging.INFO, "silversmith")
+    reconciler = build(environment, s3=bench.client, sqs=Idle(), functions=None)
+    assert reconciler({"queues": {TRANSFORM: "https://sqs/orders"}}, Leisure()) == {"done": True}
+    lines = [vars(record) for record in caplog.records]
+    assert [line["hours"] for line in lines if "hours" in line] == [20.0]
+    assert [(line["checked"], line["sent"]) for line in lines if "checked" in line] == [(2, 0)]
 
 
 #: Versions between two checkpoints.
