@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import pty
+import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -79,10 +84,67 @@ def test_every_shell_gets_a_script_that_asks(shell: str) -> None:
     assert "reconcile" in script
 
 
+def install(folder: Path) -> None:
+    """The command as a program of this folder."""
+    (folder / "silversmith").write_text(f'#!/bin/sh\nexec {sys.executable} -m silversmith.cli "$@"\n')
+    (folder / "silversmith").chmod(0o755)
+
+
+@pytest.mark.full
+@pytest.mark.skipif(shutil.which("fish") is None, reason="there is no fish here")
+def test_fish_completes(call: Call, lake: Path, tmp_path: Path) -> None:
+    install(tmp_path)
+    (tmp_path / "script").write_text(application().generate_completion(shell="fish"))
+    asked = ("trace orders/", "rec", "replay x --transform s")
+    program = "; ".join(["source script", *(f'complete -C "silversmith {words}"' for words in asked)])
+    done = subprocess.run(
+        ["fish", "--no-config", "-c", program], cwd=tmp_path, capture_output=True, text=True, check=False, timeout=120,
+        env={**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}", "HOME": str(tmp_path)},
+    )  # fmt: skip
+    lines = [line.partition("\t")[0] for line in done.stdout.splitlines() if line.strip()]
+    assert lines == ["orders/a.csv", "orders/b.csv", "reconcile", "sales"], done.stderr
+
+
+@pytest.mark.full
+@pytest.mark.timeout(120)
+@pytest.mark.skipif(shutil.which("zsh") is None, reason="there is no zsh here")
+def test_zsh_completes(call: Call, lake: Path, tmp_path: Path) -> None:
+    """Zsh completes for a person at a terminal alone. Its script lies where and as cyclopts installs it."""
+    install(tmp_path)
+    (tmp_path / "functions").mkdir()
+    (tmp_path / "functions/_cyclopts_silversmith").write_text(application().generate_completion(shell="zsh"))
+    pid, terminal = pty.fork()
+    if not pid:
+        os.chdir(tmp_path)
+        environment = {"TERM": "dumb", "PATH": f"{tmp_path}:{os.environ['PATH']}", "HOME": str(tmp_path)}
+        os.execvpe("zsh", ["zsh", "-f", "-i"], environment)
+
+    def expect(text: str) -> None:
+        seen = b""
+        with contextlib.suppress(OSError):  # Linux says so when the shell has ended
+            while text.encode() not in seen:
+                piece = os.read(terminal, 65536)
+                seen += piece
+                if not piece:
+                    break
+        assert text.encode() in seen, seen
+
+    try:
+        os.write(terminal, b"fpath=($PWD/functions $fpath); autoload -U compinit; compinit -u -D; print SET''UP\n")
+        expect("SETUP")
+        for typed, completed in (("rec", "reconcile "), ("trace sal", "sales/a.csv "), ("schema s", "schema sales ")):
+            os.write(terminal, f"silversmith {typed}\t".encode())
+            expect(completed)
+            os.write(terminal, b"\x15")  # Ctrl-U: an empty line again
+    finally:
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+        os.close(terminal)
+
+
 @pytest.mark.full
 def test_bash_completes(call: Call, lake: Path, tmp_path: Path) -> None:
-    (tmp_path / "silversmith").write_text(f'#!/bin/sh\nexec {sys.executable} -m silversmith.cli "$@"\n')
-    (tmp_path / "silversmith").chmod(0o755)
+    install(tmp_path)
     (tmp_path / "script").write_text(application().generate_completion(shell="bash"))
     program = f"""
         PATH={tmp_path}:$PATH; source ./script
