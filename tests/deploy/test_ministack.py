@@ -381,12 +381,31 @@ def test_killed_in_mid_flow_it_is_made_whole_by_reconcile(shop: Shop) -> None:
     assert shop.document("reconcile", "--dry-run")["found"] == 0
 
 
+COPIES = """
+import time
+
+@pipeline.transform("sales/*.csv", batch_size=1)
+def copies(rows):
+    time.sleep(1)
+    return rows
+"""
+
+
 def test_destroyed_and_deployed_again_it_goes_on(shop: Shop) -> None:
-    """The buckets of before are adopted, whatever somebody has switched off meanwhile."""
+    """A transform is removed while files wait for it. Then the buckets of before are adopted, whatever somebody has
+    switched off meanwhile."""
+    shop.pipeline.write_text(PIPELINE + COPIES)
     shop.deploy()
-    first = {"sales/001.csv": b"item,price\na,1\n"}
-    shop.put(first)
-    shop.server.until(lambda: shop.lineage("sales/001.csv"), "the first file is made")
+    shop.put({f"sales/{number:03}.csv": b"item,price\na,1\n" for number in range(1, 9)})
+    shop.pipeline.write_text(PIPELINE)
+    shop.capsys.readouterr()
+    shop.deploy()
+    said = shop.capsys.readouterr().out
+    copies = shop.s3.list_objects_v2(Bucket=SILVER, Prefix="copies/")["KeyCount"]
+    assert copies == 8, said
+    assert "waiting for the queues of what goes: 0 messages left" in said
+    assert "sales_copies" not in str(shop.sqs.list_queues()["QueueUrls"])
+    shop.server.until(lambda: len(shop.keys(SILVER)) == 8, "the other transform goes on")
     code, said = shop.run("destroy", "--yes")
     assert code == 0, said
     owner = {"ExpectedBucketOwner": ACCOUNT}
@@ -401,8 +420,8 @@ def test_destroyed_and_deployed_again_it_goes_on(shop: Shop) -> None:
     assert "3 buckets of these names exist already" in said
     shop.deploy()
     assert shop.s3.get_bucket_versioning(Bucket=BRONZE)["Status"] == "Enabled"
-    shop.put({"sales/002.csv": b"item,price\na,1\n"})
-    shop.server.until(lambda: shop.lineage("sales/002.csv"), "a file is made by the second stack")
+    shop.put({"sales/009.csv": b"item,price\na,1\n"})
+    shop.server.until(lambda: shop.lineage("sales/009.csv"), "a file is made by the second stack")
     assert shop.document("reconcile", "--dry-run")["found"] == 0
     code, said = shop.run("diff")
     assert said.endswith("nothing changes\n"), said

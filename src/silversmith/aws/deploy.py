@@ -30,8 +30,20 @@ from silversmith.aws.artefacts import (
     tells_eventbridge,
 )
 from silversmith.aws.bundle import Bundle, build, build_tables, pack
+from silversmith.aws.drain import after_drain, leaving
+from silversmith.aws.drain import drain as drain_queues
 from silversmith.aws.packages import Runtime
-from silversmith.aws.stack import ChangeSet, Diff, Effect, Stack, StackChange, StackSettings, StackState, of_new
+from silversmith.aws.stack import (
+    ChangeSet,
+    Diff,
+    Effect,
+    Stack,
+    StackChange,
+    StackFailed,
+    StackSettings,
+    StackState,
+    of_new,
+)
 from silversmith.errors import AccessDenied, AwsFailed
 from silversmith.pipeline import Located, Pipeline, Transform
 from silversmith.pipeline.deployment import Deployment
@@ -281,6 +293,7 @@ def deploy(
     confirm: Confirm,
     tell: Tell = lambda _: None,
     pause: Pause = time.sleep,
+    drain: bool = True,
     now: Callable[[], datetime] = lambda: datetime.now(UTC),
 ) -> Deployed:
     """Create the stack, or update it, and wait until that is done. EventBridge is switched on in bronze, if it is off.
@@ -291,6 +304,7 @@ def deploy(
         confirm: asked before anything is changed.
         tell: gets the progress, a line at a time.
         pause: waits so many seconds.
+        drain: have a transform that goes process what waits for it, before it goes.
         now: the time of day, in UTC.
 
     Raises:
@@ -313,12 +327,18 @@ def deploy(
     diff = _with_protection(change_set.diff if change_set is not None else Diff(()), release, state)
     if change_set is not None:
         announced = diff
+        queues = _leaving(stack, state, diff) if drain else frozenset()
         diff, is_confirmed = _confirmed(
-            stack, change_set, lambda: with_adoptions(announced, release.template, account), confirm
+            stack, change_set, lambda: with_adoptions(announced.draining(queues), release.template, account), confirm
         )
         if not is_confirmed:
             return Deployed(release.name, diff, None, changed=False)
-        state = stack.execute(change_set)
+        if queues:
+            change_set = _drained(stack, release, account, change_set, queues, tell, pause)
+        try:
+            state = stack.execute(change_set)
+        except StackFailed as error:
+            raise (after_drain(error, queues) if queues else error) from error
     if protects := release.settings.differs(state):
         stack.protect(bool(release.settings.protected))
     for change in diff.adoptions:
@@ -357,7 +377,8 @@ def diff(release: Release, account: Account, *, pause: Pause = time.sleep) -> Di
         stack.discard(change_set.arn)
     changes: tuple[StackChange, ...] = ()
     if change_set is not None:
-        changes = with_adoptions(change_set.diff, release.template, account).changes
+        drained = change_set.diff.draining(_leaving(stack, state, change_set.diff))
+        changes = with_adoptions(drained, release.template, account).changes
     detail = "NotificationConfiguration: EventBridge is switched off, and deploying switches it on"
     silent = (
         StackChange(Effect.CHANGE, bucket_title(role), "AWS::S3::Bucket", bucket, (detail,))
@@ -478,6 +499,45 @@ def _confirmed(stack: Stack, change_set: ChangeSet, look: Callable[[], Diff], co
         if not confirmed:
             stack.discard(change_set.arn)
     return diff, confirmed
+
+
+def _leaving(stack: Stack, state: StackState | None, diff: Diff) -> frozenset[str]:
+    is_there = state is not None and state.status != "REVIEW_IN_PROGRESS"
+    return leaving(diff, stack.template()) if is_there else frozenset()
+
+
+def _drained(  # noqa: PLR0917 -- it is a part of deploy()
+    stack: Stack,
+    release: Release,
+    account: Account,
+    agreed: ChangeSet,
+    queues: frozenset[str],
+    tell: Tell,
+    pause: Pause,
+) -> ChangeSet:
+    """Drain queues, and have AWS work out the changes again, for the stack is another one then.
+
+    Raises:
+        DeployError: a queue does not get empty, or the changes are others than what was agreed on.
+    """
+    stack.discard(agreed.arn)
+    artefacts = Artefacts(account)
+
+    def propose(template: Mapping[str, Any]) -> ChangeSet | None:
+        state = stack.state()
+        parameters = state.parameters if state is not None else {}
+        return stack.propose(
+            state, template, parameters, upload=_uploader(release, artefacts), settings=release.settings
+        )
+
+    drain_queues(stack, account, queues, propose, tell=tell, pause=pause)
+    change_set = _proposed(stack, stack.state(), release, artefacts)
+    before = {(change.effect, change.logical) for change in agreed.diff.changes}
+    if change_set is None or not {(change.effect, change.logical) for change in change_set.diff.changes} <= before:
+        if change_set is not None:
+            stack.discard(change_set.arn)
+        raise DeployError(f"somebody else changed the stack {release.name} while its queues were drained: deploy again")
+    return change_set
 
 
 def with_adoptions(diff: Diff, template: Mapping[str, Any], account: Account) -> Diff:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 from botocore.exceptions import ClientError
 
 from silversmith.aws.account import Account, DeployError, Pause, Tell
+from silversmith.aws.drain import queued
 from silversmith.aws.stack import Stack
 from silversmith.stores.aws_errors import error_code, translate_aws_errors
 
@@ -66,17 +66,9 @@ def take_inventory(name: str, account: Account) -> Inventory | None:
             buckets.append(resource["PhysicalResourceId"])
         else:
             kept.append(f"{logical} ({kind}) {resource['PhysicalResourceId']}")
-    queued = sum(_queued(account.client("sqs"), queues))
-    return Inventory(name, tuple(resources), tuple(buckets), queued, tuple(kept))
-
-
-def _queued(sqs: Any, queues: Iterable[str]) -> Iterator[int]:
-    kinds = ("", "NotVisible", "Delayed")
-    names = [f"ApproximateNumberOfMessages{kind}" for kind in kinds]
-    for url in queues:
-        with translate_aws_errors(f"the queue {url}"):
-            attributes = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=names)["Attributes"]
-        yield sum(int(attributes.get(name, 0)) for name in names)
+    sqs = account.client("sqs")
+    messages = sum(queued(sqs, url) for url in queues)
+    return Inventory(name, tuple(resources), tuple(buckets), messages, tuple(kept))
 
 
 def destroy(name: str, account: Account, *, tell: Tell = lambda _: None, pause: Pause = time.sleep) -> None:

@@ -10,7 +10,7 @@ import json
 import re
 import time
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
@@ -70,7 +70,7 @@ _LONGEST = 100
 @dataclass(frozen=True)
 class StackChange:
     """The change of one resource. ``details`` are its properties that change; ``name`` is its physical name, if any.
-    ``keeps_old``: where it is replaced, the old one stays."""
+    ``keeps_old``: where it is replaced, the old one stays. ``is_drained``: its messages are processed before it goes."""
 
     effect: Effect
     logical: str
@@ -78,12 +78,13 @@ class StackChange:
     name: str = ""
     details: tuple[str, ...] = ()
     keeps_old: bool = False
+    is_drained: bool = False
 
     @property
     def loss(self) -> str:
         """What is lost, or may be: empty where the change deletes nothing, or what it deletes holds nothing."""
         is_deleting = self.effect in {Effect.REPLACE, Effect.PERHAPS_REPLACE, Effect.DELETE}
-        if not is_deleting or self.keeps_old or _HOLDS_NOTHING.fullmatch(self.kind):
+        if not is_deleting or self.keeps_old or self.is_drained or _HOLDS_NOTHING.fullmatch(self.kind):
             return ""
         return _CONTENTS.get(self.kind, "what it holds is lost")
 
@@ -95,7 +96,9 @@ class StackChange:
     def lines(self) -> list[str]:
         """The resource, and below it the properties that change."""
         name = f" {self.name}" if self.name else ""
-        warning = f"   ← {self.loss}" if self.loss else "   ← the old one stays" if self.keeps_old else ""
+        note = self.loss or ("the old one stays" if self.keeps_old else "")
+        note = note or ("its messages are processed first" if self.is_drained else "")
+        warning = f"   ← {note}" if note else ""
         first = f"{_SIGNS[self.effect]} {self.effect}: {self.logical} ({self.kind}){name}{warning}"
         return [first, *(f"    {detail}" for detail in self.details)]
 
@@ -118,6 +121,10 @@ class Diff:
     def adoptions(self) -> tuple[StackChange, ...]:
         """What is there already, and would become the stack's: a person is asked about it, too."""
         return tuple(change for change in self.changes if change.effect is Effect.ADOPT)
+
+    def draining(self, queues: Collection[str]) -> Diff:
+        """The same where these queues, by their logical ids, are emptied before they go."""
+        return Diff(tuple(replace(each, is_drained=each.logical in queues) for each in self.changes))
 
     def adopting(self, details: Mapping[str, tuple[str, ...]]) -> Diff:
         """The same where these resources, by their logical ids, are adopted; with what is then changed of each."""

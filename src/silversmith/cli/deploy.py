@@ -261,6 +261,9 @@ def deploy(
     *,
     deployment: DeploymentOption = "",
     yes: YesOption = False,
+    no_drain: Annotated[
+        bool, flag("Delete a transform that goes with what waits in its queue, and do not wait until it is processed.")
+    ] = False,
     endpoint_url: EndpointOption = None,
     json: JsonOption = False,
 ) -> int:
@@ -270,10 +273,12 @@ def deploy(
     Exit code 0: it is deployed, or nothing had changed. 1: it is not.
     """
     with prepare_release(pipeline, deployment, endpoint_url, quiet=json) as (release, account):
-        return deploy_release(release, account, yes=yes, json=json)
+        return deploy_release(release, account, yes=yes, json=json, drain=not no_drain)
 
 
-def deploy_release(release: Release, account: Account, *, yes: bool, json: bool, pause: Pause = time.sleep) -> int:
+def deploy_release(
+    release: Release, account: Account, *, yes: bool, json: bool, drain: bool = True, pause: Pause = time.sleep
+) -> int:
     """Deploy a release, and return the exit code. ``pause`` waits so many seconds."""
     from silversmith.aws.deploy import deploy as operation
 
@@ -288,7 +293,9 @@ def deploy_release(release: Release, account: Account, *, yes: bool, json: bool,
         return confirmed
 
     try:
-        done = operation(release, account, confirm=confirm_changes, tell=no_events if json else say_event, pause=pause)
+        done = operation(
+            release, account, confirm=confirm_changes, tell=no_events if json else say_event, pause=pause, drain=drain
+        )
     except KeyboardInterrupt:
         if confirmed:
             warn(f"AWS goes on with {release.name} by itself; `silversmith deploy` says when it is done")
