@@ -29,7 +29,8 @@ class ObjectEvent:
 
     ``deleted`` tells an ``Object Deleted`` from an ``Object Created``. Absent texts are empty, ``size`` is in bytes.
     ``reason`` says what it was sent for. ``made_after``, which S3 never says: silver committed before this time
-    (ISO 8601, UTC, milliseconds) shall be made again, even of the same bytes by the same code.
+    (ISO 8601, UTC, milliseconds) shall be made again, even of the same bytes by the same code. ``whenever``: also where
+    the object landed before the transform's ``since``, because somebody asked for this very key.
     """
 
     bucket: str
@@ -43,6 +44,7 @@ class ObjectEvent:
     deleted: bool = False
     made_after: str = ""
     reason: str = field(default="", compare=False)
+    whenever: bool = False
 
     @property
     def resent(self) -> bool:
@@ -98,6 +100,7 @@ def _from_eventbridge(event: Mapping[str, Any]) -> ObjectEvent:
         deleted=event.get("detail-type") == "Object Deleted",
         made_after=_text(_mapping(event, "silversmith", required=False), "made_after"),
         reason=_text(detail, "reason"),
+        whenever=_mapping(event, "silversmith", required=False).get("whenever") is True,
     )
 
 
@@ -122,8 +125,8 @@ def object_created(event: ObjectEvent, *, reason: str) -> bytes:
             "reason": reason,
         },
     }
-    if event.made_after:
-        body["silversmith"] = {"made_after": event.made_after}
+    if own := {name: value for name in ("made_after", "whenever") if (value := getattr(event, name))}:
+        body["silversmith"] = own
     return orjson.dumps(body)
 
 

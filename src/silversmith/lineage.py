@@ -191,6 +191,9 @@ class Decision(StrEnum):
     OUTDATED = "outdated"  #: silver was made by other code or with other lookups, or before its schema was widened
     GONE = "gone"  #: there is no bronze object, and no silver of it
     MARKER = "marker"  #: the bronze object stands for a folder or a job, and is no data
+    BEFORE_SINCE = (
+        "before since"  #: silver is missing, stale or outdated, and bronze landed before the transform's since
+    )
     ARCHIVED = "archived"  #: silver is missing or stale, and bronze must be restored before it can be read
     ORPHANED = "orphaned"  #: there is no bronze object, but silver that was made of one
     DELETED = "deleted"  #: the same, and the pipeline says that such silver goes, too

@@ -132,13 +132,14 @@ class Shop:
         assert code == 0, said
         return json.loads(said)
 
-    def deploy(self) -> None:
-        """Functions run on the Python that MiniStack has. Where that is not Lambda's, packages of its own are taken."""
+    def deploy(self) -> str:
+        """What the command says. Functions run on the Python that MiniStack has. Where that is not Lambda's, packages
+        of its own are taken."""
         _, version = lambdas_python()
         if version == Runtime().python:
             code, said = self.run("deploy", "--yes")
             assert code == 0, said
-            return
+            return said
         lambdas = prepare_release(str(self.pipeline), "", self.server.url, quiet=True)
         with lambdas as (expected, account), tempfile.TemporaryDirectory() as work:
             located, machine = locate(str(self.pipeline)), Runtime(MACHINE, version)
@@ -148,6 +149,7 @@ class Shop:
             keys = code_keys("sales", bundle, tables)
             ours = replace(expected, bundle=bundle, tables=tables, parameters={**expected.parameters, **keys})
             assert deploy_release(ours, account, yes=True, json=False) == 0
+        return self.capsys.readouterr().out
 
     def put(self, files: Mapping[str, bytes]) -> None:
         with ThreadPoolExecutor(4) as pool:
@@ -398,9 +400,7 @@ def test_destroyed_and_deployed_again_it_goes_on(shop: Shop) -> None:
     shop.deploy()
     shop.put({f"sales/{number:03}.csv": b"item,price\na,1\n" for number in range(1, 9)})
     shop.pipeline.write_text(PIPELINE)
-    shop.capsys.readouterr()
-    shop.deploy()
-    said = shop.capsys.readouterr().out
+    said = shop.deploy()
     copies = shop.s3.list_objects_v2(Bucket=SILVER, Prefix="copies/")["KeyCount"]
     assert copies == 8, said
     assert "waiting for the queues of what goes: 0 messages left" in said

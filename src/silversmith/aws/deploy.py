@@ -11,7 +11,7 @@ import json
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -47,11 +47,12 @@ from silversmith.aws.stack import (
 from silversmith.errors import AccessDenied, AwsFailed
 from silversmith.pipeline import Located, Pipeline, Transform
 from silversmith.pipeline.deployment import Deployment
+from silversmith.pipeline.since import DEPLOY, iso
 from silversmith.schemas import Owner
 from silversmith.schemas.recorded import require_ours
 from silversmith.stores.aws_errors import translate_aws_errors
 from silversmith.template import compile as compile_template
-from silversmith.template.plan import Plan, bucket_title, physical
+from silversmith.template.plan import Plan, bucket_title, physical, since_parameter
 from silversmith.template.tables import CODE_KEY as TABLES_CODE_KEY
 
 #: :func:`silversmith.aws.bundle.build`, or another function like it.
@@ -323,6 +324,7 @@ def deploy(
     if artefacts.ensure_bucket():
         tell(f"made the bucket {artefacts.bucket} for code and templates")
     _upload(release, artefacts, tell)
+    release = with_first_deploys(release, state, now())
     change_set = _proposed(stack, state, release, artefacts)
     diff = _with_protection(change_set.diff if change_set is not None else Diff(()), release, state)
     if change_set is not None:
@@ -372,6 +374,7 @@ def diff(release: Release, account: Account, *, pause: Pause = time.sleep) -> Di
     if state is None or state.is_empty or state.status == "REVIEW_IN_PROGRESS":
         changes_of_new = with_adoptions(of_new(release.template), release.template, account)
         return _with_protection(changes_of_new, release, None)
+    release = with_first_deploys(release, state, datetime.now(UTC))
     change_set = _proposed(stack, state, release, Artefacts(account))
     if change_set is not None:
         stack.discard(change_set.arn)
@@ -499,6 +502,15 @@ def _confirmed(stack: Stack, change_set: ChangeSet, look: Callable[[], Diff], co
         if not confirmed:
             stack.discard(change_set.arn)
     return diff, confirmed
+
+
+def with_first_deploys(release: Release, state: StackState | None, now: datetime) -> Release:
+    """The release with the times of the first deploys of transforms that take files from then on: those that the
+    deployed stack has, else now."""
+    before = state.parameters if state is not None else {}
+    names = [since_parameter(each.name) for each in release.transforms if each.since == DEPLOY]
+    times = {name: before.get(name) or iso(now) for name in names}
+    return replace(release, parameters={**release.parameters, **times})
 
 
 def _leaving(stack: Stack, state: StackState | None, diff: Diff) -> frozenset[str]:

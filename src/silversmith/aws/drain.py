@@ -116,9 +116,9 @@ def drain(
                 f"{urls[logical].rpartition('/')[2]} ({count:,})" for logical, count in left.items() if count
             )
             raise DeployError(
-                f"after {LONGEST // 60} minutes messages wait in {names}: nothing but subscriptions was deleted, and no "
-                "more events come. `silversmith status --target aws` and the function's log say why they wait. Deploy "
-                "again to go on waiting, or with --no-drain, which deletes the queues with their messages"
+                f"after {LONGEST // 60} minutes messages wait in {names}: nothing but subscriptions was deleted, and "
+                "no more events come. `silversmith status --target aws` and the function's log say why they wait. "
+                "Deploy again to go on waiting, or with --no-drain, which deletes the queues with their messages"
             )
         told = total
         pause(POLL)
@@ -128,10 +128,10 @@ def drain(
 
 
 def after_drain(error: StackFailed, queues: frozenset[str]) -> StackFailed:
-    """The error of a deploy that failed after queues were drained: they are there again, without their subscriptions."""
+    """The error of a deploy that failed after queues were drained: they are there, without their subscriptions."""
     names = ", ".join(sorted(queues))
     return StackFailed(
-        f"{error}\nThe subscriptions of {names} stay deleted: nothing reaches them. Deploy again to delete them, too, or "
-        "deploy what was there before, which subscribes them again and compares bronze with silver.",
+        f"{error}\nThe subscriptions of {names} stay deleted: nothing reaches them. Deploy again to delete them, too, "
+        "or deploy what was there before, which subscribes them again and compares bronze with silver.",
         error.failures,
     )

@@ -70,7 +70,8 @@ _LONGEST = 100
 @dataclass(frozen=True)
 class StackChange:
     """The change of one resource. ``details`` are its properties that change; ``name`` is its physical name, if any.
-    ``keeps_old``: where it is replaced, the old one stays. ``is_drained``: its messages are processed before it goes."""
+    ``keeps_old``: where it is replaced, the old one stays. ``is_drained``: its messages are processed before it goes.
+    """
 
     effect: Effect
     logical: str

@@ -342,6 +342,7 @@ _STATES = {
     "orphaned": "silver is of a bronze object that is gone",
     "marker": "it stands for a folder or a job, and is no data: passed over",
     "archived": "bronze must be restored before it can be read",
+    "before since": "it landed before the transform's since, and is left alone; `replay` of its key has it read",
     "gone": "there is neither bronze nor silver",
 }
 

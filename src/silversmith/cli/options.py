@@ -186,9 +186,12 @@ def open_target(pipeline: str, where: Where, *, writable: bool = False) -> Itera
         return
     from silversmith.local.lake import LakeFolder
     from silversmith.operations.local import open_lake
+    from silversmith.pipeline.since import with_moments
 
+    folder = LakeFolder(where.lake)
     definition = load_pipeline(pipeline)
-    with open_lake(LakeFolder(where.lake), definition, writable=writable) as target:
+    definition = with_moments(definition, folder.first_runs(definition))
+    with open_lake(folder, definition, writable=writable) as target:
         yield definition, target
 
 

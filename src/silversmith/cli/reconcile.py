@@ -48,11 +48,12 @@ _MEANINGS = {
     "orphaned": "silver without bronze",
     "foreign": "silver was made by another pipeline",
     "archived": "bronze must be restored before it can be read: S3's event that it is has it read",
+    "before since": "bronze landed before the transform's since, and is left alone",
     "marker": "it stands for a folder or a job, and is no data",
 }
 
 #: The groups of findings in a batch, as JSON names them.
-_GROUPS = ("found", "waiting", "orphaned", "foreign", "given_up", "archived", "markers")
+_GROUPS = ("found", "waiting", "orphaned", "foreign", "given_up", "archived", "markers", "before_since")
 
 
 @dataclass
@@ -296,6 +297,7 @@ def _show_finding(group: str, finding: Finding, *, dry_run: bool) -> None:
         "given_up": "the code failed on it too often: not sent",
         "archived": finding.archived,
         "markers": "passed over",
+        "before_since": "left alone",
     }.get(group, finding.silver)
     say(f"{finding.kind.value:9} {finding.transform}  {shown(finding.key)}  ({action})")
 

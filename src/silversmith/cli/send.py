@@ -311,6 +311,9 @@ def replay(
         running = target.running()
         plan = sending.plan(definition, target, where) if dry_run else None
     passed = {"archived": tally.archived, "markers": tally.markers}
+    if not json and tally.before_since:
+        early = count(tally.before_since, "file")
+        say(f"not sent: {early} from before the transform's since; name the key of one to send it")
     if not json and any(passed.values()):
         say(
             f"not sent: {tally.archived:,} archived, which must be restored first; {count(tally.markers, 'marker')} of "
@@ -319,7 +322,16 @@ def replay(
     if json:
         documents = [{"transform": name, "key": key} for name, key in tally.listed]
         numbers = {"sent": 0 if dry_run else tally.total, "found": tally.total}
-        say_json({"dry_run": dry_run, **numbers, "keys": documents, **passed, **sending.document(plan)})
+        say_json(
+            {
+                "dry_run": dry_run,
+                **numbers,
+                "keys": documents,
+                **passed,
+                "before_since": tally.before_since,
+                **sending.document(plan),
+            }
+        )
     elif not tally.total:
         warn("there is no such file in bronze that a transform takes")
     else:
@@ -342,12 +354,14 @@ class _ReplayTally:
     total: int = 0
     archived: int = 0
     markers: int = 0
+    before_since: int = 0
     listed: list[tuple[str, str]] = field(default_factory=list)
 
     def add(self, batch: ReplayBatch) -> None:
         self.total += len(batch.keys)
         self.archived += len(batch.archived)
         self.markers += batch.markers
+        self.before_since += batch.before_since
         new = [(batch.transform, key) for key in batch.keys[: MOST_NAMED - len(self.listed)]]
         self.listed += new
         if not self.json:

@@ -10,6 +10,7 @@ import os
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import cache, partial
 from pathlib import Path
@@ -401,7 +402,7 @@ def tally(metrics: Tally, report: Report) -> None:
     if report.error is not None:
         metrics.count("FilesFailed")
     for outcome in report.outcomes:
-        metrics.count(f"Files{outcome.verdict.value.title()}")
+        metrics.count(f"Files{outcome.verdict.value.title().replace(' ', '')}")
         if outcome.verdict is Verdict.COMMITTED:
             metrics.count("RowsRead", outcome.rows_read)
             metrics.count("RowsWritten", outcome.rows_written)
@@ -455,6 +456,7 @@ def build(
     scratch = Path(tempfile.gettempdir())
     pipeline = pipeline or load(environment["SILVERSMITH_PIPELINE"])
     transform = pipeline.find(environment["SILVERSMITH_TRANSFORM"])
+    transform = replace(transform, since=environment.get("SILVERSMITH_SINCE", transform.since))
     _compare(transform, environment.get("SILVERSMITH_FINGERPRINT", ""))
     names = [environment[f"SILVERSMITH_{name}"] for name in ("BRONZE", "SILVER", "QUARANTINE")]
     lake = Lake(*(S3Store(name, client=s3, scratch=scratch) for name in names))

@@ -46,6 +46,7 @@ class Verdict(StrEnum):
     GONE = "gone"  #: there is no such bronze object (any more)
     REMOVED = "removed"  #: there is no such bronze object any more, and its silver was removed
     MARKER = "marker"  #: it stands for a folder or a job, and is no data: passed over
+    BEFORE_SINCE = "before since"  #: it landed before the time from which on the transform takes files: left alone
     ARCHIVED = "archived"  #: it cannot be read before it is restored; the event that says so brings it back
     QUARANTINED = "quarantined"  #: the data is at fault: an error document says why
 
@@ -142,5 +143,6 @@ _WORST_FIRST = [
     Verdict.REMOVED,
     Verdict.GONE,
     Verdict.DUPLICATE,
+    Verdict.BEFORE_SINCE,
     Verdict.MARKER,
 ]

@@ -263,6 +263,8 @@ def _opened(task: Task, silver: Head | None, lineage: Lineage | None, *, is_head
             marker = source.head
         if marker is not None:
             yield _passed_over(task, marker)
+        elif source is not None and task.is_before_since(source.head):
+            yield task.outcome(Verdict.BEFORE_SINCE, etag=source.head.etag, size=source.head.size)
         else:
             yield source or _gone(task, silver, lineage, is_headed=is_headed)
 

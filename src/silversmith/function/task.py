@@ -126,6 +126,10 @@ class Task:
         """Whether a ``.failed.json`` may be there. It is not looked for where it cannot be: that saves a request."""
         return self.receives > 1 or self.event.resent or self.was_dead
 
+    def is_before_since(self, bronze: Head) -> bool:
+        """Whether the transform leaves this object alone, for it landed before its ``since``."""
+        return not self.event.whenever and self.transform.is_before_since(bronze.modified)
+
     def is_ours(self, maker: str) -> bool:
         """Whether an object that this pipeline made may be replaced; an empty name for an object that names nobody."""
         if self.schemas is None or self.owner is None:

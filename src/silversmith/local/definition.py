@@ -75,6 +75,7 @@ def _fingerprints(pipeline: Pipeline) -> tuple[object, ...]:
             dict(transform.environment),
             dict(transform.secrets),
             transform.permissions,
+            transform.since,
         )
         for transform in pipeline.transforms
     ]

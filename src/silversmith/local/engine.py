@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
@@ -27,6 +28,7 @@ from silversmith.local.watcher import Search, Watcher
 from silversmith.local.wiring import Delivery, build, table_function, worker_functions
 from silversmith.local.workers import LOOK, Dispatcher, Round, Worker, WorkerPool
 from silversmith.pipeline import Pipeline
+from silversmith.pipeline.since import with_moments
 from silversmith.schemas.recorded import require_ours
 from silversmith.template import compile_for_engine
 
@@ -209,6 +211,8 @@ class Engine:
 
     def _set_up(self, pipeline: Pipeline) -> None:
         """Make everything that depends on the definition."""
+        now = datetime.fromtimestamp(self._clock.now(), UTC)
+        pipeline = with_moments(pipeline, self._lake.first_runs(pipeline, now=now))
         stack = read(compile_for_engine(pipeline))
         self._services = services = build(
             stack,

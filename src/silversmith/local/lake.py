@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 import shutil
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -70,6 +72,27 @@ class LakeFolder:
     def engine_scratch(self) -> Path:
         """Temporary files of the engine's workers: apart from others', so that a starting engine may remove them."""
         return self.state / "scratch-engine"
+
+    def first_runs(self, pipeline: Pipeline, *, now: datetime | None = None) -> dict[str, str]:
+        """When the transforms that take files from their first deploy on first ran here, in ISO 8601, by name. that
+        never did run from ``now`` on, which is kept: only for who holds the lake's lock. None: nothing is."""
+        from silversmith.pipeline.since import DEPLOY, iso  # imports Polars, which the process of tables must not
+
+        path = self.state / "first-runs.json"
+        try:
+            known: dict[str, str] = json.loads(path.read_bytes())
+        except (OSError, ValueError):
+            known = {}
+        names = [each.name for each in pipeline.transforms if each.since == DEPLOY]
+        new = {name: iso(now) for name in names if name not in known and now is not None}
+        if new:
+            written = path.with_suffix(".new")
+            with written.open("w") as file:
+                json.dump(known | new, file)
+                file.flush()
+                os.fsync(file.fileno())
+            written.replace(path)
+        return {name: moment for name, moment in (known | new).items() if name in names}
 
     def sweep(self) -> None:
         """Remove what the workers of a killed engine left. Only for who holds the lake's lock."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -74,8 +75,9 @@ class _Handlers:
             silver=function.guarded(stores.silver, environment["SILVERSMITH_SILVER"]),
             quarantine=function.guarded(stores.quarantine, environment["SILVERSMITH_QUARANTINE"]),
         )
+        transform = pipeline.find(environment["SILVERSMITH_TRANSFORM"])
         return Handler(
-            pipeline.find(environment["SILVERSMITH_TRANSFORM"]),
+            replace(transform, since=environment.get("SILVERSMITH_SINCE", "")),
             bucket=environment["SILVERSMITH_BRONZE"],
             lake=lake,
             scratch=self._lake.engine_scratch,

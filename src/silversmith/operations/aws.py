@@ -643,6 +643,7 @@ def _deployed(transform: Transform, outputs: Mapping[str, str], tell: Callable[[
     output = json.loads(text)
     deployed = replace(
         transform,
+        since=outputs.get(logical(transform.name, "Since"), ""),
         fingerprint=output["fingerprint"],
         pattern=KeyPattern.any_of([output["pattern"]] if isinstance(output["pattern"], str) else output["pattern"]),
         lookups=tuple(output["lookups"]),

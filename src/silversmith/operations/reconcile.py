@@ -27,8 +27,9 @@ class ReconcileBatch:
     too, but a message of it is on its way or in a dead-letter queue: not sent. ``orphaned`` is silver without a bronze
     object, ``foreign`` silver of another pipeline: nothing is done about either. ``given_up``: this code has failed on
     these bytes as often as it may, and no dead message of it is left: not sent. ``archived`` must be restored first;
-    ``markers`` stand for folders and jobs, and are no data. ``behind``: of so many objects the lineage does not say
-    what they say. ``place`` as :class:`~silversmith.operations.pace.SentBatch` has it.
+    ``markers`` stand for folders and jobs, and are no data; ``before_since`` landed before the transform's ``since``.
+    ``behind``: of so many objects the lineage does not say what they say. ``place`` as
+    :class:`~silversmith.operations.pace.SentBatch` has it.
     """
 
     transform: str
@@ -42,6 +43,7 @@ class ReconcileBatch:
     markers: Sequence[Finding] = ()
     behind: int = 0
     place: str = ""
+    before_since: Sequence[Finding] = ()
 
     @property
     def files(self) -> Sequence[SentFile]:
@@ -211,4 +213,5 @@ def _sorted_out(transform: str, part: ComparedRange, place: str, target: Target)
         markers=[finding for finding in findings if finding.kind is Decision.MARKER],
         behind=len(part.behind),
         place=place,
+        before_since=[finding for finding in findings if finding.kind is Decision.BEFORE_SINCE],
     )

@@ -503,7 +503,8 @@ def _state(transform: Transform, decision: Decision, bronze: Head | None, error:
         return Decision.ARCHIVED.value
     if bronze is not None and error is not None and error.etag == bronze.etag:
         return "quarantined"
-    return decision.value
+    is_early = bronze is not None and transform.is_before_since(bronze.modified)
+    return (Decision.BEFORE_SINCE if is_early else decision).value
 
 
 def near(key: str, lake: Lake, *, most: int = 5) -> list[str]:

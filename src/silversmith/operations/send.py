@@ -390,8 +390,9 @@ class Range:
 class ReplayBatch:
     """Some bronze objects of one transform. The events of ``keys`` were sent, except in a dry run.
 
-    ``archived`` by their tiers: they must be restored first. ``markers``: how many stand for folders and jobs.
-    ``sizes`` of the keys' objects in bytes, ``place`` as :class:`~silversmith.operations.pace.SentBatch` has it.
+    ``archived`` by their tiers: they must be restored first. ``markers``: how many stand for folders and jobs;
+    ``before_since``: how many landed before the transform's ``since``. ``sizes`` of the keys' objects in bytes, ``place``
+    as :class:`~silversmith.operations.pace.SentBatch` has it.
     """
 
     transform: str
@@ -400,6 +401,7 @@ class ReplayBatch:
     markers: int = 0
     sizes: Sequence[int] = ()
     place: str = ""
+    before_since: int = 0
 
     @property
     def files(self) -> Sequence[SentFile]:
@@ -421,7 +423,8 @@ def replay(
 ) -> Iterator[ReplayBatch]:
     """Send an event for every object to each transform that matches it. Lazy; memory is bounded.
 
-    A transform leaves silver of the same bytes by the same code as it is, unless ``force`` is given.
+    A transform leaves silver of the same bytes by the same code as it is, unless ``force`` is given. It leaves files
+    alone that landed before its ``since``, unless the pattern is the key of one file.
 
     Args:
         pipeline: the pipeline.
@@ -440,13 +443,15 @@ def replay(
         WrongCall: there is something to send, and nowhere to send it.
     """
     made_after = iso(force) or ""
+    is_key = "*" not in objects.pattern.text
     for each, start in from_place(transforms_of(pipeline, transform), after):
         require_ours(target.owner, target.lake.silver, None, [each])
         chosen = matching(target.lake.bronze, each, objects, start)
         if changed:
             chosen = _outdated(chosen, target, each)
         for heads in batched(chosen, batch):
-            data = [head for head in heads if not each.pattern.passes_over(head.key, head.size)]
+            all_data = [head for head in heads if not each.pattern.passes_over(head.key, head.size)]
+            data = [head for head in all_data if is_key or not each.is_before_since(head.modified)]
             tiers = {head.key: archived_in(head, target.lake.bronze) for head in data}
             archived = {key: tier for key, tier in tiers.items() if tier}
             sendable = [head for head in data if head.key not in archived]
@@ -454,7 +459,12 @@ def replay(
                 # Without an etag: nothing relies on it, and a folder would have to read the file for it.
                 events = [
                     ObjectEvent(
-                        pipeline.bronze, head.key, version=head.version or "", size=head.size, made_after=made_after
+                        pipeline.bronze,
+                        head.key,
+                        version=head.version or "",
+                        size=head.size,
+                        made_after=made_after,
+                        whenever=is_key,
                     )
                     for head in sendable
                 ]
@@ -463,9 +473,10 @@ def replay(
                 each.name,
                 [head.key for head in sendable],
                 archived,
-                len(heads) - len(data),
+                len(heads) - len(all_data),
                 [head.size for head in sendable],
                 str(Place(each.name, heads[-1].key)),
+                len(all_data) - len(data),
             )
 
 

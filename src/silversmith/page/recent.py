@@ -37,7 +37,9 @@ MOST_ON_THE_WAY = 20_000
 PAUSE, MOST_PAUSES, FEWEST_PAUSES = 60.0, 50, 3
 
 #: The function's verdicts on a message.
-VERDICTS = frozenset({"committed", "quarantined", "failed", "gone", "removed", "duplicate", "marker", "archived"})
+VERDICTS = frozenset(
+    {"committed", "quarantined", "failed", "gone", "removed", "duplicate", "marker", "before since", "archived"}
+)
 
 #: What a file's state may be, with what a person reads. ``failed`` becomes ``retrying`` or ``dead``.
 STATES = {
@@ -49,6 +51,7 @@ STATES = {
     "dead": "dead",
     "archived": "archived",
     "marker": "marker",
+    "before since": "before since",
     "gone": "bronze is gone",
     "removed": "removed",
 }

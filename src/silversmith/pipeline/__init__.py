@@ -8,6 +8,7 @@ import re
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import date, datetime
 from pathlib import Path
 from types import CodeType
 from typing import Any, NoReturn, TypedDict, TypeVar, Unpack
@@ -24,6 +25,7 @@ from silversmith.pipeline import limits, needs, writers
 from silversmith.pipeline.deployment import ROLES, Deployment
 from silversmith.pipeline.lookups import Context
 from silversmith.pipeline.needs import Secret
+from silversmith.pipeline.since import moment_of, normalized
 from silversmith.pipeline.tables import Gold
 from silversmith.pipeline.writers import CustomWriter
 from silversmith.tables.spec import GoldSpec
@@ -98,6 +100,7 @@ class Options(TypedDict, total=False):
     environment: Mapping[str, str]
     secrets: Mapping[str, Secret]
     permissions: Sequence[Mapping[str, Any]]
+    since: datetime | date | str | None
 
 
 @dataclass(frozen=True)
@@ -106,7 +109,8 @@ class Transform:
 
     ``lookups`` are keys in bronze; ``environment``, ``secrets`` and ``permissions`` are what the function needs beside
     them. ``takes_context`` tells whether the function takes two arguments. ``removes`` tells
-    whether a bronze object that is deleted takes its silver with it.
+    whether a bronze object that is deleted takes its silver with it. ``since``: files that landed
+    before this ISO time in UTC are left alone; or ``"deploy"``, or empty.
 
     ``fingerprint`` changes when the meaning of its code, contract, reader or writer does, and only then.
     """
@@ -131,6 +135,12 @@ class Transform:
     environment: Mapping[str, str] = field(default_factory=dict)
     secrets: Mapping[str, Secret] = field(default_factory=dict)
     permissions: tuple[Mapping[str, Any], ...] = ()
+    since: str = ""
+
+    def is_before_since(self, modified: datetime) -> bool:
+        """Whether a bronze object that landed then is one that the transform leaves alone."""
+        since = moment_of(self.since)
+        return since is not None and modified < since
 
     def apply(self, rows: pl.LazyFrame, context: Context) -> pl.LazyFrame:
         """The result of the function for some rows."""
@@ -239,6 +249,7 @@ class Pipeline:
         environment: Mapping[str, str] | None = None,
         secrets: Mapping[str, Secret] | None = None,
         permissions: Sequence[Mapping[str, Any]] = (),
+        since: datetime | date | str | None = None,
     ) -> Callable[[_F], _F]:
         """Declare that a function makes silver of the bronze objects whose key matches a pattern, or one of several.
 
@@ -271,6 +282,8 @@ class Pipeline:
                 Secret(parameter="/shop/token")}``. docs/settings.md
             permissions: more IAM statements for the function's role: ``[{"Action": "dynamodb:GetItem", "Resource":
                 "arn:…"}]``. https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_elements.html
+            since: leave files alone that landed before: a date or a datetime (UTC where it names no zone), the same as
+                a text, or ``"deploy"``, the first deploy of this transform; None: all files. docs/deploy.md
 
         Raises:
             DefinitionError: something of it cannot work; with the file and line of the declaration.
@@ -295,6 +308,7 @@ class Pipeline:
                 environment=environment if environment is not None else {},
                 secrets=secrets if secrets is not None else {},
                 permissions=permissions,
+                since=normalized(since),
             )
             keys = KeyPattern.any_of([pattern, *others])
 

@@ -112,8 +112,8 @@ class Finding:
 
     ``kind`` is MISSING, STALE, OUTDATED, or ORPHANED: silver of a bronze object that is gone, or whose key the
     transform's pattern does not match any more; or DELETED: such silver that goes with its bronze object; or FOREIGN:
-    another pipeline made its silver; or MARKER or ARCHIVED. ``key`` is the bronze key, ``silver`` the silver key.
-    ``etag``, ``version``, ``size`` (bytes) and the tier that it is ``archived`` in are the bronze object's, as far as
+    another pipeline made its silver; or MARKER, BEFORE_SINCE or ARCHIVED. ``key`` is the bronze key, ``silver`` the silver
+    key. ``etag``, ``version``, ``size`` (bytes) and the tier that it is ``archived`` in are the bronze object's, as far as
     they are known.
     """
 
@@ -130,7 +130,8 @@ class Finding:
     @property
     def is_to_be_sent(self) -> bool:
         """Whether the transform can mend it."""
-        return self.kind not in {Decision.ORPHANED, Decision.FOREIGN, Decision.MARKER, Decision.ARCHIVED}
+        left_alone = {Decision.ORPHANED, Decision.FOREIGN, Decision.MARKER, Decision.BEFORE_SINCE, Decision.ARCHIVED}
+        return self.kind not in left_alone
 
     def event(self, bucket: str) -> ObjectEvent:
         """The event that S3 would have sent of the bronze object."""
@@ -235,6 +236,12 @@ def listed(store: Store, pattern: KeyPattern, after: str = "") -> Iterator[Head]
     return chain.from_iterable(store.list(prefix, start_after=after) for prefix in pattern.prefixes)
 
 
+def before_since(transform: Transform, bronze: Head) -> Finding:
+    """What is found of an object that landed before the time from which on the transform takes files."""
+    name = silver_key(transform.name, bronze.key)
+    return Finding(transform.name, bronze.key, Decision.BEFORE_SINCE, name, size=bronze.size, modified=bronze.modified)
+
+
 def archived_in(listed: Head, bronze: Store) -> str:
     """The tier that an object of a listing must be restored from before it can be read; empty: none."""
     head = bronze.head(listed.key) if listed.archived else None
@@ -265,6 +272,8 @@ class FileComparison:
         after = pair.key if pair.is_paired else ""
         if finding is not None and finding.kind is Decision.OUTDATED and not self.changed:
             return Looked(after, None, outdated=not self._is_given_up(finding))
+        if finding is not None and finding.kind is Decision.BEFORE_SINCE:
+            return Looked(after, finding)
         if finding is not None and pair.bronze is not None and not self.dead and self._is_given_up(finding):
             return Looked(after, None, given_up=finding)
         return Looked(after, finding)
@@ -273,9 +282,8 @@ class FileComparison:
         name = silver_key(self.transform.name, pair.key)
         if self.transform.pattern.passes_over(pair.key, bronze.size):
             return Finding(self.transform.name, pair.key, Decision.MARKER, name, size=bronze.size)
-        if self.settled is not None and bronze.modified >= self.settled:
-            return None
-        etag = self.etag(bronze)
+        is_settled = self.settled is None or bronze.modified < self.settled
+        etag = self.etag(bronze) if is_settled else None
         if not etag:
             return None
         silver = self.lake.silver.head(name) if pair.silver is not None or not pair.is_paired else None
@@ -291,6 +299,8 @@ class FileComparison:
         )
         if kind is Decision.DUPLICATE or (kind is Decision.OUTDATED and not (self.changed or self.note_outdated)):
             return None
+        if kind is not Decision.FOREIGN and self.transform.is_before_since(bronze.modified):
+            return before_since(self.transform, bronze)
         if kind is not Decision.FOREIGN and self._document(error_key(self.transform.name, pair.key), etag) is not None:
             return None
         archived = archived_in(bronze, self.lake.bronze)

@@ -21,7 +21,7 @@ from typing import NamedTuple
 import polars as pl
 
 from silversmith.lineage import Decision, Lineage, bronze_key_of, error_key, failed_key, silver_key
-from silversmith.reconcile.compare import FileComparison, Finding, Looked, Pair, overtaken
+from silversmith.reconcile.compare import FileComparison, Finding, Looked, Pair, before_since, overtaken
 from silversmith.reconcile.rows import LineageSource
 from silversmith.stores import Head, map_in_threads
 from silversmith.stores.listing import ListedObject, Listing, pages
@@ -212,6 +212,10 @@ class LineageComparison:
             heads = map_in_threads(comparison.lake.bronze.head, keys, _threads(keys))
         settled = comparison.settled
         old = [head for head in heads if head is not None and (settled is None or head.modified < settled)]
+        # Without a request each: all of history may be so.
+        early = [head for head in old if comparison.transform.is_before_since(head.modified)]
+        looked += [Looked("", before_since(comparison.transform, head)) for head in early]
+        old = [head for head in old if not comparison.transform.is_before_since(head.modified)]
         pairs = [Pair(head.key, head, None, is_paired=False) for head in old]
         for pair, look in zip(pairs, map_in_threads(comparison.look, pairs, _threads(pairs)), strict=True):
             if look.finding is not None:

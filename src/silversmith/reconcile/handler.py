@@ -3,6 +3,7 @@
 The schedule's input says which queue is whose: ``{"queues": {"orders": "https://sqs…"}}``, and likewise ``"dead"``, the
 dead-letter queues. With ``"changed": true`` in it, what other code made is found, too; ``"settled_seconds"`` is how
 long an object is left to its own event; ``"round"`` names the round, so that one which is invoked twice is done once;
+``"since"`` has the times of transforms that take files from their first deploy on.
 ``"follow": true`` has it follow a round that is going on. ``"hops"`` are checked when the round begins. Where the
 lineage is a table, ``"tables"`` is their queue, ``"buckets"`` the names of silver and quarantine, and ``"prove": true``
 proves the table against silver's listing, which a round does by itself when that was a week ago.
@@ -38,6 +39,7 @@ from silversmith.events import ObjectEvent, object_created
 from silversmith.function.retries import parse
 from silversmith.lineage import SILVER_ENDING, Decision, error_key
 from silversmith.pipeline import Pipeline, Transform, load
+from silversmith.pipeline.since import with_moments
 from silversmith.reconcile.compare import Finding, Looked, comparison_of, look
 from silversmith.reconcile.difference import ComparedRange, KeyRange, LineageComparison, Proof, ranges_of
 from silversmith.reconcile.inventory import MARGIN, Inventories, InventoryReader
@@ -159,6 +161,7 @@ class Reconciler:
             NotSent: see there.
             NoProgress: not one key could be looked at in the time of an invocation.
         """
+        self._pipeline = with_moments(self._pipeline, event.get("since", {}))
         round_id, number, branch = _round(event, context), _number(event, "step") or 0, _number(event, "branch")
         main = self._keeper(self._lease)
         keeper = main if branch is None else self._keeper(branch_key(self._lease, branch))

@@ -28,6 +28,7 @@ UNITS: Mapping[str, str] = {
     "FilesRemoved": "Count",
     "FilesMarker": "Count",
     "FilesArchived": "Count",
+    "FilesBeforeSince": "Count",
     "FilesQuarantined": "Count",
     "FilesFailed": "Count",
     "RowsRead": "Count",

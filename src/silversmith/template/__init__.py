@@ -14,14 +14,18 @@ from troposphere import AWSObject, GetAtt, Output, Parameter, Ref, Tags, Templat
 from silversmith.errors import DefinitionError
 from silversmith.pipeline import Pipeline
 from silversmith.pipeline.deployment import Deployment, on_this_machine
+from silversmith.pipeline.since import DEPLOY
 from silversmith.template import alarms, buckets, messaging, permissions, reconciler, tables, transform
 from silversmith.template.functions import LONGEST_CODE_KEY
 from silversmith.template.patch import patched
-from silversmith.template.plan import Plan, bucket_title
+from silversmith.template.plan import Plan, bucket_title, since_parameter
 
 #: CloudFormation's limit for one template.
 #: https://docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/cloudformation-limits.html
 MOST_RESOURCES = 500
+
+#: The form of a transform's ``since``: ISO 8601 in UTC, to the second.
+MOMENT = r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}\+00:00"
 
 _SECTIONS = ("AWSTemplateFormatVersion", "Description", "Parameters", "Resources", "Outputs")
 
@@ -70,6 +74,11 @@ def compile(  # noqa: A001 -- it compiles
         template.add_parameter(
             Parameter(tables.CODE_KEY, Type="String", Description="The key of the zip file with the tables' code")
         )
+    for each in plan.transforms:
+        if each.since == DEPLOY:
+            text = f"When the transform {each.name} was first deployed, in ISO 8601: it takes files from then on"
+            parameter = Parameter(since_parameter(each.name), Type="String", AllowedPattern=MOMENT, Description=text)
+            template.add_parameter(parameter)
     template.add_resource(resources)
     template.add_output(_outputs(plan))
     sections = cast("dict[str, Any]", template.to_dict())

@@ -115,6 +115,11 @@ class Plan:
         return [*mail, *([self.options.alarm_topic] if self.options.alarm_topic else [])]
 
 
+def since_parameter(transform: str) -> str:
+    """The parameter with the time of the first deploy of a transform, which takes files from then on."""
+    return logical(transform, "FirstDeploy")
+
+
 #: The logical id of the queue that keeps the rounds which did not take place.
 MISSED = "ReconcilerDLQ"
 

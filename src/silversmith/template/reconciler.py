@@ -11,6 +11,7 @@ from troposphere import AWSObject, GetAtt, Join, Output, Ref, Sub, awslambda, ia
 from silversmith.lineage import error_key, failed_key
 from silversmith.pipeline import Transform
 from silversmith.pipeline.deployment import GOLD, ROLES
+from silversmith.pipeline.since import DEPLOY
 from silversmith.reconcile.lease import branch_key, lease_key
 from silversmith.schemas import schema_key
 from silversmith.tables.spec import LINEAGE
@@ -40,7 +41,7 @@ from silversmith.template.permissions import (
     role,
     running,
 )
-from silversmith.template.plan import MISSED, Plan, arn, logical
+from silversmith.template.plan import MISSED, Plan, arn, logical, since_parameter
 
 HANDLER = "silversmith.reconcile.handler.handler"
 
@@ -198,6 +199,9 @@ def _input(plan: Plan) -> str:
         "round": "<aws.scheduler.schedule-arn> <aws.scheduler.scheduled-time>",
         "hops": _hops(plan),
     }
+    since = {each.name: f"${{{since_parameter(each.name)}}}" for each in plan.transforms if each.since == DEPLOY}
+    if since:
+        event["since"] = since
     if plan.tables.lineage:
         event |= {
             "tables": "${QueueOfTables}",

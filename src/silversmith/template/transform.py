@@ -10,6 +10,7 @@ from troposphere import AWSObject, GetAtt, Join, Output, Ref, awslambda, iam, lo
 from silversmith.errors import DefinitionError
 from silversmith.pipeline import Transform
 from silversmith.pipeline.deployment import STORAGE, Deployment
+from silversmith.pipeline.since import DEPLOY
 from silversmith.runtime.queue import queue_receives
 from silversmith.schemas import schema_key
 from silversmith.template import functions, messaging
@@ -31,7 +32,7 @@ from silversmith.template.permissions import (
     running,
     secret_use,
 )
-from silversmith.template.plan import Plan, logical
+from silversmith.template.plan import Plan, logical, since_parameter
 
 #: The end of the name of the output that tells which code is deployed.
 CODE = "Code"
@@ -190,12 +191,18 @@ def _function(
             "SILVERSMITH_DLQ": Ref(dead),
             "SILVERSMITH_FINGERPRINT": transform.fingerprint,
             **functions.lineage_events(plan),
+            **({"SILVERSMITH_SINCE": _since(transform)} if transform.since else {}),
         },
         Description=f"Makes {plan.buckets['silver']}/{transform.name}/ of what lands in {plan.buckets['bronze']}",
         MemorySize=transform.memory,
         Timeout=transform.timeout,
         **optional,
     )
+
+
+def _since(transform: Transform) -> Any:
+    """The time from which on it takes files."""
+    return Ref(since_parameter(transform.name)) if transform.since == DEPLOY else transform.since
 
 
 def _versions(transform: Transform, plan: Plan, function: awslambda.Function) -> list[AWSObject]:
@@ -224,8 +231,11 @@ def outputs(transform: Transform) -> list[Output]:
         "pattern": one_or_list(list(transform.pattern.texts)),
         "lookups": list(transform.lookups),
     }
+    since = logical(transform.name, "Since")
+    since_text = f"From when on the transform {transform.name} takes files"
     return [
         *urls,
+        *([Output(since, Description=since_text, Value=_since(transform))] if transform.since else []),
         Output(f"{function}Name", Description=f"Runs the transform {transform.name}", Value=Ref(function)),
         Output(
             logical(transform.name, CODE),

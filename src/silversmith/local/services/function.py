@@ -35,7 +35,9 @@ RECORD = 512
 LARGEST_PAYLOAD = 6 * 1024 * 1024 - 512 * 1024
 
 #: The verdicts that are kept as the last outcome of a key. A duplicate is one: it says that an earlier failure is over.
-KEPT = frozenset({"committed", "duplicate", "quarantined", "gone", "removed", "marker", "archived", "failed"})
+KEPT = frozenset(
+    {"committed", "duplicate", "quarantined", "gone", "removed", "marker", "before since", "archived", "failed"}
+)
 
 #: The verdicts after which silver may have changed, and whether its object is gone then.
 CHANGED = {"committed": False, "duplicate": False, "gone": True, "removed": True}
