@@ -10,8 +10,8 @@ import pytest
 
 from silversmith import Pipeline
 from silversmith.aws.account import Account, DeployError
-from silversmith.aws.drain import EMPTY_FOR, LONGEST, drain, leaving, silenced
 from silversmith.aws.stack import ChangeSet, Diff, Effect, StackChange
+from silversmith.aws.transforms import EMPTY_FOR, LONGEST, drain, leaving, silenced
 from silversmith.template import compile as compile_template
 
 

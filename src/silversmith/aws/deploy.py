@@ -30,8 +30,6 @@ from silversmith.aws.artefacts import (
     tells_eventbridge,
 )
 from silversmith.aws.bundle import Bundle, build, build_tables, pack
-from silversmith.aws.drain import after_drain, leaving
-from silversmith.aws.drain import drain as drain_queues
 from silversmith.aws.packages import Runtime
 from silversmith.aws.stack import (
     ChangeSet,
@@ -44,6 +42,8 @@ from silversmith.aws.stack import (
     StackState,
     of_new,
 )
+from silversmith.aws.transforms import after_drain, histories, leaving
+from silversmith.aws.transforms import drain as drain_queues
 from silversmith.errors import AccessDenied, AwsFailed
 from silversmith.pipeline import Located, Pipeline, Transform
 from silversmith.pipeline.deployment import Deployment
@@ -331,7 +331,7 @@ def deploy(
         announced = diff
         queues = _leaving(stack, state, diff) if drain else frozenset()
         diff, is_confirmed = _confirmed(
-            stack, change_set, lambda: with_adoptions(announced.draining(queues), release.template, account), confirm
+            stack, change_set, lambda: _looked_at(announced.draining(queues), release, account, tell), confirm
         )
         if not is_confirmed:
             return Deployed(release.name, diff, None, changed=False)
@@ -372,23 +372,23 @@ def diff(release: Release, account: Account, *, pause: Pause = time.sleep) -> Di
     if state is not None:
         _refuse_unready(state)
     if state is None or state.is_empty or state.status == "REVIEW_IN_PROGRESS":
-        changes_of_new = with_adoptions(of_new(release.template), release.template, account)
-        return _with_protection(changes_of_new, release, None)
+        return _with_protection(_looked_at(of_new(release.template), release, account), release, None)
     release = with_first_deploys(release, state, datetime.now(UTC))
     change_set = _proposed(stack, state, release, Artefacts(account))
     if change_set is not None:
         stack.discard(change_set.arn)
-    changes: tuple[StackChange, ...] = ()
+    announced = Diff(())
     if change_set is not None:
-        drained = change_set.diff.draining(_leaving(stack, state, change_set.diff))
-        changes = with_adoptions(drained, release.template, account).changes
+        announced = change_set.diff.draining(_leaving(stack, state, change_set.diff))
+        announced = _looked_at(announced, release, account)
+    changes = announced.changes
     detail = "NotificationConfiguration: EventBridge is switched off, and deploying switches it on"
     silent = (
         StackChange(Effect.CHANGE, bucket_title(role), "AWS::S3::Bucket", bucket, (detail,))
         for role, bucket in _notifying(release, state).items()
         if bucket_title(role) not in {change.logical for change in changes} and not tells_eventbridge(account, bucket)
     )
-    return _with_protection(Diff((*changes, *silent)), release, state)
+    return _with_protection(replace(announced, changes=(*changes, *silent)), release, state)
 
 
 def status(name: str, account: Account) -> StackState | None:
@@ -488,7 +488,10 @@ def _with_protection(diff: Diff, release: Release, state: StackState | None) -> 
         return diff
     switched = f"EnableTerminationProtection: {json.dumps(not release.settings.protected)} → "
     details = (f"{switched}{json.dumps(release.settings.protected)}",)
-    return Diff((*diff.changes, StackChange(Effect.CHANGE, release.name, "AWS::CloudFormation::Stack", "", details)))
+    return replace(
+        diff,
+        changes=(*diff.changes, StackChange(Effect.CHANGE, release.name, "AWS::CloudFormation::Stack", "", details)),
+    )
 
 
 def _confirmed(stack: Stack, change_set: ChangeSet, look: Callable[[], Diff], confirm: Confirm) -> tuple[Diff, bool]:
@@ -552,11 +555,18 @@ def _drained(  # noqa: PLR0917 -- it is a part of deploy()
     return change_set
 
 
-def with_adoptions(diff: Diff, template: Mapping[str, Any], account: Account) -> Diff:
-    """The changes where buckets that are there already are adopted, and not added."""
-    buckets = adopted_buckets(account, diff.changes, template)
-    resources = template["Resources"]
-    return diff.adopting(
+def _looked_at(diff: Diff, release: Release, account: Account, tell: Tell = lambda _: None) -> Diff:
+    """The changes where buckets that are there already are adopted, and not added; and the files of before that new
+    transforms would take, as far as bronze may be listed."""
+    buckets = adopted_buckets(account, diff.changes, release.template)
+    resources = release.template["Resources"]
+    bronze = release.existing.get("bronze", "")
+    try:
+        counts = histories(diff, release.template, release.transforms, account, bronze=bronze)
+    except (AccessDenied, AwsFailed) as error:
+        tell(f"how many files of before the new transforms take cannot be counted: {error}")
+        counts = ()
+    return replace(diff, histories=counts).adopting(
         {
             logical: settings_to_change(account, bucket, resources[logical]["Properties"])
             for logical, bucket in buckets.items()

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from botocore.exceptions import ClientError
 
 from silversmith.aws.account import Account, DeployError, Pause, Tell
-from silversmith.aws.drain import queued
 from silversmith.aws.stack import Stack
+from silversmith.aws.transforms import queued
 from silversmith.stores.aws_errors import error_code, translate_aws_errors
 
 #: The most objects that one DeleteObjects takes. https://docs.aws.amazon.com/AmazonS3/latest/API/API_DeleteObjects.html

@@ -105,10 +105,22 @@ class StackChange:
 
 
 @dataclass(frozen=True)
+class History:
+    """The files in bronze that a transform which is new to the stack would take. ``size`` in bytes; ``is_whole`` False:
+    there are more, counting has stopped."""
+
+    transform: str
+    files: int
+    size: int
+    is_whole: bool
+
+
+@dataclass(frozen=True)
 class Diff:
-    """All changes, those that lose something first. Empty: nothing to do."""
+    """All changes, those that lose something first, and the ``histories`` of new transforms. Empty: nothing to do."""
 
     changes: tuple[StackChange, ...]
+    histories: tuple[History, ...] = ()
 
     def __bool__(self) -> bool:
         return bool(self.changes)
@@ -125,18 +137,18 @@ class Diff:
 
     def draining(self, queues: Collection[str]) -> Diff:
         """The same where these queues, by their logical ids, are emptied before they go."""
-        return Diff(tuple(replace(each, is_drained=each.logical in queues) for each in self.changes))
+        changes = tuple(replace(each, is_drained=each.logical in queues) for each in self.changes)
+        return replace(self, changes=changes)
 
     def adopting(self, details: Mapping[str, tuple[str, ...]]) -> Diff:
         """The same where these resources, by their logical ids, are adopted; with what is then changed of each."""
-        return Diff(
-            tuple(
-                replace(change, effect=Effect.ADOPT, details=details[change.logical])
-                if change.logical in details
-                else change
-                for change in self.changes
-            )
+        changes = (
+            replace(change, effect=Effect.ADOPT, details=details[change.logical])
+            if change.logical in details
+            else change
+            for change in self.changes
         )
+        return replace(self, changes=tuple(changes))
 
     def lines(self) -> list[str]:
         """For a person."""
@@ -146,12 +158,10 @@ class Diff:
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON values."""
-        return {
-            "changes": [
-                {**vars(each), "effect": each.effect.value, "loses": each.loses, "loss": each.loss}
-                for each in self.changes
-            ]
-        }
+        changes = [
+            {**vars(each), "effect": each.effect.value, "loses": each.loses, "loss": each.loss} for each in self.changes
+        ]
+        return {"changes": changes, "history": [vars(each) for each in self.histories]}
 
 
 def of_new(template: Mapping[str, Any]) -> Diff:

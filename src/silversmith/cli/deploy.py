@@ -29,14 +29,15 @@ from silversmith.cli.options import (
 )
 from silversmith.cli.screen import ask, can_ask, confirm, say, say_document, say_json, say_table, set_quiet, warn
 from silversmith.operations import WrongCall
-from silversmith.operations.text import count, shown, size
+from silversmith.operations.text import count, duration, shown, size
 
 if TYPE_CHECKING:
     from silversmith.aws.account import Account, Pause
     from silversmith.aws.bundle import Bundle
     from silversmith.aws.deploy import Deployed, Release, ScheduledRound
     from silversmith.aws.destroy import Inventory
-    from silversmith.aws.stack import Diff
+    from silversmith.aws.stack import Diff, History
+    from silversmith.operations.estimate import Estimate
     from silversmith.pipeline import Located
     from silversmith.pipeline.deployment import Deployment
     from silversmith.schemas import Owner
@@ -286,9 +287,9 @@ def deploy_release(
 
     def confirm_changes(diff: Diff) -> bool:
         nonlocal confirmed
-        question = _question(diff)
+        question = _question(diff, release)
         if not json or (question and not yes):
-            show_diff(diff, to_stderr=json)
+            show_diff(diff, release, to_stderr=json)
         confirmed = not question or agreed(question, yes=yes)
         return confirmed
 
@@ -307,7 +308,7 @@ def deploy_release(
     return 0 if done.state is not None else 1
 
 
-def _question(diff: Diff) -> str:
+def _question(diff: Diff, release: Release) -> str:
     """What a person is asked before the changes are made; empty: nothing."""
     parts = []
     if diff.losses:
@@ -319,19 +320,53 @@ def _question(diff: Diff) -> str:
         parts.append(
             f"{buckets} of these names exist already, and would become the stack's, with all that is in them: {names}."
         )
+    many = [each for each in diff.histories if each.files > MOST_UNASKED or not each.is_whole]
+    parts += [f"{_history(each, _estimated(each, release))}." for each in many]
     return " ".join([*parts, "Do it?"]) if parts else ""
 
 
-def show_diff(diff: Diff, *, to_stderr: bool = False) -> None:
+#: So many files of before a new transform may take without a question.
+MOST_UNASKED = 100_000
+
+
+def _history(history: History, estimated: Estimate) -> str:
+    """The files of before that a new transform takes, and what that costs: by queues alone, without events."""
+    least = "" if history.is_whole else "at least "
+    dollars = sum(sum_ for service, sum_ in estimated.dollars.items() if service not in {"EventBridge", "SNS"})
+    return (
+        f"{history.transform} is new, and takes {least}{count(history.files, 'file')} of before "
+        f"({size(history.size)}): {least or 'about '}${dollars:,.2f} and {duration(estimated.silver)}"
+    )
+
+
+def _estimated(history: History, release: Release) -> Estimate:
+    """Time and costs of a history, by the model of ``silversmith estimate``."""
+    from silversmith.operations.estimate import PUTS_PER_SECOND, Burst, Functions, assumed, estimate
+    from silversmith.template.plan import logical
+
+    transform = next(each for each in release.transforms if each.name == history.transform)
+    resources = release.template["Resources"]
+    scaling = resources.get(logical(transform.name, "Mapping"), {}).get("Properties", {}).get("ScalingConfig", {})
+    tables = resources.get("Tables", {}).get("Properties", {}).get("MemorySize")
+    functions = Functions(transform.memory, transform.batch_size, scaling.get("MaximumConcurrency", 100), tables)
+    average = history.size // max(1, history.files)
+    return estimate(Burst(max(1, history.files), average, PUTS_PER_SECOND), functions, assumed(average))
+
+
+def show_diff(diff: Diff, release: Release, *, to_stderr: bool = False) -> None:
     """Print what would change, for a person."""
+    counted = [_history(each, _estimated(each, release)) for each in diff.histories]
+    advice = ['since="deploy" has a transform leave them alone'] if counted else []
     if to_stderr:
-        warn("\n".join(["what would change:", *diff.lines()]))
+        warn("\n".join(["what would change:", *diff.lines(), *counted, *advice]))
         return
     for change in diff.changes:
         first, *details = change.lines()
         say(first, style="bold red" if change.loses else "")
         for detail in details:
             say(detail)
+    for line in (*counted, *advice):
+        say(line)
 
 
 def _show_deployed(done: Deployed) -> None:
@@ -396,7 +431,7 @@ def diff_release(release: Release, account: Account, *, json: bool, pause: Pause
     if json:
         say_json({"stack": release.name, "account": account.id, "region": account.region, **changes.to_dict()})
         return 0
-    show_diff(changes)
+    show_diff(changes, release)
     losses = f", {count(len(changes.losses), 'loss', 'losses')}" if changes.losses else ""
     say(f"{count(len(changes.changes), 'change')}{losses}" if changes else "nothing changes")
     return 0

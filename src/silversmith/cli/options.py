@@ -186,7 +186,7 @@ def open_target(pipeline: str, where: Where, *, writable: bool = False) -> Itera
         return
     from silversmith.local.lake import LakeFolder
     from silversmith.operations.local import open_lake
-    from silversmith.pipeline.since import with_moments
+    from silversmith.pipeline import with_moments
 
     folder = LakeFolder(where.lake)
     definition = load_pipeline(pipeline)

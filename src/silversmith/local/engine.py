@@ -27,8 +27,7 @@ from silversmith.local.stack import read
 from silversmith.local.watcher import Search, Watcher
 from silversmith.local.wiring import Delivery, build, table_function, worker_functions
 from silversmith.local.workers import LOOK, Dispatcher, Round, Worker, WorkerPool
-from silversmith.pipeline import Pipeline
-from silversmith.pipeline.since import with_moments
+from silversmith.pipeline import Pipeline, with_moments
 from silversmith.schemas.recorded import require_ours
 from silversmith.template import compile_for_engine
 

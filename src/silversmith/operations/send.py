@@ -391,8 +391,8 @@ class ReplayBatch:
     """Some bronze objects of one transform. The events of ``keys`` were sent, except in a dry run.
 
     ``archived`` by their tiers: they must be restored first. ``markers``: how many stand for folders and jobs;
-    ``before_since``: how many landed before the transform's ``since``. ``sizes`` of the keys' objects in bytes, ``place``
-    as :class:`~silversmith.operations.pace.SentBatch` has it.
+    ``before_since``: how many landed before the transform's ``since``. ``sizes`` of the keys' objects in bytes,
+    ``place`` as :class:`~silversmith.operations.pace.SentBatch` has it.
     """
 
     transform: str

@@ -7,7 +7,7 @@ import inspect
 import re
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from pathlib import Path
 from types import CodeType
@@ -25,7 +25,7 @@ from silversmith.pipeline import limits, needs, writers
 from silversmith.pipeline.deployment import ROLES, Deployment
 from silversmith.pipeline.lookups import Context
 from silversmith.pipeline.needs import Secret
-from silversmith.pipeline.since import moment_of, normalized
+from silversmith.pipeline.since import DEPLOY, moment_of, normalized
 from silversmith.pipeline.tables import Gold
 from silversmith.pipeline.writers import CustomWriter
 from silversmith.tables.spec import GoldSpec
@@ -448,6 +448,16 @@ def as_deployed(pipeline: Pipeline, buckets: Mapping[str, str], transforms: Iter
     deployed.bronze, deployed.silver, deployed.quarantine = (buckets[role] for role in ROLES)
     deployed._transforms = {transform.name: transform for transform in transforms}
     return deployed
+
+
+def with_moments(pipeline: Pipeline, moments: Mapping[str, str]) -> Pipeline:
+    """The same pipeline, where a ``since`` of ``"deploy"`` is when the transform, by its name, was first deployed."""
+    resolved = copy.copy(pipeline)
+    resolved._transforms = {
+        each.name: replace(each, since=moments[each.name]) if each.since == DEPLOY and each.name in moments else each
+        for each in pipeline.transforms
+    }
+    return resolved
 
 
 def _reader(reader: Reader | str | None) -> Reader | None:

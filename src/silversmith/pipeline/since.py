@@ -2,16 +2,9 @@
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Mapping
-from dataclasses import replace
 from datetime import UTC, date, datetime
-from typing import TYPE_CHECKING
 
 from silversmith.errors import DefinitionError
-
-if TYPE_CHECKING:
-    from silversmith.pipeline import Pipeline
 
 #: From the first deploy of the transform on; locally from the first run over a lake.
 DEPLOY = "deploy"
@@ -52,15 +45,3 @@ def moment_of(since: str) -> datetime | None:
     if not since:
         return None
     return _NEVER if since == DEPLOY else datetime.fromisoformat(since)
-
-
-def with_moments(pipeline: Pipeline, moments: Mapping[str, str]) -> Pipeline:
-    """The same pipeline, where ``"deploy"`` is the time at which the transform, by its name, was first deployed."""
-    if not any(transform.since == DEPLOY and transform.name in moments for transform in pipeline.transforms):
-        return pipeline
-    resolved = copy.copy(pipeline)
-    resolved._transforms = {
-        each.name: replace(each, since=moments[each.name]) if each.since == DEPLOY and each.name in moments else each
-        for each in pipeline.transforms
-    }
-    return resolved

@@ -112,9 +112,9 @@ class Finding:
 
     ``kind`` is MISSING, STALE, OUTDATED, or ORPHANED: silver of a bronze object that is gone, or whose key the
     transform's pattern does not match any more; or DELETED: such silver that goes with its bronze object; or FOREIGN:
-    another pipeline made its silver; or MARKER, BEFORE_SINCE or ARCHIVED. ``key`` is the bronze key, ``silver`` the silver
-    key. ``etag``, ``version``, ``size`` (bytes) and the tier that it is ``archived`` in are the bronze object's, as far as
-    they are known.
+    another pipeline made its silver; or MARKER, BEFORE_SINCE or ARCHIVED. ``key`` is the bronze key, ``silver`` the
+    silver key. ``etag``, ``version``, ``size`` (bytes) and the tier that it is ``archived`` in are the bronze object's,
+    as far as they are known.
     """
 
     transform: str

@@ -38,8 +38,7 @@ from silversmith.errors import NotOurs, SilversmithError
 from silversmith.events import ObjectEvent, object_created
 from silversmith.function.retries import parse
 from silversmith.lineage import SILVER_ENDING, Decision, error_key
-from silversmith.pipeline import Pipeline, Transform, load
-from silversmith.pipeline.since import with_moments
+from silversmith.pipeline import Pipeline, Transform, load, with_moments
 from silversmith.reconcile.compare import Finding, Looked, comparison_of, look
 from silversmith.reconcile.difference import ComparedRange, KeyRange, LineageComparison, Proof, ranges_of
 from silversmith.reconcile.inventory import MARGIN, Inventories, InventoryReader

@@ -75,7 +75,8 @@ def test_the_lines_sum_up_to_what_happened(messages: list[tuple[list[Outcome], b
     everything = [outcome for some, _ in messages for outcome in some]
     created = [outcome for outcome in everything if outcome.verdict is Verdict.COMMITTED]
     for verdict in Verdict:
-        assert sums[f"Files{verdict.value.title()}"] == sum(outcome.verdict is verdict for outcome in everything)
+        name = "Files" + verdict.value.title().replace(" ", "")
+        assert sums[name] == sum(outcome.verdict is verdict for outcome in everything)
     assert sums["FilesFailed"] == sum(failed for _, failed in messages)
     assert sums["RowsWritten"] == sum(outcome.rows_written for outcome in created)
     assert sums["Bytes"] == sum(outcome.size for outcome in created)

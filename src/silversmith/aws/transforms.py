@@ -1,16 +1,23 @@
-"""Transforms that leave a stack: first they get no more events, then they do what waits for them, then they go.
+"""Transforms that leave a stack, and those that come to it.
 
+Those that leave first get no more events, then do what waits for them, then go. Those that come take the files of
+before, all of bronze's history if nobody asks: so these are counted, up to a bound.
 docs/decisions/0157-drain-before-delete.md
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from silversmith.aws.account import Account, DeployError, Pause, Tell
-from silversmith.aws.stack import ChangeSet, Diff, Effect, Stack, StackFailed
+from silversmith.aws.artefacts import existing_bucket
+from silversmith.aws.stack import ChangeSet, Diff, Effect, History, Stack, StackFailed
+from silversmith.pipeline import Transform
+from silversmith.pipeline.since import DEPLOY
+from silversmith.reconcile.compare import listed
 from silversmith.stores.aws_errors import translate_aws_errors
+from silversmith.template.plan import bucket_title, logical
 
 #: The longest that is waited for queues to be empty, in seconds: what a worker held when it died comes back after six
 #: times its function's timeout, an hour and a half at most, mostly half an hour.
@@ -135,3 +142,52 @@ def after_drain(error: StackFailed, queues: frozenset[str]) -> StackFailed:
         "or deploy what was there before, which subscribes them again and compares bronze with silver.",
         error.failures,
     )
+
+
+#: So many keys are listed for each transform, a thousand by a request: 200 requests of a tenth of a second.
+MOST_LISTED = 200_000
+
+
+def histories(
+    diff: Diff,
+    template: Mapping[str, Any],
+    transforms: Sequence[Transform],
+    account: Account,
+    *,
+    bronze: str = "",
+    most: int = MOST_LISTED,
+) -> tuple[History, ...]:
+    """Count the files that the transforms which are new to the stack would take.
+
+    Args:
+        diff: the changes of the stack.
+        template: its new template. Where it has no reconciler, nothing takes them unasked, and nothing is counted.
+        transforms: those of the definition.
+        account: where bronze is.
+        bronze: its name, where the stack does not make it.
+        most: list at most so many keys for each.
+
+    Raises:
+        AccessDenied, AwsFailed: bronze cannot be listed.
+    """
+    resources = template["Resources"]
+    added = {change.logical for change in diff.changes if change.effect is Effect.ADD}
+    new = [each for each in transforms if logical(each.name, "Function") in added and each.since != DEPLOY]
+    if not new or "Reconciler" not in resources:
+        return ()
+    name = bronze or resources.get(bucket_title("bronze"), {}).get("Properties", {}).get("BucketName", "")
+    store = existing_bucket(account, name) if isinstance(name, str) and name else None
+    if store is None:
+        return ()
+    counts = []
+    for transform in new:
+        files = size = keys = 0
+        for keys, head in enumerate(listed(store, transform.pattern), start=1):
+            if keys > most:
+                break
+            is_data = transform.pattern.matches(head.key) and not transform.pattern.passes_over(head.key, head.size)
+            if is_data and not transform.is_before_since(head.modified):
+                files, size = files + 1, size + head.size
+        if files or keys > most:
+            counts.append(History(transform.name, files, size, is_whole=keys <= most))
+    return tuple(counts)
