@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import polars as pl
@@ -19,6 +19,7 @@ from polars.exceptions import PanicException
 from silversmith import faults
 from silversmith.errors import Archived, DataError, PreconditionFailed, SourceChanged, SystemFault, TransformError
 from silversmith.function.convert import Converted, convert, encode_silver
+from silversmith.function.former import carried_over, taken_over
 from silversmith.function.outcome import Outcome, Verdict
 from silversmith.function.retries import begin_try
 from silversmith.function.task import Task, error_of_data
@@ -105,13 +106,16 @@ def process(task: Task) -> Processing:
 
                 # 4 to 7. Read, split by the contract, transform, fit and write: convert.py.
                 recorded = task.schemas.look() if task.schemas is not None else None
-                document = recorded.document if recorded is not None else None
+                document = carried_over(task, recorded.document) if recorded is not None else None
                 claimed, context = task.claimed_lineage(source.head), task.lookups.context(source.head)
                 stages.end("turn")
                 try:
-                    converted = convert(
+                    former = taken_over(task, source.head, document) if head is None else None
+                    converted = former or convert(
                         source, task.transform, claimed, task.scratch, document, stages=stages, context=context
                     )
+                    if recorded is not None and converted.document is None and document != recorded.document:
+                        converted = replace(converted, document=document)
                     faults.point("process.written")
                     lake.bronze.verify(source)
                     silver = _record_schema(task, recorded, converted, is_headed=is_headed)

@@ -76,6 +76,7 @@ def _fingerprints(pipeline: Pipeline) -> tuple[object, ...]:
             dict(transform.secrets),
             transform.permissions,
             transform.since,
+            transform.was,
         )
         for transform in pipeline.transforms
     ]

@@ -246,11 +246,11 @@ def read_rejected(quarantine: Store, key: str, *, most: int = FIRST) -> Rejected
             return None
         first, rows = _first_rows(source, most)
         lineage = Lineage.from_metadata(source.head.metadata)
+    transform, _, bronze = key.removesuffix(REJECTED).partition("/")
     if lineage is None:
-        transform, _, bronze = key.removesuffix(REJECTED).partition("/")
         return RejectedFile(transform, bronze, rows, rows, "", key, first)
     return RejectedFile(
-        lineage.transform,
+        transform,  # the lineage names who made it, maybe under a former name
         lineage.bronze_key,
         lineage.rows_rejected,
         lineage.rows_read,

@@ -101,6 +101,7 @@ class Options(TypedDict, total=False):
     secrets: Mapping[str, Secret]
     permissions: Sequence[Mapping[str, Any]]
     since: datetime | date | str | None
+    was: str
 
 
 @dataclass(frozen=True)
@@ -110,7 +111,7 @@ class Transform:
     ``lookups`` are keys in bronze; ``environment``, ``secrets`` and ``permissions`` are what the function needs beside
     them. ``takes_context`` tells whether the function takes two arguments. ``removes`` tells
     whether a bronze object that is deleted takes its silver with it. ``since``: files that landed
-    before this ISO time in UTC are left alone; or ``"deploy"``, or empty.
+    before this ISO time in UTC are left alone; or ``"deploy"``, or empty. ``was``: a former name.
 
     ``fingerprint`` changes when the meaning of its code, contract, reader or writer does, and only then.
     """
@@ -136,6 +137,7 @@ class Transform:
     secrets: Mapping[str, Secret] = field(default_factory=dict)
     permissions: tuple[Mapping[str, Any], ...] = ()
     since: str = ""
+    was: str = ""
 
     def is_before_since(self, modified: datetime) -> bool:
         """Whether a bronze object that landed then is one that the transform leaves alone."""
@@ -250,6 +252,7 @@ class Pipeline:
         secrets: Mapping[str, Secret] | None = None,
         permissions: Sequence[Mapping[str, Any]] = (),
         since: datetime | date | str | None = None,
+        was: str = "",
     ) -> Callable[[_F], _F]:
         """Declare that a function makes silver of the bronze objects whose key matches a pattern, or one of several.
 
@@ -284,6 +287,8 @@ class Pipeline:
                 "arn:…"}]``. https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_elements.html
             since: leave files alone that landed before: a date or a datetime (UTC where it names no zone), the same as
                 a text, or ``"deploy"``, the first deploy of this transform; None: all files. docs/deploy.md
+            was: the name that this transform had before: its silver is taken over where it was made of the same bytes,
+                and not computed again. docs/deploy.md
 
         Raises:
             DefinitionError: something of it cannot work; with the file and line of the declaration.
@@ -309,6 +314,7 @@ class Pipeline:
                 secrets=secrets if secrets is not None else {},
                 permissions=permissions,
                 since=normalized(since),
+                was=was,
             )
             keys = KeyPattern.any_of([pattern, *others])
 
@@ -403,6 +409,16 @@ class Pipeline:
             raise DefinitionError(f"of={of!r} {problem}; name one of its transforms: {known}")
         return names[0]
 
+    def _former_problem(self, name: str, was: object) -> str:
+        """Why a transform cannot have had this name; empty where it can, or where it had no other."""
+        if was == "":
+            return ""
+        problem = limits.transform_name(self.name, was)
+        if problem or was == name or was in self._transforms:
+            reason = problem or ("it is its name now" if was == name else "another transform has this name")
+            return f"was={was!r} is no former name of it: {reason}"
+        return ""
+
     def _declare(self, name: str, pattern: KeyPattern, function: Function, options: Options) -> None:
         takes_context = _takes_context(function)
         problem = (
@@ -414,9 +430,14 @@ class Pipeline:
             or limits.environment(options["environment"])
             or limits.secrets(options["secrets"], takes_context=takes_context)
             or limits.permissions(options["permissions"])
+            or self._former_problem(name, options["was"])
         )
         if problem:
             _refuse(f"the transform {name!r} is not valid: {problem}")
+        if any(each.was == name for each in self._transforms.values()):
+            _refuse(
+                f"the transform {name!r} is not valid: another one says was={name!r}, and would take its silver over"
+            )
         if name in self._transforms:
             _refuse(
                 f"there is a transform {name!r} already, declared at {self._places[name]}: "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 from troposphere import AWSObject, GetAtt, Join, Output, Ref, awslambda, iam, logs, sqs
@@ -159,6 +160,16 @@ def _object_rights(transform: Transform, plan: Plan) -> list[Statement]:
         may("WriteSilver", objects("silver", own), *write, *(["DeleteObject"] if transform.removes else [])),
         may("RecordSchema", objects("silver", schema_key(transform.name)), "GetObject", "PutObject"),
         may("WriteQuarantine", objects("quarantine", own), *write[:2], "DeleteObject", write[2]),
+        *([may("ReadFormer", _former(transform.was, objects), "GetObject")] if transform.was else []),
+    ]
+
+
+def _former(was: str, objects: Callable[[str, str], Join]) -> list[Join]:
+    """What there is under a transform's former name."""
+    return [
+        objects("silver", f"{was}/*"),
+        objects("silver", schema_key(was)),
+        objects("quarantine", f"{was}/*"),
     ]
 
 
