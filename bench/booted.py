@@ -128,6 +128,12 @@ class RuntimeApi:
     address: str = ""
     invocations: queue.Queue[dict[str, Any]] = field(default_factory=queue.Queue)
     results: queue.Queue[tuple[str, str]] = field(default_factory=queue.Queue)
+    ready: threading.Event = field(default_factory=threading.Event)
+
+    def wait_until_ready(self) -> None:
+        """Wait until the function asks for its first invocation: there Lambda would take a snapshot."""
+        if not self.ready.wait(PATIENCE):
+            raise NotAvailable(f"not ready within {PATIENCE} s")
 
     def invoke(self, event: Mapping[str, Any]) -> str:
         """The function's answer, as JSON. Raises NotAvailable when that is an error."""
@@ -167,6 +173,7 @@ def _requests(api: RuntimeApi) -> type[BaseHTTPRequestHandler]:
         protocol_version = "HTTP/1.1"
 
         def do_GET(self) -> None:
+            api.ready.set()
             event = api.invocations.get()
             name = "arn:aws:lambda:us-east-1:123456789012:function:f"
             known = {

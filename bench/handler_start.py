@@ -6,7 +6,9 @@ The bundle is unpacked as Lambda has it and booted by AWS's own runtime client, 
 S3 and SQS are moto's, in a process of its own. The least is a function of ten lines with ``import polars, boto3`` that
 reads a CSV file from S3 and puts a Parquet file. A bundle has no ``.pyc`` files (docs/decisions/0022), so neither has
 what it is compared with; below the same with them. "First" is from the start of the process to the answer, "second"
-is the next invocation, warm. ``--short`` takes one run.
+is the next invocation, warm. "Restored" is the first invocation of a process that was ready before: so much is left
+where Lambda starts from a snapshot, or keeps environments warm; in CPU time, which neighbours change little.
+``--short`` takes one run.
 """
 
 from __future__ import annotations
@@ -18,6 +20,8 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+
+import psutil
 
 from bench.booted import Unpacked, runtime_api, unpack
 from bench.markdown import mebibytes, ratio, table
@@ -59,7 +63,11 @@ def handler(event, context):
 SIDES = {
     "least: polars, boto3": ("polars, boto3", "least.handler"),
     "Silversmith": ("silversmith.function.handler, boto3", "silversmith.function.handler.handler"),
+    "Silversmith, kept warm": ("silversmith.function.handler, boto3", "silversmith.function.handler.handler"),
 }
+
+#: The environment of a side beside what all have.
+ENVIRONMENTS = {"Silversmith, kept warm": {"AWS_LAMBDA_INITIALIZATION_TYPE": "provisioned-concurrency"}}
 
 
 @dataclass
@@ -69,6 +77,19 @@ class Side:
     imports: list[float] = field(default_factory=list)
     first: list[float] = field(default_factory=list)
     second: list[float] = field(default_factory=list)
+    whole_cpu: list[float] = field(default_factory=list)
+    restored_cpu: list[float] = field(default_factory=list)
+
+
+class Cpu:
+    """The seconds of CPU that a process has used."""
+
+    def __init__(self, pid: int) -> None:
+        self._process = psutil.Process(pid)
+
+    def seconds(self) -> float:
+        times = self._process.cpu_times()
+        return float(times.user + times.system)
 
 
 def boot(unpacked: Unpacked, handler: str, environment: Mapping[str, str], side: Side) -> None:
@@ -94,10 +115,16 @@ def boot(unpacked: Unpacked, handler: str, environment: Mapping[str, str], side:
             SILVERSMITH_TRANSFORM="sales",
             **environment,
         )  # fmt: skip
+        cpu = Cpu(process.pid)
         try:
+            api.wait_until_ready()
+            ready = cpu.seconds()
             for name, seconds in (("first.csv", side.first), ("second.csv", side.second)):
                 answer = api.invoke(batch(BUCKETS["BRONZE"], [name]))
                 seconds.append(time.perf_counter() - began)
+                if seconds is side.first:
+                    side.whole_cpu.append(cpu.seconds())
+                    side.restored_cpu.append(side.whole_cpu[-1] - ready)
                 if '"itemIdentifier"' in answer:
                     raise NotAvailable(f"{handler} reported {answer}")
                 began = time.perf_counter()
@@ -116,7 +143,7 @@ def measure(unpacked: Unpacked, runs: int) -> dict[str, Side]:
                 seconds = unpacked.import_seconds(modules)
                 if turn:
                     sides[name].imports.append(seconds)
-                    boot(unpacked, handler, environment, sides[name])
+                    boot(unpacked, handler, environment | ENVIRONMENTS.get(name, {}), sides[name])
     progress("")
     return sides
 
@@ -129,7 +156,8 @@ def show(form: str, sides: Mapping[str, Side]) -> list[list[str]]:
         row = [f"{name}, {form}"]
         for mine, limit in ((side.imports, least.imports), (side.first, least.first), (side.second, least.second)):
             row += [f"{statistics.median(mine) * 1000:,.0f}", ratio(statistics.median(mine) / statistics.median(limit))]
-        rows.append(row)
+        whole, restored = statistics.median(side.whole_cpu), statistics.median(side.restored_cpu)
+        rows.append([*row, f"{whole * 1000:,.0f}", f"{restored * 1000:,.0f}", f"{1 - restored / whole:.0%}"])
     return rows
 
 
@@ -156,7 +184,7 @@ def main() -> None:
         version = Path(unpacked.python).name
     print(f"Cold start under awslambdaric, {version}, medians of {options.runs} runs; goal: import at most {GOAL} x")
     print(f"The bundle: {sizes}\n{machine()}\n")
-    print(table(["", "import ms", "", "first ms", "", "second ms", ""], rows))
+    print(table(["", "import ms", "", "first ms", "", "second ms", "", "CPU ms", "restored", "saved"], rows))
 
 
 if __name__ == "__main__":

@@ -108,7 +108,8 @@ def test_json_is_read_or_refused_as_its_standard_says() -> None:
 
 def test_csv_spectrum_is_read_as_it_says(tmp_path: Path) -> None:
     from silversmith.function.convert import convert
-    from silversmith.operations.check import Job, empty_lineage, open_source, plain_transform
+    from silversmith.function.task import empty_lineage
+    from silversmith.operations.check import Job, open_source, plain_transform
 
     folder = Path(FOLDER, "csv-spectrum")
     if not folder.is_dir():

@@ -19,8 +19,8 @@ from pathlib import Path
 
 from silversmith.aws.account import BundleError
 
-#: Lambda's Python runtime has them, urllib3 for botocore. https://docs.aws.amazon.com/lambda/latest/dg/lambda-python.html
-IN_RUNTIME = frozenset({"boto3", "botocore", "urllib3"})
+#: Lambda's Python runtime has them, urllib3 for botocore, and the hooks of snapshots. https://docs.aws.amazon.com/lambda/latest/dg/lambda-python.html
+IN_RUNTIME = frozenset({"boto3", "botocore", "urllib3", "snapshot-restore-py"})
 
 #: Seconds for one call of uv that reads a lock file.
 EXPORT_TIMEOUT = 120

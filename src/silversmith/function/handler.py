@@ -21,6 +21,7 @@ from polars.exceptions import PanicException
 
 from silversmith.errors import describe
 from silversmith.events import NotAnEvent, ObjectEvent
+from silversmith.function import ahead
 from silversmith.function.batch import Batch, IoPool, Running
 from silversmith.function.outcome import Outcome, Report, Verdict
 from silversmith.function.process import Commit, Conversion, advance, commit_all, process, run
@@ -424,16 +425,19 @@ def handler(event: Mapping[str, Any], context: InvocationContext) -> dict[str, A
 
 @cache
 def _from_environment() -> Function:
-    """Built once per execution environment, so that warm invocations pay nothing for it."""
+    """Built once per execution environment, so that warm invocations pay nothing for it; and where Lambda starts one
+    before anybody waits for it, with all that the first invocation would do once."""
     from silversmith.stores.s3 import aws_client
 
     set_up()
     pipeline = load(os.environ["SILVERSMITH_PIPELINE"])
     seconds = pipeline.find(os.environ["SILVERSMITH_TRANSFORM"]).timeout
-    sqs = cache(partial(aws_client, "sqs", time_limit=seconds))
-    secrets = needs.from_aws(cache(partial(aws_client, time_limit=seconds)), os.environ.get("SILVERSMITH_STACK", ""))
-    s3 = aws_client("s3", time_limit=seconds)
-    return build(os.environ, s3=s3, sqs=sqs, pipeline=pipeline, fetch=secrets)
+    client = cache(partial(aws_client, time_limit=seconds))
+    secrets = needs.from_aws(client, os.environ.get("SILVERSMITH_STACK", ""))
+    function = build(os.environ, s3=client("s3"), sqs=partial(client, "sqs"), pipeline=pipeline, fetch=secrets)
+    if ahead.is_ahead(os.environ):
+        ahead.warm_up(client, os.environ)
+    return function
 
 
 def build(
@@ -493,3 +497,8 @@ def _compare(transform: Transform, deployed: str) -> None:
             "--changed` takes what this code makes for outdated. Deploy both together: `silversmith deploy`",
             transform.name, transform.fingerprint, deployed,
         )  # fmt: skip
+
+
+if ahead.is_ahead(os.environ):
+    # A pipeline that cannot be loaded fails the deploy, and what runs goes on.
+    _from_environment()

@@ -209,6 +209,24 @@ class Task:
         )
 
 
+def empty_lineage(key: str, transform: Transform) -> Lineage:
+    """The lineage of a file that lies in no bucket."""
+    return Lineage(
+        bronze_key=key,
+        bronze_etag="",
+        bronze_version="",
+        bronze_size=0,
+        sequencer="",
+        transform=transform.name,
+        fingerprint=transform.fingerprint,
+        rows_read=0,
+        rows_written=0,
+        rows_rejected=0,
+        committed_at="",
+        attempt=1,
+    )
+
+
 def error_of_data(error: DataError) -> dict[str, Any]:
     """A fault of the data as JSON values, as the error document has it."""
     place = {name: value for name, value in vars(error.place).items() if value is not None}

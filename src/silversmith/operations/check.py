@@ -23,7 +23,7 @@ from silversmith.contract import REASONS, ROW_NUMBER
 from silversmith.errors import DataError, DefinitionError, SilversmithError, help_for
 from silversmith.function.convert import Converted, convert
 from silversmith.function.outcome import Verdict
-from silversmith.lineage import Lineage
+from silversmith.function.task import empty_lineage
 from silversmith.local.lake import LakeFolder
 from silversmith.local.processes import ChildProcess, CpuShare, spawn, usable_cpus
 from silversmith.operations import WrongCall, tables_installed
@@ -477,24 +477,6 @@ def open_source(job: Job) -> Source:
         return Source(head, path.read_bytes(), None)
     with path.open("rb"):  # raises before Polars would
         return Source(head, None, path)
-
-
-def empty_lineage(key: str, transform: Transform) -> Lineage:
-    """The lineage of a file that lies in no bucket."""
-    return Lineage(
-        bronze_key=key,
-        bronze_etag="",
-        bronze_version="",
-        bronze_size=0,
-        sequencer="",
-        transform=transform.name,
-        fingerprint=transform.fingerprint,
-        rows_read=0,
-        rows_written=0,
-        rows_rejected=0,
-        committed_at="",
-        attempt=1,
-    )
 
 
 def _silver(converted: Converted) -> dict[str, Any]:
