@@ -25,17 +25,9 @@ from silversmith.local.invocation import Position, WorkerConfig
 from silversmith.local.lake import LakeFolder
 from silversmith.local.stack import read
 from silversmith.local.wiring import worker_functions
-from silversmith.local.worker import _Handlers
+from silversmith.local.worker import _Handlers, from_machine, local_values
 from silversmith.pipeline import load
-from silversmith.pipeline.needs import (
-    SECRET_NAME,
-    SecretMissing,
-    Secrets,
-    from_aws,
-    from_machine,
-    local_values,
-    variables_set,
-)
+from silversmith.pipeline.needs import SECRET_NAME, SecretMissing, Secrets, from_aws, variables_set
 from silversmith.runtime.telemetry import JsonLines
 from silversmith.template import compile as compile_template
 from silversmith.testing import context, run
@@ -43,7 +35,6 @@ from silversmith.testing.events import eventbridge, sqs
 
 ROWS = {"orders/1.csv": "id\n1\n"}
 TOKEN = Secret(parameter="/shop/token")
-KEY = "arn:aws:kms:eu-central-1:123456789012:key/01234567-89ab-cdef-0123-456789q7z-abc"
 
 
 def with_token(rows: pl.LazyFrame, context: Context) -> pl.LazyFrame:

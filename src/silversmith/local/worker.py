@@ -29,7 +29,7 @@ from silversmith.local.invocation import (
 )
 from silversmith.local.lake import LakeFolder
 from silversmith.pipeline import Pipeline, locate
-from silversmith.pipeline.needs import Fetch, Secret, from_machine
+from silversmith.pipeline.needs import LOCAL_FILE, LOCAL_VARIABLE, SECRET_NAME, Fetch, Secret, SecretMissing
 from silversmith.pipeline.tables import QUERIES_ARE_CHECKED
 from silversmith.runtime.queue import SystemUnavailable
 from silversmith.schemas import Owner
@@ -130,3 +130,50 @@ class _Handlers:
 
     def _end(self, report: Report) -> None:
         self._ended[report.message_id] = report.to_dict()
+
+
+def from_machine(folder: Path, environment: Mapping[str, str] = os.environ) -> Fetch:
+    """Stand-ins for secrets on one machine: from a variable of the environment, or the file ``.secrets.env`` in the
+    pipeline's folder."""
+
+    def fetch(name: str, secret: Secret) -> str:
+        del secret
+        value = environment.get(f"{LOCAL_VARIABLE}{name.upper()}")
+        value = local_values(folder).get(name) if value is None else value
+        if value is None:
+            raise SecretMissing(
+                f"the secret {name!r} has no value on this machine: write {name}=… into {folder / LOCAL_FILE}, or set "
+                f"{LOCAL_VARIABLE}{name.upper()}"
+            )
+        return value
+
+    return fetch
+
+
+def local_values(folder: Path) -> dict[str, str]:
+    """The values in ``.secrets.env``: lines ``name=value``; quotes around a value, ``export`` and comments are left
+    out.
+
+    Raises:
+        DefinitionError: a line is none of that. Its text stays out of the message.
+    """
+    path = folder / LOCAL_FILE
+    try:
+        lines = path.read_text("utf-8").splitlines()
+    except FileNotFoundError:
+        return {}
+    except (OSError, UnicodeDecodeError) as error:
+        raise DefinitionError(f"{path} cannot be read: {type(error).__name__}") from None
+    values = {}
+    for number, line in enumerate(lines, 1):
+        text = line.strip()
+        if not text or text.startswith("#"):
+            continue
+        name, equals, value = text.removeprefix("export ").partition("=")
+        if not equals or not SECRET_NAME.fullmatch(name.strip().lower()):
+            raise DefinitionError(f"{path}:{number}: a line must be name=value, with the name of a secret")
+        value = value.strip()
+        if len(value) > 1 and value[0] == value[-1] and value[0] in "'\"":
+            value = value[1:-1]
+        values[name.strip().lower()] = value
+    return values

@@ -26,12 +26,13 @@ from silversmith.function.outcome import Verdict
 from silversmith.function.task import empty_lineage
 from silversmith.local.lake import LakeFolder
 from silversmith.local.processes import ChildProcess, CpuShare, spawn, usable_cpus
+from silversmith.local.worker import from_machine
 from silversmith.operations import WrongCall, tables_installed
 from silversmith.operations.failures import FIRST
 from silversmith.operations.send import files_of
 from silversmith.pipeline import Pipeline, Transform, locate
 from silversmith.pipeline.lookups import LookupMissing, Lookups
-from silversmith.pipeline.needs import Secrets, from_machine, variables_set
+from silversmith.pipeline.needs import Secrets, variables_set
 from silversmith.schemas.document import Document
 from silversmith.stores import IN_MEMORY, Head, Source, Store
 from silversmith.stores.keys import printable
