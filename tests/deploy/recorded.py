@@ -27,6 +27,7 @@ _RIGHTS = {
     "CompleteMultipartUpload": "PutObject",
     "SendMessageBatch": "SendMessage",
     "DeleteMessageBatch": "DeleteMessage",
+    "PublishBatch": "Publish",
     "ChangeMessageVisibilityBatch": "ChangeMessageVisibility",
     "Invoke": "InvokeFunction",
     "GetBucketNotificationConfiguration": "GetBucketNotification",
