@@ -29,6 +29,7 @@ from silversmith.cli.options import (
 from silversmith.cli.screen import say, say_json, say_lines, say_table, warn
 from silversmith.errors import help_for
 from silversmith.operations.text import age, count, duration, essence, headline, moment, shown, size
+from silversmith.pipeline.since import DEPLOY
 
 if TYPE_CHECKING:
     from silversmith.operations.failures import ErrorDocument, FailureCount, Failures, RejectedFile, RejectedFiles
@@ -103,11 +104,8 @@ def _show_status(report: Status, where: Where, no_history: str) -> None:
             f"{duration(queue.oldest_seconds)}, DLQ {queue.dead:,}"
         )
     for transform in report.transforms:
-        passed = {"marker": transform.markers, "archived file": transform.archived}
-        if transform.silver is not None and transform.silver.dropped:
-            say(f"{transform.name}: {count(transform.silver.dropped, 'row')} dropped, as the contract says")
-        if texts := [count(number, noun) for noun, number in passed.items() if number]:
-            say(f"{transform.name}: {' and '.join(texts)} passed over")
+        for text in _passed_over(transform):
+            say(f"{transform.name}: {text}")
         if transform.owner:
             say()
             say(
@@ -120,6 +118,21 @@ def _show_status(report: Status, where: Where, no_history: str) -> None:
     if commands := _commands(report):
         say()
         say_table(commands)
+
+
+def _passed_over(transform: TransformStatus) -> Iterator[str]:
+    """What there is that has no silver, and why."""
+    silver = transform.silver
+    if silver is not None and silver.dropped:
+        yield f"{count(silver.dropped, 'row')} dropped, as the contract says"
+    passed = {"marker": transform.markers, "archived file": transform.archived}
+    if texts := [count(number, noun) for noun, number in passed.items() if number]:
+        yield f"{' and '.join(texts)} passed over"
+    if transform.since:
+        number = silver.before_since if silver is not None else None
+        files = "files" if number is None else count(number, "file")
+        moment = "its first run" if transform.since == DEPLOY else transform.since
+        yield f"{files} from before {moment} left alone, as its since says"
 
 
 def _alarms(report: Status) -> Iterator[str]:

@@ -170,17 +170,23 @@ def count_replay(
     changed: bool = False,
     after: Place | None = None,
 ) -> tuple[Counts, Certainty]:
-    """The files that a replay sends: one listing of bronze, or with ``changed`` the rows of the lineage."""
-    is_timed = objects.since is not None or objects.until is not None
+    """The files that a replay sends: one listing of bronze, or with ``changed`` the rows of the lineage.
+
+    Those do not say when a file landed.
+    """
+    chosen = transforms_of(pipeline, transform)
+    has_since = not objects.is_key and any(each.since for each in chosen)
+    is_timed = has_since or objects.since is not None or objects.until is not None
     rows = rows_or_none(target) if changed else None
     counts: dict[str, FileCount] = {}
-    for each, start in from_place(transforms_of(pipeline, transform), after):
+    for each, start in from_place(chosen, after):
         if rows is not None:
             counts[each.name] = _changed(rows, each, target, objects.pattern, start)
             continue
         number = FileCount()
         for head in matching(target.lake.bronze, each, objects, start):
-            number = number.plus(1, head.size)
+            if not each.pattern.passes_over(head.key, head.size) and not objects.leaves(each, head):
+                number = number.plus(1, head.size)
         counts[each.name] = number
     if not changed:
         return counts, Certainty.EXACT

@@ -40,8 +40,9 @@ class SilverCounts:
     """The silver of one transform now: ``files`` and their ``rows``.
 
     ``partial`` files lack rows that were ``rejected`` (rows), ``outdated`` ones were made by other code or with other
-    lookups, ``orphaned`` ones of bronze objects that are gone. ``dropped`` rows are no data, as the contract says. The
-    last two are None where the lineage was asked, which does not say.
+    lookups, ``orphaned`` ones of bronze objects that are gone. ``dropped`` rows are no data, as the contract says.
+    ``before_since`` files of bronze landed before the transform's ``since``, and have no silver. The last three are
+    None where the lineage was asked, which does not say.
     """
 
     files: int = 0
@@ -51,6 +52,7 @@ class SilverCounts:
     outdated: int = 0
     orphaned: int | None = 0
     dropped: int | None = 0
+    before_since: int | None = 0
 
 
 @dataclass(frozen=True)
@@ -61,7 +63,8 @@ class TransformStatus:
     ``dead_letters`` those of each dead-letter queue; ``oldest_seconds`` is the age of the oldest. ``quarantined``,
     ``done``, ``duplicates``, ``gone``, ``removed``, ``markers`` (of folders and jobs) and ``archived`` count files,
     ``rows`` and ``rejected`` rows, ``retried`` failed tries. ``owner`` is the other pipeline that owns its silver,
-    or empty. ``silver`` is None where it was not counted.
+    or empty. ``silver`` is None where it was not counted. ``since`` as the transform has it: files that landed before
+    are left alone.
     """
 
     name: str
@@ -85,6 +88,7 @@ class TransformStatus:
     markers: int | None = None
     archived: int | None = None
     silver: SilverCounts | None = None
+    since: str = ""
 
 
 @dataclass(frozen=True)
@@ -207,6 +211,12 @@ def silver_counts(transform: Transform, target: Target) -> SilverCounts:
     for pair in pairs(transform.name, matching, lake.silver.list(f"{transform.name}/")):
         silver = lake.silver.head(pair.silver.key) if pair.silver is not None else None
         if silver is None:
+            bronze = pair.bronze
+            counts["before_since"] += (
+                bronze is not None
+                and transform.is_before_since(bronze.modified)
+                and not transform.pattern.passes_over(bronze.key, bronze.size)
+            )
             continue
         counts["files"] += 1
         lineage = Lineage.from_metadata(silver.metadata)
@@ -236,7 +246,7 @@ def silver_in_lineage(pipeline: Pipeline, target: Target) -> dict[str, SilverCou
 def _counted(rows: LineageRows, transform: Transform, lake: Lake) -> SilverCounts:
     silver = rows.scan("silver", transform=transform.name)
     if silver is None:
-        return SilverCounts(orphaned=None, dropped=None)
+        return SilverCounts(orphaned=None, dropped=None, before_since=None)
     schema = Recorded.read(lake.silver, transform.name).document.of(transform.fingerprint).version
     lookups = current_digest(lake.bronze, transform.lookups)
     version = pl.col("schema_version").fill_null(0)
@@ -256,7 +266,7 @@ def _counted(rows: LineageRows, transform: Transform, lake: Lake) -> SilverCount
         (row,) = counts.collect(engine="streaming").rows(named=True)
     except (pl.exceptions.PolarsError, OSError) as error:  # compaction took a file away meanwhile
         raise LineageUnreadable(f"the lineage cannot be read: {error}") from error
-    return SilverCounts(**row, orphaned=None, dropped=None)
+    return SilverCounts(**row, orphaned=None, dropped=None, before_since=None)
 
 
 def _transform(
@@ -292,6 +302,7 @@ def _transform(
         rejected=total("rejected"),
         retried=total("failed"),
         silver=silver,
+        since=transform.since,
     )
 
 

@@ -385,6 +385,15 @@ class Range:
             return False
         return self.pattern.matches(head.key)
 
+    def leaves(self, transform: Transform, head: Head) -> bool:
+        """Whether a transform's ``since`` counts for an object: it does not for the whole key of one."""
+        return not self.is_key and transform.is_before_since(head.modified)
+
+    @property
+    def is_key(self) -> bool:
+        """Whether the pattern is the key of one object."""
+        return "*" not in self.pattern.text
+
 
 @dataclass(frozen=True)
 class ReplayBatch:
@@ -443,7 +452,6 @@ def replay(
         WrongCall: there is something to send, and nowhere to send it.
     """
     made_after = iso(force) or ""
-    is_key = "*" not in objects.pattern.text
     for each, start in from_place(transforms_of(pipeline, transform), after):
         require_ours(target.owner, target.lake.silver, None, [each])
         chosen = matching(target.lake.bronze, each, objects, start)
@@ -451,7 +459,7 @@ def replay(
             chosen = _outdated(chosen, target, each)
         for heads in batched(chosen, batch):
             all_data = [head for head in heads if not each.pattern.passes_over(head.key, head.size)]
-            data = [head for head in all_data if is_key or not each.is_before_since(head.modified)]
+            data = [head for head in all_data if not objects.leaves(each, head)]
             tiers = {head.key: archived_in(head, target.lake.bronze) for head in data}
             archived = {key: tier for key, tier in tiers.items() if tier}
             sendable = [head for head in data if head.key not in archived]
@@ -464,7 +472,7 @@ def replay(
                         version=head.version or "",
                         size=head.size,
                         made_after=made_after,
-                        whenever=is_key,
+                        whenever=objects.is_key,
                     )
                     for head in sendable
                 ]

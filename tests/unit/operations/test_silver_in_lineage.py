@@ -26,8 +26,12 @@ def test_the_lineage_counts_what_the_objects_say(make: Callable[[Pipeline], Benc
         bring(bench, target)
         counted = silver_in_lineage(bench.pipeline, target)
         for transform in bench.pipeline.transforms:
-            assert counted[transform.name] == replace(silver_counts(transform, target), orphaned=None, dropped=None)
-        assert counted["orders"] == SilverCounts(files=2, rows=3, rejected=2, partial=1, orphaned=None, dropped=None)
+            assert counted[transform.name] == replace(
+                silver_counts(transform, target), orphaned=None, dropped=None, before_since=None
+            )
+        assert counted["orders"] == SilverCounts(
+            files=2, rows=3, rejected=2, partial=1, orphaned=None, dropped=None, before_since=None
+        )
 
 
 def test_other_code_is_outdated_and_a_log_that_cannot_be_read_says_nothing(make: Callable[[Pipeline], Bench]) -> None:

@@ -18,8 +18,9 @@ from silversmith.cli.application import call
 from silversmith.function.handler import build
 from silversmith.keypatterns import KeyPattern
 from silversmith.lineage import Decision
+from silversmith.operations.plan import Certainty, count_changed, count_replay
 from silversmith.operations.reconcile import reconcile
-from silversmith.operations.reports import trace
+from silversmith.operations.reports import status, trace
 from silversmith.operations.send import Range, replay
 from tests.deployed import Deployed, write
 
@@ -65,6 +66,10 @@ def test_commands_say_so_and_the_key_of_a_file_has_it_made(account: Account, tmp
         assert (batch.found, [each.kind for each in batch.before_since]) == ([], [Decision.BEFORE_SINCE])
         (part,) = trace("orders/1.csv", pipeline, target).transforms
         assert part.state == "before since"
+        assert status(pipeline, target, now=0, silver=True).transforms[0].since == pipeline.find("orders").since
+        assert count_replay(pipeline, target, Range(KeyPattern.parse("orders/*"))) == ({"orders": (0, 0)}, "")
+        assert count_replay(pipeline, target, Range(KeyPattern.parse("orders/1.csv")))[0]["orders"][0] == 1
+        assert count_changed(pipeline, target)[1] is Certainty.AT_MOST
         (replayed,) = replay(pipeline, target, Range(KeyPattern.parse("orders/*")))
         assert (replayed.keys, replayed.before_since) == ([], 1)
         assert deployed.work("orders") == 0
@@ -103,6 +108,8 @@ def test_a_run_takes_files_from_its_first_time_on(
     assert call(["trace", "orders/old.csv", "--json"]) == 0
     document: dict[str, Any] = json.loads(capsys.readouterr().out)
     assert document["transforms"][0]["state"] == "before since"
+    assert call(["status"]) == 0
+    assert f"orders: 1 file from before {moments['orders']} left alone, as its since says" in capsys.readouterr().out
     assert call(["reconcile", "--dry-run"]) == 0
     assert "bronze landed before the transform's since" in capsys.readouterr().out
     assert call(["replay", "orders/old.csv"]) == 0
