@@ -37,7 +37,7 @@ from silversmith.operations.versions import (
 from silversmith.pipeline import Pipeline, Transform
 from silversmith.reconcile.compare import look
 from silversmith.schemas import schema_key
-from silversmith.schemas.recorded import Recorded, owner_of_objects
+from silversmith.schemas.recorded import Recorded, owner_of_objects, recorded_transforms
 from silversmith.stores import Lake, Store, map_in_threads
 from silversmith.tables.spec import LINEAGE
 
@@ -215,13 +215,14 @@ class Erasure:
 
     @cached_property
     def _folders(self) -> tuple[list[str], dict[str, str]]:
-        """The transforms whose silver and quarantine are this pipeline's, those among them that it no longer has; and
-        those of other pipelines, with their owner."""
+        """The transforms whose silver and quarantine are this pipeline's, also under former names and those that it no
+        longer has, and where only older versions are left; and those of other pipelines, with their owner."""
         lake, owner = self._target.lake, self._target.owner
-        names = dict.fromkeys(each.name for each in self._pipeline.transforms)
+        names = dict.fromkeys(name for each in self._pipeline.transforms for name in (each.name, each.was) if name)
+        unknown = unknown_folders(self._pipeline, lake.silver, lake.quarantine)
         ours: list[str] = []
         foreign: dict[str, str] = {}
-        for name in [*names, *unknown_folders(self._pipeline, lake.silver, lake.quarantine)]:
+        for name in dict.fromkeys([*names, *recorded_transforms(lake.silver), *unknown]):
             document = Recorded.read(lake.silver, name).document
             known = (
                 document.owner or owner_of_objects(lake.silver, name)[0] or owner_of_objects(lake.quarantine, name)[0]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Protocol
@@ -64,6 +64,14 @@ class Owner:
         """
         if document.owner not in {"", self.name}:
             raise self.refusal(document.transform, document.owner, self.silver, schema_key(document.transform))
+
+
+def recorded_transforms(silver: Store) -> Iterator[str]:
+    """The names of the transforms of which something is recorded, also of those whose silver is deleted."""
+    for head in silver.list("_schemas/"):
+        name = head.key.removeprefix("_schemas/").removesuffix(".json")
+        if "/" not in name and schema_key(name) == head.key:
+            yield name
 
 
 def owner_of_objects(store: Store, transform: str) -> tuple[str, str]:

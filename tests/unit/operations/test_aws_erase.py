@@ -14,6 +14,7 @@ import polars as pl
 import pytest
 from moto import mock_aws
 
+from silversmith import Pipeline
 from silversmith.aws.account import Account, open_account
 from silversmith.lineage import rejected_key, silver_key
 from silversmith.operations.erase import Erasure
@@ -149,6 +150,32 @@ def test_versions_that_are_not_the_newest(s3: Any) -> None:
     versions = S3Versions(BUCKET, s3)
     assert versions.delete_noncurrent("t/") == []
     assert [len(versions.of(key)) for key in ("t/a", "t/b", "u/a")] == [1, 0, 2]
+
+
+@pytest.mark.parametrize("was", ["orders", ""])
+def test_older_versions_under_a_former_name_go(account: Account, tmp_path: Path, was: str) -> None:
+    """The silver and the rejected rows were deleted, and the buckets keep versions: no listing of objects has them.
+    ``was`` empty: the transform is gone, and the recorded schema knows its name."""
+    deployed = Deployed(write(tmp_path), account)
+    for role in ("silver", "quarantine"):
+        keep_versions(deployed.s3, deployed.buckets[role])
+    deployed.land(KEY, b"id,total\n1,2\n2,-1\n")
+    deployed.work("orders")
+    former = [
+        (deployed.buckets["quarantine"], rejected_key("orders", KEY)),
+        (deployed.buckets["silver"], silver_key("orders", KEY)),
+    ]
+    for bucket, key in former:
+        deployed.s3.delete_object(Bucket=bucket, Key=key)
+    pipeline = Pipeline("shop")
+    pipeline.transform("orders/*.csv", name="sales", was=was)(lambda rows: rows)
+    with deployed.opened() as (_, target):
+        erasure = Erasure([KEY], pipeline, target, pause=lambda _: None)
+        objects = [(each.bucket, each.key) for each in erasure.find().objects if each.kind == "object"]
+        assert objects == [(BUCKET, KEY), *former]
+        assert erasure.run().verified
+    for bucket, key in former:
+        assert S3Versions(bucket, deployed.s3).of(key) == []
 
 
 def test_replicas_are_named(s3: Any) -> None:

@@ -248,6 +248,32 @@ def test_silver_of_a_transform_that_is_gone_goes_and_of_another_pipeline_stays(l
     assert silver.head(silver_key("foreign", KEYS[0])) is not None
 
 
+def test_results_under_a_former_name_go(tmp_path: Path) -> None:
+    """Silver, rejected rows and an error document, which none of the new name's are made of yet."""
+
+    def shop(name: str, was: str = "") -> ErasingBench:
+        pipeline = Pipeline("shop")
+        pipeline.transform("people/*.csv", contract=Contract({"id": pl.Int64, "who": pl.String}), name=name, was=was)(
+            lambda rows: rows
+        )
+        return ErasingBench(tmp_path, pipeline)
+
+    lake = shop("clients")
+    lake.put(KEYS[0], "id,who\n1,jane\nx,jane-rejected\n")
+    lake.put(KEYS[1], "no\njane-quarantined\n")
+    lake.work()
+    lake.close()
+    lake = shop("customers", was="clients")
+    assert [each.key for each in lake.find(KEYS[0], KEYS[1]).objects if not each.key.startswith("people/")] == [
+        rejected_key("clients", KEYS[0]),
+        error_key("clients", KEYS[1]),
+        silver_key("clients", KEYS[0]),
+    ]
+    assert lake.erase(KEYS[0], KEYS[1]).verified
+    assert saying("jane", lake.root) == []
+    lake.close()
+
+
 def test_a_table_that_is_declared_no_more_is_named(lake: ErasingBench) -> None:
     lake.put(KEYS[0], GOOD)
     lake.work()
