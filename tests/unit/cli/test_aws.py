@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from moto import mock_aws
 
 from silversmith.aws.account import open_account
 from silversmith.cli.application import call as call_command
+from silversmith.lineage import silver_key
 from silversmith.pipeline.deployment import Deployment
 from tests.deployed import BAD, GOOD, SHOP, Deployed, write
 
@@ -223,3 +225,61 @@ def test_a_checkout_that_is_not_deployed(call: Call, deployed: Deployed) -> None
     code, out, err = call("reconcile", "--changed", "--transform", "orders")
     assert (code, out.splitlines()[-1]) == (0, "1 key looked at, 0 sent")
     assert "orders: the checkout differs from what is deployed (code)" in err
+
+
+def test_erase_names_what_object_lock_keeps(call: Call, deployed: Deployed, tmp_path: Path) -> None:
+    s3, bronze, key = deployed.s3, deployed.buckets["bronze"], "orders/a.csv"
+    s3.put_object_lock_configuration(Bucket=bronze, ObjectLockConfiguration={"ObjectLockEnabled": "Enabled"})
+    until = datetime.now(UTC) + timedelta(days=9)
+    retained = s3.put_object(
+        Bucket=bronze, Key=key, Body=GOOD, ObjectLockMode="COMPLIANCE", ObjectLockRetainUntilDate=until
+    )["VersionId"]
+    on_hold = s3.put_object(Bucket=bronze, Key=key, Body=GOOD, ObjectLockLegalHoldStatus="ON")["VersionId"]
+    deployed.land(key)
+    deployed.work("orders")
+    report = tmp_path / "report.json"
+    code, out, err = call("erase", key, "--yes", "--report", str(report))
+    assert code == 1
+    document = json.loads(report.read_text())
+    assert document["verified"] is False
+    reasons = {each["version"]: each["reason"] for each in document["left"] if each["key"] == key}
+    assert f"Object Lock keeps it until {until:%Y-%m-%d}" in reasons[retained]
+    assert "a legal hold of Object Lock keeps it" in reasons[on_hold]
+    assert silver_key("orders", key) in {each["key"] for each in document["deleted"]}
+    for version in (retained, on_hold):
+        assert f"LEFT  {bronze}/{key} version {version}" in err
+    assert "left: see above" in out
+    assert "Contents" not in s3.list_objects_v2(Bucket=bronze), "a delete marker hides it"
+
+
+def test_orphans_leave_their_older_versions(call: Call, deployed: Deployed, capsys: pytest.CaptureFixture[str]) -> None:
+    """Of buckets that keep versions a plain delete takes nothing away: the command says so, and erase does."""
+    s3, silver, key = deployed.s3, deployed.buckets["silver"], silver_key("orders", "orders/a.csv")
+    for role in ("silver", "quarantine"):
+        s3.put_bucket_versioning(Bucket=deployed.buckets[role], VersioningConfiguration={"Status": "Enabled"})
+    for name in ("a", "b"):
+        deployed.land(f"orders/{name}.csv")
+    deployed.work("orders")
+    deployed.work("late_copies")
+    s3.delete_object(Bucket=deployed.buckets["bronze"], Key="orders/a.csv")
+    capsys.readouterr()  # what the functions printed
+    code, out, _ = call("reconcile", "--delete-orphans", "--dry-run", "--json")
+    assert code == 0
+    assert {(each["transform"], each["key"]) for each in json.loads(out)["orphans"]} == {
+        (name, "orders/a.csv") for name in ("orders", "late_copies")
+    }
+    assert key in listed(s3, silver)
+    code, out, _ = call("reconcile", "--delete-orphans", "--yes")
+    assert (code, out.splitlines()[-1]) == (0, "2 orphans, 2 deleted")
+    assert [each for each in listed(s3, silver) if each.endswith(".parquet")] == [
+        silver_key(name, "orders/b.csv") for name in ("late_copies", "orders")
+    ]
+    versions = s3.list_object_versions(Bucket=silver, Prefix=key)
+    assert (len(versions["Versions"]), len(versions["DeleteMarkers"])) == (1, 1)
+    assert call("reconcile", "--delete-orphans", "--yes")[1] == "there are no orphans\n"
+    assert call("erase", "orders/a.csv", "--yes")[0] == 0
+    assert "Versions" not in s3.list_object_versions(Bucket=silver, Prefix=key)
+
+
+def listed(s3: Any, bucket: str) -> list[str]:
+    return [each["Key"] for each in s3.list_objects_v2(Bucket=bucket).get("Contents", [])]

@@ -26,6 +26,7 @@ from silversmith.operations import WrongCall
 from silversmith.operations.erase import ErasePlan, EraseReport, Erasure, delete_orphans, folders, orphans
 from silversmith.operations.versions import UNDO_FOLDER, undo_copies, undo_name
 from silversmith.schemas import Schemas
+from silversmith.schemas.recorded import recorded_transforms
 from silversmith.stores.keys import InvalidKey
 from silversmith.stores.local import LocalStore
 from silversmith.tables.commit import bring
@@ -347,6 +348,14 @@ def test_it_is_killed_at_any_step_and_goes_on(lake: ErasingBench, name: str) -> 
     assert lake.erase(KEYS[0]).verified
     lake.work()
     assert saying("jane", lake.root) == []
+
+
+def test_the_transforms_of_which_something_is_recorded(tmp_path: Path) -> None:
+    """Nothing else under that prefix is the name of one."""
+    store = LocalStore(tmp_path / "b", scratch=tmp_path / "s", locks=tmp_path / "l", foreign_writers=False)
+    for key in ("_schemas/b.json", "_schemas/a.json", "_schemas/a/b.json", "_schemas/c.txt", "a/_schemas/d.json"):
+        store.put(key, b"{}")
+    assert sorted(recorded_transforms(store)) == ["a", "b"]
 
 
 def test_the_folders_of_a_bucket(tmp_path: Path) -> None:
