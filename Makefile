@@ -7,7 +7,7 @@ EXAMPLES ?= 10000
 SEEDS ?= 100
 FUZZED ?= tests/fuzz tests/unit/test_events.py tests/unit/patterns tests/unit/formats
 
-.PHONY: setup demo test test-full check lint format types imports crash chaos soak fuzz corpora bench checkov api errors screenshots docs clean
+.PHONY: help setup demo test test-full check lint format types imports crash chaos soak fuzz corpora bench checkov api errors screenshots docs clean
 
 .venv/.ready: uv.lock pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(None if sys.version_info >= (3, 11) else "Silversmith needs Python 3.11 or newer; this is " + sys.version.split()[0] + ". Try: make PYTHON=python3.13 $(MAKECMDGOALS)")'
@@ -15,6 +15,9 @@ FUZZED ?= tests/fuzz tests/unit/test_events.py tests/unit/patterns tests/unit/fo
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check "uv>=0.9"
 	VIRTUAL_ENV="$(CURDIR)/.venv" $(BIN)/uv sync --active --quiet --frozen --inexact --all-groups --all-extras
 	touch $@
+
+help:  ## these lines
+	@sed -n 's/^\([a-z-]*\):.*  ## /  \1: /p' Makefile
 
 setup: .venv/.ready  ## everything below needs; remade when the lock file changes
 

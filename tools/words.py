@@ -25,7 +25,8 @@ REFUSED = {
     r"\bfor ever\b": "forever",
     r"\bas ever\b": "as always",
     r"\bOf what\b|\bThat which\b": "begin with the noun",
-    r"(?m)(?:^|[.!?|] )Who (has|is|asks|puts|makes|wants|needs|may)\b(?![^.|\n]*\?)": "Anyone who …, If you …",
+    r"(?m)(?:^|[.!?|] )Who(ever)? [a-z]+\b(?![^.|\n]*\?)": "Anyone who …, If you …",
+    r"(?m)(?:^|[.!?] )What\b(?=[^?|]*?\.)(?![^.|]*\?)": "begin with the noun: 'Files that …', 'The rest …'",
 }
 
 #: Titles that do not say what the page is about.

@@ -165,7 +165,7 @@ def test_a_stack_that_cannot_be_deleted_says_why() -> None:
     )
     script = iter([("DELETE_IN_PROGRESS", []), ("DELETE_FAILED", [stuck])])
     parsed, _ = stack(CloudFormation(script=script))
-    with pytest.raises(StackFailed, match=r"must detach all policies first\nWhat is listed is still there"):
+    with pytest.raises(StackFailed, match=r"must detach all policies first\nThe listed resources still exist"):
         parsed.delete()
 
 

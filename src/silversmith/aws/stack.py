@@ -662,7 +662,7 @@ _NEXT_STEPS = {
         "AWS could not put everything back. Correct the cause, then run `aws cloudformation continue-update-rollback "
         "--stack-name {}` until it is UPDATE_ROLLBACK_COMPLETE, and deploy again."
     ),
-    "DELETE_FAILED": "What is listed is still there, the rest is deleted. Correct the cause and run destroy again.",
+    "DELETE_FAILED": "The listed resources still exist, the rest is deleted. Correct the cause and run destroy again.",
 }
 _REMOVED = (
     "AWS took away all that it had made; nothing of it is left but the empty stack, which the next deploy removes."

@@ -68,7 +68,13 @@ def init(
     say()
     say(f"{project.name} is ready. Next:")
     change_folder = [] if folder.resolve() == Path.cwd() else [f"cd {shlex.quote(str(folder))}"]
-    for command in (*change_folder, "pytest", "silversmith put data", "silversmith run --until-idle"):
+    for command in (
+        *change_folder,
+        "pip install pytest",
+        "pytest",
+        "silversmith put data",
+        "silversmith run --until-idle",
+    ):
         say(f"  {command}")
     return 0
 
@@ -173,7 +179,7 @@ def _show_checked(checked: CheckedFile, causes: dict[object, str], pipeline: Pip
 
 def infer(
     *files: FilesArgument,
-    name: Annotated[str, Parameter(help="What the contract is called in the file.")] = "contract",
+    name: Annotated[str, Parameter(help="Name of the contract in the file.")] = "contract",
     output: Annotated[
         Path | None,
         Parameter(help="Write it there, where no file is yet; else it is printed.", show_default=False),

@@ -170,8 +170,7 @@ def missing(name: str, names: list[str]) -> DataError:
 def unknown(names: Sequence[str]) -> DataError:
     return DataError(
         "ExtraColumn",
-        f'the contract does not know the column "{shorten(names[0])}"'
-        + (f" and {len(names) - 1} more" if len(names) > 1 else ""),
+        f'the contract has no column "{shorten(names[0])}"' + (f" and {len(names) - 1} more" if len(names) > 1 else ""),
         hint="add it to the schema, or set on_extra_column to 'keep' or 'drop'",
         place=Place(column=names[0]),
     )

@@ -216,7 +216,7 @@ def _unsure(error: DataError, likely: Guess) -> DataError:
     return DataError(
         error.code,
         f"{error.message}; {likely.why} (confidence {likely.confidence:.0%}, {SURE:.0%} is needed)",
-        hint=f"write it as UTF-8, or say what it is: Csv({option}), and so with the other readers of text",
+        hint=f"write it as UTF-8, or name its encoding: Csv({option}); other text readers take encoding= too",
         place=error.place,
     )
 
@@ -283,7 +283,7 @@ def _guess_utf16(content: Content, head: bytes) -> Guess:
     half = max(1, len(head) // 2)
     name = "utf-16-le" if odd > even else "utf-16-be"
     if min(even, odd) > 0.01 * half or max(even, odd) < 0.5 * half or content.size % 2 or not _decodes(content, name):
-        return Guess("", 0.0, "it has NUL bytes, and is no UTF-16: it is binary, or was cut off by a crash")
+        return Guess("", 0.0, "it has NUL bytes and is not UTF-16: it is binary, or a crash left it incomplete")
     return Guess(name, 0.99, "every other byte is NUL, as in UTF-16")
 
 

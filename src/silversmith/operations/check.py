@@ -206,7 +206,9 @@ def _checked(job: Job, process: _Process, pipeline: Pipeline | None) -> CheckedF
         return CheckedFile(job.path, None, "lookup", key=job.key, lookup_of=job.lookup_of)
     if job.transform == NO_TRANSFORM:
         message = "no transform's pattern matches it: nothing would be made of it"
-        patterns = [each.pattern.text for each in pipeline.transforms[:_MOST_PATTERNS]] if pipeline is not None else []
+        patterns = (
+            list(dict.fromkeys(each.pattern.text for each in pipeline.transforms))[:_MOST_PATTERNS] if pipeline else []
+        )
         hint = f"name its key with --key, or the transform with --transform; the patterns are {', '.join(patterns)}"
         forms = [form for each in pipeline.transforms if (form := each.pattern.in_form_of(job.key))] if pipeline else []
         if forms:

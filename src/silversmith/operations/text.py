@@ -36,12 +36,15 @@ def headline(message: str) -> str:
     """
     text = message.strip("\n").splitlines() or [""]
     frames = [(number, frame) for number, line in enumerate(text) if (frame := _FRAME.fullmatch(line.rstrip()))]
-    if not frames:
+    if frames:
+        number, frame = frames[-1]
+        place = f"{Path(frame['file']).name}:{frame['line']} in {frame['function']}()"
+    elif text[0].rstrip().endswith(":"):  # of a query, which has no place in the code
+        number, place = 0, text[0].strip().removesuffix(":")
+    else:
         return text[0].strip()
-    number, frame = frames[-1]
     error = next((line for line in text[number + 1 :] if line.strip() and not line.startswith(" ")), "")
     kind, colon, words = error.partition(": ")
-    place = f"{Path(frame['file']).name}:{frame['line']} in {frame['function']}()"
     return f"{place}: {kind.rpartition('.')[2]}{colon}{words}".strip()
 
 

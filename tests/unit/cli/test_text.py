@@ -134,6 +134,12 @@ Resolved plan until failure:
     assert headline("the file is empty\nor so") == "the file is empty"
 
 
+def test_a_headline_names_the_error_of_a_query_which_has_no_place_in_the_code() -> None:
+    message = "the transform 'carriers' failed:\npolars.exceptions.ColumnNotFoundError: no column \"c\"\n\nPlan:"
+    assert headline(message) == "the transform 'carriers' failed: ColumnNotFoundError: no column \"c\""
+    assert headline("it failed:") == "it failed:"
+
+
 @given(st.text())
 def test_the_essence_of_a_message_that_is_no_traceback_is_the_message(message: str) -> None:
     assert essence(message).split() == message.expandtabs(4).split()

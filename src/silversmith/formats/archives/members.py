@@ -126,14 +126,18 @@ def _alone(content: Content) -> Content:
 
 
 def _called(content: Content, what: str) -> str:
-    return f'the member "{shorten(content.member)}", which is {what}' if content.member else f"what is {what} once more"
+    return (
+        f'the member "{shorten(content.member)}", which is {what}'
+        if content.member
+        else f"data that is {what} once more"
+    )
 
 
 def _nested(what: str) -> DataError:
     return DataError(
         "NestedArchive",
-        f"the file holds {what}: packing within packing is not read",
-        hint="put what is in it as a file of its own, packed once",
+        f"the file contains {what}: deeper nesting is not read",
+        hint="unpack it, and put the files in it, packed once or not at all",
     )
 
 
