@@ -18,6 +18,7 @@ try:
     from aws_cdk import aws_s3 as s3
     from aws_cdk import aws_sns as sns
     from aws_cdk import aws_sqs as sqs
+    from aws_cdk.aws_ecr_assets import DockerImageAsset, Platform
     from aws_cdk.aws_s3_assets import Asset
     from aws_cdk.cloudformation_include import CfnInclude
     from constructs import Construct
@@ -25,11 +26,14 @@ except ModuleNotFoundError as error:
     raise ModuleNotFoundError("silversmith.cdk needs the AWS CDK: pip install 'silversmith[cdk]'") from error
 
 from silversmith.aws.bundle import Bundle, build, build_tables
-from silversmith.aws.deploy import LAYER_KEY, TABLES_LAYER_KEY, gather
+from silversmith.aws.deploy import LAYER_KEY, TABLES_LAYER_KEY, gather, gather_code
+from silversmith.aws.image import write_context
+from silversmith.aws.packages import Runtime
 from silversmith.errors import DefinitionError
+from silversmith.pipeline import Located, locate
 from silversmith.pipeline import Pipeline as Definition
-from silversmith.pipeline import locate
 from silversmith.pipeline.deployment import Deployment, named
+from silversmith.template.functions import IMAGE
 from silversmith.template.plan import Plan, bucket_title, logical
 from silversmith.template.tables import CODE_KEY as TABLES_CODE_KEY
 
@@ -79,10 +83,14 @@ class Pipeline(Construct):  # type: ignore[misc]
         options = deployment if isinstance(deployment, Deployment) else named(located.names, deployment)
         with tempfile.TemporaryDirectory(prefix="silversmith-") as work:  # an asset copies its file at once
             gathered = gather(located, Path(work), options, build=build, build_tables=build_tables)
-            bundles = {("CodeKey", LAYER_KEY): gathered.bundle}
+            bundles: dict[tuple[str, str], Bundle] = {}
+            parameters: dict[str, str] = {}
+            if gathered.bundle is not None:
+                bundles["CodeKey", LAYER_KEY] = gathered.bundle
+            else:
+                parameters[IMAGE] = self._image(located, options, Path(work), build)
             if gathered.tables is not None:
                 bundles[TABLES_CODE_KEY, TABLES_LAYER_KEY] = gathered.tables
-            parameters: dict[str, str] = {}
             for keys, bundle in bundles.items():
                 written = bundle.write(Path(work, "zips", keys[0]))
                 digests = bundle.function_digest, bundle.layer_digest  # with other packages it is other code, too
@@ -93,6 +101,13 @@ class Pipeline(Construct):  # type: ignore[misc]
             document.write_text(json.dumps(gathered.template), "ascii")
             self.template = CfnInclude(self, "Template", template_file=str(document), parameters=parameters)
         self._expose(Plan.of(located.pipeline, options, located.reference))
+
+    def _image(self, located: Located, options: Deployment, work: Path, build: Callable[..., Bundle]) -> str:
+        """The URI of the image, which the CDK builds and pushes."""
+        code = gather_code(located, work / "transforms", options, Runtime(options.architecture), build=build)
+        write_context(code, work / "image")
+        platform = Platform.LINUX_ARM64 if options.architecture == "arm64" else Platform.LINUX_AMD64
+        return str(DockerImageAsset(self, "Image", directory=str(work / "image"), platform=platform).image_uri)
 
     def _expose(self, plan: Plan) -> None:
         def arn(title: str) -> Any:

@@ -510,7 +510,9 @@ def test_a_release_with_tables_brings_their_code(
     account: Account, notifications: Notifications, small_release: Release, tmp_path: Path
 ) -> None:
     (tmp_path / "pipeline.py").write_text("")
-    tables = replace(small_release.bundle, function={"tables.json": tmp_path / "package.py"})
+    assert small_release.bundle is not None
+    bundle = small_release.bundle
+    tables = replace(bundle, function={"tables.json": tmp_path / "package.py"})
     asked: list[Any] = []
 
     def build(*inputs: Any, **_: Any) -> Bundle:
@@ -523,7 +525,7 @@ def test_a_release_with_tables_brings_their_code(
         account,
         tmp_path / "work",
         deployment=Deployment(existing_buckets=("silver",)),
-        build=lambda *_, **__: small_release.bundle,
+        build=lambda *_, **__: bundle,
         build_tables=build,
     )
     assert asked == [(pipeline.tables, tmp_path, tmp_path / "work" / "tables")]

@@ -26,6 +26,7 @@ from silversmith.aws.deploy import code_keys
 from silversmith.aws.packages import Runtime
 from silversmith.cli.application import call
 from silversmith.cli.deploy import deploy_release, prepare_release
+from silversmith.cli.options import locate_deployment
 from silversmith.events import ObjectEvent, object_created
 from silversmith.lineage import Lineage
 from silversmith.local.lake import LakeFolder
@@ -140,7 +141,7 @@ class Shop:
             code, said = self.run("deploy", "--yes")
             assert code == 0, said
             return said
-        lambdas = prepare_release(str(self.pipeline), "", self.server.url, quiet=True)
+        lambdas = prepare_release(*locate_deployment(str(self.pipeline), ""), self.server.url, quiet=True)
         with lambdas as (expected, account), tempfile.TemporaryDirectory() as work:
             located, machine = locate(str(self.pipeline)), Runtime(MACHINE, version)
             bundle, tables = build(located, Path(work, "packages"), runtime=machine), None

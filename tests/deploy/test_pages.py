@@ -234,7 +234,7 @@ def prices() -> dict[str, float]:
 def test_the_sums_are_right() -> None:
     """Prices are in USD for a million, a GB or a month, as the table says."""
     (code,) = [
-        matches for matches in re.findall(r"^```python\n(.*?)^```", PAGE, re.DOTALL | re.MULTILINE) if "def " in matches
+        matches for matches in re.findall(r"^```python\n(.*?)^```", PAGE, re.DOTALL | re.MULTILINE) if "sum" in matches
     ]
     names: dict[str, Any] = {**prices()}
     exec(code, names)
@@ -269,6 +269,7 @@ def test_every_field_of_a_document_is_named(account: Account, small_release: Rel
     inventory = take_inventory("sales", account)
     assert inventory is not None
     (tmp_path / "zip").write_bytes(b"")
+    assert small_release.bundle is not None
     bundle = Bundle({}, small_release.bundle.packages, Runtime(), "")
     documents = {
         "bundle": of_bundle(bundle, [tmp_path / "zip"]),

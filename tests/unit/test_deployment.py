@@ -72,6 +72,8 @@ LAYER = "arn:aws:lambda:eu-central-1:123456789012:layer:tools:3"
         ({"replicate_to": {"bronze": "copy"}, "existing_buckets": ("bronze",)}, "is there already"),
         ({"snap_start": True, "provisioned_concurrency": 1}, "exclude each other"),
         ({"snap_start": True, "ephemeral_storage": {"a": 1024}}, "exclude each other"),
+        ({"image": True, "snap_start": True}, "image and snap_start exclude each other: Lambda has no"),
+        ({"image": True, "layers": (LAYER,)}, "image and layers exclude each other: Lambda has no"),
     ],
 )
 def test_values_that_aws_would_refuse_are_refused_here(options: dict[str, Any], says: str) -> None:

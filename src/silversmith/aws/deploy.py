@@ -29,7 +29,9 @@ from silversmith.aws.artefacts import (
     switch_eventbridge_on,
     tells_eventbridge,
 )
-from silversmith.aws.bundle import Bundle, build, build_tables, pack
+from silversmith.aws.bundle import MOST_BYTES, Bundle, build, build_tables, pack
+from silversmith.aws.image import MOST_BYTES as MOST_IMAGE_BYTES
+from silversmith.aws.image import check_uri, with_uri
 from silversmith.aws.packages import Runtime
 from silversmith.aws.stack import (
     ChangeSet,
@@ -52,6 +54,7 @@ from silversmith.schemas import Owner
 from silversmith.schemas.recorded import require_ours
 from silversmith.stores.aws_errors import translate_aws_errors
 from silversmith.template import compile as compile_template
+from silversmith.template.functions import IMAGE, PYTHON
 from silversmith.template.plan import Plan, bucket_title, physical, since_parameter
 from silversmith.template.tables import CODE_KEY as TABLES_CODE_KEY
 
@@ -88,14 +91,15 @@ _AFTER_DEPLOY = {
 class Release:
     """The parts of a deployment: the name of the stack, its template and the code.
 
-    ``tables`` is the code of the tables' function, where there are any. ``notifying`` are the roles of the buckets that
-    tell EventBridge of their objects; ``existing`` has the names of those that are not the stack's. ``transforms`` make
-    silver for ``owner``. ``settings`` are those of the stack itself.
+    ``bundle`` is the code, None where an image has it; ``tables`` is the code of the tables' function, where there are
+    any. ``notifying`` are the roles of the buckets that tell EventBridge of their objects; ``existing`` has the names
+    of those that are not the stack's. ``transforms`` make silver for ``owner``. ``settings`` are those of the stack
+    itself.
     """
 
     name: str
     template: Mapping[str, Any]
-    bundle: Bundle
+    bundle: Bundle | None
     parameters: Mapping[str, str]
     owner: Owner
     transforms: tuple[Transform, ...]
@@ -135,10 +139,10 @@ class Deployed:
 
 @dataclass(frozen=True)
 class Gathered:
-    """The template of a pipeline, whose functions have layers, and its code."""
+    """The template of a pipeline, whose functions have layers, and its code; None: an image has it."""
 
     template: Mapping[str, Any]
-    bundle: Bundle
+    bundle: Bundle | None
     tables: Bundle | None
 
 
@@ -153,18 +157,24 @@ def gather(
     """
     template = compile_template(located.pipeline, located.reference, deployment=options)
     target = runtime(template)
-    bundle = build(
-        located,
-        work / "transforms",
-        runtime=target,
-        include=options.include,
-        extra=options.packages,
-        has_layers=bool(options.layers),
-    )
+    bundle = None if options.image else gather_code(located, work / "transforms", options, target, build=build)
     spec, tables = located.pipeline.tables, None
     if spec:
         tables = build_tables(spec, located.root, work / "tables", runtime=target, extra=options.own_packages)
     return Gathered(with_layers(template, options.name(located.pipeline.name)), bundle, tables)
+
+
+def gather_code(located: Located, work: Path, options: Deployment, runtime: Runtime, *, build: Build = build) -> Bundle:
+    """Gather the code of the transforms, for a zip or an image, as the deployment's options say. See :func:`gather`."""
+    return build(
+        located,
+        work,
+        runtime=runtime,
+        include=options.include,
+        extra=options.packages,
+        most_bytes=MOST_IMAGE_BYTES if options.image else MOST_BYTES,
+        has_layers=bool(options.layers),
+    )
 
 
 def release(
@@ -173,6 +183,7 @@ def release(
     work: Path,
     *,
     deployment: Deployment | None = None,
+    image: str = "",
     build: Build = build,
     build_tables: Build = build_tables,
 ) -> Release:
@@ -183,14 +194,18 @@ def release(
         account: where to.
         work: an empty folder for the packages; the release refers to files in it.
         deployment: how; by default, every option has its default.
+        image: the URI of the image, where the deployment has one; empty: the one that is deployed.
         build: gathers the code.
         build_tables: gathers that of the tables' function.
 
     Raises:
         DefinitionError: the definition cannot be deployed.
         BundleError: the bundle cannot be made.
+        DeployError: Lambda does not take the image.
     """
     options = deployment or Deployment()
+    if image:
+        check_uri(image, account)
     gathered = gather(located, work, options, build=build, build_tables=build_tables)
     pipeline, bundle, tables = located.pipeline, gathered.bundle, gathered.tables
     name = options.name(pipeline.name)
@@ -199,7 +214,11 @@ def release(
         name,
         gathered.template,
         bundle,
-        {"CodeBucket": Artefacts(account).bucket, **code_keys(name, bundle, tables)},
+        {
+            **({"CodeBucket": Artefacts(account).bucket} if bundle or tables else {}),
+            **code_keys(name, bundle, tables),
+            **({IMAGE: image} if image else {}),
+        },
         owner(pipeline, options),
         pipeline.transforms,
         tables,
@@ -209,9 +228,9 @@ def release(
     )
 
 
-def code_keys(name: str, bundle: Bundle, tables: Bundle | None = None) -> dict[str, str]:
+def code_keys(name: str, bundle: Bundle | None, tables: Bundle | None = None) -> dict[str, str]:
     """The parameters with the keys of the code, which are made of its content. ``name`` is the stack's."""
-    bundles = {"CodeKey": bundle, **({TABLES_CODE_KEY: tables} if tables is not None else {})}
+    bundles = {key: each for key, each in (("CodeKey", bundle), (TABLES_CODE_KEY, tables)) if each is not None}
     return {
         **{code: f"{name}/{each.function_digest}.zip" for code, each in bundles.items()},
         **{_LAYER_KEYS[code]: f"layers/{each.layer_digest}.zip" for code, each in bundles.items()},
@@ -229,11 +248,10 @@ def owner(pipeline: Pipeline, deployment: Deployment) -> Owner:
 
 
 def with_layers(template: Mapping[str, Any], name: str) -> dict[str, Any]:
-    """A copy of the template in which every function has a layer with the packages. ``name`` is the stack's.
-
-    docs/decisions/0023-packages-are-a-layer.md
+    """A copy of the template in which every function that is no image has a layer with the packages. ``name`` is the
+    stack's. docs/decisions/0023-packages-are-a-layer.md
     """
-    functions = _functions(template)
+    functions = {logical: each for logical, each in _functions(template).items() if not _is_image(each)}
     properties = [resource["Properties"] for resource in functions.values()]
     codes = dict.fromkeys(_code(resource) for resource in functions.values())
     layers = {
@@ -279,7 +297,11 @@ def _code(function: Mapping[str, Any]) -> str:
 def runtime(template: Mapping[str, Any]) -> Runtime:
     """The machine and Python of a template's functions."""
     properties = next(iter(_functions(template).values()))["Properties"]
-    return Runtime(properties["Architectures"][0], properties["Runtime"].removeprefix("python"))
+    return Runtime(properties["Architectures"][0], properties.get("Runtime", PYTHON).removeprefix("python"))
+
+
+def _is_image(function: Mapping[str, Any]) -> bool:
+    return bool(function["Properties"].get("PackageType") == "Image")
 
 
 def _functions(template: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
@@ -317,6 +339,7 @@ def deploy(
     stack = Stack(account, release.name, tell=tell, pause=pause)
     refuse_foreign_silver(account, release.owner, release.transforms, tell)
     state = _ready_state(stack, tell)
+    release = _with_image(release, state)
     for bucket in release.existing.values():
         require_bucket(account, bucket)
     tables_before = state.outputs.get("CodeOfTables") if state is not None else None
@@ -373,7 +396,7 @@ def diff(release: Release, account: Account, *, pause: Pause = time.sleep) -> Di
         _refuse_unready(state)
     if state is None or state.is_empty or state.status == "REVIEW_IN_PROGRESS":
         return _with_protection(_looked_at(of_new(release.template), release, account), release, None)
-    release = with_first_deploys(release, state, datetime.now(UTC))
+    release = with_first_deploys(_with_image(release, state), state, datetime.now(UTC))
     change_set = _proposed(stack, state, release, Artefacts(account))
     if change_set is not None:
         stack.discard(change_set.arn)
@@ -442,10 +465,12 @@ def _refuse_unready(state: StackState) -> None:
 
 def _upload(release: Release, artefacts: Artefacts, tell: Tell) -> None:
     with tempfile.TemporaryDirectory() as folder:
-        uploads = [
-            (release.parameters[LAYER_KEY], release.bundle.layer, "packages", "have"),
-            (release.parameters["CodeKey"], release.bundle.function, "code", "has"),
-        ]
+        uploads = []
+        if release.bundle is not None:
+            uploads += [
+                (release.parameters[LAYER_KEY], release.bundle.layer, "packages", "have"),
+                (release.parameters["CodeKey"], release.bundle.function, "code", "has"),
+            ]
         if release.tables is not None:
             uploads += [
                 (release.parameters[TABLES_LAYER_KEY], release.tables.layer, "packages of the tables", "have"),
@@ -514,6 +539,10 @@ def with_first_deploys(release: Release, state: StackState | None, now: datetime
     names = [since_parameter(each.name) for each in release.transforms if each.since == DEPLOY]
     times = {name: before.get(name) or iso(now) for name in names}
     return replace(release, parameters={**release.parameters, **times})
+
+
+def _with_image(release: Release, state: StackState | None) -> Release:
+    return replace(release, parameters=with_uri(release.parameters, release.name, release.template, state))
 
 
 def _leaving(stack: Stack, state: StackState | None, diff: Diff) -> frozenset[str]:

@@ -21,6 +21,7 @@ from botocore.exceptions import ClientError
 
 from silversmith.aws.account import Account, DeployError, Pause, Tell
 from silversmith.stores.aws_errors import translate_aws_errors
+from silversmith.template.functions import IMAGE
 
 
 class Effect(StrEnum):
@@ -323,7 +324,8 @@ class StackState:
     @property
     def is_ours(self) -> bool:
         """Whether it was made from a template of Silversmith's. A stack that was never executed counts as ours."""
-        return {"CodeBucket", "CodeKey"} <= set(self.parameters) or self.status == "REVIEW_IN_PROGRESS"
+        is_of_ours = IMAGE in self.parameters or {"CodeBucket", "CodeKey"} <= set(self.parameters)
+        return is_of_ours or self.status == "REVIEW_IN_PROGRESS"
 
 
 @dataclass(frozen=True)

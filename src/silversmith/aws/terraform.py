@@ -16,6 +16,7 @@ from silversmith.aws.stack import LARGEST_BODY
 from silversmith.pipeline import Located
 from silversmith.pipeline.deployment import Deployment
 from silversmith.template import compile as compile_template
+from silversmith.template.functions import IMAGE
 from silversmith.template.tables import CODE_KEY as TABLES_CODE_KEY
 
 #: The files that `silversmith bundle --split` writes, by the parameter with their key; those of tables in a folder.
@@ -39,7 +40,7 @@ def write_module(located: Located, options: Deployment, folder: Path) -> tuple[P
     """
     name = options.name(located.pipeline.name)
     template = with_layers(compile_template(located.pipeline, located.reference, deployment=options), name)
-    zips = {**_ZIPS, **(_TABLES_ZIPS if located.pipeline.tables else {})}
+    zips = {**({} if options.image else _ZIPS), **(_TABLES_ZIPS if located.pipeline.tables else {})}
     body = json.dumps(template, separators=(",", ":"))
     folder.mkdir(parents=True, exist_ok=True)
     main, document = folder / "main.tf.json", folder / f"{name}.template.json"
@@ -70,7 +71,8 @@ def module(name: str, options: Deployment, zips: Mapping[str, str], *, large: bo
         "name": name,
         **source,
         "parameters": {
-            "CodeBucket": "${var.code_bucket}",
+            **({"CodeBucket": "${var.code_bucket}"} if zips else {}),
+            **({IMAGE: "${var.image}"} if options.image else {}),
             **{key: f"${{aws_s3_object.{_OBJECTS[key]}.key}}" for key in zips},
         },
         "capabilities": ["CAPABILITY_IAM", "CAPABILITY_NAMED_IAM"],
@@ -87,10 +89,14 @@ def module(name: str, options: Deployment, zips: Mapping[str, str], *, large: bo
                 "type": "string",
                 "description": "The bucket for the code, in the stack's region",
             },
+            **({"image": {"type": "string", "description": "The URI of the image, in ECR"}} if options.image else {}),
             "tags": {"type": "map(string)", "description": "Tags of the stack", "default": dict(options.tags)},
         },
         **data,
-        "resource": {"aws_s3_object": objects, "aws_cloudformation_stack": {"pipeline": stack}},
+        "resource": {
+            **({"aws_s3_object": objects} if objects else {}),
+            "aws_cloudformation_stack": {"pipeline": stack},
+        },
         "output": {
             "stack_id": {"value": "${aws_cloudformation_stack.pipeline.id}"},
             "outputs": {

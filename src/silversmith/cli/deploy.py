@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -16,6 +17,7 @@ from silversmith.cli.options import (
     PIPELINE,
     DeploymentOption,
     EndpointOption,
+    ImageOption,
     JsonOption,
     PipelineArgument,
     QuietOption,
@@ -34,7 +36,7 @@ from silversmith.operations.text import count, duration, shown, size
 if TYPE_CHECKING:
     from silversmith.aws.account import Account, Pause
     from silversmith.aws.bundle import Bundle
-    from silversmith.aws.deploy import Deployed, Release, ScheduledRound
+    from silversmith.aws.deploy import Build, Deployed, Release, ScheduledRound
     from silversmith.aws.destroy import Inventory
     from silversmith.aws.stack import Diff, History
     from silversmith.operations.estimate import Estimate
@@ -46,16 +48,19 @@ if TYPE_CHECKING:
 
 @contextmanager
 def prepare_release(
-    pipeline: str, deployment: str, endpoint_url: str | None, *, quiet: bool
+    located: Located, options: Deployment, endpoint_url: str | None, *, quiet: bool, image: str = ""
 ) -> Iterator[tuple[Release, Account]]:
-    """Gather what is to be deployed, and open the account.
+    """Gather what is to be deployed, and open the account. ``image`` is the URI of the image, if there is one.
 
     Raises:
-        DefinitionError: there is no such pipeline or deployment, or it cannot be deployed.
+        DefinitionError: the pipeline cannot be deployed.
+        WrongCall: there is an image, and the deployment has none.
         NoAccount: there are no credentials or no region.
         BundleError: the code cannot be gathered.
+        DeployError: Lambda does not take the image.
     """
-    located, options = locate_deployment(pipeline, deployment)
+    if image and not options.image:
+        raise WrongCall("--image is for functions that run from an image: add Deployment(image=True)")
     from silversmith.aws.account import open_account
     from silversmith.aws.deploy import release
 
@@ -64,7 +69,7 @@ def prepare_release(
         say(f"{options.name(located.pipeline.name)} in the account {account_text(account)}")
         say("gathering the code and its packages")
     with TemporaryDirectory(prefix="silversmith-") as work:
-        yield release(located, account, Path(work), deployment=options), account
+        yield release(located, account, Path(work), deployment=options, image=image), account
 
 
 def account_text(account: Account) -> str:
@@ -149,7 +154,10 @@ def write_terraform(located: Located, options: Deployment, folder: Path | None) 
 
     for path in write_module(located, options, folder):
         say(f"written: {path}")
-    say(f"the code belongs beside it: silversmith bundle --split {folder}")
+    if options.image:
+        say("the code is in an image, whose URI is the variable `image`: silversmith bundle writes what it is made of")
+    else:
+        say(f"the code belongs beside it: silversmith bundle --split {folder}")
     if located.pipeline.tables:
         say(f"that of the tables, too: silversmith bundle --tables --split {folder / 'tables'}")
     return 0
@@ -178,7 +186,10 @@ def bundle(
     pipeline: PipelineArgument = PIPELINE,
     *,
     deployment: DeploymentOption = "",
-    output: Annotated[Path | None, Parameter(help="The zip file to write; by default bundle.zip.")] = None,
+    output: Annotated[
+        Path | None,
+        Parameter(help="The zip file to write, by default bundle.zip; of an image the folder, bundle-image."),
+    ] = None,
     split: Annotated[
         Path | None,
         Parameter(help="Write function.zip and layer.zip into this folder instead, the packages in the latter."),
@@ -191,36 +202,45 @@ def bundle(
     quiet: QuietOption = False,
     json: JsonOption = False,
 ) -> int:
-    """Gather the code that Lambda runs, with its packages, into a zip file. `silversmith deploy` does it by itself."""
+    """Gather the code that Lambda runs, with its packages, into a zip file. `silversmith deploy` does it by itself.
+
+    Where the deployment has an image, it is a folder that docker, or another builder, makes the image of.
+    """
     set_quiet(quiet)
     if output is not None and split is not None:
         raise WrongCall("--output writes one file, --split two. Give one of them.")
     located, options = locate_deployment(pipeline, deployment)
-    from silversmith.aws.bundle import build, build_tables
+    from silversmith.aws.bundle import build_tables
+    from silversmith.aws.deploy import gather_code
     from silversmith.aws.packages import Runtime
 
     runtime = Runtime(architecture or options.architecture, python)
     spec = located.pipeline.tables
+    if options.image and not tables and split is not None:
+        raise WrongCall("--split is for zips, and the deployment has an image: name its folder with --output.")
     if tables and not spec.tables:
         raise WrongCall(f"The pipeline {located.pipeline.name!r} has no tables: declare one with pipeline.table(…).")
     with TemporaryDirectory(prefix="silversmith-") as work:
         if tables:
             built = build_tables(spec, located.root, Path(work), runtime=runtime, extra=options.own_packages)
         else:
-            built = build(
-                located,
-                Path(work),
-                runtime=runtime,
-                include=options.include,
-                extra=options.packages,
-                has_layers=bool(options.layers),
-            )
-        written = write_bundle(built, output or Path("bundle.zip"), split)
+            built = gather_code(located, Path(work), options, runtime)
+        if options.image and not tables:
+            written: Sequence[Path] = [write_image(built, output)]
+        else:
+            written = write_bundle(built, output or Path("bundle.zip"), split)
         if json:
             say_json(bundle_document(built, written))
         else:
-            show_bundle(built, written)
+            show_bundle(built, written, is_image=options.image and not tables)
     return 0
+
+
+def write_image(built: Bundle, folder: Path | None = None) -> Path:
+    """Write the folder that the image is made of, and return its path. Its name is none that Python could import."""
+    from silversmith.aws.image import write_context
+
+    return write_context(built, folder or Path("bundle-image"))
 
 
 def write_bundle(built: Bundle, output: Path, split: Path | None) -> Sequence[Path]:
@@ -231,17 +251,24 @@ def write_bundle(built: Bundle, output: Path, split: Path | None) -> Sequence[Pa
     return [output]
 
 
-def show_bundle(built: Bundle, written: Sequence[Path]) -> None:
+def show_bundle(built: Bundle, written: Sequence[Path], *, is_image: bool = False) -> None:
     """Print a bundle for a person."""
-    from silversmith.aws.bundle import MOST_BYTES
+    from silversmith.aws import bundle, image
+
+    most = image.MOST_BYTES if is_image else bundle.MOST_BYTES
 
     say(f"for Lambda's Python {built.runtime.python} on {built.runtime.architecture}; versions: {built.origin}")
     say_table([(size(share.size), share.name) for share in built.shares[:MOST_PACKAGES]], right=[0], indent=2)
     if len(built.shares) > MOST_PACKAGES:
         say(f"  … and {len(built.shares) - MOST_PACKAGES} smaller ones")
-    say(f"{built.size / 2**20:.1f} MiB unzipped, of {MOST_BYTES / 2**20:.0f} that Lambda takes")
+    say(f"{built.size / 2**20:.1f} MiB unzipped, of {most / 2**20:,.0f} that Lambda takes")
     for path in written:
-        say(f"written: {path} ({size(path.stat().st_size)})")
+        say(f"written: {path} ({size(_size(path))})")
+
+
+def _size(path: Path) -> int:
+    files = path.rglob("*") if path.is_dir() else [path]
+    return sum(file.stat().st_size for file in files if file.is_file())
 
 
 def bundle_document(built: Bundle, written: Sequence[Path]) -> dict[str, Any]:
@@ -253,7 +280,7 @@ def bundle_document(built: Bundle, written: Sequence[Path]) -> dict[str, Any]:
         "digest": built.function_digest,
         "size": built.size,
         "packages": [{"name": share.name, "size": share.size} for share in built.shares],
-        "written": [{"path": str(path), "size": path.stat().st_size} for path in written],
+        "written": [{"path": str(path), "size": _size(path)} for path in written],
     }
 
 
@@ -265,16 +292,56 @@ def deploy(
     no_drain: Annotated[
         bool, flag("Delete a transform that goes with what waits in its queue, and do not wait until it is processed.")
     ] = False,
+    image: ImageOption = "",
     endpoint_url: EndpointOption = None,
     json: JsonOption = False,
 ) -> int:
     """Create the pipeline's stack on AWS, or update it, and show what AWS does.
 
     It asks before something is lost with a resource, and before a bucket that exists becomes the stack's.
-    Exit code 0: it is deployed, or nothing had changed. 1: it is not.
+    Exit code 0: it is deployed, or nothing had changed. 1: it is not. 2: it needs `--image`, and says how to make one.
     """
-    with prepare_release(pipeline, deployment, endpoint_url, quiet=json) as (release, account):
+    located, options = locate_deployment(pipeline, deployment)
+    if options.image and not image:
+        from silversmith.aws.account import open_account
+
+        command = ["silversmith", "deploy", *([] if pipeline == PIPELINE else [pipeline])]
+        command += ["--deployment", deployment] if deployment else []
+        command += ["--endpoint-url", endpoint_url] if endpoint_url else []
+        return prepare_image(located, options, open_account(endpoint_url=endpoint_url), command, json=json)
+    with prepare_release(located, options, endpoint_url, quiet=json, image=image) as (release, account):
         return deploy_release(release, account, yes=yes, json=json, drain=not no_drain)
+
+
+def prepare_image(
+    located: Located,
+    options: Deployment,
+    account: Account,
+    command: Sequence[str],
+    *,
+    json: bool,
+    build: Build | None = None,
+) -> int:
+    """Write the folder that the image is made of, say how it is built and pushed, and return the exit code.
+    ``command`` is the one that deploys it then; ``build`` gathers the code, by default that of a bundle."""
+    from silversmith.aws.bundle import build as build_all
+    from silversmith.aws.deploy import gather_code
+    from silversmith.aws.image import push
+    from silversmith.aws.packages import Runtime
+
+    with TemporaryDirectory(prefix="silversmith-") as work:
+        built = gather_code(located, Path(work), options, Runtime(options.architecture), build=build or build_all)
+        context = write_image(built)
+        image = push(account, options.name(located.pipeline.name), built, context)
+        commands = [*image.commands, shlex.join([*command, "--image", image.uri])]
+        if json:
+            say_json({"context": str(context), "image": image.uri, "commands": commands})
+            return 2
+        show_bundle(built, [context], is_image=True)
+    say("nothing is deployed: build the image, push it, and deploy again with its name (the first line, once):")
+    for line in commands:
+        say(line)
+    return 2
 
 
 def deploy_release(
@@ -415,11 +482,16 @@ def diff(
     pipeline: PipelineArgument = PIPELINE,
     *,
     deployment: DeploymentOption = "",
+    image: ImageOption = "",
     endpoint_url: EndpointOption = None,
     json: JsonOption = False,
 ) -> int:
-    """Show what `silversmith deploy` would change on AWS, and change nothing."""
-    with prepare_release(pipeline, deployment, endpoint_url, quiet=json) as (release, account):
+    """Show what `silversmith deploy` would change on AWS, and change nothing.
+
+    Without `--image`, the image is the one that is deployed.
+    """
+    located, options = locate_deployment(pipeline, deployment)
+    with prepare_release(located, options, endpoint_url, quiet=json, image=image) as (release, account):
         return diff_release(release, account, json=json)
 
 

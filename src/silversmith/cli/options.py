@@ -73,6 +73,15 @@ EndpointOption = Annotated[
     Parameter(name="--endpoint-url", show_default=False, help="Another place than AWS: the URL of a stand-in for it."),
 ]
 
+ImageOption = Annotated[
+    str,
+    Parameter(
+        name="--image",
+        show_default=False,
+        help="Of a deployment with an image: its URI in ECR, with tag or digest.",
+    ),
+]
+
 #: The defaults.
 PIPELINE = "pipeline.py"
 LAKE = Path("lake")

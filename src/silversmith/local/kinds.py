@@ -112,7 +112,7 @@ KINDS: Mapping[str, ResourceKind] = {
         read=words("FunctionName MemorySize Timeout Environment Role ReservedConcurrentExecutions"),
         ignored=words(
             "Description Handler Runtime Architectures Code LoggingConfig EphemeralStorage SnapStart VpcConfig "
-            "KmsKeyArn RecursiveLoop DeadLetterConfig Layers"
+            "KmsKeyArn RecursiveLoop DeadLetterConfig Layers PackageType ImageConfig"
         ),
     ),
     "AWS::Lambda::Version": ResourceKind(

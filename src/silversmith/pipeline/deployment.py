@@ -163,6 +163,8 @@ class Deployment:
         openlineage: the URL of a server that the functions send OpenLineage events to. docs/observability.md
         layers: the ARNs of versions of layers that the functions of transforms have beside their packages, 4 at most;
             or a dictionary by the names of the transforms. docs/settings.md
+        image: the functions of the transforms and the reconciler run from a container image, for packages that do not
+            fit a zip. You build and push it, and name it: ``silversmith deploy --image URI``. docs/deploy.md#an-image
         inventory: S3's daily list of bronze, which reconciliation reads in the place of a listing: ``"daily"``, and the
             stack has it made; or the folder of one that there is, ``"s3://example-bucket/prefix/bronze-bucket/id"``. It
             needs ``Pipeline(lineage=True)``. docs/reconcile.md#s3-inventory
@@ -209,6 +211,7 @@ class Deployment:
     openlineage: str = ""
     layers: tuple[str, ...] | Mapping[str, tuple[str, ...]] = ()
     inventory: str = ""
+    image: bool = False
 
     def __post_init__(self) -> None:
         problem = (
@@ -404,6 +407,9 @@ class Deployment:
 
     def _snapshot_problem(self) -> str:
         """https://docs.aws.amazon.com/lambda/latest/dg/snapstart.html"""
+        if self.image and (self.snap_start or self.layers):
+            option = "snap_start" if self.snap_start else "layers"
+            return f"image and {option} exclude each other: Lambda has no {option} for functions that run from an image"
         if not self.snap_start:
             return ""
         if self.provisioned_concurrency is not None:

@@ -16,7 +16,7 @@ from silversmith.pipeline import Pipeline
 from silversmith.pipeline.deployment import Deployment, on_this_machine
 from silversmith.pipeline.since import DEPLOY
 from silversmith.template import alarms, buckets, messaging, permissions, reconciler, tables, transform
-from silversmith.template.functions import LONGEST_CODE_KEY
+from silversmith.template.functions import IMAGE, LONGEST_CODE_KEY, LONGEST_IMAGE
 from silversmith.template.patch import patched
 from silversmith.template.plan import Plan, bucket_title, since_parameter
 
@@ -61,15 +61,15 @@ def compile(  # noqa: A001 -- it compiles
         Description=f"Silversmith pipeline {plan.name}: {plan.buckets['bronze']} to {plan.buckets['silver']}"
     )
     template.set_version("2010-09-09")
-    template.add_parameter(Parameter("CodeBucket", Type="String", Description="The bucket with the functions' code"))
-    template.add_parameter(
-        Parameter(
-            "CodeKey",
-            Type="String",
-            MaxLength=LONGEST_CODE_KEY,
-            Description="The key of the zip file with the code: another key for other code",
-        )
-    )
+    code_key, code_text = "CodeKey", "The key of the zip file with the code: another key for other code"
+    longest = LONGEST_CODE_KEY
+    if plan.options.image:
+        code_key, longest = IMAGE, LONGEST_IMAGE
+        code_text = "The URI of the image with the code, in ECR: another tag or digest for other code"
+    if plan.tables or not plan.options.image:
+        text = "The bucket with the functions' code"
+        template.add_parameter(Parameter("CodeBucket", Type="String", Description=text))
+    template.add_parameter(Parameter(code_key, Type="String", MaxLength=longest, Description=code_text))
     if plan.tables:
         template.add_parameter(
             Parameter(tables.CODE_KEY, Type="String", Description="The key of the zip file with the tables' code")

@@ -16,8 +16,15 @@ from silversmith.template.plan import Plan
 #: The longest CodeKey, so that a version's description, which takes 256 characters, can tell it.
 LONGEST_CODE_KEY = 180
 
+#: The Python of the functions, in Lambda's words.
+PYTHON = "python3.13"
+
+#: The parameter with the URI of the image, in the place of CodeKey where the deployment has one. No other stack has a
+#: parameter of this name. A version's description tells it, too, so it must be no longer than this.
+IMAGE, LONGEST_IMAGE = "SilversmithImage", 220
+
 #: Properties of a function that no published version keeps.
-_NOT_OF_VERSIONS = {"Code", "ReservedConcurrentExecutions", "RecursiveLoop", "Tags"}
+_NOT_OF_VERSIONS = {"Code", "PackageType", "ReservedConcurrentExecutions", "RecursiveLoop", "Tags"}
 
 
 def log_group(title: str, plan: Plan, name: str) -> logs.LogGroup:
@@ -70,13 +77,25 @@ def function(
         **{f"SILVERSMITH_{role.upper()}": plan.buckets[role] for role in roles},
         **environment,
     }
+    architectures = [plan.options.architecture]
+    if plan.options.image and code == "CodeKey":
+        runs: dict[str, Any] = {
+            "PackageType": "Image",
+            "Architectures": architectures,
+            "ImageConfig": awslambda.ImageConfig(Command=[handler]),
+            "Code": awslambda.Code(ImageUri=Ref(IMAGE)),
+        }
+    else:
+        runs = {
+            "Runtime": PYTHON,
+            "Architectures": architectures,
+            "Handler": handler,
+            "Code": awslambda.Code(S3Bucket=Ref("CodeBucket"), S3Key=Ref(code)),
+        }
     return awslambda.Function(
         title,
         FunctionName=name,
-        Runtime="python3.13",
-        Architectures=[plan.options.architecture],
-        Handler=handler,
-        Code=awslambda.Code(S3Bucket=Ref("CodeBucket"), S3Key=Ref(code)),
+        **runs,
         Environment=awslambda.Environment(Variables=variables),
         Role=GetAtt(role, "Arn"),
         LoggingConfig=awslambda.LoggingConfig(LogGroup=Ref(log_group)),
@@ -98,8 +117,9 @@ def published(
     properties = function.to_dict()["Properties"]
     kept = {name: value for name, value in properties.items() if name not in _NOT_OF_VERSIONS}
     digest = hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()[:16]
+    code = IMAGE if properties.get("PackageType") == "Image" else "CodeKey"
     version = awslambda.Version(
-        version_title, FunctionName=Ref(function), Description=Sub(f"${{CodeKey}} configuration {digest}")
+        version_title, FunctionName=Ref(function), Description=Sub(f"${{{code}}} configuration {digest}")
     )
     warm = {}
     if provisioned is not None:

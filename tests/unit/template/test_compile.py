@@ -162,6 +162,7 @@ CASES: dict[str, tuple[Callable[[], Pipeline], Deployment | None]] = {
     "gold": (gold, None),
     "gold_options": (gold, GOLD),
     "kept": (gold, KEPT),
+    "image": (flights, Deployment(image=True, provisioned_concurrency={"flights": 1})),
 }
 
 

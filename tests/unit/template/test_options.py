@@ -51,6 +51,7 @@ OPTIONS: dict[str, Deployment] = {
     "access_logs": Deployment(access_logs="acme-access-logs"),
     "object_lock": Deployment(object_lock=ObjectLock(days=7)),
     "openlineage": Deployment(openlineage="https://lineage.example.com"),
+    "image": Deployment(image=True),
     "replicate_to": Deployment(replicate_to={"quarantine": "acme-copy"}),
 }
 
@@ -147,6 +148,10 @@ FUNCTION, ROLE = "Lambda::Function", "IAM::Role"
         ("vpc", {f"{FUNCTION}.VpcConfig", f"{ROLE}.Policies"}),
         ("vpc_of_one", {f"{FUNCTION}.VpcConfig", f"{ROLE}.Policies"}),
         ("layers", {f"{FUNCTION}.Layers"}),
+        (
+            "image",
+            {f"{FUNCTION}.{name}" for name in ("PackageType", "ImageConfig", "Code", "Runtime", "Handler")},
+        ),
         ("permissions_boundary", {f"{ROLE}.PermissionsBoundary"}),
         ("ephemeral_storage", {f"{FUNCTION}.EphemeralStorage"}),
         (
@@ -444,6 +449,8 @@ def test_a_version_is_published_only_for_other_code_or_configuration() -> None:
     assert published(Deployment(provisioned_concurrency=1), memory=513) != first
     assert published(Deployment(provisioned_concurrency=1, ephemeral_storage=513)) != first
     assert published(Deployment(snap_start=True)) != first
+    imaged = published(Deployment(provisioned_concurrency=1, image=True))
+    assert imaged["Fn::Sub"].startswith("${SilversmithImage} configuration ")
 
 
 def test_the_published_version_is_invoked() -> None:
