@@ -85,6 +85,7 @@ def test_a_channel_without_a_condition_is_told_at_once(folder: Path) -> None:
     assert "no condition is set. Deployment(alarm_on=…) has them" in ended.stderr
 
 
+@pytest.mark.full
 def test_a_channel_that_cannot_be_is_a_wrong_call(folder: Path) -> None:
     ended = silversmith(folder, "run", "--until-idle", SILVERSMITH_ALARM_WEBHOOK=SECRET)
     assert ended.returncode == 2

@@ -80,6 +80,7 @@ def test_a_bucket_without_versions(s3: Any) -> None:
         assert versions.of(KEY) == []
 
 
+@pytest.mark.full
 def test_more_versions_than_one_answer_has(s3: Any) -> None:
     keep_versions(s3)
     for _ in range(1_005):

@@ -338,6 +338,7 @@ STEPS = [
 ]  # fmt: skip
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("name", STEPS)
 def test_it_is_killed_at_any_step_and_goes_on(lake: ErasingBench, name: str) -> None:
     lake.put(KEYS[0], "id,who\n1,jane\nx,jane-rejected\n")

@@ -23,6 +23,7 @@ from silversmith.stores import Head
 from silversmith.stores.local import LocalStore
 from silversmith.tables.lineage import follow
 from silversmith.tables.spec import LINEAGE
+from tests.examples import examples
 from tests.unit.conftest import Bench as Lake
 from tests.unit.operations.conftest import BAD, GOOD, HARMFUL, PARTLY, shop
 
@@ -199,7 +200,7 @@ def test_without_a_lineage_the_listing_is_bounded(bench: Bench, target: LocalTar
     assert (files.total, files.more) == (4, True)
 
 
-@settings(max_examples=20)
+@settings(max_examples=examples(20))
 @given(landed=st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from([BAD, GOOD, ""])), max_size=8))
 def test_the_lineage_counts_what_a_listing_counts(landed: list[tuple[str, str]]) -> None:
     with tempfile.TemporaryDirectory() as folder:

@@ -62,7 +62,7 @@ def saying(word: str, folder: Path) -> list[str]:
     return [str(path.relative_to(folder)) for path, said in everything(folder) if word in said]
 
 
-@pytest.mark.parametrize("partition_by", [(), ("who",)])
+@pytest.mark.parametrize("partition_by", [pytest.param((), marks=pytest.mark.full), ("who",)])
 def test_no_file_of_gold_says_anything_of_rows_that_are_erased(bench: GoldBench, partition_by: tuple[str, ...]) -> None:
     table = TableSpec("orders", TRANSFORM, partition_by=partition_by)
     gold = bench.root / "gold"
