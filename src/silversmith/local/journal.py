@@ -24,7 +24,7 @@ from silversmith.errors import SilversmithError
 
 #: From nothing to the schema that this code reads and writes: one file for each version (SQLite's PRAGMA user_version),
 #: only ever added to.
-MIGRATIONS = ("schema.sql", "schema_2.sql")
+MIGRATIONS = ("schema.sql", "schema_2.sql", "schema_3.sql")
 
 #: The write-ahead log is cut back to this many bytes after a checkpoint.
 LOG_BYTES = 64 * 1024 * 1024
@@ -347,6 +347,10 @@ class Keep:
     hops: int = 2000
 
 
+#: The widths of the slots of time in which numbers are kept, and how long each is kept, in seconds: twice as long as
+#: the page looks back. In every time zone midnight is at the beginning of a quarter of an hour.
+TALLIES = {10: 1_200, 120: 14_400, 900: 2 * 86_400}
+
 #: Deletes at most so many messages of a queue whose retention has ended: the journal, the queue's ARN, Unix seconds.
 Expire = Callable[["Journal", str, float, int], int]
 
@@ -408,7 +412,11 @@ class Compaction:
 
     def _age(self) -> bool:
         before = self._now - self._keep.seconds
-        return self._journal.change("oldest_hops", before=before, most=self._most) >= self._most
+        aged = [self._journal.change("oldest_hops", before=before, most=self._most)]
+        for width, seconds in TALLIES.items():
+            slot = int((self._now - seconds) // width)
+            aged.append(self._journal.change("old_tallies", width=width, before=slot, most=self._most))
+        return max(aged) >= self._most
 
     def _trim(self) -> bool:
         """Each hop is looked at once, soon after it was written: only then can its key have too many."""

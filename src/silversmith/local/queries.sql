@@ -283,3 +283,22 @@ SELECT id, key, body FROM outbox
 
 -- name: forget_message
 DELETE FROM messages WHERE id = ?
+
+-- name: begin_of_time
+-- Backward from the newest hop of the key: it is the last landing or resending of the version.
+SELECT at FROM hops
+WHERE key = :key AND version = :version AND (
+    room = 'bucket' OR room = 'operations' AND json_extract(detail, '$.to') IN ('bus', :queue)
+) ORDER BY id DESC LIMIT 1
+
+-- name: add_tally
+INSERT INTO tallies (width, slot, transform, name, value) VALUES (?, ?, ?, ?, ?)
+ON CONFLICT (width, slot, transform, name) DO UPDATE SET value = value + excluded.value
+
+-- name: tallies
+SELECT slot, transform, name, value FROM tallies WHERE width = :width AND slot >= :since
+
+-- name: old_tallies
+DELETE FROM tallies WHERE (width, slot, transform, name) IN (
+    SELECT width, slot, transform, name FROM tallies WHERE width = :width AND slot < :before LIMIT :most
+)

@@ -343,6 +343,10 @@ class AwsTarget:
         del after, most
         return []
 
+    def tallies(self, width: int, since: int) -> list[tuple[int, str, str, int]]:
+        del width, since
+        return []
+
     def outcome(self, transform: str, key: str) -> LastOutcome | None:
         """A failure of the transform's code, by the document in quarantine about bronze's version now.
 

@@ -233,6 +233,9 @@ class LocalTarget:
             for number, key, version, at, room, name, what, detail in self._rows("hops_after", after=after, most=most)
         ]
 
+    def tallies(self, width: int, since: int) -> list[tuple[int, str, str, int]]:
+        return self._rows("tallies", width=width, since=since)
+
     def outcome(self, transform: str, key: str) -> LastOutcome | None:
         for verdict, version, at, detail in self._rows("outcome", transform=transform, key=key):
             return LastOutcome(verdict, version, at, _json(detail))

@@ -239,6 +239,10 @@ class Target(Protocol):
         """Up to ``most`` hops of all keys with a number above ``after``, in order. The cost does not grow with the
         history."""
 
+    def tallies(self, width: int, since: int) -> list[tuple[int, str, str, int]]:
+        """The numbers of each slot of this width from the slot ``since`` on: slot, transform, name, value
+        (:mod:`silversmith.local.tallies`). The cost does not grow with the files. None on AWS."""
+
     def outcome(self, transform: str, key: str) -> LastOutcome | None:
         """The last result of a transform for a key."""
 

@@ -1,61 +1,42 @@
 """Numbers over time: what was done in each step of a span, and on each day.
 
-Memory is bounded: a span has as many steps as its plot has points, and the times of a step are a histogram.
+The journal adds them up (silversmith.local.tallies); only the depth of the queues is known here alone.
 """
 
 from __future__ import annotations
 
-from collections import Counter, deque
-from collections.abc import Iterable, Mapping
+import time
+from collections import Counter, defaultdict, deque
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
-from typing import Protocol
 
-from silversmith.operations.histogram import Histogram
+from silversmith.local.histogram import Histogram
+from silversmith.local.journal import TALLIES
+from silversmith.local.tallies import BROKEN, LATENCY
 
 
 @dataclass(frozen=True)
 class Span:
-    """How far back a plot looks. ``seconds`` in all, ``step`` for each point."""
+    """How far back a plot looks. ``seconds`` in all, ``step`` for each point: one or more slots of ``width``."""
 
     name: str
     title: str
     seconds: int
     step: int
+    width: int
 
 
 SPANS = {
     span.name: span
     for span in (
-        Span("10m", "10 minutes", 600, 10),
-        Span("2h", "2 hours", 7200, 120),
-        Span("24h", "24 hours", 86_400, 1440),
+        Span("10m", "10 minutes", 600, 10, width=10),
+        Span("2h", "2 hours", 7200, 120, width=120),
+        Span("24h", "24 hours", 86_400, 1800, width=900),
     )
 }
 
 
-class Ended(Protocol):
-    """A file that ended, as far as it counts. ``at`` in Unix seconds, ``total`` in milliseconds from bronze to silver.
-
-    ``broken``: how many rows broke each rule or column.
-    """
-
-    @property
-    def transform(self) -> str: ...
-    @property
-    def outcome(self) -> str: ...
-    @property
-    def at(self) -> float: ...
-    @property
-    def total(self) -> float | None: ...
-    @property
-    def rows(self) -> int | None: ...
-    @property
-    def rows_read(self) -> int | None: ...
-    @property
-    def rejected(self) -> int | None: ...
-    @property
-    def broken(self) -> Mapping[str, int]: ...
+_NUMBERS = frozenset({"done", "partial", "failed", "rows", "rows_read", "rejected"})
 
 
 @dataclass
@@ -75,24 +56,18 @@ class FileCounts:
     broken: Counter[str] = field(default_factory=Counter)
     latencies: Histogram = field(default_factory=Histogram)
 
-    def add(self, event: Ended) -> None:
-        """Add a file that ended."""
-        if event.outcome != "committed":
-            self.failed += event.outcome in {"failed", "quarantined"}
-            return
-        self.done += 1
-        self.partial += bool(event.rejected)
-        self.rows += event.rows or 0
-        self.rows_read += event.rows_read or 0
-        self.rejected += event.rejected or 0
-        if event.broken:
-            self.broken.update(event.broken)
-        if event.total is not None:
-            self.latencies.add(event.total)
+    def count(self, name: str, value: int) -> None:
+        """Add a number of the journal by its name there."""
+        if name.startswith(BROKEN):
+            self.broken[name.removeprefix(BROKEN)] += value
+        elif name.startswith(LATENCY):
+            self.latencies.add_bucket(int(name.removeprefix(LATENCY)), value)
+        elif name in _NUMBERS:
+            setattr(self, name, getattr(self, name) + value)
 
     def merge(self, part: FileCounts) -> None:
         """Add what another one counted."""
-        for name in ("done", "partial", "failed", "rows", "rows_read", "rejected"):
+        for name in _NUMBERS:
             setattr(self, name, getattr(self, name) + getattr(part, name))
         depths = [depth for depth in (self.waiting, part.waiting) if depth is not None]
         self.waiting = max(depths, default=None)
@@ -111,50 +86,46 @@ class Point:
     waiting: int | None
 
 
-#: So many days are kept: today's and yesterday's numbers.
-DAYS = 2
-
-
-class _Newest:
-    """The tallies with the highest numbers, at most ``most``."""
-
-    def __init__(self, most: int) -> None:
-        self._most = most
-        self._least = -1
-        self.kept: dict[int, FileCounts] = {}
-
-    def of(self, number: int) -> FileCounts | None:
-        """The tally of a number; None: it is too low."""
-        tally = self.kept.get(number)
-        if tally is None and number > self._least:
-            tally = self.kept[number] = FileCounts()
-            if len(self.kept) > self._most:
-                self._least = min(self.kept)
-                del self.kept[self._least]
-        return tally if tally is not None and number in self.kept else None
+#: The width of the slots that a day is put together from.
+_DAY = max(TALLIES)
 
 
 class Series:
-    """The newest steps of each span, and the newest days."""
+    """The numbers of the slots of each width, as the journal keeps them, and the depths of the queues by span."""
 
     def __init__(self) -> None:
-        self._steps = {name: _Newest(span.seconds // span.step + 1) for name, span in SPANS.items()}
-        self._days = _Newest(DAYS)
+        self._slots: dict[int, dict[int, FileCounts]] = {width: {} for width in TALLIES}
+        self._depths: dict[str, dict[int, int]] = {name: {} for name in SPANS}
 
-    def add(self, event: Ended) -> None:
-        """Add a file that ended."""
-        for tally in self._tallies(event.at):
-            tally.add(event)
+    def newest(self, width: int) -> int:
+        """The newest slot; -1: there is none."""
+        return max(self._slots[width], default=-1)
+
+    def put(self, width: int, slots: Mapping[int, FileCounts]) -> None:
+        """Replace what was known of these slots, and forget those that are too old."""
+        kept = self._slots[width]
+        kept.update(slots)
+        oldest = max(kept, default=0) - TALLIES[width] // width
+        for slot in [slot for slot in kept if slot < oldest]:
+            del kept[slot]
 
     def depth(self, at: float, waiting: int) -> None:
         """Add how many messages waited at that time."""
-        for tally in self._tallies(at):
-            tally.waiting = max(waiting, tally.waiting or 0)
+        for name, span in SPANS.items():
+            depths, number = self._depths[name], int(at // span.step)
+            depths[number] = max(waiting, depths.get(number, 0))
+            for old in [each for each in depths if each < number - span.seconds // span.step]:
+                del depths[old]
 
     def steps(self, span: Span, now: float) -> list[FileCounts]:
         """The steps of a span that ends now, the oldest first."""
-        last, kept = int(now // span.step), self._steps[span.name].kept
-        return [kept.get(number) or FileCounts() for number in range(last - span.seconds // span.step + 1, last + 1)]
+        last, slots = int(now // span.step), span.step // span.width
+        steps = []
+        for number in range(last - span.seconds // span.step + 1, last + 1):
+            step = self._sum(span.width, range(number * slots, (number + 1) * slots))
+            step.waiting = self._depths[span.name].get(number)
+            steps.append(step)
+        return steps
 
     def points(self, span: Span, now: float) -> list[Point]:
         """The points of a span that ends now, the oldest first."""
@@ -178,19 +149,21 @@ class Series:
 
     def today(self, now: float) -> FileCounts:
         """Since midnight, by this machine's clock."""
-        return self._days.kept.get(_day(now)) or FileCounts()
+        first, last = int(midnight(now) // _DAY), int(now // _DAY)
+        return self._sum(_DAY, range(first, last + 1))
 
-    def _tallies(self, at: float) -> Iterable[FileCounts]:
-        tallies = [self._steps[name].of(int(at // span.step)) for name, span in SPANS.items()]
-        return [tally for tally in (*tallies, self._days.of(_day(at))) if tally is not None]
+    def _sum(self, width: int, slots: Iterable[int]) -> FileCounts:
+        total, kept = FileCounts(), self._slots[width]
+        for slot in slots:
+            if slot in kept:
+                total.merge(kept[slot])
+        return total
 
 
-def _day(at: float) -> int:
-    return datetime.fromtimestamp(at).toordinal()  # noqa: DTZ006 -- a day begins at midnight where the reader is
-
-
-#: So many transforms have numbers of their own; a pipeline has fewer.
-MOST_TRANSFORMS = 500
+def midnight(now: float) -> float:
+    """The beginning of the day that is now on this machine, in Unix seconds: a day begins where the reader is."""
+    today = time.localtime(now)
+    return time.mktime((today.tm_year, today.tm_mon, today.tm_mday, 0, 0, 0, 0, 0, -1))
 
 
 class History:
@@ -200,12 +173,20 @@ class History:
         self.all = Series()
         self._by_transform: dict[str, Series] = {}
 
-    def add(self, ended: Iterable[Ended]) -> None:
-        """Add files that ended."""
-        for event in ended:
-            self.all.add(event)
-            if event.transform in self._by_transform or len(self._by_transform) < MOST_TRANSFORMS:
-                self._by_transform.setdefault(event.transform, Series()).add(event)
+    def read(self, rows: Callable[[int, int], Iterable[tuple[int, str, str, int]]], now: float) -> None:
+        """Bring the numbers up to date. ``rows``: see :meth:`silversmith.operations.target.Target.tallies`. The slots
+        that may have grown since the last time are read again."""
+        for width, seconds in TALLIES.items():
+            current, newest = int(now // width), self.all.newest(width)
+            since = min(newest, current - 1) if newest >= 0 else current - seconds // width
+            total: dict[int, FileCounts] = defaultdict(FileCounts)
+            parts: dict[str, dict[int, FileCounts]] = defaultdict(lambda: defaultdict(FileCounts))
+            for slot, transform, name, value in rows(width, since):
+                total[slot].count(name, value)
+                parts[transform][slot].count(name, value)
+            self.all.put(width, total)
+            for transform, slots in parts.items():
+                self._by_transform.setdefault(transform, Series()).put(width, slots)
 
     def of(self, transform: str) -> Series:
         """One transform's numbers."""

@@ -17,7 +17,7 @@ from silversmith.operations.text import count, duration
 from silversmith.page.context import ViewContext
 from silversmith.page.failures import Cause, alike, causes_now
 from silversmith.page.flow import flow
-from silversmith.page.history import SPANS, FileCounts, History, Span
+from silversmith.page.history import SPANS, FileCounts, History, Span, midnight
 from silversmith.page.plots import Bar, Plot, draw, spark
 from silversmith.page.recent import FileEvent, LastFiles
 from silversmith.pipeline import Pipeline
@@ -245,7 +245,6 @@ async def overview(request: Request) -> Response:
         "flow": flow(glance.status, glance.rates),
         "first": first,
         "causes": failing,
-        "began": context.watch.began if context.watch.began and context.watch.began > _midnight() else None,
         "deployed": context.backend.deployed,
         "counted": bool(measured) or glance.remembers or not context.backend.deployed,
         "why_not": why_not,
@@ -265,14 +264,10 @@ async def measured_today(context: ViewContext) -> tuple[Mapping[str, DayCounts],
         return {}, ""
 
     def ask(_: Pipeline, target: Target) -> Mapping[str, DayCounts]:
-        return target.day_counts(_midnight(), time.time()) or {}
+        now = time.time()
+        return target.day_counts(midnight(now), now) or {}
 
     try:
         return await context.cached("today", int(time.monotonic() // MEASURED_FOR), 0, ask), ""
     except SilversmithError as error:
         return {}, str(error)
-
-
-def _midnight() -> float:
-    today = time.localtime()
-    return time.mktime((today.tm_year, today.tm_mon, today.tm_mday, 0, 0, 0, 0, 0, -1))

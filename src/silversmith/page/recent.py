@@ -62,8 +62,7 @@ class FileEvent:
     """The result of one version of a file in a transform, or that it waits. ``at`` in Unix seconds, ``size`` in bytes.
 
     ``legs`` are the milliseconds from each hop to the next, as far as they are known; ``total`` is their sum, None
-    where the beginning is unknown. ``code`` is the error's, or empty. ``broken``: how many rows broke each rule or
-    column. ``dead``: it was the last try.
+    where the beginning is unknown. ``code`` is the error's, or empty. ``dead``: it was the last try.
     """
 
     number: int
@@ -79,8 +78,6 @@ class FileEvent:
     code: str = ""
     legs: Sequence[tuple[str, float]] = ()
     total: float | None = None
-    rows_read: int | None = None
-    broken: Mapping[str, int] = field(default_factory=dict)
     dead: bool = False
 
     @property
@@ -208,8 +205,9 @@ class LastFiles:
         elif hop.what == "dead":
             self._die(item, transforms)
         elif hop.what == "queued":
+            if hop.at > passage.queued.get(hop.name, 0.0):  # else the queue took what was sent again just now
+                passage.resent.discard(hop.name)
             passage.queued[hop.name] = hop.at
-            passage.resent.discard(hop.name)
             self._wait(item, hop.name, transforms, passage)
 
     def _wait(self, item: News, queue: str, transforms: Mapping[str, str], passage: _Passage) -> None:
@@ -235,7 +233,7 @@ class LastFiles:
         hop, detail = item.hop, item.hop.detail
         passage = self._passages.get((item.key, hop.version), _Passage())
         legs, is_whole = _legs(passage, hop)
-        error, broken = detail.get("error"), detail.get("broken")
+        error = detail.get("error")
         committed = hop.what == "committed"
         return FileEvent(
             number=item.number,
@@ -251,10 +249,6 @@ class LastFiles:
             code=str(error.get("code", "")) if isinstance(error, dict) else "",
             legs=legs,
             total=sum(length for _, length in legs) if is_whole else None,
-            rows_read=_integer(detail.get("rows_read")) if committed else None,
-            broken={str(name): count for name, count in broken.items() if isinstance(count, int)}
-            if isinstance(broken, dict)
-            else {},
             dead=bool(detail.get("dead")),
         )
 
@@ -325,7 +319,7 @@ def _committed(transform: str, head: Head) -> FileEvent:
     return FileEvent(0, key, "", transform, "committed", head.modified.timestamp())
 
 
-#: So many hops are read at a time; and so many back from the newest when the page starts.
+#: So many hops are read at a time; and so many back from the newest when the page starts, for the list of files.
 BATCH = 5000
 BACK = 200_000
 
@@ -348,13 +342,11 @@ class Overview:
 
 @dataclass
 class _Memory:
-    """The hops that were read so far; a new journal gets a new one. ``began``: when the first hop that was read
-    happened, in Unix seconds, where there were older ones; else None."""
+    """What was read so far; a new journal gets a new one."""
 
     files: LastFiles = field(default_factory=LastFiles)
     history: History = field(default_factory=History)
     after: int = 0
-    began: float | None = None
 
 
 class Watch:
@@ -363,10 +355,12 @@ class Watch:
     Args:
         backend: what to look at.
         clock: the time in Unix seconds.
+        back: how many hops are read of those that are there at the start.
     """
 
-    def __init__(self, backend: Backend, *, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, backend: Backend, *, clock: Callable[[], float] = time.time, back: int = BACK) -> None:
         self._backend = backend
+        self._back = back
         self._clock = clock
         self._lock = threading.Lock()
         self._memory = _Memory()
@@ -416,11 +410,6 @@ class Watch:
         """Answer a question from what is remembered. It gets the files, the numbers and the time."""
         with self._lock:
             return question(self._memory.files, self._memory.history, self._clock())
-
-    @property
-    def began(self) -> float | None:
-        """Since when everything is remembered, in Unix seconds; None: nothing was left out."""
-        return self._memory.began
 
     def newest(self, most: int) -> list[FileEvent]:
         """See :meth:`LastFiles.newest`."""
@@ -482,15 +471,14 @@ class Watch:
         newest = target.newest()
         if newest < self._memory.after:
             self._memory = _Memory()
-        if not self._memory.after and newest > BACK:
-            self._memory.after = newest - BACK
-            self._memory.began = next((first.hop.at for first in target.news(self._memory.after, 1)), None)
-        if newest <= self._memory.after:
-            return
+        if not self._memory.after and newest > self._back:
+            self._memory.after = newest - self._back
+        with self._lock:
+            self._memory.history.read(target.tallies, self._clock())
         transforms = {f"{pipeline.name}_{transform.name}": transform.name for transform in pipeline.transforms}
         while news := target.news(self._memory.after, BATCH):
             with self._lock:
-                self._memory.history.add(self._memory.files.take(news, transforms))
+                self._memory.files.take(news, transforms)
             self._memory.after = news[-1].number
             if len(news) < BATCH or self.ended:
                 return

@@ -231,7 +231,7 @@ SCANS = {
     "outcome_transforms": "outcomes",
     "oldest_hops": "hops",  # in the order of their numbers, and no further than its LIMIT
 }
-TABLES = {"objects", "outbox", "queues", "messages", "hops", "outcomes", "counters"}
+TABLES = {"objects", "outbox", "queues", "messages", "hops", "outcomes", "counters", "tallies"}
 
 
 @pytest.mark.parametrize("name", sorted(queries()))

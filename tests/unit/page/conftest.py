@@ -37,7 +37,7 @@ class Visitor:
     """A browser that has the token's cookie by default."""
 
     def __init__(self, bench: Bench, place: LocalBackend) -> None:
-        self.bench = bench
+        self.bench, self.place = bench, place
         self.watch = Watch(place, clock=lambda: bench.now)
         self.client = TestClient(
             application(place, self.watch, token=TOKEN, cookie="c"), base_url=HOST, follow_redirects=False

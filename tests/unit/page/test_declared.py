@@ -6,8 +6,8 @@ import polars as pl
 
 from silversmith import Contract, Pipeline
 from silversmith.page.history import SPANS, Series
-from silversmith.page.recent import FileEvent
 from silversmith.page.transforms import code, columns, expectations, options, rule_reports, written_rules
+from tests.unit.page.numbers import Ended, history_of
 
 CONTRACT = Contract(
     {"id": pl.Int64, "total": pl.Int64},
@@ -103,9 +103,13 @@ def test_a_rule_of_a_contract_that_has_a_name_is_that_contract_s() -> None:
 
 
 def test_the_pass_rates_of_rules() -> None:
-    series, now = Series(), 1_767_355_205.0
-    series.add(FileEvent(1, "k", "v", "t", "committed", now, 6, 4, rows_read=10, broken={"positive": 4}))
-    series.add(FileEvent(2, "k", "v", "t", "committed", now - SPANS["24h"].step, 90, 0, rows_read=90))
+    now = 1_767_355_205.0
+    history = history_of(
+        Ended(now, rows_written=6, rows_rejected=4, rows_read=10, broken={"positive": 4}),
+        Ended(now - SPANS["24h"].step, rows_written=90, rows_read=90),
+        now=now,
+    )
+    series = history.of("t")
     positive, never = rule_reports({"positive": "x > 0", "never": "y"}, series, now)
     assert (positive.broken, positive.passed, positive.lowest, len(positive.bars)) == (4, 0.96, 0.6, 1)
     assert (never.broken, never.passed, never.lowest, never.bars) == (0, 1.0, 1.0, [])

@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
+import time
+from collections.abc import Iterator
+from datetime import datetime
+from zoneinfo import ZoneInfo
 
-from hypothesis import given
+import pytest
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from silversmith.operations.histogram import RELATIVE_ERROR
+from silversmith.local.histogram import RELATIVE_ERROR
+from silversmith.local.journal import TALLIES
 from silversmith.operations.text import millis
-from silversmith.page.history import SPANS, FileCounts, History, Rates, Series
+from silversmith.page.history import SPANS, FileCounts, History, Rates
 from silversmith.page.plots import HEIGHT, SPARK_HEIGHT, bars, ceiling, draw, line, per_second, spark
-from silversmith.page.recent import FileEvent
+from tests.unit.page.numbers import Ended, Recorded, history_of
 
 NOW = 1_767_355_205.0
 SPAN = SPANS["10m"]
-
-
-def seen(at: float, outcome: str = "committed", total: float | None = 5.0) -> FileEvent:
-    return FileEvent(1, "k", "v", "t", outcome, at, 1, 0, 1, 1, "", (), total)
 
 
 def test_a_rate_is_over_the_last_seconds() -> None:
@@ -33,15 +34,15 @@ def test_a_rate_is_over_the_last_seconds() -> None:
 
 
 def test_points_count_what_ended_in_them() -> None:
-    series = Series()
-    for event in (seen(NOW - 1), seen(NOW - 2), seen(NOW - 1, "failed", None), seen(NOW - 15), seen(NOW - 80_000)):
-        series.add(event)
-    series.depth(NOW, 7)
+    ends = (Ended(NOW - 1), Ended(NOW - 2), Ended(NOW - 1, "failed"), Ended(NOW - 15), Ended(NOW - 80_000))
+    series = history_of(*ends, now=NOW).all
+    series.depth(NOW - 1, 7)
+    series.depth(NOW, 4)
     *_, before, last = series.points(SPAN, NOW)
     assert (before.done, last.done, last.failed, last.waiting) == (0.1, 0.2, 0.1, 7)
     assert last.median is not None
     assert abs(last.median - 5) <= 5 * RELATIVE_ERROR
-    assert sum(point.done * SPANS["24h"].step for point in series.points(SPANS["24h"], NOW)) == 4
+    assert sum(point.done * SPANS["24h"].step for point in series.points(SPANS["24h"], NOW)) == pytest.approx(4)
 
 
 TIMES = st.lists(st.tuples(st.floats(0, 9 * 60), st.floats(0.01, 1e7)), min_size=1, max_size=60)
@@ -50,9 +51,7 @@ TIMES = st.lists(st.tuples(st.floats(0, 9 * 60), st.floats(0.01, 1e7)), min_size
 @given(TIMES, st.sampled_from([0.5, 0.95]))
 def test_the_latency_is_right_and_the_same_in_every_range(times: list[tuple[float, float]], share: float) -> None:
     """For any range, and so any steps of the numbers, the median is that of all files."""
-    series = Series()
-    for ago, took in times:
-        series.add(seen(NOW - ago, total=took))
+    series = history_of(*[Ended(NOW - ago, took=took) for ago, took in times], now=NOW).all
     exact = sorted(took for _, took in times)[math.ceil(share * len(times)) - 1]
     shown = {series.over(span, NOW).latencies.quantile(share) for span in SPANS.values()}
     (point,) = shown
@@ -61,35 +60,72 @@ def test_the_latency_is_right_and_the_same_in_every_range(times: list[tuple[floa
 
 
 def test_more_files_than_a_step_could_ever_keep() -> None:
-    series = Series()
-    for number in range(636):
-        series.add(seen(NOW - 1, total=860.0 if number < 200 else 3000.0))
+    series = history_of(*[Ended(NOW - 1, took=860.0 if number < 200 else 3000.0) for number in range(636)], now=NOW).all
     median = series.over(SPAN, NOW).latencies.quantile(0.5)
     assert median is not None
     assert abs(median - 3000) < 30
 
 
-def test_memory_is_bounded_and_what_is_too_old_is_left_out() -> None:
-    series = Series()
-    for number in range(5000):
-        series.add(seen(NOW + number * 60))
-    late = NOW + 5000 * 60
-    assert sum(len(newest.kept) for newest in series._steps.values()) <= 3 * 62
-    assert len(series._days.kept) == 2
-    before = series.today(late).done
-    series.add(seen(NOW))
-    assert series.today(late).done == before
+def test_memory_is_bounded() -> None:
+    recorded, history = Recorded(), History()
+    for number in range(400):
+        now = NOW + number * 900
+        recorded.add(Ended(now))
+        history.all.depth(now, number)
+        history.read(recorded.rows, now)
+    for series in (history.all, history.of("t")):
+        assert all(len(slots) <= TALLIES[width] // width + 1 for width, slots in series._slots.items())
+        assert all(len(depths) <= 61 for depths in series._depths.values())
+    assert history.all.steps(SPAN, now)[-1].waiting == 399
+
+
+def test_slots_that_may_have_grown_are_read_again() -> None:
+    """The newest one, and the one before: a worker's result is written with the time at which it came."""
+    recorded, history = Recorded(), History()
+    for at in (NOW, NOW + 1, NOW + 9, NOW + 21, NOW + 19, NOW + 5, NOW + 22):
+        recorded.add(Ended(at))
+        history.read(recorded.rows, NOW + 15)
+    assert history.all.over(SPAN, NOW + 25).done == history.of("t").today(NOW + 25).done == 7
 
 
 def test_today_by_transform_and_in_all() -> None:
-    history = History()
-    partly = replace(seen(NOW), rows_read=4, rejected=3, rows=1, broken={"positive": 2, "column id": 1})
-    history.add([partly, seen(NOW), replace(seen(NOW), transform="u"), seen(NOW, "quarantined")])
+    partly = Ended(NOW, rows_read=4, rows_rejected=3, rows_written=1, broken={"positive": 2, "column id": 1})
+    ends = (
+        partly,
+        Ended(NOW, rows_written=1),
+        Ended(NOW, transform="u"),
+        Ended(NOW, "quarantined"),
+        Ended(NOW, "gone"),
+    )
+    history = history_of(*ends, now=NOW)
     today = history.of("t").today(NOW)
     assert (today.done, today.partial, today.failed, today.rows, today.rejected) == (2, 1, 1, 2, 3)
     assert today.broken == {"positive": 2, "column id": 1}
     assert (history.all.today(NOW).done, history.of("none").today(NOW).done) == (3, 0)
     assert history.all.today(NOW + 2 * 86_400).done == 0
+
+
+@pytest.fixture(params=["UTC", "Asia/Kathmandu", "America/St_Johns", "Europe/Berlin", "Pacific/Chatham"])
+def zone(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[ZoneInfo]:
+    monkeypatch.setenv("TZ", request.param)
+    time.tzset()
+    yield ZoneInfo(request.param)
+    monkeypatch.undo()
+    time.tzset()
+
+
+#: Before a day of 23 hours in Berlin, and one of 25 hours there.
+SPRING, AUTUMN = 1_774_573_200.0, 1_792_875_600.0
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.data())
+def test_a_day_begins_at_midnight_where_the_page_runs(zone: ZoneInfo, data: st.DataObject) -> None:
+    now = data.draw(st.sampled_from([SPRING, AUTUMN])) + data.draw(st.floats(0, 4 * 86_400))
+    ends = [now - ago for ago in data.draw(st.lists(st.floats(0, 47 * 3600), max_size=30))]
+    today = datetime.fromtimestamp(now, zone).date()
+    expected = sum(datetime.fromtimestamp(at, zone).date() == today for at in ends)
+    assert history_of(*[Ended(at) for at in ends], now=now).all.today(now).done == expected
 
 
 def test_a_sparkline_shows_one_failure_among_thousands() -> None:
@@ -119,9 +155,8 @@ def test_a_line_has_gaps() -> None:
 
 
 def test_values_of_plots() -> None:
-    series = Series()
+    series = history_of(Ended(NOW - 1, took=1234.0), now=NOW).all
     assert [plot.name for plot in draw(series, SPAN, NOW, counted=False)] == ["waiting"]
-    series.add(seen(NOW - 1, total=1234.0))
     throughput, latency, _ = draw(series, SPAN, NOW, counted=True)
     assert "0.1/s" in throughput.says
     assert "half of 1 file took at most 1.2 s" in latency.says

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from silversmith.local.histogram import RELATIVE_ERROR
+from silversmith.operations.send import Range, replay
 from silversmith.page.live import revision_of
+from silversmith.page.recent import Watch
+from silversmith.patterns import KeyPattern
 from tests.unit.operations.conftest import GOOD
 from tests.unit.page.conftest import Visitor
 
@@ -95,3 +99,42 @@ def test_whoever_listens_hears_the_end(visitor: Visitor) -> None:
     visitor.watch.subscribe(lambda: heard.append(visitor.watch.ended))
     visitor.watch.stop()
     assert heard == [True]
+
+
+def test_todays_numbers_are_of_all_files_however_few_hops_the_page_has_read(visitor: Visitor) -> None:
+    bench = visitor.bench
+    for number in range(6):
+        bench.land(f"orders/{number}.csv", text="id,total\n1,5\n2,-5\n")
+        bench.now += 2
+        bench.work()
+    bench.land("orders/bad.csv", text="id\nx\n")
+    bench.work()
+    late = Watch(visitor.place, clock=lambda: bench.now, back=3)
+    late.look()
+    assert len(late.newest(100)) < 6, "the files are those of the last hops"
+    of_transform = late.ask(lambda _, history, now: history.of("orders").today(now))
+    for today in (of_transform, late.ask(lambda _, history, now: history.all.today(now))):
+        assert (today.done, today.partial, today.failed, today.rows, today.rejected) == (6, 6, 1, 6, 6)
+        assert today.broken == {"total is positive": 6}
+        assert today.latencies.count == 6
+        assert today.latencies.quantile(0.5) == pytest.approx(2000, rel=RELATIVE_ERROR)
+    bench.now += 86_400
+    late.look()
+    assert late.ask(lambda _, history, now: history.all.today(now)).done == 0
+
+
+def test_replayed_files_count_from_then(visitor: Visitor) -> None:
+    bench = visitor.bench
+    bench.land("orders/a.csv", text=GOOD)
+    bench.work()
+    bench.now += 3 * 86_400
+    matching = Range(KeyPattern.parse("orders/*.csv"))
+    with bench.opened() as target:
+        assert len(list(replay(bench.pipeline, target, matching, force=bench.now))) == 1
+    bench.now += 5
+    bench.work()
+    visitor.watch.look()
+    (ended,) = visitor.watch.newest(1)
+    today = visitor.watch.ask(lambda _, history, now: history.all.today(now))
+    assert (ended.outcome, ended.total) == ("committed", 5000)
+    assert today.latencies.quantile(0.5) == pytest.approx(5000, rel=RELATIVE_ERROR)

@@ -21,6 +21,7 @@ import orjson
 from silversmith import faults
 from silversmith.function.retries import DIED
 from silversmith.lineage import error_key, failed_key
+from silversmith.local import tallies
 from silversmith.local.journal import Journal
 from silversmith.local.services import Change, HopRow, ReceivedMessage, hop_row, write
 from silversmith.local.stack import EventSourceMapping, FunctionResource, QueueResource
@@ -386,7 +387,7 @@ class FunctionService:
 
     def _record(self, failed_of: Mapping[Invocation, set[str]], reason: str | None, now: float) -> None:
         """Write the trace, the last outcome of each key, and the totals."""
-        hops, outcomes, totals = [], [], Counter[str]()
+        hops, outcomes, totals, numbers = [], [], Counter[str](), Counter[str]()
         changes: list[Change] = []
         for invocation, failed in failed_of.items():
             for message, verdict, detail in _verdicts(invocation, failed, reason):
@@ -405,6 +406,7 @@ class FunctionService:
                             "detail": orjson.dumps(detail).decode(),
                         }
                     )
+                numbers.update(tallies.ended(verdict, detail, self._milliseconds(message, verdict, now)))
                 totals[verdict] += 1
                 totals["rows"] += int(detail.get("rows_written") or 0)
                 totals["rejected"] += int(detail.get("rows_rejected") or 0)
@@ -416,8 +418,14 @@ class FunctionService:
                 self._journal.count(f"function.{name}", value)
                 kind = "function" if self.settings.is_of_tables else "transform"
                 self._journal.count(f"{kind}.{self.settings.transform}.{name}", value)
+        tallies.add(self._journal, self.settings.transform, numbers, now)
         if self._announce is not None:
             self._announce(changes, now)
+
+    def _milliseconds(self, message: ReceivedMessage, verdict: str, now: float) -> float | None:
+        if verdict != "committed":
+            return None
+        return tallies.milliseconds_since(self._journal, message.key, message.version, self.settings.queue.name, now)
 
     def _changes(self, message: ReceivedMessage, verdict: str, detail: Mapping[str, Any]) -> Iterator[Change]:
         """The changes of a message in silver and its additions to quarantine. Removals from quarantine are left out:

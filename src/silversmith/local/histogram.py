@@ -17,6 +17,11 @@ _LOG_GROWTH = math.log(GROWTH)
 SMALLEST = 1e-6
 
 
+def bucket_of(value: float) -> int:
+    """The number of the bucket that a value is in."""
+    return math.ceil(math.log(max(value, SMALLEST)) / _LOG_GROWTH)
+
+
 class Histogram:
     """Values, such as times, in buckets of a fixed relative width: every quantile has the same relative error.
 
@@ -32,9 +37,15 @@ class Histogram:
 
     def add(self, value: float) -> None:
         """Add a value."""
-        self._buckets[math.ceil(math.log(max(value, SMALLEST)) / _LOG_GROWTH)] += 1
+        self._buckets[bucket_of(value)] += 1
         self.count += 1
         self.most = max(self.most, value)
+
+    def add_bucket(self, bucket: int, values: int) -> None:
+        """Add so many values of a bucket, of which no more is known."""
+        self._buckets[bucket] += values
+        self.count += values
+        self.most = max(self.most, GROWTH**bucket)
 
     def merge(self, part: Histogram) -> None:
         """Add all values of another histogram."""
