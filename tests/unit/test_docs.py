@@ -38,7 +38,7 @@ def elsewhere(page: Path) -> bool:
 RUN = [page for page in pages() if not elsewhere(page) and not name(page).startswith(("docs/decisions/", "examples/"))]
 
 #: Pages whose commands take long; the README's run in the fast tier.
-LONG = {"docs/tutorial.md", "docs/install.md"}
+LONG = {"docs/tutorial.md", "docs/install.md", "docs/aws-logs.md"}
 
 
 @pytest.mark.parametrize(

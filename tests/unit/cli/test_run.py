@@ -73,7 +73,8 @@ def read_until(process: subprocess.Popen[str], text: str) -> None:
     raise AssertionError(f"the run ended without saying {text!r}: {process.stderr and process.stderr.read()}")
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.full)])
+@pytest.mark.full
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_run_without_an_end_ends_well_on_a_signal(folder: Path, start: Start, number: int) -> None:
     land(folder, "fast/a.csv")
     process = start()

@@ -270,6 +270,7 @@ def test_a_function_may_do_what_its_role_allows_and_nothing_else(tmp_path: Path)
         assert list(pool.silver.iterdir()) == []
 
 
+@pytest.mark.full
 def test_a_worker_that_dies_says_how_and_is_replaced(tmp_path: Path) -> None:
     with opened(
         tmp_path, "if first == 2: os.kill(os.getpid(), signal.SIGSEGV)\n    if first == 3: os._exit(7)"

@@ -50,7 +50,7 @@ def test_the_numbers_of_the_page_are_those_of_the_code() -> None:
     for said in (
         f"{MOST_SMALL} small data files",
         f"up to {TARGET_BYTES >> 20} MiB or about {TARGET_ROWS:,} rows",
-        f"goes on for {RETENTION_DAYS} days",
+        f"can read it for {RETENTION_DAYS} days",
         f"more than {MOST_GROUPS:,} touched groups",
     ):
         assert said in words

@@ -154,6 +154,7 @@ def test_an_array_is_cut_out_of_a_document(
     assert carved.line == data.decode()[:start].count("\n") + 1
 
 
+@pytest.mark.full
 def test_a_pointer_into_a_file_of_any_size(in_file: Opener) -> None:
     size = LARGEST // 1000
     records = [{"id": number, "text": "]" * 990} for number in range(size + 10)]
