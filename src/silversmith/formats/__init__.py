@@ -23,7 +23,7 @@ import polars as pl
 from polars.exceptions import PanicException, PolarsError
 
 from silversmith.errors import DataError
-from silversmith.formats import arrow, avro, csv, custom, excel, lines, parquet, regex, union, xml
+from silversmith.formats import arrow, avro, csv, custom, excel, json, lines, parquet, regex, union, xml
 from silversmith.formats.archives.content import Content, Scratch
 from silversmith.formats.archives.members import unpack_all
 from silversmith.formats.archives.options import Archive, FileReader
@@ -34,8 +34,7 @@ from silversmith.formats.custom import CustomReader
 from silversmith.formats.detect import detect, mismatch
 from silversmith.formats.encoding import with_mark
 from silversmith.formats.excel import Excel
-from silversmith.formats.json import Json, document
-from silversmith.formats.json import lines as ndjson
+from silversmith.formats.json import Json
 from silversmith.formats.lines import FixedWidth, Lines
 from silversmith.formats.parquet import Parquet
 from silversmith.formats.regex import Fields, Regex
@@ -77,10 +76,10 @@ OWN_READERS = (*_EXPECTED, Archive)
 _READ: dict[str, Callable[[Content, Any, Mapping[str, pl.DataType]], Table]] = {
     "csv": csv.read,
     "json": lambda content, options, declared: with_clean_names(
-        with_mark(content, lambda utf8: document.read(utf8, options, declared)), declared
+        with_mark(content, lambda utf8: json.read(utf8, options, declared)), declared
     ),
     "ndjson": lambda content, options, declared: with_clean_names(
-        with_mark(content, lambda utf8: ndjson.read(utf8, declared, options.selection)), declared
+        with_mark(content, lambda utf8: json.read_lines(utf8, declared, options.selection)), declared
     ),
     "parquet": lambda content, options, _: with_fields(parquet.read(content, options)),
     "avro": lambda content, *_: with_fields(avro.read(content)),
@@ -95,15 +94,8 @@ _READ: dict[str, Callable[[Content, Any, Mapping[str, pl.DataType]], Table]] = {
 
 #: The readers of formats that are detected, where the transform has none.
 _DETECTED: dict[str, FileReader] = {
-    "csv": Csv(),
-    "json": Json(),
     "ndjson": Json(),
-    "parquet": Parquet(),
-    "avro": Avro(),
-    "arrow": Arrow(),
-    "excel": Excel(),
-    "xml": Xml(),
-    "lines": Lines(),
+    **{_EXPECTED[reader]: reader() for reader in (Csv, Json, Parquet, Avro, Arrow, Excel, Xml, Lines)},
 }
 
 _HEAD = 64 * 1024

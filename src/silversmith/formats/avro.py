@@ -10,7 +10,7 @@ import io
 import os
 import struct
 import zlib
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
@@ -22,7 +22,7 @@ from silversmith.errors import DataError
 from silversmith.formats import spill
 from silversmith.formats.archives.compression import ERRORS, xz_decompressor, zstd_decompressor
 from silversmith.formats.archives.content import Content
-from silversmith.formats.parquet import reason_of
+from silversmith.formats.parquet import not_whole, reason_of
 from silversmith.formats.table import MOST_COLUMNS, Table, checked_names, col, shorten
 
 MAGIC = b"Obj\x01"
@@ -58,17 +58,17 @@ class Avro:
 
 @dataclass(frozen=True)
 class _Header:
-    """``schema`` is for Polars; ``names`` are all columns in order, ``nulls`` those that it leaves out since they take
-    no bytes, ``enums`` the words of those that are decoded as numbers, and ``times`` how many nanoseconds a time of day
-    counts: it is decoded as a number, since Polars makes null of what is no time."""
+    """``columns`` are the types of all columns, spelled out."""
 
-    schema: Mapping[str, Any]
-    names: Sequence[str]
-    nulls: Collection[str]
-    enums: Mapping[str, Sequence[str]]
-    times: Mapping[str, int]
+    columns: Mapping[str, Any]
     codec: str
     sync: bytes
+
+    @property
+    def schema(self) -> dict[str, Any]:
+        """For Polars. It leaves out columns of nulls, which take no bytes."""
+        fields = [{"name": name, "type": _decoded_as(kind)} for name, kind in self.columns.items() if kind != "null"]
+        return {"type": "record", "name": "record", "fields": fields}
 
     def bytes(self, *, blocks: bool = True) -> bytes:
         """A header for the blocks that Polars gets: unpacked, but for Snappy, which it unpacks itself.
@@ -92,7 +92,6 @@ def read(content: Content, *, block: int = BLOCK) -> Table:
     with content.open() as opened:
         file = _File(opened)
         header = _read_header(file)
-        checked_names(header.names)
         return spill.table_of(_frames(file, header, block), "avro" + content.packing, content.scratch)
 
 
@@ -169,7 +168,7 @@ def _read_header(file: _File) -> _Header:
 
 def _frames(file: _File, header: _Header, size: int) -> Iterator[pl.DataFrame]:
     """Blocks, some at a time, as frames; at least one."""
-    width, mark = len(header.names), _Mark(header)
+    width, mark = len(header.columns), _Mark(header)
     pending: list[bytes] = []
     records, waiting, yielded = 0, 0, False
     while not file.at_end():
@@ -204,7 +203,7 @@ def _decoded(pending: list[bytes], records: int, header: _Header, mark: _Mark) -
         frame = frame.head(records)
     if not is_whole:
         raise _unreadable(f"its blocks say that they have {records:,} records, and there is more in them, or less")
-    return frame.select(_column(name, header, frame) for name in header.names)
+    return frame.select(_column(name, kind, frame) for name, kind in header.columns.items())
 
 
 def _polars(parts: list[bytes]) -> pl.DataFrame:
@@ -246,20 +245,18 @@ class _Mark:
         return b"\1" if name == "boolean" else b""
 
 
-def _column(name: str, header: _Header, frame: pl.DataFrame) -> pl.Expr:
-    if name in header.nulls:
+def _column(name: str, kind: Any, frame: pl.DataFrame) -> pl.Expr:
+    if kind == "null":
         return pl.lit(None, dtype=pl.String).alias(name)
-    if name in header.times:
-        nanoseconds = header.times[name]
+    if nanoseconds := _time_of(kind):
         if not frame[name].drop_nulls().is_between(0, _DAY // nanoseconds, closed="left").all():
             raise _unsupported(f'"{shorten(name)}" has times of day that are not between 00:00 and 24:00')
         return (col(name).cast(pl.Int64) * nanoseconds).cast(pl.Time)
-    words = header.enums.get(name)
-    if words is None:
-        return col(name)
-    if not frame[name].drop_nulls().is_between(0, len(words) - 1).all():
-        raise _unreadable(f'"{shorten(name)}" has a number that stands for none of its words')
-    return col(name).replace_strict(range(len(words)), words, return_dtype=pl.String)
+    if words := _symbols_of(kind):
+        if not frame[name].drop_nulls().is_between(0, len(words) - 1).all():
+            raise _unreadable(f'"{shorten(name)}" has a number that stands for none of its words')
+        return col(name).replace_strict(range(len(words)), words, return_dtype=pl.String)
+    return col(name)
 
 
 def _unpacked(data: bytes, codec: str) -> tuple[bytes, int]:
@@ -303,12 +300,7 @@ def _too_large(length: int) -> DataError:
 
 
 def _unreadable(why: str) -> DataError:
-    """The error for what is no whole Avro."""
-    return DataError(
-        "UnreadableAvro",
-        f"the file is not whole Avro: {shorten(why, 200)}",
-        hint="it may have been cut off or damaged while it was written or sent: write and put it again",
-    )
+    return not_whole("Avro", why)
 
 
 # Schemas as Polars can decode them: the same bytes, in words that it knows. A map has the bytes of an array of its
@@ -323,23 +315,13 @@ def _header(schema: object, codec: str, sync: bytes) -> _Header:
     """
     if not isinstance(schema, dict) or schema.get("type") != "record":
         raise _unsupported("it is not of records")
+    names = checked_names([_name(field) for field in _fields(schema)])
     types = _Types({_full_name(schema, ""): None})
-    spelled = {
-        _name(field): types.spell(field.get("type"), schema.get("namespace", ""), 2) for field in _fields(schema)
-    }
-    names = [_name(field) for field in _fields(schema)]
-    enums = {name: symbols for name, kind in spelled.items() if (symbols := _symbols_of(kind))}
-    for name in enums:
-        kind = spelled[name]
-        spelled[name] = ["null" if branch == "null" else "int" for branch in kind] if isinstance(kind, list) else "int"
-    times = {name: unit for name, kind in spelled.items() if (unit := _time_of(kind))}
-    for name in times:
-        spelled[name] = _without_logical_type(spelled[name])
-    fields = [{"name": name, "type": kind} for name, kind in spelled.items() if kind != "null"]
-    if not fields:
+    namespace = schema.get("namespace", "")
+    kinds = [types.spell(field.get("type"), namespace, 2) for field in _fields(schema)]
+    if all(kind == "null" for kind in kinds):
         raise _unsupported("its records have no fields")
-    nulls = [name for name, kind in spelled.items() if kind == "null"]
-    return _Header({"type": "record", "name": "record", "fields": fields}, names, nulls, enums, times, codec, sync)
+    return _Header(dict(zip(names, kinds, strict=True)), codec, sync)
 
 
 def _symbols_of(spelled: Any) -> list[str]:
@@ -359,10 +341,14 @@ def _time_of(spelled: Any) -> int:
     return next((_TIMES.get(str(kind.get("logicalType")), 0) for kind in kinds if isinstance(kind, dict)), 0)
 
 
-def _without_logical_type(spelled: Any) -> Any:
+def _decoded_as(spelled: Any) -> Any:
+    """The type that Polars decodes: of an enum its number, and of a time of day, too, as it makes null of what is no
+    time."""
     if isinstance(spelled, list):
-        return [_without_logical_type(kind) for kind in spelled]
-    return spelled["type"] if isinstance(spelled, dict) else spelled
+        return [_decoded_as(kind) for kind in spelled]
+    if _symbols_of(spelled):
+        return "int"
+    return spelled["type"] if _time_of(spelled) else spelled
 
 
 @dataclass
@@ -372,7 +358,7 @@ class _Types:
     named: dict[str, Any]
     count: int = 0
 
-    def spell(self, kind: object, namespace: str, depth: int) -> Any:
+    def spell(self, kind: object, namespace: str, depth: int) -> Any:  # noqa: PLR0911 -- one for each kind of type
         """A type for Polars."""
         self.count += 1
         if depth > MOST_DEPTH or self.count > MOST_TYPES:
@@ -383,12 +369,9 @@ class _Types:
             return self._union(kind, namespace, depth)
         if not isinstance(kind, dict):
             raise _unsupported(f"{shorten(repr(kind))} is no type")
-        if isinstance(kind.get("type"), dict | list):
-            return self.spell(kind["type"], namespace, depth + 1)
-        return self._complex(kind, namespace, depth)
-
-    def _complex(self, kind: dict[str, Any], namespace: str, depth: int) -> Any:
         name = kind.get("type")
+        if isinstance(name, dict | list):
+            return self.spell(name, namespace, depth + 1)
         if name == "array":
             return {"type": "array", "items": self._nested(kind.get("items"), namespace, depth)}
         if name == "map":
@@ -397,11 +380,10 @@ class _Types:
             return {"type": "array", "items": entry}
         if name in {"record", "enum", "fixed"}:
             return self._defined(kind, namespace, depth)
-        if name in _PRIMITIVES:
-            _check_decimal(kind, 0)
-            kept = {key: kind[key] for key in ("type", "logicalType", "precision", "scale") if key in kind}
-            return kept if "logicalType" in kept else name
-        return self._by_name(str(name), namespace, depth)
+        if name not in _PRIMITIVES:
+            return self._by_name(str(name), namespace, depth)
+        _check_decimal(kind, 0)
+        return _kept(kind) if "logicalType" in kind else name
 
     def _nested(self, kind: object, namespace: str, depth: int) -> Any:
         """A type within another. Polars decodes enums only as columns, and times of day are checked only there."""
@@ -459,8 +441,11 @@ def _fixed(kind: Mapping[str, Any]) -> Any:
     if kind.get("logicalType") == "duration":
         raise _unsupported("durations of months, days and milliseconds are no column type")
     _check_decimal(kind, size)
-    kept = {key: kind[key] for key in ("type", "size", "logicalType", "precision", "scale") if key in kind}
-    return {**kept, "name": "f"}
+    return {**_kept(kind), "name": "f"}
+
+
+def _kept(kind: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: kind[key] for key in ("type", "size", "logicalType", "precision", "scale") if key in kind}
 
 
 def _check_decimal(kind: Mapping[str, Any], size: int) -> None:

@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from silversmith.errors import DataError
-from silversmith.formats import ROW, Arrow, arrow, arrow_messages, read
+from silversmith.formats import ROW, Arrow, arrow, read
 from silversmith.formats.archives.content import Content
 from silversmith.stores import Source
 from tests.examples import examples
@@ -133,9 +133,9 @@ def test_damage_is_an_error_or_does_no_harm(in_memory: Opener, seed: bytes, at: 
 @pytest.mark.full
 def test_a_bomb_is_defused(in_memory: Opener) -> None:
     """A batch whose buffers say that they unpack to far more than memory holds."""
-    zeros = pl.DataFrame({"a": pl.Series([0] * (arrow_messages.LONGEST_BODY // 8 + 1), dtype=pl.Int64)})
+    zeros = pl.DataFrame({"a": pl.Series([0] * (arrow.LONGEST_BODY // 8 + 1), dtype=pl.Int64)})
     data = streamed(zeros, "zstd")
-    assert len(data) * 100 < arrow_messages.LONGEST_BODY
+    assert len(data) * 100 < arrow.LONGEST_BODY
     lengths = [len(batch) for batch in (zeros,)]
     assert lengths
     with suppress(DataError):  # Polars may have written it in several batches, each within the limit

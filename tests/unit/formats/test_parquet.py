@@ -18,8 +18,7 @@ from pyarrow import parquet as pq
 from silversmith.errors import DataError, DefinitionError
 from silversmith.formats import ROW, Parquet, Table, parquet_sink, read, reading_errors
 from silversmith.formats.archives.content import Content
-from silversmith.formats.parquet import BESIDE, check_memory
-from silversmith.formats.parquet_metadata import read_footer
+from silversmith.formats.parquet import BESIDE, check_memory, read_footer
 from silversmith.stores import Source
 
 Opener = Callable[..., Source]

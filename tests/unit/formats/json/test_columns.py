@@ -11,10 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from silversmith.errors import DataError
-from silversmith.formats.json import lines
-from silversmith.formats.json.columns import ColumnReader, Columns, elements_as_lines, read_objects
-from silversmith.formats.json.kinds import Kind, kind_of
-from silversmith.formats.json.rows import Block, frame_of
+from silversmith.formats.json import reader
+from silversmith.formats.json.rows import Block, ColumnReader, Columns, elements_as_lines, frame_of, read_objects
+from silversmith.formats.json.values import Kind, kind_of
 from tests.data.test_json_grammar import INVALID, NOT_UTF8, VALID
 from tests.examples import examples
 
@@ -26,11 +25,11 @@ def kinds_of(block: Block) -> dict[str, Kind]:
 
 
 def parsed(data: bytes) -> Block:
-    return lines._parse(data, lines._documents(data), first=1, line=1)
+    return reader._parse_lines(data, reader._lines(data), first=1, line=1)
 
 
 def numbers_of(data: bytes) -> range:
-    return range(1, len(lines._documents(data)) + 1)
+    return range(1, len(reader._lines(data)) + 1)
 
 
 def check(data: bytes, kinds: dict[str, Kind]) -> bool:

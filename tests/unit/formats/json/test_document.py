@@ -13,10 +13,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from silversmith.errors import DataError, DefinitionError
-from silversmith.formats import ROW, Json, Table, read
+from silversmith.formats import ROW, Json, Table, json, read
 from silversmith.formats.archives.content import Content
-from silversmith.formats.json import document
-from silversmith.formats.json.parse import LARGEST
+from silversmith.formats.json.values import LARGEST
 from silversmith.stores import Source
 from tests.examples import examples
 
@@ -246,9 +245,9 @@ def test_blocks_of_an_array_are_what_the_whole_is(
     in_file: Opener, values: list[Any], indent: int | None, block: int
 ) -> None:
     data = python_json.dumps(values, indent=indent).encode()
-    whole = document.read(Content("x.json", data, None), Json(), {})
+    whole = json.read(Content("x.json", data, None), Json(), {})
     source = in_file(data)
-    parts = document.read(Content("x.json", None, source.path), Json(), {}, block=block)
+    parts = json.read(Content("x.json", None, source.path), Json(), {}, block=block)
     assert parts.rows.collect().equals(whole.rows.collect())
     assert parts.rows.collect_schema() == whole.rows.collect_schema()
 
@@ -262,9 +261,9 @@ def test_blocks_of_an_array_are_what_the_whole_is(
 def test_documents_one_after_the_other_are_the_array_of_them(
     in_file: Opener, values: list[Any], between: str, block: int
 ) -> None:
-    array = document.read(Content("x.json", python_json.dumps(values).encode(), None), Json(), {})
+    array = json.read(Content("x.json", python_json.dumps(values).encode(), None), Json(), {})
     source = in_file(between.join(python_json.dumps(value, indent=1) for value in values).encode())
-    sequence = document.read(Content("x.json", None, source.path), Json(), {}, block=block)
+    sequence = json.read(Content("x.json", None, source.path), Json(), {}, block=block)
     assert sequence.rows.collect().equals(array.rows.collect())
 
 
@@ -277,7 +276,7 @@ def test_damaged_documents_are_read_right_or_refused(in_file: Opener, values: li
     source = in_file(data)
     for content in (Content("x.json", data, None), Content("x.json", None, source.path)):
         try:
-            outcomes.append(document.read(content, Json(), {}, block=7).rows.collect().to_dicts())
+            outcomes.append(json.read(content, Json(), {}, block=7).rows.collect().to_dicts())
         except DataError as error:
             outcomes.append([{"error": error.code, "line": error.place.line}])
     assert outcomes[0] == outcomes[1]
@@ -287,7 +286,7 @@ def test_damaged_documents_are_read_right_or_refused(in_file: Opener, values: li
 @settings(max_examples=examples(200), deadline=None)
 def test_no_bytes_at_all_crash_it(data: bytes) -> None:
     with suppress(DataError):
-        table = document.read(Content("x.json", data, None), Json(), {})
+        table = json.read(Content("x.json", data, None), Json(), {})
         assert table.rows.collect().height <= data.count(b"," if table.format == "json" else b"\n") + 1
 
 

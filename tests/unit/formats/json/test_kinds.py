@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from silversmith.errors import DataError
-from silversmith.formats.json.kinds import MIXED, MOST_DEPTH, NULL, Kind, as_text, column, join, kind_of, type_of
+from silversmith.formats.json.values import MIXED, MOST_DEPTH, NULL, Kind, as_text, column, join, kind_of, type_of
 from silversmith.formats.table import MOST_COLUMNS
 from tests.examples import examples
 

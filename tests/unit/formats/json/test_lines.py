@@ -13,13 +13,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from silversmith.errors import DataError
-from silversmith.formats import ROW, Json, Table, read
+from silversmith.formats import ROW, Json, Table, json, read
 from silversmith.formats.archives.content import Content
-from silversmith.formats.json import lines
-from silversmith.formats.json.columns import Columns
-from silversmith.formats.json.kinds import Kind
-from silversmith.formats.json.rows import Block, Blocks
+from silversmith.formats.json.rows import Block, Blocks, Columns
 from silversmith.formats.json.select import Selection
+from silversmith.formats.json.values import Kind
 from silversmith.stores import Source
 from tests.examples import examples
 
@@ -91,7 +89,7 @@ def test_json_by_name_may_be_lines_and_the_reader_may_say_so(opened: Opener) -> 
 def test_later_words_among_numbers_make_all_text(in_file: Opener) -> None:
     records = [{"a": 1, "b": {"c": 1}}, {"a": 2}, {"a": "x"}, {"b": {"c": "y", "d": None}}]
     data = b"".join(python_json.dumps(line).encode() + b"\n" for line in records)
-    table = lines.read(Content("x.ndjson", None, in_file(data).path), {}, block=20)
+    table = json.read_lines(Content("x.ndjson", None, in_file(data).path), {}, block=20)
     assert rows_of(table) == [
         {"a": "1", "b": {"c": "1", "d": None}},
         {"a": "2", "b": None},
@@ -129,8 +127,8 @@ RECORDS = st.lists(
 @settings(max_examples=examples(200), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_blocks_are_what_the_whole_is(in_file: Opener, records: list[dict[str, Any]], block: int) -> None:
     data = "\n".join(map(python_json.dumps, [*records, {}])).encode()
-    whole = lines.read(Content("x.ndjson", data, None), {})
-    parts = lines.read(Content("x.ndjson", None, in_file(data).path), {}, block=block)
+    whole = json.read_lines(Content("x.ndjson", data, None), {})
+    parts = json.read_lines(Content("x.ndjson", None, in_file(data).path), {}, block=block)
     assert parts.rows.collect_schema() == whole.rows.collect_schema()
     assert parts.rows.collect().equals(whole.rows.collect())
     assert whole.rows.select(pl.len()).collect().item() == len(records) + 1
@@ -152,7 +150,7 @@ class CountedBlocks(Selection):
 
 @pytest.mark.parametrize("end", [b"", b"\n", b"\r\n"], ids=["no end", "a line's end", "a line's end of Windows"])
 def test_a_small_file_is_one_block_however_it_ends(end: bytes) -> None:
-    table = lines.read(Content("x.ndjson", b'{"a":1}\n{"a":2}' + end, None), {}, CountedBlocks())
+    table = json.read_lines(Content("x.ndjson", b'{"a":1}\n{"a":2}' + end, None), {}, CountedBlocks())
     assert rows_of(table) == [{"a": 1}, {"a": 2}]
     assert CountedBlocks.counts.pop() == 1
 
@@ -161,5 +159,5 @@ def test_a_small_file_is_one_block_however_it_ends(end: bytes) -> None:
 @settings(max_examples=examples(200), deadline=None)
 def test_no_bytes_at_all_crash_it(data: bytes) -> None:
     with suppress(DataError):
-        table = lines.read(Content("x.ndjson", data, None), {})
+        table = json.read_lines(Content("x.ndjson", data, None), {})
         assert table.rows.collect().height <= data.count(b"," if table.format == "json" else b"\n") + 1

@@ -12,10 +12,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from silversmith.errors import DataError, DefinitionError
-from silversmith.formats import ROW, Json, Table, read
+from silversmith.formats import ROW, Json, Table, json, read
 from silversmith.formats.archives.content import Content
-from silversmith.formats.json import document, lines, pointer
-from silversmith.formats.json.parse import LARGEST
+from silversmith.formats.json import select
+from silversmith.formats.json.values import LARGEST
 from silversmith.lineage import brief
 from silversmith.stores import Source
 from tests.examples import examples
@@ -37,7 +37,7 @@ def rows_of(table: Table) -> list[dict[str, Any]]:
 
 
 def read_json(value: Any, options: Json) -> Table:
-    return document.read(Content("x.json", python_json.dumps(value).encode(), None), options, {})
+    return json.read(Content("x.json", python_json.dumps(value).encode(), None), options, {})
 
 
 @pytest.mark.parametrize("form", ["array", "lines", "concatenated", "pointer"])
@@ -63,7 +63,7 @@ def test_columns_and_what_is_left(form: str) -> None:
     data, more = forms[form]
     content = Content("x.json", data.encode(), None)
     reader = Json(**options, **more)
-    table = lines.read(content, {}, reader.selection) if form == "lines" else document.read(content, reader, {})
+    table = json.read_lines(content, {}, reader.selection) if form == "lines" else json.read(content, reader, {})
     assert table.rows.collect()[ROW].to_list() == [1, 2, 3, 4]
     assert rows_of(table) == [
         {"id": 1, "name": "Ann", "tags": '["x",{"y":1}]', "rest": '{"user":{"age":7},"new":true}'},
@@ -102,7 +102,7 @@ def test_elements_of_a_list_are_records() -> None:
     for options in (Json(**vars(reader) | {"concatenated": True}), reader):
         content = Content("x.json", text.encode(), None)
         table = (
-            document.read(content, options, {}) if options.concatenated else lines.read(content, {}, options.selection)
+            json.read(content, options, {}) if options.concatenated else json.read_lines(content, {}, options.selection)
         )
         assert rows_of(table) == [
             {"g": 1, "m": "a", "rest": None},
@@ -144,7 +144,7 @@ def test_an_array_is_cut_out_of_a_document(
     value: Any = {"x": before, "é~[": records, "y": after}
     path, value = ("/0/é~0[", [value]) if deep else ("/é~0[", value)
     data = b"\xef\xbb\xbf" + python_json.dumps(value, indent=indent, ensure_ascii=not deep).encode()
-    carved = pointer.carve(Content("x.json", data, None), path, piece=piece)
+    carved = select.carve(Content("x.json", data, None), path, piece=piece)
     assert carved is not None
     assert python_json.loads(carved.array.read()) == records
     rest = python_json.loads(carved.rest)
@@ -177,7 +177,7 @@ def test_a_pointer_into_a_file_of_any_size(in_file: Opener) -> None:
 @settings(max_examples=examples(500), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_cut_out_text_is_json_only_if_the_whole_is(data: bytes, piece: int) -> None:
     with suppress(DataError):
-        carved = pointer.carve(Content("x.json", data, None), "/a", piece=piece)
+        carved = select.carve(Content("x.json", data, None), "/a", piece=piece)
         if carved is None:
             return
         try:

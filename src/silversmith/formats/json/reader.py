@@ -1,12 +1,14 @@
-"""JSON documents: an array of records, one record, or objects one after the other. Large arrays are read in blocks that
-are proved to be whole."""
+"""JSON files: an array of records, one record, or objects one after the other; and NDJSON, a document on each line.
+
+Large files are read in blocks: of whole lines, or of elements and documents that are proved to be whole.
+"""
 
 from __future__ import annotations
 
 import codecs
 import json
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, BinaryIO
@@ -17,21 +19,38 @@ import polars as pl
 from silversmith.errors import DataError, DefinitionError, Place
 from silversmith.formats import text
 from silversmith.formats.archives.content import Content
-from silversmith.formats.json.columns import LEAST_BYTES, ColumnReader, Columns, elements_as_lines
-from silversmith.formats.json.kinds import Kind, too_deep
-from silversmith.formats.json.parse import LARGEST, SPACE, exact, is_doubtful, parse_strictly, too_large, unreadable
-from silversmith.formats.json.pointer import carve, pointer_of, resolve
-from silversmith.formats.json.rows import Block, Blocks, block_of, table_of
-from silversmith.formats.json.select import Selection, problem_of
+from silversmith.formats.json.rows import (
+    LEAST_BYTES,
+    Block,
+    Blocks,
+    ColumnReader,
+    Columns,
+    block_of,
+    elements_as_lines,
+    table_of,
+)
+from silversmith.formats.json.select import ALL, Selection, carve, pointer_of, problem_of, resolve
+from silversmith.formats.json.values import (
+    LARGEST,
+    SPACE,
+    Kind,
+    exact,
+    is_doubtful,
+    parse_strictly,
+    too_deep,
+    too_large,
+    unreadable,
+)
 from silversmith.formats.table import Table, shorten
 
 #: Bytes of a large array that are parsed at once.
 BLOCK = 4 * 1024 * 1024
 
-
 #: Bytes of it that are parsed first, to know what kinds of values the columns have.
 _FIRST = 64 * 1024
 
+#: So many lines of NDJSON are parsed first, for the same.
+SAMPLE = 200
 
 _BLANK = re.compile(r"[ \t\r\n]*")
 _SCANNER = json.JSONDecoder()
@@ -106,7 +125,7 @@ def _blocks(content: Content, options: Json, size: int) -> tuple[Blocks, str, st
     """The blocks of a file, how it is laid out, and maybe a hint for its reader."""
     begins = _begins_with(content) if options.pointer is None and not options.concatenated else b""
     if begins == b"[":
-        return partial(_array_blocks, content, size), "array", ""
+        return partial(_Elements, content, size), "array", ""
     objects = lambda _: _document_blocks(content, size, objects=not options.concatenated)  # noqa: E731
     if options.concatenated or (content.size > LARGEST and begins == b"{"):
         return objects, "concatenated", ""
@@ -135,7 +154,7 @@ def _carved_blocks(content: Content, pointer: str | None, size: int) -> Blocks:
     if carved is None:
         raise too_large(f"the document has {content.size:,} bytes")
     parse_strictly(carved.rest.removeprefix(text.BOM))
-    return partial(_array_blocks, carved.array, size, line=carved.line, column=carved.column)
+    return partial(_Elements, carved.array, size, line=carved.line, column=carved.column)
 
 
 def _hint(value: Any) -> str:
@@ -148,7 +167,6 @@ def _hint(value: Any) -> str:
 
 
 def _begins_with(content: Content) -> bytes:
-    """The first character of the document."""
     return content.head(BLOCK).removeprefix(text.BOM).lstrip(SPACE)[:1]
 
 
@@ -167,31 +185,31 @@ class _Position:
         self.column += len(after)
 
 
-def _array_blocks(
-    content: Content, size: int, kinds: Mapping[str, Kind], *, line: int = 1, column: int = 0
-) -> Iterator[Block | Columns]:
-    """The elements of an array, which begins after ``column`` characters on a line of the file, in blocks."""
-    with content.open() as file:
-        yield from _Elements(file, size, kinds, _Position(line, column))
-
-
 class _Elements:
-    """Cuts an array between elements by guess and proof: if what stands before a comma parses as whole elements, then
-    the comma is between elements, since the grammar of JSON can be read in one way only."""
+    """The elements of an array, which begins after ``column`` characters on a line of the file, in blocks.
 
-    def __init__(self, file: BinaryIO, size: int, kinds: Mapping[str, Kind], position: _Position) -> None:
-        self._file = file
+    It is cut between elements by guess and proof: if what stands before a comma parses as whole elements, then the
+    comma is between elements, since the grammar of JSON can be read in one way only."""
+
+    def __init__(
+        self, content: Content, size: int, kinds: Mapping[str, Kind], *, line: int = 1, column: int = 0
+    ) -> None:
+        self._content = content
         self._size = size
         self._reader = ColumnReader(kinds, least=min(size, LEAST_BYTES))
         self._number = 1
-        self._position = position
+        self._position = _Position(line, column)
 
     def __iter__(self) -> Iterator[Block | Columns]:
-        buffer = self._start()
+        with self._content.open() as file:
+            yield from self._blocks(file)
+
+    def _blocks(self, file: BinaryIO) -> Iterator[Block | Columns]:
+        buffer = self._start(file)
         lead = _lead(buffer)
         opening = b"["
         length = min(self._size, _FIRST)
-        while more := self._file.read(length):
+        while more := file.read(length):
             length = self._size
             buffer += more
             cut, block = self._split(buffer, lead)
@@ -211,11 +229,11 @@ class _Elements:
         values = self._parse(opening, buffer)
         yield self._block(buffer, values[1:] if len(opening) > 1 else values)
 
-    def _start(self) -> bytes:
+    def _start(self, file: BinaryIO) -> bytes:
         """The first bytes after the bracket."""
-        head = self._file.read(min(self._size, _FIRST)).removeprefix(text.BOM)
+        head = file.read(min(self._size, _FIRST)).removeprefix(text.BOM)
         while b"[" not in head:
-            head += self._file.read(self._size)
+            head += file.read(self._size)
         before, bracket, after = head.partition(b"[")
         self._position.advance((before + bracket).decode())
         return after
@@ -298,11 +316,7 @@ def _after_blank(decoded: str, at: int) -> int:
 
 def _document_blocks(content: Content, size: int, *, objects: bool) -> Iterator[Block]:
     """The documents in blocks, ``size`` bytes at a time. The elements of an array are records of their own; with
-    ``objects``, every document must be an object.
-
-    Raises:
-        DataError: ``UnreadableJson`` with the place, ``NotUtf8``, ``TooDeep``, ``TooLarge``.
-    """
+    ``objects``, every document must be an object."""
     number = 1
     with content.open() as file:
         for documents in _documents(file, size):
@@ -378,3 +392,103 @@ def _parsed(document: bytes, line: int, column: int, *, objects: bool) -> Any:
             place=Place(line=line, column=column + 1, text=shorten(document[:200].decode("utf-8", "replace"))),
         )
     return value
+
+
+# NDJSON.
+
+
+def read_lines(
+    content: Content, schema: Mapping[str, pl.DataType], selection: Selection = ALL, *, block: int = BLOCK
+) -> Table:
+    """The documents of an NDJSON file as rows, ``block`` bytes at a time. Blank lines are no documents. Without rows,
+    there are the columns of ``schema``.
+
+    Raises:
+        DataError: ``EmptyFile``, ``UnreadableJson`` with the line … : the file cannot be read.
+    """
+    text.refuse_empty(content, Place(line=1, column=1))
+    table = table_of(selection.of(partial(_line_blocks, content, block)), content, schema, "lines", "ndjson")
+    # of a line with several records no record is the line
+    return replace(table, origins=partial(text.origins_of_ndjson, content)) if selection.each is None else table
+
+
+def _line_blocks(content: Content, size: int, kinds: Mapping[str, Kind]) -> Iterator[Block | Columns]:
+    number, line = 1, 1
+    reader = ColumnReader(kinds, least=min(size, LEAST_BYTES))
+    for data in _whole_lines(content, size):
+        head = b"" if kinds else _head(data)
+        for part in filter(None, (head, data[len(head) :])):
+            lines = _lines(part)
+            yield reader.read(part, range(number, number + len(lines))) or _parse_lines(
+                part, lines, first=number, line=line
+            )
+            number += len(lines)
+            line += part.count(b"\n")
+
+
+def _head(data: bytes) -> bytes:
+    end = 0
+    for _ in range(SAMPLE):
+        end = data.find(b"\n", end) + 1
+        if not end:
+            return data
+    return data[:end]
+
+
+def _lines(data: bytes) -> list[bytes]:
+    """The lines that have something on them."""
+    return [line for line in data.split(b"\n") if line.strip(SPACE)]
+
+
+def _whole_lines(content: Content, size: int) -> Iterator[bytes]:
+    """A last line without an end comes with those before it: a block by itself would cost a small file a third more."""
+    line, rest = 1, b""
+    with text.open_after_mark(content) as file:
+        more = file.read(size)
+        while more:
+            rest += more
+            more = file.read(size)
+            end = rest.rfind(b"\n") + 1
+            if not end and len(rest) > LARGEST:
+                raise too_large(f"line {line} has more bytes")
+            end = end if more else len(rest)
+            if end:
+                yield rest[:end]
+                line += rest.count(b"\n", 0, end)
+                rest = rest[end:]
+
+
+def _parse_lines(data: bytes, lines: Sequence[bytes], *, first: int, line: int) -> Block:
+    try:
+        values = list(map(orjson.loads, lines))
+    except orjson.JSONDecodeError:
+        values = _parse_carefully(data, line)
+    doubtful = is_doubtful(data, values)
+    if doubtful:
+        values = list(map(exact, lines))
+    return block_of(values, first, doubtful=doubtful)
+
+
+def _parse_carefully(data: bytes, line: int) -> list[Any]:
+    """Line by line, to say which one is wrong."""
+    values = []
+    for number, text_line in enumerate(data.split(b"\n"), line):
+        if text_line.strip(SPACE):
+            try:
+                values.append(orjson.loads(text_line))
+            except orjson.JSONDecodeError as error:
+                fault = unreadable(text_line, error, line=number)
+                if not values and fault.code == "UnreadableJson" and error.pos >= len(error.doc):
+                    fault = _goes_on(fault)
+                raise fault from None
+    return values
+
+
+def _goes_on(fault: DataError) -> DataError:
+    """The error for a first document that does not end with its line."""
+    return DataError(
+        fault.code,
+        f"{fault.message}: the document does not end on its line, so this is JSON and not NDJSON, or was cut off",
+        hint="if it is JSON, name it .json, or say so: Json(lines=False)",
+        place=fault.place,
+    )

@@ -14,7 +14,7 @@ from pyarrow import parquet as pq
 from silversmith.errors import DataError
 from silversmith.formats import parquet
 from silversmith.formats.archives.content import Content
-from silversmith.formats.parquet_metadata import read_footer, verify
+from silversmith.formats.parquet import read_footer, verify
 from tests.examples import examples
 
 ROWS = pa.table(
