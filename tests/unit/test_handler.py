@@ -611,6 +611,7 @@ def environment(tmp_path: Path) -> dict[str, str]:
     )
     return {
         "SILVERSMITH_PIPELINE": f"{tmp_path}/shop.py:pipeline",
+        "SILVERSMITH_STACK": "test-shop",
         "SILVERSMITH_TRANSFORM": "orders",
         "SILVERSMITH_BRONZE": "b",
         "SILVERSMITH_SILVER": "s",
@@ -700,4 +701,4 @@ with contextlib.suppress(handler.SystemUnavailable):
     assert (failed["key"], failed["level"], failed["requestId"]) == (key, "ERROR", "request-1")
     assert (failed["message_id"], failed["transform"]) == ("1", "orders")
     counted = [line for line in lines if "_aws" in line]
-    assert [(line["Pipeline"], line["FilesFailed"]) for line in counted] == [("shop", 1)] * (metrics == "on")
+    assert [(line["Pipeline"], line["FilesFailed"]) for line in counted] == [("test-shop", 1)] * (metrics == "on")

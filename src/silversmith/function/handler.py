@@ -354,7 +354,7 @@ class Function:
     """A handler as Lambda runs it: the fate of each message is logged, and what the invocation did is counted.
 
     Args:
-        pipeline: the name, for the metrics.
+        pipeline: the deployed name, for the metrics.
         transform: what makes silver of bronze.
         metrics: whether metrics are written.
         events: takes what became of files, for OpenLineage; None: nobody does.
@@ -417,7 +417,7 @@ def tally(metrics: Tally, report: Report) -> None:
 def handler(event: Mapping[str, Any], context: InvocationContext) -> dict[str, Any]:
     """Lambda's entry point. Configured by the environment that the template sets: ``SILVERSMITH_PIPELINE``,
     ``SILVERSMITH_TRANSFORM``, ``SILVERSMITH_BRONZE``, ``SILVERSMITH_SILVER``, ``SILVERSMITH_QUARANTINE``,
-    ``SILVERSMITH_QUEUE`` and ``SILVERSMITH_DLQ`` (their URLs), ``SILVERSMITH_STACK`` (whose silver it is),
+    ``SILVERSMITH_QUEUE`` and ``SILVERSMITH_DLQ`` (their URLs), ``SILVERSMITH_STACK`` (the deployed name),
     ``SILVERSMITH_FINGERPRINT`` (of the code that was deployed). ``SILVERSMITH_LOG_LEVEL`` and ``SILVERSMITH_METRICS``
     (``off``) are yours to set: docs/observability.md"""
     return _from_environment()(event, context)
@@ -466,14 +466,15 @@ def build(
     lake = Lake(*(S3Store(name, client=s3, scratch=scratch) for name in names))
     schemas = Schemas(lake.silver, transform.name)
     queue = FunctionQueue(environment["SILVERSMITH_QUEUE"], environment["SILVERSMITH_DLQ"], sqs)
+    name = environment.get("SILVERSMITH_STACK", pipeline.name)
     return Function(
-        pipeline.name,
+        name,
         transform,
         metrics=environment.get("SILVERSMITH_METRICS", "on").lower() != "off",
         bucket=environment["SILVERSMITH_BRONZE"],
         events=of_environment(
             environment,
-            pipeline.name,
+            name,
             Places.on_s3(names[0], names[1], pipeline.gold),
             lambda _: schemas.columns(transform.fingerprint),
         ),

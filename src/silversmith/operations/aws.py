@@ -280,7 +280,7 @@ class AwsTarget:
         function = self._outputs.get(f"{logical(transform, 'Function')}Name")
         if function is None:
             return None
-        client, ours = self._account.client("cloudwatch"), {"Pipeline": self._pipeline.name, "Transform": transform}
+        client, ours = self._account.client("cloudwatch"), {"Pipeline": self._name, "Transform": transform}
         with translate_aws_errors(f"CloudWatch's metrics of {function}"):
             milliseconds = _metric(client, "AWS/Lambda", "Duration", {"FunctionName": function})
             files = _metric(client, NAMESPACE, "FilesCommitted", ours)
@@ -366,7 +366,7 @@ class AwsTarget:
         names = [each.name for each in self._pipeline.transforms]
         with translate_aws_errors("CloudWatch's metrics"):
             client = self._account.client("cloudwatch")
-            return cloudwatch.day_counts(client, self._pipeline.name, names, since=since, now=now)
+            return cloudwatch.day_counts(client, self._name, names, since=since, now=now)
 
     def log_end(self, transform: str, most: int) -> list[LogLine]:
         group = f"/aws/lambda/{physical(self._name, transform) if transform else physical(self._name, kind='Tables')}"

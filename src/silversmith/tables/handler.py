@@ -520,7 +520,7 @@ class TableFunction:
     """A handler as Lambda runs it: the fate of each message, table and view is logged, and metrics are written.
 
     Args:
-        pipeline: the name, for the metrics.
+        pipeline: the deployed name, for the metrics.
         metrics: whether metrics are written.
         events: takes what became of files, for OpenLineage; None: nobody does.
         options: of the :class:`TableHandler`.
@@ -593,8 +593,8 @@ def _level(line: Mapping[str, Any]) -> int:
 
 def handler(event: Mapping[str, Any], context: InvocationContext) -> dict[str, Any]:
     """Lambda's entry point, configured by the template's environment variables: ``SILVERSMITH_TABLES`` (the tables and
-    views as :meth:`GoldSpec.to_json` has them, or the path of a file with that, in the bundle), ``SILVERSMITH_NAME``
-    (the pipeline's), ``SILVERSMITH_SILVER``, ``SILVERSMITH_GOLD`` and, where the lineage is kept,
+    views as :meth:`GoldSpec.to_json` has them, or the path of a file with that, in the bundle), ``SILVERSMITH_STACK``
+    (the deployed name), ``SILVERSMITH_SILVER``, ``SILVERSMITH_GOLD`` and, where the lineage is kept,
     ``SILVERSMITH_QUARANTINE`` (the buckets), ``SILVERSMITH_QUEUE`` and
     ``SILVERSMITH_DLQ`` (their URLs). ``SILVERSMITH_LOG_LEVEL`` and ``SILVERSMITH_METRICS`` (``off``) are yours to set:
     docs/observability.md"""
@@ -617,13 +617,12 @@ def build(environment: Mapping[str, str], *, s3: Any, sqs: Callable[[], Any]) ->
     scratch = Path(tempfile.gettempdir())
     silver, quarantine = environment["SILVERSMITH_SILVER"], environment.get("SILVERSMITH_QUARANTINE", "")
     queue = FunctionQueue(environment["SILVERSMITH_QUEUE"], environment["SILVERSMITH_DLQ"], sqs)
+    name = environment["SILVERSMITH_STACK"]
     return TableFunction(
-        environment["SILVERSMITH_NAME"],
+        name,
         read_spec(environment["SILVERSMITH_TABLES"], Path(environment.get("LAMBDA_TASK_ROOT", ""))),
         metrics=environment.get("SILVERSMITH_METRICS", "on").lower() != "off",
-        events=of_environment(
-            environment, environment["SILVERSMITH_NAME"], Places.on_s3("", silver, environment["SILVERSMITH_GOLD"])
-        ),
+        events=of_environment(environment, name, Places.on_s3("", silver, environment["SILVERSMITH_GOLD"])),
         bucket=silver,
         silver=S3Store(silver, client=s3, scratch=scratch),
         quarantine=(quarantine, S3Store(quarantine, client=s3, scratch=scratch)) if quarantine else None,

@@ -122,7 +122,7 @@ def data_alarms(transform: str, title: str, plan: Plan) -> list[cloudwatch.Alarm
     """The alarms that the deployment asks for: bad files and rows, and silence."""
     share = plan.options.alarm_bad_share
     shares = [AlarmCondition(kind, share) for kind in _BAD] if share else []
-    dimensions = {"Pipeline": plan.pipeline, "Transform": transform}
+    dimensions = {"Pipeline": plan.name, "Transform": transform}
     alarms = []
     for kind, limit in (*shares, *alarm_conditions(plan.options.alarm_on)):
         name = f"{title}{kind.title()}Alarm"

@@ -34,16 +34,15 @@ def physical(pipeline: str, transform: str = "", kind: str = "") -> str:
 
 @dataclass(frozen=True)
 class Plan:
-    """A deployment of a pipeline. All names of the stack begin with ``name``; ``pipeline`` is the pipeline's own name;
-    ``buckets`` are names by role, with gold only where there are ``tables``; ``reference`` is ``module:attribute`` of
-    the pipeline in the functions' bundle."""
+    """A deployment of a pipeline. All names of the stack begin with ``name``; ``buckets`` are names by role,
+    with gold only where there are ``tables``; ``reference`` is ``module:attribute`` of the pipeline in the functions'
+    bundle."""
 
     name: str
     buckets: dict[str, str]
     transforms: tuple[Transform, ...]
     reference: str
     options: Deployment
-    pipeline: str
     tables: GoldSpec
 
     @staticmethod
@@ -70,7 +69,7 @@ class Plan:
                 f"the deployment's inventory is compared with the lineage, and the pipeline keeps none: "
                 f"Pipeline({pipeline.name!r}, lineage=True)"
             )
-        return Plan(name, buckets, pipeline.transforms, reference, options, pipeline.name, pipeline.tables)
+        return Plan(name, buckets, pipeline.transforms, reference, options, pipeline.tables)
 
     def physical(self, transform: str = "", kind: str = "") -> str:
         """The name that AWS's consoles show."""

@@ -159,7 +159,6 @@ def _function(
         role=role,
         log_group=log_group,
         environment={
-            "SILVERSMITH_NAME": plan.pipeline,
             "SILVERSMITH_TABLES": SPEC,
             "SILVERSMITH_QUEUE": Ref(queue),
             "SILVERSMITH_DLQ": Ref(dead),
@@ -203,7 +202,7 @@ def _role(plan: Plan, name: str, *, queue: sqs.Queue, dead: sqs.Queue, log_group
     ]
     if length(statements) > LONGEST_IN_ROLE:
         raise DefinitionError(
-            f"the {len(plan.tables.names)} tables and views of the pipeline {plan.pipeline!r} are more than a role's "
+            f"the {len(plan.tables.names)} tables and views of the pipeline {plan.name!r} are more than a role's "
             "policy can name: make two pipelines of it, or shorten their names"
         )
     return role("RoleOfTables", plan, "lambda.amazonaws.com", statements)

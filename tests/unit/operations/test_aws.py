@@ -298,11 +298,12 @@ def test_messages_that_the_topic_does_not_take_stay(shop: Deployed) -> None:
 def test_metrics_say_how_long_a_file_takes(shop: Deployed) -> None:
     function = "shop_orders"  # moto makes no functions of a template
     outputs = {**shop.outputs, "OrdersFunctionName": function}
-    target = AwsTarget(shop.pipeline, outputs, shop.account, name=shop.name, place=shop.name)
+    stage = "test-shop"  # another one than the pipeline's name: stages in one account must not share metrics
+    target = AwsTarget(shop.pipeline, outputs, shop.account, name=stage, place=stage)
     metrics = [
         ("AWS/Lambda", "Duration", {"FunctionName": function}, [1500.0, 500.0]),
-        ("Silversmith", "FilesCommitted", {"Pipeline": "shop", "Transform": "orders"}, [10.0, 10.0]),
-        ("Silversmith", "Bytes", {"Pipeline": "shop", "Transform": "orders"}, [40_000.0]),
+        ("Silversmith", "FilesCommitted", {"Pipeline": stage, "Transform": "orders"}, [10.0, 10.0]),
+        ("Silversmith", "Bytes", {"Pipeline": stage, "Transform": "orders"}, [40_000.0]),
     ]
     client = shop.account.client("cloudwatch")
     assert target.file_time("orders") is None

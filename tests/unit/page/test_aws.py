@@ -174,7 +174,7 @@ def test_the_first_page_shows_awss_numbers_and_no_more(busy: Visitor) -> None:
 
 
 def test_numbers_of_today_are_cloudwatchs(visitor: Visitor) -> None:
-    dimensions = [{"Name": "Pipeline", "Value": "shop"}, {"Name": "Transform", "Value": "orders"}]
+    dimensions = [{"Name": "Pipeline", "Value": visitor.shop.name}, {"Name": "Transform", "Value": "orders"}]
     values = {"FilesCommitted": 1234.0, "RowsRead": 200.0, "RowsWritten": 150.0, "RowsRejected": 50.0}
     visitor.shop.account.client("cloudwatch").put_metric_data(
         Namespace="Silversmith",

@@ -474,7 +474,7 @@ def test_an_endpoint_is_given_to_both_clients() -> None:
 
 
 ENVIRONMENT = {
-    "SILVERSMITH_NAME": "shop",
+    "SILVERSMITH_STACK": "shop",
     "SILVERSMITH_TABLES": SPEC.to_json(),
     "SILVERSMITH_SILVER": "dl-silver-layer",
     "SILVERSMITH_GOLD": "dl-gold-layer",

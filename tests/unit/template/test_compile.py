@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -259,6 +261,18 @@ def test_more_than_one_template_can_hold_is_explained() -> None:
     pipeline.sql("more/*.csv", "SELECT * FROM rows")
     with pytest.raises(DefinitionError, match=r"32 transforms .* CloudFormation takes 500"):
         compile_template(pipeline)
+
+
+@pytest.mark.parametrize("prefix", ["", "test"])
+def test_the_alarms_of_a_stage_watch_the_metrics_that_its_functions_write(prefix: str) -> None:
+    resources = compile_template(gold(), deployment=replace(STRICT, prefix=prefix))["Resources"].values()
+    written = {
+        each["Properties"]["Environment"]["Variables"]["SILVERSMITH_STACK"]
+        for each in resources
+        if each["Type"] == "AWS::Lambda::Function"
+    }
+    watched = set(re.findall(r'"Name": "Pipeline", "Value": "([^"]+)"', json.dumps([*resources])))
+    assert watched == written == {f"{prefix}-web-shop" if prefix else "web-shop"}
 
 
 def test_every_alarm_and_output_is_documented() -> None:
