@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 from silversmith import faults
 from silversmith.errors import PreconditionFailed, SilversmithError
-from silversmith.lineage import Decision, bronze_key_of, error_key, failed_key, rejected_key, silver_key
+from silversmith.lineage import Decision, Lineage, bronze_key_of, error_key, failed_key, rejected_key, silver_key
 from silversmith.operations import WrongCall
 from silversmith.operations.failures import subject_of
 from silversmith.operations.target import Target
@@ -503,7 +503,8 @@ class Orphan:
 
 def orphans(pipeline: Pipeline, target: Target, *, transform: str | None = None) -> Iterator[Orphan]:
     """The results that nothing in bronze stands for: of each transform, and of those that the pipeline no longer has
-    where their silver is this pipeline's. Silver of other pipelines is none of them. ``transform``: only of this one.
+    where their silver is this pipeline's. Silver of other pipelines is none of them, nor is silver under a former name
+    (``was=``) that is still to be taken over. ``transform``: only of this one.
 
     Raises:
         DefinitionError: the pipeline has no such transform.
@@ -530,16 +531,31 @@ def orphans(pipeline: Pipeline, target: Target, *, transform: str | None = None)
 
 
 def _of_former_transforms(pipeline: Pipeline, target: Target) -> Iterator[Orphan]:
-    lake = target.lake
+    lake, heirs = target.lake, {each.was: each for each in pipeline.transforms if each.was}
     for name in unknown_folders(pipeline, lake.silver, lake.quarantine):
         document = Recorded.read(lake.silver, name).document
         owner = document.owner or owner_of_objects(lake.silver, name)[0] or owner_of_objects(lake.quarantine, name)[0]
         if not owner or owner not in document.owners(target.owner.name):
             continue
+        heir = heirs.get(name)
         for head in lake.silver.list(f"{name}/"):
-            yield Orphan(name, bronze_key_of(head.key), head.key)
+            key = bronze_key_of(head.key)
+            if heir is not None:  # of a key that was cut short, only the object tells
+                stored = lake.silver.head(head.key)
+                lineage = Lineage.from_metadata(stored.metadata) if stored is not None else None
+                key = lineage.bronze_key if lineage is not None else key
+            if heir is None or not _is_awaited(heir, key, lake):
+                yield Orphan(name, key, head.key)
         for head in lake.quarantine.list(f"{name}/"):
-            yield Orphan(name, subject_of(lake.quarantine, head.key) or head.key, "", [head.key])
+            key = subject_of(lake.quarantine, head.key) or head.key
+            is_rejected = head.key == rejected_key(name, key)  # is taken over with silver; error documents are not
+            if heir is None or not is_rejected or not _is_awaited(heir, key, lake):
+                yield Orphan(name, key, "", [head.key])
+
+
+def _is_awaited(heir: Transform, key: str, lake: Lake) -> bool:
+    """Whether a transform may still take over the silver that its former name has of a key."""
+    return _is_taken(heir, key, lake.bronze) and lake.silver.head(silver_key(heir.name, key)) is None
 
 
 def _documents(transform: str, key: str, quarantine: Store) -> list[str]:

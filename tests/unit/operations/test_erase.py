@@ -111,6 +111,17 @@ class ErasingBench:
         self.bench.journal.close()
 
 
+def renamed() -> Pipeline:
+    """The first transform of :func:`people` under another name."""
+    pipeline = Pipeline("shop")
+
+    @pipeline.transform("people/*.csv", was="customers")
+    def clients(rows: pl.LazyFrame) -> pl.LazyFrame:
+        return rows
+
+    return pipeline
+
+
 @pytest.fixture
 def lake(tmp_path: Path) -> Iterator[ErasingBench]:
     bench = ErasingBench(tmp_path)
@@ -457,3 +468,34 @@ def test_orphans_are_deleted_with_their_rows_and_nothing_else_is(lake: ErasingBe
     assert store.quarantine.head(rejected_key("customers", KEYS[2])) is not None
     assert store.quarantine.head(error_key("customers", KEYS[1])) is None
     assert set(pl.read_delta(lake.gold.location("customers"))["_file"]) == {KEYS[2]}
+
+
+def test_silver_of_a_former_name_is_no_orphan_before_it_is_taken_over(tmp_path: Path) -> None:
+    lake = ErasingBench(tmp_path, people(more=False))
+    good, gone, bad, long = KEYS[0], KEYS[1], KEYS[2], KEYS[3]
+    for key in (good, gone, long):
+        lake.put(key, "id,who\n1,jane\nx,jane-rejected\n")
+    lake.put(bad, "no\n1\n")
+    lake.work()
+    store = lake.bench.lake
+    store.bronze.delete(gone)
+
+    def listed() -> set[tuple[str, str]]:
+        with lake.bench.opened() as target:
+            return {(each.key, name) for each in orphans(renamed(), target) for name in (each.silver, *each.quarantine)}
+
+    def results(key: str) -> set[tuple[str, str]]:
+        return {(key, ""), (key, silver_key("customers", key)), (key, rejected_key("customers", key))}
+
+    of_bad = {(bad, ""), (bad, error_key("customers", bad))}
+    assert listed() == {*results(gone), *of_bad}
+    for key in (good, long):
+        body = store.silver.read(silver_key("customers", key))
+        store.silver.put(silver_key("clients", key), body or b"")
+    taken_over = {*results(good), *results(long)}
+    assert listed() == {*results(gone), *of_bad, *taken_over}
+    with lake.bench.opened() as target:
+        delete_orphans(list(orphans(renamed(), target)), renamed(), target)
+    assert listed() == set()
+    assert [head.key for head in store.silver.list("clients/")]
+    lake.close()
