@@ -4,71 +4,56 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable
-from importlib import resources
 
 import uvicorn
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
+from starlette.routing import Mount, Route
+from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp
 
 from silversmith.errors import SilversmithError
-from silversmith.page import explain, failures, files, flow, live, logs, overview, story, tables, transforms, upload
+from silversmith.page import failures, files, live, overview, transforms, upload
 from silversmith.page.auth import AuthMiddleware, csrf_token
 from silversmith.page.backend import Backend
 from silversmith.page.context import ViewContext
 from silversmith.page.recent import Watch
 
-#: The files that are served as they are, with their media types.
-STATIC = {
-    "page.css": "text/css; charset=utf-8",
-    **dict.fromkeys(("dom.js", "lists.js", "live.js", "page.js", "upload.js"), "text/javascript; charset=utf-8"),
-    "icon.svg": "image/svg+xml",
-}
-
 ROUTES = [
     Route("/", overview.overview),
-    Route("/flow", flow.view),
+    Route("/flow", overview.flow_view),
     Route("/live", live.live),
     Route("/files", files.files),
     Route("/search", files.search),
-    Route("/file", story.file),
-    Route("/download", story.download),
-    Route("/replay", story.replay, methods=["GET", "POST"]),
+    Route("/file", files.file),
+    Route("/download", files.download),
+    Route("/replay", files.replay, methods=["GET", "POST"]),
     Route("/failures", failures.failures),
     Route("/redrive", failures.redrive, methods=["GET", "POST"]),
-    Route("/explain/{code}", explain.explain),
+    Route("/explain/{code}", failures.explain),
     Route("/transforms", transforms.transforms),
     Route("/transforms/{name}", transforms.transform),
-    Route("/tables", tables.tables),
-    Route("/tables/{name}", tables.table),
-    Route("/logs", logs.logs),
+    Route("/tables", transforms.tables),
+    Route("/tables/{name}", transforms.table),
+    Route("/logs", live.logs),
     Route("/patterns", transforms.patterns, methods=["GET", "POST"]),
     Route("/upload", upload.upload, methods=["POST"]),
     Route("/undo", upload.undo, methods=["POST"]),
+    Mount("/static", StaticFiles(packages=[("silversmith.page", "static")])),
 ]
 
 
 def application(backend: Backend, watch: Watch, *, token: str, cookie: str) -> ASGIApp:
     """The page over a backend. ``token`` and ``cookie``: see :class:`AuthMiddleware`."""
     app = Starlette(
-        routes=[*ROUTES, Route("/static/{name}", static)],
+        routes=ROUTES,
         exception_handlers={SilversmithError: _refused, HTTPException: _refused, Exception: _broken},
     )
     app.state.context = ViewContext(backend, watch, csrf_token(token))
     app.state.undos = upload.Undos()
     return AuthMiddleware(app, token=token, cookie=cookie)
-
-
-async def static(request: Request) -> Response:
-    """A file of :data:`STATIC`."""
-    name = request.path_params["name"]
-    if name not in STATIC:
-        raise HTTPException(404)
-    body = resources.files("silversmith.page").joinpath("static", name).read_bytes()
-    return Response(body, media_type=STATIC[name], headers={"cache-control": "no-cache"})
 
 
 async def _refused(request: Request, error: Exception) -> Response:

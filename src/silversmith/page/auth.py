@@ -10,11 +10,10 @@ import hashlib
 import hmac
 import secrets
 from collections.abc import Mapping
-from dataclasses import dataclass
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
-from starlette.datastructures import Headers, MutableHeaders
-from starlette.requests import cookie_parser
+from starlette.datastructures import MutableHeaders
+from starlette.requests import HTTPConnection
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -56,56 +55,33 @@ def same(text: str, expected: str) -> bool:
     return hmac.compare_digest(text.encode("utf-8", "surrogatepass"), expected.encode("utf-8", "surrogatepass"))
 
 
-@dataclass(frozen=True)
-class RequestRefused:
-    """The request is refused. ``why`` is for a person."""
-
-    status: int
-    why: str
-
-
-@dataclass(frozen=True)
-class Enter:
-    """The token was right: keep it as a cookie, and go on to ``location``, which does not have it."""
-
-    location: str
-
-
-@dataclass(frozen=True)
-class Caller:
-    """The parts of a request that identify its sender."""
-
-    method: str
-    path: str
-    query: str
-    headers: Mapping[str, str]
-    cookies: Mapping[str, str]
-
-
-def authorize(caller: Caller, *, token: str, cookie: str) -> RequestRefused | Enter | None:
-    """Decide about a request; None: it may pass."""
-    host = caller.headers.get("host", "")
+def authorize(request: HTTPConnection, *, token: str, cookie: str) -> Response | None:
+    """Decide about a request: the answer that refuses it, or that keeps the right token as a cookie; None: it may
+    pass."""
+    host = request.headers.get("host", "")
+    method, path, query = request.scope["method"], request.scope["path"], request.scope["query_string"]
     if _name(host) not in NAMES:
-        return RequestRefused(421, "This page answers only to 127.0.0.1 and localhost.")
-    if caller.method not in SAFE and not _is_own_origin(caller.headers, host):
-        return RequestRefused(403, "The request comes from another site, and was refused.")
-    if caller.path.startswith("/static/"):
+        return _refused(421, "This page answers only to 127.0.0.1 and localhost.")
+    if method not in SAFE and not _is_own_origin(request.headers, host):
+        return _refused(403, "The request comes from another site, and was refused.")
+    if path.startswith("/static/"):
         return None
-    if same(caller.cookies.get(cookie, ""), token):
-        return None if "token=" not in caller.query else _enter(caller, token)
-    return _enter(caller, token) or RequestRefused(
+    fields = parse_qsl(query.decode("latin-1"), keep_blank_values=True)
+    if method in SAFE and any(name == "token" and same(value, token) for name, value in fields):
+        rest = urlencode([(name, value) for name, value in fields if name != "token"])
+        location = "/" + path.lstrip("/\\")  # "//elsewhere" would be another host
+        entered = RedirectResponse(f"{location}?{rest}" if rest else location, 303)
+        entered.set_cookie(cookie, token, httponly=True, samesite="strict", path="/")
+        return entered
+    if same(request.cookies.get(cookie, ""), token):
+        return None
+    return _refused(
         403, "Open the page by the URL that silversmith printed: its token lets you in. Each start prints a new one."
     )
 
 
-def _enter(caller: Caller, token: str) -> Enter | None:
-    """With the right token in the URL, redirect to the same URL without it."""
-    query = parse_qsl(caller.query, keep_blank_values=True)
-    if caller.method not in SAFE or not any(name == "token" and same(value, token) for name, value in query):
-        return None
-    rest = urlencode([(name, value) for name, value in query if name != "token"])
-    path = "/" + caller.path.lstrip("/\\")  # "//elsewhere" would be another host
-    return Enter(f"{path}?{rest}" if rest else path)
+def _refused(status: int, why: str) -> Response:
+    return HTMLResponse(REFUSED.format(why=why), status)
 
 
 def _name(host: str) -> str:
@@ -140,10 +116,10 @@ class AuthMiddleware:
         self._cookie = cookie
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            if scope["type"] == "lifespan":
-                await self._app(scope, receive, send)
-            return  # a websocket: there is none
+        if scope["type"] == "lifespan":
+            await self._app(scope, receive, send)
+        if scope["type"] != "http":  # a websocket: there is none
+            return
 
         async def guarded(message: Message) -> None:
             if message["type"] == "http.response.start":
@@ -152,24 +128,8 @@ class AuthMiddleware:
                     headers.setdefault(name, value)
             await send(message)
 
-        headers = Headers(scope=scope)
-        caller = Caller(
-            scope["method"],
-            scope["path"],
-            scope["query_string"].decode("latin-1"),
-            headers,
-            cookie_parser(headers.get("cookie", "")),
-        )
-        verdict = authorize(caller, token=self._token, cookie=self._cookie)
-        answer = self._app if verdict is None else self._answer(verdict)
+        answer = authorize(HTTPConnection(scope), token=self._token, cookie=self._cookie) or self._app
         await answer(scope, receive, guarded)
-
-    def _answer(self, verdict: RequestRefused | Enter) -> Response:
-        if isinstance(verdict, RequestRefused):
-            return HTMLResponse(REFUSED.format(why=verdict.why), verdict.status)
-        response = RedirectResponse(verdict.location, 303)
-        response.set_cookie(self._cookie, self._token, httponly=True, samesite="strict", path="/")
-        return response
 
 
 #: ``why`` is always a text of ours.

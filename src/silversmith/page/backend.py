@@ -15,7 +15,7 @@ from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
 from threading import Lock
-from typing import Any, Protocol
+from typing import Any
 
 from silversmith.errors import SilversmithError, SystemFault
 from silversmith.local.definition import Definition
@@ -36,31 +36,25 @@ def silence(alarm_on: Sequence[str]) -> float | None:
     return silent[0] * 3600 if silent else None
 
 
-class Backend(Protocol):
-    """The place of a pipeline. Any thread may call."""
+class Backend:
+    """The place of a pipeline. Any thread may call.
 
-    # Seconds from one look to the next, while a browser watches, and while none does (None: no looks).
-    @property
-    def every(self) -> float: ...
-    @property
-    def every_unwatched(self) -> float | None: ...
+    Attributes:
+        every: seconds from one look to the next, while a browser watches.
+        every_unwatched: the same while none does; None: no looks.
+        deployed: whether a copy of the definition runs there, which may be older than the one here.
+        pipeline: the definition as it is now, with the names of its buckets there.
+        expected: the seconds within which each transform must get a file, by ``Deployment(alarm_on=("silent>24h",))``;
+            None: nobody says.
+        logs: the folder of the logs; None on AWS, where they are CloudWatch's.
+    """
 
-    # Whether a copy of the definition runs there, which may be older than the one here.
-    @property
-    def deployed(self) -> bool: ...
-
-    @property
-    def expected(self) -> float | None:
-        """The seconds within which each transform must get a file, by ``Deployment(alarm_on=("silent>24h",))``; None:
-        nobody says."""
-
-    @property
-    def logs(self) -> Path | None:
-        """The folder of the logs; None on AWS, where they are CloudWatch's."""
-
-    @property
-    def pipeline(self) -> Pipeline:
-        """The definition as it is now, with the names of its buckets there."""
+    every: float
+    every_unwatched: float | None
+    deployed: bool
+    pipeline: Pipeline
+    expected: float | None
+    logs: Path | None = None
 
     def refresh(self) -> None:
         """Load a definition that has changed. One that cannot be loaded is reported and ignored."""
@@ -69,18 +63,20 @@ class Backend(Protocol):
         self, *, writable: bool = False, tell: Callable[[str], None] = ignore
     ) -> AbstractContextManager[tuple[Pipeline, Target]]:
         """Open the target. ``writable``: to send messages. ``tell`` gets notes on anything that was not read whole."""
+        raise NotImplementedError
 
     def answer(self, question: Callable[..., Any], *arguments: Any, tell: Callable[[str], None] = ignore) -> Any:
         """What a function of a module gives for some arguments, the pipeline and the target. It may read gold for long:
         others are answered meanwhile."""
+        with self.opened(tell=tell) as (pipeline, target):
+            return question(*arguments, pipeline, target)
 
-    @contextmanager
-    def scratch(self) -> Iterator[Path]:
+    def scratch(self) -> AbstractContextManager[str]:
         """A temporary folder for an upload; on the bucket's file system, where the bucket is a folder."""
-        yield Path()
+        return tempfile.TemporaryDirectory(prefix="silversmith-page-")
 
 
-class LocalBackend:
+class LocalBackend(Backend):
     """A lake.
 
     Args:
@@ -99,22 +95,15 @@ class LocalBackend:
         self._folder = folder
         with redirect_stdout(sys.stderr):
             located = locate(target)
-        self._pipeline = located.pipeline
+        self.pipeline = located.pipeline
         self.expected = silence(local_conditions(located.names))
-        self._definition = Definition(target, self._pipeline)
-        folder.create(self._pipeline.bronze)
-
-    @property
-    def logs(self) -> Path:
-        return self._folder.logs
-
-    @property
-    def pipeline(self) -> Pipeline:
-        return self._pipeline
+        self.logs = folder.logs
+        self._definition = Definition(target, self.pipeline)
+        folder.create(self.pipeline.bronze)
 
     def refresh(self) -> None:
         with redirect_stdout(sys.stderr):
-            self._pipeline = self._definition.changed() or self._pipeline
+            self.pipeline = self._definition.changed() or self.pipeline
 
     @contextmanager
     def opened(
@@ -123,22 +112,17 @@ class LocalBackend:
         from silversmith.operations.local import open_lake
 
         del tell  # a lake is always read whole
-        pipeline = self._pipeline
+        pipeline = self.pipeline
         with open_lake(self._folder, pipeline, writable=writable) as target:
             yield pipeline, target
 
-    def answer(self, question: Callable[..., Any], *arguments: Any, tell: Callable[[str], None] = ignore) -> Any:
-        with self.opened(tell=tell) as (pipeline, target):
-            return question(*arguments, pipeline, target)
-
-    @contextmanager
-    def scratch(self) -> Iterator[Path]:
-        with tempfile.TemporaryDirectory(dir=self._folder.scratch, prefix="page-") as folder:
-            yield Path(folder)
+    def scratch(self) -> AbstractContextManager[str]:
+        return tempfile.TemporaryDirectory(dir=self._folder.scratch, prefix="page-")
 
 
-class AwsBackend:
-    """A stack. Every look calls AWS, so looks are rarer, and happen only while a browser watches.
+class AwsBackend(Backend):
+    """A stack. Every look calls AWS, so looks are rarer, and happen only while a browser watches. The definition does
+    not change with the file.
 
     Args:
         named: the pipeline, as the command line names it.
@@ -155,7 +139,6 @@ class AwsBackend:
     every = 10.0
     every_unwatched = None
     deployed = True
-    logs = None
 
     def __init__(self, named: str, chosen: str, endpoint_url: str | None, *, wait: int = 1) -> None:
         with redirect_stdout(sys.stderr):
@@ -168,14 +151,7 @@ class AwsBackend:
         self._wait = wait
         self._apart = Apart(partial(AwsBackend, wait=wait), named, chosen, endpoint_url)
         with self.opened() as (deployed, _):
-            self._pipeline = deployed
-
-    @property
-    def pipeline(self) -> Pipeline:
-        return self._pipeline
-
-    def refresh(self) -> None:
-        """The deployed definition does not change with the file."""
+            self.pipeline = deployed
 
     @contextmanager
     def opened(
@@ -190,15 +166,8 @@ class AwsBackend:
             yield stack
 
     def answer(self, question: Callable[..., Any], *arguments: Any, tell: Callable[[str], None] = ignore) -> Any:
-        if self._pipeline.tables:
-            return self._apart.answer(question, *arguments, tell=tell)
-        with self.opened(tell=tell) as (pipeline, target):
-            return question(*arguments, pipeline, target)
-
-    @contextmanager
-    def scratch(self) -> Iterator[Path]:
-        with tempfile.TemporaryDirectory(prefix="silversmith-page-") as folder:
-            yield Path(folder)
+        answer = self._apart.answer if self.pipeline.tables else super().answer
+        return answer(question, *arguments, tell=tell)
 
 
 class Apart:
@@ -256,8 +225,7 @@ def serve(connection: Connection, backend: Callable[..., Backend], arguments: tu
             notes: list[str] = []
             try:
                 opened = opened or backend(*arguments)
-                with opened.opened(tell=notes.append) as (pipeline, target):
-                    answer = question(*values, pipeline, target)
+                answer = Backend.answer(opened, question, *values, tell=notes.append)
                 connection.send((answer, notes, None))
             except Exception as error:  # noqa: BLE001 -- raised where it was asked
                 name = "" if isinstance(error, SilversmithError) else f"{type(error).__name__}: "

@@ -26,7 +26,7 @@ from silversmith.operations.target import Target
 from silversmith.operations.text import count, duration, headline, millis, shown, size
 from silversmith.page.auth import same
 from silversmith.page.backend import Backend, ignore
-from silversmith.page.recent import STATES, FileEvent, Overview, Watch, stored
+from silversmith.page.recent import STATES, Overview, Watch
 from silversmith.pipeline import Pipeline
 
 
@@ -50,6 +50,11 @@ def exact(text: str) -> Markup:
 def number(value: int | None) -> str:
     """A number with commas; a dash where it is unknown."""
     return "-" if value is None else f"{value:,}"
+
+
+def natural(text: str) -> int | None:
+    """The number in a URL or a header; None for any other text."""
+    return int(text) if text.isascii() and text.isdigit() else None
 
 
 def instant(at: float) -> str:
@@ -116,9 +121,6 @@ def engine(status: Status | None) -> str:
 
 
 _Answer = TypeVar("_Answer")
-
-#: The seconds for which a listing of silver is shown, where the last files are taken from there.
-LISTED_FOR = 60.0
 
 #: The longest form, in bytes: an event is at most 256 KiB on AWS, and grows in its encoding.
 LONGEST_FORM = 1024 * 1024
@@ -190,16 +192,6 @@ class ViewContext:
         answer = await self.ask(question)
         self._answers[name] = (revision, now, answer)
         return answer
-
-    async def last_files(self, most: int) -> tuple[list[FileEvent], float]:
-        """The files that ended last, and the milliseconds that fill a bar of time: 19 of 20 files took less today."""
-        glance = self.watch.glance
-        if glance.remembers or glance.status is None:
-            files = self.watch.newest(most)
-        else:
-            ages = int(time.monotonic() // LISTED_FOR)
-            files = await self.cached(f"stored {most}", ages, 0, partial(stored, most=most))
-        return files, self.watch.scale()
 
     def answer(self, request: Request, template: str, values: Mapping[str, Any], *, status: int = 200) -> HTMLResponse:
         """Render a page from these values and those that every page shows."""

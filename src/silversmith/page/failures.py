@@ -1,4 +1,5 @@
-"""Failures grouped by cause, and the redrive of one cause. Failures that one change would repair stand together."""
+"""Failures grouped by cause, the redrive of one cause, and the explanation of its code. Failures that one change would
+repair stand together."""
 
 from __future__ import annotations
 
@@ -8,17 +9,19 @@ from dataclasses import dataclass, field
 from itertools import islice
 from urllib.parse import parse_qs
 
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from silversmith.keypatterns import KeyPattern
+from silversmith.operations.explain import explanations
 from silversmith.operations.failures import Failures, Query, RejectedFiles
 from silversmith.operations.failures import failures as look
 from silversmith.operations.failures import rejected as look_rejected
 from silversmith.operations.send import Failure, FailureSelection
 from silversmith.operations.send import redrive as operation
 from silversmith.operations.target import Target
-from silversmith.page.context import ViewContext, link
+from silversmith.page.context import ViewContext, link, natural
 from silversmith.pipeline import Pipeline
 
 #: The title of a cause without a code, by where the failure is.
@@ -128,7 +131,6 @@ async def failures(request: Request) -> Response:
 
     notes = list[str]()
     failed, rejected = await context.ask(ask, tell=notes.append)
-    again = request.query_params.get("sent", "")
     values = {
         "title": "Failures",
         "failed": failed,
@@ -137,7 +139,7 @@ async def failures(request: Request) -> Response:
         "most": MOST,
         "notes": notes,
         "deployed": context.backend.deployed,
-        "sent": int(again) if again.isascii() and again.isdigit() else None,
+        "sent": natural(request.query_params.get("sent", "")),
         "running": context.watch.glance.status is not None and context.watch.glance.status.running,
     }
     return context.answer(request, "failures.html", values)
@@ -185,3 +187,12 @@ def _count(pipeline: Pipeline, target: Target, chosen: FailureSelection) -> tupl
         lost += sum(failed.lost for failed in batch.failures)
         named += islice(batch.failures, max(0, LISTED - len(named)))
     return named, total, lost
+
+
+async def explain(request: Request) -> Response:
+    """``/explain/{code}``, as ``silversmith explain`` and the docs have it: it works offline."""
+    context = ViewContext.of(request)
+    explanation = explanations().get(request.path_params["code"])
+    if explanation is None:
+        raise HTTPException(404)
+    return context.answer(request, "explain.html", {"title": explanation.code, "explained": explanation.to_dict()})

@@ -1,11 +1,14 @@
-"""The first page: is my data fine? Today's numbers, what fails and why, and how each transform does."""
+"""The first page: is my data fine? Today's numbers, what fails and why, and how each transform does. And the flow: the
+chain as a picture, with its numbers as they change."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from types import MappingProxyType
+from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -14,13 +17,100 @@ from silversmith.errors import SilversmithError
 from silversmith.operations.reports import Status, TablesQueue, TransformStatus
 from silversmith.operations.target import DayCounts, Target
 from silversmith.operations.text import count, duration
-from silversmith.page.context import ViewContext
+from silversmith.page.context import ViewContext, engine, number
 from silversmith.page.failures import Cause, alike, causes_now
-from silversmith.page.flow import flow
-from silversmith.page.history import SPANS, FileCounts, History, Span, midnight
-from silversmith.page.plots import Bar, Plot, draw, spark
-from silversmith.page.recent import FileEvent, LastFiles
+from silversmith.page.history import SPANS, Bar, FileCounts, History, Plot, draw, midnight, per_second, spark
+from silversmith.page.recent import FileEvent, LastFiles, Overview, stored
 from silversmith.pipeline import Pipeline
+
+
+@dataclass(frozen=True)
+class Flow:
+    """The numbers of the picture. ``values`` are texts by name, ``marks`` the states (``busy``, ``bad``) by name: a
+    browser replaces them by name."""
+
+    values: dict[str, str] = field(default_factory=dict)
+    marks: dict[str, bool] = field(default_factory=dict)
+
+
+def flow(status: Status | None, rates: Mapping[str, float]) -> Flow:
+    """The picture's numbers. ``rates``: how much each counter rises in a second."""
+    if status is None:
+        return Flow()
+    chain = status.chain
+    created, events = rates.get("bucket.created", 0.0), rates.get("bus.events", 0.0)
+    values = {
+        "engine": engine(status),
+        "bucket.created": number(chain.created),
+        "bucket.rate": _rate(created, chain.created),
+        "rule.unmatched": number(chain.unmatched),
+        "rule.rate": _rate(events, chain.events),
+        "rule.dead": f"{chain.dead:,}",
+        "topic.published": number(chain.published),
+        "topic.rate": _rate(rates.get("topic.published", 0.0), chain.published),
+        "topic.way": number(chain.on_the_way),
+        "topic.dropped": number(chain.dropped),
+    }
+    marks = {
+        "engine.runs": status.running,
+        "bucket.busy": created > 0,
+        "rule.busy": events > 0,
+        "rule.bad": chain.dead > 0,
+        "topic.bad": bool(chain.dropped),
+    }
+    for transform in status.transforms:
+        _add_transform(transform, rates, values, marks)
+    if status.tables_queue is not None:  # no transform's name has an @
+        _add_queue("@gold", status.tables_queue, values, marks)
+        values["@gold.rows"] = f"{sum(table.rows for table in status.tables):,}"
+        values["@gold.versions"] = f"{sum(table.version or 0 for table in status.tables):,}"
+    return Flow(values, marks)
+
+
+def _add_queue(name: str, queue: TransformStatus | TablesQueue, values: dict[str, str], marks: dict[str, bool]) -> None:
+    undelivered, dead = dead_letters(queue)
+    values.update({
+        f"{name}.waiting": f"{queue.waiting:,}",
+        f"{name}.flight": f"{queue.in_flight:,}",
+        f"{name}.oldest": duration(queue.oldest_seconds),
+        f"{name}.undelivered": f"{undelivered:,}",
+        f"{name}.dead": f"{dead:,}",
+    })  # fmt: skip
+    marks.update({
+        f"{name}.queued": queue.waiting > 0,
+        f"{name}.busy": queue.in_flight > 0,
+        f"{name}.undelivered": undelivered > 0,
+        f"{name}.dead": dead > 0,
+    })  # fmt: skip
+
+
+def _add_transform(
+    transform: TransformStatus, rates: Mapping[str, float], values: dict[str, str], marks: dict[str, bool]
+) -> None:
+    name = transform.name
+    committed = rates.get(f"transform.{name}.committed", 0.0)
+    _add_queue(name, transform, values, marks)
+    values.update({
+        f"{name}.done": number(transform.done),
+        f"{name}.rate": _rate(committed, transform.done),
+        f"{name}.rows": number(transform.rows),
+        f"{name}.retried": number(transform.retried),
+        f"{name}.rejected": number(transform.rejected),
+        f"{name}.quarantined": f"{transform.quarantined:,}",
+    })  # fmt: skip
+    marks[f"{name}.busy"] |= committed > 0
+    marks[f"{name}.bad"] = transform.quarantined > 0
+
+
+def dead_letters(transform: TransformStatus | TablesQueue) -> tuple[int, int]:
+    """How many messages the topic could not deliver, and how many the queue gave up on."""
+    depths = transform.dead_letters.items()
+    undelivered = sum(depth for name, depth in depths if name.endswith("SubscriptionDLQ"))
+    return undelivered, transform.dead - undelivered
+
+
+def _rate(value: float, counter: int | None) -> str:
+    return "-" if counter is None else per_second(value)
 
 
 @dataclass(frozen=True)
@@ -217,17 +307,11 @@ MEASURED_FOR = 60.0
 FEW = 12
 
 
-def span_of(request: Request) -> Span:
-    """The time span of the plots, by the URL."""
-    return SPANS.get(request.query_params.get("span", ""), SPANS["10m"])
-
-
 async def overview(request: Request) -> Response:
     """``/``"""
     context = ViewContext.of(request)
-    span = span_of(request)
+    span = SPANS.get(request.query_params.get("span", ""), SPANS["10m"])
     glance = await context.look()
-    last_files, scale = await context.last_files(FEW)
     measured, why_not = await measured_today(context)
 
     def read(files: LastFiles, history: History, now: float) -> tuple[FirstScreen, list[Plot]]:
@@ -240,16 +324,12 @@ async def overview(request: Request) -> Response:
     if first.quarantined + first.dead and not context.backend.deployed:
         failing = alike(await causes_now(context))
     values = {
+        **await _shared(context, glance, FEW),
         "title": context.backend.pipeline.name,
-        "glance": glance,
-        "flow": flow(glance.status, glance.rates),
         "first": first,
         "causes": failing,
-        "deployed": context.backend.deployed,
         "counted": bool(measured) or glance.remembers or not context.backend.deployed,
         "why_not": why_not,
-        "files": last_files,
-        "scale": scale,
         "plots": plots,
         "span": span,
         "spans": SPANS.values(),
@@ -271,3 +351,35 @@ async def measured_today(context: ViewContext) -> tuple[Mapping[str, DayCounts],
         return await context.cached("today", int(time.monotonic() // MEASURED_FOR), 0, ask), ""
     except SilversmithError as error:
         return {}, str(error)
+
+
+#: How many of the last files stand below the picture.
+FEW_BELOW_FLOW = 20
+
+#: The seconds for which a listing of silver is shown.
+LISTED_FOR = 60.0
+
+
+async def flow_view(request: Request) -> Response:
+    """``/flow``"""
+    context = ViewContext.of(request)
+    glance = await context.look()
+    values = {"title": "Flow", **await _shared(context, glance, FEW_BELOW_FLOW)}
+    return context.answer(request, "flow.html", values)
+
+
+async def _shared(context: ViewContext, glance: Overview, most: int) -> dict[str, Any]:
+    """What both pages show: the picture's numbers, and the files that ended last, from silver where nothing else says
+    them."""
+    if glance.remembers or glance.status is None:
+        last_files = context.watch.ask(lambda files, *_: files.newest(most))
+    else:
+        listing = int(time.monotonic() // LISTED_FOR)
+        last_files = await context.cached(f"stored {most}", listing, 0, partial(stored, most=most))
+    return {
+        "glance": glance,
+        "flow": flow(glance.status, glance.rates),
+        "deployed": context.backend.deployed,
+        "files": last_files,
+        "scale": context.watch.scale(),
+    }

@@ -20,7 +20,7 @@ from silversmith.lineage import silver_key
 from silversmith.operations.reports import Status, status
 from silversmith.operations.target import Hop, News, Target
 from silversmith.page.backend import Backend
-from silversmith.page.history import History, Point, Rates, Span
+from silversmith.page.history import History, Rates
 from silversmith.pipeline import Pipeline
 from silversmith.stores import Head
 
@@ -410,22 +410,6 @@ class Watch:
         """Answer a question from what is remembered. It gets the files, the numbers and the time."""
         with self._lock:
             return question(self._memory.files, self._memory.history, self._clock())
-
-    def newest(self, most: int) -> list[FileEvent]:
-        """See :meth:`LastFiles.newest`."""
-        return self.ask(lambda files, _, __: files.newest(most))
-
-    def since(self, number: int) -> list[FileEvent]:
-        """See :meth:`LastFiles.since`."""
-        return self.ask(lambda files, _, __: files.since(number))
-
-    def keys(self, text: str, most: int) -> list[str]:
-        """See :meth:`LastFiles.keys`."""
-        return self.ask(lambda files, _, __: files.keys(text, most))
-
-    def points(self, span: Span) -> list[Point]:
-        """See :meth:`Series.points`, of all transforms until now."""
-        return self.ask(lambda _, history, now: history.all.points(span, now))
 
     def scale(self) -> float:
         """The milliseconds within which 19 of 20 files were done today; 1 second before there are any."""

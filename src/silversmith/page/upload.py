@@ -27,7 +27,7 @@ from silversmith.operations.failures import failed_tries, read_error
 from silversmith.operations.send import PutResult, put_own
 from silversmith.operations.target import Target
 from silversmith.operations.versions import UNDO_FOLDER, undo_name
-from silversmith.page.context import ViewContext
+from silversmith.page.context import ViewContext, natural
 from silversmith.pipeline import Pipeline
 from silversmith.stores import Store
 from silversmith.stores.keys import InvalidKey, check
@@ -115,11 +115,10 @@ async def upload(request: Request) -> Response:
     key, undos = request.query_params.get("key", ""), _undos(request)
     try:
         check(key)
-        length = request.headers.get("content-length", "")
-        size = int(length) if length.isascii() and length.isdigit() else None
+        size = natural(request.headers.get("content-length", ""))
         with context.backend.scratch() as folder:
-            path = folder / "body"
-            received = await receive(request.stream(), path, room(folder))
+            path = Path(folder) / "body"
+            received = await receive(request.stream(), path, room(path.parent))
             if size is not None and received != size:
                 return JSONResponse({"error": "the upload broke off"}, 400)
             result, replaced, number = await context.ask(
@@ -158,8 +157,8 @@ async def undo(request: Request) -> Response:
     """``POST /undo?number=``: undo an upload. Answers with what was done, or with an ``error``."""
     context = ViewContext.of(request)
     context.require(request.headers.get("x-csrf-token", ""))
-    text = request.query_params.get("number", "")
-    chosen = _undos(request).take(int(text)) if text.isascii() and text.isdigit() else None
+    number = natural(request.query_params.get("number", ""))
+    chosen = None if number is None else _undos(request).take(number)
     if chosen is None:
         return JSONResponse({"error": "this upload is too old to be undone"}, 404)
     if chosen.replaced is not None and not chosen.replaced.is_file():

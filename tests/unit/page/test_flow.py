@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from silversmith.operations.reports import ChainStatus, Status, TablesQueue, TransformStatus
 from silversmith.operations.tables import TableReport
-from silversmith.page.flow import dead_letters, flow
+from silversmith.page.overview import dead_letters, flow
 
 ORDERS = TransformStatus(
     "orders", "*", 1200, 2, 90.0, 5, 1, 3000, 0, 0, 70_000, 4, 6,

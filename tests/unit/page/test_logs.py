@@ -7,7 +7,7 @@ from pathlib import Path
 from hypothesis import given
 from hypothesis import strategies as st
 
-from silversmith.page.logs import END, LINE, LINES, log_end
+from silversmith.page.live import END, LINE, LINES, log_end
 from tests.unit.page.conftest import Visitor
 
 

@@ -15,8 +15,20 @@ from hypothesis import strategies as st
 from silversmith.local.histogram import RELATIVE_ERROR
 from silversmith.local.journal import TALLIES
 from silversmith.operations.text import millis
-from silversmith.page.history import SPANS, FileCounts, History, Rates
-from silversmith.page.plots import HEIGHT, SPARK_HEIGHT, bars, ceiling, draw, line, per_second, spark
+from silversmith.page.history import (
+    HEIGHT,
+    SPANS,
+    SPARK_HEIGHT,
+    FileCounts,
+    History,
+    Rates,
+    bars,
+    ceiling,
+    draw,
+    line,
+    per_second,
+    spark,
+)
 from tests.unit.page.numbers import Ended, Recorded, history_of
 
 NOW = 1_767_355_205.0
@@ -33,16 +45,17 @@ def test_a_rate_is_over_the_last_seconds() -> None:
     assert rates.per_second() == {}, "the counter began anew"
 
 
-def test_points_count_what_ended_in_them() -> None:
+def test_steps_count_what_ended_in_them() -> None:
     ends = (Ended(NOW - 1), Ended(NOW - 2), Ended(NOW - 1, "failed"), Ended(NOW - 15), Ended(NOW - 80_000))
     series = history_of(*ends, now=NOW).all
     series.depth(NOW - 1, 7)
     series.depth(NOW, 4)
-    *_, before, last = series.points(SPAN, NOW)
-    assert (before.done, last.done, last.failed, last.waiting) == (0.1, 0.2, 0.1, 7)
-    assert last.median is not None
-    assert abs(last.median - 5) <= 5 * RELATIVE_ERROR
-    assert sum(point.done * SPANS["24h"].step for point in series.points(SPANS["24h"], NOW)) == pytest.approx(4)
+    *_, before, last = series.steps(SPAN, NOW)
+    assert (before.done, last.done, last.failed, last.waiting) == (1, 2, 1, 7)
+    median = last.latencies.quantile(0.5)
+    assert median is not None
+    assert abs(median - 5) <= 5 * RELATIVE_ERROR
+    assert sum(step.done for step in series.steps(SPANS["24h"], NOW)) == 4
 
 
 TIMES = st.lists(st.tuples(st.floats(0, 9 * 60), st.floats(0.01, 1e7)), min_size=1, max_size=60)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from silversmith.page.story import AROUND, LINE, raw_lines
+from silversmith.page.files import AROUND, LINE, raw_lines
 from tests.unit.operations.conftest import GOOD
 from tests.unit.page.conftest import HOST, Visitor
 

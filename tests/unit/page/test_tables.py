@@ -18,7 +18,7 @@ from silversmith.page.application import application
 from silversmith.page.backend import LocalBackend
 from silversmith.page.context import link
 from silversmith.page.recent import Watch
-from silversmith.page.tables import ROWS
+from silversmith.page.transforms import ROWS
 from silversmith.tables.views import refresh
 from tests.unit.page.conftest import HOST, TOKEN, Visitor
 from tests.unit.tables.kit import GoldBench, nothing

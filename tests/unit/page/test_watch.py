@@ -15,17 +15,19 @@ from tests.unit.page.conftest import Visitor
 
 def test_a_look_reports_news(visitor: Visitor) -> None:
     first = visitor.watch.look()
-    assert visitor.watch.newest(5) == []
+    assert visitor.watch.ask(lambda files, *_: files.newest(5)) == []
     visitor.bench.land("orders/a.csv", text=GOOD)
     visitor.bench.work()
     glance = visitor.watch.look()
     assert (glance.number, glance.problem, glance.no_history) == (first.number + 1, "", "")
     assert glance.status is not None
     assert glance.status.transforms[0].done == 1
-    (seen,) = visitor.watch.newest(5)
+    (seen,) = visitor.watch.ask(lambda files, *_: files.newest(5))
     assert (seen.key, seen.outcome) == ("orders/a.csv", "committed")
     visitor.watch.look()
-    assert [each.key for each in visitor.watch.since(0)] == ["orders/a.csv"], "once, however often it looks"
+    assert [each.key for each in visitor.watch.ask(lambda files, *_: files.since(0))] == ["orders/a.csv"], (
+        "once, however often it looks"
+    )
 
 
 def test_subscribers_get_events_until_the_end(visitor: Visitor) -> None:
@@ -111,7 +113,7 @@ def test_todays_numbers_are_of_all_files_however_few_hops_the_page_has_read(visi
     bench.work()
     late = Watch(visitor.place, clock=lambda: bench.now, back=3)
     late.look()
-    assert len(late.newest(100)) < 6, "the files are those of the last hops"
+    assert len(late.ask(lambda files, *_: files.newest(100))) < 6, "the files are those of the last hops"
     of_transform = late.ask(lambda _, history, now: history.of("orders").today(now))
     for today in (of_transform, late.ask(lambda _, history, now: history.all.today(now))):
         assert (today.done, today.partial, today.failed, today.rows, today.rejected) == (6, 6, 1, 6, 6)
@@ -134,7 +136,7 @@ def test_replayed_files_count_from_then(visitor: Visitor) -> None:
     bench.now += 5
     bench.work()
     visitor.watch.look()
-    (ended,) = visitor.watch.newest(1)
+    (ended,) = visitor.watch.ask(lambda files, *_: files.newest(1))
     today = visitor.watch.ask(lambda _, history, now: history.all.today(now))
     assert (ended.outcome, ended.total) == ("committed", 5000)
     assert today.latencies.quantile(0.5) == pytest.approx(5000, rel=RELATIVE_ERROR)
