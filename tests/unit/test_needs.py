@@ -6,6 +6,7 @@ import json
 import logging
 import os
 from collections.abc import Mapping
+from ctypes import c_int
 from multiprocessing import Pipe
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -21,7 +22,7 @@ from hypothesis import strategies as st
 
 from silversmith import Context, DefinitionError, Pipeline, Secret
 from silversmith.errors import AccessDenied, AwsFailed, describe, keep_secret, masked
-from silversmith.local.invocation import Position, WorkerConfig
+from silversmith.local.invocation import WorkerConfig
 from silversmith.local.lake import LakeFolder
 from silversmith.local.stack import read
 from silversmith.local.wiring import worker_functions
@@ -294,7 +295,7 @@ class Worker:
         self.lake = lake.stores(self.pipeline)
         config = WorkerConfig(str(folder / "pipeline.py"), lake.path, worker_functions(read(template)))
         self.answers, connection = Pipe()
-        self.handlers = _Handlers(connection, Position(folder / "lake" / "position", new=True), config)
+        self.handlers = _Handlers(connection, c_int(), config)
 
     def work(self, transform: str, key: str, text: str) -> dict[str, Any]:
         """What became of one file."""

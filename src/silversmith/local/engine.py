@@ -14,19 +14,19 @@ from typing import Any
 
 from silversmith.errors import NotOurs
 from silversmith.local.definition import Definition
-from silversmith.local.invocation import FunctionConfig, TablesConfig, WorkerConfig
+from silversmith.local.invocation import FunctionConfig, WorkerConfig
 from silversmith.local.journal import Compaction, Journal, open_or_rebuild
 from silversmith.local.kinds import UnsupportedTemplate
 from silversmith.local.lake import LakeFolder, LakeLock
-from silversmith.local.processes import PrewarmedWorkers
+from silversmith.local.processes import TABLE_WORKER, PrewarmedWorkers
 from silversmith.local.resend import Rounds, Route, TableRounds, route_of_tables, routes
 from silversmith.local.services.bucket import Inbox
 from silversmith.local.services.function import FunctionService
 from silversmith.local.services.queue import expire, recount
 from silversmith.local.stack import read
 from silversmith.local.watcher import Search, Watcher
-from silversmith.local.wiring import Delivery, build, table_function, worker_functions
-from silversmith.local.workers import LOOK, Dispatcher, Round, Worker, WorkerPool
+from silversmith.local.wiring import Delivery, build, worker_functions
+from silversmith.local.workers import LOOK, Dispatch, Dispatcher, Worker, WorkerPool
 from silversmith.pipeline import Pipeline, with_moments
 from silversmith.schemas.recorded import require_ours
 from silversmith.template import compile_for_engine
@@ -236,7 +236,7 @@ class Engine:
         workers = WorkerPool(config, number=self._number, log=log, prewarmed=self._prewarmed)
         self._dispatchers = [Dispatcher(services.functions, workers, self._lake.path)]
         self._table_rounds: TableRounds | None = None
-        if (function := table_function(stack)) is not None:
+        for function in worker_functions(stack, "SILVERSMITH_TABLES"):
             self._set_up_tables(pipeline, function, route_of_tables(stack))
         for dispatcher in self._dispatchers:
             dispatcher.hurry = self._hurry
@@ -246,7 +246,7 @@ class Engine:
         if self._services.tables is None or route is None:
             raise UnsupportedTemplate(f"the function {function.name} has no mapping, so that nothing would call it")
         self._table_rounds = TableRounds(self._journal, route, bronze=pipeline.bronze, silver=pipeline.silver)
-        config = TablesConfig(self._lake.path.resolve(), function, pipeline.tables.to_json())
+        config = WorkerConfig(pipeline.tables.to_json(), self._lake.path.resolve(), (function,), main=TABLE_WORKER)
         pool = WorkerPool(config, number=1, log=self._lake.logs / "tables.log")
         self._dispatchers.append(Dispatcher([self._services.tables], pool, self._lake.path))
 
@@ -379,18 +379,13 @@ class Engine:
         idle = self._dispatchers[-1].pool.idle
         if idle and self._successor is None and (now - self._started >= LATEST_ROUND or self._is_idle()):
             rounds.begin()
-            idle[0].send(Round(function.settings, now, self._end_table_round))
+            idle[0].send(Dispatch(function.settings, now, ended=self._end_table_round))
 
     def _end_table_round(self, answer: Mapping[str, Any] | None, reason: str) -> None:
         assert self._table_rounds is not None
         self._table_rounds.end(answer, reason, self._clock.now())
-        self._note_tables(answer)
         for name, why in self._table_rounds.failed.items():
             _log.error("tables: %s failed: %s", name, why)
-
-    def _note_tables(self, answer: Mapping[str, Any] | None) -> None:
-        states = (answer or {}).get("tables", {})
-        self._tables |= {name: TableState(state["rows"], state["version"]) for name, state in states.items()}
 
     def _take_in(self) -> None:
         while files := self._inbox.take(INTAKE):
@@ -414,7 +409,7 @@ class Engine:
         self._started += jump
         for worker in self._busy:
             assert worker.current is not None
-            worker.current.started += jump
+            worker.current.start(worker.current.started + jump)
 
     def _change_to(self, pipeline: Pipeline) -> None:
         """Go on with a new definition. No worker is at work; queued messages are done by the new code."""
@@ -469,9 +464,10 @@ class Engine:
                 elif isinstance(source, Connection):
                     dispatcher, worker = connections[source]
                     for report in dispatcher.pool.reports(worker):
-                        dispatcher.handle(report, self._clock.now())
-                        self._note_tables(report.message)
-                        woken |= report.message is None or report.worker.current is None
+                        dispatcher.handle(worker, report, self._clock.now())
+                        states = report.get("tables", {}).items()
+                        self._tables |= {name: TableState(state["rows"], state["version"]) for name, state in states}
+                        woken |= "died" in report or worker.current is None
 
     def _only_waits(self) -> bool:
         """Whether messages wait for their time, and nothing else is to be done."""

@@ -17,7 +17,6 @@ import os
 import struct
 from collections import deque
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
@@ -204,15 +203,6 @@ class WatchLimitReached(SilversmithError):
     """The machine allows no further inotify watch, so files in some folders would go unseen."""
 
 
-@dataclass(eq=False)
-class _Folder:
-    """A watched folder. ``path`` is relative to the root and ends with a slash, that of the root is empty."""
-
-    path: str
-    watch: int
-    below: dict[str, _Folder] = field(default_factory=dict)
-
-
 class InotifySource:
     """Changes below ``root``, read by one thread. ``kernel`` opens a queue of the kernel's events."""
 
@@ -220,8 +210,8 @@ class InotifySource:
         self._prefix = root + "/"
         self._open = kernel
         self._kernel: Inotify | None = None
-        self._folders: dict[int, _Folder] = {}
-        self._root: _Folder | None = None
+        #: By the number of its watch, the path of each watched folder: relative to the root, with a slash at its end.
+        self._folders: dict[int, str] = {}
         self._unwatched: set[str] = set()
         self._is_short = False
 
@@ -257,7 +247,7 @@ class InotifySource:
         """End all watches."""
         if self._kernel is not None:
             self._kernel.close()
-        self._kernel = self._root = None
+        self._kernel = None
         self._folders.clear()
         self._unwatched.clear()
         self._is_short = False
@@ -281,26 +271,26 @@ class InotifySource:
             if folder is None:
                 continue  # of a watch that has ended
             if event.mask & (IGNORED | UNMOUNT):
-                self._folders.pop(event.watch)
-                if folder is self._root:
+                del self._folders[event.watch]
+                if folder == "":
                     raise ChangesLost(f"the folder {self._prefix} was removed")
             elif event.mask & (DELETE_SELF | MOVE_SELF):
                 raise ChangesLost(f"the folder {self._prefix} was moved or removed")
             elif event.mask & IS_FOLDER:
                 yield from self._apply_to_folder(folder, event, changes)
             else:
-                changes.files[folder.path + event.name] = _evidence(event.mask)
+                changes.files[folder + event.name] = _evidence(event.mask)
         yield changes
 
-    def _apply_to_folder(self, above: _Folder, event: Event, changes: Changes) -> Iterator[Changes]:
-        path = f"{above.path}{event.name}/"
-        if event.mask & (MOVED_FROM | DELETE):
-            self._unwatched.discard(path)
-            self._drop(above.below.pop(event.name, None))
-            if event.mask & MOVED_FROM and not is_ignored(path):
-                changes.folders_gone.append(path)
-        else:
+    def _apply_to_folder(self, above: str, event: Event, changes: Changes) -> Iterator[Changes]:
+        path = f"{above}{event.name}/"
+        if not event.mask & (MOVED_FROM | DELETE):
             yield from self._enter(path, changes, report_files=True)
+            return
+        self._unwatched.discard(path)
+        if event.mask & MOVED_FROM and not is_ignored(path):
+            self._drop(path)
+            changes.folders_gone.append(path)
 
     def retry(self) -> Iterator[Changes]:
         """Try once more to watch the folders that could not be watched, and report the files in those that now are."""
@@ -341,40 +331,19 @@ class InotifySource:
                 changes.refused.append((path, _reason(self._prefix + path, error)))
             return False
         self._unwatched.discard(path)
-        known = self._folders.get(watch)
-        if known is not None and known.path == path:
+        if self._folders.get(watch) == path:
             return False
-        # Known by another path, it was moved here, and the event that says so is still to be read. What was below it
-        # by its old name is dropped then, but for what has been found below the new one.
-        self._attach(_Folder(path, watch))
+        # Known by another path, it was moved here, and the event that says so is still to be read.
+        self._folders[watch] = path
         return True
 
-    def _attach(self, folder: _Folder) -> None:
-        self._folders[folder.watch] = folder
-        if not folder.path:
-            self._root = folder
-            return
-        above, _, name = folder.path[:-1].rpartition("/")
-        parent = self._find(above)
-        if parent is not None:
-            parent.below[name] = folder
-
-    def _find(self, path: str) -> _Folder | None:
-        folder = self._root
-        for name in filter(None, path.split("/")):
-            folder = folder and folder.below.get(name)
-        return folder
-
-    def _drop(self, folder: _Folder | None) -> None:
-        """Forget a folder and all below it, and end their watches."""
+    def _drop(self, path: str) -> None:
+        """End the watches of a folder that was moved away, and of all below it. Those of a removed one end by
+        themselves."""
         assert self._kernel is not None
-        todo = [folder] if folder is not None else []
-        while todo:
-            folder = todo.pop()
-            todo.extend(folder.below.values())
-            if self._folders.get(folder.watch) is folder:
-                del self._folders[folder.watch]
-                self._kernel.remove(folder.watch)
+        for watch in [watch for watch, folder in self._folders.items() if folder.startswith(path)]:
+            del self._folders[watch]
+            self._kernel.remove(watch)
 
 
 def _evidence(mask: int) -> Evidence:

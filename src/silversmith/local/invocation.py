@@ -1,11 +1,10 @@
-"""Shared by all worker processes: the place in a batch, the configuration of a function, and the loop that invokes.
+"""Shared by all worker processes: the configuration of functions, and the loop that invokes.
 
 A process for tables must not import Polars, so nothing here does.
 """
 
 from __future__ import annotations
 
-import mmap
 import os
 import sys
 import time
@@ -14,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any, ClassVar, Protocol
+from typing import Any, Protocol
 
 import orjson
 
@@ -23,40 +22,6 @@ from silversmith.local.iam import Check, GuardedStore, Policy
 from silversmith.local.processes import WORKER
 from silversmith.local.stack import Bucket, QueueResource
 from silversmith.stores import Store
-
-#: The position before the first message.
-NOWHERE = -1
-
-
-class Position:
-    """An integer in memory that two processes share, by a file that both have mapped.
-
-    Args:
-        path: the file. One process makes it before the other opens it; the other removes it.
-        new: whether this process makes it.
-    """
-
-    def __init__(self, path: Path, *, new: bool) -> None:
-        descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC | (os.O_CREAT | os.O_EXCL if new else 0), 0o600)
-        try:
-            if new:
-                os.ftruncate(descriptor, mmap.PAGESIZE)
-            else:
-                path.unlink()
-            self._numbers = memoryview(mmap.mmap(descriptor, mmap.PAGESIZE)).cast("i")
-        finally:
-            os.close(descriptor)
-        if new:
-            self.value = NOWHERE
-
-    @property
-    def value(self) -> int:
-        return int(self._numbers[0])
-
-    @value.setter
-    def value(self, value: int) -> None:
-        self._numbers[0] = value
-
 
 #: The end of the ARN of a secret on this machine: AWS chooses six characters.
 _SUFFIX = "AbCdEf"
@@ -128,28 +93,16 @@ class FunctionConfig:
 
 @dataclass(frozen=True)
 class WorkerConfig:
-    """Everything that a worker of transforms needs; it is pickled on its way to the process.
+    """Everything that a worker needs; it is pickled on its way to the process.
 
-    ``main`` is the function that the process runs.
+    ``definition`` says where the pipeline is loaded from; for the worker of tables it is their specification, which in
+    Lambda is a file in the bundle. ``main`` is the function that the process runs.
     """
 
-    main: ClassVar[str] = WORKER
-
-    pipeline: str
+    definition: str
     lake: Path
     functions: tuple[FunctionConfig, ...]
-
-
-@dataclass(frozen=True)
-class TablesConfig:
-    """Everything that the process of tables needs. ``spec`` is the JSON of the tables and views, which in Lambda is a
-    file in the bundle."""
-
-    main: ClassVar[str] = "silversmith.local.table_worker:main"
-
-    lake: Path
-    function: FunctionConfig
-    spec: str
+    main: str = WORKER
 
 
 class LocalContext:

@@ -15,6 +15,7 @@ import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from ctypes import c_int
 from dataclasses import dataclass
 from functools import cached_property
 from multiprocessing.connection import Connection
@@ -30,8 +31,12 @@ _POLARS = "POLARS_MAX_THREADS"
 
 _PR_SET_PDEATHSIG = 1
 
-#: The function that a worker runs.
+#: The functions that workers run, of transforms and of tables.
 WORKER = "silversmith.local.worker:main"
+TABLE_WORKER = "silversmith.local.table_worker:main"
+
+#: The position of a process that has not begun with anything.
+NOWHERE = -1
 
 
 @dataclass(frozen=True)
@@ -44,11 +49,13 @@ class CpuShare:
 
 @dataclass(frozen=True)
 class ChildProcess:
-    """A process that waits for its arguments, and then runs its function with ``connection`` and them. Its standard
-    output and error can be read from ``output``."""
+    """A process that waits for its arguments, then runs its function with ``connection``, ``position`` and them. Its
+    standard output and error can be read from ``output``. ``position`` is a number in memory that both processes share,
+    so what the process has written there can still be read when it is dead."""
 
     process: SpawnProcess
     connection: Connection
+    position: c_int
     output: Connection
     share: CpuShare
 
@@ -126,15 +133,16 @@ def spawn(share: CpuShare, function: str = WORKER) -> ChildProcess:
     context = multiprocessing.get_context("spawn")
     local, remote = context.Pipe()
     reading, writing = context.Pipe(duplex=False)
-    process = context.Process(target=_begin, args=(remote, writing, os.getpid(), function), daemon=True)
+    position = context.RawValue(c_int, NOWHERE)
+    process = context.Process(target=_begin, args=(remote, position, writing, os.getpid(), function), daemon=True)
     with _without_ctrl_c(), _with(share):
         process.start()
     remote.close()
     writing.close()
-    return ChildProcess(process, local, reading, share)
+    return ChildProcess(process, local, position, reading, share)
 
 
-def _begin(connection: Connection, output: Connection, parent: int, function: str) -> None:
+def _begin(connection: Connection, position: c_int, output: Connection, parent: int, function: str) -> None:
     """Runs in the new process."""
     _die_with_parent(parent)
     os.dup2(output.fileno(), 1)
@@ -148,7 +156,7 @@ def _begin(connection: Connection, output: Connection, parent: int, function: st
         arguments = connection.recv()
     except (EOFError, OSError):
         return
-    run(connection, *arguments)
+    run(connection, position, *arguments)
 
 
 @contextmanager

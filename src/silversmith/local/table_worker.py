@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
+from ctypes import c_int
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -12,17 +13,7 @@ import orjson
 
 from silversmith.errors import describe
 from silversmith.local.iam import Check
-from silversmith.local.invocation import (
-    NOWHERE,
-    LocalContext,
-    Position,
-    TablesConfig,
-    begin,
-    broken,
-    flush,
-    serve,
-    split,
-)
+from silversmith.local.invocation import LocalContext, WorkerConfig, begin, broken, flush, serve, split
 from silversmith.local.lake import LakeFolder
 from silversmith.runtime.queue import SystemUnavailable
 from silversmith.stores import Store
@@ -69,22 +60,21 @@ class GuardedFormat(DeltaFormat):
             self._check(action, f"{self._bucket_arn}/{name}/_delta_log/{0:020}.json")
 
 
-def main(connection: Connection, position: Path, config: TablesConfig) -> None:
+def main(connection: Connection, _position: c_int, config: WorkerConfig) -> None:
     """Run the process: report that it is ready, then run one dispatch after the other.
 
-    ``position`` is the file of its :class:`~silversmith.local.invocation.Position`.
+    Messages are worked on in groups: the engine is sent which, so that their position says nothing.
     """
     begin()
-    serve(connection, Tables(connection, Position(position, new=False), config).invoke)
+    serve(connection, Tables(connection, config).invoke)
 
 
 class Tables:
     """The handler of the tables, made from the environment that the template gives it."""
 
-    def __init__(self, connection: Connection, position: Position, config: TablesConfig) -> None:
-        position.value = NOWHERE  # messages are worked on in groups: the engine is told which
+    def __init__(self, connection: Connection, config: WorkerConfig) -> None:
         self._connection = connection
-        lake, function = LakeFolder(config.lake), config.function
+        lake, (function,) = LakeFolder(config.lake), config.functions
         silver, gold = (function.environment[f"SILVERSMITH_{name}"] for name in ("SILVER", "GOLD"))
         scratch = lake.engine_scratch
         self._gold = GuardedFormat(lake.bucket(gold), bucket=gold, check=function.check_of(gold), scratch=scratch)
@@ -94,7 +84,7 @@ class Tables:
             return function.guarded(lake.store(bucket, foreign_writers=False, scratch=scratch), bucket)
 
         self._handler = TableHandler(
-            GoldSpec.from_json(config.spec),
+            GoldSpec.from_json(config.definition),
             bucket=silver,
             silver=store(silver),
             quarantine=(quarantine, store(quarantine)) if quarantine is not None else None,

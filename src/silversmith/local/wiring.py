@@ -200,25 +200,16 @@ def build(
     )
 
 
-def table_function(stack: StackResources) -> FunctionConfig | None:
-    """The configuration of the tables' function for its process; None: there are no tables.
-
-    Raises:
-        UnsupportedTemplate: its environment names a bucket or queue that the template does not have.
-    """
-    buckets = {bucket.name: bucket for bucket in stack.buckets}
-    queues = {queue.url: queue for queue in stack.queues}
-    function = next((item for item in stack.functions if "SILVERSMITH_TABLES" in item.environment), None)
-    if function is None:
-        return None
-    for name in ("SILVERSMITH_SILVER", "SILVERSMITH_GOLD"):
-        _find(buckets, function.environment.get(name, ""), f"{name} of {function.name}")
-    dlq = _find(queues, function.environment.get("SILVERSMITH_DLQ", ""), f"SILVERSMITH_DLQ of {function.name}")
-    return FunctionConfig(function.name, function.environment, function.role_arn, function.policy, dlq, buckets)
+#: The variables in the environment of a function that say what it runs, and those with the buckets that it then needs.
+#: The reconciler has neither: the engine does its own rounds.
+NEEDED = {
+    "SILVERSMITH_TRANSFORM": ("SILVERSMITH_BRONZE", "SILVERSMITH_SILVER", "SILVERSMITH_QUARANTINE"),
+    "SILVERSMITH_TABLES": ("SILVERSMITH_SILVER", "SILVERSMITH_GOLD"),
+}
 
 
-def worker_functions(stack: StackResources) -> tuple[FunctionConfig, ...]:
-    """The configuration of each transform's function. The reconciler is none: the engine does its own rounds.
+def worker_functions(stack: StackResources, kind: str = "SILVERSMITH_TRANSFORM") -> tuple[FunctionConfig, ...]:
+    """The configuration of each function of a kind: the one of the variable, of :data:`NEEDED`, in its environment.
 
     Raises:
         UnsupportedTemplate: a function's environment names a queue or a bucket that the template does not have.
@@ -227,9 +218,9 @@ def worker_functions(stack: StackResources) -> tuple[FunctionConfig, ...]:
     buckets = {bucket.name: bucket for bucket in stack.buckets}
     configs = []
     for function in stack.functions:
-        if "SILVERSMITH_TRANSFORM" not in function.environment:
+        if kind not in function.environment:
             continue
-        for name in ("SILVERSMITH_BRONZE", "SILVERSMITH_SILVER", "SILVERSMITH_QUARANTINE"):
+        for name in NEEDED[kind]:
             _find(buckets, function.environment.get(name, ""), f"{name} of {function.name}")
         dlq = _find(queues, function.environment.get("SILVERSMITH_DLQ", ""), f"SILVERSMITH_DLQ of {function.name}")
         configs.append(
@@ -275,17 +266,13 @@ def _dead_letters(stack: StackResources, queues: Mapping[str, QueueService]) -> 
     return dead_letters
 
 
-#: The variables in the environment of a function that a mapping may have; the reconciler has neither.
-_MAPPED = {"SILVERSMITH_TRANSFORM", "SILVERSMITH_TABLES"}
-
-
 def _functions(
     stack: StackResources,
     journal: Journal,
     queues: Mapping[str, QueueService],
     announce: Callable[[Sequence[Change], float], None],
 ) -> Iterator[FunctionService]:
-    functions = {item.arn: item for item in stack.functions if _MAPPED & item.environment.keys()}
+    functions = {item.arn: item for item in stack.functions if NEEDED.keys() & item.environment.keys()}
     urls = {item.url: item.arn for item in stack.queues}
     for mapping in stack.mappings:
         if mapping.function_arn not in functions:

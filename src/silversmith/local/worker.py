@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from ctypes import c_int
 from dataclasses import replace
 from datetime import UTC, datetime
 from multiprocessing.connection import Connection
@@ -15,19 +16,9 @@ import orjson
 from silversmith.errors import DefinitionError
 from silversmith.function.handler import Handler
 from silversmith.function.outcome import Report
-from silversmith.local.invocation import (
-    NOWHERE,
-    FunctionConfig,
-    LocalContext,
-    Position,
-    WorkerConfig,
-    begin,
-    broken,
-    flush,
-    serve,
-    split,
-)
+from silversmith.local.invocation import FunctionConfig, LocalContext, WorkerConfig, begin, broken, flush, serve, split
 from silversmith.local.lake import LakeFolder
+from silversmith.local.processes import NOWHERE
 from silversmith.pipeline import Pipeline, locate
 from silversmith.pipeline.needs import LOCAL_FILE, LOCAL_VARIABLE, SECRET_NAME, Fetch, Secret, SecretMissing
 from silversmith.pipeline.tables import QUERIES_ARE_CHECKED
@@ -39,15 +30,15 @@ from silversmith.stores import Lake
 TOGETHER = 100
 
 
-def main(connection: Connection, position: Path, config: WorkerConfig) -> None:
+def main(connection: Connection, position: c_int, config: WorkerConfig) -> None:
     """Run a worker: load the pipeline, report that it is ready, then run one dispatch after the other.
 
-    ``position`` is the file of its :class:`~silversmith.local.invocation.Position`.
+    ``position`` is that of the message that it began last, which the engine reads after a death.
     """
     begin()
     QUERIES_ARE_CHECKED.set(True)
     try:
-        handlers = _Handlers(connection, Position(position, new=False), config)
+        handlers = _Handlers(connection, position, config)
     except DefinitionError as error:
         connection.send_bytes(orjson.dumps({"broken": str(error)}))
         return
@@ -57,12 +48,12 @@ def main(connection: Connection, position: Path, config: WorkerConfig) -> None:
 class _Handlers:
     """The handler of each function, made from the environment that the template gives it."""
 
-    def __init__(self, connection: Connection, position: Position, config: WorkerConfig) -> None:
+    def __init__(self, connection: Connection, position: c_int, config: WorkerConfig) -> None:
         self._connection = connection
         self._position = position
         self._positions: dict[str, int] = {}
         self._lake = LakeFolder(config.lake)
-        located = locate(config.pipeline)
+        located = locate(config.definition)
         self._fetch = from_machine(located.root)
         self._handlers = {function.name: self._build(located.pipeline, function) for function in config.functions}
         self._ended: dict[str, Any] = {}

@@ -14,7 +14,6 @@ import os
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from logging.handlers import RotatingFileHandler
 from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
@@ -24,9 +23,8 @@ from typing import Any
 import orjson
 
 from silversmith.errors import UNWRITABLE, DefinitionError, LakeUnusable, SilversmithError
-from silversmith.local.invocation import NOWHERE, Position, TablesConfig, WorkerConfig
-from silversmith.local.lake import LakeFolder
-from silversmith.local.processes import ChildProcess, CpuShare, PrewarmedWorkers, shares, spawn, usable_cpus
+from silversmith.local.invocation import WorkerConfig
+from silversmith.local.processes import NOWHERE, ChildProcess, CpuShare, PrewarmedWorkers, shares, spawn, usable_cpus
 from silversmith.local.services.function import FunctionService, Invocation, Settings
 
 #: The most bytes on disk of all that functions print, twice: in the log and in the one before it.
@@ -54,36 +52,40 @@ class WorkersDie(SilversmithError):
     """The workers die before they are ready: importing the pipeline kills them."""
 
 
-#: What the process of a worker is told: its module is the one that runs there.
-Config = WorkerConfig | TablesConfig
+#: Gets the answer of the process of tables to a comparison, or the reason why there is none.
+Ended = Callable[[Mapping[str, Any] | None, str], None]
 
 
 class Dispatch:
-    """Invocations of one function that a worker gets together. It works on the first of them first."""
+    """Invocations of one function that a worker gets together. It works on the first of them first.
 
-    def __init__(self, invocations: Sequence[Invocation]) -> None:
+    With ``ended`` there are none: the process of tables compares the tables with silver, and ``ended`` gets its answer.
+    """
+
+    def __init__(
+        self, settings: Settings, started: float, invocations: Sequence[Invocation] = (), *, ended: Ended | None = None
+    ) -> None:
+        self.settings = settings
+        self.started = started
         self.invocations = tuple(invocations)
+        self.ended = ended
         self._by_message = {message: invocation for invocation in self.invocations for message in invocation.messages}
 
-    @property
-    def settings(self) -> Settings:
-        """The function's."""
-        return self.invocations[0].settings
+    @classmethod
+    def of(cls, invocations: Sequence[Invocation]) -> Dispatch:
+        """One of these invocations, which have begun together."""
+        return cls(invocations[0].settings, invocations[0].started, invocations)
 
-    @property
-    def started(self) -> float:
-        """The time at which the worker began with it, in Unix seconds; setting it sets that of all invocations."""
-        return self.invocations[0].started
-
-    @started.setter
-    def started(self, now: float) -> None:
+    def start(self, now: float) -> None:
+        """The worker begins with it now, in Unix seconds."""
+        self.started = now
         for invocation in self.invocations:
             invocation.started = now
 
     @property
     def deadline(self) -> float:
-        """The time at which Lambda would end them, in Unix seconds."""
-        return self.invocations[0].deadline
+        """The time at which Lambda would end it, in Unix seconds."""
+        return self.started + self.settings.function.timeout
 
     @property
     def messages(self) -> list[str]:
@@ -102,38 +104,8 @@ class Dispatch:
             "timeout": self.settings.function.timeout,
             "memory": self.settings.function.memory,
             "careful": careful,
+            "reconcile": self.ended is not None,
         }
-
-
-class Round(Dispatch):
-    """Asks the process of tables to compare them with silver. ``ended`` is told its answer, or why there is none."""
-
-    def __init__(
-        self, settings: Settings, started: float, ended: Callable[[Mapping[str, Any] | None, str], None]
-    ) -> None:
-        super().__init__(())
-        self._settings = settings
-        self._started = started
-        self.ended = ended
-
-    @property
-    def settings(self) -> Settings:
-        return self._settings
-
-    @property
-    def started(self) -> float:
-        return self._started
-
-    @started.setter
-    def started(self, now: float) -> None:
-        self._started = now
-
-    @property
-    def deadline(self) -> float:
-        return self._started + self._settings.function.timeout
-
-    def request(self, *, careful: bool) -> dict[str, Any]:
-        return {**super().request(careful=careful), "reconcile": True}
 
 
 class Worker:
@@ -144,9 +116,7 @@ class Worker:
     file before it begins the next: a death takes uncommitted files with it.
     """
 
-    def __init__(self, child: ChildProcess, config: Config, log: logging.Logger, *, careful: int = 0) -> None:
-        path = LakeFolder(config.lake).engine_scratch / f"position-{os.urandom(8).hex()}"
-        self._position = Position(path, new=True)
+    def __init__(self, child: ChildProcess, config: WorkerConfig, log: logging.Logger, *, careful: int = 0) -> None:
         self.connection: Connection = child.connection
         self.current: Dispatch | None = None
         self.following: Dispatch | None = None
@@ -158,7 +128,7 @@ class Worker:
         self.process: SpawnProcess = child.process
         self._child = child
         threading.Thread(target=_drain, args=(child.output, log), daemon=True).start()
-        child.start(path, config)
+        child.start(config)
 
     def send(self, dispatch: Dispatch) -> None:
         """Hand it a dispatch, now or to follow. A dead worker is noticed at the next read of its connection."""
@@ -177,7 +147,7 @@ class Worker:
         """It has finished its dispatch, and goes on with the following one, if there is any. ``now``: Unix seconds."""
         self.current, self.following = self.following, None
         if self.current is not None:
-            self.current.started = now
+            self.current.start(now)
         if self._unsent:
             request, self._unsent = self._unsent, b""
             self._send(request)
@@ -196,7 +166,7 @@ class Worker:
     @property
     def began(self) -> str | None:
         """The id of the message that it began last; None: of none."""
-        position = self._position.value
+        position = self._child.position.value
         return None if self.current is None or position == NOWHERE else self.current.messages[position]
 
     def end(self, reason: str) -> None:
@@ -214,17 +184,6 @@ class Worker:
         return self._child.memory()
 
 
-@dataclass(frozen=True)
-class WorkerReport:
-    """A worker's report: ``message`` is its JSON, or None when it has died for the ``reason``. ``began`` is then the
-    last message that it had begun to convert, if that is known."""
-
-    worker: Worker
-    message: dict[str, Any] | None
-    reason: str = ""
-    began: str | None = None
-
-
 class WorkerPool:
     """A fixed number of workers over one pipeline, which share the CPUs; and one more with all CPUs, started when there
     is a large file for it.
@@ -235,7 +194,7 @@ class WorkerPool:
 
     def __init__(
         self,
-        config: Config,
+        config: WorkerConfig,
         *,
         number: int,
         log: Path,
@@ -285,11 +244,12 @@ class WorkerPool:
         """The connections to wait on."""
         return {worker.connection: worker for worker in self._all}
 
-    def reports(self, worker: Worker) -> Iterator[WorkerReport]:
-        """The reports of a worker whose connection can be read. A dead worker is replaced."""
+    def reports(self, worker: Worker) -> Iterator[dict[str, Any]]:
+        """The reports of a worker whose connection can be read. A dead worker is replaced; its last report is why it
+        has ``died``."""
         try:
             while worker.connection.poll():
-                yield WorkerReport(worker, orjson.loads(worker.connection.recv_bytes()))
+                yield orjson.loads(worker.connection.recv_bytes())
         except (EOFError, OSError):
             reason = worker.death()
             worker.connection.close()
@@ -298,7 +258,7 @@ class WorkerPool:
             else:
                 self._workers.remove(worker)
                 self._workers.append(self._start(worker.share, careful=CAREFUL))
-            yield WorkerReport(worker, None, reason, worker.began)
+            yield {"died": reason}
 
     def enforce(self, now: float) -> None:
         """End every worker that is over its function's timeout or memory."""
@@ -374,54 +334,52 @@ class Dispatcher:
         large = [invocation for invocation in invocations if invocation.is_large]
         wide = self.pool.for_large() if large else None
         if wide is not None:
-            wide.send(Dispatch(large))
+            wide.send(Dispatch.of(large))
         else:
             large = []
         small = [invocation for invocation in invocations if invocation not in large]
         if small:
-            worker.send(Dispatch(small))
+            worker.send(Dispatch.of(small))
 
-    def handle(self, report: WorkerReport, now: float) -> None:
-        """Do what follows from one report. ``now`` in Unix seconds.
+    def handle(self, worker: Worker, report: Mapping[str, Any], now: float) -> None:
+        """Do what follows from one report of a worker. ``now`` in Unix seconds.
 
         Raises:
             DefinitionError: the worker could not load the pipeline.
             LakeUnusable: the worker could not write to the disk.
             WorkersDie: too many died before they were ready.
         """
-        worker, message = report.worker, report.message
-        if message is None:
-            self._handle_death(report, now)
-        elif "ready" in message:
+        if "died" in report:
+            self._handle_death(worker, report["died"], now)
+        elif "ready" in report:
             worker.ready = True
             self._false_starts = 0
-        elif "broken" in message:
-            raise DefinitionError(message["broken"])
+        elif "broken" in report:
+            raise DefinitionError(report["broken"])
         elif worker.current is not None:
-            self._handle_outcomes(worker, worker.current, message, now)
+            self._handle_outcomes(worker, worker.current, report, now)
 
-    def _handle_outcomes(self, worker: Worker, dispatch: Dispatch, message: dict[str, Any], now: float) -> None:
-        if "begun" in message:
+    def _handle_outcomes(self, worker: Worker, dispatch: Dispatch, report: Mapping[str, Any], now: float) -> None:
+        if "begun" in report:
             for invocation in dispatch.invocations:
-                invocation.begun = frozenset(message["begun"]) & invocation.messages.keys()
-        for message_id, outcome in message["ended"].items():
+                invocation.begun = frozenset(report["begun"]) & invocation.messages.keys()
+        for message, outcome in report["ended"].items():
             self._require_disk(dispatch, outcome, now)
-            dispatch.invocation_of(message_id).outcomes[message_id] = outcome
-        if "done" not in message and "error" not in message:
+            dispatch.invocation_of(message).outcomes[message] = outcome
+        if "done" not in report and "error" not in report:
             return
-        if isinstance(dispatch, Round):
-            worker.finish(now)
-            dispatch.ended(None if "error" in message else message, message.get("error", ""))
+        worker.finish(now)
+        if dispatch.ended is not None:
+            dispatch.ended(None if "error" in report else report, report.get("error", ""))
             return
         function = self._functions[dispatch.settings.name]
         function.measure(len(dispatch.invocations), dispatch.started, now)
-        worker.finish(now)
         self.dispatch(worker, now)  # before the outcomes are written, for which it need not wait
-        if "done" in message:
-            function.complete(list(zip(dispatch.invocations, message["done"], strict=True)), now)
+        if "done" in report:
+            function.complete(list(zip(dispatch.invocations, report["done"], strict=True)), now)
         else:
             for invocation in dispatch.invocations:
-                function.crash(invocation, message["error"], now)
+                function.crash(invocation, report["error"], now)
 
     def _require_disk(self, dispatch: Dispatch, outcome: Mapping[str, Any], now: float) -> None:
         """A disk that cannot be written is no fault of a file: its attempts would be used up for nothing."""
@@ -437,23 +395,23 @@ class Dispatcher:
         for invocation in dispatch.invocations:
             self._functions[dispatch.settings.name].abandon(invocation, now)
 
-    def _handle_death(self, report: WorkerReport, now: float) -> None:
-        worker, began = report.worker, report.began
+    def _handle_death(self, worker: Worker, reason: str, now: float) -> None:
         if worker.following is not None:  # it has not begun with that
             self._abandon(worker.following, now)
-        if isinstance(worker.current, Round):
-            worker.current.ended(None, report.reason)
-        elif worker.current is not None:
-            function = self._functions[worker.current.settings.name]
+        if worker.current is not None:
+            if worker.current.ended is not None:
+                worker.current.ended(None, reason)
+            began = worker.began
             for invocation in worker.current.invocations:
+                function = self._functions[invocation.settings.name]
                 if began is None or began in invocation.messages:
-                    function.crash(invocation, report.reason, now, began=began)
+                    function.crash(invocation, reason, now, began=began)
                 else:
                     function.abandon(invocation, now)
         elif not worker.ready:
             self._false_starts += 1
             if self._false_starts >= FALSE_STARTS:
-                raise WorkersDie(f"{FALSE_STARTS} workers died before they were ready; the last one: {report.reason}")
+                raise WorkersDie(f"{FALSE_STARTS} workers died before they were ready; the last one: {reason}")
 
 
 def _log(path: Path) -> logging.Logger:

@@ -304,7 +304,9 @@ class _Process:
             self._child = None
 
 
-def main(connection: Connection, reference: str | None, lake: str, lookups: Mapping[str, str]) -> None:
+def main(
+    connection: Connection, _position: object, reference: str | None, lake: str, lookups: Mapping[str, str]
+) -> None:
     """The process: check each file that the connection names, and answer with its result.
 
     ``lookups`` are paths, as hexadecimal bytes, by their keys.

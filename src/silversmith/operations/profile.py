@@ -12,8 +12,8 @@ from pathlib import Path
 import orjson
 
 from silversmith.function.outcome import STAGES
-from silversmith.local.histogram import Histogram
 from silversmith.local.journal import Journal
+from silversmith.local.tallies import Histogram
 from silversmith.operations.target import Hop
 
 #: The seconds between two looks at the journal, and the most hops that are read together.

@@ -11,9 +11,8 @@ from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from silversmith.local.histogram import Histogram
 from silversmith.local.journal import TALLIES
-from silversmith.local.tallies import BROKEN, LATENCY
+from silversmith.local.tallies import BROKEN, LATENCY, Histogram
 from silversmith.operations.text import count, millis
 
 

@@ -17,7 +17,7 @@ from silversmith.events import ObjectEvent, object_created
 from silversmith.local.invocation import split
 from silversmith.local.services import ReceivedMessage
 from silversmith.local.services.function import Invocation
-from silversmith.local.workers import FALSE_STARTS, Dispatch, Dispatcher, WorkerReport, WorkersDie
+from silversmith.local.workers import FALSE_STARTS, Dispatch, Dispatcher, WorkersDie
 from tests.unit.local.settings import function_settings
 
 SETTINGS = function_settings()
@@ -32,7 +32,7 @@ def batch(*names: str, started: float = 3.0) -> Invocation:
 
 
 def dispatch(*batches: tuple[str, ...]) -> Dispatch:
-    return Dispatch([batch(*names) for names in batches or [("m",)]])
+    return Dispatch.of([batch(*names) for names in batches or [("m",)]])
 
 
 class Function:
@@ -75,8 +75,10 @@ class Worker(SimpleNamespace):
         self.current, self.following = self.following, None
 
 
-def worker(current: Dispatch | None, following: Dispatch | None = None, *, ready: bool = True) -> Any:
-    return Worker(ready=ready, current=current, following=following)
+def worker(
+    current: Dispatch | None, following: Dispatch | None = None, *, ready: bool = True, began: str | None = None
+) -> Any:
+    return Worker(ready=ready, current=current, following=following, began=began)
 
 
 def dispatcher(function: Function, *workers: Any) -> Any:
@@ -84,31 +86,29 @@ def dispatcher(function: Function, *workers: Any) -> Any:
     return created([function], SimpleNamespace(open=list(workers), idle=[]), Path("lake"))
 
 
-def handle(
-    message: dict[str, Any] | None, reporting: Any, reason: str = "", *, began: str | None = None
-) -> list[tuple[Any, ...]]:
+def handle(report: dict[str, Any], reporting: Any) -> list[tuple[Any, ...]]:
     function = Function()
-    dispatcher(function).handle(WorkerReport(reporting, message, reason, began), 7.0)
+    dispatcher(function).handle(reporting, report, 7.0)
     return function.calls
 
 
 def test_messages_are_sent_in_order_and_belong_to_their_invocations() -> None:
     first, second = batch("a", "b"), batch("c")
-    both = Dispatch([first, second])
+    both = Dispatch.of([first, second])
     assert both.messages == ["a", "b", "c"]
     assert (both.invocation_of("b"), both.invocation_of("c")) == (first, second)
     request = both.request(careful=True)
     assert [[record["messageId"] for record in event["Records"]] for event in request["events"]] == [["a", "b"], ["c"]]
     assert request["events"][1] == second.event(), "the very event that Lambda would pass"
     assert {name: value for name, value in request.items() if name != "events"} == {
-        "function": "shop_orders", "timeout": 60, "memory": 512, "careful": True,
+        "function": "shop_orders", "timeout": 60, "memory": 512, "careful": True, "reconcile": False,
     }  # fmt: skip
 
 
 def test_all_begin_when_the_worker_does() -> None:
     both = dispatch(("a",), ("b",))
     assert (both.started, both.deadline) == (3.0, 63.0)
-    both.started = 9.0
+    both.start(9.0)
     assert [invocation.deadline for invocation in both.invocations] == [69.0, 69.0]
 
 
@@ -133,7 +133,7 @@ def test_several_batches_end_each_with_its_own_response() -> None:
     ended = {"a": {"verdict": "committed"}, "b": {"verdict": "gone"}, "c": {"verdict": "committed"}}
     function, reporting = Function(), worker(both)
     message = {"done": [{"first": 1}, {"second": 2}], "ended": ended}
-    dispatcher(function).handle(WorkerReport(reporting, message), 7.0)
+    dispatcher(function).handle(reporting, message, 7.0)
     assert function.calls == [("complete", {"first": 1}, 7.0), ("complete", {"second": 2}, 7.0)]
     assert [invocation.outcomes for invocation in both.invocations] == [
         {"a": {"verdict": "committed"}, "b": {"verdict": "gone"}}, {"c": {"verdict": "committed"}},
@@ -150,7 +150,7 @@ def test_a_message_ends_and_the_batch_goes_on() -> None:
 
 def test_a_worker_gets_its_next_batch_before_the_outcomes_of_the_last_are_written() -> None:
     function, reporting = Function(), worker(dispatch())
-    dispatcher(function, reporting).handle(WorkerReport(reporting, {"done": [{}], "ended": {}}), 7.0)
+    dispatcher(function, reporting).handle(reporting, {"done": [{}], "ended": {}}, 7.0)
     assert function.calls == [("poll",), ("complete", {}, 7.0)]
 
 
@@ -172,14 +172,14 @@ def test_a_worker_with_a_following_dispatch_goes_on_with_it() -> None:
 
 
 def test_a_dispatch_that_a_dead_worker_had_not_begun_is_charged_to_nobody() -> None:
-    calls = handle(None, worker(dispatch(), dispatch(("n",))), "killed")
+    calls = handle({"died": "killed"}, worker(dispatch(), dispatch(("n",))))
     assert calls == [("abandon", {}, 7.0), ("crash", "killed", 7.0)]
 
 
 def test_a_death_is_charged_to_the_batch_whose_message_it_was() -> None:
     three = dispatch(("a", "b"), ("c", "d"), ("e",))
     three.invocation_of("a").outcomes["a"] = {"verdict": "committed"}
-    assert handle(None, worker(three), "killed", began="d") == [
+    assert handle({"died": "killed"}, worker(three, began="d")) == [
         ("abandon", {"a": {"verdict": "committed"}}, 7.0), ("crash", "killed", 7.0, "d"), ("abandon", {}, 7.0),
     ]  # fmt: skip
 
@@ -187,13 +187,13 @@ def test_a_death_is_charged_to_the_batch_whose_message_it_was() -> None:
 def test_a_worker_says_which_messages_it_works_on_together() -> None:
     both = dispatch(("a", "b", "c"), ("d",))
     function, reporting = Function(), worker(both)
-    dispatcher(function).handle(WorkerReport(reporting, {"ended": {}, "begun": ["b", "d"]}, ""), 7.0)
+    dispatcher(function).handle(reporting, {"ended": {}, "begun": ["b", "d"]}, 7.0)
     assert [invocation.begun for invocation in both.invocations] == [{"b"}, {"d"}]
 
 
 def test_a_death_at_an_unknown_message_is_charged_to_all() -> None:
     """Else it would go on for ever."""
-    assert handle(None, worker(dispatch(("a",), ("b",))), "killed") == [("crash", "killed", 7.0)] * 2
+    assert handle({"died": "killed"}, worker(dispatch(("a",), ("b",)))) == [("crash", "killed", 7.0)] * 2
 
 
 def test_a_handler_breaks() -> None:
@@ -202,7 +202,7 @@ def test_a_handler_breaks() -> None:
 
 
 def test_a_worker_dies_idle() -> None:
-    assert handle(None, worker(None), "killed") == []
+    assert handle({"died": "killed"}, worker(None)) == []
 
 
 @pytest.mark.parametrize("number", sorted(UNWRITABLE))
@@ -210,7 +210,7 @@ def test_a_disk_that_cannot_be_written_ends_the_engine_and_charges_nobody(number
     outcome = {"failed": True, "error": describe(OSError(number, "so it is"))}
     function = Function()
     with pytest.raises(LakeUnusable, match="so it is"):
-        dispatcher(function).handle(WorkerReport(worker(dispatch()), {"ended": {"m": outcome}}), 7.0)
+        dispatcher(function).handle(worker(dispatch()), {"ended": {"m": outcome}}, 7.0)
     assert function.calls == [("abandon", {}, 7.0)]
 
 
@@ -228,14 +228,14 @@ def test_a_definition_that_cannot_be_loaded() -> None:
 
 def test_workers_that_never_get_ready_end_the_engine() -> None:
     engine = dispatcher(Function())
-    died = WorkerReport(worker(None, ready=False), None, "exit code 1")
+    died = worker(None, ready=False), {"died": "exit code 1"}
     unready = worker(None, ready=False)
     for _ in range(3):
         for _ in range(FALSE_STARTS - 1):
-            engine.handle(died, 0.0)
-        engine.handle(WorkerReport(unready, {"ready": 1}), 0.0)  # one that gets ready begins the count anew
+            engine.handle(*died, 0.0)
+        engine.handle(unready, {"ready": 1}, 0.0)  # one that gets ready begins the count anew
     assert unready.ready
     for _ in range(FALSE_STARTS - 1):
-        engine.handle(died, 0.0)
+        engine.handle(*died, 0.0)
     with pytest.raises(WorkersDie, match="exit code 1"):
-        engine.handle(died, 0.0)
+        engine.handle(*died, 0.0)

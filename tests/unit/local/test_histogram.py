@@ -7,7 +7,7 @@ import math
 from hypothesis import given
 from hypothesis import strategies as st
 
-from silversmith.local.histogram import RELATIVE_ERROR, Histogram
+from silversmith.local.tallies import RELATIVE_ERROR, Histogram
 
 VALUES = st.lists(st.floats(1e-5, 1e12), min_size=1, max_size=200)
 

@@ -79,7 +79,7 @@ def test_each_folder_is_watched_where_it_is_and_no_file_is_missed(steps: list[tu
                     do(root, outside, step)
             messages |= read(watches)
             folders = {str(path.relative_to(root)) + "/" for path in root.rglob("*") if path.is_dir()}
-            assert sorted(watched.path for watched in watches._folders.values()) == sorted(folders | {""})
+            assert sorted(watches._folders.values()) == sorted(folders | {""})
             files = {str(path.relative_to(root)) for path in root.rglob("file")}
             assert all(messages[path] is not Evidence.GONE for path in files)
             for path in files:

@@ -9,6 +9,7 @@ import copy
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
+from ctypes import c_int
 from dataclasses import dataclass
 from itertools import count
 from multiprocessing import Pipe
@@ -20,7 +21,7 @@ import pytest
 
 from silversmith import Deployment
 from silversmith.errors import AccessDenied
-from silversmith.local.invocation import Position, WorkerConfig
+from silversmith.local.invocation import WorkerConfig
 from silversmith.local.journal import Journal
 from silversmith.local.kinds import KINDS, UnsupportedTemplate
 from silversmith.local.lake import LakeFolder
@@ -96,7 +97,7 @@ class Engine:
         )
         config = WorkerConfig(str(definition), folder, worker_functions(stack))
         self._answers, connection = Pipe()
-        self._handlers = _Handlers(connection, Position(folder / "position", new=True), config)
+        self._handlers = _Handlers(connection, c_int(), config)
 
     def observe(self) -> dict[str, Any]:
         """Files land, pass the rooms, and are worked on; one message is received until its queue gives up on it."""
@@ -150,7 +151,7 @@ class Engine:
 
     def _work(self, function: FunctionService, invocation: Invocation) -> list[tuple[str, str, str]]:
         """As a worker and the engine do; of each file the function's name, and what became of it."""
-        self._handlers.invoke(Dispatch([invocation]).request(careful=False))
+        self._handlers.invoke(Dispatch.of([invocation]).request(careful=False))
         response: object = None
         while response is None:
             answer = orjson.loads(self._answers.recv_bytes())
@@ -186,7 +187,7 @@ def _event(body: bytes) -> object:
 
 
 def _shape(invocation: Invocation) -> tuple[Any, ...]:
-    request = Dispatch([invocation]).request(careful=False)
+    request = Dispatch.of([invocation]).request(careful=False)
     sources = {record["eventSourceARN"] for event in request["events"] for record in event["Records"]}
     keys = [message.key for message in invocation.messages.values()]
     return request["function"], request["timeout"], request["memory"], invocation.deadline - NOON, sources, keys

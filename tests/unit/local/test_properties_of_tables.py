@@ -16,13 +16,14 @@ import orjson
 import pytest
 
 from silversmith.errors import AccessDenied
-from silversmith.local.invocation import Position, TablesConfig
+from silversmith.local.invocation import WorkerConfig
 from silversmith.local.journal import Journal
 from silversmith.local.kinds import UnsupportedTemplate
 from silversmith.local.lake import LakeFolder
+from silversmith.local.processes import TABLE_WORKER
 from silversmith.local.stack import read
 from silversmith.local.table_worker import Tables
-from silversmith.local.wiring import table_function
+from silversmith.local.wiring import worker_functions
 from silversmith.local.workers import Dispatch
 from silversmith.pipeline import load
 from silversmith.template import compile as compile_template
@@ -102,12 +103,11 @@ class TablesEngine(Engine):
 
     def __init__(self, template: Json, definition: Path, folder: Path, journal: Journal) -> None:
         super().__init__(template, definition, folder, journal)
-        function = table_function(read(template))
-        assert function is not None
+        (function,) = worker_functions(read(template), "SILVERSMITH_TABLES")
         self._lake.create(function.environment["SILVERSMITH_GOLD"])
-        config = TablesConfig(folder, function, load(str(definition)).tables.to_json())
+        config = WorkerConfig(load(str(definition)).tables.to_json(), folder, (function,), main=TABLE_WORKER)
         self._reports, connection = Pipe()
-        self._tables = Tables(connection, Position(folder / "position-of-tables", new=True), config)
+        self._tables = Tables(connection, config)
 
     def observe(self) -> dict[str, Any]:
         """Silver is made, its events pass the services, and the process of tables works on the messages."""
@@ -130,7 +130,7 @@ class TablesEngine(Engine):
         }
 
     def _bring(self, invocation: Any) -> list[Any]:
-        self._tables.invoke(Dispatch([invocation]).request(careful=False))
+        self._tables.invoke(Dispatch.of([invocation]).request(careful=False))
         answers: list[Any] = []
         while True:
             answer = orjson.loads(self._reports.recv_bytes())

@@ -13,10 +13,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from silversmith.local import tallies
-from silversmith.local.histogram import bucket_of
 from silversmith.local.journal import SOON, TALLIES, Compaction, Journal
 from silversmith.local.services import hop_row, write
 from silversmith.local.services.queue import expire
+from silversmith.local.tallies import bucket_of
 from tests.examples import examples
 
 NOW = 1_767_355_205.0

@@ -26,7 +26,7 @@ from silversmith.local.services import ReceivedMessage
 from silversmith.local.services.function import Invocation
 from silversmith.local.stack import read
 from silversmith.local.wiring import worker_functions
-from silversmith.local.workers import LOG_BYTES, Dispatch, Worker, WorkerPool, WorkerReport
+from silversmith.local.workers import LOG_BYTES, Dispatch, Worker, WorkerPool
 from silversmith.pipeline import load
 from silversmith.template import compile as compile_template
 from tests.unit.local.settings import function_settings
@@ -78,7 +78,8 @@ class Pool:
             functions = tuple(replace(function, policy=policy) for function in functions)
         self.name = functions[0].name
         config = WorkerConfig(str(definition), self.lake.path, functions)
-        self.events: list[WorkerReport] = []
+        self.events: list[dict[str, Any]] = []
+        self.last: Worker | None = None
         self.workers = WorkerPool(
             config, number=number, log=self.lake.logs / "functions.log", cpus=cpus, prewarmed=prewarmed
         )
@@ -87,11 +88,12 @@ class Pool:
         """Listen until something is true; ``now``: with an eye on time and memory."""
         deadline = time.monotonic() + PATIENCE
         while not true():
-            assert time.monotonic() < deadline, [event.message or event.reason for event in self.events]
+            assert time.monotonic() < deadline, self.events
             connections = self.workers.connections
             for ready in wait(list(connections), timeout=0.05):
-                for event in self.workers.reports(connections[ready]):  # type: ignore[index]
-                    event.worker.ready = event.worker.ready or "ready" in (event.message or {})
+                self.last = worker = connections[ready]  # type: ignore[index]
+                for event in self.workers.reports(worker):
+                    worker.ready = worker.ready or "ready" in event
                     self.events.append(event)
             if now is not None:
                 self.workers.enforce(now)
@@ -113,10 +115,10 @@ class Pool:
 
     def dispatch(self, *values: int, size: int | None = None) -> Dispatch:
         """A dispatch of one batch."""
-        return Dispatch([self.invocation(*values, size=size)])
+        return Dispatch.of([self.invocation(*values, size=size)])
 
     def reports(self, word: str) -> list[Any]:
-        return [event.message[word] for event in self.events if event.message and word in event.message]
+        return [event[word] for event in self.events if word in event]
 
     def ended(self) -> dict[str, Any]:
         """The outcomes of messages that have ended, by their ids, in the order of their ends."""
@@ -127,7 +129,7 @@ class Pool:
         return (self.lake.logs / "functions.log").read_text()
 
     def deaths(self) -> list[str]:
-        return [event.reason for event in self.events if event.message is None]
+        return self.reports("died")
 
 
 @contextmanager
@@ -155,7 +157,7 @@ def test_a_worker_reports_each_message_as_it_begins_and_ends(tmp_path: Path) -> 
         assert pool.workers.busy == [worker]
         assert pool.workers.idle == []
         pool.until(lambda: pool.reports("done"))
-        assert [sorted(event.message or {}) for event in pool.events] == [
+        assert [sorted(event) for event in pool.events] == [
             ["ready"], ["ended"], ["done", "ended"],
         ]  # fmt: skip
         assert (list(pool.ended()), worker.began) == (["1.csv", "2.csv"], None)
@@ -191,7 +193,7 @@ def test_several_batches_at_once_end_together_and_each_by_itself(tmp_path: Path)
     with opened(tmp_path, "if first == 4: raise ValueError('four')") as pool:
         worker = pool.ready()
         batches = [pool.invocation(1, 2), pool.invocation(3, 4), pool.invocation(5)]
-        worker.send(Dispatch(batches))
+        worker.send(Dispatch.of(batches))
         pool.until(lambda: pool.reports("done"))
         assert pool.reports("done") == [
             [
@@ -208,9 +210,9 @@ def test_several_batches_at_once_end_together_and_each_by_itself(tmp_path: Path)
 def test_a_worker_that_dies_with_several_batches_was_at_one_message(tmp_path: Path) -> None:
     with opened(tmp_path, "if first == 4: os._exit(7)") as pool:
         worker = pool.ready()
-        worker.send(Dispatch([pool.invocation(1, 2), pool.invocation(3, 4), pool.invocation(5)]))
+        worker.send(Dispatch.of([pool.invocation(1, 2), pool.invocation(3, 4), pool.invocation(5)]))
         pool.until(pool.deaths)
-        assert pool.events[-1].began == "4.csv"
+        assert worker.began == "4.csv"
 
 
 def test_a_worker_that_dies_has_not_begun_the_following_dispatch(tmp_path: Path) -> None:
@@ -221,7 +223,7 @@ def test_a_worker_that_dies_has_not_begun_the_following_dispatch(tmp_path: Path)
         pool.until(pool.deaths)
         assert worker.current is not None
         assert worker.following is not None
-        assert pool.events[-1].began == "2.csv"
+        assert worker.began == "2.csv"
 
 
 def test_workers_are_prewarmed_processes_as_long_as_there_are_any(tmp_path: Path) -> None:
@@ -254,7 +256,7 @@ def test_an_object_of_another_bucket_is_not_looked_at(tmp_path: Path) -> None:
         invocation = pool.invocation(1)
         body = object_created(ObjectEvent("another-bucket", "1.csv"), reason="PutObject")
         invocation.messages["1.csv"] = ReceivedMessage(1, "1.csv", "1.csv", "v", body, 0.0, 1, 0.0, "1-receipt")
-        pool.ready().send(Dispatch([invocation]))
+        pool.ready().send(Dispatch.of([invocation]))
         pool.until(lambda: pool.reports("done"))
         assert [outcome["verdict"] for outcome in pool.ended().values()] == ["dropped"]
         assert list(pool.silver.iterdir()) == []
@@ -280,9 +282,9 @@ def test_a_worker_that_dies_says_how_and_is_replaced(tmp_path: Path) -> None:
             worker.send(pool.dispatch(1, value, 4))
             pool.until(pool.deaths)
             assert reason in pool.deaths()[0]
-            assert pool.events[-1].worker is worker
+            assert pool.last is worker
             assert list(pool.ended()) == ["1.csv"]
-            assert pool.events[-1].began == f"{value}.csv"
+            assert worker.began == f"{value}.csv"
             pool.events.clear()
         worker = pool.ready()
         worker.send(pool.dispatch(4))
@@ -430,7 +432,7 @@ def test_a_worker_that_cannot_start_dies_unready(tmp_path: Path) -> None:
     with opened(tmp_path, start="import os\nos._exit(9)\n") as pool:
         pool.until(lambda: len(pool.deaths()) >= 2)
         assert all("exit code 9" in reason for reason in pool.deaths())
-        assert not any(event.worker.ready for event in pool.events)
+        assert not pool.reports("ready")
 
 
 def test_a_definition_that_broke_meanwhile_is_reported(tmp_path: Path) -> None:

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from silversmith.local.histogram import RELATIVE_ERROR
 from silversmith.local.journal import TALLIES
+from silversmith.local.tallies import RELATIVE_ERROR
 from silversmith.operations.text import millis
 from silversmith.page.history import (
     HEIGHT,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from silversmith.local.histogram import RELATIVE_ERROR
+from silversmith.local.tallies import RELATIVE_ERROR
 from silversmith.operations.send import Range, replay
 from silversmith.page.live import revision_of
 from silversmith.page.recent import Watch
