@@ -4,7 +4,7 @@
 >>> good, rejected = contract.split(frame)
 """
 
-from silversmith.contract.contract import Checked, Contract
-from silversmith.contract.layout import REASONS, ROW_NUMBER, TEXT, DataType
+from silversmith.contract.contract import Checked, Contract, DataType
+from silversmith.contract.rejected import REASONS, ROW_NUMBER, TEXT
 
 __all__ = ["REASONS", "ROW_NUMBER", "TEXT", "Checked", "Contract", "DataType"]

@@ -13,33 +13,17 @@ from typing import Any, Literal
 import polars as pl
 
 from silversmith.contract import casting, terms
-from silversmith.contract import layout as layouts
-from silversmith.contract.layout import REASONS, ROW_NUMBER, TEXT, DataType, Layout
-from silversmith.contract.naming import SPELLINGS, Respelled
-from silversmith.contract.notation import Notation, notations
-from silversmith.errors import DataError, Place
+from silversmith.contract import rejected as faults
+from silversmith.contract.casting import Notation, notations
+from silversmith.contract.rejected import AT_ONCE, BROKEN, LINE, REASONS, ROW_NUMBER, TEXT, commonest_reasons, repeated
+from silversmith.contract.terms import SPELLINGS, Respelled
 from silversmith.formats.archives.content import Scratch
 from silversmith.formats.table import ROW, Table, col, joined
 
 #: Up to so many columns of a broken rule are shown with their values.
 _MOST_SHOWN = 4
 
-#: Follows the name of a rule in a reason.
-_BROKEN = ": the rule is broken"
-
-#: So many rules and columns are counted for one file.
-_MOST_BROKEN = 50
-
-#: So many of the commonest reasons of rejected rows are named where a file is refused for them.
-_MOST_REASONS = 3
-
-#: Up to so many rows have their keys compared at once. Each takes about 130 bytes.
-AT_ONCE = 500_000
-
-#: So many rows of one file may repeat others: their numbers are kept in memory.
-MOST_REPEATED = 2_000_000
-
-_SEEDS = (0x51, 0x1A)
+DataType = pl.DataType | type[pl.DataType]
 
 
 @dataclass(frozen=True)
@@ -221,7 +205,7 @@ class Contract:
     def rejected_rows(self, table: Table, reasons: pl.DataFrame) -> pl.LazyFrame:
         """The rows with these numbers, as those that broke the contract are written. ``reasons`` has both."""
         table = renamed(table, self)
-        layout = lay_out(self, table, dict(table.rows.collect_schema()))
+        layout = Layout(self, table.rows.collect_schema(), decimal_comma=table.decimal_comma)
         rows = table.rows.join(reasons.lazy().rename({REASONS: layout.reasons}), on=ROW, how="inner")
         return rows.select(
             pl.col(ROW).alias(ROW_NUMBER), *layout.originals(cast=False), pl.col(layout.reasons).alias(REASONS)
@@ -259,7 +243,7 @@ class Contract:
         assert table.frame is not None
         if table.malformed is None:
             dtypes = dict(zip(table.frame.columns, table.frame.dtypes, strict=True))
-            good = all_good(self, table.frame, lay_out(self, table, dtypes))
+            good = Layout(self, dtypes, decimal_comma=table.decimal_comma).all_good(table.frame)
             if good is not None:
                 return good, None
         checked = check(self, table, None)
@@ -287,34 +271,8 @@ class Contract:
         Raises:
             DataError: ``AllRowsRejected``, ``TooManyRejected``, ``TooFewRows``, ``TooManyRows``, ``Stale``.
         """
-        reasons = partial(_commonest_reasons, rejected)
+        reasons = partial(commonest_reasons, rejected)
         self.expectations.judge(rows_read, rows_rejected, newest or {}, landed, reasons)
-
-
-def _commonest_reasons(rejected: pl.LazyFrame | None) -> Mapping[str, int]:
-    """For the columns and rules that most rows were rejected for: a reason as an example, and the number of rows."""
-    if rejected is None:
-        return {}
-    reason = col(REASONS)
-    name = reason.str.replace(r"^line \d+: ", "line: ").str.split(": ").list.first().alias("name")
-    by_name = rejected.select(reason.explode()).group_by(name)
-    counted = by_name.agg(reason.min(), pl.len().alias("rows")).sort("rows", "name", descending=[True, False])
-    most = counted.head(_MOST_REASONS).collect(engine="streaming")
-    return dict(most.select(REASONS, "rows").iter_rows())
-
-
-def broken(contract: Contract, rejected: pl.LazyFrame) -> dict[str, int]:
-    """How many of the rejected rows broke each rule, by its name, and each column (``column total``); ``line``: how
-    many lines could not be read; a reason of the transform's own stands for itself. The commonest first, at most
-    :data:`_MOST_BROKEN`."""
-    reason = col(REASONS)
-    head = reason.str.replace(r"^line \d+: .*", "line").str.split(": ").list.first()
-    label = pl.when((head == "line") | (head == reason)).then(head).otherwise(pl.lit("column ") + head)
-    for name in contract.rules:
-        label = pl.when(reason.str.starts_with(f"{name}{_BROKEN}")).then(pl.lit(name)).otherwise(label)
-    by_label = rejected.select(REASONS).with_row_index("at").explode(REASONS).group_by(label.alias("label"))
-    counted = by_label.agg(col("at").n_unique().alias("rows")).sort("rows", "label", descending=[True, False])
-    return dict(counted.drop_nulls().head(_MOST_BROKEN).collect(engine="streaming").iter_rows())
 
 
 def drops(contract: Contract, dtypes: Mapping[str, pl.DataType]) -> pl.Expr:
@@ -323,17 +281,16 @@ def drops(contract: Contract, dtypes: Mapping[str, pl.DataType]) -> pl.Expr:
     Raises:
         DataError: ``BrokenRule``.
     """
-    empty = pl.DataFrame(schema=dtypes)
     answers = [pl.lit(value=False)]
     for name, rule in contract.drop.items():
         if not set(rule.meta.root_names()) <= set(dtypes):
             continue
         try:
-            (answer,) = empty.select(rule.alias("rule")).get_columns()
+            dtype = terms.dtype_of_answers(rule, dtypes)
         except pl.exceptions.PolarsError as error:
-            raise layouts.broken_drop(name, str(error)) from None
-        if answer.dtype != pl.Boolean:
-            raise layouts.broken_drop(name, f"it is {answer.dtype}")
+            raise faults.broken_drop(name, str(error)) from None
+        if dtype != pl.Boolean:
+            raise faults.broken_drop(name, f"it is {dtype}")
         answers.append(rule.fill_null(value=False))
     return pl.any_horizontal(answers)
 
@@ -362,7 +319,7 @@ def renamed(table: Table, contract: Contract) -> Table:
     clashing = [old for old, new in mapping.items() if first.setdefault(new, old) != old]
     if clashing and table.height:
         new = mapping[clashing[0]]
-        raise layouts.renamed_onto(clashing[0], new, first[new])
+        raise faults.renamed_onto(clashing[0], new, first[new])
     if not mapping:
         return table
     mapping = {old: new for old, new in mapping.items() if old not in clashing}
@@ -375,15 +332,14 @@ def renamed(table: Table, contract: Contract) -> Table:
 def check(contract: Contract, table: Table, scratch: Scratch | None, at_once: int = AT_ONCE) -> Checked:
     """See :meth:`silversmith.Contract.check`."""
     table = renamed(table, contract)
-    layout = lay_out(contract, table, dict(table.rows.collect_schema()))
-    try_rules(contract, layout)
-    marked = _marked(contract, table.rows, layout)
+    layout = Layout(contract, table.rows.collect_schema(), decimal_comma=table.decimal_comma)
+    layout.try_rules()
     height = table.height or 0
     path = scratch.file(".keys.parquet") if scratch and not table.in_memory and height > at_once else None
-    marked = _mark_repeated(contract, marked, layout, path, height=height, at_once=at_once)
+    marked = layout.with_repeated(layout.marked(table.rows), path, height=height, at_once=at_once)
     numbered = marked.filter(~pl.col(layout.bad)).select(pl.col(ROW), *map(col, layout.names()))
     good = numbered.drop(ROW)
-    rejected = marked.filter(pl.col(layout.bad)).select(_rejected(contract, layout))
+    rejected = marked.filter(pl.col(layout.bad)).select(layout.rejected())
     if table.malformed is not None:
         text = pl.col(ROW).alias(ROW_NUMBER), pl.col("text").alias(TEXT), pl.concat_list("reason").alias(REASONS)
         rejected = pl.concat([rejected, table.malformed.lazy().select(text)], how="diagonal")
@@ -391,170 +347,217 @@ def check(contract: Contract, table: Table, scratch: Scratch | None, at_once: in
     return Checked(good, rejected, good.select(newest) if newest else None, numbered, table)
 
 
-def lay_out(contract: Contract, table: Table, dtypes: dict[str, pl.DataType]) -> Layout:
-    """The table's columns beside the contract's.
+class Layout:
+    """The way from the columns of one table to those of a contract, and the columns that a check adds.
+
+    Args:
+        contract: the contract.
+        dtypes: the table's columns.
+        decimal_comma: ``1,5`` in text means one and a half.
 
     Raises:
         DataError: ``MissingColumn``, ``ExtraColumn``.
     """
-    dtypes = {name: dtype for name, dtype in dtypes.items() if name != ROW}
-    missing = [name for name in contract.schema if name not in dtypes]
-    keeps = contract.on_missing_column == "keep"
-    needed = [name for name in contract.required if keeps or name not in contract.defaults]
-    refused = missing if contract.on_missing_column == "reject" else [name for name in missing if name in needed]
-    if refused:
-        raise layouts.missing(refused[0], list(dtypes))
-    extra = [name for name in dtypes if name not in contract.schema] if contract.schema else []
-    if extra and contract.on_extra_column == "reject":
-        raise layouts.unknown(extra)
-    return Layout(
-        contract.schema,
-        dtypes,
-        defaults=contract.defaults,
-        dropped=set(extra) if contract.on_extra_column == "drop" else set(),
-        absent=set(missing) if keeps else set(),
-        decimal_comma=table.decimal_comma,
-        notations=contract.formats,
-    )
 
+    def __init__(self, contract: Contract, dtypes: Mapping[str, pl.DataType], *, decimal_comma: bool) -> None:
+        self.contract = contract
+        self.dtypes = {name: dtype for name, dtype in dtypes.items() if name != ROW}
+        self._decimal_comma = decimal_comma
+        missing = [name for name in contract.schema if name not in dtypes]
+        keeps = contract.on_missing_column == "keep"
+        needed = [name for name in contract.required if keeps or name not in contract.defaults]
+        refused = missing if contract.on_missing_column == "reject" else [name for name in missing if name in needed]
+        if refused:
+            raise faults.missing(refused[0], list(self.dtypes))
+        extra = [name for name in self.dtypes if name not in contract.schema] if contract.schema else []
+        if extra and contract.on_extra_column == "reject":
+            raise faults.unknown(extra)
+        #: The contract's columns that good rows have, and the table's that they have not.
+        self.schema = {name: dtype for name, dtype in contract.schema.items() if not (keeps and name in missing)}
+        self._dropped = set(extra) if contract.on_extra_column == "drop" else set()
+        prefix = "__"
+        while any(name.startswith(prefix) for name in (*self.dtypes, *contract.schema)):
+            prefix += "_"
+        #: By column that is cast, or has a default, the name of the column with its cells as they were read.
+        self._before = {
+            name: f"{prefix}before {name}"
+            for name, dtype in self.schema.items()
+            if name in dtypes and (dtypes[name] != dtype or name in contract.defaults)
+        }
+        self._rules = {name: f"{prefix}rule {name}" for name in contract.rules}
+        self._filled = {name: dtype for name, dtype in self.schema.items() if name not in dtypes}
+        self.bad, self._twice, self.reasons = f"{prefix}bad", f"{prefix}twice", f"{prefix}reasons"
 
-def try_rules(contract: Contract, layout: Layout) -> None:
-    """Compute the rules over no rows, to learn whether they can be computed over such columns.
+    def names(self) -> list[str]:
+        """The columns of good rows: the contract's in its order, then the table's others in theirs."""
+        others = [name for name in self.dtypes if name not in self.schema and name not in self._dropped]
+        return [*self.schema, *others]
 
-    Raises:
-        DataError: ``MissingColumn``, ``BrokenRule``.
-    """
-    empty = pl.DataFrame(schema={**layout.dtypes, **layout.schema})
-    for name, rule in contract.rules.items():
-        try:
-            (answer,) = empty.select(rule.alias("rule")).get_columns()
-        except pl.exceptions.PolarsError as error:
-            raise layouts.broken_rule(name, rule, layout, error) from None
-        if answer.dtype != pl.Boolean:
-            raise layouts.not_boolean(name, answer.dtype)
+    def originals(self, *, cast: bool = True) -> list[pl.Expr]:
+        """The columns as they were read, in the table's order, under names that leave those of rejected rows free.
 
+        ``cast``: whether the rows were cast, and have these cells beside the contract's.
+        """
+        reserved = {ROW_NUMBER, LINE, REASONS, TEXT}
+        taken = reserved | set(self.dtypes)
+        columns = []
+        for name in self.dtypes:
+            free = name
+            while free in reserved or (free != name and free in taken):
+                free += "_"
+            taken.add(free)
+            columns.append(col(self._before.get(name, name) if cast else name).alias(free))
+        return columns
 
-def _marked(contract: Contract, rows: pl.LazyFrame, layout: Layout) -> pl.LazyFrame:
-    """The rows cast, beside the cells before the cast, and whether each row is bad.
+    def try_rules(self) -> None:
+        """Compute the rules over no rows, to learn whether they can be computed over such columns.
 
-    Rules are computed over all rows, good or not, since they may compare a row with all others.
-    """
-    rows = rows.with_columns(col(name).alias(before) for name, before in layout.before.items())
-    rows = rows.with_columns(layout.casts())
-    rows = rows.with_columns(rule.alias(layout.rule(name)) for name, rule in contract.rules.items())
-    bad = pl.any_horizontal([pl.lit(value=False), *[is_bad for is_bad, _ in _faults(contract, layout)]])
-    return rows.with_columns(bad.alias(layout.bad), pl.lit(value=False).alias(layout.twice))
+        Raises:
+            DataError: ``MissingColumn``, ``BrokenRule``.
+        """
+        known = {**self.dtypes, **self.schema}
+        for name, rule in self.contract.rules.items():
+            try:
+                dtype = terms.dtype_of_answers(rule, known)
+            except pl.exceptions.PolarsError as error:
+                raise faults.broken_rule(name, rule.meta.root_names(), known, list(self.dtypes), error) from None
+            if dtype != pl.Boolean:
+                raise faults.not_boolean(name, dtype)
 
+    def marked(self, rows: pl.LazyFrame) -> pl.LazyFrame:
+        """The rows cast, beside the cells before the cast, and whether each row is bad.
 
-def _mark_repeated(
-    contract: Contract, rows: pl.LazyFrame, layout: Layout, path: Path | None, *, height: int, at_once: int
-) -> pl.LazyFrame:
-    """The rows, and marked those that repeat an earlier one. Bad rows, and those with a null, repeat none.
+        Rules are computed over all rows, good or not, since they may compare a row with all others.
+        """
+        rows = rows.with_columns(col(name).alias(before) for name, before in self._before.items())
+        rows = rows.with_columns(
+            *[self._cast(name, pl.col(before), self.dtypes[name]).alias(name) for name, before in self._before.items()],
+            *[self._default(name).alias(name) for name in self._filled],
+        )
+        rows = rows.with_columns(self.contract.rules[name].alias(answer) for name, answer in self._rules.items())
+        bad = pl.any_horizontal([pl.lit(value=False), *[is_bad for is_bad, _ in self._faults()]])
+        return rows.with_columns(bad.alias(self.bad), pl.lit(value=False).alias(self._twice))
 
-    ``path`` is the file for the keys of very many rows, about ``height`` of them; None: they are compared in memory.
-    """
-    keys = [col(name) for name in contract.unique if name in layout.schema]
-    if not keys:
-        return rows
-    alone = pl.col(layout.bad) | pl.any_horizontal(key.is_null() for key in keys)
-    if path is None:
-        twice = ~pl.struct(*keys, pl.when(alone).then(pl.col(ROW)).alias(ROW)).is_first_distinct()
-    else:
-        numbers = repeated(rows.filter(~alone), keys, path, height=height, at_once=at_once)
-        twice = pl.col(ROW).is_in(numbers.implode())
-    rows = rows.with_columns(twice.alias(layout.twice))
-    return rows.with_columns(pl.col(layout.bad) | pl.col(layout.twice))
+    def with_repeated(self, rows: pl.LazyFrame, path: Path | None, *, height: int, at_once: int) -> pl.LazyFrame:
+        """The rows, and marked those that repeat an earlier one. Bad rows, and those with a null, repeat none.
 
+        ``path`` is the file for the keys of very many rows, about ``height`` of them; None: they are compared in
+        memory.
+        """
+        keys = self._keys()
+        if not keys:
+            return rows
+        alone = pl.col(self.bad) | pl.any_horizontal(key.is_null() for key in keys)
+        if path is None:
+            twice = ~pl.struct(*keys, pl.when(alone).then(pl.col(ROW)).alias(ROW)).is_first_distinct()
+        else:
+            numbers = repeated(rows.filter(~alone), keys, path, height=height, at_once=at_once)
+            twice = pl.col(ROW).is_in(numbers.implode())
+        rows = rows.with_columns(twice.alias(self._twice))
+        return rows.with_columns(pl.col(self.bad) | pl.col(self._twice))
 
-def _faults(contract: Contract, layout: Layout) -> list[tuple[pl.Expr, pl.Expr]]:
-    """The possible faults of a row: whether it has each, and the reason."""
-    faults = []
-    for name, before in layout.before.items():
-        source, target = layout.dtypes[name], layout.schema[name]
-        is_bad = casting.failed(pl.col(before), col(name), source)
-        faults.append((is_bad, casting.reason(name, pl.col(before), source, target, contract.formats.get(name))))
-        if name in contract.required:
-            faults.append((col(name).is_null() & ~is_bad, _required_reason(name)))
-    uncast = [name for name in contract.required if name not in layout.before]
-    faults += [(col(name).is_null(), _required_reason(name)) for name in uncast]
-    demands = [demand for demand in contract.demands if demand.column in layout.schema]
-    faults += [(demand.broken(), demand.reason(layout.schema[demand.column])) for demand in demands]
-    faults += [
-        ((~pl.col(layout.rule(name))).fill_null(value=False), _rule_reason(name, rule, layout))
-        for name, rule in contract.rules.items()
-    ]
-    return faults
+    def rejected(self) -> list[pl.Expr]:
+        """The columns of rejected rows."""
+        twice = f"{', '.join(self.contract.unique)}: an earlier row has the same"
+        reasons = [
+            pl.when(is_bad).then(text) for is_bad, text in [*self._faults(), (pl.col(self._twice), pl.lit(twice))]
+        ]
+        return [
+            pl.col(ROW).alias(ROW_NUMBER),
+            *self.originals(),
+            pl.concat_list(reasons).list.drop_nulls().alias(REASONS),
+        ]
+
+    def all_good(self, frame: pl.DataFrame) -> pl.DataFrame | None:
+        """The cast rows, if every row is good; None if one is bad, or if only :func:`check` can know."""
+        contract = self.contract
+        columns: dict[str, pl.Series] = {}
+        for name, cells in zip(frame.columns, frame.get_columns(), strict=True):
+            values = self._quickly(name, cells)
+            values = self._by_expression(name, cells) if values is None else values
+            if values is None:
+                return None
+            columns[name] = values
+        for name, dtype in self._filled.items():
+            columns[name] = pl.Series(name, [contract.defaults.get(name)], dtype=dtype).new_from_index(0, frame.height)
+        if any(columns[name].null_count() for name in contract.required):
+            return None
+        names = self.names()
+        good = joined(columns[name] for name in names) if names else pl.DataFrame()
+        if contract.rules or contract.demands:
+            everything = good if not self._dropped else joined(columns[name] for name in columns if name != ROW)
+            if not _all_obey(contract, everything):
+                return None
+        keys = self._keys()
+        if keys and good.select(pl.struct(keys).is_duplicated().any()).item():
+            return None
+        return good
+
+    def _keys(self) -> list[pl.Expr]:
+        return [col(name) for name in self.contract.unique if name in self.schema]
+
+    def _default(self, name: str) -> pl.Expr:
+        """The value that replaces a null in a column: null, if the contract has no other."""
+        return pl.lit(self.contract.defaults.get(name), dtype=self.schema[name])
+
+    def _cast(self, name: str, cells: pl.Expr, source: pl.DataType) -> pl.Expr:
+        """Cells of a column in the contract's type; unchanged where it names none."""
+        notation, target = self.contract.formats.get(name), self.schema.get(name, source)
+        value = casting.cast(cells, source, target, decimal_comma=self._decimal_comma, notation=notation)
+        if name not in self.contract.defaults:
+            return value
+        return pl.when(casting.present(cells, source)).then(value).otherwise(self._default(name))
+
+    def _quickly(self, name: str, cells: pl.Series) -> pl.Series | None:
+        """A column cast without an expression; None if it takes one."""
+        target = self.schema.get(name, cells.dtype)
+        if name in self.contract.formats or name in self.contract.defaults:
+            return None
+        return None if self._decimal_comma and target.is_numeric() else casting.quickly(cells, target)
+
+    def _by_expression(self, name: str, cells: pl.Series) -> pl.Series | None:
+        """A column cast by an expression; None if a cell cannot be cast."""
+        frame = cells.alias("before").to_frame()
+        after = self._cast(name, pl.col("before"), cells.dtype)
+        is_failed = casting.failed(pl.col("before"), after, cells.dtype).any()
+        result = frame.select(after.alias("after"), is_failed.alias("failed"))
+        return None if result["failed"].any() else result["after"].alias(name)
+
+    def _faults(self) -> list[tuple[pl.Expr, pl.Expr]]:
+        """The possible faults of a row: whether it has each, and the reason."""
+        contract = self.contract
+        possible = []
+        for name, before in self._before.items():
+            source, target = self.dtypes[name], self.schema[name]
+            is_bad = casting.failed(pl.col(before), col(name), source)
+            possible.append((is_bad, casting.reason(name, pl.col(before), source, target, contract.formats.get(name))))
+            if name in contract.required:
+                possible.append((col(name).is_null() & ~is_bad, _required_reason(name)))
+        uncast = [name for name in contract.required if name not in self._before]
+        possible += [(col(name).is_null(), _required_reason(name)) for name in uncast]
+        demands = [demand for demand in contract.demands if demand.column in self.schema]
+        possible += [(demand.broken(), demand.reason(self.schema[demand.column])) for demand in demands]
+        possible += [
+            ((~pl.col(answer)).fill_null(value=False), self._rule_reason(name)) for name, answer in self._rules.items()
+        ]
+        return possible
+
+    def _rule_reason(self, name: str) -> pl.Expr:
+        """Text that names a rule, and the values that break it: ``positive: the rule is broken by distance -1``."""
+        dtypes = {**self.dtypes, **self.schema}
+        names = self.contract.rules[name].meta.root_names()
+        columns = [column for column in dict.fromkeys(names) if column in dtypes]
+        if not columns or len(columns) > _MOST_SHOWN:
+            return pl.lit(f"{name}{BROKEN}")
+        values = [
+            pl.concat_str(pl.lit(f"{column} "), casting.shown(col(column), dtypes[column]).fill_null("null"))
+            for column in columns
+        ]
+        return pl.concat_str(pl.lit(f"{name}{BROKEN} by "), pl.concat_str(values, separator=", "))
 
 
 def _required_reason(name: str) -> pl.Expr:
     return pl.lit(f"{name}: is required, and is null")
-
-
-def _rule_reason(name: str, rule: pl.Expr, layout: Layout) -> pl.Expr:
-    """Text that names a rule, and the values that break it: ``positive: the rule is broken by distance -1``."""
-    dtypes = {**layout.dtypes, **layout.schema}
-    columns = [column for column in dict.fromkeys(rule.meta.root_names()) if column in dtypes]
-    if not columns or len(columns) > _MOST_SHOWN:
-        return pl.lit(f"{name}{_BROKEN}")
-    values = [
-        pl.concat_str(pl.lit(f"{column} "), casting.shown(col(column), dtypes[column]).fill_null("null"))
-        for column in columns
-    ]
-    return pl.concat_str(pl.lit(f"{name}{_BROKEN} by "), pl.concat_str(values, separator=", "))
-
-
-def _rejected(contract: Contract, layout: Layout) -> list[pl.Expr]:
-    twice = f"{', '.join(contract.unique)}: an earlier row has the same"
-    faults = [*_faults(contract, layout), (pl.col(layout.twice), pl.lit(twice))]
-    reasons = [pl.when(is_bad).then(text) for is_bad, text in faults]
-    return [
-        pl.col(ROW).alias(ROW_NUMBER),
-        *layout.originals(),
-        pl.concat_list(reasons).list.drop_nulls().alias(REASONS),
-    ]
-
-
-def all_good(contract: Contract, frame: pl.DataFrame, layout: Layout) -> pl.DataFrame | None:
-    """The cast rows, if every row is good; None if one is bad, or if only :func:`check` can know."""
-    cast: dict[str, pl.Series] = {}
-    for name, cells in zip(frame.columns, frame.get_columns(), strict=True):
-        target = layout.schema.get(name, cells.dtype)
-        is_plain = name not in contract.formats and not (layout.decimal_comma and target.is_numeric())
-        values = casting.quickly(cells, target) if is_plain else None
-        values = _by_expression(name, cells, layout) if values is None else values
-        if values is None:
-            return None
-        cast[name] = _defaulted(values, layout.default(name)) if name in contract.defaults else values
-    for name, dtype in layout.filled().items():
-        cast[name] = pl.Series(name, [contract.defaults.get(name)], dtype=dtype).new_from_index(0, frame.height)
-    if any(cast[name].null_count() for name in contract.required):
-        return None
-    names = layout.names()
-    good = joined(cast[name] for name in names) if names else pl.DataFrame()
-    if contract.rules or contract.demands:
-        everything = good if not layout.dropped else joined(cast[name] for name in cast if name != ROW)
-        if not _all_obey(contract, everything):
-            return None
-    keys = [col(name) for name in contract.unique if name in layout.schema]
-    if keys and good.select(pl.struct(keys).is_duplicated().any()).item():
-        return None
-    return good
-
-
-def _defaulted(cells: pl.Series, default: pl.Expr) -> pl.Series:
-    value = pl.col("value")
-    filled = pl.when(casting.present(value, cells.dtype)).then(value).otherwise(default)
-    return cells.alias("value").to_frame().select(filled.alias(cells.name)).to_series()
-
-
-def _by_expression(name: str, cells: pl.Series, layout: Layout) -> pl.Series | None:
-    """A column cast by an expression; None if a cell cannot be cast."""
-    frame = cells.alias("before").to_frame()
-    after = layout.cast(name, pl.col("before"), cells.dtype)
-    result = frame.select(
-        after.alias("after"), casting.failed(pl.col("before"), after, cells.dtype).any().alias("failed")
-    )
-    return None if result["failed"].any() else result["after"].alias(name)
 
 
 def _all_obey(contract: Contract, rows: pl.DataFrame) -> bool:
@@ -566,42 +569,3 @@ def _all_obey(contract: Contract, rows: pl.DataFrame) -> bool:
     except pl.exceptions.PolarsError:
         return False  # check() names the rule and the reason
     return all(answer.dtype == pl.Boolean and answer.all() for answer in answers.get_columns())
-
-
-def repeated(
-    rows: pl.LazyFrame, keys: Sequence[pl.Expr], path: Path, *, height: int, at_once: int = AT_ONCE
-) -> pl.Series:
-    """The numbers of the rows whose keys an earlier row has, too, for too many rows to compare their keys in memory.
-
-    Two digests of 64 bits and the number of each row go to a temporary file, 24 bytes, and are compared a share at a
-    time, so that one share fits in memory. For two different rows to have both digests in common a file would need
-    some billions of times more rows than any has.
-
-    Args:
-        rows: with :data:`ROW`, in the order of the file.
-        keys: the columns that must be unique together.
-        path: a temporary file.
-        height: about how many rows there are.
-        at_once: how many of them to compare at once.
-
-    Raises:
-        DataError: ``TooManyRepeated``.
-    """
-    digests = [pl.struct(*keys).hash(seed).alias(f"{position}") for position, seed in enumerate(_SEEDS)]
-    rows.select(pl.col(ROW), *digests).sink_parquet(path, compression="uncompressed")
-    shares = max(1, -(-height // at_once))
-    numbers = pl.Series(ROW, [], dtype=pl.UInt64)
-    for share in range(shares):
-        some = pl.scan_parquet(path, glob=False).filter(pl.col("0") % shares == share)
-        later = some.filter(~pl.struct("0", "1").is_first_distinct()).select(ROW)
-        numbers = pl.concat([numbers, later.collect(engine="streaming").to_series()])
-        if len(numbers) > MOST_REPEATED:
-            raise DataError(
-                "TooManyRepeated",
-                f"more than {MOST_REPEATED:,} rows have the same key as an earlier one",
-                hint="the columns in `unique` may not be the ones that tell rows apart; else make the file's rows "
-                "unique before it is put, or drop `unique` and do it in the transform",
-                place=Place(row=int(numbers[0])),
-            )
-    path.unlink()
-    return numbers

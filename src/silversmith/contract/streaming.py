@@ -11,12 +11,10 @@ from typing import Any
 import polars as pl
 from polars.io.plugins import register_io_source
 
-from silversmith.contract.contract import Contract, all_good, drops, lay_out, try_rules
-from silversmith.contract.layout import Layout
+from silversmith.contract.contract import Contract, Layout, drops
 from silversmith.formats.archives.content import Scratch
 from silversmith.formats.csv import CsvStream, Part, Parts, select
 from silversmith.formats.spill import IN_MEMORY, Spill
-from silversmith.formats.table import Table
 
 
 class OnePass:
@@ -31,10 +29,8 @@ class OnePass:
         dropped: how many of them the contract drops.
     """
 
-    def __init__(
-        self, stream: CsvStream, contract: Contract, layout: Layout, scratch: Scratch, *, in_memory: int
-    ) -> None:
-        self._stream, self._contract, self._layout = stream, contract, layout
+    def __init__(self, stream: CsvStream, layout: Layout, scratch: Scratch, *, in_memory: int) -> None:
+        self._stream, self._contract, self._layout = stream, layout.contract, layout
         self._names = list(layout.dtypes)
         self._rejected = Spill(scratch, in_memory=in_memory, ending=".rejected.arrow")
         self._newest: list[pl.DataFrame] = []
@@ -45,7 +41,7 @@ class OnePass:
         self.records = 0
         self.careful = 0
         self.dropped = 0
-        self._drops = drops(contract, layout.dtypes) if contract.drop else None
+        self._drops = drops(layout.contract, layout.dtypes) if layout.contract.drop else None
 
     @property
     def rejected(self) -> int:
@@ -146,7 +142,7 @@ class OnePass:
         rows.columns = self._names
         if self._drops is not None and rows.select(self._drops.any()).item():
             return None
-        return all_good(self._contract, rows, self._layout)
+        return self._layout.all_good(rows)
 
     def _split(self, part: Part) -> tuple[pl.DataFrame, pl.DataFrame | None, int]:
         """Good rows, rejected ones, and how many are dropped."""
@@ -172,9 +168,9 @@ def one_pass(stream: CsvStream, contract: Contract, scratch: Scratch, *, in_memo
         texts = {name: pl.String() for name, new in zip(stream.dtypes, names, strict=True) if new in looked_at}
         stream = replace(stream, dtypes={**stream.dtypes, **texts})
     dtypes = dict(zip(names, stream.dtypes.values(), strict=True))
-    layout = lay_out(contract, Table(pl.LazyFrame(), "", decimal_comma=stream.options.decimal_comma), dtypes)
-    try_rules(contract, layout)
-    return OnePass(stream, contract, layout, scratch, in_memory=in_memory)
+    layout = Layout(contract, dtypes, decimal_comma=stream.options.decimal_comma)
+    layout.try_rules()
+    return OnePass(stream, layout, scratch, in_memory=in_memory)
 
 
 def is_rowwise(contract: Contract) -> bool:

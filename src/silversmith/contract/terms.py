@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from difflib import get_close_matches
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import polars as pl
 
 from silversmith.contract import casting
 from silversmith.errors import DataError, DefinitionError, Place
-from silversmith.formats.table import ROW, col, shorten
+from silversmith.formats.table import ROW, clean_name, col, shorten
 
 _T = TypeVar("_T", bound=str)
 
@@ -105,12 +106,11 @@ def columns_of_rules(
 
 def types_of_rules(expressions: Mapping[str, pl.Expr], dtypes: Mapping[str, pl.DataType]) -> None:
     """Refuse a rule that cannot be computed over columns of these types, or is neither true nor false."""
-    empty = pl.DataFrame(schema=dtypes)
     for name, rule in expressions.items():
         if not set(rule.meta.root_names()) <= set(dtypes):
             continue  # the types of other columns show in a file
         try:
-            dtype = empty.select(rule.alias("rule")).to_series().dtype
+            dtype = dtype_of_answers(rule, dtypes)
         except pl.exceptions.PolarsError as error:
             reason = str(error).strip().partition("\n")[0]
             raise DefinitionError(f"rules: {name!r} does not go with the types of the schema: {reason}") from None
@@ -118,6 +118,15 @@ def types_of_rules(expressions: Mapping[str, pl.Expr], dtypes: Mapping[str, pl.D
             raise DefinitionError(
                 f"rules: {name!r} is {dtype}, where it should be true or false; compare it: pl.col('distance') > 0"
             )
+
+
+def dtype_of_answers(rule: pl.Expr, dtypes: Mapping[str, pl.DataType]) -> pl.DataType:
+    """
+    Raises:
+        PolarsError: the rule cannot be computed over columns of these types.
+    """
+    (answers,) = pl.DataFrame(schema=dtypes).select(rule.alias("rule")).get_columns()
+    return answers.dtype
 
 
 def serialized(rule: pl.Expr, name: str = "", argument: str = "rules") -> str:
@@ -247,6 +256,46 @@ def freshness(ages: Mapping[str, Any], dtypes: Mapping[str, pl.DataType]) -> dic
 def digest(content: Mapping[str, Any]) -> str:
     """SHA-256 of JSON values, as hexadecimal digits."""
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+# The names of a file's columns: exactly, or in any spelling that the contract allows.
+
+_WORD_BEGINS = re.compile(r"(?<=[^\W_A-Z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
+
+
+def snake_case(name: str) -> str:
+    """``Item No.`` and ``ItemNo`` as ``item_no``: letters and digits of any script, and underscores between words."""
+    words = re.sub(r"[\W_]+", "_", _WORD_BEGINS.sub("_", clean_name(name))).strip("_").lower()
+    return words or name
+
+
+def _without_case(name: str) -> str:
+    return clean_name(name).casefold()
+
+
+#: By the value of the contract's option, what of a name counts. ``exact`` has no entry: all of it does.
+SPELLINGS: Final[Mapping[str, Callable[[str], str]]] = {"any_case": _without_case, "snake_case": snake_case}
+
+
+class Respelled(dict[str, pl.DataType]):
+    """Types by column, for a reader that looks up the names of its file, in any spelling that counts as the same."""
+
+    def __init__(self, dtypes: Mapping[str, pl.DataType], spelling: Callable[[str], str]) -> None:
+        super().__init__((spelling(name), dtype) for name, dtype in dtypes.items())
+        self._spelling = spelling
+
+    def __contains__(self, name: object) -> bool:
+        return isinstance(name, str) and super().__contains__(self._spelling(name))
+
+    def __getitem__(self, name: str) -> pl.DataType:
+        return super().__getitem__(self._spelling(name))
+
+    def get(self, name: str, default: pl.DataType | None = None) -> pl.DataType | None:  # type: ignore[override]
+        """As of any mapping."""
+        return super().get(self._spelling(name), default)
+
+    def __or__(self, dtypes: Mapping[str, pl.DataType]) -> Respelled:  # type: ignore[override]
+        return Respelled({**self, **dtypes}, self._spelling)
 
 
 # Demands on single cells beyond their type: allowed values, ranges, patterns. Null breaks none.

@@ -15,8 +15,7 @@ import polars as pl
 
 from silversmith import formats, schemas
 from silversmith.contract import Contract
-from silversmith.contract.contract import broken
-from silversmith.contract.layout import ROW_NUMBER, with_origins
+from silversmith.contract.rejected import ROW_NUMBER, broken, with_origins
 from silversmith.contract.streaming import OnePass, one_pass
 from silversmith.errors import DataError, SilversmithError, TransformError
 from silversmith.formats.archives.content import Scratch
@@ -185,7 +184,7 @@ class _Conversion:
         lineage = self._finished(read, silver.height, rows_rejected, version, read - table.records)
         parquet, counts = None, dict[str, int]()
         if rejected is not None:
-            counts = broken(contract, rejected.lazy())
+            counts = broken(contract.rules, rejected.lazy())
             parquet = formats.parquet_bytes(with_origins(rejected.lazy(), table).collect(), lineage.to_json())
         self.stages.end("write")
         return Converted(silver, parquet, lineage, table.dialect, document=document, broken=counts)
@@ -317,7 +316,7 @@ class _Conversion:
         silver, version, document = self._fitted(files.silver, files.guessed)
         written = formats.count_rows(silver)
         lineage = self._finished(files.records, written, files.rows_rejected, version, files.rows_dropped)
-        counts = broken(self.contract, rejected_rows) if files.rows_rejected else {}
+        counts = broken(self.contract.rules, rejected_rows) if files.rows_rejected else {}
         rejected = self._located(files) if files.rows_rejected else None
         for file in (silver, rejected):
             if file is not None:

@@ -11,7 +11,7 @@ from typing import Any
 import polars as pl
 
 from silversmith.contract import casting
-from silversmith.contract.notation import Notation, notations
+from silversmith.contract.casting import Notation, notations
 from silversmith.errors import DataError
 from silversmith.formats import ROW, Csv, Json, Reader, Table
 from silversmith.formats.csv.dialect import MOST_TITLES

@@ -13,7 +13,7 @@ from contextvars import ContextVar
 
 import polars as pl
 
-from silversmith.contract.layout import REASONS
+from silversmith.contract.rejected import REASONS
 from silversmith.errors import DefinitionError, TransformError
 from silversmith.formats.table import ROW
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from silversmith import Contract
-from silversmith.contract.contract import broken
+from silversmith.contract.rejected import broken
 from silversmith.formats.table import ROW
 
 CONTRACT = Contract(
@@ -25,7 +25,7 @@ def test_each_row_counts_once_for_each_rule_and_column_that_it_broke(rows: list[
     frame = pl.DataFrame(rows, schema=["id", "total"], orient="row").select(pl.all().replace("", None))
     frame = frame.with_row_index(ROW, 1)
     _, rejected = CONTRACT.split(frame)
-    counts = broken(CONTRACT, rejected.lazy()) if rejected is not None else {}
+    counts = broken(CONTRACT.rules, rejected.lazy()) if rejected is not None else {}
 
     def number(text: str) -> int | None:
         return int(text) if text.lstrip("-").isdigit() else None

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from silversmith import Contract
-from silversmith.contract import contract
+from silversmith.contract import contract, rejected
 from silversmith.errors import DataError
 from silversmith.formats.archives.content import Scratch
 from silversmith.formats.table import ROW, Table
@@ -38,10 +38,10 @@ def test_as_in_memory(tmp_path_factory: pytest.TempPathFactory, rows: list[tuple
 
 
 def test_too_many_repetitions_reject_the_file(tmp_path: Path) -> None:
-    height = contract.MOST_REPEATED + 2
+    height = rejected.MOST_REPEATED + 2
     rows = pl.LazyFrame({"a": [1]}).select(pl.col("a").repeat_by(height).explode()).with_row_index(ROW, 1)
     rows = rows.with_columns(pl.col(ROW).cast(pl.UInt64))
     with pytest.raises(DataError, match="the same key") as caught:
-        contract.repeated(rows, [pl.col("a")], tmp_path / "keys", height=height)
+        rejected.repeated(rows, [pl.col("a")], tmp_path / "keys", height=height)
     assert caught.value.code == "TooManyRepeated"
     assert caught.value.place.row is not None

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from silversmith import Contract, Csv
-from silversmith.contract.naming import snake_case
+from silversmith.contract.terms import snake_case
 from silversmith.errors import DataError, DefinitionError
 from silversmith.formats.table import ROW, Table
 from tests.unit.contract.test_dropping import converted, frame

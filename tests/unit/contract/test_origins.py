@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from silversmith import Contract, Csv, FixedWidth, Json, Lines, Pipeline
-from silversmith.contract.layout import with_origins
+from silversmith.contract.rejected import with_origins
 from silversmith.formats import Reader
 from silversmith.formats.archives.content import Content
 from silversmith.formats.csv.dialect import CsvDialect
