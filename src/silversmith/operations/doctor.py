@@ -11,7 +11,6 @@ import fcntl
 import os
 import re
 import resource
-import shutil
 import sys
 import tempfile
 import time
@@ -27,7 +26,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from silversmith.errors import DefinitionError, SilversmithError, count
 from silversmith.operations import WrongCall
-from silversmith.pipeline import Located, Pipeline
+from silversmith.pipeline import Located, Pipeline, Transform, needs
 from silversmith.pipeline.deployment import Deployment, named
 from silversmith.schemas import Owner
 from silversmith.schemas.recorded import others
@@ -180,6 +179,23 @@ def check_owners(owners: Mapping[str, str]) -> Diagnosis:
     )  # fmt: skip
 
 
+def check_secrets(transforms: Sequence[Transform], fetch: needs.Fetch) -> list[Diagnosis]:
+    """Whether each secret that a transform declares is there: ``fetch`` raises where it is not."""
+    declared = [(each.name, name, secret) for each in transforms for name, secret in each.secrets.items()]
+    findings = []
+    for transform, name, secret in declared:
+        try:
+            fetch(name, secret)
+        except SilversmithError as error:
+            state, do = State.FAIL, "until it is there, files fail for which the code asks for it"
+            if not isinstance(error, needs.SecretMissing | DefinitionError):
+                right = "ssm:GetParameter" if secret.parameter else "secretsmanager:DescribeSecret"
+                state, do = State.WARN, f"whether it is there is unknown: let who runs this call {right} on it"
+            findings.append(Diagnosis("secrets", state, f"{transform}: {error}", do))
+    there = [Diagnosis("secrets", State.OK, f"{count(len(declared), 'secret')} of the transforms: there")]
+    return findings or (there if declared else [])
+
+
 def check_chain(text: str, problems: Sequence[Problem] = ()) -> list[Diagnosis]:
     """The deployed ways of events from buckets to functions, and their ``problems``. Empty: nothing is deployed."""
     if not problems:
@@ -321,6 +337,7 @@ def machine_checks(located: Located | None, lake: Path) -> list[Diagnosis]:
     """Check this machine and the lake's disk."""
     pipeline = located.pipeline if located is not None else None
     from silversmith.local.lake import LakeFolder
+    from silversmith.local.worker import from_machine
     from silversmith.operations.local import open_lake
 
     bronze = lake / (pipeline.bronze if pipeline else "dl-bronze-layer")
@@ -330,6 +347,8 @@ def machine_checks(located: Located | None, lake: Path) -> list[Diagnosis]:
             owners = other_owners(pipeline, target.owner, target.lake.silver, target.lake.quarantine)
             findings.append(check_owners(owners))
             findings += tables_check(pipeline, target)
+    if located is not None:
+        findings += check_secrets(located.pipeline.transforms, from_machine(located.root))
     findings += [check_file_system(*try_file_system(lake)), check_disk(*free_space(lake))]
     if (inotify := inotify_limits(bronze)) is not None:
         findings.append(check_inotify(*inotify))
@@ -360,40 +379,36 @@ def aws_checks(located: Located | None, deployment: str, endpoint_url: str | Non
     from silversmith.aws.account import NoAccount, NoRegion, open_account
     from silversmith.aws.packages import find_uv
 
+    installer = check_installer(find_uv() is not None)
     try:
         account = open_account(endpoint_url=endpoint_url)
     except NoAccount as error:
-        missing = "name the region" if isinstance(error, NoRegion) else "sign in"
-        problem = Diagnosis("account", State.FAIL, str(error), f"{missing}, and run `silversmith doctor` again")
-        return [problem, check_installer(find_uv() is not None)]
-    findings = [Diagnosis("account", State.OK, f"{account.id} in {account.region}")]
+        do = f"{'name the region' if isinstance(error, NoRegion) else 'sign in'}, and run `silversmith doctor` again"
+        return [Diagnosis("account", State.FAIL, str(error), do), installer]
+    findings = [Diagnosis("account", State.OK, f"{account.id} in {account.region}"), installer]
     if located is None:
-        return [*findings, check_installer(find_uv() is not None)]
-    from silversmith.reconcile.hops import Problem
-
+        return findings
+    pipeline = located.pipeline
     try:
         options = named(located.names, deployment)
     except DefinitionError as error:
-        problems = [Problem(str(error), "correct it, or name another with --deployment")]
-        return [*findings, check_installer(find_uv() is not None), *check_chain("", problems)]
-    findings.append(concurrency(located.pipeline, options, account.client("lambda")))
-    findings.append(check_installer(find_uv() is not None))
-    findings += _owners_on_aws(located.pipeline, options, account)
-    findings += _tables_on_aws(located.pipeline, options, account)
-    findings += _round_on_aws(located.pipeline, options, account)
-    findings += _inventory_on_aws(located.pipeline, options, account)
-    return findings + _chain(account, options.name(located.pipeline.name))
+        return [*findings, Diagnosis("chain", State.FAIL, str(error), "correct it, or name another with --deployment")]
+    findings.append(concurrency(pipeline, options, account.client("lambda")))
+    fetch = needs.from_aws(account.client, options.name(pipeline.name), values=False)
+    findings += check_secrets(pipeline.transforms, fetch)
+    for check in (_owners_on_aws, _tables_on_aws, _round_on_aws, _inventory_on_aws):
+        with contextlib.suppress(SilversmithError):  # what cannot be asked, or is not deployed, is told elsewhere
+            findings += check(pipeline, options, account)
+    return findings + _chain(account, options.name(pipeline.name))
 
 
 def _owners_on_aws(pipeline: Pipeline, options: Deployment, account: Account) -> list[Diagnosis]:
     from silversmith.aws.artefacts import existing_bucket
     from silversmith.aws.deploy import owner
 
-    with contextlib.suppress(SilversmithError):
-        own = owner(pipeline, options)
-        buckets = (existing_bucket(account, name) for name in (own.silver, own.quarantine))
-        return [check_owners(other_owners(pipeline, own, *buckets))]
-    return []
+    own = owner(pipeline, options)
+    buckets = (existing_bucket(account, name) for name in (own.silver, own.quarantine))
+    return [check_owners(other_owners(pipeline, own, *buckets))]
 
 
 def _tables_on_aws(pipeline: Pipeline, options: Deployment, account: Account) -> list[Diagnosis]:
@@ -401,12 +416,8 @@ def _tables_on_aws(pipeline: Pipeline, options: Deployment, account: Account) ->
         return []
     from silversmith.operations.aws import open_stack
 
-    with (
-        contextlib.suppress(SilversmithError),  # what is not deployed is told elsewhere
-        open_stack(account, options.name(pipeline.name), pipeline) as (deployed, target),
-    ):
+    with open_stack(account, options.name(pipeline.name), pipeline) as (deployed, target):
         return tables_check(deployed, target)
-    return []
 
 
 def _round_on_aws(pipeline: Pipeline, options: Deployment, account: Account) -> list[Diagnosis]:
@@ -416,11 +427,9 @@ def _round_on_aws(pipeline: Pipeline, options: Deployment, account: Account) -> 
 
     if options.reconcile_hours == 0:
         return []
-    with contextlib.suppress(SilversmithError):  # what cannot be asked is told elsewhere
-        quarantine = existing_bucket(account, options.bucket("quarantine", pipeline.quarantine))
-        key = lease_key(physical(options.name(pipeline.name), kind="Reconciler"))
-        return [round_check(quarantine, key, datetime.now(UTC))] if quarantine is not None else []
-    return []
+    quarantine = existing_bucket(account, options.bucket("quarantine", pipeline.quarantine))
+    key = lease_key(physical(options.name(pipeline.name), kind="Reconciler"))
+    return [round_check(quarantine, key, datetime.now(UTC))] if quarantine is not None else []
 
 
 def _inventory_on_aws(pipeline: Pipeline, options: Deployment, account: Account) -> list[Diagnosis]:
@@ -428,10 +437,8 @@ def _inventory_on_aws(pipeline: Pipeline, options: Deployment, account: Account)
 
     bronze, quarantine = (options.bucket(role, getattr(pipeline, role)) for role in ("bronze", "quarantine"))
     name, _, folder = options.inventory_folder(bronze, quarantine).partition("/")
-    with contextlib.suppress(SilversmithError):  # what cannot be asked is told elsewhere
-        store = existing_bucket(account, name) if name else None
-        return [inventory_check(store, folder, bronze, datetime.now(UTC))] if store is not None else []
-    return []
+    store = existing_bucket(account, name) if name else None
+    return [inventory_check(store, folder, bronze, datetime.now(UTC))] if store is not None else []
 
 
 def inventory_check(store: Store, folder: str, bronze: str, now: datetime) -> Diagnosis:
@@ -458,7 +465,7 @@ def round_check(quarantine: Store, key: str, now: datetime) -> Diagnosis:
 
 
 def _chain(account: Account, name: str) -> list[Diagnosis]:
-    from silversmith.reconcile.hops import Problem, check
+    from silversmith.reconcile.hops import check
 
     try:
         stages = deployed_hops(account, name)
@@ -466,7 +473,7 @@ def _chain(account: Account, name: str) -> list[Diagnosis]:
         return check_chain(text, check(stages, account.client))
     except SilversmithError as error:
         do = "the policy of who looks must allow it: docs/operations.md#rights"
-        return check_chain("", [Problem(str(error), do, is_known=False)])
+        return [Diagnosis("chain", State.WARN, str(error), do)]
 
 
 def tables_check(pipeline: Pipeline, target: Target) -> list[Diagnosis]:
@@ -598,9 +605,8 @@ def inotify_limits(bronze: Path, limits: Path = Path("/proc/sys/fs/inotify")) ->
 
 def free_space(lake: Path) -> tuple[int, int | None]:
     """Free bytes and inodes on the disk where the lake is, or would be."""
-    folder = _existing(lake)
-    counts = os.statvfs(folder)
-    return shutil.disk_usage(folder).free, counts.f_favail if counts.f_files else None
+    counts = os.statvfs(_existing(lake))
+    return counts.f_bavail * counts.f_frsize, counts.f_favail if counts.f_files else None
 
 
 def open_files() -> int:
@@ -618,9 +624,7 @@ def newest_file(bronze: Path) -> tuple[float | None, str]:
 def _existing(folder: Path) -> Path:
     """The folder, or the nearest one above it that exists."""
     folder = folder.absolute()
-    while not folder.is_dir():
-        folder = folder.parent
-    return folder
+    return next(each for each in (folder, *folder.parents) if each.is_dir())
 
 
 def try_file_system(lake: Path) -> tuple[str, dict[str, str], tuple[str, ...]]:

@@ -183,8 +183,9 @@ def _field(name: str, secret: Secret, text: str) -> str:
     return value if isinstance(value, str) else json.dumps(value)
 
 
-def from_aws(client: Callable[[str], Any], stack: str) -> Fetch:
-    """Reads secrets of AWS. ``client`` gives the boto3 client of a service."""
+def from_aws(client: Callable[[str], Any], stack: str, *, values: bool = True) -> Fetch:
+    """Reads secrets of AWS. ``client`` gives the boto3 client of a service. ``values`` False: no secret is decrypted,
+    it is only seen whether it is there."""
 
     def fetch(name: str, secret: Secret) -> str:
         from botocore.exceptions import ClientError
@@ -195,12 +196,20 @@ def from_aws(client: Callable[[str], Any], stack: str) -> Fetch:
         with translate_aws_errors(f"the secret {name} ({secret.service}: {place})"):
             try:
                 if secret.parameter:
-                    return str(client("ssm").get_parameter(Name=place, WithDecryption=True)["Parameter"]["Value"])
-                answer = client("secretsmanager").get_secret_value(SecretId=place)
+                    return str(client("ssm").get_parameter(Name=place, WithDecryption=values)["Parameter"]["Value"])
+                manager = client("secretsmanager")
+                answer = (manager.get_secret_value if values else manager.describe_secret)(SecretId=place)
             except ClientError as error:
                 if error_code(error) not in {"ParameterNotFound", "ResourceNotFoundException"}:
                     raise
                 raise SecretMissing(_missing(name, secret, place)) from None
+        if "DeletedDate" in answer:
+            raise SecretMissing(
+                f"the secret {name!r} ({place} in Secrets Manager) is marked for deletion. Take that back: aws "
+                f"secretsmanager restore-secret --secret-id {place}"
+            )
+        if not values:
+            return ""
         if "SecretString" not in answer:
             raise SecretMissing(f"the secret {name!r} ({place} in Secrets Manager) is binary, and must be a text")
         return str(answer["SecretString"])

@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import boto3
 import pytest
 from moto import mock_aws
 
@@ -54,7 +55,7 @@ def test_the_account(doctor: Call, monkeypatch: pytest.MonkeyPatch) -> None:
     with mock_aws():
         code, out = doctor("--target", "aws", "--json")
     checks = {check["name"]: check for check in json.loads(out)["checks"]}
-    assert list(checks) == ["python", "packages", "pipeline", "account", "concurrency", "uv", "silver", "chain"]
+    assert list(checks) == ["python", "packages", "pipeline", "account", "uv", "concurrency", "silver", "chain"]
     assert (code, checks["account"]["found"]) == (0, "123456789012 in eu-central-1")
 
 
@@ -71,3 +72,63 @@ def test_no_account(doctor: Call, monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
 
 def test_options_that_exclude_each_other(doctor: Call) -> None:
     assert doctor("--endpoint-url", "http://localhost:1")[0] == 2
+
+
+SECRETS = """
+from silversmith import Deployment, Pipeline, Secret
+
+pipeline = Pipeline("shop")
+test = Deployment(prefix="test")
+places = {
+    "token": Secret(parameter="/{stack}/token"),
+    "api": Secret(secret="{stack}/api"),
+    "gone": Secret(parameter="/{stack}/gone"),
+    "old": Secret(secret="{stack}/old"),
+}
+
+@pipeline.transform("*.csv", secrets=places)
+def orders(rows, context):
+    return rows
+"""
+
+
+def test_the_secrets_of_a_stack_are_there_or_named(
+    doctor: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "pipeline.py").write_text(SECRETS)
+    for name, value in (("ACCESS_KEY_ID", "id"), ("SECRET_ACCESS_KEY", "secret"), ("REGION", "eu-central-1")):
+        monkeypatch.setenv(f"AWS_{name}", value)
+    with mock_aws():
+        parameters, secrets = (boto3.client(name, region_name="eu-central-1") for name in ("ssm", "secretsmanager"))
+        parameters.put_parameter(Name="/test-shop/token", Value="t0p", Type="SecureString")
+        for name in ("api", "old"):
+            secrets.create_secret(Name=f"test-shop/{name}", SecretString="t0p")
+        secrets.delete_secret(SecretId="test-shop/old")
+        code, out = doctor("--target", "aws", "--deployment", "test")
+        assert code == 1
+        gone, old = (line for line in out.splitlines() if "secrets:" in line)
+        assert gone.startswith("fail  secrets: orders: the secret 'gone' is not there: /test-shop/gone in ssm. Put it")
+        assert gone.endswith("aws ssm put-parameter --type SecureString --name /test-shop/gone --value …")
+        assert old.startswith(
+            "fail  secrets: orders: the secret 'old' (test-shop/old in Secrets Manager) is marked for"
+        )
+        assert old.endswith("Take that back: aws secretsmanager restore-secret --secret-id test-shop/old")
+        secrets.restore_secret(SecretId="test-shop/old")
+        parameters.put_parameter(Name="/test-shop/gone", Value="t0p", Type="String")
+        code, out = doctor("--target", "aws", "--deployment", "test")
+        assert code == 0
+        assert "ok    secrets: 4 secrets of the transforms: there" in out
+
+
+def test_the_stand_ins_of_secrets_on_this_machine(
+    doctor: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "pipeline.py").write_text(SECRETS)
+    (tmp_path / ".secrets.env").write_text("api=a\ngone=b\nold=c\n")
+    code, out = doctor()
+    assert code == 1
+    assert (
+        f"fail  secrets: orders: the secret 'token' has no value on this machine: write token=… into {tmp_path}" in out
+    )
+    monkeypatch.setenv("SILVERSMITH_SECRET_TOKEN", "d")
+    assert "ok    secrets: 4 secrets of the transforms: there" in doctor()[1]

@@ -14,8 +14,9 @@ import boto3
 import pytest
 from botocore.stub import Stubber
 
-from silversmith import Deployment, Pipeline
+from silversmith import Context, Deployment, Pipeline, Secret
 from silversmith.aws.account import Account
+from silversmith.errors import AccessDenied
 from silversmith.local.stack import Template
 from silversmith.operations import doctor
 from silversmith.operations.doctor import (
@@ -247,3 +248,19 @@ def test_concurrency_of_all_transforms_and_of_the_account() -> None:
         assert doctor.concurrency(pipeline, options, functions) == check_concurrency(127, 20, 1000)
         finding = doctor.concurrency(pipeline, options, functions)
     assert (finding.state, "AccessDenied" in finding.found) == (State.WARN, True)
+
+
+def test_a_secret_that_may_not_be_seen_is_a_warning() -> None:
+    pipeline = Pipeline("shop")
+
+    @pipeline.transform("*.csv", secrets={"token": Secret(secret="shop/token")})
+    def orders(rows: Any, context: Context) -> Any:
+        return rows
+
+    def refused(name: str, secret: Secret) -> str:
+        raise AccessDenied(f"{name} in {secret.secret}: AWS refused DescribeSecret")
+
+    (finding,) = doctor.check_secrets(pipeline.transforms, refused)
+    assert (finding.state, finding.found) == ("warn", "orders: token in shop/token: AWS refused DescribeSecret")
+    assert finding.do.endswith("let who runs this call secretsmanager:DescribeSecret on it")
+    assert doctor.check_secrets([], refused) == []
