@@ -153,10 +153,14 @@ def data(*named: str, asked: bool = True) -> DataDeletion:
 
 def test_destroy_asks_and_keeps_the_data(account: Account, small_release: Release, capsys: Capture) -> None:
     deployed(small_release, account, capsys)
+    sqs = account.client("sqs")
+    for name in ("sales_sales", "sales_sales", "sales_sales_DLQ"):
+        sqs.send_message(QueueUrl=sqs.get_queue_url(QueueName=name)["QueueUrl"], MessageBody="x")
     with pytest.raises(WrongCall, match=r"no terminal: Destroy sales in the account 123456789012, eu-central-1\?"):
         destroy_stack("sales", account, data(asked=False), yes=False, json=False, pause=no_pause)
     assert status("sales", account) is not None
-    capsys.readouterr()
+    out = capsys.readouterr().out
+    assert "3 messages in its queues would be lost: sales_sales (2), sales_sales_DLQ (1)\n  files that stay" in out
     assert destroy_stack("sales", account, data(asked=False), yes=True, json=False, pause=no_pause) == 0
     out = capsys.readouterr().out
     assert "  - SalesQueue (AWS::SQS::Queue)" in out

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from botocore.exceptions import ClientError
 
 from silversmith.aws.account import Account, DeployError, Pause, Tell
 from silversmith.aws.stack import Stack
-from silversmith.aws.transforms import queued
+from silversmith.aws.transforms import queued, waiting
+from silversmith.errors import count
 from silversmith.stores.aws_errors import error_code, translate_aws_errors
 
 #: The most objects that one DeleteObjects takes. https://docs.aws.amazon.com/AmazonS3/latest/API/API_DeleteObjects.html
@@ -22,14 +23,20 @@ class Inventory:
     """The contents of a stack before it is destroyed.
 
     ``resources`` go. ``buckets`` stay with the data, and so does ``kept``, without which the data cannot be read.
-    ``queued`` is how many messages are lost with their queues.
+    ``queued``: by queue, how many messages are lost with it.
     """
 
     name: str
     resources: tuple[str, ...]
     buckets: tuple[str, ...]
-    queued: int
+    queued: Mapping[str, int]
     kept: tuple[str, ...] = ()
+
+    @property
+    def lost(self) -> str:
+        """The messages that are lost, by queue; empty: there are none."""
+        messages = count(sum(self.queued.values()), "message")
+        return f"{messages} in its queues would be lost: {waiting(self.queued)}" if any(self.queued.values()) else ""
 
 
 def take_inventory(name: str, account: Account) -> Inventory | None:
@@ -67,7 +74,7 @@ def take_inventory(name: str, account: Account) -> Inventory | None:
         else:
             kept.append(f"{logical} ({kind}) {resource['PhysicalResourceId']}")
     sqs = account.client("sqs")
-    messages = sum(queued(sqs, url) for url in queues)
+    messages = {url.rpartition("/")[2]: queued(sqs, url) for url in queues}
     return Inventory(name, tuple(resources), tuple(buckets), messages, tuple(kept))
 
 

@@ -45,6 +45,11 @@ def queued(sqs: Any, url: str) -> int:
     return sum(int(attributes.get(name, 0)) for name in COUNTS)
 
 
+def waiting(counts: Mapping[str, int]) -> str:
+    """The queues that hold something, with their numbers of messages."""
+    return ", ".join(f"{name} ({number:,})" for name, number in counts.items() if number)
+
+
 def leaving(diff: Diff, template: Mapping[str, Any]) -> frozenset[str]:
     """The logical ids of the queues that go together with their mapping: that of a transform, or of the tables.
 
@@ -114,17 +119,14 @@ def drain(
     urls = {each["LogicalResourceId"]: each["PhysicalResourceId"] for each in stack.resources()}
     sqs, waited, empty_since, told = account.client("sqs"), 0.0, 0.0, -1
     while waited - empty_since < EMPTY_FOR:
-        left = {logical: queued(sqs, urls[logical]) for logical in sorted(queues)}
+        left = {urls[logical].rpartition("/")[2]: queued(sqs, urls[logical]) for logical in sorted(queues)}
         total = sum(left.values())
         if total != told:
             tell(f"waiting for the queues of what goes: {total:,} message{'s' * (total != 1)} left")
         if waited >= LONGEST and total:
-            names = ", ".join(
-                f"{urls[logical].rpartition('/')[2]} ({count:,})" for logical, count in left.items() if count
-            )
             raise DeployError(
-                f"after {LONGEST // 60} minutes messages wait in {names}: nothing but subscriptions was deleted, and "
-                "no more events come. `silversmith status --target aws` and the function's log say why they wait. "
+                f"after {LONGEST // 60} minutes messages wait in {waiting(left)}: nothing but subscriptions is gone, "
+                "and no more events come. `silversmith status --target aws` and the function's log say why they wait. "
                 "Deploy again to go on waiting, or with --no-drain, which deletes the queues with their messages"
             )
         told = total

@@ -614,8 +614,9 @@ def _show_inventory(inventory: Inventory, account: Account) -> None:
     say(f"{inventory.name} in the account {account_text(account)}: to be deleted, {resources}")
     for resource in inventory.resources:
         say(f"  - {resource}")
-    if inventory.queued:
-        say(f"{count(inventory.queued, 'message')} in its queues would be lost", style="bold red")
+    if inventory.lost:
+        say(inventory.lost, style="bold red")
+        say("  files that stay in bronze without silver are sent again after the next deploy, by reconciliation")
     for kept in (*inventory.buckets, *inventory.kept):
         say(f"  stays: {kept}")
 
@@ -630,7 +631,8 @@ def destroy_document(
         "region": account.region,
         "destroyed": destroyed,
         "resources": list(inventory.resources),
-        "messages": inventory.queued,
+        "messages": sum(inventory.queued.values()),
+        "queues": {name: number for name, number in inventory.queued.items() if number},
         "kept": [*(bucket for bucket in inventory.buckets if bucket not in erased), *inventory.kept],
         "deleted": list(erased),
     }
