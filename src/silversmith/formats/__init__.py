@@ -22,11 +22,10 @@ os.environ.setdefault("POLARS_ROW_GROUP_PREFETCH_SIZE", "2")
 import polars as pl
 from polars.exceptions import PanicException, PolarsError
 
-from silversmith.errors import DataError
+from silversmith.errors import DataError, DefinitionError
 from silversmith.formats import arrow, avro, csv, custom, excel, json, lines, parquet, regex, union, xml
 from silversmith.formats.archives.content import Content, Scratch
 from silversmith.formats.archives.members import unpack_all
-from silversmith.formats.archives.options import Archive, FileReader
 from silversmith.formats.arrow import Arrow
 from silversmith.formats.avro import Avro
 from silversmith.formats.csv import Csv, CsvStream, stream_of
@@ -49,7 +48,39 @@ from silversmith.formats.writer import (
     write_parquet,
 )
 from silversmith.formats.xml import Xml
+from silversmith.keypatterns import InvalidPattern, KeyPattern
 from silversmith.stores import Source
+
+#: How one file is read.
+FileReader = Csv | Json | Parquet | Avro | Arrow | Excel | Xml | FixedWidth | Lines | Regex | Fields | CustomReader
+
+
+@dataclass(frozen=True)
+class Archive:
+    """How to read archives (zip, tar): which members, and each of them how.
+
+    Args:
+        members: a pattern of names, where ``*`` is any run of characters; other members are not read. None: all.
+        reader: how to read each member, such as ``Csv(separator=";")``; None: inferred from its bytes and its name.
+
+    Raises:
+        DefinitionError: a value cannot be.
+    """
+
+    members: str | None = None
+    reader: FileReader | None = None
+
+    def __post_init__(self) -> None:
+        if isinstance(self.reader, Archive):
+            raise DefinitionError("Archive(reader=Archive(…)): archives in archives are not read")
+        if self.reader is not None and not isinstance(self.reader, FileReader):
+            raise DefinitionError(f"Archive(reader={self.reader!r}): give a reader, such as Csv()")
+        if self.members is not None:
+            try:
+                KeyPattern.parse(self.members)
+            except (InvalidPattern, TypeError, AttributeError) as error:
+                raise DefinitionError(f"Archive(members={self.members!r}): {error}") from None
+
 
 #: How the objects of a transform are read.
 Reader = FileReader | Archive

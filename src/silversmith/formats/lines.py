@@ -154,7 +154,7 @@ class FixedWidth:
     def __post_init__(self) -> None:
         problem = (
             text.texts_problem("null_values", self.null_values)
-            or text.skip_lines_problem(self.skip_lines)
+            or text.skipped_problem("skip_lines", self.skip_lines)
             or _columns_problem(self.columns)
             or text.encoding_problem(self.encoding)
         )

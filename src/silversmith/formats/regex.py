@@ -7,7 +7,7 @@ https://docs.rs/regex/latest/regex/#untrusted-input
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache, partial
 from typing import Any
@@ -49,11 +49,11 @@ class _LineOptions:
     def __post_init__(self) -> None:
         problem = (
             text.texts_problem("null_values", self.null_values)
-            or text.skip_lines_problem(self.skip_lines)
+            or text.skipped_problem("skip_lines", self.skip_lines)
             or text.encoding_problem(self.encoding)
             or _times_problem(self.times)
-            or _mark_problem("comment", self.comment)
-            or ("" if isinstance(self.infer, bool) else f"infer={self.infer!r}): must be True or False")
+            or text.mark_problem("comment", self.comment)
+            or text.flag_problem("infer", self.infer)
         )
         if problem:
             raise DefinitionError(f"{type(self).__name__}({problem}")
@@ -157,12 +157,6 @@ def _times_problem(times: Any) -> str:
     if isinstance(times, Mapping) and all(isinstance(each, str) for pair in times.items() for each in pair):
         return ""
     return f"times={times!r}): must say by column how times are written, as {{'time': '%d/%b/%Y:%H:%M:%S %z'}}"
-
-
-def _mark_problem(name: str, mark: Any) -> str:
-    if mark is None or (isinstance(mark, str) and mark.strip()):
-        return ""
-    return f"{name}={mark!r}): must be text, such as '#'"
 
 
 def _check_times(options: _LineOptions, names: Collection[str]) -> None:
@@ -298,35 +292,31 @@ class _Reader:
 
     def records(self, size: int) -> Iterator[tuple[_Expression, _Lines]]:
         """The lines that are records, with their numbers in the file, and the expression for them."""
-        comment, header = self._options.comment, self._header()
+        comment = self._options.comment
+        header = self._options.header if isinstance(self._options, Fields) else ""
         for first, block in line_blocks(self._content, skip=self._options.skip_lines, size=size):
             lines: _Lines = []
             for number, line in enumerate(block, first):
-                if header(line):
-                    if lines:
-                        yield self._expression, lines
-                    self._name_fields(number, line)
-                    lines = []
-                elif not line or line.isspace() or (comment is not None and line.startswith(comment)):
+                names_fields = bool(header) and line.startswith(header)
+                is_comment = comment is not None and line.startswith(comment)
+                if not names_fields and (not line or line.isspace() or is_comment):
                     continue
-                elif self._is_named:
+                if self._is_named and not names_fields:
                     lines.append((number, line))
-                else:
-                    raise self._missing_header(number, line)
+                    continue
+                if header and not names_fields:
+                    raise DataError(
+                        "MissingHeader",
+                        f'line {number} is a record, and no line before it, "{header} …", names the fields',
+                        hint="put the file whole, or name the fields: Fields(columns=[…])",
+                        place=Place(line=number, text=shorten(line)),
+                    )
+                if lines:
+                    yield self._expression, lines
+                self._name_fields(number, line)
+                lines = []
             if lines:
                 yield self._expression, lines
-
-    def _header(self) -> Callable[[str], bool]:
-        """Whether a line names the fields."""
-        options = self._options
-        if isinstance(options, Regex) or options.columns is not None:
-            return lambda _: False
-        if options.header:
-            return lambda line: line.startswith(options.header)
-        comment = options.comment
-        return lambda line: (
-            not self._is_named and not line.isspace() and bool(line) and not (comment and line.startswith(comment))
-        )
 
     def _name_fields(self, number: int, line: str) -> None:
         assert isinstance(self._options, Fields)
@@ -341,15 +331,6 @@ class _Reader:
             )
         self._is_named = True
         self._expression = _compiled_fields(self._options, names)
-
-    def _missing_header(self, number: int, line: str) -> DataError:
-        assert isinstance(self._options, Fields)
-        return DataError(
-            "MissingHeader",
-            f'line {number} is a record, and no line before it, "{self._options.header} …", names the fields',
-            hint="put the file whole, or name the fields: Fields(columns=[…])",
-            place=Place(line=number, text=shorten(line)),
-        )
 
     def blocks(self, size: int) -> Iterator[TextBlock]:
         """The cells of the lines, and the lines that do not match."""

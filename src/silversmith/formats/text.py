@@ -13,7 +13,7 @@ from typing import Any, BinaryIO, Final
 
 from silversmith.errors import DataError, Place
 from silversmith.formats.archives.content import Content, collect
-from silversmith.formats.table import shorten
+from silversmith.formats.table import ROW, shorten
 
 BOM: Final = b"\xef\xbb\xbf"
 
@@ -156,11 +156,11 @@ def encoding_problem(encoding: object) -> str:
     return f"encoding={encoding!r}): Python knows no such encoding; try 'utf-8' or 'cp1252'"
 
 
-def skip_lines_problem(lines: object) -> str:
-    """The end of an error about an option ``skip_lines``; empty if it is fine."""
-    if isinstance(lines, int) and not isinstance(lines, bool) and lines >= 0:
+def skipped_problem(name: str, number: object) -> str:
+    """The end of an error about an option such as ``skip_lines``; empty if it is fine."""
+    if isinstance(number, int) and not isinstance(number, bool) and number >= 0:
         return ""
-    return f"skip_lines={lines!r}): must be a number of lines, 0 or more"
+    return f"{name}={number!r}): must be a number of {name.removeprefix('skip_')}, 0 or more"
 
 
 def texts_problem(name: str, texts: Any) -> str:
@@ -168,6 +168,28 @@ def texts_problem(name: str, texts: Any) -> str:
     if texts is None or (not isinstance(texts, str) and all(isinstance(text, str) for text in texts)):
         return ""
     return f"{name}={texts!r}): give a list of texts, as {name}=['a', 'b']"
+
+
+def columns_problem(names: Any) -> str:
+    """The end of an error about an option ``columns``, the names of all columns or None; empty if it is fine."""
+    problem = texts_problem("columns", names)
+    if problem or names is None or (names and not {"", ROW}.intersection(names) and len(set(names)) == len(names)):
+        return problem
+    return f"columns={names!r}): must be names, each once, none of them empty or {ROW!r}"
+
+
+def flag_problem(name: str, flag: object) -> str:
+    """The end of an error about an option that is True or False; empty if it is fine."""
+    return "" if isinstance(flag, bool) else f"{name}={flag!r}): must be True or False"
+
+
+def mark_problem(name: str, mark: Any) -> str:
+    """The end of an error about an option that is a text to be recognized, or None; empty if it is fine."""
+    return (
+        ""
+        if mark is None or (isinstance(mark, str) and mark.strip())
+        else f"{name}={mark!r}): must be text, such as '#'"
+    )
 
 
 def origins_of_ndjson(content: Content, numbers: Collection[int]) -> Origins:

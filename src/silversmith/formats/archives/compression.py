@@ -10,9 +10,10 @@ import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, BinaryIO, Protocol
+from typing import Any, BinaryIO
 
 from silversmith.errors import DataError
+from silversmith.formats.archives.content import damaged
 
 if sys.version_info >= (3, 14):
     from compression import zstd
@@ -27,18 +28,6 @@ MOST_WINDOW = 128 * 1024 * 1024
 
 #: The errors of decompressors.
 ERRORS = (OSError, EOFError, zlib.error, lzma.LZMAError, zstd.ZstdError)
-
-
-class _Decompressor(Protocol):
-    """The interface that ``bz2``, ``lzma`` and ``compression.zstd`` share: one stream, decompressed in pieces."""
-
-    @property
-    def eof(self) -> bool: ...
-    @property
-    def needs_input(self) -> bool: ...
-    @property
-    def unused_data(self) -> bytes: ...
-    def decompress(self, data: bytes, max_length: int = -1) -> bytes: ...
 
 
 @dataclass(frozen=True)
@@ -67,11 +56,7 @@ class Compression:
 
     def unreadable(self, why: str) -> DataError:
         """The error for a file that is not whole."""
-        return DataError(
-            f"Unreadable{self.name.capitalize()}",
-            f"the file is not whole {self.name}: {why}",
-            hint="it may have been cut off while it was written or sent: compress and put it again",
-        )
+        return damaged(self.name.capitalize(), f"not whole {self.name}: {why}", "compress")
 
 
 def _gzip(file: BinaryIO) -> Iterator[bytes]:
@@ -91,8 +76,9 @@ def zstd_decompressor() -> Any:
     return zstd.ZstdDecompressor(options=window)
 
 
-def _streams(file: BinaryIO, begin: Callable[[], _Decompressor], padding: bytes = b"") -> Iterator[bytes]:
-    """Decompress stream after stream until the file ends; ``padding`` may stand after each."""
+def _streams(file: BinaryIO, begin: Callable[[], Any], padding: bytes = b"") -> Iterator[bytes]:
+    """Decompress stream after stream until the file ends; ``padding`` may stand after each. ``begin`` makes one of the
+    decompressors of ``bz2``, ``lzma`` and ``compression.zstd``, which have the same interface."""
     data = file.read(_PIECE)
     while data:
         stream = begin()

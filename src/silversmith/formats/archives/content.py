@@ -57,6 +57,12 @@ def unpacked_limit(packed_size: int) -> int:
     return max(LEAST_UNPACKED, MOST_RATIO * packed_size)
 
 
+def damaged(kind: str, what: str, pack: str) -> DataError:
+    """The error for a file that is not whole. ``what`` it is instead, and why; ``pack``: how it is made."""
+    hint = f"it may have been cut off while it was written or sent: {pack} and put it again"
+    return DataError(f"Unreadable{kind}", f"the file is {what}", hint=hint)
+
+
 @dataclass(frozen=True)
 class Content:
     """``data`` or ``path``, never both. ``name`` is the key without ``.gz``; ``packing`` is ``+gzip`` or empty.

@@ -10,11 +10,13 @@ from collections.abc import Iterable, Iterator
 from contextlib import closing
 from dataclasses import replace
 from functools import partial
+from tarfile import BLOCKSIZE, HeaderError, TarError, TarFile, TarInfo
+from typing import IO, cast
 
 from silversmith.errors import DataError
-from silversmith.formats.archives import tars, zips
+from silversmith.formats.archives import zips
 from silversmith.formats.archives.compression import compression_of, stripped
-from silversmith.formats.archives.content import Content, Scratch, collect, packed, unpacked_limit
+from silversmith.formats.archives.content import Content, Scratch, collect, damaged, packed, unpacked_limit
 from silversmith.formats.table import shorten
 from silversmith.keypatterns import KeyPattern
 from silversmith.stores import Source
@@ -54,12 +56,12 @@ def _unpack(content: Content, pattern: str | None, most: int) -> list[Content]:
     if compression is None:
         content = content if name == content.name else replace(content, name=name)
         head = content.head(_HEAD)
-        if not head.startswith(zips.MAGICS) and not tars.is_tar(head, name):
+        if not head.startswith(zips.MAGICS) and not _is_tar(head, name):
             return [content]  # as most are
     with content.open() as file:
-        stream = tars.Stream(compression.pieces(file) if compression else iter(partial(file.read, _PIECE), b""))
-        if tars.is_tar(stream.peek(_HEAD), name):
-            return _gather(tars.members(stream), content, pattern, "+tar" + packing)
+        stream = _Stream(compression.pieces(file) if compression else iter(partial(file.read, _PIECE), b""))
+        if _is_tar(stream.peek(_HEAD), name):
+            return _gather(_tar_members(stream), content, pattern, "+tar" + packing)
         if compression is not None:
             is_first = not content.packing
             content = replace(collect(stream.rest(), scratch, most), name=name, packing=packing)
@@ -120,7 +122,7 @@ def _alone(content: Content) -> Content:
     compression = compression_of(content.head(_MAGIC), content.name)
     if compression is not None:
         raise _nested(_called(content, f"compressed with {compression.name}"))
-    if tars.is_tar(content.head(_HEAD), content.name):
+    if _is_tar(content.head(_HEAD), content.name):
         raise _nested(_called(content, "a tar archive"))
     return content
 
@@ -164,3 +166,107 @@ def _no_members(names: list[str], pattern: str | None) -> DataError:
         f'no file of the archive is called like "{pattern}"; it has: {shown}',
         hint="look at the reader's members: Archive(members=…)",
     )
+
+
+# Tar archives, read as a stream: member by member, in memory for one piece. ``tarfile`` reads the headers. It would
+# read an extended header of any size, and takes a damaged header in the middle for the end of the archive: so it gets
+# the bytes through a stream of our own, and each header by itself.
+# https://pubs.opengroup.org/onlinepubs/9799919799/utilities/pax.html
+
+#: How names are decoded, so that every name is a text.
+_NAMES, _ON_ERROR = "utf-8", "backslashreplace"
+
+_OTHER_KINDS = {b"1": "a hard link", b"2": "a symbolic link", b"3": "a device", b"4": "a device", b"6": "a pipe"}
+
+
+class _Stream:
+    """Bytes that come in pieces, as the file that ``tarfile`` reads headers from. It goes forward only, and one read is
+    of limited size: an extended header holds long names and a few numbers."""
+
+    def __init__(self, pieces: Iterator[bytes]) -> None:
+        self._pieces = pieces
+        self._buffer = b""
+        self._at = self._position = 0
+
+    def peek(self, length: int) -> bytes:
+        """The next bytes, which stay; fewer only at the end."""
+        while len(self._buffer) - self._at < length:
+            piece = next(self._pieces, None)
+            if piece is None:
+                break
+            self._buffer, self._at = self._buffer[self._at :] + piece, 0
+        return self._buffer[self._at : self._at + length]
+
+    def read(self, length: int) -> bytes:
+        """The next bytes; fewer only at the end."""
+        if length > _PIECE:
+            raise _unreadable_tar(f"an extended header has {length:,} bytes")
+        data = self.peek(length)
+        self._at += len(data)
+        self._position += len(data)
+        return data
+
+    def tell(self) -> int:
+        return self._position
+
+    def up_to(self, position: int) -> Iterator[bytes]:
+        """The bytes up to a position, in pieces."""
+        while self._position < position:
+            piece = self.read(min(position - self._position, _PIECE))
+            if not piece:
+                raise _unreadable_tar("it ends in the middle of a member")
+            yield piece
+
+    def rest(self) -> Iterator[bytes]:
+        """All the bytes after, in the pieces in which they come."""
+        yield self._buffer[self._at :]
+        yield from self._pieces
+
+
+def _is_tar(head: bytes, name: str) -> bool:
+    """Whether the first bytes are a header. Archives of before 1988 have no magic, so that their name must say it."""
+    if len(head) < BLOCKSIZE or not (head[257:262] == b"ustar" or name.lower().endswith(".tar")):
+        return False
+    try:
+        TarInfo.frombuf(head[:BLOCKSIZE], _NAMES, _ON_ERROR)
+    except (HeaderError, ValueError):
+        return False
+    return True
+
+
+def _tar_members(stream: _Stream) -> Iterator[tuple[str, Iterator[bytes]]]:
+    """The name of each file and its bytes in pieces, to be taken, if at all, before the next file is asked for.
+
+    Raises:
+        DataError: ``UnreadableTar``.
+    """
+    archive = TarFile(fileobj=cast("IO[bytes]", stream), mode="w", encoding=_NAMES, errors=_ON_ERROR)  # only a state
+    while header := stream.peek(BLOCKSIZE):
+        if not header.strip(b"\0"):
+            return
+        try:
+            member = TarInfo.fromtarfile(archive)
+        except (TarError, ValueError, OverflowError, RecursionError):
+            raise _unreadable_tar("a member's header is damaged") from None
+        _check_tar(member)
+        end = stream.tell() + member.size
+        if not member.isdir():
+            yield member.name.removeprefix("./"), stream.up_to(end)
+        for _ in stream.up_to(end):
+            pass
+        stream.read(-member.size % BLOCKSIZE)
+    raise _unreadable_tar("it has no end mark")
+
+
+def _check_tar(member: TarInfo) -> None:
+    if member.sparse is not None or member.issparse():
+        raise _unreadable_tar("a member is sparse: its holes are left out")
+    if not (member.isfile() or member.isdir()):
+        what = _OTHER_KINDS.get(member.type, f"of the kind {member.type!r}")
+        raise _unreadable_tar(f'the member "{shorten(member.name)}" is {what}, which has no data in it')
+    if member.size < 0:
+        raise _unreadable_tar("a member's size is below zero")
+
+
+def _unreadable_tar(why: str) -> DataError:
+    return damaged("Tar", f"no whole tar archive: {why}", "pack")

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from typing import IO, TYPE_CHECKING, Any, BinaryIO, cast
 
 from silversmith.errors import DataError
+from silversmith.formats.archives.content import damaged
 from silversmith.formats.table import shorten
 
 if TYPE_CHECKING:
@@ -80,11 +81,7 @@ def reading() -> Iterator[None]:
 
 def unreadable(why: str) -> DataError:
     """The error for what is no whole archive."""
-    return DataError(
-        "UnreadableZip",
-        f"the file is no whole zip archive: {shorten(why)}",
-        hint="it may have been cut off while it was written or sent: zip and put it again",
-    )
+    return damaged("Zip", f"no whole zip archive: {shorten(why)}", "zip")
 
 
 def check(member: ZipInfo) -> None:

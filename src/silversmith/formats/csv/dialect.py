@@ -13,8 +13,16 @@ from typing import Any, NamedTuple
 
 from silversmith.errors import DataError, DefinitionError, Place
 from silversmith.formats.archives.content import Content
-from silversmith.formats.table import ROW, clean_name, shorten
-from silversmith.formats.text import BOM, encoding_problem, skip_lines_problem, texts_problem
+from silversmith.formats.table import clean_name, shorten
+from silversmith.formats.text import (
+    BOM,
+    columns_problem,
+    encoding_problem,
+    flag_problem,
+    mark_problem,
+    skipped_problem,
+    texts_problem,
+)
 
 #: The value of an option that the file itself decides.
 AUTO = "auto"
@@ -71,7 +79,7 @@ class Csv:
     infer: bool = field(default=True, metadata={"added later": True})
 
     def __post_init__(self) -> None:
-        problem = texts_problem("columns", self.columns) or texts_problem("null_values", self.null_values)
+        problem = columns_problem(self.columns) or texts_problem("null_values", self.null_values)
         if not problem:
             object.__setattr__(self, "columns", None if self.columns is None else tuple(self.columns))
             object.__setattr__(self, "null_values", tuple(sorted(self.null_values)))
@@ -101,16 +109,14 @@ def _marks_problem(options: Csv) -> str:
 
 
 def _other_problem(options: Csv) -> str:
-    names, comment = options.columns, options.comment
-    if comment is not None and not (isinstance(comment, str) and comment.strip()):
-        return f"comment={comment!r}): must be text, such as '#'"
-    if not isinstance(options.infer, bool):
-        return f"infer={options.infer!r}): must be True or False"
     if options.padded not in {None, True, False}:
         return f"padded={options.padded!r}): must be True, False or None (find out)"
-    if names is not None and (not names or "" in names or ROW in names or len(set(names)) < len(names)):
-        return f"columns={names!r}): must be names, each once, none of them empty or {ROW!r}"
-    return skip_lines_problem(options.skip_lines) or encoding_problem(options.encoding)
+    return (
+        mark_problem("comment", options.comment)
+        or flag_problem("infer", options.infer)
+        or skipped_problem("skip_lines", options.skip_lines)
+        or encoding_problem(options.encoding)
+    )
 
 
 class CsvDialect(NamedTuple):

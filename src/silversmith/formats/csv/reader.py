@@ -152,7 +152,7 @@ def _read_small(content: Content, data: bytes, options: Csv, declared: Collectio
         malformed=malformed_frame(parsed.malformed),
         decimal_comma=options.decimal_comma,
         dialect=parsed.header.describe(),
-        origins=partial(_origins_of_small, content, dialect, options),
+        origins=lambda numbers: origins_of(content, header_of(content, dialect, options), numbers),
     )
 
 
@@ -180,10 +180,6 @@ def _parse_carefully(content: Content, dialect: CsvDialect, options: Csv) -> _Pa
         rows, numbers, _ = rows_of(Records(file, dialect, line=header.line), malformed)
     malformed.refuse_header(len(rows))
     return _Parsed(header, rows, numbers, malformed.records)
-
-
-def _origins_of_small(content: Content, dialect: CsvDialect, options: Csv, numbers: Collection[int]) -> text.Origins:
-    return origins_of(content, header_of(content, dialect, options), numbers)
 
 
 # All other files.

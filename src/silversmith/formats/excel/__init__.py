@@ -10,7 +10,8 @@ from silversmith.errors import DataError, DefinitionError
 from silversmith.formats.archives.content import Content
 from silversmith.formats.excel import calamine, xlsx
 from silversmith.formats.excel.sheets import is_empty, sheet, unreadable
-from silversmith.formats.table import ROW, Table, shorten
+from silversmith.formats.table import Table, shorten
+from silversmith.formats.text import columns_problem, skipped_problem
 
 #: The first bytes of a compound file: an .xls, or any workbook with a password.
 _COMPOUND = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
@@ -50,18 +51,12 @@ class Excel:
 
 
 def _problem(options: Excel) -> str:
-    chosen, names = options.sheet, options.columns
+    chosen = options.sheet
     if isinstance(chosen, bool) or not (
         chosen is None or (isinstance(chosen, str) and chosen) or (isinstance(chosen, int) and chosen >= 1)
     ):
         return f"sheet={chosen!r}): must be a sheet's name, or its number from 1"
-    if not isinstance(options.skip_rows, int) or isinstance(options.skip_rows, bool) or options.skip_rows < 0:
-        return f"skip_rows={options.skip_rows!r}): must be a number of rows, 0 or more"
-    if names is not None and (isinstance(names, str) or not all(isinstance(name, str) for name in names)):
-        return f"columns={names!r}): give a list of texts, as columns=['a', 'b']"
-    if names is not None and (not names or "" in names or ROW in names or len(set(names)) < len(names)):
-        return f"columns={names!r}): must be names, each once, none of them empty or {ROW!r}"
-    return ""
+    return skipped_problem("skip_rows", options.skip_rows) or columns_problem(options.columns)
 
 
 def read(content: Content, options: Excel) -> Table:

@@ -145,7 +145,7 @@ class SheetColumns:
 def _series(kinds: pl.Series, numbers: pl.Series, texts: pl.Series) -> pl.Series:
     """The cells of one column, null where there is none."""
     if kinds.min() != kinds.max():
-        return pl.Series(map(_as_text, kinds.to_list(), numbers.to_list(), texts.to_list()), dtype=pl.String)
+        return _texts(kinds, numbers, texts)
     kind = kinds.max()
     if kind == CellKind.TEXT:
         return texts
@@ -191,21 +191,13 @@ def _cast(piece: pl.Series, dtype: pl.DataType) -> pl.Series:
     return piece.cast(pl.String)
 
 
-def _as_text(kind: int | None, number: float | None, text: str | None) -> str | None:
-    """A cell of a frame of cells as text."""
-    if kind is None or kind == CellKind.TEXT or number is None:
-        return text
-    if kind == CellKind.NUMBER:
-        return as_text(number)
-    if kind == CellKind.FLAG:
-        return as_text(bool(number))
-    length = timedelta(milliseconds=number)
-    return as_text(
-        length if kind == CellKind.LENGTH else _EPOCH + length if kind == CellKind.MOMENT else (_EPOCH + length).time()
-    )
-
-
-_EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001
+def _texts(kinds: pl.Series, numbers: pl.Series, texts: pl.Series) -> pl.Series:
+    """Cells of several kinds as texts."""
+    for kind in set(kinds.drop_nulls()) - {CellKind.TEXT}:
+        places = (kinds == kind).arg_true()
+        cells = _series(kinds.gather(places), numbers.gather(places), texts.gather(places))
+        texts = texts.scatter(places, _cast(cells, pl.String()))
+    return texts
 
 
 def as_text(cell: str | float | datetime | time | timedelta | None) -> str | None:
@@ -255,7 +247,8 @@ def sheet(
             first = int(cells["row"].min())  # type: ignore[arg-type]
             if header:
                 header_row = cells.filter(cells["row"] == first)
-                heads = {column: _as_text(*cell) or "" for _, column, *cell in header_row.iter_rows()}
+                texts = _texts(header_row["kind"], header_row["number"], header_row["text"])
+                heads = dict(zip(header_row["column"], texts, strict=True))
                 cells = cells.filter(cells["row"] != first)
         columns.add(cells)
     if not first:

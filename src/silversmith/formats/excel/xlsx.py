@@ -468,9 +468,8 @@ def _number(digits: str, most: int) -> int:
     return number
 
 
-#: How the text of a cell is to be understood.
-_AS_NUMBER, _AS_MOMENT, _AS_SHARED, _AS_TEXT, _AS_ERROR, _AS_FLAG, _AS_ISO = range(7)
-_FORMS = {"s": _AS_SHARED, "str": _AS_TEXT, "inlineStr": _AS_TEXT, "e": _AS_ERROR, "b": _AS_FLAG, "d": _AS_ISO}
+#: What a cell may be by its attribute ``t``; a number, ``n``, whose style shows a day or a time is a ``moment``.
+_KINDS = frozenset({"n", "s", "str", "inlineStr", "e", "b", "d"})
 
 
 class _Decoder:
@@ -484,39 +483,37 @@ class _Decoder:
         if not (raw["column"].lt(MOST_COLUMNS) & raw["row"].is_between(1, MOST_ROWS)).all():
             raise unreadable(f"a cell is beyond row {MOST_ROWS:,} or column {MOST_COLUMNS:,}")
         attributes = raw["attributes"].unique().to_list()
-        forms = list(map(self._form, attributes))
-        each = raw["attributes"].replace_strict(attributes, forms, return_dtype=pl.UInt8)
-        decoded = [self._as(form, raw.filter(each == form) if len(set(forms)) > 1 else raw) for form in set(forms)]
+        kinds = list(map(self._kind, attributes))
+        each = raw["attributes"].replace_strict(attributes, kinds, return_dtype=pl.String)
+        decoded = [self._as(kind, raw.filter(each == kind) if len(set(kinds)) > 1 else raw) for kind in set(kinds)]
         cells = pl.concat(decoded) if decoded else pl.DataFrame(schema=CELLS)
         return cells.filter((cells["text"] != "").fill_null(True))
 
-    def _form(self, attributes: str) -> int:
+    def _kind(self, attributes: str) -> str:
         values = dict(re.findall(r' ([a-zA-Z:]+)="([^"]*)"', attributes))
         kind, style = values.get("t", "n"), values.get("s", "")
-        if kind == "n":
-            is_style = style.isascii() and style.isdigit() and len(style) < 10 and int(style) < len(self._moments)
-            return _AS_MOMENT if is_style and self._moments[int(style)] else _AS_NUMBER
-        if kind not in _FORMS:
+        if kind not in _KINDS:
             raise unreadable(f"a cell is of the unknown kind {shorten(kind)!r}")
-        return _FORMS[kind]
+        is_style = style.isascii() and style.isdigit() and len(style) < 10 and int(style) < len(self._moments)
+        return "moment" if kind == "n" and is_style and self._moments[int(style)] else kind
 
-    def _as(self, form: int, raw: pl.DataFrame) -> pl.DataFrame:
+    def _as(self, kind: str, raw: pl.DataFrame) -> pl.DataFrame:
         texts = raw["text"]
-        if form == _AS_NUMBER:
+        if kind == "n":
             return _cells(raw, CellKind.NUMBER, numbers=_numbers(raw))
-        if form == _AS_MOMENT:
+        if kind == "moment":
             return self._moment_cells(raw)
-        if form == _AS_FLAG:
+        if kind == "b":
             is_true = texts.str.strip_chars(_BLANKS).is_in(["1", "true"])
             return _cells(raw, CellKind.FLAG, numbers=is_true.cast(pl.Float64))
-        if form == _AS_SHARED:
+        if kind == "s":
             indexes = texts.str.strip_chars(_BLANKS).cast(pl.UInt32, strict=False).fill_null(2**32 - 1)
             if (indexes >= len(self._strings)).any():
                 raise unreadable("a cell names a shared string that is not there")
             return _cells(raw, CellKind.TEXT, texts=self._strings.gather(indexes))
-        if form == _AS_ISO:
+        if kind == "d":
             return _iso_cells(raw)
-        return _cells(raw, CellKind.TEXT, texts=texts if form == _AS_ERROR else _unescaped(texts))
+        return _cells(raw, CellKind.TEXT, texts=texts if kind == "e" else _unescaped(texts))
 
     def _moment_cells(self, raw: pl.DataFrame) -> pl.DataFrame:
         """Numbers of days as moments, to the millisecond; below one as times of day. What is below zero or after the
@@ -543,15 +540,9 @@ _EPOCH_1904, _LAST_1904 = -24_107.0, 2_957_004
 def _cells(
     raw: pl.DataFrame, kind: CellKind, *, numbers: pl.Series | None = None, texts: pl.Series | None = None
 ) -> pl.DataFrame:
-    return pl.DataFrame(
-        {
-            "row": raw["row"],
-            "column": raw["column"],
-            "kind": pl.Series([kind], dtype=pl.UInt8).new_from_index(0, raw.height),
-            "number": pl.Series([None], dtype=pl.Float64).new_from_index(0, raw.height) if numbers is None else numbers,
-            "text": pl.Series([None], dtype=pl.String).new_from_index(0, raw.height) if texts is None else texts,
-        }
-    )
+    number = pl.lit(None, pl.Float64) if numbers is None else numbers
+    text = pl.lit(None, pl.String) if texts is None else texts
+    return raw.select("row", "column", kind=pl.lit(int(kind), pl.UInt8), number=number, text=text)
 
 
 def _numbers(raw: pl.DataFrame) -> pl.Series:
